@@ -1,0 +1,30 @@
+/**
+ * The program's one error class. Foreign errors (ssh2, errno, the helper's answers) are
+ * translated into it where they enter; whoever prints it shows `message`, then `hint`.
+ */
+export interface TunnelErrorOptions {
+  /** What the user can do next: one imperative sentence. */
+  readonly hint?: string;
+  readonly cause?: unknown;
+}
+
+export class TunnelError extends Error {
+  /** Stable and machine-readable, in kebab-case: `host-key-changed`, `usage`, ... */
+  readonly code: string;
+  readonly hint: string | undefined;
+
+  constructor(code: string, message: string, options: TunnelErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'TunnelError';
+    this.code = code;
+    this.hint = options.hint;
+  }
+}
+
+/** A wrong argument or option; ends the program with exit code 2. */
+export class UsageError extends TunnelError {
+  constructor(message: string, options: TunnelErrorOptions = {}) {
+    super('usage', message, options);
+    this.name = 'UsageError';
+  }
+}

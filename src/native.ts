@@ -1,0 +1,72 @@
+/** The only loader of the addon: its functions, typed. Wrappers with meaning live in capture/tun.ts and system/helper.ts. */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { TunnelError } from './errors.ts';
+
+/** An engine thread, as an opaque handle of the addon. */
+export type EngineHandle = object & { readonly __engine: unique symbol };
+/** A listening socket that waits for the helper, as an opaque handle of the addon. */
+export type LinkHandle = object & { readonly __link: unique symbol };
+
+export interface EngineOptions {
+  /** The TUN; the engine owns it from here and closes it when it stops. */
+  readonly fd: number;
+  /** 4 octets each; the ports in host order, 0 where the family isn't captured. */
+  readonly listen4: Uint8Array;
+  readonly peer4: Uint8Array;
+  readonly listenPort4: number;
+  /** 16 octets each */
+  readonly listen6: Uint8Array;
+  readonly peer6: Uint8Array;
+  readonly listenPort6: number;
+}
+
+export interface Addon {
+  /**
+   * Starts the thread. `onEvents` is called, at most once until `engineEvents` has been called, when events wait;
+   * with an errno (> 0) when the device is gone, after which nothing more comes.
+   */
+  engineStart(options: EngineOptions, onEvents: (errno: number) => void): EngineHandle;
+  /** Copies waiting events (native/nat.h, struct nat_event, 56 bytes each) into `into`; returns how many. */
+  engineEvents(engine: EngineHandle, into: Uint8Array): number;
+  engineOpen(engine: EngineHandle, flow: number): void;
+  /** `refusal` as enum nat_refusal */
+  engineRefuse(engine: EngineHandle, flow: number, refusal: number): void;
+  engineClose(engine: EngineHandle, flow: number): void;
+  engineCounters(engine: EngineHandle): Record<string, number>;
+  /** Joins the thread and closes the device. May be called more than once. */
+  engineStop(engine: EngineHandle): void;
+
+  /**
+   * Listens on a SOCK_SEQPACKET Unix socket at `path` for one helper that runs as root. `onMessage` gets each message and
+   * the descriptor that came with it (-1: none); null and an errno (0: closed by the other side) once, at the end.
+   */
+  linkListen(
+    path: string,
+    onMessage: (message: Uint8Array | null, fd: number, errno: number) => void,
+  ): LinkHandle;
+  /** Throws an Error with `code` and `errno` when it can't be sent. */
+  linkSend(link: LinkHandle, message: Uint8Array): void;
+  linkClose(link: LinkHandle): void;
+}
+
+let loaded: Addon | undefined;
+
+/** Throws `TunnelError` with code `native-missing` when the addon has not been built for this machine. */
+export function addon(): Addon {
+  if (loaded === undefined) {
+    const path = fileURLToPath(new URL('../native/tunnel.node', import.meta.url));
+    try {
+      loaded = createRequire(import.meta.url)(path) as Addon;
+    } catch (cause) {
+      throw new TunnelError('native-missing', `the native part can't be loaded from ${path}`, {
+        hint: 'build it with "npm run build:native" (needs a C compiler and make)',
+        cause,
+      });
+    }
+  }
+  return loaded;
+}
+
+/** The privileged helper's executable. */
+export const HELPER_PATH = fileURLToPath(new URL('../native/tunnel-helper', import.meta.url));

@@ -1,0 +1,49 @@
+/**
+ * What carries flows to the jump host. One `Transport` is one established, host-key-verified SSH connection;
+ * every flow is one channel of it. Implementations: `ssh2/` (embedded) and the in-memory twin of the tests.
+ * All of them pass the contract suite in test/contract.
+ */
+import type { Duplex } from 'node:stream';
+import { TunnelError, type TunnelErrorOptions } from '../errors.ts';
+import type { Refusal } from '../net/refusal.ts';
+
+/** Where a flow goes, as it is told to the jump host. */
+export interface Destination {
+  /** A canonical IP address, or a name in lower case. */
+  readonly host: string;
+  /** 1-65535 */
+  readonly port: number;
+}
+
+/** The far side, or the jump host, did not give us the connection. */
+export class ConnectError extends TunnelError {
+  readonly refusal: Refusal;
+
+  constructor(refusal: Refusal, message: string, options: TunnelErrorOptions = {}) {
+    super(`connect-${refusal}`, message, options);
+    this.name = 'ConnectError';
+    this.refusal = refusal;
+  }
+}
+
+export interface ConnectOptions {
+  /** Aborted when nobody waits for the connection any more; a channel that opens later is closed at once. */
+  readonly signal?: AbortSignal;
+  /** Who asked, told to the server as the originator (RFC 4254 §7.2). */
+  readonly originator?: Destination;
+}
+
+export interface Transport {
+  /**
+   * Opens one flow. Resolves when the far side has connected, with a stream that preserves half-close
+   * (`end()` sends EOF and reading goes on), calls back every write, and is destroyed with an error on a reset.
+   * Rejects with `ConnectError`, or with the signal's reason.
+   */
+  connect(destination: Destination, options?: ConnectOptions): Promise<Duplex>;
+
+  /** Resolves when the link is gone: with the cause if it was lost, with undefined after `close()`. Never rejects. */
+  readonly ended: Promise<TunnelError | undefined>;
+
+  /** Closes all flows, then the connection. May be called more than once. */
+  close(): Promise<void>;
+}
