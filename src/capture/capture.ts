@@ -4,8 +4,8 @@
  */
 import type { Duplex } from 'node:stream';
 import type { TunnelError } from '../errors.ts';
+import type { Destination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
-import type { Destination } from '../transport/transport.ts';
 
 /** One connection that an application is trying to make. Exactly one of `open` and `refuse` is called. */
 export interface FlowRequest {

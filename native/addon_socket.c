@@ -1,0 +1,39 @@
+/* addon_socket.c - sockets with options that Node has no call for (src/native.ts). */
+#include <errno.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "addon.h"
+
+static napi_value socket_on_device_js(napi_env env, napi_callback_info info) {
+  size_t argc = 2, length;
+  napi_value argv[2], result;
+  int32_t family;
+  char device[IFNAMSIZ];
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
+      napi_get_value_int32(env, argv[0], &family) != napi_ok || (family != 4 && family != 6) ||
+      napi_get_value_string_utf8(env, argv[1], device, sizeof device, &length) != napi_ok || length == 0 ||
+      length >= sizeof device - 1) {
+    napi_throw_type_error(env, NULL, "socketOnDevice(4 | 6, device)");
+    return NULL;
+  }
+  const int fd = socket(family == 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return addon_throw_errno(env, "socket", errno);
+  /* Permitted without privileges since Linux 5.7, for a socket that is not bound to a device yet. */
+  if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)length) < 0) {
+    const int error = errno;
+    close(fd);
+    return addon_throw_errno(env, device, error);
+  }
+  if (napi_create_int32(env, fd, &result) != napi_ok) {
+    close(fd);
+    return NULL;
+  }
+  return result;
+}
+
+napi_status addon_socket_register(napi_env env, napi_value exports) {
+  return addon_function(env, exports, "socketOnDevice", socket_on_device_js);
+}

@@ -1,0 +1,363 @@
+/**
+ * Capture with a TUN device (Linux): the kernel's own TCP does TCP, the packet engine only rewrites headers.
+ *
+ * How a connection is captured:
+ *
+ *   application's SYN -> route -> TUN -> engine holds it, leases (peer address, port), event `syn`
+ *   -> FlowRequest -> accept()            policy and transport decide; the application still waits
+ *   -> request.open()                     the engine releases the SYN, rewritten towards our listener;
+ *                                         the kernel completes the handshake with a plain net.Server
+ *   -> the accepted socket's remote address and port are the lease: that is how it finds its flow
+ *   or request.refuse(reason)             RST, ICMP or silence
+ *
+ * States of a flow here: waiting (engine holds the SYN) -> opening (released, not yet accepted) -> open (its socket is
+ * in use) -> gone. The engine keeps the lease beyond that, for TIME_WAIT. `gone` events end waiting and opening flows
+ * whose application has given up.
+ *
+ * Admission begins when the routes are set and ends when they are taken away; between, a probe connects through the
+ * device to prove that captured connections come back to this process (a host firewall may drop them).
+ *
+ * Limits: the engine's (native/nat.h) and OPENING_TIMEOUT_MS. All host state hangs on the device.
+ */
+import { once } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { TunnelError } from '../errors.ts';
+import { type Addon, addon, type EngineHandle } from '../native.ts';
+import { addressBytes, addressFromBytes, addressNumber } from '../net/address.ts';
+import type { Destination } from '../net/destination.ts';
+import { type Prefix, prefixAround } from '../net/prefix.ts';
+import { PrefixSet } from '../net/prefixset.ts';
+import type { Refusal } from '../net/refusal.ts';
+import type { Observer } from '../observe/observer.ts';
+import type { Capture, FlowRequest } from './capture.ts';
+import { answerProbe, probe } from './probe.ts';
+import { leaseKey, NAT_REFUSALS, type TunEvent, TunEventReader } from './tunevents.ts';
+
+/** Super-packets of 64 KiB pass whole whatever the MTU; a large one saves segmentation where offloads are not used. */
+const MTU = 65520;
+/** Connections that the kernel has completed and that wait for accept(2); the kernel bounds it by net.core.somaxconn. */
+const LISTEN_BACKLOG = 4096;
+/** A released SYN that has not become an accepted socket after this long is given up. */
+const OPENING_TIMEOUT_MS = 60_000;
+/** Last octet of the first peer address; the engine uses NAT_PEERS addresses from there (native/nat.h). */
+const FIRST_PEER = 2;
+const PEERS = 4;
+/** Last octet of the address that the probe connects to. */
+const PROBE_OCTET = 254;
+
+/** Prefix lengths of the device's own addresses (native/helper/protocol.h). */
+const BLOCK_LENGTH = { 4: 24, 6: 64 } as const;
+
+/** What makes the device and the routes, with the privileges that this takes (system/helper.ts). */
+export interface TunHost {
+  create(options: { ipv4: boolean; ipv6: boolean; mtu: number }): Promise<TunDevice>;
+  /** The whole set of captured prefixes; the difference to the earlier set is added and removed. */
+  setRoutes(prefixes: readonly Prefix[]): Promise<void>;
+  readonly ended: Promise<TunnelError | undefined>;
+  close(): Promise<void>;
+}
+
+export interface TunDevice {
+  readonly fd: number;
+  readonly name: string;
+  /** The device's own addresses; the rest of their /24 and /64 is the capture's to use. */
+  readonly address4: string | undefined;
+  readonly address6: string | undefined;
+}
+
+export interface TunCaptureOptions {
+  readonly host: TunHost;
+  readonly prefixes: readonly Prefix[];
+  readonly observer: Observer;
+}
+
+class TunFlow implements FlowRequest {
+  readonly source: Destination;
+  readonly destination: Destination;
+  readonly id: number;
+  readonly lease: number;
+  state: 'waiting' | 'opening' | 'open' | 'gone' = 'waiting';
+  /** When a flow in state opening is given up, in ms of performance.now(). */
+  deadline = 0;
+  readonly #capture: TunCapture;
+  #abort: AbortController | undefined;
+  #opened: { resolve(socket: Socket): void; reject(error: Error): void } | undefined;
+
+  constructor(capture: TunCapture, event: TunEvent) {
+    this.#capture = capture;
+    this.id = event.flow;
+    this.lease = event.lease;
+    this.source = event.source;
+    this.destination = event.destination;
+  }
+
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    if (this.state === 'gone') this.#abort.abort(gaveUp());
+    return this.#abort.signal;
+  }
+
+  open(): Promise<Duplex> {
+    if (this.state !== 'waiting') return Promise.reject(gaveUp());
+    return new Promise((resolve, reject) => {
+      this.#opened = { resolve, reject };
+      this.#capture.release(this);
+    });
+  }
+
+  refuse(refusal: Refusal): void {
+    if (this.state === 'waiting') this.#capture.refuse(this, refusal);
+  }
+
+  accepted(socket: Socket): void {
+    this.state = 'open';
+    this.#opened?.resolve(socket);
+    this.#opened = undefined;
+  }
+
+  /** The application has given up, or the capture ends. */
+  gone(reason: TunnelError = gaveUp()): void {
+    this.state = 'gone';
+    this.#abort?.abort(reason);
+    this.#opened?.reject(reason);
+    this.#opened = undefined;
+  }
+}
+
+function gaveUp(): TunnelError {
+  return new TunnelError('flow-given-up', 'the application has given up the connection');
+}
+
+function ownBlocks({ address4, address6 }: TunDevice): PrefixSet {
+  const blocks: Prefix[] = [];
+  if (address4 !== undefined) blocks.push(prefixAround(addressNumber(address4), 4, BLOCK_LENGTH[4]));
+  if (address6 !== undefined) blocks.push(prefixAround(addressNumber(address6), 6, BLOCK_LENGTH[6]));
+  return new PrefixSet(blocks);
+}
+
+export class TunCapture implements Capture {
+  readonly ended: Promise<TunnelError | undefined>;
+  readonly #host: TunHost;
+  readonly #prefixes: readonly Prefix[];
+  readonly #observer: Observer;
+  readonly #native: Addon = addon();
+  readonly #events = new TunEventReader();
+  /** Flows by the engine's handle, from their SYN until their socket closes; by lease until they are accepted. */
+  readonly #flows = new Map<number, TunFlow>();
+  readonly #unaccepted = new Map<number, TunFlow>();
+  readonly #sockets = new Set<Socket>();
+  readonly #servers: Server[] = [];
+  /** Peer addresses as net.Socket shows them, to the part of the lease key that they stand for. */
+  readonly #peers = new Map<string, { family: 4 | 6; peer: number }>();
+  readonly #probeAddresses = new Set<string>();
+  #accept: ((request: FlowRequest) => void) | undefined;
+  #engine: EngineHandle | undefined;
+  #device: TunDevice | undefined;
+  /** The device's own blocks of addresses. */
+  #own = new PrefixSet([]);
+  #sweep: NodeJS.Timeout | undefined;
+  #closing: Promise<void> | undefined;
+  #end: (error: TunnelError | undefined) => void = () => {};
+
+  constructor(options: TunCaptureOptions) {
+    this.#host = options.host;
+    this.#prefixes = options.prefixes;
+    this.#observer = options.observer;
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+  }
+
+  /** The device's name once `start` has made it, for messages and for direct dials that must avoid it. */
+  get deviceName(): string | undefined {
+    return this.#device?.name;
+  }
+
+  /** What the packet engine has counted (native/nat.h), for logs and metrics. */
+  counters(): Readonly<Record<string, number>> {
+    return this.#engine === undefined ? {} : this.#native.engineCounters(this.#engine);
+  }
+
+  async start(accept: (request: FlowRequest) => void, signal: AbortSignal): Promise<void> {
+    this.#accept = accept;
+    try {
+      const device = await this.#host.create({
+        ipv4: this.#prefixes.some((prefix) => prefix.family === 4),
+        ipv6: this.#prefixes.some((prefix) => prefix.family === 6),
+        mtu: MTU,
+      });
+      this.#device = device;
+      this.#own = ownBlocks(device);
+      this.#host.ended.then((error) => this.#end(error));
+      signal.throwIfAborted();
+      const listener4 = await this.#listen(4, device.address4);
+      const listener6 = await this.#listen(6, device.address6);
+      this.#engine = this.#native.engineStart(
+        {
+          fd: device.fd,
+          listen4: listener4.address,
+          peer4: listener4.peer,
+          listenPort4: listener4.port,
+          listen6: listener6.address,
+          peer6: listener6.peer,
+          listenPort6: listener6.port,
+        },
+        (errno) => this.#wake(errno),
+      );
+      this.#sweep = setInterval(() => this.#giveUpOpening(), OPENING_TIMEOUT_MS / 4).unref();
+      await Promise.all([...this.#probeAddresses].map((address) => probe(address, device.name, signal)));
+      signal.throwIfAborted();
+      await this.#host.setRoutes(this.#prefixes);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    // Without routes nothing new comes in; a helper that is gone has taken them with it.
+    if (this.#device !== undefined) await this.#host.setRoutes([]).catch(() => {});
+    const ending = new TunnelError('capture-closed', 'the capture has been closed');
+    for (const flow of [...this.#flows.values()]) {
+      if (flow.state === 'waiting') this.refuse(flow, 'refused');
+      flow.gone(ending);
+    }
+    const sockets = [...this.#sockets];
+    for (const socket of sockets) socket.resetAndDestroy();
+    await Promise.all(sockets.filter((socket) => !socket.closed).map((socket) => once(socket, 'close')));
+    await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));
+    clearInterval(this.#sweep);
+    if (this.#engine !== undefined) this.#native.engineStop(this.#engine);
+    this.#engine = undefined;
+    await this.#host.close();
+    this.#end(undefined);
+  }
+
+  /** For TunFlow: lets the application's connect complete. */
+  release(flow: TunFlow): void {
+    flow.state = 'opening';
+    flow.deadline = performance.now() + OPENING_TIMEOUT_MS;
+    if (this.#engine !== undefined) this.#native.engineOpen(this.#engine, flow.id);
+  }
+
+  /** For TunFlow: fails the application's connect. */
+  refuse(flow: TunFlow, refusal: Refusal): void {
+    flow.state = 'gone';
+    this.#forget(flow);
+    if (this.#engine !== undefined) {
+      this.#native.engineRefuse(this.#engine, flow.id, NAT_REFUSALS[refusal]);
+    }
+  }
+
+  async #listen(
+    family: 4 | 6,
+    own: string | undefined,
+  ): Promise<{ address: Uint8Array; peer: Uint8Array; port: number }> {
+    const length = family === 4 ? 4 : 16;
+    if (own === undefined) return { address: new Uint8Array(length), peer: new Uint8Array(length), port: 0 };
+    const address = addressBytes(own);
+    const sibling = (lastOctet: number) => {
+      const octets = Uint8Array.from(address);
+      octets[length - 1] = lastOctet;
+      return octets;
+    };
+    for (let peer = 0; peer < PEERS; peer++) {
+      this.#peers.set(addressFromBytes(sibling(FIRST_PEER + peer)), { family, peer });
+    }
+    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) =>
+      this.#connected(socket),
+    );
+    server.listen({ host: own, port: 0, ipv6Only: family === 6, backlog: LISTEN_BACKLOG });
+    await once(server, 'listening');
+    server.on('error', (cause) => {
+      this.#observer.log('warning', `a captured connection could not be accepted: ${cause.message}`);
+      this.#observer.count('tunnel_accept_errors_total');
+    });
+    this.#servers.push(server);
+    const bound = server.address();
+    if (bound === null || typeof bound === 'string') throw new TypeError('a TCP server has an address');
+    this.#probeAddresses.add(addressFromBytes(sibling(PROBE_OCTET)));
+    return { address, peer: sibling(FIRST_PEER), port: bound.port };
+  }
+
+  #wake(errno: number): void {
+    if (errno !== 0) {
+      this.#end(
+        new TunnelError(
+          'capture-device-lost',
+          `the TUN device ${this.deviceName ?? ''} was taken away (errno ${errno})`,
+          {
+            hint: 'another program or administrator removed it; start the tunnel again',
+          },
+        ),
+      );
+      return;
+    }
+    this.#events.drain(
+      (into) => (this.#engine === undefined ? 0 : this.#native.engineEvents(this.#engine, into)),
+      (event) => this.#handle(event),
+    );
+  }
+
+  #handle(event: TunEvent): void {
+    if (event.kind === 'gone') {
+      const flow = this.#flows.get(event.flow);
+      if (flow !== undefined && flow.state !== 'open') {
+        this.#forget(flow);
+        flow.gone();
+      }
+      return;
+    }
+    const flow = new TunFlow(this, event);
+    this.#flows.set(flow.id, flow);
+    this.#unaccepted.set(flow.lease, flow);
+    if (this.#closing !== undefined || this.#accept === undefined) flow.refuse('refused');
+    else if (this.#probeAddresses.has(flow.destination.host)) answerProbe(flow, this.#observer);
+    else if (this.#own.contains(flow.destination.host))
+      flow.refuse('unreachable'); // nothing else is in our own block
+    else this.#accept(flow);
+  }
+
+  #connected(socket: Socket): void {
+    const from = this.#peers.get(socket.remoteAddress ?? '');
+    const flow = from && this.#unaccepted.get(leaseKey(from.family, from.peer, socket.remotePort ?? 0));
+    if (flow === undefined || flow.state !== 'opening') {
+      // Not a captured connection: somebody found the listener's port, or the flow was given up this instant.
+      this.#observer.count('tunnel_stray_connections_total');
+      socket.on('error', () => {}); // it is reset and nobody reads it
+      socket.resetAndDestroy();
+      return;
+    }
+    this.#unaccepted.delete(flow.lease);
+    this.#sockets.add(socket);
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      this.#flows.delete(flow.id);
+      flow.state = 'gone';
+      if (this.#engine !== undefined) this.#native.engineClose(this.#engine, flow.id);
+    });
+    flow.accepted(socket);
+  }
+
+  #forget(flow: TunFlow): void {
+    this.#flows.delete(flow.id);
+    if (this.#unaccepted.get(flow.lease) === flow) this.#unaccepted.delete(flow.lease);
+  }
+
+  #giveUpOpening(): void {
+    const now = performance.now();
+    for (const flow of [...this.#unaccepted.values()]) {
+      if (flow.state !== 'opening' || flow.deadline > now) continue;
+      this.#forget(flow);
+      this.#observer.count('tunnel_opening_timeouts_total');
+      if (this.#engine !== undefined) this.#native.engineClose(this.#engine, flow.id);
+      flow.gone();
+    }
+  }
+}
