@@ -1,0 +1,83 @@
+/**
+ * The one place where bytes go from one stream to another: two-way copy with half-close, reset and back-pressure.
+ *
+ *   near 'data' -> far.write, near pauses until far 'drain'      (and the other way round)
+ *   near 'end'  -> far.end()                                      half-close: the other direction goes on
+ *   near closed before it ended, or an error -> far is reset      a reset stays a reset
+ *
+ * The relay is over when both streams are closed; each byte that was read has then been written or its direction
+ * has failed. It holds no buffer of its own: what waits, waits in the streams' own bounded buffers.
+ */
+import type { Duplex } from 'node:stream';
+
+export interface RelayResult {
+  /** Bytes read from `near` and from `far`. */
+  readonly sent: number;
+  readonly received: number;
+  /** The first error of either stream, undefined when both ended in order. */
+  readonly error: Error | undefined;
+}
+
+/** Copies until both streams are closed. Never rejects; owns and closes both streams. Aborting resets both. */
+export function relay(near: Duplex, far: Duplex, signal?: AbortSignal): Promise<RelayResult> {
+  return new Promise((resolve) => {
+    let error: Error | undefined;
+    let open = 2;
+    const bytes = { sent: 0, received: 0 };
+
+    const abort = (cause: Error | undefined) => {
+      error ??= cause;
+      reset(near, cause);
+      reset(far, cause);
+    };
+    const onAbort = () => abort(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
+    const closed = () => {
+      if (--open > 0) return;
+      signal?.removeEventListener('abort', onAbort);
+      resolve({ ...bytes, error });
+    };
+
+    pump(near, far, (n) => {
+      bytes.sent += n;
+    });
+    pump(far, near, (n) => {
+      bytes.received += n;
+    });
+    for (const [stream, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      stream.on('error', (cause) => {
+        error ??= cause;
+      });
+      stream.on('close', () => {
+        // In order: all of it was read to its end, and all that the other side had to say was written.
+        if (!stream.readableEnded || !stream.writableFinished) reset(other, error);
+        closed();
+      });
+      if (stream.closed) {
+        reset(other, error);
+        closed();
+      }
+    }
+    if (signal?.aborted) onAbort();
+    else signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
+function pump(from: Duplex, to: Duplex, count: (n: number) => void): void {
+  from.on('data', (chunk: Buffer) => {
+    count(chunk.length);
+    if (to.writable && !to.write(chunk)) from.pause();
+  });
+  to.on('drain', () => from.resume());
+  from.on('end', () => to.end());
+  from.resume();
+}
+
+/** TCP sockets are reset, so that the application sees what happened; other streams are destroyed. */
+function reset(stream: Duplex, cause: Error | undefined): void {
+  if (stream.destroyed) return;
+  if ('resetAndDestroy' in stream && typeof stream.resetAndDestroy === 'function') stream.resetAndDestroy();
+  else stream.destroy(cause);
+}
