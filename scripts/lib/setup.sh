@@ -1,0 +1,101 @@
+# Sourced by scripts/test, scripts/quickstart and scripts/bench: brings a fresh Debian or Ubuntu machine with Node to where
+# the project can be built and its lab started. Needs nothing but apt and npm; does nothing that has been done already.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$ROOT"
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+  say "$0: $1"
+  [ -z "${2:-}" ] || say "hint: $2"
+  exit 1
+}
+
+check_machine() {
+  [ "$(uname -s)" = Linux ] || die "this needs Linux (network namespaces and TUN devices)" "use a Linux machine or virtual machine"
+  command -v node >/dev/null || die "Node is not installed" "install Node 20.17 or later"
+  node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 17) ? 0 : 1)' ||
+    die "Node $(node --version) is too old" "install Node 20.17 or later"
+  command -v npm >/dev/null || die "npm is not installed" "install npm (Debian: apt-get install npm)"
+}
+
+# need COMMAND:PACKAGE... collects the packages whose command is missing, and installs them in one go.
+need() {
+  local missing=() entry
+  PATH=$PATH:/usr/sbin:/sbin
+  for entry in "$@"; do
+    command -v "${entry%%:*}" >/dev/null || missing+=("${entry##*:}")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if [ "$(id -u)" != 0 ]; then
+    MISSING+=("${missing[@]}")
+    return 0
+  fi
+  command -v apt-get >/dev/null ||
+    die "missing: ${missing[*]}" "install these packages (this script can do it with apt only)"
+  say "installing ${missing[*]}"
+  [ -n "${APT_UPDATED:-}" ] || apt-get -qq update || die "apt-get update failed"
+  APT_UPDATED=1
+  install_quietly "${missing[@]}"
+}
+
+# Installs packages without starting the services that come with some: the lab runs an sshd of its own, and installing
+# it must not open this machine to logins.
+install_quietly() {
+  local policy=/usr/sbin/policy-rc.d made=
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+    made=1
+  fi
+  local status=0
+  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" </dev/null >/tmp/tunnel-apt.$$ 2>&1 || status=$?
+  [ -z "$made" ] || rm -f $policy
+  if [ $status != 0 ]; then
+    tail -n 20 /tmp/tunnel-apt.$$ >&2
+    rm -f /tmp/tunnel-apt.$$
+    die "apt-get install $* failed" "see above"
+  fi
+  rm -f /tmp/tunnel-apt.$$
+  case " $* " in
+    *" openssh-server "*)
+      if [ -d /run/systemd/system ]; then systemctl -q disable ssh.service ssh.socket 2>/dev/null || true; fi
+      say "openssh-server was installed for the lab; its service is neither started nor enabled"
+      ;;
+  esac
+}
+
+# Runs a command as the owner of this checkout, so that sudo leaves no files of root in a user's tree.
+as_owner() {
+  local owner
+  owner=$(stat -c %u "$ROOT")
+  if [ "$(id -u)" = 0 ] && [ "$owner" != 0 ]; then
+    local home
+    home=$(getent passwd "$owner" | cut -d: -f6)
+    setpriv --reuid="$owner" --regid="$(stat -c %g "$ROOT")" --clear-groups env HOME="${home:-/nonexistent}" "$@"
+  else
+    "$@"
+  fi
+}
+
+# Node's own headers, where Node came with them, let npm build ssh2's optional native cipher without a download.
+node_headers() {
+  local prefix
+  prefix=$(node -p 'require("path").dirname(require("path").dirname(process.execPath))')
+  if [ -z "${npm_config_nodedir:-}" ] && [ -f "$prefix/include/node/node.h" ]; then export npm_config_nodedir=$prefix; fi
+}
+
+build() {
+  node_headers
+  if [ ! -d node_modules ] || ! cmp -s package-lock.json node_modules/.installed-lock.json; then
+    say "npm ci"
+    as_owner npm ci --no-audit --no-fund --loglevel=error >&2 || die "npm ci failed" "see above"
+    as_owner cp package-lock.json node_modules/.installed-lock.json
+  fi
+  as_owner make -s -C native all || die "the native part can't be built" "see above"
+  as_owner npx --no-install tsc -p tsconfig.json || die "the TypeScript part can't be built" "see above"
+}
+
+BUILD_TOOLS=(cc:build-essential make:build-essential)
+LAB_TOOLS=(ip:iproute2 nft:nftables sshd:openssh-server ssh:openssh-client unshare:util-linux curl:curl ping:iputils-ping ps:procps)
+MISSING=()

@@ -1,0 +1,127 @@
+/**
+ * A client program that tests run inside a namespace, where the tunnel captures: `node dialer.js VERB ...` prints one JSON
+ * value.
+ *
+ *   connect HOST PORT...            [{port, outcome, ms}]: `open`, or the errno name of the failed connect
+ *   give-up HOST PORT MS            connects and closes the socket MS later, without an answer
+ *   echo HOST PORT COUNT BYTES      COUNT flows at once send BYTES each of their own pseudo-random bytes to an echo port:
+ *                                   {flows, wrong}, the number of flows that did not get back exactly what they sent
+ *   half-close HOST PORT            sends, ends its side, and reads on: {text}
+ *   hold HOST PORT COUNT            opens COUNT connections, prints `held N` and keeps them until it is ended
+ *   udp HOST PORT                   sends a datagram on a connected socket: {outcome, ms}
+ */
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { pseudoRandomBytes } from './bytes.ts';
+
+interface Attempt {
+  readonly port: number;
+  /** `open`, or the code of the error. */
+  readonly outcome: string;
+  readonly ms: number;
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+}
+
+async function attempt(host: string, port: number): Promise<Attempt> {
+  const begin = performance.now();
+  const socket = connect({ host, port });
+  let outcome = 'open';
+  try {
+    await once(socket, 'connect');
+  } catch (error) {
+    outcome = codeOf(error);
+  }
+  const ms = performance.now() - begin;
+  socket.destroy();
+  return { port, outcome, ms };
+}
+
+async function connectAll(host: string, ports: readonly number[]): Promise<Attempt[]> {
+  return Promise.all(ports.map((port) => attempt(host, port)));
+}
+
+async function giveUp(host: string, port: number, ms: number): Promise<{ outcome: string }> {
+  const socket = connect({ host, port });
+  const opened = once(socket, 'connect').then(() => 'open', codeOf);
+  const timer = new Promise<string>((resolve) => setTimeout(() => resolve('given up'), ms));
+  const outcome = await Promise.race([opened, timer]);
+  socket.destroy();
+  return { outcome };
+}
+
+/** Sends and receives at the same time; true when exactly the same bytes came back, and the server's last word. */
+async function echoOnce(host: string, port: number, bytes: Buffer): Promise<boolean> {
+  const socket = connect({ host, port, allowHalfOpen: true });
+  const expected = Buffer.concat([bytes, Buffer.from(`bye ${bytes.length} bytes\n`)]);
+  let at = 0;
+  let same = true;
+  socket.on('data', (chunk: Buffer) => {
+    const end = at + chunk.length;
+    same &&= end <= expected.length && expected.compare(chunk, 0, chunk.length, at, end) === 0;
+    at = end;
+  });
+  socket.end(bytes);
+  await once(socket, 'close');
+  return same && at === expected.length;
+}
+
+async function echo(host: string, port: number, count: number, length: number) {
+  const flows = Array.from({ length: count }, (_, i) =>
+    echoOnce(host, port, pseudoRandomBytes(length, `flow ${i}`)).catch(() => false),
+  );
+  const results = await Promise.all(flows);
+  return { flows: count, wrong: results.filter((right) => !right).length };
+}
+
+async function halfClose(host: string, port: number): Promise<{ text: string }> {
+  const socket = connect({ host, port, allowHalfOpen: true });
+  let text = '';
+  socket.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  socket.end('0123456789');
+  await once(socket, 'end');
+  return { text };
+}
+
+async function hold(host: string, port: number, count: number): Promise<never> {
+  const sockets: Socket[] = Array.from({ length: count }, () => connect({ host, port }));
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+  for (const socket of sockets) socket.on('error', (error) => process.stdout.write(`${codeOf(error)}\n`));
+  process.stdout.write(`held ${sockets.length}\n`);
+  return new Promise(() => setInterval(() => {}, 1 << 30));
+}
+
+async function udp(host: string, port: number): Promise<{ outcome: string; ms: number }> {
+  const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
+  socket.connect(port, host);
+  await once(socket, 'connect');
+  const begin = performance.now();
+  socket.send('ping');
+  const outcome = await Promise.race([
+    once(socket, 'error').then(([error]) => codeOf(error)),
+    new Promise<string>((resolve) => setTimeout(() => resolve('silence'), 3000)),
+  ]);
+  socket.close();
+  return { outcome, ms: performance.now() - begin };
+}
+
+const [verb, host = '', ...rest] = process.argv.slice(2);
+const numbers = rest.map(Number);
+const [first = 0, second = 0, third = 0] = numbers;
+const verbs: Readonly<Record<string, () => Promise<unknown>>> = {
+  connect: () => connectAll(host, numbers),
+  'give-up': () => giveUp(host, first, second),
+  echo: () => echo(host, first, second, third),
+  'half-close': () => halfClose(host, first),
+  hold: () => hold(host, first, second),
+  udp: () => udp(host, first),
+};
+const run = verbs[verb ?? ''];
+if (run === undefined) throw new Error(`no such verb: ${verb}`);
+process.stdout.write(`${JSON.stringify(await run())}\n`);
+process.exit(0);

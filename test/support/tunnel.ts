@@ -1,0 +1,47 @@
+/** The program itself, started in a namespace of the lab, and clients beside it. */
+import { fileURLToPath } from 'node:url';
+import { JUMPHOST4 } from './addresses.ts';
+import { JUMP_USER } from './credentials.ts';
+import type { Namespace } from './namespace.ts';
+import type { Child, ExecResult } from './process.ts';
+
+export const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+const DIALER = fileURLToPath(new URL('./dialer.js', import.meta.url));
+const START_TIMEOUT_MS = 20_000;
+
+export const REMOTE = `${JUMP_USER}@${JUMPHOST4}`;
+
+/** Starts it and waits until it says that it is ready. */
+export async function startTunnel(
+  namespace: Namespace,
+  args: readonly string[],
+  remote = REMOTE,
+): Promise<Child> {
+  const tunnel = await namespace.spawn([process.execPath, MAIN, '-r', remote, ...args]);
+  await tunnel.waitForLine(/tunnel: ready\n/, START_TIMEOUT_MS);
+  return tunnel;
+}
+
+/** Runs it where it is expected to fail: returns what it printed and its exit code. */
+export function runTunnel(namespace: Namespace, args: readonly string[]): Promise<ExecResult> {
+  return namespace.exec([process.execPath, MAIN, ...args], { timeout: START_TIMEOUT_MS });
+}
+
+/** What dialer.ts prints for these arguments, run in the namespace. */
+export async function dial<T>(namespace: Namespace, ...args: readonly (string | number)[]): Promise<T> {
+  const { status, stdout, stderr } = await namespace.exec([process.execPath, DIALER, ...args.map(String)], {
+    timeout: 240_000,
+  });
+  if (status !== 0) throw new Error(`dialer ${args.join(' ')}: status ${status}: ${stderr}`);
+  return JSON.parse(stdout) as T;
+}
+
+export function startDialer(namespace: Namespace, ...args: readonly (string | number)[]): Promise<Child> {
+  return namespace.spawn([process.execPath, DIALER, ...args.map(String)]);
+}
+
+export interface Attempt {
+  readonly port: number;
+  readonly outcome: string;
+  readonly ms: number;
+}
