@@ -26,7 +26,10 @@ interface Row {
   readonly rates: Record<string, number[]>;
 }
 
-async function measure(lab: Lab, peer: Peer, direction: Direction): Promise<number> {
+/** Through sshuttle, iperf3 now and then loses its control connection at the start: that is tried again. */
+const ATTEMPTS = 3;
+
+async function measure(lab: Lab, peer: Peer, direction: Direction, attempt = 1): Promise<number> {
   const target = peer.target(lab);
   const argv = [
     'iperf3',
@@ -47,9 +50,11 @@ async function measure(lab: Lab, peer: Peer, direction: Direction): Promise<numb
     end?: { sum_received?: { bits_per_second: number } };
   };
   const rate = report.end?.sum_received?.bits_per_second;
-  if (rate === undefined)
-    throw new Error(`${peer.name} ${direction}: iperf3 ${status}: ${report.error ?? stderr}`);
-  return rate / 8e6;
+  if (rate !== undefined) return rate / 8e6;
+  const message = `${peer.name} ${direction}: iperf3 ${status}: ${report.error ?? stderr}`;
+  if (attempt === ATTEMPTS) throw new Error(message);
+  process.stderr.write(`${message}, trying again\n`);
+  return measure(lab, peer, direction, attempt + 1);
 }
 
 async function measureLink(link: (typeof LINKS)[number]): Promise<Row[]> {

@@ -30,9 +30,7 @@ function expect(condition: boolean, what: string): asserts condition {
 async function demonstrate(lab: Lab): Promise<void> {
   const curl = async (...args: string[]) => {
     command(`curl ${args.join(' ')}`);
-    const begin = performance.now();
-    const result = await lab.client.exec(['curl', '-sS', '--max-time', '60', ...args]);
-    return { ...result, milliseconds: performance.now() - begin };
+    return lab.client.exec(['curl', '-sS', '--max-time', '60', ...args]);
   };
 
   title('1. An API host that only the jump host can reach');
@@ -64,10 +62,11 @@ async function demonstrate(lab: Lab): Promise<void> {
   print(`    right, ${Math.round(DOWNLOAD / 1e6 / seconds)} MB/s`);
 
   title('5. A closed port is refused, not "connected"');
-  const closed = await curl(`${API}:81/`);
+  const connect = '</dev/tcp/10.77.0.11/81';
+  command(`bash -c '${connect}'`);
+  const closed = await lab.client.exec(['bash', '-c', connect]);
   output(closed.stderr);
-  expect(closed.status === 7, 'the closed port was not refused');
-  print(`    (after ${Math.round(closed.milliseconds)} ms)`);
+  expect(closed.stderr.includes('Connection refused'), 'the closed port was not refused');
 
   title('6. Stop: nothing is left');
   command('kill -INT %tunnel');

@@ -62,14 +62,13 @@ export async function run(configuration: Configuration, options: RunOptions): Pr
     transport = await dialFirst(remotes, configuration.ssh, options);
     capture = new TunCapture({ host: await startHelper({ observer, signal: stop }), prefixes, observer });
     const flows = createFlows(configuration, transport, capture, observer);
-    const lost = Promise.race([transport.ended, capture.ended]);
+    const lost = Promise.race([rejectedWithError(transport.ended), rejectedWithError(capture.ended)]);
     // The link may be lost while the capture starts: that must not wait for the capture.
-    const started = capture.start((request) => flows.accept(request), stop);
-    await Promise.race([started, lost.then(throwIfDefined)]);
+    await Promise.race([capture.start((request) => flows.accept(request), stop), lost]);
     observer.log('info', `captured by ${capture.deviceName}: ${prefixes.map(formatPrefix).join(', ')}`);
-    observer.log('notice', 'ready');
     announce(configuration.readyFd);
-    await Promise.race([stopped, lost.then(throwIfDefined)]);
+    observer.log('notice', 'ready');
+    await Promise.race([stopped, lost]);
   } catch (error) {
     if (!stop.aborted) throw error;
   } finally {
@@ -151,8 +150,13 @@ function createFlows(
   return new Flows({ policy: createPolicy(configuration), tunnel, direct, observer });
 }
 
-function throwIfDefined(error: TunnelError | undefined): void {
-  if (error !== undefined) throw error;
+/** Rejects when a part has ended with an error; waits for ever when it has ended because it was closed. */
+function rejectedWithError(ended: Promise<TunnelError | undefined>): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    ended.then((error) => {
+      if (error !== undefined) reject(error);
+    });
+  });
 }
 
 /** For --ready-fd: whoever reads it gets one line and the end. */

@@ -29,6 +29,7 @@ import type { Destination } from '../net/destination.ts';
 import { type Prefix, prefixAround } from '../net/prefix.ts';
 import { PrefixSet } from '../net/prefixset.ts';
 import type { Refusal } from '../net/refusal.ts';
+import { resetStream } from '../net/reset.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Capture, FlowRequest } from './capture.ts';
 import { answerProbe, probe } from './probe.ts';
@@ -229,7 +230,7 @@ export class TunCapture implements Capture {
       flow.gone(ending);
     }
     const sockets = [...this.#sockets];
-    for (const socket of sockets) socket.resetAndDestroy();
+    for (const socket of sockets) resetStream(socket);
     await Promise.all(sockets.filter((socket) => !socket.closed).map((socket) => once(socket, 'close')));
     await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));
     clearInterval(this.#sweep);

@@ -2,14 +2,9 @@
  * What the user asked for, checked and typed. Every front (options, @files, later profiles) ends in one
  * `Configuration`; the composition root in run.ts builds the parts from it.
  */
+import type { PortRange } from '../net/ports.ts';
 import type { Prefix } from '../net/prefix.ts';
 import type { Level } from '../observe/observer.ts';
-
-/** Both ends included, 1-65535. */
-export interface PortRange {
-  readonly first: number;
-  readonly last: number;
-}
 
 /** A range of addresses, limited to some ports if `ports` isn't empty. */
 export interface Target {
@@ -22,7 +17,7 @@ export interface Target {
 export interface Remote {
   /** undefined: the calling user's own name. */
   readonly user: string | undefined;
-  /** A name or an address, without brackets. */
+  /** A name as it was written, or an address without brackets; an IPv6 address may have a zone (`fe80::1%eth0`). */
   readonly host: string;
   /** undefined: -p, else 22. */
   readonly port: number | undefined;
@@ -34,9 +29,12 @@ export interface SshOptions {
   readonly remotes: readonly [Remote, ...Remote[]];
   /** -p */
   readonly port: number | undefined;
-  /** -i, in order */
+  /** -i, in order, with a leading `~/` expanded; not opened yet. */
   readonly identityFiles: readonly string[];
-  /** --host-key: `SHA256:...` fingerprints or `ssh-ed25519 AAAA...` keys. Non-empty: known_hosts is not consulted. */
+  /**
+   * --host-key: `SHA256:...` fingerprints (43 characters of base64, no padding) or `ssh-ed25519 AAAA...` keys (type, one
+   * space, base64). Non-empty: known_hosts is not consulted.
+   */
   readonly hostKeyPins: readonly string[];
   /** --connect-timeout: seconds for TCP and key exchange, an address. */
   readonly connectTimeout: number;
@@ -52,4 +50,6 @@ export interface Configuration {
   readonly logLevel: Level;
   /** --ready-fd: `READY=1\n` is written to it and it is closed once traffic flows. */
   readonly readyFd: number | undefined;
+  /** What was read other than it may have been meant, one sentence each, to be logged as notices at the start. */
+  readonly notices: readonly string[];
 }

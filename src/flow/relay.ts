@@ -9,6 +9,7 @@
  * has failed. It holds no buffer of its own: what waits, waits in the streams' own bounded buffers.
  */
 import type { Duplex } from 'node:stream';
+import { resetStream } from '../net/reset.ts';
 
 export interface RelayResult {
   /** Bytes read from `near` and from `far`. */
@@ -27,8 +28,8 @@ export function relay(near: Duplex, far: Duplex, signal?: AbortSignal): Promise<
 
     const abort = (cause: Error | undefined) => {
       error ??= cause;
-      reset(near, cause);
-      reset(far, cause);
+      resetStream(near, cause);
+      resetStream(far, cause);
     };
     const onAbort = () => abort(signal?.reason instanceof Error ? signal.reason : new Error('aborted'));
     const closed = () => {
@@ -52,11 +53,11 @@ export function relay(near: Duplex, far: Duplex, signal?: AbortSignal): Promise<
       });
       stream.on('close', () => {
         // In order: all of it was read to its end, and all that the other side had to say was written.
-        if (!stream.readableEnded || !stream.writableFinished) reset(other, error);
+        if (!stream.readableEnded || !stream.writableFinished) resetStream(other, error);
         closed();
       });
       if (stream.closed) {
-        reset(other, error);
+        resetStream(other, error);
         closed();
       }
     }
@@ -73,11 +74,4 @@ function pump(from: Duplex, to: Duplex, count: (n: number) => void): void {
   to.on('drain', () => from.resume());
   from.on('end', () => to.end());
   from.resume();
-}
-
-/** TCP sockets are reset, so that the application sees what happened; other streams are destroyed. */
-function reset(stream: Duplex, cause: Error | undefined): void {
-  if (stream.destroyed) return;
-  if ('resetAndDestroy' in stream && typeof stream.resetAndDestroy === 'function') stream.resetAndDestroy();
-  else stream.destroy(cause);
 }

@@ -1,8 +1,170 @@
-/** PLACEHOLDER shape, see docs */
+/** Network prefixes (CIDR, RFC 4632 and RFC 4291 §2.3), and how users write them. */
+import IPCIDR from 'ip-cidr';
+import { Netmask } from 'netmask';
+import {
+  ADDRESS_BITS,
+  addressBytes,
+  addressFromBytes,
+  addressFromNumber,
+  addressNumber,
+  type Family,
+  family,
+  requireAddress,
+  requireIPv4Parts,
+} from './address.ts';
+import { NotationError, quoted } from './notation.ts';
+
 export interface Prefix {
-  readonly family: 4 | 6;
-  /** The network address, canonical (RFC 5952 for IPv6). */
+  readonly family: Family;
+  /** The network address, canonical (RFC 5952 for IPv6); no host bits are set. */
   readonly address: string;
   /** 0-32 or 0-128 */
   readonly length: number;
+}
+
+export interface ParsedPrefix {
+  readonly prefix: Prefix;
+  /** What was read other than it was written, as a sentence for the user: host bits that were dropped. */
+  readonly note: string | undefined;
+}
+
+/** ::ffff:0:0/96: a prefix of at least this length within it means IPv4. */
+const MAPPED_LENGTH = 96;
+const IPV4_OCTETS = 4;
+
+/**
+ * Reads a prefix or a bare address (a prefix of full length). Accepts what sshuttle's users write: `10.0.0.0/8`, the
+ * short `10/8` and `0/0` (missing octets are zeros on the right), `10.0.0.0/255.0.0.0`, `2001:db8::/32`, and set host
+ * bits (`10.0.0.1/8`), which it reports in `note`. Throws NotationError.
+ */
+export function parsePrefix(text: string): ParsedPrefix {
+  const slash = text.indexOf('/');
+  if (slash === -1) {
+    requireWholeAddress(text);
+    const address = addressFromBytes(addressBytes(text));
+    return { prefix: hostPrefix(address), note: undefined };
+  }
+  const addressText = text.slice(0, slash);
+  const lengthText = text.slice(slash + 1);
+  if (addressText === '') throw new NotationError(`${quoted(text)} has no address before the "/"`);
+  if (lengthText === '') throw new NotationError(`${quoted(text)} has no prefix length after the "/"`);
+  if (lengthText.includes('/')) throw new NotationError(`${quoted(text)} has more than one "/"`);
+  return addressText.includes(':')
+    ? parseIPv6(text, addressText, lengthText)
+    : parseIPv4(text, addressText, lengthText);
+}
+
+/** The prefix that holds this one canonical address. */
+export function hostPrefix(address: string): Prefix {
+  const of = family(address);
+  return { family: of, address, length: ADDRESS_BITS[of] };
+}
+
+/** `10.0.0.0/8`; a single address is written without length. */
+export function formatPrefix(prefix: Prefix): string {
+  return prefix.length === ADDRESS_BITS[prefix.family] ? prefix.address : prefixNotation(prefix);
+}
+
+/** `10.0.0.0/8`, `10.0.0.1/32`: always with length, as routing tables and libraries want it. */
+export function prefixNotation(prefix: Prefix): string {
+  return `${prefix.address}/${prefix.length}`;
+}
+
+/** The lowest and the highest address of a prefix, as numbers of its family. */
+export function prefixBounds(prefix: Prefix): { readonly first: bigint; readonly last: bigint } {
+  const first = addressNumber(prefix.address);
+  return { first, last: first + (1n << BigInt(ADDRESS_BITS[prefix.family] - prefix.length)) - 1n };
+}
+
+/** Whether every address of `inner` is one of `outer`. */
+export function prefixContains(outer: Prefix, inner: Prefix): boolean {
+  if (outer.family !== inner.family || outer.length > inner.length) return false;
+  const hostBits = BigInt(ADDRESS_BITS[outer.family] - outer.length);
+  return addressNumber(outer.address) >> hostBits === addressNumber(inner.address) >> hostBits;
+}
+
+/** The prefix of `length` bits around an address given as a number. */
+export function prefixAround(value: bigint, of: Family, length: number): Prefix {
+  const hostBits = BigInt(ADDRESS_BITS[of] - length);
+  return { family: of, address: addressFromNumber((value >> hostBits) << hostBits, of), length };
+}
+
+function requireWholeAddress(text: string): void {
+  if (/^[0-9]+(\.[0-9]+){0,2}$/.test(text)) {
+    requireIPv4Parts(text);
+    throw new NotationError(
+      `${quoted(text)} is neither an address nor a prefix`,
+      `write all four parts of an address, or a short prefix with its length, such as ${text}/${text.split('.').length * 8}`,
+    );
+  }
+  requireAddress(text);
+}
+
+function parseIPv4(text: string, addressText: string, lengthText: string): ParsedPrefix {
+  requireIPv4Parts(addressText);
+  const octets = addressText.split('.');
+  if (octets.length > IPV4_OCTETS) requireAddress(addressText);
+  const netmask = lengthText.includes('.');
+  if (netmask) requireAddress(lengthText);
+  else requireLength(text, lengthText, 4);
+  if (!netmask && octets.length === IPV4_OCTETS) return fromCIDR(text, addressText, Number(lengthText));
+
+  // The library completes `10` to 0.0.0.10, as inet_aton(3) does; in a prefix the missing octets are those on the right.
+  const complete = [...octets, ...Array<string>(IPV4_OCTETS - octets.length).fill('0')].join('.');
+  const block = readNetmask(text, complete, lengthText);
+  const prefix: Prefix = { family: 4, address: block.base, length: block.bitmask };
+  return { prefix, note: hostBitsNote(text, complete, prefix) };
+}
+
+function readNetmask(text: string, address: string, mask: string): Netmask {
+  try {
+    // The library doesn't know the mask of no bits in its dotted form.
+    return new Netmask(address, mask === '0.0.0.0' ? '0' : mask);
+  } catch {
+    // Everything else about the text has been checked: the library can only object to the mask.
+    throw new NotationError(
+      `${quoted(text)} has a mask that isn't a row of ones followed by zeros (${mask})`,
+      'give the prefix length in bits instead, such as /24',
+    );
+  }
+}
+
+function parseIPv6(text: string, addressText: string, lengthText: string): ParsedPrefix {
+  requireAddress(addressText);
+  requireLength(text, lengthText, 6);
+  const length = Number(lengthText);
+  const address = addressFromBytes(addressBytes(addressText));
+  if (family(address) === 6) return fromCIDR(text, address, length);
+  if (length >= MAPPED_LENGTH) return fromCIDR(text, address, length - MAPPED_LENGTH);
+  // Wider than the mapped range: the text has to stay IPv6.
+  return fromCIDR(text, addressFromNumber(addressNumber(addressText), 6), length);
+}
+
+function requireLength(text: string, lengthText: string, of: Family): void {
+  if (!/^[0-9]+$/.test(lengthText)) {
+    throw new NotationError(
+      `${quoted(text)} has a prefix length that isn't a number (${quoted(lengthText)})`,
+    );
+  }
+  if (lengthText.length > 1 && lengthText.startsWith('0')) {
+    throw new NotationError(`${quoted(text)} has a prefix length with a leading zero (/${lengthText})`);
+  }
+  if (Number(lengthText) > ADDRESS_BITS[of]) {
+    throw new NotationError(
+      `${quoted(text)} has a prefix length of ${lengthText}, an IPv${of} prefix has at most ${ADDRESS_BITS[of]} bits`,
+    );
+  }
+}
+
+/** `address` is a valid address of the family in which `length` counts. */
+function fromCIDR(text: string, address: string, length: number): ParsedPrefix {
+  const start = new IPCIDR(`${address}/${length}`).start<string>();
+  const of = family(address);
+  const prefix: Prefix = { family: of, address: addressFromNumber(addressNumber(start), of), length };
+  return { prefix, note: hostBitsNote(text, address, prefix) };
+}
+
+function hostBitsNote(text: string, address: string, prefix: Prefix): string | undefined {
+  if (addressNumber(address) === addressNumber(prefix.address)) return undefined;
+  return `${text} has host bits set, it is read as ${prefixNotation(prefix)}`;
 }

@@ -84,6 +84,26 @@ describe('relay', () => {
     await result;
   });
 
+  it('ends when the far side resets while the near side is being ended', async () => {
+    // In one of these turns of the event loop the FIN is on its way, and libuv refuses to reset the socket.
+    for (let turns = 0; turns < 6; turns++) {
+      const [application, near] = await pair();
+      application.on('error', () => {}); // whether it sees the reset depends on the turn
+      const far = new Duplex({ allowHalfOpen: true, read() {}, write: (_chunk, _encoding, callback) => callback() });
+      const result = relay(near, far);
+      const later = (left: number): void => {
+        if (left === 0) far.destroy();
+        else process.nextTick(later, left - 1);
+      };
+      far.on('end', () => later(turns));
+      far.push('last words');
+      far.push(null);
+      assert.equal(await readAll(application), 'last words');
+      await result;
+      assert.ok(near.closed && far.closed);
+    }
+  });
+
   it('resets the near side when the far stream was closed before the relay began', async () => {
     const [application, near] = await pair();
     const far = new PassThrough();

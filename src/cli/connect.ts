@@ -1,0 +1,154 @@
+/** `tunnel connect`: the options of the main job, and its help. */
+import { type Command, Help, Option } from 'commander';
+import { type ConnectOptions, DEFAULT_AUTH_TIMEOUT, DEFAULT_CONNECT_TIMEOUT } from '../config/options.ts';
+import { UsageError } from '../errors.ts';
+
+export type ConnectAction = (targets: readonly string[], options: ConnectOptions) => Promise<void>;
+
+const EXAMPLES = `\
+Examples:
+  tunnel -r user@jumphost 10.0.0.0/8
+      reach 10.0.0.0/8 through jumphost, from any program, until Ctrl-C
+  tunnel -r user@jumphost:2222 -i ~/.ssh/cloud 10/8 2001:db8::/32
+      another port and key; IPv6 as well
+  tunnel -r user@jumphost -x 10.1.0.0/16 10.0.0.0/8:443,8000-8999
+      some ports only, without 10.1.0.0/16
+  tunnel -r user@jumphost -s networks.txt -X offices.txt
+      targets and exclusions from files
+  tunnel -r user@jumphost 0/0 ::/0
+      everything
+`;
+
+const AFTER = `
+REMOTE is [user@]host[:port], [user@][v6-address]:port or ssh://user@host:port. The user
+ends at the last "@". Given more than once: other addresses of the same jump host.
+
+TARGET is an address or a prefix (10.0.0.0/8, 10/8, 192.168.1.7, 2001:db8::/32), with
+ports if only these are to be reached (10.0.0.0/8:443, 10/8:80,8000-8100,
+[2001:db8::]/32:443). Other ports of it are refused. An exclusion always wins.
+The jump host's own addresses, loopback, link-local and multicast are never captured.
+
+@FILE stands for the arguments in FILE: several to a line, quoted as in a shell,
+"#" for comments.
+
+Exit codes:
+  0  stopped in order (INT, TERM, HUP)   4  host key rejected
+  1  unexpected failure                  5  jump host not reachable, or link lost
+  2  usage                               6  capture not possible here
+  3  authentication failed               7  already running
+`;
+
+/** What sshuttle has and this program hasn't: never ignored, always answered with the way to go. */
+const SSHUTTLE_OPTIONS: readonly (readonly [flags: string, reason: string, alternative: string])[] = [
+  [
+    '-N, --auto-nets',
+    'it would read the routes of the jump host with a program there, and nothing is run on it',
+    'name the networks as targets; "ip route" on the jump host shows them',
+  ],
+  [
+    '-H, --auto-hosts',
+    'it would rewrite /etc/hosts from what a program on the jump host finds, and nothing is run on it',
+    'use addresses, or put the names into /etc/hosts or your DNS',
+  ],
+  ['--python <path>', 'the jump host needs no Python, only sshd', 'leave the option out'],
+  [
+    '--method <name>',
+    'connections are captured with a TUN device, there are no firewall rules to choose between',
+    'leave the option out',
+  ],
+  [
+    '-l, --listen <address>',
+    'connections arrive through a TUN device, so there is no port to listen on',
+    'leave the option out',
+  ],
+  [
+    '--seed-hosts <names>',
+    'it belongs to --auto-hosts, for which a program would have to run on the jump host',
+    'use addresses, or put the names into /etc/hosts or your DNS',
+  ],
+  [
+    '--no-latency-control',
+    'no program at the far side buffers the connections, so there is no such latency to control',
+    'leave the option out',
+  ],
+  [
+    '--latency-buffer-size <bytes>',
+    'no program at the far side buffers the connections, so there is no such latency to control',
+    'leave the option out',
+  ],
+  [
+    '--disable-ipv6',
+    'only the address families of the targets are captured',
+    'leave the option out, and give no IPv6 targets',
+  ],
+];
+
+/** Adds the command to `program` as the one that is meant when none is named. */
+export function addConnectCommand(program: Command, action: ConnectAction): Command {
+  const command = program
+    .command('connect', { isDefault: true })
+    .description('capture connections to the targets and carry them through the jump host')
+    .usage('-r REMOTE [options] TARGET...')
+    .argument('[targets...]')
+    .option('-r, --remote <remote>', 'the jump host (repeatable)', collect)
+    .option('-x, --exclude <target>', 'leave this out of the targets (repeatable)', collect)
+    .option(
+      '-s, --targets-from <file>',
+      'read targets from a file, one a line, "-" for stdin (repeatable)',
+      collect,
+    )
+    .option('-X, --excludes-from <file>', 'read exclusions from a file in the same way (repeatable)', collect)
+    .option('-i, --identity <file>', 'private key (repeatable); otherwise the agent and ~/.ssh/id_*', collect)
+    .option('-p, --port <port>', 'port of the jump host, unless REMOTE says it', once('-p'))
+    .option(
+      '--host-key <key>',
+      'accept only this host key: SHA256:... or "ssh-ed25519 AAAA..." (repeatable); otherwise ~/.ssh/known_hosts decides',
+      collect,
+    )
+    .option(
+      '--connect-timeout <seconds>',
+      `for TCP and key exchange, an address (default: ${DEFAULT_CONNECT_TIMEOUT})`,
+      once('--connect-timeout'),
+    )
+    .option(
+      '--auth-timeout <seconds>',
+      `for authentication, without questions (default: ${DEFAULT_AUTH_TIMEOUT})`,
+      once('--auth-timeout'),
+    )
+    .option('--ready-fd <number>', 'write READY=1 to this descriptor when traffic flows', once('--ready-fd'))
+    .option('-v, --verbose', 'say more (-vv: everything)', (_, count: number) => count + 1, 0)
+    .option('-q, --quiet', 'say only what goes wrong');
+  command.helpOption('-h, --help', 'show this help');
+  for (const [flags, reason, alternative] of SSHUTTLE_OPTIONS) {
+    command.addOption(new Option(flags).hideHelp().argParser(() => rejectOption(flags, reason, alternative)));
+  }
+  command.configureHelp({ formatHelp: connectHelp });
+  command.action((targets: string[], options: ConnectOptions) => action(targets, options));
+  return command;
+}
+
+/** Examples first, because they answer most questions. */
+export function connectHelp(command: Command, helper: Help): string {
+  helper.commandUsage = () => `tunnel [connect] ${command.usage()}`;
+  helper.showGlobalOptions = true;
+  return `${EXAMPLES}\n${Help.prototype.formatHelp.call(helper, command, helper)}${AFTER}`;
+}
+
+function collect(value: string, previous: readonly string[] | undefined): string[] {
+  return [...(previous ?? []), value];
+}
+
+/** An option whose second value would silently replace the first. */
+function once(option: string): (value: string, previous: string | undefined) => string {
+  return (value, previous) => {
+    if (previous !== undefined) throw new UsageError(`${option} is given twice (${previous} and ${value})`);
+    return value;
+  };
+}
+
+function rejectOption(flags: string, reason: string, alternative: string): never {
+  const name = flags.replace(/ <.*$/, '').replace(', ', '/');
+  throw new UsageError(`${name} is an option of sshuttle that doesn't exist here: ${reason}`, {
+    hint: alternative,
+  });
+}

@@ -1,0 +1,40 @@
+/** Exit codes: what a script can tell apart. Documented at the end of --help. */
+import { TunnelError } from '../errors.ts';
+
+export const EXIT = {
+  ok: 0,
+  unexpected: 1,
+  usage: 2,
+  authentication: 3,
+  hostKey: 4,
+  jumpHost: 5,
+  capture: 6,
+  alreadyRunning: 7,
+} as const;
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+/** The first that an error's code equals, or begins with where the entry ends in a dash. */
+const BY_CODE: readonly (readonly [string, ExitCode])[] = [
+  ['usage', EXIT.usage],
+  ['auth-', EXIT.authentication],
+  // A passphrase or password was needed, and there was nobody to ask.
+  ['no-terminal', EXIT.authentication],
+  ['host-key-', EXIT.hostKey],
+  ['jumphost-', EXIT.jumpHost],
+  ['link-lost', EXIT.jumpHost],
+  ['capture-', EXIT.capture],
+  ['helper-', EXIT.capture],
+  ['native-missing', EXIT.capture],
+  ['already-running', EXIT.alreadyRunning],
+];
+
+/** Shells report a program that a signal ended as this plus the signal's number. */
+export const EXIT_SIGNAL_BASE = 128;
+
+export function exitCodeOf(error: unknown): ExitCode {
+  if (!(error instanceof TunnelError)) return EXIT.unexpected;
+  const found = BY_CODE.find(([code]) =>
+    code.endsWith('-') ? error.code.startsWith(code) : error.code === code,
+  );
+  return found?.[1] ?? EXIT.unexpected;
+}

@@ -1,0 +1,83 @@
+/**
+ * The command line: commander's program, one file per command.
+ *
+ * Arguments are expanded (@FILE) before commander sees them. Nothing here exits or prints errors: a wrong command line is
+ * a UsageError, help and version are texts on `output`, and an action's own failure passes through.
+ */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { type Entry, expandArguments } from '../config/argsfile.ts';
+import type { Configuration } from '../config/configuration.ts';
+import { buildConfiguration } from '../config/options.ts';
+import { UsageError } from '../errors.ts';
+import { addConnectCommand, connectHelp } from './connect.ts';
+
+/** From dist/src/cli/. */
+const MANIFEST = new URL('../../../package.json', import.meta.url);
+
+export interface Commands {
+  connect(configuration: Configuration): Promise<void>;
+}
+
+export interface Output {
+  readonly output: (text: string) => void;
+  /** The width that help is wrapped to. */
+  readonly columns: number;
+}
+
+/** Reads the arguments (without node and script) and runs the command that they name. */
+export async function runCommandLine(
+  args: readonly string[],
+  commands: Commands,
+  output: Output,
+): Promise<void> {
+  const entries = expandArguments(args);
+  const placeOf = placesOf(entries);
+  const program = new Command('tunnel');
+  program
+    .exitOverride()
+    .configureOutput({
+      writeOut: output.output,
+      writeErr: () => {}, // what is wrong arrives as a CommanderError as well
+      getOutHelpWidth: () => output.columns,
+    })
+    .version(version(), '-V, --version', 'show the version')
+    .helpOption(false)
+    .showSuggestionAfterError(true);
+  const connect = addConnectCommand(program, (targets, options) =>
+    commands.connect(buildConfiguration(targets, options, placeOf)),
+  );
+  // The default command's help is the program's.
+  program.configureHelp({ formatHelp: (_, helper) => connectHelp(connect, helper) });
+  try {
+    await program.parseAsync(
+      entries.map(({ text }) => text),
+      { from: 'user' },
+    );
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode !== 0) throw usageError(error);
+  }
+}
+
+function version(): string {
+  const manifest: unknown = JSON.parse(readFileSync(MANIFEST, 'utf8'));
+  const found =
+    typeof manifest === 'object' && manifest !== null && 'version' in manifest ? manifest.version : '';
+  return String(found);
+}
+
+function placesOf(entries: readonly Entry[]): (text: string) => string | undefined {
+  const places = new Map(
+    entries.flatMap(({ text, place }) => (place === undefined ? [] : [[text, place] as const])),
+  );
+  return (text) => places.get(text);
+}
+
+/** commander's message has the suggestion in a line of its own. */
+function usageError(error: CommanderError): UsageError {
+  const [first = '', suggestion] = error.message.split('\n');
+  const message = first.replace(/^error: /, '');
+  const hint = suggestion?.replace(/^\((.*)\)$/, '$1') ?? 'run "tunnel --help" for the options';
+  return new UsageError(message, { hint, cause: error });
+}

@@ -1,0 +1,167 @@
+/**
+ * Asks for passphrases and passwords at the controlling terminal, whatever stdin and stderr are connected to.
+ *
+ * The terminal is opened for the question only. It is in raw mode meanwhile: nothing is echoed, and keys that would stop the
+ * program arrive here as characters, so that the terminal is always restored first. That also happens when the question
+ * is aborted, when the program exits in the middle, and when the terminal goes away. Questions are asked one after the other.
+ */
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { ReadStream } from 'node:tty';
+import { TunnelError } from '../errors.ts';
+import { printable } from '../observe/printable.ts';
+import type { Prompter } from '../transport/prompter.ts';
+
+/** No server takes more; OpenSSH reads at most this much, too. */
+export const MAX_SECRET_LENGTH = 1024;
+/** After Ctrl-C at a question that nobody's signal aborts. */
+const INTERRUPT_GRACE_MS = 1000;
+
+const TERMINAL = '/dev/tty';
+const KEY = {
+  interrupt: '\x03',
+  endOfInput: '\x04',
+  backspace: '\b',
+  enter: '\r',
+  lineFeed: '\n',
+  eraseLine: '\x15',
+  quit: '\x1c',
+  delete: '\x7f',
+} as const;
+
+export class TerminalPrompter implements Prompter {
+  #last: Promise<unknown> = Promise.resolve();
+
+  secret(question: string, options: { readonly signal?: AbortSignal } = {}): Promise<string> {
+    const answer = this.#last.then(() => ask(printable(question), options.signal));
+    // Only the order matters to the next question; this one's failure is its caller's.
+    this.#last = answer.catch(() => undefined);
+    return answer;
+  }
+}
+
+async function ask(question: string, signal: AbortSignal | undefined): Promise<string> {
+  signal?.throwIfAborted();
+  const terminal = new Terminal(question);
+  try {
+    return await terminal.readLine(signal);
+  } finally {
+    terminal.restore();
+  }
+}
+
+class Terminal {
+  readonly #fd: number;
+  readonly #output: number;
+  readonly #input: ReadStream;
+  readonly #restore = () => this.restore();
+  #restored = false;
+
+  constructor(question: string) {
+    let fd: number | undefined;
+    try {
+      fd = openSync(TERMINAL, 'r');
+      // A description of its own: the input's is in non-blocking mode.
+      this.#output = openSync(TERMINAL, 'w');
+    } catch (cause) {
+      if (fd !== undefined) closeSync(fd);
+      throw noTerminal(question, cause);
+    }
+    this.#fd = fd;
+    this.#input = new ReadStream(fd);
+    process.once('exit', this.#restore);
+    this.#input.setRawMode(true);
+    this.#write(`${question} `);
+  }
+
+  readLine(signal: AbortSignal | undefined): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const line = new SecretLine();
+      let grace: NodeJS.Timeout | undefined;
+      const finish = (settle: () => void) => {
+        clearTimeout(grace);
+        signal?.removeEventListener('abort', onAbort);
+        this.restore();
+        settle();
+      };
+      const onAbort = () => finish(() => reject(signal?.reason));
+      const raise = (name: 'SIGINT' | 'SIGQUIT') => {
+        this.restore();
+        process.kill(process.pid, name);
+        // The program's own handler is expected to abort `signal`; this is for a question without one.
+        grace ??= setTimeout(
+          () => finish(() => reject(new TunnelError('auth-cancelled', 'interrupted at a question'))),
+          INTERRUPT_GRACE_MS,
+        );
+      };
+      signal?.addEventListener('abort', onAbort, { once: true });
+      this.#input.setEncoding('utf8');
+      this.#input.on('data', (text: string) => {
+        for (const character of text) {
+          if (character === KEY.enter || character === KEY.lineFeed) return finish(() => resolve(line.text));
+          if (character === KEY.interrupt) return raise('SIGINT');
+          if (character === KEY.quit) return raise('SIGQUIT');
+          if (character === KEY.endOfInput && line.text === '') return finish(() => reject(notAnswered()));
+          line.key(character);
+        }
+      });
+      this.#input.once('end', () => finish(() => reject(notAnswered())));
+      this.#input.on('error', (cause) => finish(() => reject(notAnswered(cause))));
+    });
+  }
+
+  /** May be called more than once. */
+  restore(): void {
+    if (this.#restored) return;
+    this.#restored = true;
+    process.removeListener('exit', this.#restore);
+    this.#input.setRawMode(false);
+    this.#write('\n');
+    this.#input.destroy();
+    closeSync(this.#output);
+    try {
+      // libuv has opened the terminal again and closed that one only.
+      closeSync(this.#fd);
+    } catch {
+      // EBADF: it could not open it again, used ours, and has closed it just now.
+    }
+  }
+
+  #write(text: string): void {
+    try {
+      writeSync(this.#output, text);
+    } catch {
+      // The terminal has gone; the input reports it.
+    }
+  }
+}
+
+/** A line being typed: editing as the terminal's own line mode does it. */
+class SecretLine {
+  #characters: string[] = [];
+
+  get text(): string {
+    return this.#characters.join('');
+  }
+
+  key(character: string): void {
+    if (character === KEY.delete || character === KEY.backspace) this.#characters.pop();
+    else if (character === KEY.eraseLine) this.#characters = [];
+    else if (character < ' ' && character !== '\t') return;
+    else if (this.#characters.length < MAX_SECRET_LENGTH) this.#characters.push(character);
+  }
+}
+
+function noTerminal(question: string, cause: unknown): TunnelError {
+  return new TunnelError('no-terminal', `there is no terminal to ask at: ${question}`, {
+    hint: 'start it from a terminal, or use a key that needs no passphrase, for example from ssh-agent (ssh-add)',
+    cause,
+  });
+}
+
+function notAnswered(cause?: unknown): TunnelError {
+  return new TunnelError(
+    'auth-cancelled',
+    'a question was not answered',
+    cause === undefined ? {} : { cause },
+  );
+}

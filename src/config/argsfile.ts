@@ -1,0 +1,181 @@
+/**
+ * Files that stand in for the command line.
+ *
+ *   @FILE            arguments, several to a line, quoted as in a shell; may name further @FILEs
+ *   -s, -X FILE      targets, one a line; `-` is standard input
+ *
+ * In both, `#` at the beginning of a word starts a comment. Errors say file and line. The quoting is that of POSIX shells
+ * (XCU §2.2) without expansions: backslash outside quotes and before `"` and `\` inside double quotes, single quotes
+ * literal; a quoted text ends on the line on which it begins. As with sshuttle and gcc, names of files are relative to the
+ * working directory, not to the file that they stand in.
+ */
+import { closeSync, openSync, readSync } from 'node:fs';
+import { UsageError } from '../errors.ts';
+import { NotationError, quoted } from '../net/notation.ts';
+import { type Place, readAt } from './usage.ts';
+
+/** Deeper nesting is taken for a file that names itself. */
+export const MAX_ARGUMENTS_FILE_DEPTH = 8;
+export const MAX_FILE_BYTES = 16 * 1024 * 1024;
+/** Of all @FILEs together: nested files multiply. */
+export const MAX_ARGUMENTS = 100_000;
+
+const STDIN_FD = 0;
+const READ_CHUNK = 64 * 1024;
+
+/** An argument or target and where it stands. */
+export interface Entry {
+  readonly text: string;
+  /** `file:line`; undefined: the command line itself. */
+  readonly place: Place | undefined;
+}
+
+/** Replaces each `@FILE` by the arguments in it, up to a `--`. Throws UsageError. */
+export function expandArguments(args: readonly string[]): Entry[] {
+  const result: Entry[] = [];
+  expandInto(
+    result,
+    args.map((text) => ({ text, place: undefined })),
+    0,
+  );
+  return result;
+}
+
+function expandInto(result: Entry[], entries: readonly Entry[], depth: number): void {
+  let expanding = true;
+  for (const entry of entries) {
+    if (entry.text === '--') expanding = false;
+    if (!expanding || !entry.text.startsWith('@')) {
+      if (result.length >= MAX_ARGUMENTS) {
+        throw new UsageError(`the argument files hold more than ${MAX_ARGUMENTS} arguments`, {
+          hint: 'put targets into a file of their own and name it with -s',
+        });
+      }
+      result.push(entry);
+      continue;
+    }
+    const file = entry.text.slice(1);
+    const place = entry.place ?? 'argument';
+    if (file === '') throw new UsageError(`${place}: "@" is not followed by the name of a file`);
+    if (depth >= MAX_ARGUMENTS_FILE_DEPTH) {
+      throw new UsageError(`${place}: @${file} is nested more than ${MAX_ARGUMENTS_FILE_DEPTH} files deep`, {
+        hint: 'check whether a file names itself',
+      });
+    }
+    expandInto(result, readArguments(file, place), depth + 1);
+  }
+}
+
+function readArguments(file: string, place: Place): Entry[] {
+  return readLines(file, place).flatMap(({ text, place: line }) =>
+    readAt(line, text, splitWords).map((word) => ({ text: word, place: line })),
+  );
+}
+
+/** Reads targets or exclusions, one a line. `option` is what named the file (`-s`). Throws UsageError. */
+export function readTargetsFile(file: string, option: Place): (Entry & { readonly place: Place })[] {
+  const entries = [];
+  for (const { text, place } of readLines(file, option)) {
+    const words = text.replace(/(^|\s)#.*$/, '').trim();
+    if (words === '') continue;
+    if (/\s/.test(words)) {
+      throw new UsageError(`${place}: ${quoted(words)} is more than one target`, {
+        hint: 'write one a line',
+      });
+    }
+    entries.push({ text: words, place });
+  }
+  return entries;
+}
+
+/** One line's words. Throws NotationError. */
+export function splitWords(line: string): string[] {
+  const words: string[] = [];
+  let word: string | undefined;
+  let quote: '"' | "'" | undefined;
+  for (let index = 0; index < line.length; index += 1) {
+    const character = line.charAt(index);
+    const next = line.charAt(index + 1);
+    if (quote !== undefined && character === quote) {
+      quote = undefined;
+    } else if (
+      character === '\\' &&
+      quote !== "'" &&
+      (quote === undefined || next === '"' || next === '\\')
+    ) {
+      if (next === '') throw new NotationError('the line ends with a backslash');
+      word = (word ?? '') + next;
+      index += 1;
+    } else if (quote !== undefined) {
+      word = (word ?? '') + character;
+    } else if (character === '"' || character === "'") {
+      quote = character;
+      word ??= '';
+    } else if (/\s/.test(character)) {
+      if (word !== undefined) words.push(word);
+      word = undefined;
+    } else if (character === '#' && word === undefined) {
+      return words;
+    } else {
+      word = (word ?? '') + character;
+    }
+  }
+  if (quote !== undefined) throw new NotationError(`a quoted text isn't closed (${quote})`);
+  if (word !== undefined) words.push(word);
+  return words;
+}
+
+function readLines(file: string, place: Place): (Entry & { readonly place: Place })[] {
+  const name = file === '-' ? 'standard input' : file;
+  return decode(readBytes(file, name, place), name, place)
+    .split('\n')
+    .map((line, index) => ({ text: line.replace(/\r$/, ''), place: `${name}:${index + 1}` }));
+}
+
+function decode(bytes: Uint8Array, name: string, place: Place): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new UsageError(`${place}: ${name} is not a text in UTF-8`, { cause });
+  }
+}
+
+/** Reads whole files, pipes and standard input, but no more than MAX_FILE_BYTES. */
+function readBytes(file: string, name: string, place: Place): Uint8Array {
+  let fd: number | undefined;
+  try {
+    fd = file === '-' ? STDIN_FD : openSync(file, 'r');
+    const chunks: Uint8Array[] = [];
+    for (let total = 0; ; ) {
+      const chunk = Buffer.alloc(READ_CHUNK);
+      const length = readSync(fd, chunk);
+      if (length === 0) return Buffer.concat(chunks);
+      total += length;
+      if (total > MAX_FILE_BYTES) {
+        throw new UsageError(`${place}: ${name} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB`);
+      }
+      chunks.push(chunk.subarray(0, length));
+    }
+  } catch (cause) {
+    if (cause instanceof UsageError) throw cause;
+    throw new UsageError(`${place}: ${name} can't be read: ${systemReason(cause)}`, { cause });
+  } finally {
+    if (fd !== undefined && fd !== STDIN_FD) closeSync(fd);
+  }
+}
+
+function systemReason(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  switch (code) {
+    case 'ENOENT':
+      return 'there is no such file';
+    case 'EACCES':
+      return 'permission denied';
+    case 'EISDIR':
+      return 'it is a directory';
+    case 'EAGAIN':
+      return 'it is in non-blocking mode and has nothing to read';
+    default:
+      return String(code ?? error);
+  }
+}

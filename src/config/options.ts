@@ -1,0 +1,193 @@
+/**
+ * From the options as they were written to a checked `Configuration`. Everything that can be wrong with the command line
+ * is found here, before anything is started; only descriptors and the files that hold targets are touched.
+ */
+import { readFileSync, readlinkSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { UsageError } from '../errors.ts';
+import { quoted } from '../net/notation.ts';
+import { parsePort } from '../net/ports.ts';
+import type { Level } from '../observe/observer.ts';
+import { type Entry, readTargetsFile } from './argsfile.ts';
+import type { Configuration, Remote, Target } from './configuration.ts';
+import { parseRemote } from './remote.ts';
+import { type ParsedTarget, parseExclusion, parseTarget } from './target.ts';
+import { type Place, readAt } from './usage.ts';
+
+/** Seconds for TCP and key exchange, an address. */
+export const DEFAULT_CONNECT_TIMEOUT = 15;
+/** Seconds for authentication; sshd's LoginGraceTime is 120. */
+export const DEFAULT_AUTH_TIMEOUT = 60;
+export const MAX_TIMEOUT = 3600;
+/** More addresses of one jump host than this are taken for a mistake. */
+export const MAX_REMOTES = 16;
+
+/** The options of `connect` as commander hands them over: text, in the order written. */
+export interface ConnectOptions {
+  readonly remote?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly targetsFrom?: readonly string[];
+  readonly excludesFrom?: readonly string[];
+  readonly identity?: readonly string[];
+  readonly port?: string;
+  readonly hostKey?: readonly string[];
+  readonly connectTimeout?: string;
+  readonly authTimeout?: string;
+  /** How many -v. */
+  readonly verbose?: number;
+  readonly quiet?: boolean;
+  readonly readyFd?: string;
+}
+
+/** `placeOf` tells the `file:line` of an argument that came from an @FILE. Throws UsageError. */
+export function buildConfiguration(
+  targets: readonly string[],
+  options: ConnectOptions,
+  placeOf: (text: string) => Place | undefined = () => undefined,
+): Configuration {
+  const at = (text: string, option: Place): Entry & { readonly place: Place } => ({
+    text,
+    place: placeOf(text) ?? option,
+  });
+  requireOneStdin(options);
+  const remotes = readRemotes((options.remote ?? []).map((text) => at(text, '-r')));
+  const wanted = [
+    ...targets.map((text) => at(text, 'target')),
+    ...(options.targetsFrom ?? []).flatMap((file) => readTargetsFile(file, '-s')),
+  ].map(({ text, place }) => parseTarget(text, place));
+  if (wanted.length === 0) {
+    throw new UsageError('no target is given', {
+      hint: 'name the networks to reach through the jump host, as in: tunnel -r user@jumphost 10.0.0.0/8',
+    });
+  }
+  const excluded = [
+    ...(options.exclude ?? []).map((text) => at(text, '-x')),
+    ...(options.excludesFrom ?? []).flatMap((file) => readTargetsFile(file, '-X')),
+  ].map(({ text, place }) => parseExclusion(text, place));
+  return {
+    ssh: {
+      remotes,
+      port: options.port === undefined ? undefined : readAt('-p', options.port, parsePort),
+      identityFiles: (options.identity ?? []).map(readIdentity),
+      hostKeyPins: (options.hostKey ?? []).map(readHostKeyPin),
+      connectTimeout: readTimeout(options.connectTimeout, '--connect-timeout', DEFAULT_CONNECT_TIMEOUT),
+      authTimeout: readTimeout(options.authTimeout, '--auth-timeout', DEFAULT_AUTH_TIMEOUT),
+    },
+    targets: wanted.map(targetOf),
+    exclusions: excluded.map(targetOf),
+    logLevel: readLogLevel(options),
+    readyFd: options.readyFd === undefined ? undefined : readDescriptor(options.readyFd),
+    notices: [...wanted, ...excluded].flatMap(({ notes }) => notes),
+  };
+}
+
+function targetOf({ target }: ParsedTarget): Target {
+  return target;
+}
+
+function requireOneStdin({ targetsFrom = [], excludesFrom = [] }: ConnectOptions): void {
+  if ([...targetsFrom, ...excludesFrom].filter((file) => file === '-').length > 1) {
+    throw new UsageError(
+      'standard input ("-") is named more than once by -s and -X, it can be read only once',
+    );
+  }
+}
+
+function readRemotes(
+  entries: readonly (Entry & { readonly place: Place })[],
+): readonly [Remote, ...Remote[]] {
+  const [first, ...others] = entries.map(({ text, place }) => parseRemote(text, place));
+  if (first === undefined) {
+    throw new UsageError('no jump host is given', {
+      hint: 'name it with -r, as in: tunnel -r user@jumphost 10.0.0.0/8',
+    });
+  }
+  if (others.length >= MAX_REMOTES) {
+    throw new UsageError(`-r is given ${entries.length} times, at most ${MAX_REMOTES} addresses are tried`, {
+      hint: 'every -r names another address of the same jump host',
+    });
+  }
+  return [first, ...others];
+}
+
+function readIdentity(path: string): string {
+  if (path === '') throw new UsageError('-i: the name of the key file is empty');
+  if (path.includes('\0')) throw new UsageError('-i: the name of the key file has a NUL character');
+  // The shell has expanded it already, unless the argument came from a file.
+  return path.startsWith('~/') ? join(homedir(), path.slice(2)) : path;
+}
+
+/** SHA-256 in base64 without padding, as ssh-keygen -l prints it. */
+const FINGERPRINT = /^SHA256:([A-Za-z0-9+/]{43})=?$/;
+const PUBLIC_KEY = /^([a-z0-9@.-]+)[ \t]+([A-Za-z0-9+/]+={0,2})([ \t].*)?$/;
+
+function readHostKeyPin(text: string): string {
+  const fingerprint = FINGERPRINT.exec(text);
+  if (fingerprint !== null) return `SHA256:${fingerprint[1]}`;
+  const [, type = '', key = ''] = PUBLIC_KEY.exec(text.trim()) ?? [];
+  if (type !== '' && keyTypeInside(key) === type) return `${type} ${key}`;
+  const problem = /^(MD5:)?([0-9a-f]{2}:){15}[0-9a-f]{2}$/i.test(text)
+    ? 'is an MD5 fingerprint, which proves nothing'
+    : 'is neither a fingerprint (SHA256:...) nor a public key (ssh-ed25519 AAAA...)';
+  throw new UsageError(`--host-key: ${quoted(text)} ${problem}`, {
+    hint: 'run on the jump host: ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub',
+  });
+}
+
+/** The type that a public key's blob begins with (RFC 4253 §6.6); undefined: it is no such blob. */
+function keyTypeInside(base64: string): string | undefined {
+  const blob = Buffer.from(base64, 'base64');
+  if (blob.length < 4) return undefined;
+  const length = blob.readUInt32BE(0);
+  return length < blob.length - 4 ? blob.toString('latin1', 4, 4 + length) : undefined;
+}
+
+function readTimeout(text: string | undefined, option: Place, fallback: number): number {
+  if (text === undefined) return fallback;
+  const seconds = Number(text);
+  if (!/^[0-9]+(\.[0-9]+)?$/.test(text) || seconds <= 0 || seconds > MAX_TIMEOUT) {
+    throw new UsageError(
+      `${option}: ${quoted(text)} is not a number of seconds above 0 and up to ${MAX_TIMEOUT}`,
+    );
+  }
+  return seconds;
+}
+
+function readLogLevel({ verbose = 0, quiet = false }: ConnectOptions): Level {
+  if (quiet && verbose > 0) throw new UsageError('-q and -v exclude each other');
+  if (quiet) return 'warning';
+  return (['notice', 'info'] as const)[verbose] ?? 'debug';
+}
+
+function readDescriptor(text: string): number {
+  if (!/^(0|[1-9][0-9]{0,8})$/.test(text)) {
+    throw new UsageError(`--ready-fd: ${quoted(text)} is not the number of a file descriptor`);
+  }
+  const fd = Number(text);
+  if (fd === 0 || fd === 2) {
+    throw new UsageError(`--ready-fd: ${fd} is standard ${fd === 0 ? 'input' : 'error'}`, {
+      hint: 'open another one for it, as in: --ready-fd 3 3>ready',
+    });
+  }
+  if (!isWritable(fd)) {
+    throw new UsageError(`--ready-fd: descriptor ${fd} isn't open for writing`, {
+      hint: `open it for the program, as in: --ready-fd ${fd} ${fd}>ready`,
+    });
+  }
+  return fd;
+}
+
+const ACCESS_MODE = 0o3;
+
+/** Whether the caller has opened it; the runtime's own descriptors (epoll, eventfd, ...) have low numbers, too. */
+function isWritable(fd: number): boolean {
+  try {
+    const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '0';
+    const readOnly = (Number.parseInt(flags, 8) & ACCESS_MODE) === 0;
+    return !readOnly && !readlinkSync(`/proc/self/fd/${fd}`).startsWith('anon_inode:');
+  } catch {
+    // ENOENT: it is not open.
+    return false;
+  }
+}

@@ -1,0 +1,136 @@
+/** How targets and exclusions are written: a prefix, optionally with ports behind a colon. */
+import { isAddress } from '../net/address.ts';
+import { NotationError, quoted } from '../net/notation.ts';
+import { MAX_PORT, parsePorts } from '../net/ports.ts';
+import { formatPrefix, type ParsedPrefix, parsePrefix } from '../net/prefix.ts';
+import { specialRangeOf } from '../net/special.ts';
+import type { Target } from './configuration.ts';
+import { type Place, readAt } from './usage.ts';
+
+export interface ParsedTarget {
+  readonly target: Target;
+  /** What was read other than it may have been meant, one sentence each. */
+  readonly notes: readonly string[];
+}
+
+/** Reads what is to be captured. Refuses what never is. Throws UsageError. */
+export function parseTarget(text: string, place: Place): ParsedTarget {
+  const parsed = parseExclusion(text, place);
+  const { prefix } = parsed.target;
+  const special = specialRangeOf(prefix);
+  if (special !== undefined && !special.onRequest) {
+    return readAt(place, text, () => {
+      throw new NotationError(
+        `${formatPrefix(prefix)} is ${special.reason}, such addresses are never captured`,
+        'name the networks behind the jump host',
+      );
+    });
+  }
+  return parsed;
+}
+
+/** Reads what is left out: the same notation, but anything may be excluded. Throws UsageError. */
+export function parseExclusion(text: string, place: Place): ParsedTarget {
+  return readAt(place, text, () => {
+    const split = splitPorts(text);
+    const { prefix, note } = readPrefix(text, split.prefix);
+    const ports = split.ports === undefined ? [] : parsePorts(split.ports);
+    const notes = [note, portLookalike(text)].filter((entry) => entry !== undefined);
+    return { target: { prefix, ports, text }, notes };
+  });
+}
+
+interface Split {
+  readonly prefix: string;
+  /** undefined: no colon introduced any. */
+  readonly ports: string | undefined;
+}
+
+function splitPorts(text: string): Split {
+  if (text.startsWith('[')) return splitBrackets(text);
+  if (text.includes(']')) throw new NotationError(`${quoted(text)} has a "]" without "["`);
+  const slash = text.indexOf('/');
+  if (slash !== -1) {
+    const misplaced = /^([^:/]+):([^:/]+)(\/.*)$/.exec(text);
+    if (misplaced !== null) {
+      const [, address = '', ports = '', length = ''] = misplaced;
+      throw new NotationError(
+        `${quoted(text)} has its ports before the prefix length`,
+        `write ${address}${length}:${ports}`,
+      );
+    }
+    // After the prefix length a colon can only introduce ports, also behind IPv6 addresses without brackets.
+    return splitAt(text, text.indexOf(':', slash));
+  }
+  const first = text.indexOf(':');
+  return first === text.lastIndexOf(':') ? splitAt(text, first) : { prefix: text, ports: undefined };
+}
+
+function splitAt(text: string, colon: number): Split {
+  if (colon === -1) return { prefix: text, ports: undefined };
+  return { prefix: text.slice(0, colon), ports: text.slice(colon + 1) };
+}
+
+/** `[2001:db8::]/32:443`, and sshuttle's `[2001:db8::/32]:443`. */
+function splitBrackets(text: string): Split {
+  const close = text.indexOf(']');
+  if (close === -1) throw new NotationError(`${quoted(text)} has a "[" without "]"`);
+  const inside = text.slice(1, close);
+  const rest = text.slice(close + 1);
+  if (!inside.includes(':')) {
+    throw new NotationError(`${quoted(text)} has brackets around something that is no IPv6 address`);
+  }
+  if (rest !== '' && !rest.startsWith('/') && !rest.startsWith(':')) {
+    throw new NotationError(
+      `${quoted(text)} has ${quoted(rest)} after the "]"`,
+      'ports are written as [address]:port',
+    );
+  }
+  const { prefix: length, ports } = splitAt(rest, rest.indexOf(':'));
+  return { prefix: inside + length, ports };
+}
+
+function readPrefix(text: string, prefixText: string): ParsedPrefix {
+  const addressText = prefixText.replace(/\/.*$/s, '');
+  if (isName(addressText)) {
+    throw new NotationError(
+      `${quoted(addressText)} is a name, and names can't be targets yet`,
+      `give the address or the network instead; "getent ahosts ${addressText.replace('*.', '')}" shows an address where the name resolves`,
+    );
+  }
+  try {
+    return parsePrefix(prefixText);
+  } catch (error) {
+    const meant = withPort(text);
+    if (!(error instanceof NotationError) || meant === undefined) throw error;
+    throw new NotationError(
+      error.message,
+      `an IPv6 address needs brackets when ports follow: write ${meant}`,
+    );
+  }
+}
+
+/** Host names as they are written in practice; the last label tells them from addresses, as in URLs. */
+function isName(text: string): boolean {
+  if (!/^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?$/i.test(text)) return false;
+  const last = text.replace(/\.$/, '').split('.').at(-1) ?? '';
+  return /[a-z]/i.test(last) && !/^0x[0-9a-f]*$/i.test(last);
+}
+
+/** `[address]:ports`, if that is what an IPv6 address without brackets may have been meant to be. */
+function withPort(text: string): string | undefined {
+  if (text.startsWith('[') || text.includes('/')) return undefined;
+  const colon = text.lastIndexOf(':');
+  const address = text.slice(0, colon);
+  const ports = text.slice(colon + 1);
+  if (!address.includes(':') || !isAddress(address) || !/^[1-9][0-9,-]*$/.test(ports)) return undefined;
+  return `[${address}]:${ports}`;
+}
+
+/** `2001:db8::1:443` is an address; that a port may have been meant is worth a notice when the last group looks like one. */
+function portLookalike(text: string): string | undefined {
+  const meant = withPort(text);
+  const port = /:([0-9]{2,4})$/.exec(text)?.[1];
+  if (meant === undefined || port === undefined || Number(port) > MAX_PORT) return undefined;
+  return `${text} is read as an address without port; if port ${port} is meant, write ${meant}`;
+}

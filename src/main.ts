@@ -1,0 +1,80 @@
+#!/usr/bin/env node
+/**
+ * The entry: wires the command line, the log, the signals and the exit code together.
+ *
+ *   arguments -> runCommandLine -> Configuration -> run()      INT, TERM, HUP abort its `stop` signal
+ *   what run() or anything before it throws -> two lines on stderr -> exit code
+ *
+ * run.ts and with it the SSH client are loaded when there is something to run: --help and usage errors don't wait for them.
+ */
+import { constants } from 'node:os';
+import { EXIT, EXIT_SIGNAL_BASE, exitCodeOf } from './cli/exit.ts';
+import { runCommandLine } from './cli/program.ts';
+import { TerminalPrompter } from './cli/prompt.ts';
+import { reportError } from './cli/report.ts';
+import type { Configuration } from './config/configuration.ts';
+import { Log } from './observe/log.ts';
+
+const DEFAULT_COLUMNS = 80;
+const MAX_COLUMNS = 100;
+
+/** Whether stacks are shown: known once the options have been read. */
+let detailed = false;
+
+function fail(error: unknown): void {
+  process.exitCode = exitCodeOf(error);
+  process.stderr.write(reportError(error, detailed));
+}
+
+/** A first signal asks for an orderly stop, a second INT (Ctrl-C again) ends the program at once. */
+function stopOnSignals(): AbortSignal {
+  const stop = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(name, () => {
+      if (stop.signal.aborted && name === 'SIGINT') process.exit(EXIT_SIGNAL_BASE + constants.signals[name]);
+      stop.abort();
+    });
+  }
+  return stop.signal;
+}
+
+async function connect(configuration: Configuration): Promise<void> {
+  detailed = configuration.logLevel === 'debug';
+  const stop = stopOnSignals();
+  const observer = new Log({ level: configuration.logLevel, stream: process.stderr });
+  for (const notice of configuration.notices) observer.log('notice', notice);
+  const { run } = await import('./run.ts');
+  try {
+    await run(configuration, { observer, prompter: new TerminalPrompter(), stop });
+  } catch (error) {
+    // Whoever was waiting when the signal came rejects with the signal's reason: that is an orderly stop.
+    if (!(stop.aborted && error === stop.reason)) throw error;
+  }
+}
+
+// A closed stderr or stdout ends no tunnel; the log stops writing by itself.
+process.stderr.on('error', () => {});
+process.stdout.on('error', () => {});
+// A fault that nobody handled leaves the parts in an unknown state: all host state hangs on the process, so end it.
+for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+  process.on(event, (error: unknown) => {
+    fail(error);
+    process.exit();
+  });
+}
+
+try {
+  process.exitCode = EXIT.ok;
+  await runCommandLine(
+    process.argv.slice(2),
+    { connect },
+    {
+      output: (text) => process.stdout.write(text),
+      columns: Math.min(process.stdout.columns ?? DEFAULT_COLUMNS, MAX_COLUMNS),
+    },
+  );
+} catch (error) {
+  fail(error);
+}
+// All parts have been closed. Exiting here rather than by an empty event loop spares the wait for what Node may still hold.
+process.exit();

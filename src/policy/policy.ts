@@ -1,0 +1,173 @@
+/**
+ * What happens with a connection: a pure function of what the user asked for. Nothing here waits, resolves or remembers.
+ *
+ *   targets, exclusions  --createPolicy-->      decide({host, port}) -> verdict      for each connection
+ *                        --capturedPrefixes-->  the prefixes that are routed         once
+ *
+ * The rules, the first that applies:
+ *
+ *   1. excluded for all ports, or for this port       -> direct
+ *   2. inside a target without ports, or with this    -> tunnel
+ *   3. inside targets with other ports only           -> refuse (prohibited)
+ *   4. anything else                                  -> direct
+ *
+ * An exclusion wins however narrow the target is. A special range (net/special.ts) is left out of every target that is
+ * wider than it; a target that lies inside one counts only where the range may be captured on request.
+ *
+ * `capturedPrefixes` is the same reading of the targets as routes: a prefix is captured when some port of its addresses may
+ * have to be tunnelled or refused. So a connection that rule 1 makes direct because of its port arrives all the same.
+ * No default route can come out, because special ranges are cut out of 0/0 and ::/0: what is left are longer prefixes, which
+ * win over the machine's own default route and can stand beside it.
+ */
+import { UsageError } from '../errors.ts';
+import { isAddress } from '../net/address.ts';
+import type { Destination } from '../net/destination.ts';
+import { formatPorts, mergePorts, type PortRange, portsInclude } from '../net/ports.ts';
+import { formatPrefix, type Prefix, prefixContains } from '../net/prefix.ts';
+import { type Covering, PrefixMap } from '../net/prefixmap.ts';
+import { mergePrefixes, subtractPrefixes } from '../net/prefixset.ts';
+import type { Refusal } from '../net/refusal.ts';
+import { SPECIAL_RANGES, type SpecialRange, specialRangeOf } from '../net/special.ts';
+
+/** More routes than this are not installed; the helper has the same limit (native/helper/protocol.h). */
+export const MAX_CAPTURED_PREFIXES = 8192;
+
+/** A range of addresses, limited to some ports if `ports` isn't empty. config's `Target` is one. */
+export interface Rule {
+  readonly prefix: Prefix;
+  readonly ports: readonly PortRange[];
+}
+
+export interface Rules {
+  readonly targets: readonly Rule[];
+  readonly exclusions: readonly Rule[];
+}
+
+export type Verdict =
+  | { readonly kind: 'tunnel' }
+  /** `why` completes "goes directly: ..." */
+  | { readonly kind: 'direct'; readonly why: string }
+  /** `why` completes "refused: ..." */
+  | { readonly kind: 'refuse'; readonly refusal: Refusal; readonly why: string };
+
+export interface Policy {
+  /** Takes a canonical address or a name, as `Destination` promises. Synchronous, logarithmic in the number of rules. */
+  decide(destination: Destination): Verdict;
+}
+
+const TUNNEL: Verdict = { kind: 'tunnel' };
+const NO_TARGET: Verdict = { kind: 'direct', why: 'no target holds it' };
+const NAME: Verdict = { kind: 'direct', why: 'it is a name, and the targets are addresses' };
+
+export function createPolicy({ targets, exclusions }: Rules): Policy {
+  const targetMap = new PrefixMap(targets.map((rule) => [rule.prefix, rule.ports] as const));
+  const exclusionMap = new PrefixMap(exclusions.map((rule) => [rule.prefix, rule.ports] as const));
+  const specialMap = new PrefixMap(SPECIAL_RANGES.map((range) => [range.prefix, range] as const));
+  return {
+    decide({ host, port }) {
+      if (!isAddress(host)) return NAME;
+      const excluded = excludedBy(exclusionMap.find(host), port);
+      if (excluded !== undefined) return excluded;
+      const range = specialMap.find(host)?.values[0];
+      return decideTarget(targetMap.find(host), port, range);
+    },
+  };
+}
+
+type PortsCovering = Covering<readonly PortRange[]>;
+
+function excludedBy(narrowest: PortsCovering | undefined, port: number): Verdict | undefined {
+  for (let covering = narrowest; covering !== undefined; covering = covering.wider) {
+    for (const ports of covering.values) {
+      if (!permits(ports, port)) continue;
+      const suffix = ports.length === 0 ? '' : ` for port ${formatPorts(ports)}`;
+      return { kind: 'direct', why: `${formatPrefix(covering.prefix)} is excluded${suffix}` };
+    }
+  }
+  return undefined;
+}
+
+function decideTarget(
+  narrowest: PortsCovering | undefined,
+  port: number,
+  special: SpecialRange | undefined,
+): Verdict {
+  const limited: PortsCovering[] = [];
+  for (let covering = narrowest; covering !== undefined; covering = covering.wider) {
+    if (special !== undefined && !mayHold(covering.prefix, special)) break; // and wider ones hold it even less
+    if (covering.values.some((ports) => permits(ports, port))) return TUNNEL;
+    limited.push(covering);
+  }
+  const first = limited[0];
+  if (first === undefined)
+    return special === undefined ? NO_TARGET : { kind: 'direct', why: `it is ${special.reason}` };
+  const ports = formatPorts(mergePorts(limited.flatMap(({ values }) => values.flat())));
+  return {
+    kind: 'refuse',
+    refusal: 'prohibited',
+    why: `port ${port} is not among the ports of the target ${formatPrefix(first.prefix)} (${ports})`,
+  };
+}
+
+/** No ports stands for all of them. */
+function permits(ports: readonly PortRange[], port: number): boolean {
+  return ports.length === 0 || portsInclude(ports, port);
+}
+
+/** Whether a target may capture its part of a special range. */
+function mayHold(target: Prefix, special: SpecialRange): boolean {
+  return special.onRequest && prefixContains(special.prefix, target);
+}
+
+/**
+ * The prefixes to route into the tunnel: targets, minus exclusions that aren't limited to ports, minus `always` (the jump
+ * host's own addresses, or the tunnel would swallow its own connection), minus special ranges. Sorted, merged, never /0.
+ * Throws UsageError when nothing is left, or more than MAX_CAPTURED_PREFIXES.
+ */
+export function capturedPrefixes({
+  targets,
+  exclusions,
+  always,
+}: Rules & { readonly always: readonly Prefix[] }): Prefix[] {
+  const requested: Prefix[] = [];
+  const ordinary: Prefix[] = [];
+  for (const { prefix } of targets) {
+    (specialRangeOf(prefix)?.onRequest === true ? requested : ordinary).push(prefix);
+  }
+  const special = SPECIAL_RANGES.map((range) => range.prefix);
+  const wanted = mergePrefixes([...requested, ...subtractPrefixes(ordinary, special)]);
+  const excluded = exclusions.filter((rule) => rule.ports.length === 0).map((rule) => rule.prefix);
+  const captured = subtractPrefixes(wanted, [...excluded, ...always]);
+  if (captured.length === 0) throw nothingLeft(wanted, excluded, always);
+  if (captured.length > MAX_CAPTURED_PREFIXES) {
+    throw new UsageError(
+      `the targets minus the exclusions make ${captured.length} routes, at most ${MAX_CAPTURED_PREFIXES} are installed`,
+      { hint: 'use wider targets, or fewer and wider exclusions' },
+    );
+  }
+  return captured;
+}
+
+function nothingLeft(
+  wanted: readonly Prefix[],
+  excluded: readonly Prefix[],
+  always: readonly Prefix[],
+): UsageError {
+  if (wanted.length === 0) {
+    return new UsageError(
+      'nothing would be captured: the targets hold only addresses that are never captured',
+      {
+        hint: 'name targets outside the loopback, link-local and multicast ranges',
+      },
+    );
+  }
+  if (subtractPrefixes(wanted, excluded).length === 0) {
+    return new UsageError('nothing would be captured: the exclusions hold all the targets', {
+      hint: 'remove an exclusion (-x, -X), or add a target',
+    });
+  }
+  const own = always.map(formatPrefix).join(', ');
+  return new UsageError(`nothing would be captured: only the jump host's own addresses are left (${own})`, {
+    hint: "connections to the jump host can't go through itself; name the networks behind it as targets",
+  });
+}

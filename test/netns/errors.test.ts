@@ -1,0 +1,208 @@
+/** What can't work ends with one line, a hint, a stable code and its exit code, and nothing has been captured. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+import { API1, JUMPHOST4, Port, PRIVATE4 } from '../support/addresses.ts';
+import { JUMP_USER } from '../support/credentials.ts';
+import { Lab, labUnavailable } from '../support/lab.ts';
+import type { ExecResult } from '../support/process.ts';
+import { type Attempt, dial, MAIN, REMOTE, runTunnel, startTunnel } from '../support/tunnel.ts';
+
+/** As Debian has them; any user that is not root and has no sudo rule does. */
+const NOBODY = { uid: 65534, gid: 65534 };
+
+describe('errors', { skip: labUnavailable() }, () => {
+  let lab: Lab;
+  let untouched: string;
+  before(async () => {
+    lab = await Lab.create({ sshd: 'open' });
+    untouched = await lab.client.hostState();
+  });
+  after(async () => {
+    await lab?.close();
+  });
+
+  /** One line that says what happened, one with a hint, the code and the status; and nothing on the machine has changed. */
+  async function expectError(result: ExecResult, status: number, code: string): Promise<void> {
+    const lines = result.stderr.trimEnd().split('\n');
+    const errors = lines.filter((line) => line.startsWith('tunnel: error ['));
+    assert.equal(errors.length, 1, result.stderr);
+    assert.ok(errors[0]?.startsWith(`tunnel: error [${code}]: `), result.stderr);
+    assert.equal(lines.filter((line) => line.startsWith('tunnel: hint: ')).length, 1, result.stderr);
+    assert.doesNotMatch(result.stderr, /tunnel: ready/);
+    assert.equal(result.status, status);
+    assert.equal(await lab.client.hostState(), untouched);
+  }
+
+  for (const target of ['10.0.0.0/33', '10.0.0.1.2', '010.0.0.1', '10.0.0.0/8:0', 'no-such-prefix']) {
+    it(`of a malformed target: ${target}`, async () => {
+      const result = await runTunnel(lab.client, ['-r', REMOTE, target]);
+      await expectError(result, 2, 'usage');
+      assert.ok(result.stderr.includes(target), result.stderr);
+    });
+  }
+
+  it('of an unknown user, and of a key that the jump host does not know', async () => {
+    await expectError(
+      await runTunnel(lab.client, ['-r', `nobody-here@${JUMPHOST4}`, PRIVATE4]),
+      3,
+      'auth-failed',
+    );
+    const stranger = lab.credentials.keys.stranger;
+    await expectError(
+      await runTunnel(lab.client, ['-r', REMOTE, '-i', stranger, PRIVATE4]),
+      3,
+      'auth-failed',
+    );
+  });
+
+  it('of a host key that is not known: no authentication is tried', async () => {
+    const logins = () => lab.sshd.log().match(/userauth-request|Failed|Accepted|Postponed/g)?.length ?? 0;
+    const before = logins();
+    const home = { HOME: `${lab.directory}/nowhere` };
+    const unknown = await lab.client.exec([process.execPath, MAIN, '-r', REMOTE, PRIVATE4], { env: home });
+    await expectError(unknown, 4, 'host-key-unknown');
+    assert.match(unknown.stderr, /SHA256:[A-Za-z0-9+/]{43}/);
+    assert.equal(logins(), before);
+  });
+
+  it('of a host key that has changed: both fingerprints are shown', async () => {
+    const pin = `SHA256:${'A'.repeat(43)}`;
+    const changed = await runTunnel(lab.client, ['-r', REMOTE, '--host-key', pin, PRIVATE4]);
+    await expectError(changed, 4, 'host-key-changed');
+    assert.ok(changed.stderr.includes(pin));
+    assert.ok((changed.stderr.match(/SHA256:[A-Za-z0-9+/]{43}/g) ?? []).length >= 2, changed.stderr);
+  });
+
+  it('of a jump host where nobody listens, and of one that does not exist', async () => {
+    await expectError(await runTunnel(lab.client, ['-r', `${REMOTE}:2999`, PRIVATE4]), 5, 'jumphost-refused');
+    const absent = await runTunnel(lab.client, [
+      '-r',
+      `${JUMP_USER}@10.99.0.1`,
+      '--connect-timeout',
+      '2',
+      PRIVATE4,
+    ]);
+    await expectError(absent, 5, 'jumphost-unreachable');
+    const name = await runTunnel(lab.client, ['-r', `${JUMP_USER}@no-such-host.invalid`, PRIVATE4]);
+    await expectError(name, 5, 'jumphost-dns');
+  });
+
+  it('of a port that speaks HTTP', async () => {
+    const server = await lab.jumphost.spawn([
+      'ncat',
+      '-lk',
+      JUMPHOST4,
+      '8080',
+      '-c',
+      'printf "HTTP/1.1 400 Bad Request\\r\\n\\r\\n"',
+    ]);
+    try {
+      const result = await runTunnel(lab.client, ['-r', `${REMOTE}:8080`, PRIVATE4]);
+      await expectError(result, 5, 'jumphost-not-ssh');
+      assert.match(result.stderr, /HTTP\/1\.1 400/);
+    } finally {
+      await server.stop('SIGKILL');
+    }
+  });
+
+  it('of a machine without /dev/net/tun', async () => {
+    const hidden = 'mount -t tmpfs none /dev/net && exec "$@"';
+    const result = await lab.client.exec([
+      'sh',
+      '-c',
+      hidden,
+      'sh',
+      process.execPath,
+      MAIN,
+      '-r',
+      REMOTE,
+      PRIVATE4,
+    ]);
+    await expectError(result, 6, 'capture-no-tun');
+  });
+
+  it('of a user without privileges', async () => {
+    const key = readFileSync(lab.credentials.keys.authorized);
+    const known = readFileSync(lab.credentials.knownHosts.plain);
+    // A home of the user's own, where sudo has no rule for it and no terminal to ask on.
+    const script = `
+      home=$(mktemp -d) && trap 'rm -rf "$home"' EXIT && mkdir -m 700 "$home/.ssh" &&
+      printf %s "$KEY" | base64 -d > "$home/.ssh/id_ed25519" && chmod 600 "$home/.ssh/id_ed25519" &&
+      printf %s "$KNOWN" | base64 -d > "$home/.ssh/known_hosts" &&
+      HOME=$home "$@"`;
+    const result = await lab.client.exec(
+      ['sh', '-c', script, 'sh', process.execPath, MAIN, '-r', REMOTE, PRIVATE4],
+      {
+        user: NOBODY,
+        env: { KEY: key.toString('base64'), KNOWN: known.toString('base64'), XDG_RUNTIME_DIR: '' },
+      },
+    );
+    await expectError(result, 6, 'capture-privileges');
+  });
+
+  it('of a second tunnel on the same range: the first goes on', async () => {
+    const first = await startTunnel(lab.client, [PRIVATE4]);
+    try {
+      const second = await runTunnel(lab.client, ['-r', REMOTE, PRIVATE4]);
+      assert.equal(second.status, 7, second.stderr);
+      assert.match(second.stderr, /error \[already-running\]: .*10\.77\.0\.0\/16.*tun0/);
+      const [attempt] = await dial<Attempt[]>(lab.client, 'connect', API1, Port.http);
+      assert.equal(attempt?.outcome, 'open');
+    } finally {
+      await first.stop('SIGINT');
+    }
+    assert.equal(await lab.client.hostState(), untouched);
+  });
+
+  it('of a target that is the machine’s own network', async () => {
+    await expectError(await runTunnel(lab.client, ['-r', REMOTE, '192.0.2.0/24']), 6, 'capture-route-exists');
+  });
+
+  it('of a firewall that drops what the tunnel captures', async () => {
+    const filter = [
+      'table inet firewall {',
+      'chain input {',
+      'type filter hook input priority 0',
+      'iifname "tun*" drop',
+      '}',
+      '}',
+    ];
+    const loaded = await lab.client.exec(['nft', '-f', '-'], { input: `${filter.join('\n')}\n` });
+    assert.equal(loaded.stderr, '');
+    const blocked = await lab.client.hostState();
+    try {
+      const result = await runTunnel(lab.client, ['-r', REMOTE, PRIVATE4]);
+      assert.equal(result.status, 6, result.stderr);
+      assert.match(result.stderr, /error \[capture-blocked\]/);
+      assert.equal(await lab.client.hostState(), blocked);
+    } finally {
+      await lab.client.exec(['nft', 'delete', 'table', 'inet', 'firewall']);
+    }
+  });
+
+  it('--ready-fd gets one line when traffic flows, and the end', async () => {
+    const script = `exec 3>"$1"; shift; exec "$@"`;
+    const file = `${lab.directory}/ready`;
+    const tunnel = await lab.client.spawn([
+      'sh',
+      '-c',
+      script,
+      'sh',
+      file,
+      process.execPath,
+      MAIN,
+      '-r',
+      REMOTE,
+      '--ready-fd',
+      '3',
+      PRIVATE4,
+    ]);
+    try {
+      await tunnel.waitForLine(/tunnel: ready\n/);
+      assert.equal(readFileSync(file, 'utf8'), 'READY=1\n');
+    } finally {
+      await tunnel.stop('SIGTERM');
+    }
+  });
+});

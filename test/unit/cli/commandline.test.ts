@@ -1,0 +1,229 @@
+/** The command line as users meet it: the program itself, with exit code, message and hint. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { runCommandLine } from '../../../src/cli/program.ts';
+import type { Configuration } from '../../../src/config/configuration.ts';
+
+const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
+const directory = mkdtempSync(join(tmpdir(), 'tunnel-commandline-'));
+after(() => rmSync(directory, { recursive: true }));
+
+function tunnel(args: readonly string[], input = '') {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
+    input,
+    encoding: 'utf8',
+    timeout: 30_000,
+  });
+  return { status, stdout, stderr };
+}
+
+function file(name: string, content: string): string {
+  const path = join(directory, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+const R = ['-r', 'user@jumphost'];
+
+describe('tunnel, used wrongly', () => {
+  const table: readonly (readonly [args: readonly string[], message: RegExp, hint?: RegExp])[] = [
+    [[], /no jump host is given/, /name it with -r/],
+    [['10/8'], /no jump host is given/],
+    [R, /no target is given/, /tunnel -r user@jumphost 10\.0\.0\.0\/8/],
+    [['connect', ...R], /no target is given/],
+    [[...R, '10.0.0.0/33'], /target: "10\.0\.0\.0\/33" has a prefix length of 33/],
+    [['connect', ...R, '10.0.0.1.2'], /target: "10\.0\.0\.1\.2" has 5 parts/],
+    [[...R, '010.0.0.1'], /octal/, /write 10 instead of 010/],
+    [[...R, 'api.example.com'], /names can't be targets yet/, /getent ahosts/],
+    [[...R, '-x', '10/40', '10/8'], /-x: "10\/40"/],
+    [['-r', 'user@', '10/8'], /-r: "user@" has no host/],
+    [['-r', '-oProxyCommand=id', '10/8'], /-r: "-oProxyCommand=id" has a host that begins with a dash/],
+    [['-r'], /option '-r, --remote <remote>' argument missing/, /--help/],
+    [[...R, '--identty', 'x', '10/8'], /unknown option '--identty'/, /Did you mean --identity\?/],
+    [[...R, '--verison', '10/8'], /unknown option '--verison'/, /Did you mean --version\?/],
+    [[...R, '-Z', '10/8'], /unknown option '-Z'/, /--help/],
+    [[...R, '-p', '22', '-p', '23', '10/8'], /-p is given twice \(22 and 23\)/],
+    [[...R, '-q', '-v', '10/8'], /exclude each other/],
+    [[...R, '--ready-fd', '77', '10/8'], /descriptor 77 isn't open/, /--ready-fd 77 77>ready/],
+    [
+      [...R, '-s', `${tmpdir()}/tunnel-no-such-file`],
+      /-s: .*tunnel-no-such-file can't be read: there is no such file/,
+    ],
+    [[`@${tmpdir()}/tunnel-no-such-file`], /argument: .* can't be read: there is no such file/],
+    [
+      [...R, '-N', '10/8'],
+      /-N\/--auto-nets is an option of sshuttle that doesn't exist here: .*routes/,
+      /name the networks/,
+    ],
+    [[...R, '--auto-nets'], /--auto-nets is an option of sshuttle/],
+    [[...R, '-H', '10/8'], /-H\/--auto-hosts is an option of sshuttle .*\/etc\/hosts/, /use addresses/],
+    [[...R, '--python', 'python3', '10/8'], /--python is an option of sshuttle .* needs no Python/],
+    [[...R, '--method', 'nft', '10/8'], /--method is an option of sshuttle .* TUN device/],
+    [[...R, '--method=auto', '10/8'], /--method is an option of sshuttle/],
+    [[...R, '-l', '0.0.0.0:0', '10/8'], /-l\/--listen is an option of sshuttle/],
+    [[...R, '--disable-ipv6', '10/8'], /--disable-ipv6 is an option of sshuttle/],
+    [[...R, '10/8\u001b[31m'], /is not|isn't a number/],
+  ];
+  for (const [args, message, hint] of table) {
+    it(`tunnel ${args.join(' ')}`, () => {
+      const { status, stdout, stderr } = tunnel(args);
+      assert.equal(status, 2, stderr);
+      assert.equal(stdout, '');
+      const [first = '', second] = stderr.trimEnd().split('\n');
+      assert.match(first, /^tunnel: error \[usage\]: /);
+      assert.match(first, message);
+      assert.doesNotMatch(stderr, /[\u0000-\u0009\u000b-\u001f]/);
+      if (hint !== undefined) assert.match(second ?? '', hint);
+      if (second !== undefined) assert.match(second, /^tunnel: hint: /);
+      assert.ok(stderr.trimEnd().split('\n').length <= 2, stderr);
+    });
+  }
+
+  it('names file and line', () => {
+    const args = file('args', `${R.join(' ')}\n# networks\n10.0.0.0/33\n`);
+    assert.match(tunnel([`@${args}`]).stderr, /args:3: "10\.0\.0\.0\/33"/);
+    const targets = file('targets', '10.0.0.0/8\n\n10.0.0.0/8:0\n');
+    assert.match(
+      tunnel([...R, '-s', targets]).stderr,
+      /targets:3 "10\.0\.0\.0\/8:0": 0 is not a port number/,
+    );
+    assert.match(tunnel([...R, '-s', '-'], '10/8\n10/33\n').stderr, /standard input:2: "10\/33"/);
+  });
+
+  it('keeps its exit code when stderr is closed or full', () => {
+    for (const target of ['/dev/full', '/dev/null']) {
+      const fd = openSync(target, 'w');
+      const { status } = spawnSync(process.execPath, [MAIN, ...R], {
+        stdio: ['ignore', 'ignore', fd],
+        timeout: 30_000,
+      });
+      closeSync(fd);
+      assert.equal(status, 2, target);
+    }
+  });
+});
+
+describe('tunnel, asked about itself', () => {
+  for (const args of [
+    ['--help'],
+    ['-h'],
+    ['connect', '--help'],
+    ['help'],
+    ['help', 'connect'],
+    [...R, '10/8', '-h'],
+  ]) {
+    it(`tunnel ${args.join(' ')} begins with examples and ends with exit codes`, () => {
+      const { status, stdout, stderr } = tunnel(args);
+      assert.equal(status, 0);
+      assert.equal(stderr, '');
+      assert.match(stdout, /^Examples:\n {2}tunnel -r user@jumphost 10\.0\.0\.0\/8\n/);
+      assert.match(stdout, /^Usage: tunnel \[connect\] -r REMOTE \[options\] TARGET\.\.\.$/m);
+      assert.match(stdout, /Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 .*\n$/);
+      assert.equal(stdout.match(/^Usage:/gm)?.length, 1);
+      for (const option of [
+        '--remote',
+        '--exclude',
+        '--targets-from',
+        '--excludes-from',
+        '--identity',
+        '--port',
+      ]) {
+        assert.ok(stdout.includes(option), option);
+      }
+      for (const option of [
+        '--host-key',
+        '--connect-timeout',
+        '--auth-timeout',
+        '--ready-fd',
+        '--verbose',
+        '--quiet',
+        '--version',
+      ]) {
+        assert.ok(stdout.includes(option), option);
+      }
+      assert.doesNotMatch(stdout, /--auto-nets|--python/);
+      assert.ok(stdout.split('\n').every((line) => line.length <= 90));
+    });
+  }
+
+  for (const args of [['-V'], ['--version'], ['connect', '--version']]) {
+    it(`tunnel ${args.join(' ')} prints the version`, () => {
+      const { status, stdout } = tunnel(args);
+      assert.equal(status, 0);
+      assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
+    });
+  }
+});
+
+describe('runCommandLine', () => {
+  async function configurationOf(args: readonly string[]): Promise<Configuration> {
+    const seen: Configuration[] = [];
+    await runCommandLine(
+      args,
+      {
+        connect: async (configuration) => {
+          seen.push(configuration);
+        },
+      },
+      { output: () => assert.fail('no output'), columns: 80 },
+    );
+    const [configuration] = seen;
+    assert.ok(configuration !== undefined && seen.length === 1);
+    return configuration;
+  }
+
+  it('reads the same with and without the name of the command, options before or after targets', async () => {
+    const expected = await configurationOf(['-r', 'u@h', '-x', '10.1/16', '-v', '10/8', '11/8']);
+    for (const args of [
+      ['connect', '-r', 'u@h', '-x', '10.1/16', '-v', '10/8', '11/8'],
+      ['10/8', '-r', 'u@h', '11/8', '-v', '-x', '10.1/16'],
+      ['--remote=u@h', '--exclude=10.1/16', '--verbose', '10/8', '11/8'],
+      ['-ru@h', '-v', '-x10.1/16', '--', '10/8', '11/8'],
+    ]) {
+      assert.deepEqual(await configurationOf(args), expected, args.join(' '));
+    }
+    assert.equal(expected.logLevel, 'info');
+  });
+
+  it('collects what may be repeated', async () => {
+    const { ssh, targets, exclusions, logLevel } = await configurationOf(
+      '-r a -r b -x 10.1/16 -x 10.2/16 -i k1 -i k2 -vv 10/8 ::/0'.split(' '),
+    );
+    assert.deepEqual(
+      ssh.remotes.map(({ host }) => host),
+      ['a', 'b'],
+    );
+    assert.deepEqual(ssh.identityFiles, ['k1', 'k2']);
+    assert.equal(targets.length, 2);
+    assert.equal(exclusions.length, 2);
+    assert.equal(logLevel, 'debug');
+  });
+
+  it('takes arguments from files', async () => {
+    const inner = file('inner', '10.0.0.0/8 "11.0.0.0/8"\n');
+    const outer = file('outer', `-r u@h # the jump host\n@${inner}\n`);
+    const { targets, ssh } = await configurationOf([`@${outer}`, '12/8']);
+    assert.deepEqual(
+      targets.map(({ text }) => text),
+      ['10.0.0.0/8', '11.0.0.0/8', '12/8'],
+    );
+    assert.equal(ssh.remotes[0].text, 'u@h');
+  });
+
+  it("passes the command's own failure through", async () => {
+    const failure = new Error('x');
+    await assert.rejects(
+      runCommandLine(
+        ['-r', 'h', '10/8'],
+        { connect: () => Promise.reject(failure) },
+        { output: () => {}, columns: 80 },
+      ),
+      failure,
+    );
+  });
+});

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { exitCodeOf } from '../../../src/cli/exit.ts';
+import { TunnelError, UsageError } from '../../../src/errors.ts';
+import { ConnectError } from '../../../src/transport/transport.ts';
+
+describe('exitCodeOf', () => {
+  const table: readonly (readonly [code: string, exit: number])[] = [
+    ['usage', 2],
+    ['auth-failed', 3],
+    ['auth-cancelled', 3],
+    ['no-terminal', 3],
+    ['host-key-unknown', 4],
+    ['host-key-changed', 4],
+    ['jumphost-unreachable', 5],
+    ['link-lost', 5],
+    ['capture-no-device', 6],
+    ['helper-denied', 6],
+    ['native-missing', 6],
+    ['already-running', 7],
+    // Only whole codes, or whole families.
+    ['authority', 1],
+    ['usage-x', 1],
+    ['native-missing-x', 1],
+    ['something-else', 1],
+  ];
+  for (const [code, exit] of table) {
+    it(`${code} is ${exit}`, () => assert.equal(exitCodeOf(new TunnelError(code, 'x')), exit));
+  }
+
+  it('takes the code of subclasses, and 1 for what is foreign', () => {
+    assert.equal(exitCodeOf(new UsageError('x')), 2);
+    assert.equal(exitCodeOf(new ConnectError('refused', 'x')), 1);
+    assert.equal(exitCodeOf(Object.assign(new Error('x'), { code: 'usage' })), 1);
+    assert.equal(exitCodeOf(undefined), 1);
+  });
+});

@@ -1,0 +1,130 @@
+/**
+ * The entry with a `run` that behaves as each test needs (a loader puts it in run.ts's place): signals, exit codes, and
+ * what happens with failures that nobody expected.
+ */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
+const ERRORS = new URL('../../../src/errors.js', import.meta.url).href;
+const TIMEOUT_MS = 20_000;
+/** Less than what main.ts grants to whatever is left. */
+const GRACE_MS = 1500;
+
+const dataUrl = (source: string) => `data:text/javascript,${encodeURIComponent(source)}`;
+
+/** `body` is run()'s; it has `configuration`, `observer`, `prompter`, `stop`, `stopped` (a promise) and `TunnelError`. */
+async function tunnel(body: string, { args = [] as string[], signals = [] as NodeJS.Signals[] } = {}) {
+  const run = dataUrl(`
+    import { TunnelError } from ${JSON.stringify(ERRORS)};
+    export async function run(configuration, { observer, prompter, stop }) {
+      const stopped = new Promise((resolve) => stop.addEventListener('abort', resolve));
+      ${body}
+    }`);
+  const hooks = dataUrl(`
+    export async function resolve(specifier, context, next) {
+      return specifier === './run.js' ? { url: ${JSON.stringify(run)}, shortCircuit: true } : next(specifier, context);
+    }`);
+  const loader = dataUrl(`import { register } from 'node:module'; register(${JSON.stringify(hooks)});`);
+  const child = spawn(process.execPath, ['--import', loader, MAIN, '-r', 'user@jumphost', '10/8', ...args], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    timeout: TIMEOUT_MS,
+  });
+  let stderr = '';
+  let lastSaid = 0;
+  const pending = [...signals];
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+    lastSaid = Date.now();
+    // One signal for each time that the program says that it waits for one.
+    const asked = stderr.split('waiting').length - 1;
+    while (pending.length > 0 && signals.length - pending.length < asked) child.kill(pending.shift());
+  });
+  const [status, signal] = await once(child, 'close');
+  return { status, signal, stderr, idle: Date.now() - lastSaid };
+}
+
+const WAIT = `const alive = setInterval(() => {}, 1000); observer.log('notice', 'waiting'); await stopped; clearInterval(alive);`;
+
+describe('main', () => {
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    it(`stops in order on ${name}`, async () => {
+      const { idle, ...result } = await tunnel(`${WAIT} observer.log('notice', 'undone');`, {
+        signals: [name],
+      });
+      assert.ok(idle < GRACE_MS, `${idle} ms until the end although nothing was left to do`);
+      assert.deepEqual(result, { status: 0, signal: null, stderr: 'tunnel: waiting\ntunnel: undone\n' });
+    });
+  }
+
+  it('takes a rejection with the reason of the stop for an orderly one', async () => {
+    const { idle: _, ...result } = await tunnel(`${WAIT} throw stop.reason;`, { signals: ['SIGINT'] });
+    assert.deepEqual(result, { status: 0, signal: null, stderr: 'tunnel: waiting\n' });
+  });
+
+  it('reports what went wrong while stopping', async () => {
+    const result = await tunnel(
+      `${WAIT} throw new TunnelError('helper-lost', 'routes stay', { hint: 'look' });`,
+      {
+        signals: ['SIGINT'],
+      },
+    );
+    assert.equal(result.status, 6);
+    assert.match(result.stderr, /tunnel: error \[helper-lost\]: routes stay\ntunnel: hint: look\n$/);
+  });
+
+  it('ends at once on a second SIGINT, but not on a second SIGTERM', async () => {
+    const stuck = `${WAIT} observer.log('notice', 'waiting again'); setInterval(() => {}, 1000); await new Promise(() => {});`;
+    assert.equal((await tunnel(stuck, { signals: ['SIGINT', 'SIGINT'] })).status, 130);
+    assert.equal((await tunnel(stuck, { signals: ['SIGTERM', 'SIGINT'] })).status, 130);
+    const patient = `${WAIT} observer.log('notice', 'waiting again');
+      await new Promise((resolve) => setTimeout(resolve, 300)); observer.log('notice', 'undone');`;
+    const result = await tunnel(patient, { signals: ['SIGTERM', 'SIGTERM'] });
+    assert.equal(result.status, 0);
+    assert.match(result.stderr, /undone/);
+  });
+
+  it('gives each failure its exit code', async () => {
+    const result = await tunnel(`throw new TunnelError('host-key-changed', 'not the same key');`);
+    assert.equal(result.status, 4);
+    assert.equal(result.stderr, 'tunnel: error [host-key-changed]: not the same key\n');
+  });
+
+  it('shows the stack of a fault only with -vv', async () => {
+    const short = await tunnel(`undefined.x;`);
+    assert.equal(short.status, 1);
+    assert.match(short.stderr, /^tunnel: error \[unexpected\]: .*undefined.*\ntunnel: hint: .*-vv.*\n$/);
+    const long = await tunnel(`undefined.x;`, { args: ['-vv'] });
+    assert.equal(long.status, 1);
+    assert.match(long.stderr, /tunnel: {3}TypeError: .*\ntunnel: {3}at run /);
+  });
+
+  it('ends on faults that nobody handled', async () => {
+    for (const fault of [
+      `setTimeout(() => { throw new Error('late'); }, 10);`,
+      `setTimeout(() => { Promise.reject(new Error('late')); }, 10);`,
+    ]) {
+      const result = await tunnel(`${fault} ${WAIT}`);
+      assert.equal(result.status, 1);
+      assert.match(result.stderr, /tunnel: error \[unexpected\]: late\n/);
+    }
+  });
+
+  it('ends although something is left that keeps the process', async () => {
+    const { idle: _, ...result } = await tunnel(`setInterval(() => {}, 1000);`);
+    assert.deepEqual(result, { status: 0, signal: null, stderr: '' });
+  });
+
+  it('logs notices about the arguments, and hands over the configuration', async () => {
+    const result = await tunnel(`observer.log('notice', String(configuration.targets.length));`, {
+      args: ['10.1.2.3/16'],
+    });
+    assert.equal(
+      result.stderr,
+      'tunnel: 10.1.2.3/16 has host bits set, it is read as 10.1.0.0/16\ntunnel: 2\n',
+    );
+  });
+});

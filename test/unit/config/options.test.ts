@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict';
+import { closeSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { buildConfiguration, type ConnectOptions, MAX_REMOTES } from '../../../src/config/options.ts';
+import { UsageError } from '../../../src/errors.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'tunnel-options-'));
+after(() => rmSync(directory, { recursive: true }));
+
+const PIN = `SHA256:${'A'.repeat(42)}E`;
+const KEY = 'AAAAC3NzaC1lZDI1NTE5AAAAIJ1dYxM4CdX1PJ5Tb9kbTpb5Jx2ZL0uCIRnfVhkXnHWQ';
+const build = (options: ConnectOptions, ...targets: string[]) =>
+  buildConfiguration(targets, { remote: ['user@jumphost'], ...options });
+
+describe('buildConfiguration', () => {
+  it('fills in the defaults', () => {
+    assert.deepEqual(build({}, '10.0.0.0/8'), {
+      ssh: {
+        remotes: [{ user: 'user', host: 'jumphost', port: undefined, text: 'user@jumphost' }],
+        port: undefined,
+        identityFiles: [],
+        hostKeyPins: [],
+        connectTimeout: 15,
+        authTimeout: 60,
+      },
+      targets: [{ prefix: { family: 4, address: '10.0.0.0', length: 8 }, ports: [], text: '10.0.0.0/8' }],
+      exclusions: [],
+      logLevel: 'notice',
+      readyFd: undefined,
+      notices: [],
+    });
+  });
+
+  it('takes everything that is given', () => {
+    writeFileSync(join(directory, 'targets'), '10.2.0.0/16\n');
+    writeFileSync(join(directory, 'excludes'), '10.2.3.4/24 # office\n');
+    const configuration = build(
+      {
+        remote: ['u@a', 'u@b:23'],
+        exclude: ['10.1.0.0/16'],
+        targetsFrom: [join(directory, 'targets')],
+        excludesFrom: [join(directory, 'excludes')],
+        identity: ['~/.ssh/cloud', 'relative/key'],
+        port: '2222',
+        hostKey: [PIN, `${PIN}=`, `ssh-ed25519  ${KEY} comment here`],
+        connectTimeout: '2.5',
+        authTimeout: '3600',
+        verbose: 2,
+      },
+      '10.0.0.0/8:443',
+    );
+    assert.deepEqual(
+      configuration.ssh.remotes.map(({ host, port }) => [host, port]),
+      [
+        ['a', undefined],
+        ['b', 23],
+      ],
+    );
+    assert.deepEqual(
+      configuration.targets.map(({ text }) => text),
+      ['10.0.0.0/8:443', '10.2.0.0/16'],
+    );
+    assert.deepEqual(
+      configuration.exclusions.map(({ prefix }) => prefix.address),
+      ['10.1.0.0', '10.2.3.0'],
+    );
+    assert.deepEqual(configuration.notices, ['10.2.3.4/24 has host bits set, it is read as 10.2.3.0/24']);
+    assert.deepEqual(configuration.ssh.identityFiles, [join(homedir(), '.ssh/cloud'), 'relative/key']);
+    assert.equal(configuration.ssh.port, 2222);
+    assert.deepEqual(configuration.ssh.hostKeyPins, [PIN, PIN, `ssh-ed25519 ${KEY}`]);
+    assert.equal(configuration.ssh.connectTimeout, 2.5);
+    assert.equal(configuration.ssh.authTimeout, 3600);
+    assert.equal(configuration.logLevel, 'debug');
+  });
+
+  it('maps -v and -q to levels', () => {
+    const levels = [{}, { verbose: 1 }, { verbose: 2 }, { verbose: 5 }, { quiet: true, verbose: 0 }];
+    assert.deepEqual(
+      levels.map((options) => build(options, '10/8').logLevel),
+      ['notice', 'info', 'debug', 'debug', 'warning'],
+    );
+  });
+
+  it('says where an argument from a file stands', () => {
+    const placeOf = (text: string) => (text === '10/33' ? 'args:4' : undefined);
+    assert.throws(
+      () => buildConfiguration(['10/33'], { remote: ['h'] }, placeOf),
+      /^UsageError: args:4: "10\/33"/,
+    );
+    assert.throws(
+      () => buildConfiguration(['10/34'], { remote: ['h'] }, placeOf),
+      /^UsageError: target: "10\/34"/,
+    );
+  });
+
+  it('accepts a descriptor that is open for writing', () => {
+    const fd = openSync(join(directory, 'ready'), 'w');
+    assert.equal(build({ readyFd: `${fd}` }, '10/8').readyFd, fd);
+    assert.equal(build({ readyFd: '1' }, '10/8').readyFd, 1);
+    closeSync(fd);
+    const input = openSync('/dev/null', 'r');
+    assert.throws(() => build({ readyFd: `${input}` }, '10/8'), /isn't open for writing/);
+    closeSync(input);
+  });
+
+  const wrong: readonly (readonly [
+    name: string,
+    options: ConnectOptions,
+    targets: string[],
+    message: RegExp,
+  ])[] = [
+    ['no jump host', { remote: [] }, ['10/8'], /no jump host is given/],
+    ['no target', {}, [], /no target is given/],
+    ['too many jump hosts', { remote: Array(MAX_REMOTES + 1).fill('h') }, ['10/8'], /-r is given 17 times/],
+    ['bad target', {}, ['10/33'], /^target: "10\/33"/],
+    ['bad exclusion', { exclude: ['10/33'] }, ['10/8'], /^-x: "10\/33"/],
+    ['bad port', { port: '0' }, ['10/8'], /^-p "0": 0 is not a port number/],
+    ['two stdins', { targetsFrom: ['-'], excludesFrom: ['-'] }, [], /standard input .* more than once/],
+    ['empty identity', { identity: [''] }, ['10/8'], /-i: the name of the key file is empty/],
+    ['-q with -v', { quiet: true, verbose: 1 }, ['10/8'], /-q and -v exclude each other/],
+    [
+      'timeout 0',
+      { connectTimeout: '0' },
+      ['10/8'],
+      /^--connect-timeout: "0" is not a number of seconds above 0/,
+    ],
+    ['timeout with unit', { authTimeout: '10s' }, ['10/8'], /^--auth-timeout: "10s"/],
+    ['timeout in hex', { authTimeout: '0x10' }, ['10/8'], /^--auth-timeout/],
+    ['timeout too long', { authTimeout: '3601' }, ['10/8'], /up to 3600/],
+    ['ready-fd text', { readyFd: 'x' }, ['10/8'], /--ready-fd: "x" is not the number/],
+    ['ready-fd closed', { readyFd: '999' }, ['10/8'], /--ready-fd: descriptor 999 isn't open/],
+    ['ready-fd stderr', { readyFd: '2' }, ['10/8'], /2 is standard error/],
+    ['ready-fd stdin', { readyFd: '0' }, ['10/8'], /0 is standard input/],
+    [
+      'MD5 fingerprint',
+      { hostKey: ['MD5:00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff'] },
+      ['10/8'],
+      /is an MD5 fingerprint/,
+    ],
+    [
+      'short fingerprint',
+      { hostKey: ['SHA256:AAAA'] },
+      ['10/8'],
+      /neither a fingerprint .* nor a public key/,
+    ],
+    ['key of another type', { hostKey: [`ssh-rsa ${KEY}`] }, ['10/8'], /neither a fingerprint/],
+    ['key file name', { hostKey: ['/etc/ssh/key.pub'] }, ['10/8'], /neither a fingerprint/],
+    ['key without blob', { hostKey: ['ssh-ed25519 AAAA'] }, ['10/8'], /neither a fingerprint/],
+  ];
+  for (const [name, options, targets, message] of wrong) {
+    it(`refuses: ${name}`, () => {
+      assert.throws(
+        () => build(options, ...targets),
+        (error) => {
+          assert.ok(error instanceof UsageError);
+          assert.match(error.message, message);
+          return true;
+        },
+      );
+    });
+  }
+
+  it('does not take an epoll descriptor of the runtime for one of the caller', () => {
+    const own = readdirSync('/proc/self/fd').filter((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`) === 'anon_inode:[eventpoll]';
+      } catch {
+        return false; // the descriptor that listed them
+      }
+    });
+    assert.ok(own.length > 0);
+    for (const fd of own) assert.throws(() => build({ readyFd: fd }, '10/8'), /isn't open for writing/);
+  });
+});

@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { parseExclusion, parseTarget } from '../../../src/config/target.ts';
+import { UsageError } from '../../../src/errors.ts';
+import { formatPorts } from '../../../src/net/ports.ts';
+import { prefixNotation } from '../../../src/net/prefix.ts';
+
+describe('parseTarget', () => {
+  const table: readonly (readonly [text: string, prefix: string, ports: string])[] = [
+    ['10.0.0.0/8', '10.0.0.0/8', ''],
+    ['10/8', '10.0.0.0/8', ''],
+    ['0/0', '0.0.0.0/0', ''],
+    ['192.168.1.7', '192.168.1.7/32', ''],
+    ['10.0.0.0/8:443', '10.0.0.0/8', '443'],
+    ['10/8:443', '10.0.0.0/8', '443'],
+    ['10.0.0.0/8:8000-8100', '10.0.0.0/8', '8000-8100'],
+    ['10.0.0.0/8:80,443,8000-8100', '10.0.0.0/8', '80,443,8000-8100'],
+    ['10.0.0.0/255.0.0.0:443', '10.0.0.0/8', '443'],
+    ['192.168.1.7:22', '192.168.1.7/32', '22'],
+    ['2001:db8::/32', '2001:db8::/32', ''],
+    ['::/0', '::/0', ''],
+    ['2001:db8::1', '2001:db8::1/128', ''],
+    ['[2001:db8::]/32:443', '2001:db8::/32', '443'],
+    ['[2001:db8::]/32', '2001:db8::/32', ''],
+    ['[2001:db8::1]:443', '2001:db8::1/128', '443'],
+    ['[2001:db8::1]', '2001:db8::1/128', ''],
+    ['[2001:db8::/32]:443', '2001:db8::/32', '443'],
+    ['2001:db8::/32:443', '2001:db8::/32', '443'],
+    ['::ffff:10.0.0.0/104:443', '10.0.0.0/8', '443'],
+    ['169.254.169.254', '169.254.169.254/32', ''],
+  ];
+  for (const [text, prefix, ports] of table) {
+    it(`reads ${text}`, () => {
+      const { target, notes } = parseTarget(text, 'target');
+      assert.equal(prefixNotation(target.prefix), prefix);
+      assert.equal(formatPorts(target.ports), ports);
+      assert.equal(target.text, text);
+      assert.deepEqual(notes, []);
+    });
+  }
+
+  it('notes host bits', () => {
+    assert.deepEqual(parseTarget('10.0.0.1/8:80', 'target').notes, [
+      '10.0.0.1/8 has host bits set, it is read as 10.0.0.0/8',
+    ]);
+  });
+
+  it('notes an IPv6 address that ends like a port', () => {
+    const { target, notes } = parseTarget('2001:db8::1:443', 'target');
+    assert.equal(prefixNotation(target.prefix), '2001:db8::1:443/128');
+    assert.deepEqual(notes, [
+      '2001:db8::1:443 is read as an address without port; if port 443 is meant, write [2001:db8::1]:443',
+    ]);
+    for (const unsuspicious of [
+      '2001:db8::443',
+      '2001:db8::1:2:a',
+      '2001:db8:1:2:3:4:5:443',
+      '2001:db8::1:1',
+    ]) {
+      assert.deepEqual(parseTarget(unsuspicious, 'target').notes, [], unsuspicious);
+    }
+  });
+
+  const wrong: readonly (readonly [text: string, message: RegExp, hint?: RegExp])[] = [
+    ['', /^target: "".*|^target "": the address is missing/],
+    ['10.0.0.0/33', /^target: "10\.0\.0\.0\/33" has a prefix length of 33/],
+    ['10.0.0.0/33:443', /^target "10\.0\.0\.0\/33:443": "10\.0\.0\.0\/33" has a prefix length of 33/],
+    ['10.0.0.1.2', /5 parts/],
+    ['010.0.0.1', /octal/],
+    ['10.0.0.0/8:', /the port is missing/],
+    ['10.0.0.0/8:0', /0 is not a port number/],
+    ['10.0.0.0/8:70000', /^target "10\.0\.0\.0\/8:70000": 70000 is not a port number: ports are 1 to 65535/],
+    ['10.0.0.0/8:https', /"https" is not a port number/],
+    ['10.0.0.0/8:90-80', /ends before it begins/, /write 80-90/],
+    ['10.0.0.0:443/8', /its ports before the prefix length/, /write 10\.0\.0\.0\/8:443/],
+    [
+      'api.example.com',
+      /"api\.example\.com" is a name, and names can't be targets yet/,
+      /getent ahosts api\.example\.com/,
+    ],
+    ['*.example.com:443', /"\*\.example\.com" is a name/, /getent ahosts example\.com/],
+    ['api.example.com/24', /"api\.example\.com" is a name/],
+    ['localhost', /"localhost" is a name/],
+    ['user@jumphost', /is not an address/],
+    ['[2001:db8::1', /a "\[" without "\]"/],
+    ['2001:db8::1]:443', /a "\]" without "\["/],
+    ['[2001:db8::1]443', /has "443" after the "\]"/],
+    ['[10.0.0.1]:443', /brackets around something that is no IPv6 address/],
+    ['[2001:db8::/32]/32', /more than one "\/"/],
+    // The port makes nine groups, or a group that is no hexadecimal number.
+    ['2001:db8:1:2:3:4:5:6:443', /9 groups/, /write \[2001:db8:1:2:3:4:5:6\]:443/],
+    ['2001:db8::1:8000-8100', /contains "-"/, /write \[2001:db8::1\]:8000-8100/],
+    ['2001:db8::1:65000', /more than four digits/, /write \[2001:db8::1\]:65000/],
+    [
+      '127.0.0.1',
+      /127\.0\.0\.1 is a loopback address \(127\.0\.0\.0\/8\), such addresses are never captured/,
+    ],
+    ['::1', /loopback/],
+    ['127/8:80', /loopback/],
+    ['224.0.0.0/4', /multicast/],
+    ['ff02::1', /multicast/],
+    ['255.255.255.255', /broadcast/],
+    ['198.18.0.0/15', /this program's own/],
+    ['fe80::1', /link-local/],
+    ['0.0.0.10', /this network/],
+  ];
+  for (const [text, message, hint] of wrong) {
+    it(`refuses ${JSON.stringify(text)}`, () => {
+      assert.throws(
+        () => parseTarget(text, 'target'),
+        (error) => {
+          assert.ok(error instanceof UsageError);
+          assert.match(error.message, message);
+          assert.match(error.message, /^target/);
+          if (hint !== undefined) assert.match(error.hint ?? '', hint);
+          return true;
+        },
+      );
+    });
+  }
+});
+
+describe('parseExclusion', () => {
+  it('takes what can never be a target', () => {
+    assert.equal(prefixNotation(parseExclusion('127.0.0.0/8', '-x').target.prefix), '127.0.0.0/8');
+  });
+
+  it('names its place in errors', () => {
+    assert.throws(
+      () => parseExclusion('10.0.0.0/40', 'offices.txt:7'),
+      /^UsageError: offices\.txt:7: "10\.0\.0\.0\/40"/,
+    );
+  });
+});

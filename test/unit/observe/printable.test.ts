@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { MAX_PRINTABLE_LENGTH, printable } from '../../../src/observe/printable.ts';
+
+describe('printable', () => {
+  const table: readonly (readonly [text: string, shown: string])[] = [
+    ['plain text', 'plain text'],
+    ['Zürich, 東京, 🙂', 'Zürich, 東京, 🙂'],
+    ['one\r\ntwo', 'one two'],
+    ['\u001b[31mred\u001b[0m', 'red'],
+    ['\u001b]0;title\u0007x', 'x'],
+    ['\u009b31mred', 'red'],
+    ['a\u0000b\u007fc\u0085d', 'a b c d'],
+    ['evil\u202Egpj.exe', 'evil gpj.exe'],
+    ['zero\u200Bwidth\uFEFF', 'zero width'],
+    ['line\u2028separator', 'line separator'],
+    ['lone \ud800 surrogate', 'lone   surrogate'],
+    ['\n', ''],
+  ];
+  for (const [text, shown] of table) {
+    it(`shows ${JSON.stringify(text)}`, () => assert.equal(printable(text), shown));
+  }
+
+  it('never lets a control character through', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (text) => {
+        assert.doesNotMatch(printable(text), /[\p{Cc}\u2028-\u202e\u2066-\u2069]/u);
+      }),
+    );
+  });
+
+  it('cuts what is too long', () => {
+    assert.equal(printable('x'.repeat(MAX_PRINTABLE_LENGTH)).length, MAX_PRINTABLE_LENGTH);
+    assert.equal(printable('x'.repeat(MAX_PRINTABLE_LENGTH + 1)).length, MAX_PRINTABLE_LENGTH + 3);
+  });
+});
