@@ -79,7 +79,7 @@ const sshuttle: Peer = {
 const raw: Peer = {
   name: 'raw TCP',
   async start(lab) {
-    const child = await lab.jumphost.spawn(['iperf3', '-s', '-p', String(IPERF_PORT)]);
+    const child = await lab.jumphost.spawn(['iperf3', '-s', '-p', String(IPERF_PORT), '--forceflush']);
     await child.waitForLine(/listening/, START_TIMEOUT_MS);
     return { stop: async () => void (await child.stop('SIGTERM')) };
   },

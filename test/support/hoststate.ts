@@ -1,0 +1,40 @@
+/**
+ * What a tunnel might change on a machine, as one text: two of them are equal, byte for byte, when nothing is left behind.
+ * Values that change by themselves (lifetimes, counters) are taken out.
+ */
+import { mustRun, SEARCH_PATH } from './process.ts';
+
+const COMMANDS = [
+  'ip -o link',
+  'ip -o addr',
+  'ip -4 route show table all',
+  'ip -6 route show table all',
+  'ip -4 rule',
+  'ip -6 rule',
+  'nft list ruleset',
+  'ls -l --time-style=full-iso /etc/resolv.conf',
+  'stat -L -c "%F %a %u:%g %s bytes, modified %y" /etc/resolv.conf',
+  'cat /etc/resolv.conf',
+];
+
+const VOLATILE: readonly (readonly [RegExp, string])[] = [
+  [/ expires \d+sec/g, ''],
+  [/ age \d+\S*/g, ''],
+  [/\b(valid_lft|preferred_lft) \d+sec/g, '$1 limited'],
+  [/\bpackets \d+ bytes \d+/g, 'packets - bytes -'],
+  // What another namespace's end of a veth pair is numbered is no property of this one.
+  [/ link-netnsid \d+/g, ''],
+];
+
+/** Of a network namespace as in /run/netns; without a name, of the one this process is in. */
+export async function hostState(namespace?: string): Promise<string> {
+  // A missing nft or resolv.conf is a state too: what a command prints and its failure are both part of the text.
+  const script = COMMANDS.map((command) => `echo '# ${command}'\n${command} 2>&1 || echo "status $?"`).join(
+    '\n',
+  );
+  const shell = ['sh', '-c', script];
+  const text = await mustRun(namespace === undefined ? shell : ['ip', 'netns', 'exec', namespace, ...shell], {
+    env: { PATH: SEARCH_PATH, LANG: 'C' },
+  });
+  return VOLATILE.reduce((result, [pattern, replacement]) => result.replace(pattern, replacement), text);
+}

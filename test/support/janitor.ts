@@ -1,0 +1,182 @@
+/**
+ * What a lab consists of on the machine, and its removal. A lab is known by its id, `PID-RANDOM` in hex: its namespaces are
+ * `tlID-HOST`, its directory is `/tmp/tunnel-lab-ID`, and the directory's lab.json says which process owns it.
+ *
+ * Removal is synchronous, because it must also work where a process has no event loop any more: at its exit, after an
+ * uncaught exception and in a signal handler. After SIGKILL nothing runs; the next lab sweeps then.
+ */
+import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { TunnelError } from '../../src/errors.ts';
+import { SEARCH_PATH } from './process.ts';
+import { allProcesses, processEntry, signalAll, withDescendants } from './processtable.ts';
+
+/** Not os.tmpdir(): labs of processes with another TMPDIR must be found too. */
+const DIRECTORY_PREFIX = '/tmp/tunnel-lab-';
+const NETNS_DIRECTORY = '/run/netns';
+const ID_PATTERN = /^([0-9a-f]+)-[0-9a-f]{4}$/;
+const NAMESPACE_PATTERN = /^tl([0-9a-f]+-[0-9a-f]{4})-\w+$/;
+const KILL_TIMEOUT_MS = 5_000;
+const POLL_MS = 2;
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** lab.json */
+export interface LabRecord {
+  readonly pid: number;
+  /** In clock ticks since boot: tells the owner from a later process with the same pid. */
+  readonly startTime: number;
+  /** Made by scripts/lab for a person, not by a test. */
+  readonly forPerson: boolean;
+}
+
+export interface KnownLab {
+  readonly id: string;
+  /** Undefined when the directory is missing or was never filled. */
+  readonly record: LabRecord | undefined;
+  readonly ownerAlive: boolean;
+}
+
+export function labDirectory(id: string): string {
+  return DIRECTORY_PREFIX + id;
+}
+
+export function namespaceName(id: string, host: string): string {
+  return `tl${id}-${host}`;
+}
+
+/** Makes a new lab's directory with its lab.json, and from here on the lab is removed when this process ends. */
+export function registerLab(forPerson: boolean): string {
+  const id = `${process.pid.toString(16)}-${randomBytes(2).toString('hex')}`;
+  mkdirSync(labDirectory(id), { mode: 0o755 });
+  const record: LabRecord = {
+    pid: process.pid,
+    startTime: processEntry(process.pid)?.startTime ?? 0,
+    forPerson,
+  };
+  writeFileSync(`${labDirectory(id)}/lab.json`, JSON.stringify(record));
+  guard(id);
+  return id;
+}
+
+/** Names in a directory that need not exist. */
+function list(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return []; // no namespace has been made since boot
+  }
+}
+
+function readRecord(id: string): LabRecord | undefined {
+  try {
+    // Only root's own directories are believed: anybody may make one with such a name in /tmp.
+    if (lstatSync(labDirectory(id)).uid !== process.getuid?.()) return undefined;
+    return JSON.parse(readFileSync(`${labDirectory(id)}/lab.json`, 'utf8')) as LabRecord;
+  } catch {
+    return undefined; // removed meanwhile, or its owner was killed before it had written it
+  }
+}
+
+/** All labs of which anything exists on this machine. */
+export function knownLabs(): KnownLab[] {
+  const prefix = DIRECTORY_PREFIX.slice('/tmp/'.length);
+  const ids = new Set([
+    ...list('/tmp').flatMap((name) => (name.startsWith(prefix) ? [name.slice(prefix.length)] : [])),
+    ...list(NETNS_DIRECTORY).flatMap((name) => NAMESPACE_PATTERN.exec(name)?.[1] ?? []),
+  ]);
+  return [...ids].flatMap((id) => {
+    const pid = ID_PATTERN.exec(id)?.[1];
+    if (pid === undefined) return [];
+    const record = readRecord(id);
+    const owner = processEntry(record?.pid ?? Number.parseInt(pid, 16));
+    const ownerAlive = owner !== undefined && (record === undefined || record.startTime === owner.startTime);
+    return [{ id, record, ownerAlive }];
+  });
+}
+
+/** Removes the labs whose owners no longer exist; returns their ids. */
+export function sweepLabs(): string[] {
+  const left = knownLabs().filter((lab) => !lab.ownerAlive);
+  for (const lab of left) removeLab(lab.id);
+  return left.map((lab) => lab.id);
+}
+
+function sleepSync(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+function namespacesOf(id: string): string[] {
+  return list(NETNS_DIRECTORY).filter((name) => NAMESPACE_PATTERN.exec(name)?.[1] === id);
+}
+
+/** Kills everything that runs in the namespaces, and what descends from it, until nothing is left. */
+function killInside(namespaces: readonly string[]): void {
+  // Another process may be sweeping the same lab: what it has removed needs no kill.
+  const inodes = new Set(
+    namespaces.flatMap(
+      (name) => statSync(`${NETNS_DIRECTORY}/${name}`, { throwIfNoEntry: false })?.ino ?? [],
+    ),
+  );
+  for (const deadline = performance.now() + KILL_TIMEOUT_MS; ; sleepSync(POLL_MS)) {
+    const all = allProcesses();
+    const inside = all.filter((entry) => entry.netns !== undefined && inodes.has(entry.netns));
+    const victims = withDescendants(
+      inside.map((entry) => entry.pid),
+      all,
+    );
+    victims.delete(process.pid);
+    if (victims.size === 0) return;
+    if (performance.now() > deadline)
+      throw new TunnelError('lab-kill', `processes ${[...victims].join(', ')} survived SIGKILL`);
+    signalAll(victims, 'SIGKILL');
+  }
+}
+
+/** Removes processes, namespaces and directory of a lab. May be repeated. */
+export function removeLab(id: string): void {
+  const namespaces = namespacesOf(id);
+  try {
+    killInside(namespaces);
+  } finally {
+    if (namespaces.length > 0) {
+      const input = namespaces.map((name) => `netns del ${name}\n`).join('');
+      spawnSync('ip', ['-force', '-batch', '-'], { input, env: { PATH: SEARCH_PATH } });
+    }
+    rmSync(labDirectory(id), { recursive: true, force: true });
+    guarded.delete(id);
+    if (guarded.size === 0) uninstall();
+  }
+}
+
+const guarded = new Set<string>();
+
+function removeGuarded(): void {
+  for (const id of [...guarded]) {
+    try {
+      removeLab(id);
+    } catch (error) {
+      // The process is ending; all that is left to do is to say it.
+      process.stderr.write(`${String(error)}\n`);
+    }
+  }
+}
+
+/** Removes the labs, then lets the signal do what it would have done without this handler. */
+function onSignal(signal: NodeJS.Signals): void {
+  removeGuarded();
+  if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+}
+
+function guard(id: string): void {
+  if (guarded.size === 0) {
+    process.on('exit', removeGuarded);
+    for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+  }
+  guarded.add(id);
+}
+
+function uninstall(): void {
+  process.off('exit', removeGuarded);
+  for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+}

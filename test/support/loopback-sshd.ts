@@ -1,0 +1,180 @@
+/**
+ * A real sshd on 127.0.0.1, run by the present user (root or not) with a configuration of its own in a temporary
+ * directory: host keys, one authorized user key, a log. For tests that need SSH but no network of their own.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const SSHD = '/usr/sbin/sshd';
+const START_TIMEOUT_MS = 10_000;
+
+/** Why the tests that need it can't run here, or false. */
+export const sshdMissing: string | false = existsSync(SSHD) ? false : `${SSHD} is not installed`;
+
+export interface SshdOptions {
+  /** Lines of sshd_config; they come first, so they win. */
+  readonly config?: readonly string[];
+  /** Types for ssh-keygen -t. Default: ed25519. */
+  readonly hostKeys?: readonly string[];
+  /** Further lines of authorized_keys, or a replacement for the whole (`only`). */
+  readonly authorizedKeys?: { readonly lines: readonly string[]; readonly only?: boolean };
+}
+
+export class LoopbackSshd {
+  readonly directory: string;
+  readonly port: number;
+  readonly user: string = userInfo().username;
+  readonly #process: ChildProcess;
+
+  private constructor(directory: string, port: number, process: ChildProcess) {
+    this.directory = directory;
+    this.port = port;
+    this.#process = process;
+  }
+
+  static async start(options: SshdOptions = {}): Promise<LoopbackSshd> {
+    const directory = await mkdtemp(join(tmpdir(), 'tunnel-sshd-'));
+    const types = options.hostKeys ?? ['ed25519'];
+    for (const type of types) await makeKey(join(directory, `host_${type}`), type);
+    await makeKey(join(directory, 'user_key'), 'ed25519');
+    const own = await readFile(join(directory, 'user_key.pub'), 'utf8');
+    const { lines = [], only = false } = options.authorizedKeys ?? {};
+    await writeFile(
+      join(directory, 'authorized_keys'),
+      [...(only ? [] : [own.trim()]), ...lines, ''].join('\n'),
+    );
+    const port = await freePort();
+    const config = [
+      // The first of a keyword's lines wins, except for MaxStartups, where it is the last.
+      'MaxStartups 100',
+      ...(options.config ?? []),
+      `ListenAddress 127.0.0.1:${port}`,
+      ...types.map((type) => `HostKey ${join(directory, `host_${type}`)}`),
+      `AuthorizedKeysFile ${join(directory, 'authorized_keys')}`,
+      'PidFile none',
+      'StrictModes no',
+      'UsePAM no',
+      'PasswordAuthentication no',
+      'KbdInteractiveAuthentication no',
+      'PermitRootLogin yes',
+      'LogLevel DEBUG1',
+      '',
+    ];
+    await writeFile(join(directory, 'sshd_config'), config.join('\n'));
+    // As root, sshd wants its separation directory, which the service manager makes otherwise.
+    if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true });
+    const child = spawn(SSHD, ['-D', '-f', join(directory, 'sshd_config'), '-E', join(directory, 'log')], {
+      stdio: 'ignore',
+    });
+    const sshd = new LoopbackSshd(directory, port, child);
+    try {
+      await listening(port, child);
+    } catch (error) {
+      const log = await sshd.log();
+      await sshd.stop();
+      throw new Error(`sshd did not start: ${log}`, { cause: error });
+    }
+    return sshd;
+  }
+
+  get userKey(): string {
+    return join(this.directory, 'user_key');
+  }
+
+  /** A line for known_hosts. */
+  async knownHostsLine(type = 'ed25519', name = `[127.0.0.1]:${this.port}`): Promise<string> {
+    const key = await readFile(join(this.directory, `host_${type}.pub`), 'utf8');
+    return `${name} ${key.trim()}\n`;
+  }
+
+  async log(): Promise<string> {
+    try {
+      return await readFile(join(this.directory, 'log'), 'utf8');
+    } catch {
+      return '(no log)';
+    }
+  }
+
+  /** Kills the processes that serve connections, not the listener: what a network failure looks like, at once. */
+  async killConnections(): Promise<void> {
+    for (const pid of await descendants(this.#process.pid ?? 0)) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has ended by itself meanwhile.
+      }
+    }
+  }
+
+  async stop(): Promise<void> {
+    await this.killConnections();
+    if (this.#process.exitCode === null && this.#process.signalCode === null) {
+      const exited = new Promise((resolve) => this.#process.once('exit', resolve));
+      this.#process.kill('SIGKILL');
+      await exited;
+    }
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** `options` are further arguments of ssh-keygen; the passphrase is empty unless they have -N. */
+export async function makeKey(path: string, type: string, options: readonly string[] = []): Promise<void> {
+  const passphrase = options.includes('-N') ? [] : ['-N', ''];
+  const size = type === 'rsa' && !options.includes('-b') ? ['-b', '2048'] : [];
+  await run('ssh-keygen', [
+    '-q',
+    '-t',
+    type,
+    '-f',
+    path,
+    '-C',
+    `test ${type}`,
+    ...passphrase,
+    ...size,
+    ...options,
+  ]);
+}
+
+async function descendants(pid: number): Promise<number[]> {
+  let text: string;
+  try {
+    text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  } catch {
+    return [];
+  }
+  const children = text.trim().split(' ').filter(Boolean).map(Number);
+  const below = await Promise.all(children.map(descendants));
+  return [...below.flat(), ...children];
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
+
+async function listening(port: number, child: ChildProcess): Promise<void> {
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  while (Date.now() < deadline && child.exitCode === null) {
+    const open = await new Promise<boolean>((resolve) => {
+      const socket = connect(port, '127.0.0.1');
+      socket.once('connect', () => {
+        socket.destroy();
+        resolve(true);
+      });
+      socket.once('error', () => resolve(false));
+    });
+    if (open) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error(`sshd ended with ${child.exitCode}`);
+}

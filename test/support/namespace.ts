@@ -1,0 +1,81 @@
+/** One network namespace of the lab: programs run in it, and its network is configured through `ip -batch`. */
+import { TunnelError } from '../../src/errors.ts';
+import { hostState } from './hoststate.ts';
+import { type PacketCapture, startCapture } from './packets.ts';
+import {
+  Child,
+  type ExecResult,
+  mustRun,
+  type RunOptions,
+  run,
+  SEARCH_PATH,
+  type SpawnOptions,
+} from './process.ts';
+
+/** How programs in namespaces are run: as `SpawnOptions`, but `env` is added to the namespace's own environment. */
+export interface InsideOptions extends SpawnOptions {
+  /** Runs the program as this user, without supplementary groups, instead of root. */
+  readonly user?: { readonly uid: number; readonly gid: number };
+}
+
+export class Namespace {
+  /** As in /run/netns. */
+  readonly name: string;
+  /** The home directory that programs in here see. */
+  readonly home: string;
+
+  constructor(name: string, home: string) {
+    this.name = name;
+    this.home = home;
+  }
+
+  /**
+   * Runs a program to its end. `ip netns exec` replaces itself by the program, after it has moved into the network namespace
+   * and into a mount namespace of its own in which /sys shows that network.
+   */
+  exec(argv: readonly string[], options: InsideOptions & RunOptions = {}): Promise<ExecResult> {
+    return run(this.#command(argv, options), this.#options(options));
+  }
+
+  /** Starts a program; `pid` is the program's own. */
+  spawn(argv: readonly string[], options: InsideOptions = {}): Promise<Child> {
+    return Child.start(this.#command(argv, options), this.#options(options));
+  }
+
+  /**
+   * Sets kernel parameters (`net/ipv4/ip_forward=1`), then applies lines of ip(8) without the leading `ip`; the first that
+   * fails throws `lab-command`.
+   */
+  async configure(ipLines: readonly string[], parameters: readonly string[] = []): Promise<void> {
+    const settings = parameters.map((setting) => setting.replace(/(.*)=(.*)/, 'echo $2 > /proc/sys/$1'));
+    const script = ['set -e', ...settings, 'exec ip -batch -'].join('\n');
+    await mustRun(['ip', 'netns', 'exec', this.name, 'sh', '-c', script], {
+      input: `${ipLines.join('\n')}\n`,
+    });
+  }
+
+  /** Links, addresses, routes, rules, packet filter and resolver of this namespace, to be compared as a whole. */
+  hostState(): Promise<string> {
+    return hostState(this.name);
+  }
+
+  /** Records packets of a device until `stop`; `filter` as in pcap-filter(7). */
+  capture(device: string, filter = ''): Promise<PacketCapture> {
+    return startCapture(this, device, filter);
+  }
+
+  #command(argv: readonly string[], options: InsideOptions): string[] {
+    if (argv.length === 0) throw new TunnelError('program-missing', 'no program given');
+    const { user } = options;
+    const asUser =
+      user === undefined
+        ? []
+        : ['setpriv', `--reuid=${user.uid}`, `--regid=${user.gid}`, '--clear-groups', '--'];
+    return ['ip', 'netns', 'exec', this.name, ...asUser, ...argv];
+  }
+
+  /** Nothing of the developer's environment gets in: no agent, no proxy, no locale. */
+  #options<T extends InsideOptions>(options: T): T & { env: Record<string, string> } {
+    return { ...options, env: { PATH: SEARCH_PATH, HOME: this.home, LANG: 'C.UTF-8', ...options.env } };
+  }
+}

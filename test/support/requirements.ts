@@ -1,0 +1,65 @@
+/** Whether the lab can be made on this machine, found out by trying. */
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { join } from 'node:path';
+import { SEARCH_PATH } from './process.ts';
+
+/** Each program and the package that has it on Debian and Ubuntu. */
+const PROGRAMS: readonly (readonly [program: string, hint: string])[] = [
+  ['ip', 'iproute2'],
+  ['nft', 'nftables'],
+  ['ssh', 'openssh-client'],
+  ['ssh-keygen', 'openssh-client'],
+  ['sshd', 'openssh-server'],
+  ['mount', 'mount'],
+  ['setpriv', 'util-linux'],
+];
+
+function hasProgram(program: string): boolean {
+  return SEARCH_PATH.split(':').some((directory) => {
+    try {
+      accessSync(join(directory, program), constants.X_OK);
+      return true;
+    } catch {
+      return false; // not here
+    }
+  });
+}
+
+let reason: string | false | undefined;
+
+function find(): string | false {
+  if (process.getuid?.() !== 0) return 'the lab needs root (network namespaces and a real sshd)';
+  const missing = PROGRAMS.filter(([program]) => !hasProgram(program));
+  if (missing.length > 0) {
+    const packages = [...new Set(missing.map(([, hint]) => hint))].join(' ');
+    return `the lab lacks ${missing.map(([program]) => program).join(', ')} (packages: ${packages})`;
+  }
+  try {
+    accessSync('/dev/net/tun', constants.R_OK | constants.W_OK);
+  } catch {
+    return 'the lab needs /dev/net/tun (in a container: --device /dev/net/tun)';
+  }
+  // Root in a container may lack CAP_SYS_ADMIN or the right to mount; nothing but trying tells.
+  const probe = `tlprobe-${process.pid.toString(16)}`;
+  const script = `ip netns add ${probe} && ip netns exec ${probe} mount --bind /etc/hosts /etc/hosts; status=$?
+    ip netns del ${probe}; exit $status`;
+  const result = spawnSync('sh', ['-c', script], {
+    env: { PATH: SEARCH_PATH, LANG: 'C' },
+    encoding: 'utf8',
+  });
+  if (result.status !== 0)
+    return `network namespaces can't be made here: ${result.stderr.trim().split('\n')[0]}`;
+  return false;
+}
+
+/**
+ * For `test(name, { skip: labUnavailable() }, ...)`: false, or what is lacking. `programs` are those that the test itself
+ * runs beside the lab's own.
+ */
+export function labUnavailable(...programs: readonly string[]): string | false {
+  reason ??= find();
+  if (reason !== false) return reason;
+  const missing = programs.filter((program) => !hasProgram(program));
+  return missing.length > 0 && `this test lacks ${missing.join(', ')}`;
+}

@@ -1,0 +1,290 @@
+/**
+ * The jump host's sshd: the system's /usr/sbin/sshd in the jump host's network namespace and in a mount namespace of its
+ * own, in which /etc/passwd, /etc/shadow, /etc/group, /etc/hosts and /etc/resolv.conf, /run and /var/log are the lab's. So
+ * its users exist only there, its names resolve only there, and it leaves no trace in the machine's files.
+ */
+import { chmodSync, chownSync, closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { TunnelError } from '../../src/errors.ts';
+import * as address from './addresses.ts';
+import { type Credentials, JUMP_USER } from './credentials.ts';
+import type { Namespace } from './namespace.ts';
+import { type Child, mustRun } from './process.ts';
+import { allProcesses, processEntry, signalAll, withDescendants } from './processtable.ts';
+
+export type SshdVariant = 'open' | 'hardened';
+
+export interface JumpUser {
+  readonly name: string;
+  /** /bin/sh by default. */
+  readonly shell?: string;
+  /** Lines of an authorized_keys file (with options, if any); by default those of `jump`. */
+  readonly authorizedKeys?: string;
+  /** Switches password authentication on for this sshd. */
+  readonly password?: string;
+}
+
+export interface SshdOptions {
+  /**
+   * `open` (default): sshd's defaults, and the user has a shell. `hardened`: no shell, no session, no terminal, forwards
+   * only to `permitOpen`.
+   */
+  readonly variant?: SshdVariant;
+  /** [22] by default. The client's known_hosts knows 22, 2222 and those given when the lab is made. */
+  readonly ports?: readonly number[];
+  /** PermitOpen; by default none for `open`, HARDENED_PERMIT_OPEN for `hardened`. */
+  readonly permitOpen?: readonly string[];
+  /** VERBOSE by default. */
+  readonly logLevel?: string;
+  /** Lines of sshd_config. They come first, and sshd takes the first value of a keyword that it reads. */
+  readonly config?: readonly string[];
+  /** `Match` blocks. They come last, as they must. */
+  readonly match?: readonly string[];
+  /** Beside the user `jump`. */
+  readonly users?: readonly JumpUser[];
+  /** Soft limit of descriptors, as an administrator's service manager sets it (often 1024). */
+  readonly openFiles?: number;
+}
+
+const SSHD = '/usr/sbin/sshd';
+const START_TIMEOUT_MS = 10_000;
+const END_TIMEOUT_MS = 5_000;
+const POLL_MS = 5;
+const FIRST_UID = 2000;
+const NOGROUP = 65534;
+
+/** $1: the directory that holds etc, run and log; $2: the limit of descriptors or nothing; $3: sshd. */
+const ENTER = `set -e
+for file in passwd shadow group hosts resolv.conf; do
+  if [ -e "/etc/$file" ]; then mount --bind "$1/etc/$file" "/etc/$file"; fi
+done
+mount --bind "$1/run" /run
+mount --bind "$1/log" /var/log
+if [ -n "$2" ]; then ulimit -S -n "$2"; fi
+cd /
+exec "$3" -D -e -f "$1/sshd_config"
+`;
+
+const HOSTS_FILE = `127.0.0.1 localhost
+::1 localhost
+${address.API1} ${address.API1_NAME}
+${address.API1_6} ${address.API1_NAME}
+${address.API2} ${address.API2_NAME}
+${address.API2_6} ${address.API2_NAME}
+`;
+
+/** sshd_config(5) of a variant; the first value of each keyword is the one that counts. */
+export function sshdConfig(options: SshdOptions, hostKeys: readonly string[]): string {
+  const hardened = options.variant === 'hardened';
+  const permitOpen = options.permitOpen ?? (hardened ? address.HARDENED_PERMIT_OPEN : undefined);
+  const passwords = options.users?.some((user) => user.password !== undefined) ?? false;
+  return [
+    ...(options.config ?? []),
+    ...(options.ports ?? [22]).map((port) => `Port ${port}`),
+    ...hostKeys.map((path) => `HostKey ${path}`),
+    'PidFile none',
+    'UsePAM no',
+    `PasswordAuthentication ${passwords ? 'yes' : 'no'}`,
+    'KbdInteractiveAuthentication no',
+    'AuthorizedKeysFile .ssh/authorized_keys',
+    `LogLevel ${options.logLevel ?? 'VERBOSE'}`,
+    ...(hardened
+      ? [
+          'MaxSessions 0',
+          'ForceCommand /bin/false',
+          'PermitTTY no',
+          'AllowTcpForwarding local',
+          'AllowStreamLocalForwarding no',
+          'AllowAgentForwarding no',
+          'X11Forwarding no',
+          'PermitTunnel no',
+          'GatewayPorts no',
+        ]
+      : []),
+    ...(permitOpen === undefined
+      ? []
+      : [`PermitOpen ${permitOpen.length === 0 ? 'none' : permitOpen.join(' ')}`]),
+    ...(options.match ?? []),
+    '',
+  ].join('\n');
+}
+
+export class Sshd {
+  readonly logFile: string;
+  readonly configFile: string;
+  readonly #namespace: Namespace;
+  readonly #directory: string;
+  readonly #credentials: Credentials;
+  #options: SshdOptions;
+  #child: Child | undefined;
+
+  /** `directory` is made by `start`. */
+  constructor(namespace: Namespace, directory: string, credentials: Credentials, options: SshdOptions) {
+    this.#namespace = namespace;
+    this.#directory = directory;
+    this.#credentials = credentials;
+    this.#options = options;
+    this.logFile = join(directory, 'sshd.log');
+    this.configFile = join(directory, 'sshd_config');
+  }
+
+  /** The listening process; undefined while there is none. */
+  get pid(): number | undefined {
+    return this.#child?.ended === undefined ? this.#child?.pid : undefined;
+  }
+
+  /** All that sshd has logged, over restarts. */
+  log(): string {
+    return readFileSync(this.logFile, 'utf8');
+  }
+
+  /** Waits until the log, from `offset` characters on, matches. Throws `sshd-log` with its end when it doesn't in time. */
+  async waitForLog(pattern: RegExp, timeoutMs = START_TIMEOUT_MS, offset = 0): Promise<RegExpMatchArray> {
+    for (const deadline = performance.now() + timeoutMs; ; await sleep(POLL_MS)) {
+      const match = this.log().slice(offset).match(pattern);
+      if (match !== null) return match;
+      const ended = this.#child?.ended !== undefined;
+      if (ended || performance.now() > deadline) {
+        const why = ended ? 'sshd ended' : `${timeoutMs} ms have passed`;
+        throw new TunnelError(
+          'sshd-log',
+          `no ${pattern} in sshd's log and ${why}:\n${this.log().slice(-2000)}`,
+        );
+      }
+    }
+  }
+
+  /** Resolves when sshd listens on all its ports, v4 and v6. */
+  async start(): Promise<void> {
+    if (this.pid !== undefined) throw new TunnelError('sshd-running', 'this sshd runs already');
+    const users = await this.#writeFiles();
+    for (const user of users) this.#makeHome(user.name, user.uid, user.authorizedKeys);
+    const log = openSync(this.logFile, 'a');
+    const offset = this.log().length;
+    try {
+      this.#child = await this.#namespace.spawn(
+        ['sh', '-c', ENTER, 'sh', this.#directory, String(this.#options.openFiles ?? ''), SSHD],
+        { stderrTo: log },
+      );
+    } finally {
+      closeSync(log);
+    }
+    const listeners = 2 * (this.#options.ports ?? [22]).length;
+    await this.waitForLog(new RegExp(`(Server listening on [^]*?){${listeners}}`), START_TIMEOUT_MS, offset);
+  }
+
+  /** Ends sshd and all its connections as a crash of the host would, except that the kernel still says goodbye. */
+  async kill(): Promise<void> {
+    await this.#kill({ listener: true });
+  }
+
+  /** Ends the connections; new ones are accepted. */
+  async dropConnections(): Promise<void> {
+    await this.#kill({ listener: false });
+  }
+
+  /** With options: a sshd with these instead of the former ones. */
+  async restart(options: SshdOptions = this.#options): Promise<void> {
+    await this.kill();
+    this.#options = options;
+    await this.start();
+  }
+
+  async #kill({ listener }: { listener: boolean }): Promise<void> {
+    const child = this.#child;
+    if (child === undefined || child.ended !== undefined) return;
+    // Stopped before they are killed: a process that forks meanwhile would leave a child that nobody finds any more.
+    let processes = new Set<number>();
+    for (let before = -1; before !== processes.size; ) {
+      before = processes.size;
+      processes = withDescendants([child.pid, ...processes], allProcesses());
+      signalAll(processes, 'SIGSTOP');
+    }
+    if (!listener) processes.delete(child.pid);
+    signalAll(processes, 'SIGKILL');
+    if (listener) await child.exited;
+    else child.kill('SIGCONT');
+    const deadline = performance.now() + END_TIMEOUT_MS;
+    while ([...processes].some((pid) => processEntry(pid) !== undefined)) {
+      if (performance.now() > deadline)
+        throw new TunnelError('sshd-kill', 'processes of sshd survived SIGKILL');
+      await sleep(POLL_MS);
+    }
+  }
+
+  /** Writes the configuration and the account files; returns the users. */
+  async #writeFiles(): Promise<{ name: string; uid: number; authorizedKeys: string }[]> {
+    const { shadow, ...accounts } = await this.#accounts();
+    const etc = join(this.#directory, 'etc');
+    for (const name of ['etc', 'run/sshd', 'log', 'home'])
+      mkdirSync(join(this.#directory, name), { recursive: true, mode: 0o755 });
+    writeFileSync(this.configFile, sshdConfig(this.#options, this.#credentials.hostKeys));
+    writeFileSync(join(etc, 'passwd'), accounts.passwd);
+    writeFileSync(join(etc, 'group'), accounts.group);
+    writeFileSync(join(etc, 'shadow'), shadow, { mode: 0o600 });
+    writeFileSync(join(etc, 'hosts'), HOSTS_FILE);
+    writeFileSync(join(etc, 'resolv.conf'), '# no resolver: unknown names fail at once\n');
+    return accounts.users;
+  }
+
+  async #accounts() {
+    const hardened = this.#options.variant === 'hardened';
+    const jump: JumpUser = { name: JUMP_USER, shell: hardened ? '/usr/sbin/nologin' : '/bin/sh' };
+    const users = [jump, ...(this.#options.users ?? [])].map((user, i) => ({
+      name: user.name,
+      uid: FIRST_UID + i,
+      shell: user.shell ?? '/bin/sh',
+      authorizedKeys: user.authorizedKeys ?? this.#credentials.authorizedKeys,
+      password: user.password,
+    }));
+    // `*` matches no password, but unlike `!` it doesn't lock the account for keys.
+    const hashes = await Promise.all(
+      users.map(({ password }) => (password === undefined ? Promise.resolve('*') : hashPassword(password))),
+    );
+    return {
+      users,
+      passwd: [
+        'root:x:0:0:root:/root:/bin/sh',
+        `sshd:x:100:${NOGROUP}::/run/sshd:/usr/sbin/nologin`,
+        `nobody:x:${NOGROUP}:${NOGROUP}:nobody:/nonexistent:/usr/sbin/nologin`,
+        ...users.map(({ name, uid, shell }) => `${name}:x:${uid}:${uid}::${this.#home(name)}:${shell}`),
+        '',
+      ].join('\n'),
+      group: [
+        'root:x:0:',
+        'tty:x:5:',
+        `nogroup:x:${NOGROUP}:`,
+        ...users.map(({ name, uid }) => `${name}:x:${uid}:`),
+        '',
+      ].join('\n'),
+      shadow: [
+        'root:*:19000::::::',
+        'sshd:!:19000::::::',
+        ...users.map(({ name }, i) => `${name}:${hashes[i]}:19000:0:99999:7:::`),
+        '',
+      ].join('\n'),
+    };
+  }
+
+  #home(user: string): string {
+    return join(this.#directory, 'home', user);
+  }
+
+  /** Owned and closed as sshd's StrictModes wants it. */
+  #makeHome(user: string, uid: number, authorizedKeys: string): void {
+    const dotSsh = join(this.#home(user), '.ssh');
+    const file = join(dotSsh, 'authorized_keys');
+    mkdirSync(dotSsh, { recursive: true });
+    writeFileSync(file, authorizedKeys);
+    for (const path of [this.#home(user), dotSsh, file]) {
+      chownSync(path, uid, uid);
+      chmodSync(path, path === file ? 0o600 : 0o700);
+    }
+  }
+}
+
+/** In the form of crypt(5) that every libc knows. */
+async function hashPassword(password: string): Promise<string> {
+  return (await mustRun(['openssl', 'passwd', '-6', '-stdin'], { input: `${password}\n` })).trim();
+}
