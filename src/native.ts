@@ -37,6 +37,9 @@ export interface Addon {
   /** Joins the thread and closes the device. May be called more than once. */
   engineStop(engine: EngineHandle): void;
 
+  /** A TCP socket bound to a device (SO_BINDTODEVICE), not connected. Throws an Error with `errno` (positive). */
+  socketOnDevice(family: 4 | 6, device: string): number;
+
   /**
    * Listens on a SOCK_SEQPACKET Unix socket at `path` for one helper that runs as root. `onMessage` gets each message and
    * the descriptor that came with it (-1: none); null and an errno (0: closed by the other side) once, at the end.
@@ -45,9 +48,18 @@ export interface Addon {
     path: string,
     onMessage: (message: Uint8Array | null, fd: number, errno: number) => void,
   ): LinkHandle;
-  /** Throws an Error with `code` and `errno` when it can't be sent. */
+  /** Throws an Error with `errno` (positive) when it can't be sent. */
   linkSend(link: LinkHandle, message: Uint8Array): void;
+  /** Nothing more will be sent: the helper undoes what it did and closes. Throws an Error with `errno`. */
+  linkShutdown(link: LinkHandle): void;
+  /** `onMessage` isn't called any more. May be called more than once. */
   linkClose(link: LinkHandle): void;
+
+  /**
+   * The device by which packets to `address` (4 or 16 octets) would leave if `excludeDevice` weren't there: longest match
+   * in the main table, then lowest metric. Null when there is no route. Throws an Error with `errno` (positive).
+   */
+  uplinkFor(address: Uint8Array, excludeDevice: string): string | null;
 }
 
 let loaded: Addon | undefined;

@@ -12,14 +12,21 @@
  *   helper  -> program   CREATED   device and addresses    with the TUN descriptor (SCM_RIGHTS)
  *   program -> helper    ROUTES    the whole set of captured prefixes; may be repeated, the helper adds and removes the difference
  *   helper  -> program   DONE
- *   helper  -> program   FAILED    instead of CREATED or DONE: at which step, errno, what it was about
+ *   helper  -> program   FAILED    instead of HELLO, CREATED or DONE: at which step, errno, what it was about
  *
- * When the socket closes, the helper deletes the device (and with it addresses and routes) and exits.
+ * The program sends one request and waits for its answer. After a failed ROUTES the set before it is in force and the
+ * conversation goes on; after any other FAILED the helper undoes everything and ends. When the socket closes, or the
+ * program shuts its sending side, the helper deletes the device (and with it addresses and routes) and exits; its own
+ * end of the socket closes when that is done.
  */
 #ifndef TUNNEL_HELPER_PROTOCOL_H
 #define TUNNEL_HELPER_PROTOCOL_H
 
 #include <stdint.h>
+
+/* Exit statuses, so that a failure of the helper isn't taken for a refusal of sudo or doas (which exit with 1). */
+#define HELPER_EXIT_SETUP 70     /* one line on stderr says what is wrong */
+#define HELPER_EXIT_NOT_ROOT 77
 
 #define HELPER_MAGIC 0x4c4e5554u /* "TUNL" */
 #define HELPER_VERSION 1u
@@ -83,12 +90,13 @@ struct helper_done {
 };
 
 enum helper_step {
-  HELPER_STEP_PRIVILEGES = 1, /* not root, or without CAP_NET_ADMIN */
+  HELPER_STEP_PRIVILEGES = 1, /* root without CAP_NET_ADMIN, or privileges that can't be dropped; detail: which */
   HELPER_STEP_OPEN_TUN = 2,   /* /dev/net/tun: ENOENT no such device node, ENXIO no driver, EPERM */
   HELPER_STEP_CREATE_TUN = 3,
-  HELPER_STEP_ADDRESS = 4,    /* detail: the address. EADDRNOTAVAIL: every block of 198.18.0.0/15 is in use */
+  HELPER_STEP_ADDRESS = 4,    /* detail: the address and the kernel's reason. EADDRNOTAVAIL: every block is in use */
   HELPER_STEP_LINK_UP = 5,
-  HELPER_STEP_ROUTE = 6,      /* detail: the prefix, and the device that has it already. EEXIST: another route; EBUSY: another tunnel's */
+  HELPER_STEP_ROUTE = 6,      /* detail: the prefix, then the device that has it already (EEXIST: another route; EBUSY:
+                                 another tunnel's) or the kernel's reason */
   HELPER_STEP_REQUEST = 7,    /* malformed or out of order */
 };
 
@@ -98,5 +106,14 @@ struct helper_failed {
   int32_t error; /* errno */
   char detail[116]; /* NUL-terminated text without control characters */
 };
+
+/* src/system/protocol.ts reads and writes these with fixed offsets. */
+_Static_assert(sizeof(struct helper_header) == 12, "header");
+_Static_assert(sizeof(struct helper_hello) == 16, "hello");
+_Static_assert(sizeof(struct helper_create) == 20, "create");
+_Static_assert(sizeof(struct helper_created) == 52, "created");
+_Static_assert(sizeof(struct helper_prefix) == 20, "prefix");
+_Static_assert(sizeof(struct helper_routes) == 16, "routes");
+_Static_assert(sizeof(struct helper_failed) == 136, "failed");
 
 #endif

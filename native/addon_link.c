@@ -1,0 +1,237 @@
+/*
+ * addon_link.c - link.c for JavaScript, and the look-up of netlink.c that needs no privileges (src/native.ts).
+ *
+ * The link's thread hands each message to the JavaScript thread through a threadsafe function. A struct addon_link lives as
+ * long as either of the two that point to it: the JavaScript object and the threadsafe function. Both are dealt with on the
+ * JavaScript thread alone. It is closed by linkClose(), by the collection of the object, or by the end of the environment,
+ * whichever comes first; messages that are still on their way then are dropped and their descriptors closed.
+ */
+#include <errno.h>
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "addon.h"
+#include "link.h"
+#include "netlink.h"
+
+struct addon_link {
+  struct helper_link *link; /* NULL: closed */
+  napi_threadsafe_function deliver;
+  napi_env env;
+  int holders;
+};
+
+struct link_message {
+  int fd, error;
+  size_t length;
+  bool last;
+  uint8_t bytes[];
+};
+
+/* Tells this object from others that wrap something. */
+static const napi_type_tag link_tag = {0x7e1c43b02a5f4d16, 0x9d0b6f8e31c7a254};
+
+static void link_release(struct addon_link *holder) {
+  if (--holder->holders == 0) free(holder);
+}
+
+static void link_close(void *data);
+
+/* On the link's thread. */
+static void link_message_received(void *context, const uint8_t *message, size_t length, int fd, int error) {
+  struct addon_link *holder = context;
+  struct link_message *copy = malloc(sizeof *copy + length);
+
+  if (copy != NULL) {
+    *copy = (struct link_message){.fd = fd, .error = error, .length = length, .last = message == NULL};
+    if (length > 0) memcpy(copy->bytes, message, length);
+    if (napi_call_threadsafe_function(holder->deliver, copy, napi_tsfn_nonblocking) == napi_ok) return;
+  }
+  /* Without memory the message is lost; the answer that it was is then waited for until the helper ends. */
+  free(copy);
+  if (fd >= 0) close(fd);
+}
+
+/* Calls onMessage; `env` is NULL when there is nobody left to call. */
+static void link_message_deliver(napi_env env, napi_value callback, void *context, void *data) {
+  struct addon_link *holder = context;
+  struct link_message *message = data;
+  napi_value self, arguments[3], array_buffer;
+  void *bytes;
+
+  if (env == NULL || callback == NULL || holder->link == NULL) {
+    if (message->fd >= 0) close(message->fd);
+    free(message);
+    return;
+  }
+  /* Nothing more comes: the link is no reason any more to keep the process. */
+  if (message->last) (void)napi_unref_threadsafe_function(env, holder->deliver);
+  bool ready = napi_get_undefined(env, &self) == napi_ok &&
+               napi_create_int32(env, message->fd, &arguments[1]) == napi_ok &&
+               napi_create_int32(env, message->error, &arguments[2]) == napi_ok;
+  if (ready && message->last) {
+    ready = napi_get_null(env, &arguments[0]) == napi_ok;
+  } else if (ready) {
+    ready = napi_create_arraybuffer(env, message->length, &bytes, &array_buffer) == napi_ok &&
+            napi_create_typedarray(env, napi_uint8_array, message->length, array_buffer, 0, &arguments[0]) == napi_ok;
+    if (ready) memcpy(bytes, message->bytes, message->length);
+  }
+  if (ready)
+    (void)napi_call_function(env, self, callback, 3, arguments, NULL); /* what it throws goes the usual way */
+  else if (message->fd >= 0)
+    close(message->fd);
+  free(message);
+}
+
+static void link_delivery_finalized(napi_env env, void *data, void *hint) {
+  (void)env;
+  (void)hint;
+  link_release(data);
+}
+
+static void link_object_finalized(napi_env env, void *data, void *hint) {
+  (void)env;
+  (void)hint;
+  link_close(data);
+  link_release(data);
+}
+
+/* Also the environment's clean-up hook. */
+static void link_close(void *data) {
+  struct addon_link *holder = data;
+
+  if (holder->link == NULL) return;
+  helper_link_close(holder->link);
+  holder->link = NULL;
+  (void)napi_remove_env_cleanup_hook(holder->env, link_close, holder);
+  (void)napi_release_threadsafe_function(holder->deliver, napi_tsfn_abort);
+}
+
+static napi_value link_listen_js(napi_env env, napi_callback_info info) {
+  char path[sizeof((struct sockaddr_un *)0)->sun_path];
+  napi_value argv[2], object, name;
+  size_t argc = 2, length;
+  napi_valuetype type;
+  int error;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
+      napi_typeof(env, argv[1], &type) != napi_ok || type != napi_function ||
+      napi_get_value_string_utf8(env, argv[0], NULL, 0, &length) != napi_ok) {
+    napi_throw_type_error(env, NULL, "linkListen(path, onMessage)");
+    return NULL;
+  }
+  if (length >= sizeof path) return addon_throw_errno(env, "linkListen", ENAMETOOLONG);
+  struct addon_link *holder = calloc(1, sizeof *holder);
+  if (holder == NULL) return addon_throw_errno(env, "linkListen", ENOMEM);
+  holder->env = env;
+  if (napi_get_value_string_utf8(env, argv[0], path, sizeof path, &length) != napi_ok ||
+      napi_create_string_utf8(env, "tunnel helper link", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_create_object(env, &object) != napi_ok || napi_type_tag_object(env, object, &link_tag) != napi_ok ||
+      napi_create_threadsafe_function(env, argv[1], NULL, name, 0, 1, holder, link_delivery_finalized, holder,
+                                      link_message_deliver, &holder->deliver) != napi_ok) {
+    free(holder);
+    return addon_throw_errno(env, "linkListen", ENOMEM);
+  }
+  holder->holders = 1;
+
+  if (napi_wrap(env, object, holder, link_object_finalized, NULL, NULL) == napi_ok) {
+    holder->holders++;
+    holder->link = helper_link_listen(path, link_message_received, holder, &error);
+    if (holder->link != NULL) {
+      (void)napi_add_env_cleanup_hook(env, link_close, holder);
+      return object;
+    }
+  } else {
+    error = ENOMEM;
+  }
+  (void)napi_release_threadsafe_function(holder->deliver, napi_tsfn_abort);
+  return addon_throw_errno(env, path, error);
+}
+
+/* The link that the first argument is; NULL, and an exception, if it isn't one. */
+static struct addon_link *link_argument(napi_env env, napi_callback_info info, napi_value *argv, size_t wanted) {
+  size_t argc = wanted;
+  bool tagged = false;
+  void *data = NULL;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) == napi_ok && argc >= wanted &&
+      napi_check_object_type_tag(env, argv[0], &link_tag, &tagged) == napi_ok && tagged &&
+      napi_unwrap(env, argv[0], &data) == napi_ok)
+    return data;
+  napi_throw_type_error(env, NULL, "the first argument must be what linkListen returned");
+  return NULL;
+}
+
+static napi_value link_send_js(napi_env env, napi_callback_info info) {
+  napi_value argv[2];
+  napi_typedarray_type type;
+  size_t length;
+  void *bytes;
+
+  struct addon_link *holder = link_argument(env, info, argv, 2);
+  if (holder == NULL) return NULL;
+  if (napi_get_typedarray_info(env, argv[1], &type, &length, &bytes, NULL, NULL) != napi_ok ||
+      type != napi_uint8_array) {
+    napi_throw_type_error(env, NULL, "linkSend(link, Uint8Array)");
+    return NULL;
+  }
+  const int error = holder->link == NULL ? EBADF : helper_link_send(holder->link, bytes, length);
+  return error == 0 ? NULL : addon_throw_errno(env, "linkSend", error);
+}
+
+static napi_value link_shutdown_js(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+
+  struct addon_link *holder = link_argument(env, info, argv, 1);
+  if (holder == NULL) return NULL;
+  const int error = holder->link == NULL ? EBADF : helper_link_shutdown(holder->link);
+  return error == 0 ? NULL : addon_throw_errno(env, "linkShutdown", error);
+}
+
+static napi_value link_close_js(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+
+  struct addon_link *holder = link_argument(env, info, argv, 1);
+  if (holder != NULL) link_close(holder);
+  return NULL;
+}
+
+static napi_value uplink_for_js(napi_env env, napi_callback_info info) {
+  char exclude[IF_NAMESIZE], name[IF_NAMESIZE];
+  napi_typedarray_type type;
+  napi_value argv[2], result;
+  size_t argc = 2, length, exclude_length;
+  void *address;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
+      napi_get_typedarray_info(env, argv[0], &type, &length, &address, NULL, NULL) != napi_ok ||
+      type != napi_uint8_array || (length != 4 && length != 16) ||
+      napi_get_value_string_utf8(env, argv[1], exclude, sizeof exclude, &exclude_length) != napi_ok) {
+    napi_throw_type_error(env, NULL, "uplinkFor(4 or 16 octets, device)");
+    return NULL;
+  }
+  const int error = -netlink_uplink_for(length == 4 ? 4 : 6, address, if_nametoindex(exclude), name);
+  if (error == ENETUNREACH) return napi_get_null(env, &result) == napi_ok ? result : NULL;
+  if (error != 0) return addon_throw_errno(env, "uplinkFor", error);
+  return napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &result) == napi_ok ? result : NULL;
+}
+
+napi_status addon_link_register(napi_env env, napi_value exports) {
+  static const struct {
+    const char *name;
+    napi_callback callback;
+  } functions[] = {{"linkListen", link_listen_js},
+                   {"linkSend", link_send_js},
+                   {"linkShutdown", link_shutdown_js},
+                   {"linkClose", link_close_js},
+                   {"uplinkFor", uplink_for_js}};
+  for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
+    napi_status status = addon_function(env, exports, functions[i].name, functions[i].callback);
+    if (status != napi_ok) return status;
+  }
+  return napi_ok;
+}

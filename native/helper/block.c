@@ -1,0 +1,101 @@
+#include "block.h"
+
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+
+static const struct netlink_prefix range4 = {.family = 4, .length = 15, .address = {198, 18}};
+static const struct netlink_prefix range6 = {.family = 6, .length = 55, .address = {0x20, 0x01, 0x00, 0x02}};
+
+#define BLOCK4_LENGTH 24u
+#define BLOCK6_LENGTH 64u
+
+struct blocks_used {
+  bool used[BLOCK_COUNT];
+};
+
+static struct netlink_prefix block_prefix(unsigned block, int family) {
+  struct netlink_prefix prefix = family == 4 ? range4 : range6;
+  prefix.length = family == 4 ? BLOCK4_LENGTH : BLOCK6_LENGTH;
+  /* The number stands before the last octet of 198.18.0.0 and in the fourth group of 2001:2::. */
+  uint8_t *number = &prefix.address[family == 4 ? 1 : 6];
+  number[0] = (uint8_t)(number[0] + (block >> 8));
+  number[1] = (uint8_t)block;
+  return prefix;
+}
+
+/*
+ * A prefix wider than a whole range (a default route or its halves, a captured 192.0.0.0/2) says nothing about the use
+ * of the range, and ours are more specific; one within it does.
+ */
+static void blocks_mark(struct blocks_used *blocks, const struct netlink_prefix *prefix) {
+  const struct netlink_prefix *range = prefix->family == 4 ? &range4 : &range6;
+  if (prefix->length < range->length || !netlink_prefix_overlap(prefix, range)) return;
+  for (unsigned block = 0; block < BLOCK_COUNT; block++) {
+    const struct netlink_prefix own = block_prefix(block, prefix->family);
+    if (netlink_prefix_overlap(prefix, &own)) blocks->used[block] = true;
+  }
+}
+
+static void blocks_mark_address(void *context, uint32_t ifindex, const struct netlink_prefix *prefix) {
+  (void)ifindex;
+  blocks_mark(context, prefix);
+}
+
+static void blocks_mark_route(void *context, const struct netlink_route *route) {
+  /* Routers discard the reserved ranges with such routes; that isn't use. */
+  if (route->type == RTN_BLACKHOLE || route->type == RTN_UNREACHABLE || route->type == RTN_PROHIBIT) return;
+  blocks_mark(context, &route->destination);
+}
+
+/*
+ * Claims the routes to a block's prefixes; all or none. The kernel adds such a route only if there is none (-EEXIST), so
+ * of two helpers that chose the same block at the same time one gets it. `*at` is the prefix that could not be claimed.
+ */
+static int block_claim_routes(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefixes,
+                              size_t count, size_t *at) {
+  for (*at = 0; *at < count; (*at)++) {
+    int result = netlink_route_add(netlink, ifindex, &prefixes[*at]);
+    if (result == 0) continue;
+    if (result == -EEXIST)
+      for (size_t done = *at; done > 0; done--) (void)netlink_route_delete(netlink, ifindex, &prefixes[done - 1]);
+    return result;
+  }
+  return 0;
+}
+
+bool block_claim(struct netlink *netlink, uint32_t ifindex, uint32_t families, uint8_t address4[4],
+                 uint8_t address6[16], struct failure *failure) {
+  struct blocks_used blocks = {.used = {false}};
+
+  for (int family = 4; family <= 6; family += 2) {
+    if ((families & (family == 4 ? HELPER_IPV4 : HELPER_IPV6)) == 0) continue;
+    int result = netlink_each_address(netlink, family, blocks_mark_address, &blocks);
+    if (result == 0) result = netlink_each_route(netlink, family, blocks_mark_route, &blocks);
+    if (result < 0) return failure_set(failure, HELPER_STEP_ADDRESS, result, "%s", netlink->reason);
+  }
+
+  for (unsigned block = 0; block < BLOCK_COUNT; block++) {
+    struct netlink_prefix prefixes[2];
+    size_t count = 0, at;
+
+    if (blocks.used[block]) continue;
+    if ((families & HELPER_IPV4) != 0) prefixes[count++] = block_prefix(block, 4);
+    if ((families & HELPER_IPV6) != 0) prefixes[count++] = block_prefix(block, 6);
+    int result = block_claim_routes(netlink, ifindex, prefixes, count, &at);
+    if (result == -EEXIST) continue;
+    if (result < 0)
+      return failure_set_prefix(failure, HELPER_STEP_ADDRESS, result, &prefixes[at], netlink->reason);
+
+    for (at = 0; at < count; at++) {
+      const bool ipv4 = prefixes[at].family == 4;
+      prefixes[at].address[ipv4 ? 3 : 15] = 1;
+      result = netlink_address_add(netlink, ifindex, &prefixes[at]);
+      if (result < 0)
+        return failure_set_prefix(failure, HELPER_STEP_ADDRESS, result, &prefixes[at], netlink->reason);
+      memcpy(ipv4 ? address4 : address6, prefixes[at].address, ipv4 ? 4 : 16);
+    }
+    return true;
+  }
+  return failure_set(failure, HELPER_STEP_ADDRESS, EADDRNOTAVAIL, "198.18.0.0/15, 2001:2::/55");
+}

@@ -1,0 +1,146 @@
+#include "routes.h"
+
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int prefix_compare(const void *left, const void *right) {
+  const struct netlink_prefix *a = left, *b = right;
+
+  if (a->family != b->family) return a->family < b->family ? -1 : 1;
+  int order = memcmp(a->address, b->address, sizeof a->address);
+  if (order != 0) return order;
+  return (a->length > b->length) - (a->length < b->length);
+}
+
+static bool prefix_parse(struct netlink_prefix *prefix, const struct helper_prefix *from) {
+  const unsigned bits = from->family == 4 ? 32 : 128;
+
+  if ((from->family != 4 && from->family != 6) || from->length > bits) return false;
+  if (from->reserved[0] != 0 || from->reserved[1] != 0) return false;
+  /* Everything behind the prefix is zero: the host's bits and, for IPv4, the rest of the field. */
+  for (unsigned bit = from->length; bit < 8 * sizeof from->address; bit++)
+    if ((from->address[bit / 8] & (0x80u >> bit % 8)) != 0) return false;
+  prefix->family = from->family;
+  prefix->length = from->length;
+  memcpy(prefix->address, from->address, sizeof prefix->address);
+  return true;
+}
+
+bool routes_parse(struct route_set *set, const struct helper_prefix *prefixes, size_t count) {
+  size_t kept = 0;
+
+  if (count > HELPER_MAX_PREFIXES) return false;
+  for (size_t i = 0; i < count; i++)
+    if (!prefix_parse(&set->prefixes[i], &prefixes[i])) return false;
+  qsort(set->prefixes, count, sizeof set->prefixes[0], prefix_compare);
+  for (size_t i = 0; i < count; i++)
+    if (kept == 0 || !netlink_prefix_equal(&set->prefixes[kept - 1], &set->prefixes[i]))
+      set->prefixes[kept++] = set->prefixes[i];
+  set->count = kept;
+  return true;
+}
+
+static bool set_has(const struct route_set *set, const struct netlink_prefix *prefix) {
+  return bsearch(prefix, set->prefixes, set->count, sizeof set->prefixes[0], prefix_compare) != NULL;
+}
+
+/* A route of somebody else's to a prefix that is about to be added. */
+struct conflict {
+  const struct route_set *current, *wanted;
+  uint32_t ifindex;
+  bool found;
+  struct netlink_route route;
+};
+
+static void conflict_consider(void *context, const struct netlink_route *route) {
+  struct conflict *conflict = context;
+
+  if (conflict->found || route->table != RT_TABLE_MAIN || route->tos != 0) return;
+  if (route->ifindex == conflict->ifindex && route->protocol == NETLINK_ROUTE_PROTOCOL) return;
+  if (set_has(conflict->current, &route->destination) || !set_has(conflict->wanted, &route->destination)) return;
+  conflict->found = true;
+  conflict->route = *route;
+}
+
+/* What to call the place to which a route leads. */
+static const char *route_target(const struct netlink_route *route, char name[IF_NAMESIZE]) {
+  switch (route->type) {
+    case RTN_BLACKHOLE: return "blackhole";
+    case RTN_UNREACHABLE: return "unreachable";
+    case RTN_PROHIBIT: return "prohibit";
+    case RTN_THROW: return "throw";
+    default: return if_indextoname(route->ifindex, name) != NULL ? name : "";
+  }
+}
+
+/*
+ * A route with another metric wouldn't keep the kernel from adding ours, but one of the two would then silently lose; so
+ * the prefix must be free of any. False and the failure if it isn't.
+ */
+static bool conflict_free(struct netlink *netlink, uint32_t ifindex, const struct route_set *current,
+                          const struct route_set *wanted, struct failure *failure) {
+  struct conflict conflict = {.current = current, .wanted = wanted, .ifindex = ifindex};
+  char name[IF_NAMESIZE];
+
+  for (int family = 4; family <= 6; family += 2) {
+    int result = netlink_each_route(netlink, family, conflict_consider, &conflict);
+    if (result < 0) return failure_set(failure, HELPER_STEP_ROUTE, result, "%s", netlink->reason);
+  }
+  if (!conflict.found) return true;
+  return failure_set_prefix(failure, HELPER_STEP_ROUTE,
+                            conflict.route.protocol == NETLINK_ROUTE_PROTOCOL ? EBUSY : EEXIST,
+                            &conflict.route.destination, route_target(&conflict.route, name));
+}
+
+/* Adds what `wanted` has and `than` hasn't, up to the `limit`th prefix of `wanted`; returns where it failed. */
+static size_t add_missing(struct netlink *netlink, uint32_t ifindex, const struct route_set *wanted,
+                          const struct route_set *than, size_t limit, int *result) {
+  for (size_t i = 0; i < limit; i++) {
+    if (set_has(than, &wanted->prefixes[i])) continue;
+    *result = netlink_route_add(netlink, ifindex, &wanted->prefixes[i]);
+    if (*result < 0) return i;
+  }
+  return limit;
+}
+
+/* Removes what `old` has and `than` hasn't, likewise. A route that somebody else has removed already is no failure. */
+static size_t remove_surplus(struct netlink *netlink, uint32_t ifindex, const struct route_set *old,
+                             const struct route_set *than, size_t limit, int *result) {
+  for (size_t i = 0; i < limit; i++) {
+    if (set_has(than, &old->prefixes[i])) continue;
+    int removed = netlink_route_delete(netlink, ifindex, &old->prefixes[i]);
+    if (removed < 0 && removed != -ESRCH) {
+      *result = removed;
+      return i;
+    }
+  }
+  return limit;
+}
+
+bool routes_apply(struct netlink *netlink, uint32_t ifindex, struct route_set *current,
+                  const struct route_set *wanted, struct failure *failure) {
+  int result = 0, undone = 0;
+
+  if (!conflict_free(netlink, ifindex, current, wanted, failure)) return false;
+
+  size_t added = add_missing(netlink, ifindex, wanted, current, wanted->count, &result);
+  if (result < 0) {
+    failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &wanted->prefixes[added], netlink->reason);
+    (void)remove_surplus(netlink, ifindex, wanted, current, added, &undone);
+    /* Somebody was faster than us since the look at the table: say who. */
+    if (result == -EEXIST) (void)conflict_free(netlink, ifindex, current, wanted, failure);
+    return false;
+  }
+
+  size_t removed = remove_surplus(netlink, ifindex, current, wanted, current->count, &result);
+  if (result < 0) {
+    failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &current->prefixes[removed], netlink->reason);
+    (void)add_missing(netlink, ifindex, current, wanted, removed, &undone);
+    (void)remove_surplus(netlink, ifindex, wanted, current, wanted->count, &undone);
+    return false;
+  }
+  *current = *wanted;
+  return true;
+}

@@ -1,0 +1,176 @@
+#include "session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "block.h"
+#include "fd.h"
+#include "routes.h"
+#include "tun.h"
+
+#define MTU_MIN 1280u /* RFC 8200, 5: the least that IPv6 needs */
+#define MTU_MAX 65535u
+
+/* The longest request. */
+struct routes_request {
+  struct helper_routes routes;
+  struct helper_prefix prefixes[HELPER_MAX_PREFIXES];
+};
+
+/* Large and needed once: not on the stack. */
+static union {
+  struct helper_header header;
+  struct helper_create create;
+  struct routes_request routes;
+} request;
+static struct route_set routes_current, routes_wanted;
+
+struct device {
+  uint32_t ifindex; /* 0: none yet */
+  char name[IF_NAMESIZE];
+};
+
+static struct helper_header header_of(enum helper_type type, size_t length) {
+  return (struct helper_header){
+      .magic = HELPER_MAGIC, .version = HELPER_VERSION, .type = (uint16_t)type, .length = (uint32_t)length};
+}
+
+void session_refuse(int socket, const struct failure *failure) {
+  struct helper_failed message = {.header = header_of(HELPER_FAILED, sizeof message),
+                                  .step = failure->step,
+                                  .error = failure->error};
+  memcpy(message.detail, failure->detail, sizeof message.detail);
+  /* The program may be gone; the session ends then by itself. */
+  (void)fd_send(socket, &message, sizeof message, -1, 0);
+}
+
+/* Makes the device. After a failure what there is of it is left to session_run() to delete. */
+static bool device_create(struct session *session, struct device *device, struct helper_created *answer,
+                          struct failure *failure) {
+  const struct helper_create *create = &request.create;
+
+  if (session->tun < 0) return failure_set(failure, HELPER_STEP_OPEN_TUN, session->tun, "/dev/net/tun");
+  int ifindex = tun_create(session->tun, device->name);
+  if (ifindex < 0) return failure_set(failure, HELPER_STEP_CREATE_TUN, ifindex, "/dev/net/tun");
+  device->ifindex = (uint32_t)ifindex;
+
+  int result = netlink_link_up(&session->netlink, device->ifindex, create->mtu);
+  if (result < 0)
+    return failure_set(failure, HELPER_STEP_LINK_UP, result, "%s %s", device->name, session->netlink.reason);
+  if (!block_claim(&session->netlink, device->ifindex, create->families, answer->address4, answer->address6, failure))
+    return false;
+
+  answer->ifindex = device->ifindex;
+  memcpy(answer->name, device->name, sizeof answer->name);
+  return true;
+}
+
+static void tun_close(struct session *session) {
+  if (session->tun >= 0) close(session->tun);
+  session->tun = -EBADF;
+}
+
+/* CREATE. Returns whether the session goes on. */
+static bool handle_create(struct session *session, struct device *device) {
+  struct helper_created answer = {.header = header_of(HELPER_CREATED, sizeof answer)};
+  struct failure failure;
+
+  if (!device_create(session, device, &answer, &failure)) {
+    tun_close(session);
+    session_refuse(session->socket, &failure);
+    return false;
+  }
+  int result = fd_send(session->socket, &answer, sizeof answer, session->tun, 0);
+  /* The program's copy is the only one from here on: the device dies with the program, whatever becomes of the helper. */
+  tun_close(session);
+  return result == 0;
+}
+
+/* ROUTES, well-formed. Returns whether the session goes on. */
+static bool handle_routes(struct session *session, const struct device *device) {
+  const struct helper_done done = {.header = header_of(HELPER_DONE, sizeof done)};
+  struct failure failure;
+
+  if (!routes_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted, &failure)) {
+    session_refuse(session->socket, &failure);
+    return true;
+  }
+  return fd_send(session->socket, &done, sizeof done, -1, 0) == 0;
+}
+
+/* Checks the request of `length` bytes; the reason why it is refused, or NULL. */
+static const char *request_check(size_t length, const struct device *device) {
+  if (length < sizeof request.header) return "message too short";
+  if (request.header.magic != HELPER_MAGIC) return "wrong magic number";
+  if (request.header.version != HELPER_VERSION) return "wrong version";
+  if (request.header.length != length) return "wrong length";
+
+  switch (request.header.type) {
+    case HELPER_CREATE:
+      if (length != sizeof request.create) return "wrong length of CREATE";
+      if (device->ifindex != 0) return "CREATE more than once";
+      if (request.create.families == 0 || (request.create.families & ~(HELPER_IPV4 | HELPER_IPV6)) != 0)
+        return "unknown address families";
+      if (request.create.mtu < MTU_MIN || request.create.mtu > MTU_MAX) return "MTU out of range";
+      return NULL;
+    case HELPER_ROUTES:
+      if (length < sizeof request.routes.routes) return "wrong length of ROUTES";
+      if (device->ifindex == 0) return "ROUTES before CREATE";
+      if (request.routes.routes.count > HELPER_MAX_PREFIXES) return "too many prefixes";
+      if (length != sizeof request.routes.routes + request.routes.routes.count * sizeof request.routes.prefixes[0])
+        return "wrong length of ROUTES";
+      if (!routes_parse(&routes_wanted, request.routes.prefixes, request.routes.routes.count))
+        return "malformed prefix";
+      return NULL;
+    default:
+      return "unknown message";
+  }
+}
+
+/* Takes one message. Returns whether the session goes on. */
+static bool session_step(struct session *session, struct device *device) {
+  const char *objection;
+  struct failure failure;
+  int surplus;
+
+  ssize_t length = fd_receive(session->socket, &request, sizeof request, &surplus);
+  if (length == 0) return false;
+  if (length == -EMSGSIZE)
+    objection = "message too long";
+  else if (length < 0)
+    return false;
+  else if (surplus >= 0)
+    objection = "unexpected descriptor";
+  else
+    objection = request_check((size_t)length, device);
+  if (surplus >= 0) close(surplus);
+  if (objection != NULL) {
+    failure_set(&failure, HELPER_STEP_REQUEST, EPROTO, "%s", objection);
+    session_refuse(session->socket, &failure);
+    return false;
+  }
+  return request.header.type == HELPER_CREATE ? handle_create(session, device) : handle_routes(session, device);
+}
+
+void session_run(struct session *session) {
+  const struct helper_hello hello = {.header = header_of(HELPER_HELLO, sizeof hello), .pid = getpid()};
+  struct device device = {.ifindex = 0};
+  bool serving = fd_send(session->socket, &hello, sizeof hello, -1, 0) == 0;
+
+  while (serving) {
+    struct pollfd ready[] = {{.fd = session->socket, .events = POLLIN}, {.fd = session->signals, .events = POLLIN}};
+    if (poll(ready, 2, -1) < 0) {
+      serving = errno == EINTR;
+      continue;
+    }
+    if (ready[1].revents != 0)
+      serving = false;
+    else if (ready[0].revents != 0)
+      serving = session_step(session, &device);
+  }
+  tun_close(session);
+  /* Gone already when the program was killed: the kernel has taken the device with the last descriptor. */
+  if (device.ifindex != 0) (void)netlink_link_delete(&session->netlink, device.ifindex, device.name);
+}

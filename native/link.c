@@ -1,0 +1,165 @@
+#include "link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "fd.h"
+
+/* A few may come before the right one. */
+#define LINK_BACKLOG 4
+/* Room for the longest request at once (helper/protocol.h, ROUTES: 160 KiB). The kernel may grant less. */
+#define LINK_SEND_BUFFER (512 * 1024)
+
+struct helper_link {
+  helper_link_callback callback;
+  void *context;
+  int listener; /* the thread's own; -1 once the helper has come */
+  int wakeup; /* eventfd: readable once the thread is to end */
+  pthread_t thread;
+  pthread_mutex_t mutex; /* guards peer */
+  int peer;              /* -1: nobody yet. Closed by helper_link_close() alone, after the thread */
+};
+
+/* Waits until `fd` or the wake-up is readable. False when the thread is to end. */
+static bool wait_readable(const struct helper_link *link, int fd) {
+  struct pollfd ready[] = {{.fd = fd, .events = POLLIN}, {.fd = link->wakeup, .events = POLLIN}};
+  while (poll(ready, 2, -1) < 0)
+    if (errno != EINTR) return false;
+  return ready[1].revents == 0;
+}
+
+/* Takes the next peer: its socket, -EAGAIN when it wasn't one of root's, or another negative errno. */
+static int accept_root(struct helper_link *link) {
+  const int size = LINK_SEND_BUFFER;
+  struct ucred credentials;
+
+  int peer = accept4(link->listener, NULL, NULL, SOCK_CLOEXEC);
+  if (peer < 0) return errno == EINTR || errno == ECONNABORTED ? -EAGAIN : -errno;
+  if (fd_peer(peer, &credentials) < 0 || credentials.uid != 0) {
+    close(peer);
+    return -EAGAIN;
+  }
+  (void)setsockopt(peer, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+  return peer;
+}
+
+/* Reads messages until the end. False when the thread is to end without a word. */
+static bool read_messages(struct helper_link *link, int peer, int *error) {
+  uint8_t message[LINK_MESSAGE_CAPACITY];
+
+  while (wait_readable(link, peer)) {
+    int fd;
+    ssize_t length = fd_receive(peer, message, sizeof message, &fd);
+    if (length <= 0) {
+      /* A peer that was killed with a request unread is closed too. */
+      *error = length == -ECONNRESET ? 0 : (int)-length;
+      return true;
+    }
+    link->callback(link->context, message, (size_t)length, fd, 0);
+  }
+  return false;
+}
+
+static void *link_thread(void *argument) {
+  struct helper_link *link = argument;
+  int peer = -EAGAIN, error = 0;
+
+  while (peer == -EAGAIN && wait_readable(link, link->listener)) peer = accept_root(link);
+  if (peer == -EAGAIN) return NULL;
+  if (peer < 0) {
+    error = -peer;
+  } else {
+    /* There is one helper: whoever comes later is refused by the kernel. */
+    close(link->listener);
+    link->listener = -1;
+    pthread_mutex_lock(&link->mutex);
+    link->peer = peer;
+    pthread_mutex_unlock(&link->mutex);
+    if (!read_messages(link, peer, &error)) return NULL;
+  }
+  link->callback(link->context, NULL, 0, -1, error);
+  return NULL;
+}
+
+/* All signals belong to the program's main thread. */
+static int thread_start(struct helper_link *link) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int result = pthread_create(&link->thread, NULL, link_thread, link);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return result;
+}
+
+static int link_open(struct helper_link *link, const char *path) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+  if (strlen(path) >= sizeof address.sun_path) return ENAMETOOLONG;
+  strcpy(address.sun_path, path);
+  link->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (link->wakeup < 0) return errno;
+  link->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (link->listener < 0) return errno;
+  if (bind(link->listener, (struct sockaddr *)&address, sizeof address) < 0) return errno;
+  return listen(link->listener, LINK_BACKLOG) < 0 ? errno : 0;
+}
+
+static void link_free(struct helper_link *link) {
+  if (link->peer >= 0) close(link->peer);
+  if (link->listener >= 0) close(link->listener);
+  if (link->wakeup >= 0) close(link->wakeup);
+  pthread_mutex_destroy(&link->mutex);
+  free(link);
+}
+
+struct helper_link *helper_link_listen(const char *path, helper_link_callback callback, void *context, int *error) {
+  struct helper_link *link = malloc(sizeof *link);
+  if (link == NULL) {
+    *error = ENOMEM;
+    return NULL;
+  }
+  *link = (struct helper_link){.callback = callback, .context = context, .listener = -1, .wakeup = -1, .peer = -1};
+  pthread_mutex_init(&link->mutex, NULL);
+
+  *error = link_open(link, path);
+  if (*error == 0) *error = thread_start(link);
+  if (*error == 0) return link;
+  link_free(link);
+  return NULL;
+}
+
+/* The peer's socket, which stays open as long as the link; -1 if there is none yet. */
+static int link_peer(struct helper_link *link) {
+  pthread_mutex_lock(&link->mutex);
+  int peer = link->peer;
+  pthread_mutex_unlock(&link->mutex);
+  return peer;
+}
+
+int helper_link_send(struct helper_link *link, const void *message, size_t length) {
+  int peer = link_peer(link);
+  return peer < 0 ? ENOTCONN : -fd_send(peer, message, length, -1, MSG_DONTWAIT);
+}
+
+int helper_link_shutdown(struct helper_link *link) {
+  int peer = link_peer(link);
+  if (peer < 0) return ENOTCONN;
+  return shutdown(peer, SHUT_WR) < 0 ? errno : 0;
+}
+
+void helper_link_close(struct helper_link *link) {
+  const uint64_t one = 1;
+  /* Can't fail: the counter of an eventfd has room for a first event. */
+  while (write(link->wakeup, &one, sizeof one) < 0 && errno == EINTR) continue;
+  pthread_join(link->thread, NULL);
+  link_free(link);
+}

@@ -1,0 +1,407 @@
+#include "netlink.h"
+
+#include <errno.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef SOL_NETLINK
+#define SOL_NETLINK 270
+#endif
+
+#define REQUEST_CAPACITY 512u
+/* How often a dump that changes interrupt is begun anew before it is taken as it is found. */
+#define DUMP_ATTEMPTS 8
+
+/* A request that is being put together: netlink header, the type's own header, attributes. */
+struct request {
+  _Alignas(struct nlmsghdr) uint8_t data[REQUEST_CAPACITY];
+};
+
+typedef void (*message_function)(void *context, const struct nlmsghdr *message);
+
+static int family_of(const struct netlink_prefix *prefix) { return prefix->family == 4 ? AF_INET : AF_INET6; }
+
+static size_t address_size(int family) { return family == AF_INET ? 4 : 16; }
+
+int netlink_open(struct netlink *netlink) {
+  const int on = 1;
+
+  memset(netlink, 0, sizeof *netlink);
+  netlink->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  if (netlink->fd < 0) return -errno;
+  /* Conveniences of newer kernels: the reason of an error, answers without an echo of the request, filtered dumps. */
+  (void)setsockopt(netlink->fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);
+  (void)setsockopt(netlink->fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
+  (void)setsockopt(netlink->fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof on);
+  return 0;
+}
+
+void netlink_close(struct netlink *netlink) {
+  if (netlink->fd >= 0) close(netlink->fd);
+  netlink->fd = -1;
+}
+
+static struct nlmsghdr *request_begin(struct request *request, uint16_t type, uint16_t flags, const void *body,
+                                      size_t size) {
+  struct nlmsghdr *header = (struct nlmsghdr *)request->data;
+
+  memset(request, 0, sizeof *request);
+  header->nlmsg_type = type;
+  header->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
+  header->nlmsg_len = (uint32_t)NLMSG_LENGTH(size);
+  memcpy(NLMSG_DATA(header), body, size);
+  return header;
+}
+
+/* Appends an attribute; `value` may be NULL for one that is filled by what is appended next (see attribute_end). */
+static struct rtattr *attribute(struct nlmsghdr *header, uint16_t type, const void *value, size_t size) {
+  struct rtattr *item = (struct rtattr *)((uint8_t *)header + NLMSG_ALIGN(header->nlmsg_len));
+
+  item->rta_type = type;
+  item->rta_len = (uint16_t)RTA_LENGTH(size);
+  if (value != NULL) memcpy(RTA_DATA(item), value, size);
+  header->nlmsg_len = (uint32_t)(NLMSG_ALIGN(header->nlmsg_len) + RTA_ALIGN(item->rta_len));
+  return item;
+}
+
+static void attribute_end(struct nlmsghdr *header, struct rtattr *item) {
+  item->rta_len = (uint16_t)((uint8_t *)header + header->nlmsg_len - (uint8_t *)item);
+}
+
+/* Sorts attributes into `table` by type, which has `types` places. */
+static void attributes_parse(const struct rtattr **table, size_t types, const struct rtattr *item, size_t size) {
+  int left = (int)size;
+
+  memset(table, 0, types * sizeof *table);
+  for (; RTA_OK(item, left); item = RTA_NEXT(item, left)) {
+    uint16_t type = item->rta_type & NLA_TYPE_MASK;
+    if (type < types) table[type] = item;
+  }
+}
+
+static uint32_t attribute_u32(const struct rtattr *item, uint32_t absent) {
+  uint32_t value = absent;
+  if (item != NULL && RTA_PAYLOAD(item) >= sizeof value) memcpy(&value, RTA_DATA(item), sizeof value);
+  return value;
+}
+
+/* The kernel's own words behind an error: attributes after the first `skip` bytes of the payload. */
+static void reason_read(struct netlink *netlink, const struct nlmsghdr *message, size_t skip) {
+  const struct rtattr *table[NLMSGERR_ATTR_MSG + 1];
+  size_t payload = NLMSG_PAYLOAD(message, 0);
+
+  skip = NLMSG_ALIGN(skip);
+  if ((message->nlmsg_flags & NLM_F_ACK_TLVS) == 0 || payload < skip) return;
+  attributes_parse(table, NLMSGERR_ATTR_MSG + 1, (const struct rtattr *)((const uint8_t *)NLMSG_DATA(message) + skip),
+                   payload - skip);
+  const struct rtattr *text = table[NLMSGERR_ATTR_MSG];
+  if (text == NULL) return;
+  size_t length = strnlen(RTA_DATA(text), RTA_PAYLOAD(text));
+  if (length >= sizeof netlink->reason) length = sizeof netlink->reason - 1;
+  memcpy(netlink->reason, RTA_DATA(text), length);
+  netlink->reason[length] = '\0';
+}
+
+/* The outcome that an NLMSG_ERROR (also the acknowledgement) or NLMSG_DONE carries. */
+static int outcome(struct netlink *netlink, const struct nlmsghdr *message) {
+  int error;
+
+  if (NLMSG_PAYLOAD(message, 0) < sizeof error) return message->nlmsg_type == NLMSG_DONE ? 0 : -EBADMSG;
+  memcpy(&error, NLMSG_DATA(message), sizeof error);
+  if (error == 0) return 0;
+  size_t skip = sizeof error;
+  if (message->nlmsg_type == NLMSG_ERROR) {
+    const struct nlmsgerr *body = NLMSG_DATA(message);
+    if (NLMSG_PAYLOAD(message, 0) < sizeof *body) return -EBADMSG;
+    skip = sizeof *body;
+    if ((message->nlmsg_flags & NLM_F_CAPPED) == 0) skip += NLMSG_PAYLOAD(&body->msg, 0);
+  }
+  reason_read(netlink, message, skip);
+  return error < 0 ? error : -EBADMSG;
+}
+
+/* Reads one datagram of the kernel's into the buffer; its length or a negative errno. */
+static ssize_t receive(struct netlink *netlink) {
+  for (;;) {
+    struct sockaddr_nl sender = {0};
+    struct iovec part = {.iov_base = netlink->buffer, .iov_len = sizeof netlink->buffer};
+    struct msghdr header = {
+        .msg_name = &sender, .msg_namelen = sizeof sender, .msg_iov = &part, .msg_iovlen = 1};
+    ssize_t length = recvmsg(netlink->fd, &header, 0);
+    if (length < 0 && errno == EINTR) continue;
+    if (length < 0) return -errno;
+    if (sender.nl_pid != 0) continue; /* not the kernel */
+    if ((header.msg_flags & MSG_TRUNC) != 0) return -EMSGSIZE;
+    return length;
+  }
+}
+
+/* Sends a request and hands every answer to `each` until the acknowledgement or the dump's end. -EINTR: the dump is torn. */
+static int converse(struct netlink *netlink, struct nlmsghdr *request, message_function each, void *context) {
+  struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+  bool torn = false;
+
+  netlink->reason[0] = '\0';
+  request->nlmsg_seq = ++netlink->sequence;
+  while (sendto(netlink->fd, request, request->nlmsg_len, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0)
+    if (errno != EINTR) return -errno;
+
+  for (;;) {
+    ssize_t length = receive(netlink);
+    if (length < 0) return (int)length;
+    uint32_t left = (uint32_t)length;
+    for (struct nlmsghdr *message = (struct nlmsghdr *)netlink->buffer; NLMSG_OK(message, left);
+         message = NLMSG_NEXT(message, left)) {
+      if (message->nlmsg_seq != netlink->sequence) continue;
+      torn = torn || (message->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
+      if (message->nlmsg_type == NLMSG_ERROR || message->nlmsg_type == NLMSG_DONE) {
+        int result = outcome(netlink, message);
+        return result == 0 && torn ? -EINTR : result;
+      }
+      if (each != NULL) each(context, message);
+    }
+  }
+}
+
+static int change(struct netlink *netlink, struct nlmsghdr *request) {
+  request->nlmsg_flags |= NLM_F_ACK;
+  return converse(netlink, request, NULL, NULL);
+}
+
+static int dump(struct netlink *netlink, struct nlmsghdr *request, message_function each, void *context) {
+  int result = -EINTR;
+  request->nlmsg_flags |= NLM_F_DUMP;
+  for (int attempt = 0; result == -EINTR && attempt < DUMP_ATTEMPTS; attempt++)
+    result = converse(netlink, request, each, context);
+  return result == -EINTR ? 0 : result;
+}
+
+int netlink_link_up(struct netlink *netlink, uint32_t ifindex, uint32_t mtu) {
+  const uint8_t mode = IN6_ADDR_GEN_MODE_NONE;
+  struct ifinfomsg body = {.ifi_index = (int)ifindex};
+  struct request request;
+
+  /* Before it is up, or the kernel gives it a link-local address at once. */
+  struct nlmsghdr *header = request_begin(&request, RTM_NEWLINK, 0, &body, sizeof body);
+  struct rtattr *families = attribute(header, IFLA_AF_SPEC | NLA_F_NESTED, NULL, 0);
+  struct rtattr *inet6 = attribute(header, AF_INET6 | NLA_F_NESTED, NULL, 0);
+  attribute(header, IFLA_INET6_ADDR_GEN_MODE, &mode, sizeof mode);
+  attribute_end(header, inet6);
+  attribute_end(header, families);
+  int result = change(netlink, header);
+  /* A kernel without IPv6 gives no such address. */
+  if (result < 0 && result != -EAFNOSUPPORT) return result;
+
+  body.ifi_flags = IFF_UP;
+  body.ifi_change = IFF_UP;
+  header = request_begin(&request, RTM_NEWLINK, 0, &body, sizeof body);
+  attribute(header, IFLA_MTU, &mtu, sizeof mtu);
+  return change(netlink, header);
+}
+
+struct link_name {
+  char name[IF_NAMESIZE];
+};
+
+static void link_name_read(void *context, const struct nlmsghdr *message) {
+  struct link_name *link = context;
+  const struct rtattr *table[IFLA_IFNAME + 1];
+
+  if (message->nlmsg_type != RTM_NEWLINK || message->nlmsg_len < NLMSG_LENGTH(sizeof(struct ifinfomsg))) return;
+  attributes_parse(table, IFLA_IFNAME + 1, IFLA_RTA(NLMSG_DATA(message)), IFLA_PAYLOAD(message));
+  const struct rtattr *name = table[IFLA_IFNAME];
+  if (name == NULL) return;
+  size_t length = strnlen(RTA_DATA(name), RTA_PAYLOAD(name));
+  if (length >= sizeof link->name) return;
+  memcpy(link->name, RTA_DATA(name), length);
+  link->name[length] = '\0';
+}
+
+int netlink_link_delete(struct netlink *netlink, uint32_t ifindex, const char *name) {
+  const struct ifinfomsg body = {.ifi_index = (int)ifindex};
+  struct link_name link = {.name = ""};
+  struct request request;
+
+  struct nlmsghdr *header = request_begin(&request, RTM_GETLINK, NLM_F_ACK, &body, sizeof body);
+  int result = converse(netlink, header, link_name_read, &link);
+  if (result < 0) return result;
+  if (strcmp(link.name, name) != 0) return -ENODEV;
+  return change(netlink, request_begin(&request, RTM_DELLINK, 0, &body, sizeof body));
+}
+
+int netlink_address_add(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefix) {
+  const int family = family_of(prefix);
+  /* Duplicate address detection has nobody to ask on a point-to-point device of our own and would delay the address. */
+  const uint32_t flags = IFA_F_NOPREFIXROUTE | (family == AF_INET6 ? IFA_F_NODAD : 0u);
+  const struct ifaddrmsg body = {.ifa_family = (uint8_t)family,
+                                 .ifa_prefixlen = prefix->length,
+                                 .ifa_scope = RT_SCOPE_UNIVERSE,
+                                 .ifa_index = ifindex};
+  struct request request;
+
+  struct nlmsghdr *header = request_begin(&request, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &body, sizeof body);
+  attribute(header, IFA_LOCAL, prefix->address, address_size(family));
+  attribute(header, IFA_ADDRESS, prefix->address, address_size(family));
+  attribute(header, IFA_FLAGS, &flags, sizeof flags);
+  return change(netlink, header);
+}
+
+static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32_t ifindex,
+                        const struct netlink_prefix *prefix) {
+  const int family = family_of(prefix);
+  const struct rtmsg body = {.rtm_family = (uint8_t)family,
+                             .rtm_dst_len = prefix->length,
+                             .rtm_table = RT_TABLE_MAIN,
+                             .rtm_protocol = NETLINK_ROUTE_PROTOCOL,
+                             .rtm_scope = RT_SCOPE_LINK,
+                             .rtm_type = RTN_UNICAST};
+  struct request request;
+
+  struct nlmsghdr *header = request_begin(&request, type, flags, &body, sizeof body);
+  attribute(header, RTA_DST, prefix->address, address_size(family));
+  attribute(header, RTA_OIF, &ifindex, sizeof ifindex);
+  return change(netlink, header);
+}
+
+int netlink_route_add(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefix) {
+  return route_change(netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, ifindex, prefix);
+}
+
+int netlink_route_delete(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefix) {
+  return route_change(netlink, RTM_DELROUTE, 0, ifindex, prefix);
+}
+
+/* Fills `prefix` from an attribute of an address; without one it is the family's zero. */
+static bool prefix_read(struct netlink_prefix *prefix, int family, uint8_t length, const struct rtattr *address) {
+  const size_t size = address_size(family);
+
+  *prefix = (struct netlink_prefix){.family = family == AF_INET ? 4 : 6, .length = length};
+  if (length > size * 8) return false;
+  if (address == NULL) return true;
+  if (RTA_PAYLOAD(address) < size) return false;
+  memcpy(prefix->address, RTA_DATA(address), size);
+  return true;
+}
+
+struct address_dump {
+  int family;
+  netlink_address_function each;
+  void *context;
+};
+
+static void address_read(void *context, const struct nlmsghdr *message) {
+  const struct address_dump *request = context;
+  const struct ifaddrmsg *body = NLMSG_DATA(message);
+  const struct rtattr *table[IFA_LOCAL + 1];
+  struct netlink_prefix prefix;
+
+  if (message->nlmsg_type != RTM_NEWADDR || message->nlmsg_len < NLMSG_LENGTH(sizeof *body)) return;
+  /* A family that the kernel doesn't have makes it dump all others. */
+  if (body->ifa_family != request->family) return;
+  attributes_parse(table, IFA_LOCAL + 1, IFA_RTA(body), IFA_PAYLOAD(message));
+  const struct rtattr *network = table[IFA_ADDRESS] != NULL ? table[IFA_ADDRESS] : table[IFA_LOCAL];
+  const struct rtattr *own = table[IFA_LOCAL] != NULL ? table[IFA_LOCAL] : table[IFA_ADDRESS];
+  if (own == NULL) return;
+  if (prefix_read(&prefix, request->family, (uint8_t)(8 * address_size(request->family)), own))
+    request->each(request->context, body->ifa_index, &prefix);
+  if (prefix_read(&prefix, request->family, body->ifa_prefixlen, network))
+    request->each(request->context, body->ifa_index, &prefix);
+}
+
+int netlink_each_address(struct netlink *netlink, int family, netlink_address_function each, void *context) {
+  struct address_dump reader = {.family = family == 4 ? AF_INET : AF_INET6, .each = each, .context = context};
+  const struct ifaddrmsg body = {.ifa_family = (uint8_t)reader.family};
+  struct request request;
+  return dump(netlink, request_begin(&request, RTM_GETADDR, 0, &body, sizeof body), address_read, &reader);
+}
+
+struct route_dump {
+  int family;
+  netlink_route_function each;
+  void *context;
+};
+
+static void route_read(void *context, const struct nlmsghdr *message) {
+  const struct route_dump *request = context;
+  const struct rtmsg *body = NLMSG_DATA(message);
+  const struct rtattr *table[RTA_TABLE + 1];
+  struct netlink_route route;
+
+  if (message->nlmsg_type != RTM_NEWROUTE || message->nlmsg_len < NLMSG_LENGTH(sizeof *body)) return;
+  if (body->rtm_family != request->family || (body->rtm_flags & RTM_F_CLONED) != 0) return;
+  attributes_parse(table, RTA_TABLE + 1, RTM_RTA(body), RTM_PAYLOAD(message));
+  if (!prefix_read(&route.destination, request->family, body->rtm_dst_len, table[RTA_DST])) return;
+  route.table = attribute_u32(table[RTA_TABLE], body->rtm_table);
+  route.metric = attribute_u32(table[RTA_PRIORITY], 0);
+  route.ifindex = attribute_u32(table[RTA_OIF], 0);
+  route.protocol = body->rtm_protocol;
+  route.type = body->rtm_type;
+  route.tos = body->rtm_tos;
+  route.flags = (uint8_t)body->rtm_flags;
+  const struct rtattr *hops = table[RTA_MULTIPATH];
+  if (hops != NULL && RTA_PAYLOAD(hops) >= sizeof(struct rtnexthop)) {
+    const struct rtnexthop *first = RTA_DATA(hops);
+    route.ifindex = (uint32_t)first->rtnh_ifindex;
+  }
+  request->each(request->context, &route);
+}
+
+int netlink_each_route(struct netlink *netlink, int family, netlink_route_function each, void *context) {
+  struct route_dump reader = {.family = family == 4 ? AF_INET : AF_INET6, .each = each, .context = context};
+  const struct rtmsg body = {.rtm_family = (uint8_t)reader.family};
+  struct request request;
+  return dump(netlink, request_begin(&request, RTM_GETROUTE, 0, &body, sizeof body), route_read, &reader);
+}
+
+bool netlink_prefix_equal(const struct netlink_prefix *a, const struct netlink_prefix *b) {
+  return a->family == b->family && a->length == b->length && memcmp(a->address, b->address, sizeof a->address) == 0;
+}
+
+bool netlink_prefix_overlap(const struct netlink_prefix *a, const struct netlink_prefix *b) {
+  const unsigned length = a->length < b->length ? a->length : b->length;
+  const unsigned whole = length / 8, rest = length % 8;
+
+  if (a->family != b->family || memcmp(a->address, b->address, whole) != 0) return false;
+  return rest == 0 || (uint8_t)(a->address[whole] ^ b->address[whole]) >> (8 - rest) == 0;
+}
+
+struct uplink {
+  struct netlink_prefix destination;
+  uint32_t exclude_ifindex;
+  bool found;
+  struct netlink_route best;
+};
+
+static void uplink_consider(void *context, const struct netlink_route *route) {
+  struct uplink *uplink = context;
+
+  if (route->table != RT_TABLE_MAIN || route->tos != 0 || (route->flags & RTNH_F_DEAD) != 0) return;
+  if (route->ifindex != 0 && route->ifindex == uplink->exclude_ifindex) return;
+  if (!netlink_prefix_overlap(&route->destination, &uplink->destination)) return;
+  if (uplink->found) {
+    if (route->destination.length < uplink->best.destination.length) return;
+    if (route->destination.length == uplink->best.destination.length && route->metric >= uplink->best.metric) return;
+  }
+  uplink->found = true;
+  uplink->best = *route;
+}
+
+int netlink_uplink_for(int family, const uint8_t *address, uint32_t exclude_ifindex, char name[IF_NAMESIZE]) {
+  struct netlink netlink;
+  struct uplink uplink = {.exclude_ifindex = exclude_ifindex};
+
+  uplink.destination.family = (uint8_t)family;
+  uplink.destination.length = family == 4 ? 32 : 128;
+  memcpy(uplink.destination.address, address, family == 4 ? 4 : 16);
+  int result = netlink_open(&netlink);
+  if (result < 0) return result;
+  result = netlink_each_route(&netlink, family, uplink_consider, &uplink);
+  netlink_close(&netlink);
+  if (result < 0) return result;
+  if (!uplink.found || uplink.best.type != RTN_UNICAST || uplink.best.ifindex == 0) return -ENETUNREACH;
+  return if_indextoname(uplink.best.ifindex, name) != NULL ? 0 : -errno;
+}

@@ -1,0 +1,158 @@
+/**
+ * A program that uses the privileged helper as the tunnel does, for tests to steer: `node helperclient.js [COMMANDS]`
+ * reads one JSON request a line from standard input, or from the pipe COMMANDS where standard input is a terminal, and
+ * answers each with a line `< {"id", "result" | "error"}`. It ends when its input does. Lines `! {...}` are events.
+ *
+ *   start [path]                    startHelper(); {pid}
+ *   start-until MS path             the same, aborted after that time
+ *   create {ipv4, ipv6, mtu}        the device
+ *   routes PREFIX...                setRoutes()
+ *   close                           close(), then the device's descriptor
+ *   uplink ADDRESS EXCLUDE          the addon's uplinkFor()
+ *   listen PATH                     only the link, at PATH; nobody is started
+ *   serve HELPER                    the link, and the helper started directly: {pid} once it has said hello
+ *   send HEX                        a message over the link, as it is
+ *   answer                          the next message of the link, decoded, with {fd: true} if a descriptor came; `end`
+ *                                   after the last
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, createReadStream } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { TunnelError } from '../../src/errors.ts';
+import { addon, type LinkHandle } from '../../src/native.ts';
+import { addressBytes, family } from '../../src/net/address.ts';
+import type { Prefix } from '../../src/net/prefix.ts';
+import type { Fields, Observer } from '../../src/observe/observer.ts';
+import { type Helper, type HelperDevice, startHelper } from '../../src/system/helper.ts';
+import { decodeMessage, type HelperMessage } from '../../src/system/protocol.ts';
+
+interface Request {
+  readonly id: number;
+  readonly op: string;
+  readonly args: readonly string[];
+}
+
+type LinkEvent =
+  | { readonly end: number }
+  | { readonly message: HelperMessage | undefined; readonly fd: boolean };
+
+let helper: Helper | undefined;
+let device: HelperDevice | undefined;
+let helperPid: unknown;
+let link: LinkHandle | undefined;
+const events: LinkEvent[] = [];
+let wake: () => void = () => {};
+
+const observer: Observer = {
+  log(_level, message: string, fields: Fields = {}) {
+    if (message === 'the helper is connected') helperPid = fields['pid'];
+  },
+  count() {},
+};
+
+/** `10.0.0.0/8`; host bits are left as they are, which the program's own parser wouldn't. */
+function prefix(text: string): Prefix {
+  const [address = '', length = ''] = text.split('/');
+  return { family: family(address), address, length: Number(length) };
+}
+
+function releaseDevice(): void {
+  if (device !== undefined) closeSync(device.fd);
+  device = undefined;
+}
+
+function listen(path: string): void {
+  link = addon().linkListen(path, (bytes, fd, errno) => {
+    // A descriptor stays open: what becomes of the device then is the helper's doing.
+    events.push(bytes === null ? { end: errno } : { message: decodeMessage(bytes), fd: fd !== -1 });
+    wake();
+  });
+}
+
+async function answer(): Promise<unknown> {
+  while (events.length === 0) {
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+    });
+  }
+  return events.shift();
+}
+
+async function serve(path: string): Promise<unknown> {
+  const directory = await mkdtemp(join(tmpdir(), 'tunnel-'));
+  try {
+    listen(join(directory, 'helper'));
+    const child = spawn(path, [join(directory, 'helper')], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+      env: {},
+    });
+    await once(child, 'close');
+    return await answer();
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+function required<T>(part: T | undefined): T {
+  if (part === undefined) throw new Error('not started');
+  return part;
+}
+
+async function handle({ op, args }: Request): Promise<unknown> {
+  const [first = '', second = '', third = ''] = args;
+  switch (op) {
+    case 'start':
+      helper = await startHelper({ observer, ...(first === '' ? {} : { path: first }) });
+      helper.ended.then((error) => {
+        // As the capture does: without its helper the device is given up.
+        releaseDevice();
+        process.stdout.write(`! ${JSON.stringify({ ended: error?.code ?? null })}\n`);
+      });
+      return { pid: helperPid };
+    case 'start-until':
+      return startHelper({ observer, signal: AbortSignal.timeout(Number(first)), path: second });
+    case 'create': {
+      const families = { ipv4: first === 'true', ipv6: second === 'true' };
+      device = await required(helper).create({ ...families, mtu: Number(third) });
+      return device;
+    }
+    case 'routes':
+      return required(helper).setRoutes(args.map(prefix));
+    case 'close':
+      await required(helper).close();
+      return releaseDevice();
+    case 'uplink':
+      return addon().uplinkFor(addressBytes(first), second);
+    case 'listen':
+      return listen(first);
+    case 'serve':
+      return serve(first);
+    case 'send':
+      return addon().linkSend(required(link), Buffer.from(first, 'hex'));
+    case 'answer':
+      return answer();
+    default:
+      throw new Error(`unknown request ${op}`);
+  }
+}
+
+const [, , commands] = process.argv;
+const input = commands === undefined ? process.stdin : createReadStream(commands);
+process.stdout.write('! {"ready":true}\n');
+for await (const line of createInterface({ input })) {
+  const request = JSON.parse(line) as Request;
+  if (request.op === 'quit') break;
+  let outcome: object;
+  try {
+    outcome = { result: (await handle(request)) ?? null };
+  } catch (error) {
+    const { code, hint } = error instanceof TunnelError ? error : { code: undefined, hint: undefined };
+    outcome = { error: { code, message: error instanceof Error ? error.message : String(error), hint } };
+  }
+  process.stdout.write(`< ${JSON.stringify({ id: request.id, ...outcome })}\n`);
+}
+process.exit(0);
