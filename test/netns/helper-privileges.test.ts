@@ -2,11 +2,9 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
-  appendFileSync,
   chmodSync,
   chownSync,
   closeSync,
-  cpSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -21,6 +19,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { HELPER_EXIT_NOT_ROOT, HELPER_EXIT_SETUP } from '../../src/system/protocol.ts';
+import { PASSWORD, SUDOERS, UID, USER, withEtc } from '../support/etc.ts';
 import {
   CLIENT,
   HelperClient,
@@ -33,9 +32,6 @@ import { Child, mustRun, run, SEARCH_PATH } from '../support/process.ts';
 import { labUnavailable } from '../support/requirements.ts';
 
 const skip = labUnavailable('unshare', 'cc');
-const USER = 'tunneltest';
-const UID = 47_110;
-const PASSWORD = 'correct horse';
 const CLIENT_END_MS = 5_000;
 const CAP_NET_ADMIN_ONLY = '0000000000001000';
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
@@ -166,25 +162,6 @@ describe('helper: the program’s end of the link', { skip }, () => {
     }));
 });
 
-/** A command whose process sees another /etc, in which the user exists and `files` are. */
-function withEtc(files: Readonly<Record<string, string>>): (argv: readonly string[]) => string[] {
-  const etc = mkdtempSync(join(directory, 'etc-'));
-  chmodSync(etc, 0o755);
-  cpSync('/etc', etc, { recursive: true, verbatimSymlinks: true });
-  appendFileSync(join(etc, 'passwd'), `${USER}:x:${UID}:${UID}::/nonexistent:/bin/sh\n`);
-  appendFileSync(join(etc, 'group'), `${USER}:x:${UID}:\n`);
-  const digest = spawnSync('openssl', ['passwd', '-6', '-stdin'], { input: PASSWORD, encoding: 'utf8' });
-  appendFileSync(join(etc, 'shadow'), `${USER}:${(digest.stdout ?? '*').trim()}:19000:0:99999:7:::\n`);
-  for (const [name, text] of Object.entries(files)) {
-    writeFileSync(join(etc, name), text);
-    chmodSync(join(etc, name), 0o400);
-  }
-  const script = 'mount --bind "$0" /etc && exec "$@"';
-  return (argv) => ['unshare', '-m', 'sh', '-c', script, etc, ...argv];
-}
-
-const SUDOERS = 'root ALL=(ALL:ALL) ALL\nDefaults env_reset\nDefaults !lecture\n';
-
 describe('helper: becoming root', { skip }, () => {
   for (const [name, programs, files] of [
     [
@@ -206,7 +183,7 @@ describe('helper: becoming root', { skip }, () => {
     it(`as a user, through ${name}, without a terminal`, { skip: labUnavailable(...programs) }, () =>
       inNamespace([], async (namespace) => {
         const before = await namespace.state();
-        const etc = withEtc(files);
+        const etc = withEtc(directory, files);
         const search = name === 'doas' ? [`PATH=${onlyDoas()}`] : [];
         const client = await namespace.client((argv) => [
           'setsid',
@@ -237,7 +214,7 @@ describe('helper: becoming root', { skip }, () => {
     { skip: labUnavailable('sudo') },
     () =>
       inNamespace([], async (namespace) => {
-        const etc = withEtc({ sudoers: `${SUDOERS}${USER} ALL=(root) ${TESTED_HELPER}\n` });
+        const etc = withEtc(directory, { sudoers: `${SUDOERS}${USER} ALL=(root) ${TESTED_HELPER}\n` });
         const client = await namespace.client((argv) => [
           'setsid',
           ...etc([...argv.slice(0, 4), ...as(...argv.slice(4))]),
@@ -307,7 +284,9 @@ async function atTerminal(
   use: 'use_pty' | '!use_pty',
   body: (client: HelperClient) => Promise<void>,
 ): Promise<void> {
-  const etc = withEtc({ sudoers: `${SUDOERS}Defaults ${use}\n${USER} ALL=(root) ${TESTED_HELPER}\n` });
+  const etc = withEtc(directory, {
+    sudoers: `${SUDOERS}Defaults ${use}\n${USER} ALL=(root) ${TESTED_HELPER}\n`,
+  });
   // The terminal is sudo's: the client's requests come through a pipe.
   const commands = join(mkdtempSync(join(directory, 'pipe-')), 'commands');
   await mustRun(['mkfifo', '-m', '600', commands]);
