@@ -309,10 +309,7 @@ export class TunCapture implements Capture {
   #handle(event: TunEvent): void {
     if (event.kind === 'gone') {
       const flow = this.#flows.get(event.flow);
-      if (flow !== undefined && flow.state !== 'open') {
-        this.#forget(flow);
-        flow.gone();
-      }
+      if (flow !== undefined && flow.state !== 'open') this.#givenUp(flow);
       return;
     }
     const flow = new TunFlow(this, event);
@@ -346,6 +343,13 @@ export class TunCapture implements Capture {
     flow.accepted(socket);
   }
 
+  #givenUp(flow: TunFlow): void {
+    // What has been opened must be closed, whatever the engine has seen of it since.
+    if (flow.state === 'opening' && this.#engine !== undefined) this.#native.engineClose(this.#engine, flow.id);
+    this.#forget(flow);
+    flow.gone();
+  }
+
   #forget(flow: TunFlow): void {
     this.#flows.delete(flow.id);
     if (this.#unaccepted.get(flow.lease) === flow) this.#unaccepted.delete(flow.lease);
@@ -355,10 +359,8 @@ export class TunCapture implements Capture {
     const now = performance.now();
     for (const flow of [...this.#unaccepted.values()]) {
       if (flow.state !== 'opening' || flow.deadline > now) continue;
-      this.#forget(flow);
       this.#observer.count('tunnel_opening_timeouts_total');
-      if (this.#engine !== undefined) this.#native.engineClose(this.#engine, flow.id);
-      flow.gone();
+      this.#givenUp(flow);
     }
   }
 }

@@ -5,15 +5,10 @@
  */
 import type { Duplex } from 'node:stream';
 import { TunnelError, type TunnelErrorOptions } from '../errors.ts';
+import type { Destination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 
-/** Where a flow goes, as it is told to the jump host. */
-export interface Destination {
-  /** A canonical IP address, or a name in lower case. */
-  readonly host: string;
-  /** 1-65535 */
-  readonly port: number;
-}
+export type { Destination } from '../net/destination.ts';
 
 /** The far side, or the jump host, did not give us the connection. */
 export class ConnectError extends TunnelError {
@@ -33,14 +28,17 @@ export interface ConnectOptions {
   readonly originator?: Destination;
 }
 
-export interface Transport {
+/** Opens flows. A `Transport` is one; so is what dials directly (direct.ts). */
+export interface Connector {
   /**
    * Opens one flow. Resolves when the far side has connected, with a stream that preserves half-close
    * (`end()` sends EOF and reading goes on), calls back every write, and is destroyed with an error on a reset.
    * Rejects with `ConnectError`, or with the signal's reason.
    */
   connect(destination: Destination, options?: ConnectOptions): Promise<Duplex>;
+}
 
+export interface Transport extends Connector {
   /** Resolves when the link is gone: with the cause if it was lost, with undefined after `close()`. Never rejects. */
   readonly ended: Promise<TunnelError | undefined>;
 

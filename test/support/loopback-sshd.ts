@@ -69,9 +69,9 @@ export class LoopbackSshd {
     await writeFile(join(directory, 'sshd_config'), config.join('\n'));
     // As root, sshd wants its separation directory, which the service manager makes otherwise.
     if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true });
-    const child = spawn(SSHD, ['-D', '-f', join(directory, 'sshd_config'), '-E', join(directory, 'log')], {
-      stdio: 'ignore',
-    });
+    // The kernel ends it with us, also when we are killed.
+    const command = [SSHD, '-D', '-f', join(directory, 'sshd_config'), '-E', join(directory, 'log')];
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command], { stdio: 'ignore' });
     const sshd = new LoopbackSshd(directory, port, child);
     try {
       await listening(port, child);

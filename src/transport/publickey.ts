@@ -1,0 +1,70 @@
+/** Public keys as SSH sends them ("key blobs", RFC 4253 §6.6, RFC 5656 §3.1, RFC 8709 §4) and as people see them. */
+import { createHash, type KeyObject } from 'node:crypto';
+import { WireReader, wireMpint, wireString } from './wire.ts';
+
+export interface PublicKey {
+  /** `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`, ... */
+  readonly type: string;
+  readonly blob: Buffer;
+}
+
+/** The longest key blob that is looked at: RSA with 16384 bits has 2 KiB. */
+const MAX_BLOB_BYTES = 16 * 1024;
+
+/** `SHA256:...` without padding, as ssh-keygen -l prints it. */
+export function fingerprint(blob: Buffer): string {
+  return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`;
+}
+
+/** undefined when the blob doesn't begin with the name of a key type. */
+export function publicKeyFromBlob(blob: Buffer): PublicKey | undefined {
+  if (blob.length > MAX_BLOB_BYTES) return undefined;
+  const type = new WireReader(blob).text();
+  return type !== undefined && /^[\x21-\x7e]{1,128}$/.test(type) ? { type, blob } : undefined;
+}
+
+/** `ssh-ed25519 AAAA... [comment]`; undefined when it isn't one, or when name and blob disagree about the type. */
+export function parsePublicKey(line: string): (PublicKey & { readonly comment: string }) | undefined {
+  const [type = '', encoded = '', ...comment] = line.trim().split(/\s+/);
+  const blob = decodeBase64(encoded);
+  const key = blob === undefined ? undefined : publicKeyFromBlob(blob);
+  return key?.type === type ? { ...key, comment: comment.join(' ') } : undefined;
+}
+
+/** Strict, unlike Buffer.from: undefined for anything that isn't canonical base64. */
+export function decodeBase64(text: string): Buffer | undefined {
+  if (text.length === 0 || text.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return undefined;
+  return Buffer.from(text, 'base64');
+}
+
+/** For messages: `ssh-ed25519 SHA256:...`. */
+export function describeKey(key: PublicKey): string {
+  return `${key.type} ${fingerprint(key.blob)}`;
+}
+
+const SSH_CURVES: Readonly<Record<string, string>> = {
+  'P-256': 'nistp256',
+  'P-384': 'nistp384',
+  'P-521': 'nistp521',
+};
+
+/** The SSH form of a key of OpenSSL's; undefined for kinds that SSH has no name for. */
+export function publicKeyFromKeyObject(key: KeyObject): PublicKey | undefined {
+  const jwk = key.export({ format: 'jwk' });
+  const octets = (value: string | undefined): Buffer => Buffer.from(value ?? '', 'base64url');
+  if (jwk.kty === 'RSA') {
+    const blob = Buffer.concat([wireString('ssh-rsa'), wireMpint(octets(jwk.e)), wireMpint(octets(jwk.n))]);
+    return { type: 'ssh-rsa', blob };
+  }
+  if (jwk.kty === 'OKP' && jwk.crv === 'Ed25519') {
+    return {
+      type: 'ssh-ed25519',
+      blob: Buffer.concat([wireString('ssh-ed25519'), wireString(octets(jwk.x))]),
+    };
+  }
+  const curve = jwk.kty === 'EC' ? SSH_CURVES[jwk.crv ?? ''] : undefined;
+  if (curve === undefined) return undefined;
+  const type = `ecdsa-sha2-${curve}`;
+  const point = Buffer.concat([Buffer.of(4), octets(jwk.x), octets(jwk.y)]);
+  return { type, blob: Buffer.concat([wireString(type), wireString(curve), wireString(point)]) };
+}

@@ -1,0 +1,174 @@
+/** Translates what ssh2, the socket and the server report into the program's errors. */
+import { isIPv6 } from 'node:net';
+import { TunnelError } from '../../errors.ts';
+import type { Refusal } from '../../net/refusal.ts';
+import { ConnectError, type Destination } from '../transport.ts';
+import { serverText } from './servertext.ts';
+
+/** ssh2 puts its own and the protocol's details on plain Errors. */
+export interface SshError extends Error {
+  /** `client-socket`, `client-timeout`, `client-authentication`, `agent`, `handshake`, `protocol` */
+  readonly level?: string;
+  /** The reason of SSH_MSG_DISCONNECT (a number), or an errno's name. */
+  readonly code?: number | string;
+  /** Of SSH_MSG_CHANNEL_OPEN_FAILURE (RFC 4254 §5.1); '' when the server closed the channel instead. */
+  readonly reason?: number | string;
+}
+
+/** `host:port`, with brackets around an IPv6 address. */
+export function endpoint(host: string, port: number): string {
+  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+const TCP_CODES: Readonly<Record<string, { code: string; text: string; hint: string }>> = {
+  ECONNREFUSED: {
+    code: 'jumphost-refused',
+    text: 'refused the connection',
+    hint: 'check the port (-p), and that sshd runs there',
+  },
+  ETIMEDOUT: {
+    code: 'jumphost-timeout',
+    text: 'does not answer',
+    hint: 'check the address, and that no firewall drops the connection',
+  },
+  ECONNRESET: {
+    code: 'jumphost-closed',
+    text: 'reset the connection',
+    hint: 'try again later; the jump host may limit connections (MaxStartups, PerSourcePenalties)',
+  },
+};
+
+/** For a TCP connection that could not be made. */
+export function tcpError(at: string, cause: NodeJS.ErrnoException): TunnelError {
+  const known = TCP_CODES[cause.code ?? ''];
+  if (known !== undefined)
+    return new TunnelError(known.code, `${at} ${known.text}`, { hint: known.hint, cause });
+  return new TunnelError('jumphost-unreachable', `${at} can't be reached (${cause.code ?? cause.message})`, {
+    hint: 'check this machine’s network and its route to the jump host',
+    cause,
+  });
+}
+
+export function timeoutError(at: string, seconds: number, doing: string): TunnelError {
+  return new TunnelError('jumphost-timeout', `${at} does not answer: no ${doing} within ${seconds} s`, {
+    hint: 'check the address and the firewalls on the way, or allow more time with --connect-timeout',
+  });
+}
+
+/** What sshd says in clear before its identification when it turns a connection away. */
+const TURNED_AWAY = /^(Exceeded MaxStartups|Not allowed at this time)/;
+
+/** `firstLine`: what the port sent instead of an SSH identification; undefined if it sent nothing. */
+export function noIdentificationError(
+  at: string,
+  firstLine: string | undefined,
+  cause?: unknown,
+): TunnelError {
+  if (firstLine === undefined || TURNED_AWAY.test(firstLine)) {
+    const words = firstLine === undefined ? '' : `: "${firstLine}"`;
+    return new TunnelError(
+      'jumphost-closed',
+      `${at} closed the connection before it said anything about SSH${words}`,
+      {
+        hint: 'try again later; the jump host may limit connections (MaxStartups, PerSourcePenalties)',
+        cause,
+      },
+    );
+  }
+  return new TunnelError('jumphost-not-ssh', `${at} is not an SSH server: it says "${firstLine}"`, {
+    hint: 'check the port (-p); SSH is usually at 22',
+    cause,
+  });
+}
+
+export function closedError(at: string, doing: string, cause?: SshError): TunnelError {
+  const said = cause === undefined ? '' : `: ${causeText(cause)}`;
+  return new TunnelError('jumphost-closed', `${at} closed the connection during ${doing}${said}`, {
+    hint: 'look into the log of sshd on the jump host; it may limit connections (MaxStartups, PerSourcePenalties)',
+    cause,
+  });
+}
+
+/** What ssh2 calls the lists of RFC 4253 §7.1: in its errors, in its debug messages; and what people call them. */
+const LISTS: Readonly<Record<string, { offer: string; name: string }>> = {
+  'key exchange algorithm': { offer: 'KEX method', name: 'key exchange algorithm' },
+  'host key format': { offer: 'Host key format', name: 'host key type' },
+  'C->S cipher': { offer: 'C->S cipher', name: 'cipher' },
+  'S->C cipher': { offer: 'S->C cipher', name: 'cipher' },
+  'C->S MAC': { offer: 'C->S MAC', name: 'MAC' },
+  'S->C MAC': { offer: 'S->C MAC', name: 'MAC' },
+  'C->S compression': { offer: 'C->S compression', name: 'compression' },
+  'S->C compression': { offer: 'S->C compression', name: 'compression' },
+};
+
+/** `offers`: what the server offered, as ssh2's debug messages tell it. */
+export function handshakeError(
+  at: string,
+  cause: SshError,
+  offers: ReadonlyMap<string, string>,
+): TunnelError {
+  const list = LISTS[/no matching (.+)$/i.exec(cause.message)?.[1] ?? ''];
+  if (list === undefined) return closedError(at, 'key exchange', cause);
+  const offer = serverText(offers.get(list.offer)?.replaceAll(',', ', ') ?? 'nothing');
+  return new TunnelError(
+    'jumphost-no-common-algorithm',
+    `${at} and this program have no ${list.name} in common; it offers ${offer}`,
+    { hint: 'have the jump host’s sshd updated, or modern algorithms enabled in its sshd_config', cause },
+  );
+}
+
+/** For a connection that was up. */
+export function linkLostError(at: string, cause: SshError | undefined): TunnelError {
+  let why = 'the jump host closed the connection';
+  if (cause?.level === 'client-timeout') why = 'the jump host no longer answers keepalives';
+  else if (cause !== undefined) why = causeText(cause);
+  return new TunnelError('link-lost', `the connection to ${at} is lost: ${why}`, {
+    hint: 'check the network, then start again',
+    cause,
+  });
+}
+
+function causeText(cause: SshError): string {
+  const text = serverText(cause.message);
+  return typeof cause.code === 'number' ? `the jump host says "${text}"` : text;
+}
+
+const OPEN_PROHIBITED = 1;
+const OPEN_CONNECT_FAILED = 2;
+const OPEN_UNKNOWN_CHANNEL_TYPE = 3;
+const OPEN_RESOURCE_SHORTAGE = 4;
+
+/** strerror(3) and getaddrinfo(3) as sshd passes them on; anything else that it says is `unreachable`. */
+const FAILURE_TEXTS: readonly (readonly [RegExp, Refusal])[] = [
+  [/connection refused/i, 'refused'],
+  [/network is (unreachable|down)/i, 'no-network'],
+  [/(connection|operation) timed out/i, 'timeout'],
+  [/permission denied|operation not permitted/i, 'prohibited'],
+];
+
+/** For SSH_MSG_CHANNEL_OPEN_FAILURE. */
+export function openError(destination: Destination, cause: SshError): ConnectError {
+  const to = endpoint(destination.host, destination.port);
+  const text = serverText(cause.message.replace(/^\(SSH\) Channel open failure: ?/, ''));
+  switch (cause.reason) {
+    case OPEN_PROHIBITED:
+    case OPEN_UNKNOWN_CHANNEL_TYPE:
+      return new ConnectError('prohibited', `the jump host does not permit ${to} (${text})`, {
+        hint: 'see AllowTcpForwarding and PermitOpen in its sshd_config, and permitopen in authorized_keys',
+        cause,
+      });
+    case OPEN_RESOURCE_SHORTAGE:
+      return new ConnectError('refused', `the jump host has no resources for ${to} (${text})`, { cause });
+    case OPEN_CONNECT_FAILED:
+      break;
+    default:
+      return new ConnectError('refused', `the jump host can't forward to ${to} (${text})`, { cause });
+  }
+  // "open failed" is what sshd says when connect() failed at once, or it is out of descriptors.
+  if (text === 'open failed' || text === '')
+    return new ConnectError('unreachable', `${to}: immediate failure or resource shortage at the jump host`, {
+      cause,
+    });
+  const refusal = FAILURE_TEXTS.find(([pattern]) => pattern.test(text))?.[1] ?? 'unreachable';
+  return new ConnectError(refusal, `${to}: ${text}`, { cause });
+}

@@ -1,0 +1,331 @@
+/** What every Transport promises (src/transport/transport.ts), as tests. Each implementation brings a fixture. */
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import type { Duplex } from 'node:stream';
+import { describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { TunnelError } from '../../src/errors.ts';
+import { ConnectError, type Destination, type Transport } from '../../src/transport/transport.ts';
+
+export interface TransportFixture {
+  readonly transport: Transport;
+  /** A destination whose far side is handled by `handler`: a half-open byte stream. */
+  serve(handler: (far: Duplex) => void): Promise<Destination>;
+  /** Aborts the far side's end, as a crashing program's kernel does. */
+  reset(far: Duplex): void;
+  refused(): Promise<Destination>;
+  prohibited(): Promise<Destination>;
+  /** Doesn't answer until `answer` is called. `closed` resolves when all that was then accepted has been closed again. */
+  silent(): Promise<{ destination: Destination; answer(): void; closed: Promise<void> }>;
+  /** The link drops without warning. */
+  lose(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const MIB = 1024 * 1024;
+/** A transport may hold this much for a reader that doesn't read: SSH's window of 2 MiB and a buffer. */
+const MAX_HELD_BYTES = 2.5 * MIB;
+
+export function transportContract(
+  name: string,
+  makeFixture: () => Promise<TransportFixture>,
+  skip: string | false = false,
+): void {
+  const test = (title: string, body: (fixture: TransportFixture) => Promise<void>): void => {
+    it(title, { timeout: 60_000 }, async () => {
+      const fixture = await makeFixture();
+      try {
+        await body(fixture);
+      } finally {
+        await fixture.stop();
+      }
+    });
+  };
+
+  describe(`transport contract: ${name}`, { skip }, () => {
+    test('carries bytes both ways', async ({ transport, serve }) => {
+      const stream = await transport.connect(await serve((far) => far.pipe(far)));
+      stream.write('one ');
+      stream.end('two');
+      assert.equal((await readAll(stream)).toString(), 'one two');
+      await closed(stream);
+    });
+
+    test('carries 32 MiB each way at the same time, unchanged', async ({ transport, serve }) => {
+      const down = randomBytes(32 * MIB);
+      const up = randomBytes(32 * MIB);
+      let received: Promise<Buffer> | undefined;
+      const stream = await transport.connect(
+        await serve((far) => {
+          received = readAll(far);
+          far.end(down);
+        }),
+      );
+      stream.end(up);
+      assert.equal(digest(await readAll(stream)), digest(down));
+      assert.equal(digest((await received) ?? Buffer.alloc(0)), digest(up));
+    });
+
+    test('half-close: after end() the answer can still be read', async ({ transport, serve }) => {
+      const destination = await serve((far) => {
+        readAll(far).then((request) => far.end(`answer to ${request}`));
+      });
+      const stream = await transport.connect(destination);
+      stream.end('question');
+      assert.equal((await readAll(stream)).toString(), 'answer to question');
+    });
+
+    test('half-close: after the far side has ended, it can still be written to', async ({
+      transport,
+      serve,
+    }) => {
+      let received: Promise<Buffer> | undefined;
+      const destination = await serve((far) => {
+        received = readAll(far);
+        far.end('that is all from here');
+      });
+      const stream = await transport.connect(destination);
+      assert.equal((await readAll(stream)).toString(), 'that is all from here');
+      assert.ok(stream.writable);
+      await new Promise((resolve) => stream.write(Buffer.alloc(3 * MIB, 'x'), resolve));
+      stream.end('end');
+      assert.equal((await received)?.length, 3 * MIB + 3);
+      await closed(stream);
+    });
+
+    test('a reset at the far side destroys a stream that is written to', async ({
+      transport,
+      serve,
+      reset,
+    }) => {
+      const stream = await transport.connect(
+        await serve((far) => {
+          far.resume();
+          far.once('data', () => reset(far));
+        }),
+      );
+      const outcome = closed(stream);
+      stream.resume();
+      stream.write('die');
+      let called = 0;
+      let written = 0;
+      while (!stream.destroyed) {
+        written++;
+        stream.write('more', () => called++);
+        await delay(20);
+      }
+      assert.equal(((await outcome) as NodeJS.ErrnoException | undefined)?.code, 'ECONNRESET');
+      await delay(20);
+      assert.equal(called, written);
+    });
+
+    test('a far side that dies while a write waits: the write is called back', async ({
+      transport,
+      serve,
+      reset,
+    }) => {
+      let far: Duplex | undefined;
+      const stream = await transport.connect(
+        await serve((end) => {
+          far = end;
+          end.pause();
+        }),
+      );
+      const outcome = closed(stream);
+      stream.resume();
+      const results: unknown[] = [];
+      for (let i = 0; i < 16; i++) stream.write(Buffer.alloc(MIB), (error) => results.push(error));
+      await delay(300);
+      assert.ok(results.length < 16, 'some writes wait');
+      if (far !== undefined) reset(far);
+      assert.equal(((await outcome) as NodeJS.ErrnoException | undefined)?.code, 'ECONNRESET');
+      await delay(20);
+      assert.equal(results.length, 16);
+    });
+
+    test('destroy() frees the far side and calls waiting writes back', async ({ transport, serve }) => {
+      let far: Duplex | undefined;
+      let sawEnd: Promise<unknown> | undefined;
+      const stream = await transport.connect(
+        await serve((end) => {
+          far = end;
+          sawEnd = closed(end);
+          end.pause();
+        }),
+      );
+      const results: unknown[] = [];
+      for (let i = 0; i < 16; i++) stream.write(Buffer.alloc(MIB), (error) => results.push(error));
+      await delay(200);
+      stream.destroy();
+      far?.resume();
+      far?.on('end', () => far?.end());
+      await closed(stream);
+      await sawEnd;
+      assert.equal(results.length, 16);
+      assert.ok(results.some((error) => error instanceof Error));
+    });
+
+    test('a refused connection is refused', async ({ transport, refused }) => {
+      await assert.rejects(
+        transport.connect(await refused()),
+        (error) =>
+          error instanceof ConnectError && error.refusal === 'refused' && error.code === 'connect-refused',
+      );
+    });
+
+    test('what the server prohibits is prohibited', async ({ transport, prohibited }) => {
+      await assert.rejects(
+        transport.connect(await prohibited()),
+        (error) => error instanceof ConnectError && error.refusal === 'prohibited',
+      );
+    });
+
+    test('an aborted signal rejects before anything is asked', async ({ transport, serve }) => {
+      let asked = 0;
+      const destination = await serve(() => asked++);
+      const reason = new Error('nobody waits');
+      await assert.rejects(transport.connect(destination, { signal: AbortSignal.abort(reason) }), reason);
+      await delay(100);
+      assert.equal(asked, 0);
+    });
+
+    test('abort while it opens rejects at once; what opens later is closed', async ({
+      transport,
+      silent,
+    }) => {
+      const { destination, answer, closed: freed } = await silent();
+      const controller = new AbortController();
+      const reason = new Error('nobody waits any more');
+      const pending = transport.connect(destination, { signal: controller.signal });
+      await delay(100);
+      const before = Date.now();
+      controller.abort(reason);
+      await assert.rejects(pending, reason);
+      assert.ok(Date.now() - before < 100);
+      answer();
+      await freed;
+    });
+
+    test('abort after it has opened changes nothing', async ({ transport, serve }) => {
+      const controller = new AbortController();
+      const stream = await transport.connect(await serve((far) => far.pipe(far)), {
+        signal: controller.signal,
+      });
+      controller.abort();
+      stream.end('still here');
+      assert.equal((await readAll(stream)).toString(), 'still here');
+    });
+
+    test('a connection that never answers ends with the transport', async ({ transport, silent }) => {
+      const { destination } = await silent();
+      const rejected = assert.rejects(transport.connect(destination), ConnectError);
+      await delay(50);
+      await transport.close();
+      await rejected;
+    });
+
+    test('a reader that does not read holds the far side back', async ({ transport, serve }) => {
+      let sent = 0;
+      const total = 64 * MIB;
+      const destination = await serve((far) => {
+        const chunk = Buffer.alloc(64 * 1024);
+        const more = (): void => {
+          while (sent < total) {
+            sent += chunk.length;
+            if (!far.write(chunk)) return void far.once('drain', more);
+          }
+          far.end();
+        };
+        more();
+      });
+      const stream = await transport.connect(destination);
+      const outcome = closed(stream);
+      stream.pause();
+      let stuck = -1;
+      while (stuck !== sent) {
+        stuck = sent;
+        await delay(300);
+      }
+      assert.ok(sent < total, `all ${total} bytes were taken`);
+      assert.ok(stream.readableLength <= MAX_HELD_BYTES, `${stream.readableLength} bytes are held`);
+      let received = 0;
+      stream.on('data', (chunk: Buffer) => {
+        received += chunk.length;
+      });
+      stream.resume();
+      await once(stream, 'end');
+      assert.equal(received, total);
+      stream.end();
+      assert.equal(await outcome, undefined);
+    });
+
+    test('200 flows of 1 MB at once do not mix', async ({ transport, serve }) => {
+      const destination = await serve((far) => far.pipe(far));
+      await Promise.all(
+        Array.from({ length: 200 }, async (_, flow) => {
+          const stream = await transport.connect(destination);
+          const pattern = Buffer.alloc(1_000_000, `flow ${flow} `);
+          stream.end(pattern);
+          assert.ok(pattern.equals(await readAll(stream)), `flow ${flow}`);
+        }),
+      );
+    });
+
+    test('close() ends all flows and resolves `ended` with nothing', async ({ transport, serve }) => {
+      const destination = await serve((far) => far.resume());
+      const streams = await Promise.all([1, 2, 3].map(() => transport.connect(destination)));
+      const outcomes = streams.map(closed);
+      await Promise.all([transport.close(), transport.close()]);
+      for (const stream of streams) assert.ok(stream.destroyed);
+      await Promise.all(outcomes);
+      assert.equal(await transport.ended, undefined);
+      await assert.rejects(transport.connect(destination), ConnectError);
+    });
+
+    test('a lost link destroys all flows, calls back all writes and resolves `ended`', async (fixture) => {
+      const { transport, serve } = fixture;
+      const destination = await serve((far) => far.pause());
+      const streams = await Promise.all([1, 2, 3].map(() => transport.connect(destination)));
+      const outcomes = streams.map(closed);
+      let called = 0;
+      for (const stream of streams) {
+        for (let i = 0; i < 16; i++) stream.write(Buffer.alloc(MIB), () => called++);
+      }
+      await delay(300);
+      assert.ok(called < 48, 'some writes wait');
+      await fixture.lose();
+      const ended = await transport.ended;
+      assert.ok(ended instanceof TunnelError);
+      assert.equal(ended.code, 'link-lost');
+      for (const outcome of await Promise.all(outcomes))
+        assert.equal((outcome as TunnelError).code, 'link-lost');
+      await delay(20);
+      assert.equal(called, 48);
+      await assert.rejects(transport.connect(destination), ConnectError);
+      await transport.close();
+    });
+  });
+}
+
+async function readAll(stream: Duplex): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream.iterator({ destroyOnReturn: false })) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+}
+
+/** The stream's error, or undefined, once it is closed. */
+function closed(stream: Duplex): Promise<Error | undefined> {
+  return new Promise((resolve) => {
+    let failure: Error | undefined;
+    stream.on('error', (error) => {
+      failure = error;
+    });
+    if (stream.closed) resolve(undefined);
+    else stream.once('close', () => resolve(failure));
+  });
+}
+
+function digest(data: Buffer): string {
+  return createHash('sha256').update(data).digest('hex');
+}

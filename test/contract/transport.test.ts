@@ -1,0 +1,190 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { after, before } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { silentObserver } from '../../src/observe/observer.ts';
+import { loadHostKeyVerifier } from '../../src/transport/hostkeys.ts';
+import { loadIdentities } from '../../src/transport/identities.ts';
+import { dialSsh2 } from '../../src/transport/ssh2/dial.ts';
+import type { Destination } from '../../src/transport/transport.ts';
+import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
+import { type TwinStream, TwinTransport } from '../support/twin.ts';
+import { type TransportFixture, transportContract } from './transport.contract.ts';
+
+transportContract('the twin', makeTwin);
+transportContract('ssh2 with a real sshd', makeSsh2, sshdMissing);
+
+async function makeTwin(): Promise<TransportFixture> {
+  const twin = new TwinTransport();
+  let port = 1000;
+  const next = (): Destination => ({ host: '10.0.0.1', port: ++port });
+  const at = ({ host, port: number }: Destination): string => `${host}:${number}`;
+  return {
+    transport: twin,
+    async serve(handler) {
+      const destination = next();
+      twin.serve(at(destination), handler);
+      return destination;
+    },
+    reset: (far) => (far as TwinStream).reset(),
+    refused: async () => next(),
+    async prohibited() {
+      const destination = next();
+      twin.refuse(at(destination), 'prohibited');
+      return destination;
+    },
+    async silent() {
+      const destination = next();
+      let resolveClosed: () => void = () => {};
+      const closed = new Promise<void>((resolve) => {
+        resolveClosed = resolve;
+      });
+      const answer = twin.hang(at(destination), (far) => far.once('close', resolveClosed));
+      return { destination, answer, closed };
+    },
+    lose: async () => twin.lose(),
+    stop: () => twin.close(),
+  };
+}
+
+let sshd: LoopbackSshd;
+before(async () => {
+  // PermitOpen compares addresses as text: 127.0.0.2 is there, and prohibited. The server asks for new keys often.
+  if (sshdMissing === false)
+    sshd = await LoopbackSshd.start({ config: ['PermitOpen 127.0.0.1:*', 'RekeyLimit 16M'] });
+});
+after(async () => {
+  if (sshdMissing !== false) return;
+  const log = await sshd.log();
+  await sshd.stop();
+  assert.match(log, /rekeying out/, 'the keys were exchanged anew under load');
+});
+
+async function makeSsh2(): Promise<TransportFixture> {
+  const line = await sshd.knownHostsLine();
+  const transport = await dialSsh2({
+    addresses: [{ host: '127.0.0.1', port: sshd.port }],
+    hostName: '127.0.0.1',
+    port: sshd.port,
+    user: sshd.user,
+    hostKeys: await loadHostKeyVerifier({ pins: [line.slice(line.indexOf(' '))] }),
+    identities: await loadIdentities({
+      files: [sshd.userKey],
+      agentSocket: undefined,
+      observer: silentObserver,
+    }),
+    prompter: { secret: () => Promise.reject(new Error('nothing to ask')) },
+    connectTimeout: 10,
+    authTimeout: 10,
+    observer: silentObserver,
+  });
+  const cleanups: (() => unknown)[] = [];
+  const sockets = new Set<Socket>();
+  return {
+    transport,
+    async serve(handler: (far: Duplex) => void) {
+      const server = createServer({ allowHalfOpen: true }, (socket) => {
+        sockets.add(socket);
+        socket.on('error', () => {
+          // Resets are what these tests make.
+        });
+        handler(socket);
+      });
+      cleanups.push(() => server.close());
+      return listen(server);
+    },
+    reset: (far) => (far as Socket).resetAndDestroy(),
+    async refused() {
+      const server = createServer();
+      const destination = await listen(server);
+      server.close();
+      await once(server, 'close');
+      return destination;
+    },
+    async prohibited() {
+      const server = createServer();
+      cleanups.push(() => server.close());
+      return listen(server, '127.0.0.2');
+    },
+    async silent() {
+      const listener = await StoppedListener.start();
+      cleanups.push(() => listener.kill());
+      const { destination, closed } = listener;
+      return { destination, closed, answer: () => listener.answer() };
+    },
+    lose: () => sshd.killConnections(),
+    async stop() {
+      await transport.close();
+      for (const socket of sockets) socket.destroy();
+      for (const cleanup of cleanups) await cleanup();
+    },
+  };
+}
+
+async function listen(server: Server, host = '127.0.0.1'): Promise<Destination> {
+  server.listen(0, host);
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('not a TCP server');
+  return { host, port: address.port };
+}
+
+/**
+ * A process that listens and is then stopped, with its accept queue filled: the kernel drops further SYNs, as a
+ * firewall would. `answer` lets it go on; it then counts what it accepted.
+ */
+class StoppedListener {
+  readonly destination: Destination;
+  readonly #child: ChildProcess;
+  readonly #fillers: Socket[];
+
+  private constructor(destination: Destination, child: ChildProcess, fillers: Socket[]) {
+    this.destination = destination;
+    this.#child = child;
+    this.#fillers = fillers;
+  }
+
+  static async start(): Promise<StoppedListener> {
+    const child = fork(fileURLToPath(new URL('../support/listener.js', import.meta.url)), {
+      stdio: 'ignore',
+    });
+    const [port] = (await once(child, 'message')) as [number];
+    child.kill('SIGSTOP');
+    const fillers: Socket[] = [];
+    for (;;) {
+      const socket = connect(port, '127.0.0.1');
+      socket.on('error', () => {
+        // It may be reset when the listener is killed.
+      });
+      fillers.push(socket);
+      const connected = once(socket, 'connect').then(() => true);
+      if (!(await Promise.race([connected, new Promise((resolve) => setTimeout(resolve, 150, false))])))
+        break;
+    }
+    return new StoppedListener({ host: '127.0.0.1', port }, child, fillers);
+  }
+
+  answer(): void {
+    for (const socket of this.#fillers) socket.destroy();
+    this.#child.kill('SIGCONT');
+  }
+
+  /** One connection more than the fillers was accepted, and all are closed. */
+  get closed(): Promise<void> {
+    const fillers = this.#fillers.length;
+    return new Promise((resolve) => {
+      this.#child.on('message', (report: { accepted: number; open: number }) => {
+        // The last filler never connected: it was destroyed before the queue had room.
+        if (report.accepted >= fillers && report.open === 0) resolve();
+      });
+    });
+  }
+
+  kill(): void {
+    for (const socket of this.#fillers) socket.destroy();
+    this.#child.kill('SIGKILL');
+  }
+}

@@ -1,0 +1,460 @@
+/** The embedded transport's way up, against a real sshd and against ports that are none. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { TunnelError } from '../../../src/errors.ts';
+import type { Observer } from '../../../src/observe/observer.ts';
+import { loadHostKeyVerifier } from '../../../src/transport/hostkeys.ts';
+import { loadIdentities } from '../../../src/transport/identities.ts';
+import { resolveRemote } from '../../../src/transport/resolve.ts';
+import { type DialOptions, dialSsh2 } from '../../../src/transport/ssh2/dial.ts';
+import type { Transport } from '../../../src/transport/transport.ts';
+import { LoopbackSshd, makeKey, sshdMissing } from '../../support/loopback-sshd.ts';
+
+const PASSPHRASE = 'correct horse';
+
+let sshd: LoopbackSshd;
+let agent: ChildProcess;
+let agentSocket: string;
+
+/** Answers in turn; counts what was asked. */
+class Answers {
+  readonly questions: string[] = [];
+  readonly #answers: (string | Error)[];
+
+  constructor(...answers: (string | Error)[]) {
+    this.#answers = answers;
+  }
+
+  readonly secret = async (question: string): Promise<string> => {
+    this.questions.push(question);
+    const answer = this.#answers.shift() ?? new TunnelError('no-terminal', 'nobody is there');
+    if (answer instanceof Error) throw answer;
+    return answer;
+  };
+}
+
+class Log implements Observer {
+  readonly lines: string[] = [];
+  log(level: string, message: string): void {
+    this.lines.push(`${level}: ${message}`);
+  }
+  count(): void {}
+}
+
+interface Try {
+  readonly server?: LoopbackSshd;
+  readonly port?: number;
+  readonly files?: string[];
+  readonly agentSocket?: string;
+  readonly pins?: string[];
+  readonly options?: Partial<DialOptions>;
+}
+
+async function dial({
+  server = sshd,
+  port = server.port,
+  files = [],
+  pins,
+  options,
+  ...rest
+}: Try): Promise<Transport> {
+  const own = (await server.knownHostsLine()).split(' ').slice(1).join(' ');
+  const observer = options?.observer ?? new Log();
+  return dialSsh2({
+    addresses: [{ host: '127.0.0.1', port }],
+    hostName: 'jump.test',
+    port,
+    user: server.user,
+    hostKeys: await loadHostKeyVerifier({ pins: pins ?? [own] }),
+    identities: await loadIdentities({
+      files,
+      agentSocket: rest.agentSocket,
+      home: server.directory,
+      observer,
+    }),
+    prompter: new Answers(),
+    connectTimeout: 5,
+    authTimeout: 10,
+    observer,
+    ...options,
+  });
+}
+
+async function rejected(attempt: Try): Promise<TunnelError> {
+  try {
+    await (await dial(attempt)).close();
+  } catch (error) {
+    if (error instanceof TunnelError) return error;
+    throw error;
+  }
+  throw new Error('it connected');
+}
+
+async function accepted(attempt: Try): Promise<void> {
+  const transport = await dial(attempt);
+  await transport.close();
+  assert.equal(await transport.ended, undefined);
+}
+
+const key = (name: string): string => join(sshd.directory, name);
+
+describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
+  before(async () => {
+    sshd = await LoopbackSshd.start({ config: ['PubkeyAcceptedAlgorithms -ssh-rsa', 'LogLevel DEBUG2'] });
+    await makeKey(key('encrypted'), 'ed25519', ['-N', PASSPHRASE, '-a', '4']);
+    await makeKey(key('hidden'), 'rsa', ['-m', 'PEM', '-N', PASSPHRASE]);
+    await makeKey(key('rsa'), 'rsa');
+    await makeKey(key('ecdsa'), 'ecdsa');
+    await makeKey(key('stranger'), 'ed25519');
+    await makeKey(key('stranger-encrypted'), 'ed25519', ['-N', PASSPHRASE, '-a', '4']);
+    const authorized = ['encrypted', 'hidden', 'rsa', 'ecdsa'].map((name) =>
+      readFileSync(key(`${name}.pub`), 'utf8'),
+    );
+    execFileSync('tee', ['-a', key('authorized_keys')], {
+      input: authorized.join(''),
+      stdio: ['pipe', 'ignore', 'inherit'],
+    });
+    agentSocket = key('agent');
+    agent = spawn('ssh-agent', ['-D', '-a', agentSocket], { stdio: 'ignore' });
+    while (!existsSync(agentSocket)) await new Promise((resolve) => setTimeout(resolve, 10));
+    execFileSync('ssh-add', ['-q', key('rsa')], {
+      env: { ...process.env, SSH_AUTH_SOCK: agentSocket },
+      stdio: 'ignore',
+    });
+  });
+  after(async () => {
+    agent.kill();
+    await sshd.stop();
+  });
+
+  for (const name of ['user_key', 'rsa', 'ecdsa'])
+    it(`a key file: ${name}`, () => accepted({ files: [key(name)] }));
+
+  it('a real ssh-agent, with an RSA key, at a server that refuses ssh-rsa signatures', () =>
+    accepted({ agentSocket }));
+
+  it('the right passphrase, at the second try', async () => {
+    const prompter = new Answers('wrong', PASSPHRASE);
+    const observer = new Log();
+    await accepted({ files: [key('encrypted')], options: { prompter, observer } });
+    assert.deepEqual(prompter.questions, Array(2).fill(`Passphrase for ${key('encrypted')}: `));
+    assert.ok(!observer.lines.join('\n').includes(PASSPHRASE));
+    assert.match(observer.lines.join('\n'), /notice: that is not the passphrase of .*encrypted; try again/);
+  });
+
+  it('three wrong passphrases: the key is left out, and the next one is tried', async () => {
+    const prompter = new Answers('a', 'b', 'c', 'd');
+    await accepted({ files: [key('encrypted'), key('user_key')], options: { prompter } });
+    assert.equal(prompter.questions.length, 3);
+  });
+
+  it('no passphrase is asked for a key that the server does not want', async () => {
+    const prompter = new Answers();
+    const error = await rejected({ files: [key('stranger-encrypted')], options: { prompter } });
+    assert.equal(error.code, 'auth-failed');
+    assert.deepEqual(prompter.questions, []);
+  });
+
+  it('a key whose public half is hidden asks when its turn comes', async () => {
+    execFileSync('rm', [key('hidden.pub')]);
+    const prompter = new Answers(PASSPHRASE);
+    await accepted({ files: [key('stranger'), key('hidden')], options: { prompter } });
+    assert.equal(prompter.questions.length, 1);
+    const unasked = new Answers();
+    await accepted({ files: [key('user_key'), key('hidden')], options: { prompter: unasked } });
+    assert.deepEqual(unasked.questions, []);
+  });
+
+  it('no terminal: the key is left out with a warning', async () => {
+    const observer = new Log();
+    const error = await rejected({ files: [key('encrypted')], options: { observer } });
+    assert.equal(error.code, 'auth-failed');
+    assert.match(error.message, /not usable: .*encrypted/);
+    assert.match(observer.lines.join('\n'), /warning: key .*encrypted is left out: .*no terminal/);
+  });
+
+  it('a prompt does not count against the time for authentication', async () => {
+    const prompter = {
+      secret: async (): Promise<string> => {
+        await new Promise((resolve) => setTimeout(resolve, 1500));
+        return PASSPHRASE;
+      },
+    };
+    await accepted({ files: [key('encrypted')], options: { prompter, authTimeout: 1 } });
+  });
+
+  it('a wrong key: which methods the server permits, and what was tried', async () => {
+    const error = await rejected({ files: [key('stranger')] });
+    assert.equal(error.code, 'auth-failed');
+    assert.match(error.message, /permits publickey; tried .*stranger \(ssh-ed25519 SHA256:/);
+    assert.ok(error.hint !== undefined);
+  });
+
+  it('an unknown user looks the same', async () => {
+    const error = await rejected({ files: [key('user_key')], options: { user: 'nobody-of-that-name' } });
+    assert.equal(error.code, 'auth-failed');
+    assert.match(error.message, /"nobody-of-that-name"/);
+  });
+
+  it('no key at all', async () => {
+    const error = await rejected({});
+    assert.equal(error.code, 'auth-failed');
+    assert.match(error.message, /no key was offered/);
+    assert.match(error.hint ?? '', /-i/);
+  });
+
+  it('more keys than the server wants to see', async () => {
+    const files: string[] = [];
+    for (let i = 0; i < 8; i++) {
+      await makeKey(key(`many${i}`), 'ed25519');
+      files.push(key(`many${i}`));
+    }
+    const error = await rejected({ files });
+    assert.equal(error.code, 'auth-failed');
+    assert.match(error.message, /too many keys \(its MaxAuthTries\)/);
+    assert.match(error.hint ?? '', /-i/);
+  });
+
+  it('a changed host key: sshd has seen no authentication request, nor a user name', async () => {
+    const other = readFileSync(key('stranger.pub'), 'utf8');
+    const seenBefore = (await sshd.log()).length;
+    const error = await rejected({ files: [key('user_key')], pins: [other] });
+    assert.equal(error.code, 'host-key-changed');
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const log = (await sshd.log()).slice(seenBefore);
+    assert.match(log, /kex: algorithm/, 'key exchange was logged');
+    assert.doesNotMatch(log, /userauth|service.request|Failed|for user/i);
+    // That the log would have shown it:
+    const seen = (await sshd.log()).length;
+    await accepted({ files: [key('user_key')] });
+    assert.match((await sshd.log()).slice(seen), /userauth-request for user/);
+  });
+
+  it('an unknown host key is shown, and nothing is sent', async () => {
+    const hostKeys = await loadHostKeyVerifier({ pins: [], knownHostsFiles: [] });
+    const error = await rejected({ files: [key('user_key')], options: { hostKeys } });
+    assert.equal(error.code, 'host-key-unknown');
+    const shown = execFileSync('ssh-keygen', ['-lf', key('host_ed25519.pub')], { encoding: 'utf8' }).split(
+      ' ',
+    )[1];
+    assert.ok(error.message.includes(`ssh-ed25519 ${shown}`));
+  });
+
+  it('abort while it dials', async () => {
+    const controller = new AbortController();
+    const reason = new Error('stop');
+    const attempt = dial({ files: [key('user_key')], options: { signal: controller.signal } });
+    controller.abort(reason);
+    await assert.rejects(attempt, reason);
+  });
+
+  it('the next address is tried when one is refused; several failures are told together', async () => {
+    const refusing = { host: '127.0.0.1', port: await closedPort() };
+    await accepted({
+      files: [key('user_key')],
+      options: { addresses: [refusing, { host: '127.0.0.1', port: sshd.port }] },
+    });
+    const error = await rejected({
+      options: { addresses: [refusing, { host: '::1', port: refusing.port }] },
+    });
+    assert.equal(error.code, 'jumphost-refused');
+    assert.match(error.message, /127\.0\.0\.1:\d+ .*; \[::1\]:\d+ /);
+  });
+});
+
+describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
+  const withSshd = async (
+    options: Parameters<typeof LoopbackSshd.start>[0],
+    body: (server: LoopbackSshd) => Promise<void>,
+  ): Promise<void> => {
+    const server = await LoopbackSshd.start(options);
+    try {
+      await body(server);
+    } finally {
+      await server.stop();
+    }
+  };
+
+  it('a server with several host keys shows the one that is known', () =>
+    withSshd({ hostKeys: ['ed25519', 'ecdsa', 'rsa'] }, async (server) => {
+      for (const type of ['rsa', 'ecdsa', 'ed25519']) {
+        const line = await server.knownHostsLine(type);
+        await accepted({ server, files: [server.userKey], pins: [line.split(' ').slice(1).join(' ')] });
+      }
+    }));
+
+  it('algorithms that nobody should use: what the server offers is told', () =>
+    withSshd({ config: ['Ciphers aes128-cbc'] }, async (server) => {
+      const error = await rejected({ server, files: [server.userKey] });
+      assert.equal(error.code, 'jumphost-no-common-algorithm');
+      assert.match(error.message, /no cipher in common; it offers aes128-cbc/);
+    }));
+
+  it('a post-quantum key exchange only', () =>
+    withSshd({ config: ['KexAlgorithms sntrup761x25519-sha512@openssh.com'] }, async (server) => {
+      const error = await rejected({ server, files: [server.userKey] });
+      assert.equal(error.code, 'jumphost-no-common-algorithm');
+      assert.match(error.message, /sntrup761x25519/);
+    }));
+
+  it('password only: says what the server wants', () =>
+    withSshd({ config: ['PubkeyAuthentication no', 'PasswordAuthentication yes'] }, async (server) => {
+      const error = await rejected({ server, files: [server.userKey] });
+      assert.equal(error.code, 'auth-failed');
+      assert.match(error.message, /permits password; no key was offered/);
+    }));
+
+  it('a key and something else: says that the key was accepted', () =>
+    withSshd(
+      { config: ['AuthenticationMethods publickey,password', 'PasswordAuthentication yes'] },
+      async (server) => {
+        const error = await rejected({ server, files: [server.userKey] });
+        assert.equal(error.code, 'auth-failed');
+        assert.match(error.message, /accepted .*user_key .*, but also wants password/);
+      },
+    ));
+
+  it('too many connections: the server is not blamed for not speaking SSH', () =>
+    withSshd({ config: ['MaxStartups 1:100:1'] }, async (server) => {
+      const blocker = connect(server.port, '127.0.0.1');
+      await once(blocker, 'data');
+      const error = await rejected({ server, files: [server.userKey] });
+      assert.equal(error.code, 'jumphost-closed', error.message);
+      blocker.destroy();
+    }));
+
+  it('the banner is shown without control characters', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tunnel-banner-'));
+    const banner = join(directory, 'banner');
+    writeFileSync(banner, '\n\u001b]0;evil\u0007Authorized use only\r\n\nsecond\u009b2J line\n\n');
+    await withSshd({ config: [`Banner ${banner}`] }, async (server) => {
+      const observer = new Log();
+      await accepted({ server, files: [server.userKey], options: { observer } });
+      const shown = observer.lines.filter((line) => line.startsWith('notice: '));
+      assert.match(shown[0] ?? '', /Authorized use only$/);
+      assert.match(shown[2] ?? '', /second.* line$/);
+      assert.equal(shown.length, 3);
+      assert.doesNotMatch(shown.join(''), /[\u0000-\u001f\u007f-\u009f]/);
+    });
+    rmSync(directory, { recursive: true });
+  });
+});
+
+describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing }, () => {
+  const server = {
+    knownHostsLine: async () =>
+      'x ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKg5qG8aFvX8xA7W0VJbYx5mXp9dJ3mQv6ZQw8V2oC1B',
+    directory: '/nonexistent',
+    user: 'u',
+    port: 0,
+  } as unknown as LoopbackSshd;
+  const at = async (handler: (socket: Socket) => void, connectTimeout = 5): Promise<TunnelError> => {
+    const listener = createServer((socket) => {
+      socket.on('error', () => {
+        // We hang up in the middle of what it says.
+      });
+      handler(socket);
+    });
+    const port = await listen(listener);
+    try {
+      return await rejected({ server, port, options: { connectTimeout } });
+    } finally {
+      listener.close();
+    }
+  };
+
+  it('HTTP', async () => {
+    const error = await at((socket) =>
+      socket.once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\n\r\nno')),
+    );
+    assert.equal(error.code, 'jumphost-not-ssh');
+    assert.match(error.message, /it says "HTTP\/1.1 400 Bad Request"/);
+  });
+
+  it('a mail server that waits: told when the time is over, with its words', async () => {
+    const error = await at((socket) => socket.write('220 mail.example.com \x1b]0;evil\x07ESMTP\r\n'), 1);
+    assert.equal(error.code, 'jumphost-not-ssh');
+    assert.match(error.message, /220 mail\.example\.com/);
+    assert.doesNotMatch(error.message, /[\u0000-\u001f]/);
+  });
+
+  it('noise', async () => {
+    const error = await at((socket) => socket.end(Buffer.alloc(100_000, 0x07)));
+    assert.equal(error.code, 'jumphost-not-ssh');
+    assert.ok(error.message.length < 300);
+  });
+
+  it('a port that closes at once', async () => {
+    assert.equal((await at((socket) => socket.end())).code, 'jumphost-closed');
+  });
+
+  it('a port that resets at once', async () => {
+    assert.equal((await at((socket) => socket.resetAndDestroy())).code, 'jumphost-closed');
+  });
+
+  it('a port that closes during key exchange', async () => {
+    const error = await at((socket) => {
+      socket.write('SSH-2.0-test\r\n');
+      socket.once('data', () => setTimeout(() => socket.end(), 50));
+    });
+    assert.equal(error.code, 'jumphost-closed');
+    assert.match(error.message, /during key exchange/);
+  });
+
+  it('a port that says nothing', async () => {
+    const before = Date.now();
+    const error = await at(() => {}, 1);
+    assert.equal(error.code, 'jumphost-timeout');
+    assert.ok(Date.now() - before < 2000);
+  });
+
+  it('a port that stops in the middle of key exchange', async () => {
+    const error = await at((socket) => socket.write('SSH-2.0-test\r\n'), 1);
+    assert.equal(error.code, 'jumphost-timeout');
+    assert.match(error.message, /no key exchange within 1 s/);
+  });
+
+  it('a closed port', async () => {
+    assert.equal((await rejected({ server, port: await closedPort() })).code, 'jumphost-refused');
+  });
+
+  it('an address without a route', async () => {
+    const error = await rejected({ server, options: { addresses: [{ host: '255.255.255.255', port: 22 }] } });
+    assert.equal(error.code, 'jumphost-unreachable');
+  });
+});
+
+describe('resolveRemote', () => {
+  it('gives all addresses, or jumphost-dns', async () => {
+    assert.deepEqual(await resolveRemote('192.0.2.7', 2222), [{ host: '192.0.2.7', port: 2222 }]);
+    assert.ok(
+      (await resolveRemote('localhost', 22)).some(({ host }) => host === '127.0.0.1' || host === '::1'),
+    );
+    await assert.rejects(
+      resolveRemote('no-such-host.invalid', 22),
+      (error) => error instanceof TunnelError && error.code === 'jumphost-dns',
+    );
+  });
+});
+
+async function listen(server: Server): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('not a TCP server');
+  return address.port;
+}
+
+async function closedPort(): Promise<number> {
+  const server = createServer();
+  const port = await listen(server);
+  server.close();
+  await once(server, 'close');
+  return port;
+}
