@@ -345,7 +345,8 @@ export class TunCapture implements Capture {
 
   #givenUp(flow: TunFlow): void {
     // What has been opened must be closed, whatever the engine has seen of it since.
-    if (flow.state === 'opening' && this.#engine !== undefined) this.#native.engineClose(this.#engine, flow.id);
+    if (flow.state === 'opening' && this.#engine !== undefined)
+      this.#native.engineClose(this.#engine, flow.id);
     this.#forget(flow);
     flow.gone();
   }

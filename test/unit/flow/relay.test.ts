@@ -89,7 +89,11 @@ describe('relay', () => {
     for (let turns = 0; turns < 6; turns++) {
       const [application, near] = await pair();
       application.on('error', () => {}); // whether it sees the reset depends on the turn
-      const far = new Duplex({ allowHalfOpen: true, read() {}, write: (_chunk, _encoding, callback) => callback() });
+      const far = new Duplex({
+        allowHalfOpen: true,
+        read() {},
+        write: (_chunk, _encoding, callback) => callback(),
+      });
       const result = relay(near, far);
       const later = (left: number): void => {
         if (left === 0) far.destroy();
