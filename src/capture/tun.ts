@@ -20,6 +20,7 @@
  * Limits: the engine's (native/nat.h) and OPENING_TIMEOUT_MS. All host state hangs on the device.
  */
 import { once } from 'node:events';
+import { closeSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TunnelError } from '../errors.ts';
@@ -155,6 +156,8 @@ export class TunCapture implements Capture {
   #accept: ((request: FlowRequest) => void) | undefined;
   #engine: EngineHandle | undefined;
   #device: TunDevice | undefined;
+  /** The device's descriptor until the engine owns it. */
+  #fd: number | undefined;
   /** The device's own blocks of addresses. */
   #own = new PrefixSet([]);
   #sweep: NodeJS.Timeout | undefined;
@@ -189,11 +192,13 @@ export class TunCapture implements Capture {
         mtu: MTU,
       });
       this.#device = device;
+      this.#fd = device.fd;
       this.#own = ownBlocks(device);
       this.#host.ended.then((error) => this.#end(error));
       signal.throwIfAborted();
       const listener4 = await this.#listen(4, device.address4);
       const listener6 = await this.#listen(6, device.address6);
+      this.#fd = undefined;
       this.#engine = this.#native.engineStart(
         {
           fd: device.fd,
@@ -235,6 +240,8 @@ export class TunCapture implements Capture {
     await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));
     clearInterval(this.#sweep);
     if (this.#engine !== undefined) this.#native.engineStop(this.#engine);
+    else if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
     this.#engine = undefined;
     await this.#host.close();
     this.#end(undefined);
