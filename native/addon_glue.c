@@ -1,0 +1,25 @@
+/* addon_glue.c - what the files of the addon have in common: adding functions, throwing errors. */
+#include <stdio.h>
+#include <string.h>
+
+#include "addon.h"
+
+napi_status addon_function(napi_env env, napi_value exports, const char *name, napi_callback callback) {
+  napi_value function;
+  const napi_status status = napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, NULL, &function);
+  return status == napi_ok ? napi_set_named_property(env, exports, name, function) : status;
+}
+
+napi_value addon_throw_errno(napi_env env, const char *what, int error) {
+  char text[256];
+  snprintf(text, sizeof text, "%s: %s", what, strerror(error));
+  napi_value message, thrown, number;
+  if (napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &message) == napi_ok &&
+      napi_create_error(env, NULL, message, &thrown) == napi_ok &&
+      napi_create_int32(env, error, &number) == napi_ok &&
+      napi_set_named_property(env, thrown, "errno", number) == napi_ok)
+    napi_throw(env, thrown);
+  else
+    napi_throw_error(env, NULL, text);
+  return NULL;
+}
