@@ -24,7 +24,7 @@ need() {
   local missing=() entry
   PATH=$PATH:/usr/sbin:/sbin
   for entry in "$@"; do
-    command -v "${entry%%:*}" >/dev/null || missing+=("${entry##*:}")
+    command -v "${entry%%:*}" >/dev/null || case " ${missing[*]-} " in *" ${entry##*:} "*) ;; *) missing+=("${entry##*:}") ;; esac
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   if [ "$(id -u)" != 0 ]; then
@@ -96,6 +96,7 @@ build() {
   as_owner npx --no-install tsc -p tsconfig.json || die "the TypeScript part can't be built" "see above"
 }
 
-BUILD_TOOLS=(cc:build-essential make:build-essential)
+# python3 is for node-gyp, which builds ssh2's native ciphers; without them ssh2 uses Node's, which cost more.
+BUILD_TOOLS=(cc:build-essential make:build-essential python3:python3)
 LAB_TOOLS=(ip:iproute2 nft:nftables sshd:openssh-server ssh:openssh-client unshare:util-linux curl:curl ping:iputils-ping ps:procps)
 MISSING=()
