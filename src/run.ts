@@ -16,10 +16,13 @@ import { TunnelError, UsageError } from './errors.ts';
 import { Flows } from './flow/flows.ts';
 import { addon } from './native.ts';
 import { addressBytes } from './net/address.ts';
-import { formatPrefix, hostPrefix } from './net/prefix.ts';
+import { formatPrefix, hostPrefix, type Prefix } from './net/prefix.ts';
+import { PrefixSet } from './net/prefixset.ts';
 import type { Observer } from './observe/observer.ts';
 import { capturedPrefixes, createPolicy } from './policy/policy.ts';
 import { startHelper } from './system/helper.ts';
+import { descriptorLimit } from './system/limits.ts';
+import { configuredResolvers } from './system/resolvers.ts';
 import { DirectConnector } from './transport/direct.ts';
 import { loadHostKeyVerifier } from './transport/hostkeys.ts';
 import { loadIdentities } from './transport/identities.ts';
@@ -46,29 +49,27 @@ interface ResolvedRemote {
 /** Runs a tunnel until `stop` is aborted. Rejects with TunnelError when it can't start, or when it is lost. */
 export async function run(configuration: Configuration, options: RunOptions): Promise<void> {
   const { observer, stop } = options;
-  const remotes = await resolveAll(configuration.ssh);
-  const always = [...new Set(remotes.flatMap(({ addresses }) => addresses.map(({ host }) => host)))].map(
-    hostPrefix,
-  );
-  const prefixes = capturedPrefixes({ ...configuration, always });
-
-  const stopped = new Promise<void>((resolve) => {
-    if (stop.aborted) resolve();
-    else stop.addEventListener('abort', () => resolve(), { once: true });
-  });
+  const ending = new Ending(stop);
+  const { signal } = ending;
   let transport: Transport | undefined;
   let capture: TunCapture | undefined;
   try {
-    transport = await dialFirst(remotes, configuration.ssh, options);
-    capture = new TunCapture({ host: await startHelper({ observer, signal: stop }), prefixes, observer });
+    const remotes = await ending.orElse(resolveAll(configuration.ssh, observer, signal));
+    const prefixes = capturedPrefixes({ ...configuration, always: ownPrefixes(remotes) });
+    warnOfCapturedResolvers(prefixes, observer);
+
+    transport = await dialFirst(remotes, configuration.ssh, { ...options, stop: signal });
+    ending.followedBy(transport.ended);
+    const host = await startHelper({ observer, signal });
+    capture = new TunCapture({ host, prefixes, observer });
+    ending.followedBy(capture.ended);
     const flows = createFlows(configuration, transport, capture, observer);
-    const lost = Promise.race([rejectedWithError(transport.ended), rejectedWithError(capture.ended)]);
-    // The link may be lost while the capture starts: that must not wait for the capture.
-    await Promise.race([capture.start((request) => flows.accept(request), stop), lost]);
+    await ending.orElse(capture.start((request) => flows.accept(request), signal));
+
     observer.log('info', `captured by ${capture.deviceName}: ${prefixes.map(formatPrefix).join(', ')}`);
     announce(configuration.readyFd);
     observer.log('notice', 'ready');
-    await Promise.race([stopped, lost]);
+    await ending.orElse(new Promise<never>(() => {}));
   } catch (error) {
     if (!stop.aborted) throw error;
   } finally {
@@ -78,24 +79,78 @@ export async function run(configuration: Configuration, options: RunOptions): Pr
   }
 }
 
+/** What ends a run: the user's stop, or the first part that is lost. */
+class Ending {
+  readonly #controller = new AbortController();
+  readonly #aborted: Promise<never>;
+
+  constructor(stop: AbortSignal) {
+    this.#aborted = new Promise((_resolve, reject) => {
+      this.signal.addEventListener('abort', () => reject(this.signal.reason), { once: true });
+    });
+    this.#aborted.catch(() => {}); // whoever waits hears of it
+    if (stop.aborted) this.#controller.abort(stop.reason);
+    else stop.addEventListener('abort', () => this.#controller.abort(stop.reason), { once: true });
+  }
+
+  /** Aborted with the reason of `stop`, or with the error with which a part has ended. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** A part that ends with an error ends the run; one that ends without has been closed. */
+  followedBy(ended: Promise<TunnelError | undefined>): void {
+    ended.then((error) => {
+      if (error !== undefined) this.#controller.abort(error);
+    });
+  }
+
+  /** What `work` gives, unless the run ends before; what becomes of `work` then is no matter. */
+  orElse<T>(work: Promise<T>): Promise<T> {
+    return Promise.race([work, this.#aborted]);
+  }
+}
+
 /** The addresses of the jump host under all the names that were given; those that don't resolve are left out. */
-async function resolveAll({
-  remotes,
-  port: given,
-}: SshOptions): Promise<[ResolvedRemote, ...ResolvedRemote[]]> {
+async function resolveAll(
+  { remotes, port: given, connectTimeout }: SshOptions,
+  observer: Observer,
+  signal: AbortSignal,
+): Promise<[ResolvedRemote, ...ResolvedRemote[]]> {
   const resolved: ResolvedRemote[] = [];
   let failure: unknown;
   for (const remote of remotes) {
     const port = remote.port ?? given ?? DEFAULT_SSH_PORT;
     try {
-      resolved.push({ remote, port, addresses: await resolveRemote(remote.host, port) });
+      const addresses = await resolveRemote(remote.host, port, { signal, timeout: connectTimeout });
+      resolved.push({ remote, port, addresses });
     } catch (error) {
+      if (!(error instanceof TunnelError) || signal.aborted) throw error;
+      if (remotes.length > 1) observer.log('warning', `${remote.text}: ${error.message}`);
       failure ??= error;
     }
   }
   const [first, ...others] = resolved;
   if (first === undefined) throw failure;
   return [first, ...others];
+}
+
+/** The jump host's own addresses, which must not be captured. Link-local ones, with their zone, never are. */
+function ownPrefixes(remotes: readonly ResolvedRemote[]): Prefix[] {
+  const hosts = remotes.flatMap(({ addresses }) => addresses.map(({ host }) => host));
+  return [...new Set(hosts)].filter((host) => !host.includes('%')).map(hostPrefix);
+}
+
+/** Queries go by UDP, which is not carried: better said at the start than found out by names that don't resolve. */
+function warnOfCapturedResolvers(prefixes: readonly Prefix[], observer: Observer): void {
+  const captured = new PrefixSet(prefixes);
+  const resolvers = configuredResolvers().filter((address) => captured.contains(address));
+  if (resolvers.length === 0) return;
+  const options = resolvers.map((address) => `-x ${address}`).join(' ');
+  observer.log(
+    'warning',
+    `the targets hold this machine's resolver ${resolvers.join(', ')}, and queries are not carried: names will not resolve; leave it out with ${options}`,
+  );
 }
 
 /** Tries the remotes in order. Only an unreachable one is passed over: a wrong key or a refused login ends it. */
@@ -147,15 +202,12 @@ function createFlows(
     uplinkFor: (address) => native.uplinkFor(addressBytes(address), capture.deviceName ?? ''),
     socketOnDevice: (family, device) => native.socketOnDevice(family, device),
   });
-  return new Flows({ policy: createPolicy(configuration), tunnel, direct, observer });
-}
-
-/** Rejects when a part has ended with an error; waits for ever when it has ended because it was closed. */
-function rejectedWithError(ended: Promise<TunnelError | undefined>): Promise<never> {
-  return new Promise((_resolve, reject) => {
-    ended.then((error) => {
-      if (error !== undefined) reject(error);
-    });
+  return new Flows({
+    policy: createPolicy(configuration),
+    tunnel,
+    direct,
+    observer,
+    descriptors: descriptorLimit(),
   });
 }
 

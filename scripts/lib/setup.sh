@@ -36,34 +36,38 @@ need() {
   say "installing ${missing[*]}"
   [ -n "${APT_UPDATED:-}" ] || apt-get -qq update || die "apt-get update failed"
   APT_UPDATED=1
-  install_quietly "${missing[@]}"
+  install_quietly "${missing[@]}" || exit 1
 }
 
 # Installs packages without starting the services that come with some: the lab runs an sshd of its own, and installing
-# it must not open this machine to logins.
-install_quietly() {
-  local policy=/usr/sbin/policy-rc.d made=
-  if [ ! -e $policy ]; then
-    printf '#!/bin/sh\nexit 101\n' >$policy
-    chmod 755 $policy
-    made=1
+# it must not open this machine to logins. A subshell, so that its trap undoes the policy in whatever way it ends.
+install_quietly() (
+  policy=/usr/sbin/policy-rc.d
+  log=$(mktemp)
+  kept=
+  if [ -e $policy ]; then
+    kept=$(mktemp -p /usr/sbin .policy-rc.d.XXXXXX)
+    cp -p $policy "$kept"
   fi
-  local status=0
-  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" </dev/null >/tmp/tunnel-apt.$$ 2>&1 || status=$?
-  [ -z "$made" ] || rm -f $policy
-  if [ $status != 0 ]; then
-    tail -n 20 /tmp/tunnel-apt.$$ >&2
-    rm -f /tmp/tunnel-apt.$$
+  undo() {
+    rm -f "$log"
+    if [ -n "$kept" ]; then mv -f "$kept" $policy; else rm -f $policy; fi
+  }
+  trap undo EXIT
+  trap 'exit 130' INT TERM HUP
+  printf '#!/bin/sh\nexit 101\n' >$policy
+  chmod 755 $policy
+  if ! DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" </dev/null >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
     die "apt-get install $* failed" "see above"
   fi
-  rm -f /tmp/tunnel-apt.$$
   case " $* " in
     *" openssh-server "*)
       if [ -d /run/systemd/system ]; then systemctl -q disable ssh.service ssh.socket 2>/dev/null || true; fi
       say "openssh-server was installed for the lab; its service is neither started nor enabled"
       ;;
   esac
-}
+)
 
 # Runs a command as the owner of this checkout, so that sudo leaves no files of root in a user's tree.
 as_owner() {

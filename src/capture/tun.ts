@@ -14,8 +14,9 @@
  * in use) -> gone. The engine keeps the lease beyond that, for TIME_WAIT. `gone` events end waiting and opening flows
  * whose application has given up.
  *
- * Admission begins when the routes are set and ends when they are taken away; between, a probe connects through the
- * device to prove that captured connections come back to this process (a host firewall may drop them).
+ * Before the routes are set, a probe connects through the device to prove that captured connections come back to this
+ * process (a host firewall may drop them). At the end new connections are refused, open ones reset, and only then does the
+ * device go, with its routes: so the resets still reach the applications.
  *
  * Limits: the engine's (native/nat.h) and OPENING_TIMEOUT_MS. All host state hangs on the device.
  */
@@ -83,6 +84,8 @@ class TunFlow implements FlowRequest {
   /** When a flow in state opening is given up, in ms of performance.now(). */
   deadline = 0;
   readonly #capture: TunCapture;
+  /** The accepted socket, in state open. */
+  socket: Socket | undefined;
   #abort: AbortController | undefined;
   #opened: { resolve(socket: Socket): void; reject(error: Error): void } | undefined;
 
@@ -114,6 +117,7 @@ class TunFlow implements FlowRequest {
 
   accepted(socket: Socket): void {
     this.state = 'open';
+    this.socket = socket;
     this.#opened?.resolve(socket);
     this.#opened = undefined;
   }
@@ -125,6 +129,14 @@ class TunFlow implements FlowRequest {
     this.#opened?.reject(reason);
     this.#opened = undefined;
   }
+}
+
+/** Resolves when the socket has closed; unlike events.once, an error before that is no matter. */
+function closed(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    if (socket.closed) resolve();
+    else socket.once('close', () => resolve());
+  });
 }
 
 function gaveUp(): TunnelError {
@@ -195,9 +207,10 @@ export class TunCapture implements Capture {
       this.#fd = device.fd;
       this.#own = ownBlocks(device);
       this.#host.ended.then((error) => this.#end(error));
-      signal.throwIfAborted();
+      this.#proceed(signal);
       const listener4 = await this.#listen(4, device.address4);
       const listener6 = await this.#listen(6, device.address6);
+      this.#proceed(signal);
       this.#fd = undefined;
       this.#engine = this.#native.engineStart(
         {
@@ -213,12 +226,21 @@ export class TunCapture implements Capture {
       );
       this.#sweep = setInterval(() => this.#giveUpOpening(), OPENING_TIMEOUT_MS / 4).unref();
       await Promise.all([...this.#probeAddresses].map((address) => probe(address, device.name, signal)));
-      signal.throwIfAborted();
+      this.#proceed(signal);
       await this.#host.setRoutes(this.#prefixes);
     } catch (error) {
+      // A device that came after close() had begun is nobody's but ours.
+      if (this.#closing !== undefined && this.#fd !== undefined) closeSync(this.#fd);
+      if (this.#closing !== undefined) this.#fd = undefined;
       await this.close();
       throw error;
     }
+  }
+
+  /** Throws when there is no point in going on with `start`. */
+  #proceed(signal: AbortSignal): void {
+    signal.throwIfAborted();
+    if (this.#closing !== undefined) throw new TunnelError('capture-closed', 'the capture has been closed');
   }
 
   close(): Promise<void> {
@@ -227,18 +249,19 @@ export class TunCapture implements Capture {
   }
 
   async #close(): Promise<void> {
-    // Without routes nothing new comes in; a helper that is gone has taken them with it.
-    if (this.#device !== undefined) await this.#host.setRoutes([]).catch(() => {});
-    const ending = new TunnelError('capture-closed', 'the capture has been closed');
+    // From here on new connections are refused (see #handle). The routes stay until the last reset is out: without them
+    // a strict reverse-path filter would drop the resets on their way to the applications.
+    const ending = new TunnelError('capture-closed', 'the tunnel is stopping');
     for (const flow of [...this.#flows.values()]) {
       if (flow.state === 'waiting') this.refuse(flow, 'refused');
-      flow.gone(ending);
+      if (flow.socket === undefined) flow.gone(ending);
     }
     const sockets = [...this.#sockets];
     for (const socket of sockets) resetStream(socket);
-    await Promise.all(sockets.filter((socket) => !socket.closed).map((socket) => once(socket, 'close')));
+    await Promise.all(sockets.map(closed));
     await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));
     clearInterval(this.#sweep);
+    // The engine writes out what it still has and closes the descriptor: the device goes, and with it addresses and routes.
     if (this.#engine !== undefined) this.#native.engineStop(this.#engine);
     else if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
@@ -316,7 +339,10 @@ export class TunCapture implements Capture {
   #handle(event: TunEvent): void {
     if (event.kind === 'gone') {
       const flow = this.#flows.get(event.flow);
-      if (flow !== undefined && flow.state !== 'open') this.#givenUp(flow);
+      if (flow?.socket !== undefined) {
+        // The application has reset it. A socket that back-pressure has paused isn't polled, and would never hear of it.
+        resetStream(flow.socket, gaveUp());
+      } else if (flow !== undefined) this.#givenUp(flow);
       return;
     }
     const flow = new TunFlow(this, event);

@@ -15,8 +15,8 @@ Examples:
       some ports only, without 10.1.0.0/16
   tunnel -r user@jumphost -s networks.txt -X offices.txt
       targets and exclusions from files
-  tunnel -r user@jumphost 0/0 ::/0
-      everything
+  tunnel -r user@jumphost -x 10.0.0.53 10.0.0.0/8
+      all but this machine's resolver: queries (UDP) are not carried
 `;
 
 const AFTER = `
@@ -27,6 +27,7 @@ TARGET is an address or a prefix (10.0.0.0/8, 10/8, 192.168.1.7, 2001:db8::/32),
 ports if only these are to be reached (10.0.0.0/8:443, 10/8:80,8000-8100,
 [2001:db8::]/32:443). Other ports of it are refused. An exclusion always wins.
 The jump host's own addresses, loopback, link-local and multicast are never captured.
+Only TCP is carried; names are resolved by this machine.
 
 @FILE stands for the arguments in FILE: several to a line, quoted as in a shell,
 "#" for comments.
@@ -81,6 +82,22 @@ const SSHUTTLE_OPTIONS: readonly (readonly [flags: string, reason: string, alter
     'only the address families of the targets are captured',
     'leave the option out, and give no IPv6 targets',
   ],
+  [
+    '--dns',
+    'queries are not carried: names are resolved by this machine',
+    'leave your resolver out of the targets with -x, or use addresses',
+  ],
+  [
+    '-e, --ssh-cmd <command>',
+    'SSH is spoken by the program itself, not by an ssh command',
+    'use -i, -p and --host-key instead',
+  ],
+  [
+    '-D, --daemon',
+    'it stays in the foreground',
+    'start it with "setsid" or "systemd-run --user"; --ready-fd tells when traffic flows',
+  ],
+  ['--pidfile <file>', 'it stays in the foreground', 'the process that you start is the one to stop'],
 ];
 
 /** Adds the command to `program` as the one that is meant when none is named. */
@@ -123,7 +140,14 @@ export function addConnectCommand(program: Command, action: ConnectAction): Comm
     command.addOption(new Option(flags).hideHelp().argParser(() => rejectOption(flags, reason, alternative)));
   }
   command.configureHelp({ formatHelp: connectHelp });
-  command.action((targets: string[], options: ConnectOptions) => action(targets, options));
+  command.action((targets: string[], options: ConnectOptions) => {
+    if (targets[0] === command.name()) {
+      throw new UsageError(`the command "${command.name()}" comes before its options`, {
+        hint: `write "tunnel ${command.name()} -r ...", or leave the word out`,
+      });
+    }
+    return action(targets, options);
+  });
   return command;
 }
 

@@ -75,6 +75,11 @@ function assemble(text: string, rest: string): Remote {
 function checkUser(text: string, user: string): void {
   if (user === '') throw new NotationError(`${quoted(text)} has no user before the "@"`);
   if (user.startsWith('-')) throw new NotationError(`${quoted(text)} has a user that begins with a dash`);
+  // sshuttle takes a password there; sshd would be told it as part of the name, and log it. Bastions have users such as
+  // user@local@target:SSH:primary, which are no such thing.
+  if (/^[^@:]+:[^@:]*$/.test(user)) {
+    throw new NotationError('the user has a ":" and what may be a password in it', 'leave the password out');
+  }
   // Percent-decoding can bring them in.
   if (/[\u0000-\u001f\u007f-\u009f]/.test(user))
     throw new NotationError(`${quoted(text)} has control characters`);

@@ -14,7 +14,7 @@
  * Flows end with their streams: a capture that closes resets the applications' side, a transport that ends destroys the
  * far side, and the relay carries either over.
  *
- * Limits: MAX_FLOWS dialling and open together; beyond, a connection is refused at once and counted.
+ * Limits: MAX_FLOWS, or fewer where descriptors are scarce, dialling and open together; beyond, a connection is refused at once and counted.
  */
 import type { Duplex } from 'node:stream';
 import type { FlowRequest } from '../capture/capture.ts';
@@ -27,6 +27,8 @@ import { relay } from './relay.ts';
 
 /** Below the number of channels at which sshd ends a connection (about 16,000). */
 export const MAX_FLOWS = 8192;
+/** Each flow has a socket; so many descriptors are left for everything else. */
+const RESERVED_DESCRIPTORS = 64;
 
 export interface FlowsOptions {
   readonly policy: Policy;
@@ -34,14 +36,25 @@ export interface FlowsOptions {
   readonly tunnel: Connector;
   readonly direct: Connector;
   readonly observer: Observer;
+  /** How many descriptors this process may have (RLIMIT_NOFILE). */
+  readonly descriptors: number;
 }
 
 export class Flows {
   readonly #options: FlowsOptions;
+  /** MAX_FLOWS, or what the descriptors allow: without one, the kernel would complete connections that nobody can carry. */
+  readonly #limit: number;
   #live = 0;
 
   constructor(options: FlowsOptions) {
     this.#options = options;
+    this.#limit = Math.max(1, Math.min(MAX_FLOWS, options.descriptors - RESERVED_DESCRIPTORS));
+    if (this.#limit < MAX_FLOWS) {
+      options.observer.log(
+        'info',
+        `at most ${this.#limit} connections at a time, for want of descriptors (ulimit -Hn)`,
+      );
+    }
   }
 
   /** Flows that are dialling or open. */
@@ -57,9 +70,9 @@ export class Flows {
       observer.count('tunnel_flows_denied_total');
       observer.log('info', `${describe(request)}: ${verdict.why}`, { refusal: verdict.refusal });
       request.refuse(verdict.refusal);
-    } else if (this.#live >= MAX_FLOWS) {
+    } else if (this.#live >= this.#limit) {
       observer.count('tunnel_flows_over_limit_total');
-      observer.log('warning', `${describe(request)}: refused, ${MAX_FLOWS} connections are open already`);
+      observer.log('warning', `${describe(request)}: refused, ${this.#limit} connections are open already`);
       request.refuse('refused');
     } else {
       this.#live++;
@@ -105,13 +118,13 @@ export class Flows {
 
   #refuse(request: FlowRequest, error: unknown): void {
     const { observer } = this.#options;
+    const message = error instanceof Error ? error.message : String(error);
     if (request.signal.aborted) {
       observer.count('tunnel_flows_given_up_total');
-      observer.log('debug', `${describe(request)}: given up by the application`);
+      observer.log('debug', `${describe(request)}: ${message}`);
       return;
     }
     const refusal: Refusal = error instanceof ConnectError ? error.refusal : 'refused';
-    const message = error instanceof Error ? error.message : String(error);
     observer.count('tunnel_flows_refused_total');
     observer.log('info', `${text(request.source)} -> ${message}`, { refusal });
     request.refuse(refusal);

@@ -57,6 +57,7 @@ export function relay(near: Duplex, far: Duplex, signal?: AbortSignal): Promise<
         closed();
       });
       if (stream.closed) {
+        error ??= stream.errored ?? undefined;
         resetStream(other, error);
         closed();
       }

@@ -29,27 +29,25 @@ export class DirectConnector implements Connector {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
       const socket = this.#dial(destination);
+      let settled = false;
       const onAbort = () => {
+        settled = true;
         socket.destroy();
         reject(signal?.reason);
       };
-      const onError = (cause: NodeJS.ErrnoException) => {
+      // Stays: the stream may fail before its user has a listener of its own (Connector.connect).
+      socket.on('error', (cause: NodeJS.ErrnoException) => {
+        if (settled) return;
         signal?.removeEventListener('abort', onAbort);
+        const refusal = REFUSAL_OF_ERRNO[cause.code ?? ''] ?? 'unreachable';
         reject(
-          new ConnectError(
-            REFUSAL_OF_ERRNO[cause.code ?? ''] ?? 'unreachable',
-            `${where(destination)}: dialled directly: ${cause.message}`,
-            {
-              cause,
-            },
-          ),
+          new ConnectError(refusal, `${where(destination)}: dialled directly: ${cause.message}`, { cause }),
         );
-      };
+      });
       signal?.addEventListener('abort', onAbort, { once: true });
-      socket.once('error', onError);
       socket.once('connect', () => {
+        settled = true;
         signal?.removeEventListener('abort', onAbort);
-        socket.removeListener('error', onError);
         resolve(socket);
       });
     });

@@ -57,6 +57,24 @@ describe('nothing is left behind', { skip: labUnavailable() }, () => {
     });
   }
 
+  it('and connections are reset at the end also behind a strict reverse-path filter', async () => {
+    const filter = async (mode: number) => {
+      await lab.client.configure([], [`net/ipv4/conf/all/rp_filter=${mode}`]);
+    };
+    await filter(1);
+    try {
+      const tunnel = await startBusyTunnel();
+      const holder = await startDialer(lab.client, 'hold', API1, Port.echo, 3);
+      await holder.waitForLine(/held 3\n/);
+      await tunnel.stop('SIGINT');
+      await holder.waitForLine(/(ECONNRESET\n){3}/);
+      await holder.stop('SIGKILL');
+    } finally {
+      await filter(0);
+    }
+    await expectNothingLeft();
+  });
+
   it('after kill -9 of the program', async () => {
     const tunnel = await startBusyTunnel();
     await tunnel.stop('SIGKILL');

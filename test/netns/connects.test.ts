@@ -17,7 +17,7 @@ import {
 } from '../support/addresses.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
-import { type Attempt, dial, startDialer, startTunnel } from '../support/tunnel.ts';
+import { type Attempt, dial, MAIN, REMOTE, startDialer, startTunnel } from '../support/tunnel.ts';
 
 const RTT_MS = 100;
 /** One round trip carries a refusal; more than this would be two. */
@@ -62,7 +62,7 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
   let tunnel: Child;
   before(async () => {
     lab = await Lab.create({ rtt: RTT_MS, sshd: 'open' });
-    tunnel = await startTunnel(lab.client, [PRIVATE4, PRIVATE6]);
+    tunnel = await startTunnel(lab.client, ['-vv', PRIVATE4, PRIVATE6]);
   });
   after(async () => {
     await tunnel?.stop('SIGINT');
@@ -163,6 +163,27 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
     );
   });
 
+  it('end when the application resets an upload that is stuck', async () => {
+    const { sent } = await dial<{ sent: number }>(lab.client, 'fill-reset', API2, Port.stall);
+    assert.ok(sent > 1 << 20, `only ${sent} bytes were taken`);
+    // sshd itself keeps its own connection for as long as the far side takes nothing of what it still has.
+    await tunnel.waitForLine(new RegExp(`${API2}:${Port.stall}: ended`), 5000);
+  });
+
+  it('survive far sides that reset as soon as they have accepted', async () => {
+    const script =
+      'require("net").createServer((s) => s.resetAndDestroy()).listen(7100, () => console.log("listening"))';
+    const server = await lab.api1.spawn([process.execPath, '-e', script]);
+    await server.waitForLine(/listening\n/);
+    try {
+      await dial(lab.client, 'connect', API1, ...Array.from({ length: 90 }, () => 7100));
+      assert.equal(tunnel.ended, undefined, tunnel.stderr);
+      assert.equal((await connectTo(lab, API1, Port.http)).outcome, 'open');
+    } finally {
+      await server.stop('SIGKILL');
+    }
+  });
+
   it('hold back a sender whose reader stalls', async () => {
     const holder = await startDialer(lab.client, 'echo', API2, Port.stall, 1, 64 << 20);
     await new Promise((resolve) => setTimeout(resolve, 2000));
@@ -249,6 +270,39 @@ describe('targets and exclusions', { skip: labUnavailable() }, () => {
       assert.equal((await connectTo(lab, API1, Port.http)).outcome, 'open');
       const { stdout } = await lab.client.exec(['ip', 'route', 'get', API2]);
       assert.doesNotMatch(stdout, /dev tun\d/);
+    } finally {
+      await tunnel.stop('SIGINT');
+    }
+  });
+
+  it('survive an excluded port that resets as soon as it has accepted', async () => {
+    const script =
+      'require("net").createServer((s) => s.resetAndDestroy()).listen(9999, () => console.log("listening"))';
+    const server = await lab.uplink.spawn([process.execPath, '-e', script]);
+    await server.waitForLine(/listening\n/);
+    const tunnel = await startTunnel(lab.client, ['198.51.100.0/24', '-x', '198.51.100.1:9999']);
+    try {
+      await dial(lab.client, 'connect', '198.51.100.1', ...Array.from({ length: 50 }, () => 9999));
+      assert.equal(tunnel.ended, undefined, tunnel.stderr);
+    } finally {
+      await tunnel.stop('SIGINT');
+      await server.stop('SIGKILL');
+    }
+  });
+
+  it('refuse what there are no descriptors for', async () => {
+    const limited = ['prlimit', '--nofile=164', process.execPath, MAIN, '-r', REMOTE, PRIVATE4];
+    const tunnel = await lab.client.spawn(limited);
+    try {
+      await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
+      const holder = await startDialer(lab.client, 'hold', API1, Port.echo, 100);
+      await holder.waitForLine(/held 100\n/);
+      assert.equal((await connectTo(lab, API1, Port.http)).outcome, 'ECONNREFUSED');
+      await holder.stop('SIGKILL');
+      await settled(
+        async () => (await connectTo(lab, API1, Port.http)).outcome === 'open',
+        'room is never free again',
+      );
     } finally {
       await tunnel.stop('SIGINT');
     }

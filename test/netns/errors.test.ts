@@ -1,11 +1,12 @@
 /** What can't work ends with one line, a hint, a stable code and its exit code, and nothing has been captured. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
-import { API1, JUMPHOST4, Port, PRIVATE4 } from '../support/addresses.ts';
+import { API1, BLACKHOLE4, JUMPHOST4, Port, PRIVATE4 } from '../support/addresses.ts';
 import { JUMP_USER } from '../support/credentials.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { ExecResult } from '../support/process.ts';
+import { closedToOthers } from '../support/requirements.ts';
 import { type Attempt, dial, MAIN, REMOTE, runTunnel, startTunnel } from '../support/tunnel.ts';
 
 /** As Debian has them; any user that is not root and has no sudo rule does. */
@@ -122,7 +123,7 @@ describe('errors', { skip: labUnavailable() }, () => {
     await expectError(result, 6, 'capture-no-tun');
   });
 
-  it('of a user without privileges', async () => {
+  it('of a user without privileges', { skip: closedToOthers(MAIN) }, async () => {
     const key = readFileSync(lab.credentials.keys.authorized);
     const known = readFileSync(lab.credentials.knownHosts.plain);
     // A home of the user's own, where sudo has no rule for it and no terminal to ask on.
@@ -178,6 +179,39 @@ describe('errors', { skip: labUnavailable() }, () => {
       assert.equal(await lab.client.hostState(), blocked);
     } finally {
       await lab.client.exec(['nft', 'delete', 'table', 'inet', 'firewall']);
+    }
+  });
+
+  it('is none when it is stopped while it dials or resolves', async () => {
+    for (const remote of [`${JUMP_USER}@${BLACKHOLE4}`, `${JUMP_USER}@no-such-host.invalid`]) {
+      const tunnel = await lab.client.spawn([process.execPath, MAIN, '-r', remote, '10.99.0.0/16']);
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      if (tunnel.ended === undefined)
+        assert.deepEqual(await tunnel.stop('SIGTERM'), { status: 0, signal: null });
+      assert.equal(await lab.client.hostState(), untouched);
+    }
+  });
+
+  it('is none, but a warning, when the targets hold the resolver of this machine', async () => {
+    const conf = `${lab.directory}/resolv.conf`;
+    writeFileSync(conf, 'nameserver 10.77.0.53\n');
+    const script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"';
+    const tunnel = await lab.client.spawn([
+      'sh',
+      '-c',
+      script,
+      conf,
+      process.execPath,
+      MAIN,
+      '-r',
+      REMOTE,
+      PRIVATE4,
+    ]);
+    try {
+      await tunnel.waitForLine(/tunnel: ready\n/);
+      assert.match(tunnel.stderr, /warning: the targets hold this machine's resolver 10\.77\.0\.53/);
+    } finally {
+      await tunnel.stop('SIGTERM');
     }
   });
 

@@ -8,9 +8,12 @@ import { API1, Port, PRIVATE4, PRIVATE6 } from '../support/addresses.ts';
 import { SUDOERS, UID, USER, withEtc } from '../support/etc.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import { processEntry } from '../support/processtable.ts';
+import { closedToOthers } from '../support/requirements.ts';
 import { type Attempt, dial, MAIN, REMOTE } from '../support/tunnel.ts';
 
-describe('as an ordinary user', { skip: labUnavailable('sudo', 'unshare', 'openssl') }, () => {
+describe('as an ordinary user', {
+  skip: labUnavailable('sudo', 'unshare', 'openssl') || closedToOthers(MAIN),
+}, () => {
   let lab: Lab;
   let home: string;
   before(async () => {

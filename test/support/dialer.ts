@@ -8,6 +8,7 @@
  *                                   {flows, wrong}, the number of flows that did not get back exactly what they sent
  *   half-close HOST PORT            sends, ends its side, and reads on: {text}
  *   hold HOST PORT COUNT            opens COUNT connections, prints `held N` and keeps them until it is ended
+ *   fill-reset HOST PORT            writes until nothing more is taken, then resets: {sent}
  *   udp HOST PORT                   sends a datagram on a connected socket: {outcome, ms}
  */
 import { createSocket } from 'node:dgram';
@@ -96,6 +97,25 @@ async function hold(host: string, port: number, count: number): Promise<never> {
   return new Promise(() => setInterval(() => {}, 1 << 30));
 }
 
+async function fillAndReset(host: string, port: number): Promise<{ sent: number }> {
+  const socket = connect({ host, port });
+  socket.on('error', () => {}); // it is reset in the end
+  await once(socket, 'connect');
+  const chunk = Buffer.alloc(1 << 16);
+  let sent = 0;
+  for (;;) {
+    if (socket.write(chunk)) {
+      sent += chunk.length;
+      continue;
+    }
+    const stuck = new Promise<string>((resolve) => setTimeout(() => resolve('stuck'), 500));
+    if ((await Promise.race([once(socket, 'drain'), stuck])) === 'stuck') break;
+  }
+  socket.resetAndDestroy();
+  await once(socket, 'close');
+  return { sent };
+}
+
 async function udp(host: string, port: number): Promise<{ outcome: string; ms: number }> {
   const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
   socket.connect(port, host);
@@ -119,6 +139,7 @@ const verbs: Readonly<Record<string, () => Promise<unknown>>> = {
   echo: () => echo(host, first, second, third),
   'half-close': () => halfClose(host, first),
   hold: () => hold(host, first, second),
+  'fill-reset': () => fillAndReset(host, first),
   udp: () => udp(host, first),
 };
 const run = verbs[verb ?? ''];

@@ -1,7 +1,7 @@
 /** Whether the lab can be made on this machine, found out by trying. */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
-import { join } from 'node:path';
+import { accessSync, constants, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { SEARCH_PATH } from './process.ts';
 
 /** Each program and the package that has it on Debian and Ubuntu. */
@@ -62,4 +62,15 @@ export function labUnavailable(...programs: readonly string[]): string | false {
   if (reason !== false) return reason;
   const missing = programs.filter((program) => !hasProgram(program));
   return missing.length > 0 && `this test lacks ${missing.join(', ')}`;
+}
+
+/**
+ * For tests that run the program as another user: false, or which directory above `file` keeps others out. A checkout in
+ * /root is such a case.
+ */
+export function closedToOthers(file: string): string | false {
+  for (let directory = dirname(file); ; directory = dirname(directory)) {
+    if ((statSync(directory).mode & 0o005) !== 0o005) return `other users can't read ${directory}`;
+    if (directory === '/') return false;
+  }
 }
