@@ -8,6 +8,12 @@ napi_status addon_engine_register(napi_env env, napi_value exports);
 napi_status addon_socket_register(napi_env env, napi_value exports);
 napi_status addon_link_register(napi_env env, napi_value exports);
 
+/*
+ * Calls a callback from a threadsafe function's place on the JavaScript thread. What it throws becomes an uncaught
+ * exception, as with any other event; Node-API by itself would only warn and drop it.
+ */
+void addon_callback(napi_env env, napi_value callback, size_t argc, const napi_value *argv);
+
 /* Adds one function to `exports`. */
 napi_status addon_function(napi_env env, napi_value exports, const char *name, napi_callback callback);
 

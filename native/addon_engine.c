@@ -17,10 +17,8 @@ struct engine_box {
 static void call_on_events(napi_env env, napi_value callback, void *context, void *data) {
   (void)context;
   if (env == NULL || callback == NULL) return; /* the environment is being torn down */
-  napi_value receiver, error;
-  if (napi_get_undefined(env, &receiver) == napi_ok &&
-      napi_create_int32(env, (int32_t)(intptr_t)data, &error) == napi_ok)
-    napi_call_function(env, receiver, callback, 1, &error, NULL);
+  napi_value error;
+  if (napi_create_int32(env, (int32_t)(intptr_t)data, &error) == napi_ok) addon_callback(env, callback, 1, &error);
 }
 
 static void wake(void *context, int error) {

@@ -23,3 +23,11 @@ napi_value addon_throw_errno(napi_env env, const char *what, int error) {
     napi_throw_error(env, NULL, text);
   return NULL;
 }
+
+void addon_callback(napi_env env, napi_value callback, size_t argc, const napi_value *argv) {
+  napi_value receiver, thrown;
+
+  if (napi_get_undefined(env, &receiver) != napi_ok) return;
+  if (napi_call_function(env, receiver, callback, argc, argv, NULL) != napi_pending_exception) return;
+  if (napi_get_and_clear_last_exception(env, &thrown) == napi_ok) (void)napi_fatal_exception(env, thrown);
+}

@@ -60,7 +60,7 @@ static void link_message_received(void *context, const uint8_t *message, size_t 
 static void link_message_deliver(napi_env env, napi_value callback, void *context, void *data) {
   struct addon_link *holder = context;
   struct link_message *message = data;
-  napi_value self, arguments[3], array_buffer;
+  napi_value arguments[3], array_buffer;
   void *bytes;
 
   if (env == NULL || callback == NULL || holder->link == NULL) {
@@ -70,8 +70,7 @@ static void link_message_deliver(napi_env env, napi_value callback, void *contex
   }
   /* Nothing more comes: the link is no reason any more to keep the process. */
   if (message->last) (void)napi_unref_threadsafe_function(env, holder->deliver);
-  bool ready = napi_get_undefined(env, &self) == napi_ok &&
-               napi_create_int32(env, message->fd, &arguments[1]) == napi_ok &&
+  bool ready = napi_create_int32(env, message->fd, &arguments[1]) == napi_ok &&
                napi_create_int32(env, message->error, &arguments[2]) == napi_ok;
   if (ready && message->last) {
     ready = napi_get_null(env, &arguments[0]) == napi_ok;
@@ -81,7 +80,7 @@ static void link_message_deliver(napi_env env, napi_value callback, void *contex
     if (ready) memcpy(bytes, message->bytes, message->length);
   }
   if (ready)
-    (void)napi_call_function(env, self, callback, 3, arguments, NULL); /* what it throws goes the usual way */
+    addon_callback(env, callback, 3, arguments);
   else if (message->fd >= 0)
     close(message->fd);
   free(message);

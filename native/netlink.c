@@ -15,6 +15,8 @@
 #define REQUEST_CAPACITY 512u
 /* How often a dump that changes interrupt is begun anew before it is taken as it is found. */
 #define DUMP_ATTEMPTS 8
+/* Of notifications: a few thousand changes that come at once. */
+#define WATCH_BUFFER (1024 * 1024)
 
 /* A request that is being put together: netlink header, the type's own header, attributes. */
 struct request {
@@ -27,12 +29,17 @@ static int family_of(const struct netlink_prefix *prefix) { return prefix->famil
 
 static size_t address_size(int family) { return family == AF_INET ? 4 : 16; }
 
+static int open_socket(struct netlink *netlink, int flags) {
+  memset(netlink, 0, sizeof *netlink);
+  netlink->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, NETLINK_ROUTE);
+  return netlink->fd < 0 ? -errno : 0;
+}
+
 int netlink_open(struct netlink *netlink) {
   const int on = 1;
 
-  memset(netlink, 0, sizeof *netlink);
-  netlink->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-  if (netlink->fd < 0) return -errno;
+  int result = open_socket(netlink, 0);
+  if (result < 0) return result;
   /* Conveniences of newer kernels: the reason of an error, answers without an echo of the request, filtered dumps. */
   (void)setsockopt(netlink->fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);
   (void)setsockopt(netlink->fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
@@ -203,16 +210,14 @@ int netlink_link_up(struct netlink *netlink, uint32_t ifindex, uint32_t mtu) {
   return change(netlink, header);
 }
 
-struct link_name {
-  char name[IF_NAMESIZE];
-};
-
-static void link_name_read(void *context, const struct nlmsghdr *message) {
-  struct link_name *link = context;
+static void link_read(void *context, const struct nlmsghdr *message) {
+  struct netlink_link *link = context;
+  const struct ifinfomsg *body = NLMSG_DATA(message);
   const struct rtattr *table[IFLA_IFNAME + 1];
 
-  if (message->nlmsg_type != RTM_NEWLINK || message->nlmsg_len < NLMSG_LENGTH(sizeof(struct ifinfomsg))) return;
-  attributes_parse(table, IFLA_IFNAME + 1, IFLA_RTA(NLMSG_DATA(message)), IFLA_PAYLOAD(message));
+  if (message->nlmsg_type != RTM_NEWLINK || message->nlmsg_len < NLMSG_LENGTH(sizeof *body)) return;
+  link->up = (body->ifi_flags & IFF_UP) != 0;
+  attributes_parse(table, IFLA_IFNAME + 1, IFLA_RTA(body), IFLA_PAYLOAD(message));
   const struct rtattr *name = table[IFLA_IFNAME];
   if (name == NULL) return;
   size_t length = strnlen(RTA_DATA(name), RTA_PAYLOAD(name));
@@ -221,13 +226,20 @@ static void link_name_read(void *context, const struct nlmsghdr *message) {
   link->name[length] = '\0';
 }
 
-int netlink_link_delete(struct netlink *netlink, uint32_t ifindex, const char *name) {
+int netlink_link_get(struct netlink *netlink, uint32_t ifindex, struct netlink_link *link) {
   const struct ifinfomsg body = {.ifi_index = (int)ifindex};
-  struct link_name link = {.name = ""};
   struct request request;
 
-  struct nlmsghdr *header = request_begin(&request, RTM_GETLINK, NLM_F_ACK, &body, sizeof body);
-  int result = converse(netlink, header, link_name_read, &link);
+  *link = (struct netlink_link){.up = false};
+  return converse(netlink, request_begin(&request, RTM_GETLINK, NLM_F_ACK, &body, sizeof body), link_read, link);
+}
+
+int netlink_link_delete(struct netlink *netlink, uint32_t ifindex, const char *name) {
+  const struct ifinfomsg body = {.ifi_index = (int)ifindex};
+  struct netlink_link link;
+  struct request request;
+
+  int result = netlink_link_get(netlink, ifindex, &link);
   if (result < 0) return result;
   if (strcmp(link.name, name) != 0) return -ENODEV;
   return change(netlink, request_begin(&request, RTM_DELLINK, 0, &body, sizeof body));
@@ -319,6 +331,31 @@ int netlink_each_address(struct netlink *netlink, int family, netlink_address_fu
   return dump(netlink, request_begin(&request, RTM_GETADDR, 0, &body, sizeof body), address_read, &reader);
 }
 
+/* Reads RTM_NEWROUTE or RTM_DELROUTE; false for what isn't a route of a table or isn't well-formed. */
+static bool route_parse(const struct nlmsghdr *message, struct netlink_route *route) {
+  const struct rtmsg *body = NLMSG_DATA(message);
+  const struct rtattr *table[RTA_TABLE + 1];
+
+  if (message->nlmsg_len < NLMSG_LENGTH(sizeof *body)) return false;
+  if (body->rtm_family != AF_INET && body->rtm_family != AF_INET6) return false;
+  if ((body->rtm_flags & RTM_F_CLONED) != 0) return false;
+  attributes_parse(table, RTA_TABLE + 1, RTM_RTA(body), RTM_PAYLOAD(message));
+  if (!prefix_read(&route->destination, body->rtm_family, body->rtm_dst_len, table[RTA_DST])) return false;
+  route->table = attribute_u32(table[RTA_TABLE], body->rtm_table);
+  route->metric = attribute_u32(table[RTA_PRIORITY], 0);
+  route->ifindex = attribute_u32(table[RTA_OIF], 0);
+  route->protocol = body->rtm_protocol;
+  route->type = body->rtm_type;
+  route->tos = body->rtm_tos;
+  route->flags = (uint8_t)body->rtm_flags;
+  const struct rtattr *hops = table[RTA_MULTIPATH];
+  if (hops != NULL && RTA_PAYLOAD(hops) >= sizeof(struct rtnexthop)) {
+    const struct rtnexthop *first = RTA_DATA(hops);
+    route->ifindex = (uint32_t)first->rtnh_ifindex;
+  }
+  return true;
+}
+
 struct route_dump {
   int family;
   netlink_route_function each;
@@ -327,34 +364,74 @@ struct route_dump {
 
 static void route_read(void *context, const struct nlmsghdr *message) {
   const struct route_dump *request = context;
-  const struct rtmsg *body = NLMSG_DATA(message);
-  const struct rtattr *table[RTA_TABLE + 1];
   struct netlink_route route;
 
-  if (message->nlmsg_type != RTM_NEWROUTE || message->nlmsg_len < NLMSG_LENGTH(sizeof *body)) return;
-  if (body->rtm_family != request->family || (body->rtm_flags & RTM_F_CLONED) != 0) return;
-  attributes_parse(table, RTA_TABLE + 1, RTM_RTA(body), RTM_PAYLOAD(message));
-  if (!prefix_read(&route.destination, request->family, body->rtm_dst_len, table[RTA_DST])) return;
-  route.table = attribute_u32(table[RTA_TABLE], body->rtm_table);
-  route.metric = attribute_u32(table[RTA_PRIORITY], 0);
-  route.ifindex = attribute_u32(table[RTA_OIF], 0);
-  route.protocol = body->rtm_protocol;
-  route.type = body->rtm_type;
-  route.tos = body->rtm_tos;
-  route.flags = (uint8_t)body->rtm_flags;
-  const struct rtattr *hops = table[RTA_MULTIPATH];
-  if (hops != NULL && RTA_PAYLOAD(hops) >= sizeof(struct rtnexthop)) {
-    const struct rtnexthop *first = RTA_DATA(hops);
-    route.ifindex = (uint32_t)first->rtnh_ifindex;
-  }
-  request->each(request->context, &route);
+  if (message->nlmsg_type != RTM_NEWROUTE || !route_parse(message, &route)) return;
+  /* A family that the kernel doesn't have makes it dump all others. */
+  if (route.destination.family == request->family) request->each(request->context, &route);
 }
 
-int netlink_each_route(struct netlink *netlink, int family, netlink_route_function each, void *context) {
-  struct route_dump reader = {.family = family == 4 ? AF_INET : AF_INET6, .each = each, .context = context};
-  const struct rtmsg body = {.rtm_family = (uint8_t)reader.family};
+int netlink_each_route(struct netlink *netlink, int family, uint8_t protocol, netlink_route_function each,
+                       void *context) {
+  struct route_dump reader = {.family = family, .each = each, .context = context};
+  /* Older kernels don't filter by it. */
+  const struct rtmsg body = {.rtm_family = family == 4 ? AF_INET : AF_INET6, .rtm_protocol = protocol};
   struct request request;
   return dump(netlink, request_begin(&request, RTM_GETROUTE, 0, &body, sizeof body), route_read, &reader);
+}
+
+int netlink_watch_open(struct netlink *watch) {
+  const int size = WATCH_BUFFER;
+  struct sockaddr_nl groups = {.nl_family = AF_NETLINK,
+                               .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
+                                            RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE};
+
+  int result = open_socket(watch, SOCK_NONBLOCK);
+  if (result < 0) return result;
+  /* The second is bounded by net.core.rmem_max, the first needs CAP_NET_ADMIN. An overrun is noticed anyway. */
+  if (setsockopt(watch->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) < 0)
+    (void)setsockopt(watch->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+  return bind(watch->fd, (struct sockaddr *)&groups, sizeof groups) < 0 ? -errno : 0;
+}
+
+/* What a notification says, if it is one of those that netlink.h lists. */
+static bool notice_parse(const struct nlmsghdr *message, struct netlink_notice *notice) {
+  switch (message->nlmsg_type) {
+    case RTM_NEWLINK:
+    case RTM_DELLINK: {
+      const struct ifinfomsg *body = NLMSG_DATA(message);
+      if (message->nlmsg_len < NLMSG_LENGTH(sizeof *body)) return false;
+      *notice = (struct netlink_notice){.kind = NETLINK_LINK_CHANGED, .ifindex = (uint32_t)body->ifi_index};
+      return true;
+    }
+    case RTM_DELADDR: {
+      const struct ifaddrmsg *body = NLMSG_DATA(message);
+      if (message->nlmsg_len < NLMSG_LENGTH(sizeof *body)) return false;
+      *notice = (struct netlink_notice){.kind = NETLINK_ADDRESS_GONE, .ifindex = body->ifa_index};
+      return true;
+    }
+    case RTM_NEWROUTE:
+    case RTM_DELROUTE:
+      notice->kind = message->nlmsg_type == RTM_NEWROUTE ? NETLINK_ROUTE_NEW : NETLINK_ROUTE_GONE;
+      if (!route_parse(message, &notice->route)) return false;
+      notice->ifindex = notice->route.ifindex;
+      return true;
+    default:
+      return false;
+  }
+}
+
+int netlink_watch_read(struct netlink *watch, netlink_notice_function each, void *context) {
+  struct netlink_notice notice;
+
+  ssize_t length = receive(watch);
+  if (length == -EAGAIN) return 0;
+  if (length < 0) return (int)length;
+  uint32_t left = (uint32_t)length;
+  for (struct nlmsghdr *message = (struct nlmsghdr *)watch->buffer; NLMSG_OK(message, left);
+       message = NLMSG_NEXT(message, left))
+    if (notice_parse(message, &notice)) each(context, &notice);
+  return 1;
 }
 
 bool netlink_prefix_equal(const struct netlink_prefix *a, const struct netlink_prefix *b) {
@@ -399,7 +476,7 @@ int netlink_uplink_for(int family, const uint8_t *address, uint32_t exclude_ifin
   memcpy(uplink.destination.address, address, family == 4 ? 4 : 16);
   int result = netlink_open(&netlink);
   if (result < 0) return result;
-  result = netlink_each_route(&netlink, family, uplink_consider, &uplink);
+  result = netlink_each_route(&netlink, family, RTPROT_UNSPEC, uplink_consider, &uplink);
   netlink_close(&netlink);
   if (result < 0) return result;
   if (!uplink.found || uplink.best.type != RTN_UNICAST || uplink.best.ifindex == 0) return -ENETUNREACH;

@@ -46,11 +46,19 @@ struct netlink_route {
   uint8_t flags;    /* RTNH_F_* */
 };
 
+struct netlink_link {
+  bool up; /* as the administrator wants it (IFF_UP) */
+  char name[IF_NAMESIZE];
+};
+
 int netlink_open(struct netlink *netlink);
 void netlink_close(struct netlink *netlink);
 
 /* Sets the MTU, forbids IPv6 link-local addresses (and with them router solicitations), then brings the device up. */
 int netlink_link_up(struct netlink *netlink, uint32_t ifindex, uint32_t mtu);
+
+/* -ENODEV if there is none. */
+int netlink_link_get(struct netlink *netlink, uint32_t ifindex, struct netlink_link *link);
 
 /* Deletes the device if it still has this name; -ENODEV if there is none. */
 int netlink_link_delete(struct netlink *netlink, uint32_t ifindex, const char *name);
@@ -66,14 +74,40 @@ int netlink_route_add(struct netlink *netlink, uint32_t ifindex, const struct ne
 int netlink_route_delete(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefix);
 
 /*
- * Calls `each` for every address (as a host prefix and as its network) or route of the family (4 or 6); all tables. A dump
- * that a change interrupted is begun anew, so `each` may be called again for what it has seen. A family that the kernel
- * doesn't have has none.
+ * Calls `each` for every address (as a host prefix and as its network) or route of the family (4 or 6); all tables. With
+ * a `protocol` other than RTPROT_UNSPEC the kernel may leave out the routes of others. A dump that a change interrupted is
+ * begun anew, so `each` may be called again for what it has seen. A family that the kernel doesn't have has none.
  */
 typedef void (*netlink_address_function)(void *context, uint32_t ifindex, const struct netlink_prefix *prefix);
 typedef void (*netlink_route_function)(void *context, const struct netlink_route *route);
 int netlink_each_address(struct netlink *netlink, int family, netlink_address_function each, void *context);
-int netlink_each_route(struct netlink *netlink, int family, netlink_route_function each, void *context);
+int netlink_each_route(struct netlink *netlink, int family, uint8_t protocol, netlink_route_function each,
+                       void *context);
+
+/* What the kernel tells everybody who has subscribed. */
+struct netlink_notice {
+  enum {
+    NETLINK_LINK_CHANGED, /* any property of a device, or its end */
+    NETLINK_ADDRESS_GONE,
+    NETLINK_ROUTE_NEW, /* also one that replaces another, of which no end is told */
+    NETLINK_ROUTE_GONE,
+  } kind;
+  uint32_t ifindex;
+  struct netlink_route route; /* of the last two kinds */
+};
+
+/*
+ * A second socket for notifications, non-blocking. Not everything that a change brings with it is told: when a device
+ * goes down or loses its last address of a family, its IPv4 routes go in silence.
+ */
+int netlink_watch_open(struct netlink *watch);
+
+/*
+ * Reads what comes next and calls `each` for it. 1, 0 when nothing waits, or a negative errno: -ENOBUFS when notifications
+ * were lost, after which reading goes on.
+ */
+typedef void (*netlink_notice_function)(void *context, const struct netlink_notice *notice);
+int netlink_watch_read(struct netlink *watch, netlink_notice_function each, void *context);
 
 bool netlink_prefix_equal(const struct netlink_prefix *a, const struct netlink_prefix *b);
 /* One of the two contains the other. */

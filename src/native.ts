@@ -21,6 +21,7 @@ export interface EngineOptions {
   readonly listenPort6: number;
 }
 
+/** What the callbacks throw is an uncaught exception, as with any other event. */
 export interface Addon {
   /**
    * Starts the thread. `onEvents` is called, at most once until `engineEvents` has been called, when events wait;
@@ -80,5 +81,5 @@ export function addon(): Addon {
   return loaded;
 }
 
-/** The privileged helper's executable. */
+/** The privileged helper as it was built for this program; system/helperpath.ts prefers an installed one. */
 export const HELPER_PATH = fileURLToPath(new URL('../native/tunnel-helper', import.meta.url));

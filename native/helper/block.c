@@ -64,36 +64,40 @@ static int block_claim_routes(struct netlink *netlink, uint32_t ifindex, const s
   return 0;
 }
 
-bool block_claim(struct netlink *netlink, uint32_t ifindex, uint32_t families, uint8_t address4[4],
-                 uint8_t address6[16], struct failure *failure) {
+bool block_is(const struct netlink_prefix *prefix) {
+  return prefix->length == (prefix->family == 4 ? BLOCK4_LENGTH : BLOCK6_LENGTH) &&
+         netlink_prefix_overlap(prefix, prefix->family == 4 ? &range4 : &range6);
+}
+
+bool block_claim(struct netlink *netlink, uint32_t ifindex, uint32_t families, struct block *block,
+                 struct failure *failure) {
   struct blocks_used blocks = {.used = {false}};
 
   for (int family = 4; family <= 6; family += 2) {
     if ((families & (family == 4 ? HELPER_IPV4 : HELPER_IPV6)) == 0) continue;
     int result = netlink_each_address(netlink, family, blocks_mark_address, &blocks);
-    if (result == 0) result = netlink_each_route(netlink, family, blocks_mark_route, &blocks);
+    if (result == 0) result = netlink_each_route(netlink, family, RTPROT_UNSPEC, blocks_mark_route, &blocks);
     if (result < 0) return failure_set(failure, HELPER_STEP_ADDRESS, result, "%s", netlink->reason);
   }
 
-  for (unsigned block = 0; block < BLOCK_COUNT; block++) {
-    struct netlink_prefix prefixes[2];
-    size_t count = 0, at;
+  for (unsigned number = 0; number < BLOCK_COUNT; number++) {
+    size_t at;
 
-    if (blocks.used[block]) continue;
-    if ((families & HELPER_IPV4) != 0) prefixes[count++] = block_prefix(block, 4);
-    if ((families & HELPER_IPV6) != 0) prefixes[count++] = block_prefix(block, 6);
-    int result = block_claim_routes(netlink, ifindex, prefixes, count, &at);
+    if (blocks.used[number]) continue;
+    block->count = 0;
+    if ((families & HELPER_IPV4) != 0) block->prefixes[block->count++] = block_prefix(number, 4);
+    if ((families & HELPER_IPV6) != 0) block->prefixes[block->count++] = block_prefix(number, 6);
+    int result = block_claim_routes(netlink, ifindex, block->prefixes, block->count, &at);
     if (result == -EEXIST) continue;
     if (result < 0)
-      return failure_set_prefix(failure, HELPER_STEP_ADDRESS, result, &prefixes[at], netlink->reason);
+      return failure_set_prefix(failure, HELPER_STEP_ADDRESS, result, &block->prefixes[at], netlink->reason);
 
-    for (at = 0; at < count; at++) {
-      const bool ipv4 = prefixes[at].family == 4;
-      prefixes[at].address[ipv4 ? 3 : 15] = 1;
-      result = netlink_address_add(netlink, ifindex, &prefixes[at]);
-      if (result < 0)
-        return failure_set_prefix(failure, HELPER_STEP_ADDRESS, result, &prefixes[at], netlink->reason);
-      memcpy(ipv4 ? address4 : address6, prefixes[at].address, ipv4 ? 4 : 16);
+    for (at = 0; at < block->count; at++) {
+      struct netlink_prefix *address = &block->addresses[at];
+      *address = block->prefixes[at];
+      address->address[address->family == 4 ? 3 : 15] = 1;
+      result = netlink_address_add(netlink, ifindex, address);
+      if (result < 0) return failure_set_prefix(failure, HELPER_STEP_ADDRESS, result, address, netlink->reason);
     }
     return true;
   }

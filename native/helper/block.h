@@ -11,11 +11,21 @@
 
 #define BLOCK_COUNT 512u
 
+/* What a device has of its block: one address and one prefix of each family asked for. */
+struct block {
+  size_t count;
+  struct netlink_prefix prefixes[2];
+  struct netlink_prefix addresses[2]; /* with the prefix's length */
+};
+
 /*
  * Gives the device, which is up, a block's addresses and the routes to the rest of it. After a failure something of it may
  * be left on the device, which is then to be deleted.
  */
-bool block_claim(struct netlink *netlink, uint32_t ifindex, uint32_t families, uint8_t address4[4],
-                 uint8_t address6[16], struct failure *failure);
+bool block_claim(struct netlink *netlink, uint32_t ifindex, uint32_t families, struct block *block,
+                 struct failure *failure);
+
+/* Whether a prefix is that of a block, whosever it is. */
+bool block_is(const struct netlink_prefix *prefix);
 
 #endif

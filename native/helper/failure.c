@@ -19,11 +19,17 @@ bool failure_set(struct failure *failure, enum helper_step step, int error, cons
   return false;
 }
 
-bool failure_set_prefix(struct failure *failure, enum helper_step step, int error,
-                        const struct netlink_prefix *prefix, const char *text) {
+const char *prefix_format(const struct netlink_prefix *prefix, char text[PREFIX_TEXT]) {
   char address[INET6_ADDRSTRLEN] = "?";
 
   inet_ntop(prefix->family == 4 ? AF_INET : AF_INET6, prefix->address, address, sizeof address);
-  return failure_set(failure, step, error, "%s/%u%s%s", address, (unsigned)prefix->length, text[0] != '\0' ? " " : "",
-                     text);
+  snprintf(text, PREFIX_TEXT, "%s/%u", address, (unsigned)prefix->length);
+  return text;
+}
+
+bool failure_set_prefix(struct failure *failure, enum helper_step step, int error,
+                        const struct netlink_prefix *prefix, const char *text) {
+  char own[PREFIX_TEXT];
+
+  return failure_set(failure, step, error, "%s%s%s", prefix_format(prefix, own), text[0] != '\0' ? " " : "", text);
 }

@@ -15,6 +15,10 @@ struct failure {
 __attribute__((format(printf, 4, 5))) bool failure_set(struct failure *failure, enum helper_step step, int error,
                                                        const char *format, ...);
 
+/* "10.0.0.0/8" */
+#define PREFIX_TEXT 50
+const char *prefix_format(const struct netlink_prefix *prefix, char text[PREFIX_TEXT]);
+
 /* "10.0.0.0/8 text"; without text only the prefix. Both are shortened to fit. */
 bool failure_set_prefix(struct failure *failure, enum helper_step step, int error,
                         const struct netlink_prefix *prefix, const char *text);

@@ -11,7 +11,7 @@
  *   fork     the parent exits when the child has left the terminal, so that sudo ends and gives it back; up to here failures
  *            are one line on stderr and HELPER_EXIT_*, after it FAILED messages
  *   drop     /dev/net/tun opened, then only CAP_NET_ADMIN is kept, as the caller's uid
- *   serve    session.c, until the socket closes or SIGTERM; then the device is deleted
+ *   serve    session.c, until the socket closes, somebody takes the device away or SIGTERM; then the device is deleted
  *
  * It runs no other program, reads no file, writes none, and has no timers. Whatever is killed, nothing stays: the device
  * isn't persistent and only the program holds its descriptor; routes and addresses hang on the device.
@@ -121,6 +121,7 @@ static void serve(int socket, const struct ucred *program) {
   /* As root: in small containers the device node is root's alone. */
   session.tun = tun_open();
   int result = netlink_open(&session.netlink);
+  if (result == 0) result = watch_open(&session.watch);
   if (result == 0) {
     session.signals = signals_open();
     what = "signals";

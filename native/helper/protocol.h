@@ -14,7 +14,8 @@
  *   helper  -> program   DONE
  *   helper  -> program   FAILED    instead of HELLO, CREATED or DONE: at which step, errno, what it was about
  *
- * The program sends one request and waits for its answer. After a failed ROUTES the set before it is in force and the
+ * The program sends one request and waits for its answer. Unasked comes only FAILED at the step LOST, and then the end:
+ * somebody has taken the device, its addresses or routes away, and what was captured would go out by another way. After a failed ROUTES the set before it is in force and the
  * conversation goes on; after any other FAILED the helper undoes everything and ends. When the socket closes, or the
  * program shuts its sending side, the helper deletes the device (and with it addresses and routes) and exits; its own
  * end of the socket closes when that is done.
@@ -95,9 +96,11 @@ enum helper_step {
   HELPER_STEP_CREATE_TUN = 3,
   HELPER_STEP_ADDRESS = 4,    /* detail: the address and the kernel's reason. EADDRNOTAVAIL: every block is in use */
   HELPER_STEP_LINK_UP = 5,
-  HELPER_STEP_ROUTE = 6,      /* detail: the prefix, then the device that has it already (EEXIST: another route; EBUSY:
-                                 another tunnel's) or the kernel's reason */
+  HELPER_STEP_ROUTE = 6,      /* detail: the prefix, then the device that has it already (EEXIST: another route) or has
+                                 some of it (EBUSY: another tunnel's; the prefix is what both would have) or the
+                                 kernel's reason */
   HELPER_STEP_REQUEST = 7,    /* malformed or out of order */
+  HELPER_STEP_LOST = 8,       /* detail: what happened ("tun0 was set down", "route 10.0.0.0/8 was removed") */
 };
 
 struct helper_failed {

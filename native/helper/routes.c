@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block.h"
+
 static int prefix_compare(const void *left, const void *right) {
   const struct netlink_prefix *a = left, *b = right;
 
@@ -42,25 +44,76 @@ bool routes_parse(struct route_set *set, const struct helper_prefix *prefixes, s
   return true;
 }
 
-static bool set_has(const struct route_set *set, const struct netlink_prefix *prefix) {
-  return bsearch(prefix, set->prefixes, set->count, sizeof set->prefixes[0], prefix_compare) != NULL;
+bool routes_find(const struct route_set *set, const struct netlink_prefix *prefix, size_t *at) {
+  size_t low = 0, high = set->count;
+
+  while (low < high) {
+    const size_t middle = low + (high - low) / 2;
+    if (prefix_compare(&set->prefixes[middle], prefix) < 0)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  *at = low;
+  return low < set->count && netlink_prefix_equal(&set->prefixes[low], prefix);
 }
 
-/* A route of somebody else's to a prefix that is about to be added. */
+static bool set_has(const struct route_set *set, const struct netlink_prefix *prefix) {
+  size_t at;
+  return routes_find(set, prefix, &at);
+}
+
+/* The first `length` bits of a prefix that has at least as many. */
+static struct netlink_prefix prefix_shortened(const struct netlink_prefix *prefix, unsigned length) {
+  struct netlink_prefix wider = *prefix;
+
+  wider.length = (uint8_t)length;
+  for (unsigned octet = length / 8; octet < sizeof wider.address; octet++)
+    wider.address[octet] &= octet == length / 8 ? (uint8_t)(0xff00u >> length % 8) : 0;
+  return wider;
+}
+
+/* A route of somebody else's that is in the way of a prefix that is about to be added. */
 struct conflict {
   const struct route_set *current, *wanted;
   uint32_t ifindex;
   bool found;
+  struct netlink_prefix shared; /* what both would have */
   struct netlink_route route;
 };
 
+/* Whether what is to be added has the prefix, one around it or one within it; the narrower of the two is shared. */
+static bool overlap_find(struct conflict *conflict, const struct netlink_prefix *prefix) {
+  const struct route_set *wanted = conflict->wanted;
+  size_t at;
+
+  for (unsigned length = 0; length <= prefix->length; length++) {
+    const struct netlink_prefix wider = prefix_shortened(prefix, length);
+    if (!set_has(wanted, &wider) || set_has(conflict->current, &wider)) continue;
+    conflict->shared = *prefix;
+    return true;
+  }
+  /* What lies within it follows it in the set's order. */
+  (void)routes_find(wanted, prefix, &at);
+  for (; at < wanted->count && netlink_prefix_overlap(&wanted->prefixes[at], prefix); at++) {
+    if (set_has(conflict->current, &wanted->prefixes[at])) continue;
+    conflict->shared = wanted->prefixes[at];
+    return true;
+  }
+  return false;
+}
+
 static void conflict_consider(void *context, const struct netlink_route *route) {
   struct conflict *conflict = context;
+  const struct netlink_prefix *destination = &route->destination;
 
   if (conflict->found || route->table != RT_TABLE_MAIN || route->tos != 0) return;
   if (route->ifindex == conflict->ifindex && route->protocol == NETLINK_ROUTE_PROTOCOL) return;
-  if (set_has(conflict->current, &route->destination) || !set_has(conflict->wanted, &route->destination)) return;
-  conflict->found = true;
+  conflict->shared = *destination;
+  if (route->protocol == NETLINK_ROUTE_PROTOCOL && !block_is(destination))
+    conflict->found = overlap_find(conflict, destination);
+  else
+    conflict->found = set_has(conflict->wanted, destination) && !set_has(conflict->current, destination);
   conflict->route = *route;
 }
 
@@ -77,21 +130,21 @@ static const char *route_target(const struct netlink_route *route, char name[IF_
 
 /*
  * A route with another metric wouldn't keep the kernel from adding ours, but one of the two would then silently lose; so
- * the prefix must be free of any. False and the failure if it isn't.
+ * the prefix must be free of any. False and the failure if it isn't. `protocol` limits the look to routes of that one.
  */
-static bool conflict_free(struct netlink *netlink, uint32_t ifindex, const struct route_set *current,
+static bool conflict_free(struct netlink *netlink, uint32_t ifindex, uint8_t protocol, const struct route_set *current,
                           const struct route_set *wanted, struct failure *failure) {
   struct conflict conflict = {.current = current, .wanted = wanted, .ifindex = ifindex};
   char name[IF_NAMESIZE];
 
   for (int family = 4; family <= 6; family += 2) {
-    int result = netlink_each_route(netlink, family, conflict_consider, &conflict);
+    int result = netlink_each_route(netlink, family, protocol, conflict_consider, &conflict);
     if (result < 0) return failure_set(failure, HELPER_STEP_ROUTE, result, "%s", netlink->reason);
   }
   if (!conflict.found) return true;
   return failure_set_prefix(failure, HELPER_STEP_ROUTE,
                             conflict.route.protocol == NETLINK_ROUTE_PROTOCOL ? EBUSY : EEXIST,
-                            &conflict.route.destination, route_target(&conflict.route, name));
+                            &conflict.shared, route_target(&conflict.route, name));
 }
 
 /* Adds what `wanted` has and `than` hasn't, up to the `limit`th prefix of `wanted`; returns where it failed. */
@@ -123,14 +176,19 @@ bool routes_apply(struct netlink *netlink, uint32_t ifindex, struct route_set *c
                   const struct route_set *wanted, struct failure *failure) {
   int result = 0, undone = 0;
 
-  if (!conflict_free(netlink, ifindex, current, wanted, failure)) return false;
+  if (!conflict_free(netlink, ifindex, RTPROT_UNSPEC, current, wanted, failure)) return false;
 
   size_t added = add_missing(netlink, ifindex, wanted, current, wanted->count, &result);
   if (result < 0) {
     failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &wanted->prefixes[added], netlink->reason);
     (void)remove_surplus(netlink, ifindex, wanted, current, added, &undone);
     /* Somebody was faster than us since the look at the table: say who. */
-    if (result == -EEXIST) (void)conflict_free(netlink, ifindex, current, wanted, failure);
+    if (result == -EEXIST) (void)conflict_free(netlink, ifindex, RTPROT_UNSPEC, current, wanted, failure);
+    return false;
+  }
+  /* The kernel keeps two tunnels from the same prefix, not from overlapping ones: of two that came at once, each looks again. */
+  if (!conflict_free(netlink, ifindex, NETLINK_ROUTE_PROTOCOL, current, wanted, failure)) {
+    (void)remove_surplus(netlink, ifindex, wanted, current, wanted->count, &undone);
     return false;
   }
 

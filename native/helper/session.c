@@ -30,6 +30,7 @@ static struct route_set routes_current, routes_wanted;
 struct device {
   uint32_t ifindex; /* 0: none yet */
   char name[IF_NAMESIZE];
+  struct block block;
 };
 
 static struct helper_header header_of(enum helper_type type, size_t length) {
@@ -59,11 +60,17 @@ static bool device_create(struct session *session, struct device *device, struct
   int result = netlink_link_up(&session->netlink, device->ifindex, create->mtu);
   if (result < 0)
     return failure_set(failure, HELPER_STEP_LINK_UP, result, "%s %s", device->name, session->netlink.reason);
-  if (!block_claim(&session->netlink, device->ifindex, create->families, answer->address4, answer->address6, failure))
-    return false;
+  if (!block_claim(&session->netlink, device->ifindex, create->families, &device->block, failure)) return false;
 
   answer->ifindex = device->ifindex;
   memcpy(answer->name, device->name, sizeof answer->name);
+  for (size_t i = 0; i < device->block.count; i++) {
+    const struct netlink_prefix *address = &device->block.addresses[i];
+    if (address->family == 4)
+      memcpy(answer->address4, address->address, sizeof answer->address4);
+    else
+      memcpy(answer->address6, address->address, sizeof answer->address6);
+  }
   return true;
 }
 
@@ -154,21 +161,37 @@ static bool session_step(struct session *session, struct device *device) {
   return request.header.type == HELPER_CREATE ? handle_create(session, device) : handle_routes(session, device);
 }
 
+/* After a notification. Returns whether the session goes on. */
+static bool session_watch(struct session *session, const struct device *device) {
+  const struct watched watched = {
+      .ifindex = device->ifindex, .name = device->name, .block = &device->block, .routes = &routes_current};
+  struct failure failure;
+
+  if (watch_step(&session->watch, &session->netlink, &watched, &failure)) return true;
+  session_refuse(session->socket, &failure);
+  return false;
+}
+
 void session_run(struct session *session) {
   const struct helper_hello hello = {.header = header_of(HELPER_HELLO, sizeof hello), .pid = getpid()};
   struct device device = {.ifindex = 0};
   bool serving = fd_send(session->socket, &hello, sizeof hello, -1, 0) == 0;
 
   while (serving) {
-    struct pollfd ready[] = {{.fd = session->socket, .events = POLLIN}, {.fd = session->signals, .events = POLLIN}};
-    if (poll(ready, 2, -1) < 0) {
+    struct pollfd ready[] = {{.fd = session->socket, .events = POLLIN},
+                             {.fd = session->signals, .events = POLLIN},
+                             {.fd = session->watch.notices.fd, .events = POLLIN}};
+    if (poll(ready, sizeof ready / sizeof ready[0], -1) < 0) {
       serving = errno == EINTR;
       continue;
     }
+    /* The program first: when it has gone, its device has gone too, and that is no loss. */
     if (ready[1].revents != 0)
       serving = false;
     else if (ready[0].revents != 0)
       serving = session_step(session, &device);
+    else if (ready[2].revents != 0)
+      serving = session_watch(session, &device);
   }
   tun_close(session);
   /* Gone already when the program was killed: the kernel has taken the device with the last descriptor. */

@@ -9,7 +9,8 @@
  *   close()        nothing more is asked; the helper deletes the device and ends, and its socket's close says that it has
  *
  * States: starting -> serving -> ended. One request is under way at a time; others wait. `ended` resolves when the helper is
- * gone: with `helper-lost` when that wasn't asked for. The device outlives a helper that was killed for as long as its
+ * gone: with `helper-lost` when that wasn't asked for or a request wasn't answered in time, with `capture-device-lost` when the
+ * helper has seen somebody else take the device, an address or a route away. The device outlives a helper that was killed for as long as its
  * descriptor is open, so whoever has it closes it then.
  *
  * What the helper reports (step, errno, detail) becomes a TunnelError with a hint in helpererrors.ts.
@@ -22,10 +23,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError } from '../errors.ts';
-import { addon, HELPER_PATH, type LinkHandle } from '../native.ts';
+import { addon, type LinkHandle } from '../native.ts';
 import type { Prefix } from '../net/prefix.ts';
 import { type Observer, silentObserver } from '../observe/observer.ts';
-import { failedError, lostError, protocolError, refusedStart, systemErrorName } from './helpererrors.ts';
+import {
+  failedError,
+  lostError,
+  protocolError,
+  refusedStart,
+  systemErrorName,
+  versionError,
+} from './helpererrors.ts';
+import { helperPath } from './helperpath.ts';
 import { type Elevation, elevation } from './privileges.ts';
 import {
   type CreateRequest,
@@ -33,13 +42,18 @@ import {
   encodeCreate,
   encodeRoutes,
   HELPER_MAX_PREFIXES,
+  HELPER_VERSION,
   type HelperMessage,
+  messageVersion,
+  STEP,
 } from './protocol.ts';
 
 /** Between the exit of the process that was started, which has connected before, and the first message. */
 const HELLO_TIMEOUT_MS = 5_000;
+/** For the answer to a request, from when it was asked for. Thousands of routes take a fraction of a second. */
+const REQUEST_TIMEOUT_MS = 10_000;
 /** For the helper to delete the device and end, after which it is left to itself. */
-const CLOSE_TIMEOUT_MS = 5_000;
+const CLOSE_TIMEOUT_MS = 2_000;
 /** Of what sudo or the helper say when there is no terminal to say it at. */
 const MAX_STDERR = 4_096;
 
@@ -47,7 +61,7 @@ export interface HelperOptions {
   readonly observer?: Observer;
   /** Aborts the start, also while sudo asks for a password. */
   readonly signal?: AbortSignal;
-  /** Another build of the helper. */
+  /** Another build of the helper than the one that helperPath() finds. */
   readonly path?: string;
 }
 
@@ -66,22 +80,25 @@ export interface Helper {
   create(request: CreateRequest): Promise<HelperDevice>;
   setRoutes(prefixes: readonly Prefix[]): Promise<void>;
   readonly ended: Promise<TunnelError | undefined>;
-  /** Resolves when the device and its routes are gone. May be called more than once; never rejects. */
+  /**
+   * Resolves when the device and its routes are gone, or when the helper has not ended in CLOSE_TIMEOUT_MS. Requests that
+   * are under way fail at once. May be called more than once; never rejects.
+   */
   close(): Promise<void>;
 }
 
 /**
- * Starts the helper and waits for it. Rejects with a TunnelError: `capture-privileges`, `capture-failed`, `native-missing`; or
- * with the signal's reason.
+ * Starts the helper and waits for it. Rejects with a TunnelError: `capture-privileges`, `capture-failed`, `helper-version`,
+ * `native-missing`; or with the signal's reason.
  */
 export async function startHelper(options: HelperOptions = {}): Promise<Helper> {
-  const { observer = silentObserver, signal, path = HELPER_PATH } = options;
+  const { observer = silentObserver, signal, path = helperPath(observer) } = options;
   signal?.throwIfAborted();
   const directory = await mkdtemp(join(socketParent(), 'tunnel-'));
   try {
     const socket = join(directory, 'helper');
     const elevated = elevation(path, [socket]);
-    const helper = new LinkedHelper(socket, observer);
+    const helper = new LinkedHelper(socket, path, observer);
     try {
       await helper.start(elevated, signal);
       return helper;
@@ -119,17 +136,21 @@ interface Waiter {
 
 class LinkedHelper implements Helper {
   readonly ended: Promise<TunnelError | undefined>;
+  readonly #path: string;
   readonly #observer: Observer;
   readonly #link: LinkHandle;
   readonly #end: (error: TunnelError | undefined) => void;
   #state: 'serving' | 'closing' | 'ended' = 'serving';
+  /** Why it has ended, if that wasn't asked for. */
+  #error: TunnelError | undefined;
   /** Whoever waits for the next message. */
   #waiter: Waiter | undefined;
   /** The last request's end, whatever it was. */
   #last: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
-  constructor(socket: string, observer: Observer) {
+  constructor(socket: string, path: string, observer: Observer) {
+    this.#path = path;
     this.#observer = observer;
     let end: (error: TunnelError | undefined) => void = () => {};
     this.ended = new Promise((resolve) => {
@@ -239,18 +260,24 @@ class LinkedHelper implements Helper {
   }
 
   #request<T>(message: Uint8Array, read: (answer: Answer) => T): Promise<T> {
-    const result = this.#last.then(async () => {
-      if (this.#state !== 'serving') throw lostError('it has ended');
-      const answer = this.#nextMessage();
-      try {
-        addon().linkSend(this.#link, message);
-      } catch (cause) {
-        // Nothing will come for this request; what is wrong with the link, its end will say.
-        this.#waiter?.reject(lostError(`a request could not be sent (${String(cause)})`));
-        this.#waiter = undefined;
-      }
-      return read(await answer);
-    });
+    // A helper that is stopped or stuck would hold the program for ever, and with it the user's INT.
+    const timer = setTimeout(() => {
+      this.#finish(lostError(`it has not answered for ${REQUEST_TIMEOUT_MS / 1000} s`));
+    }, REQUEST_TIMEOUT_MS);
+    const result = this.#last
+      .then(async () => {
+        if (this.#state !== 'serving') throw this.#error ?? lostError('it has ended');
+        const answer = this.#nextMessage();
+        try {
+          addon().linkSend(this.#link, message);
+        } catch (cause) {
+          // Nothing will come for this request; what is wrong with the link, its end will say.
+          this.#waiter?.reject(lostError(`a request could not be sent (${String(cause)})`));
+          this.#waiter = undefined;
+        }
+        return read(await answer);
+      })
+      .finally(() => clearTimeout(timer));
     this.#last = result.catch(() => {
       // The caller's to handle; the next request only waits for it.
     });
@@ -269,6 +296,12 @@ class LinkedHelper implements Helper {
       return;
     }
     const message = decodeMessage(bytes);
+    if (message?.type === 'failed' && message.step === STEP.lost) {
+      // Instead of an answer or unasked: the helper deletes the device and ends. While this side closes it is no news.
+      discard(fd);
+      if (this.#state === 'serving') this.#finish(failedError(message));
+      return;
+    }
     const waiter = this.#waiter;
     this.#waiter = undefined;
     if (message !== undefined && waiter !== undefined) {
@@ -278,10 +311,17 @@ class LinkedHelper implements Helper {
     discard(fd);
     // An answer that close() no longer waits for is no news.
     if (this.#state === 'serving') {
-      const error = protocolError(message === undefined ? 'a malformed message' : `${message.type} unasked`);
+      const error = message === undefined ? this.#malformed(bytes) : protocolError(`${message.type} unasked`);
       waiter?.reject(error);
       this.#finish(error);
     }
+  }
+
+  #malformed(bytes: Uint8Array): TunnelError {
+    const version = messageVersion(bytes);
+    return version === undefined || version === HELPER_VERSION
+      ? protocolError('a malformed message')
+      : versionError(this.#path, version);
   }
 
   /** The link's end; `error` is why, unless it was asked for. */
@@ -289,6 +329,7 @@ class LinkedHelper implements Helper {
     if (this.#state === 'ended') return;
     const wanted = this.#state === 'closing' || error === undefined;
     this.#state = 'ended';
+    this.#error = error;
     addon().linkClose(this.#link);
     this.#waiter?.reject(error ?? lostError('it was stopped'));
     this.#waiter = undefined;

@@ -2,8 +2,16 @@
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { TunnelError } from '../errors.ts';
+import { HELPER_PATH } from '../native.ts';
+import { INSTALLED_HELPERS, installCommand, replaceableAt } from './helperpath.ts';
 import type { Elevation } from './privileges.ts';
-import { type FailedMessage, HELPER_EXIT_NOT_ROOT, HELPER_EXIT_SETUP, STEP } from './protocol.ts';
+import {
+  type FailedMessage,
+  HELPER_EXIT_NOT_ROOT,
+  HELPER_EXIT_SETUP,
+  HELPER_VERSION,
+  STEP,
+} from './protocol.ts';
 
 const { errno: ERRNO } = constants;
 
@@ -24,6 +32,20 @@ export function protocolError(what: string): TunnelError {
   });
 }
 
+/** The helper at `path` is of another version than this program. */
+export function versionError(path: string, version: number): TunnelError {
+  return new TunnelError(
+    'helper-version',
+    `the helper ${path} speaks version ${version} of the protocol, this program version ${HELPER_VERSION}`,
+    {
+      hint:
+        path === HELPER_PATH
+          ? 'build it again: "npm run build:native"'
+          : `update it as root: "${installCommand(HELPER_PATH, path)}"`,
+    },
+  );
+}
+
 /** `status`: an exit status or a signal's name; `said`: what came on stderr, if it wasn't the terminal's. */
 export function refusedStart(elevated: Elevation, status: number | string, said: string): TunnelError {
   const { via, command, args } = elevated;
@@ -40,8 +62,12 @@ export function refusedStart(elevated: Elevation, status: number | string, said:
     });
   }
   const helper = args.at(-2) ?? command;
+  const permit =
+    replaceableAt(helper) === undefined
+      ? `permit ${helper} in the configuration of ${via}`
+      : `make a copy that only root can replace, "${installCommand(helper)}", and permit ${INSTALLED_HELPERS[0]} in the configuration of ${via}`;
   return new TunnelError('capture-privileges', `${via} did not start the helper${because}`, {
-    hint: `run tunnel as root, run it at a terminal to be asked for a password, or permit ${helper} in the configuration of ${via}`,
+    hint: `run tunnel as root, or at a terminal to be asked for a password; or, as root, ${permit}`,
   });
 }
 
@@ -66,6 +92,10 @@ export function failedError(failed: FailedMessage): TunnelError {
       return other('the TUN device could not be brought up', failed);
     case STEP.route:
       return route(failed);
+    case STEP.lost:
+      return new TunnelError('capture-device-lost', `the capture was taken away: ${failed.detail}`, {
+        hint: 'another program or administrator changes network settings: exclude the device tun* there (systemd-networkd: ManageForeignRoutes=no and ManageForeignRoutingPolicyRules=no, NetworkManager: unmanaged-devices), and start tunnel again',
+      });
     default:
       return other('the helper refused a request', failed);
   }
@@ -112,7 +142,7 @@ function route(failed: FailedMessage): TunnelError {
   const [prefix = '', device = ''] = failed.detail.split(' ', 2);
   if (failed.errno === ERRNO.EBUSY) {
     return new TunnelError('already-running', `another tunnel captures ${prefix} on ${device}`, {
-      hint: `stop the other tunnel, or leave ${prefix} out with -x`,
+      hint: `leave it to one of the two: start this tunnel with "-x ${prefix}", or the other one; or stop the other tunnel`,
     });
   }
   if (failed.errno === ERRNO.EEXIST) {

@@ -26,6 +26,8 @@ export const STEP = {
   linkUp: 5,
   route: 6,
   request: 7,
+  /** Unasked: the device, an address or a route was taken away. */
+  lost: 8,
 } as const;
 
 /** Sizes and offsets of the structs, in bytes. `prefixes` is where a ROUTES message's prefixes begin. */
@@ -107,12 +109,18 @@ export function encodeRoutes(prefixes: readonly Prefix[]): Uint8Array {
   return bytes;
 }
 
-/** A message of the helper's; undefined when it isn't well-formed. */
-export function decodeMessage(bytes: Uint8Array): HelperMessage | undefined {
+/** The version in a message's header; undefined when it isn't one. */
+export function messageVersion(bytes: Uint8Array): number | undefined {
   if (bytes.length < LAYOUT.header.size) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (view.getUint32(LAYOUT.header.magic, LITTLE) !== HELPER_MAGIC) return undefined;
-  if (view.getUint16(LAYOUT.header.version, LITTLE) !== HELPER_VERSION) return undefined;
+  return view.getUint16(LAYOUT.header.version, LITTLE);
+}
+
+/** A message of the helper's; undefined when it isn't well-formed. */
+export function decodeMessage(bytes: Uint8Array): HelperMessage | undefined {
+  if (messageVersion(bytes) !== HELPER_VERSION) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (view.getUint32(LAYOUT.header.length, LITTLE) !== bytes.length) return undefined;
 
   switch (view.getUint16(LAYOUT.header.type, LITTLE)) {

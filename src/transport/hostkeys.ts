@@ -198,14 +198,25 @@ function unknown(
   if (others.length > 0) also = ` (known are only other types: ${others.map(place).join(', ')})`;
   else if (authority !== undefined)
     also = ` (${place(authority)} trusts a certificate authority; certificates can't be checked here)`;
-  const scan = `ssh-keyscan ${port === DEFAULT_PORT ? '' : `-p ${port} `}${host} >> ${file ?? '~/.ssh/known_hosts'}`;
+  // This very key and not one that is fetched again: it is the one that will have been compared.
+  const line = `${knownHostsName(host, port)} ${offered.type} ${offered.blob.toString('base64')}`;
+  const target = file === undefined ? '~/.ssh/known_hosts' : shellWord(file);
   return new TunnelError(
     'host-key-unknown',
     `the host key of ${knownHostsName(host, port)} is not known: ${describeKey(offered)}${also}`,
     {
       hint:
         'compare it with "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" run on the jump host; if it is the same, ' +
-        `pass --host-key ${fingerprint(offered.blob)}, or run: ${scan}`,
+        `pass --host-key ${fingerprint(offered.blob)}, or run: echo ${shellQuoted(line)} >> ${target}`,
     },
   );
+}
+
+function shellWord(text: string): string {
+  return /^[\w@%+:,./-]+$/.test(text) ? text : shellQuoted(text);
+}
+
+/** Whatever is in it (a key's type is the server's word), the shell takes it as one word (sh(1), "Single Quotes"). */
+function shellQuoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }

@@ -34,6 +34,10 @@ export interface Connector {
    * Opens one flow. Resolves when the far side has connected, with a stream that preserves half-close
    * (`end()` sends EOF and reading goes on), calls back every write, and is destroyed with an error on a reset.
    * Rejects with `ConnectError`, or with the signal's reason.
+   *
+   * The stream may end with an error before its user has come to listen: a server may close a channel right behind its
+   * confirmation. So it has an 'error' listener of the transport's own, and such an error ends no program. Whoever
+   * comes later sees `errored`, `destroyed` and `closed` on the stream; 'error' and 'close' are not emitted again.
    */
   connect(destination: Destination, options?: ConnectOptions): Promise<Duplex>;
 }

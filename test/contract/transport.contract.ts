@@ -120,6 +120,41 @@ export function transportContract(
       assert.equal(called, written);
     });
 
+    test('a reset before anybody listens is no uncaught exception', async ({ transport, serve, reset }) => {
+      await withoutUncaught(async () => {
+        const stream = await transport.connect(await serve((far) => reset(far)));
+        stream.resume();
+        while (!stream.destroyed) {
+          stream.write('more');
+          await delay(20);
+        }
+        await delay(20);
+        assert.equal((stream.errored as NodeJS.ErrnoException | null)?.code, 'ECONNRESET');
+        assert.ok(stream.closed);
+      });
+    });
+
+    test('close() before anybody listens is no uncaught exception', async ({ transport, serve }) => {
+      await withoutUncaught(async () => {
+        const stream = await transport.connect(await serve((far) => far.resume()));
+        await transport.close();
+        await delay(20);
+        assert.equal((stream.errored as TunnelError | null)?.code, 'link-closed');
+        assert.ok(stream.closed);
+      });
+    });
+
+    test('a link that is lost before anybody listens is no uncaught exception', async (fixture) => {
+      await withoutUncaught(async () => {
+        const stream = await fixture.transport.connect(await fixture.serve((far) => far.resume()));
+        await fixture.lose();
+        await fixture.transport.ended;
+        await delay(20);
+        assert.equal((stream.errored as TunnelError | null)?.code, 'link-lost');
+        assert.ok(stream.closed);
+      });
+    });
+
     test('a far side that dies while a write waits: the write is called back', async ({
       transport,
       serve,
@@ -306,6 +341,19 @@ export function transportContract(
       await transport.close();
     });
   });
+}
+
+/** Fails if anything is thrown past everybody meanwhile, as an 'error' event is that nobody listens to. */
+async function withoutUncaught(body: () => Promise<void>): Promise<void> {
+  const uncaught: unknown[] = [];
+  const guard = (error: unknown): void => void uncaught.push(error);
+  process.on('uncaughtException', guard);
+  try {
+    await body();
+  } finally {
+    process.off('uncaughtException', guard);
+  }
+  assert.deepEqual(uncaught, []);
 }
 
 async function readAll(stream: Duplex): Promise<Buffer> {

@@ -14,7 +14,7 @@ const TIMEOUT_MS = 120_000;
  * then find.
  */
 describe('helper under sanitizers', { skip: labUnavailable('cc', 'make') }, () => {
-  for (const file of ['helper', 'helper-protocol', 'helper-privileges']) {
+  for (const file of ['helper', 'helper-lost', 'helper-protocol', 'helper-privileges']) {
     it(`passes ${file}.test`, async () => {
       await mustRun([
         'make',

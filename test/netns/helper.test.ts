@@ -231,11 +231,69 @@ describe('helper: beside others', { skip }, () => {
         assert.ok(error.message.startsWith(`another tunnel captures ${taken} on tun0`), error.message);
       }
       assert.deepEqual(await namespace.routes('tun1'), ['198.18.1.0/24', '2001:2:0:1::/64']);
-      await two.client.must('routes', '10.1.0.0/16');
 
       await one.client.must('close');
       const three = await namespace.tunnel();
       assert.equal(three.device.address4, '198.18.0.1');
+    }));
+
+  it('refuses a range that overlaps another tunnel’s, and says which part to leave to whom', () =>
+    inNamespace([...network('dm0'), 'route add 10.200.0.0/16 dev dm0'], async (namespace) => {
+      const one = await namespace.tunnel();
+      const two = await namespace.tunnel();
+      await one.client.must('routes', '10.77.0.0/16', '172.16.0.0/12', '2001:db8::/32');
+      for (const [wanted, shared] of [
+        ['10.0.0.0/8', '10.77.0.0/16'],
+        ['0.0.0.0/0', '10.77.0.0/16'],
+        ['10.77.3.0/24', '10.77.3.0/24'],
+        ['172.31.255.255/32', '172.31.255.255/32'],
+        ['2001:db8:7::/48', '2001:db8:7::/48'],
+        ['2000::/3', '2001:db8::/32'],
+      ] as const) {
+        const error = await two.client.fails('routes', '192.0.2.0/24', wanted);
+        assert.equal(error.code, 'already-running', wanted);
+        assert.ok(error.message.startsWith(`another tunnel captures ${shared} on tun0`), error.message);
+        assert.match(error.hint ?? '', new RegExp(`"-x ${shared}"`));
+      }
+      assert.deepEqual(await namespace.routes('tun1'), ['198.18.1.0/24', '2001:2:0:1::/64']);
+      // Beside it is not within it; and a more specific route of another program's wins, as ever.
+      await two.client.must('routes', '10.76.0.0/16', '10.78.0.0/15', '10.128.0.0/9', '172.32.0.0/12');
+      // What is in force may stay while it changes.
+      await two.client.must('routes', '10.76.0.0/16', '10.78.0.0/15', '192.0.2.0/24');
+      await one.client.must('routes', '10.77.0.0/16', '10.80.0.0/16');
+    }));
+
+  it('lets a second tunnel into what the first leaves out, and both beside each other’s blocks', () =>
+    inNamespace([], async (namespace) => {
+      const one = await namespace.tunnel();
+      const two = await namespace.tunnel();
+      // 10.0.0.0/8 without 10.1.0.0/16.
+      await one.client.must(
+        'routes',
+        '10.0.0.0/16',
+        ...[15, 14, 13, 12, 11, 10, 9].map((length) => `10.${1 << (16 - length)}.0.0/${length}`),
+      );
+      await two.client.must('routes', '10.1.0.0/16');
+      assert.match(await namespace.ip('route get 10.1.2.3'), /dev tun1/);
+      assert.match(await namespace.ip('route get 10.2.2.3'), /dev tun0/);
+      await two.client.must('routes', '10.1.0.0/16', '198.0.0.0/8', '2001::/16');
+      const error = await one.client.fails('routes', '198.18.1.0/24');
+      assert.equal(error.code, 'already-running');
+    }));
+
+  it('never lets two tunnels that come at once share a range', () =>
+    inNamespace([], async (namespace) => {
+      const one = await namespace.tunnel();
+      const two = await namespace.tunnel();
+      for (let round = 0; round < 20; round++) {
+        await Promise.all([
+          one.client.ask('routes', '10.0.0.0/8'),
+          two.client.ask('routes', '10.1.0.0/16', '192.0.2.0/24'),
+        ]);
+        const both = (await namespace.routes('tun0')).concat(await namespace.routes('tun1'));
+        assert.ok(!(both.includes('10.0.0.0/8') && both.includes('10.1.0.0/16')), both.join(' '));
+        await Promise.all([one.client.must('routes'), two.client.must('routes')]);
+      }
     }));
 
   it('lets helpers that start at the same moment have different blocks', () =>
@@ -381,7 +439,6 @@ describe('helper: nothing is left', { skip }, () => {
     inNamespace(setUp, async (namespace) => {
       const before = await namespace.state();
       const { client, helper, device } = await namespace.tunnel();
-      await namespace.ip(`link set ${device.name} down`);
       await namespace.ip(`link set ${device.name} name other0`);
       await client.must('close');
       await namespace.becomes(before);

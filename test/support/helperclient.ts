@@ -3,10 +3,11 @@
  * reads one JSON request a line from standard input, or from the pipe COMMANDS where standard input is a terminal, and
  * answers each with a line `< {"id", "result" | "error"}`. It ends when its input does. Lines `! {...}` are events.
  *
- *   start [path]                    startHelper(); {pid}
+ *   start [path]                    startHelper(), by default with the helper that it finds; {pid}
  *   start-until MS path             the same, aborted after that time
  *   create {ipv4, ipv6, mtu}        the device
  *   routes PREFIX...                setRoutes()
+ *   close-during PREFIX...          close() right after setRoutes(); the latter's error
  *   close                           close(), then the device's descriptor
  *   uplink ADDRESS EXCLUDE          the addon's uplinkFor()
  *   listen PATH                     only the link, at PATH; nobody is started
@@ -48,7 +49,8 @@ const events: LinkEvent[] = [];
 let wake: () => void = () => {};
 
 const observer: Observer = {
-  log(_level, message: string, fields: Fields = {}) {
+  log(level, message: string, fields: Fields = {}) {
+    if (level === 'warning') process.stdout.write(`! ${JSON.stringify({ warning: message })}\n`);
     if (message === 'the helper is connected') helperPid = fields['pid'];
   },
   count() {},
@@ -110,6 +112,7 @@ async function handle({ op, args }: Request): Promise<unknown> {
       helper.ended.then((error) => {
         // As the capture does: without its helper the device is given up.
         releaseDevice();
+        if (error !== undefined) process.stdout.write(`! ${JSON.stringify({ reason: error.message })}\n`);
         process.stdout.write(`! ${JSON.stringify({ ended: error?.code ?? null })}\n`);
       });
       return { pid: helperPid };
@@ -122,6 +125,17 @@ async function handle({ op, args }: Request): Promise<unknown> {
     }
     case 'routes':
       return required(helper).setRoutes(args.map(prefix));
+    case 'close-during': {
+      const routes = required(helper)
+        .setRoutes(args.map(prefix))
+        .then(
+          () => 'done',
+          (error: unknown) => (error instanceof TunnelError ? error.code : String(error)),
+        );
+      await required(helper).close();
+      releaseDevice();
+      return routes;
+    }
     case 'close':
       await required(helper).close();
       return releaseDevice();

@@ -4,12 +4,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { HELPER_PATH } from '../../src/native.ts';
 import { hostState } from './hoststate.ts';
-import { Child, mustRun, SEARCH_PATH } from './process.ts';
+import { Child, mustRun, run, SEARCH_PATH } from './process.ts';
 import { processEntry } from './processtable.ts';
 
 export const CLIENT = fileURLToPath(new URL('./helperclient.js', import.meta.url));
 /** In which everything must be as before after a kill. */
 const RESTORE_LIMIT_MS = 2_000;
+/** For an answer: longer than what the program grants its helper (REQUEST_TIMEOUT_MS). */
+const ANSWER_LIMIT_MS = 15_000;
 const POLL_MS = 20;
 const MTU = 65520;
 
@@ -54,6 +56,7 @@ export class HelperClient {
     this.#write(`${JSON.stringify({ id: this.#id, op, args })}\n`);
     const [, line = ''] = await this.child.waitForLine(
       new RegExp(`^< (\\{"id":${this.#id},.*\\})\\r?\\n`, 'm'),
+      ANSWER_LIMIT_MS,
     );
     return JSON.parse(line) as Outcome;
   }
@@ -167,6 +170,11 @@ export class HelperNamespace {
       child.kill('SIGKILL');
       await child.exited;
     }
+    // A helper that a failed test has left stopped would stay for ever.
+    const stopped = (await mustRun(['ip', 'netns', 'pids', this.name]))
+      .split('\n')
+      .filter((pid) => pid !== '');
+    if (stopped.length > 0) await run(['kill', '-KILL', ...stopped]);
     await mustRun(['ip', 'netns', 'del', this.name]);
   }
 }

@@ -102,10 +102,19 @@ export class LoopbackSshd {
   }
 
   /** Kills the processes that serve connections, not the listener: what a network failure looks like, at once. */
-  async killConnections(): Promise<void> {
+  killConnections(): Promise<void> {
+    return this.#signalConnections('SIGKILL');
+  }
+
+  /** Their sockets stay and are never read again: what a jump host that hangs, or a path that drops all, looks like. */
+  stopConnections(): Promise<void> {
+    return this.#signalConnections('SIGSTOP');
+  }
+
+  async #signalConnections(signal: NodeJS.Signals): Promise<void> {
     for (const pid of await descendants(this.#process.pid ?? 0)) {
       try {
-        process.kill(pid, 'SIGKILL');
+        process.kill(pid, signal);
       } catch {
         // It has ended by itself meanwhile.
       }

@@ -88,9 +88,11 @@ export class TwinTransport implements Transport {
       this.#behaviour(destination)(destination).then(
         (handler) => {
           const [near, far] = TwinStream.pair();
-          far.on('error', () => {
-            // The far side's end is the test's; one that doesn't listen must not end the process.
-          });
+          for (const end of [near, far]) {
+            end.on('error', () => {
+              // Near, as the contract has it; far is the test's, and one that doesn't listen must not end the process.
+            });
+          }
           handler(far, destination);
           // A flow that opens after its abort is closed at once, as over SSH.
           if (settled) near.destroy();

@@ -19,17 +19,26 @@
  * |                          |                                         | meanwhile are swallowed, as a kernel does after an RST  |
  * | no EOF                   | aborted                                 | ECONNRESET at once                                      |
  *
+ * A server that sends more than the window admits would fill our memory for a reader that doesn't read: its flow ends with
+ * `window-exceeded`. Extended data, which has no meaning here (RFC 4254 §7.2), is dropped, but counts.
+ *
  * A reset at the far side doesn't cross SSH as such: OpenSSH's sshd (read in 9.2, tried) sends EOF when its read() fails, and
  * CLOSE once a write has failed too or we have sent EOF. So a reset reads as an end, and is an ECONNRESET only for
  * a flow that goes on writing.
  */
 import { Duplex } from 'node:stream';
+import { TunnelError } from '../../errors.ts';
 import type { SshChannel } from './internals.ts';
 
 /** What waits for the reader before the window is held back. */
 const READ_BUFFER = 256 * 1024;
 /** One chunk of the usual size on the way and one waiting. */
 const WRITE_BUFFER = 64 * 1024;
+/**
+ * Stands for a window of 0 that is held back: at 0 ssh2 would drop what a server sends beyond it, and the flow would go on
+ * with a hole. No count of bytes comes to this value, and _read() takes it away before ssh2 grants a new window.
+ */
+const EXHAUSTED = -0.5;
 
 /** What a flow needs of the connection that it is a channel of. */
 export interface ChannelOwner {
@@ -39,6 +48,8 @@ export interface ChannelOwner {
   whenWritable(callback: () => void): void;
   /** The channel no longer exists at either end. Called once. */
   released(stream: ChannelStream): void;
+  /** The server sent more than it was allowed to. Called once. */
+  windowExceeded(): void;
 }
 
 export class ChannelStream extends Duplex {
@@ -53,9 +64,16 @@ export class ChannelStream extends Duplex {
     this.#channel = channel;
     this.#owner = owner;
     channel.push = (chunk) => this.#receive(chunk);
+    channel.stderr.push = (chunk) => chunk !== null && this.#discard();
+    // Its user may not listen yet when it fails (Connector.connect); the stream keeps the error.
+    this.on('error', () => {
+      // Nothing to do.
+    });
   }
 
   override _read(size: number): void {
+    const { incoming } = this.#channel;
+    if (incoming.window === EXHAUSTED) incoming.window = 0;
     this.#channel._read(size);
   }
 
@@ -100,8 +118,32 @@ export class ChannelStream extends Duplex {
       else this.#endOfInput();
       return false;
     }
-    // After destroy() the rest of the window is let go, and no more is asked for.
-    return !this.destroyed && this.push(chunk);
+    return this.#admit() && this.#grant(this.push(chunk));
+  }
+
+  /** For extended data. More is asked for as if it had been read, but not past a reader that doesn't read. */
+  #discard(): boolean {
+    return this.#admit() && this.#grant(this.readableLength < this.readableHighWaterMark);
+  }
+
+  /** After destroy() the rest of the window is let go, and no more is asked for. */
+  #admit(): boolean {
+    if (this.destroyed) return false;
+    const { window } = this.#channel.incoming;
+    if (window >= 0 || window === EXHAUSTED) return true;
+    this.#owner.windowExceeded();
+    this.destroy(
+      new TunnelError('window-exceeded', "the jump host sent more than the flow's window admits", {
+        hint: 'have the SSH server on the jump host replaced: it ignores flow control (RFC 4254 §5.2)',
+      }),
+    );
+    return false;
+  }
+
+  #grant(more: boolean): boolean {
+    const { incoming } = this.#channel;
+    if (!more && incoming.window === 0) incoming.window = EXHAUSTED;
+    return more;
   }
 
   #endOfInput(): void {

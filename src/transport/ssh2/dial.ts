@@ -51,13 +51,20 @@ export interface DialOptions {
   readonly connectTimeout: number;
   /** Seconds for authentication, prompts not counted. */
   readonly authTimeout: number;
+  /** Default: KEEPALIVE. */
+  readonly keepalive?: Keepalive;
   readonly observer: Observer;
   readonly signal?: AbortSignal;
 }
 
-/** Seconds without an answer after which the server is asked for a sign of life, and how many may stay unanswered. */
-const KEEPALIVE_SECONDS = 15;
-const KEEPALIVE_COUNT = 3;
+export interface Keepalive {
+  /** Seconds of silence after which the server is asked for a sign of life, and between the questions. */
+  readonly interval: number;
+  /** How many may stay unanswered: the link is given up after (count + 1) intervals. */
+  readonly count: number;
+}
+
+export const KEEPALIVE: Keepalive = { interval: 15, count: 3 };
 
 /**
  * Rejects with a TunnelError: jumphost-refused, -unreachable, -timeout, -closed, -not-ssh, -no-common-algorithm;
@@ -199,7 +206,7 @@ class Attempt {
   }
 
   #start(socket: Socket, reject: (error: unknown) => void): void {
-    const { hostName, port, hostKeys, user, observer } = this.#options;
+    const { hostName, port, hostKeys, user, observer, keepalive = KEEPALIVE } = this.#options;
     try {
       this.#client.connect({
         sock: socket,
@@ -217,8 +224,8 @@ class Attempt {
         authHandler: this.#authentication.next as AuthHandlerMiddleware,
         // Each phase has a timer of its own here.
         readyTimeout: 0,
-        keepaliveInterval: KEEPALIVE_SECONDS * 1000,
-        keepaliveCountMax: KEEPALIVE_COUNT,
+        keepaliveInterval: keepalive.interval * 1000,
+        keepaliveCountMax: keepalive.count,
         debug: (message) => this.#follow(message, observer),
       });
     } catch (error) {
@@ -259,7 +266,7 @@ async function connectTcp(
 ): Promise<Socket> {
   const at = endpoint(address.host, address.port);
   const socket = connect({ host: address.host, port: address.port, noDelay: true });
-  socket.setKeepAlive(true, KEEPALIVE_SECONDS * 1000);
+  socket.setKeepAlive(true, KEEPALIVE.interval * 1000);
   try {
     await new Promise<void>((resolve, reject) => {
       const abort = (): void => reject(signal?.reason);

@@ -44,7 +44,7 @@ export function tcpError(at: string, cause: NodeJS.ErrnoException): TunnelError 
   if (known !== undefined)
     return new TunnelError(known.code, `${at} ${known.text}`, { hint: known.hint, cause });
   return new TunnelError('jumphost-unreachable', `${at} can't be reached (${cause.code ?? cause.message})`, {
-    hint: 'check this machine’s network and its route to the jump host',
+    hint: "check this machine's network and its route to the jump host",
     cause,
   });
 }
@@ -113,7 +113,7 @@ export function handshakeError(
   return new TunnelError(
     'jumphost-no-common-algorithm',
     `${at} and this program have no ${list.name} in common; it offers ${offer}`,
-    { hint: 'have the jump host’s sshd updated, or modern algorithms enabled in its sshd_config', cause },
+    { hint: "have the jump host's sshd updated, or modern algorithms enabled in its sshd_config", cause },
   );
 }
 

@@ -17,7 +17,8 @@ interface Half {
 /**
  * ssh2's Channel as its packet handlers see it. They hand incoming data to `push` (null: EOF when `incoming.state` is
  * `eof`, CLOSE when it is `closed`, also when the connection is gone) and hold the window back when it returns false,
- * until `_read` is called. `_write` sends what the peer's window admits, keeps the rest, and calls back when all
+ * until `_read` is called. What comes while `incoming.window` is exactly 0 they drop without a word, and let it go
+ * below 0 otherwise. `_write` sends what the peer's window admits, keeps the rest, and calls back when all
  * is handed to the socket; on a channel that isn't open it never calls back.
  */
 export interface SshChannel {
@@ -28,6 +29,8 @@ export interface SshChannel {
   eof(): void;
   /** Sends CHANNEL_CLOSE once, unless it has been sent. */
   close(): void;
+  /** Gets CHANNEL_EXTENDED_DATA as `push` gets CHANNEL_DATA, out of the same window; null when the channel ends. */
+  readonly stderr: { push(chunk: Buffer | null): boolean };
   readonly incoming: Half;
   readonly outgoing: Half;
 }
@@ -53,6 +56,7 @@ export function channelOf(channel: ClientChannel): SshChannel {
     typeof internal.eof === 'function' &&
     typeof internal._write === 'function' &&
     typeof internal._read === 'function' &&
+    typeof internal.stderr?.push === 'function' &&
     internal.incoming?.state === 'open' &&
     internal.outgoing?.state === 'open';
   if (!complete) throw changed('Channel');

@@ -6,6 +6,10 @@
  * States: up -> closing (close() was called) -> ended, or up -> ended (lost). `ended` resolves once the socket has closed,
  * after every flow has been destroyed and every waiting connect() has been rejected.
  *
+ * The link is lost with an error, with the server's DISCONNECT, and with the end of what it sends: whichever is first
+ * destroys the socket, since nobody may be left there who would read what we have still to write. close() gives the server
+ * CLOSE_TIMEOUT_MS for that.
+ *
  * A channel counts from CHANNEL_OPEN until the server has said CHANNEL_CLOSE or refused it: as long as it takes a
  * slot there. An aborted connect() can't take back its CHANNEL_OPEN; it goes on counting, and is closed when it opens.
  *
@@ -62,6 +66,11 @@ export class Ssh2Link implements Transport, ChannelOwner {
     this.#client.on('error', (error: SshError) => this.#failed(error));
     this.#socket.on('drain', () => this.#drained());
     this.#socket.prependListener('data', () => this.gather());
+    // Behind ssh2's own listener. At a DISCONNECT it only ends our half, without an event, and stops its keepalives.
+    this.#socket.on('data', () => {
+      if (this.#socket.writableEnded) this.#left();
+    });
+    this.#socket.once('end', () => this.#left());
     this.ended = new Promise((resolve) => {
       this.#client.once('close', () => resolve(this.#closed()));
     });
@@ -116,6 +125,10 @@ export class Ssh2Link implements Transport, ChannelOwner {
   released(stream: ChannelStream): void {
     this.#streams.delete(stream);
     this.#channels--;
+  }
+
+  windowExceeded(): void {
+    this.#observer.count('tunnel_window_violations_total');
   }
 
   /** Throws ConnectError when no channel can be opened now. */
@@ -178,6 +191,11 @@ export class Ssh2Link implements Transport, ChannelOwner {
     this.#cause ??= error;
     // ssh2 only half-closes after an error; what is left of the connection is of no use.
     this.#socket.destroy();
+  }
+
+  /** The server says nothing more. */
+  #left(): void {
+    if (!this.#closing) this.#socket.destroy();
   }
 
   /** ssh2 calls the waiting forwardOut callbacks right after this. */

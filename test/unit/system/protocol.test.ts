@@ -72,7 +72,7 @@ int main(void) {
   VALUE(HELPER_HELLO); VALUE(HELPER_CREATE); VALUE(HELPER_CREATED); VALUE(HELPER_ROUTES); VALUE(HELPER_DONE);
   VALUE(HELPER_FAILED);
   VALUE(HELPER_STEP_PRIVILEGES); VALUE(HELPER_STEP_OPEN_TUN); VALUE(HELPER_STEP_CREATE_TUN); VALUE(HELPER_STEP_ADDRESS);
-  VALUE(HELPER_STEP_LINK_UP); VALUE(HELPER_STEP_ROUTE); VALUE(HELPER_STEP_REQUEST);
+  VALUE(HELPER_STEP_LINK_UP); VALUE(HELPER_STEP_ROUTE); VALUE(HELPER_STEP_REQUEST); VALUE(HELPER_STEP_LOST);
   HEX("hello", hello); HEX("created", created); HEX("created4", created4); HEX("done", done); HEX("failed", failed);
   HEX("full", full); HEX("create", create); HEX("routes", routes);
   printf("\\"end\\":0}");
@@ -251,6 +251,13 @@ describe('failures of the helper', () => {
     ],
     [STEP.route, ERRNO.EINVAL, '10.0.0.0/8 why', 'capture-failed', /EINVAL, 10\.0\.0\.0\/8 why/],
     [STEP.request, ERRNO.EPROTO, 'wrong length', 'capture-failed', /refused a request/],
+    [
+      STEP.lost,
+      ERRNO.ENETDOWN,
+      'tun0 was set down',
+      'capture-device-lost',
+      /^the capture was taken away: tun0 was set down$/,
+    ],
     [99, 12345, '', 'capture-failed', /refused a request/],
   ] as const) {
     it(`step ${step}, errno ${errno}: ${code}`, () => {

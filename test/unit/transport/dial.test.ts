@@ -11,7 +11,6 @@ import { TunnelError } from '../../../src/errors.ts';
 import type { Observer } from '../../../src/observe/observer.ts';
 import { loadHostKeyVerifier } from '../../../src/transport/hostkeys.ts';
 import { loadIdentities } from '../../../src/transport/identities.ts';
-import { resolveRemote } from '../../../src/transport/resolve.ts';
 import { type DialOptions, dialSsh2 } from '../../../src/transport/ssh2/dial.ts';
 import type { Transport } from '../../../src/transport/transport.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../support/loopback-sshd.ts';
@@ -430,16 +429,28 @@ describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing },
   });
 });
 
-describe('resolveRemote', () => {
-  it('gives all addresses, or jumphost-dns', async () => {
-    assert.deepEqual(await resolveRemote('192.0.2.7', 2222), [{ host: '192.0.2.7', port: 2222 }]);
-    assert.ok(
-      (await resolveRemote('localhost', 22)).some(({ host }) => host === '127.0.0.1' || host === '::1'),
-    );
-    await assert.rejects(
-      resolveRemote('no-such-host.invalid', 22),
-      (error) => error instanceof TunnelError && error.code === 'jumphost-dns',
-    );
+describe('keepalive', { skip: sshdMissing, timeout: 20_000 }, () => {
+  it('a jump host that no longer answers: link-lost', async () => {
+    const server = await LoopbackSshd.start();
+    try {
+      const options = { keepalive: { interval: 0.2, count: 3 } };
+      const transport = await dial({ server, files: [server.userKey], options });
+      // A link that is answered outlives what a silent one does not.
+      const early = await Promise.race([
+        transport.ended,
+        new Promise((resolve) => setTimeout(resolve, 1200, 'up')),
+      ]);
+      assert.equal(early, 'up');
+      const before = Date.now();
+      await server.stopConnections();
+      const ended = await transport.ended;
+      assert.equal(ended?.code, 'link-lost');
+      assert.match(ended.message, /no longer answers keepalives/);
+      const took = Date.now() - before;
+      assert.ok(took > 400 && took < 3000, `${took} ms`);
+    } finally {
+      await server.stop();
+    }
   });
 });
 

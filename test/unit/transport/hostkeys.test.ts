@@ -10,6 +10,7 @@ import type { Observer } from '../../../src/observe/observer.ts';
 import { loadHostKeyVerifier, parseHostKeyPin } from '../../../src/transport/hostkeys.ts';
 import { parseKnownHosts } from '../../../src/transport/knownhosts.ts';
 import { fingerprint, parsePublicKey, publicKeyFromBlob } from '../../../src/transport/publickey.ts';
+import { wireString } from '../../../src/transport/wire.ts';
 import { makeKey } from '../../support/loopback-sshd.ts';
 
 const TYPES = ['ed25519', 'ecdsa', 'rsa'] as const;
@@ -165,9 +166,28 @@ describe('known_hosts', () => {
         ),
       );
       assert.ok(error.hint?.includes(`--host-key ${fingerprint(key('ecdsa').blob)}`));
-      assert.ok(error.hint?.includes('ssh-keyscan -p 2222 jump >> '));
       return true;
     });
+  });
+
+  it('an unknown key: the command in the hint appends that very key, whatever the server calls its type', async () => {
+    const evil = 'ssh-\'$(id)`x`"';
+    const hostile = Buffer.concat([wireString(evil), wireString('key')]);
+    for (const blob of [key('ecdsa').blob, hostile]) {
+      for (const port of [22, 2222]) {
+        const error: unknown = await check('', 'jump', port, blob).catch((reason: unknown) => reason);
+        assert.ok(error instanceof TunnelError);
+        const command = /, or run: (echo .*)$/s.exec(error.hint ?? '')?.[1] ?? '';
+        assert.ok(command.endsWith(` >> ${join(directory, 'absent')}`), command);
+        const printed = execFileSync('sh', ['-c', command.slice(0, command.lastIndexOf(' >> '))], {
+          encoding: 'utf8',
+        });
+        const type = blob === hostile ? evil : 'ecdsa-sha2-nistp256';
+        const name = port === 22 ? 'jump' : '[jump]:2222';
+        assert.equal(printed, `${name} ${type} ${blob.toString('base64')}\n`);
+        assert.equal(await verdict(printed, 'jump', port, blob), 'accepted');
+      }
+    }
   });
 
   it('a key of another type is unknown, not changed', async () => {
