@@ -27,7 +27,7 @@ export interface Peer {
 const tunnel: Peer = {
   name: 'tunnel',
   async start(lab) {
-    const child = await lab.client.spawn([process.execPath, MAIN, '-r', `jump@${JUMPHOST}`, NETWORK], {});
+    const child = await lab.client.spawn([MAIN, '-r', `jump@${JUMPHOST}`, NETWORK], {});
     await child.waitForLine(/tunnel: ready/, START_TIMEOUT_MS);
     return { stop: async () => void (await child.stop('SIGTERM')) };
   },

@@ -42,7 +42,7 @@ async function demonstrate(lab: Lab): Promise<void> {
   title('2. The tunnel');
   command(`tunnel -r ${JUMPHOST} ${NETWORK}`);
   const began = performance.now();
-  const tunnel = await lab.client.spawn([process.execPath, MAIN, '-r', JUMPHOST, NETWORK]);
+  const tunnel = await lab.client.spawn([MAIN, '-r', JUMPHOST, NETWORK]);
   await tunnel.waitForLine(/tunnel: ready/, 20_000);
   output(tunnel.stderr);
   print(`    (after ${Math.round(performance.now() - began)} ms)`);

@@ -1,10 +1,11 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --single-threaded-gc
 /**
  * The entry: wires the command line, the log, the signals and the exit code together.
  *
  *   arguments -> runCommandLine -> Configuration -> run()      INT, TERM, HUP abort its `stop` signal
  *   what run() or anything before it throws -> two lines on stderr -> exit code
  *
+ * The heap is small and the garbage many short-lived buffers: collecting it on one thread costs least (docs/decisions/0009).
  * run.ts and with it the SSH client are loaded when there is something to run: --help and usage errors don't wait for them.
  */
 import { constants } from 'node:os';

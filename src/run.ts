@@ -27,7 +27,7 @@ import { DirectConnector } from './transport/direct.ts';
 import { loadHostKeyVerifier } from './transport/hostkeys.ts';
 import { loadIdentities } from './transport/identities.ts';
 import type { Prompter } from './transport/prompter.ts';
-import { type RemoteAddress, resolveRemote } from './transport/resolve.ts';
+import { addressToExclude, type RemoteAddress, resolveRemote } from './transport/resolve.ts';
 import { dialSsh2 } from './transport/ssh2/dial.ts';
 import type { Transport } from './transport/transport.ts';
 
@@ -135,10 +135,10 @@ async function resolveAll(
   return [first, ...others];
 }
 
-/** The jump host's own addresses, which must not be captured. Link-local ones, with their zone, never are. */
+/** The jump host's own addresses, which must not be captured. */
 function ownPrefixes(remotes: readonly ResolvedRemote[]): Prefix[] {
-  const hosts = remotes.flatMap(({ addresses }) => addresses.map(({ host }) => host));
-  return [...new Set(hosts)].filter((host) => !host.includes('%')).map(hostPrefix);
+  const hosts = remotes.flatMap(({ addresses }) => addresses.map(({ host }) => addressToExclude(host)));
+  return [...new Set(hosts)].filter((host) => host !== undefined).map(hostPrefix);
 }
 
 /** Queries go by UDP, which is not carried: better said at the start than found out by names that don't resolve. */

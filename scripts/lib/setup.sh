@@ -97,7 +97,7 @@ build() {
     as_owner cp package-lock.json node_modules/.installed-lock.json
   fi
   as_owner make -s -C native all || die "the native part can't be built" "see above"
-  as_owner npx --no-install tsc -p tsconfig.json || die "the TypeScript part can't be built" "see above"
+  as_owner npm run --silent build:ts || die "the TypeScript part can't be built" "see above"
 }
 
 # python3 is for node-gyp, which builds ssh2's native ciphers; without them ssh2 uses Node's, which cost more.
