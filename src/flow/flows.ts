@@ -18,7 +18,7 @@
  */
 import type { Duplex } from 'node:stream';
 import type { FlowRequest } from '../capture/capture.ts';
-import type { Destination } from '../net/destination.ts';
+import { formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -126,15 +126,11 @@ export class Flows {
     }
     const refusal: Refusal = error instanceof ConnectError ? error.refusal : 'refused';
     observer.count('tunnel_flows_refused_total');
-    observer.log('info', `${text(request.source)} -> ${message}`, { refusal });
+    observer.log('info', `${formatDestination(request.source)} -> ${message}`, { refusal });
     request.refuse(refusal);
   }
 }
 
 function describe(request: FlowRequest): string {
-  return `${text(request.source)} -> ${text(request.destination)}`;
-}
-
-function text({ host, port }: Destination): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  return `${formatDestination(request.source)} -> ${formatDestination(request.destination)}`;
 }

@@ -94,7 +94,7 @@ export interface Helper {
 export async function startHelper(options: HelperOptions = {}): Promise<Helper> {
   const { observer = silentObserver, signal, path = helperPath(observer) } = options;
   signal?.throwIfAborted();
-  const directory = await mkdtemp(join(socketParent(), 'tunnel-'));
+  const directory = await makeDirectory();
   try {
     const socket = join(directory, 'helper');
     const elevated = elevation(path, [socket]);
@@ -109,6 +109,27 @@ export async function startHelper(options: HelperOptions = {}): Promise<Helper> 
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+/** The directory that the helper's socket is in: nobody else's, mode 0700. */
+async function makeDirectory(): Promise<string> {
+  const parent = socketParent();
+  try {
+    return await mkdtemp(join(parent, 'tunnel-'));
+  } catch (cause) {
+    throw new TunnelError(
+      'capture-failed',
+      `no directory can be made in ${parent} (${systemErrorOf(cause)})`,
+      {
+        hint: 'set TMPDIR to a directory that can be written to',
+        cause,
+      },
+    );
+  }
+}
+
+function systemErrorOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
 }
 
 /** The user's runtime directory, if it is what it should be; else the directory for temporary files. */

@@ -4,7 +4,7 @@
  */
 import { connect, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { Destination } from '../net/destination.ts';
+import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import { ConnectError, type ConnectOptions, type Connector } from './transport.ts';
 
@@ -41,7 +41,9 @@ export class DirectConnector implements Connector {
         signal?.removeEventListener('abort', onAbort);
         const refusal = REFUSAL_OF_ERRNO[cause.code ?? ''] ?? 'unreachable';
         reject(
-          new ConnectError(refusal, `${where(destination)}: dialled directly: ${cause.message}`, { cause }),
+          new ConnectError(refusal, `${formatDestination(destination)}: dialled directly: ${cause.message}`, {
+            cause,
+          }),
         );
       });
       signal?.addEventListener('abort', onAbort, { once: true });
@@ -70,10 +72,6 @@ export class DirectConnector implements Connector {
     const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
     return socket.connect({ host, port, noDelay: true });
   }
-}
-
-function where({ host, port }: Destination): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 const REFUSAL_OF_ERRNO: Readonly<Record<string, Refusal>> = {

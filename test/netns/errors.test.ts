@@ -123,6 +123,28 @@ describe('errors', { skip: labUnavailable() }, () => {
     await expectError(result, 6, 'capture-no-tun');
   });
 
+  it('of a TMPDIR that is not there', async () => {
+    const env = { TMPDIR: `${lab.directory}/nowhere` };
+    const result = await lab.client.exec([process.execPath, MAIN, '-r', REMOTE, PRIVATE4], { env });
+    await expectError(result, 6, 'capture-failed');
+  });
+
+  it('of a key that is encrypted, where there is no terminal: the hint is about the key', async () => {
+    const argv = [
+      'setsid',
+      process.execPath,
+      MAIN,
+      '-r',
+      REMOTE,
+      '-i',
+      lab.credentials.keys.encrypted,
+      PRIVATE4,
+    ];
+    const result = await lab.client.exec(argv);
+    await expectError(result, 3, 'auth-failed');
+    assert.match(result.stderr, /hint: .*ssh-add/);
+  });
+
   it('of a user without privileges', { skip: closedToOthers(MAIN) }, async () => {
     const key = readFileSync(lab.credentials.keys.authorized);
     const known = readFileSync(lab.credentials.knownHosts.plain);

@@ -8,11 +8,11 @@ import { fileURLToPath } from 'node:url';
 import { HELPER_PATH } from '../../src/native.ts';
 import { HELPER_VERSION } from '../../src/system/protocol.ts';
 import { SUDOERS, UID, USER, withEtc } from '../support/etc.ts';
-import { type HelperClient, type HelperNamespace, inNamespace } from '../support/helperlab.ts';
+import { CLIENT, type HelperClient, type HelperNamespace, inNamespace } from '../support/helperlab.ts';
 import { mustRun } from '../support/process.ts';
-import { labUnavailable } from '../support/requirements.ts';
+import { closedToOthers, labUnavailable } from '../support/requirements.ts';
 
-const skip = labUnavailable('unshare', 'cc', 'make', 'sudo');
+const skip = labUnavailable('unshare', 'cc', 'make', 'sudo') || closedToOthers(CLIENT);
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const INSTALLED = '/usr/local/libexec/tunnel-helper';
 const PACKAGED = '/usr/libexec/tunnel-helper';

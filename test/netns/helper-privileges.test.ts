@@ -29,9 +29,9 @@ import {
   untilGone,
 } from '../support/helperlab.ts';
 import { Child, mustRun, run, SEARCH_PATH } from '../support/process.ts';
-import { labUnavailable } from '../support/requirements.ts';
+import { closedToOthers, labUnavailable } from '../support/requirements.ts';
 
-const skip = labUnavailable('unshare', 'cc');
+const skip = labUnavailable('unshare', 'cc') || closedToOthers(CLIENT);
 const CLIENT_END_MS = 5_000;
 const CAP_NET_ADMIN_ONLY = '0000000000001000';
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));

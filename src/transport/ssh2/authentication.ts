@@ -125,6 +125,8 @@ export class Authentication {
     if (this.#methods.length > 0 && !this.#methods.includes('publickey'))
       return 'only keys are supported: have public key authentication enabled for this account';
     if (this.#tried.length === 0) return 'name a key with -i, or start ssh-agent and add one with ssh-add';
+    if (this.#skipped.length > 0)
+      return 'the server may accept the key that could not be used: unlock it with ssh-add first, or run this at a terminal';
     return 'check the user name, and that the key is in authorized_keys on the jump host (ssh-copy-id)';
   }
 

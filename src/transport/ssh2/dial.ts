@@ -16,6 +16,7 @@
 import { connect, type Socket } from 'node:net';
 import ssh2, { type AuthHandlerMiddleware, type Client } from 'ssh2';
 import { TunnelError } from '../../errors.ts';
+import { formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { HostKeyVerifier } from '../hostkeys.ts';
 import type { Identity } from '../identities.ts';
@@ -26,7 +27,6 @@ import { offeredAlgorithms } from './algorithms.ts';
 import { Authentication } from './authentication.ts';
 import {
   closedError,
-  endpoint,
   handshakeError,
   noIdentificationError,
   type SshError,
@@ -126,7 +126,7 @@ class Attempt {
   constructor(address: RemoteAddress, options: DialOptions) {
     this.#address = address;
     this.#options = options;
-    this.#at = endpoint(address.host, address.port);
+    this.#at = formatDestination(address);
     this.#authentication = new Authentication({
       user: options.user,
       identities: options.identities,
@@ -264,7 +264,7 @@ async function connectTcp(
   timeout: number,
   signal: AbortSignal | undefined,
 ): Promise<Socket> {
-  const at = endpoint(address.host, address.port);
+  const at = formatDestination(address);
   const socket = connect({ host: address.host, port: address.port, noDelay: true });
   socket.setKeepAlive(true, KEEPALIVE.interval * 1000);
   try {

@@ -1,6 +1,6 @@
 /** Translates what ssh2, the socket and the server report into the program's errors. */
-import { isIPv6 } from 'node:net';
 import { TunnelError } from '../../errors.ts';
+import { formatDestination } from '../../net/destination.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import { ConnectError, type Destination } from '../transport.ts';
 import { serverText } from './servertext.ts';
@@ -13,11 +13,6 @@ export interface SshError extends Error {
   readonly code?: number | string;
   /** Of SSH_MSG_CHANNEL_OPEN_FAILURE (RFC 4254 §5.1); '' when the server closed the channel instead. */
   readonly reason?: number | string;
-}
-
-/** `host:port`, with brackets around an IPv6 address. */
-export function endpoint(host: string, port: number): string {
-  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 const TCP_CODES: Readonly<Record<string, { code: string; text: string; hint: string }>> = {
@@ -148,7 +143,7 @@ const FAILURE_TEXTS: readonly (readonly [RegExp, Refusal])[] = [
 
 /** For SSH_MSG_CHANNEL_OPEN_FAILURE. */
 export function openError(destination: Destination, cause: SshError): ConnectError {
-  const to = endpoint(destination.host, destination.port);
+  const to = formatDestination(destination);
   const text = serverText(cause.message.replace(/^\(SSH\) Channel open failure: ?/, ''));
   switch (cause.reason) {
     case OPEN_PROHIBITED:
