@@ -18,6 +18,11 @@ const COMMANDS = [
 ];
 
 const VOLATILE: readonly (readonly [RegExp, string])[] = [
+  // The kernel reports carriers up to a second late; whether a device is set up (UP) stays.
+  [/<NO-CARRIER,/g, '<'],
+  [/,LOWER_UP\b/g, ''],
+  [/ state (UP|DOWN|UNKNOWN|LOWERLAYERDOWN|DORMANT)\b/g, ' state -'],
+  [/ linkdown\b/g, ''],
   [/ expires \d+sec/g, ''],
   [/ age \d+\S*/g, ''],
   [/\b(valid_lft|preferred_lft) \d+sec/g, '$1 limited'],
