@@ -46,7 +46,7 @@ install_quietly() (
   log=$(mktemp)
   kept=
   if [ -e $policy ]; then
-    kept=$(mktemp -p /usr/sbin .policy-rc.d.XXXXXX)
+    kept=$policy.kept-by-tunnel # only root writes to this directory
     cp -p $policy "$kept"
   fi
   undo() {
