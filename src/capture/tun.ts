@@ -11,8 +11,8 @@
  *   or request.refuse(reason)             RST, ICMP or silence
  *
  * States of a flow here: waiting (engine holds the SYN) -> opening (released, not yet accepted) -> open (its socket is
- * in use) -> gone. The engine keeps the lease beyond that, for TIME_WAIT. `gone` events end waiting and opening flows
- * whose application has given up.
+ * in use) -> gone. The engine keeps the lease beyond that, for TIME_WAIT. A `gone` event ends a flow
+ * whose application has given up or reset it, in whatever state.
  *
  * Before the routes are set, a probe connects through the device to prove that captured connections come back to this
  * process (a host firewall may drop them). At the end new connections are refused, open ones reset, and only then does the
