@@ -22,7 +22,7 @@ import { formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Policy } from '../policy/policy.ts';
-import { ConnectError, type Connector } from '../transport/transport.ts';
+import { ConnectError, type Connector, type FlowStream } from '../transport/transport.ts';
 import { relay } from './relay.ts';
 
 /** Below the number of channels at which sshd ends a connection (about 16,000). */
@@ -85,7 +85,7 @@ export class Flows {
   /** Never rejects. */
   async #carry(request: FlowRequest, connector: Connector): Promise<void> {
     const { observer } = this.#options;
-    let far: Duplex;
+    let far: FlowStream;
     try {
       far = await connector.connect(request.destination, {
         signal: request.signal,

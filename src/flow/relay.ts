@@ -10,6 +10,7 @@
  */
 import type { Duplex } from 'node:stream';
 import { resetStream } from '../net/reset.ts';
+import type { FlowStream } from '../transport/transport.ts';
 
 export interface RelayResult {
   /** Bytes read from `near` and from `far`. */
@@ -20,7 +21,7 @@ export interface RelayResult {
 }
 
 /** Copies until both streams are closed. Never rejects; owns and closes both streams. Aborting resets both. */
-export function relay(near: Duplex, far: Duplex, signal?: AbortSignal): Promise<RelayResult> {
+export function relay(near: Duplex, far: FlowStream, signal?: AbortSignal): Promise<RelayResult> {
   return new Promise((resolve) => {
     let error: Error | undefined;
     let open = 2;
@@ -67,10 +68,12 @@ export function relay(near: Duplex, far: Duplex, signal?: AbortSignal): Promise<
   });
 }
 
-function pump(from: Duplex, to: Duplex, count: (n: number) => void): void {
+function pump(from: FlowStream, to: Duplex, count: (n: number) => void): void {
   from.on('data', (chunk: Buffer) => {
     count(chunk.length);
     if (to.writable && !to.write(chunk)) from.pause();
+    // Written out at once: nobody holds it any more.
+    if (to.writableLength === 0) from.giveBack?.();
   });
   to.on('drain', () => from.resume());
   from.on('end', () => to.end());

@@ -28,6 +28,15 @@ export interface ConnectOptions {
   readonly originator?: Destination;
 }
 
+/** One flow's stream to the far side. */
+export interface FlowStream extends Duplex {
+  /**
+   * To be called by the listener of 'data' if it is done with the chunk that it was given, at the latest when it returns: then the
+   * memory is used again. Whoever doesn't call it may keep the chunk.
+   */
+  giveBack?(): void;
+}
+
 /** Opens flows. A `Transport` is one; so is what dials directly (direct.ts). */
 export interface Connector {
   /**
@@ -39,7 +48,7 @@ export interface Connector {
    * confirmation. So it has an 'error' listener of the transport's own, and such an error ends no program. Whoever
    * comes later sees `errored`, `destroyed` and `closed` on the stream; 'error' and 'close' are not emitted again.
    */
-  connect(destination: Destination, options?: ConnectOptions): Promise<Duplex>;
+  connect(destination: Destination, options?: ConnectOptions): Promise<FlowStream>;
 }
 
 export interface Transport extends Connector {

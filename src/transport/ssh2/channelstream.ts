@@ -1,12 +1,10 @@
 /**
- * One flow: a Duplex over one of ssh2's channels, with the semantics that ssh2's own Channel lacks. Only one layer of
- * buffering and no copy: incoming chunks are taken where ssh2 hands them to its Channel, outgoing ones are given to
- * the channel's window logic directly.
+ * One flow: a Duplex that is one channel of the connection (RFC 4254 §5).
  *
- *   reading   CHANNEL_DATA -> push; once READ_BUFFER bytes wait for the reader, the window is held back, so that at most
- *             READ_BUFFER and one window (2 MiB) are in memory
- *   writing   _write -> window -> socket; called back when the socket's buffer has room, so a flow never has more than one
- *             chunk beyond it; a write that waits for the window is called back also when the channel ends
+ *   reading   CHANNEL_DATA -> the reader at once, as a view of the connection's buffer; for a reader that doesn't read it is
+ *             copied into a queue, which the receive window bounds. What is consumed is granted again.
+ *   writing   _write -> the scheduler's turn -> as many packets as window and connection admit; called back when the last
+ *             one has gone, so that a flow holds one chunk; called back also when the channel ends
  *   end()     CHANNEL_EOF; reading goes on
  *   destroy() CHANNEL_CLOSE; what waits is called back with an error
  *
@@ -28,144 +26,235 @@
  */
 import { Duplex } from 'node:stream';
 import { TunnelError } from '../../errors.ts';
-import type { SshChannel } from './internals.ts';
+import { ChunkQueue } from './chunkqueue.ts';
+import type { ReceiveWindow } from './receivewindow.ts';
+import type { Sender } from './scheduler.ts';
 
-/** What waits for the reader before the window is held back. */
-const READ_BUFFER = 256 * 1024;
-/** One chunk of the usual size on the way and one waiting. */
+/** A chunk of the usual size on the way and one waiting. */
 const WRITE_BUFFER = 64 * 1024;
-/**
- * Stands for a window of 0 that is held back: at 0 ssh2 would drop what a server sends beyond it, and the flow would go on
- * with a hole. No count of bytes comes to this value, and _read() takes it away before ssh2 grants a new window.
- */
-const EXHAUSTED = -0.5;
+/** What waits for the reader is in the queue, where it is counted; Readable holds one chunk. */
+const READ_BUFFER = 1;
+/** RFC 4254 §5.2: a window never exceeds it. */
+const MAX_SEND_WINDOW = 2 ** 32 - 1;
 
-/** What a flow needs of the connection that it is a channel of. */
+/** What a flow needs of the connection that it is a channel of. `remote` is the server's number of the channel. */
 export interface ChannelOwner {
-  /** Packets that are sent from here to the end of this turn of the event loop go out in one write. */
-  gather(): void;
-  /** Calls back at once, or when the socket's buffer has been written out. */
-  whenWritable(callback: () => void): void;
-  /** The channel no longer exists at either end. Called once. */
-  released(stream: ChannelStream): void;
-  /** The server sent more than it was allowed to. Called once. */
-  windowExceeded(): void;
+  /** The stream has something to send: from now on its `transmit` is called in turn. */
+  activate(stream: ChannelStream): void;
+  deactivate(stream: ChannelStream): void;
+  sendData(remote: number, data: Buffer): void;
+  grant(remote: number, bytes: number): void;
+  sendEof(remote: number): void;
+  sendClose(remote: number): void;
+  /** A view of the connection's buffer is passed on; and is no longer held. */
+  lend(): void;
+  giveBack(): void;
+  /** The server has done what it must not. */
+  violated(what: string): void;
 }
 
-export class ChannelStream extends Duplex {
-  readonly #channel: SshChannel;
+export interface ChannelOptions {
+  readonly remote: number;
+  readonly sendWindow: number;
+  /** The largest packet that the server accepts. */
+  readonly maxPacket: number;
+  readonly receiveWindow: ReceiveWindow;
+  readonly owner: ChannelOwner;
+}
+
+export class ChannelStream extends Duplex implements Sender {
+  /** The server's number of the channel. */
+  readonly remote: number;
   readonly #owner: ChannelOwner;
+  readonly #maxPacket: number;
+  readonly #receiveWindow: ReceiveWindow;
+  readonly #queue = new ChunkQueue();
+  #sendWindow: number;
+  /** What of the present write has not been sent. */
+  #unsent: Buffer | undefined;
   #pendingWrite: ((error?: Error | null) => void) | undefined;
+  /** The reader has asked for more. */
+  #wanted = false;
+  #delivering = false;
+  #eofSent = false;
   #eofReceived = false;
+  #closeSent = false;
   #peerClosed = false;
 
-  constructor(channel: SshChannel, owner: ChannelOwner) {
+  constructor(options: ChannelOptions) {
     super({ allowHalfOpen: true, readableHighWaterMark: READ_BUFFER, writableHighWaterMark: WRITE_BUFFER });
-    this.#channel = channel;
-    this.#owner = owner;
-    channel.push = (chunk) => this.#receive(chunk);
-    channel.stderr.push = (chunk) => chunk !== null && this.#discard();
+    this.remote = options.remote;
+    this.#owner = options.owner;
+    this.#maxPacket = options.maxPacket;
+    this.#receiveWindow = options.receiveWindow;
+    this.#sendWindow = options.sendWindow;
     // Its user may not listen yet when it fails (Connector.connect); the stream keeps the error.
     this.on('error', () => {
       // Nothing to do.
     });
   }
 
-  override _read(size: number): void {
-    const { incoming } = this.#channel;
-    if (incoming.window === EXHAUSTED) incoming.window = 0;
-    this.#channel._read(size);
+  /** CHANNEL_CLOSE has been sent: nothing more may be. */
+  get closing(): boolean {
+    return this.#closeSent;
   }
 
-  override _write(chunk: Buffer, encoding: string, callback: (error?: Error | null) => void): void {
-    if (this.#peerClosed) {
+  /**
+   * To be called by the listener of 'data' if it is done with the chunk that it was given, at the latest when it returns: then the
+   * memory is used again. Whoever doesn't call it may keep the chunk.
+   */
+  giveBack(): void {
+    if (!this.#delivering) return;
+    this.#delivering = false;
+    this.#owner.giveBack();
+  }
+
+  // For the scheduler.
+
+  transmit(limit: number): number {
+    const data = this.#unsent;
+    if (data === undefined) return 0;
+    const length = Math.min(data.length, this.#sendWindow, this.#maxPacket, limit);
+    if (length === 0) return 0;
+    this.#sendWindow -= length;
+    if (length === data.length) {
+      this.#unsent = undefined;
+      this.#owner.sendData(this.remote, data);
+      this.#endWrite();
+    } else {
+      this.#unsent = data.subarray(length);
+      this.#owner.sendData(this.remote, data.subarray(0, length));
+    }
+    return length;
+  }
+
+  // The server's messages.
+
+  receive(data: Buffer): void {
+    if (!this.#admit(data.length)) return;
+    if (!this.#wanted) {
+      this.#queue.append(data);
+      return;
+    }
+    if (this.readableFlowing === true) {
+      this.#delivering = true;
+      this.#owner.lend();
+      this.#wanted = this.push(data);
+      this.#delivering = false;
+    } else {
+      this.#wanted = this.push(Buffer.from(data));
+    }
+    this.#consumed(data.length);
+  }
+
+  /** Extended data: as if it had been read. Nothing of it is kept, so it need not wait for the reader. */
+  discard(bytes: number): void {
+    if (this.#admit(bytes)) this.#consumed(bytes);
+  }
+
+  adjust(bytes: number): void {
+    if (this.#sendWindow + bytes > MAX_SEND_WINDOW) this.#owner.violated('a window above 2^32 - 1');
+    this.#sendWindow = Math.min(this.#sendWindow + bytes, MAX_SEND_WINDOW);
+    if (this.#unsent !== undefined) this.#owner.activate(this);
+  }
+
+  endOfInput(): void {
+    if (this.#eofReceived) return;
+    this.#eofReceived = true;
+    if (!this.destroyed && this.#queue.empty) this.push(null);
+  }
+
+  closedByPeer(): void {
+    this.#peerClosed = true;
+    this.#owner.deactivate(this);
+    const { destroyed } = this;
+    this.#sendClose();
+    this.#receiveWindow.close();
+    if (destroyed) return;
+    if (!this.#eofReceived || (!this.#eofSent && this.readableEnded)) {
+      this.destroy(connectionReset());
+    } else if (!this.#eofSent) {
+      this.once('end', () => this.destroy(connectionReset()));
+      this.#unsent = undefined;
+      this.#endWrite();
+    }
+  }
+
+  override _read(): void {
+    this.#wanted = true;
+    while (this.#wanted) {
+      const chunk = this.#queue.shift();
+      if (chunk === undefined) break;
+      this.#wanted = this.push(chunk);
+      this.#consumed(chunk.length);
+    }
+    if (this.#eofReceived && this.#queue.empty) this.push(null);
+  }
+
+  override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
+    if (this.#peerClosed || chunk.length === 0) {
       callback();
       return;
     }
+    this.#unsent = chunk;
     this.#pendingWrite = callback;
-    this.#owner.gather();
-    this.#channel._write(chunk, encoding, this.#handedOver);
+    this.#owner.activate(this);
   }
 
   override _final(callback: (error?: Error | null) => void): void {
-    this.#owner.gather();
-    this.#channel.eof();
+    this.#eofSent = true;
+    if (!this.#closeSent) this.#owner.sendEof(this.remote);
     callback();
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    if (!this.#peerClosed) {
-      this.#owner.gather();
-      this.#channel.close();
-    }
+    this.#sendClose();
+    this.#owner.deactivate(this);
+    this.#queue.clear();
+    this.#unsent = undefined;
     this.#endWrite(error ?? connectionReset());
     callback(error);
   }
 
-  readonly #handedOver = (): void => this.#owner.whenWritable(this.#written);
-  readonly #written = (): void => this.#endWrite();
+  /** Whether data may be taken: not after destroy(), when the rest of the window is let go and no more is asked for. */
+  #admit(bytes: number): boolean {
+    if (this.destroyed) return false;
+    if (!this.#receiveWindow.receive(bytes)) {
+      this.#owner.violated('more data than the window admits');
+      this.destroy(windowExceeded());
+      return false;
+    }
+    if (this.#eofReceived) {
+      this.#owner.violated('data after EOF');
+      return false;
+    }
+    return true;
+  }
+
+  #consumed(bytes: number): void {
+    const credit = this.#receiveWindow.consume(bytes);
+    if (credit > 0 && !this.#eofReceived && !this.#closeSent) this.#owner.grant(this.remote, credit);
+  }
+
+  #sendClose(): void {
+    if (this.#closeSent) return;
+    this.#closeSent = true;
+    this.#owner.sendClose(this.remote);
+  }
 
   #endWrite(error?: Error): void {
     const callback = this.#pendingWrite;
     this.#pendingWrite = undefined;
     callback?.(error);
   }
-
-  /** In the place of ssh2's `Channel.push`; see internals.ts for what it is called with. */
-  #receive(chunk: Buffer | null): boolean {
-    if (chunk === null) {
-      if (this.#channel.incoming.state === 'closed') this.#closedByPeer();
-      else this.#endOfInput();
-      return false;
-    }
-    return this.#admit() && this.#grant(this.push(chunk));
-  }
-
-  /** For extended data. More is asked for as if it had been read, but not past a reader that doesn't read. */
-  #discard(): boolean {
-    return this.#admit() && this.#grant(this.readableLength < this.readableHighWaterMark);
-  }
-
-  /** After destroy() the rest of the window is let go, and no more is asked for. */
-  #admit(): boolean {
-    if (this.destroyed) return false;
-    const { window } = this.#channel.incoming;
-    if (window >= 0 || window === EXHAUSTED) return true;
-    this.#owner.windowExceeded();
-    this.destroy(
-      new TunnelError('window-exceeded', "the jump host sent more than the flow's window admits", {
-        hint: 'have the SSH server on the jump host replaced: it ignores flow control (RFC 4254 §5.2)',
-      }),
-    );
-    return false;
-  }
-
-  #grant(more: boolean): boolean {
-    const { incoming } = this.#channel;
-    if (!more && incoming.window === 0) incoming.window = EXHAUSTED;
-    return more;
-  }
-
-  #endOfInput(): void {
-    this.#eofReceived = true;
-    if (!this.destroyed) this.push(null);
-  }
-
-  #closedByPeer(): void {
-    if (this.#peerClosed) return;
-    this.#peerClosed = true;
-    this.#owner.released(this);
-    if (this.destroyed) return;
-    const eofSent = this.#channel.outgoing.state !== 'open';
-    if (!this.#eofReceived || (!eofSent && this.readableEnded)) {
-      this.destroy(connectionReset());
-    } else if (!eofSent) {
-      this.once('end', () => this.destroy(connectionReset()));
-      this.#endWrite();
-    }
-  }
 }
 
 function connectionReset(): Error {
   return Object.assign(new Error('the far side closed the connection'), { code: 'ECONNRESET' });
+}
+
+function windowExceeded(): TunnelError {
+  return new TunnelError('window-exceeded', 'the jump host sent more than it was allowed to', {
+    hint: 'its SSH server is faulty or hostile',
+  });
 }

@@ -33,8 +33,10 @@ import {
   tcpError,
   timeoutError,
 } from './errors.ts';
+import { Inbox } from './inbox.ts';
 import { protocolOf } from './internals.ts';
 import { Ssh2Link } from './link.ts';
+import { KEEPALIVE, type Keepalive } from './pulse.ts';
 import { serverLines, serverText } from './servertext.ts';
 
 export interface DialOptions {
@@ -56,15 +58,6 @@ export interface DialOptions {
   readonly observer: Observer;
   readonly signal?: AbortSignal;
 }
-
-export interface Keepalive {
-  /** Seconds of silence after which the server is asked for a sign of life, and between the questions. */
-  readonly interval: number;
-  /** How many may stay unanswered: the link is given up after (count + 1) intervals. */
-  readonly count: number;
-}
-
-export const KEEPALIVE: Keepalive = { interval: 15, count: 3 };
 
 /**
  * Rejects with a TunnelError: jumphost-refused, -unreachable, -timeout, -closed, -not-ssh, -no-common-algorithm;
@@ -140,9 +133,9 @@ class Attempt {
   async run(): Promise<Transport> {
     const { signal, connectTimeout } = this.#options;
     const deadline = Date.now() + connectTimeout * 1000;
-    const socket = await connectTcp(this.#address, connectTimeout, signal);
+    const { socket, inbox } = await connectTcp(this.#address, connectTimeout, signal);
     try {
-      return await this.#handshake(socket, Math.max(1, deadline - Date.now()));
+      return await this.#handshake(socket, inbox, Math.max(1, deadline - Date.now()));
     } catch (error) {
       socket.destroy();
       throw error;
@@ -153,8 +146,8 @@ class Attempt {
   }
 
   /** Settles with the first thing that decides. After a failure the listeners stay, for errors that follow it. */
-  #handshake(socket: Socket, timeLeft: number): Promise<Transport> {
-    const { observer, signal, authTimeout, connectTimeout } = this.#options;
+  #handshake(socket: Socket, inbox: Inbox, timeLeft: number): Promise<Transport> {
+    const { observer, signal, authTimeout, connectTimeout, keepalive } = this.#options;
     const client = this.#client;
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
@@ -198,15 +191,14 @@ class Attempt {
       client.on('ready', () => {
         // The link takes over within this event: what the server says next may be in the same chunk of data.
         client.removeAllListeners();
-        socket.off('data', this.#greeting.listener);
-        resolve(new Ssh2Link({ client, socket, at: this.#at, observer }));
+        resolve(new Ssh2Link({ client, socket, inbox, at: this.#at, keepalive, observer }));
       });
       this.#start(socket, reject);
     });
   }
 
   #start(socket: Socket, reject: (error: unknown) => void): void {
-    const { hostName, port, hostKeys, user, observer, keepalive = KEEPALIVE } = this.#options;
+    const { hostName, port, hostKeys, user, observer } = this.#options;
     try {
       this.#client.connect({
         sock: socket,
@@ -224,8 +216,6 @@ class Attempt {
         authHandler: this.#authentication.next as AuthHandlerMiddleware,
         // Each phase has a timer of its own here.
         readyTimeout: 0,
-        keepaliveInterval: keepalive.interval * 1000,
-        keepaliveCountMax: keepalive.count,
         debug: (message) => this.#follow(message, observer),
       });
     } catch (error) {
@@ -263,9 +253,17 @@ async function connectTcp(
   address: RemoteAddress,
   timeout: number,
   signal: AbortSignal | undefined,
-): Promise<Socket> {
+): Promise<{ socket: Socket; inbox: Inbox }> {
   const at = formatDestination(address);
-  const socket = connect({ host: address.host, port: address.port, noDelay: true });
+  const inbox = new Inbox();
+  const socket = connect({
+    host: address.host,
+    port: address.port,
+    noDelay: true,
+    // The types know a buffer only; a function that gives one for each read is documented as well (net.Socket's onread).
+    onread: { buffer: inbox.space as unknown as Uint8Array, callback: inbox.received },
+  });
+  inbox.openEarly(socket);
   socket.setKeepAlive(true, KEEPALIVE.interval * 1000);
   try {
     await new Promise<void>((resolve, reject) => {
@@ -284,7 +282,7 @@ async function connectTcp(
     socket.destroy();
     throw error;
   }
-  return socket;
+  return { socket, inbox };
 }
 
 /** The first line that a port sends, unless it is SSH's identification (RFC 4253 §4.2 lets other lines come before it). */

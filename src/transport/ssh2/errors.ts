@@ -3,6 +3,7 @@ import { TunnelError } from '../../errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import { ConnectError, type Destination } from '../transport.ts';
+import type { OpenFailure } from './multiplexer.ts';
 import { serverText } from './servertext.ts';
 
 /** ssh2 puts its own and the protocol's details on plain Errors. */
@@ -11,8 +12,6 @@ export interface SshError extends Error {
   readonly level?: string;
   /** The reason of SSH_MSG_DISCONNECT (a number), or an errno's name. */
   readonly code?: number | string;
-  /** Of SSH_MSG_CHANNEL_OPEN_FAILURE (RFC 4254 §5.1); '' when the server closed the channel instead. */
-  readonly reason?: number | string;
 }
 
 const TCP_CODES: Readonly<Record<string, { code: string; text: string; hint: string }>> = {
@@ -142,28 +141,25 @@ const FAILURE_TEXTS: readonly (readonly [RegExp, Refusal])[] = [
 ];
 
 /** For SSH_MSG_CHANNEL_OPEN_FAILURE. */
-export function openError(destination: Destination, cause: SshError): ConnectError {
+export function openError(destination: Destination, failure: OpenFailure): ConnectError {
   const to = formatDestination(destination);
-  const text = serverText(cause.message.replace(/^\(SSH\) Channel open failure: ?/, ''));
-  switch (cause.reason) {
+  const text = serverText(failure.text);
+  switch (failure.reason) {
     case OPEN_PROHIBITED:
     case OPEN_UNKNOWN_CHANNEL_TYPE:
       return new ConnectError('prohibited', `the jump host does not permit ${to} (${text})`, {
         hint: 'see AllowTcpForwarding and PermitOpen in its sshd_config, and permitopen in authorized_keys',
-        cause,
       });
     case OPEN_RESOURCE_SHORTAGE:
-      return new ConnectError('refused', `the jump host has no resources for ${to} (${text})`, { cause });
+      return new ConnectError('refused', `the jump host has no resources for ${to} (${text})`);
     case OPEN_CONNECT_FAILED:
       break;
     default:
-      return new ConnectError('refused', `the jump host can't forward to ${to} (${text})`, { cause });
+      return new ConnectError('refused', `the jump host can't forward to ${to} (${text})`);
   }
   // "open failed" is what sshd says when connect() failed at once, or it is out of descriptors.
   if (text === 'open failed' || text === '')
-    return new ConnectError('unreachable', `${to}: immediate failure or resource shortage at the jump host`, {
-      cause,
-    });
+    return new ConnectError('unreachable', `${to}: immediate failure or resource shortage at the jump host`);
   const refusal = FAILURE_TEXTS.find(([pattern]) => pattern.test(text))?.[1] ?? 'unreachable';
-  return new ConnectError(refusal, `${to}: ${text}`, { cause });
+  return new ConnectError(refusal, `${to}: ${text}`);
 }

@@ -1,74 +1,158 @@
 /**
  * The one place that knows what ssh2 keeps to itself. All of it was read in version 1.17.0, which package.json pins
- * exactly (docs/decisions/0005); `internals` and `channelInternals` check at run time that it is still there.
+ * exactly (docs/decisions/0005); `protocolOf` checks at run time that it is still there, and
+ * test/contract/ssh2-internals.test.ts that it still behaves so.
+ *
+ * ssh2 goes on doing the transport layer (RFC 4253): ciphers, key exchange, global requests. Its channels are not used.
  */
-import type { Client, ClientChannel } from 'ssh2';
+import type { Client } from 'ssh2';
 import { TunnelError } from '../../errors.ts';
 
-/** RFC 4254 §5.2; `eof` and `closing`: we have sent CHANNEL_EOF or CHANNEL_CLOSE. */
-type HalfState = 'open' | 'eof' | 'closing' | 'closed';
-
-interface Half {
-  readonly id: number;
-  window: number;
-  state: HalfState;
-}
-
 /**
- * ssh2's Channel as its packet handlers see it. They hand incoming data to `push` (null: EOF when `incoming.state` is
- * `eof`, CLOSE when it is `closed`, also when the connection is gone) and hold the window back when it returns false,
- * until `_read` is called. What comes while `incoming.window` is exactly 0 they drop without a word, and let it go
- * below 0 otherwise. `_write` sends what the peer's window admits, keeps the rest, and calls back when all
- * is handed to the socket; on a channel that isn't open it never calls back.
+ * Encrypts packets. `allocPacket` makes space for one, with room for the cipher's framing, and fills in length and
+ * padding; `encrypt` encrypts it, in place if ssh2's own binding could be built, and gives the result to `_onWrite`.
+ * Replaced by another after each key exchange, which takes `SshProtocol._onWrite` over.
  */
-export interface SshChannel {
-  push(chunk: Buffer | null): boolean;
-  _read(size: number): void;
-  _write(chunk: Buffer, encoding: string, callback: () => void): void;
-  /** Sends CHANNEL_EOF once, if the channel is open. */
-  eof(): void;
-  /** Sends CHANNEL_CLOSE once, unless it has been sent. */
-  close(): void;
-  /** Gets CHANNEL_EXTENDED_DATA as `push` gets CHANNEL_DATA, out of the same window; null when the channel ends. */
-  readonly stderr: { push(chunk: Buffer | null): boolean };
-  readonly incoming: Half;
-  readonly outgoing: Half;
+export interface OutboundCipher {
+  allocPacket(payloadLength: number): Buffer;
+  encrypt(packet: Buffer): void;
+  _onWrite: (packet: Buffer) => void;
 }
+
+/** The state of a packet that has come in part: of ssh2's AESGCMDecipherBinding. */
+interface InboundGcm {
+  /** Bytes of the length field, and of encrypted text and tag, that have come. */
+  readonly _lenBytes: number;
+  readonly _len: number;
+  readonly _pktLen: number;
+  readonly _tagPos: number;
+}
+
+type Handler = (protocol: unknown, ...fields: never[]) => void;
 
 export interface SshProtocol {
   /** Called for every packet while it is set. */
   _debug: ((message: string) => void) | undefined;
-  readonly _handlers: {
+  /** Not undefined while keys are exchanged (RFC 4253 §7): what is sent meanwhile is queued without a bound. */
+  readonly _kexinit: unknown;
+  readonly _cipher: OutboundCipher;
+  readonly _decipher: object;
+  _onWrite: (packet: Buffer) => void;
+  /** By the name of the message; called with the protocol and the message's fields. */
+  readonly _handlers: Record<string, Handler | undefined> & {
     USERAUTH_FAILURE: (protocol: unknown, methods: string[], partialSuccess: boolean) => void;
   };
+  /** Decrypts what has come, and calls the handlers. Throws when a packet is malformed. */
+  parse(chunk: Buffer, start: number, end: number): void;
+  /** RFC 4254 §7.2, §5.1 */
+  directTcpip(
+    channel: number,
+    window: number,
+    maxPacket: number,
+    addresses: { srcIP: string; srcPort: number; dstIP: string; dstPort: number },
+  ): void;
+  channelOpenFail(channel: number, reason: number, description: string): void;
+  /** RFC 4254 §5.2, §5.3, §5.4; `channel` is the server's number. */
+  channelData(channel: number, data: Buffer): void;
+  channelWindowAdjust(channel: number, bytes: number): void;
+  channelEOF(channel: number): void;
+  channelClose(channel: number): void;
+  channelFailure(channel: number): void;
+  /** A global request keepalive@openssh.com that wants a reply. */
+  ping(): void;
+  disconnect(reason: number): void;
+  /** Begins a key exchange, unless one is under way. */
+  rekey(): void;
 }
 
-/** Valid after `client.connect()`. */
+const METHODS = [
+  'parse',
+  'directTcpip',
+  'channelOpenFail',
+  'channelData',
+  'channelWindowAdjust',
+  'channelEOF',
+  'channelClose',
+  'channelFailure',
+  'ping',
+  'disconnect',
+  'rekey',
+] as const satisfies readonly (keyof SshProtocol)[];
+
+/** Valid after `client.connect()`. Throws TunnelError `ssh2-changed`. */
 export function protocolOf(client: Client): SshProtocol {
-  const { _protocol } = client as unknown as { _protocol?: SshProtocol };
-  if (typeof _protocol?._handlers?.USERAUTH_FAILURE !== 'function') throw changed('Client');
-  return _protocol;
-}
-
-export function channelOf(channel: ClientChannel): SshChannel {
-  const internal = channel as unknown as SshChannel;
+  const { _protocol: protocol } = client as unknown as { _protocol?: SshProtocol };
   const complete =
-    typeof internal.eof === 'function' &&
-    typeof internal._write === 'function' &&
-    typeof internal._read === 'function' &&
-    typeof internal.stderr?.push === 'function' &&
-    internal.incoming?.state === 'open' &&
-    internal.outgoing?.state === 'open';
-  if (!complete) throw changed('Channel');
-  return internal;
+    typeof protocol?._handlers?.USERAUTH_FAILURE === 'function' &&
+    typeof protocol._onWrite === 'function' &&
+    typeof protocol._cipher?.allocPacket === 'function' &&
+    typeof protocol._cipher._onWrite === 'function' &&
+    METHODS.every((method) => typeof protocol[method] === 'function');
+  if (protocol === undefined || !complete) {
+    throw new TunnelError(
+      'ssh2-changed',
+      "the ssh2 library's Client is not the one that this program was written for",
+      { hint: 'install the exact version that package.json names (npm ci)' },
+    );
+  }
+  return protocol;
 }
 
-function changed(what: string): TunnelError {
-  return new TunnelError(
-    'ssh2-changed',
-    `the ssh2 library's ${what} is not the one that this program was written for`,
-    {
-      hint: 'install the exact version that package.json names (npm ci)',
-    },
-  );
+export function isExchangingKeys(protocol: SshProtocol): boolean {
+  return protocol._kexinit !== undefined;
+}
+
+const GCM_LENGTH_BYTES = 4;
+const GCM_TAG_BYTES = 16;
+
+/**
+ * How many bytes the packet that has begun to come still needs before anything else can be told of it. undefined: the
+ * cipher is not AES-GCM by ssh2's own binding, which alone decrypts in place.
+ */
+export function inboundState({ _decipher }: SshProtocol): { readonly missing: number } | undefined {
+  if (_decipher.constructor.name !== 'AESGCMDecipherBinding') return undefined;
+  const { _lenBytes, _len, _pktLen, _tagPos } = _decipher as InboundGcm;
+  if (_lenBytes === 0) return { missing: 0 };
+  if (_lenBytes < GCM_LENGTH_BYTES) return { missing: GCM_LENGTH_BYTES - _lenBytes };
+  return { missing: _len - _pktLen + GCM_TAG_BYTES - _tagPos };
+}
+
+/** How ssh2's own binding lays a packet out: RFC 4253 §6, RFC 5647 §7.2, and PROTOCOL.chacha20poly1305 of OpenSSH. */
+const LAYOUTS: Readonly<Record<string, { readonly block: number; readonly tag: number }>> = {
+  AESGCMCipherBinding: { block: 16, tag: 16 },
+  ChaChaPolyCipherBinding: { block: 8, tag: 16 },
+};
+const LENGTH_FIELD = 4;
+const MIN_PADDING = 4;
+
+/** Where packets are laid out, padded, and given when they are encrypted. */
+export interface PacketSpace {
+  alloc(length: number): Buffer;
+  pad(target: Uint8Array): void;
+  take(packet: Buffer): void;
+}
+
+/**
+ * Has the packets of the present cipher, as far as it encrypts in place, laid out in `space`, and gives it all that goes
+ * out. To be called again after each key exchange.
+ */
+export function sendThrough(protocol: SshProtocol, space: PacketSpace): void {
+  const take = (packet: Buffer): void => space.take(packet);
+  protocol._onWrite = take;
+  const cipher = protocol._cipher;
+  cipher._onWrite = take;
+  const layout = LAYOUTS[cipher.constructor.name];
+  if (layout === undefined) return;
+  const { block, tag } = layout;
+  cipher.allocPacket = (payloadLength) => {
+    const unpadded = 1 + payloadLength;
+    let padding = block - (unpadded % block);
+    if (padding < MIN_PADDING) padding += block;
+    const packet = space.alloc(LENGTH_FIELD + unpadded + padding + tag);
+    packet.writeUInt32BE(unpadded + padding, 0);
+    packet[LENGTH_FIELD] = padding;
+    const end = LENGTH_FIELD + unpadded;
+    space.pad(packet.subarray(end, end + padding));
+    return packet;
+  };
 }

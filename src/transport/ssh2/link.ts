@@ -1,78 +1,110 @@
 /**
  * An established SSH connection as a Transport: opens channels, keeps count of them, and ends all of them together.
  *
- *   connect() -> CHANNEL_OPEN direct-tcpip -> confirmed: ChannelStream | failed: ConnectError
+ *   connect() -> Multiplexer.open() -> ChannelStream | ConnectError
+ *   socket -> Inbox -> ssh2 (decrypts) -> Multiplexer -> ChannelStream -> reader
+ *   writer -> ChannelStream -> Scheduler -> ssh2 (encrypts) -> Outbox -> socket
  *
  * States: up -> closing (close() was called) -> ended, or up -> ended (lost). `ended` resolves once the socket has closed,
  * after every flow has been destroyed and every waiting connect() has been rejected.
  *
- * The link is lost with an error, with the server's DISCONNECT, and with the end of what it sends: whichever is first
- * destroys the socket, since nobody may be left there who would read what we have still to write. close() gives the server
- * CLOSE_TIMEOUT_MS for that.
+ * The link is lost with an error, with the server's DISCONNECT, with the end of what it sends, and with its silence (pulse.ts):
+ * whichever is first destroys the socket, since nobody may be left there who would read what we have still to write.
+ * close() gives the server CLOSE_TIMEOUT_MS for that.
  *
  * A channel counts from CHANNEL_OPEN until the server has said CHANNEL_CLOSE or refused it: as long as it takes a
  * slot there. An aborted connect() can't take back its CHANNEL_OPEN; it goes on counting, and is closed when it opens.
- *
- * ssh2 writes without regard to the socket's buffer. So a flow's write is called back only when that buffer is below
- * SOCKET_BUFFER: that bounds memory and lets the flows take turns. Packets of one turn of the event loop are
- * gathered into one write; ssh2 alone makes two or three of each packet.
  */
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../errors.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { ConnectError, type ConnectOptions, type Destination, type Transport } from '../transport.ts';
-import { type ChannelOwner, ChannelStream } from './channelstream.ts';
+import { ChannelStream } from './channelstream.ts';
 import { linkLostError, openError, type SshError } from './errors.ts';
-import { channelOf } from './internals.ts';
+import type { Inbox } from './inbox.ts';
+import { protocolOf, type SshProtocol, sendThrough } from './internals.ts';
+import { Multiplexer } from './multiplexer.ts';
+import { Outbox } from './outbox.ts';
+import { KEEPALIVE, type Keepalive, Pulse } from './pulse.ts';
+import { ReceiveWindows } from './receivewindow.ts';
 
 /** Well below the 16k or so at which OpenSSH's sshd drops the connection. */
 export const MAX_CHANNELS = 8192;
 /** How long close() waits for the server to take leave. */
 export const CLOSE_TIMEOUT_MS = 2_000;
-/** Unsent bytes above which flows wait. */
-const SOCKET_BUFFER = 512 * 1024;
 /** As ssh -W says it: an address is wanted, and there may be none that means anything there. */
 const NO_ORIGINATOR: Destination = { host: '127.0.0.1', port: 65535 };
+/** What comes in one piece of more than this is no keystroke. */
+const BULK_BYTES = 16 * 1024;
+/** RFC 4253 §11.1 */
+const DISCONNECT_BY_APPLICATION = 11;
 
 export interface LinkOptions {
+  /** Has just authenticated over `socket`. */
   readonly client: Client;
-  readonly socket: Socket;
+  readonly socket: Duplex;
+  /** Reads for `socket`, if that is a TCP socket; undefined: it emits what it reads. */
+  readonly inbox?: Inbox | undefined;
   /** `host:port`, for messages. */
   readonly at: string;
+  /** Default: KEEPALIVE. */
+  readonly keepalive?: Keepalive | undefined;
   readonly observer: Observer;
 }
 
-export class Ssh2Link implements Transport, ChannelOwner {
+export class Ssh2Link implements Transport {
   readonly ended: Promise<TunnelError | undefined>;
-  readonly #client: Client;
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #at: string;
   readonly #observer: Observer;
-  readonly #streams = new Set<ChannelStream>();
-  #channels = 0;
-  #waiting: (() => void)[] = [];
-  #gathering = false;
+  readonly #protocol: SshProtocol;
+  readonly #outbox: Outbox;
+  readonly #multiplexer: Multiplexer;
+  readonly #windows = new ReceiveWindows();
+  readonly #pulse: Pulse;
   #closing = false;
   #cause: SshError | undefined;
   #end: { readonly error: TunnelError | undefined } | undefined;
 
-  /** `client` has just authenticated over `socket`. */
   constructor(options: LinkOptions) {
-    this.#client = options.client;
-    this.#socket = options.socket;
+    const { client, socket, inbox, observer } = options;
+    this.#socket = socket;
     this.#at = options.at;
-    this.#observer = options.observer;
-    this.#client.on('error', (error: SshError) => this.#failed(error));
-    this.#socket.on('drain', () => this.#drained());
-    this.#socket.prependListener('data', () => this.gather());
-    // Behind ssh2's own listener. At a DISCONNECT it only ends our half, without an event, and stops its keepalives.
-    this.#socket.on('data', () => {
-      if (this.#socket.writableEnded) this.#left();
+    this.#observer = observer;
+    this.#protocol = protocolOf(client);
+    this.#outbox = new Outbox(socket, () => this.#multiplexer.run());
+    sendThrough(this.#protocol, this.#outbox);
+    this.#multiplexer = new Multiplexer({
+      protocol: this.#protocol,
+      outbox: this.#outbox,
+      inbox,
+      windows: this.#windows,
+      observer,
     });
-    this.#socket.once('end', () => this.#left());
+    this.#pulse = new Pulse({
+      keepalive: options.keepalive ?? KEEPALIVE,
+      ask: () => this.#protocol.ping(),
+      lost: () => this.#failed(keepaliveTimeout()),
+      measured: (milliseconds) => this.#windows.roundTrip(milliseconds),
+    });
+    Object.assign(this.#protocol._handlers, {
+      REQUEST_SUCCESS: () => this.#pulse.answered(),
+      REQUEST_FAILURE: () => this.#pulse.answered(),
+    });
+    client.on('error', (error: SshError) => this.#failed(error));
+    client.on('handshake', () => {
+      // After a key exchange: there is another cipher, and what waited may go.
+      sendThrough(this.#protocol, this.#outbox);
+      this.#multiplexer.run();
+    });
+    // From here on ssh2 gets what comes from us, within its own 'data' listener for what is left of the present chunk.
+    socket.removeAllListeners('data');
+    if (inbox === undefined) socket.on('data', (chunk: Buffer) => this.#received(chunk, 0, chunk.length));
+    else inbox.open(this.#protocol, (chunk, start, end) => this.#received(chunk, start, end));
+    socket.once('end', () => this.#left());
     this.ended = new Promise((resolve) => {
-      this.#client.once('close', () => resolve(this.#closed()));
+      client.once('close', () => resolve(this.#closed()));
     });
   }
 
@@ -87,54 +119,46 @@ export class Ssh2Link implements Transport, ChannelOwner {
         reject(signal?.reason);
       };
       signal?.addEventListener('abort', abort, { once: true });
-      this.#open(destination, originator, (result) => {
-        signal?.removeEventListener('abort', abort);
-        if (result instanceof Error) reject(result);
-        else if (waiting) resolve(result);
-        else result.destroy();
-      });
+      this.#multiplexer.open(
+        {
+          srcIP: originator.host,
+          srcPort: originator.port,
+          dstIP: destination.host,
+          dstPort: destination.port,
+        },
+        (result) => {
+          signal?.removeEventListener('abort', abort);
+          if (!(result instanceof ChannelStream))
+            reject(this.#end === undefined ? openError(destination, result) : this.#gone());
+          else if (waiting) resolve(result);
+          else result.destroy();
+        },
+      );
     });
+  }
+
+  /** Whether the server says anything within `milliseconds`, when it is asked. */
+  probe(milliseconds: number): Promise<boolean> {
+    return this.#end === undefined ? this.#pulse.probe(milliseconds) : Promise.resolve(false);
   }
 
   async close(): Promise<void> {
     if (!this.#closing && this.#end === undefined) {
       this.#closing = true;
       this.#destroyStreams(new TunnelError('link-closed', `the connection to ${this.#at} was closed`));
-      this.#client.end();
+      this.#protocol.disconnect(DISCONNECT_BY_APPLICATION);
+      this.#outbox.flush();
+      this.#socket.end();
       const timer = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT_MS);
-      this.#client.once('close', () => clearTimeout(timer));
+      this.#socket.once('close', () => clearTimeout(timer));
     }
     await this.ended;
   }
 
-  gather(): void {
-    if (this.#gathering) return;
-    this.#gathering = true;
-    this.#socket.cork();
-    process.nextTick(() => {
-      this.#gathering = false;
-      this.#socket.uncork();
-    });
-  }
-
-  whenWritable(callback: () => void): void {
-    if (this.#socket.writableLength < SOCKET_BUFFER) callback();
-    else this.#waiting.push(callback);
-  }
-
-  released(stream: ChannelStream): void {
-    this.#streams.delete(stream);
-    this.#channels--;
-  }
-
-  windowExceeded(): void {
-    this.#observer.count('tunnel_window_violations_total');
-  }
-
   /** Throws ConnectError when no channel can be opened now. */
   #admit({ host, port }: Destination): void {
-    if (this.#closing || this.#end !== undefined) throw this.#gone();
-    if (this.#channels < MAX_CHANNELS) return;
+    if (this.#closing || this.#end !== undefined || this.#socket.destroyed) throw this.#gone();
+    if (this.#multiplexer.channels < MAX_CHANNELS) return;
     this.#observer.count('tunnel_channel_limit_total');
     throw new ConnectError(
       'refused',
@@ -145,46 +169,22 @@ export class Ssh2Link implements Transport, ChannelOwner {
     );
   }
 
-  #open(
-    destination: Destination,
-    originator: Destination,
-    callback: (result: ChannelStream | ConnectError) => void,
-  ): void {
-    this.gather();
-    this.#channels++;
-    try {
-      this.#client.forwardOut(
-        originator.host,
-        originator.port,
-        destination.host,
-        destination.port,
-        (error: SshError | undefined, channel) => {
-          if (error !== undefined) {
-            this.#channels--;
-            callback(this.#end === undefined ? openError(destination, error) : this.#gone());
-            return;
-          }
-          const stream = new ChannelStream(channelOf(channel), this);
-          this.#streams.add(stream);
-          callback(stream);
-        },
-      );
-    } catch {
-      // ssh2 throws when the socket has begun to close and 'close' is still to come.
-      this.#channels--;
-      callback(this.#gone());
-    }
-  }
-
   #gone(): ConnectError {
     const cause = this.#end?.error ?? (this.#cause && linkLostError(this.#at, this.#cause));
     return new ConnectError('unreachable', `the connection to ${this.#at} is gone`, { cause });
   }
 
-  #drained(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const callback of waiting) callback();
+  #received(chunk: Buffer, start: number, end: number): void {
+    this.#pulse.heard();
+    if (end - start > BULK_BYTES) this.#pulse.measure();
+    if (this.#cause !== undefined || this.#socket.destroyed) return;
+    try {
+      this.#protocol.parse(chunk, start, end);
+    } catch (error) {
+      this.#failed(error instanceof Error ? error : new Error(String(error)));
+    }
+    // At a DISCONNECT ssh2 only ends our half, without an event.
+    if (this.#socket.writableEnded) this.#left();
   }
 
   #failed(error: SshError): void {
@@ -198,16 +198,20 @@ export class Ssh2Link implements Transport, ChannelOwner {
     if (!this.#closing) this.#socket.destroy();
   }
 
-  /** ssh2 calls the waiting forwardOut callbacks right after this. */
   #closed(): TunnelError | undefined {
     const error = this.#closing ? undefined : linkLostError(this.#at, this.#cause);
     this.#end = { error };
-    this.#waiting = [];
+    this.#pulse.stop();
+    this.#multiplexer.end({ reason: 0, text: 'the connection is gone' });
     this.#destroyStreams(error);
     return error;
   }
 
   #destroyStreams(error: TunnelError | undefined): void {
-    for (const stream of this.#streams) stream.destroy(error);
+    for (const stream of [...this.#multiplexer.streams]) stream.destroy(error);
   }
+}
+
+function keepaliveTimeout(): SshError {
+  return Object.assign(new Error('Keepalive timeout'), { level: 'client-timeout' });
 }

@@ -8,8 +8,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import ssh2, { type Connection } from 'ssh2';
 import { TunnelError } from '../../../src/errors.ts';
 import { type Observer, silentObserver } from '../../../src/observe/observer.ts';
-import { openError, type SshError } from '../../../src/transport/ssh2/errors.ts';
+import { openError } from '../../../src/transport/ssh2/errors.ts';
 import { CLOSE_TIMEOUT_MS, MAX_CHANNELS, Ssh2Link } from '../../../src/transport/ssh2/link.ts';
+import { INITIAL_WINDOW } from '../../../src/transport/ssh2/receivewindow.ts';
 import { serverText } from '../../../src/transport/ssh2/servertext.ts';
 import { ConnectError } from '../../../src/transport/transport.ts';
 
@@ -25,7 +26,10 @@ interface PeerInternals {
   };
 }
 
-const WINDOW = 2 * 1024 * 1024;
+/** What a channel is granted at first. */
+const WINDOW = INITIAL_WINDOW;
+/** How much a peer's ssh2 takes of one channel without reading. */
+const PEER_WINDOW = 2 * 1024 * 1024;
 const STDERR = 1;
 const BY_APPLICATION = 11;
 const DESTINATION = { host: '192.0.2.1', port: 80 };
@@ -220,14 +224,6 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
           data(protocol, id, WINDOW);
         },
       ],
-      [
-        'extended data alone',
-        true,
-        (protocol, id) => {
-          data(protocol, id, WINDOW / 2);
-          extended(protocol, id, 4 * WINDOW);
-        },
-      ],
     ];
     for (const [title, violates, send] of cases) {
       it(`${title}, to a reader that does not read, ${violates ? 'ends the flow' : 'is kept'}`, async () => {
@@ -238,7 +234,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
         const stream = await transport.connect(DESTINATION);
         await delay(300);
         assert.equal((stream.errored as TunnelError | null)?.code, violates ? 'window-exceeded' : undefined);
-        assert.deepEqual(counted, violates ? ['tunnel_window_violations_total'] : []);
+        assert.deepEqual(counted, violates ? ['tunnel_ssh_violations_total'] : []);
         assert.ok(stream.readableLength <= WINDOW);
         if (!violates) {
           let received = 0;
@@ -281,7 +277,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
     const streams = await Promise.all(Array.from({ length: 8 }, () => transport.connect(DESTINATION)));
     onOpen = undefined;
     deaf.pause();
-    for (const stream of streams) stream.write(Buffer.alloc(WINDOW));
+    for (const stream of streams) stream.write(Buffer.alloc(PEER_WINDOW));
     await delay(100);
     assert.ok(socket.writableLength > 0, 'the socket is full');
   }
@@ -296,7 +292,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
 });
 
 describe('channel open failures', () => {
-  const cases: readonly [reason: number | string, text: string, refusal: string][] = [
+  const cases: readonly [reason: number, text: string, refusal: string][] = [
     [1, 'open failed', 'prohibited'],
     [1, 'administratively prohibited', 'prohibited'],
     [2, 'Connection refused', 'refused'],
@@ -310,27 +306,20 @@ describe('channel open failures', () => {
     [2, '', 'unreachable'],
     [3, 'unknown channel type', 'prohibited'],
     [4, 'out of channels', 'refused'],
-    ['', 'server closed channel unexpectedly', 'refused'],
+    [0, 'the server closed the channel', 'refused'],
   ];
   for (const [reason, text, refusal] of cases) {
     it(`reason ${reason} "${text}" is ${refusal}`, () => {
-      const error = openError(
-        { host: '2001:db8::1', port: 443 },
-        Object.assign(new Error(`(SSH) Channel open failure: ${text}`), { reason }) as SshError,
-      );
+      const error = openError({ host: '2001:db8::1', port: 443 }, { reason, text });
       assert.equal(error.refusal, refusal);
       assert.ok(error.message.includes('[2001:db8::1]:443'));
-      assert.ok(!error.message.includes('(SSH)'));
       if (text !== 'open failed') assert.ok(error.message.includes(text));
     });
   }
 
   it('the server’s text is made harmless and short', () => {
     const text = `\u001b[2J\u202eevil\n${'x'.repeat(5000)}`;
-    const error = openError(
-      DESTINATION,
-      Object.assign(new Error(`(SSH) Channel open failure: ${text}`), { reason: 2 }),
-    );
+    const error = openError(DESTINATION, { reason: 2, text });
     assert.doesNotMatch(error.message, /[\u0000-\u001f\u202e]/);
     assert.ok(error.message.length < 400);
     assert.equal(serverText('plain'), 'plain');

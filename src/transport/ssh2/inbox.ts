@@ -1,0 +1,121 @@
+/**
+ * What comes in from the server: a TCP socket reads into one buffer, packets are decrypted there, and what they carry is handed
+ * on as views of it.
+ *
+ *   socket -> buffer -> whole packets -> ssh2 decrypts in place -> channels -> (lend) -> streams -> (giveBack)
+ *
+ * The buffer is used again as soon as nobody holds a view of it: so bulk data stay in the processor's cache and make no
+ * garbage. Who passes a view on says so with `lend`, and who has been given it says `giveBack` if it is done with it when the
+ * call returns; whatever isn't given back is taken to be held for good, and another buffer takes its place.
+ *
+ * Only whole packets are handed to ssh2 while the cipher is AES-GCM, whose packets say their length in clear (RFC 5647
+ * §7.3): it would copy the pieces of others. With other ciphers it gets what there is.
+ */
+import type { Duplex } from 'node:stream';
+import { inboundState, isExchangingKeys, type SshProtocol } from './internals.ts';
+
+const BUFFER_BYTES = 256 * 1024;
+/** With less room than this behind an unfinished packet, it is moved to the front. */
+const MIN_READ_BYTES = 64 * 1024;
+const LENGTH_BYTES = 4;
+const TAG_BYTES = 16;
+
+export class Inbox {
+  #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  /** Received and not yet handed to ssh2: from `#start` to `#end`. */
+  #start = 0;
+  #end = 0;
+  /** Views of the buffer that are held. */
+  #lent = 0;
+  #parse: ((chunk: Buffer, start: number, end: number) => void) | undefined;
+  #protocol: SshProtocol | undefined;
+  #early: Duplex | undefined;
+
+  /** For net.Socket's `onread`: where the next bytes go. */
+  readonly space = (): Buffer => this.#buffer.subarray(this.#end);
+
+  /** For net.Socket's `onread`: so many bytes have come. */
+  readonly received = (length: number): boolean => {
+    this.#end += length;
+    if (this.#protocol === undefined) {
+      const bytes = Buffer.from(this.#buffer.subarray(this.#start, this.#end));
+      this.#start = 0;
+      this.#end = 0;
+      this.#early?.emit('data', bytes);
+    } else {
+      this.#deliver(this.#protocol);
+      this.#makeRoom();
+    }
+    return true;
+  };
+
+  /** Until `open` is called, what comes is emitted as 'data' by `socket`, which with `onread` doesn't do so by itself. */
+  openEarly(socket: Duplex): void {
+    this.#early = socket;
+  }
+
+  /** From now on packets go to `parse`, which is to let `protocol` decrypt them. */
+  open(protocol: SshProtocol, parse: (chunk: Buffer, start: number, end: number) => void): void {
+    this.#protocol = protocol;
+    this.#parse = parse;
+  }
+
+  lend(): void {
+    this.#lent++;
+  }
+
+  giveBack(): void {
+    this.#lent--;
+  }
+
+  #deliver(protocol: SshProtocol): void {
+    // Until the packet that has been begun is complete.
+    while (this.#start < this.#end) {
+      const state = inboundState(protocol);
+      if (state === undefined) {
+        this.#hand(protocol, this.#end);
+        return;
+      }
+      if (state.missing === 0) break;
+      this.#hand(protocol, Math.min(this.#end, this.#start + state.missing));
+    }
+    const whole = this.#wholePackets();
+    if (whole > this.#start) this.#hand(protocol, whole);
+  }
+
+  #wholePackets(): number {
+    let at = this.#start;
+    while (at + LENGTH_BYTES <= this.#end) {
+      const next = at + LENGTH_BYTES + this.#buffer.readUInt32BE(at) + TAG_BYTES;
+      // One that is larger than any may be is for ssh2 to refuse.
+      if (next - at > BUFFER_BYTES - MIN_READ_BYTES) return this.#end;
+      if (next > this.#end) break;
+      at = next;
+    }
+    return at;
+  }
+
+  #hand(protocol: SshProtocol, end: number): void {
+    const start = this.#start;
+    this.#start = end;
+    this.#parse?.(this.#buffer, start, end);
+    // ssh2 keeps views of key exchange packets until it is complete.
+    if (isExchangingKeys(protocol)) this.#lent++;
+  }
+
+  #makeRoom(): void {
+    const rest = this.#end - this.#start;
+    if (this.#lent > 0) {
+      const buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+      this.#buffer.copy(buffer, 0, this.#start, this.#end);
+      this.#buffer = buffer;
+      this.#lent = 0;
+    } else if (rest > 0 && BUFFER_BYTES - this.#end >= MIN_READ_BYTES) {
+      return;
+    } else {
+      this.#buffer.copyWithin(0, this.#start, this.#end);
+    }
+    this.#start = 0;
+    this.#end = rest;
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * What goes out to the server: packets are laid out one behind the other in a slab, encrypted there, and written with one
+ * system call.
+ *
+ *   alloc() -> space in the slab -> ssh2 fills it in and encrypts it in place -> take() -> ... -> flush() -> socket
+ *
+ * A slab that the socket has written out at once is used again, so that bulk data stay in the processor's cache and
+ * make no garbage; one that it could not goes on living until the socket has, and another takes its place. While that
+ * is so `writable` is false, and flows wait: unsent data of theirs are never more than a slab here and what the
+ * kernel admits (TCP_NOTSENT_LOWAT). Control messages don't ask; they go into the next slab, ahead of what flows
+ * still hold.
+ */
+import { randomFillSync } from 'node:crypto';
+import type { Duplex } from 'node:stream';
+
+/** Room for three packets of the largest size. */
+const SLAB_BYTES = 128 * 1024;
+/** Written out without waiting for the end of the turn. */
+const FLUSH_BYTES = 64 * 1024;
+/** Random bytes for padding (RFC 4253 §6), drawn in bulk: a system call for each packet's few would cost more than the packet. */
+const RANDOM_BYTES = 16 * 1024;
+/** Slabs kept for use again. */
+const SPARE_SLABS = 2;
+
+export class Outbox {
+  readonly #socket: Duplex;
+  readonly #onWritable: () => void;
+  readonly #random = Buffer.allocUnsafeSlow(RANDOM_BYTES);
+  #randomUsed = RANDOM_BYTES;
+  readonly #spare: Buffer[] = [];
+  /** Slabs that the socket has not written out yet, without the present one. */
+  #held: Buffer[] = [];
+  #slab: Buffer = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  /** Encrypted and not yet handed over: from `#start` to `#end`; space has been given out up to `#given`. */
+  #start = 0;
+  #end = 0;
+  #given = 0;
+  #blocked = false;
+  #scheduled = false;
+
+  /** `onWritable` is called when `writable` has become true. */
+  constructor(socket: Duplex, onWritable: () => void) {
+    this.#socket = socket;
+    this.#onWritable = onWritable;
+  }
+
+  /** Whether data may be sent now. */
+  get writable(): boolean {
+    return !this.#blocked;
+  }
+
+  /** Space for one packet. */
+  alloc(length: number): Buffer {
+    if (length > SLAB_BYTES) return Buffer.allocUnsafe(length);
+    if (this.#given + length > SLAB_BYTES) {
+      this.flush();
+      if (this.#given + length > SLAB_BYTES) this.#renew();
+    }
+    const packet = this.#slab.subarray(this.#given, this.#given + length);
+    this.#given += length;
+    return packet;
+  }
+
+  /** Fills `target` with random bytes. */
+  pad(target: Uint8Array): void {
+    if (this.#randomUsed + target.length > RANDOM_BYTES) {
+      randomFillSync(this.#random);
+      this.#randomUsed = 0;
+    }
+    const next = this.#randomUsed + target.length;
+    target.set(this.#random.subarray(this.#randomUsed, next));
+    this.#randomUsed = next;
+  }
+
+  /** The packet is ready to go. One that was not laid out here is copied. */
+  take(packet: Buffer): void {
+    if (packet.buffer !== this.#slab.buffer) {
+      const copy = this.alloc(packet.length);
+      if (copy.buffer !== this.#slab.buffer) {
+        this.flush();
+        this.#write(packet);
+        return;
+      }
+      copy.set(packet);
+      this.take(copy);
+      return;
+    }
+    const offset = packet.byteOffset - this.#slab.byteOffset;
+    if (offset !== this.#end) {
+      // Space before it has been given out and not been used.
+      this.#write(this.#slab.subarray(this.#start, this.#end));
+      this.#start = offset;
+    }
+    this.#end = offset + packet.length;
+    if (this.#end - this.#start >= FLUSH_BYTES) this.flush();
+    else this.#schedule();
+  }
+
+  flush(): void {
+    if (this.#start < this.#end) this.#write(this.#slab.subarray(this.#start, this.#end));
+    this.#start = this.#end;
+    if (this.#given > this.#end) return;
+    if (this.#blocked) {
+      this.#renew();
+    } else {
+      this.#start = 0;
+      this.#end = 0;
+      this.#given = 0;
+    }
+  }
+
+  #write(bytes: Buffer): void {
+    const socket = this.#socket;
+    if (bytes.length === 0 || socket.destroyed || socket.writableEnded) return;
+    socket.write(bytes, this.#written);
+    // What the kernel has taken at once is no longer held by the socket, although its callback is still to come.
+    this.#blocked = socket.writableLength > 0;
+  }
+
+  readonly #written = (): void => {
+    if (!this.#blocked || this.#socket.writableLength > 0) return;
+    this.#blocked = false;
+    for (const slab of this.#held) if (this.#spare.length < SPARE_SLABS) this.#spare.push(slab);
+    this.#held = [];
+    this.#onWritable();
+  };
+
+  #renew(): void {
+    if (this.#blocked) this.#held.push(this.#slab);
+    this.#slab = this.#spare.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
+    this.#start = 0;
+    this.#end = 0;
+    this.#given = 0;
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    process.nextTick(() => {
+      this.#scheduled = false;
+      this.flush();
+    });
+  }
+}

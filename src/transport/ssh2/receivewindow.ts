@@ -1,0 +1,168 @@
+/**
+ * How much a server may send on each channel (RFC 4254 §5.2), and when it may send more.
+ *
+ *   limit = granted (may still be sent) + held (received, not consumed) + credit (consumed, not granted again)
+ *
+ * Credit is what the application has consumed, so a reader that stalls holds no more than its limit. Every channel begins with
+ * INITIAL_WINDOW. One that uses it up within a round trip is busy, and the busy ones share what the path needs under way
+ * (path.ts) in equal parts: so one download fills the path, many get the same each, and what is asked for besides doesn't
+ * wait behind more of them than the path can carry. A window that has become too large shrinks by not being granted
+ * again.
+ *
+ * The sum of the limits is bounded by a budget; when it is used up, new channels begin with MIN_WINDOW, and none grows.
+ */
+import { PathModel } from './path.ts';
+
+export const INITIAL_WINDOW = 256 * 1024;
+/** One packet: a channel's share of the path is never less. */
+export const MIN_WINDOW = 32 * 1024;
+export const DEFAULT_MAX_WINDOW = 32 * 1024 * 1024;
+export const DEFAULT_BUDGET = 256 * 1024 * 1024;
+
+export interface ReceiveWindowOptions {
+  /** Bytes that all channels of a link together may have granted or held. */
+  readonly budget?: number;
+  /** Bytes that one may. */
+  readonly maxWindow?: number;
+  /** Milliseconds of a monotonic clock. */
+  readonly clock?: () => number;
+}
+
+/** The windows of all channels of a link. */
+export class ReceiveWindows {
+  readonly #path = new PathModel();
+  readonly #clock: () => number;
+  readonly #budget: number;
+  readonly #maxWindow: number;
+  #used = 0;
+  /** The round trips are counted, to tell which channels are busy. */
+  #round = 0;
+  #busy = 0;
+  #busyBefore = 0;
+
+  constructor(options: ReceiveWindowOptions = {}) {
+    this.#budget = options.budget ?? DEFAULT_BUDGET;
+    this.#maxWindow = options.maxWindow ?? DEFAULT_MAX_WINDOW;
+    this.#clock = options.clock ?? (() => performance.now());
+  }
+
+  open(): ReceiveWindow {
+    const initial = Math.min(INITIAL_WINDOW, this.#maxWindow);
+    // From half of the budget on, what is left is for many.
+    return new ReceiveWindow(this, this.#used < this.#budget / 2 ? initial : MIN_WINDOW);
+  }
+
+  roundTrip(milliseconds: number): void {
+    this.#path.roundTrip(milliseconds, this.#clock());
+  }
+
+  /** Bytes that are granted or held. */
+  get used(): number {
+    return this.#used;
+  }
+
+  // For ReceiveWindow.
+
+  get round(): number {
+    return this.#round;
+  }
+
+  /** Data of some channel have been consumed. */
+  delivered(bytes: number): void {
+    if (!this.#path.delivered(bytes, this.#clock())) return;
+    this.#round++;
+    this.#busyBefore = this.#busy;
+    this.#busy = 0;
+  }
+
+  /** A channel has become busy in this round. */
+  becameBusy(): void {
+    this.#busy++;
+  }
+
+  /** A busy channel's part of the path. */
+  share(): number {
+    const share = this.#path.target(this.#clock()) / Math.max(1, this.#busy, this.#busyBefore);
+    return Math.max(MIN_WINDOW, Math.min(share, this.#maxWindow));
+  }
+
+  /** Takes up to `bytes` out of the budget, or gives back if it is negative. Returns what it took. */
+  reserve(bytes: number): number {
+    const reserved = bytes > 0 ? Math.max(0, Math.min(bytes, this.#budget - this.#used)) : bytes;
+    this.#used += reserved;
+    return reserved;
+  }
+
+  /** What a new channel needs it gets. */
+  reserveInitial(bytes: number): void {
+    this.#used += bytes;
+  }
+}
+
+export class ReceiveWindow {
+  readonly #windows: ReceiveWindows;
+  readonly #initial: number;
+  #limit: number;
+  #granted: number;
+  #held = 0;
+  /** In which round it was busy last, and what it has consumed in the present one. */
+  #round = -1;
+  #consumed = 0;
+  #busyRound = -2;
+
+  constructor(windows: ReceiveWindows, initial: number) {
+    this.#windows = windows;
+    this.#initial = initial;
+    this.#limit = initial;
+    this.#granted = initial;
+    windows.reserveInitial(initial);
+  }
+
+  /** What is in memory at most; at first, what CHANNEL_OPEN grants. */
+  get limit(): number {
+    return this.#limit;
+  }
+
+  /** Data came. False: more than was granted. */
+  receive(bytes: number): boolean {
+    if (bytes > this.#granted) return false;
+    this.#granted -= bytes;
+    this.#held += bytes;
+    return true;
+  }
+
+  /** Data were consumed. Returns how much is to be granted to the server now, 0 while it has enough. */
+  consume(bytes: number): number {
+    this.#held -= bytes;
+    this.#windows.delivered(bytes);
+    this.#follow(bytes);
+    const credit = this.#limit - this.#granted - this.#held;
+    if (credit < this.#limit / 4) return 0;
+    this.#granted += credit;
+    return credit;
+  }
+
+  /** The channel has ended. */
+  close(): void {
+    this.#windows.reserve(-this.#limit);
+    this.#limit = 0;
+  }
+
+  #follow(bytes: number): void {
+    const { round } = this.#windows;
+    if (round !== this.#round) {
+      this.#round = round;
+      this.#consumed = 0;
+    }
+    this.#consumed += bytes;
+    if (this.#busyRound !== round && this.#consumed >= Math.min(this.#limit, this.#initial) / 2) {
+      this.#busyRound = round;
+      this.#windows.becameBusy();
+    }
+    if (round - this.#busyRound > 1) return;
+    const share = this.#windows.share();
+    // Its first window is left to it: the path is not known yet, or many have just become busy.
+    const wanted = round < 1 ? Math.max(share, this.#initial) : share;
+    this.#limit += this.#windows.reserve(Math.floor(wanted) - this.#limit);
+  }
+}
