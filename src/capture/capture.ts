@@ -7,6 +7,12 @@ import type { TunnelError } from '../errors.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 
+/** An application's byte stream. */
+export interface NearStream extends Duplex {
+  /** What 'data' brings is valid only until the listener returns. */
+  readonly lendsChunks?: boolean;
+}
+
 /** One connection that an application is trying to make. Exactly one of `open` and `refuse` is called. */
 export interface FlowRequest {
   /** The application's own address and port. */
@@ -18,7 +24,7 @@ export interface FlowRequest {
    * Completes the application's connect. Resolves with its byte stream (half-closable: `allowHalfOpen`); rejects when the
    * application has gone meanwhile.
    */
-  open(): Promise<Duplex>;
+  open(): Promise<NearStream>;
   /** Fails the application's connect in the way that `refusal` stands for. */
   refuse(refusal: Refusal): void;
 }

@@ -35,6 +35,7 @@ import { resetStream } from '../net/reset.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Capture, FlowRequest } from './capture.ts';
 import { answerProbe, probe } from './probe.ts';
+import { readingIntoShared } from './sharedread.ts';
 import { leaseKey, NAT_REFUSALS, type TunEvent, TunEventReader } from './tunevents.ts';
 
 /** Super-packets of 64 KiB pass whole whatever the MTU; a large one saves segmentation where offloads are not used. */
@@ -355,7 +356,8 @@ export class TunCapture implements Capture {
     else this.#accept(flow);
   }
 
-  #connected(socket: Socket): void {
+  #connected(accepted: Socket): void {
+    const socket = readingIntoShared(accepted);
     const from = this.#peers.get(socket.remoteAddress ?? '');
     const flow = from && this.#unaccepted.get(leaseKey(from.family, from.peer, socket.remotePort ?? 0));
     if (flow === undefined || flow.state !== 'opening') {

@@ -8,7 +8,7 @@
  * The relay is over when both streams are closed; each byte that was read has then been written or its direction
  * has failed. It holds no buffer of its own: what waits, waits in the streams' own bounded buffers.
  */
-import type { Duplex } from 'node:stream';
+import type { NearStream } from '../capture/capture.ts';
 import { resetStream } from '../net/reset.ts';
 import type { FlowStream } from '../transport/transport.ts';
 
@@ -21,7 +21,7 @@ export interface RelayResult {
 }
 
 /** Copies until both streams are closed. Never rejects; owns and closes both streams. Aborting resets both. */
-export function relay(near: Duplex, far: FlowStream, signal?: AbortSignal): Promise<RelayResult> {
+export function relay(near: NearStream, far: FlowStream, signal?: AbortSignal): Promise<RelayResult> {
   return new Promise((resolve) => {
     let error: Error | undefined;
     let open = 2;
@@ -68,12 +68,18 @@ export function relay(near: Duplex, far: FlowStream, signal?: AbortSignal): Prom
   });
 }
 
-function pump(from: FlowStream, to: Duplex, count: (n: number) => void): void {
+function pump(from: NearStream | FlowStream, to: NearStream | FlowStream, count: (n: number) => void): void {
+  const lent = 'lendsChunks' in from && from.lendsChunks === true;
+  const copies = 'copiesChunks' in to && to.copiesChunks === true;
+  const giveBack = 'giveBack' in from ? from.giveBack?.bind(from) : undefined;
   from.on('data', (chunk: Buffer) => {
     count(chunk.length);
-    if (to.writable && !to.write(chunk)) from.pause();
+    if (to.writable) {
+      const kept = lent && !(copies && to.writableLength === 0) ? Buffer.from(chunk) : chunk;
+      if (!to.write(kept)) from.pause();
+    }
     // Written out at once: nobody holds it any more.
-    if (to.writableLength === 0) from.giveBack?.();
+    if (to.writableLength === 0) giveBack?.();
   });
   to.on('drain', () => from.resume());
   from.on('end', () => to.end());

@@ -35,6 +35,8 @@ export interface FlowStream extends Duplex {
    * memory is used again. Whoever doesn't call it may keep the chunk.
    */
   giveBack?(): void;
+  /** What write() is given isn't kept: what can't be sent at once is copied, if nothing waits before it. */
+  readonly copiesChunks?: boolean;
 }
 
 /** Opens flows. A `Transport` is one; so is what dials directly (direct.ts). */

@@ -63,6 +63,7 @@ export interface ChannelOptions {
 }
 
 export class ChannelStream extends Duplex implements Sender {
+  readonly copiesChunks = true;
   /** The server's number of the channel. */
   readonly remote: number;
   readonly #owner: ChannelOwner;
@@ -199,6 +200,8 @@ export class ChannelStream extends Duplex implements Sender {
     this.#unsent = chunk;
     this.#pendingWrite = callback;
     this.#owner.activate(this);
+    // It has not gone in whole, and the writer may use its memory again.
+    if (this.#unsent !== undefined) this.#unsent = Buffer.from(this.#unsent);
   }
 
   override _final(callback: (error?: Error | null) => void): void {
