@@ -1,0 +1,159 @@
+/**
+ * How many flows are being opened at a time: between those who ask for them and the transport that opens them.
+ *
+ *   connect() -> prohibited a moment ago? -> refused at once
+ *             -> a place is free          -> the transport
+ *             -> none is                  -> waits its turn, in order; an aborted one leaves
+ *
+ * An open that waits for a silent destination costs sshd a descriptor for two minutes and more, and sshd looks names up with a
+ * getaddrinfo(3) that stalls all channels of the connection: a dead name server holds up everybody. So few names are looked
+ * up at a time, each of them by few at a time, and many, but not all, places may go to silent addresses.
+ *
+ * What the server has prohibited it prohibits again, and a program that tries in a loop need not ask it each time.
+ */
+import { isIP } from 'node:net';
+import { formatDestination } from '../net/destination.ts';
+import type { Observer } from '../observe/observer.ts';
+import {
+  ConnectError,
+  type ConnectOptions,
+  type Connector,
+  type Destination,
+  type FlowStream,
+} from './transport.ts';
+
+/** Opens that the transport is asked for at a time. */
+export const MAX_OPENS = 2048;
+/** Of these, by name; and by one and the same name. */
+export const MAX_OPENS_BY_NAME = 32;
+export const MAX_OPENS_OF_A_NAME = 8;
+/** Opens that wait for a place. */
+export const MAX_WAITING_OPENS = 4096;
+/** How long the server's word that it doesn't permit a destination is taken for its answer, and for how many. */
+export const PROHIBITED_MS = 5_000;
+export const MAX_PROHIBITED = 1024;
+
+interface Waiting {
+  readonly name: string | undefined;
+  readonly start: () => void;
+}
+
+export interface OpensOptions {
+  readonly connector: Connector;
+  readonly observer: Observer;
+  /** Milliseconds of a monotonic clock. */
+  readonly clock?: () => number;
+}
+
+export class Opens implements Connector {
+  readonly #connector: Connector;
+  readonly #observer: Observer;
+  readonly #clock: () => number;
+  readonly #waiting = new Set<Waiting>();
+  /** Opens under way, by name. */
+  readonly #names = new Map<string, number>();
+  #opening = 0;
+  #byName = 0;
+  /** Until when, by destination; the oldest first. */
+  readonly #prohibited = new Map<string, { readonly until: number; readonly error: ConnectError }>();
+
+  constructor(options: OpensOptions) {
+    this.#connector = options.connector;
+    this.#observer = options.observer;
+    this.#clock = options.clock ?? (() => performance.now());
+  }
+
+  /** Opens that wait for a place. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  async connect(destination: Destination, options: ConnectOptions = {}): Promise<FlowStream> {
+    options.signal?.throwIfAborted();
+    const key = formatDestination(destination);
+    const prohibited = this.#prohibited.get(key);
+    if (prohibited !== undefined && prohibited.until > this.#clock()) {
+      this.#observer.count('tunnel_opens_known_prohibited_total');
+      throw prohibited.error;
+    }
+    const name = isIP(destination.host.split('%', 1)[0] ?? '') === 0 ? destination.host : undefined;
+    if (this.#free(name)) this.#begin(name);
+    else await this.#turn(name, destination, options.signal);
+    try {
+      return await this.#connector.connect(destination, options);
+    } catch (error) {
+      if (error instanceof ConnectError && error.refusal === 'prohibited') this.#remember(key, error);
+      throw error;
+    } finally {
+      this.#end(name);
+    }
+  }
+
+  #free(name: string | undefined): boolean {
+    if (this.#opening >= MAX_OPENS) return false;
+    if (name === undefined) return true;
+    return this.#byName < MAX_OPENS_BY_NAME && (this.#names.get(name) ?? 0) < MAX_OPENS_OF_A_NAME;
+  }
+
+  /** Resolves when a place has been taken. */
+  #turn(name: string | undefined, destination: Destination, signal: AbortSignal | undefined): Promise<void> {
+    this.#observer.count('tunnel_opens_delayed_total');
+    if (this.#waiting.size >= MAX_WAITING_OPENS) {
+      this.#observer.count('tunnel_opens_over_limit_total');
+      throw new ConnectError(
+        'refused',
+        `${formatDestination(destination)}: ${MAX_WAITING_OPENS} connections wait to be opened, which is the limit`,
+        { hint: 'the destinations or the name servers behind the jump host may not answer' },
+      );
+    }
+    return new Promise((resolve, reject) => {
+      const abort = (): void => {
+        this.#waiting.delete(entry);
+        reject(signal?.reason);
+      };
+      const entry: Waiting = {
+        name,
+        start: () => {
+          signal?.removeEventListener('abort', abort);
+          resolve();
+        },
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      this.#waiting.add(entry);
+    });
+  }
+
+  #begin(name: string | undefined): void {
+    this.#opening++;
+    if (name === undefined) return;
+    this.#byName++;
+    this.#names.set(name, (this.#names.get(name) ?? 0) + 1);
+  }
+
+  #end(name: string | undefined): void {
+    this.#opening--;
+    if (name !== undefined) {
+      this.#byName--;
+      const left = (this.#names.get(name) ?? 1) - 1;
+      if (left === 0) this.#names.delete(name);
+      else this.#names.set(name, left);
+    }
+    // One place has become free; the first that it suits has it.
+    for (const entry of this.#waiting) {
+      if (!this.#free(entry.name)) continue;
+      this.#waiting.delete(entry);
+      // Taken at once, so that nobody else comes in between.
+      this.#begin(entry.name);
+      entry.start();
+      return;
+    }
+  }
+
+  #remember(key: string, error: ConnectError): void {
+    this.#prohibited.delete(key);
+    this.#prohibited.set(key, { until: this.#clock() + PROHIBITED_MS, error });
+    if (this.#prohibited.size <= MAX_PROHIBITED) return;
+    const [oldest] = this.#prohibited.keys();
+    if (oldest !== undefined) this.#prohibited.delete(oldest);
+  }
+}
