@@ -28,6 +28,7 @@ import { Multiplexer } from './multiplexer.ts';
 import { Outbox } from './outbox.ts';
 import { KEEPALIVE, type Keepalive, Pulse } from './pulse.ts';
 import { ReceiveWindows } from './receivewindow.ts';
+import { Rekeying, type RekeyLimits } from './rekey.ts';
 
 /** Well below the 16k or so at which OpenSSH's sshd drops the connection. */
 export const MAX_CHANNELS = 8192;
@@ -50,6 +51,8 @@ export interface LinkOptions {
   readonly at: string;
   /** Default: KEEPALIVE. */
   readonly keepalive?: Keepalive | undefined;
+  /** Default: what the cipher allows. */
+  readonly rekey?: RekeyLimits | undefined;
   readonly observer: Observer;
 }
 
@@ -62,6 +65,7 @@ export class Ssh2Link implements Transport {
   readonly #outbox: Outbox;
   readonly #multiplexer: Multiplexer;
   readonly #windows = new ReceiveWindows();
+  readonly #rekeying: Rekeying;
   readonly #pulse: Pulse;
   #closing = false;
   #cause: SshError | undefined;
@@ -73,7 +77,12 @@ export class Ssh2Link implements Transport {
     this.#at = options.at;
     this.#observer = observer;
     this.#protocol = protocolOf(client);
-    this.#outbox = new Outbox(socket, () => this.#multiplexer.run());
+    this.#rekeying = new Rekeying(this.#protocol, options.rekey ?? { bytes: undefined, seconds: undefined });
+    this.#outbox = new Outbox(
+      socket,
+      () => this.#multiplexer.run(),
+      (bytes) => this.#rekeying.count(bytes),
+    );
     sendThrough(this.#protocol, this.#outbox);
     this.#multiplexer = new Multiplexer({
       protocol: this.#protocol,
@@ -95,6 +104,7 @@ export class Ssh2Link implements Transport {
     client.on('error', (error: SshError) => this.#failed(error));
     client.on('handshake', () => {
       // After a key exchange: there is another cipher, and what waited may go.
+      this.#rekeying.renewed();
       sendThrough(this.#protocol, this.#outbox);
       this.#multiplexer.run();
     });
@@ -180,6 +190,7 @@ export class Ssh2Link implements Transport {
     if (this.#cause !== undefined || this.#socket.destroyed) return;
     try {
       this.#protocol.parse(chunk, start, end);
+      this.#rekeying.count(end - start);
     } catch (error) {
       this.#failed(error instanceof Error ? error : new Error(String(error)));
     }

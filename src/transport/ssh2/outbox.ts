@@ -25,6 +25,7 @@ const SPARE_SLABS = 2;
 export class Outbox {
   readonly #socket: Duplex;
   readonly #onWritable: () => void;
+  readonly #onSent: (bytes: number) => void;
   readonly #random = Buffer.allocUnsafeSlow(RANDOM_BYTES);
   #randomUsed = RANDOM_BYTES;
   readonly #spare: Buffer[] = [];
@@ -38,10 +39,11 @@ export class Outbox {
   #blocked = false;
   #scheduled = false;
 
-  /** `onWritable` is called when `writable` has become true. */
-  constructor(socket: Duplex, onWritable: () => void) {
+  /** `onWritable` is called when `writable` has become true, `onSent` for each write. */
+  constructor(socket: Duplex, onWritable: () => void, onSent: (bytes: number) => void = () => {}) {
     this.#socket = socket;
     this.#onWritable = onWritable;
+    this.#onSent = onSent;
   }
 
   /** Whether data may be sent now. */
@@ -97,8 +99,9 @@ export class Outbox {
   }
 
   flush(): void {
-    if (this.#start < this.#end) this.#write(this.#slab.subarray(this.#start, this.#end));
+    const bytes = this.#slab.subarray(this.#start, this.#end);
     this.#start = this.#end;
+    this.#write(bytes);
     if (this.#given > this.#end) return;
     if (this.#blocked) {
       this.#renew();
@@ -115,6 +118,7 @@ export class Outbox {
     socket.write(bytes, this.#written);
     // What the kernel has taken at once is no longer held by the socket, although its callback is still to come.
     this.#blocked = socket.writableLength > 0;
+    this.#onSent(bytes.length);
   }
 
   readonly #written = (): void => {
