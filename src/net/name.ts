@@ -1,0 +1,73 @@
+/**
+ * Host names as text, and patterns of them.
+ *
+ * Inside the program a name is *canonical*: lower case, no dot at the end, internationalised labels as A-labels (RFC 5891
+ * §4.4). So names can be compared with `===`, and with the names in sshd's PermitOpen, which compares text.
+ *
+ * What getaddrinfo(3) would read as an address in disguise (`127.1`, `0x7f.1`, `2130706433`) is no name here, nor an address:
+ * it would slip past every rule about the address that it stands for. As in URLs, the last label tells (WHATWG URL, "ends
+ * in a number").
+ */
+import { domainToASCII } from 'node:url';
+import { canonicalAddress, isAddress } from './address.ts';
+import { NotationError, quoted } from './notation.ts';
+
+/** Without the dot at the end: the 255 octets of RFC 1035 §2.3.4, less the root's and the first label's length. */
+export const MAX_NAME_LENGTH = 253;
+/** RFC 1035 §2.3.4 */
+export const MAX_LABEL_LENGTH = 63;
+
+/** `api.example.com`, or with `below` what stands for all names below `example.com`, at any depth, but not itself. */
+export interface NamePattern {
+  readonly name: string;
+  readonly below: boolean;
+}
+
+/** Checks a name and brings it into canonical form. Throws NotationError. */
+export function canonicalName(text: string): string {
+  const bare = text.replace(/\.$/, '');
+  // domainToASCII also decodes "%41", which nobody means who writes a host name.
+  const ascii = /^[\u0021-\u007e]*$/.test(bare) || bare.includes('%') ? bare : domainToASCII(bare);
+  const name = ascii.toLowerCase();
+  // RFC 1123 §2.1, and the underscore, which resolvers take and people use.
+  if (!/^[a-z0-9_-]+(\.[a-z0-9_-]+)*$/.test(name))
+    throw new NotationError(`${quoted(text)} is not a host name`);
+  if (name.length > MAX_NAME_LENGTH)
+    throw new NotationError(
+      `a host name of ${name.length} characters, at most ${MAX_NAME_LENGTH} are possible`,
+    );
+  const labels = name.split('.');
+  if (labels.some((label) => label.length > MAX_LABEL_LENGTH))
+    throw new NotationError(`${quoted(text)} has a label of more than ${MAX_LABEL_LENGTH} characters`);
+  if (endsInNumber(name))
+    throw new NotationError(
+      `${quoted(text)} is neither a name nor an address: its last label is a number`,
+      'write an IPv4 address as four decimal numbers',
+    );
+  return name;
+}
+
+/** A name or an address without brackets, as clients write their destinations. Throws NotationError. */
+export function canonicalHost(text: string): string {
+  return isAddress(text) ? canonicalAddress(text) : canonicalName(text);
+}
+
+/** Whether the last label is a number, so that the text is an address or a failed one. */
+export function endsInNumber(text: string): boolean {
+  return /(^|\.)([0-9]+|0x[0-9a-f]*)\.?$/i.test(text);
+}
+
+/** Reads `api.example.com` or `*.example.com`. Throws NotationError. */
+export function parseNamePattern(text: string): NamePattern {
+  const below = text.startsWith('*.');
+  return { name: canonicalName(below ? text.slice(2) : text), below };
+}
+
+export function formatNamePattern({ name, below }: NamePattern): string {
+  return below ? `*.${name}` : name;
+}
+
+/** `localhost` and what is below it never leave the machine that resolves them (RFC 6761 §6.3). */
+export function isLocalhost(name: string): boolean {
+  return name === 'localhost' || name.endsWith('.localhost');
+}
