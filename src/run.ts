@@ -26,6 +26,7 @@ import { configuredResolvers } from './system/resolvers.ts';
 import { DirectConnector } from './transport/direct.ts';
 import { loadHostKeyVerifier } from './transport/hostkeys.ts';
 import { loadIdentities } from './transport/identities.ts';
+import { lookupName } from './transport/lookup.ts';
 import type { Prompter } from './transport/prompter.ts';
 import { addressToExclude, type RemoteAddress, resolveRemote } from './transport/resolve.ts';
 import { dialSsh2 } from './transport/ssh2/dial.ts';
@@ -206,6 +207,7 @@ function createFlows(
     policy: createPolicy(configuration),
     tunnel,
     direct,
+    resolve: lookupName,
     observer,
     descriptors: descriptorLimit(),
   });

@@ -25,8 +25,11 @@ export interface FlowRequest {
    * application has gone meanwhile.
    */
   open(): Promise<NearStream>;
-  /** Fails the application's connect in the way that `refusal` stands for. */
-  refuse(refusal: Refusal): void;
+  /**
+   * Fails the application's connect in the way that `refusal` stands for. `why` is a sentence for people, for a capture
+   * that can show it.
+   */
+  refuse(refusal: Refusal, why?: string): void;
 }
 
 export interface Capture {

@@ -4,7 +4,8 @@
  * States of a flow:
  *
  *   deciding   accept() was called: the policy is asked (synchronous, pure)
- *   dialling   the connector (SSH channel, or a direct socket) is being opened; the application waits in its connect()
+ *   dialling   the connector (SSH channel, or a direct socket) is being opened; the application waits in its connect().
+ *              A name on whose addresses the policy depends is resolved first
  *   open       the application's connect completed; the relay copies
  *   ended      closed in order, reset, refused, or given up by the application
  *
@@ -21,8 +22,8 @@ import type { FlowRequest } from '../capture/capture.ts';
 import { formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
-import type { Policy } from '../policy/policy.ts';
-import { ConnectError, type Connector, type FlowStream } from '../transport/transport.ts';
+import type { Policy, Verdict } from '../policy/policy.ts';
+import { ConnectError, type ConnectOptions, type Connector, type FlowStream } from '../transport/transport.ts';
 import { relay } from './relay.ts';
 
 /** Below the number of channels at which sshd ends a connection (about 16,000). */
@@ -35,6 +36,8 @@ export interface FlowsOptions {
   /** Carries what the policy sends through the tunnel, and what it sends past it. */
   readonly tunnel: Connector;
   readonly direct: Connector;
+  /** This machine's resolver: canonical addresses, at least one. Rejects with ConnectError, or with the signal's reason. */
+  readonly resolve: (name: string, signal: AbortSignal) => Promise<readonly string[]>;
   readonly observer: Observer;
   /** How many descriptors this process may have (RLIMIT_NOFILE). */
   readonly descriptors: number;
@@ -62,35 +65,32 @@ export class Flows {
     return this.#live;
   }
 
-  /** For Capture.start: takes the request over and answers it. */
-  accept(request: FlowRequest): void {
-    const { policy, tunnel, direct, observer } = this.#options;
+  /** For Capture.start: takes the request over and answers it. Captures may have policies of their own. */
+  accept(request: FlowRequest, policy: Policy = this.#options.policy): void {
+    const { observer } = this.#options;
     const verdict = policy.decide(request.destination);
     if (verdict.kind === 'refuse') {
       observer.count('tunnel_flows_denied_total');
       observer.log('info', `${describe(request)}: ${verdict.why}`, { refusal: verdict.refusal });
-      request.refuse(verdict.refusal);
+      request.refuse(verdict.refusal, `${formatDestination(request.destination)}: ${verdict.why}`);
     } else if (this.#live >= this.#limit) {
       observer.count('tunnel_flows_over_limit_total');
       observer.log('warning', `${describe(request)}: refused, ${this.#limit} connections are open already`);
-      request.refuse('refused');
+      request.refuse('refused', `${this.#limit} connections are open already`);
     } else {
       this.#live++;
-      this.#carry(request, verdict.kind === 'tunnel' ? tunnel : direct).finally(() => {
+      this.#carry(request, verdict, policy).finally(() => {
         this.#live--;
       });
     }
   }
 
   /** Never rejects. */
-  async #carry(request: FlowRequest, connector: Connector): Promise<void> {
+  async #carry(request: FlowRequest, verdict: Verdict, policy: Policy): Promise<void> {
     const { observer } = this.#options;
     let far: FlowStream;
     try {
-      far = await connector.connect(request.destination, {
-        signal: request.signal,
-        originator: request.source,
-      });
+      far = await this.#dial(request, verdict, policy);
     } catch (error) {
       this.#refuse(request, error);
       return;
@@ -116,6 +116,34 @@ export class Flows {
     });
   }
 
+  #dial(request: FlowRequest, verdict: Verdict, policy: Policy): Promise<FlowStream> {
+    const { tunnel, direct } = this.#options;
+    const options = { signal: request.signal, originator: request.source };
+    if (verdict.kind === 'resolve') return this.#dialResolved(request, policy);
+    return (verdict.kind === 'tunnel' ? tunnel : direct).connect(request.destination, options);
+  }
+
+  /** A name whose addresses decide: if one of them is a target, nothing goes directly. */
+  async #dialResolved(request: FlowRequest, policy: Policy): Promise<FlowStream> {
+    const { tunnel, direct, resolve, observer } = this.#options;
+    const { signal, source: originator } = request;
+    const { host, port } = request.destination;
+    const verdicts = (await resolve(host, signal)).map((address) => ({
+      address,
+      verdict: policy.decide({ host: address, port }),
+    }));
+    const addressesWith = (kind: Verdict['kind']) =>
+      verdicts.filter(({ verdict }) => verdict.kind === kind).map(({ address }) => address);
+    const tunnelled = addressesWith('tunnel');
+    if (tunnelled.length > 0) return connectInTurn(tunnel, tunnelled, port, { signal, originator });
+    for (const { address, verdict } of verdicts) {
+      if (verdict.kind !== 'refuse') continue;
+      observer.count('tunnel_flows_denied_total');
+      throw new ConnectError(verdict.refusal, `${host}:${port} is ${address}: ${verdict.why}`);
+    }
+    return direct.connect(request.destination, { signal, originator, addresses: addressesWith('direct') });
+  }
+
   #refuse(request: FlowRequest, error: unknown): void {
     const { observer } = this.#options;
     const message = error instanceof Error ? error.message : String(error);
@@ -127,8 +155,27 @@ export class Flows {
     const refusal: Refusal = error instanceof ConnectError ? error.refusal : 'refused';
     observer.count('tunnel_flows_refused_total');
     observer.log('info', `${formatDestination(request.source)} -> ${message}`, { refusal });
-    request.refuse(refusal);
+    request.refuse(refusal, message);
   }
+}
+
+/** The first address that connects; the first one's error if none does. */
+async function connectInTurn(
+  connector: Connector,
+  addresses: readonly string[],
+  port: number,
+  options: ConnectOptions,
+): Promise<FlowStream> {
+  let failure: unknown;
+  for (const host of addresses) {
+    try {
+      return await connector.connect({ host, port }, options);
+    } catch (error) {
+      if (!(error instanceof ConnectError)) throw error;
+      failure ??= error;
+    }
+  }
+  throw failure;
 }
 
 function describe(request: FlowRequest): string {

@@ -8,6 +8,7 @@
  * The relay is over when both streams are closed; each byte that was read has then been written or its direction
  * has failed. It holds no buffer of its own: what waits, waits in the streams' own bounded buffers.
  */
+import type { Readable, Writable } from 'node:stream';
 import type { NearStream } from '../capture/capture.ts';
 import { resetStream } from '../net/reset.ts';
 import type { FlowStream } from '../transport/transport.ts';
@@ -68,10 +69,14 @@ export function relay(near: NearStream, far: FlowStream, signal?: AbortSignal): 
   });
 }
 
-function pump(from: NearStream | FlowStream, to: NearStream | FlowStream, count: (n: number) => void): void {
-  const lent = 'lendsChunks' in from && from.lendsChunks === true;
-  const copies = 'copiesChunks' in to && to.copiesChunks === true;
-  const giveBack = 'giveBack' in from ? from.giveBack?.bind(from) : undefined;
+/** One direction: data with back-pressure, then the end. What becomes of errors is the caller's business. */
+export function pump(
+  from: Readable & Pick<FlowStream, 'giveBack'> & Pick<NearStream, 'lendsChunks'>,
+  to: Writable & Pick<FlowStream, 'copiesChunks'>,
+  count: (n: number) => void,
+): void {
+  const lent = from.lendsChunks === true;
+  const copies = to.copiesChunks === true;
   from.on('data', (chunk: Buffer) => {
     count(chunk.length);
     if (to.writable) {
@@ -79,7 +84,7 @@ function pump(from: NearStream | FlowStream, to: NearStream | FlowStream, count:
       if (!to.write(kept)) from.pause();
     }
     // Written out at once: nobody holds it any more.
-    if (to.writableLength === 0) giveBack?.();
+    if (to.writableLength === 0) from.giveBack?.();
   });
   to.on('drain', () => from.resume());
   from.on('end', () => to.end());

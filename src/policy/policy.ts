@@ -9,10 +9,15 @@
  *   1. excluded for all ports, or for this port       -> direct
  *   2. inside a target without ports, or with this    -> tunnel
  *   3. inside targets with other ports only           -> refuse (prohibited)
- *   4. anything else                                  -> direct
+ *   4. anything else                                  -> `beyond`: direct, unless a proxy was asked for otherwise
  *
  * An exclusion wins however narrow the target is. A special range (net/special.ts) is left out of every target that is
- * wider than it; a target that lies inside one counts only where the range may be captured on request.
+ * wider than it; a target that lies inside one counts only where the range may be captured on request, or for a proxy,
+ * which is told its destinations and needs no route.
+ *
+ * A name (a proxy's clients may send one) is decided by the rules that are names; each of them goes before all that are
+ * addresses. If none applies and targets are addresses, the verdict is `resolve`: whoever asked resolves the name and asks
+ * again for each address. With `beyond: tunnel` names are not resolved on this machine at all.
  *
  * `capturedPrefixes` is the same reading of the targets as routes: a prefix is captured when some port of its addresses may
  * have to be tunnelled or refused. So a connection that rule 1 makes direct because of its port arrives all the same.
@@ -22,6 +27,8 @@
 import { UsageError } from '../errors.ts';
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
+import { formatNamePattern, isLocalhost, type NamePattern } from '../net/name.ts';
+import { NameMap, type NameMatch } from '../net/namemap.ts';
 import { formatPorts, mergePorts, type PortRange, portsInclude } from '../net/ports.ts';
 import { formatPrefix, type Prefix, prefixContains } from '../net/prefix.ts';
 import { type Covering, PrefixMap } from '../net/prefixmap.ts';
@@ -38,9 +45,29 @@ export interface Rule {
   readonly ports: readonly PortRange[];
 }
 
+/** A name or all names below one, limited to some ports if `ports` isn't empty. config's `NameTarget` is one. */
+export interface NameRule {
+  readonly pattern: NamePattern;
+  readonly ports: readonly PortRange[];
+}
+
 export interface Rules {
   readonly targets: readonly Rule[];
   readonly exclusions: readonly Rule[];
+  readonly nameTargets?: readonly NameRule[];
+  readonly nameExclusions?: readonly NameRule[];
+}
+
+/** What becomes of a destination that no target holds. `refuse` also is for what is excluded from the targets. */
+export type Beyond = 'direct' | 'tunnel' | 'refuse';
+
+export interface PolicyOptions {
+  /** Default: direct. */
+  readonly beyond?: Beyond;
+  /** The destinations come from a proxy's clients: a target inside any special range counts. */
+  readonly proxied?: boolean;
+  /** Clients on other machines ask: this machine's own and link-local addresses are not dialled for them. */
+  readonly remoteClients?: boolean;
 }
 
 export type Verdict =
@@ -48,7 +75,9 @@ export type Verdict =
   /** `why` completes "goes directly: ..." */
   | { readonly kind: 'direct'; readonly why: string }
   /** `why` completes "refused: ..." */
-  | { readonly kind: 'refuse'; readonly refusal: Refusal; readonly why: string };
+  | { readonly kind: 'refuse'; readonly refusal: Refusal; readonly why: string }
+  /** It is a name, and its addresses decide. Never for an address. */
+  | { readonly kind: 'resolve' };
 
 export interface Policy {
   /** Takes a canonical address or a name, as `Destination` promises. Synchronous, logarithmic in the number of rules. */
@@ -56,57 +85,113 @@ export interface Policy {
 }
 
 const TUNNEL: Verdict = { kind: 'tunnel' };
-const NO_TARGET: Verdict = { kind: 'direct', why: 'no target holds it' };
-const NAME: Verdict = { kind: 'direct', why: 'it is a name, and the targets are addresses' };
+const RESOLVE: Verdict = { kind: 'resolve' };
+const NO_TARGET = 'no target holds it';
+/** Stands for all that `localhost` may mean: both families' loopback addresses are decided alike. */
+const LOOPBACK = '127.0.0.1';
 
-export function createPolicy({ targets, exclusions }: Rules): Policy {
+export function createPolicy(rules: Rules, options: PolicyOptions = {}): Policy {
+  const { targets, exclusions, nameTargets = [], nameExclusions = [] } = rules;
+  const { beyond = 'direct', proxied = false, remoteClients = false } = options;
   const targetMap = new PrefixMap(targets.map((rule) => [rule.prefix, rule.ports] as const));
   const exclusionMap = new PrefixMap(exclusions.map((rule) => [rule.prefix, rule.ports] as const));
   const specialMap = new PrefixMap(SPECIAL_RANGES.map((range) => [range.prefix, range] as const));
-  return {
-    decide({ host, port }) {
-      if (!isAddress(host)) return NAME;
-      const excluded = excludedBy(exclusionMap.find(host), port);
-      if (excluded !== undefined) return excluded;
-      const range = specialMap.find(host)?.values[0];
-      return decideTarget(targetMap.find(host), port, range);
-    },
+  const nameTargetMap = new NameMap(nameTargets.map((rule) => [rule.pattern, rule.ports] as const));
+  const nameExclusionMap = new NameMap(nameExclusions.map((rule) => [rule.pattern, rule.ports] as const));
+  /** Whether the addresses of a name could make a difference. */
+  const addressesDecide =
+    beyond !== 'tunnel' && (targets.length > 0 || (remoteClients && beyond === 'direct'));
+
+  const outside = (why: string): Verdict =>
+    beyond === 'refuse' ? { kind: 'refuse', refusal: 'prohibited', why } : { kind: 'direct', why };
+
+  const decideAddress = (host: string, port: number): Verdict => {
+    const excluded = excludedBy(exclusionMap.find(host), port);
+    if (excluded !== undefined) return outside(excluded);
+    const range = specialMap.find(host)?.values[0];
+    const verdict = decideTarget(targetMap.find(host), port, range, proxied);
+    if (verdict !== undefined) return verdict;
+    if (beyond === 'tunnel') return TUNNEL;
+    if (range === undefined) return outside(NO_TARGET);
+    const why = `it is ${range.reason}`;
+    return remoteClients ? { kind: 'refuse', refusal: 'prohibited', why } : outside(why);
   };
+
+  const decideName = (host: string, port: number): Verdict => {
+    const excluded = nameExclusionMap.find(host).find(({ values }) => somePermits(values, port));
+    if (excluded !== undefined) return outside(`${formatNamePattern(excluded.pattern)} is excluded`);
+    const named = decideNameTarget(nameTargetMap.find(host), port);
+    if (named !== undefined) return named;
+    if (isLocalhost(host)) return decideAddress(LOOPBACK, port);
+    if (beyond === 'tunnel') return TUNNEL;
+    return addressesDecide ? RESOLVE : outside(NO_TARGET);
+  };
+
+  return {
+    decide: ({ host, port }) => (isAddress(host) ? decideAddress(host, port) : decideName(host, port)),
+  };
+}
+
+function decideNameTarget(
+  matches: readonly NameMatch<readonly PortRange[]>[],
+  port: number,
+): Verdict | undefined {
+  const first = matches[0];
+  if (first === undefined) return undefined;
+  if (matches.some(({ values }) => somePermits(values, port))) return TUNNEL;
+  return wrongPort(
+    port,
+    formatNamePattern(first.pattern),
+    matches.flatMap(({ values }) => values.flat()),
+  );
 }
 
 type PortsCovering = Covering<readonly PortRange[]>;
 
-function excludedBy(narrowest: PortsCovering | undefined, port: number): Verdict | undefined {
+/** The exclusion that holds it, as the reason of a verdict. */
+function excludedBy(narrowest: PortsCovering | undefined, port: number): string | undefined {
   for (let covering = narrowest; covering !== undefined; covering = covering.wider) {
     for (const ports of covering.values) {
       if (!permits(ports, port)) continue;
       const suffix = ports.length === 0 ? '' : ` for port ${formatPorts(ports)}`;
-      return { kind: 'direct', why: `${formatPrefix(covering.prefix)} is excluded${suffix}` };
+      return `${formatPrefix(covering.prefix)} is excluded${suffix}`;
     }
   }
   return undefined;
 }
 
+/** undefined: no target holds it. */
 function decideTarget(
   narrowest: PortsCovering | undefined,
   port: number,
   special: SpecialRange | undefined,
-): Verdict {
+  proxied: boolean,
+): Verdict | undefined {
   const limited: PortsCovering[] = [];
   for (let covering = narrowest; covering !== undefined; covering = covering.wider) {
-    if (special !== undefined && !mayHold(covering.prefix, special)) break; // and wider ones hold it even less
-    if (covering.values.some((ports) => permits(ports, port))) return TUNNEL;
+    if (special !== undefined && !mayHold(covering.prefix, special, proxied)) break; // and wider ones hold it even less
+    if (somePermits(covering.values, port)) return TUNNEL;
     limited.push(covering);
   }
   const first = limited[0];
-  if (first === undefined)
-    return special === undefined ? NO_TARGET : { kind: 'direct', why: `it is ${special.reason}` };
-  const ports = formatPorts(mergePorts(limited.flatMap(({ values }) => values.flat())));
+  if (first === undefined) return undefined;
+  return wrongPort(
+    port,
+    formatPrefix(first.prefix),
+    limited.flatMap(({ values }) => values.flat()),
+  );
+}
+
+function wrongPort(port: number, target: string, ports: readonly PortRange[]): Verdict {
   return {
     kind: 'refuse',
     refusal: 'prohibited',
-    why: `port ${port} is not among the ports of the target ${formatPrefix(first.prefix)} (${ports})`,
+    why: `port ${port} is not among the ports of the target ${target} (${formatPorts(mergePorts(ports))})`,
   };
+}
+
+function somePermits(rules: readonly (readonly PortRange[])[], port: number): boolean {
+  return rules.some((ports) => permits(ports, port));
 }
 
 /** No ports stands for all of them. */
@@ -115,8 +200,8 @@ function permits(ports: readonly PortRange[], port: number): boolean {
 }
 
 /** Whether a target may capture its part of a special range. */
-function mayHold(target: Prefix, special: SpecialRange): boolean {
-  return special.onRequest && prefixContains(special.prefix, target);
+function mayHold(target: Prefix, special: SpecialRange, proxied: boolean): boolean {
+  return (special.onRequest || proxied) && prefixContains(special.prefix, target);
 }
 
 /**

@@ -26,6 +26,8 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal;
   /** Who asked, told to the server as the originator (RFC 4254 §7.2). */
   readonly originator?: Destination;
+  /** What a name has been resolved to. A direct connector dials these and asks no resolver; over SSH it has no meaning. */
+  readonly addresses?: readonly string[];
 }
 
 /** One flow's stream to the far side. */

@@ -4,6 +4,8 @@ import fc from 'fast-check';
 import { parseExclusion, parseTarget } from '../../../src/config/target.ts';
 import { UsageError } from '../../../src/errors.ts';
 import { addressFromNumber, addressNumber } from '../../../src/net/address.ts';
+import { parseNamePattern } from '../../../src/net/name.ts';
+import { parsePorts } from '../../../src/net/ports.ts';
 import {
   formatPrefix,
   hostPrefix,
@@ -17,6 +19,8 @@ import {
   capturedPrefixes,
   createPolicy,
   MAX_CAPTURED_PREFIXES,
+  type NameRule,
+  type PolicyOptions,
   type Rule,
 } from '../../../src/policy/policy.ts';
 
@@ -70,7 +74,8 @@ describe('decide', () => {
     ['169.254.169.254', 81, refused(/169\.254\.169\.254 \(80\)/)],
     ['169.254.169.253', 80, direct(/link-local/)],
     ['127.0.0.1', 80, direct(/it is a loopback address/)],
-    ['api.example.com', 443, direct(/name/)],
+    ['api.example.com', 443, { kind: 'resolve' }],
+    ['localhost', 443, direct(/loopback/)],
   ];
   for (const [host, port, expected] of table) {
     it(`${host} port ${port}: ${expected.kind}`, () => {
@@ -214,6 +219,88 @@ describe('policy properties', () => {
         assert.equal(set.contains(other), without.contains(other));
       }),
     );
+  });
+});
+
+describe('decide, for the clients of a proxy', () => {
+  const names = (...texts: string[]): NameRule[] =>
+    texts.map((text) => {
+      const [name = '', ports] = text.split(':');
+      return { pattern: parseNamePattern(name), ports: ports === undefined ? [] : parsePorts(ports) };
+    });
+  const verdict = (
+    rules: Parameters<typeof createPolicy>[0],
+    host: string,
+    port = 443,
+    options: PolicyOptions = {},
+  ) => createPolicy(rules, { proxied: true, ...options }).decide({ host, port }).kind;
+
+  it('goes by name first, then leaves it to the addresses', () => {
+    const rules = {
+      targets: targets('10.0.0.0/8'),
+      exclusions: exclusions('10.1.0.0/16'),
+      nameTargets: names('api.example.com:443', '*.cloud.example', 'localhost:8080'),
+      nameExclusions: names('public.cloud.example', '*.cdn.cloud.example:80'),
+    };
+    const table: readonly (readonly [string, number, string])[] = [
+      ['api.example.com', 443, 'tunnel'],
+      ['api.example.com', 80, 'refuse'],
+      ['x.y.cloud.example', 1, 'tunnel'],
+      ['cloud.example', 443, 'resolve'],
+      ['public.cloud.example', 443, 'direct'],
+      ['a.cdn.cloud.example', 80, 'direct'],
+      ['a.cdn.cloud.example', 443, 'tunnel'],
+      ['other.example', 443, 'resolve'],
+      ['localhost', 8080, 'tunnel'],
+      ['localhost', 8081, 'refuse'],
+      ['x.localhost', 443, 'direct'],
+      ['10.1.2.3', 443, 'direct'],
+      ['10.2.2.3', 443, 'tunnel'],
+      ['11.0.0.1', 443, 'direct'],
+    ];
+    for (const [host, port, expected] of table)
+      assert.equal(verdict(rules, host, port), expected, `${host}:${port}`);
+    // Without targets that are addresses there is nothing to resolve a name for.
+    assert.equal(verdict({ ...rules, targets: [] }, 'other.example'), 'direct');
+  });
+
+  it('carries everything where nothing is a target, localhost included, as ssh -D does', () => {
+    const rules = { targets: [], exclusions: exclusions('10.1.0.0/16'), nameExclusions: names('*.lan') };
+    for (const host of ['8.8.8.8', '127.0.0.1', '::1', 'localhost', 'any.example', '169.254.169.254'])
+      assert.equal(verdict(rules, host, 443, { beyond: 'tunnel' }), 'tunnel', host);
+    for (const host of ['10.1.0.1', 'printer.lan'])
+      assert.equal(verdict(rules, host, 443, { beyond: 'tunnel' }), 'direct', host);
+  });
+
+  it('refuses what is no target, or excluded, when only targets may be reached', () => {
+    const rules = {
+      targets: targets('10.0.0.0/8'),
+      exclusions: exclusions('10.1.0.0/16'),
+      nameTargets: names('*.example'),
+      nameExclusions: names('not.example'),
+    };
+    for (const host of ['8.8.8.8', '10.1.0.1', '127.0.0.1', 'localhost', 'not.example'])
+      assert.equal(verdict(rules, host, 443, { beyond: 'refuse' }), 'refuse', host);
+    assert.equal(verdict(rules, 'other.test', 443, { beyond: 'refuse' }), 'resolve');
+    assert.equal(verdict({ ...rules, targets: [] }, 'other.test', 443, { beyond: 'refuse' }), 'refuse');
+    for (const host of ['10.2.0.1', 'a.example'])
+      assert.equal(verdict(rules, host, 443, { beyond: 'refuse' }), 'tunnel', host);
+  });
+
+  it('reaches into special ranges only where a target lies inside', () => {
+    const rules = { targets: exclusions('127.0.0.1:8080', '0.0.0.0/0'), exclusions: [] };
+    assert.equal(verdict(rules, '127.0.0.1', 8080), 'tunnel');
+    assert.equal(verdict(rules, '127.0.0.1', 8081), 'refuse');
+    assert.equal(verdict(rules, '127.0.0.2', 8080), 'direct');
+    assert.equal(createPolicy(rules).decide({ host: '127.0.0.1', port: 8080 }).kind, 'direct');
+  });
+
+  it('dials nothing of this machine for clients elsewhere, by address or by name', () => {
+    const rules = { targets: [], exclusions: [], nameTargets: names('api.example') };
+    for (const host of ['127.0.0.1', '::1', 'localhost', '169.254.169.254', 'fe80::1'])
+      assert.equal(verdict(rules, host, 80, { remoteClients: true }), 'refuse', host);
+    assert.equal(verdict(rules, 'may-be-localhost.example', 80, { remoteClients: true }), 'resolve');
+    assert.equal(verdict(rules, '8.8.8.8', 80, { remoteClients: true }), 'direct');
   });
 });
 
