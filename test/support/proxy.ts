@@ -1,0 +1,124 @@
+/** The proxies in this process, with a transport in memory behind them, and a client that speaks octets. */
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { ProxyCapture, type ProxyListen } from '../../src/capture/proxy.ts';
+import { type Credential, Credentials } from '../../src/capture/proxyauth.ts';
+import { Flows } from '../../src/flow/flows.ts';
+import type { Observer } from '../../src/observe/observer.ts';
+import { createPolicy } from '../../src/policy/policy.ts';
+import { TwinTransport } from './twin.ts';
+
+export interface TestProxyOptions {
+  readonly protocols?: ProxyListen['protocols'];
+  readonly hosts?: ProxyListen['hosts'];
+  readonly credentials?: readonly Credential[];
+  readonly descriptors?: number;
+}
+
+export interface TestProxy {
+  readonly twin: TwinTransport;
+  readonly port: number;
+  readonly addresses: readonly string[];
+  readonly counters: Map<string, number>;
+  /** A connection whose errors are kept from ending the test. */
+  open(): Promise<Client>;
+  close(): Promise<void>;
+}
+
+/** Carries everything to the twin, by name, as `tunnel proxy` without targets does. */
+export async function startProxy(options: TestProxyOptions = {}): Promise<TestProxy> {
+  const { protocols = 'both', hosts = ['127.0.0.1'], credentials, descriptors = 4096 } = options;
+  const twin = new TwinTransport();
+  const counters = new Map<string, number>();
+  const observer: Observer = {
+    log() {},
+    count: (name, n = 1) => counters.set(name, (counters.get(name) ?? 0) + n),
+  };
+  const flows = new Flows({
+    policy: createPolicy({ targets: [], exclusions: [] }, { beyond: 'tunnel', proxied: true }),
+    tunnel: twin,
+    direct: twin,
+    resolve: async () => [],
+    observer,
+    descriptors: 1 << 20,
+  });
+  const capture = new ProxyCapture({
+    listens: [{ hosts, port: 0, protocols }],
+    credentials: credentials && new Credentials(credentials),
+    observer,
+    descriptors,
+  });
+  await capture.start((request) => flows.accept(request), new AbortController().signal);
+  const port = Number(capture.addresses[0]?.split(':').at(-1));
+  return {
+    twin,
+    port,
+    addresses: capture.addresses,
+    counters,
+    open: () => Client.open(port),
+    close: async () => {
+      await capture.close();
+      await twin.close();
+    },
+  };
+}
+
+export class Client {
+  readonly socket: Socket;
+  #received = Buffer.alloc(0);
+  #wake: () => void = () => {};
+
+  private constructor(socket: Socket) {
+    this.socket = socket;
+    socket.on('error', () => {}); // `closed` tells how it ended
+    socket.on('data', (chunk: Buffer) => {
+      this.#received = Buffer.concat([this.#received, chunk]);
+      this.#wake();
+    });
+    socket.on('end', () => this.#wake());
+    socket.on('close', () => this.#wake());
+  }
+
+  static async open(port: number): Promise<Client> {
+    const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true });
+    const client = new Client(socket);
+    await once(socket, 'connect');
+    return client;
+  }
+
+  send(data: Uint8Array | string): void {
+    this.socket.write(data);
+  }
+
+  /** The next `length` octets, or fewer if the connection ends before. */
+  async take(length: number): Promise<Buffer> {
+    await this.#until(() => this.#received.length >= length);
+    const taken = this.#received.subarray(0, length);
+    this.#received = this.#received.subarray(length);
+    return taken;
+  }
+
+  /** What comes up to and with `mark`, or up to the end of the connection. */
+  async takeThrough(mark: string): Promise<string> {
+    await this.#until(() => this.#received.includes(mark));
+    const at = this.#received.indexOf(mark);
+    return (await this.take(at === -1 ? this.#received.length : at + mark.length)).toString('latin1');
+  }
+
+  /** All that comes up to the end. */
+  async rest(): Promise<string> {
+    return (await this.take(Number.MAX_SAFE_INTEGER)).toString('latin1');
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+
+  async #until(condition: () => boolean): Promise<void> {
+    while (!condition() && !this.socket.readableEnded && !this.socket.closed) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+}
