@@ -2,7 +2,7 @@
 /**
  * The entry: wires the command line, the log, the signals and the exit code together.
  *
- *   arguments -> runCommandLine -> Configuration -> run()      INT, TERM, HUP abort its `stop` signal
+ *   arguments -> runCommandLine -> Configuration -> run(), runProxy()      INT, TERM, HUP abort its `stop` signal
  *   what run() or anything before it throws -> two lines on stderr -> exit code
  *
  * The heap is small and the garbage many short-lived buffers: collecting it on one thread costs least (docs/decisions/0009).
@@ -39,14 +39,14 @@ function stopOnSignals(): AbortSignal {
   return stop.signal;
 }
 
-async function connect(configuration: Configuration): Promise<void> {
+async function start(configuration: Configuration, command: 'run' | 'runProxy'): Promise<void> {
   detailed = configuration.logLevel === 'debug';
   const stop = stopOnSignals();
   const observer = new Log({ level: configuration.logLevel, stream: process.stderr });
   for (const notice of configuration.notices) observer.log('notice', notice);
-  const { run } = await import('./run.ts');
+  const commands = await import('./run.ts');
   try {
-    await run(configuration, { observer, prompter: new TerminalPrompter(), stop });
+    await commands[command](configuration, { observer, prompter: new TerminalPrompter(), stop });
   } catch (error) {
     // Whoever was waiting when the signal came rejects with the signal's reason: that is an orderly stop.
     if (!(stop.aborted && error === stop.reason)) throw error;
@@ -68,7 +68,10 @@ try {
   process.exitCode = EXIT.ok;
   await runCommandLine(
     process.argv.slice(2),
-    { connect },
+    {
+      connect: (configuration) => start(configuration, 'run'),
+      proxy: (configuration) => start(configuration, 'runProxy'),
+    },
     {
       output: (text) => process.stdout.write(text),
       columns: Math.min(process.stdout.columns ?? DEFAULT_COLUMNS, MAX_COLUMNS),

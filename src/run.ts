@@ -2,14 +2,17 @@
  * The composition root: builds the parts from a Configuration, starts them in order, waits, stops them in order.
  * Nothing else constructs parts.
  *
- *   jump host's addresses -> SSH connection (host key, authentication) -> helper -> capture (device, listener, engine,
- *   probe, routes) -> `tunnel: ready`
+ *   run       jump host's addresses -> SSH connection (host key, authentication) -> helper -> capture (device, listener,
+ *             engine, probe, routes) -> proxies, if asked for -> `tunnel: ready`
+ *   runProxy  jump host's addresses -> SSH connection -> proxies -> `tunnel: ready`
  *
  * Nothing on the machine is changed before the SSH connection stands. It runs until it is stopped, the link is lost, or
  * the capture is taken away; then admission stops first, flows are reset, routes and device go, the connection closes.
  */
 import { closeSync, writeSync } from 'node:fs';
 import { homedir, userInfo } from 'node:os';
+import { ProxyCapture } from './capture/proxy.ts';
+import { Credentials } from './capture/proxyauth.ts';
 import { TunCapture } from './capture/tun.ts';
 import type { Configuration, Remote, SshOptions } from './config/configuration.ts';
 import { TunnelError, UsageError } from './errors.ts';
@@ -19,7 +22,7 @@ import { addressBytes } from './net/address.ts';
 import { formatPrefix, hostPrefix, type Prefix } from './net/prefix.ts';
 import { PrefixSet } from './net/prefixset.ts';
 import type { Observer } from './observe/observer.ts';
-import { capturedPrefixes, createPolicy } from './policy/policy.ts';
+import { type Beyond, capturedPrefixes, createPolicy } from './policy/policy.ts';
 import { startHelper } from './system/helper.ts';
 import { descriptorLimit } from './system/limits.ts';
 import { configuredResolvers } from './system/resolvers.ts';
@@ -54,6 +57,7 @@ export async function run(configuration: Configuration, options: RunOptions): Pr
   const { signal } = ending;
   let transport: Transport | undefined;
   let capture: TunCapture | undefined;
+  let proxies: ProxyCapture | undefined;
   try {
     const remotes = await ending.orElse(resolveAll(configuration.ssh, observer, signal));
     const prefixes = capturedPrefixes({ ...configuration, always: ownPrefixes(remotes) });
@@ -64,8 +68,11 @@ export async function run(configuration: Configuration, options: RunOptions): Pr
     const host = await startHelper({ observer, signal });
     capture = new TunCapture({ host, prefixes, observer });
     ending.followedBy(capture.ended);
-    const flows = createFlows(configuration, transport, capture, observer);
+    const flows = createFlows(configuration, transport, directBeside(capture, prefixes), observer);
     await ending.orElse(capture.start((request) => flows.accept(request), signal));
+
+    proxies = createProxies(configuration, observer);
+    await ending.orElse(startProxies(proxies, configuration, flows, options, signal));
 
     observer.log('info', `captured by ${capture.deviceName}: ${prefixes.map(formatPrefix).join(', ')}`);
     announce(configuration.readyFd);
@@ -75,9 +82,79 @@ export async function run(configuration: Configuration, options: RunOptions): Pr
     if (!stop.aborted) throw error;
   } finally {
     observer.log('debug', 'stopping', capture?.counters());
+    await proxies?.close();
     await capture?.close();
     await transport?.close();
   }
+}
+
+/** Runs the proxies alone, without privileges, until `stop` is aborted. Rejects as `run` does. */
+export async function runProxy(configuration: Configuration, options: RunOptions): Promise<void> {
+  const { observer, stop } = options;
+  const ending = new Ending(stop);
+  const { signal } = ending;
+  let transport: Transport | undefined;
+  let proxies: ProxyCapture | undefined;
+  try {
+    const remotes = await ending.orElse(resolveAll(configuration.ssh, observer, signal));
+    transport = await dialFirst(remotes, configuration.ssh, { ...options, stop: signal });
+    ending.followedBy(transport.ended);
+    const flows = createFlows(configuration, transport, new DirectConnector(), observer);
+    proxies = createProxies(configuration, observer);
+    await ending.orElse(startProxies(proxies, configuration, flows, options, signal));
+    announce(configuration.readyFd);
+    observer.log('notice', 'ready');
+    await ending.orElse(new Promise<never>(() => {}));
+  } catch (error) {
+    if (!stop.aborted) throw error;
+  } finally {
+    observer.log('debug', 'stopping');
+    await proxies?.close();
+    await transport?.close();
+  }
+}
+
+function createProxies({ proxies }: Configuration, observer: Observer): ProxyCapture | undefined {
+  if (proxies === undefined) return undefined;
+  const { listens, credentials } = proxies;
+  return new ProxyCapture({
+    listens,
+    credentials: credentials.length === 0 ? undefined : new Credentials(credentials),
+    observer,
+    descriptors: descriptorLimit(),
+  });
+}
+
+/** Proxies have a policy of their own: they hear of more than what is routed, and of names. */
+async function startProxies(
+  capture: ProxyCapture | undefined,
+  configuration: Configuration,
+  flows: Flows,
+  { observer }: RunOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const { proxies } = configuration;
+  if (capture === undefined || proxies === undefined) return;
+  const { remoteClients, credentials } = proxies;
+  const policy = createPolicy(configuration, {
+    beyond: beyondTargets(configuration),
+    proxied: true,
+    remoteClients,
+  });
+  await capture.start((request) => flows.accept(request, policy), signal);
+  observer.log('notice', `proxy at ${capture.addresses.join(', ')}`);
+  if (!remoteClients) return;
+  observer.log(
+    'warning',
+    credentials.length === 0
+      ? 'whoever can connect to the proxy can use the jump host through it'
+      : 'the proxy is open to other machines, and passwords and data go to it unencrypted',
+  );
+}
+
+function beyondTargets({ targets, nameTargets, proxies }: Configuration): Beyond {
+  if (proxies?.onlyTargets === true) return 'refuse';
+  return targets.length + nameTargets.length === 0 ? 'tunnel' : 'direct';
 }
 
 /** What ends a run: the user's stop, or the first part that is lost. */
@@ -192,17 +269,25 @@ async function dialFirst(
   throw failure;
 }
 
+/** Dials past the device: what is routed into it is bound to the uplink. */
+function directBeside(capture: TunCapture, prefixes: readonly Prefix[]): DirectConnector {
+  const native = addon();
+  const captured = new PrefixSet(prefixes);
+  return new DirectConnector({
+    uplinkFor: (address) =>
+      captured.contains(address)
+        ? native.uplinkFor(addressBytes(address), capture.deviceName ?? '')
+        : undefined,
+    socketOnDevice: (family, device) => native.socketOnDevice(family, device),
+  });
+}
+
 function createFlows(
   configuration: Configuration,
   tunnel: Transport,
-  capture: TunCapture,
+  direct: DirectConnector,
   observer: Observer,
 ): Flows {
-  const native = addon();
-  const direct = new DirectConnector({
-    uplinkFor: (address) => native.uplinkFor(addressBytes(address), capture.deviceName ?? ''),
-    socketOnDevice: (family, device) => native.socketOnDevice(family, device),
-  });
   return new Flows({
     policy: createPolicy(configuration),
     tunnel,

@@ -29,6 +29,9 @@ ports if only these are to be reached (10.0.0.0/8:443, 10/8:80,8000-8100,
 The jump host's own addresses, loopback, link-local and multicast are never captured.
 Only TCP is carried; names are resolved by this machine.
 
+"tunnel proxy" offers a SOCKS and HTTP proxy instead and needs no privileges; --listen,
+--socks and --http add one here. "tunnel proxy --help" tells about both.
+
 @FILE stands for the arguments in FILE: several to a line, quoted as in a shell,
 "#" for comments.
 
@@ -58,9 +61,9 @@ const SSHUTTLE_OPTIONS: readonly (readonly [flags: string, reason: string, alter
     'leave the option out',
   ],
   [
-    '-l, --listen <address>',
+    '-l <address>',
     'connections arrive through a TUN device, so there is no port to listen on',
-    'leave the option out',
+    'leave the option out, or use --listen for a proxy beside the capture',
   ],
   [
     '--seed-hosts <names>',
@@ -158,12 +161,12 @@ export function connectHelp(command: Command, helper: Help): string {
   return `${EXAMPLES}\n${Help.prototype.formatHelp.call(helper, command, helper)}${AFTER}`;
 }
 
-function collect(value: string, previous: readonly string[] | undefined): string[] {
+export function collect(value: string, previous: readonly string[] | undefined): string[] {
   return [...(previous ?? []), value];
 }
 
 /** An option whose second value would silently replace the first. */
-function once(option: string): (value: string, previous: string | undefined) => string {
+export function once(option: string): (value: string, previous: string | undefined) => string {
   return (value, previous) => {
     if (previous !== undefined) throw new UsageError(`${option} is given twice (${previous} and ${value})`);
     return value;

@@ -11,12 +11,14 @@ import type { Configuration } from '../config/configuration.ts';
 import { buildConfiguration } from '../config/options.ts';
 import { UsageError } from '../errors.ts';
 import { addConnectCommand, connectHelp } from './connect.ts';
+import { addProxyCommand, addProxyOptions } from './proxy.ts';
 
 /** From dist/src/cli/. */
 const MANIFEST = new URL('../../../package.json', import.meta.url);
 
 export interface Commands {
   connect(configuration: Configuration): Promise<void>;
+  proxy(configuration: Configuration): Promise<void>;
 }
 
 export interface Output {
@@ -46,6 +48,10 @@ export async function runCommandLine(
     .showSuggestionAfterError(true);
   const connect = addConnectCommand(program, (targets, options) =>
     commands.connect(buildConfiguration(targets, options, placeOf)),
+  );
+  addProxyOptions(connect);
+  addProxyCommand(program, connect, (targets, options) =>
+    commands.proxy(buildConfiguration(targets, options, placeOf, 'proxy')),
   );
   // The default command's help is the program's.
   program.configureHelp({ formatHelp: (_, helper) => connectHelp(connect, helper) });

@@ -2,6 +2,7 @@
  * What the user asked for, checked and typed. Every front (options, @files, later profiles) ends in one
  * `Configuration`; the composition root in run.ts builds the parts from it.
  */
+import type { NamePattern } from '../net/name.ts';
 import type { PortRange } from '../net/ports.ts';
 import type { Prefix } from '../net/prefix.ts';
 import type { Level } from '../observe/observer.ts';
@@ -12,6 +13,34 @@ export interface Target {
   readonly ports: readonly PortRange[];
   /** As the user wrote it, for messages. */
   readonly text: string;
+}
+
+/** A name, or all names below one (`*.example.com`), limited to some ports if `ports` isn't empty. */
+export interface NameTarget {
+  readonly pattern: NamePattern;
+  readonly ports: readonly PortRange[];
+  /** As the user wrote it, for messages. */
+  readonly text: string;
+}
+
+/** Where proxies are wanted: --listen, --socks, --http. */
+export interface ProxyListenAddress {
+  /** Canonical addresses that share the port; of several, one that this machine doesn't have is left out. */
+  readonly hosts: readonly [string, ...string[]];
+  /** 0: any free one. */
+  readonly port: number;
+  readonly protocols: 'socks' | 'http' | 'both';
+}
+
+export interface ProxyOptions {
+  /** At least one. */
+  readonly listens: readonly ProxyListenAddress[];
+  /** --only-targets: what is no target is refused instead of dialled directly. */
+  readonly onlyTargets: boolean;
+  /** --proxy-auth: who may use the proxies. Empty: whoever can connect. */
+  readonly credentials: readonly { readonly user: string; readonly password: string }[];
+  /** Clients on other machines can connect. */
+  readonly remoteClients: boolean;
 }
 
 export interface Remote {
@@ -44,9 +73,14 @@ export interface SshOptions {
 
 export interface Configuration {
   readonly ssh: SshOptions;
-  /** At least one. */
+  /** `connect`: at least one. `proxy`: with no name target either, everything is carried. */
   readonly targets: readonly Target[];
   readonly exclusions: readonly Target[];
+  /** Decide what proxies are asked for by name; none without proxies. */
+  readonly nameTargets: readonly NameTarget[];
+  readonly nameExclusions: readonly NameTarget[];
+  /** undefined: none. `proxy`: always there. */
+  readonly proxies: ProxyOptions | undefined;
   readonly logLevel: Level;
   /** --ready-fd: `READY=1\n` is written to it and it is closed once traffic flows. */
   readonly readyFd: number | undefined;

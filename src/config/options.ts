@@ -11,6 +11,7 @@ import { parsePort } from '../net/ports.ts';
 import type { Level } from '../observe/observer.ts';
 import { type Entry, readTargetsFile } from './argsfile.ts';
 import type { Configuration, Remote, Target } from './configuration.ts';
+import { type ProxyOptionTexts, readProxyOptions, separateNames } from './proxyoptions.ts';
 import { parseRemote } from './remote.ts';
 import { type ParsedTarget, parseExclusion, parseTarget } from './target.ts';
 import { type Place, readAt } from './usage.ts';
@@ -24,7 +25,7 @@ export const MAX_TIMEOUT = 3600;
 export const MAX_REMOTES = 16;
 
 /** The options of `connect` as commander hands them over: text, in the order written. */
-export interface ConnectOptions {
+export interface ConnectOptions extends ProxyOptionTexts {
   readonly remote?: readonly string[];
   readonly exclude?: readonly string[];
   readonly targetsFrom?: readonly string[];
@@ -40,11 +41,15 @@ export interface ConnectOptions {
   readonly readyFd?: string;
 }
 
-/** `placeOf` tells the `file:line` of an argument that came from an @FILE. Throws UsageError. */
+/**
+ * `placeOf` tells the `file:line` of an argument that came from an @FILE. `proxy` has proxies in any case, needs no target, and
+ * may have targets that can't be captured by route. Throws UsageError.
+ */
 export function buildConfiguration(
   targets: readonly string[],
   options: ConnectOptions,
   placeOf: (text: string) => Place | undefined = () => undefined,
+  command: 'connect' | 'proxy' = 'connect',
 ): Configuration {
   const at = (text: string, option: Place): Entry & { readonly place: Place } => ({
     text,
@@ -52,19 +57,21 @@ export function buildConfiguration(
   });
   requireOneStdin(options);
   const remotes = readRemotes((options.remote ?? []).map((text) => at(text, '-r')));
-  const wanted = [
+  const proxies = readProxyOptions(options, command);
+  const separate = (entries: readonly (Entry & { readonly place: Place })[]) =>
+    proxies === undefined ? { addresses: entries, names: [] } : separateNames(entries);
+  const included = separate([
     ...targets.map((text) => at(text, 'target')),
     ...(options.targetsFrom ?? []).flatMap((file) => readTargetsFile(file, '-s')),
-  ].map(({ text, place }) => parseTarget(text, place));
-  if (wanted.length === 0) {
-    throw new UsageError('no target is given', {
-      hint: 'name the networks to reach through the jump host, as in: tunnel -r user@jumphost 10.0.0.0/8',
-    });
-  }
-  const excluded = [
+  ]);
+  const parse = command === 'proxy' ? parseExclusion : parseTarget;
+  const wanted = included.addresses.map(({ text, place }) => parse(text, place));
+  requireSomeTarget(wanted.length, included.names.length, proxies?.onlyTargets ?? false, command);
+  const left = separate([
     ...(options.exclude ?? []).map((text) => at(text, '-x')),
     ...(options.excludesFrom ?? []).flatMap((file) => readTargetsFile(file, '-X')),
-  ].map(({ text, place }) => parseExclusion(text, place));
+  ]);
+  const excluded = left.addresses.map(({ text, place }) => parseExclusion(text, place));
   return {
     ssh: {
       remotes,
@@ -76,10 +83,37 @@ export function buildConfiguration(
     },
     targets: wanted.map(targetOf),
     exclusions: excluded.map(targetOf),
+    nameTargets: included.names,
+    nameExclusions: left.names,
+    proxies,
     logLevel: readLogLevel(options),
     readyFd: options.readyFd === undefined ? undefined : readDescriptor(options.readyFd),
     notices: [...wanted, ...excluded].flatMap(({ notes }) => notes),
   };
+}
+
+function requireSomeTarget(
+  addresses: number,
+  names: number,
+  onlyTargets: boolean,
+  command: 'connect' | 'proxy',
+): void {
+  if (command === 'connect' && addresses === 0 && names > 0) {
+    throw new UsageError(
+      'the targets are names only, and connections to names are captured by proxies only',
+      {
+        hint: 'use "tunnel proxy", or name the networks behind the jump host as well',
+      },
+    );
+  }
+  if (addresses + names > 0) return;
+  if (command === 'proxy' && !onlyTargets) return;
+  if (command === 'proxy') {
+    throw new UsageError('--only-targets is given, but no target', { hint: 'name what may be reached' });
+  }
+  throw new UsageError('no target is given', {
+    hint: 'name the networks to reach through the jump host, as in: tunnel -r user@jumphost 10.0.0.0/8',
+  });
 }
 
 function targetOf({ target }: ParsedTarget): Target {

@@ -45,6 +45,7 @@ const FORBIDDEN: readonly { from: string[]; to: string[]; why: string }[] = [
     to: [
       'capture/tun.ts',
       'capture/namespace.ts',
+      'capture/proxy.ts',
       'capture/socks.ts',
       'capture/http.ts',
       'transport/ssh2',
@@ -119,7 +120,9 @@ describe('architecture', () => {
     for (const { path, text } of modules) {
       if (inside(path, 'run.ts')) continue;
       assert.ok(
-        !/\bnew (TunCapture|Flows|DirectConnector)\b|\bstartHelper\(\{|\bdialSsh2\(\{/.test(text),
+        !/\bnew (TunCapture|ProxyCapture|Flows|DirectConnector)\b|\bstartHelper\(\{|\bdialSsh2\(\{/.test(
+          text,
+        ),
         path,
       );
     }

@@ -68,7 +68,13 @@ describe('tunnel, used wrongly', () => {
     [[...R, '--python', 'python3', '10/8'], /--python is an option of sshuttle .* needs no Python/],
     [[...R, '--method', 'nft', '10/8'], /--method is an option of sshuttle .* TUN device/],
     [[...R, '--method=auto', '10/8'], /--method is an option of sshuttle/],
-    [[...R, '-l', '0.0.0.0:0', '10/8'], /-l\/--listen is an option of sshuttle/],
+    [[...R, '-l', '0.0.0.0:0', '10/8'], /-l is an option of sshuttle/],
+    [[...R, '--only-targets', '10/8'], /--only-targets belongs to a proxy/, /--listen/],
+    [['proxy', ...R, '--only-targets'], /no target/],
+    [['proxy', ...R, '--listen', '0.0.0.0:1080'], /0\.0\.0\.0 is no loopback address/, /--proxy-auth/],
+    [['proxy', ...R, '--http', 'proxy.example:80'], /--http "proxy\.example:80": "proxy\.example" is not an address/],
+    [['proxy', ...R, '--method', 'nft'], /--method is an option of sshuttle/],
+    [[...R, '--http', '3128', 'api.example.com'], /the targets are names only/, /tunnel proxy/],
     [[...R, '--disable-ipv6', '10/8'], /--disable-ipv6 is an option of sshuttle/],
     [[...R, '10/8\u001b[31m'], /is not|isn't a number/],
   ];
@@ -164,12 +170,18 @@ describe('tunnel, asked about itself', () => {
 });
 
 describe('runCommandLine', () => {
-  async function configurationOf(args: readonly string[]): Promise<Configuration> {
+  async function configurationOf(
+    args: readonly string[],
+    command: 'connect' | 'proxy' = 'connect',
+  ): Promise<Configuration> {
     const seen: Configuration[] = [];
+    const unwanted = () => assert.fail('the other command');
     await runCommandLine(
       args,
       {
-        connect: async (configuration) => {
+        connect: unwanted,
+        proxy: unwanted,
+        [command]: async (configuration: Configuration) => {
           seen.push(configuration);
         },
       },
@@ -218,12 +230,26 @@ describe('runCommandLine', () => {
     assert.equal(ssh.remotes[0].text, 'u@h');
   });
 
+  it('reads the command proxy, with the options of connect and without targets', async () => {
+    const { ssh, targets, proxies } = await configurationOf(
+      ['proxy', '-r', 'u@h', '-p', '23', '-i', 'k'],
+      'proxy',
+    );
+    assert.equal(ssh.port, 23);
+    assert.deepEqual(ssh.identityFiles, ['k']);
+    assert.deepEqual(targets, []);
+    assert.deepEqual(proxies?.listens, [{ hosts: ['127.0.0.1'], port: 1080, protocols: 'both' }]);
+    const beside = await configurationOf(['-r', 'h', '--socks', '0', '10/8', '*.example.com:443']);
+    assert.equal(beside.proxies?.listens[0]?.protocols, 'socks');
+    assert.equal(beside.nameTargets[0]?.text, '*.example.com:443');
+  });
+
   it("passes the command's own failure through", async () => {
     const failure = new Error('x');
     await assert.rejects(
       runCommandLine(
         ['-r', 'h', '10/8'],
-        { connect: () => Promise.reject(failure) },
+        { connect: () => Promise.reject(failure), proxy: () => assert.fail('the other command') },
         { output: () => {}, columns: 80 },
       ),
       failure,

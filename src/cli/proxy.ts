@@ -1,0 +1,66 @@
+/** `tunnel proxy`: SOCKS and HTTP proxies without capture, and the same options for `connect`. */
+import { type Command, Help } from 'commander';
+import { DEFAULT_PROXY_PORT } from '../config/proxyoptions.ts';
+import { type ConnectAction, collect, once } from './connect.ts';
+
+const EXAMPLES = `\
+Examples:
+  tunnel proxy -r user@jumphost
+      SOCKS and HTTP on 127.0.0.1:${DEFAULT_PROXY_PORT}; everything goes through jumphost, as with ssh -D
+  tunnel proxy -r user@jumphost --http 3128 10.0.0.0/8 '*.cloud.example'
+      an HTTP proxy; the rest is dialled from this machine
+  tunnel proxy -r user@jumphost --only-targets api.cloud.example:443
+      one service, and nothing else
+  tunnel proxy -r user@jumphost --listen 192.0.2.1:1080 --proxy-auth users.txt
+      for other machines, with passwords
+`;
+
+const AFTER = `
+ADDRESS:PORT may be a PORT alone (127.0.0.1 and ::1), [v6-address]:PORT, localhost:PORT or
+*:PORT (all addresses). PORT 0 is any free one; the log says which. Each may be given
+more than once.
+
+TARGET is written as for "tunnel connect", or is a name: api.example.com, or
+*.example.com for all names below it, with ports if only these are to be reached. A
+request by name is decided by the names; if none of them holds it, by its addresses as this
+machine resolves them. What a name target holds is resolved by the jump host, and so is
+everything when there are no targets.
+
+What no target holds is dialled from this machine, or refused with --only-targets.
+Without targets everything is carried, also localhost: that is the jump host's then.
+
+FILE of --proxy-auth has user:password lines and is readable only by its owner.
+
+A program learns of the proxy by http_proxy and https_proxy (http://127.0.0.1:${DEFAULT_PROXY_PORT}), or
+by its own option; with curl: --proxy socks5h://127.0.0.1:${DEFAULT_PROXY_PORT}.
+`;
+
+/** For `connect` and `proxy` alike. */
+export function addProxyOptions(command: Command): void {
+  command
+    .option('--listen <address:port>', 'a proxy that speaks SOCKS (4, 4a, 5) and HTTP (repeatable)', collect)
+    .option('--socks <address:port>', 'a proxy that speaks SOCKS only (repeatable)', collect)
+    .option('--http <address:port>', 'a proxy that speaks HTTP only (repeatable)', collect)
+    .option('--only-targets', 'proxies refuse what is no target, instead of dialling it from here')
+    .option('--proxy-auth <file>', 'who may use the proxies: lines of user:password', once('--proxy-auth'))
+    .option('--allow-remote-clients', 'proxies without --proxy-auth may listen on any address');
+}
+
+/** Adds the command; its options are those of `connect`. */
+export function addProxyCommand(program: Command, connect: Command, action: ConnectAction): Command {
+  const command = program
+    .command('proxy')
+    .description('offer a SOCKS and HTTP proxy that connects through the jump host; captures nothing')
+    .usage('-r REMOTE [options] [TARGET...]')
+    .argument('[targets...]');
+  for (const option of connect.options) command.addOption(option);
+  command.helpOption('-h, --help', 'show this help');
+  command.configureHelp({
+    formatHelp: (self: Command, helper: Help) => {
+      helper.commandUsage = () => `tunnel proxy ${self.usage()}`;
+      return `${EXAMPLES}\n${Help.prototype.formatHelp.call(helper, self, helper)}${AFTER}`;
+    },
+  });
+  command.action(action);
+  return command;
+}

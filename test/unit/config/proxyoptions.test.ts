@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { type ProxyOptionTexts, readProxyOptions, separateNames } from '../../../src/config/proxyoptions.ts';
+import { UsageError } from '../../../src/errors.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'tunnel-proxyoptions-'));
+after(() => rmSync(directory, { recursive: true }));
+
+function secret(content: string, mode = 0o600): string {
+  const path = join(directory, 'users');
+  writeFileSync(path, content);
+  chmodSync(path, mode);
+  return path;
+}
+
+describe('readProxyOptions', () => {
+  const listens = (options: ProxyOptionTexts) => readProxyOptions(options, 'proxy')?.listens;
+
+  it('reads addresses and ports', () => {
+    const both = ['127.0.0.1', '::1'];
+    for (const [text, hosts, port] of [
+      ['1080', both, 1080],
+      ['localhost:0', both, 0],
+      ['127.0.0.2:3128', ['127.0.0.2'], 3128],
+      ['[::1]:8080', ['::1'], 8080],
+    ] as const) {
+      assert.deepEqual(listens({ socks: [text] }), [{ hosts, port, protocols: 'socks' }], text);
+    }
+    assert.deepEqual(
+      listens({ listen: ['1'], http: ['2', '3'] })?.map(({ port, protocols }) => `${port} ${protocols}`),
+      ['1 both', '2 http', '3 http'],
+    );
+    for (const text of [
+      '',
+      'x',
+      '127.0.0.1',
+      '::1:1080',
+      '1.2.3:80',
+      'host:1',
+      '127.0.0.1:65536',
+      ':1',
+      '1080x',
+    ])
+      assert.throws(() => listens({ http: [text] }), UsageError, text);
+  });
+
+  it('has a default for the command proxy only', () => {
+    assert.deepEqual(listens({}), [{ hosts: ['127.0.0.1'], port: 1080, protocols: 'both' }]);
+    assert.equal(readProxyOptions({}, 'connect'), undefined);
+    assert.throws(
+      () => readProxyOptions({ onlyTargets: true }, 'connect'),
+      /--only-targets belongs to a proxy/,
+    );
+  });
+
+  it('wants users named, or a word, where other machines can connect', () => {
+    for (const text of ['*:1080', '0.0.0.0:0', '[::]:1080', '192.0.2.1:1080', '[2001:db8::1]:1']) {
+      assert.throws(() => listens({ listen: [text] }), /is no loopback address/, text);
+      assert.equal(
+        readProxyOptions({ listen: [text], allowRemoteClients: true }, 'proxy')?.remoteClients,
+        true,
+      );
+      assert.equal(
+        readProxyOptions({ listen: [text], proxyAuth: secret('a:b') }, 'proxy')?.remoteClients,
+        true,
+      );
+    }
+    assert.equal(readProxyOptions({ listen: ['127.9.9.9:1'] }, 'proxy')?.remoteClients, false);
+  });
+
+  it('reads users from a file that only its owner can read, and shows no part of it', () => {
+    const read = (content: string, mode?: number) =>
+      readProxyOptions({ proxyAuth: secret(content, mode) }, 'proxy')?.credentials;
+    assert.deepEqual(read('# users\nann:p:w d\r\n\nbob: x\n'), [
+      { user: 'ann', password: 'p:w d' },
+      { user: 'bob', password: ' x' },
+    ]);
+    for (const content of ['', '# none\n', 'hunter2', ':hunter2', 'ann:', `${'u'.repeat(256)}:hunter2`]) {
+      assert.throws(
+        () => read(content),
+        (error) => error instanceof UsageError && !error.message.includes('hunter2'),
+        content,
+      );
+    }
+    assert.throws(() => read('ann:x', 0o640), /other users can read/);
+    assert.throws(() => readProxyOptions({ proxyAuth: join(directory, 'none') }, 'proxy'), /ENOENT/);
+  });
+});
+
+describe('separateNames', () => {
+  const separate = (...texts: string[]) => separateNames(texts.map((text) => ({ text, place: 'target' })));
+
+  it('tells names from addresses', () => {
+    const names = [
+      'api.example.com',
+      '*.example.com:443,8000-8100',
+      'localhost',
+      'Bücher.example',
+      'cafe',
+      'a.',
+    ];
+    const addresses = [
+      '10/8',
+      '10.0.0.1',
+      '10.0.0.0/8:443',
+      '2001:db8::/32',
+      '[::1]:80',
+      '::1',
+      '127.1',
+      'cafe::1',
+      '1.2.3.4:x',
+    ];
+    assert.deepEqual(
+      separate(...names, ...addresses).addresses.map(({ text }) => text),
+      addresses,
+    );
+    assert.deepEqual(
+      separate(...names).names.map(({ pattern: { name, below } }) => `${below ? '*.' : ''}${name}`),
+      ['api.example.com', '*.example.com', 'localhost', 'xn--bcher-kva.example', 'cafe', 'a'],
+    );
+    assert.deepEqual(separate('a:1-2').names[0]?.ports, [{ first: 1, last: 2 }]);
+  });
+
+  it('says what is wrong with a name', () => {
+    for (const text of ['*.', 'a..b', 'a:0', 'a:', 'a.*.b', '*'])
+      assert.throws(() => separate(text), UsageError, text);
+  });
+});
