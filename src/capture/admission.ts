@@ -20,21 +20,22 @@ export interface AdmissionOptions {
   /** How many descriptors this process may have. Half of them are for clients: a direct flow takes a second one. */
   readonly descriptors: number;
   /** Milliseconds; default NEGOTIATION_TIMEOUT_MS. */
-  readonly timeout?: number;
+  readonly negotiationTimeout?: number;
 }
 
 export class Admission {
   readonly #observer: Observer;
   readonly #limit: number;
-  readonly #timeout: number;
+  /** Milliseconds for a first request. */
+  readonly timeout: number;
   readonly #sockets = new Set<Socket>();
   /** In the order in which they began to wait. */
   readonly #waiting = new Map<Socket, NodeJS.Timeout | undefined>();
   #closing = false;
 
-  constructor({ observer, descriptors, timeout = NEGOTIATION_TIMEOUT_MS }: AdmissionOptions) {
+  constructor({ observer, descriptors, negotiationTimeout = NEGOTIATION_TIMEOUT_MS }: AdmissionOptions) {
     this.#observer = observer;
-    this.#timeout = timeout;
+    this.timeout = negotiationTimeout;
     this.#limit = Math.max(1, Math.min(MAX_PROXY_CONNECTIONS, Math.floor(descriptors / 2)));
   }
 
@@ -53,7 +54,7 @@ export class Admission {
       return false;
     }
     this.#sockets.add(socket);
-    this.#waiting.set(socket, setTimeout(() => this.#late(socket), this.#timeout).unref());
+    this.#waiting.set(socket, setTimeout(() => this.#late(socket), this.timeout).unref());
     socket.once('close', () => {
       this.busy(socket);
       this.#sockets.delete(socket);
@@ -61,7 +62,7 @@ export class Admission {
     return true;
   }
 
-  /** A whole request has come. */
+  /** A whole request has come, or what came has been answered and is over. */
   busy(socket: Socket): void {
     clearTimeout(this.#waiting.get(socket));
     this.#waiting.delete(socket);

@@ -9,11 +9,11 @@
  * Requests that a client sends without waiting for the answers are carried out one after the other, so that their order holds
  * at the servers. Credentials are asked for with 407.
  *
- * Limits: MAX_HEADER_BYTES (431), HEADER_TIMEOUT_MS for a head (408), IDLE_TIMEOUT_MS between requests, MAX_PIPELINED.
+ * Limits: MAX_HEADER_BYTES (431), HEADER_TIME for a head (408), IDLE_TIMEOUT_MS between requests, MAX_PIPELINED.
  * Bodies have none, in size or in time. A request with Upgrade and a body is answered with 501.
  */
 import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { relay } from '../flow/relay.ts';
 import { formatDestination } from '../net/destination.ts';
@@ -40,12 +40,14 @@ import { Upstreams } from './upstreams.ts';
 
 /** Of a request's head. */
 export const MAX_HEADER_BYTES = 32 * 1024;
-/** Milliseconds for a head. With CHECK_INTERVAL_MS less than Admission's limit, so that HTTP clients get an answer. */
-const HEADER_TIMEOUT_MS = 20_000;
+/**
+ * For a head, as a part of Admission's time for a first request, and how often Node looks for heads that take longer: together
+ * less than one, so that a client that speaks HTTP is told.
+ */
+const HEADER_TIME = 2 / 3;
+const CHECK_TIME = 1 / 6;
 /** Milliseconds that a connection may stay open between two requests. */
 const IDLE_TIMEOUT_MS = 90_000;
-/** How often Node looks for heads that take too long. */
-const CHECK_INTERVAL_MS = 5_000;
 /** Requests of one connection that wait or are being answered. Clients that pipeline at all send a few. */
 export const MAX_PIPELINED = 32;
 
@@ -66,10 +68,10 @@ interface Client {
 export function createHttpFront(context: ProxyContext): HttpFront {
   const server = createServer({
     maxHeaderSize: MAX_HEADER_BYTES,
-    headersTimeout: HEADER_TIMEOUT_MS,
+    headersTimeout: context.admission.timeout * HEADER_TIME,
     requestTimeout: 0,
     keepAliveTimeout: IDLE_TIMEOUT_MS,
-    connectionsCheckingInterval: CHECK_INTERVAL_MS,
+    connectionsCheckingInterval: context.admission.timeout * CHECK_TIME,
     noDelay: true,
   });
   // Node's server serves what it accepts by listening to its own event. It has to listen itself, because only then does it
@@ -180,12 +182,13 @@ class Front {
 
   /** Bytes that are no request, a head that is too large or takes too long, and connections that break. */
   malformed(error: NodeJS.ErrnoException, socket: Duplex): void {
-    const { observer } = this.#context;
+    const { admission, observer } = this.#context;
     const answer = MALFORMED[error.code ?? ''];
     if (error.code === 'ECONNRESET' || !socket.writable) {
       socket.destroy();
       return;
     }
+    if (socket instanceof Socket) admission.busy(socket);
     observer.count(answer?.counter ?? 'tunnel_proxy_protocol_errors_total');
     endWith(socket, formatAnswer(answer ?? NOT_HTTP));
   }
@@ -281,7 +284,7 @@ const MALFORMED: Readonly<Record<string, HttpAnswer & { readonly counter: string
   ERR_HTTP_REQUEST_TIMEOUT: {
     status: 408,
     error: 'http_request_error',
-    why: `the head of the request was not complete after ${HEADER_TIMEOUT_MS / 1000} s`,
+    why: 'the head of the request was not complete in time',
     hint: 'Try again.',
     counter: 'tunnel_proxy_negotiation_timeouts_total',
   },

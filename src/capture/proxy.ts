@@ -54,6 +54,8 @@ export interface ProxyCaptureOptions {
   readonly observer: Observer;
   /** How many descriptors this process may have (RLIMIT_NOFILE). */
   readonly descriptors: number;
+  /** Milliseconds from a connection to its first whole request; default NEGOTIATION_TIMEOUT_MS. */
+  readonly negotiationTimeout?: number;
 }
 
 export class ProxyCapture implements Capture {
@@ -171,6 +173,7 @@ function dispatch(
     socket.unshift(first);
     const isSocks = first[0] === SOCKS5 || first[0] === SOCKS4;
     if (isSocks ? protocols === 'http' : protocols === 'socks') {
+      context.admission.busy(socket);
       context.observer.count('tunnel_proxy_protocol_errors_total');
       endWith(socket, isSocks ? wrongProtocolReply(first[0]) : formatAnswer(SOCKS_ONLY));
     } else if (isSocks) {

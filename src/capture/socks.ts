@@ -67,6 +67,7 @@ export async function serveSocks(socket: Socket, context: ProxyContext): Promise
   } catch (error) {
     reader.release();
     if (error instanceof Farewell) {
+      context.admission.busy(socket);
       context.observer.count(error.counter);
       endWith(socket, error.words);
     } else if (error instanceof EndedError) {

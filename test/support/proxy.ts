@@ -13,6 +13,7 @@ export interface TestProxyOptions {
   readonly hosts?: ProxyListen['hosts'];
   readonly credentials?: readonly Credential[];
   readonly descriptors?: number;
+  readonly negotiationTimeout?: number;
 }
 
 export interface TestProxy {
@@ -27,7 +28,13 @@ export interface TestProxy {
 
 /** Carries everything to the twin, by name, as `tunnel proxy` without targets does. */
 export async function startProxy(options: TestProxyOptions = {}): Promise<TestProxy> {
-  const { protocols = 'both', hosts = ['127.0.0.1'], credentials, descriptors = 4096 } = options;
+  const {
+    protocols = 'both',
+    hosts = ['127.0.0.1'],
+    credentials,
+    descriptors = 4096,
+    negotiationTimeout = 30_000,
+  } = options;
   const twin = new TwinTransport();
   const counters = new Map<string, number>();
   const observer: Observer = {
@@ -47,6 +54,7 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
     credentials: credentials && new Credentials(credentials),
     observer,
     descriptors,
+    negotiationTimeout,
   });
   await capture.start((request) => flows.accept(request), new AbortController().signal);
   const port = Number(capture.addresses[0]?.split(':').at(-1));

@@ -64,6 +64,13 @@ export function labUnavailable(...programs: readonly string[]): string | false {
   return missing.length > 0 && `this test lacks ${missing.join(', ')}`;
 }
 
+/** For tests that run Python programs: false, or which module `interpreter` lacks. */
+export function moduleMissing(interpreter: string, ...modules: readonly string[]): string | false {
+  const result = spawnSync(interpreter, ['-c', `import ${modules.join(', ')}`], { encoding: 'utf8' });
+  if (result.error !== undefined) return `${interpreter} is not installed`;
+  return result.status !== 0 && `this test lacks ${modules.join(' or ')} for ${interpreter}`;
+}
+
 /**
  * For tests that run the program as another user: false, or which directory above `file` keeps others out. A checkout in
  * /root is such a case.

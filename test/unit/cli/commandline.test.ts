@@ -72,7 +72,10 @@ describe('tunnel, used wrongly', () => {
     [[...R, '--only-targets', '10/8'], /--only-targets belongs to a proxy/, /--listen/],
     [['proxy', ...R, '--only-targets'], /no target/],
     [['proxy', ...R, '--listen', '0.0.0.0:1080'], /0\.0\.0\.0 is no loopback address/, /--proxy-auth/],
-    [['proxy', ...R, '--http', 'proxy.example:80'], /--http "proxy\.example:80": "proxy\.example" is not an address/],
+    [
+      ['proxy', ...R, '--http', 'proxy.example:80'],
+      /--http "proxy\.example:80": "proxy\.example" is not an address/,
+    ],
     [['proxy', ...R, '--method', 'nft'], /--method is an option of sshuttle/],
     [[...R, '--http', '3128', 'api.example.com'], /the targets are names only/, /tunnel proxy/],
     [[...R, '--disable-ipv6', '10/8'], /--disable-ipv6 is an option of sshuttle/],

@@ -1,0 +1,107 @@
+/** Flows whose destination is a name: what is resolved where, and which way it goes. */
+import assert from 'node:assert/strict';
+import { PassThrough } from 'node:stream';
+import { describe, it } from 'node:test';
+import { parseTarget } from '../../../src/config/target.ts';
+import { Flows } from '../../../src/flow/flows.ts';
+import { type Destination, formatDestination } from '../../../src/net/destination.ts';
+import { parseNamePattern } from '../../../src/net/name.ts';
+import { silentObserver } from '../../../src/observe/observer.ts';
+import { createPolicy } from '../../../src/policy/policy.ts';
+import { ConnectError, type ConnectOptions, type Connector } from '../../../src/transport/transport.ts';
+import { TwinTransport } from '../../support/twin.ts';
+
+/** Dials nothing, and remembers what it was asked for. */
+class Recorder implements Connector {
+  readonly asked: string[] = [];
+
+  async connect(destination: Destination, { addresses }: ConnectOptions = {}) {
+    this.asked.push([formatDestination(destination), ...(addresses ?? [])].join(' '));
+    return new PassThrough().end();
+  }
+}
+
+describe('Flows', () => {
+  const policy = createPolicy(
+    {
+      targets: ['10.0.0.0/8', '10.9.0.0/16', '192.168.0.0/16:443'].map(
+        (text) => parseTarget(text, '').target,
+      ),
+      exclusions: [parseTarget('10.1.0.0/16', '').target],
+      nameTargets: [{ pattern: parseNamePattern('*.cloud.example'), ports: [] }],
+    },
+    { proxied: true },
+  );
+
+  async function carry(host: string, addresses: readonly string[] | Error) {
+    const tunnel = new TwinTransport();
+    const direct = new Recorder();
+    tunnel.serve('*', (far) => far.end());
+    tunnel.refuse('10.0.0.66:80', 'no-network', 'the first one fails');
+    tunnel.refuse('10.0.0.67:80', 'refused', 'so does the second');
+    const flows = new Flows({
+      policy: createPolicy({ targets: [], exclusions: [] }),
+      tunnel,
+      direct,
+      resolve: async () => {
+        if (addresses instanceof Error) throw addresses;
+        return addresses;
+      },
+      observer: silentObserver,
+      descriptors: 1000,
+    });
+    const outcome = await new Promise<string>((resolve) => {
+      flows.accept(
+        {
+          source: { host: '127.0.0.1', port: 1 },
+          destination: { host, port: 80 },
+          signal: new AbortController().signal,
+          open: async () => {
+            resolve('open');
+            return new PassThrough().end();
+          },
+          refuse: (refusal, why) => resolve(`${refusal}: ${why}`),
+        },
+        policy,
+      );
+    });
+    return {
+      outcome,
+      tunnelled: tunnel.requested.map(({ destination }) => formatDestination(destination)),
+      direct: direct.asked,
+    };
+  }
+
+  it('hand a name target on by name', async () => {
+    const { outcome, tunnelled, direct } = await carry('api.cloud.example', new Error('nobody should ask'));
+    assert.deepEqual([outcome, tunnelled, direct], ['open', ['api.cloud.example:80'], []]);
+  });
+
+  it('send a name through the tunnel when one of its addresses is a target, and try all that are', async () => {
+    const { outcome, tunnelled, direct } = await carry('x.example', [
+      '8.8.8.8',
+      '10.0.0.66',
+      '10.1.1.1',
+      '10.0.0.2',
+    ]);
+    assert.deepEqual([outcome, tunnelled, direct], ['open', ['10.0.0.66:80', '10.0.0.2:80'], []]);
+    const failed = await carry('x.example', ['10.0.0.66', '10.0.0.67', '8.8.8.8']);
+    assert.deepEqual([failed.outcome, failed.direct], ['no-network: the first one fails', []]);
+  });
+
+  it('dial the very addresses that the policy has seen when none is a target', async () => {
+    const { outcome, tunnelled, direct } = await carry('x.example', ['2600::1', '10.1.1.1']);
+    assert.deepEqual([outcome, tunnelled, direct], ['open', [], ['x.example:80 2600::1 10.1.1.1']]);
+  });
+
+  it('refuse a name whose address has other ports only', async () => {
+    const { outcome, tunnelled, direct } = await carry('x.example', ['8.8.8.8', '192.168.0.1']);
+    assert.match(outcome, /^prohibited: x\.example:80 is 192\.168\.0\.1: port 80 is not among/);
+    assert.deepEqual([tunnelled, direct], [[], []]);
+  });
+
+  it('refuse a name that can not be resolved', async () => {
+    const { outcome } = await carry('x.example', new ConnectError('unreachable', 'no such name'));
+    assert.equal(outcome, 'unreachable: no such name');
+  });
+});
