@@ -155,7 +155,11 @@ class Front {
     const response = new ServerResponse(request);
     response.shouldKeepAlive = false;
     response.assignSocket(plain);
+    // The server does this for the sockets that it still has.
+    const drained = () => response.emit('drain');
+    plain.on('drain', drained);
     response.once('finish', () => {
+      plain.off('drain', drained);
       response.detachSocket(plain);
       endWith(socket, Buffer.alloc(0));
     });
@@ -170,6 +174,7 @@ class Front {
     }
     const done = (answer: IncomingMessage, stream: Duplex, rest: Buffer) => {
       unwatch();
+      plain.off('drain', drained);
       response.detachSocket(plain);
       if (head.length > 0) socket.unshift(head);
       if (rest.length > 0) stream.unshift(rest);

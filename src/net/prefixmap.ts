@@ -43,6 +43,7 @@ export class PrefixMap<T> {
   /** Takes a canonical address; undefined: no prefix covers it. */
   find(address: string): Covering<T> | undefined {
     const { firsts, coverings } = this.#segments[family(address)];
+    if (firsts.length === 0) return undefined;
     return coverings[lastNotAbove(firsts, addressNumber(address))];
   }
 }

@@ -108,8 +108,10 @@ export function createPolicy(rules: Rules, options: PolicyOptions = {}): Policy 
   const decideAddress = (host: string, port: number): Verdict => {
     const excluded = excludedBy(exclusionMap.find(host), port);
     if (excluded !== undefined) return outside(excluded);
+    const covering = targetMap.find(host);
+    if (covering === undefined && beyond === 'tunnel') return TUNNEL;
     const range = specialMap.find(host)?.values[0];
-    const verdict = decideTarget(targetMap.find(host), port, range, proxied);
+    const verdict = decideTarget(covering, port, range, proxied);
     if (verdict !== undefined) return verdict;
     if (beyond === 'tunnel') return TUNNEL;
     if (range === undefined) return outside(NO_TARGET);

@@ -74,13 +74,15 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
 export class Client {
   readonly socket: Socket;
   #received = Buffer.alloc(0);
+  /** Behind #received; joined when somebody looks. */
+  #chunks: Buffer[] = [];
   #wake: () => void = () => {};
 
   private constructor(socket: Socket) {
     this.socket = socket;
     socket.on('error', () => {}); // `closed` tells how it ended
     socket.on('data', (chunk: Buffer) => {
-      this.#received = Buffer.concat([this.#received, chunk]);
+      this.#chunks.push(chunk);
       this.#wake();
     });
     socket.on('end', () => this.#wake());
@@ -100,7 +102,7 @@ export class Client {
 
   /** The next `length` octets, or fewer if the connection ends before. */
   async take(length: number): Promise<Buffer> {
-    await this.#until(() => this.#received.length >= length);
+    await this.#until((received) => received().length >= length);
     const taken = this.#received.subarray(0, length);
     this.#received = this.#received.subarray(length);
     return taken;
@@ -108,13 +110,14 @@ export class Client {
 
   /** What comes up to and with `mark`, or up to the end of the connection. */
   async takeThrough(mark: string): Promise<string> {
-    await this.#until(() => this.#received.includes(mark));
+    await this.#until((received) => received().includes(mark));
     const at = this.#received.indexOf(mark);
     return (await this.take(at === -1 ? this.#received.length : at + mark.length)).toString('latin1');
   }
 
   /** All that comes up to the end. */
   async rest(): Promise<string> {
+    await this.#until(() => false);
     return (await this.take(Number.MAX_SAFE_INTEGER)).toString('latin1');
   }
 
@@ -122,11 +125,18 @@ export class Client {
     this.socket.destroy();
   }
 
-  async #until(condition: () => boolean): Promise<void> {
-    while (!condition() && !this.socket.readableEnded && !this.socket.closed) {
+  #join(): Buffer {
+    if (this.#chunks.length > 0) this.#received = Buffer.concat([this.#received, ...this.#chunks]);
+    this.#chunks = [];
+    return this.#received;
+  }
+
+  async #until(condition: (received: () => Buffer) => boolean): Promise<void> {
+    while (!condition(() => this.#join()) && !this.socket.readableEnded && !this.socket.closed) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
     }
+    this.#join();
   }
 }

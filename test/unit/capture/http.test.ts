@@ -15,6 +15,9 @@ interface Seen {
   readonly body: string;
 }
 
+/** More than the buffers between server and client hold. */
+const LARGE = 16 << 20;
+
 describe('HTTP', { timeout: 30_000 }, () => {
   let proxy: TestProxy;
   let web: Server;
@@ -46,7 +49,10 @@ describe('HTTP', { timeout: 30_000 }, () => {
     });
     web.on('upgrade', (request, socket, head) => {
       if (request.url === '/no') {
-        socket.end('HTTP/1.1 426 Upgrade Required\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno\n');
+        const head = `HTTP/1.1 426 Upgrade Required\r\nContent-Length: ${LARGE}\r\nConnection: close\r\n\r\n`;
+        socket.write(head);
+        for (let sent = 0; sent < LARGE; sent += 65536) socket.write(Buffer.alloc(65536, 'no '));
+        socket.end();
         return;
       }
       socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nfirst');
@@ -290,9 +296,14 @@ describe('HTTP', { timeout: 30_000 }, () => {
     ] as const) {
       const client = await open();
       client.send(`GET ${url} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n`);
+      // For as long as the buffers take to fill.
+      client.socket.pause();
+      await delay(100);
+      client.socket.resume();
       const answer = await client.rest();
       assert.ok(answer.startsWith(`HTTP/1.1 ${status} `), answer);
-      assert.match(answer, /\r\nConnection: close\r\n/i);
+      assert.match(answer.slice(0, 1000), /\r\nConnection: close\r\n/i);
+      if (status === 426) assert.ok(answer.length > LARGE);
     }
     const client = await open();
     client.send(
