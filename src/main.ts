@@ -39,14 +39,18 @@ function stopOnSignals(): AbortSignal {
   return stop.signal;
 }
 
-async function start(configuration: Configuration, command: 'run' | 'runProxy'): Promise<void> {
+async function start(configuration: Configuration, command: 'connect' | 'proxy'): Promise<void> {
   detailed = configuration.logLevel === 'debug';
   const stop = stopOnSignals();
   const observer = new Log({ level: configuration.logLevel, stream: process.stderr });
   for (const notice of configuration.notices) observer.log('notice', notice);
-  const commands = await import('./run.ts');
+  const { run, runProxy } = await import('./run.ts');
   try {
-    await commands[command](configuration, { observer, prompter: new TerminalPrompter(), stop });
+    await (command === 'connect' ? run : runProxy)(configuration, {
+      observer,
+      prompter: new TerminalPrompter(),
+      stop,
+    });
   } catch (error) {
     // Whoever was waiting when the signal came rejects with the signal's reason: that is an orderly stop.
     if (!(stop.aborted && error === stop.reason)) throw error;
@@ -69,8 +73,8 @@ try {
   await runCommandLine(
     process.argv.slice(2),
     {
-      connect: (configuration) => start(configuration, 'run'),
-      proxy: (configuration) => start(configuration, 'runProxy'),
+      connect: (configuration) => start(configuration, 'connect'),
+      proxy: (configuration) => start(configuration, 'proxy'),
     },
     {
       output: (text) => process.stdout.write(text),
