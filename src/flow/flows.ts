@@ -23,7 +23,12 @@ import { formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Policy, Verdict } from '../policy/policy.ts';
-import { ConnectError, type ConnectOptions, type Connector, type FlowStream } from '../transport/transport.ts';
+import {
+  ConnectError,
+  type ConnectOptions,
+  type Connector,
+  type FlowStream,
+} from '../transport/transport.ts';
 import { relay } from './relay.ts';
 
 /** Below the number of channels at which sshd ends a connection (about 16,000). */
