@@ -6,13 +6,8 @@
 #include <unistd.h>
 
 #include "addon.h"
+#include "addon_box.h"
 #include "engine.h"
-
-/* What the external value holds; `engine` is NULL once it has been stopped. */
-struct engine_box {
-  struct engine *engine;
-  napi_threadsafe_function on_events;
-};
 
 static void call_on_events(napi_env env, napi_value callback, void *context, void *data) {
   (void)context;
@@ -65,8 +60,11 @@ static napi_value engine_start_js(napi_env env, napi_callback_info info) {
   napi_value argv[2];
   uint32_t fd, port4, port6;
   struct nat_config config = {0};
+  napi_value datagrams_value;
+  bool datagrams;
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
-      !get_number(env, argv[0], "fd", &fd) || !get_number(env, argv[0], "listenPort4", &port4) || port4 > 65535 ||
+      napi_get_named_property(env, argv[0], "datagrams", &datagrams_value) != napi_ok ||
+      napi_get_value_bool(env, datagrams_value, &datagrams) != napi_ok || !get_number(env, argv[0], "fd", &fd) || !get_number(env, argv[0], "listenPort4", &port4) || port4 > 65535 ||
       !get_number(env, argv[0], "listenPort6", &port6) || port6 > 65535 ||
       !get_octets(env, argv[0], "listen4", config.listen4, sizeof config.listen4) ||
       !get_octets(env, argv[0], "peer4", config.peer4, sizeof config.peer4) ||
@@ -94,7 +92,7 @@ static napi_value engine_start_js(napi_env env, napi_callback_info info) {
   }
   napi_unref_threadsafe_function(env, box->on_events); /* sockets keep the program alive, not the engine */
   int error = 0;
-  box->engine = engine_start((int)fd, &config, wake, box, &error);
+  box->engine = engine_start((int)fd, &config, datagrams, wake, box, &error);
   if (box->engine == NULL) {
     napi_release_threadsafe_function(box->on_events, napi_tsfn_abort);
     free(box);
@@ -107,8 +105,7 @@ static napi_value engine_start_js(napi_env env, napi_callback_info info) {
   return external;
 }
 
-/* The box of the first argument and `argc` arguments in all; NULL after throwing. */
-static struct engine_box *get_box(napi_env env, napi_callback_info info, napi_value *argv, size_t argc) {
+struct engine_box *engine_box_argument(napi_env env, napi_callback_info info, napi_value *argv, size_t argc) {
   size_t given = argc;
   void *box = NULL;
   if (napi_get_cb_info(env, info, &given, argv, NULL, NULL) != napi_ok || given < argc ||
@@ -121,7 +118,7 @@ static struct engine_box *get_box(napi_env env, napi_callback_info info, napi_va
 
 static napi_value engine_events_js(napi_env env, napi_callback_info info) {
   napi_value argv[2], count;
-  struct engine_box *box = get_box(env, info, argv, 2);
+  struct engine_box *box = engine_box_argument(env, info, argv, 2);
   napi_typedarray_type type;
   size_t length, taken = 0;
   void *data;
@@ -137,7 +134,7 @@ static napi_value engine_events_js(napi_env env, napi_callback_info info) {
 
 static napi_value submit(napi_env env, napi_callback_info info, enum engine_operation operation) {
   napi_value argv[3];
-  struct engine_box *box = get_box(env, info, argv, operation == ENGINE_REFUSE ? 3 : 2);
+  struct engine_box *box = engine_box_argument(env, info, argv, operation == ENGINE_REFUSE ? 3 : 2);
   if (box == NULL) return NULL;
   int64_t flow;
   uint32_t refusal = 0;
@@ -172,7 +169,7 @@ static napi_value engine_counters_js(napi_env env, napi_callback_info info) {
       [NAT_DROP_GIVEN_UP] = "droppedGivenUp",
   };
   napi_value argv[1], object;
-  struct engine_box *box = get_box(env, info, argv, 1);
+  struct engine_box *box = engine_box_argument(env, info, argv, 1);
   if (box == NULL || napi_create_object(env, &object) != napi_ok) return NULL;
   struct engine_counters counters = {0};
   if (box->engine != NULL) engine_read_counters(box->engine, &counters);
@@ -196,12 +193,14 @@ static napi_value engine_counters_js(napi_env env, napi_callback_info info) {
   put(env, object, "flowsPending", nat->flows_pending);
   put(env, object, "flowsLingering", nat->flows_lingering);
   put(env, object, "writeErrors", counters.write_errors);
+  put(env, object, "datagramsIn", counters.datagrams_in);
+  put(env, object, "datagramsDropped", counters.datagrams_dropped);
   return object;
 }
 
 static napi_value engine_stop_js(napi_env env, napi_callback_info info) {
   napi_value argv[1];
-  struct engine_box *box = get_box(env, info, argv, 1);
+  struct engine_box *box = engine_box_argument(env, info, argv, 1);
   if (box != NULL) box_stop(box);
   return NULL;
 }

@@ -110,12 +110,51 @@ static void link_close(void *data) {
   (void)napi_release_threadsafe_function(holder->deliver, napi_tsfn_abort);
 }
 
+/* Opens the link of a new holder. NULL and `*error` (an errno) when it can't. */
+typedef struct helper_link *(*link_opener)(struct addon_link *holder, void *argument, int *error);
+
+static struct helper_link *open_listener(struct addon_link *holder, void *path, int *error) {
+  return helper_link_listen(path, link_message_received, holder, error);
+}
+
+static struct helper_link *open_pair(struct addon_link *holder, void *other, int *error) {
+  return helper_link_pair(other, link_message_received, holder, error);
+}
+
+/* The JavaScript object of a link that `opener` opens; NULL after throwing. */
+static napi_value link_create(napi_env env, napi_value on_message, link_opener opener, void *argument) {
+  napi_value object, name;
+  int error = ENOMEM;
+
+  struct addon_link *holder = calloc(1, sizeof *holder);
+  if (holder == NULL) return addon_throw_errno(env, "link", ENOMEM);
+  holder->env = env;
+  if (napi_create_string_utf8(env, "tunnel helper link", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_create_object(env, &object) != napi_ok || napi_type_tag_object(env, object, &link_tag) != napi_ok ||
+      napi_create_threadsafe_function(env, on_message, NULL, name, 0, 1, holder, link_delivery_finalized, holder,
+                                      link_message_deliver, &holder->deliver) != napi_ok) {
+    free(holder);
+    return addon_throw_errno(env, "link", ENOMEM);
+  }
+  holder->holders = 1;
+
+  if (napi_wrap(env, object, holder, link_object_finalized, NULL, NULL) == napi_ok) {
+    holder->holders++;
+    holder->link = opener(holder, argument, &error);
+    if (holder->link != NULL) {
+      (void)napi_add_env_cleanup_hook(env, link_close, holder);
+      return object;
+    }
+  }
+  (void)napi_release_threadsafe_function(holder->deliver, napi_tsfn_abort);
+  return addon_throw_errno(env, "link", error);
+}
+
 static napi_value link_listen_js(napi_env env, napi_callback_info info) {
   char path[sizeof((struct sockaddr_un *)0)->sun_path];
-  napi_value argv[2], object, name;
   size_t argc = 2, length;
   napi_valuetype type;
-  int error;
+  napi_value argv[2];
 
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
       napi_typeof(env, argv[1], &type) != napi_ok || type != napi_function ||
@@ -124,31 +163,30 @@ static napi_value link_listen_js(napi_env env, napi_callback_info info) {
     return NULL;
   }
   if (length >= sizeof path) return addon_throw_errno(env, "linkListen", ENAMETOOLONG);
-  struct addon_link *holder = calloc(1, sizeof *holder);
-  if (holder == NULL) return addon_throw_errno(env, "linkListen", ENOMEM);
-  holder->env = env;
-  if (napi_get_value_string_utf8(env, argv[0], path, sizeof path, &length) != napi_ok ||
-      napi_create_string_utf8(env, "tunnel helper link", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-      napi_create_object(env, &object) != napi_ok || napi_type_tag_object(env, object, &link_tag) != napi_ok ||
-      napi_create_threadsafe_function(env, argv[1], NULL, name, 0, 1, holder, link_delivery_finalized, holder,
-                                      link_message_deliver, &holder->deliver) != napi_ok) {
-    free(holder);
-    return addon_throw_errno(env, "linkListen", ENOMEM);
-  }
-  holder->holders = 1;
+  if (napi_get_value_string_utf8(env, argv[0], path, sizeof path, &length) != napi_ok)
+    return addon_throw_errno(env, "linkListen", EINVAL);
+  return link_create(env, argv[1], open_listener, path);
+}
 
-  if (napi_wrap(env, object, holder, link_object_finalized, NULL, NULL) == napi_ok) {
-    holder->holders++;
-    holder->link = helper_link_listen(path, link_message_received, holder, &error);
-    if (holder->link != NULL) {
-      (void)napi_add_env_cleanup_hook(env, link_close, holder);
-      return object;
-    }
-  } else {
-    error = ENOMEM;
+static napi_value link_pair_js(napi_env env, napi_callback_info info) {
+  napi_value argv[1], result, object, fd;
+  napi_valuetype type;
+  size_t argc = 1;
+  int other;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1 ||
+      napi_typeof(env, argv[0], &type) != napi_ok || type != napi_function) {
+    napi_throw_type_error(env, NULL, "linkPair(onMessage)");
+    return NULL;
   }
-  (void)napi_release_threadsafe_function(holder->deliver, napi_tsfn_abort);
-  return addon_throw_errno(env, path, error);
+  object = link_create(env, argv[0], open_pair, &other);
+  if (object == NULL) return NULL;
+  if (napi_create_object(env, &result) == napi_ok && napi_create_int32(env, other, &fd) == napi_ok &&
+      napi_set_named_property(env, result, "link", object) == napi_ok &&
+      napi_set_named_property(env, result, "fd", fd) == napi_ok)
+    return result;
+  close(other);
+  return NULL;
 }
 
 /* The link that the first argument is; NULL, and an exception, if it isn't one. */
@@ -161,7 +199,7 @@ static struct addon_link *link_argument(napi_env env, napi_callback_info info, n
       napi_check_object_type_tag(env, argv[0], &link_tag, &tagged) == napi_ok && tagged &&
       napi_unwrap(env, argv[0], &data) == napi_ok)
     return data;
-  napi_throw_type_error(env, NULL, "the first argument must be what linkListen returned");
+  napi_throw_type_error(env, NULL, "the first argument must be a link");
   return NULL;
 }
 
@@ -224,6 +262,7 @@ napi_status addon_link_register(napi_env env, napi_value exports) {
     const char *name;
     napi_callback callback;
   } functions[] = {{"linkListen", link_listen_js},
+                   {"linkPair", link_pair_js},
                    {"linkSend", link_send_js},
                    {"linkShutdown", link_shutdown_js},
                    {"linkClose", link_close_js},

@@ -27,7 +27,10 @@ struct engine {
   int fd;
   struct nat *nat;
   uint8_t *frame;
-  uint64_t write_errors;
+  uint64_t write_errors, datagrams_in, datagrams_dropped;
+
+  /* the program's thread's own */
+  uint8_t *sending; /* a frame; NULL: the program carries no datagrams */
 
   int wake_fd;
   pthread_t thread;
@@ -38,6 +41,8 @@ struct engine {
   struct command_queue submitted, running; /* swapped, so that commands run without the mutex */
   struct nat_event *events;                /* a ring of ENGINE_EVENTS */
   size_t events_head, events_count;
+  uint8_t *datagrams; /* ENGINE_DATAGRAM_BYTES */
+  size_t datagrams_length;
   bool woken; /* the callback has been called and the events have not been taken since */
   bool stopping;
   struct engine_counters counters;
@@ -100,14 +105,36 @@ static void publish(struct engine *engine) {
     engine->events[(engine->events_head + engine->events_count) % ENGINE_EVENTS] = event;
     engine->events_count++;
   }
-  if (engine->events_count > 0 && !engine->woken) {
+  if ((engine->events_count > 0 || engine->datagrams_length > 0) && !engine->woken) {
     engine->woken = true;
     call = true;
   }
   engine->counters.nat = *nat_get_counters(engine->nat);
   engine->counters.write_errors = engine->write_errors;
+  engine->counters.datagrams_in = engine->datagrams_in;
+  engine->counters.datagrams_dropped = engine->datagrams_dropped;
   pthread_mutex_unlock(&engine->mutex);
   if (call) engine->wake(engine->context, 0);
+}
+
+/* Keeps a UDP datagram for the program. False: the frame is none. */
+static bool keep_datagram(struct engine *engine, size_t frame_length) {
+  struct datagram datagram;
+  const uint8_t *payload;
+  if (!datagram_take(engine->frame, frame_length, &datagram, &payload)) return false;
+  engine->datagrams_in++;
+  const size_t length = (sizeof datagram + datagram.length + 7u) & ~(size_t)7u;
+  pthread_mutex_lock(&engine->mutex);
+  if (length <= ENGINE_DATAGRAM_BYTES - engine->datagrams_length) {
+    uint8_t *place = engine->datagrams + engine->datagrams_length;
+    memcpy(place, &datagram, sizeof datagram);
+    memcpy(place + sizeof datagram, payload, datagram.length);
+    engine->datagrams_length += length;
+  } else {
+    engine->datagrams_dropped++;
+  }
+  pthread_mutex_unlock(&engine->mutex);
+  return true;
 }
 
 /* Reads a batch: 0 when the device has no more for now, 1 when it may have more, -errno when it is gone. */
@@ -119,6 +146,7 @@ static int read_batch(struct engine *engine) {
       return errno == EAGAIN ? 0 : -errno;
     }
     if (length == 0) return -EIO;
+    if (engine->sending != NULL && keep_datagram(engine, (size_t)length)) continue;
     write_frame(engine, engine->frame, nat_input(engine->nat, engine->frame, (size_t)length, clock_ms()));
   }
   return 1;
@@ -163,13 +191,16 @@ static void engine_free(struct engine *engine) {
   nat_free(engine->nat);
   free(engine->frame);
   free(engine->events);
+  free(engine->datagrams);
+  free(engine->sending);
   free(engine->submitted.items);
   free(engine->running.items);
   pthread_mutex_destroy(&engine->mutex);
   free(engine);
 }
 
-struct engine *engine_start(int fd, const struct nat_config *config, engine_wake wake, void *context, int *error) {
+struct engine *engine_start(int fd, const struct nat_config *config, bool datagrams, engine_wake wake, void *context,
+                            int *error) {
   struct engine *engine = calloc(1, sizeof *engine);
   if (engine == NULL) {
     close(fd);
@@ -184,10 +215,15 @@ struct engine *engine_start(int fd, const struct nat_config *config, engine_wake
   engine->frame = malloc(NAT_FRAME_CAPACITY);
   engine->events = malloc(ENGINE_EVENTS * sizeof *engine->events);
   engine->nat = nat_new(config);
+  if (datagrams) {
+    engine->datagrams = malloc(ENGINE_DATAGRAM_BYTES);
+    engine->sending = malloc(NAT_FRAME_CAPACITY);
+  }
   *error = 0;
   const int flags = fcntl(fd, F_GETFL);
   if (engine->wake_fd < 0 || flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) *error = errno;
   if (engine->frame == NULL || engine->events == NULL || engine->nat == NULL) *error = ENOMEM;
+  if (datagrams && (engine->datagrams == NULL || engine->sending == NULL)) *error = ENOMEM;
   if (*error == 0) *error = pthread_create(&engine->thread, NULL, engine_thread, engine);
   if (*error == 0) return engine;
   engine_free(engine);
@@ -235,6 +271,32 @@ size_t engine_take_events(struct engine *engine, struct nat_event *events, size_
   /* Events that did not fit into the ring wait in nat.c: let the thread publish them. */
   if (was_full && taken > 0) wake_thread(engine);
   return taken;
+}
+
+size_t engine_take_datagrams(struct engine *engine, uint8_t into[ENGINE_DATAGRAM_BYTES]) {
+  pthread_mutex_lock(&engine->mutex);
+  const size_t length = engine->datagrams_length;
+  if (length > 0) memcpy(into, engine->datagrams, length);
+  engine->datagrams_length = 0;
+  pthread_mutex_unlock(&engine->mutex);
+  return length;
+}
+
+/* A device takes each frame at once or, when it is gone, not at all. */
+static void send_frame(const struct engine *engine, size_t length) {
+  ssize_t written;
+  if (length == 0) return;
+  do written = write(engine->fd, engine->sending, length);
+  while (written < 0 && errno == EINTR);
+}
+
+void engine_send_datagram(struct engine *engine, const struct datagram *datagram, const uint8_t *payload) {
+  if (engine->sending != NULL) send_frame(engine, datagram_write(datagram, payload, engine->sending));
+}
+
+void engine_refuse_datagram(struct engine *engine, const struct datagram *datagram, const uint8_t *payload,
+                            enum packet_unreachable why) {
+  if (engine->sending != NULL) send_frame(engine, datagram_refuse(datagram, payload, why, engine->sending));
 }
 
 void engine_read_counters(struct engine *engine, struct engine_counters *counters) {

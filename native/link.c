@@ -52,6 +52,21 @@ static int accept_root(struct helper_link *link) {
   return peer;
 }
 
+/* Waits for the one helper: its socket, -EAGAIN when the thread is to end, or another negative errno. */
+static int accept_first(struct helper_link *link) {
+  int peer = -EAGAIN;
+
+  while (peer == -EAGAIN && wait_readable(link, link->listener)) peer = accept_root(link);
+  if (peer < 0) return peer;
+  /* Whoever comes later is refused by the kernel. */
+  close(link->listener);
+  link->listener = -1;
+  pthread_mutex_lock(&link->mutex);
+  link->peer = peer;
+  pthread_mutex_unlock(&link->mutex);
+  return peer;
+}
+
 /* Reads messages until the end. False when the thread is to end without a word. */
 static bool read_messages(struct helper_link *link, int peer, int *error) {
   uint8_t message[LINK_MESSAGE_CAPACITY];
@@ -71,21 +86,13 @@ static bool read_messages(struct helper_link *link, int peer, int *error) {
 
 static void *link_thread(void *argument) {
   struct helper_link *link = argument;
-  int peer = -EAGAIN, error = 0;
+  int error = 0, peer = link->listener < 0 ? link->peer : accept_first(link);
 
-  while (peer == -EAGAIN && wait_readable(link, link->listener)) peer = accept_root(link);
   if (peer == -EAGAIN) return NULL;
-  if (peer < 0) {
+  if (peer < 0)
     error = -peer;
-  } else {
-    /* There is one helper: whoever comes later is refused by the kernel. */
-    close(link->listener);
-    link->listener = -1;
-    pthread_mutex_lock(&link->mutex);
-    link->peer = peer;
-    pthread_mutex_unlock(&link->mutex);
-    if (!read_messages(link, peer, &error)) return NULL;
-  }
+  else if (!read_messages(link, peer, &error))
+    return NULL;
   link->callback(link->context, NULL, 0, -1, error);
   return NULL;
 }
@@ -100,13 +107,11 @@ static int thread_start(struct helper_link *link) {
   return result;
 }
 
-static int link_open(struct helper_link *link, const char *path) {
+static int link_open_listener(struct helper_link *link, const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
 
   if (strlen(path) >= sizeof address.sun_path) return ENAMETOOLONG;
   strcpy(address.sun_path, path);
-  link->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (link->wakeup < 0) return errno;
   link->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (link->listener < 0) return errno;
   if (bind(link->listener, (struct sockaddr *)&address, sizeof address) < 0) return errno;
@@ -121,7 +126,7 @@ static void link_free(struct helper_link *link) {
   free(link);
 }
 
-struct helper_link *helper_link_listen(const char *path, helper_link_callback callback, void *context, int *error) {
+static struct helper_link *link_new(helper_link_callback callback, void *context, int *error) {
   struct helper_link *link = malloc(sizeof *link);
   if (link == NULL) {
     *error = ENOMEM;
@@ -129,10 +134,37 @@ struct helper_link *helper_link_listen(const char *path, helper_link_callback ca
   }
   *link = (struct helper_link){.callback = callback, .context = context, .listener = -1, .wakeup = -1, .peer = -1};
   pthread_mutex_init(&link->mutex, NULL);
+  link->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (link->wakeup >= 0) return link;
+  *error = errno;
+  link_free(link);
+  return NULL;
+}
 
-  *error = link_open(link, path);
+struct helper_link *helper_link_listen(const char *path, helper_link_callback callback, void *context, int *error) {
+  struct helper_link *link = link_new(callback, context, error);
+  if (link == NULL) return NULL;
+  *error = link_open_listener(link, path);
   if (*error == 0) *error = thread_start(link);
   if (*error == 0) return link;
+  link_free(link);
+  return NULL;
+}
+
+struct helper_link *helper_link_pair(int *other, helper_link_callback callback, void *context, int *error) {
+  int ends[2];
+  struct helper_link *link = link_new(callback, context, error);
+  if (link == NULL) return NULL;
+  *error = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0 ? errno : 0;
+  if (*error == 0) {
+    link->peer = ends[0];
+    *error = thread_start(link);
+    if (*error == 0) {
+      *other = ends[1];
+      return link;
+    }
+    close(ends[1]);
+  }
   link_free(link);
   return NULL;
 }

@@ -1,8 +1,10 @@
 /*
- * link.h - the program's end of its conversation with the privileged helper (helper/protocol.h), without privileges.
+ * link.h - the program's end of its conversation with the privileged helper (helper/protocol.h) or with a launcher
+ * (launcher/protocol.h), without privileges.
  *
  * A thread of its own waits at a listening SOCK_SEQPACKET socket for one peer that runs as root, closes whoever else comes,
- * and then reads messages until the other side closes. States: listening -> connected -> ended.
+ * and then reads messages until the other side closes. States: listening -> connected -> ended. Of a pair, which needs no
+ * introduction, it reads at once.
  */
 #ifndef TUNNEL_LINK_H
 #define TUNNEL_LINK_H
@@ -23,6 +25,9 @@ typedef void (*helper_link_callback)(void *context, const uint8_t *message, size
 
 /* Listens at `path`, which must not exist yet. NULL and `*error` (an errno) when it can't. */
 struct helper_link *helper_link_listen(const char *path, helper_link_callback callback, void *context, int *error);
+
+/* A link with one end of a new socket pair; `*other` is the other end (close-on-exec, the caller's), for a child process. */
+struct helper_link *helper_link_pair(int *other, helper_link_callback callback, void *context, int *error);
 
 /* Sends a message without waiting. Returns 0 or an errno: ENOTCONN before a peer has come, EAGAIN when it doesn't read. */
 int helper_link_send(struct helper_link *link, const void *message, size_t length);

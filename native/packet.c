@@ -26,6 +26,7 @@
 
 enum { VNET_FLAGS = 0, VNET_CSUM_START = 6, VNET_CSUM_OFFSET = 8, VNET_NEEDS_CSUM = 1 };
 enum { TCP_SEQUENCE = 4, TCP_ACKNOWLEDGEMENT = 8, TCP_OFFSET = 12, TCP_FLAGS = 13, TCP_CHECKSUM = 16 };
+enum { UDP_LENGTH = 4, UDP_CHECKSUM = 6 };
 enum { ICMP4 = 1, TCP = 6, UDP = 17, ICMP6 = 58 };
 enum { HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT = 44, DESTINATION_OPTIONS = 60 };
 
@@ -114,7 +115,7 @@ static enum packet_kind parse_tcp(struct packet *view, size_t available) {
 
 static enum packet_kind parse_udp(const struct packet *view, size_t available) {
   if (available < UDP_HEADER) return PACKET_MALFORMED;
-  size_t length = packet_get16(view->ip + view->transport + 4);
+  size_t length = packet_get16(view->ip + view->transport + UDP_LENGTH);
   return length < UDP_HEADER || length > available ? PACKET_MALFORMED : PACKET_UDP;
 }
 
@@ -212,6 +213,15 @@ uint32_t packet_tcp_segment_length(const struct packet *view) {
   uint8_t flags = packet_tcp_flags(view);
   return (uint32_t)(view->length - view->transport - header) + ((flags & PACKET_TCP_SYN) != 0) +
          ((flags & PACKET_TCP_FIN) != 0);
+}
+
+const uint8_t *packet_udp(const struct packet *view, struct packet_tuple *tuple, size_t *length) {
+  const uint8_t *udp = transport_header(view);
+  packet_get_tuple(view, tuple);
+  tuple->source_port = packet_get16(udp);
+  tuple->destination_port = packet_get16(udp + 2);
+  *length = (size_t)packet_get16(udp + UDP_LENGTH) - UDP_HEADER;
+  return udp + UDP_HEADER;
 }
 
 bool packet_address_is_multicast(const uint8_t address[16], uint8_t family) {
@@ -333,4 +343,18 @@ size_t packet_unreachable(const struct packet *view, enum packet_unreachable why
   uint64_t pseudo_header = is4 ? 0 : sum_pseudo_header(&answer, protocol, length);
   finish_checksum(icmp + 2, packet_sum(pseudo_header, icmp, length));
   return NAT_VNET_HDR_LEN + headers + quoted;
+}
+
+size_t packet_write_udp(const struct packet_tuple *tuple, const uint8_t *payload, size_t length, uint8_t *out) {
+  const size_t total = UDP_HEADER + length;
+  uint8_t *udp = begin_answer(out, tuple, UDP, total);
+  packet_put16(udp, tuple->source_port);
+  packet_put16(udp + 2, tuple->destination_port);
+  packet_put16(udp + UDP_LENGTH, (uint16_t)total);
+  packet_put16(udp + UDP_CHECKSUM, 0);
+  if (length > 0) memcpy(udp + UDP_HEADER, payload, length);
+  finish_checksum(udp + UDP_CHECKSUM, packet_sum(sum_pseudo_header(tuple, UDP, total), udp, total));
+  /* Zero says that there is none (RFC 768); the same number in one's complement is written instead. */
+  if (packet_get16(udp + UDP_CHECKSUM) == 0) packet_put16(udp + UDP_CHECKSUM, 0xffff);
+  return NAT_VNET_HDR_LEN + header_length(tuple->family) + total;
 }

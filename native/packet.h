@@ -58,6 +58,9 @@ uint8_t packet_tcp_flags(const struct packet *view);
 uint32_t packet_tcp_sequence(const struct packet *view);
 uint32_t packet_tcp_segment_length(const struct packet *view);
 
+/* Of a PACKET_UDP: fills `tuple` with its ports too; returns its payload, which lies in the frame. */
+const uint8_t *packet_udp(const struct packet *view, struct packet_tuple *tuple, size_t *length);
+
 /* Gives a PACKET_TCP other addresses and ports of the same family. `from` is what packet_get_tuple() gave. */
 void packet_rewrite(const struct packet *view, const struct packet_tuple *from, const struct packet_tuple *to);
 
@@ -72,6 +75,9 @@ bool packet_address_is_special(const uint8_t address[16], uint8_t family);   /* 
 size_t packet_reset(const struct packet *view, uint8_t *out);
 size_t packet_unreachable(const struct packet *view, enum packet_unreachable why, const uint8_t source[16],
                           uint8_t *out);
+
+/* Writes a whole frame with a UDP datagram of at most 65507 bytes to `out` (NAT_FRAME_CAPACITY bytes); returns its length. */
+size_t packet_write_udp(const struct packet_tuple *tuple, const uint8_t *payload, size_t length, uint8_t *out);
 
 /* RFC 1071: adds `length` bytes to a sum that starts at 0. The result is in the machine's own byte order. */
 uint64_t packet_sum(uint64_t sum, const uint8_t *bytes, size_t length);

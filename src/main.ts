@@ -2,19 +2,23 @@
 /**
  * The entry: wires the command line, the log, the signals and the exit code together.
  *
- *   arguments -> runCommandLine -> Configuration -> run(), runProxy()      INT, TERM, HUP abort its `stop` signal
+ *   arguments -> runCommandLine -> Configuration -> run(), runProxy(), runExec()      INT, TERM, HUP abort its `stop` signal
  *   what run() or anything before it throws -> two lines on stderr -> exit code
  *
  * The heap is small and the garbage many short-lived buffers: collecting it on one thread costs least (docs/decisions/0009).
  * run.ts and with it the SSH client are loaded when there is something to run: --help and usage errors don't wait for them.
  */
 import { constants } from 'node:os';
-import { EXIT, EXIT_SIGNAL_BASE, exitCodeOf } from './cli/exit.ts';
-import { runCommandLine } from './cli/program.ts';
+import { formatJson, formatTable } from './cli/doctor.ts';
+import { EXIT, EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from './cli/exit.ts';
+import { isExec, runCommandLine } from './cli/program.ts';
 import { TerminalPrompter } from './cli/prompt.ts';
 import { reportError } from './cli/report.ts';
 import type { Configuration } from './config/configuration.ts';
+import type { DoctorConfiguration } from './config/doctoroptions.ts';
+import type { ExecConfiguration } from './config/execoptions.ts';
 import { Log } from './observe/log.ts';
+import { canCapture } from './system/doctor/diagnosis.ts';
 
 const DEFAULT_COLUMNS = 80;
 const MAX_COLUMNS = 100;
@@ -22,17 +26,22 @@ const MAX_COLUMNS = 100;
 /** Whether stacks are shown: known once the options have been read. */
 let detailed = false;
 
+const args = process.argv.slice(2);
+
 function fail(error: unknown): void {
-  process.exitCode = exitCodeOf(error);
+  process.exitCode = isExec(args) ? execExitCodeOf(error) : exitCodeOf(error);
   process.stderr.write(reportError(error, detailed));
 }
 
+type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
+
 /** A first signal asks for an orderly stop, a second INT (Ctrl-C again) ends the program at once. */
-function stopOnSignals(): AbortSignal {
+function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSignal {
   const stop = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
       if (stop.signal.aborted && name === 'SIGINT') process.exit(EXIT_SIGNAL_BASE + constants.signals[name]);
+      if (!stop.signal.aborted) first(name);
       stop.abort();
     });
   }
@@ -57,6 +66,35 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
   }
 }
 
+/** While the command runs, signals are its own (system/job.ts). */
+async function exec(configuration: ExecConfiguration): Promise<void> {
+  const { logLevel, notices } = configuration.tunnel;
+  detailed = logLevel === 'debug';
+  let stoppedBy: StopSignal | undefined;
+  const stop = stopOnSignals((name) => {
+    stoppedBy = name;
+  });
+  const observer = new Log({ level: logLevel, stream: process.stderr });
+  for (const notice of notices) observer.log('notice', notice);
+  const [{ runExec }, { addon }] = await Promise.all([import('./run/exec.ts'), import('./native.ts')]);
+  let status: number;
+  try {
+    status = await runExec(configuration, { observer, prompter: new TerminalPrompter(), stop });
+  } catch (error) {
+    if (stoppedBy === undefined) throw error;
+    process.exitCode = EXIT_SIGNAL_BASE + constants.signals[stoppedBy];
+    return;
+  }
+  addon().leave(status);
+}
+
+async function doctor(configuration: DoctorConfiguration): Promise<void> {
+  const { diagnose } = await import('./run/doctor.ts');
+  const diagnosis = await diagnose(configuration);
+  process.stdout.write(configuration.json ? formatJson(diagnosis) : formatTable(diagnosis));
+  process.exitCode = canCapture(diagnosis) ? EXIT.ok : EXIT.capture;
+}
+
 // A closed stderr or stdout ends no tunnel; the log stops writing by itself.
 process.stderr.on('error', () => {});
 process.stdout.on('error', () => {});
@@ -71,10 +109,12 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 try {
   process.exitCode = EXIT.ok;
   await runCommandLine(
-    process.argv.slice(2),
+    args,
     {
       connect: (configuration) => start(configuration, 'connect'),
       proxy: (configuration) => start(configuration, 'proxy'),
+      exec,
+      doctor,
     },
     {
       output: (text) => process.stdout.write(text),

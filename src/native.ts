@@ -1,4 +1,4 @@
-/** The only loader of the addon: its functions, typed. Wrappers with meaning live in capture/tun.ts and system/helper.ts. */
+/** The only loader of the addon: its functions, typed. Wrappers with meaning live in capture/tun.ts and system/. */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { TunnelError } from './errors.ts';
@@ -19,6 +19,8 @@ export interface EngineOptions {
   readonly listen6: Uint8Array;
   readonly peer6: Uint8Array;
   readonly listenPort6: number;
+  /** UDP datagrams come to the program instead of being answered with "port unreachable". */
+  readonly datagrams: boolean;
 }
 
 /** What the callbacks throw is an uncaught exception, as with any other event. */
@@ -35,6 +37,15 @@ export interface Addon {
   engineRefuse(engine: EngineHandle, flow: number, refusal: number): void;
   engineClose(engine: EngineHandle, flow: number): void;
   engineCounters(engine: EngineHandle): Record<string, number>;
+  /**
+   * Moves all datagrams that wait into `into` (at least ENGINE_DATAGRAM_BYTES): each a struct datagram (native/datagram.h) and
+   * its payload, padded to 8 bytes. Returns the bytes filled. They are announced by `onEvents`, too.
+   */
+  engineDatagrams(engine: EngineHandle, into: Uint8Array): number;
+  /** Sends a datagram (a struct datagram and its payload) to the application. */
+  engineSendDatagram(engine: EngineHandle, datagram: Uint8Array): void;
+  /** Answers a datagram of the application's with an ICMP error; `why` as enum packet_unreachable (native/packet.h). */
+  engineRefuseDatagram(engine: EngineHandle, datagram: Uint8Array, why: number): void;
   /** Joins the thread and closes the device. May be called more than once. */
   engineStop(engine: EngineHandle): void;
 
@@ -49,12 +60,29 @@ export interface Addon {
     path: string,
     onMessage: (message: Uint8Array | null, fd: number, errno: number) => void,
   ): LinkHandle;
+  /** A link with one end of a new socket pair; `fd` is the other end, for a child process, and the caller's to close. */
+  linkPair(onMessage: (message: Uint8Array | null, fd: number, errno: number) => void): {
+    link: LinkHandle;
+    fd: number;
+  };
   /** Throws an Error with `errno` (positive) when it can't be sent. */
   linkSend(link: LinkHandle, message: Uint8Array): void;
   /** Nothing more will be sent: the helper undoes what it did and closes. Throws an Error with `errno`. */
   linkShutdown(link: LinkHandle): void;
   /** `onMessage` isn't called any more. May be called more than once. */
   linkClose(link: LinkHandle): void;
+
+  /**
+   * Passes on to `pid` each signal (HUP INT QUIT USR1 USR2 ALRM TERM CONT TSTP WINCH) that another process sends to this
+   * one, and ignores those that the kernel sends to the whole process group. 0: the handlers before are back.
+   */
+  forwardSignals(pid: number): void;
+  /** The number of the signal by which the child `pid` has been stopped; 0 if it hasn't, or if that has been said already. */
+  childStopped(pid: number): number;
+  /** Stops this process by TSTP, STOP, TTIN or TTOU; returns when it has been continued. */
+  stopSelf(signal: number): void;
+  /** Ends the process with `status` at once, and leaves the terminal as it is (Node would set it back). */
+  leave(status: number): never;
 
   /**
    * The device by which packets to `address` (4 or 16 octets) would leave if `excludeDevice` weren't there: longest match
@@ -83,3 +111,6 @@ export function addon(): Addon {
 
 /** The privileged helper as it was built for this program; system/helperpath.ts prefers an installed one. */
 export const HELPER_PATH = fileURLToPath(new URL('../native/tunnel-helper', import.meta.url));
+
+/** The launcher of `tunnel exec` as it was built for this program; system/launcher.ts prefers an installed one. */
+export const LAUNCHER_PATH = fileURLToPath(new URL('../native/tunnel-launcher', import.meta.url));

@@ -1,6 +1,6 @@
 /**
  * The composition root: builds the parts from a Configuration, starts them in order, waits, stops them in order.
- * Nothing else constructs parts.
+ * Nothing else constructs parts, but run/exec.ts for `tunnel exec`.
  *
  *   run       jump host's addresses -> SSH connection (host key, authentication) -> helper -> capture (device, listener,
  *             engine, probe, routes) -> proxies, if asked for -> `tunnel: ready`
@@ -158,7 +158,7 @@ function beyondTargets({ targets, nameTargets, proxies }: Configuration): Beyond
 }
 
 /** What ends a run: the user's stop, or the first part that is lost. */
-class Ending {
+export class Ending {
   readonly #controller = new AbortController();
   readonly #aborted: Promise<never>;
 
@@ -190,7 +190,7 @@ class Ending {
 }
 
 /** The addresses of the jump host under all the names that were given; those that don't resolve are left out. */
-async function resolveAll(
+export async function resolveAll(
   { remotes, port: given, connectTimeout }: SshOptions,
   observer: Observer,
   signal: AbortSignal,
@@ -232,7 +232,7 @@ function warnOfCapturedResolvers(prefixes: readonly Prefix[], observer: Observer
 }
 
 /** Tries the remotes in order. Only an unreachable one is passed over: a wrong key or a refused login ends it. */
-async function dialFirst(
+export async function dialFirst(
   remotes: readonly ResolvedRemote[],
   ssh: SshOptions,
   { observer, prompter, stop }: RunOptions,
@@ -299,7 +299,7 @@ function createFlows(
 }
 
 /** For --ready-fd: whoever reads it gets one line and the end. */
-function announce(fd: number | undefined): void {
+export function announce(fd: number | undefined): void {
   if (fd === undefined) return;
   try {
     writeSync(fd, 'READY=1\n');

@@ -34,6 +34,7 @@ import type { Refusal } from '../net/refusal.ts';
 import { resetStream } from '../net/reset.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Capture, FlowRequest } from './capture.ts';
+import { type Datagram, DatagramReader, encodeDatagram, UNREACHABLE_CODES } from './datagram.ts';
 import { answerProbe, probe } from './probe.ts';
 import { readingIntoShared } from './sharedread.ts';
 import { leaseKey, NAT_REFUSALS, type TunEvent, TunEventReader } from './tunevents.ts';
@@ -68,12 +69,21 @@ export interface TunDevice {
   /** The device's own addresses; the rest of their /24 and /64 is the capture's to use. */
   readonly address4: string | undefined;
   readonly address6: string | undefined;
+  /**
+   * Where the device is in another network namespace than this process: descriptors of TCP sockets that listen there on
+   * its addresses. They are made here otherwise.
+   */
+  readonly listeners?: { readonly 4: number; readonly 6: number | undefined };
 }
 
 export interface TunCaptureOptions {
   readonly host: TunHost;
   readonly prefixes: readonly Prefix[];
   readonly observer: Observer;
+  /** Takes UDP datagrams, each to be answered or not; without it all are answered with "port unreachable". */
+  readonly onDatagram?: (datagram: Datagram) => void;
+  /** Addresses in the device's own blocks to which connections are captured like others. */
+  readonly served?: ReadonlySet<string>;
 }
 
 class TunFlow implements FlowRequest {
@@ -158,6 +168,9 @@ export class TunCapture implements Capture {
   readonly #observer: Observer;
   readonly #native: Addon = addon();
   readonly #events = new TunEventReader();
+  readonly #onDatagram: ((datagram: Datagram) => void) | undefined;
+  readonly #datagrams: DatagramReader | undefined;
+  readonly #served: ReadonlySet<string>;
   /** Flows by the engine's handle, from their SYN until their socket closes; by lease until they are accepted. */
   readonly #flows = new Map<number, TunFlow>();
   readonly #unaccepted = new Map<number, TunFlow>();
@@ -181,6 +194,9 @@ export class TunCapture implements Capture {
     this.#host = options.host;
     this.#prefixes = options.prefixes;
     this.#observer = options.observer;
+    this.#onDatagram = options.onDatagram;
+    if (options.onDatagram !== undefined) this.#datagrams = new DatagramReader();
+    this.#served = options.served ?? new Set();
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -209,8 +225,8 @@ export class TunCapture implements Capture {
       this.#own = ownBlocks(device);
       this.#host.ended.then((error) => this.#end(error));
       this.#proceed(signal);
-      const listener4 = await this.#listen(4, device.address4);
-      const listener6 = await this.#listen(6, device.address6);
+      const listener4 = await this.#listen(4, device);
+      const listener6 = await this.#listen(6, device);
       this.#proceed(signal);
       this.#fd = undefined;
       this.#engine = this.#native.engineStart(
@@ -222,6 +238,7 @@ export class TunCapture implements Capture {
           listen6: listener6.address,
           peer6: listener6.peer,
           listenPort6: listener6.port,
+          datagrams: this.#onDatagram !== undefined,
         },
         (errno) => this.#wake(errno),
       );
@@ -289,9 +306,11 @@ export class TunCapture implements Capture {
 
   async #listen(
     family: 4 | 6,
-    own: string | undefined,
+    device: TunDevice,
   ): Promise<{ address: Uint8Array; peer: Uint8Array; port: number }> {
     const length = family === 4 ? 4 : 16;
+    const own = family === 4 ? device.address4 : device.address6;
+    const made = device.listeners?.[family];
     if (own === undefined) return { address: new Uint8Array(length), peer: new Uint8Array(length), port: 0 };
     const address = addressBytes(own);
     const sibling = (lastOctet: number) => {
@@ -305,7 +324,8 @@ export class TunCapture implements Capture {
     const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) =>
       this.#connected(socket),
     );
-    server.listen({ host: own, port: 0, ipv6Only: family === 6, backlog: LISTEN_BACKLOG });
+    if (made !== undefined) server.listen({ fd: made }, LISTEN_BACKLOG);
+    else server.listen({ host: own, port: 0, ipv6Only: family === 6, backlog: LISTEN_BACKLOG });
     await once(server, 'listening');
     server.on('error', (cause) => {
       this.#observer.log('warning', `a captured connection could not be accepted: ${cause.message}`);
@@ -314,7 +334,8 @@ export class TunCapture implements Capture {
     this.#servers.push(server);
     const bound = server.address();
     if (bound === null || typeof bound === 'string') throw new TypeError('a TCP server has an address');
-    this.#probeAddresses.add(addressFromBytes(sibling(PROBE_OCTET)));
+    // A new network namespace has no firewall, and from here there is no way into it.
+    if (made === undefined) this.#probeAddresses.add(addressFromBytes(sibling(PROBE_OCTET)));
     return { address, peer: sibling(FIRST_PEER), port: bound.port };
   }
 
@@ -335,6 +356,24 @@ export class TunCapture implements Capture {
       (into) => (this.#engine === undefined ? 0 : this.#native.engineEvents(this.#engine, into)),
       (event) => this.#handle(event),
     );
+    this.#datagrams?.drain(
+      (into) => (this.#engine === undefined ? 0 : this.#native.engineDatagrams(this.#engine, into)),
+      (datagram) => {
+        if (this.#closing === undefined) this.#onDatagram?.(datagram);
+      },
+    );
+  }
+
+  /** Sends a datagram to the application that is its destination. */
+  sendDatagram(datagram: Datagram): void {
+    if (this.#engine !== undefined) this.#native.engineSendDatagram(this.#engine, encodeDatagram(datagram));
+  }
+
+  /** Answers a datagram of the application's with an ICMP error; with nothing where `refusal` stands for silence. */
+  refuseDatagram(datagram: Datagram, refusal: Refusal): void {
+    const why = UNREACHABLE_CODES[refusal];
+    if (this.#engine !== undefined && why !== undefined)
+      this.#native.engineRefuseDatagram(this.#engine, encodeDatagram(datagram), why);
   }
 
   #handle(event: TunEvent): void {
@@ -351,7 +390,7 @@ export class TunCapture implements Capture {
     this.#unaccepted.set(flow.lease, flow);
     if (this.#closing !== undefined || this.#accept === undefined) flow.refuse('refused');
     else if (this.#probeAddresses.has(flow.destination.host)) answerProbe(flow, this.#observer);
-    else if (this.#own.contains(flow.destination.host))
+    else if (this.#own.contains(flow.destination.host) && !this.#served.has(flow.destination.host))
       flow.refuse('unreachable'); // nothing else is in our own block
     else this.#accept(flow);
   }

@@ -28,6 +28,16 @@ const BY_CODE: readonly (readonly [string, ExitCode])[] = [
   ['already-running', EXIT.alreadyRunning],
 ];
 
+/** Of `tunnel exec`, beside the command's own, as env(1) and timeout(1) have them. */
+export const EXEC_EXIT = { failed: 125, cannotExecute: 126, notFound: 127 } as const;
+
+/** The exit status of `tunnel exec` when the command was not run. */
+export function execExitCodeOf(error: unknown): number {
+  const code = error instanceof TunnelError ? error.code : '';
+  if (code === 'command-not-found') return EXEC_EXIT.notFound;
+  return code === 'command-not-executable' ? EXEC_EXIT.cannotExecute : EXEC_EXIT.failed;
+}
+
 /** Shells report a program that a signal ended as this plus the signal's number. */
 export const EXIT_SIGNAL_BASE = 128;
 

@@ -8,9 +8,19 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { type Entry, expandArguments } from '../config/argsfile.ts';
 import type { Configuration } from '../config/configuration.ts';
+import { buildDoctorConfiguration, type DoctorConfiguration } from '../config/doctoroptions.ts';
+import {
+  buildExecConfiguration,
+  type ExecConfiguration,
+  type OptionShape,
+  type SplitArguments,
+  splitCommand,
+} from '../config/execoptions.ts';
 import { buildConfiguration } from '../config/options.ts';
 import { UsageError } from '../errors.ts';
 import { addConnectCommand, connectHelp } from './connect.ts';
+import { addDoctorCommand } from './doctor.ts';
+import { addExecCommand, optionShapes } from './exec.ts';
 import { addProxyCommand, addProxyOptions } from './proxy.ts';
 
 /** From dist/src/cli/. */
@@ -19,6 +29,8 @@ const MANIFEST = new URL('../../../package.json', import.meta.url);
 export interface Commands {
   connect(configuration: Configuration): Promise<void>;
   proxy(configuration: Configuration): Promise<void>;
+  exec(configuration: ExecConfiguration): Promise<void>;
+  doctor(configuration: DoctorConfiguration): Promise<void>;
 }
 
 export interface Output {
@@ -33,8 +45,6 @@ export async function runCommandLine(
   commands: Commands,
   output: Output,
 ): Promise<void> {
-  const entries = expandArguments(args);
-  const placeOf = placesOf(entries);
   const program = new Command('tunnel');
   program
     .exitOverride()
@@ -49,10 +59,23 @@ export async function runCommandLine(
   const connect = addConnectCommand(program, (targets, options) =>
     commands.connect(buildConfiguration(targets, options, placeOf)),
   );
+  // Before the options of the proxies come to `connect`: exec offers none.
+  const exec = addExecCommand(program, connect, (targets, options) =>
+    commands.exec(buildExecConfiguration(targets, command, options, placeOf)),
+  );
+  addDoctorCommand(program, connect, (targets, options) =>
+    commands.doctor(buildDoctorConfiguration(targets, options, placeOf)),
+  );
   addProxyOptions(connect);
   addProxyCommand(program, connect, (targets, options) =>
     commands.proxy(buildConfiguration(targets, options, placeOf, 'proxy')),
   );
+  // What the command of exec is given is nobody's but its own: it is taken off before anything is expanded or read.
+  const { own, command } = isExec(args)
+    ? splitExec(args, optionShapes(exec))
+    : { own: args, command: undefined };
+  const entries = expandArguments(own);
+  const placeOf = placesOf(entries);
   // The default command's help is the program's.
   program.configureHelp({ formatHelp: (_, helper) => connectHelp(connect, helper) });
   try {
@@ -64,6 +87,16 @@ export async function runCommandLine(
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode !== 0) throw usageError(error);
   }
+}
+
+/** Whether the arguments (without node and script) are for `tunnel exec`, whose exit status is another. */
+export function isExec(args: readonly string[]): boolean {
+  return args[0] === 'exec';
+}
+
+function splitExec([name = '', ...rest]: readonly string[], shapes: readonly OptionShape[]): SplitArguments {
+  const { own, command } = splitCommand(rest, shapes);
+  return { own: [name, ...own], command };
 }
 
 function version(): string {

@@ -12,14 +12,19 @@ export const INSTALLED_HELPERS = ['/usr/local/libexec/tunnel-helper', '/usr/libe
 
 /** The first installed helper that only root can replace, as its real path; else the built one. */
 export function helperPath(observer: Observer): string {
-  for (const candidate of INSTALLED_HELPERS) {
+  return installedPath(INSTALLED_HELPERS, observer) ?? HELPER_PATH;
+}
+
+/** The first of `candidates` that is there and that only root can replace, as its real path. */
+export function installedPath(candidates: readonly string[], observer: Observer): string | undefined {
+  for (const candidate of candidates) {
     const path = realPath(candidate);
     if (path === undefined) continue;
     const weak = replaceableAt(path);
     if (weak === undefined) return path;
     observer.log('warning', `${candidate} is not used: others than root can replace ${weak}`);
   }
-  return HELPER_PATH;
+  return undefined;
 }
 
 /**

@@ -1,6 +1,6 @@
 /** An unprivileged user with a password, who exists only for programs that see another /etc. */
 import { spawnSync } from 'node:child_process';
-import { appendFileSync, chmodSync, cpSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export const USER = 'tunneltest';
@@ -11,13 +11,14 @@ export const PASSWORD = 'correct horse';
 export const SUDOERS = 'root ALL=(ALL:ALL) ALL\nDefaults env_reset\nDefaults !lecture\n';
 
 /**
- * Makes a copy of /etc in `directory`, with the user and these files (name to text, mode 0400). Returns what turns a command
+ * Makes a copy of /etc in `directory`, with the user and these files (name to text). Returns what turns a command
  * into one whose process sees it as /etc. Needs root, unshare and openssl.
  */
 export function withEtc(
   directory: string,
   files: Readonly<Record<string, string>>,
   home = '/nonexistent',
+  mode = 0o400,
 ): (argv: readonly string[]) => string[] {
   const etc = mkdtempSync(join(directory, 'etc-'));
   chmodSync(etc, 0o755);
@@ -27,8 +28,9 @@ export function withEtc(
   const digest = spawnSync('openssl', ['passwd', '-6', '-stdin'], { input: PASSWORD, encoding: 'utf8' });
   appendFileSync(join(etc, 'shadow'), `${USER}:${(digest.stdout ?? '*').trim()}:19000:0:99999:7:::\n`);
   for (const [name, text] of Object.entries(files)) {
+    rmSync(join(etc, name), { force: true });
     writeFileSync(join(etc, name), text);
-    chmodSync(join(etc, name), 0o400);
+    chmodSync(join(etc, name), mode);
   }
   const script = 'mount --bind "$0" /etc && exec "$@"';
   return (argv) => ['unshare', '-m', 'sh', '-c', script, etc, ...argv];

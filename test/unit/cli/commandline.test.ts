@@ -172,6 +172,11 @@ describe('tunnel, asked about itself', () => {
   }
 });
 
+const NOTHING_ELSE = {
+  exec: () => assert.fail('exec'),
+  doctor: () => assert.fail('doctor'),
+};
+
 describe('runCommandLine', () => {
   async function configurationOf(
     args: readonly string[],
@@ -182,6 +187,7 @@ describe('runCommandLine', () => {
     await runCommandLine(
       args,
       {
+        ...NOTHING_ELSE,
         connect: unwanted,
         proxy: unwanted,
         [command]: async (configuration: Configuration) => {
@@ -252,7 +258,11 @@ describe('runCommandLine', () => {
     await assert.rejects(
       runCommandLine(
         ['-r', 'h', '10/8'],
-        { connect: () => Promise.reject(failure), proxy: () => assert.fail('the other command') },
+        {
+          ...NOTHING_ELSE,
+          connect: () => Promise.reject(failure),
+          proxy: () => assert.fail('the other command'),
+        },
         { output: () => {}, columns: 80 },
       ),
       failure,

@@ -1,0 +1,129 @@
+/*
+ * addon_job.c - signals and job control between `tunnel exec` and its command, for which Node has no calls (src/native.ts).
+ *
+ * Both are in one process group, as they would be without `tunnel exec`: so a pipeline around them works, and what the
+ * terminal sends (INT, QUIT, TSTP, WINCH, HUP) reaches the command without anybody's help. What somebody sends to this process
+ * alone must be passed on. The two are told apart by si_code (sigaction(2)): the kernel sends the former, a process the
+ * latter. Of Node's own handlers nothing is left meanwhile, so that Ctrl-C is the command's alone.
+ *
+ * TTIN and TTOU stay as they are: a background job that uses the terminal is stopped as a whole by the kernel.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "addon.h"
+
+static const int forwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGCONT, SIGTSTP, SIGWINCH};
+#define FORWARDED (sizeof forwarded / sizeof *forwarded)
+
+static struct sigaction before[FORWARDED];
+static volatile sig_atomic_t command; /* its pid; 0: nothing is forwarded */
+
+/* Async-signal-safe (signal-safety(7)). The command itself may send a signal to its whole group, also to us. */
+static void forward(int signal, siginfo_t *info, void *context) {
+  (void)context;
+  const int error = errno;
+  if (info->si_code <= 0 && info->si_pid != command) (void)kill(command, signal);
+  errno = error;
+}
+
+static void restore_all(void) {
+  for (size_t i = 0; i < FORWARDED; i++) (void)sigaction(forwarded[i], &before[i], NULL);
+  command = 0;
+}
+
+static napi_value forward_signals_js(napi_env env, napi_callback_info info) {
+  struct sigaction action = {.sa_sigaction = forward, .sa_flags = SA_SIGINFO | SA_RESTART};
+  napi_value argv[1];
+  size_t argc = 1;
+  int32_t pid;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1 ||
+      napi_get_value_int32(env, argv[0], &pid) != napi_ok || pid < 0) {
+    napi_throw_type_error(env, NULL, "forwardSignals(pid, or 0)");
+    return NULL;
+  }
+  if (command != 0) restore_all();
+  if (pid == 0) return NULL;
+  command = pid;
+  sigfillset(&action.sa_mask);
+  for (size_t i = 0; i < FORWARDED; i++) (void)sigaction(forwarded[i], &action, &before[i]);
+  return NULL;
+}
+
+/* The signal by which the child has been stopped; 0 when it hasn't, or when that has been said already. */
+static napi_value child_stopped_js(napi_env env, napi_callback_info info) {
+  siginfo_t status = {.si_pid = 0};
+  napi_value argv[1], result;
+  size_t argc = 1;
+  int32_t pid;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1 ||
+      napi_get_value_int32(env, argv[0], &pid) != napi_ok || pid <= 0) {
+    napi_throw_type_error(env, NULL, "childStopped(pid)");
+    return NULL;
+  }
+  int stopped = waitid(P_PID, (id_t)pid, &status, WSTOPPED | WNOHANG) == 0 && status.si_pid == pid;
+  return napi_create_int32(env, stopped ? status.si_status : 0, &result) == napi_ok ? result : NULL;
+}
+
+/*
+ * Stops this process as the signal does by default, and returns when it has been continued. raise(3) sends to this thread,
+ * which is stopped before it returns: so the handler isn't back too early.
+ */
+static napi_value stop_self_js(napi_env env, napi_callback_info info) {
+  struct sigaction stop = {.sa_handler = SIG_DFL}, ours;
+  napi_value argv[1];
+  size_t argc = 1;
+  int32_t signal;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1 ||
+      napi_get_value_int32(env, argv[0], &signal) != napi_ok ||
+      (signal != SIGTSTP && signal != SIGSTOP && signal != SIGTTIN && signal != SIGTTOU)) {
+    napi_throw_type_error(env, NULL, "stopSelf(a signal that stops)");
+    return NULL;
+  }
+  if (signal == SIGSTOP) {
+    (void)raise(SIGSTOP);
+    return NULL;
+  }
+  (void)sigaction(signal, &stop, &ours);
+  (void)raise(signal);
+  (void)sigaction(signal, &ours, NULL);
+  return NULL;
+}
+
+/*
+ * Ends the process at once. Node's own exit sets the terminal to what it was when Node started: it would undo what the
+ * command has done to it (stty), and disturb whoever has the terminal by then.
+ */
+static napi_value leave_js(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  size_t argc = 1;
+  int32_t status;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1 ||
+      napi_get_value_int32(env, argv[0], &status) != napi_ok) {
+    napi_throw_type_error(env, NULL, "leave(status)");
+    return NULL;
+  }
+  _exit(status);
+}
+
+napi_status addon_job_register(napi_env env, napi_value exports) {
+  static const struct {
+    const char *name;
+    napi_callback callback;
+  } functions[] = {{"forwardSignals", forward_signals_js},
+                   {"childStopped", child_stopped_js},
+                   {"stopSelf", stop_self_js},
+                   {"leave", leave_js}};
+  for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
+    const napi_status status = addon_function(env, exports, functions[i].name, functions[i].callback);
+    if (status != napi_ok) return status;
+  }
+  return napi_ok;
+}

@@ -1,0 +1,58 @@
+#include "launcher/command.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+bool command_unprivilege(struct fault *fault) {
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+  const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{.effective = 0}};
+
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+    return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "ambient capabilities");
+  if (syscall(SYS_capset, &header, none) < 0)
+    return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "capabilities");
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+    return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "no_new_privs");
+  return true;
+}
+
+/* Whether a directory of PATH has a file of this name, executable or not. */
+static bool is_in_path(const char *name) {
+  const char *directory = getenv("PATH");
+  char path[PATH_MAX];
+
+  while (directory != NULL) {
+    const size_t length = strcspn(directory, ":");
+    int written = snprintf(path, sizeof path, "%.*s/%s", (int)length, directory, name);
+    if (written > 0 && (size_t)written < sizeof path && access(length == 0 ? name : path, F_OK) == 0) return true;
+    directory = directory[length] == ':' ? directory + length + 1 : NULL;
+  }
+  return false;
+}
+
+void command_execute(char **argv, uint32_t descriptors, struct fault *fault) {
+  struct rlimit limit;
+
+  if (descriptors != 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0 && descriptors < limit.rlim_max) {
+    limit.rlim_cur = descriptors;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* lowering a soft limit can't fail */
+  }
+  execvp(argv[0], argv);
+  int error = errno;
+  /* It also says EACCES when a directory of PATH is closed to the user; shells go by what they have found. */
+  if (error == EACCES && strchr(argv[0], '/') == NULL && !is_in_path(argv[0])) error = ENOENT;
+  fault_set(fault, LAUNCHER_STEP_EXECUTE, error, "%s", argv[0]);
+}
+
+int command_failure_status(const struct fault *fault) {
+  if (fault->step != LAUNCHER_STEP_EXECUTE) return LAUNCHER_EXIT_FAILED;
+  return fault->error == ENOENT || fault->error == ENOTDIR ? LAUNCHER_EXIT_NOT_FOUND : LAUNCHER_EXIT_CANNOT_EXECUTE;
+}

@@ -1,0 +1,146 @@
+/*
+ * tunnel-launcher FD [COMMAND [ARG...]] - runs one command in a network of its own, without root.
+ *
+ * Started by `tunnel exec` as its child; FD is this end of the socket that they talk over (protocol.h). A program of its own,
+ * because a user namespace can only be entered by a process with one thread, and Node has many.
+ *
+ *   SETUP       read
+ *   namespaces  user (uid and gid onto themselves), network, mount                      namespaces.c
+ *   network     lo, a TUN with default routes, listeners: descriptors to the program    network.c
+ *   mounts      resolv.conf; the sockets of the host's resolvers out of sight           mounts.c
+ *   READY       the program answers GO when it captures
+ *   command     no capabilities, no_new_privs, execve: this process becomes the command command.c
+ *
+ * The command is thus a child of `tunnel exec` and in its process group, has the working directory, environment, terminal and
+ * standard descriptors of the caller, and default signal dispositions (libuv starts children so). The namespaces live as
+ * long as a process is in them. The program alone has the TUN's descriptor: when it ends, in whatever way, the device goes,
+ * and the network that is left leads nowhere.
+ *
+ * Without COMMAND it only finds out whether all this is possible: it ends after READY. Nothing on the host is changed by any
+ * of it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fd.h"
+#include "launcher/command.h"
+#include "launcher/mounts.h"
+#include "launcher/namespaces.h"
+#include "launcher/network.h"
+
+#define MTU_MIN 1280u /* RFC 8200, 5: the least that IPv6 needs */
+#define MTU_MAX 65535u
+#define MAX_FD 65535
+
+static struct {
+  struct launcher_setup setup;
+  char resolv_conf[LAUNCHER_MAX_RESOLV_CONF];
+} request;
+
+static struct launcher_header header_of(enum launcher_type type, size_t length) {
+  return (struct launcher_header){
+      .magic = LAUNCHER_MAGIC, .version = LAUNCHER_VERSION, .type = (uint16_t)type, .length = (uint32_t)length};
+}
+
+/* Whether a message of `received` bytes has a header that says so, and this type. */
+static bool header_is(const struct launcher_header *header, enum launcher_type type, ssize_t received) {
+  return received >= (ssize_t)sizeof *header && header->magic == LAUNCHER_MAGIC &&
+         header->version == LAUNCHER_VERSION && header->type == type && header->length == (size_t)received;
+}
+
+/* Reads one message; descriptors are not expected. The length, 0 at the end, or a negative errno. */
+static ssize_t message_read(int socket, void *buffer, size_t capacity) {
+  int surplus;
+  ssize_t length = fd_receive(socket, buffer, capacity, &surplus);
+  if (surplus >= 0) close(surplus);
+  return length;
+}
+
+static bool setup_read(int socket, struct fault *fault) {
+  const struct launcher_setup *setup = &request.setup;
+  ssize_t length = message_read(socket, &request, sizeof request);
+
+  if (length < (ssize_t)sizeof *setup || !header_is(&setup->header, LAUNCHER_SETUP, length))
+    return fault_set(fault, LAUNCHER_STEP_REQUEST, length < 0 ? (int)length : EPROTO, "SETUP");
+  if (setup->resolv_conf_length != (size_t)length - sizeof *setup || (setup->flags & ~LAUNCHER_ISOLATE) != 0 ||
+      setup->mtu < MTU_MIN || setup->mtu > MTU_MAX)
+    return fault_set(fault, LAUNCHER_STEP_REQUEST, EPROTO, "SETUP");
+  return true;
+}
+
+/* The program's copy is the only one afterwards. */
+static bool descriptor_send(int socket, enum launcher_descriptor_kind kind, int fd, struct fault *fault) {
+  const struct launcher_descriptor message = {.header = header_of(LAUNCHER_DESCRIPTOR, sizeof message), .kind = kind};
+
+  int result = fd_send(socket, &message, sizeof message, fd, 0);
+  close(fd);
+  return result == 0 || fault_set(fault, LAUNCHER_STEP_REQUEST, result, "DESCRIPTOR");
+}
+
+static bool network_hand_over(int socket, const struct network *network, struct fault *fault) {
+  return descriptor_send(socket, LAUNCHER_TUN, network->tun, fault) &&
+         descriptor_send(socket, LAUNCHER_LISTENER4, network->listener4, fault) &&
+         (network->listener6 < 0 || descriptor_send(socket, LAUNCHER_LISTENER6, network->listener6, fault));
+}
+
+/* Everything up to READY. */
+static bool prepare(int socket, struct fault *fault) {
+  const struct launcher_setup *setup = &request.setup;
+  struct launcher_ready ready = {.header = header_of(LAUNCHER_READY, sizeof ready)};
+  struct network network;
+  bool replaced;
+
+  if (!setup_read(socket, fault) || !namespaces_enter(fault) || !network_make(setup, &network, fault)) return false;
+  if (!mounts_make(request.resolv_conf, setup->resolv_conf_length, (setup->flags & LAUNCHER_ISOLATE) != 0, &replaced,
+                   fault))
+    return false;
+  if (!command_unprivilege(fault) || !network_hand_over(socket, &network, fault)) return false;
+  if (!replaced) ready.notes |= LAUNCHER_NO_RESOLV_CONF;
+  memcpy(ready.device, network.device, sizeof ready.device);
+  int result = fd_send(socket, &ready, sizeof ready, -1, 0);
+  return result == 0 || fault_set(fault, LAUNCHER_STEP_REQUEST, result, "READY");
+}
+
+static int report(int socket, const struct fault *fault) {
+  struct launcher_failed message = {
+      .header = header_of(LAUNCHER_FAILED, sizeof message), .step = fault->step, .error = fault->error};
+  memcpy(message.detail, fault->detail, sizeof message.detail);
+  /* The program may be gone; the status says the same. */
+  (void)fd_send(socket, &message, sizeof message, -1, 0);
+  return command_failure_status(fault);
+}
+
+/* The descriptor that `text` names, made close-on-exec; -1 if it isn't one. */
+static int socket_argument(const char *text) {
+  char *end;
+
+  errno = 0;
+  long fd = strtol(text, &end, 10);
+  if (errno != 0 || end == text || *end != '\0' || fd < 0 || fd > MAX_FD) return -1;
+  return fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0 ? -1 : (int)fd;
+}
+
+int main(int argc, char **argv) {
+  struct launcher_go go;
+  struct fault fault;
+
+  int socket = argc < 2 ? -1 : socket_argument(argv[1]);
+  if (socket < 0) {
+    fputs("tunnel-launcher: it is started by \"tunnel exec\"\n", stderr);
+    return LAUNCHER_EXIT_FAILED;
+  }
+  if (!prepare(socket, &fault)) return report(socket, &fault);
+  if (argc == 2) return EXIT_SUCCESS;
+
+  ssize_t length = message_read(socket, &go, sizeof go);
+  if (length == 0) return LAUNCHER_EXIT_FAILED; /* the program has given up */
+  if (!header_is(&go.header, LAUNCHER_GO, length))
+    fault_set(&fault, LAUNCHER_STEP_REQUEST, EPROTO, "GO");
+  else
+    command_execute(argv + 2, request.setup.descriptors, &fault);
+  return report(socket, &fault);
+}

@@ -1,0 +1,107 @@
+#include "launcher/mounts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define RESOLV_CONF "/etc/resolv.conf"
+/* Where the file is made before it is bound to its place: /etc exists wherever RESOLV_CONF does. */
+#define STAGE "/etc"
+#define STAGED STAGE "/resolv.conf"
+#define FD_PATH 32
+
+/*
+ * nss-resolve asks systemd-resolved, and glibc asks nscd, at sockets that don't care for network namespaces: their
+ * answers would come from the host's network, past the policy. Versions of systemd before 246 asked over D-Bus; its socket is
+ * left, because much else is asked there and nss-dns serves as well where nss-resolve doesn't.
+ */
+static const struct {
+  const char *path;
+  bool isolated_only;
+} masked[] = {
+    {"/run/systemd/resolve", false},
+    {"/run/nscd", false},
+    {"/var/run/nscd", false},
+    {"/run/avahi-daemon", true}, /* nss-mdns: *.local in the host's network */
+};
+
+static bool mount_fault(struct fault *fault, const char *path) {
+  return fault_set(fault, LAUNCHER_STEP_MOUNT, errno, "%s", path);
+}
+
+static int mount_empty(const char *path) {
+  return mount("tunnel", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k,mode=755");
+}
+
+static bool write_file(const char *path, const char *text, size_t length) {
+  int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (fd < 0) return false;
+  /* A umask must not hide the resolver from the command's own helpers. */
+  ssize_t written = fchmod(fd, 0644) < 0 ? -1 : write(fd, text, length);
+  if (written >= 0 && (size_t)written != length) errno = ENOSPC;
+  const int error = errno;
+  close(fd);
+  errno = error;
+  return written >= 0 && (size_t)written == length;
+}
+
+/* Binds a file with this text to `path`: it lies in a file system of its own that has no other place. */
+static bool bind_text(const char *path, const char *text, size_t length) {
+  char staged_path[FD_PATH], target_path[FD_PATH];
+
+  int target = open(path, O_PATH | O_CLOEXEC);
+  if (target < 0) return false;
+  if (mount_empty(STAGE) < 0) {
+    const int error = errno;
+    close(target);
+    errno = error;
+    return false;
+  }
+  int staged = write_file(STAGED, text, length) ? open(STAGED, O_PATH | O_CLOEXEC) : -1;
+  snprintf(staged_path, sizeof staged_path, "/proc/self/fd/%d", staged);
+  snprintf(target_path, sizeof target_path, "/proc/self/fd/%d", target);
+  bool bound = staged >= 0 && mount(staged_path, target_path, NULL, MS_BIND, NULL) == 0;
+  int error = errno;
+  if (staged >= 0) close(staged);
+  close(target);
+  if (umount2(STAGE, MNT_DETACH) < 0 && bound) return false;
+  errno = error;
+  return bound;
+}
+
+/* Mounts emptiness over a directory; one that isn't there needs none. */
+static bool mask(const char *path, struct fault *fault) {
+  if (mount_empty(path) == 0 || errno == ENOENT || errno == ENOTDIR) return true;
+  return mount_fault(fault, path);
+}
+
+static bool is_beneath(const char *path, const char *directory) {
+  const size_t length = strlen(directory);
+  return strncmp(path, directory, length) == 0 && path[length] == '/';
+}
+
+bool mounts_make(const char *resolv_conf, size_t length, bool isolate, bool *replaced, struct fault *fault) {
+  char path[PATH_MAX];
+  bool is_masked = false;
+
+  /* What the host mounts or unmounts later still arrives here: a disk that it wants to remove isn't held. */
+  if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0) return mount_fault(fault, "/");
+  *replaced = realpath(RESOLV_CONF, path) != NULL;
+  if (!*replaced && errno != ENOENT) return mount_fault(fault, RESOLV_CONF);
+
+  for (size_t i = 0; i < sizeof masked / sizeof *masked; i++) {
+    if (masked[i].isolated_only && !isolate) continue;
+    if (!mask(masked[i].path, fault)) return false;
+    is_masked = is_masked || (*replaced && is_beneath(path, masked[i].path));
+  }
+  if (!*replaced) return true;
+  /* With systemd-resolved RESOLV_CONF is a link to a file that has just been masked. */
+  if (is_masked) return write_file(path, resolv_conf, length) || mount_fault(fault, path);
+  return bind_text(path, resolv_conf, length) || mount_fault(fault, path);
+}

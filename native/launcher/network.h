@@ -1,0 +1,23 @@
+/* network.h - the network that the command sees: a loopback device, and a TUN that everything else goes to. */
+#ifndef TUNNEL_LAUNCHER_NETWORK_H
+#define TUNNEL_LAUNCHER_NETWORK_H
+
+#include <net/if.h>
+
+#include "launcher/fault.h"
+
+struct network {
+  char device[IF_NAMESIZE];
+  int tun;
+  int listener4;
+  int listener6; /* -1: the kernel has no IPv6 */
+};
+
+/*
+ * Makes it in the present network namespace, which must be new: lo up, a TUN with the addresses of `setup` and the default
+ * routes, and a TCP listener on each of the addresses, at a port of the kernel's choice. All descriptors are
+ * close-on-exec and the caller's.
+ */
+bool network_make(const struct launcher_setup *setup, struct network *network, struct fault *fault);
+
+#endif

@@ -1,0 +1,109 @@
+/*
+ * protocol.h - what the program and the launcher of `tunnel exec` say to each other.
+ *
+ * A SOCK_SEQPACKET pair, one message a packet, all integers in host byte order (both ends run on this machine). Every message
+ * begins with struct launcher_header; one whose length isn't exactly what its type demands ends the launcher.
+ *
+ *   program  -> launcher  SETUP       addresses, MTU, the text of resolv.conf
+ *   launcher -> program   DESCRIPTOR  one for the TUN and one for each listener, each with its descriptor (SCM_RIGHTS)
+ *   launcher -> program   READY       the namespaces are as they should be
+ *   program  -> launcher  GO          captured connections are being answered: the command may start
+ *   launcher -> program   FAILED      instead of READY, or after GO: at which step, errno, what it was about
+ *
+ * After GO the launcher becomes the command and its end of the socket closes with that (close-on-exec): the end without
+ * FAILED means that the command runs. The launcher exits when the socket closes before GO.
+ */
+#ifndef TUNNEL_LAUNCHER_PROTOCOL_H
+#define TUNNEL_LAUNCHER_PROTOCOL_H
+
+#include <stdint.h>
+
+/* Exit statuses, as env(1) and shells have them. */
+#define LAUNCHER_EXIT_FAILED 125
+#define LAUNCHER_EXIT_CANNOT_EXECUTE 126
+#define LAUNCHER_EXIT_NOT_FOUND 127
+
+#define LAUNCHER_MAGIC 0x434e4c54u /* "TLNC" */
+#define LAUNCHER_VERSION 1u
+
+enum launcher_type {
+  LAUNCHER_SETUP = 1,
+  LAUNCHER_DESCRIPTOR = 2,
+  LAUNCHER_READY = 3,
+  LAUNCHER_GO = 4,
+  LAUNCHER_FAILED = 5,
+};
+
+struct launcher_header {
+  uint32_t magic;
+  uint16_t version;
+  uint16_t type;
+  uint32_t length; /* of the whole message */
+};
+
+#define LAUNCHER_ISOLATE 1u              /* the command must not have names resolved by the host's services */
+#define LAUNCHER_MAX_RESOLV_CONF 8192u   /* bytes */
+
+struct launcher_setup {
+  struct launcher_header header;
+  uint32_t flags;
+  uint32_t mtu;               /* 1280-65535 */
+  uint8_t address4[4];        /* the device's own addresses, /24 and /64 */
+  uint8_t address6[16];
+  uint32_t descriptors;       /* the command's soft limit of descriptors (RLIMIT_NOFILE); 0: as it is */
+  uint32_t resolv_conf_length;
+  /* char resolv_conf[resolv_conf_length] */
+};
+
+enum launcher_descriptor_kind {
+  LAUNCHER_TUN = 1,
+  LAUNCHER_LISTENER4 = 2,
+  LAUNCHER_LISTENER6 = 3,     /* not sent where the kernel has no IPv6 */
+};
+
+struct launcher_descriptor {
+  struct launcher_header header;
+  uint32_t kind;
+};
+
+#define LAUNCHER_NO_RESOLV_CONF 1u       /* there is no /etc/resolv.conf that could be replaced */
+
+struct launcher_ready {
+  struct launcher_header header;
+  uint32_t notes;
+  char device[16];
+};
+
+struct launcher_go {
+  struct launcher_header header;
+};
+
+enum launcher_step {
+  LAUNCHER_STEP_REQUEST = 1,    /* malformed or out of order */
+  LAUNCHER_STEP_NAMESPACES = 2, /* unshare(2) */
+  LAUNCHER_STEP_MAPPING = 3,    /* detail: the file in /proc/self */
+  LAUNCHER_STEP_OPEN_TUN = 4,
+  LAUNCHER_STEP_CREATE_TUN = 5,
+  LAUNCHER_STEP_NETWORK = 6,    /* detail: address, route or device, and the kernel's reason */
+  LAUNCHER_STEP_LISTENER = 7,
+  LAUNCHER_STEP_MOUNT = 8,      /* detail: the path */
+  LAUNCHER_STEP_PRIVILEGES = 9, /* that the command must not have could not be given up */
+  LAUNCHER_STEP_EXECUTE = 10,   /* execve(2) of the command */
+};
+
+struct launcher_failed {
+  struct launcher_header header;
+  uint32_t step;
+  int32_t error; /* errno */
+  char detail[116]; /* NUL-terminated text without control characters */
+};
+
+/* src/system/launchprotocol.ts reads and writes these with fixed offsets. */
+_Static_assert(sizeof(struct launcher_header) == 12, "header");
+_Static_assert(sizeof(struct launcher_setup) == 48, "setup");
+_Static_assert(sizeof(struct launcher_descriptor) == 16, "descriptor");
+_Static_assert(sizeof(struct launcher_ready) == 32, "ready");
+_Static_assert(sizeof(struct launcher_go) == 12, "go");
+_Static_assert(sizeof(struct launcher_failed) == 136, "failed");
+
+#endif

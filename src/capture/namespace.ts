@@ -1,0 +1,141 @@
+/**
+ * Capture of one command in a network namespace of its own (`tunnel exec`), without privileges.
+ *
+ *   command in its namespace -> default route -> TUN -> engine
+ *     TCP  -> as with any TUN (tun.ts), but for the listeners: they were made inside and handed over   -> accept()
+ *     UDP  -> udp.ts, from this process's own network
+ *     DNS  -> resolv.conf inside names RESOLVERS; what is sent to them goes on to the host's resolvers, by TCP or UDP
+ *     ICMP -> answered as prohibited by the engine
+ *
+ * The command can reach nothing else: its namespace has lo and the TUN. What it sends is decided by the policy, connection by
+ * connection; loopback addresses are its own, the host's are out of its sight.
+ *
+ * States: as tun.ts. At the end connections are reset and the device goes with its descriptor; processes that the command has
+ * left behind keep the namespace, in which no route is left: "network unreachable" at once.
+ *
+ * Limits: those of tun.ts, udp.ts and of resolv.conf (three resolvers).
+ */
+import type { TunnelError } from '../errors.ts';
+import type { Destination } from '../net/destination.ts';
+import type { Prefix } from '../net/prefix.ts';
+import { PrefixSet } from '../net/prefixset.ts';
+import type { Observer } from '../observe/observer.ts';
+import type { Capture, FlowRequest } from './capture.ts';
+import { TunCapture, type TunDevice, type TunHost } from './tun.ts';
+import { type DatagramVerdict, UdpRelay } from './udp.ts';
+
+/** As tun.ts: super-packets pass whole whatever the MTU. */
+export const NAMESPACE_MTU = 65520;
+const ADDRESS6 = '2001:2::1';
+/** Blocks of 198.18.0.0/15 that are looked at; one is free unless the targets hold them all. */
+const BLOCKS = 256;
+/** The last octet of the first resolver's address. */
+const FIRST_RESOLVER = 53;
+
+/** The addresses of a namespace. */
+export interface NamespaceAddresses {
+  /** The device's own, in a /24 and a /64. */
+  readonly address4: string;
+  readonly address6: string;
+  /** What resolv.conf inside names: as many as the host has resolvers. */
+  readonly resolvers: readonly string[];
+}
+
+/** Addresses in 198.18.0.0/15 and 2001:2::/48 (RFC 2544, RFC 5180) that hold nothing that the command is to reach. */
+export function namespaceAddresses(targets: readonly Prefix[], resolvers: number): NamespaceAddresses {
+  // Those that hold everything hold any block; what lies in the block is meant by narrower ones.
+  const meant = new PrefixSet(targets.filter(({ length }) => length >= 15));
+  let block = 0;
+  while (block < BLOCKS - 1 && meant.contains(`198.18.${block}.1`)) block += 1;
+  return {
+    address4: `198.18.${block}.1`,
+    address6: ADDRESS6,
+    resolvers: Array.from({ length: resolvers }, (_, i) => `198.18.${block}.${FIRST_RESOLVER + i}`),
+  };
+}
+
+/** What the launcher has made in the namespace (system/launcher.ts). The descriptors become the capture's. */
+export interface NamespaceNetwork {
+  readonly tun: number;
+  readonly device: string;
+  readonly listener4: number;
+  readonly listener6: number | undefined;
+}
+
+export interface NamespaceCaptureOptions {
+  readonly network: NamespaceNetwork;
+  readonly addresses: NamespaceAddresses;
+  /** Where a datagram goes. */
+  readonly decideDatagram: (destination: Destination) => DatagramVerdict;
+  readonly observer: Observer;
+}
+
+/** All that TunCapture asks of who made the device: here it is made already, and has its routes. */
+class NamespaceHost implements TunHost {
+  readonly ended: Promise<TunnelError | undefined>;
+  readonly #device: TunDevice;
+  #end: (error: undefined) => void = () => {};
+
+  constructor({ network, addresses }: NamespaceCaptureOptions) {
+    this.#device = {
+      fd: network.tun,
+      name: network.device,
+      address4: addresses.address4,
+      address6: network.listener6 === undefined ? undefined : addresses.address6,
+      listeners: { 4: network.listener4, 6: network.listener6 },
+    };
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+  }
+
+  create(): Promise<TunDevice> {
+    return Promise.resolve(this.#device);
+  }
+
+  setRoutes(): Promise<void> {
+    return Promise.resolve(); // the launcher has set the default routes
+  }
+
+  close(): Promise<void> {
+    this.#end(undefined);
+    return Promise.resolve();
+  }
+}
+
+export class NamespaceCapture implements Capture {
+  readonly ended: Promise<TunnelError | undefined>;
+  readonly #tun: TunCapture;
+  readonly #udp: UdpRelay;
+
+  constructor(options: NamespaceCaptureOptions) {
+    const { addresses, decideDatagram, observer } = options;
+    this.#udp = new UdpRelay({
+      decide: decideDatagram,
+      send: (datagram) => this.#tun.sendDatagram(datagram),
+      refuse: (datagram, refusal) => this.#tun.refuseDatagram(datagram, refusal),
+      observer,
+    });
+    this.#tun = new TunCapture({
+      host: new NamespaceHost(options),
+      prefixes: [],
+      observer,
+      onDatagram: (datagram) => this.#udp.accept(datagram),
+      served: new Set(addresses.resolvers),
+    });
+    this.ended = this.#tun.ended;
+  }
+
+  start(accept: (request: FlowRequest) => void, signal: AbortSignal): Promise<void> {
+    return this.#tun.start(accept, signal);
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    return this.#tun.counters();
+  }
+
+  async close(): Promise<void> {
+    this.#udp.close();
+    await this.#tun.close();
+  }
+}

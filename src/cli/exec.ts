@@ -1,0 +1,63 @@
+/** `tunnel exec`: its options, which are those of connect and --isolate, and its help. */
+import { type Command, Help, Option } from 'commander';
+import type { ExecOptions, OptionShape } from '../config/execoptions.ts';
+
+export type ExecAction = (targets: readonly string[], options: ExecOptions) => Promise<void>;
+
+const EXAMPLES = `\
+Examples:
+  tunnel exec -r user@jumphost 203.0.113.0/24 -- terraform apply
+      terraform reaches 203.0.113.0/24 through jumphost and everything else as usual
+  tunnel exec -r user@jumphost --isolate 10.0.0.0/8:443 -- ./untested
+      the command reaches port 443 of 10.0.0.0/8 and nothing else
+  tunnel exec -r user@jumphost curl http://10.0.0.1/
+      without targets, all TCP goes through jumphost
+`;
+
+const AFTER = `
+The command runs in a network of its own, as the calling user and without privileges;
+nothing on the machine changes. Only TCP to the targets is carried; other TCP, UDP and
+queries to the host's resolvers go out directly. Its loopback addresses are its own.
+
+"--" may be left out where no TARGET is given.
+
+Where the machine permits no such network, the command is run with HTTP_PROXY,
+HTTPS_PROXY and NO_PROXY set instead; with --isolate it is not run. "tunnel doctor" says
+which it is, and why.
+
+When the command ends, the tunnel ends. What it has left running keeps running without
+a network: its connections are reset, new ones fail at once.
+
+Exit codes: the command's own; 128 + N when signal N ended it; 127 not found;
+126 not executable; 125 the tunnel failed (stderr says why).
+`;
+
+/** Adds the command. `connect` has the options that both share. */
+export function addExecCommand(program: Command, connect: Command, action: ExecAction): Command {
+  const command = program
+    .command('exec')
+    .description('run one command in a network of its own, without root')
+    .usage('-r REMOTE [options] [TARGET...] -- COMMAND [ARG...]')
+    .argument('[targets...]');
+  for (const option of connect.options) command.addOption(option);
+  command
+    .addOption(new Option('--isolate', 'let the command reach the targets and nothing else'))
+    .helpOption('-h, --help', 'show this help')
+    .configureHelp({
+      formatHelp: (_, helper) => {
+        helper.commandUsage = () => `tunnel exec ${command.usage()}`;
+        return `${EXAMPLES}\n${Help.prototype.formatHelp.call(helper, command, helper)}${AFTER}`;
+      },
+    })
+    .action((targets: string[], options: ExecOptions) => action(targets, options));
+  return command;
+}
+
+/** What splitCommand has to know of the options. */
+export function optionShapes(command: Command): OptionShape[] {
+  return command.options.map(({ short, long, required, optional }) => ({
+    short,
+    long,
+    takesValue: required || optional,
+  }));
+}

@@ -1,0 +1,64 @@
+/**
+ * The policy of `tunnel exec`: the targets as anywhere, for everything else the caller's own network, or nothing.
+ *
+ *   a resolver of resolv.conf inside, port 53   -> direct, to the host's resolver that it stands for
+ *   what the targets send through the tunnel    -> tunnel (TCP), refused (UDP: SSH carries none)
+ *   everything else                             -> direct; with `isolate` refused as prohibited
+ *
+ * With `isolate` resolvers are part of "everything else": a query would leave the machine beside the tunnel. Pure.
+ */
+import type { Destination } from '../net/destination.ts';
+import type { Refusal } from '../net/refusal.ts';
+import type { Policy, Verdict } from './policy.ts';
+
+const DNS_PORT = 53;
+
+export interface ExecPolicyOptions {
+  readonly targets: Policy;
+  /** Nothing goes anywhere but through the tunnel. */
+  readonly isolate: boolean;
+  /** The resolvers' addresses as the command sees them, to those that they stand for. */
+  readonly resolvers: ReadonlyMap<string, string>;
+}
+
+export type DatagramVerdict =
+  | { readonly kind: 'direct'; readonly to: Destination }
+  | { readonly kind: 'refuse'; readonly refusal: Refusal; readonly why: string };
+
+const ISOLATED: Verdict & { kind: 'refuse' } = {
+  kind: 'refuse',
+  refusal: 'prohibited',
+  why: 'no target holds it, and --isolate is given',
+};
+
+export class ExecPolicy implements Policy {
+  readonly #options: ExecPolicyOptions;
+
+  constructor(options: ExecPolicyOptions) {
+    this.#options = options;
+  }
+
+  decide(destination: Destination): Verdict {
+    const { targets, isolate, resolvers } = this.#options;
+    let verdict: Verdict;
+    if (!resolvers.has(destination.host)) verdict = targets.decide(destination);
+    else if (destination.port === DNS_PORT) verdict = { kind: 'direct', why: "it is the host's resolver" };
+    else verdict = { kind: 'refuse', refusal: 'refused', why: 'only queries are taken there' };
+    return verdict.kind === 'direct' && isolate ? ISOLATED : verdict;
+  }
+
+  /** The same for a datagram. */
+  decideDatagram(destination: Destination): DatagramVerdict {
+    const verdict = this.decide(destination);
+    if (verdict.kind === 'direct') return { kind: 'direct', to: this.actual(destination) };
+    if (verdict.kind === 'refuse') return verdict;
+    // At once, so that QUIC falls back to TCP.
+    return { kind: 'refuse', refusal: 'refused', why: 'UDP is not carried through the tunnel' };
+  }
+
+  /** Where a direct connection really goes. */
+  actual(destination: Destination): Destination {
+    const host = this.#options.resolvers.get(destination.host);
+    return host === undefined ? destination : { ...destination, host };
+  }
+}

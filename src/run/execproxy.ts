@@ -1,0 +1,53 @@
+/**
+ * `tunnel exec` where no namespaces are to be had: the command runs in the caller's network and is told of an HTTP proxy, which
+ * carries the targets through SSH and dials everything else directly.
+ */
+import { ProxyCapture } from '../capture/proxy.ts';
+import type { ExecConfiguration } from '../config/execoptions.ts';
+import { Flows } from '../flow/flows.ts';
+import { createPolicy } from '../policy/policy.ts';
+import { announce, dialFirst, Ending, type RunOptions, resolveAll } from '../run.ts';
+import { superviseJob } from '../system/job.ts';
+import { startCommand } from '../system/launcher.ts';
+import { descriptorLimit } from '../system/limits.ts';
+import { withProxy } from '../system/proxyenvironment.ts';
+import { DirectConnector } from '../transport/direct.ts';
+import { lookupName } from '../transport/lookup.ts';
+import type { Transport } from '../transport/transport.ts';
+
+/** Resolves with the command's exit status. */
+export async function runBehindProxy(
+  { tunnel, command }: ExecConfiguration,
+  options: RunOptions,
+): Promise<number> {
+  const { observer, stop } = options;
+  const ending = new Ending(stop);
+  const front = new ProxyCapture({
+    listens: [{ hosts: ['127.0.0.1'], port: 0, protocols: 'http' }],
+    credentials: undefined,
+    observer,
+    descriptors: descriptorLimit(),
+  });
+  let transport: Transport | undefined;
+  try {
+    const remotes = await ending.orElse(resolveAll(tunnel.ssh, observer, ending.signal));
+    transport = await dialFirst(remotes, tunnel.ssh, { ...options, stop: ending.signal });
+    const flows = new Flows({
+      policy: createPolicy(tunnel, { beyond: 'direct', proxied: true }),
+      tunnel: transport,
+      direct: new DirectConnector(),
+      observer,
+      resolve: lookupName,
+      descriptors: descriptorLimit(),
+    });
+    await ending.orElse(front.start((request) => flows.accept(request), ending.signal));
+    announce(tunnel.readyFd);
+    observer.log('info', `ready, proxy at ${front.addresses.join(', ')}`);
+    const running = await startCommand(command, withProxy(process.env, `http://${front.addresses[0]}`));
+    return await superviseJob(running);
+  } finally {
+    observer.log('debug', 'stopping');
+    await front.close();
+    await transport?.close();
+  }
+}

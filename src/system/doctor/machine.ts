@@ -1,0 +1,111 @@
+/** Doctor's look at what captures need of this machine: the TUN's device node, root for the helper, namespaces, the kernel. */
+import { spawnSync } from 'node:child_process';
+import { accessSync, closeSync, constants, readFileSync, statSync } from 'node:fs';
+import { release } from 'node:os';
+import { TunnelError } from '../../errors.ts';
+import { silentObserver } from '../../observe/observer.ts';
+import { helperPath } from '../helperpath.ts';
+import { startLauncher } from '../launcher.ts';
+import type { LauncherSetup } from '../launchprotocol.ts';
+import { elevation } from '../privileges.ts';
+import type { Finding } from './diagnosis.ts';
+
+const TUN_NODE = '/dev/net/tun';
+const TUN_HINT = 'load the driver with "modprobe tun"; in a container, start it with --device /dev/net/tun';
+const CAP_NET_ADMIN = 12n;
+/** For sudo's look at its rules, in ms. */
+const SUDO_TIMEOUT_MS = 5_000;
+/** Direct dials are bound to a device without privileges from here on (SO_BINDTODEVICE). */
+const KERNEL_FOR_BINDING = [5, 7] as const;
+
+export function lookAtTunDevice(): Finding {
+  const name = 'tun-device';
+  const status = statSync(TUN_NODE, { throwIfNoEntry: false });
+  if (status?.isCharacterDevice() !== true) {
+    return { name, state: 'failed', detail: `there is no ${TUN_NODE}`, hint: TUN_HINT };
+  }
+  try {
+    accessSync(TUN_NODE, constants.R_OK | constants.W_OK);
+  } catch {
+    return {
+      name,
+      state: 'warning',
+      detail: `${TUN_NODE} may be opened by root only: enough for connect, not for exec`,
+      hint: `let users open it, as distributions do: "chmod 666 ${TUN_NODE}"`,
+    };
+  }
+  return { name, state: 'ok', detail: `${TUN_NODE} can be opened` };
+}
+
+/** Whether the helper can be started as root. Asks sudo for its rules, runs nothing. */
+export function lookAtHelper(): Finding {
+  const name = 'helper';
+  const path = helperPath(silentObserver);
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
+    return {
+      name,
+      state: 'failed',
+      detail: `there is no helper at ${path}`,
+      hint: 'build it with "npm run build:native"',
+    };
+  }
+  let via: string;
+  try {
+    via = elevation(path, []).via;
+  } catch (error) {
+    if (!(error instanceof TunnelError)) throw error;
+    return { name, state: 'failed', detail: error.message, ...(error.hint && { hint: error.hint }) };
+  }
+  if (via === 'root') {
+    return hasNetAdmin()
+      ? { name, state: 'ok', detail: 'this is root' }
+      : {
+          name,
+          state: 'failed',
+          detail: 'this is root, but without CAP_NET_ADMIN',
+          hint: 'in a container, start it with --cap-add NET_ADMIN',
+        };
+  }
+  if (via === 'doas') return { name, state: 'note', detail: 'doas starts it, if its configuration permits' };
+  const { status } = spawnSync('sudo', ['-n', '-l', '--', path], {
+    stdio: 'ignore',
+    timeout: SUDO_TIMEOUT_MS,
+  });
+  return status === 0
+    ? { name, state: 'ok', detail: `sudo starts ${path}` }
+    : { name, state: 'note', detail: 'sudo starts it, if it permits that; it would ask for a password' };
+}
+
+function hasNetAdmin(): boolean {
+  const [, mask = '0'] = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1')) ?? [];
+  return ((BigInt(`0x${mask}`) >> CAP_NET_ADMIN) & 1n) === 1n;
+}
+
+/** Has the launcher make a namespace with all that `tunnel exec` needs in it, and lets it go again. */
+export async function lookAtNamespaces(setup: LauncherSetup): Promise<Finding> {
+  const name = 'namespaces';
+  try {
+    const { network } = await startLauncher({ command: [], setup });
+    for (const fd of [network.tun, network.listener4, network.listener6]) if (fd !== undefined) closeSync(fd);
+    const ipv6 = network.listener6 === undefined ? ', without IPv6' : '';
+    return { name, state: 'ok', detail: `a network for one command can be made${ipv6} (tried)` };
+  } catch (error) {
+    if (!(error instanceof TunnelError)) throw error;
+    return { name, state: 'failed', detail: error.message, ...(error.hint && { hint: error.hint }) };
+  }
+}
+
+export function lookAtKernel(version = release()): Finding {
+  const name = 'kernel';
+  const [major = 0, minor = 0] = version.split('.').map((part) => Number.parseInt(part, 10));
+  const [needMajor, needMinor] = KERNEL_FOR_BINDING;
+  if (major > needMajor || (major === needMajor && minor >= needMinor)) {
+    return { name, state: 'ok', detail: `Linux ${version}` };
+  }
+  return {
+    name,
+    state: 'warning',
+    detail: `Linux ${version}: with connect, ports that are excluded from a target can't be reached directly`,
+    hint: `it takes Linux ${needMajor}.${needMinor}, or exclusions of whole addresses`,
+  };
+}

@@ -1,0 +1,52 @@
+/**
+ * The command of `tunnel exec` as a job: what a shell and its terminal do to it must look as if there were no `tunnel exec`.
+ *
+ * This process and the command are in one process group (the caller's), so that a pipeline around them works and the terminal's
+ * signals reach the command. From here on this process:
+ *
+ *   passes on   what another process sends to it alone (kill, a supervisor's TERM), and nothing that the terminal sent
+ *   stops       when the command has been stopped (Ctrl-Z), so that the shell sees the job stopped; a command that ignores
+ *               Ctrl-Z keeps it running. The shell's CONT goes to the group; one sent to this process alone is passed on
+ *   ends        when the command does: 128 + N when signal N ended it
+ *
+ * It stops only where there is a terminal: without one nobody would continue it, and a command that is stopped for a while from
+ * outside (a debugger, cpulimit) must find its network again.
+ */
+import { closeSync, constants as FILE, openSync } from 'node:fs';
+import { constants } from 'node:os';
+import { addon } from '../native.ts';
+import type { CommandStatus, RunningCommand } from './launcher.ts';
+
+/** Shells report a program that a signal ended as this plus the signal's number. */
+const SIGNAL_BASE = 128;
+
+/** Resolves with the exit status of the command, as a shell has it. Signals are passed on until then. */
+export async function superviseJob({ pid, exited }: RunningCommand): Promise<number> {
+  const native = addon();
+  const onChild = () => {
+    const signal = native.childStopped(pid);
+    if (signal !== 0 && hasTerminal()) native.stopSelf(signal);
+  };
+  process.on('SIGCHLD', onChild);
+  native.forwardSignals(pid);
+  onChild(); // it may have been quick
+  try {
+    return exitStatus(await exited);
+  } finally {
+    native.forwardSignals(0);
+    process.off('SIGCHLD', onChild);
+  }
+}
+
+export function exitStatus({ status, signal }: CommandStatus): number {
+  return signal === null ? (status ?? 0) : SIGNAL_BASE + constants.signals[signal];
+}
+
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', FILE.O_RDONLY | FILE.O_NOCTTY | FILE.O_NONBLOCK));
+    return true;
+  } catch {
+    return false; // ENXIO: none
+  }
+}

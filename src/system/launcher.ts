@@ -1,0 +1,295 @@
+/**
+ * Starts the command of `tunnel exec`, in a network of its own or, where that can't be, in the host's.
+ *
+ *   startLauncher()  spawns native/launcher/ with one end of a socket pair; it makes namespaces, a TUN and listeners in them and
+ *                    hands these over. Resolves with the descriptors; rejects with `namespace-...` where that is refused
+ *   execute()        the launcher becomes the command: resolves when it runs, rejects with `command-...` when it can't
+ *   close()          before execute(): the launcher ends without having run anything
+ *
+ *   startCommand()   the command without all this, with another environment
+ *
+ * States: starting -> ready -> executing -> running | ended. The command is this process's child, in its process group and at
+ * its terminal; standard input, output and error are the caller's, and so are the descriptors that the command's arguments name
+ * as /dev/fd/N (a shell's process substitution). The probe of doctor is a launcher without a command: it ends after `ready`.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, fstatSync } from 'node:fs';
+import { constants } from 'node:os';
+import { TunnelError } from '../errors.ts';
+import { addon, LAUNCHER_PATH, type LinkHandle } from '../native.ts';
+import { type Observer, silentObserver } from '../observe/observer.ts';
+import { installedPath } from './helperpath.ts';
+import {
+  INSTALLED_LAUNCHERS,
+  launcherError,
+  launcherLost,
+  launcherVersionError,
+  notExecuted,
+} from './launchererrors.ts';
+import {
+  decodeLauncherMessage,
+  encodeGo,
+  encodeSetup,
+  LAUNCHER_VERSION,
+  type LauncherMessage,
+  type LauncherSetup,
+  launcherVersion,
+} from './launchprotocol.ts';
+
+/** Namespaces take the kernel milliseconds; a launcher that says nothing for so long is stuck. */
+const READY_TIMEOUT_MS = 10_000;
+const FIRST_FREE_FD = 3;
+const MAX_NAMED_FD = 1023;
+
+export interface CommandStatus {
+  /** null when a signal ended it. */
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export interface RunningCommand {
+  readonly pid: number;
+  readonly exited: Promise<CommandStatus>;
+}
+
+/** What the launcher has made. The descriptors are the caller's to close. */
+export interface LaunchedNetwork {
+  /** The TUN: non-blocking, and the only one; the device lives as long as it is open. */
+  readonly tun: number;
+  readonly device: string;
+  /** Listening TCP sockets inside, on the device's own addresses; undefined: the kernel has no IPv6. */
+  readonly listener4: number;
+  readonly listener6: number | undefined;
+  /** Whether the command sees the resolv.conf of the set-up. */
+  readonly hasResolvConf: boolean;
+}
+
+export interface Launcher {
+  readonly network: LaunchedNetwork;
+  /** Once. */
+  execute(): Promise<RunningCommand>;
+  /** Ends a launcher that has not executed anything; later it does nothing. May be called more than once. */
+  close(): void;
+}
+
+export interface LaunchOptions {
+  /** The command and its arguments; empty: a probe. */
+  readonly command: readonly string[];
+  readonly setup: LauncherSetup;
+  readonly observer?: Observer;
+  readonly signal?: AbortSignal;
+  /** Another build of the launcher than the one that launcherPath() finds. */
+  readonly path?: string;
+}
+
+/** An installed launcher that only root can replace, to which an AppArmor profile may belong; else the built one. */
+export function launcherPath(observer: Observer): string {
+  return installedPath(INSTALLED_LAUNCHERS, observer) ?? LAUNCHER_PATH;
+}
+
+/** Rejects with a TunnelError (`namespace-...`, `launcher-...`), or with the signal's reason. */
+export async function startLauncher(options: LaunchOptions): Promise<Launcher> {
+  const { command, setup, observer = silentObserver, signal, path = launcherPath(observer) } = options;
+  signal?.throwIfAborted();
+  const launcher = new LinkedLauncher(path, command);
+  const onAbort = () => launcher.close(signal?.reason);
+  const timer = setTimeout(
+    () => launcher.close(launcherLost(`it has not answered for ${READY_TIMEOUT_MS / 1000} s`)),
+    READY_TIMEOUT_MS,
+  );
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await launcher.prepare(setup);
+  } catch (error) {
+    launcher.close();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+interface Outcome<T> {
+  readonly promise: Promise<T>;
+  resolve(value: T): void;
+  reject(error: unknown): void;
+}
+
+function outcome<T>(): Outcome<T> {
+  let resolve: (value: T) => void = () => {};
+  let reject: (error: unknown) => void = () => {};
+  const promise = new Promise<T>((...both) => {
+    [resolve, reject] = both;
+  });
+  promise.catch(() => {}); // whoever waits hears of it
+  return { promise, resolve, reject };
+}
+
+class LinkedLauncher implements Launcher {
+  readonly #path: string;
+  readonly #link: LinkHandle;
+  readonly #child: ChildProcess;
+  readonly #exited: Promise<CommandStatus>;
+  readonly #ready = outcome<LaunchedNetwork>();
+  readonly #executed = outcome<void>();
+  readonly #descriptors = new Map<'tun' | 'listener4' | 'listener6', number>();
+  #network: LaunchedNetwork | undefined;
+  #state: 'starting' | 'ready' | 'executing' | 'running' | 'ended' = 'starting';
+
+  constructor(path: string, command: readonly string[]) {
+    this.#path = path;
+    const pair = addon().linkPair((message, fd, errno) => this.#received(message, fd, errno));
+    this.#link = pair.link;
+    const named = namedDescriptors(command);
+    let control = FIRST_FREE_FD;
+    while (named.includes(control)) control += 1;
+    const stdio: ('ignore' | number)[] = [0, 1, 2];
+    for (const fd of named) stdio[fd] = fd;
+    stdio[control] = pair.fd;
+    // A hole in the list is a descriptor that stays closed.
+    this.#child = spawn(path, [String(control), ...command], {
+      stdio: Array.from(stdio, (fd) => fd ?? 'ignore'),
+    });
+    closeSync(pair.fd);
+    this.#exited = exitOf(this.#child);
+    this.#child.on('error', (cause) => this.#fail(this.#missing(cause)));
+  }
+
+  get network(): LaunchedNetwork {
+    if (this.#network === undefined) throw new TypeError('the launcher is not ready');
+    return this.#network;
+  }
+
+  async prepare(setup: LauncherSetup): Promise<this> {
+    if (this.#child.pid !== undefined) this.#send(encodeSetup(setup));
+    this.#network = await this.#ready.promise;
+    return this;
+  }
+
+  async execute(): Promise<RunningCommand> {
+    if (this.#state !== 'ready') throw launcherLost('it was stopped before the command could start');
+    this.#state = 'executing';
+    this.#send(encodeGo());
+    await this.#executed.promise;
+    return { pid: this.#child.pid ?? 0, exited: this.#exited };
+  }
+
+  close(reason: unknown = launcherLost('it was stopped')): void {
+    if (this.#state === 'running' || this.#state === 'ended') return;
+    this.#fail(reason);
+    this.#child.kill('SIGKILL');
+  }
+
+  #send(message: Uint8Array): void {
+    try {
+      addon().linkSend(this.#link, message);
+    } catch {
+      // It has ended; the end of the link says why.
+    }
+  }
+
+  #received(bytes: Uint8Array | null, fd: number, errno: number): void {
+    if (bytes === null) {
+      this.#linkEnded(errno);
+      return;
+    }
+    const message = decodeLauncherMessage(bytes);
+    if (message?.type === 'descriptor' && fd !== -1 && this.#state === 'starting') {
+      this.#descriptors.set(message.kind, fd);
+      return;
+    }
+    if (fd !== -1) closeSync(fd);
+    if (message === undefined) this.#fail(this.#malformed(bytes));
+    else if (message.type === 'failed') this.#fail(launcherError(message));
+    else if (message.type === 'ready') this.#becomeReady(message);
+  }
+
+  #becomeReady({ device, hasResolvConf }: LauncherMessage & { readonly type: 'ready' }): void {
+    const tun = this.#descriptors.get('tun');
+    const listener4 = this.#descriptors.get('listener4');
+    const listener6 = this.#descriptors.get('listener6');
+    if (this.#state !== 'starting' || tun === undefined || listener4 === undefined) {
+      this.#fail(launcherLost('it does not speak as expected'));
+      return;
+    }
+    this.#state = 'ready';
+    this.#descriptors.clear(); // they are the caller's
+    this.#ready.resolve({ tun, device, listener4, listener6, hasResolvConf });
+  }
+
+  /** The other end closes when the launcher ends, or becomes the command. */
+  #linkEnded(errno: number): void {
+    if (this.#state !== 'executing') {
+      this.#fail(launcherLost(errno === 0 ? 'it was ended from outside' : `errno ${errno}`));
+      return;
+    }
+    this.#state = 'running';
+    addon().linkClose(this.#link);
+    this.#executed.resolve();
+  }
+
+  #fail(error: unknown): void {
+    if (this.#state === 'running' || this.#state === 'ended') return;
+    this.#state = 'ended';
+    addon().linkClose(this.#link);
+    for (const fd of this.#descriptors.values()) closeSync(fd);
+    this.#descriptors.clear();
+    this.#ready.reject(error);
+    this.#executed.reject(error);
+  }
+
+  #missing(cause: Error): TunnelError {
+    return new TunnelError('launcher-failed', `${this.#path} can't be run`, {
+      hint: 'build it with "npm run build:native"',
+      cause,
+    });
+  }
+
+  #malformed(bytes: Uint8Array): TunnelError {
+    const version = launcherVersion(bytes);
+    return version === LAUNCHER_VERSION
+      ? launcherLost('it does not speak as expected')
+      : launcherVersionError(this.#path, version);
+  }
+}
+
+/** Runs the command in the host's network. Rejects with `command-not-found` or `command-not-executable`. */
+export function startCommand(
+  command: readonly string[],
+  env: Readonly<NodeJS.ProcessEnv>,
+): Promise<RunningCommand> {
+  const [file = '', ...args] = command;
+  const stdio: ('ignore' | number)[] = [0, 1, 2];
+  for (const fd of namedDescriptors(command)) stdio[fd] = fd;
+  return new Promise((resolve, reject) => {
+    const child = spawn(file, args, { stdio: Array.from(stdio, (fd) => fd ?? 'ignore'), env });
+    const exited = exitOf(child);
+    child.once('spawn', () => resolve({ pid: child.pid ?? 0, exited }));
+    child.once('error', (cause: NodeJS.ErrnoException) =>
+      reject(notExecuted({ errno: Math.abs(cause.errno ?? constants.errno.EIO), detail: file })),
+    );
+  });
+}
+
+function exitOf(child: ChildProcess): Promise<CommandStatus> {
+  return new Promise((resolve) => {
+    child.once('exit', (status, signal) => resolve({ status, signal }));
+  });
+}
+
+/** The open descriptors that arguments name as /dev/fd/N or /proc/self/fd/N, other than the standard ones. */
+export function namedDescriptors(args: readonly string[]): number[] {
+  const numbers = args.flatMap((text) =>
+    [...text.matchAll(/\/(?:dev|proc\/self)\/fd\/(\d{1,4})(?!\d)/g)].map(([, digits]) => Number(digits)),
+  );
+  return [...new Set(numbers)].filter((fd) => fd >= FIRST_FREE_FD && fd <= MAX_NAMED_FD && isOpen(fd));
+}
+
+function isOpen(fd: number): boolean {
+  try {
+    fstatSync(fd);
+    return true;
+  } catch {
+    return false; // EBADF: the command will say so itself
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * The messages between the program and the launcher of `tunnel exec`, as native/launcher/protocol.h defines them: C structs
+ * with fixed offsets, integers in this machine's byte order. A test compares sizes and offsets with the compiler's.
+ */
+import { endianness } from 'node:os';
+import { addressBytes } from '../net/address.ts';
+
+export const LAUNCHER_MAGIC = 0x434e4c54;
+export const LAUNCHER_VERSION = 1;
+/** Bytes of a resolv.conf. */
+export const LAUNCHER_MAX_RESOLV_CONF = 8192;
+
+export const LAUNCHER_MESSAGE = { setup: 1, descriptor: 2, ready: 3, go: 4, failed: 5 } as const;
+
+/** At which step it failed (enum launcher_step). */
+export const LAUNCHER_STEP = {
+  request: 1,
+  namespaces: 2,
+  mapping: 3,
+  openTun: 4,
+  createTun: 5,
+  network: 6,
+  listener: 7,
+  mount: 8,
+  privileges: 9,
+  execute: 10,
+} as const;
+
+/** Sizes and offsets of the structs, in bytes. */
+export const LAUNCHER_LAYOUT = {
+  header: { size: 12, magic: 0, version: 4, type: 6, length: 8 },
+  setup: {
+    size: 48,
+    flags: 12,
+    mtu: 16,
+    address4: 20,
+    address6: 24,
+    descriptors: 40,
+    resolvConfLength: 44,
+  },
+  descriptor: { size: 16, kind: 12 },
+  ready: { size: 32, notes: 12, device: 16 },
+  go: { size: 12 },
+  failed: { size: 136, step: 12, error: 16, detail: 20 },
+} as const;
+
+const FLAG_ISOLATE = 1;
+const NOTE_NO_RESOLV_CONF = 1;
+const KINDS = [undefined, 'tun', 'listener4', 'listener6'] as const;
+const LITTLE = endianness() === 'LE';
+
+export interface LauncherSetup {
+  /** The command must not have names resolved by services of the host's. */
+  readonly isolate: boolean;
+  readonly mtu: number;
+  /** The device's own addresses, in a /24 and a /64. */
+  readonly address4: string;
+  readonly address6: string;
+  /** The command's soft limit of descriptors; undefined: this process's. */
+  readonly descriptors: number | undefined;
+  readonly resolvConf: string;
+}
+
+export interface LauncherFailed {
+  readonly type: 'failed';
+  /** One of LAUNCHER_STEP; others may come from a newer launcher. */
+  readonly step: number;
+  /** Positive. */
+  readonly errno: number;
+  readonly detail: string;
+}
+
+export type LauncherMessage =
+  | { readonly type: 'descriptor'; readonly kind: 'tun' | 'listener4' | 'listener6' }
+  | { readonly type: 'ready'; readonly device: string; readonly hasResolvConf: boolean }
+  | LauncherFailed;
+
+function begin(type: number, length: number): { bytes: Uint8Array; view: DataView } {
+  const { header } = LAUNCHER_LAYOUT;
+  const bytes = new Uint8Array(length);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(header.magic, LAUNCHER_MAGIC, LITTLE);
+  view.setUint16(header.version, LAUNCHER_VERSION, LITTLE);
+  view.setUint16(header.type, type, LITTLE);
+  view.setUint32(header.length, length, LITTLE);
+  return { bytes, view };
+}
+
+/** Throws RangeError beyond LAUNCHER_MAX_RESOLV_CONF. */
+export function encodeSetup(setup: LauncherSetup): Uint8Array {
+  const { setup: at } = LAUNCHER_LAYOUT;
+  const text = Buffer.from(setup.resolvConf, 'latin1');
+  if (text.length > LAUNCHER_MAX_RESOLV_CONF) throw new RangeError(`a resolv.conf of ${text.length} bytes`);
+  const { bytes, view } = begin(LAUNCHER_MESSAGE.setup, at.size + text.length);
+  view.setUint32(at.flags, setup.isolate ? FLAG_ISOLATE : 0, LITTLE);
+  view.setUint32(at.mtu, setup.mtu, LITTLE);
+  bytes.set(addressBytes(setup.address4), at.address4);
+  bytes.set(addressBytes(setup.address6), at.address6);
+  view.setUint32(at.descriptors, setup.descriptors ?? 0, LITTLE);
+  view.setUint32(at.resolvConfLength, text.length, LITTLE);
+  bytes.set(text, at.size);
+  return bytes;
+}
+
+export function encodeGo(): Uint8Array {
+  return begin(LAUNCHER_MESSAGE.go, LAUNCHER_LAYOUT.go.size).bytes;
+}
+
+/** The version in a message's header; undefined when it isn't one. */
+export function launcherVersion(bytes: Uint8Array): number | undefined {
+  const { header } = LAUNCHER_LAYOUT;
+  if (bytes.length < header.size) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (view.getUint32(header.magic, LITTLE) !== LAUNCHER_MAGIC) return undefined;
+  return view.getUint16(header.version, LITTLE);
+}
+
+/** A message of the launcher's; undefined when it isn't well-formed. */
+export function decodeLauncherMessage(bytes: Uint8Array): LauncherMessage | undefined {
+  const { header, descriptor, ready, failed } = LAUNCHER_LAYOUT;
+  if (launcherVersion(bytes) !== LAUNCHER_VERSION) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (view.getUint32(header.length, LITTLE) !== bytes.length) return undefined;
+
+  switch (view.getUint16(header.type, LITTLE)) {
+    case LAUNCHER_MESSAGE.descriptor: {
+      if (bytes.length !== descriptor.size) return undefined;
+      const kind = KINDS[view.getUint32(descriptor.kind, LITTLE)];
+      return kind === undefined ? undefined : { type: 'descriptor', kind };
+    }
+    case LAUNCHER_MESSAGE.ready:
+      if (bytes.length !== ready.size) return undefined;
+      return {
+        type: 'ready',
+        device: text(bytes.subarray(ready.device)),
+        hasResolvConf: (view.getUint32(ready.notes, LITTLE) & NOTE_NO_RESOLV_CONF) === 0,
+      };
+    case LAUNCHER_MESSAGE.failed:
+      if (bytes.length !== failed.size) return undefined;
+      return {
+        type: 'failed',
+        step: view.getUint32(failed.step, LITTLE),
+        errno: view.getInt32(failed.error, LITTLE),
+        detail: text(bytes.subarray(failed.detail)),
+      };
+    default:
+      return undefined;
+  }
+}
+
+/** Text up to the first NUL. */
+function text(field: Uint8Array): string {
+  const end = field.indexOf(0);
+  return Buffer.from(end === -1 ? field : field.subarray(0, end)).toString('latin1');
+}

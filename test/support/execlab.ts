@@ -1,0 +1,83 @@
+/**
+ * A lab in which `tunnel exec` runs as an ordinary user: one who exists only there, with a home of his own, and with a
+ * /dev/net/tun that he may open, as distributions have it.
+ */
+import { chownSync, cpSync, mkdtempSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { LAUNCHER_PATH as BUILT_LAUNCHER } from '../../src/native.ts';
+import { UID, withEtc } from './etc.ts';
+import { Lab, type LabOptions } from './lab.ts';
+import type { InsideOptions } from './namespace.ts';
+import type { Child, ExecResult, RunOptions } from './process.ts';
+import { MAIN, REMOTE } from './tunnel.ts';
+
+const TIMEOUT_MS = 30_000;
+const DEVICE_SCRIPT =
+  'mount -t tmpfs -o mode=755 tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"';
+
+/** The launcher under test: the tests are run once more with a build under AddressSanitizer and UBSan. */
+export const TESTED_LAUNCHER = process.env['TUNNEL_TEST_LAUNCHER'];
+
+export interface ExecOptions extends InsideOptions {
+  /** As root instead of the user. */
+  readonly root?: boolean;
+  /** Runs before the tunnel, as root, in its mount namespace; `"$@"` is the rest. */
+  readonly script?: string;
+}
+
+export class ExecLab {
+  readonly lab: Lab;
+  /** The user's. */
+  readonly home: string;
+  readonly #withEtc: (argv: readonly string[]) => string[];
+
+  private constructor(lab: Lab, home: string, resolvConf: string) {
+    this.lab = lab;
+    this.home = home;
+    this.#withEtc = withEtc(lab.directory, { 'resolv.conf': resolvConf }, home, 0o444);
+  }
+
+  /** `resolvConf` is the host's, as the user sees it. */
+  static async create(
+    resolvConf = 'nameserver 192.0.2.1\noptions timeout:1 attempts:1\n',
+    options: LabOptions = {},
+  ): Promise<ExecLab> {
+    const lab = await Lab.create({ sshd: 'open', ...options });
+    const home = mkdtempSync(join(lab.directory, 'user-'));
+    cpSync(lab.clientHome, home, { recursive: true });
+    for (const path of ['', ...readdirSync(home, { recursive: true, encoding: 'utf8' })])
+      chownSync(join(home, path), UID, UID);
+    return new ExecLab(lab, home, resolvConf);
+  }
+
+  /** The whole command line of `tunnel exec ARGS`, for a process in the client. */
+  argv(args: readonly string[], { root = false, script }: ExecOptions = {}): string[] {
+    const launcher =
+      TESTED_LAUNCHER === undefined
+        ? []
+        : ['sh', '-c', `mount --bind ${TESTED_LAUNCHER} ${BUILT_LAUNCHER} && exec "$@"`, 'sh'];
+    return this.#withEtc([
+      ...['sh', '-c', DEVICE_SCRIPT, 'sh'],
+      ...launcher,
+      ...(script === undefined ? [] : ['sh', '-c', script, 'sh']),
+      ...(root ? [] : ['setpriv', `--reuid=${UID}`, `--regid=${UID}`, '--clear-groups', '--']),
+      ...[process.execPath, MAIN, 'exec', '-r', REMOTE, ...args],
+    ]);
+  }
+
+  exec(args: readonly string[], options: ExecOptions & RunOptions = {}): Promise<ExecResult> {
+    return this.lab.client.exec(this.argv(args, options), { timeout: TIMEOUT_MS, ...this.#inside(options) });
+  }
+
+  spawn(args: readonly string[], options: ExecOptions = {}): Promise<Child> {
+    return this.lab.client.spawn(this.argv(args, options), this.#inside(options));
+  }
+
+  close(): Promise<void> {
+    return this.lab.close();
+  }
+
+  #inside<T extends ExecOptions>(options: T): T & { env: Record<string, string> } {
+    return { ...options, env: { HOME: this.home, ...options.env } };
+  }
+}
