@@ -17,8 +17,6 @@
  */
 import type { TunnelError } from '../errors.ts';
 import type { Destination } from '../net/destination.ts';
-import type { Prefix } from '../net/prefix.ts';
-import { PrefixSet } from '../net/prefixset.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Capture, FlowRequest } from './capture.ts';
 import { TunCapture, type TunDevice, type TunHost } from './tun.ts';
@@ -26,9 +24,9 @@ import { type DatagramVerdict, UdpRelay } from './udp.ts';
 
 /** As tun.ts: super-packets pass whole whatever the MTU. */
 export const NAMESPACE_MTU = 65520;
+/** In 198.18.0.0/15 and 2001:2::/48 (RFC 2544, RFC 5180), which no target may hold. Each namespace has them to itself. */
+const ADDRESS4 = '198.18.0.1';
 const ADDRESS6 = '2001:2::1';
-/** Blocks of 198.18.0.0/15 that are looked at; one is free unless the targets hold them all. */
-const BLOCKS = 256;
 /** The last octet of the first resolver's address. */
 const FIRST_RESOLVER = 53;
 
@@ -41,16 +39,12 @@ export interface NamespaceAddresses {
   readonly resolvers: readonly string[];
 }
 
-/** Addresses in 198.18.0.0/15 and 2001:2::/48 (RFC 2544, RFC 5180) that hold nothing that the command is to reach. */
-export function namespaceAddresses(targets: readonly Prefix[], resolvers: number): NamespaceAddresses {
-  // Those that hold everything hold any block; what lies in the block is meant by narrower ones.
-  const meant = new PrefixSet(targets.filter(({ length }) => length >= 15));
-  let block = 0;
-  while (block < BLOCKS - 1 && meant.contains(`198.18.${block}.1`)) block += 1;
+/** The addresses of a namespace for a host with so many resolvers. */
+export function namespaceAddresses(resolvers: number): NamespaceAddresses {
   return {
-    address4: `198.18.${block}.1`,
+    address4: ADDRESS4,
     address6: ADDRESS6,
-    resolvers: Array.from({ length: resolvers }, (_, i) => `198.18.${block}.${FIRST_RESOLVER + i}`),
+    resolvers: Array.from({ length: resolvers }, (_, i) => `198.18.0.${FIRST_RESOLVER + i}`),
   };
 }
 

@@ -4,15 +4,15 @@
  *   tunnel exec -r REMOTE [options] [TARGET...] -- COMMAND [ARG...]
  *   tunnel exec -r REMOTE [options] COMMAND [ARG...]
  *
- * `--` may be left out where no TARGET is given: the first word that is neither an option nor an option's value is the command
- * then. If that word reads as a target, `--` is asked for rather than guessed. What follows is the command's alone: no option
- * of the tunnel's is looked for in it, and no @FILE expanded.
+ * The first `--` ends the targets. Without any, no TARGET is given: the first word that is neither an option nor an option's
+ * value is the command. Where a word may have been meant otherwise, `--` is asked for rather than guessed: an address in the
+ * place of the command, and a plain word in the place of a target (`git log -- file` without a `--` of its own). What
+ * follows is the command's alone: no option of the tunnel's is looked for in it, and no @FILE expanded.
  */
 import { UsageError } from '../errors.ts';
 import { quoted } from '../net/notation.ts';
 import type { Configuration } from './configuration.ts';
 import { buildConfiguration, type ConnectOptions } from './options.ts';
-import { parseTarget } from './target.ts';
 import type { Place } from './usage.ts';
 
 /** Without targets, all of both families. */
@@ -44,41 +44,34 @@ export interface SplitArguments {
   readonly command: readonly string[] | undefined;
 }
 
+/** An address or prefix, well-formed or not, with or without ports, or a wildcard: nothing that a command is called. */
+const LIKE_A_TARGET = /^(\[|\*\.|[0-9]+(\.[0-9]+)*(\/|:|$)|[0-9]+(\.[0-9]+)+|[0-9a-f]*:[0-9a-f:.]*(\/|$))/i;
+/** Nothing that a target is written like. */
+const LIKE_A_COMMAND = /^[a-z_][\w+-]*$/i;
+
 /** Finds the command among the arguments behind `exec`. Throws UsageError where it can't be told from a target. */
 export function splitCommand(args: readonly string[], options: readonly OptionShape[]): SplitArguments {
-  const separator = findSeparator(args, options);
-  if (separator !== undefined) {
-    return { own: args.slice(0, separator), command: args.slice(separator + 1) };
-  }
-  const start = findOperand(args, options);
-  const word = args[start];
-  if (word === undefined) return { own: args, command: undefined };
-  if (readsAsTarget(word)) {
-    throw new UsageError(`${quoted(word)} is a target or the command?`, {
-      hint: 'write "--" before the command, as in: tunnel exec -r user@jumphost 10.0.0.0/8 -- curl http://10.0.0.1/',
-    });
-  }
-  return { own: args.slice(0, start), command: args.slice(start) };
-}
-
-/** The first `--`, unless a command without one begins before it: then it is the command's own. */
-function findSeparator(args: readonly string[], options: readonly OptionShape[]): number | undefined {
-  for (let index = 0; index < args.length; index += 1 + valuesOf(args[index] ?? '', options)) {
-    const word = args[index] ?? '';
-    if (word === '--') return index;
-    if (!isOption(word) && !word.startsWith('@') && !readsAsTarget(word)) break;
-  }
-  return undefined;
-}
-
-function findOperand(args: readonly string[], options: readonly OptionShape[]): number {
+  let first: number | undefined;
   let index = 0;
-  while (index < args.length) {
+  for (; index < args.length; index += 1 + valuesOf(args[index] ?? '', options)) {
     const word = args[index] ?? '';
-    if (!isOption(word) && !word.startsWith('@')) break;
-    index += 1 + valuesOf(word, options);
+    if (word === '--') break;
+    if (!isOption(word) && !word.startsWith('@')) first ??= index;
   }
-  return index;
+  const word = first === undefined ? undefined : args[first];
+  if (index < args.length) {
+    if (word !== undefined && LIKE_A_COMMAND.test(word)) throw ambiguous(word);
+    return { own: args.slice(0, index), command: args.slice(index + 1) };
+  }
+  if (word === undefined) return { own: args, command: undefined };
+  if (LIKE_A_TARGET.test(word)) throw ambiguous(word);
+  return { own: args.slice(0, first), command: args.slice(first) };
+}
+
+function ambiguous(word: string): UsageError {
+  return new UsageError(`${quoted(word)} is a target or the command?`, {
+    hint: 'write "--" between the targets and the command, as in: tunnel exec -r user@jumphost 10.0.0.0/8 -- curl http://10.0.0.1/',
+  });
 }
 
 function isOption(word: string): boolean {
@@ -97,16 +90,6 @@ function valuesOf(word: string, options: readonly OptionShape[]): number {
     if (option?.takesValue === true) return at === word.length - 1 ? 1 : 0;
   }
   return 0;
-}
-
-function readsAsTarget(word: string): boolean {
-  try {
-    parseTarget(word, 'target');
-    return true;
-  } catch (error) {
-    if (error instanceof UsageError) return false;
-    throw error;
-  }
 }
 
 /** Throws UsageError. */

@@ -17,7 +17,7 @@ export async function diagnose({ remotes, targets }: DoctorConfiguration): Promi
   const tun = lookAtTunDevice();
   const helper = lookAtHelper();
   const namespaces = await lookAtNamespaces({
-    ...namespaceAddresses(prefixes, 0),
+    ...namespaceAddresses(0),
     isolate: false,
     mtu: NAMESPACE_MTU,
     descriptors: undefined,

@@ -18,13 +18,14 @@ import { Flows } from '../flow/flows.ts';
 import { ExecPolicy } from '../policy/execpolicy.ts';
 import { createPolicy } from '../policy/policy.ts';
 import { announce, dialFirst, Ending, type RunOptions, resolveAll } from '../run.ts';
-import { superviseJob } from '../system/job.ts';
 import { type Launcher, startLauncher } from '../system/launcher.ts';
 import { descriptorLimit, descriptorLimitAtStart } from '../system/limits.ts';
 import { resolvConfText, resolverConfiguration } from '../system/resolvers.ts';
 import { DirectConnector } from '../transport/direct.ts';
+import { lookupName } from '../transport/lookup.ts';
 import type { Connector, Transport } from '../transport/transport.ts';
 import { runBehindProxy } from './execproxy.ts';
+import { runToEnd } from './job.ts';
 
 /** Runs the command and resolves with its exit status. Rejects with TunnelError when it could not be started. */
 export async function runExec(configuration: ExecConfiguration, options: RunOptions): Promise<number> {
@@ -76,8 +77,8 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     announce(readyFd);
     observer.log('info', 'ready');
     for (const ended of [transport.ended, capture.ended]) reportLoss(ended, observer);
-    const running = await ending.orElse(launcher.execute());
-    return await superviseJob(running);
+    ending.signal.throwIfAborted();
+    return await runToEnd(launcher.command, stop, () => launcher.execute());
   } finally {
     observer.log('debug', 'stopping', capture.counters());
     launcher.close();
@@ -89,10 +90,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
 /** All that can be decided before anything is started. */
 function planOf({ tunnel, isolate }: ExecConfiguration) {
   const { resolvers, lines } = resolverConfiguration();
-  const addresses = namespaceAddresses(
-    tunnel.targets.map(({ prefix }) => prefix),
-    resolvers.length,
-  );
+  const addresses = namespaceAddresses(resolvers.length);
   const standIns = addresses.resolvers.map((address, i) => [address, resolvers[i] ?? ''] as const);
   return {
     addresses,

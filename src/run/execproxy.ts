@@ -7,13 +7,13 @@ import type { ExecConfiguration } from '../config/execoptions.ts';
 import { Flows } from '../flow/flows.ts';
 import { createPolicy } from '../policy/policy.ts';
 import { announce, dialFirst, Ending, type RunOptions, resolveAll } from '../run.ts';
-import { superviseJob } from '../system/job.ts';
 import { startCommand } from '../system/launcher.ts';
 import { descriptorLimit } from '../system/limits.ts';
 import { withProxy } from '../system/proxyenvironment.ts';
 import { DirectConnector } from '../transport/direct.ts';
 import { lookupName } from '../transport/lookup.ts';
 import type { Transport } from '../transport/transport.ts';
+import { runToEnd } from './job.ts';
 
 /** Resolves with the command's exit status. */
 export async function runBehindProxy(
@@ -43,8 +43,9 @@ export async function runBehindProxy(
     await ending.orElse(front.start((request) => flows.accept(request), ending.signal));
     announce(tunnel.readyFd);
     observer.log('info', `ready, proxy at ${front.addresses.join(', ')}`);
+    ending.signal.throwIfAborted();
     const running = await startCommand(command, withProxy(process.env, `http://${front.addresses[0]}`));
-    return await superviseJob(running);
+    return await runToEnd(running, stop);
   } finally {
     observer.log('debug', 'stopping');
     await front.close();

@@ -15,13 +15,16 @@
 import { closeSync, constants as FILE, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { addon } from '../native.ts';
-import type { CommandStatus, RunningCommand } from './launcher.ts';
+import type { CommandStatus } from './launcher.ts';
 
 /** Shells report a program that a signal ended as this plus the signal's number. */
 const SIGNAL_BASE = 128;
 
-/** Resolves with the exit status of the command, as a shell has it. Signals are passed on until then. */
-export async function superviseJob({ pid, exited }: RunningCommand): Promise<number> {
+/**
+ * Begins to pass signals on to the command `pid`, and to stop when it is stopped. `end` undoes that. It begins before the
+ * command does, so that no signal is lost in between.
+ */
+export function superviseJob(pid: number): { end(): void } {
   const native = addon();
   const onChild = () => {
     const signal = native.childStopped(pid);
@@ -29,15 +32,15 @@ export async function superviseJob({ pid, exited }: RunningCommand): Promise<num
   };
   process.on('SIGCHLD', onChild);
   native.forwardSignals(pid);
-  onChild(); // it may have been quick
-  try {
-    return exitStatus(await exited);
-  } finally {
-    native.forwardSignals(0);
-    process.off('SIGCHLD', onChild);
-  }
+  return {
+    end() {
+      native.forwardSignals(0);
+      process.off('SIGCHLD', onChild);
+    },
+  };
 }
 
+/** As a shell has it. */
 export function exitStatus({ status, signal }: CommandStatus): number {
   return signal === null ? (status ?? 0) : SIGNAL_BASE + constants.signals[signal];
 }

@@ -47,7 +47,7 @@ export interface CommandStatus {
   readonly signal: NodeJS.Signals | null;
 }
 
-export interface RunningCommand {
+export interface Command {
   readonly pid: number;
   readonly exited: Promise<CommandStatus>;
 }
@@ -66,8 +66,10 @@ export interface LaunchedNetwork {
 
 export interface Launcher {
   readonly network: LaunchedNetwork;
-  /** Once. */
-  execute(): Promise<RunningCommand>;
+  /** The launcher, which becomes the command. */
+  readonly command: Command;
+  /** Once. Also resolves when a signal has ended the launcher at that moment: `command.exited` then says so. */
+  execute(): Promise<void>;
   /** Ends a launcher that has not executed anything; later it does nothing. May be called more than once. */
   close(): void;
 }
@@ -107,6 +109,17 @@ export async function startLauncher(options: LaunchOptions): Promise<Launcher> {
     clearTimeout(timer);
     signal?.removeEventListener('abort', onAbort);
   }
+}
+
+/**
+ * Has a launcher make all that `tunnel exec` needs, and lets it go again. Rejects as startLauncher does where that is not
+ * possible.
+ */
+export async function probeNamespaces(setup: LauncherSetup): Promise<{ readonly ipv6: boolean }> {
+  const probe: LaunchOptions = { command: [], setup };
+  const { tun, listener4, listener6 } = (await startLauncher(probe)).network;
+  for (const fd of [tun, listener4, listener6]) if (fd !== undefined) closeSync(fd);
+  return { ipv6: listener6 !== undefined };
 }
 
 interface Outcome<T> {
@@ -166,12 +179,15 @@ class LinkedLauncher implements Launcher {
     return this;
   }
 
-  async execute(): Promise<RunningCommand> {
+  get command(): Command {
+    return { pid: this.#child.pid ?? 0, exited: this.#exited };
+  }
+
+  async execute(): Promise<void> {
     if (this.#state !== 'ready') throw launcherLost('it was stopped before the command could start');
     this.#state = 'executing';
     this.#send(encodeGo());
     await this.#executed.promise;
-    return { pid: this.#child.pid ?? 0, exited: this.#exited };
   }
 
   close(reason: unknown = launcherLost('it was stopped')): void {
@@ -254,10 +270,7 @@ class LinkedLauncher implements Launcher {
 }
 
 /** Runs the command in the host's network. Rejects with `command-not-found` or `command-not-executable`. */
-export function startCommand(
-  command: readonly string[],
-  env: Readonly<NodeJS.ProcessEnv>,
-): Promise<RunningCommand> {
+export function startCommand(command: readonly string[], env: Readonly<NodeJS.ProcessEnv>): Promise<Command> {
   const [file = '', ...args] = command;
   const stdio: ('ignore' | number)[] = [0, 1, 2];
   for (const fd of namedDescriptors(command)) stdio[fd] = fd;

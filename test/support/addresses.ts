@@ -9,6 +9,13 @@ export const JUMPHOST6 = '2001:db8:2::10';
 /** A name that the jump host's own /etc/hosts doesn't know. */
 export const UNKNOWN_NAME = 'missing.lab.example';
 
+/** The client and its uplink, where uplinkserver.ts runs. */
+export const CLIENT4 = '192.0.2.2';
+export const CLIENT6 = '2001:db8:1::2';
+export const UPLINK4 = '192.0.2.1';
+export const UPLINK6 = '2001:db8:1::1';
+export const UplinkPort = { dns: 53, echo: 7, closed: 8, peer: 8080 } as const;
+
 /** The private networks behind the jump host. */
 export const PRIVATE4 = '10.77.0.0/16';
 export const PRIVATE6 = '2001:db8:77::/64';

@@ -4,6 +4,7 @@
  */
 import { chownSync, cpSync, mkdtempSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { LAUNCHER_PATH as BUILT_LAUNCHER } from '../../src/native.ts';
 import { UID, withEtc } from './etc.ts';
 import { Lab, type LabOptions } from './lab.ts';
@@ -11,6 +12,7 @@ import type { InsideOptions } from './namespace.ts';
 import type { Child, ExecResult, RunOptions } from './process.ts';
 import { MAIN, REMOTE } from './tunnel.ts';
 
+const UPLINK_SERVER = fileURLToPath(new URL('./uplinkserver.js', import.meta.url));
 const TIMEOUT_MS = 30_000;
 const DEVICE_SCRIPT =
   'mount -t tmpfs -o mode=755 tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"';
@@ -50,8 +52,8 @@ export class ExecLab {
     return new ExecLab(lab, home, resolvConf);
   }
 
-  /** The whole command line of `tunnel exec ARGS`, for a process in the client. */
-  argv(args: readonly string[], { root = false, script }: ExecOptions = {}): string[] {
+  /** The command line of any program as the user, or root, with the user's /etc and /dev/net/tun. */
+  userArgv(argv: readonly string[], { root = false, script }: ExecOptions = {}): string[] {
     const launcher =
       TESTED_LAUNCHER === undefined
         ? []
@@ -61,12 +63,23 @@ export class ExecLab {
       ...launcher,
       ...(script === undefined ? [] : ['sh', '-c', script, 'sh']),
       ...(root ? [] : ['setpriv', `--reuid=${UID}`, `--regid=${UID}`, '--clear-groups', '--']),
-      ...[process.execPath, MAIN, 'exec', '-r', REMOTE, ...args],
+      ...argv,
     ]);
+  }
+
+  /** The whole command line of `tunnel exec ARGS`, for a process in the client. */
+  argv(args: readonly string[], options: ExecOptions = {}): string[] {
+    return this.userArgv([process.execPath, MAIN, 'exec', '-r', REMOTE, ...args], options);
   }
 
   exec(args: readonly string[], options: ExecOptions & RunOptions = {}): Promise<ExecResult> {
     return this.lab.client.exec(this.argv(args, options), { timeout: TIMEOUT_MS, ...this.#inside(options) });
+  }
+
+  /** Starts uplinkserver.ts. */
+  async startUplinkServer(): Promise<void> {
+    const server = await this.lab.uplink.spawn([process.execPath, UPLINK_SERVER]);
+    await server.waitForLine(/ready\n/);
   }
 
   spawn(args: readonly string[], options: ExecOptions = {}): Promise<Child> {

@@ -30,7 +30,7 @@ function run(command: string, args: readonly string[], seconds: number, cwd?: st
 
 before(() => run('make', ['-s', '-C', NATIVE, 'test-binaries'], 120));
 
-for (const name of ['packet_test', 'flow_test', 'answer_test', 'limit_test', 'model_test']) {
+for (const name of ['packet_test', 'flow_test', 'answer_test', 'limit_test', 'model_test', 'datagram_test']) {
   test(name, async () => {
     assert.match(await run(join(BINARIES, name), [], 60), /^ok /m);
   });

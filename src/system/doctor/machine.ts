@@ -1,11 +1,11 @@
 /** Doctor's look at what captures need of this machine: the TUN's device node, root for the helper, namespaces, the kernel. */
 import { spawnSync } from 'node:child_process';
-import { accessSync, closeSync, constants, readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { release } from 'node:os';
 import { TunnelError } from '../../errors.ts';
 import { silentObserver } from '../../observe/observer.ts';
 import { helperPath } from '../helperpath.ts';
-import { startLauncher } from '../launcher.ts';
+import { probeNamespaces } from '../launcher.ts';
 import type { LauncherSetup } from '../launchprotocol.ts';
 import { elevation } from '../privileges.ts';
 import type { Finding } from './diagnosis.ts';
@@ -85,10 +85,9 @@ function hasNetAdmin(): boolean {
 export async function lookAtNamespaces(setup: LauncherSetup): Promise<Finding> {
   const name = 'namespaces';
   try {
-    const { network } = await startLauncher({ command: [], setup });
-    for (const fd of [network.tun, network.listener4, network.listener6]) if (fd !== undefined) closeSync(fd);
-    const ipv6 = network.listener6 === undefined ? ', without IPv6' : '';
-    return { name, state: 'ok', detail: `a network for one command can be made${ipv6} (tried)` };
+    const { ipv6 } = await probeNamespaces(setup);
+    const without = ipv6 ? '' : ', without IPv6';
+    return { name, state: 'ok', detail: `a network for one command can be made${without} (tried)` };
   } catch (error) {
     if (!(error instanceof TunnelError)) throw error;
     return { name, state: 'failed', detail: error.message, ...(error.hint && { hint: error.hint }) };

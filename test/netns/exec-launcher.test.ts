@@ -1,0 +1,188 @@
+/** The launcher by itself: what it makes of messages, of descriptors and of the files that it covers. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+import { addon, LAUNCHER_PATH } from '../../src/native.ts';
+import {
+  decodeLauncherMessage,
+  encodeGo,
+  encodeSetup,
+  LAUNCHER_STEP,
+  type LauncherMessage,
+} from '../../src/system/launchprotocol.ts';
+import { PRIVATE4 } from '../support/addresses.ts';
+import { ExecLab, TESTED_LAUNCHER } from '../support/execlab.ts';
+import { labUnavailable } from '../support/lab.ts';
+import { closedToOthers } from '../support/requirements.ts';
+import { MAIN } from '../support/tunnel.ts';
+
+const SETUP = {
+  isolate: false,
+  mtu: 1500,
+  address4: '198.18.0.1',
+  address6: '2001:2::1',
+  descriptors: undefined,
+  resolvConf: 'nameserver 198.18.0.53\n',
+} as const;
+
+interface Conversation {
+  readonly messages: LauncherMessage[];
+  readonly descriptors: number;
+  readonly status: number | null;
+}
+
+/** Runs a launcher, as root, that is sent these messages one after the other; then nothing more. */
+async function converse(sent: readonly Uint8Array[], command: readonly string[] = []): Promise<Conversation> {
+  const messages: LauncherMessage[] = [];
+  let descriptors = 0;
+  let ended: () => void = () => {};
+  const end = new Promise<void>((resolve) => {
+    ended = resolve;
+  });
+  const { link, fd } = addon().linkPair((bytes, received) => {
+    if (received !== -1) {
+      descriptors += 1;
+      closeSync(received);
+    }
+    const message = bytes === null ? undefined : decodeLauncherMessage(bytes);
+    if (message !== undefined) messages.push(message);
+    if (bytes === null) ended();
+  });
+  const child = spawn(TESTED_LAUNCHER ?? LAUNCHER_PATH, ['3', ...command], {
+    stdio: ['ignore', 'ignore', 'inherit', fd],
+  });
+  closeSync(fd);
+  const exited = once(child, 'exit');
+  for (const message of sent) addon().linkSend(link, message);
+  addon().linkShutdown(link);
+  await end;
+  const [status] = (await exited) as [number | null];
+  addon().linkClose(link);
+  return { messages, descriptors, status };
+}
+
+function bent(message: Uint8Array, offset: number, value: number): Uint8Array {
+  const copy = Uint8Array.from(message);
+  copy[offset] = value;
+  return copy;
+}
+
+const skip = labUnavailable('openssl', 'unshare') || closedToOthers(MAIN);
+
+describe('launcher', { skip }, () => {
+  let exec: ExecLab;
+  before(async () => {
+    exec = await ExecLab.create();
+  });
+  after(async () => {
+    await exec?.close();
+  });
+
+  it('hands over a device and two listeners, and ends when it is a probe', async () => {
+    const { messages, descriptors, status } = await converse([encodeSetup(SETUP)]);
+    assert.deepEqual(
+      messages.map((message) => (message.type === 'descriptor' ? message.kind : message.type)),
+      ['tun', 'listener4', 'listener6', 'ready'],
+    );
+    assert.equal(descriptors, 3);
+    assert.equal(status, 0);
+  });
+
+  it('runs nothing when the program goes before it says so', async () => {
+    assert.equal((await converse([encodeSetup(SETUP)], ['true'])).status, 125);
+    const { messages, status } = await converse([encodeSetup(SETUP), encodeGo()], ['sh', '-c', 'exit 3']);
+    assert.equal(messages.at(-1)?.type, 'ready');
+    assert.equal(status, 3);
+  });
+
+  for (const [what, message] of [
+    ['an empty message', new Uint8Array(1)],
+    ['another magic number', bent(encodeSetup(SETUP), 0, 1)],
+    ['another version', bent(encodeSetup(SETUP), 4, 9)],
+    ['another type', encodeGo()],
+    ['a length that is not its own', bent(encodeSetup(SETUP), 8, 1)],
+    ['unknown flags', bent(encodeSetup(SETUP), 12, 0xff)],
+    ['an MTU that is too small', encodeSetup({ ...SETUP, mtu: 1279 })],
+    ['a text longer than the message', bent(encodeSetup(SETUP), 44, 0xff)],
+    ['a text shorter than the message', bent(encodeSetup(SETUP), 44, 1)],
+    ['more than there is room for', new Uint8Array(20_000)],
+  ] as const) {
+    it(`refuses ${what}`, async () => {
+      const { messages, status, descriptors } = await converse([message]);
+      const [failed] = messages;
+      assert.ok(failed?.type === 'failed' && failed.step === LAUNCHER_STEP.request);
+      assert.equal(messages.length, 1);
+      assert.equal(descriptors, 0);
+      assert.equal(status, 125);
+    });
+  }
+
+  const SHOW = 'cat /etc/resolv.conf; ls -A /run/systemd/resolve /run/nscd /run/avahi-daemon | tr "\\n" " "';
+  const SERVICES = `mount -t tmpfs tmpfs /run && cd /run && mkdir -p systemd/resolve nscd avahi-daemon &&
+    echo nameserver 192.0.2.53 >systemd/resolve/stub-resolv.conf && touch systemd/resolve/io.systemd.Resolve nscd/socket avahi-daemon/socket`;
+  /** The lab's copy of /etc is for all tests. */
+  const OWN_ETC = 'mount -t tmpfs -o mode=755 tmpfs /mnt && cp -a /etc /mnt && mount --bind /mnt/etc /etc';
+  const LINKED = `${OWN_ETC} && ${SERVICES} && rm /etc/resolv.conf && ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf && cd / && exec "$@"`;
+
+  it('puts its resolver in the place of a file, and hides the services that resolve names', async () => {
+    const { stdout, stderr } = await exec.exec([PRIVATE4, '--', 'sh', '-c', SHOW], {
+      script: `${SERVICES} && cd / && exec "$@"`,
+    });
+    assert.equal(stderr, '');
+    assert.match(stdout, /^nameserver 198\.18\.0\.53\n/m);
+    assert.match(stdout, /\/run\/avahi-daemon: socket {2}\/run\/nscd: {2}\/run\/systemd\/resolve: $/m);
+  });
+
+  it('puts it in the place of a link to a file of systemd-resolved', async () => {
+    const { stdout } = await exec.exec(['--isolate', PRIVATE4, '--', 'sh', '-c', SHOW], { script: LINKED });
+    assert.match(stdout, /^nameserver 198\.18\.0\.53\n/m);
+    assert.match(
+      stdout,
+      /\/run\/avahi-daemon: {2}\/run\/nscd: {2}\/run\/systemd\/resolve: stub-resolv\.conf $/m,
+    );
+  });
+
+  it('says so where there is no resolv.conf', async () => {
+    const { stderr, status } = await exec.exec([PRIVATE4, '--', 'true'], {
+      script: `${OWN_ETC} && rm /etc/resolv.conf && exec "$@"`,
+    });
+    assert.equal(status, 0);
+    assert.match(stderr, /warning: there is no \/etc\/resolv\.conf here/);
+  });
+
+  it('keeps the resolver readable whatever the umask', async () => {
+    const script = 'umask 077; exec "$@"';
+    const { stdout } = await exec.exec([PRIVATE4, '--', 'stat', '-c', '%a', '/etc/resolv.conf'], { script });
+    assert.equal(stdout, '644\n');
+  });
+
+  it('restores the soft limit of descriptors that Node has raised', async () => {
+    // The shell is the parent whose limits Node sees.
+    const argv = exec.argv([PRIVATE4, '--', 'sh', '-c', 'ulimit -Sn']);
+    const { stdout } = await exec.lab.client.exec(
+      ['sh', '-c', 'ulimit -Sn 1234; "$@"; exit $?', 'sh', ...argv],
+      {
+        env: { HOME: exec.home },
+      },
+    );
+    assert.equal(stdout, '1234\n');
+  });
+
+  it('is not taken from where others can replace it', async () => {
+    const script = `mount -t tmpfs tmpfs /usr/local && mkdir -p /usr/local/libexec && cp /bin/false /usr/local/libexec/tunnel-launcher &&
+      chmod 777 /usr/local/libexec && exec "$@"`;
+    const { status, stderr } = await exec.exec([PRIVATE4, '--', 'true'], { script });
+    assert.equal(status, 0);
+    assert.match(stderr, /warning: \/usr\/local\/libexec\/tunnel-launcher is not used/);
+  });
+
+  it('is taken from where an administrator has installed it', async () => {
+    const script = `mount -t tmpfs -o mode=755 tmpfs /usr/local && mkdir -p /usr/local/libexec &&
+      cp /bin/false /usr/local/libexec/tunnel-launcher && exec "$@"`;
+    const { status, stderr } = await exec.exec([PRIVATE4, '--', 'true'], { script });
+    assert.equal(status, 125);
+    assert.match(stderr, /error \[launcher-failed\]/);
+  });
+});

@@ -1,0 +1,30 @@
+/** The tests of exec once more, with a build of the launcher under AddressSanitizer and UBSan. */
+import assert from 'node:assert/strict';
+import { dirname } from 'node:path';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { mustRun, run, SEARCH_PATH } from '../support/process.ts';
+import { closedToOthers, labUnavailable } from '../support/requirements.ts';
+import { MAIN } from '../support/tunnel.ts';
+
+const NATIVE = fileURLToPath(new URL('../../../native', import.meta.url));
+const LAUNCHER = fileURLToPath(new URL('../../native-test/tunnel-launcher', import.meta.url));
+const TIMEOUT_MS = 120_000;
+
+describe('launcher under sanitizers', {
+  skip: labUnavailable('cc', 'make', 'openssl', 'unshare') || closedToOthers(MAIN),
+}, () => {
+  for (const file of ['exec-status', 'exec-launcher']) {
+    it(`passes ${file}.test`, async () => {
+      await mustRun(['make', '-s', '-C', NATIVE, LAUNCHER, `LAB_OUT=${dirname(LAUNCHER)}`]);
+      const test = fileURLToPath(new URL(`./${file}.test.js`, import.meta.url));
+      // The variable by which the outer test runner knows its children is left out: this one is a run of its own.
+      const { status, stdout } = await run([process.execPath, '--test', test], {
+        env: { PATH: SEARCH_PATH, LANG: 'C', TUNNEL_TEST_LAUNCHER: LAUNCHER },
+        timeout: TIMEOUT_MS,
+      });
+      assert.equal(status, 0, stdout);
+      assert.match(stdout, /^# pass [1-9]/m);
+    });
+  }
+});

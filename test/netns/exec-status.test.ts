@@ -1,0 +1,163 @@
+/** The exit status of `tunnel exec`, what it says when it can't run the command, and the signals that it passes on. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { PRIVATE4 } from '../support/addresses.ts';
+import { ExecLab, type ExecOptions } from '../support/execlab.ts';
+import { labUnavailable } from '../support/lab.ts';
+import type { ExecResult } from '../support/process.ts';
+import { closedToOthers } from '../support/requirements.ts';
+import { MAIN, REMOTE } from '../support/tunnel.ts';
+
+/** In a user namespace in which there may be no further ones; outside of it nothing changes. */
+const NO_USER_NAMESPACES = `exec /usr/bin/python3 -c '
+import ctypes, os, sys
+CLONE_NEWUSER = 0x10000000
+entered, mapped = os.pipe(), os.pipe()
+parent = os.getpid()
+if os.fork() == 0:
+    os.read(entered[0], 1)
+    for name in ("uid_map", "gid_map"):
+        with open("/proc/%d/%s" % (parent, name), "w") as file: file.write("0 0 65536")
+    os.write(mapped[1], b"x")
+    os._exit(0)
+assert ctypes.CDLL(None).unshare(CLONE_NEWUSER) == 0
+os.write(entered[1], b"x")
+os.read(mapped[0], 1)
+os.wait()
+with open("/proc/sys/user/max_user_namespaces", "w") as file: file.write("0")
+os.execvp(sys.argv[1], sys.argv[1:])
+' "$@"`;
+
+describe('exec: exit status', {
+  skip: labUnavailable('openssl', 'unshare', 'python3') || closedToOthers(MAIN),
+}, () => {
+  let exec: ExecLab;
+  before(async () => {
+    exec = await ExecLab.create();
+  });
+  after(async () => {
+    await exec?.close();
+  });
+
+  for (const [what, status, ...command] of [
+    ['0 of a command that succeeds', 0, 'true'],
+    ['7 of a command that fails with 7', 7, 'sh', '-c', 'exit 7'],
+    ['2, which is not a usage error then', 2, 'sh', '-c', 'exit 2'],
+    ['143 of a command that TERM ends', 143, 'sh', '-c', 'kill -TERM $$'],
+    ['137 of a command that KILL ends', 137, 'sh', '-c', 'kill -KILL $$'],
+    ['of a script without #!', 5, 'SCRIPT'],
+  ] as const) {
+    it(`is the command's own: ${what}`, async () => {
+      const words = command.map((word) => (word === 'SCRIPT' ? `${exec.home}/script` : word));
+      const script = `echo 'exit 5' >${exec.home}/script; chmod 755 ${exec.home}/script; exec "$@"`;
+      const result = await exec.exec([PRIVATE4, '--', ...words], { script });
+      assert.equal(result.status, status, result.stderr);
+      assert.equal(result.stderr, '');
+    });
+  }
+
+  async function fails(
+    status: number,
+    code: string,
+    args: readonly string[],
+    options: ExecOptions = {},
+  ): Promise<ExecResult> {
+    const result = await exec.exec(args, options);
+    assert.equal(result.status, status, result.stderr);
+    assert.ok(result.stderr.startsWith(`tunnel: error [${code}]: `), result.stderr);
+    assert.equal(result.stdout, '');
+    return result;
+  }
+
+  it('is 127 where there is no such command', async () => {
+    const { stderr } = await fails(127, 'command-not-found', ['no-such-command']);
+    assert.match(stderr, /no-such-command: command not found/);
+    await fails(127, 'command-not-found', [PRIVATE4, '--', './no-such-command', '--flag']);
+    await fails(127, 'command-not-found', [PRIVATE4, '--', '/etc/passwd/x']);
+    // A directory of PATH that is closed to the user is no reason to say anything else.
+    await fails(127, 'command-not-found', ['no-such-command'], { env: { PATH: '/root:/usr/bin:/bin' } });
+  });
+
+  it('is 126 for what can not be executed', async () => {
+    await fails(126, 'command-not-executable', [PRIVATE4, '--', '/etc/passwd']);
+    await fails(126, 'command-not-executable', [PRIVATE4, '--', '/']);
+  });
+
+  it('is 125 when the tunnel fails, also for a wrong command line', async () => {
+    await fails(125, 'usage', [PRIVATE4]);
+    await fails(125, 'usage', [PRIVATE4, 'true']);
+    await fails(125, 'usage', ['--no-such-option', 'true']);
+    await fails(125, 'jumphost-refused', ['-p', '2', PRIVATE4, '--', 'true']);
+    await fails(125, 'host-key-changed', ['--host-key', `SHA256:${'A'.repeat(43)}`, PRIVATE4, '--', 'true']);
+  });
+
+  it('is 125 with --isolate where namespaces are refused, and says what would permit them', async () => {
+    const { stderr } = await fails(125, 'namespace-refused', ['--isolate', PRIVATE4, '--', 'true'], {
+      script: NO_USER_NAMESPACES,
+    });
+    assert.match(stderr, /user\.max_user_namespaces is 0/);
+    assert.match(stderr, /hint: .*sysctl user\.max_user_namespaces=/);
+  });
+
+  it('is 125 with --isolate where the device is closed', async () => {
+    const script = 'chmod 600 /dev/net/tun && exec "$@"';
+    const { stderr } = await fails(125, 'namespace-no-tun', ['--isolate', PRIVATE4, '--', 'true'], {
+      script,
+    });
+    assert.match(stderr, /may be opened by root only/);
+  });
+
+  describe('signals', () => {
+    const COUNT = `
+import os, signal, sys, time
+seen = []
+for name in ("HUP", "INT", "TERM", "QUIT", "USR1", "USR2", "WINCH", "CONT"):
+    signal.signal(getattr(signal, "SIG" + name), lambda number, frame: seen.append(signal.Signals(number).name))
+print("ready", os.getpid(), flush=True)
+while "SIGUSR2" not in seen: time.sleep(0.01)
+time.sleep(0.1)
+print(" ".join(seen), flush=True)
+sys.exit(9)`;
+
+    it('that are sent to it reach the command, once', async () => {
+      const tunnel = await exec.spawn([PRIVATE4, '--', '/usr/bin/python3', '-c', COUNT]);
+      await tunnel.waitForLine(/ready/);
+      for (const signal of [
+        'SIGINT',
+        'SIGTERM',
+        'SIGHUP',
+        'SIGQUIT',
+        'SIGUSR1',
+        'SIGWINCH',
+        'SIGCONT',
+      ] as const) {
+        tunnel.kill(signal);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      tunnel.kill('SIGUSR2');
+      assert.deepEqual(await tunnel.wait(10_000), { status: 9, signal: null });
+      assert.equal(
+        tunnel.stdout.split('\n')[1],
+        'SIGINT SIGTERM SIGHUP SIGQUIT SIGUSR1 SIGWINCH SIGCONT SIGUSR2',
+      );
+      assert.equal(tunnel.stderr, '');
+    });
+
+    it('end the command by default, and with it the tunnel', async () => {
+      const tunnel = await exec.spawn([PRIVATE4, '--', 'sh', '-c', 'echo ready; exec sleep 60']);
+      await tunnel.waitForLine(/ready/);
+      assert.deepEqual(await tunnel.stop('SIGTERM'), { status: 143, signal: null });
+    });
+
+    it('that come before the command runs stop the tunnel', async () => {
+      // Nobody answers there.
+      const argv = exec
+        .argv([PRIVATE4, '--', 'true'])
+        .map((word) => (word === REMOTE ? 'jump@192.0.2.77' : word));
+      const tunnel = await exec.lab.client.spawn(argv, { env: { HOME: exec.home } });
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      assert.deepEqual(await tunnel.stop('SIGINT'), { status: 130, signal: null });
+      assert.equal(tunnel.stderr, '');
+    });
+  });
+});

@@ -1,0 +1,114 @@
+/** Where the options of `tunnel exec` end and the command begins. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { runCommandLine } from '../../../src/cli/program.ts';
+import { type ExecConfiguration, type OptionShape, splitCommand } from '../../../src/config/execoptions.ts';
+import { UsageError } from '../../../src/errors.ts';
+
+const OPTIONS: readonly OptionShape[] = [
+  { short: '-r', long: '--remote', takesValue: true },
+  { short: '-v', long: '--verbose', takesValue: false },
+  { short: undefined, long: '--isolate', takesValue: false },
+];
+
+describe('splitCommand', () => {
+  for (const [line, own, command] of [
+    ['-r h 10/8 -- curl -v url', '-r h 10/8', 'curl -v url'],
+    ['-r h -- curl', '-r h', 'curl'],
+    ['-r h curl -r x', '-r h', 'curl -r x'],
+    ['-rh curl', '-rh', 'curl'],
+    ['-vr h curl', '-vr h', 'curl'],
+    ['-vrh curl', '-vrh', 'curl'],
+    ['--remote h --isolate curl', '--remote h --isolate', 'curl'],
+    ['--remote=h curl', '--remote=h', 'curl'],
+    ['-r h 10/8 10.0.0.0/33 -- curl', '-r h 10/8 10.0.0.0/33', 'curl'],
+    ['-r h api.example.com -- curl', '-r h api.example.com', 'curl'],
+    ['-r h 7z x', '-r h', '7z x'],
+    ['-r h ./run 10/8', '-r h', './run 10/8'],
+    ['-r h curl http://10.0.0.1/', '-r h', 'curl http://10.0.0.1/'],
+    ['-r h 10/8 -- git log -- file', '-r h 10/8', 'git log -- file'],
+    ['10/8 -r h 11/8 -- curl', '10/8 -r h 11/8', 'curl'],
+    ['@args -- curl @body', '@args', 'curl @body'],
+    ['@args curl @body', '@args', 'curl @body'],
+    ['-r -- curl', '-r --', 'curl'],
+    ['-r h -- ', '-r h', ''],
+  ] as const) {
+    it(line, () => {
+      const words = (text: string) => text.split(' ').filter((word) => word !== '');
+      assert.deepEqual(splitCommand(words(line), OPTIONS), { own: words(own), command: words(command) });
+    });
+  }
+
+  it('asks for "--" rather than take a plain word before one for a target', () => {
+    assert.throws(() => splitCommand(['-r', 'h', 'git', 'log', '--', 'file'], OPTIONS), UsageError);
+  });
+
+  it('gives no command where there is none', () => {
+    assert.deepEqual(splitCommand(['-r', 'h'], OPTIONS), { own: ['-r', 'h'], command: undefined });
+  });
+
+  for (const word of [
+    '10.0.0.0/8',
+    '10/8',
+    '192.168.1.7',
+    '2001:db8::/32',
+    '[2001:db8::]/32:443',
+    '10/8:443',
+  ]) {
+    it(`asks for "--" rather than take ${word} for the command`, () => {
+      assert.throws(
+        () => splitCommand(['-r', 'h', word, 'curl'], OPTIONS),
+        (error) => error instanceof UsageError && /"--"/.test(error.hint ?? ''),
+      );
+    });
+  }
+});
+
+describe('the command line of exec', () => {
+  async function configurationOf(...args: readonly string[]): Promise<ExecConfiguration> {
+    const seen: ExecConfiguration[] = [];
+    const unexpected = () => assert.fail('another command');
+    await runCommandLine(
+      ['exec', ...args],
+      {
+        connect: unexpected,
+        doctor: unexpected,
+        exec: async (configuration) => {
+          seen.push(configuration);
+        },
+      },
+      { output: () => assert.fail('no output'), columns: 80 },
+    );
+    const [configuration] = seen;
+    assert.ok(configuration !== undefined && seen.length === 1);
+    return configuration;
+  }
+
+  it("leaves the command's words as they are", async () => {
+    const { command, tunnel, isolate } = await configurationOf(
+      ...['-r', 'u@h', '--isolate', '-v', '10/8', '--', 'curl', '-v', '--isolate', '@body', '--', '-r'],
+    );
+    assert.deepEqual(command, ['curl', '-v', '--isolate', '@body', '--', '-r']);
+    assert.equal(isolate, true);
+    assert.equal(tunnel.logLevel, 'info');
+    assert.deepEqual(
+      tunnel.targets.map(({ text }) => text),
+      ['10/8'],
+    );
+  });
+
+  it('takes everything for the target where none is given', async () => {
+    const { tunnel, command } = await configurationOf('-r', 'u@h', 'true');
+    assert.deepEqual(
+      tunnel.targets.map(({ text }) => text),
+      ['0.0.0.0/0', '::/0'],
+    );
+    assert.deepEqual(command, ['true']);
+  });
+
+  for (const args of [['-r', 'h'], ['-r', 'h', '10/8', '--'], ['-r', 'h', '--', ''], ['true']]) {
+    it(`is wrong: ${args.join(' ')}`, async () => {
+      await assert.rejects(configurationOf(...args), UsageError);
+    });
+  }
+});

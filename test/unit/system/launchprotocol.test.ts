@@ -1,0 +1,190 @@
+/** The messages between program and launcher: both sides' layouts, and what their failures become. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { constants, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
+import { launcherError, namespaceRestriction } from '../../../src/system/launchererrors.ts';
+import {
+  decodeLauncherMessage,
+  encodeSetup,
+  LAUNCHER_LAYOUT,
+  LAUNCHER_MAGIC,
+  LAUNCHER_MAX_RESOLV_CONF,
+  LAUNCHER_MESSAGE,
+  LAUNCHER_STEP,
+  LAUNCHER_VERSION,
+} from '../../../src/system/launchprotocol.ts';
+
+const NATIVE = fileURLToPath(new URL('../../../../native', import.meta.url));
+const { errno: ERRNO } = constants;
+
+/** Prints the header's constants and layouts as JSON, and messages of the launcher's in hex. */
+const PROGRAM = `
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include "launcher/protocol.h"
+
+#define SIZE(name) printf("\\"%s.size\\":%zu,", #name, sizeof(struct launcher_##name))
+#define AT(name, field, as) printf("\\"%s.%s\\":%zu,", #name, as, offsetof(struct launcher_##name, field))
+#define VALUE(name) printf("\\"%s\\":%lu,", #name, (unsigned long)(name))
+#define HEX(name, value) do { printf("\\"%s\\":\\"", name); \\
+    for (size_t i = 0; i < sizeof value; i++) printf("%02x", ((const unsigned char *)&value)[i]); printf("\\","); } while (0)
+#define HEADER(kind, message) {LAUNCHER_MAGIC, LAUNCHER_VERSION, kind, sizeof message}
+
+int main(void) {
+  struct launcher_descriptor descriptor = {.header = HEADER(LAUNCHER_DESCRIPTOR, descriptor), .kind = LAUNCHER_LISTENER6};
+  struct launcher_ready ready = {.header = HEADER(LAUNCHER_READY, ready), .notes = LAUNCHER_NO_RESOLV_CONF, .device = "tun0"};
+  struct launcher_failed failed = {.header = HEADER(LAUNCHER_FAILED, failed), .step = LAUNCHER_STEP_MOUNT, .error = 13,
+                                   .detail = "/etc"};
+  struct { struct launcher_setup setup; char text[3]; } __attribute__((packed)) setup = {
+      .setup = {.header = HEADER(LAUNCHER_SETUP, setup), .flags = LAUNCHER_ISOLATE, .mtu = 1500,
+                .address4 = {198, 18, 0, 1}, .address6 = {0x20, 1, 0, 2, [15] = 1}, .descriptors = 1024,
+                .resolv_conf_length = 3}, .text = "abc"};
+  printf("{");
+  SIZE(header); AT(header, magic, "magic"); AT(header, version, "version"); AT(header, type, "type");
+  AT(header, length, "length");
+  SIZE(setup); AT(setup, flags, "flags"); AT(setup, mtu, "mtu"); AT(setup, address4, "address4");
+  AT(setup, address6, "address6"); AT(setup, descriptors, "descriptors");
+  AT(setup, resolv_conf_length, "resolvConfLength");
+  SIZE(descriptor); AT(descriptor, kind, "kind");
+  SIZE(ready); AT(ready, notes, "notes"); AT(ready, device, "device");
+  SIZE(go);
+  SIZE(failed); AT(failed, step, "step"); AT(failed, error, "error"); AT(failed, detail, "detail");
+  VALUE(LAUNCHER_MAGIC); VALUE(LAUNCHER_VERSION); VALUE(LAUNCHER_MAX_RESOLV_CONF);
+  VALUE(LAUNCHER_SETUP); VALUE(LAUNCHER_DESCRIPTOR); VALUE(LAUNCHER_READY); VALUE(LAUNCHER_GO); VALUE(LAUNCHER_FAILED);
+  VALUE(LAUNCHER_STEP_REQUEST); VALUE(LAUNCHER_STEP_NAMESPACES); VALUE(LAUNCHER_STEP_MAPPING);
+  VALUE(LAUNCHER_STEP_OPEN_TUN); VALUE(LAUNCHER_STEP_CREATE_TUN); VALUE(LAUNCHER_STEP_NETWORK);
+  VALUE(LAUNCHER_STEP_LISTENER); VALUE(LAUNCHER_STEP_MOUNT); VALUE(LAUNCHER_STEP_PRIVILEGES);
+  VALUE(LAUNCHER_STEP_EXECUTE);
+  HEX("descriptorMessage", descriptor); HEX("readyMessage", ready); HEX("failedMessage", failed); HEX("setupMessage", setup);
+  printf("\\"end\\":0}");
+  return 0;
+}
+`;
+
+function fromC(): Record<string, number | string> {
+  const directory = mkdtempSync(join(tmpdir(), 'tunnel-test-'));
+  try {
+    const program = join(directory, 'layout');
+    const flags = ['-std=c11', '-Wall', '-Wextra', '-Werror', `-I${NATIVE}`, '-x', 'c', '-', '-o', program];
+    const compiled = spawnSync('cc', flags, { input: PROGRAM, encoding: 'utf8' });
+    assert.equal(compiled.status, 0, compiled.stderr);
+    return JSON.parse(spawnSync(program, { encoding: 'utf8' }).stdout) as Record<string, number | string>;
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+describe('launcher protocol', () => {
+  const c = fromC();
+  const bytes = (name: string) => Uint8Array.from(Buffer.from(String(c[name]), 'hex'));
+  const constantOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
+
+  it('has the layout of the C structs', () => {
+    for (const [struct, fields] of Object.entries(LAUNCHER_LAYOUT)) {
+      for (const [field, at] of Object.entries(fields))
+        assert.equal(at, c[`${struct}.${field}`], `${struct}.${field}`);
+    }
+  });
+
+  it('has the constants of the C header', () => {
+    assert.equal(LAUNCHER_MAGIC, c['LAUNCHER_MAGIC']);
+    assert.equal(LAUNCHER_VERSION, c['LAUNCHER_VERSION']);
+    assert.equal(LAUNCHER_MAX_RESOLV_CONF, c['LAUNCHER_MAX_RESOLV_CONF']);
+    for (const [name, value] of Object.entries(LAUNCHER_MESSAGE))
+      assert.equal(value, c[`LAUNCHER_${constantOf(name)}`], name);
+    for (const [name, value] of Object.entries(LAUNCHER_STEP))
+      assert.equal(value, c[`LAUNCHER_STEP_${constantOf(name)}`], name);
+  });
+
+  it('reads what C writes, and writes what C reads', () => {
+    assert.deepEqual(decodeLauncherMessage(bytes('descriptorMessage')), {
+      type: 'descriptor',
+      kind: 'listener6',
+    });
+    assert.deepEqual(decodeLauncherMessage(bytes('readyMessage')), {
+      type: 'ready',
+      device: 'tun0',
+      hasResolvConf: false,
+    });
+    assert.deepEqual(decodeLauncherMessage(bytes('failedMessage')), {
+      type: 'failed',
+      step: LAUNCHER_STEP.mount,
+      errno: 13,
+      detail: '/etc',
+    });
+    const setup = {
+      isolate: true,
+      mtu: 1500,
+      address4: '198.18.0.1',
+      address6: '2001:2::1',
+      descriptors: 1024,
+      resolvConf: 'abc',
+    };
+    assert.deepEqual(encodeSetup(setup), bytes('setupMessage'));
+    assert.throws(() => encodeSetup({ ...setup, resolvConf: 'x'.repeat(8193) }), RangeError);
+  });
+
+  it('takes nothing for a message that is none', () => {
+    const messages = ['descriptorMessage', 'readyMessage', 'failedMessage'].map(bytes);
+    for (const message of messages) {
+      for (let length = 0; length < message.length; length++)
+        assert.equal(decodeLauncherMessage(message.subarray(0, length)), undefined);
+    }
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (noise) => {
+        assert.equal(decodeLauncherMessage(noise), undefined);
+      }),
+    );
+  });
+});
+
+describe('launcher errors', () => {
+  for (const [step, errno, code] of [
+    [LAUNCHER_STEP.namespaces, ERRNO.EPERM, 'namespace-refused'],
+    [LAUNCHER_STEP.mapping, ERRNO.EPERM, 'namespace-refused'],
+    [LAUNCHER_STEP.mount, ERRNO.EACCES, 'namespace-refused'],
+    [LAUNCHER_STEP.openTun, ERRNO.ENOENT, 'namespace-no-tun'],
+    [LAUNCHER_STEP.openTun, ERRNO.EACCES, 'namespace-no-tun'],
+    [LAUNCHER_STEP.createTun, ERRNO.EPERM, 'namespace-no-tun'],
+    [LAUNCHER_STEP.network, ERRNO.EINVAL, 'namespace-network'],
+    [LAUNCHER_STEP.listener, ERRNO.ENOMEM, 'namespace-network'],
+    [LAUNCHER_STEP.privileges, ERRNO.EPERM, 'launcher-failed'],
+    [LAUNCHER_STEP.execute, ERRNO.ENOENT, 'command-not-found'],
+    [LAUNCHER_STEP.execute, ERRNO.EACCES, 'command-not-executable'],
+    [LAUNCHER_STEP.execute, ERRNO.E2BIG, 'command-not-executable'],
+    [99, ERRNO.EIO, 'launcher-failed'],
+  ] as const) {
+    it(`of step ${step} with ${errno} is ${code}`, () => {
+      const error = launcherError({ type: 'failed', step, errno, detail: 'what' });
+      assert.equal(error.code, code);
+      if (code !== 'command-not-executable') assert.ok(error.hint !== undefined);
+    });
+  }
+
+  it('explain a refusal by the setting that is behind it, and never begin with lifting it for all', () => {
+    const settings = (parameter: string, value: string) => (name: string) =>
+      name === parameter ? value : undefined;
+    const apparmor = namespaceRestriction(settings('kernel.apparmor_restrict_unprivileged_userns', '1'));
+    assert.match(apparmor?.hint ?? '', /^permit them to this program alone.*docs\/apparmor\/tunnel-exec/);
+    assert.doesNotMatch(apparmor?.hint ?? '', /sysctl/);
+    assert.match(
+      namespaceRestriction(settings('kernel.unprivileged_userns_clone', '0'))?.hint ?? '',
+      /kernel\.unprivileged_userns_clone=1/,
+    );
+    assert.match(
+      namespaceRestriction(settings('user.max_user_namespaces', '0'))?.hint ?? '',
+      /user\.max_user_namespaces=/,
+    );
+    assert.equal(namespaceRestriction(settings('user.max_user_namespaces', '96365')), undefined);
+    assert.equal(
+      namespaceRestriction(() => undefined),
+      undefined,
+    );
+  });
+});
