@@ -15,6 +15,7 @@
  *
  * Limits: those of tun.ts, udp.ts and of resolv.conf (three resolvers).
  */
+import { closeSync } from 'node:fs';
 import type { TunnelError } from '../errors.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -68,6 +69,7 @@ export interface NamespaceCaptureOptions {
 class NamespaceHost implements TunHost {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #device: TunDevice;
+  #taken = false;
   #end: (error: undefined) => void = () => {};
 
   constructor({ network, addresses }: NamespaceCaptureOptions) {
@@ -84,6 +86,7 @@ class NamespaceHost implements TunHost {
   }
 
   create(): Promise<TunDevice> {
+    this.#taken = true;
     return Promise.resolve(this.#device);
   }
 
@@ -92,8 +95,16 @@ class NamespaceHost implements TunHost {
   }
 
   close(): Promise<void> {
+    // A capture that never started has not taken them over.
+    if (!this.#taken) this.#closeDescriptors();
+    this.#taken = true;
     this.#end(undefined);
     return Promise.resolve();
+  }
+
+  #closeDescriptors(): void {
+    const { fd, listeners } = this.#device;
+    for (const open of [fd, listeners?.[4], listeners?.[6]]) if (open !== undefined) closeSync(open);
   }
 }
 

@@ -132,12 +132,13 @@ describe('exec at a terminal', { skip }, () => {
 
   it('an interactive shell has job control, and the terminal comes back', async () => {
     await run('./t bash --norc --noprofile -i');
-    await delay(1500);
+    await tmux.waitFor(/^\$ \.\/t bash.*\n\$ $/m);
     await run('sleep 60');
     await delay(200);
     await tmux.type('', 'C-z');
     await tmux.waitFor(/\[1\]\+ +Stopped +sleep 60/);
-    await run('kill -KILL %1; wait');
+    await run('kill -KILL %1; sleep 0.1');
+    await run(':');
     await tmux.waitFor(/Killed/);
     await run('echo inside $$; exit 4');
     await tmux.waitFor(/^inside \d+$/m);

@@ -53,19 +53,20 @@ func main() {
 }
 `;
 
-/** One datagram on a connected socket: what comes back, or the name of the error. */
+/** Datagrams on connected sockets, from `ADDRESS PORT BYTES` each: what comes back, or the name of the error. */
 const UDP = `
 import errno, socket, sys
-host, port, text = sys.argv[1], int(sys.argv[2]), sys.argv[3].encode()
-s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-s.settimeout(5)
-s.connect((host, port))
-try:
-    s.send(text * int(sys.argv[4]))
-    got = s.recv(65536)
-    print(len(got), got == text * int(sys.argv[4]))
-except OSError as e:
-    print(errno.errorcode.get(e.errno, str(e)))
+for line in sys.argv[1:]:
+    host, port, count = line.split()
+    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(5)
+    s.connect((host, int(port)))
+    sent = bytes(i % 251 for i in range(int(count)))
+    try:
+        s.send(sent)
+        print(s.recv(65536) == sent)
+    except OSError as e:
+        print(errno.errorcode.get(e.errno, str(e)))
 `;
 
 describe('exec', {
@@ -164,13 +165,21 @@ for host, port in (("${API1}", ${Port.closed}), ("${UNREACHABLE4}", 80), ("${UPL
   });
 
   it('carries other UDP directly, and hears that a port is closed', async () => {
-    const udp = (host: string, port: number, count: number) =>
-      output(...TARGETS, '--', PYTHON, '-c', UDP, host, String(port), 'ping', String(count));
-    assert.equal(await udp(UPLINK4, UplinkPort.echo, 1), '4 True\n');
-    assert.equal(await udp(UPLINK6, UplinkPort.echo, 300), '1200 True\n');
-    assert.equal(await udp(UPLINK4, UplinkPort.echo, 10_000), '40000 True\n');
-    assert.equal(await udp(UPLINK4, UplinkPort.closed, 1), 'ECONNREFUSED\n');
-    assert.equal(await udp(API1, Port.echo, 1), 'ECONNREFUSED\n');
+    const attempts = [
+      [UPLINK4, UplinkPort.echo, 0, 'True'],
+      [UPLINK4, UplinkPort.echo, 4, 'True'],
+      [UPLINK6, UplinkPort.echo, 1200, 'True'],
+      [UPLINK4, UplinkPort.echo, 40_000, 'True'],
+      [UPLINK4, UplinkPort.closed, 4, 'ECONNREFUSED'],
+      [UPLINK6, UplinkPort.closed, 4, 'ECONNREFUSED'],
+      [API1, Port.echo, 4, 'ECONNREFUSED'],
+    ] as const;
+    const lines = attempts.map(([host, port, bytes]) => `${host} ${port} ${bytes}`);
+    const stdout = await output(...TARGETS, '--', PYTHON, '-c', UDP, ...lines);
+    assert.deepEqual(
+      stdout.trim().split('\n'),
+      attempts.map(([, , , outcome]) => outcome),
+    );
   });
 
   it('answers ping with "filtered"', { skip: labUnavailable('ping') }, async () => {

@@ -28,7 +28,7 @@ describe('lookAtRoutes', () => {
     assert.deepEqual(look('203.0.113.0/24').state, 'ok');
     assert.equal(
       look('10.0.0.0/9').detail,
-      '10.1.2.3/32 dev wg0 wins over 10.0.0.0/9; 10.2.0.0/16 dev tun0 belongs to another tunnel',
+      '10.1.2.3 dev wg0 wins over 10.0.0.0/9; 10.2.0.0/16 dev tun0 belongs to another tunnel',
     );
     assert.match(look('10.0.0.0/8').detail, /^10\.0\.0\.0\/8 dev wg0 is there already; /);
     assert.equal(look('192.0.2.7').state, 'ok');
