@@ -27,7 +27,8 @@ describe('callbacks that throw', () => {
     // What reads as an error at once stands for a device that is taken away.
     const said = await outcome(`const fd = openSync('/', 'r'); const four = new Uint8Array(4);
       const six = new Uint8Array(16);
-      native.engineStart({ fd, listen4: four, peer4: four, listenPort4: 0, listen6: six, peer6: six, listenPort6: 0 },
+      native.engineStart({ fd, listen4: four, peer4: four, listenPort4: 0, listen6: six, peer6: six, listenPort6: 0,
+          datagrams: false },
         () => { throw new Error('in onEvents'); });`);
     assert.equal(said, 'uncaught in onEvents\n');
   });
