@@ -27,7 +27,7 @@ const MAX_WAITING = 16;
 const SWEEP_MS = 2_000;
 const DNS_PORT = 53;
 
-/** `to` is where the datagrams are really sent. */
+/** What becomes of a datagram; policy/execpolicy.ts gives such. `to` is where it is really sent. */
 export type DatagramVerdict =
   | { readonly kind: 'direct'; readonly to: Destination }
   | { readonly kind: 'refuse'; readonly refusal: Refusal; readonly why: string };

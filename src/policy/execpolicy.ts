@@ -21,6 +21,7 @@ export interface ExecPolicyOptions {
   readonly resolvers: ReadonlyMap<string, string>;
 }
 
+/** What capture/udp.ts asks for: what becomes of a datagram. `to` is where it is really sent. */
 export type DatagramVerdict =
   | { readonly kind: 'direct'; readonly to: Destination }
   | { readonly kind: 'refuse'; readonly refusal: Refusal; readonly why: string };

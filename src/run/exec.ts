@@ -11,7 +11,12 @@
  * its own affair. When the command ends, admission stops first, connections are reset, the device goes, the SSH connection closes.
  */
 
-import { NAMESPACE_MTU, NamespaceCapture, namespaceAddresses } from '../capture/namespace.ts';
+import {
+  NAMESPACE_MTU,
+  type NamespaceAddresses,
+  NamespaceCapture,
+  namespaceAddresses,
+} from '../capture/namespace.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
 import { TunnelError } from '../errors.ts';
 import { Flows } from '../flow/flows.ts';
@@ -19,6 +24,7 @@ import { ExecPolicy } from '../policy/execpolicy.ts';
 import { createPolicy } from '../policy/policy.ts';
 import { announce, dialFirst, Ending, type RunOptions, resolveAll } from '../run.ts';
 import { type Launcher, startLauncher } from '../system/launcher.ts';
+import type { LauncherSetup } from '../system/launchprotocol.ts';
 import { descriptorLimit, descriptorLimitAtStart } from '../system/limits.ts';
 import { resolvConfText, resolverConfiguration } from '../system/resolvers.ts';
 import { DirectConnector } from '../transport/direct.ts';
@@ -87,8 +93,14 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
   }
 }
 
+interface Plan {
+  readonly addresses: NamespaceAddresses;
+  readonly policy: ExecPolicy;
+  readonly setup: LauncherSetup;
+}
+
 /** All that can be decided before anything is started. */
-function planOf({ tunnel, isolate }: ExecConfiguration) {
+function planOf({ tunnel, isolate }: ExecConfiguration): Plan {
   const { resolvers, lines } = resolverConfiguration();
   const addresses = namespaceAddresses(resolvers.length);
   const standIns = addresses.resolvers.map((address, i) => [address, resolvers[i] ?? ''] as const);
