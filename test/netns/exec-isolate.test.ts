@@ -20,8 +20,8 @@ import { closedToOthers } from '../support/requirements.ts';
 import { MAIN } from '../support/tunnel.ts';
 
 const PYTHON = '/usr/bin/python3';
-/** A refusal comes at once; what would hang is dropped. */
-const AT_ONCE_S = 2;
+/** Of all attempts together: each would take 10 s if it met with silence. ping waits for a second. */
+const AT_ONCE_S = 8;
 
 /** Tries to get out in every way that there is, and prints what came of each. */
 const ESCAPE = `
@@ -68,7 +68,7 @@ describe('exec --isolate', {
     await exec?.close();
   });
 
-  /** Packets that are no part of the SSH connection, nor of finding the next hop. */
+  /** Packets that are no part of the SSH connection, nor of what a new lab's kernels say to find each other. */
   function strangers(packets: readonly Packet[]): Packet[] {
     const ssh = `${JUMPHOST4}.22`;
     const own = (end: string) => end.startsWith(`${CLIENT4}.`);
@@ -77,7 +77,7 @@ describe('exec --isolate', {
         !(own(source) && destination === ssh) &&
         !(source === ssh && own(destination)) &&
         protocol !== 'ARP' &&
-        !/neighbor (solicitation|advertisement)|router solicitation/.test(summary),
+        !/neighbor (solicitation|advertisement)|router solicitation|multicast listener/.test(summary),
     );
   }
 
@@ -113,7 +113,7 @@ describe('exec --isolate', {
       assert.equal(results.get('raw'), 'EPERM');
       assert.notEqual(results.get('ping'), '0');
       assert.notEqual(results.get('setns'), '0');
-      assert.ok(Number(results.get('seconds')) < AT_ONCE_S + 1, `${results.get('seconds')} s`);
+      assert.ok(Number(results.get('seconds')) < AT_ONCE_S, `${results.get('seconds')} s`);
       assert.ok(packets.some(({ destination }) => destination === `${JUMPHOST4}.22`));
       assert.deepEqual(strangers(packets), []);
     });
