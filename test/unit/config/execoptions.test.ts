@@ -72,6 +72,7 @@ describe('the command line of exec', () => {
       ['exec', ...args],
       {
         connect: unexpected,
+        proxy: unexpected,
         doctor: unexpected,
         exec: async (configuration) => {
           seen.push(configuration);
