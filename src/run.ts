@@ -15,6 +15,7 @@ import { ProxyCapture } from './capture/proxy.ts';
 import { Credentials } from './capture/proxyauth.ts';
 import { TunCapture } from './capture/tun.ts';
 import type { Configuration, Remote, SshOptions } from './config/configuration.ts';
+import { DEFAULT_CONNECT_TIMEOUT } from './config/options.ts';
 import { TunnelError, UsageError } from './errors.ts';
 import { Flows } from './flow/flows.ts';
 import { addon } from './native.ts';
@@ -200,7 +201,10 @@ export async function resolveAll(
   for (const remote of remotes) {
     const port = remote.port ?? given ?? DEFAULT_SSH_PORT;
     try {
-      const addresses = await resolveRemote(remote.host, port, { signal, timeout: connectTimeout });
+      const addresses = await resolveRemote(remote.host, port, {
+        signal,
+        timeout: connectTimeout ?? DEFAULT_CONNECT_TIMEOUT,
+      });
       resolved.push({ remote, port, addresses });
     } catch (error) {
       if (!(error instanceof TunnelError) || signal.aborted) throw error;
@@ -255,7 +259,7 @@ export async function dialFirst(
         hostKeys,
         identities,
         prompter,
-        connectTimeout: ssh.connectTimeout,
+        connectTimeout: ssh.connectTimeout ?? DEFAULT_CONNECT_TIMEOUT,
         authTimeout: ssh.authTimeout,
         observer,
         signal: stop,

@@ -1,6 +1,12 @@
 /** `tunnel connect`: the options of the main job, and its help. */
 import { type Command, Help, Option } from 'commander';
-import { type ConnectOptions, DEFAULT_AUTH_TIMEOUT, DEFAULT_CONNECT_TIMEOUT } from '../config/options.ts';
+import {
+  type ConnectOptions,
+  DEFAULT_AUTH_TIMEOUT,
+  DEFAULT_CONNECT_TIMEOUT,
+  DEFAULT_KEEPALIVE,
+  DEFAULT_RECONNECT_HOLD,
+} from '../config/options.ts';
 import { UsageError } from '../errors.ts';
 
 export type ConnectAction = (targets: readonly string[], options: ConnectOptions) => Promise<void>;
@@ -11,6 +17,8 @@ Examples:
       reach 10.0.0.0/8 through jumphost, from any program, until Ctrl-C
   tunnel -r user@jumphost:2222 -i ~/.ssh/cloud 10/8 2001:db8::/32
       another port and key; IPv6 as well
+  tunnel -r inner -J user@outer 10/8
+      through another host to the jump host; names and keys as in ~/.ssh/config
   tunnel -r user@jumphost -x 10.1.0.0/16 10.0.0.0/8:443,8000-8999
       some ports only, without 10.1.0.0/16
   tunnel -r user@jumphost -s networks.txt -X offices.txt
@@ -20,8 +28,9 @@ Examples:
 `;
 
 const AFTER = `
-REMOTE is [user@]host[:port], [user@][v6-address]:port or ssh://user@host:port. The user
-ends at the last "@". Given more than once: other addresses of the same jump host.
+REMOTE is [user@]host[:port], [user@][v6-address]:port, ssh://user@host:port or a Host of
+ssh_config. The user ends at the last "@". Given more than once: other addresses of the
+same jump host.
 
 TARGET is an address or a prefix (10.0.0.0/8, 10/8, 192.168.1.7, 2001:db8::/32), with
 ports if only these are to be reached (10.0.0.0/8:443, 10/8:80,8000-8100,
@@ -91,11 +100,6 @@ const SSHUTTLE_OPTIONS: readonly (readonly [flags: string, reason: string, alter
     'leave your resolver out of the targets with -x, or use addresses',
   ],
   [
-    '-e, --ssh-cmd <command>',
-    'SSH is spoken by the program itself, not by an ssh command',
-    'use -i, -p and --host-key instead',
-  ],
-  [
     '-D, --daemon',
     'it stays in the foreground',
     'start it with "setsid" or "systemd-run --user"; --ready-fd tells when traffic flows',
@@ -121,19 +125,42 @@ export function addConnectCommand(program: Command, action: ConnectAction): Comm
     .option('-i, --identity <file>', 'private key (repeatable); otherwise the agent and ~/.ssh/id_*', collect)
     .option('-p, --port <port>', 'port of the jump host, unless REMOTE says it', once('-p'))
     .option(
+      '-J, --jump <hops>',
+      'pass these hosts on the way, "a,user@b:2222"; "none": not ssh_config\'s either',
+      once('-J'),
+    )
+    .option('-F, --ssh-config <file>', 'read this instead of ~/.ssh/config; "none": nothing', once('-F'))
+    .option('-o, --ssh-option <option>', 'Keyword=value as in ssh_config (repeatable)', collect)
+    .option(
+      '--transport <name>',
+      'SSH client: ssh2 (embedded), openssh (the ssh program) or auto (default: auto)',
+      once('--transport'),
+    )
+    .option('-e, --ssh-cmd <command>', 'the ssh program to use, with its first arguments', once('-e'))
+    .option(
       '--host-key <key>',
       'accept only this host key: SHA256:... or "ssh-ed25519 AAAA..." (repeatable); otherwise ~/.ssh/known_hosts decides',
       collect,
     )
     .option(
       '--connect-timeout <seconds>',
-      `for TCP and key exchange, an address (default: ${DEFAULT_CONNECT_TIMEOUT})`,
+      `for TCP and key exchange, an address (default: ssh_config, else ${DEFAULT_CONNECT_TIMEOUT})`,
       once('--connect-timeout'),
     )
     .option(
       '--auth-timeout <seconds>',
       `for authentication, without questions (default: ${DEFAULT_AUTH_TIMEOUT})`,
       once('--auth-timeout'),
+    )
+    .option(
+      '--keepalive <seconds>',
+      `ask the jump host for a sign of life after such a silence; 0: never (default: ssh_config, else ${DEFAULT_KEEPALIVE})`,
+      once('--keepalive'),
+    )
+    .option(
+      '--reconnect-hold <seconds>',
+      `let new connections wait while the link is down; 0: refuse them (default: ${DEFAULT_RECONNECT_HOLD})`,
+      once('--reconnect-hold'),
     )
     .option('--ready-fd <number>', 'write READY=1 to this descriptor when traffic flows', once('--ready-fd'))
     .option('-v, --verbose', 'say more (-vv: everything)', (_, count: number) => count + 1, 0)

@@ -44,20 +44,34 @@ export interface ProxyOptions {
 }
 
 export interface Remote {
-  /** undefined: the calling user's own name. */
+  /** undefined: ssh_config's, else the calling user's own name. */
   readonly user: string | undefined;
-  /** A name as it was written, or an address without brackets; an IPv6 address may have a zone (`fe80::1%eth0`). */
+  /** A name or a Host alias of ssh_config as it was written, or an address without brackets; an IPv6 address may have a zone (`fe80::1%eth0`). */
   readonly host: string;
-  /** undefined: -p, else 22. */
+  /** undefined: -p, else ssh_config's, else 22. */
   readonly port: number | undefined;
   readonly text: string;
 }
+
+/** Which SSH client carries the connections: the embedded one, the system's, or the first of them that can. */
+export const TRANSPORTS = ['auto', 'ssh2', 'openssh'] as const;
+export type TransportChoice = (typeof TRANSPORTS)[number];
 
 export interface SshOptions {
   /** The same jump host's addresses, in the order in which they are tried. At least one. */
   readonly remotes: readonly [Remote, ...Remote[]];
   /** -p */
   readonly port: number | undefined;
+  /** -J: jump hosts in the order in which they are passed; empty: `none`, ssh_config's ProxyJump is not used either. */
+  readonly jump: readonly Remote[] | undefined;
+  /** -F, with a leading `~/` expanded: read instead of the user's and the system's ssh_config; `none`: nothing is read. */
+  readonly configFile: string | undefined;
+  /** -o, in order: `Keyword=value`, each a line of ssh_config that comes before those of the files. */
+  readonly sshOptions: readonly string[];
+  /** --transport; `openssh` as well when `sshCommand` is given. */
+  readonly transport: TransportChoice;
+  /** -e: the ssh program and its first arguments. */
+  readonly sshCommand: readonly [string, ...string[]] | undefined;
   /** -i, in order, with a leading `~/` expanded; not opened yet. */
   readonly identityFiles: readonly string[];
   /**
@@ -65,10 +79,14 @@ export interface SshOptions {
    * space, base64). Non-empty: known_hosts is not consulted.
    */
   readonly hostKeyPins: readonly string[];
-  /** --connect-timeout: seconds for TCP and key exchange, an address. */
-  readonly connectTimeout: number;
+  /** --connect-timeout: seconds for TCP and key exchange, an address; undefined: ssh_config's, else DEFAULT_CONNECT_TIMEOUT. */
+  readonly connectTimeout: number | undefined;
   /** --auth-timeout: seconds for authentication, prompts not counted. */
   readonly authTimeout: number;
+  /** --keepalive: seconds of silence until the jump host is asked for a sign of life, 0: never; undefined: ssh_config's. */
+  readonly keepalive: number | undefined;
+  /** --reconnect-hold: seconds for which a new connection waits while the link is down; 0: refused at once. */
+  readonly reconnectHold: number;
 }
 
 export interface Configuration {

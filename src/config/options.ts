@@ -9,17 +9,28 @@ import { UsageError } from '../errors.ts';
 import { quoted } from '../net/notation.ts';
 import { parsePort } from '../net/ports.ts';
 import type { Level } from '../observe/observer.ts';
-import { type Entry, readTargetsFile } from './argsfile.ts';
-import type { Configuration, Remote, Target } from './configuration.ts';
+import { type Entry, readTargetsFile, splitWords } from './argsfile.ts';
+import {
+  type Configuration,
+  type Remote,
+  type Target,
+  TRANSPORTS,
+  type TransportChoice,
+} from './configuration.ts';
 import { type ProxyOptionTexts, readProxyOptions, separateNames } from './proxyoptions.ts';
-import { parseRemote } from './remote.ts';
+import { parseJump, parseRemote } from './remote.ts';
+import { parseSshOption } from './sshkeywords.ts';
 import { type ParsedTarget, parseExclusion, parseTarget } from './target.ts';
 import { type Place, readAt } from './usage.ts';
 
-/** Seconds for TCP and key exchange, an address. */
+/** Seconds for TCP and key exchange, an address, unless ssh_config has a ConnectTimeout. */
 export const DEFAULT_CONNECT_TIMEOUT = 15;
 /** Seconds for authentication; sshd's LoginGraceTime is 120. */
 export const DEFAULT_AUTH_TIMEOUT = 60;
+/** Seconds of silence, unless ssh_config has a ServerAliveInterval: a dead link is noticed after three of them. */
+export const DEFAULT_KEEPALIVE = 15;
+/** Seconds: longer than a change of networks takes, shorter than most clients wait for a connection. */
+export const DEFAULT_RECONNECT_HOLD = 30;
 export const MAX_TIMEOUT = 3600;
 /** More addresses of one jump host than this are taken for a mistake. */
 export const MAX_REMOTES = 16;
@@ -32,9 +43,16 @@ export interface ConnectOptions extends ProxyOptionTexts {
   readonly excludesFrom?: readonly string[];
   readonly identity?: readonly string[];
   readonly port?: string;
+  readonly jump?: string;
+  readonly sshConfig?: string;
+  readonly sshOption?: readonly string[];
+  readonly transport?: string;
+  readonly sshCmd?: string;
   readonly hostKey?: readonly string[];
   readonly connectTimeout?: string;
   readonly authTimeout?: string;
+  readonly keepalive?: string;
+  readonly reconnectHold?: string;
   /** How many -v. */
   readonly verbose?: number;
   readonly quiet?: boolean;
@@ -75,11 +93,20 @@ export function buildConfiguration(
   return {
     ssh: {
       remotes,
-      port: options.port === undefined ? undefined : readAt('-p', options.port, parsePort),
-      identityFiles: (options.identity ?? []).map(readIdentity),
+      port: optional(options.port, (text) => readAt('-p', text, parsePort)),
+      jump: optional(options.jump, (text) => parseJump(text, '-J')),
+      configFile: optional(options.sshConfig, (path) => readPath('-F', 'configuration', path)),
+      sshOptions: (options.sshOption ?? []).map((text) => readAt('-o', text, parseSshOption)),
+      ...readTransport(options),
+      identityFiles: (options.identity ?? []).map((path) => readPath('-i', 'key', path)),
       hostKeyPins: (options.hostKey ?? []).map(readHostKeyPin),
-      connectTimeout: readTimeout(options.connectTimeout, '--connect-timeout', DEFAULT_CONNECT_TIMEOUT),
-      authTimeout: readTimeout(options.authTimeout, '--auth-timeout', DEFAULT_AUTH_TIMEOUT),
+      connectTimeout: optional(options.connectTimeout, (text) => readTimeout(text, '--connect-timeout')),
+      authTimeout:
+        optional(options.authTimeout, (text) => readTimeout(text, '--auth-timeout')) ?? DEFAULT_AUTH_TIMEOUT,
+      keepalive: optional(options.keepalive, (text) => readSeconds(text, '--keepalive')),
+      reconnectHold:
+        optional(options.reconnectHold, (text) => readSeconds(text, '--reconnect-hold')) ??
+        DEFAULT_RECONNECT_HOLD,
     },
     targets: wanted.map(targetOf),
     exclusions: excluded.map(targetOf),
@@ -145,11 +172,41 @@ function readRemotes(
   return [first, ...others];
 }
 
-function readIdentity(path: string): string {
-  if (path === '') throw new UsageError('-i: the name of the key file is empty');
-  if (path.includes('\0')) throw new UsageError('-i: the name of the key file has a NUL character');
+function optional<T>(text: string | undefined, read: (text: string) => T): T | undefined {
+  return text === undefined ? undefined : read(text);
+}
+
+function readPath(option: Place, kind: string, path: string): string {
+  if (path === '') throw new UsageError(`${option}: the name of the ${kind} file is empty`);
+  if (path.includes('\0'))
+    throw new UsageError(`${option}: the name of the ${kind} file has a NUL character`);
   // The shell has expanded it already, unless the argument came from a file.
   return path.startsWith('~/') ? join(homedir(), path.slice(2)) : path;
+}
+
+/** A command of one's own is a command for the system's ssh: it can't go with the embedded client. */
+function readTransport({
+  transport,
+  sshCmd,
+}: ConnectOptions): Pick<Configuration['ssh'], 'transport' | 'sshCommand'> {
+  const chosen = optional(transport, readTransportName) ?? 'auto';
+  if (sshCmd === undefined) return { transport: chosen, sshCommand: undefined };
+  if (chosen === 'ssh2') {
+    throw new UsageError('-e and --transport ssh2 exclude each other: the embedded client runs no command', {
+      hint: 'leave one of them out',
+    });
+  }
+  const [program, ...args] = readAt('-e', sshCmd, splitWords);
+  if (program === undefined || program === '') {
+    throw new UsageError(`-e: ${quoted(sshCmd)} names no program`, { hint: 'write it as in: -e "ssh -v"' });
+  }
+  return { transport: 'openssh', sshCommand: [program, ...args] };
+}
+
+function readTransportName(text: string): TransportChoice {
+  const found = TRANSPORTS.find((name) => name === text);
+  if (found !== undefined) return found;
+  throw new UsageError(`--transport: ${quoted(text)} is none of ${TRANSPORTS.join(', ')}`);
 }
 
 /** SHA-256 in base64 without padding, as ssh-keygen -l prints it. */
@@ -177,15 +234,27 @@ function keyTypeInside(base64: string): string | undefined {
   return length < blob.length - 4 ? blob.toString('latin1', 4, 4 + length) : undefined;
 }
 
-function readTimeout(text: string | undefined, option: Place, fallback: number): number {
-  if (text === undefined) return fallback;
-  const seconds = Number(text);
-  if (!/^[0-9]+(\.[0-9]+)?$/.test(text) || seconds <= 0 || seconds > MAX_TIMEOUT) {
+function readTimeout(text: string, option: Place): number {
+  const seconds = secondsOf(text);
+  if (seconds === undefined || seconds <= 0) {
     throw new UsageError(
       `${option}: ${quoted(text)} is not a number of seconds above 0 and up to ${MAX_TIMEOUT}`,
     );
   }
   return seconds;
+}
+
+/** As readTimeout, with 0 for "off". */
+function readSeconds(text: string, option: Place): number {
+  const seconds = secondsOf(text);
+  if (seconds === undefined)
+    throw new UsageError(`${option}: ${quoted(text)} is not a number of seconds from 0 to ${MAX_TIMEOUT}`);
+  return seconds;
+}
+
+function secondsOf(text: string): number | undefined {
+  const seconds = Number(text);
+  return /^[0-9]+(\.[0-9]+)?$/.test(text) && seconds <= MAX_TIMEOUT ? seconds : undefined;
 }
 
 function readLogLevel({ verbose = 0, quiet = false }: ConnectOptions): Level {

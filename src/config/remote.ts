@@ -5,6 +5,7 @@
  * mistaken for an option of a program that it is handed to, so neither part begins with a dash.
  */
 import { isIPv4, isIPv6 } from 'node:net';
+import { UsageError } from '../errors.ts';
 import { requireAddress } from '../net/address.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { parsePort } from '../net/ports.ts';
@@ -23,6 +24,24 @@ export function parseRemote(text: string, place: Place): Remote {
       throw new NotationError(`${quoted(text)} has control characters`);
     return text.toLowerCase().startsWith(SCHEME) ? parseUri(text) : parsePlain(text);
   });
+}
+
+/** More hosts one behind the other than this are taken for a mistake. */
+export const MAX_JUMP_HOPS = 8;
+
+/**
+ * Reads what -J and ProxyJump take: jump hosts in the order in which they are passed, with commas in between; `none` is
+ * the empty list. Throws UsageError.
+ */
+export function parseJump(text: string, place: Place): Remote[] {
+  if (text.toLowerCase() === 'none') return [];
+  const hops = text.split(',').map((hop) => parseRemote(hop.trim(), place));
+  if (hops.length > MAX_JUMP_HOPS) {
+    throw new UsageError(
+      `${place}: ${hops.length} hosts one behind the other, at most ${MAX_JUMP_HOPS} are passed`,
+    );
+  }
+  return hops;
 }
 
 function parsePlain(text: string): Remote {

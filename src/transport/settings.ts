@@ -14,7 +14,10 @@ export interface SshSettings {
   readonly addressFamily: 'any' | 'inet' | 'inet6';
   /** BindAddress: the local address that a connection comes from. */
   readonly bindAddress: string | undefined;
-  /** How the byte stream to sshd comes about. Hops are in the order in which they are passed. */
+  /**
+   * How the byte stream to sshd comes about. Hops are in the order in which they are passed; the first is reached as its
+   * own `proxy` says (directly or by a command), each further one, whose `proxy` is direct, through the one before it.
+   */
   readonly proxy:
     | { readonly kind: 'direct' }
     | { readonly kind: 'jump'; readonly hops: readonly SshSettings[] }
@@ -56,6 +59,8 @@ export interface HostKeySettings {
 export interface AuthenticationSettings {
   /** Files named by -i or IdentityFile; empty: the default identities. A file that isn't there is an error only if `explicit`. */
   readonly identityFiles: readonly { readonly path: string; readonly explicit: boolean }[];
+  /** IdentityFile none: `identityFiles` is empty, and the default identities are not used either. */
+  readonly noIdentityFiles?: boolean;
   readonly certificateFiles: readonly string[];
   /** IdentitiesOnly: of the agent's keys only those that `identityFiles` name. */
   readonly identitiesOnly: boolean;
