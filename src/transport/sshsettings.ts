@@ -17,53 +17,20 @@ import type { AuthenticationSettings, HostKeySettings, SshSettings } from './set
 import type { KeywordValues } from './sshconfigsyntax.ts';
 import { expandJump, expandPath, type TokenValues } from './sshtokens.ts';
 
-/** Without effect here when they are set, because a tunnel has no such thing. */
-export const INERT_KEYWORDS = [
-  ...[
-    'addkeystoagent',
-    'canonicaldomains',
-    'checkhostip',
-    'clearallforwardings',
-    'compression',
-    'connectionattempts',
-  ],
-  ...[
-    'controlmaster',
-    'controlpath',
-    'controlpersist',
-    'dynamicforward',
-    'escapechar',
-    'exitonforwardfailure',
-  ],
-  ...[
-    'forkafterauthentication',
-    'forwardagent',
-    'forwardx11',
-    'gatewayports',
-    'ipqos',
-    'localcommand',
-    'localforward',
-  ],
-  ...['loglevel', 'nohostauthenticationforlocalhost', 'obscurekeystroketiming', 'permitlocalcommand'],
-  ...[
-    'permitremoteopen',
-    'pubkeyacceptedalgorithms',
-    'remotecommand',
-    'remoteforward',
-    'requesttty',
-    'requiredrsasize',
-  ],
-  ...[
-    'sendenv',
-    'sessiontype',
-    'setenv',
-    'stdinnull',
-    'streamlocalbindmask',
-    'streamlocalbindunlink',
-    'tcpkeepalive',
-  ],
-  ...['tunnel', 'tunneldevice', 'visualhostkey', 'xauthlocation'],
-] as const;
+/**
+ * Without effect when they are set: a tunnel has no such thing, or (host authentication of localhost, CheckHostIP) doesn't let
+ * it weaken the check of host keys. For RequiredRSASize and PubkeyAcceptedAlgorithms the server's own limits stand.
+ */
+export const INERT_KEYWORDS: readonly string[] = `
+  addkeystoagent canonicaldomains checkhostip clearallforwardings compression connectionattempts controlmaster
+  controlpath controlpersist dynamicforward escapechar exitonforwardfailure forkafterauthentication forwardagent
+  forwardx11 gatewayports ipqos localcommand localforward loglevel nohostauthenticationforlocalhost
+  obscurekeystroketiming permitlocalcommand permitremoteopen pubkeyacceptedalgorithms remotecommand remoteforward
+  requesttty requiredrsasize sendenv sessiontype setenv stdinnull streamlocalbindmask streamlocalbindunlink
+  tcpkeepalive tunnel tunneldevice visualhostkey xauthlocation
+`
+  .trim()
+  .split(/\s+/);
 
 type Method = AuthenticationSettings['methods'][number];
 const METHODS: readonly Method[] = ['publickey', 'keyboard-interactive', 'password'];
@@ -226,11 +193,18 @@ export function readAddressFamily(keywords: Keywords): SshSettings['addressFamil
 export function readHostKeys(keywords: Keywords, warn: (message: string) => void): HostKeySettings {
   const files = (keyword: string): readonly string[] =>
     keywords.isNone(keyword) ? [] : keywords.all(keyword);
+  const userFiles = files('userknownhostsfile').filter((path) => path !== '/dev/null');
+  let strict = readStrict(keywords, warn);
+  if (strict === 'accept-new' && userFiles.length === 0) {
+    // Every key would be new each time.
+    warn('no UserKnownHostsFile is there to remember host keys in: unknown ones are asked about');
+    strict = 'ask';
+  }
   return {
     alias: keywords.text('hostkeyalias'),
-    userFiles: files('userknownhostsfile'),
+    userFiles,
     globalFiles: files('globalknownhostsfile'),
-    strict: readStrict(keywords, warn),
+    strict,
     hashNames: keywords.flag('hashknownhosts', false),
     pins: [],
   };

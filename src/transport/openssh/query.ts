@@ -5,14 +5,15 @@
  * It prints one `keyword value` a line, keywords in lower case, algorithm lists without `+ - ^`, times in seconds, names
  * of known_hosts files and the agent's socket expanded; identity files and commands are printed as they are written.
  */
-import { execFile } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { TunnelError, UsageError } from '../../errors.ts';
 import { printable } from '../../observe/printable.ts';
 import type { KeywordValues } from '../sshconfigsyntax.ts';
 
 /** `Match exec` may ask a name server or a token; longer, and it waits for somebody who isn't there. */
 export const QUERY_TIMEOUT_MS = 15_000;
-const MAX_OUTPUT_BYTES = 1024 * 1024;
+/** It prints about 5,000; more is an answer that can't be used, and counts as a refusal. */
+const MAX_OUTPUT_CHARACTERS = 1024 * 1024;
 
 export interface Query {
   /** The ssh program. */
@@ -24,6 +25,8 @@ export interface Query {
   /** Names the files in what ssh complains about as the user knows them. */
   readonly originalNames?: (message: string) => string;
   readonly signal?: AbortSignal | undefined;
+  /** Default: QUERY_TIMEOUT_MS. */
+  readonly timeoutMs?: number;
 }
 
 /**
@@ -31,52 +34,78 @@ export interface Query {
  * user in the passwd file. Throws UsageError when ssh finds fault with the configuration, TunnelError `ssh-config-timeout`.
  */
 export async function queryConfig(query: Query): Promise<KeywordValues | undefined> {
-  const { host, signal } = query;
+  const { host, signal, timeoutMs = QUERY_TIMEOUT_MS } = query;
   signal?.throwIfAborted();
-  const { error, stdout, stderr } = await runSsh(query);
+  const { status, stdout, stderr, failure } = await runSsh(query, timeoutMs);
   signal?.throwIfAborted();
-  if (error === null) return parseOutput(stdout);
-  if (error.code === 'ENOENT' || error.code === 'EACCES') return undefined;
-  if (/(unknown|illegal|invalid) option -- '?G|^No user exists for uid/m.test(stderr)) return undefined;
-  if (error.killed === true) {
+  if (failure === 'missing') return undefined;
+  if (failure === 'timeout') {
     throw new TunnelError(
       'ssh-config-timeout',
-      `"ssh -G ${host}" has not answered within ${QUERY_TIMEOUT_MS / 1000} s`,
-      { hint: 'check what a "Match exec" in ~/.ssh/config runs, or name another file with -F', cause: error },
+      `"ssh -G ${host}" has not answered within ${timeoutMs / 1000} s`,
+      { hint: 'check what a "Match exec" in ~/.ssh/config runs, or name another file with -F' },
     );
   }
-  throw complaint(host, query.originalNames?.(stderr) ?? stderr, error);
+  if (status === 0) return parseOutput(stdout);
+  if (/(unknown|illegal|invalid) option -- '?G|^No user exists for uid/m.test(stderr)) return undefined;
+  throw complaint(host, query.originalNames?.(stderr) ?? stderr);
 }
 
 interface Outcome {
-  readonly error: { readonly code?: unknown; readonly killed?: unknown; readonly message: string } | null;
+  /** null: a signal ended it. */
+  readonly status: number | null;
   readonly stdout: string;
   readonly stderr: string;
+  readonly failure: 'missing' | 'timeout' | undefined;
 }
 
-function runSsh({ program, args, host, environment, signal }: Query): Promise<Outcome> {
+function runSsh(query: Query, timeoutMs: number): Promise<Outcome> {
+  const { program, args, host, environment, signal } = query;
   return new Promise((resolve) => {
-    const child = execFile(
-      program,
-      // -T: it isn't about a terminal, and says so otherwise.
-      ['-G', '-T', ...args, '--', host],
-      {
-        env: { ...environment, LC_ALL: 'C' },
-        timeout: QUERY_TIMEOUT_MS,
-        killSignal: 'SIGKILL',
-        maxBuffer: MAX_OUTPUT_BYTES,
-        ...(signal === undefined ? {} : { signal }),
-      },
-      (error, stdout, stderr) => resolve({ error, stdout, stderr }),
-    );
-    // Nothing that `Match exec` runs reads what is meant for this program.
-    child.stdin?.end();
+    const output = { stdout: '', stderr: '' };
+    let failure: Outcome['failure'];
+    // -T: it isn't about a terminal, and says so otherwise. A session of its own, so that what `Match exec` runs can be
+    // ended with it; and no stdin, which is meant for this program.
+    const child = spawn(program, ['-G', '-T', ...args, '--', host], {
+      env: { ...environment, LC_ALL: 'C' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
+    const end = (): void => {
+      try {
+        if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+      } catch {
+        // ESRCH: it has ended meanwhile.
+      }
+    };
+    const timer = setTimeout(() => {
+      failure = 'timeout';
+      end();
+    }, timeoutMs);
+    signal?.addEventListener('abort', end, { once: true });
+    for (const name of ['stdout', 'stderr'] as const) {
+      child[name].setEncoding('utf8').on('data', (text: string) => {
+        output[name] += text;
+        if (output[name].length > MAX_OUTPUT_CHARACTERS) end();
+      });
+    }
+    const settle = (status: number | null): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', end);
+      resolve({ status, ...output, failure });
+    };
+    // ENOENT, EACCES: whatever keeps it from being started, there is no ssh to ask.
+    child.once('error', () => {
+      failure = 'missing';
+      settle(null);
+    });
+    child.once('close', settle);
   });
 }
 
-function complaint(host: string, stderr: string, cause: unknown): UsageError {
+function complaint(host: string, stderr: string): UsageError {
   const loop = /^jumphost loop via (.*)$/m.exec(stderr);
-  if (loop !== null) return jumpLoop(printable(loop[1] ?? host), cause);
+  if (loop !== null) return jumpLoop(printable(loop[1] ?? host));
   const lines = stderr.split(/[\r\n]+/).filter((line) => line.trim() !== '');
   // The last line only counts what the ones before it say.
   const said = lines.filter((line) => !/: terminating, \d+ bad configuration options$/.test(line));
@@ -85,16 +114,14 @@ function complaint(host: string, stderr: string, cause: unknown): UsageError {
     `ssh refuses its configuration for ${host}: ${text === '' ? 'no reason given' : text}`,
     {
       hint: `"ssh -G ${host}" shows the same; -F none leaves the files out`,
-      cause,
     },
   );
 }
 
 /** A host is passed on the way to itself. */
-export function jumpLoop(host: string, cause?: unknown): UsageError {
+export function jumpLoop(host: string): UsageError {
   return new UsageError(`ProxyJump: ${host} would be passed on the way to itself`, {
     hint: `put "ProxyJump none" into the section of ${host}, before the one that names it for all hosts`,
-    cause,
   });
 }
 

@@ -51,6 +51,15 @@ describe('tunnel, used wrongly', () => {
     [['-r', 'user:secret@host', '10/8'], /what may be a password in it/, /leave the password out/],
     [[...R, '--dns', '10/8'], /--dns is an option of sshuttle/, /-x/],
     [[...R, '-p', '22', '-p', '23', '10/8'], /-p is given twice \(22 and 23\)/],
+    [[...R, '-J', 'a', '-J', 'b', '10/8'], /-J is given twice \(a and b\)/],
+    [[...R, '-F', 'a', '-F', 'b', '10/8'], /-F is given twice/],
+    [[...R, '-e', 'a', '-e', 'b', '10/8'], /-e is given twice/],
+    [[...R, '--transport', 'ssh2', '--transport', 'auto', '10/8'], /--transport is given twice/],
+    [[...R, '--keepalive', '1', '--keepalive', '2', '10/8'], /--keepalive is given twice/],
+    [[...R, '--reconnect-hold', '1', '--reconnect-hold', '2', '10/8'], /--reconnect-hold is given twice/],
+    [[...R, '-o', 'Prot=22', '10/8'], /-o "Prot=22": "Prot" is not a keyword/, /did you mean Port\?/],
+    [[...R, '-J', 'a,-x', '10/8'], /-J: "-x" has a host that begins with a dash/],
+    [[...R, '--transport', 'ssh2', '-e', 'ssh', '10/8'], /-e and --transport ssh2 exclude/, /leave one/],
     [[...R, '-q', '-v', '10/8'], /exclude each other/],
     [[...R, '--ready-fd', '77', '10/8'], /descriptor 77 isn't open/, /--ready-fd 77 77>ready/],
     [
@@ -144,6 +153,13 @@ describe('tunnel, asked about itself', () => {
         '--excludes-from',
         '--identity',
         '--port',
+        '--jump',
+        '--ssh-config',
+        '--ssh-option',
+        '--transport',
+        '--ssh-cmd',
+        '--keepalive',
+        '--reconnect-hold',
       ]) {
         assert.ok(stdout.includes(option), option);
       }
@@ -216,13 +232,14 @@ describe('runCommandLine', () => {
 
   it('collects what may be repeated', async () => {
     const { ssh, targets, exclusions, logLevel } = await configurationOf(
-      '-r a -r b -x 10.1/16 -x 10.2/16 -i k1 -i k2 -vv 10/8 ::/0'.split(' '),
+      '-r a -r b -x 10.1/16 -x 10.2/16 -i k1 -i k2 -o Port=1 -o user=u -vv 10/8 ::/0'.split(' '),
     );
     assert.deepEqual(
       ssh.remotes.map(({ host }) => host),
       ['a', 'b'],
     );
     assert.deepEqual(ssh.identityFiles, ['k1', 'k2']);
+    assert.deepEqual(ssh.sshOptions, ['Port=1', 'User=u']);
     assert.equal(targets.length, 2);
     assert.equal(exclusions.length, 2);
     assert.equal(logLevel, 'debug');
@@ -230,13 +247,15 @@ describe('runCommandLine', () => {
 
   it('takes arguments from files', async () => {
     const inner = file('inner', '10.0.0.0/8 "11.0.0.0/8"\n');
-    const outer = file('outer', `-r u@h # the jump host\n@${inner}\n`);
+    const outer = file('outer', `-r u@h # the jump host\n-e "ssh -v" -J a,b\n@${inner}\n`);
     const { targets, ssh } = await configurationOf([`@${outer}`, '12/8']);
     assert.deepEqual(
       targets.map(({ text }) => text),
       ['10.0.0.0/8', '11.0.0.0/8', '12/8'],
     );
     assert.equal(ssh.remotes[0].text, 'u@h');
+    assert.deepEqual(ssh.sshCommand, ['ssh', '-v']);
+    assert.equal(ssh.jump?.length, 2);
   });
 
   it('reads the command proxy, with the options of connect and without targets', async () => {

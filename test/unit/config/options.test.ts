@@ -20,10 +20,17 @@ describe('buildConfiguration', () => {
       ssh: {
         remotes: [{ user: 'user', host: 'jumphost', port: undefined, text: 'user@jumphost' }],
         port: undefined,
+        jump: undefined,
+        configFile: undefined,
+        sshOptions: [],
+        transport: 'auto',
+        sshCommand: undefined,
         identityFiles: [],
         hostKeyPins: [],
-        connectTimeout: 15,
+        connectTimeout: undefined,
         authTimeout: 60,
+        keepalive: undefined,
+        reconnectHold: 30,
       },
       targets: [{ prefix: { family: 4, address: '10.0.0.0', length: 8 }, ports: [], text: '10.0.0.0/8' }],
       exclusions: [],
@@ -47,6 +54,13 @@ describe('buildConfiguration', () => {
         excludesFrom: [join(directory, 'excludes')],
         identity: ['~/.ssh/cloud', 'relative/key'],
         port: '2222',
+        jump: 'a@x@b:23,[2001:db8::1]',
+        sshConfig: '~/other',
+        sshOption: ['port 24', 'User=a b'],
+        transport: 'openssh',
+        sshCmd: 'sudo -u "the user" ssh',
+        keepalive: '0',
+        reconnectHold: '0',
         hostKey: [PIN, `${PIN}=`, `ssh-ed25519  ${KEY} comment here`],
         connectTimeout: '2.5',
         authTimeout: '3600',
@@ -72,10 +86,28 @@ describe('buildConfiguration', () => {
     assert.deepEqual(configuration.notices, ['10.2.3.4/24 has host bits set, it is read as 10.2.3.0/24']);
     assert.deepEqual(configuration.ssh.identityFiles, [join(homedir(), '.ssh/cloud'), 'relative/key']);
     assert.equal(configuration.ssh.port, 2222);
+    assert.deepEqual(
+      configuration.ssh.jump?.map(({ user, host, port }) => [user, host, port]),
+      [
+        ['a@x', 'b', 23],
+        [undefined, '2001:db8::1', undefined],
+      ],
+    );
+    assert.equal(configuration.ssh.configFile, join(homedir(), 'other'));
+    assert.deepEqual(configuration.ssh.sshOptions, ['Port=24', 'User=a b']);
+    assert.equal(configuration.ssh.transport, 'openssh');
+    assert.deepEqual(configuration.ssh.sshCommand, ['sudo', '-u', 'the user', 'ssh']);
+    assert.equal(configuration.ssh.keepalive, 0);
+    assert.equal(configuration.ssh.reconnectHold, 0);
     assert.deepEqual(configuration.ssh.hostKeyPins, [PIN, PIN, `ssh-ed25519 ${KEY}`]);
     assert.equal(configuration.ssh.connectTimeout, 2.5);
     assert.equal(configuration.ssh.authTimeout, 3600);
     assert.equal(configuration.logLevel, 'debug');
+  });
+
+  it('takes -e for a choice of the transport', () => {
+    assert.equal(build({ sshCmd: 'ssh -v' }, '10/8').ssh.transport, 'openssh');
+    assert.equal(build({ transport: 'ssh2' }, '10/8').ssh.transport, 'ssh2');
   });
 
   it('maps -v and -q to levels', () => {
@@ -122,6 +154,33 @@ describe('buildConfiguration', () => {
     ['bad port', { port: '0' }, ['10/8'], /^-p "0": 0 is not a port number/],
     ['two stdins', { targetsFrom: ['-'], excludesFrom: ['-'] }, [], /standard input .* more than once/],
     ['empty identity', { identity: [''] }, ['10/8'], /-i: the name of the key file is empty/],
+    ['bad hop', { jump: 'a,-oProxyCommand=x' }, ['10/8'], /^-J: "-oProxyCommand=x" has a host that begins/],
+    ['empty hop', { jump: 'a,,b' }, ['10/8'], /^-J "": the jump host is empty/],
+    [
+      'too many hops',
+      { jump: 'abcdefghi'.split('').join(',') },
+      ['10/8'],
+      /^-J: 9 hosts one behind the other/,
+    ],
+    ['empty -F', { sshConfig: '' }, ['10/8'], /^-F: the name of the configuration file is empty/],
+    ['NUL in -F', { sshConfig: 'a\0' }, ['10/8'], /^-F: .* NUL/],
+    ['bad -o', { sshOption: ['Prot=1'] }, ['10/8'], /^-o "Prot=1": "Prot" is not a keyword/],
+    [
+      'unknown transport',
+      { transport: 'ssh' },
+      ['10/8'],
+      /^--transport: "ssh" is none of auto, ssh2, openssh/,
+    ],
+    ['-e with ssh2', { transport: 'ssh2', sshCmd: 'ssh' }, ['10/8'], /^-e and --transport ssh2 exclude/],
+    ['empty -e', { sshCmd: ' ' }, ['10/8'], /^-e: " " names no program/],
+    ['-e without end', { sshCmd: 'ssh "x' }, ['10/8'], /^-e .*isn't closed/],
+    [
+      'keepalive below 0',
+      { keepalive: '-1' },
+      ['10/8'],
+      /^--keepalive: "-1" is not a number of seconds from 0/,
+    ],
+    ['hold too long', { reconnectHold: '3601' }, ['10/8'], /^--reconnect-hold: "3601"/],
     ['-q with -v', { quiet: true, verbose: 1 }, ['10/8'], /-q and -v exclude each other/],
     [
       'timeout 0',

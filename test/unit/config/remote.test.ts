@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseRemote } from '../../../src/config/remote.ts';
+import { MAX_JUMP_HOPS, parseJump, parseRemote } from '../../../src/config/remote.ts';
 import { UsageError } from '../../../src/errors.ts';
 
 describe('parseRemote', () => {
@@ -86,4 +86,31 @@ describe('parseRemote', () => {
       );
     });
   }
+});
+
+describe('parseJump', () => {
+  it('reads hosts in order, and none', () => {
+    assert.deepEqual(
+      parseJump('a, u@s@b:2222,ssh://[2001:db8::1]:23', '-J').map(({ user, host, port }) => [
+        user,
+        host,
+        port,
+      ]),
+      [
+        [undefined, 'a', undefined],
+        ['u@s', 'b', 2222],
+        [undefined, '2001:db8::1', 23],
+      ],
+    );
+    assert.deepEqual(parseJump('NONE', '-J'), []);
+  });
+
+  it('refuses wrong hosts, and too many', () => {
+    for (const text of ['', 'a,', 'a,-b', 'a,none,b c']) {
+      assert.throws(() => parseJump(text, '-J'), /^UsageError: -J[: ]/, text);
+    }
+    const hops = Array(MAX_JUMP_HOPS).fill('h');
+    assert.equal(parseJump(hops.join(','), '-J').length, MAX_JUMP_HOPS);
+    assert.throws(() => parseJump([...hops, 'h'].join(','), '-J'), /9 hosts/);
+  });
 });

@@ -1,0 +1,87 @@
+/**
+ * Homes with an ssh_config of their own, and the two ways of resolving it: by the real `ssh -G`, and without ssh. `both`
+ * insists that they come to the same.
+ */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir, userInfo } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after } from 'node:test';
+import type { Remote, SshOptions } from '../../src/config/configuration.ts';
+import { buildConfiguration, type ConnectOptions } from '../../src/config/options.ts';
+import type { SshSettings } from '../../src/transport/settings.ts';
+import { type ResolveContext, resolveSettings } from '../../src/transport/sshconfig.ts';
+
+/** For `skip`: false, or what is lacking. */
+export const LACKING =
+  spawnSync('ssh', ['-V']).status === 0 ? false : 'ssh is missing (package openssh-client)';
+/** As `sshProgram`: a machine without ssh. */
+export const NO_SSH = '/nonexistent/ssh';
+export const CALLER = userInfo().username;
+const root = mkdtempSync(join(tmpdir(), 'tunnel-sshconfig-'));
+after(() => rmSync(root, { recursive: true }));
+
+let homes = 0;
+export interface Lab {
+  readonly home: string;
+  readonly context: ResolveContext;
+  readonly logged: { level: string; message: string; fields: unknown }[];
+}
+
+/** A home and an /etc/ssh of their own; `files` are relative to the home, `system` is the system's ssh_config. */
+export function lab(config: string, files: Readonly<Record<string, string>> = {}, system = ''): Lab {
+  homes += 1;
+  // A space, because every path on the way must keep it.
+  const home = join(root, `home ${homes}`);
+  const write = (path: string, text: string) => {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text, { mode: 0o600 });
+  };
+  write(join(home, '.ssh/config'), config);
+  write(join(home, 'etc/ssh_config'), system);
+  for (const [path, text] of Object.entries(files)) write(join(home, path), text);
+  const logged: Lab['logged'] = [];
+  return {
+    home,
+    logged,
+    context: {
+      home,
+      systemDirectory: join(home, 'etc'),
+      environment: {
+        PATH: process.env['PATH'],
+        SSH_AUTH_SOCK: '/run/agent',
+        AGENT: '/run/other',
+        DIR: '/srv',
+      },
+      observer: { log: (level, message, fields) => logged.push({ level, message, fields }), count() {} },
+    },
+  };
+}
+
+export function options(remote: string, more: ConnectOptions = {}): { ssh: SshOptions; remote: Remote } {
+  const { ssh } = buildConfiguration(['10/8'], { remote: [remote], ...more });
+  return { ssh, remote: ssh.remotes[0] };
+}
+
+export function resolve(
+  { context }: Lab,
+  remote: string,
+  more: ConnectOptions = {},
+  changed: ResolveContext = {},
+): Promise<SshSettings> {
+  const { ssh, remote: first } = options(remote, more);
+  return resolveSettings(first, ssh, { ...context, ...changed });
+}
+
+/** Both ways; they must agree. */
+export async function both(where: Lab, remote: string, more: ConnectOptions = {}): Promise<SshSettings> {
+  const asked = await resolve(where, remote, more);
+  assert.deepEqual(await resolve(where, remote, more, { sshProgram: NO_SSH }), asked);
+  return asked;
+}
+
+/** What of the printed settings a test is about. */
+export function pick(settings: SshSettings, expected: object): object {
+  return Object.fromEntries(Object.keys(expected).map((key) => [key, settings[key as keyof SshSettings]]));
+}
