@@ -114,3 +114,8 @@ export const HELPER_PATH = fileURLToPath(new URL('../native/tunnel-helper', impo
 
 /** The launcher of `tunnel exec` as it was built for this program; system/launcher.ts prefers an installed one. */
 export const LAUNCHER_PATH = fileURLToPath(new URL('../native/tunnel-launcher', import.meta.url));
+
+/** Starts a program that can't outlive this one (native/launch.c). */
+export const LAUNCH_PATH = fileURLToPath(new URL('../native/tunnel-launch', import.meta.url));
+/** Compares a host key's fingerprint for ssh (native/hostpin.c). */
+export const HOSTPIN_PATH = fileURLToPath(new URL('../native/tunnel-hostpin', import.meta.url));

@@ -8,14 +8,17 @@ import { fileURLToPath } from 'node:url';
 import { silentObserver } from '../../src/observe/observer.ts';
 import { loadHostKeyVerifier } from '../../src/transport/hostkeys.ts';
 import { loadIdentities } from '../../src/transport/identities.ts';
+import { dialOpenssh } from '../../src/transport/openssh/dial.ts';
 import { dialSsh2 } from '../../src/transport/ssh2/dial.ts';
-import type { Destination } from '../../src/transport/transport.ts';
+import type { Destination, Transport } from '../../src/transport/transport.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
+import { opensshOptions } from '../support/openssh.ts';
 import { type TwinStream, TwinTransport } from '../support/twin.ts';
 import { type TransportFixture, transportContract } from './transport.contract.ts';
 
 transportContract('the twin', makeTwin);
 transportContract('ssh2 with a real sshd', makeSsh2, sshdMissing);
+transportContract("the system's ssh with a real sshd", makeOpenssh, sshdMissing);
 
 async function makeTwin(): Promise<TransportFixture> {
   const twin = new TwinTransport();
@@ -81,6 +84,14 @@ async function makeSsh2(): Promise<TransportFixture> {
     authTimeout: 10,
     observer: silentObserver,
   });
+  return sshdFixture(transport);
+}
+
+async function makeOpenssh(): Promise<TransportFixture> {
+  return sshdFixture(await dialOpenssh(await opensshOptions(sshd)));
+}
+
+function sshdFixture(transport: Transport): TransportFixture {
   const cleanups: (() => unknown)[] = [];
   const sockets = new Set<Socket>();
   return {

@@ -96,6 +96,12 @@ describe('architecture', () => {
     }
   });
 
+  it('only transport/openssh imports socks', () => {
+    for (const { path, imports } of modules) {
+      if (!inside(path, 'transport/openssh')) assert.ok(!imports.includes('socks'), path);
+    }
+  });
+
   it('only system/, transport/openssh and capture/namespace.ts start processes', () => {
     for (const { path, imports } of modules) {
       if (inside(path, 'system', 'transport/openssh', 'capture/namespace.ts')) continue;
@@ -123,7 +129,7 @@ describe('architecture', () => {
       const capture = path === 'capture/namespace.ts' ? 'NamespaceCapture' : 'TunCapture|NamespaceCapture';
       assert.ok(
         !new RegExp(
-          `\\bnew (${capture}|ProxyCapture|Flows|DirectConnector)\\b|\\b(startHelper|startLauncher|dialSsh2)\\(\\{`,
+          `\\bnew (${capture}|ProxyCapture|Flows|DirectConnector)\\b|\\b(startHelper|startLauncher|dialSsh2|dialOpenssh)\\(\\{`,
         ).test(text),
         path,
       );

@@ -1,8 +1,7 @@
 /** Translates what ssh2, the socket and the server report into the program's errors. */
 import { TunnelError } from '../../errors.ts';
-import { formatDestination } from '../../net/destination.ts';
-import type { Refusal } from '../../net/refusal.ts';
-import { ConnectError, type Destination } from '../transport.ts';
+import { openFailure } from '../openfailure.ts';
+import type { ConnectError, Destination } from '../transport.ts';
 import type { OpenFailure } from './multiplexer.ts';
 import { serverText } from './servertext.ts';
 
@@ -127,39 +126,7 @@ function causeText(cause: SshError): string {
   return typeof cause.code === 'number' ? `the jump host says "${text}"` : text;
 }
 
-const OPEN_PROHIBITED = 1;
-const OPEN_CONNECT_FAILED = 2;
-const OPEN_UNKNOWN_CHANNEL_TYPE = 3;
-const OPEN_RESOURCE_SHORTAGE = 4;
-
-/** strerror(3) and getaddrinfo(3) as sshd passes them on; anything else that it says is `unreachable`. */
-const FAILURE_TEXTS: readonly (readonly [RegExp, Refusal])[] = [
-  [/connection refused/i, 'refused'],
-  [/network is (unreachable|down)/i, 'no-network'],
-  [/(connection|operation) timed out/i, 'timeout'],
-  [/permission denied|operation not permitted/i, 'prohibited'],
-];
-
 /** For SSH_MSG_CHANNEL_OPEN_FAILURE. */
-export function openError(destination: Destination, failure: OpenFailure): ConnectError {
-  const to = formatDestination(destination);
-  const text = serverText(failure.text);
-  switch (failure.reason) {
-    case OPEN_PROHIBITED:
-    case OPEN_UNKNOWN_CHANNEL_TYPE:
-      return new ConnectError('prohibited', `the jump host does not permit ${to} (${text})`, {
-        hint: 'see AllowTcpForwarding and PermitOpen in its sshd_config, and permitopen in authorized_keys',
-      });
-    case OPEN_RESOURCE_SHORTAGE:
-      return new ConnectError('refused', `the jump host has no resources for ${to} (${text})`);
-    case OPEN_CONNECT_FAILED:
-      break;
-    default:
-      return new ConnectError('refused', `the jump host can't forward to ${to} (${text})`);
-  }
-  // "open failed" is what sshd says when connect() failed at once, or it is out of descriptors.
-  if (text === 'open failed' || text === '')
-    return new ConnectError('unreachable', `${to}: immediate failure or resource shortage at the jump host`);
-  const refusal = FAILURE_TEXTS.find(([pattern]) => pattern.test(text))?.[1] ?? 'unreachable';
-  return new ConnectError(refusal, `${to}: ${text}`);
+export function openError(destination: Destination, { reason, text }: OpenFailure): ConnectError {
+  return openFailure(destination, reason, serverText(text));
 }

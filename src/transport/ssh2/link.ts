@@ -19,6 +19,7 @@ import type { Duplex } from 'node:stream';
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../errors.ts';
 import type { Observer } from '../../observe/observer.ts';
+import { MAX_CHANNELS } from '../limits.ts';
 import { ConnectError, type ConnectOptions, type Destination, type Transport } from '../transport.ts';
 import { ChannelStream } from './channelstream.ts';
 import { linkLostError, openError, type SshError } from './errors.ts';
@@ -30,8 +31,6 @@ import { KEEPALIVE, type Keepalive, Pulse } from './pulse.ts';
 import { ReceiveWindows } from './receivewindow.ts';
 import { Rekeying, type RekeyLimits } from './rekey.ts';
 
-/** Well below the 16k or so at which OpenSSH's sshd drops the connection. */
-export const MAX_CHANNELS = 8192;
 /** How long close() waits for the server to take leave. */
 export const CLOSE_TIMEOUT_MS = 2_000;
 /** As ssh -W says it: an address is wanted, and there may be none that means anything there. */

@@ -1,0 +1,257 @@
+/**
+ * The transport through the system's ssh: `ssh -N -D SOCKET` as a child, one SOCKS5 dialogue for each flow. Whatever that ssh can
+ * do (certificates, security keys, GSSAPI, PKCS#11, ProxyCommand, Match) works. This file brings it up; link.ts is the link
+ * once it is up.
+ *
+ *   arguments.ts -> launch.c -> ssh ---- log (FIFO) ----> sshlog.ts   phases, reasons of refused flows, that it ends
+ *                                |  `--- stderr --------> the server's banner, hops, ProxyCommand
+ *                                `------ SOCKS socket --> socksdialogue.ts -> flowsocket.ts, one a flow
+ *   all in a directory of our own (privatedirectory.ts)
+ *
+ * States: starting -> authenticated (the log says so) -> up (its SOCKS socket, which it makes after that, has accepted a
+ * connection) -> ended. Until it is up, its exit is a failed start (errors.ts).
+ *
+ * ssh verifies host keys and asks people, on the terminal that it shares with us or through SSH_ASKPASS. While it may be asking, no
+ * time is counted here; otherwise a log that stays silent for longer than its phase may last ends the attempt.
+ *
+ * ssh can't be left behind: the kernel kills it with us (launch.c), and a directory that stays after that is removed by the next
+ * start. A running ControlMaster is not made use of (docs/decisions/0013).
+ *
+ * Limits: MAX_CHANNELS flows, OPEN_TIMEOUT_MS for one to open, GREETING_LIMIT at once that ssh has not yet accepted.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { TunnelError, UsageError } from '../../errors.ts';
+import { HOSTPIN_PATH } from '../../native.ts';
+import { formatDestination } from '../../net/destination.ts';
+import type { Observer } from '../../observe/observer.ts';
+import { RESOLVE_TIMEOUT } from '../resolve.ts';
+import type { SshSettings } from '../settings.ts';
+import { serverText } from '../ssh2/servertext.ts';
+import type { Transport } from '../transport.ts';
+import { type GivenOptions, hopConfiguration, opensshArguments, pinnedKnownHosts } from './arguments.ts';
+import { certificateValidity } from './certificate.ts';
+import { startError } from './errors.ts';
+import { OpensshLink } from './link.ts';
+import { makePrivateDirectory, type PrivateDirectory } from './privatedirectory.ts';
+import { SshLog } from './sshlog.ts';
+import { opensshVersion, SshProcess } from './sshprocess.ts';
+
+export type { GivenOptions } from './arguments.ts';
+
+export interface OpensshOptions {
+  readonly settings: SshSettings;
+  readonly given: GivenOptions;
+  readonly observer: Observer;
+  readonly signal?: AbortSignal;
+}
+
+/** ssh listens right after authentication, before anything that can take time. */
+const LISTEN_TIMEOUT_MS = 5_000;
+const LISTEN_POLL_MS = 10;
+const MAX_STDERR_LINES = 40;
+
+/**
+ * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -closed, -not-ssh, -no-common-algorithm;
+ * host-key-unknown, -changed, -revoked; auth-failed, auth-timeout; openssh-not-found, -unusable, -configuration, -directory,
+ * -failed; usage. Or with the signal's reason.
+ */
+export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
+  const { given, observer, signal } = options;
+  signal?.throwIfAborted();
+  const version = await opensshVersion(given.command ?? ['ssh'], signal);
+  const directory = makePrivateDirectory(observer);
+  try {
+    const argv = prepare(options, version, directory);
+    observer.log('debug', `starting ${argv[0]} (OpenSSH ${version.join('.')})`);
+    return await new Start(options, directory, argv).run();
+  } catch (error) {
+    directory.remove();
+    throw error;
+  }
+}
+
+function prepare(
+  { settings, given }: OpensshOptions,
+  version: readonly [number, number],
+  directory: PrivateDirectory,
+): [string, ...string[]] {
+  const argv = opensshArguments({ settings, given, files: directory, hostpin: HOSTPIN_PATH, version });
+  if (settings.hostKeys.pins.length > 0)
+    writeFileSync(directory.knownHosts, pinnedKnownHosts(settings), { mode: 0o600 });
+  if (settings.proxy.kind === 'jump') {
+    if (given.configFile !== undefined && given.configFile !== 'none') mustBeReadable(given.configFile);
+    writeFileSync(directory.hopConfiguration, hopConfiguration(settings, given), { mode: 0o600 });
+  }
+  return argv;
+}
+
+/** ssh passes over an included file that isn't there. */
+function mustBeReadable(path: string): void {
+  try {
+    readFileSync(path);
+  } catch (cause) {
+    throw new UsageError(`-F ${path} can't be read`, { hint: 'check the path', cause });
+  }
+}
+
+class Start {
+  readonly #options: OpensshOptions;
+  readonly #settings: SshSettings;
+  readonly #directory: PrivateDirectory;
+  readonly #argv: readonly [string, ...string[]];
+  readonly #at: string;
+  readonly #log: SshLog;
+  readonly #said: string[] = [];
+  #link: OpensshLink | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #phaseChanged: () => void = () => {};
+  #timedOut: (error: TunnelError) => void = () => {};
+
+  constructor(options: OpensshOptions, directory: PrivateDirectory, argv: readonly [string, ...string[]]) {
+    this.#options = options;
+    this.#settings = options.settings;
+    this.#directory = directory;
+    this.#argv = argv;
+    this.#at = formatDestination({ host: options.settings.hostName, port: options.settings.port });
+    this.#log = new SshLog({
+      refused: (host, port, text) => this.#link?.refused(host, port, text),
+    });
+  }
+
+  async run(): Promise<Transport> {
+    const { observer, signal } = this.#options;
+    const process = await SshProcess.start({
+      argv: this.#argv,
+      log: this.#directory.log,
+      onLog: (line) => this.#follow(line),
+      onStderr: (line) => this.#heard(line),
+    });
+    let abort: (() => void) | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        abort = (): void => reject(signal?.reason);
+        signal?.addEventListener('abort', abort, { once: true });
+        this.#timedOut = reject;
+        this.#phaseChanged = () => {
+          if (this.#log.phase === 'up') this.#listening(process).then(resolve, reject);
+        };
+        process.exited.then((exit) => reject(this.#failure(exit)));
+        this.#watch();
+        if (signal?.aborted) abort();
+      });
+    } catch (error) {
+      clearTimeout(this.#timer);
+      await process.end();
+      throw error;
+    } finally {
+      if (abort !== undefined) signal?.removeEventListener('abort', abort);
+    }
+    this.#link = new OpensshLink({
+      process,
+      log: this.#log,
+      directory: this.#directory,
+      said: this.#said,
+      at: this.#at,
+      observer,
+    });
+    return this.#link;
+  }
+
+  #follow(line: string): void {
+    const before = this.#log.phase;
+    this.#log.line(line);
+    if (before === 'up') return;
+    this.#options.observer.log('debug', `ssh: ${serverText(line)}`);
+    this.#watch();
+    if (this.#log.phase !== before) this.#phaseChanged();
+  }
+
+  #heard(line: string): void {
+    this.#said.push(line);
+    if (this.#said.length > MAX_STDERR_LINES) this.#said.shift();
+    const text = serverText(line);
+    if (text !== '') this.#options.observer.log(this.#link === undefined ? 'notice' : 'debug', text);
+  }
+
+  /** A log that is silent for too long, with nobody to be waited for, is the end. */
+  #watch(): void {
+    clearTimeout(this.#timer);
+    const { batch } = this.#settings.authentication;
+    if (this.#log.phase === 'up' || (!batch && (this.#log.mayAsk || this.#hopsMayAsk))) return;
+    const { phase } = this.#log;
+    const { authTimeout, connectTimeout } = this.#settings;
+    const seconds = phase === 'authentication' ? authTimeout : connectTimeout + RESOLVE_TIMEOUT;
+    this.#timer = setTimeout(() => {
+      const [code, option] =
+        phase === 'authentication'
+          ? ['auth-timeout', '--auth-timeout']
+          : ['jumphost-timeout', '--connect-timeout'];
+      this.#timedOut(
+        new TunnelError(code, `${this.#at} does not answer: nothing happened for ${seconds} s of ${phase}`, {
+          hint: `try again, or allow more time with ${option}`,
+        }),
+      );
+    }, seconds * 1000);
+  }
+
+  get #hopsMayAsk(): boolean {
+    return this.#log.phase === 'identification' && this.#settings.proxy.kind !== 'direct';
+  }
+
+  async #listening(process: SshProcess): Promise<void> {
+    const deadline = Date.now() + LISTEN_TIMEOUT_MS;
+    while (process.alive && Date.now() < deadline) {
+      if (await accepts(this.#directory.socks)) return;
+      await delay(LISTEN_POLL_MS);
+    }
+    // If it is ending, its exit says more.
+    if (!process.alive) await process.exited;
+    throw new TunnelError('openssh-failed', `ssh to ${this.#at} does not listen for flows`, {
+      hint: 'try the same with "ssh -v -D SOCKET"',
+      cause: new Error(this.#log.kept.map((line) => serverText(line)).join('\n')),
+    });
+  }
+
+  #failure(exit: { readonly status: number | null; readonly signal: NodeJS.Signals | null }): TunnelError {
+    const { phase, hostKey, greeting, kept, certificates } = this.#log;
+    return startError({
+      at: this.#at,
+      lines: kept,
+      stderr: this.#said,
+      exit,
+      phase,
+      hostKey,
+      greeting,
+      pins: this.#settings.hostKeys.pins.map(({ fingerprint }) => fingerprint),
+      certificates: certificates.flatMap((path) => expired(path, new Date())),
+    });
+  }
+}
+
+/** sshd doesn't say what it has against a certificate; when it has expired, that is seen here. */
+function expired(path: string, now: Date): string[] {
+  try {
+    const { from, until } = certificateValidity(readFileSync(path, 'utf8')) ?? {};
+    if (until !== undefined && until <= now)
+      return [`the certificate ${path} expired on ${until.toISOString()}`];
+    if (from !== undefined && from > now)
+      return [`the certificate ${path} is valid from ${from.toISOString()}`];
+  } catch {
+    // One of the agent's, which is in no file.
+  }
+  return [];
+}
+
+function accepts(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    const settle = (open: boolean): void => {
+      socket.destroy();
+      resolve(open);
+    };
+    socket.once('connect', () => settle(true));
+    socket.once('error', () => settle(false));
+  });
+}

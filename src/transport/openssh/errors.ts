@@ -1,0 +1,271 @@
+/**
+ * From what ssh said to the program's errors, with the codes that the embedded transport uses. ssh says why it gives up in its
+ * log; hops of -J and a ProxyCommand say it on stderr, where the server's banner is too. The log is therefore asked first.
+ */
+import { TunnelError, type TunnelErrorOptions } from '../../errors.ts';
+import { serverText } from '../ssh2/servertext.ts';
+import type { Phase } from './sshlog.ts';
+import type { Exit } from './sshprocess.ts';
+
+export interface StartFailure {
+  /** `host:port` */
+  readonly at: string;
+  /** Of the log, without those for debugging. */
+  readonly lines: readonly string[];
+  readonly stderr: readonly string[];
+  readonly exit: Exit;
+  readonly phase: Phase;
+  /** `ssh-ed25519 SHA256:...`, if the server has shown it. */
+  readonly hostKey: string | undefined;
+  /** What the port sent instead of SSH's identification, if anything. */
+  readonly greeting: string | undefined;
+  readonly pins: readonly string[];
+  /** Of the certificates that were offered: what is wrong with them, one sentence each. */
+  readonly certificates: readonly string[];
+}
+
+interface Told {
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string;
+}
+
+type Rule = readonly [pattern: RegExp, tell: (match: RegExpExecArray, failure: StartFailure) => Told];
+
+const LIMITS = 'it may limit connections (MaxStartups, PerSourcePenalties)';
+
+/** The first rule that one of the lines answers to is the cause: specific ones stand before general ones. */
+const RULES: readonly Rule[] = [
+  [
+    /REVOKED HOST KEY|host key for .* was revoked|Host key .* revoked by/i,
+    (_match, failure) => revoked(failure),
+  ],
+  [/Host key for .* has changed|HOST IDENTIFICATION HAS CHANGED/, (_match, failure) => changed(failure)],
+  [/Host key verification failed|No .* host key is known for/, (_match, failure) => unknown(failure)],
+  [
+    /Could not resolve hostname ([^:]+): (.*)/,
+    ([, host = '', why = '']) => ({
+      code: 'jumphost-dns',
+      message: `the jump host's name ${serverText(host)} can't be resolved: ${serverText(why)}`,
+      hint: 'check the spelling and the resolver of this machine',
+    }),
+  ],
+  [
+    /no matching (.+) found\. Their offer: (.*)/,
+    ([, list = '', offer = ''], { at }) => ({
+      code: 'jumphost-no-common-algorithm',
+      message: `${at} and ssh have no ${serverText(list)} in common; it offers ${serverText(offer.replaceAll(',', ', '))}`,
+      hint: "have the jump host's sshd updated, or allow what it offers with -o (KexAlgorithms, Ciphers, HostKeyAlgorithms)",
+    }),
+  ],
+  [/Permission denied \(|Too many authentication failures|No more authentication methods/, authFailed],
+  [
+    /connect to host (\S+) port (\d+): (.*)/,
+    ([, host = '', port = '', why = '']) => connectFailed(`${serverText(host)}:${port}`, serverText(why)),
+  ],
+  [
+    /timed out during banner exchange|^Connection to .* timed out|^Timeout, server .* not responding/,
+    (_match, { at, phase }) => ({
+      code: 'jumphost-timeout',
+      message: `${at} does not answer: no ${phase} in time`,
+      hint: 'check the address and the firewalls on the way, or allow more time with --connect-timeout',
+    }),
+  ],
+  [
+    /Bad remote protocol version|banner line contains invalid|No SSH version received|protocol identif|Protocol major versions differ/i,
+    (_match, failure) => notSsh(failure),
+  ],
+  [
+    /[Rr]eceived disconnect from \S+ port \S+?:\s*\d+: (.*)/,
+    ([, text = ''], { at, phase }) => closed(at, phase, `: the jump host says "${serverText(text)}"`),
+  ],
+  [
+    /Bad configuration option|terminating, \d+ bad|Bad .* spec|Unsupported option|Missing argument|garbage at end of line|Can't open user config/,
+    ({ input }) => ({
+      code: 'openssh-configuration',
+      message: `ssh does not accept its configuration: ${serverText(input)}`,
+      hint: 'mend what it names; "ssh -G HOST" shows the same',
+    }),
+  ],
+  [
+    /(?:Address already in use|cannot listen|Could not request local forwarding)/i,
+    ({ input }) => ({ code: 'openssh-failed', message: `ssh can't listen for flows: ${serverText(input)}` }),
+  ],
+  [
+    /Connection (?:closed|reset) by|kex_exchange_identification: (?:Connection closed|read: )|banner exchange|Broken pipe/,
+    (_match, { at, phase }) => closed(at, phase, ''),
+  ],
+];
+
+/** For an ssh that has ended before it was ready. */
+export function startError(failure: StartFailure): TunnelError {
+  if (failure.exit.status === 127 || failure.exit.status === 126) {
+    return make(failure, {
+      code: 'openssh-not-found',
+      message: `ssh can't be run: ${serverText(failure.stderr.at(-1) ?? 'not found')}`,
+      hint: 'install OpenSSH (Debian: apt-get install openssh-client), or use --transport ssh2',
+    });
+  }
+  if (failure.greeting !== undefined && failure.phase === 'identification' && isWords(failure.greeting))
+    return make(failure, notSsh(failure));
+  const specific = RULES.slice(0, -1);
+  for (const [rules, lines] of [
+    [specific, failure.lines],
+    [specific, failure.stderr],
+    [RULES, [...failure.lines, ...failure.stderr]],
+  ] as const) {
+    const told = firstTold(rules, lines, failure);
+    if (told !== undefined) return make(failure, told);
+  }
+  const last = failure.lines.at(-1) ?? failure.stderr.at(-1);
+  const how = failure.exit.signal ?? `status ${failure.exit.status}`;
+  const said = last === undefined ? '' : `: ${serverText(last)}`;
+  return make(failure, {
+    code: 'openssh-failed',
+    message: `ssh to ${failure.at} ended with ${how} before it was ready${said}`,
+    hint: 'try the same with "ssh -v"',
+  });
+}
+
+function firstTold(
+  rules: readonly Rule[],
+  lines: readonly string[],
+  failure: StartFailure,
+): Told | undefined {
+  for (const [pattern, tell] of rules) {
+    for (const line of lines) {
+      const match = pattern.exec(line);
+      if (match !== null) return tell(match, failure);
+    }
+  }
+  return undefined;
+}
+
+function make(failure: StartFailure, { code, message, hint }: Told): TunnelError {
+  const said = [...failure.lines, ...failure.stderr].map((line) => serverText(line)).join('\n');
+  const options: TunnelErrorOptions = { cause: new Error(`ssh said: ${said}`) };
+  return new TunnelError(code, message, hint === undefined ? options : { ...options, hint });
+}
+
+/** ssh's own words about the connection are no greeting. */
+function isWords(greeting: string): boolean {
+  return !/^(Connection closed|read: |Connection reset)/.test(greeting) && !turnedAway(greeting);
+}
+
+/** What sshd says in clear before its identification when it turns a connection away. */
+function turnedAway(greeting: string): boolean {
+  return /^(Exceeded MaxStartups|Not allowed at this time)/.test(greeting);
+}
+
+function connectFailed(at: string, why: string): Told {
+  if (/refused/i.test(why))
+    return {
+      code: 'jumphost-refused',
+      message: `${at} refused the connection`,
+      hint: 'check the port (-p), and that sshd runs there',
+    };
+  if (/timed out/i.test(why))
+    return {
+      code: 'jumphost-timeout',
+      message: `${at} does not answer`,
+      hint: 'check the address, and that no firewall drops the connection',
+    };
+  return {
+    code: 'jumphost-unreachable',
+    message: `${at} can't be reached (${why})`,
+    hint: "check this machine's network and its route to the jump host",
+  };
+}
+
+function closed(at: string, phase: Phase, words: string): Told {
+  const when = phase === 'identification' ? 'before it said anything about SSH' : `during ${phase}`;
+  return {
+    code: 'jumphost-closed',
+    message: `${at} closed the connection ${when}${words}`,
+    hint: `try again later, or look into the log of sshd on the jump host; ${LIMITS}`,
+  };
+}
+
+function notSsh({ at, greeting }: StartFailure): Told {
+  const words = greeting === undefined ? '' : `: it says "${serverText(greeting, 120)}"`;
+  return {
+    code: 'jumphost-not-ssh',
+    message: `${at} is not an SSH server${words}`,
+    hint: 'check the port (-p); SSH is usually at 22',
+  };
+}
+
+function revoked({ at, hostKey }: StartFailure): Told {
+  return {
+    code: 'host-key-revoked',
+    message: `${at} shows the host key ${serverText(hostKey ?? '(not told)')}, which is marked as revoked`,
+    hint: 'do not connect: ask whoever runs the jump host for its new key',
+  };
+}
+
+function changed({ at, hostKey, lines }: StartFailure): Told {
+  const place = lines
+    .map((line) => /Offending .*key in (.+):(\d+)/.exec(line))
+    .find((match) => match !== null);
+  const known = place === undefined ? '' : `, but ${serverText(place[1] ?? '')}:${place[2]} has another`;
+  return {
+    code: 'host-key-changed',
+    message: `the host key of ${at} has changed: it shows ${serverText(hostKey ?? '(not told)')}${known}`,
+    hint: 'somebody may be listening in; if the jump host was set up anew, verify the new fingerprint there, then remove the old key with ssh-keygen -R',
+  };
+}
+
+function unknown(failure: StartFailure): Told {
+  const { at, pins, lines } = failure;
+  const shown = serverText(failure.hostKey ?? '(not told)');
+  if (pins.length > 0)
+    return {
+      code: 'host-key-changed',
+      message: `${at} shows the host key ${shown}, but --host-key pins ${pins.join(', ')}`,
+      hint: 'do not connect unless you can explain it: either the pin is out of date or this is another machine',
+    };
+  const why = lines
+    .map((line) => /^Certificate invalid: (.*)/.exec(line)?.[1])
+    .find((text) => text !== undefined);
+  const certificate = why === undefined ? '' : ` (its certificate is not accepted: ${serverText(why)})`;
+  return {
+    code: 'host-key-unknown',
+    message: `the host key of ${at} is not known: ${shown}${certificate}`,
+    hint: 'compare it with "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" run on the jump host; if it is the same, pin it with --host-key or connect once with ssh',
+  };
+}
+
+function authFailed(match: RegExpExecArray, { at, certificates, lines }: StartFailure): Told {
+  const about = [
+    ...lines.filter((line) => /UNPROTECTED|too open|signing failed|no such identity/i.test(line)),
+  ]
+    .map((line) => serverText(line.replaceAll('@', '').trim()))
+    .concat(certificates);
+  const because = about.length === 0 ? '' : `; ${about.join('; ')}`;
+  return {
+    code: 'auth-failed',
+    message: `${at} did not accept the login: ${serverText(match.input)}${because}`,
+    hint:
+      certificates.length > 0
+        ? "have a new certificate signed, and check this machine's clock"
+        : 'check the user, and which keys are offered (-i, ssh-add -l)',
+  };
+}
+
+const LOST: readonly (readonly [RegExp, string])[] = [
+  [/^Timeout, server .* not responding/, 'the jump host no longer answers keepalives'],
+  [/closed by remote host/, 'the jump host closed the connection'],
+];
+
+/** For a connection that was up. `lines`: what ssh said last. */
+export function linkLostError(at: string, lines: readonly string[], exit: Exit): TunnelError {
+  const tail = lines.slice(-10).reverse();
+  const known = LOST.find(([pattern]) => tail.some((line) => pattern.test(line)))?.[1];
+  const last = tail.find((line) => /disconnect|reset|Broken pipe|closed|failed|timed out/i.test(line));
+  const ended =
+    exit.signal === null ? `ssh ended with status ${exit.status}` : `ssh was ended by ${exit.signal}`;
+  const why = known ?? (last === undefined ? ended : serverText(last));
+  return new TunnelError('link-lost', `the connection to ${at} is lost: ${why}`, {
+    hint: 'check the network, then start again',
+  });
+}

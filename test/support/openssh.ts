@@ -1,0 +1,74 @@
+/** What dialOpenssh needs for a LoopbackSshd: no configuration file, no agent, its key, its host key in a file. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Observer, silentObserver } from '../../src/observe/observer.ts';
+import type { GivenOptions, OpensshOptions } from '../../src/transport/openssh/dial.ts';
+import type { SshSettings } from '../../src/transport/settings.ts';
+import type { LoopbackSshd } from './loopback-sshd.ts';
+
+export interface Changes {
+  readonly settings?: Partial<SshSettings>;
+  readonly hostKeys?: Partial<SshSettings['hostKeys']>;
+  readonly given?: Partial<GivenOptions>;
+  readonly observer?: Observer;
+  readonly signal?: AbortSignal;
+}
+
+/** Settings for the host `127.0.0.1` and nobody to be asked. */
+export function loopbackSettings(port: number, user: string, knownHosts: string): SshSettings {
+  return {
+    name: '127.0.0.1',
+    hostName: '127.0.0.1',
+    port,
+    user,
+    addressFamily: 'any',
+    bindAddress: undefined,
+    proxy: { kind: 'direct' },
+    hostKeys: {
+      alias: undefined,
+      userFiles: [knownHosts],
+      globalFiles: [],
+      strict: 'yes',
+      hashNames: false,
+      pins: [],
+    },
+    authentication: {
+      identityFiles: [],
+      certificateFiles: [],
+      identitiesOnly: true,
+      agentSocket: undefined,
+      methods: ['publickey'],
+      numberOfPasswordPrompts: 1,
+      batch: true,
+    },
+    algorithms: { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: undefined },
+    connectTimeout: 10,
+    authTimeout: 10,
+    keepalive: { interval: 15, count: 3 },
+    rekey: { bytes: undefined, seconds: undefined },
+    onlyOpenssh: [],
+  };
+}
+
+export async function opensshOptions(sshd: LoopbackSshd, changes: Changes = {}): Promise<OpensshOptions> {
+  const knownHosts = join(sshd.directory, 'known_hosts');
+  await writeFile(knownHosts, await sshd.knownHostsLine());
+  const settings = loopbackSettings(sshd.port, sshd.user, knownHosts);
+  return {
+    settings: {
+      ...settings,
+      ...changes.settings,
+      hostKeys: { ...settings.hostKeys, ...changes.hostKeys },
+    },
+    given: {
+      command: undefined,
+      configFile: 'none',
+      options: ['IdentitiesOnly=yes', 'IdentityAgent=none'],
+      jump: undefined,
+      identityFiles: [sshd.userKey],
+      ...changes.given,
+    },
+    observer: changes.observer ?? silentObserver,
+    ...(changes.signal && { signal: changes.signal }),
+  };
+}
