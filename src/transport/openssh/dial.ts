@@ -230,16 +230,23 @@ class Start {
   }
 }
 
-/** sshd doesn't say what it has against a certificate; when it has expired, that is seen here. */
+/** sshd doesn't say what it has against a certificate; when it has expired, that is seen here. `path`: as ssh names it. */
 function expired(path: string, now: Date): string[] {
-  try {
-    const { from, until } = certificateValidity(readFileSync(path, 'utf8')) ?? {};
+  // ssh names the private key that a certificate is for, or the file of CertificateFile.
+  for (const file of [`${path}-cert.pub`, path]) {
+    let text: string;
+    try {
+      text = readFileSync(file, 'utf8');
+    } catch {
+      // Not this one; or one of the agent's, which is in no file.
+      continue;
+    }
+    const { from, until } = certificateValidity(text) ?? {};
+    const shown = serverText(file);
     if (until !== undefined && until <= now)
-      return [`the certificate ${path} expired on ${until.toISOString()}`];
+      return [`the certificate ${shown} expired on ${until.toISOString()}`];
     if (from !== undefined && from > now)
-      return [`the certificate ${path} is valid from ${from.toISOString()}`];
-  } catch {
-    // One of the agent's, which is in no file.
+      return [`the certificate ${shown} is valid from ${from.toISOString()}`];
   }
   return [];
 }

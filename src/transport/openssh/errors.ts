@@ -203,7 +203,9 @@ function revoked({ at, hostKey }: StartFailure): Told {
   };
 }
 
-function changed({ at, hostKey, lines }: StartFailure): Told {
+function changed(failure: StartFailure): Told {
+  const { at, hostKey, lines } = failure;
+  if (failure.pins.length > 0) return notPinned(failure);
   const place = lines
     .map((line) => /Offending .*key in (.+):(\d+)/.exec(line))
     .find((match) => match !== null);
@@ -215,15 +217,18 @@ function changed({ at, hostKey, lines }: StartFailure): Told {
   };
 }
 
+function notPinned({ at, hostKey, pins }: StartFailure): Told {
+  return {
+    code: 'host-key-changed',
+    message: `${at} shows the host key ${serverText(hostKey ?? '(not told)')}, but --host-key pins ${pins.join(', ')}`,
+    hint: 'do not connect unless you can explain it: either the pin is out of date or this is another machine',
+  };
+}
+
 function unknown(failure: StartFailure): Told {
-  const { at, pins, lines } = failure;
+  const { at, lines } = failure;
+  if (failure.pins.length > 0) return notPinned(failure);
   const shown = serverText(failure.hostKey ?? '(not told)');
-  if (pins.length > 0)
-    return {
-      code: 'host-key-changed',
-      message: `${at} shows the host key ${shown}, but --host-key pins ${pins.join(', ')}`,
-      hint: 'do not connect unless you can explain it: either the pin is out of date or this is another machine',
-    };
   const why = lines
     .map((line) => /^Certificate invalid: (.*)/.exec(line)?.[1])
     .find((text) => text !== undefined);

@@ -97,7 +97,7 @@ export class SshLog {
     return this.#greeting;
   }
 
-  /** Files of the certificates that were offered to the server. */
+  /** What ssh calls the certificates that it has offered: paths of private keys or of certificates. */
   get certificates(): readonly string[] {
     return [...this.#certificates];
   }
