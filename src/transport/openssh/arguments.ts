@@ -82,7 +82,7 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
     ['VisualHostKey', 'no'],
     ['BatchMode', yesNo(authentication.batch)],
     ['ConnectTimeout', connectTimeout(settings)],
-    ['ServerAliveInterval', keepalive.interval],
+    ['ServerAliveInterval', Math.ceil(keepalive.interval)],
     ['ServerAliveCountMax', Math.max(1, keepalive.count)],
     ['NoHostAuthenticationForLocalhost', 'no'],
     ['HashKnownHosts', yesNo(settings.hostKeys.hashNames)],
@@ -109,7 +109,7 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
  * for something, it is given the time for that.
  */
 function connectTimeout({ proxy, connectTimeout: own, authentication }: SshSettings): number {
-  if (proxy.kind === 'direct' || authentication.batch) return Math.ceil(own);
+  if (proxy.kind === 'direct' || authentication.batch) return Math.max(1, Math.ceil(own));
   const hops = proxy.kind === 'jump' ? proxy.hops : [];
   return Math.ceil(hops.reduce((sum, hop) => sum + hop.connectTimeout + hop.authTimeout, own));
 }

@@ -41,6 +41,7 @@ import { opensshVersion, SshProcess } from './sshprocess.ts';
 export type { GivenOptions } from './arguments.ts';
 
 export interface OpensshOptions {
+  /** ssh reads the same configuration by itself; of these, what doesn't stand there or must hold is passed to it. */
   readonly settings: SshSettings;
   readonly given: GivenOptions;
   readonly observer: Observer;
@@ -179,10 +180,16 @@ class Start {
   #watch(): void {
     clearTimeout(this.#timer);
     const { batch } = this.#settings.authentication;
-    if (this.#log.phase === 'up' || (!batch && (this.#log.mayAsk || this.#hopsMayAsk))) return;
     const { phase } = this.#log;
+    if (phase === 'up' || (!batch && (this.#log.mayAsk || this.#hopsMayAsk))) return;
     const { authTimeout, connectTimeout } = this.#settings;
-    const seconds = phase === 'authentication' ? authTimeout : connectTimeout + RESOLVE_TIMEOUT;
+    // The resolver's time is ssh's to take, once for each address's name; it is not counted in --connect-timeout.
+    const allowed = {
+      identification: connectTimeout + RESOLVE_TIMEOUT,
+      'key exchange': connectTimeout,
+      authentication: authTimeout,
+    };
+    const seconds = allowed[phase];
     this.#timer = setTimeout(() => {
       const [code, option] =
         phase === 'authentication'

@@ -21,7 +21,7 @@ const MAX_BASE_LENGTH = 50;
 
 export interface PrivateDirectory extends OpensshFiles {
   readonly path: string;
-  /** May be repeated. */
+  /** May be repeated. Never throws: what can't be removed now is left to the next start. */
   remove(): void;
 }
 
@@ -36,7 +36,7 @@ export function makePrivateDirectory(
       sweep(base, observer);
       const identity = [pidNamespace(), process.pid, processStart(process.pid) ?? 0];
       const name = identity.map((number) => number.toString(36)).join('-');
-      return describeDirectory(mkdtempSync(join(base, `${PREFIX}${name}-`)));
+      return describeDirectory(mkdtempSync(join(base, `${PREFIX}${name}-`)), observer);
     } catch (error) {
       cause ??= error;
     }
@@ -54,14 +54,20 @@ export function defaultBases(environment: NodeJS.ProcessEnv): string[] {
   return fit ? [runtime, '/tmp'] : ['/tmp'];
 }
 
-function describeDirectory(path: string): PrivateDirectory {
+function describeDirectory(path: string, observer: Observer): PrivateDirectory {
   return {
     path,
     log: join(path, 'log'),
     socks: join(path, 'socks'),
     knownHosts: join(path, 'known_hosts'),
     hopConfiguration: join(path, 'config'),
-    remove: () => rmSync(path, { recursive: true, force: true }),
+    remove: () => {
+      try {
+        rmSync(path, { recursive: true, force: true });
+      } catch (error) {
+        observer.log('debug', `${path} can't be removed`, { error: String(error) });
+      }
+    },
   };
 }
 

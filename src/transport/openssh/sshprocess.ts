@@ -71,7 +71,14 @@ export class SshProcess {
   }
 
   static async start(options: ProcessOptions): Promise<SshProcess> {
-    await promisify(execFile)('mkfifo', ['-m', '600', options.log]);
+    try {
+      await promisify(execFile)('mkfifo', ['-m', '600', options.log]);
+    } catch (cause) {
+      throw new TunnelError('openssh-directory', `no FIFO can be made at ${options.log}`, {
+        hint: 'check that the mkfifo command is there, and that the file system takes FIFOs',
+        cause,
+      });
+    }
     const reader = openSync(options.log, constants.O_RDONLY | constants.O_NONBLOCK);
     const writer = openSync(options.log, constants.O_WRONLY);
     const child = spawn(LAUNCH_PATH, [String(process.pid), ...options.argv], {
@@ -125,19 +132,20 @@ function follow(stream: Readable, onLine: (line: string) => void): Promise<void>
   });
 }
 
-/** Which OpenSSH it is. Throws TunnelError: openssh-not-found, openssh-unusable. */
+/** Which OpenSSH it is. Throws TunnelError: openssh-not-found, openssh-unusable, native-missing. */
 export async function opensshVersion(
   command: readonly [string, ...string[]],
   signal?: AbortSignal,
 ): Promise<OpensshVersion> {
   const shown = printable(command.join(' '));
-  const [said, status] = await new Promise<[string, number]>((resolve) => {
+  const [said, status] = await new Promise<[string, number]>((resolve, reject) => {
     const options = {
       timeout: VERSION_TIMEOUT_MS,
       killSignal: 'SIGKILL',
       ...(signal && { signal }),
     } as const;
     execFile(LAUNCH_PATH, [String(process.pid), ...command, '-V'], options, (error, stdout, stderr) => {
+      if (error?.code === 'ENOENT' || error?.code === 'EACCES') reject(launcherMissing(error));
       resolve([`${stderr}${stdout}`, typeof error?.code === 'number' ? error.code : 0]);
     });
   });
@@ -160,4 +168,11 @@ export async function opensshVersion(
     );
   }
   return version;
+}
+
+function launcherMissing(cause: unknown): TunnelError {
+  return new TunnelError('native-missing', `${LAUNCH_PATH} can't be run`, {
+    hint: 'build it with "npm run build:native" (needs a C compiler and make)',
+    cause,
+  });
 }

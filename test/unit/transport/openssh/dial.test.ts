@@ -1,8 +1,8 @@
 /** The system's ssh against real sshds: what comes of a start, in words and codes; what is left afterwards; what carries flows. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, fork } from 'node:child_process';
+import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -20,6 +20,9 @@ import { LoopbackSshd, makeKey, sshdMissing } from '../../../support/loopback-ss
 import { type Changes, opensshOptions } from '../../../support/openssh.ts';
 import { processEntry } from '../../../support/processtable.ts';
 import { authority, fakeSecurityKey, sign } from '../../../support/sshcertificates.ts';
+
+const OPENSSHDIAL = fileURLToPath(new URL('../../../support/opensshdial.js', import.meta.url));
+const scriptMissing = existsSync('/usr/bin/script') ? false : 'script (bsdutils) is not installed';
 
 const open: Transport[] = [];
 const servers: Server[] = [];
@@ -117,6 +120,10 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
   it('jumphost-timeout', async () => {
     const { port } = await serve((socket) => socket.resume());
     await fails('jumphost-timeout', /does not answer/, at(port));
+  });
+  it('jumphost-timeout, silent after its identification', async () => {
+    const { port } = await serve((socket) => void socket.resume().write('SSH-2.0-OpenSSH_9.2\r\n'));
+    await fails('jumphost-timeout', /key exchange/, at(port));
   });
   it('jumphost-closed', async () => {
     const { port } = await serve((socket) => socket.end());
@@ -285,10 +292,10 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
     const child: ChildProcess = fork(
       fileURLToPath(new URL('../../../support/opensshdial.js', import.meta.url)),
       {
-        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+        env: { ...process.env, OPENSSH_OPTIONS: JSON.stringify(await opensshOptions(sshd)) },
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       },
     );
-    child.send(JSON.stringify(await opensshOptions(sshd)));
     await once(child, 'message');
     const [pid = 0] = clients(child.pid);
     assert.ok(pid > 0);
@@ -315,6 +322,45 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
       await echoes(await dial({ given: { configFile: file } }));
     }
     await closeAll();
+  });
+
+  it('lets ssh ask at the terminal that it shares with the tunnel', { skip: scriptMissing }, async () => {
+    const key = join(directory, 'locked');
+    await makeKey(key, 'ed25519', ['-N', 'open sesame']);
+    const line = await readFile(`${key}.pub`, 'utf8');
+    const server = await LoopbackSshd.start({ authorizedKeys: { lines: [line.trim()], only: true } });
+    const options = await opensshOptions(server, { given: { identityFiles: [key] } });
+    const { settings } = options;
+    const asking = {
+      ...settings,
+      authTimeout: 1,
+      authentication: { ...settings.authentication, batch: false },
+    };
+    const program = [process.execPath, OPENSSHDIAL].map((word) => `'${word}'`).join(' ');
+    const env = {
+      ...process.env,
+      OPENSSH_OPTIONS: JSON.stringify({ ...options, settings: asking }),
+      DISPLAY: '',
+    };
+    const terminal = spawn('script', ['-qec', program, '/dev/null'], {
+      env,
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    try {
+      let shown = '';
+      terminal.stdout.on('data', (text) => {
+        shown += text;
+      });
+      while (!/Enter passphrase for key/.test(shown)) await once(terminal.stdout, 'data');
+      // Longer than --auth-timeout: while somebody is asked, no time is counted.
+      await delay(1500);
+      terminal.stdin.write('open sesame\n');
+      while (!/^up/m.test(shown)) await once(terminal.stdout, 'data');
+      assert.ok(!shown.includes('sesame'), 'there is no echo');
+    } finally {
+      terminal.kill('SIGKILL');
+      await server.stop();
+    }
   });
 
   it("shows the server's banner, and takes no line of it for one of ssh's log", async () => {
