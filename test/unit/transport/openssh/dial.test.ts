@@ -24,6 +24,9 @@ import { authority, fakeSecurityKey, sign } from '../../../support/sshcertificat
 const OPENSSHDIAL = fileURLToPath(new URL('../../../support/opensshdial.js', import.meta.url));
 const scriptMissing = existsSync('/usr/bin/script') ? false : 'script (bsdutils) is not installed';
 
+/** Milliseconds: a prompt or an end that doesn't come is a failure. */
+const TIMEOUT = 20_000;
+
 const open: Transport[] = [];
 const servers: Server[] = [];
 let sshd: LoopbackSshd;
@@ -264,7 +267,7 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
     assert.deepEqual(leftovers(), []);
   });
 
-  it('an ssh that is killed is a lost link, never the end of a download', async () => {
+  it('an ssh that is killed is a lost link, never the end of a download', { timeout: TIMEOUT }, async () => {
     for (let round = 0; round < 5; round++) {
       const transport = await dial();
       const stream = await transport.connect(await serve((far) => far.write('the first half')));
@@ -324,7 +327,7 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
     await closeAll();
   });
 
-  it('lets ssh ask at the terminal that it shares with the tunnel', { skip: scriptMissing }, async () => {
+  it('lets ssh ask at the terminal that it shares with the tunnel', { skip: scriptMissing, timeout: TIMEOUT }, async () => {
     const key = join(directory, 'locked');
     await makeKey(key, 'ed25519', ['-N', 'open sesame']);
     const line = await readFile(`${key}.pub`, 'utf8');
