@@ -29,14 +29,17 @@ export function certificateValidity(line: string): Validity | undefined {
     const low = reader.uint32();
     return high === undefined || low === undefined ? undefined : (BigInt(high) << 32n) | BigInt(low);
   };
-  for (let i = 0; i < 2 + fields; i++) reader.string(); // the type, the nonce, the key
-  uint64(); // serial
-  reader.uint32(); // user or host
-  reader.string(); // key id
-  reader.string(); // principals
+  // A field that isn't whole leaves the reader within it: nothing behind it is looked at.
+  const before = [
+    ...Array.from({ length: 2 + fields }, () => reader.string()), // the type, the nonce, the key
+    uint64(), // serial
+    reader.uint32(), // user or host
+    reader.string(), // key id
+    reader.string(), // principals
+  ];
   const from = uint64();
   const until = uint64();
-  if (from === undefined || until === undefined) return undefined;
+  if (before.includes(undefined) || from === undefined || until === undefined) return undefined;
   return { from: from === 0n ? undefined : date(from), until: until === FOREVER ? undefined : date(until) };
 }
 

@@ -262,9 +262,18 @@ const LOST: readonly (readonly [RegExp, string])[] = [
   [/closed by remote host/, 'the jump host closed the connection'],
 ];
 
-/** For a connection that was up. `lines`: what ssh said last. */
-export function linkLostError(at: string, lines: readonly string[], exit: Exit): TunnelError {
-  const tail = lines.slice(-10).reverse();
+/** How far back in what ssh said its last words may stand. */
+const LAST_LINES = 8;
+
+/** For a connection that was up. `lines` of the log and `stderr`, in order. */
+export function linkLostError(
+  at: string,
+  lines: readonly string[],
+  stderr: readonly string[],
+  exit: Exit,
+): TunnelError {
+  // The banner is on stderr too, so the log comes first.
+  const tail = [lines, stderr].flatMap((said) => said.slice(-LAST_LINES).reverse());
   const known = LOST.find(([pattern]) => tail.some((line) => pattern.test(line)))?.[1];
   const last = tail.find((line) => /disconnect|reset|Broken pipe|closed|failed|timed out/i.test(line));
   const ended =

@@ -252,7 +252,7 @@ export class OpensshLink implements Transport, FlowOwner {
 
   #exited(exit: Exit): TunnelError | undefined {
     const { at, log, said, directory } = this.#options;
-    const error = this.#closing ? undefined : linkLostError(at, [...log.kept, ...said], exit);
+    const error = this.#closing ? undefined : linkLostError(at, log.kept, said, exit);
     this.#end = { error };
     directory.remove();
     this.#destroyFlows(error);

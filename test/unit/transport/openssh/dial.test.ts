@@ -2,22 +2,20 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { TunnelError } from '../../../../src/errors.ts';
+import type { TunnelError } from '../../../../src/errors.ts';
 import type { Observer } from '../../../../src/observe/observer.ts';
 import { parseHostKeyPin } from '../../../../src/transport/hostkeys.ts';
-import { dialOpenssh } from '../../../../src/transport/openssh/dial.ts';
-import { defaultBases } from '../../../../src/transport/openssh/privatedirectory.ts';
 import { ConnectError, type Destination, type Transport } from '../../../../src/transport/transport.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../support/loopback-sshd.ts';
 import { type Changes, opensshOptions } from '../../../support/openssh.ts';
+import { clients, closeAll, closedPort, dial, fails, leftovers, serve } from '../../../support/opensshlab.ts';
 import { processEntry } from '../../../support/processtable.ts';
 import { authority, fakeSecurityKey, sign } from '../../../support/sshcertificates.ts';
 
@@ -27,8 +25,6 @@ const scriptMissing = existsSync('/usr/bin/script') ? false : 'script (bsdutils)
 /** Milliseconds: a prompt or an end that doesn't come is a failure. */
 const TIMEOUT = 20_000;
 
-const open: Transport[] = [];
-const servers: Server[] = [];
 let sshd: LoopbackSshd;
 let directory: string;
 
@@ -46,155 +42,6 @@ after(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-async function dial(changes: Changes = {}, to: LoopbackSshd = sshd): Promise<Transport> {
-  const transport = await dialOpenssh(await opensshOptions(to, changes));
-  open.push(transport);
-  return transport;
-}
-
-async function closeAll(): Promise<void> {
-  for (const transport of open.splice(0)) await transport.close();
-  for (const server of servers.splice(0)) server.close();
-}
-
-async function serve(handler: (socket: Socket) => void): Promise<Destination> {
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
-    socket.on('error', () => {
-      // Some of these tests end ssh in the middle.
-    });
-    handler(socket);
-  });
-  servers.push(server);
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('not a TCP server');
-  return { host: '127.0.0.1', port: address.port };
-}
-
-/** Private directories of this process. */
-function leftovers(): string[] {
-  const own = `-${process.pid.toString(36)}-`;
-  return defaultBases(process.env).flatMap((base) =>
-    readdirSync(base).filter((name) => name.startsWith('tunnel-ssh-') && name.includes(own)),
-  );
-}
-
-/** Process ids of the ssh clients that this process, or `of`, has started. */
-function clients(of = process.pid): number[] {
-  return readFileSync(`/proc/${of}/task/${of}/children`, 'utf8')
-    .trim()
-    .split(' ')
-    .filter((pid) => pid !== '' && readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('ssh\0'))
-    .map(Number);
-}
-
-async function fails(code: string, message: RegExp, changes: Changes = {}, to = sshd): Promise<void> {
-  let failure: unknown;
-  try {
-    await dial(changes, to);
-  } catch (error) {
-    failure = error;
-  } finally {
-    await closeAll();
-  }
-  assert.ok(failure instanceof TunnelError, `it failed with ${failure}`);
-  assert.equal(failure.code, code, `${failure.message} ${String(failure.cause)}`);
-  assert.match(failure.message, message);
-  assert.ok(failure.hint !== undefined);
-  assert.deepEqual(leftovers(), []);
-  assert.deepEqual(clients(), []);
-}
-
-describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => {
-  const at = (port: number): Changes => ({ settings: { port, connectTimeout: 1 } });
-
-  it('jumphost-dns', () =>
-    fails('jumphost-dns', /no-such-host\.invalid can't be resolved/, {
-      settings: { name: 'no-such-host.invalid', hostName: 'no-such-host.invalid' },
-    }));
-  it('jumphost-refused', async () => {
-    const { port } = await serve(() => {});
-    servers.splice(0).map((server) => server.close());
-    await fails('jumphost-refused', new RegExp(`127\\.0\\.0\\.1:${port} refused`), at(port));
-  });
-  it('jumphost-unreachable', () =>
-    fails('jumphost-unreachable', /fe80::1/, { settings: { name: 'fe80::1', hostName: 'fe80::1' } }));
-  it('jumphost-timeout', async () => {
-    const { port } = await serve((socket) => socket.resume());
-    await fails('jumphost-timeout', /does not answer/, at(port));
-  });
-  it('jumphost-timeout, silent after its identification', async () => {
-    const { port } = await serve((socket) => void socket.resume().write('SSH-2.0-OpenSSH_9.2\r\n'));
-    await fails('jumphost-timeout', /key exchange/, at(port));
-  });
-  it('jumphost-closed', async () => {
-    const { port } = await serve((socket) => socket.end());
-    await fails('jumphost-closed', /closed the connection before it said anything about SSH/, at(port));
-  });
-  it('jumphost-closed, turned away in words', async () => {
-    const { port } = await serve((socket) => socket.end('Exceeded MaxStartups\r\n'));
-    await fails('jumphost-closed', /closed the connection/, at(port));
-  });
-  it('jumphost-not-ssh', async () => {
-    const { port } = await serve((socket) => socket.end('HTTP/1.1 400 Bad\x1b[31m Request\r\n\r\n'));
-    await fails('jumphost-not-ssh', /it says "HTTP\/1\.1 400 Bad/, at(port));
-  });
-  it('jumphost-no-common-algorithm', () =>
-    fails('jumphost-no-common-algorithm', /key exchange method in common; it offers .*curve25519/, {
-      given: { options: ['KexAlgorithms=diffie-hellman-group14-sha1'] },
-    }));
-  it('host-key-unknown', () =>
-    fails('host-key-unknown', /ssh-ed25519 SHA256:/, { hostKeys: { userFiles: ['/nonexistent'] } }));
-  it('host-key-changed', async () => {
-    const file = await knownHosts('changed', (own) => own.replace(/ssh-ed25519 .*/, otherKey));
-    await fails('host-key-changed', /changed:1 has another/, { hostKeys: { userFiles: [file] } });
-  });
-  it('host-key-revoked', async () => {
-    const file = await knownHosts('revoked', (own) => `@revoked ${own}`);
-    await fails('host-key-revoked', /marked as revoked/, { hostKeys: { userFiles: [file] } });
-  });
-  it('host-key-changed: another key than the pinned one', () =>
-    fails('host-key-changed', /--host-key pins SHA256:/, {
-      hostKeys: { pins: [parseHostKeyPin(otherKey)] },
-    }));
-  it('host-key-changed: another fingerprint than the pinned one', () => {
-    const pins = [parseHostKeyPin(`SHA256:${'A'.repeat(43)}`)];
-    return fails('host-key-changed', /--host-key pins SHA256:AAAA/, { hostKeys: { pins } });
-  });
-  it('auth-failed', async () => {
-    const key = join(directory, 'stranger');
-    await makeKey(key, 'ed25519');
-    await fails('auth-failed', /Permission denied \(publickey\)/, { given: { identityFiles: [key] } });
-  });
-  it('openssh-not-found', () =>
-    fails('openssh-not-found', /No such file/, { given: { command: ['/nonexistent/ssh'] } }));
-  it('openssh-unusable', () =>
-    fails('openssh-unusable', /does not say that it is OpenSSH/, { given: { command: ['/bin/true'] } }));
-  it('openssh-configuration', () =>
-    fails('openssh-configuration', /nosuchoption/, { given: { options: ['NoSuchOption=1'] } }));
-
-  it('an abort ends ssh and removes everything', async () => {
-    const { port } = await serve((socket) => socket.resume());
-    const controller = new AbortController();
-    const reason = new Error('nobody waits');
-    const failed = assert.rejects(dial({ settings: { port }, signal: controller.signal }), reason);
-    await delay(150);
-    controller.abort(reason);
-    await failed;
-    assert.deepEqual(leftovers(), []);
-    assert.deepEqual(clients(), []);
-    await closeAll();
-  });
-
-  const otherKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE8+5vCpVBMHzvIjnO6Xe4m4bGmJ3uHkDsfHAMmrH5nP';
-  async function knownHosts(name: string, change: (own: string) => string): Promise<string> {
-    const file = join(directory, name);
-    await writeFile(file, change(await sshd.knownHostsLine()));
-    return file;
-  }
-});
-
 describe("the system's ssh", { skip: sshdMissing }, () => {
   async function echoes(transport: Transport): Promise<void> {
     const stream = await transport.connect(await serve((far) => far.pipe(far)));
@@ -207,15 +54,14 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
   it('accepts a pinned key, and a pinned fingerprint, and looks nowhere else', async () => {
     const key = parseHostKeyPin((await sshd.knownHostsLine()).split(' ').slice(1).join(' '));
     for (const pin of [key, { ...key, key: undefined }])
-      await echoes(await dial({ hostKeys: { pins: [pin], userFiles: ['/nonexistent'] } }));
+      await echoes(await dial(sshd, { hostKeys: { pins: [pin], userFiles: ['/nonexistent'] } }));
     await closeAll();
   });
 
   it('gives each of many opens at once its own reason', async () => {
-    const transport = await dial();
+    const transport = await dial(sshd);
     const { port } = await serve((far) => far.end());
-    const free = await serve(() => {});
-    servers.pop()?.close();
+    const free = await closedPort();
     const cases: [Destination, string | undefined, RegExp][] = [
       [{ host: '127.0.0.1', port: free.port }, 'refused', /Connection refused/],
       [{ host: '127.0.0.2', port }, 'prohibited', /does not permit 127\.0\.0\.2/],
@@ -240,7 +86,7 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
   });
 
   it('loses nothing of what the far side says before anybody reads, and takes 500 opens at once', async () => {
-    const transport = await dial();
+    const transport = await dial(sshd);
     const destination = await serve((far) => far.end('a greeting'));
     const streams = await Promise.all(Array.from({ length: 500 }, () => transport.connect(destination)));
     await delay(100);
@@ -254,7 +100,7 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
   });
 
   it('is not ended by INT and TERM, which a terminal and a service manager send to all', async () => {
-    const transport = await dial();
+    const transport = await dial(sshd);
     const [pid = 0] = clients();
     process.kill(pid, 'SIGINT');
     process.kill(pid, 'SIGTERM');
@@ -269,7 +115,7 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
 
   it('an ssh that is killed is a lost link, never the end of a download', { timeout: TIMEOUT }, async () => {
     for (let round = 0; round < 5; round++) {
-      const transport = await dial();
+      const transport = await dial(sshd);
       const stream = await transport.connect(await serve((far) => far.write('the first half')));
       let ended = false;
       stream.on('end', () => {
@@ -302,17 +148,14 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
     await once(child, 'message');
     const [pid = 0] = clients(child.pid);
     assert.ok(pid > 0);
-    const left = (): string[] =>
-      defaultBases(process.env).flatMap((base) =>
-        readdirSync(base).filter((name) => name.includes(`-${child.pid?.toString(36)}-`)),
-      );
+    const left = (): string[] => leftovers(child.pid);
     assert.equal(left().length, 1);
     child.kill('SIGKILL');
     await once(child, 'exit');
     for (let i = 0; i < 100 && processEntry(pid) !== undefined; i++) await delay(10);
     assert.equal(processEntry(pid), undefined, 'ssh is still there');
     assert.equal(left().length, 1);
-    await dial();
+    await dial(sshd);
     assert.deepEqual(left(), []);
     await closeAll();
   });
@@ -322,12 +165,15 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
     const file = join(directory, 'config');
     for (const line of [`LocalForward 127.0.0.1:${port} 127.0.0.1:1`, 'ClearAllForwardings yes']) {
       await writeFile(file, `ExitOnForwardFailure yes\n${line}\n`);
-      await echoes(await dial({ given: { configFile: file } }));
+      await echoes(await dial(sshd, { given: { configFile: file } }));
     }
     await closeAll();
   });
 
-  it('lets ssh ask at the terminal that it shares with the tunnel', { skip: scriptMissing, timeout: TIMEOUT }, async () => {
+  it('lets ssh ask at the terminal that it shares with the tunnel', {
+    skip: scriptMissing,
+    timeout: TIMEOUT,
+  }, async () => {
     const key = join(directory, 'locked');
     await makeKey(key, 'ed25519', ['-N', 'open sesame']);
     const line = await readFile(`${key}.pub`, 'utf8');
@@ -376,7 +222,7 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
       count() {},
     };
     try {
-      await echoes(await dial({ observer }, server));
+      await echoes(await dial(server, { observer }));
       await closeAll();
     } finally {
       await server.stop();
@@ -391,12 +237,12 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
       authorizedKeys: { lines: [], only: true },
     });
     try {
-      await fails('auth-failed', /Permission denied/, {}, server);
+      await fails(server, 'auth-failed', /Permission denied/, {});
       await sign(ca, server.userKey, ['-n', server.user, '-V', '-1h:+1h']);
-      await echoes(await dial({}, server));
+      await echoes(await dial(server));
       await closeAll();
       await sign(ca, server.userKey, ['-n', server.user, '-V', '-2h:-1h']);
-      await fails('auth-failed', /user_key-cert\.pub expired on \d{4}-/, {}, server);
+      await fails(server, 'auth-failed', /user_key-cert\.pub expired on \d{4}-/, {});
     } finally {
       await server.stop();
     }
@@ -418,8 +264,8 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
         config: [`HostKey ${hostKey}`, `HostCertificate ${hostKey}-cert.pub`],
       });
       try {
-        if (works) await echoes(await dial(changes, server));
-        else await fails('host-key-unknown', /certificate is not accepted: expired/, changes, server);
+        if (works) await echoes(await dial(server, changes));
+        else await fails(server, 'host-key-unknown', /certificate is not accepted: expired/, changes);
         await closeAll();
       } finally {
         await server.stop();
@@ -433,7 +279,7 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
     await writeFile(key, `${line}\n`);
     const server = await LoopbackSshd.start({ authorizedKeys: { lines: [line] } });
     try {
-      await echoes(await dial({ given: { identityFiles: [key, server.userKey] } }, server));
+      await echoes(await dial(server, { given: { identityFiles: [key, server.userKey] } }));
       await closeAll();
       assert.match(await server.log(), /sk-ssh-ed25519|ED25519-SK/);
     } finally {
@@ -469,12 +315,12 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
         hops: hops.map(({ port }) => ({ ...own.settings, port })),
       } as const;
       const changes: Changes = { settings: { proxy }, given: { jump, configFile: config } };
-      await echoes(await dial(changes));
+      await echoes(await dial(sshd, changes));
       await closeAll();
       for (const hop of hops) assert.match(await hop.log(), /direct-tcpip/);
 
       await writeFile(config, text('/nonexistent'));
-      await fails('host-key-unknown', /is not known/, changes);
+      await fails(sshd, 'host-key-unknown', /is not known/, changes);
     } finally {
       await Promise.all(hops.map((hop) => hop.stop()));
     }

@@ -1,0 +1,116 @@
+/** A start of the system's ssh that fails: code and words, from what real servers and the real ssh say. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseHostKeyPin } from '../../../../src/transport/hostkeys.ts';
+import { LoopbackSshd, makeKey, sshdMissing } from '../../../support/loopback-sshd.ts';
+import type { Changes } from '../../../support/openssh.ts';
+import { clients, closeAll, closedPort, dial, fails, leftovers, serve } from '../../../support/opensshlab.ts';
+
+let sshd: LoopbackSshd;
+let directory: string;
+
+before(async () => {
+  if (sshdMissing !== false) return;
+  directory = await mkdtemp(join(tmpdir(), 'tunnel-openssh-test-'));
+  sshd = await LoopbackSshd.start();
+});
+
+after(async () => {
+  if (sshdMissing !== false) return;
+  await sshd.stop();
+  await rm(directory, { recursive: true, force: true });
+});
+
+describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => {
+  const at = (port: number): Changes => ({ settings: { port, connectTimeout: 1 } });
+
+  it('jumphost-dns', () =>
+    fails(sshd, 'jumphost-dns', /no-such-host\.invalid can't be resolved/, {
+      settings: { name: 'no-such-host.invalid', hostName: 'no-such-host.invalid' },
+    }));
+  it('jumphost-refused', async () => {
+    const { port } = await closedPort();
+    await fails(sshd, 'jumphost-refused', new RegExp(`127\\.0\\.0\\.1:${port} refused`), at(port));
+  });
+  it('jumphost-unreachable', () =>
+    fails(sshd, 'jumphost-unreachable', /fe80::1/, { settings: { name: 'fe80::1', hostName: 'fe80::1' } }));
+  it('jumphost-timeout', async () => {
+    const { port } = await serve((socket) => socket.resume());
+    await fails(sshd, 'jumphost-timeout', /does not answer/, at(port));
+  });
+  it('jumphost-timeout, silent after its identification', async () => {
+    const { port } = await serve((socket) => void socket.resume().write('SSH-2.0-OpenSSH_9.2\r\n'));
+    await fails(sshd, 'jumphost-timeout', /key exchange/, at(port));
+  });
+  it('jumphost-closed', async () => {
+    const { port } = await serve((socket) => socket.end());
+    await fails(sshd, 'jumphost-closed', /closed the connection before it said anything about SSH/, at(port));
+  });
+  it('jumphost-closed, turned away in words', async () => {
+    const { port } = await serve((socket) => socket.end('Exceeded MaxStartups\r\n'));
+    await fails(sshd, 'jumphost-closed', /closed the connection/, at(port));
+  });
+  it('jumphost-not-ssh', async () => {
+    const { port } = await serve((socket) => socket.end('HTTP/1.1 400 Bad\x1b[31m Request\r\n\r\n'));
+    await fails(sshd, 'jumphost-not-ssh', /it says "HTTP\/1\.1 400 Bad/, at(port));
+  });
+  it('jumphost-no-common-algorithm', () =>
+    fails(sshd, 'jumphost-no-common-algorithm', /key exchange method in common; it offers .*curve25519/, {
+      given: { options: ['KexAlgorithms=diffie-hellman-group14-sha1'] },
+    }));
+  it('host-key-unknown', () =>
+    fails(sshd, 'host-key-unknown', /ssh-ed25519 SHA256:/, { hostKeys: { userFiles: ['/nonexistent'] } }));
+  it('host-key-changed', async () => {
+    const file = await knownHosts('changed', (own) => own.replace(/ssh-ed25519 .*/, otherKey));
+    await fails(sshd, 'host-key-changed', /changed:1 has another/, { hostKeys: { userFiles: [file] } });
+  });
+  it('host-key-revoked', async () => {
+    const file = await knownHosts('revoked', (own) => `@revoked ${own}`);
+    await fails(sshd, 'host-key-revoked', /marked as revoked/, { hostKeys: { userFiles: [file] } });
+  });
+  it('host-key-changed: another key than the pinned one', () =>
+    fails(sshd, 'host-key-changed', /--host-key pins SHA256:/, {
+      hostKeys: { pins: [parseHostKeyPin(otherKey)] },
+    }));
+  it('host-key-changed: another fingerprint than the pinned one', () => {
+    const pins = [parseHostKeyPin(`SHA256:${'A'.repeat(43)}`)];
+    return fails(sshd, 'host-key-changed', /--host-key pins SHA256:AAAA/, { hostKeys: { pins } });
+  });
+  it('auth-failed', async () => {
+    const key = join(directory, 'stranger');
+    await makeKey(key, 'ed25519');
+    await fails(sshd, 'auth-failed', /Permission denied \(publickey\)/, { given: { identityFiles: [key] } });
+  });
+  it('openssh-not-found', () =>
+    fails(sshd, 'openssh-not-found', /No such file/, { given: { command: ['/nonexistent/ssh'] } }));
+  it('openssh-unusable', () =>
+    fails(sshd, 'openssh-unusable', /does not say that it is OpenSSH/, {
+      given: { command: ['/bin/true'] },
+    }));
+  it('openssh-configuration', () =>
+    fails(sshd, 'openssh-configuration', /nosuchoption/, { given: { options: ['NoSuchOption=1'] } }));
+
+  it('an abort ends ssh and removes everything', async () => {
+    const { port } = await serve((socket) => socket.resume());
+    const controller = new AbortController();
+    const reason = new Error('nobody waits');
+    const failed = assert.rejects(dial(sshd, { settings: { port }, signal: controller.signal }), reason);
+    await delay(150);
+    controller.abort(reason);
+    await failed;
+    assert.deepEqual(leftovers(), []);
+    assert.deepEqual(clients(), []);
+    await closeAll();
+  });
+
+  const otherKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE8+5vCpVBMHzvIjnO6Xe4m4bGmJ3uHkDsfHAMmrH5nP';
+  async function knownHosts(name: string, change: (own: string) => string): Promise<string> {
+    const file = join(directory, name);
+    await writeFile(file, change(await sshd.knownHostsLine()));
+    return file;
+  }
+});
