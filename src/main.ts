@@ -12,7 +12,7 @@ import { constants } from 'node:os';
 import { formatJson, formatTable } from './cli/doctor.ts';
 import { EXIT, EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from './cli/exit.ts';
 import { isExec, runCommandLine } from './cli/program.ts';
-import { TerminalPrompter } from './cli/prompt.ts';
+import { createPrompter } from './cli/prompt.ts';
 import { reportError } from './cli/report.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { DoctorConfiguration } from './config/doctoroptions.ts';
@@ -57,7 +57,7 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
   try {
     await (command === 'connect' ? run : runProxy)(configuration, {
       observer,
-      prompter: new TerminalPrompter(),
+      prompter: createPrompter(),
       stop,
     });
   } catch (error) {
@@ -79,7 +79,7 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
   const [{ runExec }, { addon }] = await Promise.all([import('./run/exec.ts'), import('./native.ts')]);
   let status: number;
   try {
-    status = await runExec(configuration, { observer, prompter: new TerminalPrompter(), stop });
+    status = await runExec(configuration, { observer, prompter: createPrompter(), stop });
   } catch (error) {
     if (stoppedBy === undefined) throw error;
     process.exitCode = EXIT_SIGNAL_BASE + constants.signals[stoppedBy];

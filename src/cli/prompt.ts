@@ -1,167 +1,93 @@
 /**
- * Asks for passphrases and passwords at the controlling terminal, whatever stdin and stderr are connected to.
+ * Asks for passphrases, passwords and decisions: at the terminal, or with the program that SSH_ASKPASS names, as ssh does.
  *
- * The terminal is opened for the question only. It is in raw mode meanwhile: nothing is echoed, and keys that would stop the
- * program arrive here as characters, so that the terminal is always restored first. That also happens when the question
- * is aborted, when the program exits in the middle, and when the terminal goes away. Questions are asked one after the other.
+ * | SSH_ASKPASS_REQUIRE | who asks                                                                           |
+ * |---------------------|------------------------------------------------------------------------------------|
+ * | unset               | the terminal; the askpass program where there is none, if DISPLAY or WAYLAND_DISPLAY is set |
+ * | prefer              | the askpass program if DISPLAY or WAYLAND_DISPLAY is set, else the terminal        |
+ * | force               | the askpass program                                                                |
+ * | never               | the terminal                                                                       |
+ *
+ * Questions are asked one after the other. A decision wants "yes" in letters from an askpass program, too
+ * (SSH_ASKPASS_PROMPT=confirm would make do with its exit status): one that always prints a password agrees to nothing.
  */
-import { closeSync, openSync, writeSync } from 'node:fs';
-import { ReadStream } from 'node:tty';
 import { TunnelError } from '../errors.ts';
 import { printable } from '../observe/printable.ts';
-import type { Prompter } from '../transport/prompter.ts';
+import { runAskpass } from '../system/askpass.ts';
+import type { ConfirmOptions, Prompter, QuestionOptions } from '../transport/prompter.ts';
+import { askAtTerminal, MAX_ANSWER_LENGTH } from './terminal.ts';
 
-/** No server takes more; OpenSSH reads at most this much, too. */
-export const MAX_SECRET_LENGTH = 1024;
-/** After Ctrl-C at a question that nobody's signal aborts. */
-const INTERRUPT_GRACE_MS = 1000;
+/** Where Debian's alternatives system has one. */
+const DEFAULT_ASKPASS = '/usr/bin/ssh-askpass';
+/** Then it is taken for a no. */
+const MAX_UNCLEAR_ANSWERS = 5;
 
-const TERMINAL = '/dev/tty';
-const KEY = {
-  interrupt: '\x03',
-  endOfInput: '\x04',
-  backspace: '\b',
-  enter: '\r',
-  lineFeed: '\n',
-  eraseLine: '\x15',
-  quit: '\x1c',
-  delete: '\x7f',
-} as const;
+type Environment = Readonly<Record<string, string | undefined>>;
 
-export class TerminalPrompter implements Prompter {
+export function createPrompter(environment: Environment = process.env): Prompter {
+  return new UserPrompter(environment);
+}
+
+class UserPrompter implements Prompter {
+  readonly #askpass: { readonly program: string; readonly allowed: boolean; readonly first: boolean };
   #last: Promise<unknown> = Promise.resolve();
 
-  secret(question: string, options: { readonly signal?: AbortSignal } = {}): Promise<string> {
-    const answer = this.#last.then(() => ask(printable(question), options.signal));
+  constructor(environment: Environment) {
+    const set = (name: string): boolean => (environment[name] ?? '') !== '';
+    const display = set('DISPLAY') || set('WAYLAND_DISPLAY');
+    const require = environment['SSH_ASKPASS_REQUIRE']?.toLowerCase();
+    this.#askpass = {
+      program: environment['SSH_ASKPASS'] ?? DEFAULT_ASKPASS,
+      allowed: require === 'force' || (display && require !== 'never'),
+      first: require === 'force' || (display && require === 'prefer'),
+    };
+  }
+
+  secret(question: string, options: QuestionOptions = {}): Promise<string> {
+    return this.#inTurn(() => this.#ask(question, options, false));
+  }
+
+  line(question: string, options: QuestionOptions = {}): Promise<string> {
+    return this.#inTurn(() => this.#ask(question, options, true));
+  }
+
+  confirm(question: string, options: ConfirmOptions = {}): Promise<boolean> {
+    return this.#inTurn(() => this.#decide(question, options));
+  }
+
+  #inTurn<T>(ask: () => Promise<T>): Promise<T> {
+    const answer = this.#last.then(ask);
     // Only the order matters to the next question; this one's failure is its caller's.
     this.#last = answer.catch(() => undefined);
     return answer;
   }
-}
 
-async function ask(question: string, signal: AbortSignal | undefined): Promise<string> {
-  signal?.throwIfAborted();
-  const terminal = new Terminal(question);
-  try {
-    return await terminal.readLine(signal);
-  } finally {
-    terminal.restore();
-  }
-}
-
-class Terminal {
-  readonly #fd: number;
-  readonly #output: number;
-  readonly #input: ReadStream;
-  readonly #restore = () => this.restore();
-  #restored = false;
-
-  constructor(question: string) {
-    let fd: number | undefined;
-    try {
-      fd = openSync(TERMINAL, 'r');
-      // A description of its own: the input's is in non-blocking mode.
-      this.#output = openSync(TERMINAL, 'w');
-    } catch (cause) {
-      if (fd !== undefined) closeSync(fd);
-      throw noTerminal(question, cause);
-    }
-    this.#fd = fd;
-    this.#input = new ReadStream(fd);
-    process.once('exit', this.#restore);
-    this.#input.setRawMode(true);
-    this.#write(`${question} `);
-  }
-
-  readLine(signal: AbortSignal | undefined): Promise<string> {
-    return new Promise((resolve, reject) => {
-      const line = new SecretLine();
-      let grace: NodeJS.Timeout | undefined;
-      const finish = (settle: () => void) => {
-        clearTimeout(grace);
-        signal?.removeEventListener('abort', onAbort);
-        this.restore();
-        settle();
-      };
-      const onAbort = () => finish(() => reject(signal?.reason));
-      const raise = (name: 'SIGINT' | 'SIGQUIT') => {
-        this.restore();
-        process.kill(process.pid, name);
-        // The program's own handler is expected to abort `signal`; this is for a question without one.
-        grace ??= setTimeout(
-          () => finish(() => reject(new TunnelError('auth-cancelled', 'interrupted at a question'))),
-          INTERRUPT_GRACE_MS,
-        );
-      };
-      signal?.addEventListener('abort', onAbort, { once: true });
-      this.#input.setEncoding('utf8');
-      this.#input.on('data', (text: string) => {
-        for (const character of text) {
-          if (character === KEY.enter || character === KEY.lineFeed) return finish(() => resolve(line.text));
-          if (character === KEY.interrupt) return raise('SIGINT');
-          if (character === KEY.quit) return raise('SIGQUIT');
-          if (character === KEY.endOfInput && line.text === '') return finish(() => reject(notAnswered()));
-          line.key(character);
-        }
-      });
-      this.#input.once('end', () => finish(() => reject(notAnswered())));
-      this.#input.on('error', (cause) => finish(() => reject(notAnswered(cause))));
-    });
-  }
-
-  /** May be called more than once. */
-  restore(): void {
-    if (this.#restored) return;
-    this.#restored = true;
-    process.removeListener('exit', this.#restore);
-    this.#input.setRawMode(false);
-    this.#write('\n');
-    this.#input.destroy();
-    closeSync(this.#output);
-    try {
-      // libuv has opened the terminal again and closed that one only.
-      closeSync(this.#fd);
-    } catch {
-      // EBADF: it could not open it again, used ours, and has closed it just now.
+  async #decide(question: string, options: ConfirmOptions): Promise<boolean> {
+    const { alternative, preamble, ...rest } = options;
+    const choices = alternative === undefined ? 'yes or no' : `yes, no or ${alternative.name}`;
+    const again = { ...rest, preamble: [] };
+    let given = await this.#ask(`${question} (${choices})`, { ...again, preamble: preamble ?? [] }, true);
+    for (let unclear = 1; ; unclear++) {
+      const answer = given.trim();
+      if (/^yes$/i.test(answer) || (alternative !== undefined && answer === alternative.text)) return true;
+      if (/^(no)?$/i.test(answer) || unclear >= MAX_UNCLEAR_ANSWERS) return false;
+      given = await this.#ask(`Please answer ${choices}:`, again, true);
     }
   }
 
-  #write(text: string): void {
+  async #ask(text: string, options: QuestionOptions, echo: boolean): Promise<string> {
+    const question = printable(text);
+    const preamble = (options.preamble ?? []).map((line) => line.replace(/\S.*/s, printable));
+    const { signal } = options;
+    const { program, allowed, first } = this.#askpass;
+    const useAskpass = (): Promise<string> =>
+      runAskpass({ program, message: [...preamble, question].join('\n'), limit: MAX_ANSWER_LENGTH, signal });
+    if (first) return useAskpass();
     try {
-      writeSync(this.#output, text);
-    } catch {
-      // The terminal has gone; the input reports it.
+      return await askAtTerminal({ question, preamble, echo, signal });
+    } catch (error) {
+      if (!allowed || !(error instanceof TunnelError) || error.code !== 'no-terminal') throw error;
+      return useAskpass();
     }
   }
-}
-
-/** A line being typed: editing as the terminal's own line mode does it. */
-class SecretLine {
-  #characters: string[] = [];
-
-  get text(): string {
-    return this.#characters.join('');
-  }
-
-  key(character: string): void {
-    if (character === KEY.delete || character === KEY.backspace) this.#characters.pop();
-    else if (character === KEY.eraseLine) this.#characters = [];
-    else if (character < ' ' && character !== '\t') return;
-    else if (this.#characters.length < MAX_SECRET_LENGTH) this.#characters.push(character);
-  }
-}
-
-function noTerminal(question: string, cause: unknown): TunnelError {
-  return new TunnelError('no-terminal', `there is no terminal to ask at: ${question}`, {
-    hint: 'start it from a terminal, or use a key that needs no passphrase, for example from ssh-agent (ssh-add)',
-    cause,
-  });
-}
-
-function notAnswered(cause?: unknown): TunnelError {
-  return new TunnelError(
-    'auth-cancelled',
-    'a question was not answered',
-    cause === undefined ? {} : { cause },
-  );
 }

@@ -9,6 +9,7 @@ import { silentObserver } from '../../src/observe/observer.ts';
 import { loadHostKeyVerifier } from '../../src/transport/hostkeys.ts';
 import { loadIdentities } from '../../src/transport/identities.ts';
 import { dialOpenssh } from '../../src/transport/openssh/dial.ts';
+import { nobody } from '../../src/transport/prompter.ts';
 import { dialSsh2 } from '../../src/transport/ssh2/dial.ts';
 import type { Destination, Transport } from '../../src/transport/transport.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
@@ -79,7 +80,7 @@ async function makeSsh2(): Promise<TransportFixture> {
       agentSocket: undefined,
       observer: silentObserver,
     }),
-    prompter: { secret: () => Promise.reject(new Error('nothing to ask')) },
+    prompter: nobody('nothing to ask'),
     connectTimeout: 10,
     authTimeout: 10,
     observer: silentObserver,

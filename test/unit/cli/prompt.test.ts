@@ -1,8 +1,14 @@
-/** Questions at a real terminal: util-linux's script(1) gives the program a pseudo-terminal of its own. */
+/**
+ * Questions at a real terminal: util-linux's script(1) gives the program a pseudo-terminal of its own. And questions by an
+ * askpass program, which is a script here.
+ */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { describe, it } from 'node:test';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
 
 const PROMPT = new URL('../../../src/cli/prompt.js', import.meta.url).href;
 const TIMEOUT_MS = 20_000;
@@ -11,11 +17,13 @@ const LACKING =
     ? false
     : 'script(1) of util-linux is missing (package bsdutils)';
 
+const { DISPLAY, WAYLAND_DISPLAY, SSH_ASKPASS, SSH_ASKPASS_REQUIRE, ...NO_ASKPASS } = process.env;
+
 /** `body` may use `prompter` and `show`; the terminal's settings follow when it has ended. */
 function program(body: string): string {
   return `
-    import { TerminalPrompter } from ${JSON.stringify(PROMPT)};
-    const prompter = new TerminalPrompter();
+    import { createPrompter } from ${JSON.stringify(PROMPT)};
+    const prompter = createPrompter();
     const show = (label, value) => process.stdout.write('<' + label + ':' + JSON.stringify(value) + '>');
     const failed = (error) => show('failed', error.code ?? error.name);
     ${body}
@@ -27,11 +35,11 @@ class Session {
   readonly #child: ChildProcess;
   readonly #ended: Promise<unknown>;
 
-  constructor(body: string) {
+  constructor(body: string, environment: Readonly<Record<string, string>> = {}) {
     // The shell prints the settings after the program, to see that they are as before.
     const command = `"${process.execPath}" --input-type=module -e "$PROGRAM"; echo "[status $?]"; stty -a`;
     this.#child = spawn('script', ['-qec', command, '/dev/null'], {
-      env: { ...process.env, PROGRAM: program(body), SHELL: '/bin/sh', TERM: 'dumb' },
+      env: { ...NO_ASKPASS, PROGRAM: program(body), SHELL: '/bin/sh', TERM: 'dumb', ...environment },
       stdio: ['pipe', 'pipe', 'inherit'],
       timeout: TIMEOUT_MS,
     });
@@ -70,7 +78,7 @@ function assertRestored(output: string): void {
   }
 }
 
-describe('TerminalPrompter', { skip: LACKING }, () => {
+describe('questions at the terminal', { skip: LACKING }, () => {
   it('reads a line without showing it', async () => {
     const session = new Session(`
       process.stdin.destroy();
@@ -182,6 +190,45 @@ describe('TerminalPrompter', { skip: LACKING }, () => {
     assert.match(await session.finish(), /<more:0>/);
   });
 
+  it('shows what is typed where the question says so, with what is above it', async () => {
+    const session = new Session(`
+      const preamble = ['Title\\u001b]0;evil\\u0007', '', '  indented'];
+      show('answer', await prompter.line('Code\\n:', { preamble }));
+    `);
+    await session.until(/Title.*\r\n\r\n {2}indented\r\nCode : /);
+    session.type('12x\x7f34\r');
+    const output = await session.finish();
+    assert.match(output, /Code : 12x\x08 \x0834\r\n/);
+    assert.match(output, /<answer:"1234">/);
+    assert.doesNotMatch(output, /\x1b\]0/);
+    assertRestored(output);
+  });
+
+  it('a decision: asks until the answer is clear', async () => {
+    const session = new Session(`
+      const alternative = { text: 'SHA256:abc', name: 'the fingerprint' };
+      show('first', await prompter.confirm('Trust it?', { alternative }));
+      show('second', await prompter.confirm('Trust it?', { alternative }));
+      show('third', await prompter.confirm('Trust it?'));
+      show('fourth', await prompter.confirm('Trust it?'));
+    `);
+    await session.until(/Trust it\? \(yes, no or the fingerprint\) /);
+    session.type('y\r');
+    await session.until(/Please answer yes, no or the fingerprint: /);
+    session.type(' YES\r');
+    await session.until(/<first:true>[\s\S]*Trust it/);
+    session.type('SHA256:abc\r');
+    await session.until(/<second:true>[\s\S]*Trust it\? \(yes or no\) /);
+    session.type('\r');
+    await session.until(/<third:false>[\s\S]*Trust it/);
+    for (let unclear = 1; unclear < 5; unclear++) {
+      session.type('SHA256:abc\r');
+      await session.until(new RegExp(`(Please answer yes or no: [\\s\\S]*){${unclear}}`));
+    }
+    session.type('SHA256:abc\r');
+    assert.match(await session.finish(), /<fourth:false>/);
+  });
+
   it('says when there is no terminal', async () => {
     const child = spawn(
       'setsid',
@@ -203,5 +250,123 @@ describe('TerminalPrompter', { skip: LACKING }, () => {
     await once(child, 'close');
     assert.match(output, /<code:"no-terminal">/);
     assert.match(output, /there is no terminal to ask at: Password:/);
+  });
+});
+
+describe('questions by SSH_ASKPASS', () => {
+  let directory: string;
+  before(() => {
+    directory = mkdtempSync(join(tmpdir(), 'tunnel-askpass-'));
+  });
+  after(() => rmSync(directory, { recursive: true, force: true }));
+
+  function askpass(script: string): string {
+    const path = join(mkdtempSync(join(directory, 'a-')), 'askpass');
+    writeFileSync(path, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    return path;
+  }
+
+  /** What a program without a terminal shows. */
+  async function detached(body: string, environment: Readonly<Record<string, string>>): Promise<string> {
+    const argv = ['--wait', process.execPath, '--input-type=module', '-e', program(body)];
+    const child = spawn('setsid', argv, {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...NO_ASKPASS, ...environment },
+      timeout: TIMEOUT_MS,
+    });
+    let output = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      output += chunk.toString();
+    });
+    await once(child, 'close');
+    return output;
+  }
+
+  const ASK = `await prompter.secret('Password:').then((answer) => show('answer', answer), failed);`;
+
+  for (const [environment, result] of [
+    [{}, 'failed:"no-terminal"'],
+    [{ DISPLAY: ':7' }, 'answer:"window"'],
+    [{ WAYLAND_DISPLAY: 'wayland-0' }, 'answer:"window"'],
+    [{ DISPLAY: ':7', SSH_ASKPASS_REQUIRE: 'never' }, 'failed:"no-terminal"'],
+    [{ SSH_ASKPASS_REQUIRE: 'prefer' }, 'failed:"no-terminal"'],
+    [{ SSH_ASKPASS_REQUIRE: 'FORCE' }, 'answer:"window"'],
+  ] as const) {
+    it(`without a terminal, ${JSON.stringify(environment)}: ${result}`, async () => {
+      const output = await detached(ASK, { SSH_ASKPASS: askpass('echo window; echo more'), ...environment });
+      assert.match(output, new RegExp(`<${result}>`));
+    });
+  }
+
+  for (const [environment, who] of [
+    [{ DISPLAY: ':7' }, 'terminal'],
+    [{ DISPLAY: ':7', SSH_ASKPASS_REQUIRE: 'prefer' }, 'window'],
+    [{ SSH_ASKPASS_REQUIRE: 'prefer' }, 'terminal'],
+    [{ SSH_ASKPASS_REQUIRE: 'force' }, 'window'],
+    [{ DISPLAY: ':7', SSH_ASKPASS_REQUIRE: 'never' }, 'terminal'],
+  ] as const) {
+    it(`at a terminal, ${JSON.stringify(environment)}: asked at the ${who}`, { skip: LACKING }, async () => {
+      const session = new Session(ASK, { SSH_ASKPASS: askpass('echo window'), ...environment });
+      if (who === 'terminal') {
+        await session.until(/Password: /);
+        session.type('terminal\r');
+      }
+      assert.match(await session.finish(), new RegExp(`<answer:"${who}">`));
+    });
+  }
+
+  it('gets the question as one argument, no shell in between; a hint meant for another program is kept from it', async () => {
+    const program = askpass(`printf "%s|" "$#" "$1" "\${SSH_ASKPASS_PROMPT-unset}" | tr "\\n" "/"`);
+    const output = await detached(
+      `show('answer', await prompter.secret('(u@h) $(id) "x" \\u001b[31m:', { preamble: ['-title'] }));`,
+      { SSH_ASKPASS: program, SSH_ASKPASS_REQUIRE: 'force', SSH_ASKPASS_PROMPT: 'confirm' },
+    );
+    assert.match(output, /<answer:"1\|-title\/\(u@h\) \$\(id\) \\"x\\" :\|unset\|">/);
+  });
+
+  it('a program that always prints a password agrees to nothing', async () => {
+    const script = `echo asked >>"$0.log"; echo hunter2`;
+    const path = askpass(script);
+    const output = await detached(`show('agreed', await prompter.confirm('Trust it?'));`, {
+      SSH_ASKPASS: path,
+      SSH_ASKPASS_REQUIRE: 'force',
+    });
+    assert.match(output, /<agreed:false>/);
+    assert.equal(readFileSync(`${path}.log`, 'utf8').split('\n').length - 1, 5);
+  });
+
+  for (const [title, script, code] of [
+    ['closed by the user', 'echo half; exit 1', 'auth-cancelled'],
+    ['with more than an answer can be', 'exec head -c 100000 /dev/zero', 'auth-cancelled'],
+  ] as const) {
+    it(`${title}: ${code}`, async () => {
+      const environment = { SSH_ASKPASS: askpass(script), SSH_ASKPASS_REQUIRE: 'force' };
+      assert.match(await detached(ASK, environment), new RegExp(`<failed:"${code}">`));
+    });
+  }
+
+  it('one that is not there: no-terminal', async () => {
+    const environment = { SSH_ASKPASS: join(directory, 'absent'), SSH_ASKPASS_REQUIRE: 'force' };
+    assert.match(await detached(ASK, environment), /<failed:"no-terminal">/);
+  });
+
+  it('is ended when the question is aborted', async () => {
+    const path = askpass(`echo $$ >"$0.pid"; exec sleep 60`);
+    const output = await detached(
+      `
+        const { existsSync, readFileSync } = await import('node:fs');
+        const stop = new AbortController();
+        const pid = ${JSON.stringify(`${path}.pid`)};
+        const wait = setInterval(() => existsSync(pid) && readFileSync(pid, 'utf8').includes('\\n') && stop.abort(), 10);
+        await prompter.secret('q?', { signal: stop.signal }).catch(failed);
+        clearInterval(wait);
+      `,
+      { SSH_ASKPASS: path, SSH_ASKPASS_REQUIRE: 'force' },
+    );
+    assert.match(output, /<failed:"AbortError">|<failed:20>/);
+    const pid = readFileSync(`${path}.pid`, 'utf8').trim();
+    for (let waited = 0; existsSync(`/proc/${pid}`) && waited < 2000; waited += 20)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.ok(!existsSync(`/proc/${pid}`));
   });
 });

@@ -36,6 +36,9 @@ class Answers {
     if (answer instanceof Error) throw answer;
     return answer;
   };
+
+  readonly line = this.secret;
+  readonly confirm = async (): Promise<boolean> => false;
 }
 
 class Log implements Observer {
@@ -184,6 +187,8 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
         await new Promise((resolve) => setTimeout(resolve, 1500));
         return PASSPHRASE;
       },
+      line: async (): Promise<string> => '',
+      confirm: async (): Promise<boolean> => false,
     };
     await accepted({ files: [key('encrypted')], options: { prompter, authTimeout: 1 } });
   });
