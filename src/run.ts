@@ -28,7 +28,8 @@ import { startHelper } from './system/helper.ts';
 import { descriptorLimit } from './system/limits.ts';
 import { configuredResolvers } from './system/resolvers.ts';
 import { DirectConnector } from './transport/direct.ts';
-import { loadHostKeyVerifier } from './transport/hostkeys.ts';
+import { parseHostKeyPin } from './transport/hostkeypin.ts';
+import { createHostKeyVerifier, defaultKnownHostsFiles } from './transport/hostkeys.ts';
 import { loadIdentities } from './transport/identities.ts';
 import { lookupName } from './transport/lookup.ts';
 import type { Prompter } from './transport/prompter.ts';
@@ -241,7 +242,18 @@ export async function dialFirst(
   ssh: SshOptions,
   { observer, prompter, stop }: RunOptions,
 ): Promise<Transport> {
-  const hostKeys = await loadHostKeyVerifier({ pins: ssh.hostKeyPins, observer });
+  const files = defaultKnownHostsFiles();
+  const hostKeys = createHostKeyVerifier(
+    {
+      alias: undefined,
+      userFiles: files.user,
+      globalFiles: files.global,
+      strict: 'ask',
+      hashNames: false,
+      pins: ssh.hostKeyPins.map(parseHostKeyPin),
+    },
+    { prompter, observer },
+  );
   const identities = await loadIdentities({
     files: ssh.identityFiles,
     agentSocket: process.env['SSH_AUTH_SOCK'],

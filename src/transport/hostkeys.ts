@@ -1,150 +1,261 @@
 /**
  * Decides whether the key that a jump host shows is the jump host's. There are two sources of truth and never both:
- * the pins of --host-key if any are given, else the known_hosts files. Nothing turns the check off, and nothing is
- * learnt here: an unknown key ends the attempt with what a person needs to verify and pin it.
+ * the pins of --host-key if any are given, else the known_hosts files. Nothing turns the check off.
  *
  *   dial -> preferredTypes(host, port)   the key types to ask for first, so that a server with several keys shows one
  *                                        that we can compare (as ssh orders HostKeyAlgorithms)
- *        -> verify(host, port, blob)     during key exchange, before any authentication byte is sent
+ *        -> verify(host, port, blob)     during key exchange, before any authentication byte is sent; may ask
+ *        -> proven()                     key exchange is done: the server holds the private half. Only now is a new key
+ *                                        remembered, so that nobody can have keys written down that are not theirs
  *
- * | what is known about the name                              | answer                                              |
- * |-----------------------------------------------------------|-----------------------------------------------------|
- * | a @revoked line has this key                              | host-key-revoked, whatever else is known            |
- * | a line has this key                                       | accepted                                            |
- * | this key stands under the plain name, the port isn't 22   | accepted, as ssh does                               |
+ * | what is known about the name                              | answer                                               |
+ * |-----------------------------------------------------------|------------------------------------------------------|
+ * | a @revoked line has this key                              | host-key-revoked, whatever else is known, pins too   |
+ * | another address of the same jump host has another key     | host-key-differs, with both fingerprints             |
+ * | a line has this key                                       | accepted                                             |
+ * | this key stands under the plain name, the port isn't 22   | accepted, as ssh does                                |
  * | other keys of the same type                               | host-key-changed, with both fingerprints and the line |
- * | only keys of other types, certificate authorities, nothing | host-key-unknown                                   |
+ * | only a certificate authority                              | host-key-unknown: certificates need the system's ssh |
+ * | only keys of other types                                  | `ask` asks and says so; otherwise host-key-unknown   |
+ * | nothing                                                   | `ask` asks, `accept-new` accepts, `yes` host-key-unknown |
  *
- * Names are matched as the user wrote them; addresses aren't looked up (CheckHostIP is off by default in ssh as well).
+ * accept-new is stricter than ssh's with keys of other types: a host that has a key is not new, and whoever sits between
+ * could choose the type. The files are read again for each connection, so that a reconnect sees what has changed meanwhile.
+ * A key that was accepted holds for the life of the verifier, also when it could not be written down.
+ * Names are matched as HostName has them, or HostKeyAlias, which stands without a port; addresses aren't looked up
+ * (CheckHostIP is off by default in ssh as well).
  */
 import { timingSafeEqual } from 'node:crypto';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { TunnelError, UsageError } from '../errors.ts';
+import { TunnelError } from '../errors.ts';
 import { type Observer, silentObserver } from '../observe/observer.ts';
 import {
-  DEFAULT_PORT,
-  type KnownHosts,
-  type KnownKey,
-  knownHostsName,
-  loadKnownHosts,
-} from './knownhosts.ts';
-import { describeKey, fingerprint, type PublicKey, parsePublicKey, publicKeyFromBlob } from './publickey.ts';
+  changedKey,
+  changedSinceAccepted,
+  describeOthers,
+  differentReplica,
+  notPinned,
+  revokedKey,
+  unknownKey,
+  unreadableKey,
+} from './hostkeyerrors.ts';
+import { DEFAULT_PORT, type KnownKey, knownHostsName, loadKnownHosts } from './knownhosts.ts';
+import { appendKnownHost } from './knownhostsfile.ts';
+import type { Prompter } from './prompter.ts';
+import { describeKey, fingerprint, type PublicKey, publicKeyFromBlob } from './publickey.ts';
+import type { HostKeySettings } from './settings.ts';
 
 export interface HostKeyVerifier {
   /** Types of the keys that would be accepted for this host, in no particular order; empty when any may come. */
-  preferredTypes(host: string, port: number): readonly string[];
-  /** Throws TunnelError with code host-key-unknown, host-key-changed or host-key-revoked. Doesn't block. */
-  verify(host: string, port: number, blob: Buffer): void;
+  preferredTypes(host: string, port: number): Promise<readonly string[]>;
+  /**
+   * Rejects with TunnelError host-key-unknown, -changed, -revoked or -differs, `auth-cancelled` when the question was not
+   * answered, or with the reason of `signal`.
+   */
+  verify(host: string, port: number, blob: Buffer, context: HostKeyContext): Promise<AcceptedHostKey>;
 }
 
-/** A pin: a whole key, or only its fingerprint. */
-export type HostKeyPin = { readonly fingerprint: string; readonly key: PublicKey | undefined };
+export interface HostKeyContext {
+  /** Aborted when the attempt is over, so that no question stays on the screen. */
+  readonly signal: AbortSignal;
+  /** Called around each question: the time a person takes doesn't count. */
+  readonly onPrompt: (waiting: boolean) => void;
+}
+
+export interface AcceptedHostKey {
+  /** To be called when key exchange is done. Doesn't reject: what can't be written is a warning. */
+  proven(): Promise<void>;
+}
+
+/** One for all addresses of a jump host that has several: the key that the first of them has proven. */
+export class ReplicaKeys {
+  #first: { readonly name: string; readonly key: PublicKey } | undefined;
+
+  get first(): { readonly name: string; readonly key: PublicKey } | undefined {
+    return this.#first;
+  }
+
+  prove(name: string, key: PublicKey): void {
+    this.#first ??= { name, key };
+  }
+}
 
 export interface HostKeyOptions {
-  /** --host-key, in order. Non-empty: known_hosts is not consulted. */
-  readonly pins: readonly string[];
-  /** Default: the user's and the system's files. */
-  readonly knownHostsFiles?: readonly string[];
-  readonly observer?: Observer;
+  /** undefined: nobody is to be asked (BatchMode). */
+  readonly prompter: Prompter | undefined;
+  readonly observer: Observer;
+  /** Shared by the verifiers of all addresses of one jump host (several -r): all must show the same key. */
+  readonly replicas?: ReplicaKeys;
 }
 
-export function defaultKnownHostsFiles(home: string = homedir()): string[] {
-  return [
-    join(home, '.ssh', 'known_hosts'),
-    join(home, '.ssh', 'known_hosts2'),
-    '/etc/ssh/ssh_known_hosts',
-    '/etc/ssh/ssh_known_hosts2',
-  ];
+/** What ssh uses when UserKnownHostsFile and GlobalKnownHostsFile are not set. */
+export function defaultKnownHostsFiles(home: string = homedir()): { user: string[]; global: string[] } {
+  return {
+    user: [join(home, '.ssh', 'known_hosts'), join(home, '.ssh', 'known_hosts2')],
+    global: ['/etc/ssh/ssh_known_hosts', '/etc/ssh/ssh_known_hosts2'],
+  };
 }
 
-/** Reads what there is to know. Throws UsageError for a pin that isn't one. */
-export async function loadHostKeyVerifier(options: HostKeyOptions): Promise<HostKeyVerifier> {
-  if (options.pins.length > 0) return new PinnedKeys(options.pins.map(parseHostKeyPin));
-  const files = options.knownHostsFiles ?? defaultKnownHostsFiles();
-  return new KnownHostKeys(await loadKnownHosts(files, options.observer ?? silentObserver), files);
+export function createHostKeyVerifier(settings: HostKeySettings, options: HostKeyOptions): HostKeyVerifier {
+  return new Verifier(settings, options);
 }
 
-/** `SHA256:...` (padding allowed) or `ssh-ed25519 AAAA... [comment]`. Throws UsageError. */
-export function parseHostKeyPin(text: string): HostKeyPin {
-  const pin = text.trim();
-  if (/^SHA256:[A-Za-z0-9+/]{43}=?$/.test(pin)) return { fingerprint: pin.replace(/=$/, ''), key: undefined };
-  const key = parsePublicKey(pin);
-  if (key === undefined) {
-    throw new UsageError(`--host-key: "${text}" is neither a SHA256 fingerprint nor a public key`, {
-      hint: 'give SHA256: and 43 characters as "ssh-keygen -lf KEY.pub" prints them, or the line of the .pub file in quotes',
-    });
-  }
-  return { fingerprint: fingerprint(key.blob), key };
+interface Names {
+  /** What is looked up, shown and written. */
+  readonly name: string;
+  /** The name that stands for any port. */
+  readonly plain: string | undefined;
 }
 
-class PinnedKeys implements HostKeyVerifier {
-  readonly #pins: readonly HostKeyPin[];
+/** What is known about a name at one moment. */
+interface Knowledge {
+  readonly lines: readonly KnownKey[];
+  readonly plain: readonly KnownKey[];
+}
 
-  constructor(pins: readonly HostKeyPin[]) {
-    this.#pins = pins;
-  }
+class Verifier implements HostKeyVerifier {
+  readonly #settings: HostKeySettings;
+  readonly #options: HostKeyOptions;
+  /** Accepted in this run, by name. */
+  readonly #accepted = new Map<string, PublicKey[]>();
 
-  preferredTypes(): readonly string[] {
-    return this.#pins.flatMap((pin) => (pin.key === undefined ? [] : [pin.key.type]));
+  constructor(settings: HostKeySettings, options: HostKeyOptions) {
+    this.#settings = settings;
+    this.#options = options;
   }
 
-  verify(host: string, port: number, blob: Buffer): void {
-    const offered = offeredKey(host, port, blob);
-    const shown = fingerprint(blob);
-    if (
-      this.#pins.some((pin) => (pin.key === undefined ? pin.fingerprint === shown : sameKey(pin.key, blob)))
-    )
-      return;
-    const pinned = this.#pins.map((pin) => pin.fingerprint).join(', ');
-    throw new TunnelError(
-      'host-key-changed',
-      `${knownHostsName(host, port)} shows the host key ${describeKey(offered)}, but --host-key pins ${pinned}`,
-      {
-        hint: 'do not connect unless you can explain it: either the pin is out of date or this is another machine',
-      },
+  async preferredTypes(host: string, port: number): Promise<readonly string[]> {
+    const first = this.#options.replicas?.first;
+    if (first !== undefined) return [first.key.type];
+    const { pins } = this.#settings;
+    if (pins.length > 0) return pins.flatMap((pin) => (pin.key === undefined ? [] : [pin.key.type]));
+    const names = this.#names(host, port);
+    // What is wrong with the files is said once, by `verify`.
+    const { lines, plain } = await this.#look(names, silentObserver);
+    const own: PublicKey[] = [...keysAmong(lines), ...(this.#accepted.get(names.name) ?? [])];
+    return (own.length > 0 ? own : keysAmong(plain)).map((key) => key.type);
+  }
+
+  async verify(host: string, port: number, blob: Buffer, context: HostKeyContext): Promise<AcceptedHostKey> {
+    const names = this.#names(host, port);
+    const { name } = names;
+    const offered = publicKeyFromBlob(blob);
+    if (offered === undefined) throw unreadableKey(name);
+    const known = await this.#look(names, this.#options.observer);
+
+    const revoked = [...known.lines, ...known.plain].find(
+      (line) => line.marker === 'revoked' && sameKey(line, blob),
     );
+    if (revoked !== undefined) throw revokedKey(name, offered, revoked);
+    const { replicas } = this.#options;
+    if (replicas?.first !== undefined && !sameKey(replicas.first.key, blob))
+      throw differentReplica(name, offered, replicas.first);
+
+    const isNew =
+      this.#settings.pins.length > 0 ? this.#checkPins(name, offered) : this.#isNew(name, offered, known);
+    if (isNew) await this.#accept(name, offered, known, context);
+    return {
+      proven: async () => {
+        replicas?.prove(name, offered);
+        if (isNew) await this.#remember(name, offered);
+      },
+    };
   }
-}
 
-class KnownHostKeys implements HostKeyVerifier {
-  readonly #known: KnownHosts;
-  readonly #files: readonly string[];
-
-  constructor(known: KnownHosts, files: readonly string[]) {
-    this.#known = known;
-    this.#files = files;
+  #names(host: string, port: number): Names {
+    const { alias } = this.#settings;
+    if (alias !== undefined) return { name: alias.toLowerCase(), plain: undefined };
+    const plain = port === DEFAULT_PORT ? undefined : knownHostsName(host, DEFAULT_PORT);
+    return { name: knownHostsName(host, port), plain };
   }
 
-  preferredTypes(host: string, port: number): readonly string[] {
-    const own = keysAmong(this.#known.lookup(host, port));
-    return (own.length > 0 ? own : keysAmong(this.#plainName(host, port))).map((key) => key.type);
+  async #look({ name, plain }: Names, observer: Observer): Promise<Knowledge> {
+    const { userFiles, globalFiles } = this.#settings;
+    const known = await loadKnownHosts([...userFiles, ...globalFiles], observer);
+    return { lines: known.lookup(name), plain: plain === undefined ? [] : known.lookup(plain) };
   }
 
-  verify(host: string, port: number, blob: Buffer): void {
-    const offered = offeredKey(host, port, blob);
-    const name = knownHostsName(host, port);
-    const lines = this.#known.lookup(host, port);
-    const plain = this.#plainName(host, port);
-    const revoked = [...lines, ...plain].find((line) => line.marker === 'revoked' && sameKey(line, blob));
-    if (revoked !== undefined) {
-      throw new TunnelError(
-        'host-key-revoked',
-        `${name} shows the host key ${describeKey(offered)}, which ${place(revoked)} marks as revoked`,
-        { hint: 'do not connect: ask whoever runs the jump host for its new key' },
-      );
-    }
+  /** Always false: a pinned key is not new. */
+  #checkPins(name: string, offered: PublicKey): boolean {
+    const { pins } = this.#settings;
+    const shown = fingerprint(offered.blob);
+    if (
+      pins.some((pin) => (pin.key === undefined ? pin.fingerprint === shown : sameKey(pin.key, offered.blob)))
+    )
+      return false;
+    throw notPinned(name, offered, pins);
+  }
+
+  /** Throws when the host is known by another key. */
+  #isNew(name: string, offered: PublicKey, { lines, plain }: Knowledge): boolean {
     const keys = keysAmong(lines);
-    if (keys.some((key) => sameKey(key, blob))) return;
+    if (keys.some((key) => sameKey(key, offered.blob))) return false;
     const rival = keys.find((key) => key.type === offered.type);
-    if (rival !== undefined) throw changed(name, offered, rival);
+    if (rival !== undefined) throw changedKey(name, offered, rival);
+    const accepted = this.#accepted.get(name) ?? [];
+    if (accepted.some((key) => sameKey(key, offered.blob))) return false;
+    const former = accepted.find((key) => key.type === offered.type);
+    if (former !== undefined) throw changedSinceAccepted(name, offered, former);
     // A different key under the plain name is no change: another server may listen at this port.
-    if (keys.length === 0 && keysAmong(plain).some((key) => sameKey(key, blob))) return;
-    throw unknown(host, port, offered, lines, this.#files[0]);
+    return keys.length > 0 || !keysAmong(plain).some((key) => sameKey(key, offered.blob));
   }
 
-  #plainName(host: string, port: number): KnownKey[] {
-    return port === DEFAULT_PORT ? [] : this.#known.lookup(host, DEFAULT_PORT);
+  /** Returns when a key that is not known is to be trusted, and throws otherwise. */
+  async #accept(
+    name: string,
+    offered: PublicKey,
+    { lines }: Knowledge,
+    { signal, onPrompt }: HostKeyContext,
+  ): Promise<void> {
+    const { strict, userFiles } = this.#settings;
+    const refused = (why?: string): TunnelError => {
+      const [file] = userFiles;
+      return unknownKey({ name, offered, lines, file, ...(why === undefined ? {} : { why }) });
+    };
+    if (strict === 'yes' || lines.some((line) => line.marker === 'authority')) throw refused();
+    if (strict === 'accept-new') {
+      if (keysAmong(lines).length > 0) throw refused();
+      return;
+    }
+    const { prompter } = this.#options;
+    if (prompter === undefined) throw refused();
+    let trusted: boolean;
+    onPrompt(true);
+    try {
+      trusted = await prompter.confirm('Trust this key from now on?', {
+        signal,
+        preamble: [
+          `The host key of ${name} is not known${describeOthers(lines)}:`,
+          `  ${describeKey(offered)}`,
+          'Compare it with what "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" prints on the jump host.',
+        ],
+        alternative: { text: fingerprint(offered.blob), name: 'the fingerprint' },
+      });
+    } catch (error) {
+      if (error instanceof TunnelError && error.code === 'no-terminal')
+        throw refused('there is nobody to ask whether to trust it');
+      throw error;
+    } finally {
+      onPrompt(false);
+    }
+    if (!trusted) throw refused('it was not accepted');
+  }
+
+  async #remember(name: string, key: PublicKey): Promise<void> {
+    this.#accepted.set(name, [...(this.#accepted.get(name) ?? []), key]);
+    const { observer } = this.#options;
+    const [file] = this.#settings.userFiles;
+    const described = `the host key of ${name}, ${describeKey(key)},`;
+    try {
+      if (file === undefined) throw new TunnelError('known-hosts-unwritable', 'no file for host keys is set');
+      await appendKnownHost(file, name, key, this.#settings.hashNames);
+      observer.log('notice', `${described} is remembered in ${file}`);
+    } catch (error) {
+      if (!(error instanceof TunnelError)) throw error;
+      observer.count('tunnel_known_hosts_unwritable_total');
+      observer.log('warning', `${described} is trusted for this run only: ${error.message}`);
+    }
   }
 }
 
@@ -152,71 +263,6 @@ function keysAmong(lines: readonly KnownKey[]): KnownKey[] {
   return lines.filter((line) => line.marker === 'key');
 }
 
-function offeredKey(host: string, port: number, blob: Buffer): PublicKey {
-  const key = publicKeyFromBlob(blob);
-  if (key !== undefined) return key;
-  throw new TunnelError(
-    'host-key-unknown',
-    `${knownHostsName(host, port)} shows a host key that can't be read`,
-    {
-      hint: 'check that the address is that of the jump host',
-    },
-  );
-}
-
 function sameKey(key: PublicKey, blob: Buffer): boolean {
   return key.blob.length === blob.length && timingSafeEqual(key.blob, blob);
-}
-
-function place(key: KnownKey): string {
-  return `${key.file}:${key.line}`;
-}
-
-function changed(name: string, offered: PublicKey, known: KnownKey): TunnelError {
-  return new TunnelError(
-    'host-key-changed',
-    `the host key of ${name} has changed: it shows ${describeKey(offered)}, ` +
-      `but ${place(known)} has ${describeKey(known)}`,
-    {
-      hint:
-        'somebody may be listening in; if the jump host was set up anew, verify the new fingerprint there, ' +
-        `then remove the old key with: ssh-keygen -f ${known.file} -R '${name}'`,
-    },
-  );
-}
-
-function unknown(
-  host: string,
-  port: number,
-  offered: PublicKey,
-  lines: readonly KnownKey[],
-  file: string | undefined,
-): TunnelError {
-  const others = lines.filter((line) => line.marker === 'key');
-  const authority = lines.find((line) => line.marker === 'authority');
-  let also = '';
-  if (others.length > 0) also = ` (known are only other types: ${others.map(place).join(', ')})`;
-  else if (authority !== undefined)
-    also = ` (${place(authority)} trusts a certificate authority; certificates can't be checked here)`;
-  // This very key and not one that is fetched again: it is the one that will have been compared.
-  const line = `${knownHostsName(host, port)} ${offered.type} ${offered.blob.toString('base64')}`;
-  const target = file === undefined ? '~/.ssh/known_hosts' : shellWord(file);
-  return new TunnelError(
-    'host-key-unknown',
-    `the host key of ${knownHostsName(host, port)} is not known: ${describeKey(offered)}${also}`,
-    {
-      hint:
-        'compare it with "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" run on the jump host; if it is the same, ' +
-        `pass --host-key ${fingerprint(offered.blob)}, or run: echo ${shellQuoted(line)} >> ${target}`,
-    },
-  );
-}
-
-function shellWord(text: string): string {
-  return /^[\w@%+:,./-]+$/.test(text) ? text : shellQuoted(text);
-}
-
-/** Whatever is in it (a key's type is the server's word), the shell takes it as one word (sh(1), "Single Quotes"). */
-function shellQuoted(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
 }

@@ -1,7 +1,8 @@
 /**
  * The known_hosts files (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): which keys are known for a host, and which are
  * revoked. Plain, hashed, negated and wildcard names, `[host]:port`, @revoked. Lines with @cert-authority are read,
- * but say nothing about plain host keys. A line that can't be read is skipped and counted, as ssh skips it.
+ * but say nothing about plain host keys. A line that can't be read is skipped and counted, as ssh skips it. Here files are
+ * only read; knownhostsfile.ts adds to them.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -36,9 +37,8 @@ export class KnownHosts {
     this.#entries = entries;
   }
 
-  /** All lines about `host` (as the user wrote it) at `port`, in the files' order. */
-  lookup(host: string, port: number): KnownKey[] {
-    const name = knownHostsName(host, port);
+  /** All lines about `name` (as knownHostsName makes it, or an alias), in the files' order. */
+  lookup(name: string): KnownKey[] {
     return this.#entries.filter((entry) => matchesNames(entry.names, name));
   }
 }

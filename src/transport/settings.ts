@@ -2,7 +2,7 @@
  * How one jump host (or one hop on the way to it) is reached: what ssh_config(5), its defaults and the command line come to,
  * with every token and `~` expanded. Made by sshconfig.ts; the transports read it and nothing else of a configuration.
  */
-import type { HostKeyPin } from './hostkeys.ts';
+import type { HostKeyPin } from './hostkeypin.ts';
 
 export interface SshSettings {
   /** As the user named it: a Host alias, a name or an address. For messages and for the system's ssh. */

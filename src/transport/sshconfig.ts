@@ -29,7 +29,7 @@ import { MAX_JUMP_HOPS } from '../config/remote.ts';
 import { UsageError } from '../errors.ts';
 import { quoted } from '../net/notation.ts';
 import { type Observer, silentObserver } from '../observe/observer.ts';
-import { parseHostKeyPin } from './hostkeys.ts';
+import { parseHostKeyPin } from './hostkeypin.ts';
 import { jumpLoop } from './openssh/query.ts';
 import type { SshSettings } from './settings.ts';
 import { homeExpanded, type WrittenConfig } from './sshconfigfile.ts';

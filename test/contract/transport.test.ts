@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { after, before } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { silentObserver } from '../../src/observe/observer.ts';
-import { loadHostKeyVerifier } from '../../src/transport/hostkeys.ts';
+import { createHostKeyVerifier } from '../../src/transport/hostkeys.ts';
 import { loadIdentities } from '../../src/transport/identities.ts';
 import { dialOpenssh } from '../../src/transport/openssh/dial.ts';
 import { nobody } from '../../src/transport/prompter.ts';
@@ -14,6 +14,7 @@ import { dialSsh2 } from '../../src/transport/ssh2/dial.ts';
 import type { Destination, Transport } from '../../src/transport/transport.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
 import { opensshOptions } from '../support/openssh.ts';
+import { pinned } from '../support/settings.ts';
 import { type TwinStream, TwinTransport } from '../support/twin.ts';
 import { type TransportFixture, transportContract } from './transport.contract.ts';
 
@@ -74,7 +75,10 @@ async function makeSsh2(): Promise<TransportFixture> {
     hostName: '127.0.0.1',
     port: sshd.port,
     user: sshd.user,
-    hostKeys: await loadHostKeyVerifier({ pins: [line.slice(line.indexOf(' '))] }),
+    hostKeys: createHostKeyVerifier(pinned(line.slice(line.indexOf(' '))), {
+      prompter: undefined,
+      observer: silentObserver,
+    }),
     identities: await loadIdentities({
       files: [sshd.userKey],
       agentSocket: undefined,

@@ -61,8 +61,10 @@ describe('errors', { skip: labUnavailable() }, () => {
     const logins = () => lab.sshd.log().match(/userauth-request|Failed|Accepted|Postponed/g)?.length ?? 0;
     const before = logins();
     const home = { HOME: `${lab.directory}/nowhere` };
-    const unknown = await lab.client.exec([process.execPath, MAIN, '-r', REMOTE, PRIVATE4], { env: home });
+    const argv = ['setsid', process.execPath, MAIN, '-r', REMOTE, PRIVATE4];
+    const unknown = await lab.client.exec(argv, { env: home });
     await expectError(unknown, 4, 'host-key-unknown');
+    assert.match(unknown.stderr, /there is nobody to ask whether to trust it/);
     assert.match(unknown.stderr, /SHA256:[A-Za-z0-9+/]{43}/);
     assert.equal(logins(), before);
   });

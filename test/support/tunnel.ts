@@ -22,9 +22,9 @@ export async function startTunnel(
   return tunnel;
 }
 
-/** Runs it where it is expected to fail: returns what it printed and its exit code. */
+/** Runs it where it is expected to fail, without a terminal to ask at: returns what it printed and its exit code. */
 export function runTunnel(namespace: Namespace, args: readonly string[]): Promise<ExecResult> {
-  return namespace.exec([process.execPath, MAIN, ...args], { timeout: START_TIMEOUT_MS });
+  return namespace.exec(['setsid', process.execPath, MAIN, ...args], { timeout: START_TIMEOUT_MS });
 }
 
 /** What dialer.ts prints for these arguments, run in the namespace. */

@@ -33,6 +33,7 @@ import {
   tcpError,
   timeoutError,
 } from './errors.ts';
+import { hostKeyCheck } from './hostkeycheck.ts';
 import { Inbox } from './inbox.ts';
 import { protocolOf } from './internals.ts';
 import { Ssh2Link } from './link.ts';
@@ -112,6 +113,7 @@ class Attempt {
   readonly #client: Client = new ssh2.Client();
   readonly #offers = new Map<string, string>();
   readonly #authentication: Authentication;
+  #hostKeyTypes: readonly string[] = [];
   #phase: Phase = 'identification';
   readonly #greeting = new FirstLine();
   #timer: PhaseTimer | undefined;
@@ -126,12 +128,13 @@ class Attempt {
       prompter: options.prompter,
       observer: options.observer,
       signal: this.#over.signal,
-      onPrompt: (waiting) => this.#timer?.pause(waiting),
+      onPrompt: this.#onPrompt,
     });
   }
 
   async run(): Promise<Transport> {
-    const { signal, connectTimeout } = this.#options;
+    const { signal, connectTimeout, hostKeys, hostName, port } = this.#options;
+    this.#hostKeyTypes = await hostKeys.preferredTypes(hostName, port);
     const deadline = Date.now() + connectTimeout * 1000;
     const { socket, inbox } = await connectTcp(this.#address, connectTimeout, signal);
     try {
@@ -197,22 +200,25 @@ class Attempt {
     });
   }
 
+  /** The time that a person takes for an answer doesn't count. */
+  readonly #onPrompt = (waiting: boolean): void => this.#timer?.pause(waiting);
+
   #start(socket: Socket, reject: (error: unknown) => void): void {
     const { hostName, port, hostKeys, user, observer } = this.#options;
     try {
       this.#client.connect({
         sock: socket,
         username: user,
-        algorithms: offeredAlgorithms(hostKeys.preferredTypes(hostName, port)),
-        hostVerifier: (blob: Buffer): boolean => {
-          try {
-            hostKeys.verify(hostName, port, blob);
-            return true;
-          } catch (error) {
-            reject(error);
-            return false;
-          }
-        },
+        algorithms: offeredAlgorithms(this.#hostKeyTypes),
+        hostVerifier: hostKeyCheck({
+          client: this.#client,
+          verifier: hostKeys,
+          host: hostName,
+          port,
+          signal: this.#over.signal,
+          onPrompt: this.#onPrompt,
+          onRejected: reject,
+        }),
         authHandler: this.#authentication.next as AuthHandlerMiddleware,
         // Each phase has a timer of its own here.
         readyTimeout: 0,

@@ -9,11 +9,12 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { TunnelError } from '../../../src/errors.ts';
 import type { Observer } from '../../../src/observe/observer.ts';
-import { loadHostKeyVerifier } from '../../../src/transport/hostkeys.ts';
+import { createHostKeyVerifier } from '../../../src/transport/hostkeys.ts';
 import { loadIdentities } from '../../../src/transport/identities.ts';
 import { type DialOptions, dialSsh2 } from '../../../src/transport/ssh2/dial.ts';
 import type { Transport } from '../../../src/transport/transport.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../support/loopback-sshd.ts';
+import { hostKeySettings, pinned } from '../../support/settings.ts';
 
 const PASSPHRASE = 'correct horse';
 
@@ -73,7 +74,7 @@ async function dial({
     hostName: 'jump.test',
     port,
     user: server.user,
-    hostKeys: await loadHostKeyVerifier({ pins: pins ?? [own] }),
+    hostKeys: createHostKeyVerifier(pinned(...(pins ?? [own])), { prompter: undefined, observer }),
     identities: await loadIdentities({
       files,
       agentSocket: rest.agentSocket,
@@ -241,7 +242,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
   });
 
   it('an unknown host key is shown, and nothing is sent', async () => {
-    const hostKeys = await loadHostKeyVerifier({ pins: [], knownHostsFiles: [] });
+    const hostKeys = createHostKeyVerifier(hostKeySettings(), { prompter: undefined, observer: new Log() });
     const error = await rejected({ files: [key('user_key')], options: { hostKeys } });
     assert.equal(error.code, 'host-key-unknown');
     const shown = execFileSync('ssh-keygen', ['-lf', key('host_ed25519.pub')], { encoding: 'utf8' }).split(

@@ -6,12 +6,18 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { TunnelError, UsageError } from '../../../src/errors.ts';
-import type { Observer } from '../../../src/observe/observer.ts';
-import { loadHostKeyVerifier, parseHostKeyPin } from '../../../src/transport/hostkeys.ts';
+import { type Observer, silentObserver } from '../../../src/observe/observer.ts';
+import { parseHostKeyPin } from '../../../src/transport/hostkeypin.ts';
+import { createHostKeyVerifier } from '../../../src/transport/hostkeys.ts';
 import { parseKnownHosts } from '../../../src/transport/knownhosts.ts';
 import { fingerprint, parsePublicKey, publicKeyFromBlob } from '../../../src/transport/publickey.ts';
+import type { HostKeySettings } from '../../../src/transport/settings.ts';
 import { wireString } from '../../../src/transport/wire.ts';
 import { makeKey } from '../../support/loopback-sshd.ts';
+import { hostKeySettings, pinned } from '../../support/settings.ts';
+
+/** Nobody waits, nothing is aborted. */
+const UNWATCHED = { signal: new AbortController().signal, onPrompt: () => {} };
 
 const TYPES = ['ed25519', 'ecdsa', 'rsa'] as const;
 
@@ -55,10 +61,10 @@ async function verdict(
   host: string,
   port: number,
   blob: Buffer,
-  pins: string[] = [],
+  settings: Partial<HostKeySettings> = {},
 ): Promise<string> {
   try {
-    await check(file, host, port, blob, pins);
+    await check(file, host, port, blob, settings);
     return 'accepted';
   } catch (error) {
     if (error instanceof TunnelError) return error.code;
@@ -71,15 +77,15 @@ async function check(
   host: string,
   port: number,
   blob: Buffer,
-  pins: string[] = [],
+  settings: Partial<HostKeySettings> = {},
 ): Promise<void> {
   const path = join(directory, 'known_hosts');
   writeFileSync(path, text);
-  (await loadHostKeyVerifier({ pins, knownHostsFiles: [join(directory, 'absent'), path] })).verify(
-    host,
-    port,
-    blob,
+  const verifier = createHostKeyVerifier(
+    hostKeySettings({ userFiles: [join(directory, 'absent')], globalFiles: [path], ...settings }),
+    { prompter: undefined, observer: silentObserver },
   );
+  await verifier.verify(host, port, blob, UNWATCHED);
 }
 
 /** The line as `ssh-keygen -H` hashes it. */
@@ -216,9 +222,26 @@ describe('known_hosts', () => {
     assert.equal(await verdict(accept + revoke, 'jump', 22, key('ed25519').blob), 'host-key-unknown');
   });
 
-  it('a certificate authority says nothing about a plain key', async () => {
+  it('a certificate authority says nothing about a plain key, and nobody is asked to trust one instead', async () => {
     const file = `@cert-authority jump ${key('ed25519').line}\n`;
-    assert.equal(await verdict(file, 'jump', 22, key('ed25519').blob), 'host-key-unknown');
+    for (const strict of ['yes', 'ask', 'accept-new'] as const) {
+      await assert.rejects(check(file, 'jump', 22, key('ed25519').blob, { strict }), (error) => {
+        assert.ok(error instanceof TunnelError && error.code === 'host-key-unknown');
+        assert.match(error.message, /known_hosts:1 trusts a certificate authority/);
+        return /^use --transport openssh/.test(error.hint ?? '');
+      });
+    }
+  });
+
+  it('HostKeyAlias is looked up instead, without a port', async () => {
+    const file = `cluster ${key('ed25519').line}\njump ${other.line}\n`;
+    const alias = 'Cluster';
+    assert.equal(await verdict(file, 'jump', 2222, key('ed25519').blob, { alias }), 'accepted');
+    assert.equal(await verdict(file, 'jump', 22, other.blob, { alias }), 'host-key-changed');
+    assert.equal(
+      await verdict(`[cluster]:2222 ${other.line}`, 'jump', 2222, other.blob, { alias }),
+      'host-key-unknown',
+    );
   });
 
   it('malformed lines are skipped and counted', async () => {
@@ -242,17 +265,30 @@ describe('known_hosts', () => {
     const counted: [string, number | undefined][] = [];
     const observer: Observer = { log() {}, count: (name, n) => void counted.push([name, n]) };
     writeFileSync(join(directory, 'bad'), bad.join('\n'));
-    await loadHostKeyVerifier({ pins: [], knownHostsFiles: [join(directory, 'bad')], observer });
+    const verifier = createHostKeyVerifier(hostKeySettings({ userFiles: [join(directory, 'bad')] }), {
+      prompter: undefined,
+      observer,
+    });
+    await verifier.preferredTypes('jump', 22);
+    await assert.rejects(verifier.verify('jump', 22, other.blob, UNWATCHED));
     assert.deepEqual(counted, [['tunnel_known_hosts_malformed_total', bad.length]]);
   });
 
   it('asks for the types that are known', async () => {
     const path = join(directory, 'types');
     writeFileSync(path, `jump ${key('rsa').line}\n@revoked jump ${other.line}\n`);
-    const verifier = await loadHostKeyVerifier({ pins: [], knownHostsFiles: [path] });
-    assert.deepEqual(verifier.preferredTypes('jump', 22), ['ssh-rsa']);
-    assert.deepEqual(verifier.preferredTypes('jump', 2222), ['ssh-rsa']);
-    assert.deepEqual(verifier.preferredTypes('else', 22), []);
+    const options = { prompter: undefined, observer: silentObserver };
+    const verifier = createHostKeyVerifier(hostKeySettings({ userFiles: [path] }), options);
+    assert.deepEqual(await verifier.preferredTypes('jump', 22), ['ssh-rsa']);
+    assert.deepEqual(await verifier.preferredTypes('jump', 2222), ['ssh-rsa']);
+    assert.deepEqual(await verifier.preferredTypes('else', 22), []);
+    // The files are read anew for each connection.
+    writeFileSync(path, `else ${key('ecdsa').line}\n`);
+    assert.deepEqual(await verifier.preferredTypes('else', 22), ['ecdsa-sha2-nistp256']);
+    assert.deepEqual(
+      await createHostKeyVerifier(pinned(key('rsa').line), options).preferredTypes('else', 22),
+      ['ssh-rsa'],
+    );
   });
 
   it('any file is read without an exception', () => {
@@ -265,23 +301,27 @@ describe('known_hosts', () => {
 });
 
 describe('--host-key', () => {
+  const against = (file: string, blob: Buffer, ...pins: string[]): Promise<string> =>
+    verdict(file, 'jump', 22, blob, { pins: pins.map(parseHostKeyPin) });
+
   it('accepts a fingerprint, with and without padding, and a whole key', async () => {
     const print = fingerprint(key('ed25519').blob);
     for (const pin of [print, `${print}=`, ` ${key('ed25519').line} a comment`])
-      assert.equal(await verdict('', 'jump', 22, key('ed25519').blob, [other.line, pin]), 'accepted');
+      assert.equal(await against('', key('ed25519').blob, other.line, pin), 'accepted');
   });
 
-  it('does not consult known_hosts: neither for nor against', async () => {
-    const file = `jump ${key('ed25519').line}\n`;
-    assert.equal(await verdict(file, 'jump', 22, key('ed25519').blob, [other.line]), 'host-key-changed');
+  it('does not consult known_hosts, neither for nor against; but a revoked key stays revoked', async () => {
     assert.equal(
-      await verdict(`@revoked * ${other.line}\n`, 'jump', 22, other.blob, [other.line]),
-      'accepted',
+      await against(`jump ${key('ed25519').line}\n`, key('ed25519').blob, other.line),
+      'host-key-changed',
     );
+    assert.equal(await against(`jump ${key('ed25519').line}\n`, other.blob, other.line), 'accepted');
+    assert.equal(await against(`@revoked * ${other.line}\n`, other.blob, other.line), 'host-key-revoked');
   });
 
   it('names the pin and the key that was shown', async () => {
-    await assert.rejects(check('', 'jump', 22, key('rsa').blob, [fingerprint(other.blob)]), (error) => {
+    const pins = [parseHostKeyPin(fingerprint(other.blob))];
+    await assert.rejects(check('', 'jump', 22, key('rsa').blob, { pins }), (error) => {
       assert.ok(error instanceof TunnelError);
       assert.equal(error.code, 'host-key-changed');
       return (

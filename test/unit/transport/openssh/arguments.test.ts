@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { UsageError } from '../../../../src/errors.ts';
-import { parseHostKeyPin } from '../../../../src/transport/hostkeys.ts';
+import { parseHostKeyPin } from '../../../../src/transport/hostkeypin.ts';
 import {
   type ArgumentOptions,
   atLeast,

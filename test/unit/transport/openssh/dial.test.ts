@@ -11,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { TunnelError } from '../../../../src/errors.ts';
 import type { Observer } from '../../../../src/observe/observer.ts';
-import { parseHostKeyPin } from '../../../../src/transport/hostkeys.ts';
+import { parseHostKeyPin } from '../../../../src/transport/hostkeypin.ts';
 import { ConnectError, type Destination, type Transport } from '../../../../src/transport/transport.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../support/loopback-sshd.ts';
 import { type Changes, opensshOptions } from '../../../support/openssh.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { parseHostKeyPin } from '../../../../src/transport/hostkeys.ts';
+import { parseHostKeyPin } from '../../../../src/transport/hostkeypin.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../support/loopback-sshd.ts';
 import type { Changes } from '../../../support/openssh.ts';
 import { clients, closeAll, closedPort, dial, fails, leftovers, serve } from '../../../support/opensshlab.ts';

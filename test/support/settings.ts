@@ -1,0 +1,72 @@
+/** Settings of the transports with nothing in them that looks at this machine's files or agent; tests say what they need. */
+import { TunnelError } from '../../src/errors.ts';
+import { parseHostKeyPin } from '../../src/transport/hostkeypin.ts';
+import type { Prompter } from '../../src/transport/prompter.ts';
+import type { AuthenticationSettings, HostKeySettings } from '../../src/transport/settings.ts';
+
+export function hostKeySettings(settings: Partial<HostKeySettings> = {}): HostKeySettings {
+  return {
+    alias: undefined,
+    userFiles: [],
+    globalFiles: [],
+    strict: 'yes',
+    hashNames: false,
+    pins: [],
+    ...settings,
+  };
+}
+
+/** `keys`: as --host-key takes them. */
+export function pinned(...keys: string[]): HostKeySettings {
+  return hostKeySettings({ pins: keys.map(parseHostKeyPin) });
+}
+
+/** `files`: as -i takes them. */
+export function authenticationSettings(
+  files: readonly string[] = [],
+  settings: Partial<AuthenticationSettings> = {},
+): AuthenticationSettings {
+  return {
+    identityFiles: files.map((path) => ({ path, explicit: true })),
+    certificateFiles: [],
+    identitiesOnly: false,
+    agentSocket: undefined,
+    methods: ['publickey', 'keyboard-interactive', 'password'],
+    numberOfPasswordPrompts: 3,
+    batch: false,
+    ...settings,
+  };
+}
+
+type Answer = string | boolean | Error;
+
+/** Answers in turn and keeps what was asked; without an answer it fails as where there is no terminal. */
+export class Answers implements Prompter {
+  /** With `secret`, `line` or `confirm` before each. */
+  readonly asked: string[] = [];
+  readonly preambles: string[][] = [];
+  readonly #answers: Answer[];
+
+  constructor(...answers: Answer[]) {
+    this.#answers = answers;
+  }
+
+  readonly secret: Prompter['secret'] = async (question, options) =>
+    String(this.#next('secret', question, options?.preamble));
+
+  readonly line: Prompter['line'] = async (question, options) =>
+    String(this.#next('line', question, options?.preamble));
+
+  readonly confirm: Prompter['confirm'] = async (question, options) => {
+    const answer = this.#next('confirm', question, options?.preamble);
+    return answer === true || answer === options?.alternative?.text;
+  };
+
+  #next(kind: string, question: string, preamble: readonly string[] = []): Answer {
+    this.asked.push(`${kind}: ${question}`);
+    this.preambles.push([...preamble]);
+    const answer = this.#answers.shift() ?? new TunnelError('no-terminal', 'nobody is there');
+    if (answer instanceof Error) throw answer;
+    return answer;
+  }
+}
