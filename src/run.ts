@@ -10,7 +10,7 @@
  * the capture is taken away; then admission stops first, flows are reset, routes and device go, the connection closes.
  */
 import { closeSync, writeSync } from 'node:fs';
-import { homedir, userInfo } from 'node:os';
+import { userInfo } from 'node:os';
 import { ProxyCapture } from './capture/proxy.ts';
 import { Credentials } from './capture/proxyauth.ts';
 import { TunCapture } from './capture/tun.ts';
@@ -30,10 +30,10 @@ import { configuredResolvers } from './system/resolvers.ts';
 import { DirectConnector } from './transport/direct.ts';
 import { parseHostKeyPin } from './transport/hostkeypin.ts';
 import { createHostKeyVerifier, defaultKnownHostsFiles } from './transport/hostkeys.ts';
-import { loadIdentities } from './transport/identities.ts';
 import { lookupName } from './transport/lookup.ts';
 import type { Prompter } from './transport/prompter.ts';
 import { addressToExclude, type RemoteAddress, resolveRemote } from './transport/resolve.ts';
+import { Authenticator } from './transport/ssh2/authentication.ts';
 import { dialSsh2 } from './transport/ssh2/dial.ts';
 import type { Transport } from './transport/transport.ts';
 
@@ -254,10 +254,17 @@ export async function dialFirst(
     },
     { prompter, observer },
   );
-  const identities = await loadIdentities({
-    files: ssh.identityFiles,
-    agentSocket: process.env['SSH_AUTH_SOCK'],
-    home: homedir(),
+  const authenticator = await Authenticator.load({
+    settings: {
+      identityFiles: ssh.identityFiles.map((path) => ({ path, explicit: true })),
+      certificateFiles: [],
+      identitiesOnly: false,
+      agentSocket: process.env['SSH_AUTH_SOCK'],
+      methods: ['publickey', 'keyboard-interactive', 'password'],
+      numberOfPasswordPrompts: 3,
+      batch: false,
+    },
+    prompter,
     observer,
   });
   let failure: unknown;
@@ -269,8 +276,7 @@ export async function dialFirst(
         port,
         user: remote.user ?? userInfo().username,
         hostKeys,
-        identities,
-        prompter,
+        authenticator,
         connectTimeout: ssh.connectTimeout ?? DEFAULT_CONNECT_TIMEOUT,
         authTimeout: ssh.authTimeout,
         observer,

@@ -1,7 +1,13 @@
 /**
- * With which keys a user can be authenticated, in the order in which they are offered: the files of -i, then the keys of
- * ssh-agent, then the default identities (only without -i). Here it is only found out what there is; passphrases are
- * asked for and signatures made when a server has accepted a key (ssh2/authentication.ts).
+ * With which keys a user can be authenticated, in the order in which they are offered:
+ *
+ *   1. the files of -i, as they were given
+ *   2. keys of ssh-agent that a file of ssh_config names (its public half is enough), in the files' order
+ *   3. the agent's other keys, unless IdentitiesOnly is set
+ *   4. the other files of ssh_config
+ *
+ * Where no file is named at all, the default identities stand for those of ssh_config. Here it is only found out what there is;
+ * passphrases are asked for and signatures made when a server has accepted a key (ssh2/publickeymethod.ts).
  *
  * A key that the agent also holds is signed by the agent, so that an unlocked key is never asked for again; a
  * public key as -i names a key of the agent's. Like ssh, a file of the user's own that others may read is refused.
@@ -13,6 +19,7 @@ import { TunnelError } from '../errors.ts';
 import type { Observer } from '../observe/observer.ts';
 import { inspectKeyFile, type KeyFile } from './keyfile.ts';
 import { describeKey, type PublicKey } from './publickey.ts';
+import type { AuthenticationSettings } from './settings.ts';
 import { SshAgent } from './sshagent.ts';
 
 export interface Identity {
@@ -26,12 +33,13 @@ export interface Identity {
 }
 
 export interface IdentityOptions {
-  /** -i, in order. Non-empty: the default identities are not used. */
-  readonly files: readonly string[];
-  /** SSH_AUTH_SOCK */
-  readonly agentSocket: string | undefined;
-  readonly home?: string;
+  readonly settings: Pick<
+    AuthenticationSettings,
+    'identityFiles' | 'certificateFiles' | 'identitiesOnly' | 'agentSocket' | 'methods'
+  >;
   readonly observer: Observer;
+  /** Where the default identities are; by default the user's. */
+  readonly home?: string;
 }
 
 const DEFAULT_IDENTITIES = ['id_ed25519', 'id_ecdsa', 'id_rsa'];
@@ -47,39 +55,64 @@ const USABLE_TYPES = new Set([
   'ssh-rsa',
 ]);
 
+interface Found {
+  readonly path: string;
+  readonly file: KeyFile;
+  readonly explicit: boolean;
+}
+
 /**
- * Throws TunnelError `auth-identity-unreadable` or `auth-identity-permissions` for a file of -i; a default identity
- * with the same faults is left out with a warning.
+ * Throws TunnelError `auth-identity-unreadable` or `auth-identity-permissions` for a file that was named explicitly (-i). Any
+ * other with the same faults is left out with a warning, and silently when it isn't there.
  */
-export async function loadIdentities(options: IdentityOptions): Promise<Identity[]> {
-  const { observer } = options;
-  const explicit: { path: string; file: KeyFile }[] = [];
-  for (const path of options.files) explicit.push({ path, file: await loadKeyFile(path) });
+export async function loadIdentities({ settings, observer, home }: IdentityOptions): Promise<Identity[]> {
+  if (!settings.methods.includes('publickey')) return [];
+  const files = await loadFiles(settings.identityFiles, home ?? homedir(), observer);
+  const held = await listAgent(settings.agentSocket, observer);
+  for (const path of settings.certificateFiles)
+    observer.log('info', `${path}: certificates need the system's ssh (--transport openssh)`);
 
-  const agentIdentities = await listAgent(options.agentSocket, observer);
-
-  const defaults: { path: string; file: KeyFile }[] = [];
-  if (options.files.length === 0) {
-    for (const name of DEFAULT_IDENTITIES) {
-      const path = join(options.home ?? homedir(), '.ssh', name);
-      try {
-        defaults.push({ path, file: await loadKeyFile(path) });
-      } catch (error) {
-        if (!(error instanceof TunnelError)) throw error;
-        const missing = (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
-        if (!missing) observer.log('warning', error.message, { hint: error.hint });
-      }
-    }
-  }
-
-  const fromFile = ({ path, file }: { path: string; file: KeyFile }): Identity => ({
+  const named = (identity: Identity): boolean =>
+    files.some(({ file }) => sameBlob(file.publicKey, identity.publicKey));
+  const identityOf = ({ path, file }: Found): Identity => ({
     source: path,
     publicKey: file.publicKey,
-    agent: agentIdentities.find((identity) => sameBlob(identity.publicKey, file.publicKey))?.agent,
+    agent: held.find((identity) => sameBlob(identity.publicKey, file.publicKey))?.agent,
     file,
   });
-  const candidates = [...explicit.map(fromFile), ...agentIdentities, ...defaults.map(fromFile)];
+  const explicit = files.filter((found) => found.explicit).map(identityOf);
+  // Of a file that nobody named, a public half without its private one says nothing.
+  const others = files
+    .filter((found) => !found.explicit)
+    .map(identityOf)
+    .filter(({ agent, file }) => agent !== undefined || file?.format !== 'public');
+  const candidates = [
+    ...explicit,
+    ...others.filter(({ agent }) => agent !== undefined),
+    ...(settings.identitiesOnly ? held.filter(named) : held),
+    ...others,
+  ];
   return selectUsable(candidates, observer);
+}
+
+async function loadFiles(
+  named: AuthenticationSettings['identityFiles'],
+  home: string,
+  observer: Observer,
+): Promise<Found[]> {
+  const defaults = DEFAULT_IDENTITIES.map((name) => ({ path: join(home, '.ssh', name), explicit: false }));
+  const found: Found[] = [];
+  for (const { path, explicit } of named.length > 0 ? named : defaults) {
+    try {
+      found.push({ path, explicit, file: await loadKeyFile(path) });
+    } catch (error) {
+      if (!(error instanceof TunnelError) || explicit) throw error;
+      const { code } = (error.cause ?? {}) as NodeJS.ErrnoException;
+      if (code !== 'ENOENT' && code !== 'ENOTDIR')
+        observer.log('warning', `${error.message}; it is left out`, { hint: error.hint });
+    }
+  }
+  return found;
 }
 
 function selectUsable(candidates: readonly Identity[], observer: Observer): Identity[] {
@@ -120,34 +153,40 @@ async function listAgent(path: string | undefined, observer: Observer): Promise<
   }
 }
 
+/** A private key, or the public half of one that the agent holds: the file itself, or the one with .pub where only that is there. */
 async function loadKeyFile(path: string): Promise<KeyFile> {
+  const beside = await readOptional(`${path}.pub`);
   let text: string;
   try {
     const { size, mode, uid } = await stat(path);
     if (size > MAX_KEY_FILE_BYTES) throw notAKey(path);
     text = await readFile(path, 'utf8');
     const isPrivate = text.includes('PRIVATE KEY-----');
-    if (isPrivate && uid === process.getuid?.() && (mode & OTHERS_MAY_ACCESS) !== 0) {
-      const octal = (mode & 0o777).toString(8).padStart(4, '0');
-      throw new TunnelError(
-        'auth-identity-permissions',
-        `the private key ${path} may be read by others (mode ${octal})`,
-        {
-          hint: `run: chmod 600 ${path}`,
-        },
-      );
-    }
+    if (isPrivate && uid === process.getuid?.() && (mode & OTHERS_MAY_ACCESS) !== 0)
+      throw tooOpen(path, mode);
   } catch (cause) {
     if (cause instanceof TunnelError) throw cause;
     const { code = 'unknown' } = cause as NodeJS.ErrnoException;
+    const publicHalf =
+      code === 'ENOENT' && beside !== undefined ? inspectKeyFile(beside, undefined) : undefined;
+    if (publicHalf?.format === 'public') return publicHalf;
     throw new TunnelError('auth-identity-unreadable', `the key file ${path} can't be read (${code})`, {
       hint: 'check the path given with -i, and that you may read the file',
       cause,
     });
   }
-  const file = inspectKeyFile(text, await readOptional(`${path}.pub`));
+  const file = inspectKeyFile(text, beside);
   if (file === undefined) throw notAKey(path);
   return file;
+}
+
+function tooOpen(path: string, mode: number): TunnelError {
+  const octal = (mode & 0o777).toString(8).padStart(4, '0');
+  return new TunnelError(
+    'auth-identity-permissions',
+    `the private key ${path} may be read by others (mode ${octal})`,
+    { hint: `run: chmod 600 ${path}` },
+  );
 }
 
 function notAKey(path: string): TunnelError {

@@ -7,14 +7,14 @@ import { after, before } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { silentObserver } from '../../src/observe/observer.ts';
 import { createHostKeyVerifier } from '../../src/transport/hostkeys.ts';
-import { loadIdentities } from '../../src/transport/identities.ts';
 import { dialOpenssh } from '../../src/transport/openssh/dial.ts';
 import { nobody } from '../../src/transport/prompter.ts';
+import { Authenticator } from '../../src/transport/ssh2/authentication.ts';
 import { dialSsh2 } from '../../src/transport/ssh2/dial.ts';
 import type { Destination, Transport } from '../../src/transport/transport.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
 import { opensshOptions } from '../support/openssh.ts';
-import { pinned } from '../support/settings.ts';
+import { authenticationSettings, pinned } from '../support/settings.ts';
 import { type TwinStream, TwinTransport } from '../support/twin.ts';
 import { type TransportFixture, transportContract } from './transport.contract.ts';
 
@@ -79,12 +79,11 @@ async function makeSsh2(): Promise<TransportFixture> {
       prompter: undefined,
       observer: silentObserver,
     }),
-    identities: await loadIdentities({
-      files: [sshd.userKey],
-      agentSocket: undefined,
+    authenticator: await Authenticator.load({
+      settings: authenticationSettings([sshd.userKey]),
+      prompter: nobody('nothing to ask'),
       observer: silentObserver,
     }),
-    prompter: nobody('nothing to ask'),
     connectTimeout: 10,
     authTimeout: 10,
     observer: silentObserver,

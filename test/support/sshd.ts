@@ -1,9 +1,18 @@
 /**
  * The jump host's sshd: the system's /usr/sbin/sshd in the jump host's network namespace and in a mount namespace of its
- * own, in which /etc/passwd, /etc/shadow, /etc/group, /etc/hosts and /etc/resolv.conf, /run and /var/log are the lab's. So
+ * own, in which /etc/passwd, /etc/shadow, /etc/group, /etc/hosts, /etc/resolv.conf and PAM's stack for sshd, /run and /var/log are the lab's. So
  * its users exist only there, its names resolve only there, and it leaves no trace in the machine's files.
  */
-import { chmodSync, chownSync, closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TunnelError } from '../../src/errors.ts';
@@ -43,6 +52,8 @@ export interface SshdOptions {
   readonly match?: readonly string[];
   /** Beside the user `jump`. */
   readonly users?: readonly JumpUser[];
+  /** A PAM stack (the text of /etc/pam.d/sshd), which this sshd then uses for passwords and keyboard-interactive. */
+  readonly pam?: string;
   /** Soft limit of descriptors, as an administrator's service manager sets it (often 1024). */
   readonly openFiles?: number;
 }
@@ -59,6 +70,7 @@ const ENTER = `set -e
 for file in passwd shadow group hosts resolv.conf; do
   if [ -e "/etc/$file" ]; then mount --bind "$1/etc/$file" "/etc/$file"; fi
 done
+if [ -e "$1/etc/pam" ]; then mount --bind "$1/etc/pam" /etc/pam.d/sshd; fi
 mount --bind "$1/run" /run
 mount --bind "$1/log" /var/log
 if [ -n "$2" ]; then ulimit -S -n "$2"; fi
@@ -84,9 +96,9 @@ export function sshdConfig(options: SshdOptions, hostKeys: readonly string[]): s
     ...(options.ports ?? [22]).map((port) => `Port ${port}`),
     ...hostKeys.map((path) => `HostKey ${path}`),
     'PidFile none',
-    'UsePAM no',
+    `UsePAM ${options.pam === undefined ? 'no' : 'yes'}`,
     `PasswordAuthentication ${passwords ? 'yes' : 'no'}`,
-    'KbdInteractiveAuthentication no',
+    `KbdInteractiveAuthentication ${options.pam === undefined ? 'no' : 'yes'}`,
     'AuthorizedKeysFile .ssh/authorized_keys',
     `LogLevel ${options.logLevel ?? 'VERBOSE'}`,
     ...(hardened
@@ -223,6 +235,8 @@ export class Sshd {
     writeFileSync(join(etc, 'passwd'), accounts.passwd);
     writeFileSync(join(etc, 'group'), accounts.group);
     writeFileSync(join(etc, 'shadow'), shadow, { mode: 0o600 });
+    rmSync(join(etc, 'pam'), { force: true });
+    if (this.#options.pam !== undefined) writeFileSync(join(etc, 'pam'), this.#options.pam);
     writeFileSync(join(etc, 'hosts'), HOSTS_FILE);
     writeFileSync(join(etc, 'resolv.conf'), '# no resolver: unknown names fail at once\n');
     return accounts.users;

@@ -1,257 +1,223 @@
 /**
- * Authenticates by public key (RFC 4252 §7). ssh2 asks `next` for one attempt after the other:
+ * Authenticates a user (RFC 4252) in ssh's order. An Authenticator belongs to a jump host and outlives its connections;
+ * an Authentication is one attempt at one connection.
  *
- *   none                      tells which methods the server permits
- *   identity 1, 2, ...        each as an ssh2 "agent" that holds one key: the server is offered the public half, and only when it
- *                             has accepted it `sign` is called, which is the moment to ask for a passphrase
- *   false                     nothing left; ssh2 reports the failure, dial.ts words it with `failure()`
+ *   Authenticator.load()       finds the identities (files, agent)
+ *   Authenticator.begin()      finds them anew for each attempt but the first
+ *   Authentication.next()      when ssh2 has the service accepted:
  *
- * Each identity is an agent of its own, not one agent with all keys, so that a key whose public half only
- * the passphrase reveals is asked for when its turn comes and not before. ssh2 ignores "partial success" on this path;
- * `watch` takes it from the packet handler.
+ *     none ──► failure {methods} ──► the first of our methods that the server permits and that has something left
+ *                  ▲                        │ one attempt
+ *                  └──────── failure ◄──────┴──► success: ssh2 reports 'ready'
+ *
+ *   failure with partial success: one more stage (`AuthenticationMethods publickey,keyboard-interactive`). Keys that were accepted
+ *   are not offered again, counts of tries begin anew, and the order is gone through from the start.
+ *   nothing left: TunnelError auth-failed. That code means that the server has judged: who repeats it unchanged is
+ *   refused again, and penalised for it.
+ *
+ * | file               | subject                                             |
+ * |--------------------|-----------------------------------------------------|
+ * | userauth.ts        | requests and answers on the wire                    |
+ * | publickeymethod.ts | keys of files and of the agent                      |
+ * | questionmethods.ts | keyboard-interactive and password                   |
+ * | keyring.ts         | unlocked keys, which a reconnect needs without asking |
+ * | authreport.ts      | what was tried, in words                            |
+ *
+ * What is kept between connections: unlocked keys, and which keys were accepted last, to be offered first: so
+ * a reconnect makes no refused offer. Passwords and answers are not kept, so a server that wants them is asked for with
+ * the person there.
  */
-import ssh2, { type AnyAuthMethod, type Client, type NextAuthHandler, type SignCallback } from 'ssh2';
+import type { Client } from 'ssh2';
 import { TunnelError } from '../../errors.ts';
-import type { Observer } from '../../observe/observer.ts';
-import type { Identity } from '../identities.ts';
-import type { Prompter } from '../prompter.ts';
-import { describeKey, type PublicKey } from '../publickey.ts';
-import type { RsaHash } from '../sshagent.ts';
-import { protocolOf } from './internals.ts';
-import { type PrivateKey, unlockKeyFile } from './privatekey.ts';
+import { type Observer, silentObserver } from '../../observe/observer.ts';
+import { type Identity, loadIdentities } from '../identities.ts';
+import { nobody, type Prompter } from '../prompter.ts';
+import { describeKey } from '../publickey.ts';
+import type { AuthenticationSettings } from '../settings.ts';
+import { type AuthMethod, type MethodContext, Questions } from './authmethod.ts';
+import { AuthReport } from './authreport.ts';
+import { Keyring } from './keyring.ts';
+import { PublicKeyMethod } from './publickeymethod.ts';
+import { KeyboardInteractiveMethod, PasswordMethod } from './questionmethods.ts';
 import { serverText } from './servertext.ts';
+import { type MethodName, type UserauthAnswer, UserauthExchange } from './userauth.ts';
 
-/** As ssh's NumberOfPasswordPrompts. */
-const PASSPHRASE_TRIES = 3;
-
-export interface AuthenticationOptions {
-  readonly user: string;
-  readonly identities: readonly Identity[];
+export interface AuthenticatorOptions {
+  readonly settings: AuthenticationSettings;
   readonly prompter: Prompter;
   readonly observer: Observer;
+  /** Shared by the hops of a chain, so that one passphrase does for all of them. */
+  readonly keyring?: Keyring;
+  /** Where the default identities are. */
+  readonly home?: string;
+}
+
+export interface AttemptOptions {
+  readonly user: string;
+  /** As the user knows the jump host: questions name it. */
+  readonly host: string;
   /** Aborted when the attempt is over, so that no question stays on the screen. */
   readonly signal: AbortSignal;
   /** Called around each question: the time a person takes doesn't count. */
   readonly onPrompt: (waiting: boolean) => void;
 }
 
+export class Authenticator {
+  readonly #options: AuthenticatorOptions;
+  readonly #keyring: Keyring;
+  /** Those that `load` has found, for the first attempt. */
+  #identities: readonly Identity[] | undefined;
+  /** Which keys were accepted last, as describeKey has them. */
+  #accepted: readonly string[] = [];
+
+  private constructor(options: AuthenticatorOptions, identities: readonly Identity[]) {
+    this.#options = options;
+    this.#keyring = options.keyring ?? new Keyring(options.observer);
+    this.#identities = identities;
+  }
+
+  /**
+   * Looks for the identities at once, so that what is wrong with a key file is said before anything is dialled: throws TunnelError
+   * `auth-identity-unreadable` or `auth-identity-permissions` for one that was named explicitly.
+   */
+  static async load(options: AuthenticatorOptions): Promise<Authenticator> {
+    return new Authenticator(options, await findIdentities(options, options.observer));
+  }
+
+  /** One attempt. Throws as `load` does when a key file has changed since. */
+  async begin(attempt: AttemptOptions): Promise<Authentication> {
+    const { settings, prompter, observer } = this.#options;
+    // What is left out with a warning is said once, not at each reconnect.
+    const identities = this.#identities ?? (await findIdentities(this.#options, silentObserver));
+    this.#identities = undefined;
+    return new Authentication({
+      ...attempt,
+      settings,
+      observer,
+      prompter: settings.batch ? nobody('BatchMode is set, so nobody is asked') : prompter,
+      keyring: this.#keyring,
+      identities: this.#acceptedFirst(identities),
+      onSuccess: (keys) => {
+        this.#accepted = keys;
+      },
+    });
+  }
+
+  #acceptedFirst(identities: readonly Identity[]): Identity[] {
+    const rank = ({ publicKey }: Identity): number => {
+      const at = publicKey === undefined ? -1 : this.#accepted.indexOf(describeKey(publicKey));
+      return at < 0 ? this.#accepted.length : at;
+    };
+    return [...identities].sort((a, b) => rank(a) - rank(b));
+  }
+}
+
+function findIdentities({ settings, home }: AuthenticatorOptions, observer: Observer): Promise<Identity[]> {
+  return loadIdentities({ settings, observer, ...(home === undefined ? {} : { home }) });
+}
+
+interface AuthenticationOptions extends AttemptOptions {
+  readonly settings: AuthenticationSettings;
+  readonly prompter: Prompter;
+  readonly observer: Observer;
+  readonly keyring: Keyring;
+  readonly identities: readonly Identity[];
+  /** Gets the keys that were used, as describeKey has them. */
+  readonly onSuccess: (keys: readonly string[]) => void;
+}
+
 export class Authentication {
   readonly #options: AuthenticationOptions;
-  readonly #remaining: Identity[];
-  readonly #tried: string[] = [];
-  readonly #skipped: string[] = [];
-  #askedForMethods = false;
-  #methods: readonly string[] = [];
+  readonly #report: AuthReport;
+  #start: (() => void) | undefined;
 
   constructor(options: AuthenticationOptions) {
     this.#options = options;
-    this.#remaining = [...options.identities];
+    this.#report = new AuthReport(options.user, enabledMethods(options.settings));
   }
 
-  /** Follows the server's answers. `onPartial` is called when a key was accepted but the server wants more. */
-  watch(client: Client, onPartial: (error: TunnelError) => void): void {
-    const handlers = protocolOf(client)._handlers;
-    const original = handlers.USERAUTH_FAILURE;
-    handlers.USERAUTH_FAILURE = (protocol, methods, partialSuccess) => {
-      this.#methods = methods.map((method) => serverText(method));
-      if (partialSuccess) onPartial(this.#partial());
-      else original(protocol, methods, partialSuccess);
+  /** To be called as soon as `client.connect()` has returned: what the server says about itself comes early. */
+  watch(client: Client, onFailed: (error: unknown) => void): void {
+    const exchange = new UserauthExchange(client, this.#options.user, this.#options.signal);
+    this.#start = () => {
+      this.#start = undefined;
+      this.#run(exchange).catch(onFailed);
     };
   }
 
-  /** ssh2's authHandler. Calls back with the next attempt, or with false. */
-  readonly next = (_methods: unknown, _partial: unknown, callback: NextAuthHandler): void => {
-    // ssh2 takes false for "give up"; its type definitions leave that out.
-    const answer = callback as (attempt: AnyAuthMethod | false) => void;
-    const { user } = this.#options;
-    if (!this.#askedForMethods) {
-      this.#askedForMethods = true;
-      answer({ type: 'none', username: user });
-      return;
-    }
-    this.#nextAgent()
-      .then((agent) => answer(agent === undefined ? false : { type: 'agent', username: user, agent }))
-      .catch((error: unknown) => {
-        // The attempt was aborted while somebody was asked, or ssh2 throws because the connection has gone: either has
-        // been reported where it happened.
-        this.#options.observer.log('debug', 'authentication ends', { error: String(error) });
-      });
-  };
+  /**
+   * ssh2's authHandler, which it calls once: when the service is accepted. From then on authentication goes its way, and ends with
+   * ssh2's 'ready' or with `onFailed`.
+   */
+  readonly next = (): void => this.#start?.();
 
-  /** What to tell when the server has refused everything. */
-  failure(cause?: unknown): TunnelError {
-    const { user } = this.#options;
-    const permits = this.#methods.length === 0 ? 'no method' : this.#methods.join(', ');
-    const message = `the jump host does not let "${user}" in: it permits ${permits}; ${this.#describeTried()}`;
-    return new TunnelError('auth-failed', message, { hint: this.#hint(), cause });
-  }
-
-  /** The server ended the attempt with a message of its own. */
+  /** The server ended the attempt with a message of its own (printable). */
   disconnected(text: string, cause: unknown): TunnelError {
-    if (!/too many authentication failures/i.test(text)) {
-      return new TunnelError(
-        'auth-failed',
-        `the jump host ended authentication: ${text}; ${this.#describeTried()}`,
-        {
-          hint: this.#hint(),
-          cause,
-        },
-      );
+    return this.#report.disconnected(text, cause);
+  }
+
+  async #run(exchange: UserauthExchange): Promise<void> {
+    const methods = this.#methods(exchange);
+    let answer: UserauthAnswer | undefined = await exchange.none();
+    while (answer !== undefined && answer.kind !== 'success') {
+      // `undefined` can't come of the first request, and the methods deal with all that is neither yes nor no.
+      if (answer.kind !== 'failure') throw unexpected(answer);
+      this.#report.methods = answer.methods;
+      if (answer.partial) this.#nextStage(methods);
+      answer = await this.#next(methods, answer.methods);
     }
-    return new TunnelError(
-      'auth-failed',
-      `the jump host ended authentication after too many keys (its MaxAuthTries); ${this.#describeTried()}`,
-      {
-        hint: 'name the right key with -i, so that it is offered first, or remove keys with ssh-add -d',
-        cause,
-      },
-    );
+    if (answer === undefined) throw this.#report.failure();
+    const used = methods.get('publickey');
+    this.#options.onSuccess(used instanceof PublicKeyMethod ? used.signed.map(describeKey) : []);
   }
 
-  #partial(): TunnelError {
-    return new TunnelError(
-      'auth-failed',
-      `the jump host accepted ${this.#tried.at(-1) ?? 'the key'}, but also wants ${this.#methods.join(' or ')}`,
-      { hint: 'ask for an account that a key alone lets in (AuthenticationMethods in sshd_config)' },
-    );
+  /** In the order of preference. */
+  #methods(exchange: UserauthExchange): ReadonlyMap<MethodName, AuthMethod> {
+    const { user, host, settings, prompter, signal, onPrompt, observer, keyring, identities } = this.#options;
+    const questions = new Questions(prompter, signal, onPrompt);
+    const context: MethodContext = { user, host, exchange, questions, report: this.#report, observer };
+    const limit = settings.numberOfPasswordPrompts;
+    const make: Readonly<Record<MethodName, () => AuthMethod>> = {
+      publickey: () => new PublicKeyMethod(context, keyring, identities),
+      'keyboard-interactive': () => new KeyboardInteractiveMethod(context, limit),
+      password: () => new PasswordMethod(context, limit),
+    };
+    return new Map(enabledMethods(settings).map((name) => [name, make[name]()]));
   }
 
-  #describeTried(): string {
-    const tried = this.#tried.length === 0 ? 'no key was offered' : `tried ${this.#tried.join(', ')}`;
-    return this.#skipped.length === 0 ? tried : `${tried}; not usable: ${this.#skipped.join(', ')}`;
-  }
-
-  #hint(): string {
-    if (this.#methods.length > 0 && !this.#methods.includes('publickey'))
-      return 'only keys are supported: have public key authentication enabled for this account';
-    if (this.#tried.length === 0) return 'name a key with -i, or start ssh-agent and add one with ssh-add';
-    if (this.#skipped.length > 0)
-      return 'the server may accept the key that could not be used: unlock it with ssh-add first, or run this at a terminal';
-    return 'check the user name, and that the key is in authorized_keys on the jump host (ssh-copy-id)';
-  }
-
-  async #nextAgent(): Promise<SingleKeyAgent | undefined> {
-    if (!this.#methods.includes('publickey')) return undefined;
-    for (let identity = this.#remaining.shift(); identity !== undefined; identity = this.#remaining.shift()) {
-      let unlocked: PrivateKey | undefined;
-      if (identity.publicKey === undefined) {
-        unlocked = await this.#unlock(identity);
-        if (unlocked === undefined) continue;
-      }
-      const publicKey = identity.publicKey ?? unlocked?.publicKey;
-      if (publicKey === undefined) continue;
-      this.#tried.push(`${identity.source} (${describeKey(publicKey)})`);
-      this.#options.observer.log('debug', `offering ${identity.source}`, { key: describeKey(publicKey) });
-      return new SingleKeyAgent(publicKey, (data, hash) =>
-        this.#sign(identity, publicKey, unlocked, data, hash),
-      );
+  async #next(
+    methods: ReadonlyMap<MethodName, AuthMethod>,
+    permitted: readonly string[],
+  ): Promise<UserauthAnswer | undefined> {
+    for (const [name, method] of methods) {
+      if (!permitted.includes(name)) continue;
+      const answer = await method.attempt();
+      if (answer !== undefined) return answer;
     }
     return undefined;
   }
 
-  async #sign(
-    identity: Identity,
-    publicKey: PublicKey,
-    unlocked: PrivateKey | undefined,
-    data: Buffer,
-    hash: string | undefined,
-  ): Promise<Buffer> {
-    if (publicKey.type === 'ssh-rsa' && hash !== 'sha256' && hash !== 'sha512')
-      throw this.#skip(identity, 'the server wants a SHA-1 signature, which is not secure');
-    if (identity.agent !== undefined) {
-      try {
-        return await identity.agent.sign(publicKey, data, hash as RsaHash | undefined);
-      } catch (error) {
-        if (!(error instanceof TunnelError)) throw error;
-        if (identity.file === undefined || identity.file.format === 'public')
-          throw this.#skip(identity, error.message);
-        this.#options.observer.log('info', `${error.message}; reading ${identity.source} instead`);
-      }
-    }
-    const key = unlocked ?? (await this.#unlock(identity));
-    if (key === undefined) throw new TunnelError('auth-skipped', `${identity.source} is left out`);
-    return key.sign(data, hash);
-  }
-
-  /** undefined, with a warning given, when the key can't be used. */
-  async #unlock(identity: Identity): Promise<PrivateKey | undefined> {
-    const { file, source } = identity;
-    if (file === undefined) return undefined;
-    try {
-      return file.encrypted ? await this.#unlockByPassphrase(identity, file) : unlockKeyFile(file, source);
-    } catch (error) {
-      // Aborted, or the prompter failed in a way of its own: nobody is there to read a warning.
-      if (this.#options.signal.aborted || !(error instanceof TunnelError)) throw error;
-      this.#skip(
-        identity,
-        error.code === 'no-terminal' ? 'it is encrypted and there is no terminal to ask' : error.message,
-      );
-      return undefined;
-    }
-  }
-
-  async #unlockByPassphrase(identity: Identity, file: NonNullable<Identity['file']>): Promise<PrivateKey> {
-    const { prompter, signal, onPrompt } = this.#options;
-    for (let attempt = 1; ; attempt++) {
-      onPrompt(true);
-      let passphrase: string;
-      try {
-        passphrase = await prompter.secret(`Passphrase for ${identity.source}: `, { signal });
-      } finally {
-        onPrompt(false);
-      }
-      try {
-        return unlockKeyFile(file, identity.source, passphrase);
-      } catch (error) {
-        const again =
-          error instanceof TunnelError && error.code === 'auth-passphrase' && attempt < PASSPHRASE_TRIES;
-        if (!again) throw error;
-        this.#options.observer.log('notice', `${error.message}; try again`);
-      }
-    }
-  }
-
-  #skip(identity: Identity, why: string): TunnelError {
-    this.#skipped.push(identity.source);
-    this.#options.observer.log('warning', `key ${identity.source} is left out: ${why}`);
-    return new TunnelError('auth-skipped', why);
+  #nextStage(methods: ReadonlyMap<MethodName, AuthMethod>): void {
+    this.#report.accepted();
+    for (const method of methods.values()) method.nextStage();
+    this.#options.observer.log('debug', 'accepted in part; more is wanted', {
+      methods: this.#report.methods.join(','),
+    });
   }
 }
 
-type Signer = (data: Buffer, hash: string | undefined) => Promise<Buffer>;
+/** Without those that ask, where nobody is to be asked. */
+function enabledMethods({ methods, batch }: AuthenticationSettings): readonly MethodName[] {
+  return batch ? methods.filter((name) => name === 'publickey') : methods;
+}
 
-class SingleKeyAgent extends ssh2.BaseAgent<Buffer> {
-  readonly #publicKey: PublicKey;
-  readonly #signer: Signer;
-
-  constructor(publicKey: PublicKey, signer: Signer) {
-    super();
-    this.#publicKey = publicKey;
-    this.#signer = signer;
-  }
-
-  override getIdentities(callback: (error?: Error | null, keys?: Buffer[]) => void): void {
-    callback(null, [this.#publicKey.blob]);
-  }
-
-  override sign(
-    _publicKey: unknown,
-    data: Buffer,
-    options: { hash?: string } | SignCallback,
-    callback?: SignCallback,
-  ): void {
-    const done = typeof options === 'function' ? options : callback;
-    const hash = typeof options === 'function' ? undefined : options.hash;
-    const answer: SignCallback = (error, signature) => {
-      try {
-        done?.(error, signature);
-      } catch {
-        // ssh2 throws when the connection has gone while we signed; that has been reported where it happened.
-      }
-    };
-    this.#signer(data, hash).then(
-      (signature) => answer(null, signature),
-      (error: unknown) => answer(error instanceof Error ? error : new Error(String(error))),
-    );
-  }
+function unexpected(answer: UserauthAnswer): TunnelError {
+  const what = serverText(answer.kind);
+  return new TunnelError(
+    'auth-failed',
+    `the jump host answered out of turn during authentication (${what})`,
+    {
+      hint: 'look into the log of sshd on the jump host',
+    },
+  );
 }

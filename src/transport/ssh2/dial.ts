@@ -14,17 +14,15 @@
  * are looked at in passing, to say what a port that doesn't speak SSH says instead.
  */
 import { connect, type Socket } from 'node:net';
-import ssh2, { type AuthHandlerMiddleware, type Client } from 'ssh2';
+import ssh2, { type Client } from 'ssh2';
 import { TunnelError } from '../../errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { HostKeyVerifier } from '../hostkeys.ts';
-import type { Identity } from '../identities.ts';
-import type { Prompter } from '../prompter.ts';
 import type { RemoteAddress } from '../resolve.ts';
 import type { Transport } from '../transport.ts';
 import { offeredAlgorithms } from './algorithms.ts';
-import { Authentication } from './authentication.ts';
+import type { Authentication, Authenticator } from './authentication.ts';
 import {
   closedError,
   handshakeError,
@@ -48,8 +46,7 @@ export interface DialOptions {
   readonly port: number;
   readonly user: string;
   readonly hostKeys: HostKeyVerifier;
-  readonly identities: readonly Identity[];
-  readonly prompter: Prompter;
+  readonly authenticator: Authenticator;
   /** Seconds for TCP and key exchange, each address. */
   readonly connectTimeout: number;
   /** Seconds for authentication, prompts not counted. */
@@ -112,7 +109,7 @@ class Attempt {
   readonly #over = new AbortController();
   readonly #client: Client = new ssh2.Client();
   readonly #offers = new Map<string, string>();
-  readonly #authentication: Authentication;
+  #authentication: Authentication | undefined;
   #hostKeyTypes: readonly string[] = [];
   #phase: Phase = 'identification';
   readonly #greeting = new FirstLine();
@@ -122,19 +119,17 @@ class Attempt {
     this.#address = address;
     this.#options = options;
     this.#at = formatDestination(address);
-    this.#authentication = new Authentication({
-      user: options.user,
-      identities: options.identities,
-      prompter: options.prompter,
-      observer: options.observer,
-      signal: this.#over.signal,
-      onPrompt: this.#onPrompt,
-    });
   }
 
   async run(): Promise<Transport> {
-    const { signal, connectTimeout, hostKeys, hostName, port } = this.#options;
+    const { signal, connectTimeout, hostKeys, authenticator, hostName, port, user } = this.#options;
     this.#hostKeyTypes = await hostKeys.preferredTypes(hostName, port);
+    this.#authentication = await authenticator.begin({
+      user,
+      host: hostName,
+      signal: this.#over.signal,
+      onPrompt: this.#onPrompt,
+    });
     const deadline = Date.now() + connectTimeout * 1000;
     const { socket, inbox } = await connectTcp(this.#address, connectTimeout, signal);
     try {
@@ -165,8 +160,7 @@ class Attempt {
       );
       socket.on('data', this.#greeting.listener);
       client.on('error', (error: SshError) => {
-        if (error.level === 'agent') observer.log('debug', `signing failed: ${serverText(error.message)}`);
-        else reject(this.#translate(error));
+        reject(this.#translate(error));
       });
       client.on('close', () => reject(this.#closed()));
       client.on('banner', (text) => {
@@ -175,7 +169,6 @@ class Attempt {
       client.on('handshake', (negotiated) => {
         this.#phase = 'authentication';
         protocolOf(client)._debug = undefined;
-        this.#authentication.watch(client, reject);
         this.#timer?.stop();
         this.#timer = new PhaseTimer(authTimeout * 1000, () =>
           reject(
@@ -205,13 +198,14 @@ class Attempt {
 
   #start(socket: Socket, reject: (error: unknown) => void): void {
     const { hostName, port, hostKeys, user, observer } = this.#options;
+    const client = this.#client;
     try {
-      this.#client.connect({
+      client.connect({
         sock: socket,
         username: user,
         algorithms: offeredAlgorithms(this.#hostKeyTypes),
         hostVerifier: hostKeyCheck({
-          client: this.#client,
+          client,
           verifier: hostKeys,
           host: hostName,
           port,
@@ -219,11 +213,12 @@ class Attempt {
           onPrompt: this.#onPrompt,
           onRejected: reject,
         }),
-        authHandler: this.#authentication.next as AuthHandlerMiddleware,
+        authHandler: () => this.#authentication?.next(),
         // Each phase has a timer of its own here.
         readyTimeout: 0,
         debug: (message) => this.#follow(message, observer),
       });
+      this.#authentication?.watch(client, reject);
     } catch (error) {
       reject(error);
     }
@@ -243,8 +238,7 @@ class Attempt {
   #translate(error: SshError): TunnelError {
     if (this.#phase === 'identification') return noIdentificationError(this.#at, this.#greeting.text, error);
     if (this.#phase === 'key exchange') return handshakeError(this.#at, error, this.#offers);
-    if (error.level === 'client-authentication') return this.#authentication.failure(error);
-    if (typeof error.code === 'number')
+    if (typeof error.code === 'number' && this.#authentication !== undefined)
       return this.#authentication.disconnected(serverText(error.message), error);
     return closedError(this.#at, this.#phase, error);
   }

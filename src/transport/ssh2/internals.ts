@@ -28,8 +28,18 @@ interface InboundGcm {
   readonly _tagPos: number;
 }
 
+/** RFC 4256 §3.2 */
+export interface InteractivePrompt {
+  readonly prompt: string;
+  readonly echo?: boolean;
+}
+
 type Handler = (protocol: unknown, ...fields: never[]) => void;
 
+/**
+ * Message 60 of RFC 4252 and RFC 4256 means one of three things; which one, ssh2 reads off the first entry of
+ * `_authsQueue`, to which each request adds and from which each answer but 60 for keyboard-interactive takes.
+ */
 export interface SshProtocol {
   /** Called for every packet while it is set. */
   _debug: ((message: string) => void) | undefined;
@@ -38,9 +48,31 @@ export interface SshProtocol {
   readonly _cipher: OutboundCipher;
   readonly _decipher: object;
   _onWrite: (packet: Buffer) => void;
+  readonly _authsQueue: string[];
+  authNone(user: string): void;
+  /** Offers a key without `sign`; with it, `sign` gets what is to be signed, and a function that sends the signature. */
+  authPK(
+    user: string,
+    blob: Buffer,
+    algorithm: string,
+    sign?: (data: Buffer, send: (signature: Buffer) => void) => void,
+  ): void;
+  authKeyboard(user: string): void;
+  authInfoRes(answers: readonly string[]): void;
+  authPassword(user: string, password: string): void;
   /** By the name of the message; called with the protocol and the message's fields. */
   readonly _handlers: Record<string, Handler | undefined> & {
+    EXT_INFO: (protocol: unknown, extensions: readonly { name: string; algs?: readonly string[] }[]) => void;
+    USERAUTH_SUCCESS: (protocol: unknown) => void;
     USERAUTH_FAILURE: (protocol: unknown, methods: string[], partialSuccess: boolean) => void;
+    USERAUTH_PK_OK: (protocol: unknown) => void;
+    USERAUTH_PASSWD_CHANGEREQ: (protocol: unknown, prompt: string) => void;
+    USERAUTH_INFO_REQUEST: (
+      protocol: unknown,
+      name: string,
+      instruction: string,
+      prompts: readonly InteractivePrompt[],
+    ) => void;
   };
   /** Decrypts what has come, and calls the handlers. Throws when a packet is malformed. */
   parse(chunk: Buffer, start: number, end: number): void;
@@ -66,6 +98,11 @@ export interface SshProtocol {
 }
 
 const METHODS = [
+  'authNone',
+  'authPK',
+  'authKeyboard',
+  'authInfoRes',
+  'authPassword',
   'parse',
   'directTcpip',
   'channelOpenFail',
@@ -78,12 +115,21 @@ const METHODS = [
   'disconnect',
   'rekey',
 ] as const satisfies readonly (keyof SshProtocol)[];
+const HANDLERS = [
+  'EXT_INFO',
+  'USERAUTH_SUCCESS',
+  'USERAUTH_FAILURE',
+  'USERAUTH_PK_OK',
+  'USERAUTH_PASSWD_CHANGEREQ',
+  'USERAUTH_INFO_REQUEST',
+] as const;
 
 /** Valid after `client.connect()`. Throws TunnelError `ssh2-changed`. */
 export function protocolOf(client: Client): SshProtocol {
   const { _protocol: protocol } = client as unknown as { _protocol?: SshProtocol };
   const complete =
-    typeof protocol?._handlers?.USERAUTH_FAILURE === 'function' &&
+    Array.isArray(protocol?._authsQueue) &&
+    HANDLERS.every((name) => typeof protocol._handlers?.[name] === 'function') &&
     typeof protocol._onWrite === 'function' &&
     typeof protocol._cipher?.allocPacket === 'function' &&
     typeof protocol._cipher._onWrite === 'function' &&
@@ -96,6 +142,12 @@ export function protocolOf(client: Client): SshProtocol {
     );
   }
   return protocol;
+}
+
+/** The server's software as its identification has it (`OpenSSH_9.2p1`); '' before that. */
+export function serverSoftwareOf(client: Client): string {
+  const { _remoteVer } = client as unknown as { _remoteVer?: string };
+  return _remoteVer ?? '';
 }
 
 export function isExchangingKeys(protocol: SshProtocol): boolean {

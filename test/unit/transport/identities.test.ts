@@ -20,9 +20,11 @@ import { type Observer, silentObserver } from '../../../src/observe/observer.ts'
 import { type Identity, loadIdentities } from '../../../src/transport/identities.ts';
 import { inspectKeyFile } from '../../../src/transport/keyfile.ts';
 import { fingerprint } from '../../../src/transport/publickey.ts';
+import type { AuthenticationSettings } from '../../../src/transport/settings.ts';
 import { unlockKeyFile } from '../../../src/transport/ssh2/privatekey.ts';
 import { SshAgent } from '../../../src/transport/sshagent.ts';
 import { makeKey } from '../../support/loopback-sshd.ts';
+import { authenticationSettings } from '../../support/settings.ts';
 
 let directory: string;
 let agent: ChildProcess;
@@ -85,13 +87,17 @@ function opensslKey(name: string, blob: Buffer): KeyObject {
   );
 }
 
-function load(options: Partial<Parameters<typeof loadIdentities>[0]>): Promise<Identity[]> {
+interface LoadOptions extends Partial<AuthenticationSettings> {
+  readonly files?: string[];
+  readonly home?: string;
+  readonly observer?: Observer;
+}
+
+function load({ files, home, observer, ...settings }: LoadOptions): Promise<Identity[]> {
   return loadIdentities({
-    files: [],
-    agentSocket: undefined,
-    home: directory,
-    observer: silentObserver,
-    ...options,
+    settings: authenticationSettings(files, settings),
+    home: home ?? directory,
+    observer: observer ?? silentObserver,
   });
 }
 
@@ -194,6 +200,52 @@ describe('identities', () => {
       printed('rsa'),
     ]);
     assert.deepEqual(await load({ files: [path('ecdsa.pub')] }), []);
+  });
+
+  it('files of ssh_config: first those that the agent holds, then its other keys, then the rest', async () => {
+    const identityFiles = ['ed25519', 'rsa', 'absent'].map((name) => ({ path: path(name), explicit: false }));
+    assert.deepEqual((await load({ identityFiles, agentSocket })).map(print), [
+      printed('rsa'),
+      printed('ecdsa'),
+      printed('ed25519'),
+    ]);
+  });
+
+  it('-i comes before everything', async () => {
+    const identityFiles = [
+      { path: path('rsa'), explicit: false },
+      { path: path('ed25519'), explicit: true },
+    ];
+    assert.deepEqual((await load({ identityFiles, agentSocket })).map(print), [
+      printed('ed25519'),
+      printed('rsa'),
+      printed('ecdsa'),
+    ]);
+  });
+
+  it('IdentitiesOnly: of the agent only what a file names, if only by its public half', async () => {
+    const own = join(directory, 'only');
+    mkdirSync(own, { recursive: true });
+    copyFileSync(path('rsa.pub'), join(own, 'token.pub'));
+    const found = await load({ files: [join(own, 'token')], identitiesOnly: true, agentSocket });
+    assert.deepEqual(found.map(print), [printed('rsa')]);
+    assert.ok(found[0]?.agent !== undefined);
+    assert.deepEqual(await load({ identitiesOnly: true, agentSocket, home: own }), []);
+  });
+
+  it('a file of ssh_config that is not there is left out without a word, one that can not be used with a warning', async () => {
+    const lines: string[] = [];
+    const observer: Observer = { log: (level, text) => void lines.push(`${level}: ${text}`), count() {} };
+    writeFileSync(path('garbage'), 'no key at all', { mode: 0o600 });
+    const at = (name: string) => ({ path: path(name), explicit: false });
+    assert.deepEqual(await load({ identityFiles: [at('absent'), at('ed25519/below')], observer }), []);
+    assert.deepEqual(lines, []);
+    assert.deepEqual(await load({ identityFiles: [at('garbage')], observer }), []);
+    assert.match(lines.join(), /^warning: .*garbage is not a key file/);
+  });
+
+  it('without the method publickey there are none', async () => {
+    assert.deepEqual(await load({ files: [path('absent')], methods: ['password'], agentSocket }), []);
   });
 
   const rejected: readonly [title: string, name: string, code: string][] = [
