@@ -10,13 +10,11 @@
  * the capture is taken away; then admission stops first, flows are reset, routes and device go, the connection closes.
  */
 import { closeSync, writeSync } from 'node:fs';
-import { userInfo } from 'node:os';
 import { ProxyCapture } from './capture/proxy.ts';
 import { Credentials } from './capture/proxyauth.ts';
 import { TunCapture } from './capture/tun.ts';
-import type { Configuration, Remote, SshOptions } from './config/configuration.ts';
-import { DEFAULT_CONNECT_TIMEOUT } from './config/options.ts';
-import { TunnelError, UsageError } from './errors.ts';
+import type { Configuration, SshOptions } from './config/configuration.ts';
+import { type TunnelError, UsageError } from './errors.ts';
 import { Flows } from './flow/flows.ts';
 import { addon } from './native.ts';
 import { addressBytes } from './net/address.ts';
@@ -28,28 +26,20 @@ import { startHelper } from './system/helper.ts';
 import { descriptorLimit } from './system/limits.ts';
 import { configuredResolvers } from './system/resolvers.ts';
 import { DirectConnector } from './transport/direct.ts';
-import { parseHostKeyPin } from './transport/hostkeypin.ts';
-import { createHostKeyVerifier, defaultKnownHostsFiles } from './transport/hostkeys.ts';
+import { createHostKeyVerifier } from './transport/hostkeys.ts';
 import { lookupName } from './transport/lookup.ts';
 import type { Prompter } from './transport/prompter.ts';
-import { addressToExclude, type RemoteAddress, resolveRemote } from './transport/resolve.ts';
+import { addressToExclude, type JumpHost, resolveJumpHosts } from './transport/resolve.ts';
 import { Authenticator } from './transport/ssh2/authentication.ts';
 import { dialSsh2 } from './transport/ssh2/dial.ts';
+import { resolveSettings } from './transport/sshconfig.ts';
 import type { Transport } from './transport/transport.ts';
-
-const DEFAULT_SSH_PORT = 22;
 
 export interface RunOptions {
   readonly observer: Observer;
   readonly prompter: Prompter;
   /** Aborted to stop in order. */
   readonly stop: AbortSignal;
-}
-
-interface ResolvedRemote {
-  readonly remote: Remote;
-  readonly port: number;
-  readonly addresses: readonly RemoteAddress[];
 }
 
 /** Runs a tunnel until `stop` is aborted. Rejects with TunnelError when it can't start, or when it is lost. */
@@ -61,11 +51,11 @@ export async function run(configuration: Configuration, options: RunOptions): Pr
   let capture: TunCapture | undefined;
   let proxies: ProxyCapture | undefined;
   try {
-    const remotes = await ending.orElse(resolveAll(configuration.ssh, observer, signal));
-    const prefixes = capturedPrefixes({ ...configuration, always: ownPrefixes(remotes) });
+    const jumpHosts = await ending.orElse(resolveAll(configuration.ssh, observer, signal));
+    const prefixes = capturedPrefixes({ ...configuration, always: ownPrefixes(jumpHosts) });
     warnOfCapturedResolvers(prefixes, observer);
 
-    transport = await dialFirst(remotes, configuration.ssh, { ...options, stop: signal });
+    transport = await dial(jumpHosts, { ...options, stop: signal });
     ending.followedBy(transport.ended);
     const host = await startHelper({ observer, signal });
     capture = new TunCapture({ host, prefixes, observer });
@@ -98,8 +88,8 @@ export async function runProxy(configuration: Configuration, options: RunOptions
   let transport: Transport | undefined;
   let proxies: ProxyCapture | undefined;
   try {
-    const remotes = await ending.orElse(resolveAll(configuration.ssh, observer, signal));
-    transport = await dialFirst(remotes, configuration.ssh, { ...options, stop: signal });
+    const jumpHosts = await ending.orElse(resolveAll(configuration.ssh, observer, signal));
+    transport = await dial(jumpHosts, { ...options, stop: signal });
     ending.followedBy(transport.ended);
     const flows = createFlows(configuration, transport, new DirectConnector(), observer);
     proxies = createProxies(configuration, observer);
@@ -191,36 +181,20 @@ export class Ending {
   }
 }
 
-/** The addresses of the jump host under all the names that were given; those that don't resolve are left out. */
+/** The jump hosts that stand for each other, as the command line and ssh_config have them. */
 export async function resolveAll(
-  { remotes, port: given, connectTimeout }: SshOptions,
+  ssh: SshOptions,
   observer: Observer,
   signal: AbortSignal,
-): Promise<[ResolvedRemote, ...ResolvedRemote[]]> {
-  const resolved: ResolvedRemote[] = [];
-  let failure: unknown;
-  for (const remote of remotes) {
-    const port = remote.port ?? given ?? DEFAULT_SSH_PORT;
-    try {
-      const addresses = await resolveRemote(remote.host, port, {
-        signal,
-        timeout: connectTimeout ?? DEFAULT_CONNECT_TIMEOUT,
-      });
-      resolved.push({ remote, port, addresses });
-    } catch (error) {
-      if (!(error instanceof TunnelError) || signal.aborted) throw error;
-      if (remotes.length > 1) observer.log('warning', `${remote.text}: ${error.message}`);
-      failure ??= error;
-    }
-  }
-  const [first, ...others] = resolved;
-  if (first === undefined) throw failure;
-  return [first, ...others];
+): Promise<JumpHost[]> {
+  const context = { observer, signal };
+  const settings = await Promise.all(ssh.remotes.map((remote) => resolveSettings(remote, ssh, context)));
+  return resolveJumpHosts(settings, context);
 }
 
 /** The jump host's own addresses, which must not be captured. */
-function ownPrefixes(remotes: readonly ResolvedRemote[]): Prefix[] {
-  const hosts = remotes.flatMap(({ addresses }) => addresses.map(({ host }) => addressToExclude(host)));
+function ownPrefixes(jumpHosts: readonly JumpHost[]): Prefix[] {
+  const hosts = jumpHosts.flatMap(({ addresses }) => addresses.map(({ host }) => addressToExclude(host)));
   return [...new Set(hosts)].filter((host) => host !== undefined).map(hostPrefix);
 }
 
@@ -236,59 +210,23 @@ function warnOfCapturedResolvers(prefixes: readonly Prefix[], observer: Observer
   );
 }
 
-/** Tries the remotes in order. Only an unreachable one is passed over: a wrong key or a refused login ends it. */
-export async function dialFirst(
-  remotes: readonly ResolvedRemote[],
-  ssh: SshOptions,
+/** The jump hosts stand for each other; a wrong key or a refused login ends the attempt (dial.ts). */
+export function dial(
+  jumpHosts: readonly JumpHost[],
   { observer, prompter, stop }: RunOptions,
 ): Promise<Transport> {
-  const files = defaultKnownHostsFiles();
-  const hostKeys = createHostKeyVerifier(
-    {
-      alias: undefined,
-      userFiles: files.user,
-      globalFiles: files.global,
-      strict: 'ask',
-      hashNames: false,
-      pins: ssh.hostKeyPins.map(parseHostKeyPin),
-    },
-    { prompter, observer },
-  );
-  const authenticator = await Authenticator.load({
-    settings: {
-      identityFiles: ssh.identityFiles.map((path) => ({ path, explicit: true })),
-      certificateFiles: [],
-      identitiesOnly: false,
-      agentSocket: process.env['SSH_AUTH_SOCK'],
-      methods: ['publickey', 'keyboard-interactive', 'password'],
-      numberOfPasswordPrompts: 3,
-      batch: false,
-    },
-    prompter,
-    observer,
-  });
-  let failure: unknown;
-  for (const { remote, port, addresses } of remotes) {
-    try {
-      return await dialSsh2({
-        addresses,
-        hostName: remote.host,
-        port,
-        user: remote.user ?? userInfo().username,
-        hostKeys,
-        authenticator,
-        connectTimeout: ssh.connectTimeout ?? DEFAULT_CONNECT_TIMEOUT,
-        authTimeout: ssh.authTimeout,
+  return dialSsh2({
+    jumpHosts,
+    access: async ({ hostKeys, authentication }) => ({
+      hostKeys: createHostKeyVerifier(hostKeys, {
+        prompter: authentication.batch ? undefined : prompter,
         observer,
-        signal: stop,
-      });
-    } catch (error) {
-      if (!(error instanceof TunnelError) || !error.code.startsWith('jumphost-')) throw error;
-      if (remotes.length > 1) observer.log('warning', `${remote.text}: ${error.message}`);
-      failure ??= error;
-    }
-  }
-  throw failure;
+      }),
+      authenticator: await Authenticator.load({ settings: authentication, prompter, observer }),
+    }),
+    observer,
+    signal: stop,
+  });
 }
 
 /** Dials past the device: what is routed into it is bound to the uplink. */

@@ -22,7 +22,7 @@ import { TunnelError } from '../errors.ts';
 import { Flows } from '../flow/flows.ts';
 import { ExecPolicy } from '../policy/execpolicy.ts';
 import { createPolicy } from '../policy/policy.ts';
-import { announce, dialFirst, Ending, type RunOptions, resolveAll } from '../run.ts';
+import { announce, dial, Ending, type RunOptions, resolveAll } from '../run.ts';
 import { type Launcher, startLauncher } from '../system/launcher.ts';
 import type { LauncherSetup } from '../system/launchprotocol.ts';
 import { descriptorLimit, descriptorLimitAtStart } from '../system/limits.ts';
@@ -69,8 +69,8 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     if (!launcher.network.hasResolvConf)
       observer.log('warning', 'there is no /etc/resolv.conf here: names do not resolve in the command');
     const { ssh, readyFd } = configuration.tunnel;
-    const remotes = await ending.orElse(resolveAll(ssh, observer, ending.signal));
-    transport = await dialFirst(remotes, ssh, { ...options, stop: ending.signal });
+    const jumpHosts = await ending.orElse(resolveAll(ssh, observer, ending.signal));
+    transport = await dial(jumpHosts, { ...options, stop: ending.signal });
     const flows = new Flows({
       policy: plan.policy,
       tunnel: transport,

@@ -6,7 +6,7 @@ import { ProxyCapture } from '../capture/proxy.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
 import { Flows } from '../flow/flows.ts';
 import { createPolicy } from '../policy/policy.ts';
-import { announce, dialFirst, Ending, type RunOptions, resolveAll } from '../run.ts';
+import { announce, dial, Ending, type RunOptions, resolveAll } from '../run.ts';
 import { startCommand } from '../system/launcher.ts';
 import { descriptorLimit } from '../system/limits.ts';
 import { withProxy } from '../system/proxyenvironment.ts';
@@ -30,8 +30,8 @@ export async function runBehindProxy(
   });
   let transport: Transport | undefined;
   try {
-    const remotes = await ending.orElse(resolveAll(tunnel.ssh, observer, ending.signal));
-    transport = await dialFirst(remotes, tunnel.ssh, { ...options, stop: ending.signal });
+    const jumpHosts = await ending.orElse(resolveAll(tunnel.ssh, observer, ending.signal));
+    transport = await dial(jumpHosts, { ...options, stop: ending.signal });
     const flows = new Flows({
       policy: createPolicy(tunnel, { beyond: 'direct', proxied: true }),
       tunnel: transport,

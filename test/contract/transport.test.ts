@@ -1,20 +1,16 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { after, before } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { silentObserver } from '../../src/observe/observer.ts';
-import { createHostKeyVerifier } from '../../src/transport/hostkeys.ts';
 import { dialOpenssh } from '../../src/transport/openssh/dial.ts';
-import { nobody } from '../../src/transport/prompter.ts';
-import { Authenticator } from '../../src/transport/ssh2/authentication.ts';
 import { dialSsh2 } from '../../src/transport/ssh2/dial.ts';
 import type { Destination, Transport } from '../../src/transport/transport.ts';
+import { accessTo, settingsFor } from '../support/embedded.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
 import { opensshOptions } from '../support/openssh.ts';
-import { authenticationSettings, pinned } from '../support/settings.ts';
+import { StoppedListener } from '../support/stoppedlistener.ts';
 import { type TwinStream, TwinTransport } from '../support/twin.ts';
 import { type TransportFixture, transportContract } from './transport.contract.ts';
 
@@ -69,23 +65,11 @@ after(async () => {
 });
 
 async function makeSsh2(): Promise<TransportFixture> {
-  const line = await sshd.knownHostsLine();
   const transport = await dialSsh2({
-    addresses: [{ host: '127.0.0.1', port: sshd.port }],
-    hostName: '127.0.0.1',
-    port: sshd.port,
-    user: sshd.user,
-    hostKeys: createHostKeyVerifier(pinned(line.slice(line.indexOf(' '))), {
-      prompter: undefined,
-      observer: silentObserver,
-    }),
-    authenticator: await Authenticator.load({
-      settings: authenticationSettings([sshd.userKey]),
-      prompter: nobody('nothing to ask'),
-      observer: silentObserver,
-    }),
-    connectTimeout: 10,
-    authTimeout: 10,
+    jumpHosts: [
+      { settings: settingsFor(sshd, '127.0.0.1'), addresses: [{ host: '127.0.0.1', port: sshd.port }] },
+    ],
+    access: () => accessTo(sshd),
     observer: silentObserver,
   });
   return sshdFixture(transport);
@@ -145,61 +129,4 @@ async function listen(server: Server, host = '127.0.0.1'): Promise<Destination> 
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('not a TCP server');
   return { host, port: address.port };
-}
-
-/**
- * A process that listens and is then stopped, with its accept queue filled: the kernel drops further SYNs, as a
- * firewall would. `answer` lets it go on; it then counts what it accepted.
- */
-class StoppedListener {
-  readonly destination: Destination;
-  readonly #child: ChildProcess;
-  readonly #fillers: Socket[];
-
-  private constructor(destination: Destination, child: ChildProcess, fillers: Socket[]) {
-    this.destination = destination;
-    this.#child = child;
-    this.#fillers = fillers;
-  }
-
-  static async start(): Promise<StoppedListener> {
-    const child = fork(fileURLToPath(new URL('../support/listener.js', import.meta.url)), {
-      stdio: 'ignore',
-    });
-    const [port] = (await once(child, 'message')) as [number];
-    child.kill('SIGSTOP');
-    const fillers: Socket[] = [];
-    for (;;) {
-      const socket = connect(port, '127.0.0.1');
-      socket.on('error', () => {
-        // It may be reset when the listener is killed.
-      });
-      fillers.push(socket);
-      const connected = once(socket, 'connect').then(() => true);
-      if (!(await Promise.race([connected, new Promise((resolve) => setTimeout(resolve, 150, false))])))
-        break;
-    }
-    return new StoppedListener({ host: '127.0.0.1', port }, child, fillers);
-  }
-
-  answer(): void {
-    for (const socket of this.#fillers) socket.destroy();
-    this.#child.kill('SIGCONT');
-  }
-
-  /** One connection more than the fillers was accepted, and all are closed. */
-  get closed(): Promise<void> {
-    const fillers = this.#fillers.length;
-    return new Promise((resolve) => {
-      this.#child.on('message', (report: { accepted: number; open: number }) => {
-        // The last filler never connected: it was destroyed before the queue had room.
-        if (report.accepted >= fillers && report.open === 0) resolve();
-      });
-    });
-  }
-
-  kill(): void {
-    for (const socket of this.#fillers) socket.destroy();
-    this.#child.kill('SIGKILL');
-  }
 }

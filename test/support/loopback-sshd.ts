@@ -1,5 +1,5 @@
 /**
- * A real sshd on 127.0.0.1, run by the present user (root or not) with a configuration of its own in a temporary
+ * A real sshd on the loopback device, run by the present user (root or not) with a configuration of its own in a temporary
  * directory: host keys, one authorized user key, a log. For tests that need SSH but no network of their own.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
@@ -20,6 +20,10 @@ export const sshdMissing: string | false = existsSync(SSHD) ? false : `${SSHD} i
 export interface SshdOptions {
   /** Lines of sshd_config; they come first, so they win. */
   readonly config?: readonly string[];
+  /** `Match` blocks. They come last, as they must. */
+  readonly match?: readonly string[];
+  /** The address that it listens on. Default: 127.0.0.1. */
+  readonly listen?: string;
   /** Types for ssh-keygen -t. Default: ed25519. */
   readonly hostKeys?: readonly string[];
   /** Further lines of authorized_keys, or a replacement for the whole (`only`). */
@@ -49,12 +53,13 @@ export class LoopbackSshd {
       join(directory, 'authorized_keys'),
       [...(only ? [] : [own.trim()]), ...lines, ''].join('\n'),
     );
-    const port = await freePort();
+    const { listen = '127.0.0.1' } = options;
+    const port = await freePort(listen);
     const config = [
       // The first of a keyword's lines wins, except for MaxStartups, where it is the last.
       'MaxStartups 100',
       ...(options.config ?? []),
-      `ListenAddress 127.0.0.1:${port}`,
+      `ListenAddress ${listen.includes(':') ? `[${listen}]` : listen}:${port}`,
       ...types.map((type) => `HostKey ${join(directory, `host_${type}`)}`),
       `AuthorizedKeysFile ${join(directory, 'authorized_keys')}`,
       'PidFile none',
@@ -64,6 +69,7 @@ export class LoopbackSshd {
       'KbdInteractiveAuthentication no',
       'PermitRootLogin yes',
       'LogLevel DEBUG1',
+      ...(options.match ?? []),
       '',
     ];
     await writeFile(join(directory, 'sshd_config'), config.join('\n'));
@@ -74,7 +80,7 @@ export class LoopbackSshd {
     const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command], { stdio: 'ignore' });
     const sshd = new LoopbackSshd(directory, port, child);
     try {
-      await listening(port, child);
+      await listening(port, listen, child);
     } catch (error) {
       const log = await sshd.log();
       await sshd.stop();
@@ -162,20 +168,20 @@ async function descendants(pid: number): Promise<number[]> {
   return [...below.flat(), ...children];
 }
 
-async function freePort(): Promise<number> {
+async function freePort(host: string): Promise<number> {
   const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
   const address = server.address();
   await new Promise((resolve) => server.close(resolve));
   if (address === null || typeof address === 'string') throw new Error('no port');
   return address.port;
 }
 
-async function listening(port: number, child: ChildProcess): Promise<void> {
+async function listening(port: number, host: string, child: ChildProcess): Promise<void> {
   const deadline = Date.now() + START_TIMEOUT_MS;
   while (Date.now() < deadline && child.exitCode === null) {
     const open = await new Promise<boolean>((resolve) => {
-      const socket = connect(port, '127.0.0.1');
+      const socket = connect(port, host);
       socket.once('connect', () => {
         socket.destroy();
         resolve(true);

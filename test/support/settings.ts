@@ -2,7 +2,7 @@
 import { TunnelError } from '../../src/errors.ts';
 import { parseHostKeyPin } from '../../src/transport/hostkeypin.ts';
 import type { Prompter } from '../../src/transport/prompter.ts';
-import type { AuthenticationSettings, HostKeySettings } from '../../src/transport/settings.ts';
+import type { AuthenticationSettings, HostKeySettings, SshSettings } from '../../src/transport/settings.ts';
 
 export function hostKeySettings(settings: Partial<HostKeySettings> = {}): HostKeySettings {
   return {
@@ -35,6 +35,28 @@ export function authenticationSettings(
     numberOfPasswordPrompts: 3,
     batch: false,
     ...settings,
+  };
+}
+
+export type SettingsOverrides = Partial<SshSettings> & Pick<SshSettings, 'hostName' | 'port'>;
+
+/** What ssh's defaults would come to for a host that is reached directly. */
+export function testSettings(overrides: SettingsOverrides): SshSettings {
+  return {
+    name: overrides.hostName,
+    user: 'nobody',
+    addressFamily: 'any',
+    bindAddress: undefined,
+    proxy: { kind: 'direct' },
+    hostKeys: hostKeySettings(),
+    authentication: authenticationSettings([], { identitiesOnly: true, methods: ['publickey'] }),
+    algorithms: { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: undefined },
+    connectTimeout: 5,
+    authTimeout: 10,
+    keepalive: { interval: 15, count: 3 },
+    rekey: { bytes: undefined, seconds: undefined },
+    onlyOpenssh: [],
+    ...overrides,
   };
 }
 

@@ -1,336 +1,208 @@
 /**
- * The embedded transport: SSH spoken by the ssh2 library over a socket of our own. This file brings a connection up;
- * link.ts is the connection once it is up, channelstream.ts one flow in it.
+ * The embedded transport: SSH spoken by the ssh2 library over a stream of our own. This file brings a connection up;
+ * attempt.ts is the handshake with one server, chain.ts what holds the connections of several hops together, link.ts one
+ * connection once it is up, channelstream.ts one flow in it.
  *
- *   addresses, in order -> TCP -> identification -> key exchange -> host key -> authentication -> Ssh2Link
- *                          `--------- connectTimeout, for each address --------'  `- authTimeout -'
+ *   jump hosts, each with addresses or a ProxyCommand
+ *        │ race.ts: TCP only (or the start of a program)
+ *        ▼
+ *   the winner ──► chain.ts: handshake with hop 1 ─► channel ─► handshake with hop 2 ─► ... ──► Chain
+ *        │ fails with jumphost-*
+ *        ▼
+ *   the rest is raced again
  *
- * What fails with a jumphost-* code belongs to one address, and the next is tried. A host key that is not accepted, and
- * an authentication that fails, end the attempt: another address would not make them better, and servers penalise
- * repetition. The host key is checked in ssh2's hostVerifier: before key exchange completes, so before the service
- * request, the user's name or anything else that follows it is sent.
+ * What fails with a jumphost-* code belongs to one address (or one way), and the rest is tried. A host key that is not
+ * accepted, and an authentication that fails, end it all: another address would not make them better, and servers penalise
+ * repetition.
  *
- * The socket is ours and is handed to ssh2 connected, so that errors of TCP are told from those of SSH; the first bytes
- * are looked at in passing, to say what a port that doesn't speak SSH says instead.
+ * An address that accepts a connection and then says nothing would hold up the others for the whole ConnectTimeout. So while
+ * there are others, a handshake has HURRIED_SECONDS; those that were too slow get their whole time when no other is left.
  */
-import { connect, type Socket } from 'node:net';
-import ssh2, { type Client } from 'ssh2';
+import type { Duplex } from 'node:stream';
 import { TunnelError } from '../../errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
-import type { HostKeyVerifier } from '../hostkeys.ts';
-import type { RemoteAddress } from '../resolve.ts';
-import type { Transport } from '../transport.ts';
-import { offeredAlgorithms } from './algorithms.ts';
-import type { Authentication, Authenticator } from './authentication.ts';
-import {
-  closedError,
-  handshakeError,
-  noIdentificationError,
-  type SshError,
-  tcpError,
-  timeoutError,
-} from './errors.ts';
-import { hostKeyCheck } from './hostkeycheck.ts';
+import { hopsOf } from '../hops.ts';
+import { openProxyCommand } from '../openssh/proxycommand.ts';
+import { type Contender, interleave, race } from '../race.ts';
+import type { JumpHost, RemoteAddress } from '../resolve.ts';
+import type { SshSettings } from '../settings.ts';
+import { connectTcp } from '../tcp.ts';
+import type { Access } from './attempt.ts';
+import { type Chain, type ChainOptions, connectChain, ViaError } from './chain.ts';
 import { Inbox } from './inbox.ts';
-import { protocolOf } from './internals.ts';
-import { Ssh2Link } from './link.ts';
-import { KEEPALIVE, type Keepalive } from './pulse.ts';
-import { serverLines, serverText } from './servertext.ts';
+
+/** For the first hop's identification and key exchange while other addresses wait. */
+export const HURRIED_SECONDS = 5;
 
 export interface DialOptions {
-  /** The jump host's addresses (IP), tried in order. At least one. */
-  readonly addresses: readonly RemoteAddress[];
-  /** As the user wrote it: known_hosts is searched for it. */
-  readonly hostName: string;
-  readonly port: number;
-  readonly user: string;
-  readonly hostKeys: HostKeyVerifier;
-  readonly authenticator: Authenticator;
-  /** Seconds for TCP and key exchange, each address. */
-  readonly connectTimeout: number;
-  /** Seconds for authentication, prompts not counted. */
-  readonly authTimeout: number;
-  /** Default: KEEPALIVE. */
-  readonly keepalive?: Keepalive;
+  /** Stand for each other, in order of preference (several -r). At least one; addresses as resolveJumpHosts gives them. */
+  readonly jumpHosts: readonly JumpHost[];
+  /** Asked once for each hop of each jump host, before anything is dialled. */
+  readonly access: (hop: SshSettings) => Promise<Access>;
   readonly observer: Observer;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Rejects with a TunnelError: jumphost-refused, -unreachable, -timeout, -closed, -not-ssh, -no-common-algorithm;
- * host-key-unknown, -changed, -revoked; auth-failed, auth-timeout. Or with the signal's reason.
+ * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -closed, -not-ssh, -no-common-algorithm,
+ * -forwarding-prohibited, -proxy; algorithms-unknown; host-key-*; auth-*; usage for a chain that is too long. Or with the
+ * signal's reason.
  */
-export async function dialSsh2(options: DialOptions): Promise<Transport> {
-  const failures: TunnelError[] = [];
-  for (const address of options.addresses) {
-    options.signal?.throwIfAborted();
-    try {
-      return await new Attempt(address, options).run();
-    } catch (error) {
-      if (!(error instanceof TunnelError) || !error.code.startsWith('jumphost-')) throw error;
-      failures.push(error);
-      options.observer.log('debug', error.message);
+export async function dialSsh2(options: DialOptions): Promise<Chain> {
+  const access = await loadAccess(options);
+  const accessOf = (hop: SshSettings): Access => {
+    const found = access.get(hop);
+    if (found === undefined) throw new TunnelError('access-missing', `nothing was loaded for ${hop.name}`);
+    return found;
+  };
+  return new Dialling(options, accessOf).run();
+}
+
+/** In order, because an error in a key file is told before anything is dialled, and always the same one. */
+async function loadAccess({ jumpHosts, access }: DialOptions): Promise<Map<SshSettings, Access>> {
+  const loaded = new Map<SshSettings, Access>();
+  for (const hop of jumpHosts.flatMap(({ settings }) => [...hopsOf(settings)]))
+    if (!loaded.has(hop)) loaded.set(hop, await access(hop));
+  return loaded;
+}
+
+/** One way to a jump host's first hop. */
+interface Way extends Contender {
+  readonly settings: SshSettings;
+  readonly at: string;
+  readonly dialled: RemoteAddress | undefined;
+}
+
+class Dialling {
+  readonly #options: DialOptions;
+  readonly #accessOf: ChainOptions['accessOf'];
+  readonly #failures: TunnelError[] = [];
+  /** Were too slow for a hurried handshake. */
+  readonly #slow: Way[] = [];
+  /** What reads for the TCP connections that were made. */
+  readonly #inboxes = new WeakMap<Duplex, Inbox>();
+
+  constructor(options: DialOptions, accessOf: ChainOptions['accessOf']) {
+    this.#options = options;
+    this.#accessOf = accessOf;
+  }
+
+  async run(): Promise<Chain> {
+    const { jumpHosts } = this.#options;
+    let ways = jumpHosts.flatMap((jumpHost, index) => this.#waysTo(jumpHost, index));
+    for (let hurried = true; ; hurried = false) {
+      const chain = await this.#tryAll(ways, hurried);
+      if (chain !== undefined) return chain;
+      ways = this.#slow.splice(0);
+      if (ways.length === 0) throw summary(this.#failures, jumpHosts);
     }
   }
-  throw summary(failures, options.hostName);
+
+  /** undefined: each way has failed, or was too slow. */
+  async #tryAll(ways: readonly Way[], mayHurry: boolean): Promise<Chain | undefined> {
+    const { observer, signal } = this.#options;
+    for (let waiting = ways; waiting.length > 0; ) {
+      const { winner, rest, failures } = await race(waiting, signal);
+      for (const failure of failures) this.#failed(failure);
+      if (winner === undefined) return undefined;
+      const { contender, stream, began } = winner;
+      waiting = rest;
+      const [{ connectTimeout }] = hopsOf(contender.settings);
+      const hurried = mayHurry && rest.length > 0 && connectTimeout > HURRIED_SECONDS;
+      const time = hurried
+        ? { began: performance.now(), seconds: HURRIED_SECONDS }
+        : { began, seconds: connectTimeout };
+      try {
+        const chain = await this.#connect(contender, stream, time);
+        if (ways.length > 1) observer.log('info', `connected by way of ${contender.at}`);
+        return chain;
+      } catch (error) {
+        if (!(error instanceof TunnelError) || !error.code.startsWith('jumphost-')) throw error;
+        // Only the first hop is hurried; the others have had their whole time.
+        if (hurried && error.code === 'jumphost-timeout' && !(error instanceof ViaError)) {
+          observer.log('info', `${error.message}; trying others first`);
+          observer.count('tunnel_dial_slow_total');
+          this.#slow.push(contender);
+        } else {
+          this.#failed(error);
+        }
+      }
+    }
+    return undefined;
+  }
+
+  #connect(way: Way, stream: ChainOptions['stream'], time: ChainOptions['time']): Promise<Chain> {
+    const { observer, signal } = this.#options;
+    const { at, dialled, settings } = way;
+    return connectChain({
+      stream,
+      inbox: this.#inboxes.get(stream),
+      at,
+      dialled,
+      hops: hopsOf(settings),
+      accessOf: this.#accessOf,
+      observer,
+      time,
+      signal,
+    });
+  }
+
+  #waysTo({ settings, addresses }: JumpHost, jumpHost: number): Way[] {
+    const { observer } = this.#options;
+    const [{ proxy, hostName, port, connectTimeout: timeout }] = hopsOf(settings);
+    if (proxy.kind === 'command') {
+      const { command } = proxy;
+      const open = (signal: AbortSignal) => openProxyCommand(command, { observer, signal });
+      return [
+        { jumpHost, settings, at: formatDestination({ host: hostName, port }), dialled: undefined, open },
+      ];
+    }
+    return interleave(addresses).map((address) => ({
+      jumpHost,
+      settings,
+      at: formatDestination(address),
+      dialled: address,
+      open: async (signal) => {
+        const inbox = new Inbox();
+        const socket = await connectTcp(address, { timeout, signal, reader: inbox });
+        inbox.openEarly(socket);
+        this.#inboxes.set(socket, inbox);
+        return socket;
+      },
+    }));
+  }
+
+  #failed(error: TunnelError): void {
+    this.#failures.push(error);
+    const { jumpHosts, observer } = this.#options;
+    observer.log(jumpHosts.length > 1 ? 'warning' : 'debug', error.message);
+  }
 }
 
 /** The errors from which a user learns most come first. */
 const TELLING = [
+  'jumphost-forwarding-prohibited',
   'jumphost-no-common-algorithm',
   'jumphost-not-ssh',
+  'jumphost-proxy',
   'jumphost-closed',
   'jumphost-refused',
   'jumphost-timeout',
 ];
 
-function summary(failures: readonly TunnelError[], hostName: string): TunnelError {
+function summary(failures: readonly TunnelError[], jumpHosts: readonly JumpHost[]): TunnelError {
   const rank = ({ code }: TunnelError): number =>
     (TELLING.indexOf(code) + TELLING.length + 1) % (TELLING.length + 1);
   const [first, ...others] = [...failures].sort((a, b) => rank(a) - rank(b));
-  if (first === undefined)
-    return new TunnelError('jumphost-dns', `the jump host ${hostName} has no address`, {
+  if (first === undefined) {
+    const names = jumpHosts.map(({ settings }) => settings.name).join(', ');
+    return new TunnelError('jumphost-dns', `the jump host ${names} has no address`, {
       hint: 'check the name',
     });
+  }
   if (others.length === 0) return first;
   const message = failures.map((failure) => failure.message).join('; ');
   const { hint } = first;
   return new TunnelError(first.code, message, hint === undefined ? { cause: first } : { hint, cause: first });
-}
-
-type Phase = 'identification' | 'key exchange' | 'authentication';
-
-/** One address, one connection. */
-class Attempt {
-  readonly #address: RemoteAddress;
-  readonly #options: DialOptions;
-  readonly #at: string;
-  readonly #over = new AbortController();
-  readonly #client: Client = new ssh2.Client();
-  readonly #offers = new Map<string, string>();
-  #authentication: Authentication | undefined;
-  #hostKeyTypes: readonly string[] = [];
-  #phase: Phase = 'identification';
-  readonly #greeting = new FirstLine();
-  #timer: PhaseTimer | undefined;
-
-  constructor(address: RemoteAddress, options: DialOptions) {
-    this.#address = address;
-    this.#options = options;
-    this.#at = formatDestination(address);
-  }
-
-  async run(): Promise<Transport> {
-    const { signal, connectTimeout, hostKeys, authenticator, hostName, port, user } = this.#options;
-    this.#hostKeyTypes = await hostKeys.preferredTypes(hostName, port);
-    this.#authentication = await authenticator.begin({
-      user,
-      host: hostName,
-      signal: this.#over.signal,
-      onPrompt: this.#onPrompt,
-    });
-    const deadline = Date.now() + connectTimeout * 1000;
-    const { socket, inbox } = await connectTcp(this.#address, connectTimeout, signal);
-    try {
-      return await this.#handshake(socket, inbox, Math.max(1, deadline - Date.now()));
-    } catch (error) {
-      socket.destroy();
-      throw error;
-    } finally {
-      this.#timer?.stop();
-      this.#over.abort();
-    }
-  }
-
-  /** Settles with the first thing that decides. After a failure the listeners stay, for errors that follow it. */
-  #handshake(socket: Socket, inbox: Inbox, timeLeft: number): Promise<Transport> {
-    const { observer, signal, authTimeout, connectTimeout, keepalive } = this.#options;
-    const client = this.#client;
-    return new Promise((resolve, reject) => {
-      signal?.throwIfAborted();
-      const abort = (): void => reject(signal?.reason);
-      signal?.addEventListener('abort', abort, { once: true, signal: this.#over.signal });
-      this.#timer = new PhaseTimer(timeLeft, () =>
-        reject(
-          this.#phase === 'identification' && this.#greeting.text !== undefined
-            ? noIdentificationError(this.#at, this.#greeting.text)
-            : timeoutError(this.#at, connectTimeout, this.#phase),
-        ),
-      );
-      socket.on('data', this.#greeting.listener);
-      client.on('error', (error: SshError) => {
-        reject(this.#translate(error));
-      });
-      client.on('close', () => reject(this.#closed()));
-      client.on('banner', (text) => {
-        for (const line of serverLines(text)) observer.log('notice', line === '' ? ' ' : line);
-      });
-      client.on('handshake', (negotiated) => {
-        this.#phase = 'authentication';
-        protocolOf(client)._debug = undefined;
-        this.#timer?.stop();
-        this.#timer = new PhaseTimer(authTimeout * 1000, () =>
-          reject(
-            new TunnelError(
-              'auth-timeout',
-              `${this.#at} did not decide about the login within ${authTimeout} s`,
-              {
-                hint: 'try again, or allow more time with --auth-timeout',
-              },
-            ),
-          ),
-        );
-        const { kex, serverHostKey, cs } = negotiated;
-        observer.log('debug', 'key exchange done', { kex, hostKey: serverHostKey, cipher: cs.cipher });
-      });
-      client.on('ready', () => {
-        // The link takes over within this event: what the server says next may be in the same chunk of data.
-        client.removeAllListeners();
-        resolve(new Ssh2Link({ client, socket, inbox, at: this.#at, keepalive, observer }));
-      });
-      this.#start(socket, reject);
-    });
-  }
-
-  /** The time that a person takes for an answer doesn't count. */
-  readonly #onPrompt = (waiting: boolean): void => this.#timer?.pause(waiting);
-
-  #start(socket: Socket, reject: (error: unknown) => void): void {
-    const { hostName, port, hostKeys, user, observer } = this.#options;
-    const client = this.#client;
-    try {
-      client.connect({
-        sock: socket,
-        username: user,
-        algorithms: offeredAlgorithms(this.#hostKeyTypes),
-        hostVerifier: hostKeyCheck({
-          client,
-          verifier: hostKeys,
-          host: hostName,
-          port,
-          signal: this.#over.signal,
-          onPrompt: this.#onPrompt,
-          onRejected: reject,
-        }),
-        authHandler: () => this.#authentication?.next(),
-        // Each phase has a timer of its own here.
-        readyTimeout: 0,
-        debug: (message) => this.#follow(message, observer),
-      });
-      this.#authentication?.watch(client, reject);
-    } catch (error) {
-      reject(error);
-    }
-  }
-
-  /** ssh2 tells some things only in its debug messages. Detached when key exchange is done: it costs time. */
-  #follow(message: string, observer: Observer): void {
-    const offer = /^Handshake: \(remote\) ([^:]+): (.*)$/.exec(message);
-    if (offer?.[1] !== undefined && offer[2] !== undefined) this.#offers.set(offer[1], offer[2]);
-    else if (message.startsWith('Remote ident:')) this.#phase = 'key exchange';
-    else if (message === 'Custom crypto binding available')
-      observer.log('debug', 'ssh2 uses its native ciphers');
-    else if (message === 'Custom crypto binding not available')
-      observer.log('debug', 'ssh2 uses the ciphers of Node (its native ones were not built)');
-  }
-
-  #translate(error: SshError): TunnelError {
-    if (this.#phase === 'identification') return noIdentificationError(this.#at, this.#greeting.text, error);
-    if (this.#phase === 'key exchange') return handshakeError(this.#at, error, this.#offers);
-    if (typeof error.code === 'number' && this.#authentication !== undefined)
-      return this.#authentication.disconnected(serverText(error.message), error);
-    return closedError(this.#at, this.#phase, error);
-  }
-
-  #closed(): TunnelError {
-    if (this.#phase === 'identification') return noIdentificationError(this.#at, this.#greeting.text);
-    return closedError(this.#at, this.#phase);
-  }
-}
-
-async function connectTcp(
-  address: RemoteAddress,
-  timeout: number,
-  signal: AbortSignal | undefined,
-): Promise<{ socket: Socket; inbox: Inbox }> {
-  const at = formatDestination(address);
-  const inbox = new Inbox();
-  const socket = connect({
-    host: address.host,
-    port: address.port,
-    noDelay: true,
-    // The types know a buffer only; a function that gives one for each read is documented as well (net.Socket's onread).
-    onread: { buffer: inbox.space as unknown as Uint8Array, callback: inbox.received },
-  });
-  inbox.openEarly(socket);
-  socket.setKeepAlive(true, KEEPALIVE.interval * 1000);
-  try {
-    await new Promise<void>((resolve, reject) => {
-      const abort = (): void => reject(signal?.reason);
-      signal?.addEventListener('abort', abort, { once: true });
-      const timer = setTimeout(() => reject(timeoutError(at, timeout, 'TCP connection')), timeout * 1000);
-      const settle = (then: () => void): void => {
-        clearTimeout(timer);
-        signal?.removeEventListener('abort', abort);
-        then();
-      };
-      socket.once('connect', () => settle(resolve));
-      socket.once('error', (error) => settle(() => reject(tcpError(at, error))));
-    });
-  } catch (error) {
-    socket.destroy();
-    throw error;
-  }
-  return { socket, inbox };
-}
-
-/** The first line that a port sends, unless it is SSH's identification (RFC 4253 §4.2 lets other lines come before it). */
-class FirstLine {
-  static readonly #ENOUGH = 1024;
-  #data = '';
-  #ssh = false;
-
-  readonly listener = (chunk: Buffer): void => {
-    if (this.#ssh || this.#data.length >= FirstLine.#ENOUGH) return;
-    this.#data += chunk.toString('latin1', 0, FirstLine.#ENOUGH);
-    this.#ssh = /^SSH-(2\.0|1\.99)-/m.test(this.#data);
-  };
-
-  /** undefined: nothing came, or SSH. */
-  get text(): string | undefined {
-    if (this.#ssh || this.#data === '') return undefined;
-    return serverText(this.#data.split('\n', 1)[0] ?? '', 120);
-  }
-}
-
-/** Can be stopped while somebody is asked something. */
-class PhaseTimer {
-  readonly #expired: () => void;
-  #left: number;
-  #since = 0;
-  #stopped = false;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(milliseconds: number, expired: () => void) {
-    this.#left = milliseconds;
-    this.#expired = expired;
-    this.pause(false);
-  }
-
-  pause(paused: boolean): void {
-    clearTimeout(this.#timer);
-    if (this.#stopped) return;
-    if (paused) {
-      this.#left -= Date.now() - this.#since;
-    } else {
-      this.#since = Date.now();
-      this.#timer = setTimeout(this.#expired, Math.max(1, this.#left));
-    }
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer);
-    this.#stopped = true;
-  }
 }

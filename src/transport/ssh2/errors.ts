@@ -13,41 +13,6 @@ export interface SshError extends Error {
   readonly code?: number | string;
 }
 
-const TCP_CODES: Readonly<Record<string, { code: string; text: string; hint: string }>> = {
-  ECONNREFUSED: {
-    code: 'jumphost-refused',
-    text: 'refused the connection',
-    hint: 'check the port (-p), and that sshd runs there',
-  },
-  ETIMEDOUT: {
-    code: 'jumphost-timeout',
-    text: 'does not answer',
-    hint: 'check the address, and that no firewall drops the connection',
-  },
-  ECONNRESET: {
-    code: 'jumphost-closed',
-    text: 'reset the connection',
-    hint: 'try again later; the jump host may limit connections (MaxStartups, PerSourcePenalties)',
-  },
-};
-
-/** For a TCP connection that could not be made. */
-export function tcpError(at: string, cause: NodeJS.ErrnoException): TunnelError {
-  const known = TCP_CODES[cause.code ?? ''];
-  if (known !== undefined)
-    return new TunnelError(known.code, `${at} ${known.text}`, { hint: known.hint, cause });
-  return new TunnelError('jumphost-unreachable', `${at} can't be reached (${cause.code ?? cause.message})`, {
-    hint: "check this machine's network and its route to the jump host",
-    cause,
-  });
-}
-
-export function timeoutError(at: string, seconds: number, doing: string): TunnelError {
-  return new TunnelError('jumphost-timeout', `${at} does not answer: no ${doing} within ${seconds} s`, {
-    hint: 'check the address and the firewalls on the way, or allow more time with --connect-timeout',
-  });
-}
-
 /** What sshd says in clear before its identification when it turns a connection away. */
 const TURNED_AWAY = /^(Exceeded MaxStartups|Not allowed at this time)/;
 
@@ -106,7 +71,10 @@ export function handshakeError(
   return new TunnelError(
     'jumphost-no-common-algorithm',
     `${at} and this program have no ${list.name} in common; it offers ${offer}`,
-    { hint: "have the jump host's sshd updated, or modern algorithms enabled in its sshd_config", cause },
+    {
+      hint: "use the system's ssh, which may know them, with --transport openssh; or have modern ones enabled in the server's sshd_config",
+      cause,
+    },
   );
 }
 

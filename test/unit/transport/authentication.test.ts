@@ -15,7 +15,13 @@ import { dialSsh2 } from '../../../src/transport/ssh2/dial.ts';
 import { Keyring } from '../../../src/transport/ssh2/keyring.ts';
 import { wireString, wireUint32 } from '../../../src/transport/wire.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../support/loopback-sshd.ts';
-import { Answers, authenticationSettings, hostKeySettings, pinned } from '../../support/settings.ts';
+import {
+  Answers,
+  authenticationSettings,
+  hostKeySettings,
+  pinned,
+  testSettings,
+} from '../../support/settings.ts';
 
 const PASSPHRASE = 'correct horse';
 const AUTHORIZED = ['first', 'second', 'rsa', 'encrypted'];
@@ -69,14 +75,20 @@ async function login(options: Login, authenticator?: Authenticator): Promise<voi
   const { server = sshd, observer = new Log(), hostKeys, prompter } = options;
   const known = hostKeys ?? pinned((await server.knownHostsLine()).split(' ').slice(1).join(' '));
   const transport = await dialSsh2({
-    addresses: [{ host: '127.0.0.1', port: server.port }],
-    hostName: 'jump.test',
-    port: server.port,
-    user: options.user ?? server.user,
-    hostKeys: createHostKeyVerifier(known, { prompter, observer }),
-    authenticator: authenticator ?? (await authenticatorFor(options)),
-    connectTimeout: 5,
-    authTimeout: 10,
+    jumpHosts: [
+      {
+        settings: testSettings({
+          hostName: 'jump.test',
+          port: server.port,
+          user: options.user ?? server.user,
+        }),
+        addresses: [{ host: '127.0.0.1', port: server.port }],
+      },
+    ],
+    access: async () => ({
+      hostKeys: createHostKeyVerifier(known, { prompter, observer }),
+      authenticator: authenticator ?? (await authenticatorFor(options)),
+    }),
     observer,
   });
   await transport.close();

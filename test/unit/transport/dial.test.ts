@@ -11,11 +11,20 @@ import { TunnelError } from '../../../src/errors.ts';
 import type { Observer } from '../../../src/observe/observer.ts';
 import { createHostKeyVerifier } from '../../../src/transport/hostkeys.ts';
 import type { Prompter } from '../../../src/transport/prompter.ts';
+import type { RemoteAddress } from '../../../src/transport/resolve.ts';
+import type { SshSettings } from '../../../src/transport/settings.ts';
+import type { Access } from '../../../src/transport/ssh2/attempt.ts';
 import { Authenticator } from '../../../src/transport/ssh2/authentication.ts';
 import { type DialOptions, dialSsh2 } from '../../../src/transport/ssh2/dial.ts';
 import type { Transport } from '../../../src/transport/transport.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../support/loopback-sshd.ts';
-import { Answers, authenticationSettings, hostKeySettings, pinned } from '../../support/settings.ts';
+import {
+  Answers,
+  authenticationSettings,
+  hostKeySettings,
+  pinned,
+  testSettings,
+} from '../../support/settings.ts';
 
 const PASSPHRASE = 'correct horse';
 
@@ -38,6 +47,9 @@ interface Try {
   readonly agentSocket?: string;
   readonly pins?: string[];
   readonly prompter?: Prompter;
+  readonly settings?: Partial<SshSettings>;
+  readonly addresses?: readonly RemoteAddress[];
+  readonly hostKeys?: Access['hostKeys'];
   readonly options?: Partial<DialOptions>;
 }
 
@@ -46,25 +58,28 @@ async function dial({
   port = server.port,
   files = [],
   pins,
+  settings,
+  addresses = [{ host: '127.0.0.1', port }],
+  hostKeys,
   options,
   ...rest
 }: Try): Promise<Transport> {
   const own = (await server.knownHostsLine()).split(' ').slice(1).join(' ');
   const observer = options?.observer ?? new Log();
   return dialSsh2({
-    addresses: [{ host: '127.0.0.1', port }],
-    hostName: 'jump.test',
-    port,
-    user: server.user,
-    hostKeys: createHostKeyVerifier(pinned(...(pins ?? [own])), { prompter: undefined, observer }),
-    authenticator: await Authenticator.load({
-      settings: authenticationSettings(files, { agentSocket: rest.agentSocket }),
-      home: server.directory,
-      prompter: rest.prompter ?? new Answers(),
-      observer,
+    jumpHosts: [
+      { settings: testSettings({ hostName: 'jump.test', port, user: server.user, ...settings }), addresses },
+    ],
+    access: async () => ({
+      hostKeys:
+        hostKeys ?? createHostKeyVerifier(pinned(...(pins ?? [own])), { prompter: undefined, observer }),
+      authenticator: await Authenticator.load({
+        settings: authenticationSettings(files, { agentSocket: rest.agentSocket }),
+        home: server.directory,
+        prompter: rest.prompter ?? new Answers(),
+        observer,
+      }),
     }),
-    connectTimeout: 5,
-    authTimeout: 10,
     observer,
     ...options,
   });
@@ -175,7 +190,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
     await accepted({
       files: [key('encrypted')],
       prompter: { secret: slow, line: prompter.line, confirm: prompter.confirm },
-      options: { authTimeout: 1 },
+      settings: { authTimeout: 1 },
     });
   });
 
@@ -187,7 +202,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
   });
 
   it('an unknown user looks the same', async () => {
-    const error = await rejected({ files: [key('user_key')], options: { user: 'nobody-of-that-name' } });
+    const error = await rejected({ files: [key('user_key')], settings: { user: 'nobody-of-that-name' } });
     assert.equal(error.code, 'auth-failed');
     assert.match(error.message, /"nobody-of-that-name"/);
   });
@@ -231,7 +246,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
 
   it('an unknown host key is shown, and nothing is sent', async () => {
     const hostKeys = createHostKeyVerifier(hostKeySettings(), { prompter: undefined, observer: new Log() });
-    const error = await rejected({ files: [key('user_key')], options: { hostKeys } });
+    const error = await rejected({ files: [key('user_key')], hostKeys });
     assert.equal(error.code, 'host-key-unknown');
     const shown = execFileSync('ssh-keygen', ['-lf', key('host_ed25519.pub')], { encoding: 'utf8' }).split(
       ' ',
@@ -251,10 +266,10 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
     const refusing = { host: '127.0.0.1', port: await closedPort() };
     await accepted({
       files: [key('user_key')],
-      options: { addresses: [refusing, { host: '127.0.0.1', port: sshd.port }] },
+      addresses: [refusing, { host: '127.0.0.1', port: sshd.port }],
     });
     const error = await rejected({
-      options: { addresses: [refusing, { host: '::1', port: refusing.port }] },
+      addresses: [refusing, { host: '::1', port: refusing.port }],
     });
     assert.equal(error.code, 'jumphost-refused');
     assert.match(error.message, /127\.0\.0\.1:\d+ .*; \[::1\]:\d+ /);
@@ -287,6 +302,47 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
       const error = await rejected({ server, files: [server.userKey] });
       assert.equal(error.code, 'jumphost-no-common-algorithm');
       assert.match(error.message, /no cipher in common; it offers aes128-cbc/);
+    }));
+
+  it('no MAC and no host key type in common: told by its name, with what to do', async () => {
+    await withSshd({ config: ['Ciphers aes128-ctr', 'MACs umac-64@openssh.com'] }, async (server) => {
+      const error = await rejected({ server, files: [server.userKey] });
+      assert.equal(error.code, 'jumphost-no-common-algorithm');
+      assert.match(error.message, /no MAC in common; it offers umac-64@openssh\.com/);
+      assert.match(error.hint ?? '', /--transport openssh/);
+    });
+    await withSshd({}, async (server) => {
+      const algorithms = { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: ['rsa-sha2-512'] };
+      const error = await rejected({ server, files: [server.userKey], settings: { algorithms } });
+      assert.equal(error.code, 'jumphost-no-common-algorithm');
+      assert.match(error.message, /no host key type in common; it offers ssh-ed25519/);
+    });
+  });
+
+  it('settings name what is offered: an old cipher of an old server, a key exchange of a list for OpenSSH', () =>
+    withSshd({ config: ['Ciphers aes256-cbc', 'MACs hmac-sha1'] }, async (server) => {
+      const observer = new Log();
+      const algorithms = {
+        kex: ['sntrup761x25519-sha512@openssh.com', 'ecdh-sha2-nistp521'],
+        ciphers: ['aes256-cbc'],
+        macs: ['hmac-sha1'],
+        hostKeys: undefined,
+      };
+      await accepted({ server, files: [server.userKey], settings: { algorithms }, options: { observer } });
+      assert.match(
+        observer.lines.join('\n'),
+        /KexAlgorithms: .* passes over sntrup761x25519-sha512@openssh\.com/,
+      );
+      assert.match(await server.log(), /kex: algorithm: ecdh-sha2-nistp521/);
+      assert.match(await server.log(), /cipher: aes256-cbc MAC: hmac-sha1 /);
+      const none = { ...algorithms, kex: ['sntrup761x25519-sha512@openssh.com'] };
+      const error = await rejected({ server, files: [server.userKey], settings: { algorithms: none } });
+      assert.equal(error.code, 'algorithms-unknown');
+      assert.match(
+        error.message,
+        /none of KexAlgorithms sntrup761x25519-sha512@openssh\.com; it knows curve25519/,
+      );
+      assert.match(error.hint ?? '', /--transport openssh/);
     }));
 
   it('a post-quantum key exchange only', () =>
@@ -361,7 +417,7 @@ describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing },
     });
     const port = await listen(listener);
     try {
-      return await rejected({ server, port, options: { connectTimeout } });
+      return await rejected({ server, port, settings: { connectTimeout } });
     } finally {
       listener.close();
     }
@@ -423,7 +479,7 @@ describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing },
   });
 
   it('an address without a route', async () => {
-    const error = await rejected({ server, options: { addresses: [{ host: '255.255.255.255', port: 22 }] } });
+    const error = await rejected({ server, addresses: [{ host: '255.255.255.255', port: 22 }] });
     assert.equal(error.code, 'jumphost-unreachable');
   });
 });
@@ -432,8 +488,8 @@ describe('keepalive', { skip: sshdMissing, timeout: 20_000 }, () => {
   it('a jump host that no longer answers: link-lost', async () => {
     const server = await LoopbackSshd.start();
     try {
-      const options = { keepalive: { interval: 0.2, count: 3 } };
-      const transport = await dial({ server, files: [server.userKey], options });
+      const settings = { keepalive: { interval: 0.2, count: 3 } };
+      const transport = await dial({ server, files: [server.userKey], settings });
       // A link that is answered outlives what a silent one does not.
       const early = await Promise.race([
         transport.ended,

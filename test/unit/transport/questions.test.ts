@@ -17,7 +17,7 @@ import { Authenticator } from '../../../src/transport/ssh2/authentication.ts';
 import { dialSsh2 } from '../../../src/transport/ssh2/dial.ts';
 import { MAX_PROMPTS, MAX_ROUNDS } from '../../../src/transport/ssh2/questionmethods.ts';
 import { makeKey } from '../../support/loopback-sshd.ts';
-import { Answers, authenticationSettings, pinned } from '../../support/settings.ts';
+import { Answers, authenticationSettings, pinned, testSettings } from '../../support/settings.ts';
 
 let directory: string;
 before(async () => {
@@ -61,22 +61,24 @@ async function login({
   const { port } = server.address() as { port: number };
   try {
     const transport = await dialSsh2({
-      addresses: [{ host: '127.0.0.1', port }],
-      hostName: 'jump',
-      port,
-      user: 'u',
-      hostKeys: createHostKeyVerifier(pinned(readFileSync(join(directory, 'host.pub'), 'utf8')), {
-        prompter: undefined,
-        observer,
+      jumpHosts: [
+        {
+          settings: testSettings({ hostName: 'jump', port, user: 'u' }),
+          addresses: [{ host: '127.0.0.1', port }],
+        },
+      ],
+      access: async () => ({
+        hostKeys: createHostKeyVerifier(pinned(readFileSync(join(directory, 'host.pub'), 'utf8')), {
+          prompter: undefined,
+          observer,
+        }),
+        authenticator: await Authenticator.load({
+          settings: authenticationSettings([], settings),
+          prompter: prompter ?? new Answers(),
+          observer,
+          home: '/nonexistent',
+        }),
       }),
-      authenticator: await Authenticator.load({
-        settings: authenticationSettings([], settings),
-        prompter: prompter ?? new Answers(),
-        observer,
-        home: '/nonexistent',
-      }),
-      connectTimeout: 5,
-      authTimeout: 5,
       observer,
     });
     await transport.close();
