@@ -1,0 +1,210 @@
+/** Several addresses and several jump hosts that stand for each other, one of them being of no use. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { after, before, describe, it } from 'node:test';
+import { TunnelError } from '../../src/errors.ts';
+import { JUMP_HOST_DELAY_MS } from '../../src/transport/race.ts';
+import type { SshSettings } from '../../src/transport/settings.ts';
+import { dialSsh2, HURRIED_SECONDS } from '../../src/transport/ssh2/dial.ts';
+import { accessTo, dialEmbedded, LogLines, settingsFor } from '../support/embedded.ts';
+import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
+import { StoppedListener } from '../support/stoppedlistener.ts';
+
+describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true }, () => {
+  let good: LoopbackSshd;
+  let other: LoopbackSshd;
+  let dropping: StoppedListener;
+  const servers: Server[] = [];
+  const sockets = new Set<Socket>();
+
+  before(async () => {
+    [good, other, dropping] = await Promise.all([
+      LoopbackSshd.start(),
+      LoopbackSshd.start({ config: ['LogLevel DEBUG2'] }),
+      StoppedListener.start(),
+    ]);
+  });
+  after(async () => {
+    for (const socket of sockets) socket.destroy();
+    for (const server of servers) server.close();
+    dropping?.kill();
+    await Promise.all([good.stop(), other.stop()]);
+  });
+
+  /** A port that accepts; `handler` gets the connection and its number, from 1. */
+  async function listener(handler: (socket: Socket, count: number) => void): Promise<number> {
+    let count = 0;
+    const server = createServer((socket) => {
+      sockets.add(socket);
+      socket.on('error', () => {
+        // We give up on these.
+      });
+      handler(socket, ++count);
+    }).listen(0, '127.0.0.1');
+    servers.push(server);
+    await once(server, 'listening');
+    return (server.address() as AddressInfo).port;
+  }
+
+  async function closedPort(): Promise<number> {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
+
+  /** Dials and closes; how long the dial took in milliseconds, and which port it ended at. */
+  async function dialled(
+    settings: readonly SshSettings[],
+    observer = new LogLines(),
+  ): Promise<{ ms: number; port: number | undefined }> {
+    const began = performance.now();
+    const transport = await dialEmbedded(settings, { access: () => accessTo(good), observer });
+    const ms = performance.now() - began;
+    await transport.close();
+    return { ms, port: transport.dialled?.port };
+  }
+
+  it('a first -r that drops SYNs', async () => {
+    const { ms, port } = await dialled([
+      settingsFor(good, 'dead', dropping.destination),
+      settingsFor(good, 'good'),
+    ]);
+    assert.equal(port, good.port);
+    assert.ok(ms >= JUMP_HOST_DELAY_MS - 50 && ms < 5_000, `${ms} ms`);
+  });
+
+  it('a first address that drops SYNs', async () => {
+    const access = await accessTo(good);
+    const began = performance.now();
+    const transport = await dialSsh2({
+      jumpHosts: [
+        {
+          settings: settingsFor(good, 'both'),
+          addresses: [dropping.destination, { host: '127.0.0.1', port: good.port }],
+        },
+      ],
+      access: async () => access,
+      observer: new LogLines(),
+    });
+    assert.ok(performance.now() - began < 2_500);
+    await transport.close();
+  });
+
+  it('a first -r that accepts and never says a word', async () => {
+    const silent = await listener(() => {});
+    const { ms, port } = await dialled([
+      settingsFor(good, 'silent', { port: silent, connectTimeout: 15 }),
+      settingsFor(good, 'good'),
+    ]);
+    assert.equal(port, good.port);
+    assert.ok(ms > HURRIED_SECONDS * 1000 - 100 && ms < 10_000, `${ms} ms`);
+  });
+
+  it('a first -r that was only slow is asked again when the others are of no use', async () => {
+    const slow = await listener((socket, count) => {
+      if (count === 1) return;
+      const through = connect(good.port, '127.0.0.1');
+      sockets.add(through);
+      through.on('error', () => {
+        // Closed with the other side.
+      });
+      socket.pipe(through).pipe(socket);
+    });
+    const observer = new LogLines();
+    const { port } = await dialled(
+      [
+        settingsFor(good, 'slow', { port: slow, connectTimeout: 15 }),
+        settingsFor(good, 'closed', { port: await closedPort() }),
+      ],
+      observer,
+    );
+    assert.equal(port, slow);
+    assert.match(observer.lines.join('\n'), /no identification within 5 s; trying others first/);
+    assert.deepEqual(
+      observer.counted.filter((name) => /slow/.test(name)),
+      ['tunnel_dial_slow_total'],
+    );
+  });
+
+  it('a first -r that is no SSH server, and one that refuses', async () => {
+    const http = await listener((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
+    for (const port of [http, await closedPort()]) {
+      const result = await dialled([settingsFor(good, 'bad', { port }), settingsFor(good, 'good')]);
+      assert.equal(result.port, good.port);
+      assert.ok(result.ms < 1_500, `${result.ms} ms: the second is tried at once`);
+    }
+  });
+
+  it('the first -r is taken while it works', async () => {
+    const before = (await other.log()).length;
+    const { port } = await dialled([settingsFor(good, 'good'), settingsFor(other, 'other')]);
+    assert.equal(port, good.port);
+    assert.doesNotMatch((await other.log()).slice(before), /Connection from/);
+  });
+
+  it('a wrong host key is no reason to try the next one', async () => {
+    const before = (await other.log()).length;
+    await assert.rejects(
+      dialEmbedded([settingsFor(good, 'good'), settingsFor(other, 'other')], {
+        access: () => accessTo(good, other),
+      }),
+      { code: 'host-key-changed' },
+    );
+    assert.doesNotMatch((await other.log()).slice(before), /Connection from/);
+  });
+
+  it('all are of no use: told together, the most telling first', async () => {
+    const http = await listener((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
+    const settings = [
+      settingsFor(good, 'closed', { port: await closedPort() }),
+      settingsFor(good, 'http', { port: http }),
+    ];
+    await assert.rejects(
+      dialEmbedded(settings, { access: () => accessTo(good) }),
+      (error) =>
+        error instanceof TunnelError &&
+        error.code === 'jumphost-not-ssh' &&
+        /refused the connection; .*HTTP/.test(error.message),
+    );
+  });
+
+  it('AddressFamily and an IPv6 literal', async () => {
+    const six = await LoopbackSshd.start({ listen: '::1' });
+    try {
+      for (const addressFamily of ['any', 'inet6'] as const) {
+        const settings = settingsFor(six, 'six', { hostName: '::1', addressFamily });
+        const transport = await dialEmbedded([settings], { access: () => accessTo(six) });
+        assert.deepEqual(transport.dialled, { host: '::1', port: six.port });
+        await transport.close();
+      }
+      await assert.rejects(
+        dialEmbedded([settingsFor(six, 'six', { hostName: '::1', addressFamily: 'inet' })], {
+          access: () => accessTo(six),
+        }),
+        { code: 'jumphost-dns', message: /::1 has no IPv4 address/ },
+      );
+    } finally {
+      await six.stop();
+    }
+  });
+
+  it('BindAddress', async () => {
+    const before = (await good.log()).length;
+    await dialled([settingsFor(good, 'bound', { bindAddress: '127.0.0.9' })]);
+    assert.match((await good.log()).slice(before), /Connection from 127\.0\.0\.9 port/);
+    await assert.rejects(
+      dialEmbedded([settingsFor(good, 'bound', { bindAddress: '192.0.2.9' })], {
+        access: () => accessTo(good),
+      }),
+      { code: 'jumphost-unreachable', hint: /BindAddress/ },
+    );
+    await assert.rejects(
+      dialEmbedded([settingsFor(good, 'bound', { bindAddress: '::1' })], { access: () => accessTo(good) }),
+      { code: 'jumphost-dns', hint: /BindAddress/ },
+    );
+  });
+});
