@@ -55,7 +55,7 @@ export interface Remote {
 
 /** Which SSH client carries the connections: the embedded one, the system's, or the first of them that can. */
 export const TRANSPORTS = ['auto', 'ssh2', 'openssh'] as const;
-export type TransportChoice = (typeof TRANSPORTS)[number];
+export type WantedTransport = (typeof TRANSPORTS)[number];
 
 export interface SshOptions {
   /** The same jump host's addresses, in the order in which they are tried. At least one. */
@@ -69,7 +69,7 @@ export interface SshOptions {
   /** -o, in order: `Keyword=value`, each a line of ssh_config that comes before those of the files. */
   readonly sshOptions: readonly string[];
   /** --transport; `openssh` as well when `sshCommand` is given. */
-  readonly transport: TransportChoice;
+  readonly transport: WantedTransport;
   /** -e: the ssh program and its first arguments. */
   readonly sshCommand: readonly [string, ...string[]] | undefined;
   /** -i, in order, with a leading `~/` expanded; not opened yet. */

@@ -15,7 +15,7 @@ import {
   type Remote,
   type Target,
   TRANSPORTS,
-  type TransportChoice,
+  type WantedTransport,
 } from './configuration.ts';
 import { type ProxyOptionTexts, readProxyOptions, separateNames } from './proxyoptions.ts';
 import { parseJump, parseRemote } from './remote.ts';
@@ -203,7 +203,7 @@ function readTransport({
   return { transport: 'openssh', sshCommand: [program, ...args] };
 }
 
-function readTransportName(text: string): TransportChoice {
+function readTransportName(text: string): WantedTransport {
   const found = TRANSPORTS.find((name) => name === text);
   if (found !== undefined) return found;
   throw new UsageError(`--transport: ${quoted(text)} is none of ${TRANSPORTS.join(', ')}`);

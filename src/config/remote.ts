@@ -26,7 +26,7 @@ export function parseRemote(text: string, place: Place): Remote {
   });
 }
 
-/** More hosts one behind the other than this are taken for a mistake. */
+/** More hosts on the way than this are taken for a mistake: each costs several round trips at the start. */
 export const MAX_JUMP_HOPS = 8;
 
 /**
@@ -42,6 +42,16 @@ export function parseJump(text: string, place: Place): Remote[] {
     );
   }
   return hops;
+}
+
+/** As parseJump and ssh's -J read it. */
+export function formatJump(hops: readonly Remote[]): string {
+  return hops.length === 0 ? 'none' : hops.map(formatHop).join(',');
+}
+
+function formatHop({ user, host, port }: Remote): string {
+  const name = host.includes(':') ? `[${host}]` : host;
+  return `${user === undefined ? '' : `${user}@`}${name}${port === undefined ? '' : `:${port}`}`;
 }
 
 function parsePlain(text: string): Remote {

@@ -3,20 +3,21 @@
  * something is wanted that only the system's ssh has. Pure: what there is to know comes in as facts, and the reason
  * goes out as one line for the log.
  */
+import type { WantedTransport } from '../config/configuration.ts';
 import { TunnelError } from '../errors.ts';
+import { hopsOf } from './hops.ts';
 import type { SshSettings } from './settings.ts';
 
 export type TransportKind = 'ssh2' | 'openssh';
-export type WantedTransport = 'auto' | TransportKind;
 
 export interface TransportFacts {
   /** There is an `ssh` in PATH, or -e names a command. */
   readonly opensshInstalled: boolean;
   /** -e, --ssh-cmd */
   readonly customCommand: boolean;
-  /** Types of the keys that files and the agent offer (`ssh-ed25519`, `sk-ssh-ed25519@openssh.com`, ...); empty: there are none. */
-  readonly identityTypes: readonly string[];
-  /** known_hosts has no key for the host, but a @cert-authority that speaks for it. */
+  /** Types of the keys that files and the agent offer (`ssh-ed25519`, `sk-ssh-ed25519@openssh.com`, ...), undefined where a passphrase hides it; empty: there are none. */
+  readonly identityTypes: readonly (string | undefined)[];
+  /** known_hosts has no key for the jump host or a hop, but a @cert-authority that speaks for it. */
   readonly hostOnlyByAuthority: boolean;
   /** Code of the TunnelError with which the embedded transport has failed in this run; undefined: it wasn't tried. */
   readonly embeddedFailure: string | undefined;
@@ -64,19 +65,16 @@ export function chooseTransport(
 /** undefined: the embedded transport will do. */
 function needOfOpenssh(settings: SshSettings, facts: TransportFacts): string | undefined {
   if (facts.customCommand) return '-e gives its command';
-  const only = [settings, ...hopsOf(settings)].flatMap(({ onlyOpenssh }) => onlyOpenssh);
+  const only = hopsOf(settings).flatMap(({ onlyOpenssh }) => onlyOpenssh);
   if (only.length > 0) return `only it has ${[...new Set(only)].join(', ')}`;
   if (facts.embeddedFailure === 'jumphost-no-common-algorithm')
     return 'the embedded client has no algorithm in common with the jump host';
-  if (facts.hostOnlyByAuthority) return 'the host is known by a certificate authority only (@cert-authority)';
+  if (facts.embeddedFailure === 'algorithms-unknown')
+    return 'the embedded client knows none of the algorithms that ssh_config or -o names';
+  if (facts.hostOnlyByAuthority) return 'a host is known by a certificate authority only (@cert-authority)';
   const { identityTypes } = facts;
-  const unusable = identityTypes.filter((type) => ONLY_OPENSSH_KEY.test(type));
+  const unusable = identityTypes.filter((type) => type !== undefined && ONLY_OPENSSH_KEY.test(type));
   if (unusable.length > 0 && unusable.length === identityTypes.length)
     return `all keys are of types that only it can use (${[...new Set(unusable)].join(', ')})`;
   return undefined;
-}
-
-/** All hops on the way, also those of hops. */
-function hopsOf({ proxy }: SshSettings): SshSettings[] {
-  return proxy.kind === 'jump' ? proxy.hops.flatMap((hop) => [hop, ...hopsOf(hop)]) : [];
 }

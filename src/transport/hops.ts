@@ -1,9 +1,10 @@
 /** Through which SSH servers a jump host is reached (ProxyJump), flattened to one list. */
+import { MAX_JUMP_HOPS } from '../config/remote.ts';
 import { UsageError } from '../errors.ts';
 import type { SshSettings } from './settings.ts';
 
-/** SSH connections in one another, the jump host's own included: each costs a round trip or five to set up, and a window. */
-export const MAX_HOPS = 8;
+/** SSH connections in one another, the jump host's own included. */
+export const MAX_HOPS = MAX_JUMP_HOPS + 1;
 
 /** From the outermost, to which this machine connects, to the jump host itself. At least one. */
 export type Hops = readonly [SshSettings, ...SshSettings[]];
@@ -27,7 +28,7 @@ function flatten(settings: SshSettings, depth: number): Hops {
 }
 
 function tooMany({ name }: SshSettings): UsageError {
-  return new UsageError(`${name} is reached through more than ${MAX_HOPS - 1} other hosts`, {
+  return new UsageError(`${name} is reached through more than ${MAX_JUMP_HOPS} other hosts`, {
     hint: 'shorten the chain of -J or ProxyJump',
   });
 }

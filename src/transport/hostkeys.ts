@@ -101,6 +101,22 @@ export function createHostKeyVerifier(settings: HostKeySettings, options: HostKe
   return new Verifier(settings, options);
 }
 
+/**
+ * Whether no key is known for the host, but an authority that may certify one: then only the system's ssh can tell whether
+ * the host is the right one.
+ */
+export async function isKnownByAuthorityOnly(
+  settings: HostKeySettings,
+  host: string,
+  port: number,
+): Promise<boolean> {
+  const { pins, userFiles, globalFiles } = settings;
+  if (pins.length > 0) return false;
+  const { name } = namesOf(settings, host, port);
+  const lines = (await loadKnownHosts([...userFiles, ...globalFiles], silentObserver)).lookup(name);
+  return keysAmong(lines).length === 0 && lines.some(({ marker }) => marker === 'authority');
+}
+
 interface Names {
   /** What is looked up, shown and written. */
   readonly name: string;
@@ -130,7 +146,7 @@ class Verifier implements HostKeyVerifier {
     if (first !== undefined) return [first.key.type];
     const { pins } = this.#settings;
     if (pins.length > 0) return pins.flatMap((pin) => (pin.key === undefined ? [] : [pin.key.type]));
-    const names = this.#names(host, port);
+    const names = namesOf(this.#settings, host, port);
     // What is wrong with the files is said once, by `verify`.
     const { lines, plain } = await this.#look(names, silentObserver);
     const own: PublicKey[] = [...keysAmong(lines), ...(this.#accepted.get(names.name) ?? [])];
@@ -138,7 +154,7 @@ class Verifier implements HostKeyVerifier {
   }
 
   async verify(host: string, port: number, blob: Buffer, context: HostKeyContext): Promise<AcceptedHostKey> {
-    const names = this.#names(host, port);
+    const names = namesOf(this.#settings, host, port);
     const { name } = names;
     const offered = publicKeyFromBlob(blob);
     if (offered === undefined) throw unreadableKey(name);
@@ -161,13 +177,6 @@ class Verifier implements HostKeyVerifier {
         if (isNew) await this.#remember(name, offered);
       },
     };
-  }
-
-  #names(host: string, port: number): Names {
-    const { alias } = this.#settings;
-    if (alias !== undefined) return { name: alias.toLowerCase(), plain: undefined };
-    const plain = port === DEFAULT_PORT ? undefined : knownHostsName(host, DEFAULT_PORT);
-    return { name: knownHostsName(host, port), plain };
   }
 
   async #look({ name, plain }: Names, observer: Observer): Promise<Knowledge> {
@@ -257,6 +266,12 @@ class Verifier implements HostKeyVerifier {
       observer.log('warning', `${described} is trusted for this run only: ${error.message}`);
     }
   }
+}
+
+function namesOf({ alias }: HostKeySettings, host: string, port: number): Names {
+  if (alias !== undefined) return { name: alias.toLowerCase(), plain: undefined };
+  const plain = port === DEFAULT_PORT ? undefined : knownHostsName(host, DEFAULT_PORT);
+  return { name: knownHostsName(host, port), plain };
 }
 
 function keysAmong(lines: readonly KnownKey[]): KnownKey[] {

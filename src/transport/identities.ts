@@ -12,6 +12,7 @@
  * A key that the agent also holds is signed by the agent, so that an unlocked key is never asked for again; a
  * public key as -i names a key of the agent's. Like ssh, a file of the user's own that others may read is refused.
  */
+import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -35,7 +36,7 @@ export interface Identity {
 export interface IdentityOptions {
   readonly settings: Pick<
     AuthenticationSettings,
-    'identityFiles' | 'certificateFiles' | 'identitiesOnly' | 'agentSocket' | 'methods'
+    'identityFiles' | 'noIdentityFiles' | 'certificateFiles' | 'identitiesOnly' | 'agentSocket' | 'methods'
   >;
   readonly observer: Observer;
   /** Where the default identities are; by default the user's. */
@@ -65,12 +66,35 @@ interface Found {
  * Throws TunnelError `auth-identity-unreadable` or `auth-identity-permissions` for a file that was named explicitly (-i). Any
  * other with the same faults is left out with a warning, and silently when it isn't there.
  */
-export async function loadIdentities({ settings, observer, home }: IdentityOptions): Promise<Identity[]> {
+export async function loadIdentities(options: IdentityOptions): Promise<Identity[]> {
+  const { settings, observer } = options;
+  const candidates = await findCandidates(options);
+  if (settings.methods.includes('publickey'))
+    for (const path of settings.certificateFiles)
+      observer.log('info', `${path}: certificates need the system's ssh (--transport openssh)`);
+  return selectUsable(candidates, observer);
+}
+
+/**
+ * Types of all keys that a server would be offered, also of those that the embedded SSH client can't use; undefined for one
+ * whose passphrase hides it. Throws as loadIdentities does.
+ */
+export async function offeredKeyTypes(options: IdentityOptions): Promise<(string | undefined)[]> {
+  return (await findCandidates(options)).map(({ publicKey }) => publicKey?.type);
+}
+
+/** The identities that stand for those of ssh_config where it names none, as far as they are there. */
+export function defaultIdentityFiles(home: string): string[] {
+  return DEFAULT_IDENTITIES.map((name) => join(home, '.ssh', name)).filter((path) => existsSync(path));
+}
+
+/** In the order in which they are offered; some may be there twice. */
+async function findCandidates({ settings, observer, home }: IdentityOptions): Promise<Identity[]> {
   if (!settings.methods.includes('publickey')) return [];
-  const files = await loadFiles(settings.identityFiles, home ?? homedir(), observer);
+  const files = settings.noIdentityFiles
+    ? []
+    : await loadFiles(settings.identityFiles, home ?? homedir(), observer);
   const held = await listAgent(settings.agentSocket, observer);
-  for (const path of settings.certificateFiles)
-    observer.log('info', `${path}: certificates need the system's ssh (--transport openssh)`);
 
   const named = (identity: Identity): boolean =>
     files.some(({ file }) => sameBlob(file.publicKey, identity.publicKey));
@@ -86,13 +110,12 @@ export async function loadIdentities({ settings, observer, home }: IdentityOptio
     .filter((found) => !found.explicit)
     .map(identityOf)
     .filter(({ agent, file }) => agent !== undefined || file?.format !== 'public');
-  const candidates = [
+  return [
     ...explicit,
     ...others.filter(({ agent }) => agent !== undefined),
     ...(settings.identitiesOnly ? held.filter(named) : held),
     ...others,
   ];
-  return selectUsable(candidates, observer);
 }
 
 async function loadFiles(

@@ -212,9 +212,11 @@ export interface WrittenConfig {
   readonly remove: () => Promise<void>;
 }
 
-/** Writes the parts to a directory that only this user can read. */
+/** Writes the parts to a directory that only this user can read. Throws UsageError when there is no place for it. */
 export async function writeConfig(parts: readonly ConfigPart[]): Promise<WrittenConfig> {
-  const directory = await mkdtemp(join(tmpdir(), 'tunnel-ssh-'));
+  const directory = await mkdtemp(join(tmpdir(), 'tunnel-config-')).catch((cause: unknown) => {
+    throw uncopied(cause);
+  });
   const originals: string[] = [];
   const writeCopy = async (file: ConfigFile): Promise<string> => {
     const copy = join(directory, String(originals.push(file.path)));
@@ -242,8 +244,16 @@ export async function writeConfig(parts: readonly ConfigPart[]): Promise<Written
     return { path, originalNames, remove };
   } catch (error) {
     await remove();
-    throw error;
+    throw error instanceof UsageError ? error : uncopied(error);
   }
+}
+
+function uncopied(cause: unknown): UsageError {
+  const { code = 'unknown' } = cause as NodeJS.ErrnoException;
+  return new UsageError(`ssh_config can't be copied to ${tmpdir()}, for ssh to be asked about it (${code})`, {
+    hint: 'set TMPDIR to a directory that can be written to',
+    cause,
+  });
 }
 
 async function renderLine(

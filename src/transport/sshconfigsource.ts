@@ -6,6 +6,7 @@ import { accessSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import type { Remote } from '../config/configuration.ts';
 import { DEFAULT_KEEPALIVE } from '../config/options.ts';
+import { formatJump } from '../config/remote.ts';
 import { queryConfig } from './openssh/query.ts';
 import { defaultAlgorithms } from './sshalgorithms.ts';
 import { evaluateConfig } from './sshconfigeval.ts';
@@ -69,7 +70,7 @@ export class ConfigSource {
     via: readonly Remote[] | undefined,
     sshOptions: readonly string[],
   ): Promise<KeywordValues> {
-    const jump = via === undefined ? undefined : via.length === 0 ? 'none' : via.map(formatHop).join(',');
+    const jump = via === undefined ? undefined : formatJump(via);
     const args = [
       ...(port === undefined ? [] : ['-p', String(port)]),
       ...(user === undefined ? [] : ['-l', user]),
@@ -134,12 +135,6 @@ function userKnownHosts({ home }: Machine): string {
     quoteArgument(`${home}/.ssh/${name}`.replaceAll('%', '%%')),
   );
   return `UserKnownHostsFile ${files.join(' ')}`;
-}
-
-/** As ssh's -J takes it. */
-function formatHop({ user, host, port }: Remote): string {
-  const name = host.includes(':') ? `[${host}]` : host;
-  return `${user === undefined ? '' : `${user}@`}${name}${port === undefined ? '' : `:${port}`}`;
 }
 
 /** The default cache of MIT Kerberos is a file; others are named in the environment. */

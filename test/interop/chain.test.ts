@@ -261,6 +261,6 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
     const hops = Array.from({ length: MAX_HOPS }, (_, i) => settingsFor(a, `hop${i}`));
     const error = await rejected(settings(hops));
     assert.ok(error instanceof UsageError);
-    assert.match(error.message, /through more than 7 other hosts/);
+    assert.match(error.message, /through more than 8 other hosts/);
   });
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { MAX_JUMP_HOPS, parseJump, parseRemote } from '../../../src/config/remote.ts';
+import { formatJump, MAX_JUMP_HOPS, parseJump, parseRemote } from '../../../src/config/remote.ts';
 import { UsageError } from '../../../src/errors.ts';
 
 describe('parseRemote', () => {
@@ -103,6 +103,11 @@ describe('parseJump', () => {
       ],
     );
     assert.deepEqual(parseJump('NONE', '-J'), []);
+  });
+
+  it('is written as it was read', () => {
+    for (const text of ['none', 'a,u@s@b:2222,[2001:db8::1]:23'])
+      assert.equal(formatJump(parseJump(text, '-J')), text);
   });
 
   it('refuses wrong hosts, and too many', () => {

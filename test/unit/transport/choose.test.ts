@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { WantedTransport } from '../../../src/config/configuration.ts';
 import { TunnelError } from '../../../src/errors.ts';
-import { chooseTransport, type TransportFacts, type WantedTransport } from '../../../src/transport/choose.ts';
+import { chooseTransport, type TransportFacts } from '../../../src/transport/choose.ts';
 import type { SshSettings } from '../../../src/transport/settings.ts';
 import { loopbackSettings } from '../../support/openssh.ts';
 
@@ -48,6 +49,12 @@ const CASES: readonly Case[] = [
     facts: { embeddedFailure: 'jumphost-no-common-algorithm' },
     kind: 'openssh',
     why: /no algorithm in common/,
+  },
+  {
+    name: 'names of algorithms that only ssh knows',
+    facts: { embeddedFailure: 'algorithms-unknown' },
+    kind: 'openssh',
+    why: /none of the algorithms/,
   },
   { name: 'failed otherwise', facts: { embeddedFailure: 'jumphost-refused' }, kind: 'ssh2', why: /nothing/ },
   {

@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { TunnelError } from '../../../src/errors.ts';
 import { type Observer, silentObserver } from '../../../src/observe/observer.ts';
-import { type Identity, loadIdentities } from '../../../src/transport/identities.ts';
+import { defaultIdentityFiles, type Identity, loadIdentities } from '../../../src/transport/identities.ts';
 import { inspectKeyFile } from '../../../src/transport/keyfile.ts';
 import { fingerprint } from '../../../src/transport/publickey.ts';
 import type { AuthenticationSettings } from '../../../src/transport/settings.ts';
@@ -242,6 +242,16 @@ describe('identities', () => {
     assert.deepEqual(lines, []);
     assert.deepEqual(await load({ identityFiles: [at('garbage')], observer }), []);
     assert.match(lines.join(), /^warning: .*garbage is not a key file/);
+  });
+
+  it('IdentityFile none: the default files are not used, the agent is', async () => {
+    const home = mkdtempSync(join(directory, 'home-'));
+    mkdirSync(join(home, '.ssh'));
+    copyFileSync(path('ed25519'), join(home, '.ssh', 'id_ed25519'));
+    assert.deepEqual(defaultIdentityFiles(home), [join(home, '.ssh', 'id_ed25519')]);
+    assert.equal((await load({ home })).length, 1);
+    assert.deepEqual(await load({ home, noIdentityFiles: true }), []);
+    assert.equal((await load({ home, noIdentityFiles: true, agentSocket })).length, 2);
   });
 
   it('without the method publickey there are none', async () => {
