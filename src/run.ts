@@ -1,10 +1,10 @@
 /**
  * The composition root: builds the parts from a Configuration, starts them in order, waits, stops them in order.
- * Nothing else constructs parts, but run/exec.ts for `tunnel exec`.
+ * Nothing outside of it and run/ constructs parts.
  *
- *   run       jump host's addresses -> SSH connection (host key, authentication) -> helper -> capture (device, listener,
+ *   run       settings, jump host's addresses -> SSH connection (run/dialling.ts) -> helper -> capture (device, listener,
  *             engine, probe, routes) -> proxies, if asked for -> `tunnel: ready`
- *   runProxy  jump host's addresses -> SSH connection -> proxies -> `tunnel: ready`
+ *   runProxy  settings, jump host's addresses -> SSH connection -> proxies -> `tunnel: ready`
  *
  * Nothing on the machine is changed before the SSH connection stands. It runs until it is stopped, the link is lost, or
  * the capture is taken away; then admission stops first, flows are reset, routes and device go, the connection closes.
@@ -13,26 +13,22 @@ import { closeSync, writeSync } from 'node:fs';
 import { ProxyCapture } from './capture/proxy.ts';
 import { Credentials } from './capture/proxyauth.ts';
 import { TunCapture } from './capture/tun.ts';
-import type { Configuration, SshOptions } from './config/configuration.ts';
+import type { Configuration } from './config/configuration.ts';
 import { type TunnelError, UsageError } from './errors.ts';
 import { Flows } from './flow/flows.ts';
 import { addon } from './native.ts';
 import { addressBytes } from './net/address.ts';
-import { formatPrefix, hostPrefix, type Prefix } from './net/prefix.ts';
+import { formatPrefix, type Prefix } from './net/prefix.ts';
 import { PrefixSet } from './net/prefixset.ts';
 import type { Observer } from './observe/observer.ts';
 import { type Beyond, capturedPrefixes, createPolicy } from './policy/policy.ts';
+import { Dialler } from './run/dialling.ts';
 import { startHelper } from './system/helper.ts';
 import { descriptorLimit } from './system/limits.ts';
 import { configuredResolvers } from './system/resolvers.ts';
 import { DirectConnector } from './transport/direct.ts';
-import { createHostKeyVerifier } from './transport/hostkeys.ts';
 import { lookupName } from './transport/lookup.ts';
 import type { Prompter } from './transport/prompter.ts';
-import { addressToExclude, type JumpHost, resolveJumpHosts } from './transport/resolve.ts';
-import { Authenticator } from './transport/ssh2/authentication.ts';
-import { dialSsh2 } from './transport/ssh2/dial.ts';
-import { resolveSettings } from './transport/sshconfig.ts';
 import type { Transport } from './transport/transport.ts';
 
 export interface RunOptions {
@@ -51,11 +47,12 @@ export async function run(configuration: Configuration, options: RunOptions): Pr
   let capture: TunCapture | undefined;
   let proxies: ProxyCapture | undefined;
   try {
-    const jumpHosts = await ending.orElse(resolveAll(configuration.ssh, observer, signal));
-    const prefixes = capturedPrefixes({ ...configuration, always: ownPrefixes(jumpHosts) });
+    const dialler = new Dialler({ ssh: configuration.ssh, prompter: options.prompter, observer });
+    const located = await ending.orElse(dialler.locate(signal));
+    const prefixes = capturedPrefixes({ ...configuration, always: located.own });
     warnOfCapturedResolvers(prefixes, observer);
 
-    transport = await dial(jumpHosts, { ...options, stop: signal });
+    transport = await dialler.dial(located, signal);
     ending.followedBy(transport.ended);
     const host = await startHelper({ observer, signal });
     capture = new TunCapture({ host, prefixes, observer });
@@ -88,8 +85,8 @@ export async function runProxy(configuration: Configuration, options: RunOptions
   let transport: Transport | undefined;
   let proxies: ProxyCapture | undefined;
   try {
-    const jumpHosts = await ending.orElse(resolveAll(configuration.ssh, observer, signal));
-    transport = await dial(jumpHosts, { ...options, stop: signal });
+    const dialler = new Dialler({ ssh: configuration.ssh, prompter: options.prompter, observer });
+    transport = await dialler.dial(await ending.orElse(dialler.locate(signal)), signal);
     ending.followedBy(transport.ended);
     const flows = createFlows(configuration, transport, new DirectConnector(), observer);
     proxies = createProxies(configuration, observer);
@@ -181,23 +178,6 @@ export class Ending {
   }
 }
 
-/** The jump hosts that stand for each other, as the command line and ssh_config have them. */
-export async function resolveAll(
-  ssh: SshOptions,
-  observer: Observer,
-  signal: AbortSignal,
-): Promise<JumpHost[]> {
-  const context = { observer, signal };
-  const settings = await Promise.all(ssh.remotes.map((remote) => resolveSettings(remote, ssh, context)));
-  return resolveJumpHosts(settings, context);
-}
-
-/** The jump host's own addresses, which must not be captured. */
-function ownPrefixes(jumpHosts: readonly JumpHost[]): Prefix[] {
-  const hosts = jumpHosts.flatMap(({ addresses }) => addresses.map(({ host }) => addressToExclude(host)));
-  return [...new Set(hosts)].filter((host) => host !== undefined).map(hostPrefix);
-}
-
 /** Queries go by UDP, which is not carried: better said at the start than found out by names that don't resolve. */
 function warnOfCapturedResolvers(prefixes: readonly Prefix[], observer: Observer): void {
   const captured = new PrefixSet(prefixes);
@@ -208,25 +188,6 @@ function warnOfCapturedResolvers(prefixes: readonly Prefix[], observer: Observer
     'warning',
     `the targets hold this machine's resolver ${resolvers.join(', ')}, and queries are not carried: names will not resolve; leave it out with ${options}`,
   );
-}
-
-/** The jump hosts stand for each other; a wrong key or a refused login ends the attempt (dial.ts). */
-export function dial(
-  jumpHosts: readonly JumpHost[],
-  { observer, prompter, stop }: RunOptions,
-): Promise<Transport> {
-  return dialSsh2({
-    jumpHosts,
-    access: async ({ hostKeys, authentication }) => ({
-      hostKeys: createHostKeyVerifier(hostKeys, {
-        prompter: authentication.batch ? undefined : prompter,
-        observer,
-      }),
-      authenticator: await Authenticator.load({ settings: authentication, prompter, observer }),
-    }),
-    observer,
-    signal: stop,
-  });
 }
 
 /** Dials past the device: what is routed into it is bound to the uplink. */

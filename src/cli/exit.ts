@@ -16,11 +16,19 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 /** The first that an error's code equals, or begins with where the entry ends in a dash. */
 const BY_CODE: readonly (readonly [string, ExitCode])[] = [
   ['usage', EXIT.usage],
+  // What the options and ssh_config ask for can't be had.
+  ['algorithms-unknown', EXIT.usage],
+  ['ssh-config-timeout', EXIT.usage],
+  ['openssh-configuration', EXIT.usage],
+  ['openssh-not-found', EXIT.usage],
+  ['openssh-unusable', EXIT.usage],
+  ['transport-unfit', EXIT.usage],
   ['auth-', EXIT.authentication],
   // A passphrase or password was needed, and there was nobody to ask.
   ['no-terminal', EXIT.authentication],
   ['host-key-', EXIT.hostKey],
   ['jumphost-', EXIT.jumpHost],
+  ['openssh-failed', EXIT.jumpHost],
   ['link-lost', EXIT.jumpHost],
   ['capture-', EXIT.capture],
   ['helper-', EXIT.capture],

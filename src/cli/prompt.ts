@@ -15,7 +15,7 @@ import { TunnelError } from '../errors.ts';
 import { printable } from '../observe/printable.ts';
 import { runAskpass } from '../system/askpass.ts';
 import type { ConfirmOptions, Prompter, QuestionOptions } from '../transport/prompter.ts';
-import { askAtTerminal, MAX_ANSWER_LENGTH } from './terminal.ts';
+import { askAtTerminal, hasTerminal, MAX_ANSWER_LENGTH } from './terminal.ts';
 
 /** Where Debian's alternatives system has one. */
 const DEFAULT_ASKPASS = '/usr/bin/ssh-askpass';
@@ -41,6 +41,10 @@ class UserPrompter implements Prompter {
       allowed: require === 'force' || (display && require !== 'never'),
       first: require === 'force' || (display && require === 'prefer'),
     };
+  }
+
+  canAsk(): boolean {
+    return this.#askpass.allowed || hasTerminal();
   }
 
   secret(question: string, options: QuestionOptions = {}): Promise<string> {

@@ -36,6 +36,16 @@ export interface TerminalQuestion {
   readonly signal: AbortSignal | undefined;
 }
 
+/** Whether this process has a terminal to ask at. */
+export function hasTerminal(): boolean {
+  try {
+    closeSync(openSync(TERMINAL, 'r+'));
+    return true;
+  } catch {
+    return false; // ENXIO: none; ENOENT: not even the device
+  }
+}
+
 /** Rejects with TunnelError `no-terminal` or `auth-cancelled`, or with the signal's reason. */
 export async function askAtTerminal(asked: TerminalQuestion): Promise<string> {
   asked.signal?.throwIfAborted();

@@ -22,7 +22,7 @@ import { TunnelError } from '../errors.ts';
 import { Flows } from '../flow/flows.ts';
 import { ExecPolicy } from '../policy/execpolicy.ts';
 import { createPolicy } from '../policy/policy.ts';
-import { announce, dial, Ending, type RunOptions, resolveAll } from '../run.ts';
+import { announce, Ending, type RunOptions } from '../run.ts';
 import { type Launcher, startLauncher } from '../system/launcher.ts';
 import type { LauncherSetup } from '../system/launchprotocol.ts';
 import { descriptorLimit, descriptorLimitAtStart } from '../system/limits.ts';
@@ -30,6 +30,7 @@ import { resolvConfText, resolverConfiguration } from '../system/resolvers.ts';
 import { DirectConnector } from '../transport/direct.ts';
 import { lookupName } from '../transport/lookup.ts';
 import type { Connector, Transport } from '../transport/transport.ts';
+import { Dialler } from './dialling.ts';
 import { runBehindProxy } from './execproxy.ts';
 import { runToEnd } from './job.ts';
 
@@ -69,8 +70,8 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     if (!launcher.network.hasResolvConf)
       observer.log('warning', 'there is no /etc/resolv.conf here: names do not resolve in the command');
     const { ssh, readyFd } = configuration.tunnel;
-    const jumpHosts = await ending.orElse(resolveAll(ssh, observer, ending.signal));
-    transport = await dial(jumpHosts, { ...options, stop: ending.signal });
+    const dialler = new Dialler({ ssh, prompter: options.prompter, observer });
+    transport = await dialler.dial(await ending.orElse(dialler.locate(ending.signal)), ending.signal);
     const flows = new Flows({
       policy: plan.policy,
       tunnel: transport,

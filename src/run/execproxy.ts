@@ -6,13 +6,14 @@ import { ProxyCapture } from '../capture/proxy.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
 import { Flows } from '../flow/flows.ts';
 import { createPolicy } from '../policy/policy.ts';
-import { announce, dial, Ending, type RunOptions, resolveAll } from '../run.ts';
+import { announce, Ending, type RunOptions } from '../run.ts';
 import { startCommand } from '../system/launcher.ts';
 import { descriptorLimit } from '../system/limits.ts';
 import { withProxy } from '../system/proxyenvironment.ts';
 import { DirectConnector } from '../transport/direct.ts';
 import { lookupName } from '../transport/lookup.ts';
 import type { Transport } from '../transport/transport.ts';
+import { Dialler } from './dialling.ts';
 import { runToEnd } from './job.ts';
 
 /** Resolves with the command's exit status. */
@@ -30,8 +31,8 @@ export async function runBehindProxy(
   });
   let transport: Transport | undefined;
   try {
-    const jumpHosts = await ending.orElse(resolveAll(tunnel.ssh, observer, ending.signal));
-    transport = await dial(jumpHosts, { ...options, stop: ending.signal });
+    const dialler = new Dialler({ ssh: tunnel.ssh, prompter: options.prompter, observer });
+    transport = await dialler.dial(await ending.orElse(dialler.locate(ending.signal)), ending.signal);
     const flows = new Flows({
       policy: createPolicy(tunnel, { beyond: 'direct', proxied: true }),
       tunnel: transport,

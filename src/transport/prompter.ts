@@ -18,6 +18,8 @@ export interface ConfirmOptions extends QuestionOptions {
 }
 
 export interface Prompter {
+  /** Whether there is anybody who could be asked now. */
+  canAsk(): boolean;
   /** Reads one line without echo. */
   secret(question: string, options?: QuestionOptions): Promise<string>;
   /** Reads one line that is shown while it is typed. */
@@ -29,5 +31,5 @@ export interface Prompter {
 /** For runs in which nobody is to be asked, such as BatchMode. */
 export function nobody(why: string): Prompter {
   const refuse = (): Promise<never> => Promise.reject(new TunnelError('no-terminal', why));
-  return { secret: refuse, line: refuse, confirm: refuse };
+  return { canAsk: () => false, secret: refuse, line: refuse, confirm: refuse };
 }

@@ -128,7 +128,8 @@ describe('errors', { skip: labUnavailable() }, () => {
   it('of a TMPDIR that is not there', async () => {
     const env = { TMPDIR: `${lab.directory}/nowhere` };
     const result = await lab.client.exec([process.execPath, MAIN, '-r', REMOTE, PRIVATE4], { env });
-    await expectError(result, 6, 'capture-failed');
+    await expectError(result, 2, 'usage');
+    assert.match(result.stderr, /hint: set TMPDIR/);
   });
 
   it('of a key that is encrypted, where there is no terminal: the hint is about the key', async () => {

@@ -73,6 +73,8 @@ export class Answers implements Prompter {
     this.#answers = answers;
   }
 
+  readonly canAsk = (): boolean => this.#answers.length > 0;
+
   readonly secret: Prompter['secret'] = async (question, options) =>
     String(this.#next('secret', question, options?.preamble));
 

@@ -31,6 +31,8 @@ export interface GivenOptions {
   readonly jump: string | undefined;
   /** -i, in order. */
   readonly identityFiles: readonly string[];
+  /** Stand for ssh's default identities, where no identity is named; undefined: those are the right ones. */
+  readonly defaultIdentities?: readonly string[] | undefined;
 }
 
 /** The files of one ssh; see privatedirectory.ts. */
@@ -97,7 +99,7 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
     ...['-N', '-T', '-a', '-x', '-E', files.log, '-D', files.socks],
     ...set.flatMap(([name, value]) => ['-o', `${name}=${value}`]),
     ...(configFile === undefined ? [] : ['-F', configFile]),
-    ...given.identityFiles.flatMap((path) => ['-i', path]),
+    ...[...given.identityFiles, ...defaultIdentities(settings, given)].flatMap((path) => ['-i', path]),
     ...(given.jump === undefined ? [] : ['-J', checkJump(given.jump)]),
     ...given.options.flatMap((option) => ['-o', checkOption(option)]),
     ...['-p', String(settings.port), '-l', checkUser(settings.user), '--', checkHost(settings.name)],
@@ -171,11 +173,18 @@ export function hopConfiguration(settings: SshSettings, given: GivenOptions): st
       `Host ${checkHost(hop.name)}`,
       `  StrictHostKeyChecking ${hop.hostKeys.strict}`,
       '  NoHostAuthenticationForLocalhost no',
+      ...defaultIdentities(hop, given).map((path) => `  IdentityFile ${fileName(escapeTokens(path))}`),
     ]),
     'Match all',
     ...included.map((path) => `Include ${includeName(path)}`),
   ];
   return lines.map((line) => `${line}\n`).join('');
+}
+
+/** Empty where ssh is to use its own, or none at all. */
+function defaultIdentities({ authentication }: SshSettings, given: GivenOptions): readonly string[] {
+  const named = authentication.identityFiles.length > 0 || authentication.noIdentityFiles === true;
+  return named ? [] : (given.defaultIdentities ?? []);
 }
 
 const PLAIN = /^[\w@%+:,./=~-]+$/;

@@ -194,12 +194,13 @@ describe('questions at the terminal', { skip: LACKING }, () => {
     const session = new Session(`
       const preamble = ['Title\\u001b]0;evil\\u0007', '', '  indented'];
       show('answer', await prompter.line('Code\\n:', { preamble }));
+      show('able', prompter.canAsk());
     `);
     await session.until(/Title.*\r\n\r\n {2}indented\r\nCode : /);
     session.type('12x\x7f34\r');
     const output = await session.finish();
     assert.match(output, /Code : 12x\x08 \x0834\r\n/);
-    assert.match(output, /<answer:"1234">/);
+    assert.match(output, /<answer:"1234">[\s\S]*<able:true>/);
     assert.doesNotMatch(output, /\x1b\]0/);
     assertRestored(output);
   });
@@ -293,8 +294,11 @@ describe('questions by SSH_ASKPASS', () => {
     [{ SSH_ASKPASS_REQUIRE: 'FORCE' }, 'answer:"window"'],
   ] as const) {
     it(`without a terminal, ${JSON.stringify(environment)}: ${result}`, async () => {
-      const output = await detached(ASK, { SSH_ASKPASS: askpass('echo window; echo more'), ...environment });
+      const able = `show('able', prompter.canAsk());`;
+      const script = askpass('echo window; echo more');
+      const output = await detached(`${able} ${ASK}`, { SSH_ASKPASS: script, ...environment });
       assert.match(output, new RegExp(`<${result}>`));
+      assert.match(output, new RegExp(`<able:${result.startsWith('answer')}>`));
     });
   }
 

@@ -292,7 +292,7 @@ describe('authentication', { skip: sshdMissing }, () => {
         await new Promise((resolve) => setTimeout(resolve, 300));
         return answers.confirm(question, options);
       };
-      const prompter = { secret: answers.secret, line: answers.line, confirm };
+      const prompter = { canAsk: () => true, secret: answers.secret, line: answers.line, confirm };
       await login({ server, files: ['rsa'], hostKeys, prompter });
       const line = (await server.knownHostsLine('ed25519', `[jump.test]:${server.port}`)).split(' ');
       assert.equal(readFileSync(file, 'utf8').trim(), line.slice(0, 3).join(' '));

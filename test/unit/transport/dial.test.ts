@@ -189,7 +189,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
     };
     await accepted({
       files: [key('encrypted')],
-      prompter: { secret: slow, line: prompter.line, confirm: prompter.confirm },
+      prompter: { canAsk: () => true, secret: slow, line: prompter.line, confirm: prompter.confirm },
       settings: { authTimeout: 1 },
     });
   });

@@ -219,6 +219,22 @@ describe('the configuration for hops', () => {
     assert.equal(argv[argv.indexOf('-F') + 1], FILES.hopConfiguration);
   });
 
+  it('names the default identities of another home, where nothing else is named', () => {
+    const given = { ...GIVEN, configFile: 'none', defaultIdentities: ['/h/.ssh/id_rsa'] };
+    assert.match(hopConfiguration(settings, given), /\n {2}IdentityFile \/h\/\.ssh\/id_rsa\n/);
+    const argv = build({}, given);
+    assert.equal(argv[argv.indexOf('-i') + 1], '/h/.ssh/id_rsa');
+    const identityFiles = [{ path: '/k', explicit: false }];
+    for (const authentication of [
+      { ...hop.authentication, identityFiles },
+      { ...hop.authentication, noIdentityFiles: true },
+    ]) {
+      const proxy = { kind: 'jump', hops: [{ ...hop, authentication }] } as const;
+      assert.doesNotMatch(hopConfiguration({ ...settings, proxy }, given), /IdentityFile/);
+      assert.ok(!build({ authentication }, given).includes('-i'));
+    }
+  });
+
   it('includes what -F names', () => {
     assert.match(hopConfiguration(settings, { ...GIVEN, configFile: '/a b' }), /\nInclude "\/a b"\n$/);
     assert.doesNotMatch(hopConfiguration(settings, { ...GIVEN, configFile: 'none' }), /Include/);
