@@ -9,6 +9,7 @@ napi_status addon_socket_register(napi_env env, napi_value exports);
 napi_status addon_link_register(napi_env env, napi_value exports);
 napi_status addon_job_register(napi_env env, napi_value exports);
 napi_status addon_datagram_register(napi_env env, napi_value exports);
+napi_status addon_netwatch_register(napi_env env, napi_value exports);
 
 /*
  * Calls a callback from a threadsafe function's place on the JavaScript thread. What it throws becomes an uncaught

@@ -1,6 +1,8 @@
 /* addon_socket.c - sockets with options that Node has no call for (src/native.ts). */
 #include <errno.h>
 #include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -34,6 +36,23 @@ static napi_value socket_on_device_js(napi_env env, napi_callback_info info) {
   return result;
 }
 
+static napi_value set_tcp_user_timeout_js(napi_env env, napi_callback_info info) {
+  size_t argc = 2;
+  napi_value argv[2];
+  int32_t fd;
+  uint32_t milliseconds;
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
+      napi_get_value_int32(env, argv[0], &fd) != napi_ok ||
+      napi_get_value_uint32(env, argv[1], &milliseconds) != napi_ok) {
+    napi_throw_type_error(env, NULL, "setTcpUserTimeout(fd, milliseconds)");
+    return NULL;
+  }
+  if (setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof milliseconds) < 0)
+    return addon_throw_errno(env, "setTcpUserTimeout", errno);
+  return NULL;
+}
+
 napi_status addon_socket_register(napi_env env, napi_value exports) {
-  return addon_function(env, exports, "socketOnDevice", socket_on_device_js);
+  const napi_status status = addon_function(env, exports, "socketOnDevice", socket_on_device_js);
+  return status == napi_ok ? addon_function(env, exports, "setTcpUserTimeout", set_tcp_user_timeout_js) : status;
 }

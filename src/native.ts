@@ -7,6 +7,8 @@ import { TunnelError } from './errors.ts';
 export type EngineHandle = object & { readonly __engine: unique symbol };
 /** A listening socket that waits for the helper, as an opaque handle of the addon. */
 export type LinkHandle = object & { readonly __link: unique symbol };
+/** What hears of changes of the network, as an opaque handle of the addon. */
+export type NetwatchHandle = object & { readonly __netwatch: unique symbol };
 
 export interface EngineOptions {
   /** The TUN; the engine owns it from here and closes it when it stops. */
@@ -53,6 +55,12 @@ export interface Addon {
   socketOnDevice(family: 4 | 6, device: string): number;
 
   /**
+   * TCP_USER_TIMEOUT (tcp(7), RFC 5482): sent data that stays unacknowledged for so long ends the connection with ETIMEDOUT;
+   * 0: the system's default. Throws an Error with `errno` (positive).
+   */
+  setTcpUserTimeout(fd: number, milliseconds: number): void;
+
+  /**
    * Listens on a SOCK_SEQPACKET Unix socket at `path` for one helper that runs as root. `onMessage` gets each message and
    * the descriptor that came with it (-1: none); null and an errno (0: closed by the other side) once, at the end.
    */
@@ -89,6 +97,15 @@ export interface Addon {
    * in the main table, then lowest metric. Null when there is no route. Throws an Error with `errno` (positive).
    */
   uplinkFor(address: Uint8Array, excludeDevice: string): string | null;
+
+  /**
+   * Calls `onChange` with 0 after devices, addresses or routes have changed, those of `ignoredDevice` excepted, once for what
+   * comes together (native/netwatch.h); with an errno (> 0) once, when nothing more can be heard. Doesn't keep the process.
+   * Throws an Error with `errno` (positive).
+   */
+  netwatchStart(ignoredDevice: string, onChange: (errno: number) => void): NetwatchHandle;
+  /** `onChange` isn't called any more. May be called more than once. */
+  netwatchStop(watch: NetwatchHandle): void;
 }
 
 let loaded: Addon | undefined;
