@@ -28,7 +28,7 @@ import { TunnelError } from '../errors.ts';
 import { type Addon, addon, type EngineHandle } from '../native.ts';
 import { addressBytes, addressFromBytes, addressNumber } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
-import { type Prefix, prefixAround } from '../net/prefix.ts';
+import { formatPrefix, type Prefix, prefixAround } from '../net/prefix.ts';
 import { PrefixSet } from '../net/prefixset.ts';
 import type { Refusal } from '../net/refusal.ts';
 import { resetStream } from '../net/reset.ts';
@@ -161,10 +161,23 @@ function ownBlocks({ address4, address6 }: TunDevice): PrefixSet {
   return new PrefixSet(blocks);
 }
 
+/** The device has addresses and a listener only of the families that it was made for. */
+function requireFamilies(device: TunDevice, prefixes: readonly Prefix[]): void {
+  const missing = prefixes.find(
+    ({ family }) => (family === 4 ? device.address4 : device.address6) === undefined,
+  );
+  if (missing === undefined) return;
+  throw new TunnelError(
+    'capture-family',
+    `${device.name} can't capture ${formatPrefix(missing)}: when it was made, no IPv${missing.family} target was left to capture`,
+    { hint: 'start the tunnel again' },
+  );
+}
+
 export class TunCapture implements Capture {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #host: TunHost;
-  readonly #prefixes: readonly Prefix[];
+  #prefixes: readonly Prefix[];
   readonly #observer: Observer;
   readonly #native: Addon = addon();
   readonly #events = new TunEventReader();
@@ -186,6 +199,8 @@ export class TunCapture implements Capture {
   #fd: number | undefined;
   /** The device's own blocks of addresses. */
   #own = new PrefixSet([]);
+  /** The routes have been asked for: from here on `setPrefixes` changes them. */
+  #routed = false;
   #sweep: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
   #end: (error: TunnelError | undefined) => void = () => {};
@@ -245,6 +260,7 @@ export class TunCapture implements Capture {
       this.#sweep = setInterval(() => this.#giveUpOpening(), OPENING_TIMEOUT_MS / 4).unref();
       await Promise.all([...this.#probeAddresses].map((address) => probe(address, device.name, signal)));
       this.#proceed(signal);
+      this.#routed = true;
       await this.#host.setRoutes(this.#prefixes);
     } catch (error) {
       // A device that came after close() had begun is nobody's but ours.
@@ -253,6 +269,16 @@ export class TunCapture implements Capture {
       await this.close();
       throw error;
     }
+  }
+
+  /**
+   * Captures these prefixes instead, also while `start` is under way. What is in both sets is captured throughout. Resolves
+   * when it is done; rejects with a TunnelError when it can't be, and then the former ones are captured.
+   */
+  async setPrefixes(prefixes: readonly Prefix[]): Promise<void> {
+    if (this.#device !== undefined) requireFamilies(this.#device, prefixes);
+    if (this.#routed) await this.#host.setRoutes(prefixes);
+    this.#prefixes = prefixes;
   }
 
   /** Throws when there is no point in going on with `start`. */

@@ -1,0 +1,56 @@
+/**
+ * The captured prefixes of a running tunnel, in step with the jump host's own addresses, which must never be captured: the
+ * tunnel would swallow its own connection. A name may lead to other addresses at each reconnect.
+ *
+ *   new addresses --leaveOutToo--> neither they nor the old ones are captured --(dialled)--> --leaveOutOnly--> not the new ones
+ *
+ * Whatever else is captured stays so throughout: nothing that belongs into the tunnel goes out another way meanwhile.
+ */
+import { formatPrefix, type Prefix } from '../net/prefix.ts';
+import { capturedPrefixes, type Rules } from './policy.ts';
+
+export class CapturedPrefixes {
+  readonly #rules: Rules;
+  readonly #apply: (prefixes: readonly Prefix[]) => Promise<void>;
+  /** What `leaveOutOnly` was last given: the addresses of the link that stood last. */
+  #settled: readonly Prefix[] = [];
+  #current: readonly Prefix[] = [];
+
+  /** `apply` has the kernel capture just these; it resolves when that is so. */
+  constructor(rules: Rules, apply: (prefixes: readonly Prefix[]) => Promise<void>) {
+    this.#rules = rules;
+    this.#apply = apply;
+  }
+
+  /** What was applied last; empty before any address was left out. */
+  get current(): readonly Prefix[] {
+    return this.#current;
+  }
+
+  /**
+   * Leaves `own` out, besides what `leaveOutOnly` was last given; not what was tried in vain since, which may be any number.
+   * Rejects as capturedPrefixes and `apply` do; then nothing has changed.
+   */
+  leaveOutToo(own: readonly Prefix[]): Promise<void> {
+    return this.#set([...this.#settled, ...own]);
+  }
+
+  /** Leaves `own` out and nothing besides. Rejects likewise. */
+  async leaveOutOnly(own: readonly Prefix[]): Promise<void> {
+    await this.#set(own);
+    this.#settled = own;
+  }
+
+  async #set(own: readonly Prefix[]): Promise<void> {
+    const before = this.#current;
+    const wanted = capturedPrefixes({ ...this.#rules, always: own });
+    // Already true for a capture that is made while `apply` is under way.
+    this.#current = wanted;
+    try {
+      if (wanted.map(formatPrefix).join() !== before.map(formatPrefix).join()) await this.#apply(wanted);
+    } catch (error) {
+      this.#current = before;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { UsageError } from '../../../src/errors.ts';
+import { formatPrefix, hostPrefix, type Prefix, parsePrefix } from '../../../src/net/prefix.ts';
+import { CapturedPrefixes } from '../../../src/policy/captured.ts';
+
+const rules = (...targets: string[]) => ({
+  targets: targets.map((text) => ({ prefix: parsePrefix(text).prefix, ports: [] })),
+  exclusions: [],
+});
+
+function captured(...targets: string[]) {
+  const applied: string[][] = [];
+  const fail: { next: Error | undefined } = { next: undefined };
+  const prefixes = new CapturedPrefixes(rules(...targets), async (wanted: readonly Prefix[]) => {
+    if (fail.next !== undefined) throw fail.next;
+    applied.push(wanted.map(formatPrefix));
+  });
+  return { prefixes, applied, fail, current: () => prefixes.current.map(formatPrefix) };
+}
+
+const [OLD, NEW] = [hostPrefix('192.0.2.0'), hostPrefix('192.0.2.2')];
+
+describe('CapturedPrefixes', () => {
+  it('leaves out the new address before the old one is captured', async () => {
+    const { prefixes, applied, current } = captured('192.0.2.0/30');
+    await prefixes.leaveOutOnly([OLD]);
+    await prefixes.leaveOutToo([NEW]);
+    await prefixes.leaveOutOnly([NEW]);
+    assert.deepEqual(applied, [
+      ['192.0.2.1', '192.0.2.2/31'],
+      ['192.0.2.1', '192.0.2.3'],
+      ['192.0.2.0/31', '192.0.2.3'],
+    ]);
+    assert.deepEqual(current(), applied.at(-1));
+  });
+
+  it('applies nothing when nothing changes', async () => {
+    const { prefixes, applied } = captured('10.0.0.0/8');
+    await prefixes.leaveOutToo([OLD]);
+    await prefixes.leaveOutToo([NEW]);
+    await prefixes.leaveOutOnly([NEW]);
+    assert.deepEqual(applied, [['10.0.0.0/8']]);
+  });
+
+  it('forgets what was tried in vain', async () => {
+    const { prefixes, current } = captured('192.0.2.0/30');
+    await prefixes.leaveOutOnly([OLD]);
+    for (const address of ['192.0.2.1', '192.0.2.2', '192.0.2.3'])
+      await prefixes.leaveOutToo([hostPrefix(address)]);
+    assert.deepEqual(current(), ['192.0.2.1', '192.0.2.2']);
+  });
+
+  it('stays as it was when it can not be changed', async () => {
+    const { prefixes, fail, current } = captured('192.0.2.0/30');
+    await prefixes.leaveOutOnly([OLD]);
+    const before = current();
+    fail.next = new Error('no helper');
+    await assert.rejects(prefixes.leaveOutToo([NEW]), fail.next);
+    assert.deepEqual(current(), before);
+    fail.next = undefined;
+    await prefixes.leaveOutToo([]);
+    assert.deepEqual(current(), before);
+  });
+
+  it('rejects when nothing would be left to capture', async () => {
+    const { prefixes } = captured('192.0.2.0/32');
+    await assert.rejects(prefixes.leaveOutToo([OLD]), UsageError);
+  });
+});
