@@ -21,6 +21,17 @@ export class ConnectError extends TunnelError {
   }
 }
 
+/**
+ * The link was gone before the far side has answered: nothing of the flow has been carried, so it may be tried again on
+ * another link.
+ */
+export class LinkGoneError extends ConnectError {
+  constructor(message: string, options: TunnelErrorOptions = {}) {
+    super('unreachable', message, options);
+    this.name = 'LinkGoneError';
+  }
+}
+
 export interface ConnectOptions {
   /** Aborted when nobody waits for the connection any more; a channel that opens later is closed at once. */
   readonly signal?: AbortSignal;
@@ -56,9 +67,23 @@ export interface Connector {
 }
 
 export interface Transport extends Connector {
-  /** Resolves when the link is gone: with the cause if it was lost, with undefined after `close()`. Never rejects. */
+  /**
+   * Resolves when the link is gone: with the error if it was lost, with undefined after `close()`. Never rejects. A
+   * `link-lost` without a `cause` says that the server closed the connection in order, as it does with one that is not used
+   * (UnusedConnectionTimeout). Waiting connects are rejected with `LinkGoneError`, open flows destroyed with the error.
+   */
   readonly ended: Promise<TunnelError | undefined>;
 
   /** Closes all flows, then the connection. May be called more than once. */
   close(): Promise<void>;
+}
+
+/** A transport that can be asked whether its peer still answers. */
+export interface Probing {
+  /** Asks the server for a sign of life. Resolves to whether any came within `timeout` ms; never rejects. */
+  probe(timeout: number): Promise<boolean>;
+}
+
+export function isProbing(transport: Transport): transport is Transport & Probing {
+  return 'probe' in transport && typeof transport.probe === 'function';
 }

@@ -3,9 +3,11 @@ import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { after, before } from 'node:test';
+import { TunnelError } from '../../src/errors.ts';
 import { silentObserver } from '../../src/observe/observer.ts';
 import { dialOpenssh } from '../../src/transport/openssh/dial.ts';
 import { dialSsh2 } from '../../src/transport/ssh2/dial.ts';
+import { Supervisor } from '../../src/transport/supervisor.ts';
 import type { Destination, Transport } from '../../src/transport/transport.ts';
 import { accessTo, settingsFor } from '../support/embedded.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
@@ -15,6 +17,7 @@ import { type TwinStream, TwinTransport } from '../support/twin.ts';
 import { type TransportFixture, transportContract } from './transport.contract.ts';
 
 transportContract('the twin', makeTwin);
+transportContract('the supervisor over the twin', makeSupervised);
 transportContract('ssh2 with a real sshd', makeSsh2, sshdMissing);
 transportContract("the system's ssh with a real sshd", makeOpenssh, sshdMissing);
 
@@ -49,6 +52,23 @@ async function makeTwin(): Promise<TransportFixture> {
     lose: async () => twin.lose(),
     stop: () => twin.close(),
   };
+}
+
+/** The second dial fails for good, so that a lost link is the end here, too. */
+async function makeSupervised(): Promise<TransportFixture> {
+  const twin = await makeTwin();
+  const links = [twin.transport];
+  const supervisor = new Supervisor({
+    hold: 30,
+    observer: silentObserver,
+    async dial() {
+      const link = links.shift();
+      if (link === undefined) throw new TunnelError('link-lost', 'there is only one link');
+      return link;
+    },
+  });
+  await supervisor.start();
+  return { ...twin, transport: supervisor, stop: () => supervisor.close() };
 }
 
 let sshd: LoopbackSshd;

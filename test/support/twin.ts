@@ -15,6 +15,7 @@ import {
   ConnectError,
   type ConnectOptions,
   type Destination,
+  LinkGoneError,
   type Transport,
 } from '../../src/transport/transport.ts';
 
@@ -134,8 +135,8 @@ export class TwinTransport implements Transport {
   }
 }
 
-function goneError(cause: Error): ConnectError {
-  return new ConnectError('unreachable', 'the twin has no link', { cause });
+function goneError(cause: Error): LinkGoneError {
+  return new LinkGoneError('the twin has no link', { cause });
 }
 
 /** One end of a pair: what is written here is read there. */

@@ -1,0 +1,101 @@
+/**
+ * When the jump host is dialled again: holds the timer for what backoff.ts computes, shortens it when something has happened
+ * that may have brought the network back, and tells when there is no point in another attempt.
+ *
+ * A wait that is cut short is at least the floor of its kind, counted from the failure: no number of events makes a server that
+ * is busy be bothered more often, or a login that was refused be tried three times in ten minutes.
+ */
+import { Backoff, type FailureKind, failureKind, WAITS } from './backoff.ts';
+
+/** Refused logins since the last link, minutes apart, after which it is the account that has changed. */
+export const LOGIN_TRIES = 3;
+
+export interface RedialOptions {
+  /** Called when it is time. */
+  readonly dial: () => void;
+  /** Milliseconds on a clock that only goes forward. */
+  readonly now: () => number;
+  readonly random: (() => number) | undefined;
+}
+
+interface Wait {
+  readonly kind: FailureKind;
+  readonly since: number;
+  readonly until: number;
+  readonly timer: NodeJS.Timeout;
+}
+
+export class Redial {
+  readonly #options: RedialOptions;
+  readonly #backoff: Backoff;
+  #wait: Wait | undefined;
+  #loginsRefused = 0;
+  /** `hurry` was called while a dial was under way: the network that it began on may be gone. */
+  #hurried = false;
+
+  constructor(options: RedialOptions) {
+    this.#options = options;
+    this.#backoff = new Backoff(options.random);
+  }
+
+  /** A link that stood for `ms` is lost. Returns the wait in ms; 0: it is to be dialled now, by the caller. */
+  afterLoss(ms: number): number {
+    const wait = this.#backoff.lost(ms);
+    if (wait > 0) this.#start('ordinary', wait);
+    return wait;
+  }
+
+  /**
+   * A dial has failed, with the error's code; `downFor`: ms since the link was lost. Returns the wait in ms; undefined when
+   * trying again is of no use.
+   */
+  afterFailure(code: string, downFor: number): number | undefined {
+    const kind = failureKind(code);
+    if (kind === 'login') this.#loginsRefused++;
+    if (kind === undefined || this.#loginsRefused >= LOGIN_TRIES) return undefined;
+    const computed = this.#backoff.next(kind, downFor);
+    const wait = this.#hurried ? WAITS[kind].floor : computed;
+    this.#start(kind, wait);
+    return wait;
+  }
+
+  /** A dial has succeeded. */
+  succeeded(): void {
+    this.#loginsRefused = 0;
+    this.#hurried = false;
+  }
+
+  /** Something may have brought the network back. Returns the wait in ms if it has become shorter by that. */
+  hurry(): number | undefined {
+    const wait = this.#wait;
+    if (wait === undefined) {
+      this.#hurried = true;
+      return undefined;
+    }
+    this.#backoff.reset();
+    const now = this.#options.now();
+    const until = Math.max(now, wait.since + WAITS[wait.kind].floor);
+    if (until >= wait.until) return undefined;
+    clearTimeout(wait.timer);
+    this.#wait = { ...wait, until, timer: this.#timer(until - now) };
+    return until - now;
+  }
+
+  cancel(): void {
+    clearTimeout(this.#wait?.timer);
+    this.#wait = undefined;
+  }
+
+  #start(kind: FailureKind, wait: number): void {
+    const since = this.#options.now();
+    this.#wait = { kind, since, until: since + wait, timer: this.#timer(wait) };
+  }
+
+  #timer(ms: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#wait = undefined;
+      this.#hurried = false;
+      this.#options.dial();
+    }, ms);
+  }
+}
