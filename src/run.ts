@@ -2,12 +2,14 @@
  * The composition root: builds the parts from a Configuration, starts them in order, waits, stops them in order.
  * Nothing outside of it and run/ constructs parts.
  *
- *   run       settings, jump host's addresses -> SSH connection (run/dialling.ts) -> helper -> capture (device, listener,
- *             engine, probe, routes) -> proxies, if asked for -> `tunnel: ready`
- *   runProxy  settings, jump host's addresses -> SSH connection -> proxies -> `tunnel: ready`
+ *   run       link (run/link.ts) -> helper -> capture (device, listener, engine, probe, routes) -> proxies, if asked for
+ *             -> `tunnel: ready`
+ *   runProxy  link -> proxies -> `tunnel: ready`
  *
- * Nothing on the machine is changed before the SSH connection stands. It runs until it is stopped, the link is lost, or
- * the capture is taken away; then admission stops first, flows are reset, routes and device go, the connection closes.
+ * Nothing on the machine is changed before the SSH connection stands. A connection that is lost is made anew
+ * (transport/supervisor.ts) while the capture stays as it is, but for the jump host's own addresses. It runs until it is
+ * stopped, the link is lost for good, or the capture is taken away; then admission stops first, flows are reset, routes
+ * and device go, the connection closes.
  */
 import { closeSync, writeSync } from 'node:fs';
 import { ProxyCapture } from './capture/proxy.ts';
@@ -21,14 +23,17 @@ import { addressBytes } from './net/address.ts';
 import { formatPrefix, type Prefix } from './net/prefix.ts';
 import { PrefixSet } from './net/prefixset.ts';
 import type { Observer } from './observe/observer.ts';
-import { type Beyond, capturedPrefixes, createPolicy } from './policy/policy.ts';
-import { Dialler } from './run/dialling.ts';
+import { CapturedPrefixes } from './policy/captured.ts';
+import { type Beyond, createPolicy } from './policy/policy.ts';
+import { createLink, watchDisturbances } from './run/link.ts';
 import { startHelper } from './system/helper.ts';
 import { descriptorLimit } from './system/limits.ts';
 import { configuredResolvers } from './system/resolvers.ts';
 import { DirectConnector } from './transport/direct.ts';
 import { lookupName } from './transport/lookup.ts';
+import { Opens } from './transport/opens.ts';
 import type { Prompter } from './transport/prompter.ts';
+import type { Supervisor } from './transport/supervisor.ts';
 import type { Transport } from './transport/transport.ts';
 
 export interface RunOptions {
@@ -38,32 +43,33 @@ export interface RunOptions {
   readonly stop: AbortSignal;
 }
 
-/** Runs a tunnel until `stop` is aborted. Rejects with TunnelError when it can't start, or when it is lost. */
+/** Runs a tunnel until `stop` is aborted. Rejects with TunnelError when it can't start, or when it is lost for good. */
 export async function run(configuration: Configuration, options: RunOptions): Promise<void> {
   const { observer, stop } = options;
   const ending = new Ending(stop);
   const { signal } = ending;
-  let transport: Transport | undefined;
+  let link: Supervisor | undefined;
   let capture: TunCapture | undefined;
   let proxies: ProxyCapture | undefined;
+  let unwatch: (() => void) | undefined;
   try {
-    const dialler = new Dialler({ ssh: configuration.ssh, prompter: options.prompter, observer });
-    const located = await ending.orElse(dialler.locate(signal));
-    const prefixes = capturedPrefixes({ ...configuration, always: located.own });
-    warnOfCapturedResolvers(prefixes, observer);
-
-    transport = await dialler.dial(located, signal);
-    ending.followedBy(transport.ended);
+    const captured = new CapturedPrefixes(configuration, async (prefixes) => capture?.setPrefixes(prefixes));
+    link = createLink(configuration.ssh, options, captured);
+    ending.followedBy(link.ended);
+    await ending.orElse(link.start());
+    warnOfCapturedResolvers(captured.current, observer);
     const host = await startHelper({ observer, signal });
-    capture = new TunCapture({ host, prefixes, observer });
+    capture = new TunCapture({ host, prefixes: captured.current, observer });
     ending.followedBy(capture.ended);
-    const flows = createFlows(configuration, transport, directBeside(capture, prefixes), observer);
+    const flows = createFlows(configuration, link, directBeside(capture, captured), observer);
     await ending.orElse(capture.start((request) => flows.accept(request), signal));
+    unwatch = watchDisturbances(link, capture.deviceName ?? '', observer);
 
     proxies = createProxies(configuration, observer);
     await ending.orElse(startProxies(proxies, configuration, flows, options, signal));
 
-    observer.log('info', `captured by ${capture.deviceName}: ${prefixes.map(formatPrefix).join(', ')}`);
+    const prefixes = captured.current.map(formatPrefix).join(', ');
+    observer.log('info', `captured by ${capture.deviceName}: ${prefixes}`);
     announce(configuration.readyFd);
     observer.log('notice', 'ready');
     await ending.orElse(new Promise<never>(() => {}));
@@ -71,9 +77,10 @@ export async function run(configuration: Configuration, options: RunOptions): Pr
     if (!stop.aborted) throw error;
   } finally {
     observer.log('debug', 'stopping', capture?.counters());
+    unwatch?.();
     await proxies?.close();
     await capture?.close();
-    await transport?.close();
+    await link?.close();
   }
 }
 
@@ -82,13 +89,15 @@ export async function runProxy(configuration: Configuration, options: RunOptions
   const { observer, stop } = options;
   const ending = new Ending(stop);
   const { signal } = ending;
-  let transport: Transport | undefined;
+  let link: Supervisor | undefined;
   let proxies: ProxyCapture | undefined;
+  let unwatch: (() => void) | undefined;
   try {
-    const dialler = new Dialler({ ssh: configuration.ssh, prompter: options.prompter, observer });
-    transport = await dialler.dial(await ending.orElse(dialler.locate(signal)), signal);
-    ending.followedBy(transport.ended);
-    const flows = createFlows(configuration, transport, new DirectConnector(), observer);
+    link = createLink(configuration.ssh, options);
+    ending.followedBy(link.ended);
+    await ending.orElse(link.start());
+    unwatch = watchDisturbances(link, '', observer);
+    const flows = createFlows(configuration, link, new DirectConnector(), observer);
     proxies = createProxies(configuration, observer);
     await ending.orElse(startProxies(proxies, configuration, flows, options, signal));
     announce(configuration.readyFd);
@@ -98,8 +107,9 @@ export async function runProxy(configuration: Configuration, options: RunOptions
     if (!stop.aborted) throw error;
   } finally {
     observer.log('debug', 'stopping');
+    unwatch?.();
     await proxies?.close();
-    await transport?.close();
+    await link?.close();
   }
 }
 
@@ -191,12 +201,20 @@ function warnOfCapturedResolvers(prefixes: readonly Prefix[], observer: Observer
 }
 
 /** Dials past the device: what is routed into it is bound to the uplink. */
-function directBeside(capture: TunCapture, prefixes: readonly Prefix[]): DirectConnector {
+function directBeside(capture: TunCapture, captured: CapturedPrefixes): DirectConnector {
   const native = addon();
-  const captured = new PrefixSet(prefixes);
+  let { current } = captured;
+  let set = new PrefixSet(current);
+  const isCaptured = (address: string): boolean => {
+    if (current !== captured.current) {
+      current = captured.current;
+      set = new PrefixSet(current);
+    }
+    return set.contains(address);
+  };
   return new DirectConnector({
     uplinkFor: (address) =>
-      captured.contains(address)
+      isCaptured(address)
         ? native.uplinkFor(addressBytes(address), capture.deviceName ?? '')
         : undefined,
     socketOnDevice: (family, device) => native.socketOnDevice(family, device),
@@ -211,7 +229,7 @@ function createFlows(
 ): Flows {
   return new Flows({
     policy: createPolicy(configuration),
-    tunnel,
+    tunnel: new Opens({ connector: tunnel, observer }),
     direct,
     resolve: lookupName,
     observer,

@@ -1,0 +1,86 @@
+/**
+ * The link to the jump host as everything else sees it: one Connector that is there all the time, whatever becomes of
+ * the connections under it.
+ *
+ *   Dialler (addresses, settings, one connection) -> Supervisor (again, as often as it is lost) -> Opens (how many at a time)
+ *
+ * Before a connection is dialled, the addresses that it goes to are left out of the captured prefixes, and those of the one before
+ * only after it stands: the tunnel never swallows its own connection.
+ */
+import type { SshOptions } from '../config/configuration.ts';
+import { TunnelError } from '../errors.ts';
+import type { Observer } from '../observe/observer.ts';
+import type { CapturedPrefixes } from '../policy/captured.ts';
+import { watchClock } from '../system/clockwatch.ts';
+import { watchNetwork } from '../system/netwatch.ts';
+import { dialPatience } from '../transport/backoff.ts';
+import type { Prompter } from '../transport/prompter.ts';
+import { Supervisor } from '../transport/supervisor.ts';
+import { Dialler, type Located } from './dialling.ts';
+
+export interface LinkParts {
+  readonly observer: Observer;
+  readonly prompter: Prompter;
+}
+
+/** `captured`: undefined where nothing is captured that the link could fall into. */
+export function createLink(
+  ssh: SshOptions,
+  { observer, prompter }: LinkParts,
+  captured?: CapturedPrefixes,
+): Supervisor {
+  const dialler = new Dialler({ ssh, prompter, observer });
+  let known: Located | undefined;
+  return new Supervisor({
+    hold: ssh.reconnectHold,
+    observer,
+    async dial({ signal, attempt, usual }) {
+      const located = await dialler.locate(signal).catch((error: unknown) => {
+        // The resolver may be what is down. Its last answer is as good as any then.
+        if (known === undefined || signal.aborted || !isDnsFailure(error)) throw error;
+        observer.log('info', `${error.message}; the addresses that it had are tried`);
+        return known;
+      });
+      await captured?.leaveOutToo(located.own);
+      const transport = await dialler.dial(
+        patient(located, (limit) => dialPatience(limit, attempt, usual)),
+        signal,
+      );
+      known = located;
+      try {
+        await captured?.leaveOutOnly(located.own);
+      } catch (error) {
+        await transport.close();
+        throw error;
+      }
+      return transport;
+    },
+  });
+}
+
+/** Has the link looked after when there is a reason to. Returns what ends that. `device`: our own, whose changes are none. */
+export function watchDisturbances(supervisor: Supervisor, device: string, observer: Observer): () => void {
+  const endings = [
+    watchNetwork({
+      ignoredDevice: device,
+      changed: () => supervisor.disturbed('the network has changed'),
+      observer,
+    }),
+    watchClock({ jumped: () => supervisor.disturbed('the clock has jumped') }),
+  ];
+  return () => {
+    for (const end of endings) end();
+  };
+}
+
+function patient(located: Located, patience: (limit: number) => number): Located {
+  const jumpHosts = located.jumpHosts.map((jumpHost) => {
+    const { settings } = jumpHost;
+    return { ...jumpHost, settings: { ...settings, connectTimeout: patience(settings.connectTimeout) } };
+  });
+  return { ...located, jumpHosts };
+}
+
+function isDnsFailure(error: unknown): error is TunnelError {
+  return error instanceof TunnelError && error.code === 'jumphost-dns';
+}
