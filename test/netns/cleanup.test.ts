@@ -105,15 +105,26 @@ describe('nothing is left behind', { skip: labUnavailable() }, () => {
     await expectNothingLeft();
   });
 
-  it('after the link was lost: exit code 5', async () => {
-    const tunnel = await startBusyTunnel();
-    await lab.sshd.kill();
-    const { status } = await tunnel.exited;
-    assert.equal(status, 5);
-    assert.match(tunnel.stderr, /error \[link-lost\]/);
-    await expectNothingLeft();
-    await lab.sshd.start();
-  });
+  for (const [signal, status] of [
+    ['SIGINT', 0],
+    ['SIGKILL', null],
+  ] as const) {
+    it(`after ${signal} while the link is down and connections wait for it`, async () => {
+      const tunnel = await startBusyTunnel();
+      const holder = await startDialer(lab.client, 'hold', API1, Port.echo, 1);
+      await holder.waitForLine(/held 1\n/);
+      await lab.sshd.kill();
+      await tunnel.waitForLine(/link lost: .*; reconnecting\n/);
+      await holder.waitForLine(/ECONNRESET\n/);
+      const waiting = await startDialer(lab.client, 'connect', API1, Port.echo);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      assert.equal(waiting.ended, undefined, waiting.stdout);
+      assert.deepEqual(await tunnel.stop(signal), { status, signal: status === null ? signal : null });
+      await expectNothingLeft();
+      await Promise.all([holder.stop('SIGKILL'), waiting.stop('SIGKILL')]);
+      await lab.sshd.start();
+    });
+  }
 
   it('when two tunnels to different networks run side by side and end one after the other', async () => {
     const first = await startTunnel(lab.client, ['10.77.0.0/24']);
