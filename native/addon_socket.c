@@ -36,23 +36,31 @@ static napi_value socket_on_device_js(napi_env env, napi_callback_info info) {
   return result;
 }
 
-static napi_value set_tcp_user_timeout_js(napi_env env, napi_callback_info info) {
+static napi_value set_tcp_option(napi_env env, napi_callback_info info, const char *name, int option) {
   size_t argc = 2;
   napi_value argv[2];
   int32_t fd;
-  uint32_t milliseconds;
+  uint32_t value;
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
-      napi_get_value_int32(env, argv[0], &fd) != napi_ok ||
-      napi_get_value_uint32(env, argv[1], &milliseconds) != napi_ok) {
-    napi_throw_type_error(env, NULL, "setTcpUserTimeout(fd, milliseconds)");
+      napi_get_value_int32(env, argv[0], &fd) != napi_ok || napi_get_value_uint32(env, argv[1], &value) != napi_ok) {
+    napi_throw_type_error(env, NULL, "a descriptor and a number are needed");
     return NULL;
   }
-  if (setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof milliseconds) < 0)
-    return addon_throw_errno(env, "setTcpUserTimeout", errno);
+  if (setsockopt(fd, IPPROTO_TCP, option, &value, sizeof value) < 0) return addon_throw_errno(env, name, errno);
   return NULL;
 }
 
+static napi_value set_tcp_user_timeout_js(napi_env env, napi_callback_info info) {
+  return set_tcp_option(env, info, "setTcpUserTimeout", TCP_USER_TIMEOUT);
+}
+
+static napi_value set_tcp_unsent_limit_js(napi_env env, napi_callback_info info) {
+  return set_tcp_option(env, info, "setTcpUnsentLimit", TCP_NOTSENT_LOWAT);
+}
+
 napi_status addon_socket_register(napi_env env, napi_value exports) {
-  const napi_status status = addon_function(env, exports, "socketOnDevice", socket_on_device_js);
-  return status == napi_ok ? addon_function(env, exports, "setTcpUserTimeout", set_tcp_user_timeout_js) : status;
+  napi_status status = addon_function(env, exports, "socketOnDevice", socket_on_device_js);
+  if (status == napi_ok) status = addon_function(env, exports, "setTcpUserTimeout", set_tcp_user_timeout_js);
+  if (status == napi_ok) status = addon_function(env, exports, "setTcpUnsentLimit", set_tcp_unsent_limit_js);
+  return status;
 }

@@ -59,6 +59,11 @@ export interface Addon {
    * 0: the system's default. Throws an Error with `errno` (positive).
    */
   setTcpUserTimeout(fd: number, milliseconds: number): void;
+  /**
+   * TCP_NOTSENT_LOWAT (tcp(7)): a socket takes no more while so many bytes of it have not been sent. Throws an Error
+   * with `errno` (positive).
+   */
+  setTcpUnsentLimit(fd: number, bytes: number): void;
 
   /**
    * Listens on a SOCK_SEQPACKET Unix socket at `path` for one helper that runs as root. `onMessage` gets each message and

@@ -214,9 +214,7 @@ function directBeside(capture: TunCapture, captured: CapturedPrefixes): DirectCo
   };
   return new DirectConnector({
     uplinkFor: (address) =>
-      isCaptured(address)
-        ? native.uplinkFor(addressBytes(address), capture.deviceName ?? '')
-        : undefined,
+      isCaptured(address) ? native.uplinkFor(addressBytes(address), capture.deviceName ?? '') : undefined,
     socketOnDevice: (family, device) => native.socketOnDevice(family, device),
   });
 }

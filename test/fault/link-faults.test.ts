@@ -7,21 +7,19 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { SshOptions } from '../../src/config/configuration.ts';
-import { Ssh2Link } from '../../src/transport/ssh2/link.ts';
 import { API1, Port, PRIVATE4 } from '../support/addresses.ts';
 import { JUMP_USER } from '../support/credentials.ts';
 import { Lab, type LabOptions, labUnavailable } from '../support/lab.ts';
 import { type Child, type ExecResult, mustRun } from '../support/process.ts';
 import { allProcesses, withDescendants } from '../support/processtable.ts';
-import { LONG, startTuned } from '../support/tuning.ts';
+import { LONG, startTuned, type Tuning } from '../support/tuning.ts';
 import { type Attempt, dial, startDialer, startTunnel } from '../support/tunnel.ts';
 
 /** For what a busy machine adds. */
 const SLACK_MS = 2_000;
 /** A link that answers again is used again within this. */
 const HEAL_MS = 5_000;
-const KEEPALIVE = LONG ? {} : { keepalive: { interval: 1, count: 2 } };
+const KEEPALIVE = LONG ? {} : { keepalive: 1 };
 /** Until a silent link is noticed. */
 const NOTICE_MS = LONG ? 45_000 : 3_000;
 const OUTAGE_MS = LONG ? 90_000 : 14_000;
@@ -35,11 +33,7 @@ async function inLab(options: LabOptions, body: (lab: Lab) => Promise<void>): Pr
   }
 }
 
-async function withTunnel(
-  lab: Lab,
-  settings: Partial<SshOptions>,
-  body: (tunnel: Child) => Promise<void>,
-): Promise<void> {
+async function withTunnel(lab: Lab, settings: Tuning, body: (tunnel: Child) => Promise<void>): Promise<void> {
   const tunnel = await startTuned(lab.client, settings, ['-vv', PRIVATE4]);
   try {
     await body(tunnel);
@@ -128,9 +122,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
       }),
     ));
 
-  const unprobed =
-    'probe' in Ssh2Link.prototype ? false : 'this link can not be probed (transport.ts, Probing)';
-  it('another address of the client is noticed and healed within seconds', { skip: unprobed }, () =>
+  it('another address of the client is noticed and healed within seconds', () =>
     inLab({}, (lab) =>
       withTunnel(lab, {}, async (tunnel) => {
         const holder = await holdOne(lab);
@@ -148,8 +140,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
         await tunnel.waitForLine(/reconnected after/, 1_000 + SLACK_MS);
         assert.equal((await connectOnce(lab)).outcome, 'open');
       }),
-    ),
-  );
+    ));
 
   it('changes of the network that the link survives cost nothing', () =>
     inLab({}, (lab) =>
@@ -161,7 +152,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
         ]);
         await sleep(5_000);
         assert.equal(count(tunnel.stderr, /link lost/g), 0);
-        if (unprobed === false) assert.match(tunnel.stderr, /probing the link: the network has changed/);
+        assert.match(tunnel.stderr, /probing the link: the network has changed/);
         assert.doesNotMatch(holder.stdout, /ECONNRESET/);
         await holder.stop('SIGKILL');
       }),

@@ -8,7 +8,7 @@ import type { Child } from '../support/process.ts';
 
 const NATIVE = new URL('../../src/native.js', import.meta.url).href;
 const NETWATCH = new URL('../../src/system/netwatch.js', import.meta.url).href;
-const USERTIMEOUT = new URL('../../src/transport/usertimeout.js', import.meta.url).href;
+const USERTIMEOUT = new URL('../../src/transport/tcpoptions.js', import.meta.url).href;
 /** NETWATCH_QUIET_MS and NETWATCH_SETTLE_MS of native/netwatch.h, with what a busy machine adds. */
 const TOLD_MS = 250 + 500;
 const SETTLED_MS = 1_000 + 500;

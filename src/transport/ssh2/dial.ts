@@ -28,6 +28,7 @@ import { type Contender, interleave, race } from '../race.ts';
 import type { JumpHost, RemoteAddress } from '../resolve.ts';
 import type { SshSettings } from '../settings.ts';
 import { connectTcp } from '../tcp.ts';
+import { limitUnsent, setUserTimeout } from '../tcpoptions.ts';
 import type { Access } from './attempt.ts';
 import { type Chain, type ChainOptions, connectChain, ViaError } from './chain.ts';
 import { Inbox } from './inbox.ts';
@@ -150,7 +151,7 @@ class Dialling {
 
   #waysTo({ settings, addresses }: JumpHost, jumpHost: number): Way[] {
     const { observer } = this.#options;
-    const [{ proxy, hostName, port, connectTimeout: timeout }] = hopsOf(settings);
+    const [{ proxy, hostName, port, keepalive, connectTimeout: timeout }] = hopsOf(settings);
     if (proxy.kind === 'command') {
       const { command } = proxy;
       const open = (signal: AbortSignal) => openProxyCommand(command, { observer, signal });
@@ -167,6 +168,8 @@ class Dialling {
         const inbox = new Inbox();
         const socket = await connectTcp(address, { timeout, signal, reader: inbox });
         inbox.openEarly(socket);
+        limitUnsent(socket, UNSENT_BYTES);
+        if (keepalive.interval > 0) setUserTimeout(socket, keepalive.interval * keepalive.count * 1000);
         this.#inboxes.set(socket, inbox);
         return socket;
       },
@@ -179,6 +182,12 @@ class Dialling {
     observer.log(jumpHosts.length > 1 ? 'warning' : 'debug', error.message);
   }
 }
+
+/**
+ * What the kernel takes of what can't be sent yet: a few milliseconds' worth at the rates of one connection, so that it never runs
+ * dry while this process does something else.
+ */
+const UNSENT_BYTES = 256 * 1024;
 
 /** The errors from which a user learns most come first. */
 const TELLING = [

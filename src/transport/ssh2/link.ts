@@ -20,7 +20,14 @@ import type { Client } from 'ssh2';
 import { TunnelError } from '../../errors.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { MAX_CHANNELS } from '../limits.ts';
-import { ConnectError, type ConnectOptions, type Destination, type Transport } from '../transport.ts';
+import {
+  ConnectError,
+  type ConnectOptions,
+  type Destination,
+  LinkGoneError,
+  type Probing,
+  type Transport,
+} from '../transport.ts';
 import { ChannelStream } from './channelstream.ts';
 import { linkLostError, openError, type SshError } from './errors.ts';
 import type { Inbox } from './inbox.ts';
@@ -55,7 +62,7 @@ export interface LinkOptions {
   readonly observer: Observer;
 }
 
-export class Ssh2Link implements Transport {
+export class Ssh2Link implements Transport, Probing {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #socket: Duplex;
   readonly #at: string;
@@ -178,9 +185,9 @@ export class Ssh2Link implements Transport {
     );
   }
 
-  #gone(): ConnectError {
+  #gone(): LinkGoneError {
     const cause = this.#end?.error ?? (this.#cause && linkLostError(this.#at, this.#cause));
-    return new ConnectError('unreachable', `the connection to ${this.#at} is gone`, { cause });
+    return new LinkGoneError(`the connection to ${this.#at} is gone`, { cause });
   }
 
   #received(chunk: Buffer, start: number, end: number): void {

@@ -2,18 +2,20 @@
  * Whether the server is still there, and how long it takes to answer.
  *
  * Any byte from it is a sign of life. After an interval of silence it is asked for one (a global request that it must
- * answer, RFC 4254 §4, as OpenSSH's keepalive), and given up when `count` questions in a row have brought nothing, that is
- * after (count + 1) intervals. While data flow it is asked every MEASURE_MS as well, for the time that an answer takes.
+ * answer, RFC 4254 §4, as OpenSSH's keepalive), and again after the next; after `count` intervals without a byte it is
+ * given up. While data flow it is asked every MEASURE_MS as well, for the time that an answer takes.
  */
 export interface Keepalive {
   /** Seconds of silence after which the server is asked for a sign of life, and between the questions. 0: never. */
   readonly interval: number;
-  /** How many may stay unanswered: the link is given up after (count + 1) intervals. */
+  /** How many intervals of silence in a row there may be: after the last the link is given up. At least 2. */
   readonly count: number;
 }
 
 export const KEEPALIVE: Keepalive = { interval: 15, count: 3 };
 
+/** Timers may be early by a part of a millisecond. */
+const TIMER_SLACK_MS = 1;
 /** The least time between two measurements of the round trip. */
 const MEASURE_MS = 250;
 
@@ -29,24 +31,26 @@ export interface PulseOptions {
 
 export class Pulse {
   readonly #options: PulseOptions;
-  readonly #timer: NodeJS.Timeout | undefined;
+  #timer: NodeJS.Timeout | undefined;
   readonly #probes = new Set<() => void>();
   /** When the questions that wait for an answer were asked. */
   readonly #asked: number[] = [];
   #measured = Number.NEGATIVE_INFINITY;
-  #heard = false;
-  #unanswered = 0;
+  /** When something has come last, and how many intervals have passed since. */
+  #heardAt: number;
+  #silent = 0;
 
   constructor(options: PulseOptions) {
     this.#options = options;
-    const { interval, count } = options.keepalive;
-    if (interval > 0) this.#timer = setInterval(() => this.#tick(count), interval * 1000);
-    this.#ask(performance.now());
+    this.#heardAt = performance.now();
+    this.#wait(options.keepalive.interval * 1000);
+    this.#ask(this.#heardAt);
   }
 
   /** Something has come from the server. */
   heard(): void {
-    this.#heard = true;
+    this.#heardAt = performance.now();
+    this.#silent = 0;
     if (this.#probes.size > 0) for (const answered of [...this.#probes]) answered();
   }
 
@@ -79,15 +83,23 @@ export class Pulse {
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
-  #tick(count: number): void {
-    if (this.#heard) {
-      this.#heard = false;
-      this.#unanswered = 0;
-    } else if (this.#unanswered++ < count) {
-      this.#ask(performance.now());
+  #wait(milliseconds: number): void {
+    if (milliseconds > 0) this.#timer = setTimeout(() => this.#tick(), milliseconds);
+  }
+
+  #tick(): void {
+    const { interval, count } = this.#options.keepalive;
+    const now = performance.now();
+    const next = this.#heardAt + (this.#silent + 1) * interval * 1000;
+    if (now < next - TIMER_SLACK_MS) {
+      this.#wait(next - now);
+    } else if (++this.#silent < count) {
+      this.#ask(now);
+      this.#wait(interval * 1000);
     } else {
       this.stop();
       this.#options.lost();

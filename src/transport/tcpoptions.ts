@@ -1,6 +1,6 @@
-/** TCP_USER_TIMEOUT on a socket of Node's, which has no call for it. The only place that looks at a socket's descriptor. */
+/** Options of TCP sockets that Node has no call for. The only place that looks at a socket's descriptor. */
 import type { Socket } from 'node:net';
-import { addon } from '../native.ts';
+import { type Addon, addon } from '../native.ts';
 
 /**
  * After `milliseconds` in which the peer's kernel has acknowledged nothing of what was sent, the connection ends with ETIMEDOUT
@@ -9,11 +9,24 @@ import { addon } from '../native.ts';
  * sockets' descriptors to itself, and a future one may hide them better; keepalives must do then.
  */
 export function setUserTimeout(socket: Socket, milliseconds: number): boolean {
+  return setOption(socket, (native, fd) => native.setTcpUserTimeout(fd, Math.round(milliseconds)));
+}
+
+/**
+ * While `bytes` have not been sent the kernel takes no more (TCP_NOTSENT_LOWAT, tcp(7)): its buffer may be megabytes, and what
+ * is asked for next would wait behind all of it. What has been sent and not acknowledged doesn't count, so that throughput
+ * stays. False when it can't be set: then what is asked for next waits longer.
+ */
+export function limitUnsent(socket: Socket, bytes: number): boolean {
+  return setOption(socket, (native, fd) => native.setTcpUnsentLimit(fd, bytes));
+}
+
+function setOption(socket: Socket, set: (native: Addon, fd: number) => void): boolean {
   const { _handle: handle } = socket as unknown as { _handle?: { readonly fd?: unknown } | null };
   const fd = handle?.fd;
   if (typeof fd !== 'number' || !Number.isInteger(fd) || fd < 0) return false;
   try {
-    addon().setTcpUserTimeout(fd, Math.round(milliseconds));
+    set(addon(), fd);
     return true;
   } catch {
     // No addon, not a TCP socket, or a kernel that knows no such option: the caller is told that there is none.

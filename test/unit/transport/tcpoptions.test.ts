@@ -4,7 +4,7 @@ import { connect, createServer, Socket } from 'node:net';
 import { constants } from 'node:os';
 import { describe, it } from 'node:test';
 import { addon } from '../../../src/native.ts';
-import { setUserTimeout } from '../../../src/transport/usertimeout.ts';
+import { setUserTimeout } from '../../../src/transport/tcpoptions.ts';
 
 describe('setUserTimeout', () => {
   it('sets it on a connected socket', async () => {
