@@ -29,10 +29,12 @@ import { descriptorLimit, descriptorLimitAtStart } from '../system/limits.ts';
 import { resolvConfText, resolverConfiguration } from '../system/resolvers.ts';
 import { DirectConnector } from '../transport/direct.ts';
 import { lookupName } from '../transport/lookup.ts';
-import type { Connector, Transport } from '../transport/transport.ts';
-import { Dialler } from './dialling.ts';
+import { Opens } from '../transport/opens.ts';
+import type { Supervisor } from '../transport/supervisor.ts';
+import type { Connector } from '../transport/transport.ts';
 import { runBehindProxy } from './execproxy.ts';
 import { runToEnd } from './job.ts';
+import { createLink, watchDisturbances } from './link.ts';
 
 /** Runs the command and resolves with its exit status. Rejects with TunnelError when it could not be started. */
 export async function runExec(configuration: ExecConfiguration, options: RunOptions): Promise<number> {
@@ -65,16 +67,18 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     decideDatagram: (destination) => plan.policy.decideDatagram(destination),
     observer,
   });
-  let transport: Transport | undefined;
+  let link: Supervisor | undefined;
+  let unwatch: (() => void) | undefined;
   try {
     if (!launcher.network.hasResolvConf)
       observer.log('warning', 'there is no /etc/resolv.conf here: names do not resolve in the command');
     const { ssh, readyFd } = configuration.tunnel;
-    const dialler = new Dialler({ ssh, prompter: options.prompter, observer });
-    transport = await dialler.dial(await ending.orElse(dialler.locate(ending.signal)), ending.signal);
+    link = createLink(ssh, options);
+    await ending.orElse(link.start());
+    unwatch = watchDisturbances(link, '', observer);
     const flows = new Flows({
       policy: plan.policy,
-      tunnel: transport,
+      tunnel: new Opens({ connector: link, observer }),
       direct: towardsActual(plan.policy),
       observer,
       resolve: lookupName,
@@ -83,14 +87,15 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     await ending.orElse(capture.start((request) => flows.accept(request), ending.signal));
     announce(readyFd);
     observer.log('info', 'ready');
-    for (const ended of [transport.ended, capture.ended]) reportLoss(ended, observer);
+    for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
     ending.signal.throwIfAborted();
     return await runToEnd(launcher.command, stop, () => launcher.execute());
   } finally {
     observer.log('debug', 'stopping', capture.counters());
+    unwatch?.();
     launcher.close();
     await capture.close();
-    await transport?.close();
+    await link?.close();
   }
 }
 

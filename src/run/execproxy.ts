@@ -12,9 +12,10 @@ import { descriptorLimit } from '../system/limits.ts';
 import { withProxy } from '../system/proxyenvironment.ts';
 import { DirectConnector } from '../transport/direct.ts';
 import { lookupName } from '../transport/lookup.ts';
-import type { Transport } from '../transport/transport.ts';
-import { Dialler } from './dialling.ts';
+import { Opens } from '../transport/opens.ts';
+import type { Supervisor } from '../transport/supervisor.ts';
 import { runToEnd } from './job.ts';
+import { createLink, watchDisturbances } from './link.ts';
 
 /** Resolves with the command's exit status. */
 export async function runBehindProxy(
@@ -29,13 +30,15 @@ export async function runBehindProxy(
     observer,
     descriptors: descriptorLimit(),
   });
-  let transport: Transport | undefined;
+  let link: Supervisor | undefined;
+  let unwatch: (() => void) | undefined;
   try {
-    const dialler = new Dialler({ ssh: tunnel.ssh, prompter: options.prompter, observer });
-    transport = await dialler.dial(await ending.orElse(dialler.locate(ending.signal)), ending.signal);
+    link = createLink(tunnel.ssh, options);
+    await ending.orElse(link.start());
+    unwatch = watchDisturbances(link, '', observer);
     const flows = new Flows({
       policy: createPolicy(tunnel, { beyond: 'direct', proxied: true }),
-      tunnel: transport,
+      tunnel: new Opens({ connector: link, observer }),
       direct: new DirectConnector(),
       observer,
       resolve: lookupName,
@@ -49,7 +52,8 @@ export async function runBehindProxy(
     return await runToEnd(running, stop);
   } finally {
     observer.log('debug', 'stopping');
+    unwatch?.();
     await front.close();
-    await transport?.close();
+    await link?.close();
   }
 }
