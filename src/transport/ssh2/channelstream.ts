@@ -76,6 +76,8 @@ export class ChannelStream extends Duplex implements Sender {
   #pendingWrite: ((error?: Error | null) => void) | undefined;
   /** The reader has asked for more. */
   #wanted = false;
+  /** Given to Readable, which holds it until the reader takes it and asks for more. */
+  #lodged = 0;
   #delivering = false;
   #eofSent = false;
   #eofReceived = false;
@@ -132,20 +134,18 @@ export class ChannelStream extends Duplex implements Sender {
   // The server's messages.
 
   receive(data: Buffer): void {
-    if (!this.#admit(data.length)) return;
-    if (!this.#wanted) {
+    if (!this.#admit(data.length) || data.length === 0) return;
+    if (!this.#wanted || this.readableFlowing !== true) {
       this.#queue.append(data);
+      this.#feed();
       return;
     }
-    if (this.readableFlowing === true) {
-      this.#delivering = true;
-      this.#owner.lend();
-      this.#wanted = this.push(data);
-      this.#delivering = false;
-    } else {
-      this.#wanted = this.push(Buffer.from(data));
-    }
-    this.#consumed(data.length);
+    this.#delivering = true;
+    this.#owner.lend();
+    this.#wanted = this.push(data);
+    this.#delivering = false;
+    if (this.readableLength > 0) this.#lodged += data.length;
+    else this.#consumed(data.length);
   }
 
   /** Extended data: as if it had been read. Nothing of it is kept, so it need not wait for the reader. */
@@ -162,6 +162,7 @@ export class ChannelStream extends Duplex implements Sender {
   endOfInput(): void {
     if (this.#eofReceived) return;
     this.#eofReceived = true;
+    this.#receiveWindow.end();
     if (!this.destroyed && this.#queue.empty) this.push(null);
   }
 
@@ -170,7 +171,7 @@ export class ChannelStream extends Duplex implements Sender {
     this.#owner.deactivate(this);
     const { destroyed } = this;
     this.#sendClose();
-    this.#receiveWindow.close();
+    this.#receiveWindow.end();
     if (destroyed) return;
     if (!this.#eofReceived || (!this.#eofSent && this.readableEnded)) {
       this.destroy(connectionReset());
@@ -183,12 +184,10 @@ export class ChannelStream extends Duplex implements Sender {
 
   override _read(): void {
     this.#wanted = true;
-    while (this.#wanted) {
-      const chunk = this.#queue.shift();
-      if (chunk === undefined) break;
-      this.#wanted = this.push(chunk);
-      this.#consumed(chunk.length);
-    }
+    const taken = this.#lodged;
+    this.#lodged = 0;
+    if (taken > 0) this.#consumed(taken);
+    this.#feed();
     if (this.#eofReceived && this.#queue.empty) this.push(null);
   }
 
@@ -214,6 +213,7 @@ export class ChannelStream extends Duplex implements Sender {
     this.#sendClose();
     this.#owner.deactivate(this);
     this.#queue.clear();
+    this.#receiveWindow.close();
     this.#unsent = undefined;
     this.#endWrite(error ?? connectionReset());
     callback(error);
@@ -222,16 +222,26 @@ export class ChannelStream extends Duplex implements Sender {
   /** Whether data may be taken: not after destroy(), when the rest of the window is let go and no more is asked for. */
   #admit(bytes: number): boolean {
     if (this.destroyed) return false;
+    if (this.#eofReceived) {
+      this.#owner.violated('data after EOF');
+      return false;
+    }
     if (!this.#receiveWindow.receive(bytes)) {
       this.#owner.violated('more data than the window admits');
       this.destroy(windowExceeded());
       return false;
     }
-    if (this.#eofReceived) {
-      this.#owner.violated('data after EOF');
-      return false;
-    }
     return true;
+  }
+
+  /** To the reader, as far as it asks. */
+  #feed(): void {
+    while (this.#wanted) {
+      const chunk = this.#queue.shift();
+      if (chunk === undefined) return;
+      this.#lodged += chunk.length;
+      this.#wanted = this.push(chunk);
+    }
   }
 
   #consumed(bytes: number): void {

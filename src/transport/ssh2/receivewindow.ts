@@ -7,15 +7,18 @@
  * INITIAL_WINDOW. One that uses it up within a round trip is busy, and the busy ones share what the path needs under way
  * (path.ts) in equal parts: so one download fills the path, many get the same each, and what is asked for besides doesn't
  * wait behind more of them than the path can carry. A window that has become too large shrinks by not being granted
- * again.
+ * again: what was granted can't be taken back, and counts until it has come and been consumed.
  *
- * The sum of the limits is bounded by a budget; when it is used up, new channels begin with MIN_WINDOW, and none grows.
+ * The sum of the limits is bounded by a budget: none grows beyond it. New channels begin with MIN_WINDOW when half of it is
+ * used, and get that also when all of it is, so the bound is the budget and a MIN_WINDOW for each further channel.
  */
 import { PathModel } from './path.ts';
 
 export const INITIAL_WINDOW = 256 * 1024;
-/** One packet: a channel's share of the path is never less. */
+/** What new channels have when others have much. */
 export const MIN_WINDOW = 32 * 1024;
+/** What those have together that are opened before anything is known of the path, before they get MIN_WINDOW. */
+const STARTUP_BUDGET = 2 * 1024 * 1024;
 export const DEFAULT_MAX_WINDOW = 32 * 1024 * 1024;
 export const DEFAULT_BUDGET = 256 * 1024 * 1024;
 
@@ -47,9 +50,10 @@ export class ReceiveWindows {
   }
 
   open(): ReceiveWindow {
-    const initial = Math.min(INITIAL_WINDOW, this.#maxWindow);
-    // From half of the budget on, what is left is for many.
-    return new ReceiveWindow(this, this.#used < this.#budget / 2 ? initial : MIN_WINDOW);
+    // Not more than all of a path that is known; and when it isn't, many must not fill its queue before it is.
+    const enough = this.#path.known ? this.#path.target : STARTUP_BUDGET - this.#used;
+    const initial = this.#used < this.#budget / 2 ? Math.min(INITIAL_WINDOW, enough) : 0;
+    return new ReceiveWindow(this, Math.floor(Math.min(Math.max(MIN_WINDOW, initial), this.#maxWindow)));
   }
 
   roundTrip(milliseconds: number): void {
@@ -67,9 +71,14 @@ export class ReceiveWindows {
     return this.#round;
   }
 
-  /** Data of some channel have been consumed. */
+  /** Something is known of what the path can carry. */
+  get known(): boolean {
+    return this.#path.known;
+  }
+
+  /** Data of some channel have come. */
   delivered(bytes: number): void {
-    if (!this.#path.delivered(bytes, this.#clock())) return;
+    if (!this.#path.delivered(bytes, this.#clock(), this.#busy > 0)) return;
     this.#round++;
     this.#busyBefore = this.#busy;
     this.#busy = 0;
@@ -82,8 +91,8 @@ export class ReceiveWindows {
 
   /** A busy channel's part of the path. */
   share(): number {
-    const share = this.#path.target(this.#clock()) / Math.max(1, this.#busy, this.#busyBefore);
-    return Math.max(MIN_WINDOW, Math.min(share, this.#maxWindow));
+    const share = this.#path.target / Math.max(1, this.#busy, this.#busyBefore);
+    return Math.min(Math.max(this.#path.packet, share), this.#maxWindow);
   }
 
   /** Takes up to `bytes` out of the budget, or gives back if it is negative. Returns what it took. */
@@ -102,9 +111,13 @@ export class ReceiveWindows {
 export class ReceiveWindow {
   readonly #windows: ReceiveWindows;
   readonly #initial: number;
+  /** Bytes of the budget that it has. Never less than what is granted and held. */
   #limit: number;
+  /** What its limit is to be, as far as the budget admits. */
+  #wanted: number;
   #granted: number;
   #held = 0;
+  #ended = false;
   /** In which round it was busy last, and what it has consumed in the present one. */
   #round = -1;
   #consumed = 0;
@@ -114,6 +127,7 @@ export class ReceiveWindow {
     this.#windows = windows;
     this.#initial = initial;
     this.#limit = initial;
+    this.#wanted = initial;
     this.#granted = initial;
     windows.reserveInitial(initial);
   }
@@ -128,24 +142,38 @@ export class ReceiveWindow {
     if (bytes > this.#granted) return false;
     this.#granted -= bytes;
     this.#held += bytes;
+    this.#windows.delivered(bytes);
     return true;
   }
 
   /** Data were consumed. Returns how much is to be granted to the server now, 0 while it has enough. */
   consume(bytes: number): number {
-    this.#held -= bytes;
-    this.#windows.delivered(bytes);
+    this.#held = Math.max(0, this.#held - bytes);
+    if (this.#ended) {
+      this.#resize(this.#held);
+      return 0;
+    }
     this.#follow(bytes);
-    const credit = this.#limit - this.#granted - this.#held;
-    if (credit < this.#limit / 4) return 0;
+    const outstanding = this.#granted + this.#held;
+    this.#resize(Math.max(this.#wanted, outstanding));
+    const limit = Math.min(this.#limit, this.#wanted);
+    const credit = limit - outstanding;
+    if (credit < limit / 4) return 0;
     this.#granted += credit;
     return credit;
   }
 
-  /** The channel has ended. */
+  /** Nothing more will come: from now on the limit is what is held, and falls as it is consumed. */
+  end(): void {
+    this.#ended = true;
+    this.#granted = 0;
+    this.#resize(this.#held);
+  }
+
+  /** What is held is thrown away as well. */
   close(): void {
-    this.#windows.reserve(-this.#limit);
-    this.#limit = 0;
+    this.#held = 0;
+    this.end();
   }
 
   #follow(bytes: number): void {
@@ -161,8 +189,11 @@ export class ReceiveWindow {
     }
     if (round - this.#busyRound > 1) return;
     const share = this.#windows.share();
-    // Its first window is left to it: the path is not known yet, or many have just become busy.
-    const wanted = round < 1 ? Math.max(share, this.#initial) : share;
-    this.#limit += this.#windows.reserve(Math.floor(wanted) - this.#limit);
+    // Its first window is left to it while nothing is known of the path.
+    this.#wanted = Math.floor(this.#windows.known ? share : Math.max(share, this.#initial));
+  }
+
+  #resize(limit: number): void {
+    this.#limit += this.#windows.reserve(limit - this.#limit);
   }
 }
