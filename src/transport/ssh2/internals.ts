@@ -90,6 +90,8 @@ export interface SshProtocol {
   channelEOF(channel: number): void;
   channelClose(channel: number): void;
   channelFailure(channel: number): void;
+  /** RFC 4254 §4: no to a global request of the server's. */
+  requestFailure(): void;
   /** A global request keepalive@openssh.com that wants a reply. */
   ping(): void;
   disconnect(reason: number): void;
@@ -111,6 +113,7 @@ const METHODS = [
   'channelEOF',
   'channelClose',
   'channelFailure',
+  'requestFailure',
   'ping',
   'disconnect',
   'rekey',

@@ -42,7 +42,7 @@ import { Rekeying, type RekeyLimits } from './rekey.ts';
 export const CLOSE_TIMEOUT_MS = 2_000;
 /** As ssh -W says it: an address is wanted, and there may be none that means anything there. */
 const NO_ORIGINATOR: Destination = { host: '127.0.0.1', port: 65535 };
-/** What comes in one piece of more than this is no keystroke. */
+/** After so many bytes it is time to measure the round trip, unless that has just been done: keystrokes don't ask for it. */
 const BULK_BYTES = 16 * 1024;
 /** RFC 4253 §11.1 */
 const DISCONNECT_BY_APPLICATION = 11;
@@ -74,6 +74,8 @@ export class Ssh2Link implements Transport, Probing {
   readonly #rekeying: Rekeying;
   readonly #pulse: Pulse;
   #closing = false;
+  /** Bytes that have come since the round trip was last to be measured. */
+  #unmeasured = 0;
   #cause: SshError | undefined;
   #end: { readonly error: TunnelError | undefined } | undefined;
 
@@ -84,11 +86,14 @@ export class Ssh2Link implements Transport, Probing {
     this.#observer = observer;
     this.#protocol = protocolOf(client);
     this.#rekeying = new Rekeying(this.#protocol, options.rekey ?? { bytes: undefined, seconds: undefined });
-    this.#outbox = new Outbox(
-      socket,
-      () => this.#multiplexer.run(),
-      (bytes) => this.#rekeying.count(bytes),
-    );
+    this.#outbox = new Outbox(socket, {
+      onWritable: () => this.#multiplexer.run(),
+      onSent: (bytes) => this.#rekeying.count(bytes),
+      onOverflow: () => {
+        observer.count('tunnel_ssh_backlog_limit_total');
+        this.#failed(new Error('it reads nothing of what it is told'));
+      },
+    });
     sendThrough(this.#protocol, this.#outbox);
     this.#multiplexer = new Multiplexer({
       protocol: this.#protocol,
@@ -192,7 +197,11 @@ export class Ssh2Link implements Transport, Probing {
 
   #received(chunk: Buffer, start: number, end: number): void {
     this.#pulse.heard();
-    if (end - start > BULK_BYTES) this.#pulse.measure();
+    this.#unmeasured += end - start;
+    if (this.#unmeasured >= BULK_BYTES) {
+      this.#unmeasured = 0;
+      this.#pulse.measure();
+    }
     if (this.#cause !== undefined || this.#socket.destroyed) return;
     try {
       this.#protocol.parse(chunk, start, end);

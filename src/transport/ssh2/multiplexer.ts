@@ -170,6 +170,11 @@ export class Multiplexer implements ChannelOwner {
   /** What ssh2's parser calls with the fields of each message, in place of its own channels. */
   #handlers(): Record<string, (protocol: unknown, ...fields: never[]) => void> {
     return {
+      // ssh2 would have the server prove the keys that hostkeys-00@openssh.com announces: nobody here uses them, and its
+      // question's answer can't be told from those that the pulse waits for.
+      GLOBAL_REQUEST: (_, _name: string, wantReply: boolean) => {
+        if (wantReply) this.#protocol.requestFailure();
+      },
       CHANNEL_OPEN: (_, { sender }: { sender: number }) =>
         this.#protocol.channelOpenFail(sender, ADMINISTRATIVELY_PROHIBITED, ''),
       CHANNEL_OPEN_CONFIRMATION: (
@@ -215,7 +220,13 @@ export class Multiplexer implements ChannelOwner {
       owner: this,
     });
     this.#streams.set(info.recipient, stream);
-    opening.callback(stream);
+    if (info.packetSize > 0) {
+      opening.callback(stream);
+      return;
+    }
+    this.violated(`accepts no data on channel ${info.recipient}: packets of at most 0 bytes`);
+    stream.destroy();
+    opening.callback({ reason: 0, text: 'the server accepts packets of 0 bytes only' });
   }
 
   #failed(id: number, failure: OpenFailure): void {

@@ -7,8 +7,9 @@
  * A slab that the socket has written out at once is used again, so that bulk data stay in the processor's cache and
  * make no garbage; one that it could not goes on living until the socket has, and another takes its place. While that
  * is so `writable` is false, and flows wait: unsent data of theirs are never more than a slab here and what the
- * kernel admits (TCP_NOTSENT_LOWAT). Control messages don't ask; they go into the next slab, ahead of what flows
- * still hold.
+ * kernel admits (TCP_NOTSENT_LOWAT). Control messages don't ask; they go behind it into the same slab, ahead of what flows
+ * still hold. They are small, but a server that reads nothing could be made to be answered for ever: one that leaves
+ * MAX_BACKLOG unread is given up.
  */
 import { randomFillSync } from 'node:crypto';
 import type { Duplex } from 'node:stream';
@@ -19,13 +20,23 @@ const SLAB_BYTES = 128 * 1024;
 const FLUSH_BYTES = 64 * 1024;
 /** Random bytes for padding (RFC 4253 §6), drawn in bulk: a system call for each packet's few would cost more than the packet. */
 const RANDOM_BYTES = 16 * 1024;
+/** Several times what the largest number of channels can have to say at once, and more than any kernel buffers. */
+export const MAX_BACKLOG = 16 * 1024 * 1024;
 /** Slabs kept for use again. */
 const SPARE_SLABS = 2;
 
+export interface OutboxEvents {
+  /** `writable` has become true. */
+  readonly onWritable: () => void;
+  /** So many bytes have been written. */
+  readonly onSent: (bytes: number) => void;
+  /** The socket holds more than MAX_BACKLOG. Called once. */
+  readonly onOverflow: () => void;
+}
+
 export class Outbox {
   readonly #socket: Duplex;
-  readonly #onWritable: () => void;
-  readonly #onSent: (bytes: number) => void;
+  readonly #events: OutboxEvents;
   readonly #random = Buffer.allocUnsafeSlow(RANDOM_BYTES);
   #randomUsed = RANDOM_BYTES;
   readonly #spare: Buffer[] = [];
@@ -37,18 +48,17 @@ export class Outbox {
   #end = 0;
   #given = 0;
   #blocked = false;
+  #overflowed = false;
   #scheduled = false;
 
-  /** `onWritable` is called when `writable` has become true, `onSent` for each write. */
-  constructor(socket: Duplex, onWritable: () => void, onSent: (bytes: number) => void = () => {}) {
+  constructor(socket: Duplex, events: OutboxEvents) {
     this.#socket = socket;
-    this.#onWritable = onWritable;
-    this.#onSent = onSent;
+    this.#events = events;
   }
 
   /** Whether data may be sent now. */
   get writable(): boolean {
-    return !this.#blocked;
+    return !this.#blocked && this.#socket.writable;
   }
 
   /** Space for one packet. */
@@ -102,35 +112,42 @@ export class Outbox {
     const bytes = this.#slab.subarray(this.#start, this.#end);
     this.#start = this.#end;
     this.#write(bytes);
-    if (this.#given > this.#end) return;
-    if (this.#blocked) {
-      this.#renew();
-    } else {
-      this.#start = 0;
-      this.#end = 0;
-      this.#given = 0;
-    }
+    if (!this.#blocked) this.#rewind();
   }
 
   #write(bytes: Buffer): void {
     const socket = this.#socket;
-    if (bytes.length === 0 || socket.destroyed || socket.writableEnded) return;
+    if (bytes.length === 0 || !socket.writable) return;
     socket.write(bytes, this.#written);
     // What the kernel has taken at once is no longer held by the socket, although its callback is still to come.
     this.#blocked = socket.writableLength > 0;
-    this.#onSent(bytes.length);
+    this.#events.onSent(bytes.length);
+    if (socket.writableLength <= MAX_BACKLOG || this.#overflowed) return;
+    this.#overflowed = true;
+    this.#events.onOverflow();
   }
 
-  readonly #written = (): void => {
-    if (!this.#blocked || this.#socket.writableLength > 0) return;
+  readonly #written = (error?: Error | null): void => {
+    // After an error nothing more is written, and what the socket held is no matter.
+    if (error || !this.#blocked || this.#socket.writableLength > 0) return;
     this.#blocked = false;
     for (const slab of this.#held) if (this.#spare.length < SPARE_SLABS) this.#spare.push(slab);
     this.#held = [];
-    this.#onWritable();
+    if (this.#start === this.#end) this.#rewind();
+    this.#events.onWritable();
   };
 
+  /** The slab from its beginning: nobody holds any of it, unless space has been given out that is still to be taken. */
+  #rewind(): void {
+    if (this.#given > this.#end) return;
+    this.#start = 0;
+    this.#end = 0;
+    this.#given = 0;
+  }
+
+  /** Another slab: this one is full. It is used again only if the space that was given out has been taken. */
   #renew(): void {
-    if (this.#blocked) this.#held.push(this.#slab);
+    if (this.#blocked && this.#given === this.#end) this.#held.push(this.#slab);
     this.#slab = this.#spare.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
     this.#start = 0;
     this.#end = 0;

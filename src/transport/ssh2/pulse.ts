@@ -4,6 +4,9 @@
  * Any byte from it is a sign of life. After an interval of silence it is asked for one (a global request that it must
  * answer, RFC 4254 §4, as OpenSSH's keepalive), and again after the next; after `count` intervals without a byte it is
  * given up. While data flow it is asked every MEASURE_MS as well, for the time that an answer takes.
+ *
+ * Answers have no names: they come in the order of the questions, so both are counted. One question at a time is timed, so a
+ * server that never answers costs nothing but the questions of its silence.
  */
 export interface Keepalive {
   /** Seconds of silence after which the server is asked for a sign of life, and between the questions. 0: never. */
@@ -32,10 +35,13 @@ export interface PulseOptions {
 export class Pulse {
   readonly #options: PulseOptions;
   #timer: NodeJS.Timeout | undefined;
-  readonly #probes = new Set<() => void>();
-  /** When the questions that wait for an answer were asked. */
-  readonly #asked: number[] = [];
-  #measured = Number.NEGATIVE_INFINITY;
+  readonly #probes = new Set<(alive: boolean) => void>();
+  #asked = 0;
+  #answered = 0;
+  /** The question whose answer is timed. */
+  #timed: { readonly number: number; readonly at: number } | undefined;
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #stopped = false;
   /** When something has come last, and how many intervals have passed since. */
   #heardAt: number;
   #silent = 0;
@@ -44,47 +50,55 @@ export class Pulse {
     this.#options = options;
     this.#heardAt = performance.now();
     this.#wait(options.keepalive.interval * 1000);
-    this.#ask(this.#heardAt);
+    this.#ask();
   }
 
   /** Something has come from the server. */
   heard(): void {
     this.#heardAt = performance.now();
     this.#silent = 0;
-    if (this.#probes.size > 0) for (const answered of [...this.#probes]) answered();
+    if (this.#probes.size > 0) this.#settle(true);
   }
 
   /** Data are flowing: a good time to see how long an answer takes. */
   measure(): void {
-    if (this.#asked.length > 0) return;
-    const now = performance.now();
-    if (now - this.#measured >= MEASURE_MS) this.#ask(now);
+    if (this.#timed === undefined && performance.now() - this.#askedAt >= MEASURE_MS) this.#ask();
   }
 
-  /** The answer to the oldest question. */
+  /** The answer to the oldest question. One that nothing was asked for is not counted. */
   answered(): void {
-    const asked = this.#asked.shift();
-    if (asked !== undefined) this.#options.measured(performance.now() - asked);
+    if (this.#answered === this.#asked) return;
+    this.#answered++;
+    if (this.#timed?.number !== this.#answered) return;
+    const { at } = this.#timed;
+    this.#timed = undefined;
+    this.#options.measured(performance.now() - at);
   }
 
-  /** Asks at once. Resolves with whether anything came within `milliseconds`. */
+  /** Asks at once. Resolves with whether anything came within `milliseconds`; with false when it is stopped. */
   probe(milliseconds: number): Promise<boolean> {
+    if (this.#stopped) return Promise.resolve(false);
     return new Promise((resolve) => {
       const settle = (alive: boolean): void => {
         clearTimeout(timer);
-        this.#probes.delete(answered);
+        this.#probes.delete(settle);
         resolve(alive);
       };
-      const answered = (): void => settle(true);
       const timer = setTimeout(() => settle(false), milliseconds);
-      this.#probes.add(answered);
-      this.#ask(performance.now());
+      this.#probes.add(settle);
+      this.#ask();
     });
   }
 
+  /** Nothing is asked any more. */
   stop(): void {
+    this.#stopped = true;
     clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#settle(false);
+  }
+
+  #settle(alive: boolean): void {
+    for (const settle of [...this.#probes]) settle(alive);
   }
 
   #wait(milliseconds: number): void {
@@ -98,7 +112,7 @@ export class Pulse {
     if (now < next - TIMER_SLACK_MS) {
       this.#wait(next - now);
     } else if (++this.#silent < count) {
-      this.#ask(now);
+      this.#ask();
       this.#wait(interval * 1000);
     } else {
       this.stop();
@@ -106,9 +120,11 @@ export class Pulse {
     }
   }
 
-  #ask(now: number): void {
-    this.#measured = now;
-    this.#asked.push(now);
+  #ask(): void {
+    if (this.#stopped) return;
+    this.#asked++;
+    this.#askedAt = performance.now();
+    this.#timed ??= { number: this.#asked, at: this.#askedAt };
     this.#options.ask();
   }
 }

@@ -1,0 +1,228 @@
+/** The inbox: packets come out whole and unharmed however the stream is cut, and whatever is held of them. */
+import assert from 'node:assert/strict';
+import { Duplex } from 'node:stream';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { Inbox } from '../../../src/transport/ssh2/inbox.ts';
+import type { SshProtocol } from '../../../src/transport/ssh2/internals.ts';
+
+const LENGTH = 4;
+const TAG = 16;
+const BLOCK = 16;
+
+/** Takes packets as ssh2's AES-GCM binding does, with the same state, and without a cipher. */
+class AESGCMDecipherBinding {
+  _lenBytes = 0;
+  _len = 0;
+  _pktLen = 0;
+  _tagPos = 0;
+  /** Handed over in pieces, which ssh2 would copy. */
+  pieces = 0;
+  #packet: Buffer | undefined;
+  readonly #onPayload: (payload: Buffer) => void;
+
+  constructor(onPayload: (payload: Buffer) => void) {
+    this.#onPayload = onPayload;
+  }
+
+  decrypt(data: Buffer, start: number, end: number): void {
+    let at = start;
+    while (at < end) {
+      while (this._lenBytes < LENGTH && at < end) {
+        this._len = (this._len << 8) + (data[at++] ?? 0);
+        this._lenBytes++;
+      }
+      if (this._lenBytes < LENGTH) return;
+      if (this._pktLen < this._len) {
+        const part = Math.min(this._len - this._pktLen, end - at);
+        const view = data.subarray(at, at + part);
+        if (part === this._len) {
+          this.#packet = view;
+        } else {
+          this.pieces++;
+          this.#packet ??= Buffer.alloc(this._len);
+          this.#packet.set(view, this._pktLen);
+        }
+        at += part;
+        this._pktLen += part;
+        if (this._pktLen < this._len || at >= end) return;
+      }
+      const part = Math.min(TAG - this._tagPos, end - at);
+      at += part;
+      this._tagPos += part;
+      if (this._tagPos < TAG) return;
+      const packet = this.#packet ?? Buffer.alloc(0);
+      this._lenBytes = 0;
+      this._len = 0;
+      this._pktLen = 0;
+      this._tagPos = 0;
+      this.#packet = undefined;
+      this.#onPayload(packet);
+    }
+  }
+}
+
+class OtherDecipher {
+  readonly #bytes: (bytes: Buffer) => void;
+
+  constructor(bytes: (bytes: Buffer) => void) {
+    this.#bytes = bytes;
+  }
+
+  decrypt(data: Buffer, start: number, end: number): void {
+    this.#bytes(data.subarray(start, end));
+  }
+}
+
+function open(
+  inbox: Inbox,
+  decipher: AESGCMDecipherBinding | OtherDecipher,
+  kex = (): boolean => false,
+): void {
+  const protocol = {
+    _decipher: decipher,
+    get _kexinit(): unknown {
+      return kex() ? {} : undefined;
+    },
+  };
+  inbox.open(protocol as unknown as SshProtocol, (chunk, start, end) => decipher.decrypt(chunk, start, end));
+}
+
+/** A read of the socket. Returns how many bytes it had room for. */
+function read(inbox: Inbox, bytes: Buffer): number {
+  const space = inbox.space();
+  assert.ok(space.length > 0, 'room to read into');
+  const length = bytes.copy(space);
+  inbox.received(length);
+  return length;
+}
+
+function packet(number: number, blocks: number): Buffer {
+  const length = blocks * BLOCK;
+  const bytes = Buffer.alloc(LENGTH + length + TAG, number & 0xff);
+  bytes.writeUInt32BE(length, 0);
+  bytes.writeUInt32BE(number, LENGTH);
+  return bytes;
+}
+
+const sizes = fc.array(fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 2_050 })), {
+  minLength: 1,
+  maxLength: 60,
+});
+const cuts = fc.array(
+  fc.oneof(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 1, max: 300_000 }), fc.constant(65_536)),
+  { minLength: 1, maxLength: 30 },
+);
+
+describe('Inbox', () => {
+  it('any cut of the stream gives the same packets; a view that is not given back is never written over', () => {
+    fc.assert(
+      fc.property(sizes, cuts, fc.infiniteStream(fc.nat(5)), (blocks, pieces, choices) => {
+        const inbox = new Inbox();
+        const held: { readonly view: Buffer; readonly copy: Buffer }[] = [];
+        let count = 0;
+        let exchanging = 0;
+        const decipher = new AESGCMDecipherBinding((payload) => {
+          if (count === blocks.length) return;
+          assert.equal(payload.readUInt32BE(0), count);
+          assert.equal(payload.length, (blocks[count] ?? 0) * BLOCK);
+          assert.equal(
+            payload[payload.length - 1],
+            payload.length > LENGTH ? count & 0xff : payload[LENGTH - 1],
+          );
+          count++;
+          const choice = choices.next().value;
+          if (choice === 0) {
+            // Passed on, and kept for good.
+            inbox.lend();
+            held.push({ view: payload, copy: Buffer.from(payload) });
+          } else if (choice === 1) {
+            inbox.lend();
+            inbox.giveBack();
+          } else if (choice === 2) {
+            // Kept by ssh2 until the key exchange is over, which nobody says.
+            exchanging = 3;
+            held.push({ view: payload, copy: Buffer.from(payload) });
+          }
+        });
+        open(inbox, decipher, () => exchanging-- > 0);
+        const stream = Buffer.concat(blocks.map((size, number) => packet(number, size)));
+        for (let at = 0, cut = 0; at < stream.length; cut++)
+          at += read(inbox, stream.subarray(at, at + (pieces[cut % pieces.length] ?? 1)));
+        assert.equal(count, blocks.length);
+        assert.equal(decipher.pieces, 0, 'only whole packets are handed over');
+        // What comes afterwards would be written over what is held.
+        for (let more = 0; more < 20; more++) read(inbox, packet(count, 2_000));
+        for (const { view, copy } of held) assert.ok(view.equals(copy));
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it('a buffer of which all is given back is used again', () => {
+    const inbox = new Inbox();
+    const buffers = new Set<ArrayBufferLike>();
+    open(
+      inbox,
+      new AESGCMDecipherBinding((payload) => {
+        buffers.add(payload.buffer);
+        inbox.lend();
+        inbox.giveBack();
+      }),
+    );
+    const stream = Buffer.concat(Array.from({ length: 200 }, (_, number) => packet(number, 2_048)));
+    for (let at = 0; at < stream.length; ) at += read(inbox, stream.subarray(at, at + 70_001));
+    assert.equal(buffers.size, 1);
+  });
+
+  it('with other ciphers everything is handed on as it comes', () => {
+    const inbox = new Inbox();
+    const got: Buffer[] = [];
+    open(inbox, new OtherDecipher((bytes) => void got.push(Buffer.from(bytes))));
+    const stream = Buffer.from(Array.from({ length: 100_000 }, (_, index) => index & 0xff));
+    for (let at = 0; at < stream.length; ) at += read(inbox, stream.subarray(at, at + 777));
+    assert.ok(Buffer.concat(got).equals(stream));
+  });
+
+  it('a packet in pieces from before it took over is completed', () => {
+    const inbox = new Inbox();
+    const got: number[] = [];
+    const decipher = new AESGCMDecipherBinding((payload) => void got.push(payload.length));
+    const first = packet(0, 100);
+    for (const cut of [1, 3, 4, 5, 1_000, first.length - 17, first.length - 16, first.length - 1]) {
+      got.length = 0;
+      decipher.decrypt(first, 0, cut);
+      open(inbox, decipher);
+      const rest = Buffer.concat([first.subarray(cut), packet(1, 7)]);
+      for (let at = 0; at < rest.length; ) at += read(inbox, rest.subarray(at, at + 311));
+      assert.deepEqual(got, [1_600, 112], `cut at ${cut}`);
+    }
+  });
+
+  it('a length that no packet may have is handed over, for ssh2 to refuse', () => {
+    const inbox = new Inbox();
+    let handed = 0;
+    open(
+      inbox,
+      new (class AESGCMDecipherBinding {
+        _lenBytes = 0;
+        decrypt(_: Buffer, start: number, end: number): void {
+          handed += end - start;
+        }
+      })() as unknown as OtherDecipher,
+    );
+    read(inbox, Buffer.alloc(100, 0xff));
+    assert.equal(handed, 100);
+  });
+
+  it('before it is opened, what comes is emitted by the socket, as bytes of their own', () => {
+    const inbox = new Inbox();
+    const socket = new Duplex({ read() {} });
+    const got: Buffer[] = [];
+    inbox.openEarly(socket);
+    socket.on('data', (bytes: Buffer) => void got.push(bytes));
+    read(inbox, Buffer.from('SSH-2.0-'));
+    read(inbox, Buffer.from('x\r\n'));
+    assert.equal(Buffer.concat(got).toString(), 'SSH-2.0-x\r\n');
+  });
+});
