@@ -246,7 +246,7 @@ export class ChannelStream extends Duplex implements Sender {
 
   #consumed(bytes: number): void {
     const credit = this.#receiveWindow.consume(bytes);
-    if (credit > 0 && !this.#eofReceived && !this.#closeSent) this.#owner.grant(this.remote, credit);
+    if (credit > 0) this.#owner.grant(this.remote, credit);
   }
 
   #sendClose(): void {
