@@ -98,7 +98,8 @@ export class Inbox {
   #hand(protocol: SshProtocol, end: number): void {
     const start = this.#start;
     this.#start = end;
-    this.#parse?.(this.#buffer, start, end);
+    // ssh2 takes a chunk for all that is to be read when it needs as many bytes as there are: so it must end there.
+    this.#parse?.(this.#buffer.subarray(0, end), start, end);
     // ssh2 keeps views of key exchange packets until it is complete.
     if (isExchangingKeys(protocol)) this.#lent++;
   }

@@ -85,7 +85,10 @@ function open(
       return kex() ? {} : undefined;
     },
   };
-  inbox.open(protocol as unknown as SshProtocol, (chunk, start, end) => decipher.decrypt(chunk, start, end));
+  inbox.open(protocol as unknown as SshProtocol, (chunk, start, end) => {
+    assert.equal(chunk.length, end, 'ssh2 reads to the end of the chunk');
+    decipher.decrypt(chunk, start, end);
+  });
 }
 
 /** A read of the socket. Returns how many bytes it had room for. */

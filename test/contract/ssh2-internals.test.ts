@@ -1,0 +1,247 @@
+/**
+ * What src/transport/ssh2 relies on inside ssh2 and its documentation doesn't promise. If this fails after an update, read
+ * the new version's lib/protocol and lib/client.js against internals.ts before anything else.
+ */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { inboundState, type SshProtocol, sendThrough } from '../../src/transport/ssh2/internals.ts';
+import { connectPair, type Pair } from '../support/ssh2pair.ts';
+import { exchangeContract } from './ssh2-exchange.ts';
+
+const require = createRequire(import.meta.url);
+const GCM = 'aes128-gcm@openssh.com';
+
+it('the version is pinned, and the one that was read', () => {
+  const own = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+    readonly dependencies: Readonly<Record<string, string>>;
+  };
+  const { version } = require('ssh2/package.json') as { readonly version: string };
+  assert.equal(own.dependencies['ssh2'], version);
+  assert.equal(version, '1.17.0');
+});
+
+it('the native ciphers were built (without them all is much slower)', () => {
+  const { bindingAvailable } = require('ssh2/lib/protocol/crypto.js') as {
+    readonly bindingAvailable: boolean;
+  };
+  assert.equal(bindingAvailable, true);
+});
+
+describe('the protocol object', () => {
+  let pair: Pair;
+  before(async () => {
+    pair = await connectPair(GCM, { inbox: false });
+  });
+  after(() => pair.close());
+
+  it('has the methods, with as many parameters', () => {
+    const arities: Partial<Record<keyof SshProtocol, number>> = {
+      parse: 3,
+      directTcpip: 4,
+      channelOpenFail: 3,
+      channelData: 2,
+      channelWindowAdjust: 2,
+      channelEOF: 1,
+      channelClose: 1,
+      channelFailure: 1,
+      requestFailure: 0,
+      ping: 0,
+      disconnect: 1,
+      rekey: 0,
+    };
+    for (const [name, arity] of Object.entries(arities)) {
+      const method: unknown = pair.protocol[name as keyof SshProtocol];
+      assert.ok(typeof method === 'function', name);
+      assert.equal(method.length, arity, name);
+    }
+  });
+
+  it('calls the handlers with these fields', async () => {
+    const { protocol, peer } = pair;
+    const got: [string, ...unknown[]][] = [];
+    const names = [
+      'CHANNEL_OPEN',
+      'CHANNEL_OPEN_CONFIRMATION',
+      'CHANNEL_OPEN_FAILURE',
+      'CHANNEL_WINDOW_ADJUST',
+      'CHANNEL_DATA',
+      'CHANNEL_EXTENDED_DATA',
+      'CHANNEL_EOF',
+      'CHANNEL_CLOSE',
+      'CHANNEL_REQUEST',
+      'CHANNEL_SUCCESS',
+      'CHANNEL_FAILURE',
+      'GLOBAL_REQUEST',
+      'REQUEST_SUCCESS',
+      'REQUEST_FAILURE',
+    ];
+    for (const name of names) {
+      assert.equal(typeof protocol._handlers[name], 'function', `ssh2 has a handler for ${name}`);
+      protocol._handlers[name] = (first: unknown, ...fields: unknown[]) => {
+        assert.equal(first, protocol);
+        got.push([name, ...fields]);
+      };
+    }
+    const addresses = { boundAddr: 'bound', boundPort: 1, remoteAddr: 'remote', remotePort: 2 };
+    peer.forwardedTcpip(31, 32, 33, addresses);
+    peer.channelOpenConfirm(1, 2, 3, 4);
+    peer.channelOpenFail(5, 2, 'Connection refused');
+    peer.channelWindowAdjust(6, 0xffffffff);
+    peer.channelData(7, Buffer.from('data'));
+    peer.channelData(7, Buffer.alloc(0));
+    peer.channelExtData(8, Buffer.from('extended'), 1);
+    peer.channelEOF(9);
+    peer.channelClose(10);
+    peer.exitStatus(11, 12);
+    peer.channelSuccess(13);
+    peer.channelFailure(14);
+    peer.ping();
+    peer.requestSuccess();
+    peer.requestFailure();
+    for (let waited = 0; got.length < 15 && waited < 100; waited++) await delay(10);
+    assert.deepEqual(
+      got.map((fields) => fields.map((field) => (Buffer.isBuffer(field) ? String(field) : field))),
+      [
+        [
+          'CHANNEL_OPEN',
+          {
+            type: 'forwarded-tcpip',
+            sender: 31,
+            window: 32,
+            packetSize: 33,
+            data: { destIP: 'bound', destPort: 1, srcIP: 'remote', srcPort: 2 },
+          },
+        ],
+        ['CHANNEL_OPEN_CONFIRMATION', { recipient: 1, sender: 2, window: 3, packetSize: 4, data: undefined }],
+        ['CHANNEL_OPEN_FAILURE', 5, 2, 'Connection refused'],
+        ['CHANNEL_WINDOW_ADJUST', 6, 0xffffffff],
+        ['CHANNEL_DATA', 7, 'data'],
+        ['CHANNEL_DATA', 7, ''],
+        ['CHANNEL_EXTENDED_DATA', 8, 'extended', 1],
+        ['CHANNEL_EOF', 9],
+        ['CHANNEL_CLOSE', 10],
+        ['CHANNEL_REQUEST', 11, 'exit-status', false, 12],
+        ['CHANNEL_SUCCESS', 13],
+        ['CHANNEL_FAILURE', 14],
+        ['GLOBAL_REQUEST', 'keepalive@openssh.com', true, ''],
+        ['REQUEST_SUCCESS', null],
+        ['REQUEST_FAILURE'],
+      ],
+    );
+  });
+
+  it('puts a direct-tcpip open together as RFC 4254 §7.2 has it', async () => {
+    const { protocol, peer } = pair;
+    const opened = new Promise((resolve) => {
+      peer._handlers['CHANNEL_OPEN'] = (_: never, info: never) => resolve(info);
+    });
+    protocol.directTcpip(71, 72, 73, { srcIP: 'from', srcPort: 74, dstIP: 'to', dstPort: 75 });
+    assert.deepEqual(await opened, {
+      type: 'direct-tcpip',
+      sender: 71,
+      window: 72,
+      packetSize: 73,
+      data: { destIP: 'to', destPort: 75, srcIP: 'from', srcPort: 74 },
+    });
+  });
+});
+
+describe('the layout of packets', () => {
+  const kinds: Readonly<Record<string, string>> = {
+    [GCM]: 'AESGCMCipherBinding',
+    'aes256-gcm@openssh.com': 'AESGCMCipherBinding',
+    'chacha20-poly1305@openssh.com': 'ChaChaPolyCipherBinding',
+  };
+  for (const [cipher, kind] of Object.entries(kinds)) {
+    it(`${cipher}: ours is ssh2’s own, byte for byte but the padding`, async () => {
+      const pair = await connectPair(cipher, { inbox: false });
+      const { protocol } = pair;
+      assert.equal(protocol._cipher.constructor.name, kind);
+      const lengths = [...Array.from({ length: 300 }, (_, index) => index), 32_768, 32_777, 34_000];
+      const own = lengths.map((length) => protocol._cipher.allocPacket(length));
+      let padded = 0;
+      sendThrough(protocol, {
+        alloc: (length) => Buffer.alloc(length, 0xaa),
+        pad: (target) => {
+          padded = target.length;
+        },
+        take: () => {},
+      });
+      for (const [index, length] of lengths.entries()) {
+        const theirs = own[index];
+        const ours = protocol._cipher.allocPacket(length);
+        assert.ok(theirs !== undefined);
+        assert.equal(ours.length, theirs.length, `payload of ${length}`);
+        assert.deepEqual(ours.subarray(0, 5), theirs.subarray(0, 5), `payload of ${length}`);
+        assert.equal(padded, theirs[4]);
+      }
+      pair.close();
+    });
+  }
+});
+
+describe('what has come of a packet', () => {
+  it('AES-GCM: the state says at each byte how many are missing, and 0 between packets', async () => {
+    const pair = await connectPair(GCM, { inbox: false });
+    const { protocol, peer, socket } = pair;
+    assert.equal(protocol._decipher.constructor.name, 'AESGCMDecipherBinding');
+    socket.removeAllListeners('data');
+    let received = 0;
+    protocol._handlers['CHANNEL_DATA'] = (_: unknown, __: number, data: Buffer) => {
+      received += data.length;
+    };
+    for (const length of [1, 0, 100, 3_000]) {
+      peer.channelData(1, Buffer.alloc(length, 1));
+      let packet = Buffer.alloc(0);
+      while (packet.length < 4 || packet.length < 4 + packet.readUInt32BE(0) + 16)
+        packet = Buffer.concat([packet, ((await once(socket, 'data')) as [Buffer])[0]]);
+      assert.equal(packet.length, 4 + packet.readUInt32BE(0) + 16, 'the length is in clear');
+      assert.deepEqual(inboundState(protocol), { missing: 0 });
+      for (let at = 0; at < packet.length; at++) {
+        protocol.parse(packet, at, at + 1);
+        const missing = at < 3 ? 3 - at : packet.length - at - 1;
+        assert.deepEqual(inboundState(protocol), { missing }, `${at + 1} of ${packet.length} bytes`);
+      }
+    }
+    assert.equal(received, 3_101);
+    pair.close();
+  });
+
+  it('other ciphers: nothing is said', async () => {
+    const pair = await connectPair('aes128-ctr', { inbox: false });
+    assert.equal(inboundState(pair.protocol), undefined);
+    pair.close();
+  });
+});
+
+it('after the end nothing that we may still call throws', async () => {
+  for (const cipher of [GCM, 'chacha20-poly1305@openssh.com', 'aes128-ctr']) {
+    const pair = await connectPair(cipher, { inbox: false });
+    const { protocol, socket } = pair;
+    socket.destroy();
+    await once(socket, 'close');
+    sendThrough(protocol, { alloc: (length) => Buffer.alloc(length), pad() {}, take() {} });
+    protocol.ping();
+    protocol.directTcpip(1, 2, 3, { srcIP: '', srcPort: 0, dstIP: '', dstPort: 0 });
+    protocol.channelData(1, Buffer.from('late'));
+    protocol.channelWindowAdjust(1, 1);
+    protocol.channelEOF(1);
+    protocol.channelFailure(1);
+    protocol.requestFailure();
+    protocol.channelClose(1);
+    protocol.disconnect(11);
+    // Only this does, and link.ts knows.
+    assert.throws(() => protocol.parse(Buffer.alloc(64), 0, 64), /unusable/);
+    pair.close();
+  }
+});
+
+exchangeContract('ssh2 with its native ciphers', {
+  [GCM]: 'AESGCMCipherBinding',
+  'chacha20-poly1305@openssh.com': 'ChaChaPolyCipherBinding',
+  'aes128-ctr': 'GenericCipherBinding',
+});
