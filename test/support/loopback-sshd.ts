@@ -77,7 +77,10 @@ export class LoopbackSshd {
     if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true });
     // The kernel ends it with us, also when we are killed.
     const command = [SSHD, '-D', '-f', join(directory, 'sshd_config'), '-E', join(directory, 'log')];
-    const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command], { stdio: 'ignore' });
+    // Each channel costs it a descriptor; the usual soft limit is 1024.
+    const raise =
+      'ulimit -n 16384 2>/dev/null || ulimit -n "$(ulimit -Hn)"; exec setpriv --pdeathsig KILL "$@"';
+    const child = spawn('sh', ['-c', raise, 'sh', ...command], { stdio: 'ignore' });
     const sshd = new LoopbackSshd(directory, port, child);
     try {
       await listening(port, listen, child);

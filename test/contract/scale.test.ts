@@ -1,0 +1,40 @@
+/** Many flows over one link to a real sshd, small enough to run every time; scripts/soak has the full sizes. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { type Finding, fairness, idleAndActive, Load, stalledReaders, transfers } from '../support/load.ts';
+import { sshdMissing } from '../support/loopback-sshd.ts';
+
+function assertKept(findings: readonly Finding[]): void {
+  for (const { what, value, bound, kept } of findings) assert.ok(kept, `${what}: ${value}, not ${bound}`);
+}
+
+describe('many flows over one link', { skip: sshdMissing, timeout: 120_000 }, () => {
+  const cases: readonly [string, readonly string[], (load: Load) => Promise<Finding[]>][] = [
+    [
+      'fast flows keep their rate beside 50 stalled readers',
+      [],
+      (load) => stalledReaders(load, { stalled: 50, fast: 10, seconds: 2 }),
+    ],
+    [
+      '100 flows work beside 1,000 idle ones',
+      [],
+      (load) => idleAndActive(load, { idle: 1_000, active: 100, seconds: 2 }),
+    ],
+    [
+      '256 MB over 50 flows each way arrive unharmed while keys change',
+      ['RekeyLimit 16M'],
+      (load) => transfers(load, { bytes: 256e6, flows: 50 }),
+    ],
+    ['8 bulk flows are within 10 % of each other', [], (load) => fairness(load, { flows: 8, seconds: 3 })],
+  ];
+  for (const [title, config, run] of cases) {
+    it(title, async () => {
+      const load = await Load.start(config);
+      try {
+        assertKept(await run(load));
+      } finally {
+        await load.stop();
+      }
+    });
+  }
+});
