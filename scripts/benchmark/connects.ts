@@ -1,0 +1,50 @@
+/** Connections per second: connect, a byte there and back, close. The byte is what tells that the far side was reached. */
+import type { Check, Measurement, Run } from './measurement.ts';
+import { sshSocks, sshuttle, tunnel } from './peers.ts';
+import { Stage } from './stage.ts';
+
+const AT_ONCE = 50;
+/** The first connections warm up what is lazily made, in peers and in the kernel. */
+const WARM_UP_SECONDS = 0.3;
+
+const many = `${AT_ONCE} at once, connects/s`;
+const single = 'one at a time, connects/s';
+
+function check(figure: string, peer: string, atLeast: number): Check {
+  return {
+    what: `connects, ${figure.split(',')[0]}: tunnel / ${peer}`,
+    target: { atLeast },
+    value: (read) => read(figure, 'tunnel') / read(figure, peer),
+  };
+}
+
+async function run({ rounds, seconds, record }: Run): Promise<void> {
+  const stage = await Stage.create();
+  try {
+    for (let round = 0; round < rounds; round++) {
+      for (const peer of [tunnel, sshSocks, sshuttle]) {
+        await stage.through(peer, async (path) => {
+          for (const [figure, flows] of [
+            [many, AT_ONCE],
+            [single, 1],
+          ] as const) {
+            await stage.figures(path, 'connect', flows, WARM_UP_SECONDS);
+            const result = await stage.figures(path, 'connect', flows, seconds);
+            record(figure, peer.name, result.milliseconds.length / result.seconds);
+            if (result.failures > 0) record(`${figure.split(',')[0]}, failed`, peer.name, result.failures);
+          }
+        });
+      }
+    }
+  } finally {
+    await stage.close();
+  }
+}
+
+export const connects: Measurement = {
+  name: 'connects',
+  title: 'Connections per second, local link',
+  how: 'Each connects, sends a byte, waits for its echo and closes.',
+  checks: [check(many, sshuttle.name, 3), check(many, sshSocks.name, 1), check(single, sshSocks.name, 0.8)],
+  run,
+};

@@ -1,0 +1,106 @@
+/**
+ * 50 ms away: one flow beside ssh -L, and eight flows, which share one SSH connection, beside one raw TCP connection.
+ *
+ * What one TCP connection carries is at most its send buffer (tcp_wmem) in a round trip, and depends on how it is filled: the kernel
+ * calls a socket writable only when a third of its buffer is free. A writer that then writes as much as is free keeps it
+ * nearly full (raw TCP here, as iperf3); one that polls before each small write, as sshd does, keeps it 2/3 full. "raw TCP,
+ * polled" is raw TCP in sshd's manner, for comparison. On the second link the line bounds everybody, and not the buffer.
+ */
+import type { LineOptions } from '../../test/support/topology.ts';
+import type { Check, Measurement, Reading, Run } from './measurement.ts';
+import { type Peer, rawTcp, sshForward, tunnel } from './peers.ts';
+import { DISTANT_WARM_UP_MS, type Load, Stage } from './stage.ts';
+
+const RTT_MS = 50;
+const FLOWS = 8;
+const NARROW_BYTES_A_SECOND = 40e6;
+const DIRECTIONS = ['up', 'down'] as const;
+const POLLED = `${rawTcp.name}, polled`;
+
+const one = (direction: string) => `1 flow ${direction}, MB/s`;
+const many = (direction: string) => `${FLOWS} flows ${direction}, MB/s`;
+const sharedOverRaw = (direction: string) => (read: Reading) =>
+  read(many(direction), 'tunnel') / read(one(direction), rawTcp.name);
+
+interface Case {
+  readonly peer: Peer;
+  readonly load: Load;
+  readonly figure: string;
+  readonly series?: string;
+}
+
+const single = (peer: Peer): Case[] =>
+  DIRECTIONS.map((verb) => ({ peer, load: { verb, flows: 1 }, figure: one(verb) }));
+const shared = (peer: Peer): Case[] =>
+  DIRECTIONS.map((verb) => ({ peer, load: { verb, flows: FLOWS }, figure: many(verb) }));
+const polled: Case = {
+  peer: rawTcp,
+  load: { verb: 'polite', flows: 1 },
+  figure: one('down'),
+  series: POLLED,
+};
+
+async function measure(line: LineOptions, cases: readonly Case[], run: Run): Promise<void> {
+  const stage = await Stage.create(line);
+  try {
+    for (let round = 0; round < run.rounds; round++) {
+      for (const peer of new Set(cases.map((each) => each.peer))) {
+        await stage.through(peer, async (path) => {
+          for (const { load, figure, series } of cases.filter((each) => each.peer === peer)) {
+            const rate = await stage.rate(path, load, run.seconds, DISTANT_WARM_UP_MS);
+            run.record(figure, series ?? peer.name, rate.bytesPerSecond / 1e6);
+          }
+        });
+      }
+    }
+  } finally {
+    await stage.close();
+  }
+}
+
+export const distant: Measurement = {
+  name: 'distant',
+  title: `${RTT_MS} ms round trip`,
+  how: 'All eight flows share one SSH connection; raw TCP is one connection to the jump host, written to as iperf3 does, or (polled) as sshd does.',
+  checks: [
+    ...DIRECTIONS.map(
+      (direction): Check => ({
+        what: `${FLOWS} flows ${direction}, ${RTT_MS} ms: tunnel / raw TCP`,
+        target: { atLeast: 0.9 },
+        value: sharedOverRaw(direction),
+      }),
+    ),
+    {
+      what: `one download, ${RTT_MS} ms: tunnel / ssh -L`,
+      target: { atLeast: 1.3 },
+      value: (read) => read(one('down'), 'tunnel') / read(one('down'), sshForward.name),
+    },
+  ],
+  run: (run) =>
+    measure(
+      { rtt: RTT_MS },
+      [tunnel, sshForward]
+        .flatMap((peer) => [...single(peer), ...shared(peer)])
+        .concat(single(rawTcp), polled),
+      run,
+    ),
+};
+
+export const narrow: Measurement = {
+  name: 'narrow',
+  title: `${RTT_MS} ms round trip, ${NARROW_BYTES_A_SECOND / 1e6} MB/s`,
+  how: 'The same on a line that is slower than what a send buffer carries in a round trip.',
+  checks: DIRECTIONS.map(
+    (direction): Check => ({
+      what: `${FLOWS} flows ${direction}, ${RTT_MS} ms and ${NARROW_BYTES_A_SECOND / 1e6} MB/s: tunnel / raw TCP`,
+      target: { atLeast: 0.9 },
+      value: sharedOverRaw(direction),
+    }),
+  ),
+  run: (run) =>
+    measure(
+      { rtt: RTT_MS, bandwidth: NARROW_BYTES_A_SECOND },
+      [...shared(tunnel), ...shared(sshForward), ...single(rawTcp)],
+      run,
+    ),
+};

@@ -1,0 +1,97 @@
+/** What is measured side by side: how each is started in the lab, and where the load's connections then go. */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { API1, JUMPHOST4, PRIVATE4 } from '../../test/support/addresses.ts';
+import type { Lab } from '../../test/support/lab.ts';
+import type { Child } from '../../test/support/process.ts';
+import { REMOTE } from '../../test/support/tunnel.ts';
+
+/** All peers encrypt with it: the one that this program prefers where the processor has AES, and OpenSSH's fastest. */
+const CIPHER = 'aes128-gcm@openssh.com';
+const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+/** Of the load generator's server, in api1 and in the jump host. */
+export const LOAD_PORT = 7100;
+const FORWARDED_PORT = 7101;
+const SOCKS_PORT = 7102;
+const START_TIMEOUT_MS = 30_000;
+const POLL_MS = 20;
+
+/** Where the load connects to, in the client's namespace. */
+export interface Route {
+  readonly host: string;
+  readonly port: number;
+  readonly socksPort?: number;
+  /** The server that answers is the jump host's own, not api1's. */
+  readonly atJumphost?: boolean;
+}
+
+export interface Peer {
+  readonly name: string;
+  readonly route: Route;
+  /** Resolves when it carries traffic; undefined: there is nothing to start. */
+  readonly start: (lab: Lab) => Promise<Child | undefined>;
+}
+
+export function tunnelCommand(): string[] {
+  return [MAIN, '-r', REMOTE, PRIVATE4];
+}
+
+export function sshCommand(lab: Lab): string[] {
+  return ['ssh', '-F', lab.credentials.sshConfig, '-c', CIPHER];
+}
+
+export const tunnel: Peer = {
+  name: 'tunnel',
+  route: { host: API1, port: LOAD_PORT },
+  async start(lab) {
+    const child = await lab.client.spawn(tunnelCommand());
+    await child.waitForLine(/tunnel: ready\n/, START_TIMEOUT_MS);
+    return child;
+  },
+};
+
+export const sshForward: Peer = {
+  name: 'ssh -L',
+  route: { host: '127.0.0.1', port: FORWARDED_PORT },
+  start(lab) {
+    const forward = `127.0.0.1:${FORWARDED_PORT}:${API1}:${LOAD_PORT}`;
+    return startSsh(lab, ['-L', forward], FORWARDED_PORT);
+  },
+};
+
+export const sshSocks: Peer = {
+  name: 'ssh -D',
+  route: { host: API1, port: LOAD_PORT, socksPort: SOCKS_PORT },
+  start: (lab) => startSsh(lab, ['-D', `127.0.0.1:${SOCKS_PORT}`], SOCKS_PORT),
+};
+
+export const sshuttle: Peer = {
+  name: 'sshuttle',
+  route: { host: API1, port: LOAD_PORT },
+  async start(lab) {
+    const ssh = sshCommand(lab).join(' ');
+    const child = await lab.client.spawn([
+      ...['sshuttle', '--method', 'nft', '-e', ssh, '-r', REMOTE, PRIVATE4],
+    ]);
+    await child.waitForLine(/Connected to server/, START_TIMEOUT_MS);
+    return child;
+  },
+};
+
+/** A connection to the jump host itself: what the link gives. */
+export const rawTcp: Peer = {
+  name: 'raw TCP',
+  route: { host: JUMPHOST4, port: LOAD_PORT, atJumphost: true },
+  start: async () => undefined,
+};
+
+async function startSsh(lab: Lab, forward: readonly string[], port: number): Promise<Child> {
+  const child = await lab.client.spawn([...sshCommand(lab), '-N', ...forward, REMOTE]);
+  for (const until = performance.now() + START_TIMEOUT_MS; performance.now() < until; await sleep(POLL_MS)) {
+    const { stdout } = await lab.client.exec(['ss', '-Hltn', `sport = :${port}`]);
+    if (stdout.trim() !== '') return child;
+    if (child.ended !== undefined) break;
+  }
+  throw new Error(`ssh ${forward.join(' ')} doesn't listen: ${child.stderr}`);
+}

@@ -1,0 +1,41 @@
+/** What a program costs: processor time and memory of a process and everything that descends from it, from /proc. */
+import { readFileSync } from 'node:fs';
+import { allProcesses, withDescendants } from '../../test/support/processtable.ts';
+
+/** USER_HZ, in which /proc counts processor time (proc_pid_stat(5)): 100 on everything that Node runs on. */
+const TICKS_A_SECOND = 100;
+/** Fields 14 and 15 of /proc/PID/stat, counted behind the name: user and system time of all threads, also of ended ones. */
+const USER_TIME = 11;
+const SYSTEM_TIME = 12;
+
+function family(pid: number): number[] {
+  return [...withDescendants([pid], allProcesses())];
+}
+
+/** Undefined when the process has just ended. */
+function read(pid: number, file: string): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return undefined; // a child may end at any time, and what it had used is then its parent's affair
+  }
+}
+
+/** Seconds of processor time that the process and its descendants have used so far. */
+export function cpuSeconds(pid: number): number {
+  let ticks = 0;
+  for (const member of family(pid)) {
+    const stat = read(member, 'stat') ?? '';
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    ticks += Number(fields[USER_TIME] ?? 0) + Number(fields[SYSTEM_TIME] ?? 0);
+  }
+  return ticks / TICKS_A_SECOND;
+}
+
+/** Resident bytes of the process and its descendants; pages that they share count for each. */
+export function residentBytes(pid: number): number {
+  let kibibytes = 0;
+  for (const member of family(pid))
+    kibibytes += Number(/^VmRSS:\s+(\d+)/m.exec(read(member, 'status') ?? '')?.[1] ?? 0);
+  return kibibytes * 1024;
+}

@@ -1,0 +1,56 @@
+/** Whether many flows cost more than one: what the client side carries in a second of processor time. */
+import type { Check, Measurement, Run } from './measurement.ts';
+import { sshSocks, tunnel } from './peers.ts';
+import { measureTransfer, Stage } from './stage.ts';
+
+const COUNTS = [1, 10, 100, 1000] as const;
+/** All flows together carry this for each second of BENCH_SECONDS: about what the lab does in one. */
+const BYTES_A_SECOND = 200e6;
+/** Of the peer, for comparison. */
+const PEER_COUNTS: readonly number[] = [1, 1000];
+/** A thousand flows have four sockets each between client and server, all full. */
+const BUFFER_BYTES = 128 * 1024;
+const SSHD_DESCRIPTORS = 8192;
+const DIRECTIONS = ['up', 'down'] as const;
+
+const rateOf = (flows: number, direction: string) => `${flows} flows ${direction}, MB/s`;
+const perCpuSecond = (flows: number, direction: string) => `${flows} flows ${direction}, MB per CPU s`;
+
+async function run({ rounds, seconds, record }: Run): Promise<void> {
+  const stage = await Stage.create({ openFiles: SSHD_DESCRIPTORS, bufferBytes: BUFFER_BYTES });
+  try {
+    for (let round = 0; round < rounds; round++) {
+      for (const peer of [tunnel, sshSocks]) {
+        await stage.through(peer, async (path) => {
+          for (const verb of DIRECTIONS) {
+            for (const flows of peer === tunnel ? COUNTS : PEER_COUNTS) {
+              const bytesEach = Math.ceil((seconds * BYTES_A_SECOND) / flows);
+              const load = { verb, flows, bytesEach };
+              const rate = await stage.beside(path, load, (client) => measureTransfer(path, load, client));
+              record(rateOf(flows, verb), peer.name, rate.bytesPerSecond / 1e6);
+              record(perCpuSecond(flows, verb), peer.name, 1 / (rate.cpuSecondsPerByte * 1e6));
+            }
+          }
+        });
+      }
+    }
+  } finally {
+    await stage.close();
+  }
+}
+
+export const scale: Measurement = {
+  name: 'scale',
+  title: 'Many flows, local link',
+  how: `The same number of bytes over 1 to 1000 flows, all at once, until the last byte has arrived; TCP buffers are at most ${BUFFER_BYTES / 1024} KiB, with which a thousand flows fit into what the kernel allows TCP.`,
+  checks: DIRECTIONS.map(
+    (direction): Check => ({
+      what: `MB per CPU s ${direction}: worst of 10 to 1000 flows / 1 flow`,
+      target: { atLeast: 0.9 },
+      value: (read) =>
+        Math.min(...COUNTS.slice(1).map((flows) => read(perCpuSecond(flows, direction), 'tunnel'))) /
+        read(perCpuSecond(1, direction), 'tunnel'),
+    }),
+  ),
+  run,
+};

@@ -1,0 +1,264 @@
+/**
+ * Where a measurement takes place: a lab with the load generator's server (load/load.c) in api1 and in the jump host, and the
+ * load that a measurement puts on a peer.
+ *
+ *   stage.through(peer, async (path) => ...)     starts the peer, waits until it carries, measures, stops it
+ *     rate(path, load, seconds)                  endless flows: what the receiver got in a time, and what the peer paid
+ *     measureTransfer(path, load, client)        flows of a given size: until the last byte has arrived
+ *     beside(path, load, work)                   endless flows, while something else is measured
+ *     requests(...), connects(...)               figures of the client's own
+ *
+ * Rates are counted where the data arrive, over a time that begins when the flows have been running for a while.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Lab } from '../../test/support/lab.ts';
+import type { Child } from '../../test/support/process.ts';
+import type { LineOptions } from '../../test/support/topology.ts';
+import { LOAD_PORT, type Peer, type Route } from './peers.ts';
+import { cpuSeconds, residentBytes } from './processcost.ts';
+
+const LOAD = fileURLToPath(new URL('../../native-test/load', import.meta.url));
+const OPEN_TIMEOUT_MS = 60_000;
+const END_TIMEOUT_MS = 10_000;
+const ANSWER_TIMEOUT_MS = 10_000;
+/** Beyond a client's own time: opening, and answers that are late. */
+const CLIENT_GRACE_MS = 30_000;
+const PROBE_SECONDS = 0.2;
+const SETTLE_POLL_MS = 150;
+/** How exactly the end of a transfer is seen, and when it is given up. */
+const TRANSFER_POLL_MS = 20;
+const TRANSFER_TIMEOUT_MS = 120_000;
+const SETTLE_TIMEOUT_MS = 20_000;
+/** Flows are under way for so long before they are measured: windows and congestion control have settled. */
+const WARM_UP_MS = 800;
+/** The same at a round trip of tens of milliseconds. */
+export const DISTANT_WARM_UP_MS = 2_500;
+
+/** Thousands of short connections in a minute would run out of ports, on the client and on the jump host. */
+const MANY_PORTS = ['net/ipv4/ip_local_port_range=1024 65535', 'net/ipv4/tcp_tw_reuse=1'];
+
+export interface StageOptions extends LineOptions {
+  /** The soft limit of sshd's descriptors. */
+  readonly openFiles?: number;
+  /**
+   * What a TCP buffer may grow to, of every socket in the lab. The default lets a thousand flows have more than the machine
+   * allows TCP in all (tcp_mem), and everything then stands still.
+   */
+  readonly bufferBytes?: number;
+}
+
+/** A peer that carries traffic. */
+export interface Path {
+  readonly peer: string;
+  readonly route: Route;
+  /** The receiver of uploads. */
+  readonly server: Child;
+  /** The peer's client side; undefined: it has none. */
+  readonly pid: number | undefined;
+}
+
+export interface Load {
+  readonly verb: 'up' | 'down' | 'polite' | 'stall' | 'hold';
+  readonly flows: number;
+  /** Each flow of `up` and `down` carries so many, from the first `counters` of its client on. Without it: no end. */
+  readonly bytesEach?: number;
+}
+
+export interface Rate {
+  /** Bytes per second that the receiver got. */
+  readonly bytesPerSecond: number;
+  /** Of the peer's client side; 0 when it has none. */
+  readonly cpuSecondsPerByte: number;
+}
+
+/** One line of load's counters. */
+interface Counters {
+  /** Seconds of a clock that all namespaces share. */
+  readonly at: number;
+  readonly received: number;
+  readonly sent: number;
+}
+
+export interface ClientFigures {
+  readonly seconds: number;
+  readonly failures: number;
+  readonly milliseconds: readonly number[];
+}
+
+export class Stage {
+  readonly lab: Lab;
+  readonly #server: Child;
+  readonly #atJumphost: Child;
+
+  private constructor(lab: Lab, server: Child, atJumphost: Child) {
+    this.lab = lab;
+    this.#server = server;
+    this.#atJumphost = atJumphost;
+  }
+
+  static async create(options: StageOptions = {}): Promise<Stage> {
+    const { openFiles, bufferBytes, ...line } = options;
+    const limit = openFiles === undefined ? {} : { openFiles };
+    const lab = await Lab.create({ ...line, sshd: { variant: 'open', ...limit } });
+    const buffers =
+      bufferBytes === undefined
+        ? []
+        : ['rmem', 'wmem'].map((name) => `net/ipv4/tcp_${name}=4096 16384 ${bufferBytes}`);
+    try {
+      const hosts = [lab.client, lab.jumphost, lab.api1];
+      await Promise.all(hosts.map((host) => host.configure([], [...MANY_PORTS, ...buffers])));
+      const [server, atJumphost] = await Promise.all(
+        [lab.api1, lab.jumphost].map(async (namespace) => {
+          const child = await namespace.spawn([LOAD, 'serve', String(LOAD_PORT)], { stdin: 'open' });
+          await child.waitForLine(/listening\n/);
+          return child;
+        }),
+      );
+      if (server === undefined || atJumphost === undefined) throw new Error('the load has no server');
+      return new Stage(lab, server, atJumphost);
+    } catch (error) {
+      await lab.close();
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.lab.close();
+  }
+
+  /** Starts the peer for as long as `work` takes. */
+  async through<T>(peer: Peer, work: (path: Path) => Promise<T>): Promise<T> {
+    const child = await peer.start(this.lab);
+    const server = peer.route.atJumphost === true ? this.#atJumphost : this.#server;
+    const path: Path = { peer: peer.name, route: peer.route, server, pid: child?.pid };
+    try {
+      await this.#carries(path);
+      return await work(path);
+    } finally {
+      await child?.stop('SIGTERM');
+      await settled(server);
+    }
+  }
+
+  /** Waits until connections come through: sshuttle says that it is connected before it captures anything. */
+  async #carries(path: Path): Promise<void> {
+    for (const until = performance.now() + OPEN_TIMEOUT_MS; performance.now() < until; ) {
+      const { failures, milliseconds } = await this.figures(path, 'connect', 1, PROBE_SECONDS);
+      if (failures === 0 && milliseconds.length > 0) return;
+    }
+    throw new Error(`${path.peer} carries nothing after ${OPEN_TIMEOUT_MS} ms`);
+  }
+
+  /** Opens the load's flows, runs `work`, and ends them; when it resolves, nothing of them is under way any more. */
+  async beside<T>(path: Path, load: Load, work: (client: Child) => Promise<T>): Promise<T> {
+    const client = await this.lab.client.spawn(
+      [
+        LOAD,
+        '-n',
+        String(load.flows),
+        ...(load.bytesEach === undefined ? [] : ['-b', String(load.bytesEach)]),
+        ...proxyOption(path),
+        load.verb,
+        path.route.host,
+        String(path.route.port),
+      ],
+      { stdin: 'open' },
+    );
+    try {
+      await client.waitForLine(/open\n/, OPEN_TIMEOUT_MS);
+      return await work(client);
+    } finally {
+      client.endInput();
+      await client.wait(END_TIMEOUT_MS);
+      await settled(path.server);
+    }
+  }
+
+  rate(path: Path, load: Load, seconds: number, warmUpMs = WARM_UP_MS): Promise<Rate> {
+    return this.beside(path, load, async (client) => {
+      await sleep(warmUpMs);
+      return measureRate(path, load.verb === 'up' ? path.server : client, seconds);
+    });
+  }
+
+  /** The load's own figures: round trips of requests, or of whole connections. */
+  async figures(
+    path: Path,
+    verb: 'request' | 'request-new' | 'connect',
+    flows: number,
+    seconds: number,
+  ): Promise<ClientFigures> {
+    const argv = [LOAD, '-n', String(flows), '-t', String(seconds), ...proxyOption(path), verb];
+    const result = await this.lab.client.exec([...argv, path.route.host, String(path.route.port)], {
+      timeout: seconds * 1000 + CLIENT_GRACE_MS,
+    });
+    if (result.status !== 0) throw new Error(`${path.peer}: ${verb}: ${result.stderr}`);
+    return JSON.parse(result.stdout) as ClientFigures;
+  }
+}
+
+/** Measures flows that are under way. */
+export async function measureRate(path: Path, receiver: Child, seconds: number): Promise<Rate> {
+  const cpu = () => (path.pid === undefined ? 0 : cpuSeconds(path.pid));
+  const before = { counters: await counters(receiver), cpu: cpu() };
+  await sleep(seconds * 1000);
+  const after = { counters: await counters(receiver), cpu: cpu() };
+  const bytes = after.counters.received - before.counters.received;
+  return {
+    bytesPerSecond: bytes / (after.counters.at - before.counters.at),
+    cpuSecondsPerByte: (after.cpu - before.cpu) / bytes,
+  };
+}
+
+/** Lets flows with `bytesEach` go, and measures until the last byte has arrived. */
+export async function measureTransfer(path: Path, load: Load, client: Child): Promise<Rate> {
+  const total = (load.bytesEach ?? 0) * load.flows;
+  const receiver = load.verb === 'up' ? path.server : client;
+  const cpu = () => (path.pid === undefined ? 0 : cpuSeconds(path.pid));
+  const already = receiver === client ? 0 : (await counters(receiver)).received;
+  const cpuBefore = cpu();
+  const begin = await counters(client);
+  for (const until = performance.now() + TRANSFER_TIMEOUT_MS; performance.now() < until; ) {
+    await sleep(TRANSFER_POLL_MS);
+    const now = await counters(receiver);
+    if (now.received - already >= total) {
+      return {
+        bytesPerSecond: total / (now.at - begin.at),
+        cpuSecondsPerByte: (cpu() - cpuBefore) / total,
+      };
+    }
+  }
+  throw new Error(`${path.peer}: ${load.flows} flows ${load.verb} are not done in ${TRANSFER_TIMEOUT_MS} ms`);
+}
+
+/** The most that the peer's client side held in a time, looked at every `everyMs`. */
+export async function mostResident(path: Path, seconds: number, everyMs = 100): Promise<number> {
+  let most = 0;
+  for (const until = performance.now() + seconds * 1000; performance.now() < until; await sleep(everyMs))
+    most = Math.max(most, path.pid === undefined ? 0 : residentBytes(path.pid));
+  return most;
+}
+
+export async function counters(program: Child): Promise<Counters> {
+  const lines = program.stdout.split('\n').length;
+  program.write('\n');
+  await program.waitForLine(new RegExp(`^(?:.*\\n){${lines}}`), ANSWER_TIMEOUT_MS);
+  return JSON.parse(program.stdout.split('\n')[lines - 1] ?? '') as Counters;
+}
+
+/** Resolves when nothing arrives at the server or leaves it any more: what was under way is over. */
+export async function settled(server: Child): Promise<void> {
+  let before = await counters(server);
+  for (const until = performance.now() + SETTLE_TIMEOUT_MS; performance.now() < until; ) {
+    await sleep(SETTLE_POLL_MS);
+    const now = await counters(server);
+    if (now.received === before.received && now.sent === before.sent) return;
+    before = now;
+  }
+  throw new Error(`data still arrive ${SETTLE_TIMEOUT_MS} ms after their flows have ended`);
+}
+
+function proxyOption(path: Path): string[] {
+  return path.route.socksPort === undefined ? [] : ['-s', String(path.route.socksPort)];
+}

@@ -1,0 +1,66 @@
+/** Readers that don't read: what they cost those that do, and in memory. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { INITIAL_WINDOW } from '../../src/transport/ssh2/receivewindow.ts';
+import type { Measurement, Run } from './measurement.ts';
+import { sshSocks, tunnel } from './peers.ts';
+import { measureRate, mostResident, Stage, settled } from './stage.ts';
+
+const STALLED = 50;
+const FAST = 10;
+const WARM_UP_MS = 1_000;
+/** What the stalled may hold: for a channel that was never busy, the window that it began with. */
+const WINDOWS_MB = (STALLED * INITIAL_WINDOW) / 1e6;
+
+const alone = `${FAST} fast flows alone, MB/s`;
+const beside = `${FAST} fast flows beside ${STALLED} stalled, MB/s`;
+const memoryAlone = `memory beside ${FAST} fast, MB`;
+const memoryBeside = `memory beside ${FAST} fast and ${STALLED} stalled, MB`;
+
+async function run({ rounds, seconds, record }: Run): Promise<void> {
+  const stage = await Stage.create();
+  try {
+    for (let round = 0; round < rounds; round++) {
+      for (const peer of [tunnel, sshSocks]) {
+        await stage.through(peer, async (path) => {
+          const fast = (rate: string, memory: string) =>
+            stage.beside(path, { verb: 'down', flows: FAST }, async (client) => {
+              await sleep(WARM_UP_MS);
+              const [measured, most] = await Promise.all([
+                measureRate(path, client, seconds),
+                mostResident(path, seconds),
+              ]);
+              record(rate, peer.name, measured.bytesPerSecond / 1e6);
+              record(memory, peer.name, most / 1e6);
+            });
+          await fast(alone, memoryAlone);
+          await stage.beside(path, { verb: 'stall', flows: STALLED }, async () => {
+            // All that a stalled flow can take is on its way or has arrived.
+            await settled(path.server);
+            await fast(beside, memoryBeside);
+          });
+        });
+      }
+    }
+  } finally {
+    await stage.close();
+  }
+}
+
+export const stalled: Measurement = {
+  name: 'stalled',
+  title: `${STALLED} stalled readers beside ${FAST} fast ones, local link`,
+  how: `Downloads; the stalled ones have been given all that they take before the fast ones start. Their windows are ${WINDOWS_MB.toFixed(1)} MB together.`,
+  checks: [
+    {
+      what: `${FAST} fast flows, beside ${STALLED} stalled / alone`,
+      target: { atLeast: 0.9 },
+      value: (read) => read(beside, 'tunnel') / read(alone, 'tunnel'),
+    },
+    {
+      what: `memory of ${STALLED} stalled readers / their windows`,
+      target: { atMost: 1 },
+      value: (read) => (read(memoryBeside, 'tunnel') - read(memoryAlone, 'tunnel')) / WINDOWS_MB,
+    },
+  ],
+  run,
+};
