@@ -22,6 +22,8 @@ import { type Attempt, dial, MAIN, REMOTE, startDialer, startTunnel } from '../s
 const RTT_MS = 100;
 /** One round trip carries a refusal; more than this would be two. */
 const ONE_ROUND_TRIP_MS = 1.9 * RTT_MS;
+/** To be answered within one round trip. */
+const ATTEMPTS = 4;
 
 /**
  * Waits until the link is idle: sshd up to 10.0 leaves Nagle's algorithm on where there is no session channel, so that an
@@ -108,11 +110,17 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
     ['an unreachable host is unreachable (IPv6)', UNREACHABLE6, 80, 'EHOSTUNREACH'],
   ] as const) {
     it(`${what}, within one round trip`, async () => {
-      await quiet();
-      const attempt = await connectTo(lab, host, port);
-      assert.equal(attempt.outcome, outcome);
-      assert.ok(attempt.ms > RTT_MS * 0.9, `${attempt.ms} ms: nobody can have asked the far side`);
-      assert.ok(attempt.ms < ONE_ROUND_TRIP_MS, `${attempt.ms} ms`);
+      // The fastest counts: a busy machine delays some, a second round trip would delay all.
+      const times: number[] = [];
+      for (let i = 0; i < ATTEMPTS; i++) {
+        await quiet();
+        const attempt = await connectTo(lab, host, port);
+        assert.equal(attempt.outcome, outcome);
+        assert.ok(attempt.ms > RTT_MS * 0.9, `${attempt.ms} ms: nobody can have asked the far side`);
+        times.push(attempt.ms);
+        if (attempt.ms < ONE_ROUND_TRIP_MS) return;
+      }
+      assert.fail(`${times.join(', ')} ms`);
     });
   }
 
