@@ -6,10 +6,11 @@
  * the home directory of the passwd entry, where this program has $HOME; and because values of our own can be put behind
  * the user's, where they are defaults. Line numbers stay the same, so that ssh's complaints can be led back.
  */
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UsageError } from '../errors.ts';
+import { silentObserver } from '../observe/observer.ts';
+import { makePrivateDirectory } from './openssh/privatedirectory.ts';
 import { type Directive, globRegExp, parseDirective, quoteArgument } from './sshconfigsyntax.ts';
 
 /** As ssh has it (READCONF_MAX_DEPTH). */
@@ -212,11 +213,13 @@ export interface WrittenConfig {
   readonly remove: () => Promise<void>;
 }
 
-/** Writes the parts to a directory that only this user can read. Throws UsageError when there is no place for it. */
+/**
+ * Writes the parts to a directory that only this user can read, and which the next tunnel removes if this one is killed. Throws
+ * TunnelError `openssh-directory` when there is no place for it, UsageError when it can't be filled.
+ */
 export async function writeConfig(parts: readonly ConfigPart[]): Promise<WrittenConfig> {
-  const directory = await mkdtemp(join(tmpdir(), 'tunnel-config-')).catch((cause: unknown) => {
-    throw uncopied(cause);
-  });
+  const own = makePrivateDirectory(silentObserver);
+  const directory = own.path;
   const originals: string[] = [];
   const writeCopy = async (file: ConfigFile): Promise<string> => {
     const copy = join(directory, String(originals.push(file.path)));
@@ -225,7 +228,7 @@ export async function writeConfig(parts: readonly ConfigPart[]): Promise<Written
     await writeFile(copy, lines.join('\n'), { mode: 0o600 });
     return copy;
   };
-  const remove = (): Promise<void> => rm(directory, { recursive: true, force: true });
+  const remove = async (): Promise<void> => own.remove();
   try {
     const lines = [];
     for (const part of parts) {
@@ -244,16 +247,19 @@ export async function writeConfig(parts: readonly ConfigPart[]): Promise<Written
     return { path, originalNames, remove };
   } catch (error) {
     await remove();
-    throw error instanceof UsageError ? error : uncopied(error);
+    throw error instanceof UsageError ? error : uncopied(directory, error);
   }
 }
 
-function uncopied(cause: unknown): UsageError {
+function uncopied(directory: string, cause: unknown): UsageError {
   const { code = 'unknown' } = cause as NodeJS.ErrnoException;
-  return new UsageError(`ssh_config can't be copied to ${tmpdir()}, for ssh to be asked about it (${code})`, {
-    hint: 'set TMPDIR to a directory that can be written to',
-    cause,
-  });
+  return new UsageError(
+    `ssh_config can't be copied to ${directory}, for ssh to be asked about it (${code})`,
+    {
+      hint: 'make room there, or set XDG_RUNTIME_DIR to another directory',
+      cause,
+    },
+  );
 }
 
 async function renderLine(

@@ -1,5 +1,5 @@
 /**
- * A directory of our own for one ssh: its log, its SOCKS socket, and what it reads from us. Mode 0700, in
+ * A directory of our own for one ssh: its log, its SOCKS socket, and what it reads from us (a copy of ssh_config, too). Mode 0700, in
  * $XDG_RUNTIME_DIR (which the system empties at the latest at logout) or /tmp.
  *
  *   tunnel-ssh-NS-PID-START-XXXXXX   the tunnel's process id, the namespace in which it is one (containers may share

@@ -1,7 +1,7 @@
 /** ssh_config, beyond single values: jump hosts, what only ssh can, what is wrong with a configuration. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { TunnelError, UsageError } from '../../../src/errors.ts';
@@ -226,17 +226,24 @@ describe('resolveSettings, on wrong configuration', { skip: LACKING }, () => {
   it('gives up on a Match exec that is stopped, and leaves no process or copy behind', async () => {
     const where = lab('Match exec "sleep 20.125"\nPort 3');
     const stop = new AbortController();
-    setTimeout(() => stop.abort(new TunnelError('stopped', 'x')), 100);
-    const directory = mkdtempSync(join(where.home, 'tmp-'));
-    const { TMPDIR } = process.env;
-    process.env['TMPDIR'] = directory;
+    const directory = mkdtempSync('/tmp/tunnel-hops-');
+    let copied = false;
+    setTimeout(() => {
+      copied = readdirSync(directory).length > 0;
+      stop.abort(new TunnelError('stopped', 'x'));
+    }, 300);
+    const { XDG_RUNTIME_DIR } = process.env;
+    process.env['XDG_RUNTIME_DIR'] = directory;
     try {
-      await assert.rejects(resolve(where, 'a', {}, { signal: stop.signal }), { code: 'stopped' });
+      const resolving = resolve(where, 'a', {}, { signal: stop.signal });
+      await assert.rejects(resolving, { code: 'stopped' });
     } finally {
-      if (TMPDIR === undefined) delete process.env['TMPDIR'];
-      else process.env['TMPDIR'] = TMPDIR;
+      if (XDG_RUNTIME_DIR === undefined) delete process.env['XDG_RUNTIME_DIR'];
+      else process.env['XDG_RUNTIME_DIR'] = XDG_RUNTIME_DIR;
     }
+    assert.ok(copied, 'the copy was made where it is looked for');
     assert.deepEqual(readdirSync(directory), []);
+    rmdirSync(directory);
     assert.doesNotMatch(spawnSync('ps', ['-eo', 'args'], { encoding: 'utf8' }).stdout, /^sleep 20\.125$/m);
   });
 });
