@@ -7,13 +7,10 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { silentObserver } from '../../src/observe/observer.ts';
-import { loadHostKeyVerifier } from '../../src/transport/hostkeys.ts';
-import { loadIdentities } from '../../src/transport/identities.ts';
-import { dialSsh2 } from '../../src/transport/ssh2/dial.ts';
 import { DEFAULT_MAX_WINDOW } from '../../src/transport/ssh2/receivewindow.ts';
 import type { FlowStream, Transport } from '../../src/transport/transport.ts';
 import { pseudoRandomChunks, pseudoRandomDigest } from './bytes.ts';
+import { accessTo, dialEmbedded, settingsFor } from './embedded.ts';
 import { LoopbackSshd } from './loopback-sshd.ts';
 
 /** How one bound was kept. */
@@ -41,23 +38,7 @@ export class Load {
     const server = fork(fileURLToPath(new URL('./loadserver.js', import.meta.url)), { stdio: 'ignore' });
     const [port] = (await once(server, 'message')) as [number];
     const sshd = await LoopbackSshd.start({ config: ['LogLevel ERROR', ...config] });
-    const line = await sshd.knownHostsLine();
-    const transport = await dialSsh2({
-      addresses: [{ host: '127.0.0.1', port: sshd.port }],
-      hostName: '127.0.0.1',
-      port: sshd.port,
-      user: sshd.user,
-      hostKeys: await loadHostKeyVerifier({ pins: [line.slice(line.indexOf(' '))] }),
-      identities: await loadIdentities({
-        files: [sshd.userKey],
-        agentSocket: undefined,
-        observer: silentObserver,
-      }),
-      prompter: { secret: () => Promise.reject(new Error('nothing to ask')) },
-      connectTimeout: 10,
-      authTimeout: 10,
-      observer: silentObserver,
-    });
+    const transport = await dialEmbedded([settingsFor(sshd, 'sshd')], { access: () => accessTo(sshd) });
     return new Load(transport, sshd, server, port);
   }
 

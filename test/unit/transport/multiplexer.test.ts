@@ -26,7 +26,7 @@ class Bench {
     const socket = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
     this.multiplexer = new Multiplexer({
       protocol: this.server.protocol,
-      outbox: new Outbox(socket, { onWritable() {}, onOverflow() {} }),
+      outbox: new Outbox(socket, { onWritable() {}, onSent() {}, onOverflow() {} }),
       inbox: undefined,
       windows: this.windows,
       observer: { log() {}, count: (name) => void this.counted.push(name) },
