@@ -1,0 +1,43 @@
+/**
+ * Names of the kinds of services. Each has one official type and names from before it was agreed on, which catalogs and
+ * configurations still use (the "service types authority" of OpenStack).
+ */
+
+/** Official type, then its aliases from the preferred to the oldest. Types without aliases stand for themselves. */
+const ALIASES: readonly (readonly [type: string, ...aliases: string[]])[] = [
+  ['block-storage', 'volumev3', 'volumev2', 'volume', 'block-store'],
+  ['shared-file-system', 'sharev2', 'share'],
+  ['clustering', 'resource-cluster', 'cluster'],
+  ['container-infrastructure-management', 'container-infrastructure', 'container-infra'],
+  ['application-container', 'container'],
+  ['application-deployment', 'application_deployment'],
+  ['workflow', 'workflowv2'],
+  ['baremetal', 'bare-metal'],
+  ['message', 'messaging'],
+  ['alarm', 'alarming'],
+  ['meter', 'metering', 'telemetry'],
+  ['event', 'events'],
+  ['resource-optimization', 'infra-optim'],
+  ['operator-policy', 'policy'],
+  ['root-cause-analysis', 'rca'],
+  ['monitoring-logging', 'monitoring-log-api'],
+  ['instance-ha', 'ha'],
+  ['admin-logic', 'registration'],
+  ['multi-region-network-automation', 'tricircle'],
+];
+
+const OFFICIAL = new Map(
+  ALIASES.flatMap(([type, ...aliases]) => aliases.map((alias) => [alias, type] as const)),
+);
+
+/** The official type; of a type that nobody knows, the type itself. */
+export function officialType(type: string): string {
+  const lower = type.toLowerCase().replaceAll('_', '-');
+  return OFFICIAL.get(lower) ?? OFFICIAL.get(type) ?? lower;
+}
+
+/** All names of a service, the official type first. */
+export function typeNames(type: string): readonly string[] {
+  const official = officialType(type);
+  return ALIASES.find(([name]) => name === official) ?? [official];
+}
