@@ -1,0 +1,99 @@
+/**
+ * The allow-list: of what the policy would send through the tunnel, what may be opened. Asked before the transport, so what it
+ * denies never becomes a request to the jump host.
+ *
+ *   policy.decide() -> tunnel --> a rule permits it?  yes -> tunnel
+ *                                                     no  -> refuse (prohibited), logged by denials.ts once a minute
+ *                   -> anything else: unchanged
+ *
+ * With --dry-run nothing is denied: learned.ts notes what was asked for, and at the end its rules are printed. They are the
+ * smallest list with which the same run would pass.
+ *
+ * Without --allow and --dry-run nothing is wrapped and nothing costs anything. A rule by name is for connections that are
+ * carried by name; one whose name was resolved on this machine is decided by its address.
+ */
+import { isAddress } from '../net/address.ts';
+import { type Destination, formatDestination } from '../net/destination.ts';
+import type { NamePattern } from '../net/name.ts';
+import { NameMap } from '../net/namemap.ts';
+import { type PortRange, portsInclude } from '../net/ports.ts';
+import { PrefixMap } from '../net/prefixmap.ts';
+import type { Observer } from '../observe/observer.ts';
+import { DenialLog } from './denials.ts';
+import { LearnedDestinations } from './learned.ts';
+import type { Policy, Rule, Verdict } from './policy.ts';
+
+/** config's `AllowRules` is one. No ports stand for all of them. */
+export interface AllowListRules {
+  readonly prefixes: readonly Rule[];
+  readonly names: readonly { readonly pattern: NamePattern; readonly ports: readonly PortRange[] }[];
+}
+
+export interface AllowList {
+  /** Takes a canonical address or name. */
+  permits(destination: Destination): boolean;
+}
+
+export interface AllowGuardOptions {
+  /** undefined: no list. */
+  readonly rules: AllowListRules | undefined;
+  readonly dryRun: boolean;
+  readonly observer: Observer;
+  /** Milliseconds of a clock that only goes forward; for tests. */
+  readonly now?: () => number;
+}
+
+export interface AllowGuard {
+  /** The policy with the list before the transport. Several policies of one run share the log and what is learned. */
+  guard(policy: Policy): Policy;
+  /** The allow-list that the run would have needed so far; undefined without --dry-run. */
+  learned(): string | undefined;
+}
+
+export function createAllowList({ prefixes, names }: AllowListRules): AllowList {
+  const prefixMap = new PrefixMap(prefixes.map(({ prefix, ports }) => [prefix, ports] as const));
+  const nameMap = new NameMap(names.map(({ pattern, ports }) => [pattern, ports] as const));
+  return {
+    permits({ host, port }) {
+      if (!isAddress(host)) return nameMap.find(host).some(({ values }) => somePermits(values, port));
+      for (let covering = prefixMap.find(host); covering !== undefined; covering = covering.wider) {
+        if (somePermits(covering.values, port)) return true;
+      }
+      return false;
+    },
+  };
+}
+
+function somePermits(rules: readonly (readonly PortRange[])[], port: number): boolean {
+  return rules.some((ports) => ports.length === 0 || portsInclude(ports, port));
+}
+
+export function createAllowGuard({
+  rules,
+  dryRun,
+  observer,
+  now = () => performance.now(),
+}: AllowGuardOptions): AllowGuard {
+  const list = rules === undefined ? undefined : createAllowList(rules);
+  const learned = dryRun ? new LearnedDestinations(observer) : undefined;
+  const denials = new DenialLog({ observer, now });
+  const decide = (destination: Destination, verdict: Verdict): Verdict => {
+    if (verdict.kind !== 'tunnel') return verdict;
+    const permitted = list?.permits(destination) ?? true;
+    if (learned !== undefined) {
+      learned.add(destination, permitted);
+      return verdict;
+    }
+    if (permitted) return verdict;
+    denials.add(destination);
+    const why = `the allow-list has no rule for ${formatDestination(destination)}`;
+    return { kind: 'refuse', refusal: 'prohibited', why };
+  };
+  return {
+    guard(policy) {
+      if (list === undefined && learned === undefined) return policy;
+      return { decide: (destination) => decide(destination, policy.decide(destination)) };
+    },
+    learned: () => learned?.format(),
+  };
+}

@@ -1,0 +1,76 @@
+/**
+ * What the allow-list has denied, as warnings: each destination once a minute, with the rule that would permit it. A program
+ * that tries again and again, or scans a network, must not fill the log.
+ */
+import { type Destination, formatDestination } from '../net/destination.ts';
+import type { Observer } from '../observe/observer.ts';
+
+/** Milliseconds between two messages about one destination. */
+export const DENIAL_INTERVAL_MS = 60_000;
+/** Destinations remembered; beyond it the oldest is forgotten, and may be logged again sooner. */
+export const MAX_DENIED_DESTINATIONS = 1024;
+/** Messages in one interval; beyond it the rest is only counted, and the end of the interval says how many. */
+export const MAX_DENIAL_MESSAGES = 100;
+
+interface Denied {
+  readonly logged: number;
+  /** Since then. */
+  readonly repeated: number;
+}
+
+export class DenialLog {
+  readonly #observer: Observer;
+  readonly #now: () => number;
+  /** In the order in which they were logged. */
+  readonly #denied = new Map<string, Denied>();
+  #interval = Number.NEGATIVE_INFINITY;
+  #messages = 0;
+  #silent = 0;
+
+  constructor({ observer, now }: { readonly observer: Observer; readonly now: () => number }) {
+    this.#observer = observer;
+    this.#now = now;
+  }
+
+  add(destination: Destination): void {
+    this.#observer.count('tunnel_allowlist_denied_total');
+    const rule = formatDestination(destination);
+    const now = this.#now();
+    const known = this.#denied.get(rule);
+    if (known !== undefined && now - known.logged < DENIAL_INTERVAL_MS) {
+      this.#denied.set(rule, { ...known, repeated: known.repeated + 1 });
+      return;
+    }
+    this.#remember(rule, now);
+    if (!this.#mayLog(now)) return;
+    const before =
+      known === undefined || known.repeated === 0 ? '' : ` (and ${known.repeated} times more before)`;
+    this.#observer.log('warning', `${rule} is denied by the allow-list${before}; the rule to add: ${rule}`);
+  }
+
+  #remember(rule: string, now: number): void {
+    this.#denied.delete(rule);
+    this.#denied.set(rule, { logged: now, repeated: 0 });
+    if (this.#denied.size <= MAX_DENIED_DESTINATIONS) return;
+    this.#observer.count('tunnel_allowlist_forgotten_total');
+    for (const oldest of this.#denied.keys()) {
+      this.#denied.delete(oldest);
+      return;
+    }
+  }
+
+  #mayLog(now: number): boolean {
+    if (now - this.#interval >= DENIAL_INTERVAL_MS) {
+      if (this.#silent > 0) {
+        this.#observer.log('warning', `${this.#silent} more destinations were denied by the allow-list`);
+      }
+      this.#interval = now;
+      this.#messages = 0;
+      this.#silent = 0;
+    }
+    this.#messages += 1;
+    if (this.#messages <= MAX_DENIAL_MESSAGES) return true;
+    this.#silent += 1;
+    return false;
+  }
+}
