@@ -17,6 +17,7 @@ import { reportError } from './cli/report.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { DoctorConfiguration } from './config/doctoroptions.ts';
 import type { ExecConfiguration } from './config/execoptions.ts';
+import type { OpenStackConfiguration } from './config/openstackoptions.ts';
 import { Log } from './observe/log.ts';
 import { canCapture } from './system/doctor/diagnosis.ts';
 
@@ -95,6 +96,21 @@ async function doctor(configuration: DoctorConfiguration): Promise<void> {
   process.exitCode = canCapture(diagnosis) ? EXIT.ok : EXIT.capture;
 }
 
+async function openstack(configuration: OpenStackConfiguration): Promise<void> {
+  const { logLevel } = configuration.tunnel;
+  detailed = logLevel === 'debug';
+  const stop = stopOnSignals();
+  const observer = new Log({ level: logLevel, stream: process.stderr });
+  const { reportCloud } = await import('./run/openstack.ts');
+  try {
+    process.stdout.write(
+      await reportCloud(configuration, { observer, prompter: new TerminalPrompter(), stop }),
+    );
+  } catch (error) {
+    if (!(stop.aborted && error === stop.reason)) throw error;
+  }
+}
+
 // A closed stderr or stdout ends no tunnel; the log stops writing by itself.
 process.stderr.on('error', () => {});
 process.stdout.on('error', () => {});
@@ -115,6 +131,7 @@ try {
       proxy: (configuration) => start(configuration, 'proxy'),
       exec,
       doctor,
+      openstack,
     },
     {
       output: (text) => process.stdout.write(text),

@@ -16,11 +16,13 @@ import {
   type SplitArguments,
   splitCommand,
 } from '../config/execoptions.ts';
+import { buildOpenStackConfiguration, type OpenStackConfiguration } from '../config/openstackoptions.ts';
 import { buildConfiguration } from '../config/options.ts';
 import { UsageError } from '../errors.ts';
 import { addConnectCommand, connectHelp } from './connect.ts';
 import { addDoctorCommand } from './doctor.ts';
 import { addExecCommand, optionShapes } from './exec.ts';
+import { addOpenStackCommand } from './openstack.ts';
 import { addProxyCommand, addProxyOptions } from './proxy.ts';
 
 /** From dist/src/cli/. */
@@ -31,6 +33,7 @@ export interface Commands {
   proxy(configuration: Configuration): Promise<void>;
   exec(configuration: ExecConfiguration): Promise<void>;
   doctor(configuration: DoctorConfiguration): Promise<void>;
+  openstack(configuration: OpenStackConfiguration): Promise<void>;
 }
 
 export interface Output {
@@ -65,6 +68,9 @@ export async function runCommandLine(
   );
   addDoctorCommand(program, connect, (targets, options) =>
     commands.doctor(buildDoctorConfiguration(targets, options, placeOf)),
+  );
+  addOpenStackCommand(program, connect, (options) =>
+    commands.openstack(buildOpenStackConfiguration(options, placeOf)),
   );
   addProxyOptions(connect);
   addProxyCommand(program, connect, (targets, options) =>

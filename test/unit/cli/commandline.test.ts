@@ -191,6 +191,7 @@ describe('tunnel, asked about itself', () => {
 const NOTHING_ELSE = {
   exec: () => assert.fail('exec'),
   doctor: () => assert.fail('doctor'),
+  openstack: () => assert.fail('openstack'),
 };
 
 describe('runCommandLine', () => {

@@ -1,0 +1,78 @@
+/** `tunnel openstack`: its options and help; and the options with which other commands take a cloud's endpoints as targets. */
+import { type Command, Option } from 'commander';
+import { CATALOG_MODES, type OpenStackReportOptions, REPORT_FORMATS } from '../config/openstackoptions.ts';
+import { once } from './connect.ts';
+
+export type OpenStackAction = (options: OpenStackReportOptions) => Promise<void>;
+
+const AFTER = `
+Reads clouds.yaml, secure.yaml and the OS_* variables as the openstack command does, asks
+Keystone through the jump host for the catalog, and tries which of its addresses the
+jump host opens. Nothing goes past the jump host, and nothing is captured.
+
+--format targets prints what -s reads, permitopen the line for sshd_config.
+
+A catalog is kept for 12 hours below \${XDG_CACHE_HOME:-~/.cache}/tunnel, without
+credentials; --os-catalog refresh fetches it anew, --os-catalog off asks for none.
+
+Examples:
+  tunnel openstack -r user@jumphost --os-cloud mycloud
+  tunnel openstack -r user@jumphost --os-cloud mycloud --format permitopen
+`;
+
+/** Of `connect` these aren't needed: there are no targets to leave out, and nothing becomes ready. */
+const NOT_SHARED = new Set(['--exclude', '--targets-from', '--excludes-from', '--ready-fd']);
+
+/** Adds the command; how the jump host is reached is said as for `connect`. */
+export function addOpenStackCommand(program: Command, connect: Command, action: OpenStackAction): Command {
+  const command = program
+    .command('openstack')
+    .description("show what a cloud's clients connect to, and whether the jump host permits it")
+    .usage('-r REMOTE [--os-cloud NAME] [options]');
+  for (const option of connect.options) if (!NOT_SHARED.has(option.long ?? '')) command.addOption(option);
+  // `connect` may have them already.
+  for (const option of openStackOptions()) {
+    if (!command.options.some(({ long }) => long === option.long)) command.addOption(option);
+  }
+  command
+    .option('--format <format>', `${REPORT_FORMATS.join(', ')} (default: table)`, once('--format'))
+    .helpOption('-h, --help', 'show this help')
+    .addHelpText('after', AFTER)
+    .action((options: OpenStackReportOptions) => action(options));
+  return command;
+}
+
+/** For `connect`, `exec` and `proxy`. */
+export function addOpenStackOptions(command: Command): void {
+  for (const option of openStackOptions()) command.addOption(option);
+}
+
+function openStackOptions(): Option[] {
+  return [
+    new Option(
+      '--os-cloud <name>',
+      'add the endpoints of this cloud of clouds.yaml; "envvars": of the OS_* variables',
+    ).argParser(once('--os-cloud')),
+    new Option('--os-region <name>', 'its region, unless clouds.yaml or OS_REGION_NAME says it').argParser(
+      once('--os-region'),
+    ),
+    new Option('--os-catalog <mode>', `${CATALOG_MODES.join(', ')} (default: auto)`).argParser(
+      once('--os-catalog'),
+    ),
+    new Option('--os-follow-links', 'also add hosts that only version documents of its services name'),
+  ];
+}
+
+/** For `connect`, `exec` and `proxy`. */
+export function addAllowOptions(command: Command): void {
+  command
+    .option(
+      '--allow <file>',
+      'open only what the rules in this file permit, of what is a target',
+      once('--allow'),
+    )
+    .option(
+      '--dry-run',
+      'refuse nothing for want of a rule, and print the rules that were needed at the end',
+    );
+}

@@ -1,0 +1,103 @@
+/**
+ * Clouds and the jump host, put together: `tunnel openstack`, and the targets that `--os-cloud` adds to a run.
+ *
+ *   cloud from files and environment -> jump host -> catalog through it -> targets -> each is tried -> report
+ *
+ * A cloud that isn't configured properly is found out before the jump host is asked for anything.
+ */
+import { homedir } from 'node:os';
+import type { OpenStackConfiguration, OpenStackOptions } from '../config/openstackoptions.ts';
+import { type Observer, silentObserver } from '../observe/observer.ts';
+import { cacheDirectory } from '../openstack/cache.ts';
+import type { Cloud } from '../openstack/cloud.ts';
+import { type CloudRules, rulesOf } from '../openstack/cloudrules.ts';
+import { loadCloud } from '../openstack/cloudsettings.ts';
+import { type CloudTargets, findCloudTargets, formatAge } from '../openstack/cloudtargets.ts';
+import { formatReport, probeTargets } from '../openstack/report.ts';
+import { dialFirst, type RunOptions, resolveAll } from '../run.ts';
+import { addressToExclude } from '../transport/resolve.ts';
+import type { Connector, Transport } from '../transport/transport.ts';
+
+export interface CloudRunOptions {
+  readonly connect: Connector['connect'];
+  readonly observer: Observer;
+  readonly signal: AbortSignal;
+}
+
+/** Before the jump host is dialled. Its warnings are logged. Throws what `loadCloud` throws. */
+export function loadConfiguredCloud({ cloud, region }: OpenStackOptions, observer: Observer): Cloud {
+  const found = loadCloud(
+    { cloud, region },
+    { env: process.env, directory: process.cwd(), home: process.env['HOME'] || homedir() },
+  );
+  for (const warning of found.warnings) observer.log('warning', warning);
+  return found;
+}
+
+/** The rules that --os-cloud adds to a run's targets. Rejects with what `findCloudTargets` rejects with. */
+export async function cloudRules(
+  cloud: Cloud,
+  options: OpenStackOptions,
+  run: CloudRunOptions,
+): Promise<CloudRules> {
+  const { observer } = run;
+  const { targets, age, warnings } = await targetsOf(cloud, options, options.followLinks, run);
+  for (const warning of warnings) observer.log('warning', warning);
+  const from =
+    age === undefined ? 'auth_url alone' : age === 0 ? 'a fresh catalog' : `a catalog ${formatAge(age)} old`;
+  observer.log('notice', `${targets.length} targets of the cloud ${cloud.name}, from ${from}`);
+  return rulesOf(targets);
+}
+
+/** Runs `tunnel openstack`; resolves with what it prints. Rejects with TunnelError, or when `stop` is aborted. */
+export async function reportCloud(
+  { tunnel, openstack, format }: OpenStackConfiguration,
+  { observer, prompter, stop }: RunOptions,
+): Promise<string> {
+  // The report has the warnings itself; the other formats are for programs.
+  const warnings = format === 'table' || format === 'json' ? silentObserver : observer;
+  const cloud = loadConfiguredCloud(openstack, warnings);
+  const lost = new AbortController();
+  const signal = AbortSignal.any([stop, lost.signal]);
+  let transport: Transport | undefined;
+  try {
+    const remotes = await resolveAll(tunnel.ssh, observer, signal);
+    transport = await dialFirst(remotes, tunnel.ssh, { observer, prompter, stop: signal });
+    transport.ended.then((error) => {
+      if (error !== undefined) lost.abort(error);
+    });
+    const { connect } = transport;
+    const run = { connect: connect.bind(transport), observer, signal };
+    const found = await targetsOf(cloud, openstack, true, run);
+    for (const warning of found.warnings) warnings.log('warning', warning);
+    const wanted = found.targets.filter(({ linked }) => !linked || openstack.followLinks);
+    const linkedOnly = found.targets.filter((target) => !wanted.includes(target));
+    const targets = await probeTargets(wanted, run.connect, signal);
+    const sources = remotes.flatMap(({ addresses }) =>
+      addresses.map(({ host }) => addressToExclude(host) ?? host),
+    );
+    const report = { cloud, found, targets, linkedOnly, sources: [...new Set(sources)] };
+    return formatReport(report, format);
+  } finally {
+    await transport?.close();
+  }
+}
+
+function targetsOf(
+  cloud: Cloud,
+  { catalog }: OpenStackOptions,
+  findLinks: boolean,
+  { connect, observer, signal }: CloudRunOptions,
+): Promise<CloudTargets> {
+  const directory = cacheDirectory(process.env, process.env['HOME'] || homedir());
+  return findCloudTargets({
+    cloud,
+    mode: catalog,
+    findLinks,
+    connect,
+    cacheDirectory: directory,
+    env: process.env,
+    observer,
+    signal,
+  });
+}
