@@ -149,13 +149,12 @@ function parseYaml(path: string, text: string): unknown {
 function parseJson(path: string, text: string): unknown {
   try {
     return JSON.parse(text);
-  } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    const position = /at position ([0-9]+)/.exec(message)?.[1];
-    const line = position === undefined ? undefined : text.slice(0, Number(position)).split('\n').length;
-    // The parser quotes what it can't read, and that may be a password.
-    const place = line === undefined ? path : `${path}:${line}`;
-    throw malformed(place, 'JSON', 'the text is not complete, or has a character where none belongs');
+  } catch {
+    // Its message quotes what it can't read, which may be a password. The YAML parser knows the line.
+    const lineCounter = new LineCounter();
+    const [error] = parseDocument(text, { schema: 'json', lineCounter, prettyErrors: false }).errors;
+    const place = error === undefined ? path : `${path}:${lineCounter.linePos(error.pos[0]).line}`;
+    throw malformed(place, 'JSON', 'something is missing, or stands where it does not belong');
   }
 }
 

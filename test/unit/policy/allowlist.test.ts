@@ -1,0 +1,197 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { readAllowOptions } from '../../../src/config/allowfile.ts';
+import { UsageError } from '../../../src/errors.ts';
+import type { Level } from '../../../src/observe/observer.ts';
+import { createAllowGuard, createAllowList } from '../../../src/policy/allowlist.ts';
+import {
+  DENIAL_INTERVAL_MS,
+  MAX_DENIAL_MESSAGES,
+  MAX_DENIED_DESTINATIONS,
+} from '../../../src/policy/denials.ts';
+import { MAX_LEARNED_DESTINATIONS } from '../../../src/policy/learned.ts';
+import type { Policy } from '../../../src/policy/policy.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'tunnel-allow-'));
+after(() => rmSync(directory, { recursive: true, force: true }));
+
+function rulesOf(text: string) {
+  const file = join(directory, 'allow');
+  writeFileSync(file, text);
+  const { rules } = readAllowOptions({ allow: file });
+  assert.ok(rules !== undefined);
+  return rules;
+}
+
+const EXAMPLE = `
+# the cloud
+203.0.113.0/24:443,8774-8780   # compute
+203.0.113.7                    # all ports
+2001:db8::/64:443
+api.example.com:443
+*.svc.example.com
+`;
+
+/** Everything inside 10/8 goes directly, everything else through the tunnel. */
+const everything: Policy = {
+  decide: ({ host }) => (host.startsWith('10.') ? { kind: 'direct', why: 'no target' } : { kind: 'tunnel' }),
+};
+
+function guardOf(text: string | undefined, dryRun = false) {
+  let time = 0;
+  const logged: string[] = [];
+  const counters = new Map<string, number>();
+  const guard = createAllowGuard({
+    rules: text === undefined ? undefined : rulesOf(text),
+    dryRun,
+    now: () => time,
+    observer: {
+      log: (level: Level, message: string) => logged.push(`${level}: ${message}`),
+      count: (name, n = 1) => counters.set(name, (counters.get(name) ?? 0) + n),
+    },
+  });
+  const policy = guard.guard(everything);
+  return {
+    guard,
+    policy,
+    logged,
+    counters,
+    pass: (ms: number) => {
+      time += ms;
+    },
+    ask: (host: string, port: number) => policy.decide({ host, port }),
+  };
+}
+
+describe('the allow-list', () => {
+  for (const [host, port, permitted] of [
+    ['203.0.113.1', 443, true],
+    ['203.0.113.1', 8776, true],
+    ['203.0.113.1', 22, false],
+    ['203.0.113.7', 22, true],
+    ['203.0.114.1', 443, false],
+    ['2001:db8::5', 443, true],
+    ['2001:db8::5', 80, false],
+    ['api.example.com', 443, true],
+    ['api.example.com', 80, false],
+    ['other.example.com', 443, false],
+    ['svc.example.com', 443, false],
+    ['a.b.svc.example.com', 1, true],
+    ['svc.example.com.evil.example', 443, false],
+  ] as const) {
+    it(`${permitted ? 'permits' : 'denies'} ${host} port ${port}`, () => {
+      assert.equal(createAllowList(rulesOf(EXAMPLE)).permits({ host, port }), permitted);
+    });
+  }
+
+  it('without rules denies everything', () => {
+    assert.equal(createAllowList(rulesOf('# nothing\n')).permits({ host: '203.0.113.1', port: 443 }), false);
+  });
+
+  it('is asked for what goes through the tunnel only', () => {
+    const { ask } = guardOf(EXAMPLE);
+    assert.deepEqual(ask('203.0.113.1', 443), { kind: 'tunnel' });
+    assert.equal(ask('10.0.0.1', 22).kind, 'direct');
+    assert.deepEqual(ask('203.0.113.1', 22), {
+      kind: 'refuse',
+      refusal: 'prohibited',
+      why: 'the allow-list has no rule for 203.0.113.1:22',
+    });
+  });
+
+  it('costs nothing where there is none', () => {
+    const { guard, policy } = guardOf(undefined);
+    assert.equal(policy, everything);
+    assert.equal(guard.learned(), undefined);
+  });
+
+  it('says where a rule is wrong', () => {
+    for (const [text, message] of [
+      ['api.example.com:443\n300.1.1.1\n', /allow:2/],
+      ['a b\n', /allow:1: "a b"/],
+      ['*.example.com:0\n', /ports are 1 to/],
+      ['under score!.example\n', /allow:1/],
+    ] as const) {
+      assert.throws(
+        () => rulesOf(text),
+        (error) => error instanceof UsageError && message.test(error.message),
+        text,
+      );
+    }
+  });
+});
+
+describe('denials', () => {
+  it('are logged once a minute for each destination, with the rule to add', () => {
+    const { ask, logged, pass, counters } = guardOf('');
+    for (let i = 0; i < 3; i += 1) ask('api.example.com', 443);
+    ask('2001:db8::1', 22);
+    assert.deepEqual(logged, [
+      'warning: api.example.com:443 is denied by the allow-list; the rule to add: api.example.com:443',
+      'warning: [2001:db8::1]:22 is denied by the allow-list; the rule to add: [2001:db8::1]:22',
+    ]);
+    pass(DENIAL_INTERVAL_MS - 1);
+    ask('api.example.com', 443);
+    assert.equal(logged.length, 2);
+    pass(1);
+    ask('api.example.com', 443);
+    assert.match(logged[2] ?? '', /and 3 times more before/);
+    assert.equal(counters.get('tunnel_allowlist_denied_total'), 6);
+  });
+
+  it('fill neither the log nor the memory', () => {
+    const { ask, logged, pass, counters } = guardOf('');
+    for (let i = 0; i < MAX_DENIED_DESTINATIONS + 100; i += 1) ask('203.0.113.9', i + 1);
+    assert.equal(logged.length, MAX_DENIAL_MESSAGES);
+    assert.equal(counters.get('tunnel_allowlist_forgotten_total'), 100);
+    pass(DENIAL_INTERVAL_MS);
+    ask('203.0.113.8', 1);
+    const silent = MAX_DENIED_DESTINATIONS + 100 - MAX_DENIAL_MESSAGES;
+    assert.equal(logged.at(-2), `warning: ${silent} more destinations were denied by the allow-list`);
+  });
+});
+
+describe('a dry run', () => {
+  it('denies nothing, and tells the smallest list that permits the same', () => {
+    const { ask, guard, logged } = guardOf('203.0.113.0/24:443\n', true);
+    for (const [host, port] of [
+      ['203.0.113.1', 443],
+      ['203.0.113.1', 8774],
+      ['203.0.113.1', 8775],
+      ['203.0.113.10', 443],
+      ['203.0.113.9', 443],
+      ['2001:db8::1', 443],
+      ['api.example.com', 443],
+      ['api.example.com', 443],
+      ['10.0.0.1', 22],
+    ] as const) {
+      assert.notEqual(ask(host, port).kind, 'refuse');
+    }
+    assert.deepEqual(logged, []);
+    const list = guard.learned() ?? '';
+    assert.deepEqual(list.split('\n'), [
+      '# what this run has opened through the jump host',
+      'api.example.com:443  # denied by the present list',
+      '[2001:db8::1]:443  # denied by the present list',
+      '203.0.113.1:443,8774-8775  # denied by the present list',
+      '203.0.113.9:443',
+      '203.0.113.10:443',
+      '',
+    ]);
+    const learned = guardOf(list);
+    assert.equal(learned.ask('203.0.113.1', 8775).kind, 'tunnel');
+    assert.equal(learned.ask('2001:db8::1', 443).kind, 'tunnel');
+    assert.equal(learned.ask('203.0.113.1', 8776).kind, 'refuse');
+  });
+
+  it('remembers a limited number, and says that there was more', () => {
+    const { ask, guard, counters } = guardOf(undefined, true);
+    for (let i = 0; i < MAX_LEARNED_DESTINATIONS + 7; i += 1) ask('203.0.113.9', i + 1);
+    assert.match(guard.learned() ?? '', /and 7 connections more/);
+    assert.equal(counters.get('tunnel_allowlist_unlearned_total'), 7);
+    assert.match(guard.learned() ?? '', /203\.0\.113\.9:1-4096/);
+  });
+});
