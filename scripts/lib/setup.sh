@@ -39,6 +39,20 @@ need() {
   install_quietly "${missing[@]}" || exit 1
 }
 
+# want PACKAGE... installs what only some tests need. Where that isn't possible it goes on: they are skipped then.
+want() {
+  local missing=() package
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
+  for package in "$@"; do
+    dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  say "installing ${missing[*]}"
+  [ -n "${APT_UPDATED:-}" ] || apt-get -qq update || say "apt-get update failed"
+  APT_UPDATED=1
+  (install_quietly "${missing[@]}") || say "not installed: the tests that need it will be skipped"
+}
+
 # Installs packages without starting the services that come with some: the lab runs an sshd of its own, and installing
 # it must not open this machine to logins. A subshell, so that its trap undoes the policy in whatever way it ends.
 install_quietly() (
