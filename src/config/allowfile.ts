@@ -8,26 +8,17 @@
  * Without ports a rule stands for all of them. A file without rules refuses everything.
  */
 import { UsageError } from '../errors.ts';
-import type { NamePattern } from '../net/name.ts';
-import { endsInNumber, parseNamePattern } from '../net/name.ts';
-import { type PortRange, parsePorts } from '../net/ports.ts';
-import type { Prefix } from '../net/prefix.ts';
 import { readTargetsFile } from './argsfile.ts';
+import type { NameTarget, Target } from './configuration.ts';
+import { separateNames } from './proxyoptions.ts';
 import { parseExclusion } from './target.ts';
-import { type Place, readAt } from './usage.ts';
 
 /** A longer list is no list of what a run needs. */
 export const MAX_ALLOW_RULES = 10_000;
 
-interface Limited {
-  readonly ports: readonly PortRange[];
-  /** As the user wrote it. */
-  readonly text: string;
-}
-
 export interface AllowRules {
-  readonly prefixes: readonly (Limited & { readonly prefix: Prefix })[];
-  readonly names: readonly (Limited & { readonly pattern: NamePattern })[];
+  readonly prefixes: readonly Target[];
+  readonly names: readonly NameTarget[];
 }
 
 export interface AllowOptionTexts {
@@ -57,26 +48,7 @@ function readAllowFile(file: string): AllowRules {
       },
     );
   }
-  const names = entries.filter(({ text }) => isName(text));
-  const prefixes = entries.filter(({ text }) => !isName(text));
-  return {
-    names: names.map(({ text, place }) => readName(text, place)),
-    prefixes: prefixes.map(({ text, place }) => {
-      const { prefix, ports } = parseExclusion(text, place).target;
-      return { prefix, ports, text };
-    }),
-  };
-}
-
-/** Anything that isn't written as an address, so that a malformed name is reported as such. */
-function isName(text: string): boolean {
-  const [, host = ''] = /^([^:/[\]]+)(?::[^:]*)?$/.exec(text) ?? [];
-  return /[^0-9.]/.test(host) && !endsInNumber(host);
-}
-
-function readName(text: string, place: Place): AllowRules['names'][number] {
-  return readAt(place, text, () => {
-    const [host = '', ports] = text.split(':');
-    return { pattern: parseNamePattern(host), ports: ports === undefined ? [] : parsePorts(ports), text };
-  });
+  const { addresses, names } = separateNames(entries);
+  const prefixes = addresses.map(({ text, place }) => parseExclusion(text, place).target);
+  return { prefixes, names };
 }

@@ -2,12 +2,12 @@
  * From endpoints to targets: the hosts and ports that a cloud's clients connect to, each once, by name where the catalog has a
  * name. They are what a tunnel captures for the cloud, what an allow-list for it permits, and what is asked of the jump host.
  */
+import type { NameTarget, Target } from '../config/configuration.ts';
 import { TunnelError } from '../errors.ts';
 import { isAddress } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
-import { isLocalhost, type NamePattern } from '../net/name.ts';
-import type { PortRange } from '../net/ports.ts';
-import { hostPrefix, type Prefix } from '../net/prefix.ts';
+import { isLocalhost } from '../net/name.ts';
+import { hostPrefix } from '../net/prefix.ts';
 import { specialRangeOf } from '../net/special.ts';
 import { destinationOf } from './http.ts';
 
@@ -21,23 +21,9 @@ export interface CloudTarget extends Destination {
   readonly linked: boolean;
 }
 
-/** config's `Target`. */
-export interface AddressRule {
-  readonly prefix: Prefix;
-  readonly ports: readonly PortRange[];
-  readonly text: string;
-}
-
-/** config's `NameTarget`. */
-export interface NameRule {
-  readonly pattern: NamePattern;
-  readonly ports: readonly PortRange[];
-  readonly text: string;
-}
-
 export interface CloudRules {
-  readonly targets: readonly AddressRule[];
-  readonly nameTargets: readonly NameRule[];
+  readonly targets: readonly Target[];
+  readonly nameTargets: readonly NameTarget[];
 }
 
 export interface Address {

@@ -10,23 +10,22 @@
  * smallest list with which the same run would pass.
  *
  * Without --allow and --dry-run nothing is wrapped and nothing costs anything. A rule by name is for connections that are
- * carried by name; one whose name was resolved on this machine is decided by its address.
+ * carried by name; one whose name was resolved on this machine (the verdict `resolve`) is decided by its address.
  */
 import { isAddress } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
-import type { NamePattern } from '../net/name.ts';
 import { NameMap } from '../net/namemap.ts';
 import { type PortRange, portsInclude } from '../net/ports.ts';
 import { PrefixMap } from '../net/prefixmap.ts';
 import type { Observer } from '../observe/observer.ts';
 import { DenialLog } from './denials.ts';
 import { LearnedDestinations } from './learned.ts';
-import type { Policy, Rule, Verdict } from './policy.ts';
+import type { NameRule, Policy, Rule, Verdict } from './policy.ts';
 
 /** config's `AllowRules` is one. No ports stand for all of them. */
 export interface AllowListRules {
   readonly prefixes: readonly Rule[];
-  readonly names: readonly { readonly pattern: NamePattern; readonly ports: readonly PortRange[] }[];
+  readonly names: readonly NameRule[];
 }
 
 export interface AllowList {

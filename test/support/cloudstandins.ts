@@ -1,6 +1,6 @@
 /**
  * Stand-ins for nova, glance, neutron and cinder: they answer version discovery and empty lists, and nothing else, to whoever
- * sends a token. `node cloudstandins.js` listens on 127.0.0.1:8000 and tells the services apart by the Host header.
+ * sends a token; `/slow` is never answered. `node cloudstandins.js` listens on 127.0.0.1:8000 and tells the services apart by the Host header.
  */
 import { createServer } from 'node:http';
 import { LINKED_ONLY } from './keystonecatalog.ts';
@@ -36,6 +36,7 @@ const server = createServer((request, response) => {
   const answer = (status: number, body: object) => {
     response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body));
   };
+  if (last === 'slow') return;
   if (last === '') answer(300, VERSIONS[service] ?? {});
   else if (/^v[0-9.]+$/.test(last)) answer(200, VERSIONS[service] ?? {});
   else if (request.headers['x-auth-token'] === undefined) answer(401, {});

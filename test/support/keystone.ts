@@ -34,7 +34,6 @@ import {
   KEYSTONE_HOST,
 } from './keystonecatalog.ts';
 import { Lab, type LabOptions, labUnavailable } from './lab.ts';
-import type { ExecResult } from './process.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const SERVER = join(ROOT, 'test/support/keystoneserver.py');
@@ -43,7 +42,6 @@ const STANDINS = fileURLToPath(new URL('./cloudstandins.js', import.meta.url));
 const CACHE = join(ROOT, 'dist/keystone-lab');
 const PYTHON = '/usr/bin/python3';
 const SETUP_TIMEOUT_MS = 120_000;
-const CLIENT_TIMEOUT_MS = 60_000;
 
 /** False, or what is lacking. */
 export function keystoneUnavailable(): string | false {
@@ -113,16 +111,10 @@ export class CloudLab {
     return ['unshare', '-m', 'sh', '-c', 'mount --bind "$0" /etc/hosts && exec "$@"', this.#hosts, ...argv];
   }
 
-  /** Runs the openstack command in the client, with the names if the capture needs addresses. */
-  openstack(
-    cloud: string,
-    args: readonly string[],
-    wrap = (argv: string[]) => this.withNames(argv),
-  ): Promise<ExecResult> {
-    return this.lab.client.exec(wrap(['openstack', '--os-cloud', cloud, ...args]), {
-      timeout: CLIENT_TIMEOUT_MS,
-      cwd: this.lab.clientHome,
-    });
+  /** How many connections the front has open on a port. */
+  async established(port: number): Promise<number> {
+    const { stdout } = await this.lab.api1.exec(['ss', '-Htn', 'state', 'established', `sport = :${port}`]);
+    return stdout.split('\n').filter((line) => line !== '').length;
   }
 
   accessLog(): AccessLogEntry[] {
@@ -144,13 +136,10 @@ export class CloudLab {
     const { lab, directory } = this;
     const config = join(directory, 'nginx.conf');
     writeFileSync(config, frontConfiguration(directory));
-    for (const [script, ...args] of [[STANDINS]]) {
-      const server = await lab.api1.spawn([process.execPath, String(script), ...args]);
-      await server.waitForLine(/ready\n/);
-    }
+    const standIns = await lab.api1.spawn([process.execPath, STANDINS]);
+    await standIns.waitForLine(/ready\n/);
     await lab.api1.spawn(['nginx', '-p', directory, '-c', config, '-e', join(directory, 'error.log')]);
-    const probe = ['sh', '-c', `until ss -Hltn "sport = :443" | grep -q 443; do sleep 0.02; done`];
-    await lab.api1.exec(probe);
+    await lab.api1.exec(['sh', '-c', 'until ss -Hltn "sport = :443" | grep -q 443; do sleep 0.02; done']);
   }
 
   #writeClouds(): void {

@@ -74,6 +74,7 @@ describe('the command line of exec', () => {
         connect: unexpected,
         proxy: unexpected,
         doctor: unexpected,
+        openstack: unexpected,
         exec: async (configuration) => {
           seen.push(configuration);
         },
