@@ -103,9 +103,7 @@ async function openstack(configuration: OpenStackConfiguration): Promise<void> {
   const observer = new Log({ level: logLevel, stream: process.stderr });
   const { reportCloud } = await import('./run/openstack.ts');
   try {
-    process.stdout.write(
-      await reportCloud(configuration, { observer, prompter: new TerminalPrompter(), stop }),
-    );
+    process.stdout.write(await reportCloud(configuration, { observer, prompter: createPrompter(), stop }));
   } catch (error) {
     if (!(stop.aborted && error === stop.reason)) throw error;
   }

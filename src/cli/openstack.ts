@@ -20,8 +20,14 @@ Examples:
   tunnel openstack -r user@jumphost --os-cloud mycloud --format permitopen
 `;
 
-/** Of `connect` these aren't needed: there are no targets to leave out, and nothing becomes ready. */
-const NOT_SHARED = new Set(['--exclude', '--targets-from', '--excludes-from', '--ready-fd']);
+/** Of `connect` these aren't needed: there are no targets to leave out, nothing becomes ready, and one connection is all there is. */
+const NOT_SHARED = new Set([
+  '--exclude',
+  '--targets-from',
+  '--excludes-from',
+  '--ready-fd',
+  '--reconnect-hold',
+]);
 
 /** Adds the command; how the jump host is reached is said as for `connect`. */
 export function addOpenStackCommand(program: Command, connect: Command, action: OpenStackAction): Command {

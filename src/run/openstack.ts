@@ -14,9 +14,10 @@ import { type CloudRules, rulesOf } from '../openstack/cloudrules.ts';
 import { loadCloud } from '../openstack/cloudsettings.ts';
 import { type CloudTargets, findCloudTargets, formatAge } from '../openstack/cloudtargets.ts';
 import { formatReport, probeTargets } from '../openstack/report.ts';
-import { dialFirst, type RunOptions, resolveAll } from '../run.ts';
+import type { RunOptions } from '../run.ts';
 import { addressToExclude } from '../transport/resolve.ts';
 import type { Connector, Transport } from '../transport/transport.ts';
+import { Dialler, type Located } from './dialling.ts';
 
 export interface CloudRunOptions {
   readonly connect: Connector['connect'];
@@ -61,8 +62,9 @@ export async function reportCloud(
   const signal = AbortSignal.any([stop, lost.signal]);
   let transport: Transport | undefined;
   try {
-    const remotes = await resolveAll(tunnel.ssh, observer, signal);
-    transport = await dialFirst(remotes, tunnel.ssh, { observer, prompter, stop: signal });
+    const dialler = new Dialler({ ssh: tunnel.ssh, prompter, observer });
+    const located = await dialler.locate(signal);
+    transport = await dialler.dial(located, signal);
     transport.ended.then((error) => {
       if (error !== undefined) lost.abort(error);
     });
@@ -73,14 +75,19 @@ export async function reportCloud(
     const wanted = found.targets.filter(({ linked }) => !linked || openstack.followLinks);
     const linkedOnly = found.targets.filter((target) => !wanted.includes(target));
     const targets = await probeTargets(wanted, run.connect, signal);
-    const sources = remotes.flatMap(({ addresses }) =>
-      addresses.map(({ host }) => addressToExclude(host) ?? host),
-    );
-    const report = { cloud, found, targets, linkedOnly, sources: [...new Set(sources)] };
+    const report = { cloud, found, targets, linkedOnly, sources: sourcesOf(located) };
     return formatReport(report, format);
   } finally {
     await transport?.close();
   }
+}
+
+/** Where the jump host was reached. Behind other hops its address is known to the last of them only. */
+function sourcesOf({ jumpHosts }: Located): string[] {
+  const hosts = jumpHosts
+    .filter(({ settings }) => settings.proxy.kind === 'direct')
+    .flatMap(({ addresses }) => addresses.map(({ host }) => addressToExclude(host) ?? host));
+  return [...new Set(hosts)];
 }
 
 function targetsOf(

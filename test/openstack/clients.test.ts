@@ -21,7 +21,8 @@ const ADDRESSES = [...new Set(Object.values(CLOUD_HOSTS))].map((port) => `${API1
 const PROXY_PORT = 3128;
 const CALLS = 20;
 const PARALLEL = 10;
-const CLIENT_TIMEOUT_MS = 60_000;
+/** Ten Python programs at a time take half a minute on a busy machine. */
+const CLIENT_TIMEOUT_MS = 120_000;
 const START_TIMEOUT_MS = 20_000;
 
 /** One way of bringing a client's connections into the tunnel. */
@@ -160,16 +161,16 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
     });
   }
 
-  // A tunnel that keeps its link is what the second half is about.
-  it(`${PARALLEL} requests in flight fail at once when the link is lost, and later ones succeed`, {
-    skip: 'connect ends with its link',
-  }, async () => {
+  it(`${PARALLEL} requests in flight fail at once when the link is lost, and later ones succeed`, async () => {
     const tunnel = await startTunnel(cloud.lab.client, ADDRESSES);
     try {
       const url = 'https://nova.cloud.example/slow';
       const curl = cloud.withNames(['curl', '-sS', '--cacert', cloud.caFile, url]);
       const inFlight = Array.from({ length: PARALLEL }, () => inClient(curl));
-      while ((await cloud.established(443)) < PARALLEL) await sleep(20);
+      for (const until = performance.now() + START_TIMEOUT_MS; (await cloud.established(443)) < PARALLEL; ) {
+        assert.ok(performance.now() < until, 'the requests never reach the API');
+        await sleep(20);
+      }
       const lost = performance.now();
       await cloud.lab.sshd.dropConnections();
       for (const request of inFlight) assert.notEqual((await request).status, 0);
