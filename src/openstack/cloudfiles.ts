@@ -13,7 +13,6 @@ import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import { TunnelError } from '../errors.ts';
-import { printable } from '../observe/printable.ts';
 
 /** Larger files are no configuration of anybody. */
 export const MAX_CLOUDS_FILE_BYTES = 1024 * 1024;
@@ -125,7 +124,10 @@ function parse(path: string, text: string): Raw {
   return content;
 }
 
-/** YAML 1.1, as the clients' own parsers have it: `yes` and `no` are booleans, `<<` merges. */
+/**
+ * YAML 1.1, as the clients' own parsers have it: `yes` and `no` are booleans, `<<` merges. The parser's own messages are not
+ * shown: they quote what stands at the place, which may be a password that begins with `*` or `!`.
+ */
 function parseYaml(path: string, text: string): unknown {
   const lineCounter = new LineCounter();
   const document = parseDocument(text, {
@@ -137,12 +139,13 @@ function parseYaml(path: string, text: string): unknown {
   const [error] = document.errors;
   if (error !== undefined) {
     const { line, col } = lineCounter.linePos(error.pos[0]);
-    throw malformed(`${path}:${line}:${col}`, 'YAML', error.message, error);
+    throw malformed(`${path}:${line}:${col}`, 'YAML', error.code.toLowerCase().replaceAll('_', ' '));
   }
   try {
     return document.toJS({ maxAliasCount: MAX_YAML_ALIASES });
-  } catch (cause) {
-    throw malformed(path, 'YAML', cause instanceof Error ? cause.message : String(cause), cause);
+  } catch {
+    // Aliases are all that is resolved so late: one without an anchor, or more of them than MAX_YAML_ALIASES.
+    throw malformed(path, 'YAML', 'an alias (*NAME) stands for nothing, or for too much');
   }
 }
 
@@ -150,7 +153,7 @@ function parseJson(path: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // Its message quotes what it can't read, which may be a password. The YAML parser knows the line.
+    // Its message quotes, too, and has no line. The YAML parser knows it.
     const lineCounter = new LineCounter();
     const [error] = parseDocument(text, { schema: 'json', lineCounter, prettyErrors: false }).errors;
     const place = error === undefined ? path : `${path}:${lineCounter.linePos(error.pos[0]).line}`;
@@ -158,11 +161,9 @@ function parseJson(path: string, text: string): unknown {
   }
 }
 
-function malformed(place: string, language: string, message: string, cause?: unknown): TunnelError {
-  const [first = ''] = message.split('\n');
-  return new TunnelError('openstack-config', `${place}: malformed ${language}: ${printable(first)}`, {
-    hint: 'mend the file; the indentation above the place matters as well',
-    cause,
+function malformed(place: string, language: string, what: string): TunnelError {
+  return new TunnelError('openstack-config', `${place}: malformed ${language}: ${what}`, {
+    hint: 'mend the place or what stands before it; a value that begins with * & ! @ or % needs quotes',
   });
 }
 

@@ -23,8 +23,6 @@ const SERVICE_SUFFIXES = [
   '_endpoint_type',
   '_region_name',
 ] as const;
-/** Prefixes of keys with these suffixes that are no service's. */
-const NO_SERVICES = new Set(['default', 'network_default']);
 
 /**
  * The cloud that is asked for, or that files and environment choose. Throws TunnelError: openstack-config (malformed),
@@ -49,7 +47,7 @@ export function loadCloud(choice: Choice, surroundings: Surroundings): Cloud {
     // endpoint_type is the older name, and wins all the same.
     interfaces: settings.interfaces('endpoint_type') ?? settings.interfaces('interface') ?? ['public'],
     tls,
-    services: serviceSettings(settings),
+    services: serviceSettings(settings, (warning) => warnings.push(warning)),
     warnings,
   };
 }
@@ -120,7 +118,8 @@ class Settings {
     if (url === undefined || (url.protocol !== 'http:' && url.protocol !== 'https:') || url.hostname === '') {
       throw this.wrong(
         key,
-        `${quoted(filled)} is not the URL of a web service`,
+        // With an "@" it may have a password in it.
+        `${filled.includes('@') ? 'it' : quoted(filled)} is not the URL of a web service`,
         'write it as https://HOST:PORT/PATH',
       );
     }
@@ -213,28 +212,49 @@ function tlsSettings(
   return { caFile, verify, certFile: path('cert'), keyFile: path('key') };
 }
 
-function serviceSettings(settings: Settings): ReadonlyMap<string, ServiceSettings> {
-  const services = new Map<string, { -readonly [K in keyof ServiceSettings]: ServiceSettings[K] }>();
+/** A key may look like a service's and be something else's: what can't be read is passed over with a warning. */
+function serviceSettings(
+  settings: Settings,
+  warn: (message: string) => void,
+): ReadonlyMap<string, ServiceSettings> {
+  const services = new Map<string, ServiceSettings>();
   for (const key of settings.keys) {
     const suffix = SERVICE_SUFFIXES.find((end) => key.endsWith(end) && key.length > end.length);
     if (suffix === undefined) continue;
-    const prefix = key.slice(0, -suffix.length);
-    if (NO_SERVICES.has(prefix)) continue;
-    const type = officialType(prefix);
-    const service = services.get(type) ?? {};
-    services.set(type, service);
-    if (suffix === '_endpoint_override' || suffix === '_endpoint') {
-      const url = settings.url(key, settings.text(key));
-      // The newer of two names wins wherever it stands.
-      if (url !== undefined && (suffix === '_endpoint_override' || service.endpoint === undefined))
-        service.endpoint = url;
-    } else if (suffix === '_region_name') {
-      const region = settings.text(key);
-      if (region !== undefined) service.region = region;
-    } else {
-      const interfaces = settings.interfaces(key);
-      if (interfaces !== undefined) service.interfaces = interfaces;
+    const type = officialType(key.slice(0, -suffix.length));
+    try {
+      const before = services.get(type) ?? {};
+      services.set(type, { ...before, ...serviceSetting(settings, key, suffix, before) });
+    } catch (error) {
+      if (!(error instanceof TunnelError)) throw error;
+      warn(`${error.message}; it is not used`);
     }
   }
   return services;
+}
+
+function serviceSetting(
+  settings: Settings,
+  key: string,
+  suffix: (typeof SERVICE_SUFFIXES)[number],
+  before: ServiceSettings,
+): ServiceSettings {
+  switch (suffix) {
+    case '_endpoint_override':
+    case '_endpoint': {
+      const endpoint = settings.url(key, settings.text(key));
+      // The newer of the two names wins wherever it stands.
+      const loses = suffix === '_endpoint' && before.endpoint !== undefined;
+      return endpoint === undefined || loses ? {} : { endpoint };
+    }
+    case '_region_name': {
+      const region = settings.text(key);
+      return region === undefined ? {} : { region };
+    }
+    case '_interface':
+    case '_endpoint_type': {
+      const interfaces = settings.interfaces(key);
+      return interfaces === undefined ? {} : { interfaces };
+    }
+  }
 }

@@ -27,10 +27,7 @@ export interface CloudRunOptions {
 
 /** Before the jump host is dialled. Its warnings are logged. Throws what `loadCloud` throws. */
 export function loadConfiguredCloud({ cloud, region }: OpenStackOptions, observer: Observer): Cloud {
-  const found = loadCloud(
-    { cloud, region },
-    { env: process.env, directory: process.cwd(), home: process.env['HOME'] || homedir() },
-  );
+  const found = loadCloud({ cloud, region }, { env: process.env, directory: process.cwd(), home: homedir() });
   for (const warning of found.warnings) observer.log('warning', warning);
   return found;
 }
@@ -96,7 +93,7 @@ function targetsOf(
   findLinks: boolean,
   { connect, observer, signal }: CloudRunOptions,
 ): Promise<CloudTargets> {
-  const directory = cacheDirectory(process.env, process.env['HOME'] || homedir());
+  const directory = cacheDirectory(process.env, homedir());
   return findCloudTargets({
     cloud,
     mode: catalog,

@@ -357,6 +357,12 @@ const CASES: readonly Case[] = [
     error: ['openstack-config', /clouds\.yaml:\d+:\d+: malformed YAML/],
   },
   {
+    what: 'a setting that only looks like a service',
+    files: { 'work/clouds.yaml': `clouds:\n  one:\n    ${AUTH}\n    uplink_interface: eth0\n` },
+    expected: { interface: 'public' },
+    warnings: [/uplink_interface.*"eth0" is no interface.*not used/],
+  },
+  {
     what: 'malformed JSON',
     files: { 'work/clouds.json': '{\n"clouds": {"one": hunter2}\n}' },
     error: ['openstack-config', /clouds\.json:2: malformed JSON/],
@@ -520,6 +526,25 @@ describe('clouds.yaml', () => {
     assert.equal(cloud.authUrl.hostname, 'home.example');
     assert.match(cloud.warnings.join(), /can't be read/);
   });
+
+  for (const value of [
+    '*hunter2',
+    '!hunter2 x',
+    '"hunter2',
+    '@hunter2',
+    '`hunter2',
+    '[hunter2',
+    'x" hunter2: "y',
+  ]) {
+    it(`quotes nothing of a file that can't be read: ${value}`, () => {
+      const files = { 'work/clouds.yaml': `clouds: {one: {auth: {password: ${value}}}}\n` };
+      const { directory, env } = prepare({ what: '', files }, CASES.length + 1);
+      assert.throws(
+        () => loadCloud({}, { env, directory: join(directory, 'work'), home: join(directory, 'home') }),
+        (error) => error instanceof TunnelError && !inspect(error, { depth: 9 }).includes('hunter2'),
+      );
+    });
+  }
 
   it('shows no secret by accident', () => {
     const { method } = load(0).authentication();
