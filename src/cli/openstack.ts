@@ -57,7 +57,7 @@ function openStackOptions(): Option[] {
   return [
     new Option(
       '--os-cloud <name>',
-      'add the endpoints of this cloud of clouds.yaml; "envvars": of the OS_* variables',
+      'take the endpoints of this cloud of clouds.yaml; "envvars": of the OS_* variables',
     ).argParser(once('--os-cloud')),
     new Option('--os-region <name>', 'its region, unless clouds.yaml or OS_REGION_NAME says it').argParser(
       once('--os-region'),
@@ -65,7 +65,7 @@ function openStackOptions(): Option[] {
     new Option('--os-catalog <mode>', `${CATALOG_MODES.join(', ')} (default: auto)`).argParser(
       once('--os-catalog'),
     ),
-    new Option('--os-follow-links', 'also add hosts that only version documents of its services name'),
+    new Option('--os-follow-links', 'also take hosts that only version documents of its services name'),
   ];
 }
 
