@@ -31,7 +31,6 @@ import { descriptorLimit } from './system/limits.ts';
 import { configuredResolvers } from './system/resolvers.ts';
 import { DirectConnector } from './transport/direct.ts';
 import { lookupName } from './transport/lookup.ts';
-import { Opens } from './transport/opens.ts';
 import type { Prompter } from './transport/prompter.ts';
 import type { Supervisor } from './transport/supervisor.ts';
 import type { Transport } from './transport/transport.ts';
@@ -227,7 +226,7 @@ function createFlows(
 ): Flows {
   return new Flows({
     policy: createPolicy(configuration),
-    tunnel: new Opens({ connector: tunnel, observer }),
+    tunnel,
     direct,
     resolve: lookupName,
     observer,

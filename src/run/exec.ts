@@ -29,7 +29,6 @@ import { descriptorLimit, descriptorLimitAtStart } from '../system/limits.ts';
 import { resolvConfText, resolverConfiguration } from '../system/resolvers.ts';
 import { DirectConnector } from '../transport/direct.ts';
 import { lookupName } from '../transport/lookup.ts';
-import { Opens } from '../transport/opens.ts';
 import type { Supervisor } from '../transport/supervisor.ts';
 import type { Connector } from '../transport/transport.ts';
 import { runBehindProxy } from './execproxy.ts';
@@ -78,7 +77,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     unwatch = watchDisturbances(link, '', observer);
     const flows = new Flows({
       policy: plan.policy,
-      tunnel: new Opens({ connector: link, observer }),
+      tunnel: link,
       direct: towardsActual(plan.policy),
       observer,
       resolve: lookupName,

@@ -12,7 +12,6 @@ import { descriptorLimit } from '../system/limits.ts';
 import { withProxy } from '../system/proxyenvironment.ts';
 import { DirectConnector } from '../transport/direct.ts';
 import { lookupName } from '../transport/lookup.ts';
-import { Opens } from '../transport/opens.ts';
 import type { Supervisor } from '../transport/supervisor.ts';
 import { runToEnd } from './job.ts';
 import { createLink, watchDisturbances } from './link.ts';
@@ -38,7 +37,7 @@ export async function runBehindProxy(
     unwatch = watchDisturbances(link, '', observer);
     const flows = new Flows({
       policy: createPolicy(tunnel, { beyond: 'direct', proxied: true }),
-      tunnel: new Opens({ connector: link, observer }),
+      tunnel: link,
       direct: new DirectConnector(),
       observer,
       resolve: lookupName,

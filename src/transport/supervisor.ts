@@ -19,6 +19,8 @@
  *   healed until it can't be: `ended` then has the error.
  * - A link that is lost is dialled again at once if it had held for a while, else after a wait. A link that the server
  *   closed while nobody used it (UnusedConnectionTimeout) is dialled when it is needed.
+ * - How many flows are opened at a time is a matter of each link (opens.ts): what waits for its turn there must not go on to wait
+ *   for a link when the others' hold is over.
  * - connect() while there is no link waits in the Hold. A connect that had been passed to a link that was then lost, without an
  *   answer, waits likewise: the application has not been told anything yet.
  * - A link says itself when its peer no longer answers (its keepalive). `disturbed` is for whoever knows more: the network has
@@ -32,6 +34,7 @@ import type { Duplex } from 'node:stream';
 import { TunnelError } from '../errors.ts';
 import type { Observer } from '../observe/observer.ts';
 import { Hold } from './hold.ts';
+import { Opens } from './opens.ts';
 import { Redial } from './redial.ts';
 import {
   ConnectError,
@@ -86,6 +89,7 @@ export interface SupervisorOptions {
 /** One transport while it is in use. */
 interface Link {
   readonly transport: Transport;
+  readonly opens: Opens;
   readonly since: number;
   /** Flows that are open or being opened. */
   flows: number;
@@ -228,7 +232,7 @@ export class Supervisor implements Transport {
       link.lastUse = this.#now();
     };
     try {
-      const stream = await link.transport.connect(destination, options);
+      const stream = await link.opens.connect(destination, options);
       if (stream.closed) over();
       else stream.once('close', over);
       return stream;
@@ -249,7 +253,8 @@ export class Supervisor implements Transport {
       throw signal.reason;
     }
     const now = this.#now();
-    const link = { transport, since: now, flows: 0, lastUse: now };
+    const opens = new Opens({ connector: transport, observer: this.#observer });
+    const link = { transport, opens, since: now, flows: 0, lastUse: now };
     this.#link = link;
     this.#usual = now - begin;
     this.#attempt = 0;

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { TunnelError } from '../../../src/errors.ts';
 import type { Level, Observer } from '../../../src/observe/observer.ts';
+import { MAX_OPENS_OF_A_NAME } from '../../../src/transport/opens.ts';
 import { LOGIN_TRIES } from '../../../src/transport/redial.ts';
 import {
   type DialRequest,
@@ -303,6 +304,28 @@ describe('supervisor', () => {
       assert.match(second.error.message, /10\.0\.0\.5:80: no link to the jump host within 30 s/);
       assert.equal((second.error.cause as TunnelError).message, broken().message);
       assert.equal(observer.counters.get('tunnel_hold_timeouts_total'), 2);
+      await supervisor.close();
+    });
+
+    it('are refused then also when there are more of one name than are looked up at a time', async () => {
+      const { supervisor, twin } = supervised([serving(), 'hang']);
+      await supervisor.start();
+      await pass(5_000);
+      const name = { host: 'api.example.com', port: 443 };
+      twin().hang('*');
+      const many = () =>
+        Array.from({ length: 3 * MAX_OPENS_OF_A_NAME }, () => watch(supervisor.connect(name)));
+      const before = many();
+      await settle();
+      assert.equal(twin().requested.length, MAX_OPENS_OF_A_NAME, 'the link is asked for so many at a time');
+      twin().lose(broken());
+      const lost = Date.now();
+      const after = many();
+      await pass(HOLD * 1_000);
+      for (const { error, at } of [...before, ...after]) {
+        assertRefused(error);
+        assert.equal(at - lost, HOLD * 1_000);
+      }
       await supervisor.close();
     });
 
