@@ -30,7 +30,7 @@ import { defaultIdentityFiles } from '../transport/identities.ts';
 import { dialOpenssh } from '../transport/openssh/dial.ts';
 import { addressesNamedIn } from '../transport/openssh/proxycommand.ts';
 import type { Prompter } from '../transport/prompter.ts';
-import { addressToExclude, type JumpHost, resolveJumpHosts } from '../transport/resolve.ts';
+import { addressToExclude, type JumpHost, type Patience, resolveJumpHosts } from '../transport/resolve.ts';
 import type { AuthenticationSettings, SshSettings } from '../transport/settings.ts';
 import type { Access } from '../transport/ssh2/attempt.ts';
 import { Authenticator } from '../transport/ssh2/authentication.ts';
@@ -53,6 +53,28 @@ export interface Located {
   readonly own: readonly Prefix[];
 }
 
+/** The same place, with so much time to reach it. */
+export function withPatience(located: Located, patience: Patience): Located {
+  const jumpHosts = located.jumpHosts.map((jumpHost) => ({
+    ...jumpHost,
+    settings: patientSettings(jumpHost.settings, patience),
+  }));
+  return { ...located, jumpHosts };
+}
+
+/** For the hops, too: it is the first of them that this machine connects to. */
+function patientSettings(settings: SshSettings, patience: Patience): SshSettings {
+  const { proxy } = settings;
+  return {
+    ...settings,
+    connectTimeout: patience(settings.connectTimeout),
+    proxy:
+      proxy.kind === 'jump'
+        ? { ...proxy, hops: proxy.hops.map((hop) => patientSettings(hop, patience)) }
+        : proxy,
+  };
+}
+
 export class Dialler {
   readonly #options: DiallerOptions;
   readonly #keyring: Keyring;
@@ -68,11 +90,17 @@ export class Dialler {
     this.#keyring = new Keyring(options.observer);
   }
 
-  /** Opens no connection to the jump host. Rejects as resolveSettings and resolveJumpHosts do. */
-  async locate(signal: AbortSignal): Promise<Located> {
+  /**
+   * `patience`: for the resolver. Opens no connection to the jump host. Rejects as resolveSettings and resolveJumpHosts do.
+   */
+  async locate(signal: AbortSignal, patience?: Patience): Promise<Located> {
     const { observer } = this.#options;
     this.#settings ??= await this.#readSettings(signal);
-    const jumpHosts = await resolveJumpHosts(this.#settings, { observer, signal });
+    const jumpHosts = await resolveJumpHosts(this.#settings, {
+      observer,
+      signal,
+      ...(patience && { patience }),
+    });
     return { jumpHosts, own: ownPrefixes(jumpHosts) };
   }
 

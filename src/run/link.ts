@@ -2,7 +2,7 @@
  * The link to the jump host as everything else sees it: one Connector that is there all the time, whatever becomes of
  * the connections under it.
  *
- *   Dialler (addresses, settings, one connection) -> Supervisor (again, as often as it is lost) -> Opens (how many at a time)
+ *   Dialler (addresses, settings, one connection) -> Opens (how many flows at a time) -> Supervisor (again, as often as it is lost)
  *
  * Before a connection is dialled, the addresses that it goes to are left out of the captured prefixes, and those of the one before
  * only after it stands: the tunnel never swallows its own connection.
@@ -16,7 +16,7 @@ import { watchNetwork } from '../system/netwatch.ts';
 import { dialPatience } from '../transport/backoff.ts';
 import type { Prompter } from '../transport/prompter.ts';
 import { Supervisor } from '../transport/supervisor.ts';
-import { Dialler, type Located } from './dialling.ts';
+import { Dialler, type Located, withPatience } from './dialling.ts';
 
 export interface LinkParts {
   readonly observer: Observer;
@@ -35,17 +35,15 @@ export function createLink(
     hold: ssh.reconnectHold,
     observer,
     async dial({ signal, attempt, usual }) {
-      const located = await dialler.locate(signal).catch((error: unknown) => {
+      const patience = (limit: number) => dialPatience(limit, attempt, usual);
+      const located = await dialler.locate(signal, patience).catch((error: unknown) => {
         // The resolver may be what is down. Its last answer is as good as any then.
         if (known === undefined || signal.aborted || !isDnsFailure(error)) throw error;
         observer.log('info', `${error.message}; the addresses that it had are tried`);
         return known;
       });
       await captured?.leaveOutToo(located.own);
-      const transport = await dialler.dial(
-        patient(located, (limit) => dialPatience(limit, attempt, usual)),
-        signal,
-      );
+      const transport = await dialler.dial(withPatience(located, patience), signal);
       known = located;
       try {
         await captured?.leaveOutOnly(located.own);
@@ -71,14 +69,6 @@ export function watchDisturbances(supervisor: Supervisor, device: string, observ
   return () => {
     for (const end of endings) end();
   };
-}
-
-function patient(located: Located, patience: (limit: number) => number): Located {
-  const jumpHosts = located.jumpHosts.map((jumpHost) => {
-    const { settings } = jumpHost;
-    return { ...jumpHost, settings: { ...settings, connectTimeout: patience(settings.connectTimeout) } };
-  });
-  return { ...located, jumpHosts };
 }
 
 function isDnsFailure(error: unknown): error is TunnelError {

@@ -35,6 +35,9 @@ type AddressFamily = SshSettings['addressFamily'];
 /** All addresses of a name, in the system's order of preference. Rejects as dns.lookup does. */
 export type Lookup = (host: string, family: 0 | 4 | 6) => Promise<readonly { readonly address: string }[]>;
 
+/** Seconds that an attempt may take, from those that the settings allow. */
+export type Patience = (limit: number) => number;
+
 export interface ResolveOptions {
   readonly signal?: AbortSignal;
   /** Seconds that the resolver may take. Default: RESOLVE_TIMEOUT. */
@@ -58,6 +61,14 @@ const FAMILIES: Readonly<Record<AddressFamily, { number: 0 | 4 | 6; name: string
   inet6: { number: 6, name: 'IPv6' },
 };
 
+export interface ResolveJumpHostsOptions {
+  readonly signal?: AbortSignal;
+  readonly observer?: Observer;
+  /** Makes of the ConnectTimeout what the resolver may take. Default: all of it. */
+  readonly patience?: Patience;
+  readonly lookup?: Lookup;
+}
+
 /**
  * The jump hosts whose outermost hop can be resolved, in the given order; the others are left out with a warning. Rejects
  * with the first one's TunnelError (`jumphost-dns`) when there is none, with UsageError for a chain that is too long, or
@@ -65,7 +76,7 @@ const FAMILIES: Readonly<Record<AddressFamily, { number: 0 | 4 | 6; name: string
  */
 export async function resolveJumpHosts(
   all: readonly SshSettings[],
-  options: { readonly signal?: AbortSignal; readonly observer?: Observer; readonly lookup?: Lookup } = {},
+  options: ResolveJumpHostsOptions = {},
 ): Promise<JumpHost[]> {
   const { observer = silentObserver, signal, ...rest } = options;
   const over = new AbortController();
@@ -124,7 +135,10 @@ function select(all: readonly SshSettings[], outcomes: readonly Outcome[], obser
   return found;
 }
 
-async function resolveJumpHost(settings: SshSettings, options: ResolveOptions): Promise<JumpHost> {
+async function resolveJumpHost(
+  settings: SshSettings,
+  { patience = (limit) => limit, ...options }: ResolveOptions & { readonly patience?: Patience },
+): Promise<JumpHost> {
   const [outermost] = hopsOf(settings);
   if (outermost.proxy.kind === 'command') return { settings, addresses: [] };
   const { hostName, port, addressFamily, bindAddress, connectTimeout } = outermost;
@@ -132,7 +146,7 @@ async function resolveJumpHost(settings: SshSettings, options: ResolveOptions): 
     ...options,
     addressFamily,
     bindAddress,
-    timeout: connectTimeout,
+    timeout: patience(connectTimeout),
   });
   return { settings, addresses };
 }

@@ -151,6 +151,20 @@ describe('resolveJumpHosts', () => {
     assert.match(observer.lines.join(), /silent\.test is left out: its name is not resolved/);
   });
 
+  it('gives the resolver as much of the ConnectTimeout as there is patience for', async () => {
+    const lookup = () => new Promise<never>(() => {});
+    const asked: number[] = [];
+    const patience = (limit: number) => {
+      asked.push(limit);
+      return 0.05;
+    };
+    await assert.rejects(
+      resolveJumpHosts([{ ...settings('silent.test'), connectTimeout: 60 }], { lookup, patience }),
+      { code: 'jumphost-dns', message: /does not answer within 0\.05 s/ },
+    );
+    assert.deepEqual(asked, [60]);
+  });
+
   it('an abort rejects with its reason, before and after the first name is known', async () => {
     const reason = new Error('stop');
     for (const wait of [0, 20]) {
