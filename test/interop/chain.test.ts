@@ -228,6 +228,21 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
       await assert.rejects(transport.connect(at(echo)), { code: 'connect-unreachable' });
     });
 
+  it('a jump host that closes a chain which nobody uses has closed it in order', async () => {
+    const unused = await LoopbackSshd.start({ config: ['UnusedConnectionTimeout 1'] });
+    try {
+      const transport = await dialEmbedded([settings([settingsFor(a, 'a')], settingsFor(unused, 'c'))], {
+        access: (hop) => accessTo(hop.port === unused.port ? unused : a),
+      });
+      const error = await transport.ended;
+      assert.equal(error?.code, 'link-lost');
+      assert.match(error.message, /^via a: /);
+      assert.equal(error.cause, undefined, 'it is dialled again only when it is needed');
+    } finally {
+      await unused.stop();
+    }
+  });
+
   it('when the first hop falls silent, its keepalives end the chain', async () => {
     const keepalive = { interval: 0.2, count: 2 };
     const transport = await dialEmbedded([settings([settingsFor(a, 'a', { keepalive })])], { access });

@@ -164,7 +164,9 @@ export class Chain implements Transport {
     const { error, index } = await Promise.race(ends);
     await Promise.all(ends.slice(index + 1));
     await closeLinks(this.#links.slice(0, index), this.#stream);
-    return this.#closing || error === undefined ? undefined : viaError(error, this.#hops, index);
+    if (this.#closing || error === undefined) return undefined;
+    // Whether there is a cause says whether it was closed in order (transport.ts); that it was another hop is none.
+    return viaError(error, this.#hops, index, { code: error.code, cause: error.cause });
   }
 }
 
@@ -247,14 +249,19 @@ function hopError(destination: Destination, cause: ConnectError): TunnelError {
 function dialError(error: TunnelError, hops: Hops, index: number): TunnelError {
   // A hop that is lost while others are dialled through it is of no use, like one that closes early: the rest is tried.
   const code = error.code === 'link-lost' ? 'jumphost-closed' : error.code;
-  return viaError(error, hops, index, code);
+  return viaError(error, hops, index, { code, cause: error });
 }
 
-function viaError(error: TunnelError, hops: Hops, index: number, code = error.code): TunnelError {
+function viaError(
+  error: TunnelError,
+  hops: Hops,
+  index: number,
+  { code, cause }: { readonly code: string; readonly cause: unknown },
+): TunnelError {
   if (index === 0) return error;
   const via = hops.slice(0, index).map(({ name }) => name);
   return new ViaError(code, `via ${via.join(', ')}: ${error.message}`, {
-    cause: error,
+    cause,
     ...(error.hint === undefined ? {} : { hint: error.hint }),
   });
 }
