@@ -46,7 +46,8 @@ export function failureKind(code: string): FailureKind | undefined {
     case 'auth-timeout':
       return 'login';
     default:
-      return code.startsWith('jumphost-') ? 'punished' : undefined;
+      // openssh-failed: an ssh that ended for a reason that isn't known here, though it had connected before.
+      return code.startsWith('jumphost-') || code === 'openssh-failed' ? 'punished' : undefined;
   }
 }
 

@@ -85,6 +85,8 @@ describe('backoff', () => {
       'jumphost-closed': 'punished',
       'jumphost-not-ssh': 'punished',
       'jumphost-no-common-algorithm': 'punished',
+      'openssh-failed': 'punished',
+      'openssh-not-found': undefined,
       'auth-failed': 'login',
       'auth-timeout': 'login',
       'auth-passphrase': undefined,
