@@ -35,7 +35,10 @@ export interface SshSettings {
   readonly connectTimeout: number;
   /** --auth-timeout: seconds for authentication, questions not counted. */
   readonly authTimeout: number;
-  /** ServerAliveInterval (seconds of silence, 0: never) and ServerAliveCountMax, --keepalive. */
+  /**
+   * ServerAliveInterval (seconds of silence, 0: never) and ServerAliveCountMax, --keepalive. `count` intervals of silence are the
+   * end, at least 2; ssh itself waits for one more.
+   */
   readonly keepalive: { readonly interval: number; readonly count: number };
   /** RekeyLimit: after so many bytes or seconds; undefined: as the transport does by itself. */
   readonly rekey: { readonly bytes: number | undefined; readonly seconds: number | undefined };

@@ -51,6 +51,8 @@ import { expandCommand, type TokenValues } from './sshtokens.ts';
 /** Where they are looked for when the context doesn't say otherwise. */
 const SSH_PROGRAM = 'ssh';
 const SYSTEM_DIRECTORY = '/etc/ssh';
+/** In the first interval of silence the server has not been asked for anything yet. */
+const MIN_KEEPALIVES = 2;
 
 /** The machine that the configuration is read on; each has the obvious default. */
 export interface ResolveContext {
@@ -185,7 +187,7 @@ class Resolver {
       authTimeout: this.#options.authTimeout,
       keepalive: {
         interval: keywords.seconds('serveraliveinterval') ?? DEFAULT_KEEPALIVE,
-        count: Math.max(1, keywords.number('serveralivecountmax') ?? 3),
+        count: Math.max(MIN_KEEPALIVES, keywords.number('serveralivecountmax') ?? 3),
       },
       rekey: readRekey(keywords),
       onlyOpenssh: await onlyOpenssh(keywords, authentication, this.#source.machine.home),

@@ -85,7 +85,8 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
     ['BatchMode', yesNo(authentication.batch)],
     ['ConnectTimeout', connectTimeout(settings)],
     ['ServerAliveInterval', Math.ceil(keepalive.interval)],
-    ['ServerAliveCountMax', Math.max(1, keepalive.count)],
+    // The interval in which ssh asks first is one more, in which nothing was heard either.
+    ['ServerAliveCountMax', keepalive.count - 1],
     ['NoHostAuthenticationForLocalhost', 'no'],
     ['HashKnownHosts', yesNo(settings.hostKeys.hashNames)],
     ...hostKeyOptions(options),

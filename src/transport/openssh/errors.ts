@@ -257,15 +257,16 @@ function authFailed(match: RegExpExecArray, { at, certificates, lines }: StartFa
   };
 }
 
-const LOST: readonly (readonly [RegExp, string])[] = [
-  [/^Timeout, server .* not responding/, 'the jump host no longer answers keepalives'],
-  [/closed by remote host/, 'the jump host closed the connection'],
-];
+const SILENT = /^Timeout, server .* not responding/;
+const CLOSED = /closed by remote host/;
 
 /** How far back in what ssh said its last words may stand. */
 const LAST_LINES = 8;
 
-/** For a connection that was up. `lines` of the log and `stderr`, in order. */
+/**
+ * For a connection that was up. `lines` of the log and `stderr`, in order. Without a cause where the server closed it in
+ * order (transport.ts).
+ */
 export function linkLostError(
   at: string,
   lines: readonly string[],
@@ -274,12 +275,17 @@ export function linkLostError(
 ): TunnelError {
   // The banner is on stderr too, so the log comes first.
   const tail = [lines, stderr].flatMap((said) => said.slice(-LAST_LINES).reverse());
-  const known = LOST.find(([pattern]) => tail.some((line) => pattern.test(line)))?.[1];
+  const lost = (why: string, cause?: Error): TunnelError =>
+    new TunnelError('link-lost', `the connection to ${at} is lost: ${why}`, {
+      hint: 'check the network, and the log of sshd on the jump host',
+      cause,
+    });
+  const cause = new Error(`ssh said: ${tail.map((line) => serverText(line)).join('\n')}`);
+  if (tail.some((line) => SILENT.test(line)))
+    return lost('the jump host no longer answers keepalives', cause);
+  if (tail.some((line) => CLOSED.test(line))) return lost('the jump host closed the connection');
   const last = tail.find((line) => /disconnect|reset|Broken pipe|closed|failed|timed out/i.test(line));
   const ended =
     exit.signal === null ? `ssh ended with status ${exit.status}` : `ssh was ended by ${exit.signal}`;
-  const why = known ?? (last === undefined ? ended : serverText(last));
-  return new TunnelError('link-lost', `the connection to ${at} is lost: ${why}`, {
-    hint: 'check the network, then start again',
-  });
+  return lost(last === undefined ? ended : serverText(last), cause);
 }

@@ -11,7 +11,7 @@
  * counting, and ssh closes it when it opens.
  */
 import { Socket } from 'node:net';
-import { setImmediate as turn } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { TunnelError } from '../../errors.ts';
 import { canonicalAddress, isAddress } from '../../net/address.ts';
 import { formatDestination } from '../../net/destination.ts';
@@ -19,7 +19,14 @@ import type { Observer } from '../../observe/observer.ts';
 import { MAX_CHANNELS } from '../limits.ts';
 import { OPEN_FAILURE, openFailure } from '../openfailure.ts';
 import { serverText } from '../ssh2/servertext.ts';
-import { ConnectError, type ConnectOptions, type Destination, type Transport } from '../transport.ts';
+import {
+  ConnectError,
+  type ConnectOptions,
+  type Destination,
+  LinkGoneError,
+  type Probing,
+  type Transport,
+} from '../transport.ts';
 import { linkLostError } from './errors.ts';
 import { type FlowOwner, FlowStream } from './flowstream.ts';
 import type { PrivateDirectory } from './privatedirectory.ts';
@@ -35,6 +42,8 @@ export const OPEN_TIMEOUT_MS = 150_000;
 const REASON_TIMEOUT_MS = 1_000;
 /** SOCKS5 gives a name's length one octet. */
 const MAX_NAME_OCTETS = 255;
+/** Where a probe asks to be connected to: nobody can listen at port 0, so that the server refuses it, whatever it permits. */
+const PROBED: Destination = { host: '127.0.0.1', port: 0 };
 
 export interface LinkOptions {
   readonly process: SshProcess;
@@ -100,7 +109,7 @@ class Opening {
   }
 }
 
-export class OpensshLink implements Transport, FlowOwner {
+export class OpensshLink implements Transport, Probing, FlowOwner {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #options: LinkOptions;
   readonly #flows = new Set<FlowStream>();
@@ -149,6 +158,30 @@ export class OpensshLink implements Transport, FlowOwner {
       await this.#options.process.end();
     }
     await this.ended;
+  }
+
+  /**
+   * ssh can't be told to ask the server for a sign of life, so it is asked for a channel that can't come about: the refusal is the
+   * answer. The opening counts like any other, but is not kept back at MAX_CHANNELS.
+   */
+  async probe(milliseconds: number): Promise<boolean> {
+    if (this.#closing || this.#end !== undefined) return false;
+    const opening = new Opening(PROBED);
+    const late = new AbortController();
+    this.#openings.add(opening);
+    try {
+      return await Promise.race([
+        this.#open(opening).then(
+          () => true,
+          (error: unknown) => !(error instanceof LinkGoneError),
+        ),
+        delay(milliseconds, false, { signal: late.signal }).catch(() => false), // no longer waited for
+      ]);
+    } finally {
+      late.abort();
+      this.#openings.delete(opening);
+      opening.end(false);
+    }
   }
 
   /** For sshlog.ts. */
@@ -245,9 +278,9 @@ export class OpensshLink implements Transport, FlowOwner {
     else next();
   }
 
-  #gone(): ConnectError {
+  #gone(): LinkGoneError {
     const cause = this.#end?.error;
-    return new ConnectError('unreachable', `the connection to ${this.#options.at} is gone`, { cause });
+    return new LinkGoneError(`the connection to ${this.#options.at} is gone`, { cause });
   }
 
   #exited(exit: Exit): TunnelError | undefined {

@@ -84,7 +84,7 @@ export function linkLostError(at: string, cause: SshError | undefined): TunnelEr
   if (cause?.level === 'client-timeout') why = 'the jump host no longer answers keepalives';
   else if (cause !== undefined) why = causeText(cause);
   return new TunnelError('link-lost', `the connection to ${at} is lost: ${why}`, {
-    hint: 'check the network, then start again',
+    hint: 'check the network, and the log of sshd on the jump host',
     cause,
   });
 }

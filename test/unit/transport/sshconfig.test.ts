@@ -104,6 +104,12 @@ describe('resolveSettings', { skip: LACKING }, () => {
       'a',
       { keepalive: { interval: 90, count: 5 } },
     ],
+    [
+      'keepalive: the first interval has no question yet',
+      'ServerAliveInterval 20\nServerAliveCountMax 1',
+      'a',
+      { keepalive: { interval: 20, count: 2 } },
+    ],
     ['keepalive off', 'ServerAliveInterval 0', 'a', { keepalive: { interval: 0, count: 3 } }],
     ['RekeyLimit', 'RekeyLimit 1G 1h', 'a', { rekey: { bytes: 2 ** 30, seconds: 3600 } }],
     [

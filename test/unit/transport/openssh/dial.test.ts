@@ -12,7 +12,13 @@ import { fileURLToPath } from 'node:url';
 import type { TunnelError } from '../../../../src/errors.ts';
 import type { Observer } from '../../../../src/observe/observer.ts';
 import { parseHostKeyPin } from '../../../../src/transport/hostkeypin.ts';
-import { ConnectError, type Destination, type Transport } from '../../../../src/transport/transport.ts';
+import {
+  ConnectError,
+  type Destination,
+  isProbing,
+  LinkGoneError,
+  type Transport,
+} from '../../../../src/transport/transport.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../support/loopback-sshd.ts';
 import { type Changes, opensshOptions } from '../../../support/openssh.ts';
 import { clients, closeAll, closedPort, dial, fails, leftovers, serve } from '../../../support/opensshlab.ts';
@@ -135,6 +141,47 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
     }
     assert.deepEqual(leftovers(), []);
     await closeAll();
+  });
+
+  it('is asked for a sign of life by a channel that the server refuses, and given up after as long a silence', {
+    timeout: TIMEOUT,
+  }, async () => {
+    const server = await LoopbackSshd.start({ config: ['PermitOpen none'] });
+    try {
+      for (const to of [sshd, server]) {
+        const transport = await dial(to, { settings: { keepalive: { interval: 1, count: 2 } } });
+        assert.ok(isProbing(transport));
+        assert.equal(await transport.probe(2_000), true);
+        await to.stopConnections();
+        const stopped = performance.now();
+        assert.equal(await transport.probe(200), false);
+        const error = await transport.ended;
+        assert.match(error?.message ?? '', /no longer answers keepalives/);
+        assert.ok(error?.cause !== undefined, 'that is no end in order');
+        assert.equal(await transport.probe(200), false);
+        // One interval may have begun before.
+        const ms = performance.now() - stopped;
+        assert.ok(ms < 2_000 + 700, `noticed after ${ms} ms`);
+      }
+      await closeAll();
+    } finally {
+      await server.stop();
+    }
+  });
+
+  it('knows a server that closes the connection in order, and one that is gone for its connects', {
+    timeout: TIMEOUT,
+  }, async () => {
+    const server = await LoopbackSshd.start({ config: ['UnusedConnectionTimeout 1'] });
+    try {
+      const transport = await dial(server);
+      const error = await transport.ended;
+      assert.deepEqual([error?.code, error?.cause], ['link-lost', undefined]);
+      await assert.rejects(transport.connect({ host: '127.0.0.1', port: 1 }), LinkGoneError);
+      await closeAll();
+    } finally {
+      await server.stop();
+    }
   });
 
   it('dies with a tunnel that is killed, and the next start removes what that one left', async () => {
