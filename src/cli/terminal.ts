@@ -4,8 +4,11 @@
  * The terminal is opened for the question only. It is in raw mode meanwhile: nothing is echoed by itself, and keys that would
  * stop the program arrive here as characters, so that the terminal is always restored first. That also happens when the
  * question is aborted, when the program exits in the middle, and when the terminal goes away.
+ *
+ * In the background there is no terminal to ask at: the kernel would stop the program at its first word (SIGTTOU), and with
+ * it every captured connection, until somebody happens to look.
  */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { TunnelError } from '../errors.ts';
 
@@ -40,15 +43,23 @@ export interface TerminalQuestion {
 export function hasTerminal(): boolean {
   try {
     closeSync(openSync(TERMINAL, 'r+'));
-    return true;
+    return isInForeground();
   } catch {
     return false; // ENXIO: none; ENOENT: not even the device
   }
 }
 
+/** Whether the process group is the one that its terminal is for (proc(5), stat: pgrp and tpgid). */
+function isInForeground(): boolean {
+  const stat = readFileSync('/proc/self/stat', 'latin1');
+  const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return group === foreground;
+}
+
 /** Rejects with TunnelError `no-terminal` or `auth-cancelled`, or with the signal's reason. */
 export async function askAtTerminal(asked: TerminalQuestion): Promise<string> {
   asked.signal?.throwIfAborted();
+  if (!hasTerminal()) throw noTerminal(asked.question);
   const terminal = new Terminal(asked);
   try {
     return await terminal.readLine(asked.signal);
@@ -173,9 +184,9 @@ class TypedLine {
   }
 }
 
-function noTerminal(question: string, cause: unknown): TunnelError {
+function noTerminal(question: string, cause?: unknown): TunnelError {
   return new TunnelError('no-terminal', `there is no terminal to ask at: ${question}`, {
-    hint: 'start it from a terminal, set SSH_ASKPASS, or use a key that needs no passphrase, for example from ssh-agent (ssh-add)',
+    hint: 'start it from a terminal and leave it in the foreground, set SSH_ASKPASS, or use a key that needs no passphrase, for example from ssh-agent (ssh-add)',
     cause,
   });
 }

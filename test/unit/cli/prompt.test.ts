@@ -230,6 +230,24 @@ describe('questions at the terminal', { skip: LACKING }, () => {
     assert.match(await session.finish(), /<fourth:false>/);
   });
 
+  it('asks nobody in the background, where it would be stopped', async () => {
+    const body = `show('asks', prompter.canAsk());
+      await prompter.secret('Password:').catch(failed);`;
+    // With job control (-m), a command in the background is a process group of its own.
+    const command = `set -m; "${process.execPath}" --input-type=module -e "$PROGRAM" & wait`;
+    const child = spawn('script', ['-qec', command, '/dev/null'], {
+      env: { ...NO_ASKPASS, PROGRAM: program(body), SHELL: '/bin/sh', TERM: 'dumb' },
+      stdio: ['pipe', 'pipe', 'inherit'],
+      timeout: TIMEOUT_MS,
+    });
+    let output = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      output += chunk.toString();
+    });
+    await once(child, 'close');
+    assert.match(output, /<asks:false><failed:"no-terminal">/);
+  });
+
   it('says when there is no terminal', async () => {
     const child = spawn(
       'setsid',
