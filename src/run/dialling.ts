@@ -34,7 +34,7 @@ import { addressToExclude, type JumpHost, type Patience, resolveJumpHosts } from
 import type { AuthenticationSettings, SshSettings } from '../transport/settings.ts';
 import type { Access } from '../transport/ssh2/attempt.ts';
 import { Authenticator } from '../transport/ssh2/authentication.ts';
-import { dialSsh2 } from '../transport/ssh2/dial.ts';
+import { dialSsh2, HURRIED_SECONDS } from '../transport/ssh2/dial.ts';
 import { Keyring } from '../transport/ssh2/keyring.ts';
 import { copySshConfig, resolveSettings } from '../transport/sshconfig.ts';
 import { homeExpanded } from '../transport/sshconfigfile.ts';
@@ -195,19 +195,27 @@ export class Dialler {
     return access;
   }
 
-  /** Only an unreachable one is passed over: a wrong key or a refused login ends it, as with the embedded client. */
+  /**
+   * Only an unreachable one is passed over: a wrong key or a refused login ends it, as with the embedded client. And as there
+   * (ssh2/dial.ts) one is hurried while there are others, and has its whole time when none of them is any better.
+   */
   async #dialOpenssh(jumpHosts: readonly JumpHost[], signal: AbortSignal): Promise<Transport> {
-    let failure: TunnelError | undefined;
-    for (const { settings } of jumpHosts) {
+    const ways = jumpHosts.map(({ settings }) => settings);
+    const failures: TunnelError[] = [];
+    // Grows while it is gone through.
+    const queue = ways.map((settings, i) => ({ settings, hurried: i < ways.length - 1 }));
+    for (const { settings, hurried } of queue) {
+      const patience = (limit: number) => (hurried ? Math.min(limit, HURRIED_SECONDS) : limit);
       try {
-        return await this.#startOpenssh(settings, signal);
+        return await this.#startOpenssh(patientSettings(settings, patience), signal);
       } catch (error) {
         if (!(error instanceof TunnelError) || !error.code.startsWith('jumphost-')) throw error;
-        if (jumpHosts.length > 1) this.#options.observer.log('warning', error.message);
-        failure ??= error;
+        if (ways.length > 1) this.#options.observer.log('warning', error.message);
+        if (hurried && error.code === 'jumphost-timeout') queue.push({ settings, hurried: false });
+        failures.push(error);
       }
     }
-    throw failure;
+    throw failures[0];
   }
 
   async #startOpenssh(settings: SshSettings, signal: AbortSignal): Promise<Transport> {

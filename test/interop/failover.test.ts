@@ -1,9 +1,15 @@
 /** Several addresses and several jump hosts that stand for each other, one of them being of no use. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import type { Remote, SshOptions } from '../../src/config/configuration.ts';
 import { TunnelError } from '../../src/errors.ts';
+import { Dialler } from '../../src/run/dialling.ts';
+import { nobody } from '../../src/transport/prompter.ts';
 import { JUMP_HOST_DELAY_MS } from '../../src/transport/race.ts';
 import type { SshSettings } from '../../src/transport/settings.ts';
 import { dialSsh2, HURRIED_SECONDS } from '../../src/transport/ssh2/dial.ts';
@@ -128,6 +134,43 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
       observer.counted.filter((name) => /slow/.test(name)),
       ['tunnel_dial_slow_total'],
     );
+  });
+
+  it("a first -r that says nothing, through the system's ssh", async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'tunnel-failover-'));
+    const silent = await listener(() => {});
+    const [first, second]: [Remote, Remote] = [
+      { text: 'silent', host: 'silent', user: undefined, port: undefined },
+      { text: 'good', host: 'good', user: undefined, port: undefined },
+    ];
+    const configFile = join(directory, 'config');
+    await writeFile(
+      configFile,
+      [
+        ...['IdentityAgent none', 'IdentitiesOnly yes', 'HostName 127.0.0.1', `User ${good.user}`],
+        ...['Host silent', `Port ${silent}`, 'Host good', `Port ${good.port}`, ''],
+      ].join('\n'),
+    );
+    const observer = new LogLines();
+    const ssh: SshOptions = {
+      ...{ remotes: [first, second], port: undefined, jump: undefined, configFile, sshOptions: [] },
+      ...{ transport: 'openssh', sshCommand: undefined, identityFiles: [good.userKey] },
+      hostKeyPins: [(await good.knownHostsLine()).split(' ').slice(1).join(' ').trim()],
+      ...{ connectTimeout: 15, authTimeout: 60, keepalive: undefined, reconnectHold: 30 },
+    };
+    const { signal } = new AbortController();
+    try {
+      const dialler = new Dialler({ ssh, prompter: nobody('in a test'), observer });
+      const located = await dialler.locate(signal);
+      const began = performance.now();
+      const transport = await dialler.dial(located, signal);
+      const ms = performance.now() - began;
+      await transport.close();
+      assert.ok(ms > HURRIED_SECONDS * 1000 - 100 && ms < 10_000, `${ms} ms`);
+      assert.match(observer.lines.join('\n'), new RegExp(`127.0.0.1:${silent} does not answer`));
+    } finally {
+      await rm(directory, { recursive: true });
+    }
   });
 
   it('a first -r that is no SSH server, and one that refuses', async () => {

@@ -89,7 +89,11 @@ const RULES: readonly Rule[] = [
   ],
   [
     /(?:Address already in use|cannot listen|Could not request local forwarding)/i,
-    ({ input }) => ({ code: 'openssh-failed', message: `ssh can't listen for flows: ${serverText(input)}` }),
+    ({ input }) => ({
+      code: 'openssh-failed',
+      message: `ssh can't listen for flows: ${serverText(input)}`,
+      hint: 'check that its directory takes sockets (XDG_RUNTIME_DIR, TMPDIR)',
+    }),
   ],
   [
     /Connection (?:closed|reset) by|kex_exchange_identification: (?:Connection closed|read: )|banner exchange|Broken pipe/,
