@@ -46,7 +46,7 @@ Only TCP is carried; names are resolved by this machine.
 
 Exit codes:
   0  stopped in order (INT, TERM, HUP)   4  host key rejected
-  1  unexpected failure                  5  jump host not reachable, or link lost
+  1  unexpected failure                  5  jump host not reachable
   2  usage                               6  capture not possible here
   3  authentication failed               7  already running
 `;
