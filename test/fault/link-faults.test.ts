@@ -33,8 +33,13 @@ async function inLab(options: LabOptions, body: (lab: Lab) => Promise<void>): Pr
   }
 }
 
-async function withTunnel(lab: Lab, settings: Tuning, body: (tunnel: Child) => Promise<void>): Promise<void> {
-  const tunnel = await startTuned(lab.client, settings, ['-vv', PRIVATE4]);
+async function withTunnel(
+  lab: Lab,
+  settings: Tuning,
+  args: readonly string[],
+  body: (tunnel: Child) => Promise<void>,
+): Promise<void> {
+  const tunnel = await startTuned(lab.client, settings, ['-vv', ...args, PRIVATE4]);
   try {
     await body(tunnel);
   } finally {
@@ -77,6 +82,13 @@ function killSessions(lab: Lab): void {
   }
 }
 
+/** Process ids of the ssh that the tunnel has started. */
+function sshClients({ pid }: Child): number[] {
+  return [...withDescendants([pid], allProcesses())].filter((process) =>
+    readFileSync(`/proc/${process}/cmdline`, 'latin1').startsWith('ssh\0'),
+  );
+}
+
 /** A connection that is kept open, and what becomes of it. */
 async function holdOne(lab: Lab): Promise<Child> {
   const holder = await startDialer(lab.client, 'hold', API1, Port.echo, 1);
@@ -87,7 +99,7 @@ async function holdOne(lab: Lab): Promise<Child> {
 describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () => {
   it('a black hole is noticed, and healed within 5 s after its end', () =>
     inLab({}, (lab) =>
-      withTunnel(lab, { ...KEEPALIVE, reconnectHold: OUTAGE_MS / 1_000 + 20 }, async (tunnel) => {
+      withTunnel(lab, { ...KEEPALIVE, reconnectHold: OUTAGE_MS / 1_000 + 20 }, [], async (tunnel) => {
         const holder = await holdOne(lab);
         const mend = await blackHole(lab);
         const begin = performance.now();
@@ -109,7 +121,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
 
   it('new connections are refused when the hold is over, and not sent past the tunnel', () =>
     inLab({}, (lab) =>
-      withTunnel(lab, { reconnectHold: 2 }, async (tunnel) => {
+      withTunnel(lab, { reconnectHold: 2 }, [], async (tunnel) => {
         const captured = await lab.uplink.capture('any', 'net 10.77.0.0/16');
         await lab.sshd.kill();
         const { outcome, ms } = await connectOnce(lab);
@@ -124,7 +136,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
 
   it('another address of the client is noticed and healed within seconds', () =>
     inLab({}, (lab) =>
-      withTunnel(lab, {}, async (tunnel) => {
+      withTunnel(lab, {}, [], async (tunnel) => {
         const holder = await holdOne(lab);
         await lab.client.configure([
           'addr del 192.0.2.2/24 dev uplink',
@@ -144,7 +156,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
 
   it('changes of the network that the link survives cost nothing', () =>
     inLab({}, (lab) =>
-      withTunnel(lab, {}, async (tunnel) => {
+      withTunnel(lab, {}, [], async (tunnel) => {
         const holder = await holdOne(lab);
         await lab.client.configure([
           'route add 203.0.113.0/24 via 192.0.2.1',
@@ -155,6 +167,28 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
         assert.match(tunnel.stderr, /probing the link: the network has changed/);
         assert.doesNotMatch(holder.stdout, /ECONNRESET/);
         await holder.stop('SIGKILL');
+      }),
+    ));
+
+  it("through the system's ssh: probed, lost and healed likewise, with one ssh at a time", () =>
+    inLab({}, (lab) =>
+      withTunnel(lab, {}, ['--transport', 'openssh'], async (tunnel) => {
+        const [first, ...others] = sshClients(tunnel);
+        assert.ok(first !== undefined && others.length === 0);
+        const holder = await holdOne(lab);
+        await lab.client.configure(['route add 203.0.113.0/24 via 192.0.2.1']);
+        await tunnel.waitForLine(/probing the link: the network has changed/, 2_000 + SLACK_MS);
+        assert.deepEqual(sshClients(tunnel), [first]);
+        const mend = await blackHole(lab);
+        await lab.client.configure(['route del 203.0.113.0/24 via 192.0.2.1']);
+        await tunnel.waitForLine(/link lost: no answer within 3 s/, 4_250 + SLACK_MS);
+        await holder.waitForLine(/ECONNRESET\n/, SLACK_MS);
+        await holder.stop('SIGKILL');
+        await mend();
+        await tunnel.waitForLine(/reconnected after/, HEAL_MS + SLACK_MS);
+        assert.equal((await connectOnce(lab)).outcome, 'open');
+        const [second, ...more] = sshClients(tunnel);
+        assert.ok(second !== undefined && second !== first && more.length === 0);
       }),
     ));
 
@@ -184,7 +218,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
 
   it('MaxStartups 2:100:2 with all its places taken does not lock out', () =>
     inLab({ sshd: { config: ['MaxStartups 2:100:2'] } }, (lab) =>
-      withTunnel(lab, {}, async (tunnel) => {
+      withTunnel(lab, {}, [], async (tunnel) => {
         const strangers = await Promise.all(
           [1, 2].map(() => lab.uplink.spawn(['ncat', '198.51.100.10', '22'], { stdin: 'open' })),
         );
@@ -204,7 +238,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
 
   it('a key that was revoked is offered once, and not again for minutes', () =>
     inLab({}, (lab) =>
-      withTunnel(lab, { reconnectHold: 1 }, async (tunnel) => {
+      withTunnel(lab, { reconnectHold: 1 }, [], async (tunnel) => {
         const authorized = join(lab.directory, 'jumphost', 'home', JUMP_USER, '.ssh', 'authorized_keys');
         writeFileSync(authorized, '');
         const holder = await holdOne(lab);
@@ -228,7 +262,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
 
   it('a connection that is closed for want of use is made again when it is needed', () =>
     inLab({ sshd: { config: ['UnusedConnectionTimeout 2'] } }, (lab) =>
-      withTunnel(lab, {}, async (tunnel) => {
+      withTunnel(lab, {}, [], async (tunnel) => {
         await lab.sshd.waitForLog(/terminating inactive connection/, 10_000);
         await tunnel.waitForLine(/which nobody used; it is dialled again when needed/, 2_000);
         await sleep(2_000);
