@@ -17,6 +17,7 @@ import type { Child } from '../../test/support/process.ts';
 import type { LineOptions } from '../../test/support/topology.ts';
 import { LOAD_PORT, type Peer, type Route } from './peers.ts';
 import { cpuSeconds, residentBytes } from './processcost.ts';
+import { median } from './statistics.ts';
 
 const LOAD = fileURLToPath(new URL('../../native-test/load', import.meta.url));
 const OPEN_TIMEOUT_MS = 60_000;
@@ -25,6 +26,7 @@ const ANSWER_TIMEOUT_MS = 10_000;
 /** Beyond a client's own time: opening, and answers that are late. */
 const CLIENT_GRACE_MS = 30_000;
 const PROBE_SECONDS = 0.2;
+const RESIDENT_POLL_MS = 100;
 const SETTLE_POLL_MS = 150;
 /** How exactly the end of a transfer is seen, and when it is given up. */
 const TRANSFER_POLL_MS = 20;
@@ -232,12 +234,14 @@ export async function measureTransfer(path: Path, load: Load, client: Child): Pr
   throw new Error(`${path.peer}: ${load.flows} flows ${load.verb} are not done in ${TRANSFER_TIMEOUT_MS} ms`);
 }
 
-/** The most that the peer's client side held in a time, looked at every `everyMs`. */
-export async function mostResident(path: Path, seconds: number, everyMs = 100): Promise<number> {
-  let most = 0;
-  for (const until = performance.now() + seconds * 1000; performance.now() < until; await sleep(everyMs))
-    most = Math.max(most, path.pid === undefined ? 0 : residentBytes(path.pid));
-  return most;
+/** What the peer's client side holds in memory, the median of a time: garbage of a moment doesn't count. */
+export async function residentOver(path: Path, seconds: number): Promise<number> {
+  const samples: number[] = [];
+  for (const until = performance.now() + seconds * 1000; performance.now() < until; ) {
+    samples.push(path.pid === undefined ? 0 : residentBytes(path.pid));
+    await sleep(RESIDENT_POLL_MS);
+  }
+  return median(samples);
 }
 
 export async function counters(program: Child): Promise<Counters> {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { INITIAL_WINDOW } from '../../src/transport/ssh2/receivewindow.ts';
 import type { Measurement, Run } from './measurement.ts';
 import { sshSocks, tunnel } from './peers.ts';
-import { measureRate, mostResident, Stage, settled } from './stage.ts';
+import { measureRate, residentOver, Stage, settled } from './stage.ts';
 
 const STALLED = 50;
 const FAST = 10;
@@ -25,12 +25,12 @@ async function run({ rounds, seconds, record }: Run): Promise<void> {
           const fast = (rate: string, memory: string) =>
             stage.beside(path, { verb: 'down', flows: FAST }, async (client) => {
               await sleep(WARM_UP_MS);
-              const [measured, most] = await Promise.all([
+              const [measured, resident] = await Promise.all([
                 measureRate(path, client, seconds),
-                mostResident(path, seconds),
+                residentOver(path, seconds),
               ]);
               record(rate, peer.name, measured.bytesPerSecond / 1e6);
-              record(memory, peer.name, most / 1e6);
+              record(memory, peer.name, resident / 1e6);
             });
           await fast(alone, memoryAlone);
           await stage.beside(path, { verb: 'stall', flows: STALLED }, async () => {

@@ -44,7 +44,7 @@ function details(result: Result): string {
   return [
     `### ${result.title}`,
     '',
-    `${result.how} ${result.date}, ${result.rounds} rounds, rates over ${result.seconds} s.`,
+    `${result.how} ${result.date}, ${result.rounds} ${result.rounds === 1 ? 'round' : 'rounds'}, rates over ${result.seconds} s.`,
     '',
     row(['', ...series]),
     `|---|${series.map(() => '---:|').join('')}`,
