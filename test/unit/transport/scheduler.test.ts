@@ -100,7 +100,7 @@ describe('Scheduler', () => {
             scheduler.run(packets(1));
           }
           const part = Math.min(...honest.map(({ cost }) => cost));
-          assert.ok(clever.cost <= part + 3 * QUANTUM, `${clever.cost} beside ${part}`);
+          assert.ok(clever.cost <= part + 4 * (QUANTUM + PACKET_COST), `${clever.cost} beside ${part}`);
         },
       ),
       { numRuns: 200 },
