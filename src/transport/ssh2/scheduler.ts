@@ -24,7 +24,7 @@ export interface Sender {
 interface Turn {
   /** Bytes that the flow may still send in this turn. */
   deficit: number;
-  /** It has sent something in this turn. */
+  /** It has sent something in this turn, or ahead of it. */
   used: boolean;
 }
 
@@ -69,6 +69,8 @@ export class Scheduler<Flow extends Sender> {
     if (turn.deficit <= 0) {
       turn.deficit += QUANTUM;
       this.#toEnd(flow, turn, queue);
+      // Of its next turn it may have spent a part already, if its last packet was larger than what it had left.
+      turn.used = true;
       return;
     }
     const sent = flow.transmit(QUANTUM);

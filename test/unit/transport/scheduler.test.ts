@@ -103,7 +103,7 @@ describe('Scheduler', () => {
           assert.ok(clever.cost <= part + 4 * (QUANTUM + PACKET_COST), `${clever.cost} beside ${part}`);
         },
       ),
-      { numRuns: 200 },
+      { numRuns: 400 },
     );
   });
 
