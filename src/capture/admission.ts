@@ -2,7 +2,8 @@
  * Who may be connected to the proxies, and for how long without asking for anything.
  *
  * A client that has not made a whole request is *waiting*. It has NEGOTIATION_TIMEOUT_MS for its first request; between
- * the requests of a plain HTTP connection http.ts has a limit of its own. When the room is taken, the client that has
+ * the requests of a plain HTTP connection http.ts has a limit of its own. One timer serves them all: it is set for who has waited
+ * longest, so that a client that makes its request at once costs none. When the room is taken, the client that has
  * waited longest makes place for the new one, so that many that open connections and say nothing, or say it byte by byte,
  * keep nobody out; if none is waiting, the new one is reset.
  */
@@ -29,8 +30,10 @@ export class Admission {
   /** Milliseconds for a first request. */
   readonly timeout: number;
   readonly #sockets = new Set<Socket>();
-  /** In the order in which they began to wait. */
-  readonly #waiting = new Map<Socket, NodeJS.Timeout | undefined>();
+  /** In the order in which they began to wait: until when, in ms of performance.now(), or undefined between requests. */
+  readonly #waiting = new Map<Socket, number | undefined>();
+  /** Runs while somebody has to make a first request. */
+  #timer: NodeJS.Timeout | undefined;
   #closing = false;
 
   constructor({ observer, descriptors, negotiationTimeout = NEGOTIATION_TIMEOUT_MS }: AdmissionOptions) {
@@ -54,8 +57,9 @@ export class Admission {
       return false;
     }
     this.#sockets.add(socket);
-    this.#waiting.set(socket, setTimeout(() => this.#late(socket), this.timeout).unref());
-    socket.once('close', () => {
+    this.#waiting.set(socket, performance.now() + this.timeout);
+    this.#timer ??= setTimeout(this.#expire, this.timeout).unref();
+    socket.on('close', () => {
       this.busy(socket);
       this.#sockets.delete(socket);
     });
@@ -64,7 +68,6 @@ export class Admission {
 
   /** A whole request has come, or what came has been answered and is over. */
   busy(socket: Socket): void {
-    clearTimeout(this.#waiting.get(socket));
     this.#waiting.delete(socket);
   }
 
@@ -100,8 +103,19 @@ export class Admission {
     return true;
   }
 
-  #late(socket: Socket): void {
-    this.#observer.count('tunnel_proxy_negotiation_timeouts_total');
-    resetStream(socket);
-  }
+  readonly #expire = (): void => {
+    this.#timer = undefined;
+    const now = performance.now();
+    for (const [socket, until] of this.#waiting) {
+      if (until === undefined) continue;
+      if (until > now) {
+        // Timers count in whole milliseconds.
+        this.#timer = setTimeout(this.#expire, Math.ceil(until - now)).unref();
+        return;
+      }
+      this.busy(socket);
+      this.#observer.count('tunnel_proxy_negotiation_timeouts_total');
+      resetStream(socket);
+    }
+  };
 }

@@ -158,33 +158,34 @@ export class ProxyCapture implements Capture {
   }
 }
 
-/** Looks at the first byte and leaves it where it is. */
+/** Goes by the first byte. */
 function dispatch(
   socket: Socket,
   protocols: ProxyProtocols,
   context: ProxyContext,
   serveHttp: (socket: Socket) => void,
 ): void {
-  const look = () => {
-    const first: Buffer | null = socket.read(1);
-    if (first === null) return; // its end, or an error, which closes it
-    socket.off('readable', look);
+  const look = (chunk: Buffer) => {
+    socket.off('data', look);
     socket.off('end', giveUp);
-    socket.unshift(first);
-    const isSocks = first[0] === SOCKS5 || first[0] === SOCKS4;
+    const [first] = chunk;
+    const isSocks = first === SOCKS5 || first === SOCKS4;
     if (isSocks ? protocols === 'http' : protocols === 'socks') {
       context.admission.busy(socket);
       context.observer.count('tunnel_proxy_protocol_errors_total');
-      endWith(socket, isSocks ? wrongProtocolReply(first[0]) : formatAnswer(SOCKS_ONLY));
+      endWith(socket, isSocks ? wrongProtocolReply(first) : formatAnswer(SOCKS_ONLY));
     } else if (isSocks) {
-      void serveSocks(socket, context);
+      serveSocks(socket, chunk, context);
     } else {
+      socket.pause();
+      socket.unshift(chunk);
       serveHttp(socket);
+      socket.resume();
     }
   };
   const giveUp = () => socket.destroy();
-  socket.on('readable', look);
-  socket.once('end', giveUp);
+  socket.on('data', look);
+  socket.on('end', giveUp);
 }
 
 function addressOf(server: Server): AddressInfo {

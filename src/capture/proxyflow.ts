@@ -54,6 +54,8 @@ export class ProxyFlow implements FlowRequest {
   open(): Promise<Duplex> {
     this.#unwatch();
     if (this.#socket.destroyed) return Promise.reject(gaveUp());
+    // Until somebody listens.
+    this.#socket.pause();
     this.#socket.write(this.#replies.success());
     return Promise.resolve(this.#socket);
   }
@@ -78,25 +80,26 @@ export function clientOf({ remoteAddress = '', remotePort = 0 }: Socket): Destin
 
 /**
  * Calls back once when a socket that nobody reads is closed, or ends with nothing left to read: a client that closes while
- * it waits is seen as an end. Bytes are left where they are; behind some, an end is not seen, and is the relay's to find.
- * Returns what stops the watch.
+ * it waits is seen as an end. The socket flows meanwhile; what comes is put back and stops it, so that no more than one
+ * chunk is read. Behind bytes an end is not seen, and is the relay's to find. Returns what stops the watch.
  */
 export function watchForEnd(socket: Duplex, ended: () => void): () => void {
-  const look = () => {
-    if (socket.readableLength === 0) socket.read(); // emits 'end' if that is all there is
+  const putBack = (chunk: Buffer) => {
+    socket.pause();
+    socket.unshift(chunk);
   };
   const end = () => {
     stop();
     ended();
   };
   const stop = () => {
-    socket.off('readable', look);
+    socket.off('data', putBack);
     socket.off('end', end);
     socket.off('close', end);
   };
-  socket.on('readable', look);
-  socket.once('end', end);
-  socket.once('close', end);
+  socket.on('data', putBack);
+  socket.on('end', end);
+  socket.on('close', end);
   if (socket.destroyed) process.nextTick(end);
   return stop;
 }

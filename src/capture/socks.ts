@@ -8,6 +8,9 @@
  * refused, because it has no password. The parts of a request may come in one segment or byte by byte, with or without
  * waiting for the answers; what follows the request belongs to the flow.
  *
+ * Each part is read as soon as it is whole, in the turn in which its last octet comes: nothing is awaited, because a dialogue
+ * is a good part of what a short connection costs.
+ *
  * Limits: SOCKS5's lengths are octets; SOCKS4's texts end at MAX_SOCKS4_TEXT. Admission bounds the time.
  */
 import type { Socket } from 'node:net';
@@ -15,7 +18,6 @@ import { addressFromBytes } from '../net/address.ts';
 import { formatDestination } from '../net/destination.ts';
 import { canonicalHost } from '../net/name.ts';
 import { NotationError } from '../net/notation.ts';
-import { EndedError, OctetReader } from './octets.ts';
 import { SOCKS5_REPLIES, SOCKS5_REPLY } from './proxyanswers.ts';
 import { clientOf, endWith, type ProxyContext, ProxyFlow, type ProxyReplies } from './proxyflow.ts';
 import {
@@ -39,6 +41,11 @@ export const MAX_SOCKS4_TEXT = 255;
 
 const IPV4_OCTETS = 4;
 const IPV6_OCTETS = 16;
+/** RFC 1928 §4: version, command, reserved, type of address. */
+const REQUEST5_HEAD = 4;
+/** SOCKS4: version, command, port, address. */
+const REQUEST4_HEAD = 8;
+const PORT_OCTETS = 2;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -54,29 +61,9 @@ class Farewell extends Error {
   }
 }
 
-/** Takes the socket over; its first octet is still to be read. Never rejects. */
-export async function serveSocks(socket: Socket, context: ProxyContext): Promise<void> {
-  const reader = new OctetReader(socket);
-  try {
-    const dialogue = new Dialogue(socket, reader, context);
-    const flow = await ((await reader.readOctet()) === SOCKS4 ? dialogue.socks4() : dialogue.socks5());
-    reader.release();
-    context.admission.busy(socket);
-    context.observer.count('tunnel_proxy_requests_total');
-    context.accept(flow);
-  } catch (error) {
-    reader.release();
-    if (error instanceof Farewell) {
-      context.admission.busy(socket);
-      context.observer.count(error.counter);
-      endWith(socket, error.words);
-    } else if (error instanceof EndedError) {
-      context.observer.count('tunnel_proxy_given_up_total');
-      socket.destroy();
-    } else {
-      throw error;
-    }
-  }
+/** Takes the socket over, which is flowing; `first` is what has come, one octet at least. */
+export function serveSocks(socket: Socket, first: Buffer, context: ProxyContext): void {
+  new Dialogue(socket, context).begin(first);
 }
 
 const REPLIES5: ProxyReplies = {
@@ -89,94 +76,149 @@ const REPLIES4: ProxyReplies = {
   failure: () => socks4Reply(SOCKS4_REPLY.rejected),
 };
 
-/** Behind the version. Its methods reject with Farewell or EndedError. */
+/** Reads one part of the dialogue. Returns how many octets it had, 0 while it isn't whole. Throws Farewell. */
+type Step = (octets: Buffer) => number;
+
 class Dialogue {
   readonly #socket: Socket;
-  readonly #reader: OctetReader;
   readonly #context: ProxyContext;
+  /** What has come of a part that isn't whole. */
+  #part: Buffer = NOTHING;
+  #flow: ProxyFlow | undefined;
 
-  constructor(socket: Socket, reader: OctetReader, context: ProxyContext) {
+  constructor(socket: Socket, context: ProxyContext) {
     this.#socket = socket;
-    this.#reader = reader;
     this.#context = context;
   }
 
-  async socks5(): Promise<ProxyFlow> {
-    const reader = this.#reader;
-    await this.#agreeOnMethod(await reader.read(await reader.readOctet()));
-    const version = await reader.readOctet();
-    if (version !== SOCKS5) throw new Farewell(NOTHING, 'tunnel_proxy_protocol_errors_total');
-    const command = await reader.readOctet();
-    await reader.readOctet(); // reserved
-    const host = await this.#readHost();
-    const port = (await reader.read(2)).readUInt16BE(0);
-    if (command !== COMMAND.connect)
-      throw new Farewell(socks5Reply(SOCKS5_REPLY.commandNotSupported), 'tunnel_proxy_unsupported_total');
-    return this.#flow(host, port, REPLIES5, socks5Reply(SOCKS5_REPLY.generalFailure));
+  begin(first: Buffer): void {
+    const socket = this.#socket;
+    socket.on('data', this.#take);
+    socket.on('end', this.#ended);
+    socket.on('close', this.#ended);
+    this.#step = first[0] === SOCKS4 ? this.#request4 : this.#methods;
+    this.#take(first);
   }
 
-  async socks4(): Promise<ProxyFlow> {
-    const reader = this.#reader;
-    const rejected = socks4Reply(SOCKS4_REPLY.rejected);
-    const command = await reader.readOctet();
-    const port = (await reader.read(2)).readUInt16BE(0);
-    const address = await reader.read(IPV4_OCTETS);
-    const user = await reader.readThroughNul(MAX_SOCKS4_TEXT);
-    const name = isSocks4aMarker(address) ? await reader.readThroughNul(MAX_SOCKS4_TEXT) : address;
-    if (user === undefined || name === undefined)
-      throw new Farewell(rejected, 'tunnel_proxy_protocol_errors_total');
-    if (this.#context.credentials !== undefined) throw this.#unknownUser(rejected, 'SOCKS4 has no password');
-    if (command !== COMMAND.connect) throw new Farewell(rejected, 'tunnel_proxy_unsupported_total');
-    const host = name === address ? addressFromBytes(address) : name.toString();
-    return this.#flow(host, port, REPLIES4, rejected);
+  readonly #take = (chunk: Buffer): void => {
+    const socket = this.#socket;
+    let octets = this.#part.length === 0 ? chunk : Buffer.concat([this.#part, chunk]);
+    try {
+      while (this.#flow === undefined) {
+        const length = this.#step(octets);
+        if (length === 0) {
+          this.#part = octets;
+          return;
+        }
+        octets = octets.subarray(length);
+      }
+    } catch (error) {
+      if (!(error instanceof Farewell)) throw error;
+      this.#release();
+      this.#context.admission.busy(socket);
+      this.#context.observer.count(error.counter);
+      endWith(socket, error.words);
+      return;
+    }
+    this.#release();
+    if (octets.length > 0) {
+      socket.pause();
+      socket.unshift(octets);
+    }
+    this.#context.admission.busy(socket);
+    this.#context.observer.count('tunnel_proxy_requests_total');
+    this.#context.accept(this.#flow);
+  };
+
+  readonly #ended = (): void => {
+    this.#release();
+    this.#context.observer.count('tunnel_proxy_given_up_total');
+    this.#socket.destroy();
+  };
+
+  #release(): void {
+    this.#socket.off('data', this.#take);
+    this.#socket.off('end', this.#ended);
+    this.#socket.off('close', this.#ended);
   }
 
-  async #agreeOnMethod(offered: Buffer): Promise<void> {
+  /** RFC 1928 §3 */
+  readonly #methods: Step = (octets) => {
+    const length = 2 + (octets[1] ?? 0);
+    if (octets.length < 2 || octets.length < length) return 0;
     const wanted = this.#context.credentials === undefined ? METHOD.none : METHOD.password;
-    if (!offered.includes(wanted)) {
+    if (!octets.subarray(2, length).includes(wanted)) {
       const words = methodReply(METHOD.noneAcceptable);
       if (wanted === METHOD.password) throw this.#unknownUser(words, 'it offers no user and password');
       throw new Farewell(words, 'tunnel_proxy_unsupported_total');
     }
     this.#socket.write(methodReply(wanted));
-    if (wanted === METHOD.password) await this.#authenticate();
-  }
+    this.#step = wanted === METHOD.password ? this.#password : this.#request5;
+    return length;
+  };
 
   /** RFC 1929 */
-  async #authenticate(): Promise<void> {
-    const reader = this.#reader;
-    const version = await reader.readOctet();
-    if (version !== PASSWORD_VERSION) throw new Farewell(NOTHING, 'tunnel_proxy_protocol_errors_total');
-    const user = await reader.read(await reader.readOctet());
-    const password = await reader.read(await reader.readOctet());
+  readonly #password: Step = (octets) => {
+    if (octets.length === 0) return 0;
+    if (octets[0] !== PASSWORD_VERSION) throw new Farewell(NOTHING, 'tunnel_proxy_protocol_errors_total');
+    const userEnd = 2 + (octets[1] ?? 0);
+    const length = userEnd + 1 + (octets[userEnd] ?? 0);
+    if (octets.length <= userEnd || octets.length < length) return 0;
+    const user = octets.subarray(2, userEnd);
+    const password = octets.subarray(userEnd + 1, length);
     if (this.#context.credentials?.accepts(user, password) !== true)
       throw this.#unknownUser(passwordReply(PASSWORD_STATUS.failure), 'the user or the password is wrong');
     this.#socket.write(passwordReply(PASSWORD_STATUS.success));
-  }
+    this.#step = this.#request5;
+    return length;
+  };
 
-  async #readHost(): Promise<string> {
-    const reader = this.#reader;
-    const type = await reader.readOctet();
-    switch (type) {
-      case ADDRESS_TYPE.ipv4:
-        return addressFromBytes(await reader.read(IPV4_OCTETS));
-      case ADDRESS_TYPE.ipv6:
-        return addressFromBytes(await reader.read(IPV6_OCTETS));
-      case ADDRESS_TYPE.name:
-        return (await reader.read(await reader.readOctet())).toString();
-      default:
-        throw new Farewell(
-          socks5Reply(SOCKS5_REPLY.addressTypeNotSupported),
-          'tunnel_proxy_unsupported_total',
-        );
+  /** RFC 1928 §4 */
+  readonly #request5: Step = (octets) => {
+    const [version, command, , type, nameLength] = octets;
+    if (version === undefined) return 0;
+    if (version !== SOCKS5) throw new Farewell(NOTHING, 'tunnel_proxy_protocol_errors_total');
+    if (octets.length <= REQUEST5_HEAD) {
+      if (type !== undefined) requireAddressType(type);
+      return 0;
     }
-  }
+    const begin = type === ADDRESS_TYPE.name ? REQUEST5_HEAD + 1 : REQUEST5_HEAD;
+    const end = begin + addressLength(requireAddressType(type), nameLength ?? 0);
+    const length = end + PORT_OCTETS;
+    if (octets.length < length) return 0;
+    if (command !== COMMAND.connect)
+      throw new Farewell(socks5Reply(SOCKS5_REPLY.commandNotSupported), 'tunnel_proxy_unsupported_total');
+    const address = octets.subarray(begin, end);
+    const failure = socks5Reply(SOCKS5_REPLY.generalFailure);
+    const isName = type === ADDRESS_TYPE.name;
+    this.#request(address, isName, octets.readUInt16BE(end), REPLIES5, failure);
+    return length;
+  };
+
+  readonly #request4: Step = (octets) => {
+    if (octets.length < REQUEST4_HEAD) return 0;
+    const rejected = socks4Reply(SOCKS4_REPLY.rejected);
+    const address = octets.subarray(REQUEST4_HEAD - IPV4_OCTETS, REQUEST4_HEAD);
+    const isName = isSocks4aMarker(address);
+    const userEnd = textEnd(octets, REQUEST4_HEAD, rejected);
+    if (userEnd === undefined) return 0;
+    const end = isName ? textEnd(octets, userEnd + 1, rejected) : userEnd;
+    if (end === undefined) return 0;
+    if (this.#context.credentials !== undefined) throw this.#unknownUser(rejected, 'SOCKS4 has no password');
+    if (octets[1] !== COMMAND.connect) throw new Farewell(rejected, 'tunnel_proxy_unsupported_total');
+    const host = isName ? octets.subarray(userEnd + 1, end) : address;
+    this.#request(host, isName, octets.readUInt16BE(2), REPLIES4, rejected);
+    return end + 1;
+  };
+
+  #step: Step = this.#methods;
 
   /** `invalid`: the last words if there is no such destination. */
-  #flow(host: string, port: number, replies: ProxyReplies, invalid: Buffer): ProxyFlow {
+  #request(host: Buffer, isName: boolean, port: number, replies: ProxyReplies, invalid: Buffer): void {
     try {
       if (port === 0) throw new NotationError('there is no port 0');
-      return new ProxyFlow(this.#socket, { host: canonicalHost(host), port }, replies);
+      const destination = { host: isName ? canonicalHost(host.toString()) : addressFromBytes(host), port };
+      this.#flow = new ProxyFlow(this.#socket, destination, replies);
     } catch (error) {
       if (!(error instanceof NotationError)) throw error;
       this.#log(error.message);
@@ -192,4 +234,22 @@ class Dialogue {
   #log(why: string): void {
     this.#context.observer.log('info', `proxy client ${formatDestination(clientOf(this.#socket))}: ${why}`);
   }
+}
+
+function requireAddressType(type: number | undefined): number {
+  if (type === ADDRESS_TYPE.ipv4 || type === ADDRESS_TYPE.ipv6 || type === ADDRESS_TYPE.name) return type;
+  throw new Farewell(socks5Reply(SOCKS5_REPLY.addressTypeNotSupported), 'tunnel_proxy_unsupported_total');
+}
+
+function addressLength(type: number, nameLength: number): number {
+  if (type === ADDRESS_TYPE.name) return nameLength;
+  return type === ADDRESS_TYPE.ipv4 ? IPV4_OCTETS : IPV6_OCTETS;
+}
+
+/** Where the NUL is that ends a text; undefined: it has not come. Throws Farewell if the text is too long. */
+function textEnd(octets: Buffer, begin: number, rejected: Buffer): number | undefined {
+  const end = octets.indexOf(0, begin);
+  if ((end === -1 ? octets.length : end) - begin > MAX_SOCKS4_TEXT)
+    throw new Farewell(rejected, 'tunnel_proxy_protocol_errors_total');
+  return end === -1 ? undefined : end;
 }

@@ -35,6 +35,7 @@ export function isAddress(text: string): boolean {
 
 /** Checks an address and brings it into canonical form. Throws NotationError. */
 export function canonicalAddress(text: string): string {
+  if (isIPv4(text)) return text; // there is one way to write it
   requireAddress(text);
   return addressFromBytes(addressBytes(text));
 }
@@ -170,7 +171,7 @@ function formatIPv6(bytes: Uint8Array): string {
 export function addressNumber(address: string): bigint {
   if (!address.includes(':')) {
     let value = 0;
-    for (const octet of ipv4Bytes(address)) value = value * 256 + octet;
+    for (const part of address.split('.')) value = value * 256 + Number(part);
     return BigInt(value);
   }
   const view = new DataView(ipv6Bytes(address).buffer);

@@ -215,7 +215,7 @@ export class ChannelStream extends Duplex implements Sender {
     this.#queue.clear();
     this.#receiveWindow.close();
     this.#unsent = undefined;
-    this.#endWrite(error ?? connectionReset());
+    if (this.#pendingWrite !== undefined) this.#endWrite(error ?? connectionReset());
     callback(error);
   }
 

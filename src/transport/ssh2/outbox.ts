@@ -157,7 +157,8 @@ export class Outbox {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    process.nextTick(() => {
+    // Behind all sockets that are ready now, not behind each: their packets go out together.
+    setImmediate(() => {
       this.#scheduled = false;
       this.flush();
     });
