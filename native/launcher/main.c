@@ -4,7 +4,7 @@
  * Started by `tunnel exec` as its child; FD is this end of the socket that they talk over (protocol.h). A program of its own,
  * because a user namespace can only be entered by a process with one thread, and Node has many.
  *
- *   SETUP       read
+ *   SETUP       read; the command's words and environment as bytes, where text won't do        words.c
  *   namespaces  user (uid and gid onto themselves), network, mount                      namespaces.c
  *   network     lo, a TUN with default routes, listeners: descriptors to the program    network.c
  *   mounts      resolv.conf; the sockets of the host's resolvers out of sight           mounts.c
@@ -31,6 +31,7 @@
 #include "launcher/mounts.h"
 #include "launcher/namespaces.h"
 #include "launcher/network.h"
+#include "launcher/words.h"
 
 #define MTU_MIN 1280u /* RFC 8200, 5: the least that IPv6 needs */
 #define MTU_MAX 65535u
@@ -66,7 +67,7 @@ static bool setup_read(int socket, struct fault *fault) {
 
   if (length < (ssize_t)sizeof *setup || !header_is(&setup->header, LAUNCHER_SETUP, length))
     return fault_set(fault, LAUNCHER_STEP_REQUEST, length < 0 ? (int)length : EPROTO, "SETUP");
-  if (setup->resolv_conf_length != (size_t)length - sizeof *setup || (setup->flags & ~LAUNCHER_ISOLATE) != 0 ||
+  if (setup->resolv_conf_length != (size_t)length - sizeof *setup || (setup->flags & ~(LAUNCHER_ISOLATE | LAUNCHER_VERBATIM)) != 0 ||
       setup->mtu < MTU_MIN || setup->mtu > MTU_MAX)
     return fault_set(fault, LAUNCHER_STEP_REQUEST, EPROTO, "SETUP");
   return true;
@@ -88,13 +89,15 @@ static bool network_hand_over(int socket, const struct network *network, struct 
 }
 
 /* Everything up to READY. */
-static bool prepare(int socket, struct fault *fault) {
+static bool prepare(int socket, int count, char **command, struct fault *fault) {
   const struct launcher_setup *setup = &request.setup;
   struct launcher_ready ready = {.header = header_of(LAUNCHER_READY, sizeof ready)};
   struct network network;
   bool replaced;
 
-  if (!setup_read(socket, fault) || !namespaces_enter(fault) || !network_make(setup, &network, fault)) return false;
+  if (!setup_read(socket, fault)) return false;
+  if ((setup->flags & LAUNCHER_VERBATIM) != 0 && !words_take_verbatim(count, command, fault)) return false;
+  if (!namespaces_enter(fault) || !network_make(setup, &network, fault)) return false;
   if (!mounts_make(request.resolv_conf, setup->resolv_conf_length, (setup->flags & LAUNCHER_ISOLATE) != 0, &replaced,
                    fault))
     return false;
@@ -133,7 +136,7 @@ int main(int argc, char **argv) {
     fputs("tunnel-launcher: it is started by \"tunnel exec\"\n", stderr);
     return LAUNCHER_EXIT_FAILED;
   }
-  if (!prepare(socket, &fault)) return report(socket, &fault);
+  if (!prepare(socket, argc - 2, argv + 2, &fault)) return report(socket, &fault);
   if (argc == 2) return EXIT_SUCCESS;
 
   ssize_t length = message_read(socket, &go, sizeof go);

@@ -24,7 +24,7 @@
 #define LAUNCHER_EXIT_NOT_FOUND 127
 
 #define LAUNCHER_MAGIC 0x434e4c54u /* "TLNC" */
-#define LAUNCHER_VERSION 1u
+#define LAUNCHER_VERSION 2u
 
 enum launcher_type {
   LAUNCHER_SETUP = 1,
@@ -42,6 +42,8 @@ struct launcher_header {
 };
 
 #define LAUNCHER_ISOLATE 1u              /* the command must not have names resolved by the host's services */
+/* The command's words and the environment are to be taken from the program's own (words.h): its last ones. */
+#define LAUNCHER_VERBATIM 2u
 #define LAUNCHER_MAX_RESOLV_CONF 8192u   /* bytes */
 
 struct launcher_setup {

@@ -105,7 +105,7 @@ interface Plan {
 }
 
 /** All that can be decided before anything is started. */
-function planOf({ tunnel, isolate }: ExecConfiguration): Plan {
+function planOf({ tunnel, isolate, command }: ExecConfiguration): Plan {
   const { resolvers, lines } = resolverConfiguration();
   const addresses = namespaceAddresses(resolvers.length);
   const standIns = addresses.resolvers.map((address, i) => [address, resolvers[i] ?? ''] as const);
@@ -114,6 +114,7 @@ function planOf({ tunnel, isolate }: ExecConfiguration): Plan {
     policy: new ExecPolicy({ targets: createPolicy(tunnel), isolate, resolvers: new Map(standIns) }),
     setup: {
       isolate,
+      verbatim: isMangled([...command, ...Object.entries(process.env).flat()]),
       mtu: NAMESPACE_MTU,
       address4: addresses.address4,
       address6: addresses.address6,
@@ -121,6 +122,11 @@ function planOf({ tunnel, isolate }: ExecConfiguration): Plan {
       resolvConf: resolvConfText(addresses.resolvers, lines),
     },
   };
+}
+
+/** Whether Node has had to replace bytes that are no UTF-8. */
+function isMangled(texts: readonly (string | undefined)[]): boolean {
+  return texts.some((text) => text?.includes('\ufffd'));
 }
 
 /** Direct dials are made in this process's own network, where no route of the tunnel is in the way. */

@@ -13,8 +13,9 @@
  * as /dev/fd/N (a shell's process substitution). The probe of doctor is a launcher without a command: it ends after `ready`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, fstatSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync } from 'node:fs';
 import { constants } from 'node:os';
+import { join } from 'node:path';
 import { TunnelError } from '../errors.ts';
 import { addon, LAUNCHER_PATH, type LinkHandle } from '../native.ts';
 import { type Observer, silentObserver } from '../observe/observer.ts';
@@ -278,10 +279,18 @@ export function startCommand(command: readonly string[], env: Readonly<NodeJS.Pr
     const child = spawn(file, args, { stdio: Array.from(stdio, (fd) => fd ?? 'ignore'), env });
     const exited = exitOf(child);
     child.once('spawn', () => resolve({ pid: child.pid ?? 0, exited }));
-    child.once('error', (cause: NodeJS.ErrnoException) =>
-      reject(notExecuted({ errno: Math.abs(cause.errno ?? constants.errno.EIO), detail: file })),
-    );
+    child.once('error', (cause: NodeJS.ErrnoException) => {
+      // As in native/launcher/command.c: EACCES is also said when a directory of PATH is closed to the user.
+      const missing = cause.code === 'EACCES' && !file.includes('/') && !isInPath(file, env['PATH']);
+      const errno = missing ? constants.errno.ENOENT : Math.abs(cause.errno ?? constants.errno.EIO);
+      reject(notExecuted({ errno, detail: file }));
+    });
   });
+}
+
+/** Whether a directory of PATH has a file of this name, executable or not. */
+function isInPath(name: string, path = ''): boolean {
+  return path.split(':').some((directory) => existsSync(join(directory === '' ? '.' : directory, name)));
 }
 
 function exitOf(child: ChildProcess): Promise<CommandStatus> {

@@ -6,7 +6,7 @@ import { endianness } from 'node:os';
 import { addressBytes } from '../net/address.ts';
 
 export const LAUNCHER_MAGIC = 0x434e4c54;
-export const LAUNCHER_VERSION = 1;
+export const LAUNCHER_VERSION = 2;
 /** Bytes of a resolv.conf. */
 export const LAUNCHER_MAX_RESOLV_CONF = 8192;
 
@@ -45,6 +45,7 @@ export const LAUNCHER_LAYOUT = {
 } as const;
 
 const FLAG_ISOLATE = 1;
+const FLAG_VERBATIM = 2;
 const NOTE_NO_RESOLV_CONF = 1;
 const KINDS = [undefined, 'tun', 'listener4', 'listener6'] as const;
 const LITTLE = endianness() === 'LE';
@@ -52,6 +53,11 @@ const LITTLE = endianness() === 'LE';
 export interface LauncherSetup {
   /** The command must not have names resolved by services of the host's. */
   readonly isolate: boolean;
+  /**
+   * The launcher takes the command and its environment from this process's own command line, which must end with it, and
+   * environment: for bytes that are no UTF-8. Default: as they are handed over.
+   */
+  readonly verbatim?: boolean;
   readonly mtu: number;
   /** The device's own addresses, in a /24 and a /64. */
   readonly address4: string;
@@ -92,7 +98,8 @@ export function encodeSetup(setup: LauncherSetup): Uint8Array {
   const text = Buffer.from(setup.resolvConf, 'latin1');
   if (text.length > LAUNCHER_MAX_RESOLV_CONF) throw new RangeError(`a resolv.conf of ${text.length} bytes`);
   const { bytes, view } = begin(LAUNCHER_MESSAGE.setup, at.size + text.length);
-  view.setUint32(at.flags, setup.isolate ? FLAG_ISOLATE : 0, LITTLE);
+  const flags = (setup.isolate ? FLAG_ISOLATE : 0) | (setup.verbatim === true ? FLAG_VERBATIM : 0);
+  view.setUint32(at.flags, flags, LITTLE);
   view.setUint32(at.mtu, setup.mtu, LITTLE);
   bytes.set(addressBytes(setup.address4), at.address4);
   bytes.set(addressBytes(setup.address6), at.address6);

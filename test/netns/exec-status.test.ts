@@ -2,31 +2,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { PRIVATE4 } from '../support/addresses.ts';
-import { ExecLab, type ExecOptions } from '../support/execlab.ts';
+import { ExecLab, type ExecOptions, NO_USER_NAMESPACES } from '../support/execlab.ts';
 import { labUnavailable } from '../support/lab.ts';
 import type { ExecResult } from '../support/process.ts';
 import { closedToOthers } from '../support/requirements.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
-
-/** In a user namespace in which there may be no further ones; outside of it nothing changes. */
-const NO_USER_NAMESPACES = `exec /usr/bin/python3 -c '
-import ctypes, os, sys
-CLONE_NEWUSER = 0x10000000
-entered, mapped = os.pipe(), os.pipe()
-parent = os.getpid()
-if os.fork() == 0:
-    os.read(entered[0], 1)
-    for name in ("uid_map", "gid_map"):
-        with open("/proc/%d/%s" % (parent, name), "w") as file: file.write("0 0 65536")
-    os.write(mapped[1], b"x")
-    os._exit(0)
-assert ctypes.CDLL(None).unshare(CLONE_NEWUSER) == 0
-os.write(entered[1], b"x")
-os.read(mapped[0], 1)
-os.wait()
-with open("/proc/sys/user/max_user_namespaces", "w") as file: file.write("0")
-os.execvp(sys.argv[1], sys.argv[1:])
-' "$@"`;
 
 describe('exec: exit status', {
   skip: labUnavailable('openssl', 'unshare', 'python3') || closedToOthers(MAIN),

@@ -20,6 +20,26 @@ const DEVICE_SCRIPT =
 /** The launcher under test: the tests are run once more with a build under AddressSanitizer and UBSan. */
 export const TESTED_LAUNCHER = process.env['TUNNEL_TEST_LAUNCHER'];
 
+/** In a user namespace in which there may be no further ones; outside of it nothing changes. */
+export const NO_USER_NAMESPACES = `exec /usr/bin/python3 -c '
+import ctypes, os, sys
+CLONE_NEWUSER = 0x10000000
+entered, mapped = os.pipe(), os.pipe()
+parent = os.getpid()
+if os.fork() == 0:
+    os.read(entered[0], 1)
+    for name in ("uid_map", "gid_map"):
+        with open("/proc/%d/%s" % (parent, name), "w") as file: file.write("0 0 65536")
+    os.write(mapped[1], b"x")
+    os._exit(0)
+assert ctypes.CDLL(None).unshare(CLONE_NEWUSER) == 0
+os.write(entered[1], b"x")
+os.read(mapped[0], 1)
+os.wait()
+with open("/proc/sys/user/max_user_namespaces", "w") as file: file.write("0")
+os.execvp(sys.argv[1], sys.argv[1:])
+' "$@"`;
+
 export interface ExecOptions extends InsideOptions {
   /** As root instead of the user. */
   readonly root?: boolean;

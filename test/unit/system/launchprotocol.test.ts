@@ -42,7 +42,7 @@ int main(void) {
   struct launcher_failed failed = {.header = HEADER(LAUNCHER_FAILED, failed), .step = LAUNCHER_STEP_MOUNT, .error = 13,
                                    .detail = "/etc"};
   struct { struct launcher_setup setup; char text[3]; } __attribute__((packed)) setup = {
-      .setup = {.header = HEADER(LAUNCHER_SETUP, setup), .flags = LAUNCHER_ISOLATE, .mtu = 1500,
+      .setup = {.header = HEADER(LAUNCHER_SETUP, setup), .flags = LAUNCHER_ISOLATE | LAUNCHER_VERBATIM, .mtu = 1500,
                 .address4 = {198, 18, 0, 1}, .address6 = {0x20, 1, 0, 2, [15] = 1}, .descriptors = 1024,
                 .resolv_conf_length = 3}, .text = "abc"};
   printf("{");
@@ -120,6 +120,7 @@ describe('launcher protocol', () => {
     });
     const setup = {
       isolate: true,
+      verbatim: true,
       mtu: 1500,
       address4: '198.18.0.1',
       address6: '2001:2::1',
