@@ -10,7 +10,8 @@
  * at the servers. Credentials are asked for with 407.
  *
  * Limits: MAX_HEADER_BYTES (431), HEADER_TIME for a head (408), IDLE_TIMEOUT_MS between requests, MAX_PIPELINED.
- * Bodies have none, in size or in time. A request with Upgrade and a body is answered with 501.
+ * Bodies have none, in size or in time. A request with Upgrade and a body is answered with 501, and so is one with a transfer
+ * coding other than chunked.
  */
 import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
@@ -19,7 +20,7 @@ import { relay } from '../flow/relay.ts';
 import { formatDestination } from '../net/destination.ts';
 import { NotationError } from '../net/notation.ts';
 import { answerWith, forward, hasBody } from './httpforward.ts';
-import { parseAbsoluteForm, parseAuthority, type RequestTarget } from './httphead.ts';
+import { isPlainCoding, parseAbsoluteForm, parseAuthority, type RequestTarget } from './httphead.ts';
 import {
   AUTHENTICATION_REQUIRED,
   badRequest,
@@ -73,6 +74,7 @@ export function createHttpFront(context: ProxyContext): HttpFront {
     keepAliveTimeout: IDLE_TIMEOUT_MS,
     connectionsCheckingInterval: context.admission.timeout * CHECK_TIME,
     noDelay: true,
+    requireHostHeader: false, // Node's own answer has no body
   });
   // Node's server serves what it accepts by listening to its own event. It has to listen itself, because only then does it
   // hold heads to their time; but which sockets speak HTTP is found out first.
@@ -83,6 +85,7 @@ export function createHttpFront(context: ProxyContext): HttpFront {
   const front = new Front(context);
   server.on('request', (request, response) => front.plain(request, response, false));
   server.on('checkContinue', (request, response) => front.plain(request, response, true));
+  server.on('checkExpectation', (request, response) => front.plain(request, response, false, true));
   server.on('connect', (request, socket, head) => front.tunnel(request, socket, head));
   server.on('upgrade', (request, socket, head) => front.upgrade(request, socket, head));
   server.on('clientError', (error, socket) => front.malformed(error, socket));
@@ -123,7 +126,13 @@ class Front {
     accept(flow);
   }
 
-  plain(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+  /** `expectsUnknown`: something else than "100 Continue", which no server here knows either. */
+  plain(
+    request: IncomingMessage,
+    response: ServerResponse,
+    expectsContinue: boolean,
+    expectsUnknown = false,
+  ): void {
     const { socket } = request;
     const { admission, observer } = this.#context;
     admission.busy(socket);
@@ -135,7 +144,11 @@ class Front {
     }
     client.outstanding++;
     client.last = client.last
-      .then(() => this.#answer(request, response, client, expectsContinue))
+      .then(() =>
+        expectsUnknown
+          ? answerWith(request, response, UNKNOWN_EXPECTATION)
+          : this.#answer(request, response, client, expectsContinue),
+      )
       .finally(() => {
         if (--client.outstanding === 0) admission.idle(socket);
       });
@@ -210,8 +223,15 @@ class Front {
       answerWith(request, response, AUTHENTICATION_REQUIRED);
       return;
     }
+    if (!isPlainCoding(request.headers['transfer-encoding'])) {
+      answerWith(request, response, UNKNOWN_CODING);
+      return;
+    }
     let target: RequestTarget;
     try {
+      // RFC 9112 §3.2
+      if (request.httpVersion === '1.1' && request.headers.host === undefined)
+        throw new NotationError('the request has no Host field', 'HTTP/1.1 demands one.');
       target = parseAbsoluteForm(request.url ?? '', request.method);
     } catch (error) {
       answerWith(request, response, this.#unusable(request, error));
@@ -270,6 +290,21 @@ const UPGRADE_WITH_BODY: HttpAnswer = {
   error: 'http_request_error',
   why: 'a request that changes the protocol and has a body is not carried',
   hint: 'Leave out the Upgrade field, or the body.',
+};
+
+const UNKNOWN_CODING: HttpAnswer = {
+  status: 501,
+  error: 'http_request_error',
+  why: 'the body has a transfer coding other than chunked',
+  hint: 'Compress the content instead (Content-Encoding).',
+};
+
+/** RFC 9110 §10.1.1 */
+const UNKNOWN_EXPECTATION: HttpAnswer = {
+  status: 417,
+  error: 'http_request_error',
+  why: 'the request expects what is not known here',
+  hint: 'Leave out the Expect field, or send "100-continue".',
 };
 
 const NOT_HTTP: HttpAnswer = badRequest(

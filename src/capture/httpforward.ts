@@ -15,7 +15,7 @@
 import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { pump } from '../flow/relay.ts';
-import { endToEnd, type RequestTarget } from './httphead.ts';
+import { endToEnd, isPlainCoding, type RequestTarget } from './httphead.ts';
 import { type HttpAnswer, refusalAnswer, renderAnswer } from './proxyanswers.ts';
 import { RefusedError, type Upstreams } from './upstreams.ts';
 
@@ -131,6 +131,11 @@ export function hasBody({ headers }: IncomingMessage): boolean {
 
 /** `bodyHeldBack`: the client may send its body unasked, or not at all, so that what follows can't be told from it. */
 function passAnswer({ request, response }: Forward, answer: IncomingMessage, bodyHeldBack: boolean): void {
+  if (!isPlainCoding(answer.headers['transfer-encoding'])) {
+    answer.destroy();
+    answerWith(request, response, serverFault('the answer has a transfer coding other than chunked'));
+    return;
+  }
   const fields = endToEnd(answer.rawHeaders);
   if (bodyHeldBack) fields.push('Connection', 'close');
   response.sendDate = false;

@@ -18,7 +18,9 @@ export interface RequestTarget {
 
 /** `http://host[:port]/path?query` (RFC 9112 §3.2.2). Throws NotationError. */
 export function parseAbsoluteForm(target: string, method: string | undefined): RequestTarget {
-  const [, authority, rest = ''] = /^http:\/\/(?:[^/?#@]*@)?([^/?#@]+)([^#]*)/i.exec(target) ?? [];
+  // Two "@" are read in two ways by others: a user ends at the first or at the last.
+  const [, authority, rest = ''] =
+    /^http:\/\/(?:[^/?#@]*@)?([^/?#@]+)((?:[/?][^#]*)?)(?:#|$)/i.exec(target) ?? [];
   if (authority === undefined) throw notAbsolute(target);
   const destination = parseAuthority(authority, HTTP_PORT);
   if (rest.startsWith('/')) return { destination, authority, path: rest };
@@ -87,6 +89,14 @@ export function endToEnd(raw: readonly string[], without: readonly string[] = []
   }
   const kept = fields.filter(([name]) => !dropped.has(name.toLowerCase()));
   return [...kept.flat(), 'Via', VIA];
+}
+
+/**
+ * Whether the body can be passed on: `chunked` is framing and made anew on each side, any other transfer coding changes what the
+ * body is and would be lost (RFC 9112 §6.1). Takes the value of Transfer-Encoding.
+ */
+export function isPlainCoding(coding: string | undefined): boolean {
+  return coding === undefined || coding.trim().toLowerCase() === 'chunked';
 }
 
 function pairs(raw: readonly string[]): [string, string][] {

@@ -255,6 +255,17 @@ describe('HTTP', { timeout: 30_000 }, () => {
     assert.doesNotMatch(answer, /\r\n0\r\n\r\n$/);
   });
 
+  it('passes no answer on whose coding it would lose', async () => {
+    proxy.twin.serve('coded.example:80', (far) =>
+      far.on('data', () =>
+        far.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n'),
+      ),
+    );
+    const client = await open();
+    client.send('GET http://coded.example/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    assert.match(await client.rest(), /^HTTP\/1\.1 502 [\s\S]*coding other than chunked/);
+  });
+
   it('repeats a harmless request when a kept connection turns out closed, and only such a one', async () => {
     proxy.twin.serve('brief.example:80', (far) => {
       let requests = 0;
@@ -321,6 +332,14 @@ describe('HTTP', { timeout: 30_000 }, () => {
       ['GET http://a.example:0/ HTTP/1.1\r\nHost: x\r\n', 400, /ports are 1 to 65535/],
       ['GET http://127.1/ HTTP/1.1\r\nHost: x\r\n', 400, /neither a name nor an address/],
       ['GET http://[::1/ HTTP/1.1\r\nHost: x\r\n', 400, /not host:port/],
+      ['GET http://u@b.example@a.example/ HTTP/1.1\r\nHost: x\r\n', 400, /is no address of a web server/],
+      ['GET http://a.example/ HTTP/1.1\r\n', 400, /no Host field/],
+      ['POST http://a.example/ HTTP/1.1\r\nHost: x\r\nExpect: wonders\r\n', 417, /expects what is not known/],
+      [
+        'POST http://a.example/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n',
+        501,
+        /coding other than chunked/,
+      ],
       ['CONNECT a.example HTTP/1.1\r\nHost: x\r\n', 400, /has no port/],
       ['CONNECT http://a.example/ HTTP/1.1\r\nHost: x\r\n', 400, /not host:port|no HTTP request/],
       ['\x16\x03\x01\x02', 400, /no HTTP request/],
