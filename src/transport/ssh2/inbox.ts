@@ -9,7 +9,7 @@
  * call returns; whatever isn't given back is taken to be held for good, and another buffer takes its place.
  *
  * Only whole packets are handed to ssh2 while the cipher is AES-GCM, whose packets say their length in clear (RFC 5647
- * §7.3): it would copy the pieces of others. With other ciphers it gets what there is.
+ * §7.3): it would copy the pieces of others, or keep them as views. With other ciphers it gets a copy of what there is.
  */
 import type { Duplex } from 'node:stream';
 import { inboundState, isExchangingKeys, type SshProtocol } from './internals.ts';
@@ -73,11 +73,11 @@ export class Inbox {
     while (this.#start < this.#end) {
       const state = inboundState(protocol);
       if (state === undefined) {
-        this.#hand(protocol, this.#end);
+        this.#handCopy(this.#end);
         return;
       }
       if (state.missing === 0) break;
-      this.#hand(protocol, Math.min(this.#end, this.#start + state.missing));
+      this.#handCopy(Math.min(this.#end, this.#start + state.missing));
     }
     const whole = this.#wholePackets();
     if (whole > this.#start) this.#hand(protocol, whole);
@@ -100,8 +100,18 @@ export class Inbox {
     this.#start = end;
     // ssh2 takes a chunk for all that is to be read when it needs as many bytes as there are: so it must end there.
     this.#parse?.(this.#buffer.subarray(0, end), start, end);
-    // ssh2 keeps views of key exchange packets until it is complete.
-    if (isExchangingKeys(protocol)) this.#lent++;
+    // ssh2 keeps views of key exchange packets until it is complete; and after it another cipher may have begun a packet.
+    if (isExchangingKeys(protocol) || inboundState(protocol) === undefined) this.#lent++;
+  }
+
+  /**
+   * For what may end within a packet: of one whose text is in one chunk and whose tag isn't whole, ssh2 keeps the text as
+   * a view until the rest has come.
+   */
+  #handCopy(end: number): void {
+    const bytes = Buffer.from(this.#buffer.subarray(this.#start, end));
+    this.#start = end;
+    this.#parse?.(bytes, 0, bytes.length);
   }
 
   #makeRoom(): void {

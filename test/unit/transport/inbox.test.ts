@@ -228,4 +228,23 @@ describe('Inbox', () => {
     read(inbox, Buffer.from('x\r\n'));
     assert.equal(Buffer.concat(got).toString(), 'SSH-2.0-x\r\n');
   });
+
+  it('hands a cipher that keeps what it is given nothing that is written over', () => {
+    const inbox = new Inbox();
+    const kept: { readonly view: Buffer; readonly copy: Buffer }[] = [];
+    // As ssh2's ChaCha20 and AES-CTR: a view of the text waits for the tag to come.
+    const protocol = { _decipher: {}, _kexinit: undefined } as unknown as SshProtocol;
+    inbox.open(protocol, (chunk, start, end) => {
+      const view = chunk.subarray(start, end);
+      kept.push({ view, copy: Buffer.from(view) });
+    });
+    for (let read = 0; read < 100; read++) {
+      const space = inbox.space();
+      const length = Math.min(space.length, 1 + ((read * 7919) % 60_000));
+      space.fill(read, 0, length);
+      inbox.received(length);
+    }
+    assert.equal(kept.length, 100);
+    for (const { view, copy } of kept) assert.ok(view.equals(copy));
+  });
 });
