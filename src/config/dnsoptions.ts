@@ -1,0 +1,82 @@
+/**
+ * The options about names: --dns, --dns-server, --domain.
+ *
+ * | given                          | names below --domain | other names                                          |
+ * |--------------------------------|----------------------|------------------------------------------------------|
+ * | --dns                          |                      | this machine's resolvers, asked from the jump host   |
+ * | --dns-server A                 |                      | A, asked from the jump host                          |
+ * | --dns-server A --domain S      | A                    | this machine's resolvers, asked as ever              |
+ * | none                           |                      | this machine's resolvers, asked as ever              |
+ *
+ * --dns beside --dns-server changes nothing. Names that are targets are answered with virtual addresses in all cases.
+ */
+import { UsageError } from '../errors.ts';
+import { canonicalAddress, isAddress } from '../net/address.ts';
+import type { Destination } from '../net/destination.ts';
+import { canonicalName } from '../net/name.ts';
+import { NotationError, quoted } from '../net/notation.ts';
+import { parsePort } from '../net/ports.ts';
+import { type Place, readAt } from './usage.ts';
+
+export const DNS_PORT = 53;
+/** More would only lengthen the time until a failure is told. */
+export const MAX_DNS_SERVERS = 8;
+export const MAX_DOMAINS = 256;
+
+/** As commander hands them over. */
+export interface DnsOptionTexts {
+  readonly dns?: boolean;
+  readonly dnsServer?: readonly string[];
+  readonly domain?: readonly string[];
+}
+
+export interface DnsOptions {
+  /** Queries for names that are no targets go through the tunnel: all, or those below `domains`. */
+  readonly throughTunnel: boolean;
+  /** In the order to be asked. Empty with `throughTunnel`: this machine's own resolvers. */
+  readonly servers: readonly Destination[];
+  /** Canonical names, without repetition; empty: all names. */
+  readonly domains: readonly string[];
+}
+
+/** `placeOf` tells the `file:line` of an argument that came from an @FILE. Throws UsageError. */
+export function readDnsOptions(
+  { dns = false, dnsServer = [], domain = [] }: DnsOptionTexts,
+  placeOf: (text: string) => Place | undefined = () => undefined,
+): DnsOptions {
+  requireAtMost(dnsServer.length, MAX_DNS_SERVERS, '--dns-server');
+  requireAtMost(domain.length, MAX_DOMAINS, '--domain');
+  const servers = dnsServer.map((text) => readServer(text, placeOf(text) ?? '--dns-server'));
+  const domains = domain.map((text) => readDomain(text, placeOf(text) ?? '--domain'));
+  if (domains.length > 0 && servers.length === 0) {
+    throw new UsageError('--domain names are asked of a resolver behind the jump host, and none is given', {
+      hint: "name it with --dns-server; 127.0.0.53 or 127.0.0.1 often is the jump host's own",
+    });
+  }
+  return { throughTunnel: dns || servers.length > 0, servers, domains: [...new Set(domains)] };
+}
+
+function requireAtMost(count: number, limit: number, option: string): void {
+  if (count > limit) throw new UsageError(`${option} is given ${count} times, at most ${limit} are possible`);
+}
+
+/** `10.0.0.53`, `10.0.0.53:5353`, `2001:db8::53`, `[2001:db8::53]:5353`. */
+function readServer(text: string, place: Place): Destination {
+  return readAt(place, text, () => {
+    if (isAddress(text)) return { host: canonicalAddress(text), port: DNS_PORT };
+    const [, bracketed, plain, portText] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/s.exec(text) ?? [];
+    const host = bracketed ?? plain ?? '';
+    if (!isAddress(host)) {
+      throw new NotationError(
+        `${quoted(text)} is not an address with an optional port`,
+        'write the address of the resolver as the jump host reaches it, as in 10.0.0.53 or [2001:db8::53]:53',
+      );
+    }
+    return { host: canonicalAddress(host), port: portText === undefined ? DNS_PORT : parsePort(portText) };
+  });
+}
+
+/** A suffix, which may be written with `*.`, `.` or `~` before it, as other programs have it. */
+function readDomain(text: string, place: Place): string {
+  return readAt(place, text, () => canonicalName(text.replace(/^(?:~|\*\.|\.)/, '')));
+}

@@ -1,0 +1,102 @@
+/**
+ * What a client asks: the octets of a query, taken apart, or the answer that it gets because it can't be taken so.
+ *
+ *   not a message, or an answer itself    -> nothing: whoever sends answers to a server wants to be answered by somebody else
+ *   malformed, or not exactly one question-> FORMERR (RFC 9619)
+ *   another opcode than QUERY             -> NOTIMP
+ *   a later version of EDNS               -> BADVERS (RFC 6891 §6.1.3)
+ */
+import {
+  Flag,
+  HEADER_SIZE,
+  type MessageView,
+  nameText,
+  Rcode,
+  readMessage,
+  Section,
+  Type,
+  viewOf,
+} from './message.ts';
+
+/** RFC 6891 §6.2.3: a smaller one is read as this. */
+export const MIN_PAYLOAD = 512;
+
+/** What is asked of an upstream. `key` is equal for questions that have the same answer. */
+export interface Question {
+  /** The octets of the name as the client wrote it: an answer repeats their case. */
+  readonly wire: Uint8Array;
+  /** As `nameText`: in lower case. */
+  readonly name: string;
+  readonly type: number;
+  readonly class: number;
+  /** The client wants DNSSEC records (RFC 3225); it checks them itself (RFC 4035 §3.2.2). */
+  readonly dnssecOk: boolean;
+  readonly checkingDisabled: boolean;
+  readonly key: string;
+}
+
+export interface Query {
+  readonly id: number;
+  /** As they came. */
+  readonly flags: number;
+  readonly question: Question;
+  /** undefined: the client doesn't know EDNS, and its answer must not show any. */
+  readonly edns: { readonly payload: number; readonly dnssecOk: boolean } | undefined;
+}
+
+export type ParsedQuery =
+  | { readonly kind: 'query'; readonly query: Query }
+  /** To be answered with `rcode` alone; `query` where it could be read so far. */
+  | {
+      readonly kind: 'fault';
+      readonly rcode: number;
+      readonly why: string;
+      readonly query: Query | undefined;
+    }
+  | { readonly kind: 'drop'; readonly why: string };
+
+export function parseQuery(bytes: Uint8Array): ParsedQuery {
+  if (bytes.length < HEADER_SIZE) return { kind: 'drop', why: 'it is too short' };
+  const flags = viewOf(bytes).getUint16(2);
+  if ((flags & Flag.QR) !== 0) return { kind: 'drop', why: 'it is no query' };
+  const fault = (rcode: number, why: string, query?: Query): ParsedQuery => ({
+    kind: 'fault',
+    rcode,
+    why,
+    query,
+  });
+  if (((flags >> 11) & 0xf) !== 0) return fault(Rcode.NOTIMP, 'its opcode is not QUERY');
+  let message: MessageView;
+  try {
+    message = readMessage(bytes);
+  } catch (error) {
+    return fault(Rcode.FORMERR, error instanceof Error ? error.message : String(error));
+  }
+  const [asked] = message.questions;
+  if (asked === undefined || message.questions.length !== 1)
+    return fault(Rcode.FORMERR, `it has ${message.questions.length} questions`);
+  const options = message.records.filter(({ type }) => type === Type.OPT);
+  const [option] = options;
+  const misplaced = options.some(
+    ({ section, start }) => section !== Section.ADDITIONAL || bytes[start] !== 0,
+  );
+  if (options.length > 1 || misplaced)
+    return fault(Rcode.FORMERR, 'its OPT record is not as RFC 6891 has it');
+
+  // The TTL's octets of an OPT record: extended RCODE, version, flags (RFC 6891 §6.1.3).
+  const dnssecOk = option !== undefined && ((bytes[option.ttlOffset + 2] ?? 0) & 0x80) !== 0;
+  const edns = option === undefined ? undefined : { payload: Math.max(MIN_PAYLOAD, option.class), dnssecOk };
+  const wire = bytes.slice(asked.nameStart, asked.nameEnd);
+  const checkingDisabled = (flags & Flag.CD) !== 0;
+  const question = makeQuestion({ wire, type: asked.type, class: asked.class, dnssecOk, checkingDisabled });
+  const query: Query = { id: message.id, flags, question, edns };
+  if (option !== undefined && (bytes[option.ttlOffset + 1] ?? 0) > 0)
+    return fault(Rcode.BADVERS, 'its version of EDNS is not 0', query);
+  return { kind: 'query', query };
+}
+
+export function makeQuestion(parts: Omit<Question, 'name' | 'key'>): Question {
+  const name = nameText(parts.wire);
+  const bits = (parts.dnssecOk ? 2 : 0) | (parts.checkingDisabled ? 1 : 0);
+  return { ...parts, name, key: `${name} ${parts.class} ${parts.type} ${bits}` };
+}

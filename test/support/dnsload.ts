@@ -1,0 +1,66 @@
+/**
+ * Sends DNS queries by UDP at a steady rate, from a process of its own, and prints what came of them as one line of JSON:
+ * how many were answered, and the 99th percentile of the time that it took in milliseconds.
+ *
+ *   node dnsload.js HOST PORT PER_SECOND SECONDS NAME...
+ */
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { encode } from 'dns-packet';
+
+/** Before what is measured, at the same rate: until then the server's code has not been compiled yet. */
+const WARM_UP_SECONDS = 0.5;
+
+export interface LoadResult {
+  readonly sent: number;
+  readonly answered: number;
+  readonly p99: number;
+}
+
+const [host = '', port = '', perSecond = '', seconds = '', ...names] = process.argv.slice(2);
+const socket = createSocket('udp4');
+socket.connect(Number(port), host);
+await once(socket, 'connect');
+
+const sentAt = new Map<number, number>();
+let times: number[] = [];
+socket.on('message', (bytes) => {
+  times.push(performance.now() - (sentAt.get(bytes.readUInt16BE(0)) ?? Number.NaN));
+});
+const send = (id: number) => {
+  sentAt.set(id, performance.now());
+  socket.send(
+    encode({
+      type: 'query',
+      id,
+      flags: 0x0100,
+      questions: [{ type: 'A', name: names[id % names.length] ?? '' }],
+    }),
+  );
+};
+
+/** Sends as many as the rate asks for in this time. */
+async function sendFor(duration: number): Promise<number> {
+  const total = Number(perSecond) * duration;
+  const start = performance.now();
+  for (let sent = 0; sent < total; ) {
+    const due = Math.min(total, Math.ceil(((performance.now() - start) * Number(perSecond)) / 1000));
+    for (; sent < due; sent++) send(sent);
+    await sleep(1);
+  }
+  await sleep(200);
+  return total;
+}
+
+await sendFor(WARM_UP_SECONDS);
+times = [];
+const total = await sendFor(Number(seconds));
+socket.close();
+times.sort((x, y) => x - y);
+const result: LoadResult = {
+  sent: total,
+  answered: times.length,
+  p99: times[Math.floor(times.length * 0.99)] ?? -1,
+};
+process.stdout.write(`${JSON.stringify(result)}\n`);
