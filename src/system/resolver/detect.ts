@@ -1,0 +1,114 @@
+/**
+ * How names are resolved on this machine, and what has to be done so that queries come to the tunnel. Pure: facts in, plan out.
+ *
+ *   programs ask                                        so that queries come here
+ *   ─────────────────────────────────────────────────   ───────────────────────────────────────────────────────────────
+ *   systemd-resolved: its stub 127.0.0.53 in             settings of the TUN device in systemd-resolved (resolved.ts):
+ *   resolv.conf, or nss-resolve                          it asks the tunnel's server for the names that are routed
+ *   a resolver on the network (resolv.conf has its       a route to its address into the TUN: the tunnel answers in its
+ *   address)                                             place
+ *   another resolver on this machine (127.0.0.1:         resolv.conf is rewritten (file.ts), the last resort
+ *   dnsmasq, unbound), or a link-local address
+ *
+ * What counts is what resolv.conf says, not who wrote it: a header that names systemd-resolved is no sign that it is asked, and
+ * a file of NetworkManager's may name the stub. The writer is told for messages, because it may write again.
+ *
+ * Several can apply at a time: nss-resolve beside a resolv.conf with the network's resolvers means both settings and routes.
+ */
+import { canonicalAddress, isAddress } from '../../net/address.ts';
+import { hostPrefix } from '../../net/prefix.ts';
+import { specialRangeOf } from '../../net/special.ts';
+
+/** resolv.conf(5): more are not asked. */
+const MAX_NAMESERVERS = 3;
+/** systemd-resolved(8): the stub, and the one without its own processing. */
+const STUBS: ReadonlySet<string> = new Set(['127.0.0.53', '127.0.0.54']);
+
+export interface ResolverFacts {
+  /** The text of /etc/resolv.conf, undefined: there is none. */
+  readonly resolvConf: string | undefined;
+  /** Where it leads, if it is a symbolic link; absolute. */
+  readonly link: string | undefined;
+  /** systemd-resolved is running. */
+  readonly resolved: boolean;
+  /** What systemd-resolved writes about the servers that it asks (/run/systemd/resolve/resolv.conf). */
+  readonly resolvedUplinks: string | undefined;
+  /** The text of /etc/nsswitch.conf. */
+  readonly nsswitch: string | undefined;
+}
+
+export type ResolverManager = 'systemd-resolved' | 'networkmanager' | 'resolvconf' | 'openresolv' | 'none';
+
+export type ResolverStep =
+  | { readonly kind: 'resolved' }
+  /** Canonical addresses to be routed into the TUN, where the tunnel's server answers at port 53. */
+  | { readonly kind: 'routes'; readonly addresses: readonly string[] }
+  /** `why` completes "resolv.conf has to be rewritten, because ..." */
+  | { readonly kind: 'file'; readonly why: string };
+
+export interface ResolverPlan {
+  /** Who writes resolv.conf. */
+  readonly manager: ResolverManager;
+  /** What programs ask, canonical. */
+  readonly resolvers: readonly string[];
+  /** What answers in the end, canonical: to be asked for names that aren't the tunnel's. Behind the stub, its servers. */
+  readonly uplinks: readonly string[];
+  readonly steps: readonly ResolverStep[];
+}
+
+export function planResolver(facts: ResolverFacts): ResolverPlan {
+  const { zoned, resolvers } = nameservers(facts.resolvConf ?? '');
+  const asksStub = facts.resolved && resolvers.some((address) => STUBS.has(address));
+  const steps: ResolverStep[] = [];
+  if (asksStub || (facts.resolved && usesNssResolve(facts.nsswitch ?? ''))) steps.push({ kind: 'resolved' });
+  const addresses = resolvers.filter(canBeRouted);
+  if (addresses.length > 0) steps.push({ kind: 'routes', addresses });
+  const [local] = resolvers.filter((address) => !canBeRouted(address) && !(asksStub && STUBS.has(address)));
+  if (local !== undefined)
+    steps.push({ kind: 'file', why: `programs ask ${local}, which no route can lead elsewhere` });
+  else if (zoned !== undefined)
+    steps.push({ kind: 'file', why: `programs ask ${zoned}, which belongs to one link` });
+  const uplinks = asksStub ? nameservers(facts.resolvedUplinks ?? '').resolvers : resolvers;
+  return {
+    manager: managerOf(facts),
+    resolvers,
+    uplinks: uplinks.filter((address) => !STUBS.has(address) || !asksStub),
+    steps,
+  };
+}
+
+/** The addresses that programs ask; without any, the resolver library asks this machine. `zoned`: one with a zone. */
+function nameservers(text: string): { resolvers: string[]; zoned: string | undefined } {
+  const written = [...text.matchAll(/^nameserver[ \t]+([^\s#;]+)/gm)]
+    .map(([, address = '']) => address)
+    .filter((address) => isAddress(address.replace(/%.*/, '')))
+    .slice(0, MAX_NAMESERVERS);
+  const resolvers = written.filter(isAddress).map(canonicalAddress);
+  const zoned = written.find((address) => address.includes('%'));
+  return { resolvers: written.length === 0 ? ['127.0.0.1'] : [...new Set(resolvers)], zoned };
+}
+
+function canBeRouted(address: string): boolean {
+  const special = specialRangeOf(hostPrefix(address));
+  return special === undefined || special.onRequest;
+}
+
+/** `hosts: files resolve [!UNAVAIL=return] dns`: programs then ask systemd-resolved without reading resolv.conf. */
+function usesNssResolve(nsswitch: string): boolean {
+  const [, sources = ''] = /^[ \t]*hosts:([^#\n]*)/m.exec(nsswitch) ?? [];
+  return sources.split(/\s+/).includes('resolve');
+}
+
+function managerOf({ link = '', resolvConf = '' }: ResolverFacts): ResolverManager {
+  if (/^\/(run|usr\/lib|lib)\/systemd\//.test(link)) return 'systemd-resolved';
+  if (link.startsWith('/run/NetworkManager/')) return 'networkmanager';
+  if (/\/resolvconf\//.test(link)) return 'resolvconf';
+  const comments = resolvConf
+    .split('\n')
+    .filter((line) => line.startsWith('#'))
+    .join('\n');
+  if (/Generated by NetworkManager/i.test(comments)) return 'networkmanager';
+  if (/Generated by resolvconf/i.test(comments)) return 'openresolv';
+  if (/resolvconf\(8\)/.test(comments)) return 'resolvconf';
+  return 'none';
+}

@@ -1,0 +1,31 @@
+/** Repairs what programs that died have left: run by `tunnel clean`, and at each start before anything is changed. */
+import type { Observer } from '../../observe/observer.ts';
+import { Journal } from '../journal.ts';
+import { RESOLV_CONF_KIND, recoverResolvConf } from './file.ts';
+
+export interface RecoveryReport {
+  /** One sentence each. */
+  readonly done: readonly string[];
+  /** What could not be undone; its journal entries stay. */
+  readonly failed: readonly string[];
+}
+
+export function recover(observer: Observer, journal: Journal = new Journal()): RecoveryReport {
+  const done: string[] = [];
+  const failed: string[] = [];
+  for (const entry of journal.abandoned()) {
+    try {
+      if (entry.kind === RESOLV_CONF_KIND) done.push(recoverResolvConf(entry.data));
+      else if (entry.kind === 'unreadable') done.push('an unfinished journal entry was removed');
+      else {
+        failed.push(`a journal entry of the kind "${entry.kind}" is not known to this version`);
+        continue;
+      }
+      entry.remove();
+      observer.count('tunnel_recovered_total');
+    } catch (error) {
+      failed.push(error instanceof Error ? error.message : String(error));
+    }
+  }
+  return { done, failed };
+}

@@ -1,0 +1,128 @@
+/**
+ * systemd-resolved asks the tunnel's DNS server: per-link settings of the TUN device, which go with the device.
+ *
+ *   apply()  resolvectl dns, domain, default-route; LLMNR, mDNS, DNSSEC and DNS over TLS off; caches flushed
+ *   watch()  applies them again when systemd-resolved has forgotten them
+ *   undo()   resolvectl revert; the device's end does the same
+ *
+ * A domain `corp.example` becomes the routing domain `~corp.example`: names below it go to this link alone, but it isn't appended to
+ * short names. `.` stands for all names; the link then also is a default route for names, so that none goes to other links.
+ * DNSSEC is off because a virtual address can't be signed, DNS over TLS because the way to the server never leaves this machine.
+ *
+ * polkit lets root and, on most desktops, the user at the console do it without a question. Otherwise sudo is asked, which mostly
+ * remembers the password that was given for the helper a moment ago; nobody is asked for another one.
+ *
+ * resolvectl is used rather than D-Bus messages of our own: it is part of systemd-resolved, knows its version's interface, and
+ * the settings take eight short calls, once.
+ */
+import { type FSWatcher, watch } from 'node:fs';
+import { TunnelError } from '../../errors.ts';
+import type { Observer } from '../../observe/observer.ts';
+import { type RunCommand, runCommand, runElevated } from '../command.ts';
+import type { HostChange } from '../hostchange.ts';
+
+/** It writes its files here when it starts and whenever settings change. */
+const STATE_DIRECTORY = '/run/systemd/resolve';
+/** systemd-resolved is given time to finish starting; several writes become one check. */
+const SETTLE_MS = 500;
+const DENIED = /access denied|authentication required|not authorized|permission denied/i;
+
+export interface ResolvedLinkOptions {
+  readonly device: string;
+  /** Addresses of the tunnel's DNS server, as this machine reaches it. */
+  readonly servers: readonly string[];
+  /** Canonical names; `.` for all (naming.ts, routedDomains). */
+  readonly domains: readonly string[];
+  readonly observer: Observer;
+  readonly run?: RunCommand;
+  readonly runElevated?: RunCommand;
+}
+
+export class ResolvedLink implements HostChange {
+  readonly #options: ResolvedLinkOptions;
+  #watcher: FSWatcher | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #applied = false;
+
+  constructor(options: ResolvedLinkOptions) {
+    this.#options = options;
+  }
+
+  describe(): string {
+    return `the resolver settings of ${this.#options.device} in systemd-resolved`;
+  }
+
+  /** Rejects with TunnelError `dns-resolved`. */
+  async apply(): Promise<void> {
+    const { device, servers, domains } = this.#options;
+    const all = domains.includes('.');
+    this.#applied = true;
+    try {
+      await this.#resolvectl('llmnr', device, 'no');
+      await this.#resolvectl('mdns', device, 'no');
+      await this.#resolvectl('dnssec', device, 'no');
+      await this.#resolvectl('dnsovertls', device, 'no');
+      await this.#resolvectl('default-route', device, all ? 'yes' : 'no');
+      // Domains before servers: a link with servers and without domains would be asked for everything.
+      await this.#resolvectl('domain', device, ...domains.map((name) => `~${name}`));
+      await this.#resolvectl('dns', device, ...servers);
+      await this.#resolvectl('flush-caches');
+    } catch (error) {
+      await this.undo();
+      throw error;
+    }
+  }
+
+  /** From now on the settings are checked whenever systemd-resolved has started or changed something. */
+  watch(directory: string = STATE_DIRECTORY): void {
+    const { observer } = this.#options;
+    try {
+      this.#watcher = watch(directory, { persistent: false }, () => {
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(() => void this.#check(), SETTLE_MS).unref();
+      });
+      this.#watcher.on('error', (error) => observer.log('debug', `${directory}: ${error.message}`));
+    } catch (error) {
+      observer.log('debug', `${directory} can't be watched: ${String(error)}`);
+    }
+  }
+
+  async undo(): Promise<void> {
+    this.#watcher?.close();
+    clearTimeout(this.#timer);
+    if (!this.#applied) return;
+    this.#applied = false;
+    const { device, observer } = this.#options;
+    try {
+      await this.#resolvectl('revert', device);
+    } catch (error) {
+      // Mostly the device has gone, and the settings with it.
+      observer.log('debug', error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** Never rejects. */
+  async #check(): Promise<void> {
+    const { device, servers, observer, run = runCommand } = this.#options;
+    const { status, stdout } = await run('resolvectl', ['dns', device]);
+    if (!this.#applied || status !== 0) return; // it isn't there yet: another event comes when it is
+    if (servers.every((server) => stdout.split(/\s+/).includes(server))) return;
+    observer.count('tunnel_dns_settings_restored_total');
+    observer.log('notice', `systemd-resolved has forgotten ${this.describe()}: they are made again`);
+    await this.apply().catch((error: unknown) => {
+      observer.log('warning', error instanceof Error ? error.message : String(error));
+    });
+  }
+
+  async #resolvectl(...args: readonly string[]): Promise<void> {
+    const { run = runCommand, runElevated: elevated = runElevated } = this.#options;
+    let result = await run('resolvectl', ['--no-ask-password', ...args]);
+    if (result.status !== 0 && DENIED.test(result.complaint)) result = await elevated('resolvectl', args);
+    if (result.status === 0) return;
+    throw new TunnelError(
+      'dns-resolved',
+      `systemd-resolved did not take ${this.describe()}: resolvectl ${args[0]}: ${result.complaint}`,
+      { hint: 'run tunnel as root, or use "tunnel exec", which has a resolver of its own' },
+    );
+  }
+}

@@ -1,0 +1,161 @@
+/** resolv.conf rewritten and brought back, in a directory of the test's; crashes are a child that is killed. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { reportRecovery } from '../../../../src/cli/clean.ts';
+import { silentObserver } from '../../../../src/observe/observer.ts';
+import { Journal, journalDirectory } from '../../../../src/system/journal.ts';
+import { ResolvConfFile } from '../../../../src/system/resolver/file.ts';
+import { recover } from '../../../../src/system/resolver/recover.ts';
+
+const ORIGINAL = '# mine\nsearch corp.example\nnameserver 127.0.0.1\noptions edns0\n';
+const FILE_MODULE = new URL('../../../../src/system/resolver/file.js', import.meta.url).href;
+const JOURNAL_MODULE = new URL('../../../../src/system/journal.js', import.meta.url).href;
+const skip = process.getuid?.() !== 0 && 'resolv.conf is given to root, which needs root';
+
+let directory: string;
+let path: string;
+let journal: Journal;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'tunnel-resolv-'));
+  path = join(directory, 'resolv.conf');
+  journal = new Journal(join(directory, 'journal'));
+  writeFileSync(path, ORIGINAL, { mode: 0o640 });
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const entries = () => readdirSync(join(directory, 'journal'));
+const change = () => new ResolvConfFile({ servers: ['198.18.0.53', '2001:2::35'], journal, path });
+
+/** Another process rewrites the file, and is killed. */
+function crash(): void {
+  const script = `const { ResolvConfFile } = await import('${FILE_MODULE}');
+    const { Journal } = await import('${JOURNAL_MODULE}');
+    const journal = new Journal(${JSON.stringify(join(directory, 'journal'))});
+    await new ResolvConfFile({ servers: ['198.18.0.53'], journal, path: ${JSON.stringify(path)} }).apply();
+    process.kill(process.pid, 'SIGKILL');`;
+  const { signal, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+    encoding: 'utf8',
+  });
+  assert.equal(signal, 'SIGKILL', stderr);
+}
+
+describe('resolv.conf as the last resort', { skip }, () => {
+  it("names the tunnel's server and keeps the lines about names; undo brings everything back", async () => {
+    const file = change();
+    await file.apply();
+    const text = readFileSync(path, 'utf8');
+    assert.match(text, /^search corp\.example$/m);
+    assert.match(text, /^options edns0$/m);
+    assert.deepEqual(text.match(/^nameserver.*$/gm), ['nameserver 198.18.0.53', 'nameserver 2001:2::35']);
+    assert.equal(lstatSync(path).mode & 0o777, 0o644);
+    assert.equal(entries().length, 1);
+
+    await file.undo();
+    await file.undo();
+    assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
+    assert.equal(lstatSync(path).mode & 0o777, 0o640);
+    assert.deepEqual(entries(), []);
+    assert.deepEqual(readdirSync(directory).sort(), ['journal', 'resolv.conf']);
+  });
+
+  it('replaces a link, not what it leads to', async () => {
+    const managed = join(directory, 'managed');
+    writeFileSync(managed, ORIGINAL);
+    rmSync(path);
+    symlinkSync('managed', path);
+    const file = change();
+    await file.apply();
+    assert.ok(lstatSync(path).isFile());
+    assert.equal(readFileSync(managed, 'utf8'), ORIGINAL);
+    await file.undo();
+    assert.equal(readlinkSync(path), 'managed');
+  });
+
+  it('is left alone when somebody else has written it meanwhile', async () => {
+    const file = change();
+    await file.apply();
+    writeFileSync(path, 'nameserver 10.0.0.1\n');
+    await file.undo();
+    assert.equal(readFileSync(path, 'utf8'), 'nameserver 10.0.0.1\n');
+    assert.deepEqual(entries(), []);
+  });
+
+  it("is not touched when there is none, or the journal can't be written", async () => {
+    rmSync(path);
+    await assert.rejects(change().apply(), { code: 'dns-resolv-conf' });
+    writeFileSync(path, ORIGINAL);
+    writeFileSync(join(directory, 'not-a-directory'), '');
+    const hopeless = new Journal(join(directory, 'not-a-directory/journal'));
+    await assert.rejects(new ResolvConfFile({ servers: ['198.18.0.53'], journal: hopeless, path }).apply(), {
+      code: 'journal',
+    });
+    assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
+  });
+
+  it('is brought back after a crash, once', () => {
+    crash();
+    assert.match(readFileSync(path, 'utf8'), /198\.18\.0\.53/);
+    const output: string[] = [];
+    reportRecovery(recover(silentObserver, journal), (text) => output.push(text));
+    assert.deepEqual(output, [`${path} is as before\n`]);
+    assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
+    reportRecovery(recover(silentObserver, journal), (text) => output.push(text));
+    assert.equal(output[1], 'nothing to repair\n');
+  });
+
+  it('of a program that runs is not brought back', async () => {
+    const file = change();
+    await file.apply();
+    assert.deepEqual(recover(silentObserver, new Journal(join(directory, 'journal'))), {
+      done: [],
+      failed: [],
+    });
+    assert.match(readFileSync(path, 'utf8'), /198\.18\.0\.53/);
+    await file.undo();
+  });
+
+  it('of a program whose id another one has now is brought back', () => {
+    crash();
+    const [name = ''] = entries();
+    const text = readFileSync(join(directory, 'journal', name), 'utf8');
+    writeFileSync(join(directory, 'journal', name), text.replace(/"pid":\d+/, `"pid":${process.pid}`));
+    assert.deepEqual(recover(silentObserver, journal).done, [`${path} is as before`]);
+  });
+});
+
+describe('the journal', () => {
+  it('forgets what a crash has cut off, and keeps what it does not know', () => {
+    const remove = journal.record('x', 1);
+    remove();
+    writeFileSync(join(directory, 'journal', '1-0.json'), '{"kind": "resol');
+    writeFileSync(
+      join(directory, 'journal', '1-1.json'),
+      JSON.stringify({ kind: 'later', owner: { pid: 999_999_999, startTime: 'x' }, data: {} }),
+    );
+    const report = recover(silentObserver, journal);
+    assert.deepEqual(report.done, ['an unfinished journal entry was removed']);
+    assert.match(report.failed[0] ?? '', /"later" is not known/);
+    assert.deepEqual(entries(), ['1-1.json']);
+    assert.throws(() => reportRecovery(report, () => {}), { code: 'clean-incomplete' });
+  });
+
+  it("is root's in /var/lib, a user's in the state directory", () => {
+    assert.equal(journalDirectory({}, 0), '/var/lib/tunnel/journal');
+    assert.equal(journalDirectory({ XDG_STATE_HOME: '/s' }, 1000), '/s/tunnel/journal');
+    assert.match(journalDirectory({ XDG_STATE_HOME: 's' }, 1000), /\/\.local\/state\/tunnel\/journal$/);
+  });
+});
