@@ -81,7 +81,28 @@ install_quietly() (
       say "openssh-server was installed for the lab; its service is neither started nor enabled"
       ;;
   esac
+  case " $* " in
+    *" unbound "*)
+      if [ -d /run/systemd/system ]; then systemctl -q disable unbound.service unbound-resolvconf.service 2>/dev/null || true; fi
+      say "unbound was installed for the lab; its service is neither started nor enabled"
+      ;;
+  esac
 )
+
+# The tests run a systemd-resolved of their own. Installed, the package would take over this machine's resolv.conf, so it is only
+# unpacked; without apt, or if that fails, the test is skipped.
+unpack_resolved() {
+  local into=$ROOT/dist/native-test/systemd-resolved download
+  [ ! -x /lib/systemd/systemd-resolved ] && [ ! -d "$into" ] || return 0
+  command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 0
+  download=$(mktemp -d)
+  if (cd "$download" && apt-get -qq download systemd-resolved) >/dev/null 2>&1; then
+    as_owner mkdir -p "$into"
+    dpkg-deb -x "$download"/*.deb "$into"
+    chown -R --reference="$ROOT" "$into"
+  fi
+  rm -rf "$download"
+}
 
 # Runs a command as the owner of this checkout, so that sudo leaves no files of root in a user's tree.
 as_owner() {

@@ -9,8 +9,9 @@
  * short names. `.` stands for all names; the link then also is a default route for names, so that none goes to other links.
  * DNSSEC is off because a virtual address can't be signed, DNS over TLS because the way to the server never leaves this machine.
  *
- * polkit lets root and, on most desktops, the user at the console do it without a question. Otherwise sudo is asked, which mostly
- * remembers the password that was given for the helper a moment ago; nobody is asked for another one.
+ * It takes root, or on most desktops the user at the console (polkit). An ordinary user's is tried through sudo first, which mostly remembers
+ * the password that was given for the helper a moment ago; then without, where polkit decides. The helper doesn't do it: it
+ * runs no programs.
  *
  * resolvectl is used rather than D-Bus messages of our own: it is part of systemd-resolved, knows its version's interface, and
  * the settings take eight short calls, once.
@@ -25,7 +26,6 @@ import type { HostChange } from '../hostchange.ts';
 const STATE_DIRECTORY = '/run/systemd/resolve';
 /** systemd-resolved is given time to finish starting; several writes become one check. */
 const SETTLE_MS = 500;
-const DENIED = /access denied|authentication required|not authorized|permission denied/i;
 
 export interface ResolvedLinkOptions {
   readonly device: string;
@@ -116,8 +116,8 @@ export class ResolvedLink implements HostChange {
 
   async #resolvectl(...args: readonly string[]): Promise<void> {
     const { run = runCommand, runElevated: elevated = runElevated } = this.#options;
-    let result = await run('resolvectl', ['--no-ask-password', ...args]);
-    if (result.status !== 0 && DENIED.test(result.complaint)) result = await elevated('resolvectl', args);
+    let result = await elevated('resolvectl', args);
+    if (result.status !== 0) result = await run('resolvectl', args);
     if (result.status === 0) return;
     throw new TunnelError(
       'dns-resolved',

@@ -1,0 +1,80 @@
+/** Per-link settings in a real systemd-resolved, which runs in namespaces of its own with a D-Bus of its own. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { labUnavailable } from '../support/lab.ts';
+import { run } from '../support/process.ts';
+
+const CHECK = fileURLToPath(new URL('../support/resolvedcheck.js', import.meta.url));
+/** scripts/test unpacks the package here, because installing it would take over the machine's own resolv.conf. */
+const UNPACKED = fileURLToPath(new URL('../../native-test/systemd-resolved', import.meta.url));
+
+function daemon(): { resolved: string; resolvectl: string } | undefined {
+  for (const root of ['', UNPACKED]) {
+    for (const folder of ['usr/lib/systemd', 'lib/systemd']) {
+      const resolved = join(root, '/', folder, 'systemd-resolved');
+      const resolvectl = join(root, '/usr/bin/resolvectl');
+      if (existsSync(resolved) && existsSync(resolvectl)) return { resolved, resolvectl };
+    }
+  }
+  return undefined;
+}
+
+const found = daemon();
+const skip =
+  found === undefined
+    ? 'systemd-resolved is neither installed nor unpacked (scripts/test does it with apt)'
+    : labUnavailable('dbus-daemon', 'dig', 'unshare');
+
+/** A network, an empty /run, and users among which is systemd-resolve. The mounts go with the last process in them. */
+const SETUP = `set -e
+mount -t tmpfs tmpfs /run
+for file in passwd group resolv.conf; do mount --bind "$0/$file" /etc/$file; done
+exec "$@"`;
+
+test('systemd-resolved takes, keeps, and forgets with the device what it is told', {
+  skip,
+  timeout: 60_000,
+}, async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tunnel-resolved-'));
+  try {
+    const user = 'systemd-resolve:x:47111:47111::/:/usr/sbin/nologin\n';
+    const without = (file: string) => readFileSync(file, 'utf8').replace(/^systemd-resolve:.*\n/m, '');
+    writeFileSync(join(directory, 'passwd'), without('/etc/passwd') + user);
+    writeFileSync(join(directory, 'group'), `${without('/etc/group')}systemd-resolve:x:47111:\n`);
+    writeFileSync(join(directory, 'resolv.conf'), '');
+    const { status, stderr } = await run(
+      [
+        ...[
+          'unshare',
+          '--mount',
+          '--net',
+          '--pid',
+          '--fork',
+          '--kill-child',
+          '--mount-proc',
+          '--propagation',
+          'private',
+        ],
+        ...[
+          'sh',
+          '-c',
+          SETUP,
+          directory,
+          process.execPath,
+          CHECK,
+          found?.resolved ?? '',
+          found?.resolvectl ?? '',
+          directory,
+        ],
+      ],
+      { timeout: 50_000 },
+    );
+    assert.equal(status, 0, stderr);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
