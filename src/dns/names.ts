@@ -1,0 +1,132 @@
+/**
+ * Puts the parts of this folder together for one tunnel: what answers queries, what the device has to be routed for it, and
+ * what turns virtual addresses back.
+ *
+ *   names   = createNames({...})             once the device has its addresses
+ *   routes += names.prefixes                 virtual addresses lead into the device
+ *   queries = new CapturedQueries({ server: names.server, own: names.addresses, ... })
+ *   accept  = names.translate(flows.accept)  connections to virtual addresses become connections to names
+ *
+ * Both resolvers have a cache of their own, so that no answer of one is ever served for the other's names.
+ */
+import type { Socket } from 'node:dgram';
+import type { Duplex } from 'node:stream';
+import type { FlowRequest } from '../capture/capture.ts';
+import { TunnelError } from '../errors.ts';
+import { addressBytes, addressFromBytes } from '../net/address.ts';
+import type { Destination } from '../net/destination.ts';
+import type { Prefix } from '../net/prefix.ts';
+import type { Observer } from '../observe/observer.ts';
+import { CachingResolver } from './cache.ts';
+import { DatagramUpstream } from './datagram.ts';
+import { createNaming, type NamingOptions } from './naming.ts';
+import type { Resolver } from './resolver.ts';
+import { DnsServer } from './server.ts';
+import { translateRequests } from './translate.ts';
+import { StreamUpstream } from './upstream.ts';
+import { blockPrefixes, MAX_TUNNELS, VirtualAddresses, virtualBlocks } from './virtual.ts';
+
+/** Last octet of the DNS server's addresses in the device's own blocks. The capture's own are 1-5 and 254. */
+const DNS_OCTET = 53;
+
+export interface DeviceAddresses {
+  readonly address4: string | undefined;
+  readonly address6: string | undefined;
+}
+
+/** A transport's `connect` is one. */
+type Connect = (destination: Destination, options: { readonly signal: AbortSignal }) => Promise<Duplex>;
+
+export interface NamesOptions {
+  readonly naming: NamingOptions;
+  readonly device: DeviceAddresses;
+  /** Resolvers that are asked through the tunnel; empty: none. */
+  readonly servers: readonly Destination[];
+  readonly connect: Connect;
+  /** This machine's own resolvers, for the other names; empty: these are refused. */
+  readonly local: readonly Destination[];
+  /** Dials past the tunnel. */
+  readonly connectDirectly: Connect;
+  /** UDP sockets that send past the tunnel; by default whatever the routes say. */
+  readonly socketFor?: (server: Destination) => Socket;
+  readonly observer: Observer;
+}
+
+export interface Names {
+  readonly server: DnsServer;
+  readonly virtual: VirtualAddresses | undefined;
+  /** To be routed into the device. */
+  readonly prefixes: readonly Prefix[];
+  /** Where the server is to answer, in the device's own blocks; canonical. */
+  readonly addresses: ReadonlySet<string>;
+  /** Wraps what takes requests, for connections to virtual addresses. */
+  translate(accept: (request: FlowRequest) => void): (request: FlowRequest) => void;
+  /** Rejects what waits for a resolver. */
+  close(): void;
+}
+
+/** Throws TunnelError `dns-no-block` when MAX_TUNNELS tunnels have taken the blocks for names. */
+export function createNames(options: NamesOptions): Names {
+  const { naming, device, servers, connect, local, connectDirectly, observer } = options;
+  const virtual = naming.nameTargets.length === 0 ? undefined : createVirtual(device, observer);
+  const cached = (upstream: Resolver) => new CachingResolver({ upstream, observer });
+  const tunnel =
+    servers.length === 0 ? undefined : cached(new StreamUpstream({ servers, connect, observer }));
+  const own =
+    local.length === 0
+      ? undefined
+      : cached(
+          new DatagramUpstream({
+            servers: local,
+            overStream: (server) =>
+              new StreamUpstream({ servers: [server], connect: connectDirectly, observer }),
+            observer,
+            ...(options.socketFor === undefined ? {} : { socketFor: options.socketFor }),
+          }),
+        );
+  return {
+    server: new DnsServer({
+      naming: createNaming(naming),
+      virtual: virtual?.addresses,
+      tunnel,
+      local: own,
+      observer,
+    }),
+    virtual: virtual?.addresses,
+    prefixes: virtual?.prefixes ?? [],
+    addresses: ownDnsAddresses(device),
+    translate: (accept) =>
+      virtual === undefined ? accept : translateRequests(virtual.addresses, observer, accept),
+    close() {
+      tunnel?.close();
+      own?.close();
+    },
+  };
+}
+
+/** The addresses of the DNS server of the tunnel whose device has these. */
+export function ownDnsAddresses({ address4, address6 }: DeviceAddresses): Set<string> {
+  const addresses = [address4, address6].filter((address) => address !== undefined);
+  return new Set(
+    addresses.map((address) => {
+      const octets = addressBytes(address);
+      octets[octets.length - 1] = DNS_OCTET;
+      return addressFromBytes(octets);
+    }),
+  );
+}
+
+function createVirtual(
+  device: DeviceAddresses,
+  observer: Observer,
+): { addresses: VirtualAddresses; prefixes: readonly Prefix[] } {
+  const blocks = virtualBlocks(device);
+  if (blocks === undefined) {
+    throw new TunnelError(
+      'dns-no-block',
+      `no addresses are left for names: ${MAX_TUNNELS} tunnels with names can run at a time`,
+      { hint: 'end a tunnel that is not needed, or give it all targets of another one as well' },
+    );
+  }
+  return { addresses: new VirtualAddresses({ blocks, observer }), prefixes: blockPrefixes(blocks) };
+}
