@@ -4,7 +4,8 @@
  *   command in its namespace -> default route -> TUN -> engine
  *     TCP  -> as with any TUN (tun.ts), but for the listeners: they were made inside and handed over   -> accept()
  *     UDP  -> udp.ts, from this process's own network
- *     DNS  -> resolv.conf inside names RESOLVERS; what is sent to them goes on to the host's resolvers, by TCP or UDP
+ *     DNS  -> resolv.conf inside names RESOLVERS; what is sent to them goes on to the host's resolvers, by TCP or UDP, or to
+ *             the tunnel's own DNS server, which takes it before udp.ts (`takeDatagram`) and accept() do
  *     ICMP -> answered as prohibited by the engine
  *
  * The command can reach nothing else: its namespace has lo and the TUN. What it sends is decided by the policy, connection by
@@ -18,8 +19,10 @@
 import { closeSync } from 'node:fs';
 import type { TunnelError } from '../errors.ts';
 import type { Destination } from '../net/destination.ts';
+import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Capture, FlowRequest } from './capture.ts';
+import type { Datagram } from './datagram.ts';
 import { TunCapture, type TunDevice, type TunHost } from './tun.ts';
 import { type DatagramVerdict, UdpRelay } from './udp.ts';
 
@@ -62,6 +65,8 @@ export interface NamespaceCaptureOptions {
   readonly addresses: NamespaceAddresses;
   /** Where a datagram goes. */
   readonly decideDatagram: (destination: Destination) => DatagramVerdict;
+  /** Answers a datagram itself and says so; asked before `decideDatagram`. */
+  readonly takeDatagram: (datagram: Datagram) => boolean;
   readonly observer: Observer;
 }
 
@@ -114,7 +119,7 @@ export class NamespaceCapture implements Capture {
   readonly #udp: UdpRelay;
 
   constructor(options: NamespaceCaptureOptions) {
-    const { addresses, decideDatagram, observer } = options;
+    const { addresses, decideDatagram, takeDatagram, observer } = options;
     this.#udp = new UdpRelay({
       decide: decideDatagram,
       send: (datagram) => this.#tun.sendDatagram(datagram),
@@ -125,7 +130,9 @@ export class NamespaceCapture implements Capture {
       host: new NamespaceHost(options),
       prefixes: [],
       observer,
-      onDatagram: (datagram) => this.#udp.accept(datagram),
+      onDatagram: (datagram) => {
+        if (!takeDatagram(datagram)) this.#udp.accept(datagram);
+      },
       served: new Set(addresses.resolvers),
     });
     this.ended = this.#tun.ended;
@@ -133,6 +140,14 @@ export class NamespaceCapture implements Capture {
 
   start(accept: (request: FlowRequest) => void, signal: AbortSignal): Promise<void> {
     return this.#tun.start(accept, signal);
+  }
+
+  sendDatagram(datagram: Datagram): void {
+    this.#tun.sendDatagram(datagram);
+  }
+
+  refuseDatagram(datagram: Datagram, refusal: Refusal): void {
+    this.#tun.refuseDatagram(datagram, refusal);
   }
 
   counters(): Readonly<Record<string, number>> {

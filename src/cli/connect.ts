@@ -23,8 +23,10 @@ Examples:
       some ports only, without 10.1.0.0/16
   tunnel -r user@jumphost -s networks.txt -X offices.txt
       targets and exclusions from files
-  tunnel -r user@jumphost -x 10.0.0.53 10.0.0.0/8
-      all but this machine's resolver: queries (UDP) are not carried
+  tunnel -r user@jumphost api.example.com:443 '*.corp.example'
+      by name: the jump host resolves them
+  tunnel -r user@jumphost --dns-server 10.0.0.53 --domain corp.example 10.0.0.0/8
+      names below corp.example are asked of 10.0.0.53, through jumphost
 `;
 
 const AFTER = `
@@ -36,7 +38,14 @@ TARGET is an address or a prefix (10.0.0.0/8, 10/8, 192.168.1.7, 2001:db8::/32),
 ports if only these are to be reached (10.0.0.0/8:443, 10/8:80,8000-8100,
 [2001:db8::]/32:443). Other ports of it are refused. An exclusion always wins.
 The jump host's own addresses, loopback, link-local and multicast are never captured.
-Only TCP is carried; names are resolved by this machine.
+Only TCP is carried, and DNS.
+
+TARGET may also be a name, api.example.com, or *.example.com for all names below it, with
+ports likewise. Programs get an address of the tunnel's for it (198.18.x.y), and what they
+connect to is opened by name, by the jump host's resolver and as its PermitOpen has it.
+Other names are resolved by this machine, unless --dns or --dns-server is given. With
+--domain (repeatable) only the names below are asked of --dns-server. The jump host's
+own name is always this machine's to resolve.
 
 "tunnel proxy" offers a SOCKS and HTTP proxy instead and needs no privileges; --listen,
 --socks and --http add one here. "tunnel proxy --help" tells about both.
@@ -95,11 +104,6 @@ const SSHUTTLE_OPTIONS: readonly (readonly [flags: string, reason: string, alter
     'leave the option out, and give no IPv6 targets',
   ],
   [
-    '--dns',
-    'queries are not carried: names are resolved by this machine',
-    'leave your resolver out of the targets with -x, or use addresses',
-  ],
-  [
     '-D, --daemon',
     'it stays in the foreground',
     'start it with "setsid" or "systemd-run --user"; --ready-fd tells when traffic flows',
@@ -122,6 +126,13 @@ export function addConnectCommand(program: Command, action: ConnectAction): Comm
       collect,
     )
     .option('-X, --excludes-from <file>', 'read exclusions from a file in the same way (repeatable)', collect)
+    .option('--dns', "send this machine's queries through the jump host")
+    .option(
+      '--dns-server <address[:port]>',
+      'send queries to this resolver behind the jump host, by TCP (repeatable: in order)',
+      collect,
+    )
+    .option('--domain <suffix>', 'only names below this go to --dns-server (repeatable)', collect)
     .option('-i, --identity <file>', 'private key (repeatable); otherwise the agent and ~/.ssh/id_*', collect)
     .option('-p, --port <port>', 'port of the jump host, unless REMOTE says it', once('-p'))
     .option(

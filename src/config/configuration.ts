@@ -6,6 +6,7 @@ import type { NamePattern } from '../net/name.ts';
 import type { PortRange } from '../net/ports.ts';
 import type { Prefix } from '../net/prefix.ts';
 import type { Level } from '../observe/observer.ts';
+import type { DnsOptions } from './dnsoptions.ts';
 
 /** A range of addresses, limited to some ports if `ports` isn't empty. */
 export interface Target {
@@ -91,12 +92,14 @@ export interface SshOptions {
 
 export interface Configuration {
   readonly ssh: SshOptions;
-  /** `connect`: at least one. `proxy`: with no name target either, everything is carried. */
+  /** `connect`: at least one, or a name target. `proxy`: with neither, everything is carried. */
   readonly targets: readonly Target[];
   readonly exclusions: readonly Target[];
-  /** Decide what proxies are asked for by name; none without proxies. */
+  /** Carried by name: what proxies are asked for by name, and what is connected to by a virtual address. */
   readonly nameTargets: readonly NameTarget[];
   readonly nameExclusions: readonly NameTarget[];
+  /** --dns, --dns-server, --domain */
+  readonly dns: DnsOptions;
   /** undefined: none. `proxy`: always there. */
   readonly proxies: ProxyOptions | undefined;
   readonly logLevel: Level;

@@ -1,6 +1,7 @@
 /** The command line of `tunnel doctor`. */
 import type { Remote, Target } from './configuration.ts';
 import type { ConnectOptions } from './options.ts';
+import { separateNames } from './proxyoptions.ts';
 import { parseRemote } from './remote.ts';
 import { parseTarget } from './target.ts';
 import type { Place } from './usage.ts';
@@ -24,7 +25,10 @@ export function buildDoctorConfiguration(
 ): DoctorConfiguration {
   return {
     remotes: remote.map((text) => parseRemote(text, placeOf(text) ?? '-r')),
-    targets: targets.map((text) => parseTarget(text, placeOf(text) ?? 'target').target),
+    // Names lead to addresses of the tunnel's own, for which no route of anybody else's stands in the way.
+    targets: separateNames(targets.map((text) => ({ text, place: placeOf(text) ?? 'target' }))).addresses.map(
+      ({ text, place }) => parseTarget(text, place).target,
+    ),
     json,
   };
 }

@@ -17,6 +17,7 @@ import {
   TRANSPORTS,
   type WantedTransport,
 } from './configuration.ts';
+import { type DnsOptionTexts, readDnsOptions } from './dnsoptions.ts';
 import { type ProxyOptionTexts, readProxyOptions, separateNames } from './proxyoptions.ts';
 import { parseJump, parseRemote } from './remote.ts';
 import { parseSshOption } from './sshkeywords.ts';
@@ -36,7 +37,7 @@ export const MAX_TIMEOUT = 3600;
 export const MAX_REMOTES = 16;
 
 /** The options of `connect` as commander hands them over: text, in the order written. */
-export interface ConnectOptions extends ProxyOptionTexts {
+export interface ConnectOptions extends ProxyOptionTexts, DnsOptionTexts {
   readonly remote?: readonly string[];
   readonly exclude?: readonly string[];
   readonly targetsFrom?: readonly string[];
@@ -76,16 +77,14 @@ export function buildConfiguration(
   requireOneStdin(options);
   const remotes = readRemotes((options.remote ?? []).map((text) => at(text, '-r')));
   const proxies = readProxyOptions(options, command);
-  const separate = (entries: readonly (Entry & { readonly place: Place })[]) =>
-    proxies === undefined ? { addresses: entries, names: [] } : separateNames(entries);
-  const included = separate([
+  const included = separateNames([
     ...targets.map((text) => at(text, 'target')),
     ...(options.targetsFrom ?? []).flatMap((file) => readTargetsFile(file, '-s')),
   ]);
   const parse = command === 'proxy' ? parseExclusion : parseTarget;
   const wanted = included.addresses.map(({ text, place }) => parse(text, place));
   requireSomeTarget(wanted.length, included.names.length, proxies?.onlyTargets ?? false, command);
-  const left = separate([
+  const left = separateNames([
     ...(options.exclude ?? []).map((text) => at(text, '-x')),
     ...(options.excludesFrom ?? []).flatMap((file) => readTargetsFile(file, '-X')),
   ]);
@@ -112,6 +111,7 @@ export function buildConfiguration(
     exclusions: excluded.map(targetOf),
     nameTargets: included.names,
     nameExclusions: left.names,
+    dns: readDnsOptions(options, placeOf),
     proxies,
     logLevel: readLogLevel(options),
     readyFd: options.readyFd === undefined ? undefined : readDescriptor(options.readyFd),
@@ -125,14 +125,6 @@ function requireSomeTarget(
   onlyTargets: boolean,
   command: 'connect' | 'proxy',
 ): void {
-  if (command === 'connect' && addresses === 0 && names > 0) {
-    throw new UsageError(
-      'the targets are names only, and connections to names are captured by proxies only',
-      {
-        hint: 'use "tunnel proxy", or name the networks behind the jump host as well',
-      },
-    );
-  }
   if (addresses + names > 0) return;
   if (command === 'proxy' && !onlyTargets) return;
   if (command === 'proxy') {

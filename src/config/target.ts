@@ -94,8 +94,8 @@ function readPrefix(text: string, prefixText: string): ParsedPrefix {
   const addressText = prefixText.replace(/\/.*$/s, '');
   if (isName(addressText)) {
     throw new NotationError(
-      `${quoted(addressText)} is a name, and names can't be targets yet`,
-      `give the address or the network instead; "getent ahosts ${addressText.replace('*.', '')}" shows an address where the name resolves`,
+      `${quoted(text)} begins with a name, and a name stands for itself or, as *.example.com, for all below it`,
+      'write it alone or with ports, as in api.example.com:443',
     );
   }
   try {

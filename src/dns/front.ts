@@ -67,7 +67,7 @@ export function serveStream(server: DnsServer, stream: Duplex, client: string): 
       if (ended && waiting === 0) stream.end();
     };
     stream.on('data', (chunk: Buffer) => {
-      received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
+      received = Buffer.concat([received, chunk]); // a copy: the stream may only lend its chunks
       proceed();
     });
     stream.on('drain', proceed);
@@ -81,6 +81,8 @@ export function serveStream(server: DnsServer, stream: Duplex, client: string): 
       resolve();
     });
     if (stream.destroyed) resolve();
+    // A captured connection comes paused.
+    stream.resume();
   });
 }
 

@@ -191,6 +191,21 @@ function skipName(bytes: Uint8Array, offset: number, limit = bytes.length): numb
   }
 }
 
+/** The octets of a checked name without its pointers. */
+export function plainName(bytes: Uint8Array, offset: number): Uint8Array {
+  const labels: Uint8Array[] = [];
+  for (let at = offset; ; ) {
+    const length = bytes[at] ?? 0;
+    if (length >= 0xc0) {
+      at = ((length & 0x3f) << 8) | (bytes[at + 1] ?? 0);
+      continue;
+    }
+    labels.push(bytes.subarray(at, at + 1 + length));
+    if (length === 0) return Buffer.concat(labels);
+    at += 1 + length;
+  }
+}
+
 /**
  * The text of a checked name without pointers (a question's): labels in lower case, joined by dots; `.` for the root. Octets
  * that no host name has are written as in zone files (\DDD, RFC 1035 §5.1), so different names have different texts.

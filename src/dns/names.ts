@@ -7,7 +7,8 @@
  *   queries = new CapturedQueries({ server: names.server, own: names.addresses, ... })
  *   accept  = names.translate(flows.accept)  connections to virtual addresses become connections to names
  *
- * Both resolvers have a cache of their own, so that no answer of one is ever served for the other's names.
+ * Both resolvers have a cache of their own, so that no answer of one is ever served for the other's names. What those behind
+ * the jump host say is kept by address as well (known.ts).
  */
 import type { Socket } from 'node:dgram';
 import type { Duplex } from 'node:stream';
@@ -17,8 +18,10 @@ import { addressBytes, addressFromBytes } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Prefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
+import { lookupAddresses } from './addresses.ts';
 import { CachingResolver } from './cache.ts';
 import { DatagramUpstream } from './datagram.ts';
+import { KnownNames, RecordingResolver } from './known.ts';
 import { createNaming, type NamingOptions } from './naming.ts';
 import type { Resolver } from './resolver.ts';
 import { DnsServer } from './server.ts';
@@ -61,6 +64,15 @@ export interface Names {
   readonly addresses: ReadonlySet<string>;
   /** Wraps what takes requests, for connections to virtual addresses. */
   translate(accept: (request: FlowRequest) => void): (request: FlowRequest) => void;
+  /** The names for which a canonical address was answered, by a resolver behind the jump host, within its TTL. */
+  namesOf(address: string): readonly string[];
+  /**
+   * A canonical name's addresses, as far as they are known or asked for behind the jump host; none where nobody there is known to
+   * ask. Undefined: the name is this machine's to resolve. Rejects with TunnelError `dns-*`.
+   */
+  lookup(name: string): Promise<readonly string[] | undefined>;
+  /** As `lookup`, for a connection past the tunnel: a name target that isn't answered behind the jump host is asked for here. */
+  lookupForDirect(name: string): Promise<readonly string[] | undefined>;
   /** Rejects what waits for a resolver. */
   close(): void;
 }
@@ -70,8 +82,11 @@ export function createNames(options: NamesOptions): Names {
   const { naming, device, servers, connect, local, connectDirectly, observer } = options;
   const virtual = naming.nameTargets.length === 0 ? undefined : createVirtual(device, observer);
   const cached = (upstream: Resolver) => new CachingResolver({ upstream, observer });
+  const known = new KnownNames({ observer });
   const tunnel =
-    servers.length === 0 ? undefined : cached(new StreamUpstream({ servers, connect, observer }));
+    servers.length === 0
+      ? undefined
+      : cached(new RecordingResolver(new StreamUpstream({ servers, connect, observer }), known));
   const own =
     local.length === 0
       ? undefined
@@ -84,9 +99,12 @@ export function createNames(options: NamesOptions): Names {
             ...(options.socketFor === undefined ? {} : { socketFor: options.socketFor }),
           }),
         );
+  const route = createNaming(naming);
+  const lookupBy = async (name: string, resolver: Resolver | undefined) =>
+    resolver === undefined ? [] : lookupAddresses(resolver, name);
   return {
     server: new DnsServer({
-      naming: createNaming(naming),
+      naming: route,
       virtual: virtual?.addresses,
       tunnel,
       local: own,
@@ -95,6 +113,16 @@ export function createNames(options: NamesOptions): Names {
     virtual: virtual?.addresses,
     prefixes: virtual?.prefixes ?? [],
     addresses: ownDnsAddresses(device),
+    namesOf: (address) => known.of(address),
+    async lookup(name) {
+      const { kind } = route(name);
+      if (kind === 'nothing') return [];
+      return kind === 'local' || kind === 'loopback' ? undefined : lookupBy(name, tunnel);
+    },
+    async lookupForDirect(name) {
+      const { kind } = route(name);
+      return kind === 'virtual' ? lookupBy(name, tunnel ?? own) : this.lookup(name);
+    },
     translate: (accept) =>
       virtual === undefined ? accept : translateRequests(virtual.addresses, observer, accept),
     close() {

@@ -2,11 +2,12 @@
  * Who answers for a name: a pure function of what the user asked for.
  *
  *   1. names that never leave this machine      -> loopback, or nothing   localhost, and what browsers ask to find other resolvers
- *   2. name targets that are not excluded       -> virtual                `api.example.com`, `*.corp.example`
- *   3. --domain suffixes                        -> tunnel                 the resolver behind the jump host
- *   4. everything else                          -> `beyond`               tunnel with --dns alone, else this machine's own resolvers
+ *   2. the jump host's own names                -> local                  the tunnel can't be asked for the way to itself
+ *   3. name targets that are not excluded       -> virtual                `api.example.com`, `*.corp.example`
+ *   4. --domain suffixes                        -> tunnel                 the resolver behind the jump host
+ *   5. everything else                          -> `beyond`               tunnel with --dns alone, else this machine's own resolvers
  *
- * Only rule 4 may send a name to this machine's resolvers; what 2 and 3 hold never goes there, also not when the tunnel fails.
+ * Only rules 2 and 5 may send a name to this machine's resolvers; what 3 and 4 hold never goes there, also not when the tunnel fails.
  */
 import { isLocalhost, type NamePattern } from '../net/name.ts';
 import { NameMap } from '../net/namemap.ts';
@@ -28,6 +29,8 @@ export interface NamingOptions {
   /** Canonical; each stands for itself and everything below. */
   readonly domains: readonly string[];
   readonly beyond: 'tunnel' | 'local';
+  /** Names that are dialled to reach the jump host, canonical; asked for each time. */
+  readonly ownNames?: () => readonly string[];
 }
 
 export type Naming = (name: string) => NameRoute;
@@ -40,7 +43,8 @@ const CANARY = 'use-application-dns.net';
 const DISCOVERY = 'resolver.arpa';
 
 /** The function takes a name in lower case without a dot at the end (message.ts, nameText). */
-export function createNaming({ nameTargets, nameExclusions, domains, beyond }: NamingOptions): Naming {
+export function createNaming(options: NamingOptions): Naming {
+  const { nameTargets, nameExclusions, domains, beyond, ownNames = () => [] } = options;
   const targets = new NameMap(nameTargets.map((pattern) => [pattern, undefined] as const));
   const exclusions = new NameMap(nameExclusions.map((pattern) => [pattern, undefined] as const));
   const suffixes = new NameMap(
@@ -52,6 +56,7 @@ export function createNaming({ nameTargets, nameExclusions, domains, beyond }: N
     if (name === CANARY) return { kind: 'nothing', zone: CANARY, exists: false };
     if (name === DISCOVERY || name.endsWith(`.${DISCOVERY}`))
       return { kind: 'nothing', zone: DISCOVERY, exists: true };
+    if (ownNames().includes(name)) return LOCAL;
     const [target] = exclusions.find(name).length > 0 ? [] : targets.find(name);
     if (target !== undefined)
       return { kind: 'virtual', zone: target.pattern.name, exact: !target.pattern.below };

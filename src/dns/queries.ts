@@ -5,7 +5,7 @@
  *   datagram to 198.18.0.53:53 or 192.168.1.1:53 -> server -> a datagram from there back to the program
  *   connection to one of these                   -> open() at once, answered by the server
  *   other ports of the own address               -> refused, nothing else is there
- *   everything else                              -> not taken; UDP is refused at once, so that QUIC falls back to TCP
+ *   everything else                              -> not taken
  *
  * Limits: MAX_QUERY_STREAMS connections; beyond, refused and counted. Queries are limited by the server.
  */
@@ -39,17 +39,19 @@ export class CapturedQueries {
     this.#options = options;
   }
 
-  /** For TunCapture's `onDatagram`: takes each datagram. */
-  onDatagram(datagram: Datagram): void {
-    const { server, sendDatagram, refuseDatagram } = this.#options;
+  /** Takes a datagram to the server. False: it is none, and somebody else's to answer. */
+  acceptDatagram(datagram: Datagram): boolean {
+    const { own, server, sendDatagram, refuseDatagram } = this.#options;
     const { source, destination, payload } = datagram;
     if (destination.port !== DNS_PORT || !this.#isResolver(destination.host)) {
+      if (!own.has(destination.host)) return false;
       refuseDatagram(datagram, 'refused');
-      return;
+      return true;
     }
     answerDatagram(server, payload, source.host).then((answer) => {
       if (answer !== undefined) sendDatagram({ source: destination, destination: source, payload: answer });
     });
+    return true;
   }
 
   /** Takes a connection to the server. False: it is not one, and somebody else's to answer. */

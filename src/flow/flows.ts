@@ -140,7 +140,8 @@ export class Flows {
     const addressesWith = (kind: Verdict['kind']) =>
       verdicts.filter(({ verdict }) => verdict.kind === kind).map(({ address }) => address);
     const tunnelled = addressesWith('tunnel');
-    if (tunnelled.length > 0) return connectInTurn(tunnel, tunnelled, port, { signal, originator });
+    if (tunnelled.length > 0)
+      return connectInTurn(tunnel, tunnelled, port, { signal, originator, name: host });
     for (const { address, verdict } of verdicts) {
       if (verdict.kind !== 'refuse') continue;
       observer.count('tunnel_flows_denied_total');

@@ -7,10 +7,13 @@
  * anybody is asked for a password. Where it doesn't, the command gets proxy variables instead, unless --isolate is given:
  * these a program may ignore.
  *
+ * Where there are name targets or --dns, resolv.conf inside names the tunnel's own DNS server instead of stand-ins for the host's
+ * resolvers (run/names.ts); with --isolate it answers only what is resolved through the tunnel.
+ *
  * A link that is lost doesn't end the command: its connections are reset, new ones are refused, and what it makes of that is
  * its own affair. When the command ends, admission stops first, connections are reset, the device goes, the SSH connection closes.
  */
-
+import type { FlowRequest } from '../capture/capture.ts';
 import {
   NAMESPACE_MTU,
   type NamespaceAddresses,
@@ -18,9 +21,12 @@ import {
   namespaceAddresses,
 } from '../capture/namespace.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
+import type { Names } from '../dns/names.ts';
+import { CapturedQueries } from '../dns/queries.ts';
 import { TunnelError } from '../errors.ts';
 import { Flows } from '../flow/flows.ts';
-import { ExecPolicy } from '../policy/execpolicy.ts';
+import type { Destination } from '../net/destination.ts';
+import { type DatagramVerdict, ExecPolicy } from '../policy/execpolicy.ts';
 import { createPolicy } from '../policy/policy.ts';
 import { announce, Ending, type RunOptions } from '../run.ts';
 import { type Launcher, startLauncher } from '../system/launcher.ts';
@@ -28,18 +34,27 @@ import type { LauncherSetup } from '../system/launchprotocol.ts';
 import { descriptorLimit, descriptorLimitAtStart } from '../system/limits.ts';
 import { resolvConfText, resolverConfiguration } from '../system/resolvers.ts';
 import { DirectConnector } from '../transport/direct.ts';
-import { lookupName } from '../transport/lookup.ts';
 import type { Supervisor } from '../transport/supervisor.ts';
 import type { Connector } from '../transport/transport.ts';
 import { runBehindProxy } from './execproxy.ts';
 import { runToEnd } from './job.ts';
 import { createLink, watchDisturbances } from './link.ts';
+import {
+  answersQueries,
+  createNamedFlows,
+  createTunnelNames,
+  currentResolverPlan,
+  namedPolicy,
+  tunnelServers,
+} from './names.ts';
 
 /** Runs the command and resolves with its exit status. Rejects with TunnelError when it could not be started. */
 export async function runExec(configuration: ExecConfiguration, options: RunOptions): Promise<number> {
   const { observer, stop } = options;
   const ending = new Ending(stop);
-  const plan = planOf(configuration);
+  let names: Names | undefined;
+  let queries: CapturedQueries | undefined;
+  const plan = planOf(configuration, () => names);
   let launcher: Launcher;
   try {
     launcher = await startLauncher({
@@ -63,7 +78,11 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
   const capture = new NamespaceCapture({
     network: launcher.network,
     addresses: plan.addresses,
-    decideDatagram: (destination) => plan.policy.decideDatagram(destination),
+    decideDatagram: (destination) =>
+      names?.virtual?.contains(destination.host) === true
+        ? NAMES_ARE_TCP
+        : plan.policy.decideDatagram(destination),
+    takeDatagram: (datagram) => queries?.acceptDatagram(datagram) ?? false,
     observer,
   });
   let link: Supervisor | undefined;
@@ -75,15 +94,29 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     link = createLink(ssh, options);
     await ending.orElse(link.start());
     unwatch = watchDisturbances(link, '', observer);
-    const flows = new Flows({
-      policy: plan.policy,
-      tunnel: link,
-      direct: towardsActual(plan.policy),
-      observer,
-      resolve: lookupName,
-      descriptors: descriptorLimit(),
-    });
-    await ending.orElse(capture.start((request) => flows.accept(request), ending.signal));
+    const direct = towardsActual(plan.policy);
+    if (plan.dns !== undefined) {
+      const { address4, address6 } = plan.addresses;
+      const hasIPv6 = launcher.network.listener6 !== undefined;
+      names = createTunnelNames(configuration.tunnel, {
+        ...plan.dns,
+        connector: link,
+        direct,
+        device: { address4, address6: hasIPv6 ? address6 : undefined },
+        observer,
+      });
+      queries = queriesOf(names, capture, observer);
+    }
+    const { tunnel, resolve } = createNamedFlows(configuration.tunnel, link, () => names, observer);
+    const descriptors = descriptorLimit();
+    const flows = new Flows({ policy: plan.policy, tunnel, direct, observer, resolve, descriptors });
+    const accept = (request: FlowRequest) => flows.accept(request);
+    const named = names?.translate(accept) ?? accept;
+    await ending.orElse(
+      capture.start((request) => {
+        if (queries?.accept(request) !== true) named(request);
+      }, ending.signal),
+    );
     announce(readyFd);
     observer.log('info', 'ready');
     for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
@@ -92,6 +125,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
   } finally {
     observer.log('debug', 'stopping', capture.counters());
     unwatch?.();
+    names?.close();
     launcher.close();
     await capture.close();
     await link?.close();
@@ -102,16 +136,38 @@ interface Plan {
   readonly addresses: NamespaceAddresses;
   readonly policy: ExecPolicy;
   readonly setup: LauncherSetup;
+  /** Who resolves names; undefined: the host's resolvers, which the command asks itself. */
+  readonly dns: { readonly servers: readonly Destination[]; readonly local: readonly string[] } | undefined;
 }
 
+/** At once, so that QUIC falls back to TCP. */
+const NAMES_ARE_TCP: DatagramVerdict = {
+  kind: 'refuse',
+  refusal: 'refused',
+  why: 'it stands for a name, and UDP is not carried through the tunnel',
+};
+
 /** All that can be decided before anything is started. */
-function planOf({ tunnel, isolate, command }: ExecConfiguration): Plan {
+function planOf(
+  { tunnel, isolate, command }: ExecConfiguration,
+  names: () => Names | undefined,
+): Plan {
   const { resolvers, lines } = resolverConfiguration();
-  const addresses = namespaceAddresses(resolvers.length);
-  const standIns = addresses.resolvers.map((address, i) => [address, resolvers[i] ?? ''] as const);
+  const dns = answersQueries(tunnel)
+    ? { servers: tunnelServers(tunnel.dns, currentResolverPlan()), local: isolate ? [] : resolvers }
+    : undefined;
+  // The first stand-in is where the tunnel's DNS server answers, if it does; then it stands for no other.
+  const addresses = namespaceAddresses(dns === undefined ? resolvers.length : 1);
+  const standIns =
+    dns === undefined ? addresses.resolvers.map((address, i) => [address, resolvers[i] ?? ''] as const) : [];
   return {
+    dns,
     addresses,
-    policy: new ExecPolicy({ targets: createPolicy(tunnel), isolate, resolvers: new Map(standIns) }),
+    policy: new ExecPolicy({
+      targets: namedPolicy(tunnel, createPolicy(tunnel), names),
+      isolate,
+      resolvers: new Map(standIns),
+    }),
     setup: {
       isolate,
       verbatim: isMangled([...command, ...Object.entries(process.env).flat()]),
@@ -127,6 +183,21 @@ function planOf({ tunnel, isolate, command }: ExecConfiguration): Plan {
 /** Whether Node has had to replace bytes that are no UTF-8. */
 function isMangled(texts: readonly (string | undefined)[]): boolean {
   return texts.some((text) => text?.includes('\ufffd'));
+}
+
+function queriesOf(
+  names: Names,
+  capture: NamespaceCapture,
+  observer: RunOptions['observer'],
+): CapturedQueries {
+  return new CapturedQueries({
+    server: names.server,
+    own: names.addresses,
+    resolvers: new Set(),
+    sendDatagram: (datagram) => capture.sendDatagram(datagram),
+    refuseDatagram: (datagram, refusal) => capture.refuseDatagram(datagram, refusal),
+    observer,
+  });
 }
 
 /** Direct dials are made in this process's own network, where no route of the tunnel is in the way. */

@@ -39,6 +39,8 @@ export interface ConnectOptions {
   readonly originator?: Destination;
   /** What a name has been resolved to. A direct connector dials these and asks no resolver; over SSH it has no meaning. */
   readonly addresses?: readonly string[];
+  /** The name that was asked for, where the destination is one of its addresses. */
+  readonly name?: string;
 }
 
 /** One flow's stream to the far side. */

@@ -65,7 +65,7 @@ function setUp() {
   const ask = async (host: string, name: string, port = 53) => {
     const payload = queryBytes(name, 1);
     const before = sent.length + refused.length;
-    queries.onDatagram({ source: PROGRAM, destination: { host, port }, payload });
+    queries.acceptDatagram({ source: PROGRAM, destination: { host, port }, payload });
     while (sent.length + refused.length === before) await new Promise(setImmediate);
     return sent.at(-1);
   };
@@ -139,9 +139,12 @@ describe('the names of a tunnel', () => {
 
   it('leave other traffic alone, but for ports of their own address', async () => {
     const { queries, refused, ask, request } = setUp();
-    await ask('10.0.0.7', 'x', 53);
-    await ask('192.168.1.1', 'x', 443);
-    assert.deepEqual(refused, ['refused', 'refused']);
+    const datagram = (host: string, port: number) =>
+      queries.acceptDatagram({ source: PROGRAM, destination: { host, port }, payload: queryBytes('x', 1) });
+    assert.equal(datagram('10.0.0.7', 53), false);
+    assert.equal(datagram('192.168.1.1', 443), false);
+    await ask('198.18.1.53', 'x', 443);
+    assert.deepEqual(refused, ['refused']);
     assert.equal(queries.accept(request('192.168.1.1', 443).made), false);
     assert.equal(queries.accept(request('10.0.0.7', 53).made), false);
     const own = request('198.18.1.53', 443);

@@ -1,0 +1,167 @@
+/**
+ * The names of a running tunnel, as all captures have them: the configuration's targets and options turned into the DNS part's, and
+ * the connector and the policy that know both forms of a destination.
+ *
+ *   Flows -> byKnownNames(policy)                       an address that was answered for a name target is carried like the name
+ *         -> Forms -> Opens -> link                     prohibited in one form: the other one
+ *   DNS server -> resolvers behind the jump host -> Opens -> link
+ *              -> this machine's own resolvers, past the tunnel
+ */
+import type { Socket } from 'node:dgram';
+import type { Configuration } from '../config/configuration.ts';
+import { DNS_PORT, type DnsOptions } from '../config/dnsoptions.ts';
+import { createNames, type DeviceAddresses, type Names } from '../dns/names.ts';
+import type { NamingOptions } from '../dns/naming.ts';
+import { TunnelError } from '../errors.ts';
+import { isAddress } from '../net/address.ts';
+import type { Destination } from '../net/destination.ts';
+import { hostPrefix } from '../net/prefix.ts';
+import { specialRangeOf } from '../net/special.ts';
+import type { Observer } from '../observe/observer.ts';
+import { byKnownNames, createTargetName, type TargetName } from '../policy/knownnames.ts';
+import type { Policy } from '../policy/policy.ts';
+import { planResolver, type ResolverPlan } from '../system/resolver/detect.ts';
+import { readResolverFacts } from '../system/resolver/facts.ts';
+import { Forms } from '../transport/forms.ts';
+import { lookupName } from '../transport/lookup.ts';
+import { Opens } from '../transport/opens.ts';
+import { ConnectError, type Connector } from '../transport/transport.ts';
+
+/** Whether the tunnel answers queries at all. Without, names are this machine's alone. */
+export function answersQueries({ nameTargets, dns }: Configuration): boolean {
+  return nameTargets.length > 0 || dns.throughTunnel;
+}
+
+/** How this machine's programs resolve names. */
+export function currentResolverPlan(): ResolverPlan {
+  return planResolver(readResolverFacts());
+}
+
+/**
+ * The resolvers that are asked from the jump host. Throws TunnelError `dns-no-resolver` when --dns leaves the choice to
+ * resolv.conf and that has none that the jump host could ask.
+ */
+export function tunnelServers({ throughTunnel, servers }: DnsOptions, plan: ResolverPlan): Destination[] {
+  if (!throughTunnel || servers.length > 0) return [...servers];
+  const uplinks = plan.uplinks.filter(
+    (address) => isAddress(address) && specialRangeOf(hostPrefix(address)) === undefined,
+  );
+  if (uplinks.length > 0) return uplinks.map((host) => ({ host, port: DNS_PORT }));
+  throw new TunnelError(
+    'dns-no-resolver',
+    `--dns: this machine's resolver (${plan.resolvers.join(', ')}) can't be asked from the jump host`,
+    { hint: "name one with --dns-server; 127.0.0.53 or 127.0.0.1 often is the jump host's own" },
+  );
+}
+
+export function namingOptions(
+  { nameTargets, nameExclusions, dns }: Configuration,
+  ownNames?: () => readonly string[],
+): NamingOptions {
+  return {
+    nameTargets: nameTargets.map(({ pattern }) => pattern),
+    nameExclusions: nameExclusions.filter(({ ports }) => ports.length === 0).map(({ pattern }) => pattern),
+    domains: dns.domains,
+    beyond: dns.throughTunnel && dns.domains.length === 0 ? 'tunnel' : 'local',
+    ...(ownNames === undefined ? {} : { ownNames }),
+  };
+}
+
+export interface TunnelNamesParts {
+  /** The link. */
+  readonly connector: Connector;
+  /** Dials past the tunnel. */
+  readonly direct: Connector;
+  /** Undefined addresses: nothing leads to virtual addresses, as with proxies. */
+  readonly device: DeviceAddresses;
+  readonly servers: readonly Destination[];
+  /** This machine's own resolvers; empty: other names are refused. */
+  readonly local: readonly string[];
+  readonly socketFor?: (server: Destination) => Socket;
+  readonly ownNames?: () => readonly string[];
+  readonly observer: Observer;
+}
+
+/** Throws as createNames does. */
+export function createTunnelNames(configuration: Configuration, parts: TunnelNamesParts): Names {
+  const { connector, direct, device, servers, local, socketFor, ownNames, observer } = parts;
+  return createNames({
+    naming: namingOptions(configuration, ownNames),
+    device,
+    servers,
+    connect: (destination, options) => connector.connect(destination, options),
+    local: local.map((host) => ({ host, port: DNS_PORT })),
+    connectDirectly: (destination, options) => direct.connect(destination, options),
+    ...(socketFor === undefined ? {} : { socketFor }),
+    observer,
+  });
+}
+
+/** What flows need of names; of `names` undefined, only what their clients say and this machine's resolver. */
+export interface NamedFlows {
+  readonly tunnel: Connector;
+  /** For Flows: a name whose addresses decide. */
+  resolve(name: string, signal: AbortSignal): Promise<readonly string[]>;
+}
+
+/** `names` is asked for each time, because it may come after the policy. */
+export function namedPolicy(
+  configuration: Configuration,
+  policy: Policy,
+  names: () => Names | undefined,
+): Policy {
+  return byKnownNames(policy, targetNameOf(configuration, names));
+}
+
+function targetNameOf(configuration: Configuration, names: () => Names | undefined): TargetName {
+  return createTargetName(configuration, (address) => names()?.namesOf(address) ?? []);
+}
+
+/** `names` likewise. */
+export function createNamedFlows(
+  configuration: Configuration,
+  connector: Connector,
+  names: () => Names | undefined,
+  observer: Observer,
+): NamedFlows {
+  const addressesOf = async (name: string, signal?: AbortSignal): Promise<readonly string[]> =>
+    (await names()?.lookup(name)) ?? lookupName(name, signal);
+  const forms = new Forms({
+    connector: new Opens({ connector, observer }),
+    targetForm: targetNameOf(configuration, names),
+    otherForms: async ({ host }, { name, signal }) => {
+      if (!isAddress(host)) return addressesOf(host, signal);
+      return [...(name === undefined ? [] : [name]), ...(names()?.namesOf(host) ?? [])];
+    },
+    observer,
+  });
+  return {
+    tunnel: forms,
+    async resolve(name, signal) {
+      const found = await resolved(name, () => addressesOf(name, signal));
+      signal.throwIfAborted();
+      return found;
+    },
+  };
+}
+
+/** The lookup for connections past the tunnel. */
+export function lookupForDirect(
+  names: () => Names | undefined,
+): (name: string, signal?: AbortSignal) => Promise<readonly string[]> {
+  return async (name, signal) =>
+    resolved(name, async () => (await names()?.lookupForDirect(name)) ?? lookupName(name, signal));
+}
+
+/** As `lookupName` has it: at least one address, and failures are ConnectErrors. */
+async function resolved(name: string, look: () => Promise<readonly string[]>): Promise<readonly string[]> {
+  let found: readonly string[];
+  try {
+    found = await look();
+  } catch (cause) {
+    if (!(cause instanceof TunnelError) || !cause.code.startsWith('dns-')) throw cause;
+    throw new ConnectError('unreachable', `the name ${name} can't be resolved: ${cause.message}`, { cause });
+  }
+  if (found.length > 0) return found;
+  throw new ConnectError('unreachable', `the name ${name} has no address that is known here`);
+}

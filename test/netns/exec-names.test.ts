@@ -1,0 +1,129 @@
+/** `tunnel exec` with names that only the jump host knows, and permits by name. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import {
+  API1,
+  API1_NAME,
+  API2,
+  API2_NAME,
+  JUMPHOST_PRIVATE4,
+  JUMPHOST_PRIVATE6,
+  PRIVATE4,
+  UPLINK4,
+  UplinkPort,
+} from '../support/addresses.ts';
+import { labUnavailable } from '../support/lab.ts';
+import { BY_ADDRESS, createNamesLab, type NamesLab, TLS_NAMES, WWW } from '../support/nameslab.ts';
+import { closedToOthers } from '../support/requirements.ts';
+import { MAIN } from '../support/tunnel.ts';
+
+const PYTHON = '/usr/bin/python3';
+/** A name that doesn't exist is told at once, not by a client's patience running out. */
+const AT_ONCE_MS = 4_000;
+
+describe('exec by name', {
+  skip:
+    labUnavailable('openssl', 'unshare', 'curl', 'python3', 'getent', 'dig', 'dnsmasq', 'tcpdump') ||
+    closedToOthers(MAIN),
+}, () => {
+  let names: NamesLab;
+  before(async () => {
+    names = await createNamesLab();
+  });
+  after(async () => {
+    await names?.close();
+  });
+
+  async function inside(options: readonly string[], script: string): Promise<string> {
+    const { stdout, stderr, status } = await names.exec.exec([...options, '--', 'sh', '-c', script]);
+    assert.equal(status, 0, `${stdout}${stderr}`);
+    return stdout;
+  }
+
+  it('curl, Python, the C library and Node find them', async () => {
+    const uplink = await names.exec.lab.client.capture('uplink', 'port 53');
+    const python = `import socket; s = socket.create_connection(("${API2_NAME}", 80), 5); print(len({a[0] for a in socket.getaddrinfo("${API2_NAME}", 80)}))`;
+    // As browsers do: both families and HTTPS records at once.
+    const node = `const { resolve4, resolve6, resolve } = require('dns').promises;
+      Promise.all([fetch('http://${API1_NAME}/').then((r) => r.json()), resolve4('${API1_NAME}'), resolve6('${API1_NAME}'),
+        resolve('${API1_NAME}', 'CAA').catch((e) => e.code)]).then(([a, b, c, d]) => console.log(a.peer, b.length, c.length, d))`;
+    const said = await inside(
+      ['*.lab.example'],
+      `curl -sS http://${API1_NAME}/; echo; ${PYTHON} -c '${python}'; getent ahosts ${API1_NAME} | wc -l; ${process.execPath} -e "${node}"; cat /etc/resolv.conf`,
+    );
+    const [curl = '', pythonSaid, getent, nodeSaid, ...resolvConf] = said
+      .split('\n')
+      .filter((line) => line !== '');
+    assert.ok([JUMPHOST_PRIVATE4, JUMPHOST_PRIVATE6].includes(JSON.parse(curl).peer), curl);
+    assert.equal(pythonSaid, '2');
+    assert.equal(getent, '6');
+    assert.match(nodeSaid ?? '', /^10\.77\.0\.1 1 1 ENODATA$|^2001:\S+ 1 1 ENODATA$/);
+    assert.match(resolvConf.join('\n'), /^nameserver 198\.18\.0\.53$/m);
+    assert.deepEqual(await uplink.stop(), []);
+  });
+
+  it('two names on one address and port show their own certificates', async () => {
+    const script = TLS_NAMES.map((name) => `curl -sS --cacert ${names.authority(name)} https://${name}/`);
+    assert.equal(await inside(['*.lab.example:443'], script.join(';')), 'one.lab.example\ntwo.lab.example\n');
+  });
+
+  it('a name that does not exist fails as such, and at once', async () => {
+    const begun = performance.now();
+    const script = [
+      'curl -sS http://nobody.corp.example/; echo curl $?',
+      'getent hosts nobody.corp.example; echo getent $?',
+      'dig +time=2 +tries=1 nobody.corp.example | grep -o "status: [A-Z]*"',
+      // Without a resolver behind the jump host that could tell, the jump host does when it is connected to.
+      `${PYTHON} -c 'import socket; socket.create_connection(("missing.lab.example", 80), 5)' 2>&1 | tail -1`,
+    ].join(';');
+    const said = await inside(['--dns-server', API1, '*.corp.example', 'missing.lab.example'], script);
+    assert.match(said, /curl 6\ngetent 2\nstatus: NXDOMAIN\nOSError: \[Errno 113\]/);
+    assert.ok(performance.now() - begun < AT_ONCE_MS);
+  });
+
+  it('are asked for over TCP, too, and reverse; HTTPS records never', async () => {
+    const script = `dig +tcp +short +time=2 ${API1_NAME}; dig +short -x $(dig +short ${API1_NAME}); dig +short HTTPS ${API1_NAME}; echo end`;
+    assert.match(await inside([API1_NAME], script), /^198\.18\.\d+\.\d+\napi1\.lab\.example\.\nend\n$/);
+  });
+
+  it('both forms of a destination are tried, as the jump host permits', async () => {
+    const peer = (url: string) => `curl -sS -m 5 ${url} | grep -o '"peer":"[^"]*"'`;
+    // The name is asked for, the address is permitted; then an address that was answered, of which the name is permitted.
+    assert.match(
+      await inside(['--dns-server', API1, BY_ADDRESS], peer(`http://${BY_ADDRESS}/`)),
+      /10\.77\.0\.1"/,
+    );
+    const options = ['--dns-server', API1, '--domain', 'corp.example', PRIVATE4];
+    const said = await inside(
+      options,
+      `getent ahosts ${WWW} | head -1; ${peer(`http://${WWW}/`)}; ${peer(`http://${API2}/`)}`,
+    );
+    assert.match(said, /^10\.77\.0\.11\s.*\n"peer":"10\.77\.0\.1"\n"peer":"10\.77\.0\.1"\n$/);
+  });
+
+  it("other names are the host's, and with --isolate nobody's; nothing of the tunnel's is asked there", async () => {
+    const uplink = await names.exec.lab.client.capture('uplink', 'port 53');
+    const script = `curl -sS http://direct.lab.example:${UplinkPort.peer}/ --http0.9; getent hosts ${WWW}; echo $?`;
+    const options = ['--dns-server', API1, '--domain', 'corp.example', '*.corp.example'];
+    assert.match(
+      await inside(options, script),
+      /^192\.0\.2\.2\n198\.18\.\S+\s+www\.corp\.example\n0\n$|^192\.0\.2\.2\n2001:2:\S+\s+www\.corp\.example\n0\n$/,
+    );
+    const asked = (await uplink.stop()).filter(({ destination }) => destination === `${UPLINK4}.53`);
+    assert.ok(asked.length > 0);
+    assert.deepEqual(
+      asked.filter(({ summary }) => !summary.includes('direct.lab.example')),
+      [],
+    );
+
+    const silent = await names.exec.lab.client.capture('uplink', 'port 53');
+    assert.match(
+      await inside(
+        ['--isolate', ...options],
+        `getent hosts direct.lab.example; echo $?; getent hosts ${WWW} | wc -l`,
+      ),
+      /^2\n1\n$/,
+    );
+    assert.deepEqual(await silent.stop(), []);
+  });
+});
