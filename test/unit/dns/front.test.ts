@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { CachingResolver } from '../../../src/dns/cache.ts';
-import { answerDatagram, DnsListener, MAX_PIPELINED } from '../../../src/dns/front.ts';
+import { answerDatagram, DnsListener, MAX_PIPELINED, STREAM_IDLE_MS } from '../../../src/dns/front.ts';
 import { createNaming } from '../../../src/dns/naming.ts';
 import { DnsServer } from '../../../src/dns/server.ts';
 import { translateRequests } from '../../../src/dns/translate.ts';
@@ -90,9 +90,11 @@ describe('streams', () => {
       socket.write(Buffer.of(octet));
       await new Promise(setImmediate);
     }
+    const before = performance.now();
     socket.end();
     const messages = await receive(socket, 2);
     assert.equal(messages.length, 1);
+    assert.ok(performance.now() - before < STREAM_IDLE_MS / 2, 'the server ends its side behind the answer');
   });
 
   it('carry answers that no datagram holds', async () => {

@@ -40,6 +40,7 @@ describe('messages', () => {
   const HOSTILE: readonly (readonly [string, Uint8Array])[] = [
     ['a pointer to itself', record([0xc0, 12], 1, [10, 0, 0, 1])],
     ['a pointer forwards', record([0xc0, 40], 1, [10, 0, 0, 1])],
+    ['a pointer forwards to a good name', record([0xc0, 24], 99, [1, 0x61, 0])],
     ['a pointer into the header', record([0xc0, 2], 1, [10, 0, 0, 1])],
     ['a pointer into the middle of nothing', record([0xc0], 1, [])],
     ['a label of a reserved kind', record([0x80, 0], 1, [10, 0, 0, 1])],

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { CachingResolver } from '../../../src/dns/cache.ts';
 import { createNaming, type NamingOptions } from '../../../src/dns/naming.ts';
 import type { Question } from '../../../src/dns/query.ts';
 import type { Resolver } from '../../../src/dns/resolver.ts';
@@ -168,6 +169,15 @@ describe('other names', () => {
       local.asked.map(({ name }) => name),
       ['x.example.org'],
     );
+  });
+
+  it('that are kept are answered in the case of each query', async () => {
+    const upstream = knows(['www.example.org']);
+    const local = new CachingResolver({ upstream, observer: new CountingObserver() });
+    const { ask } = setUp({ local });
+    for (const name of ['www.example.org', 'wWw.EXAMPLE.oRg'])
+      assert.equal((await ask(name, T.A)).questions?.[0]?.name, name);
+    assert.equal(upstream.asked.length, 1);
   });
 
   it('of the tunnel are SERVFAIL when the tunnel fails', async () => {

@@ -124,6 +124,8 @@ describe('virtual addresses', () => {
     const address = virtual.lease('a')?.ipv4 ?? '';
     const first = virtual.hold(address);
     const second = virtual.hold(address);
+    assert.equal(virtual.lease('a')?.ipv4, address, 'it is asked for again meanwhile');
+    assert.equal(virtual.size, 1);
     clock.now = 10 * MIN_AGE_MS;
     assert.equal(virtual.lease('b'), undefined);
     first?.release();
