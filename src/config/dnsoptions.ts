@@ -10,12 +10,16 @@
  *
  * --dns beside --dns-server changes nothing. Names that are targets are answered with virtual addresses in all cases.
  */
+import type { NamingOptions } from '../dns/naming.ts';
 import { UsageError } from '../errors.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import { canonicalName } from '../net/name.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { parsePort } from '../net/ports.ts';
+import { hostPrefix } from '../net/prefix.ts';
+import { specialRangeOf } from '../net/special.ts';
+import type { NameTarget } from './configuration.ts';
 import { type Place, readAt } from './usage.ts';
 
 export const DNS_PORT = 53;
@@ -54,6 +58,39 @@ export function readDnsOptions(
     });
   }
   return { throughTunnel: dns || servers.length > 0, servers, domains: [...new Set(domains)] };
+}
+
+/**
+ * The resolvers that are asked through the tunnel: those that were given, else those that this machine asks (`uplinks`, canonical),
+ * reached from the jump host by the same addresses. Throws UsageError when these mean this machine only.
+ */
+export function tunnelResolvers(
+  { throughTunnel, servers }: DnsOptions,
+  uplinks: readonly string[],
+): Destination[] {
+  if (!throughTunnel || servers.length > 0) return [...servers];
+  const reachable = uplinks.filter((address) => specialRangeOf(hostPrefix(address)) === undefined);
+  if (reachable.length === 0) {
+    const asked = uplinks.length === 0 ? 'no resolver' : uplinks.join(', ');
+    throw new UsageError(`--dns: this machine asks ${asked}, which the jump host can't be asked to reach`, {
+      hint: 'name a resolver that the jump host reaches with --dns-server',
+    });
+  }
+  return reachable.map((host) => ({ host, port: DNS_PORT }));
+}
+
+/** Who answers for which names (dns/naming.ts). An exclusion for some ports only leaves its name a target. */
+export function namingOptions(
+  { throughTunnel, domains }: DnsOptions,
+  nameTargets: readonly NameTarget[],
+  nameExclusions: readonly NameTarget[],
+): NamingOptions {
+  return {
+    nameTargets: nameTargets.map(({ pattern }) => pattern),
+    nameExclusions: nameExclusions.filter(({ ports }) => ports.length === 0).map(({ pattern }) => pattern),
+    domains,
+    beyond: throughTunnel && domains.length === 0 ? 'tunnel' : 'local',
+  };
 }
 
 function requireAtMost(count: number, limit: number, option: string): void {

@@ -81,8 +81,8 @@ export function serveStream(server: DnsServer, stream: Duplex, client: string): 
       resolve();
     });
     if (stream.destroyed) resolve();
-    // A captured connection comes paused.
-    stream.resume();
+    // Captures hand their connections over paused.
+    else proceed();
   });
 }
 

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { MAX_DNS_SERVERS, readDnsOptions } from '../../../src/config/dnsoptions.ts';
+import {
+  MAX_DNS_SERVERS,
+  namingOptions,
+  readDnsOptions,
+  tunnelResolvers,
+} from '../../../src/config/dnsoptions.ts';
 import { UsageError } from '../../../src/errors.ts';
+import { parseNamePattern } from '../../../src/net/name.ts';
 
 const NONE = { throughTunnel: false, servers: [], domains: [] };
 
@@ -71,5 +77,32 @@ describe('the options about names', () => {
     const dnsServer = Array.from({ length: MAX_DNS_SERVERS + 1 }, (_, i) => `10.0.0.${i}`);
     assert.throws(() => readDnsOptions({ dnsServer }), /9 times, at most 8/);
     assert.throws(() => readDnsOptions({ dnsServer: ['x'] }, () => 'args:7'), /args:7/);
+  });
+});
+
+describe('what the options about names come to', () => {
+  it('the servers that were given, or those of this machine that the jump host may reach', () => {
+    const given = readDnsOptions({ dnsServer: ['127.0.0.53'] });
+    assert.deepEqual(tunnelResolvers(given, ['10.0.0.1']), [{ host: '127.0.0.53', port: 53 }]);
+    const own = readDnsOptions({ dns: true });
+    assert.deepEqual(tunnelResolvers(own, ['127.0.0.1', '10.0.0.1']), [{ host: '10.0.0.1', port: 53 }]);
+    assert.throws(() => tunnelResolvers(own, ['127.0.0.1']), /this machine asks 127\.0\.0\.1/);
+    assert.throws(() => tunnelResolvers(own, []), UsageError);
+    assert.deepEqual(tunnelResolvers(readDnsOptions({}), ['10.0.0.1']), []);
+  });
+
+  it('names: suffixes leave the rest to this machine; an exclusion of ports leaves a name a target', () => {
+    const target = (text: string, ports: { first: number; last: number }[] = []) => ({
+      pattern: parseNamePattern(text),
+      ports,
+      text,
+    });
+    const options = readDnsOptions({ dnsServer: ['10.0.0.53'], domain: ['corp.example'] });
+    const exclusions = [target('a.corp.example'), target('b.corp.example', [{ first: 25, last: 25 }])];
+    const naming = namingOptions(options, [target('*.corp.example')], exclusions);
+    assert.deepEqual(naming.nameExclusions, [parseNamePattern('a.corp.example')]);
+    assert.equal(naming.beyond, 'local');
+    assert.equal(namingOptions(readDnsOptions({ dns: true }), [], []).beyond, 'tunnel');
+    assert.equal(namingOptions(readDnsOptions({}), [], []).beyond, 'local');
   });
 });
