@@ -9,7 +9,7 @@
 
 #include "addon.h"
 
-static napi_value socket_on_device_js(napi_env env, napi_callback_info info) {
+static napi_value socket_on_device(napi_env env, napi_callback_info info, int type) {
   size_t argc = 2, length;
   napi_value argv[2], result;
   int32_t family;
@@ -18,10 +18,10 @@ static napi_value socket_on_device_js(napi_env env, napi_callback_info info) {
       napi_get_value_int32(env, argv[0], &family) != napi_ok || (family != 4 && family != 6) ||
       napi_get_value_string_utf8(env, argv[1], device, sizeof device, &length) != napi_ok || length == 0 ||
       length >= sizeof device - 1) {
-    napi_throw_type_error(env, NULL, "socketOnDevice(4 | 6, device)");
+    napi_throw_type_error(env, NULL, "a family (4 or 6) and a device are needed");
     return NULL;
   }
-  const int fd = socket(family == 4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const int fd = socket(family == 4 ? AF_INET : AF_INET6, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return addon_throw_errno(env, "socket", errno);
   /* Permitted without privileges since Linux 5.7, for a socket that is not bound to a device yet. */
   if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)length) < 0) {
@@ -34,6 +34,14 @@ static napi_value socket_on_device_js(napi_env env, napi_callback_info info) {
     return NULL;
   }
   return result;
+}
+
+static napi_value socket_on_device_js(napi_env env, napi_callback_info info) {
+  return socket_on_device(env, info, SOCK_STREAM);
+}
+
+static napi_value datagram_socket_on_device_js(napi_env env, napi_callback_info info) {
+  return socket_on_device(env, info, SOCK_DGRAM);
 }
 
 static napi_value set_tcp_option(napi_env env, napi_callback_info info, const char *name, int option) {
@@ -60,6 +68,8 @@ static napi_value set_tcp_unsent_limit_js(napi_env env, napi_callback_info info)
 
 napi_status addon_socket_register(napi_env env, napi_value exports) {
   napi_status status = addon_function(env, exports, "socketOnDevice", socket_on_device_js);
+  if (status == napi_ok)
+    status = addon_function(env, exports, "datagramSocketOnDevice", datagram_socket_on_device_js);
   if (status == napi_ok) status = addon_function(env, exports, "setTcpUserTimeout", set_tcp_user_timeout_js);
   if (status == napi_ok) status = addon_function(env, exports, "setTcpUnsentLimit", set_tcp_unsent_limit_js);
   return status;

@@ -53,6 +53,8 @@ export interface Addon {
 
   /** A TCP socket bound to a device (SO_BINDTODEVICE), not connected. Throws an Error with `errno` (positive). */
   socketOnDevice(family: 4 | 6, device: string): number;
+  /** The same for UDP. */
+  datagramSocketOnDevice(family: 4 | 6, device: string): number;
 
   /**
    * TCP_USER_TIMEOUT (tcp(7), RFC 5482): sent data that stays unacknowledged for so long ends the connection with ETIMEDOUT;

@@ -30,7 +30,7 @@ export interface DatagramUpstreamOptions {
   /** Asked again with the question of a truncated answer, for the server that gave it. */
   readonly overStream: (server: Destination) => Resolver;
   readonly observer: Observer;
-  /** A socket for queries to this server; where routes lead into the tunnel, one that is bound to a device. */
+  /** A socket for queries to this server; where routes lead into the tunnel, one that is bound to a device (`socketOf`). */
   readonly socketFor?: (server: Destination) => Socket;
   readonly timeoutMs?: number;
 }
@@ -143,4 +143,9 @@ export class DatagramUpstream implements Resolver {
 
 function defaultSocket({ host }: Destination): Socket {
   return createSocket(host.includes(':') ? 'udp6' : 'udp4');
+}
+
+/** A socket for queries out of a descriptor that is bound to a device (native.ts, datagramSocketOnDevice); takes it over. */
+export function socketOf(fd: number, { host }: Destination): Socket {
+  return defaultSocket({ host, port: 0 }).bind({ fd });
 }

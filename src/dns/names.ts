@@ -50,7 +50,10 @@ export interface NamesOptions {
   readonly local: readonly Destination[];
   /** Dials past the tunnel. */
   readonly connectDirectly: Connect;
-  /** UDP sockets that send past the tunnel; by default whatever the routes say. */
+  /**
+   * UDP sockets that send past the tunnel. By default the routes decide: not enough where addresses in `local` are routed into the
+   * device, since queries would then come back here.
+   */
   readonly socketFor?: (server: Destination) => Socket;
   readonly observer: Observer;
 }

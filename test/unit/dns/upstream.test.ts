@@ -5,9 +5,10 @@ import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { after, describe, it } from 'node:test';
 import { MAX_BAD_ANSWERS } from '../../../src/dns/connection.ts';
-import { DatagramUpstream } from '../../../src/dns/datagram.ts';
+import { DatagramUpstream, socketOf } from '../../../src/dns/datagram.ts';
 import { parseQuery, type Question } from '../../../src/dns/query.ts';
 import { MAX_IN_FLIGHT, StreamUpstream } from '../../../src/dns/upstream.ts';
+import { addon } from '../../../src/native.ts';
 import type { Destination } from '../../../src/net/destination.ts';
 import { a, answerBytes, CountingObserver, question, read, soa } from './support.ts';
 
@@ -293,6 +294,22 @@ describe('resolvers over datagrams', () => {
     const answer = read((await resolver.resolve(question('a.example'))).message);
     assert.ok(answer.answers?.[0]?.type === 'A' && answer.answers[0].data === '10.0.0.1');
     assert.equal(observer.of('tunnel_dns_bad_answers_total'), 3);
+  });
+
+  it('are asked from sockets that are bound to a device', async () => {
+    const server = await serveDatagrams((bytes, send) => {
+      const { id, question: asked } = parse(bytes);
+      send(answerBytes(asked, id, { answers: [a(asked.name, '10.0.0.1')] }));
+    });
+    const resolver = new DatagramUpstream({
+      servers: [server],
+      overStream: (destination) => upstream([destination]).resolver,
+      observer: new CountingObserver(),
+      socketFor: (destination) => socketOf(addon().datagramSocketOnDevice(4, 'lo'), destination),
+    });
+    assert.equal(read((await resolver.resolve(question('a.example'))).message).answers?.length, 1);
+    resolver.close();
+    assert.throws(() => addon().datagramSocketOnDevice(4, 'nosuchdevice'), { errno: 19 });
   });
 
   it('are asked by stream when the answer is cut', async () => {
