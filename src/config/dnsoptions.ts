@@ -61,8 +61,8 @@ export function readDnsOptions(
 }
 
 /**
- * The resolvers that are asked through the tunnel: those that were given, else those that this machine asks (`uplinks`, canonical),
- * reached from the jump host by the same addresses. Throws UsageError when these mean this machine only.
+ * The resolvers that are asked through the tunnel: those that were given, else those that this machine asks (`uplinks`,
+ * canonical), reached from the jump host by the same addresses. Throws UsageError when these mean this machine only.
  */
 export function tunnelResolvers(
   { throughTunnel, servers }: DnsOptions,

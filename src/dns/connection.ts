@@ -1,10 +1,10 @@
 /**
- * One stream to a DNS server, with many queries on it at a time (RFC 7766 §6.2.1): each gets an id of its own, answers come in
- * any order.
+ * One stream to a DNS server, with many queries on it at a time (RFC 7766 §6.2.1): each gets an id of its own, answers
+ * come in any order.
  *
- * What the server sends is not trusted. An answer that can't be read, that nobody waits for, or that is to another question than
- * the one with its id, is dropped and counted; after MAX_BAD_ANSWERS the stream is closed. A stream on which nothing has come for the
- * whole time that a query waited is taken for dead, and closed too.
+ * What the server sends is not trusted. An answer that can't be read, that nobody waits for, or that is to another
+ * question than the one with its id, is dropped and counted; after MAX_BAD_ANSWERS the stream is closed. A stream on which
+ * nothing has come for the whole time that a query waited is taken for dead, and closed too.
  */
 import type { Duplex } from 'node:stream';
 import type { Observer } from '../observe/observer.ts';

@@ -1,8 +1,9 @@
 /**
  * This machine's own resolvers, asked directly by UDP, and by TCP where an answer says that it was truncated (RFC 7766 §5).
  *
- * Anybody on the way can send datagrams, so each query has a socket of its own, hence a random port (RFC 5452 §9.2), that is connected to
- * the server, and a random id; what doesn't fit both and the question is dropped and counted, and the wait goes on.
+ * Anybody on the way can send datagrams, so each query has a socket of its own, hence a random port (RFC 5452 §9.2), that
+ * is connected to the server, and a random id; what doesn't fit both and the question is dropped and counted, and the wait
+ * goes on.
  *
  *   resolve() -> each server in turn, ROUNDS times -> the first answer that isn't SERVFAIL, REFUSED or the like
  *

@@ -5,8 +5,8 @@
  *   serveStream      a captured TCP connection; queries are answered in the order in which answers come (RFC 7766 §6.2.1.1)
  *   DnsListener      UDP and TCP sockets at one address and port
  *
- * Limits of a stream: MAX_PIPELINED queries that wait, beyond which it isn't read; STREAM_IDLE_MS without a query, or with one that
- * doesn't come to its end, or with answers that aren't read. DnsListener: MAX_STREAMS.
+ * Limits of a stream: MAX_PIPELINED queries that wait, beyond which it isn't read; STREAM_IDLE_MS without a query, or with
+ * one that doesn't come to its end, or with answers that aren't read. DnsListener: MAX_STREAMS.
  */
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
 import { once } from 'node:events';

@@ -51,8 +51,8 @@ export interface NamesOptions {
   /** Dials past the tunnel. */
   readonly connectDirectly: Connect;
   /**
-   * UDP sockets that send past the tunnel. By default the routes decide: not enough where addresses in `local` are routed into the
-   * device, since queries would then come back here.
+   * UDP sockets that send past the tunnel. By default the routes decide: not enough where addresses in `local` are routed
+   * into the device, since queries would then come back here.
    */
   readonly socketFor?: (server: Destination) => Socket;
   readonly observer: Observer;

@@ -1,13 +1,14 @@
 /**
  * Who answers for a name: a pure function of what the user asked for.
  *
- *   1. names that never leave this machine      -> loopback, or nothing   localhost, and what browsers ask to find other resolvers
- *   2. the jump host's own names                -> local                  the tunnel can't be asked for the way to itself
+ *   1. names that never leave this machine      -> loopback, or nothing   localhost, and how other resolvers are found
+ *   2. the jump host's own names                -> local                  the tunnel can't tell the way to itself
  *   3. name targets that are not excluded       -> virtual                `api.example.com`, `*.corp.example`
  *   4. --domain suffixes                        -> tunnel                 the resolver behind the jump host
- *   5. everything else                          -> `beyond`               tunnel with --dns alone, else this machine's own resolvers
+ *   5. everything else                          -> `beyond`               tunnel with --dns alone, else this machine's
  *
- * Only rules 2 and 5 may send a name to this machine's resolvers; what 3 and 4 hold never goes there, also not when the tunnel fails.
+ * Only rules 2 and 5 may send a name to this machine's resolvers; what 3 and 4 hold never goes there, also not when the
+ * tunnel fails.
  */
 import { isLocalhost, type NamePattern } from '../net/name.ts';
 import { NameMap } from '../net/namemap.ts';

@@ -5,9 +5,9 @@
  *             -> the server's one connection (connection.ts), opened when there is something to ask
  *             -> an answer; or the next server: no connection, no answer in time, SERVFAIL, REFUSED, NOTIMP
  *
- * A server may close a connection at any time, also under queries on their way (RFC 7766 §6.2.4); these are sent again on another
- * connection: once, or as often as each connection has answered something (dnsmasq closes after a hundred answers). So
- * each query ends within TOTAL_TIMEOUT_MS, and a link that is down makes names fail, never go elsewhere.
+ * A server may close a connection at any time, also under queries on their way (RFC 7766 §6.2.4); these are sent again on
+ * another connection: once, or as often as each connection has answered something (dnsmasq closes after a hundred
+ * answers). So each query ends within TOTAL_TIMEOUT_MS, and a link that is down makes names fail, never go elsewhere.
  *
  * Limits: MAX_IN_FLIGHT queries; beyond, a query is refused at once and counted.
  */

@@ -37,8 +37,8 @@ function runWith(program: string, args: readonly string[], env: NodeJS.ProcessEn
 }
 
 /**
- * The same as root, where that takes no question: this process is root, or sudo or doas remembers the password that was given for the
- * helper.
+ * The same as root, where that takes no question: this process is root, or sudo or doas remembers the password that was
+ * given for the helper.
  */
 export const runElevated: RunCommand = async (program, args) => {
   try {

@@ -1,7 +1,7 @@
 /**
- * Checks names with a real TUN device and this machine's own clients. Started by test/netns/names-captured.test.ts as root in a
- * network and mount namespace of its own, where resolv.conf names a resolver that only a route into the device leads to. In place
- * of the transport stands one that answers each connection with the destination it was opened for.
+ * Checks names with a real TUN device and this machine's own clients. Started by test/netns/names-captured.test.ts as root
+ * in a network and mount namespace of its own, where resolv.conf names a resolver that only a route into the device leads
+ * to. In place of the transport stands one that answers each connection with the destination it was opened for.
  *
  * Ends with status 0, or says what was wrong.
  */

@@ -1,7 +1,7 @@
 /**
- * Checks ResolvedLink against a real systemd-resolved on a D-Bus of its own. Started by test/netns/resolved.test.ts in namespaces of
- * its own (network, mounts), with /run empty, a user systemd-resolve, and the daemon's directory as its argument. A veth device
- * stands for the TUN; the DNS server listens behind it.
+ * Checks ResolvedLink against a real systemd-resolved on a D-Bus of its own. Started by test/netns/resolved.test.ts in
+ * namespaces of its own (network, mounts), with /run empty, a user systemd-resolve, and the daemon's directory as its
+ * argument. A veth device stands for the TUN; the DNS server listens behind it.
  *
  * Ends with status 0, or prints what was wrong.
  */

@@ -5,16 +5,17 @@
  *   watch()  applies them again when systemd-resolved has forgotten them
  *   undo()   resolvectl revert; the device's end does the same
  *
- * A domain `corp.example` becomes the routing domain `~corp.example`: names below it go to this link alone, but it isn't appended to
- * short names. `.` stands for all names; the link then also is a default route for names, so that none goes to other links.
- * DNSSEC is off because a virtual address can't be signed, DNS over TLS because the way to the server never leaves this machine.
+ * A domain `corp.example` becomes the routing domain `~corp.example`: names below it go to this link alone, but it isn't
+ * appended to short names. `.` stands for all names; the link then also is a default route for names, so that none goes to
+ * other links. DNSSEC is off because a virtual address can't be signed, DNS over TLS because the way to the server never
+ * leaves this machine.
  *
- * It takes root, or on most desktops the user at the console (polkit). An ordinary user's is tried through sudo first, which mostly remembers
- * the password that was given for the helper a moment ago; then without, where polkit decides. The helper doesn't do it: it
- * runs no programs.
+ * It takes root, or on most desktops the user at the console (polkit). An ordinary user's is tried through sudo first,
+ * which mostly remembers the password that was given for the helper a moment ago; then without, where polkit decides. The
+ * helper doesn't do it: it runs no programs.
  *
- * resolvectl is used rather than D-Bus messages of our own: it is part of systemd-resolved, knows its version's interface, and
- * the settings take eight short calls, once.
+ * resolvectl is used rather than D-Bus messages of our own: it is part of systemd-resolved, knows its version's interface,
+ * and the settings take eight short calls, once.
  */
 import { type FSWatcher, watch } from 'node:fs';
 import { TunnelError } from '../../errors.ts';
