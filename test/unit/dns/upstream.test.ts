@@ -61,7 +61,10 @@ async function serve(
   return { destination: { host: '127.0.0.1', port: bound.port }, connections: () => connections };
 }
 
-function upstream(servers: readonly Destination[], { attemptTimeoutMs = 300, totalTimeoutMs = 1500 } = {}) {
+function upstream(
+  servers: readonly Destination[],
+  { attemptTimeoutMs = 10_000, totalTimeoutMs = 30_000 } = {},
+) {
   const observer = new CountingObserver();
   const resolver = new StreamUpstream({
     servers,
@@ -147,7 +150,8 @@ describe('resolvers over streams', () => {
     const silent = await serve(() => silences++);
     const failing = await serve((asked) => asked.send(answerBytes(asked.question, asked.id, { rcode: 2 })));
     const working = await serve(good);
-    const { resolver } = upstream([closed, silent.destination, failing.destination, working.destination]);
+    const servers = [closed, silent.destination, failing.destination, working.destination];
+    const { resolver } = upstream(servers, { attemptTimeoutMs: 300 });
     assert.equal((await resolver.resolve(question('a.example'))).rcode, 0);
     assert.equal(silences, 1);
     assert.equal((await resolver.resolve(question('b.example'))).rcode, 0);
@@ -203,7 +207,7 @@ describe('resolvers over streams', () => {
     await assert.rejects(upstream([destination]).resolver.resolve(question('a.example')), {
       code: 'dns-malformed',
     });
-    assert.ok(performance.now() - before < 200);
+    assert.ok(performance.now() - before < 5000, 'before the time is up');
   });
 
   it('that flood are cut off', async () => {
@@ -244,7 +248,7 @@ describe('resolvers over streams', () => {
     await assert.rejects(resolver.resolve(question('more.example')), { code: 'dns-busy' });
     assert.equal(observer.of('tunnel_dns_upstream_over_limit_total'), 1);
     for (const result of await Promise.allSettled(waiting)) assert.equal(result.status, 'rejected');
-    assert.ok(performance.now() - before < 1500);
+    assert.ok(performance.now() - before < 10_000);
   });
 
   it('are not asked any more after close, and what waits is rejected', async () => {
@@ -274,10 +278,10 @@ describe('resolvers over datagrams', () => {
     if (parsed.kind !== 'query') throw new Error('not a query');
     return parsed.query;
   };
-  const datagrams = (servers: readonly Destination[], stream?: Destination) => {
+  const datagrams = (servers: readonly Destination[], stream?: Destination, timeoutMs = 5000) => {
     const observer = new CountingObserver();
     const overStream = (server: Destination) => upstream([stream ?? server]).resolver;
-    const resolver = new DatagramUpstream({ servers, overStream, observer, timeoutMs: 150 });
+    const resolver = new DatagramUpstream({ servers, overStream, observer, timeoutMs });
     closers.push(() => resolver.close());
     return { resolver, observer };
   };
@@ -329,12 +333,12 @@ describe('resolvers over datagrams', () => {
       send(answerBytes(asked, id, { rcode: 3, authorities: [soa('example')] }));
     });
     const closed = { host: '127.0.0.1', port: 1 };
-    const { resolver } = datagrams([closed, silent, working]);
+    const { resolver } = datagrams([closed, silent, working], undefined, 300);
     assert.equal((await resolver.resolve(question('a.example'))).rcode, 3);
     await assert.rejects(datagrams([closed]).resolver.resolve(question('a.example')), {
       code: 'dns-unreachable',
     });
-    await assert.rejects(datagrams([silent]).resolver.resolve(question('a.example')), {
+    await assert.rejects(datagrams([silent], undefined, 150).resolver.resolve(question('a.example')), {
       code: 'dns-timeout',
     });
   });
