@@ -9,6 +9,7 @@
  * run.ts and with it the SSH client are loaded when there is something to run: --help and usage errors don't wait for them.
  */
 import { constants } from 'node:os';
+import { reportRecovery } from './cli/clean.ts';
 import { formatJson, formatTable } from './cli/doctor.ts';
 import { EXIT, EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from './cli/exit.ts';
 import { isExec, runCommandLine } from './cli/program.ts';
@@ -109,6 +110,12 @@ async function openstack(configuration: OpenStackConfiguration): Promise<void> {
   }
 }
 
+async function clean(): Promise<void> {
+  const { recover } = await import('./system/resolver/recover.ts');
+  const observer = new Log({ level: 'notice', stream: process.stderr });
+  reportRecovery(recover(observer), (text) => process.stdout.write(text));
+}
+
 // A closed stderr or stdout ends no tunnel; the log stops writing by itself.
 process.stderr.on('error', () => {});
 process.stdout.on('error', () => {});
@@ -130,6 +137,7 @@ try {
       exec,
       doctor,
       openstack,
+      clean,
     },
     {
       output: (text) => process.stdout.write(text),

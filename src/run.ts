@@ -2,8 +2,8 @@
  * The composition root: builds the parts from a Configuration, starts them in order, waits, stops them in order.
  * Nothing outside of it and run/ constructs parts.
  *
- *   run       link (run/link.ts) -> helper -> capture (device, listener, engine, probe, routes) -> proxies, if asked for
- *             -> `tunnel: ready`
+ *   run       link (run/link.ts) -> helper -> capture (device, listener, engine, probe, routes) -> resolver settings, if there
+ *             are names (run/capturednames.ts) -> proxies, if asked for -> `tunnel: ready`
  *   runProxy  link -> proxies -> `tunnel: ready`
  *
  * Nothing on the machine is changed before the SSH connection stands. A connection that is lost is made anew
@@ -12,28 +12,37 @@
  * and device go, the connection closes.
  */
 import { closeSync, writeSync } from 'node:fs';
+import type { FlowRequest } from './capture/capture.ts';
 import { ProxyCapture } from './capture/proxy.ts';
 import { Credentials } from './capture/proxyauth.ts';
-import { TunCapture } from './capture/tun.ts';
+import { TunCapture, type TunHost } from './capture/tun.ts';
 import type { Configuration } from './config/configuration.ts';
+import type { Names } from './dns/names.ts';
 import { type TunnelError, UsageError } from './errors.ts';
 import { Flows } from './flow/flows.ts';
-import { addon } from './native.ts';
-import { addressBytes } from './net/address.ts';
 import { formatPrefix, type Prefix } from './net/prefix.ts';
 import { PrefixSet } from './net/prefixset.ts';
 import type { Observer } from './observe/observer.ts';
 import { CapturedPrefixes } from './policy/captured.ts';
 import { type Beyond, createPolicy } from './policy/policy.ts';
+import { waysBeside } from './run/beside.ts';
+import { CapturedNames, type CapturedNamesParts } from './run/capturednames.ts';
 import { createLink, watchDisturbances } from './run/link.ts';
+import {
+  answersQueries,
+  createNamedFlows,
+  createProxyNames,
+  lookupForDirect,
+  namedPolicy,
+} from './run/names.ts';
 import { startHelper } from './system/helper.ts';
 import { descriptorLimit } from './system/limits.ts';
+import { recover } from './system/resolver/recover.ts';
 import { configuredResolvers } from './system/resolvers.ts';
 import { DirectConnector } from './transport/direct.ts';
-import { lookupName } from './transport/lookup.ts';
 import type { Prompter } from './transport/prompter.ts';
 import type { Supervisor } from './transport/supervisor.ts';
-import type { Transport } from './transport/transport.ts';
+import type { Connector } from './transport/transport.ts';
 
 export interface RunOptions {
   readonly observer: Observer;
@@ -49,26 +58,45 @@ export async function run(configuration: Configuration, options: RunOptions): Pr
   const { signal } = ending;
   let link: Supervisor | undefined;
   let capture: TunCapture | undefined;
+  let naming: CapturedNames | undefined;
   let proxies: ProxyCapture | undefined;
   let unwatch: (() => void) | undefined;
   try {
-    const captured = new CapturedPrefixes(configuration, async (prefixes) => capture?.setPrefixes(prefixes));
-    link = createLink(configuration.ssh, options, captured);
+    repair(observer);
+    naming = answersQueries(configuration) ? new CapturedNames(configuration) : undefined;
+    const rules = naming?.rules ?? configuration;
+    const captured = new CapturedPrefixes(rules, async (prefixes) => capture?.setPrefixes(prefixes));
+    link = createLink(configuration.ssh, options, captured, (names) => naming?.setOwnNames(names));
     ending.followedBy(link.ended);
     await ending.orElse(link.start());
-    warnOfCapturedResolvers(captured.current, observer);
+    if (naming === undefined) warnOfCapturedResolvers(captured.current, observer);
     const host = await startHelper({ observer, signal });
-    capture = new TunCapture({ host, prefixes: captured.current, observer });
+    const names = () => naming?.names;
+    const beside = waysBeside(() => capture?.deviceName ?? '', captured, lookupForDirect(names));
+    capture =
+      naming === undefined
+        ? new TunCapture({ host, prefixes: captured.current, observer })
+        : captureWithNames(host, captured.current, naming, { connector: link, beside, observer });
     ending.followedBy(capture.ended);
-    const flows = createFlows(configuration, link, directBeside(capture, captured), observer);
-    await ending.orElse(capture.start((request) => flows.accept(request), signal));
-    unwatch = watchDisturbances(link, capture.deviceName ?? '', observer);
+    const flows = createFlows(configuration, link, beside.direct, names, observer);
+    const accept = (request: FlowRequest) => flows.accept(request);
+    await ending.orElse(
+      capture.start(
+        (request) => (naming === undefined ? accept(request) : naming.take(request, accept)),
+        signal,
+      ),
+    );
+    const device = capture.deviceName ?? '';
+    unwatch = watchDisturbances(link, device, observer);
+    await ending.orElse(naming?.settle(device, captured.current, observer) ?? Promise.resolve());
 
     proxies = createProxies(configuration, observer);
-    await ending.orElse(startProxies(proxies, configuration, flows, options, signal));
+    await ending.orElse(startProxies(proxies, configuration, flows, names, options, signal));
 
-    const prefixes = captured.current.map(formatPrefix).join(', ');
-    observer.log('info', `captured by ${capture.deviceName}: ${prefixes}`);
+    const prefixes = captured.current.map(formatPrefix);
+    if (configuration.nameTargets.length > 0)
+      prefixes.push(...configuration.nameTargets.map(({ text }) => text));
+    observer.log('info', `captured by ${device}: ${prefixes.join(', ')}`);
     announce(configuration.readyFd);
     observer.log('notice', 'ready');
     await ending.orElse(new Promise<never>(() => {}));
@@ -78,6 +106,7 @@ export async function run(configuration: Configuration, options: RunOptions): Pr
     observer.log('debug', 'stopping', capture?.counters());
     unwatch?.();
     await proxies?.close();
+    await naming?.close();
     await capture?.close();
     await link?.close();
   }
@@ -89,6 +118,7 @@ export async function runProxy(configuration: Configuration, options: RunOptions
   const ending = new Ending(stop);
   const { signal } = ending;
   let link: Supervisor | undefined;
+  let names: Names | undefined;
   let proxies: ProxyCapture | undefined;
   let unwatch: (() => void) | undefined;
   try {
@@ -96,9 +126,11 @@ export async function runProxy(configuration: Configuration, options: RunOptions
     ending.followedBy(link.ended);
     await ending.orElse(link.start());
     unwatch = watchDisturbances(link, '', observer);
-    const flows = createFlows(configuration, link, new DirectConnector(), observer);
+    const direct = new DirectConnector({ lookup: lookupForDirect(() => names) });
+    names = createProxyNames(configuration, link, direct, observer);
+    const flows = createFlows(configuration, link, direct, () => names, observer);
     proxies = createProxies(configuration, observer);
-    await ending.orElse(startProxies(proxies, configuration, flows, options, signal));
+    await ending.orElse(startProxies(proxies, configuration, flows, () => names, options, signal));
     announce(configuration.readyFd);
     observer.log('notice', 'ready');
     await ending.orElse(new Promise<never>(() => {}));
@@ -108,8 +140,30 @@ export async function runProxy(configuration: Configuration, options: RunOptions
     observer.log('debug', 'stopping');
     unwatch?.();
     await proxies?.close();
+    names?.close();
     await link?.close();
   }
+}
+
+function captureWithNames(
+  host: TunHost,
+  prefixes: readonly Prefix[],
+  naming: CapturedNames,
+  parts: CapturedNamesParts,
+): TunCapture {
+  const capture: TunCapture = new TunCapture({
+    host,
+    prefixes,
+    observer: parts.observer,
+    served: naming.served,
+    families: naming.families,
+    onDevice: (device) => naming.onDevice(device, capture, parts),
+    onDatagram(datagram) {
+      // At once, so that QUIC falls back to TCP.
+      if (!naming.acceptDatagram(datagram)) capture.refuseDatagram(datagram, 'refused');
+    },
+  });
+  return capture;
 }
 
 function createProxies({ proxies }: Configuration, observer: Observer): ProxyCapture | undefined {
@@ -128,6 +182,7 @@ async function startProxies(
   capture: ProxyCapture | undefined,
   configuration: Configuration,
   flows: Flows,
+  names: () => Names | undefined,
   { observer }: RunOptions,
   signal: AbortSignal,
 ): Promise<void> {
@@ -139,7 +194,8 @@ async function startProxies(
     proxied: true,
     remoteClients,
   });
-  await capture.start((request) => flows.accept(request, policy), signal);
+  const named = namedPolicy(configuration, policy, names);
+  await capture.start((request) => flows.accept(request, named), signal);
   observer.log('notice', `proxy at ${capture.addresses.join(', ')}`);
   if (!remoteClients) return;
   observer.log(
@@ -195,43 +251,31 @@ function warnOfCapturedResolvers(prefixes: readonly Prefix[], observer: Observer
   const options = resolvers.map((address) => `-x ${address}`).join(' ');
   observer.log(
     'warning',
-    `the targets hold this machine's resolver ${resolvers.join(', ')}, and queries are not carried: names will not resolve; leave it out with ${options}`,
+    `the targets hold this machine's resolver ${resolvers.join(', ')}, and queries are not carried: names will not resolve; have them answered through the tunnel with --dns, or leave it out with ${options}`,
   );
-}
-
-/** Dials past the device: what is routed into it is bound to the uplink. */
-function directBeside(capture: TunCapture, captured: CapturedPrefixes): DirectConnector {
-  const native = addon();
-  let { current } = captured;
-  let set = new PrefixSet(current);
-  const isCaptured = (address: string): boolean => {
-    if (current !== captured.current) {
-      current = captured.current;
-      set = new PrefixSet(current);
-    }
-    return set.contains(address);
-  };
-  return new DirectConnector({
-    uplinkFor: (address) =>
-      isCaptured(address) ? native.uplinkFor(addressBytes(address), capture.deviceName ?? '') : undefined,
-    socketOnDevice: (family, device) => native.socketOnDevice(family, device),
-  });
 }
 
 function createFlows(
   configuration: Configuration,
-  tunnel: Transport,
-  direct: DirectConnector,
+  link: Supervisor,
+  direct: Connector,
+  names: () => Names | undefined,
   observer: Observer,
 ): Flows {
   return new Flows({
-    policy: createPolicy(configuration),
-    tunnel,
+    policy: namedPolicy(configuration, createPolicy(configuration), names),
+    ...createNamedFlows(configuration, link, names, observer),
     direct,
-    resolve: lookupName,
     observer,
     descriptors: descriptorLimit(),
   });
+}
+
+/** What a tunnel that was killed has left is put right before anything else is changed. */
+function repair(observer: Observer): void {
+  const { done, failed } = recover(observer);
+  for (const what of done) observer.log('notice', `left by a tunnel that was killed: ${what}`);
+  for (const what of failed) observer.log('warning', `${what}; run "tunnel clean"`);
 }
 
 /** For --ready-fd: whoever reads it gets one line and the end. */

@@ -84,6 +84,13 @@ export interface TunCaptureOptions {
   readonly onDatagram?: (datagram: Datagram) => void;
   /** Addresses in the device's own blocks to which connections are captured like others. */
   readonly served?: ReadonlySet<string>;
+  /** Families that the device has in any case; by default those of `prefixes`. */
+  readonly families?: ReadonlySet<4 | 6>;
+  /**
+   * Called when the device is there, before anything is routed. What it returns is routed besides `prefixes`, with them
+   * at the same time, and stays so; addresses that it adds to `served` count.
+   */
+  readonly onDevice?: (device: TunDevice) => readonly Prefix[];
 }
 
 class TunFlow implements FlowRequest {
@@ -184,6 +191,10 @@ export class TunCapture implements Capture {
   readonly #onDatagram: ((datagram: Datagram) => void) | undefined;
   readonly #datagrams: DatagramReader | undefined;
   readonly #served: ReadonlySet<string>;
+  readonly #families: ReadonlySet<4 | 6>;
+  readonly #onDevice: ((device: TunDevice) => readonly Prefix[]) | undefined;
+  /** What `onDevice` has returned. */
+  #further: readonly Prefix[] = [];
   /** Flows by the engine's handle, from their SYN until their socket closes; by lease until they are accepted. */
   readonly #flows = new Map<number, TunFlow>();
   readonly #unaccepted = new Map<number, TunFlow>();
@@ -212,6 +223,8 @@ export class TunCapture implements Capture {
     this.#onDatagram = options.onDatagram;
     if (options.onDatagram !== undefined) this.#datagrams = new DatagramReader();
     this.#served = options.served ?? new Set();
+    this.#families = options.families ?? new Set();
+    this.#onDevice = options.onDevice;
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -231,13 +244,14 @@ export class TunCapture implements Capture {
     this.#accept = accept;
     try {
       const device = await this.#host.create({
-        ipv4: this.#prefixes.some((prefix) => prefix.family === 4),
-        ipv6: this.#prefixes.some((prefix) => prefix.family === 6),
+        ipv4: this.#needs(4),
+        ipv6: this.#needs(6),
         mtu: MTU,
       });
       this.#device = device;
       this.#fd = device.fd;
       this.#own = ownBlocks(device);
+      this.#further = this.#onDevice?.(device) ?? [];
       this.#host.ended.then((error) => this.#end(error));
       this.#proceed(signal);
       const listener4 = await this.#listen(4, device);
@@ -261,7 +275,7 @@ export class TunCapture implements Capture {
       await Promise.all([...this.#probeAddresses].map((address) => probe(address, device.name, signal)));
       this.#proceed(signal);
       this.#routed = true;
-      await this.#host.setRoutes(this.#prefixes);
+      await this.#host.setRoutes([...this.#prefixes, ...this.#further]);
     } catch (error) {
       // A device that came after close() had begun is nobody's but ours.
       if (this.#closing !== undefined && this.#fd !== undefined) closeSync(this.#fd);
@@ -277,8 +291,12 @@ export class TunCapture implements Capture {
    */
   async setPrefixes(prefixes: readonly Prefix[]): Promise<void> {
     if (this.#device !== undefined) requireFamilies(this.#device, prefixes);
-    if (this.#routed) await this.#host.setRoutes(prefixes);
+    if (this.#routed) await this.#host.setRoutes([...prefixes, ...this.#further]);
     this.#prefixes = prefixes;
+  }
+
+  #needs(family: 4 | 6): boolean {
+    return this.#families.has(family) || this.#prefixes.some((prefix) => prefix.family === family);
   }
 
   /** Throws when there is no point in going on with `start`. */

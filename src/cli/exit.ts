@@ -32,6 +32,8 @@ const BY_CODE: readonly (readonly [string, ExitCode])[] = [
   ['link-lost', EXIT.jumpHost],
   ['capture-', EXIT.capture],
   ['helper-', EXIT.capture],
+  // Queries don't come to the tunnel, or there are no addresses for names.
+  ['dns-', EXIT.capture],
   ['native-missing', EXIT.capture],
   ['already-running', EXIT.alreadyRunning],
 ];

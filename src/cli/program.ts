@@ -19,6 +19,7 @@ import {
 import { buildOpenStackConfiguration, type OpenStackConfiguration } from '../config/openstackoptions.ts';
 import { buildConfiguration } from '../config/options.ts';
 import { UsageError } from '../errors.ts';
+import { addCleanCommand } from './clean.ts';
 import { addConnectCommand, connectHelp } from './connect.ts';
 import { addDoctorCommand } from './doctor.ts';
 import { addExecCommand, optionShapes } from './exec.ts';
@@ -34,6 +35,7 @@ export interface Commands {
   exec(configuration: ExecConfiguration): Promise<void>;
   doctor(configuration: DoctorConfiguration): Promise<void>;
   openstack(configuration: OpenStackConfiguration): Promise<void>;
+  clean(): Promise<void>;
 }
 
 export interface Output {
@@ -72,6 +74,7 @@ export async function runCommandLine(
   addOpenStackCommand(program, connect, (options) =>
     commands.openstack(buildOpenStackConfiguration(options, placeOf)),
   );
+  addCleanCommand(program, () => commands.clean());
   addProxyOptions(connect);
   addProxyCommand(program, connect, (targets, options) =>
     commands.proxy(buildConfiguration(targets, options, placeOf, 'proxy')),

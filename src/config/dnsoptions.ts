@@ -14,12 +14,11 @@ import type { NamingOptions } from '../dns/naming.ts';
 import { UsageError } from '../errors.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
-import { canonicalName } from '../net/name.ts';
+import { canonicalName, type NamePattern } from '../net/name.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { parsePort } from '../net/ports.ts';
 import { hostPrefix } from '../net/prefix.ts';
 import { specialRangeOf } from '../net/special.ts';
-import type { NameTarget } from './configuration.ts';
 import { type Place, readAt } from './usage.ts';
 
 export const DNS_PORT = 53;
@@ -79,11 +78,17 @@ export function tunnelResolvers(
   return reachable.map((host) => ({ host, port: DNS_PORT }));
 }
 
+/** A name target or an exclusion, as in a Configuration. */
+interface NameRule {
+  readonly pattern: NamePattern;
+  readonly ports: readonly unknown[];
+}
+
 /** Who answers for which names (dns/naming.ts). An exclusion for some ports only leaves its name a target. */
 export function namingOptions(
   { throughTunnel, domains }: DnsOptions,
-  nameTargets: readonly NameTarget[],
-  nameExclusions: readonly NameTarget[],
+  nameTargets: readonly NameRule[],
+  nameExclusions: readonly NameRule[],
 ): NamingOptions {
   return {
     nameTargets: nameTargets.map(({ pattern }) => pattern),

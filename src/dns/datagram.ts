@@ -146,7 +146,11 @@ function defaultSocket({ host }: Destination): Socket {
   return createSocket(host.includes(':') ? 'udp6' : 'udp4');
 }
 
-/** A socket for queries out of a descriptor that is bound to a device (native.ts, datagramSocketOnDevice); takes it over. */
-export function socketOf(fd: number, { host }: Destination): Socket {
-  return defaultSocket({ host, port: 0 }).bind({ fd });
+/**
+ * A socket for queries out of a descriptor that is bound to a device (native.ts, datagramSocketOnDevice); takes it over.
+ * Undefined: the routes lead there.
+ */
+export function socketOf(fd: number | undefined, server: Destination): Socket {
+  const socket = defaultSocket(server);
+  return fd === undefined ? socket : socket.bind({ fd });
 }

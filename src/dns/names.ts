@@ -124,7 +124,9 @@ export function createNames(options: NamesOptions): Names {
     },
     async lookupForDirect(name) {
       const { kind } = route(name);
-      return kind === 'virtual' ? lookupBy(name, tunnel ?? own) : this.lookup(name);
+      if (kind !== 'virtual') return this.lookup(name);
+      const resolver = tunnel ?? own;
+      return resolver === undefined ? undefined : lookupBy(name, resolver);
     },
     translate: (accept) =>
       virtual === undefined ? accept : translateRequests(virtual.addresses, observer, accept),

@@ -57,12 +57,17 @@ export function createNaming(options: NamingOptions): Naming {
     if (name === CANARY) return { kind: 'nothing', zone: CANARY, exists: false };
     if (name === DISCOVERY || name.endsWith(`.${DISCOVERY}`))
       return { kind: 'nothing', zone: DISCOVERY, exists: true };
-    if (ownNames().includes(name)) return LOCAL;
+    if (ownNames().some((own) => isOwn(name, own))) return LOCAL;
     const [target] = exclusions.find(name).length > 0 ? [] : targets.find(name);
     if (target !== undefined)
       return { kind: 'virtual', zone: target.pattern.name, exact: !target.pattern.below };
     return suffixes.find(name).length > 0 ? TUNNEL : rest;
   };
+}
+
+/** A name of one label also with what the resolver's search list appends to it (resolv.conf(5)). */
+function isOwn(name: string, own: string): boolean {
+  return name === own || (!own.includes('.') && name.startsWith(`${own}.`));
 }
 
 /** What a resolver has to be told to send here (systemd-resolved's routing domains): suffixes, or `.` for all names. */

@@ -10,14 +10,17 @@ import { formatPrefix, type Prefix } from '../net/prefix.ts';
 import { capturedPrefixes, type Rules } from './policy.ts';
 
 export class CapturedPrefixes {
-  readonly #rules: Rules;
+  readonly #rules: Rules & { readonly mayBeEmpty?: boolean };
   readonly #apply: (prefixes: readonly Prefix[]) => Promise<void>;
   /** What `leaveOutOnly` was last given: the addresses of the link that stood last. */
   #settled: readonly Prefix[] = [];
   #current: readonly Prefix[] = [];
 
-  /** `apply` has the kernel capture just these; it resolves when that is so. */
-  constructor(rules: Rules, apply: (prefixes: readonly Prefix[]) => Promise<void>) {
+  /** `apply` has the kernel capture just these; it resolves when that is so. `mayBeEmpty`: something else is captured besides. */
+  constructor(
+    rules: Rules & { readonly mayBeEmpty?: boolean },
+    apply: (prefixes: readonly Prefix[]) => Promise<void>,
+  ) {
     this.#rules = rules;
     this.#apply = apply;
   }

@@ -209,13 +209,14 @@ function mayHold(target: Prefix, special: SpecialRange, proxied: boolean): boole
 /**
  * The prefixes to route into the tunnel: targets, minus exclusions that aren't limited to ports, minus `always` (the jump
  * host's own addresses, or the tunnel would swallow its own connection), minus special ranges. Sorted, merged, never /0.
- * Throws UsageError when nothing is left, or more than MAX_CAPTURED_PREFIXES.
+ * Throws UsageError when nothing is left, unless `mayBeEmpty`, or more than MAX_CAPTURED_PREFIXES.
  */
 export function capturedPrefixes({
   targets,
   exclusions,
   always,
-}: Rules & { readonly always: readonly Prefix[] }): Prefix[] {
+  mayBeEmpty = false,
+}: Rules & { readonly always: readonly Prefix[]; readonly mayBeEmpty?: boolean }): Prefix[] {
   const requested: Prefix[] = [];
   const ordinary: Prefix[] = [];
   for (const { prefix } of targets) {
@@ -225,7 +226,7 @@ export function capturedPrefixes({
   const wanted = mergePrefixes([...requested, ...subtractPrefixes(ordinary, special)]);
   const excluded = exclusions.filter((rule) => rule.ports.length === 0).map((rule) => rule.prefix);
   const captured = subtractPrefixes(wanted, [...excluded, ...always]);
-  if (captured.length === 0) throw nothingLeft(wanted, excluded, always);
+  if (captured.length === 0 && !mayBeEmpty) throw nothingLeft(wanted, excluded, always);
   if (captured.length > MAX_CAPTURED_PREFIXES) {
     throw new UsageError(
       `the targets minus the exclusions make ${captured.length} routes, at most ${MAX_CAPTURED_PREFIXES} are installed`,

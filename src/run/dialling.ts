@@ -16,6 +16,7 @@
  * `auto` dials once more, through the system's ssh, when the embedded client has failed for want of an algorithm: the
  * server has not seen a user by then, and penalises nobody for it.
  */
+import { isIP } from 'node:net';
 import { homedir, userInfo } from 'node:os';
 import type { SshOptions } from '../config/configuration.ts';
 import { formatJump } from '../config/remote.ts';
@@ -51,6 +52,8 @@ export interface Located {
   readonly jumpHosts: readonly JumpHost[];
   /** This machine's way to it; whoever captures one of these sends the tunnel into itself. */
   readonly own: readonly Prefix[];
+  /** The names that had to be resolved for it, in lower case: only this machine's own resolvers can be asked for them. */
+  readonly names: readonly string[];
 }
 
 /** The same place, with so much time to reach it. */
@@ -101,7 +104,7 @@ export class Dialler {
       signal,
       ...(patience && { patience }),
     });
-    return { jumpHosts, own: ownPrefixes(jumpHosts) };
+    return { jumpHosts, own: ownPrefixes(jumpHosts), names: ownNames(jumpHosts) };
   }
 
   /** Rejects as chooseTransport, dialSsh2 and dialOpenssh do. */
@@ -257,6 +260,12 @@ function ownPrefixes(jumpHosts: readonly JumpHost[]): Prefix[] {
   ]);
   const excluded = new Set(hosts.map(addressToExclude));
   return [...excluded].filter((host) => host !== undefined).map(hostPrefix);
+}
+
+function ownNames(jumpHosts: readonly JumpHost[]): string[] {
+  return jumpHosts
+    .map(({ settings }) => hopsOf(settings)[0].hostName.toLowerCase().replace(/\.$/, ''))
+    .filter((name) => isIP(name.split('%', 1)[0] ?? '') === 0);
 }
 
 /** The addresses that the ProxyCommand names, if there is one. */

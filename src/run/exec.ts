@@ -20,6 +20,7 @@ import {
   NamespaceCapture,
   namespaceAddresses,
 } from '../capture/namespace.ts';
+import { tunnelResolvers } from '../config/dnsoptions.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
 import type { Names } from '../dns/names.ts';
 import { CapturedQueries } from '../dns/queries.ts';
@@ -45,7 +46,6 @@ import {
   createTunnelNames,
   currentResolverPlan,
   namedPolicy,
-  tunnelServers,
 } from './names.ts';
 
 /** Runs the command and resolves with its exit status. Rejects with TunnelError when it could not be started. */
@@ -154,7 +154,7 @@ function planOf(
 ): Plan {
   const { resolvers, lines } = resolverConfiguration();
   const dns = answersQueries(tunnel)
-    ? { servers: tunnelServers(tunnel.dns, currentResolverPlan()), local: isolate ? [] : resolvers }
+    ? { servers: tunnelResolvers(tunnel.dns, currentResolverPlan().uplinks), local: isolate ? [] : resolvers }
     : undefined;
   // The first stand-in is where the tunnel's DNS server answers, if it does; then it stands for no other.
   const addresses = namespaceAddresses(dns === undefined ? resolvers.length : 1);

@@ -4,6 +4,7 @@
  */
 import { ProxyCapture } from '../capture/proxy.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
+import type { Names } from '../dns/names.ts';
 import { Flows } from '../flow/flows.ts';
 import { createPolicy } from '../policy/policy.ts';
 import { announce, Ending, type RunOptions } from '../run.ts';
@@ -11,10 +12,10 @@ import { startCommand } from '../system/launcher.ts';
 import { descriptorLimit } from '../system/limits.ts';
 import { withProxy } from '../system/proxyenvironment.ts';
 import { DirectConnector } from '../transport/direct.ts';
-import { lookupName } from '../transport/lookup.ts';
 import type { Supervisor } from '../transport/supervisor.ts';
 import { runToEnd } from './job.ts';
 import { createLink, watchDisturbances } from './link.ts';
+import { createNamedFlows, createProxyNames, lookupForDirect, namedPolicy } from './names.ts';
 
 /** Resolves with the command's exit status. */
 export async function runBehindProxy(
@@ -30,17 +31,20 @@ export async function runBehindProxy(
     descriptors: descriptorLimit(),
   });
   let link: Supervisor | undefined;
+  let names: Names | undefined;
   let unwatch: (() => void) | undefined;
   try {
     link = createLink(tunnel.ssh, options);
     await ending.orElse(link.start());
     unwatch = watchDisturbances(link, '', observer);
+    const direct = new DirectConnector({ lookup: lookupForDirect(() => names) });
+    names = createProxyNames(tunnel, link, direct, observer);
+    const policy = createPolicy(tunnel, { beyond: 'direct', proxied: true });
     const flows = new Flows({
-      policy: createPolicy(tunnel, { beyond: 'direct', proxied: true }),
-      tunnel: link,
-      direct: new DirectConnector(),
+      policy: namedPolicy(tunnel, policy, () => names),
+      ...createNamedFlows(tunnel, link, () => names, observer),
+      direct,
       observer,
-      resolve: lookupName,
       descriptors: descriptorLimit(),
     });
     await ending.orElse(front.start((request) => flows.accept(request), ending.signal));
@@ -53,6 +57,7 @@ export async function runBehindProxy(
     observer.log('debug', 'stopping');
     unwatch?.();
     await front.close();
+    names?.close();
     await link?.close();
   }
 }

@@ -23,11 +23,15 @@ export interface LinkParts {
   readonly prompter: Prompter;
 }
 
-/** `captured`: undefined where nothing is captured that the link could fall into. */
+/**
+ * `captured`: undefined where nothing is captured that the link could fall into. `onNames`: is told the names that are resolved
+ * to find the jump host, before anything is dialled.
+ */
 export function createLink(
   ssh: SshOptions,
   { observer, prompter }: LinkParts,
   captured?: CapturedPrefixes,
+  onNames: (names: readonly string[]) => void = () => {},
 ): Supervisor {
   const dialler = new Dialler({ ssh, prompter, observer });
   let known: Located | undefined;
@@ -42,6 +46,7 @@ export function createLink(
         observer.log('info', `${error.message}; the addresses that it had are tried`);
         return known;
       });
+      onNames(located.names);
       await captured?.leaveOutToo(located.own);
       const transport = await dialler.dial(withPatience(located, patience), signal);
       known = located;

@@ -9,19 +9,17 @@
  */
 import type { Socket } from 'node:dgram';
 import type { Configuration } from '../config/configuration.ts';
-import { DNS_PORT, type DnsOptions } from '../config/dnsoptions.ts';
+import { DNS_PORT, namingOptions, tunnelResolvers } from '../config/dnsoptions.ts';
 import { createNames, type DeviceAddresses, type Names } from '../dns/names.ts';
-import type { NamingOptions } from '../dns/naming.ts';
 import { TunnelError } from '../errors.ts';
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
-import { hostPrefix } from '../net/prefix.ts';
-import { specialRangeOf } from '../net/special.ts';
 import type { Observer } from '../observe/observer.ts';
 import { byKnownNames, createTargetName, type TargetName } from '../policy/knownnames.ts';
 import type { Policy } from '../policy/policy.ts';
 import { planResolver, type ResolverPlan } from '../system/resolver/detect.ts';
 import { readResolverFacts } from '../system/resolver/facts.ts';
+import type { DirectOptions } from '../transport/direct.ts';
 import { Forms } from '../transport/forms.ts';
 import { lookupName } from '../transport/lookup.ts';
 import { Opens } from '../transport/opens.ts';
@@ -35,36 +33,6 @@ export function answersQueries({ nameTargets, dns }: Configuration): boolean {
 /** How this machine's programs resolve names. */
 export function currentResolverPlan(): ResolverPlan {
   return planResolver(readResolverFacts());
-}
-
-/**
- * The resolvers that are asked from the jump host. Throws TunnelError `dns-no-resolver` when --dns leaves the choice to
- * resolv.conf and that has none that the jump host could ask.
- */
-export function tunnelServers({ throughTunnel, servers }: DnsOptions, plan: ResolverPlan): Destination[] {
-  if (!throughTunnel || servers.length > 0) return [...servers];
-  const uplinks = plan.uplinks.filter(
-    (address) => isAddress(address) && specialRangeOf(hostPrefix(address)) === undefined,
-  );
-  if (uplinks.length > 0) return uplinks.map((host) => ({ host, port: DNS_PORT }));
-  throw new TunnelError(
-    'dns-no-resolver',
-    `--dns: this machine's resolver (${plan.resolvers.join(', ')}) can't be asked from the jump host`,
-    { hint: "name one with --dns-server; 127.0.0.53 or 127.0.0.1 often is the jump host's own" },
-  );
-}
-
-export function namingOptions(
-  { nameTargets, nameExclusions, dns }: Configuration,
-  ownNames?: () => readonly string[],
-): NamingOptions {
-  return {
-    nameTargets: nameTargets.map(({ pattern }) => pattern),
-    nameExclusions: nameExclusions.filter(({ ports }) => ports.length === 0).map(({ pattern }) => pattern),
-    domains: dns.domains,
-    beyond: dns.throughTunnel && dns.domains.length === 0 ? 'tunnel' : 'local',
-    ...(ownNames === undefined ? {} : { ownNames }),
-  };
 }
 
 export interface TunnelNamesParts {
@@ -84,15 +52,37 @@ export interface TunnelNamesParts {
 
 /** Throws as createNames does. */
 export function createTunnelNames(configuration: Configuration, parts: TunnelNamesParts): Names {
+  const { dns, nameTargets, nameExclusions } = configuration;
   const { connector, direct, device, servers, local, socketFor, ownNames, observer } = parts;
   return createNames({
-    naming: namingOptions(configuration, ownNames),
+    naming: {
+      ...namingOptions(dns, nameTargets, nameExclusions),
+      ...(ownNames === undefined ? {} : { ownNames }),
+    },
     device,
     servers,
     connect: (destination, options) => connector.connect(destination, options),
     local: local.map((host) => ({ host, port: DNS_PORT })),
     connectDirectly: (destination, options) => direct.connect(destination, options),
     ...(socketFor === undefined ? {} : { socketFor }),
+    observer,
+  });
+}
+
+/** The names of a tunnel without a device: nothing asks it, but proxies that are told names. Undefined: it has none. */
+export function createProxyNames(
+  configuration: Configuration,
+  connector: Connector,
+  direct: Connector,
+  observer: Observer,
+): Names | undefined {
+  if (!answersQueries(configuration)) return undefined;
+  return createTunnelNames(configuration, {
+    connector,
+    direct,
+    device: { address4: undefined, address6: undefined },
+    servers: tunnelResolvers(configuration.dns, currentResolverPlan().uplinks),
+    local: [],
     observer,
   });
 }
@@ -146,9 +136,7 @@ export function createNamedFlows(
 }
 
 /** The lookup for connections past the tunnel. */
-export function lookupForDirect(
-  names: () => Names | undefined,
-): (name: string, signal?: AbortSignal) => Promise<readonly string[]> {
+export function lookupForDirect(names: () => Names | undefined): NonNullable<DirectOptions['lookup']> {
   return async (name, signal) =>
     resolved(name, async () => (await names()?.lookupForDirect(name)) ?? lookupName(name, signal));
 }

@@ -25,6 +25,8 @@ export interface DirectOptions {
   readonly uplinkFor?: (address: string) => string | null | undefined;
   /** A TCP socket bound to a device, not connected (native.ts, socketOnDevice). */
   readonly socketOnDevice?: (family: 4 | 6, device: string) => number;
+  /** Default: `lookupName`. As that: at least one canonical address, or it rejects with ConnectError. */
+  readonly lookup?: (name: string, signal?: AbortSignal) => Promise<readonly string[]>;
 }
 
 export class DirectConnector implements Connector {
@@ -37,7 +39,8 @@ export class DirectConnector implements Connector {
   async connect(destination: Destination, { signal, addresses }: ConnectOptions = {}): Promise<Duplex> {
     const { host, port } = destination;
     if (isAddress(host)) return established(this.#dial(destination), destination, signal);
-    const found = addresses ?? (await lookupName(host, signal));
+    const { lookup = lookupName } = this.#options;
+    const found = addresses ?? (await lookup(host, signal));
     signal?.throwIfAborted();
     if (found.every((address) => this.#uplinkFor(address) === undefined)) {
       const socket = connect({ host, port, lookup: answering(found), allowHalfOpen: true, noDelay: true });

@@ -45,7 +45,9 @@ const capture = new TunCapture({
   prefixes: targets,
   observer,
   served,
-  onDatagram: (d) => queries?.onDatagram(d),
+  onDatagram(datagram) {
+    if (queries?.acceptDatagram(datagram) !== true) capture.refuseDatagram(datagram, 'refused');
+  },
 });
 const flows = new Flows({
   policy: createPolicy({ targets: [], exclusions: [], nameTargets }),

@@ -39,7 +39,7 @@ describe('tunnel, used wrongly', () => {
     [[...R, '10.0.0.0/33'], /target: "10\.0\.0\.0\/33" has a prefix length of 33/],
     [['connect', ...R, '10.0.0.1.2'], /target: "10\.0\.0\.1\.2" has 5 parts/],
     [[...R, '010.0.0.1'], /octal/, /write 10 instead of 010/],
-    [[...R, 'api.example.com'], /names can't be targets yet/, /getent ahosts/],
+    [[...R, 'api.example.com/24'], /begins with a name/, /api\.example\.com:443/],
     [[...R, '-x', '10/40', '10/8'], /-x: "10\/40"/],
     [['-r', 'user@', '10/8'], /-r: "user@" has no host/],
     [['-r', '-oProxyCommand=id', '10/8'], /-r: "-oProxyCommand=id" has a host that begins with a dash/],
@@ -49,7 +49,12 @@ describe('tunnel, used wrongly', () => {
     [[...R, '-Z', '10/8'], /unknown option '-Z'/, /--help/],
     [['-v', 'connect', ...R, '10/8'], /command "connect" comes before its options/, /tunnel connect -r/],
     [['-r', 'user:secret@host', '10/8'], /what may be a password in it/, /leave the password out/],
-    [[...R, '--dns', '10/8'], /--dns is an option of sshuttle/, /-x/],
+    [[...R, '--domain', 'corp.example', '10/8'], /--domain names are asked of/, /--dns-server/],
+    [
+      [...R, '--dns-server', 'resolver', '10/8'],
+      /--dns-server: "resolver" is not an address/,
+      /as the jump host/,
+    ],
     [[...R, '-p', '22', '-p', '23', '10/8'], /-p is given twice \(22 and 23\)/],
     [[...R, '-J', 'a', '-J', 'b', '10/8'], /-J is given twice \(a and b\)/],
     [[...R, '-F', 'a', '-F', 'b', '10/8'], /-F is given twice/],
@@ -86,7 +91,6 @@ describe('tunnel, used wrongly', () => {
       /--http "proxy\.example:80": "proxy\.example" is not an address/,
     ],
     [['proxy', ...R, '--method', 'nft'], /--method is an option of sshuttle/],
-    [[...R, '--http', '3128', 'api.example.com'], /the targets are names only/, /tunnel proxy/],
     [[...R, '--disable-ipv6', '10/8'], /--disable-ipv6 is an option of sshuttle/],
     [[...R, '10/8\u001b[31m'], /is not|isn't a number/],
   ];
@@ -192,6 +196,7 @@ const NOTHING_ELSE = {
   exec: () => assert.fail('exec'),
   doctor: () => assert.fail('doctor'),
   openstack: () => assert.fail('openstack'),
+  clean: () => assert.fail('clean'),
 };
 
 describe('runCommandLine', () => {

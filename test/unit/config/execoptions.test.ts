@@ -75,6 +75,7 @@ describe('the command line of exec', () => {
         proxy: unexpected,
         doctor: unexpected,
         openstack: unexpected,
+        clean: unexpected,
         exec: async (configuration) => {
           seen.push(configuration);
         },

@@ -36,6 +36,7 @@ describe('buildConfiguration', () => {
       exclusions: [],
       nameTargets: [],
       nameExclusions: [],
+      dns: { throughTunnel: false, servers: [], domains: [] },
       proxies: undefined,
       logLevel: 'notice',
       readyFd: undefined,

@@ -1,0 +1,167 @@
+/**
+ * The names of `tunnel connect`: queries of the whole machine come to the tunnel's DNS server, and connections to virtual addresses
+ * are opened by name.
+ *
+ *   plan       how this machine resolves names (system/resolver/detect.ts), read before anything is changed
+ *   rules      the targets and the addresses of resolvers on the network: both are captured by route
+ *   onDevice   the device has its addresses: names, server and virtual addresses; nothing is routed yet
+ *   settle()   systemd-resolved's settings of the device, or resolv.conf rewritten, where routes are not enough
+ *   close()    settings back, queries that wait answered SERVFAIL; then the capture may go
+ *
+ * This machine's resolvers are asked for other names by sockets that are bound to the uplink: their addresses are routed into the
+ * device. Of those addresses only port 53 is taken; other TCP goes past the tunnel as before, other UDP is refused.
+ */
+import type { FlowRequest } from '../capture/capture.ts';
+import type { Datagram } from '../capture/datagram.ts';
+import type { TunCapture, TunDevice } from '../capture/tun.ts';
+import type { Configuration } from '../config/configuration.ts';
+import { namingOptions, tunnelResolvers } from '../config/dnsoptions.ts';
+import { socketOf } from '../dns/datagram.ts';
+import type { Names } from '../dns/names.ts';
+import { routedDomains } from '../dns/naming.ts';
+import { CapturedQueries } from '../dns/queries.ts';
+import type { Destination } from '../net/destination.ts';
+import { hostPrefix, type Prefix } from '../net/prefix.ts';
+import { PrefixSet } from '../net/prefixset.ts';
+import type { Observer } from '../observe/observer.ts';
+import type { Rules } from '../policy/policy.ts';
+import type { HostChange } from '../system/hostchange.ts';
+import { hasIPv6 } from '../system/ipv6.ts';
+import { Journal } from '../system/journal.ts';
+import type { ResolverPlan } from '../system/resolver/detect.ts';
+import { ResolvConfFile } from '../system/resolver/file.ts';
+import { ResolvedLink } from '../system/resolver/resolved.ts';
+import type { Connector } from '../transport/transport.ts';
+import type { Beside } from './beside.ts';
+import { createTunnelNames, currentResolverPlan } from './names.ts';
+
+export interface CapturedNamesParts {
+  /** The link. */
+  readonly connector: Connector;
+  readonly beside: Beside;
+  readonly observer: Observer;
+}
+
+export class CapturedNames {
+  readonly #configuration: Configuration;
+  readonly #plan: ResolverPlan;
+  readonly #servers: readonly Destination[];
+  readonly #served = new Set<string>();
+  readonly #changes: HostChange[] = [];
+  #ownNames: readonly string[] = [];
+  #names: Names | undefined;
+  #queries: CapturedQueries | undefined;
+
+  /** Throws UsageError when --dns finds no resolver that the jump host could ask. */
+  constructor(configuration: Configuration) {
+    this.#configuration = configuration;
+    this.#plan = currentResolverPlan();
+    this.#servers = tunnelResolvers(configuration.dns, this.#plan.uplinks);
+  }
+
+  /** The families of virtual addresses. */
+  get families(): ReadonlySet<4 | 6> {
+    return new Set(hasIPv6() ? ([4, 6] as const) : ([4] as const));
+  }
+
+  /** The tunnel's DNS addresses, once there is a device. */
+  get served(): ReadonlySet<string> {
+    return this.#served;
+  }
+
+  get names(): Names | undefined {
+    return this.#names;
+  }
+
+  /** What is to be captured: the configuration's targets and the resolvers. */
+  get rules(): Rules & { readonly mayBeEmpty: true } {
+    const { targets, exclusions } = this.#configuration;
+    const resolvers = this.#routed().map((address) => ({ prefix: hostPrefix(address), ports: [] }));
+    return { targets: [...targets, ...resolvers], exclusions, mayBeEmpty: true };
+  }
+
+  /** For createLink: these are never asked for through the tunnel. */
+  setOwnNames(names: readonly string[]): void {
+    this.#ownNames = names;
+  }
+
+  /** For TunCapture. Throws as createNames does. */
+  onDevice(device: TunDevice, capture: TunCapture, parts: CapturedNamesParts): readonly Prefix[] {
+    const { connector, beside, observer } = parts;
+    const names = createTunnelNames(this.#configuration, {
+      connector,
+      direct: beside.direct,
+      device,
+      servers: this.#servers,
+      local: this.#plan.uplinks,
+      ownNames: () => this.#ownNames,
+      socketFor: (server) => socketOf(beside.datagramSocket(server.host), server),
+      observer,
+    });
+    this.#names = names;
+    for (const address of names.addresses) this.#served.add(address);
+    this.#queries = new CapturedQueries({
+      server: names.server,
+      own: names.addresses,
+      resolvers: new Set(this.#routed()),
+      sendDatagram: (datagram) => capture.sendDatagram(datagram),
+      refuseDatagram: (datagram, refusal) => capture.refuseDatagram(datagram, refusal),
+      observer,
+    });
+    return names.prefixes;
+  }
+
+  /** For TunCapture's `onDatagram`. */
+  acceptDatagram(datagram: Datagram): boolean {
+    return this.#queries?.acceptDatagram(datagram) ?? false;
+  }
+
+  /** Takes queries, and hands everything else to `accept`, by name where it is meant so. */
+  take(request: FlowRequest, accept: (request: FlowRequest) => void): void {
+    if (this.#queries?.accept(request) === true) return;
+    if (this.#names === undefined) accept(request);
+    else this.#names.translate(accept)(request);
+  }
+
+  /** Has queries come to the device where routes don't. Rejects with TunnelError `dns-*`; then nothing is changed. */
+  async settle(device: string, captured: readonly Prefix[], observer: Observer): Promise<void> {
+    const servers = [...(this.#names?.addresses ?? [])];
+    this.#warnOfOthers(new PrefixSet(captured), observer);
+    const { dns, nameTargets, nameExclusions } = this.#configuration;
+    for (const step of this.#plan.steps) {
+      if (step.kind === 'routes') continue;
+      const change =
+        step.kind === 'file'
+          ? new ResolvConfFile({ servers, journal: new Journal() })
+          : new ResolvedLink({
+              device,
+              servers,
+              domains: routedDomains(namingOptions(dns, nameTargets, nameExclusions)),
+              observer,
+            });
+      if (step.kind === 'file') observer.log('notice', `resolv.conf is rewritten: ${step.why}`);
+      await change.apply();
+      this.#changes.unshift(change);
+      if (change instanceof ResolvedLink) change.watch();
+    }
+  }
+
+  /** May be called more than once, at any time. */
+  async close(): Promise<void> {
+    for (const change of this.#changes.splice(0)) await change.undo();
+    this.#names?.close();
+  }
+
+  #routed(): readonly string[] {
+    return this.#plan.steps.flatMap((step) => (step.kind === 'routes' ? step.addresses : []));
+  }
+
+  #warnOfOthers(captured: PrefixSet, observer: Observer): void {
+    const others = this.#routed().filter((address) => !captured.contains(address));
+    if (others.length === 0) return;
+    observer.log(
+      'warning',
+      `queries to ${others.join(', ')} don't come to the tunnel, because it is excluded or the jump host itself: names that are asked for there are not the tunnel's`,
+    );
+  }
+}

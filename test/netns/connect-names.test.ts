@@ -1,0 +1,128 @@
+/** `tunnel connect` with names that only the jump host knows, and permits by name; resolv.conf has a resolver of the network's. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  API1,
+  API1_NAME,
+  API2,
+  API2_NAME,
+  CLIENT4,
+  JUMPHOST_PRIVATE4,
+  JUMPHOST_PRIVATE6,
+  UPLINK4,
+  UplinkPort,
+} from '../support/addresses.ts';
+import { labUnavailable } from '../support/lab.ts';
+import { BY_ADDRESS, createNamesLab, type NamesLab, TLS_NAMES, WWW } from '../support/nameslab.ts';
+import type { Child } from '../support/process.ts';
+import { MAIN, REMOTE } from '../support/tunnel.ts';
+
+const PYTHON = '/usr/bin/python3';
+const TARGETS = [API1_NAME, API2_NAME, ...TLS_NAMES, '*.corp.example'];
+const OURS = /(api\d|one|two)\.lab\.example|corp\.example/;
+const OPTIONS = ['--dns-server', API1, '--domain', 'corp.example'];
+/** Asks for the tunnel's names without a pause, a process for each query. */
+const ASK_ALL_THE_TIME = `while :; do getent hosts ${API1_NAME}; getent hosts ${WWW}; done >/dev/null 2>&1`;
+
+describe('connect by name', {
+  skip: labUnavailable('openssl', 'unshare', 'curl', 'python3', 'getent', 'dig', 'dnsmasq', 'tcpdump'),
+}, () => {
+  let names: NamesLab;
+  let tunnel: Child;
+  before(async () => {
+    names = await createNamesLab();
+    tunnel = await start();
+  });
+  after(async () => {
+    await tunnel?.stop('SIGINT');
+    await names?.close();
+  });
+
+  /** As root, with the client's resolv.conf. */
+  const argv = (...command: readonly string[]) => names.exec.userArgv(command, { root: true });
+
+  async function start(): Promise<Child> {
+    const { client } = names.exec.lab;
+    const child = await client.spawn(
+      argv(process.execPath, MAIN, '-r', REMOTE, '--keepalive', '1', ...OPTIONS, ...TARGETS),
+    );
+    await child.waitForLine(/tunnel: ready\n/, 20_000);
+    return child;
+  }
+
+  async function run(script: string): Promise<string> {
+    const { stdout, stderr } = await names.exec.lab.client.exec(argv('sh', '-c', script), {
+      timeout: 30_000,
+    });
+    return stdout + stderr;
+  }
+
+  it('curl, Python, the C library and Node find them', async () => {
+    const python = `import socket; s = socket.create_connection(("${API2_NAME}", 80), 5); print(s.getpeername()[0][:7])`;
+    // As browsers do: both families at once.
+    const node = `const { resolve4, resolve6 } = require('dns').promises;
+      Promise.all([fetch('http://${API1_NAME}/').then((r) => r.json()), resolve4('${API1_NAME}'), resolve6('${API1_NAME}')])
+        .then(([a, b, c]) => console.log(a.peer, b.length, c.length))`;
+    const [curl = '', pythonSaid = '', ahosts, nodeSaid = ''] = (
+      await run(
+        `curl -sS http://${API1_NAME}/; echo; ${PYTHON} -c '${python}'; getent ahosts ${WWW} | wc -l; ${process.execPath} -e "${node}"`,
+      )
+    )
+      .split('\n')
+      .filter((line) => line !== '');
+    assert.ok([JUMPHOST_PRIVATE4, JUMPHOST_PRIVATE6].includes(JSON.parse(curl).peer), curl);
+    assert.match(pythonSaid, /^198\.18\.|^2001:2:/);
+    // Only what the name has behind the jump host: no IPv6.
+    assert.equal(ahosts, '3');
+    assert.match(nodeSaid, /^\S+ 1 1$/);
+  });
+
+  it('two names on one address and port show their own certificates', async () => {
+    const script = TLS_NAMES.map((name) => `curl -sS --cacert ${names.authority(name)} https://${name}/`);
+    assert.equal(await run(script.join(';')), 'one.lab.example\ntwo.lab.example\n');
+  });
+
+  it('what does not exist fails as such; UDP to a name falls back at once; the other form is tried', async () => {
+    const begun = performance.now();
+    const udp = `import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(4); s.connect(("${WWW}", 443)); s.send(b"x"); s.recv(9)`;
+    const said = await run(
+      `curl -sS http://nobody.corp.example/; echo $?; dig +tcp +short +time=2 -x $(dig +short ${WWW}); ${PYTHON} -c '${udp}' 2>&1 | tail -1; curl -sS http://${BY_ADDRESS}/`,
+    );
+    assert.match(said, /6\nwww\.corp\.example\.\nConnectionRefusedError: .*\n\{.*"peer":"10\.77\.0\.1"/s);
+    assert.ok(performance.now() - begun < 4_000);
+  });
+
+  it("other names are this machine's resolver's, by UDP and TCP, and its other ports are reached", async () => {
+    const script = [
+      'dig +short direct.lab.example',
+      'dig +short +notcp direct.lab.example @198.18.0.53',
+      'dig +tcp +short +time=2 direct.lab.example',
+      // Its answer is truncated by UDP.
+      'dig +short big.lab.example',
+      `curl -sS --http0.9 http://${UPLINK4}:${UplinkPort.peer}/`,
+    ];
+    assert.equal(await run(script.join(';')), `${`${UPLINK4}\n`.repeat(4)}${CLIENT4}\n`);
+  });
+
+  it('no query for them leaves, also while the link is lost, and from the start to the stop', async () => {
+    const { client } = names.exec.lab;
+    const uplink = await client.capture('uplink', 'port 53');
+    const asking = await client.spawn(argv('sh', '-c', ASK_ALL_THE_TIME));
+    await names.exec.lab.sshd.kill();
+    await sleep(1_500);
+    await names.exec.lab.sshd.start();
+    await tunnel.waitForLine(/connected again|the link stands again|again/i, 15_000);
+    assert.match(await run(`curl -sS http://${API1_NAME}/`), /"peer"/);
+    await asking.stop();
+    await tunnel.stop('SIGTERM');
+    const leaked = (await uplink.stop()).filter(({ summary }) => OURS.test(summary));
+    assert.deepEqual(leaked, []);
+    // Everything is as before.
+    assert.match(
+      await run(`dig +short direct.lab.example; ip route get ${API2}; ip route get ${UPLINK4}`),
+      /^192\.0\.2\.1\n.* via 192\.0\.2\.1 .*\n.*\n192\.0\.2\.1 dev uplink/s,
+    );
+    tunnel = await start();
+  });
+});
