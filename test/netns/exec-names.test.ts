@@ -15,7 +15,7 @@ import {
 import { labUnavailable } from '../support/lab.ts';
 import { BY_ADDRESS, createNamesLab, type NamesLab, TLS_NAMES, WWW } from '../support/nameslab.ts';
 import { closedToOthers } from '../support/requirements.ts';
-import { MAIN } from '../support/tunnel.ts';
+import { MAIN, REMOTE } from '../support/tunnel.ts';
 
 const PYTHON = '/usr/bin/python3';
 /** A name that doesn't exist is told at once, not by a client's patience running out. */
@@ -125,5 +125,39 @@ describe('exec by name', {
       /^2\n1\n$/,
     );
     assert.deepEqual(await silent.stop(), []);
+  });
+
+  it('a proxy tries both forms as well, and asks behind the jump host', async () => {
+    const { lab } = names.exec;
+    const proxy = await lab.client.spawn(
+      names.exec.userArgv([
+        process.execPath,
+        MAIN,
+        ...['proxy', '-r', REMOTE, '--listen', '1080', '--dns-server', API1, '--domain', 'corp.example'],
+        PRIVATE4,
+      ]),
+      { env: { HOME: names.exec.home } },
+    );
+    try {
+      await proxy.waitForLine(/tunnel: ready\n/, 20_000);
+      const uplink = await lab.client.capture('uplink', 'port 53');
+      // The first is permitted by address, the second by name.
+      for (const host of [BY_ADDRESS, WWW]) {
+        for (const scheme of ['http', 'socks5h']) {
+          const { stdout, stderr } = await lab.client.exec(
+            ['curl', '-sS', '-p', '-x', `${scheme}://127.0.0.1:1080`, `http://${host}/`],
+            { timeout: 10_000 },
+          );
+          assert.match(
+            stdout,
+            /"peer":"10\.77\.0\.1"|"peer":"2001:db8:77::1"/,
+            `${host} ${scheme} ${stderr}`,
+          );
+        }
+      }
+      assert.deepEqual(await uplink.stop(), []);
+    } finally {
+      await proxy.stop('SIGINT');
+    }
   });
 });

@@ -33,6 +33,18 @@ describe('who answers for a name', () => {
   ];
   for (const [name, kind] of TABLE) it(`${name}: ${kind}`, () => assert.equal(naming(name).kind, kind));
 
+  it("leaves the jump host's own names to this machine, with what a search list appends", () => {
+    let ownNames = ['jump.corp.example'];
+    const own = createNaming({ ...OPTIONS, beyond: 'tunnel', ownNames: () => ownNames });
+    assert.equal(own('jump.corp.example').kind, 'local');
+    assert.equal(own('x.jump.corp.example').kind, 'virtual');
+    ownNames = ['jump'];
+    assert.equal(own('jump.corp.example').kind, 'local');
+    assert.equal(own('jump').kind, 'local');
+    assert.equal(own('jumper.corp.example').kind, 'virtual');
+    assert.equal(own('example.org').kind, 'tunnel');
+  });
+
   it('prefers the target that writes the name out', () => {
     assert.deepEqual(naming('db.corp.example'), { kind: 'virtual', zone: 'db.corp.example', exact: true });
     assert.deepEqual(naming('web.corp.example'), { kind: 'virtual', zone: 'corp.example', exact: false });

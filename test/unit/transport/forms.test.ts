@@ -1,0 +1,125 @@
+/** Destinations in both forms: what is tried, what is remembered, what is not. */
+import assert from 'node:assert/strict';
+import { Duplex } from 'node:stream';
+import { describe, it } from 'node:test';
+import { type Destination, formatDestination } from '../../../src/net/destination.ts';
+import type { Refusal } from '../../../src/net/refusal.ts';
+import { silentObserver } from '../../../src/observe/observer.ts';
+import {
+  Forms,
+  type FormsOptions,
+  MAX_FORMS,
+  MAX_REMEMBERED,
+  REMEMBERED_MS,
+} from '../../../src/transport/forms.ts';
+import { ConnectError } from '../../../src/transport/transport.ts';
+
+/** A server that permits some hosts; `failing` ones answer otherwise. */
+function setUp(permitted: readonly string[], options: Partial<FormsOptions> = {}) {
+  const asked: string[] = [];
+  const failing = new Map<string, Refusal>();
+  let now = 0;
+  const forms = new Forms({
+    connector: {
+      async connect(destination: Destination) {
+        asked.push(destination.host);
+        const refusal = failing.get(destination.host);
+        if (refusal !== undefined) throw new ConnectError(refusal, formatDestination(destination));
+        if (!permitted.includes(destination.host))
+          throw new ConnectError('prohibited', formatDestination(destination));
+        return new Duplex({ read() {} });
+      },
+    },
+    otherForms: async ({ host }) => (host === 'a.example' ? ['10.0.0.1', '2001:db8::1'] : ['a.example']),
+    observer: silentObserver,
+    clock: () => now,
+    ...options,
+  });
+  return {
+    forms,
+    asked,
+    failing,
+    wait: (ms: number) => {
+      now += ms;
+    },
+    /** The hosts that were asked for on behalf of one connection. */
+    async connect(host: string): Promise<readonly string[]> {
+      asked.length = 0;
+      await forms.connect({ host, port: 443 });
+      return [...asked];
+    },
+  };
+}
+
+describe('both forms of a destination', () => {
+  it('what is permitted is opened as it is asked for', async () => {
+    const { connect } = setUp(['a.example', '10.0.0.1']);
+    assert.deepEqual(await connect('a.example'), ['a.example']);
+    assert.deepEqual(await connect('10.0.0.1'), ['10.0.0.1']);
+  });
+
+  it('a name that is prohibited is opened by address, an address by name, and so the next time at once', async () => {
+    const byAddress = setUp(['2001:db8::1']);
+    assert.deepEqual(await byAddress.connect('a.example'), ['a.example', '10.0.0.1', '2001:db8::1']);
+    assert.deepEqual(await byAddress.connect('a.example'), ['2001:db8::1']);
+    const byName = setUp(['a.example']);
+    assert.deepEqual(await byName.connect('10.0.0.1'), ['10.0.0.1', 'a.example']);
+    assert.deepEqual(await byName.connect('10.0.0.1'), ['a.example']);
+  });
+
+  it('the form of the target goes first, what was asked for next', async () => {
+    const named = { targetForm: () => 'a.example' };
+    assert.deepEqual(await setUp(['a.example'], named).connect('10.0.0.9'), ['a.example']);
+    assert.deepEqual(await setUp(['10.0.0.9'], named).connect('10.0.0.9'), ['a.example', '10.0.0.9']);
+  });
+
+  it('a working form is forgotten when it fails, and after a while', async () => {
+    const { connect, failing, forms, asked, wait } = setUp(['10.0.0.1']);
+    await connect('a.example');
+    failing.set('10.0.0.1', 'refused');
+    await assert.rejects(forms.connect({ host: 'a.example', port: 443 }), { refusal: 'refused' });
+    failing.clear();
+    assert.deepEqual(await connect('a.example'), ['a.example', '10.0.0.1']);
+    wait(REMEMBERED_MS);
+    assert.deepEqual(await connect('a.example'), ['a.example', '10.0.0.1']);
+    asked.length = 0;
+  });
+
+  for (const refusal of ['refused', 'unreachable', 'timeout'] as const) {
+    it(`"${refusal}" is the answer for both forms`, async () => {
+      const { forms, failing, asked } = setUp(['10.0.0.1']);
+      failing.set('a.example', refusal);
+      await assert.rejects(forms.connect({ host: 'a.example', port: 443 }), { refusal });
+      assert.deepEqual(asked, ['a.example']);
+    });
+  }
+
+  it('where all are prohibited, the first one is the answer, and few are tried', async () => {
+    const many = Array.from({ length: 20 }, (_, i) => `10.0.0.${i}`);
+    const { forms, asked } = setUp([], { otherForms: async () => many });
+    const rejected = forms.connect({ host: 'a.example', port: 443 });
+    await assert.rejects(rejected, { refusal: 'prohibited', message: 'a.example:443' });
+    assert.equal(asked.length, 1 + MAX_FORMS);
+  });
+
+  it('a look-up that fails leaves the answer as it is; one that is given up ends it', async () => {
+    const failing = setUp([], { otherForms: () => Promise.reject(new Error('no resolver')) });
+    await assert.rejects(failing.forms.connect({ host: 'a.example', port: 443 }), { refusal: 'prohibited' });
+    const controller = new AbortController();
+    const aborted = setUp([], {
+      otherForms: () => {
+        controller.abort(new Error('gave up'));
+        return Promise.reject(controller.signal.reason);
+      },
+    });
+    const { signal } = controller;
+    await assert.rejects(aborted.forms.connect({ host: 'a.example', port: 443 }, { signal }), /gave up/);
+  });
+
+  it('no more destinations are remembered than are bounded', async () => {
+    const { connect } = setUp(['x'], { otherForms: async () => ['x'] });
+    for (let i = 0; i <= MAX_REMEMBERED; i++) await connect(`host${i}.example`);
+    assert.deepEqual(await connect('host1.example'), ['x']);
+    assert.deepEqual(await connect('host0.example'), ['host0.example', 'x']);
+  });
+});
