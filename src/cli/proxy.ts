@@ -23,8 +23,8 @@ more than once.
 TARGET is written as for "tunnel connect", or is a name: api.example.com, or
 *.example.com for all names below it, with ports if only these are to be reached. A
 request by name is decided by the names; if none of them holds it, by its addresses as this
-machine resolves them. What a name target holds is resolved by the jump host, and so is
-everything when there are no targets.
+machine resolves them, or --dns-server does. What a name target holds is resolved by the
+jump host, and so is everything when there are no targets.
 
 What no target holds is dialled from this machine, or refused with --only-targets.
 Without targets everything is carried, also localhost: that is the jump host's then.

@@ -1,5 +1,7 @@
 /** `tunnel connect` with names that only the jump host knows, and permits by name; resolv.conf has a resolver of the network's. */
 import assert from 'node:assert/strict';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -124,5 +126,51 @@ describe('connect by name', {
       /^192\.0\.2\.1\n.* via 192\.0\.2\.1 .*\n.*\n192\.0\.2\.1 dev uplink/s,
     );
     tunnel = await start();
+  });
+});
+
+describe('connect by name where programs ask a resolver on this machine', {
+  skip: labUnavailable('openssl', 'unshare', 'curl', 'getent', 'dnsmasq'),
+}, () => {
+  const BEFORE = 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n';
+  let names: NamesLab;
+  before(async () => {
+    names = await createNamesLab(BEFORE);
+    mkdirSync(join(names.exec.lab.directory, 'state'));
+  });
+  after(async () => {
+    await names?.close();
+  });
+
+  /** Root's journal is the lab's. */
+  const argv = (...command: readonly string[]) => {
+    const script = `mount --bind ${names.exec.lab.directory}/state /var/lib && exec "$@"`;
+    return names.exec.userArgv(command, { root: true, script });
+  };
+  const run = async (...command: readonly string[]) =>
+    (await names.exec.lab.client.exec(argv(...command), { timeout: 20_000 })).stdout;
+  const start = async () => {
+    const child = await names.exec.lab.client.spawn(argv(process.execPath, MAIN, '-r', REMOTE, API1_NAME));
+    await child.waitForLine(/tunnel: ready\n/, 20_000);
+    assert.match(child.stderr, /resolv\.conf is rewritten: programs ask 127\.0\.0\.1/);
+    return child;
+  };
+
+  it('resolv.conf names the tunnel while it runs, and is as before after it, whatever has ended it', async () => {
+    let tunnel = await start();
+    assert.match(
+      await run('cat', '/etc/resolv.conf'),
+      /^options timeout:1 attempts:1\nnameserver 198\.18\.0\.53$/m,
+    );
+    assert.match(await run('curl', '-sS', `http://${API1_NAME}/`), /"peer"/);
+    await tunnel.stop('SIGTERM');
+    assert.equal(await run('cat', '/etc/resolv.conf'), BEFORE);
+
+    tunnel = await start();
+    await tunnel.stop('SIGKILL');
+    assert.notEqual(await run('cat', '/etc/resolv.conf'), BEFORE);
+    assert.match(await run(process.execPath, MAIN, 'clean'), /resolv\.conf is as before/);
+    assert.equal(await run('cat', '/etc/resolv.conf'), BEFORE);
+    assert.equal(await run(process.execPath, MAIN, 'clean'), 'nothing to repair\n');
   });
 });

@@ -46,7 +46,7 @@ describe('errors', { skip: labUnavailable() }, () => {
     assert.equal(await lab.client.hostState(), untouched);
   }
 
-  for (const target of ['10.0.0.0/33', '10.0.0.1.2', '010.0.0.1', '10.0.0.0/8:0', 'no-such-prefix']) {
+  for (const target of ['10.0.0.0/33', '10.0.0.1.2', '010.0.0.1', '10.0.0.0/8:0', 'no-such-prefix/8']) {
     it(`of a malformed target: ${target}`, async () => {
       const result = await runTunnel(lab.client, ['-r', REMOTE, target]);
       await expectError(result, 2, 'usage');

@@ -50,8 +50,8 @@ export interface NamesLab {
   close(): Promise<void>;
 }
 
-export async function createNamesLab(): Promise<NamesLab> {
-  const exec = await ExecLab.create(RESOLV_CONF, {
+export async function createNamesLab(resolvConf = RESOLV_CONF): Promise<NamesLab> {
+  const exec = await ExecLab.create(resolvConf, {
     sshd: { variant: 'hardened', permitOpen: PERMIT_OPEN },
   });
   try {
