@@ -148,10 +148,7 @@ const NAMES_ARE_TCP: DatagramVerdict = {
 };
 
 /** All that can be decided before anything is started. */
-function planOf(
-  { tunnel, isolate, command }: ExecConfiguration,
-  names: () => Names | undefined,
-): Plan {
+function planOf({ tunnel, isolate, command }: ExecConfiguration, names: () => Names | undefined): Plan {
   const { resolvers, lines } = resolverConfiguration();
   const dns = answersQueries(tunnel)
     ? { servers: tunnelResolvers(tunnel.dns, currentResolverPlan().uplinks), local: isolate ? [] : resolvers }

@@ -3,8 +3,8 @@
  * the connector and the policy that know both forms of a destination.
  *
  *   Flows -> byKnownNames(policy)                       an address that was answered for a name target is carried like the name
- *         -> Forms -> Opens -> link                     prohibited in one form: the other one
- *   DNS server -> resolvers behind the jump host -> Opens -> link
+ *         -> Forms -> link                              prohibited in one form: the other one
+ *   DNS server -> resolvers behind the jump host -> link
  *              -> this machine's own resolvers, past the tunnel
  */
 import type { Socket } from 'node:dgram';
@@ -22,7 +22,6 @@ import { readResolverFacts } from '../system/resolver/facts.ts';
 import type { DirectOptions } from '../transport/direct.ts';
 import { Forms } from '../transport/forms.ts';
 import { lookupName } from '../transport/lookup.ts';
-import { Opens } from '../transport/opens.ts';
 import { ConnectError, type Connector } from '../transport/transport.ts';
 
 /** Whether the tunnel answers queries at all. Without, names are this machine's alone. */
@@ -117,7 +116,7 @@ export function createNamedFlows(
   const addressesOf = async (name: string, signal?: AbortSignal): Promise<readonly string[]> =>
     (await names()?.lookup(name)) ?? lookupName(name, signal);
   const forms = new Forms({
-    connector: new Opens({ connector, observer }),
+    connector,
     targetForm: targetNameOf(configuration, names),
     otherForms: async ({ host }, { name, signal }) => {
       if (!isAddress(host)) return addressesOf(host, signal);

@@ -15,7 +15,7 @@ it('patience is for all hops, of which the first is the one that is dialled, and
     proxy: { kind: 'jump', hops },
   } as const;
   const { jumpHosts } = withPatience(
-    { jumpHosts: [{ settings, addresses: [] }], own: [] },
+    { jumpHosts: [{ settings, addresses: [] }], own: [], names: [] },
     (limit) => limit / 2,
   );
   const [jumpHost] = jumpHosts;
