@@ -17,7 +17,7 @@ interface Situation {
 }
 
 const SITUATIONS: Readonly<Record<string, Situation>> = {
-  stalled: { run: (load) => stalledReaders(load, { stalled: 50, fast: 10, seconds: 10 }) },
+  stalled: { run: (load) => stalledReaders(load, { stalled: 50, fast: 10, seconds: 10, least: 0.9 }) },
   idle: { run: (load) => idleAndActive(load, { idle: 5_000, active: 200, seconds: 10 }) },
   transfers: {
     config: ['RekeyLimit 16M'],

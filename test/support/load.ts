@@ -88,7 +88,7 @@ function resident(): number {
 /** Readers that stop reading keep their windows at most, and the others keep their rate. */
 export async function stalledReaders(
   load: Load,
-  size: { readonly stalled: number; readonly fast: number; readonly seconds: number },
+  size: { readonly stalled: number; readonly fast: number; readonly seconds: number; readonly least: number },
 ): Promise<Finding[]> {
   const fast = await load.openMany(size.fast, 'source');
   const counters = fast.map((flow) => new Counter(flow));
@@ -109,8 +109,8 @@ export async function stalledReaders(
     {
       what: `${size.fast} fast flows beside ${size.stalled} stalled readers`,
       value: `${(beside / alone).toFixed(2)} of ${alone.toFixed(0)} MB/s`,
-      bound: '>= 0.90',
-      kept: beside >= 0.9 * alone,
+      bound: `>= ${size.least}`,
+      kept: beside >= size.least * alone,
     },
     {
       what: 'memory that they take',
