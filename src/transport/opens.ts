@@ -2,12 +2,13 @@
  * How many flows are being opened at a time: between those who ask for them and the transport that opens them.
  *
  *   connect() -> prohibited a moment ago? -> refused at once
- *             -> a place is free          -> the transport
+ *             -> a place is free          -> the transport; the place is taken until it has answered
  *             -> none is                  -> waits its turn, in order; an aborted one leaves
  *
  * An open that waits for a silent destination costs sshd a descriptor for two minutes and more, and sshd looks names up with a
  * getaddrinfo(3) that stalls all channels of the connection: a dead name server holds up everybody. So few names are looked
- * up at a time, each of them by few at a time, and many, but not all, places may go to silent addresses.
+ * up at a time, and each of them by few at a time. Whoever gives up is told so at once, but keeps the place: the server goes
+ * on with what it was asked for, and a program that tries a dead name every second must not pile its lookups up there.
  *
  * What the server has prohibited it prohibits again, and a program that tries in a loop need not ask it each time.
  */
@@ -69,20 +70,33 @@ export class Opens implements Connector {
   }
 
   async connect(destination: Destination, options: ConnectOptions = {}): Promise<FlowStream> {
-    options.signal?.throwIfAborted();
-    const key = formatDestination(destination);
-    const prohibited = this.#prohibited.get(key);
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const prohibited = this.#prohibited.get(formatDestination(destination));
     if (prohibited !== undefined && prohibited.until > this.#clock()) {
       this.#observer.count('tunnel_opens_known_prohibited_total');
       throw prohibited.error;
     }
     const name = isIP(destination.host.split('%', 1)[0] ?? '') === 0 ? destination.host : undefined;
     if (this.#free(name)) this.#begin(name);
-    else await this.#turn(name, destination, options.signal);
+    else await this.#turn(name, destination, signal);
+    const opening = this.#open(name, destination, options);
+    return signal === undefined ? opening : unlessAborted(opening, signal);
+  }
+
+  /** With a place, which is free again when the transport has answered. */
+  async #open(
+    name: string | undefined,
+    destination: Destination,
+    { signal, ...options }: ConnectOptions,
+  ): Promise<FlowStream> {
     try {
+      // It may have been aborted since its turn came.
+      signal?.throwIfAborted();
       return await this.#connector.connect(destination, options);
     } catch (error) {
-      if (error instanceof ConnectError && error.refusal === 'prohibited') this.#remember(key, error);
+      if (error instanceof ConnectError && error.refusal === 'prohibited')
+        this.#remember(formatDestination(destination), error);
       throw error;
     } finally {
       this.#end(name);
@@ -156,4 +170,22 @@ export class Opens implements Connector {
     const [oldest] = this.#prohibited.keys();
     if (oldest !== undefined) this.#prohibited.delete(oldest);
   }
+}
+
+/** Rejects with the signal's reason as soon as it is aborted; what opens later is closed. */
+function unlessAborted(opening: Promise<FlowStream>, signal: AbortSignal): Promise<FlowStream> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => {
+      reject(signal.reason);
+      opening.then(
+        (stream) => stream.destroy(),
+        () => {
+          // It wouldn't have opened anyway.
+        },
+      );
+    };
+    signal.addEventListener('abort', abort, { once: true });
+    const settled = (): void => signal.removeEventListener('abort', abort);
+    opening.then(resolve, reject).finally(settled);
+  });
 }

@@ -15,12 +15,12 @@ import { ConnectError, type Connector, type Destination } from '../../../src/tra
 
 /** Answers when it is told to. */
 class Held implements Connector {
-  readonly asked: { readonly destination: Destination; answer(error?: Error): void }[] = [];
+  readonly asked: { readonly destination: Destination; answer(result?: Error | Duplex): void }[] = [];
 
   connect(destination: Destination): Promise<Duplex> {
     return new Promise((resolve, reject) => {
-      const answer = (error?: Error): void =>
-        error === undefined ? resolve(new Duplex({ read() {}, write() {} })) : reject(error);
+      const answer = (result: Error | Duplex = new Duplex({ read() {}, write() {} })): void =>
+        result instanceof Error ? reject(result) : resolve(result);
       this.asked.push({ destination, answer });
     });
   }
@@ -97,6 +97,27 @@ describe('Opens', () => {
     assert.equal(held.asked.at(-1)?.destination.port, 8443);
     held.asked.at(-1)?.answer();
     assert.ok((await patient) instanceof Duplex);
+  });
+
+  it('who gives up on an open that is under way keeps the place until it is answered; what opens then is closed', async () => {
+    const { held, opens, ask } = make();
+    const abort = new AbortController();
+    const given = Array.from({ length: MAX_OPENS_OF_A_NAME }, () => ask('dead.example', 443, abort.signal));
+    const next = ask('dead.example', 8443);
+    await turn();
+    abort.abort(new Error('gave up'));
+    for (const result of given) assert.equal(((await result) as Error).message, 'gave up');
+    await turn();
+    assert.equal(opens.waiting, 1, 'the server still looks the name up');
+    const late = new Duplex({ read() {}, write() {} });
+    held.asked[0]?.answer(late);
+    await turn();
+    assert.ok(late.destroyed);
+    assert.equal(held.asked.at(-1)?.destination.port, 8443);
+    held.asked.at(-1)?.answer();
+    assert.ok((await next) instanceof Duplex);
+    held.asked[1]?.answer(new ConnectError('refused', 'no'));
+    await turn();
   });
 
   it(`refuses beyond ${MAX_WAITING_OPENS} waiting`, async () => {
