@@ -41,7 +41,7 @@ export function createLink(
     async dial({ signal, attempt, usual }) {
       const patience = (limit: number) => dialPatience(limit, attempt, usual);
       const located = await dialler.locate(signal, patience).catch((error: unknown) => {
-        // The resolver may be what is down. Its last answer is as good as any then.
+        // The resolver may be what is down; then its last answer is the best that there is.
         if (known === undefined || signal.aborted || !isDnsFailure(error)) throw error;
         observer.log('info', `${error.message}; the addresses that it had are tried`);
         return known;

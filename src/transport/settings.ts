@@ -55,7 +55,7 @@ export interface HostKeySettings {
   readonly strict: 'yes' | 'ask' | 'accept-new';
   /** HashKnownHosts: new lines are written with hashed names. */
   readonly hashNames: boolean;
-  /** --host-key; non-empty: known_hosts is not consulted. Only ever for the jump host itself, not for hops. */
+  /** --host-key; non-empty: of known_hosts only the @revoked lines count. Only ever for the jump host itself, not for hops. */
   readonly pins: readonly HostKeyPin[];
 }
 

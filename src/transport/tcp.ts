@@ -24,8 +24,8 @@ export interface TcpReader {
 }
 
 /**
- * Resolves with a connected socket from which nothing is read before its `resume()` is called. Rejects with TunnelError jumphost-refused, -timeout, -closed or -unreachable, or with
- * the signal's reason; the socket is destroyed then.
+ * Resolves with a connected socket from which nothing is read before its `resume()` is called. Rejects with TunnelError
+ * jumphost-refused, -timeout, -closed or -unreachable, or with the signal's reason; the socket is destroyed then.
  */
 export async function connectTcp(
   address: RemoteAddress,

@@ -132,7 +132,7 @@ function keyTypeOf(algorithm: string): string {
 let aes: boolean | undefined;
 
 /** Without them AES-GCM is slow, and chacha20-poly1305 the better cipher. */
-export function hasAesInstructions(): boolean {
+function hasAesInstructions(): boolean {
   if (aes === undefined) {
     try {
       aes = /^(flags|Features)\s*:.*\baes\b/m.test(readFileSync('/proc/cpuinfo', 'latin1'));

@@ -36,6 +36,13 @@ import { Inbox } from './inbox.ts';
 /** For the first hop's identification and key exchange while other addresses wait. */
 export const HURRIED_SECONDS = 5;
 
+/**
+ * What the kernel takes of what can't be sent yet: some fifteen milliseconds' worth at the rates of one connection. Linux wakes a
+ * writer when a third of the send buffer is free; with much less than this it never fills the buffer again, and a long
+ * path is used to two thirds only.
+ */
+const UNSENT_BYTES = 1024 * 1024;
+
 export interface DialOptions {
   /** Stand for each other, in order of preference (several -r). At least one; addresses as resolveJumpHosts gives them. */
   readonly jumpHosts: readonly JumpHost[];
@@ -182,13 +189,6 @@ class Dialling {
     observer.log(jumpHosts.length > 1 ? 'warning' : 'debug', error.message);
   }
 }
-
-/**
- * What the kernel takes of what can't be sent yet: some fifteen milliseconds' worth at the rates of one connection. Linux wakes a
- * writer when a third of the send buffer is free; with much less than this it never fills the buffer again, and a long
- * path is used to two thirds only.
- */
-const UNSENT_BYTES = 1024 * 1024;
 
 /** The errors from which a user learns most come first. */
 const TELLING = [

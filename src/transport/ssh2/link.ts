@@ -70,7 +70,7 @@ export class Ssh2Link implements Transport, Probing {
   readonly #protocol: SshProtocol;
   readonly #outbox: Outbox;
   readonly #multiplexer: Multiplexer;
-  readonly #windows = new ReceiveWindows();
+  readonly #windows: ReceiveWindows;
   readonly #rekeying: Rekeying;
   readonly #pulse: Pulse;
   #closing = false;
@@ -85,6 +85,7 @@ export class Ssh2Link implements Transport, Probing {
     this.#at = options.at;
     this.#observer = observer;
     this.#protocol = protocolOf(client);
+    this.#windows = new ReceiveWindows({ onLimited: () => observer.count('tunnel_window_budget_total') });
     this.#rekeying = new Rekeying(this.#protocol, options.rekey ?? { bytes: undefined, seconds: undefined });
     this.#outbox = new Outbox(socket, {
       onWritable: () => this.#multiplexer.run(),

@@ -7,7 +7,7 @@
  *   open   -> CLOSE sent and received -> gone
  *
  *   writing  stream -> Scheduler (whose turn it is) -> one packet -> Outbox -> socket
- *   reading  Inbox -> ssh2 -> #data -> stream, as a view of the inbox's buffer
+ *   reading  Inbox -> ssh2 -> CHANNEL_DATA -> stream, as a view of the inbox's buffer
  *
  * A channel's number is in use from its CHANNEL_OPEN until the server has said FAILURE or CLOSE: as long as it takes a
  * slot there. Nothing is sent on a channel after its CLOSE: sshd would end the connection. What a server may not say

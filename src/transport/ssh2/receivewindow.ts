@@ -29,6 +29,8 @@ export interface ReceiveWindowOptions {
   readonly maxWindow?: number;
   /** Milliseconds of a monotonic clock. */
   readonly clock?: () => number;
+  /** A channel has got less than it needed, for want of budget. */
+  readonly onLimited?: () => void;
 }
 
 /** The windows of all channels of a link. */
@@ -37,6 +39,7 @@ export class ReceiveWindows {
   readonly #clock: () => number;
   readonly #budget: number;
   readonly #maxWindow: number;
+  readonly #onLimited: () => void;
   #used = 0;
   /** The round trips are counted, to tell which channels are busy. */
   #round = 0;
@@ -47,12 +50,15 @@ export class ReceiveWindows {
     this.#budget = options.budget ?? DEFAULT_BUDGET;
     this.#maxWindow = options.maxWindow ?? DEFAULT_MAX_WINDOW;
     this.#clock = options.clock ?? (() => performance.now());
+    this.#onLimited = options.onLimited ?? (() => {});
   }
 
   open(): ReceiveWindow {
     // Not more than all of a path that is known; and when it isn't, many must not fill its queue before it is.
     const enough = this.#path.known ? this.#path.target : STARTUP_BUDGET - this.#used;
-    const initial = this.#used < this.#budget / 2 ? Math.min(INITIAL_WINDOW, enough) : 0;
+    const limited = this.#used >= this.#budget / 2;
+    if (limited) this.#onLimited();
+    const initial = limited ? 0 : Math.min(INITIAL_WINDOW, enough);
     return new ReceiveWindow(this, Math.floor(Math.min(Math.max(MIN_WINDOW, initial), this.#maxWindow)));
   }
 
@@ -98,6 +104,7 @@ export class ReceiveWindows {
   /** Takes up to `bytes` out of the budget, or gives back if it is negative. Returns what it took. */
   reserve(bytes: number): number {
     const reserved = bytes > 0 ? Math.max(0, Math.min(bytes, this.#budget - this.#used)) : bytes;
+    if (reserved < bytes) this.#onLimited();
     this.#used += reserved;
     return reserved;
   }

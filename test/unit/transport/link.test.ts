@@ -100,7 +100,8 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
       );
     };
     assert.ok(await refused());
-    assert.deepEqual(counted, ['tunnel_channel_limit_total']);
+    assert.equal(counted.filter((name) => name === 'tunnel_channel_limit_total').length, 1);
+    assert.ok(counted.includes('tunnel_window_budget_total'), 'so many begin with less than others');
     abort.abort();
     const results = await Promise.allSettled(opens);
     assert.ok(
