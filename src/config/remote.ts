@@ -39,6 +39,7 @@ export function parseJump(text: string, place: Place): Remote[] {
   if (hops.length > MAX_JUMP_HOPS) {
     throw new UsageError(
       `${place}: ${hops.length} hosts one behind the other, at most ${MAX_JUMP_HOPS} are passed`,
+      { hint: 'shorten the chain of -J or ProxyJump' },
     );
   }
   return hops;
@@ -123,8 +124,9 @@ function splitPort(
     if (close === -1) throw new NotationError(`${quoted(text)} has a "[" without "]"`);
     const host = hostPort.slice(1, close);
     const rest = hostPort.slice(close + 1);
-    if (!host.includes(':'))
-      throw new NotationError(`${quoted(text)} has brackets around something that is no IPv6 address`);
+    // ssh -G prints the IPv4 address of a hop in brackets, too.
+    if (!host.includes(':') && !isIPv4(host))
+      throw new NotationError(`${quoted(text)} has brackets around something that is no address`);
     if (rest === '') return { host, port: undefined };
     if (!rest.startsWith(':')) throw new NotationError(`${quoted(text)} has ${quoted(rest)} after the "]"`);
     return { host, port: rest.slice(1) };

@@ -1,6 +1,7 @@
 /**
  * Decides whether the key that a jump host shows is the jump host's. There are two sources of truth and never both:
- * the pins of --host-key if any are given, else the known_hosts files. Nothing turns the check off.
+ * the pins of --host-key if any are given, else the known_hosts files; what these revoke is refused in any case. Nothing turns
+ * the check off.
  *
  *   dial -> preferredTypes(host, port)   the key types to ask for first, so that a server with several keys shows one
  *                                        that we can compare (as ssh orders HostKeyAlgorithms)
@@ -26,8 +27,6 @@
  * (CheckHostIP is off by default in ssh as well).
  */
 import { timingSafeEqual } from 'node:crypto';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { TunnelError } from '../errors.ts';
 import { type Observer, silentObserver } from '../observe/observer.ts';
 import {
@@ -87,14 +86,6 @@ export interface HostKeyOptions {
   readonly observer: Observer;
   /** Shared by the verifiers of all addresses of one jump host (several -r): all must show the same key. */
   readonly replicas?: ReplicaKeys;
-}
-
-/** What ssh uses when UserKnownHostsFile and GlobalKnownHostsFile are not set. */
-export function defaultKnownHostsFiles(home: string = homedir()): { user: string[]; global: string[] } {
-  return {
-    user: [join(home, '.ssh', 'known_hosts'), join(home, '.ssh', 'known_hosts2')],
-    global: ['/etc/ssh/ssh_known_hosts', '/etc/ssh/ssh_known_hosts2'],
-  };
 }
 
 export function createHostKeyVerifier(settings: HostKeySettings, options: HostKeyOptions): HostKeyVerifier {

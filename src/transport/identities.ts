@@ -178,7 +178,7 @@ async function listAgent(path: string | undefined, observer: Observer): Promise<
 
 /** A private key, or the public half of one that the agent holds: the file itself, or the one with .pub where only that is there. */
 async function loadKeyFile(path: string): Promise<KeyFile> {
-  const beside = await readOptional(`${path}.pub`);
+  const beside = await readSmall(`${path}.pub`);
   let text: string;
   try {
     const { size, mode, uid } = await stat(path);
@@ -218,10 +218,11 @@ function notAKey(path: string): TunnelError {
   });
 }
 
-/** The public half beside a private key helps, but need not be there. */
-async function readOptional(path: string): Promise<string | undefined> {
+/** The text of a file that would help, but need not be there; undefined: it can't be read, or is too large for a key. */
+export async function readSmall(path: string): Promise<string | undefined> {
   try {
-    return await readFile(path, 'utf8');
+    const info = await stat(path);
+    return info.isFile() && info.size <= MAX_KEY_FILE_BYTES ? await readFile(path, 'utf8') : undefined;
   } catch {
     return undefined;
   }

@@ -8,6 +8,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { Observer } from '../observe/observer.ts';
 import { decodeBase64, type PublicKey, publicKeyFromBlob } from './publickey.ts';
+import { matchPatterns } from './sshconfigsyntax.ts';
 
 /** The port that known_hosts leaves out of a host's name. */
 export const DEFAULT_PORT = 22;
@@ -119,37 +120,5 @@ function matchesNames(names: string, name: string): boolean {
       timingSafeEqual(createHmac('sha1', hashed.salt).update(name).digest(), hashed.hash)
     );
   }
-  let matched = false;
-  for (const pattern of names.toLowerCase().split(',')) {
-    const negated = pattern.startsWith('!');
-    if (!matchesPattern(negated ? pattern.slice(1) : pattern, name)) continue;
-    // A negated match decides for the whole line, wherever it stands.
-    if (negated) return false;
-    matched = true;
-  }
-  return matched;
-}
-
-/** `*` and `?` as in ssh_config(5), PATTERNS. Linear in the name for each `*`: no regular expression from a file. */
-function matchesPattern(pattern: string, name: string): boolean {
-  let p = 0;
-  let n = 0;
-  let star = -1;
-  let retry = 0;
-  while (n < name.length) {
-    if (pattern[p] === '*') {
-      star = p++;
-      retry = n;
-    } else if (p < pattern.length && (pattern[p] === '?' || pattern[p] === name[n])) {
-      p++;
-      n++;
-    } else if (star >= 0) {
-      p = star + 1;
-      n = ++retry;
-    } else {
-      return false;
-    }
-  }
-  while (pattern[p] === '*') p++;
-  return p === pattern.length;
+  return matchPatterns(names.toLowerCase().split(','), name);
 }

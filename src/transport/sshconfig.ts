@@ -13,7 +13,8 @@
  * it on). The user's lines come first, so that they win.
  *
  * What wins, from strong to weak: REMOTE's user and port; -p, -J, -i, --keepalive, --connect-timeout; -o; the user's
- * file or that of -F; the system's file. As with ssh, a hop has its own section of the files, and -o, -i and -p are not for it.
+ * file or that of -F; the system's file. As with ssh, a hop has its own section of the files, and -o, -i and -p are not for it;
+ * --keepalive and the timeouts hold for every host.
  *
  * Debian and Fedora switch GSSAPIAuthentication on for everybody in the system's file. That says nothing about this jump host,
  * and would make every configuration one that only the system's ssh can serve. So the system's word on it counts only for
@@ -140,17 +141,13 @@ class Resolver {
   }
 
   async jumpHost(remote: Remote): Promise<SshSettings> {
-    const { port, jump, sshOptions, identityFiles, keepalive, hostKeyPins } = this.#options;
+    const { port, jump, sshOptions, identityFiles, hostKeyPins } = this.#options;
     const settings = await this.#resolve(
       { remote: { ...remote, port: remote.port ?? port }, via: jump, beyond: [] },
       sshOptions.map((line) => homeExpanded(line, this.#source.machine.home, '-o')),
       identityFiles,
     );
-    return {
-      ...settings,
-      hostKeys: { ...settings.hostKeys, pins: hostKeyPins.map(parseHostKeyPin) },
-      keepalive: { ...settings.keepalive, interval: keepalive ?? settings.keepalive.interval },
-    };
+    return { ...settings, hostKeys: { ...settings.hostKeys, pins: hostKeyPins.map(parseHostKeyPin) } };
   }
 
   async #resolve(
@@ -186,7 +183,7 @@ class Resolver {
         this.#options.connectTimeout ?? (keywords.seconds('connecttimeout') || DEFAULT_CONNECT_TIMEOUT),
       authTimeout: this.#options.authTimeout,
       keepalive: {
-        interval: keywords.seconds('serveraliveinterval') ?? DEFAULT_KEEPALIVE,
+        interval: this.#options.keepalive ?? keywords.seconds('serveraliveinterval') ?? DEFAULT_KEEPALIVE,
         count: Math.max(MIN_KEEPALIVES, keywords.number('serveralivecountmax') ?? 3),
       },
       rekey: readRekey(keywords),

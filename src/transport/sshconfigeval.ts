@@ -24,7 +24,8 @@ export interface Evaluation {
   readonly port: number | undefined;
   /** -J in ssh's form; `none`. */
   readonly jump: string | undefined;
-  readonly localUser: string;
+  /** Throws UsageError where there is no name for the calling user. */
+  readonly localUser: () => string;
 }
 
 export interface Evaluated {
@@ -200,9 +201,9 @@ class Pass {
       case 'originalhost':
         return name;
       case 'user':
-        return this.#values.get('user')?.[0] ?? localUser;
+        return this.#values.get('user')?.[0] ?? localUser();
       case 'localuser':
-        return localUser;
+        return localUser();
       case 'tagged':
         return this.#values.get('tag')?.[0] ?? '';
       default:

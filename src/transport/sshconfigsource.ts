@@ -85,7 +85,7 @@ export class ConfigSource {
       user,
       port,
       jump,
-      localUser: localUser(this.machine.environment),
+      localUser: () => localUser(this.machine.environment),
     });
     for (const phrase of unevaluated) this.#unevaluated.add(phrase);
     const tokens = readTokens({ host }, new Keywords(values), this.machine);

@@ -2,16 +2,15 @@
  * What of an ssh_config only the system's ssh can do, so that `auto` can choose it, or --transport ssh2 say what is missing:
  * authentication that the embedded client has no means for, and restrictions that it would silently not keep.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { defaultIdentityFiles, readSmall } from './identities.ts';
 import { inspectKeyFile } from './keyfile.ts';
 import type { AuthenticationSettings } from './settings.ts';
 import type { Keywords } from './sshsettings.ts';
 
 /** As ssh looks for them. */
-const DEFAULT_IDENTITIES = ['id_rsa', 'id_ecdsa', 'id_ed25519'];
 const DEFAULT_SECURITY_KEYS = ['id_ecdsa_sk', 'id_ed25519_sk'];
-const MAX_KEY_FILE_BYTES = 64 * 1024;
 
 /** Switched on by `yes`. */
 const SWITCHES: readonly (readonly [keyword: string, name: string])[] = [
@@ -56,13 +55,10 @@ async function identitiesInUse(
 ): Promise<{ readonly files: string[]; readonly securityKeys: string[] }> {
   if (identityFiles.length === 0) {
     if (noIdentityFiles === true) return { files: [], securityKeys: [] };
-    const existing = (names: readonly string[]): Promise<string[]> =>
-      filterAsync(
-        names.map((name) => join(home, '.ssh', name)),
-        exists,
-      );
-    const files = await existing(DEFAULT_IDENTITIES);
-    return { files, securityKeys: files.length > 0 ? [] : await existing(DEFAULT_SECURITY_KEYS) };
+    const files = defaultIdentityFiles(home);
+    if (files.length > 0) return { files, securityKeys: [] };
+    const names = DEFAULT_SECURITY_KEYS.map((name) => join(home, '.ssh', name));
+    return { files, securityKeys: await filterAsync(names, exists) };
   }
   const paths = identityFiles.map(({ path }) => path);
   const securityKeys = await filterAsync(paths, isSecurityKey);
@@ -73,16 +69,6 @@ async function isSecurityKey(path: string): Promise<boolean> {
   const text = await readSmall(path);
   const key = text === undefined ? undefined : inspectKeyFile(text, await readSmall(`${path}.pub`));
   return key?.publicKey?.type.startsWith('sk-') === true;
-}
-
-/** undefined: it can't be read, which whoever loads the identities will say, or is no key file. */
-async function readSmall(path: string): Promise<string | undefined> {
-  try {
-    const info = await stat(path);
-    return info.isFile() && info.size <= MAX_KEY_FILE_BYTES ? await readFile(path, 'utf8') : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 async function exists(path: string): Promise<boolean> {

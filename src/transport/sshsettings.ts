@@ -86,7 +86,9 @@ export class Keywords {
 }
 
 function wrong(keyword: string, value: string, expected: string): UsageError {
-  return new UsageError(`ssh_config: ${keyword} has the value ${quoted(value)}, which is not ${expected}`);
+  return new UsageError(`ssh_config: ${keyword} has the value ${quoted(value)}, which is not ${expected}`, {
+    hint: 'correct it in the ssh_config that is read (-F), or where -o sets it',
+  });
 }
 
 const SECONDS_IN: Readonly<Record<string, number>> = { '': 1, s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
@@ -136,16 +138,15 @@ export function readTokens(
   keywords: Keywords,
   { home, environment }: Pick<TokenValues, 'home' | 'environment'>,
 ): TokenValues {
-  const caller = localUser(environment);
   const tokens = {
     hostName: keywords.text('hostname') ?? host,
     name: host,
     port: readPort(keywords),
-    user: keywords.text('user') ?? caller,
+    user: keywords.text('user') ?? localUser(environment),
     hostKeyAlias: keywords.text('hostkeyalias'),
     jumpHost: '',
     home,
-    localUser: caller,
+    localUser: () => localUser(environment),
     environment,
   };
   return { ...tokens, jumpHost: readJumps(keywords, tokens).at(-1)?.host ?? '' };

@@ -19,15 +19,14 @@ export interface TokenValues {
   readonly jumpHost: string;
   /** %d */
   readonly home: string;
-  /** %u */
-  readonly localUser: string;
+  /** %u; asked for only where it is needed, since not every machine has a name for its user. Throws UsageError. */
+  readonly localUser: () => string;
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
 /** Of file names and the agent's socket: all tokens, variables, `~/` at the beginning. Throws UsageError. */
 export function expandPath(text: string, values: TokenValues, keyword: string): string {
-  const tokens = { ...commandTokens(values), ...hostTokens(values) };
-  const expanded = expandTokens(expandVariables(text, values, keyword), tokens, keyword);
+  const expanded = expandTokens(expandVariables(text, values, keyword), pathTokens(values), keyword);
   return expanded === '~' || expanded.startsWith('~/') ? join(values.home, expanded.slice(1)) : expanded;
 }
 
@@ -63,12 +62,15 @@ function commandTokens({ hostName, name, port, user }: TokenValues): Readonly<Re
   return { h: hostName, n: name, p: String(port), r: user };
 }
 
-function hostTokens(values: TokenValues): Readonly<Record<string, string>> {
+function pathTokens(values: TokenValues): Readonly<Record<string, string>> {
   const { hostName, port, user, jumpHost } = values;
   const localHost = hostname();
   return {
+    ...commandTokens(values),
     d: values.home,
-    u: values.localUser,
+    get u() {
+      return values.localUser();
+    },
     i: String(process.getuid?.() ?? ''),
     l: localHost,
     L: localHost.split('.', 1)[0] ?? '',

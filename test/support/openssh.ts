@@ -5,6 +5,7 @@ import { type Observer, silentObserver } from '../../src/observe/observer.ts';
 import type { GivenOptions, OpensshOptions } from '../../src/transport/openssh/dial.ts';
 import type { SshSettings } from '../../src/transport/settings.ts';
 import type { LoopbackSshd } from './loopback-sshd.ts';
+import { authenticationSettings, hostKeySettings, testSettings } from './settings.ts';
 
 export interface Changes {
   readonly settings?: Partial<SshSettings>;
@@ -16,38 +17,19 @@ export interface Changes {
 
 /** Settings for the host `127.0.0.1` and nobody to be asked. */
 export function loopbackSettings(port: number, user: string, knownHosts: string): SshSettings {
-  return {
-    name: '127.0.0.1',
+  return testSettings({
     hostName: '127.0.0.1',
     port,
     user,
-    addressFamily: 'any',
-    bindAddress: undefined,
-    proxy: { kind: 'direct' },
-    hostKeys: {
-      alias: undefined,
-      userFiles: [knownHosts],
-      globalFiles: [],
-      strict: 'yes',
-      hashNames: false,
-      pins: [],
-    },
-    authentication: {
-      identityFiles: [],
-      certificateFiles: [],
+    hostKeys: hostKeySettings({ userFiles: [knownHosts] }),
+    authentication: authenticationSettings([], {
       identitiesOnly: true,
-      agentSocket: undefined,
       methods: ['publickey'],
       numberOfPasswordPrompts: 1,
       batch: true,
-    },
-    algorithms: { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: undefined },
+    }),
     connectTimeout: 10,
-    authTimeout: 10,
-    keepalive: { interval: 15, count: 3 },
-    rekey: { bytes: undefined, seconds: undefined },
-    onlyOpenssh: [],
-  };
+  });
 }
 
 export async function opensshOptions(sshd: LoopbackSshd, changes: Changes = {}): Promise<OpensshOptions> {

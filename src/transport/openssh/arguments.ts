@@ -118,8 +118,8 @@ function connectTimeout({ proxy, connectTimeout: own, authentication }: SshSetti
 }
 
 /**
- * Pins are all that is known then: whole keys in a file of our own, fingerprints through native/hostpin.c, to which ssh gives
- * the fingerprint of the key that it has before it.
+ * Pins are all that is known then, but for what is revoked: whole keys in a file of our own, fingerprints through native/hostpin.c,
+ * to which ssh gives the fingerprint of the key that it has before it.
  */
 function hostKeyOptions({ settings, files, hostpin, version }: ArgumentOptions): [string, string][] {
   const { pins, strict, userFiles, globalFiles } = settings.hostKeys;
@@ -215,14 +215,14 @@ const SHELL_CHARACTERS = /['"`$;&<>|(){}\\\p{Cc}]/u;
  * The host's name as the user wrote it, safe as ssh's argument: not an option, not user@host, not a URI, not a pattern.
  * Throws UsageError.
  */
-export function checkHost(host: string): string {
+function checkHost(host: string): string {
   if (host === '' || host.startsWith('-') || /[\s@/*?!#,]/.test(host) || SHELL_CHARACTERS.test(host))
     throw unfit('host', host);
   return host;
 }
 
 /** Throws UsageError. A backslash is usual between domain and user, and no harm but at the end. */
-export function checkUser(user: string): string {
+function checkUser(user: string): string {
   if (user === '' || /^-|\s-|\\$/.test(user) || SHELL_CHARACTERS.test(user.replaceAll('\\', '')))
     throw unfit('user', user);
   return user;

@@ -5,7 +5,7 @@
  *
  *   arguments.ts -> launch.c -> ssh ---- log (FIFO) ----> sshlog.ts   phases, reasons of refused flows, that it ends
  *                                |  `--- stderr --------> the server's banner, hops, ProxyCommand
- *                                `------ SOCKS socket --> socksdialogue.ts -> flowsocket.ts, one a flow
+ *                                `------ SOCKS socket --> socksdialogue.ts -> flowstream.ts, one a flow
  *   all in a directory of our own (privatedirectory.ts)
  *
  * States: starting -> authenticated (the log says so) -> up (its SOCKS socket, which it makes after that, has accepted a
@@ -30,13 +30,19 @@ import { RESOLVE_TIMEOUT } from '../resolve.ts';
 import type { SshSettings } from '../settings.ts';
 import { serverText } from '../ssh2/servertext.ts';
 import type { Transport } from '../transport.ts';
-import { type GivenOptions, hopConfiguration, opensshArguments, pinnedKnownHosts } from './arguments.ts';
+import {
+  type GivenOptions,
+  hopConfiguration,
+  type OpensshVersion,
+  opensshArguments,
+  pinnedKnownHosts,
+} from './arguments.ts';
 import { certificateValidity } from './certificate.ts';
 import { startError } from './errors.ts';
 import { OpensshLink } from './link.ts';
 import { makePrivateDirectory, type PrivateDirectory } from './privatedirectory.ts';
 import { SshLog } from './sshlog.ts';
-import { opensshVersion, SshProcess } from './sshprocess.ts';
+import { type Exit, opensshVersion, SshProcess } from './sshprocess.ts';
 
 export type { GivenOptions } from './arguments.ts';
 
@@ -75,17 +81,32 @@ export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
 
 function prepare(
   { settings, given }: OpensshOptions,
-  version: readonly [number, number],
+  version: OpensshVersion,
   directory: PrivateDirectory,
 ): [string, ...string[]] {
   const argv = opensshArguments({ settings, given, files: directory, hostpin: HOSTPIN_PATH, version });
   if (settings.hostKeys.pins.length > 0)
-    writeFileSync(directory.knownHosts, pinnedKnownHosts(settings), { mode: 0o600 });
+    writeFileSync(directory.knownHosts, pinnedKnownHosts(settings) + revokedLines(settings), { mode: 0o600 });
   if (settings.proxy.kind === 'jump') {
     if (given.configFile !== undefined && given.configFile !== 'none') mustBeReadable(given.configFile);
     writeFileSync(directory.hopConfiguration, hopConfiguration(settings, given), { mode: 0o600 });
   }
   return argv;
+}
+
+/** What known_hosts marks as revoked is refused with pins as well (hostkeys.ts). */
+function revokedLines({ hostKeys }: SshSettings): string {
+  const lines = [...hostKeys.userFiles, ...hostKeys.globalFiles].flatMap((path) => {
+    try {
+      return readFileSync(path, 'utf8').split('\n');
+    } catch {
+      return []; // ssh passes over files that it can't read, too
+    }
+  });
+  return lines
+    .filter((line) => /^\s*@revoked\s/.test(line))
+    .map((line) => `${line}\n`)
+    .join('');
 }
 
 /** ssh passes over an included file that isn't there. */
@@ -143,10 +164,11 @@ class Start {
         if (signal?.aborted) abort();
       });
     } catch (error) {
-      clearTimeout(this.#timer);
       await process.end();
       throw error;
     } finally {
+      // Not before: what ssh says while it ends is followed, too, and sets it anew.
+      clearTimeout(this.#timer);
       if (abort !== undefined) signal?.removeEventListener('abort', abort);
     }
     this.#link = new OpensshLink({
@@ -221,7 +243,7 @@ class Start {
     });
   }
 
-  #failure(exit: { readonly status: number | null; readonly signal: NodeJS.Signals | null }): TunnelError {
+  #failure(exit: Exit): TunnelError {
     const { phase, hostKey, greeting, kept, certificates } = this.#log;
     return startError({
       at: this.#at,

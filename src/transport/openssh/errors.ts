@@ -2,7 +2,7 @@
  * From what ssh said to the program's errors, with the codes that the embedded transport uses. ssh says why it gives up in its
  * log; hops of -J and a ProxyCommand say it on stderr, where the server's banner is too. The log is therefore asked first.
  */
-import { TunnelError, type TunnelErrorOptions } from '../../errors.ts';
+import { TunnelError } from '../../errors.ts';
 import { serverText } from '../ssh2/servertext.ts';
 import type { Phase } from './sshlog.ts';
 import type { Exit } from './sshprocess.ts';
@@ -27,14 +27,14 @@ export interface StartFailure {
 interface Told {
   readonly code: string;
   readonly message: string;
-  readonly hint?: string;
+  readonly hint: string;
 }
 
 type Rule = readonly [pattern: RegExp, tell: (match: RegExpExecArray, failure: StartFailure) => Told];
 
 const LIMITS = 'it may limit connections (MaxStartups, PerSourcePenalties)';
 
-/** The first rule that one of the lines answers to is the cause: specific ones stand before general ones. */
+/** The first rule that one of the lines answers to is the cause. */
 const RULES: readonly Rule[] = [
   [
     /REVOKED HOST KEY|host key for .* was revoked|Host key .* revoked by/i,
@@ -95,10 +95,12 @@ const RULES: readonly Rule[] = [
       hint: 'check that its directory takes sockets (XDG_RUNTIME_DIR, TMPDIR)',
     }),
   ],
-  [
-    /Connection (?:closed|reset) by|kex_exchange_identification: (?:Connection closed|read: )|banner exchange|Broken pipe/,
-    (_match, { at, phase }) => closed(at, phase, ''),
-  ],
+];
+
+/** For when nobody says more. */
+const CLOSED_WITHOUT_WORDS: Rule = [
+  /Connection (?:closed|reset) by|kex_exchange_identification: (?:Connection closed|read: )|banner exchange|Broken pipe/,
+  (_match, { at, phase }) => closed(at, phase, ''),
 ];
 
 /** For an ssh that has ended before it was ready. */
@@ -112,11 +114,10 @@ export function startError(failure: StartFailure): TunnelError {
   }
   if (failure.greeting !== undefined && failure.phase === 'identification' && isWords(failure.greeting))
     return make(failure, notSsh(failure));
-  const specific = RULES.slice(0, -1);
   for (const [rules, lines] of [
-    [specific, failure.lines],
-    [specific, failure.stderr],
-    [RULES, [...failure.lines, ...failure.stderr]],
+    [RULES, failure.lines],
+    [RULES, failure.stderr],
+    [[CLOSED_WITHOUT_WORDS], [...failure.lines, ...failure.stderr]],
   ] as const) {
     const told = firstTold(rules, lines, failure);
     if (told !== undefined) return make(failure, told);
@@ -147,8 +148,7 @@ function firstTold(
 
 function make(failure: StartFailure, { code, message, hint }: Told): TunnelError {
   const said = [...failure.lines, ...failure.stderr].map((line) => serverText(line)).join('\n');
-  const options: TunnelErrorOptions = { cause: new Error(`ssh said: ${said}`) };
-  return new TunnelError(code, message, hint === undefined ? options : { ...options, hint });
+  return new TunnelError(code, message, { hint, cause: new Error(`ssh said: ${said}`) });
 }
 
 /** ssh's own words about the connection are no greeting. */
@@ -245,9 +245,8 @@ function unknown(failure: StartFailure): Told {
 }
 
 function authFailed(match: RegExpExecArray, { at, certificates, lines }: StartFailure): Told {
-  const about = [
-    ...lines.filter((line) => /UNPROTECTED|too open|signing failed|no such identity/i.test(line)),
-  ]
+  const about = lines
+    .filter((line) => /UNPROTECTED|too open|signing failed|no such identity/i.test(line))
     .map((line) => serverText(line.replaceAll('@', '').trim()))
     .concat(certificates);
   const because = about.length === 0 ? '' : `; ${about.join('; ')}`;

@@ -210,7 +210,7 @@ class StderrLog {
     this.#lines++;
     if (this.#lines <= MAX_STDERR_LINES) this.#observer.log('info', `ProxyCommand: ${text}`);
     else this.#observer.count('tunnel_proxy_lines_dropped_total');
-    if (this.#lines === MAX_STDERR_LINES)
+    if (this.#lines === MAX_STDERR_LINES + 1)
       this.#observer.log('info', 'ProxyCommand: further lines are left out');
   }
 }

@@ -51,7 +51,11 @@ export class SshProcess {
   private constructor(child: ChildProcess, reader: Socket, writer: number, options: ProcessOptions) {
     this.#child = child;
     const finished = new Promise<Exit>((resolve) => {
-      child.once('error', () => resolve({ status: NOT_FOUND, signal: null }));
+      child.on('error', () => {
+        // Not started; or it may not be signalled, since it runs as somebody else (-e sudo): waiting for it is of no use.
+        resolve({ status: NOT_FOUND, signal: null });
+        reader.destroy();
+      });
       child.once('exit', (status, signal) => resolve({ status, signal }));
     }).finally(() => {
       this.#gone = true;

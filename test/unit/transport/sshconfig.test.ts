@@ -1,6 +1,8 @@
 /** ssh_config as it stands in files, resolved by the real `ssh -G` and without ssh: both must come to the same settings. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { syncBuiltinESMExports } from 'node:module';
+import os from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { SshSettings } from '../../../src/transport/settings.ts';
@@ -361,6 +363,30 @@ describe('resolveSettings', { skip: LACKING }, () => {
     const keyed = await both(where, 'a', { sshOption: ['IdentityFile=~/k', 'HostName=%h.o'] });
     assert.deepEqual(keyed.authentication.identityFiles, [{ path: `${where.home}/k`, explicit: false }]);
     assert.equal(keyed.hostName, 'a.o');
+  });
+
+  it('wants a name of the calling user only where one is needed', async (t) => {
+    // As in a container with a user of the day: no passwd entry, and no USER in the lab's environment.
+    t.mock.method(os, 'userInfo', () => {
+      throw Object.assign(new Error('no such user'), { code: 'ENOENT' });
+    });
+    syncBuiltinESMExports();
+    try {
+      const nameless = { sshProgram: NO_SSH };
+      const config = 'IdentityAgent /agent-%r\nMatch user me\nPort 3';
+      const { user, port } = await resolve(lab(config), 'me@a', {}, nameless);
+      assert.deepEqual([user, port], ['me', 3]);
+      const unnamed = { name: 'UsageError', message: /no name for the calling user/ };
+      await assert.rejects(resolve(lab(''), 'a', {}, nameless), unnamed);
+      await assert.rejects(resolve(lab('IdentityFile /k-%u'), 'me@a', {}, nameless), unnamed);
+      await assert.rejects(resolve(lab('Match localuser me\nPort 4'), 'me@a', {}, nameless), unnamed);
+      const where = lab('');
+      const environment = { ...where.context.environment, USER: 'day' };
+      assert.equal((await resolve(where, 'a', {}, { ...nameless, environment })).user, 'day');
+    } finally {
+      t.mock.restoreAll();
+      syncBuiltinESMExports();
+    }
   });
 
   it('pins keys of the jump host, not of hops', async () => {

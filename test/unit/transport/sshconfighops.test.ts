@@ -53,6 +53,18 @@ describe('resolveSettings, through jump hosts', { skip: LACKING }, () => {
     assert.deepEqual(hopsOf(await both(where, 'inner', { jump: 'none' })), ['direct']);
   });
 
+  it('reads addresses of hops as ssh -G prints them, with brackets', async () => {
+    for (const jump of ['u@10.0.0.1', 'u@[2001:db8::1]'])
+      assert.match(
+        hopsOf(await both(lab(''), 'a', { jump }))[0] ?? '',
+        /^u@(10\.0\.0\.1|2001:db8::1):22 direct$/,
+      );
+    assert.deepEqual(hopsOf(await both(lab('Host a\n  ProxyJump u@10.0.0.1,10.0.0.2:2222'), 'a')), [
+      'u@10.0.0.1:22 direct',
+      `${CALLER}@10.0.0.2:2222 direct`,
+    ]);
+  });
+
   it("gives hops none of the options that are the jump host's", async () => {
     const { proxy } = await both(lab('ConnectTimeout 9'), 'a', {
       jump: 'b',
@@ -66,6 +78,17 @@ describe('resolveSettings, through jump hosts', { skip: LACKING }, () => {
     assert.deepEqual(
       [hop.port, hop.user, hop.connectTimeout, hop.authentication.identityFiles],
       [22, CALLER, 9, []],
+    );
+  });
+
+  it('holds hops to the same timeouts and keepalive', async () => {
+    const where = lab('ConnectTimeout 9\nServerAliveInterval 8\nServerAliveCountMax 5');
+    const timed = { connectTimeout: '2.5', authTimeout: '7', keepalive: '0' };
+    const { proxy } = await both(where, 'a', { jump: 'b,c', ...timed });
+    assert.ok(proxy.kind === 'jump');
+    assert.deepEqual(
+      proxy.hops.map((hop) => [hop.name, hop.connectTimeout, hop.authTimeout, hop.keepalive]),
+      ['b', 'c'].map((name) => [name, 2.5, 7, { interval: 0, count: 5 }]),
     );
   });
 

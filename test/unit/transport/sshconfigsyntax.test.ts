@@ -108,6 +108,7 @@ describe('patterns', () => {
       ['[!a]*', 'a', false],
       ['a[b', 'a[b', true],
       ['[]x]', ']', true],
+      ['[z-a]', 'b', false],
       ['*.c', 'a.cc', false],
     ] as const) {
       assert.equal(globRegExp(pattern).test(name), expected, `${pattern} ${name}`);

@@ -72,6 +72,14 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     const file = await knownHosts('revoked', (own) => `@revoked ${own}`);
     await fails(sshd, 'host-key-revoked', /marked as revoked/, { hostKeys: { userFiles: [file] } });
   });
+  it('host-key-revoked, though it is pinned', async () => {
+    const file = await knownHosts('revoked-pinned', (own) => `# own\n@revoked ${own}`);
+    const key = parseHostKeyPin((await sshd.knownHostsLine()).split(' ').slice(1).join(' '));
+    for (const pin of [key, parseHostKeyPin(key.fingerprint)]) {
+      const hostKeys = { userFiles: ['/nonexistent', file], pins: [pin] };
+      await fails(sshd, 'host-key-revoked', /marked as revoked/, { hostKeys });
+    }
+  });
   it('host-key-changed: another key than the pinned one', () =>
     fails(sshd, 'host-key-changed', /--host-key pins SHA256:/, {
       hostKeys: { pins: [parseHostKeyPin(otherKey)] },
