@@ -34,6 +34,8 @@ const BY_CODE: readonly (readonly [string, ExitCode])[] = [
   ['helper-', EXIT.capture],
   // Queries don't come to the tunnel, or there are no addresses for names.
   ['dns-', EXIT.capture],
+  // The resolver's settings can't be changed in a way that could be undone.
+  ['journal', EXIT.capture],
   ['native-missing', EXIT.capture],
   ['already-running', EXIT.alreadyRunning],
 ];

@@ -110,7 +110,7 @@ class Terminal {
         process.kill(process.pid, name);
         // The program's own handler is expected to abort `signal`; this is for a question without one.
         grace ??= setTimeout(
-          () => finish(() => reject(new TunnelError('auth-cancelled', 'interrupted at a question'))),
+          () => finish(() => reject(cancelled('interrupted at a question'))),
           INTERRUPT_GRACE_MS,
         );
       };
@@ -192,9 +192,12 @@ function noTerminal(question: string, cause?: unknown): TunnelError {
 }
 
 function notAnswered(cause?: unknown): TunnelError {
-  return new TunnelError(
-    'auth-cancelled',
-    'a question was not answered',
-    cause === undefined ? {} : { cause },
-  );
+  return cancelled('a question was not answered', cause);
+}
+
+function cancelled(message: string, cause?: unknown): TunnelError {
+  return new TunnelError('auth-cancelled', message, {
+    hint: 'start again and answer it; with keys in ssh-agent (ssh-add) and --host-key nothing is asked',
+    cause,
+  });
 }

@@ -70,7 +70,10 @@ export interface UpstreamAnswer {
   readonly age: number;
 }
 
-/** What a client gets of an upstream's answer. The names are equal but for case, so the question's place is the same. */
+/**
+ * What a client gets of an upstream's answer. The names are equal but for case, so the question's place is the same; the type
+ * may be another one, when ANY was answered with what A was.
+ */
 export function relayAnswer(query: Query, answer: UpstreamAnswer): Uint8Array {
   const { question, edns } = query;
   const opt = edns === undefined ? 0 : OPT_SIZE;
@@ -78,6 +81,7 @@ export function relayAnswer(query: Query, answer: UpstreamAnswer): Uint8Array {
   relayed.set(answer.message);
   relayed.set(question.wire, HEADER_SIZE);
   const view = viewOf(relayed);
+  view.setUint16(HEADER_SIZE + question.wire.length, question.type);
   // RFC 6840 §5.8: AD tells only those something who ask for it.
   const kept = (query.flags & Flag.AD) !== 0 || edns?.dnssecOk === true ? Flag.AD : 0;
   const flags = Flag.QR | Flag.RA | (query.flags & (Flag.RD | Flag.CD)) | (view.getUint16(2) & kept);

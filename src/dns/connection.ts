@@ -17,7 +17,10 @@ export const MAX_BAD_ANSWERS = 16;
 const IDLE_MS = 30_000;
 const IDS = 65_536;
 
-/** An answer as it came, checked. */
+/** A stream that may want the memory of its chunks back (a transport's FlowStream). */
+export type UpstreamStream = Duplex & { giveBack?(): void };
+
+/** An answer as it came, checked; the octets are its own. */
 export interface Received {
   readonly bytes: Uint8Array;
   readonly view: MessageView;
@@ -32,19 +35,19 @@ interface Waiting {
 }
 
 export class StreamConnection {
-  readonly #stream: Duplex;
+  readonly #stream: UpstreamStream;
   readonly #observer: Observer;
   readonly #waiting = new Map<number, Waiting>();
   #nextId = Math.floor(Math.random() * IDS);
-  #received: Buffer[] = [];
-  #receivedLength = 0;
+  /** The start of a message whose rest hasn't come. */
+  #unfinished: Buffer = Buffer.alloc(0);
   #lastReceived = 0;
   #answered = 0;
   #bad = 0;
   #closed: Error | undefined;
   #idle: NodeJS.Timeout | undefined;
 
-  constructor(stream: Duplex, observer: Observer) {
+  constructor(stream: UpstreamStream, observer: Observer) {
     this.#stream = stream;
     this.#observer = observer;
     stream.on('data', (chunk: Buffer) => this.#data(chunk));
@@ -98,18 +101,15 @@ export class StreamConnection {
 
   #data(chunk: Buffer): void {
     this.#lastReceived = performance.now();
-    this.#received.push(chunk);
-    this.#receivedLength += chunk.length;
-    if (this.#receivedLength < 2) return;
-    let bytes = this.#received.length === 1 ? chunk : Buffer.concat(this.#received);
+    let bytes = this.#unfinished.length === 0 ? chunk : Buffer.concat([this.#unfinished, chunk]);
     while (bytes.length >= 2) {
       const end = 2 + bytes.readUInt16BE(0);
       if (bytes.length < end) break;
-      this.#message(bytes.subarray(2, end));
+      this.#message(new Uint8Array(bytes.subarray(2, end)));
       bytes = bytes.subarray(end);
     }
-    this.#received = bytes.length === 0 ? [] : [bytes];
-    this.#receivedLength = bytes.length;
+    this.#unfinished = Buffer.from(bytes);
+    this.#stream.giveBack?.(); // nothing of the chunk is kept
   }
 
   #message(bytes: Uint8Array): void {

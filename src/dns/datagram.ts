@@ -16,9 +16,16 @@ import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { composeQuery, type UpstreamAnswer } from './compose.ts';
 import type { Received } from './connection.ts';
-import { Flag, Rcode, readMessage, viewOf } from './message.ts';
+import { Flag, readMessage, viewOf } from './message.ts';
 import type { Question } from './query.ts';
-import { answersQuestion, type Resolver, rejectsEdns, takeAnswer, upstreamError } from './resolver.ts';
+import {
+  answersQuestion,
+  isUnhelpful,
+  type Resolver,
+  rejectsEdns,
+  takeAnswer,
+  upstreamError,
+} from './resolver.ts';
 
 export const MAX_SOCKETS = 256;
 const ROUNDS = 2;
@@ -62,7 +69,7 @@ export class DatagramUpstream implements Resolver {
         for (const [index, server] of servers.entries()) {
           try {
             const answer = await this.#ask(server, index, question, timeoutMs * 2 ** round);
-            if (answer.rcode === Rcode.NOERROR || answer.rcode === Rcode.NXDOMAIN) return answer;
+            if (!isUnhelpful(answer.rcode)) return answer;
             unhelpful ??= answer;
           } catch (error) {
             if (this.#closing.signal.aborted) throw error;
@@ -105,27 +112,36 @@ export class DatagramUpstream implements Resolver {
     const query = composeQuery(question, { edns });
     const id = randomInt(0x1_0000);
     viewOf(query).setUint16(0, id);
-    const patience = AbortSignal.timeout(timeoutMs);
-    const signal = AbortSignal.any([this.#closing.signal, patience]);
-    const socket = socketFor(server);
+    const closing = this.#closing.signal;
+    closing.throwIfAborted();
+    // Not AbortSignal.any(), which leaves something behind in the longer-lived signal each time.
+    const giveUp = new AbortController();
+    const close = () => giveUp.abort(closing.reason);
+    closing.addEventListener('abort', close, { once: true });
+    const timer = setTimeout(
+      () => giveUp.abort(upstreamError('timeout', `${formatDestination(server)} did not answer in time`)),
+      timeoutMs,
+    );
+    let socket: Socket | undefined;
     try {
-      const answered = this.#awaitAnswer(socket, id, question, signal);
+      socket = socketFor(server);
+      const answered = this.#awaitAnswer(socket, id, question, giveUp.signal);
       socket.connect(server.port, server.host);
       await Promise.race([once(socket, 'connect'), answered]);
       socket.send(query);
       return await answered;
     } catch (cause) {
-      if (patience.aborted)
-        throw upstreamError('timeout', `${formatDestination(server)} did not answer in time`);
+      giveUp.signal.throwIfAborted();
       throw upstreamError('unreachable', cause instanceof Error ? cause.message : String(cause), cause);
     } finally {
-      socket.close();
+      clearTimeout(timer);
+      closing.removeEventListener('abort', close);
+      socket?.close();
     }
   }
 
   #awaitAnswer(socket: Socket, id: number, question: Question, signal: AbortSignal): Promise<Received> {
     return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(signal.reason);
       signal.addEventListener('abort', () => reject(signal.reason), { once: true });
       // Also ECONNREFUSED, which the server's "port unreachable" becomes on a connected socket.
       socket.on('error', reject);
@@ -134,7 +150,7 @@ export class DatagramUpstream implements Resolver {
           const view = readMessage(bytes);
           if (view.id === id && answersQuestion(bytes, view, question)) return resolve({ bytes, view });
         } catch {
-          // Malformed: as good as any other datagram that isn't the answer.
+          // Malformed. Anybody may have sent it, so the wait goes on, as after any other that isn't the answer.
         }
         this.#options.observer.count('tunnel_dns_bad_answers_total');
       });

@@ -5,7 +5,7 @@
  *                                          └─> KnownNames: 10.77.0.11 -> www.corp.example, alias.corp.example
  *
  * Both the name that was asked for and the one that its aliases lead to are kept, for as long as the record's TTL says, and
- * at least MIN_KEPT_MS, because programs connect a little later than they ask.
+ * KEPT_AFTER_MS more, because programs connect a little later than they ask, and may have been answered out of the cache.
  *
  * Only what resolvers behind the jump host say counts. This machine's own could otherwise send connections for any address
  * into the tunnel, under any name.
@@ -21,7 +21,7 @@ import type { Resolver } from './resolver.ts';
 
 export const MAX_KNOWN = 16_384;
 export const MAX_NAMES_OF_AN_ADDRESS = 8;
-export const MIN_KEPT_MS = 10_000;
+export const KEPT_AFTER_MS = 10_000;
 
 export interface KnownNamesOptions {
   readonly observer: Observer;
@@ -60,7 +60,7 @@ export class KnownNames {
     this.#names.delete(address);
     this.#names.set(address, names);
     names.delete(name);
-    names.set(name, this.#now() + Math.max(ttl * 1000, MIN_KEPT_MS));
+    names.set(name, this.#now() + ttl * 1000 + KEPT_AFTER_MS);
     if (names.size > MAX_NAMES_OF_AN_ADDRESS) dropOldest(names);
     if (this.#names.size <= MAX_KNOWN) return;
     this.#observer.count('tunnel_dns_known_over_limit_total');

@@ -11,7 +11,6 @@
  * the jump host say is kept by address as well (known.ts).
  */
 import type { Socket } from 'node:dgram';
-import type { Duplex } from 'node:stream';
 import type { FlowRequest } from '../capture/capture.ts';
 import { TunnelError } from '../errors.ts';
 import { addressBytes, addressFromBytes } from '../net/address.ts';
@@ -26,7 +25,7 @@ import { createNaming, type NamingOptions } from './naming.ts';
 import type { Resolver } from './resolver.ts';
 import { DnsServer } from './server.ts';
 import { translateRequests } from './translate.ts';
-import { StreamUpstream } from './upstream.ts';
+import { StreamUpstream, type StreamUpstreamOptions } from './upstream.ts';
 import { blockPrefixes, MAX_TUNNELS, VirtualAddresses, virtualBlocks } from './virtual.ts';
 
 /** Last octet of the DNS server's addresses in the device's own blocks. The capture's own are 1-5 and 254. */
@@ -38,7 +37,7 @@ export interface DeviceAddresses {
 }
 
 /** A transport's `connect` is one. */
-type Connect = (destination: Destination, options: { readonly signal: AbortSignal }) => Promise<Duplex>;
+type Connect = StreamUpstreamOptions['connect'];
 
 export interface NamesOptions {
   readonly naming: NamingOptions;

@@ -86,7 +86,7 @@ export function parseQuery(bytes: Uint8Array): ParsedQuery {
   // The TTL's octets of an OPT record: extended RCODE, version, flags (RFC 6891 §6.1.3).
   const dnssecOk = option !== undefined && ((bytes[option.ttlOffset + 2] ?? 0) & 0x80) !== 0;
   const edns = option === undefined ? undefined : { payload: Math.max(MIN_PAYLOAD, option.class), dnssecOk };
-  const wire = bytes.slice(asked.nameStart, asked.nameEnd);
+  const wire = new Uint8Array(bytes.subarray(asked.nameStart, asked.nameEnd));
   const checkingDisabled = (flags & Flag.CD) !== 0;
   const question = makeQuestion({ wire, type: asked.type, class: asked.class, dnssecOk, checkingDisabled });
   const query: Query = { id: message.id, flags, question, edns };

@@ -43,7 +43,14 @@ export function rejectsEdns(view: MessageView): boolean {
   return rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP;
 }
 
-/** What is relayed of an answer that `answersQuestion` has accepted. Takes the octets over. */
+/** Whether another server may know better. */
+export function isUnhelpful(rcode: number): boolean {
+  return (
+    rcode === Rcode.SERVFAIL || rcode === Rcode.REFUSED || rcode === Rcode.NOTIMP || rcode === Rcode.FORMERR
+  );
+}
+
+/** What is relayed of an answer that `answersQuestion` has accepted. */
 export function takeAnswer(bytes: Uint8Array, view: MessageView): UpstreamAnswer {
   const option = view.records.find(({ type }) => type === Type.OPT);
   const octets = viewOf(bytes);
@@ -52,7 +59,8 @@ export function takeAnswer(bytes: Uint8Array, view: MessageView): UpstreamAnswer
   // of the transaction (RFC 8945 §5.1).
   const records =
     option === undefined ? view.records : view.records.filter(({ start }) => start < option.start);
-  const message = bytes.slice(0, option?.start ?? bytes.length);
+  // A copy, which Buffer's slice() isn't: it is kept, and would keep all that it was received with.
+  const message = new Uint8Array(bytes.subarray(0, option?.start ?? bytes.length));
   const stripped = viewOf(message);
   stripped.setUint16(0, 0);
   stripped.setUint16(10, records.filter(({ section }) => section === Section.ADDITIONAL).length);

@@ -14,7 +14,7 @@
  * knows. For a name below `*.corp.example` the resolver behind the jump host is asked first, if there is one, so that a name
  * that doesn't exist fails as such; when it doesn't answer, the name gets its address all the same.
  *
- * Reverse look-ups of virtual addresses give their names, and never leave the machine.
+ * Reverse look-ups of virtual addresses give their names, and go no further.
  *
  * Limits: MAX_QUERIES in all and MAX_QUERIES_OF_CLIENT of one client that wait for an answer; beyond, SERVFAIL at once,
  * so that the client asks another server or tries again. Counted.

@@ -11,15 +11,13 @@
  *
  * Limits: MAX_IN_FLIGHT queries; beyond, a query is refused at once and counted.
  */
-import type { Duplex } from 'node:stream';
 import { TunnelError } from '../errors.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { composeQuery, type UpstreamAnswer } from './compose.ts';
-import { type Received, StreamConnection } from './connection.ts';
-import { Rcode } from './message.ts';
+import { type Received, StreamConnection, type UpstreamStream } from './connection.ts';
 import type { Question } from './query.ts';
-import { type Resolver, rejectsEdns, takeAnswer, upstreamError } from './resolver.ts';
+import { isUnhelpful, type Resolver, rejectsEdns, takeAnswer, upstreamError } from './resolver.ts';
 
 export const MAX_IN_FLIGHT = 1024;
 /** For one server: its recursion may take seconds, and the client's patience is about 5 s a try. */
@@ -33,7 +31,10 @@ export interface StreamUpstreamOptions {
   /** At least one. */
   readonly servers: readonly Destination[];
   /** Opens a stream; a transport's `connect` is one. */
-  readonly connect: (destination: Destination, options: { readonly signal: AbortSignal }) => Promise<Duplex>;
+  readonly connect: (
+    destination: Destination,
+    options: { readonly signal: AbortSignal },
+  ) => Promise<UpstreamStream>;
   readonly observer: Observer;
   readonly attemptTimeoutMs?: number;
   readonly totalTimeoutMs?: number;
@@ -184,11 +185,4 @@ export class StreamUpstream implements Resolver {
       throw upstreamError('unreachable', cause instanceof Error ? cause.message : String(cause), cause);
     }
   }
-}
-
-/** Another server may know better. */
-function isUnhelpful(rcode: number): boolean {
-  return (
-    rcode === Rcode.SERVFAIL || rcode === Rcode.REFUSED || rcode === Rcode.NOTIMP || rcode === Rcode.FORMERR
-  );
 }

@@ -123,7 +123,10 @@ export class CapturedNames {
     else this.#names.translate(accept)(request);
   }
 
-  /** Has queries come to the device where routes don't. Rejects with TunnelError `dns-*`; then nothing is changed. */
+  /**
+   * Has queries come to the device where routes don't. Rejects with TunnelError `dns-*` or `journal`; what was changed by then,
+   * close() takes back.
+   */
   async settle(device: string, captured: readonly Prefix[], observer: Observer): Promise<void> {
     const servers = [...(this.#names?.addresses ?? [])];
     this.#warnOfOthers(new PrefixSet(captured), observer);

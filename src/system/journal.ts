@@ -64,7 +64,10 @@ export class Journal {
         closeSync(fd);
       }
     } catch (cause) {
-      throw new TunnelError('journal', `the journal can't be written: ${reason(cause)}`, { cause });
+      throw new TunnelError('journal', `the journal can't be written: ${reason(cause)}`, {
+        hint: `make ${this.#directory} a directory that can be written to, or use "tunnel exec", which needs no journal`,
+        cause,
+      });
     }
     return () => rmSync(file, { force: true });
   }
@@ -81,7 +84,11 @@ export class Journal {
       const file = join(this.#directory, name);
       const remove = () => rmSync(file, { force: true });
       const entry = readEntry(file);
-      if (entry === undefined) return [{ kind: 'unreadable', data: file, remove }];
+      // One of a program that runs may be in the middle of being written.
+      if (entry === undefined)
+        return ownerOf(Number.parseInt(name, 10)) === undefined
+          ? [{ kind: 'unreadable', data: file, remove }]
+          : [];
       const now = ownerOf(entry.owner.pid);
       const running = now !== undefined && now.startTime === entry.owner.startTime;
       return running ? [] : [{ kind: entry.kind, data: entry.data, remove }];

@@ -9,6 +9,7 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { API1, API2, PRIVATE4 } from '../support/addresses.ts';
 import type { FrontOptions } from '../support/dnsfront.ts';
+import { dnsmasqAt } from '../support/dnsmasq.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
 import { startTunnel } from '../support/tunnel.ts';
@@ -17,22 +18,15 @@ const FRONT = fileURLToPath(new URL('../support/dnsfront.js', import.meta.url));
 const skip = labUnavailable('dnsmasq', 'unbound', 'dig', 'getent', 'tcpdump', 'python3');
 
 /** Knows corp.example, and refuses whatever else; closes each connection after a hundred answers. */
-const DNSMASQ = [
-  'dnsmasq',
-  '--keep-in-foreground',
-  '--no-resolv',
-  '--no-hosts',
-  '--pid-file=',
-  '--user=root',
-  '--bind-interfaces',
-  `--listen-address=${API1}`,
+const DNSMASQ = dnsmasqAt(
+  API1,
   '--local=/corp.example/',
   '--host-record=www.corp.example,10.77.0.11,2001:db8:77::11,60',
   '--host-record=four.corp.example,10.77.0.12',
   '--cname=alias.corp.example,www.corp.example',
   '--mx-host=corp.example,mail.corp.example,10',
   '--ptr-record=11.0.77.10.in-addr.arpa,www.corp.example',
-];
+);
 
 /** Knows lab.test: 300 names with an address each, and one with 200. */
 const UNBOUND = `server:
@@ -200,18 +194,9 @@ describe('names behind the jump host', { skip }, () => {
   describe('with suffixes', () => {
     it("other names go to this machine's resolver, those of the tunnel never do", async () => {
       // The machine's own resolver, in the client's network: knows one name, and would know the tunnel's.
-      const own = await lab.uplink.spawn([
-        'dnsmasq',
-        '--keep-in-foreground',
-        '--no-resolv',
-        '--no-hosts',
-        '--pid-file=',
-        '--user=root',
-        '--bind-interfaces',
-        '--listen-address=192.0.2.1',
-        '--address=/public.test/192.0.2.80',
-        '--address=/lab.test/192.0.2.66',
-      ]);
+      const own = await lab.uplink.spawn(
+        dnsmasqAt('192.0.2.1', '--address=/public.test/192.0.2.80', '--address=/lab.test/192.0.2.66'),
+      );
       const front = await startFront({ domains: ['lab.test'], local: [{ host: '192.0.2.1', port: 53 }] });
       try {
         const uplink = await lab.client.capture('uplink', 'port 53');

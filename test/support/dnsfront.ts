@@ -10,7 +10,6 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { CachingResolver } from '../../src/dns/cache.ts';
 import { DatagramUpstream } from '../../src/dns/datagram.ts';
-import { DnsListener } from '../../src/dns/front.ts';
 import { createNaming } from '../../src/dns/naming.ts';
 import type { Resolver } from '../../src/dns/resolver.ts';
 import { DnsServer } from '../../src/dns/server.ts';
@@ -19,6 +18,7 @@ import { VirtualAddresses, virtualBlocks } from '../../src/dns/virtual.ts';
 import type { Destination } from '../../src/net/destination.ts';
 import { parseNamePattern } from '../../src/net/name.ts';
 import { silentObserver } from '../../src/observe/observer.ts';
+import { DnsListener } from './dnslistener.ts';
 
 export interface FrontOptions {
   readonly host: string;
@@ -70,7 +70,7 @@ const server = new DnsServer({
   local: own,
   observer,
 });
-const listener = new DnsListener({ server, host, port, observer });
+const listener = new DnsListener({ server, host, port });
 await listener.start();
 process.stdout.write('ready\n');
 process.stdin.resume();

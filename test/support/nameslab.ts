@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { API1, API1_NAME, API2, API2_NAME, UPLINK4 } from './addresses.ts';
 import { makeCertificates } from './certificates.ts';
+import { dnsmasqAt } from './dnsmasq.ts';
 import { ExecLab } from './execlab.ts';
 
 const TLS_SERVER = fileURLToPath(new URL('./tlsnames.js', import.meta.url));
@@ -29,19 +30,12 @@ const PERMIT_OPEN = [
   `${API2}:80`,
 ];
 
-const DNSMASQ = [
-  'dnsmasq',
-  '--keep-in-foreground',
-  '--no-resolv',
-  '--no-hosts',
-  '--pid-file=',
-  '--user=root',
-  '--bind-interfaces',
-  `--listen-address=${API1}`,
+const DNSMASQ = dnsmasqAt(
+  API1,
   '--local=/corp.example/',
   `--host-record=${WWW},${API1},60`,
   `--host-record=${BY_ADDRESS},${API2},60`,
-];
+);
 
 export interface NamesLab {
   readonly exec: ExecLab;

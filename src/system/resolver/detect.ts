@@ -18,9 +18,8 @@
 import { canonicalAddress, isAddress } from '../../net/address.ts';
 import { hostPrefix } from '../../net/prefix.ts';
 import { specialRangeOf } from '../../net/special.ts';
+import { DEFAULT_RESOLVER, parseResolvConf } from '../resolvers.ts';
 
-/** resolv.conf(5): more are not asked. */
-const MAX_NAMESERVERS = 3;
 /** systemd-resolved(8): the stub, and the one without its own processing. */
 const STUBS: ReadonlySet<string> = new Set(['127.0.0.53', '127.0.0.54']);
 
@@ -57,7 +56,8 @@ export interface ResolverPlan {
 }
 
 export function planResolver(facts: ResolverFacts): ResolverPlan {
-  const { zoned, resolvers } = nameservers(facts.resolvConf ?? '');
+  const { zoned, addresses: named } = nameservers(facts.resolvConf ?? '');
+  const resolvers = named.length === 0 && zoned === undefined ? [DEFAULT_RESOLVER] : named;
   const asksStub = facts.resolved && resolvers.some((address) => STUBS.has(address));
   const steps: ResolverStep[] = [];
   if (asksStub || (facts.resolved && usesNssResolve(facts.nsswitch ?? ''))) steps.push({ kind: 'resolved' });
@@ -68,7 +68,7 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
     steps.push({ kind: 'file', why: `programs ask ${local}, which no route can lead elsewhere` });
   else if (zoned !== undefined)
     steps.push({ kind: 'file', why: `programs ask ${zoned}, which belongs to one link` });
-  const uplinks = asksStub ? nameservers(facts.resolvedUplinks ?? '').resolvers : resolvers;
+  const uplinks = asksStub ? nameservers(facts.resolvedUplinks ?? '').addresses : resolvers;
   return {
     manager: managerOf(facts),
     resolvers,
@@ -77,15 +77,13 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
   };
 }
 
-/** The addresses that programs ask; without any, the resolver library asks this machine. `zoned`: one with a zone. */
-function nameservers(text: string): { resolvers: string[]; zoned: string | undefined } {
-  const written = [...text.matchAll(/^nameserver[ \t]+([^\s#;]+)/gm)]
-    .map(([, address = '']) => address)
-    .filter((address) => isAddress(address.replace(/%.*/, '')))
-    .slice(0, MAX_NAMESERVERS);
-  const resolvers = written.filter(isAddress).map(canonicalAddress);
-  const zoned = written.find((address) => address.includes('%'));
-  return { resolvers: written.length === 0 ? ['127.0.0.1'] : [...new Set(resolvers)], zoned };
+/** The addresses that are named, canonical, each once. `zoned`: one with a zone. */
+function nameservers(text: string): { addresses: string[]; zoned: string | undefined } {
+  const { resolvers } = parseResolvConf(text);
+  return {
+    addresses: [...new Set(resolvers.filter(isAddress).map(canonicalAddress))],
+    zoned: resolvers.find((address) => address.includes('%')),
+  };
 }
 
 function canBeRouted(address: string): boolean {

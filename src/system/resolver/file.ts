@@ -5,6 +5,7 @@
  *   undo()       what was there is moved back, link or file; but only if the file still is ours
  *   recoverResolvConf()  the same for the entry of a program that died, by `tunnel clean` and at the next start
  *
+ * One tunnel at a time: two that end in another order than they began would leave one's server behind.
  * Where the file can't be replaced because it is a mount of its own (containers), it is written in place.
  */
 import {
@@ -21,11 +22,13 @@ import {
 import { TunnelError } from '../../errors.ts';
 import type { HostChange } from '../hostchange.ts';
 import { isRecord, type Journal } from '../journal.ts';
+import { parseResolvConf, resolvConfText } from '../resolvers.ts';
 
 export const RESOLV_CONF = '/etc/resolv.conf';
 export const RESOLV_CONF_KIND = 'resolv.conf';
-/** resolv.conf(5): what is about names, not about servers. */
-const KEPT = /^(search|domain|options)\s/;
+/** Its octets are kept, whatever they are. */
+const ENCODING = 'latin1';
+const COMMENT = '# Written by tunnel while it runs; "tunnel clean" brings back what was here before.';
 
 type Before =
   | { readonly link: string }
@@ -62,15 +65,14 @@ export class ResolvConfFile implements HostChange {
     const { servers, journal, path = RESOLV_CONF } = this.#options;
     try {
       const before = stateOf(path);
-      const kept = readFileSync(path, 'utf8')
-        .split('\n')
-        .filter((line) => KEPT.test(line));
-      const after = [
-        '# Written by tunnel while it runs; "tunnel clean" brings back what was here before.',
-        ...kept,
-        ...servers.map((address) => `nameserver ${address}`),
-        '',
-      ].join('\n');
+      const text = readFileSync(path, ENCODING);
+      // Entries of programs that died were undone at the start. Two that run could end in the wrong order.
+      if (text.startsWith(COMMENT)) {
+        throw new TunnelError('dns-resolv-conf', `another tunnel has rewritten ${path}`, {
+          hint: 'end it, or use "tunnel exec", which has a resolver of its own; run "sudo tunnel clean" if there is none',
+        });
+      }
+      const after = resolvConfText(servers, parseResolvConf(text).lines, COMMENT);
       const entry: Entry = { path, before, after };
       const forget = journal.record(RESOLV_CONF_KIND, entry);
       this.#undo = () => {
@@ -110,9 +112,10 @@ function restore({ path, before, after }: Entry): boolean {
 }
 
 function stateOf(path: string): Before {
-  const { mode, uid, gid } = lstatSync(path);
-  if (lstatSync(path).isSymbolicLink()) return { link: readlinkSync(path) };
-  return { text: readFileSync(path, 'utf8'), mode: mode & 0o777, uid, gid };
+  const status = lstatSync(path);
+  const { mode, uid, gid } = status;
+  if (status.isSymbolicLink()) return { link: readlinkSync(path) };
+  return { text: readFileSync(path, ENCODING), mode: mode & 0o777, uid, gid };
 }
 
 /** Whoever reads the file meanwhile sees the old one or the new one, nothing between. */
@@ -122,7 +125,7 @@ function replace(path: string, state: Before): void {
   try {
     if ('link' in state) symlinkSync(state.link, beside);
     else {
-      writeFileSync(beside, state.text, { flag: 'wx', mode: state.mode });
+      writeFileSync(beside, state.text, { encoding: ENCODING, flag: 'wx', mode: state.mode });
       chmodSync(beside, state.mode); // whatever the umask
       chownSync(beside, state.uid, state.gid);
     }
@@ -131,7 +134,7 @@ function replace(path: string, state: Before): void {
     rmSync(beside, { force: true });
     // A mount can't be replaced, but a file that is one can be written.
     if (!isBusy(error) || 'link' in state) throw error;
-    writeFileSync(path, state.text);
+    writeFileSync(path, state.text, ENCODING);
   }
 }
 

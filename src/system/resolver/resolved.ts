@@ -55,19 +55,9 @@ export class ResolvedLink implements HostChange {
 
   /** Rejects with TunnelError `dns-resolved`. */
   async apply(): Promise<void> {
-    const { device, servers, domains } = this.#options;
-    const all = domains.includes('.');
     this.#applied = true;
     try {
-      await this.#resolvectl('llmnr', device, 'no');
-      await this.#resolvectl('mdns', device, 'no');
-      await this.#resolvectl('dnssec', device, 'no');
-      await this.#resolvectl('dnsovertls', device, 'no');
-      await this.#resolvectl('default-route', device, all ? 'yes' : 'no');
-      // Domains before servers: a link with servers and without domains would be asked for everything.
-      await this.#resolvectl('domain', device, ...domains.map((name) => `~${name}`));
-      await this.#resolvectl('dns', device, ...servers);
-      await this.#resolvectl('flush-caches');
+      await this.#settings();
     } catch (error) {
       await this.undo();
       throw error;
@@ -110,9 +100,23 @@ export class ResolvedLink implements HostChange {
     if (servers.every((server) => stdout.split(/\s+/).includes(server))) return;
     observer.count('tunnel_dns_settings_restored_total');
     observer.log('notice', `systemd-resolved has forgotten ${this.describe()}: they are made again`);
-    await this.apply().catch((error: unknown) => {
+    // What fails is tried again after the next event: it may still be starting.
+    await this.#settings().catch((error: unknown) => {
       observer.log('warning', error instanceof Error ? error.message : String(error));
     });
+  }
+
+  async #settings(): Promise<void> {
+    const { device, servers, domains } = this.#options;
+    await this.#resolvectl('llmnr', device, 'no');
+    await this.#resolvectl('mdns', device, 'no');
+    await this.#resolvectl('dnssec', device, 'no');
+    await this.#resolvectl('dnsovertls', device, 'no');
+    await this.#resolvectl('default-route', device, domains.includes('.') ? 'yes' : 'no');
+    // Domains before servers: a link with servers and without domains would be asked for everything.
+    await this.#resolvectl('domain', device, ...domains.map((name) => `~${name}`));
+    await this.#resolvectl('dns', device, ...servers);
+    await this.#resolvectl('flush-caches');
   }
 
   async #resolvectl(...args: readonly string[]): Promise<void> {

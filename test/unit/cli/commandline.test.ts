@@ -44,6 +44,7 @@ describe('tunnel, used wrongly', () => {
     [['-r', 'user@', '10/8'], /-r: "user@" has no host/],
     [['-r', '-oProxyCommand=id', '10/8'], /-r: "-oProxyCommand=id" has a host that begins with a dash/],
     [['-r'], /option '-r, --remote <remote>' argument missing/, /--help/],
+    [['openstack', ...R, '--dns'], /unknown option '--dns'/],
     [[...R, '--identty', 'x', '10/8'], /unknown option '--identty'/, /Did you mean --identity\?/],
     [[...R, '--verison', '10/8'], /unknown option '--verison'/, /Did you mean --version\?/],
     [[...R, '-Z', '10/8'], /unknown option '-Z'/, /--help/],

@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { CachingResolver } from '../../../src/dns/cache.ts';
-import { answerDatagram, DnsListener, MAX_PIPELINED, STREAM_IDLE_MS } from '../../../src/dns/front.ts';
+import { answerDatagram, MAX_PIPELINED, STREAM_IDLE_MS } from '../../../src/dns/front.ts';
 import { createNaming } from '../../../src/dns/naming.ts';
 import { DnsServer } from '../../../src/dns/server.ts';
 import { translateRequests } from '../../../src/dns/translate.ts';
@@ -14,6 +14,7 @@ import { MIN_AGE_MS, VirtualAddresses, virtualBlocks } from '../../../src/dns/vi
 import { parseNamePattern } from '../../../src/net/name.ts';
 import type { Refusal } from '../../../src/net/refusal.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
+import { DnsListener } from '../../support/dnslistener.ts';
 import type { LoadResult } from '../../support/dnsload.ts';
 import { mustRun } from '../../support/process.ts';
 import { TwinStream } from '../../support/twin.ts';
@@ -43,7 +44,7 @@ const server = new DnsServer({
   local: undefined,
   observer: silentObserver,
 });
-const listener = new DnsListener({ server, host: '127.0.0.1', port: 0, observer: silentObserver });
+const listener = new DnsListener({ server, host: '127.0.0.1', port: 0 });
 before(() => listener.start());
 after(() => listener.close());
 

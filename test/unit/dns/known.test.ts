@@ -4,10 +4,10 @@ import { describe, it } from 'node:test';
 import { encode } from 'dns-packet';
 import { lookupAddresses, MAX_ADDRESSES } from '../../../src/dns/addresses.ts';
 import {
+  KEPT_AFTER_MS,
   KnownNames,
   MAX_KNOWN,
   MAX_NAMES_OF_AN_ADDRESS,
-  MIN_KEPT_MS,
   RecordingResolver,
 } from '../../../src/dns/known.ts';
 import { readMessage, Type } from '../../../src/dns/message.ts';
@@ -64,9 +64,11 @@ describe('names that addresses were answered for', () => {
     known.add('long.example', { address: '10.0.0.1', ttl: 60 });
     known.add('short.example', { address: '10.0.0.1', ttl: 0 });
     assert.deepEqual(known.of('10.0.0.1'), ['short.example', 'long.example']);
-    now = MIN_KEPT_MS;
+    now = KEPT_AFTER_MS;
     assert.deepEqual(known.of('10.0.0.1'), ['long.example']);
     now = 60_000;
+    assert.deepEqual(known.of('10.0.0.1'), ['long.example']);
+    now += KEPT_AFTER_MS;
     assert.deepEqual(known.of('10.0.0.1'), []);
   });
 

@@ -129,6 +129,8 @@ describe('name targets', () => {
     const missing = await ask('wwww.corp.example', T.A);
     assert.equal(missing.rcode, 3);
     assert.equal(missing.authorities?.[0]?.type, 'SOA');
+    const any = await ask('wwww.corp.example', T.ANY);
+    assert.deepEqual([any.rcode, any.questions?.[0]?.type], [3, 'ANY'], 'it repeats the question');
     assert.equal(virtual.size, 1);
   });
 

@@ -220,6 +220,41 @@ describe('resolvers over streams', () => {
     assert.ok(connections() <= 2);
   });
 
+  it('get back the memory that their answers came in', async () => {
+    const { destination } = await serve((asked) => {
+      const { name } = asked.question;
+      const message = answerBytes(asked.question, asked.id, { answers: [a(name, '10.0.0.1')] });
+      const framed = Buffer.concat([Buffer.of(0, message.length), message]);
+      asked.socket.write(framed.subarray(0, 20));
+      setTimeout(() => asked.socket.write(framed.subarray(20)), 50);
+    });
+    let given = 0;
+    const { host, port } = destination;
+    const resolver = new StreamUpstream({
+      servers: [destination],
+      connect: async () => {
+        const socket = connect({ host, port });
+        await once(socket, 'connect');
+        // As a transport does that reads into one buffer: what was given back is overwritten.
+        let last: Buffer | undefined;
+        socket.on('data', (chunk) => {
+          last = chunk;
+        });
+        const giveBack = () => {
+          given += 1;
+          last?.fill(0xff);
+        };
+        return Object.assign(socket, { giveBack });
+      },
+      observer: new CountingObserver(),
+    });
+    closers.push(() => resolver.close());
+    const { message } = await resolver.resolve(question('a.example'));
+    assert.equal(given, 2);
+    assert.equal(message.byteLength, message.buffer.byteLength, 'nothing else is kept with it');
+    assert.equal(read(message).answers?.[0]?.name, 'a.example');
+  });
+
   it('may send an answer of 64 KiB, in pieces of any size', async () => {
     const chain = Array.from({ length: 1000 }, (_, i) => ({
       type: 'CNAME' as const,
@@ -314,6 +349,27 @@ describe('resolvers over datagrams', () => {
     assert.equal(read((await resolver.resolve(question('a.example'))).message).answers?.length, 1);
     resolver.close();
     assert.throws(() => addon().datagramSocketOnDevice(4, 'nosuchdevice'), { errno: 19 });
+  });
+
+  it('are not asked any more after close, and what waits is rejected', async () => {
+    const { resolver } = datagrams([await serveDatagrams(() => {})]);
+    const waiting = assert.rejects(resolver.resolve(question('a.example')), { code: 'dns-closed' });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    resolver.close();
+    await waiting;
+    await assert.rejects(resolver.resolve(question('b.example')), { code: 'dns-closed' });
+  });
+
+  it("fail as such where no socket is to be had: nothing leads past the tunnel's routes", async () => {
+    const resolver = new DatagramUpstream({
+      servers: [{ host: '127.0.0.1', port: 53 }],
+      overStream: (destination) => upstream([destination]).resolver,
+      observer: new CountingObserver(),
+      socketFor: () => {
+        throw new Error('no route');
+      },
+    });
+    await assert.rejects(resolver.resolve(question('a.example')), { code: 'dns-unreachable' });
   });
 
   it('are asked by stream when the answer is cut', async () => {

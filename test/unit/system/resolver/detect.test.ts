@@ -162,6 +162,11 @@ const TABLE: readonly (readonly [string, Partial<ResolverFacts>, Partial<Resolve
     },
   ],
   [
+    'the stub, while systemd-resolved has no servers',
+    { resolvConf: STUB, resolved: true },
+    { uplinks: [], steps: [{ kind: 'resolved' }] },
+  ],
+  [
     'no file: the library asks this machine',
     {},
     {

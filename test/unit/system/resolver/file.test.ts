@@ -85,6 +85,24 @@ describe('resolv.conf as the last resort', { skip }, () => {
     assert.equal(readlinkSync(path), 'managed');
   });
 
+  it('comes back octet by octet, whatever its encoding', async () => {
+    const odd = Buffer.from([...Buffer.from('# caf'), 0xe9, ...Buffer.from('\nnameserver 127.0.0.1\n')]);
+    writeFileSync(path, odd);
+    const file = change();
+    await file.apply();
+    await file.undo();
+    assert.deepEqual(readFileSync(path), odd);
+  });
+
+  it('of another tunnel that runs is not rewritten once more', async () => {
+    const [first, second] = [change(), change()];
+    await first.apply();
+    await assert.rejects(second.apply(), { code: 'dns-resolv-conf', message: /another tunnel/ });
+    await first.undo();
+    assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
+    assert.deepEqual(entries(), []);
+  });
+
   it('is left alone when somebody else has written it meanwhile', async () => {
     const file = change();
     await file.apply();
@@ -141,7 +159,9 @@ describe('the journal', () => {
   it('forgets what a crash has cut off, and keeps what it does not know', () => {
     const remove = journal.record('x', 1);
     remove();
-    writeFileSync(join(directory, 'journal', '1-0.json'), '{"kind": "resol');
+    writeFileSync(join(directory, 'journal', '999999999-0.json'), '{"kind": "resol');
+    // Its owner runs: it may be in the middle of writing.
+    writeFileSync(join(directory, 'journal', `${process.pid}-9.json`), '');
     writeFileSync(
       join(directory, 'journal', '1-1.json'),
       JSON.stringify({ kind: 'later', owner: { pid: 999_999_999, startTime: 'x' }, data: {} }),
@@ -149,7 +169,7 @@ describe('the journal', () => {
     const report = recover(silentObserver, journal);
     assert.deepEqual(report.done, ['an unfinished journal entry was removed']);
     assert.match(report.failed[0] ?? '', /"later" is not known/);
-    assert.deepEqual(entries(), ['1-1.json']);
+    assert.deepEqual(entries().sort(), ['1-1.json', `${process.pid}-9.json`].sort());
     assert.throws(() => reportRecovery(report, () => {}), { code: 'clean-incomplete' });
   });
 
