@@ -1,4 +1,4 @@
-/** `tunnel openstack`: its options and help; and the options with which other commands take a cloud's endpoints as targets. */
+/** `tunnel openstack`: its options and help. */
 import { type Command, Option } from 'commander';
 import { CATALOG_MODES, type OpenStackReportOptions, REPORT_FORMATS } from '../config/openstackoptions.ts';
 import { once } from './connect.ts';
@@ -20,11 +20,14 @@ Examples:
   tunnel openstack -r user@jumphost --os-cloud mycloud --format permitopen
 `;
 
-/** Of `connect` these aren't needed: there are no targets to leave out, nothing becomes ready, and one connection is all there is. */
+/** Of `connect` these would do nothing: there are no targets, nobody's queries, nothing becomes ready, and no lost link is made anew. */
 const NOT_SHARED = new Set([
   '--exclude',
   '--targets-from',
   '--excludes-from',
+  '--dns',
+  '--dns-server',
+  '--domain',
   '--ready-fd',
   '--reconnect-hold',
 ]);
@@ -36,10 +39,7 @@ export function addOpenStackCommand(program: Command, connect: Command, action: 
     .description("show what a cloud's clients connect to, and whether the jump host permits it")
     .usage('-r REMOTE [--os-cloud NAME] [options]');
   for (const option of connect.options) if (!NOT_SHARED.has(option.long ?? '')) command.addOption(option);
-  // `connect` may have them already.
-  for (const option of openStackOptions()) {
-    if (!command.options.some(({ long }) => long === option.long)) command.addOption(option);
-  }
+  addOpenStackOptions(command);
   command
     .option('--format <format>', `${REPORT_FORMATS.join(', ')} (default: table)`, once('--format'))
     .helpOption('-h, --help', 'show this help')
@@ -48,8 +48,7 @@ export function addOpenStackCommand(program: Command, connect: Command, action: 
   return command;
 }
 
-/** For `connect`, `exec` and `proxy`. */
-export function addOpenStackOptions(command: Command): void {
+function addOpenStackOptions(command: Command): void {
   for (const option of openStackOptions()) command.addOption(option);
 }
 
@@ -69,7 +68,7 @@ function openStackOptions(): Option[] {
   ];
 }
 
-/** For `connect`, `exec` and `proxy`. */
+/** For `connect`, `exec` and `proxy`; none of them has these yet. */
 export function addAllowOptions(command: Command): void {
   command
     .option(

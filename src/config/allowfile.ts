@@ -1,5 +1,6 @@
 /**
- * The file of --allow: what may be opened through the jump host, one rule a line; everything else is refused.
+ * The file of --allow, which no command has yet: what may be opened through the jump host, one rule a line; everything else is
+ * refused.
  *
  *   203.0.113.0/24:443      # a prefix or an address, with ports
  *   api.example.com:443     # a name, as clients send it to a proxy or ask the resolver for it

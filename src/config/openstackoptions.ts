@@ -1,4 +1,4 @@
-/** The options that name a cloud whose endpoints become targets, and those of `tunnel openstack`. */
+/** The options that name a cloud, and the others of `tunnel openstack`. */
 import { UsageError } from '../errors.ts';
 import { quoted } from '../net/notation.ts';
 import type { Configuration } from './configuration.ts';
@@ -22,7 +22,7 @@ export interface OpenStackOptionTexts {
 }
 
 export interface OpenStackOptions {
-  /** --os-cloud; undefined (`tunnel openstack` only): the one that environment and files choose. */
+  /** --os-cloud; undefined: the one that environment and files choose. */
   readonly cloud: string | undefined;
   /** --os-region */
   readonly region: string | undefined;
@@ -41,7 +41,7 @@ export interface OpenStackConfiguration {
   readonly format: ReportFormat;
 }
 
-/** For `connect`, `exec` and `proxy`. undefined: no cloud is named. Throws UsageError. */
+/** For commands that can do without a cloud (none of them has these options yet). undefined: no cloud is named. Throws UsageError. */
 export function readOpenStackOptions(texts: OpenStackOptionTexts): OpenStackOptions | undefined {
   const { osCloud, osRegion, osCatalog, osFollowLinks } = texts;
   if (osCloud !== undefined) return readAll(texts);

@@ -1,7 +1,8 @@
 /**
  * The catalogs of clouds, kept between runs: `${XDG_CACHE_HOME:-~/.cache}/tunnel/openstack/NAME-HASH.json`, readable by the
  * owner only. Endpoints are kept and links of version documents; no credential and no token ever gets here. The hash is over
- * everything that the catalog depends on (address, type, user, project), so another project is another file.
+ * everything that the catalog depends on (address, type, user, project, whether certificates were verified), so another
+ * project is another file, and what came unverified is never taken for verified.
  *
  * What is older than MAX_CATALOG_AGE_S counts as absent, and so does what can't be read or was written by another version.
  */
@@ -53,7 +54,15 @@ function keyOf(cloud: Cloud): string {
     method.kind === 'token'
       ? []
       : [method.user, ...(method.kind === 'application-credential' ? [method.id, method.name] : [])];
-  const key = JSON.stringify([FORMAT, cloud.name, cloud.authUrl.href, method.kind, who, scope]);
+  const key = JSON.stringify([
+    FORMAT,
+    cloud.name,
+    cloud.authUrl.href,
+    cloud.tls.verify,
+    method.kind,
+    who,
+    scope,
+  ]);
   return createHash('sha256').update(key).digest('hex').slice(0, 32);
 }
 

@@ -39,7 +39,7 @@ export interface Endpoint {
   readonly origin: 'auth_url' | 'catalog' | 'override';
 }
 
-/** Entries without type, known interface or usable URL are left out and counted. */
+/** Entries without type, known interface or usable URL, and those beyond MAX_CATALOG_ENDPOINTS, are left out and counted. */
 export function parseCatalog(catalog: unknown): {
   readonly endpoints: CatalogEndpoint[];
   readonly unusable: number;

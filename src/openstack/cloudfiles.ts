@@ -19,7 +19,7 @@ export const MAX_CLOUDS_FILE_BYTES = 1024 * 1024;
 /** A few lines of YAML with aliases can stand for gigabytes. */
 const MAX_YAML_ALIASES = 100;
 const SUFFIXES = ['.yaml', '.yml', '.json'] as const;
-const SITE_DIRECTORY = '/etc/openstack';
+export const SITE_DIRECTORY = '/etc/openstack';
 const DEFAULT_XDG_CONFIG_DIRS = '/etc/xdg';
 
 /** What the search depends on. */

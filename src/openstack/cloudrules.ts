@@ -1,6 +1,6 @@
 /**
  * From endpoints to targets: the hosts and ports that a cloud's clients connect to, each once, by name where the catalog has a
- * name. They are what a tunnel captures for the cloud, what an allow-list for it permits, and what is asked of the jump host.
+ * name. They are what a tunnel has to capture for the cloud, and what is asked of the jump host.
  */
 import type { NameTarget, Target } from '../config/configuration.ts';
 import { TunnelError } from '../errors.ts';
@@ -79,7 +79,7 @@ function targetOf(url: URL, type: string, warn: (message: string) => void): Dest
   return target;
 }
 
-/** The targets as the policy and the captures take them. */
+/** The targets as the policy and the captures take them: for runs with --os-cloud, which no command but the report has yet. */
 export function rulesOf(targets: readonly Destination[]): CloudRules {
   const rules = targets.map((target) => {
     const text = formatDestination(target);

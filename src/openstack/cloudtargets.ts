@@ -12,10 +12,10 @@
  *          |                                    v
  *          |                            versionlinks.ts (on request): hosts that only version documents name
  *          v                                    v
- *   --os-catalog off: auth_url and overrides   cloudrules.ts: hosts and ports -> targets, allow-list, PermitOpen
+ *   --os-catalog off: auth_url and overrides   cloudrules.ts: hosts and ports -> targets, PermitOpen
  *
  * Nothing goes past the tunnel: names are resolved by the jump host, and Keystone sees the jump host's address. A cloud
- * that can't be asked fails the run instead of starting it with half of its targets.
+ * that can't be asked is an error, and not a list with half of its targets.
  *
  * Modes (--os-catalog): `auto` takes the cached catalog up to its maximal age, else fetches it; `refresh` always fetches it;
  * `off` asks nobody. Secrets are `Secret`s from the file on, are put into the one request that needs them and nowhere else.
@@ -27,7 +27,13 @@ import type { Observer } from '../observe/observer.ts';
 import type { Connector } from '../transport/transport.ts';
 import { secureContextOf } from './authorities.ts';
 import { CatalogCache } from './cache.ts';
-import { type CatalogEndpoint, configuredEndpoints, type Endpoint, selectEndpoints } from './catalog.ts';
+import {
+  type CatalogEndpoint,
+  configuredEndpoints,
+  type Endpoint,
+  MAX_CATALOG_ENDPOINTS,
+  selectEndpoints,
+} from './catalog.ts';
 import type { Cloud } from './cloud.ts';
 import { type CloudTarget, cloudTargets } from './cloudrules.ts';
 import { HttpClient } from './http.ts';
@@ -97,7 +103,9 @@ async function catalogOf(options: CloudTargetsOptions, warn: (message: string) =
   });
   const { endpoints, unusable, foreignLinks } = await fetchCatalog(cloud, http);
   if (unusable > 0)
-    warn(`${unusable} entries of the catalog can't be used: no type, no interface or no proper URL`);
+    warn(
+      `${unusable} entries of the catalog are not used: they lack a type, a known interface or a proper URL, or are beyond the first ${MAX_CATALOG_ENDPOINTS}`,
+    );
   observer.log('info', `the catalog of the cloud ${cloud.name} has ${endpoints.length} endpoints`);
   const links = findLinks
     ? [

@@ -7,7 +7,7 @@
  * matters for the cloud at hand is said.
  */
 import { basename, dirname, join, resolve } from 'node:path';
-import { isMapping, type Surroundings } from './cloudfiles.ts';
+import { isMapping, SITE_DIRECTORY, type Surroundings } from './cloudfiles.ts';
 import type { RawCloud } from './cloudsyaml.ts';
 
 /** Said of the file names, in openstacksdk's order of suffixes. */
@@ -23,10 +23,7 @@ export function gophercloudWarnings(raw: RawCloud, surroundings: Surroundings): 
   ];
 }
 
-function fileWarnings(
-  file: string,
-  { env, directory, home, site = '/etc/openstack' }: Surroundings,
-): string[] {
+function fileWarnings(file: string, { env, directory, home, site = SITE_DIRECTORY }: Surroundings): string[] {
   const override = env['OS_CLIENT_CONFIG_FILE'];
   if (override) {
     const path = resolve(directory, override);

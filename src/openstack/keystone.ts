@@ -7,8 +7,8 @@
  * The catalog comes with the token. The token itself is in a header of the answer and is not even looked at.
  *
  * Credentials go to the host that auth_url names and to no other: where a version's link points to another host, port or
- * scheme (a Keystone that doesn't know of the TLS proxy before it), the version's path below auth_url is used, and the link is
- * handed on, because openstacksdk will follow it.
+ * scheme than the list came from (a Keystone that doesn't know of the TLS proxy before it), the version's path below the list is
+ * used, and the link is handed on, because openstacksdk will follow it.
  */
 import { TunnelError } from '../errors.ts';
 import { quoted } from '../net/notation.ts';
@@ -25,7 +25,7 @@ export interface KeystoneAnswer {
   readonly endpoints: readonly CatalogEndpoint[];
   /** How many entries of the catalog could not be used. */
   readonly unusable: number;
-  /** Links of the list of versions that lead elsewhere than auth_url does. */
+  /** Links of the list of versions to other origins than it came from. */
   readonly foreignLinks: readonly URL[];
 }
 
@@ -61,8 +61,9 @@ async function findIdentity(authUrl: URL, http: HttpClient): Promise<{ url: URL;
       },
     );
   }
-  const foreignLinks = third.links.filter((link) => link.origin !== authUrl.origin);
-  const own = third.links.find((link) => link.origin === authUrl.origin);
+  // After a redirect to https nothing goes back to http.
+  const foreignLinks = third.links.filter((link) => link.origin !== answer.url.origin);
+  const own = third.links.find((link) => link.origin === answer.url.origin);
   return { url: own ?? below(answer.url, 'v3'), foreignLinks };
 }
 

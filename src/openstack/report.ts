@@ -88,9 +88,9 @@ export function formatReport(report: CloudReport, format: ReportFormat): string 
   }
 }
 
-/** For sshd_config(5): one line, because sshd takes only the first PermitOpen that it reads. */
+/** For sshd_config(5): one line, because sshd takes only the first PermitOpen that it reads. Without targets: `none`. */
 export function permitOpenLine(targets: readonly Destination[]): string {
-  return `PermitOpen ${targets.map(formatDestination).join(' ')}`;
+  return `PermitOpen ${targets.map(formatDestination).join(' ') || 'none'}`;
 }
 
 /** For the key's options in authorized_keys (sshd(8)), where each address has an option of its own. */

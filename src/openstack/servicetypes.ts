@@ -35,9 +35,3 @@ export function officialType(type: string): string {
   const lower = type.toLowerCase().replaceAll('_', '-');
   return OFFICIAL.get(lower) ?? OFFICIAL.get(type) ?? lower;
 }
-
-/** All names of a service, the official type first. */
-export function typeNames(type: string): readonly string[] {
-  const official = officialType(type);
-  return ALIASES.find(([name]) => name === official) ?? [official];
-}

@@ -10,7 +10,7 @@ import type { Endpoint } from './catalog.ts';
 import type { HttpClient } from './http.ts';
 import { parseVersions } from './versions.ts';
 
-/** Documents asked for in one run. */
+/** Documents asked for in one run; the rest is left out, and the log says so. */
 export const MAX_VERSION_DOCUMENTS = 64;
 /** Requests at a time: opens by name are answered by the jump host one after the other. */
 const CONCURRENCY = 4;
@@ -33,6 +33,10 @@ export async function findVersionLinks(
   }
   const known = new Set(endpoints.map(({ url }) => url.origin));
   const asked = [...documents].slice(0, MAX_VERSION_DOCUMENTS);
+  if (documents.size > asked.length) {
+    observer.count('tunnel_openstack_versions_left_out_total', documents.size - asked.length);
+    observer.log('notice', `of ${documents.size} version documents only ${asked.length} are asked for`);
+  }
   const found = new Map<string, VersionLink>();
   // Workers take from one list; none of them rejects but with the signal's reason.
   const work = asked.values();

@@ -9,7 +9,7 @@
  * With --dry-run nothing is denied: learned.ts notes what was asked for, and at the end its rules are printed. They are the
  * smallest list with which the same run would pass.
  *
- * Without --allow and --dry-run nothing is wrapped and nothing costs anything. A rule by name is for connections that are
+ * No command has these two options yet. Without them nothing is wrapped and nothing costs anything. A rule by name is for connections that are
  * carried by name; one whose name was resolved on this machine (the verdict `resolve`) is decided by its address.
  */
 import { isAddress } from '../net/address.ts';

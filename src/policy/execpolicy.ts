@@ -1,5 +1,5 @@
 /**
- * The policy of `tunnel exec`: the targets as anywhere, for everything else the caller's own network, or nothing.
+ * The policy of `tunnel exec`: the targets as for every capture; for the rest the caller's own network, or nothing.
  *
  *   a resolver of resolv.conf inside, port 53   -> direct, to the host's resolver that it stands for
  *   what the targets send through the tunnel    -> tunnel (TCP), refused (UDP: SSH carries none)
@@ -21,7 +21,7 @@ export interface ExecPolicyOptions {
   readonly resolvers: ReadonlyMap<string, string>;
 }
 
-/** What capture/udp.ts asks for: what becomes of a datagram. `to` is where it is really sent. */
+/** What becomes of a datagram. `to` is where it is really sent. */
 export type DatagramVerdict =
   | { readonly kind: 'direct'; readonly to: Destination }
   | { readonly kind: 'refuse'; readonly refusal: Refusal; readonly why: string };

@@ -1,5 +1,5 @@
 /**
- * Clouds and the jump host, put together: `tunnel openstack`, and the targets that `--os-cloud` adds to a run.
+ * Clouds and the jump host, put together: `tunnel openstack`.
  *
  *   cloud from files and environment -> jump host -> catalog through it -> targets -> each is tried -> report
  *
@@ -32,7 +32,10 @@ export function loadConfiguredCloud({ cloud, region }: OpenStackOptions, observe
   return found;
 }
 
-/** The rules that --os-cloud adds to a run's targets. Rejects with what `findCloudTargets` rejects with. */
+/**
+ * The rules that --os-cloud adds to a run's targets, where a command has it (none has yet). Rejects with what
+ * `findCloudTargets` rejects with.
+ */
 export async function cloudRules(
   cloud: Cloud,
   options: OpenStackOptions,

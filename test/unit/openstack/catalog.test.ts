@@ -3,7 +3,9 @@ import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { createSecureContext } from 'node:tls';
 import fc from 'fast-check';
+import { type Observer, silentObserver } from '../../../src/observe/observer.ts';
 import { CatalogCache, cacheDirectory, MAX_CATALOG_AGE_S } from '../../../src/openstack/cache.ts';
 import {
   type CatalogEndpoint,
@@ -14,10 +16,13 @@ import {
 import type { Cloud } from '../../../src/openstack/cloud.ts';
 import { cloudTargets, MAX_CLOUD_TARGETS, rulesOf } from '../../../src/openstack/cloudrules.ts';
 import { formatAge } from '../../../src/openstack/cloudtargets.ts';
+import { HttpClient } from '../../../src/openstack/http.ts';
 import { admissionLines, formatReport, permitOpenLine } from '../../../src/openstack/report.ts';
 import { Secret } from '../../../src/openstack/secret.ts';
-import { officialType, typeNames } from '../../../src/openstack/servicetypes.ts';
+import { officialType } from '../../../src/openstack/servicetypes.ts';
+import { findVersionLinks, MAX_VERSION_DOCUMENTS } from '../../../src/openstack/versionlinks.ts';
 import { parseVersions } from '../../../src/openstack/versions.ts';
+import { ConnectError } from '../../../src/transport/transport.ts';
 
 const CLOUD: Cloud = {
   name: 'one',
@@ -137,7 +142,7 @@ describe('the service catalog', () => {
     assert.equal(officialType('container_infra'), 'container-infrastructure-management');
     assert.equal(officialType('application_deployment'), 'application-deployment');
     assert.equal(officialType('unheard-of'), 'unheard-of');
-    assert.deepEqual(typeNames('share').slice(0, 2), ['shared-file-system', 'sharev2']);
+    assert.equal(officialType('share'), 'shared-file-system');
   });
 });
 
@@ -165,6 +170,29 @@ describe('version documents', () => {
       );
     });
   }
+});
+
+describe('links of version documents', () => {
+  it('are asked for up to a limit, and the log says so', async () => {
+    const counted: [string, number | undefined][] = [];
+    const logged: string[] = [];
+    const observer: Observer = {
+      log: (_, text) => logged.push(text),
+      count: (name, n) => counted.push([name, n]),
+    };
+    const http = new HttpClient({
+      connect: () => Promise.reject(new ConnectError('refused', 'no')),
+      tls: { context: createSecureContext(), verify: true },
+      observer: silentObserver,
+    });
+    const endpoints = Array.from({ length: MAX_VERSION_DOCUMENTS + 3 }, (_, i) =>
+      selectEndpoints(CLOUD, [entry('t', 'A', 'public', `http://h${i}.example/`)]).slice(1),
+    ).flat();
+    assert.deepEqual(await findVersionLinks(endpoints, http, observer), []);
+    assert.deepEqual(counted, [['tunnel_openstack_versions_left_out_total', 3]]);
+    assert.equal(logged.filter((text) => text.startsWith('no versions at')).length, MAX_VERSION_DOCUMENTS);
+    assert.match(logged[0] ?? '', /of 67 version documents only 64/);
+  });
 });
 
 describe('targets of a cloud', () => {
@@ -215,6 +243,10 @@ describe('targets of a cloud', () => {
     );
     assert.deepEqual(targets, []);
     assert.equal(warnings.length, urls.length);
+  });
+
+  it('give sshd a line that it takes, also where there are none', () => {
+    assert.equal(permitOpenLine([]), 'PermitOpen none');
   });
 
   it('are limited in number', () => {
@@ -292,6 +324,8 @@ describe('the cache of catalogs', () => {
       scope: { kind: 'project', project: { id: 'p' } },
     });
     assert.equal(cache.read({ ...CLOUD, authentication }), undefined);
+    const tls = { ...CLOUD.tls, verify: false };
+    assert.equal(cache.read({ ...CLOUD, tls }), undefined, 'unverified');
   });
 
   it('believes no file that others can write, and none that is damaged', () => {

@@ -247,6 +247,24 @@ describe('Keystone', { skip: noCertificates }, () => {
     assert.deepEqual(new Set(opened.map(({ host }) => host)), new Set([NAME]));
   });
 
+  it('stays where a redirect has led', async () => {
+    const posted: string[] = [];
+    await serve((request, response) => {
+      const { host = '' } = request.headers;
+      if (request.method === 'POST') {
+        posted.push(`${host}${request.url}`);
+        response.writeHead(201).end(JSON.stringify(CATALOG));
+      } else if (host === NAME) response.writeHead(301, { Location: `http://${NAME}:5000/` }).end();
+      else response.writeHead(300).end(JSON.stringify(link(`http://${NAME}/v3/`)));
+    });
+    const { foreignLinks } = await fetchCatalog(cloud(`http://${NAME}/`), client());
+    assert.deepEqual(posted, [`${NAME}:5000/v3/auth/tokens`]);
+    assert.deepEqual(
+      foreignLinks.map(({ href }) => href),
+      [`http://${NAME}/v3/`],
+    );
+  });
+
   it('says that there is no version 3', async () => {
     await keystone(() => ({ versions: { values: [{ id: 'v2.0' }] } }));
     await assert.rejects(
