@@ -12,7 +12,7 @@
  *   QUIT              has its default action, and no core is left: with it the tunnel ends ssh in order.
  *
  * HUP is left as it is: ssh ends a ProxyCommand with it. Exits with 127 when there is no such command, with 126 when it
- * can't be run, with 125 for a wrong use, and with a line on stderr each time.
+ * can't be run, with 125 for a wrong use, and with a line on stderr each time; with 125 and none when PARENT is gone.
  */
 #include <errno.h>
 #include <signal.h>

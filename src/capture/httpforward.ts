@@ -16,7 +16,7 @@ import { request as httpRequest, type IncomingMessage, type ServerResponse } fro
 import type { Duplex } from 'node:stream';
 import { pump } from '../flow/relay.ts';
 import { endToEnd, isPlainCoding, type RequestTarget } from './httphead.ts';
-import { type HttpAnswer, refusalAnswer, renderAnswer } from './proxyanswers.ts';
+import { badRequest, type HttpAnswer, refusalAnswer, renderAnswer } from './proxyanswers.ts';
 import { RefusedError, type Upstreams } from './upstreams.ts';
 
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
@@ -44,11 +44,24 @@ export async function forward(work: Forward): Promise<void> {
     if (response.closed) resolve();
     else response.once('close', resolve);
   });
-  const upgraded = await attempt(work, hasBody(work.request) ? 'last' : 'first');
-  if (!upgraded) await closed;
+  try {
+    if (await attempt(work, hasBody(work.request) ? 'last' : 'first')) return;
+  } catch (cause) {
+    // Node's client throws at what its server has read but it doesn't write; nothing has been sent then.
+    const text = cause instanceof Error ? cause.message : String(cause);
+    answerWith(
+      work.request,
+      response,
+      badRequest(`the request can't be passed on: ${text}`, 'Check its fields.'),
+    );
+  }
+  await closed;
 }
 
-/** Resolves with true when the connection has been upgraded, false when `response` is in use or done with. */
+/**
+ * Resolves with true when the connection has been upgraded, false when `response` is in use or done with. Rejects when the
+ * request can't be written.
+ */
 function attempt(work: Forward, which: 'first' | 'last'): Promise<boolean> {
   const { request, response, target, upstreams, expectsContinue, upgrade } = work;
   const { host, port } = target.destination;

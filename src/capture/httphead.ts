@@ -60,7 +60,10 @@ export function parseAuthority(text: string, defaultPort?: number): Destination 
   return { host: canonicalHost(host), port: defaultPort };
 }
 
-/** Fields that are between two neighbours only (RFC 9110 §7.6.1), beside those that Connection names. */
+/**
+ * Fields that are between two neighbours only (RFC 9110 §7.6.1), beside those that Connection names. Trailer announces what
+ * follows the last chunk: it belongs to the framing, which is made anew, and Node refuses to write it without chunks.
+ */
 const HOP_BY_HOP = new Set([
   'connection',
   'keep-alive',
@@ -68,6 +71,7 @@ const HOP_BY_HOP = new Set([
   'proxy-authorization',
   'proxy-connection',
   'te',
+  'trailer',
   'transfer-encoding',
   'upgrade',
 ]);

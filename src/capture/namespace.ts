@@ -21,10 +21,11 @@ import type { TunnelError } from '../errors.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
+import type { DatagramVerdict } from '../policy/execpolicy.ts';
 import type { Capture, FlowRequest } from './capture.ts';
 import type { Datagram } from './datagram.ts';
 import { TunCapture, type TunDevice, type TunHost } from './tun.ts';
-import { type DatagramVerdict, UdpRelay } from './udp.ts';
+import { UdpRelay } from './udp.ts';
 
 /** As tun.ts: super-packets pass whole whatever the MTU. */
 export const NAMESPACE_MTU = 65520;

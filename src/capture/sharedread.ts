@@ -7,14 +7,10 @@
  * anew around its handle, which is not documented. If handles should change, it stays as it is.
  */
 import { Socket } from 'node:net';
+import type { NearStream } from './capture.ts';
 
 /** What libuv reads at a time. */
 const BUFFER_BYTES = 64 * 1024;
-
-/** A stream whose chunks are valid only until the listener of 'data' returns. */
-export interface LendingSocket extends Socket {
-  readonly lendsChunks?: boolean;
-}
 
 /** What is used of a socket that net.Server has accepted. */
 interface Accepted {
@@ -25,7 +21,7 @@ interface Accepted {
 const buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
 
 /** `accepted` must not have begun to read (`pauseOnConnect`), and is not to be used any more: its connection is the result's. */
-export function readingIntoShared(accepted: Socket): LendingSocket {
+export function readingIntoShared(accepted: Socket): Socket & Pick<NearStream, 'lendsChunks'> {
   const internal = accepted as unknown as Accepted;
   const { _handle: handle, _server: server } = internal;
   if (handle === null || !('useUserBuffer' in handle) || server === null) return accepted;

@@ -18,6 +18,7 @@ import type { Destination } from '../net/destination.ts';
 import { formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
+import type { DatagramVerdict } from '../policy/execpolicy.ts';
 import { type Datagram, MAX_DATAGRAM } from './datagram.ts';
 
 export const MAX_ASSOCIATIONS = 1024;
@@ -27,12 +28,8 @@ const MAX_WAITING = 16;
 const SWEEP_MS = 2_000;
 const DNS_PORT = 53;
 
-/** What becomes of a datagram; policy/execpolicy.ts gives such. `to` is where it is really sent. */
-export type DatagramVerdict =
-  | { readonly kind: 'direct'; readonly to: Destination }
-  | { readonly kind: 'refuse'; readonly refusal: Refusal; readonly why: string };
-
 export interface UdpRelayOptions {
+  /** What becomes of a datagram. */
   readonly decide: (destination: Destination) => DatagramVerdict;
   /** Hands a datagram to the application; answers one of its with an ICMP error. */
   readonly send: (datagram: Datagram) => void;
@@ -137,8 +134,10 @@ export class UdpRelay {
     const refusal = REFUSAL_OF_ERRNO[error.code ?? ''];
     this.#options.observer.log('debug', `udp ${key}: ${error.message}`);
     // What says nothing about the destination (EMSGSIZE, ENOBUFS) loses the datagram, as the network would.
-    if (refusal === undefined) return;
-    this.#options.refuse(association.last, refusal);
+    if (refusal !== undefined) this.#options.refuse(association.last, refusal);
+    else if (association.waiting === undefined) return;
+    // Without descriptors (EMFILE) there is no socket, and there will be none: the next datagram makes another.
+    else this.#options.observer.count('tunnel_datagrams_dropped_total', association.waiting.length);
     this.#close(key);
   }
 

@@ -10,8 +10,9 @@
  * Where there are name targets or --dns, resolv.conf inside names the tunnel's own DNS server instead of stand-ins for the host's
  * resolvers (run/names.ts); with --isolate it answers only what is resolved through the tunnel.
  *
- * A link that is lost doesn't end the command: its connections are reset, new ones are refused, and what it makes of that is
- * its own affair. When the command ends, admission stops first, connections are reset, the device goes, the SSH connection closes.
+ * A link that is lost doesn't end the command: its connections are reset, new ones wait for the next link (--reconnect-hold)
+ * and are then refused, and what it makes of that is its own affair. When the command ends, admission stops first,
+ * connections are reset, the device goes, the SSH connection closes.
  */
 import type { FlowRequest } from '../capture/capture.ts';
 import {

@@ -38,12 +38,12 @@ export function runAskpass({ program, message, limit, signal }: AskpassRequest):
     let printed = Buffer.alloc(0);
     let tooLong = false;
     child.stdout.on('data', (chunk: Buffer) => {
+      if (tooLong) return;
       printed = Buffer.concat([printed, chunk]);
       const end = printed.findIndex((octet) => octet === 0x0a || octet === 0x0d);
-      if (!tooLong && (end < 0 ? printed.length : end) > limit) {
-        tooLong = true;
-        stop(child);
-      }
+      if ((end < 0 ? printed.length : end) <= limit) return;
+      tooLong = true;
+      stop(child);
     });
     child.once('error', (cause: NodeJS.ErrnoException) => {
       signal?.removeEventListener('abort', abort);
@@ -72,5 +72,7 @@ function stop(child: ChildProcess): void {
 }
 
 function cancelled(message: string): TunnelError {
-  return new TunnelError('auth-cancelled', message);
+  return new TunnelError('auth-cancelled', message, {
+    hint: 'start it again and answer, or use a key that an agent holds',
+  });
 }

@@ -275,16 +275,17 @@ export function startCommand(command: readonly string[], env: Readonly<NodeJS.Pr
   const [file = '', ...args] = command;
   const stdio: ('ignore' | number)[] = [0, 1, 2];
   for (const fd of namedDescriptors(command)) stdio[fd] = fd;
-  return new Promise((resolve, reject) => {
+  return new Promise<Command>((resolve, reject) => {
     const child = spawn(file, args, { stdio: Array.from(stdio, (fd) => fd ?? 'ignore'), env });
     const exited = exitOf(child);
     child.once('spawn', () => resolve({ pid: child.pid ?? 0, exited }));
-    child.once('error', (cause: NodeJS.ErrnoException) => {
-      // As in native/launcher/command.c: EACCES is also said when a directory of PATH is closed to the user.
-      const missing = cause.code === 'EACCES' && !file.includes('/') && !isInPath(file, env['PATH']);
-      const errno = missing ? constants.errno.ENOENT : Math.abs(cause.errno ?? constants.errno.EIO);
-      reject(notExecuted({ errno, detail: file }));
-    });
+    child.once('error', reject);
+    // spawn() throws some errors (ENOTDIR, E2BIG) and emits others (ENOENT, EACCES).
+  }).catch((cause: NodeJS.ErrnoException) => {
+    // As in native/launcher/command.c: EACCES is also said when a directory of PATH is closed to the user.
+    const missing = cause.code === 'EACCES' && !file.includes('/') && !isInPath(file, env['PATH']);
+    const errno = missing ? constants.errno.ENOENT : Math.abs(cause.errno ?? constants.errno.EIO);
+    throw notExecuted({ errno, detail: file });
   });
 }
 

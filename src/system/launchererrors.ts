@@ -107,6 +107,10 @@ function namespacesRefused(reason: string): TunnelError {
   );
 }
 
+/** For a machine without /dev/net/tun. Also for doctor. */
+export const NO_TUN_HINT =
+  'load the driver with "modprobe tun"; in a container, start it with --device /dev/net/tun';
+
 function noTun({ errno }: LauncherFailed): TunnelError {
   if (errno === ERRNO.EACCES || errno === ERRNO.EPERM) {
     return new TunnelError('namespace-no-tun', '/dev/net/tun may be opened by root only', {
@@ -117,10 +121,17 @@ function noTun({ errno }: LauncherFailed): TunnelError {
     'namespace-no-tun',
     `there is no TUN device (/dev/net/tun: ${systemErrorName(errno)})`,
     {
-      hint: 'load the driver with "modprobe tun"; in a container, start it with --device /dev/net/tun',
+      hint: NO_TUN_HINT,
     },
   );
 }
+
+/** By errno of execve(2). */
+const NOT_EXECUTABLE_HINTS: ReadonlyMap<number, string> = new Map([
+  [ERRNO.EACCES, 'it must be a file that may be executed ("ls -l", "chmod +x"), and not on a noexec mount'],
+  [ERRNO.E2BIG, 'arguments and environment are too long together: hand some of them over in a file'],
+  [ERRNO.ENOEXEC, 'it is no program for this machine ("file" says what it is)'],
+]);
 
 /** `command-not-found` ends with exit status 127, `command-not-executable` with 126. */
 export function notExecuted({ errno, detail }: Pick<LauncherFailed, 'errno' | 'detail'>): TunnelError {
@@ -132,6 +143,7 @@ export function notExecuted({ errno, detail }: Pick<LauncherFailed, 'errno' | 'd
   return new TunnelError(
     'command-not-executable',
     `${detail}: can't be executed (${systemErrorName(errno)})`,
+    { hint: NOT_EXECUTABLE_HINTS.get(errno) ?? 'see whether it runs without "tunnel exec"' },
   );
 }
 

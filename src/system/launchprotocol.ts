@@ -2,8 +2,8 @@
  * The messages between the program and the launcher of `tunnel exec`, as native/launcher/protocol.h defines them: C structs
  * with fixed offsets, integers in this machine's byte order. A test compares sizes and offsets with the compiler's.
  */
-import { endianness } from 'node:os';
 import { addressBytes } from '../net/address.ts';
+import { Framing, fieldText, HEADER_LAYOUT, LITTLE_ENDIAN } from './framing.ts';
 
 export const LAUNCHER_MAGIC = 0x434e4c54;
 export const LAUNCHER_VERSION = 2;
@@ -28,7 +28,7 @@ export const LAUNCHER_STEP = {
 
 /** Sizes and offsets of the structs, in bytes. */
 export const LAUNCHER_LAYOUT = {
-  header: { size: 12, magic: 0, version: 4, type: 6, length: 8 },
+  header: HEADER_LAYOUT,
   setup: {
     size: 48,
     flags: 12,
@@ -48,7 +48,7 @@ const FLAG_ISOLATE = 1;
 const FLAG_VERBATIM = 2;
 const NOTE_NO_RESOLV_CONF = 1;
 const KINDS = [undefined, 'tun', 'listener4', 'listener6'] as const;
-const LITTLE = endianness() === 'LE';
+const framing = new Framing(LAUNCHER_MAGIC, LAUNCHER_VERSION);
 
 export interface LauncherSetup {
   /** The command must not have names resolved by services of the host's. */
@@ -81,82 +81,61 @@ export type LauncherMessage =
   | { readonly type: 'ready'; readonly device: string; readonly hasResolvConf: boolean }
   | LauncherFailed;
 
-function begin(type: number, length: number): { bytes: Uint8Array; view: DataView } {
-  const { header } = LAUNCHER_LAYOUT;
-  const bytes = new Uint8Array(length);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(header.magic, LAUNCHER_MAGIC, LITTLE);
-  view.setUint16(header.version, LAUNCHER_VERSION, LITTLE);
-  view.setUint16(header.type, type, LITTLE);
-  view.setUint32(header.length, length, LITTLE);
-  return { bytes, view };
-}
-
 /** Throws RangeError beyond LAUNCHER_MAX_RESOLV_CONF. */
 export function encodeSetup(setup: LauncherSetup): Uint8Array {
   const { setup: at } = LAUNCHER_LAYOUT;
   const text = Buffer.from(setup.resolvConf, 'latin1');
   if (text.length > LAUNCHER_MAX_RESOLV_CONF) throw new RangeError(`a resolv.conf of ${text.length} bytes`);
-  const { bytes, view } = begin(LAUNCHER_MESSAGE.setup, at.size + text.length);
+  const { bytes, view } = framing.begin(LAUNCHER_MESSAGE.setup, at.size + text.length);
   const flags = (setup.isolate ? FLAG_ISOLATE : 0) | (setup.verbatim === true ? FLAG_VERBATIM : 0);
-  view.setUint32(at.flags, flags, LITTLE);
-  view.setUint32(at.mtu, setup.mtu, LITTLE);
+  view.setUint32(at.flags, flags, LITTLE_ENDIAN);
+  view.setUint32(at.mtu, setup.mtu, LITTLE_ENDIAN);
   bytes.set(addressBytes(setup.address4), at.address4);
   bytes.set(addressBytes(setup.address6), at.address6);
-  view.setUint32(at.descriptors, setup.descriptors ?? 0, LITTLE);
-  view.setUint32(at.resolvConfLength, text.length, LITTLE);
+  view.setUint32(at.descriptors, setup.descriptors ?? 0, LITTLE_ENDIAN);
+  view.setUint32(at.resolvConfLength, text.length, LITTLE_ENDIAN);
   bytes.set(text, at.size);
   return bytes;
 }
 
 export function encodeGo(): Uint8Array {
-  return begin(LAUNCHER_MESSAGE.go, LAUNCHER_LAYOUT.go.size).bytes;
+  return framing.begin(LAUNCHER_MESSAGE.go, LAUNCHER_LAYOUT.go.size).bytes;
 }
 
 /** The version in a message's header; undefined when it isn't one. */
 export function launcherVersion(bytes: Uint8Array): number | undefined {
-  const { header } = LAUNCHER_LAYOUT;
-  if (bytes.length < header.size) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (view.getUint32(header.magic, LITTLE) !== LAUNCHER_MAGIC) return undefined;
-  return view.getUint16(header.version, LITTLE);
+  return framing.version(bytes);
 }
 
 /** A message of the launcher's; undefined when it isn't well-formed. */
 export function decodeLauncherMessage(bytes: Uint8Array): LauncherMessage | undefined {
-  const { header, descriptor, ready, failed } = LAUNCHER_LAYOUT;
-  if (launcherVersion(bytes) !== LAUNCHER_VERSION) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (view.getUint32(header.length, LITTLE) !== bytes.length) return undefined;
+  const { descriptor, ready, failed } = LAUNCHER_LAYOUT;
+  const message = framing.read(bytes);
+  if (message === undefined) return undefined;
+  const { type, view } = message;
 
-  switch (view.getUint16(header.type, LITTLE)) {
+  switch (type) {
     case LAUNCHER_MESSAGE.descriptor: {
       if (bytes.length !== descriptor.size) return undefined;
-      const kind = KINDS[view.getUint32(descriptor.kind, LITTLE)];
+      const kind = KINDS[view.getUint32(descriptor.kind, LITTLE_ENDIAN)];
       return kind === undefined ? undefined : { type: 'descriptor', kind };
     }
     case LAUNCHER_MESSAGE.ready:
       if (bytes.length !== ready.size) return undefined;
       return {
         type: 'ready',
-        device: text(bytes.subarray(ready.device)),
-        hasResolvConf: (view.getUint32(ready.notes, LITTLE) & NOTE_NO_RESOLV_CONF) === 0,
+        device: fieldText(bytes.subarray(ready.device)),
+        hasResolvConf: (view.getUint32(ready.notes, LITTLE_ENDIAN) & NOTE_NO_RESOLV_CONF) === 0,
       };
     case LAUNCHER_MESSAGE.failed:
       if (bytes.length !== failed.size) return undefined;
       return {
         type: 'failed',
-        step: view.getUint32(failed.step, LITTLE),
-        errno: view.getInt32(failed.error, LITTLE),
-        detail: text(bytes.subarray(failed.detail)),
+        step: view.getUint32(failed.step, LITTLE_ENDIAN),
+        errno: view.getInt32(failed.error, LITTLE_ENDIAN),
+        detail: fieldText(bytes.subarray(failed.detail)),
       };
     default:
       return undefined;
   }
-}
-
-/** Text up to the first NUL. */
-function text(field: Uint8Array): string {
-  const end = field.indexOf(0);
-  return Buffer.from(end === -1 ? field : field.subarray(0, end)).toString('latin1');
 }

@@ -6,12 +6,12 @@ import { TunnelError } from '../../errors.ts';
 import { silentObserver } from '../../observe/observer.ts';
 import { helperPath } from '../helperpath.ts';
 import { probeNamespaces } from '../launcher.ts';
+import { NO_TUN_HINT } from '../launchererrors.ts';
 import type { LauncherSetup } from '../launchprotocol.ts';
 import { elevation } from '../privileges.ts';
 import type { Finding } from './diagnosis.ts';
 
 const TUN_NODE = '/dev/net/tun';
-const TUN_HINT = 'load the driver with "modprobe tun"; in a container, start it with --device /dev/net/tun';
 const CAP_NET_ADMIN = 12n;
 /** For sudo's look at its rules, in ms. */
 const SUDO_TIMEOUT_MS = 5_000;
@@ -22,7 +22,7 @@ export function lookAtTunDevice(): Finding {
   const name = 'tun-device';
   const status = statSync(TUN_NODE, { throwIfNoEntry: false });
   if (status?.isCharacterDevice() !== true) {
-    return { name, state: 'failed', detail: `there is no ${TUN_NODE}`, hint: TUN_HINT };
+    return { name, state: 'failed', detail: `there is no ${TUN_NODE}`, hint: NO_TUN_HINT };
   }
   try {
     accessSync(TUN_NODE, constants.R_OK | constants.W_OK);

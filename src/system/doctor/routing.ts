@@ -124,8 +124,8 @@ export function lookAtResolver(targets: readonly Prefix[], configuration = resol
   return {
     name,
     state: 'warning',
-    detail: `the targets hold the resolver ${inside.join(', ')}, and with connect queries (UDP) are not carried`,
-    hint: `leave it out with ${inside.map((address) => `-x ${address}`).join(' ')}`,
+    detail: `the targets hold the resolver ${inside.join(', ')}, and connect does not carry queries unless it answers them`,
+    hint: `have them answered through the tunnel with --dns, or leave it out with ${inside.map((address) => `-x ${address}`).join(' ')}`,
   };
 }
 

@@ -39,6 +39,7 @@ describe('HTTP', { timeout: 30_000 }, () => {
         response.setHeader('X-Test', ['one', 'two']);
         response.setHeader('Connection', 'X-Hop');
         response.setHeader('X-Hop', 'not for you');
+        if (request.url === '/trailer' && request.method !== 'HEAD') response.setHeader('Trailer', 'X-Sum');
         if (request.url?.startsWith('/length') === true) response.setHeader('Content-Length', 6);
         if (request.url === '/cut') response.write('begin', () => request.socket.destroy());
         else {
@@ -119,6 +120,20 @@ describe('HTTP', { timeout: 30_000 }, () => {
       connection: 'keep-alive',
     });
     assert.deepEqual(proxy.twin.requested.at(-1)?.destination, { host: 'web.example', port: 8080 });
+  });
+
+  it('passes on a message that announces trailers and has no chunks', async () => {
+    for (const method of ['GET', 'HEAD', 'OPTIONS']) {
+      const client = await open();
+      client.send(
+        `${method} http://web.example/trailer HTTP/1.1\r\nHost: x\r\nTrailer: X-Sum\r\nConnection: close\r\n\r\n`,
+      );
+      assert.match(await client.rest(), /^HTTP\/1\.1 200 OK\r\n/);
+    }
+    assert.deepEqual(
+      seen.map(({ method, headers }) => [method, headers['trailer']]),
+      ['GET', 'HEAD', 'OPTIONS'].map((method) => [method, undefined]),
+    );
   });
 
   it('keeps both connections for further requests, to one server or several', async () => {

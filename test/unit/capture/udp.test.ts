@@ -103,6 +103,22 @@ describe('UdpRelay', () => {
     await until(() => refused.length === 2);
   });
 
+  it('keeps no association whose socket could not be made', async () => {
+    // Link-local addresses can't be connected to without their zone.
+    relay = new UdpRelay({
+      decide: () => ({ kind: 'direct', to: { host: 'fe80::1', port: 9 } }),
+      send: () => assert.fail('nobody answers'),
+      refuse: (datagram, refusal) => refused.push([datagram, refusal]),
+      observer: { log() {}, count: (name, n = 1) => counts.set(name, (counts.get(name) ?? 0) + n) },
+    });
+    relay.accept(from(5000));
+    relay.accept(from(5000));
+    assert.equal(relay.size, 1);
+    await until(() => relay.size === 0);
+    // Without IPv6 it is said that there is no such network.
+    assert.ok(refused.length === 1 || counts.get('tunnel_datagrams_dropped_total') === 2);
+  });
+
   it('refuses what the policy refuses, without a socket', () => {
     const datagram = from(5000, 'ping', { ...SERVER, port: 1 });
     relay.accept(datagram);

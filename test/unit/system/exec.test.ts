@@ -101,6 +101,7 @@ describe('startCommand', () => {
 
   it('tells what is not there from what can not be executed', async () => {
     await assert.rejects(startCommand(['/no/such/command'], {}), { code: 'command-not-found' });
+    await assert.rejects(startCommand(['/etc/passwd/command'], {}), { code: 'command-not-found' });
     await assert.rejects(startCommand(['/etc/passwd'], {}), { code: 'command-not-executable' });
   });
 });

@@ -1,11 +1,7 @@
 /** The messages between program and launcher: both sides' layouts, and what their failures become. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { constants, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { constants } from 'node:os';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { launcherError, namespaceRestriction } from '../../../src/system/launchererrors.ts';
 import {
@@ -18,25 +14,12 @@ import {
   LAUNCHER_STEP,
   LAUNCHER_VERSION,
 } from '../../../src/system/launchprotocol.ts';
+import { printedByC } from '../../support/cstructs.ts';
 
-const NATIVE = fileURLToPath(new URL('../../../../native', import.meta.url));
 const { errno: ERRNO } = constants;
 
 /** Prints the header's constants and layouts as JSON, and messages of the launcher's in hex. */
-const PROGRAM = `
-#include <stddef.h>
-#include <stdio.h>
-#include <string.h>
-#include "launcher/protocol.h"
-
-#define SIZE(name) printf("\\"%s.size\\":%zu,", #name, sizeof(struct launcher_##name))
-#define AT(name, field, as) printf("\\"%s.%s\\":%zu,", #name, as, offsetof(struct launcher_##name, field))
-#define VALUE(name) printf("\\"%s\\":%lu,", #name, (unsigned long)(name))
-#define HEX(name, value) do { printf("\\"%s\\":\\"", name); \\
-    for (size_t i = 0; i < sizeof value; i++) printf("%02x", ((const unsigned char *)&value)[i]); printf("\\","); } while (0)
-#define HEADER(kind, message) {LAUNCHER_MAGIC, LAUNCHER_VERSION, kind, sizeof message}
-
-int main(void) {
+const BODY = `
   struct launcher_descriptor descriptor = {.header = HEADER(LAUNCHER_DESCRIPTOR, descriptor), .kind = LAUNCHER_LISTENER6};
   struct launcher_ready ready = {.header = HEADER(LAUNCHER_READY, ready), .notes = LAUNCHER_NO_RESOLV_CONF, .device = "tun0"};
   struct launcher_failed failed = {.header = HEADER(LAUNCHER_FAILED, failed), .step = LAUNCHER_STEP_MOUNT, .error = 13,
@@ -45,7 +28,6 @@ int main(void) {
       .setup = {.header = HEADER(LAUNCHER_SETUP, setup), .flags = LAUNCHER_ISOLATE | LAUNCHER_VERBATIM, .mtu = 1500,
                 .address4 = {198, 18, 0, 1}, .address6 = {0x20, 1, 0, 2, [15] = 1}, .descriptors = 1024,
                 .resolv_conf_length = 3}, .text = "abc"};
-  printf("{");
   SIZE(header); AT(header, magic, "magic"); AT(header, version, "version"); AT(header, type, "type");
   AT(header, length, "length");
   SIZE(setup); AT(setup, flags, "flags"); AT(setup, mtu, "mtu"); AT(setup, address4, "address4");
@@ -62,26 +44,10 @@ int main(void) {
   VALUE(LAUNCHER_STEP_LISTENER); VALUE(LAUNCHER_STEP_MOUNT); VALUE(LAUNCHER_STEP_PRIVILEGES);
   VALUE(LAUNCHER_STEP_EXECUTE);
   HEX("descriptorMessage", descriptor); HEX("readyMessage", ready); HEX("failedMessage", failed); HEX("setupMessage", setup);
-  printf("\\"end\\":0}");
-  return 0;
-}
 `;
 
-function fromC(): Record<string, number | string> {
-  const directory = mkdtempSync(join(tmpdir(), 'tunnel-test-'));
-  try {
-    const program = join(directory, 'layout');
-    const flags = ['-std=c11', '-Wall', '-Wextra', '-Werror', `-I${NATIVE}`, '-x', 'c', '-', '-o', program];
-    const compiled = spawnSync('cc', flags, { input: PROGRAM, encoding: 'utf8' });
-    assert.equal(compiled.status, 0, compiled.stderr);
-    return JSON.parse(spawnSync(program, { encoding: 'utf8' }).stdout) as Record<string, number | string>;
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
-}
-
 describe('launcher protocol', () => {
-  const c = fromC();
+  const c = printedByC('launcher/protocol.h', 'launcher', BODY);
   const bytes = (name: string) => Uint8Array.from(Buffer.from(String(c[name]), 'hex'));
   const constantOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
 
@@ -164,7 +130,7 @@ describe('launcher errors', () => {
     it(`of step ${step} with ${errno} is ${code}`, () => {
       const error = launcherError({ type: 'failed', step, errno, detail: 'what' });
       assert.equal(error.code, code);
-      if (code !== 'command-not-executable') assert.ok(error.hint !== undefined);
+      assert.ok(error.hint !== undefined && error.hint !== '');
     });
   }
 

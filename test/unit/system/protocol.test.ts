@@ -1,11 +1,7 @@
 /** The messages between program and helper: both sides' layouts, and every message there and back. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { constants, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { constants } from 'node:os';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { addressFromNumber } from '../../../src/net/address.ts';
 import { failedError } from '../../../src/system/helpererrors.ts';
@@ -22,25 +18,12 @@ import {
   MESSAGE,
   STEP,
 } from '../../../src/system/protocol.ts';
+import { printedByC } from '../../support/cstructs.ts';
 
-const NATIVE = fileURLToPath(new URL('../../../../native', import.meta.url));
 const { errno: ERRNO } = constants;
 
 /** Prints the header's constants and layouts as JSON, and messages of the helper's in hex. */
-const PROGRAM = `
-#include <stddef.h>
-#include <stdio.h>
-#include <string.h>
-#include "helper/protocol.h"
-
-#define SIZE(name) printf("\\"%s.size\\":%zu,", #name, sizeof(struct helper_##name))
-#define AT(name, field, as) printf("\\"%s.%s\\":%zu,", #name, as, offsetof(struct helper_##name, field))
-#define VALUE(name) printf("\\"%s\\":%lu,", #name, (unsigned long)(name))
-#define HEX(name, value) do { printf("\\"%s\\":\\"", name); \\
-    for (size_t i = 0; i < sizeof value; i++) printf("%02x", ((const unsigned char *)&value)[i]); printf("\\","); } while (0)
-#define HEADER(kind, message) {HELPER_MAGIC, HELPER_VERSION, kind, sizeof message}
-
-int main(void) {
+const BODY = `
   struct helper_hello hello = {.header = HEADER(HELPER_HELLO, hello), .pid = 123456};
   struct helper_created created = {.header = HEADER(HELPER_CREATED, created), .ifindex = 7, .name = "tun0",
                                    .address4 = {198, 18, 3, 1}, .address6 = {0x20, 1, 0, 2, [7] = 3, [15] = 1}};
@@ -56,7 +39,6 @@ int main(void) {
       .prefixes = {{.family = 4, .length = 8, .address = {10}}, {.family = 6, .length = 32, .address = {0x20, 1, 0xd, 0xb8}}}};
   memset(full.detail, 'x', sizeof full.detail);
 
-  printf("{");
   SIZE(header); AT(header, magic, "magic"); AT(header, version, "version"); AT(header, type, "type");
   AT(header, length, "length");
   SIZE(hello); AT(hello, pid, "pid");
@@ -75,26 +57,10 @@ int main(void) {
   VALUE(HELPER_STEP_LINK_UP); VALUE(HELPER_STEP_ROUTE); VALUE(HELPER_STEP_REQUEST); VALUE(HELPER_STEP_LOST);
   HEX("hello", hello); HEX("created", created); HEX("created4", created4); HEX("done", done); HEX("failed", failed);
   HEX("full", full); HEX("create", create); HEX("routes", routes);
-  printf("\\"end\\":0}");
-  return 0;
-}
 `;
 
-function fromC(): Record<string, number | string> {
-  const directory = mkdtempSync(join(tmpdir(), 'tunnel-test-'));
-  try {
-    const program = join(directory, 'layout');
-    const flags = ['-std=c11', '-Wall', '-Wextra', '-Werror', `-I${NATIVE}`, '-x', 'c', '-', '-o', program];
-    const compiled = spawnSync('cc', flags, { input: PROGRAM, encoding: 'utf8' });
-    assert.equal(compiled.status, 0, compiled.stderr);
-    return JSON.parse(spawnSync(program, { encoding: 'utf8' }).stdout) as Record<string, number | string>;
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
-}
-
 describe('helper protocol', () => {
-  const c = fromC();
+  const c = printedByC('helper/protocol.h', 'helper', BODY);
   const bytes = (name: string) => Buffer.from(String(c[name]), 'hex');
 
   it('has the layout of the C structs', () => {
