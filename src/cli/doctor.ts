@@ -8,23 +8,29 @@ export type DoctorAction = (targets: readonly string[], options: DoctorOptions) 
 
 const AFTER = `
 Looks at this machine, by trying where only that tells, and changes nothing. With TARGETs
-it also says which of this machine's routes and rules would win over the tunnel's.
+it also says which of this machine's routes and rules would win over the tunnel's; with -r,
+where the jump host is found: as ssh_config has it, connecting to nothing.
 
 Exit codes: 0 "tunnel connect" or "tunnel exec" can capture here; 6 neither can.
 `;
 
-/** Adds the command. -r is that of `connect`. */
+/** The options of `connect` that say where the jump host is. */
+const SHARED = ['--remote', '--jump', '--ssh-config', '--ssh-option'];
+
+/** Adds the command. `connect` has the options that both share. */
 export function addDoctorCommand(program: Command, connect: Command, action: DoctorAction): void {
   const command = program
     .command('doctor')
     .description('say which captures are possible on this machine, and why not')
-    .usage('[-r REMOTE] [--json] [TARGET...]')
+    .usage('[-r REMOTE] [options] [TARGET...]')
     .argument('[targets...]')
     .option('--json', 'print the report as JSON')
     .helpOption('-h, --help', 'show this help')
     .addHelpText('after', AFTER)
     .action((targets: string[], options: DoctorOptions) => action(targets, options));
-  for (const option of connect.options) if (option.long === '--remote') command.addOption(option);
+  for (const option of connect.options) {
+    if (option.long !== undefined && SHARED.includes(option.long)) command.addOption(option);
+  }
 }
 
 const MARKS = { ok: 'ok', note: 'note', warning: 'warning', failed: 'no' } as const;

@@ -77,14 +77,14 @@ export interface SshOptions {
   readonly identityFiles: readonly string[];
   /**
    * --host-key: `SHA256:...` fingerprints (43 characters of base64, no padding) or `ssh-ed25519 AAAA...` keys (type, one
-   * space, base64). Non-empty: known_hosts is not consulted.
+   * space, base64). Non-empty: of known_hosts only the @revoked lines count.
    */
   readonly hostKeyPins: readonly string[];
   /** --connect-timeout: seconds for TCP and key exchange, an address; undefined: ssh_config's, else DEFAULT_CONNECT_TIMEOUT. */
   readonly connectTimeout: number | undefined;
   /** --auth-timeout: seconds for authentication, prompts not counted. */
   readonly authTimeout: number;
-  /** --keepalive: seconds of silence until the jump host is asked for a sign of life, 0: never; undefined: ssh_config's. */
+  /** --keepalive: seconds of silence until the jump host, or a host on the way, is asked for a sign of life, 0: never; undefined: ssh_config's. */
   readonly keepalive: number | undefined;
   /** --reconnect-hold: seconds for which a new connection waits while the link is down; 0: refused at once. */
   readonly reconnectHold: number;

@@ -1,18 +1,22 @@
 /** The command line of `tunnel doctor`. */
-import type { Remote, Target } from './configuration.ts';
-import type { ConnectOptions } from './options.ts';
+import type { SshOptions, Target } from './configuration.ts';
+import { buildConfiguration, type ConnectOptions } from './options.ts';
 import { separateNames } from './proxyoptions.ts';
-import { parseRemote } from './remote.ts';
 import { parseTarget } from './target.ts';
 import type { Place } from './usage.ts';
 
-export interface DoctorOptions extends Pick<ConnectOptions, 'remote'> {
+/** Any will do where only the jump host is looked for. */
+const ANYWHERE = ['0.0.0.0/0', '::/0'];
+
+/** Of the options of `connect`, those that say where the jump host is. */
+export interface DoctorOptions extends Pick<ConnectOptions, 'remote' | 'jump' | 'sshConfig' | 'sshOption'> {
   readonly json?: boolean;
 }
 
 export interface DoctorConfiguration {
-  /** Both may be empty: then what hangs on them isn't looked at. */
-  readonly remotes: readonly Remote[];
+  /** undefined: no jump host is given, and none looked for. */
+  readonly ssh: SshOptions | undefined;
+  /** May be empty: then what hangs on them isn't looked at. */
   readonly targets: readonly Target[];
   readonly json: boolean;
 }
@@ -20,11 +24,11 @@ export interface DoctorConfiguration {
 /** Throws UsageError. */
 export function buildDoctorConfiguration(
   targets: readonly string[],
-  { remote = [], json = false }: DoctorOptions,
+  { json = false, ...ssh }: DoctorOptions,
   placeOf: (text: string) => Place | undefined = () => undefined,
 ): DoctorConfiguration {
   return {
-    remotes: remote.map((text) => parseRemote(text, placeOf(text) ?? '-r')),
+    ssh: Object.keys(ssh).length === 0 ? undefined : buildConfiguration(ANYWHERE, ssh, placeOf).ssh,
     // Names lead to addresses of the tunnel's own, for which no route of anybody else's stands in the way.
     targets: separateNames(targets.map((text) => ({ text, place: placeOf(text) ?? 'target' }))).addresses.map(
       ({ text, place }) => parseTarget(text, place).target,

@@ -1,18 +1,19 @@
 /** `tunnel doctor`: looks at everything, and says what that means for each kind of capture. Changes nothing. */
 import { NAMESPACE_MTU, namespaceAddresses } from '../capture/namespace.ts';
-import type { Remote } from '../config/configuration.ts';
+import type { Remote, SshOptions } from '../config/configuration.ts';
 import type { DoctorConfiguration } from '../config/doctoroptions.ts';
 import { TunnelError } from '../errors.ts';
 import type { CaptureDiagnosis, Diagnosis, Finding } from '../system/doctor/diagnosis.ts';
 import { lookAtHelper, lookAtKernel, lookAtNamespaces, lookAtTunDevice } from '../system/doctor/machine.ts';
 import { lookAtResolver, lookAtRoutes, lookAtRules } from '../system/doctor/routing.ts';
-import { addressToExclude, resolveRemote } from '../transport/resolve.ts';
+import { hopsOf } from '../transport/hops.ts';
+import { addressToExclude, resolveJumpHosts } from '../transport/resolve.ts';
+import { type ResolveContext, resolveSettings } from '../transport/sshconfig.ts';
 
-const DEFAULT_SSH_PORT = 22;
-/** For the name of the jump host, in seconds. */
-const RESOLVE_TIMEOUT = 10;
+/** For the name of the jump host, in seconds: somebody waits for the report. */
+const PATIENCE = 10;
 
-export async function diagnose({ remotes, targets }: DoctorConfiguration): Promise<Diagnosis> {
+export async function diagnose({ ssh, targets }: DoctorConfiguration): Promise<Diagnosis> {
   const prefixes = targets.map(({ prefix }) => prefix);
   const tun = lookAtTunDevice();
   const helper = lookAtHelper();
@@ -37,7 +38,7 @@ export async function diagnose({ remotes, targets }: DoctorConfiguration): Promi
       lookAtRoutes(prefixes),
       lookAtRules(),
       lookAtResolver(prefixes),
-      ...(await Promise.all(remotes.map(lookAtRemote))),
+      ...(await Promise.all(ssh?.remotes.map((remote) => lookAtRemote(remote, ssh)) ?? [])),
     ],
   };
 }
@@ -48,13 +49,22 @@ function needs(name: 'connect' | 'exec', what: string, findings: readonly Findin
   return { name, possible: false, why: missing.map(({ detail }) => detail).join('; ') };
 }
 
-/** Only its name is looked up: what it permits, it would have to be asked. */
-async function lookAtRemote({ host, port, text }: Remote): Promise<Finding> {
+/** Where ssh_config says that it is. Opens no connection: what it permits, it would have to be asked. */
+export async function lookAtRemote(
+  remote: Remote,
+  ssh: SshOptions,
+  context: ResolveContext = {},
+): Promise<Finding> {
   const name = 'jump-host';
+  const { text } = remote;
   try {
-    const addresses = await resolveRemote(host, port ?? DEFAULT_SSH_PORT, { timeout: RESOLVE_TIMEOUT });
-    const own = addresses.map((address) => addressToExclude(address.host) ?? address.host);
-    return { name, state: 'ok', detail: `${text} is ${[...new Set(own)].join(', ')}` };
+    const settings = await resolveSettings(remote, ssh, context);
+    const [outermost] = hopsOf(settings);
+    const found = await resolveJumpHosts([settings], { patience: () => PATIENCE });
+    const own = found.flatMap(({ addresses }) => addresses.map(({ host }) => addressToExclude(host) ?? host));
+    const where = own.length === 0 ? 'reached by a ProxyCommand' : [...new Set(own)].join(', ');
+    const via = outermost === settings ? '' : `reached by way of ${outermost.name}, which is `;
+    return { name, state: 'ok', detail: `${text} is ${via}${where}` };
   } catch (error) {
     if (!(error instanceof TunnelError)) throw error;
     return { name, state: 'failed', detail: error.message, ...(error.hint && { hint: error.hint }) };

@@ -109,6 +109,21 @@ describe('the command line of exec', () => {
     assert.deepEqual(command, ['true']);
   });
 
+  it('offers none of the options of the proxies: it would ignore them', async () => {
+    for (const option of [
+      '--listen',
+      '--socks',
+      '--http',
+      '--proxy-auth',
+      '--only-targets',
+      '--allow-remote-clients',
+    ])
+      await assert.rejects(configurationOf('-r', 'u@h', option, '1080', '--', 'true'), {
+        code: 'usage',
+        message: new RegExp(`unknown option '${option}'`),
+      });
+  });
+
   for (const args of [['-r', 'h'], ['-r', 'h', '10/8', '--'], ['-r', 'h', '--', ''], ['true']]) {
     it(`is wrong: ${args.join(' ')}`, async () => {
       await assert.rejects(configurationOf(...args), UsageError);
