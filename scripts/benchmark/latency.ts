@@ -7,7 +7,7 @@ import { percentile } from './statistics.ts';
 
 const RTT_MS = 50;
 const BULK_FLOWS = 8;
-/** Clients that ask at the same time, each one request after the other: enough requests in a run for its p99 to mean something. */
+/** Clients that ask at the same time, each one request after the other. In 3 s that makes some hundred requests beside bulk flows. */
 const CLIENTS = 6;
 const DIRECTIONS = ['up', 'down'] as const;
 const KINDS = [

@@ -92,13 +92,14 @@ function write(results: Results): void {
 
 async function main(names: readonly string[]): Promise<void> {
   const chosen = choose(names);
-  const rounds = Math.ceil(setting('BENCH_ROUNDS', DEFAULT_ROUNDS));
+  const askedRounds = Math.ceil(setting('BENCH_ROUNDS', DEFAULT_ROUNDS));
   const seconds = setting('BENCH_SECONDS', DEFAULT_SECONDS);
   const begin = performance.now();
   const elapsed = () => `${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s`;
   let results: Results = readResults();
   const measured: Record<string, Results['measurements'][string]> = {};
-  for (const { name, title, how, checks, run } of chosen) {
+  for (const { name, title, how, maxRounds = askedRounds, checks, run } of chosen) {
+    const rounds = Math.min(askedRounds, maxRounds);
     const recorder = new Recorder((text) => process.stderr.write(`${elapsed()}  ${name}: ${text}\n`));
     await run({ rounds, seconds, record: recorder.record });
     const { samples } = recorder;

@@ -1,16 +1,16 @@
 /**
  * What a measurement is, and how its samples are judged. Pure: nothing here measures.
  *
- *   Measurement.run -> samples[figure][series], one a round -> judge(check) -> value, spread, met
+ *   Measurement.run -> samples[figure][series], one a round or more -> judge(check) -> value, spread, met
  *
  * A figure is what is measured ("up, MB/s"), a series what it is measured on (a peer). The value of a check is computed from the
- * medians over the rounds; its spread is that of the same computation on each round's own samples, which were taken one
- * after the other.
+ * medians over all samples; its spread is that of the same computation on the first sample of each series, the second, and so
+ * on, which were taken one after the other.
  */
 import { median } from './statistics.ts';
 
 export type Samples = Readonly<Record<string, Readonly<Record<string, readonly number[]>>>>;
-/** One number for a figure and a series: its median, or its sample of a round. */
+/** One number for a figure and a series: its median, or its sample of one run. */
 export type Reading = (figure: string, series: string) => number;
 
 export type Target = { readonly atLeast: number } | { readonly atMost: number };
@@ -45,6 +45,8 @@ export interface Measurement {
   readonly title: string;
   /** One sentence for the report: what was done. */
   readonly how: string;
+  /** However many are asked for. */
+  readonly maxRounds?: number;
   readonly checks: readonly Check[];
   readonly run: (run: Run) => Promise<void>;
 }

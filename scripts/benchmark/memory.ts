@@ -8,8 +8,6 @@ import { type Path, Stage } from './stage.ts';
 const FLOWS = 5000;
 /** sshd needs one for each flow, and the client side of each peer as well; the lab raises its own limits as far as it may. */
 const SSHD_DESCRIPTORS = 8192;
-/** Memory hardly varies from run to run, and thousands of opens take their time. */
-const MAX_ROUNDS = 2;
 /** After the last open: garbage is collected, buffers are given back. */
 const REST_MS = 3_000;
 const KIB = 1024;
@@ -22,10 +20,10 @@ async function run({ rounds, record }: Run): Promise<void> {
   const stage = await Stage.create({ openFiles: SSHD_DESCRIPTORS });
   const resident = (path: Path) => (path.pid === undefined ? Number.NaN : residentBytes(path.pid));
   try {
-    for (let round = 0; round < Math.min(rounds, MAX_ROUNDS); round++) {
+    for (let round = 0; round < rounds; round++) {
       for (const peer of [tunnel, sshSocks]) {
         await stage.through(peer, async (path) => {
-          // A few at first, so that what is made once isn't counted as growth.
+          // One at first, so that what is made once isn't counted as growth.
           await stage.beside(path, { verb: 'hold', flows: 1 }, () => sleep(REST_MS));
           const before = resident(path);
           await stage.beside(path, { verb: 'hold', flows: FLOWS }, async () => {
@@ -47,6 +45,8 @@ export const memory: Measurement = {
   name: 'memory',
   title: `${FLOWS} idle flows`,
   how: `Resident memory of all processes of each peer on the client, ${REST_MS / 1000} s after the last of the flows has carried a byte there and back.`,
+  // Memory hardly varies from run to run, and thousands of opens take their time.
+  maxRounds: 2,
   checks: [
     {
       what: `memory with ${FLOWS} idle flows, MB`,

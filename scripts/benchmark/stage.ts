@@ -6,7 +6,7 @@
  *     rate(path, load, seconds)                  endless flows: what the receiver got in a time, and what the peer paid
  *     measureTransfer(path, load, client)        flows of a given size: until the last byte has arrived
  *     beside(path, load, work)                   endless flows, while something else is measured
- *     requests(...), connects(...)               figures of the client's own
+ *     figures(path, verb, flows, seconds)        requests and connects: what the client itself has measured
  *
  * Rates are counted where the data arrive, over a time that begins when the flows have been running for a while.
  */
@@ -44,8 +44,8 @@ export interface StageOptions extends LineOptions {
   /** The soft limit of sshd's descriptors. */
   readonly openFiles?: number;
   /**
-   * What a TCP buffer may grow to, of every socket in the lab. The default lets a thousand flows have more than the machine
-   * allows TCP in all (tcp_mem), and everything then stands still.
+   * What a TCP buffer may grow to, of every socket in the lab. With the default, a thousand full flows have come to a standstill
+   * with everything beside them; presumably they use up what the machine allows TCP in all (tcp_mem).
    */
   readonly bufferBytes?: number;
 }

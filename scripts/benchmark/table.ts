@@ -64,7 +64,7 @@ export function figures(results: Results): string {
     '',
     summary(results),
     '',
-    'Values are of medians over the rounds; the spread is the least and the most that single rounds give.',
+    'Values are of medians over the runs; the spread is the least and the most that single runs give.',
     '',
     '![How much of each target is reached](measurements.svg)',
     '',

@@ -1,4 +1,4 @@
-# Sourced by scripts/test, scripts/quickstart and scripts/bench: brings a fresh Debian or Ubuntu machine with Node to where
+# Sourced by scripts/test, quickstart, bench and soak: brings a fresh Debian or Ubuntu machine with Node to where
 # the project can be built and its lab started. Needs nothing but apt and npm; does nothing that has been done already.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
