@@ -1,5 +1,6 @@
 /** Options of TCP sockets that Node has no call for. The only place that looks at a socket's descriptor. */
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { type Addon, addon } from '../native.ts';
 
 /**
@@ -15,13 +16,13 @@ export function setUserTimeout(socket: Socket, milliseconds: number): boolean {
 /**
  * While `bytes` have not been sent the kernel takes no more (TCP_NOTSENT_LOWAT, tcp(7)): its buffer may be megabytes, and what
  * is asked for next would wait behind all of it. What has been sent and not acknowledged doesn't count, so that throughput
- * stays. False when it can't be set: then what is asked for next waits longer.
+ * stays. False when it can't be set, or `socket` is none of TCP's: then what is asked for next waits longer.
  */
-export function limitUnsent(socket: Socket, bytes: number): boolean {
+export function limitUnsent(socket: Duplex, bytes: number): boolean {
   return setOption(socket, (native, fd) => native.setTcpUnsentLimit(fd, bytes));
 }
 
-function setOption(socket: Socket, set: (native: Addon, fd: number) => void): boolean {
+function setOption(socket: Duplex, set: (native: Addon, fd: number) => void): boolean {
   const { _handle: handle } = socket as unknown as { _handle?: { readonly fd?: unknown } | null };
   const fd = handle?.fd;
   if (typeof fd !== 'number' || !Number.isInteger(fd) || fd < 0) return false;

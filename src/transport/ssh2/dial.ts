@@ -28,20 +28,13 @@ import { type Contender, interleave, race } from '../race.ts';
 import type { JumpHost, RemoteAddress } from '../resolve.ts';
 import type { SshSettings } from '../settings.ts';
 import { connectTcp } from '../tcp.ts';
-import { limitUnsent, setUserTimeout } from '../tcpoptions.ts';
+import { setUserTimeout } from '../tcpoptions.ts';
 import type { Access } from './attempt.ts';
 import { type Chain, type ChainOptions, connectChain, ViaError } from './chain.ts';
 import { Inbox } from './inbox.ts';
 
 /** For the first hop's identification and key exchange while other addresses wait. */
 export const HURRIED_SECONDS = 5;
-
-/**
- * What the kernel takes of what can't be sent yet: some fifteen milliseconds' worth at the rates of one connection. Linux wakes a
- * writer when a third of the send buffer is free; with much less than this it never fills the buffer again, and a long
- * path is used to two thirds only.
- */
-const UNSENT_BYTES = 1024 * 1024;
 
 export interface DialOptions {
   /** Stand for each other, in order of preference (several -r). At least one; addresses as resolveJumpHosts gives them. */
@@ -175,7 +168,6 @@ class Dialling {
         const inbox = new Inbox();
         const socket = await connectTcp(address, { timeout, signal, reader: inbox });
         inbox.openEarly(socket);
-        limitUnsent(socket, UNSENT_BYTES);
         if (keepalive.interval > 0) setUserTimeout(socket, keepalive.interval * keepalive.count * 1000);
         this.#inboxes.set(socket, inbox);
         return socket;

@@ -20,6 +20,7 @@ import type { Client } from 'ssh2';
 import { TunnelError } from '../../errors.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { MAX_CHANNELS } from '../limits.ts';
+import { limitUnsent } from '../tcpoptions.ts';
 import {
   ConnectError,
   type ConnectOptions,
@@ -37,6 +38,7 @@ import { Outbox } from './outbox.ts';
 import { KEEPALIVE, type Keepalive, Pulse } from './pulse.ts';
 import { ReceiveWindows } from './receivewindow.ts';
 import { Rekeying, type RekeyLimits } from './rekey.ts';
+import { UnsentLimit } from './unsentlimit.ts';
 
 /** How long close() waits for the server to take leave. */
 export const CLOSE_TIMEOUT_MS = 2_000;
@@ -87,9 +89,13 @@ export class Ssh2Link implements Transport, Probing {
     this.#protocol = protocolOf(client);
     this.#windows = new ReceiveWindows({ onLimited: () => observer.count('tunnel_window_budget_total') });
     this.#rekeying = new Rekeying(this.#protocol, options.rekey ?? { bytes: undefined, seconds: undefined });
+    const unsent = new UnsentLimit((bytes) => limitUnsent(socket, bytes));
     this.#outbox = new Outbox(socket, {
       onWritable: () => this.#multiplexer.run(),
-      onSent: (bytes) => this.#rekeying.count(bytes),
+      onSent: (bytes) => {
+        this.#rekeying.count(bytes);
+        unsent.sent(bytes);
+      },
       onOverflow: () => {
         observer.count('tunnel_ssh_backlog_limit_total');
         this.#failed(new Error('it reads nothing of what it is told'));
