@@ -6,7 +6,7 @@
  *
  * The buffer is used again as soon as nobody holds a view of it: so bulk data stay in the processor's cache and make no
  * garbage. Who passes a view on says so with `lend`, and who has been given it says `giveBack` if it is done with it when the
- * call returns; whatever isn't given back is taken to be held for good, and another buffer takes its place.
+ * call returns; whatever isn't given back is taken to be held for good, and another buffer takes its place when this one is full.
  *
  * Only whole packets are handed to ssh2 while the cipher is AES-GCM, whose packets say their length in clear (RFC 5647
  * §7.3): it would copy the pieces of others, or keep them as views. With other ciphers it gets a copy of what there is.
@@ -15,7 +15,7 @@ import type { Duplex } from 'node:stream';
 import { inboundState, isExchangingKeys, type SshProtocol } from './internals.ts';
 
 const BUFFER_BYTES = 256 * 1024;
-/** With less room than this behind an unfinished packet, it is moved to the front. */
+/** With less room than this behind an unfinished packet, it is moved to the front; or into another buffer while this one is held. */
 const MIN_READ_BYTES = 64 * 1024;
 const LENGTH_BYTES = 4;
 const TAG_BYTES = 16;
@@ -116,13 +116,12 @@ export class Inbox {
 
   #makeRoom(): void {
     const rest = this.#end - this.#start;
+    if (rest + this.#lent > 0 && BUFFER_BYTES - this.#end >= MIN_READ_BYTES) return;
     if (this.#lent > 0) {
       const buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
       this.#buffer.copy(buffer, 0, this.#start, this.#end);
       this.#buffer = buffer;
       this.#lent = 0;
-    } else if (rest > 0 && BUFFER_BYTES - this.#end >= MIN_READ_BYTES) {
-      return;
     } else {
       this.#buffer.copyWithin(0, this.#start, this.#end);
     }
