@@ -1,6 +1,6 @@
 /** Connections per second: connect, a byte there and back, close. The byte is what tells that the far side was reached. */
 import type { Check, Measurement, Run } from './measurement.ts';
-import { sshSocks, sshuttle, tunnel } from './peers.ts';
+import { type Peer, sshSocks, sshuttle, tunnel, tunnelSocks } from './peers.ts';
 import { Stage } from './stage.ts';
 
 const AT_ONCE = 50;
@@ -10,11 +10,11 @@ const WARM_UP_SECONDS = 0.3;
 const many = `${AT_ONCE} at once, connects/s`;
 const single = 'one at a time, connects/s';
 
-function check(figure: string, peer: string, atLeast: number): Check {
+function check(figure: string, own: Peer, peer: Peer, atLeast: number): Check {
   return {
-    what: `connects, ${figure.split(',')[0]}: tunnel / ${peer}`,
+    what: `connects, ${figure.split(',')[0]}: ${own.name} / ${peer.name}`,
     target: { atLeast },
-    value: (read) => read(figure, 'tunnel') / read(figure, peer),
+    value: (read) => read(figure, own.name) / read(figure, peer.name),
   };
 }
 
@@ -22,7 +22,7 @@ async function run({ rounds, seconds, record }: Run): Promise<void> {
   const stage = await Stage.create();
   try {
     for (let round = 0; round < rounds; round++) {
-      for (const peer of [tunnel, sshSocks, sshuttle]) {
+      for (const peer of [tunnel, tunnelSocks, sshSocks, sshuttle]) {
         await stage.through(peer, async (path) => {
           for (const [figure, flows] of [
             [many, AT_ONCE],
@@ -44,7 +44,13 @@ async function run({ rounds, seconds, record }: Run): Promise<void> {
 export const connects: Measurement = {
   name: 'connects',
   title: 'Connections per second, local link',
-  how: 'Each connects, sends a byte, waits for its echo and closes.',
-  checks: [check(many, sshuttle.name, 3), check(many, sshSocks.name, 1), check(single, sshSocks.name, 0.8)],
+  how: 'Each connects, sends a byte, waits for its echo and closes; "tunnel proxy" and "ssh -D" by SOCKS5.',
+  checks: [
+    check(many, tunnel, sshuttle, 3),
+    check(many, tunnel, sshSocks, 1),
+    check(single, tunnel, sshSocks, 0.8),
+    check(many, tunnelSocks, sshSocks, 1),
+    check(single, tunnelSocks, sshSocks, 1),
+  ],
   run,
 };

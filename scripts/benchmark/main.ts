@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { connects } from './connects.ts';
 import { distant, narrow } from './distant.ts';
+import { exec } from './exec.ts';
 import { latency } from './latency.ts';
 import { local } from './local.ts';
 import { judge, type Measurement, Recorder } from './measurement.ts';
@@ -33,6 +34,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   narrow,
   latency,
   connects,
+  exec,
   start,
   memory,
   stalled,

@@ -14,8 +14,12 @@ const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 export const LOAD_PORT = 7100;
 const FORWARDED_PORT = 7101;
 const SOCKS_PORT = 7102;
+const OWN_SOCKS_PORT = 7103;
+/** The first and the last of them. */
+export const PORTS = [LOAD_PORT, OWN_SOCKS_PORT] as const;
 const START_TIMEOUT_MS = 30_000;
 const POLL_MS = 20;
+const WAITING_COMMAND = /^pid (\d+)\n/;
 
 /** Where the load connects to, in the client's namespace. */
 export interface Route {
@@ -31,6 +35,8 @@ export interface Peer {
   readonly route: Route;
   /** Resolves when it carries traffic; undefined: there is nothing to start. */
   readonly start: (lab: Lab) => Promise<Child | undefined>;
+  /** What the load's command line begins with, when its connections aren't made in the client's own network. */
+  readonly enter?: (child: Child) => readonly string[];
 }
 
 export function tunnelCommand(): string[] {
@@ -47,6 +53,37 @@ export const tunnel: Peer = {
   async start(lab) {
     const child = await lab.client.spawn(tunnelCommand());
     await child.waitForLine(/tunnel: ready\n/, START_TIMEOUT_MS);
+    return child;
+  },
+};
+
+/** A command that waits, in whose network the load then is. */
+export const tunnelExec: Peer = {
+  name: 'tunnel exec',
+  route: { host: API1, port: LOAD_PORT },
+  async start(lab) {
+    const command = ['sh', '-c', 'echo "pid $$"; exec cat'];
+    const child = await lab.client.spawn([MAIN, 'exec', '-r', REMOTE, PRIVATE4, '--', ...command], {
+      stdin: 'open',
+    });
+    await child.waitForLine(WAITING_COMMAND, START_TIMEOUT_MS);
+    return child;
+  },
+  enter({ stdout }) {
+    const [, pid] = WAITING_COMMAND.exec(stdout) ?? [];
+    if (pid === undefined) throw new Error(`tunnel exec runs no command: ${stdout}`);
+    return ['nsenter', '--target', pid, '--net', '--'];
+  },
+};
+
+export const tunnelSocks: Peer = {
+  name: 'tunnel proxy',
+  route: { host: API1, port: LOAD_PORT, socksPort: OWN_SOCKS_PORT },
+  async start(lab) {
+    const child = await lab.client.spawn([
+      ...[MAIN, 'proxy', '-r', REMOTE, '--socks', `127.0.0.1:${OWN_SOCKS_PORT}`],
+    ]);
+    await child.waitForLine(/tunnel: ready/, START_TIMEOUT_MS);
     return child;
   },
 };

@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { Lab } from '../../test/support/lab.ts';
 import type { Child } from '../../test/support/process.ts';
 import type { LineOptions } from '../../test/support/topology.ts';
-import { LOAD_PORT, type Peer, type Route } from './peers.ts';
+import { LOAD_PORT, type Peer, PORTS, type Route } from './peers.ts';
 import { cpuSeconds, residentBytes } from './processcost.ts';
 import { median } from './statistics.ts';
 
@@ -37,8 +37,15 @@ const WARM_UP_MS = 800;
 /** The same at a round trip of tens of milliseconds. */
 export const DISTANT_WARM_UP_MS = 2_500;
 
-/** Thousands of short connections in a minute would run out of ports, on the client and on the jump host. */
-const MANY_PORTS = ['net/ipv4/ip_local_port_range=1024 65535', 'net/ipv4/tcp_tw_reuse=1'];
+/**
+ * Thousands of short connections in a minute would run out of ports, on the client and on the jump host. Those that peers listen
+ * on are not to be had for them: one that is in TIME_WAIT from a connection to a proxy would keep the next peer from listening.
+ */
+const MANY_PORTS = [
+  'net/ipv4/ip_local_port_range=1024 65535',
+  'net/ipv4/tcp_tw_reuse=1',
+  `net/ipv4/ip_local_reserved_ports=${PORTS.join('-')}`,
+];
 
 export interface StageOptions extends LineOptions {
   /** The soft limit of sshd's descriptors. */
@@ -58,6 +65,8 @@ export interface Path {
   readonly server: Child;
   /** The peer's client side; undefined: it has none. */
   readonly pid: number | undefined;
+  /** What the load's command line begins with. */
+  readonly enter: readonly string[];
 }
 
 export interface Load {
@@ -133,8 +142,9 @@ export class Stage {
   async through<T>(peer: Peer, work: (path: Path) => Promise<T>): Promise<T> {
     const child = await peer.start(this.lab);
     const server = peer.route.atJumphost === true ? this.#atJumphost : this.#server;
-    const path: Path = { peer: peer.name, route: peer.route, server, pid: child?.pid };
     try {
+      const enter = child === undefined ? [] : (peer.enter?.(child) ?? []);
+      const path: Path = { peer: peer.name, route: peer.route, server, pid: child?.pid, enter };
       await this.#carries(path);
       return await work(path);
     } finally {
@@ -156,6 +166,7 @@ export class Stage {
   async beside<T>(path: Path, load: Load, work: (client: Child) => Promise<T>): Promise<T> {
     const client = await this.lab.client.spawn(
       [
+        ...path.enter,
         LOAD,
         '-n',
         String(load.flows),
@@ -191,7 +202,16 @@ export class Stage {
     flows: number,
     seconds: number,
   ): Promise<ClientFigures> {
-    const argv = [LOAD, '-n', String(flows), '-t', String(seconds), ...proxyOption(path), verb];
+    const argv = [
+      ...path.enter,
+      LOAD,
+      '-n',
+      String(flows),
+      '-t',
+      String(seconds),
+      ...proxyOption(path),
+      verb,
+    ];
     const result = await this.lab.client.exec([...argv, path.route.host, String(path.route.port)], {
       timeout: seconds * 1000 + CLIENT_GRACE_MS,
     });
