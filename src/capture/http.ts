@@ -20,7 +20,14 @@ import { relay } from '../flow/relay.ts';
 import { formatDestination } from '../net/destination.ts';
 import { NotationError } from '../net/notation.ts';
 import { answerWith, forward, hasBody } from './httpforward.ts';
-import { isPlainCoding, parseAbsoluteForm, parseAuthority, type RequestTarget } from './httphead.ts';
+import {
+  checkHostFields,
+  isPlainCoding,
+  mayGoNoFurther,
+  parseAbsoluteForm,
+  parseAuthority,
+  type RequestTarget,
+} from './httphead.ts';
 import {
   AUTHENTICATION_REQUIRED,
   badRequest,
@@ -229,12 +236,14 @@ class Front {
     }
     let target: RequestTarget;
     try {
-      // RFC 9112 §3.2
-      if (request.httpVersion === '1.1' && request.headers.host === undefined)
-        throw new NotationError('the request has no Host field', 'HTTP/1.1 demands one.');
+      checkHostFields(request);
       target = parseAbsoluteForm(request.url ?? '', request.method);
     } catch (error) {
       answerWith(request, response, this.#unusable(request, error));
+      return;
+    }
+    if (mayGoNoFurther(request)) {
+      answerWith(request, response, LAST_RECIPIENT);
       return;
     }
     this.#context.observer.count('tunnel_proxy_requests_total');
@@ -305,6 +314,14 @@ const UNKNOWN_EXPECTATION: HttpAnswer = {
   error: 'http_request_error',
   why: 'the request expects what is not known here',
   hint: 'Leave out the Expect field, or send "100-continue".',
+};
+
+/** RFC 9110 §7.6.2 */
+const LAST_RECIPIENT: HttpAnswer = {
+  status: 501,
+  error: 'http_request_error',
+  why: 'Max-Forwards is 0: the request ends at this proxy, which has no answer of its own to it',
+  hint: 'Leave out the Max-Forwards field.',
 };
 
 const NOT_HTTP: HttpAnswer = badRequest(

@@ -15,7 +15,7 @@
 import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { pump } from '../flow/relay.ts';
-import { endToEnd, isPlainCoding, type RequestTarget } from './httphead.ts';
+import { endToEnd, forwardsLeft, isPlainCoding, type RequestTarget } from './httphead.ts';
 import { badRequest, type HttpAnswer, refusalAnswer, renderAnswer } from './proxyanswers.ts';
 import { RefusedError, type Upstreams } from './upstreams.ts';
 
@@ -124,11 +124,17 @@ function attempt(work: Forward, which: 'first' | 'last'): Promise<boolean> {
 }
 
 function requestFields({ request, target, expectsContinue, upgrade }: Forward): string[] {
+  const left = forwardsLeft(request);
   // The target says which host is meant, whatever the client's Host field says (RFC 9112 §3.2.2).
   const fields = [
     'Host',
     target.authority,
-    ...endToEnd(request.rawHeaders, expectsContinue ? ['host'] : ['host', 'expect']),
+    ...endToEnd(request.rawHeaders, [
+      'host',
+      ...(expectsContinue ? [] : ['expect']),
+      ...(left.length > 0 ? ['max-forwards'] : []),
+    ]),
+    ...left,
   ];
   if (upgrade !== undefined) fields.push('Connection', 'Upgrade', 'Upgrade', upgrade.protocol);
   if (request.headers['transfer-encoding'] !== undefined) fields.push('Transfer-Encoding', 'chunked');

@@ -1,4 +1,5 @@
 /** What a proxy reads of a request's head, and what it passes on (RFC 9110 §7.6, RFC 9112 §3.2). */
+import type { IncomingMessage } from 'node:http';
 import type { Destination } from '../net/destination.ts';
 import { canonicalHost } from '../net/name.ts';
 import { NotationError, quoted } from '../net/notation.ts';
@@ -58,6 +59,29 @@ export function parseAuthority(text: string, defaultPort?: number): Destination 
   if ((portText ?? '') !== '') return { host: canonicalHost(host), port: parsePort(portText ?? '') };
   if (defaultPort === undefined) throw new NotationError(`${quoted(text.slice(0, 300))} has no port`);
   return { host: canonicalHost(host), port: defaultPort };
+}
+
+/** Throws NotationError where the request has not the one Host field that HTTP/1.1 demands (RFC 9112 §3.2), or several. */
+export function checkHostFields({ httpVersion, rawHeaders }: IncomingMessage): void {
+  const count = pairs(rawHeaders).filter(([name]) => name.toLowerCase() === 'host').length;
+  if (count > 1) throw new NotationError('the request has several Host fields', 'One is possible.');
+  if (count === 0 && httpVersion === '1.1')
+    throw new NotationError('the request has no Host field', 'HTTP/1.1 demands one.');
+}
+
+/** Methods for which Max-Forwards is more than a field that passes (RFC 9110 §7.6.2). */
+const COUNTED_METHODS = new Set(['OPTIONS', 'TRACE']);
+
+/** Whether it has been passed on as often as its client permits. */
+export function mayGoNoFurther({ method, headers }: IncomingMessage): boolean {
+  return COUNTED_METHODS.has(method ?? '') && /^0+$/.test(String(headers['max-forwards']));
+}
+
+/** What is left of Max-Forwards behind this proxy, as a field to add; nothing where the field isn't there or doesn't count. */
+export function forwardsLeft({ method, headers }: IncomingMessage): readonly string[] {
+  const given = String(headers['max-forwards']);
+  if (!COUNTED_METHODS.has(method ?? '') || !/^[0-9]{1,9}$/.test(given)) return [];
+  return ['Max-Forwards', String(Number(given) - 1)];
 }
 
 /**

@@ -122,6 +122,20 @@ describe('HTTP', { timeout: 30_000 }, () => {
     assert.deepEqual(proxy.twin.requested.at(-1)?.destination, { host: 'web.example', port: 8080 });
   });
 
+  it('counts how often OPTIONS may be passed on, and nothing else', async () => {
+    const client = await open();
+    client.send(
+      'OPTIONS http://a.example HTTP/1.1\r\nHost: x\r\nMax-Forwards: 10\r\n\r\n' +
+        'GET http://a.example/ HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\nConnection: close\r\n\r\n',
+    );
+    assert.match(await client.rest(), /^HTTP\/1\.1 200 [\s\S]*HTTP\/1\.1 200 /);
+    const sent = seen.map(({ url, headers }) => [url, headers['max-forwards']]);
+    assert.deepEqual(sent, [
+      ['*', '9'],
+      ['/', '0'],
+    ]);
+  });
+
   it('passes on a message that announces trailers and has no chunks', async () => {
     for (const method of ['GET', 'HEAD', 'OPTIONS']) {
       const client = await open();
@@ -349,6 +363,13 @@ describe('HTTP', { timeout: 30_000 }, () => {
       ['GET http://[::1/ HTTP/1.1\r\nHost: x\r\n', 400, /not host:port/],
       ['GET http://u@b.example@a.example/ HTTP/1.1\r\nHost: x\r\n', 400, /is no address of a web server/],
       ['GET http://a.example/ HTTP/1.1\r\n', 400, /no Host field/],
+      ['GET http://a.example/ HTTP/1.1\r\nHost: x\r\nhost: x\r\n', 400, /several Host fields/],
+      ['OPTIONS http://a.example/ HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\n', 501, /ends at this proxy/],
+      [
+        'POST http://a.example/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n',
+        400,
+        /no HTTP request/,
+      ],
       ['POST http://a.example/ HTTP/1.1\r\nHost: x\r\nExpect: wonders\r\n', 417, /expects what is not known/],
       [
         'POST http://a.example/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n',
