@@ -7,6 +7,9 @@
  * latter. Of Node's own handlers nothing is left meanwhile, so that Ctrl-C is the command's alone.
  *
  * TTIN and TTOU stay as they are: a background job that uses the terminal is stopped as a whole by the kernel.
+ *
+ * By which signal a child has ended Node tells by name, and knows no name for real-time signals: such an end looks to it like an
+ * exit with status 0. So the child's status is read in the handler of SIGCHLD, before libuv takes it away.
  */
 #include <errno.h>
 #include <signal.h>
@@ -20,7 +23,9 @@ static const int forwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGAL
 #define FORWARDED (sizeof forwarded / sizeof *forwarded)
 
 static struct sigaction before[FORWARDED];
-static volatile sig_atomic_t command; /* its pid; 0: nothing is forwarded */
+static struct sigaction child_before; /* libuv's handler of SIGCHLD */
+static volatile sig_atomic_t command;  /* its pid; 0: nothing is forwarded */
+static volatile sig_atomic_t ended_by; /* the signal that has ended it; 0: none */
 
 /* Async-signal-safe (signal-safety(7)). The command itself may send a signal to its whole group, also to us. */
 static void forward(int signal, siginfo_t *info, void *context) {
@@ -30,7 +35,23 @@ static void forward(int signal, siginfo_t *info, void *context) {
   errno = error;
 }
 
+/* waitid(2) with WNOWAIT changes nothing for libuv, which is told as ever. */
+static void note_end(int signal, siginfo_t *info, void *context) {
+  const int error = errno;
+  siginfo_t status = {.si_pid = 0};
+
+  if (waitid(P_PID, (id_t)command, &status, WEXITED | WNOHANG | WNOWAIT) == 0 && status.si_pid == command &&
+      (status.si_code == CLD_KILLED || status.si_code == CLD_DUMPED))
+    ended_by = status.si_status;
+  errno = error;
+  if ((child_before.sa_flags & SA_SIGINFO) != 0)
+    child_before.sa_sigaction(signal, info, context);
+  else if (child_before.sa_handler != SIG_DFL && child_before.sa_handler != SIG_IGN)
+    child_before.sa_handler(signal);
+}
+
 static void restore_all(void) {
+  (void)sigaction(SIGCHLD, &child_before, NULL);
   for (size_t i = 0; i < FORWARDED; i++) (void)sigaction(forwarded[i], &before[i], NULL);
   command = 0;
 }
@@ -49,7 +70,10 @@ static napi_value forward_signals_js(napi_env env, napi_callback_info info) {
   if (command != 0) restore_all();
   if (pid == 0) return NULL;
   command = pid;
+  ended_by = 0;
   sigfillset(&action.sa_mask);
+  struct sigaction child = {.sa_sigaction = note_end, .sa_flags = SA_SIGINFO | SA_RESTART, .sa_mask = action.sa_mask};
+  (void)sigaction(SIGCHLD, &child, &child_before);
   for (size_t i = 0; i < FORWARDED; i++) (void)sigaction(forwarded[i], &action, &before[i]);
   return NULL;
 }
@@ -68,6 +92,13 @@ static napi_value child_stopped_js(napi_env env, napi_callback_info info) {
   }
   int stopped = waitid(P_PID, (id_t)pid, &status, WSTOPPED | WNOHANG) == 0 && status.si_pid == pid;
   return napi_create_int32(env, stopped ? status.si_status : 0, &result) == napi_ok ? result : NULL;
+}
+
+/* The signal that has ended the command, since forward_signals_js; 0: none, or it runs. */
+static napi_value command_ended_by_js(napi_env env, napi_callback_info info) {
+  napi_value result;
+  (void)info;
+  return napi_create_int32(env, ended_by, &result) == napi_ok ? result : NULL;
 }
 
 /*
@@ -119,6 +150,7 @@ napi_status addon_job_register(napi_env env, napi_value exports) {
     napi_callback callback;
   } functions[] = {{"forwardSignals", forward_signals_js},
                    {"childStopped", child_stopped_js},
+                   {"commandEndedBy", command_ended_by_js},
                    {"stopSelf", stop_self_js},
                    {"leave", leave_js}};
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {

@@ -94,6 +94,8 @@ export interface Addon {
   forwardSignals(pid: number): void;
   /** The number of the signal by which the child `pid` has been stopped; 0 if it hasn't, or if that has been said already. */
   childStopped(pid: number): number;
+  /** The number of the signal that has ended the child of `forwardSignals`; 0: it runs, or has exited. */
+  commandEndedBy(): number;
   /** Stops this process by TSTP, STOP, TTIN or TTOU; returns when it has been continued. */
   stopSelf(signal: number): void;
   /** Ends the process with `status` at once, and leaves the terminal as it is (Node would set it back). */

@@ -1,5 +1,5 @@
 /** How a command is run to its end, whichever way it was started. */
-import { exitStatus, superviseJob } from '../system/job.ts';
+import { superviseJob } from '../system/job.ts';
 import type { Command } from '../system/launcher.ts';
 
 /**
@@ -16,7 +16,7 @@ export async function runToEnd(
   stop.addEventListener('abort', onStop, { once: true });
   try {
     await execute();
-    return exitStatus(await exited);
+    return job.statusOf(await exited);
   } finally {
     stop.removeEventListener('abort', onStop);
     job.end();

@@ -20,11 +20,17 @@ import type { CommandStatus } from './launcher.ts';
 /** Shells report a program that a signal ended as this plus the signal's number. */
 const SIGNAL_BASE = 128;
 
+export interface Job {
+  /** The exit status of the command that has ended so, as a shell has it. */
+  statusOf(ended: CommandStatus): number;
+  end(): void;
+}
+
 /**
  * Begins to pass signals on to the command `pid`, and to stop when it is stopped. `end` undoes that. It begins before the
  * command does, so that no signal is lost in between.
  */
-export function superviseJob(pid: number): { end(): void } {
+export function superviseJob(pid: number): Job {
   const native = addon();
   const onChild = () => {
     const signal = native.childStopped(pid);
@@ -33,6 +39,7 @@ export function superviseJob(pid: number): { end(): void } {
   process.on('SIGCHLD', onChild);
   native.forwardSignals(pid);
   return {
+    statusOf: (ended) => exitStatus(ended, native.commandEndedBy()),
     end() {
       native.forwardSignals(0);
       process.off('SIGCHLD', onChild);
@@ -40,9 +47,10 @@ export function superviseJob(pid: number): { end(): void } {
   };
 }
 
-/** As a shell has it. */
-export function exitStatus({ status, signal }: CommandStatus): number {
-  return signal === null ? (status ?? 0) : SIGNAL_BASE + constants.signals[signal];
+/** As a shell has it. `signalNumber`: of the signal that has ended it, where Node has no name for it (0: none). */
+export function exitStatus({ status, signal }: CommandStatus, signalNumber = 0): number {
+  if (signal !== null) return SIGNAL_BASE + constants.signals[signal];
+  return signalNumber === 0 ? (status ?? 0) : SIGNAL_BASE + signalNumber;
 }
 
 function hasTerminal(): boolean {

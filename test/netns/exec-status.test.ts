@@ -25,6 +25,7 @@ describe('exec: exit status', {
     ['2, which is not a usage error then', 2, 'sh', '-c', 'exit 2'],
     ['143 of a command that TERM ends', 143, 'sh', '-c', 'kill -TERM $$'],
     ['137 of a command that KILL ends', 137, 'sh', '-c', 'kill -KILL $$'],
+    ['162 of a command that a real-time signal ends', 162, 'sh', '-c', 'kill -34 $$'],
     ['of a script without #!', 5, 'SCRIPT'],
   ] as const) {
     it(`is the command's own: ${what}`, async () => {
