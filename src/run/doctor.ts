@@ -27,7 +27,7 @@ export async function diagnose({ ssh, targets }: DoctorConfiguration): Promise<D
   return {
     captures: [
       needs('connect', 'captures for the whole machine', [tun, helper]),
-      needs('exec', 'captures for one command, without root', [namespaces]),
+      needs('exec', 'captures for one command, without root', [namespaces], WITHOUT_NAMESPACES),
       { name: 'proxy', possible: true, why: 'needs nothing; programs must be told of it' },
     ],
     findings: [
@@ -43,10 +43,23 @@ export async function diagnose({ ssh, targets }: DoctorConfiguration): Promise<D
   };
 }
 
-function needs(name: 'connect' | 'exec', what: string, findings: readonly Finding[]): CaptureDiagnosis {
+const WITHOUT_NAMESPACES = 'commands are told of a proxy instead, and --isolate is refused';
+
+/** `otherwise`: what the command does where it can't capture. */
+function needs(
+  name: 'connect' | 'exec',
+  what: string,
+  findings: readonly Finding[],
+  otherwise?: string,
+): CaptureDiagnosis {
   const missing = findings.filter(({ state }) => state === 'failed');
   if (missing.length === 0) return { name, possible: true, why: what };
-  return { name, possible: false, why: missing.map(({ detail }) => detail).join('; ') };
+  const reasons = missing.map(({ detail }) => detail);
+  return {
+    name,
+    possible: false,
+    why: [...reasons, ...(otherwise === undefined ? [] : [otherwise])].join('; '),
+  };
 }
 
 /** Where ssh_config says that it is. Opens no connection: what it permits, it would have to be asked. */
