@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
-#include <pwd.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,38 +11,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A decimal uid, whole and in range; (uid_t)-1 means "no change" to the kernel and is nobody. */
-static bool uid_parse(const char *text, uid_t *uid) {
-  uint64_t value = 0;
-
-  if (*text == '\0') return false;
-  for (; *text != '\0'; text++) {
-    if (*text < '0' || *text > '9') return false;
-    value = value * 10 + (uint64_t)(*text - '0');
-    if (value >= UINT32_MAX) return false;
-  }
-  *uid = (uid_t)value;
-  return true;
-}
+#include "caller.h"
 
 bool privileges_caller(uid_t *caller) {
-  const char *sudo_uid = getenv("SUDO_UID"), *doas_user = getenv("DOAS_USER");
-  bool known = true;
+  const char *wrong = caller_find(caller);
 
-  *caller = getuid();
-  if (*caller == 0 && sudo_uid != NULL) {
-    known = uid_parse(sudo_uid, caller);
-    if (!known) fprintf(stderr, "tunnel-helper: SUDO_UID is not a user id\n");
-  } else if (*caller == 0 && doas_user != NULL) {
-    const struct passwd *entry = getpwnam(doas_user);
-    known = entry != NULL;
-    if (known)
-      *caller = entry->pw_uid;
-    else
-      fprintf(stderr, "tunnel-helper: DOAS_USER is not a user\n");
-  }
+  if (wrong != NULL) fprintf(stderr, "tunnel-helper: %s names no user\n", wrong);
   clearenv();
-  return known;
+  return wrong == NULL;
 }
 
 static int capabilities_get(struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3]) {

@@ -2,23 +2,17 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-bool command_unprivilege(struct fault *fault) {
-  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-  const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{.effective = 0}};
+#include "launcher/user.h"
 
-  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
-    return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "ambient capabilities");
-  if (syscall(SYS_capset, &header, none) < 0)
-    return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "capabilities");
+bool command_unprivilege(struct fault *fault) {
+  if (!user_drop_capabilities(fault)) return false;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
     return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "no_new_privs");
   return true;

@@ -4,23 +4,28 @@
  * Started by `tunnel exec` as its child; FD is this end of the socket that they talk over (protocol.h). A program of its own,
  * because a user namespace can only be entered by a process with one thread, and Node has many.
  *
- *   SETUP       read; the command's words and environment as bytes, where text won't do        words.c
- *   namespaces  user (uid and gid onto themselves), network, mount                      namespaces.c
- *   network     lo, a TUN with default routes, listeners: descriptors to the program    network.c
- *   mounts      resolv.conf; the sockets of the host's resolvers out of sight           mounts.c
+ *   SETUP       read; the command's words and environment as bytes, where text won't do         words.c
+ *   user        under sudo and doas: who has called them                                         user.c
+ *   namespaces  user (uid and gid onto themselves), network, mount                         namespaces.c
+ *   network     lo, a TUN with default routes, listeners: descriptors to the program          network.c
+ *   mounts      resolv.conf; the sockets of the host's resolvers out of sight                  mounts.c
  *   READY       the program answers GO when it captures
- *   command     no capabilities, no_new_privs, execve: this process becomes the command command.c
+ *   command     no capabilities, no_new_privs, execve: this process becomes the command       command.c
+ *
+ * Where the program has to do without namespaces (LAUNCHER_IN_PLACE), namespaces, network and mounts are left
+ * out, and the command has the privileges that it would have without `tunnel exec`.
  *
  * The command is thus a child of `tunnel exec` and in its process group, has the working directory, environment, terminal and
- * standard descriptors of the caller, and default signal dispositions (libuv starts children so). The namespaces live as
- * long as a process is in them. The program alone has the TUN's descriptor: when it ends, in whatever way, the device goes,
- * and the network that is left leads nowhere.
+ * standard descriptors of the caller, and default signal dispositions (libuv starts children so). Until it is the command,
+ * signals of the terminal wait: they are the program's then. The namespaces live as long as a process is in them. The program
+ * alone has the TUN's descriptor: when it ends, in whatever way, the device goes, and the network that is left leads nowhere.
  *
  * Without COMMAND it only finds out whether all this is possible: it ends after READY. Nothing on the host is changed by any
  * of it.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +36,7 @@
 #include "launcher/mounts.h"
 #include "launcher/namespaces.h"
 #include "launcher/network.h"
+#include "launcher/user.h"
 #include "launcher/words.h"
 
 #define MTU_MIN 1280u /* RFC 8200, 5: the least that IPv6 needs */
@@ -41,6 +47,11 @@ static struct {
   struct launcher_setup setup;
   char resolv_conf[LAUNCHER_MAX_RESOLV_CONF];
 } request;
+
+static struct {
+  struct launcher_go go;
+  char variables[LAUNCHER_MAX_VARIABLES];
+} answer; /* of which the environment keeps the variables */
 
 static struct launcher_header header_of(enum launcher_type type, size_t length) {
   return (struct launcher_header){
@@ -61,14 +72,19 @@ static ssize_t message_read(int socket, void *buffer, size_t capacity) {
   return length;
 }
 
+static bool is_flagged(uint32_t flag) {
+  return (request.setup.flags & flag) != 0;
+}
+
 static bool setup_read(int socket, struct fault *fault) {
   const struct launcher_setup *setup = &request.setup;
+  const uint32_t flags = LAUNCHER_ISOLATE | LAUNCHER_VERBATIM | LAUNCHER_IN_PLACE;
   ssize_t length = message_read(socket, &request, sizeof request);
 
   if (length < (ssize_t)sizeof *setup || !header_is(&setup->header, LAUNCHER_SETUP, length))
     return fault_set(fault, LAUNCHER_STEP_REQUEST, length < 0 ? (int)length : EPROTO, "SETUP");
-  if (setup->resolv_conf_length != (size_t)length - sizeof *setup || (setup->flags & ~(LAUNCHER_ISOLATE | LAUNCHER_VERBATIM)) != 0 ||
-      setup->mtu < MTU_MIN || setup->mtu > MTU_MAX)
+  if (setup->resolv_conf_length != (size_t)length - sizeof *setup || (setup->flags & ~flags) != 0 ||
+      (!is_flagged(LAUNCHER_IN_PLACE) && (setup->mtu < MTU_MIN || setup->mtu > MTU_MAX)))
     return fault_set(fault, LAUNCHER_STEP_REQUEST, EPROTO, "SETUP");
   return true;
 }
@@ -88,22 +104,33 @@ static bool network_hand_over(int socket, const struct network *network, struct 
          (network->listener6 < 0 || descriptor_send(socket, LAUNCHER_LISTENER6, network->listener6, fault));
 }
 
-/* Everything up to READY. */
-static bool prepare(int socket, int count, char **command, struct fault *fault) {
+/* Namespaces with all that is in them. Only who has the privileges for it as root makes them before he becomes the user. */
+static bool network_of_its_own(int socket, const struct user *user, struct launcher_ready *ready, struct fault *fault) {
   const struct launcher_setup *setup = &request.setup;
-  struct launcher_ready ready = {.header = header_of(LAUNCHER_READY, sizeof ready)};
   struct network network;
   bool replaced;
 
-  if (!setup_read(socket, fault)) return false;
-  if ((setup->flags & LAUNCHER_VERBATIM) != 0 && !words_take_verbatim(count, command, fault)) return false;
+  if (!namespaces_is_privileged() && !user_become(user, fault)) return false;
   if (!namespaces_enter(fault) || !network_make(setup, &network, fault)) return false;
-  if (!mounts_make(request.resolv_conf, setup->resolv_conf_length, (setup->flags & LAUNCHER_ISOLATE) != 0, &replaced,
-                   fault))
+  if (!mounts_make(request.resolv_conf, setup->resolv_conf_length, is_flagged(LAUNCHER_ISOLATE), &replaced, fault))
     return false;
-  if (!command_unprivilege(fault) || !network_hand_over(socket, &network, fault)) return false;
-  if (!replaced) ready.notes |= LAUNCHER_NO_RESOLV_CONF;
-  memcpy(ready.device, network.device, sizeof ready.device);
+  if (!user_become(user, fault) || !command_unprivilege(fault) || !network_hand_over(socket, &network, fault)) return false;
+  if (!replaced) ready->notes |= LAUNCHER_NO_RESOLV_CONF;
+  memcpy(ready->device, network.device, sizeof ready->device);
+  return true;
+}
+
+/* Everything up to READY. */
+static bool prepare(int socket, int count, char **command, struct fault *fault) {
+  struct launcher_ready ready = {.header = header_of(LAUNCHER_READY, sizeof ready)};
+  struct user user;
+
+  if (!setup_read(socket, fault) || !user_find(&user, fault)) return false;
+  if (is_flagged(LAUNCHER_VERBATIM) && !words_take_verbatim(count, command, fault)) return false;
+  if (!(is_flagged(LAUNCHER_IN_PLACE) ? user_become(&user, fault) : network_of_its_own(socket, &user, &ready, fault)))
+    return false;
+  ready.uid = user.uid;
+  ready.gid = user.gid;
   int result = fd_send(socket, &ready, sizeof ready, -1, 0);
   return result == 0 || fault_set(fault, LAUNCHER_STEP_REQUEST, result, "READY");
 }
@@ -127,23 +154,36 @@ static int socket_argument(const char *text) {
   return fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0 ? -1 : (int)fd;
 }
 
+/* Ctrl-C before the command runs is for the program to answer. */
+static void hold_signals(sigset_t *before) {
+  const int held[] = {SIGINT, SIGQUIT, SIGHUP, SIGTERM};
+  sigset_t set;
+
+  sigemptyset(&set);
+  for (size_t i = 0; i < sizeof held / sizeof *held; i++) sigaddset(&set, held[i]);
+  sigprocmask(SIG_BLOCK, &set, before);
+}
+
 int main(int argc, char **argv) {
-  struct launcher_go go;
   struct fault fault;
+  sigset_t signals;
 
   int socket = argc < 2 ? -1 : socket_argument(argv[1]);
   if (socket < 0) {
     fputs("tunnel-launcher: it is started by \"tunnel exec\"\n", stderr);
     return LAUNCHER_EXIT_FAILED;
   }
+  hold_signals(&signals);
   if (!prepare(socket, argc - 2, argv + 2, &fault)) return report(socket, &fault);
   if (argc == 2) return EXIT_SUCCESS;
 
-  ssize_t length = message_read(socket, &go, sizeof go);
+  ssize_t length = message_read(socket, &answer, sizeof answer);
   if (length == 0) return LAUNCHER_EXIT_FAILED; /* the program has given up */
-  if (!header_is(&go.header, LAUNCHER_GO, length))
+  if (!header_is(&answer.go.header, LAUNCHER_GO, length)) {
     fault_set(&fault, LAUNCHER_STEP_REQUEST, EPROTO, "GO");
-  else
+  } else if (words_change_environment(answer.variables, (size_t)length - sizeof answer.go, &fault)) {
+    sigprocmask(SIG_SETMASK, &signals, NULL);
     command_execute(argv + 2, request.setup.descriptors, &fault);
+  }
   return report(socket, &fault);
 }

@@ -11,7 +11,7 @@
 
 #define ID_MAP_TEXT 64
 
-static bool is_privileged(void) {
+bool namespaces_is_privileged(void) {
   const uint32_t needed = CAP_TO_MASK(CAP_SYS_ADMIN) | CAP_TO_MASK(CAP_NET_ADMIN);
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
   struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
@@ -41,7 +41,7 @@ bool namespaces_enter(struct fault *fault) {
   const uid_t uid = geteuid();
   const gid_t gid = getegid();
 
-  if (is_privileged()) {
+  if (namespaces_is_privileged()) {
     if (unshare(CLONE_NEWNET | CLONE_NEWNS) == 0) return true;
     return fault_set(fault, LAUNCHER_STEP_NAMESPACES, errno, "network and mount namespace");
   }

@@ -11,6 +11,9 @@
  */
 bool namespaces_enter(struct fault *fault);
 
+/* Whether it has these two. */
+bool namespaces_is_privileged(void);
+
 /* Writes `text` to a file of the kernel's in one go. Returns 0 or a negative errno. */
 int namespaces_write(const char *path, const char *text);
 

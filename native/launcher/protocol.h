@@ -6,8 +6,8 @@
  *
  *   program  -> launcher  SETUP       addresses, MTU, the text of resolv.conf
  *   launcher -> program   DESCRIPTOR  one for the TUN and one for each listener, each with its descriptor (SCM_RIGHTS)
- *   launcher -> program   READY       the namespaces are as they should be
- *   program  -> launcher  GO          captured connections are being answered: the command may start
+ *   launcher -> program   READY       the namespaces are as they should be; whose the command will be
+ *   program  -> launcher  GO          captured connections are being answered: the command may start, with these variables
  *   launcher -> program   FAILED      instead of READY, or after GO: at which step, errno, what it was about
  *
  * After GO the launcher becomes the command and its end of the socket closes with that (close-on-exec): the end without
@@ -24,7 +24,7 @@
 #define LAUNCHER_EXIT_NOT_FOUND 127
 
 #define LAUNCHER_MAGIC 0x434e4c54u /* "TLNC" */
-#define LAUNCHER_VERSION 2u
+#define LAUNCHER_VERSION 3u
 
 enum launcher_type {
   LAUNCHER_SETUP = 1,
@@ -44,7 +44,10 @@ struct launcher_header {
 #define LAUNCHER_ISOLATE 1u              /* the command must not have names resolved by the host's services */
 /* The command's words and the environment are to be taken from the program's own (words.h): its last ones. */
 #define LAUNCHER_VERBATIM 2u
+/* No namespaces: the command runs in the network of the host. Addresses and MTU are not looked at; no DESCRIPTOR. */
+#define LAUNCHER_IN_PLACE 4u
 #define LAUNCHER_MAX_RESOLV_CONF 8192u   /* bytes */
+#define LAUNCHER_MAX_VARIABLES 65536u    /* bytes */
 
 struct launcher_setup {
   struct launcher_header header;
@@ -74,10 +77,14 @@ struct launcher_ready {
   struct launcher_header header;
   uint32_t notes;
   char device[16];
+  /* Whose the command will be: the program's, or under sudo and doas those of who has called them. */
+  uint32_t uid;
+  uint32_t gid;
 };
 
 struct launcher_go {
   struct launcher_header header;
+  /* char variables[], for the environment, each with a NUL behind it: "NAME=VALUE" sets, "NAME" removes */
 };
 
 enum launcher_step {
@@ -89,7 +96,7 @@ enum launcher_step {
   LAUNCHER_STEP_NETWORK = 6,    /* detail: address, route or device, and the kernel's reason */
   LAUNCHER_STEP_LISTENER = 7,
   LAUNCHER_STEP_MOUNT = 8,      /* detail: the path */
-  LAUNCHER_STEP_PRIVILEGES = 9, /* that the command must not have could not be given up */
+  LAUNCHER_STEP_PRIVILEGES = 9, /* those that the command must not have could not be given up; detail: which */
   LAUNCHER_STEP_EXECUTE = 10,   /* execve(2) of the command */
 };
 
@@ -104,7 +111,7 @@ struct launcher_failed {
 _Static_assert(sizeof(struct launcher_header) == 12, "header");
 _Static_assert(sizeof(struct launcher_setup) == 48, "setup");
 _Static_assert(sizeof(struct launcher_descriptor) == 16, "descriptor");
-_Static_assert(sizeof(struct launcher_ready) == 32, "ready");
+_Static_assert(sizeof(struct launcher_ready) == 40, "ready");
 _Static_assert(sizeof(struct launcher_go) == 12, "go");
 _Static_assert(sizeof(struct launcher_failed) == 136, "failed");
 

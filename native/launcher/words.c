@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define PATH_TEXT 64
@@ -79,5 +80,14 @@ bool words_take_verbatim(int count, char **words, struct fault *fault) {
   point_at(&line, all - (size_t)count, words);
   point_at(&variables, 0, pointers);
   environ = pointers;
+  return true;
+}
+
+bool words_change_environment(char *words, size_t length, struct fault *fault) {
+  if (length > 0 && words[length - 1] != '\0') return fault_set(fault, LAUNCHER_STEP_REQUEST, EPROTO, "GO");
+  for (char *word = words; word < words + length; word += strlen(word) + 1) {
+    const int result = strchr(word, '=') != NULL ? putenv(word) : unsetenv(word);
+    if (result != 0) return fault_set(fault, LAUNCHER_STEP_REQUEST, errno, "environment");
+  }
   return true;
 }

@@ -2,6 +2,8 @@
 #ifndef TUNNEL_LAUNCHER_WORDS_H
 #define TUNNEL_LAUNCHER_WORDS_H
 
+#include <stddef.h>
+
 #include "launcher/fault.h"
 
 /*
@@ -10,5 +12,11 @@
  * command line in place of those in `words`, and its environment in place of ours. To be called in the parent's user namespace.
  */
 bool words_take_verbatim(int count, char **words, struct fault *fault);
+
+/*
+ * Changes the environment as these words say, each with a NUL behind it: "NAME=VALUE" sets, "NAME" removes. They stay in use.
+ * False when the last one doesn't end.
+ */
+bool words_change_environment(char *words, size_t length, struct fault *fault);
 
 #endif

@@ -5,7 +5,8 @@
  *
  * The launcher comes first, because it takes milliseconds and tells whether this machine permits namespaces at all: before
  * anybody is asked for a password. Where it doesn't, the command gets proxy variables instead, unless --isolate is given:
- * these a program may ignore.
+ * these a program may ignore. From there on nothing needs root any more: under sudo or doas this process becomes who has
+ * called them, before it speaks to anybody.
  *
  * Where there are name targets or --dns, resolv.conf inside names the tunnel's own DNS server instead of stand-ins for the host's
  * resolvers (run/names.ts); with --isolate it answers only what is resolved through the tunnel.
@@ -31,9 +32,11 @@ import type { Destination } from '../net/destination.ts';
 import { type DatagramVerdict, ExecPolicy } from '../policy/execpolicy.ts';
 import { createPolicy } from '../policy/policy.ts';
 import { announce, Ending, type RunOptions } from '../run.ts';
+import { becomeUser } from '../system/caller.ts';
 import { type Launcher, startLauncher } from '../system/launcher.ts';
 import type { LauncherSetup } from '../system/launchprotocol.ts';
 import { descriptorLimit, descriptorLimitAtStart } from '../system/limits.ts';
+import { isAnyLoopback, proxiesOfCaller } from '../system/proxyenvironment.ts';
 import { resolvConfText, resolverConfiguration } from '../system/resolvers.ts';
 import { DirectConnector } from '../transport/direct.ts';
 import type { Supervisor } from '../transport/supervisor.ts';
@@ -72,7 +75,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
       `${error.message}: the command is run with proxy variables instead, which it may ignore`,
     );
     if (error.hint !== undefined) observer.log('notice', `to give it a network of its own: ${error.hint}`);
-    return runBehindProxy(configuration, options);
+    return runBehindProxy(configuration, plan.setup, options);
   }
 
   // It owns the descriptors from here on.
@@ -91,6 +94,8 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
   try {
     if (!launcher.network.hasResolvConf)
       observer.log('warning', 'there is no /etc/resolv.conf here: names do not resolve in the command');
+    const variables = becomeUser(launcher.user, observer);
+    warnOfProxies(observer);
     const { ssh, readyFd } = configuration.tunnel;
     link = createLink(ssh, options);
     await ending.orElse(link.start());
@@ -122,7 +127,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     observer.log('info', 'ready');
     for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
     ending.signal.throwIfAborted();
-    return await runToEnd(launcher.command, stop, () => launcher.execute());
+    return await runToEnd(launcher.command, stop, () => launcher.execute(variables));
   } finally {
     observer.log('debug', 'stopping', capture.counters());
     unwatch?.();
@@ -181,6 +186,18 @@ function planOf({ tunnel, isolate, command }: ExecConfiguration, names: () => Na
 /** Whether Node has had to replace bytes that are no UTF-8. */
 function isMangled(texts: readonly (string | undefined)[]): boolean {
   return texts.some((text) => text?.includes('\ufffd'));
+}
+
+/** They are programs' own choice, and go before what the network does. */
+function warnOfProxies(observer: RunOptions['observer']): void {
+  const names = proxiesOfCaller(process.env);
+  if (names.length === 0) return;
+  const proxy = names.length === 1 ? 'that proxy' : 'those proxies';
+  const loopback = isAnyLoopback(process.env, names) ? ", and a loopback address is the command's own" : '';
+  observer.log(
+    'notice',
+    `programs that heed ${names.join(', ')} ask ${proxy} for the targets, too, unless NO_PROXY names them${loopback}`,
+  );
 }
 
 function queriesOf(

@@ -8,9 +8,11 @@ import type { Names } from '../dns/names.ts';
 import { Flows } from '../flow/flows.ts';
 import { createPolicy } from '../policy/policy.ts';
 import { announce, Ending, type RunOptions } from '../run.ts';
-import { startCommand } from '../system/launcher.ts';
+import { becomeUser } from '../system/caller.ts';
+import { startInPlace } from '../system/launcher.ts';
+import type { CommandSetup } from '../system/launchprotocol.ts';
 import { descriptorLimit } from '../system/limits.ts';
-import { withProxy } from '../system/proxyenvironment.ts';
+import { proxiesOfCaller, proxyVariables } from '../system/proxyenvironment.ts';
 import { DirectConnector } from '../transport/direct.ts';
 import type { Supervisor } from '../transport/supervisor.ts';
 import { runToEnd } from './job.ts';
@@ -20,6 +22,7 @@ import { createNamedFlows, createProxyNames, lookupForDirect, namedPolicy } from
 /** Resolves with the command's exit status. */
 export async function runBehindProxy(
   { tunnel, command }: ExecConfiguration,
+  setup: CommandSetup,
   options: RunOptions,
 ): Promise<number> {
   const { observer, stop } = options;
@@ -33,7 +36,12 @@ export async function runBehindProxy(
   let link: Supervisor | undefined;
   let names: Names | undefined;
   let unwatch: (() => void) | undefined;
+  const launcher = await startInPlace({ command, setup, observer, signal: ending.signal });
   try {
+    const ofUser = becomeUser(launcher.user, observer);
+    const former = proxiesOfCaller(process.env);
+    if (former.length > 0)
+      observer.log('notice', `${former.join(', ')}: not heeded, the command is told of this proxy instead`);
     link = createLink(tunnel.ssh, options);
     await ending.orElse(link.start());
     unwatch = watchDisturbances(link, '', observer);
@@ -51,11 +59,12 @@ export async function runBehindProxy(
     announce(tunnel.readyFd);
     observer.log('info', `ready, proxy at ${front.addresses.join(', ')}`);
     ending.signal.throwIfAborted();
-    const running = await startCommand(command, withProxy(process.env, `http://${front.addresses[0]}`));
-    return await runToEnd(running, stop);
+    const variables = { ...ofUser, ...proxyVariables(process.env, `http://${front.addresses[0]}`) };
+    return await runToEnd(launcher.command, stop, () => launcher.execute(variables));
   } finally {
     observer.log('debug', 'stopping');
     unwatch?.();
+    launcher.close();
     await front.close();
     names?.close();
     await link?.close();

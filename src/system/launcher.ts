@@ -3,38 +3,33 @@
  *
  *   startLauncher()  spawns native/launcher/ with one end of a socket pair; it makes namespaces, a TUN and listeners in them and
  *                    hands these over. Resolves with the descriptors; rejects with `namespace-...` where that is refused
+ *   startInPlace()   the same without namespaces, for a command in the host's network
  *   execute()        the launcher becomes the command: resolves when it runs, rejects with `command-...` when it can't
  *   close()          before execute(): the launcher ends without having run anything
- *
- *   startCommand()   the command without all this, with another environment
  *
  * States: starting -> ready -> executing -> running | ended. The command is this process's child, in its process group and at
  * its terminal; standard input, output and error are the caller's, and so are the descriptors that the command's arguments name
  * as /dev/fd/N (a shell's process substitution). The probe of doctor is a launcher without a command: it ends after `ready`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, fstatSync } from 'node:fs';
-import { constants } from 'node:os';
-import { join } from 'node:path';
+import { accessSync, closeSync, constants as FILE, fstatSync } from 'node:fs';
 import { TunnelError } from '../errors.ts';
 import { addon, LAUNCHER_PATH, type LinkHandle } from '../native.ts';
 import { type Observer, silentObserver } from '../observe/observer.ts';
 import { installedPath } from './helperpath.ts';
+import { INSTALLED_LAUNCHERS, launcherError, launcherLost, launcherVersionError } from './launchererrors.ts';
 import {
-  INSTALLED_LAUNCHERS,
-  launcherError,
-  launcherLost,
-  launcherVersionError,
-  notExecuted,
-} from './launchererrors.ts';
-import {
+  type CommandSetup,
+  type CommandUser,
   decodeLauncherMessage,
   encodeGo,
   encodeSetup,
+  encodeSetupInPlace,
   LAUNCHER_VERSION,
   type LauncherMessage,
   type LauncherSetup,
   launcherVersion,
+  type Variables,
 } from './launchprotocol.ts';
 
 /** Namespaces take the kernel milliseconds; a launcher that says nothing for so long is stuck. */
@@ -65,36 +60,70 @@ export interface LaunchedNetwork {
   readonly hasResolvConf: boolean;
 }
 
-export interface Launcher {
-  readonly network: LaunchedNetwork;
+/** A launcher that has done all that it does before the command runs. */
+export interface PreparedCommand {
   /** The launcher, which becomes the command. */
   readonly command: Command;
-  /** Once. Also resolves when a signal has ended the launcher at that moment: `command.exited` then says so. */
-  execute(): Promise<void>;
+  /** Whose it will be: this process's user, but under sudo and doas who has called them. */
+  readonly user: CommandUser;
+  /**
+   * Once, with changes of the environment that this process was started with. Also resolves when a signal has ended the launcher at
+   * that moment: `command.exited` then says so.
+   */
+  execute(variables?: Variables): Promise<void>;
   /** Ends a launcher that has not executed anything; later it does nothing. May be called more than once. */
   close(): void;
 }
 
-export interface LaunchOptions {
+export interface Launcher extends PreparedCommand {
+  readonly network: LaunchedNetwork;
+}
+
+export interface LaunchOptions<Setup = LauncherSetup> {
   /** The command and its arguments; empty: a probe. */
   readonly command: readonly string[];
-  readonly setup: LauncherSetup;
+  readonly setup: Setup;
   readonly observer?: Observer;
   readonly signal?: AbortSignal;
   /** Another build of the launcher than the one that launcherPath() finds. */
   readonly path?: string;
 }
 
-/** An installed launcher that only root can replace, to which an AppArmor profile may belong; else the built one. */
+/**
+ * An installed launcher that only root can replace, to which an AppArmor profile may belong; else, or where that one is for
+ * others than this user, the built one.
+ */
 export function launcherPath(observer: Observer): string {
-  return installedPath(INSTALLED_LAUNCHERS, observer) ?? LAUNCHER_PATH;
+  const installed = installedPath(INSTALLED_LAUNCHERS, observer);
+  return installed !== undefined && isExecutable(installed) ? installed : LAUNCHER_PATH;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, FILE.X_OK);
+    return true;
+  } catch {
+    return false; // EACCES
+  }
 }
 
 /** Rejects with a TunnelError (`namespace-...`, `launcher-...`), or with the signal's reason. */
-export async function startLauncher(options: LaunchOptions): Promise<Launcher> {
-  const { command, setup, observer = silentObserver, signal, path = launcherPath(observer) } = options;
+export function startLauncher(options: LaunchOptions): Promise<Launcher> {
+  return start(options, encodeSetup(options.setup), false);
+}
+
+/** Rejects with a TunnelError (`launcher-...`), or with the signal's reason. */
+export function startInPlace(options: LaunchOptions<CommandSetup>): Promise<PreparedCommand> {
+  return start(options, encodeSetupInPlace(options.setup), true);
+}
+
+async function start(
+  { command, observer = silentObserver, signal, path = launcherPath(observer) }: LaunchOptions<unknown>,
+  setup: Uint8Array,
+  inPlace: boolean,
+): Promise<Launcher> {
   signal?.throwIfAborted();
-  const launcher = new LinkedLauncher(path, command);
+  const launcher = new LinkedLauncher(path, command, inPlace);
   const onAbort = () => launcher.close(signal?.reason);
   const timer = setTimeout(
     () => launcher.close(launcherLost(`it has not answered for ${READY_TIMEOUT_MS / 1000} s`)),
@@ -141,17 +170,20 @@ function outcome<T>(): Outcome<T> {
 
 class LinkedLauncher implements Launcher {
   readonly #path: string;
+  readonly #inPlace: boolean;
   readonly #link: LinkHandle;
   readonly #child: ChildProcess;
   readonly #exited: Promise<CommandStatus>;
-  readonly #ready = outcome<LaunchedNetwork>();
+  readonly #ready = outcome<void>();
   readonly #executed = outcome<void>();
   readonly #descriptors = new Map<'tun' | 'listener4' | 'listener6', number>();
   #network: LaunchedNetwork | undefined;
+  #user: CommandUser | undefined;
   #state: 'starting' | 'ready' | 'executing' | 'running' | 'ended' = 'starting';
 
-  constructor(path: string, command: readonly string[]) {
+  constructor(path: string, command: readonly string[], inPlace: boolean) {
     this.#path = path;
+    this.#inPlace = inPlace;
     const pair = addon().linkPair((message, fd, errno) => this.#received(message, fd, errno));
     this.#link = pair.link;
     const named = namedDescriptors(command);
@@ -170,13 +202,18 @@ class LinkedLauncher implements Launcher {
   }
 
   get network(): LaunchedNetwork {
-    if (this.#network === undefined) throw new TypeError('the launcher is not ready');
+    if (this.#network === undefined) throw new TypeError('the launcher has made no network');
     return this.#network;
   }
 
-  async prepare(setup: LauncherSetup): Promise<this> {
-    if (this.#child.pid !== undefined) this.#send(encodeSetup(setup));
-    this.#network = await this.#ready.promise;
+  get user(): CommandUser {
+    if (this.#user === undefined) throw new TypeError('the launcher is not ready');
+    return this.#user;
+  }
+
+  async prepare(setup: Uint8Array): Promise<this> {
+    if (this.#child.pid !== undefined) this.#send(setup);
+    await this.#ready.promise;
     return this;
   }
 
@@ -184,10 +221,11 @@ class LinkedLauncher implements Launcher {
     return { pid: this.#child.pid ?? 0, exited: this.#exited };
   }
 
-  async execute(): Promise<void> {
+  async execute(variables: Variables = {}): Promise<void> {
     if (this.#state !== 'ready') throw launcherLost('it was stopped before the command could start');
+    const message = encodeGo(variables);
     this.#state = 'executing';
-    this.#send(encodeGo());
+    this.#send(message);
     await this.#executed.promise;
   }
 
@@ -221,17 +259,20 @@ class LinkedLauncher implements Launcher {
     else if (message.type === 'ready') this.#becomeReady(message);
   }
 
-  #becomeReady({ device, hasResolvConf }: LauncherMessage & { readonly type: 'ready' }): void {
+  #becomeReady({ device, hasResolvConf, user }: LauncherMessage & { readonly type: 'ready' }): void {
     const tun = this.#descriptors.get('tun');
     const listener4 = this.#descriptors.get('listener4');
     const listener6 = this.#descriptors.get('listener6');
-    if (this.#state !== 'starting' || tun === undefined || listener4 === undefined) {
+    const isWhole = tun !== undefined && listener4 !== undefined;
+    if (this.#state !== 'starting' || isWhole === this.#inPlace) {
       this.#fail(launcherLost('it does not speak as expected'));
       return;
     }
     this.#state = 'ready';
+    this.#user = user;
+    if (isWhole) this.#network = { tun, device, listener4, listener6, hasResolvConf };
     this.#descriptors.clear(); // they are the caller's
-    this.#ready.resolve({ tun, device, listener4, listener6, hasResolvConf });
+    this.#ready.resolve();
   }
 
   /** The other end closes when the launcher ends, or becomes the command. */
@@ -268,30 +309,6 @@ class LinkedLauncher implements Launcher {
       ? launcherLost('it does not speak as expected')
       : launcherVersionError(this.#path, version);
   }
-}
-
-/** Runs the command in the host's network. Rejects with `command-not-found` or `command-not-executable`. */
-export function startCommand(command: readonly string[], env: Readonly<NodeJS.ProcessEnv>): Promise<Command> {
-  const [file = '', ...args] = command;
-  const stdio: ('ignore' | number)[] = [0, 1, 2];
-  for (const fd of namedDescriptors(command)) stdio[fd] = fd;
-  return new Promise<Command>((resolve, reject) => {
-    const child = spawn(file, args, { stdio: Array.from(stdio, (fd) => fd ?? 'ignore'), env });
-    const exited = exitOf(child);
-    child.once('spawn', () => resolve({ pid: child.pid ?? 0, exited }));
-    child.once('error', reject);
-    // spawn() throws some errors (ENOTDIR, E2BIG) and emits others (ENOENT, EACCES).
-  }).catch((cause: NodeJS.ErrnoException) => {
-    // As in native/launcher/command.c: EACCES is also said when a directory of PATH is closed to the user.
-    const missing = cause.code === 'EACCES' && !file.includes('/') && !isInPath(file, env['PATH']);
-    const errno = missing ? constants.errno.ENOENT : Math.abs(cause.errno ?? constants.errno.EIO);
-    throw notExecuted({ errno, detail: file });
-  });
-}
-
-/** Whether a directory of PATH has a file of this name, executable or not. */
-function isInPath(name: string, path = ''): boolean {
-  return path.split(':').some((directory) => existsSync(join(directory === '' ? '.' : directory, name)));
 }
 
 function exitOf(child: ChildProcess): Promise<CommandStatus> {

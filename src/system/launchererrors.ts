@@ -65,8 +65,9 @@ export function launcherError(failed: LauncherFailed): TunnelError {
   const because = failed.detail === '' ? '' : `${failed.detail}: `;
   const reason = `${because}${systemErrorName(failed.errno)}`;
   switch (failed.step) {
-    case LAUNCHER_STEP.namespaces:
     case LAUNCHER_STEP.mapping:
+      return namespacesRefused(reason, process.getuid?.() === 0 ? ROOT_UNMAPPED_HINT : undefined);
+    case LAUNCHER_STEP.namespaces:
     case LAUNCHER_STEP.mount:
       return namespacesRefused(reason);
     case LAUNCHER_STEP.openTun:
@@ -84,6 +85,14 @@ export function launcherError(failed: LauncherFailed): TunnelError {
           hint: 'see what the kernel says ("dmesg")',
         },
       );
+    case LAUNCHER_STEP.privileges:
+      return new TunnelError(
+        'launcher-privileges',
+        `the command may not have this process's privileges, and they can't be given up (${reason})`,
+        {
+          hint: 'run "tunnel exec" as an ordinary user, or with the SUDO_UID or DOAS_USER that sudo or doas has set',
+        },
+      );
     case LAUNCHER_STEP.execute:
       return notExecuted(failed);
     default:
@@ -93,7 +102,11 @@ export function launcherError(failed: LauncherFailed): TunnelError {
   }
 }
 
-function namespacesRefused(reason: string): TunnelError {
+/** user_namespaces(7): since Linux 5.12 root may be mapped only by who has CAP_SETFCAP. */
+const ROOT_UNMAPPED_HINT =
+  'root without CAP_SETFCAP can\'t have a user namespace: run "tunnel exec" as an ordinary user; inside of another "tunnel exec", too';
+
+function namespacesRefused(reason: string, hint?: string): TunnelError {
   const restriction = namespaceRestriction();
   const setting = restriction === undefined ? '' : `; ${restriction.parameter} is ${restriction.value}`;
   return new TunnelError(
@@ -102,6 +115,7 @@ function namespacesRefused(reason: string): TunnelError {
     {
       hint:
         restriction?.hint ??
+        hint ??
         'in a container, its runtime must permit user namespaces (seccomp and AppArmor profiles), or give it CAP_SYS_ADMIN and CAP_NET_ADMIN, which the command then does not get; elsewhere see kernel.apparmor_restrict_unprivileged_userns, kernel.unprivileged_userns_clone and user.max_user_namespaces',
     },
   );
@@ -133,11 +147,20 @@ const NOT_EXECUTABLE_HINTS: ReadonlyMap<number, string> = new Map([
   [ERRNO.ENOEXEC, 'it is no program for this machine ("file" says what it is)'],
 ]);
 
+/** What it was meant as, as far as the word tells. */
+function missingHint(word: string): string {
+  if (word.startsWith('-')) return 'options of "tunnel exec" stand before "--", and behind it the command';
+  if (/[\s|&;<>$]/.test(word)) return `for a whole line of shell, write: sh -c '...'`;
+  if (word.includes('/'))
+    return 'see whether it is there ("ls -l"), and which interpreter its first line names';
+  return `if it was meant as a target, write "--" behind it and then the command; what only a shell knows takes sh -c '...'`;
+}
+
 /** `command-not-found` ends with exit status 127, `command-not-executable` with 126. */
-export function notExecuted({ errno, detail }: Pick<LauncherFailed, 'errno' | 'detail'>): TunnelError {
+function notExecuted({ errno, detail }: Pick<LauncherFailed, 'errno' | 'detail'>): TunnelError {
   if (errno === ERRNO.ENOENT || errno === ERRNO.ENOTDIR) {
     return new TunnelError('command-not-found', `${detail}: command not found`, {
-      hint: 'if it was meant as a target, write "--" between the targets and the command',
+      hint: missingHint(detail),
     });
   }
   return new TunnelError(

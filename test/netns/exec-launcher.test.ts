@@ -9,12 +9,14 @@ import {
   decodeLauncherMessage,
   encodeGo,
   encodeSetup,
+  encodeSetupInPlace,
   LAUNCHER_STEP,
   type LauncherMessage,
 } from '../../src/system/launchprotocol.ts';
 import { PRIVATE4 } from '../support/addresses.ts';
 import { ExecLab, TESTED_LAUNCHER } from '../support/execlab.ts';
 import { labUnavailable } from '../support/lab.ts';
+import { SEARCH_PATH } from '../support/process.ts';
 import { closedToOthers } from '../support/requirements.ts';
 import { MAIN } from '../support/tunnel.ts';
 
@@ -52,6 +54,7 @@ async function converse(sent: readonly Uint8Array[], command: readonly string[] 
   });
   const child = spawn(TESTED_LAUNCHER ?? LAUNCHER_PATH, ['3', ...command], {
     stdio: ['ignore', 'ignore', 'inherit', fd],
+    env: { PATH: SEARCH_PATH, HOME: '/root' },
   });
   closeSync(fd);
   const exited = once(child, 'exit');
@@ -95,6 +98,32 @@ describe('launcher', { skip }, () => {
     const { messages, status } = await converse([encodeSetup(SETUP), encodeGo()], ['sh', '-c', 'exit 3']);
     assert.equal(messages.at(-1)?.type, 'ready');
     assert.equal(status, 3);
+  });
+
+  it('changes the environment of the command as it is told', async () => {
+    const script = 'test "$A" = b=c && test -z "$HOME" && exit 5';
+    const go = encodeGo({ A: 'b=c', HOME: undefined });
+    assert.equal((await converse([encodeSetup(SETUP), go], ['sh', '-c', script])).status, 5);
+    assert.equal((await converse([encodeSetupInPlace(SETUP), go], ['sh', '-c', script])).status, 5);
+    // Without the NUL at its end.
+    const cut = bent(go, 8, go.length - 1).subarray(0, -1);
+    const { messages, status } = await converse([encodeSetup(SETUP), cut], ['sh', '-c', script]);
+    assert.equal(messages.at(-1)?.type, 'failed');
+    assert.equal(status, 125);
+  });
+
+  it('makes nothing in place', async () => {
+    const { messages, descriptors, status } = await converse([encodeSetupInPlace(SETUP)]);
+    assert.deepEqual(messages, [
+      {
+        type: 'ready',
+        device: '',
+        hasResolvConf: true,
+        user: { uid: process.getuid?.(), gid: process.getgid?.() },
+      },
+    ]);
+    assert.equal(descriptors, 0);
+    assert.equal(status, 0);
   });
 
   for (const [what, message] of [

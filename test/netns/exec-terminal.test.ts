@@ -27,6 +27,9 @@ while True:
 print("seen", sorted(seen.items()), flush=True)
 `;
 
+/** Until the program has begun to connect. */
+const CONNECTING_MS = 1500;
+
 const skip = labUnavailable('openssl', 'unshare', 'tmux', 'bash', 'python3') || closedToOthers(MAIN);
 
 describe('exec at a terminal', { skip }, () => {
@@ -102,6 +105,31 @@ describe('exec at a terminal', { skip }, () => {
     assert.notEqual(stateOf(tunnel), 'T');
     await run(API1);
     await tmux.waitFor(/"peer":"10\.77\.0\.1"/);
+  });
+
+  it('a program that has the whole screen stops and comes back', {
+    skip: labUnavailable('less'),
+  }, async () => {
+    await run('seq 100 >lines; ./t less lines');
+    await tmux.waitFor(/^1\n2\n/m);
+    await tmux.type('', 'C-z');
+    await tmux.waitFor(/\[1\]\+ +Stopped/);
+    await run('fg');
+    await tmux.waitFor(/^1\n2\n[\s\S]*^23$/m);
+    await tmux.type('', 'G');
+    await tmux.waitFor(/^100$/m);
+    await tmux.type('', 'q');
+    await run('echo "status $?"');
+    await tmux.waitFor(/^status 0$/m);
+  });
+
+  it('Ctrl-C while it connects ends it, without a word', async () => {
+    await run(
+      `sed 's/-r [^ ]*/-r jump@192.0.2.77/' t >slow; chmod 755 slow; clear; ./slow true; echo "status $?"`,
+    );
+    await delay(CONNECTING_MS);
+    await tmux.type('', 'C-c');
+    await tmux.waitFor(/^\^Cstatus 130$/m);
   });
 
   it('a command that ignores Ctrl-Z keeps the tunnel running', async () => {

@@ -53,23 +53,24 @@ export class ExecLab {
   readonly home: string;
   readonly #withEtc: (argv: readonly string[]) => string[];
 
-  private constructor(lab: Lab, home: string, resolvConf: string) {
+  private constructor(lab: Lab, home: string, etc: Readonly<Record<string, string>>) {
     this.lab = lab;
     this.home = home;
-    this.#withEtc = withEtc(lab.directory, { 'resolv.conf': resolvConf }, home, 0o444);
+    this.#withEtc = withEtc(lab.directory, etc, home, 0o444);
   }
 
-  /** `resolvConf` is the host's, as the user sees it. */
+  /** `resolvConf` is the host's, as the user sees it; `etc` are further files there, name to text. */
   static async create(
     resolvConf = 'nameserver 192.0.2.1\noptions timeout:1 attempts:1\n',
     options: LabOptions = {},
+    etc: Readonly<Record<string, string>> = {},
   ): Promise<ExecLab> {
     const lab = await Lab.create({ sshd: 'open', ...options });
     const home = mkdtempSync(join(lab.directory, 'user-'));
     cpSync(lab.clientHome, home, { recursive: true });
     for (const path of ['', ...readdirSync(home, { recursive: true, encoding: 'utf8' })])
       chownSync(join(home, path), UID, UID);
-    return new ExecLab(lab, home, resolvConf);
+    return new ExecLab(lab, home, { ...etc, 'resolv.conf': resolvConf });
   }
 
   /** The command line of any program as the user, or root, with the user's /etc and /dev/net/tun. */

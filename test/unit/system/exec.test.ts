@@ -3,17 +3,17 @@ import assert from 'node:assert/strict';
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { exitStatus } from '../../../src/system/job.ts';
-import { namedDescriptors, startCommand } from '../../../src/system/launcher.ts';
-import { withProxy } from '../../../src/system/proxyenvironment.ts';
+import { namedDescriptors, startInPlace } from '../../../src/system/launcher.ts';
+import { isAnyLoopback, proxiesOfCaller, proxyVariables } from '../../../src/system/proxyenvironment.ts';
 import { resolvConfText, resolverConfiguration } from '../../../src/system/resolvers.ts';
 
 const PROXY = 'http://127.0.0.1:3128';
 
-describe('withProxy', () => {
+describe('proxyVariables', () => {
   it('sets both spellings, merges the exceptions of both, and takes ALL_PROXY away', () => {
-    const env = withProxy(
+    const variables = proxyVariables(
       {
         PATH: '/bin',
         NO_PROXY: 'corp.example, 10.0.0.0/8',
@@ -25,8 +25,9 @@ describe('withProxy', () => {
       PROXY,
     );
     const exceptions = 'corp.example,10.0.0.0/8,localhost,127.0.0.1,::1';
-    assert.deepEqual(env, {
-      PATH: '/bin',
+    assert.deepEqual(variables, {
+      ALL_PROXY: undefined,
+      all_proxy: undefined,
       HTTP_PROXY: PROXY,
       http_proxy: PROXY,
       HTTPS_PROXY: PROXY,
@@ -35,6 +36,28 @@ describe('withProxy', () => {
       no_proxy: exceptions,
     });
   });
+
+  it('are told from those that the caller has set', () => {
+    assert.deepEqual(
+      proxiesOfCaller({ https_proxy: 'http://old:1', ALL_PROXY: 'x', NO_PROXY: '*', HTTP_PROXY: '' }),
+      ['https_proxy', 'ALL_PROXY'],
+    );
+  });
+});
+
+describe('isAnyLoopback', () => {
+  for (const [value, expected] of [
+    ['http://127.0.0.1:3128', true],
+    ['localhost:3128', true],
+    ['http://user:p@[::1]:1/', true],
+    ['http://proxy.example:127', false],
+    ['http://10.0.0.1:3128', false],
+    ['', false],
+  ] as const) {
+    it(`of "${value}" is ${expected}`, () => {
+      assert.equal(isAnyLoopback({ http_proxy: value }, ['http_proxy']), expected);
+    });
+  }
 });
 
 describe('resolverConfiguration', () => {
@@ -87,21 +110,45 @@ describe('exitStatus', () => {
     assert.equal(exitStatus({ status: 7, signal: null }), 7);
     assert.equal(exitStatus({ status: null, signal: 'SIGTERM' }), 143);
     assert.equal(exitStatus({ status: null, signal: 'SIGKILL' }), 137);
+    assert.equal(exitStatus({ status: 0, signal: null }, 35), 163);
   });
 });
 
-describe('startCommand', () => {
-  it('runs with the environment that it is given', async () => {
-    const { exited } = await startCommand(['sh', '-c', 'test "$MARK" = here && exit 9'], {
-      PATH: '/usr/bin:/bin',
-      MARK: 'here',
-    });
-    assert.deepEqual(await exited, { status: 9, signal: null });
+describe('startInPlace', () => {
+  const setup = { descriptors: undefined };
+
+  before(() => {
+    // Of who runs the tests by sudo: the launcher would become him.
+    for (const name of ['SUDO_UID', 'DOAS_USER']) delete process.env[name];
+  });
+
+  it('runs the command in the environment that it is given', async () => {
+    process.env['TUNNEL_TEST_GONE'] = 'here';
+    const script = 'test "$MARK" = "x=y" && ! env | grep -q TUNNEL_TEST_GONE && test -n "$PATH" && exit 9';
+    const launcher = await startInPlace({ command: ['sh', '-c', script], setup });
+    delete process.env['TUNNEL_TEST_GONE'];
+    assert.deepEqual(launcher.user, { uid: process.getuid?.(), gid: process.getgid?.() });
+    await launcher.execute({ MARK: 'x=y', TUNNEL_TEST_GONE: undefined });
+    assert.deepEqual(await launcher.command.exited, { status: 9, signal: null });
   });
 
   it('tells what is not there from what can not be executed', async () => {
-    await assert.rejects(startCommand(['/no/such/command'], {}), { code: 'command-not-found' });
-    await assert.rejects(startCommand(['/etc/passwd/command'], {}), { code: 'command-not-found' });
-    await assert.rejects(startCommand(['/etc/passwd'], {}), { code: 'command-not-executable' });
+    for (const [file, code] of [
+      ['/no/such/command', 'command-not-found'],
+      ['/etc/passwd/command', 'command-not-found'],
+      ['no-such-command', 'command-not-found'],
+      ['/etc/passwd', 'command-not-executable'],
+    ] as const) {
+      const launcher = await startInPlace({ command: [file], setup });
+      await assert.rejects(launcher.execute(), { code });
+    }
+  });
+
+  it('runs nothing once it is closed', async () => {
+    const launcher = await startInPlace({ command: ['true'], setup });
+    launcher.close();
+    await assert.rejects(launcher.execute(), { code: 'launcher-failed' });
+    // Killed, unless it has seen the end of its socket first.
+    assert.notEqual((await launcher.command.exited).status, 0);
   });
 });

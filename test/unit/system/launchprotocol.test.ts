@@ -6,10 +6,13 @@ import fc from 'fast-check';
 import { launcherError, namespaceRestriction } from '../../../src/system/launchererrors.ts';
 import {
   decodeLauncherMessage,
+  encodeGo,
   encodeSetup,
+  encodeSetupInPlace,
   LAUNCHER_LAYOUT,
   LAUNCHER_MAGIC,
   LAUNCHER_MAX_RESOLV_CONF,
+  LAUNCHER_MAX_VARIABLES,
   LAUNCHER_MESSAGE,
   LAUNCHER_STEP,
   LAUNCHER_VERSION,
@@ -21,7 +24,10 @@ const { errno: ERRNO } = constants;
 /** Prints the header's constants and layouts as JSON, and messages of the launcher's in hex. */
 const BODY = `
   struct launcher_descriptor descriptor = {.header = HEADER(LAUNCHER_DESCRIPTOR, descriptor), .kind = LAUNCHER_LISTENER6};
-  struct launcher_ready ready = {.header = HEADER(LAUNCHER_READY, ready), .notes = LAUNCHER_NO_RESOLV_CONF, .device = "tun0"};
+  struct launcher_ready ready = {.header = HEADER(LAUNCHER_READY, ready), .notes = LAUNCHER_NO_RESOLV_CONF, .device = "tun0",
+                                 .uid = 1000, .gid = 100};
+  struct launcher_setup place = {.header = HEADER(LAUNCHER_SETUP, place), .flags = LAUNCHER_IN_PLACE, .descriptors = 256};
+  struct { struct launcher_go go; char text[9]; } __attribute__((packed)) go = {.go = {HEADER(LAUNCHER_GO, go)}, .text = "A=b\\0C=\\0D"};
   struct launcher_failed failed = {.header = HEADER(LAUNCHER_FAILED, failed), .step = LAUNCHER_STEP_MOUNT, .error = 13,
                                    .detail = "/etc"};
   struct { struct launcher_setup setup; char text[3]; } __attribute__((packed)) setup = {
@@ -34,16 +40,17 @@ const BODY = `
   AT(setup, address6, "address6"); AT(setup, descriptors, "descriptors");
   AT(setup, resolv_conf_length, "resolvConfLength");
   SIZE(descriptor); AT(descriptor, kind, "kind");
-  SIZE(ready); AT(ready, notes, "notes"); AT(ready, device, "device");
+  SIZE(ready); AT(ready, notes, "notes"); AT(ready, device, "device"); AT(ready, uid, "uid"); AT(ready, gid, "gid");
   SIZE(go);
   SIZE(failed); AT(failed, step, "step"); AT(failed, error, "error"); AT(failed, detail, "detail");
-  VALUE(LAUNCHER_MAGIC); VALUE(LAUNCHER_VERSION); VALUE(LAUNCHER_MAX_RESOLV_CONF);
+  VALUE(LAUNCHER_MAGIC); VALUE(LAUNCHER_VERSION); VALUE(LAUNCHER_MAX_RESOLV_CONF); VALUE(LAUNCHER_MAX_VARIABLES);
   VALUE(LAUNCHER_SETUP); VALUE(LAUNCHER_DESCRIPTOR); VALUE(LAUNCHER_READY); VALUE(LAUNCHER_GO); VALUE(LAUNCHER_FAILED);
   VALUE(LAUNCHER_STEP_REQUEST); VALUE(LAUNCHER_STEP_NAMESPACES); VALUE(LAUNCHER_STEP_MAPPING);
   VALUE(LAUNCHER_STEP_OPEN_TUN); VALUE(LAUNCHER_STEP_CREATE_TUN); VALUE(LAUNCHER_STEP_NETWORK);
   VALUE(LAUNCHER_STEP_LISTENER); VALUE(LAUNCHER_STEP_MOUNT); VALUE(LAUNCHER_STEP_PRIVILEGES);
   VALUE(LAUNCHER_STEP_EXECUTE);
   HEX("descriptorMessage", descriptor); HEX("readyMessage", ready); HEX("failedMessage", failed); HEX("setupMessage", setup);
+  HEX("placeMessage", place); HEX("goMessage", go);
 `;
 
 describe('launcher protocol', () => {
@@ -62,6 +69,7 @@ describe('launcher protocol', () => {
     assert.equal(LAUNCHER_MAGIC, c['LAUNCHER_MAGIC']);
     assert.equal(LAUNCHER_VERSION, c['LAUNCHER_VERSION']);
     assert.equal(LAUNCHER_MAX_RESOLV_CONF, c['LAUNCHER_MAX_RESOLV_CONF']);
+    assert.equal(LAUNCHER_MAX_VARIABLES, c['LAUNCHER_MAX_VARIABLES']);
     for (const [name, value] of Object.entries(LAUNCHER_MESSAGE))
       assert.equal(value, c[`LAUNCHER_${constantOf(name)}`], name);
     for (const [name, value] of Object.entries(LAUNCHER_STEP))
@@ -77,6 +85,7 @@ describe('launcher protocol', () => {
       type: 'ready',
       device: 'tun0',
       hasResolvConf: false,
+      user: { uid: 1000, gid: 100 },
     });
     assert.deepEqual(decodeLauncherMessage(bytes('failedMessage')), {
       type: 'failed',
@@ -95,6 +104,11 @@ describe('launcher protocol', () => {
     };
     assert.deepEqual(encodeSetup(setup), bytes('setupMessage'));
     assert.throws(() => encodeSetup({ ...setup, resolvConf: 'x'.repeat(8193) }), RangeError);
+    assert.deepEqual(encodeSetupInPlace({ descriptors: 256 }), bytes('placeMessage'));
+    assert.deepEqual(encodeGo({ A: 'b', C: '', D: undefined }), bytes('goMessage'));
+    assert.throws(() => encodeGo({ A: 'x'.repeat(65_536) }), RangeError);
+    assert.throws(() => encodeGo({ 'A=B': 'x' }), RangeError);
+    assert.throws(() => encodeGo({ A: 'x\0B=y' }), RangeError);
   });
 
   it('takes nothing for a message that is none', () => {
@@ -121,7 +135,7 @@ describe('launcher errors', () => {
     [LAUNCHER_STEP.createTun, ERRNO.EPERM, 'namespace-no-tun'],
     [LAUNCHER_STEP.network, ERRNO.EINVAL, 'namespace-network'],
     [LAUNCHER_STEP.listener, ERRNO.ENOMEM, 'namespace-network'],
-    [LAUNCHER_STEP.privileges, ERRNO.EPERM, 'launcher-failed'],
+    [LAUNCHER_STEP.privileges, ERRNO.EPERM, 'launcher-privileges'],
     [LAUNCHER_STEP.execute, ERRNO.ENOENT, 'command-not-found'],
     [LAUNCHER_STEP.execute, ERRNO.EACCES, 'command-not-executable'],
     [LAUNCHER_STEP.execute, ERRNO.E2BIG, 'command-not-executable'],

@@ -1,0 +1,33 @@
+#include "caller.h"
+
+#include <pwd.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* A decimal uid, whole and in range; (uid_t)-1 means "no change" to the kernel and is nobody. */
+static bool uid_parse(const char *text, uid_t *uid) {
+  uint64_t value = 0;
+
+  if (*text == '\0') return false;
+  for (; *text != '\0'; text++) {
+    if (*text < '0' || *text > '9') return false;
+    value = value * 10 + (uint64_t)(*text - '0');
+    if (value >= UINT32_MAX) return false;
+  }
+  *uid = (uid_t)value;
+  return true;
+}
+
+const char *caller_find(uid_t *caller) {
+  const char *sudo_uid = getenv("SUDO_UID"), *doas_user = getenv("DOAS_USER");
+
+  *caller = getuid();
+  if (*caller != 0) return NULL;
+  if (sudo_uid != NULL) return uid_parse(sudo_uid, caller) ? NULL : "SUDO_UID";
+  if (doas_user == NULL) return NULL;
+  const struct passwd *entry = getpwnam(doas_user);
+  if (entry == NULL) return "DOAS_USER";
+  *caller = entry->pw_uid;
+  return NULL;
+}

@@ -1,0 +1,46 @@
+#include "launcher/user.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "caller.h"
+
+bool user_find(struct user *user, struct fault *fault) {
+  const char *wrong = caller_find(&user->uid);
+  if (wrong != NULL) return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, EINVAL, "%s", wrong);
+
+  user->gid = getgid();
+  if (user->uid == getuid()) return true;
+  const struct passwd *entry = getpwuid(user->uid);
+  user->gid = entry != NULL ? entry->pw_gid : (gid_t)user->uid;
+  return true;
+}
+
+bool user_drop_capabilities(struct fault *fault) {
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+  const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{.effective = 0}};
+
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+    return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "ambient capabilities");
+  if (syscall(SYS_capset, &header, none) < 0)
+    return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "capabilities");
+  return true;
+}
+
+bool user_become(const struct user *user, struct fault *fault) {
+  if (user->uid == getuid()) return true;
+  const struct passwd *entry = getpwuid(user->uid);
+  const int grouped = entry != NULL ? initgroups(entry->pw_name, user->gid) : setgroups(0, NULL);
+  if (grouped < 0 || setresgid(user->gid, user->gid, user->gid) < 0 || setresuid(user->uid, user->uid, user->uid) < 0)
+    return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "change of user");
+  /* The kernel has done so, unless securebits(7) keep it from that. */
+  if (!user_drop_capabilities(fault)) return false;
+  /* With the change its own files in /proc have become root's, and it could not write its uid_map. It has nothing to hide. */
+  if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "dumpable");
+  return true;
+}
