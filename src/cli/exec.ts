@@ -16,10 +16,11 @@ Examples:
 
 const AFTER = `
 The command runs in a network of its own, as the calling user and without privileges;
-nothing on the machine changes. Only TCP to the targets is carried; other TCP, UDP and
-queries to the host's resolvers go out directly. Its loopback addresses are its own.
-Targets may be names, and --dns, --dns-server and --domain say who resolves others, as
-for "tunnel connect"; with --isolate no name is resolved but through the tunnel.
+under sudo and doas as who has called them, and so does what speaks SSH. Nothing on the
+machine changes. Only TCP to the targets is carried; other TCP, UDP and queries to the
+host's resolvers go out directly. Its loopback addresses are its own. Targets may be
+names, and --dns, --dns-server and --domain say who resolves others, as for "tunnel
+connect"; with --isolate no name is resolved but through the tunnel.
 
 "--" may be left out where no TARGET is given.
 
