@@ -32,12 +32,12 @@ const RESTRICTIONS: readonly {
   {
     parameter: 'kernel.unprivileged_userns_clone',
     restricts: (value) => value === '0',
-    hint: 'permit user namespaces to ordinary users: "sysctl kernel.unprivileged_userns_clone=1"; or run "tunnel exec" where it has CAP_SYS_ADMIN and CAP_NET_ADMIN, which the command then does not get',
+    hint: 'permit user namespaces to ordinary users: "sysctl kernel.unprivileged_userns_clone=1"; or start "tunnel exec" with sudo, which makes the network; command and SSH connection are yours all the same',
   },
   {
     parameter: 'user.max_user_namespaces',
     restricts: (value) => value === '0',
-    hint: 'permit some user namespaces: "sysctl user.max_user_namespaces=1000"; or run "tunnel exec" where it has CAP_SYS_ADMIN and CAP_NET_ADMIN, which the command then does not get',
+    hint: 'permit some user namespaces: "sysctl user.max_user_namespaces=1000"; or start "tunnel exec" with sudo, which makes the network; command and SSH connection are yours all the same',
   },
 ];
 
