@@ -39,6 +39,7 @@ import { dialSsh2, HURRIED_SECONDS } from '../transport/ssh2/dial.ts';
 import { Keyring } from '../transport/ssh2/keyring.ts';
 import { copySshConfig, resolveSettings } from '../transport/sshconfig.ts';
 import { homeExpanded } from '../transport/sshconfigfile.ts';
+import { isTimeout } from '../transport/tcp.ts';
 import type { Transport } from '../transport/transport.ts';
 
 export interface DiallerOptions {
@@ -214,7 +215,7 @@ export class Dialler {
       } catch (error) {
         if (!(error instanceof TunnelError) || !error.code.startsWith('jumphost-')) throw error;
         if (ways.length > 1) this.#options.observer.log('warning', error.message);
-        if (hurried && error.code === 'jumphost-timeout') queue.push({ settings, hurried: false });
+        if (hurried && isTimeout(error)) queue.push({ settings, hurried: false });
         failures.push(error);
       }
     }

@@ -5,7 +5,8 @@
  * | kind     | the last attempt                                             | wait                                            |
  * |----------|--------------------------------------------------------------|-------------------------------------------------|
  * | silent   | reached nobody: no answer, no route, no such name            | 1-2 s; after 10 min of an outage 1-30 s         |
- * | ordinary | was refused by the kernel there, or the link did not last    | 1-30 s                                          |
+ * | ordinary | was refused by the kernel there, was accepted and then not   | 1-30 s                                          |
+ * |          | attended to in time, or the link did not last                |                                                 |
  * | punished | took up sshd's time: closed before or during authentication  | 15 s - 10 min (MaxStartups, PerSourcePenalties) |
  * | login    | was refused the login                                        | 5.5-6.5 min: at most two within 10 minutes      |
  *
@@ -41,6 +42,7 @@ export function failureKind(code: string): FailureKind | undefined {
     case 'jumphost-dns':
       return 'silent';
     case 'jumphost-refused':
+    case 'jumphost-slow':
       return 'ordinary';
     case 'auth-failed':
     case 'auth-timeout':

@@ -308,6 +308,8 @@ export class Supervisor implements Transport {
     // What is the matter is news once; that it still is, isn't.
     const news = !this.#outage || this.#lastError?.code !== known.code;
     this.#lastError = known;
+    // It is there, and slower than it was: short attempts would only add to its load.
+    if (known.code === 'jumphost-slow') this.#usual = undefined;
     if (!this.#outage) this.#hold.allow(this.#options.hold);
     this.#outage = true;
     const again = known.code.startsWith('auth-') ? 'the login is tried again only in' : 'trying again in';

@@ -109,9 +109,25 @@ function tcpError(at: string, localAddress: string | undefined, cause: NodeJS.Er
   });
 }
 
-/** `doing`: what did not come about. */
+/** For a peer of which nothing was heard. `doing`: what did not come about. */
 export function timeoutError(at: string, seconds: number, doing: string): TunnelError {
   return new TunnelError('jumphost-timeout', `${at} does not answer: no ${doing} within ${seconds} s`, {
     hint: 'check the address and the firewalls on the way, or allow more time with --connect-timeout',
   });
+}
+
+/** For a peer that has accepted the connection, and so has been given something to do. */
+export function slowError(at: string, seconds: number, doing: string): TunnelError {
+  return new TunnelError(
+    'jumphost-slow',
+    `${at} accepted the connection, but does not get on: no ${doing} within ${seconds} s`,
+    {
+      hint: 'the jump host may be overloaded: try again later, or allow more time with --connect-timeout',
+    },
+  );
+}
+
+/** Whether `error` may be gone with more time. */
+export function isTimeout({ code }: TunnelError): boolean {
+  return code === 'jumphost-timeout' || code === 'jumphost-slow';
 }

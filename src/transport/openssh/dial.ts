@@ -29,6 +29,7 @@ import type { Observer } from '../../observe/observer.ts';
 import { RESOLVE_TIMEOUT } from '../resolve.ts';
 import type { SshSettings } from '../settings.ts';
 import { serverText } from '../ssh2/servertext.ts';
+import { slowError, timeoutError } from '../tcp.ts';
 import type { Transport } from '../transport.ts';
 import {
   type GivenOptions,
@@ -60,7 +61,7 @@ const LISTEN_POLL_MS = 10;
 const MAX_STDERR_LINES = 40;
 
 /**
- * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -closed, -not-ssh, -no-common-algorithm;
+ * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed, -not-ssh, -no-common-algorithm;
  * host-key-unknown, -changed, -revoked; auth-failed, auth-timeout; openssh-not-found, -unusable, -configuration, -directory,
  * -failed; usage. Or with the signal's reason.
  */
@@ -213,13 +214,13 @@ class Start {
     };
     const seconds = allowed[phase];
     this.#timer = setTimeout(() => {
-      const [code, option] =
-        phase === 'authentication'
-          ? ['auth-timeout', '--auth-timeout']
-          : ['jumphost-timeout', '--connect-timeout'];
+      if (phase !== 'authentication') {
+        this.#timedOut((this.#log.accepted ? slowError : timeoutError)(this.#at, seconds, phase));
+        return;
+      }
       this.#timedOut(
-        new TunnelError(code, `${this.#at} does not answer: nothing happened for ${seconds} s of ${phase}`, {
-          hint: `try again, or allow more time with ${option}`,
+        new TunnelError('auth-timeout', `${this.#at} did not decide about the login within ${seconds} s`, {
+          hint: 'try again, or allow more time with --auth-timeout',
         }),
       );
     }, seconds * 1000);
@@ -244,13 +245,15 @@ class Start {
   }
 
   #failure(exit: Exit): TunnelError {
-    const { phase, hostKey, greeting, kept, certificates } = this.#log;
+    const { phase, accepted, hostKey, greeting, kept, certificates } = this.#log;
     return startError({
       at: this.#at,
       lines: kept,
       stderr: this.#said,
       exit,
       phase,
+      accepted,
+      seconds: this.#settings.connectTimeout,
       hostKey,
       greeting,
       pins: this.#settings.hostKeys.pins.map(({ fingerprint }) => fingerprint),

@@ -4,17 +4,22 @@
  */
 import { TunnelError } from '../../errors.ts';
 import { serverText } from '../ssh2/servertext.ts';
+import { slowError, timeoutError } from '../tcp.ts';
 import type { Phase } from './sshlog.ts';
 import type { Exit } from './sshprocess.ts';
 
 export interface StartFailure {
   /** `host:port` */
   readonly at: string;
+  /** That it was given to connect. */
+  readonly seconds: number;
   /** Of the log, without those for debugging. */
   readonly lines: readonly string[];
   readonly stderr: readonly string[];
   readonly exit: Exit;
   readonly phase: Phase;
+  /** The server's machine has accepted the connection. */
+  readonly accepted: boolean;
   /** `ssh-ed25519 SHA256:...`, if the server has shown it. */
   readonly hostKey: string | undefined;
   /** What the port sent instead of SSH's identification, if anything. */
@@ -27,7 +32,7 @@ export interface StartFailure {
 interface Told {
   readonly code: string;
   readonly message: string;
-  readonly hint: string;
+  readonly hint?: string | undefined;
 }
 
 type Rule = readonly [pattern: RegExp, tell: (match: RegExpExecArray, failure: StartFailure) => Told];
@@ -65,11 +70,7 @@ const RULES: readonly Rule[] = [
   ],
   [
     /timed out during banner exchange|^Connection to .* timed out|^Timeout, server .* not responding/,
-    (_match, { at, phase }) => ({
-      code: 'jumphost-timeout',
-      message: `${at} does not answer: no ${phase} in time`,
-      hint: 'check the address and the firewalls on the way, or allow more time with --connect-timeout',
-    }),
+    (_match, { at, phase, accepted, seconds }) => (accepted ? slowError : timeoutError)(at, seconds, phase),
   ],
   [
     /Bad remote protocol version|banner line contains invalid|No SSH version received|protocol identif|Protocol major versions differ/i,
@@ -148,7 +149,8 @@ function firstTold(
 
 function make(failure: StartFailure, { code, message, hint }: Told): TunnelError {
   const said = [...failure.lines, ...failure.stderr].map((line) => serverText(line)).join('\n');
-  return new TunnelError(code, message, { hint, cause: new Error(`ssh said: ${said}`) });
+  const cause = new Error(`ssh said: ${said}`);
+  return new TunnelError(code, message, hint === undefined ? { cause } : { hint, cause });
 }
 
 /** ssh's own words about the connection are no greeting. */

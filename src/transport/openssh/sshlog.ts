@@ -50,6 +50,7 @@ export class SshLog {
   #listener: string | undefined;
   #ending = false;
   #phase: Phase = 'identification';
+  #accepted = false;
   #hostKey: string | undefined;
   #greeting: string | undefined;
   #question = false;
@@ -92,6 +93,11 @@ export class SshLog {
     return this.#hostKey;
   }
 
+  /** The server's machine has accepted the connection, as far as ssh knows: it doesn't know of what a ProxyCommand does. */
+  get accepted(): boolean {
+    return this.#accepted || this.#phase !== 'identification';
+  }
+
   /** The first line that the port sent that isn't SSH's identification. */
   get greeting(): string | undefined {
     return this.#greeting;
@@ -109,6 +115,7 @@ export class SshLog {
 
   #startLine(text: string): void {
     this.#question = QUESTION.test(text);
+    this.#accepted ||= text === 'debug1: Connection established.';
     for (const [pattern, phase] of PHASES) if (pattern.test(text)) this.#phase = phase;
     this.#hostKey = /^debug1: Server host key: (.+)$/.exec(text)?.[1] ?? this.#hostKey;
     this.#greeting ??=

@@ -16,7 +16,7 @@ import { TunnelError } from '../../errors.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { HostKeyVerifier } from '../hostkeys.ts';
 import type { SshSettings } from '../settings.ts';
-import { timeoutError } from '../tcp.ts';
+import { slowError, timeoutError } from '../tcp.ts';
 import { offeredAlgorithms } from './algorithms.ts';
 import type { Authentication, Authenticator } from './authentication.ts';
 import { closedError, handshakeError, noIdentificationError, type SshError } from './errors.ts';
@@ -41,6 +41,8 @@ export interface AttemptOptions extends Access {
   readonly inbox: Inbox | undefined;
   /** `host:port`, for messages. */
   readonly at: string;
+  /** The server's machine is known to have accepted the connection. */
+  readonly accepted: boolean;
   readonly settings: SshSettings;
   readonly observer: Observer;
   /** For identification and key exchange: so many seconds since `began` (performance.now()). */
@@ -51,7 +53,7 @@ export interface AttemptOptions extends Access {
 }
 
 /**
- * Rejects with a TunnelError: jumphost-timeout, -closed, -not-ssh, -no-common-algorithm, what the stream failed with
+ * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm, what the stream failed with
  * (jumphost-proxy); algorithms-unknown; host-key-*; auth-*. Or with the signal's reason.
  */
 export function establish(options: AttemptOptions): Promise<Ssh2Link> {
@@ -145,9 +147,15 @@ class Attempt {
       reject(
         this.#phase === 'identification' && this.#greeting.text !== undefined
           ? noIdentificationError(at, this.#greeting.text)
-          : timeoutError(at, time.seconds, this.#phase),
+          : this.#timedOut(at, time.seconds),
       ),
     );
+  }
+
+  /** What a program connects to (ProxyCommand) may not even have been reached, until it says something. */
+  #timedOut(at: string, seconds: number): TunnelError {
+    const reached = this.#options.accepted || this.#phase !== 'identification';
+    return (reached ? slowError : timeoutError)(at, seconds, this.#phase);
   }
 
   #limitAuthentication(reject: (error: TunnelError) => void): void {

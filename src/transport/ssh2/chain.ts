@@ -69,7 +69,7 @@ export async function connectChain(options: ChainOptions): Promise<Chain> {
   const links: Ssh2Link[] = [];
   const handshake = async (
     hop: SshSettings,
-    over: Pick<AttemptOptions, 'stream' | 'inbox' | 'at' | 'time'>,
+    over: Pick<AttemptOptions, 'stream' | 'inbox' | 'at' | 'accepted' | 'time'>,
   ) => {
     const link = await establish({
       ...over,
@@ -87,6 +87,7 @@ export async function connectChain(options: ChainOptions): Promise<Chain> {
       stream,
       inbox: options.inbox,
       at: options.at,
+      accepted: options.dialled !== undefined,
       time: options.time,
     });
     for (const hop of inner) {
@@ -98,6 +99,7 @@ export async function connectChain(options: ChainOptions): Promise<Chain> {
         stream: channel,
         inbox: undefined,
         at: formatDestination(destination),
+        accepted: true,
         time,
       });
     }

@@ -27,7 +27,7 @@ import { openProxyCommand } from '../openssh/proxycommand.ts';
 import { type Contender, interleave, race } from '../race.ts';
 import type { JumpHost, RemoteAddress } from '../resolve.ts';
 import type { SshSettings } from '../settings.ts';
-import { connectTcp } from '../tcp.ts';
+import { connectTcp, isTimeout } from '../tcp.ts';
 import { setUserTimeout } from '../tcpoptions.ts';
 import type { Access } from './attempt.ts';
 import { type Chain, type ChainOptions, connectChain, ViaError } from './chain.ts';
@@ -46,7 +46,7 @@ export interface DialOptions {
 }
 
 /**
- * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -closed, -not-ssh, -no-common-algorithm,
+ * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed, -not-ssh, -no-common-algorithm,
  * -forwarding-prohibited, -proxy; algorithms-unknown; host-key-*; auth-*; usage for a chain that is too long. Or with the
  * signal's reason.
  */
@@ -121,7 +121,7 @@ class Dialling {
       } catch (error) {
         if (!(error instanceof TunnelError) || !error.code.startsWith('jumphost-')) throw error;
         // Only the first hop is hurried; the others have had their whole time.
-        if (hurried && error.code === 'jumphost-timeout' && !(error instanceof ViaError)) {
+        if (hurried && isTimeout(error) && !(error instanceof ViaError)) {
           observer.log('info', `${error.message}; trying others first`);
           observer.count('tunnel_dial_slow_total');
           this.#slow.push(contender);
@@ -190,6 +190,7 @@ const TELLING = [
   'jumphost-proxy',
   'jumphost-closed',
   'jumphost-refused',
+  'jumphost-slow',
   'jumphost-timeout',
 ];
 

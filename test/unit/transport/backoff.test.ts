@@ -82,6 +82,7 @@ describe('backoff', () => {
       'jumphost-unreachable': 'silent',
       'jumphost-dns': 'silent',
       'jumphost-refused': 'ordinary',
+      'jumphost-slow': 'ordinary',
       'jumphost-closed': 'punished',
       'jumphost-not-ssh': 'punished',
       'jumphost-no-common-algorithm': 'punished',

@@ -91,6 +91,7 @@ function serving(): ProbedTwin {
 const refused = () => new TunnelError('jumphost-refused', 'the jump host refused the connection');
 const closed = () => new TunnelError('jumphost-closed', 'the jump host closed the connection');
 const denied = () => new TunnelError('auth-failed', 'the jump host does not let "jump" in');
+const slow = () => new TunnelError('jumphost-slow', 'no key exchange within 4 s');
 const silent = () => new TunnelError('jumphost-timeout', 'the jump host does not answer');
 const broken = () => new TunnelError('link-lost', 'the link is lost: ECONNRESET', { cause: 'ECONNRESET' });
 const inOrder = () => new TunnelError('link-lost', 'the jump host closed the connection');
@@ -197,6 +198,26 @@ describe('supervisor', () => {
       `${gaps}`,
     );
     assert.equal(supervisor.state.name, 'up');
+    await supervisor.close();
+  });
+
+  it('leaves a server alone that is too slow to finish, and gives it all the time that it may have', async () => {
+    const { supervisor, dials, twin } = supervised(
+      [serving(), ...Array.from({ length: 12 }, slow), serving()],
+      { random: () => 1 },
+    );
+    await supervisor.start();
+    await pass(5_000);
+    twin().lose(broken());
+    // In steps of 250 ms, of which each of the waits is a multiple.
+    for (let i = 0; i < 24; i++) await pass(5_000);
+    const [, first, ...again] = dials;
+    assert.notEqual(first?.request.usual, undefined);
+    assert.deepEqual(
+      again.slice(0, 6).map(({ at }) => at - (first?.at ?? 0)),
+      [2_000, 6_000, 14_000, 30_000, 60_000, 90_000],
+    );
+    assert.ok(again.every(({ request }) => request.usual === undefined));
     await supervisor.close();
   });
 

@@ -9,6 +9,7 @@ import { parseHostKeyPin } from '../../../../src/transport/hostkeypin.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../support/loopback-sshd.ts';
 import type { Changes } from '../../../support/openssh.ts';
 import { clients, closeAll, closedPort, dial, fails, leftovers, serve } from '../../../support/opensshlab.ts';
+import { StoppedListener } from '../../../support/stoppedlistener.ts';
 
 let sshd: LoopbackSshd;
 let directory: string;
@@ -39,12 +40,20 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
   it('jumphost-unreachable', () =>
     fails(sshd, 'jumphost-unreachable', /fe80::1/, { settings: { name: 'fe80::1', hostName: 'fe80::1' } }));
   it('jumphost-timeout', async () => {
-    const { port } = await serve((socket) => socket.resume());
-    await fails(sshd, 'jumphost-timeout', /does not answer/, at(port));
+    const stopped = await StoppedListener.start();
+    try {
+      await fails(sshd, 'jumphost-timeout', /does not answer/, at(stopped.destination.port));
+    } finally {
+      stopped.kill();
+    }
   });
-  it('jumphost-timeout, silent after its identification', async () => {
+  it('jumphost-slow, silent from the start', async () => {
+    const { port } = await serve((socket) => socket.resume());
+    await fails(sshd, 'jumphost-slow', /accepted the connection/, at(port));
+  });
+  it('jumphost-slow, silent after its identification', async () => {
     const { port } = await serve((socket) => void socket.resume().write('SSH-2.0-OpenSSH_9.2\r\n'));
-    await fails(sshd, 'jumphost-timeout', /key exchange/, at(port));
+    await fails(sshd, 'jumphost-slow', /key exchange/, at(port));
   });
   it('jumphost-closed', async () => {
     const { port } = await serve((socket) => socket.end());
