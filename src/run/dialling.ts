@@ -26,11 +26,12 @@ import type { Observer } from '../observe/observer.ts';
 import { chooseTransport, type TransportChoice } from '../transport/choose.ts';
 import { gatherFacts } from '../transport/facts.ts';
 import { hopsOf } from '../transport/hops.ts';
-import { createHostKeyVerifier, ReplicaKeys } from '../transport/hostkeys.ts';
+import { createHostKeyVerifier } from '../transport/hostkeys.ts';
 import { defaultIdentityFiles } from '../transport/identities.ts';
 import { dialOpenssh } from '../transport/openssh/dial.ts';
 import { addressesNamedIn } from '../transport/openssh/proxycommand.ts';
 import type { Prompter } from '../transport/prompter.ts';
+import { ReplicaKeys } from '../transport/replicas.ts';
 import { addressToExclude, type JumpHost, type Patience, resolveJumpHosts } from '../transport/resolve.ts';
 import type { AuthenticationSettings, SshSettings } from '../transport/settings.ts';
 import type { Access } from '../transport/ssh2/attempt.ts';
@@ -211,7 +212,7 @@ export class Dialler {
     for (const { settings, hurried } of queue) {
       const patience = (limit: number) => (hurried ? Math.min(limit, HURRIED_SECONDS) : limit);
       try {
-        return await this.#startOpenssh(patientSettings(settings, patience), signal);
+        return await this.#startOpenssh(patientSettings(settings, patience), ways.length > 1, signal);
       } catch (error) {
         if (!(error instanceof TunnelError) || !error.code.startsWith('jumphost-')) throw error;
         if (ways.length > 1) this.#options.observer.log('warning', error.message);
@@ -222,7 +223,8 @@ export class Dialler {
     throw failures[0];
   }
 
-  async #startOpenssh(settings: SshSettings, signal: AbortSignal): Promise<Transport> {
+  /** `replica`: as in #accessTo. */
+  async #startOpenssh(settings: SshSettings, replica: boolean, signal: AbortSignal): Promise<Transport> {
     const { ssh, prompter, observer } = this.#options;
     const { authentication } = settings;
     const home = homedir();
@@ -245,6 +247,7 @@ export class Dialler {
         },
         observer,
         signal,
+        ...(replica ? { replicas: this.#replicas } : {}),
       });
     } catch (error) {
       throw copy !== undefined && error instanceof TunnelError ? renamed(error, copy.originalNames) : error;

@@ -3,6 +3,7 @@ import { TunnelError } from '../errors.ts';
 import type { HostKeyPin } from './hostkeypin.ts';
 import type { KnownKey } from './knownhosts.ts';
 import { describeKey, fingerprint, type PublicKey } from './publickey.ts';
+import type { ReplicaKey } from './replicas.ts';
 
 /** Where a line stands, as editors and compilers write it. */
 export function place(key: KnownKey): string {
@@ -56,16 +57,17 @@ export function changedSinceAccepted(name: string, offered: PublicKey, accepted:
   );
 }
 
-export function differentReplica(
-  name: string,
-  offered: PublicKey,
-  first: { readonly name: string; readonly key: PublicKey },
-): TunnelError {
+export function differentReplica(shown: ReplicaKey, first: ReplicaKey): TunnelError {
+  const [a, b] = [shown, first].map(({ type, fingerprint: text }) => `${type} ${text}`);
+  const leave = 'leave the other machine out, or give it the same host keys';
   return new TunnelError(
     'host-key-differs',
-    `${name} shows the host key ${describeKey(offered)}, but ${first.name}, the same jump host, has ${describeKey(first.key)}`,
+    `${shown.at} shows the host key ${a}, but ${first.at}, the same jump host, has ${b}`,
     {
-      hint: 'addresses of one jump host share one key: leave the other machine out, or give it the same host keys',
+      hint:
+        shown.type === first.type
+          ? `addresses of one jump host share one key: ${leave}`
+          : `addresses of one jump host show one key: ask for one type with -o HostKeyAlgorithms=${first.type}, ${leave}`,
     },
   );
 }

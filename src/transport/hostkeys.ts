@@ -28,12 +28,12 @@
  */
 import { timingSafeEqual } from 'node:crypto';
 import { TunnelError } from '../errors.ts';
+import { formatDestination } from '../net/destination.ts';
 import { type Observer, silentObserver } from '../observe/observer.ts';
 import {
   changedKey,
   changedSinceAccepted,
   describeOthers,
-  differentReplica,
   notPinned,
   revokedKey,
   unknownKey,
@@ -43,6 +43,7 @@ import { DEFAULT_PORT, type KnownKey, knownHostsName, loadKnownHosts } from './k
 import { appendKnownHost } from './knownhostsfile.ts';
 import type { Prompter } from './prompter.ts';
 import { describeKey, fingerprint, type PublicKey, publicKeyFromBlob } from './publickey.ts';
+import type { ReplicaKeys } from './replicas.ts';
 import type { HostKeySettings } from './settings.ts';
 
 export interface HostKeyVerifier {
@@ -65,19 +66,6 @@ export interface HostKeyContext {
 export interface AcceptedHostKey {
   /** To be called when key exchange is done. Doesn't reject: what can't be written is a warning. */
   proven(): Promise<void>;
-}
-
-/** One for all addresses of a jump host that has several: the key that the first of them has proven. */
-export class ReplicaKeys {
-  #first: { readonly name: string; readonly key: PublicKey } | undefined;
-
-  get first(): { readonly name: string; readonly key: PublicKey } | undefined {
-    return this.#first;
-  }
-
-  prove(name: string, key: PublicKey): void {
-    this.#first ??= { name, key };
-  }
 }
 
 export interface HostKeyOptions {
@@ -134,7 +122,7 @@ class Verifier implements HostKeyVerifier {
 
   async preferredTypes(host: string, port: number): Promise<readonly string[]> {
     const first = this.#options.replicas?.first;
-    if (first !== undefined) return [first.key.type];
+    if (first !== undefined) return [first.type];
     const { pins } = this.#settings;
     if (pins.length > 0) return pins.flatMap((pin) => (pin.key === undefined ? [] : [pin.key.type]));
     const names = namesOf(this.#settings, host, port);
@@ -156,15 +144,16 @@ class Verifier implements HostKeyVerifier {
     );
     if (revoked !== undefined) throw revokedKey(name, offered, revoked);
     const { replicas } = this.#options;
-    if (replicas?.first !== undefined && !sameKey(replicas.first.key, blob))
-      throw differentReplica(name, offered, replicas.first);
+    const at = formatDestination({ host, port });
+    const shown = { at, type: offered.type, fingerprint: fingerprint(blob) };
+    replicas?.check(shown);
 
     const isNew =
       this.#settings.pins.length > 0 ? this.#checkPins(name, offered) : this.#isNew(name, offered, known);
     if (isNew) await this.#accept(name, offered, known, context);
     return {
       proven: async () => {
-        replicas?.prove(name, offered);
+        replicas?.prove(shown);
         if (isNew) await this.#remember(name, offered);
       },
     };

@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Observer, silentObserver } from '../../src/observe/observer.ts';
 import type { GivenOptions, OpensshOptions } from '../../src/transport/openssh/dial.ts';
+import type { ReplicaKeys } from '../../src/transport/replicas.ts';
 import type { SshSettings } from '../../src/transport/settings.ts';
 import type { LoopbackSshd } from './loopback-sshd.ts';
 import { authenticationSettings, hostKeySettings, testSettings } from './settings.ts';
@@ -13,6 +14,7 @@ export interface Changes {
   readonly given?: Partial<GivenOptions>;
   readonly observer?: Observer;
   readonly signal?: AbortSignal;
+  readonly replicas?: ReplicaKeys;
 }
 
 /** Settings for the host `127.0.0.1` and nobody to be asked. */
@@ -52,5 +54,6 @@ export async function opensshOptions(sshd: LoopbackSshd, changes: Changes = {}):
     },
     observer: changes.observer ?? silentObserver,
     ...(changes.signal && { signal: changes.signal }),
+    ...(changes.replicas && { replicas: changes.replicas }),
   };
 }

@@ -49,6 +49,8 @@ export interface ArgumentOptions {
   readonly files: OpensshFiles;
   /** native/hostpin.c */
   readonly hostpin: string;
+  /** The fingerprint that all addresses of the jump host show; undefined: that isn't known yet, or there is one address. */
+  readonly replica?: string | undefined;
   readonly version: OpensshVersion;
 }
 
@@ -82,6 +84,8 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
     ['RemoteCommand', 'none'],
     ...(atLeast(options.version, FORK_OPTION) ? [['ForkAfterAuthentication', 'no'] as const] : []),
     ['VisualHostKey', 'no'],
+    // In this form fingerprints are compared, with pins and between replicas.
+    ['FingerprintHash', 'sha256'],
     ['BatchMode', yesNo(authentication.batch)],
     ['ConnectTimeout', connectTimeout(settings)],
     ['ServerAliveInterval', Math.ceil(keepalive.interval)],
@@ -121,7 +125,8 @@ function connectTimeout({ proxy, connectTimeout: own, authentication }: SshSetti
  * Pins are all that is known then, but for what is revoked: whole keys in a file of our own, fingerprints through native/hostpin.c,
  * to which ssh gives the fingerprint of the key that it has before it.
  */
-function hostKeyOptions({ settings, files, hostpin, version }: ArgumentOptions): [string, string][] {
+function hostKeyOptions(options: ArgumentOptions): [string, string][] {
+  const { settings, files, hostpin, version } = options;
   const { pins, strict, userFiles, globalFiles } = settings.hostKeys;
   if (pins.length === 0) {
     const list = (paths: readonly string[]): string => paths.map(fileName).join(' ') || 'none';
@@ -129,6 +134,7 @@ function hostKeyOptions({ settings, files, hostpin, version }: ArgumentOptions):
       ['StrictHostKeyChecking', strict],
       ['UserKnownHostsFile', list(userFiles.map(escapeTokens))],
       ['GlobalKnownHostsFile', list(globalFiles)],
+      ...replicaOptions(options),
     ];
   }
   const fingerprints = pins.filter(({ key }) => key === undefined).map(({ fingerprint }) => fingerprint);
@@ -138,7 +144,7 @@ function hostKeyOptions({ settings, files, hostpin, version }: ArgumentOptions):
       hint: 'pin the whole key (--host-key "ssh-ed25519 AAAA..."), or use --transport ssh2',
     });
   }
-  const command = [fileName(escapeTokens(hostpin)), '%f', '%H', '%t', '%K', ...fingerprints].join(' ');
+  const command = hostpinCommand(hostpin, 'only', fingerprints);
   return [
     ['StrictHostKeyChecking', 'yes'],
     ['UserKnownHostsFile', fileName(escapeTokens(files.knownHosts))],
@@ -147,6 +153,24 @@ function hostKeyOptions({ settings, files, hostpin, version }: ArgumentOptions):
     ['VerifyHostKeyDNS', 'no'],
     ['UpdateHostKeys', 'no'],
   ];
+}
+
+/**
+ * Has ssh refuse whatever key differs from what the jump host has shown under another address. The Start checks that too (dial.ts),
+ * but ssh knows it before it sends the user's name. Beside a KnownHostsCommand of the user's there is no room for it.
+ */
+function replicaOptions({ settings, hostpin, version, replica }: ArgumentOptions): [string, string][] {
+  const taken = settings.onlyOpenssh.includes('KnownHostsCommand');
+  if (replica === undefined || taken || !atLeast(version, KNOWN_HOSTS_COMMAND)) return [];
+  return [['KnownHostsCommand', hostpinCommand(hostpin, 'revoke-others', [replica])]];
+}
+
+function hostpinCommand(
+  program: string,
+  mode: 'only' | 'revoke-others',
+  fingerprints: readonly string[],
+): string {
+  return [fileName(escapeTokens(program)), mode, '%f', '%H', '%t', '%K', ...fingerprints].join(' ');
 }
 
 function pair(name: string, value: string): [string, string] {

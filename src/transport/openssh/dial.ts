@@ -26,6 +26,7 @@ import { TunnelError, UsageError } from '../../errors.ts';
 import { HOSTPIN_PATH } from '../../native.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
+import type { ReplicaKeys } from '../replicas.ts';
 import { RESOLVE_TIMEOUT } from '../resolve.ts';
 import type { SshSettings } from '../settings.ts';
 import { serverText } from '../ssh2/servertext.ts';
@@ -53,6 +54,8 @@ export interface OpensshOptions {
   readonly given: GivenOptions;
   readonly observer: Observer;
   readonly signal?: AbortSignal;
+  /** Shared by all addresses of one jump host (several -r): all must show the same key. */
+  readonly replicas?: ReplicaKeys;
 }
 
 /** ssh listens right after authentication, before anything that can take time. */
@@ -62,7 +65,7 @@ const MAX_STDERR_LINES = 40;
 
 /**
  * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed, -not-ssh, -no-common-algorithm;
- * host-key-unknown, -changed, -revoked; auth-failed, auth-timeout; openssh-not-found, -unusable, -configuration, -directory,
+ * host-key-unknown, -changed, -revoked, -differs; auth-failed, auth-timeout; openssh-not-found, -unusable, -configuration, -directory,
  * -failed; usage. Or with the signal's reason.
  */
 export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
@@ -81,11 +84,20 @@ export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
 }
 
 function prepare(
-  { settings, given }: OpensshOptions,
+  { settings: wanted, given, replicas }: OpensshOptions,
   version: OpensshVersion,
   directory: PrivateDirectory,
 ): [string, ...string[]] {
-  const argv = opensshArguments({ settings, given, files: directory, hostpin: HOSTPIN_PATH, version });
+  const replica = replicas?.first?.fingerprint;
+  const settings = pinnedTo(replica, wanted);
+  const argv = opensshArguments({
+    settings,
+    given,
+    files: directory,
+    hostpin: HOSTPIN_PATH,
+    version,
+    replica,
+  });
   if (settings.hostKeys.pins.length > 0)
     writeFileSync(directory.knownHosts, pinnedKnownHosts(settings) + revokedLines(settings), { mode: 0o600 });
   if (settings.proxy.kind === 'jump') {
@@ -93,6 +105,13 @@ function prepare(
     writeFileSync(directory.hopConfiguration, hopConfiguration(settings, given), { mode: 0o600 });
   }
   return argv;
+}
+
+/** Of several pins only the one that the jump host has shown under another address. */
+function pinnedTo(replica: string | undefined, settings: SshSettings): SshSettings {
+  const { hostKeys } = settings;
+  const pins = hostKeys.pins.filter(({ fingerprint }) => fingerprint === replica);
+  return pins.length === 0 ? settings : { ...settings, hostKeys: { ...hostKeys, pins } };
 }
 
 /** What known_hosts marks as revoked is refused with pins as well (hostkeys.ts). */
@@ -130,7 +149,7 @@ class Start {
   #link: OpensshLink | undefined;
   #timer: NodeJS.Timeout | undefined;
   #phaseChanged: () => void = () => {};
-  #timedOut: (error: TunnelError) => void = () => {};
+  #refuse: (error: unknown) => void = () => {};
 
   constructor(options: OpensshOptions, directory: PrivateDirectory, argv: readonly [string, ...string[]]) {
     this.#options = options;
@@ -156,7 +175,7 @@ class Start {
       await new Promise<void>((resolve, reject) => {
         abort = (): void => reject(signal?.reason);
         signal?.addEventListener('abort', abort, { once: true });
-        this.#timedOut = reject;
+        this.#refuse = reject;
         this.#phaseChanged = () => {
           if (this.#log.phase === 'up') this.#listening(process).then(resolve, reject);
         };
@@ -189,7 +208,24 @@ class Start {
     if (before === 'up') return;
     this.#options.observer.log('debug', `ssh: ${serverText(line)}`);
     this.#watch();
+    this.#checkReplica();
     if (this.#log.phase !== before) this.#phaseChanged();
+  }
+
+  /** The addresses of one jump host show one key, unless an authority vouches for each. Once up, ssh has verified the key. */
+  #checkReplica(): void {
+    const { replicas } = this.#options;
+    const { hostKey, hostKeyCertified, phase } = this.#log;
+    const [type, fingerprint] = hostKey?.split(' ') ?? [];
+    if (replicas === undefined || hostKeyCertified || type === undefined || fingerprint === undefined) return;
+    const shown = { at: this.#at, type: serverText(type), fingerprint: serverText(fingerprint) };
+    try {
+      replicas.check(shown);
+    } catch (error) {
+      this.#refuse(error);
+      return;
+    }
+    if (phase === 'up') replicas.prove(shown);
   }
 
   #heard(line: string): void {
@@ -215,10 +251,10 @@ class Start {
     const seconds = allowed[phase];
     this.#timer = setTimeout(() => {
       if (phase !== 'authentication') {
-        this.#timedOut((this.#log.accepted ? slowError : timeoutError)(this.#at, seconds, phase));
+        this.#refuse((this.#log.accepted ? slowError : timeoutError)(this.#at, seconds, phase));
         return;
       }
-      this.#timedOut(
+      this.#refuse(
         new TunnelError('auth-timeout', `${this.#at} did not decide about the login within ${seconds} s`, {
           hint: 'try again, or allow more time with --auth-timeout',
         }),

@@ -52,6 +52,7 @@ export class SshLog {
   #phase: Phase = 'identification';
   #accepted = false;
   #hostKey: string | undefined;
+  #certified = false;
   #greeting: string | undefined;
   #question = false;
 
@@ -88,9 +89,14 @@ export class SshLog {
     return this.#kept;
   }
 
-  /** `ssh-ed25519 SHA256:...`, as the server has shown it. */
+  /** `ssh-ed25519 SHA256:...`, as the server has shown it last. */
   get hostKey(): string | undefined {
     return this.#hostKey;
+  }
+
+  /** It stands in a certificate, which ssh looks for an authority for. */
+  get hostKeyCertified(): boolean {
+    return this.#certified;
   }
 
   /** The server's machine has accepted the connection, as far as ssh knows: it doesn't know of what a ProxyCommand does. */
@@ -117,7 +123,7 @@ export class SshLog {
     this.#question = QUESTION.test(text);
     this.#accepted ||= text === 'debug1: Connection established.';
     for (const [pattern, phase] of PHASES) if (pattern.test(text)) this.#phase = phase;
-    this.#hostKey = /^debug1: Server host key: (.+)$/.exec(text)?.[1] ?? this.#hostKey;
+    this.#hostKeyLine(text);
     this.#greeting ??=
       /^debug1: (?:kex_exchange_identification|ssh_exchange_identification): (?:banner line \d+: )?(.+)$/.exec(
         text,
@@ -125,6 +131,14 @@ export class SshLog {
     const certificate = /^debug1: Offering public key: (.+) \S+-CERT SHA256:/.exec(text)?.[1];
     if (certificate !== undefined && this.#certificates.size < MAX_KEPT_LINES)
       this.#certificates.add(certificate);
+  }
+
+  #hostKeyLine(text: string): void {
+    const [, what, key] = /^debug1: Server host (key|certificate): (\S+ [^\s,]+)/.exec(text) ?? [];
+    if (key !== undefined) {
+      this.#hostKey = key;
+      this.#certified = what === 'certificate';
+    } else if (text.startsWith('debug1: No matching CA found.')) this.#certified = false;
   }
 
   #channelLine(text: string): void {

@@ -18,10 +18,11 @@ import { after, before, beforeEach, describe, it } from 'node:test';
 import { TunnelError } from '../../../src/errors.ts';
 import type { Observer } from '../../../src/observe/observer.ts';
 import { parseHostKeyPin } from '../../../src/transport/hostkeypin.ts';
-import { createHostKeyVerifier, type HostKeyVerifier, ReplicaKeys } from '../../../src/transport/hostkeys.ts';
+import { createHostKeyVerifier, type HostKeyVerifier } from '../../../src/transport/hostkeys.ts';
 import { appendKnownHost } from '../../../src/transport/knownhostsfile.ts';
 import type { Prompter } from '../../../src/transport/prompter.ts';
 import { fingerprint, type PublicKey, parsePublicKey } from '../../../src/transport/publickey.ts';
+import { ReplicaKeys } from '../../../src/transport/replicas.ts';
 import type { HostKeySettings } from '../../../src/transport/settings.ts';
 import { makeKey } from '../../support/loopback-sshd.ts';
 import { Answers, hostKeySettings } from '../../support/settings.ts';
@@ -227,7 +228,7 @@ describe('several addresses of one jump host', () => {
     assert.deepEqual(await other.preferredTypes('b', 22), ['ssh-ed25519']);
     const error = await refused(other, another, 'b');
     assert.equal(error.code, 'host-key-differs');
-    for (const part of ['b shows', fingerprint(ed25519.blob), 'a, the same', fingerprint(another.blob)])
+    for (const part of ['b:22 shows', fingerprint(ed25519.blob), 'a:22, the same', fingerprint(another.blob)])
       assert.ok(error.message.includes(part), error.message);
     await connect(verifierFor({ replicas, alias: 'a' }), ed25519, 'b');
   });

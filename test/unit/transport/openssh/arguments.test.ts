@@ -197,7 +197,7 @@ describe('pins for ssh', () => {
   it('a fingerprint is compared by a command, which an old ssh does not have', () => {
     assert.equal(
       value(build(pinned(FINGERPRINT)), 'KnownHostsCommand'),
-      `/opt/tunnel/hostpin %f %H %t %K ${FINGERPRINT}`,
+      `/opt/tunnel/hostpin only %f %H %t %K ${FINGERPRINT}`,
     );
     assert.throws(() => build(pinned(FINGERPRINT), {}, { version: [8, 4] }), UsageError);
     assert.equal(value(build(pinned(KEY), {}, { version: [8, 4] }), 'KnownHostsCommand'), undefined);

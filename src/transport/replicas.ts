@@ -1,0 +1,34 @@
+/**
+ * One jump host under several names (several -r): all of them must show one key, whichever transport dials them, and in whatever
+ * order they are reached. The first key that is proven counts for the rest of the run. A machine whose certificate the user's
+ * authority has signed may have a key of its own (docs/decisions/0026).
+ */
+import { differentReplica } from './hostkeyerrors.ts';
+
+export interface ReplicaKey {
+  /** `host:port`, for messages. */
+  readonly at: string;
+  /** `ssh-ed25519` */
+  readonly type: string;
+  /** `SHA256:...` */
+  readonly fingerprint: string;
+}
+
+export class ReplicaKeys {
+  #first: ReplicaKey | undefined;
+
+  get first(): ReplicaKey | undefined {
+    return this.#first;
+  }
+
+  /** The server at `shown.at` holds the private half of what it has shown, and is the jump host. */
+  prove(shown: ReplicaKey): void {
+    this.#first ??= shown;
+  }
+
+  /** Throws TunnelError `host-key-differs`. */
+  check(shown: ReplicaKey): void {
+    const first = this.#first;
+    if (first !== undefined && first.fingerprint !== shown.fingerprint) throw differentReplica(shown, first);
+  }
+}

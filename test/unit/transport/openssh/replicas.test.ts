@@ -1,0 +1,125 @@
+/** Several addresses of one jump host through the system's ssh: all must show one key. Two real sshds, each with a key of its own. */
+import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { TunnelError } from '../../../../src/errors.ts';
+import { type HostKeyPin, parseHostKeyPin } from '../../../../src/transport/hostkeypin.ts';
+import { ReplicaKeys } from '../../../../src/transport/replicas.ts';
+import { LoopbackSshd, sshdMissing } from '../../../support/loopback-sshd.ts';
+import type { Changes } from '../../../support/openssh.ts';
+import { clients, closeAll, dial, leftovers } from '../../../support/opensshlab.ts';
+import { authority, sign } from '../../../support/sshcertificates.ts';
+
+describe("replicas of a jump host, through the system's ssh", { skip: sshdMissing }, () => {
+  let one: LoopbackSshd;
+  let other: LoopbackSshd;
+  let knownHosts: string;
+
+  before(async () => {
+    [one, other] = await Promise.all([LoopbackSshd.start(), LoopbackSshd.start()]);
+    knownHosts = join(one.directory, 'known_both');
+    await writeFile(knownHosts, (await one.knownHostsLine()) + (await other.knownHostsLine()));
+  });
+
+  afterEach(() => closeAll());
+
+  after(async () => {
+    await Promise.all([one.stop(), other.stop()]);
+  });
+
+  async function keyOf(sshd: LoopbackSshd): Promise<HostKeyPin> {
+    return parseHostKeyPin((await readFile(join(sshd.directory, 'host_ed25519.pub'), 'utf8')).trim());
+  }
+
+  /** Dials the one, then the other, which must be refused before it has seen a user. */
+  async function refusedAfter(changes: Changes): Promise<void> {
+    const replicas = new ReplicaKeys();
+    const both = { ...changes, hostKeys: { userFiles: [knownHosts], ...changes.hostKeys }, replicas };
+    await dial(one, both);
+    await assert.rejects(dial(other, both), { code: 'host-key-differs' });
+    await closeAll();
+    assert.deepEqual([leftovers(), clients()], [[], []]);
+  }
+
+  const seenUsers = async (sshd: LoopbackSshd): Promise<number> =>
+    (await sshd.log()).match(/userauth-request for user/g)?.length ?? 0;
+
+  it('the key of the first counts: another one is refused, both fingerprints are named', async () => {
+    const replicas = new ReplicaKeys();
+    const hostKeys = { userFiles: [knownHosts] };
+    await dial(one, { hostKeys, replicas });
+    const [a, b] = [await keyOf(one), await keyOf(other)];
+    assert.equal(replicas.first?.fingerprint, a.fingerprint);
+    await assert.rejects(dial(other, { hostKeys, replicas }), (error) => {
+      assert.ok(error instanceof TunnelError && error.code === 'host-key-differs', String(error));
+      assert.match(error.message, new RegExp(`:${other.port} shows .*:${one.port}, the same jump host, has`));
+      assert.ok(error.message.includes(a.fingerprint) && error.message.includes(b.fingerprint));
+      return true;
+    });
+    // What has been accepted is accepted again, and again not the other one.
+    await dial(one, { hostKeys, replicas });
+    await assert.rejects(dial(other, { hostKeys, replicas }), { code: 'host-key-differs' });
+    assert.equal(await seenUsers(other), 0);
+  });
+
+  it('several pins are no several jump hosts, be they keys or fingerprints', async () => {
+    const keys = [await keyOf(one), await keyOf(other)];
+    await refusedAfter({ hostKeys: { pins: keys } });
+    await refusedAfter({ hostKeys: { pins: keys.map((pin) => ({ ...pin, key: undefined })) } });
+    assert.equal(await seenUsers(other), 0);
+  });
+
+  it('holds beside a KnownHostsCommand of the user, too', () =>
+    refusedAfter({ settings: { onlyOpenssh: ['KnownHostsCommand'] } }));
+
+  it('each key is accepted where the addresses are no replicas, and of an address that has shown nothing yet', async () => {
+    const hostKeys = { userFiles: [knownHosts] };
+    await dial(one, { hostKeys });
+    await dial(other, { hostKeys, replicas: new ReplicaKeys() });
+    assert.ok((await seenUsers(other)) > 0);
+  });
+
+  it('each of two may have a key of its own that an authority has signed; a certificate of nobody is none', async () => {
+    const ca = await authority(one.directory, 'ca');
+    const certified: LoopbackSshd[] = [];
+    try {
+      for (const sshd of [one, other]) {
+        const key = join(sshd.directory, 'host_ed25519');
+        await sign(ca, key, ['-h', '-n', '127.0.0.1']);
+        certified.push(
+          await LoopbackSshd.start({
+            config: [`HostKey ${key}`, `HostCertificate ${key}-cert.pub`],
+          }),
+        );
+      }
+      const file = join(one.directory, 'known_authority');
+      await writeFile(file, `@cert-authority [127.0.0.1]:* ${await readFile(`${ca}.pub`, 'utf8')}`);
+      const replicas = new ReplicaKeys();
+      for (const sshd of certified) {
+        const login = { identityFiles: [sshd.userKey] };
+        await dial(sshd, { hostKeys: { userFiles: [file] }, given: login, replicas });
+      }
+      assert.equal(replicas.first, undefined);
+      const [, second] = certified;
+      assert.ok(second !== undefined);
+      replicas.prove({ at: 'one', type: 'ssh-ed25519', fingerprint: (await keyOf(one)).fingerprint });
+      await writeFile(
+        file,
+        `[127.0.0.1]:${second.port} ${(await other.knownHostsLine()).split(' ').slice(1).join(' ')}`,
+      );
+      await assert.rejects(
+        dial(second, {
+          hostKeys: { userFiles: [file] },
+          given: { options: ['HostKeyAlgorithms=ssh-ed25519-cert-v01@openssh.com'] },
+          replicas,
+        }),
+        {
+          code: 'host-key-differs',
+        },
+      );
+    } finally {
+      await Promise.all(certified.map((sshd) => sshd.stop()));
+    }
+  });
+});
