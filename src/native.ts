@@ -145,3 +145,5 @@ export const LAUNCHER_PATH = fileURLToPath(new URL('../native/tunnel-launcher', 
 export const LAUNCH_PATH = fileURLToPath(new URL('../native/tunnel-launch', import.meta.url));
 /** Compares a host key's fingerprint for ssh (native/hostpin.c). */
 export const HOSTPIN_PATH = fileURLToPath(new URL('../native/tunnel-hostpin', import.meta.url));
+/** Ends an ssh with the tunnel that the kernel doesn't (native/guard.c). */
+export const GUARD_PATH = fileURLToPath(new URL('../native/tunnel-guard', import.meta.url));

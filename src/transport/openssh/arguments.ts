@@ -21,7 +21,7 @@ import type { SshSettings } from '../settings.ts';
 
 /** What the user gave beside what `SshSettings` say; ssh reads its configuration files itself. */
 export interface GivenOptions {
-  /** -e: a program and its first arguments; undefined: `ssh`. It must exec ssh, or end when that is killed. */
+  /** -e: a program and its first arguments; undefined: `ssh`. It starts an ssh of this machine, and ends when that does. */
   readonly command: readonly [string, ...string[]] | undefined;
   /** -F; `none`: no file is read. */
   readonly configFile: string | undefined;
@@ -49,6 +49,8 @@ export interface ArgumentOptions {
   readonly files: OpensshFiles;
   /** native/hostpin.c */
   readonly hostpin: string;
+  /** native/guard.c */
+  readonly guard: string;
   /** The fingerprint that all addresses of the jump host show; undefined: that isn't known yet, or there is one address. */
   readonly replica?: string | undefined;
   readonly version: OpensshVersion;
@@ -80,7 +82,7 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
     ['Tunnel', 'no'],
     ['ControlMaster', 'no'],
     ['ControlPath', 'none'],
-    ['PermitLocalCommand', 'no'],
+    ...localCommand(options),
     ['RemoteCommand', 'none'],
     ...(atLeast(options.version, FORK_OPTION) ? [['ForkAfterAuthentication', 'no'] as const] : []),
     ['VisualHostKey', 'no'],
@@ -109,6 +111,25 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
     ...given.options.flatMap((option) => ['-o', checkOption(option)]),
     ...['-p', String(settings.port), '-l', checkUser(settings.user), '--', checkHost(settings.name)],
   ];
+}
+
+/**
+ * Whatever runs under a custom command can't be relied on to end with us, so ssh itself starts what ends it (native/guard.c), when it
+ * has logged in.
+ */
+function localCommand({ given, guard, files }: ArgumentOptions): [string, string][] {
+  if (given.command === undefined) return [['PermitLocalCommand', 'no']];
+  const words = [guard, files.log, files.socks].map((path) => shellWord(escapeTokens(path)));
+  return [
+    ['PermitLocalCommand', 'yes'],
+    ['LocalCommand', ['exec', ...words].join(' ')],
+  ];
+}
+
+/** One word for any shell, also for csh and fish, which read a backslash or "!" in quotes in ways of their own. */
+function shellWord(path: string): string {
+  if (/['\\!\p{Cc}]/u.test(path)) throw unfit('file', path);
+  return `'${path}'`;
 }
 
 /**

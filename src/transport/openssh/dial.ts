@@ -14,8 +14,8 @@
  * ssh verifies host keys and asks people, on the terminal that it shares with us or through SSH_ASKPASS. While it may be asking, no
  * time is counted here; otherwise a log that stays silent for longer than its phase may last ends the attempt.
  *
- * ssh can't be left behind: the kernel kills it with us (launch.c), and a directory that stays after that is removed by the next
- * start. A running ControlMaster is not made use of (docs/decisions/0013).
+ * ssh can't be left behind: the kernel kills it with us (launch.c); where a custom command stands between, as sudo does, a guard that
+ * ssh itself has started does (guard.c). A directory that stays after that is removed by the next start. A running ControlMaster is not made use of (docs/decisions/0013).
  *
  * Limits: MAX_CHANNELS flows, OPEN_TIMEOUT_MS for one to open, GREETING_LIMIT at once that ssh has not yet accepted.
  */
@@ -23,7 +23,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError, UsageError } from '../../errors.ts';
-import { HOSTPIN_PATH } from '../../native.ts';
+import { GUARD_PATH, HOSTPIN_PATH } from '../../native.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { ReplicaKeys } from '../replicas.ts';
@@ -95,6 +95,7 @@ function prepare(
     given,
     files: directory,
     hostpin: HOSTPIN_PATH,
+    guard: GUARD_PATH,
     version,
     replica,
   });

@@ -20,6 +20,8 @@ import { processStat } from './privatedirectory.ts';
 
 /** How long ssh may take to end by itself when it is told to. */
 export const CLOSE_TIMEOUT_MS = 2_000;
+/** For what ssh has written before it ended to be read. */
+const LAST_WORDS_MS = 500;
 /** Characters. */
 const MAX_LINE = 8192;
 /** For `ssh -V`. A custom command may have to start something first. */
@@ -52,7 +54,8 @@ export class SshProcess {
     this.#child = child;
     const finished = new Promise<Exit>((resolve) => {
       child.on('error', () => {
-        // Not started; or it may not be signalled, since it runs as somebody else (-e sudo): waiting for it is of no use.
+        // Not started; or it may not be signalled, since it runs as somebody else (-e sudo): its guard ends it (guard.c) when
+        // nobody reads the log any more, and waiting for that is of no use.
         resolve({ status: NOT_FOUND, signal: null });
         reader.destroy();
       });
@@ -69,7 +72,10 @@ export class SshProcess {
       finished.then(() => setImmediate(() => stderr.destroy()));
     }
     this.exited = finished.then(async (exit) => {
+      // A custom command may have ended without its ssh. Then nobody reads the log any more, and ssh's guard ends that.
+      const timer = setTimeout(() => reader.destroy(), LAST_WORDS_MS);
       await Promise.all(read);
+      clearTimeout(timer);
       return exit;
     });
   }

@@ -42,6 +42,7 @@ function build(
     given: { ...GIVEN, ...given },
     files: FILES,
     hostpin: '/opt/tunnel/hostpin',
+    guard: '/opt/tunnel/guard',
     version: [9, 2],
     ...more,
   });
@@ -154,6 +155,17 @@ describe('arguments of ssh', () => {
   it('puts the arguments behind those of a custom command', () => {
     const argv = build({}, { command: ['sshpass', '-f', 'file', 'ssh'] });
     assert.deepEqual(argv.slice(0, 6), ['sshpass', '-f', 'file', 'ssh', '-N', '-T']);
+  });
+
+  it('has a guard started by an ssh that a custom command starts, and no other local command', () => {
+    const value = (argv: readonly string[], name: string) =>
+      argv.find((word) => word.startsWith(`${name}=`))?.slice(name.length + 1);
+    const plain = build({}, { options: ['PermitLocalCommand=yes', 'LocalCommand=touch x'] });
+    assert.equal(value(plain, 'PermitLocalCommand'), 'no');
+    const custom = build({}, { command: ['sudo', 'ssh'], options: ['LocalCommand=touch x'] });
+    assert.equal(value(custom, 'PermitLocalCommand'), 'yes');
+    assert.equal(value(custom, 'LocalCommand'), `exec '/opt/tunnel/guard' '${FILES.log}' '${FILES.socks}'`);
+    assert.throws(() => build({}, { command: ['ssh'] }, { guard: "/opt/it's" }), UsageError);
   });
 
   it('knows which options an older ssh has', () => {

@@ -46,12 +46,23 @@ describe('the command that compares a fingerprint', () => {
     (await promisify(execFile)(HOSTPIN_PATH, words)).stdout;
 
   it('prints the key for an equal fingerprint and nothing for another', async () => {
+    const [host, key] = ['[h]:1', ['ssh-ed25519', 'AAAA']];
     assert.equal(
-      await run('SHA256:a', '[h]:1', 'ssh-ed25519', 'AAAA', 'SHA256:b', 'SHA256:a'),
+      await run('only', 'SHA256:a', host, ...key, 'SHA256:b', 'SHA256:a'),
       '[h]:1 ssh-ed25519 AAAA\n',
     );
-    assert.equal(await run('SHA256:a', '[h]:1', 'ssh-ed25519', 'AAAA', 'SHA256:ab', 'SHA256:'), '');
-    assert.equal(await run('NONE', 'h', 'NONE', 'NONE', 'SHA256:a'), '');
-    await assert.rejects(run('SHA256:a', 'h', 'ssh-ed25519', 'AAAA'));
+    assert.equal(await run('only', 'SHA256:a', host, ...key, 'SHA256:ab', 'SHA256:'), '');
+    assert.equal(await run('only', 'NONE', 'h', 'NONE', 'NONE', 'SHA256:a'), '');
+    await assert.rejects(run('only', 'SHA256:a', 'h', ...key));
+    await assert.rejects(run('any', 'SHA256:a', 'h', ...key, 'SHA256:a'));
+  });
+
+  it('revokes the key of another fingerprint, but no certificate', async () => {
+    const revoke = (shown: string, type: string) =>
+      run('revoke-others', shown, 'h', type, 'AAAA', 'SHA256:a');
+    assert.equal(await revoke('SHA256:b', 'ssh-ed25519'), '@revoked h ssh-ed25519 AAAA\n');
+    assert.equal(await revoke('SHA256:a', 'ssh-ed25519'), '');
+    assert.equal(await revoke('SHA256:b', 'ssh-ed25519-cert-v01@openssh.com'), '');
+    assert.equal(await revoke('NONE', 'NONE'), '');
   });
 });

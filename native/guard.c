@@ -1,0 +1,130 @@
+/*
+ * tunnel-guard LOG SOCKET: ends the ssh that has started it (LocalCommand of ssh_config(5), with exec) when the tunnel is gone.
+ *
+ * The kernel ends an ssh with the tunnel (launch.c), but not one that a custom command has started with another user's rights, or
+ * as its own child: a set-user-id program (sudo) loses the parent-death signal, and its children never had it. The
+ * tunnel may not even signal an ssh of root's. ssh runs this program with its own rights, when it has logged in:
+ *
+ *   LOG      the FIFO that ssh writes its log to. The tunnel reads it as long as it lives; that nobody does any more is
+ *            poll(2)'s POLLERR at a writing end, and ENXIO or ENOENT when there never was somebody.
+ *   parent   ssh, by a descriptor (pidfd_open(2)), so that no other process is taken for it later.
+ *
+ *   started -> forks, because ssh waits -> watching -> ssh has ended: exit
+ *                                                   -> nobody reads LOG: QUIT to ssh, after KILL_AFTER_MS KILL; exit
+ *
+ * SOCKET is where ssh listens for the tunnel's flows. Made by an ssh of root's it is root's, so it is handed to whom LOG belongs to.
+ *
+ * It reads nothing and writes nothing. Exits with 1 and a line on stderr when it can't watch.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { KILL_AFTER_MS = 2000 };
+/* Where the watcher has its descriptors. */
+enum { LOG_FD = 3, SSH_FD = 4, FIRST_OTHER_FD = 5 };
+
+static int fail(const char *what) {
+  fprintf(stderr, "tunnel-guard: %s: %s\n", what, strerror(errno));
+  return 1;
+}
+
+static void ignore(int signal) {
+  struct sigaction action = { .sa_handler = SIG_IGN };
+  sigemptyset(&action.sa_mask);
+  sigaction(signal, &action, NULL);
+}
+
+static int signal_ssh(int ssh, int signal) {
+  return (int)syscall(SYS_pidfd_send_signal, ssh, signal, NULL, 0);
+}
+
+/* Only a socket that is this user's, and under no other name: whoever LOG belongs to may have put something else there. */
+static int hand_over(const char *path, int log) {
+  struct stat owner, status;
+  if (fstat(log, &owner) != 0) return -1;
+  if (owner.st_uid == geteuid()) return 0;
+  int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &status) != 0) return -1;
+  if (!S_ISSOCK(status.st_mode) || status.st_uid != geteuid() || status.st_nlink != 1) {
+    errno = EPERM;
+    return -1;
+  }
+  int result = fchownat(fd, "", owner.st_uid, (gid_t)-1, AT_EMPTY_PATH);
+  close(fd);
+  return result;
+}
+
+static void end(int ssh) {
+  signal_ssh(ssh, SIGQUIT);
+  struct pollfd gone = { .fd = ssh, .events = POLLIN };
+  if (poll(&gone, 1, KILL_AFTER_MS) == 0) signal_ssh(ssh, SIGKILL);
+}
+
+static void watch(int log, int ssh) {
+  struct pollfd watched[] = { { .fd = log }, { .fd = ssh, .events = POLLIN } };
+  for (;;) {
+    if (poll(watched, 2, -1) < 0) {
+      if (errno == EINTR) continue;
+      return;
+    }
+    if (watched[1].revents != 0) return;
+    if (watched[0].revents != 0) {
+      end(ssh);
+      return;
+    }
+  }
+}
+
+/* Leaves what it has from ssh: the terminal, stderr, connections. */
+static int detach(int *log, int *ssh) {
+  if (dup2(*log, LOG_FD) < 0 || dup2(*ssh, SSH_FD) < 0) return -1;
+  *log = LOG_FD;
+  *ssh = SSH_FD;
+  /* Before Linux 5.9 they stay open: what ssh has marked as its own is closed already (FD_CLOEXEC). */
+  (void)syscall(SYS_close_range, FIRST_OTHER_FD, ~0U, 0);
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (null < 0) return -1;
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+    if (dup2(null, fd) < 0) return -1;
+  return setsid() < 0 || chdir("/") != 0 ? -1 : 0;
+}
+
+int main(int argc, char **argv) {
+  if (argc != 3) {
+    fprintf(stderr, "usage: tunnel-guard LOG SOCKET\n");
+    return 1;
+  }
+  pid_t parent = getppid();
+  int opened = (int)syscall(SYS_pidfd_open, parent, 0);
+  if (opened < 0) return fail("pidfd_open");
+  if (getppid() != parent) return 0;
+  /* Out of the way of LOG_FD and SSH_FD. */
+  int ssh = fcntl(opened, F_DUPFD_CLOEXEC, FIRST_OTHER_FD);
+  int log = open(argv[1], O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+  if (log < 0) {
+    if (errno != ENXIO && errno != ENOENT) return fail(argv[1]);
+    signal_ssh(opened, SIGQUIT);
+    return 0;
+  }
+  if (hand_over(argv[2], log) != 0) return fail(argv[2]);
+  log = fcntl(log, F_DUPFD_CLOEXEC, FIRST_OTHER_FD);
+  if (ssh < 0 || log < 0) return fail("fcntl");
+  /* A terminal and a service manager signal everything that they see; it is to outlive the tunnel. */
+  ignore(SIGHUP);
+  ignore(SIGINT);
+  ignore(SIGTERM);
+  switch (fork()) {
+    case -1: return fail("fork");
+    case 0:
+      if (detach(&log, &ssh) == 0) watch(log, ssh);
+      _exit(0);
+    default: return 0;
+  }
+}
