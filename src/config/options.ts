@@ -3,9 +3,10 @@
  * is found here, before anything is started; only descriptors and the files that hold targets are touched.
  */
 import { readFileSync, readlinkSync } from 'node:fs';
-import { homedir } from 'node:os';
+
 import { join } from 'node:path';
 import { UsageError } from '../errors.ts';
+import { homeDirectory } from '../home.ts';
 import { quoted } from '../net/notation.ts';
 import { parsePort } from '../net/ports.ts';
 import type { Level } from '../observe/observer.ts';
@@ -173,7 +174,7 @@ function readPath(option: Place, kind: string, path: string): string {
   if (path.includes('\0'))
     throw new UsageError(`${option}: the name of the ${kind} file has a NUL character`);
   // The shell has expanded it already, unless the argument came from a file.
-  return path.startsWith('~/') ? join(homedir(), path.slice(2)) : path;
+  return path.startsWith('~/') ? join(homeDirectory(), path.slice(2)) : path;
 }
 
 /** A command of one's own is a command for the system's ssh: it can't go with the embedded client. */

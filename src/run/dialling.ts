@@ -17,10 +17,11 @@
  * server has not seen a user by then, and penalises nobody for it.
  */
 import { isIP } from 'node:net';
-import { homedir, userInfo } from 'node:os';
+import { userInfo } from 'node:os';
 import type { SshOptions } from '../config/configuration.ts';
 import { formatJump } from '../config/remote.ts';
 import { TunnelError } from '../errors.ts';
+import { homeDirectory } from '../home.ts';
 import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { chooseTransport, type TransportChoice } from '../transport/choose.ts';
@@ -227,7 +228,7 @@ export class Dialler {
   async #startOpenssh(settings: SshSettings, replica: boolean, signal: AbortSignal): Promise<Transport> {
     const { ssh, prompter, observer } = this.#options;
     const { authentication } = settings;
-    const home = homedir();
+    const home = homeDirectory();
     const moved = home !== passwdHome();
     // ssh looks into the passwd entry's home directory; the settings are those of $HOME.
     const copy = moved ? await copySshConfig(ssh, { observer, signal }) : undefined;

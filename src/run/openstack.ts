@@ -5,8 +5,9 @@
  *
  * A cloud that isn't configured properly is found out before the jump host is asked for anything.
  */
-import { homedir } from 'node:os';
+
 import type { OpenStackConfiguration, OpenStackOptions } from '../config/openstackoptions.ts';
+import { homeDirectory } from '../home.ts';
 import { type Observer, silentObserver } from '../observe/observer.ts';
 import { cacheDirectory } from '../openstack/cache.ts';
 import type { Cloud } from '../openstack/cloud.ts';
@@ -27,7 +28,10 @@ export interface CloudRunOptions {
 
 /** Before the jump host is dialled. Its warnings are logged. Throws what `loadCloud` throws. */
 export function loadConfiguredCloud({ cloud, region }: OpenStackOptions, observer: Observer): Cloud {
-  const found = loadCloud({ cloud, region }, { env: process.env, directory: process.cwd(), home: homedir() });
+  const found = loadCloud(
+    { cloud, region },
+    { env: process.env, directory: process.cwd(), home: homeDirectory() },
+  );
   for (const warning of found.warnings) observer.log('warning', warning);
   return found;
 }
@@ -96,7 +100,7 @@ function targetsOf(
   findLinks: boolean,
   { connect, observer, signal }: CloudRunOptions,
 ): Promise<CloudTargets> {
-  const directory = cacheDirectory(process.env, homedir());
+  const directory = cacheDirectory(process.env, homeDirectory());
   return findCloudTargets({
     cloud,
     mode: catalog,

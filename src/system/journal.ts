@@ -18,9 +18,10 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs';
-import { homedir } from 'node:os';
+
 import { join } from 'node:path';
 import { TunnelError } from '../errors.ts';
+import { homeDirectory } from '../home.ts';
 
 /** An entry as it was read: whoever wrote it knows what is in it. */
 export interface AbandonedEntry {
@@ -40,7 +41,7 @@ export function journalDirectory(env: NodeJS.ProcessEnv = process.env, uid = pro
   if (uid === 0) return '/var/lib/tunnel/journal';
   const state = env['XDG_STATE_HOME'];
   // Relative paths don't count (XDG Base Directory Specification).
-  return join(state?.startsWith('/') ? state : join(homedir(), '.local/state'), 'tunnel/journal');
+  return join(state?.startsWith('/') ? state : join(homeDirectory(), '.local/state'), 'tunnel/journal');
 }
 
 export class Journal {

@@ -14,9 +14,10 @@
  */
 import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import { homedir } from 'node:os';
+
 import { join } from 'node:path';
 import { TunnelError } from '../errors.ts';
+import { homeDirectory } from '../home.ts';
 import type { Observer } from '../observe/observer.ts';
 import { inspectKeyFile, type KeyFile } from './keyfile.ts';
 import { describeKey, type PublicKey } from './publickey.ts';
@@ -93,7 +94,7 @@ async function findCandidates({ settings, observer, home }: IdentityOptions): Pr
   if (!settings.methods.includes('publickey')) return [];
   const files = settings.noIdentityFiles
     ? []
-    : await loadFiles(settings.identityFiles, home ?? homedir(), observer);
+    : await loadFiles(settings.identityFiles, home ?? homeDirectory(), observer);
   const held = await listAgent(settings.agentSocket, observer);
 
   const named = (identity: Identity): boolean =>

@@ -23,11 +23,12 @@
  * Limits: MAX_JUMP_HOPS hosts on the way; MAX_INCLUDE_DEPTH, MAX_CONFIG_FILES, MAX_CONFIG_FILE_BYTES; QUERY_TIMEOUT_MS.
  * Beyond them the start is refused with a UsageError (a TunnelError for the time).
  */
-import { homedir } from 'node:os';
+
 import type { Remote, SshOptions } from '../config/configuration.ts';
 import { DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE } from '../config/options.ts';
 import { MAX_JUMP_HOPS } from '../config/remote.ts';
 import { UsageError } from '../errors.ts';
+import { homeDirectory } from '../home.ts';
 import { quoted } from '../net/notation.ts';
 import { type Observer, silentObserver } from '../observe/observer.ts';
 import { parseHostKeyPin } from './hostkeypin.ts';
@@ -101,7 +102,7 @@ export function copySshConfig(
 
 function machineOf(context: ResolveContext): Machine {
   return {
-    home: context.home ?? homedir(),
+    home: context.home ?? homeDirectory(),
     environment: context.environment ?? process.env,
     systemDirectory: context.systemDirectory ?? SYSTEM_DIRECTORY,
     sshProgram: context.sshProgram ?? SSH_PROGRAM,

@@ -4,6 +4,7 @@
  */
 import { accessSync } from 'node:fs';
 import { userInfo } from 'node:os';
+import { join } from 'node:path';
 import type { Remote } from '../config/configuration.ts';
 import { DEFAULT_KEEPALIVE } from '../config/options.ts';
 import { formatJump } from '../config/remote.ts';
@@ -132,7 +133,7 @@ function movedKnownHosts(machine: Machine): string | undefined {
 
 function userKnownHosts({ home }: Machine): string {
   const files = ['known_hosts', 'known_hosts2'].map((name) =>
-    quoteArgument(`${home}/.ssh/${name}`.replaceAll('%', '%%')),
+    quoteArgument(join(home, '.ssh', name).replaceAll('%', '%%')),
   );
   return `UserKnownHostsFile ${files.join(' ')}`;
 }

@@ -166,10 +166,13 @@ export function localUser(environment: TokenValues['environment']): string {
     // No passwd entry, as in containers with a user of the day.
     const name = environment['USER'] ?? environment['LOGNAME'];
     if (name !== undefined && name !== '') return name;
-    throw new UsageError('this machine has no name for the calling user', {
-      hint: 'add the user to /etc/passwd, or set USER',
-      cause,
-    });
+    throw new UsageError(
+      'the user at the jump host is not known: this machine has no name for the calling user',
+      {
+        hint: 'write it down, as in: -r user@jumphost; or set USER',
+        cause,
+      },
+    );
   }
 }
 

@@ -165,6 +165,15 @@ export async function opensshVersion(
       hint: 'install OpenSSH (Debian: apt-get install openssh-client), or use --transport ssh2',
     });
   }
+  if (/^No user exists for uid/m.test(said)) {
+    throw new TunnelError(
+      'openssh-unusable',
+      `${shown} runs for nobody who has no entry in the passwd file`,
+      {
+        hint: 'use --transport ssh2, which does, or add this user to /etc/passwd',
+      },
+    );
+  }
   const [, major, minor] = /OpenSSH_(?:for_\w+_)?(\d+)\.(\d+)/.exec(said) ?? [];
   const version: OpensshVersion = [Number(major), Number(minor)];
   if (major === undefined || !atLeast(version, OLDEST_OPENSSH)) {
