@@ -206,7 +206,10 @@ export function collect(value: string, previous: readonly string[] | undefined):
 /** An option whose second value would silently replace the first. */
 export function once(option: string): (value: string, previous: string | undefined) => string {
   return (value, previous) => {
-    if (previous !== undefined) throw new UsageError(`${option} is given twice (${previous} and ${value})`);
+    if (previous !== undefined)
+      throw new UsageError(`${option} is given twice (${previous} and ${value})`, {
+        hint: 'leave one of them out; look into the files of @FILE as well',
+      });
     return value;
   };
 }

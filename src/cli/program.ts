@@ -94,7 +94,10 @@ export async function runCommandLine(
     );
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode !== 0) throw usageError(error);
+    if (error.exitCode !== 0) {
+      const named = program.commands.find((command) => command.name() === own[0]);
+      throw usageError(error, named === undefined ? 'tunnel' : `tunnel ${named.name()}`);
+    }
   }
 }
 
@@ -123,9 +126,9 @@ function placesOf(entries: readonly Entry[]): (text: string) => string | undefin
 }
 
 /** commander's message has the suggestion in a line of its own. */
-function usageError(error: CommanderError): UsageError {
+function usageError(error: CommanderError, command: string): UsageError {
   const [first = '', suggestion] = error.message.split('\n');
   const message = first.replace(/^error: /, '');
-  const hint = suggestion?.replace(/^\((.*)\)$/, '$1') ?? 'run "tunnel --help" for the options';
+  const hint = suggestion?.replace(/^\((.*)\)$/, '$1') ?? `run "${command} --help" for the options`;
   return new UsageError(message, { hint, cause: error });
 }

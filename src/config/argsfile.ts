@@ -14,6 +14,8 @@ import { UsageError } from '../errors.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { type Place, readAt } from './usage.ts';
 
+/** For readAt. */
+const WORDS_FORM = 'write it as for a shell: quotes in pairs, a backslash only before a character';
 /** Deeper nesting is taken for a file that names itself. */
 export const MAX_ARGUMENTS_FILE_DEPTH = 8;
 export const MAX_FILE_BYTES = 16 * 1024 * 1024;
@@ -56,7 +58,11 @@ function expandInto(result: Entry[], entries: readonly Entry[], depth: number): 
     }
     const file = entry.text.slice(1);
     const place = entry.place ?? 'argument';
-    if (file === '') throw new UsageError(`${place}: "@" is not followed by the name of a file`);
+    if (file === '') {
+      throw new UsageError(`${place}: "@" is not followed by the name of a file`, {
+        hint: 'write it as in: @tunnel.args',
+      });
+    }
     if (depth >= MAX_ARGUMENTS_FILE_DEPTH) {
       throw new UsageError(`${place}: @${file} is nested more than ${MAX_ARGUMENTS_FILE_DEPTH} files deep`, {
         hint: 'check whether a file names itself',
@@ -68,7 +74,7 @@ function expandInto(result: Entry[], entries: readonly Entry[], depth: number): 
 
 function readArguments(file: string, place: Place): Entry[] {
   return readLines(file, place).flatMap(({ text, place: line }) =>
-    readAt(line, text, splitWords).map((word) => ({ text: word, place: line })),
+    readAt(line, text, WORDS_FORM, splitWords).map((word) => ({ text: word, place: line })),
   );
 }
 
@@ -136,7 +142,10 @@ function decode(bytes: Uint8Array, name: string, place: Place): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new UsageError(`${place}: ${name} is not a text in UTF-8`, { cause });
+    throw new UsageError(`${place}: ${name} is not a text in UTF-8`, {
+      hint: 'check that it is the right file, or convert it with iconv(1)',
+      cause,
+    });
   }
 }
 
@@ -152,13 +161,18 @@ function readBytes(file: string, name: string, place: Place): Uint8Array {
       if (length === 0) return Buffer.concat(chunks);
       total += length;
       if (total > MAX_FILE_BYTES) {
-        throw new UsageError(`${place}: ${name} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB`);
+        throw new UsageError(`${place}: ${name} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB`, {
+          hint: 'check that it is the right file, or merge its targets into shorter prefixes',
+        });
       }
       chunks.push(chunk.subarray(0, length));
     }
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
-    throw new UsageError(`${place}: ${name} can't be read: ${systemReason(cause)}`, { cause });
+    throw new UsageError(`${place}: ${name} can't be read: ${systemReason(cause)}`, {
+      hint: 'check the path, which begins in the current directory, and its permissions',
+      cause,
+    });
   } finally {
     if (fd !== undefined && fd !== STDIN_FD) closeSync(fd);
   }

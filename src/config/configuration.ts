@@ -6,6 +6,7 @@ import type { NamePattern } from '../net/name.ts';
 import type { PortRange } from '../net/ports.ts';
 import type { Prefix } from '../net/prefix.ts';
 import type { Level } from '../observe/observer.ts';
+import type { HostKeyPin } from '../transport/hostkeypin.ts';
 import type { DnsOptions } from './dnsoptions.ts';
 
 /** A range of addresses, limited to some ports if `ports` isn't empty. */
@@ -79,7 +80,7 @@ export interface SshOptions {
    * --host-key: `SHA256:...` fingerprints (43 characters of base64, no padding) or `ssh-ed25519 AAAA...` keys (type, one
    * space, base64). Non-empty: of known_hosts only the @revoked lines count.
    */
-  readonly hostKeyPins: readonly string[];
+  readonly hostKeyPins: readonly HostKeyPin[];
   /** --connect-timeout: seconds for TCP and key exchange, an address; undefined: ssh_config's, else DEFAULT_CONNECT_TIMEOUT. */
   readonly connectTimeout: number | undefined;
   /** --auth-timeout: seconds for authentication, prompts not counted. */

@@ -99,12 +99,16 @@ export function namingOptions(
 }
 
 function requireAtMost(count: number, limit: number, option: string): void {
-  if (count > limit) throw new UsageError(`${option} is given ${count} times, at most ${limit} are possible`);
+  if (count > limit)
+    throw new UsageError(`${option} is given ${count} times, at most ${limit} are possible`, {
+      hint: 'leave some of them out',
+    });
 }
 
 /** `10.0.0.53`, `10.0.0.53:5353`, `2001:db8::53`, `[2001:db8::53]:5353`. */
 function readServer(text: string, place: Place): Destination {
-  return readAt(place, text, () => {
+  const form = 'write ADDRESS or ADDRESS:PORT, as in: --dns-server 10.0.0.53';
+  return readAt(place, text, form, () => {
     if (isAddress(text)) return { host: canonicalAddress(text), port: DNS_PORT };
     const [, bracketed, plain, portText] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/s.exec(text) ?? [];
     const host = bracketed ?? plain ?? '';
@@ -120,5 +124,7 @@ function readServer(text: string, place: Place): Destination {
 
 /** A suffix, which may be written with `*.`, `.` or `~` before it, as other programs have it. */
 function readDomain(text: string, place: Place): string {
-  return readAt(place, text, () => canonicalName(text.replace(/^(?:~|\*\.|\.)/, '')));
+  return readAt(place, text, 'write a domain, as in: --domain corp.example.com', () =>
+    canonicalName(text.replace(/^(?:~|\*\.|\.)/, '')),
+  );
 }

@@ -105,7 +105,10 @@ export function buildExecConfiguration(
       hint: 'write it behind the targets, as in: tunnel exec -r user@jumphost 10.0.0.0/8 -- curl http://10.0.0.1/',
     });
   }
-  if (file === '') throw new UsageError('the command is an empty word');
+  if (file === '')
+    throw new UsageError('the command is an empty word', {
+      hint: 'check it: an empty word often is a variable of the shell that is not set',
+    });
   const wanted = targets.length + (options.targetsFrom ?? []).length === 0 ? EVERYTHING : targets;
   return {
     tunnel: buildConfiguration(wanted, options, placeOf),

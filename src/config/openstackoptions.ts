@@ -80,12 +80,17 @@ function readAll({ osCloud, osRegion, osCatalog, osFollowLinks }: OpenStackOptio
 }
 
 function nonEmpty(text: string | undefined, option: Place): string | undefined {
-  if (text === '') throw new UsageError(`${option}: the name is empty`);
+  if (text === '')
+    throw new UsageError(`${option}: the name is empty`, {
+      hint: 'write a name; an empty one often is a variable of the shell that is not set',
+    });
   return text;
 }
 
 function oneOf<T extends string>(names: readonly T[], text: string, option: Place): T {
   const found = names.find((name) => name === text);
   if (found !== undefined) return found;
-  throw new UsageError(`${option}: ${quoted(text)} is none of ${names.join(', ')}`);
+  throw new UsageError(`${option}: ${quoted(text)} is none of ${names.join(', ')}`, {
+    hint: `write one of them, as in: ${option} ${names[0]}`,
+  });
 }

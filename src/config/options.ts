@@ -10,6 +10,7 @@ import { homeDirectory } from '../home.ts';
 import { quoted } from '../net/notation.ts';
 import { parsePort } from '../net/ports.ts';
 import type { Level } from '../observe/observer.ts';
+import { parseHostKeyPin } from '../transport/hostkeypin.ts';
 import { type Entry, readTargetsFile, splitWords } from './argsfile.ts';
 import {
   type Configuration,
@@ -93,13 +94,13 @@ export function buildConfiguration(
   return {
     ssh: {
       remotes,
-      port: optional(options.port, (text) => readAt('-p', text, parsePort)),
+      port: optional(options.port, (text) => readAt('-p', text, PORT_FORM, parsePort)),
       jump: optional(options.jump, (text) => parseJump(text, '-J')),
       configFile: optional(options.sshConfig, (path) => readPath('-F', 'configuration', path)),
-      sshOptions: (options.sshOption ?? []).map((text) => readAt('-o', text, parseSshOption)),
+      sshOptions: (options.sshOption ?? []).map((text) => readAt('-o', text, OPTION_FORM, parseSshOption)),
       ...readTransport(options),
       identityFiles: (options.identity ?? []).map((path) => readPath('-i', 'key', path)),
-      hostKeyPins: (options.hostKey ?? []).map(readHostKeyPin),
+      hostKeyPins: (options.hostKey ?? []).map(parseHostKeyPin),
       connectTimeout: optional(options.connectTimeout, (text) => readTimeout(text, '--connect-timeout')),
       authTimeout:
         optional(options.authTimeout, (text) => readTimeout(text, '--auth-timeout')) ?? DEFAULT_AUTH_TIMEOUT,
@@ -144,6 +145,7 @@ function requireOneStdin({ targetsFrom = [], excludesFrom = [] }: ConnectOptions
   if ([...targetsFrom, ...excludesFrom].filter((file) => file === '-').length > 1) {
     throw new UsageError(
       'standard input ("-") is named more than once by -s and -X, it can be read only once',
+      { hint: 'give the other list in a file' },
     );
   }
 }
@@ -170,9 +172,14 @@ function optional<T>(text: string | undefined, read: (text: string) => T): T | u
 }
 
 function readPath(option: Place, kind: string, path: string): string {
-  if (path === '') throw new UsageError(`${option}: the name of the ${kind} file is empty`);
+  if (path === '')
+    throw new UsageError(`${option}: the name of the ${kind} file is empty`, {
+      hint: 'write a path; an empty one often is a variable of the shell that is not set',
+    });
   if (path.includes('\0'))
-    throw new UsageError(`${option}: the name of the ${kind} file has a NUL character`);
+    throw new UsageError(`${option}: the name of the ${kind} file has a NUL character`, {
+      hint: 'check the file that the argument comes from',
+    });
   // The shell has expanded it already, unless the argument came from a file.
   return path.startsWith('~/') ? join(homeDirectory(), path.slice(2)) : path;
 }
@@ -189,7 +196,7 @@ function readTransport({
       hint: 'leave one of them out',
     });
   }
-  const [program, ...args] = readAt('-e', sshCmd, splitWords);
+  const [program, ...args] = readAt('-e', sshCmd, COMMAND_FORM, splitWords);
   if (program === undefined || program === '') {
     throw new UsageError(`-e: ${quoted(sshCmd)} names no program`, { hint: 'write it as in: -e "ssh -v"' });
   }
@@ -199,39 +206,22 @@ function readTransport({
 function readTransportName(text: string): WantedTransport {
   const found = TRANSPORTS.find((name) => name === text);
   if (found !== undefined) return found;
-  throw new UsageError(`--transport: ${quoted(text)} is none of ${TRANSPORTS.join(', ')}`);
-}
-
-/** SHA-256 in base64 without padding, as ssh-keygen -l prints it. */
-const FINGERPRINT = /^SHA256:([A-Za-z0-9+/]{43})=?$/;
-const PUBLIC_KEY = /^([a-z0-9@.-]+)[ \t]+([A-Za-z0-9+/]+={0,2})([ \t].*)?$/;
-
-function readHostKeyPin(text: string): string {
-  const fingerprint = FINGERPRINT.exec(text);
-  if (fingerprint !== null) return `SHA256:${fingerprint[1]}`;
-  const [, type = '', key = ''] = PUBLIC_KEY.exec(text.trim()) ?? [];
-  if (type !== '' && keyTypeInside(key) === type) return `${type} ${key}`;
-  const problem = /^(MD5:)?([0-9a-f]{2}:){15}[0-9a-f]{2}$/i.test(text)
-    ? 'is an MD5 fingerprint, which proves nothing'
-    : 'is neither a fingerprint (SHA256:...) nor a public key (ssh-ed25519 AAAA...)';
-  throw new UsageError(`--host-key: ${quoted(text)} ${problem}`, {
-    hint: 'run on the jump host: ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub',
+  throw new UsageError(`--transport: ${quoted(text)} is none of ${TRANSPORTS.join(', ')}`, {
+    hint: 'leave it out, and the program chooses',
   });
 }
 
-/** The type that a public key's blob begins with (RFC 4253 §6.6); undefined: it is no such blob. */
-function keyTypeInside(base64: string): string | undefined {
-  const blob = Buffer.from(base64, 'base64');
-  if (blob.length < 4) return undefined;
-  const length = blob.readUInt32BE(0);
-  return length < blob.length - 4 ? blob.toString('latin1', 4, 4 + length) : undefined;
-}
+/** For readAt. */
+const PORT_FORM = 'write a port from 1 to 65535, as in: -p 2222';
+const OPTION_FORM = 'write it as ssh does: -o Key=Value';
+const COMMAND_FORM = 'write it as for a shell, as in: -e "ssh -v"';
 
 function readTimeout(text: string, option: Place): number {
   const seconds = secondsOf(text);
   if (seconds === undefined || seconds <= 0) {
     throw new UsageError(
       `${option}: ${quoted(text)} is not a number of seconds above 0 and up to ${MAX_TIMEOUT}`,
+      { hint: `write it without a unit, as in: ${option} 15` },
     );
   }
   return seconds;
@@ -241,7 +231,9 @@ function readTimeout(text: string, option: Place): number {
 function readSeconds(text: string, option: Place): number {
   const seconds = secondsOf(text);
   if (seconds === undefined)
-    throw new UsageError(`${option}: ${quoted(text)} is not a number of seconds from 0 to ${MAX_TIMEOUT}`);
+    throw new UsageError(`${option}: ${quoted(text)} is not a number of seconds from 0 to ${MAX_TIMEOUT}`, {
+      hint: `write it without a unit, as in: ${option} 15; 0 switches it off`,
+    });
   return seconds;
 }
 
@@ -251,14 +243,17 @@ function secondsOf(text: string): number | undefined {
 }
 
 function readLogLevel({ verbose = 0, quiet = false }: ConnectOptions): Level {
-  if (quiet && verbose > 0) throw new UsageError('-q and -v exclude each other');
+  if (quiet && verbose > 0)
+    throw new UsageError('-q and -v exclude each other', { hint: 'leave one of them out' });
   if (quiet) return 'warning';
   return (['notice', 'info'] as const)[verbose] ?? 'debug';
 }
 
 function readDescriptor(text: string): number {
   if (!/^(0|[1-9][0-9]{0,8})$/.test(text)) {
-    throw new UsageError(`--ready-fd: ${quoted(text)} is not the number of a file descriptor`);
+    throw new UsageError(`--ready-fd: ${quoted(text)} is not the number of a file descriptor`, {
+      hint: 'open one for it, as in: --ready-fd 3 3>ready',
+    });
   }
   const fd = Number(text);
   if (fd === 0 || fd === 2) {

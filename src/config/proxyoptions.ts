@@ -13,6 +13,7 @@ import { parsePort, parsePorts } from '../net/ports.ts';
 import { parsePrefix, prefixContains } from '../net/prefix.ts';
 import type { Entry } from './argsfile.ts';
 import type { NameTarget, ProxyListenAddress, ProxyOptions } from './configuration.ts';
+import { TARGET_FORM } from './target.ts';
 import { type Place, readAt } from './usage.ts';
 
 /** As ssh -D's users know it, and where other programs expect a SOCKS server. */
@@ -92,7 +93,8 @@ function readListen(
   option: Place,
   protocols: ProxyListenAddress['protocols'],
 ): ProxyListenAddress {
-  return readAt(option, text, () => {
+  const form = `write ADDRESS:PORT or PORT, as in: ${option} 127.0.0.1:1080`;
+  return readAt(option, text, form, () => {
     const [, bracketed, plain, portText = ''] =
       /^(?:(?:\[([^\]]*)\]|([^:[\]]*)):)?([0-9]+)$/.exec(text) ?? [];
     if (portText === '') {
@@ -147,6 +149,7 @@ function readCredential(line: string, place: Place): { readonly user: string; re
     if (colon === -1 || part === '' || Buffer.byteLength(part) > MAX_CREDENTIAL_BYTES) {
       throw new UsageError(
         `${place}: the line is not user:password, each of 1 to ${MAX_CREDENTIAL_BYTES} bytes`,
+        { hint: 'write one user a line, and a # before what is none' },
       );
     }
   }
@@ -162,12 +165,18 @@ function readSecretFile(file: string): string {
     if (status.isFile() && (status.mode & 0o077) !== 0) {
       throw new UsageError(`--proxy-auth: other users can read ${file}`, { hint: `run: chmod 600 ${file}` });
     }
-    if (status.size > MAX_CREDENTIALS_FILE_BYTES) throw new UsageError(`--proxy-auth: ${file} is too large`);
+    if (status.size > MAX_CREDENTIALS_FILE_BYTES)
+      throw new UsageError(`--proxy-auth: ${file} is larger than ${MAX_CREDENTIALS_FILE_BYTES} bytes`, {
+        hint: 'check that it is the right file',
+      });
     return readFileSync(fd, 'utf8');
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
     const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
-    throw new UsageError(`--proxy-auth: ${file} can't be read: ${reason}`, { cause });
+    throw new UsageError(`--proxy-auth: ${file} can't be read: ${reason}`, {
+      hint: 'check the path and its permissions',
+      cause,
+    });
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
@@ -195,7 +204,7 @@ function isNameTarget(text: string): boolean {
 }
 
 function readNameTarget(text: string, place: Place): NameTarget {
-  return readAt(place, text, () => {
+  return readAt(place, text, TARGET_FORM, () => {
     const [host = '', ports] = text.split(':');
     return { pattern: parseNamePattern(host), ports: ports === undefined ? [] : parsePorts(ports), text };
   });

@@ -12,13 +12,15 @@ import { parsePort } from '../net/ports.ts';
 import type { Remote } from './configuration.ts';
 import { type Place, readAt } from './usage.ts';
 
+const REMOTE_FORM =
+  'write USER@HOST, HOST:PORT, [IPV6]:PORT, ssh://USER@HOST:PORT, or a Host alias of ssh_config';
 const SCHEME = 'ssh://';
 /** RFC 1035 §2.3.4 */
 const MAX_HOST_LENGTH = 255;
 
 /** Throws UsageError. */
 export function parseRemote(text: string, place: Place): Remote {
-  return readAt(place, text, () => {
+  return readAt(place, text, REMOTE_FORM, () => {
     if (text === '') throw new NotationError('the jump host is empty');
     if (/[\u0000-\u001f\u007f-\u009f]/.test(text))
       throw new NotationError(`${quoted(text)} has control characters`);

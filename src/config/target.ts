@@ -7,6 +7,10 @@ import { specialRangeOf } from '../net/special.ts';
 import type { Target } from './configuration.ts';
 import { type Place, readAt } from './usage.ts';
 
+/** For readAt. */
+export const TARGET_FORM =
+  'write 10.0.0.0/8, 10.1.2.3:443, [2001:db8::]/32:8000-8100, api.example.com:443 or *.example.com';
+
 export interface ParsedTarget {
   readonly target: Target;
   /** What was read other than it may have been meant, one sentence each. */
@@ -19,7 +23,7 @@ export function parseTarget(text: string, place: Place): ParsedTarget {
   const { prefix } = parsed.target;
   const special = specialRangeOf(prefix);
   if (special !== undefined && !special.onRequest) {
-    return readAt(place, text, () => {
+    return readAt(place, text, TARGET_FORM, () => {
       throw new NotationError(
         `${formatPrefix(prefix)} is ${special.reason}, such addresses are never captured`,
         'name the networks behind the jump host',
@@ -31,7 +35,7 @@ export function parseTarget(text: string, place: Place): ParsedTarget {
 
 /** Reads what is left out: the same notation, but anything may be excluded. Throws UsageError. */
 export function parseExclusion(text: string, place: Place): ParsedTarget {
-  return readAt(place, text, () => {
+  return readAt(place, text, TARGET_FORM, () => {
     const split = splitPorts(text);
     const { prefix, note } = readPrefix(text, split.prefix);
     const ports = split.ports === undefined ? [] : parsePorts(split.ports);

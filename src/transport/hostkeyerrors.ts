@@ -3,7 +3,6 @@ import { TunnelError } from '../errors.ts';
 import type { HostKeyPin } from './hostkeypin.ts';
 import type { KnownKey } from './knownhosts.ts';
 import { describeKey, fingerprint, type PublicKey } from './publickey.ts';
-import type { ReplicaKey } from './replicas.ts';
 
 /** Where a line stands, as editors and compilers write it. */
 export function place(key: KnownKey): string {
@@ -54,21 +53,6 @@ export function changedSinceAccepted(name: string, offered: PublicKey, accepted:
     'host-key-changed',
     `the host key of ${name} has changed since it was accepted: it shows ${describeKey(offered)} instead of ${describeKey(accepted)}`,
     { hint: 'somebody may be listening in; verify the new fingerprint on the jump host, then start again' },
-  );
-}
-
-export function differentReplica(shown: ReplicaKey, first: ReplicaKey): TunnelError {
-  const [a, b] = [shown, first].map(({ type, fingerprint: text }) => `${type} ${text}`);
-  const leave = 'leave the other machine out, or give it the same host keys';
-  return new TunnelError(
-    'host-key-differs',
-    `${shown.at} shows the host key ${a}, but ${first.at}, the same jump host, has ${b}`,
-    {
-      hint:
-        shown.type === first.type
-          ? `addresses of one jump host share one key: ${leave}`
-          : `addresses of one jump host show one key: ask for one type with -o HostKeyAlgorithms=${first.type}, ${leave}`,
-    },
   );
 }
 

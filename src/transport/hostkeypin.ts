@@ -1,6 +1,9 @@
 /** What --host-key takes: the host key that a jump host must have. */
 import { UsageError } from '../errors.ts';
+import { quoted } from '../net/notation.ts';
 import { fingerprint, type PublicKey, parsePublicKey } from './publickey.ts';
+
+const MD5 = /^(MD5:)?([0-9a-f]{2}:){15}[0-9a-f]{2}$/i;
 
 /** A whole key, or only its fingerprint. */
 export interface HostKeyPin {
@@ -14,9 +17,12 @@ export function parseHostKeyPin(text: string): HostKeyPin {
   if (/^SHA256:[A-Za-z0-9+/]{43}=?$/.test(pin)) return { fingerprint: pin.replace(/=$/, ''), key: undefined };
   const key = parsePublicKey(pin);
   if (key === undefined) {
-    throw new UsageError(`--host-key: "${text}" is neither a SHA256 fingerprint nor a public key`, {
-      hint: 'give SHA256: and 43 characters as "ssh-keygen -lf KEY.pub" prints them, or the line of the .pub file in quotes',
+    const problem = MD5.test(pin)
+      ? 'is an MD5 fingerprint, which proves nothing'
+      : 'is neither a fingerprint (SHA256:...) nor a public key (ssh-ed25519 AAAA...)';
+    throw new UsageError(`--host-key: ${quoted(text)} ${problem}`, {
+      hint: 'give what "ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub" prints on the jump host (SHA256: and 43 characters), or the line of that file in quotes',
     });
   }
-  return { fingerprint: fingerprint(key.blob), key };
+  return { fingerprint: fingerprint(key.blob), key: { type: key.type, blob: key.blob } };
 }

@@ -3,7 +3,7 @@
  * order they are reached. The first key that is proven counts for the rest of the run. A machine whose certificate the user's
  * authority has signed may have a key of its own (docs/decisions/0026).
  */
-import { differentReplica } from './hostkeyerrors.ts';
+import { TunnelError } from '../errors.ts';
 
 export interface ReplicaKey {
   /** `host:port`, for messages. */
@@ -31,4 +31,19 @@ export class ReplicaKeys {
     const first = this.#first;
     if (first !== undefined && first.fingerprint !== shown.fingerprint) throw differentReplica(shown, first);
   }
+}
+
+function differentReplica(shown: ReplicaKey, first: ReplicaKey): TunnelError {
+  const [a, b] = [shown, first].map(({ type, fingerprint: text }) => `${type} ${text}`);
+  const leave = 'leave the other machine out, or give it the same host keys';
+  return new TunnelError(
+    'host-key-differs',
+    `${shown.at} shows the host key ${a}, but ${first.at}, the same jump host, has ${b}`,
+    {
+      hint:
+        shown.type === first.type
+          ? `addresses of one jump host share one key: ${leave}`
+          : `addresses of one jump host show one key: ask for one type with -o HostKeyAlgorithms=${first.type}, ${leave}`,
+    },
+  );
 }

@@ -31,7 +31,6 @@ import { UsageError } from '../errors.ts';
 import { homeDirectory } from '../home.ts';
 import { quoted } from '../net/notation.ts';
 import { type Observer, silentObserver } from '../observe/observer.ts';
-import { parseHostKeyPin } from './hostkeypin.ts';
 import { jumpLoop } from './openssh/query.ts';
 import type { SshSettings } from './settings.ts';
 import { homeExpanded, type WrittenConfig } from './sshconfigfile.ts';
@@ -148,7 +147,7 @@ class Resolver {
       sshOptions.map((line) => homeExpanded(line, this.#source.machine.home, '-o')),
       identityFiles,
     );
-    return { ...settings, hostKeys: { ...settings.hostKeys, pins: hostKeyPins.map(parseHostKeyPin) } };
+    return { ...settings, hostKeys: { ...settings.hostKeys, pins: hostKeyPins } };
   }
 
   async #resolve(
@@ -235,7 +234,9 @@ class Resolver {
 /** remote.ts has refused them already; but they are about to become arguments of a program. */
 function refuseDash({ host, user, text }: Remote): void {
   if (!host.startsWith('-') && user?.startsWith('-') !== true) return;
-  throw new UsageError(`${quoted(text)} has a user or host that begins with a dash`);
+  throw new UsageError(`${quoted(text)} has a user or host that begins with a dash`, {
+    hint: 'ssh would take it for an option: use a Host alias with HostName and User',
+  });
 }
 
 function endpoint({ name, port, user }: TokenValues): string {

@@ -141,7 +141,8 @@ class Pass {
     const keyword = OLD_NAMES[written] ?? written;
     const values = COMMANDS.has(keyword) ? [rest] : PATH_LISTS.has(keyword) ? [...args] : args.join(' ');
     const [first = ''] = values;
-    if (first === '') throw new UsageError(`${place}: ${written} has no value`);
+    if (first === '')
+      throw new UsageError(`${place}: ${written} has no value`, { hint: 'a line is "Keyword value"' });
     const ignored = (this.#values.get('ignoreunknown')?.[0] ?? '').toLowerCase().split(/[ ,]+/);
     if (!isSshKeyword(keyword) && !matchPatterns(ignored, written))
       this.unevaluated.add(`the keyword ${written} at ${place}`);
@@ -186,7 +187,9 @@ class Pass {
       const subject = this.#subject(criterion, place);
       const patterns = words[index];
       if (patterns === undefined || patterns === '')
-        throw new UsageError(`${place}: Match ${criterion} has no pattern`);
+        throw new UsageError(`${place}: Match ${criterion} has no pattern`, {
+          hint: `write it as in: Match ${criterion} NAME`,
+        });
       const list = (criterion.endsWith('host') ? patterns.toLowerCase() : patterns).split(',');
       if (matchPatterns(list, subject) === negated) holds = false;
     }
@@ -207,7 +210,9 @@ class Pass {
       case 'tagged':
         return this.#values.get('tag')?.[0] ?? '';
       default:
-        throw new UsageError(`${place}: Match has an unknown criterion ${JSON.stringify(criterion)}`);
+        throw new UsageError(`${place}: Match has an unknown criterion ${JSON.stringify(criterion)}`, {
+          hint: 'known are all, canonical, final, exec, host, originalhost, user, localuser and tagged',
+        });
     }
   }
 }

@@ -137,7 +137,9 @@ async function readText(path: string, reading: Reading): Promise<string | undefi
       );
     }
     if (size > MAX_CONFIG_FILE_BYTES) {
-      throw new UsageError(`${path} is too large for an ssh_config (above ${MAX_CONFIG_FILE_BYTES} bytes)`);
+      throw new UsageError(`${path} is too large for an ssh_config (above ${MAX_CONFIG_FILE_BYTES} bytes)`, {
+        hint: 'check that it is the right file (-F, Include)',
+      });
     }
     return await readFile(path, 'utf8');
   } catch (cause) {

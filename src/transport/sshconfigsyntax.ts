@@ -51,7 +51,10 @@ function splitArguments(text: string, place: string): string[] {
       word = (word ?? '') + character;
     }
   }
-  if (quote !== '') throw new UsageError(`${place}: a quoted text isn't closed (${quote})`);
+  if (quote !== '')
+    throw new UsageError(`${place}: a quoted text isn't closed (${quote})`, {
+      hint: 'write quotes in pairs',
+    });
   if (word !== undefined) words.push(word);
   return words;
 }

@@ -94,6 +94,8 @@ function expandVariables(text: string, { environment }: TokenValues, keyword: st
   return text.replace(/\$\{([^}]*)\}/g, (_, name: string) => {
     const value = environment[name];
     if (value !== undefined) return value;
-    throw new UsageError(`${keyword}: the environment variable ${name} in ${quoted(text)} isn't set`);
+    throw new UsageError(`${keyword}: the environment variable ${name} in ${quoted(text)} isn't set`, {
+      hint: 'set it, or write the path out',
+    });
   });
 }

@@ -9,6 +9,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Remote, SshOptions } from '../../src/config/configuration.ts';
 import { TunnelError } from '../../src/errors.ts';
 import { Dialler } from '../../src/run/dialling.ts';
+import { parseHostKeyPin } from '../../src/transport/hostkeypin.ts';
 import { nobody } from '../../src/transport/prompter.ts';
 import { JUMP_HOST_DELAY_MS } from '../../src/transport/race.ts';
 import type { SshSettings } from '../../src/transport/settings.ts';
@@ -155,7 +156,7 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
     const ssh: SshOptions = {
       ...{ remotes: [first, second], port: undefined, jump: undefined, configFile, sshOptions: [] },
       ...{ transport: 'openssh', sshCommand: undefined, identityFiles: [good.userKey] },
-      hostKeyPins: [(await good.knownHostsLine()).split(' ').slice(1).join(' ').trim()],
+      hostKeyPins: [parseHostKeyPin((await good.knownHostsLine()).split(' ').slice(1).join(' ').trim())],
       ...{ connectTimeout: 15, authTimeout: 60, keepalive: undefined, reconnectHold: 30 },
     };
     const { signal } = new AbortController();

@@ -13,6 +13,8 @@ import { knownLabs, labDirectory, namespaceName, removeLab } from './janitor.ts'
 import { Lab, type LabOptions, labUnavailable } from './lab.ts';
 import { HOSTS, type Host } from './topology.ts';
 
+const HELP = '--help shows the commands and options';
+
 const USAGE = `usage: scripts/lab COMMAND
 
   up [--rtt MS] [--loss FRACTION] [--bandwidth BYTES_PER_SECOND] [--hardened] [--foreground]
@@ -38,7 +40,7 @@ function parseNumber(flags: Flags, name: string, max: number): Record<string, nu
   if (text === undefined) return {};
   const value = Number(text);
   if (text === '' || !(value >= 0 && value <= max))
-    throw new UsageError(`--${name}: "${text}" is not a number from 0 to ${max}`);
+    throw new UsageError(`--${name}: "${text}" is not a number from 0 to ${max}`, { hint: HELP });
   return { [name]: value };
 }
 
@@ -127,9 +129,10 @@ async function down(): Promise<number> {
 
 async function shell(positionals: readonly string[], command: readonly string[]): Promise<number> {
   const [name = 'client', surplus] = positionals;
-  if (surplus !== undefined) throw new UsageError(`"${surplus}" is too much; a command goes after --`);
+  if (surplus !== undefined)
+    throw new UsageError(`"${surplus}" is too much; a command goes after --`, { hint: HELP });
   const host = HOSTS.find((candidate) => candidate === name);
-  if (host === undefined) throw new UsageError(`"${name}" is none of ${HOSTS.join(', ')}`);
+  if (host === undefined) throw new UsageError(`"${name}" is none of ${HOSTS.join(', ')}`, { hint: HELP });
   const lab = knownLabs().find((candidate) => candidate.ownerAlive && candidate.record?.forPerson === true);
   if (lab === undefined)
     throw new TunnelError('no-lab', 'there is no lab', { hint: 'make one with "scripts/lab up"' });
@@ -166,7 +169,8 @@ async function main(argv: readonly string[]): Promise<number> {
       foreground: { type: 'boolean' },
     },
   });
-  if (command !== 'shell' && positionals.length > 0) throw new UsageError(`"${positionals[0]}" is too much`);
+  if (command !== 'shell' && positionals.length > 0)
+    throw new UsageError(`"${positionals[0]}" is too much`, { hint: HELP });
   if (command === 'help' || command === '--help') {
     process.stdout.write(USAGE);
     return 0;
@@ -185,7 +189,7 @@ async function main(argv: readonly string[]): Promise<number> {
     case 'down':
       return down();
     default:
-      throw new UsageError(`"${command}" is no command`);
+      throw new UsageError(`"${command}" is no command`, { hint: HELP });
   }
 }
 

@@ -37,7 +37,7 @@ describe('exitCodeOf', () => {
   }
 
   it('takes the code of subclasses, and 1 for what is foreign', () => {
-    assert.equal(exitCodeOf(new UsageError('x')), 2);
+    assert.equal(exitCodeOf(new UsageError('x', { hint: 'y' })), 2);
     assert.equal(exitCodeOf(new ConnectError('refused', 'x')), 1);
     assert.equal(exitCodeOf(Object.assign(new Error('x'), { code: 'usage' })), 1);
     assert.equal(exitCodeOf(undefined), 1);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { buildConfiguration, type ConnectOptions, MAX_REMOTES } from '../../../src/config/options.ts';
 import { UsageError } from '../../../src/errors.ts';
+import { parseHostKeyPin } from '../../../src/transport/hostkeypin.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-options-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -100,7 +101,7 @@ describe('buildConfiguration', () => {
     assert.deepEqual(configuration.ssh.sshCommand, ['sudo', '-u', 'the user', 'ssh']);
     assert.equal(configuration.ssh.keepalive, 0);
     assert.equal(configuration.ssh.reconnectHold, 0);
-    assert.deepEqual(configuration.ssh.hostKeyPins, [PIN, PIN, `ssh-ed25519 ${KEY}`]);
+    assert.deepEqual(configuration.ssh.hostKeyPins, [PIN, PIN, `ssh-ed25519 ${KEY}`].map(parseHostKeyPin));
     assert.equal(configuration.ssh.connectTimeout, 2.5);
     assert.equal(configuration.ssh.authTimeout, 3600);
     assert.equal(configuration.logLevel, 'debug');
