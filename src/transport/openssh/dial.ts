@@ -282,7 +282,7 @@ class Start {
   }
 
   #failure(exit: Exit): TunnelError {
-    const { phase, accepted, hostKey, greeting, kept, certificates } = this.#log;
+    const { phase, accepted, hostKey, greeting, kept, certificates, offered, acceptedKey } = this.#log;
     return startError({
       at: this.#at,
       lines: kept,
@@ -290,6 +290,9 @@ class Start {
       exit,
       phase,
       accepted,
+      offered,
+      acceptedKey,
+      byCommand: this.#settings.proxy.kind === 'command',
       seconds: this.#settings.connectTimeout,
       hostKey,
       greeting,

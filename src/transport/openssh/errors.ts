@@ -3,7 +3,8 @@
  * log; hops of -J and a ProxyCommand say it on stderr, where the server's banner is too. The log is therefore asked first.
  */
 import { TunnelError } from '../../errors.ts';
-import { serverText } from '../ssh2/servertext.ts';
+import { formatDestination } from '../../net/destination.ts';
+import { algorithmNames, serverText } from '../ssh2/servertext.ts';
 import { slowError, timeoutError } from '../tcp.ts';
 import type { Phase } from './sshlog.ts';
 import type { Exit } from './sshprocess.ts';
@@ -22,6 +23,11 @@ export interface StartFailure {
   readonly accepted: boolean;
   /** `ssh-ed25519 SHA256:...`, if the server has shown it. */
   readonly hostKey: string | undefined;
+  /** Keys: all that ssh has offered, and the last one if the server would take it. */
+  readonly offered: readonly string[];
+  readonly acceptedKey: string | undefined;
+  /** What ssh reads and writes is a ProxyCommand's. */
+  readonly byCommand: boolean;
   /** What the port sent instead of SSH's identification, if anything. */
   readonly greeting: string | undefined;
   readonly pins: readonly string[];
@@ -38,6 +44,15 @@ interface Told {
 type Rule = readonly [pattern: RegExp, tell: (match: RegExpExecArray, failure: StartFailure) => Told];
 
 const LIMITS = 'it may limit connections (MaxStartups, PerSourcePenalties)';
+
+/** As ssh calls the lists of RFC 4253 §7.1. */
+const LIST_KEYWORDS: Readonly<Record<string, string>> = {
+  'key exchange method': 'KexAlgorithms',
+  'host key type': 'HostKeyAlgorithms',
+  cipher: 'Ciphers',
+  MAC: 'MACs',
+  'compression method': 'Compression',
+};
 
 /** The first rule that one of the lines answers to is the cause. */
 const RULES: readonly Rule[] = [
@@ -59,14 +74,15 @@ const RULES: readonly Rule[] = [
     /no matching (.+) found\. Their offer: (.*)/,
     ([, list = '', offer = ''], { at }) => ({
       code: 'jumphost-no-common-algorithm',
-      message: `${at} and ssh have no ${serverText(list)} in common; it offers ${serverText(offer.replaceAll(',', ', '))}`,
-      hint: "have the jump host's sshd updated, or allow what it offers with -o (KexAlgorithms, Ciphers, HostKeyAlgorithms)",
+      message: `${at} and ssh have no ${serverText(list)} in common; it offers ${algorithmNames(offer)}`,
+      hint: `have the jump host's sshd updated, or allow one of these with -o ${LIST_KEYWORDS[list] ?? 'KexAlgorithms'}=+NAME`,
     }),
   ],
   [/Permission denied \(|Too many authentication failures|No more authentication methods/, authFailed],
   [
     /connect to host (\S+) port (\d+): (.*)/,
-    ([, host = '', port = '', why = '']) => connectFailed(`${serverText(host)}:${port}`, serverText(why)),
+    ([, host = '', port = '', why = '']) =>
+      connectFailed(formatDestination({ host: serverText(host), port: Number(port) }), serverText(why)),
   ],
   [
     /timed out during banner exchange|^Connection to .* timed out|^Timeout, server .* not responding/,
@@ -101,7 +117,10 @@ const RULES: readonly Rule[] = [
 /** For when nobody says more. */
 const CLOSED_WITHOUT_WORDS: Rule = [
   /Connection (?:closed|reset) by|kex_exchange_identification: (?:Connection closed|read: )|banner exchange|Broken pipe/,
-  (_match, { at, phase }) => closed(at, phase, ''),
+  (_match, failure) =>
+    failure.byCommand && failure.phase === 'identification'
+      ? proxyEnded(failure)
+      : closed(failure.at, failure.phase, ''),
 ];
 
 /** For an ssh that has ended before it was ready. */
@@ -192,6 +211,16 @@ function closed(at: string, phase: Phase, words: string): Told {
   };
 }
 
+/** What a ProxyCommand says is on stderr, and so is the server's banner, but not that early. */
+function proxyEnded({ stderr }: StartFailure): Told {
+  const last = stderr.at(-1);
+  return {
+    code: 'jumphost-proxy',
+    message: `the ProxyCommand has ended${last === undefined ? '' : `; it says "${serverText(last)}"`}`,
+    hint: 'run the command by itself: it must pass its standard input and output on to sshd',
+  };
+}
+
 function notSsh({ at, greeting }: StartFailure): Told {
   const words = greeting === undefined ? '' : `: it says "${serverText(greeting, 120)}"`;
   return {
@@ -242,24 +271,49 @@ function unknown(failure: StartFailure): Told {
   return {
     code: 'host-key-unknown',
     message: `the host key of ${at} is not known: ${shown}${certificate}`,
-    hint: 'compare it with "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" run on the jump host; if it is the same, pin it with --host-key or connect once with ssh',
+    hint: `compare it with "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" run on the jump host; if it is the same, pass --host-key ${fingerprintIn(failure.hostKey)}, or connect once with ssh`,
   };
 }
 
-function authFailed(match: RegExpExecArray, { at, certificates, lines }: StartFailure): Told {
+function fingerprintIn(hostKey: string | undefined): string {
+  return /SHA256:[A-Za-z0-9+/]+/.exec(hostKey ?? '')?.[0] ?? 'SHA256:...';
+}
+
+function authFailed(match: RegExpExecArray, failure: StartFailure): Told {
+  const { at, certificates, lines, offered, acceptedKey } = failure;
+  const tried = offered.length === 0 ? 'no key was offered' : `offered ${offered.map(briefly).join(', ')}`;
   const about = lines
     .filter((line) => /UNPROTECTED|too open|signing failed|no such identity/i.test(line))
-    .map((line) => serverText(line.replaceAll('@', '').trim()))
+    .map((line) => sentence(line.replaceAll('@', '').trim()))
     .concat(certificates);
-  const because = about.length === 0 ? '' : `; ${about.join('; ')}`;
+  if (acceptedKey !== undefined) about.push('the server would take the last one, but ssh could not use it');
+  const because = [tried, ...about].join('; ');
   return {
     code: 'auth-failed',
-    message: `${at} did not accept the login: ${serverText(match.input)}${because}`,
-    hint:
-      certificates.length > 0
-        ? "have a new certificate signed, and check this machine's clock"
-        : 'check the user, and which keys are offered (-i, ssh-add -l)',
+    message: `${at} did not accept the login: ${sentence(match.input)}; ${because}`,
+    hint: authHint(match.input, failure),
   };
+}
+
+/** To be followed by another. */
+function sentence(text: string): string {
+  return serverText(text).replace(/[.!]$/, '');
+}
+
+function briefly(key: string): string {
+  return serverText(key, 160);
+}
+
+/** `said`: what ssh says about the refusal. */
+function authHint(said: string, { lines, certificates, acceptedKey }: StartFailure): string {
+  const open = lines.map((line) => /^Permissions \d+ for '(.+)' are too open/.exec(line)?.[1]).find(Boolean);
+  if (open !== undefined) return `run: chmod 600 ${serverText(open)}`;
+  if (certificates.length > 0) return "have a new certificate signed, and check this machine's clock";
+  if (acceptedKey !== undefined)
+    return 'if it has a passphrase, run this at a terminal, set SSH_ASKPASS, or add the key to ssh-agent (ssh-add)';
+  if (/Too many authentication failures/.test(said))
+    return 'name the right key with -i and set -o IdentitiesOnly=yes, so that no others are offered; or remove keys with ssh-add -d';
+  return 'check the user, and that one of the keys (-i, ssh-add -l) is in authorized_keys on the jump host (ssh-copy-id)';
 }
 
 const SILENT = /^Timeout, server .* not responding/;

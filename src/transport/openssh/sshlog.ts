@@ -46,6 +46,8 @@ export class SshLog {
   readonly #failed = new Map<string, string>();
   readonly #kept: string[] = [];
   readonly #certificates = new Set<string>();
+  readonly #offered = new Set<string>();
+  #acceptedKey: string | undefined;
   #listenerNext = false;
   #listener: string | undefined;
   #ending = false;
@@ -114,6 +116,16 @@ export class SshLog {
     return [...this.#certificates];
   }
 
+  /** The keys that ssh has offered, as `PATH TYPE FINGERPRINT` (of the agent's, a comment stands for the path). */
+  get offered(): readonly string[] {
+    return [...this.#offered];
+  }
+
+  /** That of `offered` which the server would take; what is missing then is that ssh can use it. */
+  get acceptedKey(): string | undefined {
+    return this.#acceptedKey;
+  }
+
   /** ssh may be waiting for an answer of the user's. */
   get mayAsk(): boolean {
     return this.#question;
@@ -128,6 +140,13 @@ export class SshLog {
       /^debug1: (?:kex_exchange_identification|ssh_exchange_identification): (?:banner line \d+: )?(.+)$/.exec(
         text,
       )?.[1];
+    const [, step, key] =
+      /^debug1: (Offering public key|Server accepts key): (.+ \S+ SHA256:[^ ]+)/.exec(text) ?? [];
+    if (step === 'Server accepts key') this.#acceptedKey = key;
+    else if (key !== undefined && this.#offered.size < MAX_KEPT_LINES) {
+      this.#acceptedKey = undefined;
+      this.#offered.add(key);
+    }
     const certificate = /^debug1: Offering public key: (.+) \S+-CERT SHA256:/.exec(text)?.[1];
     if (certificate !== undefined && this.#certificates.size < MAX_KEPT_LINES)
       this.#certificates.add(certificate);

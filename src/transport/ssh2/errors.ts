@@ -3,7 +3,7 @@ import { TunnelError } from '../../errors.ts';
 import { openFailure } from '../openfailure.ts';
 import type { ConnectError, Destination } from '../transport.ts';
 import type { OpenFailure } from './multiplexer.ts';
-import { serverText } from './servertext.ts';
+import { algorithmNames, serverText } from './servertext.ts';
 
 /** ssh2 puts its own and the protocol's details on plain Errors. */
 export interface SshError extends Error {
@@ -67,7 +67,7 @@ export function handshakeError(
 ): TunnelError {
   const list = LISTS[/no matching (.+)$/i.exec(cause.message)?.[1] ?? ''];
   if (list === undefined) return closedError(at, 'key exchange', cause);
-  const offer = serverText(offers.get(list.offer)?.replaceAll(',', ', ') ?? 'nothing');
+  const offer = algorithmNames(offers.get(list.offer) ?? 'nothing');
   return new TunnelError(
     'jumphost-no-common-algorithm',
     `${at} and this program have no ${list.name} in common; it offers ${offer}`,

@@ -3,6 +3,8 @@ import { serverText } from './servertext.ts';
 
 const ENOUGH = 1024;
 const MAX_CHARACTERS = 120;
+/** An alert record (RFC 8446 §5.1, §6), with which TLS servers answer what is no handshake. */
+const TLS = /^\x15\x03[\x00-\x04]/;
 
 /** The first line that a port sends, unless it is SSH's identification (RFC 4253 §4.2 lets other lines come before it). */
 export class FirstLine {
@@ -19,6 +21,7 @@ export class FirstLine {
   /** undefined: nothing came, or SSH. */
   get text(): string | undefined {
     if (this.#ssh || this.#data === '') return undefined;
+    if (TLS.test(this.#data)) return 'a TLS alert';
     return serverText(this.#data.split('\n', 1)[0] ?? '', MAX_CHARACTERS);
   }
 }

@@ -461,6 +461,14 @@ describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing },
     assert.match(error.message, /during key exchange/);
   });
 
+  it('a port that speaks TLS', async () => {
+    const error = await at((socket) =>
+      socket.once('data', () => socket.end(Buffer.of(0x15, 3, 1, 0, 2, 2, 0x28))),
+    );
+    assert.equal(error.code, 'jumphost-not-ssh');
+    assert.match(error.message, /a TLS alert/);
+  });
+
   it('a port that says nothing', async () => {
     const before = Date.now();
     const error = await at(() => {}, 1);

@@ -1,6 +1,6 @@
 /** A start of the system's ssh that fails: code and words, from what real servers and the real ssh say. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -62,6 +62,30 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
   it('jumphost-closed, turned away in words', async () => {
     const { port } = await serve((socket) => socket.end('Exceeded MaxStartups\r\n'));
     await fails(sshd, 'jumphost-closed', /closed the connection/, at(port));
+  });
+  it('jumphost-proxy, in the words of the ProxyCommand', () =>
+    fails(sshd, 'jumphost-proxy', /has ended; it says "no way out"/, {
+      settings: { proxy: { kind: 'command', command: 'unused' } },
+      given: { options: ["ProxyCommand=sh -c 'echo no way out >&2; exit 3'"] },
+    }));
+  it('auth-failed, with the keys that were offered', () =>
+    fails(sshd, 'auth-failed', /Permission denied \(publickey\); offered \S+user_key ED25519 SHA256:/, {
+      settings: { user: 'nobodyhere' },
+    }));
+  it('auth-failed, for a key whose passphrase nobody can be asked for', async () => {
+    const key = join(directory, 'locked');
+    await makeKey(key, 'ed25519', ['-N', 'open sesame']);
+    const server = await LoopbackSshd.start({
+      authorizedKeys: { lines: [(await readFile(`${key}.pub`, 'utf8')).trim()], only: true },
+    });
+    try {
+      const given = { identityFiles: [key] };
+      await fails(server, 'auth-failed', /the server would take the last one, but ssh could not use it/, {
+        given,
+      });
+    } finally {
+      await server.stop();
+    }
   });
   it('jumphost-not-ssh', async () => {
     const { port } = await serve((socket) => socket.end('HTTP/1.1 400 Bad\x1b[31m Request\r\n\r\n'));
