@@ -69,7 +69,10 @@ describe('ssh under a custom command', { skip: sshdMissing }, () => {
   it('ends with a link that is closed, and with a tunnel that is killed', async () => {
     const changes: Changes = { given: { command: WRAPPER } };
     await dial(sshd, changes);
-    assert.ok(running().some((line) => line.startsWith(GUARD_PATH)));
+    // ssh listens a moment before it starts the guard.
+    const guarded = () => running().some((line) => line.startsWith(GUARD_PATH));
+    for (const since = Date.now(); !guarded() && Date.now() - since < END_MS; ) await delay(20);
+    assert.ok(guarded());
     await closeAll();
     await assertGone();
     const killed = await tunnel(changes);
