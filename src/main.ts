@@ -9,6 +9,7 @@
  * run.ts and with it the SSH client are loaded when there is something to run: --help and usage errors don't wait for them.
  */
 import { constants } from 'node:os';
+import { learnedList } from './cli/allow.ts';
 import { reportRecovery } from './cli/clean.ts';
 import { formatJson, formatTable } from './cli/doctor.ts';
 import { EXIT, EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from './cli/exit.ts';
@@ -18,7 +19,7 @@ import { reportError } from './cli/report.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { DoctorConfiguration } from './config/doctoroptions.ts';
 import type { ExecConfiguration } from './config/execoptions.ts';
-import type { OpenStackConfiguration } from './config/openstackoptions.ts';
+import type { OpenStackConfiguration } from './config/openstackreport.ts';
 import { Log } from './observe/log.ts';
 import { canCapture } from './system/doctor/diagnosis.ts';
 
@@ -61,6 +62,7 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
       observer,
       prompter: createPrompter(),
       stop,
+      learned: learnedList(configuration.allow, (text) => process.stdout.write(text), observer),
     });
   } catch (error) {
     // Whoever was waiting when the signal came rejects with the signal's reason: that is an orderly stop.
@@ -70,7 +72,7 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
 
 /** While the command runs, signals are its own (system/job.ts). */
 async function exec(configuration: ExecConfiguration): Promise<void> {
-  const { logLevel, notices } = configuration.tunnel;
+  const { logLevel, notices, allow } = configuration.tunnel;
   detailed = logLevel === 'debug';
   let stoppedBy: StopSignal | undefined;
   const stop = stopOnSignals((name) => {
@@ -81,7 +83,13 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
   const [{ runExec }, { addon }] = await Promise.all([import('./run/exec.ts'), import('./native.ts')]);
   let status: number;
   try {
-    status = await runExec(configuration, { observer, prompter: createPrompter(), stop });
+    status = await runExec(configuration, {
+      observer,
+      prompter: createPrompter(),
+      stop,
+      // Standard output is the command's alone.
+      learned: learnedList(allow, (text) => process.stderr.write(text), observer),
+    });
   } catch (error) {
     if (stoppedBy === undefined) throw error;
     process.exitCode = EXIT_SIGNAL_BASE + constants.signals[stoppedBy];

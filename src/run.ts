@@ -2,9 +2,10 @@
  * The composition root: builds the parts from a Configuration, starts them in order, waits, stops them in order.
  * Nothing outside of it and run/ constructs parts.
  *
- *   run       link (run/link.ts) -> helper -> capture (device, listener, engine, probe, routes) -> resolver settings, if there
- *             are names (run/capturednames.ts) -> proxies, if asked for -> `tunnel: ready`
- *   runProxy  link -> proxies -> `tunnel: ready`
+ *   run       link (run/link.ts) -> targets of a cloud, if asked for (run/targets.ts) -> helper -> capture (device, listener,
+ *             engine, probe, routes) -> resolver settings, if there are names (run/capturednames.ts) -> proxies, if asked for
+ *             -> `tunnel: ready`
+ *   runProxy  link -> targets of a cloud -> proxies -> `tunnel: ready`
  *
  * Nothing on the machine is changed before the SSH connection stands. A connection that is lost is made anew
  * (transport/supervisor.ts) while the capture stays as it is, but for the jump host's own addresses. It runs until it is
@@ -23,8 +24,10 @@ import { Flows } from './flow/flows.ts';
 import { formatPrefix, type Prefix } from './net/prefix.ts';
 import { PrefixSet } from './net/prefixset.ts';
 import type { Observer } from './observe/observer.ts';
+import type { AllowGuard } from './policy/allowlist.ts';
 import { CapturedPrefixes } from './policy/captured.ts';
 import { type Beyond, createPolicy } from './policy/policy.ts';
+import { createGuard, guardedConnector, reportLearned } from './run/allowed.ts';
 import { waysBeside } from './run/beside.ts';
 import { CapturedNames, type CapturedNamesParts } from './run/capturednames.ts';
 import { createLink, watchDisturbances } from './run/link.ts';
@@ -35,6 +38,7 @@ import {
   lookupForDirect,
   namedPolicy,
 } from './run/names.ts';
+import { prepareTargets } from './run/targets.ts';
 import { startHelper } from './system/helper.ts';
 import { descriptorLimit } from './system/limits.ts';
 import { recover } from './system/resolver/recover.ts';
@@ -49,26 +53,44 @@ export interface RunOptions {
   readonly prompter: Prompter;
   /** Aborted to stop in order. */
   readonly stop: AbortSignal;
+  /** Is given the allow-list that the run would have needed, at its end, with --dry-run. */
+  readonly learned: (list: string) => void;
 }
 
 /** Runs a tunnel until `stop` is aborted. Rejects with TunnelError when it can't start, or when it is lost for good. */
-export async function run(configuration: Configuration, options: RunOptions): Promise<void> {
+export async function run(wanted: Configuration, options: RunOptions): Promise<void> {
   const { observer, stop } = options;
   const ending = new Ending(stop);
   const { signal } = ending;
   let link: Supervisor | undefined;
   let capture: TunCapture | undefined;
   let naming: CapturedNames | undefined;
+  let guard: AllowGuard | undefined;
   let proxies: ProxyCapture | undefined;
   let unwatch: (() => void) | undefined;
   try {
     repair(observer);
-    naming = answersQueries(configuration) ? new CapturedNames(configuration) : undefined;
-    const rules = naming?.rules ?? configuration;
-    const captured = new CapturedPrefixes(rules, async (prefixes) => capture?.setPrefixes(prefixes));
-    link = createLink(configuration.ssh, options, captured, (names) => naming?.setOwnNames(names));
+    let ownNames: readonly string[] = [];
+    const namingOf = (configuration: Configuration) =>
+      answersQueries(configuration) ? new CapturedNames(configuration, () => ownNames) : undefined;
+    // What can be found out about the targets beforehand is said before anybody is asked for a password.
+    const complete = await prepareTargets(wanted, observer);
+    naming = namingOf(wanted);
+    const captured = new CapturedPrefixes(naming?.rules ?? wanted, async (prefixes) =>
+      capture?.setPrefixes(prefixes),
+    );
+    link = createLink(wanted.ssh, options, captured, (names) => {
+      ownNames = names;
+    });
     ending.followedBy(link.ended);
     await ending.orElse(link.start());
+    guard = createGuard(wanted.allow, observer);
+    const connector = guardedConnector(link, guard);
+    const configuration = await ending.orElse(complete(connector, signal));
+    if (configuration !== wanted) {
+      naming = namingOf(configuration);
+      await captured.setRules(naming?.rules ?? configuration);
+    }
     if (naming === undefined) warnOfCapturedResolvers(captured.current, observer);
     const host = await startHelper({ observer, signal });
     const names = () => naming?.names;
@@ -76,9 +98,9 @@ export async function run(configuration: Configuration, options: RunOptions): Pr
     capture =
       naming === undefined
         ? new TunCapture({ host, prefixes: captured.current, observer })
-        : captureWithNames(host, captured.current, naming, { connector: link, beside, observer });
+        : captureWithNames(host, captured.current, naming, { connector, beside, observer });
     ending.followedBy(capture.ended);
-    const flows = createFlows(configuration, link, beside.direct, names, observer);
+    const flows = createFlows({ configuration, link, direct: beside.direct, guard, names, observer });
     const accept = (request: FlowRequest) => flows.accept(request);
     await ending.orElse(
       capture.start(
@@ -91,7 +113,8 @@ export async function run(configuration: Configuration, options: RunOptions): Pr
     await ending.orElse(naming?.settle(device, captured.current, observer) ?? Promise.resolve());
 
     proxies = createProxies(configuration, observer);
-    await ending.orElse(startProxies(proxies, configuration, flows, names, options, signal));
+    const decided = { configuration, guard, names };
+    await ending.orElse(startProxies(proxies, flows, decided, options, signal));
 
     const prefixes = captured.current.map(formatPrefix);
     if (configuration.nameTargets.length > 0)
@@ -109,28 +132,35 @@ export async function run(configuration: Configuration, options: RunOptions): Pr
     await naming?.close();
     await capture?.close();
     await link?.close();
+    reportLearned(guard, options);
   }
 }
 
 /** Runs the proxies alone, without privileges, until `stop` is aborted. Rejects as `run` does. */
-export async function runProxy(configuration: Configuration, options: RunOptions): Promise<void> {
+export async function runProxy(wanted: Configuration, options: RunOptions): Promise<void> {
   const { observer, stop } = options;
   const ending = new Ending(stop);
   const { signal } = ending;
   let link: Supervisor | undefined;
   let names: Names | undefined;
+  let guard: AllowGuard | undefined;
   let proxies: ProxyCapture | undefined;
   let unwatch: (() => void) | undefined;
   try {
-    link = createLink(configuration.ssh, options);
+    const complete = await prepareTargets(wanted, observer);
+    link = createLink(wanted.ssh, options);
     ending.followedBy(link.ended);
     await ending.orElse(link.start());
+    guard = createGuard(wanted.allow, observer);
+    const connector = guardedConnector(link, guard);
+    const configuration = await ending.orElse(complete(connector, signal));
     unwatch = watchDisturbances(link, '', observer);
     const direct = new DirectConnector({ lookup: lookupForDirect(() => names) });
-    names = createProxyNames(configuration, link, direct, observer);
-    const flows = createFlows(configuration, link, direct, () => names, observer);
+    names = createProxyNames(configuration, connector, direct, observer);
+    const decided = { configuration, guard, names: () => names };
+    const flows = createFlows({ ...decided, link, direct, observer });
     proxies = createProxies(configuration, observer);
-    await ending.orElse(startProxies(proxies, configuration, flows, () => names, options, signal));
+    await ending.orElse(startProxies(proxies, flows, decided, options, signal));
     announce(configuration.readyFd);
     observer.log('notice', 'ready');
     await ending.orElse(new Promise<never>(() => {}));
@@ -142,7 +172,15 @@ export async function runProxy(configuration: Configuration, options: RunOptions
     await proxies?.close();
     names?.close();
     await link?.close();
+    reportLearned(guard, options);
   }
+}
+
+/** What the policies of a run are made of. */
+interface Decided {
+  readonly configuration: Configuration;
+  readonly guard: AllowGuard;
+  readonly names: () => Names | undefined;
 }
 
 function captureWithNames(
@@ -180,9 +218,8 @@ function createProxies({ proxies }: Configuration, observer: Observer): ProxyCap
 /** Proxies have a policy of their own: they hear of more than what is routed, and of names. */
 async function startProxies(
   capture: ProxyCapture | undefined,
-  configuration: Configuration,
   flows: Flows,
-  names: () => Names | undefined,
+  { configuration, guard, names }: Decided,
   { observer }: RunOptions,
   signal: AbortSignal,
 ): Promise<void> {
@@ -194,7 +231,7 @@ async function startProxies(
     proxied: true,
     remoteClients,
   });
-  const named = namedPolicy(configuration, policy, names);
+  const named = namedPolicy(configuration, policy, { guard, names });
   await capture.start((request) => flows.accept(request, named), signal);
   observer.log('notice', `proxy at ${capture.addresses.join(', ')}`);
   if (!remoteClients) return;
@@ -255,15 +292,15 @@ function warnOfCapturedResolvers(prefixes: readonly Prefix[], observer: Observer
   );
 }
 
-function createFlows(
-  configuration: Configuration,
-  link: Supervisor,
-  direct: Connector,
-  names: () => Names | undefined,
-  observer: Observer,
-): Flows {
+interface FlowsParts extends Decided {
+  readonly link: Supervisor;
+  readonly direct: Connector;
+  readonly observer: Observer;
+}
+
+function createFlows({ configuration, link, direct, guard, names, observer }: FlowsParts): Flows {
   return new Flows({
-    policy: namedPolicy(configuration, createPolicy(configuration), names),
+    policy: namedPolicy(configuration, createPolicy(configuration), { guard, names }),
     ...createNamedFlows(configuration, link, names, observer),
     direct,
     observer,

@@ -27,6 +27,8 @@ Examples:
       by name: the jump host resolves them
   tunnel -r user@jumphost --dns-server 10.0.0.53 --domain corp.example 10.0.0.0/8
       names below corp.example are asked of 10.0.0.53, through jumphost
+  tunnel -r user@jumphost --os-cloud mycloud --allow mycloud.allow
+      the endpoints of a cloud of clouds.yaml, and of these what a list permits
 `;
 
 const AFTER = `
@@ -49,6 +51,14 @@ own name is always this machine's to resolve.
 
 "tunnel proxy" offers a SOCKS and HTTP proxy instead and needs no privileges; --listen,
 --socks and --http add one here. "tunnel proxy --help" tells about both.
+
+--os-cloud adds the endpoints of an OpenStack cloud to the targets, found out through the
+jump host before anything is captured; $OS_CLOUD alone adds none. "tunnel openstack" shows
+them.
+
+With --allow nothing is opened through the jump host that no rule of the file permits: not
+what is a target, and neither a resolver of --dns-server nor Keystone. What it denies is
+logged with the rule to add. --dry-run prints the rules that a run would have needed.
 
 @FILE stands for the arguments in FILE: several to a line, quoted as in a shell,
 "#" for comments.

@@ -12,6 +12,8 @@ Examples:
       the command reaches port 443 of 10.0.0.0/8 and nothing else
   tunnel exec -r user@jumphost curl http://10.0.0.1/
       without targets, all TCP goes through jumphost
+  tunnel exec -r user@jumphost --os-cloud mycloud -- terraform apply
+      terraform reaches the endpoints of a cloud of clouds.yaml, and everything else as usual
 `;
 
 const AFTER = `
@@ -23,6 +25,9 @@ names, and --dns, --dns-server and --domain say who resolves others, as for "tun
 connect"; with --isolate no name is resolved but through the tunnel.
 
 "--" may be left out where no TARGET is given.
+
+With --allow everything that the command connects to needs a rule, whether it goes through
+jumphost or not. The rules of --dry-run come on stderr when the command has ended.
 
 Where the machine permits no such network, the command is run with HTTP_PROXY,
 HTTPS_PROXY and NO_PROXY set instead; with --isolate it is not run. "tunnel doctor" says

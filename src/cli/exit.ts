@@ -23,7 +23,16 @@ const BY_CODE: readonly (readonly [string, ExitCode])[] = [
   ['openssh-not-found', EXIT.usage],
   ['openssh-unusable', EXIT.usage],
   ['transport-unfit', EXIT.usage],
+  // So are a cloud's settings: they are the user's own files.
+  ['openstack-config', EXIT.usage],
+  ['openstack-cloud', EXIT.usage],
+  ['openstack-region', EXIT.usage],
+  ['openstack-auth-url', EXIT.usage],
+  ['openstack-auth-type', EXIT.usage],
+  ['openstack-credentials', EXIT.usage],
+  ['openstack-url', EXIT.usage],
   ['auth-', EXIT.authentication],
+  ['openstack-auth-failed', EXIT.authentication],
   // A passphrase or password was needed, and there was nobody to ask.
   ['no-terminal', EXIT.authentication],
   ['host-key-', EXIT.hostKey],

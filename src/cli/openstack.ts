@@ -1,6 +1,7 @@
 /** `tunnel openstack`: its options and help. */
-import { type Command, Option } from 'commander';
-import { CATALOG_MODES, type OpenStackReportOptions, REPORT_FORMATS } from '../config/openstackoptions.ts';
+import type { Command } from 'commander';
+import { type OpenStackReportOptions, REPORT_FORMATS } from '../config/openstackreport.ts';
+import { addCloudOptions } from './cloud.ts';
 import { once } from './connect.ts';
 
 export type OpenStackAction = (options: OpenStackReportOptions) => Promise<void>;
@@ -39,45 +40,11 @@ export function addOpenStackCommand(program: Command, connect: Command, action: 
     .description("show what a cloud's clients connect to, and whether the jump host permits it")
     .usage('-r REMOTE [--os-cloud NAME] [options]');
   for (const option of connect.options) if (!NOT_SHARED.has(option.long ?? '')) command.addOption(option);
-  addOpenStackOptions(command);
+  addCloudOptions(command);
   command
     .option('--format <format>', `${REPORT_FORMATS.join(', ')} (default: table)`, once('--format'))
     .helpOption('-h, --help', 'show this help')
     .addHelpText('after', AFTER)
     .action((options: OpenStackReportOptions) => action(options));
   return command;
-}
-
-function addOpenStackOptions(command: Command): void {
-  for (const option of openStackOptions()) command.addOption(option);
-}
-
-function openStackOptions(): Option[] {
-  return [
-    new Option(
-      '--os-cloud <name>',
-      'take the endpoints of this cloud of clouds.yaml; "envvars": of the OS_* variables',
-    ).argParser(once('--os-cloud')),
-    new Option('--os-region <name>', 'its region, unless clouds.yaml or OS_REGION_NAME says it').argParser(
-      once('--os-region'),
-    ),
-    new Option('--os-catalog <mode>', `${CATALOG_MODES.join(', ')} (default: auto)`).argParser(
-      once('--os-catalog'),
-    ),
-    new Option('--os-follow-links', 'also take hosts that only version documents of its services name'),
-  ];
-}
-
-/** For `connect`, `exec` and `proxy`; none of them has these yet. */
-export function addAllowOptions(command: Command): void {
-  command
-    .option(
-      '--allow <file>',
-      'open only what the rules in this file permit, of what is a target',
-      once('--allow'),
-    )
-    .option(
-      '--dry-run',
-      'refuse nothing for want of a rule, and print the rules that were needed at the end',
-    );
 }

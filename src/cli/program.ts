@@ -16,10 +16,12 @@ import {
   type SplitArguments,
   splitCommand,
 } from '../config/execoptions.ts';
-import { buildOpenStackConfiguration, type OpenStackConfiguration } from '../config/openstackoptions.ts';
+import { buildOpenStackConfiguration, type OpenStackConfiguration } from '../config/openstackreport.ts';
 import { buildConfiguration } from '../config/options.ts';
 import { UsageError } from '../errors.ts';
+import { addAllowOptions } from './allow.ts';
 import { addCleanCommand } from './clean.ts';
+import { addCloudOptions } from './cloud.ts';
 import { addConnectCommand, connectHelp } from './connect.ts';
 import { addDoctorCommand } from './doctor.ts';
 import { addExecCommand, optionShapes } from './exec.ts';
@@ -64,15 +66,17 @@ export async function runCommandLine(
   const connect = addConnectCommand(program, (targets, options) =>
     commands.connect(buildConfiguration(targets, options, placeOf)),
   );
-  // Before the options of the proxies come to `connect`: exec offers none.
-  const exec = addExecCommand(program, connect, (targets, options) =>
-    commands.exec(buildExecConfiguration(targets, command, options, placeOf)),
-  );
+  // Each takes the options that `connect` has by then: exec offers no proxies, these two capture nothing.
   addDoctorCommand(program, connect, (targets, options) =>
     commands.doctor(buildDoctorConfiguration(targets, options, placeOf)),
   );
   addOpenStackCommand(program, connect, (options) =>
     commands.openstack(buildOpenStackConfiguration(options, placeOf)),
+  );
+  addCloudOptions(connect);
+  addAllowOptions(connect);
+  const exec = addExecCommand(program, connect, (targets, options) =>
+    commands.exec(buildExecConfiguration(targets, command, options, placeOf)),
   );
   addCleanCommand(program, () => commands.clean());
   addProxyOptions(connect);

@@ -1,6 +1,6 @@
 /**
- * The file of --allow, which no command has yet: what may be opened through the jump host, one rule a line; everything else is
- * refused.
+ * The options of the allow-list. The file of --allow says what may be opened, one rule a line; everything else is refused
+ * (policy/allowlist.ts).
  *
  *   203.0.113.0/24:443      # a prefix or an address, with ports
  *   api.example.com:443     # a name, as clients send it to a proxy or ask the resolver for it
@@ -10,33 +10,28 @@
  */
 import { UsageError } from '../errors.ts';
 import { readTargetsFile } from './argsfile.ts';
-import type { NameTarget, Target } from './configuration.ts';
+import type { AllowOptions, AllowRules } from './configuration.ts';
 import { separateNames } from './proxyoptions.ts';
 import { parseExclusion } from './target.ts';
 
 /** A longer list is no list of what a run needs. */
 export const MAX_ALLOW_RULES = 10_000;
 
-export interface AllowRules {
-  readonly prefixes: readonly Target[];
-  readonly names: readonly NameTarget[];
-}
-
+/** As commander hands them over. */
 export interface AllowOptionTexts {
   readonly allow?: string;
   readonly dryRun?: boolean;
-}
-
-export interface AllowOptions {
-  /** --allow; undefined: no list, everything is permitted. */
-  readonly rules: AllowRules | undefined;
-  /** --dry-run: nothing is refused for want of a rule; at the end the rules that would have been needed are printed. */
-  readonly dryRun: boolean;
+  readonly dryRunTo?: string;
 }
 
 /** Throws UsageError, with file and line. */
-export function readAllowOptions({ allow, dryRun = false }: AllowOptionTexts): AllowOptions {
-  return { rules: allow === undefined ? undefined : readAllowFile(allow), dryRun };
+export function readAllowOptions({ allow, dryRun = false, dryRunTo }: AllowOptionTexts): AllowOptions {
+  if (dryRunTo === '') throw new UsageError('--dry-run-to: the name of the file is empty');
+  return {
+    rules: allow === undefined ? undefined : readAllowFile(allow),
+    dryRun: dryRun || dryRunTo !== undefined,
+    dryRunTo,
+  };
 }
 
 function readAllowFile(file: string): AllowRules {

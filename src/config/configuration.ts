@@ -8,6 +8,7 @@ import type { Prefix } from '../net/prefix.ts';
 import type { Level } from '../observe/observer.ts';
 import type { HostKeyPin } from '../transport/hostkeypin.ts';
 import type { DnsOptions } from './dnsoptions.ts';
+import type { OpenStackOptions } from './openstackoptions.ts';
 
 /** A range of addresses, limited to some ports if `ports` isn't empty. */
 export interface Target {
@@ -43,6 +44,21 @@ export interface ProxyOptions {
   readonly credentials: readonly { readonly user: string; readonly password: string }[];
   /** Clients on other machines can connect. */
   readonly remoteClients: boolean;
+}
+
+/** --allow: what may be opened. No ports stand for all of them. */
+export interface AllowRules {
+  readonly prefixes: readonly Target[];
+  readonly names: readonly NameTarget[];
+}
+
+export interface AllowOptions {
+  /** --allow; undefined: no list, everything is permitted. */
+  readonly rules: AllowRules | undefined;
+  /** --dry-run: nothing is refused for want of a rule; at the end the rules that would have been needed are printed. */
+  readonly dryRun: boolean;
+  /** --dry-run-to: they are written to this file instead. */
+  readonly dryRunTo: string | undefined;
 }
 
 export interface Remote {
@@ -93,7 +109,7 @@ export interface SshOptions {
 
 export interface Configuration {
   readonly ssh: SshOptions;
-  /** `connect`: at least one, or a name target. `proxy`: with neither, everything is carried. */
+  /** `connect`: at least one, or a name target, or a cloud. `proxy`: with none of them, everything is carried. */
   readonly targets: readonly Target[];
   readonly exclusions: readonly Target[];
   /** Carried by name: what proxies are asked for by name, and what is connected to by a virtual address. */
@@ -101,6 +117,9 @@ export interface Configuration {
   readonly nameExclusions: readonly NameTarget[];
   /** --dns, --dns-server, --domain */
   readonly dns: DnsOptions;
+  /** --os-cloud: its endpoints become targets when the link stands (run/cloud.ts). */
+  readonly cloud: OpenStackOptions | undefined;
+  readonly allow: AllowOptions;
   /** undefined: none. `proxy`: always there. */
   readonly proxies: ProxyOptions | undefined;
   readonly logLevel: Level;

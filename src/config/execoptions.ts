@@ -15,7 +15,7 @@ import type { Configuration } from './configuration.ts';
 import { buildConfiguration, type ConnectOptions } from './options.ts';
 import type { Place } from './usage.ts';
 
-/** Without targets, all of both families. */
+/** Without targets and cloud, all of both families. */
 const EVERYTHING = ['0.0.0.0/0', '::/0'];
 
 export interface ExecOptions extends ConnectOptions {
@@ -109,7 +109,8 @@ export function buildExecConfiguration(
     throw new UsageError('the command is an empty word', {
       hint: 'check it: an empty word often is a variable of the shell that is not set',
     });
-  const wanted = targets.length + (options.targetsFrom ?? []).length === 0 ? EVERYTHING : targets;
+  const none = targets.length + (options.targetsFrom ?? []).length === 0 && options.osCloud === undefined;
+  const wanted = none ? EVERYTHING : targets;
   return {
     tunnel: buildConfiguration(wanted, options, placeOf),
     command: [file, ...args],

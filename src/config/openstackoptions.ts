@@ -1,24 +1,17 @@
-/** The options that name a cloud, and the others of `tunnel openstack`. */
+/** The options that name a cloud. */
 import { UsageError } from '../errors.ts';
-import { quoted } from '../net/notation.ts';
-import type { Configuration } from './configuration.ts';
-import { buildConfiguration, type ConnectOptions } from './options.ts';
-import type { Place } from './usage.ts';
+import { oneOf } from './usage.ts';
 
 /** `auto`: the cached catalog, or a new one when it is old; `refresh`: a new one; `off`: auth_url only. */
 export const CATALOG_MODES = ['auto', 'refresh', 'off'] as const;
 export type CatalogMode = (typeof CATALOG_MODES)[number];
 
-/** Of the report of `tunnel openstack`. */
-export const REPORT_FORMATS = ['table', 'json', 'targets', 'permitopen'] as const;
-export type ReportFormat = (typeof REPORT_FORMATS)[number];
-
 /** As commander hands them over. */
 export interface OpenStackOptionTexts {
-  readonly osCloud?: string;
-  readonly osRegion?: string;
-  readonly osCatalog?: string;
-  readonly osFollowLinks?: boolean;
+  readonly osCloud?: string | undefined;
+  readonly osRegion?: string | undefined;
+  readonly osCatalog?: string | undefined;
+  readonly osFollowLinks?: boolean | undefined;
 }
 
 export interface OpenStackOptions {
@@ -31,20 +24,13 @@ export interface OpenStackOptions {
   readonly followLinks: boolean;
 }
 
-export interface OpenStackReportOptions extends ConnectOptions, OpenStackOptionTexts {
-  readonly format?: string;
-}
-
-export interface OpenStackConfiguration {
-  readonly tunnel: Configuration;
-  readonly openstack: OpenStackOptions;
-  readonly format: ReportFormat;
-}
-
-/** For commands that can do without a cloud (none of them has these options yet). undefined: no cloud is named. Throws UsageError. */
+/**
+ * For commands that can do without a cloud. undefined: no cloud is named; the environment ($OS_CLOUD) alone names none, because
+ * what is captured should not hang on a variable that was set for another program. Throws UsageError.
+ */
 export function readOpenStackOptions(texts: OpenStackOptionTexts): OpenStackOptions | undefined {
   const { osCloud, osRegion, osCatalog, osFollowLinks } = texts;
-  if (osCloud !== undefined) return readAll(texts);
+  if (osCloud !== undefined) return readCloudChoice(texts);
   const others = { '--os-region': osRegion, '--os-catalog': osCatalog, '--os-follow-links': osFollowLinks };
   for (const [option, value] of Object.entries(others)) {
     if (value === undefined) continue;
@@ -55,22 +41,13 @@ export function readOpenStackOptions(texts: OpenStackOptionTexts): OpenStackOpti
   return undefined;
 }
 
-/** Before the catalog has been read, any address may be one that the cloud needs. */
-const ANYWHERE = ['0.0.0.0/0', '::/0'];
-
-/** For `tunnel openstack`, which has no targets but those that it finds. Throws UsageError. */
-export function buildOpenStackConfiguration(
-  options: OpenStackReportOptions,
-  placeOf: (text: string) => Place | undefined = () => undefined,
-): OpenStackConfiguration {
-  return {
-    tunnel: buildConfiguration(ANYWHERE, options, placeOf),
-    openstack: readAll(options),
-    format: oneOf(REPORT_FORMATS, options.format ?? 'table', '--format'),
-  };
-}
-
-function readAll({ osCloud, osRegion, osCatalog, osFollowLinks }: OpenStackOptionTexts): OpenStackOptions {
+/** For `tunnel openstack`: without --os-cloud, environment and files choose. Throws UsageError. */
+export function readCloudChoice({
+  osCloud,
+  osRegion,
+  osCatalog,
+  osFollowLinks,
+}: OpenStackOptionTexts): OpenStackOptions {
   return {
     cloud: nonEmpty(osCloud, '--os-cloud'),
     region: nonEmpty(osRegion, '--os-region'),
@@ -85,12 +62,4 @@ function nonEmpty(text: string | undefined, option: Place): string | undefined {
       hint: 'write a name; an empty one often is a variable of the shell that is not set',
     });
   return text;
-}
-
-function oneOf<T extends string>(names: readonly T[], text: string, option: Place): T {
-  const found = names.find((name) => name === text);
-  if (found !== undefined) return found;
-  throw new UsageError(`${option}: ${quoted(text)} is none of ${names.join(', ')}`, {
-    hint: `write one of them, as in: ${option} ${names[0]}`,
-  });
 }

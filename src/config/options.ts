@@ -11,6 +11,7 @@ import { quoted } from '../net/notation.ts';
 import { parsePort } from '../net/ports.ts';
 import type { Level } from '../observe/observer.ts';
 import { parseHostKeyPin } from '../transport/hostkeypin.ts';
+import { type AllowOptionTexts, readAllowOptions } from './allowfile.ts';
 import { type Entry, readTargetsFile, splitWords } from './argsfile.ts';
 import {
   type Configuration,
@@ -20,11 +21,12 @@ import {
   type WantedTransport,
 } from './configuration.ts';
 import { type DnsOptionTexts, readDnsOptions } from './dnsoptions.ts';
+import { type OpenStackOptionTexts, readOpenStackOptions } from './openstackoptions.ts';
 import { type ProxyOptionTexts, readProxyOptions, separateNames } from './proxyoptions.ts';
 import { parseJump, parseRemote } from './remote.ts';
 import { parseSshOption } from './sshkeywords.ts';
 import { type ParsedTarget, parseExclusion, parseTarget } from './target.ts';
-import { type Place, readAt } from './usage.ts';
+import { oneOf, type Place, readAt } from './usage.ts';
 
 /** Seconds for TCP and key exchange, an address, unless ssh_config has a ConnectTimeout. */
 export const DEFAULT_CONNECT_TIMEOUT = 15;
@@ -39,7 +41,11 @@ export const MAX_TIMEOUT = 3600;
 export const MAX_REMOTES = 16;
 
 /** The options of `connect` as commander hands them over: text, in the order written. */
-export interface ConnectOptions extends ProxyOptionTexts, DnsOptionTexts {
+export interface ConnectOptions
+  extends ProxyOptionTexts,
+    DnsOptionTexts,
+    OpenStackOptionTexts,
+    AllowOptionTexts {
   readonly remote?: readonly string[];
   readonly exclude?: readonly string[];
   readonly targetsFrom?: readonly string[];
@@ -83,9 +89,11 @@ export function buildConfiguration(
     ...targets.map((text) => at(text, 'target')),
     ...(options.targetsFrom ?? []).flatMap((file) => readTargetsFile(file, '-s')),
   ]);
+  const cloud = readOpenStackOptions(options);
   const parse = command === 'proxy' ? parseExclusion : parseTarget;
   const wanted = included.addresses.map(({ text, place }) => parse(text, place));
-  requireSomeTarget(wanted.length, included.names.length, proxies?.onlyTargets ?? false, command);
+  const count = wanted.length + included.names.length + (cloud === undefined ? 0 : 1);
+  requireSomeTarget(count, proxies?.onlyTargets ?? false, command);
   const left = separateNames([
     ...(options.exclude ?? []).map((text) => at(text, '-x')),
     ...(options.excludesFrom ?? []).flatMap((file) => readTargetsFile(file, '-X')),
@@ -114,6 +122,8 @@ export function buildConfiguration(
     nameTargets: included.names,
     nameExclusions: left.names,
     dns: readDnsOptions(options, placeOf),
+    cloud,
+    allow: readAllowOptions(options),
     proxies,
     logLevel: readLogLevel(options),
     readyFd: options.readyFd === undefined ? undefined : readDescriptor(options.readyFd),
@@ -121,19 +131,15 @@ export function buildConfiguration(
   };
 }
 
-function requireSomeTarget(
-  addresses: number,
-  names: number,
-  onlyTargets: boolean,
-  command: 'connect' | 'proxy',
-): void {
-  if (addresses + names > 0) return;
+/** `count`: targets of all kinds; a cloud is one whose addresses are still to be found. */
+function requireSomeTarget(count: number, onlyTargets: boolean, command: 'connect' | 'proxy'): void {
+  if (count > 0) return;
   if (command === 'proxy' && !onlyTargets) return;
   if (command === 'proxy') {
     throw new UsageError('--only-targets is given, but no target', { hint: 'name what may be reached' });
   }
   throw new UsageError('no target is given', {
-    hint: 'name the networks to reach through the jump host, as in: tunnel -r user@jumphost 10.0.0.0/8',
+    hint: 'name the networks to reach through the jump host, as in: tunnel -r user@jumphost 10.0.0.0/8; or a cloud with --os-cloud',
   });
 }
 
@@ -141,10 +147,10 @@ function targetOf({ target }: ParsedTarget): Target {
   return target;
 }
 
-function requireOneStdin({ targetsFrom = [], excludesFrom = [] }: ConnectOptions): void {
-  if ([...targetsFrom, ...excludesFrom].filter((file) => file === '-').length > 1) {
+function requireOneStdin({ targetsFrom = [], excludesFrom = [], allow = '' }: ConnectOptions): void {
+  if ([...targetsFrom, ...excludesFrom, allow].filter((file) => file === '-').length > 1) {
     throw new UsageError(
-      'standard input ("-") is named more than once by -s and -X, it can be read only once',
+      'standard input ("-") is named more than once by -s, -X and --allow, it can be read only once',
       { hint: 'give the other list in a file' },
     );
   }
@@ -204,11 +210,7 @@ function readTransport({
 }
 
 function readTransportName(text: string): WantedTransport {
-  const found = TRANSPORTS.find((name) => name === text);
-  if (found !== undefined) return found;
-  throw new UsageError(`--transport: ${quoted(text)} is none of ${TRANSPORTS.join(', ')}`, {
-    hint: 'leave it out, and the program chooses',
-  });
+  return oneOf(TRANSPORTS, text, '--transport', 'leave it out, and the program chooses');
 }
 
 /** For readAt. */

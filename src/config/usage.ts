@@ -5,6 +5,15 @@ import { NotationError, quoted } from '../net/notation.ts';
 /** Where a text came from, for messages: `target`, `-x`, `nets.txt:3`. */
 export type Place = string;
 
+/** Throws UsageError with the names to choose from. */
+export function oneOf<T extends string>(names: readonly T[], text: string, place: Place, hint?: string): T {
+  const found = names.find((name) => name === text);
+  if (found !== undefined) return found;
+  throw new UsageError(`${place}: ${quoted(text)} is none of ${names.join(', ')}`, {
+    hint: hint ?? `write one of them, as in: ${place} ${names[0]}`,
+  });
+}
+
 /**
  * Runs a parser on `text`; its NotationError becomes a UsageError that names the place and, if it doesn't yet, the text. `form`
  * says how such a text is written, for where the parser has nothing better to say.

@@ -7,8 +7,8 @@
  * Both the name that was asked for and the one that its aliases lead to are kept, for as long as the record's TTL says, and
  * KEPT_AFTER_MS more, because programs connect a little later than they ask, and may have been answered out of the cache.
  *
- * Only what resolvers behind the jump host say counts. This machine's own could otherwise send connections for any address
- * into the tunnel, under any name.
+ * What resolvers behind the jump host say and what this machine's own say are kept apart (names.ts). Only the former decides what
+ * goes into the tunnel: the latter could otherwise send connections for any address there, under any name.
  *
  * Limits: MAX_KNOWN addresses, beyond which the one that was answered longest ago goes; MAX_NAMES_OF_AN_ADDRESS. Counted.
  */

@@ -8,7 +8,7 @@
  *   accept  = names.translate(flows.accept)  connections to virtual addresses become connections to names
  *
  * Both resolvers have a cache of their own, so that no answer of one is ever served for the other's names. What those behind
- * the jump host say is kept by address as well (known.ts).
+ * the jump host say is kept by address as well (known.ts), and apart from it what this machine's own say.
  */
 import type { Socket } from 'node:dgram';
 import type { FlowRequest } from '../capture/capture.ts';
@@ -68,6 +68,8 @@ export interface Names {
   translate(accept: (request: FlowRequest) => void): (request: FlowRequest) => void;
   /** The names for which a canonical address was answered, by a resolver behind the jump host, within its TTL. */
   namesOf(address: string): readonly string[];
+  /** The same of this machine's own resolvers: good for what goes past the tunnel, never for sending something into it. */
+  namesHereOf(address: string): readonly string[];
   /**
    * A canonical name's addresses, as far as they are known or asked for behind the jump host; none where nobody there is known to
    * ask. Undefined: the name is this machine's to resolve. Rejects with TunnelError `dns-*`.
@@ -85,6 +87,7 @@ export function createNames(options: NamesOptions): Names {
   const virtual = naming.nameTargets.length === 0 ? undefined : createVirtual(device, observer);
   const cached = (upstream: Resolver) => new CachingResolver({ upstream, observer });
   const known = new KnownNames({ observer });
+  const knownHere = new KnownNames({ observer });
   const tunnel =
     servers.length === 0
       ? undefined
@@ -93,13 +96,16 @@ export function createNames(options: NamesOptions): Names {
     local.length === 0
       ? undefined
       : cached(
-          new DatagramUpstream({
-            servers: local,
-            overStream: (server) =>
-              new StreamUpstream({ servers: [server], connect: connectDirectly, observer }),
-            observer,
-            ...(options.socketFor === undefined ? {} : { socketFor: options.socketFor }),
-          }),
+          new RecordingResolver(
+            new DatagramUpstream({
+              servers: local,
+              overStream: (server) =>
+                new StreamUpstream({ servers: [server], connect: connectDirectly, observer }),
+              observer,
+              ...(options.socketFor === undefined ? {} : { socketFor: options.socketFor }),
+            }),
+            knownHere,
+          ),
         );
   const route = createNaming(naming);
   const lookupBy = async (name: string, resolver: Resolver | undefined) =>
@@ -116,6 +122,7 @@ export function createNames(options: NamesOptions): Names {
     prefixes: virtual?.prefixes ?? [],
     addresses: ownDnsAddresses(device),
     namesOf: (address) => known.of(address),
+    namesHereOf: (address) => knownHere.of(address),
     async lookup(name) {
       const { kind } = route(name);
       if (kind === 'nothing') return [];

@@ -79,7 +79,7 @@ function targetOf(url: URL, type: string, warn: (message: string) => void): Dest
   return target;
 }
 
-/** The targets as the policy and the captures take them: for runs with --os-cloud, which no command but the report has yet. */
+/** The targets as the policy and the captures take them: for runs with --os-cloud. */
 export function rulesOf(targets: readonly Destination[]): CloudRules {
   const rules = targets.map((target) => {
     const text = formatDestination(target);

@@ -5,7 +5,7 @@
  * Whether the jump host permits an address is found out by opening it: no answer but "prohibited" comes from sshd itself, all
  * others come from beyond its PermitOpen.
  */
-import type { ReportFormat } from '../config/openstackoptions.ts';
+import type { ReportFormat } from '../config/openstackreport.ts';
 import { isAddress } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';

@@ -1,16 +1,17 @@
 /**
- * The allow-list: of what the policy would send through the tunnel, what may be opened. Asked before the transport, so what it
- * denies never becomes a request to the jump host.
+ * The allow-list: of what the policy would open, what may be opened. Asked before the transport, so what it denies never becomes a
+ * request to the jump host.
  *
  *   policy.decide() -> tunnel --> a rule permits it?  yes -> tunnel
  *                                                     no  -> refuse (prohibited), logged by denials.ts once a minute
+ *                   -> direct --> unchanged, or held to the list likewise (`direct`: what runs under `tunnel exec`)
  *                   -> anything else: unchanged
  *
  * With --dry-run nothing is denied: learned.ts notes what was asked for, and at the end its rules are printed. They are the
  * smallest list with which the same run would pass.
  *
- * No command has these two options yet. Without them nothing is wrapped and nothing costs anything. A rule by name is for connections that are
- * carried by name; one whose name was resolved on this machine (the verdict `resolve`) is decided by its address.
+ * Without the two options nothing is wrapped and nothing costs anything. A rule by name is for connections that are carried by name,
+ * and for addresses whose names are known to whoever asks (`namesOf`); any other address is decided as such.
  */
 import { isAddress } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -42,9 +43,21 @@ export interface AllowGuardOptions {
   readonly now?: () => number;
 }
 
+export interface GuardOptions {
+  /** What goes past the tunnel needs a rule as well. Default: false. */
+  readonly direct?: boolean;
+  /**
+   * The names that a canonical address is known by, the likeliest first: a rule for one of them permits the address. What may be
+   * believed depends on the way that the connection would go. Default: none.
+   */
+  readonly namesOf?: (address: string, way: 'tunnel' | 'direct') => readonly string[];
+}
+
 export interface AllowGuard {
+  /** Whether there is a list, or one is learned. */
+  readonly active: boolean;
   /** The policy with the list before the transport. Several policies of one run share the log and what is learned. */
-  guard(policy: Policy): Policy;
+  guard(policy: Policy, options?: GuardOptions): Policy;
   /** The allow-list that the run would have needed so far; undefined without --dry-run. */
   learned(): string | undefined;
 }
@@ -76,22 +89,35 @@ export function createAllowGuard({
   const list = rules === undefined ? undefined : createAllowList(rules);
   const learned = dryRun ? new LearnedDestinations(observer) : undefined;
   const denials = new DenialLog({ observer, now });
-  const decide = (destination: Destination, verdict: Verdict): Verdict => {
-    if (verdict.kind !== 'tunnel') return verdict;
-    const permitted = list?.permits(destination) ?? true;
+  const active = list !== undefined || learned !== undefined;
+
+  const decide = (
+    destination: Destination,
+    verdict: Verdict,
+    { direct = false, namesOf = () => [] }: GuardOptions,
+  ): Verdict => {
+    const { kind } = verdict;
+    if (kind !== 'tunnel' && !(kind === 'direct' && direct)) return verdict;
+    const { host, port } = destination;
+    const named = (isAddress(host) ? namesOf(host, kind) : []).map((name) => ({ host: name, port }));
+    const permitted = list === undefined || [destination, ...named].some((form) => list.permits(form));
+    // Past the tunnel a name outlives its addresses; through it, the form is the one that the jump host is asked for.
+    const [rule = destination] = kind === 'direct' ? named : [];
     if (learned !== undefined) {
-      learned.add(destination, permitted);
+      learned.add(rule, permitted);
       return verdict;
     }
     if (permitted) return verdict;
-    denials.add(destination);
+    denials.add(destination, rule);
     const why = `the allow-list has no rule for ${formatDestination(destination)}`;
     return { kind: 'refuse', refusal: 'prohibited', why };
   };
+
   return {
-    guard(policy) {
-      if (list === undefined && learned === undefined) return policy;
-      return { decide: (destination) => decide(destination, policy.decide(destination)) };
+    active,
+    guard(policy, options = {}) {
+      if (!active) return policy;
+      return { decide: (destination) => decide(destination, policy.decide(destination), options) };
     },
     learned: () => learned?.format(),
   };

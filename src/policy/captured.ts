@@ -10,8 +10,10 @@ import { formatPrefix, type Prefix } from '../net/prefix.ts';
 import { capturedPrefixes, type Rules } from './policy.ts';
 
 export class CapturedPrefixes {
-  readonly #rules: Rules & { readonly mayBeEmpty?: boolean };
+  #rules: Rules & { readonly mayBeEmpty?: boolean };
   readonly #apply: (prefixes: readonly Prefix[]) => Promise<void>;
+  /** What is left out at present. */
+  #own: readonly Prefix[] = [];
   /** What `leaveOutOnly` was last given: the addresses of the link that stood last. */
   #settled: readonly Prefix[] = [];
   #current: readonly Prefix[] = [];
@@ -44,15 +46,33 @@ export class CapturedPrefixes {
     this.#settled = own;
   }
 
+  /**
+   * Captures what other rules hold: those of a cloud are known only when the link stands. Rejects as capturedPrefixes and `apply` do;
+   * then nothing has changed.
+   */
+  async setRules(rules: Rules & { readonly mayBeEmpty?: boolean }): Promise<void> {
+    const before = this.#rules;
+    this.#rules = rules;
+    try {
+      await this.#set(this.#own);
+    } catch (error) {
+      this.#rules = before;
+      throw error;
+    }
+  }
+
   async #set(own: readonly Prefix[]): Promise<void> {
     const before = this.#current;
+    const ownBefore = this.#own;
     const wanted = capturedPrefixes({ ...this.#rules, always: own });
     // Already true for a capture that is made while `apply` is under way.
     this.#current = wanted;
+    this.#own = own;
     try {
       if (wanted.map(formatPrefix).join() !== before.map(formatPrefix).join()) await this.#apply(wanted);
     } catch (error) {
       this.#current = before;
+      this.#own = ownBefore;
       throw error;
     }
   }

@@ -32,25 +32,29 @@ export class DenialLog {
     this.#now = now;
   }
 
-  add(destination: Destination): void {
+  /** `rule`: what would permit it, written as a destination; an address may be known by a name. */
+  add(destination: Destination, rule: Destination = destination): void {
     this.#observer.count('tunnel_allowlist_denied_total');
-    const rule = formatDestination(destination);
+    const denied = formatDestination(destination);
     const now = this.#now();
-    const known = this.#denied.get(rule);
+    const known = this.#denied.get(denied);
     if (known !== undefined && now - known.logged < DENIAL_INTERVAL_MS) {
-      this.#denied.set(rule, { ...known, repeated: known.repeated + 1 });
+      this.#denied.set(denied, { ...known, repeated: known.repeated + 1 });
       return;
     }
-    this.#remember(rule, now);
+    this.#remember(denied, now);
     if (!this.#mayLog(now)) return;
     const before =
       known === undefined || known.repeated === 0 ? '' : ` (and ${known.repeated} times more before)`;
-    this.#observer.log('warning', `${rule} is denied by the allow-list${before}; the rule to add: ${rule}`);
+    this.#observer.log(
+      'warning',
+      `${denied} is denied by the allow-list${before}; the rule to add: ${formatDestination(rule)}`,
+    );
   }
 
-  #remember(rule: string, now: number): void {
-    this.#denied.delete(rule);
-    this.#denied.set(rule, { logged: now, repeated: 0 });
+  #remember(denied: string, now: number): void {
+    this.#denied.delete(denied);
+    this.#denied.set(denied, { logged: now, repeated: 0 });
     if (this.#denied.size <= MAX_DENIED_DESTINATIONS) return;
     this.#observer.count('tunnel_allowlist_forgotten_total');
     for (const oldest of this.#denied.keys()) {

@@ -56,7 +56,7 @@ export class LearnedDestinations {
       lines.push(
         `# and ${this.#left} connections more, to destinations beyond the first ${MAX_LEARNED_DESTINATIONS}`,
       );
-    return `${['# what this run has opened through the jump host', ...lines].join('\n')}\n`;
+    return `${['# what this run has asked for', ...lines].join('\n')}\n`;
   }
 }
 

@@ -36,7 +36,7 @@ import type { Beside } from './beside.ts';
 import { createTunnelNames, currentResolverPlan } from './names.ts';
 
 export interface CapturedNamesParts {
-  /** The link. */
+  /** The link, for queries to resolvers behind the jump host. */
   readonly connector: Connector;
   readonly beside: Beside;
   readonly observer: Observer;
@@ -44,17 +44,21 @@ export interface CapturedNamesParts {
 
 export class CapturedNames {
   readonly #configuration: Configuration;
+  readonly #ownNames: () => readonly string[];
   readonly #plan: ResolverPlan;
   readonly #servers: readonly Destination[];
   readonly #served = new Set<string>();
   readonly #changes: HostChange[] = [];
-  #ownNames: readonly string[] = [];
   #names: Names | undefined;
   #queries: CapturedQueries | undefined;
 
-  /** Throws UsageError when --dns finds no resolver that the jump host could ask. */
-  constructor(configuration: Configuration) {
+  /**
+   * Changes nothing yet. `ownNames`: those of the jump host, which are never asked for through the tunnel. Throws UsageError when
+   * --dns finds no resolver that the jump host could ask.
+   */
+  constructor(configuration: Configuration, ownNames: () => readonly string[]) {
     this.#configuration = configuration;
+    this.#ownNames = ownNames;
     this.#plan = currentResolverPlan();
     this.#servers = tunnelResolvers(configuration.dns, this.#plan.uplinks);
   }
@@ -80,11 +84,6 @@ export class CapturedNames {
     return { targets: [...targets, ...resolvers], exclusions, mayBeEmpty: true };
   }
 
-  /** For createLink: these are never asked for through the tunnel. */
-  setOwnNames(names: readonly string[]): void {
-    this.#ownNames = names;
-  }
-
   /** For TunCapture. Throws as createNames does. */
   onDevice(device: TunDevice, capture: TunCapture, parts: CapturedNamesParts): readonly Prefix[] {
     const { connector, beside, observer } = parts;
@@ -94,7 +93,7 @@ export class CapturedNames {
       device,
       servers: this.#servers,
       local: this.#plan.uplinks,
-      ownNames: () => this.#ownNames,
+      ownNames: this.#ownNames,
       socketFor: (server) => socketOf(beside.datagramSocket(server.host), server),
       observer,
     });

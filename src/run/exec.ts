@@ -1,15 +1,17 @@
 /**
  * The composition root of `tunnel exec`: one command in a network of its own, as long as it runs.
  *
- *   launcher (namespaces, TUN, listeners) -> SSH connection -> capture -> the launcher becomes the command -> its exit status
+ *   launcher (namespaces, TUN, listeners) -> SSH connection -> targets of a cloud (run/targets.ts) -> capture
+ *            -> the launcher becomes the command -> its exit status
  *
  * The launcher comes first, because it takes milliseconds and tells whether this machine permits namespaces at all: before
  * anybody is asked for a password. Where it doesn't, the command gets proxy variables instead, unless --isolate is given:
  * these a program may ignore. From there on nothing needs root any more: under sudo or doas this process becomes who has
  * called them, before it speaks to anybody.
  *
- * Where there are name targets or --dns, resolv.conf inside names the tunnel's own DNS server instead of stand-ins for the host's
- * resolvers (run/names.ts); with --isolate it answers only what is resolved through the tunnel.
+ * Where there are name targets, a cloud or --dns, resolv.conf inside names the tunnel's own DNS server instead of stand-ins for the host's
+ * resolvers (run/names.ts); with --isolate it answers only what is resolved through the tunnel. So it does with an allow-list, to
+ * which all is held that the command connects to, also past the tunnel: its rules have names, and the command connects to addresses.
  *
  * A link that is lost doesn't end the command: its connections are reset, new ones wait for the next link (--reconnect-hold)
  * and are then refused, and what it makes of that is its own affair. When the command ends, admission stops first,
@@ -29,8 +31,9 @@ import { CapturedQueries } from '../dns/queries.ts';
 import { TunnelError } from '../errors.ts';
 import { Flows } from '../flow/flows.ts';
 import type { Destination } from '../net/destination.ts';
+import type { AllowGuard } from '../policy/allowlist.ts';
 import { type DatagramVerdict, ExecPolicy } from '../policy/execpolicy.ts';
-import { createPolicy } from '../policy/policy.ts';
+import { createPolicy, type Policy } from '../policy/policy.ts';
 import { announce, Ending, type RunOptions } from '../run.ts';
 import { becomeUser } from '../system/caller.ts';
 import { type Launcher, startLauncher } from '../system/launcher.ts';
@@ -41,6 +44,7 @@ import { resolvConfText, resolverConfiguration } from '../system/resolvers.ts';
 import { DirectConnector } from '../transport/direct.ts';
 import type { Supervisor } from '../transport/supervisor.ts';
 import type { Connector } from '../transport/transport.ts';
+import { createGuard, guardedConnector, reportLearned } from './allowed.ts';
 import { runBehindProxy } from './execproxy.ts';
 import { runToEnd } from './job.ts';
 import { createLink, watchDisturbances } from './link.ts';
@@ -51,6 +55,7 @@ import {
   currentResolverPlan,
   namedPolicy,
 } from './names.ts';
+import { prepareTargets } from './targets.ts';
 
 /** Runs the command and resolves with its exit status. Rejects with TunnelError when it could not be started. */
 export async function runExec(configuration: ExecConfiguration, options: RunOptions): Promise<number> {
@@ -58,7 +63,9 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
   const ending = new Ending(stop);
   let names: Names | undefined;
   let queries: CapturedQueries | undefined;
-  const plan = planOf(configuration, () => names);
+  const complete = await prepareTargets(configuration.tunnel, observer);
+  let targets = NOTHING_YET;
+  const plan = planOf(configuration, { decide: (destination) => targets.decide(destination) });
   let launcher: Launcher;
   try {
     launcher = await startLauncher({
@@ -75,7 +82,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
       `${error.message}: the command is run with proxy variables instead, which it may ignore`,
     );
     if (error.hint !== undefined) observer.log('notice', `to give it a network of its own: ${error.hint}`);
-    return runBehindProxy(configuration, plan.setup, options);
+    return runBehindProxy(configuration, complete, plan.setup, options);
   }
 
   // It owns the descriptors from here on.
@@ -90,6 +97,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     observer,
   });
   let link: Supervisor | undefined;
+  let guard: AllowGuard | undefined;
   let unwatch: (() => void) | undefined;
   try {
     if (!launcher.network.hasResolvConf)
@@ -100,20 +108,28 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     link = createLink(ssh, options);
     await ending.orElse(link.start());
     unwatch = watchDisturbances(link, '', observer);
+    guard = createGuard(configuration.tunnel.allow, observer);
+    const connector = guardedConnector(link, guard);
+    const tunnelled = await ending.orElse(complete(connector, ending.signal));
+    targets = namedPolicy(tunnelled, createPolicy(tunnelled), {
+      guard,
+      names: () => names,
+      direct: !configuration.isolate,
+    });
     const direct = towardsActual(plan.policy);
     if (plan.dns !== undefined) {
       const { address4, address6 } = plan.addresses;
       const hasIPv6 = launcher.network.listener6 !== undefined;
-      names = createTunnelNames(configuration.tunnel, {
+      names = createTunnelNames(tunnelled, {
         ...plan.dns,
-        connector: link,
+        connector,
         direct,
         device: { address4, address6: hasIPv6 ? address6 : undefined },
         observer,
       });
       queries = queriesOf(names, capture, observer);
     }
-    const { tunnel, resolve } = createNamedFlows(configuration.tunnel, link, () => names, observer);
+    const { tunnel, resolve } = createNamedFlows(tunnelled, link, () => names, observer);
     const descriptors = descriptorLimit();
     const flows = new Flows({ policy: plan.policy, tunnel, direct, observer, resolve, descriptors });
     const accept = (request: FlowRequest) => flows.accept(request);
@@ -135,6 +151,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     launcher.close();
     await capture.close();
     await link?.close();
+    reportLearned(guard, options);
   }
 }
 
@@ -153,12 +170,22 @@ const NAMES_ARE_TCP: DatagramVerdict = {
   why: 'it stands for a name, and UDP is not carried through the tunnel',
 };
 
+/** Until the link stands, and the targets are known with it. Nothing is captured before. */
+const NOTHING_YET: Policy = {
+  decide: () => ({ kind: 'refuse', refusal: 'prohibited', why: 'the targets are not known yet' }),
+};
+
 /** All that can be decided before anything is started. */
-function planOf({ tunnel, isolate, command }: ExecConfiguration, names: () => Names | undefined): Plan {
+function planOf({ tunnel, isolate, command }: ExecConfiguration, targets: Policy): Plan {
   const { resolvers, lines } = resolverConfiguration();
-  const dns = answersQueries(tunnel)
-    ? { servers: tunnelResolvers(tunnel.dns, currentResolverPlan().uplinks), local: isolate ? [] : resolvers }
-    : undefined;
+  const heldToList = tunnel.allow.rules !== undefined || tunnel.allow.dryRun;
+  const dns =
+    answersQueries(tunnel) || (heldToList && !isolate)
+      ? {
+          servers: tunnelResolvers(tunnel.dns, currentResolverPlan().uplinks),
+          local: isolate ? [] : resolvers,
+        }
+      : undefined;
   // The first stand-in is where the tunnel's DNS server answers, if it does; then it stands for no other.
   const addresses = namespaceAddresses(dns === undefined ? resolvers.length : 1);
   const standIns =
@@ -166,11 +193,7 @@ function planOf({ tunnel, isolate, command }: ExecConfiguration, names: () => Na
   return {
     dns,
     addresses,
-    policy: new ExecPolicy({
-      targets: namedPolicy(tunnel, createPolicy(tunnel), names),
-      isolate,
-      resolvers: new Map(standIns),
-    }),
+    policy: new ExecPolicy({ targets, isolate, resolvers: new Map(standIns) }),
     setup: {
       isolate,
       verbatim: isMangled([...command, ...Object.entries(process.env).flat()]),

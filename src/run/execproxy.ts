@@ -1,11 +1,14 @@
 /**
  * `tunnel exec` where no namespaces are to be had: the command runs in the caller's network and is told of an HTTP proxy, which
- * carries the targets through SSH and dials everything else directly.
+ * carries the targets through SSH and dials everything else directly. With an allow-list it dials only what a rule permits; but what
+ * doesn't use the proxy isn't held to it.
  */
 import { ProxyCapture } from '../capture/proxy.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
+import { KnownNames } from '../dns/known.ts';
 import type { Names } from '../dns/names.ts';
 import { Flows } from '../flow/flows.ts';
+import type { AllowGuard } from '../policy/allowlist.ts';
 import { createPolicy } from '../policy/policy.ts';
 import { announce, Ending, type RunOptions } from '../run.ts';
 import { becomeUser } from '../system/caller.ts';
@@ -15,13 +18,16 @@ import { descriptorLimit } from '../system/limits.ts';
 import { proxiesOfCaller, proxyVariables } from '../system/proxyenvironment.ts';
 import { DirectConnector } from '../transport/direct.ts';
 import type { Supervisor } from '../transport/supervisor.ts';
+import { createGuard, guardedConnector, reportLearned } from './allowed.ts';
 import { runToEnd } from './job.ts';
 import { createLink, watchDisturbances } from './link.ts';
 import { createNamedFlows, createProxyNames, lookupForDirect, namedPolicy } from './names.ts';
+import type { CompleteTargets } from './targets.ts';
 
 /** Resolves with the command's exit status. */
 export async function runBehindProxy(
-  { tunnel, command }: ExecConfiguration,
+  { tunnel: wanted, command }: ExecConfiguration,
+  complete: CompleteTargets,
   setup: CommandSetup,
   options: RunOptions,
 ): Promise<number> {
@@ -35,6 +41,7 @@ export async function runBehindProxy(
   });
   let link: Supervisor | undefined;
   let names: Names | undefined;
+  let guard: AllowGuard | undefined;
   let unwatch: (() => void) | undefined;
   const launcher = await startInPlace({ command, setup, observer, signal: ending.signal });
   try {
@@ -42,21 +49,38 @@ export async function runBehindProxy(
     const former = proxiesOfCaller(process.env);
     if (former.length > 0)
       observer.log('notice', `${former.join(', ')}: not heeded, the command is told of this proxy instead`);
-    link = createLink(tunnel.ssh, options);
+    if (wanted.allow.rules !== undefined)
+      observer.log('warning', 'what does not use the proxy is not held to the allow-list');
+    link = createLink(wanted.ssh, options);
     await ending.orElse(link.start());
     unwatch = watchDisturbances(link, '', observer);
+    guard = createGuard(wanted.allow, observer);
+    const connector = guardedConnector(link, guard);
+    const tunnel = await ending.orElse(complete(connector, ending.signal));
     const direct = new DirectConnector({ lookup: lookupForDirect(() => names) });
-    names = createProxyNames(tunnel, link, direct, observer);
+    names = createProxyNames(tunnel, connector, direct, observer);
     const policy = createPolicy(tunnel, { beyond: 'direct', proxied: true });
+    const known = new KnownNames({ observer });
+    const { tunnel: through, resolve } = createNamedFlows(tunnel, link, () => names, observer);
     const flows = new Flows({
-      policy: namedPolicy(tunnel, policy, () => names),
-      ...createNamedFlows(tunnel, link, () => names, observer),
+      policy: namedPolicy(tunnel, policy, {
+        guard,
+        names: () => names,
+        direct: true,
+        namesHereOf: (address) => known.of(address),
+      }),
+      tunnel: through,
+      async resolve(name, signal) {
+        const addresses = await resolve(name, signal);
+        for (const address of addresses) known.add(name, { address, ttl: 0 });
+        return addresses;
+      },
       direct,
       observer,
       descriptors: descriptorLimit(),
     });
     await ending.orElse(front.start((request) => flows.accept(request), ending.signal));
-    announce(tunnel.readyFd);
+    announce(wanted.readyFd);
     observer.log('info', `ready, proxy at ${front.addresses.join(', ')}`);
     ending.signal.throwIfAborted();
     const variables = { ...ofUser, ...proxyVariables(process.env, `http://${front.addresses[0]}`) };
@@ -68,5 +92,6 @@ export async function runBehindProxy(
     await front.close();
     names?.close();
     await link?.close();
+    reportLearned(guard, options);
   }
 }

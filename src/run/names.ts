@@ -2,7 +2,7 @@
  * The names of a running tunnel, as all captures have them: the configuration's targets and options turned into the DNS part's, and
  * the connector and the policy that know both forms of a destination.
  *
- *   Flows -> byKnownNames(policy)                       an address that was answered for a name target is carried like the name
+ *   Flows -> allow-list -> byKnownNames(policy)         an address that was answered for a name target is carried like the name
  *         -> Forms -> link                              prohibited in one form: the other one
  *   DNS server -> resolvers behind the jump host -> link
  *              -> this machine's own resolvers, past the tunnel
@@ -15,6 +15,7 @@ import { TunnelError } from '../errors.ts';
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
+import type { AllowGuard } from '../policy/allowlist.ts';
 import { byKnownNames, createTargetName, type TargetName } from '../policy/knownnames.ts';
 import type { Policy } from '../policy/policy.ts';
 import { planResolver, type ResolverPlan } from '../system/resolver/detect.ts';
@@ -25,8 +26,9 @@ import { lookupName } from '../transport/lookup.ts';
 import { ConnectError, type Connector } from '../transport/transport.ts';
 
 /** Whether the tunnel answers queries at all. Without, names are this machine's alone. */
-export function answersQueries({ nameTargets, dns }: Configuration): boolean {
-  return nameTargets.length > 0 || dns.throughTunnel;
+export function answersQueries({ nameTargets, dns, cloud }: Configuration): boolean {
+  // A catalog mostly has names; which, is known only when the link stands.
+  return nameTargets.length > 0 || dns.throughTunnel || cloud !== undefined;
 }
 
 /** How this machine's programs resolve names. */
@@ -35,7 +37,7 @@ export function currentResolverPlan(): ResolverPlan {
 }
 
 export interface TunnelNamesParts {
-  /** The link. */
+  /** The link, for queries to resolvers behind the jump host. */
   readonly connector: Connector;
   /** Dials past the tunnel. */
   readonly direct: Connector;
@@ -93,13 +95,30 @@ export interface NamedFlows {
   resolve(name: string, signal: AbortSignal): Promise<readonly string[]>;
 }
 
-/** `names` is asked for each time, because it may come after the policy. */
+export interface NamedPolicyParts {
+  readonly guard: AllowGuard;
+  /** Is asked for each time, because it may come after the policy. */
+  readonly names: () => Names | undefined;
+  /** What goes past the tunnel is held to the allow-list as well. Default: false. */
+  readonly direct?: boolean;
+  /** More names of an address that a connection past the tunnel goes to. */
+  readonly namesHereOf?: (address: string) => readonly string[];
+}
+
+/** `policy` with the names that are known, and the allow-list before the transport. */
 export function namedPolicy(
   configuration: Configuration,
   policy: Policy,
-  names: () => Names | undefined,
+  { guard, names, direct = false, namesHereOf = () => [] }: NamedPolicyParts,
 ): Policy {
-  return byKnownNames(policy, targetNameOf(configuration, names));
+  return guard.guard(byKnownNames(policy, targetNameOf(configuration, names)), {
+    direct,
+    namesOf(address, way) {
+      const behind = names()?.namesOf(address) ?? [];
+      if (way === 'tunnel') return behind;
+      return [...behind, ...(names()?.namesHereOf(address) ?? []), ...namesHereOf(address)];
+    },
+  });
 }
 
 function targetNameOf(configuration: Configuration, names: () => Names | undefined): TargetName {

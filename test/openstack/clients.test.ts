@@ -2,22 +2,22 @@
  * The clients that a tunnel to a cloud is for: the openstack command, and the library of Terraform's provider, against a
  * real Keystone and stand-ins for the other services, whose front admits the jump host's address only.
  *
- * Each way into the tunnel (`WAYS`) is shown with both. `connect` and `exec` are given addresses and the client a hosts file,
- * so that sshd permits addresses; the proxy is sent names that only the jump host knows, and sshd permits these.
+ * Each way into the tunnel (`WAYS`) is shown with both. The tunnel is told the name of the cloud and nothing else; only the jump host
+ * knows the names of its services, and permits them by name.
  */
 import assert from 'node:assert/strict';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { API1, JUMPHOST_PRIVATE4 } from '../support/addresses.ts';
+import { JUMPHOST_PRIVATE4 } from '../support/addresses.ts';
 import { buildGophercloud, gophercloudUnavailable } from '../support/gophercloud.ts';
 import { CloudLab, keystoneUnavailable } from '../support/keystone.ts';
-import { CLOUD_HOSTS, TARGETS } from '../support/keystonecatalog.ts';
+import { TARGETS } from '../support/keystonecatalog.ts';
 import type { Child, ExecResult } from '../support/process.ts';
-import { MAIN, REMOTE, startTunnel } from '../support/tunnel.ts';
+import { MAIN, REMOTE } from '../support/tunnel.ts';
 
-const ADDRESSES = [...new Set(Object.values(CLOUD_HOSTS))].map((port) => `${API1}:${port}`);
+const OPTIONS = ['-r', REMOTE, '--os-cloud', 'demo'];
 const PROXY_PORT = 3128;
 const CALLS = 20;
 const PARALLEL = 10;
@@ -31,7 +31,7 @@ interface Way {
   /** Starts what has to run beside the clients. */
   start(cloud: CloudLab): Promise<Child | undefined>;
   /** Turns a client's command into the one to run. */
-  wrap(cloud: CloudLab, argv: readonly string[]): string[];
+  wrap(argv: readonly string[]): string[];
   readonly env?: Readonly<Record<string, string>>;
   /** Another test has shown many connections at a time already: each client costs a second of CPU. */
   readonly brief?: true;
@@ -40,44 +40,38 @@ interface Way {
 const WAYS: readonly Way[] = [
   {
     name: 'connect',
-    start: ({ lab }) => startTunnel(lab.client, ADDRESSES),
-    wrap: (cloud, argv) => cloud.withNames(argv),
+    start: (cloud) => startTunnel(cloud),
+    wrap: (argv) => [...argv],
   },
   {
     name: 'exec',
     start: async () => undefined,
-    wrap: (cloud, argv) =>
-      cloud.withNames([
-        process.execPath,
-        MAIN,
-        'exec',
-        '-r',
-        REMOTE,
-        '--isolate',
-        ...ADDRESSES,
-        '--',
-        ...argv,
-      ]),
+    wrap: (argv) => [process.execPath, MAIN, 'exec', ...OPTIONS, '--isolate', '--', ...argv],
   },
   {
-    name: 'an HTTP proxy, by names that only the jump host knows',
-    start: async ({ lab }) => {
-      const args = ['proxy', '-r', REMOTE, '--http', String(PROXY_PORT), '--only-targets', ...TARGETS];
-      const proxy = await lab.client.spawn([process.execPath, MAIN, ...args]);
-      await proxy.waitForLine(/tunnel: ready\n/, START_TIMEOUT_MS);
-      return proxy;
-    },
-    wrap: (_, argv) => [...argv],
+    name: 'an HTTP proxy',
+    start: (cloud) => startTunnel(cloud, ['proxy'], ['--http', String(PROXY_PORT), '--only-targets']),
+    wrap: (argv) => [...argv],
     env: { HTTPS_PROXY: `http://127.0.0.1:${PROXY_PORT}` },
     brief: true,
   },
 ];
 
+async function startTunnel(
+  { lab, withResolver }: CloudLab,
+  command: readonly string[] = [],
+  more: readonly string[] = [],
+): Promise<Child> {
+  const argv = withResolver([process.execPath, MAIN, ...command, ...OPTIONS, ...more]);
+  const tunnel = await lab.client.spawn(argv);
+  await tunnel.waitForLine(/tunnel: ready\n/, START_TIMEOUT_MS);
+  return tunnel;
+}
+
 describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
   let cloud: CloudLab;
   before(async () => {
-    const permitOpen = [...ADDRESSES, ...TARGETS];
-    cloud = await CloudLab.create({ sshd: { variant: 'hardened', permitOpen } });
+    cloud = await CloudLab.create({ sshd: { variant: 'hardened', permitOpen: TARGETS } });
     // Terraform's library looks in the working directory; HOME it takes from the passwd file.
     const home = cloud.lab.clientHome;
     copyFileSync(join(home, '.config/openstack/clouds.yaml'), join(home, 'clouds.yaml'));
@@ -85,7 +79,7 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
   after(() => cloud?.close());
 
   const inClient = (argv: readonly string[], env: Way['env'] = {}, input?: string): Promise<ExecResult> =>
-    cloud.lab.client.exec(argv, {
+    cloud.lab.client.exec(cloud.withResolver(argv), {
       timeout: CLIENT_TIMEOUT_MS,
       cwd: cloud.lab.clientHome,
       env,
@@ -93,11 +87,9 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
     });
 
   it('fail without the tunnel, and the API hears nothing of them', async () => {
-    for (const wrap of [(argv: string[]) => argv, (argv: string[]) => cloud.withNames(argv)]) {
-      const { status, stderr } = await inClient(wrap(['openstack', '--os-cloud', 'demo', 'token', 'issue']));
-      assert.notEqual(status, 0);
-      assert.match(stderr, /unreachable|Unable to establish connection|Failed to/i);
-    }
+    const { status, stderr } = await inClient(['openstack', '--os-cloud', 'demo', 'token', 'issue']);
+    assert.notEqual(status, 0);
+    assert.match(stderr, /unreachable|Unable to establish connection|Failed to/i);
     assert.deepEqual(cloud.accessLog(), []);
   });
 
@@ -109,8 +101,7 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
       });
       after(() => beside?.stop('SIGINT'));
 
-      const run = (argv: readonly string[], input?: string) =>
-        inClient(way.wrap(cloud, argv), way.env, input);
+      const run = (argv: readonly string[], input?: string) => inClient(way.wrap(argv), way.env, input);
 
       const openstack = async (name: string, ...args: string[]): Promise<string> => {
         const { status, stdout, stderr } = await run(['openstack', '--os-cloud', name, ...args]);
@@ -162,10 +153,10 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
   }
 
   it(`${PARALLEL} requests in flight fail at once when the link is lost, and later ones succeed`, async () => {
-    const tunnel = await startTunnel(cloud.lab.client, ADDRESSES);
+    const tunnel = await startTunnel(cloud);
     try {
       const url = 'https://nova.cloud.example/slow';
-      const curl = cloud.withNames(['curl', '-sS', '--cacert', cloud.caFile, url]);
+      const curl = ['curl', '-sS', '--cacert', cloud.caFile, url];
       const inFlight = Array.from({ length: PARALLEL }, () => inClient(curl));
       for (const until = performance.now() + START_TIMEOUT_MS; (await cloud.established(443)) < PARALLEL; ) {
         assert.ok(performance.now() < until, 'the requests never reach the API');
@@ -176,7 +167,7 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
       for (const request of inFlight) assert.notEqual((await request).status, 0);
       const took = performance.now() - lost;
       assert.ok(took < 2000, `the last request failed after ${took} ms`);
-      const later = cloud.withNames(['openstack', '--os-cloud', 'demo', 'token', 'issue']);
+      const later = ['openstack', '--os-cloud', 'demo', 'token', 'issue'];
       assert.equal((await inClient(later)).status, 0);
     } finally {
       await tunnel.stop('SIGINT');

@@ -6,7 +6,7 @@
  *                              +----> 127.0.0.1:5000  Keystone (keystoneserver.py; sqlite, fernet tokens)
  *                              +----> 127.0.0.1:8000  stand-ins for nova, glance, neutron, cinder (cloudstandins.ts)
  *
- * - The names are in the jump host's /etc/hosts only. `withNames` puts them into that of one command as well.
+ * - The names are in the jump host's /etc/hosts only. What runs in the client asks a resolver that isn't there (`withResolver`).
  * - Keystone's database and keys are made once (some 25 s) and kept in dist/keystone-lab, under a hash of what they depend on.
  * - Needs python3-keystone, python3-openstackclient and nginx-light; `keystoneUnavailable` says what is missing.
  */
@@ -23,8 +23,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { API1, JUMPHOST_PRIVATE4 } from './addresses.ts';
+import { API1, JUMPHOST_PRIVATE4, UPLINK4 } from './addresses.ts';
 import { makeCertificates } from './certificates.ts';
+import { withEtc } from './etc.ts';
 import {
   ADMIN_PASSWORD,
   AUTH_URL,
@@ -71,14 +72,16 @@ export class CloudLab {
   readonly seeded: Seeded;
   /** Everything of the cloud on disk. */
   readonly directory: string;
-  readonly #hosts: string;
+  /** Wraps a command of the client, so that its resolver is one on the network, as on most machines. */
+  readonly withResolver: (argv: readonly string[]) => string[];
 
   private constructor(lab: Lab, directory: string, seeded: Seeded) {
     this.lab = lab;
     this.directory = directory;
     this.caFile = join(directory, 'ca.pem');
     this.seeded = seeded;
-    this.#hosts = join(directory, 'hosts');
+    const files = { 'resolv.conf': `nameserver ${UPLINK4}\noptions timeout:1 attempts:1\n` };
+    this.withResolver = withEtc(directory, files, lab.clientHome, 0o444);
   }
 
   static async create(options: LabOptions = {}): Promise<CloudLab> {
@@ -92,7 +95,6 @@ export class CloudLab {
       const cloud = new CloudLab(lab, directory, seeded);
       await cloud.#startFront();
       cloud.nameAtJumpHost();
-      writeFileSync(cloud.#hosts, `127.0.0.1 localhost\n${CLOUD_HOSTS_FILE}`);
       cloud.#writeClouds();
       return cloud;
     } catch (error) {
@@ -104,11 +106,6 @@ export class CloudLab {
   /** Puts the names into the jump host's hosts file; to be repeated when its sshd has been restarted. */
   nameAtJumpHost(): void {
     appendFileSync(join(this.lab.directory, 'jumphost/etc/hosts'), CLOUD_HOSTS_FILE);
-  }
-
-  /** The command with the cloud's names in its /etc/hosts. */
-  withNames(argv: readonly string[]): string[] {
-    return ['unshare', '-m', 'sh', '-c', 'mount --bind "$0" /etc/hosts && exec "$@"', this.#hosts, ...argv];
   }
 
   /** How many connections the front has open on a port. */

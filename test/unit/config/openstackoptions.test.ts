@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { buildOpenStackConfiguration, readOpenStackOptions } from '../../../src/config/openstackoptions.ts';
+import { readOpenStackOptions } from '../../../src/config/openstackoptions.ts';
+import { buildOpenStackConfiguration } from '../../../src/config/openstackreport.ts';
 import { UsageError } from '../../../src/errors.ts';
 
 function wrong(act: () => unknown, message: RegExp): void {

@@ -173,7 +173,7 @@ describe('a dry run', () => {
     assert.deepEqual(logged, []);
     const list = guard.learned() ?? '';
     assert.deepEqual(list.split('\n'), [
-      '# what this run has opened through the jump host',
+      '# what this run has asked for',
       'api.example.com:443  # denied by the present list',
       '[2001:db8::1]:443  # denied by the present list',
       '203.0.113.1:443,8774-8775  # denied by the present list',

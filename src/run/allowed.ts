@@ -1,0 +1,45 @@
+/**
+ * The allow-list of a running tunnel: one guard for all its policies, and for what the tunnel itself asks the jump host for.
+ *
+ *   Flows           -> guard(policy)      -> link      connections of programs
+ *   DNS, catalog    -> guardedConnector   -> link      resolvers behind the jump host, Keystone
+ *
+ * So nothing at all is opened through the jump host that no rule permits.
+ */
+import type { AllowOptions } from '../config/configuration.ts';
+import { formatDestination } from '../net/destination.ts';
+import type { Observer } from '../observe/observer.ts';
+import { type AllowGuard, createAllowGuard } from '../policy/allowlist.ts';
+import type { Policy } from '../policy/policy.ts';
+import { ConnectError, type Connector } from '../transport/transport.ts';
+
+export function createGuard({ rules, dryRun }: AllowOptions, observer: Observer): AllowGuard {
+  return createAllowGuard({ rules, dryRun, observer });
+}
+
+const THROUGH_THE_TUNNEL: Policy = { decide: () => ({ kind: 'tunnel' }) };
+
+/** The link for the tunnel's own questions. Rejects with ConnectError `prohibited` where no rule permits them. */
+export function guardedConnector(link: Connector, guard: AllowGuard): Connector {
+  if (!guard.active) return link;
+  const policy = guard.guard(THROUGH_THE_TUNNEL);
+  return {
+    async connect(destination, options) {
+      const verdict = policy.decide(destination);
+      if (verdict.kind !== 'refuse') return link.connect(destination, options);
+      const where = formatDestination(destination);
+      throw new ConnectError(verdict.refusal, `${where}: ${verdict.why}`, {
+        hint: `add the rule ${where} to the file of --allow`,
+      });
+    },
+  };
+}
+
+/** At the end of a run that has learned something: the rules that it would have needed. */
+export function reportLearned(
+  guard: AllowGuard | undefined,
+  { learned }: { readonly learned: (list: string) => void },
+): void {
+  const list = guard?.learned();
+  if (list !== undefined) learned(list);
+}
