@@ -24,6 +24,11 @@ describe('exitCodeOf', () => {
     ['openssh-not-found', 2],
     ['openssh-unusable', 2],
     ['transport-unfit', 2],
+    ['openstack-config', 2],
+    ['openstack-cloud', 2],
+    ['openstack-credentials', 2],
+    ['openstack-auth-failed', 3],
+    ['openstack-unreachable', 1],
     ['openssh-failed', 5],
     ['openssh-directory', 1],
     // Only whole codes, or whole families.

@@ -102,8 +102,38 @@ describe('the allow-list', () => {
     });
   });
 
+  it('is asked for what goes directly, too, where that is wanted', () => {
+    const { guard, logged } = guardOf('10.0.0.1:22\n');
+    const { decide } = guard.guard(everything, { direct: true });
+    assert.equal(decide({ host: '10.0.0.1', port: 22 }).kind, 'direct');
+    assert.equal(decide({ host: '10.0.0.2', port: 22 }).kind, 'refuse');
+    assert.equal(logged.length, 1);
+  });
+
+  it('permits an address by a name that it is known by, each way by those that are known there', () => {
+    const { guard, logged } = guardOf('api.example.com:443\n');
+    const { decide } = guard.guard(everything, {
+      direct: true,
+      namesOf: (address, way) =>
+        way === 'direct'
+          ? ({ '10.0.0.1': ['api.example.com'], '10.0.0.2': ['b.example', 'c.example'] }[address] ?? [])
+          : ({ '203.0.113.1': ['api.example.com'] }[address] ?? []),
+    });
+    const kindOf = (host: string, port: number) => decide({ host, port }).kind;
+    assert.equal(kindOf('10.0.0.1', 443), 'direct');
+    assert.equal(kindOf('10.0.0.1', 80), 'refuse');
+    assert.equal(kindOf('203.0.113.1', 443), 'tunnel');
+    assert.equal(kindOf('203.0.113.2', 443), 'refuse');
+    assert.equal(kindOf('10.0.0.2', 443), 'refuse');
+    assert.match(
+      logged.at(-1) ?? '',
+      /^warning: 10\.0\.0\.2:443 is denied .* the rule to add: b\.example:443$/,
+    );
+  });
+
   it('costs nothing where there is none', () => {
     const { guard, policy } = guardOf(undefined);
+    assert.equal(guard.active, false);
     assert.equal(policy, everything);
     assert.equal(guard.learned(), undefined);
   });
@@ -185,6 +215,21 @@ describe('a dry run', () => {
     assert.equal(learned.ask('203.0.113.1', 8775).kind, 'tunnel');
     assert.equal(learned.ask('2001:db8::1', 443).kind, 'tunnel');
     assert.equal(learned.ask('203.0.113.1', 8776).kind, 'refuse');
+  });
+
+  it('learns a name rather than the address, past the tunnel: addresses change', () => {
+    const { guard } = guardOf(undefined, true);
+    const { decide } = guard.guard(everything, {
+      direct: true,
+      namesOf: (address) => (address.endsWith('.1') ? ['api.example.com'] : []),
+    });
+    for (const host of ['10.0.0.1', '10.0.0.2', '203.0.113.1']) decide({ host, port: 443 });
+    assert.deepEqual((guard.learned() ?? '').split('\n').slice(1), [
+      'api.example.com:443',
+      '10.0.0.2:443',
+      '203.0.113.1:443',
+      '',
+    ]);
   });
 
   it('remembers a limited number, and says that there was more', () => {

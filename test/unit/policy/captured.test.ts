@@ -63,6 +63,26 @@ describe('CapturedPrefixes', () => {
     assert.deepEqual(current(), before);
   });
 
+  it('takes other rules, and goes on to leave out what it left out', async () => {
+    const { prefixes, applied, current } = captured('192.0.2.8/31');
+    await prefixes.setRules(rules('192.0.2.8/32'));
+    await prefixes.leaveOutOnly([OLD]);
+    await prefixes.leaveOutToo([NEW]);
+    await prefixes.setRules(rules('192.0.2.0/30'));
+    assert.deepEqual(current(), ['192.0.2.1', '192.0.2.3']);
+    assert.deepEqual(applied.at(-1), current());
+    await prefixes.leaveOutOnly([NEW]);
+    assert.deepEqual(current(), ['192.0.2.0/31', '192.0.2.3']);
+  });
+
+  it('keeps its rules when there is nothing to capture by others', async () => {
+    const { prefixes, current } = captured('192.0.2.0/31');
+    await prefixes.leaveOutOnly([OLD]);
+    await assert.rejects(prefixes.setRules(rules('192.0.2.0/32')), UsageError);
+    await prefixes.leaveOutOnly([]);
+    assert.deepEqual(current(), ['192.0.2.0/31']);
+  });
+
   it('rejects when nothing would be left to capture', async () => {
     const { prefixes } = captured('192.0.2.0/32');
     await assert.rejects(prefixes.leaveOutToo([OLD]), UsageError);
