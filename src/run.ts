@@ -65,7 +65,8 @@ export async function run(wanted: Configuration, options: RunOptions): Promise<v
   let link: Supervisor | undefined;
   let capture: TunCapture | undefined;
   let naming: CapturedNames | undefined;
-  let guard: AllowGuard | undefined;
+  /** From `ready` on: what fails before has asked for nothing that a list could be made of. */
+  let learning: AllowGuard | undefined;
   let proxies: ProxyCapture | undefined;
   let unwatch: (() => void) | undefined;
   try {
@@ -84,7 +85,7 @@ export async function run(wanted: Configuration, options: RunOptions): Promise<v
     });
     ending.followedBy(link.ended);
     await ending.orElse(link.start());
-    guard = createGuard(wanted.allow, observer);
+    const guard = createGuard(wanted.allow, observer);
     const connector = guardedConnector(link, guard);
     const configuration = await ending.orElse(complete(connector, signal));
     if (configuration !== wanted) {
@@ -120,6 +121,7 @@ export async function run(wanted: Configuration, options: RunOptions): Promise<v
     if (configuration.nameTargets.length > 0)
       prefixes.push(...configuration.nameTargets.map(({ text }) => text));
     observer.log('info', `captured by ${device}: ${prefixes.join(', ')}`);
+    learning = guard;
     announce(configuration.readyFd);
     observer.log('notice', 'ready');
     await ending.orElse(new Promise<never>(() => {}));
@@ -132,7 +134,7 @@ export async function run(wanted: Configuration, options: RunOptions): Promise<v
     await naming?.close();
     await capture?.close();
     await link?.close();
-    reportLearned(guard, options);
+    reportLearned(learning, options);
   }
 }
 
@@ -143,7 +145,7 @@ export async function runProxy(wanted: Configuration, options: RunOptions): Prom
   const { signal } = ending;
   let link: Supervisor | undefined;
   let names: Names | undefined;
-  let guard: AllowGuard | undefined;
+  let learning: AllowGuard | undefined;
   let proxies: ProxyCapture | undefined;
   let unwatch: (() => void) | undefined;
   try {
@@ -151,7 +153,7 @@ export async function runProxy(wanted: Configuration, options: RunOptions): Prom
     link = createLink(wanted.ssh, options);
     ending.followedBy(link.ended);
     await ending.orElse(link.start());
-    guard = createGuard(wanted.allow, observer);
+    const guard = createGuard(wanted.allow, observer);
     const connector = guardedConnector(link, guard);
     const configuration = await ending.orElse(complete(connector, signal));
     unwatch = watchDisturbances(link, '', observer);
@@ -161,6 +163,7 @@ export async function runProxy(wanted: Configuration, options: RunOptions): Prom
     const flows = createFlows({ ...decided, link, direct, observer });
     proxies = createProxies(configuration, observer);
     await ending.orElse(startProxies(proxies, flows, decided, options, signal));
+    learning = guard;
     announce(configuration.readyFd);
     observer.log('notice', 'ready');
     await ending.orElse(new Promise<never>(() => {}));
@@ -172,7 +175,7 @@ export async function runProxy(wanted: Configuration, options: RunOptions): Prom
     await proxies?.close();
     names?.close();
     await link?.close();
-    reportLearned(guard, options);
+    reportLearned(learning, options);
   }
 }
 

@@ -16,7 +16,7 @@ export function addAllowOptions(command: Command): void {
     .option('--dry-run-to <file>', 'the same, and write them to this file instead', once('--dry-run-to'));
 }
 
-/** For RunOptions. `print`: where the list goes if to no file; also when the file can't be written, or the run were in vain. */
+/** For RunOptions. `print`: where the list goes without --dry-run-to, and when the file can't be written: the run may not be repeated for it. */
 export function learnedList(
   { dryRunTo }: AllowOptions,
   print: (text: string) => void,

@@ -8,7 +8,7 @@
  *   accept  = names.translate(flows.accept)  connections to virtual addresses become connections to names
  *
  * Both resolvers have a cache of their own, so that no answer of one is ever served for the other's names. What those behind
- * the jump host say is kept by address as well (known.ts), and apart from it what this machine's own say.
+ * the jump host say is kept by address as well (known.ts), and where it is wanted, apart from that, what this machine's own say.
  */
 import type { Socket } from 'node:dgram';
 import type { FlowRequest } from '../capture/capture.ts';
@@ -54,6 +54,8 @@ export interface NamesOptions {
    * into the device, since queries would then come back here.
    */
   readonly socketFor?: (server: Destination) => Socket;
+  /** Whether the answers of this machine's own resolvers are kept for `localNamesOf`. Default: false. */
+  readonly keepsLocalNames?: boolean;
   readonly observer: Observer;
 }
 
@@ -68,8 +70,8 @@ export interface Names {
   translate(accept: (request: FlowRequest) => void): (request: FlowRequest) => void;
   /** The names for which a canonical address was answered, by a resolver behind the jump host, within its TTL. */
   namesOf(address: string): readonly string[];
-  /** The same of this machine's own resolvers: good for what goes past the tunnel, never for sending something into it. */
-  namesHereOf(address: string): readonly string[];
+  /** The same of this machine's own resolvers, with `keepsLocalNames`: good for what goes past the tunnel, never for sending something into it. */
+  localNamesOf(address: string): readonly string[];
   /**
    * A canonical name's addresses, as far as they are known or asked for behind the jump host; none where nobody there is known to
    * ask. Undefined: the name is this machine's to resolve. Rejects with TunnelError `dns-*`.
@@ -87,7 +89,7 @@ export function createNames(options: NamesOptions): Names {
   const virtual = naming.nameTargets.length === 0 ? undefined : createVirtual(device, observer);
   const cached = (upstream: Resolver) => new CachingResolver({ upstream, observer });
   const known = new KnownNames({ observer });
-  const knownHere = new KnownNames({ observer });
+  const knownHere = options.keepsLocalNames === true ? new KnownNames({ observer }) : undefined;
   const tunnel =
     servers.length === 0
       ? undefined
@@ -96,7 +98,8 @@ export function createNames(options: NamesOptions): Names {
     local.length === 0
       ? undefined
       : cached(
-          new RecordingResolver(
+          recordedBy(
+            knownHere,
             new DatagramUpstream({
               servers: local,
               overStream: (server) =>
@@ -104,7 +107,6 @@ export function createNames(options: NamesOptions): Names {
               observer,
               ...(options.socketFor === undefined ? {} : { socketFor: options.socketFor }),
             }),
-            knownHere,
           ),
         );
   const route = createNaming(naming);
@@ -122,7 +124,7 @@ export function createNames(options: NamesOptions): Names {
     prefixes: virtual?.prefixes ?? [],
     addresses: ownDnsAddresses(device),
     namesOf: (address) => known.of(address),
-    namesHereOf: (address) => knownHere.of(address),
+    localNamesOf: (address) => knownHere?.of(address) ?? [],
     async lookup(name) {
       const { kind } = route(name);
       if (kind === 'nothing') return [];
@@ -141,6 +143,10 @@ export function createNames(options: NamesOptions): Names {
       own?.close();
     },
   };
+}
+
+function recordedBy(known: KnownNames | undefined, resolver: Resolver): Resolver {
+  return known === undefined ? resolver : new RecordingResolver(resolver, known);
 }
 
 /** The addresses of the DNS server of the tunnel whose device has these. */

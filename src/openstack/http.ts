@@ -243,10 +243,9 @@ function place(url: URL): string {
 function unreachable(destination: Destination, error: ConnectError): TunnelError {
   const where = formatDestination(destination);
   const hint =
-    error.hint ??
-    (error.refusal === 'prohibited'
+    error.refusal === 'prohibited'
       ? `the jump host doesn't permit it: ask for "PermitOpen ${where}" in its sshd_config`
-      : 'check auth_url, and on the jump host whether it can reach that address');
+      : 'check auth_url, and on the jump host whether it can reach that address';
   return new TunnelError(
     'openstack-unreachable',
     `no connection to ${where} through the jump host: ${error.message}`,

@@ -7,7 +7,8 @@
  * So nothing at all is opened through the jump host that no rule permits.
  */
 import type { AllowOptions } from '../config/configuration.ts';
-import { formatDestination } from '../net/destination.ts';
+import { type Destination, formatDestination } from '../net/destination.ts';
+import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
 import { type AllowGuard, createAllowGuard } from '../policy/allowlist.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -19,7 +20,16 @@ export function createGuard({ rules, dryRun }: AllowOptions, observer: Observer)
 
 const THROUGH_THE_TUNNEL: Policy = { decide: () => ({ kind: 'tunnel' }) };
 
-/** The link for the tunnel's own questions. Rejects with ConnectError `prohibited` where no rule permits them. */
+/** The list has no rule for it: the jump host has not been asked. */
+export class NotAllowedError extends ConnectError {
+  constructor(refusal: Refusal, destination: Destination, why: string) {
+    const where = formatDestination(destination);
+    super(refusal, `${where}: ${why}`, { hint: `add the rule ${where} to the file of --allow` });
+    this.name = 'NotAllowedError';
+  }
+}
+
+/** The link for the tunnel's own questions. Rejects with NotAllowedError where no rule permits them. */
 export function guardedConnector(link: Connector, guard: AllowGuard): Connector {
   if (!guard.active) return link;
   const policy = guard.guard(THROUGH_THE_TUNNEL);
@@ -27,15 +37,12 @@ export function guardedConnector(link: Connector, guard: AllowGuard): Connector 
     async connect(destination, options) {
       const verdict = policy.decide(destination);
       if (verdict.kind !== 'refuse') return link.connect(destination, options);
-      const where = formatDestination(destination);
-      throw new ConnectError(verdict.refusal, `${where}: ${verdict.why}`, {
-        hint: `add the rule ${where} to the file of --allow`,
-      });
+      throw new NotAllowedError(verdict.refusal, destination, verdict.why);
     },
   };
 }
 
-/** At the end of a run that has learned something: the rules that it would have needed. */
+/** At the end of a run: the rules that it would have needed, if that was to be learned. `guard`: undefined if it never began. */
 export function reportLearned(
   guard: AllowGuard | undefined,
   { learned }: { readonly learned: (list: string) => void },

@@ -46,7 +46,8 @@ export async function cloudRules(
   }
   const from =
     age === undefined ? 'auth_url alone' : age === 0 ? 'a fresh catalog' : `a catalog ${formatAge(age)} old`;
-  observer.log('notice', `${targets.length} targets of the cloud ${cloud.name}, from ${from}`);
+  const count = targets.length === 1 ? '1 target' : `${targets.length} targets`;
+  observer.log('notice', `${count} of the cloud ${cloud.name}, from ${from}`);
   return rulesOf(targets);
 }
 

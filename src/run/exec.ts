@@ -9,9 +9,12 @@
  * these a program may ignore. From there on nothing needs root any more: under sudo or doas this process becomes who has
  * called them, before it speaks to anybody.
  *
- * Where there are name targets, a cloud or --dns, resolv.conf inside names the tunnel's own DNS server instead of stand-ins for the host's
- * resolvers (run/names.ts); with --isolate it answers only what is resolved through the tunnel. So it does with an allow-list, to
- * which all is held that the command connects to, also past the tunnel: its rules have names, and the command connects to addresses.
+ * Where there are name targets, a cloud or --dns, resolv.conf inside names the tunnel's own DNS server instead of stand-ins for the
+ * host's resolvers (run/names.ts); with --isolate it answers only what is resolved through the tunnel.
+ *
+ * An allow-list holds for what goes past the tunnel, too: a command that may not open something through the jump host may not go
+ * there another way. Its rules may be names where the command connects to addresses, so then as well the tunnel's own server answers,
+ * and keeps which addresses it has told for which names.
  *
  * A link that is lost doesn't end the command: its connections are reset, new ones wait for the next link (--reconnect-hold)
  * and are then refused, and what it makes of that is its own affair. When the command ends, admission stops first,
@@ -97,7 +100,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     observer,
   });
   let link: Supervisor | undefined;
-  let guard: AllowGuard | undefined;
+  let learning: AllowGuard | undefined;
   let unwatch: (() => void) | undefined;
   try {
     if (!launcher.network.hasResolvConf)
@@ -108,7 +111,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     link = createLink(ssh, options);
     await ending.orElse(link.start());
     unwatch = watchDisturbances(link, '', observer);
-    guard = createGuard(configuration.tunnel.allow, observer);
+    const guard = createGuard(configuration.tunnel.allow, observer);
     const connector = guardedConnector(link, guard);
     const tunnelled = await ending.orElse(complete(connector, ending.signal));
     targets = namedPolicy(tunnelled, createPolicy(tunnelled), {
@@ -125,6 +128,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
         connector,
         direct,
         device: { address4, address6: hasIPv6 ? address6 : undefined },
+        keepsLocalNames: guard.active,
         observer,
       });
       queries = queriesOf(names, capture, observer);
@@ -139,6 +143,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
         if (queries?.accept(request) !== true) named(request);
       }, ending.signal),
     );
+    learning = guard;
     announce(readyFd);
     observer.log('info', 'ready');
     for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
@@ -151,7 +156,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     launcher.close();
     await capture.close();
     await link?.close();
-    reportLearned(guard, options);
+    reportLearned(learning, options);
   }
 }
 

@@ -41,7 +41,7 @@ export async function runBehindProxy(
   });
   let link: Supervisor | undefined;
   let names: Names | undefined;
-  let guard: AllowGuard | undefined;
+  let learning: AllowGuard | undefined;
   let unwatch: (() => void) | undefined;
   const launcher = await startInPlace({ command, setup, observer, signal: ending.signal });
   try {
@@ -54,7 +54,7 @@ export async function runBehindProxy(
     link = createLink(wanted.ssh, options);
     await ending.orElse(link.start());
     unwatch = watchDisturbances(link, '', observer);
-    guard = createGuard(wanted.allow, observer);
+    const guard = createGuard(wanted.allow, observer);
     const connector = guardedConnector(link, guard);
     const tunnel = await ending.orElse(complete(connector, ending.signal));
     const direct = new DirectConnector({ lookup: lookupForDirect(() => names) });
@@ -67,7 +67,7 @@ export async function runBehindProxy(
         guard,
         names: () => names,
         direct: true,
-        namesHereOf: (address) => known.of(address),
+        localNamesOf: (address) => known.of(address),
       }),
       tunnel: through,
       async resolve(name, signal) {
@@ -80,6 +80,7 @@ export async function runBehindProxy(
       descriptors: descriptorLimit(),
     });
     await ending.orElse(front.start((request) => flows.accept(request), ending.signal));
+    learning = guard;
     announce(wanted.readyFd);
     observer.log('info', `ready, proxy at ${front.addresses.join(', ')}`);
     ending.signal.throwIfAborted();
@@ -92,6 +93,6 @@ export async function runBehindProxy(
     await front.close();
     names?.close();
     await link?.close();
-    reportLearned(guard, options);
+    reportLearned(learning, options);
   }
 }

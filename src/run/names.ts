@@ -48,13 +48,15 @@ export interface TunnelNamesParts {
   readonly local: readonly string[];
   readonly socketFor?: (server: Destination) => Socket;
   readonly ownNames?: () => readonly string[];
+  /** For `localNamesOf`. Default: false. */
+  readonly keepsLocalNames?: boolean;
   readonly observer: Observer;
 }
 
 /** Throws as createNames does. */
 export function createTunnelNames(configuration: Configuration, parts: TunnelNamesParts): Names {
   const { dns, nameTargets, nameExclusions } = configuration;
-  const { connector, direct, device, servers, local, socketFor, ownNames, observer } = parts;
+  const { connector, direct, device, servers, local, socketFor, ownNames, keepsLocalNames, observer } = parts;
   return createNames({
     naming: {
       ...namingOptions(dns, nameTargets, nameExclusions),
@@ -66,6 +68,7 @@ export function createTunnelNames(configuration: Configuration, parts: TunnelNam
     local: local.map((host) => ({ host, port: DNS_PORT })),
     connectDirectly: (destination, options) => direct.connect(destination, options),
     ...(socketFor === undefined ? {} : { socketFor }),
+    keepsLocalNames: keepsLocalNames ?? false,
     observer,
   });
 }
@@ -102,21 +105,21 @@ export interface NamedPolicyParts {
   /** What goes past the tunnel is held to the allow-list as well. Default: false. */
   readonly direct?: boolean;
   /** More names of an address that a connection past the tunnel goes to. */
-  readonly namesHereOf?: (address: string) => readonly string[];
+  readonly localNamesOf?: (address: string) => readonly string[];
 }
 
 /** `policy` with the names that are known, and the allow-list before the transport. */
 export function namedPolicy(
   configuration: Configuration,
   policy: Policy,
-  { guard, names, direct = false, namesHereOf = () => [] }: NamedPolicyParts,
+  { guard, names, direct = false, localNamesOf = () => [] }: NamedPolicyParts,
 ): Policy {
   return guard.guard(byKnownNames(policy, targetNameOf(configuration, names)), {
     direct,
     namesOf(address, way) {
       const behind = names()?.namesOf(address) ?? [];
       if (way === 'tunnel') return behind;
-      return [...behind, ...(names()?.namesHereOf(address) ?? []), ...namesHereOf(address)];
+      return [...behind, ...(names()?.localNamesOf(address) ?? []), ...localNamesOf(address)];
     },
   });
 }

@@ -8,8 +8,10 @@
  * A cloud that can't be asked ends the run before anything is captured.
  */
 import type { Configuration } from '../config/configuration.ts';
+import { TunnelError } from '../errors.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Connector } from '../transport/transport.ts';
+import { NotAllowedError } from './allowed.ts';
 
 /**
  * Gives the configuration with all its targets: the same object where nothing has to be found out. Rejects with TunnelError
@@ -28,7 +30,13 @@ export async function prepareTargets(
   const { cloudRules, loadConfiguredCloud } = await import('./cloud.ts');
   const cloud = loadConfiguredCloud(options, observer);
   return async (link, signal) => {
-    const connect = link.connect.bind(link);
+    const connect: Connector['connect'] = (destination, options) =>
+      link.connect(destination, options).catch((error: unknown) => {
+        // The hint would otherwise be the one for a jump host that doesn't permit it.
+        if (!(error instanceof NotAllowedError)) throw error;
+        const hint = error.hint === undefined ? {} : { hint: error.hint };
+        throw new TunnelError('openstack-not-allowed', error.message, { ...hint, cause: error });
+      });
     const { targets, nameTargets } = await cloudRules(cloud, options, { connect, observer, signal });
     return {
       ...configuration,

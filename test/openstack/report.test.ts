@@ -128,28 +128,30 @@ describe('tunnel openstack', { skip: keystoneUnavailable() }, () => {
     assert.equal(cloud.accessLog().length, before);
   });
 
-  for (const [name, code, message, hint] of [
-    ['wrong-ca', 'openstack-tls', /self-signed|unable to (get|verify)/i, /cacert/],
-    ['wrong-name', 'openstack-unreachable', /10\.77\.0\.11:443/, /PermitOpen 10\.77\.0\.11:443/],
+  for (const [name, exit, code, message, hint] of [
+    ['wrong-ca', 1, 'openstack-tls', /self-signed|unable to (get|verify)/i, /cacert/],
+    ['wrong-name', 1, 'openstack-unreachable', /10\.77\.0\.11:443/, /PermitOpen 10\.77\.0\.11:443/],
     [
       'expired',
+      3,
       'openstack-auth-failed',
       /refuses the credentials of the cloud "expired"/,
       /expired or been deleted/,
     ],
-    ['wrong-password', 'openstack-auth-failed', /401/, /check username, password/],
+    ['wrong-password', 3, 'openstack-auth-failed', /401/, /check username, password/],
     [
       'no-region',
+      1,
       'openstack-catalog',
       /no endpoints in the region "RegionThree"/,
       /"RegionOne", "RegionTwo"/,
     ],
-    ['no-interface', 'openstack-catalog', /no public endpoints/, /its interfaces are: "internal"/],
-    ['nowhere', 'openstack-cloud', /no cloud "nowhere"/, /"demo"/],
+    ['no-interface', 1, 'openstack-catalog', /no public endpoints/, /its interfaces are: "internal"/],
+    ['nowhere', 2, 'openstack-cloud', /no cloud "nowhere"/, /"demo"/],
   ] as const) {
     it(`says what is wrong: ${name}`, async () => {
       const { status, stdout, stderr } = await report(name);
-      assert.equal(status, 1);
+      assert.equal(status, exit);
       assert.equal(stdout, '');
       const [error = '', advice = ''] = stderr.trim().split('\n').slice(-2);
       assert.match(error, new RegExp(`error \\[${code}\\]`));

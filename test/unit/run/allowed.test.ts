@@ -5,8 +5,8 @@ import type { Destination } from '../../../src/net/destination.ts';
 import { formatDestination } from '../../../src/net/destination.ts';
 import { parsePrefix } from '../../../src/net/prefix.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
-import { createGuard, guardedConnector, reportLearned } from '../../../src/run/allowed.ts';
-import { ConnectError, type Connector } from '../../../src/transport/transport.ts';
+import { createGuard, guardedConnector, NotAllowedError, reportLearned } from '../../../src/run/allowed.ts';
+import type { Connector } from '../../../src/transport/transport.ts';
 
 const RULES = {
   prefixes: [{ prefix: parsePrefix('10.0.0.53').prefix, ports: [], text: '10.0.0.53' }],
@@ -33,7 +33,7 @@ describe("the tunnel's own connections", () => {
     await assert.rejects(
       connector.connect({ host: 'keystone.example', port: 5000 }),
       (error) =>
-        error instanceof ConnectError &&
+        error instanceof NotAllowedError &&
         error.refusal === 'prohibited' &&
         /keystone\.example:5000/.test(error.hint ?? ''),
     );

@@ -1,0 +1,160 @@
+/**
+ * Runs with --os-cloud, beside what clients make of them (clients.test.ts): which targets come of it, what becomes of a run whose
+ * cloud can't be asked, and the allow-list of a cloud.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { CloudLab, keystoneUnavailable } from '../support/keystone.ts';
+import { DEMO_PASSWORD, KEYSTONE_HOST, LINKED_ONLY, TARGETS } from '../support/keystonecatalog.ts';
+import type { ExecResult } from '../support/process.ts';
+import { MAIN, REMOTE } from '../support/tunnel.ts';
+
+const NEUTRON = 'neutron.cloud.example:9696';
+const TIMEOUT_MS = 60_000;
+/** A command that is not run unless everything stands. */
+const COMMANDS = {
+  connect: { args: [], tail: [] },
+  proxy: { args: ['proxy'], tail: ['--listen', '127.0.0.1:0'] },
+  exec: { args: ['exec'], tail: ['--', 'echo', 'the command has run'] },
+} as const;
+
+describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
+  let cloud: CloudLab;
+  before(async () => {
+    cloud = await CloudLab.create({ sshd: { variant: 'hardened', permitOpen: [...TARGETS, LINKED_ONLY] } });
+  });
+  after(() => cloud?.close());
+
+  const tunnel = (args: readonly string[], env: Record<string, string> = {}): Promise<ExecResult> =>
+    cloud.lab.client.exec(cloud.withResolver(['setsid', process.execPath, MAIN, ...args]), {
+      timeout: TIMEOUT_MS,
+      cwd: cloud.lab.clientHome,
+      env,
+    });
+
+  const exec = (options: readonly string[], ...command: readonly string[]): Promise<ExecResult> =>
+    tunnel(['exec', '-r', REMOTE, '--isolate', ...options, '--', ...command]);
+
+  const openstack = (args: string): string[] => ['openstack', '--os-cloud', 'demo', ...args.split(' ')];
+
+  const requestsTo = (host: string) => cloud.accessLog().filter((entry) => entry.host === host).length;
+
+  describe('that can not be asked', () => {
+    /** exec has a status of its own for all that is the tunnel's. */
+    for (const [name, code, exit] of [
+      ['nowhere', 'openstack-cloud', 2],
+      ['wrong-password', 'openstack-auth-failed', 3],
+      ['expired', 'openstack-auth-failed', 3],
+      ['wrong-ca', 'openstack-tls', 1],
+      ['wrong-name', 'openstack-unreachable', 1],
+      ['no-region', 'openstack-catalog', 1],
+    ] as const) {
+      it(`ends before anything is captured: ${name}`, async () => {
+        const before = await cloud.lab.client.hostState();
+        for (const [command, { args, tail }] of Object.entries(COMMANDS)) {
+          // They have all that matters here in common: one cloud shows it.
+          if (command !== 'connect' && name !== 'wrong-password') continue;
+          const { status, stdout, stderr } = await tunnel([
+            ...[...args, '-r', REMOTE, '-v', '--os-catalog', 'refresh', '--os-cloud', name],
+            ...tail,
+          ]);
+          assert.equal(status, command === 'exec' ? 125 : exit, stderr);
+          assert.match(stderr, new RegExp(`^tunnel: error \\[${code}\\]: .*\\ntunnel: hint: `, 'm'));
+          assert.doesNotMatch(stdout + stderr, /captured by|ready|has run|proxy at/);
+          assert.ok(!stderr.includes(DEMO_PASSWORD));
+        }
+        assert.equal(await cloud.lab.client.hostState(), before);
+      });
+    }
+
+    it('is told before the jump host is dialled where its files are to blame', async () => {
+      const file = join(cloud.directory, 'malformed.yaml');
+      writeFileSync(file, 'clouds:\n  demo:\n    auth: {username: "u\n');
+      const { status, stderr } = await tunnel(['-r', 'nobody@192.0.2.1:9', '--os-cloud', 'demo'], {
+        OS_CLIENT_CONFIG_FILE: file,
+      });
+      assert.equal(status, 2);
+      assert.match(stderr, /\[openstack-config\]: .*malformed\.yaml:\d+:\d+: malformed YAML/);
+    });
+  });
+
+  it('has the endpoints of the catalog, of its links, or auth_url alone; and says how old they are', async () => {
+    const counted = async (...options: readonly string[]) => {
+      const { status, stderr, stdout } = await exec(
+        ['--os-cloud', 'demo', ...options],
+        ...['getent', 'hosts', 'nova.cloud.example', LINKED_ONLY.replace(/:.*/, ''), KEYSTONE_HOST],
+      );
+      const names = stdout.split('\n').map((line) => line.split(/\s+/)[1]?.split('.')[0]);
+      return {
+        status,
+        names: names.filter(Boolean),
+        said: /[^:]* of the cloud demo, from .*/.exec(stderr)?.[0].trim(),
+      };
+    };
+    assert.deepEqual(await counted('--os-catalog', 'refresh'), {
+      status: 2,
+      names: ['nova', 'keystone'],
+      said: '5 targets of the cloud demo, from a fresh catalog',
+    });
+    assert.match((await counted()).said ?? '', /^5 targets of the cloud demo, from a catalog \d+ s old$/);
+    assert.deepEqual(await counted('--os-follow-links'), {
+      status: 0,
+      names: ['nova', 'nova-backend', 'keystone'],
+      said: '6 targets of the cloud demo, from a fresh catalog',
+    });
+    const before = cloud.accessLog().length;
+    assert.deepEqual(await counted('--os-catalog', 'off'), {
+      status: 2,
+      names: ['keystone'],
+      said: '1 target of the cloud demo, from auth_url alone',
+    });
+    assert.equal(cloud.accessLog().length, before);
+  });
+
+  it('keeps to an allow-list that lacks an endpoint, and says which', async () => {
+    const list = join(cloud.directory, 'allow');
+    writeFileSync(list, `${TARGETS.filter((target) => target !== NEUTRON).join('\n')}\n`);
+    const before = requestsTo('neutron.cloud.example');
+    const options = ['--os-cloud', 'demo', '--allow', list];
+    const images = await exec(options, ...openstack('image list -f json'));
+    assert.equal(images.status, 0, images.stderr);
+    assert.doesNotMatch(images.stderr, /denied/);
+    const networks = await exec(options, ...openstack('network list'));
+    assert.notEqual(networks.status, 0);
+    assert.match(
+      networks.stderr,
+      new RegExp(`warning: .* denied by the allow-list; the rule to add: ${NEUTRON}\n`),
+    );
+    assert.equal(networks.stderr.match(/denied by the allow-list/g)?.length, 1);
+    assert.equal(requestsTo('neutron.cloud.example'), before);
+  });
+
+  it('asks no Keystone that the allow-list does not permit', async () => {
+    const list = join(cloud.directory, 'allow-no-keystone');
+    writeFileSync(list, `${NEUTRON}\n`);
+    const before = cloud.accessLog().length;
+    const { status, stderr } = await tunnel([
+      ...['-r', REMOTE, '--os-cloud', 'demo', '--os-catalog', 'refresh', '--allow', list],
+    ]);
+    assert.equal(status, 1);
+    assert.match(
+      stderr,
+      /\[openstack-not-allowed\]: .*the allow-list has no rule for keystone\.cloud\.example:443/,
+    );
+    assert.match(stderr, /hint: add the rule keystone\.cloud\.example:443 to the file of --allow/);
+    assert.equal(cloud.accessLog().length, before);
+  });
+
+  it('tells in a dry run what it has asked for, and that then suffices', async () => {
+    const list = join(cloud.directory, 'learned');
+    const command = openstack('network list -f json');
+    const dry = await exec(['--os-cloud', 'demo', '--dry-run-to', list], ...command);
+    assert.equal(dry.status, 0, dry.stderr);
+    assert.deepEqual(readFileSync(list, 'utf8').split('\n').slice(1), [`${KEYSTONE_HOST}:443`, NEUTRON, '']);
+    const kept = await exec(['--os-cloud', 'demo', '--os-catalog', 'refresh', '--allow', list], ...command);
+    assert.equal(kept.status, 0, kept.stderr);
+    assert.equal(kept.stdout, dry.stdout);
+  });
+});
