@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { CloudLab, keystoneUnavailable } from '../support/keystone.ts';
-import { DEMO_PASSWORD, KEYSTONE_HOST, LINKED_ONLY, TARGETS } from '../support/keystonecatalog.ts';
+import { AUTH_URL, DEMO_PASSWORD, KEYSTONE_HOST, LINKED_ONLY, TARGETS } from '../support/keystonecatalog.ts';
 import type { ExecResult } from '../support/process.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
 
@@ -111,6 +111,33 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
       said: '1 target of the cloud demo, from auth_url alone',
     });
     assert.equal(cloud.accessLog().length, before);
+  });
+
+  it('has those of the cloud that the environment describes, as in a CI job', async () => {
+    const { id, secret } = cloud.seeded.lasting;
+    const args = [
+      'exec',
+      '-r',
+      REMOTE,
+      '--isolate',
+      '--os-cloud',
+      'envvars',
+      '--',
+      'openstack',
+      'token',
+      'issue',
+    ];
+    const { status, stdout, stderr } = await tunnel([...args, '-f', 'value', '-c', 'id'], {
+      OS_AUTH_TYPE: 'v3applicationcredential',
+      OS_AUTH_URL: AUTH_URL,
+      OS_REGION_NAME: 'RegionOne',
+      OS_CACERT: cloud.caFile,
+      OS_APPLICATION_CREDENTIAL_ID: id,
+      OS_APPLICATION_CREDENTIAL_SECRET: secret,
+    });
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /^gAAAA/);
+    assert.match(stderr, /5 targets of the cloud envvars/);
   });
 
   it('keeps to an allow-list that lacks an endpoint, and says which', async () => {
