@@ -29,6 +29,9 @@ jump host, and so is everything when there are no targets.
 What no target holds is dialled from this machine, or refused with --only-targets.
 Without targets everything is carried, also localhost: that is the jump host's then.
 
+With --allow nothing is opened through jumphost that no rule of the file permits; what is
+dialled from this machine needs none.
+
 FILE of --proxy-auth has user:password lines and is readable only by its owner.
 
 A program learns of the proxy by http_proxy and https_proxy (http://127.0.0.1:${DEFAULT_PROXY_PORT}), or

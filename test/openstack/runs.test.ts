@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { NO_USER_NAMESPACES } from '../support/execlab.ts';
 import { CloudLab, keystoneUnavailable } from '../support/keystone.ts';
 import { AUTH_URL, DEMO_PASSWORD, KEYSTONE_HOST, LINKED_ONLY, TARGETS } from '../support/keystonecatalog.ts';
 import type { ExecResult } from '../support/process.ts';
@@ -138,6 +139,19 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
     assert.equal(status, 0, stderr);
     assert.match(stdout, /^gAAAA/);
     assert.match(stderr, /5 targets of the cloud envvars/);
+  });
+
+  it('has them where exec can give no network of its own, too', async () => {
+    // Without capabilities, so that a namespace of the network would need one of users.
+    const argv = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', process.execPath, MAIN];
+    const wanted = ['exec', '-r', REMOTE, '--os-cloud', 'demo', '--', ...openstack('image list -f json')];
+    const { status, stdout, stderr } = await cloud.lab.client.exec(
+      cloud.withResolver(['sh', '-c', NO_USER_NAMESPACES, 'sh', ...argv, ...wanted]),
+      { timeout: TIMEOUT_MS, cwd: cloud.lab.clientHome },
+    );
+    assert.equal(status, 0, stderr);
+    assert.match(stderr, /proxy variables instead/);
+    assert.deepEqual(JSON.parse(stdout), []);
   });
 
   it('keeps to an allow-list that lacks an endpoint, and says which', async () => {

@@ -12,6 +12,7 @@ import {
   MAX_DENIAL_MESSAGES,
   MAX_DENIED_DESTINATIONS,
 } from '../../../src/policy/denials.ts';
+import { ExecPolicy } from '../../../src/policy/execpolicy.ts';
 import { MAX_LEARNED_DESTINATIONS } from '../../../src/policy/learned.ts';
 import type { Policy } from '../../../src/policy/policy.ts';
 
@@ -108,6 +109,19 @@ describe('the allow-list', () => {
     assert.equal(decide({ host: '10.0.0.1', port: 22 }).kind, 'direct');
     assert.equal(decide({ host: '10.0.0.2', port: 22 }).kind, 'refuse');
     assert.equal(logged.length, 1);
+  });
+
+  it('is asked for datagrams of a command likewise, but not for queries to its resolver', () => {
+    const { guard } = guardOf('10.0.0.1:123\n');
+    const policy = new ExecPolicy({
+      targets: guard.guard(everything, { direct: true }),
+      isolate: false,
+      resolvers: new Map([['198.18.0.53', '10.0.0.53']]),
+    });
+    const kindOf = (host: string, port: number) => policy.decideDatagram({ host, port }).kind;
+    assert.equal(kindOf('10.0.0.1', 123), 'direct');
+    assert.equal(kindOf('10.0.0.1', 443), 'refuse');
+    assert.equal(kindOf('198.18.0.53', 53), 'direct');
   });
 
   it('permits an address by a name that it is known by, each way by those that are known there', () => {
