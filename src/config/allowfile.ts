@@ -26,7 +26,10 @@ export interface AllowOptionTexts {
 
 /** Throws UsageError, with file and line. */
 export function readAllowOptions({ allow, dryRun = false, dryRunTo }: AllowOptionTexts): AllowOptions {
-  if (dryRunTo === '') throw new UsageError('--dry-run-to: the name of the file is empty');
+  if (dryRunTo === '')
+    throw new UsageError('--dry-run-to: the name of the file is empty', {
+      hint: 'write a name; an empty one often is a variable of the shell that is not set',
+    });
   return {
     rules: allow === undefined ? undefined : readAllowFile(allow),
     dryRun: dryRun || dryRunTo !== undefined,

@@ -1,6 +1,6 @@
 /** The options that name a cloud. */
 import { UsageError } from '../errors.ts';
-import { oneOf } from './usage.ts';
+import { oneOf, type Place } from './usage.ts';
 
 /** `auto`: the cached catalog, or a new one when it is old; `refresh`: a new one; `off`: auth_url only. */
 export const CATALOG_MODES = ['auto', 'refresh', 'off'] as const;

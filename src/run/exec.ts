@@ -66,7 +66,6 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
   const ending = new Ending(stop);
   let names: Names | undefined;
   let queries: CapturedQueries | undefined;
-  const complete = await prepareTargets(configuration.tunnel, observer);
   let targets = NOTHING_YET;
   const plan = planOf(configuration, { decide: (destination) => targets.decide(destination) });
   let launcher: Launcher;
@@ -85,7 +84,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
       `${error.message}: the command is run with proxy variables instead, which it may ignore`,
     );
     if (error.hint !== undefined) observer.log('notice', `to give it a network of its own: ${error.hint}`);
-    return runBehindProxy(configuration, complete, plan.setup, options);
+    return runBehindProxy(configuration, plan.setup, options);
   }
 
   // It owns the descriptors from here on.
@@ -108,6 +107,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     const variables = becomeUser(launcher.user, observer);
     warnOfProxies(observer);
     const { ssh, readyFd } = configuration.tunnel;
+    const complete = await prepareTargets(configuration.tunnel, observer);
     link = createLink(ssh, options);
     await ending.orElse(link.start());
     unwatch = watchDisturbances(link, '', observer);

@@ -22,12 +22,11 @@ import { createGuard, guardedConnector, reportLearned } from './allowed.ts';
 import { runToEnd } from './job.ts';
 import { createLink, watchDisturbances } from './link.ts';
 import { createNamedFlows, createProxyNames, lookupForDirect, namedPolicy } from './names.ts';
-import type { CompleteTargets } from './targets.ts';
+import { prepareTargets } from './targets.ts';
 
 /** Resolves with the command's exit status. */
 export async function runBehindProxy(
   { tunnel: wanted, command }: ExecConfiguration,
-  complete: CompleteTargets,
   setup: CommandSetup,
   options: RunOptions,
 ): Promise<number> {
@@ -51,6 +50,7 @@ export async function runBehindProxy(
       observer.log('notice', `${former.join(', ')}: not heeded, the command is told of this proxy instead`);
     if (wanted.allow.rules !== undefined)
       observer.log('warning', 'what does not use the proxy is not held to the allow-list');
+    const complete = await prepareTargets(wanted, observer);
     link = createLink(wanted.ssh, options);
     await ending.orElse(link.start());
     unwatch = watchDisturbances(link, '', observer);
