@@ -8,7 +8,8 @@
  * | --dns-server A --domain S      | A                    | this machine's resolvers, asked as ever              |
  * | none                           |                      | this machine's resolvers, asked as ever              |
  *
- * --dns beside --dns-server changes nothing. Names that are targets are answered with virtual addresses in all cases.
+ * --dns beside --dns-server changes nothing. Names that are targets are answered with virtual addresses in all cases. Reverse
+ * names of targets that are networks go with the names below --domain.
  */
 import type { NamingOptions } from '../dns/naming.ts';
 import { UsageError } from '../errors.ts';
@@ -17,8 +18,9 @@ import type { Destination } from '../net/destination.ts';
 import { canonicalName, type NamePattern } from '../net/name.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { parsePort } from '../net/ports.ts';
-import { hostPrefix } from '../net/prefix.ts';
-import { specialRangeOf } from '../net/special.ts';
+import { hostPrefix, type Prefix } from '../net/prefix.ts';
+import { subtractPrefixes } from '../net/prefixset.ts';
+import { SPECIAL_RANGES, specialRangeOf } from '../net/special.ts';
 import { type Place, readAt } from './usage.ts';
 
 export const DNS_PORT = 53;
@@ -78,24 +80,46 @@ export function tunnelResolvers(
   return reachable.map((host) => ({ host, port: DNS_PORT }));
 }
 
-/** A name target or an exclusion, as in a Configuration. */
+/** A target or an exclusion that is a name, or one that is a prefix: parts of a Configuration. */
 interface NameRule {
   readonly pattern: NamePattern;
   readonly ports: readonly unknown[];
 }
+interface PrefixRule {
+  readonly prefix: Prefix;
+  readonly ports: readonly unknown[];
+}
+
+export interface NamingRules {
+  readonly dns: DnsOptions;
+  readonly nameTargets: readonly NameRule[];
+  readonly nameExclusions: readonly NameRule[];
+  readonly targets: readonly PrefixRule[];
+  readonly exclusions: readonly PrefixRule[];
+}
 
 /** Who answers for which names (dns/naming.ts). An exclusion for some ports only leaves its name a target. */
-export function namingOptions(
-  { throughTunnel, domains }: DnsOptions,
-  nameTargets: readonly NameRule[],
-  nameExclusions: readonly NameRule[],
-): NamingOptions {
+export function namingOptions(rules: NamingRules): NamingOptions {
+  const { throughTunnel, domains } = rules.dns;
   return {
-    nameTargets: nameTargets.map(({ pattern }) => pattern),
-    nameExclusions: nameExclusions.filter(({ ports }) => ports.length === 0).map(({ pattern }) => pattern),
+    nameTargets: rules.nameTargets.map(({ pattern }) => pattern),
+    nameExclusions: rules.nameExclusions
+      .filter(({ ports }) => ports.length === 0)
+      .map(({ pattern }) => pattern),
     domains,
+    reversed: domains.length === 0 ? [] : reversedPrefixes(rules),
     beyond: throughTunnel && domains.length === 0 ? 'tunnel' : 'local',
   };
+}
+
+/** Targets wider than these (`0/0`, its halves) say nothing about whose addresses they are. Bits. */
+const LEAST_REVERSED = { 4: 8, 6: 7 } as const;
+
+/** The addresses of which the resolver behind the jump host knows the names: the networks that are targets. */
+function reversedPrefixes({ targets, exclusions }: NamingRules): Prefix[] {
+  const networks = targets.map(({ prefix }) => prefix).filter((p) => p.length >= LEAST_REVERSED[p.family]);
+  const excluded = exclusions.filter(({ ports }) => ports.length === 0).map(({ prefix }) => prefix);
+  return subtractPrefixes(networks, [...excluded, ...SPECIAL_RANGES.map(({ prefix }) => prefix)]);
 }
 
 function requireAtMost(count: number, limit: number, option: string): void {

@@ -127,7 +127,7 @@ export function createNames(options: NamesOptions): Names {
     localNamesOf: (address) => knownHere?.of(address) ?? [],
     async lookup(name) {
       const { kind } = route(name);
-      if (kind === 'nothing') return [];
+      if (kind === 'nothing' || kind === 'stand-in') return [];
       return kind === 'local' || kind === 'loopback' ? undefined : lookupBy(name, tunnel);
     },
     async lookupForDirect(name) {

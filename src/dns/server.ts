@@ -7,7 +7,8 @@
  *              virtual                  A and AAAA with virtual addresses (virtual.ts); HTTPS and SVCB never: their hints are
  *                                       real addresses; other types from behind the jump host, else there are none
  *              tunnel, local            relayed; SERVFAIL when there is no answer, never by the other way
- *              loopback, nothing        here
+ *              loopback, nothing,
+ *              stand-in                 here
  *         -> fitted to what the client takes in a datagram (RFC 6891 §6.2.5)
  *
  * Names that a target writes out are answered without asking anybody: the jump host may know them from a file that no resolver
@@ -33,7 +34,6 @@ import { CLASS_IN, MAX_MESSAGE, Rcode, Type } from './message.ts';
 import type { NameRoute, Naming } from './naming.ts';
 import { makeQuestion, parseQuery, type Query } from './query.ts';
 import { hasAnswers, type Resolver } from './resolver.ts';
-import { addressFromReverse, isReverse } from './reverse.ts';
 import { VIRTUAL_TTL, type VirtualAddresses } from './virtual.ts';
 
 export const MAX_QUERIES = 4096;
@@ -144,23 +144,23 @@ export class DnsServer {
       return this.#addressAnswer(query, loopback, route.zone);
     }
     if (route.kind === 'nothing') return negative(query, route.zone, route.exists);
+    if (route.kind === 'stand-in') return this.#standIn(query, route.address);
     return this.#virtual(query, route);
   }
 
-  async #elsewhere(query: Query, kind: 'tunnel' | 'local'): Promise<Uint8Array> {
-    const { virtual } = this.#options;
+  #standIn(query: Query, address: string): Uint8Array {
     const { name, type } = query.question;
-    const address = isReverse(name) ? addressFromReverse(name) : undefined;
-    if (address !== undefined && virtual?.contains(address)) {
-      const standsFor = virtual.nameOf(address);
-      if (standsFor === undefined) return negative(query, name, false);
-      if (type !== Type.PTR && type !== Type.ANY) return negative(query, name, true);
-      return composeAnswer(query, {
-        rcode: Rcode.NOERROR,
-        authoritative: true,
-        answers: [{ type: 'PTR', name, ttl: VIRTUAL_TTL, data: standsFor }],
-      });
-    }
+    const standsFor = this.#options.virtual?.nameOf(address);
+    if (standsFor === undefined) return negative(query, name, false);
+    if (type !== Type.PTR && type !== Type.ANY) return negative(query, name, true);
+    return composeAnswer(query, {
+      rcode: Rcode.NOERROR,
+      authoritative: true,
+      answers: [{ type: 'PTR', name, ttl: VIRTUAL_TTL, data: standsFor }],
+    });
+  }
+
+  async #elsewhere(query: Query, kind: 'tunnel' | 'local'): Promise<Uint8Array> {
     const resolver = this.#options[kind];
     if (resolver === undefined) return composeAnswer(query, { rcode: Rcode.REFUSED });
     return relayAnswer(query, await resolver.resolve(query.question));

@@ -16,6 +16,11 @@ function special(text: string, reason: string, onRequest = false): SpecialRange 
   return { prefix: parsePrefix(text).prefix, reason, onRequest };
 }
 
+/** Where this program's devices and virtual addresses are (RFC 2544, RFC 5180): those of every tunnel on this machine. */
+export const OWN_RANGES: readonly Prefix[] = ['198.18.0.0/15', '2001:2::/48'].map(
+  (text) => parsePrefix(text).prefix,
+);
+
 export const SPECIAL_RANGES: readonly SpecialRange[] = [
   special('0.0.0.0/8', 'an address of "this network" (0.0.0.0/8)'),
   special('127.0.0.0/8', 'a loopback address (127.0.0.0/8)'),

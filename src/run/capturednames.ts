@@ -129,7 +129,6 @@ export class CapturedNames {
   async settle(device: string, captured: readonly Prefix[], observer: Observer): Promise<void> {
     const servers = [...(this.#names?.addresses ?? [])];
     this.#warnOfOthers(new PrefixSet(captured), observer);
-    const { dns, nameTargets, nameExclusions } = this.#configuration;
     for (const step of this.#plan.steps) {
       if (step.kind === 'routes') continue;
       const change =
@@ -138,7 +137,7 @@ export class CapturedNames {
           : new ResolvedLink({
               device,
               servers,
-              domains: routedDomains(namingOptions(dns, nameTargets, nameExclusions)),
+              domains: routedDomains(namingOptions(this.#configuration)),
               observer,
             });
       if (step.kind === 'file') observer.log('notice', `resolv.conf is rewritten: ${step.why}`);

@@ -55,11 +55,10 @@ export interface TunnelNamesParts {
 
 /** Throws as createNames does. */
 export function createTunnelNames(configuration: Configuration, parts: TunnelNamesParts): Names {
-  const { dns, nameTargets, nameExclusions } = configuration;
   const { connector, direct, device, servers, local, socketFor, ownNames, keepsLocalNames, observer } = parts;
   return createNames({
     naming: {
-      ...namingOptions(dns, nameTargets, nameExclusions),
+      ...namingOptions(configuration),
       ...(ownNames === undefined ? {} : { ownNames }),
     },
     device,

@@ -1,33 +1,17 @@
 /** Per-link settings in a real systemd-resolved, which runs in namespaces of its own with a D-Bus of its own. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { labUnavailable } from '../support/lab.ts';
 import { run } from '../support/process.ts';
+import { findResolved, resolvedMissing } from '../support/resolveddaemon.ts';
 
 const CHECK = fileURLToPath(new URL('../support/resolvedcheck.js', import.meta.url));
-/** scripts/test unpacks the package here, because installing it would take over the machine's own resolv.conf. */
-const UNPACKED = fileURLToPath(new URL('../../native-test/systemd-resolved', import.meta.url));
-
-function daemon(): { resolved: string; resolvectl: string } | undefined {
-  for (const root of ['', UNPACKED]) {
-    for (const folder of ['usr/lib/systemd', 'lib/systemd']) {
-      const resolved = join(root, '/', folder, 'systemd-resolved');
-      const resolvectl = join(root, '/usr/bin/resolvectl');
-      if (existsSync(resolved) && existsSync(resolvectl)) return { resolved, resolvectl };
-    }
-  }
-  return undefined;
-}
-
-const found = daemon();
-const skip =
-  found === undefined
-    ? 'systemd-resolved is neither installed nor unpacked (scripts/test does it with apt)'
-    : labUnavailable('dbus-daemon', 'dig', 'unshare');
+const found = findResolved();
+const skip = resolvedMissing() || labUnavailable('dbus-daemon', 'dig', 'unshare');
 
 /** A network, an empty /run, and users among which is systemd-resolve. The mounts go with the last process in them. */
 const SETUP = `set -e

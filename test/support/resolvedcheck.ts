@@ -16,14 +16,10 @@ import { planResolver } from '../../src/system/resolver/detect.ts';
 import { readResolverFacts } from '../../src/system/resolver/facts.ts';
 import { ResolvedLink } from '../../src/system/resolver/resolved.ts';
 import { Child, mustRun, type RunOptions, run } from './process.ts';
+import { BUS_CONFIGURATION } from './resolveddaemon.ts';
 
 const FRONT = fileURLToPath(new URL('./dnsfront.js', import.meta.url));
 const SERVER = '198.18.0.53';
-const BUS = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>
-<policy context="default"><allow user="*"/><allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/></policy>
-</busconfig>`;
 
 const [, , resolved = '', resolvectl = '', directory = ''] = process.argv;
 const children: Child[] = [];
@@ -58,7 +54,7 @@ try {
   mkdirSync('/run/dbus');
   mkdirSync('/run/systemd/resolve', { recursive: true });
   await mustRun(['chown', 'systemd-resolve:', '/run/systemd/resolve']);
-  writeFileSync(join(directory, 'bus.conf'), BUS);
+  writeFileSync(join(directory, 'bus.conf'), BUS_CONFIGURATION);
   await mustRun(['ip', '-batch', '-'], {
     input: `link set lo up
 link add tun0 type veth peer name far0

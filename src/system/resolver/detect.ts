@@ -16,8 +16,8 @@
  * Several can apply at a time: nss-resolve beside a resolv.conf with the network's resolvers means both settings and routes.
  */
 import { canonicalAddress, isAddress } from '../../net/address.ts';
-import { hostPrefix } from '../../net/prefix.ts';
-import { specialRangeOf } from '../../net/special.ts';
+import { hostPrefix, prefixContains } from '../../net/prefix.ts';
+import { OWN_RANGES, specialRangeOf } from '../../net/special.ts';
 import { DEFAULT_RESOLVER, parseResolvConf } from '../resolvers.ts';
 
 /** systemd-resolved(8): the stub, and the one without its own processing. */
@@ -72,9 +72,14 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
   return {
     manager: managerOf(facts),
     resolvers,
-    uplinks: uplinks.filter((address) => !STUBS.has(address) || !asksStub),
+    uplinks: asksStub ? uplinks.filter((address) => !STUBS.has(address) && !isOwn(address)) : uplinks,
     steps,
   };
+}
+
+/** The DNS server of another tunnel, whose device has settings in systemd-resolved. */
+function isOwn(address: string): boolean {
+  return OWN_RANGES.some((range) => prefixContains(range, hostPrefix(address)));
 }
 
 /** The addresses that are named, canonical, each once. `zoned`: one with a zone. */

@@ -8,6 +8,7 @@ import {
 } from '../../../src/config/dnsoptions.ts';
 import { UsageError } from '../../../src/errors.ts';
 import { parseNamePattern } from '../../../src/net/name.ts';
+import { formatPrefix, parsePrefix } from '../../../src/net/prefix.ts';
 
 const NONE = { throughTunnel: false, servers: [], domains: [] };
 
@@ -91,18 +92,40 @@ describe('what the options about names come to', () => {
     assert.deepEqual(tunnelResolvers(readDnsOptions({}), ['10.0.0.1']), []);
   });
 
+  const nothing = { nameTargets: [], nameExclusions: [], targets: [], exclusions: [] };
+  const ports = [{ first: 25, last: 25 }];
+
   it('names: suffixes leave the rest to this machine; an exclusion of ports leaves a name a target', () => {
-    const target = (text: string, ports: { first: number; last: number }[] = []) => ({
+    const target = (text: string, limited: { first: number; last: number }[] = []) => ({
       pattern: parseNamePattern(text),
-      ports,
-      text,
+      ports: limited,
     });
-    const options = readDnsOptions({ dnsServer: ['10.0.0.53'], domain: ['corp.example'] });
-    const exclusions = [target('a.corp.example'), target('b.corp.example', [{ first: 25, last: 25 }])];
-    const naming = namingOptions(options, [target('*.corp.example')], exclusions);
+    const naming = namingOptions({
+      ...nothing,
+      dns: readDnsOptions({ dnsServer: ['10.0.0.53'], domain: ['corp.example'] }),
+      nameTargets: [target('*.corp.example')],
+      nameExclusions: [target('a.corp.example'), target('b.corp.example', ports)],
+    });
     assert.deepEqual(naming.nameExclusions, [parseNamePattern('a.corp.example')]);
     assert.equal(naming.beyond, 'local');
-    assert.equal(namingOptions(readDnsOptions({ dns: true }), [], []).beyond, 'tunnel');
-    assert.equal(namingOptions(readDnsOptions({}), [], []).beyond, 'local');
+    assert.equal(namingOptions({ ...nothing, dns: readDnsOptions({ dns: true }) }).beyond, 'tunnel');
+    assert.equal(namingOptions({ ...nothing, dns: readDnsOptions({}) }).beyond, 'local');
+  });
+
+  it('reverse names go with the suffixes, for targets that are networks and not excluded', () => {
+    const rule = (text: string, limited: typeof ports = []) => ({
+      prefix: parsePrefix(text).prefix,
+      ports: limited,
+    });
+    const rules = {
+      ...nothing,
+      targets: ['0/0', '10.0.0.0/8', '127.0.0.1', '2000::/3', '2001:db8::/32'].map((text) => rule(text)),
+      exclusions: [rule('10.128.0.0/9'), rule('10.1.0.0/16', ports)],
+    };
+    const split = readDnsOptions({ dnsServer: ['10.0.0.53'], domain: ['corp.example'] });
+    const { reversed } = namingOptions({ ...rules, dns: split });
+    assert.deepEqual(reversed?.map(formatPrefix), ['10.0.0.0/9', '2001:db8::/32']);
+    assert.deepEqual(namingOptions({ ...rules, dns: readDnsOptions({}) }).reversed, []);
+    assert.deepEqual(namingOptions({ ...rules, dns: readDnsOptions({ dns: true }) }).reversed, []);
   });
 });

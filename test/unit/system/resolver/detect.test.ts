@@ -48,6 +48,18 @@ const TABLE: readonly (readonly [string, Partial<ResolverFacts>, Partial<Resolve
     },
   ],
   [
+    'systemd-resolved, beside another tunnel',
+    {
+      resolvConf: STUB,
+      resolved: true,
+      resolvedUplinks: `nameserver 198.18.0.53\nnameserver 2001:2::35\n${UPLINKS}`.replace(
+        /2001:db8::1/,
+        '127.0.0.1',
+      ),
+    },
+    { uplinks: ['192.168.1.1'], steps: [{ kind: 'resolved' }] },
+  ],
+  [
     'systemd-resolved and nss-resolve, its stub (Fedora)',
     {
       resolvConf: STUB,
