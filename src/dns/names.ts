@@ -79,7 +79,7 @@ export interface Names {
   lookup(name: string): Promise<readonly string[] | undefined>;
   /** As `lookup`, for a connection past the tunnel: a name target that isn't answered behind the jump host is asked for here. */
   lookupForDirect(name: string): Promise<readonly string[] | undefined>;
-  /** Rejects what waits for a resolver. */
+  /** Rejects what waits for a resolver; queries are answered SERVFAIL from now on. */
   close(): void;
 }
 
@@ -112,14 +112,15 @@ export function createNames(options: NamesOptions): Names {
   const route = createNaming(naming);
   const lookupBy = async (name: string, resolver: Resolver | undefined) =>
     resolver === undefined ? [] : lookupAddresses(resolver, name);
+  const server = new DnsServer({
+    naming: route,
+    virtual: virtual?.addresses,
+    tunnel,
+    local: own,
+    observer,
+  });
   return {
-    server: new DnsServer({
-      naming: route,
-      virtual: virtual?.addresses,
-      tunnel,
-      local: own,
-      observer,
-    }),
+    server,
     virtual: virtual?.addresses,
     prefixes: virtual?.prefixes ?? [],
     addresses: ownDnsAddresses(device),
@@ -139,6 +140,7 @@ export function createNames(options: NamesOptions): Names {
     translate: (accept) =>
       virtual === undefined ? accept : translateRequests(virtual.addresses, observer, accept),
     close() {
+      server.close();
       tunnel?.close();
       own?.close();
     },

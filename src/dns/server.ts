@@ -72,6 +72,7 @@ export class DnsServer {
   /** Queries that wait, of each client that has any. */
   readonly #waiting = new Map<string, number>();
   #total = 0;
+  #closed = false;
 
   constructor(options: DnsServerOptions) {
     this.#options = options;
@@ -80,6 +81,14 @@ export class DnsServer {
   /** Queries that wait for an answer. */
   get waiting(): number {
     return this.#total;
+  }
+
+  /**
+   * From now on every answer is SERVFAIL, also to queries that wait as soon as their resolver is closed: an address that is about
+   * to stand for nothing is given to nobody.
+   */
+  close(): void {
+    this.#closed = true;
   }
 
   /** Resolves with the answer, or with nothing where none is due. Never rejects. */
@@ -132,6 +141,7 @@ export class DnsServer {
   }
 
   async #answer(query: Query): Promise<Uint8Array> {
+    if (this.#closed) return composeAnswer(query, { rcode: Rcode.SERVFAIL });
     const { type, class: of, name } = query.question;
     // Zone transfers and the like are nothing that a resolver has; CHAOS names tell about servers.
     if (type === Type.AXFR || type === Type.IXFR || of !== CLASS_IN)
@@ -193,7 +203,8 @@ export class DnsServer {
       return answer.rcode === Rcode.NOERROR && !hasAnswers(answer) && type === query.question.type
         ? answer
         : undefined;
-    } catch {
+    } catch (error) {
+      if (this.#closed) throw error;
       // The far side resolves the name once more when it is connected to, and its word counts then.
       observer.count('tunnel_dns_unchecked_total');
       return undefined;

@@ -204,6 +204,26 @@ describe('other names', () => {
     assert.equal(local.asked.length, 0);
   });
 
+  it('is told SERVFAIL once the server is closed, also where it waits for a resolver', async () => {
+    const rejections: ((error: Error) => void)[] = [];
+    const tunnel: Resolver = {
+      resolve: () => new Promise((_resolve, reject) => rejections.push(reject)),
+      close: () => {
+        for (const reject of rejections) reject(new Error('closed'));
+      },
+    };
+    const { ask, server } = setUp({ tunnel });
+    const waiting = ['www.corp.example', 'www.tunnelled.example'].map((name) => ask(name, T.A));
+    assert.equal((await ask('api.example.com', T.A)).rcode, 0);
+    server.close();
+    tunnel.close();
+    assert.equal((await ask('api.example.com', T.A)).rcode, 2);
+    assert.deepEqual(
+      (await Promise.all(waiting)).map(({ rcode }) => rcode),
+      [2, 2],
+    );
+  });
+
   it('reverse names of virtual addresses without a name do not exist, those of others are asked for', async () => {
     const local = knows([]);
     const { ask } = setUp({ local });
