@@ -21,6 +21,7 @@ import { latency } from './latency.ts';
 import { local } from './local.ts';
 import { judge, type Measurement, Recorder } from './measurement.ts';
 import { memory } from './memory.ts';
+import { names as namesMeasurement } from './names.ts';
 import { plot } from './plot.ts';
 import { formatResults, merge, parseResults, type Results } from './results.ts';
 import { scale } from './scale.ts';
@@ -39,6 +40,7 @@ const MEASUREMENTS: readonly Measurement[] = [
   memory,
   stalled,
   scale,
+  namesMeasurement,
 ];
 const NAMES = MEASUREMENTS.map((measurement) => measurement.name);
 const DEFAULT_ROUNDS = 3;
