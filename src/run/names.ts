@@ -16,7 +16,7 @@ import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { AllowGuard } from '../policy/allowlist.ts';
-import { byKnownNames, createTargetName, type TargetName } from '../policy/knownnames.ts';
+import { byKnownNames, createFormRule, createTargetName, type TargetName } from '../policy/knownnames.ts';
 import type { Policy } from '../policy/policy.ts';
 import { planResolver, type ResolverPlan } from '../system/resolver/detect.ts';
 import { readResolverFacts } from '../system/resolver/facts.ts';
@@ -143,6 +143,7 @@ export function createNamedFlows(
       if (!isAddress(host)) return addressesOf(host, signal);
       return [...(name === undefined ? [] : [name]), ...(names()?.namesOf(host) ?? [])];
     },
+    mayOpen: createFormRule(configuration),
     observer,
   });
   return {

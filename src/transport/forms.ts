@@ -6,7 +6,7 @@
  *   connect(www.corp.example:443) -> prohibited -> 10.77.0.11:443, if the name can be resolved     -> open, and remembered
  *
  * The other form is tried once for a connection, and only after "prohibited": what is refused or unreachable in one form
- * is so in the other. A working form is used first for REMEMBERED_MS, because names move; it is forgotten as soon as it fails.
+ * is so in the other. It has to be permitted by this side's rules as well (`mayOpen`): an exclusion of a form holds for it. A working form is used first for REMEMBERED_MS, because names move; it is forgotten as soon as it fails.
  *
  * Limits: MAX_FORMS tried for a connection, MAX_REMEMBERED destinations, beyond which the oldest goes.
  */
@@ -25,6 +25,8 @@ export interface FormsOptions {
   readonly targetForm?: (destination: Destination) => string | undefined;
   /** The other forms of a destination's host, the likeliest first; none: there are none, or they are not known. */
   readonly otherForms: (destination: Destination, options: ConnectOptions) => Promise<readonly string[]>;
+  /** Whether the rules let another form be opened. Default: they do. */
+  readonly mayOpen?: (destination: Destination) => boolean;
   readonly observer: Observer;
   /** Milliseconds of a monotonic clock. */
   readonly clock?: () => number;
@@ -74,7 +76,8 @@ export class Forms implements Connector {
   }
 
   async #others(destination: Destination, tried: string, options: ConnectOptions): Promise<string[]> {
-    const { otherForms, observer } = this.#options;
+    const { otherForms, mayOpen, observer } = this.#options;
+    const { port } = destination;
     let others: readonly string[];
     try {
       others = await otherForms(destination, options);
@@ -85,7 +88,9 @@ export class Forms implements Connector {
       others = [];
     }
     // What a target is written like may differ from what was asked for, which then is another form itself.
-    const forms = new Set([destination.host, ...others]);
+    const permitted = others.filter((host) => mayOpen?.({ host, port }) ?? true);
+    if (permitted.length < others.length) observer.count('tunnel_other_forms_excluded_total');
+    const forms = new Set([destination.host, ...permitted]);
     forms.delete(tried);
     return [...forms].slice(0, MAX_FORMS);
   }

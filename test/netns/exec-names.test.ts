@@ -93,6 +93,14 @@ describe('exec by name', {
       await inside(['--dns-server', API1, BY_ADDRESS], peer(`http://${BY_ADDRESS}/`)),
       /10\.77\.0\.1"/,
     );
+    // But not where that form is excluded: the server's refusal then is the answer.
+    assert.match(
+      await inside(
+        ['--dns-server', API1, '-x', API2, BY_ADDRESS],
+        `curl -sS -m 5 http://${BY_ADDRESS}/ 2>&1; echo $?`,
+      ),
+      /\n7\n$/,
+    );
     const options = ['--dns-server', API1, '--domain', 'corp.example', PRIVATE4];
     const said = await inside(
       options,

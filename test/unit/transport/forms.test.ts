@@ -67,6 +67,18 @@ describe('both forms of a destination', () => {
     assert.deepEqual(await byName.connect('10.0.0.1'), ['a.example']);
   });
 
+  it('a form that the rules exclude is not tried', async () => {
+    const permitted = ['10.0.0.1', '2001:db8::1'];
+    const { connect, asked } = setUp(permitted, {
+      mayOpen: ({ host, port }) => host !== '10.0.0.1' && port === 443,
+    });
+    assert.deepEqual(await connect('a.example'), ['a.example', '2001:db8::1']);
+    const none = setUp(permitted, { mayOpen: () => false });
+    await assert.rejects(none.connect('a.example'), { refusal: 'prohibited' });
+    assert.deepEqual(none.asked, ['a.example']);
+    assert.ok(!asked.includes('10.0.0.1'));
+  });
+
   it('the form of the target goes first, what was asked for next', async () => {
     const named = { targetForm: () => 'a.example' };
     assert.deepEqual(await setUp(['a.example'], named).connect('10.0.0.9'), ['a.example']);
