@@ -9,6 +9,7 @@ import {
   nameText,
   plainName,
   Rcode,
+  type RecordView,
   readMessage,
   Section,
   Type,
@@ -29,19 +30,39 @@ export interface AddressRecord {
   readonly ttl: number;
 }
 
-/** The A and AAAA records of a checked message's answer section. */
+/**
+ * The A and AAAA records of a checked message's answer section that belong to its question: of the name that was asked for, or of
+ * one that its aliases lead to (RFC 1034 §3.6.2). Whatever else an answer says of other names is left out.
+ */
 export function addressRecords(bytes: Uint8Array, view: MessageView): AddressRecord[] {
   const octets = viewOf(bytes);
-  return view.records
-    .filter(
-      ({ section, type, class: of }) =>
-        section === Section.ANSWER && of === CLASS_IN && (type === Type.A || type === Type.AAAA),
-    )
-    .map(({ start, dataStart, dataEnd, ttlOffset }) => ({
-      owner: nameText(plainName(bytes, start)),
-      address: addressFromBytes(bytes.subarray(dataStart, dataEnd)),
-      ttl: octets.getUint32(ttlOffset),
-    }));
+  const [asked] = view.questions;
+  if (asked === undefined) return [];
+  const answers = view.records.filter(
+    ({ section, class: of }) => section === Section.ANSWER && of === CLASS_IN,
+  );
+  const ownerOf = ({ start }: RecordView) => nameText(plainName(bytes, start));
+  const aliases = new Map(
+    answers
+      .filter(({ type }) => type === Type.CNAME)
+      .map((record) => [ownerOf(record), nameText(plainName(bytes, record.dataStart))]),
+  );
+  const owners = new Set<string>();
+  const first = nameText(bytes.subarray(asked.nameStart, asked.nameEnd));
+  for (
+    let name: string | undefined = first;
+    name !== undefined && !owners.has(name);
+    name = aliases.get(name)
+  )
+    owners.add(name);
+  return answers
+    .filter(({ type }) => type === Type.A || type === Type.AAAA)
+    .map((record) => ({
+      owner: ownerOf(record),
+      address: addressFromBytes(bytes.subarray(record.dataStart, record.dataEnd)),
+      ttl: octets.getUint32(record.ttlOffset),
+    }))
+    .filter(({ owner }) => owners.has(owner));
 }
 
 /**

@@ -58,7 +58,7 @@ export function composeQuery(question: Question, options: { readonly edns: boole
   return withQuestion(encoded, question);
 }
 
-/** An answer of an upstream, checked and stripped of its OPT record. */
+/** An answer of an upstream, checked and stripped of its additional section. */
 export interface UpstreamAnswer {
   /** With id 0. */
   readonly message: Uint8Array;
@@ -91,7 +91,7 @@ export function relayAnswer(query: Query, answer: UpstreamAnswer): Uint8Array {
     view.setUint32(offset, Math.max(0, view.getUint32(offset) - answer.age));
   if (edns !== undefined) {
     appendOption(view, answer.message.length, answer.rcode >> 4, edns.dnssecOk);
-    view.setUint16(10, view.getUint16(10) + 1);
+    view.setUint16(10, 1);
   }
   return relayed;
 }

@@ -7,7 +7,7 @@
  *   4. name targets that are not excluded       -> virtual                `api.example.com`, `*.corp.example`
  *   5. --domain suffixes                        -> tunnel                 the resolver behind the jump host
  *   6. reverse names of `reversed` addresses    -> tunnel                 split DNS: those of the networks that are captured
- *   7. everything else                          -> `beyond`               tunnel with --dns alone, else this machine's
+ *   7. everything else                          -> `beyond`               tunnel with --dns alone, else this machine's, or nobody's
  *
  * Only rules 3 and 7 may send a name to this machine's resolvers; what 4 to 6 hold never goes there, also not when the
  * tunnel fails.
@@ -39,7 +39,8 @@ export interface NamingOptions {
   readonly domains: readonly string[];
   /** Addresses whose reverse names go with `domains`. Default: none. */
   readonly reversed?: readonly Prefix[];
-  readonly beyond: 'tunnel' | 'local';
+  /** `nothing`: other names don't exist, so that a search list goes on to its next suffix (resolv.conf(5)). */
+  readonly beyond: 'tunnel' | 'local' | 'nothing';
   /** Names that are dialled to reach the jump host, canonical; asked for each time. */
   readonly ownNames?: () => readonly string[];
 }
@@ -48,6 +49,11 @@ export type Naming = (name: string) => NameRoute;
 
 const TUNNEL: NameRoute = { kind: 'tunnel' };
 const LOCAL: NameRoute = { kind: 'local' };
+const BEYOND: Readonly<Record<NamingOptions['beyond'], NameRoute>> = {
+  tunnel: TUNNEL,
+  local: LOCAL,
+  nothing: { kind: 'nothing', zone: '.', exists: false },
+};
 /** Firefox asks for it whether the network's own resolver should be used (it then doesn't turn to one on the web by itself). */
 const CANARY = 'use-application-dns.net';
 /** Where clients look for an encrypted resolver that stands for this one (RFC 9462 §4); there is none. */
@@ -67,7 +73,7 @@ export function createNaming(options: NamingOptions): Naming {
   const suffixes = new NameMap(
     domains.flatMap((name) => [true, false].map((below) => [{ name, below }, undefined] as const)),
   );
-  const rest = beyond === 'tunnel' ? TUNNEL : LOCAL;
+  const rest = BEYOND[beyond];
   return (name) => {
     if (isLocalhost(name)) return { kind: 'loopback', zone: 'localhost' };
     if (name === CANARY) return { kind: 'nothing', zone: CANARY, exists: false };
@@ -100,6 +106,8 @@ export function routedDomains({ nameTargets, domains, reversed = [], beyond }: N
   const routed = new Set([
     ...nameTargets.map(({ name }) => name),
     ...domains,
+    // Or Firefox asks a resolver on the web for names that only the tunnel knows.
+    CANARY,
     ...OWN_RANGES.flatMap(reverseZones),
     ...(zones.size > MAX_REVERSE_ZONES ? ['in-addr.arpa', 'ip6.arpa'] : zones),
   ]);

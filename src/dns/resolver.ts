@@ -50,20 +50,24 @@ export function isUnhelpful(rcode: number): boolean {
   );
 }
 
-/** What is relayed of an answer that `answersQuestion` has accepted. */
+/**
+ * What is relayed of an answer that `answersQuestion` has accepted: its first two sections. The third says of other names what
+ * nobody has asked: an SRV or MX record's hints are real addresses that lead around the tunnel, where the name itself is answered
+ * with a virtual one. Clients can do without (RFC 1034 §5.3.1), and ask.
+ */
 export function takeAnswer(bytes: Uint8Array, view: MessageView): UpstreamAnswer {
-  const option = view.records.find(({ type }) => type === Type.OPT);
+  const third = view.records.filter(({ section }) => section === Section.ADDITIONAL);
+  const option = third.find(({ type }) => type === Type.OPT);
   const octets = viewOf(bytes);
   const extended = option === undefined ? 0 : octets.getUint8(option.ttlOffset);
-  // Pointers lead backwards, so what stands before the OPT record can do without what follows. Behind it come only signatures
-  // of the transaction (RFC 8945 §5.1).
-  const records =
-    option === undefined ? view.records : view.records.filter(({ start }) => start < option.start);
+  // Pointers lead backwards, so what stands before can do without what follows.
+  const end = third[0]?.start ?? bytes.length;
+  const records = view.records.filter(({ start }) => start < end);
   // A copy, which Buffer's slice() isn't: it is kept, and would keep all that it was received with.
-  const message = new Uint8Array(bytes.subarray(0, option?.start ?? bytes.length));
+  const message = new Uint8Array(bytes.subarray(0, end));
   const stripped = viewOf(message);
   stripped.setUint16(0, 0);
-  stripped.setUint16(10, records.filter(({ section }) => section === Section.ADDITIONAL).length);
+  stripped.setUint16(10, 0);
   const ttlOffsets = records.map(({ ttlOffset }) => ttlOffset);
   for (const offset of ttlOffsets) stripped.setUint32(offset, readTtl(octets, offset));
   return { message, rcode: (extended << 4) | (view.flags & 0xf), ttlOffsets, age: 0 };

@@ -165,7 +165,13 @@ interface Plan {
   readonly policy: ExecPolicy;
   readonly setup: LauncherSetup;
   /** Who resolves names; undefined: the host's resolvers, which the command asks itself. */
-  readonly dns: { readonly servers: readonly Destination[]; readonly local: readonly string[] } | undefined;
+  readonly dns:
+    | {
+        readonly servers: readonly Destination[];
+        readonly local: readonly string[];
+        readonly isolated: boolean;
+      }
+    | undefined;
 }
 
 /** At once, so that QUIC falls back to TCP. */
@@ -189,6 +195,7 @@ function planOf({ tunnel, isolate, command }: ExecConfiguration, targets: Policy
       ? {
           servers: tunnelResolvers(tunnel.dns, currentResolverPlan().uplinks),
           local: isolate ? [] : resolvers,
+          isolated: isolate,
         }
       : undefined;
   // The first stand-in is where the tunnel's DNS server answers, if it does; then it stands for no other.

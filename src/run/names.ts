@@ -46,6 +46,8 @@ export interface TunnelNamesParts {
   readonly servers: readonly Destination[];
   /** This machine's own resolvers; empty: other names are refused. */
   readonly local: readonly string[];
+  /** Other names don't exist. */
+  readonly isolated?: boolean;
   readonly socketFor?: (server: Destination) => Socket;
   readonly ownNames?: () => readonly string[];
   /** For `localNamesOf`. Default: false. */
@@ -55,10 +57,13 @@ export interface TunnelNamesParts {
 
 /** Throws as createNames does. */
 export function createTunnelNames(configuration: Configuration, parts: TunnelNamesParts): Names {
-  const { connector, direct, device, servers, local, socketFor, ownNames, keepsLocalNames, observer } = parts;
+  const { connector, direct, device, servers, local, isolated, socketFor, ownNames, keepsLocalNames } = parts;
+  const { observer } = parts;
+  const naming = namingOptions(configuration);
   return createNames({
     naming: {
-      ...namingOptions(configuration),
+      ...naming,
+      beyond: isolated === true && naming.beyond === 'local' ? 'nothing' : naming.beyond,
       ...(ownNames === undefined ? {} : { ownNames }),
     },
     device,

@@ -1,7 +1,7 @@
 /** Names that addresses were answered for, and addresses of names by way of a resolver. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { encode } from 'dns-packet';
+import { type Answer, encode } from 'dns-packet';
 import { lookupAddresses, MAX_ADDRESSES } from '../../../src/dns/addresses.ts';
 import {
   KEPT_AFTER_MS,
@@ -12,11 +12,7 @@ import {
 } from '../../../src/dns/known.ts';
 import { readMessage, Type } from '../../../src/dns/message.ts';
 import { type Resolver, takeAnswer } from '../../../src/dns/resolver.ts';
-import { parseNamePattern } from '../../../src/net/name.ts';
-import { parsePrefix } from '../../../src/net/prefix.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
-import { byKnownNames, createTargetName } from '../../../src/policy/knownnames.ts';
-import { createPolicy } from '../../../src/policy/policy.ts';
 import { question } from './support.ts';
 
 /** `alias.example` is `www.corp.example`, which has addresses; `half.example` can't be asked for AAAA; others don't exist. */
@@ -58,6 +54,35 @@ describe('names that addresses were answered for', () => {
     assert.deepEqual(known.of('10.77.0.11'), []);
   });
 
+  it('are not what an answer says of other names, nor of aliases that lead nowhere', async () => {
+    const names = ['asked.example', 'alias.example', 'loop.example'];
+    const cname = (from: number, to: number) => ({
+      type: 'CNAME' as const,
+      name: names[from] ?? '',
+      ttl: 60,
+      data: names[to] ?? '',
+    });
+    const address = (name: string, data: string) => ({ type: 'A' as const, name, ttl: 60, data });
+    const answerOf = (answers: Answer[]) => {
+      const questions = [{ type: 'A' as const, name: 'asked.example' }];
+      const bytes = encode({ type: 'response', questions, answers });
+      return takeAnswer(bytes, readMessage(bytes));
+    };
+    const known = new KnownNames({ observer: silentObserver });
+    const learn = (...answers: Answer[]) =>
+      new RecordingResolver({ resolve: async () => answerOf(answers), close() {} }, known).resolve(
+        question('asked.example'),
+      );
+    await learn(address('www.corp.example', '10.0.0.1'), address('ASKED.example', '10.0.0.2'));
+    assert.deepEqual(known.of('10.0.0.1'), []);
+    assert.deepEqual(known.of('10.0.0.2'), ['asked.example']);
+    // Out of order, and in a circle.
+    await learn(cname(1, 2), cname(0, 1), address('loop.example', '10.0.0.3'));
+    assert.deepEqual(known.of('10.0.0.3'), ['asked.example', 'loop.example']);
+    await learn(cname(0, 1), cname(1, 0), address('loop.example', '10.0.0.4'));
+    assert.deepEqual(known.of('10.0.0.4'), []);
+  });
+
   it('are forgotten with their TTL, but not at once', () => {
     let now = 0;
     const known = new KnownNames({ observer: silentObserver, now: () => now });
@@ -81,31 +106,6 @@ describe('names that addresses were answered for', () => {
       known.add('x.example', { address: `10.${i >> 8}.${i & 255}.2`, ttl: 60 });
     assert.equal(known.size, MAX_KNOWN);
     assert.deepEqual(known.of('10.0.0.1'), []);
-  });
-
-  it('decide like the names: before addresses, and by their ports', () => {
-    const rule = (text: string, ports: { first: number; last: number }[]) => ({
-      pattern: parseNamePattern(text),
-      ports,
-    });
-    const rules = {
-      targets: [{ prefix: parsePrefix('10.0.0.0/8').prefix, ports: [] }],
-      exclusions: [{ prefix: parsePrefix('10.77.0.0/16').prefix, ports: [] }],
-      nameTargets: [rule('*.corp.example', [{ first: 443, last: 443 }])],
-      nameExclusions: [rule('no.corp.example', [])],
-    };
-    const names: Record<string, string[]> = {
-      '10.77.0.11': ['alias.example', 'www.corp.example'],
-      '10.77.0.12': ['no.corp.example'],
-    };
-    const targetName = createTargetName(rules, (address) => names[address] ?? []);
-    const policy = byKnownNames(createPolicy(rules), targetName);
-    assert.equal(targetName({ host: '10.77.0.11', port: 443 }), 'www.corp.example');
-    assert.equal(policy.decide({ host: '10.77.0.11', port: 443 }).kind, 'tunnel');
-    assert.equal(policy.decide({ host: '10.77.0.11', port: 80 }).kind, 'direct');
-    assert.equal(policy.decide({ host: '10.77.0.12', port: 443 }).kind, 'direct');
-    assert.equal(policy.decide({ host: '10.1.0.1', port: 443 }).kind, 'tunnel');
-    assert.equal(targetName({ host: 'www.corp.example', port: 443 }), 'www.corp.example');
   });
 });
 

@@ -71,11 +71,18 @@ describe('who answers for a name', () => {
     assert.deepEqual(routedDomains(all), ['.']);
   });
 
+  it('tells that other names do not exist where nobody is to be asked', () => {
+    const isolated = createNaming({ ...OPTIONS, beyond: 'nothing' });
+    assert.deepEqual(isolated('www.example.org'), { kind: 'nothing', zone: '.', exists: false });
+    assert.equal(isolated('x.lab.example').kind, 'tunnel');
+  });
+
   it('tells other resolvers the suffixes of targets and domains, and reverse zones', () => {
     assert.deepEqual(routedDomains(OPTIONS), [
       'api.example.com',
       'corp.example',
       'lab.example',
+      'use-application-dns.net',
       ...OWN_ZONES,
       '77.10.in-addr.arpa',
       // The prefix has no zone of its own: those of other addresses come here as well, and are asked for elsewhere again.
@@ -95,12 +102,12 @@ describe('who answers for a name', () => {
       reversed,
       beyond: 'local',
     });
-    assert.deepEqual(zones, ['x.example', 'in-addr.arpa', 'ip6.arpa']);
+    assert.deepEqual(zones, ['x.example', 'use-application-dns.net', 'in-addr.arpa', 'ip6.arpa']);
     const targets = (count: number) => numbered(count, (i) => `n${i}.example`).map(parseNamePattern);
     const domainsFor = (count: number) =>
       routedDomains({ nameTargets: targets(count), nameExclusions: [], domains: [], beyond: 'local' });
-    assert.equal(domainsFor(197).length, 200);
-    assert.deepEqual(domainsFor(198), ['.']);
+    assert.equal(domainsFor(196).length, 200);
+    assert.deepEqual(domainsFor(197), ['.']);
   });
 });
 

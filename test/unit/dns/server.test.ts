@@ -24,7 +24,7 @@ import {
 
 const UDP = { key: '192.0.2.2', stream: false };
 const TCP = { key: '192.0.2.2', stream: true };
-const T = { A: 1, SOA: 6, PTR: 12, MX: 15, AAAA: 28, SVCB: 64, HTTPS: 65, AXFR: 252, ANY: 255 };
+const T = { A: 1, SOA: 6, PTR: 12, MX: 15, AAAA: 28, SRV: 33, SVCB: 64, HTTPS: 65, AXFR: 252, ANY: 255 };
 
 function knows(names: readonly string[]) {
   return new FakeResolver((asked: Question) =>
@@ -263,6 +263,29 @@ describe('other names', () => {
     const modern = await ask('www.example.org', T.A, { payload: 1400, flags: 0x0120 });
     assert.equal(modern.additionals?.[0]?.type, 'OPT');
     assert.equal(modern.flag_ad, true);
+  });
+});
+
+describe('records that nobody asked for', () => {
+  it('are not passed on: hints of SRV and MX are real addresses of names that have virtual ones', async () => {
+    const tunnel = new FakeResolver((asked) =>
+      upstreamAnswer(asked, {
+        answers: [
+          { type: 'SRV', name: asked.name, ttl: 60, data: { port: 389, target: 'dc1.corp.example' } },
+        ],
+        authorities: [soa('corp.example')],
+        additionals: [a('dc1.corp.example', '10.0.0.1')],
+      }),
+    );
+    const { ask } = setUp({ tunnel });
+    for (const payload of [undefined, 1232]) {
+      const answer = await ask('_ldap._tcp.corp.example', T.SRV, payload === undefined ? {} : { payload });
+      assert.deepEqual([answer.answers?.length, answer.authorities?.length], [1, 1]);
+      assert.deepEqual(
+        answer.additionals?.map(({ type }) => type),
+        payload === undefined ? [] : ['OPT'],
+      );
+    }
   });
 });
 
