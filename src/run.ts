@@ -111,7 +111,7 @@ export async function run(wanted: Configuration, options: RunOptions): Promise<v
     );
     const device = capture.deviceName ?? '';
     unwatch = watchDisturbances(link, device, observer);
-    await ending.orElse(naming?.settle(device, captured.current, observer) ?? Promise.resolve());
+    await ending.orElse(naming?.settle(device, captured, observer) ?? Promise.resolve());
 
     proxies = createProxies(configuration, observer);
     const decided = { configuration, guard, names };

@@ -79,6 +79,8 @@ export interface Names {
   lookup(name: string): Promise<readonly string[] | undefined>;
   /** As `lookup`, for a connection past the tunnel: a name target that isn't answered behind the jump host is asked for here. */
   lookupForDirect(name: string): Promise<readonly string[] | undefined>;
+  /** This machine's own resolvers are others from now on; what waits for the former is answered SERVFAIL. */
+  setLocal(servers: readonly Destination[]): void;
   /** Rejects what waits for a resolver; queries are answered SERVFAIL from now on. */
   close(): void;
 }
@@ -94,14 +96,14 @@ export function createNames(options: NamesOptions): Names {
     servers.length === 0
       ? undefined
       : cached(new RecordingResolver(new StreamUpstream({ servers, connect, observer }), known));
-  const own =
-    local.length === 0
+  const resolversHere = (of: readonly Destination[]) =>
+    of.length === 0
       ? undefined
       : cached(
           recordedBy(
             knownHere,
             new DatagramUpstream({
-              servers: local,
+              servers: of,
               overStream: (server) =>
                 new StreamUpstream({ servers: [server], connect: connectDirectly, observer }),
               observer,
@@ -109,6 +111,7 @@ export function createNames(options: NamesOptions): Names {
             }),
           ),
         );
+  let own = resolversHere(local);
   const route = createNaming(naming);
   const lookupBy = async (name: string, resolver: Resolver | undefined) =>
     resolver === undefined ? [] : lookupAddresses(resolver, name);
@@ -139,6 +142,11 @@ export function createNames(options: NamesOptions): Names {
     },
     translate: (accept) =>
       virtual === undefined ? accept : translateRequests(virtual.addresses, observer, accept),
+    setLocal(servers) {
+      own?.close();
+      own = resolversHere(servers);
+      server.setLocal(own);
+    },
     close() {
       server.close();
       tunnel?.close();

@@ -71,11 +71,18 @@ export class DnsServer {
   readonly #options: DnsServerOptions;
   /** Queries that wait, of each client that has any. */
   readonly #waiting = new Map<string, number>();
+  #local: Resolver | undefined;
   #total = 0;
   #closed = false;
 
   constructor(options: DnsServerOptions) {
     this.#options = options;
+    this.#local = options.local;
+  }
+
+  /** This machine's resolvers are others from now on. */
+  setLocal(local: Resolver | undefined): void {
+    this.#local = local;
   }
 
   /** Queries that wait for an answer. */
@@ -171,7 +178,7 @@ export class DnsServer {
   }
 
   async #elsewhere(query: Query, kind: 'tunnel' | 'local'): Promise<Uint8Array> {
-    const resolver = this.#options[kind];
+    const resolver = kind === 'tunnel' ? this.#options.tunnel : this.#local;
     if (resolver === undefined) return composeAnswer(query, { rcode: Rcode.REFUSED });
     return relayAnswer(query, await resolver.resolve(query.question));
   }

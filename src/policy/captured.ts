@@ -12,13 +12,16 @@ import { capturedPrefixes, type Rules } from './policy.ts';
 export class CapturedPrefixes {
   #rules: Rules & { readonly mayBeEmpty?: boolean };
   readonly #apply: (prefixes: readonly Prefix[]) => Promise<void>;
-  /** What is left out at present. */
+  /** What is left out now. */
   #own: readonly Prefix[] = [];
   /** What `leaveOutOnly` was last given: the addresses of the link that stood last. */
   #settled: readonly Prefix[] = [];
   #current: readonly Prefix[] = [];
 
-  /** `apply` has the kernel capture just these; it resolves when that is so. `mayBeEmpty`: something else is captured besides. */
+  /**
+   * `apply` has the kernel capture just these; it resolves when that is so. `mayBeEmpty`: something else is captured besides. The
+   * rules are read anew each time.
+   */
   constructor(
     rules: Rules & { readonly mayBeEmpty?: boolean },
     apply: (prefixes: readonly Prefix[]) => Promise<void>,
@@ -59,6 +62,11 @@ export class CapturedPrefixes {
       this.#rules = before;
       throw error;
     }
+  }
+
+  /** Applies rules that have changed. Rejects likewise. */
+  refresh(): Promise<void> {
+    return this.#set(this.#own);
   }
 
   async #set(own: readonly Prefix[]): Promise<void> {

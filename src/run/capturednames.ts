@@ -5,7 +5,8 @@
  *   plan       how this machine resolves names (system/resolver/detect.ts), read before anything is changed
  *   rules      the targets and the addresses of resolvers on the network: both are captured by route
  *   onDevice   the device has its addresses: names, server and virtual addresses; nothing is routed yet
- *   settle()   systemd-resolved's settings of the device, or resolv.conf rewritten, where routes are not enough
+ *   settle()   systemd-resolved's settings of the device, or resolv.conf rewritten, where routes are not enough; from then on a
+ *              resolv.conf that names other resolvers is followed: they are captured besides the former, and asked instead
  *   close()    settings back, queries that wait answered SERVFAIL; then the capture may go
  *
  * This machine's resolvers are asked for other names by sockets that are bound to the uplink: their addresses are routed into the
@@ -24,6 +25,7 @@ import type { Destination } from '../net/destination.ts';
 import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import { PrefixSet } from '../net/prefixset.ts';
 import type { Observer } from '../observe/observer.ts';
+import type { CapturedPrefixes } from '../policy/captured.ts';
 import type { Rules } from '../policy/policy.ts';
 import type { HostChange } from '../system/hostchange.ts';
 import { hasIPv6 } from '../system/ipv6.ts';
@@ -31,9 +33,13 @@ import { Journal } from '../system/journal.ts';
 import type { ResolverPlan } from '../system/resolver/detect.ts';
 import { ResolvConfFile } from '../system/resolver/file.ts';
 import { ResolvedLink } from '../system/resolver/resolved.ts';
+import { watchResolvConf } from '../system/resolver/watch.ts';
 import type { Connector } from '../transport/transport.ts';
 import type { Beside } from './beside.ts';
-import { createTunnelNames, currentResolverPlan } from './names.ts';
+import { createTunnelNames, currentResolverPlan, destinations } from './names.ts';
+
+/** Of the networks that a machine visits: more resolvers are not captured at a time, the former go. */
+const MAX_RESOLVERS = 16;
 
 export interface CapturedNamesParts {
   /** The link, for queries to resolvers behind the jump host. */
@@ -45,10 +51,13 @@ export interface CapturedNamesParts {
 export class CapturedNames {
   readonly #configuration: Configuration;
   readonly #ownNames: () => readonly string[];
-  readonly #plan: ResolverPlan;
+  #plan: ResolverPlan;
   readonly #servers: readonly Destination[];
   readonly #served = new Set<string>();
   readonly #changes: HostChange[] = [];
+  /** Addresses that are routed into the device, the newest last. */
+  readonly #routed: Set<string>;
+  #unwatch: (() => void) | undefined;
   #names: Names | undefined;
   #queries: CapturedQueries | undefined;
 
@@ -60,6 +69,7 @@ export class CapturedNames {
     this.#configuration = configuration;
     this.#ownNames = ownNames;
     this.#plan = currentResolverPlan();
+    this.#routed = new Set(routedBy(this.#plan));
     this.#servers = tunnelResolvers(configuration.dns, this.#plan.uplinks);
   }
 
@@ -77,11 +87,17 @@ export class CapturedNames {
     return this.#names;
   }
 
-  /** What is to be captured: the configuration's targets and the resolvers. */
+  /** What is to be captured: the configuration's targets and the resolvers, as they are when it is read. */
   get rules(): Rules & { readonly mayBeEmpty: true } {
     const { targets, exclusions } = this.#configuration;
-    const resolvers = this.#routed().map((address) => ({ prefix: hostPrefix(address), ports: [] }));
-    return { targets: [...targets, ...resolvers], exclusions, mayBeEmpty: true };
+    const routed = this.#routed;
+    return {
+      get targets() {
+        return [...targets, ...[...routed].map((address) => ({ prefix: hostPrefix(address), ports: [] }))];
+      },
+      exclusions,
+      mayBeEmpty: true,
+    };
   }
 
   /** For TunCapture. Throws as createNames does. */
@@ -102,7 +118,7 @@ export class CapturedNames {
     this.#queries = new CapturedQueries({
       server: names.server,
       own: names.addresses,
-      resolvers: new Set(this.#routed()),
+      resolvers: this.#routed,
       sendDatagram: (datagram) => capture.sendDatagram(datagram),
       refuseDatagram: (datagram, refusal) => capture.refuseDatagram(datagram, refusal),
       observer,
@@ -126,9 +142,9 @@ export class CapturedNames {
    * Has queries come to the device where routes don't. Rejects with TunnelError `dns-*` or `journal`; what was changed by then,
    * close() takes back.
    */
-  async settle(device: string, captured: readonly Prefix[], observer: Observer): Promise<void> {
+  async settle(device: string, captured: CapturedPrefixes, observer: Observer): Promise<void> {
     const servers = [...(this.#names?.addresses ?? [])];
-    this.#warnOfOthers(new PrefixSet(captured), observer);
+    this.#warnOfOthers(new PrefixSet(captured.current), observer);
     for (const step of this.#plan.steps) {
       if (step.kind === 'routes') continue;
       const change =
@@ -145,24 +161,59 @@ export class CapturedNames {
       this.#changes.unshift(change);
       if (change instanceof ResolvedLink) change.watch();
     }
+    this.#unwatch = watchResolvConf(() => void this.#follow(captured, observer), observer);
+  }
+
+  /** resolv.conf may name other resolvers now. Never rejects. */
+  async #follow(captured: CapturedPrefixes, observer: Observer): Promise<void> {
+    const plan = currentResolverPlan();
+    const { resolvers } = plan;
+    if (resolvers.join() === this.#plan.resolvers.join()) return;
+    // The file is ours at present: rewritten by settle(), or what that has put back.
+    if (resolvers.some((address) => this.#served.has(address))) return;
+    const kinds = this.#plan.steps.map(({ kind }) => kind);
+    const otherwise = plan.steps.filter(({ kind }) => kind !== 'routes' && !kinds.includes(kind));
+    if (otherwise.length > 0 || kinds.includes('file')) {
+      observer.log(
+        'warning',
+        `resolv.conf was rewritten and names ${resolvers.join(', ')}: names that are asked for there are not the tunnel's; start it again`,
+      );
+    }
+    this.#plan = plan;
+    for (const address of routedBy(plan)) {
+      this.#routed.delete(address);
+      this.#routed.add(address);
+    }
+    // The former stay as well: a program that has read the file before asks these.
+    for (const address of [...this.#routed].slice(0, -MAX_RESOLVERS)) this.#routed.delete(address);
+    try {
+      await captured.refresh();
+      this.#names?.setLocal(destinations(plan.uplinks));
+      observer.log('notice', `this machine's resolvers are ${plan.uplinks.join(', ') || 'none'} now`);
+      this.#warnOfOthers(new PrefixSet(captured.current), observer);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      observer.log('warning', `the resolvers ${resolvers.join(', ')} can't be captured: ${message}`);
+    }
   }
 
   /** May be called more than once, at any time. */
   async close(): Promise<void> {
+    this.#unwatch?.();
     for (const change of this.#changes.splice(0)) await change.undo();
     this.#names?.close();
   }
 
-  #routed(): readonly string[] {
-    return this.#plan.steps.flatMap((step) => (step.kind === 'routes' ? step.addresses : []));
-  }
-
   #warnOfOthers(captured: PrefixSet, observer: Observer): void {
-    const others = this.#routed().filter((address) => !captured.contains(address));
+    const others = routedBy(this.#plan).filter((address) => !captured.contains(address));
     if (others.length === 0) return;
     observer.log(
       'warning',
       `queries to ${others.join(', ')} don't come to the tunnel, because it is excluded or the jump host itself: names that are asked for there are not the tunnel's`,
     );
   }
+}
+
+function routedBy({ steps }: ResolverPlan): readonly string[] {
+  return steps.flatMap((step) => (step.kind === 'routes' ? step.addresses : []));
 }

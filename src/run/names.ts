@@ -69,12 +69,17 @@ export function createTunnelNames(configuration: Configuration, parts: TunnelNam
     device,
     servers,
     connect: (destination, options) => connector.connect(destination, options),
-    local: local.map((host) => ({ host, port: DNS_PORT })),
+    local: destinations(local),
     connectDirectly: (destination, options) => direct.connect(destination, options),
     ...(socketFor === undefined ? {} : { socketFor }),
     keepsLocalNames: keepsLocalNames ?? false,
     observer,
   });
+}
+
+/** Resolvers of this machine as destinations. */
+export function destinations(resolvers: readonly string[]): Destination[] {
+  return resolvers.map((host) => ({ host, port: DNS_PORT }));
 }
 
 /** The names of a tunnel without a device: nothing asks it, but proxies that are told names. Undefined: it has none. */

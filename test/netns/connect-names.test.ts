@@ -13,6 +13,7 @@ import {
   JUMPHOST_PRIVATE4,
   JUMPHOST_PRIVATE6,
   UPLINK4,
+  UPLINK6,
   UplinkPort,
 } from '../support/addresses.ts';
 import { labUnavailable } from '../support/lab.ts';
@@ -105,6 +106,30 @@ describe('connect by name', {
       `curl -sS --http0.9 http://${UPLINK4}:${UplinkPort.peer}/`,
     ];
     assert.equal(await run(script.join(';')), `${`${UPLINK4}\n`.repeat(4)}${CLIENT4}\n`);
+  });
+
+  it('another network: what resolv.conf names from now on is captured and asked, the former stays so', async () => {
+    const { client } = names.exec.lab;
+    // As NetworkManager has it: a new file in the place of the old one.
+    const write = (server: string) =>
+      run(
+        `cp -a /etc/resolv.conf /etc/kept; echo "nameserver ${server}" > /etc/resolv.new; mv /etc/resolv.new /etc/resolv.conf`,
+      );
+    await write(UPLINK6);
+    await tunnel.waitForLine(/this machine's resolvers are 2001:db8:1::1 now/);
+    const uplink = await client.capture('uplink', 'port 53');
+    const said = await run(
+      `dig +short api3.corp.example; dig +short ${WWW}; dig +short ${WWW} @${UPLINK4}; dig +short direct.lab.example`,
+    );
+    assert.match(said, /^198\.18\.\d+\.\d+\n198\.18\.\d+\.\d+\n192\.0\.2\.1\n$/);
+    const asked = await uplink.stop();
+    assert.ok(asked.some(({ destination }) => destination === `${UPLINK6}.53`));
+    assert.deepEqual(
+      asked.filter(({ summary }) => OURS.test(summary)),
+      [],
+    );
+    await run('mv /etc/kept /etc/resolv.conf');
+    await tunnel.waitForLine(/this machine's resolvers are 192\.0\.2\.1 now/);
   });
 
   it('no query for them leaves, also while the link is lost, until it is told to stop', async () => {
