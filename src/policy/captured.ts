@@ -7,10 +7,10 @@
  * Whatever else is captured stays so throughout: nothing that belongs into the tunnel goes out another way meanwhile.
  */
 import { formatPrefix, type Prefix } from '../net/prefix.ts';
-import { capturedPrefixes, type Rules } from './policy.ts';
+import { type CaptureRules, capturedPrefixes } from './policy.ts';
 
 export class CapturedPrefixes {
-  #rules: Rules & { readonly mayBeEmpty?: boolean };
+  #rules: CaptureRules;
   readonly #apply: (prefixes: readonly Prefix[]) => Promise<void>;
   /** What is left out now. */
   #own: readonly Prefix[] = [];
@@ -22,10 +22,7 @@ export class CapturedPrefixes {
    * `apply` has the kernel capture just these; it resolves when that is so. `mayBeEmpty`: something else is captured besides. The
    * rules are read anew each time.
    */
-  constructor(
-    rules: Rules & { readonly mayBeEmpty?: boolean },
-    apply: (prefixes: readonly Prefix[]) => Promise<void>,
-  ) {
+  constructor(rules: CaptureRules, apply: (prefixes: readonly Prefix[]) => Promise<void>) {
     this.#rules = rules;
     this.#apply = apply;
   }
@@ -53,7 +50,7 @@ export class CapturedPrefixes {
    * Captures what other rules hold: those of a cloud are known only when the link stands. Rejects as capturedPrefixes and `apply` do;
    * then nothing has changed.
    */
-  async setRules(rules: Rules & { readonly mayBeEmpty?: boolean }): Promise<void> {
+  async setRules(rules: CaptureRules): Promise<void> {
     const before = this.#rules;
     this.#rules = rules;
     try {

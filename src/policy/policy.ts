@@ -32,7 +32,7 @@ import { NameMap, type NameMatch } from '../net/namemap.ts';
 import { formatPorts, mergePorts, type PortRange, portsInclude } from '../net/ports.ts';
 import { formatPrefix, type Prefix, prefixContains } from '../net/prefix.ts';
 import { type Covering, PrefixMap } from '../net/prefixmap.ts';
-import { mergePrefixes, subtractPrefixes } from '../net/prefixset.ts';
+import { comparePrefixes, mergePrefixes, subtractPrefixes } from '../net/prefixset.ts';
 import type { Refusal } from '../net/refusal.ts';
 import { SPECIAL_RANGES, type SpecialRange, specialRangeOf } from '../net/special.ts';
 
@@ -206,17 +206,28 @@ function mayHold(target: Prefix, special: SpecialRange, proxied: boolean): boole
   return (special.onRequest || proxied) && prefixContains(special.prefix, target);
 }
 
+export interface CaptureRules extends Rules {
+  /**
+   * Each is routed by itself, also where a target holds it: a resolver on the local network has to be captured although the
+   * network's own route, more specific than a wide target, would win.
+   */
+  readonly single?: readonly Prefix[];
+  /** `single` and what else is captured may be enough. */
+  readonly mayBeEmpty?: boolean;
+}
+
 /**
  * The prefixes to route into the tunnel: targets, minus exclusions that aren't limited to ports, minus `always` (the jump
- * host's own addresses, or the tunnel would swallow its own connection), minus special ranges. Sorted, merged, never /0.
- * Throws UsageError when nothing is left, unless `mayBeEmpty`, or more than MAX_CAPTURED_PREFIXES.
+ * host's own addresses, or the tunnel would swallow its own connection), minus special ranges. Sorted, merged but for `single`,
+ * never /0. Throws UsageError when nothing is left, unless `mayBeEmpty`, or more than MAX_CAPTURED_PREFIXES.
  */
 export function capturedPrefixes({
   targets,
   exclusions,
   always,
+  single = [],
   mayBeEmpty = false,
-}: Rules & { readonly always: readonly Prefix[]; readonly mayBeEmpty?: boolean }): Prefix[] {
+}: CaptureRules & { readonly always: readonly Prefix[] }): Prefix[] {
   const requested: Prefix[] = [];
   const ordinary: Prefix[] = [];
   for (const { prefix } of targets) {
@@ -225,7 +236,12 @@ export function capturedPrefixes({
   const special = SPECIAL_RANGES.map((range) => range.prefix);
   const wanted = mergePrefixes([...requested, ...subtractPrefixes(ordinary, special)]);
   const excluded = exclusions.filter((rule) => rule.ports.length === 0).map((rule) => rule.prefix);
-  const captured = subtractPrefixes(wanted, [...excluded, ...always]);
+  const merged = subtractPrefixes(wanted, [...excluded, ...always]);
+  const apart = subtractPrefixes(single, [...excluded, ...always]);
+  const known = new Set(merged.map(formatPrefix));
+  const captured = [...merged, ...apart.filter((prefix) => !known.has(formatPrefix(prefix)))].sort(
+    comparePrefixes,
+  );
   if (captured.length === 0 && !mayBeEmpty) throw nothingLeft(wanted, excluded, always);
   if (captured.length > MAX_CAPTURED_PREFIXES) {
     throw new UsageError(

@@ -26,7 +26,7 @@ import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import { PrefixSet } from '../net/prefixset.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
-import type { Rules } from '../policy/policy.ts';
+import type { CaptureRules } from '../policy/policy.ts';
 import type { HostChange } from '../system/hostchange.ts';
 import { hasIPv6 } from '../system/ipv6.ts';
 import { Journal } from '../system/journal.ts';
@@ -88,14 +88,15 @@ export class CapturedNames {
   }
 
   /** What is to be captured: the configuration's targets and the resolvers, as they are when it is read. */
-  get rules(): Rules & { readonly mayBeEmpty: true } {
+  get rules(): CaptureRules {
     const { targets, exclusions } = this.#configuration;
     const routed = this.#routed;
     return {
-      get targets() {
-        return [...targets, ...[...routed].map((address) => ({ prefix: hostPrefix(address), ports: [] }))];
-      },
+      targets,
       exclusions,
+      get single() {
+        return [...routed].map(hostPrefix);
+      },
       mayBeEmpty: true,
     };
   }

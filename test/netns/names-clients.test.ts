@@ -135,6 +135,34 @@ describe('clients by name', { skip }, () => {
   });
 });
 
+describe('--dns and 0/0 with a resolver on the local network', { skip }, () => {
+  let names: NamesLab;
+  before(async () => {
+    names = await createNamesLab();
+  });
+  after(async () => {
+    await names?.close();
+  });
+
+  it("no query is sent to it, although its network's own route is more specific than 0/0", async () => {
+    const argv = (...command: readonly string[]) => names.exec.userArgv(command, { root: true });
+    const { client } = names.exec.lab;
+    const run = async (script: string) => (await client.exec(argv('sh', '-c', script))).stdout;
+    const tunnel = await client.spawn(argv(process.execPath, MAIN, '-r', REMOTE, '--dns', '0/0'));
+    try {
+      await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
+      const uplink = await client.capture('uplink', 'port 53');
+      // The jump host doesn't permit that it is asked for anybody.
+      assert.match(await run('dig +tries=1 direct.lab.example'), /status: SERVFAIL/);
+      assert.match(tunnel.stderr, /resolver 192\.0\.2\.1:53: the jump host does not permit 192\.0\.2\.1:53/);
+      assert.deepEqual(await uplink.stop(), []);
+    } finally {
+      await tunnel.stop('SIGINT');
+    }
+    assert.match(await run('dig +short direct.lab.example'), /^192\.0\.2\.1\n$/);
+  });
+});
+
 describe('--dns without a server', { skip }, () => {
   // The machine's resolver is one that only the jump host reaches.
   let names: NamesLab;

@@ -35,6 +35,25 @@ describe('CapturedPrefixes', () => {
     assert.deepEqual(current(), applied.at(-1));
   });
 
+  it('routes some by themselves within a wider target, and reads the rules anew', async () => {
+    const single: Prefix[] = [hostPrefix('10.1.2.3'), hostPrefix('192.0.2.0'), hostPrefix('192.0.2.9')];
+    const applied: string[][] = [];
+    const prefixes = new CapturedPrefixes(
+      { ...rules('10.0.0.0/8'), single, exclusions: [{ prefix: hostPrefix('192.0.2.9'), ports: [] }] },
+      async (wanted) => {
+        applied.push(wanted.map(formatPrefix));
+      },
+    );
+    await prefixes.leaveOutOnly([OLD]);
+    single.push(hostPrefix('2001:db8::53'));
+    await prefixes.refresh();
+    await prefixes.refresh();
+    assert.deepEqual(applied, [
+      ['10.0.0.0/8', '10.1.2.3'],
+      ['10.0.0.0/8', '10.1.2.3', '2001:db8::53'],
+    ]);
+  });
+
   it('applies nothing when nothing changes', async () => {
     const { prefixes, applied } = captured('10.0.0.0/8');
     await prefixes.leaveOutToo([OLD]);
