@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import {
   API1,
   API1_NAME,
@@ -16,12 +17,14 @@ import {
   UPLINK6,
   UplinkPort,
 } from '../support/addresses.ts';
+import type { LoadResult } from '../support/dnsload.ts';
 import { labUnavailable } from '../support/lab.ts';
 import { BY_ADDRESS, createNamesLab, type NamesLab, TLS_NAMES, WWW } from '../support/nameslab.ts';
 import type { Child } from '../support/process.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
 
 const PYTHON = '/usr/bin/python3';
+const LOAD = fileURLToPath(new URL('../support/dnsload.js', import.meta.url));
 const TARGETS = [API1_NAME, API2_NAME, ...TLS_NAMES, '*.corp.example'];
 const OURS = /(api\d|one|two)\.lab\.example|corp\.example/;
 const OPTIONS = ['--dns-server', API1, '--domain', 'corp.example'];
@@ -106,6 +109,17 @@ describe('connect by name', {
       `curl -sS --http0.9 http://${UPLINK4}:${UplinkPort.peer}/`,
     ];
     assert.equal(await run(script.join(';')), `${`${UPLINK4}\n`.repeat(4)}${CLIENT4}\n`);
+  });
+
+  it('5,000 queries a second through the device leave it as it was', async () => {
+    const load = await names.exec.lab.client.exec(
+      [process.execPath, LOAD, '198.18.0.53', '53', '5000', '1', API1_NAME, WWW, 'nobody.corp.example'],
+      { timeout: 20_000 },
+    );
+    const { sent, answered } = JSON.parse(load.stdout) as LoadResult;
+    // How fast is measured elsewhere: scripts/bench names.
+    assert.ok(answered >= sent / 10, `${answered} of ${sent}`);
+    assert.match(await run(`curl -sS http://${API1_NAME}/`), /"peer"/);
   });
 
   it('another network: what resolv.conf names from now on is captured and asked, the former stays so', async () => {
