@@ -60,6 +60,14 @@ export function endsInNumber(text: string): boolean {
 /** Reads `api.example.com` or `*.example.com`. Throws NotationError. */
 export function parseNamePattern(text: string): NamePattern {
   const below = text.startsWith('*.');
+  if (!below && /^[*.]/.test(text)) {
+    const bare = text.replace(/^[*.]+/, '');
+    const hint =
+      bare === ''
+        ? 'to send all names through the tunnel, use --dns'
+        : `write "*.${bare}" for all names below it`;
+    throw new NotationError(`${quoted(text)} is not a host name`, hint);
+  }
   return { name: canonicalName(below ? text.slice(2) : text), below };
 }
 

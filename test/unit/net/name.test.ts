@@ -90,3 +90,20 @@ describe('NameMap', () => {
     assert.deepEqual(found('com'), []);
   });
 });
+
+describe('parseNamePattern', () => {
+  for (const [text, hint] of [
+    ['.corp.example', /"\*\.corp\.example"/],
+    ['*corp.example', /"\*\.corp\.example"/],
+    ['*', /--dns/],
+    ['*.*.corp.example', undefined],
+  ] as const) {
+    it(`says how ${text} is written`, () => {
+      assert.throws(
+        () => parseNamePattern(text),
+        (error: unknown) =>
+          error instanceof NotationError && (hint === undefined || hint.test(error.hint ?? '')),
+      );
+    });
+  }
+});

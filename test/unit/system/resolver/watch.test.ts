@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { silentObserver } from '../../../../src/observe/observer.ts';
+import { watchResolvConf } from '../../../../src/system/resolver/watch.ts';
+
+it('tells of a resolv.conf that is written, replaced, or linked elsewhere, and of nothing else', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tunnel-watch-'));
+  const at = (...path: readonly string[]) => join(directory, ...path);
+  let told = 0;
+  const stop = watchResolvConf(() => told++, silentObserver, join(directory, 'resolv.conf'));
+  let stopLinked = () => {};
+  const after = async (change: () => void, count: number) => {
+    told = 0;
+    change();
+    for (let waited = 0; told < count && waited < 5_000; waited += 20) await sleep(20);
+    if (count === 0) await sleep(300);
+    assert.equal(told, count);
+  };
+  try {
+    await after(() => writeFileSync(at('resolv.conf'), 'a'), 1);
+    await after(() => writeFileSync(at('other'), 'b'), 0);
+    await after(() => renameSync(at('other'), at('resolv.conf')), 1);
+    stop();
+    await after(() => writeFileSync(at('resolv.conf'), 'c'), 0);
+
+    for (const name of ['etc', 'one', 'two']) mkdirSync(at(name));
+    for (const name of ['one', 'two']) writeFileSync(at(name, 'made.conf'), name);
+    symlinkSync(at('one/made.conf'), at('etc/resolv.conf'));
+    stopLinked = watchResolvConf(() => told++, silentObserver, at('etc/resolv.conf'));
+    await after(() => writeFileSync(at('one/made.conf'), 'three'), 1);
+    symlinkSync(at('two/made.conf'), at('etc/new'));
+    await after(() => renameSync(at('etc/new'), at('etc/resolv.conf')), 1);
+    await after(() => writeFileSync(at('two/made.conf'), 'four'), 1);
+    await after(() => writeFileSync(at('one/made.conf'), 'five'), 0);
+  } finally {
+    stop();
+    stopLinked();
+    rmSync(directory, { recursive: true });
+  }
+});
