@@ -20,7 +20,10 @@ export interface CloudRunOptions {
 
 /** Before the jump host is dialled. Its warnings are logged. Throws what `loadCloud` throws. */
 export function loadConfiguredCloud({ cloud, region }: OpenStackOptions, observer: Observer): Cloud {
-  const found = loadCloud({ cloud, region }, { env: process.env, directory: process.cwd(), home: homeDirectory() });
+  const found = loadCloud(
+    { cloud, region },
+    { env: process.env, directory: process.cwd(), home: homeDirectory() },
+  );
   for (const warning of found.warnings) observer.log('warning', warning);
   return found;
 }
