@@ -200,7 +200,9 @@ class Front {
       if (rest.length > 0) stream.unshift(rest);
       stream.allowHalfOpen = true;
       socket.write(formatHead(101, answer.statusMessage, answer.rawHeaders), 'latin1');
-      void relay(socket, stream);
+      relay(socket, stream, () => {
+        // Both are closed, and nobody counts them.
+      });
     };
     void this.#answer(request, response, client, false, { protocol: request.headers.upgrade ?? '', done });
   }

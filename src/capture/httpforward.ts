@@ -117,7 +117,7 @@ function attempt(work: Forward, which: 'first' | 'last'): Promise<boolean> {
         resolve(false);
       }
     });
-    pump(request, upstream, () => {});
+    pump(request, upstream);
     // A repeated request has no body and has ended already.
     if (request.readableEnded) upstream.end();
   });
@@ -174,7 +174,7 @@ function passAnswer({ request, response }: Forward, answer: IncomingMessage, bod
       trailers.push([answer.rawTrailers[index] ?? '', answer.rawTrailers[index + 1] ?? '']);
     if (trailers.length > 0) response.addTrailers(trailers);
   });
-  pump(answer, response, () => {});
+  pump(answer, response);
 }
 
 function serverFault(why: string): HttpAnswer {

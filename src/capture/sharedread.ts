@@ -3,34 +3,63 @@
  * the garbage collector's work, and never in the processor's cache. Here what a socket has read is only lent: it is valid
  * until the listener of 'data' returns, and is read over by the next socket.
  *
- * net.Socket documents this (`onread`), but only for sockets that one makes oneself; one that net.Server has accepted is made
- * anew around its handle, which is not documented. If handles should change, it stays as it is.
+ * net.Socket documents this (`onread`), but only for sockets that one makes oneself. What net.Server has accepted is therefore
+ * taken over as a handle, before a socket is made of it, which is not documented. If handles should change, it is as it
+ * always was.
  */
-import { Socket } from 'node:net';
+import { type Server, Socket } from 'node:net';
 import type { NearStream } from './capture.ts';
 
 /** What libuv reads at a time. */
 const BUFFER_BYTES = 64 * 1024;
 
-/** What is used of a socket that net.Server has accepted. */
-interface Accepted {
-  _handle: object | null;
-  _server: object | null;
-}
-
 const buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
 
-/** `accepted` must not have begun to read (`pauseOnConnect`), and is not to be used any more: its connection is the result's. */
-export function readingIntoShared(accepted: Socket): Socket & Pick<NearStream, 'lendsChunks'> {
-  const internal = accepted as unknown as Accepted;
-  const { _handle: handle, _server: server } = internal;
-  if (handle === null || !('useUserBuffer' in handle) || server === null) return accepted;
-  internal._handle = null;
-  internal._server = null;
+/** Of a net.Server that listens: what libuv's handle calls, and what net.Server keeps count with. */
+interface Listening {
+  readonly _handle: { onconnection: (error: number, handle: object | undefined) => void } | null;
+  _connections: number;
+}
+
+/** A TCP connection as libuv hands it over. */
+interface Handle {
+  setNoDelay(on: boolean): void;
+  useUserBuffer(buffer: Uint8Array): void;
+}
+
+export type SharedSocket = Socket & Pick<NearStream, 'lendsChunks'>;
+
+/**
+ * Has `connected` called with each connection that `server`, which listens, accepts from now on: half-closable, without
+ * delay (TCP_NODELAY), and not reading before somebody listens.
+ */
+export function acceptIntoShared(server: Server, connected: (socket: SharedSocket) => void): void {
+  server.on('connection', connected);
+  const listening = server as unknown as Listening;
+  const { _handle: listener } = listening;
+  if (typeof listener?.onconnection !== 'function' || typeof listening._connections !== 'number') return;
+  const accept = listener.onconnection;
+  listener.onconnection = (error, handle) => {
+    if (error !== 0 || !isKnown(handle)) {
+      accept.call(listener, error, handle);
+      return;
+    }
+    handle.setNoDelay(true);
+    const socket = socketOf(handle);
+    // So that the server's count of connections, for which its close() waits, comes right.
+    listening._connections++;
+    connected(Object.assign(socket, { lendsChunks: true, _server: server }));
+  };
+}
+
+function isKnown(handle: object | undefined): handle is Handle {
+  return handle !== undefined && 'useUserBuffer' in handle && 'setNoDelay' in handle;
+}
+
+function socketOf(handle: Handle): Socket {
   const socket: Socket = new Socket({
     handle,
     allowHalfOpen: true,
-    // Not before somebody listens.
     pauseOnCreate: true,
     onread: {
       buffer,
@@ -40,7 +69,5 @@ export function readingIntoShared(accepted: Socket): Socket & Pick<NearStream, '
       },
     },
   } as ConstructorParameters<typeof Socket>[0]);
-  // So that the server's count of connections, for which its close() waits, comes right.
-  (socket as unknown as Accepted)._server = server;
-  return Object.assign(socket, { lendsChunks: true });
+  return socket;
 }

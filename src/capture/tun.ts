@@ -36,7 +36,7 @@ import type { Observer } from '../observe/observer.ts';
 import type { Capture, FlowRequest } from './capture.ts';
 import { type Datagram, DatagramReader, encodeDatagram, UNREACHABLE_CODES } from './datagram.ts';
 import { answerProbe, probe } from './probe.ts';
-import { readingIntoShared } from './sharedread.ts';
+import { acceptIntoShared, type SharedSocket } from './sharedread.ts';
 import { leaseKey, NAT_REFUSALS, type TunEvent, TunEventReader } from './tunevents.ts';
 
 /** Super-packets of 64 KiB pass whole whatever the MTU; a large one saves segmentation where offloads are not used. */
@@ -138,6 +138,8 @@ class TunFlow implements FlowRequest {
     this.socket = socket;
     this.#opened?.resolve(socket);
     this.#opened = undefined;
+    // Whoever waited for the connection has it.
+    this.#abort = undefined;
   }
 
   /** The application has given up, or the capture ends. */
@@ -365,12 +367,11 @@ export class TunCapture implements Capture {
     for (let peer = 0; peer < PEERS; peer++) {
       this.#peers.set(addressFromBytes(sibling(FIRST_PEER + peer)), { family, peer });
     }
-    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) =>
-      this.#connected(socket),
-    );
+    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
     if (made !== undefined) server.listen({ fd: made }, LISTEN_BACKLOG);
     else server.listen({ host: own, port: 0, ipv6Only: family === 6, backlog: LISTEN_BACKLOG });
     await once(server, 'listening');
+    acceptIntoShared(server, (socket) => this.#connected(socket));
     server.on('error', (cause) => {
       this.#observer.log('warning', `a captured connection could not be accepted: ${cause.message}`);
       this.#observer.count('tunnel_accept_errors_total');
@@ -439,8 +440,7 @@ export class TunCapture implements Capture {
     else this.#accept(flow);
   }
 
-  #connected(accepted: Socket): void {
-    const socket = readingIntoShared(accepted);
+  #connected(socket: SharedSocket): void {
     const from = this.#peers.get(socket.remoteAddress ?? '');
     const flow = from && this.#unaccepted.get(leaseKey(from.family, from.peer, socket.remotePort ?? 0));
     if (flow === undefined || flow.state !== 'opening') {
@@ -452,7 +452,7 @@ export class TunCapture implements Capture {
     }
     this.#unaccepted.delete(flow.lease);
     this.#sockets.add(socket);
-    socket.once('close', () => {
+    socket.on('close', () => {
       this.#sockets.delete(socket);
       this.#flows.delete(flow.id);
       flow.state = 'gone';

@@ -17,8 +17,7 @@
  *
  * Limits: MAX_FLOWS, or fewer where descriptors are scarce, dialling and open together; beyond, a connection is refused at once and counted.
  */
-import type { Duplex } from 'node:stream';
-import type { FlowRequest } from '../capture/capture.ts';
+import type { FlowRequest, NearStream } from '../capture/capture.ts';
 import { formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -84,40 +83,39 @@ export class Flows {
       request.refuse('refused', `${this.#limit} connections are open already`);
     } else {
       this.#live++;
-      this.#carry(request, verdict, policy).finally(() => {
-        this.#live--;
-      });
+      // No promise lasts as long as a flow: thousands are idle at a time.
+      this.#dial(request, verdict, policy).then(
+        (far) => this.#open(request, far),
+        (error: unknown) => this.#refuse(request, error),
+      );
     }
   }
 
-  /** Never rejects. */
-  async #carry(request: FlowRequest, verdict: Verdict, policy: Policy): Promise<void> {
+  #open(request: FlowRequest, far: FlowStream): void {
+    request.open().then(
+      (near) => this.#carry(request, near, far),
+      () => {
+        // The application has given up between the far side's answer and its own connect: nothing has been carried.
+        this.#live--;
+        this.#options.observer.count('tunnel_flows_given_up_total');
+        far.destroy();
+      },
+    );
+  }
+
+  #carry({ source, destination }: FlowRequest, near: NearStream, far: FlowStream): void {
     const { observer } = this.#options;
-    let far: FlowStream;
-    try {
-      far = await this.#dial(request, verdict, policy);
-    } catch (error) {
-      this.#refuse(request, error);
-      return;
-    }
-    let near: Duplex;
-    try {
-      near = await request.open();
-    } catch {
-      // The application has given up between the far side's answer and its own connect: nothing has been carried.
-      observer.count('tunnel_flows_given_up_total');
-      far.destroy();
-      return;
-    }
     observer.count('tunnel_flows_opened_total');
-    observer.log('debug', `${describe(request)}: open`);
-    const result = await relay(near, far);
-    observer.count('tunnel_sent_bytes_total', result.sent);
-    observer.count('tunnel_received_bytes_total', result.received);
-    observer.log('debug', `${describe(request)}: ended`, {
-      sent: result.sent,
-      received: result.received,
-      error: result.error?.message,
+    observer.log('debug', `${describe({ source, destination })}: open`);
+    relay(near, far, ({ sent, received, error }) => {
+      this.#live--;
+      observer.count('tunnel_sent_bytes_total', sent);
+      observer.count('tunnel_received_bytes_total', received);
+      observer.log('debug', `${describe({ source, destination })}: ended`, {
+        sent,
+        received,
+        error: error?.message,
+      });
     });
   }
 
@@ -151,6 +149,7 @@ export class Flows {
   }
 
   #refuse(request: FlowRequest, error: unknown): void {
+    this.#live--;
     const { observer } = this.#options;
     const message = error instanceof Error ? error.message : String(error);
     if (request.signal.aborted) {
@@ -184,6 +183,6 @@ async function connectInTurn(
   throw failure;
 }
 
-function describe(request: FlowRequest): string {
-  return `${formatDestination(request.source)} -> ${formatDestination(request.destination)}`;
+function describe({ source, destination }: Pick<FlowRequest, 'source' | 'destination'>): string {
+  return `${formatDestination(source)} -> ${formatDestination(destination)}`;
 }

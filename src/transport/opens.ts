@@ -69,38 +69,55 @@ export class Opens implements Connector {
     return this.#waiting.size;
   }
 
-  async connect(destination: Destination, options: ConnectOptions = {}): Promise<FlowStream> {
+  connect(destination: Destination, options: ConnectOptions = {}): Promise<FlowStream> {
     const { signal } = options;
-    signal?.throwIfAborted();
+    if (signal?.aborted) return Promise.reject(signal.reason);
     const prohibited = this.#prohibited.get(formatDestination(destination));
     if (prohibited !== undefined && prohibited.until > this.#clock()) {
       this.#observer.count('tunnel_opens_known_prohibited_total');
-      throw prohibited.error;
+      return Promise.reject(prohibited.error);
     }
     const name = isIP(destination.host.split('%', 1)[0] ?? '') === 0 ? destination.host : undefined;
-    if (this.#free(name)) this.#begin(name);
-    else await this.#turn(name, destination, signal);
-    const opening = this.#open(name, destination, options);
-    return signal === undefined ? opening : unlessAborted(opening, signal);
+    if (!this.#free(name))
+      return this.#turn(name, destination, signal).then(() => this.#open(name, destination, options));
+    this.#begin(name);
+    return this.#open(name, destination, options);
   }
 
-  /** With a place, which is free again when the transport has answered. */
-  async #open(
+  /**
+   * With a place, which is free again when the transport has answered. Rejects with the signal's reason as soon as that is
+   * aborted; what opens later is closed.
+   */
+  #open(
     name: string | undefined,
     destination: Destination,
     { signal, ...options }: ConnectOptions,
   ): Promise<FlowStream> {
-    try {
+    return new Promise((resolve, reject) => {
       // It may have been aborted since its turn came.
-      signal?.throwIfAborted();
-      return await this.#connector.connect(destination, options);
-    } catch (error) {
-      if (error instanceof ConnectError && error.refusal === 'prohibited')
-        this.#remember(formatDestination(destination), error);
-      throw error;
-    } finally {
-      this.#end(name);
-    }
+      if (signal?.aborted) {
+        this.#end(name);
+        reject(signal.reason);
+        return;
+      }
+      const abort = (): void => reject(signal?.reason);
+      signal?.addEventListener('abort', abort, { once: true });
+      this.#connector.connect(destination, options).then(
+        (stream) => {
+          signal?.removeEventListener('abort', abort);
+          this.#end(name);
+          if (signal?.aborted) stream.destroy();
+          else resolve(stream);
+        },
+        (error: unknown) => {
+          signal?.removeEventListener('abort', abort);
+          if (error instanceof ConnectError && error.refusal === 'prohibited')
+            this.#remember(formatDestination(destination), error);
+          this.#end(name);
+          reject(error);
+        },
+      );
+    });
   }
 
   #free(name: string | undefined): boolean {
@@ -110,7 +127,11 @@ export class Opens implements Connector {
   }
 
   /** Resolves when a place has been taken. */
-  #turn(name: string | undefined, destination: Destination, signal: AbortSignal | undefined): Promise<void> {
+  async #turn(
+    name: string | undefined,
+    destination: Destination,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     this.#observer.count('tunnel_opens_delayed_total');
     if (this.#waiting.size >= MAX_WAITING_OPENS) {
       this.#observer.count('tunnel_opens_over_limit_total');
@@ -120,7 +141,7 @@ export class Opens implements Connector {
         { hint: 'the destinations or the name servers behind the jump host may not answer' },
       );
     }
-    return new Promise((resolve, reject) => {
+    await new Promise<void>((resolve, reject) => {
       const abort = (): void => {
         this.#waiting.delete(entry);
         reject(signal?.reason);
@@ -170,22 +191,4 @@ export class Opens implements Connector {
     const [oldest] = this.#prohibited.keys();
     if (oldest !== undefined) this.#prohibited.delete(oldest);
   }
-}
-
-/** Rejects with the signal's reason as soon as it is aborted; what opens later is closed. */
-function unlessAborted(opening: Promise<FlowStream>, signal: AbortSignal): Promise<FlowStream> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => {
-      reject(signal.reason);
-      opening.then(
-        (stream) => stream.destroy(),
-        () => {
-          // It wouldn't have opened anyway.
-        },
-      );
-    };
-    signal.addEventListener('abort', abort, { once: true });
-    const settled = (): void => signal.removeEventListener('abort', abort);
-    opening.then(resolve, reject).finally(settled);
-  });
 }

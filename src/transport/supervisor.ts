@@ -170,9 +170,14 @@ export class Supervisor implements Transport {
         await this.#held(destination, since, signal);
         continue;
       }
+      link.flows++;
       try {
-        return await this.#open(link, destination, options);
+        const stream = await link.opens.connect(destination, options);
+        if (stream.closed) this.#over(link);
+        else stream.on('close', () => this.#over(link));
+        return stream;
       } catch (error) {
+        this.#over(link);
         if (!(error instanceof ConnectError)) throw error;
         // It may say so before its own end comes. An answer that comes with the link's end may have been made up for it.
         if (error instanceof LinkGoneError)
@@ -225,21 +230,10 @@ export class Supervisor implements Transport {
     });
   }
 
-  async #open(link: Link, destination: Destination, options: ConnectOptions): Promise<Duplex> {
-    link.flows++;
-    const over = () => {
-      link.flows--;
-      link.lastUse = this.#now();
-    };
-    try {
-      const stream = await link.opens.connect(destination, options);
-      if (stream.closed) over();
-      else stream.once('close', over);
-      return stream;
-    } catch (error) {
-      over();
-      throw error;
-    }
+  /** A flow has ended, or has not come about. */
+  #over(link: Link): void {
+    link.flows--;
+    link.lastUse = this.#now();
   }
 
   /** Resolves when there is a link; rejects with what the dial did, and then the state is still `connecting`. */

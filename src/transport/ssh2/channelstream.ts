@@ -92,9 +92,7 @@ export class ChannelStream extends Duplex implements Sender {
     this.#receiveWindow = options.receiveWindow;
     this.#sendWindow = options.sendWindow;
     // Its user may not listen yet when it fails (Connector.connect); the stream keeps the error.
-    this.on('error', () => {
-      // Nothing to do.
-    });
+    this.on('error', kept);
   }
 
   /** CHANNEL_CLOSE has been sent: nothing more may be. */
@@ -260,6 +258,10 @@ export class ChannelStream extends Duplex implements Sender {
     this.#pendingWrite = undefined;
     callback?.(error);
   }
+}
+
+function kept(): void {
+  // Nothing to do.
 }
 
 function connectionReset(): Error {

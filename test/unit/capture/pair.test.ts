@@ -61,7 +61,7 @@ describe('createPair', () => {
     const [near, far] = createPair();
     const [source, sink] = createPair();
     let givenBack = 0;
-    pump(Object.assign(sink, { giveBack: () => givenBack++ }), near, () => {});
+    pump(Object.assign(sink, { giveBack: () => givenBack++ }), near);
     far.resume(); // the quickest of readers
     for (let n = 0; n < 10; n++) {
       source.write(Buffer.alloc(100));

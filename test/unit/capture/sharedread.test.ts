@@ -3,30 +3,32 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { readingIntoShared } from '../../../src/capture/sharedread.ts';
+import { acceptIntoShared, type SharedSocket } from '../../../src/capture/sharedread.ts';
 
-describe('readingIntoShared', { timeout: 20_000 }, () => {
+describe('acceptIntoShared', { timeout: 20_000 }, () => {
   let server: Server;
   let port: number;
+  const accepted: SharedSocket[] = [];
   before(async () => {
     server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
+    acceptIntoShared(server, (socket) => accepted.push(socket));
     ({ port } = server.address() as AddressInfo);
   });
   after(() => server.close());
 
-  async function pair(): Promise<{
-    readonly near: ReturnType<typeof readingIntoShared>;
-    readonly app: Socket;
-  }> {
-    const accepting = once(server, 'connection') as Promise<[Socket]>;
+  async function pair(): Promise<{ readonly near: SharedSocket; readonly app: Socket }> {
     const app = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
     app.on('error', () => {
       // It is reset in some of these tests.
     });
-    const [accepted] = await accepting;
-    return { near: readingIntoShared(accepted), app };
+    let near: SharedSocket | undefined;
+    while (near === undefined) {
+      await delay(1);
+      near = accepted.shift();
+    }
+    return { near, app };
   }
 
   it('works with this version of Node: what is read is lent, and all sockets read into the same memory', async () => {
