@@ -5,6 +5,7 @@
 import type { Duplex } from 'node:stream';
 import type { TunnelError } from '../errors.ts';
 import type { Destination } from '../net/destination.ts';
+import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Refusal } from '../net/refusal.ts';
 
 /** An application's byte stream. */
@@ -19,7 +20,7 @@ export interface FlowRequest {
   readonly source: Destination;
   readonly destination: Destination;
   /** Aborted when the application has given up. */
-  readonly signal: AbortSignal;
+  readonly signal: GiveUpSignal;
   /**
    * Completes the application's connect. Resolves with its byte stream (half-closable: `allowHalfOpen`); rejects when the
    * application has gone meanwhile.

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { TunnelError } from '../errors.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
+import { GiveUp } from '../net/giveup.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Admission } from './admission.ts';
@@ -31,9 +32,9 @@ export interface ProxyReplies {
 export class ProxyFlow implements FlowRequest {
   readonly source: Destination;
   readonly destination: Destination;
+  readonly signal = new GiveUp();
   readonly #socket: Socket;
   readonly #replies: ProxyReplies;
-  readonly #abort = new AbortController();
   readonly #unwatch: () => void;
 
   constructor(socket: Socket, destination: Destination, replies: ProxyReplies) {
@@ -42,13 +43,9 @@ export class ProxyFlow implements FlowRequest {
     this.#socket = socket;
     this.#replies = replies;
     this.#unwatch = watchForEnd(socket, () => {
-      this.#abort.abort(gaveUp());
+      this.signal.abort(gaveUp());
       socket.destroy();
     });
-  }
-
-  get signal(): AbortSignal {
-    return this.#abort.signal;
   }
 
   open(): Promise<Duplex> {

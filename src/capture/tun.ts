@@ -28,6 +28,7 @@ import { TunnelError } from '../errors.ts';
 import { type Addon, addon, type EngineHandle } from '../native.ts';
 import { addressBytes, addressFromBytes, addressNumber } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
+import { GiveUp } from '../net/giveup.ts';
 import { formatPrefix, type Prefix, prefixAround } from '../net/prefix.ts';
 import { PrefixSet } from '../net/prefixset.ts';
 import type { Refusal } from '../net/refusal.ts';
@@ -98,13 +99,13 @@ class TunFlow implements FlowRequest {
   readonly destination: Destination;
   readonly id: number;
   readonly lease: number;
+  readonly signal = new GiveUp();
   state: 'waiting' | 'opening' | 'open' | 'gone' = 'waiting';
   /** When a flow in state opening is given up, in ms of performance.now(). */
   deadline = 0;
   readonly #capture: TunCapture;
   /** The accepted socket, in state open. */
   socket: Socket | undefined;
-  #abort: AbortController | undefined;
   #opened: { resolve(socket: Socket): void; reject(error: Error): void } | undefined;
 
   constructor(capture: TunCapture, event: TunEvent) {
@@ -113,12 +114,6 @@ class TunFlow implements FlowRequest {
     this.lease = event.lease;
     this.source = event.source;
     this.destination = event.destination;
-  }
-
-  get signal(): AbortSignal {
-    this.#abort ??= new AbortController();
-    if (this.state === 'gone') this.#abort.abort(gaveUp());
-    return this.#abort.signal;
   }
 
   open(): Promise<Duplex> {
@@ -138,14 +133,12 @@ class TunFlow implements FlowRequest {
     this.socket = socket;
     this.#opened?.resolve(socket);
     this.#opened = undefined;
-    // Whoever waited for the connection has it.
-    this.#abort = undefined;
   }
 
   /** The application has given up, or the capture ends. */
   gone(reason: TunnelError = gaveUp()): void {
     this.state = 'gone';
-    this.#abort?.abort(reason);
+    this.signal.abort(reason);
     this.#opened?.reject(reason);
     this.#opened = undefined;
   }

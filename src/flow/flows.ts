@@ -19,6 +19,7 @@
  */
 import type { FlowRequest, NearStream } from '../capture/capture.ts';
 import { formatDestination } from '../net/destination.ts';
+import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Policy, Verdict } from '../policy/policy.ts';
@@ -41,7 +42,7 @@ export interface FlowsOptions {
   readonly tunnel: Connector;
   readonly direct: Connector;
   /** This machine's resolver: canonical addresses, at least one. Rejects with ConnectError, or with the signal's reason. */
-  readonly resolve: (name: string, signal: AbortSignal) => Promise<readonly string[]>;
+  readonly resolve: (name: string, signal: GiveUpSignal) => Promise<readonly string[]>;
   readonly observer: Observer;
   /** How many descriptors this process may have (RLIMIT_NOFILE). */
   readonly descriptors: number;

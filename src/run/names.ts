@@ -14,6 +14,7 @@ import { createNames, type DeviceAddresses, type Names } from '../dns/names.ts';
 import { TunnelError } from '../errors.ts';
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
+import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { AllowGuard } from '../policy/allowlist.ts';
 import { byKnownNames, createFormRule, createTargetName, type TargetName } from '../policy/knownnames.ts';
@@ -104,7 +105,7 @@ export function createProxyNames(
 export interface NamedFlows {
   readonly tunnel: Connector;
   /** For Flows: a name whose addresses decide. */
-  resolve(name: string, signal: AbortSignal): Promise<readonly string[]>;
+  resolve(name: string, signal: GiveUpSignal): Promise<readonly string[]>;
 }
 
 export interface NamedPolicyParts {
@@ -144,7 +145,7 @@ export function createNamedFlows(
   names: () => Names | undefined,
   observer: Observer,
 ): NamedFlows {
-  const addressesOf = async (name: string, signal?: AbortSignal): Promise<readonly string[]> =>
+  const addressesOf = async (name: string, signal?: GiveUpSignal): Promise<readonly string[]> =>
     (await names()?.lookup(name)) ?? lookupName(name, signal);
   const forms = new Forms({
     connector,

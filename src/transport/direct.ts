@@ -13,6 +13,7 @@ import { connect, type LookupFunction, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { family, isAddress } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
+import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Refusal } from '../net/refusal.ts';
 import { lookupName } from './lookup.ts';
 import { ConnectError, type ConnectOptions, type Connector } from './transport.ts';
@@ -26,7 +27,7 @@ export interface DirectOptions {
   /** A TCP socket bound to a device, not connected (native.ts, socketOnDevice). */
   readonly socketOnDevice?: (family: 4 | 6, device: string) => number;
   /** Default: `lookupName`. As that: at least one canonical address, or it rejects with ConnectError. */
-  readonly lookup?: (name: string, signal?: AbortSignal) => Promise<readonly string[]>;
+  readonly lookup?: (name: string, signal?: GiveUpSignal) => Promise<readonly string[]>;
 }
 
 export class DirectConnector implements Connector {
@@ -84,7 +85,7 @@ export class DirectConnector implements Connector {
 function established(
   socket: Socket,
   destination: Destination,
-  signal: AbortSignal | undefined,
+  signal: GiveUpSignal | undefined,
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
     let settled = false;

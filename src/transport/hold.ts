@@ -7,6 +7,7 @@
  * makes them hang.
  */
 import { formatDestination } from '../net/destination.ts';
+import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Observer } from '../observe/observer.ts';
 import { ConnectError, type Destination } from './transport.ts';
 
@@ -24,7 +25,7 @@ export interface HoldOptions {
 interface Wait {
   readonly since: number;
   readonly seconds: number;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: GiveUpSignal | undefined;
   readonly cause: () => unknown;
 }
 

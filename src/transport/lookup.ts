@@ -1,6 +1,7 @@
 /** This machine's resolver, for destinations that are given by name and don't go to the jump host by name. */
 import { lookup } from 'node:dns/promises';
 import { canonicalAddress, isAddress } from '../net/address.ts';
+import type { GiveUpSignal } from '../net/giveup.ts';
 import { ConnectError } from './transport.ts';
 
 /** Longer than glibc takes to ask two servers twice (resolv.conf(5): timeout 5, attempts 2). */
@@ -12,7 +13,7 @@ export const MAX_ADDRESSES = 16;
  * The addresses of a name, canonical, each once, in the system's order of preference (RFC 6724); at least one. Rejects with
  * ConnectError `unreachable`, or with the signal's reason. getaddrinfo(3) can't be cancelled: it goes on in its thread.
  */
-export function lookupName(name: string, signal?: AbortSignal): Promise<string[]> {
+export function lookupName(name: string, signal?: GiveUpSignal): Promise<string[]> {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
     const settle = (then: () => void): void => {

@@ -14,6 +14,7 @@
  */
 import { isIP } from 'node:net';
 import { formatDestination } from '../net/destination.ts';
+import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Observer } from '../observe/observer.ts';
 import {
   ConnectError,
@@ -77,7 +78,7 @@ export class Opens implements Connector {
       this.#observer.count('tunnel_opens_known_prohibited_total');
       return Promise.reject(prohibited.error);
     }
-    const name = isIP(destination.host.split('%', 1)[0] ?? '') === 0 ? destination.host : undefined;
+    const name = isIP(destination.host) === 0 ? destination.host : undefined;
     if (!this.#free(name))
       return this.#turn(name, destination, signal).then(() => this.#open(name, destination, options));
     this.#begin(name);
@@ -130,7 +131,7 @@ export class Opens implements Connector {
   async #turn(
     name: string | undefined,
     destination: Destination,
-    signal: AbortSignal | undefined,
+    signal: GiveUpSignal | undefined,
   ): Promise<void> {
     this.#observer.count('tunnel_opens_delayed_total');
     if (this.#waiting.size >= MAX_WAITING_OPENS) {

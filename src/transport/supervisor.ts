@@ -32,6 +32,7 @@
  */
 import type { Duplex } from 'node:stream';
 import { TunnelError } from '../errors.ts';
+import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Observer } from '../observe/observer.ts';
 import { Hold } from './hold.ts';
 import { Opens } from './opens.ts';
@@ -211,7 +212,7 @@ export class Supervisor implements Transport {
   }
 
   /** Resolves when there may be a link again; rejects as Hold.wait does. */
-  #held(destination: Destination, since: number, signal: AbortSignal | undefined): Promise<void> {
+  #held(destination: Destination, since: number, signal: GiveUpSignal | undefined): Promise<void> {
     const state = this.#state;
     if (state.name === 'failed' || state.name === 'closed') {
       const cause = state.name === 'failed' ? state.error : closedError();

@@ -6,6 +6,7 @@
 import type { Duplex } from 'node:stream';
 import { TunnelError, type TunnelErrorOptions } from '../errors.ts';
 import type { Destination } from '../net/destination.ts';
+import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Refusal } from '../net/refusal.ts';
 
 export type { Destination } from '../net/destination.ts';
@@ -34,7 +35,7 @@ export class LinkGoneError extends ConnectError {
 
 export interface ConnectOptions {
   /** Aborted when nobody waits for the connection any more; a channel that opens later is closed at once. */
-  readonly signal?: AbortSignal;
+  readonly signal?: GiveUpSignal;
   /** Who asked, told to the server as the originator (RFC 4254 §7.2). */
   readonly originator?: Destination;
   /** What a name has been resolved to. A direct connector dials these and asks no resolver; over SSH it has no meaning. */
