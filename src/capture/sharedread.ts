@@ -27,7 +27,12 @@ interface Handle {
   useUserBuffer(buffer: Uint8Array): void;
 }
 
-export type SharedSocket = Socket & Pick<NearStream, 'lendsChunks'>;
+/** Where an accepted socket keeps whose count it is in. */
+interface Accepted {
+  _server: Server;
+}
+
+export type SharedSocket = Socket & { lendsChunks?: NearStream['lendsChunks'] };
 
 /**
  * Has `connected` called with each connection that `server`, which listens, accepts from now on: half-closable, without
@@ -45,10 +50,11 @@ export function acceptIntoShared(server: Server, connected: (socket: SharedSocke
       return;
     }
     handle.setNoDelay(true);
-    const socket = socketOf(handle);
+    const socket = lending(handle);
     // So that the server's count of connections, for which its close() waits, comes right.
     listening._connections++;
-    connected(Object.assign(socket, { lendsChunks: true, _server: server }));
+    (socket as unknown as Accepted)._server = server;
+    connected(socket);
   };
 }
 
@@ -56,8 +62,8 @@ function isKnown(handle: object | undefined): handle is Handle {
   return handle !== undefined && 'useUserBuffer' in handle && 'setNoDelay' in handle;
 }
 
-function socketOf(handle: Handle): Socket {
-  const socket: Socket = new Socket({
+function lending(handle: Handle): SharedSocket {
+  const socket: SharedSocket = new Socket({
     handle,
     allowHalfOpen: true,
     pauseOnCreate: true,
@@ -69,5 +75,6 @@ function socketOf(handle: Handle): Socket {
       },
     },
   } as ConstructorParameters<typeof Socket>[0]);
+  socket.lendsChunks = true;
   return socket;
 }
