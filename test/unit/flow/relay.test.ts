@@ -65,6 +65,27 @@ describe('relay', () => {
     assert.equal((await result).error, undefined);
   });
 
+  it('loses nothing that is still to be written when both sides have ended', async () => {
+    const [application, near] = await pair();
+    const far = new Duplex({ read() {}, write: (_chunk, _encoding, callback) => callback() });
+    const result = relay(near, far);
+    application.pause();
+    application.end();
+    await once(near, 'end');
+    let sent = 0;
+    // Until the kernel takes no more of it, and the socket holds less than what would stop the relay.
+    for (; near.writableLength === 0; await new Promise(setImmediate)) {
+      far.push(Buffer.alloc(8_000, 'x'));
+      sent += 8_000;
+    }
+    far.push(null);
+    await once(far, 'end');
+    const received = readAll(application);
+    application.resume();
+    assert.equal((await received).length, sent);
+    assert.deepEqual(await result, { sent: 0, received: sent, error: undefined });
+  });
+
   it('turns a reset of the far side into a reset of the near side', async () => {
     const { application, server, result } = await relayed();
     server.resetAndDestroy();
