@@ -62,15 +62,15 @@ export function pump(
   const pumped = { bytes: 0, closed: false };
   const lent = from.lendsChunks === true;
   const copies = to.copiesChunks === true;
-  let stopped = false;
+  let awaited = false;
   from.on('data', (chunk: Buffer) => {
     pumped.bytes += chunk.length;
     if (to.writable) {
       const kept = lent && !(copies && to.writableLength === 0) ? Buffer.from(chunk) : chunk;
       if (!to.write(kept)) {
         from.pause();
-        if (!stopped) to.on('drain', () => from.resume());
-        stopped = true;
+        if (!awaited) to.on('drain', () => from.resume());
+        awaited = true;
       }
     }
     // Written out at once: nobody holds it any more.
