@@ -47,15 +47,20 @@ export function sshCommand(lab: Lab): string[] {
   return ['ssh', '-F', lab.credentials.sshConfig, '-c', CIPHER];
 }
 
-export const tunnel: Peer = {
-  name: 'tunnel',
-  route: { host: API1, port: LOAD_PORT },
-  async start(lab) {
-    const child = await lab.client.spawn(tunnelCommand());
-    await child.waitForLine(/tunnel: ready\n/, START_TIMEOUT_MS);
-    return child;
-  },
-};
+export const tunnel: Peer = tunnelWith();
+
+/** With more options. */
+export function tunnelWith(...options: readonly string[]): Peer {
+  return {
+    name: 'tunnel',
+    route: { host: API1, port: LOAD_PORT },
+    async start(lab) {
+      const child = await lab.client.spawn([...tunnelCommand(), ...options]);
+      await child.waitForLine(/tunnel: ready\n/, START_TIMEOUT_MS);
+      return child;
+    },
+  };
+}
 
 /** A command that waits, in whose network the load then is. */
 export const tunnelExec: Peer = {

@@ -1,15 +1,15 @@
 /** Readers that don't read: what they cost those that do, and in memory. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { INITIAL_WINDOW } from '../../src/transport/ssh2/receivewindow.ts';
 import type { Measurement, Run } from './measurement.ts';
-import { sshSocks, tunnel } from './peers.ts';
+import { sshSocks, tunnelWith } from './peers.ts';
 import { measureRate, residentOver, Stage, settled } from './stage.ts';
 
 const STALLED = 50;
 const FAST = 10;
+/** Of every flow: what a stalled one holds is then known. */
+const WINDOW_BYTES = 256 * 1024;
 const WARM_UP_MS = 1_000;
-/** What the stalled may hold: for a channel that was never busy, the window that it began with. */
-const WINDOWS_MB = (STALLED * INITIAL_WINDOW) / 1e6;
+const WINDOWS_MB = (STALLED * WINDOW_BYTES) / 1e6;
 
 const alone = `${FAST} fast flows alone, MB/s`;
 const beside = `${FAST} fast flows beside ${STALLED} stalled, MB/s`;
@@ -20,7 +20,7 @@ async function run({ rounds, seconds, record }: Run): Promise<void> {
   const stage = await Stage.create();
   try {
     for (let round = 0; round < rounds; round++) {
-      for (const peer of [tunnel, sshSocks]) {
+      for (const peer of [tunnelWith('--max-window', String(WINDOW_BYTES)), sshSocks]) {
         await stage.through(peer, async (path) => {
           const fast = (rate: string, memory: string) =>
             stage.beside(path, { verb: 'down', flows: FAST }, async (client) => {
@@ -49,7 +49,7 @@ async function run({ rounds, seconds, record }: Run): Promise<void> {
 export const stalled: Measurement = {
   name: 'stalled',
   title: `${STALLED} stalled readers beside ${FAST} fast ones, local link`,
-  how: `Downloads; the stalled ones have been given all that they take before the fast ones start. Their windows are ${WINDOWS_MB.toFixed(1)} MB together.`,
+  how: `Downloads; the stalled ones have been given all that they take before the fast ones start. The tunnel has --max-window ${WINDOW_BYTES / 1024}K, so that ${STALLED} windows are ${WINDOWS_MB.toFixed(1)} MB.`,
   checks: [
     {
       what: `${FAST} fast flows, beside ${STALLED} stalled / alone`,

@@ -8,6 +8,9 @@ import {
   DEFAULT_RECONNECT_HOLD,
 } from '../config/options.ts';
 import { UsageError } from '../errors.ts';
+import { DEFAULT_MAX_WINDOW, DEFAULT_WINDOW_BUDGET } from '../transport/limits.ts';
+
+const MIB = 2 ** 20;
 
 export type ConnectAction = (targets: readonly string[], options: ConnectOptions) => Promise<void>;
 
@@ -182,6 +185,16 @@ export function addConnectCommand(program: Command, action: ConnectAction): Comm
       '--reconnect-hold <seconds>',
       `let new connections wait while the link is down; 0: refuse them (default: ${DEFAULT_RECONNECT_HOLD})`,
       once('--reconnect-hold'),
+    )
+    .option(
+      '--max-window <size>',
+      `bytes that one connection may have under way or waiting for its reader (default: ${DEFAULT_MAX_WINDOW / MIB}M)`,
+      once('--max-window'),
+    )
+    .option(
+      '--window-budget <size>',
+      `bytes that all of them together may (default: ${DEFAULT_WINDOW_BUDGET / MIB}M)`,
+      once('--window-budget'),
     )
     .option('--ready-fd <number>', 'write READY=1 to this descriptor when traffic flows', once('--ready-fd'))
     .option('-v, --verbose', 'say more (-vv: everything)', (_, count: number) => count + 1, 0)

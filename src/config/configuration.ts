@@ -9,6 +9,7 @@ import type { Level } from '../observe/observer.ts';
 import type { HostKeyPin } from '../transport/hostkeypin.ts';
 import type { DnsOptions } from './dnsoptions.ts';
 import type { OpenStackOptions } from './openstackoptions.ts';
+import type { WindowOptions } from './windowoptions.ts';
 
 /** A range of addresses, limited to some ports if `ports` isn't empty. */
 export interface Target {
@@ -103,6 +104,7 @@ export interface SshOptions {
   readonly authTimeout: number;
   /** --keepalive: seconds of silence until the jump host, or a host on the way, is asked for a sign of life, 0: never; undefined: ssh_config's. */
   readonly keepalive: number | undefined;
+  readonly windows: WindowOptions;
   /** --reconnect-hold: seconds for which a new connection waits while the link is down; 0: refused at once. */
   readonly reconnectHold: number;
 }

@@ -27,6 +27,7 @@ import { parseJump, parseRemote } from './remote.ts';
 import { parseSshOption } from './sshkeywords.ts';
 import { type ParsedTarget, parseExclusion, parseTarget } from './target.ts';
 import { oneOf, type Place, readAt } from './usage.ts';
+import { readWindowOptions, type WindowOptionTexts } from './windowoptions.ts';
 
 /** Seconds for TCP and key exchange, an address, unless ssh_config has a ConnectTimeout. */
 export const DEFAULT_CONNECT_TIMEOUT = 15;
@@ -45,7 +46,8 @@ export interface ConnectOptions
   extends ProxyOptionTexts,
     DnsOptionTexts,
     OpenStackOptionTexts,
-    AllowOptionTexts {
+    AllowOptionTexts,
+    WindowOptionTexts {
   readonly remote?: readonly string[];
   readonly exclude?: readonly string[];
   readonly targetsFrom?: readonly string[];
@@ -99,6 +101,7 @@ export function buildConfiguration(
     ...(options.excludesFrom ?? []).flatMap((file) => readTargetsFile(file, '-X')),
   ]);
   const excluded = left.addresses.map(({ text, place }) => parseExclusion(text, place));
+  const ssh = readTransport(options);
   return {
     ssh: {
       remotes,
@@ -106,13 +109,14 @@ export function buildConfiguration(
       jump: optional(options.jump, (text) => parseJump(text, '-J')),
       configFile: optional(options.sshConfig, (path) => readPath('-F', 'configuration', path)),
       sshOptions: (options.sshOption ?? []).map((text) => readAt('-o', text, OPTION_FORM, parseSshOption)),
-      ...readTransport(options),
+      ...ssh,
       identityFiles: (options.identity ?? []).map((path) => readPath('-i', 'key', path)),
       hostKeyPins: (options.hostKey ?? []).map(parseHostKeyPin),
       connectTimeout: optional(options.connectTimeout, (text) => readTimeout(text, '--connect-timeout')),
       authTimeout:
         optional(options.authTimeout, (text) => readTimeout(text, '--auth-timeout')) ?? DEFAULT_AUTH_TIMEOUT,
       keepalive: optional(options.keepalive, (text) => readSeconds(text, '--keepalive')),
+      windows: readWindowOptions(options, ssh.transport === 'openssh'),
       reconnectHold:
         optional(options.reconnectHold, (text) => readSeconds(text, '--reconnect-hold')) ??
         DEFAULT_RECONNECT_HOLD,

@@ -147,6 +147,11 @@ export class Dialler {
       const byItself = choice.kind === 'openssh' && ssh.transport === 'auto';
       observer.log(byItself ? 'notice' : 'info', `using ${choice.why}`);
       if (choice.kind === 'ssh2') warnOfMissing(jumpHosts, observer);
+      else if (ssh.windows.maxWindow !== undefined || ssh.windows.budget !== undefined)
+        observer.log(
+          'warning',
+          '--max-window and --window-budget are not heeded: ssh chooses its windows itself',
+        );
     }
     this.#choice = choice;
     return choice;
@@ -169,11 +174,12 @@ export class Dialler {
   }
 
   #dialSsh2(jumpHosts: readonly JumpHost[], signal: AbortSignal): Promise<Transport> {
-    const { observer } = this.#options;
+    const { ssh, observer } = this.#options;
     const ends = new Set(jumpHosts.map(({ settings }) => settings));
     return dialSsh2({
       jumpHosts,
       access: (hop) => this.#accessTo(hop, ends.has(hop) && jumpHosts.length > 1),
+      windows: ssh.windows,
       observer,
       signal,
     });

@@ -158,6 +158,7 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
       ...{ transport: 'openssh', sshCommand: undefined, identityFiles: [good.userKey] },
       hostKeyPins: [parseHostKeyPin((await good.knownHostsLine()).split(' ').slice(1).join(' ').trim())],
       ...{ connectTimeout: 15, authTimeout: 60, keepalive: undefined, reconnectHold: 30 },
+      windows: { maxWindow: undefined, budget: undefined },
     };
     const { signal } = new AbortController();
     try {

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { DEFAULT_MAX_WINDOW } from '../../src/transport/ssh2/receivewindow.ts';
+import { DEFAULT_MAX_WINDOW } from '../../src/transport/limits.ts';
 import type { FlowStream, Transport } from '../../src/transport/transport.ts';
 import { pseudoRandomChunks, pseudoRandomDigest } from './bytes.ts';
 import { accessTo, dialEmbedded, settingsFor } from './embedded.ts';

@@ -26,6 +26,7 @@ import type { Inbox } from './inbox.ts';
 import { protocolOf } from './internals.ts';
 import { Ssh2Link } from './link.ts';
 import { PhaseTimer } from './phasetimer.ts';
+import type { ReceiveWindowLimits } from './receivewindow.ts';
 import { serverLines, serverText } from './servertext.ts';
 
 /** With what one SSH server is spoken to: who it must be, and who we are. */
@@ -45,6 +46,7 @@ export interface AttemptOptions extends Access {
   readonly accepted: boolean;
   readonly settings: SshSettings;
   readonly observer: Observer;
+  readonly windows?: ReceiveWindowLimits | undefined;
   /** For identification and key exchange: so many seconds since `began` (performance.now()). */
   readonly time: { readonly began: number; readonly seconds: number };
   /** Given what the server says in SSH_MSG_DEBUG (RFC 4253 §11.3), also later. Not sanitised. */
@@ -102,7 +104,7 @@ class Attempt {
   readonly #pause = (waiting: boolean): void => this.#timer?.pause(waiting);
 
   #handshake(preferredTypes: readonly string[]): Promise<Ssh2Link> {
-    const { at, observer, signal, stream, inbox, settings } = this.#options;
+    const { at, observer, signal, stream, inbox, settings, windows } = this.#options;
     const { keepalive, rekey } = settings;
     const client = this.#client;
     return new Promise((resolve, reject) => {
@@ -129,7 +131,7 @@ class Attempt {
         // The link takes over within this event: what the server says next may be in the same chunk of data.
         client.removeAllListeners();
         stream.off('end', left);
-        resolve(new Ssh2Link({ client, socket: stream, inbox, at, keepalive, rekey, observer }));
+        resolve(new Ssh2Link({ client, socket: stream, inbox, at, keepalive, rekey, windows, observer }));
       });
       try {
         this.#start(preferredTypes, reject);

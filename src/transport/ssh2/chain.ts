@@ -35,6 +35,7 @@ import { type Access, type AttemptOptions, establish } from './attempt.ts';
 import { ForwardingWatch } from './forwarding.ts';
 import type { Inbox } from './inbox.ts';
 import { CLOSE_TIMEOUT_MS, type Ssh2Link } from './link.ts';
+import type { ReceiveWindowLimits } from './receivewindow.ts';
 
 /** What happened at a hop behind the first one. */
 export class ViaError extends TunnelError {}
@@ -50,6 +51,8 @@ export interface ChainOptions {
   readonly dialled: RemoteAddress | undefined;
   readonly hops: Hops;
   readonly accessOf: (hop: SshSettings) => Access;
+  /** Of the jump host; what is passed on to it is one channel of each hop, with the default limits. */
+  readonly windows: ReceiveWindowLimits | undefined;
   readonly observer: Observer;
   /** For the first hop's identification and key exchange. */
   readonly time: { readonly began: number; readonly seconds: number };
@@ -76,6 +79,7 @@ export async function connectChain(options: ChainOptions): Promise<Chain> {
       ...options.accessOf(hop),
       settings: hop,
       observer,
+      windows: hop === jumpHost ? options.windows : undefined,
       onDebugMessage: hop === jumpHost ? watch.debugMessage : () => {},
       signal,
     });

@@ -32,6 +32,7 @@ import { setUserTimeout } from '../tcpoptions.ts';
 import type { Access } from './attempt.ts';
 import { type Chain, type ChainOptions, connectChain, ViaError } from './chain.ts';
 import { Inbox } from './inbox.ts';
+import type { ReceiveWindowLimits } from './receivewindow.ts';
 
 /** For the first hop's identification and key exchange while other addresses wait. */
 export const HURRIED_SECONDS = 5;
@@ -41,6 +42,7 @@ export interface DialOptions {
   readonly jumpHosts: readonly JumpHost[];
   /** Asked once for each hop of each jump host, before anything is dialled. */
   readonly access: (hop: SshSettings) => Promise<Access>;
+  readonly windows?: ReceiveWindowLimits | undefined;
   readonly observer: Observer;
   readonly signal?: AbortSignal;
 }
@@ -143,6 +145,7 @@ class Dialling {
       dialled,
       hops: hopsOf(settings),
       accessOf: this.#accessOf,
+      windows: this.#options.windows,
       observer,
       time,
       signal,

@@ -36,7 +36,7 @@ import { protocolOf, type SshProtocol, sendThrough } from './internals.ts';
 import { Multiplexer } from './multiplexer.ts';
 import { Outbox } from './outbox.ts';
 import { KEEPALIVE, type Keepalive, Pulse } from './pulse.ts';
-import { ReceiveWindows } from './receivewindow.ts';
+import { type ReceiveWindowLimits, ReceiveWindows } from './receivewindow.ts';
 import { Rekeying, type RekeyLimits } from './rekey.ts';
 import { UnsentLimit } from './unsentlimit.ts';
 
@@ -61,6 +61,7 @@ export interface LinkOptions {
   readonly keepalive?: Keepalive | undefined;
   /** Default: what the cipher allows. */
   readonly rekey?: RekeyLimits | undefined;
+  readonly windows?: ReceiveWindowLimits | undefined;
   readonly observer: Observer;
 }
 
@@ -87,7 +88,10 @@ export class Ssh2Link implements Transport, Probing {
     this.#at = options.at;
     this.#observer = observer;
     this.#protocol = protocolOf(client);
-    this.#windows = new ReceiveWindows({ onLimited: () => observer.count('tunnel_window_budget_total') });
+    this.#windows = new ReceiveWindows({
+      ...options.windows,
+      onLimited: () => observer.count('tunnel_window_budget_total'),
+    });
     this.#rekeying = new Rekeying(this.#protocol, options.rekey ?? { bytes: undefined, seconds: undefined });
     const unsent = new UnsentLimit((bytes) => limitUnsent(socket, bytes));
     this.#outbox = new Outbox(socket, {

@@ -12,6 +12,7 @@
  * The sum of the limits is bounded by a budget: none grows beyond it. New channels begin with MIN_WINDOW when half of it is
  * used, and get that also when all of it is, so the bound is the budget and a MIN_WINDOW for each further channel.
  */
+import { DEFAULT_MAX_WINDOW, DEFAULT_WINDOW_BUDGET } from '../limits.ts';
 import { PathModel } from './path.ts';
 
 export const INITIAL_WINDOW = 256 * 1024;
@@ -19,14 +20,15 @@ export const INITIAL_WINDOW = 256 * 1024;
 export const MIN_WINDOW = 32 * 1024;
 /** What those have together that are opened before anything is known of the path, before they get MIN_WINDOW. */
 const STARTUP_BUDGET = 2 * 1024 * 1024;
-export const DEFAULT_MAX_WINDOW = 32 * 1024 * 1024;
-export const DEFAULT_BUDGET = 256 * 1024 * 1024;
 
-export interface ReceiveWindowOptions {
-  /** Bytes that all channels of a link together may have granted or held. */
-  readonly budget?: number;
-  /** Bytes that one may. */
-  readonly maxWindow?: number;
+export interface ReceiveWindowLimits {
+  /** Bytes that all channels of a link together may have granted or held. Default: DEFAULT_WINDOW_BUDGET. */
+  readonly budget?: number | undefined;
+  /** Bytes that one may. Default: DEFAULT_MAX_WINDOW. */
+  readonly maxWindow?: number | undefined;
+}
+
+export interface ReceiveWindowOptions extends ReceiveWindowLimits {
   /** Milliseconds of a monotonic clock. */
   readonly clock?: () => number;
   /** A channel has got less than it needed, for want of budget. */
@@ -47,7 +49,7 @@ export class ReceiveWindows {
   #busyBefore = 0;
 
   constructor(options: ReceiveWindowOptions = {}) {
-    this.#budget = options.budget ?? DEFAULT_BUDGET;
+    this.#budget = options.budget ?? DEFAULT_WINDOW_BUDGET;
     this.#maxWindow = options.maxWindow ?? DEFAULT_MAX_WINDOW;
     this.#clock = options.clock ?? (() => performance.now());
     this.#onLimited = options.onLimited ?? (() => {});

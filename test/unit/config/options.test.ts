@@ -31,6 +31,7 @@ describe('buildConfiguration', () => {
         connectTimeout: undefined,
         authTimeout: 60,
         keepalive: undefined,
+        windows: { maxWindow: undefined, budget: undefined },
         reconnectHold: 30,
       },
       targets: [{ prefix: { family: 4, address: '10.0.0.0', length: 8 }, ports: [], text: '10.0.0.0/8' }],
@@ -114,6 +115,12 @@ describe('buildConfiguration', () => {
     assert.equal(build({ transport: 'ssh2' }, '10/8').ssh.transport, 'ssh2');
   });
 
+  it('reads sizes as ssh_config has them', () => {
+    const { windows } = build({ maxWindow: '64k', windowBudget: '1G' }, '10/8').ssh;
+    assert.deepEqual(windows, { maxWindow: 65_536, budget: 2 ** 30 });
+    assert.equal(build({ windowBudget: '40000' }, '10/8').ssh.windows.budget, 40_000);
+  });
+
   it('maps -v and -q to levels', () => {
     const levels = [{}, { verbose: 1 }, { verbose: 2 }, { verbose: 5 }, { quiet: true, verbose: 0 }];
     assert.deepEqual(
@@ -186,6 +193,22 @@ describe('buildConfiguration', () => {
       ['10/8'],
       /^--keepalive: "-1" is not a number of seconds from 0/,
     ],
+    [
+      'a window below a packet',
+      { maxWindow: '32767' },
+      ['10/8'],
+      /^--max-window: "32767" is not a size from 32K/,
+    ],
+    ['a window of 4 GiB', { maxWindow: '4G' }, ['10/8'], /^--max-window: "4G"/],
+    ['a budget in another unit', { windowBudget: '1T' }, ['10/8'], /^--window-budget: "1T"/],
+    ['a budget of -1', { windowBudget: '-1' }, ['10/8'], /^--window-budget: "-1"/],
+    [
+      'windows of ssh',
+      { transport: 'openssh', windowBudget: '8M' },
+      ['10/8'],
+      /^--window-budget is for the embedded SSH client/,
+    ],
+    ['windows of -e', { sshCmd: 'ssh', maxWindow: '8M' }, ['10/8'], /^--max-window is for the embedded/],
     ['hold too long', { reconnectHold: '3601' }, ['10/8'], /^--reconnect-hold: "3601"/],
     ['-q with -v', { quiet: true, verbose: 1 }, ['10/8'], /-q and -v exclude each other/],
     [

@@ -254,6 +254,21 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
     assert.ok(error.message.includes(`ssh-ed25519 ${shown}`));
   });
 
+  it('the bounds of what may be received are those that were given', async () => {
+    const counted: string[] = [];
+    const observer = { log: () => {}, count: (name: string) => counted.push(name) };
+    const transport = await dial({
+      files: [sshd.userKey],
+      options: { observer, windows: { budget: 64 * 1024, maxWindow: 32 * 1024 } },
+    });
+    const here = { host: '127.0.0.1', port: sshd.port };
+    await transport.connect(here);
+    assert.deepEqual(counted, []);
+    await transport.connect(here);
+    assert.deepEqual(counted, ['tunnel_window_budget_total'], 'half of the budget is in use');
+    await transport.close();
+  });
+
   it('abort while it dials', async () => {
     const controller = new AbortController();
     const reason = new Error('stop');
