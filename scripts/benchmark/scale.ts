@@ -4,8 +4,12 @@ import { sshSocks, tunnel } from './peers.ts';
 import { measureTransfer, Stage } from './stage.ts';
 
 const COUNTS = [1, 10, 100, 1000] as const;
-/** All flows together carry this for each second of BENCH_SECONDS. A thousand flows take several times as long as one. */
-const BYTES_A_SECOND = 100e6;
+/**
+ * All flows together carry this for each second of BENCH_SECONDS: enough that to open and to close a thousand of them doesn't
+ * count. Their downloads take ten times as long as one does, because of sshd, and so do all that ssh carries.
+ */
+const BYTES_A_SECOND = { up: 300e6, down: 100e6 };
+const PEER_BYTES_A_SECOND = 100e6;
 /** Of the peer, for comparison. */
 const PEER_COUNTS: readonly number[] = [1, 1000];
 /** A thousand flows have four sockets each between client and server, all full. */
@@ -24,11 +28,12 @@ async function run({ rounds, seconds, record }: Run): Promise<void> {
         await stage.through(peer, async (path) => {
           for (const verb of DIRECTIONS) {
             for (const flows of peer === tunnel ? COUNTS : PEER_COUNTS) {
-              const bytesEach = Math.ceil((seconds * BYTES_A_SECOND) / flows);
+              const rate = peer === tunnel ? BYTES_A_SECOND[verb] : PEER_BYTES_A_SECOND;
+              const bytesEach = Math.ceil((seconds * rate) / flows);
               const load = { verb, flows, bytesEach };
-              const rate = await stage.beside(path, load, (client) => measureTransfer(path, load, client));
-              record(rateOf(flows, verb), peer.name, rate.bytesPerSecond / 1e6);
-              record(perCpuSecond(flows, verb), peer.name, 1 / (rate.cpuSecondsPerByte * 1e6));
+              const carried = await stage.beside(path, load, (client) => measureTransfer(path, load, client));
+              record(rateOf(flows, verb), peer.name, carried.bytesPerSecond / 1e6);
+              record(perCpuSecond(flows, verb), peer.name, 1 / (carried.cpuSecondsPerByte * 1e6));
             }
           }
         });

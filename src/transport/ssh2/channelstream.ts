@@ -29,9 +29,10 @@ import { TunnelError } from '../../errors.ts';
 import { ChunkQueue } from './chunkqueue.ts';
 import type { ReceiveWindow } from './receivewindow.ts';
 import type { Sender } from './scheduler.ts';
+import type { Spares } from './spares.ts';
 
-/** A chunk of the usual size on the way and one waiting. */
-const WRITE_BUFFER = 64 * 1024;
+/** One chunk on the way: while it waits, the writer's data wait in its socket, where they take no memory of ours. */
+const WRITE_BUFFER = 16 * 1024;
 /** What waits for the reader is in the queue, where it is counted; Readable holds one chunk. */
 const READ_BUFFER = 1;
 /** RFC 4254 §5.2: a window never exceeds it. */
@@ -39,6 +40,8 @@ const MAX_SEND_WINDOW = 2 ** 32 - 1;
 
 /** What a flow needs of the connection that it is a channel of. `remote` is the server's number of the channel. */
 export interface ChannelOwner {
+  /** For what can't be sent at once. */
+  readonly spares: Spares;
   /** The stream has something to send: from now on its `transmit` is called in turn. */
   activate(stream: ChannelStream): void;
   deactivate(stream: ChannelStream): void;
@@ -73,6 +76,8 @@ export class ChannelStream extends Duplex implements Sender {
   #sendWindow: number;
   /** What of the present write has not been sent. */
   #unsent: Buffer | undefined;
+  /** Our copy, of which `#unsent` is the rest. */
+  #kept: Buffer | undefined;
   #pendingWrite: ((error?: Error | null) => void) | undefined;
   /** The reader has asked for more. */
   #wanted = false;
@@ -175,7 +180,6 @@ export class ChannelStream extends Duplex implements Sender {
       this.destroy(connectionReset());
     } else if (!this.#eofSent) {
       this.once('end', () => this.destroy(connectionReset()));
-      this.#unsent = undefined;
       this.#endWrite();
     }
   }
@@ -198,7 +202,9 @@ export class ChannelStream extends Duplex implements Sender {
     this.#pendingWrite = callback;
     this.#owner.activate(this);
     // It has not gone in whole, and the writer may use its memory again.
-    if (this.#unsent !== undefined) this.#unsent = Buffer.from(this.#unsent);
+    if (this.#unsent === undefined) return;
+    this.#kept = this.#owner.spares.keep(this.#unsent);
+    this.#unsent = this.#kept;
   }
 
   override _final(callback: (error?: Error | null) => void): void {
@@ -212,7 +218,6 @@ export class ChannelStream extends Duplex implements Sender {
     this.#owner.deactivate(this);
     this.#queue.clear();
     this.#receiveWindow.close();
-    this.#unsent = undefined;
     if (this.#pendingWrite !== undefined) this.#endWrite(error ?? connectionReset());
     callback(error);
   }
@@ -255,6 +260,9 @@ export class ChannelStream extends Duplex implements Sender {
 
   #endWrite(error?: Error): void {
     const callback = this.#pendingWrite;
+    this.#unsent = undefined;
+    if (this.#kept !== undefined) this.#owner.spares.release(this.#kept);
+    this.#kept = undefined;
     this.#pendingWrite = undefined;
     callback?.(error);
   }

@@ -24,6 +24,7 @@ import { isExchangingKeys, type SshProtocol } from './internals.ts';
 import type { Outbox } from './outbox.ts';
 import type { ReceiveWindow, ReceiveWindows } from './receivewindow.ts';
 import { Scheduler } from './scheduler.ts';
+import { Spares } from './spares.ts';
 
 /** The largest packet that is accepted: what sshd sends, and what ssh2 can decrypt. */
 const MAX_PACKET = 32 * 1024;
@@ -60,6 +61,7 @@ export interface MultiplexerOptions {
 }
 
 export class Multiplexer implements ChannelOwner {
+  readonly spares = new Spares();
   readonly #protocol: SshProtocol;
   readonly #outbox: Outbox;
   readonly #inbox: Inbox | undefined;
