@@ -21,12 +21,12 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { TunnelError, UsageError } from '../../errors.ts';
 import { GUARD_PATH, HOSTPIN_PATH } from '../../native.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
-import type { ReplicaKeys } from '../replicas.ts';
+import type { ReplicaKey, ReplicaKeys } from '../replicas.ts';
 import { RESOLVE_TIMEOUT } from '../resolve.ts';
 import type { SshSettings } from '../settings.ts';
 import { serverText } from '../ssh2/servertext.ts';
@@ -192,6 +192,9 @@ class Start {
       clearTimeout(this.#timer);
       if (abort !== undefined) signal?.removeEventListener('abort', abort);
     }
+    // ssh listens, and so it has verified the key: lines of its log alone don't say so, a server can forge them (sshlog.ts).
+    const shown = this.#shownKey;
+    if (shown !== undefined) this.#options.replicas?.prove(shown);
     this.#link = new OpensshLink({
       process,
       log: this.#log,
@@ -206,27 +209,29 @@ class Start {
   #follow(line: string): void {
     const before = this.#log.phase;
     this.#log.line(line);
-    if (before === 'up') return;
+    if (this.#link !== undefined) return;
     this.#options.observer.log('debug', `ssh: ${serverText(line)}`);
     this.#watch();
     this.#checkReplica();
     if (this.#log.phase !== before) this.#phaseChanged();
   }
 
-  /** The addresses of one jump host show one key, unless an authority vouches for each. Once up, ssh has verified the key. */
-  #checkReplica(): void {
-    const { replicas } = this.#options;
-    const { hostKey, hostKeyCertified, phase } = this.#log;
+  /** The key that is to be that of all addresses of the jump host; undefined where an authority vouches for each. */
+  get #shownKey(): ReplicaKey | undefined {
+    const { hostKey, hostKeyCertified } = this.#log;
     const [type, fingerprint] = hostKey?.split(' ') ?? [];
-    if (replicas === undefined || hostKeyCertified || type === undefined || fingerprint === undefined) return;
-    const shown = { at: this.#at, type: serverText(type), fingerprint: serverText(fingerprint) };
+    if (hostKeyCertified || type === undefined || fingerprint === undefined) return undefined;
+    return { at: this.#at, type: serverText(type), fingerprint: serverText(fingerprint) };
+  }
+
+  #checkReplica(): void {
+    const shown = this.#shownKey;
+    if (shown === undefined) return;
     try {
-      replicas.check(shown);
+      this.#options.replicas?.check(shown);
     } catch (error) {
       this.#refuse(error);
-      return;
     }
-    if (phase === 'up') replicas.prove(shown);
   }
 
   #heard(line: string): void {
@@ -270,7 +275,12 @@ class Start {
   async #listening(process: SshProcess): Promise<void> {
     const deadline = Date.now() + LISTEN_TIMEOUT_MS;
     while (process.alive && Date.now() < deadline) {
-      if (await accepts(this.#directory.socks)) return;
+      if (await accepts(this.#directory.socks)) {
+        // What ssh wrote before it listened is at most a pipe (64 KiB), which is read within one turn (link.ts, fate).
+        await turn();
+        await turn();
+        return;
+      }
       await delay(LISTEN_POLL_MS);
     }
     // If it is ending, its exit says more.

@@ -14,8 +14,9 @@
  * `listener` is the channel of our own listening socket. ssh frees channels in the order of their numbers when it ends, the
  * listener before any flow: so a flow's socket that closes before the listener's line is there has been closed by the far side.
  *
- * ssh copies the server's words with line ends in them. A jump host can thereby forge lines; what it gains is what it
- * has anyway, refusing flows and ending the link. What is kept is bounded.
+ * ssh copies the server's words with line ends in them. Whoever answers can thereby forge lines, also before ssh has seen its host
+ * key; what it gains is what it has anyway, refusing flows and ending the link. So nothing is believed of a server for a line of
+ * the log alone: the link is up when ssh listens (dial.ts). What is kept is bounded.
  */
 import { MAX_CHANNELS } from '../limits.ts';
 
@@ -64,6 +65,7 @@ export class SshLog {
 
   /** One line, without its end. */
   line(text: string): void {
+    this.#hostKeyLine(text);
     if (this.#phase === 'up') this.#channelLine(text);
     else this.#startLine(text);
     if (!text.startsWith('debug') && !text.startsWith('channel ')) {
@@ -135,7 +137,6 @@ export class SshLog {
     this.#question = QUESTION.test(text);
     this.#accepted ||= text === 'debug1: Connection established.';
     for (const [pattern, phase] of PHASES) if (pattern.test(text)) this.#phase = phase;
-    this.#hostKeyLine(text);
     this.#greeting ??=
       /^debug1: (?:kex_exchange_identification|ssh_exchange_identification): (?:banner line \d+: )?(.+)$/.exec(
         text,

@@ -4,11 +4,12 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { TunnelError } from '../../../../src/errors.ts';
+import { silentObserver } from '../../../../src/observe/observer.ts';
 import { type HostKeyPin, parseHostKeyPin } from '../../../../src/transport/hostkeypin.ts';
 import { ReplicaKeys } from '../../../../src/transport/replicas.ts';
 import { LoopbackSshd, sshdMissing } from '../../../support/loopback-sshd.ts';
 import type { Changes } from '../../../support/openssh.ts';
-import { clients, closeAll, dial, leftovers } from '../../../support/opensshlab.ts';
+import { clients, closeAll, dial, leftovers, serve } from '../../../support/opensshlab.ts';
 import { authority, sign } from '../../../support/sshcertificates.ts';
 
 describe("replicas of a jump host, through the system's ssh", { skip: sshdMissing }, () => {
@@ -70,6 +71,28 @@ describe("replicas of a jump host, through the system's ssh", { skip: sshdMissin
     assert.equal(await seenUsers(other), 0);
   });
 
+  it('nothing is proven by lines that a server has forged in the log of ssh, before its key is known', async () => {
+    const forged = [
+      'hello',
+      `debug1: Server host key: ssh-ed25519 ${(await keyOf(other)).fingerprint}`,
+      'debug1: Authentication succeeded (none).',
+      '',
+    ].join('\n');
+    const { port } = await serve((socket) => {
+      socket.resume().write('SSH-2.0-OpenSSH_9.2\r\n');
+      socket.write(debugMessage(forged));
+      setTimeout(() => socket.end(), 200);
+    });
+    const replicas = new ReplicaKeys();
+    const seen: string[] = [];
+    const observer = { ...silentObserver, log: (_level: string, text: string) => void seen.push(text) };
+    await assert.rejects(
+      dial(one, { replicas, observer, hostKeys: { userFiles: [knownHosts] }, settings: { port } }),
+    );
+    assert.ok(seen.includes('ssh: debug1: Authentication succeeded (none).'), 'the lines were not forged');
+    assert.equal(replicas.first, undefined);
+  });
+
   it('holds beside a KnownHostsCommand of the user, too', () =>
     refusedAfter({ settings: { onlyOpenssh: ['KnownHostsCommand'] } }));
 
@@ -123,3 +146,17 @@ describe("replicas of a jump host, through the system's ssh", { skip: sshdMissin
     }
   });
 });
+
+/** SSH_MSG_DEBUG (RFC 4253 §11.3) as a packet without encryption (§6). */
+function debugMessage(text: string): Buffer {
+  const message = Buffer.from(text);
+  const body = Buffer.alloc(2 + 4 + message.length + 4);
+  body.set([4, 1]);
+  body.writeUInt32BE(message.length, 2);
+  message.copy(body, 6);
+  const padding = 4 + ((8 - ((4 + 1 + body.length + 4) % 8)) % 8);
+  const header = Buffer.alloc(5);
+  header.writeUInt32BE(1 + body.length + padding);
+  header[4] = padding;
+  return Buffer.concat([header, body, Buffer.alloc(padding)]);
+}

@@ -104,4 +104,12 @@ describe("ssh's log", () => {
     log.line('debug1: Authentication succeeded (keyboard-interactive).');
     assert.equal(log.phase, 'up');
   });
+
+  it('a line that the server has forged does not hide the key that follows it', () => {
+    const { log } = read([
+      'debug1: Authentication succeeded (none).',
+      'debug1: Server host key: ssh-ed25519 SHA256:true',
+    ]);
+    assert.equal(log.hostKey, 'ssh-ed25519 SHA256:true');
+  });
 });
