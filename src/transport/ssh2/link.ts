@@ -96,9 +96,9 @@ export class Ssh2Link implements Transport, Probing {
     const unsent = new UnsentLimit((bytes) => limitUnsent(socket, bytes));
     this.#outbox = new Outbox(socket, {
       onWritable: () => this.#multiplexer.run(),
-      onSent: (bytes) => {
+      onSent: (bytes, held) => {
         this.#rekeying.count(bytes);
-        unsent.sent(bytes);
+        unsent.sent(bytes, held);
       },
       onOverflow: () => {
         observer.count('tunnel_ssh_backlog_limit_total');

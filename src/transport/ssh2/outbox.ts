@@ -28,8 +28,8 @@ const SPARE_SLABS = 2;
 export interface OutboxEvents {
   /** `writable` has become true. */
   readonly onWritable: () => void;
-  /** So many bytes have been written. */
-  readonly onSent: (bytes: number) => void;
+  /** So many bytes have been written. `held`: the kernel has not taken all of them yet. */
+  readonly onSent: (bytes: number, held: boolean) => void;
   /** The socket holds more than MAX_BACKLOG. Called once. */
   readonly onOverflow: () => void;
 }
@@ -121,7 +121,7 @@ export class Outbox {
     socket.write(bytes, this.#written);
     // What the kernel has taken at once is no longer held by the socket, although its callback is still to come.
     this.#blocked = socket.writableLength > 0;
-    this.#events.onSent(bytes.length);
+    this.#events.onSent(bytes.length, this.#blocked);
     if (socket.writableLength <= MAX_BACKLOG || this.#overflowed) return;
     this.#overflowed = true;
     this.#events.onOverflow();

@@ -5,7 +5,9 @@
  *
  *   bytes written -> the rate of each interval -> the best of the last INTERVALS -> limit, when it has changed enough
  *
- * The rate of an application that has little to send says nothing of the path: that is why it is the best that counts. What
+ * The rate of an application that has little to send says nothing of the path: that is why it is the best that counts. An interval
+ * in which the kernel took no more does: on a path that has become slow it is as long as what the kernel holds takes to go, and
+ * counts for all that have passed, or a large limit would outlast its path by INTERVALS of them. What
  * the kernel takes at once counts as well, but is itself bounded by the limit, so the limit can't feed itself.
  */
 
@@ -27,6 +29,7 @@ export class UnsentLimit {
   #rates: number[] = [];
   #start: number;
   #bytes = 0;
+  #held = false;
   #limit = LEAST_UNSENT;
 
   /** `set` is called at once, and whenever the limit changes. `clock`: milliseconds of a monotonic clock. */
@@ -37,14 +40,17 @@ export class UnsentLimit {
     set(this.#limit);
   }
 
-  /** So many bytes have been handed to the kernel. */
-  sent(bytes: number): void {
+  /** So many bytes have been handed to the kernel. `held`: it has not taken all of them yet. */
+  sent(bytes: number, held: boolean): void {
+    const most = this.#held ? INTERVALS : 1;
+    this.#held = held;
     this.#bytes += bytes;
     const now = this.#clock();
     const duration = now - this.#start;
     if (duration < INTERVAL_MS) return;
-    this.#rates.push(this.#bytes / duration);
-    if (this.#rates.length > INTERVALS) this.#rates.shift();
+    const intervals = Math.min(Math.floor(duration / INTERVAL_MS), most);
+    const rates = new Array<number>(intervals).fill(this.#bytes / duration);
+    this.#rates = [...this.#rates, ...rates].slice(-INTERVALS);
     this.#start = now;
     this.#bytes = 0;
     this.#adapt(Math.max(...this.#rates) * UNSENT_MS);

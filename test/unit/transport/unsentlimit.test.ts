@@ -15,10 +15,15 @@ function sender() {
   const send = (rate: number, milliseconds: number) => {
     for (let i = 0; i < milliseconds; i++) {
       now++;
-      limit.sent(rate);
+      limit.sent(rate, false);
     }
   };
-  return { limits, send, wait: (milliseconds: number) => (now += milliseconds) };
+  /** The kernel takes so much at once, and no more for so long. */
+  const block = (bytes: number, milliseconds: number) => {
+    limit.sent(bytes, true);
+    now += milliseconds;
+  };
+  return { limits, send, block, wait: (milliseconds: number) => (now += milliseconds) };
 }
 
 describe('UnsentLimit', () => {
@@ -46,6 +51,16 @@ describe('UnsentLimit', () => {
     assert.equal(limits.at(-1), LEAST_UNSENT);
   });
 
+  it('follows a path that has become slow, however rarely the kernel takes more', () => {
+    const { limits, send, block } = sender();
+    send(130_000, 300);
+    assert.equal(limits.at(-1), 3_900_000);
+    block(2_000_000, 2_000);
+    block(2_000_000, 2_000);
+    send(1_000, 1);
+    assert.equal(limits.at(-1), LEAST_UNSENT);
+  });
+
   it('is left alone when the rate changes a little', () => {
     const { limits, send } = sender();
     for (const rate of [40_000, 45_000, 38_000, 47_000]) send(rate, 1_500);
@@ -54,14 +69,18 @@ describe('UnsentLimit', () => {
 
   it('stays within its bounds whatever is sent', () => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(fc.nat(1e9), fc.nat(2_000)), { maxLength: 50 }), (pieces) => {
-        const { limits, send, wait } = sender();
-        for (const [bytes, pause] of pieces) {
-          wait(pause);
-          send(bytes, 1);
-        }
-        assert.ok(limits.every((bytes) => bytes >= LEAST_UNSENT && bytes <= MOST_UNSENT));
-      }),
+      fc.property(
+        fc.array(fc.tuple(fc.nat(1e9), fc.nat(2_000), fc.boolean()), { maxLength: 50 }),
+        (pieces) => {
+          const { limits, send, block, wait } = sender();
+          for (const [bytes, pause, held] of pieces) {
+            wait(pause);
+            if (held) block(bytes, pause);
+            else send(bytes, 1);
+          }
+          assert.ok(limits.every((bytes) => bytes >= LEAST_UNSENT && bytes <= MOST_UNSENT));
+        },
+      ),
     );
   });
 });
