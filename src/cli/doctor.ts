@@ -9,13 +9,14 @@ export type DoctorAction = (targets: readonly string[], options: DoctorOptions) 
 const AFTER = `
 Looks at this machine, by trying where only that tells, and changes nothing. With TARGETs
 it also says which of this machine's routes and rules would win over the tunnel's; with -r,
-where the jump host is found: as ssh_config has it, connecting to nothing.
+where the jump host is found, as ssh_config has it, and whether the keys of -i can be used,
+connecting to nothing.
 
 Exit codes: 0 "tunnel connect" or "tunnel exec" can capture here; 6 neither can.
 `;
 
-/** The options of `connect` that say where the jump host is. */
-const SHARED = ['--remote', '--jump', '--ssh-config', '--ssh-option'];
+/** The options of `connect` that say where the jump host is, and who one is there. */
+const SHARED = ['--remote', '--identity', '--port', '--jump', '--ssh-config', '--ssh-option'];
 
 /** Adds the command. `connect` has the options that both share. */
 export function addDoctorCommand(program: Command, connect: Command, action: DoctorAction): void {

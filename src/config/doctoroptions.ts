@@ -8,8 +8,9 @@ import type { Place } from './usage.ts';
 /** Any will do where only the jump host is looked for. */
 const ANYWHERE = ['0.0.0.0/0', '::/0'];
 
-/** Of the options of `connect`, those that say where the jump host is. */
-export interface DoctorOptions extends Pick<ConnectOptions, 'remote' | 'jump' | 'sshConfig' | 'sshOption'> {
+/** Of the options of `connect`, those that say where the jump host is, and who one is there. */
+export interface DoctorOptions
+  extends Pick<ConnectOptions, 'remote' | 'identity' | 'port' | 'jump' | 'sshConfig' | 'sshOption'> {
   readonly json?: boolean;
 }
 

@@ -7,6 +7,8 @@ import type { CaptureDiagnosis, Diagnosis, Finding } from '../system/doctor/diag
 import { lookAtHelper, lookAtKernel, lookAtNamespaces, lookAtTunDevice } from '../system/doctor/machine.ts';
 import { lookAtResolver, lookAtRoutes, lookAtRules } from '../system/doctor/routing.ts';
 import { hopsOf } from '../transport/hops.ts';
+import { checkIdentityFiles } from '../transport/identities.ts';
+import { DEFAULT_PORT } from '../transport/knownhosts.ts';
 import { addressToExclude, resolveJumpHosts } from '../transport/resolve.ts';
 import { type ResolveContext, resolveSettings } from '../transport/sshconfig.ts';
 
@@ -62,7 +64,7 @@ function needs(
   };
 }
 
-/** Where ssh_config says that it is. Opens no connection: what it permits, it would have to be asked. */
+/** Where ssh_config says that it is, and whether there are the keys of -i. Opens no connection: what it permits, it would have to be asked. */
 export async function lookAtRemote(
   remote: Remote,
   ssh: SshOptions,
@@ -77,7 +79,9 @@ export async function lookAtRemote(
     const own = found.flatMap(({ addresses }) => addresses.map(({ host }) => addressToExclude(host) ?? host));
     const where = own.length === 0 ? 'reached by a ProxyCommand' : [...new Set(own)].join(', ');
     const via = outermost === settings ? '' : `reached by way of ${outermost.name}, which is `;
-    return { name, state: 'ok', detail: `${text} is ${via}${where}` };
+    const port = own.length === 0 || outermost.port === DEFAULT_PORT ? '' : `, port ${outermost.port}`;
+    await checkIdentityFiles(settings.authentication.identityFiles);
+    return { name, state: 'ok', detail: `${text} is ${via}${where}${port}` };
   } catch (error) {
     if (!(error instanceof TunnelError)) throw error;
     return { name, state: 'failed', detail: error.message, ...(error.hint && { hint: error.hint }) };

@@ -14,7 +14,6 @@
  */
 import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-
 import { join } from 'node:path';
 import { TunnelError } from '../errors.ts';
 import { homeDirectory } from '../home.ts';
@@ -87,6 +86,11 @@ export async function offeredKeyTypes(options: IdentityOptions): Promise<(string
 /** The identities that stand for those of ssh_config where it names none, as far as they are there. */
 export function defaultIdentityFiles(home: string): string[] {
   return DEFAULT_IDENTITIES.map((name) => join(home, '.ssh', name)).filter((path) => existsSync(path));
+}
+
+/** Rejects as a login with them would: with TunnelError auth-identity-unreadable or auth-identity-permissions. */
+export async function checkIdentityFiles(named: AuthenticationSettings['identityFiles']): Promise<void> {
+  for (const { path, explicit } of named) if (explicit) await loadKeyFile(path);
 }
 
 /** In the order in which they are offered; some may be there twice. */

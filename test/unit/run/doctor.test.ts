@@ -42,6 +42,14 @@ describe('doctor', () => {
     assert.equal((await look('inner.invalid', { sshConfig: 'none' })).state, 'failed');
   });
 
+  it('goes by -p and -i, as connect does', async () => {
+    assert.match((await look('inner', { port: '2222' })).detail, /is 192\.0\.2\.7, port 2222$/);
+    const { state, detail, hint } = await look('inner', { identity: ['/no/such/key'] });
+    assert.equal(state, 'failed');
+    assert.match(detail, /\/no\/such\/key can't be read \(ENOENT\)/);
+    assert.match(hint ?? '', /-i/);
+  });
+
   it('reports a configuration that is wrong', async () => {
     const { state, detail } = await look('wrong');
     assert.equal(state, 'failed');
