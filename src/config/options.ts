@@ -3,7 +3,6 @@
  * is found here, before anything is started; only descriptors and the files that hold targets are touched.
  */
 import { readFileSync, readlinkSync } from 'node:fs';
-
 import { join } from 'node:path';
 import { UsageError } from '../errors.ts';
 import { homeDirectory } from '../home.ts';

@@ -23,7 +23,6 @@
  * Limits: MAX_JUMP_HOPS hosts on the way; MAX_INCLUDE_DEPTH, MAX_CONFIG_FILES, MAX_CONFIG_FILE_BYTES; QUERY_TIMEOUT_MS.
  * Beyond them the start is refused with a UsageError (a TunnelError for the time).
  */
-
 import type { Remote, SshOptions } from '../config/configuration.ts';
 import { DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE } from '../config/options.ts';
 import { MAX_JUMP_HOPS } from '../config/remote.ts';

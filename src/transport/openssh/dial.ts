@@ -11,8 +11,8 @@
  * States: starting -> authenticated (the log says so) -> up (its SOCKS socket, which it makes after that, has accepted a
  * connection) -> ended. Until it is up, its exit is a failed start (errors.ts).
  *
- * ssh verifies host keys and asks people, on the terminal that it shares with us or through SSH_ASKPASS. While it may be asking, no
- * time is counted here; otherwise a log that stays silent for longer than its phase may last ends the attempt.
+ * ssh verifies host keys and asks people, on the terminal that it shares with us or through SSH_ASKPASS. A log that stays silent for
+ * longer than its phase may last, and somebody's answer, ends the attempt (silence.ts).
  *
  * ssh can't be left behind: the kernel kills it with us (launch.c); where a custom command stands between, as sudo does, a guard that
  * ssh itself has started does (guard.c). A directory that stays after that is removed by the next start. A running ControlMaster is not made use of (docs/decisions/0013).
@@ -27,7 +27,6 @@ import { GUARD_PATH, HOSTPIN_PATH } from '../../native.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { ReplicaKey, ReplicaKeys } from '../replicas.ts';
-import { RESOLVE_TIMEOUT } from '../resolve.ts';
 import type { SshSettings } from '../settings.ts';
 import { serverText } from '../ssh2/servertext.ts';
 import { slowError, timeoutError } from '../tcp.ts';
@@ -43,6 +42,7 @@ import { certificateValidity } from './certificate.ts';
 import { startError } from './errors.ts';
 import { OpensshLink } from './link.ts';
 import { makePrivateDirectory, type PrivateDirectory } from './privatedirectory.ts';
+import { longestSilence } from './silence.ts';
 import { SshLog } from './sshlog.ts';
 import { type Exit, opensshVersion, SshProcess } from './sshprocess.ts';
 
@@ -210,7 +210,7 @@ class Start {
     const before = this.#log.phase;
     this.#log.line(line);
     if (this.#link !== undefined) return;
-    this.#options.observer.log('debug', `ssh: ${serverText(line)}`);
+    this.#options.observer.log('debug', `ssh: ${serverText(withoutCommand(line))}`);
     this.#watch();
     this.#checkReplica();
     if (this.#log.phase !== before) this.#phaseChanged();
@@ -241,20 +241,12 @@ class Start {
     if (text !== '') this.#options.observer.log(this.#link === undefined ? 'notice' : 'debug', text);
   }
 
-  /** A log that is silent for too long, with nobody to be waited for, is the end. */
+  /** A log that is silent for too long is the end. */
   #watch(): void {
     clearTimeout(this.#timer);
-    const { batch } = this.#settings.authentication;
     const { phase } = this.#log;
-    if (phase === 'up' || (!batch && (this.#log.mayAsk || this.#hopsMayAsk))) return;
-    const { authTimeout, connectTimeout } = this.#settings;
-    // The resolver's time is ssh's to take, once for each address's name; it is not counted in --connect-timeout.
-    const allowed = {
-      identification: connectTimeout + RESOLVE_TIMEOUT,
-      'key exchange': connectTimeout,
-      authentication: authTimeout,
-    };
-    const seconds = allowed[phase];
+    const seconds = longestSilence(this.#log, this.#settings);
+    if (seconds === undefined) return;
     this.#timer = setTimeout(() => {
       if (phase !== 'authentication') {
         this.#refuse((this.#log.accepted ? slowError : timeoutError)(this.#at, seconds, phase));
@@ -266,10 +258,6 @@ class Start {
         }),
       );
     }, seconds * 1000);
-  }
-
-  get #hopsMayAsk(): boolean {
-    return this.#log.phase === 'identification' && this.#settings.proxy.kind !== 'direct';
   }
 
   async #listening(process: SshProcess): Promise<void> {
@@ -310,6 +298,11 @@ class Start {
       certificates: certificates.flatMap((path) => expired(path, new Date())),
     });
   }
+}
+
+/** ssh logs the whole ProxyCommand, and there may be a password in it (ncat --proxy-auth). */
+function withoutCommand(line: string): string {
+  return line.replace(/^(debug1: Executing proxy command: ).*/, '$1...');
 }
 
 /** sshd doesn't say what it has against a certificate; when it has expired, that is seen here. `path`: as ssh names it. */

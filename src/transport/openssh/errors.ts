@@ -174,7 +174,7 @@ function make(failure: StartFailure, { code, message, hint }: Told): TunnelError
 
 /** ssh's own words about the connection are no greeting. */
 function isWords(greeting: string): boolean {
-  return !/^(Connection closed|read: |Connection reset)/.test(greeting) && !turnedAway(greeting);
+  return !/^(Connection closed|read: |write: |Connection reset)/.test(greeting) && !turnedAway(greeting);
 }
 
 /** What sshd says in clear before its identification when it turns a connection away. */

@@ -147,7 +147,8 @@ export async function opensshVersion(
   command: readonly [string, ...string[]],
   signal?: AbortSignal,
 ): Promise<OpensshVersion> {
-  const shown = printable(command.join(' '));
+  // Not its arguments: there may be a password among them (sshpass -p).
+  const shown = printable(command[0]);
   const [said, status] = await new Promise<[string, number]>((resolve, reject) => {
     const options = {
       timeout: VERSION_TIMEOUT_MS,

@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { silentObserver } from '../../../../src/observe/observer.ts';
 import { parseHostKeyPin } from '../../../../src/transport/hostkeypin.ts';
+import { startError } from '../../../../src/transport/openssh/errors.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../support/loopback-sshd.ts';
 import type { Changes } from '../../../support/openssh.ts';
 import { clients, closeAll, closedPort, dial, fails, leftovers, serve } from '../../../support/opensshlab.ts';
@@ -68,6 +70,36 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
       settings: { proxy: { kind: 'command', command: 'unused' } },
       given: { options: ["ProxyCommand=sh -c 'echo no way out >&2; exit 3'"] },
     }));
+  it('jumphost-proxy, when ssh finds it gone as it writes', () => {
+    const { code } = startError({
+      at: 'jumphost:22',
+      seconds: 1,
+      lines: ['banner exchange: Connection to UNKNOWN port 65535: Broken pipe'],
+      stderr: ['no way out'],
+      exit: { status: 255, signal: null },
+      phase: 'identification',
+      accepted: false,
+      hostKey: undefined,
+      offered: [],
+      acceptedKey: undefined,
+      byCommand: true,
+      greeting: 'write: Broken pipe',
+      pins: [],
+      certificates: [],
+    });
+    assert.equal(code, 'jumphost-proxy');
+  });
+  it('does not log the ProxyCommand, in which there may be a password', async () => {
+    const logged: string[] = [];
+    const observer = { ...silentObserver, log: (_level: string, text: string) => void logged.push(text) };
+    await fails(sshd, 'jumphost-proxy', /has ended/, {
+      settings: { proxy: { kind: 'command', command: 'unused' } },
+      given: { options: ['ProxyCommand=false sesame'] },
+      observer,
+    });
+    assert.ok(logged.includes('ssh: debug1: Executing proxy command: ...'));
+    assert.ok(!logged.some((text) => text.includes('sesame')));
+  });
   it('auth-failed, with the keys that were offered', () =>
     fails(sshd, 'auth-failed', /Permission denied \(publickey\); offered \S+user_key ED25519 SHA256:/, {
       settings: { user: 'nobodyhere' },
@@ -126,6 +158,10 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     await makeKey(key, 'ed25519');
     await fails(sshd, 'auth-failed', /Permission denied \(publickey\)/, { given: { identityFiles: [key] } });
   });
+  it('openssh-not-found, without the arguments of the command', () =>
+    fails(sshd, 'openssh-not-found', /^(?!.*sesame)/s, {
+      given: { command: ['/nonexistent/sshpass', '-p', 'sesame', 'ssh'] },
+    }));
   it('openssh-not-found', () =>
     fails(sshd, 'openssh-not-found', /No such file/, { given: { command: ['/nonexistent/ssh'] } }));
   it('openssh-unusable', () =>
