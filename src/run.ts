@@ -37,6 +37,7 @@ import {
   createProxyNames,
   lookupForDirect,
   namedPolicy,
+  namesBehind,
 } from './run/names.ts';
 import { prepareTargets } from './run/targets.ts';
 import { startHelper } from './system/helper.ts';
@@ -86,7 +87,8 @@ export async function run(wanted: Configuration, options: RunOptions): Promise<v
     ending.followedBy(link.ended);
     await ending.orElse(link.start());
     const guard = createGuard(wanted.allow, observer);
-    const connector = guardedConnector(link, guard);
+    const names = () => naming?.names;
+    const connector = guardedConnector(link, guard, namesBehind(names));
     const configuration = await ending.orElse(complete(connector, signal));
     if (configuration !== wanted) {
       naming = namingOf(configuration);
@@ -94,14 +96,13 @@ export async function run(wanted: Configuration, options: RunOptions): Promise<v
     }
     if (naming === undefined) warnOfCapturedResolvers(captured.current, observer);
     const host = await startHelper({ observer, signal });
-    const names = () => naming?.names;
     const beside = waysBeside(() => capture?.deviceName ?? '', captured, lookupForDirect(names));
     capture =
       naming === undefined
         ? new TunCapture({ host, prefixes: captured.current, observer })
         : captureWithNames(host, captured.current, naming, { connector, beside, observer });
     ending.followedBy(capture.ended);
-    const flows = createFlows({ configuration, link, direct: beside.direct, guard, names, observer });
+    const flows = createFlows({ configuration, connector, direct: beside.direct, guard, names, observer });
     const accept = (request: FlowRequest) => flows.accept(request);
     await ending.orElse(
       capture.start(
@@ -154,13 +155,17 @@ export async function runProxy(wanted: Configuration, options: RunOptions): Prom
     ending.followedBy(link.ended);
     await ending.orElse(link.start());
     const guard = createGuard(wanted.allow, observer);
-    const connector = guardedConnector(link, guard);
+    const connector = guardedConnector(
+      link,
+      guard,
+      namesBehind(() => names),
+    );
     const configuration = await ending.orElse(complete(connector, signal));
     unwatch = watchDisturbances(link, '', observer);
     const direct = new DirectConnector({ lookup: lookupForDirect(() => names) });
     names = createProxyNames(configuration, connector, direct, observer);
     const decided = { configuration, guard, names: () => names };
-    const flows = createFlows({ ...decided, link, direct, observer });
+    const flows = createFlows({ ...decided, connector, direct, observer });
     proxies = createProxies(configuration, observer);
     await ending.orElse(startProxies(proxies, flows, decided, options, signal));
     learning = guard;
@@ -296,15 +301,15 @@ function warnOfCapturedResolvers(prefixes: readonly Prefix[], observer: Observer
 }
 
 interface FlowsParts extends Decided {
-  readonly link: Supervisor;
+  readonly connector: Connector;
   readonly direct: Connector;
   readonly observer: Observer;
 }
 
-function createFlows({ configuration, link, direct, guard, names, observer }: FlowsParts): Flows {
+function createFlows({ configuration, connector, direct, guard, names, observer }: FlowsParts): Flows {
   return new Flows({
     policy: namedPolicy(configuration, createPolicy(configuration), { guard, names }),
-    ...createNamedFlows(configuration, link, names, observer),
+    ...createNamedFlows(configuration, { connector, guard, names, observer }),
     direct,
     observer,
     descriptors: descriptorLimit(),

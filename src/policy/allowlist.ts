@@ -7,8 +7,8 @@
  *                   -> direct --> unchanged, or held to the list likewise (`direct`: what runs under `tunnel exec`)
  *                   -> anything else: unchanged
  *
- * With --dry-run nothing is denied: learned.ts notes what was asked for, and at the end its rules are printed. They are the
- * smallest list with which the same run would pass.
+ * With --dry-run nothing is denied: learned.ts notes what was asked for, and at the end its rules are printed. With these the same
+ * run would pass.
  *
  * Without the two options nothing is wrapped and nothing costs anything. A rule by name is for connections that are carried by name,
  * and for addresses whose names are known to whoever asks (`namesOf`); any other address is decided as such.
@@ -58,6 +58,8 @@ export interface AllowGuard {
   readonly active: boolean;
   /** The policy with the list before the transport. Several policies of one run share the log and what is learned. */
   guard(policy: Policy, options?: GuardOptions): Policy;
+  /** Whether a destination may be opened in the form in which it is written. Neither logged nor learned. */
+  permits(destination: Destination): boolean;
   /** The allow-list that the run would have needed so far; undefined without --dry-run. */
   learned(): string | undefined;
 }
@@ -119,6 +121,7 @@ export function createAllowGuard({
       if (!active) return policy;
       return { decide: (destination) => decide(destination, policy.decide(destination), options) };
     },
+    permits: (destination) => list === undefined || learned !== undefined || list.permits(destination),
     learned: () => learned?.format(),
   };
 }

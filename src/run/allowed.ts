@@ -1,10 +1,11 @@
 /**
- * The allow-list of a running tunnel: one guard for all its policies, and for what the tunnel itself asks the jump host for.
+ * The allow-list of a running tunnel: one guard for all its policies, and for all that the jump host is asked for.
  *
- *   Flows           -> guard(policy)      -> link      connections of programs
- *   DNS, catalog    -> guardedConnector   -> link      resolvers behind the jump host, Keystone
+ *   Flows -> guard(policy)   connections of programs, answered before anything is looked up or dialled
+ *         -> Forms        ─┐ the form in which one is opened: its name or its address
+ *   DNS, catalog          ─┴> guardedConnector -> link
  *
- * So nothing at all is opened through the jump host that no rule permits.
+ * Nothing has the link itself, so nothing at all is opened through the jump host that no rule permits.
  */
 import type { AllowOptions } from '../config/configuration.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -29,10 +30,17 @@ export class NotAllowedError extends ConnectError {
   }
 }
 
-/** The link for the tunnel's own questions. Rejects with NotAllowedError where no rule permits them. */
-export function guardedConnector(link: Connector, guard: AllowGuard): Connector {
+/**
+ * The link for whoever opens something through it. Rejects with NotAllowedError where no rule permits that. `namesOf`: the names for
+ * which a resolver behind the jump host has answered a canonical address.
+ */
+export function guardedConnector(
+  link: Connector,
+  guard: AllowGuard,
+  namesOf: (address: string) => readonly string[],
+): Connector {
   if (!guard.active) return link;
-  const policy = guard.guard(THROUGH_THE_TUNNEL);
+  const policy = guard.guard(THROUGH_THE_TUNNEL, { namesOf });
   return {
     async connect(destination, options) {
       const verdict = policy.decide(destination);

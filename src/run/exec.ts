@@ -57,6 +57,7 @@ import {
   createTunnelNames,
   currentResolverPlan,
   namedPolicy,
+  namesBehind,
 } from './names.ts';
 import { prepareTargets } from './targets.ts';
 
@@ -112,7 +113,11 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     await ending.orElse(link.start());
     unwatch = watchDisturbances(link, '', observer);
     const guard = createGuard(configuration.tunnel.allow, observer);
-    const connector = guardedConnector(link, guard);
+    const connector = guardedConnector(
+      link,
+      guard,
+      namesBehind(() => names),
+    );
     const tunnelled = await ending.orElse(complete(connector, ending.signal));
     targets = namedPolicy(tunnelled, createPolicy(tunnelled), {
       guard,
@@ -133,7 +138,12 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
       });
       queries = queriesOf(names, capture, observer);
     }
-    const { tunnel, resolve } = createNamedFlows(tunnelled, link, () => names, observer);
+    const { tunnel, resolve } = createNamedFlows(tunnelled, {
+      connector,
+      guard,
+      names: () => names,
+      observer,
+    });
     const descriptors = descriptorLimit();
     const flows = new Flows({ policy: plan.policy, tunnel, direct, observer, resolve, descriptors });
     const accept = (request: FlowRequest) => flows.accept(request);

@@ -21,7 +21,7 @@ import type { Supervisor } from '../transport/supervisor.ts';
 import { createGuard, guardedConnector, reportLearned } from './allowed.ts';
 import { runToEnd } from './job.ts';
 import { createLink, watchDisturbances } from './link.ts';
-import { createNamedFlows, createProxyNames, lookupForDirect, namedPolicy } from './names.ts';
+import { createNamedFlows, createProxyNames, lookupForDirect, namedPolicy, namesBehind } from './names.ts';
 import { prepareTargets } from './targets.ts';
 
 /** Resolves with the command's exit status. */
@@ -55,13 +55,22 @@ export async function runBehindProxy(
     await ending.orElse(link.start());
     unwatch = watchDisturbances(link, '', observer);
     const guard = createGuard(wanted.allow, observer);
-    const connector = guardedConnector(link, guard);
+    const connector = guardedConnector(
+      link,
+      guard,
+      namesBehind(() => names),
+    );
     const tunnel = await ending.orElse(complete(connector, ending.signal));
     const direct = new DirectConnector({ lookup: lookupForDirect(() => names) });
     names = createProxyNames(tunnel, connector, direct, observer);
     const policy = createPolicy(tunnel, { beyond: 'direct', proxied: true });
     const known = new KnownNames({ observer });
-    const { tunnel: through, resolve } = createNamedFlows(tunnel, link, () => names, observer);
+    const { tunnel: through, resolve } = createNamedFlows(tunnel, {
+      connector,
+      guard,
+      names: () => names,
+      observer,
+    });
     const flows = new Flows({
       policy: namedPolicy(tunnel, policy, {
         guard,

@@ -17,7 +17,7 @@ import type { Destination } from '../net/destination.ts';
 import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { AllowGuard } from '../policy/allowlist.ts';
-import { byKnownNames, createFormRule, createTargetName, type TargetName } from '../policy/knownnames.ts';
+import { byKnownNames, createFormRule, createTargetName } from '../policy/knownnames.ts';
 import type { Policy } from '../policy/policy.ts';
 import { planResolver, type ResolverPlan } from '../system/resolver/detect.ts';
 import { readResolverFacts } from '../system/resolver/facts.ts';
@@ -124,37 +124,46 @@ export function namedPolicy(
   policy: Policy,
   { guard, names, direct = false, localNamesOf = () => [] }: NamedPolicyParts,
 ): Policy {
-  return guard.guard(byKnownNames(policy, targetNameOf(configuration, names)), {
+  const namesOf = namesBehind(names);
+  return guard.guard(byKnownNames(policy, createTargetName(configuration, namesOf)), {
     direct,
     namesOf(address, way) {
-      const behind = names()?.namesOf(address) ?? [];
+      const behind = namesOf(address);
       if (way === 'tunnel') return behind;
       return [...behind, ...(names()?.localNamesOf(address) ?? []), ...localNamesOf(address)];
     },
   });
 }
 
-function targetNameOf(configuration: Configuration, names: () => Names | undefined): TargetName {
-  return createTargetName(configuration, (address) => names()?.namesOf(address) ?? []);
+/** The names for which resolvers behind the jump host have answered a canonical address. */
+export function namesBehind(names: () => Names | undefined): (address: string) => readonly string[] {
+  return (address) => names()?.namesOf(address) ?? [];
 }
 
-/** `names` likewise. */
+export interface NamedFlowsParts extends Pick<NamedPolicyParts, 'guard' | 'names'> {
+  /** Held to the allow-list itself (allowed.ts), also where it is asked for another form. */
+  readonly connector: Connector;
+  readonly observer: Observer;
+}
+
 export function createNamedFlows(
-  configuration: Configuration,
-  connector: Connector,
-  names: () => Names | undefined,
-  observer: Observer,
+  rules: Pick<Configuration, 'targets' | 'exclusions' | 'nameTargets' | 'nameExclusions'>,
+  { connector, guard, names, observer }: NamedFlowsParts,
 ): NamedFlows {
+  const targetName = createTargetName(rules, namesBehind(names));
   const addressesOf = async (name: string, signal?: GiveUpSignal): Promise<readonly string[]> =>
     (await names()?.lookup(name)) ?? lookupName(name, signal);
   const forms = new Forms({
     connector,
-    targetForm: targetNameOf(configuration, names),
+    targetForm(destination) {
+      const host = targetName(destination);
+      return host !== undefined && guard.permits({ ...destination, host }) ? host : undefined;
+    },
     otherForms: async ({ host }, { name, signal }) => {
       if (!isAddress(host)) return addressesOf(host, signal);
       return [...(name === undefined ? [] : [name]), ...(names()?.namesOf(host) ?? [])];
     },
-    mayOpen: createFormRule(configuration),
+    mayOpen: createFormRule(rules),
     observer,
   });
   return {

@@ -13,6 +13,8 @@ const RULES = {
   names: [],
 };
 
+const NAMELESS = () => [];
+
 function linkOf(): { link: Connector; opened: string[] } {
   const opened: string[] = [];
   const link: Connector = {
@@ -28,7 +30,7 @@ describe("the tunnel's own connections", () => {
   it('are held to the list', async () => {
     const { link, opened } = linkOf();
     const guard = createGuard({ rules: RULES, dryRun: false, dryRunTo: undefined }, silentObserver);
-    const connector = guardedConnector(link, guard);
+    const connector = guardedConnector(link, guard, NAMELESS);
     await connector.connect({ host: '10.0.0.53', port: 53 });
     await assert.rejects(
       connector.connect({ host: 'keystone.example', port: 5000 }),
@@ -43,7 +45,7 @@ describe("the tunnel's own connections", () => {
   it('are learned', async () => {
     const { link, opened } = linkOf();
     const guard = createGuard({ rules: undefined, dryRun: true, dryRunTo: undefined }, silentObserver);
-    await guardedConnector(link, guard).connect({ host: 'keystone.example', port: 5000 });
+    await guardedConnector(link, guard, NAMELESS).connect({ host: 'keystone.example', port: 5000 });
     assert.equal(opened.length, 1);
     const lists: string[] = [];
     reportLearned(guard, { learned: (list) => lists.push(list) });
@@ -53,7 +55,7 @@ describe("the tunnel's own connections", () => {
   it('go straight to the link where there is no list', () => {
     const { link } = linkOf();
     const guard = createGuard({ rules: undefined, dryRun: false, dryRunTo: undefined }, silentObserver);
-    assert.equal(guardedConnector(link, guard), link);
+    assert.equal(guardedConnector(link, guard, NAMELESS), link);
     reportLearned(guard, { learned: () => assert.fail('nothing was to be learned') });
     reportLearned(undefined, { learned: () => assert.fail('the run has not begun') });
   });
