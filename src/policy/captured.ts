@@ -17,6 +17,8 @@ export class CapturedPrefixes {
   /** What `leaveOutOnly` was last given: the addresses of the link that stood last. */
   #settled: readonly Prefix[] = [];
   #current: readonly Prefix[] = [];
+  /** What is being applied; one change at a time, so that one that fails takes back itself alone. */
+  #changing: Promise<void> = Promise.resolve();
 
   /**
    * `apply` has the kernel capture just these; it resolves when that is so. `mayBeEmpty`: something else is captured besides. The
@@ -37,33 +39,43 @@ export class CapturedPrefixes {
    * Rejects as capturedPrefixes and `apply` do; then nothing has changed.
    */
   leaveOutToo(own: readonly Prefix[]): Promise<void> {
-    return this.#set([...this.#settled, ...own]);
+    return this.#change(() => this.#set([...this.#settled, ...own]));
   }
 
   /** Leaves `own` out and nothing besides. Rejects likewise. */
-  async leaveOutOnly(own: readonly Prefix[]): Promise<void> {
-    await this.#set(own);
-    this.#settled = own;
+  leaveOutOnly(own: readonly Prefix[]): Promise<void> {
+    return this.#change(async () => {
+      await this.#set(own);
+      this.#settled = own;
+    });
   }
 
   /**
    * Captures what other rules hold: those of a cloud are known only when the link stands. Rejects as capturedPrefixes and `apply` do;
    * then nothing has changed.
    */
-  async setRules(rules: CaptureRules): Promise<void> {
-    const before = this.#rules;
-    this.#rules = rules;
-    try {
-      await this.#set(this.#own);
-    } catch (error) {
-      this.#rules = before;
-      throw error;
-    }
+  setRules(rules: CaptureRules): Promise<void> {
+    return this.#change(async () => {
+      const before = this.#rules;
+      this.#rules = rules;
+      try {
+        await this.#set(this.#own);
+      } catch (error) {
+        this.#rules = before;
+        throw error;
+      }
+    });
   }
 
   /** Applies rules that have changed. Rejects likewise. */
   refresh(): Promise<void> {
-    return this.#set(this.#own);
+    return this.#change(() => this.#set(this.#own));
+  }
+
+  #change(work: () => Promise<void>): Promise<void> {
+    const done = this.#changing.then(work);
+    this.#changing = done.catch(() => {}); // whoever asked for it hears of it
+    return done;
   }
 
   async #set(own: readonly Prefix[]): Promise<void> {

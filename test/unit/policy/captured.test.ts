@@ -54,6 +54,34 @@ describe('CapturedPrefixes', () => {
     ]);
   });
 
+  it('makes one change at a time: one that fails takes back itself alone', async () => {
+    const single: Prefix[] = [];
+    let begin = () => {};
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    let fail: (error: Error) => void = () => {};
+    const failure = new Promise<void>((_resolve, reject) => {
+      fail = reject;
+    });
+    const prefixes = new CapturedPrefixes({ ...rules('192.0.2.0/30'), single }, async (wanted) => {
+      if (!wanted.some(({ address }) => address === '10.1.2.3')) return;
+      begin();
+      await failure;
+    });
+    await prefixes.leaveOutOnly([OLD]);
+    single.push(hostPrefix('10.1.2.3'));
+    const refreshed = assert.rejects(prefixes.refresh(), /no room/);
+    await begun;
+    single.pop();
+    const leftOut = prefixes.leaveOutToo([NEW]);
+    fail(new Error('no room'));
+    await Promise.all([refreshed, leftOut]);
+    assert.deepEqual(prefixes.current.map(formatPrefix), ['192.0.2.1', '192.0.2.3']);
+    await prefixes.refresh();
+    assert.deepEqual(prefixes.current.map(formatPrefix), ['192.0.2.1', '192.0.2.3']);
+  });
+
   it('applies nothing when nothing changes', async () => {
     const { prefixes, applied } = captured('10.0.0.0/8');
     await prefixes.leaveOutToo([OLD]);
