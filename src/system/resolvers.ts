@@ -38,13 +38,16 @@ export function resolverConfiguration(file = '/etc/resolv.conf'): ResolverConfig
   return { resolvers: resolvers.length === 0 ? [DEFAULT_RESOLVER] : resolvers, lines };
 }
 
-/** What the resolver library reads in a resolv.conf(5); of resolvers none, where none is named. */
-export function parseResolvConf(text: string): ResolverConfiguration {
+/**
+ * What the resolver library reads in a resolv.conf(5); of resolvers none, where none is named. `most`: how many resolvers, for files
+ * that others read.
+ */
+export function parseResolvConf(text: string, most = MAX_RESOLVERS): ResolverConfiguration {
   const lines = text.split('\n').map((line) => line.slice(0, MAX_LINE).trimEnd());
   const resolvers = lines
     .flatMap((line) => /^nameserver\s+(\S+)/.exec(line)?.[1] ?? [])
     .filter((address) => isAddress(address.replace(/%.*$/, '')))
-    .slice(0, MAX_RESOLVERS);
+    .slice(0, most);
   // Of these the last one holds; options add up.
   const search = lines.filter((line) => /^(search|domain)\s/.test(line)).slice(-1);
   const options = lines.filter((line) => /^options\s/.test(line)).slice(0, MAX_OPTION_LINES);

@@ -22,6 +22,8 @@ import { DEFAULT_RESOLVER, parseResolvConf } from '../resolvers.ts';
 
 /** systemd-resolved(8): the stub, and the one without its own processing. */
 const STUBS: ReadonlySet<string> = new Set(['127.0.0.53', '127.0.0.54']);
+/** As many as the resolver library would ask: more only lengthen the time until a failure is told. */
+const MAX_UPLINKS = 3;
 
 export interface ResolverFacts {
   /** The text of /etc/resolv.conf, undefined: there is none. */
@@ -68,23 +70,30 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
     steps.push({ kind: 'file', why: `programs ask ${local}, which no route can lead elsewhere` });
   else if (zoned !== undefined)
     steps.push({ kind: 'file', why: `programs ask ${zoned}, which belongs to one link` });
-  const uplinks = asksStub ? nameservers(facts.resolvedUplinks ?? '').addresses : resolvers;
+  const uplinks = asksStub ? uplinksOf(facts.resolvedUplinks ?? '') : resolvers;
   return {
     manager: managerOf(facts),
     resolvers,
-    uplinks: asksStub ? uplinks.filter((address) => !STUBS.has(address) && !isOwn(address)) : uplinks,
+    uplinks,
     steps,
   };
 }
 
-/** The DNS server of another tunnel, whose device has settings in systemd-resolved. */
+/** The servers that systemd-resolved asks. It lists those of every link, and a tunnel's device may come first. */
+function uplinksOf(text: string): string[] {
+  return nameservers(text, Number.POSITIVE_INFINITY)
+    .addresses.filter((address) => !STUBS.has(address) && !isOwn(address))
+    .slice(0, MAX_UPLINKS);
+}
+
+/** The DNS server of a tunnel, whose device has settings in systemd-resolved. */
 function isOwn(address: string): boolean {
   return OWN_RANGES.some((range) => prefixContains(range, hostPrefix(address)));
 }
 
 /** The addresses that are named, canonical, each once. `zoned`: one with a zone. */
-function nameservers(text: string): { addresses: string[]; zoned: string | undefined } {
-  const { resolvers } = parseResolvConf(text);
+function nameservers(text: string, most?: number): { addresses: string[]; zoned: string | undefined } {
+  const { resolvers } = parseResolvConf(text, most);
   return {
     addresses: [...new Set(resolvers.filter(isAddress).map(canonicalAddress))],
     zoned: resolvers.find((address) => address.includes('%')),

@@ -57,7 +57,19 @@ const TABLE: readonly (readonly [string, Partial<ResolverFacts>, Partial<Resolve
         '127.0.0.1',
       ),
     },
-    { uplinks: ['192.168.1.1'], steps: [{ kind: 'resolved' }] },
+    { uplinks: ['192.168.1.1', '127.0.0.1'], steps: [{ kind: 'resolved' }] },
+  ],
+  [
+    "systemd-resolved, which lists two tunnels' servers before its own",
+    {
+      resolvConf: STUB,
+      resolved: true,
+      resolvedUplinks: ['198.18.0.53', '2001:2::35', '198.18.1.53', '2001:2:0:1::35']
+        .map((address) => `nameserver ${address}\n`)
+        .join('')
+        .concat(UPLINKS),
+    },
+    { uplinks: ROUTED, steps: [{ kind: 'resolved' }] },
   ],
   [
     'systemd-resolved and nss-resolve, its stub (Fedora)',
