@@ -74,7 +74,7 @@ export async function run(wanted: Configuration, options: RunOptions): Promise<v
     repair(observer);
     let ownNames: readonly string[] = [];
     const namingOf = (configuration: Configuration) =>
-      answersQueries(configuration) ? new CapturedNames(configuration, () => ownNames) : undefined;
+      answersQueries(configuration) ? new CapturedNames(configuration, () => ownNames, observer) : undefined;
     // What can be found out about the targets beforehand is said before anybody is asked for a password.
     const complete = await prepareTargets(wanted, observer);
     naming = namingOf(wanted);
@@ -100,7 +100,7 @@ export async function run(wanted: Configuration, options: RunOptions): Promise<v
     capture =
       naming === undefined
         ? new TunCapture({ host, prefixes: captured.current, observer })
-        : captureWithNames(host, captured.current, naming, { connector, beside, observer });
+        : captureWithNames(host, captured.current, naming, observer, { connector, beside });
     ending.followedBy(capture.ended);
     const flows = createFlows({ configuration, connector, direct: beside.direct, guard, names, observer });
     const accept = (request: FlowRequest) => flows.accept(request);
@@ -112,7 +112,7 @@ export async function run(wanted: Configuration, options: RunOptions): Promise<v
     );
     const device = capture.deviceName ?? '';
     unwatch = watchDisturbances(link, device, observer);
-    await ending.orElse(naming?.settle(device, captured, observer) ?? Promise.resolve());
+    await ending.orElse(naming?.settle(device, captured) ?? Promise.resolve());
 
     proxies = createProxies(configuration, observer);
     const decided = { configuration, guard, names };
@@ -195,12 +195,13 @@ function captureWithNames(
   host: TunHost,
   prefixes: readonly Prefix[],
   naming: CapturedNames,
+  observer: Observer,
   parts: CapturedNamesParts,
 ): TunCapture {
   const capture: TunCapture = new TunCapture({
     host,
     prefixes,
-    observer: parts.observer,
+    observer,
     served: naming.served,
     families: naming.families,
     onDevice: (device) => naming.onDevice(device, capture, parts),

@@ -79,7 +79,7 @@ export interface Names {
   lookup(name: string): Promise<readonly string[] | undefined>;
   /** As `lookup`, for a connection past the tunnel: a name target that isn't answered behind the jump host is asked for here. */
   lookupForDirect(name: string): Promise<readonly string[] | undefined>;
-  /** This machine's own resolvers are others from now on; what waits for the former is answered SERVFAIL. */
+  /** This machine's own resolvers are others from now on; what waits for the former is answered SERVFAIL. Nothing, once closed. */
   setLocal(servers: readonly Destination[]): void;
   /** Rejects what waits for a resolver; queries are answered SERVFAIL from now on. */
   close(): void;
@@ -112,6 +112,7 @@ export function createNames(options: NamesOptions): Names {
           ),
         );
   let own = resolversHere(local);
+  let closed = false;
   const route = createNaming(naming);
   const lookupBy = async (name: string, resolver: Resolver | undefined) =>
     resolver === undefined ? [] : lookupAddresses(resolver, name);
@@ -143,11 +144,13 @@ export function createNames(options: NamesOptions): Names {
     translate: (accept) =>
       virtual === undefined ? accept : translateRequests(virtual.addresses, observer, accept),
     setLocal(servers) {
+      if (closed) return;
       own?.close();
       own = resolversHere(servers);
       server.setLocal(own);
     },
     close() {
+      closed = true;
       server.close();
       tunnel?.close();
       own?.close();

@@ -6,7 +6,8 @@
  *   rules      the targets and the addresses of resolvers on the network: both are captured by route
  *   onDevice   the device has its addresses: names, server and virtual addresses; nothing is routed yet
  *   settle()   systemd-resolved's settings of the device, or resolv.conf rewritten, where routes are not enough; from then on a
- *              resolv.conf that names other resolvers is followed: they are captured besides the former, and asked instead
+ *              resolv.conf that names other resolvers is followed: they are captured besides the former, and asked instead;
+ *              so is systemd-resolved when it asks others
  *   close()    settings back, queries that wait answered SERVFAIL; then the capture may go
  *
  * This machine's resolvers are asked for other names by sockets that are bound to the uplink: their addresses are routed into the
@@ -31,26 +32,27 @@ import type { HostChange } from '../system/hostchange.ts';
 import { hasIPv6 } from '../system/ipv6.ts';
 import { Journal } from '../system/journal.ts';
 import type { ResolverPlan } from '../system/resolver/detect.ts';
-import { ResolvConfFile } from '../system/resolver/file.ts';
+import { RESOLVED_UPLINKS } from '../system/resolver/facts.ts';
+import { RESOLV_CONF, ResolvConfFile } from '../system/resolver/file.ts';
 import { ResolvedLink } from '../system/resolver/resolved.ts';
-import { watchResolvConf } from '../system/resolver/watch.ts';
+import { watchResolvers } from '../system/resolver/watch.ts';
 import type { Connector } from '../transport/transport.ts';
 import type { Beside } from './beside.ts';
 import { createTunnelNames, currentResolverPlan, destinations } from './names.ts';
 
-/** Of the networks that a machine visits: more resolvers are not captured at a time, the former go. */
+/** Of the networks that a machine visits: more resolvers are not captured at a time, the former go. Counted. */
 const MAX_RESOLVERS = 16;
 
 export interface CapturedNamesParts {
   /** The link, for queries to resolvers behind the jump host. */
   readonly connector: Connector;
   readonly beside: Beside;
-  readonly observer: Observer;
 }
 
 export class CapturedNames {
   readonly #configuration: Configuration;
   readonly #ownNames: () => readonly string[];
+  readonly #observer: Observer;
   #plan: ResolverPlan;
   readonly #servers: readonly Destination[];
   readonly #served = new Set<string>();
@@ -58,6 +60,7 @@ export class CapturedNames {
   /** Addresses that are routed into the device, the newest last. */
   readonly #routed: Set<string>;
   #unwatch: (() => void) | undefined;
+  #closed = false;
   #names: Names | undefined;
   #queries: CapturedQueries | undefined;
 
@@ -65,9 +68,10 @@ export class CapturedNames {
    * Changes nothing yet. `ownNames`: those of the jump host, which are never asked for through the tunnel. Throws UsageError when
    * --dns finds no resolver that the jump host could ask.
    */
-  constructor(configuration: Configuration, ownNames: () => readonly string[]) {
+  constructor(configuration: Configuration, ownNames: () => readonly string[], observer: Observer) {
     this.#configuration = configuration;
     this.#ownNames = ownNames;
+    this.#observer = observer;
     this.#plan = currentResolverPlan();
     this.#routed = new Set(routedBy(this.#plan));
     this.#servers = tunnelResolvers(configuration.dns, this.#plan.uplinks);
@@ -103,7 +107,8 @@ export class CapturedNames {
 
   /** For TunCapture. Throws as createNames does. */
   onDevice(device: TunDevice, capture: TunCapture, parts: CapturedNamesParts): readonly Prefix[] {
-    const { connector, beside, observer } = parts;
+    const { connector, beside } = parts;
+    const observer = this.#observer;
     const names = createTunnelNames(this.#configuration, {
       connector,
       direct: beside.direct,
@@ -143,9 +148,10 @@ export class CapturedNames {
    * Has queries come to the device where routes don't. Rejects with TunnelError `dns-*` or `journal`; what was changed by then,
    * close() takes back.
    */
-  async settle(device: string, captured: CapturedPrefixes, observer: Observer): Promise<void> {
+  async settle(device: string, captured: CapturedPrefixes): Promise<void> {
+    const observer = this.#observer;
     const servers = [...(this.#names?.addresses ?? [])];
-    this.#warnOfOthers(new PrefixSet(captured.current), observer);
+    this.#warnOfOthers(new PrefixSet(captured.current));
     for (const step of this.#plan.steps) {
       if (step.kind === 'routes') continue;
       const change =
@@ -160,16 +166,22 @@ export class CapturedNames {
       if (step.kind === 'file') observer.log('notice', `resolv.conf is rewritten: ${step.why}`);
       await change.apply();
       this.#changes.unshift(change);
+      // systemd-resolved may have taken its time, and close() has not waited for it.
+      if (this.#closed) return this.close();
       if (change instanceof ResolvedLink) change.watch();
     }
-    this.#unwatch = watchResolvConf(() => void this.#follow(captured, observer), observer);
+    const asksResolved = this.#plan.steps.some(({ kind }) => kind === 'resolved');
+    const files = asksResolved ? [RESOLV_CONF, RESOLVED_UPLINKS] : [RESOLV_CONF];
+    this.#unwatch = watchResolvers(() => void this.#follow(captured), observer, files);
   }
 
-  /** resolv.conf may name other resolvers now. Never rejects. */
-  async #follow(captured: CapturedPrefixes, observer: Observer): Promise<void> {
+  /** This machine's resolvers may be others now. Never rejects. */
+  async #follow(captured: CapturedPrefixes): Promise<void> {
+    const observer = this.#observer;
     const plan = currentResolverPlan();
-    const { resolvers } = plan;
-    if (resolvers.join() === this.#plan.resolvers.join()) return;
+    const { resolvers, uplinks } = plan;
+    if (resolvers.join() === this.#plan.resolvers.join() && uplinks.join() === this.#plan.uplinks.join())
+      return;
     // The file is ours at present: rewritten by settle(), or what that has put back.
     if (resolvers.some((address) => this.#served.has(address))) return;
     const kinds = this.#plan.steps.map(({ kind }) => kind);
@@ -186,29 +198,44 @@ export class CapturedNames {
       this.#routed.add(address);
     }
     // The former stay as well: a program that has read the file before asks these.
-    for (const address of [...this.#routed].slice(0, -MAX_RESOLVERS)) this.#routed.delete(address);
+    for (const address of [...this.#routed].slice(0, -MAX_RESOLVERS)) {
+      observer.count('tunnel_dns_resolvers_over_limit_total');
+      this.#routed.delete(address);
+    }
+    // Also where they can't be captured: the former may not be reached from here any more.
+    this.#names?.setLocal(destinations(uplinks));
     try {
       await captured.refresh();
-      this.#names?.setLocal(destinations(plan.uplinks));
-      observer.log('notice', `this machine's resolvers are ${plan.uplinks.join(', ') || 'none'} now`);
-      this.#warnOfOthers(new PrefixSet(captured.current), observer);
+      if (this.#closed) return;
+      observer.log('notice', `this machine's resolvers are ${uplinks.join(', ') || 'none'} now`);
+      this.#warnOfOthers(new PrefixSet(captured.current));
     } catch (error) {
+      if (this.#closed) return;
       const message = error instanceof Error ? error.message : String(error);
       observer.log('warning', `the resolvers ${resolvers.join(', ')} can't be captured: ${message}`);
     }
   }
 
-  /** May be called more than once, at any time. */
+  /** May be called more than once, at any time, also while settle() is under way. Never rejects. */
   async close(): Promise<void> {
+    this.#closed = true;
     this.#unwatch?.();
-    for (const change of this.#changes.splice(0)) await change.undo();
+    for (const change of this.#changes.splice(0)) {
+      await change.undo().catch((error: unknown) => {
+        const message = error instanceof Error ? error.message : String(error);
+        this.#observer.log(
+          'error',
+          `${change.describe()} could not be put back: ${message}; run "tunnel clean"`,
+        );
+      });
+    }
     this.#names?.close();
   }
 
-  #warnOfOthers(captured: PrefixSet, observer: Observer): void {
+  #warnOfOthers(captured: PrefixSet): void {
     const others = routedBy(this.#plan).filter((address) => !captured.contains(address));
     if (others.length === 0) return;
-    observer.log(
+    this.#observer.log(
       'warning',
       `queries to ${others.join(', ')} don't come to the tunnel, because it is excluded or the jump host itself: names that are asked for there are not the tunnel's`,
     );

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { API1, API1_NAME, API2 } from '../support/addresses.ts';
+import { API1, API1_NAME, API2, UPLINK4, UPLINK6 } from '../support/addresses.ts';
 import { labUnavailable } from '../support/lab.ts';
 import { createNamesLab, type NamesLab, WWW } from '../support/nameslab.ts';
 import type { Child } from '../support/process.ts';
@@ -14,6 +14,8 @@ const TARGETS = [API1_NAME, '*.corp.example', API2];
 const OURS = /api1\.lab\.example|corp\.example|(77\.10|18\.198)\.in-addr\.arpa/;
 /** For the tunnel's names without a pause, those that a cache has and others. */
 const ASK_ALL_THE_TIME = `i=0; while :; do i=$((i+1)); getent hosts ${API1_NAME}; getent hosts x$i.corp.example; done >/dev/null 2>&1`;
+/** The tunnel's DNS server, as systemd-resolved knows it. */
+const OWN_SERVER = `resolvectl dns | grep -o '198[.]18[.][0-9.]*'`;
 const QUERIES = 'port 53 or port 5353 or port 5355';
 
 describe('connect where systemd-resolved is asked', {
@@ -90,6 +92,15 @@ describe('connect where systemd-resolved is asked', {
     await resolved.must(`resolvectl revert ${device}`);
     await resolved.until('settings that were taken away', (status) => status.includes('~corp.example'));
     assert.match(tunnel.stderr, /has forgotten .*: they are made again/);
+  });
+
+  it('another network: the tunnel asks the servers that systemd-resolved asks from now on', async () => {
+    // resolv.conf names the stub before and after.
+    await resolved.must(`resolvectl dns uplink ${UPLINK6}`);
+    await tunnel.waitForLine(/this machine's resolvers are 2001:db8:1::1 now/);
+    assert.match(await resolved.sh(`dig +short direct.lab.example @$(${OWN_SERVER})`), /^192\.0\.2\.1\n$/);
+    await resolved.must(`resolvectl dns uplink ${UPLINK4}`);
+    await tunnel.waitForLine(/this machine's resolvers are 192\.0\.2\.1 now/);
   });
 
   it('no query leaves while the link is lost', async () => {

@@ -3,6 +3,9 @@ import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { ResolverFacts } from './detect.ts';
 
+/** Where systemd-resolved lists the servers that it asks. */
+export const RESOLVED_UPLINKS = '/run/systemd/resolve/resolv.conf';
+
 /** `root` is put before each path: for tests. */
 export function readResolverFacts(root = '/'): ResolverFacts {
   const resolvConf = join(root, 'etc/resolv.conf');
@@ -11,7 +14,7 @@ export function readResolverFacts(root = '/'): ResolverFacts {
     link: readLink(resolvConf),
     // It makes the socket when it starts, and the directory goes with it.
     resolved: existsSync(join(root, 'run/systemd/resolve/io.systemd.Resolve')),
-    resolvedUplinks: read(join(root, 'run/systemd/resolve/resolv.conf')),
+    resolvedUplinks: read(join(root, RESOLVED_UPLINKS)),
     nsswitch: read(join(root, 'etc/nsswitch.conf')),
   };
 }

@@ -1,6 +1,6 @@
 /**
- * Tells when resolv.conf becomes another one: a laptop that joins another network gets its resolvers, by a file that is written,
- * moved into place, or linked to. Directories are watched, because a file that is replaced takes its own watch along.
+ * Tells when this machine's resolvers become others: a laptop that joins another network gets them, by a file that is written,
+ * moved into place, or linked to: resolv.conf, or the list of systemd-resolved. Directories are watched, because a file that is replaced takes its own watch along.
  */
 import { type FSWatcher, realpathSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
@@ -11,7 +11,11 @@ import { RESOLV_CONF } from './file.ts';
 const SETTLE_MS = 50;
 
 /** Calls `changed` until the result is called. Where it can't be watched, that is logged and all. */
-export function watchResolvConf(changed: () => void, observer: Observer, path = RESOLV_CONF): () => void {
+export function watchResolvers(
+  changed: () => void,
+  observer: Observer,
+  paths: readonly string[] = [RESOLV_CONF],
+): () => void {
   let watchers: FSWatcher[] = [];
   let timer: NodeJS.Timeout | undefined;
   const stop = () => {
@@ -20,7 +24,7 @@ export function watchResolvConf(changed: () => void, observer: Observer, path = 
   };
   const start = () => {
     stop();
-    for (const file of new Set([path, resolved(path)])) {
+    for (const file of new Set(paths.flatMap((path) => [path, resolved(path)]))) {
       try {
         const watcher = watch(dirname(file), { persistent: false }, (_event, name) => {
           if (name !== null && name !== basename(file)) return;

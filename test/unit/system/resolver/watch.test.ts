@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { silentObserver } from '../../../../src/observe/observer.ts';
-import { watchResolvConf } from '../../../../src/system/resolver/watch.ts';
+import { watchResolvers } from '../../../../src/system/resolver/watch.ts';
 
 it('tells of a resolv.conf that is written, replaced, or linked elsewhere, and of nothing else', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'tunnel-watch-'));
   const at = (...path: readonly string[]) => join(directory, ...path);
   let told = 0;
-  const stop = watchResolvConf(() => told++, silentObserver, join(directory, 'resolv.conf'));
+  const stop = watchResolvers(() => told++, silentObserver, [join(directory, 'resolv.conf')]);
   let stopLinked = () => {};
   const after = async (change: () => void, count: number) => {
     told = 0;
@@ -30,7 +30,7 @@ it('tells of a resolv.conf that is written, replaced, or linked elsewhere, and o
     for (const name of ['etc', 'one', 'two']) mkdirSync(at(name));
     for (const name of ['one', 'two']) writeFileSync(at(name, 'made.conf'), name);
     symlinkSync(at('one/made.conf'), at('etc/resolv.conf'));
-    stopLinked = watchResolvConf(() => told++, silentObserver, at('etc/resolv.conf'));
+    stopLinked = watchResolvers(() => told++, silentObserver, [at('etc/resolv.conf')]);
     await after(() => writeFileSync(at('one/made.conf'), 'three'), 1);
     symlinkSync(at('two/made.conf'), at('etc/new'));
     await after(() => renameSync(at('etc/new'), at('etc/resolv.conf')), 1);
