@@ -13,7 +13,7 @@ import { parsePort, parsePorts } from '../net/ports.ts';
 import { parsePrefix, prefixContains } from '../net/prefix.ts';
 import type { Entry } from './argsfile.ts';
 import type { NameTarget, ProxyListenAddress, ProxyOptions } from './configuration.ts';
-import { TARGET_FORM } from './target.ts';
+import { isUrl, TARGET_FORM } from './target.ts';
 import { type Place, readAt } from './usage.ts';
 
 /** As ssh -D's users know it, and where other programs expect a SOCKS server. */
@@ -199,6 +199,7 @@ export function separateNames(entries: readonly PlacedEntry[]): {
 
 /** A letter, no address, and no number at the end; whether the name is a good one is parseNamePattern's business. */
 function isNameTarget(text: string): boolean {
+  if (isUrl(text)) return false;
   const [, host = ''] = /^([^:/[\]]+)(?::[^:]*)?$/.exec(text) ?? [];
   return /[^0-9.]/.test(host) && !endsInNumber(host);
 }

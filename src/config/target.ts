@@ -36,6 +36,7 @@ export function parseTarget(text: string, place: Place): ParsedTarget {
 /** Reads what is left out: the same notation, but anything may be excluded. Throws UsageError. */
 export function parseExclusion(text: string, place: Place): ParsedTarget {
   return readAt(place, text, TARGET_FORM, () => {
+    refuseUrl(text);
     const split = splitPorts(text);
     const { prefix, note } = readPrefix(text, split.prefix);
     const ports = split.ports === undefined ? [] : parsePorts(split.ports);
@@ -43,6 +44,26 @@ export function parseExclusion(text: string, place: Place): ParsedTarget {
     return { target: { prefix, ports, text }, notes };
   });
 }
+
+const SCHEME_PORTS: Readonly<Record<string, string>> = { 'http:': '80', 'https:': '443' };
+
+/** What stands in a browser or a service catalog: no target, though its scheme looks like a name with something for a port. */
+export function isUrl(text: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
+}
+
+/** Throws NotationError with the host and the port of a URL as the hint. */
+function refuseUrl(text: string): void {
+  if (!isUrl(text)) return;
+  const { hostname, port, protocol } = URL.canParse(text) ? new URL(text) : NO_URL;
+  const meant = [hostname, port || SCHEME_PORTS[protocol]].filter((part) => part).join(':');
+  throw new NotationError(
+    'this is a URL, and a target is a host or a network, with ports where only these are meant',
+    hostname === '' ? undefined : `write ${meant}`,
+  );
+}
+
+const NO_URL = { hostname: '', port: '', protocol: '' } as const;
 
 interface Split {
   readonly prefix: string;
