@@ -12,6 +12,7 @@ import {
   HELPER_VERSION,
   STEP,
 } from './protocol.ts';
+import { configuredResolvers } from './resolvers.ts';
 
 const { errno: ERRNO } = constants;
 
@@ -71,8 +72,8 @@ export function refusedStart(elevated: Elevation, status: number | string, said:
   });
 }
 
-/** A FAILED message. */
-export function failedError(failed: FailedMessage): TunnelError {
+/** A FAILED message. `resolversOf`: this machine's resolvers. */
+export function failedError(failed: FailedMessage, resolversOf = configuredResolvers): TunnelError {
   switch (failed.step) {
     case STEP.privileges:
       return new TunnelError('capture-privileges', `root has too few privileges here (${reason(failed)})`, {
@@ -91,7 +92,7 @@ export function failedError(failed: FailedMessage): TunnelError {
     case STEP.linkUp:
       return other('the TUN device could not be brought up', failed);
     case STEP.route:
-      return route(failed);
+      return route(failed, resolversOf);
     case STEP.lost:
       return new TunnelError('capture-device-lost', `the capture was taken away: ${failed.detail}`, {
         hint: 'another program or administrator changes network settings: exclude the device tun* there (systemd-networkd: ManageForeignRoutes=no and ManageForeignRoutingPolicyRules=no, NetworkManager: unmanaged-devices), and start tunnel again',
@@ -138,8 +139,18 @@ function address(failed: FailedMessage): TunnelError {
   });
 }
 
-function route(failed: FailedMessage): TunnelError {
+function route(failed: FailedMessage, resolversOf: () => readonly string[]): TunnelError {
   const [prefix = '', device = ''] = failed.detail.split(' ', 2);
+  if (failed.errno === ERRNO.EBUSY && resolversOf().includes(prefix.replace(/\/(32|128)$/, ''))) {
+    // Without the resolver this tunnel would start, and nobody would find its names.
+    return new TunnelError(
+      'already-running',
+      `another tunnel has the queries to this machine's resolver, ${prefix} on ${device}`,
+      {
+        hint: 'only one at a time can answer for names: give one tunnel the targets of both, or use "tunnel exec" for one of them',
+      },
+    );
+  }
   if (failed.errno === ERRNO.EBUSY) {
     return new TunnelError('already-running', `another tunnel captures ${prefix} on ${device}`, {
       hint: `leave it to one of the two: start this tunnel with "-x ${prefix}", or the other one; or stop the other tunnel`,

@@ -111,6 +111,13 @@ describe('connect by name', {
     assert.equal(await run(script.join(';')), `${`${UPLINK4}\n`.repeat(4)}${CLIENT4}\n`);
   });
 
+  it('a second tunnel is told that one answers already', async () => {
+    const said = await run(`${process.execPath} ${MAIN} -r ${REMOTE} ${API2_NAME} 2>&1; echo $?`);
+    assert.match(said, /\[already-running\]: another tunnel has the queries to this machine's resolver, 192/);
+    assert.match(said, /hint: .*"tunnel exec".*\n7\n$/);
+    assert.match(await run(`getent hosts ${API1_NAME}`), /198\.18\.|2001:2:/);
+  });
+
   it('5,000 queries a second through the device leave it as it was', async () => {
     const load = await names.exec.lab.client.exec(
       [process.execPath, LOAD, '198.18.0.53', '53', '5000', '1', API1_NAME, WWW, 'nobody.corp.example'],

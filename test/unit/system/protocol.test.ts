@@ -233,4 +233,20 @@ describe('failures of the helper', () => {
       assert.ok(error.hint !== undefined && error.hint !== '');
     });
   }
+
+  it('is another for the resolver of this machine than for a target', () => {
+    const of = (detail: string) =>
+      failedError({ type: 'failed', step: STEP.route, errno: ERRNO.EBUSY, detail }, () => [
+        '192.0.2.53',
+        '2001:db8::53',
+      ]);
+    for (const prefix of ['192.0.2.53/32', '2001:db8::53/128']) {
+      const { code, message, hint } = of(`${prefix} tun3`);
+      assert.equal(code, 'already-running');
+      assert.ok(message.includes(`this machine's resolver, ${prefix} on tun3`), message);
+      // Without its resolver a tunnel has no names.
+      assert.doesNotMatch(hint ?? '', /-x/);
+    }
+    assert.match(of('192.0.2.0/24 tun3').hint ?? '', /-x 192\.0\.2\.0\/24/);
+  });
 });
