@@ -34,7 +34,7 @@ export function secureContextOf(
   } catch (cause) {
     const message = cause instanceof Error ? printable(cause.message) : String(cause);
     throw new TunnelError('openstack-tls', `the certificates of the cloud can't be loaded: ${message}`, {
-      hint: `check ${[bundle, certFile, keyFile].filter((path) => path !== undefined).join(', ')}`,
+      hint: `check ${[bundle, certFile, keyFile].filter((path) => path !== undefined).join(', ')}; in clouds.yaml, a path that is not absolute begins in the working directory`,
       cause,
     });
   }

@@ -17,6 +17,8 @@ export interface AuthSettings {
   readonly type: string;
   /** false: `type` is the default. */
   readonly typeGiven: boolean;
+  /** The cloud is the one of the OS_* variables, which count for no other. */
+  readonly fromEnvironment: boolean;
   get(key: string): string | undefined;
 }
 
@@ -113,12 +115,11 @@ function required(settings: AuthSettings, key: string): string {
   return value;
 }
 
-function missing({ cloud, type }: AuthSettings, key: string): TunnelError {
-  return new TunnelError(
-    'openstack-credentials',
-    `the cloud ${quoted(cloud)} has no ${key}, which ${type} needs`,
-    {
-      hint: `write it into clouds.yaml or secure.yaml below "auth:", or set OS_${key.toUpperCase()}; nothing is asked for`,
-    },
-  );
+function missing({ cloud, type, fromEnvironment }: AuthSettings, key: string): TunnelError {
+  const variable = `OS_${key.toUpperCase()}`;
+  const message = `the cloud ${quoted(cloud)} has no ${key}, which ${type} needs`;
+  const hint = fromEnvironment
+    ? `set ${variable}; nothing is asked for`
+    : `write it into clouds.yaml or secure.yaml below "auth:"; nothing is asked for, and ${variable} counts only for --os-cloud envvars`;
+  return new TunnelError('openstack-credentials', message, { hint });
 }

@@ -134,6 +134,7 @@ class Settings {
       cloud: this.#raw.name,
       type: authType,
       typeGiven: this.#raw.authTypeGiven,
+      fromEnvironment: this.#raw.file === undefined,
       get: (key) => this.#authSetting(key),
     };
   }

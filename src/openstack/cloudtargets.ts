@@ -23,6 +23,7 @@
  * Limits: those of http.ts, MAX_CATALOG_ENDPOINTS, MAX_CLOUD_TARGETS, MAX_VERSION_DOCUMENTS.
  */
 import type { CatalogMode } from '../config/openstackoptions.ts';
+import { TunnelError } from '../errors.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Connector } from '../transport/transport.ts';
 import { secureContextOf } from './authorities.ts';
@@ -80,11 +81,22 @@ export async function findCloudTargets(options: CloudTargetsOptions): Promise<Cl
     warnings.push(message);
   };
   const fetched = mode === 'off' ? undefined : await catalogOf(options, warn);
-  const endpoints =
-    fetched === undefined ? configuredEndpoints(cloud) : selectEndpoints(cloud, fetched.catalog);
+  const endpoints = fetched === undefined ? configuredEndpoints(cloud) : endpointsOf(cloud, fetched);
   const addresses = endpoints.map(({ url, type }) => ({ url, type, linked: false }));
   const links = findLinks ? (fetched?.links ?? []).map(({ url, type }) => ({ url, type, linked: true })) : [];
   return { endpoints, targets: cloudTargets([...addresses, ...links], warn), age: fetched?.age, warnings };
+}
+
+/** What the cloud has been given since the catalog was fetched is not in it. */
+function endpointsOf(cloud: Cloud, { catalog, age }: Fetched): Endpoint[] {
+  try {
+    return selectEndpoints(cloud, catalog);
+  } catch (error) {
+    if (!(error instanceof TunnelError) || age === 0) throw error;
+    const stale = `this catalog is ${formatAge(age)} old, --os-catalog refresh fetches a new one`;
+    const hint = error.hint === undefined ? stale : `${error.hint}; ${stale}`;
+    throw new TunnelError(error.code, error.message, { hint, cause: error });
+  }
 }
 
 async function catalogOf(options: CloudTargetsOptions, warn: (message: string) => void): Promise<Fetched> {
@@ -104,7 +116,7 @@ async function catalogOf(options: CloudTargetsOptions, warn: (message: string) =
   const { endpoints, unusable, foreignLinks } = await fetchCatalog(cloud, http);
   if (unusable > 0)
     warn(
-      `${unusable} entries of the catalog are not used: they lack a type, a known interface or a proper URL, or are beyond the first ${MAX_CATALOG_ENDPOINTS}`,
+      `entries of the catalog that are not used: ${unusable}, without a type, a known interface or a proper URL, or beyond the first ${MAX_CATALOG_ENDPOINTS}`,
     );
   observer.log('info', `the catalog of the cloud ${cloud.name} has ${endpoints.length} endpoints`);
   const links = findLinks

@@ -125,7 +125,9 @@ function refused(answer: HttpAnswer, cloud: Cloud, { method }: Authentication): 
   const said = field(parseJson(answer.body), 'error', 'message');
   const text = typeof said === 'string' ? printable(said).slice(0, MAX_QUOTED_ANSWER) : '';
   const detail = text === '' ? '' : `: ${text}`;
-  if (answer.status === 401 || answer.status === 403) {
+  // A token that has expired or was revoked is one that isn't found; where auth_url is wrong, no token is spoken of.
+  const unknownToken = answer.status === 404 && method.kind === 'token' && /\btoken\b/i.test(text);
+  if (answer.status === 401 || answer.status === 403 || unknownToken) {
     const receipt = answer.headers['openstack-auth-receipt'] !== undefined;
     return new TunnelError(
       'openstack-auth-failed',
@@ -146,7 +148,7 @@ function refused(answer: HttpAnswer, cloud: Cloud, { method }: Authentication): 
 
 const CREDENTIAL_HINTS: Readonly<Record<Method['kind'], string>> = {
   password: 'check username, password, project and domains; the password may have expired',
-  token: 'tokens expire, often after an hour: issue a new one',
+  token: 'tokens expire, often after an hour, and can be revoked: issue a new one',
   'application-credential': 'the application credential may have expired or been deleted: create a new one',
 };
 

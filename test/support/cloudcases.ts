@@ -385,7 +385,7 @@ export const CASES: readonly Case[] = [
   {
     what: 'a cloud without password',
     files: { 'work/clouds.yaml': 'clouds: {one: {auth: {auth_url: "https://k.example", username: u}}}' },
-    error: ['openstack-credentials', /has no password.*OS_PASSWORD/],
+    error: ['openstack-credentials', /has no password.*secure\.yaml.*OS_PASSWORD counts only for/],
     differs: 'openstacksdk finds out when it authenticates',
   },
   {

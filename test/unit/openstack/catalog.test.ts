@@ -15,7 +15,11 @@ import {
 } from '../../../src/openstack/catalog.ts';
 import type { Cloud } from '../../../src/openstack/cloud.ts';
 import { cloudTargets, MAX_CLOUD_TARGETS, rulesOf } from '../../../src/openstack/cloudrules.ts';
-import { formatAge } from '../../../src/openstack/cloudtargets.ts';
+import {
+  type CloudTargetsOptions,
+  findCloudTargets,
+  formatAge,
+} from '../../../src/openstack/cloudtargets.ts';
 import { HttpClient } from '../../../src/openstack/http.ts';
 import { admissionLines, formatReport, permitOpenLine } from '../../../src/openstack/report.ts';
 import { Secret } from '../../../src/openstack/secret.ts';
@@ -313,6 +317,23 @@ describe('the cache of catalogs', () => {
     time -= 2 * MAX_CATALOG_AGE_S * 1000;
     assert.equal(cache.read(CLOUD), undefined, 'from the future');
     time += (MAX_CATALOG_AGE_S + 10) * 1000;
+  });
+
+  it('is said to be the kept one where it lacks what is looked for', async () => {
+    const run: CloudTargetsOptions = {
+      cloud: { ...CLOUD, region: 'C' },
+      mode: 'auto',
+      findLinks: false,
+      connect: () => Promise.reject(new Error('nobody is to be asked')),
+      cacheDirectory: directory,
+      env: {},
+      observer: silentObserver,
+      now: () => time + 3 * 3600 * 1000,
+    };
+    await assert.rejects(findCloudTargets(run), {
+      code: 'openstack-catalog',
+      hint: /its regions are: "A", "B"; this catalog is 3 h old, --os-catalog refresh fetches a new one$/,
+    });
   });
 
   it('is for one cloud, one user and one project', () => {

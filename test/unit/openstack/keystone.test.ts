@@ -286,6 +286,25 @@ describe('Keystone', { skip: noCertificates }, () => {
     });
   }
 
+  it('takes a token that Keystone does not find for one that has expired', async () => {
+    const settings: Cloud = {
+      ...cloud(`http://${NAME}/v3`),
+      authentication: () => ({
+        method: { kind: 'token', token: new Secret('t') },
+        scope: { kind: 'none' },
+      }),
+    };
+    const answer = (message: string) => JSON.stringify({ error: { code: 404, message } });
+    let body = answer('Failed to validate token');
+    await serve((_, response) => response.writeHead(404).end(body));
+    await assert.rejects(
+      fetchCatalog(settings, client()),
+      failure('openstack-auth-failed', /issue a new one/),
+    );
+    body = answer('The requested URL was not found on the server.');
+    await assert.rejects(fetchCatalog(settings, client()), failure('openstack-identity', /auth_url/));
+  });
+
   it('asks for a second factor', async () => {
     await serve((_, response) => response.writeHead(401, { 'Openstack-Auth-Receipt': 'x' }).end('{}'));
     await assert.rejects(
