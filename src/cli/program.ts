@@ -100,7 +100,7 @@ export async function runCommandLine(
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode !== 0) {
       const named = program.commands.find((command) => command.name() === own[0]);
-      throw usageError(error, named === undefined ? 'tunnel' : `tunnel ${named.name()}`);
+      throw usageError(error, program, named);
     }
   }
 }
@@ -130,9 +130,24 @@ function placesOf(entries: readonly Entry[]): (text: string) => string | undefin
 }
 
 /** commander's message has the suggestion in a line of its own. */
-function usageError(error: CommanderError, command: string): UsageError {
+function usageError(error: CommanderError, program: Command, named: Command | undefined): UsageError {
   const [first = '', suggestion] = error.message.split('\n');
   const message = first.replace(/^error: /, '');
-  const hint = suggestion?.replace(/^\((.*)\)$/, '$1') ?? `run "${command} --help" for the options`;
+  const command = named === undefined ? 'tunnel' : `tunnel ${named.name()}`;
+  const hint =
+    optionOfOthers(error, message, program) ??
+    suggestion?.replace(/^\((.*)\)$/, '$1') ??
+    `run "${command} --help" for the options`;
   return new UsageError(message, { hint, cause: error });
+}
+
+/** For those who put another command before the options that they have: which commands take it. */
+function optionOfOthers(error: CommanderError, message: string, program: Command): string | undefined {
+  if (error.code !== 'commander.unknownOption') return undefined;
+  const option = /'(-[^'=]*)/.exec(message)?.[1] ?? '';
+  const others = program.commands.filter(({ options }) =>
+    options.some(({ short, long }) => option === short || option === long),
+  );
+  if (others.length === 0) return undefined;
+  return `leave it out: it is an option of ${others.map((other) => `"tunnel ${other.name()}"`).join(', ')} only`;
 }
