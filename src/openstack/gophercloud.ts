@@ -85,7 +85,10 @@ function settingWarnings({ settings, regionListed }: RawCloud): string[] {
 function variableWarnings({ name }: RawCloud, { env }: Surroundings): string[] {
   const clashing = [
     'OS_AUTH_URL',
+    'OS_AUTH_TYPE',
     'OS_USERNAME',
+    'OS_PASSWORD',
+    'OS_TOKEN',
     'OS_PROJECT_NAME',
     'OS_PROJECT_ID',
     'OS_INTERFACE',

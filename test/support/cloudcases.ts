@@ -64,6 +64,13 @@ export const CASES: readonly Case[] = [
     expected: { authUrl: 'https://work.example:5000/v3' },
   },
   {
+    what: 'variables beside a cloud of a file do not count',
+    files: { 'work/clouds.yaml': at('work.example') },
+    env: { OS_CLOUD: 'one', OS_PASSWORD: 'ep', OS_AUTH_TYPE: 'v3token' },
+    expected: { authType: 'password', password: 'p' },
+    warnings: [/^OS_AUTH_TYPE, OS_PASSWORD are set beside the cloud "one".*here they are not used$/],
+  },
+  {
     what: 'XDG_CONFIG_HOME comes before ~/.config',
     files: { 'xdg/openstack/clouds.yaml': at('xdg.example'), [`${HOME}/clouds.yaml`]: at('home.example') },
     env: { XDG_CONFIG_HOME: '$T/xdg' },
