@@ -9,7 +9,9 @@ export type OpenStackAction = (options: OpenStackReportOptions) => Promise<void>
 const AFTER = `
 Reads clouds.yaml, secure.yaml and the OS_* variables as the openstack command does, asks
 Keystone through the jump host for the catalog, and tries which of its addresses the
-jump host opens. Nothing goes past the jump host, and nothing is captured.
+jump host opens. Nothing goes past the jump host, and nothing is captured. Without
+--os-cloud the cloud is $OS_CLOUD, else the one that OS_* variables describe, else the
+only one there is.
 
 --format targets prints what -s reads, permitopen the line for sshd_config.
 
@@ -21,7 +23,10 @@ Examples:
   tunnel openstack -r user@jumphost --os-cloud mycloud --format permitopen
 `;
 
-/** Of `connect` these would do nothing: there are no targets, nobody's queries, nothing becomes ready, and no lost link is made anew. */
+/**
+ * Of `connect` these would do nothing: there are no targets, nobody's queries, nothing becomes ready, no lost link is made anew, and
+ * no connection carries more than a document.
+ */
 const NOT_SHARED = new Set([
   '--exclude',
   '--targets-from',
@@ -31,6 +36,8 @@ const NOT_SHARED = new Set([
   '--domain',
   '--ready-fd',
   '--reconnect-hold',
+  '--max-window',
+  '--window-budget',
 ]);
 
 /** Adds the command; how the jump host is reached is said as for `connect`. */
