@@ -24,10 +24,11 @@ const char *caller_find(uid_t *caller) {
 
   *caller = getuid();
   if (*caller != 0) return NULL;
-  if (sudo_uid != NULL) return uid_parse(sudo_uid, caller) ? NULL : "SUDO_UID";
+  if (sudo_uid != NULL && !uid_parse(sudo_uid, caller)) return "SUDO_UID names no user";
   if (doas_user == NULL) return NULL;
   const struct passwd *entry = getpwnam(doas_user);
-  if (entry == NULL) return "DOAS_USER";
+  if (entry == NULL) return "DOAS_USER names no user";
+  if (sudo_uid != NULL && entry->pw_uid != *caller) return "SUDO_UID and DOAS_USER name different users";
   *caller = entry->pw_uid;
   return NULL;
 }

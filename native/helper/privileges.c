@@ -16,7 +16,7 @@
 bool privileges_caller(uid_t *caller) {
   const char *wrong = caller_find(caller);
 
-  if (wrong != NULL) fprintf(stderr, "tunnel-helper: %s names no user\n", wrong);
+  if (wrong != NULL) fprintf(stderr, "tunnel-helper: %s\n", wrong);
   clearenv();
   return wrong == NULL;
 }

@@ -111,7 +111,7 @@ static bool network_of_its_own(int socket, const struct user *user, struct launc
   bool replaced;
 
   if (!namespaces_is_privileged() && !user_become(user, fault)) return false;
-  if (!namespaces_enter(fault) || !network_make(setup, &network, fault)) return false;
+  if (!namespaces_enter(fault) || !network_make(setup, user->gid, &network, fault)) return false;
   if (!mounts_make(request.resolv_conf, setup->resolv_conf_length, is_flagged(LAUNCHER_ISOLATE), &replaced, fault))
     return false;
   if (!user_become(user, fault) || !command_unprivilege(fault) || !network_hand_over(socket, &network, fault)) return false;

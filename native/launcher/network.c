@@ -69,9 +69,9 @@ static int listen6(const uint8_t address[16]) {
  * ping(8) without capabilities uses a kind of socket that a group must be permitted (icmp(7), ping_group_range), in a new
  * namespace none is. With it the user is told that echo requests are not carried, rather than that ping may not run.
  */
-static void permit_ping(void) {
+static void permit_ping(gid_t gid) {
   char range[ID_RANGE_TEXT];
-  snprintf(range, sizeof range, "%u %u", getegid(), getegid());
+  snprintf(range, sizeof range, "%u %u", gid, gid);
   /* Where /proc/sys is read-only, ping says so itself. */
   (void)namespaces_write("/proc/sys/net/ipv4/ping_group_range", range);
 }
@@ -93,7 +93,7 @@ static bool device_make(const struct launcher_setup *setup, struct network *netw
   return result == 0 || is_without_ipv6(result) || kernel_fault(fault, result, "IPv6");
 }
 
-bool network_make(const struct launcher_setup *setup, struct network *network, struct fault *fault) {
+bool network_make(const struct launcher_setup *setup, gid_t gid, struct network *network, struct fault *fault) {
   bool ipv6 = false;
 
   *network = (struct network){.tun = -1, .listener4 = -1, .listener6 = -1};
@@ -102,7 +102,7 @@ bool network_make(const struct launcher_setup *setup, struct network *network, s
   bool made = device_make(setup, network, &ipv6, fault);
   netlink_close(&netlink);
   if (!made) return false;
-  permit_ping();
+  permit_ping(gid);
 
   network->listener4 = listen4(setup->address4);
   if (network->listener4 < 0) return fault_set(fault, LAUNCHER_STEP_LISTENER, network->listener4, "IPv4");

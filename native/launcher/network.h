@@ -3,6 +3,7 @@
 #define TUNNEL_LAUNCHER_NETWORK_H
 
 #include <net/if.h>
+#include <sys/types.h>
 
 #include "launcher/fault.h"
 
@@ -16,8 +17,8 @@ struct network {
 /*
  * Makes it in the present network namespace, which must be new: lo up, a TUN with the addresses of `setup` and the default
  * routes, and a TCP listener on each of the addresses, at a port of the kernel's choice. All descriptors are
- * close-on-exec and the caller's.
+ * close-on-exec and the caller's. `gid` is the command's group, which may use ping(8).
  */
-bool network_make(const struct launcher_setup *setup, struct network *network, struct fault *fault);
+bool network_make(const struct launcher_setup *setup, gid_t gid, struct network *network, struct fault *fault);
 
 #endif

@@ -39,8 +39,5 @@ bool user_become(const struct user *user, struct fault *fault) {
   if (grouped < 0 || setresgid(user->gid, user->gid, user->gid) < 0 || setresuid(user->uid, user->uid, user->uid) < 0)
     return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "change of user");
   /* The kernel has done so, unless securebits(7) keep it from that. */
-  if (!user_drop_capabilities(fault)) return false;
-  /* With the change its own files in /proc have become root's, and it could not write its uid_map. It has nothing to hide. */
-  if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "dumpable");
-  return true;
+  return user_drop_capabilities(fault);
 }

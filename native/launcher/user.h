@@ -19,6 +19,8 @@ bool user_find(struct user *user, struct fault *fault);
 
 /*
  * Becomes that user, with his supplementary groups and without capabilities, for good. Does nothing when it is he already.
+ * From then on no other process of his may trace this one (ptrace(2), PR_SET_DUMPABLE), and so speak for it to a program that is
+ * still root's; with execve(2) that ends.
  */
 bool user_become(const struct user *user, struct fault *fault);
 

@@ -90,7 +90,7 @@ export function launcherError(failed: LauncherFailed): TunnelError {
         'launcher-privileges',
         `the command may not have this process's privileges, and they can't be given up (${reason})`,
         {
-          hint: 'run "tunnel exec" as an ordinary user, or with the SUDO_UID or DOAS_USER that sudo or doas has set',
+          hint: 'run "tunnel exec" as an ordinary user, or with the SUDO_UID or DOAS_USER that sudo or doas has set, and not with both',
         },
       );
     case LAUNCHER_STEP.execute:

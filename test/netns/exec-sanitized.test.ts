@@ -17,6 +17,7 @@ describe('launcher under sanitizers', {
   for (const [file, pattern] of [
     ['exec-launcher', '.'],
     ['exec-status', 'is 12[567]|fails with 7'],
+    ['exec-users', 'sudo|doas'],
   ] as const) {
     it(`passes ${file}.test (${pattern})`, async () => {
       await mustRun(['make', '-s', '-C', NATIVE, LAUNCHER, `LAB_OUT=${dirname(LAUNCHER)}`]);

@@ -1,13 +1,14 @@
 /** Whose the command of `tunnel exec` is, and whose the SSH connection: by sudo, by doas, without a name, inside of another one. */
 import assert from 'node:assert/strict';
-import { chownSync, cpSync, readdirSync } from 'node:fs';
+import { chownSync, cpSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { API1, JUMPHOST_PRIVATE4, PRIVATE4, UPLINK4, UplinkPort } from '../support/addresses.ts';
+import { API1, JUMPHOST_PRIVATE4, PRIVATE4, SILENT4, UPLINK4, UplinkPort } from '../support/addresses.ts';
 import { SUDOERS, UID, USER } from '../support/etc.ts';
 import { ExecLab, type ExecOptions } from '../support/execlab.ts';
 import { labUnavailable } from '../support/lab.ts';
 import type { ExecResult } from '../support/process.ts';
+import { allProcesses, withDescendants } from '../support/processtable.ts';
 import { closedToOthers } from '../support/requirements.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
 
@@ -25,6 +26,7 @@ const INNER = [process.execPath, MAIN, 'exec', '-r', REMOTE, PRIVATE4, '--'];
 /** Prints uid, gid, all groups, capabilities and whether more can be had, HOME and USER, and what the API server answers. */
 const WHO = `id -u; id -g; id -G; grep CapPrm /proc/self/status | cut -f 2; grep NoNewPrivs /proc/self/status | cut -f 2
 echo "$HOME"; echo "$USER"; curl -sS ${TARGET}`;
+const MAY_PING = 'cat /proc/sys/net/ipv4/ping_group_range';
 /** unshare(2) doesn't exist for what this runs (seccomp(2)), as in containers of some runtimes. */
 const FILTERED = `exec /usr/bin/python3 -c '
 import ctypes, struct, sys
@@ -83,7 +85,27 @@ describe('exec: whose the command is', {
 
   it('is who has called sudo, and so is who speaks SSH', { skip: skipSudo }, async () => {
     // HOME is root's there, and his known_hosts is not: the user's keys are what logs in.
-    isTheUsers(await run(['sudo', '-n', ...INNER, 'sh', '-c', WHO]), 'sudo', '1');
+    const result = await run(['sudo', '-n', ...INNER, 'sh', '-c', `${WHO}; echo; ${MAY_PING}`]);
+    isTheUsers(result, 'sudo', '1');
+    assert.equal(result.stdout.trimEnd().split('\n').at(-1), `${UID}\t${UID}`);
+  });
+
+  it('is not to be traced by that user before it runs', { skip: skipSudo }, async () => {
+    const held = [process.execPath, MAIN, 'exec', '-r', `nobody@${SILENT4}`, PRIVATE4, '--', 'true'];
+    const child = await exec.lab.client.spawn(exec.userArgv(['sudo', '-n', ...held]), {
+      env: { HOME: exec.home },
+    });
+    try {
+      await child.waitForLine(/the command and the SSH connection are those of/);
+      const ours = [...withDescendants([child.pid], allProcesses())].map((pid) => `/proc/${pid}`);
+      const path = ours.find((process) => readFileSync(`${process}/comm`, 'latin1') === 'tunnel-launcher\n');
+      assert.ok(path !== undefined);
+      assert.match(readFileSync(`${path}/status`, 'latin1'), new RegExp(`^Uid:\\t${UID}\\t`, 'm'));
+      // The files of a process that may be traced are its user's (proc(5)).
+      assert.equal(statSync(`${path}/mem`).uid, 0);
+    } finally {
+      await child.stop();
+    }
   });
 
   it('is who has called doas', { skip: skipDoas }, async () => {
@@ -105,13 +127,14 @@ describe('exec: whose the command is', {
   });
 
   it('is nobody when sudo has left no user', async () => {
-    for (const [name, value] of [
-      ['SUDO_UID', '12x'],
-      ['SUDO_UID', '4294967295'],
-      ['DOAS_USER', 'no-such-user'],
+    for (const [env, wrong] of [
+      [{ SUDO_UID: '12x' }, 'SUDO_UID names no user'],
+      [{ SUDO_UID: '4294967295' }, 'SUDO_UID names no user'],
+      [{ DOAS_USER: 'no-such-user' }, 'DOAS_USER names no user'],
+      [{ SUDO_UID: '0', DOAS_USER: USER }, 'SUDO_UID and DOAS_USER name different users'],
     ] as const) {
-      const { status, stderr } = await run([...INNER, 'true'], { root: true, env: { [name]: value } });
-      assert.match(stderr, new RegExp(`^tunnel: error \\[launcher-privileges\\]: .*\\(${name}: EINVAL\\)`));
+      const { status, stderr } = await run([...INNER, 'true'], { root: true, env });
+      assert.match(stderr, new RegExp(`^tunnel: error \\[launcher-privileges\\]: .*\\(${wrong}: EINVAL\\)`));
       assert.equal(status, 125);
     }
   });

@@ -11,6 +11,8 @@ export const UNKNOWN_NAME = 'missing.lab.example';
 
 /** The client and its uplink, where uplinkserver.ts runs. */
 export const CLIENT4 = '192.0.2.2';
+/** Nobody has it on the client's link, which keeps what is sent there for the seconds in which it asks who has. */
+export const SILENT4 = '192.0.2.77';
 export const CLIENT6 = '2001:db8:1::2';
 export const UPLINK4 = '192.0.2.1';
 export const UPLINK6 = '2001:db8:1::1';
