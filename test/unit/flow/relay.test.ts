@@ -86,6 +86,30 @@ describe('relay', () => {
     assert.deepEqual(await result, { sent: 0, received: sent, error: undefined });
   });
 
+  it('loses nothing that the far side has yet to take when the near side is closed outright', async () => {
+    const [application, near] = await pair();
+    const taken: Buffer[] = [];
+    let take = () => {};
+    const far = new Duplex({
+      read() {},
+      write(chunk: Buffer, _encoding, callback) {
+        taken.push(chunk);
+        take = callback;
+      },
+    });
+    const result = relay(near, far);
+    application.end('question');
+    await once(near, 'end');
+    far.push(null);
+    await once(near, 'close');
+    assert.ok(!far.destroyed);
+    take();
+    assert.deepEqual(await result, { sent: 8, received: 0, error: undefined });
+    assert.ok(far.writableFinished);
+    assert.equal(String(Buffer.concat(taken)), 'question');
+    application.destroy();
+  });
+
   it('turns a reset of the far side into a reset of the near side', async () => {
     const { application, server, result } = await relayed();
     server.resetAndDestroy();
