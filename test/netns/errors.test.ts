@@ -1,25 +1,27 @@
 /** What can't work ends with one line, a hint, a stable code and its exit code, and nothing has been captured. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { constants } from 'node:os';
 import { after, before, describe, it } from 'node:test';
-import { API1, BLACKHOLE4, JUMPHOST4, Port, PRIVATE4 } from '../support/addresses.ts';
+import { API1, JUMPHOST4, Port, PRIVATE4, SILENT4 } from '../support/addresses.ts';
 import { JUMP_USER } from '../support/credentials.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
-import type { ExecResult } from '../support/process.ts';
+import type { Child, ExecResult } from '../support/process.ts';
 import { closedToOthers } from '../support/requirements.ts';
 import { type Attempt, dial, MAIN, REMOTE, runTunnel, startTunnel } from '../support/tunnel.ts';
 
 /** As Debian has them; any user that is not root and has no sudo rule does. */
 const NOBODY = { uid: 65534, gid: 65534 };
 
-/** Until the process has a handler for TERM; before, the signal would end it as it does any program. */
-async function catchesTerm(pid: number): Promise<void> {
-  const bit = 1n << BigInt(constants.signals.SIGTERM - 1);
-  for (let caught = 0n; (caught & bit) === 0n; ) {
+/** SILENT4 as /proc/net/tcp has it. */
+const SILENT4_HEX = '4D0200C0';
+
+/** Until the process's network has a TCP connection to SILENT4 that is not answered, or a query there. */
+async function waitsFor(what: 'tcp' | 'udp', tunnel: Child): Promise<void> {
+  const socket =
+    what === 'tcp' ? new RegExp(` ${SILENT4_HEX}:0016 02 `) : new RegExp(` ${SILENT4_HEX}:0035 01 `);
+  while (!socket.test(readFileSync(`/proc/${tunnel.pid}/net/${what}`, 'latin1'))) {
+    assert.equal(tunnel.ended, undefined, tunnel.stderr);
     await new Promise((resolve) => setTimeout(resolve, 10));
-    const status = readFileSync(`/proc/${pid}/status`, 'latin1');
-    caught = BigInt(`0x${/^SigCgt:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? 'ffffffffffffffff'}`);
   }
 }
 
@@ -217,16 +219,22 @@ describe('errors', { skip: labUnavailable() }, () => {
     }
   });
 
-  it('is none when it is stopped while it dials or resolves', async () => {
-    for (const remote of [`${JUMP_USER}@${BLACKHOLE4}`, `${JUMP_USER}@no-such-host.invalid`]) {
-      const tunnel = await lab.client.spawn([process.execPath, MAIN, '-r', remote, '10.99.0.0/16']);
-      await catchesTerm(tunnel.pid);
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      if (tunnel.ended === undefined)
-        assert.deepEqual(await tunnel.stop('SIGTERM'), { status: 0, signal: null });
+  for (const [doing, remote, what] of [
+    ['dials', `${JUMP_USER}@${SILENT4}`, 'tcp'],
+    ['resolves', `${JUMP_USER}@some-host.test`, 'udp'],
+  ] as const) {
+    it(`is none when it is stopped while it ${doing}`, { timeout: 30_000 }, async () => {
+      const conf = `${lab.directory}/silent.conf`;
+      writeFileSync(conf, `nameserver ${SILENT4}\n`);
+      const script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"';
+      const argv = [process.execPath, MAIN, '-r', remote, '10.99.0.0/16'];
+      const tunnel = await lab.client.spawn(['sh', '-c', script, conf, ...argv]);
+      await waitsFor(what, tunnel);
+      assert.deepEqual(await tunnel.stop('SIGTERM'), { status: 0, signal: null });
+      assert.equal(tunnel.stderr, '');
       assert.equal(await lab.client.hostState(), untouched);
-    }
-  });
+    });
+  }
 
   it('is none, but a warning, when the targets hold the resolver of this machine', async () => {
     const conf = `${lab.directory}/resolv.conf`;
