@@ -21,6 +21,7 @@ import type { Configuration } from './config/configuration.ts';
 import type { DoctorConfiguration } from './config/doctoroptions.ts';
 import type { ExecConfiguration } from './config/execoptions.ts';
 import type { OpenStackConfiguration } from './config/openstackreport.ts';
+import { addon } from './native.ts';
 import { Log } from './observe/log.ts';
 import { canCapture } from './system/doctor/diagnosis.ts';
 
@@ -39,12 +40,22 @@ function fail(error: unknown): void {
 
 type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
 
+/**
+ * Ends the program. process.exit() waits for look-ups that are under way, half a minute with several silent resolvers:
+ * getaddrinfo(3) can't be given up. Then it ends without it; who has the terminal in another mode sets it back at 'exit'.
+ */
+function end(status: number): never {
+  if (!process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap')) return process.exit(status);
+  process.emit('exit', status);
+  return addon().leave(status);
+}
+
 /** A first signal asks for an orderly stop, a second INT (Ctrl-C again) ends the program at once. */
 function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSignal {
   const stop = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
-      if (stop.signal.aborted && name === 'SIGINT') process.exit(EXIT_SIGNAL_BASE + constants.signals[name]);
+      if (stop.signal.aborted && name === 'SIGINT') end(EXIT_SIGNAL_BASE + constants.signals[name]);
       if (!stop.signal.aborted) first(name);
       stop.abort();
     });
@@ -81,7 +92,7 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
   });
   const observer = new Log({ level: logLevel, stream: process.stderr });
   for (const notice of notices) observer.log('notice', notice);
-  const [{ runExec }, { addon }] = await Promise.all([import('./run/exec.ts'), import('./native.ts')]);
+  const { runExec } = await import('./run/exec.ts');
   let status: number;
   try {
     status = await runExec(configuration, {
@@ -156,5 +167,5 @@ try {
 } catch (error) {
   fail(error);
 }
-// All parts have been closed. Exiting here rather than by an empty event loop spares the wait for what Node may still hold.
-process.exit();
+// All parts have been closed. Ending here rather than by an empty event loop spares the wait for what Node may still hold.
+end(Number(process.exitCode));

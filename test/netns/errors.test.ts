@@ -230,7 +230,10 @@ describe('errors', { skip: labUnavailable() }, () => {
       const argv = [process.execPath, MAIN, '-r', remote, '10.99.0.0/16'];
       const tunnel = await lab.client.spawn(['sh', '-c', script, conf, ...argv]);
       await waitsFor(what, tunnel);
+      const stopped = performance.now();
       assert.deepEqual(await tunnel.stop('SIGTERM'), { status: 0, signal: null });
+      const ms = performance.now() - stopped;
+      assert.ok(ms < 3_000, `a look-up that nobody answers takes longer than ${ms} ms`);
       assert.equal(tunnel.stderr, '');
       assert.equal(await lab.client.hostState(), untouched);
     });
