@@ -4,7 +4,9 @@
  * Both are in one process group, as they would be without `tunnel exec`: so a pipeline around them works, and what the
  * terminal sends (INT, QUIT, TSTP, WINCH, HUP) reaches the command without anybody's help. What somebody sends to this process
  * alone must be passed on. The two are told apart by si_code (sigaction(2)): the kernel sends the former, a process the
- * latter. Of Node's own handlers nothing is left meanwhile, so that Ctrl-C is the command's alone.
+ * latter. Of Node's own handlers nothing is left meanwhile, so that Ctrl-C is the command's alone. One signal of the kernel's comes
+ * to a single process: HUP for a terminal that is gone, to the leader of its session. `ssh -t host tunnel exec ...` makes this one
+ * the leader, in the place of the command.
  *
  * TTIN and TTOU stay as they are: a background job that uses the terminal is stopped as a whole by the kernel.
  *
@@ -26,12 +28,14 @@ static struct sigaction before[FORWARDED];
 static struct sigaction child_before; /* libuv's handler of SIGCHLD */
 static volatile sig_atomic_t command;  /* its pid; 0: nothing is forwarded */
 static volatile sig_atomic_t ended_by; /* the signal that has ended it; 0: none */
+static volatile sig_atomic_t leads;    /* whether this process leads its session */
 
 /* Async-signal-safe (signal-safety(7)). The command itself may send a signal to its whole group, also to us. */
 static void forward(int signal, siginfo_t *info, void *context) {
   (void)context;
   const int error = errno;
-  if (info->si_code <= 0 && info->si_pid != command) (void)kill(command, signal);
+  const int alone = info->si_code <= 0 || (signal == SIGHUP && leads);
+  if (alone && info->si_pid != command) (void)kill(command, signal);
   errno = error;
 }
 
@@ -71,6 +75,7 @@ static napi_value forward_signals_js(napi_env env, napi_callback_info info) {
   if (pid == 0) return NULL;
   command = pid;
   ended_by = 0;
+  leads = getsid(0) == getpid();
   sigfillset(&action.sa_mask);
   struct sigaction child = {.sa_sigaction = note_end, .sa_flags = SA_SIGINFO | SA_RESTART, .sa_mask = action.sa_mask};
   (void)sigaction(SIGCHLD, &child, &child_before);

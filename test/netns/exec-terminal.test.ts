@@ -27,6 +27,16 @@ while True:
 print("seen", sorted(seen.items()), flush=True)
 `;
 
+/** Runs a command as the leader of a session with a terminal of its own, and closes that when the command has said a word. */
+const HANG_UP = `
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0: os.execvp(sys.argv[1], sys.argv[1:])
+os.read(terminal, 1000)
+os.close(terminal)
+print("left with", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+`;
+
 /** Until the program has begun to connect. */
 const CONNECTING_MS = 1500;
 
@@ -38,6 +48,7 @@ describe('exec at a terminal', { skip }, () => {
   before(async () => {
     exec = await ExecLab.create();
     writeFileSync(join(exec.home, 'count.py'), COUNT);
+    writeFileSync(join(exec.home, 'hangup.py'), HANG_UP);
     writeFileSync(
       join(exec.home, 't'),
       `#!/bin/sh\nexec ${process.execPath} ${MAIN} exec -r ${REMOTE} ${PRIVATE4} -- "$@"\n`,
@@ -146,6 +157,11 @@ describe('exec at a terminal', { skip }, () => {
     await tmux.waitFor(/\[1\]\+ +Stopped/);
     await run('fg');
     await tmux.waitFor(/^resumed$/m);
+  });
+
+  it('a terminal that is closed hangs the command up, also when the tunnel leads the session', async () => {
+    await run(`python3 hangup.py ./t sh -c 'trap "exit 9" HUP; echo here; sleep 60 & wait'`);
+    await tmux.waitFor(/^left with 9$/m);
   });
 
   it('sees the size of the window, and its changes', async () => {
