@@ -205,9 +205,10 @@ export function addConnectCommand(program: Command, action: ConnectAction): Comm
   }
   command.configureHelp({ formatHelp: connectHelp });
   command.action((targets: string[], options: ConnectOptions) => {
-    if (targets[0] === command.name()) {
-      throw new UsageError(`the command "${command.name()}" comes before its options`, {
-        hint: `write "tunnel ${command.name()} -r ...", or leave the word out`,
+    const [first] = targets;
+    if (program.commands.some((other) => other.name() === first)) {
+      throw new UsageError(`the command "${first}" comes before its options`, {
+        hint: `write "tunnel ${first} -r ..."${first === command.name() ? ', or leave the word out' : ''}`,
       });
     }
     return action(targets, options);

@@ -12,6 +12,7 @@ import { buildDoctorConfiguration, type DoctorConfiguration } from '../config/do
 import {
   buildExecConfiguration,
   type ExecConfiguration,
+  LIKE_A_COMMAND,
   type OptionShape,
   type SplitArguments,
   splitCommand,
@@ -19,6 +20,7 @@ import {
 import { buildOpenStackConfiguration, type OpenStackConfiguration } from '../config/openstackreport.ts';
 import { buildConfiguration } from '../config/options.ts';
 import { UsageError } from '../errors.ts';
+import { quoted } from '../net/notation.ts';
 import { addAllowOptions } from './allow.ts';
 import { addCleanCommand } from './clean.ts';
 import { addCloudOptions } from './cloud.ts';
@@ -87,6 +89,7 @@ export async function runCommandLine(
   const { own, command } = isExec(args)
     ? splitExec(args, optionShapes(exec))
     : { own: args, command: undefined };
+  if (command === undefined) refuseCommands(own, program);
   const entries = expandArguments(own);
   const placeOf = placesOf(entries);
   // The default command's help is the program's.
@@ -113,6 +116,26 @@ export function isExec(args: readonly string[]): boolean {
 function splitExec([name = '', ...rest]: readonly string[], shapes: readonly OptionShape[]): SplitArguments {
   const { own, command } = splitCommand(rest, shapes);
   return { own: [name, ...own], command };
+}
+
+/**
+ * A word that stands where commands do, and behind the `--` of a command that runs none, would be captured as the name of a host.
+ * Throws UsageError.
+ */
+function refuseCommands([first = '', ...rest]: readonly string[], program: Command): void {
+  const names = program.commands.map((command) => command.name());
+  if (LIKE_A_COMMAND.test(first) && ![...names, 'help'].includes(first)) {
+    throw new UsageError(`there is no command ${quoted(first)}`, {
+      hint: `the commands are ${names.join(', ')}; a target that is called so comes behind the options`,
+    });
+  }
+  const end = rest.indexOf('--');
+  const word = end === -1 ? undefined : rest[end + 1];
+  if (word !== undefined && LIKE_A_COMMAND.test(word)) {
+    throw new UsageError(`${quoted(word)} stands where "tunnel exec" has its command`, {
+      hint: `write "tunnel exec -r ..." to run it; a target comes before the "--"`,
+    });
+  }
 }
 
 function version(): string {

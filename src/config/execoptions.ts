@@ -46,8 +46,8 @@ export interface SplitArguments {
 
 /** An address or prefix, well-formed or not, with or without ports, or a wildcard: nothing that a command is called. */
 const LIKE_A_TARGET = /^(\[|\*\.|[0-9]+(\.[0-9]+)*(\/|:|$)|[0-9]+(\.[0-9]+)+|[0-9a-f]*:[0-9a-f:.]*(\/|$))/i;
-/** Nothing that a target is written like. */
-const LIKE_A_COMMAND = /^[a-z_][\w+-]*$/i;
+/** A target only where a search list makes a name of it (resolv.conf(5)). */
+export const LIKE_A_COMMAND = /^[a-z_][\w+-]*$/i;
 
 /** Finds the command among the arguments behind `exec`. Throws UsageError where it can't be told from a target. */
 export function splitCommand(args: readonly string[], options: readonly OptionShape[]): SplitArguments {

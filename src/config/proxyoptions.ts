@@ -100,7 +100,7 @@ function readListen(
     if (portText === '') {
       throw new NotationError(
         `${quoted(text)} is not ADDRESS:PORT or PORT`,
-        'an IPv6 address is written in brackets: [::1]:1080',
+        `${form}, or ${option} 1080; an IPv6 address is written in brackets: [::1]:1080`,
       );
     }
     const port = /^0+$/.test(portText) ? 0 : parsePort(portText);
