@@ -62,7 +62,7 @@ const HTTP_REFUSALS: Readonly<Record<Refusal, Omit<HttpAnswer, 'why'>>> = {
   unreachable: {
     status: 502,
     error: 'destination_ip_unroutable',
-    hint: 'Check the address. A name that only the jump host can resolve has to be a target of the tunnel itself.',
+    hint: 'Check the address, or the name. Where the tunnel has targets, a name that only the jump host can resolve has to be one of them.',
   },
   'no-network': {
     status: 502,

@@ -162,9 +162,11 @@ export async function opensshVersion(
   });
   signal?.throwIfAborted();
   if (status === NOT_FOUND || status === NOT_EXECUTABLE) {
-    throw new TunnelError('openssh-not-found', `${shown} can't be run: ${printable(said.trim())}`, {
-      hint: 'install OpenSSH (Debian: apt-get install openssh-client), or use --transport ssh2',
-    });
+    const hint =
+      command.join() === 'ssh'
+        ? 'install OpenSSH (Debian: apt-get install openssh-client), or use --transport ssh2'
+        : 'check the command that is given with -e, or leave it out';
+    throw new TunnelError('openssh-not-found', `${shown} can't be run: ${printable(said.trim())}`, { hint });
   }
   if (/^No user exists for uid/m.test(said)) {
     throw new TunnelError(
