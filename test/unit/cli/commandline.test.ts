@@ -48,7 +48,11 @@ describe('tunnel, used wrongly', () => {
     [['-r'], /option '-r, --remote <remote>' argument missing/, /--help/],
     [['openstack', ...R, '--dns'], /unknown option '--dns'/, /"tunnel connect", .*"tunnel exec", .*only$/],
     [['doctor', ...R, '--dns-server=10.0.0.53', '10/8'], /unknown option '--dns-server=/, /leave it out/],
-    [['doctor', ...R, '-i', 'key', '10/8'], /unknown option '-i'/, /leave it out: .*"tunnel connect"/],
+    [
+      ['doctor', ...R, '--keepalive', '5', '10/8'],
+      /unknown option '--keepalive'/,
+      /leave it out: .*"tunnel connect"/,
+    ],
     [[...R, '--identty', 'x', '10/8'], /unknown option '--identty'/, /Did you mean --identity\?/],
     [[...R, '--verison', '10/8'], /unknown option '--verison'/, /Did you mean --version\?/],
     [[...R, '-Z', '10/8'], /unknown option '-Z'/, /--help/],
@@ -59,9 +63,6 @@ describe('tunnel, used wrongly', () => {
     [['status'], /there is no command "status"/, /connect, /],
     [[...R, '10/8', '--', 'terraform', 'apply'], /"terraform" stands where "tunnel exec"/, /tunnel exec -r/],
     [['proxy', ...R, '--', 'curl', 'http://10.0.0.1/'], /"curl" stands where/, /tunnel exec -r/],
-    [[...R, 'http://10.0.0.1/'], /this is a URL/, /write 10\.0\.0\.1:80/],
-    [[...R, 'https://api.example.com:8443/v3'], /this is a URL/, /write api\.example\.com:8443/],
-    [['proxy', ...R, '-x', 'https://[2001:db8::1]'], /-x .*: this is a URL/, /write \[2001:db8::1\]:443/],
     [['-r', 'user:secret@host', '10/8'], /what may be a password in it/, /leave the password out/],
     [[...R, '--domain', 'corp.example', '10/8'], /--domain names are asked of/, /--dns-server/],
     [
