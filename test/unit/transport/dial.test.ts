@@ -1,30 +1,17 @@
-/** The embedded transport's way up, against a real sshd and against ports that are none. */
+/** The embedded transport's way up, against real sshds: keys, host keys, algorithms, and a link that falls silent. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { TunnelError } from '../../../src/errors.ts';
-import type { Observer } from '../../../src/observe/observer.ts';
 import { createHostKeyVerifier } from '../../../src/transport/hostkeys.ts';
-import type { Prompter } from '../../../src/transport/prompter.ts';
-import type { RemoteAddress } from '../../../src/transport/resolve.ts';
-import type { SshSettings } from '../../../src/transport/settings.ts';
-import type { Access } from '../../../src/transport/ssh2/attempt.ts';
-import { Authenticator } from '../../../src/transport/ssh2/authentication.ts';
-import { type DialOptions, dialSsh2 } from '../../../src/transport/ssh2/dial.ts';
-import type { Transport } from '../../../src/transport/transport.ts';
+import { closedPort, triesAt } from '../../support/dialtries.ts';
+import { LogLines } from '../../support/embedded.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../support/loopback-sshd.ts';
-import {
-  Answers,
-  authenticationSettings,
-  hostKeySettings,
-  pinned,
-  testSettings,
-} from '../../support/settings.ts';
+import { Answers, hostKeySettings } from '../../support/settings.ts';
 
 const PASSPHRASE = 'correct horse';
 
@@ -32,74 +19,7 @@ let sshd: LoopbackSshd;
 let agent: ChildProcess;
 let agentSocket: string;
 
-class Log implements Observer {
-  readonly lines: string[] = [];
-  log(level: string, message: string): void {
-    this.lines.push(`${level}: ${message}`);
-  }
-  count(): void {}
-}
-
-interface Try {
-  readonly server?: LoopbackSshd;
-  readonly port?: number;
-  readonly files?: string[];
-  readonly agentSocket?: string;
-  readonly pins?: string[];
-  readonly prompter?: Prompter;
-  readonly settings?: Partial<SshSettings>;
-  readonly addresses?: readonly RemoteAddress[];
-  readonly hostKeys?: Access['hostKeys'];
-  readonly options?: Partial<DialOptions>;
-}
-
-async function dial({
-  server = sshd,
-  port = server.port,
-  files = [],
-  pins,
-  settings,
-  addresses = [{ host: '127.0.0.1', port }],
-  hostKeys,
-  options,
-  ...rest
-}: Try): Promise<Transport> {
-  const own = (await server.knownHostsLine()).split(' ').slice(1).join(' ');
-  const observer = options?.observer ?? new Log();
-  return dialSsh2({
-    jumpHosts: [
-      { settings: testSettings({ hostName: 'jump.test', port, user: server.user, ...settings }), addresses },
-    ],
-    access: async () => ({
-      hostKeys:
-        hostKeys ?? createHostKeyVerifier(pinned(...(pins ?? [own])), { prompter: undefined, observer }),
-      authenticator: await Authenticator.load({
-        settings: authenticationSettings(files, { agentSocket: rest.agentSocket }),
-        home: server.directory,
-        prompter: rest.prompter ?? new Answers(),
-        observer,
-      }),
-    }),
-    observer,
-    ...options,
-  });
-}
-
-async function rejected(attempt: Try): Promise<TunnelError> {
-  try {
-    await (await dial(attempt)).close();
-  } catch (error) {
-    if (error instanceof TunnelError) return error;
-    throw error;
-  }
-  throw new Error('it connected');
-}
-
-async function accepted(attempt: Try): Promise<void> {
-  const transport = await dial(attempt);
-  await transport.close();
-  assert.equal(await transport.ended, undefined);
-}
+const { dial, rejected, accepted } = triesAt(() => sshd);
 
 const key = (name: string): string => join(sshd.directory, name);
 
@@ -140,7 +60,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
 
   it('the right passphrase, at the second try', async () => {
     const prompter = new Answers('wrong', PASSPHRASE);
-    const observer = new Log();
+    const observer = new LogLines();
     await accepted({ files: [key('encrypted')], prompter, options: { observer } });
     assert.deepEqual(prompter.asked, Array(2).fill(`secret: Passphrase for ${key('encrypted')}:`));
     assert.ok(!observer.lines.join('\n').includes(PASSPHRASE));
@@ -171,7 +91,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
   });
 
   it('no terminal: the key is left out with a warning', async () => {
-    const observer = new Log();
+    const observer = new LogLines();
     const error = await rejected({ files: [key('encrypted')], options: { observer } });
     assert.equal(error.code, 'auth-failed');
     assert.match(error.message, /not usable: .*encrypted/);
@@ -245,7 +165,10 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
   });
 
   it('an unknown host key is shown, and nothing is sent', async () => {
-    const hostKeys = createHostKeyVerifier(hostKeySettings(), { prompter: undefined, observer: new Log() });
+    const hostKeys = createHostKeyVerifier(hostKeySettings(), {
+      prompter: undefined,
+      observer: new LogLines(),
+    });
     const error = await rejected({ files: [key('user_key')], hostKeys });
     assert.equal(error.code, 'host-key-unknown');
     const shown = execFileSync('ssh-keygen', ['-lf', key('host_ed25519.pub')], { encoding: 'utf8' }).split(
@@ -336,7 +259,7 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
 
   it('settings name what is offered: an old cipher of an old server, a key exchange of a list for OpenSSH', () =>
     withSshd({ config: ['Ciphers aes256-cbc', 'MACs hmac-sha1'] }, async (server) => {
-      const observer = new Log();
+      const observer = new LogLines();
       const algorithms = {
         kex: ['sntrup761x25519-sha512@openssh.com', 'ecdh-sha2-nistp521'],
         ciphers: ['aes256-cbc'],
@@ -403,7 +326,7 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
     const banner = join(directory, 'banner');
     writeFileSync(banner, '\n\u001b]0;evil\u0007Authorized use only\r\n\nsecond\u009b2J line\n\n');
     await withSshd({ config: [`Banner ${banner}`] }, async (server) => {
-      const observer = new Log();
+      const observer = new LogLines();
       await accepted({ server, files: [server.userKey], options: { observer } });
       const shown = observer.lines.filter((line) => line.startsWith('notice: '));
       assert.match(shown[0] ?? '', /Authorized use only$/);
@@ -412,98 +335,6 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
       assert.doesNotMatch(shown.join(''), /[\u0000-\u001f\u007f-\u009f]/);
     });
     rmSync(directory, { recursive: true });
-  });
-});
-
-describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing }, () => {
-  const server = {
-    knownHostsLine: async () =>
-      'x ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKg5qG8aFvX8xA7W0VJbYx5mXp9dJ3mQv6ZQw8V2oC1B',
-    directory: '/nonexistent',
-    user: 'u',
-    port: 0,
-  } as unknown as LoopbackSshd;
-  const at = async (handler: (socket: Socket) => void, connectTimeout = 5): Promise<TunnelError> => {
-    const listener = createServer((socket) => {
-      socket.on('error', () => {
-        // We hang up in the middle of what it says.
-      });
-      handler(socket);
-    });
-    const port = await listen(listener);
-    try {
-      return await rejected({ server, port, settings: { connectTimeout } });
-    } finally {
-      listener.close();
-    }
-  };
-
-  it('HTTP', async () => {
-    const error = await at((socket) =>
-      socket.once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\n\r\nno')),
-    );
-    assert.equal(error.code, 'jumphost-not-ssh');
-    assert.match(error.message, /it says "HTTP\/1.1 400 Bad Request"/);
-  });
-
-  it('a mail server that waits: told when the time is over, with its words', async () => {
-    const error = await at((socket) => socket.write('220 mail.example.com \x1b]0;evil\x07ESMTP\r\n'), 1);
-    assert.equal(error.code, 'jumphost-not-ssh');
-    assert.match(error.message, /220 mail\.example\.com/);
-    assert.doesNotMatch(error.message, /[\u0000-\u001f]/);
-  });
-
-  it('noise', async () => {
-    const error = await at((socket) => socket.end(Buffer.alloc(100_000, 0x07)));
-    assert.equal(error.code, 'jumphost-not-ssh');
-    assert.ok(error.message.length < 300);
-  });
-
-  it('a port that closes at once', async () => {
-    assert.equal((await at((socket) => socket.end())).code, 'jumphost-closed');
-  });
-
-  it('a port that resets at once', async () => {
-    assert.equal((await at((socket) => socket.resetAndDestroy())).code, 'jumphost-closed');
-  });
-
-  it('a port that closes during key exchange', async () => {
-    const error = await at((socket) => {
-      socket.write('SSH-2.0-test\r\n');
-      socket.once('data', () => setTimeout(() => socket.end(), 50));
-    });
-    assert.equal(error.code, 'jumphost-closed');
-    assert.match(error.message, /during key exchange/);
-  });
-
-  it('a port that speaks TLS', async () => {
-    const error = await at((socket) =>
-      socket.once('data', () => socket.end(Buffer.of(0x15, 3, 1, 0, 2, 2, 0x28))),
-    );
-    assert.equal(error.code, 'jumphost-not-ssh');
-    assert.match(error.message, /a TLS alert/);
-  });
-
-  it('a port that says nothing', async () => {
-    const before = Date.now();
-    const error = await at(() => {}, 1);
-    assert.equal(error.code, 'jumphost-slow');
-    assert.ok(Date.now() - before < 2000);
-  });
-
-  it('a port that stops in the middle of key exchange', async () => {
-    const error = await at((socket) => socket.write('SSH-2.0-test\r\n'), 1);
-    assert.equal(error.code, 'jumphost-slow');
-    assert.match(error.message, /no key exchange within 1 s/);
-  });
-
-  it('a closed port', async () => {
-    assert.equal((await rejected({ server, port: await closedPort() })).code, 'jumphost-refused');
-  });
-
-  it('an address without a route', async () => {
-    const error = await rejected({ server, addresses: [{ host: '255.255.255.255', port: 22 }] });
-    assert.equal(error.code, 'jumphost-unreachable');
   });
 });
 
@@ -531,19 +362,3 @@ describe('keepalive', { skip: sshdMissing, timeout: 20_000 }, () => {
     }
   });
 });
-
-async function listen(server: Server): Promise<number> {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('not a TCP server');
-  return address.port;
-}
-
-async function closedPort(): Promise<number> {
-  const server = createServer();
-  const port = await listen(server);
-  server.close();
-  await once(server, 'close');
-  return port;
-}

@@ -1,129 +1,28 @@
-/** The supervisor over the twin, with the time in the test's hands. */
+/** The supervisor over the twin, with the time in the test's hands: when it dials, what it gives up, and its end. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { TunnelError } from '../../../src/errors.ts';
-import type { Level, Observer } from '../../../src/observe/observer.ts';
-import { MAX_OPENS_OF_A_NAME } from '../../../src/transport/opens.ts';
 import { LOGIN_TRIES } from '../../../src/transport/redial.ts';
+import { PROBE_TIMEOUT_MS } from '../../../src/transport/supervisor.ts';
+import { ConnectError } from '../../../src/transport/transport.ts';
 import {
-  type DialRequest,
-  PROBE_TIMEOUT_MS,
-  Supervisor,
-  type SupervisorOptions,
-  type SupervisorState,
-} from '../../../src/transport/supervisor.ts';
-import { ConnectError, type Destination } from '../../../src/transport/transport.ts';
-import { TwinTransport } from '../../support/twin.ts';
-
-const HOLD = 30;
-const API: Destination = { host: '10.0.0.5', port: 80 };
-const MINUTE = 60_000;
-
-/** A twin that can be asked whether it is alive. */
-class ProbedTwin extends TwinTransport {
-  alive = true;
-  probes = 0;
-
-  probe(timeout: number): Promise<boolean> {
-    this.probes++;
-    return this.alive
-      ? Promise.resolve(true)
-      : new Promise((resolve) => setTimeout(() => resolve(false), timeout));
-  }
-}
-
-type Outcome = TwinTransport | TunnelError | 'hang';
-
-class Recorder implements Observer {
-  readonly lines: { level: Level; message: string }[] = [];
-  readonly counters = new Map<string, number>();
-  log(level: Level, message: string): void {
-    this.lines.push({ level, message });
-  }
-  count(name: string, n = 1): void {
-    this.counters.set(name, (this.counters.get(name) ?? 0) + n);
-  }
-  notices(): string[] {
-    return this.lines.filter(({ level }) => level === 'notice').map(({ message }) => message);
-  }
-}
-
-/** A supervisor whose dials do what `outcomes` say, in turn; then each gives a new twin that serves everything. */
-function supervised(outcomes: Outcome[] = [], options: Partial<SupervisorOptions> = {}) {
-  const dials: { at: number; request: DialRequest }[] = [];
-  const twins: ProbedTwin[] = [];
-  const observer = new Recorder();
-  const supervisor = new Supervisor({
-    hold: HOLD,
-    observer,
-    now: () => Date.now(),
-    random: () => 0,
-    async dial(request) {
-      dials.push({ at: Date.now(), request });
-      const outcome = outcomes.shift() ?? serving();
-      if (outcome === 'hang') {
-        return new Promise((_resolve, reject) => {
-          request.signal.addEventListener('abort', () => reject(request.signal.reason));
-        });
-      }
-      if (outcome instanceof TunnelError) throw outcome;
-      if (outcome instanceof ProbedTwin) twins.push(outcome);
-      return outcome;
-    },
-    ...options,
-  });
-  const states: SupervisorState['name'][] = [];
-  supervisor.onState(({ name }) => states.push(name));
-  const twin = (): ProbedTwin => {
-    const last = twins.at(-1);
-    assert.ok(last !== undefined, 'nothing was dialled');
-    return last;
-  };
-  return { supervisor, dials, twin, states, observer };
-}
-
-function serving(): ProbedTwin {
-  const twin = new ProbedTwin();
-  twin.serve('*', (far) => far.resume());
-  return twin;
-}
-
-const refused = () => new TunnelError('jumphost-refused', 'the jump host refused the connection');
-const closed = () => new TunnelError('jumphost-closed', 'the jump host closed the connection');
-const denied = () => new TunnelError('auth-failed', 'the jump host does not let "jump" in');
-const slow = () => new TunnelError('jumphost-slow', 'no key exchange within 4 s');
-const silent = () => new TunnelError('jumphost-timeout', 'the jump host does not answer');
-const broken = () => new TunnelError('link-lost', 'the link is lost: ECONNRESET', { cause: 'ECONNRESET' });
-const inOrder = () => new TunnelError('link-lost', 'the jump host closed the connection');
-
-/** Lets everything happen that needs no time. */
-async function settle(): Promise<void> {
-  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
-}
-
-/** Lets time pass, in steps, so that what a timer starts can start timers in turn. */
-async function pass(ms: number): Promise<void> {
-  await settle();
-  const step = Math.max(250, Math.ceil(ms / 200));
-  for (let left = ms; left > 0; left -= step) {
-    mock.timers.tick(Math.min(step, left));
-    await settle();
-  }
-}
-
-/** What becomes of a promise, to be looked at without waiting. */
-function watch<T>(promise: Promise<T>): { value?: T; error?: unknown; settled: boolean; at: number } {
-  const outcome: { value?: T; error?: unknown; settled: boolean; at: number } = { settled: false, at: 0 };
-  promise.then(
-    (value) => Object.assign(outcome, { value, settled: true, at: Date.now() }),
-    (error: unknown) => Object.assign(outcome, { error, settled: true, at: Date.now() }),
-  );
-  return outcome;
-}
-
-function assertRefused(error: unknown): asserts error is ConnectError {
-  assert.ok(error instanceof ConnectError && error.refusal === 'refused', String(error));
-}
+  API,
+  assertRefused,
+  broken,
+  closed,
+  denied,
+  inOrder,
+  MINUTE,
+  pass,
+  refused,
+  serving,
+  settle,
+  silent,
+  slow,
+  supervised,
+  watch,
+} from '../../support/supervised.ts';
+import type { TwinTransport } from '../../support/twin.ts';
 
 describe('supervisor', () => {
   beforeEach(() => mock.timers.enable({ apis: ['setTimeout', 'Date'] }));
@@ -288,145 +187,6 @@ describe('supervisor', () => {
       await pass(15 * MINUTE);
       assert.equal(supervisor.state.name, 'up');
     }
-    await supervisor.close();
-  });
-
-  describe('connects while there is no link', () => {
-    async function down(options: Partial<SupervisorOptions> = {}, outcomes: Outcome[] = ['hang']) {
-      const all = supervised([serving(), ...outcomes], options);
-      await all.supervisor.start();
-      await pass(5_000);
-      all.twin().lose(broken());
-      await settle();
-      return all;
-    }
-
-    it('wait, and succeed with the next link', async () => {
-      const { supervisor } = await down({}, Array.from({ length: 5 }, refused));
-      const held = watch(supervisor.connect(API));
-      await pass(500);
-      assert.equal(held.settled, false);
-      await pass(10_000);
-      assert.ok(held.value !== undefined, String(held.error));
-      await supervisor.close();
-    });
-
-    it('are refused when the hold is over, each counted from when it was asked for', async () => {
-      const { supervisor, observer } = await down();
-      const begin = Date.now();
-      const first = watch(supervisor.connect(API));
-      await pass(10_000);
-      const second = watch(supervisor.connect(API));
-      await pass(HOLD * 1_000);
-      assert.equal(first.at - begin, HOLD * 1_000);
-      assert.equal(second.at - begin, HOLD * 1_000 + 10_000);
-      assertRefused(first.error);
-      assertRefused(second.error);
-      assert.match(second.error.message, /10\.0\.0\.5:80: no link to the jump host within 30 s/);
-      assert.equal((second.error.cause as TunnelError).message, broken().message);
-      assert.equal(observer.counters.get('tunnel_hold_timeouts_total'), 2);
-      await supervisor.close();
-    });
-
-    it('are refused then also when there are more of one name than are looked up at a time', async () => {
-      const { supervisor, twin } = supervised([serving(), 'hang']);
-      await supervisor.start();
-      await pass(5_000);
-      const name = { host: 'api.example.com', port: 443 };
-      twin().hang('*');
-      const many = () =>
-        Array.from({ length: 3 * MAX_OPENS_OF_A_NAME }, () => watch(supervisor.connect(name)));
-      const before = many();
-      await settle();
-      assert.equal(twin().requested.length, MAX_OPENS_OF_A_NAME, 'the link is asked for so many at a time');
-      twin().lose(broken());
-      const lost = Date.now();
-      const after = many();
-      await pass(HOLD * 1_000);
-      for (const { error, at } of [...before, ...after]) {
-        assertRefused(error);
-        assert.equal(at - lost, HOLD * 1_000);
-      }
-      await supervisor.close();
-    });
-
-    it('are refused at once with a hold of 0', async () => {
-      const { supervisor } = await down({ hold: 0 });
-      const now = watch(supervisor.connect(API));
-      await settle();
-      assertRefused(now.error);
-      await supervisor.close();
-    });
-
-    it('are refused at once when enough wait already', async () => {
-      const { supervisor, observer } = await down({ maxHeld: 3 });
-      const held = [1, 2, 3].map(() => watch(supervisor.connect(API)));
-      const surplus = watch(supervisor.connect(API));
-      await settle();
-      assertRefused(surplus.error);
-      assert.equal(observer.counters.get('tunnel_hold_limit_total'), 1);
-      assert.ok(held.every(({ settled }) => !settled));
-      await supervisor.close();
-      await settle();
-      for (const { error } of held) assertRefused(error);
-    });
-
-    it('make room when the application gives up', async () => {
-      const { supervisor } = await down({ maxHeld: 1 });
-      const application = new AbortController();
-      const held = watch(supervisor.connect(API, { signal: application.signal }));
-      await settle();
-      const reason = new Error('given up');
-      application.abort(reason);
-      await settle();
-      assert.equal(held.error, reason);
-      const next = watch(supervisor.connect(API));
-      await settle();
-      assert.equal(next.settled, false);
-      await supervisor.close();
-    });
-  });
-
-  it('a connect that was under way when the link was lost goes on over the next link', async () => {
-    const first = new ProbedTwin();
-    first.hang('*');
-    const { supervisor, twin } = supervised([first]);
-    await supervisor.start();
-    await pass(5_000);
-    const pending = watch(supervisor.connect(API));
-    await settle();
-    first.lose(broken());
-    await settle();
-    assert.ok(pending.value !== undefined, String(pending.error));
-    assert.equal(twin().flows, 1);
-    await supervisor.close();
-  });
-
-  it('and is refused when the hold is over that began with it', async () => {
-    const first = new ProbedTwin();
-    first.hang('*');
-    const { supervisor } = supervised([first, 'hang']);
-    await supervisor.start();
-    const begin = Date.now();
-    const pending = watch(supervisor.connect(API));
-    await pass(10_000);
-    first.lose(broken());
-    await pass(HOLD * 1_000);
-    assertRefused(pending.error);
-    assert.equal(pending.at - begin, HOLD * 1_000);
-    await supervisor.close();
-  });
-
-  it('what the far side says is not tried again', async () => {
-    const first = new ProbedTwin();
-    first.refuse('*', 'unreachable');
-    const { supervisor, dials } = supervised([first]);
-    await supervisor.start();
-    await assert.rejects(
-      supervisor.connect(API),
-      (error) => error instanceof ConnectError && error.refusal === 'unreachable',
-    );
-    assert.equal(dials.length, 1);
     await supervisor.close();
   });
 

@@ -1,0 +1,114 @@
+/** Dials with the embedded transport that are expected to succeed, or to fail: at sshds, and at ports that are none. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:net';
+import { TunnelError } from '../../src/errors.ts';
+import { createHostKeyVerifier } from '../../src/transport/hostkeys.ts';
+import type { Prompter } from '../../src/transport/prompter.ts';
+import type { RemoteAddress } from '../../src/transport/resolve.ts';
+import type { SshSettings } from '../../src/transport/settings.ts';
+import type { Access } from '../../src/transport/ssh2/attempt.ts';
+import { Authenticator } from '../../src/transport/ssh2/authentication.ts';
+import { type DialOptions, dialSsh2 } from '../../src/transport/ssh2/dial.ts';
+import type { Transport } from '../../src/transport/transport.ts';
+import { LogLines } from './embedded.ts';
+import type { LoopbackSshd } from './loopback-sshd.ts';
+import { Answers, authenticationSettings, pinned, testSettings } from './settings.ts';
+
+/** What a try needs to know of a sshd, or of what stands in for one. */
+export type TriedServer = Pick<LoopbackSshd, 'directory' | 'knownHostsLine' | 'port' | 'user'>;
+
+export interface Try {
+  readonly server?: TriedServer;
+  readonly port?: number;
+  readonly files?: string[];
+  readonly agentSocket?: string;
+  readonly pins?: string[];
+  readonly prompter?: Prompter;
+  readonly settings?: Partial<SshSettings>;
+  readonly addresses?: readonly RemoteAddress[];
+  readonly hostKeys?: Access['hostKeys'];
+  readonly options?: Partial<DialOptions>;
+}
+
+export interface Tries {
+  readonly dial: (attempt: Try) => Promise<Transport>;
+  /** What the dial fails with. */
+  readonly rejected: (attempt: Try) => Promise<TunnelError>;
+  /** Dials, and closes again. */
+  readonly accepted: (attempt: Try) => Promise<void>;
+}
+
+/** `usual` is tried where a try names no server. */
+export function triesAt(usual: () => TriedServer): Tries {
+  async function dial({
+    server = usual(),
+    port = server.port,
+    files = [],
+    pins,
+    settings,
+    addresses = [{ host: '127.0.0.1', port }],
+    hostKeys,
+    options,
+    ...rest
+  }: Try): Promise<Transport> {
+    const own = (await server.knownHostsLine()).split(' ').slice(1).join(' ');
+    const observer = options?.observer ?? new LogLines();
+    return dialSsh2({
+      jumpHosts: [
+        {
+          settings: testSettings({ hostName: 'jump.test', port, user: server.user, ...settings }),
+          addresses,
+        },
+      ],
+      access: async () => ({
+        hostKeys:
+          hostKeys ?? createHostKeyVerifier(pinned(...(pins ?? [own])), { prompter: undefined, observer }),
+        authenticator: await Authenticator.load({
+          settings: authenticationSettings(files, { agentSocket: rest.agentSocket }),
+          home: server.directory,
+          prompter: rest.prompter ?? new Answers(),
+          observer,
+        }),
+      }),
+      observer,
+      ...options,
+    });
+  }
+
+  async function rejected(attempt: Try): Promise<TunnelError> {
+    try {
+      await (await dial(attempt)).close();
+    } catch (error) {
+      if (error instanceof TunnelError) return error;
+      throw error;
+    }
+    throw new Error('it connected');
+  }
+
+  async function accepted(attempt: Try): Promise<void> {
+    const transport = await dial(attempt);
+    await transport.close();
+    assert.equal(await transport.ended, undefined);
+  }
+
+  return { dial, rejected, accepted };
+}
+
+/** Listens on a port of 127.0.0.1 that is free. */
+export async function listen(server: Server): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('not a TCP server');
+  return address.port;
+}
+
+/** A port of 127.0.0.1 where nobody listens. */
+export async function closedPort(): Promise<number> {
+  const server = createServer();
+  const port = await listen(server);
+  server.close();
+  await once(server, 'close');
+  return port;
+}

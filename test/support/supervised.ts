@@ -1,0 +1,124 @@
+/** A supervisor whose dials do what the test says, over twins, and with mocked timers: for the tests of the supervisor. */
+import assert from 'node:assert/strict';
+import { mock } from 'node:test';
+import { TunnelError } from '../../src/errors.ts';
+import type { Level, Observer } from '../../src/observe/observer.ts';
+import {
+  type DialRequest,
+  Supervisor,
+  type SupervisorOptions,
+  type SupervisorState,
+} from '../../src/transport/supervisor.ts';
+import { ConnectError, type Destination } from '../../src/transport/transport.ts';
+import { TwinTransport } from './twin.ts';
+
+export const HOLD = 30;
+export const API: Destination = { host: '10.0.0.5', port: 80 };
+export const MINUTE = 60_000;
+
+/** A twin that can be asked whether it is alive. */
+export class ProbedTwin extends TwinTransport {
+  alive = true;
+  probes = 0;
+
+  probe(timeout: number): Promise<boolean> {
+    this.probes++;
+    return this.alive
+      ? Promise.resolve(true)
+      : new Promise((resolve) => setTimeout(() => resolve(false), timeout));
+  }
+}
+
+export type Outcome = TwinTransport | TunnelError | 'hang';
+
+export class Recorder implements Observer {
+  readonly lines: { level: Level; message: string }[] = [];
+  readonly counters = new Map<string, number>();
+  log(level: Level, message: string): void {
+    this.lines.push({ level, message });
+  }
+  count(name: string, n = 1): void {
+    this.counters.set(name, (this.counters.get(name) ?? 0) + n);
+  }
+  notices(): string[] {
+    return this.lines.filter(({ level }) => level === 'notice').map(({ message }) => message);
+  }
+}
+
+/** A supervisor whose dials do what `outcomes` say, in turn; then each gives a new twin that serves everything. */
+export function supervised(outcomes: Outcome[] = [], options: Partial<SupervisorOptions> = {}) {
+  const dials: { at: number; request: DialRequest }[] = [];
+  const twins: ProbedTwin[] = [];
+  const observer = new Recorder();
+  const supervisor = new Supervisor({
+    hold: HOLD,
+    observer,
+    now: () => Date.now(),
+    random: () => 0,
+    async dial(request) {
+      dials.push({ at: Date.now(), request });
+      const outcome = outcomes.shift() ?? serving();
+      if (outcome === 'hang') {
+        return new Promise((_resolve, reject) => {
+          request.signal.addEventListener('abort', () => reject(request.signal.reason));
+        });
+      }
+      if (outcome instanceof TunnelError) throw outcome;
+      if (outcome instanceof ProbedTwin) twins.push(outcome);
+      return outcome;
+    },
+    ...options,
+  });
+  const states: SupervisorState['name'][] = [];
+  supervisor.onState(({ name }) => states.push(name));
+  const twin = (): ProbedTwin => {
+    const last = twins.at(-1);
+    assert.ok(last !== undefined, 'nothing was dialled');
+    return last;
+  };
+  return { supervisor, dials, twin, states, observer };
+}
+
+export function serving(): ProbedTwin {
+  const twin = new ProbedTwin();
+  twin.serve('*', (far) => far.resume());
+  return twin;
+}
+
+export const refused = () => new TunnelError('jumphost-refused', 'the jump host refused the connection');
+export const closed = () => new TunnelError('jumphost-closed', 'the jump host closed the connection');
+export const denied = () => new TunnelError('auth-failed', 'the jump host does not let "jump" in');
+export const slow = () => new TunnelError('jumphost-slow', 'no key exchange within 4 s');
+export const silent = () => new TunnelError('jumphost-timeout', 'the jump host does not answer');
+export const broken = () =>
+  new TunnelError('link-lost', 'the link is lost: ECONNRESET', { cause: 'ECONNRESET' });
+export const inOrder = () => new TunnelError('link-lost', 'the jump host closed the connection');
+
+/** Lets everything happen that needs no time. */
+export async function settle(): Promise<void> {
+  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Lets time pass, in steps, so that what a timer starts can start timers in turn. */
+export async function pass(ms: number): Promise<void> {
+  await settle();
+  const step = Math.max(250, Math.ceil(ms / 200));
+  for (let left = ms; left > 0; left -= step) {
+    mock.timers.tick(Math.min(step, left));
+    await settle();
+  }
+}
+
+/** What becomes of a promise, to be looked at without waiting. */
+export function watch<T>(promise: Promise<T>): { value?: T; error?: unknown; settled: boolean; at: number } {
+  const outcome: { value?: T; error?: unknown; settled: boolean; at: number } = { settled: false, at: 0 };
+  promise.then(
+    (value) => Object.assign(outcome, { value, settled: true, at: Date.now() }),
+    (error: unknown) => Object.assign(outcome, { error, settled: true, at: Date.now() }),
+  );
+  return outcome;
+}
+
+export function assertRefused(error: unknown): asserts error is ConnectError {
+  assert.ok(error instanceof ConnectError && error.refusal === 'refused', String(error));
+}
