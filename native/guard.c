@@ -14,7 +14,8 @@
  *
  * SOCKET is where ssh listens for the tunnel's flows. Made by an ssh of root's it is root's, so it is handed to whom LOG belongs to.
  *
- * It reads nothing and writes nothing. Exits with 1 and a line on stderr when it can't watch.
+ * It reads nothing and writes nothing. When it can't watch, it sends ssh QUIT, and exits with 1 and a line on stderr; without
+ * pidfd_open (before Linux 5.3) only the latter.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -43,6 +44,13 @@ static void ignore(int signal) {
 
 static int signal_ssh(int ssh, int signal) {
   return (int)syscall(SYS_pidfd_send_signal, ssh, signal, NULL, 0);
+}
+
+/* An ssh that nobody watches would be left behind. */
+static int give_up(int ssh, const char *what) {
+  int status = fail(what);
+  signal_ssh(ssh, SIGQUIT);
+  return status;
 }
 
 /* Only a socket that is this user's, and under no other name: whoever LOG belongs to may have put something else there. */
@@ -109,21 +117,22 @@ int main(int argc, char **argv) {
   int ssh = fcntl(opened, F_DUPFD_CLOEXEC, FIRST_OTHER_FD);
   int log = open(argv[1], O_WRONLY | O_NONBLOCK | O_CLOEXEC);
   if (log < 0) {
-    if (errno != ENXIO && errno != ENOENT) return fail(argv[1]);
+    if (errno != ENXIO && errno != ENOENT) return give_up(opened, argv[1]);
     signal_ssh(opened, SIGQUIT);
     return 0;
   }
-  if (hand_over(argv[2], log) != 0) return fail(argv[2]);
+  if (hand_over(argv[2], log) != 0) return give_up(opened, argv[2]);
   log = fcntl(log, F_DUPFD_CLOEXEC, FIRST_OTHER_FD);
-  if (ssh < 0 || log < 0) return fail("fcntl");
+  if (ssh < 0 || log < 0) return give_up(opened, "fcntl");
   /* A terminal and a service manager signal everything that they see; it is to outlive the tunnel. */
   ignore(SIGHUP);
   ignore(SIGINT);
   ignore(SIGTERM);
   switch (fork()) {
-    case -1: return fail("fork");
+    case -1: return give_up(opened, "fork");
     case 0:
       if (detach(&log, &ssh) == 0) watch(log, ssh);
+      else signal_ssh(ssh, SIGQUIT);
       _exit(0);
     default: return 0;
   }

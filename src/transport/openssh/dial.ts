@@ -195,6 +195,8 @@ class Start {
     // ssh listens, and so it has verified the key: lines of its log alone don't say so, a server can forge them (sshlog.ts).
     const shown = this.#shownKey;
     if (shown !== undefined) this.#options.replicas?.prove(shown);
+    // The banner came before.
+    this.#said.length = 0;
     this.#link = new OpensshLink({
       process,
       log: this.#log,
@@ -290,6 +292,7 @@ class Start {
       accepted,
       offered,
       acceptedKey,
+      custom: this.#options.given.command !== undefined,
       byCommand: this.#settings.proxy.kind === 'command',
       seconds: this.#settings.connectTimeout,
       hostKey,

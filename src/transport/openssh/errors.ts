@@ -1,13 +1,14 @@
 /**
  * From what ssh said to the program's errors, with the codes that the embedded transport uses. ssh says why it gives up in its
- * log; hops of -J and a ProxyCommand say it on stderr, where the server's banner is too. The log is therefore asked first.
+ * log; hops of -J and a ProxyCommand say it on stderr, where the server's banner is too. The log is therefore asked first, and stderr
+ * only as long as there can't be a banner of the jump host's in it.
  */
 import { TunnelError } from '../../errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { algorithmNames, serverText } from '../ssh2/servertext.ts';
 import { slowError, timeoutError } from '../tcp.ts';
 import type { Phase } from './sshlog.ts';
-import type { Exit } from './sshprocess.ts';
+import { type Exit, notRunHint } from './sshprocess.ts';
 
 export interface StartFailure {
   /** `host:port` */
@@ -26,6 +27,8 @@ export interface StartFailure {
   /** Keys: all that ssh has offered, and the last one if the server would take it. */
   readonly offered: readonly string[];
   readonly acceptedKey: string | undefined;
+  /** The command that ended is one of the user's (-e). */
+  readonly custom: boolean;
   /** What ssh reads and writes is a ProxyCommand's. */
   readonly byCommand: boolean;
   /** What the port sent instead of SSH's identification, if anything. */
@@ -129,15 +132,18 @@ export function startError(failure: StartFailure): TunnelError {
     return make(failure, {
       code: 'openssh-not-found',
       message: `ssh can't be run: ${serverText(failure.stderr.at(-1) ?? 'not found')}`,
-      hint: 'install OpenSSH (Debian: apt-get install openssh-client), or use --transport ssh2',
+      hint: notRunHint(failure.custom),
     });
   }
   if (failure.greeting !== undefined && failure.phase === 'identification' && isWords(failure.greeting))
     return make(failure, notSsh(failure));
+  // The banner comes with authentication (RFC 4252 §5.4), and might read like any of these.
+  const early = failure.phase === 'identification' || failure.phase === 'key exchange';
+  const stderr = early ? failure.stderr : [];
   for (const [rules, lines] of [
     [RULES, failure.lines],
-    [RULES, failure.stderr],
-    [[CLOSED_WITHOUT_WORDS], [...failure.lines, ...failure.stderr]],
+    [RULES, stderr],
+    [[CLOSED_WITHOUT_WORDS], [...failure.lines, ...stderr]],
   ] as const) {
     const told = firstTold(rules, lines, failure);
     if (told !== undefined) return make(failure, told);
@@ -323,7 +329,7 @@ const CLOSED = /closed by remote host/;
 const LAST_LINES = 8;
 
 /**
- * For a connection that was up. `lines` of the log and `stderr`, in order. Without a cause where the server closed it in
+ * For a connection that was up. `lines` of the log and `stderr` since it is up, in order. Without a cause where the server closed it in
  * order (transport.ts).
  */
 export function linkLostError(
@@ -332,7 +338,6 @@ export function linkLostError(
   stderr: readonly string[],
   exit: Exit,
 ): TunnelError {
-  // The banner is on stderr too, so the log comes first.
   const tail = [lines, stderr].flatMap((said) => said.slice(-LAST_LINES).reverse());
   const lost = (why: string, cause?: Error): TunnelError =>
     new TunnelError('link-lost', `the connection to ${at} is lost: ${why}`, {

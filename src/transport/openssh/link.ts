@@ -49,7 +49,7 @@ export interface LinkOptions {
   readonly process: SshProcess;
   readonly log: SshLog;
   readonly directory: PrivateDirectory;
-  /** What ssh and the programs that it starts have lately said on stderr. */
+  /** What ssh and the programs that it starts have lately said on stderr, since the link is up: the server's banner is not in it. */
   readonly said: readonly string[];
   /** `host:port`, for messages. */
   readonly at: string;

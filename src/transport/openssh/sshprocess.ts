@@ -162,11 +162,9 @@ export async function opensshVersion(
   });
   signal?.throwIfAborted();
   if (status === NOT_FOUND || status === NOT_EXECUTABLE) {
-    const hint =
-      command.join() === 'ssh'
-        ? 'install OpenSSH (Debian: apt-get install openssh-client), or use --transport ssh2'
-        : 'check the command that is given with -e, or leave it out';
-    throw new TunnelError('openssh-not-found', `${shown} can't be run: ${printable(said.trim())}`, { hint });
+    throw new TunnelError('openssh-not-found', `${shown} can't be run: ${printable(said.trim())}`, {
+      hint: notRunHint(command.join() !== 'ssh'),
+    });
   }
   if (/^No user exists for uid/m.test(said)) {
     throw new TunnelError(
@@ -190,6 +188,13 @@ export async function opensshVersion(
     );
   }
   return version;
+}
+
+/** For a command that can't be run. `custom`: it is one of the user's (-e). */
+export function notRunHint(custom: boolean): string {
+  return custom
+    ? 'check the command that is given with -e, or leave it out'
+    : 'install OpenSSH (Debian: apt-get install openssh-client), or use --transport ssh2';
 }
 
 function launcherMissing(cause: unknown): TunnelError {

@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { silentObserver } from '../../../../src/observe/observer.ts';
 import { parseHostKeyPin } from '../../../../src/transport/hostkeypin.ts';
-import { startError } from '../../../../src/transport/openssh/errors.ts';
+import { type StartFailure, startError } from '../../../../src/transport/openssh/errors.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../support/loopback-sshd.ts';
 import type { Changes } from '../../../support/openssh.ts';
 import { clients, closeAll, closedPort, dial, fails, leftovers, serve } from '../../../support/opensshlab.ts';
@@ -70,24 +70,42 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
       settings: { proxy: { kind: 'command', command: 'unused' } },
       given: { options: ["ProxyCommand=sh -c 'echo no way out >&2; exit 3'"] },
     }));
+  const failure: StartFailure = {
+    at: 'jumphost:22',
+    seconds: 1,
+    lines: [],
+    stderr: [],
+    exit: { status: 255, signal: null },
+    phase: 'identification',
+    accepted: false,
+    hostKey: undefined,
+    offered: [],
+    acceptedKey: undefined,
+    custom: false,
+    byCommand: false,
+    greeting: undefined,
+    pins: [],
+    certificates: [],
+  };
   it('jumphost-proxy, when ssh finds it gone as it writes', () => {
     const { code } = startError({
-      at: 'jumphost:22',
-      seconds: 1,
+      ...failure,
       lines: ['banner exchange: Connection to UNKNOWN port 65535: Broken pipe'],
       stderr: ['no way out'],
-      exit: { status: 255, signal: null },
-      phase: 'identification',
-      accepted: false,
-      hostKey: undefined,
-      offered: [],
-      acceptedKey: undefined,
       byCommand: true,
       greeting: 'write: Broken pipe',
-      pins: [],
-      certificates: [],
     });
     assert.equal(code, 'jumphost-proxy');
+  });
+  it("takes a hop's words for the cause, but not the banner that comes with authentication", () => {
+    const stderr = ['No ED25519 host key is known for you'];
+    assert.equal(startError({ ...failure, stderr }).code, 'host-key-unknown');
+    assert.equal(startError({ ...failure, stderr, phase: 'authentication' }).code, 'openssh-failed');
+  });
+  it('openssh-not-found, with a hint for whoever gave the command', () => {
+    const exit = { status: 127, signal: null };
+    assert.match(startError({ ...failure, exit }).hint ?? '', /install OpenSSH/);
+    assert.match(startError({ ...failure, exit, custom: true }).hint ?? '', /-e/);
   });
   it('does not log the ProxyCommand, in which there may be a password', async () => {
     const logged: string[] = [];
