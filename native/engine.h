@@ -43,7 +43,8 @@ struct engine_counters {
 
 /*
  * Starts the thread on `fd`, a TUN with IFF_VNET_HDR; the engine closes it when it stops, and also when starting fails.
- * With `datagrams` the program gets all UDP. NULL and *error (errno) when memory or a thread can't be had.
+ * With `datagrams` the program gets all UDP. NULL and *error (errno) when memory or a thread can't be had. From then on both threads,
+ * the engine's and the caller's, run as SCHED_BATCH, unless somebody chose another policy; what the caller starts later inherits it.
  */
 struct engine *engine_start(int fd, const struct nat_config *config, bool datagrams, engine_wake wake, void *context,
                             int *error);

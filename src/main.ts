@@ -143,7 +143,7 @@ process.stdout.on('error', () => {});
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
     fail(error);
-    process.exit();
+    end(Number(process.exitCode));
   });
 }
 

@@ -85,9 +85,8 @@ export const tunnelSocks: Peer = {
   name: 'tunnel proxy',
   route: { host: API1, port: LOAD_PORT, socksPort: OWN_SOCKS_PORT },
   async start(lab) {
-    const child = await lab.client.spawn([
-      ...[MAIN, 'proxy', '-r', REMOTE, '--socks', `127.0.0.1:${OWN_SOCKS_PORT}`],
-    ]);
+    const command = [MAIN, 'proxy', '-r', REMOTE, '--socks', `127.0.0.1:${OWN_SOCKS_PORT}`];
+    const child = await lab.client.spawn(command);
     await child.waitForLine(/tunnel: ready/, START_TIMEOUT_MS);
     return child;
   },

@@ -41,13 +41,21 @@ export class GiveUp implements GiveUpSignal {
     this.#listeners = left.length === 0 ? NONE : left;
   }
 
-  /** Nobody waits any more. The first reason counts. */
+  /** Nobody waits any more. The first reason counts. What a listener throws is nobody's to catch, and keeps none from being called. */
   abort(reason: unknown): void {
     if (this.#aborted) return;
     this.#aborted = true;
     this.#reason = reason;
     const listeners = this.#listeners;
     this.#listeners = NONE;
-    for (const listener of listeners) listener();
+    for (const listener of listeners) {
+      try {
+        listener();
+      } catch (error) {
+        process.nextTick(() => {
+          throw error;
+        });
+      }
+    }
   }
 }

@@ -237,7 +237,8 @@ export function capturedPrefixes({
   const wanted = mergePrefixes([...requested, ...subtractPrefixes(ordinary, special)]);
   const excluded = exclusions.filter((rule) => rule.ports.length === 0).map((rule) => rule.prefix);
   const merged = subtractPrefixes(wanted, [...excluded, ...always]);
-  const apart = subtractPrefixes(single, [...excluded, ...always]);
+  // One after the other: together, neighbours would be merged, and lose to a route to one of them alone.
+  const apart = single.flatMap((prefix) => subtractPrefixes([prefix], [...excluded, ...always]));
   const known = new Set(merged.map(formatPrefix));
   const captured = [...merged, ...apart.filter((prefix) => !known.has(formatPrefix(prefix)))].sort(
     comparePrefixes,

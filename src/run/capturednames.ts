@@ -212,7 +212,10 @@ export class CapturedNames {
     } catch (error) {
       if (this.#closed) return;
       const message = error instanceof Error ? error.message : String(error);
-      observer.log('warning', `the resolvers ${resolvers.join(', ')} can't be captured: ${message}`);
+      observer.log(
+        'warning',
+        `the resolvers ${resolvers.join(', ')} can't be captured (${message}): names that are asked for there are not the tunnel's; start it again`,
+      );
     }
   }
 

@@ -9,7 +9,7 @@ import type { Command } from '../system/launcher.ts';
 export async function runToEnd(
   { pid, exited }: Command,
   stop: AbortSignal,
-  execute: () => Promise<void> = () => Promise.resolve(),
+  execute: () => Promise<void>,
 ): Promise<number> {
   const job = superviseJob(pid);
   const onStop = () => process.kill(pid, 'SIGTERM');

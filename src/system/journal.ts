@@ -18,7 +18,6 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs';
-
 import { join } from 'node:path';
 import { TunnelError } from '../errors.ts';
 import { homeDirectory } from '../home.ts';

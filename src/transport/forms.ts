@@ -8,7 +8,7 @@
  * The other form is tried once for a connection, and only after "prohibited": what is refused or unreachable in one form
  * is so in the other. It has to be permitted by this side's rules as well (`mayOpen`): an exclusion of a form holds for it. A working form is used first for REMEMBERED_MS, because names move; it is forgotten as soon as it fails.
  *
- * Limits: MAX_FORMS tried for a connection, MAX_REMEMBERED destinations, beyond which the oldest goes.
+ * Limits: MAX_FORMS tried for a connection, MAX_REMEMBERED destinations, beyond which the oldest goes; both counted.
  */
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -92,6 +92,7 @@ export class Forms implements Connector {
     if (permitted.length < others.length) observer.count('tunnel_other_forms_excluded_total');
     const forms = new Set([destination.host, ...permitted]);
     forms.delete(tried);
+    if (forms.size > MAX_FORMS) observer.count('tunnel_other_forms_over_limit_total');
     return [...forms].slice(0, MAX_FORMS);
   }
 
@@ -104,7 +105,9 @@ export class Forms implements Connector {
     this.#working.delete(key);
     this.#working.set(key, { host, until: this.#clock() + REMEMBERED_MS });
     const [oldest] = this.#working.keys();
-    if (this.#working.size > MAX_REMEMBERED && oldest !== undefined) this.#working.delete(oldest);
+    if (this.#working.size <= MAX_REMEMBERED || oldest === undefined) return;
+    this.#working.delete(oldest);
+    this.#options.observer.count('tunnel_other_forms_forgotten_total');
   }
 }
 

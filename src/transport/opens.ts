@@ -190,6 +190,8 @@ export class Opens implements Connector {
     this.#prohibited.set(key, { until: this.#clock() + PROHIBITED_MS, error });
     if (this.#prohibited.size <= MAX_PROHIBITED) return;
     const [oldest] = this.#prohibited.keys();
-    if (oldest !== undefined) this.#prohibited.delete(oldest);
+    if (oldest === undefined) return;
+    this.#prohibited.delete(oldest);
+    this.#observer.count('tunnel_opens_prohibited_forgotten_total');
   }
 }

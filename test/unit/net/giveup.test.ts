@@ -46,4 +46,22 @@ describe('GiveUp', () => {
     giveUp.abort(new Error('gone'));
     assert.deepEqual(called, ['first', 'second']);
   });
+
+  it('calls those after one that throws, and has that thrown where nobody catches it', ({ mock }) => {
+    const giveUp = new GiveUp();
+    const failure = new Error('a bug');
+    let called = 0;
+    giveUp.addEventListener('abort', () => {
+      throw failure;
+    });
+    giveUp.addEventListener('abort', () => {
+      called++;
+    });
+    const { mock: later } = mock.method(process, 'nextTick', () => {});
+    giveUp.abort(new Error('gone'));
+    mock.restoreAll();
+    assert.equal(called, 1);
+    const [thrower] = later.calls[0]?.arguments ?? [];
+    assert.throws(thrower as () => void, failure);
+  });
 });

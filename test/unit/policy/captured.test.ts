@@ -36,7 +36,7 @@ describe('CapturedPrefixes', () => {
   });
 
   it('routes some by themselves within a wider target, and reads the rules anew', async () => {
-    const single: Prefix[] = [hostPrefix('10.1.2.3'), hostPrefix('192.0.2.0'), hostPrefix('192.0.2.9')];
+    const single: Prefix[] = ['10.1.2.2', '10.1.2.3', '192.0.2.0', '192.0.2.9'].map(hostPrefix);
     const applied: string[][] = [];
     const prefixes = new CapturedPrefixes(
       { ...rules('10.0.0.0/8'), single, exclusions: [{ prefix: hostPrefix('192.0.2.9'), ports: [] }] },
@@ -49,8 +49,8 @@ describe('CapturedPrefixes', () => {
     await prefixes.refresh();
     await prefixes.refresh();
     assert.deepEqual(applied, [
-      ['10.0.0.0/8', '10.1.2.3'],
-      ['10.0.0.0/8', '10.1.2.3', '2001:db8::53'],
+      ['10.0.0.0/8', '10.1.2.2', '10.1.2.3'],
+      ['10.0.0.0/8', '10.1.2.2', '10.1.2.3', '2001:db8::53'],
     ]);
   });
 

@@ -17,6 +17,7 @@ import { ConnectError } from '../../../src/transport/transport.ts';
 /** A server that permits some hosts; `failing` ones answer otherwise. */
 function setUp(permitted: readonly string[], options: Partial<FormsOptions> = {}) {
   const asked: string[] = [];
+  const counted: string[] = [];
   const failing = new Map<string, Refusal>();
   let now = 0;
   const forms = new Forms({
@@ -31,13 +32,14 @@ function setUp(permitted: readonly string[], options: Partial<FormsOptions> = {}
       },
     },
     otherForms: async ({ host }) => (host === 'a.example' ? ['10.0.0.1', '2001:db8::1'] : ['a.example']),
-    observer: silentObserver,
+    observer: { ...silentObserver, count: (name) => void counted.push(name) },
     clock: () => now,
     ...options,
   });
   return {
     forms,
     asked,
+    counted,
     failing,
     wait: (ms: number) => {
       now += ms;
@@ -108,10 +110,11 @@ describe('both forms of a destination', () => {
 
   it('where all are prohibited, the first one is the answer, and few are tried', async () => {
     const many = Array.from({ length: 20 }, (_, i) => `10.0.0.${i}`);
-    const { forms, asked } = setUp([], { otherForms: async () => many });
+    const { forms, asked, counted } = setUp([], { otherForms: async () => many });
     const rejected = forms.connect({ host: 'a.example', port: 443 });
     await assert.rejects(rejected, { refusal: 'prohibited', message: 'a.example:443' });
     assert.equal(asked.length, 1 + MAX_FORMS);
+    assert.ok(counted.includes('tunnel_other_forms_over_limit_total'));
   });
 
   it('a look-up that fails leaves the answer as it is; one that is given up ends it', async () => {
@@ -129,8 +132,9 @@ describe('both forms of a destination', () => {
   });
 
   it('no more destinations are remembered than are bounded', async () => {
-    const { connect } = setUp(['x'], { otherForms: async () => ['x'] });
+    const { connect, counted } = setUp(['x'], { otherForms: async () => ['x'] });
     for (let i = 0; i <= MAX_REMEMBERED; i++) await connect(`host${i}.example`);
+    assert.equal(counted.filter((name) => name === 'tunnel_other_forms_forgotten_total').length, 1);
     assert.deepEqual(await connect('host1.example'), ['x']);
     assert.deepEqual(await connect('host0.example'), ['host0.example', 'x']);
   });

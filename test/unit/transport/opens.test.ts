@@ -152,7 +152,7 @@ describe('Opens', () => {
   });
 
   it('other refusals are not remembered, and not more than a bound of prohibitions', async () => {
-    const { held, ask } = make();
+    const { held, ask, counted } = make();
     for (const refusal of ['refused', 'unreachable', 'timeout'] as const) {
       const result = ask('192.0.2.9');
       await turn();
@@ -173,5 +173,6 @@ describe('Opens', () => {
     ask('192.0.2.1', 0);
     await turn();
     assert.equal(held.asked.length, asked + 1, 'the oldest is forgotten');
+    assert.equal(counted.get('tunnel_opens_prohibited_forgotten_total'), 1);
   });
 });
