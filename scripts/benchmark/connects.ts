@@ -1,6 +1,8 @@
 /** Connections per second: connect, a byte there and back, close. The byte is what tells that the far side was reached. */
+import { contenders } from './contenders.ts';
 import type { Check, Measurement, Run } from './measurement.ts';
 import { type Peer, sshSocks, sshuttle, tunnel, tunnelSocks } from './peers.ts';
+import { singBox } from './singbox.ts';
 import { Stage } from './stage.ts';
 
 const AT_ONCE = 50;
@@ -18,11 +20,12 @@ function check(figure: string, own: Peer, peer: Peer, atLeast: number): Check {
   };
 }
 
-async function run({ rounds, seconds, record }: Run): Promise<void> {
-  const stage = await Stage.create();
+async function run(run: Run): Promise<void> {
+  const { rounds, seconds, record } = run;
+  const stage = await Stage.create(run);
   try {
     for (let round = 0; round < rounds; round++) {
-      for (const peer of [tunnel, tunnelSocks, sshSocks, sshuttle]) {
+      for (const peer of contenders(round, run, [tunnel, sshSocks, tunnelSocks], [sshuttle, ...singBox()])) {
         await stage.through(peer, async (path) => {
           for (const [figure, flows] of [
             [many, AT_ONCE],
@@ -45,10 +48,12 @@ export const connects: Measurement = {
   name: 'connects',
   title: 'Connections per second, local link',
   how: 'Each connects, sends a byte, waits for its echo and closes; "tunnel proxy" and "ssh -D" by SOCKS5.',
+  besideNoise: true,
+  rounds: 9,
   checks: [
     check(many, tunnel, sshuttle, 3),
     check(many, tunnel, sshSocks, 1),
-    check(single, tunnel, sshSocks, 0.8),
+    check(single, tunnel, sshSocks, 0.9),
     check(many, tunnelSocks, sshSocks, 1),
     check(single, tunnelSocks, sshSocks, 1),
   ],

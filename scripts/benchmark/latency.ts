@@ -1,5 +1,6 @@
 /** How long a small request takes while bulk flows run, 50 ms away: on an open connection, and with a new one each time. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { contenders } from './contenders.ts';
 import type { Check, Measurement, Run } from './measurement.ts';
 import { sshForward, sshSocks, tunnel } from './peers.ts';
 import { DISTANT_WARM_UP_MS, measureRate, type Path, Stage } from './stage.ts';
@@ -30,8 +31,9 @@ const checks = DIRECTIONS.flatMap((direction) =>
   ),
 );
 
-async function run({ rounds, seconds, record }: Run): Promise<void> {
-  const stage = await Stage.create({ rtt: RTT_MS });
+async function run(run: Run): Promise<void> {
+  const { rounds, seconds, record } = run;
+  const stage = await Stage.create(run, { rtt: RTT_MS });
   /** Both kinds at the same time; the part of their requests that `part` says took no longer. */
   const ask = async (path: Path, figure: (kind: string) => string, part: number) => {
     const asked = await Promise.all(KINDS.map(({ verb }) => stage.figures(path, verb, CLIENTS, seconds)));
@@ -41,7 +43,7 @@ async function run({ rounds, seconds, record }: Run): Promise<void> {
   };
   try {
     for (let round = 0; round < rounds; round++) {
-      for (const peer of [tunnel, sshForward, sshSocks]) {
+      for (const peer of contenders(round, run, [tunnel], [sshForward, sshSocks])) {
         await stage.through(peer, async (path) => {
           await ask(path, idle, 0.5);
           for (const verb of DIRECTIONS) {
@@ -67,6 +69,8 @@ export const latency: Measurement = {
   name: 'latency',
   title: `A 1 KB request beside ${BULK_FLOWS} bulk flows, ${RTT_MS} ms round trip`,
   how: `${CLIENTS} clients of each kind ask, wait for the answer, and ask again 10 ms later.`,
+  besideNoise: true,
+  rounds: 9,
   checks,
   run,
 };

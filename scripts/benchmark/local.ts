@@ -1,52 +1,39 @@
 /** One flow on a local link: rates beside all peers, and what they cost the client. */
 import type { Check, Measurement, Run } from './measurement.ts';
+import { costOf, DIRECTIONS, oneFlow, rateOf, ratio } from './oneflow.ts';
 import { rawTcp, sshForward, sshSocks, sshuttle, tunnel } from './peers.ts';
+import { singBox } from './singbox.ts';
 import { Stage } from './stage.ts';
 
-const PEERS = [tunnel, sshForward, sshSocks, sshuttle, rawTcp];
-const DIRECTIONS = ['up', 'down'] as const;
-const BYTES_A_GIGABYTE = 1e9;
-
-const rateOf = (direction: string) => `${direction}, MB/s`;
-const costOf = (direction: string) => `${direction}, CPU s/GB`;
+const RATE_TARGETS = { up: 1, down: 0.9 };
+const COST_TARGETS = { up: 1.05, down: 1.2 };
 
 const checks: Check[] = [
   ...DIRECTIONS.flatMap((direction): Check[] => [
     {
       what: `one flow ${direction}, local link: tunnel / ssh -L`,
-      target: { atLeast: 0.9 },
-      value: (read) => read(rateOf(direction), 'tunnel') / read(rateOf(direction), 'ssh -L'),
+      target: { atLeast: RATE_TARGETS[direction] },
+      value: ratio(rateOf(direction), tunnel, sshForward),
     },
     {
       what: `one flow ${direction}, local link: tunnel / sshuttle`,
       target: { atLeast: 20 },
-      value: (read) => read(rateOf(direction), 'tunnel') / read(rateOf(direction), 'sshuttle'),
+      value: ratio(rateOf(direction), tunnel, sshuttle),
     },
   ]),
   ...DIRECTIONS.map(
     (direction): Check => ({
       what: `CPU per GB ${direction}: tunnel / ssh -L`,
-      target: { atMost: 1.5 },
-      value: (read) => read(costOf(direction), 'tunnel') / read(costOf(direction), 'ssh -L'),
+      target: { atMost: COST_TARGETS[direction] },
+      value: ratio(costOf(direction), tunnel, sshForward),
     }),
   ),
 ];
 
-async function run({ rounds, seconds, record }: Run): Promise<void> {
-  const stage = await Stage.create();
+async function run(run: Run): Promise<void> {
+  const stage = await Stage.create(run);
   try {
-    for (let round = 0; round < rounds; round++) {
-      for (const peer of PEERS) {
-        await stage.through(peer, async (path) => {
-          for (const verb of DIRECTIONS) {
-            const rate = await stage.rate(path, { verb, flows: 1 }, seconds);
-            record(rateOf(verb), peer.name, rate.bytesPerSecond / 1e6);
-            if (path.pid !== undefined)
-              record(costOf(verb), peer.name, rate.cpuSecondsPerByte * BYTES_A_GIGABYTE);
-          }
-        });
-      }
-    }
+    await oneFlow(stage, run, [tunnel, sshForward], [sshSocks, sshuttle, rawTcp, ...singBox()]);
   } finally {
     await stage.close();
   }
@@ -56,6 +43,8 @@ export const local: Measurement = {
   name: 'local',
   title: 'One flow, local link',
   how: 'One flow through each peer; processor time is that of its processes on the client.',
+  besideNoise: true,
+  rounds: 9,
   checks,
   run,
 };

@@ -14,25 +14,35 @@ import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type Job, parseCommandLine, UsageError } from './commandline.ts';
 import { connects } from './connects.ts';
 import { distant, narrow } from './distant.ts';
 import { exec } from './exec.ts';
+import { firewall } from './firewall.ts';
+import { first } from './first.ts';
 import { latency } from './latency.ts';
 import { local } from './local.ts';
-import { judge, type Measurement, Recorder } from './measurement.ts';
+import { judge, judgeWhatIsThere, type Measurement, Recorder } from './measurement.ts';
 import { memory } from './memory.ts';
-import { names as namesMeasurement } from './names.ts';
+import { names } from './names.ts';
+import { pausesMeasurement } from './pauses.ts';
 import { plot } from './plot.ts';
-import { formatResults, merge, parseResults, type Results } from './results.ts';
+import { Profiler } from './profiler.ts';
+import { formatResults, keyOf, merge, parseResults, type Results } from './results.ts';
 import { scale } from './scale.ts';
 import { stalled } from './stalled.ts';
 import { start } from './start.ts';
 import { figures, insertFigures, summary } from './table.ts';
+import { upload } from './upload.ts';
 
 const MEASUREMENTS: readonly Measurement[] = [
   local,
+  firewall,
   distant,
   narrow,
+  upload,
+  pausesMeasurement,
+  first,
   latency,
   connects,
   exec,
@@ -40,28 +50,19 @@ const MEASUREMENTS: readonly Measurement[] = [
   memory,
   stalled,
   scale,
-  namesMeasurement,
+  names,
 ];
-const NAMES = MEASUREMENTS.map((measurement) => measurement.name);
-const DEFAULT_ROUNDS = 3;
-const DEFAULT_SECONDS = 3;
+const DEFAULT_SECONDS = 2;
 const DOCS = fileURLToPath(new URL('../../../docs/', import.meta.url));
 const OUTPUT = process.env['BENCH_OUTPUT'] ?? DOCS;
 
-class UsageError extends Error {}
-
-function setting(name: string, byDefault: number): number {
+/** Undefined: not set. */
+function setting(name: string): number | undefined {
   const text = process.env[name];
-  const value = text === undefined ? byDefault : Number(text);
+  if (text === undefined) return undefined;
+  const value = Number(text);
   if (!(value > 0)) throw new UsageError(`${name}="${text}" is no positive number`);
   return value;
-}
-
-function choose(names: readonly string[]): readonly Measurement[] {
-  const unknown = names.filter((name) => !NAMES.includes(name));
-  if (unknown.length > 0)
-    throw new UsageError(`there is no measurement ${unknown.join(', ')}; there are ${NAMES.join(', ')}`);
-  return names.length === 0 ? MEASUREMENTS : MEASUREMENTS.filter(({ name }) => names.includes(name));
 }
 
 function machine(): string {
@@ -83,7 +84,7 @@ const output = (name: string) => join(OUTPUT, name);
 
 function readResults(): Results {
   const file = output('measurements.json');
-  return existsSync(file) ? parseResults(readFileSync(file, 'utf8'), NAMES) : { measurements: {} };
+  return existsSync(file) ? parseResults(readFileSync(file, 'utf8'), MEASUREMENTS) : { measurements: {} };
 }
 
 function write(results: Results): void {
@@ -94,28 +95,66 @@ function write(results: Results): void {
   writeFileSync(document, insertFigures(readFileSync(document, 'utf8'), figures(results)));
 }
 
-async function main(names: readonly string[]): Promise<void> {
-  const chosen = choose(names);
-  const askedRounds = Math.ceil(setting('BENCH_ROUNDS', DEFAULT_ROUNDS));
-  const seconds = setting('BENCH_SECONDS', DEFAULT_SECONDS);
+/** Says what happens, with the time that it happened at. */
+function narrator(): (text: string) => void {
   const begin = performance.now();
-  const elapsed = () => `${((performance.now() - begin) / 1000).toFixed(0).padStart(4)} s`;
-  let results: Results = readResults();
-  const measured: Record<string, Results['measurements'][string]> = {};
-  for (const { name, title, how, maxRounds = askedRounds, checks, run } of chosen) {
-    const rounds = Math.min(askedRounds, maxRounds);
-    const recorder = new Recorder((text) => process.stderr.write(`${elapsed()}  ${name}: ${text}\n`));
-    await run({ rounds, seconds, record: recorder.record });
+  return (text) => {
+    const seconds = ((performance.now() - begin) / 1000).toFixed(0).padStart(4);
+    process.stderr.write(`${seconds} s  ${text}\n`);
+  };
+}
+
+async function measure(jobs: readonly Job[]): Promise<void> {
+  const askedRounds = setting('BENCH_ROUNDS');
+  const seconds = setting('BENCH_SECONDS') ?? DEFAULT_SECONDS;
+  const say = narrator();
+  let measured: Results = { measurements: {} };
+  for (const { measurement, noise } of jobs) {
+    const { name, title, how, maxRounds, checks, run } = measurement;
+    const key = keyOf(name, noise);
+    const rounds = Math.min(
+      Math.ceil(askedRounds ?? measurement.rounds),
+      maxRounds ?? Number.POSITIVE_INFINITY,
+    );
+    const sayOfIt = (text: string) => say(`${key}: ${text}`);
+    const recorder = new Recorder(sayOfIt);
+    await run({ rounds, seconds, noise, profiler: undefined, record: recorder.record, say: sayOfIt });
     const { samples } = recorder;
-    const judgements = checks.map((check) => judge(check, samples));
+    const judgements = noise
+      ? judgeWhatIsThere(checks, samples)
+      : checks.map((check) => judge(check, samples));
     const date = new Date().toISOString().slice(0, 10);
     const result = { title, how, date, machine: machine(), rounds, seconds, samples, judgements };
-    measured[name] = result;
-    results = merge(results, name, result, NAMES);
-    write(results);
+    measured = merge(measured, key, result, MEASUREMENTS);
+    // Another run may have written in the meantime.
+    write(merge(readResults(), key, result, MEASUREMENTS));
   }
-  process.stdout.write(`${summary({ measurements: measured })}\n`);
-  process.stderr.write(`${elapsed()}  written to ${OUTPUT}\n`);
+  process.stdout.write(`${summary(measured)}\n`);
+  say(`written to ${OUTPUT}`);
+}
+
+/** One round with this program alone; nothing is written. */
+async function profile({ name, run }: Measurement): Promise<void> {
+  const say = narrator();
+  const sayOfIt = (text: string) => say(`${name}, profiled: ${text}`);
+  const profiler = new Profiler();
+  const seconds = setting('BENCH_SECONDS') ?? DEFAULT_SECONDS;
+  try {
+    const { record } = new Recorder(sayOfIt);
+    await run({ rounds: 1, seconds, noise: false, profiler, record, say: sayOfIt });
+    const report = profiler.report();
+    if (report === '') throw new UsageError(`${name} takes no rates, so there is nothing to profile`);
+    process.stdout.write(report);
+  } finally {
+    profiler.close();
+  }
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  const request = parseCommandLine(argv, MEASUREMENTS);
+  if (request.do === 'profile') await profile(request.measurement);
+  else if (request.do === 'write') write(readResults());
+  else await measure(request.jobs);
 }
 
 try {

@@ -1,16 +1,18 @@
 /**
  * What a measurement is, and how its samples are judged. Pure: nothing here measures.
  *
- *   Measurement.run -> samples[figure][series], one a round or more -> judge(check) -> value, spread, met
+ *   Measurement.run -> samples[figure][series], one a round or more -> judge(check) -> value, interval, met
  *
- * A figure is what is measured ("up, MB/s"), a series what it is measured on (a peer). The value of a check is computed from the
- * medians over all samples; its spread is that of the same computation on the first sample of each series, the second, and so
- * on, which were taken one after the other.
+ * A figure is what is measured ("up, MB/s"), a series what it is measured on (a peer). The first sample of each series was
+ * taken beside the first of the others, and so on: a pair. A check is computed for each pair; its value is the median of what
+ * comes out, and its interval is that of this median (statistics.ts). A machine whose speed drifts changes both sides of a pair,
+ * but hardly their ratio.
  */
-import { median } from './statistics.ts';
+import type { Profiler } from './profiler.ts';
+import { median, medianInterval } from './statistics.ts';
 
 export type Samples = Readonly<Record<string, Readonly<Record<string, readonly number[]>>>>;
-/** One number for a figure and a series: its median, or its sample of one run. */
+/** The number that one round gave for a figure and a series. */
 export type Reading = (figure: string, series: string) => number;
 
 export type Target = { readonly atLeast: number } | { readonly atMost: number };
@@ -24,19 +26,34 @@ export interface Check {
 export interface Judgement {
   readonly what: string;
   readonly target: Target;
+  /** The median over the pairs. */
   readonly value: number;
-  readonly least: number;
-  readonly most: number;
-  readonly runs: number;
+  readonly low: number;
+  readonly high: number;
+  /** The probability with which such an interval holds the median. */
+  readonly confidence: number;
+  readonly pairs: number;
   readonly met: boolean;
+  /** The whole interval lies on the same side of the target. */
+  readonly clearly: boolean;
 }
 
-export interface Run {
+/** What a stage needs to know of the run that it is for. */
+export interface Conditions {
+  /** Beside a process that burns half of one processor. */
+  readonly noise: boolean;
+  /** Only this program is measured, and looked into. */
+  readonly profiler: Profiler | undefined;
+}
+
+export interface Run extends Conditions {
   readonly rounds: number;
   /** How long each rate is measured, after it has settled. */
   readonly seconds: number;
-  /** Adds a sample. */
+  /** Adds a sample. What isn't measured in every round is measured in the first ones, so that pairs stay pairs. */
   readonly record: (figure: string, series: string, value: number) => void;
+  /** Tells whoever waits. */
+  readonly say: (text: string) => void;
 }
 
 export interface Measurement {
@@ -45,11 +62,18 @@ export interface Measurement {
   readonly title: string;
   /** One sentence for the report: what was done. */
   readonly how: string;
+  /** There is a peer to compare with, so it is measured beside noise as well. */
+  readonly besideNoise: boolean;
+  /** Unless BENCH_ROUNDS says otherwise. */
+  readonly rounds: number;
   /** However many are asked for. */
   readonly maxRounds?: number;
   readonly checks: readonly Check[];
   readonly run: (run: Run) => Promise<void>;
 }
+
+/** A check needs a sample that there isn't. */
+export class NotMeasured extends Error {}
 
 /** Collects samples and says each as it comes. */
 export class Recorder {
@@ -78,27 +102,43 @@ export function attained(value: number, target: Target): number {
   return 'atLeast' in target ? value / target.atLeast : target.atMost / value;
 }
 
-/** Throws when the check reads something that was not measured. */
+/** Judges by the rounds that all series have. Throws `NotMeasured` when there is none. */
 export function judge(check: Check, samples: Samples): Judgement {
-  let runs = Number.POSITIVE_INFINITY;
+  let pairs = Number.POSITIVE_INFINITY;
   const of = (figure: string, series: string): readonly number[] => {
     const values = samples[figure]?.[series];
     if (values === undefined || values.length === 0)
-      throw new Error(`"${check.what}" needs "${figure}" of ${series}`);
-    runs = Math.min(runs, values.length);
+      throw new NotMeasured(`"${check.what}" needs "${figure}" of ${series}`);
+    pairs = Math.min(pairs, values.length);
     return values;
   };
-  const value = check.value((figure, series) => median(of(figure, series)));
-  const each = Array.from({ length: runs }, (_, round) =>
+  check.value((figure, series) => of(figure, series)[0] ?? Number.NaN);
+  const each = Array.from({ length: pairs }, (_, round) =>
     check.value((figure, series) => of(figure, series)[round] ?? Number.NaN),
   );
+  const value = median(each);
+  const met = isMet(value, check.target);
+  const interval = medianInterval(each);
+  const ends = [interval.low, interval.high].map((end) => isMet(end, check.target));
   return {
     what: check.what,
     target: check.target,
     value,
-    least: Math.min(...each),
-    most: Math.max(...each),
-    runs,
-    met: isMet(value, check.target),
+    ...interval,
+    pairs,
+    met,
+    clearly: ends.every((end) => end === met),
   };
+}
+
+/** All that the samples allow; those of another version of the benchmark, or of a run beside noise, may lack some. */
+export function judgeWhatIsThere(checks: readonly Check[], samples: Samples): Judgement[] {
+  return checks.flatMap((check) => {
+    try {
+      return [judge(check, samples)];
+    } catch (error) {
+      if (error instanceof NotMeasured) return [];
+      throw error;
+    }
+  });
 }

@@ -33,14 +33,16 @@ export interface Route {
 export interface Peer {
   readonly name: string;
   readonly route: Route;
-  /** Resolves when it carries traffic; undefined: there is nothing to start. */
-  readonly start: (lab: Lab) => Promise<Child | undefined>;
+  /** Resolves when it carries traffic; undefined: there is nothing to start. Node's options are for this program alone. */
+  readonly start: (lab: Lab, nodeOptions?: readonly string[]) => Promise<Child | undefined>;
+  /** It is this program, which can be profiled. */
+  readonly own?: true;
   /** What the load's command line begins with, when its connections aren't made in the client's own network. */
   readonly enter?: (child: Child) => readonly string[];
 }
 
-export function tunnelCommand(): string[] {
-  return [MAIN, '-r', REMOTE, PRIVATE4];
+function programCommand(nodeOptions: readonly string[]): string[] {
+  return nodeOptions.length === 0 ? [MAIN] : [process.execPath, ...nodeOptions, MAIN];
 }
 
 export function sshCommand(lab: Lab): string[] {
@@ -54,8 +56,10 @@ export function tunnelWith(...options: readonly string[]): Peer {
   return {
     name: 'tunnel',
     route: { host: API1, port: LOAD_PORT },
-    async start(lab) {
-      const child = await lab.client.spawn([...tunnelCommand(), ...options]);
+    own: true,
+    async start(lab, nodeOptions = []) {
+      const command = [...programCommand(nodeOptions), '-r', REMOTE, PRIVATE4];
+      const child = await lab.client.spawn([...command, ...options]);
       await child.waitForLine(/tunnel: ready\n/, START_TIMEOUT_MS);
       return child;
     },
@@ -66,11 +70,11 @@ export function tunnelWith(...options: readonly string[]): Peer {
 export const tunnelExec: Peer = {
   name: 'tunnel exec',
   route: { host: API1, port: LOAD_PORT },
-  async start(lab) {
+  own: true,
+  async start(lab, nodeOptions = []) {
     const command = ['sh', '-c', 'echo "pid $$"; exec cat'];
-    const child = await lab.client.spawn([MAIN, 'exec', '-r', REMOTE, PRIVATE4, '--', ...command], {
-      stdin: 'open',
-    });
+    const program = [...programCommand(nodeOptions), 'exec', '-r', REMOTE, PRIVATE4];
+    const child = await lab.client.spawn([...program, '--', ...command], { stdin: 'open' });
     await child.waitForLine(WAITING_COMMAND, START_TIMEOUT_MS);
     return child;
   },
@@ -84,9 +88,10 @@ export const tunnelExec: Peer = {
 export const tunnelSocks: Peer = {
   name: 'tunnel proxy',
   route: { host: API1, port: LOAD_PORT, socksPort: OWN_SOCKS_PORT },
-  async start(lab) {
-    const command = [MAIN, 'proxy', '-r', REMOTE, '--socks', `127.0.0.1:${OWN_SOCKS_PORT}`];
-    const child = await lab.client.spawn(command);
+  own: true,
+  async start(lab, nodeOptions = []) {
+    const command = ['proxy', '-r', REMOTE, '--socks', `127.0.0.1:${OWN_SOCKS_PORT}`];
+    const child = await lab.client.spawn([...programCommand(nodeOptions), ...command]);
     await child.waitForLine(/tunnel: ready/, START_TIMEOUT_MS);
     return child;
   },

@@ -1,5 +1,5 @@
-/** What a program costs: processor time and memory of a process and everything that descends from it, from /proc. */
-import { readFileSync } from 'node:fs';
+/** What a program costs: processor time, memory and descriptors of a process and everything that descends from it, from /proc. */
+import { readdirSync, readFileSync } from 'node:fs';
 import { allProcesses, withDescendants } from '../../test/support/processtable.ts';
 
 /** USER_HZ, in which /proc counts processor time (proc_pid_stat(5)): 100 on everything that Node runs on. */
@@ -38,4 +38,17 @@ export function residentBytes(pid: number): number {
   for (const member of family(pid))
     kibibytes += Number(/^VmRSS:\s+(\d+)/m.exec(read(member, 'status') ?? '')?.[1] ?? 0);
   return kibibytes * 1024;
+}
+
+/** Descriptors that the process and its descendants have open. */
+export function openDescriptors(pid: number): number {
+  return family(pid).reduce((sum, member) => sum + descriptorsOf(member), 0);
+}
+
+function descriptorsOf(pid: number): number {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).length;
+  } catch {
+    return 0; // it has just ended
+  }
 }

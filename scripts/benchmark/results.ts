@@ -1,5 +1,8 @@
-/** docs/measurements.json: the newest run of each measurement, with its samples, so that a partial run keeps the others. */
-import type { Judgement, Samples } from './measurement.ts';
+/**
+ * docs/measurements.json: the newest run of each measurement, with its samples, so that a partial run keeps the others. A run
+ * beside noise is kept beside the quiet one.
+ */
+import { type Judgement, judgeWhatIsThere, type Measurement, type Samples } from './measurement.ts';
 
 export interface Result {
   readonly title: string;
@@ -18,28 +21,56 @@ export interface Results {
   readonly measurements: Readonly<Record<string, Result>>;
 }
 
+/** One measurement's two runs. At least one of them is there. */
+export interface Both {
+  readonly quiet: Result | undefined;
+  readonly noisy: Result | undefined;
+}
+
 const SIGNIFICANT_DIGITS = 4;
+const BESIDE_NOISE = ' beside noise';
+
+/** Under which name the results of a run are kept. */
+export function keyOf(name: string, noise: boolean): string {
+  return noise ? `${name}${BESIDE_NOISE}` : name;
+}
+
+/** The quiet and the noisy run of each measurement, in their order. */
+export function byMeasurement({ measurements }: Results): Both[] {
+  const names = new Set(Object.keys(measurements).map((key) => key.replace(BESIDE_NOISE, '')));
+  return [...names].map((name) => ({
+    quiet: measurements[keyOf(name, false)],
+    noisy: measurements[keyOf(name, true)],
+  }));
+}
 
 /**
- * What a former run has written, in the order of `names`; what isn't among them any more is left out. A file that isn't ours or
- * of another version counts as empty.
+ * What former runs have written, judged by today's checks, in the order of `known`; what isn't among them any more is left
+ * out. A file that isn't ours counts as empty.
  */
-export function parseResults(text: string, names: readonly string[]): Results {
-  const { measurements } = JSON.parse(text) as Partial<Results>;
-  return inOrder(measurements ?? {}, names);
+export function parseResults(text: string, known: readonly Measurement[]): Results {
+  const { measurements = {} } = JSON.parse(text) as Partial<Results>;
+  const judged = known.flatMap(({ name, checks }) =>
+    [keyOf(name, false), keyOf(name, true)].flatMap((key) => {
+      const result = measurements[key];
+      if (result === undefined) return [];
+      return [[key, { ...result, judgements: judgeWhatIsThere(checks, result.samples) }] as const];
+    }),
+  );
+  return { measurements: Object.fromEntries(judged) };
 }
 
 /** Puts a measurement's newest run in the place of its former one. */
-export function merge(results: Results, name: string, result: Result, names: readonly string[]): Results {
-  return inOrder({ ...results.measurements, [name]: result }, names);
-}
-
-function inOrder(measurements: Readonly<Record<string, Result>>, names: readonly string[]): Results {
-  const known = names.flatMap((name) => {
-    const result = measurements[name];
-    return result === undefined ? [] : [[name, result] as const];
-  });
-  return { measurements: Object.fromEntries(known) };
+export function merge(
+  { measurements }: Results,
+  key: string,
+  result: Result,
+  known: readonly Measurement[],
+): Results {
+  const all = { ...measurements, [key]: result };
+  const keys = known.flatMap(({ name }) => [keyOf(name, false), keyOf(name, true)]);
+  const inOrder = keys.flatMap((each) => (all[each] === undefined ? [] : [[each, all[each]] as const]));
+  return { measurements: Object.fromEntries(inOrder) };
 }
 
 /** Samples on one line each, so that a difference between two runs can be read. */

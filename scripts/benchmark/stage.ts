@@ -7,6 +7,10 @@
  *     measureTransfer(path, load, client)        flows of a given size: until the last byte has arrived
  *     beside(path, load, work)                   endless flows, while something else is measured
  *     figures(path, verb, flows, seconds)        requests and connects: what the client itself has measured
+ *     fetch(path, bytes, seconds)                one download, timed by the client from its connect on
+ *
+ * Under noise a neighbour (load/burn.c) burns half of one processor as long as the stage is there. Under a profiler this program is
+ * started with it, and every rate that it has carried is noted.
  *
  * Rates are counted where the data arrive, over a time that begins when the flows have been running for a while.
  */
@@ -15,8 +19,10 @@ import { fileURLToPath } from 'node:url';
 import { Lab } from '../../test/support/lab.ts';
 import type { Child } from '../../test/support/process.ts';
 import type { LineOptions } from '../../test/support/topology.ts';
+import type { Conditions } from './measurement.ts';
 import { LOAD_PORT, type Peer, PORTS, type Route } from './peers.ts';
 import { cpuSeconds, residentBytes } from './processcost.ts';
+import type { Window } from './profiler.ts';
 import { median } from './statistics.ts';
 
 const LOAD = fileURLToPath(new URL('../../native-test/load', import.meta.url));
@@ -37,6 +43,12 @@ const WARM_UP_MS = 800;
 /** The same at a round trip of tens of milliseconds. */
 export const DISTANT_WARM_UP_MS = 2_500;
 
+/** How the neighbour spends its time: half of one processor, in pieces that a scheduler notices. */
+const NOISE_ON_MS = 10;
+const NOISE_OFF_MS = 10;
+/** Starting a profiled program, and writing what was found, takes longer. */
+const STOP_TIMEOUT_MS = 30_000;
+
 /**
  * Thousands of short connections in a minute would run out of ports, on the client and on the jump host. Those that peers listen
  * on are not to be had for them: one that is in TIME_WAIT from a connection to a proxy would keep the next peer from listening.
@@ -50,6 +62,8 @@ const MANY_PORTS = [
 export interface StageOptions extends LineOptions {
   /** The soft limit of sshd's descriptors. */
   readonly openFiles?: number;
+  /** Lines of sshd_config. */
+  readonly sshdConfig?: readonly string[];
   /**
    * What a TCP buffer may grow to, of every socket in the lab. With the default, a thousand full flows have come to a standstill
    * with everything beside them; presumably they use up what the machine allows TCP in all (tcp_mem).
@@ -67,6 +81,8 @@ export interface Path {
   readonly pid: number | undefined;
   /** What the load's command line begins with. */
   readonly enter: readonly string[];
+  /** Told of each rate, while the peer is profiled. */
+  readonly window: ((window: Window) => void) | undefined;
 }
 
 export interface Load {
@@ -94,6 +110,7 @@ interface Counters {
 export interface ClientFigures {
   readonly seconds: number;
   readonly failures: number;
+  readonly received: number;
   readonly milliseconds: readonly number[];
 }
 
@@ -101,17 +118,19 @@ export class Stage {
   readonly lab: Lab;
   readonly #server: Child;
   readonly #atJumphost: Child;
+  readonly #conditions: Conditions;
 
-  private constructor(lab: Lab, server: Child, atJumphost: Child) {
+  private constructor(lab: Lab, server: Child, atJumphost: Child, conditions: Conditions) {
     this.lab = lab;
     this.#server = server;
     this.#atJumphost = atJumphost;
+    this.#conditions = conditions;
   }
 
-  static async create(options: StageOptions = {}): Promise<Stage> {
-    const { openFiles, bufferBytes, ...line } = options;
+  static async create(conditions: Conditions, options: StageOptions = {}): Promise<Stage> {
+    const { openFiles, bufferBytes, sshdConfig = [], ...line } = options;
     const limit = openFiles === undefined ? {} : { openFiles };
-    const lab = await Lab.create({ ...line, sshd: { variant: 'open', ...limit } });
+    const lab = await Lab.create({ ...line, sshd: { variant: 'open', config: sshdConfig, ...limit } });
     const buffers =
       bufferBytes === undefined
         ? []
@@ -127,7 +146,8 @@ export class Stage {
         }),
       );
       if (server === undefined || atJumphost === undefined) throw new Error('the load has no server');
-      return new Stage(lab, server, atJumphost);
+      if (conditions.noise) await startNoise(lab);
+      return new Stage(lab, server, atJumphost, conditions);
     } catch (error) {
       await lab.close();
       throw error;
@@ -140,17 +160,30 @@ export class Stage {
 
   /** Starts the peer for as long as `work` takes. */
   async through<T>(peer: Peer, work: (path: Path) => Promise<T>): Promise<T> {
-    const child = await peer.start(this.lab);
+    const profiler = peer.own === true ? this.#conditions.profiler : undefined;
+    const child = await peer.start(this.lab, profiler?.nodeOptions);
     const server = peer.route.atJumphost === true ? this.#atJumphost : this.#server;
     try {
       const enter = child === undefined ? [] : (peer.enter?.(child) ?? []);
-      const path: Path = { peer: peer.name, route: peer.route, server, pid: child?.pid, enter };
+      const window =
+        profiler === undefined
+          ? undefined
+          : (seen: Window) => profiler.window({ ...seen, what: `${peer.name}, ${seen.what}` });
+      const path: Path = { peer: peer.name, route: peer.route, server, pid: child?.pid, enter, window };
       await this.#carries(path);
       return await work(path);
     } finally {
-      await child?.stop('SIGTERM');
+      await child?.stop('SIGTERM', STOP_TIMEOUT_MS);
+      profiler?.collect();
       await settled(server);
     }
+  }
+
+  /** Starts several peers, which stay connected side by side. They must not capture the same. */
+  async throughAll<T>(peers: readonly Peer[], work: (paths: readonly Path[]) => Promise<T>): Promise<T> {
+    const [first, ...others] = peers;
+    if (first === undefined) return work([]);
+    return this.through(first, (path) => this.throughAll(others, (paths) => work([path, ...paths])));
   }
 
   /** Waits until connections come through: sshuttle says that it is connected before it captures anything. */
@@ -202,22 +235,34 @@ export class Stage {
     flows: number,
     seconds: number,
   ): Promise<ClientFigures> {
-    const argv = [
-      ...path.enter,
-      LOAD,
-      '-n',
-      String(flows),
-      '-t',
-      String(seconds),
-      ...proxyOption(path),
-      verb,
-    ];
-    const result = await this.lab.client.exec([...argv, path.route.host, String(path.route.port)], {
+    return this.#ownFigures(path, verb, ['-n', String(flows)], seconds);
+  }
+
+  /** One download: what was received of `bytes`, and, when all was, how long it took from the connect on. */
+  async fetch(path: Path, bytes: number, seconds: number): Promise<ClientFigures> {
+    return this.#ownFigures(path, 'fetch', ['-b', String(bytes)], seconds);
+  }
+
+  async #ownFigures(
+    path: Path,
+    verb: string,
+    options: readonly string[],
+    seconds: number,
+  ): Promise<ClientFigures> {
+    const client = [...path.enter, LOAD, ...options, '-t', String(seconds), ...proxyOption(path), verb];
+    const result = await this.lab.client.exec([...client, path.route.host, String(path.route.port)], {
       timeout: seconds * 1000 + CLIENT_GRACE_MS,
     });
     if (result.status !== 0) throw new Error(`${path.peer}: ${verb}: ${result.stderr}`);
     return JSON.parse(result.stdout) as ClientFigures;
   }
+}
+
+/** The neighbour, in the client's namespace; it ends with the lab, and with whoever made it. */
+async function startNoise(lab: Lab): Promise<void> {
+  const burning = [LOAD, 'burn', String(NOISE_ON_MS), String(NOISE_OFF_MS)];
+  const child = await lab.client.spawn(burning, { stdin: 'open' });
+  await child.waitForLine(/burning\n/);
 }
 
 /** Measures flows that are under way. */
@@ -227,6 +272,8 @@ export async function measureRate(path: Path, receiver: Child, seconds: number):
   await sleep(seconds * 1000);
   const after = { counters: await counters(receiver), cpu: cpu() };
   const bytes = after.counters.received - before.counters.received;
+  const what = receiver === path.server ? 'up' : 'down';
+  path.window?.({ what, from: before.counters.at, to: after.counters.at, bytes });
   return {
     bytesPerSecond: bytes / (after.counters.at - before.counters.at),
     cpuSecondsPerByte: (after.cpu - before.cpu) / bytes,
@@ -245,6 +292,8 @@ export async function measureTransfer(path: Path, load: Load, client: Child): Pr
     await sleep(TRANSFER_POLL_MS);
     const now = await counters(receiver);
     if (now.received - already >= total) {
+      const what = `${load.flows} flows ${load.verb}`;
+      path.window?.({ what, from: begin.at, to: now.at, bytes: total });
       return {
         bytesPerSecond: total / (now.at - begin.at),
         cpuSecondsPerByte: (cpu() - cpuBefore) / total,

@@ -1,5 +1,6 @@
 /** Readers that don't read: what they cost those that do, and in memory. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { contenders } from './contenders.ts';
 import type { Measurement, Run } from './measurement.ts';
 import { sshSocks, tunnelWith } from './peers.ts';
 import { measureRate, residentOver, Stage, settled } from './stage.ts';
@@ -9,6 +10,7 @@ const FAST = 10;
 /** Of every flow: what a stalled one holds is then known. */
 const WINDOW_BYTES = 256 * 1024;
 const WARM_UP_MS = 1_000;
+const OWN = tunnelWith('--max-window', String(WINDOW_BYTES));
 const WINDOWS_MB = (STALLED * WINDOW_BYTES) / 1e6;
 
 const alone = `${FAST} fast flows alone, MB/s`;
@@ -16,11 +18,12 @@ const beside = `${FAST} fast flows beside ${STALLED} stalled, MB/s`;
 const memoryAlone = `memory beside ${FAST} fast, MB`;
 const memoryBeside = `memory beside ${FAST} fast and ${STALLED} stalled, MB`;
 
-async function run({ rounds, seconds, record }: Run): Promise<void> {
-  const stage = await Stage.create();
+async function run(run: Run): Promise<void> {
+  const { rounds, seconds, record } = run;
+  const stage = await Stage.create(run);
   try {
     for (let round = 0; round < rounds; round++) {
-      for (const peer of [tunnelWith('--max-window', String(WINDOW_BYTES)), sshSocks]) {
+      for (const peer of contenders(round, run, [OWN], [sshSocks])) {
         await stage.through(peer, async (path) => {
           const fast = (rate: string, memory: string) =>
             stage.beside(path, { verb: 'down', flows: FAST }, async (client) => {
@@ -50,6 +53,8 @@ export const stalled: Measurement = {
   name: 'stalled',
   title: `${STALLED} stalled readers beside ${FAST} fast ones, local link`,
   how: `Downloads; the stalled ones have been given all that they take before the fast ones start. The tunnel has --max-window ${WINDOW_BYTES / 1024}K, so that ${STALLED} windows are ${WINDOWS_MB.toFixed(1)} MB.`,
+  besideNoise: false,
+  rounds: 6,
   checks: [
     {
       what: `${FAST} fast flows, beside ${STALLED} stalled / alone`,

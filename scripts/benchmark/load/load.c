@@ -9,9 +9,11 @@
  *     hold                                          a byte there and back on each connection, then silence
  *     request | request-new                         1 KB there and back, a pause, again; each time a new connection
  *     connect                                       connect, a byte there and back, close; again at once
+ *     fetch                                         FLOWS downloads of BYTES each, timed from their connect on
+ *   load burn ON OFF                                burns a processor for ON ms, rests for OFF ms, again (burn.c)
  *   -n FLOWS    connections at a time (1)
- *   -t SECONDS  how long request and connect go on (1); the others end with standard input
- *   -b BYTES    each flow of up and down sends or receives so many, from the first line on standard input on
+ *   -t SECONDS  how long request and connect go on (1), and when fetch gives up; the others end with standard input
+ *   -b BYTES    each flow of up, down and fetch sends or receives so many; up and down from the first line on standard input on
  *   -s PORT     through a SOCKS5 proxy on 127.0.0.1
  *
  * A connection's way, one thread and epoll for all:
@@ -20,7 +22,7 @@
  *
  * Connections are opened RAMP at a time, unless what is measured is the opening. Endless flows start when all are open:
  * then the client prints "open". Both programs print their counters and the time for each line on standard input, so
- * that a rate is what the receiver got between two lines. request and connect print their figures at the end. A
+ * that a rate is what the receiver got between two lines. request, connect and fetch print their figures at the end. A
  * connection that fails ends the program, except with connect, which counts it.
  */
 #include "load.h"
@@ -44,6 +46,8 @@
 #define PAUSE_NS (NANOSECONDS / 100)
 /* After the time is over, for the answers that are still to come. */
 #define GRACE_NS (5 * NANOSECONDS)
+/* Longer than any run. */
+#define NEVER_NS (NANOSECONDS * 1000000)
 #define MAX_SAMPLES 1000000
 #define SOCKS_REPLY 10
 
@@ -74,6 +78,7 @@ static const struct verb verbs[] = {
     { .name = "request", .manner = ECHO, .timed = true },
     { .name = "request-new", .manner = ECHO, .timed = true, .fresh = true },
     { .name = "connect", .manner = ECHO, .timed = true, .fresh = true },
+    { .name = "fetch", .manner = PORTION, .timed = true, .fresh = true },
 };
 
 uint8_t block[BLOCK_BYTES];
@@ -176,11 +181,29 @@ static void begin(struct flow *flow)
         fail(flow, "connect");
 }
 
+/* What comes back before a flow has its answer. */
+static size_t answer_length(void)
+{
+    return is("fetch") ? (size_t)portion : is("connect") || is("hold") ? 1 : REQUEST_BYTES;
+}
+
+static void ask_portion(struct flow *flow)
+{
+    uint8_t header[1 + sizeof portion] = { PORTION };
+    memcpy(header + 1, &portion, sizeof portion);
+    flow->got = 0;
+    say(flow, header, sizeof header);
+}
+
 /* A request: of one byte where the connection is what counts. */
 static void ask(struct flow *flow)
 {
+    if (is("fetch")) {
+        ask_portion(flow);
+        return;
+    }
     uint8_t request[1 + REQUEST_BYTES] = { ECHO };
-    size_t length = is("connect") || is("hold") ? 1 : REQUEST_BYTES;
+    size_t length = answer_length();
     if (!verb->fresh)
         flow->began = now_ns();
     flow->got = 0;
@@ -270,7 +293,7 @@ static void answered(struct flow *flow)
     }
     sample(flow);
     if (verb->fresh)
-        end_flow(flow, is("connect") ? 0 : PAUSE_NS);
+        end_flow(flow, is("connect") ? 0 : is("fetch") ? NEVER_NS : PAUSE_NS);
     else
         flow->due = now_ns() + PAUSE_NS;
 }
@@ -289,7 +312,7 @@ static void take(struct flow *flow)
     if (verb->endless)
         return;
     flow->got += (size_t)got;
-    if (flow->got == (is("connect") || is("hold") ? 1 : REQUEST_BYTES))
+    if (flow->got == answer_length())
         answered(flow);
 }
 
@@ -335,7 +358,8 @@ static void step(struct flow *flow, uint32_t events)
 static int start_due(void)
 {
     uint64_t now = now_ns(), next = UINT64_MAX;
-    bool over = end_at != 0 && now >= end_at;
+    bool fetched = is("fetch") && sample_count == flow_count;
+    bool over = fetched || (end_at != 0 && now >= end_at);
     size_t most = is("connect") ? flow_count : RAMP, busy = 0;
     for (size_t i = 0; i < flow_count; i++) {
         struct flow *flow = &flows[i];
@@ -351,7 +375,7 @@ static int start_due(void)
             begin(flow);
         }
     }
-    if (over && (busy == 0 || is("connect") || now >= end_at + GRACE_NS))
+    if (over && (busy == 0 || is("connect") || is("fetch") || now >= end_at + GRACE_NS))
         return -2;
     if (end_at != 0 && !over && end_at < next)
         next = end_at;
@@ -363,10 +387,10 @@ static int start_due(void)
 static void print_samples(double seconds)
 {
     /* A request without an answer took at least as long as it has waited. */
-    for (size_t i = 0; i < flow_count && !is("connect"); i++)
+    for (size_t i = 0; i < flow_count && !is("connect") && !is("fetch"); i++)
         if (flows[i].phase != WAITING && flows[i].due == 0)
             sample(&flows[i]);
-    printf("{\"seconds\":%.6f,\"failures\":%zu,\"milliseconds\":[", seconds, failures);
+    printf("{\"seconds\":%.6f,\"failures\":%zu,\"received\":%" PRIu64 ",\"milliseconds\":[", seconds, failures, received);
     for (size_t i = 0; i < sample_count; i++)
         printf("%s%.3f", i == 0 ? "" : ",", samples[i]);
     puts("]}");
@@ -438,10 +462,12 @@ int main(int argc, char **argv)
     argc -= optind;
     if (argc == 2 && strcmp(argv[0], "serve") == 0)
         serve((uint16_t)atoi(argv[1]));
+    if (argc == 3 && strcmp(argv[0], "burn") == 0)
+        burn((int64_t)(atof(argv[1]) * 1e6), (int64_t)(atof(argv[2]) * 1e6));
     for (size_t i = 0; argc == 3 && i < sizeof verbs / sizeof *verbs; i++)
         if (strcmp(argv[0], verbs[i].name) == 0)
             verb = &verbs[i];
-    if (verb == NULL || flow_count == 0) {
+    if (verb == NULL || flow_count == 0 || (is("fetch") && portion == 0)) {
         fprintf(stderr, "load: usage is in load.c\n");
         return 2;
     }

@@ -1,4 +1,4 @@
-/* What the two halves of the load generator share: protocol, sizes, counters. load.c says what it is for. */
+/* What the parts of the load generator share: protocol, sizes, counters. load.c says what it is for. */
 #ifndef LOAD_H
 #define LOAD_H
 
@@ -43,5 +43,7 @@ bool pour(int fd, enum manner manner, uint64_t *left);
 void answer_input(void);
 
 _Noreturn void serve(uint16_t port);
+/* Computes for a time, rests for a time, again. */
+_Noreturn void burn(int64_t on_ns, int64_t off_ns);
 
 #endif

@@ -6,12 +6,21 @@ import {
   type Check,
   isMet,
   judge,
+  judgeWhatIsThere,
+  type Measurement,
   Recorder,
   type Target,
 } from '../../../scripts/benchmark/measurement.ts';
 import { plot } from '../../../scripts/benchmark/plot.ts';
-import { formatResults, merge, parseResults, type Result } from '../../../scripts/benchmark/results.ts';
-import { figure, median, percentile } from '../../../scripts/benchmark/statistics.ts';
+import {
+  byMeasurement,
+  formatResults,
+  keyOf,
+  merge,
+  parseResults,
+  type Result,
+} from '../../../scripts/benchmark/results.ts';
+import { figure, median, medianInterval, percentile } from '../../../scripts/benchmark/statistics.ts';
 import { figures, insertFigures, summary } from '../../../scripts/benchmark/table.ts';
 
 const RATIO: Check = {
@@ -19,6 +28,18 @@ const RATIO: Check = {
   target: { atLeast: 0.9 },
   value: (read) => read('up', 'tunnel') / read('up', 'peer'),
 };
+
+function measurement(name: string): Measurement {
+  return {
+    name,
+    title: 'Up',
+    how: 'How.',
+    besideNoise: true,
+    rounds: 1,
+    checks: [RATIO],
+    run: async () => undefined,
+  };
+}
 
 function result(tunnel: number[], peer: number[]): Result {
   const samples = { up: { tunnel, peer } };
@@ -63,6 +84,39 @@ describe('statistics', () => {
     );
   });
 
+  it('takes all values for an interval that fewer than six give, and says how little that is', () => {
+    assert.deepEqual(medianInterval([3]), { low: 3, high: 3, confidence: 0 });
+    assert.deepEqual(medianInterval([3, 1, 2]), { low: 1, high: 3, confidence: 0.75 });
+    assert.deepEqual(medianInterval([]), { low: Number.NaN, high: Number.NaN, confidence: 0 });
+  });
+
+  it('leaves out as many of the least and the most as 95 % allow', () => {
+    // From tables of the sign test: n, and which value from below the interval begins with.
+    for (const [count, first] of [
+      [6, 1],
+      [8, 1],
+      [9, 2],
+      [12, 3],
+      [20, 6],
+      [40, 14],
+    ] as const) {
+      const { low, high, confidence } = medianInterval(Array.from({ length: count }, (_, i) => count - i));
+      assert.deepEqual([low, high], [first, count + 1 - first], `${count} values`);
+      assert.ok(confidence >= 0.95 && confidence < 1);
+    }
+    assert.ok(Math.abs(medianInterval([1, 2, 3, 4, 5, 6, 7, 8, 9]).confidence - 0.9609) < 1e-4);
+  });
+
+  it('an interval holds the median of its values', () => {
+    const finite = fc.double({ noNaN: true, noDefaultInfinity: true, min: -1e9, max: 1e9 });
+    fc.assert(
+      fc.property(fc.array(finite, { minLength: 1, maxLength: 60 }), (values) => {
+        const { low, high } = medianInterval(values);
+        return low <= median(values) && median(values) <= high;
+      }),
+    );
+  });
+
   it('writes three digits', () => {
     assert.deepEqual([1234.5, 99.96, 99.94, 9.996, 0.5, Number.NaN].map(figure), [
       '1235',
@@ -76,17 +130,45 @@ describe('statistics', () => {
 });
 
 describe('judging', () => {
-  it('takes the value from the medians and the spread from the rounds', () => {
-    const judgement = judge(RATIO, { up: { tunnel: [10, 20, 90], peer: [20, 10, 100] } });
-    assert.equal(judgement.value, 1);
-    assert.equal(judgement.least, 0.5);
-    assert.equal(judgement.most, 2);
-    assert.equal(judgement.runs, 3);
-    assert.equal(judgement.met, true);
+  it('takes the median of the ratios of the pairs, not the ratio of the medians', () => {
+    // The machine is ten times as fast in the last round: the ratio of the medians would be 1.5.
+    const judgement = judge(RATIO, { up: { tunnel: [10, 30, 80], peer: [20, 10, 100] } });
+    assert.equal(judgement.value, 0.8);
+    assert.equal(judgement.low, 0.5);
+    assert.equal(judgement.high, 3);
+    assert.equal(judgement.pairs, 3);
+    assert.equal(judgement.met, false);
+  });
+
+  it('tells whether the whole interval lies on one side of the target', () => {
+    const of = (...tunnel: number[]) => {
+      const { met, clearly } = judge(RATIO, { up: { tunnel, peer: tunnel.map(() => 1) } });
+      return { met, clearly };
+    };
+    assert.deepEqual(of(1, 1, 0.95), { met: true, clearly: true });
+    assert.deepEqual(of(1, 1, 0.5), { met: true, clearly: false });
+    assert.deepEqual(of(0.6, 0.7, 0.5), { met: false, clearly: true });
+    assert.deepEqual(of(0.6, 0.95, 0.5), { met: false, clearly: false });
+  });
+
+  it('judges what the samples allow', () => {
+    const other: Check = { ...RATIO, what: 'other', value: (read) => read('down', 'tunnel') };
+    const judged = judgeWhatIsThere([other, RATIO], { up: { tunnel: [1], peer: [1] } });
+    assert.deepEqual(
+      judged.map(({ what }) => what),
+      [RATIO.what],
+    );
+    const broken: Check = {
+      ...RATIO,
+      value: () => {
+        throw new Error('broken');
+      },
+    };
+    assert.throws(() => judgeWhatIsThere([broken], {}), /broken/);
   });
 
   it('counts only rounds that all have', () => {
-    assert.equal(judge(RATIO, { up: { tunnel: [1, 1, 1], peer: [1, 2] } }).runs, 2);
+    assert.equal(judge(RATIO, { up: { tunnel: [1, 1, 1], peer: [1, 2] } }).pairs, 2);
   });
 
   it('says what was not measured', () => {
@@ -114,12 +196,13 @@ describe('judging', () => {
 
 describe('results', () => {
   const names = ['first', 'second'];
+  const known = names.map(measurement);
 
   it('a partial run replaces its own measurements and keeps the others, in their order', () => {
-    const second = merge({ measurements: {} }, 'second', result([1], [1]), names);
-    const both = merge(second, 'first', result([2], [1]), names);
+    const second = merge({ measurements: {} }, 'second', result([1], [1]), known);
+    const both = merge(second, 'first', result([2], [1]), known);
     assert.deepEqual(Object.keys(both.measurements), names);
-    const again = merge(both, 'second', result([3], [1]), names);
+    const again = merge(both, 'second', result([3], [1]), known);
     assert.deepEqual(Object.keys(again.measurements), names);
     assert.equal(again.measurements['second']?.judgements[0]?.value, 3);
     assert.equal(again.measurements['first'], both.measurements['first']);
@@ -127,19 +210,45 @@ describe('results', () => {
 
   it('reads what it has written, and leaves out what is not measured any more', () => {
     const both = merge(
-      merge({ measurements: {} }, 'first', result([2, 4], [1, 1]), names),
+      merge({ measurements: {} }, 'first', result([2, 4], [1, 1]), known),
       'second',
       result([1], [1]),
-      names,
+      known,
     );
-    assert.deepEqual(parseResults(formatResults(both), names), both);
-    assert.deepEqual(Object.keys(parseResults(formatResults(both), ['second']).measurements), ['second']);
-    assert.deepEqual(parseResults('{"rows": []}', names), { measurements: {} });
+    assert.deepEqual(parseResults(formatResults(both), known), both);
+    assert.deepEqual(Object.keys(parseResults(formatResults(both), known.slice(1)).measurements), ['second']);
+    assert.deepEqual(parseResults('{"rows": []}', known), { measurements: {} });
   });
 
   it('writes samples on one line, with four digits', () => {
-    const text = formatResults(merge({ measurements: {} }, 'first', result([1.23456, 2e-7], [1, 2]), names));
+    const text = formatResults(merge({ measurements: {} }, 'first', result([1.23456, 2e-7], [1, 2]), known));
     assert.match(text, /"tunnel": \[1\.235, 2e-7\]/);
+  });
+
+  it('keeps a run beside noise beside the quiet one', () => {
+    const noisy = keyOf('first', true);
+    const results = merge(
+      merge({ measurements: {} }, noisy, result([1], [2]), known),
+      'second',
+      result([1], [1]),
+      known,
+    );
+    const all = merge(results, keyOf('first', false), result([1], [1]), known);
+    assert.deepEqual(Object.keys(all.measurements), ['first', noisy, 'second']);
+    const values = byMeasurement(all).map(({ quiet, noisy: beside }) =>
+      [quiet, beside].map((each) => each?.judgements[0]?.value),
+    );
+    assert.deepEqual(values, [
+      [1, 0.5],
+      [1, undefined],
+    ]);
+    assert.deepEqual(parseResults(formatResults(all), known), all);
+  });
+
+  it("judges former runs by today's targets", () => {
+    const text = formatResults(merge({ measurements: {} }, 'first', result([1], [1]), known));
+    const stricter = { ...measurement('first'), checks: [{ ...RATIO, target: { atLeast: 1.1 } }] };
+    assert.equal(parseResults(text, [stricter]).measurements['first']?.judgements[0]?.met, false);
   });
 });
 
@@ -151,17 +260,34 @@ describe('report', () => {
   it('lists every judgement with its target and what came of it', () => {
     const lines = summary(results).split('\n');
     assert.equal(lines.length, 4);
-    assert.match(lines[2] ?? '', /\| ≥ 0\.9 \| 1\.50 \| 1\.00–2\.00 \| 2 \| met \|$/);
-    assert.match(lines[3] ?? '', /\| 0\.50 \| 0\.50–0\.50 \| 1 \| \*\*not met\*\* \|$/);
+    assert.match(lines[2] ?? '', /\| ≥ 0\.9 \| 1\.50 \| 1\.00–2\.00 \| 2 \| met \| {2}\| {2}\| {2}\| {2}\|$/);
+    assert.match(lines[3] ?? '', /\| 0\.50 \| 0\.50–0\.50 \| 1 \| \*\*not met\*\* \|/);
     assert.match(lines[2] ?? '', /<peer> \\\| "up"/);
   });
 
+  it('has quiet and noisy values side by side, and those that are not sure say so', () => {
+    const both = {
+      measurements: { first: result([1], [1]), [keyOf('first', true)]: result([0.5, 0.6, 2], [1, 1, 1]) },
+    };
+    const lines = summary(both).split('\n');
+    assert.equal(lines.length, 3);
+    assert.match(
+      lines[2] ?? '',
+      /\| 1\.00 \| 1\.00–1\.00 \| 1 \| met \| 0\.60 \| 0\.50–2\.00 \| 3 \| \*\*not met\*\*, narrowly \|$/,
+    );
+    const columns = (line: string | undefined) => line?.replaceAll('\\|', '').split('|').length;
+    assert.deepEqual(lines.map(columns), [12, 12, 12]);
+    const text = figures(both);
+    assert.equal(text.match(/^### Up$/gm)?.length, 1);
+    assert.match(text, /^Quiet: .*[\s\S]*^Beside noise: .*, 3 rounds/m);
+  });
+
   it('puts the figures between the markers and leaves the rest alone', () => {
-    const document = 'before\n<!-- begin of figures -->\nold\n<!-- end of figures -->\nafter $& $1\n';
+    const document = 'before\n<!-- begin of figures -->\nformer\n<!-- end of figures -->\nafter $& $1\n';
     const once = insertFigures(document, figures(results));
     assert.ok(once.startsWith('before\n<!-- begin of figures -->\na machine. 1 of 2 targets met.\n'));
     assert.ok(once.endsWith('<!-- end of figures -->\nafter $& $1\n'));
-    assert.ok(!once.includes('old'));
+    assert.ok(!once.includes('former'));
     assert.equal(insertFigures(once, figures(results)), once);
     assert.throws(() => insertFigures('no markers', 'text'), /lacks/);
   });
@@ -188,6 +314,18 @@ describe('plot', () => {
     assert.equal(bar(bad).kind, 'missed');
     assert.ok(Math.abs(bar(bad).x + bar(bad).width - target(bad)) < 0.11);
     assert.ok(Math.abs(bar(good).width - bar(bad).width) < 0.11, 'twice and half are equally far');
+  });
+
+  it('draws a ring for what came of it beside noise', () => {
+    const svg = plot({
+      measurements: { only: result([0.45], [1]), [keyOf('only', true)]: result([1.8], [1]) },
+    });
+    assert.equal(bar(svg).kind, 'missed');
+    const ring = Number(svg.match(/<circle class="noisy" cx="([\d.]+)"/)?.[1]);
+    assert.ok(
+      Math.abs(ring - target(svg) - bar(svg).width) < 0.2,
+      'as far to the right as the bar to the left',
+    );
   });
 
   it('ends at its edge', () => {
