@@ -137,7 +137,7 @@ async function measure(jobs: readonly Job[]): Promise<void> {
 async function profile({ name, run }: Measurement): Promise<void> {
   const say = narrator();
   const sayOfIt = (text: string) => say(`${name}, profiled: ${text}`);
-  const profiler = new Profiler();
+  const profiler = await Profiler.create();
   const seconds = setting('BENCH_SECONDS') ?? DEFAULT_SECONDS;
   try {
     const { record } = new Recorder(sayOfIt);

@@ -1,5 +1,6 @@
 /** What is measured side by side: how each is started in the lab, and where the load's connections then go. */
 
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { API1, JUMPHOST4, PRIVATE4 } from '../../test/support/addresses.ts';
@@ -41,8 +42,12 @@ export interface Peer {
   readonly enter?: (child: Child) => readonly string[];
 }
 
+/** The program names Node's options in its first line; with more of them they are repeated. */
 function programCommand(nodeOptions: readonly string[]): string[] {
-  return nodeOptions.length === 0 ? [MAIN] : [process.execPath, ...nodeOptions, MAIN];
+  if (nodeOptions.length === 0) return [MAIN];
+  const [firstLine = ''] = readFileSync(MAIN, 'utf8').split('\n', 1);
+  const [, own = ''] = /^#!.*\bnode(.*)$/.exec(firstLine) ?? [];
+  return [process.execPath, ...own.split(' ').filter((option) => option !== ''), ...nodeOptions, MAIN];
 }
 
 export function sshCommand(lab: Lab): string[] {

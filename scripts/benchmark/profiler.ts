@@ -1,20 +1,26 @@
 /**
- * `./scripts/bench --profile`: this program is started under V8's profiler (preload.ts), and for each rate that the measurement takes the
- * profile tells what one SSH packet has cost its main thread.
+ * `./scripts/bench --profile`: this program's main thread is watched while it carries, and for each rate that the measurement takes
+ * the looks tell what one SSH packet has cost. perf watches where it can; otherwise V8's own profiler does (preload.ts).
  *
- *   nodeOptions -> the peer's command line ... window(rate) ... the program ends -> collect() -> report()
+ *   nodeOptions -> the program's command line -> attach(pid) ... window(rate) ... the program ends -> collect() -> report()
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { breakdown, type CpuProfile, KINDS } from './cpuprofile.ts';
+import { Child, mustRun, run } from '../../test/support/process.ts';
+import { breakdown, type CpuProfile, KINDS, type Look, looksOfPerf, looksOfV8 } from './looks.ts';
 import { figure } from './statistics.ts';
 
 /** Of the channel data in one packet, the most that OpenSSH puts into it. */
 export const PACKET_BYTES = 32 * 1024;
 /** What JavaScript may cost for each of them. */
 const BUDGET_MICROSECONDS = 5;
-const FUNCTIONS_SHOWN = 15;
+const FUNCTIONS_SHOWN = 20;
+/** Looks per second. */
+const FREQUENCY = 4999;
+/** The processor's clock, which virtual machines have as well, and the one that the load tells its times by. */
+const PERF = ['perf', 'record', '-q', '-k', 'CLOCK_MONOTONIC', '-e', 'cpu-clock', '-F', String(FREQUENCY)];
+const PERF_TIMEOUT_MS = 60_000;
 
 /** A rate that was measured while the program was watched. */
 export interface Window {
@@ -26,58 +32,108 @@ export interface Window {
 }
 
 export class Profiler {
-  readonly #directory = mkdtempSync(join(tmpdir(), 'tunnel-profile-'));
+  readonly #directory: string;
+  readonly #withPerf: boolean;
+  #watching: { readonly pid: number; readonly perf: Child | undefined } | undefined;
   #windows: Window[] = [];
   readonly #reports: string[] = [];
 
-  /** Node's, for the program that is watched; the profile is written when it ends. */
+  private constructor(directory: string, withPerf: boolean) {
+    this.#directory = directory;
+    this.#withPerf = withPerf;
+  }
+
+  static async create(): Promise<Profiler> {
+    const directory = mkdtempSync(join(tmpdir(), 'tunnel-profile-'));
+    const tried = run([...PERF, '-o', join(directory, 'trial'), '--', 'true']);
+    const withPerf = await tried.then(
+      ({ status }) => status === 0,
+      () => false, // there is no perf
+    );
+    return new Profiler(directory, withPerf);
+  }
+
+  /** Node's, for the program that is watched. */
   get nodeOptions(): readonly string[] {
+    // perf finds the names of compiled functions in a file of the process's own.
+    if (this.#withPerf) return ['--perf-basic-prof'];
     const preload = new URL('./preload.js', import.meta.url);
-    preload.searchParams.set('directory', this.#directory);
+    preload.searchParams.set('file', this.#v8File);
     return ['--import', preload.href];
+  }
+
+  /** The program has started. */
+  async attach(pid: number): Promise<void> {
+    const perf = this.#withPerf
+      ? await Child.start([...PERF, '-t', String(pid), '-o', this.#perfFile])
+      : undefined;
+    this.#watching = { pid, perf };
   }
 
   window(window: Window): void {
     this.#windows.push(window);
   }
 
-  /** The program has ended: reads its profile. */
-  collect(): void {
-    const [name] = readdirSync(this.#directory);
-    if (name === undefined) throw new Error('the program has written no profile');
-    const file = join(this.#directory, name);
-    const profile = JSON.parse(readFileSync(file, 'utf8')) as CpuProfile;
-    rmSync(file);
-    this.#reports.push(...this.#windows.map((window) => windowReport(profile, window)));
+  /** The program has ended: reads what was seen. */
+  async collect(): Promise<void> {
+    const looks = await this.#looks();
+    this.#reports.push(...this.#windows.map((window) => windowReport(looks, window)));
     this.#windows = [];
   }
 
   report(): string {
-    return this.#reports.join('\n');
+    const source = this.#withPerf ? 'perf' : "V8's profiler (perf can't be used here)";
+    return this.#reports.length === 0 ? '' : `Seen by ${source}.\n\n${this.#reports.join('\n')}`;
   }
 
   close(): void {
+    this.#watching?.perf?.kill('SIGKILL');
     rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  get #perfFile(): string {
+    return join(this.#directory, 'perf.data');
+  }
+
+  get #v8File(): string {
+    return join(this.#directory, 'v8.cpuprofile');
+  }
+
+  async #looks(): Promise<Look[]> {
+    const watching = this.#watching;
+    this.#watching = undefined;
+    if (watching?.perf === undefined) {
+      if (!existsSync(this.#v8File)) throw new Error('the program has written no profile');
+      return looksOfV8(JSON.parse(readFileSync(this.#v8File, 'utf8')) as CpuProfile);
+    }
+    // It ends with the thread; if not, it is told to.
+    await watching.perf.stop('SIGINT', PERF_TIMEOUT_MS);
+    try {
+      const script = ['perf', 'script', '-i', this.#perfFile, '-F', 'time,ip,sym,dso'];
+      return looksOfPerf(await mustRun(script, { timeout: PERF_TIMEOUT_MS }), FREQUENCY);
+    } finally {
+      rmSync(`/tmp/perf-${watching.pid}.map`, { force: true });
+    }
   }
 }
 
 /** What each packet of a window has cost, as text. */
-export function windowReport(profile: CpuProfile, { what, from, to, bytes }: Window): string {
+export function windowReport(looks: readonly Look[], { what, from, to, bytes }: Window): string {
   const packets = bytes / PACKET_BYTES;
-  const { microseconds, functions } = breakdown(profile, from, to);
-  const each = (total: number) => figure(total / packets).padStart(8);
-  const javaScript = microseconds.JavaScript / packets;
-  const verdict = javaScript <= BUDGET_MICROSECONDS ? 'within' : 'beyond';
+  const { seconds, functions } = breakdown(looks, from, to);
+  const each = (total: number) => (total / packets) * 1e6;
+  const column = (total: number) => figure(each(total)).padStart(8);
+  const verdict = each(seconds.JavaScript) <= BUDGET_MICROSECONDS ? 'within' : 'beyond';
   return [
     `${what}: ${figure(bytes / 1e6 / (to - from))} MB/s, ${Math.round(packets)} packets of 32 KiB in ${figure(to - from)} s`,
     `  main thread, microseconds a packet (JavaScript is ${verdict} its budget of ${BUDGET_MICROSECONDS}):`,
-    ...KINDS.map((kind) => `  ${each(microseconds[kind])}  ${kind}`),
-    '  the most expensive functions, themselves, microseconds a packet:',
+    ...KINDS.map((kind) => `  ${column(seconds[kind])}  ${kind}`),
+    '  the most expensive functions outside the kernel, themselves, microseconds a packet:',
     ...functions
+      .filter(({ kind }) => kind === 'JavaScript' || kind === 'native' || kind === 'garbage')
       .slice(0, FUNCTIONS_SHOWN)
       .map(
-        ({ name, kind, microseconds: own }) =>
-          `  ${each(own)}  ${name}${kind === 'native' ? ' (native)' : ''}`,
+        (own) => `  ${column(own.seconds)}  ${own.name}${own.kind === 'JavaScript' ? '' : ` (${own.kind})`}`,
       ),
     '',
   ].join('\n');

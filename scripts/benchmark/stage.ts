@@ -162,6 +162,7 @@ export class Stage {
   async through<T>(peer: Peer, work: (path: Path) => Promise<T>): Promise<T> {
     const profiler = peer.own === true ? this.#conditions.profiler : undefined;
     const child = await peer.start(this.lab, profiler?.nodeOptions);
+    if (child !== undefined) await profiler?.attach(child.pid);
     const server = peer.route.atJumphost === true ? this.#atJumphost : this.#server;
     try {
       const enter = child === undefined ? [] : (peer.enter?.(child) ?? []);
@@ -174,7 +175,7 @@ export class Stage {
       return await work(path);
     } finally {
       await child?.stop('SIGTERM', STOP_TIMEOUT_MS);
-      profiler?.collect();
+      await profiler?.collect();
       await settled(server);
     }
   }
