@@ -2,12 +2,15 @@
 import type { Run } from './measurement.ts';
 import type { Peer } from './peers.ts';
 
-/** Those that no target of the hour hangs on are measured in so many rounds, and on a quiet machine only. */
+/**
+ * Peers that are there for comparison only are measured in so many rounds, and on a quiet machine
+ * only.
+ */
 const OTHERS_ROUNDS = 3;
 
 /**
- * The peers of one round: `judged` in every one, forth and back in turns, so that none always follows the same; `others` in the
- * first few. Under a profiler this program alone.
+ * The peers of one round: `judged` in every one, forth and back in turns, so that none always
+ * follows the same; `others` in the first few. Under a profiler this program alone.
  */
 export function contenders(
   round: number,

@@ -1,4 +1,7 @@
-/** Behind a host firewall that admits nothing but answers: whether the program starts there, and what one flow carries. */
+/**
+ * Behind a host firewall that admits nothing but answers: whether the program starts there, and
+ * what one flow carries.
+ */
 import { mustRun } from '../../test/support/process.ts';
 import { contenders } from './contenders.ts';
 import type { Check, Measurement, Run } from './measurement.ts';

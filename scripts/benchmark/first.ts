@@ -1,4 +1,7 @@
-/** 50 ms away: what the first download gets in its first second, on a link that has carried nothing yet. */
+/**
+ * 50 ms away: what the first download gets in its first second, on a link that has carried nothing
+ * yet.
+ */
 import { contenders } from './contenders.ts';
 import type { Measurement, Run } from './measurement.ts';
 import { sshForward, tunnel } from './peers.ts';

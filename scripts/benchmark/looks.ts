@@ -1,5 +1,6 @@
 /**
- * Where a thread's time went, from looks at it in short intervals. Pure. What a look finds on top is of one kind:
+ * Where a thread's time went, from looks at it in short intervals. Pure. What a look finds on top
+ * is of one kind:
  *
  *   JavaScript   this program's, its packages' and Node's own, V8's builtins, inline caches and runtime with it
  *   garbage      V8 collecting
@@ -7,9 +8,10 @@
  *   kernel       system calls and interrupts
  *   waiting      nothing
  *
- * perf looks at the thread whenever it runs, from within the kernel; that is the better source. V8's own profiler needs a thread of
- * its own to look, which gets its turn when others wait, and so sees too much of waiting; it can't tell system calls from the native
- * function that makes them, nor what the event loop does from waiting. Both give times of CLOCK_MONOTONIC.
+ * perf looks at the thread whenever it runs, from within the kernel; that is the better source.
+ * V8's own profiler needs a thread of its own to look, which gets its turn when others wait, and so
+ * sees too much of waiting; it can't tell system calls from the native function that makes them,
+ * nor what the event loop does from waiting. Both give times of CLOCK_MONOTONIC.
  */
 
 export const KINDS = ['JavaScript', 'garbage', 'native', 'kernel', 'waiting'] as const;
@@ -50,7 +52,10 @@ export function breakdown(looks: readonly Look[], from: number, to: number): Bre
   return { seconds, functions: [...functions.values()].sort((a, b) => b.seconds - a.seconds) };
 }
 
-/** `perf script -F time,ip,sym,dso`: "  12.345678:   7f203c1731b7 JS:*relay file:///a/relay.js:7:3 (/tmp/perf-12.map)". */
+/**
+ * `perf script -F time,ip,sym,dso`: "  12.345678:   7f203c1731b7 JS:*relay file:///a/relay.js:7:3
+ * (/tmp/perf-12.map)".
+ */
 const PERF_LINE = /^\s*([\d.]+):\s+[0-9a-f]+ (.*) \((.*)\)$/;
 const GARBAGE = /Scaveng|Mark(?:Compact|ing)|Sweep|GarbageColle|Evacuat|::YoungGen/;
 

@@ -3,10 +3,11 @@
  *
  *   Measurement.run -> samples[figure][series], one a round or more -> judge(check) -> value, interval, met
  *
- * A figure is what is measured ("up, MB/s"), a series what it is measured on (a peer). The first sample of each series was
- * taken beside the first of the others, and so on: a pair. A check is computed for each pair; its value is the median of what
- * comes out, and its interval is that of this median (statistics.ts). A machine whose speed drifts changes both sides of a pair,
- * but hardly their ratio.
+ * A figure is what is measured ("up, MB/s"), a series what it is measured on (a peer). The first
+ * sample of each series was taken beside the first of the others, and so on: a pair. A check is
+ * computed for each pair; its value is the median of what comes out, and its interval is that of
+ * this median (statistics.ts). A machine whose speed drifts changes both sides of a pair, but
+ * hardly their ratio.
  */
 import type { Profiler } from './profiler.ts';
 import { median, medianInterval } from './statistics.ts';
@@ -50,7 +51,10 @@ export interface Run extends Conditions {
   readonly rounds: number;
   /** How long each rate is measured, after it has settled. */
   readonly seconds: number;
-  /** Adds a sample. What isn't measured in every round is measured in the first ones, so that pairs stay pairs. */
+  /**
+   * Adds a sample. What isn't measured in every round is measured in the first ones, so that pairs
+   * stay pairs.
+   */
   readonly record: (figure: string, series: string, value: number) => void;
   /** Tells whoever waits. */
   readonly say: (text: string) => void;
@@ -131,7 +135,10 @@ export function judge(check: Check, samples: Samples): Judgement {
   };
 }
 
-/** All that the samples allow; those of another version of the benchmark, or of a run beside noise, may lack some. */
+/**
+ * All that the samples allow; those of another version of the benchmark, or of a run beside noise,
+ * may lack some.
+ */
 export function judgeWhatIsThere(checks: readonly Check[], samples: Samples): Judgement[] {
   return checks.flatMap((check) => {
     try {

@@ -1,4 +1,7 @@
-/** One flow each way through one peer after the other: what they carry, and what it costs the client. */
+/**
+ * One flow each way through one peer after the other: what they carry, and what it costs the
+ * client.
+ */
 import { contenders } from './contenders.ts';
 import type { Check, Run } from './measurement.ts';
 import type { Peer } from './peers.ts';

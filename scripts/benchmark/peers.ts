@@ -34,7 +34,10 @@ export interface Route {
 export interface Peer {
   readonly name: string;
   readonly route: Route;
-  /** Resolves when it carries traffic; undefined: there is nothing to start. Node's options are for this program alone. */
+  /**
+   * Resolves when it carries traffic; undefined: there is nothing to start. Node's options are for
+   * this program alone.
+   */
   readonly start: (lab: Lab, nodeOptions?: readonly string[]) => Promise<Child | undefined>;
   /** It is this program, which can be profiled. */
   readonly own?: true;

@@ -1,7 +1,8 @@
 /**
- * docs/measurements.svg: how much of each target is reached, on a logarithmic scale with the target in the middle. Bars to
- * the right of the line meet it; a thin line is the interval, a ring what came of it beside noise. Colours follow the reader's
- * light or dark scheme; what they say is also written.
+ * docs/measurements.svg: how much of each target is reached, on a logarithmic scale with the target
+ * in the middle. Bars to the right of the line meet it; a thin line is the interval, a ring what
+ * came of it beside noise. Colours follow the reader's light or dark scheme; what they say is also
+ * written.
  */
 import { attained, type Judgement } from './measurement.ts';
 import type { Results } from './results.ts';

@@ -1,9 +1,11 @@
 /**
- * Imported by the profiled program before anything of its own (node --import): profiles its main thread, and writes the profile
- * into the file that this module's address names when the program ends.
+ * Imported by the profiled program before anything of its own (node --import): profiles its main
+ * thread, and writes the profile into the file that this module's address names when the program
+ * ends.
  *
- * The profiler is started late. Of C++ functions that JavaScript calls it only knows those that exist when it starts; what later
- * ones cost would count for the functions that call them, the ciphers of an addon among them.
+ * The profiler is started late. Of C++ functions that JavaScript calls it only knows those that
+ * exist when it starts; what later ones cost would count for the functions that call them, the
+ * ciphers of an addon among them.
  */
 import { writeFileSync } from 'node:fs';
 import { Session } from 'node:inspector';

@@ -1,4 +1,7 @@
-/** What a program costs: processor time, memory and descriptors of a process and everything that descends from it, from /proc. */
+/**
+ * What a program costs: processor time, memory and descriptors of a process and everything that
+ * descends from it, from /proc.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { allProcesses, withDescendants } from '../../test/support/processtable.ts';
 

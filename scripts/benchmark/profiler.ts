@@ -1,6 +1,7 @@
 /**
- * `./scripts/bench --profile`: this program's main thread is watched while it carries, and for each rate that the measurement takes
- * the looks tell what one SSH packet has cost. perf watches where it can; otherwise V8's own profiler does (preload.ts).
+ * `./scripts/bench --profile`: this program's main thread is watched while it carries, and for each
+ * rate that the measurement takes the looks tell what one SSH packet has cost. perf watches where
+ * it can; otherwise V8's own profiler does (preload.ts).
  *
  *   nodeOptions -> the program's command line -> attach(pid) ... window(rate) ... the program ends -> collect() -> report()
  */
@@ -18,7 +19,10 @@ const BUDGET_MICROSECONDS = 5;
 const FUNCTIONS_SHOWN = 20;
 /** Looks per second. */
 const FREQUENCY = 4999;
-/** The processor's clock, which virtual machines have as well, and the one that the load tells its times by. */
+/**
+ * The processor's clock, which virtual machines have as well, and the one that the load tells its
+ * times by.
+ */
 const PERF = ['perf', 'record', '-q', '-k', 'CLOCK_MONOTONIC', '-e', 'cpu-clock', '-F', String(FREQUENCY)];
 const PERF_TIMEOUT_MS = 60_000;
 

@@ -1,6 +1,6 @@
 /**
- * docs/measurements.json: the newest run of each measurement, with its samples, so that a partial run keeps the others. A run
- * beside noise is kept beside the quiet one.
+ * docs/measurements.json: the newest run of each measurement, with its samples, so that a partial
+ * run keeps the others. A run beside noise is kept beside the quiet one.
  */
 import { type Judgement, judgeWhatIsThere, type Measurement, type Samples } from './measurement.ts';
 
@@ -45,8 +45,8 @@ export function byMeasurement({ measurements }: Results): Both[] {
 }
 
 /**
- * What former runs have written, judged by today's checks, in the order of `known`; what isn't among them any more is left
- * out. A file that isn't ours counts as empty.
+ * What former runs have written, judged by today's checks, in the order of `known`; what isn't
+ * among them any more is left out. A file that isn't ours counts as empty.
  */
 export function parseResults(text: string, known: readonly Measurement[]): Results {
   const { measurements = {} } = JSON.parse(text) as Partial<Results>;

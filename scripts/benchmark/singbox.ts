@@ -1,6 +1,7 @@
 /**
- * sing-box as a peer, where there is one: a TUN device with gVisor's TCP in user space, and one SSH connection behind it. The
- * binary is that of BENCH_SING_BOX, or `sing-box` in PATH; it has to be built with the tag with_gvisor:
+ * sing-box as a peer, where there is one: a TUN device with gVisor's TCP in user space, and one SSH
+ * connection behind it. The binary is that of BENCH_SING_BOX, or `sing-box` in PATH; it has to be
+ * built with the tag with_gvisor:
  *
  *   go install -tags with_gvisor github.com/sagernet/sing-box/cmd/sing-box@v1.11.15
  */

@@ -9,8 +9,8 @@
  *     figures(path, verb, flows, seconds)        requests and connects: what the client itself has measured
  *     fetch(path, bytes, seconds)                one download, timed by the client from its connect on
  *
- * Under noise a neighbour (load/burn.c) burns half of one processor as long as the stage is there. Under a profiler this program is
- * started with it, and every rate that it has carried is noted.
+ * Under noise a neighbour (load/burn.c) burns half of one processor as long as the stage is there.
+ * Under a profiler this program is started with it, and every rate that it has carried is noted.
  *
  * Rates are counted where the data arrive, over a time that begins when the flows have been running for a while.
  */
@@ -239,7 +239,10 @@ export class Stage {
     return this.#ownFigures(path, verb, ['-n', String(flows)], seconds);
   }
 
-  /** One download: what was received of `bytes`, and, when all was, how long it took from the connect on. */
+  /**
+   * One download: what was received of `bytes`, and, when all was, how long it took from the
+   * connect on.
+   */
   async fetch(path: Path, bytes: number, seconds: number): Promise<ClientFigures> {
     return this.#ownFigures(path, 'fetch', ['-b', String(bytes)], seconds);
   }

@@ -25,10 +25,11 @@ export function percentile(values: readonly number[], part: number): number {
 }
 
 /**
- * An interval for the median of what the values were drawn from, whatever its distribution: from the k-th smallest value to the
- * k-th largest, k being the largest for which the interval misses with a probability of at most 5 %. Each value lies below the
- * median with probability 1/2, so the number of those that do is binomial. Fewer than six values don't allow it: the interval is
- * then all of them, and `confidence` says how little that is. NaN when there is nothing.
+ * An interval for the median of what the values were drawn from, whatever its distribution: from
+ * the k-th smallest value to the k-th largest, k being the largest for which the interval misses
+ * with a probability of at most 5 %. Each value lies below the median with probability 1/2, so the
+ * number of those that do is binomial. Fewer than six values don't allow it: the interval is then
+ * all of them, and `confidence` says how little that is. NaN when there is nothing.
  */
 export function medianInterval(values: readonly number[]): Interval {
   const sorted = ascending(values);

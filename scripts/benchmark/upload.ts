@@ -1,6 +1,7 @@
 /**
- * 50 ms away, at a server that admits no session: one upload, and a 1 KB request beside it. Without a session sshd leaves Nagle's
- * algorithm on, which holds back its window adjustments and the answers to small requests.
+ * 50 ms away, at a server that admits no session: one upload, and a 1 KB request beside it. Without
+ * a session sshd leaves Nagle's algorithm on, which holds back its window adjustments and the
+ * answers to small requests.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { contenders } from './contenders.ts';

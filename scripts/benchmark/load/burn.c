@@ -1,7 +1,8 @@
 /*
- * The neighbour: burns a part of one processor, so that what is measured has to share the machine. It computes until it has
- * had `on_ns` of processor time, however long that takes, then sleeps until its next period begins. It says "burning" once,
- * and ends with standard input, so it can't outlive whoever started it.
+ * The neighbour: burns a part of one processor, so that what is measured has to share the machine.
+ * It computes until it has had `on_ns` of processor time, however long that takes, then sleeps
+ * until its next period begins. It says "burning" once, and ends with standard input, so it can't
+ * outlive whoever started it.
  */
 #include "load.h"
 

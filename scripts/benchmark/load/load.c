@@ -12,18 +12,21 @@
  *     fetch                                         FLOWS downloads of BYTES each, timed from their connect on
  *   load burn ON OFF                                burns a processor for ON ms, rests for OFF ms, again (burn.c)
  *   -n FLOWS    connections at a time (1)
- *   -t SECONDS  how long request and connect go on (1), and when fetch gives up; the others end with standard input
- *   -b BYTES    each flow of up, down and fetch sends or receives so many; up and down from the first line on standard input on
+ *   -t SECONDS  how long request and connect go on (1), and when fetch gives up; the others end with
+ *               standard input
+ *   -b BYTES    each flow of up, down and fetch sends or receives so many; those of up and down
+ *               from the first line on standard input on
  *   -s PORT     through a SOCKS5 proxy on 127.0.0.1
  *
  * A connection's way, one thread and epoll for all:
  *
  *   WAITING --due--> CONNECTING --[SOCKS: GREETED --> ASKED]--> OPEN --ended by the verb--> WAITING
  *
- * Connections are opened RAMP at a time, unless what is measured is the opening. Endless flows start when all are open:
- * then the client prints "open". Both programs print their counters and the time for each line on standard input, so
- * that a rate is what the receiver got between two lines. request, connect and fetch print their figures at the end. A
- * connection that fails ends the program, except with connect, which counts it.
+ * Connections are opened RAMP at a time, unless what is measured is the opening. Endless flows
+ * start when all are open: then the client prints "open". Both programs print their counters and
+ * the time for each line on standard input, so that a rate is what the receiver got between two
+ * lines. request, connect and fetch print their figures at the end. A connection that fails ends
+ * the program, except with connect, which counts it.
  */
 #include "load.h"
 

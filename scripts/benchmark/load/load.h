@@ -1,4 +1,7 @@
-/* What the parts of the load generator share: protocol, sizes, counters. load.c says what it is for. */
+/*
+ * What the parts of the load generator share: protocol, sizes, counters. load.c says what it is
+ * for.
+ */
 #ifndef LOAD_H
 #define LOAD_H
 
