@@ -187,7 +187,7 @@ static int dump(struct netlink *netlink, struct nlmsghdr *request, message_funct
   return result == -EINTR ? 0 : result;
 }
 
-int netlink_link_up(struct netlink *netlink, uint32_t ifindex, uint32_t mtu) {
+int netlink_link_up(struct netlink *netlink, uint32_t ifindex, uint32_t mtu, uint32_t queue) {
   const uint8_t mode = IN6_ADDR_GEN_MODE_NONE;
   struct ifinfomsg body = {.ifi_index = (int)ifindex};
   struct request request;
@@ -207,6 +207,7 @@ int netlink_link_up(struct netlink *netlink, uint32_t ifindex, uint32_t mtu) {
   body.ifi_change = IFF_UP;
   header = request_begin(&request, RTM_NEWLINK, 0, &body, sizeof body);
   attribute(header, IFLA_MTU, &mtu, sizeof mtu);
+  if (queue != 0) attribute(header, IFLA_TXQLEN, &queue, sizeof queue);
   return change(netlink, header);
 }
 

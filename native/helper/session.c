@@ -57,7 +57,7 @@ static bool device_create(struct session *session, struct device *device, struct
   if (ifindex < 0) return failure_set(failure, HELPER_STEP_CREATE_TUN, ifindex, "/dev/net/tun");
   device->ifindex = (uint32_t)ifindex;
 
-  int result = netlink_link_up(&session->netlink, device->ifindex, create->mtu);
+  int result = netlink_link_up(&session->netlink, device->ifindex, create->mtu, TUN_QUEUE_FRAMES);
   if (result < 0)
     return failure_set(failure, HELPER_STEP_LINK_UP, result, "%s %s", device->name, session->netlink.reason);
   if (!block_claim(&session->netlink, device->ifindex, create->families, &device->block, failure)) return false;

@@ -82,9 +82,9 @@ static bool device_make(const struct launcher_setup *setup, struct network *netw
   int ifindex = tun_create(network->tun, network->device);
   if (ifindex < 0) return fault_set(fault, LAUNCHER_STEP_CREATE_TUN, ifindex, "/dev/net/tun");
 
-  int result = netlink_link_up(&netlink, LOOPBACK_INDEX, LOOPBACK_MTU);
+  int result = netlink_link_up(&netlink, LOOPBACK_INDEX, LOOPBACK_MTU, 0);
   if (result < 0) return kernel_fault(fault, result, "lo");
-  result = netlink_link_up(&netlink, (uint32_t)ifindex, setup->mtu);
+  result = netlink_link_up(&netlink, (uint32_t)ifindex, setup->mtu, TUN_QUEUE_FRAMES);
   if (result < 0) return kernel_fault(fault, result, network->device);
   result = family_add((uint32_t)ifindex, 4, setup->address4);
   if (result < 0) return kernel_fault(fault, result, "IPv4");

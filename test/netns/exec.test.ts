@@ -182,6 +182,11 @@ for host, port in (("${API1}", ${Port.closed}), ("${UNREACHABLE4}", 80), ("${UPL
     );
   });
 
+  it('has room in its device for what many connections send at once', async () => {
+    // /sys shows the network of whoever mounted it; a device's own statement comes by rtnetlink.
+    assert.match(await output(PRIVATE4, '--', 'ip', 'link', 'show', 'dev', 'tun0'), / qlen 8192\b/);
+  });
+
   it('answers ping with "filtered"', { skip: labUnavailable('ping') }, async () => {
     const { stdout } = await exec.exec([PRIVATE4, '--', 'ping', '-n', '-c', '1', '-W', '3', API1]);
     assert.match(stdout, /Packet filtered/);

@@ -193,6 +193,7 @@ describe('helper: becoming root', { skip }, () => {
         const device = await client.create();
         await client.must('routes', '10.0.0.0/8', '2001:db8::/32');
         assert.deepEqual((await namespace.routes(device.name)).slice(0, 1), ['10.0.0.0/8']);
+        assert.match(await namespace.ip(`link show dev ${device.name}`), / qlen 8192\b/);
 
         const status = readFileSync(`/proc/${pid}/status`, 'utf8');
         assert.match(status, new RegExp(`^Uid:\\s${UID}\\s${UID}\\s${UID}\\s${UID}$`, 'm'));

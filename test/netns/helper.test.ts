@@ -71,6 +71,8 @@ describe('helper: device and routes', { skip }, () => {
       assert.match(link, /mtu 65520/);
       assert.match(link, /vnet_hdr on persist off/);
       assert.match(link, /addrgenmode none/);
+      // The kernel's default of 500 is too few for many uploads (TUN_QUEUE_FRAMES in native/tun.h).
+      assert.match(link, /qlen 8192\b/);
       const addresses = await namespace.ip('-o addr show tun0');
       assert.match(addresses, /inet 198\.18\.0\.1\/24/);
       assert.match(addresses, /inet6 2001:2::1\/64 scope global nodad/);
