@@ -55,8 +55,9 @@ int netlink_open(struct netlink *netlink);
 void netlink_close(struct netlink *netlink);
 
 /*
- * Sets the MTU and how many packets may wait to be sent (0: leaves that as it is), forbids IPv6 link-local addresses (and
- * with them router solicitations), then brings the device up. Needs CAP_NET_ADMIN.
+ * Sets the MTU and how many packets may wait to be sent (0: leaves that as it is), forbids IPv6
+ * link-local addresses (and with them router solicitations), then brings the device up. Needs
+ * CAP_NET_ADMIN.
  */
 int netlink_link_up(struct netlink *netlink, uint32_t ifindex, uint32_t mtu, uint32_t queue);
 

@@ -5,11 +5,13 @@
 #include <net/if.h>
 
 /*
- * How many frames may wait in the device to be read, to be set when it is brought up; the kernel's default of 500 is too
- * few. Once in the device a frame no longer counts against its socket, so nothing but TCP's windows holds a sender back:
- * the first windows alone of 200 uploads are 2,000 frames. What finds no room is lost, and TCP sends it again out of order.
- * This many are one for each flow that the program carries at most (MAX_FLOWS in src/flow/flows.ts). It costs one pointer a
- * frame; not more, because a flood of datagrams can fill it with frames of 64 KiB while the program doesn't read.
+ * How many frames may wait in the device to be read, to be set when it is brought up; the kernel's
+ * default of 500 is too few. Once in the device a frame no longer counts against its socket, so
+ * nothing but TCP's windows holds a sender back: the first windows alone of 200 uploads are 2,000
+ * frames. What finds no room is lost, and TCP sends it again out of order. This many are one for
+ * each flow that the program carries at most (MAX_FLOWS in src/flow/flows.ts). It costs one pointer
+ * a frame; not more, because a flood of datagrams can fill it with frames of 64 KiB while the
+ * program doesn't read.
  */
 #define TUN_QUEUE_FRAMES 8192u
 

@@ -1,6 +1,7 @@
 /**
- * A server that ends a channel with CHANNEL_CLOSE alone, without EOF: every byte that came before it is delivered, whatever the
- * reader's pace, then the stream ends; what the application still sends is answered with a reset.
+ * A server that ends a channel with CHANNEL_CLOSE alone, without EOF: every byte that came before
+ * it is delivered, whatever the reader's pace, then the stream ends; what the application still
+ * sends is answered with a reset.
  */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';

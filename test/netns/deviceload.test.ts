@@ -1,4 +1,7 @@
-/** Tuples that are used again and forged SYNs, at a size that fits here; scripts/soak runs them at full size. */
+/**
+ * Tuples that are used again and forged SYNs, at a size that fits here; scripts/soak runs them at
+ * full size.
+ */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { DeviceLoad, forgedSyns, roundTrips, shortConnections } from '../support/deviceload.ts';

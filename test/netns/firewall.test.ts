@@ -1,10 +1,12 @@
 /**
- * A host firewall that lets nothing in but answers: captured connections are outgoing ones, so it doesn't stop them.
+ * A host firewall that lets nothing in but answers: captured connections are outgoing ones, so it
+ * doesn't stop them.
  *
  *   application --SYN--> tunN --> program: far side connects --SYN-ACK--> tunN --> INPUT: established --> application
  *
- * The rule sets are those that people have: a policy of drop with conntrack (ufw, NixOS), strict reverse-path filtering by
- * the kernel (rp_filter) and by the packet filter (firewalld). Everything is in the lab's client namespace.
+ * The rule sets are those that people have: a policy of drop with conntrack (ufw, NixOS), strict
+ * reverse-path filtering by the kernel (rp_filter) and by the packet filter (firewalld). Everything
+ * is in the lab's client namespace.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';

@@ -1,17 +1,19 @@
 /*
- * churn: short connections as fast as they go, each with a token of its own, so that bytes of one connection on another are seen.
+ * churn: short connections as fast as they go, each with a token of its own, so that bytes of one
+ * connection on another are seen.
  *
  *   churn serve PORT                          on all addresses; prints "listening"
- *   churn run ADDRESS PORT COUNT AT_ONCE      prints one line of JSON at the end, and "done N" for each tenth of COUNT
+ *   churn run ADDRESS PORT COUNT AT_ONCE      prints "done N" for each tenth of COUNT, then JSON
  *
  * One token there and back is a connection. Its last byte says who ends it:
  *
- *   CLIENT  the client closes                        the client's kernel keeps the tuple in TIME_WAIT
- *   HALF    the client ends its side and waits       the same, after FINs both ways
- *   SERVER  the server closes                        what is between them keeps the tuple; the kernel may use it at once
- *   RESET   the client resets                        nobody does: the tuple may be used again at once
+ *   CLIENT  the client closes                 the client's kernel keeps the tuple in TIME_WAIT
+ *   HALF    the client ends its side, waits   the same, after FINs both ways
+ *   SERVER  the server closes                 only what is between them keeps the tuple
+ *   RESET   the client resets                 nobody keeps it: it may come again at once
  *
- * A connection that has no port (EADDRNOTAVAIL: all in TIME_WAIT) is tried again, and counted as such.
+ * A connection that has no port (EADDRNOTAVAIL: all in TIME_WAIT) is tried again, and counted as
+ * such.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -137,9 +139,11 @@ static void fail(struct connection *connection, int error) {
 
 /* False: no port is free at the moment. */
 static bool begin(struct connection *connection) {
-  *connection = (struct connection){.fd = socket(target.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0),
-                                    .begun_ms = now_ms(),
-                                    .token = {.number = begun, .ending = (uint8_t)(begun % ENDINGS)}};
+  *connection = (struct connection){
+      .fd = socket(target.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0),
+      .begun_ms = now_ms(),
+      .token = {.number = begun, .ending = (uint8_t)(begun % ENDINGS)},
+  };
   if (connection->fd < 0) die("socket");
   if (getrandom(connection->token.random, sizeof connection->token.random, 0) < 0) die("getrandom");
   if (connect(connection->fd, (struct sockaddr *)&target, target_length) < 0 && errno != EINPROGRESS) {

@@ -1,10 +1,11 @@
 /**
- * An SSH server whose channels end with CHANNEL_CLOSE alone: `node closingserver.js PORT AUTHORIZED_KEYS HOST_KEY...`. Servers
- * that are written in Go or for Twisted end them so when the target has ended. It carries direct-tcpip channels to real TCP
- * targets. RFC 4254, 5.3: what was sent before the CLOSE is still to be delivered.
+ * An SSH server whose channels end with CHANNEL_CLOSE alone: `node closingserver.js PORT
+ * AUTHORIZED_KEYS HOST_KEY...`. Servers that are written in Go or for Twisted end them so when the
+ * target has ended. It carries direct-tcpip channels to real TCP targets. RFC 4254, 5.3: what was
+ * sent before the CLOSE is still to be delivered.
  *
- * It prints `ready`, and for each line on standard input how many CHANNEL_EOF and CHANNEL_CLOSE it has sent, by ssh2's own
- * record of what goes out: `sent EOF CLOSE`.
+ * It prints `ready`, and for each line on standard input how many CHANNEL_EOF and CHANNEL_CLOSE it
+ * has sent, by ssh2's own record of what goes out: `sent EOF CLOSE`.
  */
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -20,7 +21,10 @@ function record(line: string): void {
   if (line.includes('Outbound: Sending CHANNEL_CLOSE')) sent.close++;
 }
 
-/** Copies both ways. When the target has ended, the channel is closed as soon as the last byte is sent, without its end. */
+/**
+ * Copies both ways. When the target has ended, the channel is closed as soon as the last byte is
+ * sent, without its end.
+ */
 function carry(channel: ServerChannel, target: ReturnType<typeof connect>): void {
   target.on('data', (chunk) => {
     // Called back when the window has admitted all of it.

@@ -1,9 +1,11 @@
 /**
- * The whole program under loads that are hard on what keeps flows apart: short connections whose tuples are used again, forged
- * SYNs, many transfers. Each function is one situation, of any size, and says what it came to beside the bound. The tests run
- * them small, scripts/soak at full size (scripts/soakdevice.ts).
+ * The whole program under loads that are hard on what keeps flows apart: short connections whose
+ * tuples are used again, forged SYNs, many transfers. Each function is one situation, of any size,
+ * and says what it came to beside the bound. The tests run them small, scripts/soak at full size
+ * (scripts/soakdevice.ts).
  *
- * Everything is in a lab of its own, with few ports in the client, so that a tuple comes again soon.
+ * Everything is in a lab of its own, with few ports in the client, so that a tuple comes again
+ * soon.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -26,7 +28,9 @@ const CHURN_PORTS = '20000 23999';
 /** The server's kernel forgets a connection that nobody completes after a minute. */
 const SETTLE_MS = 90_000;
 const POLL_MS = 250;
-/** A SYN that a limit drops is sent again 1, 3, 7 and 15 s later; only a refusal can't be made good. */
+/**
+ * A SYN that a limit drops is sent again 1, 3, 7 and 15 s later; only a refusal can't be made good.
+ */
 const FLOODED_CONNECT_MS = 16_000;
 const FLOOD_DOWNLOAD_BYTES_A_SECOND = 500_000;
 
@@ -103,7 +107,10 @@ export class DeviceLoad {
     return stdout.split('\n').filter((line) => line !== '').length;
   }
 
-  /** Waits until sshd has no connection to these ports and the program no more descriptors than before. */
+  /**
+   * Waits until sshd has no connection to these ports and the program no more descriptors than
+   * before.
+   */
   async settled(ports: readonly number[], descriptors: number): Promise<Finding> {
     const begin = performance.now();
     for (;;) {
@@ -131,7 +138,10 @@ function memory(what: string, growth: number, bound: number): Finding {
   };
 }
 
-/** Short connections as fast as they go, that end in each of the four ways: no byte of one on another, memory flat. */
+/**
+ * Short connections as fast as they go, that end in each of the four ways: no byte of one on
+ * another, memory flat.
+ */
 export async function shortConnections(
   load: DeviceLoad,
   size: { readonly connections: number; readonly ipv6?: boolean; readonly growth: number },
@@ -164,8 +174,8 @@ export async function shortConnections(
 }
 
 /**
- * SYNs from forged addresses, half to a port that is open and half to a closed one: meanwhile a flow goes on and connects
- * succeed, and afterwards nothing is left.
+ * SYNs from forged addresses, half to a port that is open and half to a closed one: meanwhile a
+ * flow goes on and connects succeed, and afterwards nothing is left.
  */
 export async function forgedSyns(
   load: DeviceLoad,
@@ -216,7 +226,10 @@ export async function forgedSyns(
   ];
 }
 
-/** Each flow is a download that is uploaded again at once: what the server gets must be what it sent. */
+/**
+ * Each flow is a download that is uploaded again at once: what the server gets must be what it
+ * sent.
+ */
 export async function roundTrips(
   load: DeviceLoad,
   size: { readonly bytes: number; readonly flows: number },

@@ -1,7 +1,8 @@
 /**
- * A client that sees how a connection ends: `node endreader.js WAY HOST PORT PATH PAUSE_MS`. It asks an HTTP server for PATH,
- * reads to the end, with a pause of PAUSE_MS after the first data, and then writes on. WAY is `direct`, or `socks:PORT`,
- * `connect:PORT` or `http:PORT` for a proxy on 127.0.0.1. It prints one line of JSON, `EndReport`.
+ * A client that sees how a connection ends: `node endreader.js WAY HOST PORT PATH PAUSE_MS`. It
+ * asks an HTTP server for PATH, reads to the end, with a pause of PAUSE_MS after the first data,
+ * and then writes on. WAY is `direct`, or `socks:PORT`, `connect:PORT` or `http:PORT` for a proxy
+ * on 127.0.0.1. It prints one line of JSON, `EndReport`.
  */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';

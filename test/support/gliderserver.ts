@@ -8,7 +8,10 @@ const BUILD_TIMEOUT_MS = 180_000;
 
 export type GliderServer = { readonly program: string } | { readonly unavailable: string };
 
-/** The program's path, or why it can't be built here: without a network the library can't be fetched. Needs `go`. */
+/**
+ * The program's path, or why it can't be built here: without a network the library can't be
+ * fetched. Needs `go`.
+ */
 export async function buildGliderServer(): Promise<GliderServer> {
   const home = join(ROOT, 'dist/gliderserver');
   const program = join(home, 'gliderserver');

@@ -1,9 +1,10 @@
 /*
- * synflood: SYNs from addresses that are not this machine's, as a neighbour's network or a forged source would send them
- * through the device: synflood COUNT SECONDS SEED ADDRESS:PORT...
+ * synflood: SYNs from addresses that are not this machine's, as a neighbour's network or a forged
+ * source would send them through the device: synflood COUNT SECONDS SEED ADDRESS:PORT...
  *
- * They go out evenly over the time, to the destinations in turn, from 10.200.0.0/14 and any port. Nobody answers what
- * comes back: this machine doesn't forward. Prints one line of JSON. Needs CAP_NET_RAW (raw(7), IP_HDRINCL).
+ * They go out evenly over the time, to the destinations in turn, from 10.200.0.0/14 and any port.
+ * Nobody answers what comes back: this machine doesn't forward. Prints one line of JSON. Needs
+ * CAP_NET_RAW (raw(7), IP_HDRINCL).
  */
 #include <arpa/inet.h>
 #include <errno.h>
