@@ -196,6 +196,10 @@ export function addConnectCommand(program: Command, action: ConnectAction): Comm
       `bytes that all of them together may (default: ${DEFAULT_WINDOW_BUDGET / MIB}M)`,
       once('--window-budget'),
     )
+    .option(
+      '--no-flush',
+      'ask nothing of the jump host to make up for its TCP delays (Nagle, OpenSSH up to 10.0)',
+    )
     .option('--ready-fd <number>', 'write READY=1 to this descriptor when traffic flows', once('--ready-fd'))
     .option('-v, --verbose', 'say more (-vv: everything)', (_, count: number) => count + 1, 0)
     .option('-q, --quiet', 'say only what goes wrong');

@@ -38,6 +38,7 @@ const NOT_SHARED = new Set([
   '--reconnect-hold',
   '--max-window',
   '--window-budget',
+  '--no-flush',
 ]);
 
 /** Adds the command; how the jump host is reached is said as for `connect`. */

@@ -63,6 +63,8 @@ export interface ConnectOptions
   readonly authTimeout?: string;
   readonly keepalive?: string;
   readonly reconnectHold?: string;
+  /** False with --no-flush. */
+  readonly flush?: boolean;
   /** How many -v. */
   readonly verbose?: number;
   readonly quiet?: boolean;
@@ -116,6 +118,7 @@ export function buildConfiguration(
         optional(options.authTimeout, (text) => readTimeout(text, '--auth-timeout')) ?? DEFAULT_AUTH_TIMEOUT,
       keepalive: optional(options.keepalive, (text) => readSeconds(text, '--keepalive')),
       windows: readWindowOptions(options, ssh.transport === 'openssh'),
+      flush: options.flush ?? true,
       reconnectHold:
         optional(options.reconnectHold, (text) => readSeconds(text, '--reconnect-hold')) ??
         DEFAULT_RECONNECT_HOLD,

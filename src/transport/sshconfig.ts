@@ -181,6 +181,7 @@ class Resolver {
       connectTimeout:
         this.#options.connectTimeout ?? (keywords.seconds('connecttimeout') || DEFAULT_CONNECT_TIMEOUT),
       authTimeout: this.#options.authTimeout,
+      flush: this.#options.flush,
       keepalive: {
         interval: this.#options.keepalive ?? keywords.seconds('serveraliveinterval') ?? DEFAULT_KEEPALIVE,
         count: Math.max(MIN_KEEPALIVES, keywords.number('serveralivecountmax') ?? 3),

@@ -157,7 +157,7 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
       ...{ remotes: [first, second], port: undefined, jump: undefined, configFile, sshOptions: [] },
       ...{ transport: 'openssh', sshCommand: undefined, identityFiles: [good.userKey] },
       hostKeyPins: [parseHostKeyPin((await good.knownHostsLine()).split(' ').slice(1).join(' ').trim())],
-      ...{ connectTimeout: 15, authTimeout: 60, keepalive: undefined, reconnectHold: 30 },
+      ...{ connectTimeout: 15, authTimeout: 60, keepalive: undefined, reconnectHold: 30, flush: true },
       windows: { maxWindow: undefined, budget: undefined },
     };
     const { signal } = new AbortController();

@@ -55,6 +55,7 @@ export function testSettings(overrides: SettingsOverrides): SshSettings {
     authTimeout: 10,
     keepalive: { interval: 15, count: 3 },
     rekey: { bytes: undefined, seconds: undefined },
+    flush: true,
     onlyOpenssh: [],
     ...overrides,
   };

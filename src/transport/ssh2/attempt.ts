@@ -105,7 +105,7 @@ class Attempt {
 
   #handshake(preferredTypes: readonly string[]): Promise<Ssh2Link> {
     const { at, observer, signal, stream, inbox, settings, windows } = this.#options;
-    const { keepalive, rekey } = settings;
+    const { keepalive, rekey, flush } = settings;
     const client = this.#client;
     return new Promise((resolve, reject) => {
       const abort = (): void => reject(signal?.reason);
@@ -131,7 +131,9 @@ class Attempt {
         // The link takes over within this event: what the server says next may be in the same chunk of data.
         client.removeAllListeners();
         stream.off('end', left);
-        resolve(new Ssh2Link({ client, socket: stream, inbox, at, keepalive, rekey, windows, observer }));
+        resolve(
+          new Ssh2Link({ client, socket: stream, inbox, at, keepalive, rekey, windows, flush, observer }),
+        );
       });
       try {
         this.#start(preferredTypes, reject);

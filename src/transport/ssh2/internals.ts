@@ -6,6 +6,7 @@
  * ssh2 goes on doing the transport layer (RFC 4253): ciphers, key exchange, global requests. Its channels are not used.
  */
 import type { Client } from 'ssh2';
+import messageHandlers from 'ssh2/lib/protocol/handlers.js';
 import { TunnelError } from '../../errors.ts';
 
 /**
@@ -63,6 +64,8 @@ export interface SshProtocol {
   /** By the name of the message; called with the protocol and the message's fields. */
   readonly _handlers: Record<string, Handler | undefined> & {
     EXT_INFO: (protocol: unknown, extensions: readonly { name: string; algs?: readonly string[] }[]) => void;
+    /** Set by us: the answer to the ping with this number (sendPing). */
+    PONG?: (protocol: unknown, number: number) => void;
     USERAUTH_SUCCESS: (protocol: unknown) => void;
     USERAUTH_FAILURE: (protocol: unknown, methods: string[], partialSuccess: boolean) => void;
     USERAUTH_PK_OK: (protocol: unknown) => void;
@@ -151,6 +154,80 @@ export function protocolOf(client: Client): SshProtocol {
 export function serverSoftwareOf(client: Client): string {
   const { _remoteVer } = client as unknown as { _remoteVer?: string };
   return _remoteVer ?? '';
+}
+
+/**
+ * What the shortest answer (REQUEST_FAILURE, or REQUEST_SUCCESS without data) has on the wire: RFC 4253 §6 with the ciphers that
+ * ssh2 knows. At least so much; more with a MAC of which nothing is known here.
+ */
+export function shortAnswerBytes({ _decipher }: SshProtocol): number {
+  const { name } = _decipher.constructor;
+  if (name.startsWith('AESGCM')) return 36;
+  if (name.startsWith('ChaChaPoly')) return 28;
+  const { _macActualLen: mac = 0 } = _decipher as { readonly _macActualLen?: number };
+  return 16 + mac;
+}
+
+const EXT_INFO = 7;
+/** PROTOCOL of OpenSSH, section 1.9: `string data`, answered with the same. */
+const PING = 192;
+const PONG = 193;
+const PING_EXTENSION = 'ping@openssh.com';
+const PING_VERSION = '0';
+/** What is sent and received beside the data: the message's number and the data's length. */
+const PING_HEAD = 5;
+/** ssh2 gives a packet's payload out from here on. */
+const PAYLOAD_START = 5;
+const pingAnnounced = new WeakSet<object>();
+
+// ssh2 tells of no extension but server-sig-algs, and passes over messages that it doesn't know.
+const extInfo = messageHandlers[EXT_INFO];
+messageHandlers[EXT_INFO] = (protocol, payload) => {
+  if (namesExtension(payload, PING_EXTENSION)) pingAnnounced.add(protocol);
+  return extInfo?.(protocol, payload);
+};
+messageHandlers[PONG] ??= (protocol, payload) => {
+  const { _handlers: handlers } = protocol as SshProtocol;
+  if (payload.length >= PING_HEAD + 4) handlers.PONG?.(protocol, payload.readUInt32BE(PING_HEAD));
+};
+
+/** RFC 8308 §2.3. A malformed one is for ssh2 to refuse. */
+function namesExtension(payload: Buffer, wanted: string): boolean {
+  if (payload.length < 5) return false;
+  let at = 5;
+  const next = (): string | undefined => {
+    if (at + 4 > payload.length) return undefined;
+    const length = payload.readUInt32BE(at);
+    const text = payload.toString('latin1', at + 4, at + 4 + length);
+    at += 4 + length;
+    return text;
+  };
+  for (let left = payload.readUInt32BE(1); left > 0; left--) {
+    const name = next();
+    if (name === undefined) return false;
+    const value = next();
+    if (name === wanted) return value === PING_VERSION;
+  }
+  return false;
+}
+
+/** The server answers pings, each with as much as it carries. */
+export function answersPings(protocol: SshProtocol): boolean {
+  return pingAnnounced.has(protocol);
+}
+
+/**
+ * A ping with a number and `bytes` of data in all. Not to be sent while keys are exchanged; the server leaves those that it gets
+ * while it exchanges them unanswered.
+ */
+export function sendPing(protocol: SshProtocol, number: number, bytes: number): void {
+  const packet = protocol._cipher.allocPacket(PING_HEAD + bytes);
+  // What stood in this memory is not for the server.
+  packet.fill(0, PAYLOAD_START, PAYLOAD_START + PING_HEAD + bytes);
+  packet[PAYLOAD_START] = PING;
+  packet.writeUInt32BE(bytes, PAYLOAD_START + 1);
+  packet.writeUInt32BE(number, PAYLOAD_START + PING_HEAD);
+  protocol._cipher.encrypt(packet);
 }
 
 export function isExchangingKeys(protocol: SshProtocol): boolean {

@@ -31,8 +31,10 @@ import {
 } from '../transport.ts';
 import { ChannelStream } from './channelstream.ts';
 import { linkLostError, openError, type SshError } from './errors.ts';
+import { leavesNagleOn } from './flush.ts';
+import { Flusher } from './flusher.ts';
 import type { Inbox } from './inbox.ts';
-import { protocolOf, type SshProtocol, sendThrough } from './internals.ts';
+import { protocolOf, type SshProtocol, sendThrough, serverSoftwareOf } from './internals.ts';
 import { Multiplexer } from './multiplexer.ts';
 import { Outbox } from './outbox.ts';
 import { KEEPALIVE, type Keepalive, Pulse } from './pulse.ts';
@@ -62,6 +64,8 @@ export interface LinkOptions {
   /** Default: what the cipher allows. */
   readonly rekey?: RekeyLimits | undefined;
   readonly windows?: ReceiveWindowLimits | undefined;
+  /** Default: true. See flush.ts. */
+  readonly flush?: boolean;
   readonly observer: Observer;
 }
 
@@ -76,6 +80,8 @@ export class Ssh2Link implements Transport, Probing {
   readonly #windows: ReceiveWindows;
   readonly #rekeying: Rekeying;
   readonly #pulse: Pulse;
+  /** undefined: the server holds nothing back. */
+  readonly #flusher: Flusher | undefined;
   #closing = false;
   /** Bytes that have come since the round trip was last to be measured. */
   #unmeasured = 0;
@@ -99,6 +105,7 @@ export class Ssh2Link implements Transport, Probing {
       onSent: (bytes, held) => {
         this.#rekeying.count(bytes);
         unsent.sent(bytes, held);
+        this.#flusher?.sent(bytes);
       },
       onOverflow: () => {
         observer.count('tunnel_ssh_backlog_limit_total');
@@ -117,11 +124,21 @@ export class Ssh2Link implements Transport, Probing {
       keepalive: options.keepalive ?? KEEPALIVE,
       ask: () => this.#protocol.ping(),
       lost: () => this.#failed(keepaliveTimeout()),
-      measured: (milliseconds) => this.#windows.roundTrip(milliseconds),
+      measured: (milliseconds) => {
+        this.#windows.roundTrip(milliseconds);
+        this.#flusher?.roundTrip(milliseconds);
+      },
     });
+    if ((options.flush ?? true) && leavesNagleOn(serverSoftwareOf(client)))
+      this.#flusher = new Flusher({
+        protocol: this.#protocol,
+        pulse: this.#pulse,
+        at: this.#at,
+        observer,
+      });
     Object.assign(this.#protocol._handlers, {
-      REQUEST_SUCCESS: () => this.#pulse.answered(),
-      REQUEST_FAILURE: () => this.#pulse.answered(),
+      REQUEST_SUCCESS: () => this.#answered(),
+      REQUEST_FAILURE: () => this.#answered(),
     });
     client.on('error', (error: SshError) => this.#failed(error));
     client.on('handshake', () => {
@@ -177,6 +194,7 @@ export class Ssh2Link implements Transport, Probing {
   async close(): Promise<void> {
     if (!this.#closing && this.#end === undefined) {
       this.#closing = true;
+      this.#flusher?.stop();
       this.#destroyStreams(new TunnelError('link-closed', `the connection to ${this.#at} was closed`));
       this.#protocol.disconnect(DISCONNECT_BY_APPLICATION);
       this.#outbox.flush();
@@ -209,6 +227,7 @@ export class Ssh2Link implements Transport, Probing {
   #received(chunk: Buffer, start: number, end: number): void {
     this.#pulse.heard();
     this.#unmeasured += end - start;
+    this.#flusher?.received(end - start);
     if (this.#unmeasured >= BULK_BYTES) {
       this.#unmeasured = 0;
       this.#pulse.measure();
@@ -222,6 +241,11 @@ export class Ssh2Link implements Transport, Probing {
     }
     // At a DISCONNECT ssh2 only ends our half, without an event.
     if (this.#socket.writableEnded) this.#left();
+  }
+
+  #answered(): void {
+    this.#pulse.answered();
+    this.#flusher?.answered();
   }
 
   #failed(error: SshError): void {
@@ -239,6 +263,7 @@ export class Ssh2Link implements Transport, Probing {
     const error = this.#closing ? undefined : linkLostError(this.#at, this.#cause);
     this.#end = { error };
     this.#pulse.stop();
+    this.#flusher?.stop();
     this.#multiplexer.end({ reason: 0, text: 'the connection is gone' });
     this.#destroyStreams(error);
     return error;

@@ -75,6 +75,19 @@ export class Pulse {
     this.#options.measured(performance.now() - at);
   }
 
+  /** Asks so many times for the answers' own sake: none of them is timed, and none is a sign of life that is waited for. */
+  demand(times: number): void {
+    for (let time = 0; time < times && !this.#stopped; time++) {
+      this.#asked++;
+      this.#options.ask();
+    }
+  }
+
+  /** Questions that have not been answered yet. */
+  get unanswered(): number {
+    return this.#asked - this.#answered;
+  }
+
   /** Asks at once. Resolves with whether anything came within `milliseconds`; with false when it is stopped. */
   probe(milliseconds: number): Promise<boolean> {
     if (this.#stopped) return Promise.resolve(false);

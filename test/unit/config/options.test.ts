@@ -32,6 +32,7 @@ describe('buildConfiguration', () => {
         authTimeout: 60,
         keepalive: undefined,
         windows: { maxWindow: undefined, budget: undefined },
+        flush: true,
         reconnectHold: 30,
       },
       targets: [{ prefix: { family: 4, address: '10.0.0.0', length: 8 }, ports: [], text: '10.0.0.0/8' }],

@@ -42,6 +42,7 @@ describe('resolveSettings', { skip: LACKING }, () => {
       authTimeout: 60,
       keepalive: { interval: 15, count: 3 },
       rekey: { bytes: undefined, seconds: undefined },
+      flush: true,
       onlyOpenssh: [],
     });
   });
