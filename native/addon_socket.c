@@ -66,11 +66,16 @@ static napi_value set_tcp_unsent_limit_js(napi_env env, napi_callback_info info)
   return set_tcp_option(env, info, "setTcpUnsentLimit", TCP_NOTSENT_LOWAT);
 }
 
+static napi_value set_tcp_quick_ack_js(napi_env env, napi_callback_info info) {
+  return set_tcp_option(env, info, "setTcpQuickAck", TCP_QUICKACK);
+}
+
 napi_status addon_socket_register(napi_env env, napi_value exports) {
   napi_status status = addon_function(env, exports, "socketOnDevice", socket_on_device_js);
   if (status == napi_ok)
     status = addon_function(env, exports, "datagramSocketOnDevice", datagram_socket_on_device_js);
   if (status == napi_ok) status = addon_function(env, exports, "setTcpUserTimeout", set_tcp_user_timeout_js);
   if (status == napi_ok) status = addon_function(env, exports, "setTcpUnsentLimit", set_tcp_unsent_limit_js);
+  if (status == napi_ok) status = addon_function(env, exports, "setTcpQuickAck", set_tcp_quick_ack_js);
   return status;
 }

@@ -66,6 +66,10 @@ export interface Addon {
    * with `errno` (positive).
    */
   setTcpUnsentLimit(fd: number, bytes: number): void;
+  /**
+   * TCP_QUICKACK (tcp(7)): with 1, what has come and is not acknowledged yet is, now. Throws an Error with `errno` (positive).
+   */
+  setTcpQuickAck(fd: number, on: number): void;
 
   /**
    * Listens on a SOCK_SEQPACKET Unix socket at `path` for one helper that runs as root. `onMessage` gets each message and

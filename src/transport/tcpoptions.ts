@@ -22,6 +22,14 @@ export function limitUnsent(socket: Duplex, bytes: number): boolean {
   return setOption(socket, (native, fd) => native.setTcpUnsentLimit(fd, bytes));
 }
 
+/**
+ * Has what has come acknowledged now, if an acknowledgement is being delayed (TCP_QUICKACK, tcp(7)), which it is for up to 40 ms
+ * when there is nothing to send. The option doesn't stay: it is set again for whatever comes next. False as above.
+ */
+export function acknowledge(socket: Duplex): boolean {
+  return setOption(socket, (native, fd) => native.setTcpQuickAck(fd, 1));
+}
+
 function setOption(socket: Duplex, set: (native: Addon, fd: number) => void): boolean {
   const { _handle: handle } = socket as unknown as { _handle?: { readonly fd?: unknown } | null };
   const fd = handle?.fd;

@@ -20,7 +20,7 @@ import type { Client } from 'ssh2';
 import { TunnelError } from '../../errors.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { MAX_CHANNELS } from '../limits.ts';
-import { limitUnsent } from '../tcpoptions.ts';
+import { acknowledge, limitUnsent } from '../tcpoptions.ts';
 import {
   ConnectError,
   type ConnectOptions,
@@ -29,6 +29,7 @@ import {
   type Probing,
   type Transport,
 } from '../transport.ts';
+import { Acknowledger } from './acknowledger.ts';
 import { ChannelStream } from './channelstream.ts';
 import { linkLostError, openError, type SshError } from './errors.ts';
 import { leavesNagleOn } from './flush.ts';
@@ -82,6 +83,7 @@ export class Ssh2Link implements Transport, Probing {
   readonly #pulse: Pulse;
   /** undefined: the server holds nothing back. */
   readonly #flusher: Flusher | undefined;
+  readonly #acknowledger: Acknowledger;
   #closing = false;
   /** Bytes that have come since the round trip was last to be measured. */
   #unmeasured = 0;
@@ -99,6 +101,7 @@ export class Ssh2Link implements Transport, Probing {
       onLimited: () => observer.count('tunnel_window_budget_total'),
     });
     this.#rekeying = new Rekeying(this.#protocol, options.rekey ?? { bytes: undefined, seconds: undefined });
+    this.#acknowledger = new Acknowledger(() => acknowledge(socket));
     const unsent = new UnsentLimit((bytes) => limitUnsent(socket, bytes));
     this.#outbox = new Outbox(socket, {
       onWritable: () => this.#multiplexer.run(),
@@ -106,6 +109,7 @@ export class Ssh2Link implements Transport, Probing {
         this.#rekeying.count(bytes);
         unsent.sent(bytes, held);
         this.#flusher?.sent(bytes);
+        this.#acknowledger.sent();
       },
       onOverflow: () => {
         observer.count('tunnel_ssh_backlog_limit_total');
@@ -241,6 +245,8 @@ export class Ssh2Link implements Transport, Probing {
     }
     // At a DISCONNECT ssh2 only ends our half, without an event.
     if (this.#socket.writableEnded) this.#left();
+    // Nothing but answers to keepalives comes while there is no channel.
+    if (this.#multiplexer.channels > 0) this.#acknowledger.received(end - start);
   }
 
   #answered(): void {
