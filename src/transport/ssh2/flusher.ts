@@ -25,6 +25,8 @@ export class Flusher {
   /** Numbers of the last ping that was sent and of the last one that was answered. */
   #pinged = 0;
   #ponged = 0;
+  /** Flushes that are due at the end of this turn. */
+  #due = 0;
   #told = false;
   #stopped = false;
 
@@ -56,11 +58,13 @@ export class Flusher {
   sent(bytes: number): void {
     const { protocol, pulse, observer } = this.#options;
     const requests = Math.ceil(SEGMENT_BYTES / shortAnswerBytes(protocol));
-    const unanswered = pulse.unanswered / requests + this.#pinged - this.#ponged;
+    const unanswered = this.#due + pulse.unanswered / requests + this.#pinged - this.#ponged;
     const verdict = this.#timing.sent(bytes, performance.now(), unanswered);
     if (verdict === 'limited') observer.count('tunnel_flush_limit_total');
+    if (verdict !== 'ask') return;
+    this.#due++;
     // Not in the midst of a packet.
-    if (verdict === 'ask') process.nextTick(() => this.#flush(requests));
+    process.nextTick(() => this.#flush(requests));
   }
 
   /** The connection ends: nothing is asked any more. */
@@ -70,6 +74,7 @@ export class Flusher {
 
   #flush(requests: number): void {
     const { protocol, pulse, at, observer } = this.#options;
+    this.#due--;
     // What is sent while keys are exchanged would be queued, and pings not answered.
     if (this.#stopped || isExchangingKeys(protocol)) return;
     const ping = answersPings(protocol);

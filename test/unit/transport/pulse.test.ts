@@ -117,6 +117,33 @@ describe('Pulse', () => {
     assert.deepEqual(await Promise.all([first, second]), [false, false]);
   });
 
+  it('questions for the answers’ own sake are counted in their order, and not timed', () => {
+    const subject = pulse();
+    subject.answered();
+    subject.demand(40);
+    assert.equal(asked, 41);
+    assert.equal(subject.unanswered, 40);
+    now += 250;
+    subject.measure();
+    now += 20;
+    for (let answer = 0; answer < 40; answer++) subject.answered();
+    assert.deepEqual(measured, [0], 'the timed one is still to be answered');
+    now += 5;
+    subject.answered();
+    assert.deepEqual(measured, [0, 25]);
+    assert.equal(subject.unanswered, 0);
+    subject.stop();
+    subject.demand(40);
+    assert.equal(asked, 42);
+  });
+
+  it('a silent server is given up although it was asked much', () => {
+    const subject = pulse();
+    subject.demand(1_000);
+    pass(COUNT * INTERVAL);
+    assert.equal(lost, 1);
+  });
+
   it('two probes at once: both learn of the first byte', async () => {
     const subject = pulse();
     const probes = [subject.probe(1_000), subject.probe(1_000)];
