@@ -37,6 +37,10 @@ interface ServerOptions {
   readonly answers?: (number: number) => boolean;
   /** EXT_INFO announces ping@openssh.com in this version. */
   readonly ping?: string;
+  /** Of so many pings one is answered. */
+  readonly pongs?: number;
+  /** The client exchanges keys after so many bytes. */
+  readonly rekeyBytes?: number;
 }
 
 const hostKey = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({
@@ -61,9 +65,10 @@ const text = (value: string): Buffer => {
   return bytes;
 };
 
-async function pair({ ident, answers = () => true, ping }: ServerOptions, flush = true) {
+async function pair(options: ServerOptions, flush = true) {
+  const { ident, answers = () => true, ping, pongs = 1, rekeyBytes } = options;
   const observer = new LogLines();
-  const seen = { requests: 0, pings: [] as number[], digest: createHash('sha256'), bytes: 0 };
+  const seen = { requests: 0, pings: [] as number[], inExchange: 0, digest: createHash('sha256'), bytes: 0 };
   let peer: PeerProtocol | undefined;
   const server = new ssh2.Server({ hostKeys: [hostKey], ident }, (connection: Connection) => {
     const { _protocol: protocol } = connection as unknown as { readonly _protocol: PeerProtocol };
@@ -88,7 +93,8 @@ async function pair({ ident, answers = () => true, ping }: ServerOptions, flush 
       seen.pings.push(payload.length);
       const { _kexinit: exchanging } = self as PeerProtocol;
       // As sshd does.
-      if (exchanging !== undefined) return;
+      if (exchanging !== undefined) seen.inExchange++;
+      if (exchanging !== undefined || seen.pings.length % pongs !== 0) return;
       const answer = Buffer.from(payload);
       answer[0] = PONG;
       sendPayload(self as PeerProtocol, answer);
@@ -110,7 +116,10 @@ async function pair({ ident, answers = () => true, ping }: ServerOptions, flush 
   client.connect({ sock: socket, username: 'test', algorithms: { cipher: [GCM] } });
   await once(client, 'ready');
   client.removeAllListeners();
-  const link = new Ssh2Link({ client, socket, at: 'the server', flush, observer });
+  const link = new Ssh2Link({
+    ...{ client, socket, at: 'the server', flush, observer },
+    rekey: { bytes: rekeyBytes, seconds: undefined },
+  });
   const close = (): void => {
     socket.destroy();
     server.close();
@@ -192,6 +201,15 @@ describe('Flusher', { timeout: 60_000 }, () => {
     close();
   });
 
+  it('pings that are not answered don’t add up', async () => {
+    const { seen, upload, counted, close } = await pair({ ident: 'OpenSSH_9.9p2', ping: '0', pongs: 4 });
+    for (let round = 0; round < 20 && seen.pings.length < 3 * MAX_UNANSWERED; round++)
+      await upload(8 * MEGABYTE);
+    assert.ok(seen.pings.length >= 3 * MAX_UNANSWERED, String(seen.pings.length));
+    assert.equal(counted('tunnel_flush_limit_total'), 0);
+    close();
+  });
+
   it('one that stops answering is asked no more after a bounded number', async () => {
     const { seen, upload, counted, link, close } = await pair({
       ident: 'OpenSSH_9.2p1',
@@ -205,6 +223,19 @@ describe('Flusher', { timeout: 60_000 }, () => {
     await upload(4 * MEGABYTE);
     assert.equal(seen.requests, before);
     assert.equal(await Promise.race([link.ended, delay(LATE_MS, 'up')]), 'up');
+    close();
+  });
+
+  it('nothing is asked within a key exchange of our own (RFC 4253 §7.1)', async () => {
+    const all = await pair({ ident: 'OpenSSH_9.9p2', ping: '0', rekeyBytes: MEGABYTE / 2 });
+    const { seen, upload, counted, sent, client, close } = all;
+    let exchanges = 0;
+    client.on('handshake', () => exchanges++);
+    await upload(32 * MEGABYTE);
+    assert.ok(exchanges > 10, String(exchanges));
+    assert.ok(counted('tunnel_flushes_total') > 10);
+    assert.equal(seen.inExchange, 0);
+    assert.equal(seen.digest.digest('hex'), sent.digest('hex'));
     close();
   });
 
