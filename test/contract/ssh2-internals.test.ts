@@ -8,12 +8,40 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { inboundState, type SshProtocol, sendThrough } from '../../src/transport/ssh2/internals.ts';
-import { connectPair, type Pair } from '../support/ssh2pair.ts';
+import handlers from 'ssh2/lib/protocol/handlers.js';
+import {
+  answersPings,
+  inboundState,
+  type SshProtocol,
+  sendPing,
+  sendThrough,
+  shortAnswerBytes,
+} from '../../src/transport/ssh2/internals.ts';
+import { connectPair, type Pair, type PeerProtocol } from '../support/ssh2pair.ts';
 import { exchangeContract } from './ssh2-exchange.ts';
 
 const require = createRequire(import.meta.url);
 const GCM = 'aes128-gcm@openssh.com';
+const EXT_INFO = 7;
+const PING = 192;
+const PONG = 193;
+
+/** RFC 8308 §2.3: names and values in turn. */
+function extInfo(...texts: readonly string[]): Buffer {
+  const head = Buffer.from([EXT_INFO, 0, 0, 0, texts.length / 2]);
+  const fields = texts.map((text) => {
+    const bytes = Buffer.from(`\0\0\0\0${text}`);
+    bytes.writeUInt32BE(text.length);
+    return bytes;
+  });
+  return Buffer.concat([head, ...fields]);
+}
+
+function sendPayload({ _cipher: cipher }: PeerProtocol, payload: Buffer): void {
+  const packet = cipher.allocPacket(payload.length);
+  payload.copy(packet, 5);
+  cipher.encrypt(packet);
+}
 
 it('the version is pinned, and the one that was read', () => {
   const own = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
@@ -218,6 +246,89 @@ describe('what has come of a packet', () => {
   });
 });
 
+describe('the shortest answer', () => {
+  const algorithms: readonly [cipher: string, mac?: string][] = [
+    [GCM],
+    ['aes256-gcm@openssh.com'],
+    ['chacha20-poly1305@openssh.com'],
+    ['aes128-ctr', 'hmac-sha2-256'],
+    ['aes256-ctr', 'hmac-sha2-512-etm@openssh.com'],
+  ];
+  for (const [cipher, mac] of algorithms) {
+    it(`${cipher}${mac ? ` with ${mac}` : ''}: has at least as many bytes as is said, and hardly more`, async () => {
+      const pair = await connectPair(cipher, { inbox: false, ...(mac && { mac }) });
+      const before = pair.socket.bytesRead;
+      const answered = new Promise<void>((resolve) => {
+        pair.protocol._handlers['REQUEST_FAILURE'] = () => resolve();
+      });
+      pair.peer.requestFailure();
+      await answered;
+      const bytes = pair.socket.bytesRead - before;
+      const said = shortAnswerBytes(pair.protocol);
+      assert.ok(said <= bytes && bytes <= said + 4, `${said} said, ${bytes} came`);
+      pair.close();
+    });
+  }
+});
+
+describe('ping@openssh.com', () => {
+  it('is known once it is announced in the version that is spoken, and a malformed announcement is none', async () => {
+    const announcements: readonly [payload: Buffer, expected: boolean][] = [
+      [extInfo('server-sig-algs', 'ssh-ed25519'), false],
+      [extInfo('ping@openssh.com', '1'), false],
+      [extInfo('other@openssh.com', 'ping@openssh.com'), false],
+      [extInfo('server-sig-algs', 'ssh-ed25519', 'ping@openssh.com', '0'), true],
+    ];
+    for (const [payload, expected] of announcements) {
+      const pair = await connectPair(GCM, { inbox: false });
+      const told = new Promise<void>((resolve) => {
+        pair.protocol._handlers.EXT_INFO = () => resolve();
+      });
+      sendPayload(pair.peer, payload);
+      await told;
+      assert.equal(answersPings(pair.protocol), expected, payload.toString('latin1'));
+      pair.close();
+    }
+    const pair = await connectPair(GCM, { inbox: false });
+    const failed = once(pair.client, 'error');
+    const cut = extInfo('ping@openssh.com', '0').subarray(0, -1);
+    cut.writeUInt32BE(2 ** 32 - 1, 1);
+    sendPayload(pair.peer, cut);
+    await failed;
+    pair.close();
+  });
+
+  for (const cipher of [GCM, 'chacha20-poly1305@openssh.com', 'aes128-ctr']) {
+    it(`${cipher}: arrives as OpenSSH’s PROTOCOL has it, and the answer tells its number`, async () => {
+      const pair = await connectPair(cipher, { inbox: false });
+      sendThrough(pair.protocol, {
+        // Of other connections' data nothing may be left in it.
+        alloc: (length) => Buffer.alloc(length, 0xaa),
+        pad: (target) => void target.fill(0),
+        take: (packet) => void pair.socket.write(packet),
+      });
+      const arrived = new Promise<Buffer>((resolve) => {
+        handlers[PING] = (_, payload) => resolve(Buffer.from(payload));
+      });
+      sendPing(pair.protocol, 7, 100);
+      const ping = await arrived;
+      delete handlers[PING];
+      assert.deepEqual(ping.subarray(0, 9), Buffer.from([PING, 0, 0, 0, 100, 0, 0, 0, 7]));
+      assert.deepEqual(ping.subarray(9), Buffer.alloc(96));
+      const answered = new Promise((resolve) => {
+        pair.protocol._handlers.PONG = (_, number) => resolve(number);
+      });
+      // Too short to tell anything.
+      sendPayload(pair.peer, Buffer.from([PONG, 0, 0, 0, 0]));
+      const pong = Buffer.from(ping);
+      pong[0] = PONG;
+      sendPayload(pair.peer, pong);
+      assert.equal(await answered, 7);
+      pair.close();
+    });
+  }
+});
+
 it('after the end nothing that we may still call throws', async () => {
   for (const cipher of [GCM, 'chacha20-poly1305@openssh.com', 'aes128-ctr']) {
     const pair = await connectPair(cipher, { inbox: false });
@@ -226,6 +337,7 @@ it('after the end nothing that we may still call throws', async () => {
     await once(socket, 'close');
     sendThrough(protocol, { alloc: (length) => Buffer.alloc(length), pad() {}, take() {} });
     protocol.ping();
+    sendPing(protocol, 1, 100);
     protocol.directTcpip(1, 2, 3, { srcIP: '', srcPort: 0, dstIP: '', dstPort: 0 });
     protocol.channelData(1, Buffer.from('late'));
     protocol.channelWindowAdjust(1, 1);

@@ -6,7 +6,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import ssh2, { type CipherAlgorithm, type Connection } from 'ssh2';
+import ssh2, { type CipherAlgorithm, type Connection, type MacAlgorithm } from 'ssh2';
 import { silentObserver } from '../../src/observe/observer.ts';
 import { Inbox } from '../../src/transport/ssh2/inbox.ts';
 import { protocolOf, type SshProtocol } from '../../src/transport/ssh2/internals.ts';
@@ -15,6 +15,7 @@ import { Ssh2Link } from '../../src/transport/ssh2/link.ts';
 /** What is used of the server's protocol object. */
 export interface PeerProtocol {
   readonly _kexinit: unknown;
+  readonly _cipher: { allocPacket(payloadLength: number): Buffer; encrypt(packet: Buffer): void };
   readonly _handlers: Record<string, ((...fields: never[]) => void) | undefined>;
   channelOpenConfirm(remote: number, local: number, window: number, maxPacket: number): void;
   channelOpenFail(remote: number, reason: number, text: string): void;
@@ -47,8 +48,14 @@ export interface Pair {
 }
 
 /** `inbox`: the client reads as the program does; else as ssh2 does. */
-export async function connectPair(cipher: string, options: { readonly inbox: boolean }): Promise<Pair> {
-  const algorithms = { cipher: [cipher as CipherAlgorithm] };
+export async function connectPair(
+  cipher: string,
+  options: { readonly inbox: boolean; readonly mac?: string },
+): Promise<Pair> {
+  const algorithms = {
+    cipher: [cipher as CipherAlgorithm],
+    ...(options.mac && { hmac: [options.mac as MacAlgorithm] }),
+  };
   let connection: Connection | undefined;
   const server = new ssh2.Server({ hostKeys: [hostKey], algorithms }, (incoming) => {
     connection = incoming;
