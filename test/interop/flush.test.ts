@@ -12,7 +12,7 @@ import { accessTo, dialEmbedded, LogLines, settingsFor } from '../support/embedd
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
 
 const MEGABYTE = 1024 * 1024;
-const ONE_WAY_MS = 5;
+const ONE_WAY_MS = 10;
 const UPLOAD = 24 * MEGABYTE;
 
 describe('an upload to a distant sshd', { skip: sshdMissing, timeout: 60_000 }, () => {

@@ -27,8 +27,8 @@ export const SEGMENT_BYTES = 1460;
 /** sshd renews a channel's window of 2 MiB when 96 KiB of it have been used, so each flush carries one or two adjustments. */
 export const STEP_BYTES = 192 * 1024;
 /** A little more than one channel with a window of 2 MiB needs. Bursts of so many are admitted. */
-export const MOST_IN_A_ROUND_TRIP = 16;
-export const LEAST_RTT_MS = 3;
+export const MOST_IN_A_ROUND_TRIP = 12;
+export const LEAST_RTT_MS = 8;
 export const BULK_MS = 1_000;
 /** Several round trips' worth: answers also wait behind what we send. */
 export const MAX_UNANSWERED = 64;
@@ -79,7 +79,8 @@ export class FlushTiming {
     const duration = now - this.#stepAt;
     const enough = this.#said >= SEGMENT_BYTES;
     this.#stepAt = now;
-    this.#sent = 0;
+    // Writes are no fraction of a step, and steps are to be as long on average; one that was much longer is over.
+    this.#sent %= STEP_BYTES;
     this.#said = 0;
     const gained = (duration / rtt) * MOST_IN_A_ROUND_TRIP;
     this.#allowed = Math.min(MOST_IN_A_ROUND_TRIP, this.#allowed + gained);

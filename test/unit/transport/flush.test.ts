@@ -67,6 +67,18 @@ describe('FlushTiming', () => {
     assert.deepEqual(send(10 * STEP_BYTES, 40_000), Array(10).fill('ask'));
   });
 
+  it('counts what a write has beyond a step', () => {
+    const timing = new FlushTiming();
+    timing.roundTrip(RTT);
+    let asked = 0;
+    let now = 0;
+    for (let write = 0; write < 301; write++) {
+      now += 5;
+      if (timing.sent((2 * STEP_BYTES) / 3, now, 0) === 'ask') asked++;
+    }
+    assert.equal(asked, 199);
+  });
+
   it('asks nothing of a server that has answered nothing', () => {
     const { send } = sender(new FlushTiming());
     assert.deepEqual(send(100 * STEP_BYTES, 40_000), []);

@@ -14,7 +14,7 @@ import { pseudoRandomBytes } from '../../support/bytes.ts';
 import { LogLines } from '../../support/embedded.ts';
 
 const DESTINATION = { host: '192.0.2.1', port: 80 };
-const LATE_MS = 10;
+const LATE_MS = 15;
 /** What one answer has with AES-GCM, which ssh2 prefers where it has its own binding. */
 const GCM = 'aes128-gcm@openssh.com';
 const REQUESTS = Math.ceil(SEGMENT_BYTES / 36);
