@@ -72,6 +72,7 @@ export class PathSimulation {
   open(demand = Number.POSITIVE_INFINITY): SimulatedFlow {
     const flow = new SimulatedFlow(this.windows.open(), demand);
     this.#flows.add(flow);
+    this.#after(this.path.rtt, () => flow.window.confirmed());
     this.#after(1.5 * this.path.rtt, () => this.#send(flow));
     if (Number.isFinite(demand)) this.#produce(flow);
     return flow;

@@ -214,6 +214,7 @@ export class Multiplexer implements ChannelOwner {
       return;
     }
     this.#opening.delete(info.recipient);
+    opening.window.confirmed();
     const stream = new ChannelStream({
       remote: info.sender,
       sendWindow: info.window,

@@ -182,13 +182,17 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
     const observer = { log: () => {}, count: (name: string) => counted.push(name) };
     const transport = await dial({
       files: [sshd.userKey],
-      options: { observer, windows: { budget: 64 * 1024, maxWindow: 32 * 1024 } },
+      options: { observer, windows: { budget: 2 * 1024 * 1024, maxWindow: 64 * 1024 } },
     });
     const here = { host: '127.0.0.1', port: sshd.port };
     await transport.connect(here);
     assert.deepEqual(counted, []);
     await transport.connect(here);
-    assert.deepEqual(counted, ['tunnel_window_budget_total'], 'half of the budget is in use');
+    assert.deepEqual(
+      counted,
+      ['tunnel_window_budget_total'],
+      'a sixteenth of what half of the budget has left is less',
+    );
     await transport.close();
   });
 

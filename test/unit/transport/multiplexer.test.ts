@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { ChannelStream } from '../../../src/transport/ssh2/channelstream.ts';
 import { Multiplexer, type OpenFailure } from '../../../src/transport/ssh2/multiplexer.ts';
 import { Outbox } from '../../../src/transport/ssh2/outbox.ts';
-import { ReceiveWindows } from '../../../src/transport/ssh2/receivewindow.ts';
+import { INITIAL_WINDOW, ReceiveWindows } from '../../../src/transport/ssh2/receivewindow.ts';
 import { FakeProtocol, type Told } from '../../support/fakeprotocol.ts';
 
 const ADDRESSES = { srcIP: '127.0.0.1', srcPort: 1, dstIP: '192.0.2.1', dstPort: 80 };
@@ -263,7 +263,7 @@ describe('Multiplexer', () => {
     await turn();
     await turn();
     assert.deepEqual([got, code(stream)], [200_003, 'ECONNRESET']);
-    assert.deepEqual([told.data, told.eof, told.closes, told.granted], [0, false, 1, 256 * 1024]);
+    assert.deepEqual([told.data, told.eof, told.closes, told.granted], [0, false, 1, INITIAL_WINDOW]);
     assert.deepEqual(bench.server.wrong, []);
     assert.equal(bench.windows.used, 0);
   });

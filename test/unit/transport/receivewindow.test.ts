@@ -92,17 +92,62 @@ describe('ReceiveWindows', () => {
     );
   });
 
-  it('new channels get little when much is used, and it is still bounded with thousands', () => {
-    const windows = new ReceiveWindows({ budget: 64 * INITIAL_WINDOW, clock: () => 0 });
-    const limits = Array.from({ length: 2000 }, () => windows.open().limit);
-    assert.equal(limits[0], INITIAL_WINDOW);
+  it('channels begin with what ssh grants, with less when many are open, and are bounded with thousands', () => {
+    let now = 0;
+    const budget = 128 * INITIAL_WINDOW;
+    const windows = new ReceiveWindows({ budget, clock: () => now });
+    const limits = Array.from({ length: 3000 }, () => {
+      now += 2_000;
+      return windows.open().limit;
+    });
+    assert.ok(limits.slice(0, 30).every((limit) => limit === INITIAL_WINDOW));
+    assert.ok(limits.every((limit, index) => index === 0 || limit <= (limits[index - 1] ?? 0)));
     assert.equal(limits.at(-1), MIN_WINDOW);
-    assert.ok(windows.used <= 64 * INITIAL_WINDOW + 2000 * MIN_WINDOW);
+    // Half of it is left to grow into.
+    assert.ok(windows.used <= budget / 2 + 3000 * MIN_WINDOW, `${windows.used}`);
+  });
+
+  it('those that are opened in the same moment share, and none waits for more than a few round trips for it', () => {
+    const simulation = new PathSimulation({ rate: 100_000, rtt: 50 });
+    const flows = Array.from({ length: 50 }, () => simulation.open());
+    assert.ok(simulation.windows.used <= 20 * 1024 * 1024, `${simulation.windows.used}`);
+    for (const flow of flows.slice(0, -1)) simulation.close(flow);
+    simulation.run(500);
+    assert.ok((flows.at(-1)?.window.limit ?? 0) >= INITIAL_WINDOW);
+  });
+
+  it('one that is busy beside thousands that are not has more than they', () => {
+    const simulation = new PathSimulation({ rate: 100_000, rtt: 50 }, { budget: 64 * 1024 * 1024 });
+    for (let count = 0; count < 5_000; count++) simulation.windows.open();
+    const flow = simulation.open();
+    assert.equal(flow.window.limit, MIN_WINDOW);
+    simulation.run(3_000);
+    assert.ok(simulation.run(1_000).rate >= 95_000);
+  });
+
+  it('busy ones share a budget that is too small for them', () => {
+    const budget = 4 * 1024 * 1024;
+    const simulation = new PathSimulation({ rate: 1_000_000, rtt: 50 }, { budget });
+    const flows = Array.from({ length: 8 }, () => simulation.open());
+    simulation.run(3_000);
+    const before = flows.map(({ received }) => received);
+    simulation.run(5_000);
+    equal(
+      flows.map(({ received }, index) => received - (before[index] ?? 0)),
+      0.1,
+      'eight flows',
+    );
+    assert.ok(simulation.windows.used <= budget + 8 * MIN_WINDOW);
   });
 });
 
-/** Milliseconds that a queue may take beside the path's own: 0.6 round trips, of at least the 5 ms that the model assumes, and two packets. */
-const allowed = (rate: number, rtt: number): number => 0.6 * Math.max(rtt, 5) + Math.max(4, 16_384 / rate);
+const equal = (parts: readonly number[], within: number, what: string): void => {
+  const [least, most] = [Math.min(...parts), Math.max(...parts)];
+  assert.ok(least >= (1 - within) * most, `${what}: ${least} to ${most}`);
+};
+
+/** Milliseconds that a queue may take beside the path's own: as long again, or 40, and what is sent at once. */
+const allowed = (rate: number, rtt: number): number => Math.max(rtt, 40) + 32_768 / rate;
 
 function assertSettled(simulation: PathSimulation, what: string, milliseconds = 10_000): void {
   const { rate, rtt } = simulation.path;
@@ -125,29 +170,28 @@ describe('the windows of one download', () => {
     [300_000, 0.3],
   ];
   for (const [rate, rtt] of paths) {
-    const product = rate * rtt;
-    it(`${rate / 1000} MB/s, ${rtt} ms: doubles each round trip, then fills the path with a short queue`, () => {
+    it(`${rate / 1000} MB/s, ${rtt} ms: from the first byte on no slower than with ssh's window, then the whole path`, () => {
       const simulation = new PathSimulation({ rate, rtt });
       simulation.run(100);
       const flow = simulation.open();
-      // Round trips until the first data, until the window is one product, and until the rate is seen to be full.
-      const rounds = 3 + Math.max(0, Math.log2(product / INITIAL_WINDOW)) + 3;
-      simulation.run(rounds * Math.max(rtt, 10));
-      const begun = simulation.run(10 * Math.max(rtt, 10));
-      assert.ok(begun.rate >= 0.9 * rate, `${(begun.rate / rate).toFixed(2)} of the rate`);
-      simulation.run(5_000);
-      // Over several probes of the least round trip, which cost little.
+      simulation.run(2 * rtt);
+      for (let round = 0; round < 20; round++) {
+        const least = Math.min(rate, INITIAL_WINDOW / Math.max(rtt, 1));
+        assert.ok(simulation.run(Math.max(rtt, 100)).rate >= 0.85 * least, `round ${round}`);
+      }
+      // What was granted at first has come, and a queue has been measured.
+      simulation.run(2_000 + (2 * INITIAL_WINDOW) / rate);
       assertSettled(simulation, 'settled', 25_000);
-      assert.ok(simulation.windows.used === flow.window.limit);
+      const most = Math.max(INITIAL_WINDOW, 1.5 * rate * Math.max(rtt, 5));
+      assert.ok(flow.window.limit <= most, `${flow.window.limit} <= ${most}`);
       simulation.close(flow);
       assert.equal(simulation.windows.used, 0);
     });
 
-    it(`${rate / 1000} MB/s, ${rtt} ms: follows a path that changes`, () => {
+    it(`${rate / 1000} MB/s, ${rtt} ms: a path that changes leaves it no less than ssh's window`, () => {
       const simulation = new PathSimulation({ rate, rtt });
       simulation.open();
-      simulation.run(6_000);
-      const longest = 4 * Math.max(rtt, 5);
+      simulation.run(6_000 + (2 * INITIAL_WINDOW) / rate);
       const changes: readonly [string, number, number][] = [
         ['half the rate', rate / 2, rtt],
         ['the old rate', rate, rtt],
@@ -157,20 +201,17 @@ describe('the windows of one download', () => {
       for (const [what, newRate, newRtt] of changes) {
         simulation.path.rate = newRate;
         simulation.path.rtt = newRtt;
-        // One lifetime of the least round trip, and a probe of the longest.
-        simulation.run(12_000 + 60 * longest);
-        assertSettled(simulation, what);
+        simulation.run(10_000);
+        const result = simulation.run(5_000);
+        // A wrong limit on a path that is only somewhat longer can't be told from a right one.
+        const least = 0.8 * Math.min(newRate, INITIAL_WINDOW / newRtt);
+        assert.ok(result.rate >= least, `${what}: ${result.rate.toFixed(0)} >= ${least.toFixed(0)}`);
       }
     });
   }
 });
 
 describe('the windows of several channels', () => {
-  const equal = (parts: readonly number[], within: number, what: string): void => {
-    const [least, most] = [Math.min(...parts), Math.max(...parts)];
-    assert.ok(least >= (1 - within) * most, `${what}: ${least} to ${most}`);
-  };
-
   it('flows that join and leave have equal parts of a full path', () => {
     const simulation = new PathSimulation({ rate: 10_000, rtt: 50 });
     const first = Array.from({ length: 4 }, () => simulation.open());
@@ -190,13 +231,14 @@ describe('the windows of several channels', () => {
     assert.equal(simulation.windows.used, 0);
   });
 
-  it('fifty at once are soon a queue of their packets only', () => {
+  it('fifty at once are in the end a queue of their packets only', () => {
     const simulation = new PathSimulation({ rate: 10_000, rtt: 50 });
     for (let count = 0; count < 50; count++) simulation.open();
-    simulation.run(5_000);
+    // What they began with has come.
+    simulation.run(10_000);
     const { rate, delay } = simulation.run(10_000);
     assert.ok(rate >= 9_500, `${rate}`);
-    assert.ok(delay <= 60, `${delay}`);
+    assert.ok(delay <= 75, `${delay}`);
   });
 
   it('many small flows beside it take nothing from a download, nor make it forget the path', () => {
@@ -231,12 +273,10 @@ describe('the windows of several channels', () => {
     equal([stalled.received - (received[0] ?? 0), other.received - (received[1] ?? 0)], 0.1, 'both again');
   });
 
-  it('a server that answers no questions: the path is taken for an ordinary one', () => {
-    const simulation = new PathSimulation({ rate: 10_000, rtt: 30 }, { answers: false });
+  it('a server that answers no questions: no queue is measured, and the path is used', () => {
+    const simulation = new PathSimulation({ rate: 100_000, rtt: 50 }, { answers: false });
     simulation.open();
     simulation.run(3_000);
-    const { rate, delay } = simulation.run(5_000);
-    assert.ok(rate >= 9_500, `${rate}`);
-    assert.ok(delay <= 60, `${delay}`);
+    assert.ok(simulation.run(5_000).rate >= 95_000);
   });
 });
