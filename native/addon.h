@@ -4,11 +4,10 @@
 
 #include <node_api.h>
 
-napi_status addon_engine_register(napi_env env, napi_value exports);
+napi_status addon_device_register(napi_env env, napi_value exports);
 napi_status addon_socket_register(napi_env env, napi_value exports);
 napi_status addon_link_register(napi_env env, napi_value exports);
 napi_status addon_job_register(napi_env env, napi_value exports);
-napi_status addon_datagram_register(napi_env env, napi_value exports);
 napi_status addon_netwatch_register(napi_env env, napi_value exports);
 
 /*

@@ -3,53 +3,27 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { TunnelError } from './errors.ts';
 
-/** An engine thread, as an opaque handle of the addon. */
-export type EngineHandle = object & { readonly __engine: unique symbol };
+/** A TUN device, as an opaque handle of the addon. */
+export type DeviceHandle = object & { readonly __device: unique symbol };
 /** A listening socket that waits for the helper, as an opaque handle of the addon. */
 export type LinkHandle = object & { readonly __link: unique symbol };
 /** What hears of changes of the network, as an opaque handle of the addon. */
 export type NetwatchHandle = object & { readonly __netwatch: unique symbol };
 
-export interface EngineOptions {
-  /** The TUN; the engine owns it from here and closes it when it stops. */
-  readonly fd: number;
-  /** 4 octets each; the ports in host order, 0 where the family isn't captured. */
-  readonly listen4: Uint8Array;
-  readonly peer4: Uint8Array;
-  readonly listenPort4: number;
-  /** 16 octets each */
-  readonly listen6: Uint8Array;
-  readonly peer6: Uint8Array;
-  readonly listenPort6: number;
-  /** UDP datagrams come to the program instead of being answered with "port unreachable". */
-  readonly datagrams: boolean;
-}
-
 /** What the callbacks throw is an uncaught exception, as with any other event. */
 export interface Addon {
   /**
-   * Starts the thread. `onEvents` is called, at most once until `engineEvents` has been called, when events wait;
-   * with an errno (> 0) when the device is gone, after which nothing more comes.
+   * Takes a TUN's descriptor over. `header` is where deviceWrite finds each frame's first bytes. `onReadable` is called with 0
+   * whenever frames wait, with an errno (> 0) once when the device is gone. Doesn't keep the process. Throws an Error with
+   * `errno` (positive), and then has closed the descriptor.
    */
-  engineStart(options: EngineOptions, onEvents: (errno: number) => void): EngineHandle;
-  /** Copies waiting events (native/nat.h, struct nat_event, 56 bytes each) into `into`; returns how many. */
-  engineEvents(engine: EngineHandle, into: Uint8Array): number;
-  engineOpen(engine: EngineHandle, flow: number): void;
-  /** `refusal` as enum nat_refusal */
-  engineRefuse(engine: EngineHandle, flow: number, refusal: number): void;
-  engineClose(engine: EngineHandle, flow: number): void;
-  engineCounters(engine: EngineHandle): Record<string, number>;
-  /**
-   * Moves all datagrams that wait into `into` (at least ENGINE_DATAGRAM_BYTES): each a struct datagram (native/datagram.h) and
-   * its payload, padded to 8 bytes. Returns the bytes filled. They are announced by `onEvents`, too.
-   */
-  engineDatagrams(engine: EngineHandle, into: Uint8Array): number;
-  /** Sends a datagram (a struct datagram and its payload) to the application. */
-  engineSendDatagram(engine: EngineHandle, datagram: Uint8Array): void;
-  /** Answers a datagram of the application's with an ICMP error; `why` as enum packet_unreachable (native/packet.h). */
-  engineRefuseDatagram(engine: EngineHandle, datagram: Uint8Array, why: number): void;
-  /** Joins the thread and closes the device. May be called more than once. */
-  engineStop(engine: EngineHandle): void;
+  deviceOpen(fd: number, header: Uint8Array, onReadable: (errno: number) => void): DeviceHandle;
+  /** Reads one frame: its length, 0 when none waits, a negative errno when the device is gone. */
+  deviceRead(device: DeviceHandle, into: Uint8Array): number;
+  /** Writes one frame: the beginning of `header`, and up to four parts behind it. 0, or an errno when it was not taken. */
+  deviceWrite(device: DeviceHandle, headerLength: number, ...parts: Uint8Array[]): number;
+  /** May be called more than once. */
+  deviceClose(device: DeviceHandle): void;
 
   /** A TCP socket bound to a device (SO_BINDTODEVICE), not connected. Throws an Error with `errno` (positive). */
   socketOnDevice(family: 4 | 6, device: string): number;

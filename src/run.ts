@@ -2,8 +2,8 @@
  * The composition root: builds the parts from a Configuration, starts them in order, waits, stops them in order.
  * Nothing outside of it and run/ constructs parts.
  *
- *   run       link (run/link.ts) -> targets of a cloud, if asked for (run/targets.ts) -> helper -> capture (device, listener,
- *             engine, probe, routes) -> resolver settings, if there are names (run/capturednames.ts) -> proxies, if asked for
+ *   run       link (run/link.ts) -> targets of a cloud, if asked for (run/targets.ts) -> helper -> capture (device,
+ *             endpoint, routes) -> resolver settings, if there are names (run/capturednames.ts) -> proxies, if asked for
  *             -> `tunnel: ready`
  *   runProxy  link -> targets of a cloud -> proxies -> `tunnel: ready`
  *
@@ -16,7 +16,7 @@ import { closeSync, writeSync } from 'node:fs';
 import type { FlowRequest } from './capture/capture.ts';
 import { ProxyCapture } from './capture/proxy.ts';
 import { Credentials } from './capture/proxyauth.ts';
-import { TunCapture, type TunHost } from './capture/tun.ts';
+import { TunCapture, type TunHost } from './capture/tun/tun.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { Names } from './dns/names.ts';
 import { type TunnelError, UsageError } from './errors.ts';
@@ -313,7 +313,6 @@ function createFlows({ configuration, connector, direct, guard, names, observer 
     ...createNamedFlows(configuration, { connector, guard, names, observer }),
     direct,
     observer,
-    descriptors: descriptorLimit(),
   });
 }
 

@@ -7,7 +7,7 @@
  *   SETUP       read; the command's words and environment as bytes, where text won't do         words.c
  *   user        under sudo and doas: who has called them                                         user.c
  *   namespaces  user (uid and gid onto themselves), network, mount                         namespaces.c
- *   network     lo, a TUN with default routes, listeners: descriptors to the program          network.c
+ *   network     lo, a TUN with default routes: its descriptor to the program                  network.c
  *   mounts      resolv.conf; the sockets of the host's resolvers out of sight                  mounts.c
  *   READY       the program answers GO when it captures
  *   command     no capabilities, no_new_privs, execve: this process becomes the command       command.c
@@ -90,18 +90,12 @@ static bool setup_read(int socket, struct fault *fault) {
 }
 
 /* The program's copy is the only one afterwards. */
-static bool descriptor_send(int socket, enum launcher_descriptor_kind kind, int fd, struct fault *fault) {
-  const struct launcher_descriptor message = {.header = header_of(LAUNCHER_DESCRIPTOR, sizeof message), .kind = kind};
-
-  int result = fd_send(socket, &message, sizeof message, fd, 0);
-  close(fd);
-  return result == 0 || fault_set(fault, LAUNCHER_STEP_REQUEST, result, "DESCRIPTOR");
-}
-
 static bool network_hand_over(int socket, const struct network *network, struct fault *fault) {
-  return descriptor_send(socket, LAUNCHER_TUN, network->tun, fault) &&
-         descriptor_send(socket, LAUNCHER_LISTENER4, network->listener4, fault) &&
-         (network->listener6 < 0 || descriptor_send(socket, LAUNCHER_LISTENER6, network->listener6, fault));
+  const struct launcher_descriptor message = {.header = header_of(LAUNCHER_DESCRIPTOR, sizeof message)};
+
+  int result = fd_send(socket, &message, sizeof message, network->tun, 0);
+  close(network->tun);
+  return result == 0 || fault_set(fault, LAUNCHER_STEP_REQUEST, result, "DESCRIPTOR");
 }
 
 /* Namespaces with all that is in them. Only who has the privileges for it as root makes them before he becomes the user. */
@@ -116,6 +110,7 @@ static bool network_of_its_own(int socket, const struct user *user, struct launc
     return false;
   if (!user_become(user, fault) || !command_unprivilege(fault) || !network_hand_over(socket, &network, fault)) return false;
   if (!replaced) ready->notes |= LAUNCHER_NO_RESOLV_CONF;
+  if (network.ipv6) ready->notes |= LAUNCHER_HAS_IPV6;
   memcpy(ready->device, network.device, sizeof ready->device);
   return true;
 }

@@ -1,11 +1,8 @@
 #include "launcher/network.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "launcher/namespaces.h"
 #include "netlink.h"
@@ -15,8 +12,6 @@
 #define LOOPBACK_MTU 65536u
 #define LENGTH4 24
 #define LENGTH6 64
-/* Connections that the kernel has completed and that wait for accept(2); bounded by net.core.somaxconn. */
-#define LISTEN_BACKLOG 4096
 #define ID_RANGE_TEXT 32
 
 static struct netlink netlink; /* large */
@@ -40,31 +35,6 @@ static bool is_without_ipv6(int result) {
   return result == -EAFNOSUPPORT || result == -EACCES || result == -EOPNOTSUPP || result == -EPERM;
 }
 
-static int listen_on(int family, const void *address, socklen_t length) {
-  const int on = 1;
-  int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return -errno;
-  if ((family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0) ||
-      bind(fd, address, length) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
-    int error = errno;
-    close(fd);
-    return -error;
-  }
-  return fd;
-}
-
-static int listen4(const uint8_t address[4]) {
-  struct sockaddr_in own = {.sin_family = AF_INET};
-  memcpy(&own.sin_addr, address, 4);
-  return listen_on(AF_INET, &own, sizeof own);
-}
-
-static int listen6(const uint8_t address[16]) {
-  struct sockaddr_in6 own = {.sin6_family = AF_INET6};
-  memcpy(&own.sin6_addr, address, 16);
-  return listen_on(AF_INET6, &own, sizeof own);
-}
-
 /*
  * ping(8) without capabilities uses a kind of socket that a group must be permitted (icmp(7), ping_group_range), in a new
  * namespace none is. With it the user is told that echo requests are not carried, rather than that ping may not run.
@@ -76,7 +46,7 @@ static void permit_ping(gid_t gid) {
   (void)namespaces_write("/proc/sys/net/ipv4/ping_group_range", range);
 }
 
-static bool device_make(const struct launcher_setup *setup, struct network *network, bool *ipv6, struct fault *fault) {
+static bool device_make(const struct launcher_setup *setup, struct network *network, struct fault *fault) {
   network->tun = tun_open();
   if (network->tun < 0) return fault_set(fault, LAUNCHER_STEP_OPEN_TUN, network->tun, "/dev/net/tun");
   int ifindex = tun_create(network->tun, network->device);
@@ -89,24 +59,16 @@ static bool device_make(const struct launcher_setup *setup, struct network *netw
   result = family_add((uint32_t)ifindex, 4, setup->address4);
   if (result < 0) return kernel_fault(fault, result, "IPv4");
   result = family_add((uint32_t)ifindex, 6, setup->address6);
-  *ipv6 = result == 0;
+  network->ipv6 = result == 0;
   return result == 0 || is_without_ipv6(result) || kernel_fault(fault, result, "IPv6");
 }
 
 bool network_make(const struct launcher_setup *setup, gid_t gid, struct network *network, struct fault *fault) {
-  bool ipv6 = false;
-
-  *network = (struct network){.tun = -1, .listener4 = -1, .listener6 = -1};
+  *network = (struct network){.tun = -1};
   int result = netlink_open(&netlink);
   if (result < 0) return fault_set(fault, LAUNCHER_STEP_NETWORK, result, "rtnetlink");
-  bool made = device_make(setup, network, &ipv6, fault);
+  bool made = device_make(setup, network, fault);
   netlink_close(&netlink);
-  if (!made) return false;
-  permit_ping(gid);
-
-  network->listener4 = listen4(setup->address4);
-  if (network->listener4 < 0) return fault_set(fault, LAUNCHER_STEP_LISTENER, network->listener4, "IPv4");
-  if (!ipv6) return true;
-  network->listener6 = listen6(setup->address6);
-  return network->listener6 >= 0 || fault_set(fault, LAUNCHER_STEP_LISTENER, network->listener6, "IPv6");
+  if (made) permit_ping(gid);
+  return made;
 }

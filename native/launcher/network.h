@@ -3,6 +3,7 @@
 #define TUNNEL_LAUNCHER_NETWORK_H
 
 #include <net/if.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "launcher/fault.h"
@@ -10,14 +11,12 @@
 struct network {
   char device[IF_NAMESIZE];
   int tun;
-  int listener4;
-  int listener6; /* -1: the kernel has no IPv6 */
+  bool ipv6; /* the kernel has it, and the device an address */
 };
 
 /*
  * Makes it in the present network namespace, which must be new: lo up, a TUN with the addresses of `setup` and the default
- * routes, and a TCP listener on each of the addresses, at a port of the kernel's choice. All descriptors are
- * close-on-exec and the caller's. `gid` is the command's group, which may use ping(8).
+ * routes. Its descriptor is close-on-exec and the caller's. `gid` is the command's group, which may use ping(8).
  */
 bool network_make(const struct launcher_setup *setup, gid_t gid, struct network *network, struct fault *fault);
 

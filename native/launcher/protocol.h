@@ -5,7 +5,7 @@
  * begins with struct launcher_header; one whose length isn't exactly what its type demands ends the launcher.
  *
  *   program  -> launcher  SETUP       addresses, MTU, the text of resolv.conf
- *   launcher -> program   DESCRIPTOR  one for the TUN and one for each listener, each with its descriptor (SCM_RIGHTS)
+ *   launcher -> program   DESCRIPTOR  the TUN's, which comes with it (SCM_RIGHTS)
  *   launcher -> program   READY       the namespaces are as they should be; whose the command will be
  *   program  -> launcher  GO          captured connections are being answered: the command may start, with these variables
  *   launcher -> program   FAILED      instead of READY, or after GO: at which step, errno, what it was about
@@ -24,7 +24,7 @@
 #define LAUNCHER_EXIT_NOT_FOUND 127
 
 #define LAUNCHER_MAGIC 0x434e4c54u /* "TLNC" */
-#define LAUNCHER_VERSION 3u
+#define LAUNCHER_VERSION 4u
 
 enum launcher_type {
   LAUNCHER_SETUP = 1,
@@ -60,18 +60,12 @@ struct launcher_setup {
   /* char resolv_conf[resolv_conf_length] */
 };
 
-enum launcher_descriptor_kind {
-  LAUNCHER_TUN = 1,
-  LAUNCHER_LISTENER4 = 2,
-  LAUNCHER_LISTENER6 = 3,     /* not sent where the kernel has no IPv6 */
-};
-
 struct launcher_descriptor {
   struct launcher_header header;
-  uint32_t kind;
 };
 
 #define LAUNCHER_NO_RESOLV_CONF 1u       /* there is no /etc/resolv.conf that could be replaced */
+#define LAUNCHER_HAS_IPV6 2u             /* the device has its IPv6 address */
 
 struct launcher_ready {
   struct launcher_header header;
@@ -94,7 +88,6 @@ enum launcher_step {
   LAUNCHER_STEP_OPEN_TUN = 4,
   LAUNCHER_STEP_CREATE_TUN = 5,
   LAUNCHER_STEP_NETWORK = 6,    /* detail: address, route or device, and the kernel's reason */
-  LAUNCHER_STEP_LISTENER = 7,
   LAUNCHER_STEP_MOUNT = 8,      /* detail: the path */
   LAUNCHER_STEP_PRIVILEGES = 9, /* those that the command must not have could not be given up; detail: which */
   LAUNCHER_STEP_EXECUTE = 10,   /* execve(2) of the command */
@@ -110,7 +103,7 @@ struct launcher_failed {
 /* src/system/launchprotocol.ts reads and writes these with fixed offsets. */
 _Static_assert(sizeof(struct launcher_header) == 12, "header");
 _Static_assert(sizeof(struct launcher_setup) == 48, "setup");
-_Static_assert(sizeof(struct launcher_descriptor) == 16, "descriptor");
+_Static_assert(sizeof(struct launcher_descriptor) == 12, "descriptor");
 _Static_assert(sizeof(struct launcher_ready) == 40, "ready");
 _Static_assert(sizeof(struct launcher_go) == 12, "go");
 _Static_assert(sizeof(struct launcher_failed) == 136, "failed");

@@ -16,7 +16,8 @@
 import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { relay } from '../flow/relay.ts';
+import { join } from '../flow/join.ts';
+import { StreamConduit } from '../flow/streamconduit.ts';
 import { formatDestination } from '../net/destination.ts';
 import { NotationError } from '../net/notation.ts';
 import { answerWith, forward, hasBody } from './httpforward.ts';
@@ -200,8 +201,8 @@ class Front {
       if (rest.length > 0) stream.unshift(rest);
       stream.allowHalfOpen = true;
       socket.write(formatHead(101, answer.statusMessage, answer.rawHeaders), 'latin1');
-      relay(socket, stream, () => {
-        // Both are closed, and nobody counts them.
+      join(new StreamConduit(socket), new StreamConduit(stream), () => {
+        // Both are over, and nobody counts them.
       });
     };
     void this.#answer(request, response, client, false, { protocol: request.headers.upgrade ?? '', done });

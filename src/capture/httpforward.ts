@@ -14,7 +14,7 @@
  */
 import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { pump } from '../flow/relay.ts';
+import { pump } from '../flow/pump.ts';
 import { endToEnd, forwardsLeft, isPlainCoding, type RequestTarget } from './httphead.ts';
 import { badRequest, type HttpAnswer, refusalAnswer, renderAnswer } from './proxyanswers.ts';
 import { RefusedError, type Upstreams } from './upstreams.ts';

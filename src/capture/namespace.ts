@@ -1,12 +1,12 @@
 /**
  * Capture of one command in a network namespace of its own (`tunnel exec`), without privileges.
  *
- *   command in its namespace -> default route -> TUN -> engine
- *     TCP  -> as with any TUN (tun.ts), but for the listeners: they were made inside and handed over   -> accept()
+ *   command in its namespace -> default route -> TUN -> endpoint
+ *     TCP  -> as with any TUN (tun/tun.ts)   -> accept()
  *     UDP  -> udp.ts, from this process's own network
  *     DNS  -> resolv.conf inside names RESOLVERS; what is sent to them goes on to the host's resolvers, by TCP or UDP, or to
  *             the tunnel's own DNS server, which takes it before udp.ts (`takeDatagram`) and accept() do
- *     ICMP -> answered as prohibited by the engine
+ *     ICMP -> answered as prohibited by the endpoint
  *
  * The command can reach nothing else: its namespace has lo and the TUN. What it sends is decided by the policy, connection by
  * connection; loopback addresses are its own, the host's are out of its sight.
@@ -24,7 +24,7 @@ import type { Observer } from '../observe/observer.ts';
 import type { DatagramVerdict } from '../policy/execpolicy.ts';
 import type { Capture, FlowRequest } from './capture.ts';
 import type { Datagram } from './datagram.ts';
-import { TunCapture, type TunDevice, type TunHost } from './tun.ts';
+import { TunCapture, type TunDevice, type TunHost } from './tun/tun.ts';
 import { UdpRelay } from './udp.ts';
 
 /** As tun.ts: super-packets pass whole whatever the MTU. */
@@ -53,12 +53,11 @@ export function namespaceAddresses(resolvers: number): NamespaceAddresses {
   };
 }
 
-/** What the launcher has made in the namespace (system/launcher.ts). The descriptors become the capture's. */
+/** What the launcher has made in the namespace (system/launcher.ts). The descriptor becomes the capture's. */
 export interface NamespaceNetwork {
   readonly tun: number;
   readonly device: string;
-  readonly listener4: number;
-  readonly listener6: number | undefined;
+  readonly hasIPv6: boolean;
 }
 
 export interface NamespaceCaptureOptions {
@@ -83,8 +82,7 @@ class NamespaceHost implements TunHost {
       fd: network.tun,
       name: network.device,
       address4: addresses.address4,
-      address6: network.listener6 === undefined ? undefined : addresses.address6,
-      listeners: { 4: network.listener4, 6: network.listener6 },
+      address6: network.hasIPv6 ? addresses.address6 : undefined,
     };
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
@@ -101,16 +99,11 @@ class NamespaceHost implements TunHost {
   }
 
   close(): Promise<void> {
-    // A capture that never started has not taken them over.
-    if (!this.#taken) this.#closeDescriptors();
+    // A capture that never started has not taken it over.
+    if (!this.#taken) closeSync(this.#device.fd);
     this.#taken = true;
     this.#end(undefined);
     return Promise.resolve();
-  }
-
-  #closeDescriptors(): void {
-    const { fd, listeners } = this.#device;
-    for (const open of [fd, listeners?.[4], listeners?.[6]]) if (open !== undefined) closeSync(open);
   }
 }
 

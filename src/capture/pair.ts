@@ -1,10 +1,8 @@
 /**
  * Two streams in memory, each the other's far end: what is written to one is read from the other. For flows whose near side is
- * a part of this program. Chunks are handed over, not copied; a writer waits while the other end isn't read, as with
- * sockets; an end that is destroyed before both directions have ended resets the other.
- *
- * A write is never called back in the turn in which it was made: a writer whose chunks are views of a buffer of its own may
- * take an empty queue as leave to use the memory again (FlowStream.giveBack), and here somebody still holds them.
+ * a part of this program. A writer waits while the other end isn't read, as with sockets; an end that is destroyed before both
+ * directions have ended resets the other. Chunks are copied, since a writer may use their memory again once it has been called
+ * back (flow/memory.ts), and the reader may not have read them by then.
  */
 import { Duplex } from 'node:stream';
 
@@ -46,7 +44,7 @@ class PairEnd extends Duplex {
   override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
     const peer = this.#peer;
     // What a destroyed end would have read is lost, as in a closed socket's buffers; the reset is on its way.
-    if (peer === undefined || peer.destroyed || peer.push(chunk)) process.nextTick(callback);
+    if (peer === undefined || peer.destroyed || peer.push(Buffer.from(chunk))) process.nextTick(callback);
     else peer.#release = callback;
   }
 

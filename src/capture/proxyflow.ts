@@ -2,6 +2,8 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TunnelError } from '../errors.ts';
+import type { Conduit } from '../flow/conduit.ts';
+import { StreamConduit } from '../flow/streamconduit.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import { GiveUp } from '../net/giveup.ts';
@@ -48,13 +50,13 @@ export class ProxyFlow implements FlowRequest {
     });
   }
 
-  open(): Promise<Duplex> {
+  open(): Conduit | undefined {
     this.#unwatch();
-    if (this.#socket.destroyed) return Promise.reject(gaveUp());
+    if (this.#socket.destroyed) return undefined;
     // Until somebody listens.
     this.#socket.pause();
     this.#socket.write(this.#replies.success());
-    return Promise.resolve(this.#socket);
+    return new StreamConduit(this.#socket);
   }
 
   refuse(refusal: Refusal, why = refusal): void {

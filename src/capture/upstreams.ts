@@ -5,6 +5,7 @@
  */
 import { Agent, type ClientRequest, type ClientRequestArgs } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { StreamConduit } from '../flow/streamconduit.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { FlowRequest } from './capture.ts';
@@ -53,12 +54,12 @@ export class Upstreams extends Agent {
       source: this.#source,
       destination: { host: host ?? '', port: Number(port) },
       signal: this.#abort.signal,
-      open: async () => {
-        this.#abort.signal.throwIfAborted();
+      open: () => {
+        if (this.#abort.signal.aborted) return undefined;
         const [ours, relayed] = createPair();
         ours.once('close', () => this.#idle.delete(ours));
         connected(null, ours);
-        return relayed;
+        return new StreamConduit(relayed);
       },
       refuse: (refusal, why = refusal) => connected(new RefusedError(refusal, why)),
     });

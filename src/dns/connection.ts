@@ -17,9 +17,6 @@ export const MAX_BAD_ANSWERS = 16;
 const IDLE_MS = 30_000;
 const IDS = 65_536;
 
-/** A stream that may want the memory of its chunks back (a transport's FlowStream). */
-export type UpstreamStream = Duplex & { giveBack?(): void };
-
 /** An answer as it came, checked; the octets are its own. */
 export interface Received {
   readonly bytes: Uint8Array;
@@ -35,7 +32,7 @@ interface Waiting {
 }
 
 export class StreamConnection {
-  readonly #stream: UpstreamStream;
+  readonly #stream: Duplex;
   readonly #observer: Observer;
   readonly #waiting = new Map<number, Waiting>();
   #nextId = Math.floor(Math.random() * IDS);
@@ -47,7 +44,7 @@ export class StreamConnection {
   #closed: Error | undefined;
   #idle: NodeJS.Timeout | undefined;
 
-  constructor(stream: UpstreamStream, observer: Observer) {
+  constructor(stream: Duplex, observer: Observer) {
     this.#stream = stream;
     this.#observer = observer;
     stream.on('data', (chunk: Buffer) => this.#data(chunk));
@@ -109,7 +106,6 @@ export class StreamConnection {
       bytes = bytes.subarray(end);
     }
     this.#unfinished = Buffer.from(bytes);
-    this.#stream.giveBack?.(); // nothing of the chunk is kept
   }
 
   #message(bytes: Uint8Array): void {

@@ -11,6 +11,7 @@
  */
 import type { FlowRequest } from '../capture/capture.ts';
 import type { Datagram } from '../capture/datagram.ts';
+import { streamOf } from '../flow/conduitstream.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
 import { answerDatagram, serveStream } from './front.ts';
@@ -82,10 +83,11 @@ export class CapturedQueries {
   /** Never rejects. */
   async #serve(request: FlowRequest): Promise<void> {
     try {
-      const stream = await request.open();
-      await serveStream(this.#options.server, stream, request.source.host);
+      const conduit = request.open();
+      if (conduit === undefined) this.#options.observer.count('tunnel_dns_streams_given_up_total');
+      else await serveStream(this.#options.server, streamOf(conduit), request.source.host);
     } catch {
-      // The program has given up before its connection was there.
+      // The program has ended it before it was served.
       this.#options.observer.count('tunnel_dns_streams_given_up_total');
     }
   }

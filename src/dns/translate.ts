@@ -31,17 +31,20 @@ export function translateRequests(
       source: request.source,
       destination: { host: hold.name, port },
       signal: request.signal,
-      async open() {
-        try {
-          const stream = await request.open();
-          stream.once('close', () => hold.release());
-          if (stream.closed) hold.release();
-          return stream;
-        } catch (error) {
-          hold.release();
-          throw error;
-        }
+      open() {
+        const conduit = request.open();
+        if (conduit === undefined) hold.release();
+        else conduit.whenOver(() => hold.release());
+        return conduit;
       },
+      ...(request.defer === undefined
+        ? {}
+        : {
+            defer() {
+              hold.release();
+              request.defer?.();
+            },
+          }),
       refuse(...answer) {
         hold.release();
         request.refuse(...answer);

@@ -11,11 +11,13 @@
  *
  * Limits: MAX_IN_FLIGHT queries; beyond, a query is refused at once and counted.
  */
+
+import type { Duplex } from 'node:stream';
 import { TunnelError } from '../errors.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { composeQuery, type UpstreamAnswer } from './compose.ts';
-import { type Received, StreamConnection, type UpstreamStream } from './connection.ts';
+import { type Received, StreamConnection } from './connection.ts';
 import type { Question } from './query.ts';
 import { isUnhelpful, type Resolver, rejectsEdns, takeAnswer, upstreamError } from './resolver.ts';
 
@@ -31,10 +33,7 @@ export interface StreamUpstreamOptions {
   /** At least one. */
   readonly servers: readonly Destination[];
   /** Opens a stream; a transport's `connect` is one. */
-  readonly connect: (
-    destination: Destination,
-    options: { readonly signal: AbortSignal },
-  ) => Promise<UpstreamStream>;
+  readonly connect: (destination: Destination, options: { readonly signal: AbortSignal }) => Promise<Duplex>;
   readonly observer: Observer;
   readonly attemptTimeoutMs?: number;
   readonly totalTimeoutMs?: number;

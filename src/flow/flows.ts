@@ -1,40 +1,37 @@
 /**
- * The flows of a running tunnel: each captured connection goes capture -> policy -> connector -> relay.
+ * The flows of a running tunnel: each captured connection goes capture -> policy -> connector.
  *
  * States of a flow:
  *
  *   deciding   accept() was called: the policy is asked (synchronous, pure)
  *   dialling   the connector (SSH channel, or a direct socket) is being opened; the application waits in its connect().
  *              A name on whose addresses the policy depends is resolved first
- *   open       the application's connect completed; the relay copies
+ *   open       the application's connect completed; its two ends are joined (join.ts)
  *   ended      closed in order, reset, refused, or given up by the application
  *
  * The far side is connected before the application is told so; when the application has gone meanwhile, the far
  * side is closed. Each failure becomes one `Refusal`, which the capture turns into RST, ICMP or silence.
  *
- * Flows end with their streams: a capture that closes resets the applications' side, a transport that ends destroys the
- * far side, and the relay carries either over.
+ * Flows end with their ends: a capture that closes resets the applications' side, a transport that ends aborts the far side,
+ * and either ends the other.
  *
- * Limits: MAX_FLOWS, or fewer where descriptors are scarce, dialling and open together; beyond, a connection is refused at once and counted.
+ * Limits: MAX_FLOWS, dialling and open together; beyond, a connection is put off (or
+ * refused, if whoever asks does so once) and counted.
  */
-import type { FlowRequest, NearStream } from '../capture/capture.ts';
+import type { FlowRequest } from '../capture/capture.ts';
 import { formatDestination } from '../net/destination.ts';
 import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Policy, Verdict } from '../policy/policy.ts';
-import {
-  ConnectError,
-  type ConnectOptions,
-  type Connector,
-  type FlowStream,
-} from '../transport/transport.ts';
-import { relay } from './relay.ts';
+import { BusyError, ConnectError, type ConnectOptions, type Connector } from '../transport/transport.ts';
+import type { Conduit } from './conduit.ts';
+import { join } from './join.ts';
 
 /** Below the number of channels at which sshd ends a connection (about 16,000). */
 export const MAX_FLOWS = 8192;
-/** Each flow has a socket; so many descriptors are left for everything else. */
-const RESERVED_DESCRIPTORS = 64;
+/** Between two warnings that there is no room. */
+const WARN_INTERVAL_MS = 1000;
 
 export interface FlowsOptions {
   readonly policy: Policy;
@@ -44,25 +41,15 @@ export interface FlowsOptions {
   /** This machine's resolver: canonical addresses, at least one. Rejects with ConnectError, or with the signal's reason. */
   readonly resolve: (name: string, signal: GiveUpSignal) => Promise<readonly string[]>;
   readonly observer: Observer;
-  /** How many descriptors this process may have (RLIMIT_NOFILE). */
-  readonly descriptors: number;
 }
 
 export class Flows {
   readonly #options: FlowsOptions;
-  /** MAX_FLOWS, or what the descriptors allow: without one, the kernel would complete connections that nobody can carry. */
-  readonly #limit: number;
   #live = 0;
+  #warnedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: FlowsOptions) {
     this.#options = options;
-    this.#limit = Math.max(1, Math.min(MAX_FLOWS, options.descriptors - RESERVED_DESCRIPTORS));
-    if (this.#limit < MAX_FLOWS) {
-      options.observer.log(
-        'info',
-        `at most ${this.#limit} connections at a time, for want of descriptors (ulimit -Hn)`,
-      );
-    }
   }
 
   /** Flows that are dialling or open. */
@@ -78,10 +65,9 @@ export class Flows {
       observer.count('tunnel_flows_denied_total');
       observer.log('info', `${describe(request)}: ${verdict.why}`, { refusal: verdict.refusal });
       request.refuse(verdict.refusal, `${formatDestination(request.destination)}: ${verdict.why}`);
-    } else if (this.#live >= this.#limit) {
+    } else if (this.#live >= MAX_FLOWS) {
       observer.count('tunnel_flows_over_limit_total');
-      observer.log('warning', `${describe(request)}: refused, ${this.#limit} connections are open already`);
-      request.refuse('refused', `${this.#limit} connections are open already`);
+      this.#turnAway(request, `${MAX_FLOWS} connections are open already`);
     } else {
       this.#live++;
       // No promise lasts as long as a flow: thousands are idle at a time.
@@ -92,35 +78,42 @@ export class Flows {
     }
   }
 
-  #open(request: FlowRequest, far: FlowStream): void {
-    request.open().then(
-      (near) => this.#carry(request, near, far),
-      () => {
-        // The application has given up between the far side's answer and its own connect: nothing has been carried.
-        this.#live--;
-        this.#options.observer.count('tunnel_flows_given_up_total');
-        far.destroy();
-      },
-    );
-  }
-
-  #carry({ source, destination }: FlowRequest, near: NearStream, far: FlowStream): void {
+  #open(request: FlowRequest, far: Conduit): void {
     const { observer } = this.#options;
+    const near = request.open();
+    if (near === undefined) {
+      // The application has given up between the far side's answer and its own connect: nothing has been carried.
+      this.#live--;
+      observer.count('tunnel_flows_given_up_total');
+      far.abort(undefined);
+      return;
+    }
     observer.count('tunnel_flows_opened_total');
-    observer.log('debug', `${describe({ source, destination })}: open`);
-    relay(near, far, ({ sent, received, error }) => {
+    const shown = observer.shows?.('debug') ?? true;
+    if (shown) observer.log('debug', `${describe(request)}: open`);
+    join(near, far, ({ sent, received, error }) => {
       this.#live--;
       observer.count('tunnel_sent_bytes_total', sent);
       observer.count('tunnel_received_bytes_total', received);
-      observer.log('debug', `${describe({ source, destination })}: ended`, {
-        sent,
-        received,
-        error: error?.message,
-      });
+      if (!shown) return;
+      observer.log('debug', `${describe(request)}: ended`, { sent, received, error: error?.message });
     });
   }
 
-  #dial(request: FlowRequest, verdict: Verdict, policy: Policy): Promise<FlowStream> {
+  /** For want of room: whoever asks again by himself is to do so, so that what fills it keeps nobody out for good. */
+  #turnAway(request: FlowRequest, why: string): void {
+    const { observer } = this.#options;
+    const now = performance.now();
+    if (now - this.#warnedAt >= WARN_INTERVAL_MS) {
+      this.#warnedAt = now;
+      const what = request.defer === undefined ? 'refused' : 'put off';
+      observer.log('warning', `${describe(request)}: ${what}, ${why}`);
+    }
+    if (request.defer === undefined) request.refuse('refused', why);
+    else request.defer();
+  }
+
+  #dial(request: FlowRequest, verdict: Verdict, policy: Policy): Promise<Conduit> {
     const { tunnel, direct } = this.#options;
     const options = { signal: request.signal, originator: request.source };
     if (verdict.kind === 'resolve') return this.#dialResolved(request, policy);
@@ -128,7 +121,7 @@ export class Flows {
   }
 
   /** A name whose addresses decide: if one of them is a target, nothing goes directly. */
-  async #dialResolved(request: FlowRequest, policy: Policy): Promise<FlowStream> {
+  async #dialResolved(request: FlowRequest, policy: Policy): Promise<Conduit> {
     const { tunnel, direct, resolve, observer } = this.#options;
     const { signal, source: originator } = request;
     const { host, port } = request.destination;
@@ -158,6 +151,10 @@ export class Flows {
       observer.log('debug', `${describe(request)}: ${message}`);
       return;
     }
+    if (error instanceof BusyError) {
+      this.#turnAway(request, message);
+      return;
+    }
     const refusal: Refusal = error instanceof ConnectError ? error.refusal : 'refused';
     observer.count('tunnel_flows_refused_total');
     observer.log('info', `${formatDestination(request.source)} -> ${message}`, { refusal });
@@ -171,7 +168,7 @@ async function connectInTurn(
   addresses: readonly string[],
   port: number,
   options: ConnectOptions,
-): Promise<FlowStream> {
+): Promise<Conduit> {
   let failure: unknown;
   for (const host of addresses) {
     try {

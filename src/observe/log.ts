@@ -39,8 +39,12 @@ export class Log implements Observer {
     });
   }
 
+  shows(level: Level): boolean {
+    return !this.#broken && LEVELS.indexOf(level) <= this.#limit;
+  }
+
   log(level: Level, message: string, fields?: Fields): void {
-    if (this.#broken || LEVELS.indexOf(level) > this.#limit) return;
+    if (!this.shows(level)) return;
     try {
       this.#stream.write(`tunnel: ${MARKS[level]}${printable(message)}${formatFields(fields)}\n`);
     } catch {

@@ -15,6 +15,7 @@ import { isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
 import { TunnelError } from '../errors.ts';
+import { streamOf } from '../flow/conduitstream.ts';
 import { formatDestination } from '../net/destination.ts';
 import { canonicalHost } from '../net/name.ts';
 import { NotationError } from '../net/notation.ts';
@@ -128,7 +129,7 @@ export class HttpClient {
     const destination = destinationOf(url);
     let stream: Duplex;
     try {
-      stream = await this.#options.connect(destination, { signal });
+      stream = streamOf(await this.#options.connect(destination, { signal }));
     } catch (error) {
       throw error instanceof ConnectError ? unreachable(destination, error) : error;
     }

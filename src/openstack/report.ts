@@ -63,8 +63,8 @@ async function probe(
 ): Promise<Probe> {
   const late = AbortSignal.timeout(timeout);
   try {
-    const stream = await connect({ host, port }, { signal: AbortSignal.any([stop, late]) });
-    stream.destroy();
+    const conduit = await connect({ host, port }, { signal: AbortSignal.any([stop, late]) });
+    conduit.abort(undefined);
     return { outcome: 'open' };
   } catch (error) {
     if (stop.aborted) throw stop.reason;

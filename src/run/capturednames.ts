@@ -15,7 +15,7 @@
  */
 import type { FlowRequest } from '../capture/capture.ts';
 import type { Datagram } from '../capture/datagram.ts';
-import type { TunCapture, TunDevice } from '../capture/tun.ts';
+import type { TunCapture, TunDevice } from '../capture/tun/tun.ts';
 import type { Configuration } from '../config/configuration.ts';
 import { namingOptions, tunnelResolvers } from '../config/dnsoptions.ts';
 import { socketOf } from '../dns/datagram.ts';

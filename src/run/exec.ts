@@ -1,7 +1,7 @@
 /**
  * The composition root of `tunnel exec`: one command in a network of its own, as long as it runs.
  *
- *   launcher (namespaces, TUN, listeners) -> SSH connection -> targets of a cloud (run/targets.ts) -> capture
+ *   launcher (namespaces, TUN) -> SSH connection -> targets of a cloud (run/targets.ts) -> capture
  *            -> the launcher becomes the command -> its exit status
  *
  * The launcher comes first, because it takes milliseconds and tells whether this machine permits namespaces at all: before
@@ -41,7 +41,7 @@ import { announce, Ending, type RunOptions } from '../run.ts';
 import { becomeUser } from '../system/caller.ts';
 import { type Launcher, startLauncher } from '../system/launcher.ts';
 import type { LauncherSetup } from '../system/launchprotocol.ts';
-import { descriptorLimit, descriptorLimitAtStart } from '../system/limits.ts';
+import { descriptorLimitAtStart } from '../system/limits.ts';
 import { isAnyLoopback, proxiesOfCaller } from '../system/proxyenvironment.ts';
 import { resolvConfText, resolverConfiguration } from '../system/resolvers.ts';
 import { DirectConnector } from '../transport/direct.ts';
@@ -127,7 +127,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
     const direct = towardsActual(plan.policy);
     if (plan.dns !== undefined) {
       const { address4, address6 } = plan.addresses;
-      const hasIPv6 = launcher.network.listener6 !== undefined;
+      const { hasIPv6 } = launcher.network;
       names = createTunnelNames(tunnelled, {
         ...plan.dns,
         connector,
@@ -144,8 +144,7 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
       names: () => names,
       observer,
     });
-    const descriptors = descriptorLimit();
-    const flows = new Flows({ policy: plan.policy, tunnel, direct, observer, resolve, descriptors });
+    const flows = new Flows({ policy: plan.policy, tunnel, direct, observer, resolve });
     const accept = (request: FlowRequest) => flows.accept(request);
     const named = names?.translate(accept) ?? accept;
     await ending.orElse(

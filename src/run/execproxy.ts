@@ -86,7 +86,6 @@ export async function runBehindProxy(
       },
       direct,
       observer,
-      descriptors: descriptorLimit(),
     });
     await ending.orElse(front.start((request) => flows.accept(request), ending.signal));
     learning = guard;

@@ -12,6 +12,7 @@ import type { Configuration } from '../config/configuration.ts';
 import { DNS_PORT, namingOptions, tunnelResolvers } from '../config/dnsoptions.ts';
 import { createNames, type DeviceAddresses, type Names } from '../dns/names.ts';
 import { TunnelError } from '../errors.ts';
+import { streamOf } from '../flow/conduitstream.ts';
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import type { GiveUpSignal } from '../net/giveup.ts';
@@ -69,9 +70,9 @@ export function createTunnelNames(configuration: Configuration, parts: TunnelNam
     },
     device,
     servers,
-    connect: (destination, options) => connector.connect(destination, options),
+    connect: async (destination, options) => streamOf(await connector.connect(destination, options)),
     local: destinations(local),
-    connectDirectly: (destination, options) => direct.connect(destination, options),
+    connectDirectly: async (destination, options) => streamOf(await direct.connect(destination, options)),
     ...(socketFor === undefined ? {} : { socketFor }),
     keepsLocalNames: keepsLocalNames ?? false,
     observer,

@@ -1,7 +1,7 @@
 /**
  * Starts the command of `tunnel exec`, in a network of its own or, where that can't be, in the host's.
  *
- *   startLauncher()  spawns native/launcher/ with one end of a socket pair; it makes namespaces, a TUN and listeners in them and
+ *   startLauncher()  spawns native/launcher/ with one end of a socket pair; it makes namespaces with a TUN in them and
  *                    hands these over. Resolves with the descriptors; rejects with `namespace-...` where that is refused
  *   startInPlace()   the same without namespaces, for a command in the host's network
  *   execute()        the launcher becomes the command: resolves when it runs, rejects with `command-...` when it can't
@@ -48,14 +48,13 @@ export interface Command {
   readonly exited: Promise<CommandStatus>;
 }
 
-/** What the launcher has made. The descriptors are the caller's to close. */
+/** What the launcher has made. The descriptor is the caller's to close. */
 export interface LaunchedNetwork {
   /** The TUN: non-blocking, and the only one; the device lives as long as it is open. */
   readonly tun: number;
   readonly device: string;
-  /** Listening TCP sockets inside, on the device's own addresses; undefined: the kernel has no IPv6. */
-  readonly listener4: number;
-  readonly listener6: number | undefined;
+  /** The kernel has it, and the device an address. */
+  readonly hasIPv6: boolean;
   /** Whether the command sees the resolv.conf of the set-up. */
   readonly hasResolvConf: boolean;
 }
@@ -147,9 +146,9 @@ async function start(
  */
 export async function probeNamespaces(setup: LauncherSetup): Promise<{ readonly ipv6: boolean }> {
   const probe: LaunchOptions = { command: [], setup };
-  const { tun, listener4, listener6 } = (await startLauncher(probe)).network;
-  for (const fd of [tun, listener4, listener6]) if (fd !== undefined) closeSync(fd);
-  return { ipv6: listener6 !== undefined };
+  const { tun, hasIPv6 } = (await startLauncher(probe)).network;
+  closeSync(tun);
+  return { ipv6: hasIPv6 };
 }
 
 interface Outcome<T> {
@@ -176,7 +175,8 @@ class LinkedLauncher implements Launcher {
   readonly #exited: Promise<CommandStatus>;
   readonly #ready = outcome<void>();
   readonly #executed = outcome<void>();
-  readonly #descriptors = new Map<'tun' | 'listener4' | 'listener6', number>();
+  /** The TUN's, until it is handed over with the network. */
+  #tun: number | undefined;
   #network: LaunchedNetwork | undefined;
   #user: CommandUser | undefined;
   #state: 'starting' | 'ready' | 'executing' | 'running' | 'ended' = 'starting';
@@ -249,8 +249,13 @@ class LinkedLauncher implements Launcher {
       return;
     }
     const message = decodeLauncherMessage(bytes);
-    if (message?.type === 'descriptor' && fd !== -1 && this.#state === 'starting') {
-      this.#descriptors.set(message.kind, fd);
+    if (
+      message?.type === 'descriptor' &&
+      fd !== -1 &&
+      this.#tun === undefined &&
+      this.#state === 'starting'
+    ) {
+      this.#tun = fd;
       return;
     }
     if (fd !== -1) closeSync(fd);
@@ -259,19 +264,17 @@ class LinkedLauncher implements Launcher {
     else if (message.type === 'ready') this.#becomeReady(message);
   }
 
-  #becomeReady({ device, hasResolvConf, user }: LauncherMessage & { readonly type: 'ready' }): void {
-    const tun = this.#descriptors.get('tun');
-    const listener4 = this.#descriptors.get('listener4');
-    const listener6 = this.#descriptors.get('listener6');
-    const isWhole = tun !== undefined && listener4 !== undefined;
-    if (this.#state !== 'starting' || isWhole === this.#inPlace) {
+  #becomeReady(message: LauncherMessage & { readonly type: 'ready' }): void {
+    const { device, hasResolvConf, hasIPv6, user } = message;
+    const tun = this.#tun;
+    if (this.#state !== 'starting' || (tun !== undefined) === this.#inPlace) {
       this.#fail(launcherLost('it does not speak as expected'));
       return;
     }
     this.#state = 'ready';
     this.#user = user;
-    if (isWhole) this.#network = { tun, device, listener4, listener6, hasResolvConf };
-    this.#descriptors.clear(); // they are the caller's
+    if (tun !== undefined) this.#network = { tun, device, hasIPv6, hasResolvConf };
+    this.#tun = undefined; // it is the caller's
     this.#ready.resolve();
   }
 
@@ -290,8 +293,8 @@ class LinkedLauncher implements Launcher {
     if (this.#state === 'running' || this.#state === 'ended') return;
     this.#state = 'ended';
     addon().linkClose(this.#link);
-    for (const fd of this.#descriptors.values()) closeSync(fd);
-    this.#descriptors.clear();
+    if (this.#tun !== undefined) closeSync(this.#tun);
+    this.#tun = undefined;
     this.#ready.reject(error);
     this.#executed.reject(error);
   }

@@ -77,7 +77,6 @@ export function launcherError(failed: LauncherFailed): TunnelError {
         hint: 'see what the kernel says ("dmesg"); in a container, its runtime may deny it',
       });
     case LAUNCHER_STEP.network:
-    case LAUNCHER_STEP.listener:
       return new TunnelError(
         'namespace-network',
         `the network of a namespace could not be set up (${reason})`,

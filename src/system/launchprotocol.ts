@@ -6,7 +6,7 @@ import { addressBytes } from '../net/address.ts';
 import { Framing, fieldText, HEADER_LAYOUT, LITTLE_ENDIAN } from './framing.ts';
 
 export const LAUNCHER_MAGIC = 0x434e4c54;
-export const LAUNCHER_VERSION = 3;
+export const LAUNCHER_VERSION = 4;
 /** Bytes of a resolv.conf. */
 export const LAUNCHER_MAX_RESOLV_CONF = 8192;
 /** Bytes of the variables of GO. */
@@ -22,7 +22,6 @@ export const LAUNCHER_STEP = {
   openTun: 4,
   createTun: 5,
   network: 6,
-  listener: 7,
   mount: 8,
   privileges: 9,
   execute: 10,
@@ -40,7 +39,7 @@ export const LAUNCHER_LAYOUT = {
     descriptors: 40,
     resolvConfLength: 44,
   },
-  descriptor: { size: 16, kind: 12 },
+  descriptor: { size: 12 },
   ready: { size: 40, notes: 12, device: 16, uid: 32, gid: 36 },
   go: { size: 12 },
   failed: { size: 136, step: 12, error: 16, detail: 20 },
@@ -50,7 +49,7 @@ const FLAG_ISOLATE = 1;
 const FLAG_VERBATIM = 2;
 const FLAG_IN_PLACE = 4;
 const NOTE_NO_RESOLV_CONF = 1;
-const KINDS = [undefined, 'tun', 'listener4', 'listener6'] as const;
+const NOTE_HAS_IPV6 = 2;
 const framing = new Framing(LAUNCHER_MAGIC, LAUNCHER_VERSION);
 
 /** What a command is run with, wherever it runs. */
@@ -94,12 +93,14 @@ export interface LauncherFailed {
 }
 
 export type LauncherMessage =
-  | { readonly type: 'descriptor'; readonly kind: 'tun' | 'listener4' | 'listener6' }
+  /** Comes with the TUN's. */
+  | { readonly type: 'descriptor' }
   | {
       readonly type: 'ready';
       /** Empty in place. */
       readonly device: string;
       readonly hasResolvConf: boolean;
+      readonly hasIPv6: boolean;
       readonly user: CommandUser;
     }
   | LauncherFailed;
@@ -161,11 +162,8 @@ export function decodeLauncherMessage(bytes: Uint8Array): LauncherMessage | unde
   const { type, view } = message;
 
   switch (type) {
-    case LAUNCHER_MESSAGE.descriptor: {
-      if (bytes.length !== descriptor.size) return undefined;
-      const kind = KINDS[view.getUint32(descriptor.kind, LITTLE_ENDIAN)];
-      return kind === undefined ? undefined : { type: 'descriptor', kind };
-    }
+    case LAUNCHER_MESSAGE.descriptor:
+      return bytes.length === descriptor.size ? { type: 'descriptor' } : undefined;
     case LAUNCHER_MESSAGE.ready:
       if (bytes.length !== ready.size) return undefined;
       return {
@@ -176,6 +174,7 @@ export function decodeLauncherMessage(bytes: Uint8Array): LauncherMessage | unde
           gid: view.getUint32(ready.gid, LITTLE_ENDIAN),
         },
         hasResolvConf: (view.getUint32(ready.notes, LITTLE_ENDIAN) & NOTE_NO_RESOLV_CONF) === 0,
+        hasIPv6: (view.getUint32(ready.notes, LITTLE_ENDIAN) & NOTE_HAS_IPV6) !== 0,
       };
     case LAUNCHER_MESSAGE.failed:
       if (bytes.length !== failed.size) return undefined;

@@ -10,7 +10,8 @@
  * one after the other.
  */
 import { connect, type LookupFunction, Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import type { Conduit } from '../flow/conduit.ts';
+import { StreamConduit } from '../flow/streamconduit.ts';
 import { family, isAddress } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { GiveUpSignal } from '../net/giveup.ts';
@@ -37,7 +38,7 @@ export class DirectConnector implements Connector {
     this.#options = options;
   }
 
-  async connect(destination: Destination, { signal, addresses }: ConnectOptions = {}): Promise<Duplex> {
+  async connect(destination: Destination, { signal, addresses }: ConnectOptions = {}): Promise<Conduit> {
     const { host, port } = destination;
     if (isAddress(host)) return established(this.#dial(destination), destination, signal);
     const { lookup = lookupName } = this.#options;
@@ -86,7 +87,7 @@ function established(
   socket: Socket,
   destination: Destination,
   signal: GiveUpSignal | undefined,
-): Promise<Socket> {
+): Promise<Conduit> {
   return new Promise((resolve, reject) => {
     let settled = false;
     const onAbort = () => {
@@ -103,7 +104,7 @@ function established(
     socket.once('connect', () => {
       settled = true;
       signal?.removeEventListener('abort', onAbort);
-      resolve(socket);
+      resolve(new StreamConduit(socket));
     });
     if (signal?.aborted) onAbort();
     else signal?.addEventListener('abort', onAbort, { once: true });

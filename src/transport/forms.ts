@@ -10,9 +10,10 @@
  *
  * Limits: MAX_FORMS tried for a connection, MAX_REMEMBERED destinations, beyond which the oldest goes; both counted.
  */
+import type { Conduit } from '../flow/conduit.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
-import { ConnectError, type ConnectOptions, type Connector, type FlowStream } from './transport.ts';
+import { ConnectError, type ConnectOptions, type Connector } from './transport.ts';
 
 /** Other forms of one destination: a name may have several addresses, an address several names. */
 export const MAX_FORMS = 4;
@@ -44,7 +45,7 @@ export class Forms implements Connector {
   }
 
   /** Rejects with the first form's error where every form is prohibited. */
-  async connect(destination: Destination, options: ConnectOptions = {}): Promise<FlowStream> {
+  async connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
     const { connector, targetForm } = this.#options;
     const key = formatDestination(destination);
     const { port } = destination;
@@ -65,7 +66,7 @@ export class Forms implements Connector {
   }
 
   /** undefined: it is prohibited as well. */
-  async #try(destination: Destination, options: ConnectOptions): Promise<FlowStream | undefined> {
+  async #try(destination: Destination, options: ConnectOptions): Promise<Conduit | undefined> {
     this.#options.observer.count('tunnel_other_forms_total');
     try {
       return await this.#options.connector.connect(destination, options);

@@ -11,7 +11,7 @@ import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Observer } from '../observe/observer.ts';
 import { ConnectError, type Destination } from './transport.ts';
 
-/** As many as the packet engine keeps waiting (native/nat.h, NAT_MAX_PENDING). */
+/** As many as the endpoint keeps waiting (capture/tun/endpoint.ts, MAX_HELD). */
 export const MAX_HELD = 4096;
 
 export interface HoldOptions {

@@ -13,15 +13,16 @@
  * What the server has prohibited it prohibits again, and a program that tries in a loop need not ask it each time.
  */
 import { isIP } from 'node:net';
+import type { Conduit } from '../flow/conduit.ts';
 import { formatDestination } from '../net/destination.ts';
 import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Observer } from '../observe/observer.ts';
 import {
+  BusyError,
   ConnectError,
   type ConnectOptions,
   type Connector,
   type Destination,
-  type FlowStream,
 } from './transport.ts';
 
 /** Opens that the transport is asked for at a time. */
@@ -70,7 +71,7 @@ export class Opens implements Connector {
     return this.#waiting.size;
   }
 
-  connect(destination: Destination, options: ConnectOptions = {}): Promise<FlowStream> {
+  connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
     const { signal } = options;
     if (signal?.aborted) return Promise.reject(signal.reason);
     const prohibited = this.#prohibited.get(formatDestination(destination));
@@ -93,7 +94,7 @@ export class Opens implements Connector {
     name: string | undefined,
     destination: Destination,
     { signal, ...options }: ConnectOptions,
-  ): Promise<FlowStream> {
+  ): Promise<Conduit> {
     return new Promise((resolve, reject) => {
       // It may have been aborted since its turn came.
       if (signal?.aborted) {
@@ -104,11 +105,11 @@ export class Opens implements Connector {
       const abort = (): void => reject(signal?.reason);
       signal?.addEventListener('abort', abort, { once: true });
       this.#connector.connect(destination, options).then(
-        (stream) => {
+        (conduit) => {
           signal?.removeEventListener('abort', abort);
           this.#end(name);
-          if (signal?.aborted) stream.destroy();
-          else resolve(stream);
+          if (signal?.aborted) conduit.abort(undefined);
+          else resolve(conduit);
         },
         (error: unknown) => {
           signal?.removeEventListener('abort', abort);
@@ -136,8 +137,7 @@ export class Opens implements Connector {
     this.#observer.count('tunnel_opens_delayed_total');
     if (this.#waiting.size >= MAX_WAITING_OPENS) {
       this.#observer.count('tunnel_opens_over_limit_total');
-      throw new ConnectError(
-        'refused',
+      throw new BusyError(
         `${formatDestination(destination)}: ${MAX_WAITING_OPENS} connections wait to be opened, which is the limit`,
         { hint: 'the destinations or the name servers behind the jump host may not answer' },
       );

@@ -30,8 +30,8 @@
  *
  * Time is that of `now`, which stands still while the machine sleeps, as timers do.
  */
-import type { Duplex } from 'node:stream';
 import { TunnelError } from '../errors.ts';
+import type { Conduit } from '../flow/conduit.ts';
 import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Observer } from '../observe/observer.ts';
 import { Hold } from './hold.ts';
@@ -161,7 +161,7 @@ export class Supervisor implements Transport {
     if (failure !== undefined) throw failure;
   }
 
-  async connect(destination: Destination, options: ConnectOptions = {}): Promise<Duplex> {
+  async connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
     const { signal } = options;
     const since = this.#now();
     for (;;) {
@@ -173,10 +173,9 @@ export class Supervisor implements Transport {
       }
       link.flows++;
       try {
-        const stream = await link.opens.connect(destination, options);
-        if (stream.closed) this.#over(link);
-        else stream.on('close', () => this.#over(link));
-        return stream;
+        const conduit = await link.opens.connect(destination, options);
+        conduit.whenOver(() => this.#over(link));
+        return conduit;
       } catch (error) {
         this.#over(link);
         if (!(error instanceof ConnectError)) throw error;

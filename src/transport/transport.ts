@@ -3,8 +3,8 @@
  * every flow is one channel of it. Implementations: `ssh2/` (embedded) and the in-memory twin of the tests.
  * All of them pass the contract suite in test/contract.
  */
-import type { Duplex } from 'node:stream';
 import { TunnelError, type TunnelErrorOptions } from '../errors.ts';
+import type { Conduit } from '../flow/conduit.ts';
 import type { Destination } from '../net/destination.ts';
 import type { GiveUpSignal } from '../net/giveup.ts';
 import type { Refusal } from '../net/refusal.ts';
@@ -33,6 +33,14 @@ export class LinkGoneError extends ConnectError {
   }
 }
 
+/** A limit of this program's or of the connection's is reached: a moment later there may be room. */
+export class BusyError extends ConnectError {
+  constructor(message: string, options: TunnelErrorOptions = {}) {
+    super('refused', message, options);
+    this.name = 'BusyError';
+  }
+}
+
 export interface ConnectOptions {
   /** Aborted when nobody waits for the connection any more; a channel that opens later is closed at once. */
   readonly signal?: GiveUpSignal;
@@ -44,29 +52,13 @@ export interface ConnectOptions {
   readonly name?: string;
 }
 
-/** One flow's stream to the far side. */
-export interface FlowStream extends Duplex {
-  /**
-   * To be called by the listener of 'data' if it is done with the chunk that it was given, at the latest when it returns: then the
-   * memory is used again. Whoever doesn't call it may keep the chunk.
-   */
-  giveBack?(): void;
-  /** What write() is given isn't kept: what can't be sent at once is copied, if nothing waits before it. */
-  readonly copiesChunks?: boolean;
-}
-
 /** Opens flows. A `Transport` is one; so is what dials directly (direct.ts). */
 export interface Connector {
   /**
-   * Opens one flow. Resolves when the far side has connected, with a stream that preserves half-close
-   * (`end()` sends EOF and reading goes on), calls back every write, and is destroyed with an error on a reset.
-   * Rejects with `ConnectError`, or with the signal's reason.
-   *
-   * The stream may end with an error before its user has come to listen: a server may close a channel right behind its
-   * confirmation. So it has an 'error' listener of the transport's own, and such an error ends no program. Whoever
-   * comes later sees `errored`, `destroyed` and `closed` on the stream; 'error' and 'close' are not emitted again.
+   * Opens one flow. Resolves when the far side has connected, with its end of the connection (flow/conduit.ts), which may be
+   * lost before anybody has joined it. Rejects with `ConnectError`, or with the signal's reason.
    */
-  connect(destination: Destination, options?: ConnectOptions): Promise<FlowStream>;
+  connect(destination: Destination, options?: ConnectOptions): Promise<Conduit>;
 }
 
 export interface Transport extends Connector {

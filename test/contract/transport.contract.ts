@@ -6,7 +6,10 @@ import type { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError } from '../../src/errors.ts';
+import { streamOf } from '../../src/flow/conduitstream.ts';
 import { ConnectError, type Destination, type Transport } from '../../src/transport/transport.ts';
+import { connectStream } from '../support/connectstream.ts';
+import { joined } from '../support/testconduit.ts';
 
 export interface TransportFixture {
   readonly transport: Transport;
@@ -45,7 +48,7 @@ export function transportContract(
 
   describe(`transport contract: ${name}`, { skip }, () => {
     test('carries bytes both ways', async ({ transport, serve }) => {
-      const stream = await transport.connect(await serve((far) => far.pipe(far)));
+      const stream = await connectStream(transport, await serve((far) => far.pipe(far)));
       stream.write('one ');
       stream.end('two');
       assert.equal((await readAll(stream)).toString(), 'one two');
@@ -56,7 +59,8 @@ export function transportContract(
       const down = randomBytes(32 * MIB);
       const up = randomBytes(32 * MIB);
       let received: Promise<Buffer> | undefined;
-      const stream = await transport.connect(
+      const stream = await connectStream(
+        transport,
         await serve((far) => {
           received = readAll(far);
           far.end(down);
@@ -71,7 +75,7 @@ export function transportContract(
       const destination = await serve((far) => {
         readAll(far).then((request) => far.end(`answer to ${request}`));
       });
-      const stream = await transport.connect(destination);
+      const stream = await connectStream(transport, destination);
       stream.end('question');
       assert.equal((await readAll(stream)).toString(), 'answer to question');
     });
@@ -85,7 +89,7 @@ export function transportContract(
         received = readAll(far);
         far.end('that is all from here');
       });
-      const stream = await transport.connect(destination);
+      const stream = await connectStream(transport, destination);
       assert.equal((await readAll(stream)).toString(), 'that is all from here');
       assert.ok(stream.writable);
       await new Promise((resolve) => stream.write(Buffer.alloc(3 * MIB, 'x'), resolve));
@@ -99,7 +103,8 @@ export function transportContract(
       serve,
       reset,
     }) => {
-      const stream = await transport.connect(
+      const stream = await connectStream(
+        transport,
         await serve((far) => {
           far.resume();
           far.once('data', () => reset(far));
@@ -123,7 +128,10 @@ export function transportContract(
     test('a reset before anybody listens is no uncaught exception', async ({ transport, serve, reset }) => {
       await withoutUncaught(async () => {
         // Once there are data: an earlier one may be seen by the server's connect(), which then has failed.
-        const stream = await transport.connect(await serve((far) => far.once('data', () => reset(far))));
+        const stream = await connectStream(
+          transport,
+          await serve((far) => far.once('data', () => reset(far))),
+        );
         stream.resume();
         while (!stream.destroyed) {
           stream.write('more');
@@ -137,7 +145,7 @@ export function transportContract(
 
     test('close() before anybody listens is no uncaught exception', async ({ transport, serve }) => {
       await withoutUncaught(async () => {
-        const stream = await transport.connect(await serve((far) => far.resume()));
+        const stream = await connectStream(transport, await serve((far) => far.resume()));
         await transport.close();
         await delay(20);
         assert.equal((stream.errored as TunnelError | null)?.code, 'link-closed');
@@ -147,7 +155,7 @@ export function transportContract(
 
     test('a link that is lost before anybody listens is no uncaught exception', async (fixture) => {
       await withoutUncaught(async () => {
-        const stream = await fixture.transport.connect(await fixture.serve((far) => far.resume()));
+        const stream = await connectStream(fixture.transport, await fixture.serve((far) => far.resume()));
         await fixture.lose();
         await fixture.transport.ended;
         await delay(20);
@@ -156,13 +164,29 @@ export function transportContract(
       });
     });
 
+    test('what comes before a flow is joined is kept, and so is the loss of the link', async (fixture) => {
+      const { transport, serve } = fixture;
+      const greeting = await transport.connect(await serve((far) => far.end('a greeting')));
+      const lost = await transport.connect(await serve((far) => far.resume()));
+      await delay(100);
+      assert.equal((await readAll(streamOf(greeting))).toString(), 'a greeting');
+      await fixture.lose();
+      await transport.ended;
+      const outcomes: unknown[] = [];
+      lost.whenOver((error) => outcomes.push((error as TunnelError | undefined)?.code));
+      const end = joined(lost);
+      await delay(20);
+      assert.deepEqual([end.said, end.wrong, outcomes], [['abort link-lost'], [], ['link-lost']]);
+    });
+
     test('a far side that dies while a write waits: the write is called back', async ({
       transport,
       serve,
       reset,
     }) => {
       let far: Duplex | undefined;
-      const stream = await transport.connect(
+      const stream = await connectStream(
+        transport,
         await serve((end) => {
           far = end;
           end.pause();
@@ -183,7 +207,8 @@ export function transportContract(
     test('destroy() frees the far side and calls waiting writes back', async ({ transport, serve }) => {
       let far: Duplex | undefined;
       let sawEnd: Promise<unknown> | undefined;
-      const stream = await transport.connect(
+      const stream = await connectStream(
+        transport,
         await serve((end) => {
           far = end;
           sawEnd = closed(end);
@@ -245,7 +270,7 @@ export function transportContract(
 
     test('abort after it has opened changes nothing', async ({ transport, serve }) => {
       const controller = new AbortController();
-      const stream = await transport.connect(await serve((far) => far.pipe(far)), {
+      const stream = await connectStream(transport, await serve((far) => far.pipe(far)), {
         signal: controller.signal,
       });
       controller.abort();
@@ -275,7 +300,7 @@ export function transportContract(
         };
         more();
       });
-      const stream = await transport.connect(destination);
+      const stream = await connectStream(transport, destination);
       const outcome = closed(stream);
       stream.pause();
       let stuck = -1;
@@ -300,7 +325,7 @@ export function transportContract(
       const destination = await serve((far) => far.pipe(far));
       await Promise.all(
         Array.from({ length: 200 }, async (_, flow) => {
-          const stream = await transport.connect(destination);
+          const stream = await connectStream(transport, destination);
           const pattern = Buffer.alloc(1_000_000, `flow ${flow} `);
           stream.end(pattern);
           assert.ok(pattern.equals(await readAll(stream)), `flow ${flow}`);
@@ -310,7 +335,7 @@ export function transportContract(
 
     test('close() ends all flows and resolves `ended` with nothing', async ({ transport, serve }) => {
       const destination = await serve((far) => far.resume());
-      const streams = await Promise.all([1, 2, 3].map(() => transport.connect(destination)));
+      const streams = await Promise.all([1, 2, 3].map(() => connectStream(transport, destination)));
       const outcomes = streams.map(closed);
       await Promise.all([transport.close(), transport.close()]);
       for (const stream of streams) assert.ok(stream.destroyed);
@@ -322,7 +347,7 @@ export function transportContract(
     test('a lost link destroys all flows, calls back all writes and resolves `ended`', async (fixture) => {
       const { transport, serve } = fixture;
       const destination = await serve((far) => far.pause());
-      const streams = await Promise.all([1, 2, 3].map(() => transport.connect(destination)));
+      const streams = await Promise.all([1, 2, 3].map(() => connectStream(transport, destination)));
       const outcomes = streams.map(closed);
       let called = 0;
       for (const stream of streams) {

@@ -4,7 +4,6 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError, UsageError } from '../../src/errors.ts';
@@ -13,6 +12,7 @@ import type { SshSettings } from '../../src/transport/settings.ts';
 import type { Access } from '../../src/transport/ssh2/attempt.ts';
 import type { Chain } from '../../src/transport/ssh2/chain.ts';
 import { pseudoRandomBytes } from '../support/bytes.ts';
+import { connectStream } from '../support/connectstream.ts';
 import { accessTo, dialEmbedded, LogLines, settingsFor } from '../support/embedded.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
 
@@ -84,7 +84,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
   it('carries 64 MiB both ways, and says which address was dialled', async () => {
     const transport = await chain();
     assert.deepEqual(transport.dialled, { host: '127.0.0.1', port: a.port });
-    const stream = await transport.connect(at(echo));
+    const stream = await connectStream(transport, at(echo));
     const block = pseudoRandomBytes(MEGABYTE, 'chain');
     const sent = createHash('sha256');
     const received = createHash('sha256');
@@ -108,7 +108,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
 
   it('waits for a far side that does not read, through all hops', async () => {
     const transport = await chain();
-    const stream = await transport.connect(at(stalled));
+    const stream = await connectStream(transport, at(stalled));
     const block = Buffer.alloc(256 * 1024);
     let taken = 0;
     while (taken < 4 * IN_FLIGHT) {
@@ -119,7 +119,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
     }
     assert.ok(taken < IN_FLIGHT, `${taken} bytes were taken`);
     // The others are not held up by it.
-    const other = await transport.connect(at(echo));
+    const other = await connectStream(transport, at(echo));
     other.end('hello');
     const [chunk] = (await once(other, 'data')) as [Buffer];
     assert.equal(chunk.toString(), 'hello');
@@ -218,7 +218,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
   ] as const)
     it(`when hop ${index + 1} is lost, the whole chain ends with its error`, async () => {
       const transport = await chain();
-      const stream: Duplex = await transport.connect(at(echo));
+      const stream = await connectStream(transport, at(echo));
       await sshds[index]?.killConnections();
       const error = await transport.ended;
       assert.equal(error?.code, 'link-lost');

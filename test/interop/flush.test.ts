@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { SshSettings } from '../../src/transport/settings.ts';
 import { leavesNagleOn } from '../../src/transport/ssh2/flush.ts';
 import { pseudoRandomBytes } from '../support/bytes.ts';
+import { connectStream } from '../support/connectstream.ts';
 import { accessTo, dialEmbedded, LogLines, settingsFor } from '../support/embedded.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
 
@@ -77,7 +78,7 @@ describe('an upload to a distant sshd', { skip: sshdMissing, timeout: 60_000 }, 
       observer,
     });
     try {
-      const stream = await link.connect({ host: '127.0.0.1', port: portOf(sink) });
+      const stream = await connectStream(link, { host: '127.0.0.1', port: portOf(sink) });
       const digest = createHash('sha256');
       for (let sent = 0; sent < UPLOAD; sent += MEGABYTE) {
         const data = pseudoRandomBytes(MEGABYTE, String(sent));

@@ -14,6 +14,7 @@ import {
 } from '../../src/transport/openssh/proxycommand.ts';
 import { resolveJumpHosts } from '../../src/transport/resolve.ts';
 import type { SshSettings } from '../../src/transport/settings.ts';
+import { connectStream } from '../support/connectstream.ts';
 import { accessTo, dialEmbedded, LogLines, settingsFor } from '../support/embedded.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
 
@@ -61,7 +62,7 @@ describe('ProxyCommand', { skip: missing, timeout: 30_000 }, () => {
     assert.deepEqual(jumpHost?.addresses, [], 'nothing is resolved: the command may know the name, not we');
     const transport = await dial(through(command, { hostName: 'only.the.proxy.knows' }));
     assert.equal(transport.dialled, undefined);
-    const stream = await transport.connect({ host: '127.0.0.1', port: sshd.port });
+    const stream = await connectStream(transport, { host: '127.0.0.1', port: sshd.port });
     const [said] = (await stream.take(1).toArray()) as [Buffer];
     assert.match(said.toString(), /^SSH-2\.0-OpenSSH/);
     assert.ok(running('carried'));

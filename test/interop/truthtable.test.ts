@@ -137,7 +137,7 @@ describe('what sshd permits', { skip: sshdMissing, timeout: 60_000 }, () => {
     for (const { at, port } of order) {
       let outcome = 'opened';
       try {
-        (await transport.connect({ host: '127.0.0.1', port })).destroy();
+        (await transport.connect({ host: '127.0.0.1', port })).abort(undefined);
       } catch (error) {
         outcome = error instanceof ConnectError ? error.refusal : String(error);
         if (error instanceof ConnectError && !/does not permit 127\.0\.0\.1:/.test(error.message))

@@ -298,19 +298,15 @@ describe('targets and exclusions', { skip: labUnavailable() }, () => {
     }
   });
 
-  it('refuse what there are no descriptors for', async () => {
+  it('take no descriptors', async () => {
     const limited = ['prlimit', '--nofile=164', process.execPath, MAIN, '-r', REMOTE, PRIVATE4];
     const tunnel = await lab.client.spawn(limited);
     try {
       await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
-      const holder = await startDialer(lab.client, 'hold', API1, Port.echo, 100);
-      await holder.waitForLine(/held 100\n/);
-      assert.equal((await connectTo(lab, API1, Port.http)).outcome, 'ECONNREFUSED');
+      const holder = await startDialer(lab.client, 'hold', API1, Port.echo, 500);
+      await holder.waitForLine(/held 500\n/);
+      assert.equal((await connectTo(lab, API1, Port.http)).outcome, 'open');
       await holder.stop('SIGKILL');
-      await settled(
-        async () => (await connectTo(lab, API1, Port.http)).outcome === 'open',
-        'room is never free again',
-      );
     } finally {
       await tunnel.stop('SIGINT');
     }

@@ -197,28 +197,6 @@ describe('errors', { skip: labUnavailable() }, () => {
     await expectError(await runTunnel(lab.client, ['-r', REMOTE, '192.0.2.0/24']), 6, 'capture-route-exists');
   });
 
-  it('of a firewall that drops what the tunnel captures', async () => {
-    const filter = [
-      'table inet firewall {',
-      'chain input {',
-      'type filter hook input priority 0',
-      'iifname "tun*" drop',
-      '}',
-      '}',
-    ];
-    const loaded = await lab.client.exec(['nft', '-f', '-'], { input: `${filter.join('\n')}\n` });
-    assert.equal(loaded.stderr, '');
-    const blocked = await lab.client.hostState();
-    try {
-      const result = await runTunnel(lab.client, ['-r', REMOTE, PRIVATE4]);
-      assert.equal(result.status, 6, result.stderr);
-      assert.match(result.stderr, /error \[capture-blocked\]/);
-      assert.equal(await lab.client.hostState(), blocked);
-    } finally {
-      await lab.client.exec(['nft', 'delete', 'table', 'inet', 'firewall']);
-    }
-  });
-
   for (const [doing, remote, what] of [
     ['dials', `${JUMP_USER}@${SILENT4}`, 'tcp'],
     ['resolves', `${JUMP_USER}@some-host.test`, 'udp'],

@@ -12,7 +12,7 @@ const LIMIT_MS = 10_000;
 async function outcome(script: string): Promise<string> {
   const text = `import { addon } from ${JSON.stringify(NATIVE_MODULE)};
     import { spawn } from 'node:child_process';
-    import { mkdtempSync, openSync, rmSync } from 'node:fs';
+    import { mkdtempSync, rmSync } from 'node:fs';
     const native = addon();
     process.on('uncaughtException', (error) => { console.log('uncaught', error.message); process.exit(0); });
     setTimeout(() => { console.log('dropped'); process.exit(1); }, ${LIMIT_MS / 2});
@@ -23,14 +23,12 @@ async function outcome(script: string): Promise<string> {
 }
 
 describe('callbacks that throw', () => {
-  it('onEvents of an engine', async () => {
-    // What reads as an error at once stands for a device that is taken away.
-    const said = await outcome(`const fd = openSync('/', 'r'); const four = new Uint8Array(4);
-      const six = new Uint8Array(16);
-      native.engineStart({ fd, listen4: four, peer4: four, listenPort4: 0, listen6: six, peer6: six, listenPort6: 0,
-          datagrams: false },
-        () => { throw new Error('in onEvents'); });`);
-    assert.equal(said, 'uncaught in onEvents\n');
+  it('onReadable of a device', async () => {
+    // One end of a socket pair stands for the device.
+    const said = await outcome(`const { link, fd } = native.linkPair(() => {});
+      native.deviceOpen(fd, new Uint8Array(2048), () => { throw new Error('in onReadable'); });
+      native.linkSend(link, new Uint8Array(1));`);
+    assert.equal(said, 'uncaught in onReadable\n');
   });
 
   it('onMessage of a link', { skip: labUnavailable() }, async () => {

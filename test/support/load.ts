@@ -5,11 +5,13 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { DEFAULT_MAX_WINDOW } from '../../src/transport/limits.ts';
-import type { FlowStream, Transport } from '../../src/transport/transport.ts';
+import type { Transport } from '../../src/transport/transport.ts';
 import { pseudoRandomChunks, pseudoRandomDigest } from './bytes.ts';
+import { connectStream } from './connectstream.ts';
 import { accessTo, dialEmbedded, settingsFor } from './embedded.ts';
 import { LoopbackSshd } from './loopback-sshd.ts';
 
@@ -48,13 +50,13 @@ export class Load {
     await this.#sshd.stop();
   }
 
-  async open(line: string): Promise<FlowStream> {
-    const flow = await this.transport.connect({ host: '127.0.0.1', port: this.#port });
+  async open(line: string): Promise<Duplex> {
+    const flow = await connectStream(this.transport, { host: '127.0.0.1', port: this.#port });
     flow.write(`${line}\n`);
     return flow;
   }
 
-  openMany(count: number, line: string): Promise<FlowStream[]> {
+  openMany(count: number, line: string): Promise<Duplex[]> {
     return Promise.all(Array.from({ length: count }, () => this.open(line)));
   }
 }
@@ -63,10 +65,9 @@ export class Load {
 class Counter {
   bytes = 0;
 
-  constructor(flow: FlowStream) {
+  constructor(flow: Duplex) {
     flow.on('data', (chunk: Buffer) => {
       this.bytes += chunk.length;
-      flow.giveBack?.();
     });
   }
 }
@@ -173,7 +174,6 @@ export async function transfers(
     const hash = createHash('sha256');
     down.on('data', (chunk: Buffer) => {
       hash.update(chunk);
-      down.giveBack?.();
     });
     down.end();
     let answer = '';

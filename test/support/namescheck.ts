@@ -7,10 +7,11 @@
  */
 import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
-import { TunCapture } from '../../src/capture/tun.ts';
+import { TunCapture } from '../../src/capture/tun/tun.ts';
 import { createNames, type Names } from '../../src/dns/names.ts';
 import { CapturedQueries } from '../../src/dns/queries.ts';
 import { Flows } from '../../src/flow/flows.ts';
+import { StreamConduit } from '../../src/flow/streamconduit.ts';
 import { type Destination, formatDestination } from '../../src/net/destination.ts';
 import { parseNamePattern } from '../../src/net/name.ts';
 import { hostPrefix, parsePrefix } from '../../src/net/prefix.ts';
@@ -24,7 +25,7 @@ const observer = silentObserver;
 const opened: string[] = [];
 
 /** Says where it was opened to, and ends. */
-async function connect(destination: Destination): Promise<Duplex> {
+function speak(destination: Destination): Duplex {
   opened.push(formatDestination(destination));
   const stream = new Duplex({ read() {}, write: (_chunk, _encoding, callback) => callback() });
   stream.push(`${formatDestination(destination)}\n`);
@@ -51,11 +52,10 @@ const capture = new TunCapture({
 });
 const flows = new Flows({
   policy: createPolicy({ targets: [], exclusions: [], nameTargets }),
-  tunnel: { connect },
+  tunnel: { connect: async (destination) => new StreamConduit(speak(destination)) },
   direct: { connect: () => Promise.reject(new Error('nothing goes directly here')) },
   resolve: () => Promise.reject(new Error('no name is resolved here')),
   observer,
-  descriptors: 1024,
 });
 try {
   await capture.start((request) => {
@@ -72,9 +72,9 @@ try {
     },
     device: { address4: '198.18.0.1', address6: '2001:2::1' },
     servers: [],
-    connect,
+    connect: async (destination) => speak(destination),
     local: [],
-    connectDirectly: connect,
+    connectDirectly: async (destination) => speak(destination),
     observer,
   });
   for (const address of names.addresses) served.add(address);

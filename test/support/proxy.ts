@@ -47,7 +47,6 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
     direct: twin,
     resolve: async () => [],
     observer,
-    descriptors: 1 << 20,
   });
   const capture = new ProxyCapture({
     listens: [{ hosts, port: 0, protocols }],

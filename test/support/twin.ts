@@ -10,6 +10,7 @@
  */
 import { Duplex } from 'node:stream';
 import { TunnelError } from '../../src/errors.ts';
+import { StreamConduit } from '../../src/flow/streamconduit.ts';
 import type { Refusal } from '../../src/net/refusal.ts';
 import {
   ConnectError,
@@ -69,7 +70,7 @@ export class TwinTransport implements Transport {
     return this.#streams.size;
   }
 
-  connect(destination: Destination, { signal, originator }: ConnectOptions = {}): Promise<Duplex> {
+  connect(destination: Destination, { signal, originator }: ConnectOptions = {}): Promise<StreamConduit> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       this.requested.push({ destination, originator });
@@ -100,7 +101,7 @@ export class TwinTransport implements Transport {
           settle(() => {
             this.#streams.add(near);
             near.once('close', () => this.#streams.delete(near));
-            resolve(near);
+            resolve(new StreamConduit(near));
           });
         },
         (error: unknown) => settle(() => reject(error)),

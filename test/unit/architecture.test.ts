@@ -43,7 +43,7 @@ const FORBIDDEN: readonly { from: string[]; to: string[]; why: string }[] = [
   {
     from: ['flow'],
     to: [
-      'capture/tun.ts',
+      'capture/tun',
       'capture/namespace.ts',
       'capture/proxy.ts',
       'capture/socks.ts',
@@ -119,6 +119,19 @@ describe('architecture', () => {
     for (const { path, text } of modules) {
       if (path !== 'native.ts')
         assert.ok(!text.includes('createRequire') && !text.includes('tunnel.node'), path);
+    }
+  });
+
+  it('the packet stack of capture/tun does no input or output of its own', () => {
+    const pure =
+      /^capture\/tun\/(frame|writer|endpoint|tcpflow|sendside|tuple|timers|timewait|numbers|checksum)\.ts$/;
+    const files = modules.filter(({ path }) => pure.test(path));
+    assert.equal(files.length, 10);
+    for (const { path, imports } of files) {
+      const wrong = imports.filter(
+        (name) => name === 'native.ts' || (name.startsWith('node:') && !/^node:(crypto|os)$/.test(name)),
+      );
+      assert.deepEqual(wrong, [], path);
     }
   });
 

@@ -13,6 +13,8 @@
 import { Socket } from 'node:net';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { TunnelError } from '../../errors.ts';
+import type { Conduit } from '../../flow/conduit.ts';
+import { StreamConduit } from '../../flow/streamconduit.ts';
 import { canonicalAddress, isAddress } from '../../net/address.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
@@ -126,7 +128,7 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
     this.ended = options.process.exited.then((exit) => this.#exited(exit));
   }
 
-  async connect(destination: Destination, options: ConnectOptions = {}): Promise<FlowStream> {
+  async connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
     const { signal } = options;
     signal?.throwIfAborted();
     this.#admit(destination);
@@ -143,7 +145,7 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
       const flow = new FlowStream(opening.socket, this);
       this.#flows.add(flow);
       succeeded = true;
-      return flow;
+      return new StreamConduit(flow);
     } finally {
       signal?.removeEventListener('abort', abort);
       this.#openings.delete(opening);

@@ -16,6 +16,8 @@
  */
 import type { Duplex } from 'node:stream';
 import { TunnelError } from '../../errors.ts';
+import type { Conduit } from '../../flow/conduit.ts';
+import { streamOf } from '../../flow/conduitstream.ts';
 import { canonicalAddress, isAddress } from '../../net/address.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Refusal } from '../../net/refusal.ts';
@@ -24,13 +26,7 @@ import type { Hops } from '../hops.ts';
 import type { RemoteAddress } from '../resolve.ts';
 import type { SshSettings } from '../settings.ts';
 import { timeoutError } from '../tcp.ts';
-import {
-  ConnectError,
-  type ConnectOptions,
-  type Destination,
-  type FlowStream,
-  type Transport,
-} from '../transport.ts';
+import { ConnectError, type ConnectOptions, type Destination, type Transport } from '../transport.ts';
 import { type Access, type AttemptOptions, establish } from './attempt.ts';
 import { ForwardingWatch } from './forwarding.ts';
 import type { Inbox } from './inbox.ts';
@@ -143,7 +139,7 @@ export class Chain implements Transport {
     this.ended = this.#follow();
   }
 
-  connect(destination: Destination, options?: ConnectOptions): Promise<FlowStream> {
+  connect(destination: Destination, options?: ConnectOptions): Promise<Conduit> {
     const opening = this.#innermost.connect(destination, options);
     if (!this.#watch.decided)
       opening.then(
@@ -201,7 +197,7 @@ async function passOn(
   signal?.addEventListener('abort', abort, { once: true });
   try {
     signal?.throwIfAborted();
-    return await link.connect(destination, { signal: giveUp.signal });
+    return streamOf(await link.connect(destination, { signal: giveUp.signal }));
   } catch (error) {
     throw error instanceof ConnectError ? hopError(destination, error) : error;
   } finally {

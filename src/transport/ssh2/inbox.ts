@@ -2,31 +2,35 @@
  * What comes in from the server: a TCP socket reads into one buffer, packets are decrypted there, and what they carry is handed
  * on as views of it.
  *
- *   socket -> buffer -> whole packets -> ssh2 decrypts in place -> channels -> (lend) -> streams -> (giveBack)
+ *   socket -> slab -> whole packets -> ssh2 decrypts in place -> channels -> whoever retains the slab
  *
- * The buffer is used again as soon as nobody holds a view of it: so bulk data stay in the processor's cache and make no
- * garbage. Who passes a view on says so with `lend`, and who has been given it says `giveBack` if it is done with it when the
- * call returns; whatever isn't given back is taken to be held for good, and another buffer takes its place when this one is full.
+ * The slab is used again as soon as nobody holds a view of it: so bulk data stay in the processor's cache and make no
+ * garbage. While somebody does, another takes its place when this one is full.
  *
  * Only whole packets are handed to ssh2 while the cipher is AES-GCM, whose packets say their length in clear (RFC 5647
  * §7.3): it would copy the pieces of others, or keep them as views. With other ciphers it gets a copy of what there is.
  */
 import type { Duplex } from 'node:stream';
+import { type Slab, SlabPool } from '../../flow/memory.ts';
 import { inboundState, isExchangingKeys, type SshProtocol } from './internals.ts';
 
 const BUFFER_BYTES = 256 * 1024;
 /** With less room than this behind an unfinished packet, it is moved to the front; or into another buffer while this one is held. */
 const MIN_READ_BYTES = 64 * 1024;
+/** Slabs that nobody holds and that are kept: bulk that is acknowledged at once needs no more. */
+const SPARE_SLABS = 8;
 const LENGTH_BYTES = 4;
 const TAG_BYTES = 16;
 
 export class Inbox {
-  #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  readonly #pool = new SlabPool(BUFFER_BYTES, SPARE_SLABS);
+  #slab = this.#pool.take();
+  #buffer = this.#slab.bytes;
+  /** Set while packets are being handed on that lie in the slab. */
+  #memory: Slab | undefined;
   /** Received and not yet handed to ssh2: from `#start` to `#end`. */
   #start = 0;
   #end = 0;
-  /** Views of the buffer that are held. */
-  #lent = 0;
   #parse: ((chunk: Buffer, start: number, end: number) => void) | undefined;
   #protocol: SshProtocol | undefined;
   #early: Duplex | undefined;
@@ -60,12 +64,9 @@ export class Inbox {
     this.#parse = parse;
   }
 
-  lend(): void {
-    this.#lent++;
-  }
-
-  giveBack(): void {
-    this.#lent--;
+  /** What the packets that are being handed on are views of; undefined: whoever gets them may keep them. */
+  get memory(): Slab | undefined {
+    return this.#memory;
   }
 
   #deliver(protocol: SshProtocol): void {
@@ -99,9 +100,11 @@ export class Inbox {
     const start = this.#start;
     this.#start = end;
     // ssh2 takes a chunk for all that is to be read when it needs as many bytes as there are: so it must end there.
+    this.#memory = this.#slab;
     this.#parse?.(this.#buffer.subarray(0, end), start, end);
+    this.#memory = undefined;
     // ssh2 keeps views of key exchange packets until it is complete; and after it another cipher may have begun a packet.
-    if (isExchangingKeys(protocol) || inboundState(protocol) === undefined) this.#lent++;
+    if (isExchangingKeys(protocol) || inboundState(protocol) === undefined) this.#slab.retain();
   }
 
   /**
@@ -116,12 +119,18 @@ export class Inbox {
 
   #makeRoom(): void {
     const rest = this.#end - this.#start;
-    if (rest + this.#lent > 0 && BUFFER_BYTES - this.#end >= MIN_READ_BYTES) return;
-    if (this.#lent > 0) {
-      const buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
-      this.#buffer.copy(buffer, 0, this.#start, this.#end);
-      this.#buffer = buffer;
-      this.#lent = 0;
+    if (!this.#slab.shared && rest === 0) {
+      this.#start = 0;
+      this.#end = 0;
+      return;
+    }
+    if (BUFFER_BYTES - this.#end >= MIN_READ_BYTES) return;
+    if (this.#slab.shared) {
+      const slab = this.#pool.take();
+      this.#buffer.copy(slab.bytes, 0, this.#start, this.#end);
+      this.#slab.release();
+      this.#slab = slab;
+      this.#buffer = slab.bytes;
     } else {
       this.#buffer.copyWithin(0, this.#start, this.#end);
     }

@@ -1,12 +1,12 @@
 /**
  * An established SSH connection as a Transport: opens channels, keeps count of them, and ends all of them together.
  *
- *   connect() -> Multiplexer.open() -> ChannelStream | ConnectError
- *   socket -> Inbox -> ssh2 (decrypts) -> Multiplexer -> ChannelStream -> reader
- *   writer -> ChannelStream -> Scheduler -> ssh2 (encrypts) -> Outbox -> socket
+ *   connect() -> Multiplexer.open() -> Channel | ConnectError
+ *   socket -> Inbox -> ssh2 (decrypts) -> Multiplexer -> Channel -> the other end
+ *   the other end -> Channel -> Scheduler -> ssh2 (encrypts) -> Outbox -> socket
  *
  * States: up -> closing (close() was called) -> ended, or up -> ended (lost). `ended` resolves once the socket has closed,
- * after every flow has been destroyed and every waiting connect() has been rejected.
+ * after every flow has been aborted and every waiting connect() has been rejected.
  *
  * The link is lost with an error, with the server's DISCONNECT, with the end of what it sends, and with its silence (pulse.ts):
  * whichever is first destroys the socket, since nobody may be left there who would read what we have still to write.
@@ -22,7 +22,7 @@ import type { Observer } from '../../observe/observer.ts';
 import { MAX_CHANNELS } from '../limits.ts';
 import { acknowledge, limitUnsent } from '../tcpoptions.ts';
 import {
-  ConnectError,
+  BusyError,
   type ConnectOptions,
   type Destination,
   LinkGoneError,
@@ -30,7 +30,7 @@ import {
   type Transport,
 } from '../transport.ts';
 import { Acknowledger } from './acknowledger.ts';
-import { ChannelStream } from './channelstream.ts';
+import { Channel } from './channel.ts';
 import { linkLostError, openError, type SshError } from './errors.ts';
 import { leavesNagleOn } from './flush.ts';
 import { Flusher } from './flusher.ts';
@@ -161,7 +161,7 @@ export class Ssh2Link implements Transport, Probing {
     });
   }
 
-  connect(destination: Destination, options: ConnectOptions = {}): Promise<ChannelStream> {
+  connect(destination: Destination, options: ConnectOptions = {}): Promise<Channel> {
     const { signal, originator = NO_ORIGINATOR } = options;
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
@@ -181,10 +181,10 @@ export class Ssh2Link implements Transport, Probing {
         },
         (result) => {
           signal?.removeEventListener('abort', abort);
-          if (!(result instanceof ChannelStream))
+          if (!(result instanceof Channel))
             reject(this.#end === undefined ? openError(destination, result) : this.#gone());
           else if (waiting) resolve(result);
-          else result.destroy();
+          else result.abort(undefined);
         },
       );
     });
@@ -199,7 +199,7 @@ export class Ssh2Link implements Transport, Probing {
     if (!this.#closing && this.#end === undefined) {
       this.#closing = true;
       this.#flusher?.stop();
-      this.#destroyStreams(new TunnelError('link-closed', `the connection to ${this.#at} was closed`));
+      this.#endChannels(new TunnelError('link-closed', `the connection to ${this.#at} was closed`));
       this.#protocol.disconnect(DISCONNECT_BY_APPLICATION);
       this.#outbox.flush();
       this.#socket.end();
@@ -214,13 +214,9 @@ export class Ssh2Link implements Transport, Probing {
     if (this.#closing || this.#end !== undefined || this.#socket.destroyed) throw this.#gone();
     if (this.#multiplexer.channels < MAX_CHANNELS) return;
     this.#observer.count('tunnel_channel_limit_total');
-    throw new ConnectError(
-      'refused',
-      `${host}:${port}: ${MAX_CHANNELS} channels are open, which is the limit`,
-      {
-        hint: 'close some connections first',
-      },
-    );
+    throw new BusyError(`${host}:${port}: ${MAX_CHANNELS} channels are open, which is the limit`, {
+      hint: 'close some connections first',
+    });
   }
 
   #gone(): LinkGoneError {
@@ -271,12 +267,12 @@ export class Ssh2Link implements Transport, Probing {
     this.#pulse.stop();
     this.#flusher?.stop();
     this.#multiplexer.end({ reason: 0, text: 'the connection is gone' });
-    this.#destroyStreams(error);
+    this.#endChannels(error);
     return error;
   }
 
-  #destroyStreams(error: TunnelError | undefined): void {
-    for (const stream of [...this.#multiplexer.streams]) stream.destroy(error);
+  #endChannels(error: TunnelError | undefined): void {
+    for (const channel of [...this.#multiplexer.standing]) channel.lost(error);
   }
 }
 

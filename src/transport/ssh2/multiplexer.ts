@@ -2,12 +2,12 @@
  * The connection protocol (RFC 4254 §5) over ssh2's packet protocol: opens channels, and takes each message to the
  * channel that it is for.
  *
- *   open() -> CHANNEL_OPEN direct-tcpip -> opening -- CONFIRMATION --> open: a ChannelStream
+ *   open() -> CHANNEL_OPEN direct-tcpip -> opening -- CONFIRMATION --> open: a Channel
  *                                             `------ FAILURE -------> gone: the callback gets the reason
  *   open   -> CLOSE sent and received -> gone
  *
- *   writing  stream -> Scheduler (whose turn it is) -> one packet -> Outbox -> socket
- *   reading  Inbox -> ssh2 -> CHANNEL_DATA -> stream, as a view of the inbox's buffer
+ *   sending    channel -> Scheduler (whose turn it is) -> one packet -> Outbox -> socket
+ *   receiving  Inbox -> ssh2 -> CHANNEL_DATA -> channel, as a view of the inbox's memory
  *
  * A channel's number is in use from its CHANNEL_OPEN until the server has said FAILURE or CLOSE: as long as it takes a
  * slot there. Nothing is sent on a channel after its CLOSE: sshd would end the connection. What a server may not say
@@ -15,16 +15,15 @@
  * answered where RFC 4254 knows an answer; more data than its window admits end the channel.
  *
  * Data are sent while the outbox takes them and no keys are being exchanged: so nothing queues up behind either.
- * Control messages are not held back. They are few: each answers one message or one act of a stream.
+ * Control messages are not held back. They are few: each answers one message or one act of a channel.
  */
 import type { Observer } from '../../observe/observer.ts';
-import { type ChannelOwner, ChannelStream } from './channelstream.ts';
+import { Channel, type ChannelOwner } from './channel.ts';
 import type { Inbox } from './inbox.ts';
 import { isExchangingKeys, type SshProtocol } from './internals.ts';
 import type { Outbox } from './outbox.ts';
 import type { ReceiveWindow, ReceiveWindows } from './receivewindow.ts';
 import { Scheduler } from './scheduler.ts';
-import { Spares } from './spares.ts';
 
 /** The largest packet that is accepted: what sshd sends, and what ssh2 can decrypt. */
 const MAX_PACKET = 32 * 1024;
@@ -44,7 +43,7 @@ export interface OpenFailure {
   readonly text: string;
 }
 
-type OpenCallback = (result: ChannelStream | OpenFailure) => void;
+type OpenCallback = (result: Channel | OpenFailure) => void;
 
 interface Opening {
   readonly window: ReceiveWindow;
@@ -61,15 +60,14 @@ export interface MultiplexerOptions {
 }
 
 export class Multiplexer implements ChannelOwner {
-  readonly spares = new Spares();
   readonly #protocol: SshProtocol;
   readonly #outbox: Outbox;
   readonly #inbox: Inbox | undefined;
   readonly #windows: ReceiveWindows;
   readonly #observer: Observer;
   readonly #opening = new Map<number, Opening>();
-  readonly #streams = new Map<number, ChannelStream>();
-  readonly #scheduler = new Scheduler<ChannelStream>();
+  readonly #channels = new Map<number, Channel>();
+  readonly #scheduler = new Scheduler<Channel>();
   readonly #room = (): boolean => this.#outbox.writable && !isExchangingKeys(this.#protocol);
   #next = 0;
   #running = false;
@@ -85,12 +83,12 @@ export class Multiplexer implements ChannelOwner {
 
   /** Channel numbers in use. */
   get channels(): number {
-    return this.#opening.size + this.#streams.size;
+    return this.#opening.size + this.#channels.size;
   }
 
   /** Channels that stand at both ends, or did and have not been closed by the server. */
-  get streams(): Iterable<ChannelStream> {
-    return this.#streams.values();
+  get standing(): Iterable<Channel> {
+    return this.#channels.values();
   }
 
   open(addresses: Addresses, callback: OpenCallback): void {
@@ -111,7 +109,7 @@ export class Multiplexer implements ChannelOwner {
     }
   }
 
-  /** The connection is gone: all that are opening get `failure`, and nothing more is sent. The streams are left as they are. */
+  /** The connection is gone: all that are opening get `failure`, and nothing more is sent. Those that stand are left as they are. */
   end(failure: OpenFailure): void {
     const opening = [...this.#opening.values()];
     this.#opening.clear();
@@ -121,15 +119,15 @@ export class Multiplexer implements ChannelOwner {
     }
   }
 
-  // For ChannelStream.
+  // For Channel.
 
-  activate(stream: ChannelStream): void {
-    this.#scheduler.activate(stream);
+  activate(channel: Channel): void {
+    this.#scheduler.activate(channel);
     this.run();
   }
 
-  deactivate(stream: ChannelStream): void {
-    this.#scheduler.remove(stream);
+  deactivate(channel: Channel): void {
+    this.#scheduler.remove(channel);
   }
 
   sendData(remote: number, data: Buffer): void {
@@ -148,21 +146,13 @@ export class Multiplexer implements ChannelOwner {
     this.#protocol.channelClose(remote);
   }
 
-  lend(): void {
-    this.#inbox?.lend();
-  }
-
-  giveBack(): void {
-    this.#inbox?.giveBack();
-  }
-
   violated(what: string): void {
     this.#observer.count('tunnel_ssh_violations_total');
     this.#observer.log('debug', `the jump host breaks the rules of SSH channels: ${what}`);
   }
 
   #number(): number {
-    while (this.#opening.has(this.#next) || this.#streams.has(this.#next))
+    while (this.#opening.has(this.#next) || this.#channels.has(this.#next))
       this.#next = (this.#next + 1) >>> 0;
     const id = this.#next;
     this.#next = (id + 1) >>> 0;
@@ -185,26 +175,26 @@ export class Multiplexer implements ChannelOwner {
       ) => this.#confirmed(info),
       CHANNEL_OPEN_FAILURE: (_, id: number, reason: number, text: string) =>
         this.#failed(id, { reason, text }),
-      CHANNEL_WINDOW_ADJUST: (_, id: number, bytes: number) => this.#stream(id)?.adjust(bytes),
-      CHANNEL_DATA: (_, id: number, data: Buffer) => this.#stream(id)?.receive(data),
-      CHANNEL_EXTENDED_DATA: (_, id: number, data: Buffer) => this.#stream(id)?.discard(data.length),
-      CHANNEL_EOF: (_, id: number) => this.#stream(id)?.endOfInput(),
+      CHANNEL_WINDOW_ADJUST: (_, id: number, bytes: number) => this.#channel(id)?.adjust(bytes),
+      CHANNEL_DATA: (_, id: number, data: Buffer) => this.#channel(id)?.receive(data, this.#inbox?.memory),
+      CHANNEL_EXTENDED_DATA: (_, id: number, data: Buffer) => this.#channel(id)?.discard(data.length),
+      CHANNEL_EOF: (_, id: number) => this.#channel(id)?.endOfInput(),
       CHANNEL_CLOSE: (_, id: number) => this.#closed(id),
       CHANNEL_REQUEST: (_, id: number, _type: string, wantReply: boolean) => {
         // Also how sshd asks whether we are alive (ClientAliveInterval). Any answer will do.
-        const stream = this.#stream(id);
-        if (stream !== undefined && wantReply && !stream.closing)
-          this.#protocol.channelFailure(stream.remote);
+        const channel = this.#channel(id);
+        if (channel !== undefined && wantReply && !channel.closing)
+          this.#protocol.channelFailure(channel.remote);
       },
-      CHANNEL_SUCCESS: (_, id: number) => void this.#stream(id),
-      CHANNEL_FAILURE: (_, id: number) => void this.#stream(id),
+      CHANNEL_SUCCESS: (_, id: number) => void this.#channel(id),
+      CHANNEL_FAILURE: (_, id: number) => void this.#channel(id),
     };
   }
 
-  #stream(id: number): ChannelStream | undefined {
-    const stream = this.#streams.get(id);
-    if (stream === undefined) this.violated(`a message for channel ${id}, which is not open`);
-    return stream;
+  #channel(id: number): Channel | undefined {
+    const channel = this.#channels.get(id);
+    if (channel === undefined) this.violated(`a message for channel ${id}, which is not open`);
+    return channel;
   }
 
   #confirmed(info: { recipient: number; sender: number; window: number; packetSize: number }): void {
@@ -215,20 +205,20 @@ export class Multiplexer implements ChannelOwner {
     }
     this.#opening.delete(info.recipient);
     opening.window.confirmed();
-    const stream = new ChannelStream({
+    const channel = new Channel({
       remote: info.sender,
       sendWindow: info.window,
       maxPacket: info.packetSize,
       receiveWindow: opening.window,
       owner: this,
     });
-    this.#streams.set(info.recipient, stream);
+    this.#channels.set(info.recipient, channel);
     if (info.packetSize > 0) {
-      opening.callback(stream);
+      opening.callback(channel);
       return;
     }
     this.violated(`accepts no data on channel ${info.recipient}: packets of at most 0 bytes`);
-    stream.destroy();
+    channel.abort(undefined);
     opening.callback({ reason: 0, text: 'the server accepts packets of 0 bytes only' });
   }
 
@@ -250,9 +240,9 @@ export class Multiplexer implements ChannelOwner {
       this.#failed(id, { reason: 0, text: 'the server closed the channel' });
       return;
     }
-    const stream = this.#stream(id);
-    if (stream === undefined) return;
-    this.#streams.delete(id);
-    stream.closedByPeer();
+    const channel = this.#channel(id);
+    if (channel === undefined) return;
+    this.#channels.delete(id);
+    channel.closed();
   }
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { type Datagram, DatagramReader, encodeDatagram } from '../../../src/capture/datagram.ts';
+import type { Datagram } from '../../../src/capture/datagram.ts';
 import { MAX_ASSOCIATIONS, UdpRelay } from '../../../src/capture/udp.ts';
 import type { Destination } from '../../../src/net/destination.ts';
 
@@ -150,33 +150,5 @@ describe('UdpRelay', () => {
   it('drops what comes while the socket is made and there is no room', () => {
     for (let i = 0; i < 100; i++) relay.accept(from(5000));
     assert.equal(counts.get('tunnel_datagrams_dropped_total'), 84);
-  });
-});
-
-describe('datagrams of the engine', () => {
-  it('are read as they are written', () => {
-    const datagrams: Datagram[] = [
-      { source: { host: '198.18.0.1', port: 1 }, destination: SERVER, payload: Uint8Array.from([1, 2, 3]) },
-      {
-        source: { host: '2001:2::1', port: 65_535 },
-        destination: { host: '2001:db8::7', port: 53 },
-        payload: new Uint8Array(0),
-      },
-      { source: SERVER, destination: SERVER, payload: new Uint8Array(65_507).fill(7) },
-    ];
-    const found: Datagram[] = [];
-    new DatagramReader().drain(
-      (into) => {
-        let at = 0;
-        for (const datagram of datagrams) {
-          const bytes = encodeDatagram(datagram);
-          into.set(bytes, at);
-          at += Math.ceil(bytes.length / 8) * 8;
-        }
-        return at;
-      },
-      (datagram) => found.push(datagram),
-    );
-    assert.deepEqual(found, datagrams);
   });
 });

@@ -11,6 +11,7 @@ import { createNaming } from '../../../src/dns/naming.ts';
 import { DnsServer } from '../../../src/dns/server.ts';
 import { translateRequests } from '../../../src/dns/translate.ts';
 import { MIN_AGE_MS, VirtualAddresses, virtualBlocks } from '../../../src/dns/virtual.ts';
+import { StreamConduit } from '../../../src/flow/streamconduit.ts';
 import { parseNamePattern } from '../../../src/net/name.ts';
 import type { Refusal } from '../../../src/net/refusal.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
@@ -182,7 +183,7 @@ describe('connections to virtual addresses', () => {
       source: { host: '198.18.0.1', port: 40_000 },
       destination: { host, port: 443 },
       signal: abort.signal,
-      open: async () => near,
+      open: () => new StreamConduit(near),
       refuse: (refusal: Refusal) => void refusals.push(refusal),
     });
     far.on('error', () => {}); // the near end is destroyed
@@ -206,9 +207,9 @@ describe('connections to virtual addresses', () => {
     const address = setup.virtual.lease('api.example.com')?.ipv4 ?? '';
     const request = accepting(setup, address);
     assert.deepEqual(request?.destination, { host: 'api.example.com', port: 443 });
-    const stream = await request?.open();
+    const conduit = request?.open();
     assert.ok(!setup.freeAfter(2 * MIN_AGE_MS));
-    stream?.destroy();
+    conduit?.abort(undefined);
     await once(setup.near, 'close');
     assert.ok(!setup.freeAfter(MIN_AGE_MS - 1), 'programs may still have the address');
     assert.ok(setup.freeAfter(1));

@@ -7,9 +7,11 @@ import type { Datagram } from '../../../src/capture/datagram.ts';
 import { createNames } from '../../../src/dns/names.ts';
 import { CapturedQueries, MAX_QUERY_STREAMS } from '../../../src/dns/queries.ts';
 import { parseQuery } from '../../../src/dns/query.ts';
+import { StreamConduit } from '../../../src/flow/streamconduit.ts';
 import { parseNamePattern } from '../../../src/net/name.ts';
 import { formatPrefix } from '../../../src/net/prefix.ts';
 import type { Refusal } from '../../../src/net/refusal.ts';
+import { connectStream } from '../../support/connectstream.ts';
 import { TwinStream, TwinTransport } from '../../support/twin.ts';
 import { a, answerBytes, CountingObserver, queryBytes, read } from './support.ts';
 
@@ -47,7 +49,7 @@ function setUp() {
     },
     device: { address4: '198.18.1.1', address6: '2001:2:0:1::1' },
     servers: [{ host: '10.0.0.53', port: 53 }],
-    connect: (destination, options) => transport.connect(destination, options),
+    connect: (destination, options) => connectStream(transport, destination, options),
     local: [],
     connectDirectly: () => Promise.reject(new Error('nothing goes directly here')),
     observer,
@@ -76,7 +78,7 @@ function setUp() {
       source: PROGRAM,
       destination: { host, port },
       signal: new AbortController().signal,
-      open: async () => near,
+      open: () => new StreamConduit(near),
       refuse: (refusal) => void refusals.push(refusal),
     };
     return { made, near, far, refusals };

@@ -220,7 +220,7 @@ describe('resolvers over streams', () => {
     assert.ok(connections() <= 2);
   });
 
-  it('get back the memory that their answers came in', async () => {
+  it('keep nothing of the memory that their answers came in', async () => {
     const { destination } = await serve((asked) => {
       const { name } = asked.question;
       const message = answerBytes(asked.question, asked.id, { answers: [a(name, '10.0.0.1')] });
@@ -228,29 +228,20 @@ describe('resolvers over streams', () => {
       asked.socket.write(framed.subarray(0, 20));
       setTimeout(() => asked.socket.write(framed.subarray(20)), 50);
     });
-    let given = 0;
     const { host, port } = destination;
     const resolver = new StreamUpstream({
       servers: [destination],
       connect: async () => {
         const socket = connect({ host, port });
         await once(socket, 'connect');
-        // As a transport does that reads into one buffer: what was given back is overwritten.
-        let last: Buffer | undefined;
-        socket.on('data', (chunk) => {
-          last = chunk;
-        });
-        const giveBack = () => {
-          given += 1;
-          last?.fill(0xff);
-        };
-        return Object.assign(socket, { giveBack });
+        // Memory that is used again: what has been handed over is overwritten.
+        socket.on('data', (chunk) => queueMicrotask(() => chunk.fill(0xff)));
+        return socket;
       },
       observer: new CountingObserver(),
     });
     closers.push(() => resolver.close());
     const { message } = await resolver.resolve(question('a.example'));
-    assert.equal(given, 2);
     assert.equal(message.byteLength, message.buffer.byteLength, 'nothing else is kept with it');
     assert.equal(read(message).answers?.[0]?.name, 'a.example');
   });

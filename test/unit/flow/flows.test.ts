@@ -4,6 +4,7 @@ import { PassThrough } from 'node:stream';
 import { describe, it } from 'node:test';
 import { parseTarget } from '../../../src/config/target.ts';
 import { Flows } from '../../../src/flow/flows.ts';
+import { StreamConduit } from '../../../src/flow/streamconduit.ts';
 import { type Destination, formatDestination } from '../../../src/net/destination.ts';
 import { parseNamePattern } from '../../../src/net/name.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
@@ -17,7 +18,7 @@ class Recorder implements Connector {
 
   async connect(destination: Destination, { addresses }: ConnectOptions = {}) {
     this.asked.push([formatDestination(destination), ...(addresses ?? [])].join(' '));
-    return new PassThrough().end();
+    return new StreamConduit(new PassThrough().end());
   }
 }
 
@@ -48,7 +49,6 @@ describe('Flows', () => {
         return addresses;
       },
       observer: silentObserver,
-      descriptors: 1000,
     });
     const outcome = await new Promise<string>((resolve) => {
       flows.accept(
@@ -56,9 +56,9 @@ describe('Flows', () => {
           source: { host: '127.0.0.1', port: 1 },
           destination: { host, port: 80 },
           signal: new AbortController().signal,
-          open: async () => {
+          open: () => {
             resolve('open');
-            return new PassThrough().end();
+            return new StreamConduit(new PassThrough().end());
           },
           refuse: (refusal, why) => resolve(`${refusal}: ${why}`),
         },

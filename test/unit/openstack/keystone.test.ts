@@ -8,9 +8,9 @@ import { createServer as createHttpsServer } from 'node:https';
 import { type AddressInfo, connect as connectTcp, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Duplex } from 'node:stream';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { TunnelError } from '../../../src/errors.ts';
+import { StreamConduit } from '../../../src/flow/streamconduit.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
 import { secureContextOf } from '../../../src/openstack/authorities.ts';
 import type { Cloud, TlsSettings } from '../../../src/openstack/cloud.ts';
@@ -31,11 +31,11 @@ let opened: Destination[] = [];
 let port = 0;
 
 /** Whatever is asked for is at the server of the test, as behind a jump host. */
-const connect: Connector['connect'] = (destination): Promise<Duplex> => {
+const connect: Connector['connect'] = (destination): Promise<StreamConduit> => {
   opened.push(destination);
   const socket = connectTcp(port, '127.0.0.1');
   return new Promise((resolve, reject) => {
-    socket.once('connect', () => resolve(socket));
+    socket.once('connect', () => resolve(new StreamConduit(socket)));
     socket.once('error', reject);
   });
 };

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { describe, it } from 'node:test';
+import { StreamConduit } from '../../../src/flow/streamconduit.ts';
 import type { Destination } from '../../../src/net/destination.ts';
 import { formatDestination } from '../../../src/net/destination.ts';
 import { parsePrefix } from '../../../src/net/prefix.ts';
@@ -20,7 +21,7 @@ function linkOf(): { link: Connector; opened: string[] } {
   const link: Connector = {
     async connect(destination: Destination) {
       opened.push(formatDestination(destination));
-      return new PassThrough();
+      return new StreamConduit(new PassThrough());
     },
   };
   return { link, opened };

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { describe, it } from 'node:test';
 import type { Names } from '../../../src/dns/names.ts';
+import { StreamConduit } from '../../../src/flow/streamconduit.ts';
 import { formatDestination } from '../../../src/net/destination.ts';
 import { parseNamePattern } from '../../../src/net/name.ts';
 import { parsePrefix } from '../../../src/net/prefix.ts';
@@ -32,7 +33,7 @@ function worldOf({ allow, permitted, behind = [], dryRun = false }: World) {
       const text = formatDestination(destination);
       asked.push(text);
       if (!permitted.includes(text)) throw new ConnectError('prohibited', `${text}: prohibited`);
-      return new PassThrough();
+      return new StreamConduit(new PassThrough());
     },
   };
   const isAddress = (text: string) => /^[\d./]+$/.test(text);

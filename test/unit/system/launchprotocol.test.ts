@@ -23,9 +23,10 @@ const { errno: ERRNO } = constants;
 
 /** Prints the header's constants and layouts as JSON, and messages of the launcher's in hex. */
 const BODY = `
-  struct launcher_descriptor descriptor = {.header = HEADER(LAUNCHER_DESCRIPTOR, descriptor), .kind = LAUNCHER_LISTENER6};
+  struct launcher_descriptor descriptor = {.header = HEADER(LAUNCHER_DESCRIPTOR, descriptor)};
   struct launcher_ready ready = {.header = HEADER(LAUNCHER_READY, ready), .notes = LAUNCHER_NO_RESOLV_CONF, .device = "tun0",
                                  .uid = 1000, .gid = 100};
+  struct launcher_ready ready6 = {.header = HEADER(LAUNCHER_READY, ready6), .notes = LAUNCHER_HAS_IPV6};
   struct launcher_setup place = {.header = HEADER(LAUNCHER_SETUP, place), .flags = LAUNCHER_IN_PLACE, .descriptors = 256};
   struct { struct launcher_go go; char text[9]; } __attribute__((packed)) go = {.go = {HEADER(LAUNCHER_GO, go)}, .text = "A=b\\0C=\\0D"};
   struct launcher_failed failed = {.header = HEADER(LAUNCHER_FAILED, failed), .step = LAUNCHER_STEP_MOUNT, .error = 13,
@@ -39,7 +40,7 @@ const BODY = `
   SIZE(setup); AT(setup, flags, "flags"); AT(setup, mtu, "mtu"); AT(setup, address4, "address4");
   AT(setup, address6, "address6"); AT(setup, descriptors, "descriptors");
   AT(setup, resolv_conf_length, "resolvConfLength");
-  SIZE(descriptor); AT(descriptor, kind, "kind");
+  SIZE(descriptor);
   SIZE(ready); AT(ready, notes, "notes"); AT(ready, device, "device"); AT(ready, uid, "uid"); AT(ready, gid, "gid");
   SIZE(go);
   SIZE(failed); AT(failed, step, "step"); AT(failed, error, "error"); AT(failed, detail, "detail");
@@ -47,9 +48,9 @@ const BODY = `
   VALUE(LAUNCHER_SETUP); VALUE(LAUNCHER_DESCRIPTOR); VALUE(LAUNCHER_READY); VALUE(LAUNCHER_GO); VALUE(LAUNCHER_FAILED);
   VALUE(LAUNCHER_STEP_REQUEST); VALUE(LAUNCHER_STEP_NAMESPACES); VALUE(LAUNCHER_STEP_MAPPING);
   VALUE(LAUNCHER_STEP_OPEN_TUN); VALUE(LAUNCHER_STEP_CREATE_TUN); VALUE(LAUNCHER_STEP_NETWORK);
-  VALUE(LAUNCHER_STEP_LISTENER); VALUE(LAUNCHER_STEP_MOUNT); VALUE(LAUNCHER_STEP_PRIVILEGES);
+  VALUE(LAUNCHER_STEP_MOUNT); VALUE(LAUNCHER_STEP_PRIVILEGES);
   VALUE(LAUNCHER_STEP_EXECUTE);
-  HEX("descriptorMessage", descriptor); HEX("readyMessage", ready); HEX("failedMessage", failed); HEX("setupMessage", setup);
+  HEX("descriptorMessage", descriptor); HEX("readyMessage", ready); HEX("ready6Message", ready6); HEX("failedMessage", failed); HEX("setupMessage", setup);
   HEX("placeMessage", place); HEX("goMessage", go);
 `;
 
@@ -77,15 +78,20 @@ describe('launcher protocol', () => {
   });
 
   it('reads what C writes, and writes what C reads', () => {
-    assert.deepEqual(decodeLauncherMessage(bytes('descriptorMessage')), {
-      type: 'descriptor',
-      kind: 'listener6',
-    });
+    assert.deepEqual(decodeLauncherMessage(bytes('descriptorMessage')), { type: 'descriptor' });
     assert.deepEqual(decodeLauncherMessage(bytes('readyMessage')), {
       type: 'ready',
       device: 'tun0',
       hasResolvConf: false,
+      hasIPv6: false,
       user: { uid: 1000, gid: 100 },
+    });
+    assert.deepEqual(decodeLauncherMessage(bytes('ready6Message')), {
+      type: 'ready',
+      device: '',
+      hasResolvConf: true,
+      hasIPv6: true,
+      user: { uid: 0, gid: 0 },
     });
     assert.deepEqual(decodeLauncherMessage(bytes('failedMessage')), {
       type: 'failed',
@@ -134,7 +140,6 @@ describe('launcher errors', () => {
     [LAUNCHER_STEP.openTun, ERRNO.EACCES, 'namespace-no-tun'],
     [LAUNCHER_STEP.createTun, ERRNO.EPERM, 'namespace-no-tun'],
     [LAUNCHER_STEP.network, ERRNO.EINVAL, 'namespace-network'],
-    [LAUNCHER_STEP.listener, ERRNO.ENOMEM, 'namespace-network'],
     [LAUNCHER_STEP.privileges, ERRNO.EPERM, 'launcher-privileges'],
     [LAUNCHER_STEP.execute, ERRNO.ENOENT, 'command-not-found'],
     [LAUNCHER_STEP.execute, ERRNO.EACCES, 'command-not-executable'],

@@ -18,6 +18,7 @@ describe('DirectConnector', { timeout: 60_000 }, () => {
   before(async () => {
     server = createServer((socket) => {
       seen.push(socket.localAddress);
+      socket.on('error', () => {}); // the other end is reset
       socket.end();
     }).listen(0, '127.0.0.2');
     await once(server, 'listening');
@@ -31,8 +32,8 @@ describe('DirectConnector', { timeout: 60_000 }, () => {
   it('dials the addresses that a name is known to have, and asks no resolver', async () => {
     const connector = new DirectConnector();
     const addresses = ['127.0.0.3', '127.0.0.2'];
-    const stream = await connector.connect({ host: UNKNOWN, port }, { addresses });
-    stream.destroy();
+    const conduit = await connector.connect({ host: UNKNOWN, port }, { addresses });
+    conduit.abort(undefined);
     assert.equal(seen.at(-1), '127.0.0.2');
     await assert.rejects(
       connector.connect({ host: UNKNOWN, port }, { addresses: ['127.0.0.3', '127.0.0.4'] }),
@@ -56,11 +57,11 @@ describe('DirectConnector', { timeout: 60_000 }, () => {
       uplinkFor: (address) => (address === '127.0.0.3' ? null : undefined),
       socketOnDevice: () => assert.fail('no device'),
     });
-    const stream = await connector.connect(
+    const conduit = await connector.connect(
       { host: UNKNOWN, port },
       { addresses: ['127.0.0.3', '127.0.0.2'] },
     );
-    stream.destroy();
+    conduit.abort(undefined);
     await assert.rejects(
       connector.connect({ host: '127.0.0.3', port }),
       refusedWith('no-network', /no route beside the tunnel/),

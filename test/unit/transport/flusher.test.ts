@@ -11,6 +11,7 @@ import handlers from 'ssh2/lib/protocol/handlers.js';
 import { MAX_UNANSWERED, SEGMENT_BYTES } from '../../../src/transport/ssh2/flush.ts';
 import { Ssh2Link } from '../../../src/transport/ssh2/link.ts';
 import { pseudoRandomBytes } from '../../support/bytes.ts';
+import { connectStream } from '../../support/connectstream.ts';
 import { LogLines } from '../../support/embedded.ts';
 
 const DESTINATION = { host: '192.0.2.1', port: 80 };
@@ -127,7 +128,7 @@ async function pair(options: ServerOptions, flush = true) {
   closers.push(close);
   // The first round trip.
   await delay(5 * LATE_MS);
-  const stream = await link.connect(DESTINATION);
+  const stream = await connectStream(link, DESTINATION);
   const sent = createHash('sha256');
   /** All of it has arrived when it resolves. */
   const upload = async (bytes: number) => {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
+import { StreamConduit } from '../../../src/flow/streamconduit.ts';
 import { type Destination, formatDestination } from '../../../src/net/destination.ts';
 import type { Refusal } from '../../../src/net/refusal.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
@@ -28,7 +29,7 @@ function setUp(permitted: readonly string[], options: Partial<FormsOptions> = {}
         if (refusal !== undefined) throw new ConnectError(refusal, formatDestination(destination));
         if (!permitted.includes(destination.host))
           throw new ConnectError('prohibited', formatDestination(destination));
-        return new Duplex({ read() {} });
+        return new StreamConduit(new Duplex({ read() {} }));
       },
     },
     otherForms: async ({ host }) => (host === 'a.example' ? ['10.0.0.1', '2001:db8::1'] : ['a.example']),

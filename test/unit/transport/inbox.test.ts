@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import type { Slab } from '../../../src/flow/memory.ts';
 import { Inbox } from '../../../src/transport/ssh2/inbox.ts';
 import type { SshProtocol } from '../../../src/transport/ssh2/internals.ts';
 
@@ -118,7 +119,7 @@ const cuts = fc.array(
 );
 
 describe('Inbox', () => {
-  it('any cut of the stream gives the same packets; a view that is not given back is never written over', () => {
+  it('any cut of the stream gives the same packets; a view whose memory is held is never written over', () => {
     fc.assert(
       fc.property(sizes, cuts, fc.infiniteStream(fc.nat(5)), (blocks, pieces, choices) => {
         const inbox = new Inbox();
@@ -137,11 +138,11 @@ describe('Inbox', () => {
           const choice = choices.next().value;
           if (choice === 0) {
             // Passed on, and kept for good.
-            inbox.lend();
+            inbox.memory?.retain();
             held.push({ view: payload, copy: Buffer.from(payload) });
           } else if (choice === 1) {
-            inbox.lend();
-            inbox.giveBack();
+            inbox.memory?.retain();
+            inbox.memory?.release();
           } else if (choice === 2) {
             // Kept by ssh2 until the key exchange is over, which nobody says.
             exchanging = 3;
@@ -162,20 +163,43 @@ describe('Inbox', () => {
     );
   });
 
-  it('a buffer of which all is given back is used again', () => {
+  it('a buffer that nobody holds a part of is used again', () => {
     const inbox = new Inbox();
     const buffers = new Set<ArrayBufferLike>();
     open(
       inbox,
       new AESGCMDecipherBinding((payload) => {
         buffers.add(payload.buffer);
-        inbox.lend();
-        inbox.giveBack();
+        inbox.memory?.retain();
+        inbox.memory?.release();
       }),
     );
     const stream = Buffer.concat(Array.from({ length: 200 }, (_, number) => packet(number, 2_048)));
     for (let at = 0; at < stream.length; ) at += read(inbox, stream.subarray(at, at + 70_001));
     assert.equal(buffers.size, 1);
+  });
+
+  it('one that is held is used again once it is released, so a window needs few', () => {
+    const inbox = new Inbox();
+    const buffers = new Set<ArrayBufferLike>();
+    const held: Slab[] = [];
+    open(
+      inbox,
+      new AESGCMDecipherBinding((payload) => {
+        buffers.add(payload.buffer);
+        const { memory } = inbox;
+        assert.ok(memory !== undefined);
+        assert.equal(memory.bytes.buffer, payload.buffer, 'the view is one of it');
+        memory.retain();
+        held.push(memory);
+        // A window's worth waits; what came before it has been taken.
+        if (held.length > 20) held.shift()?.release();
+      }),
+    );
+    const stream = Buffer.concat(Array.from({ length: 400 }, (_, number) => packet(number, 2_048)));
+    for (let at = 0; at < stream.length; ) at += read(inbox, stream.subarray(at, at + 70_001));
+    assert.ok(buffers.size <= 8, `${buffers.size} buffers for 640 KiB that wait`);
+    assert.equal(inbox.memory, undefined, 'between packets there is nothing to hold');
   });
 
   it('with other ciphers everything is handed on as it comes', () => {

@@ -14,6 +14,7 @@ import { CLOSE_TIMEOUT_MS, Ssh2Link } from '../../../src/transport/ssh2/link.ts'
 import { INITIAL_WINDOW } from '../../../src/transport/ssh2/receivewindow.ts';
 import { serverText } from '../../../src/transport/ssh2/servertext.ts';
 import { ConnectError } from '../../../src/transport/transport.ts';
+import { connectStream } from '../../support/connectstream.ts';
 
 /** What is used of the peer's ssh2 to break the rules with. */
 interface PeerInternals {
@@ -172,7 +173,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
           if (eof) protocol.channelEOF(id);
           protocol.channelClose(id);
         };
-        const stream = await transport.connect(DESTINATION);
+        const stream = await connectStream(transport, DESTINATION);
         stream.resume();
         await delay(50);
         assert.equal((stream.errored as NodeJS.ErrnoException | null)?.code, 'ECONNRESET');
@@ -233,7 +234,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
         const transport = await link({ log() {}, count: (name) => void counted.push(name) });
         const { _protocol: protocol } = peer as unknown as PeerInternals;
         onOpen = (id) => send(protocol, id, 0);
-        const stream = await transport.connect(DESTINATION);
+        const stream = await connectStream(transport, DESTINATION);
         await delay(300);
         assert.equal((stream.errored as TunnelError | null)?.code, violates ? 'window-exceeded' : undefined);
         assert.deepEqual(counted, violates ? ['tunnel_ssh_violations_total'] : []);
@@ -252,7 +253,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
         }
         // The others are none the worse for it.
         onOpen = (id) => protocol.channelData(id, Buffer.from('fine'));
-        const other = await transport.connect(DESTINATION);
+        const other = await connectStream(transport, DESTINATION);
         assert.equal(String((await once(other, 'data'))[0]), 'fine');
         onOpen = undefined;
         await transport.close();
@@ -266,7 +267,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
         for (let half = 0; half < 8; half++) setTimeout(() => extended(protocol, id, WINDOW / 2), 30 * half);
         setTimeout(() => protocol.channelData(id, Buffer.from('fine')), 30 * 8);
       };
-      const stream = await transport.connect(DESTINATION);
+      const stream = await connectStream(transport, DESTINATION);
       assert.equal(String((await once(stream, 'data'))[0]), 'fine');
       onOpen = undefined;
       await transport.close();
@@ -276,7 +277,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
   /** Leaves more unsent in the link's socket than the kernel takes. */
   async function clog(transport: Ssh2Link, deaf: Socket): Promise<void> {
     onOpen = () => {};
-    const streams = await Promise.all(Array.from({ length: 8 }, () => transport.connect(DESTINATION)));
+    const streams = await Promise.all(Array.from({ length: 8 }, () => connectStream(transport, DESTINATION)));
     onOpen = undefined;
     deaf.pause();
     for (const stream of streams) stream.write(Buffer.alloc(PEER_WINDOW));

@@ -1,63 +1,22 @@
 /** The connection protocol with a server that may say anything in any order. */
 import assert from 'node:assert/strict';
-import { Duplex } from 'node:stream';
+import { once } from 'node:events';
+import type { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
-import { ChannelStream } from '../../../src/transport/ssh2/channelstream.ts';
-import { Multiplexer, type OpenFailure } from '../../../src/transport/ssh2/multiplexer.ts';
-import { Outbox } from '../../../src/transport/ssh2/outbox.ts';
-import { INITIAL_WINDOW, ReceiveWindows } from '../../../src/transport/ssh2/receivewindow.ts';
-import { FakeProtocol, type Told } from '../../support/fakeprotocol.ts';
+import { streamOf } from '../../../src/flow/conduitstream.ts';
+import { Slab } from '../../../src/flow/memory.ts';
+import { Channel } from '../../../src/transport/ssh2/channel.ts';
+import { INITIAL_WINDOW } from '../../../src/transport/ssh2/receivewindow.ts';
+import { Bench, type Open } from '../../support/channelbench.ts';
+import { joined, type TestConduit } from '../../support/testconduit.ts';
 
-const ADDRESSES = { srcIP: '127.0.0.1', srcPort: 1, dstIP: '192.0.2.1', dstPort: 80 };
 const MAX_SENT = 0xffffffff;
 /** Channels at a time in the sequences. */
 const SLOTS = 3;
 
-class Bench {
-  readonly server = new FakeProtocol();
-  readonly windows = new ReceiveWindows({ clock: () => this.now });
-  readonly counted: string[] = [];
-  readonly multiplexer: Multiplexer;
-  now = 0;
-
-  constructor() {
-    const socket = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
-    this.multiplexer = new Multiplexer({
-      protocol: this.server.protocol,
-      outbox: new Outbox(socket, { onWritable() {}, onSent() {}, onOverflow() {} }),
-      inbox: undefined,
-      windows: this.windows,
-      observer: { log() {}, count: (name) => void this.counted.push(name) },
-    });
-  }
-
-  open(): Open {
-    const before = new Set(this.server.opens.keys());
-    const open: Open = { id: -1, results: [] };
-    this.multiplexer.open(ADDRESSES, (result) => open.results.push(result));
-    for (const id of this.server.opens.keys()) if (!before.has(id)) open.id = id;
-    return open;
-  }
-
-  confirmed(window = 1 << 20, maxPacket = 32_768): { id: number; stream: ChannelStream; told: Told } {
-    const { id, results } = this.open();
-    const remote = 1000 + id;
-    this.server.confirm(id, remote, window, maxPacket);
-    const [stream] = results;
-    const told = this.server.told.get(remote);
-    assert.ok(stream instanceof ChannelStream && told !== undefined);
-    return { id, stream, told };
-  }
-}
-
-interface Open {
-  id: number;
-  readonly results: (ChannelStream | OpenFailure)[];
-}
-
-const code = (stream: ChannelStream): unknown => (stream.errored as NodeJS.ErrnoException | null)?.code;
+const code = (stream: Duplex): unknown => (stream.errored as NodeJS.ErrnoException | null)?.code;
 
 describe('Multiplexer', () => {
   const small = fc.nat(SLOTS);
@@ -70,9 +29,13 @@ describe('Multiplexer', () => {
     {
       weight: 5,
       arbitrary: fc.record({
-        kind: fc.constantFrom('end', 'destroy', 'resume', 'pause', 'read'),
+        kind: fc.constantFrom('end', 'destroy', 'resume', 'pause', 'read', 'shut'),
         index: small,
       }),
+    },
+    {
+      weight: 8,
+      arbitrary: fc.record({ kind: fc.constantFrom('join', 'joinStream'), index: small }),
     },
     { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('turn', 'kex', 'kexDone') }) },
     // The server's. `index` may be of a channel in any state, or of none.
@@ -110,18 +73,18 @@ describe('Multiplexer', () => {
 
   it('keeps to RFC 4254 whatever the server says, and settles everything', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(action, { maxLength: 100 }), async (actions) => {
+      fc.asyncProperty(fc.array(action, { maxLength: 100, size: 'max' }), async (actions) => {
         const bench = new Bench();
         const { server, multiplexer } = bench;
-        const channels: Channels = { slots: [], all: [] };
-        for (const each of actions) await apply(bench, channels, each);
-        await finish(bench, channels.all);
+        const slots: Slots = { now: [], all: [] };
+        for (const each of actions) await apply(bench, slots, each);
+        await finish(bench, slots.all);
         assert.deepEqual(server.wrong, []);
         assert.equal(multiplexer.channels, 0);
         assert.equal(bench.windows.used, 0, 'all windows were given back');
         for (const told of server.told.values()) assert.equal(told.closes, 1, 'exactly one CLOSE');
       }),
-      { numRuns: 600 },
+      { numRuns: 400 },
     );
   });
 
@@ -136,7 +99,7 @@ describe('Multiplexer', () => {
     bench.server.confirm(1, 8, 100, 100);
     bench.server.say('CHANNEL_CLOSE', 2);
     assert.deepEqual(first.results, [{ reason: 2, text: 'Connection refused' }]);
-    assert.ok(second.results[0] instanceof ChannelStream);
+    assert.ok(second.results[0] instanceof Channel);
     assert.deepEqual(third.results, [{ reason: 0, text: 'the server closed the channel' }]);
     assert.equal(second.results.length, 1);
     assert.equal(bench.counted.length, 4);
@@ -145,7 +108,8 @@ describe('Multiplexer', () => {
 
   it('a number is free only when the server has closed the channel', () => {
     const bench = new Bench();
-    const { id, stream } = bench.confirmed();
+    const { id, channel } = bench.confirmed();
+    const stream = streamOf(channel);
     stream.destroy();
     assert.equal(bench.multiplexer.channels, 1);
     assert.equal(bench.windows.used, 0, 'but its window is given back at once');
@@ -156,7 +120,8 @@ describe('Multiplexer', () => {
 
   it('writes what window and packet size admit, and the rest when there is more', async () => {
     const bench = new Bench();
-    const { id, stream, told } = bench.confirmed(1_000, 300);
+    const { id, channel, told } = bench.confirmed(1_000, 300);
+    const stream = streamOf(channel);
     let done = 0;
     stream.write(Buffer.alloc(2_500), () => done++);
     stream.end();
@@ -181,7 +146,7 @@ describe('Multiplexer', () => {
     const { id, results } = bench.open();
     bench.server.confirm(id, 5, 1_000, 0);
     assert.equal(results.length, 1);
-    assert.ok(!(results[0] instanceof ChannelStream));
+    assert.ok(!(results[0] instanceof Channel));
     assert.equal(bench.server.told.get(5)?.closes, 1);
     assert.equal(bench.multiplexer.channels, 1, 'until the server has closed it');
     bench.server.say('CHANNEL_CLOSE', id);
@@ -190,7 +155,8 @@ describe('Multiplexer', () => {
 
   it('data wait while keys are exchanged, and go on afterwards', async () => {
     const bench = new Bench();
-    const { stream, told } = bench.confirmed();
+    const { channel, told } = bench.confirmed();
+    const stream = streamOf(channel);
     bench.server._kexinit = {};
     stream.write(Buffer.alloc(1_000));
     await turn();
@@ -202,10 +168,11 @@ describe('Multiplexer', () => {
 
   it('data after EOF is dropped, EOF twice is one end', async () => {
     const bench = new Bench();
-    const { id, stream } = bench.confirmed();
+    const { id, channel } = bench.confirmed();
+    const stream = streamOf(channel);
     const got: string[] = [];
     let ends = 0;
-    stream.on('data', (data) => void got.push(String(data)));
+    stream.on('data', (data: Buffer) => void got.push(String(data)));
     stream.on('end', () => ends++);
     await turn();
     bench.server.say('CHANNEL_DATA', id, Buffer.from('a'));
@@ -219,7 +186,8 @@ describe('Multiplexer', () => {
 
   it('a paused reader holds its window and not a byte more, wherever the bytes wait', async () => {
     const bench = new Bench();
-    const { id, stream, told } = bench.confirmed();
+    const { id, channel, told } = bench.confirmed();
+    const stream = streamOf(channel);
     const window = told.granted;
     stream.on('data', () => stream.pause());
     await turn();
@@ -244,7 +212,8 @@ describe('Multiplexer', () => {
 
   it('EOF and CLOSE before the reader reads: it gets all, its writes are swallowed, nothing more is sent', async () => {
     const bench = new Bench();
-    const { id, stream, told } = bench.confirmed();
+    const { id, channel, told } = bench.confirmed();
+    const stream = streamOf(channel);
     bench.server.say('CHANNEL_DATA', id, Buffer.from('one'));
     bench.server.say('CHANNEL_DATA', id, Buffer.alloc(200_000));
     bench.server.say('CHANNEL_EOF', id);
@@ -268,22 +237,23 @@ describe('Multiplexer', () => {
     assert.equal(bench.windows.used, 0);
   });
 
-  it('who reads by read() gets copies: a small chunk does not keep the connection’s buffer', async () => {
-    const bench = new Bench();
-    const { id, stream } = bench.confirmed();
-    stream.on('readable', () => {});
-    await turn();
-    const shared = Buffer.from('of all flows');
-    bench.server.say('CHANNEL_DATA', id, shared);
-    await turn();
-    const chunk = stream.read() as Buffer;
+  it('a stream gets copies: a small chunk does not keep the connection’s memory', async () => {
+    const memory = new Slab(100);
+    const bench = new Bench({ memory });
+    const { id, channel } = bench.confirmed();
+    const stream = streamOf(channel);
+    memory.bytes.write('of all flows');
+    bench.server.say('CHANNEL_DATA', id, memory.bytes.subarray(0, 12));
+    memory.bytes.fill('x');
+    assert.equal(memory.shared, false);
+    const [chunk] = (await once(stream, 'data')) as [Buffer];
     assert.equal(String(chunk), 'of all flows');
-    assert.notEqual(chunk.buffer, shared.buffer);
   });
 
   it('no bytes of data take no memory and end nothing', async () => {
     const bench = new Bench();
-    const { id, stream } = bench.confirmed();
+    const { id, channel } = bench.confirmed();
+    const stream = streamOf(channel);
     stream.resume();
     await turn();
     for (let time = 0; time < 1_000; time++) bench.server.say('CHANNEL_DATA', id, Buffer.alloc(0));
@@ -293,7 +263,8 @@ describe('Multiplexer', () => {
 
   it('answers requests on open channels, channels of the server and global requests with no', () => {
     const bench = new Bench();
-    const { id, stream, told } = bench.confirmed();
+    const { id, channel, told } = bench.confirmed();
+    const stream = streamOf(channel);
     bench.server.say('CHANNEL_REQUEST', id, 'keepalive@openssh.com', true, null);
     bench.server.say('CHANNEL_REQUEST', id, 'exit-status', false, 0);
     assert.equal(told.failures, 1);
@@ -323,19 +294,28 @@ describe('Multiplexer', () => {
   });
 });
 
-interface Channel {
+/** One channel, and what it is joined to: nothing, a test's end, or a stream. */
+interface Slot {
   readonly open: Open;
   readonly remote: number;
   confirmed: boolean;
   /** The server has said FAILURE or CLOSE. */
   gone: boolean;
+  /** The server has said EOF. */
+  ended: boolean;
+  /** Bytes that the server has sent and that it was allowed to send: each is its own number. */
+  sent: number;
+  end: TestConduit | undefined;
+  stream: Duplex | undefined;
+  /** We have reset or shut it. */
+  aborted: boolean;
   writes: number;
   calledBack: number;
 }
 
-interface Channels {
-  readonly slots: Channel[];
-  readonly all: Channel[];
+interface Slots {
+  readonly now: Slot[];
+  readonly all: Slot[];
 }
 
 type Action = {
@@ -347,50 +327,95 @@ type Action = {
 
 let nextRemote = 0;
 
-function stream(channel: Channel | undefined): ChannelStream | undefined {
-  const result = channel?.open.results[0];
-  return result instanceof ChannelStream ? result : undefined;
+function channelOf(slot: Slot | undefined): Channel | undefined {
+  const result = slot?.open.results[0];
+  return result instanceof Channel ? result : undefined;
 }
 
-async function apply(bench: Bench, channels: Channels, action: Action): Promise<void> {
+function join(slot: Slot | undefined, asStream: boolean): void {
+  const channel = channelOf(slot);
+  if (slot === undefined || channel === undefined || slot.end !== undefined || slot.stream !== undefined)
+    return;
+  if (asStream) slot.stream = streamOf(channel);
+  else slot.end = joined(channel, { automatic: false });
+}
+
+/** `length` bytes from the `at`th on, each its own number. */
+function numbered(at: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  for (let index = 0; index < length; index++) bytes[index] = (at + index) * 7;
+  return bytes;
+}
+
+function serverSends(bench: Bench, slot: Slot | undefined, id: number, size: number): void {
+  const at = slot?.sent ?? 0;
+  if (slot?.confirmed && !slot.ended && !slot.gone) slot.sent += size;
+  bench.server.say('CHANNEL_DATA', id, numbered(at, size));
+}
+
+async function apply(bench: Bench, slots: Slots, action: Action): Promise<void> {
   const { server } = bench;
   const { kind, index = 0, size = 0 } = action;
-  const channel = channels.slots[index];
-  const id = channel?.open.id ?? 4_000 + index;
-  const flow = stream(channel);
+  const slot = slots.now[index];
+  const id = slot?.open.id ?? 4_000 + index;
+  const channel = channelOf(slot);
   switch (kind) {
     case 'open':
     case 'begin': {
-      if (channel !== undefined && !channel.gone) break;
+      if (slot !== undefined && !slot.gone) break;
       const open = bench.open();
-      const opened = { open, remote: nextRemote++, confirmed: false, gone: false, writes: 0, calledBack: 0 };
-      channels.slots[index] = opened;
-      channels.all.push(opened);
-      if (kind === 'open') break;
-      opened.confirmed = true;
-      server.confirm(open.id, opened.remote, size, 32_768);
+      const opened: Slot = {
+        open,
+        remote: nextRemote++,
+        confirmed: kind === 'begin',
+        gone: false,
+        ended: false,
+        sent: 0,
+        end: undefined,
+        stream: undefined,
+        aborted: false,
+        writes: 0,
+        calledBack: 0,
+      };
+      slots.now[index] = opened;
+      slots.all.push(opened);
+      if (kind === 'begin') server.confirm(open.id, opened.remote, size, 32_768);
       break;
     }
+    case 'join':
+    case 'joinStream':
+      join(slot, kind === 'joinStream');
+      break;
     case 'write':
-      if (channel !== undefined && flow?.writable) {
-        channel.writes++;
-        flow.write(Buffer.alloc(size), () => channel.calledBack++);
+      if (slot?.stream?.writable) {
+        slot.writes++;
+        slot.stream.write(Buffer.alloc(size), () => slot.calledBack++);
       }
+      if (slot?.end !== undefined && !slot.aborted) slot.end.give(Buffer.alloc(size));
       break;
     case 'end':
-      flow?.end();
+      slot?.stream?.end();
+      if (slot?.end !== undefined) channel?.finish();
       break;
     case 'destroy':
-      flow?.destroy();
+    case 'shut':
+      if (slot === undefined || channel === undefined) break;
+      slot.aborted = true;
+      if (slot.stream !== undefined) slot.stream.destroy();
+      else if (kind === 'destroy') channel.abort(undefined);
+      else if (slot.end !== undefined) channel.shut();
+      else slot.aborted = false;
       break;
     case 'resume':
-      flow?.resume();
+      slot?.stream?.resume();
+      slot?.end?.take();
       break;
     case 'pause':
-      flow?.pause();
+      slot?.stream?.pause();
       break;
     case 'read':
-      flow?.read();
+      slot?.stream?.read();
+      slot?.end?.take(Math.floor(slot.end.untaken / 2));
       break;
     case 'turn':
       bench.now += 30;
@@ -404,40 +429,40 @@ async function apply(bench: Bench, channels: Channels, action: Action): Promise<
       bench.multiplexer.run();
       break;
     case 'confirm':
-      server.confirm(id, channel?.remote ?? 9_999, size, action.packet ?? 1);
-      if (channel !== undefined) channel.confirmed = true;
+      server.confirm(id, slot?.remote ?? 9_999, size, action.packet ?? 1);
+      if (slot !== undefined) slot.confirmed = true;
       break;
     case 'data':
-      server.say('CHANNEL_DATA', id, Buffer.alloc(size));
+      serverSends(bench, slot, id, size);
       break;
     case 'extended':
       server.say('CHANNEL_EXTENDED_DATA', id, Buffer.alloc(size), 1);
       break;
     case 'adjust': {
-      const told = channel && server.told.get(channel.remote);
+      const told = slot && server.told.get(slot.remote);
       if (told !== undefined) told.window = Math.min(told.window + size, MAX_SENT);
       server.say('CHANNEL_WINDOW_ADJUST', id, size);
       break;
     }
     case 'huge': {
-      const told = channel && server.told.get(channel.remote);
+      const told = slot && server.told.get(slot.remote);
       if (told !== undefined) told.window = MAX_SENT;
       server.say('CHANNEL_WINDOW_ADJUST', id, MAX_SENT);
       break;
     }
     case 'flood':
-      for (let bytes = 0; bytes < 1 << 20; bytes += 32_768)
-        server.say('CHANNEL_DATA', id, Buffer.alloc(32_768));
+      for (let bytes = 0; bytes < 1 << 20; bytes += 32_768) serverSends(bench, slot, id, 32_768);
       break;
     case 'eof':
       server.say('CHANNEL_EOF', id);
+      if (slot?.confirmed) slot.ended = true;
       break;
     case 'close':
     case 'failure':
       if (kind === 'close') server.say('CHANNEL_CLOSE', id);
       else server.say('CHANNEL_OPEN_FAILURE', id, 2, 'Connection refused');
-      if (channel !== undefined && !channel.gone && (kind === 'close' || !channel.confirmed)) {
-        channel.gone = true;
+      if (slot !== undefined && !slot.gone && (kind === 'close' || !slot.confirmed)) {
+        slot.gone = true;
         server.opens.delete(id);
       }
       break;
@@ -459,7 +484,7 @@ async function apply(bench: Bench, channels: Channels, action: Action): Promise<
 }
 
 /** The server ends all that it has not: then nobody may still wait for anything. */
-async function finish(bench: Bench, channels: readonly Channel[]): Promise<void> {
+async function finish(bench: Bench, slots: readonly Slot[]): Promise<void> {
   const { server } = bench;
   server._kexinit = undefined;
   bench.multiplexer.run();
@@ -468,15 +493,28 @@ async function finish(bench: Bench, channels: readonly Channel[]): Promise<void>
     // Those whose place another took are the server's to end as well.
     server.say('CHANNEL_CLOSE', id);
   }
-  for (const channel of channels) {
-    assert.equal(channel.open.results.length, 1, 'the open was settled once');
-    stream(channel)?.resume();
+  for (const slot of slots) {
+    assert.equal(slot.open.results.length, 1, 'the open was settled once');
+    join(slot, false);
+    slot.stream?.resume();
+    slot.end?.take();
   }
   await turn();
   await turn();
-  for (const channel of channels) {
-    assert.equal(channel.calledBack, channel.writes, 'every write was called back');
-    stream(channel)?.destroy();
+  for (const slot of slots) {
+    assert.equal(slot.calledBack, slot.writes, 'every write was called back');
+    slot.stream?.destroy();
+    if (slot.end !== undefined) checkEnd(slot, slot.end);
   }
   await turn();
+}
+
+function checkEnd({ sent, aborted }: Slot, { data, said, wrong }: TestConduit): void {
+  assert.deepEqual(wrong, []);
+  assert.ok(data.equals(numbered(0, data.length)), 'what has come is in order');
+  const failed = said.some((word) => word.startsWith('abort'));
+  // Whoever has reset it hears no more of it.
+  assert.ok(failed || aborted || said.includes('finish'), 'it was told the end');
+  if (said.includes('finish') && !aborted)
+    assert.equal(data.length, sent, 'all that has come before the end');
 }

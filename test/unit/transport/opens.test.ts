@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
+import { StreamConduit } from '../../../src/flow/streamconduit.ts';
 import {
   MAX_OPENS,
   MAX_OPENS_BY_NAME,
@@ -17,10 +18,10 @@ import { ConnectError, type Connector, type Destination } from '../../../src/tra
 class Held implements Connector {
   readonly asked: { readonly destination: Destination; answer(result?: Error | Duplex): void }[] = [];
 
-  connect(destination: Destination): Promise<Duplex> {
+  connect(destination: Destination): Promise<StreamConduit> {
     return new Promise((resolve, reject) => {
       const answer = (result: Error | Duplex = new Duplex({ read() {}, write() {} })): void =>
-        result instanceof Error ? reject(result) : resolve(result);
+        result instanceof Error ? reject(result) : resolve(new StreamConduit(result));
       this.asked.push({ destination, answer });
     });
   }
@@ -96,7 +97,7 @@ describe('Opens', () => {
     await turn();
     assert.equal(held.asked.at(-1)?.destination.port, 8443);
     held.asked.at(-1)?.answer();
-    assert.ok((await patient) instanceof Duplex);
+    assert.ok((await patient) instanceof StreamConduit);
   });
 
   it('who gives up on an open that is under way keeps the place until it is answered; what opens then is closed', async () => {
@@ -115,7 +116,7 @@ describe('Opens', () => {
     assert.ok(late.destroyed);
     assert.equal(held.asked.at(-1)?.destination.port, 8443);
     held.asked.at(-1)?.answer();
-    assert.ok((await next) instanceof Duplex);
+    assert.ok((await next) instanceof StreamConduit);
     held.asked[1]?.answer(new ConnectError('refused', 'no'));
     await turn();
   });

@@ -11,6 +11,7 @@ import type { SshProtocol } from '../../../src/transport/ssh2/internals.ts';
 import { Ssh2Link } from '../../../src/transport/ssh2/link.ts';
 import { Rekeying, type RekeyLimits } from '../../../src/transport/ssh2/rekey.ts';
 
+import { connectStream } from '../../support/connectstream.ts';
 import { LoopbackSshd, sshdMissing } from '../../support/loopback-sshd.ts';
 
 const MIB = 2 ** 20;
@@ -96,7 +97,7 @@ describe('key exchanges that we begin, with a real sshd', { skip: sshdMissing, t
       client.on('handshake', () => exchanges++);
       try {
         const { port } = server.address() as AddressInfo;
-        const stream = await link.connect({ host: '127.0.0.1', port });
+        const stream = await connectStream(link, { host: '127.0.0.1', port });
         const sent = randomBytes(16 * MIB);
         const received = createHash('sha256');
         stream.on('data', (chunk: Buffer) => void received.update(chunk));

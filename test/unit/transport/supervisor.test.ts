@@ -5,6 +5,7 @@ import { TunnelError } from '../../../src/errors.ts';
 import { LOGIN_TRIES } from '../../../src/transport/redial.ts';
 import { PROBE_TIMEOUT_MS } from '../../../src/transport/supervisor.ts';
 import { ConnectError } from '../../../src/transport/transport.ts';
+import { connectStream } from '../../support/connectstream.ts';
 import {
   API,
   assertRefused,
@@ -41,7 +42,7 @@ describe('supervisor', () => {
   it('resets the flows of a lost link at once, and dials at once', async () => {
     const { supervisor, dials, twin, states, observer } = supervised();
     await supervisor.start();
-    const stream = await supervisor.connect(API);
+    const stream = await connectStream(supervisor, API);
     await pass(5_000);
     const first = twin();
     first.lose(broken());
@@ -55,7 +56,7 @@ describe('supervisor', () => {
       `link lost: ${broken().message}; reconnecting`,
       'reconnected after 0.0 s',
     ]);
-    (await supervisor.connect(API)).destroy();
+    (await supervisor.connect(API)).abort(undefined);
     await supervisor.close();
   });
 
@@ -194,7 +195,7 @@ describe('supervisor', () => {
     it('while nobody uses it, is dialled when it is needed', async () => {
       const { supervisor, dials, twin, observer } = supervised();
       await supervisor.start();
-      (await supervisor.connect(API)).destroy();
+      (await supervisor.connect(API)).abort(undefined);
       await pass(MINUTE);
       twin().lose(inOrder());
       await pass(60 * MINUTE);
@@ -211,7 +212,7 @@ describe('supervisor', () => {
     it('while a flow is open, is dialled at once', async () => {
       const { supervisor, dials, twin } = supervised();
       await supervisor.start();
-      const stream = await supervisor.connect(API);
+      const stream = await connectStream(supervisor, API);
       await pass(MINUTE);
       twin().lose(inOrder());
       await settle();
@@ -264,7 +265,7 @@ describe('supervisor', () => {
     it('a link that answers is kept', async () => {
       const { supervisor, dials, twin, states } = supervised();
       await supervisor.start();
-      const stream = await supervisor.connect(API);
+      const stream = await connectStream(supervisor, API);
       supervisor.disturbed('the network has changed');
       supervisor.disturbed('the network has changed');
       await pass(2 * PROBE_TIMEOUT_MS);
@@ -278,7 +279,7 @@ describe('supervisor', () => {
     it('a link that does not answer is given up and dialled anew', async () => {
       const { supervisor, dials, twin, observer } = supervised();
       await supervisor.start();
-      const stream = await supervisor.connect(API);
+      const stream = await connectStream(supervisor, API);
       await pass(MINUTE);
       twin().alive = false;
       supervisor.disturbed('the network has changed');

@@ -19,6 +19,7 @@ import {
   LinkGoneError,
   type Transport,
 } from '../../../../src/transport/transport.ts';
+import { connectStream } from '../../../support/connectstream.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../support/loopback-sshd.ts';
 import { type Changes, opensshOptions } from '../../../support/openssh.ts';
 import { clients, closeAll, closedPort, dial, fails, leftovers, serve } from '../../../support/opensshlab.ts';
@@ -50,7 +51,7 @@ after(async () => {
 
 describe("the system's ssh", { skip: sshdMissing }, () => {
   async function echoes(transport: Transport): Promise<void> {
-    const stream = await transport.connect(await serve((far) => far.pipe(far)));
+    const stream = await connectStream(transport, await serve((far) => far.pipe(far)));
     stream.end('there and back');
     let text = '';
     for await (const chunk of stream) text += chunk;
@@ -94,7 +95,9 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
   it('loses nothing of what the far side says before anybody reads, and takes 500 opens at once', async () => {
     const transport = await dial(sshd);
     const destination = await serve((far) => far.end('a greeting'));
-    const streams = await Promise.all(Array.from({ length: 500 }, () => transport.connect(destination)));
+    const streams = await Promise.all(
+      Array.from({ length: 500 }, () => connectStream(transport, destination)),
+    );
     await delay(100);
     for (const stream of streams) {
       let text = '';
@@ -122,7 +125,7 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
   it('an ssh that is killed is a lost link, never the end of a download', { timeout: TIMEOUT }, async () => {
     for (let round = 0; round < 5; round++) {
       const transport = await dial(sshd);
-      const stream = await transport.connect(await serve((far) => far.write('the first half')));
+      const stream = await connectStream(transport, await serve((far) => far.write('the first half')));
       let ended = false;
       stream.on('end', () => {
         ended = true;

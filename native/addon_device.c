@@ -1,0 +1,207 @@
+/*
+ * addon_device.c - a TUN for JavaScript, on Node's own event loop: deviceOpen, deviceRead, deviceWrite, deviceClose.
+ *
+ *   readable -> uv_poll -> onReadable(0) -> JavaScript calls deviceRead() until there is nothing, or it has had enough
+ *   gone     -> onReadable(errno), once
+ *
+ * There is no thread and no queue: JavaScript reads each frame into memory of its own, and what it writes is in the kernel
+ * when the call returns. A device lives until deviceClose(), the collection of its object, or the end of the environment.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "addon.h"
+#include "device.h"
+#include "loop.h"
+
+struct addon_device {
+  napi_env env;
+  napi_ref on_readable;
+  napi_async_context context;
+  uv_handle_t *poll;
+  uint8_t *header; /* of the frame that is written: memory of `arena` */
+  size_t header_capacity;
+  napi_ref arena;
+  int fd; /* -1: closed */
+};
+
+static void poll_closed(uv_handle_t *poll) { free(poll); }
+
+/* Also the environment's clean-up hook. May be called more than once. */
+static void device_close(void *data) {
+  struct addon_device *device = data;
+
+  if (device->fd < 0) return;
+  (void)uv_poll_stop(device->poll);
+  uv_close(device->poll, poll_closed);
+  close(device->fd);
+  device->fd = -1;
+  (void)napi_remove_env_cleanup_hook(device->env, device_close, device);
+  (void)napi_delete_reference(device->env, device->on_readable);
+  (void)napi_delete_reference(device->env, device->arena);
+  (void)napi_async_destroy(device->env, device->context);
+}
+
+static void device_finalized(napi_env env, void *data, void *hint) {
+  (void)env;
+  (void)hint;
+  device_close(data);
+  free(data);
+}
+
+static void device_ready(uv_handle_t *poll, int status, int events) {
+  struct addon_device *device = uv_handle_get_data(poll);
+  napi_handle_scope scope;
+  napi_value callback, receiver, error, thrown;
+
+  (void)events;
+  /* A negative status is -errno; nothing more will come, and epoll would say so for ever. */
+  if (status < 0) (void)uv_poll_stop(poll);
+  if (napi_open_handle_scope(device->env, &scope) != napi_ok) return;
+  if (napi_get_reference_value(device->env, device->on_readable, &callback) == napi_ok &&
+      napi_get_global(device->env, &receiver) == napi_ok &&
+      napi_create_int32(device->env, status < 0 ? -status : 0, &error) == napi_ok &&
+      napi_make_callback(device->env, device->context, receiver, callback, 1, &error, NULL) == napi_pending_exception &&
+      napi_get_and_clear_last_exception(device->env, &thrown) == napi_ok)
+    (void)napi_fatal_exception(device->env, thrown);
+  (void)napi_close_handle_scope(device->env, scope);
+}
+
+static bool octets(napi_env env, napi_value value, uint8_t **data, size_t *length) {
+  napi_typedarray_type type;
+  void *start;
+  if (napi_get_typedarray_info(env, value, &type, length, &start, NULL, NULL) != napi_ok || type != napi_uint8_array)
+    return false;
+  *data = start;
+  return true;
+}
+
+/* Takes the descriptor over: closed if it can't. */
+static napi_value device_open_js(napi_env env, napi_callback_info info) {
+  size_t argc = 3;
+  napi_value argv[3], object, name;
+  napi_valuetype type;
+  uv_loop_t *loop;
+  int32_t fd;
+
+  struct addon_device *device = calloc(1, sizeof *device);
+  if (device == NULL) return addon_throw_errno(env, "deviceOpen", ENOMEM);
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 3 ||
+      napi_get_value_int32(env, argv[0], &fd) != napi_ok || fd < 0 ||
+      !octets(env, argv[1], &device->header, &device->header_capacity) ||
+      napi_typeof(env, argv[2], &type) != napi_ok || type != napi_function) {
+    free(device);
+    napi_throw_type_error(env, NULL, "deviceOpen(fd, header, onReadable)");
+    return NULL;
+  }
+  device->env = env;
+  device->fd = -1;
+  int error = -device_prepare(fd);
+  if (error == 0 && napi_get_uv_event_loop(env, (struct uv_loop_s **)&loop) != napi_ok) error = ENOSYS;
+  device->poll = error == 0 ? calloc(1, uv_handle_size(LOOP_POLL_HANDLE)) : NULL;
+  if (error == 0 && device->poll == NULL) error = ENOMEM;
+  if (error == 0) error = -uv_poll_init(loop, device->poll, fd);
+  if (error != 0) {
+    free(device->poll);
+    free(device);
+    close(fd);
+    return addon_throw_errno(env, "deviceOpen", error);
+  }
+  uv_handle_set_data(device->poll, device);
+  uv_unref(device->poll); /* flows and the link keep the program alive, not the device */
+  /* From here on what was made is unmade by device_close(). */
+  device->fd = fd;
+  if (napi_create_string_utf8(env, "tunnel device", NAPI_AUTO_LENGTH, &name) == napi_ok &&
+      napi_async_init(env, NULL, name, &device->context) == napi_ok &&
+      napi_create_reference(env, argv[2], 1, &device->on_readable) == napi_ok &&
+      napi_create_reference(env, argv[1], 1, &device->arena) == napi_ok &&
+      napi_add_env_cleanup_hook(env, device_close, device) == napi_ok &&
+      (error = -uv_poll_start(device->poll, LOOP_READABLE, device_ready)) == 0 &&
+      napi_create_external(env, device, device_finalized, NULL, &object) == napi_ok)
+    return object;
+  device_finalized(env, device, NULL);
+  return addon_throw_errno(env, "deviceOpen", error > 0 ? error : ENOMEM);
+}
+
+/* The device that the first argument is, as deviceOpen() has returned it; NULL, and an exception, if it isn't one. */
+static struct addon_device *device_argument(napi_env env, napi_value value) {
+  void *data = NULL;
+  if (napi_get_value_external(env, value, &data) == napi_ok) return data;
+  napi_throw_type_error(env, NULL, "the first argument must be a device");
+  return NULL;
+}
+
+static napi_value device_read_js(napi_env env, napi_callback_info info) {
+  size_t argc = 2, capacity;
+  napi_value argv[2], result;
+  uint8_t *into;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
+      !octets(env, argv[1], &into, &capacity)) {
+    napi_throw_type_error(env, NULL, "deviceRead(device, Uint8Array)");
+    return NULL;
+  }
+  const struct addon_device *device = device_argument(env, argv[0]);
+  if (device == NULL) return NULL;
+  const ssize_t length = device->fd < 0 ? -EBADF : device_read(device->fd, into, capacity);
+  return napi_create_int32(env, (int32_t)length, &result) == napi_ok ? result : NULL;
+}
+
+static napi_value device_write_js(napi_env env, napi_callback_info info) {
+  size_t argc = 2 + DEVICE_MAX_PARTS;
+  napi_value argv[2 + DEVICE_MAX_PARTS], result;
+  struct iovec parts[1 + DEVICE_MAX_PARTS];
+  uint32_t header_length;
+  int count = 1;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
+      napi_get_value_uint32(env, argv[1], &header_length) != napi_ok) {
+    napi_throw_type_error(env, NULL, "deviceWrite(device, headerLength, ...Uint8Array)");
+    return NULL;
+  }
+  const struct addon_device *device = device_argument(env, argv[0]);
+  if (device == NULL) return NULL;
+  if (argc > 2 + DEVICE_MAX_PARTS) argc = 2 + DEVICE_MAX_PARTS;
+  for (size_t i = 2; i < argc; i++, count++) {
+    uint8_t *start;
+    size_t length;
+    if (!octets(env, argv[i], &start, &length)) {
+      napi_throw_type_error(env, NULL, "deviceWrite(device, headerLength, ...Uint8Array)");
+      return NULL;
+    }
+    parts[count] = (struct iovec){.iov_base = start, .iov_len = length};
+  }
+  if (header_length > device->header_capacity) {
+    napi_throw_range_error(env, NULL, "the header is longer than its memory");
+    return NULL;
+  }
+  parts[0] = (struct iovec){.iov_base = device->header, .iov_len = header_length};
+  const int error = device->fd < 0 ? EBADF : -device_write(device->fd, parts, count);
+  return napi_create_int32(env, error, &result) == napi_ok ? result : NULL;
+}
+
+static napi_value device_close_js(napi_env env, napi_callback_info info) {
+  size_t argc = 1;
+  napi_value argv[1];
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1) return NULL;
+  struct addon_device *device = device_argument(env, argv[0]);
+  if (device != NULL) device_close(device);
+  return NULL;
+}
+
+napi_status addon_device_register(napi_env env, napi_value exports) {
+  static const struct {
+    const char *name;
+    napi_callback callback;
+  } functions[] = {{"deviceOpen", device_open_js},
+                   {"deviceRead", device_read_js},
+                   {"deviceWrite", device_write_js},
+                   {"deviceClose", device_close_js}};
+  for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
+    const napi_status status = addon_function(env, exports, functions[i].name, functions[i].callback);
+    if (status != napi_ok) return status;
+  }
+  return napi_ok;
+}

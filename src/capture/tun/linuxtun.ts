@@ -1,0 +1,54 @@
+/** The TUN of Linux with virtio headers, on Node's own event loop (native/addon_device.c). */
+import { addon, type DeviceHandle } from '../../native.ts';
+import { HEADER_BYTES, type PacketDevice } from './device.ts';
+
+export class LinuxTun implements PacketDevice {
+  readonly mtu: number;
+  readonly header = Buffer.allocUnsafeSlow(HEADER_BYTES);
+  readonly #native = addon();
+  readonly #handle: DeviceHandle;
+  readonly #counted: { lost: number };
+  #onReadable: (errno: number) => void = () => {};
+  #gone = false;
+
+  /** `fd` is the device's from here on; closed if this throws. `counted.lost` counts frames that the kernel did not take. */
+  constructor(fd: number, mtu: number, counted: { lost: number }) {
+    this.mtu = mtu;
+    this.#counted = counted;
+    this.#handle = this.#native.deviceOpen(fd, this.header, (errno) => this.#readable(errno));
+  }
+
+  start(onReadable: (errno: number) => void): void {
+    this.#onReadable = onReadable;
+  }
+
+  read(into: Buffer): number {
+    const length = this.#native.deviceRead(this.#handle, into);
+    if (length >= 0) return length;
+    this.#readable(-length);
+    return 0;
+  }
+
+  write(headerLength: number, a?: Buffer, b?: Buffer, c?: Buffer, d?: Buffer): void {
+    const native = this.#native;
+    const handle = this.#handle;
+    let errno: number;
+    if (a === undefined) errno = native.deviceWrite(handle, headerLength);
+    else if (b === undefined) errno = native.deviceWrite(handle, headerLength, a);
+    else if (c === undefined) errno = native.deviceWrite(handle, headerLength, a, b);
+    else if (d === undefined) errno = native.deviceWrite(handle, headerLength, a, b, c);
+    else errno = native.deviceWrite(handle, headerLength, a, b, c, d);
+    if (errno !== 0) this.#counted.lost++;
+  }
+
+  close(): void {
+    this.#gone = true;
+    this.#native.deviceClose(this.#handle);
+  }
+
+  #readable(errno: number): void {
+    if (this.#gone) return;
+    if (errno !== 0) this.#gone = true;
+    this.#onReadable(errno);
+  }
+}

@@ -1,0 +1,33 @@
+/**
+ * Initial sequence numbers (RFC 6528 §3) and offsets of timestamps (RFC 7323 §5.4): what nobody else can guess, and what for one
+ * pair of addresses and ports only grows.
+ *
+ *   ISN = clock of 4 µs + F(addresses, ports, secret);   F is the beginning of a SHA-256
+ */
+import { hash, randomBytes } from 'node:crypto';
+import type { Tuple } from './tuple.ts';
+
+const SECRET_BYTES = 16;
+const WORDS = 9;
+
+export class Numbers {
+  readonly #input: Buffer;
+
+  constructor(secret: Buffer = randomBytes(SECRET_BYTES)) {
+    this.#input = Buffer.alloc(4 * WORDS + secret.length);
+    this.#input.set(secret, 4 * WORDS);
+  }
+
+  /** `now` in milliseconds. Both as int32. */
+  of(tuple: Tuple, now: number): { readonly sequence: number; readonly timestampOffset: number } {
+    const input = this.#input;
+    const { a0, a1, a2, a3, b0, b1, b2, b3, aPort, bPort } = tuple;
+    const words = [a0, a1, a2, a3, b0, b1, b2, b3, (aPort << 16) | bPort];
+    for (let i = 0; i < WORDS; i++) input.writeInt32BE(words[i] ?? 0, 4 * i);
+    const digest = hash('sha256', input, 'buffer');
+    return {
+      sequence: (digest.readInt32BE(0) + Math.floor(now * 250)) | 0,
+      timestampOffset: digest.readInt32BE(4),
+    };
+  }
+}

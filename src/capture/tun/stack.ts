@@ -1,0 +1,198 @@
+/**
+ * A device and its endpoint on the event loop: reads frames in batches, keeps the timers, carries datagrams.
+ *
+ *   device readable -> begin -> up to BATCH frames: read, input -> flush
+ *   a deadline      -> expire
+ *   something is due outside of a batch -> flush at the end of this turn
+ *
+ * A frame is read, handled and, if nobody keeps a part of it, read over by the next: it stays in the processor's cache. The rest
+ * of what waits comes with the next turn, so that the SSH connection has its own.
+ */
+import { SlabPool } from '../../flow/memory.ts';
+import type { Refusal } from '../../net/refusal.ts';
+import type { Datagram } from '../datagram.ts';
+import { addressFromWords, addressWords } from './addresses.ts';
+import type { EndpointCounters } from './counters.ts';
+import { HEADER_BYTES, type PacketDevice } from './device.ts';
+import { Endpoint } from './endpoint.ts';
+import { FRAME_BYTES, FrameView } from './frame.ts';
+import type { TcpFlow } from './tcpflow.ts';
+import { FrameWriter, UNREACHABLE, type Unreachable } from './writer.ts';
+
+/** Frames of one turn. */
+const BATCH = 64;
+/** Frames that nobody holds and that are kept. */
+const SPARE_FRAMES = 16;
+
+/** ICMP errors for datagrams; silence is no answer. */
+const ANSWERS: Readonly<Record<Refusal, Unreachable | undefined>> = {
+  unreachable: UNREACHABLE.host,
+  'no-network': UNREACHABLE.network,
+  prohibited: UNREACHABLE.prohibited,
+  refused: UNREACHABLE.port,
+  timeout: undefined,
+};
+
+export interface PacketStackOptions {
+  readonly device: PacketDevice;
+  readonly onFlow: (flow: TcpFlow) => void;
+  /** Takes UDP datagrams, each to be answered or not; without it all are answered with "port unreachable". */
+  readonly onDatagram: ((datagram: Datagram) => void) | undefined;
+  /** The device is gone, with this errno. */
+  readonly onGone: (errno: number) => void;
+  readonly families: ReadonlySet<4 | 6>;
+  /** Canonical addresses from which ICMP errors come. */
+  readonly router4: string | undefined;
+  readonly router6: string | undefined;
+}
+
+export class PacketStack {
+  readonly #device: PacketDevice;
+  readonly #endpoint: Endpoint;
+  readonly #frames = new SlabPool(FRAME_BYTES, SPARE_FRAMES);
+  #slab = this.#frames.take();
+  #timer: NodeJS.Timeout | undefined;
+  #flushing = false;
+  #closed = false;
+
+  constructor(options: PacketStackOptions) {
+    const { device, router4, router6, onDatagram } = options;
+    this.#device = device;
+    this.#endpoint = new Endpoint({
+      device,
+      onFlow: options.onFlow,
+      onDatagram: (frame) => {
+        if (onDatagram === undefined) return false;
+        onDatagram(datagramOf(frame));
+        return true;
+      },
+      onPending: () => this.#flushSoon(),
+      onDeadline: (at) => this.#expireAt(at),
+      clock: () => performance.now(),
+      families: options.families,
+      router4: router4 === undefined ? undefined : addressWords(router4),
+      router6: router6 === undefined ? undefined : addressWords(router6),
+    });
+    device.start((errno) => {
+      if (errno === 0) this.#read();
+      else options.onGone(errno);
+    });
+  }
+
+  get counters(): EndpointCounters {
+    return this.#endpoint.counters;
+  }
+
+  /** Sends a datagram to the application that is its destination. */
+  sendDatagram({ source, destination, payload }: Datagram): void {
+    if (this.#closed) return;
+    const { buffer, byteOffset, byteLength } = payload;
+    this.#endpoint.writer.datagram(
+      source.host.includes(':') ? 6 : 4,
+      addressWords(source.host),
+      source.port,
+      addressWords(destination.host),
+      destination.port,
+      Buffer.from(buffer, byteOffset, byteLength),
+    );
+  }
+
+  /** Answers a datagram of the application's with an ICMP error; with nothing where `refusal` stands for silence. */
+  refuseDatagram(datagram: Datagram, refusal: Refusal): void {
+    const why = ANSWERS[refusal];
+    if (this.#closed || why === undefined) return;
+    // What is answered is quoted: the frame is made once more.
+    const copy = new FrameCopy();
+    const { source, destination, payload } = datagram;
+    const { buffer, byteOffset, byteLength } = payload;
+    new FrameWriter(copy).datagram(
+      source.host.includes(':') ? 6 : 4,
+      addressWords(source.host),
+      source.port,
+      addressWords(destination.host),
+      destination.port,
+      Buffer.from(buffer, byteOffset, byteLength),
+    );
+    const frame = new FrameView();
+    frame.parse(copy, copy.bytes.length);
+    this.#endpoint.writer.unreachable(frame, why, frame.destination);
+  }
+
+  /** Resets all flows with `error`; new ones are answered with a reset by whoever gets them. */
+  reset(error: Error): void {
+    this.#endpoint.close(error);
+  }
+
+  /** Answers what is still waiting, and closes the device. May be called more than once. */
+  close(): void {
+    if (this.#closed) return;
+    this.#read();
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#device.close();
+  }
+
+  #read(): void {
+    if (this.#closed) return;
+    const endpoint = this.#endpoint;
+    endpoint.begin();
+    for (let frame = 0; frame < BATCH; frame++) {
+      const length = this.#device.read(this.#slab.bytes);
+      if (length === 0) break;
+      endpoint.input(this.#slab, length);
+      if (!this.#slab.shared) continue;
+      this.#slab.release();
+      this.#slab = this.#frames.take();
+    }
+    endpoint.flush();
+  }
+
+  #flushSoon(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    setImmediate(() => {
+      this.#flushing = false;
+      if (this.#closed) return;
+      this.#endpoint.begin();
+      this.#endpoint.flush();
+    });
+  }
+
+  #expireAt(at: number): void {
+    if (this.#closed) return;
+    clearTimeout(this.#timer);
+    const wait = Math.max(1, Math.ceil(at - performance.now()));
+    this.#timer = setTimeout(() => this.#endpoint.expire(), wait).unref();
+  }
+}
+
+function datagramOf(frame: FrameView): Datagram {
+  const { family, source, destination, sourcePort, destinationPort, bytes, payload, end } = frame;
+  return {
+    source: { host: addressFromWords(family, source), port: sourcePort },
+    destination: { host: addressFromWords(family, destination), port: destinationPort },
+    payload: new Uint8Array(bytes.subarray(payload, end)),
+  };
+}
+
+/** Keeps the last frame that is written. */
+class FrameCopy implements PacketDevice {
+  readonly mtu = FRAME_BYTES;
+  readonly header = Buffer.alloc(HEADER_BYTES);
+  bytes: Buffer = Buffer.alloc(0);
+  view: DataView = new DataView(this.header.buffer);
+
+  start(): void {}
+
+  read(): number {
+    return 0;
+  }
+
+  write(headerLength: number, payload: Buffer = Buffer.alloc(0)): void {
+    this.bytes = Buffer.concat([this.header.subarray(0, headerLength), payload]);
+    const { buffer, byteOffset, byteLength } = this.bytes;
+    this.view = new DataView(buffer, byteOffset, byteLength);
+  }
+
+  close(): void {}
+}

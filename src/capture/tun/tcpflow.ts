@@ -1,0 +1,498 @@
+/**
+ * One connection of an application, which ends here: TCP (RFC 9293) as the far side of every captured connection.
+ *
+ *   held ---- open() ----> answered ---- its ACK ----> open ---- both ways ended ----> gone, or a TimeWait
+ *     `------ refuse() --> refused ---- the application's SYNs stop -----------------> gone
+ *
+ * | state    | event                              | action                                                              |
+ * |----------|------------------------------------|---------------------------------------------------------------------|
+ * | held     | the SYN again                      | dropped: its connect() waits for the far side                       |
+ * |          | no SYN for SYN_SILENCE, or a RST   | given up: the application has                                       |
+ * |          | a SYN with another number          | given up; the tuple is a new flow's                                 |
+ * |          | defer()                            | forgotten: the next SYN is a new flow's                             |
+ * | refused  | the SYN again                      | answered as before                                                  |
+ * | answered | the SYN again, the timer           | SYN-ACK again, SYN_ACK_RETRIES times                                |
+ * |          | an ACK of ours                     | open                                                                |
+ * | open     | data in order                      | to the far side; acknowledged once a batch                          |
+ * |          | data ahead of, or behind, these    | dropped; a duplicate acknowledgement at once                        |
+ * |          | data after the far side is shut    | acknowledged and dropped; RST once all of ours has been delivered   |
+ * |          | FIN                                | far.finish(); the other direction goes on                           |
+ * |          | RST with the very next number      | far.abort()                                                         |
+ * |          | RST within the window, SYN         | a challenge ACK (RFC 5961), so many a second                        |
+ * |          | far finish()                       | FIN behind the data                                                 |
+ * |          | far abort()                        | RST                                                                 |
+ *
+ * A FIN of ours that was sent before the application's came makes it a TimeWait (endpoint.ts). What is sent and kept is in
+ * sendside.ts, the window that is offered in receiveside.ts.
+ *
+ * Timestamps (RFC 7323) are used when the application offers them, as is window scaling. Selective acknowledgements, ECN and data in
+ * a SYN are not negotiated. Urgent data are inline. Simultaneous open can't happen: this side never begins.
+ */
+import { TunnelError } from '../../errors.ts';
+import { both, type Conduit, connectionReset, type OverListener } from '../../flow/conduit.ts';
+import type { Slab } from '../../flow/memory.ts';
+import { GiveUp } from '../../net/giveup.ts';
+import type { Refusal } from '../../net/refusal.ts';
+import type { FlowRequest } from '../capture.ts';
+import { type FlowHost, STATE, type State } from './flowhost.ts';
+import { ACK, FIN, type FrameMemory, type FrameView, RST, SYN } from './frame.ts';
+import { LEAST_WINDOW, ReceiveSide, WINDOW_SCALE } from './receiveside.ts';
+import { type SegmentSink, SendSide } from './sendside.ts';
+import { Tuple } from './tuple.ts';
+
+const MOST_SCALE = 14;
+/** RFC 9293 §3.7.1 */
+const DEFAULT_MSS = { 4: 536, 6: 1220 } as const;
+const HEADERS = { 4: 40, 6: 60 } as const;
+const TIMESTAMPS_BYTES = 12;
+
+/** Without a SYN for so long, and for so many times the longest gap between its SYNs, the application has given up. */
+export const SYN_SILENCE_MS = 4000;
+export const SYN_SILENCE_GAPS = 3;
+const SYN_ACK_MS = 1000;
+/** As Linux has it (tcp_synack_retries): half a minute. */
+export const SYN_ACK_RETRIES = 5;
+/** Between two challenge ACKs, or answers to what is out of the window, of one flow (Linux: tcp_invalid_ratelimit). */
+export const CHALLENGE_MS = 500;
+/** RFC 7323 §5.5: so long after the last segment, the peer's clock may have come round. */
+const RECENT_MS = 24 * 24 * 60 * 60_000;
+/** A connection of which the far side has gone waits so long for the application's end (Linux: tcp_fin_timeout). */
+const FIN_WAIT_MS = 60_000;
+
+export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink {
+  readonly id: number;
+  readonly host: FlowHost<TcpFlow>;
+  state: State = STATE.held;
+  received = 0;
+  readonly out = new SendSide();
+  readonly in: ReceiveSide;
+  /** The SYN, for ICMP errors, until it is answered. */
+  syn: FrameMemory | undefined;
+  refusal: Refusal | undefined;
+  /** An acknowledgement is due. */
+  acknowledgementDue = false;
+  /** Of its timer: when it is really due, and when it will be looked at. */
+  dueAt = 0;
+  lookAt = 0;
+  finReceived = false;
+  /** Our FIN was sent before the application's came: old segments of it may still come. */
+  closedFirst = false;
+  #signal: GiveUp | undefined;
+  #other: Conduit | undefined;
+  #over: OverListener | undefined;
+  #scale = 0;
+  #mss: number;
+  readonly #offersScale: boolean;
+  hasTimestamps: boolean;
+  recentTimestamp = 0;
+  timestampOffset = 0;
+  #recentAt = 0;
+  #lastAcknowledged = 0;
+  /** The segment and acknowledgement of the last window update (RFC 9293 §3.10.7.4: SND.WL1, SND.WL2). */
+  #updateSequence = 0;
+  #updateAcknowledgement = 0;
+  #challengedAt = Number.NEGATIVE_INFINITY;
+  #synAt: number;
+  #synGap = 0;
+  #shut = false;
+  #dropped = false;
+
+  /** `frame` is its SYN. */
+  constructor(host: FlowHost<TcpFlow>, id: number, frame: FrameView, hash: number) {
+    super(frame, hash);
+    this.host = host;
+    this.id = id;
+    this.in = new ReceiveSide((frame.sequence + 1) | 0, frame.scale >= 0);
+    this.syn = frame.keep();
+    this.#mss = frame.mss === 0 ? DEFAULT_MSS[frame.family] : frame.mss;
+    this.#offersScale = frame.scale >= 0;
+    this.#scale = frame.scale < 0 ? 0 : Math.min(frame.scale, MOST_SCALE);
+    this.hasTimestamps = frame.hasTimestamps;
+    this.recentTimestamp = frame.timestamp;
+    this.#recentAt = host.now;
+    this.out.setWindow(frame.window);
+    this.#synAt = host.now;
+    this.#waitForSyn();
+  }
+
+  // FlowRequest
+
+  get signal(): GiveUp {
+    this.#signal ??= new GiveUp();
+    return this.#signal;
+  }
+
+  open(): Conduit | undefined {
+    if (this.state !== STATE.held) return undefined;
+    const { host } = this;
+    host.touch();
+    const sequence = host.initialSequence(this);
+    this.timestampOffset = host.timestampOffset(this);
+    const room = Math.min(this.#mss, host.mtu - HEADERS[this.family]);
+    const segmentSize = Math.max(64, room - (this.hasTimestamps ? TIMESTAMPS_BYTES : 0));
+    this.out.begin((sequence + 1) | 0, this.out.window, segmentSize);
+    this.#enter(STATE.answered);
+    this.syn = undefined;
+    this.#signal = undefined;
+    this.#synAck();
+    return this;
+  }
+
+  refuse(refusal: Refusal): void {
+    if (this.state !== STATE.held) return;
+    this.host.touch();
+    this.host.refuse(this, refusal);
+  }
+
+  defer(): void {
+    if (this.state !== STATE.held) return;
+    this.syn = undefined;
+    this.host.deferred();
+    this.#enter(STATE.gone);
+  }
+
+  // Conduit
+
+  join(other: Conduit): void {
+    this.#other = other;
+    if (this.state === STATE.gone) other.abort(gaveUp());
+  }
+
+  whenOver(listener: OverListener): void {
+    if (this.state === STATE.gone) listener(gaveUp());
+    else this.#over = both(this.#over, listener);
+  }
+
+  send(data: Buffer, memory: Slab | undefined): void {
+    if (this.state === STATE.gone || this.out.finQueued) {
+      this.#other?.taken(data.length);
+      return;
+    }
+    this.host.touch();
+    if (this.state === STATE.open) this.out.push(data, memory, this);
+    else this.out.keep(data, memory);
+  }
+
+  finish(): void {
+    if (this.out.finQueued) return;
+    this.out.finQueued = true;
+    if (this.state !== STATE.open) return;
+    this.host.touch();
+    this.out.output(this);
+    this.#advance();
+  }
+
+  taken(bytes: number): void {
+    if (this.state === STATE.gone) return;
+    this.in.taken(bytes);
+    this.host.waiting(-bytes);
+    if (this.state !== STATE.open || this.finReceived) return;
+    // A window that has grown by little isn't worth a segment (RFC 9293 §3.8.6.2.2).
+    const worthwhile = this.host.windowLimit(this.in.limit) / 2;
+    if (this.in.growth(this.#room) >= worthwhile) this.host.acknowledgeSoon(this);
+  }
+
+  shut(): void {
+    if (this.#shut) return;
+    this.#shut = true;
+    if (this.in.pending > 0) this.#dropped = true;
+    this.host.touch();
+    if (this.state === STATE.open) this.#advance();
+  }
+
+  abort(error: Error | undefined): void {
+    if (this.state === STATE.gone) return;
+    this.host.touch();
+    this.reset();
+    this.#gone(error ?? connectionReset());
+  }
+
+  // SegmentSink
+
+  transmit(flags: number, sequence: number, length: number, parts: readonly (Buffer | undefined)[]): void {
+    this.#fill(flags, sequence);
+    this.host.write(this, length, parts);
+  }
+
+  #fill(flags: number, sequence: number): void {
+    const { fields } = this.host;
+    fields.flags = flags;
+    fields.sequence = sequence;
+    fields.acknowledgement = this.in.next;
+    fields.window = this.in.offer(this.#room, (flags & SYN) !== 0);
+    fields.hasTimestamps = this.hasTimestamps;
+    fields.timestamp = (this.host.now + this.timestampOffset) | 0;
+    fields.timestampEcho = this.recentTimestamp;
+    fields.mss = 0;
+    fields.scale = -1;
+    fields.segmentSize = this.out.segmentSize;
+    this.acknowledgementDue = false;
+    this.#lastAcknowledged = this.in.next;
+  }
+
+  arm(milliseconds: number): void {
+    this.host.arm(this, this.host.now + milliseconds);
+  }
+
+  // The endpoint's
+
+  acknowledge(): void {
+    this.transmit(ACK, this.out.nxt, 0, NO_PARTS);
+  }
+
+  /** RST: whoever receives it believes it, since it has the very next number. */
+  reset(): void {
+    if (this.state === STATE.open || this.state === STATE.answered)
+      this.transmit(RST | ACK, this.out.nxt, 0, NO_PARTS);
+  }
+
+  /** The application still asks: moves the moment at which it counts as gone. */
+  synAgain(): void {
+    const { now } = this.host;
+    this.#synGap = Math.max(this.#synGap, now - this.#synAt);
+    this.#synAt = now;
+    if (this.state === STATE.answered) this.#synAck();
+    else this.#waitForSyn();
+  }
+
+  get synAt(): number {
+    return this.#synAt;
+  }
+
+  /** Its timer. False: the flow is over, and is to be forgotten. */
+  due(): boolean {
+    const { host } = this;
+    if (this.state === STATE.held || this.state === STATE.refused) {
+      const patience = Math.max(SYN_SILENCE_MS, SYN_SILENCE_GAPS * this.#synGap);
+      if (host.now - this.#synAt >= patience) return false;
+      this.#waitForSyn();
+      return true;
+    }
+    if (this.state === STATE.answered) {
+      this.out.settle();
+      if (++this.out.retries > SYN_ACK_RETRIES) return false;
+      this.#synAck();
+      return true;
+    }
+    if (this.#shut && this.out.finAcknowledged) return false;
+    return this.out.timeout(this);
+  }
+
+  /** The application has given up, reset it, or is lost: nobody is told there. */
+  lost(error: Error): void {
+    this.#gone(error);
+  }
+
+  /** A segment of a flow that is answered or open, and no SYN alone. */
+  input(frame: FrameView, memory: Slab): void {
+    const { flags } = frame;
+    if (!this.#acceptable(frame)) {
+      if ((flags & RST) === 0) this.#challenge(frame);
+      return;
+    }
+    if ((flags & RST) !== 0) {
+      // RFC 5961 §3.2
+      if (frame.sequence === this.in.next)
+        this.lost(connectionReset('the application has reset the connection'));
+      else this.#challenge(frame);
+      return;
+    }
+    if ((flags & SYN) !== 0) {
+      this.#challenge(frame);
+      return;
+    }
+    if ((flags & ACK) === 0) return;
+    const stamped = this.hasTimestamps && frame.hasTimestamps;
+    if (stamped && ((frame.sequence - this.#lastAcknowledged) | 0) <= 0) {
+      this.recentTimestamp = frame.timestamp;
+      this.#recentAt = this.host.now;
+    }
+    if (!this.#acknowledged(frame)) return;
+    if (frame.payload < frame.end || (flags & FIN) !== 0) this.#data(frame, memory);
+    if (this.state === STATE.open) this.#advance();
+  }
+
+  /** ICMP says that our packet with `sequence` was too large for a link with this MTU. */
+  tooBig(sequence: number, mtu: number): void {
+    const { out } = this;
+    const sent = ((sequence - out.una) | 0) >= 0 && ((sequence - out.nxt) | 0) < 0;
+    if (this.state !== STATE.open || !sent) return;
+    const overhead = HEADERS[this.family] + (this.hasTimestamps ? TIMESTAMPS_BYTES : 0);
+    out.shrink(Math.max(mtu - overhead, DEFAULT_MSS[this.family] - TIMESTAMPS_BYTES), this);
+  }
+
+  #enter(state: State): void {
+    const from = this.state;
+    this.state = state;
+    this.host.entered(this, from);
+  }
+
+  #waitForSyn(): void {
+    this.host.arm(this, this.#synAt + Math.max(SYN_SILENCE_MS, SYN_SILENCE_GAPS * this.#synGap));
+  }
+
+  #synAck(): void {
+    const { host, out } = this;
+    const { fields } = host;
+    this.#fill(SYN | ACK, (out.una - 1) | 0);
+    fields.mss = host.mtu - HEADERS[this.family];
+    fields.scale = this.#offersScale ? WINDOW_SCALE : -1;
+    host.write(this, 0, NO_PARTS);
+    host.arm(this, host.now + SYN_ACK_MS * 2 ** out.retries);
+  }
+
+  /** What the application may send beyond what it has sent: what the limit leaves. */
+  get #room(): number {
+    return this.#shut ? LEAST_WINDOW : this.host.windowLimit(this.in.limit) - this.in.pending;
+  }
+
+  /** RFC 9293 §3.10.7.4, first step, and RFC 7323 §5.3. */
+  #acceptable(frame: FrameView): boolean {
+    const reset = (frame.flags & RST) !== 0;
+    if (this.hasTimestamps && frame.hasTimestamps && !reset) {
+      const old = ((frame.timestamp - this.recentTimestamp) | 0) < 0;
+      if (old && this.host.now - this.#recentAt < RECENT_MS) return false;
+    }
+    return this.in.accepts(frame);
+  }
+
+  /** An answer to what isn't acceptable: at once if it brings data that we have, else so many a second. */
+  #challenge(frame: FrameView): void {
+    const { now } = this.host;
+    const repeats = frame.payload < frame.end || (frame.flags & FIN) !== 0;
+    if (!repeats && now - this.#challengedAt < CHALLENGE_MS) return;
+    this.#challengedAt = now;
+    this.acknowledge();
+  }
+
+  /** The acknowledgement and the window. False: the segment is to be dropped. */
+  #acknowledged(frame: FrameView): boolean {
+    const { out } = this;
+    const { acknowledgement } = frame;
+    const beyond = (acknowledgement - out.nxt) | 0;
+    const covers = (acknowledgement - out.una) | 0;
+    if (this.state === STATE.answered) {
+      if (covers !== 0) {
+        this.transmit(RST, acknowledgement, 0, NO_PARTS);
+        return false;
+      }
+      out.heard();
+      this.#enter(STATE.open);
+      this.#updateWindow(frame, true);
+      out.output(this);
+      return true;
+    }
+    // RFC 5961 §5.2
+    if (beyond > 0 || covers < -MAX_UNSCALED) {
+      this.#challenge(frame);
+      return false;
+    }
+    out.heard();
+    if (covers > 0) {
+      if (this.hasTimestamps && frame.hasTimestamps) {
+        const roundTrip = (this.host.now + this.timestampOffset - frame.timestampEcho) | 0;
+        if (roundTrip >= 0) out.measured(roundTrip);
+      }
+      const bytes = out.acknowledge(acknowledgement, this);
+      this.#updateWindow(frame, true);
+      if (bytes > 0) this.#other?.taken(bytes);
+      // Whoever was told may have ended the flow.
+      if (this.state !== STATE.open) return false;
+      out.output(this);
+      return true;
+    }
+    const before = out.window;
+    this.#updateWindow(frame, false);
+    if (covers === 0 && out.window === before) {
+      const isPlain = frame.payload === frame.end && (frame.flags & FIN) === 0;
+      if (isPlain && out.inFlight > 0) out.duplicate(this);
+    } else if (out.window > before) out.output(this);
+    return true;
+  }
+
+  /** `first`: it is the first to acknowledge what it does, and so the window is counted from there. */
+  #updateWindow(frame: FrameView, first: boolean): void {
+    const newer = (frame.sequence - this.#updateSequence) | 0;
+    const later = (frame.acknowledgement - this.#updateAcknowledgement) | 0;
+    if (!first && (newer < 0 || (newer === 0 && later < 0))) return;
+    this.#updateSequence = frame.sequence;
+    this.#updateAcknowledgement = frame.acknowledgement;
+    const edge = (frame.acknowledgement - this.out.una) | 0;
+    this.out.setWindow((frame.window << this.#scale) + edge);
+  }
+
+  #data(frame: FrameView, memory: Slab): void {
+    const { host } = this;
+    const ahead = (frame.sequence - this.in.next) | 0;
+    if (ahead > 0 || this.finReceived) {
+      // Out of order: the duplicate acknowledgements have the application's kernel send the missing segment again.
+      this.acknowledge();
+      return;
+    }
+    const from = frame.payload - ahead;
+    const bytes = this.in.room(from, frame.end);
+    const to = from + bytes;
+    if (bytes > 0) {
+      if (this.#shut) this.#dropped = true;
+      else if (!host.admits(this.in.pending)) return;
+      this.in.next = (this.in.next + bytes) | 0;
+      this.received += bytes;
+      if (!this.#shut) {
+        this.in.pending += bytes;
+        host.waiting(bytes);
+        this.#other?.send(memory.bytes.subarray(from, to), memory);
+        if (this.state !== STATE.open) return;
+      }
+    }
+    if ((frame.flags & FIN) !== 0 && to >= frame.end) {
+      this.finReceived = true;
+      this.closedFirst = this.out.finSent;
+      this.in.end();
+      this.#other?.finish();
+      if (this.state !== STATE.open) return;
+    }
+    // Unless a segment has told it already, from within a call above; what brought nothing is answered in any case.
+    if (bytes === 0 || this.#lastAcknowledged !== this.in.next) host.acknowledgeSoon(this);
+  }
+
+  /** What follows from where both directions stand. */
+  #advance(): void {
+    const { out } = this;
+    if (out.finAcknowledged && this.finReceived) {
+      this.#gone(undefined);
+    } else if (this.#shut && this.#dropped && (out.finAcknowledged || out.bytes + out.inFlight === 0)) {
+      // All that was for the application has arrived, and what it has sent since nobody takes.
+      this.reset();
+      this.#gone(connectionReset());
+    } else if (this.#shut && out.finAcknowledged) {
+      this.host.arm(this, this.host.now + FIN_WAIT_MS);
+    }
+  }
+
+  #gone(error: Error | undefined): void {
+    if (this.state === STATE.gone) return;
+    const { host } = this;
+    const waited = this.state === STATE.held;
+    this.#enter(STATE.gone);
+    this.out.clear();
+    host.waiting(-this.in.pending);
+    this.in.pending = 0;
+    if (waited) {
+      this.signal.abort(error);
+      return;
+    }
+    const other = this.#other;
+    const over = this.#over;
+    this.#over = undefined;
+    if (error !== undefined) other?.abort(error);
+    over?.(error);
+  }
+}
+
+/** RFC 5961 §5.2: MAX.SND.WND; a window that is larger is not offered. */
+const MAX_UNSCALED = 64 * 1024 * 1024;
+const NO_PARTS: readonly undefined[] = [];
+
+export function gaveUp(): TunnelError {
+  return new TunnelError('flow-given-up', 'the application has given up the connection');
+}

@@ -1,0 +1,69 @@
+/**
+ * Memory that is used again: pieces of one size, each with a count of who still holds a part of it.
+ *
+ *   pool.take() -> 1 holder -> retain() ... release() -> 0 holders: back in the pool
+ *
+ * Bulk data then stay in the processor's cache and make no garbage. Whoever passes a view of a slab on passes the slab
+ * with it: a receiver that keeps the view beyond the call retains the slab, and releases it when it is done.
+ */
+export class Slab {
+  readonly bytes: Buffer;
+  readonly view: DataView;
+  readonly #pool: SlabPool | undefined;
+  #holders = 1;
+
+  constructor(size: number, pool?: SlabPool) {
+    this.bytes = Buffer.allocUnsafeSlow(size);
+    this.view = new DataView(this.bytes.buffer);
+    this.#pool = pool;
+  }
+
+  /** Somebody besides the one who has taken it holds a part of it. */
+  get shared(): boolean {
+    return this.#holders > 1;
+  }
+
+  retain(): void {
+    this.#holders++;
+  }
+
+  release(): void {
+    if (--this.#holders === 0) this.#pool?.put(this);
+  }
+
+  /** For the pool. */
+  reuse(): void {
+    this.#holders = 1;
+  }
+}
+
+export class SlabPool {
+  readonly #size: number;
+  readonly #spare: Slab[] = [];
+  readonly #maxSpare: number;
+  #live = 0;
+
+  /** `size` in bytes; of those that nobody holds, `maxSpare` are kept and the rest is left to the garbage collector. */
+  constructor(size: number, maxSpare: number) {
+    this.#size = size;
+    this.#maxSpare = maxSpare;
+  }
+
+  /** Slabs that somebody holds. */
+  get live(): number {
+    return this.#live;
+  }
+
+  take(): Slab {
+    this.#live++;
+    const spare = this.#spare.pop();
+    if (spare === undefined) return new Slab(this.#size, this);
+    spare.reuse();
+    return spare;
+  }
+
+  put(slab: Slab): void {
+    this.#live--;
+    if (this.#spare.length < this.#maxSpare) this.#spare.push(slab);
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * Bytes that wait, in order: views of memory that somebody else uses again, held until they have gone.
+ *
+ *   push(view, its slab) -> ... -> drop(bytes) from the front: slabs are released as their last byte goes
+ *
+ * A view of a few bytes would keep a whole slab from being used, so what waits for long is moved into memory of its own
+ * (`settle`): its size is then that of the bytes.
+ */
+import type { Slab } from './memory.ts';
+
+export interface Piece {
+  data: Buffer;
+  memory: Slab | undefined;
+}
+
+/** Pieces that are moved are put together up to this size. */
+const BLOCK_BYTES = 32 * 1024;
+
+export class Pieces {
+  #pieces: Piece[] = [];
+  #bytes = 0;
+  /** Bytes in views of slabs. */
+  #borrowed = 0;
+  /** A piece, and how many bytes lie before it: where `gather` was last. Bulk is sent from the end of a long queue. */
+  #index = 0;
+  #before = 0;
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get borrowed(): number {
+    return this.#borrowed;
+  }
+
+  /** The first bytes, as far as they lie together; undefined when there are none. */
+  get first(): Buffer | undefined {
+    return this.#pieces[0]?.data;
+  }
+
+  /**
+   * Views of up to `length` bytes from `offset` on, in at most `into.length` parts; what is left of `into` becomes undefined.
+   * Returns how many bytes these are.
+   */
+  gather(offset: number, length: number, into: (Buffer | undefined)[]): number {
+    if (offset < this.#before) {
+      this.#index = 0;
+      this.#before = 0;
+    }
+    let piece = this.#pieces[this.#index];
+    while (piece !== undefined && this.#before + piece.data.length <= offset) {
+      this.#before += piece.data.length;
+      piece = this.#pieces[++this.#index];
+    }
+    let index = this.#index;
+    let skip = offset - this.#before;
+    let gathered = 0;
+    for (let part = 0; part < into.length; part++) {
+      const data = gathered < length ? this.#pieces[index++]?.data : undefined;
+      if (data === undefined) {
+        into[part] = undefined;
+        continue;
+      }
+      const end = Math.min(data.length, skip + length - gathered);
+      into[part] = skip === 0 && end === data.length ? data : data.subarray(skip, end);
+      gathered += end - skip;
+      skip = 0;
+    }
+    return gathered;
+  }
+
+  push(data: Buffer, memory: Slab | undefined): void {
+    if (data.length === 0) return;
+    if (memory !== undefined) {
+      memory.retain();
+      this.#borrowed += data.length;
+    }
+    this.#bytes += data.length;
+    this.#pieces.push({ data, memory });
+  }
+
+  /** Takes bytes off the front; there must be so many. */
+  drop(bytes: number): void {
+    let left = bytes;
+    let whole = 0;
+    this.#bytes -= bytes;
+    for (let piece = this.#pieces[whole]; piece !== undefined && left > 0; piece = this.#pieces[whole]) {
+      const { data, memory } = piece;
+      if (memory !== undefined) this.#borrowed -= Math.min(left, data.length);
+      if (left < data.length) {
+        piece.data = data.subarray(left);
+        break;
+      }
+      left -= data.length;
+      memory?.release();
+      whole++;
+    }
+    if (whole === this.#pieces.length) this.#pieces.length = 0;
+    else if (whole === 1) this.#pieces.shift();
+    else if (whole > 0) this.#pieces.splice(0, whole);
+    this.#index = Math.max(0, this.#index - whole);
+    this.#before = this.#index === 0 ? 0 : this.#before - bytes;
+  }
+
+  /** Moves all that is in slabs into memory of its own. */
+  settle(): void {
+    if (this.#borrowed === 0) return;
+    const pieces = this.#pieces;
+    this.#pieces = [];
+    this.#borrowed = 0;
+    this.#index = 0;
+    this.#before = 0;
+    let group: Piece[] = [];
+    let size = 0;
+    for (const piece of pieces) {
+      if (size + piece.data.length > BLOCK_BYTES) {
+        this.#move(group, size);
+        group = [];
+        size = 0;
+      }
+      group.push(piece);
+      size += piece.data.length;
+    }
+    this.#move(group, size);
+  }
+
+  clear(): void {
+    for (const { memory } of this.#pieces) memory?.release();
+    this.#pieces = [];
+    this.#bytes = 0;
+    this.#borrowed = 0;
+    this.#index = 0;
+    this.#before = 0;
+  }
+
+  #move(group: readonly Piece[], size: number): void {
+    const [first] = group;
+    if (first === undefined) return;
+    if (group.length === 1 && first.memory === undefined) {
+      this.#pieces.push(first);
+      return;
+    }
+    const block = Buffer.allocUnsafeSlow(size);
+    let at = 0;
+    for (const { data, memory } of group) {
+      block.set(data, at);
+      at += data.length;
+      memory?.release();
+    }
+    this.#pieces.push({ data: block, memory: undefined });
+  }
+}

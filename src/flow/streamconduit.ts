@@ -1,0 +1,153 @@
+/**
+ * A Node stream as a conduit: the sockets of direct dials, of proxy clients and of the system's ssh.
+ *
+ *   'data'  -> other.send; the stream pauses while HIGH_WATER bytes have not been taken
+ *   'end'   -> other.finish
+ *   'close' -> before its own 'end': other.abort, so a reset stays a reset; before it has written all: other.shut
+ *   send    -> write(); taken when the stream calls the write back
+ */
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { resetStream } from '../net/reset.ts';
+import type { Conduit, OverListener } from './conduit.ts';
+import type { Slab } from './memory.ts';
+
+/** What may wait of a stream at the other end before it is no longer read; and until when it is not read again. */
+const HIGH_WATER = 256 * 1024;
+const LOW_WATER = 128 * 1024;
+
+interface Written {
+  readonly bytes: number;
+  readonly memory: Slab | undefined;
+}
+
+export class StreamConduit implements Conduit {
+  received = 0;
+  readonly stream: Duplex;
+  #other: Conduit | undefined;
+  #outstanding = 0;
+  #paused = false;
+  /** The other end takes nothing more. */
+  #shut = false;
+  #finished = false;
+  /** Closed for writing by destroy(), since nothing was left to read either. */
+  #closedInOrder = false;
+  readonly #writes: Written[] = [];
+
+  /** The stream is the conduit's from here on; somebody has an 'error' listener on it. */
+  constructor(stream: Duplex) {
+    this.stream = stream;
+  }
+
+  join(other: Conduit): void {
+    const { stream } = this;
+    this.#other = other;
+    stream.on('error', () => {
+      // 'close' follows, and the stream keeps its error.
+    });
+    if (stream.closed || stream.destroyed) {
+      this.#closed();
+      return;
+    }
+    stream.on('data', (chunk: Buffer) => this.#data(chunk));
+    stream.on('end', () => this.#ended());
+    stream.on('close', () => this.#closed());
+    stream.resume();
+  }
+
+  whenOver(listener: OverListener): void {
+    const { stream } = this;
+    const over = () => listener(this.#inOrder ? undefined : (stream.errored ?? undefined));
+    if (stream.closed) over();
+    else stream.once('close', over);
+  }
+
+  send(data: Buffer, memory: Slab | undefined): void {
+    if (!this.stream.writable) {
+      this.#other?.taken(data.length);
+      return;
+    }
+    memory?.retain();
+    this.#writes.push({ bytes: data.length, memory });
+    this.stream.write(data, this.#written);
+  }
+
+  finish(): void {
+    if (this.#finished) return;
+    this.#finished = true;
+    const { stream } = this;
+    // A socket that has been read to its end and holds nothing back: close(2) sends the FIN as shutdown(2) would, and
+    // spares the latter and what comes of it.
+    this.#closedInOrder = stream instanceof Socket && stream.readableEnded && stream.writableLength === 0;
+    if (this.#closedInOrder) stream.destroy();
+    else stream.end();
+  }
+
+  taken(bytes: number): void {
+    this.#outstanding -= bytes;
+    if (!this.#paused || this.#outstanding > LOW_WATER) return;
+    this.#paused = false;
+    this.stream.resume();
+  }
+
+  shut(): void {
+    this.#shut = true;
+    // What it has sent already is lost, and it must hear of that. A stream that is not read would not be heard.
+    this.#outstanding = 0;
+    if (this.#paused) this.taken(0);
+  }
+
+  abort(error: Error | undefined): void {
+    resetStream(this.stream, error);
+  }
+
+  #data(chunk: Buffer): void {
+    this.received += chunk.length;
+    if (this.#shut) {
+      this.#refuse();
+      return;
+    }
+    this.#outstanding += chunk.length;
+    this.#other?.send(chunk, undefined);
+    if (this.#outstanding < HIGH_WATER || this.#shut) return;
+    this.#paused = true;
+    this.stream.pause();
+  }
+
+  /** Data that nobody takes any more: a reset, once all that was for the stream has been delivered. */
+  #refuse(): void {
+    const { stream } = this;
+    if (stream.writableFinished) resetStream(stream);
+    else stream.once('finish', () => resetStream(stream));
+  }
+
+  #ended(): void {
+    this.#other?.finish();
+  }
+
+  get #inOrder(): boolean {
+    const { stream } = this;
+    return stream.readableEnded && (this.#closedInOrder || stream.writableFinished);
+  }
+
+  #closed(): void {
+    const { stream } = this;
+    this.#releaseAll();
+    if (this.#inOrder) return;
+    // All that it had to say has been passed on: it only takes nothing more.
+    if (stream.readableEnded) this.#other?.shut();
+    else this.#other?.abort(stream.errored ?? undefined);
+  }
+
+  readonly #written = (error?: Error | null): void => {
+    if (error) return; // 'close' follows, and releases the rest
+    const written = this.#writes.shift();
+    if (written === undefined) return;
+    written.memory?.release();
+    this.#other?.taken(written.bytes);
+  };
+
+  #releaseAll(): void {
+    for (const { memory } of this.#writes.splice(0)) memory?.release();
+  }
+}

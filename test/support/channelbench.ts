@@ -1,0 +1,54 @@
+/** The multiplexer over a server in the test's hands (fakeprotocol.ts), and its channels in any state. */
+import assert from 'node:assert/strict';
+import { Duplex } from 'node:stream';
+import { Channel } from '../../src/transport/ssh2/channel.ts';
+import type { Inbox } from '../../src/transport/ssh2/inbox.ts';
+import { Multiplexer, type OpenFailure } from '../../src/transport/ssh2/multiplexer.ts';
+import { Outbox } from '../../src/transport/ssh2/outbox.ts';
+import { ReceiveWindows } from '../../src/transport/ssh2/receivewindow.ts';
+import { FakeProtocol, type Told } from './fakeprotocol.ts';
+
+const ADDRESSES = { srcIP: '127.0.0.1', srcPort: 1, dstIP: '192.0.2.1', dstPort: 80 };
+
+export class Bench {
+  readonly server = new FakeProtocol();
+  readonly windows = new ReceiveWindows({ clock: () => this.now });
+  readonly counted: string[] = [];
+  readonly multiplexer: Multiplexer;
+  now = 0;
+
+  /** `memory`: as if what comes were views of an inbox's. */
+  constructor(inbox?: Pick<Inbox, 'memory'>) {
+    const socket = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+    this.multiplexer = new Multiplexer({
+      protocol: this.server.protocol,
+      outbox: new Outbox(socket, { onWritable() {}, onSent() {}, onOverflow() {} }),
+      inbox: inbox as Inbox | undefined,
+      windows: this.windows,
+      observer: { log() {}, count: (name) => void this.counted.push(name) },
+    });
+  }
+
+  open(): Open {
+    const before = new Set(this.server.opens.keys());
+    const open: Open = { id: -1, results: [] };
+    this.multiplexer.open(ADDRESSES, (result) => open.results.push(result));
+    for (const id of this.server.opens.keys()) if (!before.has(id)) open.id = id;
+    return open;
+  }
+
+  confirmed(window = 1 << 20, maxPacket = 32_768): { id: number; channel: Channel; told: Told } {
+    const { id, results } = this.open();
+    const remote = 1000 + id;
+    this.server.confirm(id, remote, window, maxPacket);
+    const [channel] = results;
+    const told = this.server.told.get(remote);
+    assert.ok(channel instanceof Channel && told !== undefined);
+    return { id, channel, told };
+  }
+}
+
+export interface Open {
+  id: number;
+  readonly results: (Channel | OpenFailure)[];
+}

@@ -1,0 +1,12 @@
+/** Flows as streams, for tests that read and write them as such. */
+import type { Duplex } from 'node:stream';
+import { streamOf } from '../../src/flow/conduitstream.ts';
+import type { ConnectOptions, Connector, Destination } from '../../src/transport/transport.ts';
+
+export async function connectStream(
+  connector: Connector,
+  destination: Destination,
+  options?: ConnectOptions,
+): Promise<Duplex> {
+  return streamOf(await connector.connect(destination, options));
+}

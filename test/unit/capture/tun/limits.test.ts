@@ -1,0 +1,172 @@
+/** The limits of endpoint.ts, each with its counter, and the times that it announces. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { MAX_HALF_OPEN, MAX_HELD, MAX_WAITING_BYTES } from '../../../../src/capture/tun/endpoint.ts';
+import { FIRST_WINDOW, LEAST_WINDOW } from '../../../../src/capture/tun/receiveside.ts';
+import { TcpLab } from '../../../support/tcpscript.ts';
+import type { TestConduit } from '../../../support/testconduit.ts';
+
+const SYN = { mss: 1460, scale: 7 } as const;
+const TICK_MS = 50;
+
+describe('MAX_HELD', () => {
+  it('drops further SYNs, until there is room', () => {
+    const lab = new TcpLab();
+    for (let n = 0; n < MAX_HELD; n++) lab.app().send('S', SYN);
+    const one = lab.app().send('S', SYN);
+    const other = lab.app().send('S', SYN);
+    lab.silent();
+    assert.equal(lab.flows.length, MAX_HELD);
+    assert.equal(lab.counters.droppedHeldLimit, 2);
+    lab.flows[0]?.refuse('refused');
+    lab.ignore();
+    one.send('S', { ...SYN, seq: 0 });
+    one.open();
+    one.expect('S.');
+    other.send('S', { ...SYN, seq: 0 });
+    assert.equal(lab.flows.length, MAX_HELD + 2);
+    assert.equal(lab.counters.flowsHeld, MAX_HELD);
+  });
+
+  it('is for those that wait alone: all are let go after their silence', () => {
+    const lab = new TcpLab();
+    for (let n = 0; n < MAX_HELD; n++) lab.app().send('S', SYN);
+    lab.wait(4000 + TICK_MS);
+    assert.equal(lab.counters.flowsGivenUp, MAX_HELD);
+    lab.silent();
+    lab.idle();
+    lab.app().send('S', SYN).open();
+  });
+});
+
+describe('MAX_HALF_OPEN', () => {
+  it('gives up the oldest that nobody has acknowledged', () => {
+    const lab = new TcpLab();
+    const pairs = Array.from({ length: MAX_HALF_OPEN + 2 }, () => {
+      const app = lab.app().send('S', SYN);
+      const far = app.open();
+      app.expect('S.', { ack: 1 });
+      // One in between is acknowledged, and no longer counts.
+      if (lab.flows.length === 5) app.send('.');
+      return { app, far };
+    });
+    lab.silent();
+    const ended = pairs.filter(({ far }) => far.said.length > 0);
+    assert.deepEqual(
+      ended.map((pair) => pairs.indexOf(pair)),
+      [0],
+    );
+    assert.equal(lab.counters.forgottenHalfOpen, 1);
+    assert.equal(lab.counters.flowsLive, MAX_HALF_OPEN + 1);
+    // Its acknowledgement is of nothing.
+    pairs[0]?.app.send('.').expect('R');
+    pairs[1]?.app.send('P.', { data: 'x' }).expect('.', { ack: 2 });
+    lab.wait(100_000);
+    assert.equal(lab.counters.flowsLive, 2);
+  });
+});
+
+describe('a SYN that is too long', () => {
+  it('is dropped, with data and without', () => {
+    const lab = new TcpLab();
+    for (const data of ['', 'x'])
+      for (const octets of [64, 1024, 2040])
+        lab
+          .app({ family: 6 })
+          .send('S', { ...SYN, data, extensions: Array.from({ length: 4 }, () => [60, octets] as const) });
+    lab.silent();
+    assert.equal(lab.flows.length, 0);
+    assert.equal(lab.counters.droppedLongSyns, 6);
+  });
+
+  it('is not one that has all options that there are, or much data', () => {
+    const lab = new TcpLab();
+    const options = Buffer.alloc(40, 1);
+    lab.app().send('S', { ...SYN, options, rawOptions: Buffer.alloc(20, 1) });
+    lab.app({ family: 6 }).send('S', { ...SYN, rawOptions: Buffer.alloc(20, 1) });
+    lab.app().send('S', { ...SYN, data: Buffer.alloc(1400) });
+    assert.equal(lab.flows.length, 3);
+  });
+});
+
+describe('MAX_WAITING_BYTES', () => {
+  it('lets every flow have something, and drops the rest, which comes again', () => {
+    const lab = new TcpLab();
+    const pairs: { app: ReturnType<TcpLab['app']>; far: TestConduit; edge: number }[] = [];
+    const data = Buffer.alloc(32 * 1024);
+    const most = 4 * (MAX_WAITING_BYTES / LEAST_WINDOW);
+    let waiting = 0;
+    while (lab.counters.droppedWaitingLimit === 0) {
+      assert.ok(pairs.length < most, 'the limit is reached');
+      const app = lab.app();
+      const far = app.connect({}, { automatic: false });
+      // As far as the window goes that it is told.
+      let edge = 1 + 0xffff;
+      while (app.nextSeq < edge && lab.counters.droppedWaitingLimit === 0) {
+        app.send('.', { data: data.subarray(0, edge - app.nextSeq) });
+        for (const frame of lab.frames.splice(0))
+          if (frame.kind === 'tcp') edge = Math.max(edge, ((frame.ack - app.isn) | 0) + frame.window * 128);
+      }
+      waiting += far.data.length;
+      pairs.push({ app, far, edge });
+    }
+    assert.ok(waiting >= MAX_WAITING_BYTES && waiting < MAX_WAITING_BYTES + 2 * FIRST_WINDOW, `${waiting}`);
+    // Who has nothing that waits gets in.
+    const app = lab.app();
+    const far = app.connect({}, { automatic: false });
+    app.send('.', { data: 'first' });
+    app.expect('.', { ack: 6 });
+    app.send('.', { data: 'second' });
+    lab.silent();
+    assert.equal(far.text, 'first');
+    assert.equal(lab.counters.droppedWaitingLimit, 2);
+    // It comes again when there is room.
+    for (const pair of pairs.slice(0, 10)) pair.far.take();
+    lab.ignore();
+    app.send('.', { seq: 6, data: 'second' });
+    app.expect('.', { ack: 12 });
+    assert.equal(far.text, 'firstsecond');
+    // What a flow leaves behind is given back.
+    for (const { far } of pairs) far.other.abort(undefined);
+    far.take();
+    lab.ignore();
+    const after = lab.app();
+    after.connect({}, { automatic: false });
+    after.send('.', { data: 'x' });
+    const frame = after.expect('.', { ack: 2 });
+    assert.equal(frame.window, FIRST_WINDOW / 128);
+  });
+});
+
+describe('expire', () => {
+  it('announces only what is to come', () => {
+    const lab = new TcpLab();
+    const app = lab.app();
+    const far = app.connect();
+    far.give('x');
+    lab.app().send('S', SYN);
+    lab.ignore();
+    for (let n = 0; n < 20; n++) {
+      const { deadline } = lab;
+      if (deadline === Number.POSITIVE_INFINITY) break;
+      lab.now = Math.max(lab.now, deadline);
+      lab.expire();
+      assert.ok(lab.deadline > lab.now, `${lab.deadline} at ${lab.now}`);
+    }
+  });
+
+  it('is not wanted while nothing is to be done', () => {
+    const lab = new TcpLab();
+    assert.equal(lab.deadline, Number.POSITIVE_INFINITY);
+    const app = lab.app();
+    const far = app.connect();
+    lab.wait(100_000);
+    assert.equal(lab.deadline, Number.POSITIVE_INFINITY, 'an idle flow has no timer');
+    const before = lab.expirations;
+    far.give('x');
+    app.expect('P.', { data: 'x' });
+    app.send('.');
+    lab.wait(100_000);
+    assert.ok(lab.expirations - before <= 2, `${lab.expirations - before} times`);
+  });
+});
