@@ -105,7 +105,7 @@ export interface SshOptions {
   /** --keepalive: seconds of silence until the jump host, or a host on the way, is asked for a sign of life, 0: never; undefined: ssh_config's. */
   readonly keepalive: number | undefined;
   readonly windows: WindowOptions;
-  /** False with --no-flush: the jump host, and hosts on the way, are asked nothing for the sake of their answers' size. */
+  /** False with --no-flush: no host is asked for anything for the sake of its answers' size. */
   readonly flush: boolean;
   /** --reconnect-hold: seconds for which a new connection waits while the link is down; 0: refused at once. */
   readonly reconnectHold: number;

@@ -42,7 +42,7 @@ export interface SshSettings {
   readonly keepalive: { readonly interval: number; readonly count: number };
   /** RekeyLimit: after so many bytes or seconds; undefined: as the transport does by itself. */
   readonly rekey: { readonly bytes: number | undefined; readonly seconds: number | undefined };
-  /** A server that leaves Nagle's algorithm on may be asked for answers that fill its segments (ssh2/flush.ts); --no-flush. */
+  /** The server may be asked for answers that fill a segment (ssh2/flush.ts); --no-flush. */
   readonly flush: boolean;
   /** What of this only the system's ssh can do, one phrase each ("PKCS11Provider"); empty: nothing. */
   readonly onlyOpenssh: readonly string[];

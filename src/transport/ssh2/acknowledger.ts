@@ -1,13 +1,15 @@
 /**
- * Has small pieces from the server acknowledged at once, if nothing is sent that carries the acknowledgement.
+ * Has small pieces from the server acknowledged at once, if nothing is sent that carries the
+ * acknowledgement.
  *
- *   a small read ─► the end of the turn ─► something has been sent meanwhile?  yes: it carries the acknowledgement
- *                                                                              no: acknowledge()
+ *   a small read ─► the end of the turn ─► has something been sent?  yes: that carries it
+ *                                                                    no: acknowledge()
  *
- * The kernel delays an acknowledgement for up to 40 ms in the hope of data to go with it. A server with Nagle's algorithm
- * holds the second part of an answer for as long (flush.ts): one in two writes takes 42 ms on the local link instead of 3.
- * TCP_QUICKACK (tcp(7)) is not sticky, but sends an acknowledgement that is being delayed, so this is asked for once for each
- * turn of the event loop with a small read. A large one is acknowledged by the kernel's own rule, every second segment.
+ * The kernel delays an acknowledgement for up to 40 ms in the hope of data to go with it. A server
+ * with Nagle's algorithm holds the second part of an answer for as long (flush.ts): one in two
+ * writes takes 42 ms on the local link instead of 3. TCP_QUICKACK (tcp(7)) is not sticky, but sends
+ * an acknowledgement that is being delayed. So it is asked for once in each turn of the event loop
+ * with a small read. A large one is acknowledged by the kernel's own rule, every second segment.
  */
 
 /** A read of so many bytes is several segments. */

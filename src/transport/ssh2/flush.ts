@@ -1,30 +1,33 @@
 /**
- * When the server is asked for answers that fill a segment, so that what it holds back goes out with them.
+ * When the server is asked for answers that fill a segment, so that what it holds back goes out
+ * with them.
  *
- * OpenSSH's sshd up to 10.0 leaves Nagle's algorithm on (RFC 896) until a command has run on a session channel, and this
- * program never opens one. What sshd says that is smaller than a segment then waits until the small segment before it has
- * been acknowledged: up to a round trip. So an upload gets its window back a round trip late and runs at half the rate,
- * and a small answer that shares the connection with window adjustments takes two round trips instead of one. But Nagle's
- * algorithm never holds a full segment: answers that fill one, asked for now and then, take the rest along.
+ * OpenSSH's sshd up to 10.0 leaves Nagle's algorithm on (RFC 896) until a command has run on a
+ * session channel, and this program never opens one. What sshd says that is smaller than a segment
+ * then waits until the small segment before it has been acknowledged: up to a round trip. So an
+ * upload gets its window back a round trip late and runs at half the rate, and a small answer that
+ * shares the connection with window adjustments takes two round trips instead of one. But Nagle's
+ * algorithm never holds a full segment: answers that fill one, asked for now and then, take the
+ * rest along.
  *
- *   data go up ─► a step of them ─► ask ─► the server answers a segment's worth ─► window adjustments go with it
+ *   data go up ─► a step of them ─► ask ─► a segment's worth of answers, and what waited with them
  *
- * | nothing is asked when                            | because                                                        |
- * |--------------------------------------------------|----------------------------------------------------------------|
- * | the server is no OpenSSH, or a later one         | Nagle's algorithm is off there                                 |
- * | it has answered nothing yet                      | it may ignore what it doesn't know                             |
- * | MAX_UNANSWERED flushes are not answered          | it has stopped answering                                       |
- * | the round trip is below LEAST_RTT_MS             | what is held back goes out sooner than asking would help       |
- * | STEP_BYTES took longer than BULK_MS              | nobody waits for a window at that rate                         |
- * | the server has said a segment's worth by itself  | that has taken the rest along                                  |
- * | it was asked MOST_IN_A_ROUND_TRIP times in one   | many channels are sending: their adjustments go together       |
+ * | nothing is asked when                           | because                                     |
+ * |-------------------------------------------------|---------------------------------------------|
+ * | the server is no OpenSSH, or a later one        | Nagle's algorithm is off there              |
+ * | it has answered nothing yet                     | it may ignore what it doesn't know          |
+ * | MAX_UNANSWERED flushes are not answered         | it has stopped answering                    |
+ * | the round trip is below LEAST_RTT_MS            | it makes others wait, and uploads no faster |
+ * | STEP_BYTES took longer than BULK_MS             | nobody waits for a window at that rate      |
+ * | the server has said a segment's worth by itself | that has taken the rest along               |
+ * | MOST_IN_A_ROUND_TRIP times in one are used up   | many send: their adjustments go together    |
  *
  * Pure: time is passed in, in milliseconds of a monotonic clock.
  */
 
 /** A full segment on Ethernet, without TCP's options: those that are sent are no larger. */
 export const SEGMENT_BYTES = 1460;
-/** sshd renews a channel's window of 2 MiB when 96 KiB of it have been used, so each flush carries one or two adjustments. */
+/** sshd renews a window when 96 KiB of it have been used: each flush carries one or two renewals. */
 export const STEP_BYTES = 192 * 1024;
 /** A little more than one channel with a window of 2 MiB needs. Bursts of so many are admitted. */
 export const MOST_IN_A_ROUND_TRIP = 12;
@@ -69,7 +72,8 @@ export class FlushTiming {
   }
 
   /**
-   * So many bytes have been sent. `ask`: for a segment, now. `limited`: it would be time, but `unanswered` flushes are too many.
+   * So many bytes have been sent. `ask`: for a segment, now. `limited`: it would be time, but
+   * `unanswered` flushes are too many.
    */
   sent(bytes: number, now: number, unanswered: number): 'ask' | 'limited' | undefined {
     const rtt = this.#rtt;
@@ -79,7 +83,7 @@ export class FlushTiming {
     const duration = now - this.#stepAt;
     const enough = this.#said >= SEGMENT_BYTES;
     this.#stepAt = now;
-    // Writes are no fraction of a step, and steps are to be as long on average; one that was much longer is over.
+    // Writes are no fraction of a step: what is beyond it counts for the next one.
     this.#sent %= STEP_BYTES;
     this.#said = 0;
     const gained = (duration / rtt) * MOST_IN_A_ROUND_TRIP;

@@ -1,10 +1,12 @@
 /**
- * Has a server that leaves Nagle's algorithm on flush what it holds back, when flush.ts says that it is time.
+ * Has a server that leaves Nagle's algorithm on flush what it holds back, when flush.ts says that
+ * it is time.
  *
- *   the server announced ping@openssh.com (9.5 and later)   one ping of a segment's size, answered with as much
- *   before that                                             as many global requests as have answers that fill a segment
+ *   9.5 and later: announces ping@openssh.com   one ping of a segment's size, answered with as much
+ *   before that                                 so many global requests that the answers fill one
  *
- * The answers to global requests have no names. Pulse, which asks the same, counts them all in their order.
+ * The answers to global requests have no names. Pulse, which asks the same, counts them all in
+ * their order.
  */
 import type { Observer } from '../../observe/observer.ts';
 import { FlushTiming, SEGMENT_BYTES } from './flush.ts';
