@@ -8,7 +8,8 @@
  * - A channel begins with INITIAL_WINDOW, as with OpenSSH's ssh; with less, down to MIN_WINDOW, when many are open.
  * - It grows when the server waits for the window: when the first byte that a grant admits comes within one round trip
  *   after it, and not later because others were queueing before it. By an eighth each time, and no further: what sshd may send and
- *   can't, it reads all the same, into a buffer that it copies as a whole for each packet by which it grows.
+ *   can't, it reads all the same, into a buffer that it copies as a whole for each packet by which it grows. So not at all on a path
+ *   of less than LEAST_RTT_MS, where the first window carries 400 MB/s.
  * - It shrinks for two reasons. Busy channels share the budget; and they share what may be under way when a queue has been
  *   measured (standingqueue.ts). What was granted can't be taken back: a window shrinks by not being granted again.
  *
@@ -111,9 +112,9 @@ export class ReceiveWindows {
     return this.#round;
   }
 
-  /** Windows may grow: nothing queues. */
+  /** Windows may grow: nothing queues, and the path is long enough for the first window to be too small. */
   get mayGrow(): boolean {
-    return this.#queue.limit === Number.POSITIVE_INFINITY;
+    return this.#queue.limit === Number.POSITIVE_INFINITY && this.#queue.least >= LEAST_RTT_MS;
   }
 
   /** There may be a queue: those that have less than others stay so until it is known. */

@@ -211,6 +211,16 @@ describe('the windows of one download', () => {
   }
 });
 
+describe('the window of a download from nearby', () => {
+  it('stays as it was: what sshd may send and can not, it would only pile up', () => {
+    const simulation = new PathSimulation({ rate: 1_000_000, rtt: 0.3 });
+    simulation.run(100);
+    const flow = simulation.open();
+    simulation.run(3_000);
+    assert.ok(flow.window.limit <= INITIAL_WINDOW, `${flow.window.limit} <= ${INITIAL_WINDOW}`);
+  });
+});
+
 describe('the windows of several channels', () => {
   it('flows that join and leave have equal parts of a full path', () => {
     const simulation = new PathSimulation({ rate: 10_000, rtt: 50 });
