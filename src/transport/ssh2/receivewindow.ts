@@ -31,8 +31,8 @@ const BURST_PART = 1 / 4;
 const BURST_LEAST = 256 * 1024;
 /** What is under way for a busy channel, at the least, when there is a queue. */
 const LEAST_SHARE = 4 * 1024;
-/** A channel that has got so much between two measurements of the round trip is busy. */
-const BUSY_BYTES = 4 * 1024;
+/** A channel is busy that has got this part of its window or share between two measurements of the round trip. */
+const BUSY_PART = 1 / 2;
 /** The server has waited for the window if what it admits comes within so many round trips. */
 const PROMPT = 1.125;
 /** Paths shorter than this are taken for as long: what is under way must also outlast the scheduling of processes. */
@@ -280,7 +280,8 @@ export class ReceiveWindow {
       this.#received = 0;
     }
     this.#received += bytes;
-    if (this.#busyRound === round || this.#received < BUSY_BYTES) return;
+    if (this.#busyRound === round) return;
+    if (this.#received < BUSY_PART * Math.min(this.#limit, this.#windows.share())) return;
     this.#busyRound = round;
     this.#windows.becameBusy();
   }

@@ -265,6 +265,18 @@ describe('the windows of several channels', () => {
     assert.ok(delay <= allowed(10_000, 50), `${delay}`);
   });
 
+  it('requests beside a download share nothing with it where there is a queue', () => {
+    const simulation = new PathSimulation({ rate: 2_500, rtt: 40 });
+    for (let count = 0; count < 12; count++) simulation.open(20);
+    simulation.run(2_000);
+    const bulk = simulation.open();
+    simulation.run(5_000);
+    const before = bulk.received;
+    const { delay } = simulation.run(10_000);
+    assert.ok(bulk.received - before >= 0.95 * (2_500 - 240) * 10_000, `${bulk.received - before}`);
+    assert.ok(delay <= allowed(2_500, 40), `${delay}`);
+  });
+
   it('a stalled reader holds no more than its window and takes nothing from the others', () => {
     const simulation = new PathSimulation({ rate: 10_000, rtt: 50 });
     const [stalled, other] = [simulation.open(), simulation.open()];
