@@ -1,4 +1,7 @@
-/** The only loader of the addon: its functions, typed. Wrappers with meaning live in capture/tun.ts and system/. */
+/**
+ * The only loader of the addon: its functions, typed. Wrappers with meaning live in capture/tun/
+ * and system/.
+ */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { TunnelError } from './errors.ts';
@@ -13,14 +16,18 @@ export type NetwatchHandle = object & { readonly __netwatch: unique symbol };
 /** What the callbacks throw is an uncaught exception, as with any other event. */
 export interface Addon {
   /**
-   * Takes a TUN's descriptor over. `header` is where deviceWrite finds each frame's first bytes. `onReadable` is called with 0
-   * whenever frames wait, with an errno (> 0) once when the device is gone. Doesn't keep the process. Throws an Error with
-   * `errno` (positive), and then has closed the descriptor.
+   * Takes a TUN's descriptor over. `header` is where deviceWrite finds each frame's first bytes.
+   * `onReadable` is called with 0 whenever frames wait, with an errno (> 0) once when the device is
+   * gone. Doesn't keep the process. Throws an Error with `errno` (positive), and then has closed
+   * the descriptor.
    */
   deviceOpen(fd: number, header: Uint8Array, onReadable: (errno: number) => void): DeviceHandle;
   /** Reads one frame: its length, 0 when none waits, a negative errno when the device is gone. */
   deviceRead(device: DeviceHandle, into: Uint8Array): number;
-  /** Writes one frame: the beginning of `header`, and up to four parts behind it. 0, or an errno when it was not taken. */
+  /**
+   * Writes one frame: the beginning of `header`, and up to four parts behind it. 0, or an errno
+   * when it was not taken.
+   */
   deviceWrite(device: DeviceHandle, headerLength: number, ...parts: Uint8Array[]): number;
   /** May be called more than once. */
   deviceClose(device: DeviceHandle): void;
@@ -41,7 +48,8 @@ export interface Addon {
    */
   setTcpUnsentLimit(fd: number, bytes: number): void;
   /**
-   * TCP_QUICKACK (tcp(7)): with 1, what has come and is not acknowledged yet is, now. Throws an Error with `errno` (positive).
+   * TCP_QUICKACK (tcp(7)): with 1, what has come and is not acknowledged yet is, now. Throws an
+   * Error with `errno` (positive).
    */
   setTcpQuickAck(fd: number, on: number): void;
 

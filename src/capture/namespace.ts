@@ -53,7 +53,10 @@ export function namespaceAddresses(resolvers: number): NamespaceAddresses {
   };
 }
 
-/** What the launcher has made in the namespace (system/launcher.ts). The descriptor becomes the capture's. */
+/**
+ * What the launcher has made in the namespace (system/launcher.ts). The descriptor becomes the
+ * capture's.
+ */
 export interface NamespaceNetwork {
   readonly tun: number;
   readonly device: string;

@@ -1,8 +1,9 @@
 /**
- * Two streams in memory, each the other's far end: what is written to one is read from the other. For flows whose near side is
- * a part of this program. A writer waits while the other end isn't read, as with sockets; an end that is destroyed before both
- * directions have ended resets the other. Chunks are copied, since a writer may use their memory again once it has been called
- * back (flow/memory.ts), and the reader may not have read them by then.
+ * Two streams in memory, each the other's far end: what is written to one is read from the other.
+ * For flows whose near side is a part of this program. A writer waits while the other end isn't
+ * read, as with sockets; an end that is destroyed before both directions have ended resets the
+ * other. Chunks are copied, since a writer may use their memory again once it has been called back
+ * (flow/memory.ts), and the reader may not have read them by then.
  */
 import { Duplex } from 'node:stream';
 

@@ -1,6 +1,6 @@
 /**
- * A conduit as a Node stream, for parts of this program that read and write streams: HTTP and TLS to a cloud, DNS over TCP,
- * the next hop of a chain.
+ * A conduit as a Node stream, for parts of this program that read and write streams: HTTP and TLS
+ * to a cloud, DNS over TCP, the next hop of a chain.
  *
  *   send    -> copied, and pushed to the reader; taken when the reader asks for more
  *   _write  -> conduit.send; called back when all of it has been taken
@@ -15,7 +15,10 @@ import { StreamConduit } from './streamconduit.ts';
 const WRITE_BUFFER = 16 * 1024;
 const READ_BUFFER = 1;
 
-/** `conduit` is not joined to anything yet. The stream has an 'error' listener, so that no error of it ends the program. */
+/**
+ * `conduit` is not joined to anything yet. The stream has an 'error' listener, so that no error of
+ * it ends the program.
+ */
 export function streamOf(conduit: Conduit): Duplex {
   return conduit instanceof StreamConduit ? conduit.stream : new ConduitStream(conduit);
 }

@@ -12,8 +12,8 @@
  * The far side is connected before the application is told so; when the application has gone meanwhile, the far
  * side is closed. Each failure becomes one `Refusal`, which the capture turns into RST, ICMP or silence.
  *
- * Flows end with their ends: a capture that closes resets the applications' side, a transport that ends aborts the far side,
- * and either ends the other.
+ * Flows end with their ends: a capture that closes resets the applications' side, a transport that
+ * ends aborts the far side, and either ends the other.
  *
  * Limits: MAX_FLOWS, dialling and open together; beyond, a connection is put off (or
  * refused, if whoever asks does so once) and counted.
@@ -82,7 +82,8 @@ export class Flows {
     const { observer } = this.#options;
     const near = request.open();
     if (near === undefined) {
-      // The application has given up between the far side's answer and its own connect: nothing has been carried.
+      // The application has given up between the far side's answer and its own connect: nothing has
+      // been carried.
       this.#live--;
       observer.count('tunnel_flows_given_up_total');
       far.abort(undefined);
@@ -100,7 +101,10 @@ export class Flows {
     });
   }
 
-  /** For want of room: whoever asks again by himself is to do so, so that what fills it keeps nobody out for good. */
+  /**
+   * For want of room: whoever asks again by himself is to do so, so that what fills it keeps nobody
+   * out for good.
+   */
   #turnAway(request: FlowRequest, why: string): void {
     const { observer } = this.#options;
     const now = performance.now();

@@ -9,7 +9,10 @@ export interface FlowResult {
   readonly error: Error | undefined;
 }
 
-/** Carries until both are over; owns both. `over` is called once. Thousands are idle at a time, so a flow has one function. */
+/**
+ * Carries until both are over; owns both. `over` is called once. Thousands are idle at a time, so a
+ * flow has one function.
+ */
 export function join(near: Conduit, far: Conduit, over: (result: FlowResult) => void): void {
   let open = 2;
   let first: Error | undefined;

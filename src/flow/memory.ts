@@ -3,8 +3,9 @@
  *
  *   pool.take() -> 1 holder -> retain() ... release() -> 0 holders: back in the pool
  *
- * Bulk data then stay in the processor's cache and make no garbage. Whoever passes a view of a slab on passes the slab
- * with it: a receiver that keeps the view beyond the call retains the slab, and releases it when it is done.
+ * Bulk data then stay in the processor's cache and make no garbage. Whoever passes a view of a slab
+ * on passes the slab with it: a receiver that keeps the view beyond the call retains the slab, and
+ * releases it when it is done.
  */
 export class Slab {
   readonly bytes: Buffer;
@@ -43,7 +44,10 @@ export class SlabPool {
   readonly #maxSpare: number;
   #live = 0;
 
-  /** `size` in bytes; of those that nobody holds, `maxSpare` are kept and the rest is left to the garbage collector. */
+  /**
+   * `size` in bytes; of those that nobody holds, `maxSpare` are kept and the rest is left to the
+   * garbage collector.
+   */
   constructor(size: number, maxSpare: number) {
     this.#size = size;
     this.#maxSpare = maxSpare;

@@ -1,10 +1,11 @@
 /**
- * Bytes that wait, in order: views of memory that somebody else uses again, held until they have gone.
+ * Bytes that wait, in order: views of memory that somebody else uses again, held until they have
+ * gone.
  *
  *   push(view, its slab) -> ... -> drop(bytes) from the front: slabs are released as their last byte goes
  *
- * A view of a few bytes would keep a whole slab from being used, so what waits for long is moved into memory of its own
- * (`settle`): its size is then that of the bytes.
+ * A view of a few bytes would keep a whole slab from being used, so what waits for long is moved
+ * into memory of its own (`settle`): its size is then that of the bytes.
  */
 import type { Slab } from './memory.ts';
 
@@ -21,7 +22,10 @@ export class Pieces {
   #bytes = 0;
   /** Bytes in views of slabs. */
   #borrowed = 0;
-  /** A piece, and how many bytes lie before it: where `gather` was last. Bulk is sent from the end of a long queue. */
+  /**
+   * A piece, and how many bytes lie before it: where `gather` was last. Bulk is sent from the end
+   * of a long queue.
+   */
   #index = 0;
   #before = 0;
 
@@ -39,8 +43,8 @@ export class Pieces {
   }
 
   /**
-   * Views of up to `length` bytes from `offset` on, in at most `into.length` parts; what is left of `into` becomes undefined.
-   * Returns how many bytes these are.
+   * Views of up to `length` bytes from `offset` on, in at most `into.length` parts; what is left of
+   * `into` becomes undefined. Returns how many bytes these are.
    */
   gather(offset: number, length: number, into: (Buffer | undefined)[]): number {
     if (offset < this.#before) {

@@ -1,4 +1,7 @@
-/** Copies one Node stream into another, with back-pressure, then its end. What becomes of errors is the caller's business. */
+/**
+ * Copies one Node stream into another, with back-pressure, then its end. What becomes of errors is
+ * the caller's business.
+ */
 import type { Readable, Writable } from 'node:stream';
 
 export function pump(from: Readable, to: Writable): void {

@@ -1,10 +1,12 @@
 /**
- * A Node stream as a conduit: the sockets of direct dials, of proxy clients and of the system's ssh.
+ * A Node stream as a conduit: the sockets of direct dials, of proxy clients and of the system's
+ * ssh.
  *
  *   'data'  -> other.send; the stream pauses while HIGH_WATER bytes have not been taken
  *   'end'   -> other.finish
  *   'close' -> before its own 'end': other.abort, so a reset stays a reset; before it has written all: other.shut
  *   send    -> write(); taken when the stream calls the write back
+ *   shut    -> what still comes is answered with a reset once all has been written; then FIN_WAIT_MS of silence as well
  */
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -12,9 +14,17 @@ import { resetStream } from '../net/reset.ts';
 import type { Conduit, OverListener } from './conduit.ts';
 import type { Slab } from './memory.ts';
 
-/** What may wait of a stream at the other end before it is no longer read; and until when it is not read again. */
+/**
+ * What may wait of a stream at the other end before it is no longer read; and until when it is not
+ * read again.
+ */
 const HIGH_WATER = 256 * 1024;
 const LOW_WATER = 128 * 1024;
+/**
+ * A stream of which the far side has gone may stay open for so long without a word (Linux:
+ * tcp_fin_timeout).
+ */
+const FIN_WAIT_MS = 60_000;
 
 interface Written {
   readonly bytes: number;
@@ -67,17 +77,20 @@ export class StreamConduit implements Conduit {
       this.#other?.taken(data.length);
       return;
     }
-    memory?.retain();
-    this.#writes.push({ bytes: data.length, memory });
-    this.stream.write(data, this.#written);
+    // Behind what waits already it will wait, too, and would keep memory from being used again that
+    // is many times larger.
+    const borrowed = this.stream.writableLength === 0 ? memory : undefined;
+    borrowed?.retain();
+    this.#writes.push({ bytes: data.length, memory: borrowed });
+    this.stream.write(borrowed === memory ? data : Buffer.from(data), this.#written);
   }
 
   finish(): void {
     if (this.#finished) return;
     this.#finished = true;
     const { stream } = this;
-    // A socket that has been read to its end and holds nothing back: close(2) sends the FIN as shutdown(2) would, and
-    // spares the latter and what comes of it.
+    // A socket that has been read to its end and holds nothing back: close(2) sends the FIN as
+    // shutdown(2) would, and spares the latter and what comes of it.
     this.#closedInOrder = stream instanceof Socket && stream.readableEnded && stream.writableLength === 0;
     if (this.#closedInOrder) stream.destroy();
     else stream.end();
@@ -91,8 +104,15 @@ export class StreamConduit implements Conduit {
   }
 
   shut(): void {
+    const { stream } = this;
+    if (this.#shut || stream.closed) return;
     this.#shut = true;
-    // What it has sent already is lost, and it must hear of that. A stream that is not read would not be heard.
+    this.#whenWritten(() => {
+      const timer = setTimeout(() => resetStream(stream), FIN_WAIT_MS).unref();
+      stream.once('close', () => clearTimeout(timer));
+    });
+    // What it has sent already is lost, and it must hear of that. A stream that is not read would
+    // not be heard.
     this.#outstanding = 0;
     if (this.#paused) this.taken(0);
   }
@@ -114,11 +134,18 @@ export class StreamConduit implements Conduit {
     this.stream.pause();
   }
 
-  /** Data that nobody takes any more: a reset, once all that was for the stream has been delivered. */
+  /**
+   * Data that nobody takes any more: a reset, once all that was for the stream has been delivered.
+   */
   #refuse(): void {
+    this.#whenWritten(() => resetStream(this.stream));
+  }
+
+  /** At a reader's own pace. */
+  #whenWritten(then: () => void): void {
     const { stream } = this;
-    if (stream.writableFinished) resetStream(stream);
-    else stream.once('finish', () => resetStream(stream));
+    if (stream.writableFinished) then();
+    else stream.once('finish', then);
   }
 
   #ended(): void {

@@ -8,7 +8,10 @@ export type Level = (typeof LEVELS)[number];
 export interface Observer {
   /** `message` is a sentence for people; `fields` are for machines and are printed behind it. */
   log(level: Level, message: string, fields?: Fields): void;
-  /** Whether anybody reads messages of this level: for those that cost something to make. Undefined: they may. */
+  /**
+   * Whether anybody reads messages of this level: for those that cost something to make. Undefined:
+   * they may.
+   */
   shows?(level: Level): boolean;
   /** Adds to a counter. Names as in Prometheus: `tunnel_flows_refused_total`. */
   count(name: string, n?: number): void;

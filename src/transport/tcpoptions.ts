@@ -23,8 +23,9 @@ export function limitUnsent(socket: Duplex, bytes: number): boolean {
 }
 
 /**
- * Has what has come acknowledged now, if an acknowledgement is being delayed (TCP_QUICKACK, tcp(7)), which it is for up to 40 ms
- * when there is nothing to send. The option doesn't stay: it is set again for whatever comes next. False as above.
+ * Has what has come acknowledged now, if an acknowledgement is being delayed (TCP_QUICKACK,
+ * tcp(7)), which it is for up to 40 ms when there is nothing to send. The option doesn't stay: it
+ * is set again for whatever comes next. False as above.
  */
 export function acknowledge(socket: Duplex): boolean {
   return setOption(socket, (native, fd) => native.setTcpQuickAck(fd, 1));

@@ -33,7 +33,9 @@ export class LinkGoneError extends ConnectError {
   }
 }
 
-/** A limit of this program's or of the connection's is reached: a moment later there may be room. */
+/**
+ * A limit of this program's or of the connection's is reached: a moment later there may be room.
+ */
 export class BusyError extends ConnectError {
   constructor(message: string, options: TunnelErrorOptions = {}) {
     super('refused', message, options);
@@ -55,8 +57,9 @@ export interface ConnectOptions {
 /** Opens flows. A `Transport` is one; so is what dials directly (direct.ts). */
 export interface Connector {
   /**
-   * Opens one flow. Resolves when the far side has connected, with its end of the connection (flow/conduit.ts), which may be
-   * lost before anybody has joined it. Rejects with `ConnectError`, or with the signal's reason.
+   * Opens one flow. Resolves when the far side has connected, with its end of the connection
+   * (flow/conduit.ts), which may be lost before anybody has joined it. Rejects with `ConnectError`,
+   * or with the signal's reason.
    */
   connect(destination: Destination, options?: ConnectOptions): Promise<Conduit>;
 }

@@ -17,8 +17,8 @@ export function isMulticast(family: 4 | 6, words: Int32Array): boolean {
 }
 
 /**
- * Not one host that may be spoken to, or speak: unspecified, loopback, IPv4-mapped (RFC 1122 §3.2.2, RFC 4443 §2.4 (e.6)). The
- * rest of class E is unicast to Linux, so it is here.
+ * Not one host that may be spoken to, or speak: unspecified, loopback, IPv4-mapped (RFC 1122
+ * §3.2.2, RFC 4443 §2.4 (e.6)). The rest of class E is unicast to Linux, so it is here.
  */
 export function isSpecial(family: 4 | 6, words: Int32Array): boolean {
   const [a = 0, b = 0, c = 0, d = 0] = words;

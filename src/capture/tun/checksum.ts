@@ -1,4 +1,7 @@
-/** The Internet checksum (RFC 1071): sums of 16-bit words in network order, kept below 2^53 and folded at the end. */
+/**
+ * The Internet checksum (RFC 1071): sums of 16-bit words in network order, kept below 2^53 and
+ * folded at the end.
+ */
 
 /** Sums the words from `from` to `to`; a last odd byte is the high half of a word. */
 export function checksumOf(view: DataView, from: number, to: number): number {

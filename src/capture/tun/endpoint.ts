@@ -1,5 +1,6 @@
 /**
- * The far side of everything that is captured: takes the frames that applications send, and answers them.
+ * The far side of everything that is captured: takes the frames that applications send, and answers
+ * them.
  *
  *   frame -> FrameView -> TCP, of a flow that is known  -> TcpFlow.input
  *                      -> a SYN                         -> held, onFlow(flow): open() or refuse() decides
@@ -8,14 +9,16 @@
  *                      -> echo requests, other protocols -> "administratively prohibited"
  *                      -> fragments, malformed, multicast -> dropped and counted
  *
- * Pure: no system calls, and the clock is passed in. Acknowledgements go out once a batch,
- * in `flush`, unless data carry them before. RSTs and ICMP errors are not rate-limited: they go no further than
- * the host that asked (RFC 4443 §2.4 (f)).
+ * Pure: no system calls, and the clock is passed in. Acknowledgements go out once a batch, in
+ * `flush`, unless data carry them before. RSTs and ICMP errors are not rate-limited: they go no
+ * further than the host that asked (RFC 4443 §2.4 (f)).
  *
- * An ICMP answer comes ANSWER_DELAY_MS after the SYN at the earliest: the kernel drops one that arrives while connect() still holds
- * the socket (LockDroppedIcmps), and the application would wait a second for its SYN to be sent again.
+ * An ICMP answer comes ANSWER_DELAY_MS after the SYN at the earliest: the kernel drops one that
+ * arrives while connect() still holds the socket (LockDroppedIcmps), and the application would wait
+ * a second for its SYN to be sent again.
  *
- * Limits: MAX_HELD, MAX_HALF_OPEN, MAX_WAITING_BYTES, MAX_TIME_WAIT, MAX_SYN_BYTES; each is counted in `counters`.
+ * Limits: MAX_HELD, MAX_HALF_OPEN, MAX_WAITING_BYTES, MAX_TIME_WAIT, MAX_SYN_BYTES; each is counted
+ * in `counters`.
  */
 import type { Slab } from '../../flow/memory.ts';
 import type { Refusal } from '../../net/refusal.ts';
@@ -24,7 +27,7 @@ import { createCounters, type EndpointCounters } from './counters.ts';
 import type { PacketDevice } from './device.ts';
 import { type FlowHost, STATE, type State } from './flowhost.ts';
 import { ACK, FIN, FrameView, KIND, RST, SYN } from './frame.ts';
-import { Numbers } from './numbers.ts';
+import { type InitialNumbers, Numbers } from './numbers.ts';
 import { LEAST_WINDOW } from './receiveside.ts';
 import { gaveUp, TcpFlow } from './tcpflow.ts';
 import { TimerWheel } from './timers.ts';
@@ -32,11 +35,20 @@ import { MAX_TIME_WAIT, TIME_WAIT_MS, TimeWait } from './timewait.ts';
 import { type Tuple, TupleTable } from './tuple.ts';
 import { FrameWriter, type SegmentFields, UNREACHABLE, type Unreachable } from './writer.ts';
 
-/** Connections that wait for the far side; beyond, the SYN is dropped, and the application's kernel tries again. */
+/**
+ * Connections that wait for the far side; beyond, the SYN is dropped, and the application's kernel
+ * tries again.
+ */
 export const MAX_HELD = 4096;
-/** Connections whose SYN-ACK has not been acknowledged, which takes a moment; beyond, the oldest is given up. */
+/**
+ * Connections whose SYN-ACK has not been acknowledged, which takes a moment; beyond, the oldest is
+ * given up.
+ */
 export const MAX_HALF_OPEN = 1024;
-/** Bytes of all flows together that wait for far sides; beyond, what comes is dropped unless it is a flow's only data. */
+/**
+ * Bytes of all flows together that wait for far sides; beyond, what comes is dropped unless it is a
+ * flow's only data.
+ */
 export const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 /** A SYN that is longer is dropped: no options need so much. */
 const MAX_SYN_BYTES = 128;
@@ -58,13 +70,19 @@ export interface EndpointOptions {
   readonly onDatagram: (frame: FrameView) => boolean;
   /** Something is to be sent outside of a batch: `flush` is to be called soon. */
   readonly onPending: () => void;
-  /** `expire` is to be called at this time of the clock, or a little later; earlier than it was told before. */
+  /**
+   * `expire` is to be called at this time of the clock, or a little later; earlier than it was told
+   * before.
+   */
   readonly onDeadline: (at: number) => void;
   /** Milliseconds of a monotonic clock. */
   readonly clock: () => number;
   /** Families whose connections are captured; SYNs of others are answered as prohibited. */
   readonly families: ReadonlySet<4 | 6>;
-  /** From whom ICMP errors come: a router on the way. As int32 words. Undefined: from the destination itself. */
+  /**
+   * From whom ICMP errors come: a router on the way. As int32 words. Undefined: from the
+   * destination itself.
+   */
   readonly router4: Int32Array | undefined;
   readonly router6: Int32Array | undefined;
   readonly numbers?: Numbers;
@@ -178,11 +196,6 @@ export class Endpoint implements FlowHost<TcpFlow> {
     }
   }
 
-  /** Answers a datagram, which `onDatagram` has taken, with an ICMP error. */
-  unreachable(frame: FrameView, why: Unreachable): void {
-    this.#unreachable(frame, why);
-  }
-
   get writer(): FrameWriter {
     return this.#writer;
   }
@@ -213,12 +226,8 @@ export class Endpoint implements FlowHost<TcpFlow> {
     this.#announce(this.#timers.deadline);
   }
 
-  initialSequence(tuple: Tuple): number {
-    return this.#numbers.of(tuple, this.now).sequence;
-  }
-
-  timestampOffset(tuple: Tuple): number {
-    return this.#numbers.of(tuple, this.now).timestampOffset;
+  numbersOf(tuple: Tuple): InitialNumbers {
+    return this.#numbers.of(tuple, this.now);
   }
 
   entered(flow: TcpFlow, from: State): void {
@@ -246,7 +255,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
       flow.syn = undefined;
       return; // it is remembered until the application's SYNs stop
     }
-    const at = flow.synAt + ANSWER_DELAY_MS;
+    const at = flow.patience.at + ANSWER_DELAY_MS;
     if (ANSWERS[refusal] === undefined || at <= this.now) {
       this.#answerHeld(flow);
       return;
@@ -305,7 +314,8 @@ export class Endpoint implements FlowHost<TcpFlow> {
     } else if (flow.state === STATE.answered) {
       flow.input(frame, slab);
     } else if ((frame.flags & RST) !== 0) {
-      // A socket in SYN-SENT also resets what was still on its way to the tuple's former connection.
+      // A socket in SYN-SENT also resets what was still on its way to the tuple's former
+      // connection.
       const since = (frame.sequence + 1 - flow.in.next) | 0;
       if (flow.state === STATE.held && (since === 0 || since === 1)) this.#end(flow);
       counters.droppedUnanswerable++;
@@ -388,7 +398,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
   #answer(frame: FrameView, refusal: Refusal): void {
     const why = ANSWERS[refusal];
     if (why === undefined) this.#reset(frame);
-    else this.#unreachable(frame, why);
+    else this.unreachable(frame, why);
   }
 
   #reset(frame: FrameView): void {
@@ -396,8 +406,11 @@ export class Endpoint implements FlowHost<TcpFlow> {
     this.#writer.reset(frame);
   }
 
-  /** Except for ports, which are the destination's own, a router on the way speaks. */
-  #unreachable(frame: FrameView, why: Unreachable): void {
+  /**
+   * Answers with an ICMP error, also a datagram that `onDatagram` has taken. Except for ports,
+   * which are the destination's own, a router on the way speaks.
+   */
+  unreachable(frame: FrameView, why: Unreachable): void {
     const { router4, router6 } = this.#options;
     const router = frame.family === 4 ? router4 : router6;
     if (why === UNREACHABLE.port) this.counters.answeredPortUnreachable++;
@@ -424,8 +437,8 @@ export class Endpoint implements FlowHost<TcpFlow> {
       isSpecial(family, destination)
     )
       counters.droppedUnanswerable++;
-    else if (!isUdp) this.#unreachable(frame, UNREACHABLE.prohibited);
-    else if (!this.#options.onDatagram(frame)) this.#unreachable(frame, UNREACHABLE.port);
+    else if (!isUdp) this.unreachable(frame, UNREACHABLE.prohibited);
+    else if (!this.#options.onDatagram(frame)) this.unreachable(frame, UNREACHABLE.port);
   }
 
   /** SYNs from forged addresses are never acknowledged: the oldest of them make room. */
@@ -463,9 +476,9 @@ export class Endpoint implements FlowHost<TcpFlow> {
     fields.sequence = wait.sequence;
     fields.acknowledgement = wait.receiveNext;
     fields.window = 0;
-    fields.hasTimestamps = wait.hasTimestamps;
-    fields.timestamp = (this.now + wait.timestampOffset) | 0;
-    fields.timestampEcho = wait.recentTimestamp;
+    fields.hasTimestamps = wait.timestamps.used;
+    fields.timestamp = wait.timestamps.value(this.now);
+    fields.timestampEcho = wait.timestamps.recent;
     fields.mss = 0;
     fields.scale = -1;
     fields.segmentSize = 0;

@@ -1,5 +1,9 @@
-/** The states of a flow (tcpflow.ts has their table), and what it needs of the endpoint that it belongs to. */
+/**
+ * The states of a flow (tcpflow.ts has their table), and what it needs of the endpoint that it
+ * belongs to.
+ */
 import type { Refusal } from '../../net/refusal.ts';
+import type { InitialNumbers } from './numbers.ts';
 import type { Tuple } from './tuple.ts';
 import type { SegmentFields } from './writer.ts';
 
@@ -19,9 +23,8 @@ export interface FlowHost<Flow> {
   acknowledgeSoon(flow: Flow): void;
   /** Has `due` called at that time, or a little later. An earlier request stands. */
   arm(flow: Flow, at: number): void;
-  /** A new connection's first sequence number and the offset of its timestamps. */
-  initialSequence(tuple: Tuple): number;
-  timestampOffset(tuple: Tuple): number;
+  /** Where a new connection begins to count. */
+  numbersOf(tuple: Tuple): InitialNumbers;
   /** The application has been answered: what is held of its SYN isn't needed any more. */
   entered(flow: Flow, from: State): void;
   refuse(flow: Flow, refusal: Refusal): void;

@@ -1,15 +1,17 @@
 /**
- * A checked view of one frame as a TUN gives it: a virtio_net_hdr of 10 bytes (linux/virtio_net.h), then an IP packet.
+ * A checked view of one frame as a TUN gives it: a virtio_net_hdr of 10 bytes (linux/virtio_net.h),
+ * then an IP packet.
  *
  *   parse(slab, length) -> kind; the fields hold what was found
  *
- * Every length is checked once, in `parse`; after that the fields can be relied on. There is one view for all frames: it is
- * valid until the next `parse`.
+ * Every length is checked once, in `parse`; after that the fields can be relied on. There is one
+ * view for all frames: it is valid until the next `parse`.
  *
- * A frame that this machine has made itself carries no checksum (VIRTIO_NET_HDR_F_NEEDS_CSUM), and a network card may have
- * verified that of a forwarded one (DATA_VALID). All others are verified here. IPv6 extension headers are skipped, except for
- * a routing header and a fragment: with the one the packet has another destination than the pseudo-header says (RFC 8200
- * §8.1), and the other may hold no transport header.
+ * A frame that this machine has made itself carries no checksum (VIRTIO_NET_HDR_F_NEEDS_CSUM), and
+ * a network card may have verified that of a forwarded one (DATA_VALID). All others are verified
+ * here. IPv6 extension headers are skipped, except for a routing header and a fragment: with the
+ * one the packet has another destination than the pseudo-header says (RFC 8200 §8.1), and the other
+ * may hold no transport header.
  */
 import { endianness } from 'node:os';
 import { checksumOf, foldSum, pseudoHeaderSum } from './checksum.ts';
@@ -91,7 +93,10 @@ export class FrameView {
   /** Of a SYN: 0 where the option is missing; -1 for a missing scale. */
   mss = 0;
   scale = -1;
-  /** Of `tooBig`: what fits. `source`... are then those of the packet that did not, turned round: as if its receiver had sent it. */
+  /**
+   * Of `tooBig`: what fits. `source`... are then those of the packet that did not, turned round: as
+   * if its receiver had sent it.
+   */
   mtu = 0;
 
   parse(memory: FrameMemory, length: number): Kind {
@@ -103,7 +108,10 @@ export class FrameView {
     return version === 6 ? this.#parse6(length) : KIND.malformed;
   }
 
-  /** A copy of the frame, of which it is known that it was parsed: its checksum isn't looked at again. */
+  /**
+   * A copy of the frame, of which it is known that it was parsed: its checksum isn't looked at
+   * again.
+   */
   keep(): FrameMemory {
     const bytes = Buffer.alloc(this.end);
     this.bytes.copy(bytes, VNET_BYTES, VNET_BYTES, this.end);
@@ -209,7 +217,8 @@ export class FrameView {
         continue;
       }
       const size = at + 1 < to ? view.getUint8(at + 1) : 0;
-      // RFC 9293 §3.1: options that don't add up are no reason to drop the segment; the rest of them can't be read.
+      // RFC 9293 §3.1: options that don't add up are no reason to drop the segment; the rest of
+      // them can't be read.
       if (size < 2 || at + size > to) return;
       if (kind === OPTION.mss && size === 4) this.mss = view.getUint16(at + 2);
       else if (kind === OPTION.scale && size === 3) this.scale = view.getUint8(at + 2);

@@ -11,7 +11,10 @@ export class LinuxTun implements PacketDevice {
   #onReadable: (errno: number) => void = () => {};
   #gone = false;
 
-  /** `fd` is the device's from here on; closed if this throws. `counted.lost` counts frames that the kernel did not take. */
+  /**
+   * `fd` is the device's from here on; closed if this throws. `counted.lost` counts frames that the
+   * kernel did not take.
+   */
   constructor(fd: number, mtu: number, counted: { lost: number }) {
     this.mtu = mtu;
     this.#counted = counted;

@@ -1,6 +1,6 @@
 /**
- * Initial sequence numbers (RFC 6528 §3) and offsets of timestamps (RFC 7323 §5.4): what nobody else can guess, and what for one
- * pair of addresses and ports only grows.
+ * Initial sequence numbers (RFC 6528 §3) and offsets of timestamps (RFC 7323 §5.4): what nobody
+ * else can guess, and what for one pair of addresses and ports only grows.
  *
  *   ISN = clock of 4 µs + F(addresses, ports, secret);   F is the beginning of a SHA-256
  */
@@ -10,6 +10,12 @@ import type { Tuple } from './tuple.ts';
 const SECRET_BYTES = 16;
 const WORDS = 9;
 
+/** Both as int32. */
+export interface InitialNumbers {
+  readonly sequence: number;
+  readonly timestampOffset: number;
+}
+
 export class Numbers {
   readonly #input: Buffer;
 
@@ -18,8 +24,8 @@ export class Numbers {
     this.#input.set(secret, 4 * WORDS);
   }
 
-  /** `now` in milliseconds. Both as int32. */
-  of(tuple: Tuple, now: number): { readonly sequence: number; readonly timestampOffset: number } {
+  /** `now` in milliseconds. */
+  of(tuple: Tuple, now: number): InitialNumbers {
     const input = this.#input;
     const { a0, a1, a2, a3, b0, b1, b2, b3, aPort, bPort } = tuple;
     const words = [a0, a1, a2, a3, b0, b1, b2, b3, (aPort << 16) | bPort];

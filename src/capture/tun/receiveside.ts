@@ -1,19 +1,22 @@
 /**
- * What a flow receives of its application: the window that it offers, and what of it is used (RFC 9293 §3.8.6).
+ * What a flow receives of its application: the window that it offers, and what of it is used (RFC
+ * 9293 §3.8.6).
  *
  *        next                            edge
  *   ------|--- may still be sent ----------|        next: the number of the byte that comes next
  *   - pending: with the far side, and not taken yet
  *
- * The window is `limit` less what the far side has not taken: so a flow that can't be carried on holds no more than that, and the
- * application waits in its own kernel. The edge is never taken back (RFC 9293 §3.8.6.2). A limit grows once the far side has
- * taken as much.
+ * The window is `limit` less what the far side has not taken: so a flow that can't be carried on
+ * holds no more than that, and the application waits in its own kernel. The edge is never taken
+ * back (RFC 9293 §3.8.6.2). A limit grows once the far side has taken as much.
  */
 import type { FrameView } from './frame.ts';
 
-/** What the far side may have to take of one flow: at first, and once it has taken as much. Bytes. */
+/**
+ * What the far side may have to take of one flow: at first, and once it has taken as much. Bytes.
+ */
 export const FIRST_WINDOW = 128 * 1024;
-export const MAX_WINDOW = 256 * 1024;
+export const MAX_WINDOW = 1024 * 1024;
 /** When many flows wait for the far side. */
 export const LEAST_WINDOW = 64 * 1024;
 /** RFC 7323 §2.3. Windows are told in units of 128 bytes. */
@@ -42,7 +45,10 @@ export class ReceiveSide {
     return this.#limit;
   }
 
-  /** The application's window, for the header of a segment: from now on it knows of it. `room`: what it is to be, in bytes. */
+  /**
+   * The application's window, for the header of a segment: from now on it knows of it. `room`: what
+   * it is to be, in bytes.
+   */
   offer(room: number, isSyn: boolean): number {
     // The window of a SYN is not scaled (RFC 7323 §2.2).
     const scale = isSyn ? 0 : this.#scale;

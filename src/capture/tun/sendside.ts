@@ -1,5 +1,6 @@
 /**
- * What a flow sends to its application: data that wait, and data that are on their way (RFC 9293 §3.8).
+ * What a flow sends to its application: data that wait, and data that are on their way (RFC 9293
+ * §3.8).
  *
  *        una            nxt                        una: the oldest that is not acknowledged
  *   ------|--- in flight ---|--- waiting ---|       nxt: what is sent next
@@ -15,17 +16,21 @@
  * | the timer, window shut             | a probe, the timer doubles                                                    |
  * | MAX_RETRIES timers without answer  | the flow is lost                                                              |
  *
- * There is no congestion control: the peer is this machine's own kernel behind a device that loses next to nothing, and its
- * window bounds what is in flight. The timer follows RFC 6298. Pieces are views of the memory that data were decrypted in; those
- * that have not been acknowledged when the timer looks are copied out (`settle`), so that a stalled application keeps no more
- * memory than its data need.
+ * There is no congestion control: the peer is this machine's own kernel behind a device that loses
+ * next to nothing, and its window bounds what is in flight. The timer follows RFC 6298. Pieces are
+ * views of the memory that data were decrypted in; those that have not been acknowledged when the
+ * timer looks are copied out (`settle`), so that a stalled application keeps no more memory than
+ * its data need.
  */
 import type { Slab } from '../../flow/memory.ts';
 import { Pieces } from '../../flow/pieces.ts';
 import { MAX_PARTS } from './device.ts';
 import { ACK, FIN, PSH } from './frame.ts';
 
-/** RFC 6298 §2.1 asks for a second before anything is known; the peer is near, and delays acknowledgements up to 200 ms. */
+/**
+ * RFC 6298 §2.1 asks for a second before anything is known; the peer is near, and delays
+ * acknowledgements up to 200 ms.
+ */
 const FIRST_TIMEOUT_MS = 300;
 const LEAST_TIMEOUT_MS = 300;
 const MOST_TIMEOUT_MS = 60_000;
@@ -39,7 +44,9 @@ const MAX_BORROWED = 512 * 1024;
 
 /** What the send side needs of its flow. */
 export interface SegmentSink {
-  /** Sends a segment of `length` bytes in these parts, with the present acknowledgement and window. */
+  /**
+   * Sends a segment of `length` bytes in these parts, with the present acknowledgement and window.
+   */
   transmit(flags: number, sequence: number, length: number, parts: readonly (Buffer | undefined)[]): void;
   /** Has `timeout` called in so many milliseconds, or later. */
   arm(milliseconds: number): void;
@@ -116,7 +123,8 @@ export class SendSide {
       const waiting = this.bytes - sent;
       if (waiting === 0) break;
       const length = Math.min(waiting, this.window - sent, this.#frameSize);
-      // A window that opens by a little is not used for a little (silly window syndrome, RFC 9293 §3.8.6.2.1).
+      // A window that opens by a little is not used for a little (silly window syndrome, RFC 9293
+      // §3.8.6.2.1).
       const worthwhile =
         length === waiting || length >= Math.min(this.segmentSize, this.#mostWindow / 2) || sent === 0;
       if (length <= 0 || !worthwhile) break;
@@ -130,7 +138,10 @@ export class SendSide {
     if (this.inFlight > 0 || this.bytes > 0) sink.arm(this.#timeout);
   }
 
-  /** An acknowledgement beyond `una`, of something that was sent. Returns how many bytes of payload it covers. */
+  /**
+   * An acknowledgement beyond `una`, of something that was sent. Returns how many bytes of payload
+   * it covers.
+   */
   acknowledge(sequence: number, sink: SegmentSink): number {
     let bytes = (sequence - this.una) | 0;
     this.una = sequence;

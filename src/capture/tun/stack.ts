@@ -1,12 +1,14 @@
 /**
- * A device and its endpoint on the event loop: reads frames in batches, keeps the timers, carries datagrams.
+ * A device and its endpoint on the event loop: reads frames in batches, keeps the timers, carries
+ * datagrams.
  *
  *   device readable -> begin -> up to BATCH frames: read, input -> flush
  *   a deadline      -> expire
  *   something is due outside of a batch -> flush at the end of this turn
  *
- * A frame is read, handled and, if nobody keeps a part of it, read over by the next: it stays in the processor's cache. The rest
- * of what waits comes with the next turn, so that the SSH connection has its own.
+ * A frame is read, handled and, if nobody keeps a part of it, read over by the next: it stays in
+ * the processor's cache. The rest of what waits comes with the next turn, so that the SSH
+ * connection has its own.
  */
 import { SlabPool } from '../../flow/memory.ts';
 import type { Refusal } from '../../net/refusal.ts';
@@ -36,7 +38,10 @@ const ANSWERS: Readonly<Record<Refusal, Unreachable | undefined>> = {
 export interface PacketStackOptions {
   readonly device: PacketDevice;
   readonly onFlow: (flow: TcpFlow) => void;
-  /** Takes UDP datagrams, each to be answered or not; without it all are answered with "port unreachable". */
+  /**
+   * Takes UDP datagrams, each to be answered or not; without it all are answered with "port
+   * unreachable".
+   */
   readonly onDatagram: ((datagram: Datagram) => void) | undefined;
   /** The device is gone, with this errno. */
   readonly onGone: (errno: number) => void;
@@ -84,38 +89,23 @@ export class PacketStack {
   }
 
   /** Sends a datagram to the application that is its destination. */
-  sendDatagram({ source, destination, payload }: Datagram): void {
-    if (this.#closed) return;
-    const { buffer, byteOffset, byteLength } = payload;
-    this.#endpoint.writer.datagram(
-      source.host.includes(':') ? 6 : 4,
-      addressWords(source.host),
-      source.port,
-      addressWords(destination.host),
-      destination.port,
-      Buffer.from(buffer, byteOffset, byteLength),
-    );
+  sendDatagram(datagram: Datagram): void {
+    if (!this.#closed) writeDatagram(this.#endpoint.writer, datagram);
   }
 
-  /** Answers a datagram of the application's with an ICMP error; with nothing where `refusal` stands for silence. */
+  /**
+   * Answers a datagram of the application's with an ICMP error; with nothing where `refusal` stands
+   * for silence.
+   */
   refuseDatagram(datagram: Datagram, refusal: Refusal): void {
     const why = ANSWERS[refusal];
     if (this.#closed || why === undefined) return;
     // What is answered is quoted: the frame is made once more.
     const copy = new FrameCopy();
-    const { source, destination, payload } = datagram;
-    const { buffer, byteOffset, byteLength } = payload;
-    new FrameWriter(copy).datagram(
-      source.host.includes(':') ? 6 : 4,
-      addressWords(source.host),
-      source.port,
-      addressWords(destination.host),
-      destination.port,
-      Buffer.from(buffer, byteOffset, byteLength),
-    );
+    writeDatagram(new FrameWriter(copy), datagram);
     const frame = new FrameView();
     frame.parse(copy, copy.bytes.length);
-    this.#endpoint.writer.unreachable(frame, why, frame.destination);
+    this.#endpoint.unreachable(frame, why);
   }
 
   /** Resets all flows with `error`; new ones are answered with a reset by whoever gets them. */
@@ -164,6 +154,18 @@ export class PacketStack {
     const wait = Math.max(1, Math.ceil(at - performance.now()));
     this.#timer = setTimeout(() => this.#endpoint.expire(), wait).unref();
   }
+}
+
+function writeDatagram(writer: FrameWriter, { source, destination, payload }: Datagram): void {
+  const { buffer, byteOffset, byteLength } = payload;
+  writer.datagram(
+    source.host.includes(':') ? 6 : 4,
+    addressWords(source.host),
+    source.port,
+    addressWords(destination.host),
+    destination.port,
+    Buffer.from(buffer, byteOffset, byteLength),
+  );
 }
 
 function datagramOf(frame: FrameView): Datagram {

@@ -1,5 +1,6 @@
 /**
- * One connection of an application, which ends here: TCP (RFC 9293) as the far side of every captured connection.
+ * One connection of an application, which ends here: TCP (RFC 9293) as the far side of every
+ * captured connection.
  *
  *   held ---- open() ----> answered ---- its ACK ----> open ---- both ways ended ----> gone, or a TimeWait
  *     `------ refuse() --> refused ---- the application's SYNs stop -----------------> gone
@@ -22,11 +23,12 @@
  * |          | far finish()                       | FIN behind the data                                                 |
  * |          | far abort()                        | RST                                                                 |
  *
- * A FIN of ours that was sent before the application's came makes it a TimeWait (endpoint.ts). What is sent and kept is in
- * sendside.ts, the window that is offered in receiveside.ts.
+ * A FIN of ours that was sent before the application's came makes it a TimeWait (endpoint.ts). What
+ * is sent and kept is in sendside.ts, the window that is offered in receiveside.ts.
  *
- * Timestamps (RFC 7323) are used when the application offers them, as is window scaling. Selective acknowledgements, ECN and data in
- * a SYN are not negotiated. Urgent data are inline. Simultaneous open can't happen: this side never begins.
+ * Timestamps (RFC 7323) are used when the application offers them, as is window scaling. Selective
+ * acknowledgements, ECN and data in a SYN are not negotiated. Urgent data are inline. Simultaneous
+ * open can't happen: this side never begins.
  */
 import { TunnelError } from '../../errors.ts';
 import { both, type Conduit, connectionReset, type OverListener } from '../../flow/conduit.ts';
@@ -36,27 +38,32 @@ import type { Refusal } from '../../net/refusal.ts';
 import type { FlowRequest } from '../capture.ts';
 import { type FlowHost, STATE, type State } from './flowhost.ts';
 import { ACK, FIN, type FrameMemory, type FrameView, RST, SYN } from './frame.ts';
+import { SynPatience } from './patience.ts';
 import { LEAST_WINDOW, ReceiveSide, WINDOW_SCALE } from './receiveside.ts';
 import { type SegmentSink, SendSide } from './sendside.ts';
+import { Timestamps } from './timestamps.ts';
 import { Tuple } from './tuple.ts';
 
 const MOST_SCALE = 14;
 /** RFC 9293 §3.7.1 */
 const DEFAULT_MSS = { 4: 536, 6: 1220 } as const;
+/** Whatever MSS an application names: smaller ones would cost a packet for each few bytes. */
+const LEAST_SEGMENT = 64;
 const HEADERS = { 4: 40, 6: 60 } as const;
 const TIMESTAMPS_BYTES = 12;
 
-/** Without a SYN for so long, and for so many times the longest gap between its SYNs, the application has given up. */
-export const SYN_SILENCE_MS = 4000;
-export const SYN_SILENCE_GAPS = 3;
 const SYN_ACK_MS = 1000;
 /** As Linux has it (tcp_synack_retries): half a minute. */
 export const SYN_ACK_RETRIES = 5;
-/** Between two challenge ACKs, or answers to what is out of the window, of one flow (Linux: tcp_invalid_ratelimit). */
+/**
+ * Between two challenge ACKs, or answers to what is out of the window, of one flow (Linux:
+ * tcp_invalid_ratelimit).
+ */
 export const CHALLENGE_MS = 500;
-/** RFC 7323 §5.5: so long after the last segment, the peer's clock may have come round. */
-const RECENT_MS = 24 * 24 * 60 * 60_000;
-/** A connection of which the far side has gone waits so long for the application's end (Linux: tcp_fin_timeout). */
+/**
+ * A connection of which the far side has gone waits so long for the application's end (Linux:
+ * tcp_fin_timeout).
+ */
 const FIN_WAIT_MS = 60_000;
 
 export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink {
@@ -83,17 +90,16 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   #scale = 0;
   #mss: number;
   readonly #offersScale: boolean;
-  hasTimestamps: boolean;
-  recentTimestamp = 0;
-  timestampOffset = 0;
-  #recentAt = 0;
+  readonly timestamps: Timestamps;
   #lastAcknowledged = 0;
-  /** The segment and acknowledgement of the last window update (RFC 9293 §3.10.7.4: SND.WL1, SND.WL2). */
+  /**
+   * The segment and acknowledgement of the last window update (RFC 9293 §3.10.7.4: SND.WL1,
+   * SND.WL2).
+   */
   #updateSequence = 0;
   #updateAcknowledgement = 0;
   #challengedAt = Number.NEGATIVE_INFINITY;
-  #synAt: number;
-  #synGap = 0;
+  readonly patience: SynPatience;
   #shut = false;
   #dropped = false;
 
@@ -107,12 +113,10 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     this.#mss = frame.mss === 0 ? DEFAULT_MSS[frame.family] : frame.mss;
     this.#offersScale = frame.scale >= 0;
     this.#scale = frame.scale < 0 ? 0 : Math.min(frame.scale, MOST_SCALE);
-    this.hasTimestamps = frame.hasTimestamps;
-    this.recentTimestamp = frame.timestamp;
-    this.#recentAt = host.now;
+    this.timestamps = new Timestamps(frame, host.now);
     this.out.setWindow(frame.window);
-    this.#synAt = host.now;
-    this.#waitForSyn();
+    this.patience = new SynPatience(host.now);
+    host.arm(this, this.patience.until);
   }
 
   // FlowRequest
@@ -126,10 +130,10 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     if (this.state !== STATE.held) return undefined;
     const { host } = this;
     host.touch();
-    const sequence = host.initialSequence(this);
-    this.timestampOffset = host.timestampOffset(this);
+    const { sequence, timestampOffset } = host.numbersOf(this);
+    this.timestamps.offset = timestampOffset;
     const room = Math.min(this.#mss, host.mtu - HEADERS[this.family]);
-    const segmentSize = Math.max(64, room - (this.hasTimestamps ? TIMESTAMPS_BYTES : 0));
+    const segmentSize = Math.max(LEAST_SEGMENT, room - (this.timestamps.used ? TIMESTAMPS_BYTES : 0));
     this.out.begin((sequence + 1) | 0, this.out.window, segmentSize);
     this.#enter(STATE.answered);
     this.syn = undefined;
@@ -220,9 +224,9 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     fields.sequence = sequence;
     fields.acknowledgement = this.in.next;
     fields.window = this.in.offer(this.#room, (flags & SYN) !== 0);
-    fields.hasTimestamps = this.hasTimestamps;
-    fields.timestamp = (this.host.now + this.timestampOffset) | 0;
-    fields.timestampEcho = this.recentTimestamp;
+    fields.hasTimestamps = this.timestamps.used;
+    fields.timestamp = this.timestamps.value(this.host.now);
+    fields.timestampEcho = this.timestamps.recent;
     fields.mss = 0;
     fields.scale = -1;
     fields.segmentSize = this.out.segmentSize;
@@ -248,24 +252,17 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
 
   /** The application still asks: moves the moment at which it counts as gone. */
   synAgain(): void {
-    const { now } = this.host;
-    this.#synGap = Math.max(this.#synGap, now - this.#synAt);
-    this.#synAt = now;
+    this.patience.again(this.host.now);
     if (this.state === STATE.answered) this.#synAck();
-    else this.#waitForSyn();
-  }
-
-  get synAt(): number {
-    return this.#synAt;
+    else this.host.arm(this, this.patience.until);
   }
 
   /** Its timer. False: the flow is over, and is to be forgotten. */
   due(): boolean {
     const { host } = this;
     if (this.state === STATE.held || this.state === STATE.refused) {
-      const patience = Math.max(SYN_SILENCE_MS, SYN_SILENCE_GAPS * this.#synGap);
-      if (host.now - this.#synAt >= patience) return false;
-      this.#waitForSyn();
+      if (host.now >= this.patience.until) return false;
+      host.arm(this, this.patience.until);
       return true;
     }
     if (this.state === STATE.answered) {
@@ -297,16 +294,9 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
       else this.#challenge(frame);
       return;
     }
-    if ((flags & SYN) !== 0) {
-      this.#challenge(frame);
-      return;
-    }
-    if ((flags & ACK) === 0) return;
-    const stamped = this.hasTimestamps && frame.hasTimestamps;
-    if (stamped && ((frame.sequence - this.#lastAcknowledged) | 0) <= 0) {
-      this.recentTimestamp = frame.timestamp;
-      this.#recentAt = this.host.now;
-    }
+    if ((flags & SYN) !== 0) this.#challenge(frame);
+    if ((flags & (SYN | ACK)) !== ACK) return;
+    if (((frame.sequence - this.#lastAcknowledged) | 0) <= 0) this.timestamps.take(frame, this.host.now);
     if (!this.#acknowledged(frame)) return;
     if (frame.payload < frame.end || (flags & FIN) !== 0) this.#data(frame, memory);
     if (this.state === STATE.open) this.#advance();
@@ -317,7 +307,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     const { out } = this;
     const sent = ((sequence - out.una) | 0) >= 0 && ((sequence - out.nxt) | 0) < 0;
     if (this.state !== STATE.open || !sent) return;
-    const overhead = HEADERS[this.family] + (this.hasTimestamps ? TIMESTAMPS_BYTES : 0);
+    const overhead = HEADERS[this.family] + (this.timestamps.used ? TIMESTAMPS_BYTES : 0);
     out.shrink(Math.max(mtu - overhead, DEFAULT_MSS[this.family] - TIMESTAMPS_BYTES), this);
   }
 
@@ -325,10 +315,6 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     const from = this.state;
     this.state = state;
     this.host.entered(this, from);
-  }
-
-  #waitForSyn(): void {
-    this.host.arm(this, this.#synAt + Math.max(SYN_SILENCE_MS, SYN_SILENCE_GAPS * this.#synGap));
   }
 
   #synAck(): void {
@@ -349,14 +335,14 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   /** RFC 9293 §3.10.7.4, first step, and RFC 7323 §5.3. */
   #acceptable(frame: FrameView): boolean {
     const reset = (frame.flags & RST) !== 0;
-    if (this.hasTimestamps && frame.hasTimestamps && !reset) {
-      const old = ((frame.timestamp - this.recentTimestamp) | 0) < 0;
-      if (old && this.host.now - this.#recentAt < RECENT_MS) return false;
-    }
+    if (!reset && this.timestamps.outdates(frame, this.host.now)) return false;
     return this.in.accepts(frame);
   }
 
-  /** An answer to what isn't acceptable: at once if it brings data that we have, else so many a second. */
+  /**
+   * An answer to what isn't acceptable: at once if it brings data that we have, else so many a
+   * second.
+   */
   #challenge(frame: FrameView): void {
     const { now } = this.host;
     const repeats = frame.payload < frame.end || (frame.flags & FIN) !== 0;
@@ -389,10 +375,8 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     }
     out.heard();
     if (covers > 0) {
-      if (this.hasTimestamps && frame.hasTimestamps) {
-        const roundTrip = (this.host.now + this.timestampOffset - frame.timestampEcho) | 0;
-        if (roundTrip >= 0) out.measured(roundTrip);
-      }
+      const roundTrip = this.timestamps.roundTrip(frame, this.host.now);
+      if (roundTrip !== undefined) out.measured(roundTrip);
       const bytes = out.acknowledge(acknowledgement, this);
       this.#updateWindow(frame, true);
       if (bytes > 0) this.#other?.taken(bytes);
@@ -410,7 +394,9 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     return true;
   }
 
-  /** `first`: it is the first to acknowledge what it does, and so the window is counted from there. */
+  /**
+   * `first`: it is the first to acknowledge what it does, and so the window is counted from there.
+   */
   #updateWindow(frame: FrameView, first: boolean): void {
     const newer = (frame.sequence - this.#updateSequence) | 0;
     const later = (frame.acknowledgement - this.#updateAcknowledgement) | 0;
@@ -425,7 +411,8 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     const { host } = this;
     const ahead = (frame.sequence - this.in.next) | 0;
     if (ahead > 0 || this.finReceived) {
-      // Out of order: the duplicate acknowledgements have the application's kernel send the missing segment again.
+      // Out of order: the duplicate acknowledgements have the application's kernel send the missing
+      // segment again.
       this.acknowledge();
       return;
     }
@@ -451,7 +438,8 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
       this.#other?.finish();
       if (this.state !== STATE.open) return;
     }
-    // Unless a segment has told it already, from within a call above; what brought nothing is answered in any case.
+    // Unless a segment has told it already, from within a call above; what brought nothing is
+    // answered in any case.
     if (bytes === 0 || this.#lastAcknowledged !== this.in.next) host.acknowledgeSoon(this);
   }
 

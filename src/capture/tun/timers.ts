@@ -1,15 +1,18 @@
 /**
- * When flows want to be looked at: a coarse wheel, since every timer of theirs may be late by a tick.
+ * When flows want to be looked at: a coarse wheel, since every timer of theirs may be late by a
+ * tick.
  *
- * A flow is entered for a time and stays so when it asks for a later one: it is looked at, and entered again. So a busy flow,
- * whose timer moves with each segment, costs nothing here. Time is passed in.
+ * A flow is entered for a time and stays so when it asks for a later one: it is looked at, and
+ * entered again. So a busy flow, whose timer moves with each segment, costs nothing here. Time is
+ * passed in.
  */
 
 const TICK_MS = 50;
 
 export interface Timed {
   /**
-   * When it really wants to be looked at (Infinity: not any more), and when it will be (0: it isn't entered). Milliseconds.
+   * When it really wants to be looked at (Infinity: not any more), and when it will be (0: it isn't
+   * entered). Milliseconds.
    */
   dueAt: number;
   lookAt: number;

@@ -1,15 +1,17 @@
 /**
- * Capture with a TUN device (Linux): the program itself is the far side of every connection that is routed into it.
+ * Capture with a TUN device (Linux): the program itself is the far side of every connection that is
+ * routed into it.
  *
  *   application's SYN -> route -> TUN -> endpoint.ts holds it -> FlowRequest -> accept()
  *   -> request.open()             SYN-ACK; from here on bytes go between the application's kernel and the far side's channel
  *   or request.refuse(reason)     RST, ICMP or silence
  *
- * A turn of the event loop reads up to BATCH frames, hands each to the endpoint while it is in the processor's cache, and sends
- * the acknowledgements that are then due. A frame whose bytes somebody keeps stays where it is, and the next is read elsewhere.
+ * A turn of the event loop reads up to BATCH frames, hands each to the endpoint while it is in the
+ * processor's cache, and sends the acknowledgements that are then due. A frame whose bytes somebody
+ * keeps stays where it is, and the next is read elsewhere.
  *
- * At the end new connections are refused, open ones reset, and only then does the device go, with its routes: so the resets
- * still reach the applications. All host state hangs on the device.
+ * At the end new connections are refused, open ones reset, and only then does the device go, with
+ * its routes: so the resets still reach the applications. All host state hangs on the device.
  */
 import { closeSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -27,7 +29,10 @@ import type { TcpFlow } from './tcpflow.ts';
 
 /** Packets of 64 KiB pass whole. */
 const MTU = 65520;
-/** Last octet of the address from which ICMP errors come: not the device's own, from which the kernel would not take them. */
+/**
+ * Last octet of the address from which ICMP errors come: not the device's own, from which the
+ * kernel would not take them.
+ */
 const ROUTER_OCTET = 2n;
 
 /** Prefix lengths of the device's own addresses (native/helper/protocol.h). */
@@ -54,15 +59,18 @@ export interface TunCaptureOptions {
   readonly host: TunHost;
   readonly prefixes: readonly Prefix[];
   readonly observer: Observer;
-  /** Takes UDP datagrams, each to be answered or not; without it all are answered with "port unreachable". */
+  /**
+   * Takes UDP datagrams, each to be answered or not; without it all are answered with "port
+   * unreachable".
+   */
   readonly onDatagram?: (datagram: Datagram) => void;
   /** Addresses in the device's own blocks to which connections are captured like others. */
   readonly served?: ReadonlySet<string>;
   /** Families that the device has in any case; by default those of `prefixes`. */
   readonly families?: ReadonlySet<4 | 6>;
   /**
-   * Called when the device is there, before anything is routed. What it returns is routed besides `prefixes`, with them
-   * at the same time, and stays so; addresses that it adds to `served` count.
+   * Called when the device is there, before anything is routed. What it returns is routed besides
+   * `prefixes`, with them at the same time, and stays so; addresses that it adds to `served` count.
    */
   readonly onDevice?: (device: TunDevice) => readonly Prefix[];
 }
@@ -130,7 +138,10 @@ export class TunCapture implements Capture {
     });
   }
 
-  /** The device's name once `start` has made it, for messages and for direct dials that must avoid it. */
+  /**
+   * The device's name once `start` has made it, for messages and for direct dials that must avoid
+   * it.
+   */
   get deviceName(): string | undefined {
     return this.#device?.name;
   }
@@ -164,8 +175,9 @@ export class TunCapture implements Capture {
   }
 
   /**
-   * Captures these prefixes instead, also while `start` is under way. What is in both sets is captured throughout. Resolves
-   * when it is done; rejects with a TunnelError when it can't be, and then the former ones are captured.
+   * Captures these prefixes instead, also while `start` is under way. What is in both sets is
+   * captured throughout. Resolves when it is done; rejects with a TunnelError when it can't be, and
+   * then the former ones are captured.
    */
   async setPrefixes(prefixes: readonly Prefix[]): Promise<void> {
     if (this.#device !== undefined) requireFamilies(this.#device, prefixes);
@@ -178,7 +190,10 @@ export class TunCapture implements Capture {
     this.#stack?.sendDatagram(datagram);
   }
 
-  /** Answers a datagram of the application's with an ICMP error; with nothing where `refusal` stands for silence. */
+  /**
+   * Answers a datagram of the application's with an ICMP error; with nothing where `refusal` stands
+   * for silence.
+   */
   refuseDatagram(datagram: Datagram, refusal: Refusal): void {
     this.#stack?.refuseDatagram(datagram, refusal);
   }
@@ -189,8 +204,9 @@ export class TunCapture implements Capture {
   }
 
   async #close(): Promise<void> {
-    // From here on new connections are refused (see #take). The routes stay until the last reset is out: without them
-    // a strict reverse-path filter would drop the resets on their way to the applications.
+    // From here on new connections are refused (see #take). The routes stay until the last reset is
+    // out: without them a strict reverse-path filter would drop the resets on their way to the
+    // applications.
     this.#stack?.reset(new TunnelError('capture-closed', 'the tunnel is stopping'));
     // What others answer because of it, a query that was waiting, leaves as well.
     await turn();

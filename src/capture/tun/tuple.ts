@@ -1,15 +1,19 @@
 /**
  * The addresses and ports of a connection, and a table of connections by them.
  *
- * The hash is universal (Carter and Wegman 1979): the sum of all 16-bit words, each times a random number, modulo a prime.
- * Whoever chooses addresses and ports can't make them collide without knowing the numbers.
+ * The hash is universal (Carter and Wegman 1979): the sum of all 16-bit words, each times a random
+ * number, modulo a prime. Whoever chooses addresses and ports can't make them collide without
+ * knowing the numbers.
  */
 import { randomBytes } from 'node:crypto';
 import type { Destination } from '../../net/destination.ts';
 import { addressFromWords } from './addresses.ts';
 import type { FrameView } from './frame.ts';
 
-/** One connection as its application sees it: from a (its own end) to b. Addresses as int32 words; IPv4 has one. */
+/**
+ * One connection as its application sees it: from a (its own end) to b. Addresses as int32 words;
+ * IPv4 has one.
+ */
 export class Tuple {
   readonly family: 4 | 6;
   readonly a0: number;
@@ -78,7 +82,9 @@ export class Tuple {
 
 /** Eight words of 32 bits for two IPv6 addresses, and two ports, in halves of 16 bits. */
 const HALVES = 18;
-/** The largest prime below 2^32. Sums stay exact: 18 products below 2^48 add up to less than 2^53. */
+/**
+ * The largest prime below 2^32. Sums stay exact: 18 products below 2^48 add up to less than 2^53.
+ */
 const PRIME = 4_294_967_291;
 
 export class TupleTable<Entry extends Tuple> {

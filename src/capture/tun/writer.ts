@@ -1,17 +1,21 @@
 /**
- * Writes frames to a device: TCP segments, the answers that a host or a router owes (RST, ICMP errors), UDP datagrams.
+ * Writes frames to a device: TCP segments, the answers that a host or a router owes (RST, ICMP
+ * errors), UDP datagrams.
  *
- * Headers are laid out in the device's `header`; payload goes behind it from where it lies. Segments of a flow leave without
- * a checksum (VIRTIO_NET_HDR_F_NEEDS_CSUM): the kernel that they go to takes them for verified, or completes them when it
- * forwards them. Those that are larger than the peer's MSS say so (gso), for the same reason. Answers are short and carry a
- * checksum of their own.
+ * Headers are laid out in the device's `header`; payload goes behind it from where it lies.
+ * Segments of a flow leave without a checksum (VIRTIO_NET_HDR_F_NEEDS_CSUM): the kernel that they
+ * go to takes them for verified, or completes them when it forwards them. Those that are larger
+ * than the peer's MSS say so (gso), for the same reason. Answers are short and carry a checksum of
+ * their own.
  */
 import { checksumOf, foldSum, pseudoHeaderSum } from './checksum.ts';
 import type { PacketDevice } from './device.ts';
 import { ACK, type FrameView, LITTLE, RST, VNET_BYTES } from './frame.ts';
 import type { Tuple } from './tuple.ts';
 
-/** Destination unreachable: codes of ICMP type 3 (RFC 792, RFC 1812) and ICMPv6 type 1 (RFC 4443). */
+/**
+ * Destination unreachable: codes of ICMP type 3 (RFC 792, RFC 1812) and ICMPv6 type 1 (RFC 4443).
+ */
 export const UNREACHABLE = {
   host: { icmp: 1, icmp6: 3 },
   network: { icmp: 0, icmp6: 0 },
@@ -109,7 +113,8 @@ export class FrameWriter {
     view.setUint8(0, NEEDS_CSUM);
     const gso = length > fields.segmentSize;
     view.setUint8(1, gso ? (four ? GSO_TCPV4 : GSO_TCPV6) : 0);
-    // The kernel keeps so much together, and the rest in pages of its own: without it, it would move the header first.
+    // The kernel keeps so much together, and the rest in pages of its own: without it, it would
+    // move the header first.
     view.setUint16(2, tcp - ip + header, LITTLE);
     view.setUint16(4, gso ? fields.segmentSize : 0, LITTLE);
     view.setUint16(6, tcp - ip, LITTLE);
@@ -134,7 +139,10 @@ export class FrameWriter {
     this.#device.write(tcp + TCP_HEADER);
   }
 
-  /** An ICMP error about `frame`, from `source`, which is a router's on the way or the destination's own address. */
+  /**
+   * An ICMP error about `frame`, from `source`, which is a router's on the way or the destination's
+   * own address.
+   */
   unreachable(frame: FrameView, why: Unreachable, source: Int32Array): void {
     const four = frame.family === 4;
     const headers = (four ? 20 : 40) + ICMP_HEADER;
@@ -172,7 +180,8 @@ export class FrameWriter {
     const content = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
     const pseudo = pseudoHeaderSum(family, source, destination, PROTOCOL.udp, length);
     this.#finish(udp + 6, pseudo + checksumOf(content, 0, payload.length), udp, UDP_HEADER);
-    // Zero says that there is none (RFC 768); the same number in one's complement is written instead.
+    // Zero says that there is none (RFC 768); the same number in one's complement is written
+    // instead.
     if (view.getUint16(udp + 6) === 0) view.setUint16(udp + 6, 0xffff);
     this.#device.write(udp + UDP_HEADER, payload);
   }

@@ -8,13 +8,15 @@
  *   shut()     what comes is let go, and no more is asked for; CHANNEL_CLOSE once the queue and EOF have gone
  *   abort()    CHANNEL_CLOSE; what waits is dropped
  *
- * The server's CHANNEL_CLOSE, with or without its EOF before (many servers never send one): what has come before it is
- * delivered, then the end (RFC 4254 §5.3). Unless we have sent EOF, the other end is shut: nobody takes what it still
- * sends. So a reset at the far side doesn't cross SSH as such: OpenSSH's sshd (read in 9.2, tried) sends EOF when its read() fails, and
- * CLOSE once a write has failed too or we have sent EOF.
+ * The server's CHANNEL_CLOSE, with or without its EOF before (many servers never send one): what
+ * has come before it is delivered, then the end (RFC 4254 §5.3). Unless we have sent EOF, the other
+ * end is shut: nobody takes what it still sends. So a reset at the far side doesn't cross SSH as
+ * such: OpenSSH's sshd (read in 9.2, tried) sends EOF when its read() fails, and CLOSE once a write
+ * has failed too or we have sent EOF.
  *
- * A server that sends more than the window admits would fill our memory for a reader that doesn't read: its flow ends with
- * `window-exceeded`. Extended data, which has no meaning here (RFC 4254 §7.2), is dropped, but counts.
+ * A server that sends more than the window admits would fill our memory for a reader that doesn't
+ * read: its flow ends with `window-exceeded`. Extended data, which has no meaning here (RFC 4254
+ * §7.2), is dropped, but counts.
  */
 import { TunnelError } from '../../errors.ts';
 import { both, type Conduit, connectionReset, type OverListener } from '../../flow/conduit.ts';
@@ -25,10 +27,16 @@ import type { Sender } from './scheduler.ts';
 
 /** RFC 4254 §5.2: a window never exceeds it. */
 const MAX_SEND_WINDOW = 2 ** 32 - 1;
-/** What waits and is smaller is copied: it would keep memory from being used again that is many times larger. */
+/**
+ * What waits and is smaller is copied: it would keep memory from being used again that is many
+ * times larger.
+ */
 const SMALL_BYTES = 16 * 1024;
 
-/** What a flow needs of the connection that it is a channel of. `remote` is the server's number of the channel. */
+/**
+ * What a flow needs of the connection that it is a channel of. `remote` is the server's number of
+ * the channel.
+ */
 export interface ChannelOwner {
   /** The channel has something to send: from now on its `transmit` is called in turn. */
   activate(channel: Channel): void;
@@ -243,7 +251,10 @@ export class Channel implements Conduit, Sender {
     this.#ended();
   }
 
-  /** Whether data may be taken: not after abort(), when the rest of the window is let go and no more is asked for. */
+  /**
+   * Whether data may be taken: not after abort(), when the rest of the window is let go and no more
+   * is asked for.
+   */
   #admit(bytes: number): boolean {
     if (this.#done || this.#discards) return false;
     if (this.#eofReceived) {

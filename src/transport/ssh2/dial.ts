@@ -1,7 +1,7 @@
 /**
  * The embedded transport: SSH spoken by the ssh2 library over a stream of our own. This file brings a connection up;
  * attempt.ts is the handshake with one server, chain.ts what holds the connections of several hops together, link.ts one
- * connection once it is up, channelstream.ts one flow in it.
+ * connection once it is up, channel.ts one flow in it.
  *
  *   jump hosts, each with addresses or a ProxyCommand
  *        │ race.ts: TCP only (or the start of a program)

@@ -27,7 +27,9 @@
 
 /** A full segment on Ethernet, without TCP's options: those that are sent are no larger. */
 export const SEGMENT_BYTES = 1460;
-/** sshd renews a window when 96 KiB of it have been used: each flush carries one or two renewals. */
+/**
+ * sshd renews a window when 96 KiB of it have been used: each flush carries one or two renewals.
+ */
 export const STEP_BYTES = 192 * 1024;
 /** A little more than one channel with a window of 2 MiB needs. Bursts of so many are admitted. */
 export const MOST_IN_A_ROUND_TRIP = 12;

@@ -4,8 +4,8 @@
  *
  *   socket -> slab -> whole packets -> ssh2 decrypts in place -> channels -> whoever retains the slab
  *
- * The slab is used again as soon as nobody holds a view of it: so bulk data stay in the processor's cache and make no
- * garbage. While somebody does, another takes its place when this one is full.
+ * The slab is used again as soon as nobody holds a view of it: so bulk data stay in the processor's
+ * cache and make no garbage. While somebody does, another takes its place when this one is full.
  *
  * Only whole packets are handed to ssh2 while the cipher is AES-GCM, whose packets say their length in clear (RFC 5647
  * §7.3): it would copy the pieces of others, or keep them as views. With other ciphers it gets a copy of what there is.
@@ -64,7 +64,10 @@ export class Inbox {
     this.#parse = parse;
   }
 
-  /** What the packets that are being handed on are views of; undefined: whoever gets them may keep them. */
+  /**
+   * What the packets that are being handed on are views of; undefined: whoever gets them may keep
+   * them.
+   */
   get memory(): Slab | undefined {
     return this.#memory;
   }

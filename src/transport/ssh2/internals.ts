@@ -157,8 +157,9 @@ export function serverSoftwareOf(client: Client): string {
 }
 
 /**
- * What the shortest answer (REQUEST_FAILURE, or REQUEST_SUCCESS without data) has on the wire: RFC 4253 §6 with the ciphers that
- * ssh2 knows. At least so much; more with a MAC of which nothing is known here.
+ * What the shortest answer (REQUEST_FAILURE, or REQUEST_SUCCESS without data) has on the wire: RFC
+ * 4253 §6 with the ciphers that ssh2 knows. At least so much; more with a MAC of which nothing is
+ * known here.
  */
 export function shortAnswerBytes({ _decipher }: SshProtocol): number {
   const { name } = _decipher.constructor;
@@ -217,8 +218,8 @@ export function answersPings(protocol: SshProtocol): boolean {
 }
 
 /**
- * A ping with a number and `bytes` of data in all. Not to be sent while keys are exchanged; the server leaves those that it gets
- * while it exchanges them unanswered.
+ * A ping with a number and `bytes` of data in all. Not to be sent while keys are exchanged; the
+ * server leaves those that it gets while it exchanges them unanswered.
  */
 export function sendPing(protocol: SshProtocol, number: number, bytes: number): void {
   const packet = protocol._cipher.allocPacket(PING_HEAD + bytes);

@@ -14,8 +14,9 @@
  * (data before the confirmation or after EOF, messages for channels that don't exist, channels of its own) is counted and
  * answered where RFC 4254 knows an answer; more data than its window admits end the channel.
  *
- * Data are sent while the outbox takes them and no keys are being exchanged: so nothing queues up behind either.
- * Control messages are not held back. They are few: each answers one message or one act of a channel.
+ * Data are sent while the outbox takes them and no keys are being exchanged: so nothing queues up
+ * behind either. Control messages are not held back. They are few: each answers one message or one
+ * act of a channel.
  */
 import type { Observer } from '../../observe/observer.ts';
 import { Channel, type ChannelOwner } from './channel.ts';
@@ -109,7 +110,10 @@ export class Multiplexer implements ChannelOwner {
     }
   }
 
-  /** The connection is gone: all that are opening get `failure`, and nothing more is sent. Those that stand are left as they are. */
+  /**
+   * The connection is gone: all that are opening get `failure`, and nothing more is sent. Those
+   * that stand are left as they are.
+   */
   end(failure: OpenFailure): void {
     const opening = [...this.#opening.values()];
     this.#opening.clear();

@@ -75,7 +75,10 @@ export class Pulse {
     this.#options.measured(performance.now() - at);
   }
 
-  /** Asks so many times for the answers' own sake: none of them is timed, and none is a sign of life that is waited for. */
+  /**
+   * Asks so many times for the answers' own sake: none of them is timed, and none is a sign of life
+   * that is waited for.
+   */
   demand(times: number): void {
     for (let time = 0; time < times && !this.#stopped; time++) {
       this.#asked++;

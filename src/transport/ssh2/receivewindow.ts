@@ -3,18 +3,22 @@
  *
  *   limit = granted (may still be sent) + held (received, not consumed) + credit (consumed, not granted again)
  *
- * Credit is what the application has consumed, so a reader that stalls holds no more than its limit.
+ * Credit is what the application has consumed, so a reader that stalls holds no more than its
+ * limit.
  *
- * - A channel begins with INITIAL_WINDOW, as with OpenSSH's ssh; with less, down to MIN_WINDOW, when many are open.
- * - It grows when the server waits for the window: when the first byte that a grant admits comes within one round trip
- *   after it, and not later because others were queueing before it. By an eighth each time, and no further: what sshd may send and
- *   can't, it reads all the same, into a buffer that it copies as a whole for each packet by which it grows. So not at all on a path
- *   of less than LEAST_RTT_MS, where the first window carries 400 MB/s.
- * - It shrinks for two reasons. Busy channels share the budget; and they share what may be under way when a queue has been
- *   measured (standingqueue.ts). What was granted can't be taken back: a window shrinks by not being granted again.
+ * - A channel begins with INITIAL_WINDOW, as with OpenSSH's ssh; with less, down to MIN_WINDOW,
+ *   when many are open.
+ * - It grows when the server waits for the window: when the first byte that a grant admits comes
+ *   within one round trip after it, and not later because others were queueing before it. By an
+ *   eighth each time, and no further: what sshd may send and can't, it reads all the same, into a
+ *   buffer that it copies as a whole for each packet by which it grows. So not at all on a path of
+ *   less than LEAST_RTT_MS, where the first window carries 400 MB/s.
+ * - It shrinks for two reasons. Busy channels share the budget; and they share what may be under
+ *   way when a queue has been measured (standingqueue.ts). What was granted can't be taken back: a
+ *   window shrinks by not being granted again.
  *
- * The sum of the limits is bounded by a budget, and MIN_WINDOW for each channel beside it. Half of the budget is kept for those that
- * grow.
+ * The sum of the limits is bounded by a budget, and MIN_WINDOW for each channel beside it. Half of
+ * the budget is kept for those that grow.
  */
 import { DEFAULT_MAX_WINDOW, DEFAULT_WINDOW_BUDGET } from '../limits.ts';
 import { StandingQueue } from './standingqueue.ts';
@@ -24,21 +28,33 @@ export const INITIAL_WINDOW = 2 * 1024 * 1024;
 export const MIN_WINDOW = 32 * 1024;
 /** A new channel gets at most this part of what is left for new ones. */
 const INITIAL_PART = 1 / 16;
-/** Of what channels have at first that are opened within a second, each gets a quarter of what is left, and this at the least. */
+/**
+ * Of what channels have at first that are opened within a second, each gets a quarter of what is
+ * left, and this at the least.
+ */
 const BURST_BYTES = 8 * 1024 * 1024;
 const BURST_MS = 1_000;
 const BURST_PART = 1 / 4;
 const BURST_LEAST = 256 * 1024;
 /** What is under way for a busy channel, at the least, when there is a queue. */
 const LEAST_SHARE = 4 * 1024;
-/** A channel is busy that has got this part of its window or share between two measurements of the round trip. */
+/**
+ * A channel is busy that has got this part of its window or share between two measurements of the
+ * round trip.
+ */
 const BUSY_PART = 1 / 2;
 /** The server has waited for the window if what it admits comes within so many round trips. */
 const PROMPT = 1.125;
-/** Paths shorter than this are taken for as long: what is under way must also outlast the scheduling of processes. */
+/**
+ * Paths shorter than this are taken for as long: what is under way must also outlast the scheduling
+ * of processes.
+ */
 const LEAST_RTT_MS = 5;
 const GROWTH = 1.125;
-/** Credit is granted in such parts of the limit; but not in pieces smaller than a packet, unless that is a larger part than the last. */
+/**
+ * Credit is granted in such parts of the limit; but not in pieces smaller than a packet, unless
+ * that is a larger part than the last.
+ */
 const CREDIT_PART = 1 / 16;
 const CREDIT_PACKET = 32 * 1024;
 const CREDIT_SMALL_PART = 1 / 4;
@@ -68,7 +84,9 @@ export class ReceiveWindows {
   #open = 0;
   #burstSince = Number.NEGATIVE_INFINITY;
   #burstLeft = 0;
-  /** Measurements of the round trip; the channels that are busy in this one, and were in the last. */
+  /**
+   * Measurements of the round trip; the channels that are busy in this one, and were in the last.
+   */
   #round = 0;
   #busy = 0;
   #busyBefore = 0;
@@ -112,7 +130,10 @@ export class ReceiveWindows {
     return this.#round;
   }
 
-  /** Windows may grow: nothing queues, and the path is long enough for the first window to be too small. */
+  /**
+   * Windows may grow: nothing queues, and the path is long enough for the first window to be too
+   * small.
+   */
   get mayGrow(): boolean {
     return this.#queue.limit === Number.POSITIVE_INFINITY && this.#queue.least >= LEAST_RTT_MS;
   }
@@ -193,7 +214,10 @@ export class ReceiveWindow {
   #granted: number;
   #held = 0;
   #ended = false;
-  /** When the grant was made whose first byte is awaited, and how many come before that. None is: infinitely many. */
+  /**
+   * When the grant was made whose first byte is awaited, and how many come before that. None is:
+   * infinitely many.
+   */
   #markedAt = 0;
   #beforeMark = Number.POSITIVE_INFINITY;
   /** What has come since the round trip was last measured, and when it was much. */
@@ -286,7 +310,10 @@ export class ReceiveWindow {
     this.#windows.becameBusy();
   }
 
-  /** One that began with less than others has as much as they after a few round trips: each consumed byte admits two. */
+  /**
+   * One that began with less than others has as much as they after a few round trips: each consumed
+   * byte admits two.
+   */
   #catchUp(bytes: number): void {
     const whole = Math.min(INITIAL_WINDOW, this.#windows.maxWindow);
     if (this.#wanted < whole && !this.#windows.waits) this.#wanted = Math.min(this.#wanted + bytes, whole);

@@ -12,8 +12,9 @@
  *
  *   target = the least round trip and a half, or and TARGET_MS; allowed = twice the least, or and ALLOWED_MS: whichever is more
  *
- * A queue in the server's socket goes by itself while TCP finds its rate or recovers from losses: then the rate grows, or is
- * below what it was. Times are milliseconds of a monotonic clock, passed in.
+ * A queue in the server's socket goes by itself while TCP finds its rate or recovers from losses:
+ * then the rate grows, or is below what it was. Times are milliseconds of a monotonic clock, passed
+ * in.
  */
 
 /** Before the first measurement. */
@@ -23,13 +24,19 @@ const TARGET_MS = 20;
 const ALLOWED_MS = 40;
 /** A rate that has grown by this factor from one round trip to the next is still growing. */
 const GROWS = 1.25;
-/** Less than this part of a rate is less than it. A wrong limit leaves no more than target / allowed. */
+/**
+ * Less than this part of a rate is less than it. A wrong limit leaves no more than target /
+ * allowed.
+ */
 const AS_MUCH = 0.8;
 const STRIKES = 4;
 /** The best rate is forgotten by this factor with each round trip. */
 const MEMORY = 0.95;
 const REGROWTH = 1.25;
-/** Also where nothing is wrong: or a path that has become somewhat longer would be left with less than it carries. */
+/**
+ * Also where nothing is wrong: or a path that has become somewhat longer would be left with less
+ * than it carries.
+ */
 const PROBING = 1.1;
 /** Of what comes in a target round trip: a limit that is more is of no consequence. */
 const AMPLE = 4;

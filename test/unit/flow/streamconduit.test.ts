@@ -129,18 +129,36 @@ describe('StreamConduit', () => {
     const pool = new SlabPool(100, 1);
     const stream = new Held();
     const other = joined(new StreamConduit(stream));
-    for (const text of ['one', 'two']) {
+    const give = (text: string): void => {
       const slab = pool.take();
       slab.bytes.write(text);
       other.give(slab.bytes.subarray(0, text.length), slab);
       slab.release();
-    }
-    assert.equal(pool.live, 2);
+    };
+    give('one');
+    assert.equal(pool.live, 1);
     await stream.done();
+    assert.equal(pool.live, 0);
+    give('two');
     assert.equal(pool.live, 1);
     stream.destroy();
     await once(stream, 'close');
     assert.equal(pool.live, 0, 'or until the stream is closed');
+  });
+
+  it('holds no memory that is used again for what waits behind something else', async () => {
+    const pool = new SlabPool(100, 1);
+    const stream = new Held();
+    const other = joined(new StreamConduit(stream), { automatic: false });
+    other.give('first, ');
+    const slab = pool.take();
+    slab.bytes.write('second');
+    other.give(slab.bytes.subarray(0, 6), slab);
+    assert.ok(!slab.shared);
+    slab.bytes.fill('x');
+    await stream.done();
+    await stream.done();
+    assert.equal(stream.text, 'first, second');
   });
 
   it('stops reading while too much has not been taken, and goes on when half of it has', async () => {
@@ -177,6 +195,35 @@ describe('StreamConduit', () => {
     assert.ok(!socket.destroyed, 'it may have nothing more to say');
     assert.match(await refused(peer), /^(ECONNRESET|EPIPE)$/);
     assert.equal(other.text, '', 'and passes nothing on');
+  });
+
+  it('shut: one that says nothing any more is reset after a minute', async (context) => {
+    context.mock.timers.enable({ apis: ['setTimeout'] });
+    const [socket, peer] = await pair();
+    const other = joined(new StreamConduit(socket));
+    other.other.finish();
+    other.other.shut();
+    await once(peer.resume(), 'end');
+    context.mock.timers.tick(59_999);
+    await turn();
+    assert.ok(!socket.destroyed);
+    context.mock.timers.tick(1);
+    assert.ok(socket.destroyed);
+  });
+
+  it('shut: a reader that takes longer than that loses nothing', async (context) => {
+    context.mock.timers.enable({ apis: ['setTimeout'] });
+    const stream = new Held();
+    const other = joined(new StreamConduit(stream));
+    other.give('a long answer');
+    other.other.finish();
+    other.other.shut();
+    context.mock.timers.tick(600_000);
+    assert.ok(!stream.destroyed);
+    await stream.done();
+    assert.equal(stream.text, 'a long answer');
+    context.mock.timers.tick(60_000);
+    assert.ok(stream.destroyed);
   });
 
   it('shut: waits with the reset until all has been written', async () => {

@@ -1,7 +1,8 @@
 /** Scripts for the beginning of a connection: the states `held`, `refused`, `answered` of tcpflow.ts. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { SYN_ACK_RETRIES, SYN_SILENCE_MS } from '../../../../src/capture/tun/tcpflow.ts';
+import { SYN_SILENCE_MS } from '../../../../src/capture/tun/patience.ts';
+import { SYN_ACK_RETRIES } from '../../../../src/capture/tun/tcpflow.ts';
 import { addressFromBytes } from '../../../../src/net/address.ts';
 import type { Refusal } from '../../../../src/net/refusal.ts';
 import { SERVER, TcpLab } from '../../../support/tcpscript.ts';

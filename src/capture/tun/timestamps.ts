@@ -1,0 +1,49 @@
+/**
+ * The timestamps of one connection (RFC 7323): ours, and the last of the application's, by which old
+ * segments are told from new ones (PAWS, §5).
+ */
+import type { FrameView } from './frame.ts';
+
+/** §5.5: so long after the last segment, the peer's clock may have come round. */
+const RECENT_MS = 24 * 24 * 60 * 60_000;
+
+export class Timestamps {
+  /** The application has offered them. */
+  readonly used: boolean;
+  /** As int32: TS.Recent, and what is added to our clock. */
+  recent: number;
+  offset = 0;
+  #recentAt: number;
+
+  /** `frame` is the SYN. */
+  constructor(frame: FrameView, now: number) {
+    this.used = frame.hasTimestamps;
+    this.recent = frame.timestamp;
+    this.#recentAt = now;
+  }
+
+  /** What a segment that is sent now carries. */
+  value(now: number): number {
+    return (now + this.offset) | 0;
+  }
+
+  /** The segment is older than one that has come. RSTs are not asked. */
+  outdates(frame: FrameView, now: number): boolean {
+    if (!this.used || !frame.hasTimestamps) return false;
+    return ((frame.timestamp - this.recent) | 0) < 0 && now - this.#recentAt < RECENT_MS;
+  }
+
+  /** The segment begins no later than what was last acknowledged (§4.3). */
+  take(frame: FrameView, now: number): void {
+    if (!this.used || !frame.hasTimestamps) return;
+    this.recent = frame.timestamp;
+    this.#recentAt = now;
+  }
+
+  /** How long the segment that is acknowledged took, in ms; undefined when it can't be told. */
+  roundTrip(frame: FrameView, now: number): number | undefined {
+    if (!this.used || !frame.hasTimestamps) return undefined;
+    const milliseconds = (this.value(now) - frame.timestampEcho) | 0;
+    return milliseconds < 0 ? undefined : milliseconds;
+  }
+}
