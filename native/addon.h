@@ -3,12 +3,15 @@
 #define TUNNEL_ADDON_H
 
 #include <node_api.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 napi_status addon_device_register(napi_env env, napi_value exports);
 napi_status addon_socket_register(napi_env env, napi_value exports);
 napi_status addon_link_register(napi_env env, napi_value exports);
 napi_status addon_job_register(napi_env env, napi_value exports);
 napi_status addon_netwatch_register(napi_env env, napi_value exports);
+napi_status addon_gcm_register(napi_env env, napi_value exports);
 
 /*
  * Calls a callback from a threadsafe function's place on the JavaScript thread. What it throws becomes an uncaught
@@ -18,6 +21,9 @@ void addon_callback(napi_env env, napi_value callback, size_t argc, const napi_v
 
 /* Adds one function to `exports`. */
 napi_status addon_function(napi_env env, napi_value exports, const char *name, napi_callback callback);
+
+/* The memory of a Uint8Array; false: it isn't one. */
+bool addon_octets(napi_env env, napi_value value, uint8_t **data, size_t *length);
 
 /* Throws an Error with the property `errno` (positive); returns NULL, to be returned in turn. */
 napi_value addon_throw_errno(napi_env env, const char *what, int error);

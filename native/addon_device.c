@@ -8,7 +8,6 @@
  * when the call returns. A device lives until deviceClose(), the collection of its object, or the end of the environment.
  */
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -69,15 +68,6 @@ static void device_ready(uv_handle_t *poll, int status, int events) {
   (void)napi_close_handle_scope(device->env, scope);
 }
 
-static bool octets(napi_env env, napi_value value, uint8_t **data, size_t *length) {
-  napi_typedarray_type type;
-  void *start;
-  if (napi_get_typedarray_info(env, value, &type, length, &start, NULL, NULL) != napi_ok || type != napi_uint8_array)
-    return false;
-  *data = start;
-  return true;
-}
-
 /* Takes the descriptor over: closed if it can't. */
 static napi_value device_open_js(napi_env env, napi_callback_info info) {
   size_t argc = 3;
@@ -90,7 +80,7 @@ static napi_value device_open_js(napi_env env, napi_callback_info info) {
   if (device == NULL) return addon_throw_errno(env, "deviceOpen", ENOMEM);
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 3 ||
       napi_get_value_int32(env, argv[0], &fd) != napi_ok || fd < 0 ||
-      !octets(env, argv[1], &device->header, &device->header_capacity) ||
+      !addon_octets(env, argv[1], &device->header, &device->header_capacity) ||
       napi_typeof(env, argv[2], &type) != napi_ok || type != napi_function) {
     free(device);
     napi_throw_type_error(env, NULL, "deviceOpen(fd, header, onReadable)");
@@ -139,7 +129,7 @@ static napi_value device_read_js(napi_env env, napi_callback_info info) {
   uint8_t *into;
 
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
-      !octets(env, argv[1], &into, &capacity)) {
+      !addon_octets(env, argv[1], &into, &capacity)) {
     napi_throw_type_error(env, NULL, "deviceRead(device, Uint8Array)");
     return NULL;
   }
@@ -167,7 +157,7 @@ static napi_value device_write_js(napi_env env, napi_callback_info info) {
   for (size_t i = 2; i < argc; i++, count++) {
     uint8_t *start;
     size_t length;
-    if (!octets(env, argv[i], &start, &length)) {
+    if (!addon_octets(env, argv[i], &start, &length)) {
       napi_throw_type_error(env, NULL, "deviceWrite(device, headerLength, ...Uint8Array)");
       return NULL;
     }

@@ -1,4 +1,4 @@
-/* addon_glue.c - what the files of the addon have in common: adding functions, throwing errors. */
+/* addon_glue.c - what the files of the addon have in common: adding functions, reading arguments, throwing errors. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,6 +8,15 @@ napi_status addon_function(napi_env env, napi_value exports, const char *name, n
   napi_value function;
   const napi_status status = napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, NULL, &function);
   return status == napi_ok ? napi_set_named_property(env, exports, name, function) : status;
+}
+
+bool addon_octets(napi_env env, napi_value value, uint8_t **data, size_t *length) {
+  napi_typedarray_type type;
+  void *start;
+  if (napi_get_typedarray_info(env, value, &type, length, &start, NULL, NULL) != napi_ok || type != napi_uint8_array)
+    return false;
+  *data = start;
+  return true;
 }
 
 napi_value addon_throw_errno(napi_env env, const char *what, int error) {

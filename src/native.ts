@@ -13,6 +13,9 @@ export type LinkHandle = object & { readonly __link: unique symbol };
 /** What hears of changes of the network, as an opaque handle of the addon. */
 export type NetwatchHandle = object & { readonly __netwatch: unique symbol };
 
+/** The key of one direction of an SSH connection, as an opaque handle of the addon. */
+export type GcmHandle = object & { readonly __gcm: unique symbol };
+
 /** What the callbacks throw is an uncaught exception, as with any other event. */
 export interface Addon {
   /**
@@ -31,6 +34,28 @@ export interface Addon {
   deviceWrite(device: DeviceHandle, headerLength: number, ...parts: Uint8Array[]): number;
   /** May be called more than once. */
   deviceClose(device: DeviceHandle): void;
+
+  /**
+   * AES-GCM for the packets of one direction (native/gcm.h); `seals`: it is ours. Null where Node
+   * holds no OpenSSL. Throws an Error with `errno` (positive).
+   */
+  gcmCreate(key: Uint8Array, nonce: Uint8Array, seals: boolean): GcmHandle | null;
+  /** Seals the packet that lies in `bytes` between `from` and `to`. False: it can't be. */
+  gcmSeal(gcm: GcmHandle, bytes: Uint8Array, from: number, to: number): boolean;
+  /**
+   * Lays CHANNEL_DATA out in `bytes` from `from` on, not beyond `to`, and seals it. Returns the
+   * length of the packet, 0 when it can't be.
+   */
+  gcmSealData(
+    gcm: GcmHandle,
+    bytes: Uint8Array,
+    from: number,
+    to: number,
+    channel: number,
+    data: Uint8Array,
+  ): number;
+  /** Opens a packet where it lies. Returns the length of its payload; negative: it is refused. */
+  gcmOpen(gcm: GcmHandle, bytes: Uint8Array, from: number, to: number): number;
 
   /** A TCP socket bound to a device (SO_BINDTODEVICE), not connected. Throws an Error with `errno` (positive). */
   socketOnDevice(family: 4 | 6, device: string): number;

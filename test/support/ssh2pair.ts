@@ -6,10 +6,11 @@ import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import ssh2, { type CipherAlgorithm, type Connection, type MacAlgorithm } from 'ssh2';
+import type { CipherAlgorithm, Client, Connection, MacAlgorithm } from 'ssh2';
 import { silentObserver } from '../../src/observe/observer.ts';
 import { Inbox } from '../../src/transport/ssh2/inbox.ts';
 import { protocolOf, type SshProtocol } from '../../src/transport/ssh2/internals.ts';
+import ssh2 from '../../src/transport/ssh2/library.ts';
 import { Ssh2Link } from '../../src/transport/ssh2/link.ts';
 
 /** What is used of the server's protocol object. */
@@ -39,7 +40,7 @@ const hostKey = generateKeyPairSync('rsa', { modulusLength: 2048 })
   .toString();
 
 export interface Pair {
-  readonly client: ssh2.Client;
+  readonly client: Client;
   readonly socket: Socket;
   readonly inbox: Inbox | undefined;
   readonly protocol: SshProtocol;

@@ -96,6 +96,13 @@ describe('architecture', () => {
     }
   });
 
+  it('only its library.ts loads it: elsewhere there are types', () => {
+    for (const { path, text } of modules) {
+      const loads = /import (?!type )[^;]*'ssh2|require\('ssh2/.test(text);
+      assert.equal(loads, path === 'transport/ssh2/library.ts', path);
+    }
+  });
+
   it('only transport/openssh imports socks', () => {
     for (const { path, imports } of modules) {
       if (!inside(path, 'transport/openssh')) assert.ok(!imports.includes('socks'), path);
@@ -117,8 +124,9 @@ describe('architecture', () => {
 
   it('only native.ts loads the addon', () => {
     for (const { path, text } of modules) {
-      if (path !== 'native.ts')
-        assert.ok(!text.includes('createRequire') && !text.includes('tunnel.node'), path);
+      if (path !== 'native.ts') assert.ok(!text.includes('tunnel.node'), path);
+      const requires = ['native.ts', 'transport/ssh2/library.ts'];
+      if (!requires.includes(path)) assert.ok(!text.includes('createRequire'), path);
     }
   });
 

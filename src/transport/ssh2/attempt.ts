@@ -11,7 +11,7 @@
  * An attempt settles with the first thing that decides. After a failure the stream is destroyed.
  */
 import type { Duplex } from 'node:stream';
-import ssh2, { type Client } from 'ssh2';
+import type { Client } from 'ssh2';
 import { TunnelError } from '../../errors.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { HostKeyVerifier } from '../hostkeys.ts';
@@ -24,6 +24,7 @@ import { FirstLine } from './firstline.ts';
 import { hostKeyCheck } from './hostkeycheck.ts';
 import type { Inbox } from './inbox.ts';
 import { protocolOf } from './internals.ts';
+import ssh2 from './library.ts';
 import { Ssh2Link } from './link.ts';
 import { PhaseTimer } from './phasetimer.ts';
 import type { ReceiveWindowLimits } from './receivewindow.ts';
@@ -209,10 +210,8 @@ class Attempt {
     if (said?.[1] !== undefined) onDebugMessage(String(JSON.parse(said[1])));
     else if (offer?.[1] !== undefined && offer[2] !== undefined) this.#offers.set(offer[1], offer[2]);
     else if (message.startsWith('Remote ident:')) this.#phase = 'key exchange';
-    else if (message === 'Custom crypto binding available')
-      observer.log('debug', 'ssh2 uses its native ciphers');
     else if (message === 'Custom crypto binding not available')
-      observer.log('debug', 'ssh2 uses the ciphers of Node (its native ones were not built)');
+      observer.log('debug', "ssh2's native ciphers were not built: all but AES-GCM are slow");
   }
 
   #translate(error: SshError): TunnelError {

@@ -12,7 +12,7 @@
  */
 import type { Duplex } from 'node:stream';
 import { type Slab, SlabPool } from '../../flow/memory.ts';
-import { inboundState, isExchangingKeys, type SshProtocol } from './internals.ts';
+import { isExchangingKeys, missingInbound, type SshProtocol } from './internals.ts';
 
 const BUFFER_BYTES = 256 * 1024;
 /** With less room than this behind an unfinished packet, it is moved to the front; or into another buffer while this one is held. */
@@ -75,13 +75,13 @@ export class Inbox {
   #deliver(protocol: SshProtocol): void {
     // Until the packet that has been begun is complete.
     while (this.#start < this.#end) {
-      const state = inboundState(protocol);
-      if (state === undefined) {
+      const missing = missingInbound(protocol);
+      if (missing === undefined) {
         this.#handCopy(this.#end);
         return;
       }
-      if (state.missing === 0) break;
-      this.#handCopy(Math.min(this.#end, this.#start + state.missing));
+      if (missing === 0) break;
+      this.#handCopy(Math.min(this.#end, this.#start + missing));
     }
     const whole = this.#wholePackets();
     if (whole > this.#start) this.#hand(protocol, whole);
@@ -107,7 +107,7 @@ export class Inbox {
     this.#parse?.(this.#buffer.subarray(0, end), start, end);
     this.#memory = undefined;
     // ssh2 keeps views of key exchange packets until it is complete; and after it another cipher may have begun a packet.
-    if (isExchangingKeys(protocol) || inboundState(protocol) === undefined) this.#slab.retain();
+    if (isExchangingKeys(protocol) || missingInbound(protocol) === undefined) this.#slab.retain();
   }
 
   /**

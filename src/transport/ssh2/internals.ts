@@ -6,27 +6,19 @@
  * ssh2 goes on doing the transport layer (RFC 4253): ciphers, key exchange, global requests. Its channels are not used.
  */
 import type { Client } from 'ssh2';
-import messageHandlers from 'ssh2/lib/protocol/handlers.js';
 import { TunnelError } from '../../errors.ts';
+import { AESGCMCipher, AESGCMDecipher, dataPacketBytes } from './gcm.ts';
+import { messageHandlers } from './library.ts';
 
 /**
  * Encrypts packets. `allocPacket` makes space for one, with room for the cipher's framing, and fills in length and
- * padding; `encrypt` encrypts it, in place if ssh2's own binding could be built, and gives the result to `_onWrite`.
+ * padding; `encrypt` encrypts it, mostly in place, and gives the result to `_onWrite`.
  * Replaced by another after each key exchange, which takes `SshProtocol._onWrite` over.
  */
 export interface OutboundCipher {
   allocPacket(payloadLength: number): Buffer;
   encrypt(packet: Buffer): void;
   _onWrite: (packet: Buffer) => void;
-}
-
-/** The state of a packet that has come in part: of ssh2's AESGCMDecipherBinding. */
-interface InboundGcm {
-  /** Bytes of the length field, and of encrypted text and tag, that have come. */
-  readonly _lenBytes: number;
-  readonly _len: number;
-  readonly _pktLen: number;
-  readonly _tagPos: number;
 }
 
 /** RFC 4256 §3.2 */
@@ -235,24 +227,17 @@ export function isExchangingKeys(protocol: SshProtocol): boolean {
   return protocol._kexinit !== undefined;
 }
 
-const GCM_LENGTH_BYTES = 4;
-const GCM_TAG_BYTES = 16;
-
 /**
  * How many bytes the packet that has begun to come still needs before anything else can be told of it. undefined: the
- * cipher is not AES-GCM by ssh2's own binding, which alone decrypts in place.
+ * cipher is not gcm.ts's, which alone decrypts in place.
  */
-export function inboundState({ _decipher }: SshProtocol): { readonly missing: number } | undefined {
-  if (_decipher.constructor.name !== 'AESGCMDecipherBinding') return undefined;
-  const { _lenBytes, _len, _pktLen, _tagPos } = _decipher as InboundGcm;
-  if (_lenBytes === 0) return { missing: 0 };
-  if (_lenBytes < GCM_LENGTH_BYTES) return { missing: GCM_LENGTH_BYTES - _lenBytes };
-  return { missing: _len - _pktLen + GCM_TAG_BYTES - _tagPos };
+export function missingInbound({ _decipher }: SshProtocol): number | undefined {
+  return _decipher instanceof AESGCMDecipher ? _decipher.missing : undefined;
 }
 
-/** How ssh2's own binding lays a packet out: RFC 4253 §6, RFC 5647 §7.2, and PROTOCOL.chacha20poly1305 of OpenSSH. */
+/** How the ciphers that encrypt in place lay a packet out: RFC 4253 §6, RFC 5647 §7.2, and PROTOCOL.chacha20poly1305 of OpenSSH. */
 const LAYOUTS: Readonly<Record<string, { readonly block: number; readonly tag: number }>> = {
-  AESGCMCipherBinding: { block: 16, tag: 16 },
+  AESGCMCipher: { block: 16, tag: 16 },
   ChaChaPolyCipherBinding: { block: 8, tag: 16 },
 };
 const LENGTH_FIELD = 4;
@@ -263,6 +248,38 @@ export interface PacketSpace {
   alloc(length: number): Buffer;
   pad(target: Uint8Array): void;
   take(packet: Buffer): void;
+}
+
+/** Where packets with channel data are laid out and encrypted. */
+export interface DataSpace {
+  /** Room for `length` bytes in `memory`, from the returned place on; `sealed` follows. */
+  reserve(length: number): number;
+  readonly memory: Buffer;
+  sealed(from: number, length: number): void;
+}
+
+/** Sends channel data; not while keys are exchanged. `channel` is the server's number. */
+export function sendData(protocol: SshProtocol, space: DataSpace, channel: number, data: Buffer): void {
+  const { _cipher: cipher } = protocol;
+  if (!(cipher instanceof AESGCMCipher)) {
+    protocol.channelData(channel, data);
+    return;
+  }
+  const length = dataPacketBytes(data.length);
+  const from = space.reserve(length);
+  cipher.sealData(space.memory, from, channel, data);
+  space.sealed(from, length);
+}
+
+/**
+ * Has `onData` called with channel data as far as the present cipher does that itself; the handler
+ * CHANNEL_DATA gets the rest. To be called again after each key exchange.
+ */
+export function receiveThrough(
+  { _decipher }: SshProtocol,
+  onData: (channel: number, data: Buffer) => void,
+): void {
+  if (_decipher instanceof AESGCMDecipher) _decipher.onData = onData;
 }
 
 /**

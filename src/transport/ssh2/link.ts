@@ -35,7 +35,7 @@ import { linkLostError, openError, type SshError } from './errors.ts';
 import { leavesNagleOn } from './flush.ts';
 import { Flusher } from './flusher.ts';
 import type { Inbox } from './inbox.ts';
-import { protocolOf, type SshProtocol, sendThrough, serverSoftwareOf } from './internals.ts';
+import { protocolOf, receiveThrough, type SshProtocol, sendThrough, serverSoftwareOf } from './internals.ts';
 import { Multiplexer } from './multiplexer.ts';
 import { Outbox } from './outbox.ts';
 import { KEEPALIVE, type Keepalive, Pulse } from './pulse.ts';
@@ -124,6 +124,7 @@ export class Ssh2Link implements Transport, Probing {
       windows: this.#windows,
       observer,
     });
+    receiveThrough(this.#protocol, this.#multiplexer.received);
     this.#pulse = new Pulse({
       keepalive: options.keepalive ?? KEEPALIVE,
       ask: () => this.#protocol.ping(),
@@ -149,6 +150,7 @@ export class Ssh2Link implements Transport, Probing {
       // After a key exchange: there is another cipher, and what waited may go.
       this.#rekeying.renewed();
       sendThrough(this.#protocol, this.#outbox);
+      receiveThrough(this.#protocol, this.#multiplexer.received);
       this.#multiplexer.run();
     });
     // From here on ssh2 gets what comes from us, within its own 'data' listener for what is left of the present chunk.

@@ -21,7 +21,7 @@
 import type { Observer } from '../../observe/observer.ts';
 import { Channel, type ChannelOwner } from './channel.ts';
 import type { Inbox } from './inbox.ts';
-import { isExchangingKeys, type SshProtocol } from './internals.ts';
+import { isExchangingKeys, type SshProtocol, sendData } from './internals.ts';
 import type { Outbox } from './outbox.ts';
 import type { ReceiveWindow, ReceiveWindows } from './receivewindow.ts';
 import { Scheduler } from './scheduler.ts';
@@ -123,6 +123,10 @@ export class Multiplexer implements ChannelOwner {
     }
   }
 
+  /** Channel data have come. */
+  readonly received = (id: number, data: Buffer): void =>
+    this.#channel(id)?.receive(data, this.#inbox?.memory);
+
   // For Channel.
 
   activate(channel: Channel): void {
@@ -135,7 +139,7 @@ export class Multiplexer implements ChannelOwner {
   }
 
   sendData(remote: number, data: Buffer): void {
-    this.#protocol.channelData(remote, data);
+    sendData(this.#protocol, this.#outbox, remote, data);
   }
 
   grant(remote: number, bytes: number): void {
@@ -180,7 +184,7 @@ export class Multiplexer implements ChannelOwner {
       CHANNEL_OPEN_FAILURE: (_, id: number, reason: number, text: string) =>
         this.#failed(id, { reason, text }),
       CHANNEL_WINDOW_ADJUST: (_, id: number, bytes: number) => this.#channel(id)?.adjust(bytes),
-      CHANNEL_DATA: (_, id: number, data: Buffer) => this.#channel(id)?.receive(data, this.#inbox?.memory),
+      CHANNEL_DATA: (_, id: number, data: Buffer) => this.received(id, data),
       CHANNEL_EXTENDED_DATA: (_, id: number, data: Buffer) => this.#channel(id)?.discard(data.length),
       CHANNEL_EOF: (_, id: number) => this.#channel(id)?.endOfInput(),
       CHANNEL_CLOSE: (_, id: number) => this.#closed(id),

@@ -2,6 +2,7 @@
  * What goes out to the server: packets are laid out one behind the other in a slab, encrypted there, and written with one
  * system call.
  *
+ *   reserve() -> channel data are sealed there -> sealed() -------------------------------.
  *   alloc() -> space in the slab -> ssh2 fills it in and encrypts it in place -> take() -> ... -> flush() -> socket
  *
  * A slab that the socket has written out at once is used again, so that bulk data stay in the processor's cache and
@@ -64,13 +65,23 @@ export class Outbox {
   /** Space for one packet. */
   alloc(length: number): Buffer {
     if (length > SLAB_BYTES) return Buffer.allocUnsafe(length);
+    const from = this.reserve(length);
+    return this.#slab.subarray(from, from + length);
+  }
+
+  /** Space for a packet of at most SLAB_BYTES in `memory`, from the returned place on. */
+  reserve(length: number): number {
     if (this.#given + length > SLAB_BYTES) {
       this.flush();
       if (this.#given + length > SLAB_BYTES) this.#renew();
     }
-    const packet = this.#slab.subarray(this.#given, this.#given + length);
+    const from = this.#given;
     this.#given += length;
-    return packet;
+    return from;
+  }
+
+  get memory(): Buffer {
+    return this.#slab;
   }
 
   /** Fills `target` with random bytes. */
@@ -97,13 +108,17 @@ export class Outbox {
       this.take(copy);
       return;
     }
-    const offset = packet.byteOffset - this.#slab.byteOffset;
-    if (offset !== this.#end) {
+    this.sealed(packet.byteOffset - this.#slab.byteOffset, packet.length);
+  }
+
+  /** The packet that was laid out in reserved space is ready to go. */
+  sealed(from: number, length: number): void {
+    if (from !== this.#end) {
       // Space before it has been given out and not been used.
       this.#write(this.#slab.subarray(this.#start, this.#end));
-      this.#start = offset;
+      this.#start = from;
     }
-    this.#end = offset + packet.length;
+    this.#end = from + length;
     if (this.#end - this.#start >= FLUSH_BYTES) this.flush();
     else this.#schedule();
   }

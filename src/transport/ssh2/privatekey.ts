@@ -1,9 +1,9 @@
 /** Private keys, decrypted and made ready for OpenSSL, which signs. */
 import { createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
-import ssh2 from 'ssh2';
 import { TunnelError } from '../../errors.ts';
 import type { KeyFile } from '../keyfile.ts';
 import { type PublicKey, publicKeyFromKeyObject } from '../publickey.ts';
+import ssh2 from './library.ts';
 
 export class PrivateKey {
   readonly publicKey: PublicKey;

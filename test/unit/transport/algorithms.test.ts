@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { describe, it } from 'node:test';
-import ssh2, { type Algorithms } from 'ssh2';
+import type { Algorithms } from 'ssh2';
 import { silentObserver } from '../../../src/observe/observer.ts';
 import { KNOWN_ALGORITHMS, offeredAlgorithms } from '../../../src/transport/ssh2/algorithms.ts';
+import ssh2 from '../../../src/transport/ssh2/library.ts';
 
 const NOTHING = { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: undefined };
 

@@ -4,64 +4,14 @@ import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { Slab } from '../../../src/flow/memory.ts';
+import type { AESGCMDecipher } from '../../../src/transport/ssh2/gcm.ts';
 import { Inbox } from '../../../src/transport/ssh2/inbox.ts';
 import type { SshProtocol } from '../../../src/transport/ssh2/internals.ts';
+import { decipher, Sealer } from '../../support/sealed.ts';
 
-const LENGTH = 4;
-const TAG = 16;
 const BLOCK = 16;
-
-/** Takes packets as ssh2's AES-GCM binding does, with the same state, and without a cipher. */
-class AESGCMDecipherBinding {
-  _lenBytes = 0;
-  _len = 0;
-  _pktLen = 0;
-  _tagPos = 0;
-  /** Handed over in pieces, which ssh2 would copy. */
-  pieces = 0;
-  #packet: Buffer | undefined;
-  readonly #onPayload: (payload: Buffer) => void;
-
-  constructor(onPayload: (payload: Buffer) => void) {
-    this.#onPayload = onPayload;
-  }
-
-  decrypt(data: Buffer, start: number, end: number): void {
-    let at = start;
-    while (at < end) {
-      while (this._lenBytes < LENGTH && at < end) {
-        this._len = (this._len << 8) + (data[at++] ?? 0);
-        this._lenBytes++;
-      }
-      if (this._lenBytes < LENGTH) return;
-      if (this._pktLen < this._len) {
-        const part = Math.min(this._len - this._pktLen, end - at);
-        const view = data.subarray(at, at + part);
-        if (part === this._len) {
-          this.#packet = view;
-        } else {
-          this.pieces++;
-          this.#packet ??= Buffer.alloc(this._len);
-          this.#packet.set(view, this._pktLen);
-        }
-        at += part;
-        this._pktLen += part;
-        if (this._pktLen < this._len || at >= end) return;
-      }
-      const part = Math.min(TAG - this._tagPos, end - at);
-      at += part;
-      this._tagPos += part;
-      if (this._tagPos < TAG) return;
-      const packet = this.#packet ?? Buffer.alloc(0);
-      this._lenBytes = 0;
-      this._len = 0;
-      this._pktLen = 0;
-      this._tagPos = 0;
-      this.#packet = undefined;
-      this.#onPayload(packet);
-    }
-  }
-}
+/** Of a packet's whole blocks: the length of its padding, and the least of that. */
+const FRAMING = 5;
 
 class OtherDecipher {
   readonly #bytes: (bytes: Buffer) => void;
@@ -75,11 +25,7 @@ class OtherDecipher {
   }
 }
 
-function open(
-  inbox: Inbox,
-  decipher: AESGCMDecipherBinding | OtherDecipher,
-  kex = (): boolean => false,
-): void {
+function open(inbox: Inbox, decipher: AESGCMDecipher | OtherDecipher, kex = (): boolean => false): void {
   const protocol = {
     _decipher: decipher,
     get _kexinit(): unknown {
@@ -101,12 +47,16 @@ function read(inbox: Inbox, bytes: Buffer): number {
   return length;
 }
 
-function packet(number: number, blocks: number): Buffer {
-  const length = blocks * BLOCK;
-  const bytes = Buffer.alloc(LENGTH + length + TAG, number & 0xff);
-  bytes.writeUInt32BE(length, 0);
-  bytes.writeUInt32BE(number, LENGTH);
-  return bytes;
+/** Its payload begins with its number, and takes so many blocks with what frames it. */
+function packet(sealer: Sealer, number: number, blocks: number): Buffer {
+  const payload = Buffer.alloc(blocks * BLOCK - FRAMING, number & 0xff);
+  payload.writeUInt32BE(number, 0);
+  return sealer.seal(payload);
+}
+
+function packets(count: number, blocks: number): Buffer {
+  const sealer = new Sealer();
+  return Buffer.concat(Array.from({ length: count }, (_, number) => packet(sealer, number, blocks)));
 }
 
 const sizes = fc.array(fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 2_050 })), {
@@ -126,14 +76,11 @@ describe('Inbox', () => {
         const held: { readonly view: Buffer; readonly copy: Buffer }[] = [];
         let count = 0;
         let exchanging = 0;
-        const decipher = new AESGCMDecipherBinding((payload) => {
+        const own = decipher((payload) => {
           if (count === blocks.length) return;
           assert.equal(payload.readUInt32BE(0), count);
-          assert.equal(payload.length, (blocks[count] ?? 0) * BLOCK);
-          assert.equal(
-            payload[payload.length - 1],
-            payload.length > LENGTH ? count & 0xff : payload[LENGTH - 1],
-          );
+          assert.equal(payload.length, (blocks[count] ?? 0) * BLOCK - FRAMING);
+          assert.equal(payload[payload.length - 1], count & 0xff);
           count++;
           const choice = choices.next().value;
           if (choice === 0) {
@@ -149,14 +96,16 @@ describe('Inbox', () => {
             held.push({ view: payload, copy: Buffer.from(payload) });
           }
         });
-        open(inbox, decipher, () => exchanging-- > 0);
-        const stream = Buffer.concat(blocks.map((size, number) => packet(number, size)));
-        for (let at = 0, cut = 0; at < stream.length; cut++)
+        open(inbox, own, () => exchanging-- > 0);
+        const sealer = new Sealer();
+        const stream = Buffer.concat(blocks.map((size, number) => packet(sealer, number, size)));
+        for (let at = 0, cut = 0; at < stream.length; cut++) {
           at += read(inbox, stream.subarray(at, at + (pieces[cut % pieces.length] ?? 1)));
+          assert.equal(own.missing, 0, 'only whole packets are handed over');
+        }
         assert.equal(count, blocks.length);
-        assert.equal(decipher.pieces, 0, 'only whole packets are handed over');
         // What comes afterwards would be written over what is held.
-        for (let more = 0; more < 20; more++) read(inbox, packet(count, 2_000));
+        for (let more = 0; more < 20; more++) read(inbox, packet(sealer, count, 2_000));
         for (const { view, copy } of held) assert.ok(view.equals(copy));
       }),
       { numRuns: 150 },
@@ -168,13 +117,13 @@ describe('Inbox', () => {
     const buffers = new Set<ArrayBufferLike>();
     open(
       inbox,
-      new AESGCMDecipherBinding((payload) => {
+      decipher((payload) => {
         buffers.add(payload.buffer);
         inbox.memory?.retain();
         inbox.memory?.release();
       }),
     );
-    const stream = Buffer.concat(Array.from({ length: 200 }, (_, number) => packet(number, 2_048)));
+    const stream = packets(200, 2_048);
     for (let at = 0; at < stream.length; ) at += read(inbox, stream.subarray(at, at + 70_001));
     assert.equal(buffers.size, 1);
   });
@@ -185,7 +134,7 @@ describe('Inbox', () => {
     const held: Slab[] = [];
     open(
       inbox,
-      new AESGCMDecipherBinding((payload) => {
+      decipher((payload) => {
         buffers.add(payload.buffer);
         const { memory } = inbox;
         assert.ok(memory !== undefined);
@@ -196,7 +145,7 @@ describe('Inbox', () => {
         if (held.length > 20) held.shift()?.release();
       }),
     );
-    const stream = Buffer.concat(Array.from({ length: 400 }, (_, number) => packet(number, 2_048)));
+    const stream = packets(400, 2_048);
     for (let at = 0; at < stream.length; ) at += read(inbox, stream.subarray(at, at + 70_001));
     assert.ok(buffers.size <= 8, `${buffers.size} buffers for 640 KiB that wait`);
     assert.equal(inbox.memory, undefined, 'between packets there is nothing to hold');
@@ -212,34 +161,27 @@ describe('Inbox', () => {
   });
 
   it('a packet in pieces from before it took over is completed', () => {
-    const inbox = new Inbox();
-    const got: number[] = [];
-    const decipher = new AESGCMDecipherBinding((payload) => void got.push(payload.length));
-    const first = packet(0, 100);
-    for (const cut of [1, 3, 4, 5, 1_000, first.length - 17, first.length - 16, first.length - 1]) {
-      got.length = 0;
-      decipher.decrypt(first, 0, cut);
-      open(inbox, decipher);
-      const rest = Buffer.concat([first.subarray(cut), packet(1, 7)]);
+    for (const cut of [1, 3, 4, 5, 1_000, -17, -16, -1]) {
+      const inbox = new Inbox();
+      const got: number[] = [];
+      const own = decipher((payload) => void got.push(payload.length));
+      const sealer = new Sealer();
+      const first = packet(sealer, 0, 100);
+      own.decrypt(first, 0, first.subarray(0, cut).length);
+      open(inbox, own);
+      const rest = Buffer.concat([first.subarray(cut), packet(sealer, 1, 7)]);
       for (let at = 0; at < rest.length; ) at += read(inbox, rest.subarray(at, at + 311));
-      assert.deepEqual(got, [1_600, 112], `cut at ${cut}`);
+      assert.deepEqual(got, [1_600 - FRAMING, 112 - FRAMING], `cut at ${cut}`);
     }
   });
 
   it('a length that no packet may have is handed over, for ssh2 to refuse', () => {
     const inbox = new Inbox();
-    let handed = 0;
     open(
       inbox,
-      new (class AESGCMDecipherBinding {
-        _lenBytes = 0;
-        decrypt(_: Buffer, start: number, end: number): void {
-          handed += end - start;
-        }
-      })() as unknown as OtherDecipher,
+      decipher(() => assert.fail('a packet')),
     );
-    read(inbox, Buffer.alloc(100, 0xff));
-    assert.equal(handed, 100);
+    assert.throws(() => read(inbox, Buffer.alloc(100, 0xff)), /Bad packet length: 4294967295/);
   });
 
   it('before it is opened, what comes is emitted by the socket, as bytes of their own', () => {

@@ -5,11 +5,12 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import ssh2, { type Connection } from 'ssh2';
+import type { Connection, Server } from 'ssh2';
 import { TunnelError } from '../../../src/errors.ts';
 import { type Observer, silentObserver } from '../../../src/observe/observer.ts';
 import { MAX_CHANNELS } from '../../../src/transport/limits.ts';
 import { openError } from '../../../src/transport/ssh2/errors.ts';
+import ssh2 from '../../../src/transport/ssh2/library.ts';
 import { CLOSE_TIMEOUT_MS, Ssh2Link } from '../../../src/transport/ssh2/link.ts';
 import { INITIAL_WINDOW } from '../../../src/transport/ssh2/receivewindow.ts';
 import { serverText } from '../../../src/transport/ssh2/servertext.ts';
@@ -37,7 +38,7 @@ const BY_APPLICATION = 11;
 const DESTINATION = { host: '192.0.2.1', port: 80 };
 
 describe('Ssh2Link', { timeout: 30_000 }, () => {
-  let server: ssh2.Server;
+  let server: Server;
   let port: number;
   let peer: Connection;
   /** Refusals of the opens that wait, in order. */

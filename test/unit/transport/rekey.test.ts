@@ -5,9 +5,9 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { describe, it } from 'node:test';
-import ssh2 from 'ssh2';
 import { silentObserver } from '../../../src/observe/observer.ts';
 import type { SshProtocol } from '../../../src/transport/ssh2/internals.ts';
+import ssh2 from '../../../src/transport/ssh2/library.ts';
 import { Ssh2Link } from '../../../src/transport/ssh2/link.ts';
 import { Rekeying, type RekeyLimits } from '../../../src/transport/ssh2/rekey.ts';
 
@@ -17,11 +17,11 @@ import { LoopbackSshd, sshdMissing } from '../../support/loopback-sshd.ts';
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 
-class AESGCMCipherBinding {}
+class AESGCMCipher {}
 class ChaChaPolyCipherBinding {}
 
 describe('Rekeying', () => {
-  function make(limits: RekeyLimits, cipher: object = new AESGCMCipherBinding()) {
+  function make(limits: RekeyLimits, cipher: object = new AESGCMCipher()) {
     const seen = { rekeys: 0 };
     const time = { now: 0 };
     const protocol = { _cipher: cipher, rekey: () => void seen.rekeys++ } as unknown as SshProtocol;
@@ -57,7 +57,7 @@ describe('Rekeying', () => {
   });
 
   for (const [cipher, gib] of [
-    [new AESGCMCipherBinding(), 64],
+    [new AESGCMCipher(), 64],
     [new ChaChaPolyCipherBinding(), 1],
   ] as const) {
     it(`${cipher.constructor.name}: after ${gib} GiB, whatever larger limit is set`, async () => {

@@ -1,0 +1,101 @@
+/* addon_gcm.c - gcm.c for JavaScript: gcmCreate, gcmSeal, gcmSealData, gcmOpen. */
+#include <errno.h>
+
+#include "addon.h"
+#include "gcm.h"
+
+static void finalized(napi_env env, void *data, void *hint) {
+  (void)env;
+  (void)hint;
+  gcm_free(data);
+}
+
+/* gcmCreate(key, nonce, seals): an object, or null where Node has no OpenSSL. */
+static napi_value create_js(napi_env env, napi_callback_info info) {
+  size_t argc = 3, key_length, nonce_length;
+  napi_value argv[3], object;
+  uint8_t *key, *nonce;
+  bool seals;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 3 ||
+      !addon_octets(env, argv[0], &key, &key_length) || !addon_octets(env, argv[1], &nonce, &nonce_length) ||
+      nonce_length != GCM_NONCE || napi_get_value_bool(env, argv[2], &seals) != napi_ok) {
+    napi_throw_type_error(env, NULL, "gcmCreate(key, nonce of 12 bytes, seals)");
+    return NULL;
+  }
+  struct gcm *gcm = gcm_new(key, key_length, nonce, seals);
+  if (gcm == NULL && errno == ENOSYS) return napi_get_null(env, &object) == napi_ok ? object : NULL;
+  if (gcm == NULL) return addon_throw_errno(env, "gcmCreate", errno);
+  if (napi_create_external(env, gcm, finalized, NULL, &object) == napi_ok) return object;
+  gcm_free(gcm);
+  return addon_throw_errno(env, "gcmCreate", ENOMEM);
+}
+
+/* The arguments that all have: an object of gcmCreate, memory, and a range of it. */
+static struct gcm *arguments(napi_env env, const napi_value *argv, uint8_t **bytes, uint32_t *from, uint32_t *to) {
+  void *gcm;
+  size_t length;
+  if (napi_get_value_external(env, argv[0], &gcm) == napi_ok && addon_octets(env, argv[1], bytes, &length) &&
+      napi_get_value_uint32(env, argv[2], from) == napi_ok && napi_get_value_uint32(env, argv[3], to) == napi_ok &&
+      *from <= *to && *to <= length)
+    return gcm;
+  napi_throw_type_error(env, NULL, "the first arguments must be what gcmCreate has returned, a Uint8Array, from, to");
+  return NULL;
+}
+
+/* gcmSeal(gcm, bytes, from, to): whether it could be. */
+static napi_value seal_js(napi_env env, napi_callback_info info) {
+  size_t argc = 4;
+  napi_value argv[4], result;
+  uint8_t *bytes;
+  uint32_t from, to;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
+  struct gcm *gcm = arguments(env, argv, &bytes, &from, &to);
+  if (gcm == NULL) return NULL;
+  return napi_get_boolean(env, gcm_seal(gcm, bytes + from, to - from), &result) == napi_ok ? result : NULL;
+}
+
+/* gcmSealData(gcm, bytes, from, to, channel, data): the packet's length, 0 when it could not be. */
+static napi_value seal_data_js(napi_env env, napi_callback_info info) {
+  size_t argc = 6, data_length;
+  napi_value argv[6], result;
+  uint8_t *bytes, *data;
+  uint32_t from, to, channel;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
+  struct gcm *gcm = arguments(env, argv, &bytes, &from, &to);
+  if (gcm == NULL) return NULL;
+  if (napi_get_value_uint32(env, argv[4], &channel) != napi_ok || !addon_octets(env, argv[5], &data, &data_length)) {
+    napi_throw_type_error(env, NULL, "gcmSealData(gcm, bytes, from, to, channel, data)");
+    return NULL;
+  }
+  const size_t length = gcm_seal_data(gcm, bytes + from, to - from, channel, data, data_length);
+  return napi_create_uint32(env, (uint32_t)length, &result) == napi_ok ? result : NULL;
+}
+
+/* gcmOpen(gcm, bytes, from, to): the length of the payload, negative when the packet is refused. */
+static napi_value open_js(napi_env env, napi_callback_info info) {
+  size_t argc = 4;
+  napi_value argv[4], result;
+  uint8_t *bytes;
+  uint32_t from, to;
+
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
+  struct gcm *gcm = arguments(env, argv, &bytes, &from, &to);
+  if (gcm == NULL) return NULL;
+  return napi_create_int32(env, gcm_open(gcm, bytes + from, to - from), &result) == napi_ok ? result : NULL;
+}
+
+napi_status addon_gcm_register(napi_env env, napi_value exports) {
+  static const struct {
+    const char *name;
+    napi_callback callback;
+  } functions[] = {
+      {"gcmCreate", create_js}, {"gcmSeal", seal_js}, {"gcmSealData", seal_data_js}, {"gcmOpen", open_js}};
+  for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
+    const napi_status status = addon_function(env, exports, functions[i].name, functions[i].callback);
+    if (status != napi_ok) return status;
+  }
+  return napi_ok;
+}

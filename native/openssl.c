@@ -1,0 +1,27 @@
+/* openssl.c - finds OpenSSL's functions in the running process; see openssl.h. */
+#include "openssl.h"
+
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+static bool find(const char *name, void *into) {
+  void *const symbol = dlsym(RTLD_DEFAULT, name);
+  memcpy(into, &symbol, sizeof symbol); /* ISO C has no conversion from an object's pointer to a function's (dlsym(3)) */
+  return symbol != NULL;
+}
+
+const struct openssl *openssl_find(void) {
+  static struct openssl found;
+  static bool tried, complete;
+  if (!tried) {
+    tried = true;
+    complete = find("EVP_CIPHER_CTX_new", &found.cipher_ctx_new) && find("EVP_CIPHER_CTX_free", &found.cipher_ctx_free) &&
+               find("EVP_aes_128_gcm", &found.aes_128_gcm) && find("EVP_aes_256_gcm", &found.aes_256_gcm) &&
+               find("EVP_CipherInit_ex", &found.cipher_init) && find("EVP_CipherUpdate", &found.cipher_update) &&
+               find("EVP_CipherFinal_ex", &found.cipher_final) && find("EVP_CIPHER_CTX_ctrl", &found.cipher_ctrl) &&
+               find("RAND_bytes", &found.rand_bytes);
+  }
+  return complete ? &found : NULL;
+}
