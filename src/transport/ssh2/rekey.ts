@@ -24,15 +24,17 @@ export class Rekeying {
   readonly #protocol: SshProtocol;
   readonly #limits: RekeyLimits;
   readonly #clock: () => number;
-  #since: number;
+  #since = 0;
   #bytes = 0;
+  /** Keys are exchanged anew after so many bytes. */
+  #volume = 0;
 
   /** `clock`: milliseconds, monotonic. */
   constructor(protocol: SshProtocol, limits: RekeyLimits, clock: () => number = () => performance.now()) {
     this.#protocol = protocol;
     this.#limits = limits;
     this.#clock = clock;
-    this.#since = clock();
+    this.renewed();
   }
 
   /** So many bytes have been sent or received; begins a key exchange if it is time. */
@@ -40,7 +42,7 @@ export class Rekeying {
     this.#bytes += bytes;
     const { seconds } = this.#limits;
     const late = seconds !== undefined && this.#clock() - this.#since >= seconds * 1000;
-    if (!late && this.#bytes < this.#volume()) return;
+    if (!late && this.#bytes < this.#volume) return;
     // Once is enough: the next one is due when so much has gone by again.
     this.renewed();
     // Not in the midst of a packet.
@@ -51,10 +53,7 @@ export class Rekeying {
   renewed(): void {
     this.#bytes = 0;
     this.#since = this.#clock();
-  }
-
-  #volume(): number {
     const allowed = /^AES/.test(this.#protocol._cipher.constructor.name) ? AES_BYTES : OTHER_BYTES;
-    return Math.min(this.#limits.bytes ?? allowed, allowed);
+    this.#volume = Math.min(this.#limits.bytes ?? allowed, allowed);
   }
 }
