@@ -237,23 +237,27 @@ export async function roundTrips(
   const descriptors = load.descriptors();
   const each = Math.floor(size.bytes / size.flows / 2);
   const timeout = 60_000 + size.bytes / 10_000;
+  const digests = Array.from({ length: size.flows }, (_, index) => pseudoRandomDigest(each, `trip${index}`));
   const begin = performance.now();
   const results = await Promise.all(
-    Array.from({ length: size.flows }, async (_, index) => {
+    digests.map(async (digest, index) => {
       const get = `curl -sS 'http://${API1}/bytes/${each}?seed=trip${index}'`;
-      const put = `curl -sS -X POST -H Expect: -H 'Content-Type: application/octet-stream' -T - http://${API1}/sha256`;
-      const { stdout } = await load.lab.client.exec(['sh', '-c', `${get} | ${put}`], { timeout });
-      return stdout.includes(pseudoRandomDigest(each, `trip${index}`));
+      const put = `curl -sS -X POST -H Expect: -H 'Content-Type: application/octet-stream' -T - -w ' %{http_code} after %{time_total} s, %{size_upload} up' http://${API1}/sha256`;
+      const trip = await load.lab.client.exec(['sh', '-c', `${get} | ${put}`], { timeout });
+      return trip.stdout.includes(digest) ? undefined : JSON.stringify(trip);
     }),
   );
   const seconds = (performance.now() - begin) / 1000;
-  const wrong = results.filter((right) => !right).length;
+  const wrong = results.filter((answer) => answer !== undefined);
   return [
     {
       what: `${(size.bytes / 1e9).toFixed(2)} GB over ${size.flows} flows each way`,
-      value: `${wrong} wrong, ${(size.bytes / seconds / MB).toFixed(0)} MB/s`,
+      value: [
+        `${wrong.length} wrong, ${(size.bytes / seconds / MB).toFixed(0)} MB/s`,
+        ...wrong.slice(0, 3),
+      ].join('; '),
       bound: '0 wrong',
-      kept: wrong === 0,
+      kept: wrong.length === 0,
     },
     await load.settled([Port.http], descriptors),
   ];

@@ -77,7 +77,9 @@ export class Child {
         resolve(this.#ended);
       };
       child.once('close', end);
-      child.once('exit', (status, signal) => setTimeout(end, OUTPUT_GRACE_MS, status, signal).unref());
+      // After the time, what has come meanwhile is read first: this process may have been busy all along.
+      const read = (...ended: Parameters<typeof end>) => setImmediate(() => setImmediate(end, ...ended));
+      child.once('exit', (status, signal) => setTimeout(read, OUTPUT_GRACE_MS, status, signal).unref());
     });
   }
 
