@@ -375,7 +375,7 @@ class Fuzz {
   end(): FuzzSummary {
     const { lab } = this;
     for (const far of this.fars) if (far.flow.state !== STATE.gone) far.abortFlow();
-    lab.wait(200_000);
+    lab.wait(400_000);
     this.check();
     lab.idle();
     assert.equal(lab.deadline, Number.POSITIVE_INFINITY, 'no timer is left');

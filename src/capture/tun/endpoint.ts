@@ -242,7 +242,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
     if (flow.state === STATE.answered || flow.state === STATE.open) counters.flowsLive++;
     if (flow.state !== STATE.gone) return;
     this.#table.remove(flow);
-    flow.dueAt = Number.POSITIVE_INFINITY;
+    this.#timers.forget(flow);
     if (flow.closedFirst && flow.finReceived && flow.out.finAcknowledged) this.#addTimeWait(flow);
   }
 

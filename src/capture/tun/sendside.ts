@@ -85,6 +85,11 @@ export class SendSide {
     return (this.nxt - this.una) | 0;
   }
 
+  /** Nothing waits or is in flight. */
+  get idle(): boolean {
+    return this.inFlight === 0 && this.bytes === 0;
+  }
+
   /** `sequence` is the number of the first byte. */
   begin(sequence: number, window: number, segmentSize: number): void {
     this.una = sequence;
@@ -198,7 +203,6 @@ export class SendSide {
   /** The timer that was armed is due. False: nobody has answered for too long. */
   timeout(sink: SegmentSink): boolean {
     this.#pieces?.settle();
-    if (this.inFlight === 0 && this.bytes === 0) return true;
     this.#timeout = Math.min(2 * this.#timeout, MOST_TIMEOUT_MS);
     if (++this.retries > MAX_RETRIES) return false;
     if (this.inFlight > 0) {

@@ -22,6 +22,7 @@
  * |          | RST within the window, SYN         | a challenge ACK (RFC 5961), so many a second                        |
  * |          | far finish()                       | FIN behind the data                                                 |
  * |          | far abort()                        | RST                                                                 |
+ * |          | silence both ways                  | a keepalive; KEEPALIVE_PROBES without answer: the flow is lost       |
  *
  * A FIN of ours that was sent before the application's came makes it a TimeWait (endpoint.ts). What
  * is sent and kept is in sendside.ts, the window that is offered in receiveside.ts.
@@ -66,6 +67,20 @@ export const CHALLENGE_MS = 500;
  */
 const FIN_WAIT_MS = 60_000;
 
+/**
+ * A flow on which nothing is said is probed (RFC 9293 §3.8.4): stateful firewalls of this machine
+ * forget it otherwise, and then drop what the far side says at last. The kernel's connection
+ * tracking keeps one that is half closed for 60 s (nf_conntrack_tcp_timeout_close_wait), and others
+ * for days, unless it is told to keep them for minutes.
+ */
+export const HALF_CLOSED_KEEPALIVE_MS = 25_000;
+export const KEEPALIVE_MS = 300_000;
+/** As Linux has it (tcp_keepalive_probes), this far apart. */
+export const KEEPALIVE_PROBES = 9;
+export const PROBE_MS = 25_000;
+/** Probes of many flows are sent together. */
+const KEEPALIVE_STEP_MS = 5_000;
+
 export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink {
   readonly id: number;
   readonly host: FlowHost<TcpFlow>;
@@ -99,6 +114,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   #updateSequence = 0;
   #updateAcknowledgement = 0;
   #challengedAt = Number.NEGATIVE_INFINITY;
+  #heardAt = 0;
   readonly patience: SynPatience;
   #shut = false;
   #dropped = false;
@@ -113,7 +129,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     this.#mss = frame.mss === 0 ? DEFAULT_MSS[frame.family] : frame.mss;
     this.#offersScale = frame.scale >= 0;
     this.#scale = frame.scale < 0 ? 0 : Math.min(frame.scale, MOST_SCALE);
-    this.timestamps = new Timestamps(frame, host.now);
+    this.timestamps = new Timestamps(frame);
     this.out.setWindow(frame.window);
     this.patience = new SynPatience(host.now);
     host.arm(this, this.patience.until);
@@ -272,7 +288,25 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
       return true;
     }
     if (this.#shut && this.out.finAcknowledged) return false;
-    return this.out.timeout(this);
+    return this.out.idle ? this.#keepAlive() : this.out.timeout(this);
+  }
+
+  /** False: the application doesn't answer any more. */
+  #keepAlive(): boolean {
+    const { host, out } = this;
+    const interval = this.#isHalfClosed ? HALF_CLOSED_KEEPALIVE_MS : KEEPALIVE_MS;
+    let next = this.#heardAt + interval;
+    if (next <= host.now) {
+      if (++out.retries > KEEPALIVE_PROBES) return false;
+      this.transmit(ACK, (out.nxt - 1) | 0, 0, NO_PARTS);
+      next = host.now + PROBE_MS;
+    }
+    host.arm(this, Math.ceil(next / KEEPALIVE_STEP_MS) * KEEPALIVE_STEP_MS);
+    return true;
+  }
+
+  get #isHalfClosed(): boolean {
+    return this.finReceived || this.out.finSent;
   }
 
   /** The application has given up, reset it, or is lost: nobody is told there. */
@@ -283,6 +317,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   /** A segment of a flow that is answered or open, and no SYN alone. */
   input(frame: FrameView, memory: Slab): void {
     const { flags } = frame;
+    this.#heardAt = this.host.now;
     if (!this.#acceptable(frame)) {
       if ((flags & RST) === 0) this.#challenge(frame);
       return;
@@ -296,7 +331,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     }
     if ((flags & SYN) !== 0) this.#challenge(frame);
     if ((flags & (SYN | ACK)) !== ACK) return;
-    if (((frame.sequence - this.#lastAcknowledged) | 0) <= 0) this.timestamps.take(frame, this.host.now);
+    if (((frame.sequence - this.#lastAcknowledged) | 0) <= 0) this.timestamps.take(frame);
     if (!this.#acknowledged(frame)) return;
     if (frame.payload < frame.end || (flags & FIN) !== 0) this.#data(frame, memory);
     if (this.state === STATE.open) this.#advance();
@@ -335,7 +370,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   /** RFC 9293 §3.10.7.4, first step, and RFC 7323 §5.3. */
   #acceptable(frame: FrameView): boolean {
     const reset = (frame.flags & RST) !== 0;
-    if (!reset && this.timestamps.outdates(frame, this.host.now)) return false;
+    if (!reset && this.timestamps.outdates(frame)) return false;
     return this.in.accepts(frame);
   }
 
@@ -437,6 +472,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
       this.in.end();
       this.#other?.finish();
       if (this.state !== STATE.open) return;
+      if (this.out.idle) host.arm(this, host.now + HALF_CLOSED_KEEPALIVE_MS);
     }
     // Unless a segment has told it already, from within a call above; what brought nothing is
     // answered in any case.

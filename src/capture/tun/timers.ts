@@ -11,15 +11,14 @@ const TICK_MS = 50;
 
 export interface Timed {
   /**
-   * When it really wants to be looked at (Infinity: not any more), and when it will be (0: it isn't
-   * entered). Milliseconds.
+   * When it really wants to be looked at, and when it will be (0: it isn't entered). Milliseconds.
    */
   dueAt: number;
   lookAt: number;
 }
 
 export class TimerWheel<Item extends Timed> {
-  readonly #slots = new Map<number, Item[]>();
+  readonly #slots = new Map<number, Set<Item>>();
   #next = Number.POSITIVE_INFINITY;
 
   /** When `expire` has something to do; Infinity: not before another `arm`. */
@@ -33,18 +32,24 @@ export class TimerWheel<Item extends Timed> {
     this.#enter(item, at);
   }
 
+  /** It is not to be looked at any more, and no longer kept here. */
+  forget(item: Item): void {
+    const slot = this.#slots.get(item.lookAt);
+    item.lookAt = 0;
+    slot?.delete(item);
+  }
+
   /** Calls `due` with those whose time has come. */
   expire(now: number, due: (item: Item) => void): void {
     if (now < this.#next) return;
     const times = [...this.#slots.keys()].filter((time) => time <= now).sort((a, b) => a - b);
     for (const time of times) {
-      const items = this.#slots.get(time) ?? [];
+      const items = this.#slots.get(time) ?? new Set();
       this.#slots.delete(time);
       for (const item of items) {
-        // It has been entered for an earlier time since, or is not to be looked at any more.
+        // What was called before may have forgotten it, or entered it again.
         if (item.lookAt !== time) continue;
         item.lookAt = 0;
-        if (item.dueAt === Number.POSITIVE_INFINITY) continue;
         if (item.dueAt > now) this.#enter(item, item.dueAt);
         else due(item);
       }
@@ -53,11 +58,12 @@ export class TimerWheel<Item extends Timed> {
   }
 
   #enter(item: Item, at: number): void {
+    this.forget(item);
     const time = Math.ceil(at / TICK_MS) * TICK_MS;
     item.lookAt = time;
     const slot = this.#slots.get(time);
-    if (slot === undefined) this.#slots.set(time, [item]);
-    else slot.push(item);
+    if (slot === undefined) this.#slots.set(time, new Set([item]));
+    else slot.add(item);
     if (time < this.#next) this.#next = time;
   }
 }

@@ -1,11 +1,9 @@
 /**
  * The timestamps of one connection (RFC 7323): ours, and the last of the application's, by which old
- * segments are told from new ones (PAWS, §5).
+ * segments are told from new ones (PAWS, §5). Its clock can't come round unseen (§5.5): keepalives
+ * have the application answer every few minutes.
  */
 import type { FrameView } from './frame.ts';
-
-/** §5.5: so long after the last segment, the peer's clock may have come round. */
-const RECENT_MS = 24 * 24 * 60 * 60_000;
 
 export class Timestamps {
   /** The application has offered them. */
@@ -13,13 +11,11 @@ export class Timestamps {
   /** As int32: TS.Recent, and what is added to our clock. */
   recent: number;
   offset = 0;
-  #recentAt: number;
 
   /** `frame` is the SYN. */
-  constructor(frame: FrameView, now: number) {
+  constructor(frame: FrameView) {
     this.used = frame.hasTimestamps;
     this.recent = frame.timestamp;
-    this.#recentAt = now;
   }
 
   /** What a segment that is sent now carries. */
@@ -28,16 +24,13 @@ export class Timestamps {
   }
 
   /** The segment is older than one that has come. RSTs are not asked. */
-  outdates(frame: FrameView, now: number): boolean {
-    if (!this.used || !frame.hasTimestamps) return false;
-    return ((frame.timestamp - this.recent) | 0) < 0 && now - this.#recentAt < RECENT_MS;
+  outdates(frame: FrameView): boolean {
+    return this.used && frame.hasTimestamps && ((frame.timestamp - this.recent) | 0) < 0;
   }
 
   /** The segment begins no later than what was last acknowledged (§4.3). */
-  take(frame: FrameView, now: number): void {
-    if (!this.used || !frame.hasTimestamps) return;
-    this.recent = frame.timestamp;
-    this.#recentAt = now;
+  take(frame: FrameView): void {
+    if (this.used && frame.hasTimestamps) this.recent = frame.timestamp;
   }
 
   /** How long the segment that is acknowledged took, in ms; undefined when it can't be told. */

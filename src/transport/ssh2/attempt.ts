@@ -19,11 +19,17 @@ import type { SshSettings } from '../settings.ts';
 import { slowError, timeoutError } from '../tcp.ts';
 import { offeredAlgorithms } from './algorithms.ts';
 import type { Authentication, Authenticator } from './authentication.ts';
-import { closedError, handshakeError, noIdentificationError, type SshError } from './errors.ts';
+import {
+  closedError,
+  handshakeError,
+  hostKeySkipped,
+  noIdentificationError,
+  type SshError,
+} from './errors.ts';
 import { FirstLine } from './firstline.ts';
 import { hostKeyCheck } from './hostkeycheck.ts';
 import type { Inbox } from './inbox.ts';
-import { protocolOf } from './internals.ts';
+import { guardFirstExchange, protocolOf } from './internals.ts';
 import ssh2 from './library.ts';
 import { Ssh2Link } from './link.ts';
 import { PhaseTimer } from './phasetimer.ts';
@@ -129,6 +135,10 @@ class Attempt {
         observer.log('debug', 'key exchange done', { kex, hostKey: serverHostKey, cipher: cs.cipher });
       });
       client.on('ready', () => {
+        if (this.#phase !== 'authentication') {
+          reject(hostKeySkipped(at));
+          return;
+        }
         // The link takes over within this event: what the server says next may be in the same chunk of data.
         client.removeAllListeners();
         stream.off('end', left);
@@ -178,7 +188,7 @@ class Attempt {
   }
 
   #start(preferredTypes: readonly string[], reject: (error: unknown) => void): void {
-    const { settings, hostKeys, observer, stream } = this.#options;
+    const { at, settings, hostKeys, observer, stream } = this.#options;
     const { hostName, port, user, algorithms } = settings;
     const client = this.#client;
     client.connect({
@@ -199,6 +209,10 @@ class Attempt {
       readyTimeout: 0,
       debug: (message) => this.#follow(message),
     });
+    client.once(
+      'handshake',
+      guardFirstExchange(protocolOf(client), () => hostKeySkipped(at)),
+    );
     this.#authentication?.watch(client, reject);
   }
 

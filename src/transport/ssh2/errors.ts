@@ -78,6 +78,13 @@ export function handshakeError(
   );
 }
 
+/** It can't wait until we know who it is. */
+export function hostKeySkipped(at: string): TunnelError {
+  return new TunnelError('host-key-skipped', `${at} goes on before its host key has been accepted`, {
+    hint: 'no SSH server does so: someone may be in between; compare its host key with what its owner says',
+  });
+}
+
 /** For a connection that was up. */
 export function linkLostError(at: string, cause: SshError | undefined): TunnelError {
   let why = 'the jump host closed the connection';

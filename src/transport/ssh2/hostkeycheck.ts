@@ -1,6 +1,8 @@
 /**
- * The host key check as ssh2 wants it. ssh2 calls the verifier in each key exchange with what the server shows, and waits for
- * the answer; it sends nothing meanwhile, and verifies the signature before it reports 'handshake'.
+ * The host key check as ssh2 wants it. ssh2 calls the verifier in each key exchange with what the
+ * server shows, and waits for the answer before it uses the new keys for what it sends and reports
+ * 'handshake'. It has verified the signature then. What the server says meanwhile it would take:
+ * guardFirstExchange keeps that away.
  *
  * Only the first key exchange of a connection is judged, since a person may be asked there. In a later one the key must be
  * the same: another would be a change in the middle of a session.

@@ -69,6 +69,8 @@ export interface SshProtocol {
       prompts: readonly InteractivePrompt[],
     ) => void;
   };
+  /** Given each packet's payload outside of key exchanges; each new decipher takes the present one over. */
+  _onPayload: (payload: Buffer) => number | boolean | undefined;
   /** Decrypts what has come, and calls the handlers. Throws when a packet is malformed. */
   parse(chunk: Buffer, start: number, end: number): void;
   /** RFC 4254 §7.2, §5.1 */
@@ -113,6 +115,27 @@ const METHODS = [
   'disconnect',
   'rekey',
 ] as const satisfies readonly (keyof SshProtocol)[];
+/** RFC 4253 §11, RFC 8308 §2.4: DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG and EXT_INFO, which change nothing. */
+const BEFORE_ACCEPTANCE: readonly unknown[] = [1, 2, 3, 4, 7];
+
+/**
+ * While the host key is being judged, nothing of the server's counts but what belongs to the key
+ * exchange. ssh2 takes the server's new keys into use before that, and all that comes with them,
+ * with the answers in clear. `refusal` gives what is thrown then. Returns what ends this, when the
+ * first key exchange is done.
+ */
+export function guardFirstExchange(protocol: SshProtocol, refusal: () => Error): () => void {
+  const deliver = protocol._onPayload;
+  let accepted = false;
+  protocol._onPayload = (payload) => {
+    if (!accepted && payload.length > 0 && !BEFORE_ACCEPTANCE.includes(payload[0])) throw refusal();
+    return deliver(payload);
+  };
+  return () => {
+    accepted = true;
+  };
+}
+
 const HANDLERS = [
   'EXT_INFO',
   'USERAUTH_SUCCESS',
@@ -129,6 +152,7 @@ export function protocolOf(client: Client): SshProtocol {
     Array.isArray(protocol?._authsQueue) &&
     HANDLERS.every((name) => typeof protocol._handlers?.[name] === 'function') &&
     typeof protocol._onWrite === 'function' &&
+    typeof protocol._onPayload === 'function' &&
     typeof protocol._cipher?.allocPacket === 'function' &&
     typeof protocol._cipher._onWrite === 'function' &&
     METHODS.every((method) => typeof protocol[method] === 'function');

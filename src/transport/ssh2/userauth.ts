@@ -137,6 +137,7 @@ export class UserauthExchange {
       extensions(protocol, list);
     };
     handlers.USERAUTH_SUCCESS = (protocol) => {
+      if (this.#pending === undefined) throw new Error('a login that nobody has asked for');
       this.#answer({ kind: 'success' });
       success(protocol);
     };

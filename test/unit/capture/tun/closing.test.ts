@@ -109,7 +109,7 @@ describe('the end', () => {
       app.expect('F.', { seq: 1, ack: 1 });
     }
     app.send('.');
-    lab.wait(60_000);
+    lab.wait(20_000);
     lab.silent();
     far.other.finish();
     lab.silent();

@@ -184,7 +184,7 @@ describe('the retransmission timer', () => {
     app.send('.', { ts: lab.now });
     lab.wait(MOST_MS);
     lab.silent();
-    assert.equal(lab.deadline, Number.POSITIVE_INFINITY);
+    assert.ok(lab.deadline > lab.now + 100_000, 'there is only the keepalive');
   });
 
   it('has lost all that is in flight: the acknowledgements bring one frame after the other', () => {
