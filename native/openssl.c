@@ -2,6 +2,7 @@
 #include "openssl.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -12,16 +13,18 @@ static bool find(const char *name, void *into) {
   return symbol != NULL;
 }
 
+static struct openssl found;
+static bool complete;
+
+static void look(void) {
+  complete = find("EVP_CIPHER_CTX_new", &found.cipher_ctx_new) && find("EVP_CIPHER_CTX_free", &found.cipher_ctx_free) &&
+             find("EVP_aes_128_gcm", &found.aes_128_gcm) && find("EVP_aes_256_gcm", &found.aes_256_gcm) &&
+             find("EVP_CipherInit_ex", &found.cipher_init) && find("EVP_CipherUpdate", &found.cipher_update) &&
+             find("EVP_CipherFinal_ex", &found.cipher_final) && find("EVP_CIPHER_CTX_ctrl", &found.cipher_ctrl) &&
+             find("RAND_bytes", &found.rand_bytes);
+}
+
 const struct openssl *openssl_find(void) {
-  static struct openssl found;
-  static bool tried, complete;
-  if (!tried) {
-    tried = true;
-    complete = find("EVP_CIPHER_CTX_new", &found.cipher_ctx_new) && find("EVP_CIPHER_CTX_free", &found.cipher_ctx_free) &&
-               find("EVP_aes_128_gcm", &found.aes_128_gcm) && find("EVP_aes_256_gcm", &found.aes_256_gcm) &&
-               find("EVP_CipherInit_ex", &found.cipher_init) && find("EVP_CipherUpdate", &found.cipher_update) &&
-               find("EVP_CipherFinal_ex", &found.cipher_final) && find("EVP_CIPHER_CTX_ctrl", &found.cipher_ctrl) &&
-               find("RAND_bytes", &found.rand_bytes);
-  }
-  return complete ? &found : NULL;
+  static pthread_once_t once = PTHREAD_ONCE_INIT; /* a process may have several threads with JavaScript */
+  return pthread_once(&once, look) == 0 && complete ? &found : NULL;
 }

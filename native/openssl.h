@@ -2,8 +2,8 @@
  * openssl.h - the few functions of OpenSSL 3 (and 1.1.1) that gcm.c uses.
  *
  * Node holds OpenSSL and exports it to its addons; its headers come with Node's own, which not every Node brings. So the
- * functions are declared here, on types that stay opaque, and looked up at run time: a Node without them (one built with
- * BoringSSL) then lacks this module and nothing else. Manual pages: EVP_EncryptInit(3), RAND_bytes(3).
+ * functions are declared here, on types that stay opaque, and looked up at run time: a process that doesn't
+ * export them then lacks this module and nothing else. Manual pages: EVP_EncryptInit(3), RAND_bytes(3).
  */
 #ifndef TUNNEL_OPENSSL_H
 #define TUNNEL_OPENSSL_H

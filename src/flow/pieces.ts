@@ -16,6 +16,12 @@ export interface Piece {
 
 /** Pieces that are moved are put together up to this size. */
 const BLOCK_BYTES = 32 * 1024;
+const LEAST_BLOCK_BYTES = 1024;
+/**
+ * What comes behind others that wait and is smaller is put together with them: each piece costs
+ * memory and time beside its bytes, and a slab is many times larger.
+ */
+const SMALL_BYTES = 16 * 1024;
 
 export class Pieces {
   #pieces: Piece[] = [];
@@ -28,6 +34,8 @@ export class Pieces {
    */
   #index = 0;
   #before = 0;
+  /** The end of the last piece, if that lies in memory of its own: what is still free behind it. */
+  #room: Buffer | undefined;
 
   get bytes(): number {
     return this.#bytes;
@@ -75,12 +83,36 @@ export class Pieces {
 
   push(data: Buffer, memory: Slab | undefined): void {
     if (data.length === 0) return;
+    const waits = this.#bytes > 0;
+    this.#bytes += data.length;
+    if (waits && data.length < SMALL_BYTES) {
+      this.#append(data);
+      return;
+    }
+    this.#room = undefined;
     if (memory !== undefined) {
       memory.retain();
       this.#borrowed += data.length;
     }
-    this.#bytes += data.length;
     this.#pieces.push({ data, memory });
+  }
+
+  /** Copies `data` behind the last piece. */
+  #append(data: Buffer): void {
+    let from = 0;
+    const last = this.#pieces.at(-1);
+    if (this.#room !== undefined && last !== undefined) {
+      from = data.copy(this.#room);
+      const { buffer, byteOffset, length } = last.data;
+      last.data = Buffer.from(buffer, byteOffset, length + from);
+      this.#room = this.#room.subarray(from);
+    }
+    if (from === data.length) return;
+    const wanted = Math.max(LEAST_BLOCK_BYTES, 2 * data.length, this.#bytes);
+    const block = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, wanted));
+    const length = data.copy(block, 0, from);
+    this.#pieces.push({ data: block.subarray(0, length), memory: undefined });
+    this.#room = block.subarray(length);
   }
 
   /** Takes bytes off the front; there must be so many. */
@@ -99,8 +131,11 @@ export class Pieces {
       memory?.release();
       whole++;
     }
-    if (whole === this.#pieces.length) this.#pieces.length = 0;
-    else if (whole === 1) this.#pieces.shift();
+    if (whole === this.#pieces.length) {
+      this.#pieces.length = 0;
+      this.#room = undefined;
+    }
+    if (whole === 1) this.#pieces.shift();
     else if (whole > 0) this.#pieces.splice(0, whole);
     this.#index = Math.max(0, this.#index - whole);
     this.#before = this.#index === 0 ? 0 : this.#before - bytes;
@@ -111,6 +146,7 @@ export class Pieces {
     if (this.#borrowed === 0) return;
     const pieces = this.#pieces;
     this.#pieces = [];
+    this.#room = undefined;
     this.#borrowed = 0;
     this.#index = 0;
     this.#before = 0;
@@ -131,6 +167,7 @@ export class Pieces {
   clear(): void {
     for (const { memory } of this.#pieces) memory?.release();
     this.#pieces = [];
+    this.#room = undefined;
     this.#bytes = 0;
     this.#borrowed = 0;
     this.#index = 0;

@@ -76,6 +76,8 @@ export const Port = {
   blackhole: 7005,
   /** Nobody listens: the kernel answers RST. */
   closed: 7006,
+  /** Gets a number of milliseconds, and the peer's end; so long after it, it says `late` and ends too. */
+  late: 7007,
 } as const;
 
 export const RESET_AFTER_BYTES = 1000;

@@ -164,6 +164,14 @@ function half(socket: Socket): void {
   });
 }
 
+function late(socket: Socket): void {
+  let text = '';
+  socket.setEncoding('utf8').on('data', (chunk) => {
+    text += String(chunk);
+  });
+  socket.on('end', () => setTimeout(() => socket.end('late\n'), Number(text)));
+}
+
 /** `unread`: not even the first read happens, so that the kernel's buffer alone fills. */
 function tcpServer(serve: (socket: Socket) => void, { unread = false } = {}): Server {
   return createServer({ allowHalfOpen: true, pauseOnConnect: unread }, (socket) => {
@@ -191,6 +199,7 @@ const servers: readonly (readonly [number, Server])[] = [
   [Port.stall, tcpServer(() => undefined, { unread: true })],
   [Port.flood, tcpServer((socket) => sendWithoutEnd(socket, () => FLOOD_CHUNK), { unread: true })],
   [Port.half, tcpServer(half)],
+  [Port.late, tcpServer(late)],
 ];
 await Promise.all(
   servers.map(

@@ -11,7 +11,7 @@
  *
  * Pure: no system calls, and the clock is passed in. Acknowledgements go out once a batch, in
  * `flush`, unless data carry them before. RSTs and ICMP errors are not rate-limited: they go no
- * further than the host that asked (RFC 4443 §2.4 (f)).
+ * further than the device (RFC 4443 §2.4 (f)).
  *
  * An ICMP answer comes ANSWER_DELAY_MS after the SYN at the earliest: the kernel drops one that
  * arrives while connect() still holds the socket (LockDroppedIcmps), and the application would wait
@@ -391,8 +391,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
     if (flow.state !== STATE.refused || syn === undefined || refusal === undefined) return;
     flow.syn = undefined;
     const frame = this.#held;
-    frame.parse(syn, syn.bytes.length);
-    this.#answer(frame, refusal);
+    if (frame.parse(syn, syn.bytes.length) === KIND.tcp) this.#answer(frame, refusal);
   }
 
   #answer(frame: FrameView, refusal: Refusal): void {

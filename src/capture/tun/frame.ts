@@ -109,13 +109,15 @@ export class FrameView {
   }
 
   /**
-   * A copy of the frame, of which it is known that it was parsed: its checksum isn't looked at
-   * again.
+   * A copy of the frame up to `end`, of which it is known that it was parsed: its checksum isn't
+   * looked at again.
    */
   keep(): FrameMemory {
     const bytes = Buffer.alloc(this.end);
     this.bytes.copy(bytes, VNET_BYTES, VNET_BYTES, this.end);
     bytes[0] = DATA_VALID;
+    if (this.family === 4) bytes.writeUInt16BE(this.end - this.ip, this.ip + 2);
+    else bytes.writeUInt16BE(this.end - this.ip - IPV6_HEADER, this.ip + 4);
     return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
   }
 

@@ -52,9 +52,14 @@ export class ReceiveSide {
   offer(room: number, isSyn: boolean): number {
     // The window of a SYN is not scaled (RFC 7323 §2.2).
     const scale = isSyn ? 0 : this.#scale;
-    const window = Math.max(0, room, this.#open);
-    const scaled = Math.min(MOST_UNSCALED, (window + (1 << scale) - 1) >> scale);
-    this.#edge = (this.next + (scaled << scale)) | 0;
+    const unit = 1 << scale;
+    const open = this.#open;
+    // What is open already is rounded down: rounded up with each segment, it would never shut (RFC
+    // 7323 §2.4).
+    const units = room > open ? Math.ceil(room / unit) : Math.floor(open / unit);
+    const scaled = Math.max(0, Math.min(MOST_UNSCALED, units));
+    const edge = (this.next + scaled * unit) | 0;
+    if (((edge - this.#edge) | 0) > 0) this.#edge = edge;
     return scaled;
   }
 

@@ -12,6 +12,7 @@
  * | an acknowledgement                 | what it covers is dropped; more is sent                                       |
  * | the third duplicate of one         | the oldest segment again; recovery until all that was in flight is covered    |
  * | one that covers a part, in recovery| the oldest segment again                                                      |
+ * | data in flight, no timer yet       | the timer starts; an acknowledgement of more starts it again                  |
  * | the timer, data in flight          | the oldest segment again, recovery, the timer doubles                         |
  * | the timer, window shut             | a probe, the timer doubles                                                    |
  * | MAX_RETRIES timers without answer  | the flow is lost                                                              |
@@ -72,6 +73,8 @@ export class SendSide {
   #recovering = false;
   #recover = 0;
   #timeout = FIRST_TIMEOUT_MS;
+  /** The timer runs: what is sent meanwhile doesn't put it off (RFC 6298 §5). */
+  #running = false;
   #roundTrip = -1;
   #variance = 0;
   retries = 0;
@@ -123,6 +126,7 @@ export class SendSide {
 
   /** Sends what may be sent. */
   output(sink: SegmentSink): void {
+    const wasInFlight = this.inFlight > 0;
     for (;;) {
       const sent = this.#payloadInFlight();
       const waiting = this.bytes - sent;
@@ -140,7 +144,11 @@ export class SendSide {
       sink.transmit(FIN | ACK, this.nxt, 0, NO_PARTS);
       this.nxt = (this.nxt + 1) | 0;
     }
-    if (this.inFlight > 0 || this.bytes > 0) sink.arm(this.#timeout);
+    if (this.idle) return;
+    // From probes of a window to data on their way, it begins anew.
+    if (this.inFlight > 0 && !wasInFlight) this.#follow();
+    else if (this.#running) return;
+    this.#start(sink);
   }
 
   /**
@@ -151,8 +159,7 @@ export class SendSide {
     let bytes = (sequence - this.una) | 0;
     this.una = sequence;
     this.#duplicates = 0;
-    if (this.#roundTrip < 0) this.#timeout = FIRST_TIMEOUT_MS;
-    else this.#follow();
+    this.#follow();
     if (this.finSent && sequence === this.nxt) {
       this.finAcknowledged = true;
       bytes--;
@@ -160,6 +167,8 @@ export class SendSide {
     if (bytes > 0) this.#pieces?.drop(bytes);
     // An idle flow keeps no queue.
     if (this.#pieces?.bytes === 0) this.#pieces = undefined;
+    this.#running = false;
+    if (!this.idle) this.#start(sink);
     if (this.#recovering) {
       if (((sequence - this.#recover) | 0) >= 0) this.#recovering = false;
       else this.#again(sink);
@@ -213,7 +222,7 @@ export class SendSide {
       // Not acceptable, so it is answered with the present window (RFC 9293 §3.8.6.1, §3.10.7.4).
       sink.transmit(ACK, (this.una - 1) | 0, 0, NO_PARTS);
     }
-    sink.arm(this.#timeout);
+    this.#start(sink);
     return true;
   }
 
@@ -255,7 +264,16 @@ export class SendSide {
     sink.transmit(ACK | fin | (bytes > 0 ? PSH : 0), this.una, bytes, bytes === 0 ? NO_PARTS : parts);
   }
 
+  #start(sink: SegmentSink): void {
+    this.#running = true;
+    sink.arm(this.#timeout);
+  }
+
   #follow(): void {
+    if (this.#roundTrip < 0) {
+      this.#timeout = FIRST_TIMEOUT_MS;
+      return;
+    }
     const timeout = this.#roundTrip + Math.max(1, 4 * this.#variance);
     this.#timeout = Math.round(Math.min(Math.max(LEAST_TIMEOUT_MS, timeout), MOST_TIMEOUT_MS));
   }

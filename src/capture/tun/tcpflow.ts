@@ -311,6 +311,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
 
   /** The application has given up, reset it, or is lost: nobody is told there. */
   lost(error: Error): void {
+    this.acknowledgementDue = false;
     this.#gone(error);
   }
 

@@ -129,10 +129,6 @@ export class Channel implements Conduit, Sender {
     this.#queue ??= new Pieces();
     const queue = this.#queue;
     const waits = queue.bytes > 0;
-    if (waits && memory !== undefined && data.length < SMALL_BYTES) {
-      queue.push(Buffer.from(data), undefined);
-      return;
-    }
     queue.push(data, memory);
     if (waits) return;
     this.#owner.activate(this);

@@ -88,7 +88,7 @@ export class AESGCMDecipher {
   /** Gets channel data, as long as no keys are exchanged; the rest, and all without it, goes to ssh2. */
   onData: ((channel: number, data: Buffer) => void) | undefined;
   readonly #gcm: GcmHandle;
-  readonly #usual: OnPayload;
+  readonly #ordinary: OnPayload;
   /** Of a packet that has come in part: its length field, and then all of it. */
   #head = Buffer.alloc(LENGTH_BYTES);
   #packet: Buffer | undefined;
@@ -98,7 +98,7 @@ export class AESGCMDecipher {
     this.#gcm = gcm;
     this.inSeqno = seqno;
     this._onPayload = onPayload;
-    this.#usual = onPayload;
+    this.#ordinary = onPayload;
   }
 
   free(): void {}
@@ -149,10 +149,10 @@ export class AESGCMDecipher {
 
   #open(packet: Buffer, start: number, length: number): number | boolean | undefined {
     const payload = addon().gcmOpen(this.#gcm, packet, start, start + length);
-    if (payload < 0) throw new Error('Invalid MAC');
+    if (payload < 0) throw new Error('a packet is not authentic, or malformed');
     this.inSeqno = (this.inSeqno + 1) >>> 0;
     const from = start + HEAD_BYTES;
-    if (packet[from] === CHANNEL_DATA && this.onData !== undefined && this._onPayload === this.#usual) {
+    if (packet[from] === CHANNEL_DATA && this.onData !== undefined && this._onPayload === this.#ordinary) {
       const bytes = payload < DATA_HEAD ? -1 : packet.readUInt32BE(from + 5);
       // One that is malformed is for ssh2 to refuse.
       if (bytes >= 0 && bytes <= payload - DATA_HEAD) {

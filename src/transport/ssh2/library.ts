@@ -2,12 +2,12 @@
  * The only loader of ssh2: with our AES-GCM (gcm.ts) in the place of its own.
  *
  * ssh2 makes its ciphers by two functions of a module of its own, which others take from there when
- * they are loaded. So they are replaced before anything else of ssh2 is loaded. Where the addon
- * finds no OpenSSL, ssh2's own classes stay.
+ * they are loaded. So they are replaced before anything else of ssh2 is loaded. Without the addon,
+ * and where it finds no OpenSSL, ssh2's own classes stay.
  */
 import { createRequire } from 'node:module';
 import type ssh2 from 'ssh2';
-import { addon } from '../../native.ts';
+import { addon, type GcmHandle } from '../../native.ts';
 import { AESGCMCipher, AESGCMDecipher } from './gcm.ts';
 
 interface CipherInfo {
@@ -44,16 +44,28 @@ const require = createRequire(import.meta.url);
 const ciphers = require('ssh2/lib/protocol/crypto.js') as CipherModule;
 const { createCipher, createDecipher } = ciphers;
 
+/** Null: ssh2 has to do it. */
+function gcm(info: CipherInfo, key: Buffer, nonce: Buffer, seals: boolean): GcmHandle | null {
+  if (!AES_GCM.test(info.sslName)) return null;
+  let native: ReturnType<typeof addon>;
+  try {
+    native = addon();
+  } catch {
+    return null; // said by whatever can't do without it
+  }
+  return native.gcmCreate(key, nonce, seals);
+}
+
 ciphers.createCipher = (config) => {
   const { cipherInfo, cipherKey, cipherIV, seqno, onWrite } = config.outbound;
-  const gcm = AES_GCM.test(cipherInfo.sslName) ? addon().gcmCreate(cipherKey, cipherIV, true) : null;
-  return gcm === null ? createCipher(config) : new AESGCMCipher(gcm, seqno, onWrite);
+  const handle = gcm(cipherInfo, cipherKey, cipherIV, true);
+  return handle === null ? createCipher(config) : new AESGCMCipher(handle, seqno, onWrite);
 };
 
 ciphers.createDecipher = (config) => {
   const { decipherInfo, decipherKey, decipherIV, seqno, onPayload } = config.inbound;
-  const gcm = AES_GCM.test(decipherInfo.sslName) ? addon().gcmCreate(decipherKey, decipherIV, false) : null;
-  return gcm === null ? createDecipher(config) : new AESGCMDecipher(gcm, seqno, onPayload);
+  const handle = gcm(decipherInfo, decipherKey, decipherIV, false);
+  return handle === null ? createDecipher(config) : new AESGCMDecipher(handle, seqno, onPayload);
 };
 
 export default require('ssh2') as typeof ssh2;

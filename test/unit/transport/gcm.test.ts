@@ -155,7 +155,7 @@ describe('AES-GCM of what comes in', () => {
       const own = decipher(() => opened++);
       // A length that is changed may also ask for more than has come.
       const rest = Buffer.concat([packet, Buffer.alloc(35_000)]);
-      assert.throws(() => own.decrypt(rest, 0, rest.length), /Invalid MAC|Bad packet length/, `bit ${bit}`);
+      assert.throws(() => own.decrypt(rest, 0, rest.length), /not authentic|Bad packet length/, `bit ${bit}`);
       assert.equal(opened, 0);
     }
   });
@@ -165,9 +165,9 @@ describe('AES-GCM of what comes in', () => {
     const [first, second] = [sealer.seal(Buffer.alloc(20)), sealer.seal(Buffer.alloc(20))];
     const own = decipher(() => {});
     own.decrypt(Buffer.from(first), 0, first.length);
-    assert.throws(() => own.decrypt(Buffer.from(first), 0, first.length), /Invalid MAC/);
+    assert.throws(() => own.decrypt(Buffer.from(first), 0, first.length), /not authentic/);
     const other = decipher(() => {});
-    assert.throws(() => other.decrypt(Buffer.from(second), 0, second.length), /Invalid MAC/);
+    assert.throws(() => other.decrypt(Buffer.from(second), 0, second.length), /not authentic/);
   });
 
   it('so are padding and lengths that RFC 4253 §6 forbids, though they are authentic', () => {
@@ -176,7 +176,7 @@ describe('AES-GCM of what comes in', () => {
     for (const padding of [0, 3, 16, 17, 255]) {
       const packet = sealedByNode(key, nonce, Buffer.alloc(16, padding));
       const own = decipher(() => assert.fail('a payload'));
-      assert.throws(() => own.decrypt(packet, 0, packet.length), /Invalid MAC/, `padding of ${padding}`);
+      assert.throws(() => own.decrypt(packet, 0, packet.length), /not authentic/, `padding of ${padding}`);
     }
     const own = decipher(() => {});
     for (const length of [0, 8, 15, 17, 34_992, 2 ** 31, 2 ** 32 - 1]) {

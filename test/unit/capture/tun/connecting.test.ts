@@ -25,6 +25,26 @@ describe('a held SYN', () => {
       assert.equal(lab.counters.flowsHeld, 1);
     });
 
+  for (const family of [4, 6] as const)
+    for (const refusal of ['refused', 'unreachable'] as const)
+      it(`with data, IPv${family}, is answered by ${refusal} as any other, and to nobody else`, () => {
+        const lab = new TcpLab();
+        const first = lab.app({ family }).send('S', SYN);
+        first.flow.refuse(refusal);
+        lab.wait(TICK_MS);
+        const [like] = lab.frames.splice(0);
+        const app = lab.app({ family, isn: 500_000 }).send('S', { ...SYN, data: 'early' });
+        app.flow.refuse(refusal);
+        lab.wait(TICK_MS);
+        const [answer, ...others] = lab.frames.splice(0);
+        assert.deepEqual(others, []);
+        assert.ok(answer !== undefined && answer.kind === like?.kind);
+        if (answer.kind === 'tcp') {
+          assert.equal(answer.destinationPort, app.tuple.sourcePort);
+          assert.equal((answer.ack - app.isn) | 0, 1);
+        } else assert.deepEqual({ ...answer, quoted: undefined }, { ...like, quoted: undefined });
+      });
+
   it('is one flow, however often it comes', () => {
     const lab = new TcpLab();
     const app = lab.app().send('S', SYN);

@@ -177,6 +177,40 @@ describe('the retransmission timer', () => {
     closeTo(lab.waitForFrame(5000), FIRST_MS);
   });
 
+  it('is not put off by what the far side goes on to say', () => {
+    const { lab, app, far } = start();
+    far.give('first');
+    lab.ignore();
+    let again = 0;
+    for (let n = 0; n < 300; n++) {
+      far.give('x');
+      lab.ignore();
+      lab.wait(200);
+      for (const frame of lab.frames.splice(0)) {
+        assert.ok(frame.kind === 'tcp');
+        if (((frame.seq - app.theirs) | 0) === 1) again++;
+      }
+    }
+    assert.ok(again >= 5, `sent again ${again} times in a minute`);
+  });
+
+  it('nor is the probe of a window that is shut', () => {
+    const { lab, app, far } = start();
+    app.send('.', { window: 0 });
+    let probes = 0;
+    for (let n = 0; n < 300; n++) {
+      far.give('x');
+      lab.wait(200);
+      probes += lab.frames.splice(0).length;
+      app.send('.', { window: 0 });
+    }
+    assert.ok(probes >= 5, `${probes} probes in a minute`);
+    // Once it opens, what is lost is sent again soon.
+    app.send('.', { window: 0xffff });
+    lab.ignore();
+    assert.ok(lab.waitForFrame(1000) <= 400);
+  });
+
   it('begins anew with what follows, and stops when nothing is in flight', () => {
     const { lab, app, far } = start();
     inFlight(app, far, 1);
