@@ -43,9 +43,13 @@ export function openFailure(
   }
   // "open failed" is what sshd says when connect() failed at once, or it is out of descriptors.
   if (text === 'open failed' || text === '')
-    return new ConnectError('unreachable', `${to}: immediate failure or resource shortage at the jump host`, {
-      cause,
-    });
+    return new ConnectError(
+      'unreachable',
+      `${to}: the jump host has no route there, or is out of descriptors`,
+      {
+        cause,
+      },
+    );
   const refusal = FAILURE_TEXTS.find(([pattern]) => pattern.test(text))?.[1] ?? 'unreachable';
   return new ConnectError(refusal, `${to}: ${text}`, { cause });
 }
