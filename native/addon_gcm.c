@@ -31,60 +31,61 @@ static napi_value create_js(napi_env env, napi_callback_info info) {
   return addon_throw_errno(env, "gcmCreate", ENOMEM);
 }
 
-/* The arguments that all have: an object of gcmCreate, memory, and a range of it. */
-static struct gcm *arguments(napi_env env, const napi_value *argv, uint8_t **bytes, uint32_t *from, uint32_t *to) {
-  void *gcm;
+/* What all calls begin with: an object of gcmCreate, memory, and a range of it; `argv` has room for six arguments. */
+struct call {
+  struct gcm *gcm;
+  uint8_t *bytes;
   size_t length;
-  if (napi_get_value_external(env, argv[0], &gcm) == napi_ok && addon_octets(env, argv[1], bytes, &length) &&
-      napi_get_value_uint32(env, argv[2], from) == napi_ok && napi_get_value_uint32(env, argv[3], to) == napi_ok &&
-      *from <= *to && *to <= length)
-    return gcm;
+};
+
+static bool arguments(napi_env env, napi_callback_info info, napi_value *argv, struct call *call) {
+  size_t argc = 6, capacity;
+  uint32_t from, to;
+  void *gcm;
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) == napi_ok &&
+      napi_get_value_external(env, argv[0], &gcm) == napi_ok && addon_octets(env, argv[1], &call->bytes, &capacity) &&
+      napi_get_value_uint32(env, argv[2], &from) == napi_ok && napi_get_value_uint32(env, argv[3], &to) == napi_ok &&
+      from <= to && to <= capacity) {
+    *call = (struct call){.gcm = gcm, .bytes = call->bytes + from, .length = to - from};
+    return true;
+  }
   napi_throw_type_error(env, NULL, "the first arguments must be what gcmCreate has returned, a Uint8Array, from, to");
-  return NULL;
+  return false;
 }
 
 /* gcmSeal(gcm, bytes, from, to): whether it could be. */
 static napi_value seal_js(napi_env env, napi_callback_info info) {
-  size_t argc = 4;
-  napi_value argv[4], result;
-  uint8_t *bytes;
-  uint32_t from, to;
+  napi_value argv[6], result;
+  struct call call;
 
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
-  struct gcm *gcm = arguments(env, argv, &bytes, &from, &to);
-  if (gcm == NULL) return NULL;
-  return napi_get_boolean(env, gcm_seal(gcm, bytes + from, to - from), &result) == napi_ok ? result : NULL;
+  if (!arguments(env, info, argv, &call)) return NULL;
+  return napi_get_boolean(env, gcm_seal(call.gcm, call.bytes, call.length), &result) == napi_ok ? result : NULL;
 }
 
 /* gcmSealData(gcm, bytes, from, to, channel, data): the packet's length, 0 when it could not be. */
 static napi_value seal_data_js(napi_env env, napi_callback_info info) {
-  size_t argc = 6, data_length;
   napi_value argv[6], result;
-  uint8_t *bytes, *data;
-  uint32_t from, to, channel;
+  struct call call;
+  uint8_t *data;
+  size_t data_length;
+  uint32_t channel;
 
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
-  struct gcm *gcm = arguments(env, argv, &bytes, &from, &to);
-  if (gcm == NULL) return NULL;
+  if (!arguments(env, info, argv, &call)) return NULL;
   if (napi_get_value_uint32(env, argv[4], &channel) != napi_ok || !addon_octets(env, argv[5], &data, &data_length)) {
     napi_throw_type_error(env, NULL, "gcmSealData(gcm, bytes, from, to, channel, data)");
     return NULL;
   }
-  const size_t length = gcm_seal_data(gcm, bytes + from, to - from, channel, data, data_length);
+  const size_t length = gcm_seal_data(call.gcm, call.bytes, call.length, channel, data, data_length);
   return napi_create_uint32(env, (uint32_t)length, &result) == napi_ok ? result : NULL;
 }
 
 /* gcmOpen(gcm, bytes, from, to): the length of the payload, negative when the packet is refused. */
 static napi_value open_js(napi_env env, napi_callback_info info) {
-  size_t argc = 4;
-  napi_value argv[4], result;
-  uint8_t *bytes;
-  uint32_t from, to;
+  napi_value argv[6], result;
+  struct call call;
 
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok) return NULL;
-  struct gcm *gcm = arguments(env, argv, &bytes, &from, &to);
-  if (gcm == NULL) return NULL;
-  return napi_create_int32(env, gcm_open(gcm, bytes + from, to - from), &result) == napi_ok ? result : NULL;
+  if (!arguments(env, info, argv, &call)) return NULL;
+  return napi_create_int32(env, gcm_open(call.gcm, call.bytes, call.length), &result) == napi_ok ? result : NULL;
 }
 
 napi_status addon_gcm_register(napi_env env, napi_value exports) {

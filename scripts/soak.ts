@@ -10,6 +10,7 @@ import {
   stalledReaders,
   transfers,
 } from '../test/support/load.ts';
+import { runSituations } from './situations.ts';
 
 interface Situation {
   readonly config?: readonly string[];
@@ -26,23 +27,11 @@ const SITUATIONS: Readonly<Record<string, Situation>> = {
   fairness: { run: (load) => fairness(load, { flows: 8, seconds: 20, least: 0.9 }) },
 };
 
-const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(SITUATIONS);
-const lines = ['| what | value | bound | kept |', '|---|---|---|---|'];
-for (const name of names) {
-  const situation = SITUATIONS[name];
-  if (situation === undefined) {
-    process.stderr.write(`no such situation: ${name} (there are ${Object.keys(SITUATIONS).join(', ')})\n`);
-    process.exit(2);
-  }
-  const load = await Load.start(situation.config);
+await runSituations(SITUATIONS, async ({ config, run }) => {
+  const load = await Load.start(config);
   try {
-    for (const { what, value, bound, kept } of await situation.run(load)) {
-      lines.push(`| ${what} | ${value} | ${bound} | ${kept ? 'yes' : 'NO'} |`);
-      if (!kept) process.exitCode = 1;
-    }
+    return await run(load);
   } finally {
     await load.stop();
   }
-}
-process.stdout.write(`${lines.join('\n')}\n`);
-process.exit();
+});

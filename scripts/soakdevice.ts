@@ -5,6 +5,7 @@
  */
 import { DeviceLoad, forgedSyns, roundTrips, shortConnections } from '../test/support/deviceload.ts';
 import type { Finding } from '../test/support/load.ts';
+import { runSituations } from './situations.ts';
 
 const SITUATIONS: Readonly<Record<string, (load: DeviceLoad) => Promise<Finding[]>>> = {
   connections: (load) => shortConnections(load, { connections: 1_000_000, growth: 40e6 }),
@@ -12,23 +13,11 @@ const SITUATIONS: Readonly<Record<string, (load: DeviceLoad) => Promise<Finding[
   transfers: (load) => roundTrips(load, { bytes: 10e9, flows: 200 }),
 };
 
-const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(SITUATIONS);
-const lines = ['| what | value | bound | kept |', '|---|---|---|---|'];
-for (const name of names) {
-  const situation = SITUATIONS[name];
-  if (situation === undefined) {
-    process.stderr.write(`no such situation: ${name} (there are ${Object.keys(SITUATIONS).join(', ')})\n`);
-    process.exit(2);
-  }
+await runSituations(SITUATIONS, async (situation) => {
   const load = await DeviceLoad.start();
   try {
-    for (const { what, value, bound, kept } of await situation(load)) {
-      lines.push(`| ${what} | ${value} | ${bound} | ${kept ? 'yes' : 'NO'} |`);
-      if (!kept) process.exitCode = 1;
-    }
+    return await situation(load);
   } finally {
     await load.stop();
   }
-}
-process.stdout.write(`${lines.join('\n')}\n`);
-process.exit();
+});

@@ -1,32 +1,14 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect, createServer, type Server, type Socket } from 'node:net';
 import { Duplex, PassThrough } from 'node:stream';
 import { afterEach, describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type FlowResult, join } from '../../../src/flow/join.ts';
 import { StreamConduit } from '../../../src/flow/streamconduit.ts';
+import { closeSockets, socketPair } from '../../support/socketpair.ts';
 import { TestConduit } from '../../support/testconduit.ts';
 
-const servers: Server[] = [];
-afterEach(() => {
-  for (const server of servers.splice(0)) server.close();
-});
-
-/** Both ends of a TCP connection on loopback. */
-async function pair(): Promise<[Socket, Socket]> {
-  const server = createServer({ allowHalfOpen: true });
-  servers.push(server);
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new TypeError('no port');
-  const accepted = once(server, 'connection');
-  const socket = connect({ port: address.port, host: '127.0.0.1', allowHalfOpen: true });
-  await once(socket, 'connect');
-  const [other] = (await accepted) as [Socket];
-  return [socket, other];
-}
+afterEach(closeSockets);
 
 /** Resolves when it is over. */
 function carry(near: Duplex, far: Duplex): Promise<FlowResult> {
@@ -40,8 +22,8 @@ function carry(near: Duplex, far: Duplex): Promise<FlowResult> {
 
 /** application <-> near | joined | far <-> server */
 async function carried() {
-  const [application, near] = await pair();
-  const [far, server] = await pair();
+  const [application, near] = await socketPair();
+  const [far, server] = await socketPair();
   return { application, near, far, server, result: carry(near, far) };
 }
 
@@ -74,7 +56,7 @@ describe('join, of two streams', () => {
   });
 
   it('loses nothing that is still to be written when both sides have ended', async () => {
-    const [application, near] = await pair();
+    const [application, near] = await socketPair();
     const far = new Duplex({ read() {}, write: (_chunk, _encoding, callback) => callback() });
     const result = carry(near, far);
     application.pause();
@@ -95,7 +77,7 @@ describe('join, of two streams', () => {
   });
 
   it('loses nothing that the far side has yet to take when the near side is closed outright', async () => {
-    const [application, near] = await pair();
+    const [application, near] = await socketPair();
     const taken: Buffer[] = [];
     let take = () => {};
     const far = new Duplex({
@@ -145,7 +127,7 @@ describe('join, of two streams', () => {
   it('refuses what comes for a far side that has ended and then gone, while the near side is being ended', async () => {
     // In one of these turns of the event loop the FIN is on its way, and libuv refuses to reset the socket.
     for (let turns = 0; turns < 6; turns++) {
-      const [application, near] = await pair();
+      const [application, near] = await socketPair();
       application.on('error', () => {}); // whether it sees the reset depends on the turn
       const far = new Duplex({
         allowHalfOpen: true,
@@ -180,7 +162,7 @@ describe('join, of two streams', () => {
   });
 
   it('resets the near side when the far stream was closed before they were joined', async () => {
-    const [application, near] = await pair();
+    const [application, near] = await socketPair();
     const far = new PassThrough();
     far.destroy();
     await once(far, 'close');
@@ -191,7 +173,7 @@ describe('join, of two streams', () => {
   });
 
   it('reads no more than the buffers hold while the other side does not take it', async () => {
-    const [application, near] = await pair();
+    const [application, near] = await socketPair();
     let produced = 0;
     const far = new Duplex({
       allowHalfOpen: true,

@@ -1,12 +1,13 @@
 /** A stream as one end of a connection: what it says to the other end, and when. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { SlabPool } from '../../../src/flow/memory.ts';
 import { StreamConduit } from '../../../src/flow/streamconduit.ts';
+import { closeSockets, socketPair } from '../../support/socketpair.ts';
 import { joined } from '../../support/testconduit.ts';
 
 const KIB = 1024;
@@ -42,28 +43,7 @@ class Held extends Duplex {
   }
 }
 
-const servers: Server[] = [];
-const sockets: Socket[] = [];
-afterEach(() => {
-  for (const socket of sockets.splice(0)) socket.destroy();
-  for (const server of servers.splice(0)) server.close();
-});
-
-/** A TCP connection on loopback: the end of which a conduit is made, and its peer. */
-async function pair(): Promise<[Socket, Socket]> {
-  const server = createServer({ allowHalfOpen: true });
-  servers.push(server);
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new TypeError('no port');
-  const accepted = once(server, 'connection');
-  const socket = connect({ port: address.port, host: '127.0.0.1', allowHalfOpen: true });
-  const [peer] = (await accepted) as [Socket];
-  socket.on('error', () => {});
-  sockets.push(socket, peer);
-  return [socket, peer];
-}
+afterEach(closeSockets);
 
 async function until(condition: () => boolean): Promise<void> {
   for (let waited = 0; !condition() && waited < 2_000; waited += 5) await delay(5);
@@ -184,7 +164,7 @@ describe('StreamConduit', () => {
   });
 
   it('shut: delivers what it has, and resets whoever sends more', async () => {
-    const [socket, peer] = await pair();
+    const [socket, peer] = await socketPair();
     const other = joined(new StreamConduit(socket));
     other.give('last words');
     other.other.finish();
@@ -199,7 +179,7 @@ describe('StreamConduit', () => {
 
   it('shut: one that says nothing any more is reset after a minute', async (context) => {
     context.mock.timers.enable({ apis: ['setTimeout'] });
-    const [socket, peer] = await pair();
+    const [socket, peer] = await socketPair();
     const other = joined(new StreamConduit(socket));
     other.other.finish();
     other.other.shut();
@@ -256,7 +236,7 @@ describe('StreamConduit', () => {
   });
 
   it('shut: one that has only its end to say is closed in order', async () => {
-    const [socket, peer] = await pair();
+    const [socket, peer] = await socketPair();
     const conduit = new StreamConduit(socket);
     const outcomes: unknown[] = [];
     conduit.whenOver((error) => outcomes.push(error));
@@ -271,7 +251,7 @@ describe('StreamConduit', () => {
   });
 
   it('abort resets a socket', async () => {
-    const [socket, peer] = await pair();
+    const [socket, peer] = await socketPair();
     const other = joined(new StreamConduit(socket));
     other.other.abort(new Error('why'));
     assert.equal(await ended(peer), 'ECONNRESET');
@@ -290,7 +270,7 @@ describe('StreamConduit', () => {
   });
 
   it('a socket that is reset is a reset for the other end', async () => {
-    const [socket, peer] = await pair();
+    const [socket, peer] = await socketPair();
     const conduit = new StreamConduit(socket);
     let outcome: Error | undefined;
     conduit.whenOver((error) => {
@@ -319,7 +299,7 @@ describe('StreamConduit', () => {
   });
 
   it('when both directions have ended, the socket is closed at once and nothing is lost', async () => {
-    const [socket, peer] = await pair();
+    const [socket, peer] = await socketPair();
     const conduit = new StreamConduit(socket);
     const outcomes: unknown[] = [];
     conduit.whenOver((error) => outcomes.push(error));
@@ -378,7 +358,7 @@ describe('StreamConduit', () => {
   }
 
   it('what came before it is joined is passed on', async () => {
-    const [socket, peer] = await pair();
+    const [socket, peer] = await socketPair();
     peer.end('a greeting');
     await delay(20);
     const other = joined(new StreamConduit(socket));

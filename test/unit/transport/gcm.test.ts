@@ -1,7 +1,9 @@
 /** AES-GCM of SSH packets: against Node's own, and against everything that isn't a packet. */
 import assert from 'node:assert/strict';
 import { type CipherGCMTypes, createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { addon } from '../../../src/native.ts';
 import {
@@ -10,8 +12,10 @@ import {
   dataPacketBytes,
   packetBytes,
 } from '../../../src/transport/ssh2/gcm.ts';
+import { run } from '../../support/process.ts';
 import { decipher, gcm, Sealer } from '../../support/sealed.ts';
 
+const CHECK = fileURLToPath(new URL('../../../native-test/gcmcheck', import.meta.url));
 const TAG = 16;
 const CHANNEL_DATA = 94;
 const KEYS = [16, 32];
@@ -235,4 +239,12 @@ it('the addon takes nothing but what it is made for', () => {
   assert.throws(() => native.gcmSeal({} as never, bytes, 0, 64), TypeError);
   for (const length of [0, 35]) assert.equal(native.gcmSeal(handle, bytes, 0, length), false);
   assert.equal(native.gcmOpen(handle, bytes, 0, 64) < 0, true, 'a key that seals opens nothing');
+});
+
+it('its native part keeps to the memory that it is given', {
+  skip: existsSync(CHECK) ? false : 'native-test/gcmcheck has not been built (make -C native lab)',
+}, async () => {
+  const { status, stdout, stderr } = await run([CHECK, '1', '2000']);
+  assert.equal(status, 0, stderr);
+  assert.equal(stdout, '8200 packets\n');
 });
