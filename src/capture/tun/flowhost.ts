@@ -2,6 +2,7 @@
  * The states of a flow (tcpflow.ts has their table), and what it needs of the endpoint that it
  * belongs to.
  */
+import { TunnelError } from '../../errors.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import type { InitialNumbers } from './numbers.ts';
 import type { Tuple } from './tuple.ts';
@@ -36,4 +37,8 @@ export interface FlowHost<Flow> {
   waiting(bytes: number): void;
   /** Whether more data of a flow may be taken of which so many bytes wait already. */
   admits(pending: number): boolean;
+}
+
+export function gaveUp(): TunnelError {
+  return new TunnelError('flow-given-up', 'the application has given up the connection');
 }

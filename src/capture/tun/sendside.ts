@@ -54,7 +54,7 @@ export interface SegmentSink {
 }
 
 const parts: (Buffer | undefined)[] = new Array<Buffer | undefined>(MAX_PARTS).fill(undefined);
-const NO_PARTS: readonly undefined[] = [];
+export const NO_PARTS: readonly undefined[] = [];
 
 export class SendSide {
   una = 0;

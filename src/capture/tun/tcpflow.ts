@@ -31,17 +31,17 @@
  * acknowledgements, ECN and data in a SYN are not negotiated. Urgent data are inline. Simultaneous
  * open can't happen: this side never begins.
  */
-import { TunnelError } from '../../errors.ts';
 import { both, type Conduit, connectionReset, type OverListener } from '../../flow/conduit.ts';
 import type { Slab } from '../../flow/memory.ts';
 import { GiveUp } from '../../net/giveup.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import type { FlowRequest } from '../capture.ts';
-import { type FlowHost, STATE, type State } from './flowhost.ts';
+import { type FlowHost, gaveUp, STATE, type State } from './flowhost.ts';
 import { ACK, FIN, type FrameMemory, type FrameView, RST, SYN } from './frame.ts';
+import { HALF_CLOSED_KEEPALIVE_MS, Keepalive } from './keepalive.ts';
 import { SynPatience } from './patience.ts';
 import { LEAST_WINDOW, ReceiveSide, WINDOW_SCALE } from './receiveside.ts';
-import { type SegmentSink, SendSide } from './sendside.ts';
+import { NO_PARTS, type SegmentSink, SendSide } from './sendside.ts';
 import { Timestamps } from './timestamps.ts';
 import { Tuple } from './tuple.ts';
 
@@ -66,20 +66,6 @@ export const CHALLENGE_MS = 500;
  * tcp_fin_timeout).
  */
 const FIN_WAIT_MS = 60_000;
-
-/**
- * A flow on which nothing is said is probed (RFC 9293 §3.8.4): stateful firewalls of this machine
- * forget it otherwise, and then drop what the far side says at last. The kernel's connection
- * tracking keeps one that is half closed for 60 s (nf_conntrack_tcp_timeout_close_wait), and others
- * for days, unless it is told to keep them for minutes.
- */
-export const HALF_CLOSED_KEEPALIVE_MS = 25_000;
-export const KEEPALIVE_MS = 300_000;
-/** As Linux has it (tcp_keepalive_probes), this far apart. */
-export const KEEPALIVE_PROBES = 9;
-export const PROBE_MS = 25_000;
-/** Probes of many flows are sent together. */
-const KEEPALIVE_STEP_MS = 5_000;
 
 export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink {
   readonly id: number;
@@ -114,7 +100,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   #updateSequence = 0;
   #updateAcknowledgement = 0;
   #challengedAt = Number.NEGATIVE_INFINITY;
-  #heardAt = 0;
+  readonly #keepalive = new Keepalive();
   readonly patience: SynPatience;
   #shut = false;
   #dropped = false;
@@ -294,19 +280,12 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   /** False: the application doesn't answer any more. */
   #keepAlive(): boolean {
     const { host, out } = this;
-    const interval = this.#isHalfClosed ? HALF_CLOSED_KEEPALIVE_MS : KEEPALIVE_MS;
-    let next = this.#heardAt + interval;
-    if (next <= host.now) {
-      if (++out.retries > KEEPALIVE_PROBES) return false;
-      this.transmit(ACK, (out.nxt - 1) | 0, 0, NO_PARTS);
-      next = host.now + PROBE_MS;
-    }
-    host.arm(this, Math.ceil(next / KEEPALIVE_STEP_MS) * KEEPALIVE_STEP_MS);
-    return true;
-  }
-
-  get #isHalfClosed(): boolean {
-    return this.finReceived || this.out.finSent;
+    const halfClosed = this.finReceived || out.finSent;
+    const next = this.#keepalive.due(host.now, halfClosed, () =>
+      this.transmit(ACK, (out.nxt - 1) | 0, 0, NO_PARTS),
+    );
+    if (next !== undefined) host.arm(this, next);
+    return next !== undefined;
   }
 
   /** The application has given up, reset it, or is lost: nobody is told there. */
@@ -318,7 +297,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   /** A segment of a flow that is answered or open, and no SYN alone. */
   input(frame: FrameView, memory: Slab): void {
     const { flags } = frame;
-    this.#heardAt = this.host.now;
+    this.#keepalive.heard(this.host.now);
     if (!this.#acceptable(frame)) {
       if ((flags & RST) === 0) this.#challenge(frame);
       return;
@@ -516,8 +495,3 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
 
 /** RFC 5961 §5.2: MAX.SND.WND; a window that is larger is not offered. */
 const MAX_UNSCALED = 64 * 1024 * 1024;
-const NO_PARTS: readonly undefined[] = [];
-
-export function gaveUp(): TunnelError {
-  return new TunnelError('flow-given-up', 'the application has given up the connection');
-}

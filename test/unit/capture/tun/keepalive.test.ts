@@ -6,7 +6,7 @@ import {
   KEEPALIVE_MS,
   KEEPALIVE_PROBES,
   PROBE_MS,
-} from '../../../../src/capture/tun/tcpflow.ts';
+} from '../../../../src/capture/tun/keepalive.ts';
 import { type TcpApp, TcpLab } from '../../../support/tcpscript.ts';
 
 /** Probes of many flows are sent together. */
