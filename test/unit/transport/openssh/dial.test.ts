@@ -187,7 +187,14 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
     }
   });
 
-  it('dies with a tunnel that is killed, and the next start removes what that one left', async () => {
+  it('dies with a tunnel that is killed, and the next start removes what that one left', async (test) => {
+    // A tunnel of another test would remove it, too.
+    const before = process.env['XDG_RUNTIME_DIR'];
+    process.env['XDG_RUNTIME_DIR'] = directory;
+    test.after(() => {
+      if (before === undefined) delete process.env['XDG_RUNTIME_DIR'];
+      else process.env['XDG_RUNTIME_DIR'] = before;
+    });
     const child: ChildProcess = fork(
       fileURLToPath(new URL('../../../support/opensshdial.js', import.meta.url)),
       {
