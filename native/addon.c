@@ -8,7 +8,8 @@ NAPI_MODULE_EXPORT napi_value NAPI_MODULE_INITIALIZER(napi_env env, napi_value e
 NAPI_MODULE_INIT() {
   if (addon_device_register(env, exports) != napi_ok || addon_socket_register(env, exports) != napi_ok ||
       addon_link_register(env, exports) != napi_ok || addon_job_register(env, exports) != napi_ok ||
-      addon_netwatch_register(env, exports) != napi_ok || addon_gcm_register(env, exports) != napi_ok)
+      addon_netwatch_register(env, exports) != napi_ok ||
+      addon_gcm_register(env, exports) != napi_ok)
     napi_throw_error(env, NULL, "the addon's functions could not be registered");
   return exports;
 }

@@ -18,8 +18,9 @@ static napi_value create_js(napi_env env, napi_callback_info info) {
   bool seals;
 
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 3 ||
-      !addon_octets(env, argv[0], &key, &key_length) || !addon_octets(env, argv[1], &nonce, &nonce_length) ||
-      nonce_length != GCM_NONCE || napi_get_value_bool(env, argv[2], &seals) != napi_ok) {
+      !addon_octets(env, argv[0], &key, &key_length) ||
+      !addon_octets(env, argv[1], &nonce, &nonce_length) || nonce_length != GCM_NONCE ||
+      napi_get_value_bool(env, argv[2], &seals) != napi_ok) {
     napi_throw_type_error(env, NULL, "gcmCreate(key, nonce of 12 bytes, seals)");
     return NULL;
   }
@@ -31,7 +32,8 @@ static napi_value create_js(napi_env env, napi_callback_info info) {
   return addon_throw_errno(env, "gcmCreate", ENOMEM);
 }
 
-/* What all calls begin with: an object of gcmCreate, memory, and a range of it; `argv` has room for six arguments. */
+/* What all calls begin with: an object of gcmCreate, memory, and a range of it; `argv` has room for
+ * six arguments. */
 struct call {
   struct gcm *gcm;
   uint8_t *bytes;
@@ -43,13 +45,15 @@ static bool arguments(napi_env env, napi_callback_info info, napi_value *argv, s
   uint32_t from, to;
   void *gcm;
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) == napi_ok &&
-      napi_get_value_external(env, argv[0], &gcm) == napi_ok && addon_octets(env, argv[1], &call->bytes, &capacity) &&
-      napi_get_value_uint32(env, argv[2], &from) == napi_ok && napi_get_value_uint32(env, argv[3], &to) == napi_ok &&
-      from <= to && to <= capacity) {
+      napi_get_value_external(env, argv[0], &gcm) == napi_ok &&
+      addon_octets(env, argv[1], &call->bytes, &capacity) &&
+      napi_get_value_uint32(env, argv[2], &from) == napi_ok &&
+      napi_get_value_uint32(env, argv[3], &to) == napi_ok && from <= to && to <= capacity) {
     *call = (struct call){.gcm = gcm, .bytes = call->bytes + from, .length = to - from};
     return true;
   }
-  napi_throw_type_error(env, NULL, "the first arguments must be what gcmCreate has returned, a Uint8Array, from, to");
+  napi_throw_type_error(
+      env, NULL, "the first arguments must be what gcmCreate has returned, a Uint8Array, from, to");
   return false;
 }
 
@@ -59,7 +63,9 @@ static napi_value seal_js(napi_env env, napi_callback_info info) {
   struct call call;
 
   if (!arguments(env, info, argv, &call)) return NULL;
-  return napi_get_boolean(env, gcm_seal(call.gcm, call.bytes, call.length), &result) == napi_ok ? result : NULL;
+  return napi_get_boolean(env, gcm_seal(call.gcm, call.bytes, call.length), &result) == napi_ok
+             ? result
+             : NULL;
 }
 
 /* gcmSealData(gcm, bytes, from, to, channel, data): the packet's length, 0 when it could not be. */
@@ -71,11 +77,13 @@ static napi_value seal_data_js(napi_env env, napi_callback_info info) {
   uint32_t channel;
 
   if (!arguments(env, info, argv, &call)) return NULL;
-  if (napi_get_value_uint32(env, argv[4], &channel) != napi_ok || !addon_octets(env, argv[5], &data, &data_length)) {
+  if (napi_get_value_uint32(env, argv[4], &channel) != napi_ok ||
+      !addon_octets(env, argv[5], &data, &data_length)) {
     napi_throw_type_error(env, NULL, "gcmSealData(gcm, bytes, from, to, channel, data)");
     return NULL;
   }
-  const size_t length = gcm_seal_data(call.gcm, call.bytes, call.length, channel, data, data_length);
+  const size_t length =
+      gcm_seal_data(call.gcm, call.bytes, call.length, channel, data, data_length);
   return napi_create_uint32(env, (uint32_t)length, &result) == napi_ok ? result : NULL;
 }
 
@@ -85,17 +93,22 @@ static napi_value open_js(napi_env env, napi_callback_info info) {
   struct call call;
 
   if (!arguments(env, info, argv, &call)) return NULL;
-  return napi_create_int32(env, gcm_open(call.gcm, call.bytes, call.length), &result) == napi_ok ? result : NULL;
+  return napi_create_int32(env, gcm_open(call.gcm, call.bytes, call.length), &result) == napi_ok
+             ? result
+             : NULL;
 }
 
 napi_status addon_gcm_register(napi_env env, napi_value exports) {
   static const struct {
     const char *name;
     napi_callback callback;
-  } functions[] = {
-      {"gcmCreate", create_js}, {"gcmSeal", seal_js}, {"gcmSealData", seal_data_js}, {"gcmOpen", open_js}};
+  } functions[] = {{"gcmCreate", create_js},
+                   {"gcmSeal", seal_js},
+                   {"gcmSealData", seal_data_js},
+                   {"gcmOpen", open_js}};
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
-    const napi_status status = addon_function(env, exports, functions[i].name, functions[i].callback);
+    const napi_status status =
+        addon_function(env, exports, functions[i].name, functions[i].callback);
     if (status != napi_ok) return status;
   }
   return napi_ok;

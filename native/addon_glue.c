@@ -1,4 +1,4 @@
-/* addon_glue.c - what the files of the addon have in common: adding functions, reading arguments, throwing errors. */
+/* addon_glue.c - what the files of the addon have in common: functions, arguments, errors. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +13,8 @@ napi_status addon_function(napi_env env, napi_value exports, const char *name, n
 bool addon_octets(napi_env env, napi_value value, uint8_t **data, size_t *length) {
   napi_typedarray_type type;
   void *start;
-  if (napi_get_typedarray_info(env, value, &type, length, &start, NULL, NULL) != napi_ok || type != napi_uint8_array)
+  if (napi_get_typedarray_info(env, value, &type, length, &start, NULL, NULL) != napi_ok ||
+      type != napi_uint8_array)
     return false;
   *data = start;
   return true;

@@ -19,7 +19,8 @@ struct gcm {
   size_t random_used;
 };
 
-struct gcm *gcm_new(const uint8_t *key, size_t key_length, const uint8_t nonce[GCM_NONCE], bool seals) {
+struct gcm *gcm_new(const uint8_t *key, size_t key_length, const uint8_t nonce[GCM_NONCE],
+                    bool seals) {
   const struct openssl *ssl = openssl_find();
   if (ssl == NULL || (key_length != 16 && key_length != 32)) {
     errno = ssl == NULL ? ENOSYS : EINVAL;
@@ -27,10 +28,12 @@ struct gcm *gcm_new(const uint8_t *key, size_t key_length, const uint8_t nonce[G
   }
   struct gcm *gcm = calloc(1, sizeof *gcm);
   if (gcm == NULL) return NULL;
-  *gcm = (struct gcm){.ssl = ssl, .ctx = ssl->cipher_ctx_new(), .seals = seals, .random_used = RANDOM};
+  *gcm =
+      (struct gcm){.ssl = ssl, .ctx = ssl->cipher_ctx_new(), .seals = seals, .random_used = RANDOM};
   memcpy(gcm->nonce, nonce, GCM_NONCE);
   const EVP_CIPHER *cipher = key_length == 16 ? ssl->aes_128_gcm() : ssl->aes_256_gcm();
-  if (gcm->ctx != NULL && ssl->cipher_init(gcm->ctx, cipher, NULL, key, nonce, seals) == 1) return gcm;
+  if (gcm->ctx != NULL && ssl->cipher_init(gcm->ctx, cipher, NULL, key, nonce, seals) == 1)
+    return gcm;
   gcm_free(gcm);
   errno = ENOMEM;
   return NULL;
@@ -42,12 +45,13 @@ void gcm_free(struct gcm *gcm) {
   free(gcm);
 }
 
-/* RFC 5647 section 7.1: four fixed bytes, and a counter of eight, the most significant byte first. */
+/* RFC 5647 section 7.1: four fixed bytes, and a counter of eight, most significant byte first. */
 static void next_nonce(struct gcm *gcm) {
   for (int at = GCM_NONCE - 1; at >= FIXED_NONCE && ++gcm->nonce[at] == 0; at--) continue;
 }
 
-/* Encrypts or decrypts in place: the length is authenticated, what lies between it and the tag is encrypted. */
+/* Encrypts or decrypts in place: the length is authenticated, what lies between it and the tag is
+ * encrypted. */
 static bool transform(struct gcm *gcm, uint8_t *packet, size_t length) {
   const struct openssl *ssl = gcm->ssl;
   EVP_CIPHER_CTX *ctx = gcm->ctx;
@@ -59,14 +63,16 @@ static bool transform(struct gcm *gcm, uint8_t *packet, size_t length) {
       ssl->cipher_init(ctx, NULL, NULL, NULL, gcm->nonce, gcm->seals) == 1 &&
       (gcm->seals || ssl->cipher_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, GCM_TAG, tag) == 1) &&
       ssl->cipher_update(ctx, NULL, &done, packet, GCM_LENGTH) == 1 && done == GCM_LENGTH &&
-      ssl->cipher_update(ctx, packet + GCM_LENGTH, &done, packet + GCM_LENGTH, text) == 1 && done == text &&
-      ssl->cipher_final(ctx, tag, &done) == 1 && done == 0 &&
+      ssl->cipher_update(ctx, packet + GCM_LENGTH, &done, packet + GCM_LENGTH, text) == 1 &&
+      done == text && ssl->cipher_final(ctx, tag, &done) == 1 && done == 0 &&
       (!gcm->seals || ssl->cipher_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, GCM_TAG, tag) == 1);
   next_nonce(gcm);
   return good;
 }
 
-static bool is_packet(size_t length) { return length >= GCM_LENGTH + BLOCK + GCM_TAG && length <= INT_MAX; }
+static bool is_packet(size_t length) {
+  return length >= GCM_LENGTH + BLOCK + GCM_TAG && length <= INT_MAX;
+}
 
 bool gcm_seal(struct gcm *gcm, uint8_t *packet, size_t length) {
   return gcm->seals && is_packet(length) && transform(gcm, packet, length);
@@ -97,8 +103,8 @@ static bool pad(struct gcm *gcm, uint8_t *at, size_t bytes) {
   return true;
 }
 
-size_t gcm_seal_data(struct gcm *gcm, uint8_t *packet, size_t capacity, uint32_t channel, const uint8_t *data,
-                     size_t data_length) {
+size_t gcm_seal_data(struct gcm *gcm, uint8_t *packet, size_t capacity, uint32_t channel,
+                     const uint8_t *data, size_t data_length) {
   const size_t length = gcm_data_packet(data_length);
   if (length > capacity || length > INT_MAX) return 0;
   const size_t payload = GCM_DATA_HEAD + data_length;
@@ -118,5 +124,6 @@ int32_t gcm_open(struct gcm *gcm, uint8_t *packet, size_t length) {
   if (gcm->seals || !is_packet(length) || !transform(gcm, packet, length)) return GCM_REFUSED;
   const size_t text = length - GCM_LENGTH - GCM_TAG;
   const size_t padding = packet[GCM_LENGTH];
-  return padding < LEAST_PADDING || 1 + padding > text ? GCM_REFUSED : (int32_t)(text - 1 - padding);
+  return padding < LEAST_PADDING || 1 + padding > text ? GCM_REFUSED
+                                                       : (int32_t)(text - 1 - padding);
 }

@@ -9,7 +9,8 @@
 
 static bool find(const char *name, void *into) {
   void *const symbol = dlsym(RTLD_DEFAULT, name);
-  memcpy(into, &symbol, sizeof symbol); /* ISO C has no conversion from an object's pointer to a function's (dlsym(3)) */
+  memcpy(into, &symbol, sizeof symbol); /* ISO C has no conversion from an object's pointer to a
+                                           function's (dlsym(3)) */
   return symbol != NULL;
 }
 
@@ -17,14 +18,18 @@ static struct openssl found;
 static bool complete;
 
 static void look(void) {
-  complete = find("EVP_CIPHER_CTX_new", &found.cipher_ctx_new) && find("EVP_CIPHER_CTX_free", &found.cipher_ctx_free) &&
-             find("EVP_aes_128_gcm", &found.aes_128_gcm) && find("EVP_aes_256_gcm", &found.aes_256_gcm) &&
-             find("EVP_CipherInit_ex", &found.cipher_init) && find("EVP_CipherUpdate", &found.cipher_update) &&
-             find("EVP_CipherFinal_ex", &found.cipher_final) && find("EVP_CIPHER_CTX_ctrl", &found.cipher_ctrl) &&
-             find("RAND_bytes", &found.rand_bytes);
+  complete =
+      find("EVP_CIPHER_CTX_new", &found.cipher_ctx_new) &&
+      find("EVP_CIPHER_CTX_free", &found.cipher_ctx_free) &&
+      find("EVP_aes_128_gcm", &found.aes_128_gcm) && find("EVP_aes_256_gcm", &found.aes_256_gcm) &&
+      find("EVP_CipherInit_ex", &found.cipher_init) &&
+      find("EVP_CipherUpdate", &found.cipher_update) &&
+      find("EVP_CipherFinal_ex", &found.cipher_final) &&
+      find("EVP_CIPHER_CTX_ctrl", &found.cipher_ctrl) && find("RAND_bytes", &found.rand_bytes);
 }
 
 const struct openssl *openssl_find(void) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT; /* a process may have several threads with JavaScript */
+  static pthread_once_t once =
+      PTHREAD_ONCE_INIT; /* a process may have several threads with JavaScript */
   return pthread_once(&once, look) == 0 && complete ? &found : NULL;
 }

@@ -1,9 +1,10 @@
 /*
  * openssl.h - the few functions of OpenSSL 3 (and 1.1.1) that gcm.c uses.
  *
- * Node holds OpenSSL and exports it to its addons; its headers come with Node's own, which not every Node brings. So the
- * functions are declared here, on types that stay opaque, and looked up at run time: a process that doesn't
- * export them then lacks this module and nothing else. Manual pages: EVP_EncryptInit(3), RAND_bytes(3).
+ * Node holds OpenSSL and exports it to its addons; its headers come with Node's own, which not
+ * every Node brings. So the functions are declared here, on types that stay opaque, and looked up
+ * at run time: a process that doesn't export them then lacks this module and nothing else. Manual
+ * pages: EVP_EncryptInit(3), RAND_bytes(3).
  */
 #ifndef TUNNEL_OPENSSL_H
 #define TUNNEL_OPENSSL_H
@@ -18,9 +19,10 @@ struct openssl {
   void (*cipher_ctx_free)(EVP_CIPHER_CTX *ctx);
   const EVP_CIPHER *(*aes_128_gcm)(void);
   const EVP_CIPHER *(*aes_256_gcm)(void);
-  int (*cipher_init)(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, void *engine, const unsigned char *key,
-                     const unsigned char *nonce, int encrypts);
-  int (*cipher_update)(EVP_CIPHER_CTX *ctx, unsigned char *out, int *out_length, const unsigned char *in, int in_length);
+  int (*cipher_init)(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, void *engine,
+                     const unsigned char *key, const unsigned char *nonce, int encrypts);
+  int (*cipher_update)(EVP_CIPHER_CTX *ctx, unsigned char *out, int *out_length,
+                       const unsigned char *in, int in_length);
   int (*cipher_final)(EVP_CIPHER_CTX *ctx, unsigned char *out, int *out_length);
   int (*cipher_ctrl)(EVP_CIPHER_CTX *ctx, int type, int argument, void *pointer);
   int (*rand_bytes)(unsigned char *out, int length);

@@ -119,7 +119,7 @@ const SSHUTTLE_OPTIONS: readonly (readonly [flags: string, reason: string, alter
   [
     '-D, --daemon',
     'it stays in the foreground',
-    'start it with "setsid" or "systemd-run --user"; --ready-fd tells when traffic flows. For the SOCKS proxy of "ssh -D", use "tunnel proxy"',
+    'start it with "setsid" or "systemd-run --user"; for a SOCKS proxy as of "ssh -D", use "tunnel proxy"',
   ],
   ['--pidfile <file>', 'it stays in the foreground', 'the process that you start is the one to stop'],
 ];

@@ -4,8 +4,8 @@
  *
  *   push(view, its slab) -> ... -> drop(bytes) from the front: slabs are released as their last byte goes
  *
- * A view of a few bytes would keep a whole slab from being used, so what waits for long is moved
- * into memory of its own (`settle`): its size is then that of the bytes.
+ * A view of a few bytes would keep a whole slab from being used. So what is small and comes behind
+ * others is copied at once, and what waits for long is moved into memory of its own (`settle`).
  */
 import type { Slab } from './memory.ts';
 
@@ -104,6 +104,11 @@ export class Pieces {
     if (this.#room !== undefined && last !== undefined) {
       from = data.copy(this.#room);
       const { buffer, byteOffset, length } = last.data;
+      if (this.#index === this.#pieces.length) {
+        // `gather` was behind the last piece, which now goes on there.
+        this.#index--;
+        this.#before -= length;
+      }
       last.data = Buffer.from(buffer, byteOffset, length + from);
       this.#room = this.#room.subarray(from);
     }

@@ -6,7 +6,8 @@
  *   'end'   -> other.finish
  *   'close' -> before its own 'end': other.abort, so a reset stays a reset; before it has written all: other.shut
  *   send    -> write(); taken when the stream calls the write back
- *   shut    -> what still comes is answered with a reset once all has been written; then FIN_WAIT_MS of silence as well
+ *   shut    -> what still comes is answered with a reset once all has been written, and so are
+ *              FIN_WAIT_MS of silence then
  */
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';

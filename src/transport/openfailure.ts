@@ -43,13 +43,9 @@ export function openFailure(
   }
   // "open failed" is what sshd says when connect() failed at once, or it is out of descriptors.
   if (text === 'open failed' || text === '')
-    return new ConnectError(
-      'unreachable',
-      `${to}: the jump host has no route there, or is out of descriptors`,
-      {
-        cause,
-      },
-    );
+    return new ConnectError('unreachable', `${to}: no route at the jump host, or no descriptors left`, {
+      cause,
+    });
   const refusal = FAILURE_TEXTS.find(([pattern]) => pattern.test(text))?.[1] ?? 'unreachable';
   return new ConnectError(refusal, `${to}: ${text}`, { cause });
 }

@@ -199,8 +199,7 @@ describe('a server that ends channels with CLOSE alone', {
 
   it('a real one, gliderlabs/ssh', { skip: labUnavailable('go') }, async (context: TestContext) => {
     const built = await buildGliderServer();
-    // Its Go module can't be had everywhere, and ssh2's server above shows the same.
-    if ('unavailable' in built) return context.skip(built.unavailable);
+    if ('unavailable' in built) return context.skip(built.unavailable); // its Go module isn't to be had everywhere
     const { jumphost, credentials, client } = exec.lab;
     const [hostKey = ''] = credentials.hostKeys;
     const glider = await jumphost.spawn([built.program, String(GLIDER_PORT), authorizedKeys, hostKey]);

@@ -1,7 +1,8 @@
 /*
- * gcmcheck.c - native/gcm.c under AddressSanitizer and UBSan: packets of every length in memory that is exactly as long,
- * sealed and opened, cut short, and with a bit changed. Prints how many, and exits with 1 at the first that is not as it
- * should be. `gcmcheck SEED ROUNDS`; needs libcrypto.so.3, which OpenSSH brings.
+ * gcmcheck.c - native/gcm.c under AddressSanitizer and UBSan: packets of every length in memory
+ * that is exactly as long, sealed and opened, cut short, and with a bit changed. Prints how many,
+ * and exits with 1 at the first that is not as it should be. `gcmcheck SEED ROUNDS`; needs
+ * libcrypto.so.3, which OpenSSH brings.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -29,7 +30,8 @@ static void round_trip(struct gcm *sealer, struct gcm *opener, size_t length) {
   const size_t whole = gcm_data_packet(length);
   uint8_t *data = exactly(length), *packet = exactly(whole);
   memset(data, (int)length, length);
-  check(gcm_seal_data(sealer, packet, whole - 1, 7, data, length) == 0, "sealed without room", length);
+  check(gcm_seal_data(sealer, packet, whole - 1, 7, data, length) == 0, "sealed without room",
+        length);
   check(gcm_seal_data(sealer, packet, whole, 7, data, length) == whole, "not sealed", length);
   check(gcm_open(opener, packet, whole) == (int32_t)(GCM_DATA_HEAD + length), "not opened", length);
   check(memcmp(packet + GCM_HEAD + GCM_DATA_HEAD, data, length) == 0, "other data", length);
@@ -37,7 +39,8 @@ static void round_trip(struct gcm *sealer, struct gcm *opener, size_t length) {
   free(packet);
 }
 
-/* What isn't a packet of the sealer's, with openers of its own: one that has refused can't go on. */
+/* What isn't a packet of the sealer's, with openers of its own: one that has refused can't go on.
+ */
 static void refusals(const uint8_t *key, const uint8_t *nonce, size_t length) {
   const size_t whole = gcm_data_packet(length);
   for (int kind = 0; kind < 2; kind++) {
@@ -46,11 +49,14 @@ static void refusals(const uint8_t *key, const uint8_t *nonce, size_t length) {
     check(sealer != NULL && opener != NULL && data != NULL, "no memory", length);
     check(gcm_seal_data(sealer, packet, whole, 7, data, length) == whole, "not sealed", length);
     size_t kept = whole;
-    if (kind == 0) packet[(size_t)rand() % whole] ^= (uint8_t)(1 << rand() % 8);
-    else kept = (size_t)rand() % whole;
+    if (kind == 0)
+      packet[(size_t)rand() % whole] ^= (uint8_t)(1 << rand() % 8);
+    else
+      kept = (size_t)rand() % whole;
     uint8_t *got = exactly(kept);
     memcpy(got, packet, kept);
-    check(gcm_open(opener, got, kept) == GCM_REFUSED, kind == 0 ? "opened with a changed bit" : "opened when cut", length);
+    check(gcm_open(opener, got, kept) == GCM_REFUSED,
+          kind == 0 ? "opened with a changed bit" : "opened when cut", length);
     free(got);
     free(packet);
     free(data);
@@ -60,12 +66,14 @@ static void refusals(const uint8_t *key, const uint8_t *nonce, size_t length) {
 }
 
 int main(int argc, char **argv) {
-  static const uint8_t key[32] = {1, 2, 3}, nonce[GCM_NONCE] = {[4] = 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xf0};
+  static const uint8_t key[32] = {1, 2, 3},
+                       nonce[GCM_NONCE] = {[4] = 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xf0};
   if (argc != 3 || dlopen("libcrypto.so.3", RTLD_NOW | RTLD_GLOBAL) == NULL) return 2;
   srand((unsigned)atoi(argv[1]));
   const int rounds = atoi(argv[2]);
   for (size_t bytes = 16; bytes <= 32; bytes += 16) {
-    struct gcm *sealer = gcm_new(key, bytes, nonce, true), *opener = gcm_new(key, bytes, nonce, false);
+    struct gcm *sealer = gcm_new(key, bytes, nonce, true),
+               *opener = gcm_new(key, bytes, nonce, false);
     check(sealer != NULL && opener != NULL, "no key", bytes);
     for (size_t length = 0; length < 100; length++) round_trip(sealer, opener, length);
     for (int n = 0; n < rounds; n++) round_trip(sealer, opener, (size_t)rand() % LONGEST);

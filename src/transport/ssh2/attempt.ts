@@ -135,10 +135,6 @@ class Attempt {
         observer.log('debug', 'key exchange done', { kex, hostKey: serverHostKey, cipher: cs.cipher });
       });
       client.on('ready', () => {
-        if (this.#phase !== 'authentication') {
-          reject(hostKeySkipped(at));
-          return;
-        }
         // The link takes over within this event: what the server says next may be in the same chunk of data.
         client.removeAllListeners();
         stream.off('end', left);

@@ -28,8 +28,8 @@ import type { Sender } from './scheduler.ts';
 /** RFC 4254 §5.2: a window never exceeds it. */
 const MAX_SEND_WINDOW = 2 ** 32 - 1;
 /**
- * What waits and is smaller is copied: it would keep memory from being used again that is many
- * times larger.
+ * What can't go at once and is smaller is copied: it would keep memory from being used again that
+ * is many times larger. What comes behind it is Pieces' business.
  */
 const SMALL_BYTES = 16 * 1024;
 

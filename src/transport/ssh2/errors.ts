@@ -80,8 +80,9 @@ export function handshakeError(
 
 /** It can't wait until we know who it is. */
 export function hostKeySkipped(at: string): TunnelError {
-  return new TunnelError('host-key-skipped', `${at} goes on before its host key has been accepted`, {
-    hint: 'no SSH server does so: someone may be in between; compare its host key with what its owner says',
+  const what = `${at} goes on before its host key has been accepted`;
+  return new TunnelError('host-key-skipped', what, {
+    hint: 'no SSH server does so: someone may be in between; ask its owner for its host key',
   });
 }
 

@@ -85,7 +85,10 @@ export class AESGCMDecipher {
   inSeqno: number;
   /** ssh2 puts another in its place while keys are exchanged. */
   _onPayload: OnPayload;
-  /** Gets channel data, as long as no keys are exchanged; the rest, and all without it, goes to ssh2. */
+  /**
+   * Gets channel data, as long as no keys are exchanged; the rest, and all without it, goes to
+   * ssh2.
+   */
   onData: ((channel: number, data: Buffer) => void) | undefined;
   readonly #gcm: GcmHandle;
   readonly #ordinary: OnPayload;
@@ -103,7 +106,10 @@ export class AESGCMDecipher {
 
   free(): void {}
 
-  /** How many bytes the packet that has begun to come still needs before anything else can be told of it. */
+  /**
+   * How many bytes the packet that has begun to come still needs before anything else can be told
+   * of it.
+   */
   get missing(): number {
     if (this.#packet !== undefined) return this.#packet.length - this.#filled;
     return this.#filled === 0 ? 0 : LENGTH_BYTES - this.#filled;
@@ -152,7 +158,8 @@ export class AESGCMDecipher {
     if (payload < 0) throw new Error('a packet is not authentic, or malformed');
     this.inSeqno = (this.inSeqno + 1) >>> 0;
     const from = start + HEAD_BYTES;
-    if (packet[from] === CHANNEL_DATA && this.onData !== undefined && this._onPayload === this.#ordinary) {
+    const ordinary = this._onPayload === this.#ordinary;
+    if (packet[from] === CHANNEL_DATA && this.onData !== undefined && ordinary) {
       const bytes = payload < DATA_HEAD ? -1 : packet.readUInt32BE(from + 5);
       // One that is malformed is for ssh2 to refuse.
       if (bytes >= 0 && bytes <= payload - DATA_HEAD) {
@@ -170,9 +177,10 @@ export class AESGCMDecipher {
 /** Of the packet whose length field lies at `at`, in all. Throws if it can't be one. */
 function lengthOf(bytes: Buffer, at: number): number {
   const length = bytes.readUInt32BE(at);
-  if (length < BLOCK_BYTES || length % BLOCK_BYTES !== 0 || length + LENGTH_BYTES + TAG_BYTES > MAX_PACKET)
+  const whole = LENGTH_BYTES + length + TAG_BYTES;
+  if (length < BLOCK_BYTES || length % BLOCK_BYTES !== 0 || whole > MAX_PACKET)
     throw new Error(`Bad packet length: ${length}`);
-  return LENGTH_BYTES + length + TAG_BYTES;
+  return whole;
 }
 
 function sealingFailed(): Error {

@@ -69,7 +69,10 @@ export interface SshProtocol {
       prompts: readonly InteractivePrompt[],
     ) => void;
   };
-  /** Given each packet's payload outside of key exchanges; each new decipher takes the present one over. */
+  /**
+   * Given each packet's payload outside of key exchanges; each new decipher takes the present one
+   * over.
+   */
   _onPayload: (payload: Buffer) => number | boolean | undefined;
   /** Decrypts what has come, and calls the handlers. Throws when a packet is malformed. */
   parse(chunk: Buffer, start: number, end: number): void;
@@ -115,8 +118,11 @@ const METHODS = [
   'disconnect',
   'rekey',
 ] as const satisfies readonly (keyof SshProtocol)[];
-/** RFC 4253 §11, RFC 8308 §2.4: DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG and EXT_INFO, which change nothing. */
-const BEFORE_ACCEPTANCE: readonly unknown[] = [1, 2, 3, 4, 7];
+/**
+ * DISCONNECT, IGNORE, UNIMPLEMENTED and DEBUG (RFC 4253 §11), and EXT_INFO (RFC 8308 §2.4), which
+ * change nothing.
+ */
+const BEFORE_ACCEPTANCE: readonly (number | undefined)[] = [1, 2, 3, 4, 7];
 
 /**
  * While the host key is being judged, nothing of the server's counts but what belongs to the key
@@ -259,7 +265,10 @@ export function missingInbound({ _decipher }: SshProtocol): number | undefined {
   return _decipher instanceof AESGCMDecipher ? _decipher.missing : undefined;
 }
 
-/** How the ciphers that encrypt in place lay a packet out: RFC 4253 §6, RFC 5647 §7.2, and PROTOCOL.chacha20poly1305 of OpenSSH. */
+/**
+ * How the ciphers that encrypt in place lay a packet out: RFC 4253 §6, RFC 5647 §7.2, and
+ * PROTOCOL.chacha20poly1305 of OpenSSH.
+ */
 const LAYOUTS: Readonly<Record<string, { readonly block: number; readonly tag: number }>> = {
   AESGCMCipher: { block: 16, tag: 16 },
   ChaChaPolyCipherBinding: { block: 8, tag: 16 },

@@ -127,6 +127,17 @@ describe('Pieces', () => {
     );
   });
 
+  it('that are put together are found from their end on', () => {
+    const pieces = new Pieces();
+    const parts: (Buffer | undefined)[] = [undefined];
+    for (const text of ['a', 'b', 'c', 'd']) {
+      pieces.push(Buffer.from(text), undefined);
+      assert.equal(pieces.gather(pieces.bytes - 1, 1, parts), 1);
+      assert.equal(parts[0]?.toString(), text);
+      assert.equal(pieces.gather(pieces.bytes, 1, parts), 0);
+    }
+  });
+
   it('lie together in blocks, as far as they are small', () => {
     const pieces = new Pieces();
     const pool = new SlabPool(SLAB_BYTES, 0);
