@@ -1,5 +1,5 @@
 /*
- * addon_job.c - signals and job control between `tunnel exec` and its command, for which Node has no calls (src/native.ts).
+ * addon_job.c - signals and job control between `tunnel exec` and its command, for which Node has no calls (src/native/addon.ts).
  *
  * Both are in one process group, as they would be without `tunnel exec`: so a pipeline around them works, and what the
  * terminal sends (INT, QUIT, TSTP, WINCH, HUP) reaches the command without anybody's help. What somebody sends to this process

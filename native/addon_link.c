@@ -1,5 +1,5 @@
 /*
- * addon_link.c - link.c for JavaScript, and the look-up of netlink.c that needs no privileges (src/native.ts).
+ * addon_link.c - link.c for JavaScript, and the look-up of netlink.c that needs no privileges (src/native/addon.ts).
  *
  * The link's thread hands each message to the JavaScript thread through a threadsafe function. A struct addon_link lives as
  * long as either of the two that point to it: the JavaScript object and the threadsafe function. Both are dealt with on the

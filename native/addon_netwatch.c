@@ -1,5 +1,5 @@
 /*
- * addon_netwatch.c - netwatch.c for JavaScript (src/native.ts). A struct addon_netwatch lives as long as either of the two
+ * addon_netwatch.c - netwatch.c for JavaScript (src/native/addon.ts). A struct addon_netwatch lives as long as either of the two
  * that point to it: the JavaScript object and the threadsafe function, as in addon_link.c.
  */
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* addon_socket.c - sockets with options that Node has no call for (src/native.ts). */
+/* addon_socket.c - sockets with options that Node has no call for (src/native/addon.ts). */
 #include <errno.h>
 #include <net/if.h>
 #include <netinet/in.h>

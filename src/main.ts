@@ -7,7 +7,7 @@
  *
  * The heap is small and the garbage many short-lived buffers: collecting it on one thread costs least (docs/decisions/0009), and
  * a young generation that doesn't grow with the number of flows keeps less of it in memory (docs/decisions/0024).
- * run.ts and with it the SSH client are loaded when there is something to run: --help and usage errors don't wait for them.
+ * session/connect.ts and with it the SSH client are loaded when there is something to run: --help and usage errors don't wait for them.
  */
 import { constants } from 'node:os';
 import { learnedList } from './cli/allow.ts';
@@ -21,7 +21,7 @@ import type { Configuration } from './config/configuration.ts';
 import type { DoctorConfiguration } from './config/doctoroptions.ts';
 import type { ExecConfiguration } from './config/execoptions.ts';
 import type { OpenStackConfiguration } from './config/openstackreport.ts';
-import { addon } from './native.ts';
+import { addon } from './native/addon.ts';
 import { Log } from './observe/log.ts';
 import { canCapture } from './system/doctor/diagnosis.ts';
 
@@ -68,7 +68,7 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
   const stop = stopOnSignals();
   const observer = new Log({ level: configuration.logLevel, stream: process.stderr });
   for (const notice of configuration.notices) observer.log('notice', notice);
-  const { run, runProxy } = await import('./run.ts');
+  const { run, runProxy } = await import('./session/connect.ts');
   try {
     await (command === 'connect' ? run : runProxy)(configuration, {
       observer,
@@ -82,7 +82,7 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
   }
 }
 
-/** While the command runs, signals are its own (system/job.ts). */
+/** While the command runs, signals are its own (system/launcher/job.ts). */
 async function exec(configuration: ExecConfiguration): Promise<void> {
   const { logLevel, notices, allow } = configuration.tunnel;
   detailed = logLevel === 'debug';
@@ -92,7 +92,7 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
   });
   const observer = new Log({ level: logLevel, stream: process.stderr });
   for (const notice of notices) observer.log('notice', notice);
-  const { runExec } = await import('./run/exec.ts');
+  const { runExec } = await import('./session/exec.ts');
   let status: number;
   try {
     status = await runExec(configuration, {
@@ -111,7 +111,7 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
 }
 
 async function doctor(configuration: DoctorConfiguration): Promise<void> {
-  const { diagnose } = await import('./run/doctor.ts');
+  const { diagnose } = await import('./session/doctor.ts');
   const diagnosis = await diagnose(configuration);
   process.stdout.write(configuration.json ? formatJson(diagnosis) : formatTable(diagnosis));
   process.exitCode = canCapture(diagnosis) ? EXIT.ok : EXIT.capture;
@@ -122,7 +122,7 @@ async function openstack(configuration: OpenStackConfiguration): Promise<void> {
   detailed = logLevel === 'debug';
   const stop = stopOnSignals();
   const observer = new Log({ level: logLevel, stream: process.stderr });
-  const { reportCloud } = await import('./run/openstack.ts');
+  const { reportCloud } = await import('./session/openstack.ts');
   try {
     process.stdout.write(await reportCloud(configuration, { observer, prompter: createPrompter(), stop }));
   } catch (error) {

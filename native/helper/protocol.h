@@ -110,7 +110,7 @@ struct helper_failed {
   char detail[116]; /* NUL-terminated text without control characters */
 };
 
-/* src/system/protocol.ts reads and writes these with fixed offsets. */
+/* src/system/helper/protocol.ts reads and writes these with fixed offsets. */
 _Static_assert(sizeof(struct helper_header) == 12, "header");
 _Static_assert(sizeof(struct helper_hello) == 16, "hello");
 _Static_assert(sizeof(struct helper_create) == 20, "create");

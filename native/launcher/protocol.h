@@ -100,7 +100,7 @@ struct launcher_failed {
   char detail[116]; /* NUL-terminated text without control characters */
 };
 
-/* src/system/launchprotocol.ts reads and writes these with fixed offsets. */
+/* src/system/launcher/protocol.ts reads and writes these with fixed offsets. */
 _Static_assert(sizeof(struct launcher_header) == 12, "header");
 _Static_assert(sizeof(struct launcher_setup) == 48, "setup");
 _Static_assert(sizeof(struct launcher_descriptor) == 12, "descriptor");

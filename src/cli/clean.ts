@@ -1,6 +1,6 @@
 /** `tunnel clean`: repairs what tunnels that were killed have left on this machine. */
 import type { Command } from 'commander';
-import { TunnelError } from '../errors.ts';
+import { TunnelError } from '../errors/errors.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
 
 /** Adds the command; `run` gets nothing because there is nothing to choose. */

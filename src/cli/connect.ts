@@ -1,14 +1,14 @@
 /** `tunnel connect`: the options of the main job, and its help. */
 import { type Command, Help, Option } from 'commander';
+import type { ConnectOptions } from '../config/options.ts';
+import { UsageError } from '../errors/errors.ts';
+import { DEFAULT_MAX_WINDOW, DEFAULT_WINDOW_BUDGET } from '../ssh/limits.ts';
 import {
-  type ConnectOptions,
   DEFAULT_AUTH_TIMEOUT,
   DEFAULT_CONNECT_TIMEOUT,
   DEFAULT_KEEPALIVE,
   DEFAULT_RECONNECT_HOLD,
-} from '../config/options.ts';
-import { UsageError } from '../errors.ts';
-import { DEFAULT_MAX_WINDOW, DEFAULT_WINDOW_BUDGET } from '../transport/limits.ts';
+} from '../ssh/options.ts';
 
 const MIB = 2 ** 20;
 

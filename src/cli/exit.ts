@@ -1,5 +1,5 @@
 /** Exit codes: what a script can tell apart. Documented at the end of --help. */
-import { TunnelError } from '../errors.ts';
+import { TunnelError } from '../errors/errors.ts';
 
 export const EXIT = {
   ok: 0,

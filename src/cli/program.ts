@@ -19,7 +19,7 @@ import {
 } from '../config/execoptions.ts';
 import { buildOpenStackConfiguration, type OpenStackConfiguration } from '../config/openstackreport.ts';
 import { buildConfiguration } from '../config/options.ts';
-import { UsageError } from '../errors.ts';
+import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
 import { addAllowOptions } from './allow.ts';
 import { addCleanCommand } from './clean.ts';

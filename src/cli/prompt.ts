@@ -11,10 +11,10 @@
  * Questions are asked one after the other. A decision wants "yes" in letters from an askpass program, too
  * (SSH_ASKPASS_PROMPT=confirm would make do with its exit status): one that always prints a password agrees to nothing.
  */
-import { TunnelError } from '../errors.ts';
+import { TunnelError } from '../errors/errors.ts';
 import { printable } from '../observe/printable.ts';
-import { runAskpass } from '../system/askpass.ts';
-import type { ConfirmOptions, Prompter, QuestionOptions } from '../transport/prompter.ts';
+import type { ConfirmOptions, Prompter, QuestionOptions } from '../ssh/prompter.ts';
+import { runAskpass } from '../system/programs/askpass.ts';
 import { askAtTerminal, hasTerminal, MAX_ANSWER_LENGTH } from './terminal.ts';
 
 /** Where Debian's alternatives system has one. */

@@ -1,5 +1,5 @@
 /** How a failure is shown: one line with the code, one with what to do next. */
-import { TunnelError, UsageError } from '../errors.ts';
+import { TunnelError, UsageError } from '../errors/errors.ts';
 import { printable } from '../observe/printable.ts';
 
 /** For a wrong argument whose message says all there is to say. */

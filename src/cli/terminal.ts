@@ -10,7 +10,7 @@
  */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
-import { TunnelError } from '../errors.ts';
+import { TunnelError } from '../errors/errors.ts';
 
 /** No server takes more; OpenSSH reads at most this much, too. */
 export const MAX_ANSWER_LENGTH = 1024;

@@ -8,7 +8,7 @@
  *
  * Without ports a rule stands for all of them. A file without rules refuses everything.
  */
-import { UsageError } from '../errors.ts';
+import { UsageError } from '../errors/errors.ts';
 import { readTargetsFile } from './argsfile.ts';
 import type { AllowOptions, AllowRules } from './configuration.ts';
 import { separateNames } from './proxyoptions.ts';

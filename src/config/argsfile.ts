@@ -10,9 +10,9 @@
  * working directory, not to the file that they stand in.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { UsageError } from '../errors.ts';
+import { UsageError } from '../errors/errors.ts';
 import { NotationError, quoted } from '../net/notation.ts';
-import { type Place, readAt } from './usage.ts';
+import { type Place, readAt } from '../net/place.ts';
 
 /** For readAt. */
 const WORDS_FORM = 'write it as for a shell: quotes in pairs, a backslash only before a character';

@@ -12,16 +12,16 @@
  * names of targets that are networks go with the names below --domain.
  */
 import type { NamingOptions } from '../dns/naming.ts';
-import { UsageError } from '../errors.ts';
+import { UsageError } from '../errors/errors.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import { canonicalName, type NamePattern } from '../net/name.ts';
 import { NotationError, quoted } from '../net/notation.ts';
+import { type Place, readAt } from '../net/place.ts';
 import { parsePort } from '../net/ports.ts';
 import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import { subtractPrefixes } from '../net/prefixset.ts';
 import { SPECIAL_RANGES, specialRangeOf } from '../net/special.ts';
-import { type Place, readAt } from './usage.ts';
 
 export const DNS_PORT = 53;
 /** More would only lengthen the time until a failure is told. */

@@ -1,9 +1,11 @@
 /** The command line of `tunnel doctor`. */
-import type { SshOptions, Target } from './configuration.ts';
+
+import type { Place } from '../net/place.ts';
+import type { SshOptions } from '../ssh/options.ts';
+import type { Target } from './configuration.ts';
 import { buildConfiguration, type ConnectOptions } from './options.ts';
 import { separateNames } from './proxyoptions.ts';
 import { parseTarget } from './target.ts';
-import type { Place } from './usage.ts';
 
 /** Any will do where only the jump host is looked for. */
 const ANYWHERE = ['0.0.0.0/0', '::/0'];

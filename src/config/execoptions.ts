@@ -9,11 +9,11 @@
  * place of the command, and a plain word in the place of a target (`git log -- file` without a `--` of its own). What
  * follows is the command's alone: no option of the tunnel's is looked for in it, and no @FILE expanded.
  */
-import { UsageError } from '../errors.ts';
+import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
+import type { Place } from '../net/place.ts';
 import type { Configuration } from './configuration.ts';
 import { buildConfiguration, type ConnectOptions } from './options.ts';
-import type { Place } from './usage.ts';
 
 /** Without targets and cloud, all of both families. */
 const EVERYTHING = ['0.0.0.0/0', '::/0'];

@@ -1,6 +1,6 @@
 /** The options that name a cloud. */
-import { UsageError } from '../errors.ts';
-import { oneOf, type Place } from './usage.ts';
+import { UsageError } from '../errors/errors.ts';
+import { oneOf, type Place } from '../net/place.ts';
 
 /** `auto`: the cached catalog, or a new one when it is old; `refresh`: a new one; `off`: auth_url only. */
 export const CATALOG_MODES = ['auto', 'refresh', 'off'] as const;

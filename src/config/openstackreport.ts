@@ -1,8 +1,9 @@
 /** The command line of `tunnel openstack`. */
+
+import { oneOf, type Place } from '../net/place.ts';
 import type { Configuration } from './configuration.ts';
 import { type OpenStackOptions, readCloudChoice } from './openstackoptions.ts';
 import { buildConfiguration, type ConnectOptions } from './options.ts';
-import { oneOf, type Place } from './usage.ts';
 
 /** Of the report. */
 export const REPORT_FORMATS = ['table', 'json', 'targets', 'permitopen'] as const;

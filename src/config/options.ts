@@ -4,38 +4,31 @@
  */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { UsageError } from '../errors.ts';
-import { homeDirectory } from '../home.ts';
+import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
+import { oneOf, type Place, readAt } from '../net/place.ts';
 import { parsePort } from '../net/ports.ts';
 import type { Level } from '../observe/observer.ts';
-import { parseHostKeyPin } from '../transport/hostkeypin.ts';
-import { type AllowOptionTexts, readAllowOptions } from './allowfile.ts';
-import { type Entry, readTargetsFile, splitWords } from './argsfile.ts';
+import { parseSshOption } from '../ssh/config/keywords.ts';
+import { parseHostKeyPin } from '../ssh/keys/pin.ts';
 import {
-  type Configuration,
+  DEFAULT_AUTH_TIMEOUT,
+  DEFAULT_RECONNECT_HOLD,
   type Remote,
-  type Target,
   TRANSPORTS,
   type WantedTransport,
-} from './configuration.ts';
+} from '../ssh/options.ts';
+import { parseJump, parseRemote } from '../ssh/remote.ts';
+import { homeDirectory } from '../system/home.ts';
+import { type AllowOptionTexts, readAllowOptions } from './allowfile.ts';
+import { type Entry, readTargetsFile, splitWords } from './argsfile.ts';
+import type { Configuration, Target } from './configuration.ts';
 import { type DnsOptionTexts, readDnsOptions } from './dnsoptions.ts';
 import { type OpenStackOptionTexts, readOpenStackOptions } from './openstackoptions.ts';
 import { type ProxyOptionTexts, readProxyOptions, separateNames } from './proxyoptions.ts';
-import { parseJump, parseRemote } from './remote.ts';
-import { parseSshOption } from './sshkeywords.ts';
 import { type ParsedTarget, parseExclusion, parseTarget } from './target.ts';
-import { oneOf, type Place, readAt } from './usage.ts';
 import { readWindowOptions, type WindowOptionTexts } from './windowoptions.ts';
 
-/** Seconds for TCP and key exchange, an address, unless ssh_config has a ConnectTimeout. */
-export const DEFAULT_CONNECT_TIMEOUT = 15;
-/** Seconds for authentication; sshd's LoginGraceTime is 120. */
-export const DEFAULT_AUTH_TIMEOUT = 60;
-/** Seconds of silence, unless ssh_config has a ServerAliveInterval: a dead link is noticed after three of them. */
-export const DEFAULT_KEEPALIVE = 15;
-/** Seconds: longer than a change of networks takes, shorter than most clients wait for a connection. */
-export const DEFAULT_RECONNECT_HOLD = 30;
 export const MAX_TIMEOUT = 3600;
 /** More addresses of one jump host than this are taken for a mistake. */
 export const MAX_REMOTES = 16;

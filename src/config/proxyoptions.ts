@@ -5,16 +5,16 @@
  * written, and then either users are named (--proxy-auth) or the user says that it is meant (--allow-remote-clients).
  */
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
-import { UsageError } from '../errors.ts';
+import { UsageError } from '../errors/errors.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
 import { endsInNumber, parseNamePattern } from '../net/name.ts';
 import { NotationError, quoted } from '../net/notation.ts';
+import { type Place, readAt } from '../net/place.ts';
 import { parsePort, parsePorts } from '../net/ports.ts';
 import { parsePrefix, prefixContains } from '../net/prefix.ts';
 import type { Entry } from './argsfile.ts';
 import type { NameTarget, ProxyListenAddress, ProxyOptions } from './configuration.ts';
 import { isUrl, TARGET_FORM } from './target.ts';
-import { type Place, readAt } from './usage.ts';
 
 /** As ssh -D's users know it, and where other programs expect a SOCKS server. */
 export const DEFAULT_PROXY_PORT = 1080;

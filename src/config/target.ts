@@ -1,11 +1,11 @@
 /** How targets and exclusions are written: a prefix, optionally with ports behind a colon. */
 import { isAddress } from '../net/address.ts';
 import { NotationError, quoted } from '../net/notation.ts';
+import { type Place, readAt } from '../net/place.ts';
 import { MAX_PORT, parsePorts } from '../net/ports.ts';
 import { formatPrefix, type ParsedPrefix, parsePrefix } from '../net/prefix.ts';
 import { specialRangeOf } from '../net/special.ts';
 import type { Target } from './configuration.ts';
-import { type Place, readAt } from './usage.ts';
 
 /** For readAt. */
 export const TARGET_FORM =

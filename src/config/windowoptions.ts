@@ -1,20 +1,14 @@
-/** The options for what a jump host may send before it is read (transport/ssh2/receivewindow.ts). */
-import { UsageError } from '../errors.ts';
+/** The options for what a jump host may send before it is read (ssh/embedded/channels/receivewindow.ts). */
+
+import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
-import type { Place } from './usage.ts';
+import type { Place } from '../net/place.ts';
+import type { WindowOptions } from '../ssh/options.ts';
 
 /** As commander hands them over. */
 export interface WindowOptionTexts {
   readonly maxWindow?: string;
   readonly windowBudget?: string;
-}
-
-/** In bytes; undefined: what the transport has by itself. */
-export interface WindowOptions {
-  /** --max-window: of one connection. */
-  readonly maxWindow: number | undefined;
-  /** --window-budget: of all together. */
-  readonly budget: number | undefined;
 }
 
 /** One packet of the largest size (RFC 4253 §6.1). */

@@ -63,7 +63,7 @@ const MAX_ROUTED_DOMAINS = 200;
 /** More of them become the whole reverse tree: what isn't `reversed` of it is asked for at this machine's resolvers again. */
 const MAX_REVERSE_ZONES = 64;
 
-/** The function takes a name in lower case without a dot at the end (message.ts, nameText). */
+/** The function takes a name in lower case without a dot at the end (dns/wire/message.ts, nameText). */
 export function createNaming(options: NamingOptions): Naming {
   const { nameTargets, nameExclusions, domains, reversed = [], beyond, ownNames = () => [] } = options;
   const standIns = new PrefixSet(OWN_RANGES);

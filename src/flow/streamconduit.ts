@@ -11,9 +11,9 @@
  */
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { resetStream } from '../net/reset.ts';
 import type { Conduit, OverListener } from './conduit.ts';
 import type { Slab } from './memory.ts';
+import { resetStream } from './reset.ts';
 
 /**
  * What may wait of a stream at the other end before it is no longer read; and until when it is not

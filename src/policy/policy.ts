@@ -24,7 +24,7 @@
  * No default route can come out, because special ranges are cut out of 0/0 and ::/0: what is left are longer prefixes, which
  * win over the machine's own default route and can stand beside it.
  */
-import { UsageError } from '../errors.ts';
+import { UsageError } from '../errors/errors.ts';
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import { formatNamePattern, isLocalhost, type NamePattern } from '../net/name.ts';

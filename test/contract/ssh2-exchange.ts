@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { sendThrough } from '../../src/transport/ssh2/internals.ts';
+import { sendThrough } from '../../src/ssh/embedded/ssh2/internals.ts';
 import { pseudoRandomBytes } from '../support/bytes.ts';
 import { connectStream } from '../support/connectstream.ts';
 import { connectLink } from '../support/ssh2pair.ts';

@@ -1,6 +1,6 @@
 /**
- * What src/transport/ssh2 relies on inside ssh2 and its documentation doesn't promise. If this fails after an update, read
- * the new version's lib/protocol and lib/client.js against internals.ts before anything else.
+ * What src/ssh/embedded relies on inside ssh2 and its documentation doesn't promise. If this fails after an update, read
+ * the new version's lib/protocol and lib/client.js against ssh/embedded/ssh2/internals.ts before anything else.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -15,8 +15,8 @@ import {
   sendPing,
   sendThrough,
   shortAnswerBytes,
-} from '../../src/transport/ssh2/internals.ts';
-import { messageHandlers as handlers } from '../../src/transport/ssh2/library.ts';
+} from '../../src/ssh/embedded/ssh2/internals.ts';
+import { messageHandlers as handlers } from '../../src/ssh/embedded/ssh2/library.ts';
 import { connectPair, type Pair, type PeerProtocol } from '../support/ssh2pair.ts';
 import { exchangeContract } from './ssh2-exchange.ts';
 

@@ -1,13 +1,15 @@
-/** What every Transport promises (src/transport/transport.ts), as tests. Each implementation brings a fixture. */
+/** What every Transport promises (src/ssh/transport.ts), as tests. Each implementation brings a fixture. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { TunnelError } from '../../src/errors.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
 import { streamOf } from '../../src/flow/conduitstream.ts';
-import { ConnectError, type Destination, type Transport } from '../../src/transport/transport.ts';
+import { ConnectError } from '../../src/flow/connector.ts';
+import type { Destination } from '../../src/net/destination.ts';
+import type { Transport } from '../../src/ssh/transport.ts';
 import { connectStream } from '../support/connectstream.ts';
 import { joined } from '../support/testconduit.ts';
 

@@ -57,7 +57,7 @@ describe(`sshd killed every 5 s for ${SECONDS} s under load`, {
     assert.ok(bytes > 1 << 20);
     const reconnects = tunnel.stderr.match(/tunnel: reconnected after/g)?.length ?? 0;
     // One that a kill cuts before sshd has said who it is counts as turned away, and is waited out
-    // (backoff.ts).
+    // (link/backoff.ts).
     const waitedOut = tunnel.stderr.includes('before it said anything about SSH');
     assert.ok(reconnects >= (waitedOut ? 1 : kills / 2), tunnel.stderr);
     assert.deepEqual(await uplink.stop(), []);

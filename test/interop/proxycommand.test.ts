@@ -5,15 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { TunnelError } from '../../src/errors.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
+import { resolveJumpHosts } from '../../src/ssh/dial/addresses.ts';
 import {
   addressesNamedIn,
   KILL_AFTER_MS,
   MAX_STDERR_LINES,
   openProxyCommand,
-} from '../../src/transport/openssh/proxycommand.ts';
-import { resolveJumpHosts } from '../../src/transport/resolve.ts';
-import type { SshSettings } from '../../src/transport/settings.ts';
+} from '../../src/ssh/dial/proxycommand.ts';
+import type { SshSettings } from '../../src/ssh/settings.ts';
 import { connectStream } from '../support/connectstream.ts';
 import { accessTo, dialEmbedded, LogLines, settingsFor } from '../support/embedded.ts';
 import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';

@@ -15,7 +15,7 @@ import { type AddressInfo, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { ConnectError } from '../../src/transport/transport.ts';
+import { ConnectError } from '../../src/flow/connector.ts';
 import { accessWith, dialEmbedded, LogLines, settingsFor } from '../support/embedded.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../support/loopback-sshd.ts';
 

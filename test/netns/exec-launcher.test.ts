@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
-import { addon, LAUNCHER_PATH } from '../../src/native.ts';
+import { addon, LAUNCHER_PATH } from '../../src/native/addon.ts';
 import {
   decodeLauncherMessage,
   encodeGo,
@@ -12,7 +12,7 @@ import {
   encodeSetupInPlace,
   LAUNCHER_STEP,
   type LauncherMessage,
-} from '../../src/system/launchprotocol.ts';
+} from '../../src/system/launcher/protocol.ts';
 import { PRIVATE4 } from '../support/addresses.ts';
 import { ExecLab, TESTED_LAUNCHER } from '../support/execlab.ts';
 import { labUnavailable } from '../support/lab.ts';

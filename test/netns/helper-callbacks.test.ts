@@ -5,7 +5,7 @@ import { TESTED_HELPER } from '../support/helperlab.ts';
 import { run, SEARCH_PATH } from '../support/process.ts';
 import { labUnavailable } from '../support/requirements.ts';
 
-const NATIVE_MODULE = new URL('../../src/native.js', import.meta.url).href;
+const NATIVE_MODULE = new URL('../../src/native/addon.js', import.meta.url).href;
 const LIMIT_MS = 10_000;
 
 /** Runs `script` as a module in which `native` is the addon; it ends with what became of the exception. */

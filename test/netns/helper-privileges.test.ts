@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { HELPER_EXIT_NOT_ROOT, HELPER_EXIT_SETUP } from '../../src/system/protocol.ts';
+import { HELPER_EXIT_NOT_ROOT, HELPER_EXIT_SETUP } from '../../src/system/helper/protocol.ts';
 import { PASSWORD, SUDOERS, UID, USER, withEtc } from '../support/etc.ts';
 import {
   CLIENT,

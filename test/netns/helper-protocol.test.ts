@@ -11,7 +11,7 @@ import {
   LAYOUT,
   MESSAGE,
   STEP,
-} from '../../src/system/protocol.ts';
+} from '../../src/system/helper/protocol.ts';
 import { type HelperClient, inNamespace, TESTED_HELPER } from '../support/helperlab.ts';
 import { labUnavailable } from '../support/requirements.ts';
 

@@ -6,9 +6,9 @@ import { JUMPHOST4 } from '../support/addresses.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
 
-const NATIVE = new URL('../../src/native.js', import.meta.url).href;
-const NETWATCH = new URL('../../src/system/netwatch.js', import.meta.url).href;
-const USERTIMEOUT = new URL('../../src/transport/tcpoptions.js', import.meta.url).href;
+const NATIVE = new URL('../../src/native/addon.js', import.meta.url).href;
+const NETWATCH = new URL('../../src/system/watch/network.js', import.meta.url).href;
+const USERTIMEOUT = new URL('../../src/ssh/dial/tcpoptions.js', import.meta.url).href;
 /** NETWATCH_QUIET_MS and NETWATCH_SETTLE_MS of native/netwatch.h, with what a busy machine adds. */
 const TOLD_MS = 250 + 500;
 const SETTLED_MS = 1_000 + 500;

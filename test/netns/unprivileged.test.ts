@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { chownSync, cpSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { HELPER_PATH } from '../../src/native.ts';
+import { HELPER_PATH } from '../../src/native/addon.ts';
 import { API1, Port, PRIVATE4, PRIVATE6 } from '../support/addresses.ts';
 import { SUDOERS, UID, USER, withEtc } from '../support/etc.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';

@@ -1,11 +1,11 @@
 /** The multiplexer over a server in the test's hands (fakeprotocol.ts), and its channels in any state. */
 import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
-import { Channel } from '../../src/transport/ssh2/channel.ts';
-import type { Inbox } from '../../src/transport/ssh2/inbox.ts';
-import { Multiplexer, type OpenFailure } from '../../src/transport/ssh2/multiplexer.ts';
-import { Outbox } from '../../src/transport/ssh2/outbox.ts';
-import { ReceiveWindows } from '../../src/transport/ssh2/receivewindow.ts';
+import { Channel } from '../../src/ssh/embedded/channels/channel.ts';
+import type { Inbox } from '../../src/ssh/embedded/channels/inbox.ts';
+import { Multiplexer, type OpenFailure } from '../../src/ssh/embedded/channels/multiplexer.ts';
+import { Outbox } from '../../src/ssh/embedded/channels/outbox.ts';
+import { ReceiveWindows } from '../../src/ssh/embedded/channels/receivewindow.ts';
 import { FakeProtocol, type Told } from './fakeprotocol.ts';
 
 const ADDRESSES = { srcIP: '127.0.0.1', srcPort: 1, dstIP: '192.0.2.1', dstPort: 80 };

@@ -1,7 +1,8 @@
 /** Flows as streams, for tests that read and write them as such. */
 import type { Duplex } from 'node:stream';
 import { streamOf } from '../../src/flow/conduitstream.ts';
-import type { ConnectOptions, Connector, Destination } from '../../src/transport/transport.ts';
+import type { ConnectOptions, Connector } from '../../src/flow/connector.ts';
+import type { Destination } from '../../src/net/destination.ts';
 
 export async function connectStream(
   connector: Connector,

@@ -10,7 +10,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { TunnelError } from '../../src/errors.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
 import { API1, API1_6, Port, PRIVATE4, PRIVATE6 } from './addresses.ts';
 import { pseudoRandomDigest } from './bytes.ts';
 import { Lab } from './lab.ts';

@@ -8,13 +8,13 @@
  */
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { CachingResolver } from '../../src/dns/cache.ts';
-import { DatagramUpstream } from '../../src/dns/datagram.ts';
 import { createNaming } from '../../src/dns/naming.ts';
-import type { Resolver } from '../../src/dns/resolver.ts';
-import { DnsServer } from '../../src/dns/server.ts';
-import { StreamUpstream } from '../../src/dns/upstream.ts';
-import { VirtualAddresses, virtualBlocks } from '../../src/dns/virtual.ts';
+import { DnsServer } from '../../src/dns/server/server.ts';
+import { VirtualAddresses, virtualBlocks } from '../../src/dns/server/virtual.ts';
+import { CachingResolver } from '../../src/dns/upstream/cache.ts';
+import { DatagramUpstream } from '../../src/dns/upstream/datagram.ts';
+import type { Resolver } from '../../src/dns/upstream/resolver.ts';
+import { StreamUpstream } from '../../src/dns/upstream/stream.ts';
 import type { Destination } from '../../src/net/destination.ts';
 import { parseNamePattern } from '../../src/net/name.ts';
 import { silentObserver } from '../../src/observe/observer.ts';

@@ -2,8 +2,8 @@
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
-import { answerDatagram, serveStream } from '../../src/dns/front.ts';
-import type { DnsServer } from '../../src/dns/server.ts';
+import { answerDatagram, serveStream } from '../../src/dns/server/front.ts';
+import type { DnsServer } from '../../src/dns/server/server.ts';
 
 export interface DnsListenerOptions {
   readonly server: DnsServer;

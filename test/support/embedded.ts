@@ -1,13 +1,13 @@
-/** Dials with the embedded transport as run.ts does: for tests against real sshds on the loopback device. */
+/** Dials with the embedded transport as session/connect.ts does: for tests against real sshds on the loopback device. */
 import { type Observer, silentObserver } from '../../src/observe/observer.ts';
-import { createHostKeyVerifier } from '../../src/transport/hostkeys.ts';
-import { nobody } from '../../src/transport/prompter.ts';
-import { resolveJumpHosts } from '../../src/transport/resolve.ts';
-import type { SshSettings } from '../../src/transport/settings.ts';
-import type { Access } from '../../src/transport/ssh2/attempt.ts';
-import { Authenticator } from '../../src/transport/ssh2/authentication.ts';
-import type { Chain } from '../../src/transport/ssh2/chain.ts';
-import { dialSsh2 } from '../../src/transport/ssh2/dial.ts';
+import { resolveJumpHosts } from '../../src/ssh/dial/addresses.ts';
+import { Authenticator } from '../../src/ssh/embedded/auth/authenticator.ts';
+import type { Access } from '../../src/ssh/embedded/handshake/attempt.ts';
+import type { Chain } from '../../src/ssh/embedded/handshake/chain.ts';
+import { dialSsh2 } from '../../src/ssh/embedded/handshake/dial.ts';
+import { createHostKeyVerifier } from '../../src/ssh/hostkeys/verifier.ts';
+import { nobody } from '../../src/ssh/prompter.ts';
+import type { SshSettings } from '../../src/ssh/settings.ts';
 import type { LoopbackSshd } from './loopback-sshd.ts';
 import { authenticationSettings, pinned, type SettingsOverrides, testSettings } from './settings.ts';
 

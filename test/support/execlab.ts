@@ -5,7 +5,7 @@
 import { chownSync, cpSync, mkdtempSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { LAUNCHER_PATH as BUILT_LAUNCHER } from '../../src/native.ts';
+import { LAUNCHER_PATH as BUILT_LAUNCHER } from '../../src/native/addon.ts';
 import { UID, withEtc } from './etc.ts';
 import { Lab, type LabOptions } from './lab.ts';
 import type { InsideOptions } from './namespace.ts';

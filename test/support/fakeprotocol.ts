@@ -3,7 +3,7 @@
  * checks what RFC 4254 asks of us there. Its handlers are called as ssh2's parser would. What is wrong is noted instead of
  * thrown: streams catch much of what is thrown in them.
  */
-import type { SshProtocol } from '../../src/transport/ssh2/internals.ts';
+import type { SshProtocol } from '../../src/ssh/embedded/ssh2/internals.ts';
 
 /** What we have sent on one channel, as the server would count it. */
 export interface Told {

@@ -23,13 +23,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { TunnelError } from '../../src/errors.ts';
-import { addon, type LinkHandle } from '../../src/native.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
+import { addon, type LinkHandle } from '../../src/native/addon.ts';
 import { addressBytes, family } from '../../src/net/address.ts';
 import type { Prefix } from '../../src/net/prefix.ts';
 import type { Fields, Observer } from '../../src/observe/observer.ts';
-import { type Helper, type HelperDevice, startHelper } from '../../src/system/helper.ts';
-import { decodeMessage, type HelperMessage } from '../../src/system/protocol.ts';
+import { type Helper, type HelperDevice, startHelper } from '../../src/system/helper/helper.ts';
+import { decodeMessage, type HelperMessage } from '../../src/system/helper/protocol.ts';
 
 interface Request {
   readonly id: number;

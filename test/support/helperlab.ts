@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { HELPER_PATH } from '../../src/native.ts';
+import { HELPER_PATH } from '../../src/native/addon.ts';
 import { hostState } from './hoststate.ts';
 import { Child, mustRun, run, SEARCH_PATH } from './process.ts';
 import { processEntry } from './processtable.ts';

@@ -8,7 +8,7 @@
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { TunnelError } from '../../src/errors.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
 import { SEARCH_PATH } from './process.ts';
 import { allProcesses, processEntry, signalAll, withDescendants } from './processtable.ts';
 

@@ -7,7 +7,7 @@ import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { TunnelError, UsageError } from '../../src/errors.ts';
+import { TunnelError, UsageError } from '../../src/errors/errors.ts';
 import * as address from './addresses.ts';
 import { knownLabs, labDirectory, namespaceName, removeLab } from './janitor.ts';
 import { Lab, type LabOptions, labUnavailable } from './lab.ts';

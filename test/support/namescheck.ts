@@ -8,8 +8,8 @@
 import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
 import { TunCapture } from '../../src/capture/tun/tun.ts';
-import { createNames, type Names } from '../../src/dns/names.ts';
-import { CapturedQueries } from '../../src/dns/queries.ts';
+import { createNames, type Names } from '../../src/dns/server/names.ts';
+import { CapturedQueries } from '../../src/dns/server/queries.ts';
 import { Flows } from '../../src/flow/flows.ts';
 import { StreamConduit } from '../../src/flow/streamconduit.ts';
 import { type Destination, formatDestination } from '../../src/net/destination.ts';
@@ -17,7 +17,7 @@ import { parseNamePattern } from '../../src/net/name.ts';
 import { hostPrefix, parsePrefix } from '../../src/net/prefix.ts';
 import { silentObserver } from '../../src/observe/observer.ts';
 import { createPolicy } from '../../src/policy/policy.ts';
-import { startHelper } from '../../src/system/helper.ts';
+import { startHelper } from '../../src/system/helper/helper.ts';
 import { mustRun, run } from './process.ts';
 
 const RESOLVERS = ['203.0.113.53', '2001:db8:53::53'];

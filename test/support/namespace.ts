@@ -1,5 +1,5 @@
 /** One network namespace of the lab: programs run in it, and its network is configured through `ip -batch`. */
-import { TunnelError } from '../../src/errors.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
 import { hostState } from './hoststate.ts';
 import { type PacketCapture, startCapture } from './packets.ts';
 import {

@@ -2,9 +2,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Observer, silentObserver } from '../../src/observe/observer.ts';
-import type { GivenOptions, OpensshOptions } from '../../src/transport/openssh/dial.ts';
-import type { ReplicaKeys } from '../../src/transport/replicas.ts';
-import type { SshSettings } from '../../src/transport/settings.ts';
+import type { ReplicaKeys } from '../../src/ssh/hostkeys/replicas.ts';
+import type { GivenOptions, OpensshOptions } from '../../src/ssh/openssh/dial.ts';
+import type { SshSettings } from '../../src/ssh/settings.ts';
 import type { LoopbackSshd } from './loopback-sshd.ts';
 import { authenticationSettings, hostKeySettings, testSettings } from './settings.ts';
 

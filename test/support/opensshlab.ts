@@ -3,10 +3,11 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { TunnelError } from '../../src/errors.ts';
-import { dialOpenssh } from '../../src/transport/openssh/dial.ts';
-import { defaultBases } from '../../src/transport/openssh/privatedirectory.ts';
-import type { Destination, Transport } from '../../src/transport/transport.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
+import type { Destination } from '../../src/net/destination.ts';
+import { dialOpenssh } from '../../src/ssh/openssh/dial.ts';
+import { defaultBases } from '../../src/ssh/privatedirectory.ts';
+import type { Transport } from '../../src/ssh/transport.ts';
 import type { LoopbackSshd } from './loopback-sshd.ts';
 import { type Changes, opensshOptions } from './openssh.ts';
 

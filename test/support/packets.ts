@@ -1,5 +1,5 @@
 /** tcpdump beside a test: what passed a device, one entry a packet. */
-import { TunnelError } from '../../src/errors.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
 import type { Namespace } from './namespace.ts';
 
 /** tcpdump fetches from its ring this late at most (immediate mode), and packets of the last moment are to be counted. */

@@ -3,11 +3,11 @@
  * server sends what the windows admit at once into a queue that the path takes `rate` bytes a millisecond out of, as
  * sshd and the kernel's socket buffer do; answers to questions queue up there like everything else. No packets are lost.
  */
-import { type ReceiveWindow, ReceiveWindows } from '../../src/transport/ssh2/receivewindow.ts';
+import { type ReceiveWindow, ReceiveWindows } from '../../src/ssh/embedded/channels/receivewindow.ts';
 
 const PACKET = 32 * 1024;
 const ANSWER_BYTES = 60;
-/** As link.ts and pulse.ts have it. */
+/** As link.ts and ssh/embedded/channels/pulse.ts have it. */
 const QUESTION_AFTER_BYTES = 16 * 1024;
 const QUESTION_INTERVAL_MS = 250;
 

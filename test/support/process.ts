@@ -1,6 +1,6 @@
 /** Running programs from tests: to the end (`run`), or beside the test (`Child`), with everything they print kept. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { TunnelError } from '../../src/errors.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
 
 /** What a program may print on one stream before it is killed: beyond this, a test compares a digest instead. */
 const MAX_OUTPUT_CHARACTERS = 64 * 1024 * 1024;

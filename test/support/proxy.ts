@@ -1,8 +1,8 @@
 /** The proxies in this process, with a transport in memory behind them, and a client that speaks octets. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { ProxyCapture, type ProxyListen } from '../../src/capture/proxy.ts';
-import { type Credential, Credentials } from '../../src/capture/proxyauth.ts';
+import { type Credential, Credentials } from '../../src/capture/proxy/credentials.ts';
+import { ProxyCapture, type ProxyListen } from '../../src/capture/proxy/proxy.ts';
 import { Flows } from '../../src/flow/flows.ts';
 import type { Observer } from '../../src/observe/observer.ts';
 import { createPolicy } from '../../src/policy/policy.ts';

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { silentObserver } from '../../src/observe/observer.ts';
-import { runCommand } from '../../src/system/command.ts';
+import { runCommand } from '../../src/system/programs/command.ts';
 import { planResolver } from '../../src/system/resolver/detect.ts';
 import { readResolverFacts } from '../../src/system/resolver/facts.ts';
 import { ResolvedLink } from '../../src/system/resolver/resolved.ts';

@@ -1,6 +1,6 @@
 /** SSH packets as a server seals them with AES-GCM, and the decipher that opens them. */
-import { addon, type GcmHandle } from '../../src/native.ts';
-import { AESGCMCipher, AESGCMDecipher } from '../../src/transport/ssh2/gcm.ts';
+import { addon, type GcmHandle } from '../../src/native/addon.ts';
+import { AESGCMCipher, AESGCMDecipher } from '../../src/ssh/embedded/ssh2/gcm.ts';
 
 const KEY = Buffer.alloc(16, 7);
 const NONCE = Buffer.alloc(12, 9);

@@ -1,8 +1,8 @@
 /** Settings of the transports with nothing in them that looks at this machine's files or agent; tests say what they need. */
-import { TunnelError } from '../../src/errors.ts';
-import { parseHostKeyPin } from '../../src/transport/hostkeypin.ts';
-import type { Prompter } from '../../src/transport/prompter.ts';
-import type { AuthenticationSettings, HostKeySettings, SshSettings } from '../../src/transport/settings.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
+import { parseHostKeyPin } from '../../src/ssh/keys/pin.ts';
+import type { Prompter } from '../../src/ssh/prompter.ts';
+import type { AuthenticationSettings, HostKeySettings, SshSettings } from '../../src/ssh/settings.ts';
 
 export function hostKeySettings(settings: Partial<HostKeySettings> = {}): HostKeySettings {
   return {

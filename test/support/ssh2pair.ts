@@ -8,10 +8,10 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { CipherAlgorithm, Client, Connection, MacAlgorithm } from 'ssh2';
 import { silentObserver } from '../../src/observe/observer.ts';
-import { Inbox } from '../../src/transport/ssh2/inbox.ts';
-import { protocolOf, type SshProtocol } from '../../src/transport/ssh2/internals.ts';
-import ssh2 from '../../src/transport/ssh2/library.ts';
-import { Ssh2Link } from '../../src/transport/ssh2/link.ts';
+import { Inbox } from '../../src/ssh/embedded/channels/inbox.ts';
+import { Ssh2Link } from '../../src/ssh/embedded/channels/link.ts';
+import { protocolOf, type SshProtocol } from '../../src/ssh/embedded/ssh2/internals.ts';
+import ssh2 from '../../src/ssh/embedded/ssh2/library.ts';
 
 /** What is used of the server's protocol object. */
 export interface PeerProtocol {

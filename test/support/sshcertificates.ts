@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { wireString } from '../../src/transport/wire.ts';
+import { wireString } from '../../src/ssh/keys/wire.ts';
 import { makeKey } from './loopback-sshd.ts';
 
 const SECURITY_KEY = 'sk-ssh-ed25519@openssh.com';

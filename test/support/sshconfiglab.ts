@@ -8,10 +8,10 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after } from 'node:test';
-import type { Remote, SshOptions } from '../../src/config/configuration.ts';
 import { buildConfiguration, type ConnectOptions } from '../../src/config/options.ts';
-import type { SshSettings } from '../../src/transport/settings.ts';
-import { type ResolveContext, resolveSettings } from '../../src/transport/sshconfig.ts';
+import { type ResolveContext, resolveSettings } from '../../src/ssh/config/resolve.ts';
+import type { Remote, SshOptions } from '../../src/ssh/options.ts';
+import type { SshSettings } from '../../src/ssh/settings.ts';
 
 /** For `skip`: false, or what is lacking. */
 export const LACKING =

@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { TunnelError } from '../../src/errors.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
 import * as address from './addresses.ts';
 import { type Credentials, JUMP_USER } from './credentials.ts';
 import type { Namespace } from './namespace.ts';

@@ -1,15 +1,16 @@
 /** A supervisor whose dials do what the test says, over twins, and with mocked timers: for the tests of the supervisor. */
 import assert from 'node:assert/strict';
 import { mock } from 'node:test';
-import { TunnelError } from '../../src/errors.ts';
-import type { Level, Observer } from '../../src/observe/observer.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
+import { ConnectError } from '../../src/flow/connector.ts';
 import {
   type DialRequest,
   Supervisor,
   type SupervisorOptions,
   type SupervisorState,
-} from '../../src/transport/supervisor.ts';
-import { ConnectError, type Destination } from '../../src/transport/transport.ts';
+} from '../../src/link/supervisor.ts';
+import type { Destination } from '../../src/net/destination.ts';
+import type { Level, Observer } from '../../src/observe/observer.ts';
 import { TwinTransport } from './twin.ts';
 
 export const HOLD = 30;

@@ -17,7 +17,7 @@ import type { Conduit } from '../../src/flow/conduit.ts';
 import { type Slab, SlabPool } from '../../src/flow/memory.ts';
 import { parsePrefix } from '../../src/net/prefix.ts';
 import { silentObserver } from '../../src/observe/observer.ts';
-import { startHelper } from '../../src/system/helper.ts';
+import { startHelper } from '../../src/system/helper/helper.ts';
 import { pseudoRandomChunks, pseudoRandomDigest } from './bytes.ts';
 import { mustRun, run } from './process.ts';
 import { FaultyDevice } from './tcpfaulty.ts';

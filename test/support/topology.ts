@@ -1,7 +1,7 @@
 /** The lab's namespaces and how they are wired. Drawn in lab.ts. */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { TunnelError } from '../../src/errors.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
 import * as address from './addresses.ts';
 import type { Namespace } from './namespace.ts';
 import { type Child, mustRun } from './process.ts';

@@ -9,16 +9,12 @@
  *   twin.lose();                                            the link is gone
  */
 import { Duplex } from 'node:stream';
-import { TunnelError } from '../../src/errors.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
+import { ConnectError, type ConnectOptions, LinkGoneError } from '../../src/flow/connector.ts';
 import { StreamConduit } from '../../src/flow/streamconduit.ts';
+import type { Destination } from '../../src/net/destination.ts';
 import type { Refusal } from '../../src/net/refusal.ts';
-import {
-  ConnectError,
-  type ConnectOptions,
-  type Destination,
-  LinkGoneError,
-  type Transport,
-} from '../../src/transport/transport.ts';
+import type { Transport } from '../../src/ssh/transport.ts';
 
 export type FarHandler = (far: TwinStream, destination: Destination) => void;
 

@@ -1,118 +1,103 @@
-/** Holds the import rules of docs/architecture.md. */
+/** Holds the rules of docs/architecture.md: which folder imports which, and who may do what. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { circles, folderGraph, isDocumented, loadModules, violations } from '../../scripts/boundaries.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-const SRC = join(ROOT, 'src');
 
-interface Module {
-  /** Relative to src/, with forward slashes. */
-  readonly path: string;
-  readonly text: string;
-  /** Project files relative to src/, packages and node: modules by name. */
-  readonly imports: readonly string[];
-}
-
-function load(): Module[] {
-  return readdirSync(SRC, { recursive: true, encoding: 'utf8' })
-    .filter((path) => path.endsWith('.ts'))
-    .map((path) => {
-      const text = readFileSync(join(SRC, path), 'utf8');
-      const specifiers = [...text.matchAll(/\b(?:from|import)\s*\(?\s*'([^']+)'/g)].map(
-        (match) => match[1] ?? '',
-      );
-      const imports = specifiers.map((name) =>
-        name.startsWith('.') ? relative(SRC, join(SRC, dirname(path), name)) : name,
-      );
-      return { path, text, imports };
-    });
-}
-
-const modules = load();
+const modules = loadModules();
+const graph = folderGraph(modules);
 const inside = (path: string, ...folders: string[]) =>
   folders.some((folder) => path === folder || path.startsWith(`${folder}/`));
 
-/** From these places, these must not be imported. */
-const FORBIDDEN: readonly { from: string[]; to: string[]; why: string }[] = [
-  { from: ['net'], to: ['*'], why: 'net/ is pure vocabulary and imports nothing of the project' },
-  { from: ['capture'], to: ['transport'], why: 'a capture must work with any transport' },
-  { from: ['transport'], to: ['capture'], why: 'a transport must work with any capture' },
+/** Only these folders and files may import these packages. */
+const PACKAGES: readonly { what: string; pattern: RegExp; only: string[] }[] = [
+  { what: 'ssh2', pattern: /^ssh2(\/|$)/, only: ['ssh/embedded'] },
+  { what: 'socks', pattern: /^socks$/, only: ['ssh/openssh'] },
+  { what: 'dns-packet', pattern: /^dns-packet$/, only: ['dns'] },
+  { what: 'yaml', pattern: /^yaml$/, only: ['openstack/settings'] },
+  { what: 'commander', pattern: /^commander$/, only: ['cli'] },
   {
-    from: ['flow'],
-    to: [
-      'capture/tun',
-      'capture/namespace.ts',
-      'capture/proxy.ts',
-      'capture/socks.ts',
-      'capture/http.ts',
-      'transport/ssh2',
-      'transport/openssh',
-      'transport/direct.ts',
-    ],
-    why: 'flow/ knows the interfaces only',
-  },
-  { from: ['dns'], to: ['transport'], why: 'the query function is injected' },
-  {
-    from: ['system'],
-    to: ['capture', 'flow', 'transport', 'dns'],
-    why: 'host changes know nothing of traffic',
-  },
-  {
-    from: ['policy'],
-    to: ['capture', 'flow', 'transport', 'system', 'cli', 'dns'],
-    why: 'the policy is pure',
-  },
-  {
-    from: ['capture', 'flow', 'transport', 'system', 'policy', 'config', 'dns', 'observe'],
-    to: ['run.ts', 'run', 'main.ts', 'cli'],
-    why: 'parts are composed from above',
+    what: 'child_process',
+    pattern: /^(node:)?child_process$/,
+    only: ['system', 'ssh/openssh', 'ssh/dial', 'ssh/config/query.ts'],
   },
 ];
 
 describe('architecture', () => {
   it('finds the modules', () => {
     assert.ok(modules.length > 20);
-    assert.ok(modules.some((module) => module.path === 'run.ts'));
+    assert.ok(modules.some((module) => module.path === 'session/connect.ts'));
   });
 
-  for (const { from, to, why } of FORBIDDEN) {
-    it(`${from.join(', ')} do not import ${to.join(', ')}: ${why}`, () => {
-      for (const module of modules.filter(({ path }) => inside(path, ...from))) {
-        const wrong = module.imports.filter((name) => {
-          if (!name.endsWith('.ts')) return false;
-          return to.includes('*') ? !inside(name, ...from) : inside(name, ...to);
-        });
-        assert.deepEqual(wrong, [], module.path);
-      }
+  it('folders import what the table allows, and nothing in it is out of use', () => {
+    assert.deepEqual(violations(graph), []);
+  });
+
+  it('finds an import that the table lacks, an entry without use, and a folder that it does not know', () => {
+    const module = (path: string, ...imports: string[]) => ({
+      path,
+      folder: path.slice(0, path.lastIndexOf('/')),
+      text: '',
+      imports,
+    });
+    const found = violations(
+      folderGraph([module('a/x.ts', 'b/y.ts', 'net/z.ts'), module('b/y.ts'), module('c/z.ts')]),
+      { a: [], b: ['a'] },
+    );
+    assert.deepEqual(found, [
+      'a must not import b: a/x.ts imports b/y.ts',
+      'b no longer imports a: take it out',
+      'c: not in the table of folders',
+    ]);
+    const circle = folderGraph([
+      module('a/p/x.ts', 'b/y.ts'),
+      module('b/y.ts', 'a/q/z.ts'),
+      module('a/q/z.ts'),
+    ]);
+    assert.deepEqual(circles(circle), ['a -> b -> a']);
+  });
+
+  it('docs/architecture.md shows the table', () => {
+    assert.ok(isDocumented(), 'npm run boundaries prints it');
+  });
+
+  it('has no circle of folders, at any depth', () => {
+    assert.deepEqual(circles(graph), []);
+  });
+
+  it('has no circle of files', () => {
+    const files = new Map(
+      modules.map((module) => [module.path, module.imports.filter((name) => name.endsWith('.ts'))]),
+    );
+    const done = new Set<string>();
+    const visit = (path: string, trail: readonly string[]): void => {
+      assert.ok(!trail.includes(path), `circle: ${[...trail, path].join(' -> ')}`);
+      if (done.has(path)) return;
+      for (const next of files.get(path) ?? []) visit(next, [...trail, path]);
+      done.add(path);
+    };
+    for (const path of files.keys()) visit(path, []);
+  });
+
+  for (const { what, pattern, only } of PACKAGES) {
+    it(`only ${only.join(', ')} import ${what}`, () => {
+      const importers = modules.filter(({ imports }) => imports.some((name) => pattern.test(name)));
+      assert.ok(importers.length > 0);
+      assert.deepEqual(
+        importers.map(({ path }) => path).filter((path) => !inside(path, ...only)),
+        [],
+      );
     });
   }
 
-  it('only transport/ssh2 imports ssh2', () => {
-    for (const { path, imports } of modules) {
-      if (!inside(path, 'transport/ssh2')) assert.ok(!imports.some((name) => /^ssh2(\/|$)/.test(name)), path);
-    }
-  });
-
-  it('only its library.ts loads it: elsewhere there are types', () => {
+  it('only library.ts loads ssh2: elsewhere there are types', () => {
     for (const { path, text } of modules) {
       const loads = /import (?!type )[^;]*'ssh2|require\('ssh2/.test(text);
-      assert.equal(loads, path === 'transport/ssh2/library.ts', path);
-    }
-  });
-
-  it('only transport/openssh imports socks', () => {
-    for (const { path, imports } of modules) {
-      if (!inside(path, 'transport/openssh')) assert.ok(!imports.includes('socks'), path);
-    }
-  });
-
-  it('only system/, transport/openssh and capture/namespace.ts start processes', () => {
-    for (const { path, imports } of modules) {
-      if (inside(path, 'system', 'transport/openssh', 'capture/namespace.ts')) continue;
-      assert.ok(!imports.some((name) => /^(node:)?child_process$/.test(name)), path);
+      assert.equal(loads, path === 'ssh/embedded/ssh2/library.ts', path);
     }
   });
 
@@ -122,10 +107,10 @@ describe('architecture', () => {
     }
   });
 
-  it('only native.ts loads the addon', () => {
+  it('only native/ loads the addon', () => {
     for (const { path, text } of modules) {
-      if (path !== 'native.ts') assert.ok(!text.includes('tunnel.node'), path);
-      const requires = ['native.ts', 'transport/ssh2/library.ts'];
+      if (path !== 'native/addon.ts') assert.ok(!text.includes('tunnel.node'), path);
+      const requires = ['native/addon.ts', 'ssh/embedded/ssh2/library.ts'];
       if (!requires.includes(path)) assert.ok(!text.includes('createRequire'), path);
     }
   });
@@ -137,38 +122,25 @@ describe('architecture', () => {
     assert.equal(files.length, 16);
     for (const { path, imports } of files) {
       const wrong = imports.filter(
-        (name) => name === 'native.ts' || (name.startsWith('node:') && !/^node:(crypto|os)$/.test(name)),
+        (name) => inside(name, 'native') || (name.startsWith('node:') && !/^node:(crypto|os)$/.test(name)),
       );
       assert.deepEqual(wrong, [], path);
     }
   });
 
-  it('only run.ts and run/ construct the parts', () => {
+  it('only session/ constructs the parts', () => {
     for (const { path, text } of modules) {
-      if (inside(path, 'run.ts', 'run')) continue;
+      if (inside(path, 'session', 'connect')) continue;
       // The capture of a namespace is a TUN capture and a relay for UDP.
-      const capture = path === 'capture/namespace.ts' ? 'NamespaceCapture' : 'TunCapture|NamespaceCapture';
+      const capture = inside(path, 'capture/namespace') ? 'NamespaceCapture' : 'TunCapture|NamespaceCapture';
+      const link = inside(path, 'link') ? '' : '|dialSsh2|dialOpenssh';
       assert.ok(
         !new RegExp(
-          `\\bnew (${capture}|ProxyCapture|Flows|DirectConnector)\\b|\\b(startHelper|startLauncher|dialSsh2|dialOpenssh)\\(\\{`,
+          `\\bnew (${capture}|ProxyCapture|Flows|DirectConnector)\\b|\\b(startHelper|startLauncher${link})\\(\\{`,
         ).test(text),
         path,
       );
     }
-  });
-
-  it('has no import cycles', () => {
-    const graph = new Map(
-      modules.map((module) => [module.path, module.imports.filter((name) => name.endsWith('.ts'))]),
-    );
-    const done = new Set<string>();
-    const visit = (path: string, trail: readonly string[]): void => {
-      assert.ok(!trail.includes(path), `cycle: ${[...trail, path].join(' -> ')}`);
-      if (done.has(path)) return;
-      for (const next of graph.get(path) ?? []) visit(next, [...trail, path]);
-      done.add(path);
-    };
-    for (const path of graph.keys()) visit(path, []);
   });
 
   it('has no barrel and no utils', () => {

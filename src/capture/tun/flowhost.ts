@@ -2,7 +2,7 @@
  * The states of a flow (tcpflow.ts has their table), and what it needs of the endpoint that it
  * belongs to.
  */
-import { TunnelError } from '../../errors.ts';
+import { TunnelError } from '../../errors/errors.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import type { InitialNumbers } from './numbers.ts';
 import type { Tuple } from './tuple.ts';

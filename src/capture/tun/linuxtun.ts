@@ -1,5 +1,5 @@
 /** The TUN of Linux with virtio headers, on Node's own event loop (native/addon_device.c). */
-import { addon, type DeviceHandle } from '../../native.ts';
+import { addon, type DeviceHandle } from '../../native/addon.ts';
 import { HEADER_BYTES, type PacketDevice } from './device.ts';
 
 export class LinuxTun implements PacketDevice {

@@ -10,9 +10,10 @@
  * the processor's cache. The rest of what waits comes with the next turn, so that the SSH
  * connection has its own.
  */
+
+import type { Datagram } from '../../flow/datagram.ts';
 import { SlabPool } from '../../flow/memory.ts';
 import type { Refusal } from '../../net/refusal.ts';
-import type { Datagram } from '../datagram.ts';
 import { addressFromWords, addressWords } from './addresses.ts';
 import type { EndpointCounters } from './counters.ts';
 import { HEADER_BYTES, type PacketDevice } from './device.ts';

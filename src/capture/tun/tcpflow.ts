@@ -32,10 +32,10 @@
  * open can't happen: this side never begins.
  */
 import { both, type Conduit, connectionReset, type OverListener } from '../../flow/conduit.ts';
+import { GiveUp } from '../../flow/giveup.ts';
 import type { Slab } from '../../flow/memory.ts';
-import { GiveUp } from '../../net/giveup.ts';
+import type { FlowRequest } from '../../flow/request.ts';
 import type { Refusal } from '../../net/refusal.ts';
-import type { FlowRequest } from '../capture.ts';
 import { type FlowHost, gaveUp, STATE, type State } from './flowhost.ts';
 import { ACK, FIN, type FrameMemory, type FrameView, RST, SYN } from './frame.ts';
 import { HALF_CLOSED_KEEPALIVE_MS, Keepalive } from './keepalive.ts';

@@ -15,14 +15,15 @@
  */
 import { closeSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
-import { TunnelError } from '../../errors.ts';
+import { TunnelError } from '../../errors/errors.ts';
+import type { Datagram } from '../../flow/datagram.ts';
+import type { FlowRequest } from '../../flow/request.ts';
 import { addressFromNumber, addressNumber } from '../../net/address.ts';
 import { formatPrefix, type Prefix, prefixAround, prefixBounds } from '../../net/prefix.ts';
 import { PrefixSet } from '../../net/prefixset.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import type { Observer } from '../../observe/observer.ts';
-import type { Capture, FlowRequest } from '../capture.ts';
-import type { Datagram } from '../datagram.ts';
+import type { Capture } from '../capture.ts';
 import { LinuxTun } from './linuxtun.ts';
 import { PacketStack } from './stack.ts';
 import type { TcpFlow } from './tcpflow.ts';
@@ -38,7 +39,7 @@ const ROUTER_OCTET = 2n;
 /** Prefix lengths of the device's own addresses (native/helper/protocol.h). */
 const BLOCK_LENGTH = { 4: 24, 6: 64 } as const;
 
-/** What makes the device and the routes, with the privileges that this takes (system/helper.ts). */
+/** What makes the device and the routes, with the privileges that this takes (system/helper/helper.ts). */
 export interface TunHost {
   create(options: { ipv4: boolean; ipv6: boolean; mtu: number }): Promise<TunDevice>;
   /** The whole set of captured prefixes; the difference to the earlier set is added and removed. */

@@ -2,13 +2,13 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { release } from 'node:os';
-import { TunnelError } from '../../errors.ts';
+import { TunnelError } from '../../errors/errors.ts';
 import { silentObserver } from '../../observe/observer.ts';
-import { helperPath } from '../helperpath.ts';
-import { probeNamespaces } from '../launcher.ts';
-import { NO_TUN_HINT } from '../launchererrors.ts';
-import type { LauncherSetup } from '../launchprotocol.ts';
-import { elevation } from '../privileges.ts';
+import { NO_TUN_HINT } from '../launcher/errors.ts';
+import { probeNamespaces } from '../launcher/launcher.ts';
+import type { LauncherSetup } from '../launcher/protocol.ts';
+import { helperPath } from '../programs/path.ts';
+import { elevation } from '../programs/privileges.ts';
 import type { Finding } from './diagnosis.ts';
 
 const TUN_NODE = '/dev/net/tun';

@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { isAddress } from '../../net/address.ts';
 import { formatPrefix, type Prefix, parsePrefix, prefixContains } from '../../net/prefix.ts';
 import { PrefixSet } from '../../net/prefixset.ts';
-import { resolverConfiguration } from '../resolvers.ts';
+import { resolverConfiguration } from '../resolver/resolvconf.ts';
 import type { Finding } from './diagnosis.ts';
 
 const MAIN_RULE = 32_766;

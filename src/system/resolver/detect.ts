@@ -18,7 +18,7 @@
 import { canonicalAddress, isAddress } from '../../net/address.ts';
 import { hostPrefix, prefixContains } from '../../net/prefix.ts';
 import { OWN_RANGES, specialRangeOf } from '../../net/special.ts';
-import { DEFAULT_RESOLVER, parseResolvConf } from '../resolvers.ts';
+import { DEFAULT_RESOLVER, parseResolvConf } from './resolvconf.ts';
 
 /** systemd-resolved(8): the stub, and the one without its own processing. */
 const STUBS: ReadonlySet<string> = new Set(['127.0.0.53', '127.0.0.54']);

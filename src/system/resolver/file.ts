@@ -19,10 +19,10 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { TunnelError } from '../../errors.ts';
-import type { HostChange } from '../hostchange.ts';
-import { isRecord, type Journal } from '../journal.ts';
-import { parseResolvConf, resolvConfText } from '../resolvers.ts';
+import { TunnelError } from '../../errors/errors.ts';
+import type { HostChange } from './hostchange.ts';
+import { isRecord, type Journal } from './journal.ts';
+import { parseResolvConf, resolvConfText } from './resolvconf.ts';
 
 export const RESOLV_CONF = '/etc/resolv.conf';
 export const RESOLV_CONF_KIND = 'resolv.conf';

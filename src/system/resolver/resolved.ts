@@ -18,10 +18,10 @@
  * and the settings take eight short calls, once.
  */
 import { type FSWatcher, watch } from 'node:fs';
-import { TunnelError } from '../../errors.ts';
+import { TunnelError } from '../../errors/errors.ts';
 import type { Observer } from '../../observe/observer.ts';
-import { type RunCommand, runCommand, runElevated } from '../command.ts';
-import type { HostChange } from '../hostchange.ts';
+import { type RunCommand, runCommand, runElevated } from '../programs/command.ts';
+import type { HostChange } from './hostchange.ts';
 
 /** It writes its files here when it starts and whenever settings change. */
 const STATE_DIRECTORY = '/run/systemd/resolve';
@@ -32,7 +32,7 @@ export interface ResolvedLinkOptions {
   readonly device: string;
   /** Addresses of the tunnel's DNS server, as this machine reaches it. */
   readonly servers: readonly string[];
-  /** Canonical names; `.` for all (naming.ts, routedDomains). */
+  /** Canonical names; `.` for all (dns/naming.ts, routedDomains). */
   readonly domains: readonly string[];
   readonly observer: Observer;
   readonly run?: RunCommand;

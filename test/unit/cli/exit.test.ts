@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { exitCodeOf } from '../../../src/cli/exit.ts';
-import { TunnelError, UsageError } from '../../../src/errors.ts';
-import { ConnectError } from '../../../src/transport/transport.ts';
+import { TunnelError, UsageError } from '../../../src/errors/errors.ts';
+import { ConnectError } from '../../../src/flow/connector.ts';
 
 describe('exitCodeOf', () => {
   const table: readonly (readonly [code: string, exit: number])[] = [

@@ -1,5 +1,5 @@
 /**
- * The entry with a `run` that behaves as each test needs (a loader puts it in run.ts's place): signals, exit codes, and
+ * The entry with a `run` that behaves as each test needs (a loader puts it in session/connect.ts's place): signals, exit codes, and
  * what happens with failures that nobody expected.
  */
 import assert from 'node:assert/strict';
@@ -9,7 +9,7 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
-const ERRORS = new URL('../../../src/errors.js', import.meta.url).href;
+const ERRORS = new URL('../../../src/errors/errors.js', import.meta.url).href;
 const TIMEOUT_MS = 20_000;
 /** Less than what main.ts grants to whatever is left. */
 const GRACE_MS = 1500;
@@ -26,7 +26,7 @@ async function tunnel(body: string, { args = [] as string[], signals = [] as Nod
     }`);
   const hooks = dataUrl(`
     export async function resolve(specifier, context, next) {
-      return specifier === './run.js' ? { url: ${JSON.stringify(run)}, shortCircuit: true } : next(specifier, context);
+      return specifier === './session/connect.js' ? { url: ${JSON.stringify(run)}, shortCircuit: true } : next(specifier, context);
     }`);
   const loader = dataUrl(`import { register } from 'node:module'; register(${JSON.stringify(hooks)});`);
   const child = spawn(process.execPath, ['--import', loader, MAIN, '-r', 'user@jumphost', '10/8', ...args], {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { reportError } from '../../../src/cli/report.ts';
-import { TunnelError } from '../../../src/errors.ts';
+import { TunnelError } from '../../../src/errors/errors.ts';
 
 describe('reportError', () => {
   it('is one line with the code, and one with the hint', () => {

@@ -11,7 +11,7 @@ import {
   readTargetsFile,
   splitWords,
 } from '../../../src/config/argsfile.ts';
-import { UsageError } from '../../../src/errors.ts';
+import { UsageError } from '../../../src/errors/errors.ts';
 import { NotationError } from '../../../src/net/notation.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-argsfile-'));

@@ -6,7 +6,7 @@ import {
   readDnsOptions,
   tunnelResolvers,
 } from '../../../src/config/dnsoptions.ts';
-import { UsageError } from '../../../src/errors.ts';
+import { UsageError } from '../../../src/errors/errors.ts';
 import { parseNamePattern } from '../../../src/net/name.ts';
 import { formatPrefix, parsePrefix } from '../../../src/net/prefix.ts';
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { runCommandLine } from '../../../src/cli/program.ts';
 import { type ExecConfiguration, type OptionShape, splitCommand } from '../../../src/config/execoptions.ts';
-import { UsageError } from '../../../src/errors.ts';
+import { UsageError } from '../../../src/errors/errors.ts';
 
 const OPTIONS: readonly OptionShape[] = [
   { short: '-r', long: '--remote', takesValue: true },

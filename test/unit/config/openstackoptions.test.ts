@@ -4,7 +4,7 @@ import { buildExecConfiguration } from '../../../src/config/execoptions.ts';
 import { readOpenStackOptions } from '../../../src/config/openstackoptions.ts';
 import { buildOpenStackConfiguration } from '../../../src/config/openstackreport.ts';
 import { buildConfiguration, type ConnectOptions } from '../../../src/config/options.ts';
-import { UsageError } from '../../../src/errors.ts';
+import { UsageError } from '../../../src/errors/errors.ts';
 
 function wrong(act: () => unknown, message: RegExp): void {
   assert.throws(

@@ -4,8 +4,8 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { buildConfiguration, type ConnectOptions, MAX_REMOTES } from '../../../src/config/options.ts';
-import { UsageError } from '../../../src/errors.ts';
-import { parseHostKeyPin } from '../../../src/transport/hostkeypin.ts';
+import { UsageError } from '../../../src/errors/errors.ts';
+import { parseHostKeyPin } from '../../../src/ssh/keys/pin.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-options-'));
 after(() => rmSync(directory, { recursive: true }));

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { type ProxyOptionTexts, readProxyOptions, separateNames } from '../../../src/config/proxyoptions.ts';
-import { UsageError } from '../../../src/errors.ts';
+import { UsageError } from '../../../src/errors/errors.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-proxyoptions-'));
 after(() => rmSync(directory, { recursive: true }));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parseExclusion, parseTarget } from '../../../src/config/target.ts';
-import { UsageError } from '../../../src/errors.ts';
+import { UsageError } from '../../../src/errors/errors.ts';
 import { formatPorts } from '../../../src/net/ports.ts';
 import { prefixNotation } from '../../../src/net/prefix.ts';
 

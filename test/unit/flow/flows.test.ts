@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { describe, it } from 'node:test';
 import { parseTarget } from '../../../src/config/target.ts';
+import { ConnectError, type ConnectOptions, type Connector } from '../../../src/flow/connector.ts';
 import { Flows } from '../../../src/flow/flows.ts';
 import { StreamConduit } from '../../../src/flow/streamconduit.ts';
 import { type Destination, formatDestination } from '../../../src/net/destination.ts';
 import { parseNamePattern } from '../../../src/net/name.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
 import { createPolicy } from '../../../src/policy/policy.ts';
-import { ConnectError, type ConnectOptions, type Connector } from '../../../src/transport/transport.ts';
 import { TwinTransport } from '../../support/twin.ts';
 
 /** Dials nothing, and remembers what it was asked for. */

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { readAllowOptions } from '../../../src/config/allowfile.ts';
-import { UsageError } from '../../../src/errors.ts';
+import { UsageError } from '../../../src/errors/errors.ts';
 import type { Level } from '../../../src/observe/observer.ts';
 import { createAllowGuard, createAllowList } from '../../../src/policy/allowlist.ts';
 import {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { parseExclusion, parseTarget } from '../../../src/config/target.ts';
-import { UsageError } from '../../../src/errors.ts';
+import { UsageError } from '../../../src/errors/errors.ts';
 import { addressFromNumber, addressNumber } from '../../../src/net/address.ts';
 import { parseNamePattern } from '../../../src/net/name.ts';
 import { parsePorts } from '../../../src/net/ports.ts';

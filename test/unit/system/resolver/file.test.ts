@@ -16,13 +16,13 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { reportRecovery } from '../../../../src/cli/clean.ts';
 import { silentObserver } from '../../../../src/observe/observer.ts';
-import { Journal, journalDirectory } from '../../../../src/system/journal.ts';
 import { ResolvConfFile } from '../../../../src/system/resolver/file.ts';
+import { Journal, journalDirectory } from '../../../../src/system/resolver/journal.ts';
 import { recover } from '../../../../src/system/resolver/recover.ts';
 
 const ORIGINAL = '# mine\nsearch corp.example\nnameserver 127.0.0.1\noptions edns0\n';
 const FILE_MODULE = new URL('../../../../src/system/resolver/file.js', import.meta.url).href;
-const JOURNAL_MODULE = new URL('../../../../src/system/journal.js', import.meta.url).href;
+const JOURNAL_MODULE = new URL('../../../../src/system/resolver/journal.js', import.meta.url).href;
 const skip = process.getuid?.() !== 0 && 'resolv.conf is given to root, which needs root';
 
 let directory: string;

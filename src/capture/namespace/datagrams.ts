@@ -1,0 +1,178 @@
+/**
+ * UDP that goes directly: datagrams of captured applications are sent from this process's own sockets, and the answers
+ * handed back.
+ *
+ *   datagram A:a -> D:d -> decide() -> association (A:a, D:d): a connected socket -> D:d, or where decide() says
+ *   answer from there  -> D:d -> A:a
+ *   ICMP for the socket -> the same kind of ICMP for the application's last datagram
+ *
+ * An association is a NAT binding of its own for each pair of ends (RFC 4787, "address and port-dependent"): its socket is
+ * connected, so that "port unreachable" is heard and nobody else's datagrams come in. It ends after UDP_IDLE_MS without a datagram
+ * in either direction (RFC 4787 §4.3 asks for two minutes), to DNS servers after DNS_IDLE_MS: each query has a port of its own.
+ *
+ * Limits: MAX_ASSOCIATIONS, beyond which the one that is idle longest ends; MAX_WAITING datagrams while a socket is being
+ * made, beyond which they are dropped, as the network may. Both are counted.
+ */
+import { createSocket, type Socket } from 'node:dgram';
+import { type Datagram, MAX_DATAGRAM } from '../../flow/datagram.ts';
+import type { Destination } from '../../net/destination.ts';
+import { formatDestination } from '../../net/destination.ts';
+import type { Refusal } from '../../net/refusal.ts';
+import type { Observer } from '../../observe/observer.ts';
+import type { DatagramVerdict } from '../../policy/execpolicy.ts';
+
+export const MAX_ASSOCIATIONS = 1024;
+export const UDP_IDLE_MS = 120_000;
+export const DNS_IDLE_MS = 10_000;
+const MAX_WAITING = 16;
+const SWEEP_MS = 2_000;
+const DNS_PORT = 53;
+
+export interface UdpRelayOptions {
+  /** What becomes of a datagram. */
+  readonly decide: (destination: Destination) => DatagramVerdict;
+  /** Hands a datagram to the application; answers one of its with an ICMP error. */
+  readonly send: (datagram: Datagram) => void;
+  readonly refuse: (datagram: Datagram, refusal: Refusal) => void;
+  readonly observer: Observer;
+}
+
+interface Association {
+  readonly socket: Socket;
+  readonly idleMs: number;
+  /** In ms of performance.now(). */
+  used: number;
+  /** Datagrams that came before the socket was connected; undefined once it is. */
+  waiting: Datagram[] | undefined;
+  /** The application's last one, which an ICMP error answers. */
+  last: Datagram;
+}
+
+export class UdpRelay {
+  readonly #options: UdpRelayOptions;
+  /** By both ends, the one that is idle longest first. */
+  readonly #associations = new Map<string, Association>();
+  readonly #sweep: NodeJS.Timeout;
+
+  constructor(options: UdpRelayOptions) {
+    this.#options = options;
+    this.#sweep = setInterval(() => this.#expire(), SWEEP_MS).unref();
+  }
+
+  /** Associations that are open. */
+  get size(): number {
+    return this.#associations.size;
+  }
+
+  /** Takes a datagram of an application's. */
+  accept(datagram: Datagram): void {
+    const { decide, refuse, observer } = this.#options;
+    const verdict = decide(datagram.destination);
+    if (verdict.kind === 'refuse') {
+      observer.count('tunnel_datagrams_denied_total');
+      observer.log('debug', `udp ${describe(datagram)}: ${verdict.why}`, { refusal: verdict.refusal });
+      refuse(datagram, verdict.refusal);
+      return;
+    }
+    const key = describe(datagram);
+    const association = this.#associations.get(key) ?? this.#open(key, datagram, verdict.to);
+    this.#touch(key, association);
+    association.last = datagram;
+    if (association.waiting === undefined) this.#forward(key, association, datagram);
+    else if (association.waiting.length < MAX_WAITING) association.waiting.push(datagram);
+    else observer.count('tunnel_datagrams_dropped_total');
+  }
+
+  close(): void {
+    clearInterval(this.#sweep);
+    for (const key of [...this.#associations.keys()]) this.#close(key);
+  }
+
+  #open(key: string, datagram: Datagram, to: Destination): Association {
+    const { send, observer } = this.#options;
+    const [oldest] = this.#associations.keys();
+    if (this.#associations.size >= MAX_ASSOCIATIONS && oldest !== undefined) {
+      observer.count('tunnel_datagram_associations_over_limit_total');
+      this.#close(oldest);
+    }
+    const { source, destination } = datagram;
+    const socket = createSocket(to.host.includes(':') ? 'udp6' : 'udp4');
+    const association: Association = {
+      socket,
+      idleMs: to.port === DNS_PORT ? DNS_IDLE_MS : UDP_IDLE_MS,
+      used: 0,
+      waiting: [],
+      last: datagram,
+    };
+    this.#associations.set(key, association);
+    socket.on('error', (error: NodeJS.ErrnoException) => this.#failed(key, association, error));
+    socket.on('connect', () => {
+      const waiting = association.waiting ?? [];
+      association.waiting = undefined;
+      for (const early of waiting) this.#forward(key, association, early);
+    });
+    socket.on('message', (payload) => {
+      this.#touch(key, association);
+      observer.count('tunnel_datagrams_received_total');
+      if (payload.length <= MAX_DATAGRAM) send({ source: destination, destination: source, payload });
+    });
+    socket.connect(to.port, to.host);
+    observer.count('tunnel_datagram_associations_total');
+    observer.log('debug', `udp ${key}: open`);
+    return association;
+  }
+
+  #forward(key: string, association: Association, datagram: Datagram): void {
+    this.#options.observer.count('tunnel_datagrams_sent_total');
+    association.socket.send(datagram.payload, (error) => {
+      if (error !== null) this.#failed(key, association, error);
+    });
+  }
+
+  #failed(key: string, association: Association, error: NodeJS.ErrnoException): void {
+    if (this.#associations.get(key) !== association) return; // closed meanwhile
+    const refusal = REFUSAL_OF_ERRNO[error.code ?? ''];
+    this.#options.observer.log('debug', `udp ${key}: ${error.message}`);
+    // What says nothing about the destination (EMSGSIZE, ENOBUFS) loses the datagram, as the network would.
+    if (refusal !== undefined) this.#options.refuse(association.last, refusal);
+    else if (association.waiting === undefined) return;
+    // Without descriptors (EMFILE) there is no socket, and there will be none: the next datagram makes another.
+    else this.#options.observer.count('tunnel_datagrams_dropped_total', association.waiting.length);
+    this.#close(key);
+  }
+
+  #touch(key: string, association: Association): void {
+    association.used = performance.now();
+    if (!this.#associations.delete(key)) return; // closed meanwhile
+    this.#associations.set(key, association);
+  }
+
+  #expire(): void {
+    const now = performance.now();
+    for (const [key, { used, idleMs }] of [...this.#associations]) {
+      if (now - used >= idleMs) this.#close(key);
+    }
+  }
+
+  #close(key: string): void {
+    const association = this.#associations.get(key);
+    if (association === undefined) return;
+    this.#associations.delete(key);
+    association.socket.close();
+  }
+}
+
+/** What the kernel says about a connected socket's peer, or about the way to it. */
+const REFUSAL_OF_ERRNO: Readonly<Record<string, Refusal>> = {
+  ECONNREFUSED: 'refused',
+  EHOSTUNREACH: 'unreachable',
+  ENETUNREACH: 'no-network',
+  EADDRNOTAVAIL: 'no-network',
+  EAFNOSUPPORT: 'no-network',
+  EACCES: 'prohibited',
+  EPERM: 'prohibited',
+};
+
+function describe({ source, destination }: Datagram): string {
+  return `${formatDestination(source)} -> ${formatDestination(destination)}`;
+}

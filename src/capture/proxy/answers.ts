@@ -1,0 +1,149 @@
+/**
+ * What the proxies say when a connection can't be had. One table, so that all fronts tell the same story:
+ *
+ * | refusal       | SOCKS5 (RFC 1928 §6)          | SOCKS4 | HTTP | Proxy-Status (RFC 9209 §2.3) |
+ * |---------------|-------------------------------|--------|------|------------------------------|
+ * | `refused`     | 05 connection refused         | 91     | 502  | connection_refused           |
+ * | `unreachable` | 04 host unreachable           | 91     | 502  | destination_ip_unroutable    |
+ * | `no-network`  | 03 network unreachable        | 91     | 502  | destination_ip_unroutable    |
+ * | `prohibited`  | 02 not allowed by ruleset     | 91     | 403  | http_request_denied          |
+ * | `timeout`     | 06 TTL expired                | 91     | 504  | connection_timeout           |
+ *
+ * A name that can't be resolved is `unreachable`. RFC 1928 has no code for silence; 06 is what other servers use for it,
+ * and tells it apart from a host that is known to be down.
+ *
+ * Further answers of SOCKS5: 07 BIND and UDP ASSOCIATE, 08 an unknown kind of address, 01 a destination that is none; of
+ * HTTP: 400, 407, 408, 431, 501 and 503, each with a body that says why.
+ */
+import { STATUS_CODES } from 'node:http';
+import type { Refusal } from '../../net/refusal.ts';
+import { printable } from '../../observe/printable.ts';
+
+/** RFC 1928 §6 */
+export const SOCKS5_REPLY = {
+  succeeded: 0x00,
+  generalFailure: 0x01,
+  notAllowed: 0x02,
+  networkUnreachable: 0x03,
+  hostUnreachable: 0x04,
+  connectionRefused: 0x05,
+  ttlExpired: 0x06,
+  commandNotSupported: 0x07,
+  addressTypeNotSupported: 0x08,
+} as const;
+
+export const SOCKS5_REPLIES: Readonly<Record<Refusal, number>> = {
+  refused: SOCKS5_REPLY.connectionRefused,
+  unreachable: SOCKS5_REPLY.hostUnreachable,
+  'no-network': SOCKS5_REPLY.networkUnreachable,
+  prohibited: SOCKS5_REPLY.notAllowed,
+  timeout: SOCKS5_REPLY.ttlExpired,
+};
+
+/** An answer of the proxy's own. */
+export interface HttpAnswer {
+  readonly status: number;
+  /** An error type of RFC 9209 §2.3. */
+  readonly error: string;
+  /** One sentence: what happened. */
+  readonly why: string;
+  /** One sentence: what to do next. */
+  readonly hint: string;
+  /** Further header lines, names and values in turn. */
+  readonly headers?: readonly string[];
+}
+
+const HTTP_REFUSALS: Readonly<Record<Refusal, Omit<HttpAnswer, 'why'>>> = {
+  refused: {
+    status: 502,
+    error: 'connection_refused',
+    hint: 'Check the port, and that the service runs.',
+  },
+  unreachable: {
+    status: 502,
+    error: 'destination_ip_unroutable',
+    hint: 'Check the address, or the name. Where the tunnel has targets, a name that only the jump host can resolve has to be one of them.',
+  },
+  'no-network': {
+    status: 502,
+    error: 'destination_ip_unroutable',
+    hint: 'Check the address, and whether the jump host has a route there.',
+  },
+  prohibited: {
+    status: 403,
+    error: 'http_request_denied',
+    hint: 'Add the destination to the targets of the tunnel, or have it permitted on the jump host (PermitOpen).',
+  },
+  timeout: {
+    status: 504,
+    error: 'connection_timeout',
+    hint: 'Check the address; a firewall on the way may drop the connection.',
+  },
+};
+
+export function refusalAnswer(refusal: Refusal, why: string): HttpAnswer {
+  return { ...HTTP_REFUSALS[refusal], why };
+}
+
+export const SOCKS_ONLY: HttpAnswer = {
+  status: 400,
+  error: 'http_request_error',
+  why: 'this port speaks SOCKS only',
+  hint: 'Use socks5h:// instead of http:// in the address of the proxy.',
+};
+
+export function badRequest(why: string, hint: string): HttpAnswer {
+  return { status: 400, error: 'http_request_error', why, hint };
+}
+
+/** RFC 9110 §15.5.8 */
+export const AUTHENTICATION_REQUIRED: HttpAnswer = {
+  status: 407,
+  error: 'http_request_denied',
+  why: 'the proxy wants a user and a password',
+  hint: 'Put them into the address of the proxy: http://user:password@host:port.',
+  headers: ['Proxy-Authenticate', 'Basic realm="tunnel", charset="UTF-8"'],
+};
+
+/** `close`: the connection ends behind it. Header lines as names and values in turn, and the body. */
+export function renderAnswer(
+  { error, why, hint, headers = [] }: HttpAnswer,
+  close: boolean,
+): { readonly headers: string[]; readonly body: Buffer } {
+  const text = printable(why);
+  const body = Buffer.from(`tunnel: ${text}\n${hint}\n`);
+  return {
+    headers: [
+      ...headers,
+      'Proxy-Status',
+      `tunnel; error=${error}; details=${structuredString(text)}`,
+      'Content-Type',
+      'text/plain; charset=utf-8',
+      'Content-Length',
+      String(body.length),
+      'Cache-Control',
+      'no-store',
+      ...(close ? ['Connection', 'close'] : []),
+    ],
+    body,
+  };
+}
+
+/** The whole answer, for a connection that no HTTP server serves (any more), and that ends behind it. */
+export function formatAnswer(answer: HttpAnswer): Buffer {
+  const { headers, body } = renderAnswer(answer, true);
+  return Buffer.concat([Buffer.from(formatHead(answer.status, STATUS_CODES[answer.status], headers)), body]);
+}
+
+/** Status line and header; the result is to be sent as latin1. */
+export function formatHead(status: number, reason: string | undefined, headers: readonly string[]): string {
+  let head = `HTTP/1.1 ${status} ${reason ?? ''}\r\n`;
+  for (let index = 0; index + 1 < headers.length; index += 2)
+    head += `${headers[index]}: ${headers[index + 1]}\r\n`;
+  return `${head}\r\n`;
+}
+
+/** An sf-string of RFC 8941 §3.3.3: printable ASCII. */
+function structuredString(text: string): string {
+  return `"${text.replace(/[^\x20-\x7e]/g, '?').replace(/["\\]/g, '\\$&')}"`;
+}

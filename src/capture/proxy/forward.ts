@@ -1,0 +1,191 @@
+/**
+ * One plain request: from the client to the server that its target names, and the answer back.
+ *
+ *   client --IncomingMessage--> fields that are end to end, body --ClientRequest--> flow --> server
+ *   client <--ServerResponse--- fields that are end to end, body <--IncomingMessage--/
+ *
+ * Bodies are streamed with back-pressure and framed anew on each side; nothing of a message is kept. Expect: 100-continue is
+ * the server's to answer. Until the server's head has come, a failure is answered with a status; afterwards the client's
+ * connection is cut, as the server's was.
+ *
+ * A connection kept from an earlier request may have been closed by the server at the very moment. A request without body
+ * whose method is idempotent is then sent once more on a new one; for any other the client's connection is closed without an
+ * answer, which is what it would have met without a proxy, and knows how to handle (RFC 9110 §9.2.2).
+ */
+import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { pump } from '../../flow/pump.ts';
+import { badRequest, type HttpAnswer, refusalAnswer, renderAnswer } from './answers.ts';
+import { endToEnd, forwardsLeft, isPlainCoding, type RequestTarget } from './head.ts';
+import { RefusedError, type Upstreams } from './upstreams.ts';
+
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+/** Node sends no body with these unless it is told to. */
+const WITHOUT_BODY = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT']);
+
+export interface Forward {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly target: RequestTarget;
+  readonly upstreams: Upstreams;
+  /** The client waits for "100 Continue" before it sends the body. */
+  readonly expectsContinue: boolean;
+  /** The protocol that the client wants to change to; what is called when the server has done so. */
+  readonly upgrade?: {
+    readonly protocol: string;
+    readonly done: (answer: IncomingMessage, stream: Duplex, head: Buffer) => void;
+  };
+}
+
+/** Resolves when the client's side is over: answered, cut or upgraded. Never rejects. */
+export async function forward(work: Forward): Promise<void> {
+  const { response } = work;
+  const closed = new Promise<void>((resolve) => {
+    if (response.closed) resolve();
+    else response.once('close', resolve);
+  });
+  try {
+    if (await attempt(work, hasBody(work.request) ? 'last' : 'first')) return;
+  } catch (cause) {
+    // Node's client throws at what its server has read but it doesn't write; nothing has been sent then.
+    const text = cause instanceof Error ? cause.message : String(cause);
+    answerWith(
+      work.request,
+      response,
+      badRequest(`the request can't be passed on: ${text}`, 'Check its fields.'),
+    );
+  }
+  await closed;
+}
+
+/**
+ * Resolves with true when the connection has been upgraded, false when `response` is in use or done with. Rejects when the
+ * request can't be written.
+ */
+function attempt(work: Forward, which: 'first' | 'last'): Promise<boolean> {
+  const { request, response, target, upstreams, expectsContinue, upgrade } = work;
+  const { host, port } = target.destination;
+  return new Promise((resolve) => {
+    const upstream = httpRequest({
+      agent: upstreams,
+      host,
+      port,
+      method: request.method ?? 'GET',
+      path: target.path,
+      headers: requestFields(work),
+    });
+    const abandoned = () => upstream.destroy();
+    response.once('close', abandoned);
+
+    let bodyHeldBack = expectsContinue;
+    upstream.on('continue', () => {
+      if (bodyHeldBack) response.writeContinue();
+      bodyHeldBack = false;
+    });
+    upstream.on('response', (answer) => {
+      resolve(false);
+      passAnswer(work, answer, bodyHeldBack && !request.complete);
+    });
+    upstream.on('upgrade', (answer, stream, head) => {
+      response.off('close', abandoned);
+      if (upgrade === undefined) {
+        // RFC 9110 §15.2.2: nobody asked for it.
+        stream.destroy();
+        answerWith(request, response, serverFault('the server changes to a protocol that nobody asked for'));
+        resolve(false);
+        return;
+      }
+      upgrade.done(answer, stream, head);
+      resolve(true);
+    });
+    upstream.on('error', (error: Error) => {
+      response.off('close', abandoned);
+      if (response.headersSent || response.destroyed) {
+        response.destroy();
+        resolve(false);
+      } else if (error instanceof RefusedError) {
+        answerWith(request, response, refusalAnswer(error.refusal, error.message));
+        resolve(false);
+      } else if (!upstream.reusedSocket) {
+        answerWith(request, response, serverFault(`the server's answer can't be read: ${error.message}`));
+        resolve(false);
+      } else if (which === 'first' && IDEMPOTENT.has(request.method ?? '')) {
+        resolve(attempt(work, 'last'));
+      } else {
+        response.destroy();
+        request.socket.destroy();
+        resolve(false);
+      }
+    });
+    pump(request, upstream);
+    // A repeated request has no body and has ended already.
+    if (request.readableEnded) upstream.end();
+  });
+}
+
+function requestFields({ request, target, expectsContinue, upgrade }: Forward): string[] {
+  const left = forwardsLeft(request);
+  // The target says which host is meant, whatever the client's Host field says (RFC 9112 §3.2.2).
+  const fields = [
+    'Host',
+    target.authority,
+    ...endToEnd(request.rawHeaders, [
+      'host',
+      ...(expectsContinue ? [] : ['expect']),
+      ...(left.length > 0 ? ['max-forwards'] : []),
+    ]),
+    ...left,
+  ];
+  if (upgrade !== undefined) fields.push('Connection', 'Upgrade', 'Upgrade', upgrade.protocol);
+  if (request.headers['transfer-encoding'] !== undefined) fields.push('Transfer-Encoding', 'chunked');
+  else if (request.headers['content-length'] === undefined && !WITHOUT_BODY.has(request.method ?? ''))
+    fields.push('Content-Length', '0');
+  return fields;
+}
+
+/** RFC 9112 §6.3 */
+export function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/** `bodyHeldBack`: the client may send its body unasked, or not at all, so that what follows can't be told from it. */
+function passAnswer({ request, response }: Forward, answer: IncomingMessage, bodyHeldBack: boolean): void {
+  if (!isPlainCoding(answer.headers['transfer-encoding'])) {
+    answer.destroy();
+    answerWith(request, response, serverFault('the answer has a transfer coding other than chunked'));
+    return;
+  }
+  const fields = endToEnd(answer.rawHeaders);
+  if (bodyHeldBack) fields.push('Connection', 'close');
+  response.sendDate = false;
+  try {
+    response.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', fields);
+  } catch (cause) {
+    // Node reads some characters that it doesn't write.
+    answer.destroy();
+    const text = cause instanceof Error ? cause.message : String(cause);
+    answerWith(request, response, serverFault(`the server's answer can't be passed on: ${text}`));
+    return;
+  }
+  answer.on('error', () => response.destroy());
+  answer.once('end', () => {
+    const trailers: [string, string][] = [];
+    for (let index = 0; index + 1 < answer.rawTrailers.length; index += 2)
+      trailers.push([answer.rawTrailers[index] ?? '', answer.rawTrailers[index + 1] ?? '']);
+    if (trailers.length > 0) response.addTrailers(trailers);
+  });
+  pump(answer, response);
+}
+
+function serverFault(why: string): HttpAnswer {
+  return { status: 502, error: 'http_protocol_error', why, hint: 'Look into the log of the server.' };
+}
+
+/** Answers in the proxy's own name. The connection stays where the rest of the request has been read. */
+export function answerWith(request: IncomingMessage, response: ServerResponse, answer: HttpAnswer): void {
+  const { headers, body } = renderAnswer(answer, !request.complete);
+  response.writeHead(answer.status, headers);
+  response.end(body);
+  // So that the answer arrives although the client is still sending.
+  request.resume();
+}

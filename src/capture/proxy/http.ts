@@ -1,0 +1,351 @@
+/**
+ * The HTTP front: Node's own server reads the requests (RFC 9112, no parser of ours).
+ *
+ *   CONNECT host:port          -> the socket, detached from the server, becomes a ProxyFlow
+ *   GET http://host/... etc.   -> forward.ts, on one of the client's own Upstreams
+ *   the same with Upgrade      -> forward.ts; after "101" both sockets are relayed
+ *   anything else              -> 400, with a body that says what this port is
+ *
+ * Requests that a client sends without waiting for the answers are carried out one after the other, so that their order holds
+ * at the servers. Credentials are asked for with 407.
+ *
+ * Limits: MAX_HEADER_BYTES (431), HEADER_TIME for a head (408), IDLE_TIMEOUT_MS between requests, MAX_PIPELINED.
+ * Bodies have none, in size or in time. A request with Upgrade and a body is answered with 501, and so is one with a transfer
+ * coding other than chunked.
+ */
+import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { join } from '../../flow/join.ts';
+import { StreamConduit } from '../../flow/streamconduit.ts';
+import { formatDestination } from '../../net/destination.ts';
+import { NotationError } from '../../net/notation.ts';
+import {
+  AUTHENTICATION_REQUIRED,
+  badRequest,
+  formatAnswer,
+  formatHead,
+  type HttpAnswer,
+  refusalAnswer,
+} from './answers.ts';
+import { answerWith, forward, hasBody } from './forward.ts';
+import {
+  checkHostFields,
+  isPlainCoding,
+  mayGoNoFurther,
+  parseAbsoluteForm,
+  parseAuthority,
+  type RequestTarget,
+} from './head.ts';
+import {
+  clientOf,
+  endWith,
+  type ProxyContext,
+  ProxyFlow,
+  type ProxyReplies,
+  watchForEnd,
+} from './request.ts';
+import { Upstreams } from './upstreams.ts';
+
+/** Of a request's head. */
+export const MAX_HEADER_BYTES = 32 * 1024;
+/**
+ * For a head, as a part of Admission's time for a first request, and how often Node looks for heads that take longer: together
+ * less than one, so that a client that speaks HTTP is told.
+ */
+const HEADER_TIME = 2 / 3;
+const CHECK_TIME = 1 / 6;
+/** Milliseconds that a connection may stay open between two requests. */
+const IDLE_TIMEOUT_MS = 90_000;
+/** Requests of one connection that wait or are being answered. Clients that pipeline at all send a few. */
+export const MAX_PIPELINED = 32;
+
+export interface HttpFront {
+  /** Not listening yet. Its 'connection' event is the caller's: sockets are served only once `serve` is called. */
+  readonly server: Server;
+  readonly serve: (socket: Socket) => void;
+}
+
+/** A client's connection that makes plain requests. */
+interface Client {
+  readonly upstreams: Upstreams;
+  /** Requests that wait or are being answered, and the end of the last one. */
+  outstanding: number;
+  last: Promise<void>;
+}
+
+export function createHttpFront(context: ProxyContext): HttpFront {
+  const server = createServer({
+    maxHeaderSize: MAX_HEADER_BYTES,
+    headersTimeout: context.admission.timeout * HEADER_TIME,
+    requestTimeout: 0,
+    keepAliveTimeout: IDLE_TIMEOUT_MS,
+    connectionsCheckingInterval: context.admission.timeout * CHECK_TIME,
+    noDelay: true,
+    requireHostHeader: false, // Node's own answer has no body
+  });
+  // Node's server serves what it accepts by listening to its own event. It has to listen itself, because only then does it
+  // hold heads to their time; but which sockets speak HTTP is found out first.
+  const [serve] = server.listeners('connection');
+  if (serve === undefined)
+    throw new TypeError("Node's HTTP server serves its connections in another way than it did");
+  server.removeAllListeners('connection');
+  const front = new Front(context);
+  server.on('request', (request, response) => front.plain(request, response, false));
+  server.on('checkContinue', (request, response) => front.plain(request, response, true));
+  server.on('checkExpectation', (request, response) => front.plain(request, response, false, true));
+  server.on('connect', (request, socket, head) => front.tunnel(request, socket, head));
+  server.on('upgrade', (request, socket, head) => front.upgrade(request, socket, head));
+  server.on('clientError', (error, socket) => front.malformed(error, socket));
+  return { server, serve: (socket) => serve.call(server, socket) };
+}
+
+class Front {
+  readonly #context: ProxyContext;
+  readonly #clients = new WeakMap<Duplex, Client>();
+
+  constructor(context: ProxyContext) {
+    this.#context = context;
+  }
+
+  tunnel(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const { socket: client } = request;
+    const { accept, admission, observer } = this.#context;
+    admission.busy(client);
+    if (head.length > 0) socket.unshift(head);
+    // An answer that is still to come would end up inside the tunnel.
+    if (this.#outstanding(socket) > 0) {
+      observer.count('tunnel_proxy_pipeline_limit_total');
+      client.resetAndDestroy();
+      return;
+    }
+    if (!this.#authenticated(request)) {
+      endWith(socket, formatAnswer(AUTHENTICATION_REQUIRED));
+      return;
+    }
+    let flow: ProxyFlow;
+    try {
+      flow = new ProxyFlow(client, parseAuthority(request.url ?? ''), CONNECT_REPLIES);
+    } catch (error) {
+      endWith(socket, formatAnswer(this.#unusable(request, error)));
+      return;
+    }
+    observer.count('tunnel_proxy_requests_total');
+    accept(flow);
+  }
+
+  /** `expectsUnknown`: something else than "100 Continue", which no server here knows either. */
+  plain(
+    request: IncomingMessage,
+    response: ServerResponse,
+    expectsContinue: boolean,
+    expectsUnknown = false,
+  ): void {
+    const { socket } = request;
+    const { admission, observer } = this.#context;
+    admission.busy(socket);
+    const client = this.#client(socket);
+    if (client.outstanding >= MAX_PIPELINED) {
+      observer.count('tunnel_proxy_pipeline_limit_total');
+      socket.resetAndDestroy();
+      return;
+    }
+    client.outstanding++;
+    client.last = client.last
+      .then(() =>
+        expectsUnknown
+          ? answerWith(request, response, UNKNOWN_EXPECTATION)
+          : this.#answer(request, response, client, expectsContinue),
+      )
+      .finally(() => {
+        if (--client.outstanding === 0) admission.idle(socket);
+      });
+  }
+
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const { socket: plain } = request;
+    this.#context.admission.busy(plain);
+    const client = this.#client(plain);
+    if (client.outstanding > 0) {
+      this.#context.observer.count('tunnel_proxy_pipeline_limit_total');
+      plain.resetAndDestroy();
+      return;
+    }
+    client.outstanding++;
+    // Whatever is not "101" is answered as usual, and is the last answer of the connection.
+    const response = new ServerResponse(request);
+    response.shouldKeepAlive = false;
+    response.assignSocket(plain);
+    // The server does this for the sockets that it still has.
+    const drained = () => response.emit('drain');
+    plain.on('drain', drained);
+    response.once('finish', () => {
+      plain.off('drain', drained);
+      response.detachSocket(plain);
+      endWith(socket, Buffer.alloc(0));
+    });
+    const unwatch = watchForEnd(socket, () => {
+      response.destroy();
+      socket.destroy();
+    });
+    response.once('finish', unwatch);
+    if (hasBody(request)) {
+      answerWith(request, response, UPGRADE_WITH_BODY);
+      return;
+    }
+    const done = (answer: IncomingMessage, stream: Duplex, rest: Buffer) => {
+      unwatch();
+      plain.off('drain', drained);
+      response.detachSocket(plain);
+      if (head.length > 0) socket.unshift(head);
+      if (rest.length > 0) stream.unshift(rest);
+      stream.allowHalfOpen = true;
+      socket.write(formatHead(101, answer.statusMessage, answer.rawHeaders), 'latin1');
+      join(new StreamConduit(socket), new StreamConduit(stream), () => {
+        // Both are over, and nobody counts them.
+      });
+    };
+    void this.#answer(request, response, client, false, { protocol: request.headers.upgrade ?? '', done });
+  }
+
+  /** Bytes that are no request, a head that is too large or takes too long, and connections that break. */
+  malformed(error: NodeJS.ErrnoException, socket: Duplex): void {
+    const { admission, observer } = this.#context;
+    const answer = MALFORMED[error.code ?? ''];
+    if (error.code === 'ECONNRESET' || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    if (socket instanceof Socket) admission.busy(socket);
+    observer.count(answer?.counter ?? 'tunnel_proxy_protocol_errors_total');
+    endWith(socket, formatAnswer(answer ?? NOT_HTTP));
+  }
+
+  async #answer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { upstreams }: Client,
+    expectsContinue: boolean,
+    upgrade?: { protocol: string; done: (answer: IncomingMessage, stream: Duplex, head: Buffer) => void },
+  ): Promise<void> {
+    if (response.destroyed) return;
+    if (!this.#authenticated(request)) {
+      answerWith(request, response, AUTHENTICATION_REQUIRED);
+      return;
+    }
+    if (!isPlainCoding(request.headers['transfer-encoding'])) {
+      answerWith(request, response, UNKNOWN_CODING);
+      return;
+    }
+    let target: RequestTarget;
+    try {
+      checkHostFields(request);
+      target = parseAbsoluteForm(request.url ?? '', request.method);
+    } catch (error) {
+      answerWith(request, response, this.#unusable(request, error));
+      return;
+    }
+    if (mayGoNoFurther(request)) {
+      answerWith(request, response, LAST_RECIPIENT);
+      return;
+    }
+    this.#context.observer.count('tunnel_proxy_requests_total');
+    const common = { request, response, target, upstreams, expectsContinue };
+    await forward(upgrade === undefined ? common : { ...common, upgrade });
+  }
+
+  #authenticated({ headers, socket }: IncomingMessage): boolean {
+    const { credentials, observer } = this.#context;
+    const given = headers['proxy-authorization'];
+    if (credentials === undefined || credentials.acceptsBasic(given)) return true;
+    // Most clients wait to be asked before they say who they are.
+    if (given !== undefined) {
+      observer.count('tunnel_proxy_authentication_failures_total');
+      observer.log(
+        'info',
+        `proxy client ${formatDestination(clientOf(socket))}: the user or the password is wrong`,
+      );
+    }
+    return false;
+  }
+
+  #unusable({ socket }: IncomingMessage, error: unknown): HttpAnswer {
+    if (!(error instanceof NotationError)) throw error;
+    const { observer } = this.#context;
+    observer.count('tunnel_proxy_protocol_errors_total');
+    observer.log('info', `proxy client ${formatDestination(clientOf(socket))}: ${error.message}`);
+    return badRequest(error.message, error.hint ?? 'Check the address.');
+  }
+
+  #client(socket: Socket): Client {
+    const known = this.#clients.get(socket);
+    if (known !== undefined) return known;
+    const upstreams = new Upstreams(clientOf(socket), this.#context.accept);
+    const client = { upstreams, outstanding: 0, last: Promise.resolve() };
+    this.#clients.set(socket, client);
+    socket.once('close', () => upstreams.destroy());
+    return client;
+  }
+
+  #outstanding(socket: Duplex): number {
+    return this.#clients.get(socket)?.outstanding ?? 0;
+  }
+}
+
+const CONNECT_REPLIES: ProxyReplies = {
+  success: () => Buffer.from(formatHead(200, 'Connection established', [])),
+  failure: (refusal, why) => formatAnswer(refusalAnswer(refusal, why)),
+};
+
+const UPGRADE_WITH_BODY: HttpAnswer = {
+  status: 501,
+  error: 'http_request_error',
+  why: 'a request that changes the protocol and has a body is not carried',
+  hint: 'Leave out the Upgrade field, or the body.',
+};
+
+const UNKNOWN_CODING: HttpAnswer = {
+  status: 501,
+  error: 'http_request_error',
+  why: 'the body has a transfer coding other than chunked',
+  hint: 'Compress the content instead (Content-Encoding).',
+};
+
+/** RFC 9110 §10.1.1 */
+const UNKNOWN_EXPECTATION: HttpAnswer = {
+  status: 417,
+  error: 'http_request_error',
+  why: 'the request expects what is not known here',
+  hint: 'Leave out the Expect field, or send "100-continue".',
+};
+
+/** RFC 9110 §7.6.2 */
+const LAST_RECIPIENT: HttpAnswer = {
+  status: 501,
+  error: 'http_request_error',
+  why: 'Max-Forwards is 0: the request ends at this proxy, which has no answer of its own to it',
+  hint: 'Leave out the Max-Forwards field.',
+};
+
+const NOT_HTTP: HttpAnswer = badRequest(
+  'this is a proxy, and what it was sent is no HTTP request',
+  'Write http:// in the address of the proxy: TLS to the proxy itself is not spoken.',
+);
+
+/** By the codes of Node's parser and server. */
+const MALFORMED: Readonly<Record<string, HttpAnswer & { readonly counter: string }>> = {
+  HPE_HEADER_OVERFLOW: {
+    status: 431,
+    error: 'http_request_error',
+    why: `the head of the request is larger than ${MAX_HEADER_BYTES / 1024} KiB`,
+    hint: 'Send fewer or shorter fields; cookies are the usual cause.',
+    counter: 'tunnel_proxy_header_limit_total',
+  },
+  ERR_HTTP_REQUEST_TIMEOUT: {
+    status: 408,
+    error: 'http_request_error',
+    why: 'the head of the request was not complete in time',
+    hint: 'Try again.',
+    counter: 'tunnel_proxy_negotiation_timeouts_total',
+  },
+};

@@ -1,0 +1,116 @@
+/** A proxy client's request for a byte stream (SOCKS, CONNECT): from here on its socket is the flow. */
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { TunnelError } from '../../errors/errors.ts';
+import type { Conduit } from '../../flow/conduit.ts';
+import { GiveUp } from '../../flow/giveup.ts';
+import type { FlowRequest } from '../../flow/request.ts';
+import { StreamConduit } from '../../flow/streamconduit.ts';
+import { canonicalAddress, isAddress } from '../../net/address.ts';
+import type { Destination } from '../../net/destination.ts';
+import type { Refusal } from '../../net/refusal.ts';
+import type { Observer } from '../../observe/observer.ts';
+import type { Admission } from './admission.ts';
+import type { Credentials } from './credentials.ts';
+
+/** How long a client may take to close its side after it has been told that it gets no connection. */
+const FAREWELL_TIMEOUT_MS = 2000;
+
+/** What the fronts (socks.ts, http.ts) need of the capture. */
+export interface ProxyContext {
+  readonly accept: (request: FlowRequest) => void;
+  readonly admission: Admission;
+  /** undefined: nobody is asked who they are. */
+  readonly credentials: Credentials | undefined;
+  readonly observer: Observer;
+}
+
+/** How the protocol says yes and no. */
+export interface ProxyReplies {
+  success(): Buffer;
+  failure(refusal: Refusal, why: string): Buffer;
+}
+
+export class ProxyFlow implements FlowRequest {
+  readonly source: Destination;
+  readonly destination: Destination;
+  readonly signal = new GiveUp();
+  readonly #socket: Socket;
+  readonly #replies: ProxyReplies;
+  readonly #unwatch: () => void;
+
+  constructor(socket: Socket, destination: Destination, replies: ProxyReplies) {
+    this.source = clientOf(socket);
+    this.destination = destination;
+    this.#socket = socket;
+    this.#replies = replies;
+    this.#unwatch = watchForEnd(socket, () => {
+      this.signal.abort(gaveUp());
+      socket.destroy();
+    });
+  }
+
+  open(): Conduit | undefined {
+    this.#unwatch();
+    if (this.#socket.destroyed) return undefined;
+    // Until somebody listens.
+    this.#socket.pause();
+    this.#socket.write(this.#replies.success());
+    return new StreamConduit(this.#socket);
+  }
+
+  refuse(refusal: Refusal, why = refusal): void {
+    this.#unwatch();
+    endWith(this.#socket, this.#replies.failure(refusal, why));
+  }
+}
+
+export function gaveUp(): TunnelError {
+  return new TunnelError('flow-given-up', 'the client has closed its connection to the proxy');
+}
+
+/** The client's own address and port. */
+export function clientOf({ remoteAddress = '', remotePort = 0 }: Socket): Destination {
+  return {
+    host: isAddress(remoteAddress) ? canonicalAddress(remoteAddress) : remoteAddress,
+    port: remotePort,
+  };
+}
+
+/**
+ * Calls back once when a socket that nobody reads is closed, or ends with nothing left to read: a client that closes while
+ * it waits is seen as an end. The socket flows meanwhile; what comes is put back and stops it, so that no more than one
+ * chunk is read. Behind bytes an end is not seen, and is the relay's to find. Returns what stops the watch.
+ */
+export function watchForEnd(socket: Duplex, ended: () => void): () => void {
+  const putBack = (chunk: Buffer) => {
+    socket.pause();
+    socket.unshift(chunk);
+  };
+  const end = () => {
+    stop();
+    ended();
+  };
+  const stop = () => {
+    socket.off('data', putBack);
+    socket.off('end', end);
+    socket.off('close', end);
+  };
+  socket.on('data', putBack);
+  socket.on('end', end);
+  socket.on('close', end);
+  if (socket.destroyed) process.nextTick(end);
+  return stop;
+}
+
+/**
+ * Writes the last words and closes in such a way that they arrive: what the client still sends is read and dropped,
+ * because a close with unread bytes would send a reset that overtakes them.
+ */
+export function endWith(socket: Duplex, words: Buffer): void {
+  if (socket.destroyed) return;
+  const timer = setTimeout(() => socket.destroy(), FAREWELL_TIMEOUT_MS).unref();
+  socket.once('close', () => clearTimeout(timer));
+  socket.end(words);
+  socket.resume();
+}

@@ -1,0 +1,255 @@
+/**
+ * The SOCKS front: one client's dialogue up to its request.
+ *
+ *   SOCKS5 (RFC 1928)   methods -> [user and password, RFC 1929] -> CONNECT address or name, port -> ProxyFlow
+ *   SOCKS4, 4a          CONNECT address, port, user[, name] -> ProxyFlow
+ *
+ * Only CONNECT is carried: BIND and UDP ASSOCIATE are refused with 07 (SOCKS4: 91). Where credentials are asked for, SOCKS4 is
+ * refused, because it has no password. The parts of a request may come in one segment or byte by byte, with or without
+ * waiting for the answers; what follows the request belongs to the flow.
+ *
+ * Each part is read as soon as it is whole, in the turn in which its last octet comes: nothing is awaited, because a dialogue
+ * is a good part of what a short connection costs.
+ *
+ * Limits: SOCKS5's lengths are octets; SOCKS4's texts end at MAX_SOCKS4_TEXT. Admission bounds the time.
+ */
+import type { Socket } from 'node:net';
+import { addressFromBytes } from '../../net/address.ts';
+import { formatDestination } from '../../net/destination.ts';
+import { canonicalHost } from '../../net/name.ts';
+import { NotationError } from '../../net/notation.ts';
+import { SOCKS5_REPLIES, SOCKS5_REPLY } from './answers.ts';
+import { clientOf, endWith, type ProxyContext, ProxyFlow, type ProxyReplies } from './request.ts';
+import {
+  ADDRESS_TYPE,
+  COMMAND,
+  isSocks4aMarker,
+  METHOD,
+  methodReply,
+  PASSWORD_STATUS,
+  PASSWORD_VERSION,
+  passwordReply,
+  SOCKS4,
+  SOCKS4_REPLY,
+  SOCKS5,
+  socks4Reply,
+  socks5Reply,
+} from './socksmessages.ts';
+
+/** Octets of SOCKS4's user and of SOCKS4a's name, each: as long as a name can be. */
+export const MAX_SOCKS4_TEXT = 255;
+
+const IPV4_OCTETS = 4;
+const IPV6_OCTETS = 16;
+/** RFC 1928 §4: version, command, reserved, type of address. */
+const REQUEST5_HEAD = 4;
+/** SOCKS4: version, command, port, address. */
+const REQUEST4_HEAD = 8;
+const PORT_OCTETS = 2;
+
+const NOTHING = Buffer.alloc(0);
+
+/** The dialogue is over, with last words to the client. */
+class Farewell extends Error {
+  readonly words: Buffer;
+  readonly counter: string;
+
+  constructor(words: Buffer, counter: string) {
+    super('the SOCKS dialogue is over');
+    this.words = words;
+    this.counter = counter;
+  }
+}
+
+/** Takes the socket over, which is flowing; `first` is what has come, one octet at least. */
+export function serveSocks(socket: Socket, first: Buffer, context: ProxyContext): void {
+  new Dialogue(socket, context).begin(first);
+}
+
+const REPLIES5: ProxyReplies = {
+  success: () => socks5Reply(SOCKS5_REPLY.succeeded),
+  failure: (refusal) => socks5Reply(SOCKS5_REPLIES[refusal]),
+};
+
+const REPLIES4: ProxyReplies = {
+  success: () => socks4Reply(SOCKS4_REPLY.granted),
+  failure: () => socks4Reply(SOCKS4_REPLY.rejected),
+};
+
+/** Reads one part of the dialogue. Returns how many octets it had, 0 while it isn't whole. Throws Farewell. */
+type Step = (octets: Buffer) => number;
+
+class Dialogue {
+  readonly #socket: Socket;
+  readonly #context: ProxyContext;
+  /** What has come of a part that isn't whole. */
+  #part: Buffer = NOTHING;
+  #flow: ProxyFlow | undefined;
+
+  constructor(socket: Socket, context: ProxyContext) {
+    this.#socket = socket;
+    this.#context = context;
+  }
+
+  begin(first: Buffer): void {
+    const socket = this.#socket;
+    socket.on('data', this.#take);
+    socket.on('end', this.#ended);
+    socket.on('close', this.#ended);
+    this.#step = first[0] === SOCKS4 ? this.#request4 : this.#methods;
+    this.#take(first);
+  }
+
+  readonly #take = (chunk: Buffer): void => {
+    const socket = this.#socket;
+    let octets = this.#part.length === 0 ? chunk : Buffer.concat([this.#part, chunk]);
+    try {
+      while (this.#flow === undefined) {
+        const length = this.#step(octets);
+        if (length === 0) {
+          this.#part = octets;
+          return;
+        }
+        octets = octets.subarray(length);
+      }
+    } catch (error) {
+      if (!(error instanceof Farewell)) throw error;
+      this.#release();
+      this.#context.admission.busy(socket);
+      this.#context.observer.count(error.counter);
+      endWith(socket, error.words);
+      return;
+    }
+    this.#release();
+    if (octets.length > 0) {
+      socket.pause();
+      socket.unshift(octets);
+    }
+    this.#context.admission.busy(socket);
+    this.#context.observer.count('tunnel_proxy_requests_total');
+    this.#context.accept(this.#flow);
+  };
+
+  readonly #ended = (): void => {
+    this.#release();
+    this.#context.observer.count('tunnel_proxy_given_up_total');
+    this.#socket.destroy();
+  };
+
+  #release(): void {
+    this.#socket.off('data', this.#take);
+    this.#socket.off('end', this.#ended);
+    this.#socket.off('close', this.#ended);
+  }
+
+  /** RFC 1928 §3 */
+  readonly #methods: Step = (octets) => {
+    const length = 2 + (octets[1] ?? 0);
+    if (octets.length < 2 || octets.length < length) return 0;
+    const wanted = this.#context.credentials === undefined ? METHOD.none : METHOD.password;
+    if (!octets.subarray(2, length).includes(wanted)) {
+      const words = methodReply(METHOD.noneAcceptable);
+      if (wanted === METHOD.password) throw this.#unknownUser(words, 'it offers no user and password');
+      throw new Farewell(words, 'tunnel_proxy_unsupported_total');
+    }
+    this.#socket.write(methodReply(wanted));
+    this.#step = wanted === METHOD.password ? this.#password : this.#request5;
+    return length;
+  };
+
+  /** RFC 1929 */
+  readonly #password: Step = (octets) => {
+    if (octets.length === 0) return 0;
+    if (octets[0] !== PASSWORD_VERSION) throw new Farewell(NOTHING, 'tunnel_proxy_protocol_errors_total');
+    const userEnd = 2 + (octets[1] ?? 0);
+    const length = userEnd + 1 + (octets[userEnd] ?? 0);
+    if (octets.length <= userEnd || octets.length < length) return 0;
+    const user = octets.subarray(2, userEnd);
+    const password = octets.subarray(userEnd + 1, length);
+    if (this.#context.credentials?.accepts(user, password) !== true)
+      throw this.#unknownUser(passwordReply(PASSWORD_STATUS.failure), 'the user or the password is wrong');
+    this.#socket.write(passwordReply(PASSWORD_STATUS.success));
+    this.#step = this.#request5;
+    return length;
+  };
+
+  /** RFC 1928 §4 */
+  readonly #request5: Step = (octets) => {
+    const [version, command, , type, nameLength] = octets;
+    if (version === undefined) return 0;
+    if (version !== SOCKS5) throw new Farewell(NOTHING, 'tunnel_proxy_protocol_errors_total');
+    if (octets.length <= REQUEST5_HEAD) {
+      if (type !== undefined) requireAddressType(type);
+      return 0;
+    }
+    const begin = type === ADDRESS_TYPE.name ? REQUEST5_HEAD + 1 : REQUEST5_HEAD;
+    const end = begin + addressLength(requireAddressType(type), nameLength ?? 0);
+    const length = end + PORT_OCTETS;
+    if (octets.length < length) return 0;
+    if (command !== COMMAND.connect)
+      throw new Farewell(socks5Reply(SOCKS5_REPLY.commandNotSupported), 'tunnel_proxy_unsupported_total');
+    const address = octets.subarray(begin, end);
+    const failure = socks5Reply(SOCKS5_REPLY.generalFailure);
+    const isName = type === ADDRESS_TYPE.name;
+    this.#request(address, isName, octets.readUInt16BE(end), REPLIES5, failure);
+    return length;
+  };
+
+  readonly #request4: Step = (octets) => {
+    if (octets.length < REQUEST4_HEAD) return 0;
+    const rejected = socks4Reply(SOCKS4_REPLY.rejected);
+    const address = octets.subarray(REQUEST4_HEAD - IPV4_OCTETS, REQUEST4_HEAD);
+    const isName = isSocks4aMarker(address);
+    const userEnd = textEnd(octets, REQUEST4_HEAD, rejected);
+    if (userEnd === undefined) return 0;
+    const end = isName ? textEnd(octets, userEnd + 1, rejected) : userEnd;
+    if (end === undefined) return 0;
+    if (this.#context.credentials !== undefined) throw this.#unknownUser(rejected, 'SOCKS4 has no password');
+    if (octets[1] !== COMMAND.connect) throw new Farewell(rejected, 'tunnel_proxy_unsupported_total');
+    const host = isName ? octets.subarray(userEnd + 1, end) : address;
+    this.#request(host, isName, octets.readUInt16BE(2), REPLIES4, rejected);
+    return end + 1;
+  };
+
+  #step: Step = this.#methods;
+
+  /** `invalid`: the last words if there is no such destination. */
+  #request(host: Buffer, isName: boolean, port: number, replies: ProxyReplies, invalid: Buffer): void {
+    try {
+      if (port === 0) throw new NotationError('there is no port 0');
+      const destination = { host: isName ? canonicalHost(host.toString()) : addressFromBytes(host), port };
+      this.#flow = new ProxyFlow(this.#socket, destination, replies);
+    } catch (error) {
+      if (!(error instanceof NotationError)) throw error;
+      this.#log(error.message);
+      throw new Farewell(invalid, 'tunnel_proxy_protocol_errors_total');
+    }
+  }
+
+  #unknownUser(words: Buffer, why: string): Farewell {
+    this.#log(why);
+    return new Farewell(words, 'tunnel_proxy_authentication_failures_total');
+  }
+
+  #log(why: string): void {
+    this.#context.observer.log('info', `proxy client ${formatDestination(clientOf(this.#socket))}: ${why}`);
+  }
+}
+
+function requireAddressType(type: number | undefined): number {
+  if (type === ADDRESS_TYPE.ipv4 || type === ADDRESS_TYPE.ipv6 || type === ADDRESS_TYPE.name) return type;
+  throw new Farewell(socks5Reply(SOCKS5_REPLY.addressTypeNotSupported), 'tunnel_proxy_unsupported_total');
+}
+
+function addressLength(type: number, nameLength: number): number {
+  if (type === ADDRESS_TYPE.name) return nameLength;
+  return type === ADDRESS_TYPE.ipv4 ? IPV4_OCTETS : IPV6_OCTETS;
+}
+
+/** Where the NUL is that ends a text; undefined: it has not come. Throws Farewell if the text is too long. */
+function textEnd(octets: Buffer, begin: number, rejected: Buffer): number | undefined {
+  const end = octets.indexOf(0, begin);
+  if ((end === -1 ? octets.length : end) - begin > MAX_SOCKS4_TEXT)
+    throw new Farewell(rejected, 'tunnel_proxy_protocol_errors_total');
+  return end === -1 ? undefined : end;
+}

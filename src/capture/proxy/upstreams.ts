@@ -1,0 +1,82 @@
+/**
+ * The connections to servers behind one client's plain HTTP connection: each is a flow of its own, asked for like any other,
+ * and lives no longer than the client's. Between requests up to MAX_IDLE_UPSTREAMS stay open, one for each server; clients never
+ * share one, because some servers tie a login to the connection.
+ */
+import { Agent, type ClientRequest, type ClientRequestArgs } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { FlowRequest } from '../../flow/request.ts';
+import { StreamConduit } from '../../flow/streamconduit.ts';
+import type { Destination } from '../../net/destination.ts';
+import type { Refusal } from '../../net/refusal.ts';
+import { createPair } from './pair.ts';
+import { gaveUp } from './request.ts';
+
+/** Idle connections that one client's connection keeps; the one that has been idle longest goes first. */
+export const MAX_IDLE_UPSTREAMS = 4;
+
+/** Why there is no connection to the server. */
+export class RefusedError extends Error {
+  readonly refusal: Refusal;
+
+  constructor(refusal: Refusal, why: string) {
+    super(why);
+    this.name = 'RefusedError';
+    this.refusal = refusal;
+  }
+}
+
+/** For http.request. A flow that is refused is the request's 'error', a RefusedError. */
+export class Upstreams extends Agent {
+  readonly #source: Destination;
+  readonly #accept: (request: FlowRequest) => void;
+  readonly #abort = new AbortController();
+  /** In the order in which they became idle. */
+  readonly #idle = new Set<Duplex>();
+
+  constructor(source: Destination, accept: (request: FlowRequest) => void) {
+    super({ keepAlive: true, maxFreeSockets: 1 });
+    this.#source = source;
+    this.#accept = accept;
+  }
+
+  /** The client is gone. */
+  override destroy(): void {
+    this.#abort.abort(gaveUp());
+    super.destroy();
+  }
+
+  override createConnection(
+    { host, port }: ClientRequestArgs,
+    connected: (error: Error | null, stream?: Duplex) => void,
+  ): undefined {
+    this.#accept({
+      source: this.#source,
+      destination: { host: host ?? '', port: Number(port) },
+      signal: this.#abort.signal,
+      open: () => {
+        if (this.#abort.signal.aborted) return undefined;
+        const [ours, relayed] = createPair();
+        ours.once('close', () => this.#idle.delete(ours));
+        connected(null, ours);
+        return new StreamConduit(relayed);
+      },
+      refuse: (refusal, why = refusal) => connected(new RefusedError(refusal, why)),
+    });
+  }
+
+  override keepSocketAlive(stream: Duplex): boolean {
+    for (const oldest of this.#idle) {
+      if (this.#idle.size < MAX_IDLE_UPSTREAMS) break;
+      oldest.destroy();
+      this.#idle.delete(oldest);
+    }
+    this.#idle.add(stream);
+    return true;
+  }
+
+  override reuseSocket(stream: Duplex, request: ClientRequest): void {
+    this.#idle.delete(stream);
+    super.reuseSocket(stream, request);
+  }
+}

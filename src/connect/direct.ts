@@ -1,0 +1,136 @@
+/**
+ * Dials past the tunnel: for destinations that are captured by route but excluded by port, and for those that a proxy's
+ * clients ask for although no target holds them. The route table would send connections to captured addresses back into the
+ * TUN, so their sockets are bound to the device that they would use without it.
+ *
+ *   name    -> this machine's resolver, unless its addresses are known already
+ *   address -> plain socket; where the tunnel's routes are in the way, one that is bound to the uplink
+ *
+ * Several addresses of a name are tried as RFC 8305 has it (Node's autoSelectFamily); where one of them needs a bound socket,
+ * one after the other.
+ */
+import { connect, type LookupFunction, Socket } from 'node:net';
+import type { Conduit } from '../flow/conduit.ts';
+import { ConnectError, type ConnectOptions, type Connector } from '../flow/connector.ts';
+import type { GiveUpSignal } from '../flow/giveup.ts';
+import { StreamConduit } from '../flow/streamconduit.ts';
+import { family, isAddress } from '../net/address.ts';
+import { type Destination, formatDestination } from '../net/destination.ts';
+import type { Refusal } from '../net/refusal.ts';
+import { lookupName } from './lookup.ts';
+
+export interface DirectOptions {
+  /**
+   * The device by which `address` is reached when the tunnel's own routes are left out; null when there is none, undefined
+   * when no route of the tunnel is in the way. Undefined: the route table may be trusted, nothing is bound.
+   */
+  readonly uplinkFor?: (address: string) => string | null | undefined;
+  /** A TCP socket bound to a device, not connected (native/addon.ts, socketOnDevice). */
+  readonly socketOnDevice?: (family: 4 | 6, device: string) => number;
+  /** Default: `lookupName`. As that: at least one canonical address, or it rejects with ConnectError. */
+  readonly lookup?: (name: string, signal?: GiveUpSignal) => Promise<readonly string[]>;
+}
+
+export class DirectConnector implements Connector {
+  readonly #options: DirectOptions;
+
+  constructor(options: DirectOptions = {}) {
+    this.#options = options;
+  }
+
+  async connect(destination: Destination, { signal, addresses }: ConnectOptions = {}): Promise<Conduit> {
+    const { host, port } = destination;
+    if (isAddress(host)) return established(this.#dial(destination), destination, signal);
+    const { lookup = lookupName } = this.#options;
+    const found = addresses ?? (await lookup(host, signal));
+    signal?.throwIfAborted();
+    if (found.every((address) => this.#uplinkFor(address) === undefined)) {
+      const socket = connect({ host, port, lookup: answering(found), allowHalfOpen: true, noDelay: true });
+      return established(socket, destination, signal);
+    }
+    let failure: unknown;
+    for (const address of found) {
+      try {
+        return await established(this.#dial({ host: address, port }), destination, signal);
+      } catch (error) {
+        if (!(error instanceof ConnectError)) throw error;
+        failure ??= error;
+      }
+    }
+    throw failure;
+  }
+
+  /** Throws ConnectError when no device leads there. */
+  #dial({ host, port }: Destination): Socket {
+    const device = this.#uplinkFor(host);
+    const { socketOnDevice } = this.#options;
+    if (device === undefined || socketOnDevice === undefined)
+      return connect({ host, port, allowHalfOpen: true, noDelay: true });
+    if (device === null) throw new ConnectError('no-network', `${host}: no route beside the tunnel's own`);
+    let fd: number;
+    try {
+      fd = socketOnDevice(family(host), device);
+    } catch (cause) {
+      throw new ConnectError('unreachable', `${host}: no socket on ${device}`, { cause });
+    }
+    const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
+    return socket.connect({ host, port, noDelay: true });
+  }
+
+  #uplinkFor(address: string): string | null | undefined {
+    return this.#options.uplinkFor?.(address);
+  }
+}
+
+/** Resolves when the socket has connected. Rejects with ConnectError, or with the signal's reason. */
+function established(
+  socket: Socket,
+  destination: Destination,
+  signal: GiveUpSignal | undefined,
+): Promise<Conduit> {
+  return new Promise((resolve, reject) => {
+    let settled = false;
+    const onAbort = () => {
+      settled = true;
+      socket.destroy();
+      reject(signal?.reason);
+    };
+    // Stays: the stream may fail before its user has a listener of its own (Connector.connect).
+    socket.on('error', (cause: NodeJS.ErrnoException) => {
+      if (settled) return;
+      signal?.removeEventListener('abort', onAbort);
+      reject(connectError(destination, cause));
+    });
+    socket.once('connect', () => {
+      settled = true;
+      signal?.removeEventListener('abort', onAbort);
+      resolve(new StreamConduit(socket));
+    });
+    if (signal?.aborted) onAbort();
+    else signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
+/** For net.connect: the addresses that are known, whatever is asked for. */
+function answering(addresses: readonly string[]): LookupFunction {
+  const all = addresses.map((address) => ({ address, family: family(address) }));
+  return (_name, _options, callback) => process.nextTick(callback, null, all);
+}
+
+/** Several addresses that fail make an AggregateError with the first one's code and no message. */
+function connectError(destination: Destination, cause: NodeJS.ErrnoException): ConnectError {
+  const refusal = REFUSAL_OF_ERRNO[cause.code ?? ''] ?? 'unreachable';
+  const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause;
+  const text = first instanceof Error ? first.message : String(first);
+  return new ConnectError(refusal, `${formatDestination(destination)}: dialled directly: ${text}`, { cause });
+}
+
+const REFUSAL_OF_ERRNO: Readonly<Record<string, Refusal>> = {
+  ECONNREFUSED: 'refused',
+  ECONNRESET: 'refused',
+  EHOSTUNREACH: 'unreachable',
+  ENETUNREACH: 'no-network',
+  EACCES: 'prohibited',
+  EPERM: 'prohibited',
+  ETIMEDOUT: 'timeout',
+};

@@ -1,0 +1,95 @@
+/**
+ * Queries that a capture brings: UDP datagrams and TCP connections to port 53 of the tunnel's own DNS address, and of resolvers
+ * whose addresses are routed into the device.
+ *
+ *   datagram to 198.18.0.53:53 or 192.168.1.1:53 -> server -> a datagram from there back to the program
+ *   connection to one of these                   -> open() at once, answered by the server
+ *   other ports of the own address               -> refused, nothing else is there
+ *   everything else                              -> not taken
+ *
+ * Limits: MAX_QUERY_STREAMS connections; beyond, refused and counted. Queries are limited by the server.
+ */
+
+import { streamOf } from '../../flow/conduitstream.ts';
+import type { Datagram } from '../../flow/datagram.ts';
+import type { FlowRequest } from '../../flow/request.ts';
+import type { Refusal } from '../../net/refusal.ts';
+import type { Observer } from '../../observe/observer.ts';
+import { answerDatagram, serveStream } from './front.ts';
+import type { DnsServer } from './server.ts';
+
+export const MAX_QUERY_STREAMS = 256;
+const DNS_PORT = 53;
+
+export interface CapturedQueriesOptions {
+  readonly server: DnsServer;
+  /** The tunnel's DNS addresses, canonical: in the device's own blocks (`ownDnsAddresses`). */
+  readonly own: ReadonlySet<string>;
+  /** Resolvers whose addresses are routed into the device, canonical. */
+  readonly resolvers: ReadonlySet<string>;
+  /** TunCapture's. */
+  readonly sendDatagram: (datagram: Datagram) => void;
+  readonly refuseDatagram: (datagram: Datagram, refusal: Refusal) => void;
+  readonly observer: Observer;
+}
+
+export class CapturedQueries {
+  readonly #options: CapturedQueriesOptions;
+  #streams = 0;
+
+  constructor(options: CapturedQueriesOptions) {
+    this.#options = options;
+  }
+
+  /** Takes a datagram to the server. False: it is none, and somebody else's to answer. */
+  acceptDatagram(datagram: Datagram): boolean {
+    const { own, server, sendDatagram, refuseDatagram } = this.#options;
+    const { source, destination, payload } = datagram;
+    if (destination.port !== DNS_PORT || !this.#isResolver(destination.host)) {
+      if (!own.has(destination.host)) return false;
+      refuseDatagram(datagram, 'refused');
+      return true;
+    }
+    answerDatagram(server, payload, source.host).then((answer) => {
+      if (answer !== undefined) sendDatagram({ source: destination, destination: source, payload: answer });
+    });
+    return true;
+  }
+
+  /** Takes a connection to the server. False: it is not one, and somebody else's to answer. */
+  accept(request: FlowRequest): boolean {
+    const { own, observer } = this.#options;
+    const { host, port } = request.destination;
+    if (port !== DNS_PORT || !this.#isResolver(host)) {
+      if (!own.has(host)) return false;
+      request.refuse('refused');
+      return true;
+    }
+    if (this.#streams >= MAX_QUERY_STREAMS) {
+      observer.count('tunnel_dns_streams_over_limit_total');
+      request.refuse('refused');
+      return true;
+    }
+    this.#streams += 1;
+    this.#serve(request).finally(() => {
+      this.#streams -= 1;
+    });
+    return true;
+  }
+
+  #isResolver(host: string): boolean {
+    return this.#options.own.has(host) || this.#options.resolvers.has(host);
+  }
+
+  /** Never rejects. */
+  async #serve(request: FlowRequest): Promise<void> {
+    try {
+      const conduit = request.open();
+      if (conduit === undefined) this.#options.observer.count('tunnel_dns_streams_given_up_total');
+      else await serveStream(this.#options.server, streamOf(conduit), request.source.host);
+    } catch {
+      // The program has ended it before it was served.
+      this.#options.observer.count('tunnel_dns_streams_given_up_total');
+    }
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * Connections to virtual addresses, turned back into connections to names: stands between a capture and the flows.
+ *
+ *   SYN to 198.18.64.93:443 -> FlowRequest with the name as its destination -> policy, transport: `api.example.com:443`
+ *
+ * The address keeps its name while the flow lives. An address that stands for no name is answered "unreachable": a program
+ * has kept it from an earlier run, or made it up.
+ */
+import type { FlowRequest } from '../../flow/request.ts';
+import type { Observer } from '../../observe/observer.ts';
+import type { VirtualAddresses } from './virtual.ts';
+
+/** What `accept` gets for each request; give the result to `Capture.start`. */
+export function translateRequests(
+  virtual: VirtualAddresses,
+  observer: Observer,
+  accept: (request: FlowRequest) => void,
+): (request: FlowRequest) => void {
+  return (request) => {
+    const { host, port } = request.destination;
+    if (!virtual.contains(host)) return accept(request);
+    const hold = virtual.hold(host);
+    if (hold === undefined) {
+      observer.count('tunnel_dns_unknown_addresses_total');
+      observer.log('info', `${host}:${port}: no name stands behind this address any more`);
+      return request.refuse('unreachable');
+    }
+    // A request that the application gives up is neither opened nor refused.
+    request.signal.addEventListener('abort', () => hold.release(), { once: true });
+    accept({
+      source: request.source,
+      destination: { host: hold.name, port },
+      signal: request.signal,
+      open() {
+        const conduit = request.open();
+        if (conduit === undefined) hold.release();
+        else conduit.whenOver(() => hold.release());
+        return conduit;
+      },
+      ...(request.defer === undefined
+        ? {}
+        : {
+            defer() {
+              hold.release();
+              request.defer?.();
+            },
+          }),
+      refuse(...answer) {
+        hold.release();
+        request.refuse(...answer);
+      },
+    });
+  };
+}

@@ -1,0 +1,229 @@
+/**
+ * Virtual addresses: stand-ins for names that are carried by name, so that programs have an address to connect to.
+ *
+ *   query for api.example.com   -> lease() -> A 198.18.64.93, AAAA 2001:2:0:8000::5d   the same slot in both families
+ *   connect to 198.18.64.93:443 -> hold()  -> api.example.com:443, opened by that name at the far side
+ *   PTR query for the address   -> nameOf()
+ *
+ * A slot must not pass to another name while a program may still connect to it with the old name in mind. Programs keep
+ * addresses for longer than the TTL (browsers a minute, some runtimes for good), so a slot is taken away only when no slot
+ * is free, no flow to it lives, and it has not been answered or used for MIN_AGE_MS; of such slots the one that is unused
+ * longest. Where none is, `lease` gives nothing and the client is told SERVFAIL.
+ *
+ * Which slot a name gets follows from a hash of the name. So after a restart a name has its former address again, and an
+ * address that a program has kept meets either its own name or none; only when two names' hashes meet does the later one get
+ * the next free slot. That needs no file.
+ *
+ * The device's own blocks are the lowest free /24 and /64 (native/helper/block.c). The blocks for names lie above those, one
+ * for each of MAX_TUNNELS tunnels that run beside each other, told apart by the number of the device's block.
+ *
+ * Limits: as many leases as the block has slots (16,256 in a /18); counted when reached.
+ */
+import { createHash } from 'node:crypto';
+import { addressFromNumber, addressNumber, family } from '../../net/address.ts';
+import { type Prefix, prefixAround, prefixBounds } from '../../net/prefix.ts';
+import { PrefixSet } from '../../net/prefixset.ts';
+import type { Observer } from '../../observe/observer.ts';
+
+/** Seconds. Long enough that a program's several look-ups for one connection agree, short enough to be asked again soon. */
+export const VIRTUAL_TTL = 10;
+/** How long a lease is kept for its name after the last answer and the last flow. */
+export const MIN_AGE_MS = 10 * 60_000;
+/** Tunnels with name targets beside each other on one machine. */
+export const MAX_TUNNELS = 7;
+
+const BLOCK4_LENGTH = 18;
+const BLOCK6_LENGTH = 96;
+/** Of 198.18.0.0/15 and 2001:2::/48. */
+const RANGE4 = addressNumber('198.18.0.0');
+const RANGE6 = addressNumber('2001:2::');
+/** The first /64 for names; those below are for devices. */
+const FIRST_BLOCK6 = 0x8000n;
+/** .0 and .255 are left out: some programs take them for a network's own and its broadcast address. */
+const SLOTS_IN_24 = 254;
+const SLOTS = SLOTS_IN_24 * 2 ** (24 - BLOCK4_LENGTH);
+
+export interface VirtualBlocks {
+  /** /18 */
+  readonly ipv4: Prefix | undefined;
+  /** /96 */
+  readonly ipv6: Prefix | undefined;
+}
+
+/**
+ * The blocks for the names of the tunnel whose device has these addresses; they have to be routed to the device. Undefined
+ * when MAX_TUNNELS tunnels have been given theirs.
+ */
+export function virtualBlocks(device: {
+  readonly address4: string | undefined;
+  readonly address6: string | undefined;
+}): VirtualBlocks | undefined {
+  const { address4, address6 } = device;
+  const index4 = address4 === undefined ? undefined : Number((addressNumber(address4) - RANGE4) >> 8n);
+  const index6 = address6 === undefined ? undefined : Number((addressNumber(address6) - RANGE6) >> 64n);
+  const unusable = (index: number | undefined) => index !== undefined && (index < 0 || index >= MAX_TUNNELS);
+  if (unusable(index4) || unusable(index6)) return undefined;
+  const size4 = 1n << BigInt(32 - BLOCK4_LENGTH);
+  return {
+    ipv4:
+      index4 === undefined ? undefined : prefixAround(RANGE4 + size4 * BigInt(index4 + 1), 4, BLOCK4_LENGTH),
+    ipv6:
+      index6 === undefined
+        ? undefined
+        : prefixAround(RANGE6 + ((FIRST_BLOCK6 + BigInt(index6)) << 64n), 6, BLOCK6_LENGTH),
+  };
+}
+
+/** The prefixes of the blocks, to be routed. */
+export function blockPrefixes({ ipv4, ipv6 }: VirtualBlocks): Prefix[] {
+  return [ipv4, ipv6].filter((prefix) => prefix !== undefined);
+}
+
+export interface VirtualLease {
+  readonly name: string;
+  /** Addresses in the families that the tunnel captures. */
+  readonly ipv4: string | undefined;
+  readonly ipv6: string | undefined;
+}
+
+/** Keeps a lease with its name while a flow lives. */
+export interface LeaseHold {
+  readonly name: string;
+  /** May be called more than once. */
+  release(): void;
+}
+
+interface Entry {
+  readonly lease: VirtualLease;
+  readonly slot: number;
+  holds: number;
+  /** When it was answered or released last, in ms of `now`. */
+  usedAt: number;
+}
+
+export interface VirtualAddressesOptions {
+  readonly blocks: VirtualBlocks;
+  readonly observer: Observer;
+  /** Milliseconds, monotonic. Default: performance.now */
+  readonly now?: () => number;
+  /** For tests: fewer slots. */
+  readonly slots?: number;
+}
+
+export class VirtualAddresses {
+  readonly #blocks: VirtualBlocks;
+  readonly #ranges: PrefixSet;
+  readonly #observer: Observer;
+  readonly #now: () => number;
+  readonly #slots: number;
+  readonly #bySlot = new Map<number, Entry>();
+  /** In order of their last use, the longest unused first; those that flows hold are not in it. */
+  readonly #idle = new Map<string, Entry>();
+  readonly #held = new Map<string, Entry>();
+
+  constructor({ blocks, observer, now = () => performance.now(), slots = SLOTS }: VirtualAddressesOptions) {
+    this.#blocks = blocks;
+    this.#ranges = new PrefixSet(blockPrefixes(blocks));
+    this.#observer = observer;
+    this.#now = now;
+    this.#slots = Math.min(slots, SLOTS);
+  }
+
+  /** Leases that exist. */
+  get size(): number {
+    return this.#bySlot.size;
+  }
+
+  /** The addresses of a canonical name, the same as before where it has some. Undefined: all are in use. */
+  lease(name: string): VirtualLease | undefined {
+    const existing = this.#held.get(name) ?? this.#idle.get(name);
+    if (existing !== undefined) {
+      this.#touch(existing);
+      return existing.lease;
+    }
+    const slot = this.#bySlot.size < this.#slots ? this.#freeSlot(name) : this.#reclaim();
+    if (slot === undefined) {
+      this.#observer.count('tunnel_dns_leases_exhausted_total');
+      return undefined;
+    }
+    const entry: Entry = { lease: { name, ...this.#addresses(slot) }, slot, holds: 0, usedAt: this.#now() };
+    this.#bySlot.set(slot, entry);
+    this.#idle.set(name, entry);
+    this.#observer.count('tunnel_dns_leases_total');
+    return entry.lease;
+  }
+
+  /** Whether a canonical address is one that could stand for a name. */
+  contains(address: string): boolean {
+    return this.#ranges.contains(address);
+  }
+
+  /** The name that a canonical address stands for. */
+  nameOf(address: string): string | undefined {
+    return this.#find(address)?.lease.name;
+  }
+
+  /** Takes the address for a flow: it keeps its name until the flow ends, and for MIN_AGE_MS after. */
+  hold(address: string): LeaseHold | undefined {
+    const entry = this.#find(address);
+    if (entry === undefined) return undefined;
+    const { name } = entry.lease;
+    entry.holds += 1;
+    this.#idle.delete(name);
+    this.#held.set(name, entry);
+    let held = true;
+    const release = () => {
+      if (!held) return;
+      held = false;
+      entry.holds -= 1;
+      if (entry.holds > 0) return;
+      this.#held.delete(name);
+      this.#touch(entry);
+    };
+    return { name, release };
+  }
+
+  #touch(entry: Entry): void {
+    entry.usedAt = this.#now();
+    if (entry.holds > 0) return;
+    this.#idle.delete(entry.lease.name);
+    this.#idle.set(entry.lease.name, entry);
+  }
+
+  /** The first free slot from the hash on; there is one. */
+  #freeSlot(name: string): number {
+    const start = createHash('sha256').update(name).digest().readUInt32BE(0);
+    for (let step = 0; ; step++) {
+      const slot = (start + step) % this.#slots;
+      if (!this.#bySlot.has(slot)) return slot;
+    }
+  }
+
+  /** Ends the lease that is unused longest, if that is long enough. */
+  #reclaim(): number | undefined {
+    const [entry] = this.#idle.values();
+    if (entry === undefined || this.#now() - entry.usedAt < MIN_AGE_MS) return undefined;
+    this.#idle.delete(entry.lease.name);
+    this.#bySlot.delete(entry.slot);
+    this.#observer.count('tunnel_dns_leases_reclaimed_total');
+    return entry.slot;
+  }
+
+  #addresses(slot: number): { ipv4: string | undefined; ipv6: string | undefined } {
+    const { ipv4, ipv6 } = this.#blocks;
+    const offset = BigInt(Math.floor(slot / SLOTS_IN_24) * 256 + (slot % SLOTS_IN_24) + 1);
+    const at = (block: Prefix | undefined) =>
+      block && addressFromNumber(prefixBounds(block).first + offset, block.family);
+    return { ipv4: at(ipv4), ipv6: at(ipv6) };
+  }
+
+  #find(address: string): Entry | undefined {
+    const block = family(address) === 4 ? this.#blocks.ipv4 : this.#blocks.ipv6;
+    if (block === undefined || !this.contains(address)) return undefined;
+    const offset = addressNumber(address) - prefixBounds(block).first;
+    if (offset >= 1n << BigInt(32 - BLOCK4_LENGTH)) return undefined;
+    const host = Number(offset) % 256;
+    if (host === 0 || host === 255) return undefined;
+    return this.#bySlot.get(Math.floor(Number(offset) / 256) * SLOTS_IN_24 + host - 1);
+  }
+}

@@ -1,0 +1,172 @@
+/**
+ * This machine's own resolvers, asked directly by UDP, and by TCP where an answer says that it was truncated (RFC 7766 §5).
+ *
+ * Anybody on the way can send datagrams, so each query has a socket of its own, hence a random port (RFC 5452 §9.2), that
+ * is connected to the server, and a random id; what doesn't fit both and the question is dropped and counted, and the wait
+ * goes on.
+ *
+ *   resolve() -> each server in turn, ROUNDS times -> the first answer that isn't SERVFAIL, REFUSED or the like
+ *
+ * Limits: MAX_SOCKETS queries at a time; beyond, a query is refused at once and counted.
+ */
+import { randomInt } from 'node:crypto';
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { type Destination, formatDestination } from '../../net/destination.ts';
+import type { Observer } from '../../observe/observer.ts';
+import { composeQuery, type UpstreamAnswer } from '../wire/compose.ts';
+import { Flag, readMessage, viewOf } from '../wire/message.ts';
+import type { Question } from '../wire/query.ts';
+import type { Received } from './connection.ts';
+import {
+  answersQuestion,
+  isUnhelpful,
+  type Resolver,
+  rejectsEdns,
+  takeAnswer,
+  upstreamError,
+} from './resolver.ts';
+
+export const MAX_SOCKETS = 256;
+const ROUNDS = 2;
+/** The first try's; the second round waits twice as long. */
+export const DATAGRAM_TIMEOUT_MS = 1_500;
+
+export interface DatagramUpstreamOptions {
+  /** At least one. */
+  readonly servers: readonly Destination[];
+  /** Asked again with the question of a truncated answer, for the server that gave it. */
+  readonly overStream: (server: Destination) => Resolver;
+  readonly observer: Observer;
+  /** A socket for queries to this server; where routes lead into the tunnel, one that is bound to a device (`socketOf`). */
+  readonly socketFor?: (server: Destination) => Socket;
+  readonly timeoutMs?: number;
+}
+
+export class DatagramUpstream implements Resolver {
+  readonly #options: DatagramUpstreamOptions;
+  readonly #streams: readonly Resolver[];
+  readonly #closing = new AbortController();
+  #sockets = 0;
+
+  constructor(options: DatagramUpstreamOptions) {
+    this.#options = options;
+    this.#streams = options.servers.map((server) => options.overStream(server));
+  }
+
+  async resolve(question: Question): Promise<UpstreamAnswer> {
+    const { servers, observer, timeoutMs = DATAGRAM_TIMEOUT_MS } = this.#options;
+    if (this.#sockets >= MAX_SOCKETS) {
+      observer.count('tunnel_dns_upstream_over_limit_total');
+      throw upstreamError('busy', `${MAX_SOCKETS} queries are on their way already`);
+    }
+    observer.count('tunnel_dns_local_queries_total');
+    this.#sockets += 1;
+    try {
+      let unhelpful: UpstreamAnswer | undefined;
+      let failure: unknown = upstreamError('timeout', 'no resolver answered in time');
+      for (let round = 0; round < ROUNDS; round++) {
+        for (const [index, server] of servers.entries()) {
+          try {
+            const answer = await this.#ask(server, index, question, timeoutMs * 2 ** round);
+            if (!isUnhelpful(answer.rcode)) return answer;
+            unhelpful ??= answer;
+          } catch (error) {
+            if (this.#closing.signal.aborted) throw error;
+            failure = error;
+          }
+        }
+        if (unhelpful !== undefined) return unhelpful;
+      }
+      throw failure;
+    } finally {
+      this.#sockets -= 1;
+    }
+  }
+
+  close(): void {
+    this.#closing.abort(upstreamError('closed', 'the resolvers are not asked any more'));
+    for (const stream of this.#streams) stream.close();
+  }
+
+  async #ask(
+    server: Destination,
+    index: number,
+    question: Question,
+    timeoutMs: number,
+  ): Promise<UpstreamAnswer> {
+    let received = await this.#exchange(server, question, timeoutMs, true);
+    if (rejectsEdns(received.view)) received = await this.#exchange(server, question, timeoutMs, false);
+    const stream = this.#streams[index];
+    if ((received.view.flags & Flag.TC) !== 0 && stream !== undefined) return stream.resolve(question);
+    return takeAnswer(received.bytes, received.view);
+  }
+
+  async #exchange(
+    server: Destination,
+    question: Question,
+    timeoutMs: number,
+    edns: boolean,
+  ): Promise<Received> {
+    const { socketFor = defaultSocket } = this.#options;
+    const query = composeQuery(question, { edns });
+    const id = randomInt(0x1_0000);
+    viewOf(query).setUint16(0, id);
+    const closing = this.#closing.signal;
+    closing.throwIfAborted();
+    // Not AbortSignal.any(), which leaves something behind in the longer-lived signal each time.
+    const giveUp = new AbortController();
+    const close = () => giveUp.abort(closing.reason);
+    closing.addEventListener('abort', close, { once: true });
+    const timer = setTimeout(
+      () => giveUp.abort(upstreamError('timeout', `${formatDestination(server)} did not answer in time`)),
+      timeoutMs,
+    );
+    let socket: Socket | undefined;
+    try {
+      socket = socketFor(server);
+      const answered = this.#awaitAnswer(socket, id, question, giveUp.signal);
+      socket.connect(server.port, server.host);
+      await Promise.race([once(socket, 'connect'), answered]);
+      socket.send(query);
+      return await answered;
+    } catch (cause) {
+      giveUp.signal.throwIfAborted();
+      throw upstreamError('unreachable', cause instanceof Error ? cause.message : String(cause), cause);
+    } finally {
+      clearTimeout(timer);
+      closing.removeEventListener('abort', close);
+      socket?.close();
+    }
+  }
+
+  #awaitAnswer(socket: Socket, id: number, question: Question, signal: AbortSignal): Promise<Received> {
+    return new Promise((resolve, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+      // Also ECONNREFUSED, which the server's "port unreachable" becomes on a connected socket.
+      socket.on('error', reject);
+      socket.on('message', (bytes) => {
+        try {
+          const view = readMessage(bytes);
+          if (view.id === id && answersQuestion(bytes, view, question)) return resolve({ bytes, view });
+        } catch {
+          // Malformed. Anybody may have sent it, so the wait goes on, as after any other that isn't the answer.
+        }
+        this.#options.observer.count('tunnel_dns_bad_answers_total');
+      });
+    });
+  }
+}
+
+function defaultSocket({ host }: Destination): Socket {
+  return createSocket(host.includes(':') ? 'udp6' : 'udp4');
+}
+
+/**
+ * A socket for queries out of a descriptor that is bound to a device (native/addon.ts, datagramSocketOnDevice); takes it over.
+ * Undefined: the routes lead there.
+ */
+export function socketOf(fd: number | undefined, server: Destination): Socket {
+  const socket = defaultSocket(server);
+  return fd === undefined ? socket : socket.bind({ fd });
+}

@@ -1,0 +1,32 @@
+/** A connection that an application is trying to make: what captures hand out, and what everything else answers. */
+import type { Destination } from '../net/destination.ts';
+import type { Refusal } from '../net/refusal.ts';
+import type { Conduit } from './conduit.ts';
+import type { GiveUpSignal } from './giveup.ts';
+
+/**
+ * One connection that an application is trying to make. Exactly one of `open`, `refuse` and `defer`
+ * is called.
+ */
+export interface FlowRequest {
+  /** The application's own address and port. */
+  readonly source: Destination;
+  readonly destination: Destination;
+  /** Aborted when the application has given up. */
+  readonly signal: GiveUpSignal;
+  /**
+   * Completes the application's connect: its end of the connection; undefined when the application
+   * has gone meanwhile.
+   */
+  open(): Conduit | undefined;
+  /**
+   * Fails the application's connect in the way that `refusal` stands for. `why` is a sentence for people, for a capture
+   * that can show it.
+   */
+  refuse(refusal: Refusal, why?: string): void;
+  /**
+   * There is no room for it at present: it is forgotten, and the application's kernel asks again in
+   * a second. Undefined: who has asked does so once, and is to be refused.
+   */
+  defer?(): void;
+}

@@ -1,0 +1,81 @@
+/**
+ * Which implementation carries a connection when the user leaves it to the program (--transport auto): the embedded one, unless
+ * something is wanted that only the system's ssh has. Pure: what there is to know comes in as facts, and the reason
+ * goes out as one line for the log.
+ */
+
+import { TunnelError } from '../errors/errors.ts';
+import { hopsOf } from '../ssh/hops.ts';
+import type { WantedTransport } from '../ssh/options.ts';
+import type { SshSettings } from '../ssh/settings.ts';
+
+export type TransportKind = 'ssh2' | 'openssh';
+
+export interface TransportFacts {
+  /** There is an `ssh` in PATH, or -e names a command. */
+  readonly opensshInstalled: boolean;
+  /** -e, --ssh-cmd */
+  readonly customCommand: boolean;
+  /** Types of the keys that files and the agent offer (`ssh-ed25519`, `sk-ssh-ed25519@openssh.com`, ...), undefined where a passphrase hides it; empty: there are none. */
+  readonly identityTypes: readonly (string | undefined)[];
+  /** known_hosts has no key for the jump host or a hop, but a @cert-authority that speaks for it. */
+  readonly hostOnlyByAuthority: boolean;
+  /** Code of the TunnelError with which the embedded transport has failed in this run; undefined: it wasn't tried. */
+  readonly embeddedFailure: string | undefined;
+}
+
+export interface TransportChoice {
+  readonly kind: TransportKind;
+  /** One line for the log, without an end mark. */
+  readonly why: string;
+}
+
+/** Key types that the ssh2 library doesn't know: security keys (PROTOCOL.u2f) and certificates (PROTOCOL.certkeys). */
+const ONLY_OPENSSH_KEY = /^sk-|-cert-v\d+@openssh\.com$/;
+
+/**
+ * Throws TunnelError `openssh-not-found` when the system's ssh is needed and isn't there, and `transport-unfit` when the
+ * embedded transport was asked for by name together with -e.
+ */
+export function chooseTransport(
+  wanted: WantedTransport,
+  settings: SshSettings,
+  facts: TransportFacts,
+): TransportChoice {
+  if (wanted === 'ssh2') {
+    if (!facts.customCommand) return { kind: 'ssh2', why: 'the embedded SSH client, as asked for' };
+    throw new TunnelError('transport-unfit', '--transport ssh2 starts no command, and -e gives one', {
+      hint: 'leave one of the two out',
+    });
+  }
+  const need = wanted === 'openssh' ? 'as asked for' : needOfOpenssh(settings, facts);
+  if (need === undefined) return { kind: 'ssh2', why: 'the embedded SSH client: nothing needs another' };
+  if (facts.opensshInstalled) return { kind: 'openssh', why: `the system's ssh: ${need}` };
+  throw new TunnelError(
+    'openssh-not-found',
+    `the system's ssh is needed (${need}), and it is not installed`,
+    {
+      hint:
+        wanted === 'openssh'
+          ? 'install OpenSSH (Debian: apt-get install openssh-client), or leave --transport out'
+          : 'install OpenSSH (Debian: apt-get install openssh-client)',
+    },
+  );
+}
+
+/** undefined: the embedded transport will do. */
+function needOfOpenssh(settings: SshSettings, facts: TransportFacts): string | undefined {
+  if (facts.customCommand) return '-e gives its command';
+  const only = hopsOf(settings).flatMap(({ onlyOpenssh }) => onlyOpenssh);
+  if (only.length > 0) return `only it has ${[...new Set(only)].join(', ')}`;
+  if (facts.embeddedFailure === 'jumphost-no-common-algorithm')
+    return 'the embedded client has no algorithm in common with the jump host';
+  if (facts.embeddedFailure === 'algorithms-unknown')
+    return 'the embedded client knows none of the algorithms that ssh_config or -o names';
+  if (facts.hostOnlyByAuthority) return 'a host is known by a certificate authority only (@cert-authority)';
+  const { identityTypes } = facts;
+  const unusable = identityTypes.filter((type) => type !== undefined && ONLY_OPENSSH_KEY.test(type));
+  if (unusable.length > 0 && unusable.length === identityTypes.length)
+    return `all keys are of types that only it can use (${[...new Set(unusable)].join(', ')})`;
+  return undefined;
+}

@@ -1,0 +1,41 @@
+/**
+ * Whom the cloud's certificates must come from: the cloud's own `cacert`, else what the variables of Python's and Go's clients
+ * name, else the system's bundle, else the authorities that come with Node.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls';
+import { TunnelError } from '../../errors/errors.ts';
+import { printable } from '../../observe/printable.ts';
+import type { TlsSettings } from '../settings/cloud.ts';
+
+/** Of `requests` (Python), then of crypto/x509 (Go). */
+const VARIABLES = ['REQUESTS_CA_BUNDLE', 'CURL_CA_BUNDLE', 'SSL_CERT_FILE'] as const;
+/** Debian, Alpine and Arch; Fedora and its kin; openSUSE. */
+const SYSTEM_BUNDLES = [
+  '/etc/ssl/certs/ca-certificates.crt',
+  '/etc/pki/tls/certs/ca-bundle.crt',
+  '/etc/ssl/ca-bundle.pem',
+] as const;
+
+/** Throws TunnelError `openstack-tls` when a file can't be read or holds no certificate. */
+export function secureContextOf(
+  { caFile, certFile, keyFile }: TlsSettings,
+  env: Readonly<Record<string, string | undefined>>,
+): SecureContext {
+  const named = caFile ?? VARIABLES.map((name) => env[name]).find((path) => path);
+  const bundle = named ?? SYSTEM_BUNDLES.find((path) => existsSync(path));
+  try {
+    return createSecureContext({
+      ca: bundle === undefined ? [...rootCertificates] : readFileSync(bundle),
+      // A certificate's file often has its key, too.
+      ...(certFile !== undefined && { cert: readFileSync(certFile), key: readFileSync(keyFile ?? certFile) }),
+      minVersion: 'TLSv1.2',
+    });
+  } catch (cause) {
+    const message = cause instanceof Error ? printable(cause.message) : String(cause);
+    throw new TunnelError('openstack-tls', `the certificates of the cloud can't be loaded: ${message}`, {
+      hint: `check ${[bundle, certFile, keyFile].filter((path) => path !== undefined).join(', ')}; in clouds.yaml, a path that is not absolute begins in the working directory`,
+      cause,
+    });
+  }
+}

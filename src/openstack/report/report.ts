@@ -1,0 +1,224 @@
+/**
+ * The report of `tunnel openstack`: which addresses a cloud needs, what the jump host says to each, and what to ask its
+ * administrator and the cloud's for.
+ *
+ * Whether the jump host permits an address is found out by opening it: no answer but "prohibited" comes from sshd itself, all
+ * others come from beyond its PermitOpen.
+ */
+import type { ReportFormat } from '../../config/openstackreport.ts';
+import { ConnectError, type Connector } from '../../flow/connector.ts';
+import { isAddress } from '../../net/address.ts';
+import { type Destination, formatDestination } from '../../net/destination.ts';
+import type { Refusal } from '../../net/refusal.ts';
+import type { Cloud } from '../settings/cloud.ts';
+import type { CloudTarget } from '../targets/rules.ts';
+import { type CloudTargets, formatAge } from '../targets/targets.ts';
+
+/** Opens at a time: sshd resolves names one after the other. */
+const CONCURRENCY = 4;
+/** Milliseconds for one open: sshd itself would wait two minutes for an address that drops packets. */
+export const PROBE_TIMEOUT_MS = 10_000;
+
+/** What became of opening a target. */
+export type Probe = { readonly outcome: 'open' } | { readonly outcome: Refusal; readonly why: string };
+
+export interface ProbedTarget extends CloudTarget {
+  readonly probe: Probe;
+}
+
+export interface CloudReport {
+  readonly cloud: Cloud;
+  readonly found: CloudTargets;
+  readonly targets: readonly ProbedTarget[];
+  /** Hosts that only version documents name, where they were not asked for as targets (--os-follow-links). */
+  readonly linkedOnly: readonly CloudTarget[];
+  /** Addresses from which the jump host is expected to connect: those that it was reached at. */
+  readonly sources: readonly string[];
+}
+
+/** Opens each target and closes it again. Rejects with the signal's reason, or when the link is lost. */
+export async function probeTargets(
+  targets: readonly CloudTarget[],
+  connect: Connector['connect'],
+  signal: AbortSignal,
+  timeout = PROBE_TIMEOUT_MS,
+): Promise<ProbedTarget[]> {
+  const probed: ProbedTarget[] = [];
+  // The workers take from one list.
+  const work = targets.entries();
+  const worker = async (): Promise<void> => {
+    for (const [index, target] of work) {
+      probed[index] = { ...target, probe: await probe(target, connect, signal, timeout) };
+    }
+  };
+  await Promise.all(Array.from({ length: CONCURRENCY }, worker));
+  return probed;
+}
+
+async function probe(
+  { host, port }: Destination,
+  connect: Connector['connect'],
+  stop: AbortSignal,
+  timeout: number,
+): Promise<Probe> {
+  const late = AbortSignal.timeout(timeout);
+  try {
+    const conduit = await connect({ host, port }, { signal: AbortSignal.any([stop, late]) });
+    conduit.abort(undefined);
+    return { outcome: 'open' };
+  } catch (error) {
+    if (stop.aborted) throw stop.reason;
+    if (late.aborted) return { outcome: 'timeout', why: `no answer within ${timeout / 1000} s` };
+    if (error instanceof ConnectError) return { outcome: error.refusal, why: error.message };
+    throw error;
+  }
+}
+
+/** Ends in a newline, unless there is nothing to print. */
+export function formatReport(report: CloudReport, format: ReportFormat): string {
+  switch (format) {
+    case 'json':
+      return `${JSON.stringify(jsonOf(report), undefined, 2)}\n`;
+    case 'targets':
+      return report.targets.map((target) => `${formatDestination(target)}\n`).join('');
+    case 'permitopen':
+      return `${permitOpenLine(report.targets)}\n`;
+    case 'table':
+      return tableOf(report);
+  }
+}
+
+/** For sshd_config(5): one line, because sshd takes only the first PermitOpen that it reads. Without targets: `none`. */
+export function permitOpenLine(targets: readonly Destination[]): string {
+  return `PermitOpen ${targets.map(formatDestination).join(' ') || 'none'}`;
+}
+
+/** For the key's options in authorized_keys (sshd(8)), where each address has an option of its own. */
+export function permitOpenOptions(targets: readonly Destination[]): string {
+  return targets.map((target) => `permitopen="${formatDestination(target)}"`).join(',');
+}
+
+/** What to ask the cloud's side for, where the API admits only listed sources: one line for each kind of list. */
+export function admissionLines({ sources, targets }: CloudReport): string[] {
+  const ports = [...new Set(targets.map(({ port }) => port))].sort((a, b) => a - b);
+  return sources.flatMap((source) => {
+    const cidr = `${source}/${source.includes(':') ? 128 : 32}`;
+    const family = source.includes(':') ? ' --ethertype IPv6' : '';
+    return [
+      ...ports.map(
+        (port) =>
+          `openstack security group rule create --ingress${family} --protocol tcp --dst-port ${port} --remote-ip ${cidr} GROUP`,
+      ),
+      `openstack loadbalancer listener set --allowed-cidr ${cidr} LISTENER`,
+    ];
+  });
+}
+
+function jsonOf(report: CloudReport): object {
+  const { cloud, found, targets } = report;
+  return {
+    cloud: cloud.name,
+    source: cloud.source,
+    region: cloud.region ?? null,
+    interfaces: cloud.interfaces,
+    catalogAge: found.age ?? null,
+    endpoints: found.endpoints.map(({ type, name, interface: which, region, url, origin }) => ({
+      type,
+      name,
+      interface: which ?? null,
+      region,
+      url: url.href,
+      origin,
+    })),
+    targets: targets.map(({ host, port, services, linked, probe: { outcome, ...rest } }) => ({
+      target: formatDestination({ host, port }),
+      services,
+      linked,
+      permitted: outcome !== 'prohibited',
+      outcome,
+      ...rest,
+    })),
+    linkedOnly: report.linkedOnly.map((target) => ({
+      target: formatDestination(target),
+      services: target.services,
+    })),
+    permitOpen: permitOpenLine(targets),
+    admission: admissionLines(report),
+    warnings: [...cloud.warnings, ...found.warnings],
+  };
+}
+
+const PROBE_TEXTS: Readonly<Record<Probe['outcome'], string>> = {
+  open: 'permitted, reachable',
+  prohibited: 'NOT PERMITTED by the jump host',
+  refused: 'permitted, but the connection is refused',
+  unreachable: 'permitted, but not reachable from there',
+  'no-network': 'permitted, but not reachable from there',
+  timeout: 'permitted, but nothing answers: does the API admit the jump host?',
+};
+
+function tableOf(report: CloudReport): string {
+  const { cloud, found, targets } = report;
+  const age =
+    found.age === undefined ? 'not asked' : found.age === 0 ? 'fresh' : `${formatAge(found.age)} old`;
+  const sections = [
+    [
+      `Cloud ${cloud.name} (${cloud.source})`,
+      `  region ${cloud.region ?? 'any'}, interface ${cloud.interfaces.join(', ')}, catalog ${age}`,
+    ],
+    [
+      'Endpoints',
+      ...columns(found.endpoints.map(({ type, region, url, origin }) => [type, region, url.href, origin])),
+    ],
+    [
+      'Targets',
+      ...columns(
+        targets.map((target) => [
+          formatDestination(target),
+          PROBE_TEXTS[target.probe.outcome],
+          `${target.services.join(', ')}${target.linked ? ' (named only by version documents)' : ''}`,
+        ]),
+      ),
+    ],
+    [
+      'Named only by version documents, and no targets without --os-follow-links',
+      ...columns(report.linkedOnly.map((target) => [formatDestination(target), target.services.join(', ')])),
+    ],
+    ['For the jump host, in sshd_config', `  ${permitOpenLine(targets)}`],
+    ['or in authorized_keys, before the key', `  ${permitOpenOptions(targets)}`],
+    admissionSection(report),
+    notesOf(report),
+  ];
+  return sections
+    .filter((section) => section.length > 1)
+    .map((section) => `${section.join('\n')}\n`)
+    .join('\n');
+}
+
+function admissionSection(report: CloudReport): string[] {
+  const lines = admissionLines(report);
+  if (lines.length === 0) return [];
+  return [
+    'For the API, where it admits only listed sources',
+    ...lines.map((line) => `  ${line}`),
+    '  (the address at which the jump host was reached; behind NAT it connects from another one)',
+  ];
+}
+
+function notesOf({ cloud, found, targets }: CloudReport): string[] {
+  const byName = targets.some(({ host, probe }) => !isAddress(host) && probe.outcome === 'prohibited');
+  const notes = [...cloud.warnings, ...found.warnings];
+  if (byName) {
+    notes.push(
+      "sshd compares PermitOpen as text: where it lists addresses, these names are prohibited although their addresses aren't",
+    );
+  }
+  return ['Notes', ...notes.map((note) => `  - ${note}`)];
+}
+
+function columns(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows.map((row) =>
+    `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd(),
+  );
+}

@@ -1,0 +1,73 @@
+/** A cloud of clouds.yaml and what its clients connect to, for runs and for `tunnel openstack`. */
+import type { OpenStackOptions } from '../../config/openstackoptions.ts';
+import { TunnelError } from '../../errors/errors.ts';
+import type { Connector } from '../../flow/connector.ts';
+import { quoted } from '../../net/notation.ts';
+import type { Observer } from '../../observe/observer.ts';
+import { homeDirectory } from '../../system/home.ts';
+import { cacheDirectory } from '../keystone/cache.ts';
+import type { Cloud } from '../settings/cloud.ts';
+import { loadCloud } from '../settings/load.ts';
+import { type CloudRules, rulesOf } from './rules.ts';
+import { type CloudTargets, findCloudTargets, formatAge } from './targets.ts';
+
+export interface CloudRunOptions {
+  /** Opens connections at the jump host. */
+  readonly connect: Connector['connect'];
+  readonly observer: Observer;
+  readonly signal: AbortSignal;
+}
+
+/** Before the jump host is dialled. Its warnings are logged. Throws what `loadCloud` throws. */
+export function loadConfiguredCloud({ cloud, region }: OpenStackOptions, observer: Observer): Cloud {
+  const found = loadCloud(
+    { cloud, region },
+    { env: process.env, directory: process.cwd(), home: homeDirectory() },
+  );
+  for (const warning of found.warnings) observer.log('warning', warning);
+  return found;
+}
+
+/**
+ * The rules that --os-cloud adds to a run's targets. Rejects with what `findCloudTargets` rejects with, and with `openstack-catalog`
+ * when there are none: without targets a proxy would carry everything.
+ */
+export async function cloudRules(
+  cloud: Cloud,
+  options: OpenStackOptions,
+  run: CloudRunOptions,
+): Promise<CloudRules> {
+  const { observer } = run;
+  const { targets, age, warnings } = await cloudTargetsOf(cloud, options, options.followLinks, run);
+  for (const warning of warnings) observer.log('warning', warning);
+  if (targets.length === 0) {
+    throw new TunnelError(
+      'openstack-catalog',
+      `none of the addresses of the cloud ${quoted(cloud.name)} can be a target`,
+      { hint: '"tunnel openstack" lists them; others can be named as TARGETs' },
+    );
+  }
+  const from =
+    age === undefined ? 'auth_url alone' : age === 0 ? 'a fresh catalog' : `a catalog ${formatAge(age)} old`;
+  const count = targets.length === 1 ? '1 target' : `${targets.length} targets`;
+  observer.log('notice', `${count} of the cloud ${cloud.name}, from ${from}`);
+  return rulesOf(targets);
+}
+
+export function cloudTargetsOf(
+  cloud: Cloud,
+  { catalog }: OpenStackOptions,
+  findLinks: boolean,
+  { connect, observer, signal }: CloudRunOptions,
+): Promise<CloudTargets> {
+  return findCloudTargets({
+    cloud,
+    mode: catalog,
+    findLinks,
+    connect,
+    cacheDirectory: cacheDirectory(process.env, homeDirectory()),
+    env: process.env,
+    observer,
+    signal,
+  });
+}

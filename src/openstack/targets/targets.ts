@@ -1,0 +1,145 @@
+/**
+ * What a cloud's clients connect to, found out through the tunnel.
+ *
+ *   clouds.yaml, OS_*  --cloudsettings.ts-->  Cloud: auth_url, credentials, region, interface, CA
+ *          |                                    |
+ *          |                                    v
+ *          |        openstack/keystone/cache.ts  <------>  openstack/keystone/keystone.ts: authenticates over openstack/keystone/http.ts, which opens its connections through
+ *          |      (endpoints only)             |     the transport and checks the certificate against the URL's own name
+ *          |                                    v
+ *          |                            openstack/keystone/catalog.ts: endpoints of the region and interface
+ *          |                                    |
+ *          |                                    v
+ *          |                            openstack/keystone/versionlinks.ts (on request): hosts that only version documents name
+ *          v                                    v
+ *   --os-catalog off: auth_url and overrides   rules.ts: hosts and ports -> targets, PermitOpen
+ *
+ * Nothing goes past the tunnel: names are resolved by the jump host, and Keystone sees the jump host's address. A cloud
+ * that can't be asked is an error, and not a list with half of its targets.
+ *
+ * Modes (--os-catalog): `auto` takes the cached catalog up to its maximal age, else fetches it; `refresh` always fetches it;
+ * `off` asks nobody. Secrets are `Secret`s from the file on, are put into the one request that needs them and nowhere else.
+ *
+ * Limits: those of openstack/keystone/http.ts, MAX_CATALOG_ENDPOINTS, MAX_CLOUD_TARGETS, MAX_VERSION_DOCUMENTS.
+ */
+import type { CatalogMode } from '../../config/openstackoptions.ts';
+import { TunnelError } from '../../errors/errors.ts';
+import type { Connector } from '../../flow/connector.ts';
+import type { Observer } from '../../observe/observer.ts';
+import { secureContextOf } from '../keystone/authorities.ts';
+import { CatalogCache } from '../keystone/cache.ts';
+import {
+  type CatalogEndpoint,
+  configuredEndpoints,
+  type Endpoint,
+  MAX_CATALOG_ENDPOINTS,
+  selectEndpoints,
+} from '../keystone/catalog.ts';
+import { HttpClient } from '../keystone/http.ts';
+import { fetchCatalog } from '../keystone/keystone.ts';
+import { findVersionLinks, type VersionLink } from '../keystone/versionlinks.ts';
+import type { Cloud } from '../settings/cloud.ts';
+import { type CloudTarget, cloudTargets } from './rules.ts';
+
+export interface CloudTargetsOptions {
+  readonly cloud: Cloud;
+  readonly mode: CatalogMode;
+  /** Asks for version documents, too. */
+  readonly findLinks: boolean;
+  /** Opens connections at the jump host. */
+  readonly connect: Connector['connect'];
+  readonly cacheDirectory: string;
+  /** For the variables that name certificate authorities. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly observer: Observer;
+  readonly signal?: AbortSignal;
+  /** Milliseconds since 1970; for tests. */
+  readonly now?: () => number;
+}
+
+export interface CloudTargets {
+  readonly endpoints: readonly Endpoint[];
+  /** Each host and port once; those with `linked` come from version documents alone. */
+  readonly targets: readonly CloudTarget[];
+  /** Seconds since the catalog was fetched; 0: just now; undefined: it wasn't asked for. */
+  readonly age: number | undefined;
+  /** What doesn't keep it from working, one sentence each; the cloud's own warnings are not among them. */
+  readonly warnings: readonly string[];
+}
+
+interface Fetched {
+  readonly catalog: readonly CatalogEndpoint[];
+  readonly links: readonly VersionLink[] | undefined;
+  readonly age: number;
+}
+
+/** Rejects with what `fetchCatalog` and `selectEndpoints` throw, or with the signal's reason. */
+export async function findCloudTargets(options: CloudTargetsOptions): Promise<CloudTargets> {
+  const { cloud, mode, findLinks } = options;
+  const warnings: string[] = [];
+  const warn = (message: string): void => {
+    warnings.push(message);
+  };
+  const fetched = mode === 'off' ? undefined : await catalogOf(options, warn);
+  const endpoints = fetched === undefined ? configuredEndpoints(cloud) : endpointsOf(cloud, fetched);
+  const addresses = endpoints.map(({ url, type }) => ({ url, type, linked: false }));
+  const links = findLinks ? (fetched?.links ?? []).map(({ url, type }) => ({ url, type, linked: true })) : [];
+  return { endpoints, targets: cloudTargets([...addresses, ...links], warn), age: fetched?.age, warnings };
+}
+
+/** What the cloud has been given since the catalog was fetched is not in it. */
+function endpointsOf(cloud: Cloud, { catalog, age }: Fetched): Endpoint[] {
+  try {
+    return selectEndpoints(cloud, catalog);
+  } catch (error) {
+    if (!(error instanceof TunnelError) || age === 0) throw error;
+    const stale = `this catalog is ${formatAge(age)} old, --os-catalog refresh fetches a new one`;
+    const hint = error.hint === undefined ? stale : `${error.hint}; ${stale}`;
+    throw new TunnelError(error.code, error.message, { hint, cause: error });
+  }
+}
+
+async function catalogOf(options: CloudTargetsOptions, warn: (message: string) => void): Promise<Fetched> {
+  const { cloud, mode, findLinks, observer } = options;
+  const cache = new CatalogCache({ directory: options.cacheDirectory, now: options.now ?? Date.now });
+  const cached = mode === 'auto' ? cache.read(cloud) : undefined;
+  if (cached !== undefined && !(findLinks && cached.links === undefined)) {
+    observer.log('info', `the catalog of the cloud ${cloud.name} is ${formatAge(cached.age)} old`);
+    return { catalog: cached.endpoints, links: cached.links, age: cached.age };
+  }
+  const http = new HttpClient({
+    connect: options.connect,
+    tls: { context: secureContextOf(cloud.tls, options.env), verify: cloud.tls.verify },
+    observer,
+    signal: options.signal,
+  });
+  const { endpoints, unusable, foreignLinks } = await fetchCatalog(cloud, http);
+  if (unusable > 0)
+    warn(
+      `entries of the catalog that are not used: ${unusable}, without a type, a known interface or a proper URL, or beyond the first ${MAX_CATALOG_ENDPOINTS}`,
+    );
+  observer.log('info', `the catalog of the cloud ${cloud.name} has ${endpoints.length} endpoints`);
+  const links = findLinks
+    ? [
+        ...foreignLinks.map((url): VersionLink => ({ type: 'identity', url })),
+        ...(await findVersionLinks(selectEndpoints(cloud, endpoints), http, observer)),
+      ]
+    : undefined;
+  try {
+    cache.write(cloud, endpoints, links);
+  } catch (error) {
+    warn(
+      `the catalog is not kept for the next time: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+  return { catalog: endpoints, links, age: 0 };
+}
+
+const MINUTE = 60;
+const HOUR = 60 * MINUTE;
+
+/** `40 s`, `12 min`, `3 h` */
+export function formatAge(seconds: number): string {
+  if (seconds < 2 * MINUTE) return `${Math.round(seconds)} s`;
+  return seconds < 2 * HOUR ? `${Math.round(seconds / MINUTE)} min` : `${Math.round(seconds / HOUR)} h`;
+}

@@ -1,0 +1,97 @@
+/**
+ * The keywords of ssh_config(5), to tell a misspelt `-o` from one that only a newer ssh knows about. Up to OpenSSH 10.2, with
+ * the older names that ssh still takes. `Host`, `Match` and `Include` are not options: ssh takes them in files only.
+ */
+import { NotationError, quoted } from '../../net/notation.ts';
+
+const KEYWORDS: readonly string[] = `
+  AddKeysToAgent AddressFamily BatchMode BindAddress BindInterface CanonicalDomains CanonicalizeFallbackLocal
+  CanonicalizeHostname CanonicalizeMaxDots CanonicalizePermittedCNAMEs CASignatureAlgorithms CertificateFile
+  ChannelTimeout CheckHostIP Ciphers ClearAllForwardings Compression ConnectionAttempts ConnectTimeout ControlMaster
+  ControlPath ControlPersist DynamicForward EnableEscapeCommandline EnableSSHKeysign EscapeChar ExitOnForwardFailure
+  FingerprintHash ForkAfterAuthentication ForwardAgent ForwardX11 ForwardX11Timeout ForwardX11Trusted GatewayPorts
+  GlobalKnownHostsFile GSSAPIAuthentication GSSAPIClientIdentity GSSAPIDelegateCredentials GSSAPIKexAlgorithms
+  GSSAPIKeyExchange GSSAPIRenewalForcesRekey GSSAPIServerIdentity GSSAPITrustDns HashKnownHosts
+  HostbasedAcceptedAlgorithms HostbasedAuthentication HostKeyAlgorithms HostKeyAlias HostName IdentitiesOnly
+  IdentityAgent IdentityFile IgnoreUnknown IPQoS KbdInteractiveAuthentication KbdInteractiveDevices KexAlgorithms
+  KnownHostsCommand LocalCommand LocalForward LogLevel LogVerbose MACs NoHostAuthenticationForLocalhost
+  NumberOfPasswordPrompts ObscureKeystrokeTiming PasswordAuthentication PermitLocalCommand PermitRemoteOpen
+  PKCS11Provider Port PreferredAuthentications ProxyCommand ProxyJump ProxyUseFdpass PubkeyAcceptedAlgorithms
+  PubkeyAuthentication RefuseConnection RekeyLimit RemoteCommand RemoteForward RequestTTY RequiredRSASize
+  RevokedHostKeys SecurityKeyProvider SendEnv ServerAliveCountMax ServerAliveInterval SessionType SetEnv StdinNull
+  StreamLocalBindMask StreamLocalBindUnlink StrictHostKeyChecking SyslogFacility Tag TCPKeepAlive Tunnel TunnelDevice
+  UpdateHostKeys User UserKnownHostsFile VerifyHostKeyDNS VersionAddendum VisualHostKey WarnWeakCrypto XAuthLocation
+  ChallengeResponseAuthentication DSAAuthentication HostbasedKeyTypes IdentityFile2 KeepAlive PubkeyAcceptedKeyTypes
+  SkeyAuthentication SmartcardDevice TISAuthentication
+`
+  .trim()
+  .split(/\s+/);
+
+const BY_LOWER_CASE = new Map(KEYWORDS.map((keyword) => [keyword.toLowerCase(), keyword]));
+const IN_FILES_ONLY = new Set(['host', 'match', 'include']);
+/** Differences of more characters than this make another word, not a misspelling. */
+const MAX_TYPOS = 3;
+
+/** Whether a keyword is one of ssh_config(5), in any case. */
+export function isSshKeyword(keyword: string): boolean {
+  return BY_LOWER_CASE.has(keyword.toLowerCase());
+}
+
+/**
+ * Reads `Keyword=value`, or `Keyword value` as ssh takes it too. The result is `Keyword=value` with the keyword as the
+ * manual has it, to be read as a line of ssh_config or handed to ssh's own -o. Throws NotationError.
+ */
+export function parseSshOption(text: string): string {
+  if (/[\u0000-\u0008\u000a-\u001f\u007f]/.test(text))
+    throw new NotationError(`${quoted(text)} has control characters`);
+  const [, keyword = '', value = ''] =
+    /^[ \t]*([^\s="]+)(?:[ \t]*=[ \t]*|[ \t]+)(.*?)[ \t]*$/.exec(text) ?? [];
+  if (keyword === '' || value === '') {
+    throw new NotationError(
+      `${quoted(text)} is not of the form Keyword=value`,
+      'write it as in ssh_config, with "=" in between: -o ServerAliveInterval=30',
+    );
+  }
+  if (IN_FILES_ONLY.has(keyword.toLowerCase())) {
+    throw new NotationError(
+      `${keyword} can't be given as an option, only in a file`,
+      'put it into a file and name that with -F',
+    );
+  }
+  const known = BY_LOWER_CASE.get(keyword.toLowerCase());
+  if (known === undefined) {
+    const nearest = nearestKeyword(keyword);
+    throw new NotationError(
+      `${quoted(keyword)} is not a keyword of ssh_config`,
+      nearest === undefined ? '"man ssh_config" lists them' : `did you mean ${nearest}?`,
+    );
+  }
+  return `${known}=${value}`;
+}
+
+function nearestKeyword(text: string): string | undefined {
+  let nearest: string | undefined;
+  let fewest = Math.min(MAX_TYPOS, Math.floor(text.length / 2)) + 1;
+  for (const [lower, keyword] of BY_LOWER_CASE) {
+    const typos = editDistance(text.toLowerCase(), lower);
+    if (typos < fewest) {
+      fewest = typos;
+      nearest = keyword;
+    }
+  }
+  return nearest;
+}
+
+/** Characters inserted, removed or replaced (Levenshtein). */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (let i = 0; i < from.length; i += 1) {
+    const next = [i + 1];
+    for (let j = 0; j < to.length; j += 1) {
+      const replaced = (row[j] ?? 0) + (from[i] === to[j] ? 0 : 1);
+      next.push(Math.min(replaced, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[to.length] ?? 0;
+}

@@ -1,0 +1,245 @@
+/**
+ * From what the user wrote (REMOTE, -J, -F, -o, -p, -i and the ssh_config files) to the settings of the jump host and of
+ * each host on the way to it.
+ *
+ *   files ──► files.ts  a tree of lines
+ *               ├─► a copy ──► query.ts  `ssh -G`  ┐
+ *               └─► evaluate.ts, where no ssh is      ┴─► KeywordValues ──► values.ts, onlyopenssh.ts ──► SshSettings
+ *                                                                └─ ProxyJump: the same again for each hop
+ *
+ * ssh answers if it is installed, since only it knows all of its own language. It is handed a copy of the files: it would
+ * look for them in the passwd entry's home directory instead of $HOME, and behind them stand defaults of this program, so
+ * that "unset" and "set to ssh's default" can be told apart (ServerAliveInterval 0 switches keepalive off, none leaves
+ * it on). The user's lines come first, so that they win.
+ *
+ * What wins, from strong to weak: REMOTE's user and port; -p, -J, -i, --keepalive, --connect-timeout; -o; the user's
+ * file or that of -F; the system's file. As with ssh, a hop has its own section of the files, and -o, -i and -p are not for it;
+ * --keepalive and the timeouts hold for every host.
+ *
+ * Debian and Fedora switch GSSAPIAuthentication on for everybody in the system's file. That says nothing about this jump host,
+ * and would make every configuration one that only the system's ssh can serve. So the system's word on it counts only for
+ * users who have Kerberos tickets.
+ *
+ * Limits: MAX_JUMP_HOPS hosts on the way; MAX_INCLUDE_DEPTH, MAX_CONFIG_FILES, MAX_CONFIG_FILE_BYTES; QUERY_TIMEOUT_MS.
+ * Beyond them the start is refused with a UsageError (a TunnelError for the time).
+ */
+
+import { UsageError } from '../../errors/errors.ts';
+import { quoted } from '../../net/notation.ts';
+import { type Observer, silentObserver } from '../../observe/observer.ts';
+import { homeDirectory } from '../../system/home.ts';
+import type { Remote, SshOptions } from '../options.ts';
+import { DEFAULT_CONNECT_TIMEOUT, DEFAULT_KEEPALIVE } from '../options.ts';
+import { MAX_JUMP_HOPS } from '../remote.ts';
+import type { SshSettings } from '../settings.ts';
+import { homeExpanded, type WrittenConfig } from './files.ts';
+import { onlyOpenssh } from './onlyopenssh.ts';
+import { jumpLoop } from './query.ts';
+import { ConfigSource, copyConfig, type Machine } from './source.ts';
+import { expandCommand, type TokenValues } from './tokens.ts';
+import {
+  INERT_KEYWORDS,
+  Keywords,
+  readAddressFamily,
+  readAlgorithms,
+  readAuthentication,
+  readHostKeys,
+  readJumps,
+  readRekey,
+  readTokens,
+} from './values.ts';
+
+/** Where they are looked for when the context doesn't say otherwise. */
+const SSH_PROGRAM = 'ssh';
+const SYSTEM_DIRECTORY = '/etc/ssh';
+/** In the first interval of silence the server has not been asked for anything yet. */
+const MIN_KEEPALIVES = 2;
+
+/** The machine that the configuration is read on; each has the obvious default. */
+export interface ResolveContext {
+  readonly observer?: Observer;
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+  readonly home?: string;
+  /** Where the system's ssh_config is. */
+  readonly systemDirectory?: string;
+  /** The ssh to ask; where there is none, the files are evaluated here. */
+  readonly sshProgram?: string;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * What one REMOTE comes to. Opens no connection. Throws UsageError for a configuration that is wrong, TunnelError
+ * `ssh-config-timeout` when a command in it doesn't end, or the signal's reason.
+ */
+export async function resolveSettings(
+  remote: Remote,
+  options: SshOptions,
+  context: ResolveContext = {},
+): Promise<SshSettings> {
+  const { observer = silentObserver } = context;
+  const source = await ConfigSource.open(options.configFile, machineOf(context));
+  try {
+    const resolver = new Resolver(options, source, observer);
+    const settings = await resolver.jumpHost(remote);
+    resolver.report();
+    return settings;
+  } finally {
+    await source.close();
+  }
+}
+
+/**
+ * A copy of the files that -F or its absence names, for the system's ssh to connect with: what `resolveSettings` has read,
+ * with $HOME as the home directory. Remove it when ssh has read it. Throws UsageError.
+ */
+export function copySshConfig(
+  options: Pick<SshOptions, 'configFile'>,
+  context: ResolveContext = {},
+): Promise<WrittenConfig> {
+  return copyConfig(options.configFile, machineOf(context));
+}
+
+function machineOf(context: ResolveContext): Machine {
+  return {
+    home: context.home ?? homeDirectory(),
+    environment: context.environment ?? process.env,
+    systemDirectory: context.systemDirectory ?? SYSTEM_DIRECTORY,
+    sshProgram: context.sshProgram ?? SSH_PROGRAM,
+    signal: context.signal,
+  };
+}
+
+/** One host on the way: who it is, and through which hosts it is reached if that is not left to ssh_config. */
+interface Hop {
+  readonly remote: Remote;
+  readonly via: readonly Remote[] | undefined;
+  /** The endpoints that are reached through it. */
+  readonly beyond: readonly string[];
+}
+
+class Resolver {
+  readonly #options: SshOptions;
+  readonly #source: ConfigSource;
+  readonly #observer: Observer;
+  readonly #warnings = new Set<string>();
+
+  constructor(options: SshOptions, source: ConfigSource, observer: Observer) {
+    this.#options = options;
+    this.#source = source;
+    this.#observer = observer;
+  }
+
+  /** Says once what was met on the way. */
+  report(): void {
+    for (const warning of this.#warnings) this.#observer.log('warning', warning);
+    const passedOver = this.#source.unevaluated;
+    if (passedOver.length === 0) return;
+    this.#observer.log(
+      'warning',
+      `only ssh can evaluate parts of ssh_config, and it isn't here; they are passed over: ${passedOver.join(', ')}`,
+    );
+  }
+
+  async jumpHost(remote: Remote): Promise<SshSettings> {
+    const { port, jump, sshOptions, identityFiles, hostKeyPins } = this.#options;
+    const settings = await this.#resolve(
+      { remote: { ...remote, port: remote.port ?? port }, via: jump, beyond: [] },
+      sshOptions.map((line) => homeExpanded(line, this.#source.machine.home, '-o')),
+      identityFiles,
+    );
+    return { ...settings, hostKeys: { ...settings.hostKeys, pins: hostKeyPins } };
+  }
+
+  async #resolve(
+    hop: Hop,
+    sshOptions: readonly string[],
+    identityFiles: readonly string[],
+  ): Promise<SshSettings> {
+    const { remote } = hop;
+    refuseDash(remote);
+    const [values, defaultValues] = await Promise.all([
+      this.#source.valuesFor(remote, hop.via, sshOptions),
+      this.#source.defaults(),
+    ]);
+    const keywords = new Keywords(values);
+    const defaults = new Keywords(defaultValues);
+    const tokens = readTokens(remote, keywords, this.#source.machine);
+    if (hop.beyond.includes(endpoint(tokens))) throw jumpLoop(remote.host);
+    const warn = (message: string): void => void this.#warnings.add(message);
+    const authentication = readAuthentication(keywords, tokens, identityFiles);
+    this.#noteInert(remote, keywords, defaults);
+    return {
+      name: remote.host,
+      hostName: tokens.hostName,
+      port: tokens.port,
+      user: tokens.user,
+      addressFamily: readAddressFamily(keywords),
+      bindAddress: keywords.text('bindaddress'),
+      proxy: await this.#proxy(hop, keywords, tokens),
+      hostKeys: readHostKeys(keywords, warn),
+      authentication,
+      algorithms: readAlgorithms(keywords, defaults),
+      connectTimeout:
+        this.#options.connectTimeout ?? (keywords.seconds('connecttimeout') || DEFAULT_CONNECT_TIMEOUT),
+      authTimeout: this.#options.authTimeout,
+      flush: this.#options.flush,
+      keepalive: {
+        interval: this.#options.keepalive ?? keywords.seconds('serveraliveinterval') ?? DEFAULT_KEEPALIVE,
+        count: Math.max(MIN_KEEPALIVES, keywords.number('serveralivecountmax') ?? 3),
+      },
+      rekey: readRekey(keywords),
+      onlyOpenssh: await onlyOpenssh(keywords, authentication, this.#source.machine.home),
+    };
+  }
+
+  async #proxy(
+    { beyond, remote }: Hop,
+    keywords: Keywords,
+    tokens: TokenValues,
+  ): Promise<SshSettings['proxy']> {
+    const hops = readJumps(keywords, tokens);
+    const last = hops.at(-1);
+    if (last === undefined) {
+      const command = keywords.text('proxycommand');
+      return command === undefined
+        ? { kind: 'direct' }
+        : { kind: 'command', command: expandCommand(command, tokens) };
+    }
+    const passed = [...beyond, endpoint(tokens)];
+    if (passed.length > MAX_JUMP_HOPS) {
+      this.#observer.count('tunnel_ssh_config_jumps_refused_total');
+      throw new UsageError(`ProxyJump: more than ${MAX_JUMP_HOPS} hosts one behind the other`, {
+        hint: `check the ProxyJump of ${remote.host} in ssh_config`,
+      });
+    }
+    // As ssh does: it connects to the last one, and passes the others on the way there.
+    const before = hops.slice(0, -1);
+    const via = before.length > 0 ? before : undefined;
+    const settings = await this.#resolve({ remote: last, via, beyond: passed }, [], []);
+    if (settings.proxy.kind !== 'jump') return { kind: 'jump', hops: [settings] };
+    return { kind: 'jump', hops: [...settings.proxy.hops, { ...settings, proxy: { kind: 'direct' } }] };
+  }
+
+  #noteInert({ host }: Remote, keywords: Keywords, defaults: Keywords): void {
+    const inert = INERT_KEYWORDS.filter(
+      (keyword) => keywords.all(keyword).join() !== defaults.all(keyword).join(),
+    );
+    if (inert.length === 0) return;
+    this.#observer.log('debug', 'ssh_config has settings without effect on a tunnel', {
+      host,
+      keywords: inert.join(','),
+    });
+  }
+}
+
+/** ssh/remote.ts has refused them already; but they are about to become arguments of a program. */
+function refuseDash({ host, user, text }: Remote): void {
+  if (!host.startsWith('-') && user?.startsWith('-') !== true) return;
+  throw new UsageError(`${quoted(text)} has a user or host that begins with a dash`, {
+    hint: 'ssh would take it for an option: use a Host alias with HostName and User',
+  });
+}
+
+function endpoint({ name, port, user }: TokenValues): string {
+  return `${user}@${name}:${port}`;
+}

@@ -1,0 +1,150 @@
+/**
+ * What the ssh_config files say about one host, as keywords and values: ssh's answer where there is an ssh, else our own
+ * evaluation in the same form. One source serves the jump host and all hops; `close` removes what it has written.
+ */
+import { accessSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import type { Remote } from '../options.ts';
+import { DEFAULT_KEEPALIVE } from '../options.ts';
+import { formatJump } from '../remote.ts';
+import { defaultAlgorithms } from './algorithms.ts';
+import { evaluateConfig } from './evaluate.ts';
+import { type ConfigPart, loadConfig, type WrittenConfig, writeConfig } from './files.ts';
+import { queryConfig } from './query.ts';
+import { type KeywordValues, quoteArgument } from './syntax.ts';
+import { expandPath } from './tokens.ts';
+import { Keywords, localUser, readTokens } from './values.ts';
+
+/** Where the configuration is read. */
+export interface Machine {
+  readonly home: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Where the system's ssh_config is. */
+  readonly systemDirectory: string;
+  readonly sshProgram: string;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** What ssh expands before it prints it, so that a second time would be once too often. */
+const PRINTED_EXPANDED = ['userknownhostsfile', 'identityagent'];
+/** Compiled into ssh. */
+const GLOBAL_KNOWN_HOSTS = 'GlobalKnownHostsFile /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2';
+
+export class ConfigSource {
+  readonly machine: Machine;
+  readonly #parts: readonly ConfigPart[];
+  readonly #copy: WrittenConfig;
+  readonly #unevaluated = new Set<string>();
+  #defaults: Promise<KeywordValues> | undefined;
+
+  /** `file`: -F. Throws UsageError for files that can't be read. */
+  static async open(file: string | undefined, machine: Machine): Promise<ConfigSource> {
+    const { user, system } = await loadConfig({ file, ...machine });
+    const gssapi = hasKerberosTickets(machine) ? undefined : 'GSSAPIAuthentication no';
+    const parts = [user, gssapi, system, `ServerAliveInterval ${DEFAULT_KEEPALIVE}`].filter(isPart);
+    const copy = await writeConfig([...parts, movedKnownHosts(machine)].filter(isPart));
+    return new ConfigSource(machine, parts, copy);
+  }
+
+  private constructor(machine: Machine, parts: readonly ConfigPart[], copy: WrittenConfig) {
+    this.machine = machine;
+    this.#parts = parts;
+    this.#copy = copy;
+  }
+
+  close(): Promise<void> {
+    return this.#copy.remove();
+  }
+
+  /** What could not be evaluated for want of ssh, one phrase each. */
+  get unevaluated(): readonly string[] {
+    return [...this.#unevaluated];
+  }
+
+  /**
+   * `via`: -J; empty: no ProxyJump whatever the files say. `sshOptions`: lines that come before those of the files. Throws as
+   * queryConfig and evaluateConfig do.
+   */
+  async valuesFor(
+    { host, port, user }: Remote,
+    via: readonly Remote[] | undefined,
+    sshOptions: readonly string[],
+  ): Promise<KeywordValues> {
+    const jump = via === undefined ? undefined : formatJump(via);
+    const args = [
+      ...(port === undefined ? [] : ['-p', String(port)]),
+      ...(user === undefined ? [] : ['-l', user]),
+      ...(jump === undefined ? [] : ['-J', jump]),
+      ...sshOptions.flatMap((option) => ['-o', option]),
+    ];
+    const answer = await this.#ask(['-F', this.#copy.path, ...args], host);
+    if (answer !== undefined) return answer;
+    const { values, unevaluated } = evaluateConfig({
+      parts: [...sshOptions, ...this.#parts, userKnownHosts(this.machine), GLOBAL_KNOWN_HOSTS],
+      name: host,
+      user,
+      port,
+      jump,
+      localUser: () => localUser(this.machine.environment),
+    });
+    for (const phrase of unevaluated) this.#unevaluated.add(phrase);
+    const tokens = readTokens({ host }, new Keywords(values), this.machine);
+    const expanded = new Map(values);
+    for (const keyword of PRINTED_EXPANDED) {
+      const texts = values.get(keyword)?.map((text) => expandPath(text, tokens, keyword));
+      if (texts !== undefined) expanded.set(keyword, texts);
+    }
+    return expanded;
+  }
+
+  /** What the same ssh says without any configuration. */
+  defaults(): Promise<KeywordValues> {
+    this.#defaults ??= this.#ask(['-F', 'none'], 'localhost').then((values) => values ?? defaultAlgorithms());
+    return this.#defaults;
+  }
+
+  #ask(args: readonly string[], host: string): Promise<KeywordValues | undefined> {
+    const { sshProgram: program, environment, signal } = this.machine;
+    const { originalNames } = this.#copy;
+    return queryConfig({ program, args, host, environment, originalNames, signal });
+  }
+}
+
+/** The files as they are, for the system's ssh to connect with. */
+export async function copyConfig(file: string | undefined, machine: Machine): Promise<WrittenConfig> {
+  const { user, system } = await loadConfig({ file, ...machine });
+  return writeConfig([user, system, movedKnownHosts(machine)].filter(isPart));
+}
+
+function isPart(part: ConfigPart | undefined): part is ConfigPart {
+  return part !== undefined;
+}
+
+/** For an ssh that would look elsewhere. Where it wouldn't, it isn't told: naming the files switches UpdateHostKeys off. */
+function movedKnownHosts(machine: Machine): string | undefined {
+  try {
+    if (userInfo().homedir === machine.home) return undefined;
+  } catch {
+    // No passwd entry: ssh would not even start.
+  }
+  return userKnownHosts(machine);
+}
+
+function userKnownHosts({ home }: Machine): string {
+  const files = ['known_hosts', 'known_hosts2'].map((name) =>
+    quoteArgument(join(home, '.ssh', name).replaceAll('%', '%%')),
+  );
+  return `UserKnownHostsFile ${files.join(' ')}`;
+}
+
+/** The default cache of MIT Kerberos is a file; others are named in the environment. */
+function hasKerberosTickets({ environment }: Machine): boolean {
+  if ((environment['KRB5CCNAME'] ?? '') !== '') return true;
+  try {
+    accessSync(`/tmp/krb5cc_${process.getuid?.()}`);
+    return true;
+  } catch {
+    return false; // no tickets
+  }
+}

@@ -1,0 +1,101 @@
+/** The `%` tokens, `~` and `${NAME}` of ssh_config(5), TOKENS and ENVIRONMENT VARIABLES. */
+import { createHash } from 'node:crypto';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { UsageError } from '../../errors/errors.ts';
+import { quoted } from '../../net/notation.ts';
+
+export interface TokenValues {
+  /** %h */
+  readonly hostName: string;
+  /** %n */
+  readonly name: string;
+  readonly port: number;
+  /** %r */
+  readonly user: string;
+  /** %k */
+  readonly hostKeyAlias: string | undefined;
+  /** %j: the last hop's host, or nothing. */
+  readonly jumpHost: string;
+  /** %d */
+  readonly home: string;
+  /** %u; asked for only where it is needed, since not every machine has a name for its user. Throws UsageError. */
+  readonly localUser: () => string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+/** Of file names and the agent's socket: all tokens, variables, `~/` at the beginning. Throws UsageError. */
+export function expandPath(text: string, values: TokenValues, keyword: string): string {
+  const expanded = expandTokens(expandVariables(text, values, keyword), pathTokens(values), keyword);
+  return expanded === '~' || expanded.startsWith('~/') ? join(values.home, expanded.slice(1)) : expanded;
+}
+
+/** Of HostName: `%h` is the name that was given. */
+export function expandHostName(text: string, name: string): string {
+  return expandTokens(text, { h: name }, 'HostName');
+}
+
+/** Of ProxyJump: `%h %n %p %r`. */
+export function expandJump(text: string, values: TokenValues): string {
+  return expandTokens(text, commandTokens(values), 'ProxyJump');
+}
+
+/**
+ * Of ProxyCommand: `%h %n %p %r`. A shell reads the result, so what is put in must mean nothing to it: an alias or user from
+ * a URI would otherwise be run. Throws UsageError.
+ */
+export function expandCommand(text: string, values: TokenValues): string {
+  const tokens = commandTokens(values);
+  for (const [token, value] of Object.entries(tokens)) {
+    if (!new RegExp(`%${token}`).test(text.replaceAll('%%', '')) || SAFE_IN_SHELL.test(value)) continue;
+    throw new UsageError(
+      `ProxyCommand: %${token} would put ${quoted(value)} into a shell command, with characters that mean something to a shell`,
+      { hint: 'use a Host alias whose HostName and User are plain, or ProxyJump' },
+    );
+  }
+  return expandTokens(text, tokens, 'ProxyCommand');
+}
+
+const SAFE_IN_SHELL = /^(?!-)[^\s'"`$\\;&<>|(){}*?[\]!#~]*$/u;
+
+function commandTokens({ hostName, name, port, user }: TokenValues): Readonly<Record<string, string>> {
+  return { h: hostName, n: name, p: String(port), r: user };
+}
+
+function pathTokens(values: TokenValues): Readonly<Record<string, string>> {
+  const { hostName, port, user, jumpHost } = values;
+  const localHost = hostname();
+  return {
+    ...commandTokens(values),
+    d: values.home,
+    get u() {
+      return values.localUser();
+    },
+    i: String(process.getuid?.() ?? ''),
+    l: localHost,
+    L: localHost.split('.', 1)[0] ?? '',
+    k: values.hostKeyAlias ?? values.name,
+    j: jumpHost,
+    C: createHash('sha1').update(`${localHost}${hostName}${port}${user}${jumpHost}`).digest('hex'),
+  };
+}
+
+function expandTokens(text: string, tokens: Readonly<Record<string, string>>, keyword: string): string {
+  return text.replace(/%(.?)/gs, (_, token: string) => {
+    const value = token === '%' ? '%' : tokens[token];
+    if (value !== undefined) return value;
+    throw new UsageError(`${keyword}: %${token} in ${quoted(text)} is no token that is known there`, {
+      hint: 'a literal % is written as %%',
+    });
+  });
+}
+
+function expandVariables(text: string, { environment }: TokenValues, keyword: string): string {
+  return text.replace(/\$\{([^}]*)\}/g, (_, name: string) => {
+    const value = environment[name];
+    if (value !== undefined) return value;
+    throw new UsageError(`${keyword}: the environment variable ${name} in ${quoted(text)} isn't set`, {
+      hint: 'set it, or write the path out',
+    });
+  });
+}

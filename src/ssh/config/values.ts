@@ -1,0 +1,286 @@
+/**
+ * From keywords and their values to typed settings: the one place where values of ssh_config(5) are read, whether `ssh -G`
+ * printed them or evaluate.ts found them. Both spell some differently (`yes` and `true`, `1G` and bytes), so both
+ * spellings are read.
+ *
+ * Honoured are the keywords that appear here and in onlyopenssh.ts. What concerns sessions, other forwards and the look of
+ * ssh's own output has no meaning for a tunnel and is passed over, with a line in the debug log (INERT_KEYWORDS).
+ */
+import { userInfo } from 'node:os';
+import { UsageError } from '../../errors/errors.ts';
+import { quoted } from '../../net/notation.ts';
+import { parsePort } from '../../net/ports.ts';
+import type { Remote } from '../options.ts';
+import { DEFAULT_PORT } from '../options.ts';
+import { parseJump } from '../remote.ts';
+import type { AuthenticationSettings, HostKeySettings, SshSettings } from '../settings.ts';
+import type { KeywordValues } from './syntax.ts';
+import { expandJump, expandPath, type TokenValues } from './tokens.ts';
+
+/**
+ * Without effect when they are set: a tunnel has no such thing, or (host authentication of localhost, CheckHostIP) doesn't let
+ * it weaken the check of host keys. For RequiredRSASize and PubkeyAcceptedAlgorithms the server's own limits stand.
+ */
+export const INERT_KEYWORDS: readonly string[] = `
+  addkeystoagent canonicaldomains checkhostip clearallforwardings compression connectionattempts controlmaster
+  controlpath controlpersist dynamicforward escapechar exitonforwardfailure forkafterauthentication forwardagent
+  forwardx11 gatewayports ipqos localcommand localforward loglevel nohostauthenticationforlocalhost
+  obscurekeystroketiming permitlocalcommand permitremoteopen pubkeyacceptedalgorithms remotecommand remoteforward
+  requesttty requiredrsasize sendenv sessiontype setenv stdinnull streamlocalbindmask streamlocalbindunlink
+  tcpkeepalive tunnel tunneldevice visualhostkey xauthlocation
+`
+  .trim()
+  .split(/\s+/);
+
+type Method = AuthenticationSettings['methods'][number];
+const METHODS: readonly Method[] = ['publickey', 'keyboard-interactive', 'password'];
+/** Which keyword switches a method off. */
+const METHOD_SWITCHES: Readonly<Record<Method, string>> = {
+  publickey: 'pubkeyauthentication',
+  'keyboard-interactive': 'kbdinteractiveauthentication',
+  password: 'passwordauthentication',
+};
+
+/** Numbers of ssh_config larger than this are taken for a mistake: about 68 years of seconds. */
+const MAX_NUMBER = 2 ** 31 - 1;
+
+/** Reads single values. A keyword that isn't there, or `none`, is undefined. */
+export class Keywords {
+  readonly #values: KeywordValues;
+
+  constructor(values: KeywordValues) {
+    this.#values = values;
+  }
+
+  all(keyword: string): readonly string[] {
+    return this.#values.get(keyword) ?? [];
+  }
+
+  text(keyword: string): string | undefined {
+    const value = this.#values.get(keyword)?.[0];
+    return value === undefined || value.toLowerCase() === 'none' ? undefined : value;
+  }
+
+  isNone(keyword: string): boolean {
+    return this.#values.get(keyword)?.[0]?.toLowerCase() === 'none';
+  }
+
+  flag(keyword: string, fallback: boolean): boolean {
+    const value = this.text(keyword)?.toLowerCase();
+    if (value === undefined) return fallback;
+    return value === 'yes' || value === 'true';
+  }
+
+  number(keyword: string): number | undefined {
+    const value = this.text(keyword);
+    if (value === undefined) return undefined;
+    if (!/^[0-9]+$/.test(value) || Number(value) > MAX_NUMBER) throw wrong(keyword, value, 'a number');
+    return Number(value);
+  }
+
+  /** Seconds; sshd_config(5), TIME FORMATS. */
+  seconds(keyword: string): number | undefined {
+    const value = this.text(keyword);
+    return value === undefined ? undefined : readTime(keyword, value);
+  }
+}
+
+function wrong(keyword: string, value: string, expected: string): UsageError {
+  return new UsageError(`ssh_config: ${keyword} has the value ${quoted(value)}, which is not ${expected}`, {
+    hint: 'correct it in the ssh_config that is read (-F), or where -o sets it',
+  });
+}
+
+const SECONDS_IN: Readonly<Record<string, number>> = { '': 1, s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
+
+function readTime(keyword: string, text: string): number {
+  if (!/^([0-9]+[smhdw]?)+$/i.test(text)) throw wrong(keyword, text, 'a time such as 30, 5m or 1h30m');
+  let seconds = 0;
+  for (const [, count = '', unit = ''] of text.matchAll(/([0-9]+)([smhdw]?)/gi)) {
+    seconds += Number(count) * (SECONDS_IN[unit.toLowerCase()] ?? 0);
+  }
+  if (seconds > MAX_NUMBER) throw wrong(keyword, text, 'a time below 68 years');
+  return seconds;
+}
+
+const BYTES_IN: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
+
+/** `default`, `none` and 0 leave it to the transport. */
+export function readRekey(keywords: Keywords): SshSettings['rekey'] {
+  const [size = 'default', time = 'none'] = (keywords.all('rekeylimit')[0] ?? '')
+    .split(/\s+/)
+    .filter(Boolean);
+  const [, count, unit = ''] = /^([0-9]+)([kmg]?)$/i.exec(size) ?? [];
+  if (count === undefined && size.toLowerCase() !== 'default')
+    throw wrong('rekeylimit', size, 'a size such as 1G');
+  const bytes = Number(count ?? 0) * (BYTES_IN[unit.toLowerCase()] ?? 0);
+  const seconds = time.toLowerCase() === 'none' ? 0 : readTime('rekeylimit', time);
+  return { bytes: bytes === 0 ? undefined : bytes, seconds: seconds === 0 ? undefined : seconds };
+}
+
+/** Lists that are printed as the same ssh prints its own defaults are nobody's choice. */
+export function readAlgorithms(keywords: Keywords, defaults: Keywords): SshSettings['algorithms'] {
+  const list = (keyword: string): readonly string[] | undefined => {
+    const text = keywords.text(keyword);
+    return text === undefined || text === defaults.text(keyword) ? undefined : text.split(',');
+  };
+  return {
+    kex: list('kexalgorithms'),
+    ciphers: list('ciphers'),
+    macs: list('macs'),
+    hostKeys: list('hostkeyalgorithms'),
+  };
+}
+
+/** What the tokens of this host's values stand for. */
+export function readTokens(
+  { host }: Pick<Remote, 'host'>,
+  keywords: Keywords,
+  { home, environment }: Pick<TokenValues, 'home' | 'environment'>,
+): TokenValues {
+  const tokens = {
+    hostName: keywords.text('hostname') ?? host,
+    name: host,
+    port: readPort(keywords),
+    user: keywords.text('user') ?? localUser(environment),
+    hostKeyAlias: keywords.text('hostkeyalias'),
+    jumpHost: '',
+    home,
+    localUser: () => localUser(environment),
+    environment,
+  };
+  return { ...tokens, jumpHost: readJumps(keywords, tokens).at(-1)?.host ?? '' };
+}
+
+/** ProxyJump, in the order in which the hosts are passed. */
+export function readJumps(keywords: Keywords, tokens: TokenValues): Remote[] {
+  const text = keywords.text('proxyjump');
+  return text === undefined ? [] : parseJump(expandJump(text, tokens), 'ProxyJump');
+}
+
+/** The calling user's name. Throws UsageError. */
+export function localUser(environment: TokenValues['environment']): string {
+  try {
+    return userInfo().username;
+  } catch (cause) {
+    // No passwd entry, as in containers with a user of the day.
+    const name = environment['USER'] ?? environment['LOGNAME'];
+    if (name !== undefined && name !== '') return name;
+    throw new UsageError(
+      'the user at the jump host is not known: this machine has no name for the calling user',
+      {
+        hint: 'write it down, as in: -r user@jumphost; or set USER',
+        cause,
+      },
+    );
+  }
+}
+
+function readPort(keywords: Keywords): number {
+  const text = keywords.text('port');
+  if (text === undefined) return DEFAULT_PORT;
+  try {
+    return parsePort(text);
+  } catch {
+    // The parser only says what a port is.
+    throw wrong('port', text, 'a port number');
+  }
+}
+
+export function readAddressFamily(keywords: Keywords): SshSettings['addressFamily'] {
+  const text = (keywords.text('addressfamily') ?? 'any').toLowerCase();
+  if (text === 'any' || text === 'inet' || text === 'inet6') return text;
+  throw wrong('addressfamily', text, 'any, inet or inet6');
+}
+
+/** `pins` are left empty: they are no matter of ssh_config. `warn` gets a sentence when less was asked for than is done. */
+export function readHostKeys(keywords: Keywords, warn: (message: string) => void): HostKeySettings {
+  const files = (keyword: string): readonly string[] =>
+    keywords.isNone(keyword) ? [] : keywords.all(keyword);
+  const userFiles = files('userknownhostsfile').filter((path) => path !== '/dev/null');
+  let strict = readStrict(keywords, warn);
+  if (strict === 'accept-new' && userFiles.length === 0) {
+    // Every key would be new each time.
+    warn('no UserKnownHostsFile is there to remember host keys in: unknown ones are asked about');
+    strict = 'ask';
+  }
+  return {
+    alias: keywords.text('hostkeyalias'),
+    userFiles,
+    globalFiles: files('globalknownhostsfile'),
+    strict,
+    hashNames: keywords.flag('hashknownhosts', false),
+    pins: [],
+  };
+}
+
+function readStrict(keywords: Keywords, warn: (message: string) => void): HostKeySettings['strict'] {
+  const text = (keywords.text('stricthostkeychecking') ?? 'ask').toLowerCase();
+  switch (text) {
+    case 'yes':
+    case 'true':
+      return 'yes';
+    case 'no':
+    case 'off':
+    case 'false':
+      warn('StrictHostKeyChecking no is read as accept-new: a host key that has changed is always refused');
+      return 'accept-new';
+    case 'ask':
+    case 'accept-new':
+      return text;
+    default:
+      throw wrong('stricthostkeychecking', text, 'yes, ask or accept-new');
+  }
+}
+
+/** `identityFiles` are those of the command line, which come before those of ssh_config. */
+export function readAuthentication(
+  keywords: Keywords,
+  tokens: TokenValues,
+  identityFiles: readonly string[],
+): AuthenticationSettings {
+  // What ssh prints of its own accord begins with "~/": everything that somebody wrote has been made absolute before.
+  const written = keywords.all('identityfile').filter((path) => !path.startsWith('~/'));
+  const configured = written
+    .filter((path) => path.toLowerCase() !== 'none')
+    .map((path) => expandPath(path, tokens, 'IdentityFile'));
+  const none = written.length > configured.length && configured.length === 0 && identityFiles.length === 0;
+  return {
+    identityFiles: [
+      ...identityFiles.map((path) => ({ path, explicit: true })),
+      ...configured
+        .filter((path) => !identityFiles.includes(path))
+        .map((path) => ({ path, explicit: false })),
+    ],
+    ...(none ? { noIdentityFiles: true } : {}),
+    certificateFiles: keywords
+      .all('certificatefile')
+      .filter((path) => path.toLowerCase() !== 'none')
+      .map((path) => expandPath(path, tokens, 'CertificateFile')),
+    identitiesOnly: keywords.flag('identitiesonly', false),
+    agentSocket: readAgent(keywords, tokens),
+    methods: readMethods(keywords),
+    numberOfPasswordPrompts: Math.max(1, keywords.number('numberofpasswordprompts') ?? 3),
+    batch: keywords.flag('batchmode', false),
+  };
+}
+
+/** `none`, `SSH_AUTH_SOCK`, `$NAME`, or a path. */
+function readAgent(keywords: Keywords, { environment }: TokenValues): string | undefined {
+  if (keywords.isNone('identityagent')) return undefined;
+  const text = keywords.text('identityagent') ?? 'SSH_AUTH_SOCK';
+  const variable = text === 'SSH_AUTH_SOCK' ? text : /^\$([A-Za-z_][A-Za-z0-9_]*)$/.exec(text)?.[1];
+  const path = variable === undefined ? text : environment[variable];
+  return path === '' ? undefined : path;
+}
+
+function readMethods(keywords: Keywords): Method[] {
+  const preferred = keywords.text('preferredauthentications')?.toLowerCase().split(',') ?? METHODS;
+  return [...new Set(preferred)].flatMap((name) => {
+    const method = METHODS.find((known) => known === name);
+    // PubkeyAuthentication also has `unbound` and `host-bound`, which are both on.
+    return method === undefined || /^(no|false)$/i.test(keywords.text(METHOD_SWITCHES[method]) ?? 'yes')
+      ? []
+      : [method];
+  });
+}

@@ -1,0 +1,216 @@
+/**
+ * ProxyCommand (ssh_config(5)): a program whose standard input and output are the connection to sshd.
+ *
+ *   write ──► stdin   ┌─────────┐
+ *                     │ command │ ── a network connection of its own ──► sshd
+ *   read  ◄── stdout  └─────────┘
+ *             stderr ──► log, sanitised, MAX_STDERR_LINES of it
+ *
+ * Run as ssh runs it: by the user's shell, with `exec` so that no shell stays in between, in this process's group and
+ * session, so that it may ask at the terminal. The command comes from the user's configuration with its tokens expanded
+ * already; nothing is added to it here.
+ *
+ * States: running -> ended (the program has exited: jumphost-proxy with its status), or running -> closed (destroy():
+ * SIGHUP as ssh does, SIGKILL after KILL_AFTER_MS; the stream is closed when the program has gone, or after as long again
+ * if it may not be signalled). If this program is killed, the command reads the end of its input.
+ *
+ * Where the command connects to can't be known here, so it can't be left out of what is captured: a destination among the
+ * targets would send the tunnel into itself. addressesNamedIn() finds the addresses that are written in it.
+ */
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { Duplex, type Readable, type Writable } from 'node:stream';
+import { TunnelError } from '../../errors/errors.ts';
+import { canonicalAddress, isAddress } from '../../net/address.ts';
+import type { Observer } from '../../observe/observer.ts';
+import { printable } from '../../observe/printable.ts';
+
+/** For the exit status to come in after the output has ended, or the rest of the output after the exit. */
+const STATUS_GRACE_MS = 500;
+/** For the program to go after SIGHUP. */
+export const KILL_AFTER_MS = 1_000;
+export const MAX_STDERR_LINES = 100;
+const MAX_LINE_CHARACTERS = 300;
+
+export interface ProxyCommandOptions {
+  readonly observer: Observer;
+  /** Only for the start; afterwards the stream is destroyed. */
+  readonly signal?: AbortSignal;
+}
+
+/** Resolves when the program has been started. Rejects with TunnelError `jumphost-proxy`, or with the signal's reason. */
+export async function openProxyCommand(
+  command: string,
+  { observer, signal }: ProxyCommandOptions,
+): Promise<Duplex> {
+  signal?.throwIfAborted();
+  // As ssh: what the user's shell is, it takes from the environment.
+  const shell = process.env['SHELL'] || '/bin/sh';
+  const child = spawn(shell, ['-c', `exec ${command}`], { stdio: ['pipe', 'pipe', 'pipe'] });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      child.once('spawn', resolve);
+      child.once('error', reject);
+    });
+  } catch (cause) {
+    throw new TunnelError(
+      'jumphost-proxy',
+      `the shell ${printable(shell)} for the ProxyCommand can't be started`,
+      {
+        hint: 'check SHELL in the environment',
+        cause,
+      },
+    );
+  }
+  const stream = new ProxyCommandStream(child, observer);
+  if (signal?.aborted) {
+    stream.destroy();
+    throw signal.reason;
+  }
+  return stream;
+}
+
+/** The addresses that are written in a command, canonical: none of them should be captured. */
+export function addressesNamedIn(command: string): string[] {
+  const words = command.split(/[\s"'=,;|&()<>@]+/);
+  const candidates = words.flatMap((word) => [
+    word,
+    word.replace(/:\d+$/, ''),
+    word.replace(/^\[([^\]]*)\](:\d+)?$/, '$1'),
+  ]);
+  return [...new Set(candidates.filter(isAddress).map(canonicalAddress))];
+}
+
+class ProxyCommandStream extends Duplex {
+  readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
+  readonly #stderr: StderrLog;
+  readonly #gone: Promise<void>;
+  #leave: () => void = () => {};
+  #status: string | undefined;
+
+  constructor(child: ChildProcessByStdio<Writable, Readable, Readable>, observer: Observer) {
+    super({ allowHalfOpen: true });
+    this.#child = child;
+    this.#stderr = new StderrLog(observer);
+    this.on('error', () => {
+      // It may fail before its user has come to listen; the stream keeps the error.
+    });
+    this.#gone = new Promise((resolve) => {
+      this.#leave = resolve;
+      child.once('exit', () => resolve());
+    });
+    child.on('error', () => {
+      // A signal that may not be sent: the program runs as somebody else (sudo). It has lost its input and output.
+    });
+    child.once('exit', (status, signal) => this.#exited(status, signal));
+    child.stdout.on('data', (chunk: Buffer) => {
+      if (!this.push(chunk)) child.stdout.pause();
+    });
+    child.stdout.once('end', () => this.#ended());
+    child.stdout.once('error', () => this.#ended());
+    child.stdin.on('error', () => {
+      // Each write is called back with it.
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => this.#stderr.add(text));
+    child.stderr.once('error', () => {
+      // Nothing more is to be logged.
+    });
+  }
+
+  override _read(): void {
+    this.#child.stdout.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
+    this.#child.stdin.write(chunk, (error) => {
+      // It no longer reads. Most often it is about to end, and its status says more than EPIPE.
+      if (error) setTimeout(callback, STATUS_GRACE_MS, error);
+      else callback();
+    });
+  }
+
+  override _final(callback: (error?: Error | null) => void): void {
+    this.#child.stdin.end(() => callback());
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    const { stdin, stdout, stderr } = this.#child;
+    stdin.destroy();
+    stdout.destroy();
+    const done = (): void => {
+      stderr.destroy();
+      this.#stderr.end();
+      callback(error);
+    };
+    if (this.#status !== undefined) {
+      done();
+      return;
+    }
+    this.#child.kill('SIGHUP');
+    const kill = setTimeout(() => this.#child.kill('SIGKILL'), KILL_AFTER_MS);
+    const giveUp = setTimeout(this.#leave, 2 * KILL_AFTER_MS);
+    this.#gone.then(() => {
+      clearTimeout(kill);
+      clearTimeout(giveUp);
+      done();
+    });
+  }
+
+  /** The status usually follows at once, and says more than an end. */
+  #ended(): void {
+    setTimeout(() => {
+      if (!this.destroyed && this.#status === undefined) this.push(null);
+    }, STATUS_GRACE_MS);
+  }
+
+  #exited(status: number | null, signal: NodeJS.Signals | null): void {
+    this.#status = signal === null ? `exit status ${status}` : `signal ${signal}`;
+    // Its last words may still be on the way; and something that it has started may hold its output open for ever.
+    this.#child.once('close', () => this.#fail());
+    setTimeout(() => this.#fail(), STATUS_GRACE_MS);
+  }
+
+  #fail(): void {
+    if (this.destroyed) return;
+    this.#stderr.end();
+    const words = this.#stderr.lastLine === undefined ? '' : `; it says "${this.#stderr.lastLine}"`;
+    this.destroy(
+      new TunnelError('jumphost-proxy', `the ProxyCommand has ended (${this.#status})${words}`, {
+        hint: 'run the command by itself: it must pass its standard input and output on to sshd',
+      }),
+    );
+  }
+}
+
+/** Whole lines, and no more of them than a person would read. */
+class StderrLog {
+  readonly #observer: Observer;
+  #rest = '';
+  #lines = 0;
+  lastLine: string | undefined;
+
+  constructor(observer: Observer) {
+    this.#observer = observer;
+  }
+
+  add(text: string): void {
+    const lines = (this.#rest + text).split(/\r?\n/);
+    this.#rest = (lines.pop() ?? '').slice(0, MAX_LINE_CHARACTERS);
+    for (const line of lines) this.#line(line);
+  }
+
+  end(): void {
+    if (this.#rest !== '') this.#line(this.#rest);
+    this.#rest = '';
+  }
+
+  #line(line: string): void {
+    const text = printable(line.slice(0, MAX_LINE_CHARACTERS));
+    if (text === '') return;
+    this.lastLine = text;
+    this.#lines++;
+    if (this.#lines <= MAX_STDERR_LINES) this.#observer.log('info', `ProxyCommand: ${text}`);
+    else this.#observer.count('tunnel_proxy_lines_dropped_total');
+    if (this.#lines === MAX_STDERR_LINES + 1)
+      this.#observer.log('info', 'ProxyCommand: further lines are left out');
+  }
+}

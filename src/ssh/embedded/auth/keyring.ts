@@ -1,0 +1,48 @@
+/**
+ * Unlocks private keys, asking for their passphrases. A key stays unlocked as long as the ring lives, so that a reconnect in
+ * the middle of the night asks nobody; the passphrase itself is not kept. Only OpenSSL's handle of the key is.
+ */
+import { TunnelError } from '../../../errors/errors.ts';
+import type { Observer } from '../../../observe/observer.ts';
+import type { KeyFile } from '../../keys/keyfile.ts';
+import type { Questions } from './method.ts';
+import { type PrivateKey, unlockKeyFile } from './privatekey.ts';
+
+/** As ssh's, for each key. */
+const PASSPHRASE_TRIES = 3;
+
+export class Keyring {
+  readonly #observer: Observer;
+  /** By path; with the text of the file, since it may be replaced. */
+  readonly #unlocked = new Map<string, { readonly text: string; readonly key: PrivateKey }>();
+
+  constructor(observer: Observer) {
+    this.#observer = observer;
+  }
+
+  /**
+   * Throws TunnelError `auth-passphrase` after PASSPHRASE_TRIES wrong ones, `auth-identity-unreadable`, or what the prompter
+   * throws.
+   */
+  async unlock(path: string, file: KeyFile, questions: Questions): Promise<PrivateKey> {
+    const known = this.#unlocked.get(path);
+    if (known?.text === file.text) return known.key;
+    const key = file.encrypted ? await this.#ask(path, file, questions) : unlockKeyFile(file, path);
+    this.#unlocked.set(path, { text: file.text, key });
+    return key;
+  }
+
+  async #ask(path: string, file: KeyFile, questions: Questions): Promise<PrivateKey> {
+    for (let attempt = 1; ; attempt++) {
+      const passphrase = await questions.secret(`Passphrase for ${path}:`);
+      try {
+        return unlockKeyFile(file, path, passphrase);
+      } catch (error) {
+        const again =
+          error instanceof TunnelError && error.code === 'auth-passphrase' && attempt < PASSPHRASE_TRIES;
+        if (!again) throw error;
+        this.#observer.log('notice', `${error.message}; try again`);
+      }
+    }
+  }
+}

@@ -1,0 +1,61 @@
+/** What the methods of authentication have in common: what they are given, and how authenticator.ts drives them. */
+import type { Observer } from '../../../observe/observer.ts';
+import type { Prompter, QuestionOptions } from '../../prompter.ts';
+import type { AuthReport } from './report.ts';
+import type { UserauthAnswer, UserauthExchange } from './userauth.ts';
+
+export interface AuthMethod {
+  /**
+   * Tries once. undefined: there is nothing left to try. Rejects with a TunnelError only when authentication is to end.
+   */
+  attempt(): Promise<UserauthAnswer | undefined>;
+  /** The server has accepted something and wants more: counts of tries begin anew. */
+  nextStage(): void;
+}
+
+export interface MethodContext {
+  readonly user: string;
+  /** The jump host as the user knows it: questions name it. */
+  readonly host: string;
+  readonly exchange: UserauthExchange;
+  readonly questions: Questions;
+  readonly report: AuthReport;
+  readonly observer: Observer;
+}
+
+/** The prompter for one attempt: questions end with it, and the time they take doesn't count. */
+export class Questions {
+  readonly #prompter: Prompter;
+  readonly #signal: AbortSignal;
+  readonly #onPrompt: (waiting: boolean) => void;
+
+  constructor(prompter: Prompter, signal: AbortSignal, onPrompt: (waiting: boolean) => void) {
+    this.#prompter = prompter;
+    this.#signal = signal;
+    this.#onPrompt = onPrompt;
+  }
+
+  get aborted(): boolean {
+    return this.#signal.aborted;
+  }
+
+  secret(question: string, preamble: readonly string[] = []): Promise<string> {
+    return this.#ask((options) => this.#prompter.secret(question, options), preamble);
+  }
+
+  line(question: string, preamble: readonly string[] = []): Promise<string> {
+    return this.#ask((options) => this.#prompter.line(question, options), preamble);
+  }
+
+  async #ask(
+    ask: (options: QuestionOptions) => Promise<string>,
+    preamble: readonly string[],
+  ): Promise<string> {
+    this.#onPrompt(true);
+    try {
+      return await ask({ signal: this.#signal, preamble });
+    } finally {
+      this.#onPrompt(false);
+    }
+  }
+}

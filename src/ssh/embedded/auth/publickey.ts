@@ -1,0 +1,115 @@
+/**
+ * Authentication by public key (RFC 4252 §7). One identity after the other: the server is offered the public half, and only when
+ * it would do a signature is made, which is the moment to ask for a passphrase. A key whose public half only the passphrase
+ * reveals is asked for when its turn comes and not before.
+ *
+ * All identities are offered, as ssh does: how many a server looks at is its own affair (MaxAuthTries, 6 by default, refused keys
+ * count), and to stop earlier would lock out those whose server looks at more. A key is offered once,
+ * also when the server has accepted another and wants one more.
+ */
+import { TunnelError } from '../../../errors/errors.ts';
+import type { RsaHash } from '../../identities/agent.ts';
+import type { Identity } from '../../identities/identities.ts';
+import { describeKey, type PublicKey } from '../../keys/publickey.ts';
+import type { Keyring } from './keyring.ts';
+import type { AuthMethod, MethodContext } from './method.ts';
+import type { PrivateKey } from './privatekey.ts';
+import type { UserauthAnswer } from './userauth.ts';
+
+export class PublicKeyMethod implements AuthMethod {
+  readonly #context: MethodContext;
+  readonly #keyring: Keyring;
+  readonly #remaining: Identity[];
+  /** Those that the server took a signature of. */
+  readonly #signed: PublicKey[] = [];
+
+  constructor(context: MethodContext, keyring: Keyring, identities: readonly Identity[]) {
+    this.#context = context;
+    this.#keyring = keyring;
+    this.#remaining = [...identities];
+    context.report.keysLeft = this.#remaining.length;
+  }
+
+  /** Once authentication has succeeded: the keys that did it. */
+  get signed(): readonly PublicKey[] {
+    return this.#signed;
+  }
+
+  async attempt(): Promise<UserauthAnswer | undefined> {
+    const { report, observer, questions } = this.#context;
+    for (let identity = this.#remaining.shift(); identity !== undefined; identity = this.#remaining.shift()) {
+      report.keysLeft = this.#remaining.length;
+      try {
+        return await this.#offer(identity);
+      } catch (error) {
+        // The key can't be used, and the server waits for a signature at most: it takes the next request instead.
+        if (questions.aborted || !(error instanceof TunnelError)) throw error;
+        const unasked = error.code === 'no-terminal';
+        const why = unasked ? 'it is encrypted, and nobody can be asked for its passphrase' : error.message;
+        report.leftOut(identity.source, unasked);
+        observer.log('warning', `key ${identity.source} is left out: ${why}`);
+      }
+    }
+    return undefined;
+  }
+
+  nextStage(): void {
+    // The keys that were refused will be refused again; the others are still to come.
+  }
+
+  /** Throws TunnelError, of whatever code, when the key can't be used. */
+  async #offer(identity: Identity): Promise<UserauthAnswer> {
+    const { exchange, report, observer } = this.#context;
+    const unlocked = identity.publicKey === undefined ? await this.#unlock(identity) : undefined;
+    const publicKey = identity.publicKey ?? unlocked?.publicKey;
+    if (publicKey === undefined) throw unusable('its public half is hidden');
+    const algorithm = exchange.signatureAlgorithm(publicKey.type);
+    if (algorithm === undefined) throw unusable('the server wants a SHA-1 signature, which is not secure');
+    report.tried(`${identity.source} (${describeKey(publicKey)})`);
+    observer.log('debug', `offering ${identity.source}`, { key: describeKey(publicKey) });
+    const answer = await exchange.offerKey(publicKey, algorithm);
+    if (answer.kind !== 'key-accepted') return answer;
+
+    const result = await exchange.sign(publicKey, algorithm, (data) =>
+      this.#sign(identity, publicKey, unlocked, data, algorithm),
+    );
+    if (result.kind === 'success' || (result.kind === 'failure' && result.partial))
+      this.#signed.push(publicKey);
+    return result;
+  }
+
+  async #sign(
+    identity: Identity,
+    publicKey: PublicKey,
+    unlocked: PrivateKey | undefined,
+    data: Buffer,
+    algorithm: string,
+  ): Promise<Buffer> {
+    const hash = rsaHash(algorithm);
+    if (identity.agent !== undefined) {
+      try {
+        return await identity.agent.sign(publicKey, data, hash);
+      } catch (error) {
+        if (!(error instanceof TunnelError)) throw error;
+        if (identity.file === undefined || identity.file.format === 'public') throw error;
+        this.#context.observer.log('info', `${error.message}; reading ${identity.source} instead`);
+      }
+    }
+    const key = unlocked ?? (await this.#unlock(identity));
+    return key.sign(data, hash);
+  }
+
+  #unlock({ file, source }: Identity): Promise<PrivateKey> {
+    if (file === undefined) throw unusable('there is no file of it');
+    return this.#keyring.unlock(source, file, this.#context.questions);
+  }
+}
+
+function unusable(why: string): TunnelError {
+  return new TunnelError('auth-skipped', why);
+}
+
+function rsaHash(algorithm: string): RsaHash | undefined {
+  if (algorithm === 'rsa-sha2-512') return 'sha512';
+  return algorithm === 'rsa-sha2-256' ? 'sha256' : undefined;
+}

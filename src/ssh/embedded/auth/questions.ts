@@ -1,0 +1,131 @@
+/**
+ * The methods that ask the user: keyboard-interactive (RFC 4256) and password (RFC 4252 §8). What the server wants shown or asked
+ * is its own text: it is made printable, cut, and marked with user and host, so that it can't pass for a question of
+ * this program or of another server. Answers are sent and forgotten.
+ *
+ * Each may be tried as often as NumberOfPasswordPrompts says. When nobody can be asked the method is left out, and others are
+ * tried; a person who declines to answer ends authentication.
+ */
+import { TunnelError } from '../../../errors/errors.ts';
+import { serverLines, serverText } from '../../servertext.ts';
+import type { InteractivePrompt } from '../ssh2/internals.ts';
+import type { AuthMethod, MethodContext } from './method.ts';
+import type { MethodName, UserauthAnswer } from './userauth.ts';
+
+/** Questions at a time; one-time-code modules ask one or two. Beyond it the method is left out. */
+export const MAX_PROMPTS = 16;
+/** Rounds of questions in one attempt, also those without a question. Beyond it the method is left out. */
+export const MAX_ROUNDS = 32;
+
+type Questions = Extract<UserauthAnswer, { kind: 'questions' }>;
+
+/** What both have in common: the number of tries, and what happens when nobody answers. */
+abstract class QuestionMethod implements AuthMethod {
+  protected readonly context: MethodContext;
+  readonly #name: MethodName;
+  readonly #limit: number;
+  #tries = 0;
+  #unusable = false;
+
+  constructor(name: MethodName, context: MethodContext, limit: number) {
+    this.#name = name;
+    this.context = context;
+    this.#limit = limit;
+  }
+
+  protected abstract try(): Promise<UserauthAnswer>;
+
+  async attempt(): Promise<UserauthAnswer | undefined> {
+    if (this.#unusable || this.#tries >= this.#limit) return undefined;
+    this.#tries++;
+    const { report, observer, host, user } = this.context;
+    if (this.#tries > 1) observer.log('notice', `${host} does not accept that for "${user}"; try again`);
+    try {
+      const answer = await this.try();
+      report.tried(this.#name);
+      return answer;
+    } catch (error) {
+      if (!(error instanceof TunnelError) || (error.code !== 'no-terminal' && error.code !== 'auth-skipped'))
+        throw error;
+      this.giveUp();
+      report.leftOut(this.#name, error.code === 'no-terminal');
+      observer.log('warning', `${this.#name} authentication is left out: ${error.message}`);
+      return undefined;
+    }
+  }
+
+  nextStage(): void {
+    this.#tries = 0;
+  }
+
+  protected giveUp(): void {
+    this.#unusable = true;
+  }
+}
+
+export class KeyboardInteractiveMethod extends QuestionMethod {
+  constructor(context: MethodContext, limit: number) {
+    super('keyboard-interactive', context, limit);
+  }
+
+  protected override async try(): Promise<UserauthAnswer> {
+    const { exchange } = this.context;
+    let answer = await exchange.keyboardInteractive();
+    let asked = false;
+    for (let round = 1; answer.kind === 'questions'; round++) {
+      if (round > MAX_ROUNDS) throw this.#tooMuch(`more than ${MAX_ROUNDS} rounds of questions`);
+      asked ||= answer.prompts.length > 0;
+      answer = await exchange.respond(await this.#answers(answer));
+    }
+    // A server that refuses without a question will do so again: another try would only count as a failure.
+    if (answer.kind === 'failure' && !answer.partial && !asked) this.giveUp();
+    return answer;
+  }
+
+  async #answers({ name, instruction, prompts }: Questions): Promise<string[]> {
+    if (prompts.length > MAX_PROMPTS) throw this.#tooMuch(`${prompts.length} questions at once`);
+    const shown = [...serverLines(name), ...serverLines(instruction)];
+    if (prompts.length === 0) {
+      for (const line of shown) this.context.observer.log('notice', `${this.context.host}: ${line}`);
+      return [];
+    }
+    const answers: string[] = [];
+    for (const [index, prompt] of prompts.entries())
+      answers.push(await this.#ask(prompt, index === 0 ? shown : []));
+    return answers;
+  }
+
+  #ask({ prompt, echo }: InteractivePrompt, shown: readonly string[]): Promise<string> {
+    const { questions, user, host } = this.context;
+    const mark = `(${user}@${host})`;
+    const preamble = shown.map((line) => `${mark} ${line}`);
+    const question = `${mark} ${serverText(prompt)}`;
+    return echo === true ? questions.line(question, preamble) : questions.secret(question, preamble);
+  }
+
+  #tooMuch(what: string): TunnelError {
+    this.context.observer.count('tunnel_auth_questions_limit_total');
+    return new TunnelError('auth-skipped', `the jump host asks ${what}`);
+  }
+}
+
+export class PasswordMethod extends QuestionMethod {
+  constructor(context: MethodContext, limit: number) {
+    super('password', context, limit);
+  }
+
+  /** Throws TunnelError `auth-password-expired`. */
+  protected override async try(): Promise<UserauthAnswer> {
+    const { exchange, questions, user, host } = this.context;
+    const answer = await exchange.password(await questions.secret(`Password of ${user}@${host}:`));
+    if (answer.kind === 'password-expired') {
+      const words = answer.text === '' ? '' : `: "${answer.text}"`;
+      throw new TunnelError(
+        'auth-password-expired',
+        `the jump host accepts the password of "${user}" only for changing it${words}`,
+        { hint: `change it first, with: ssh ${user}@${host}` },
+      );
+    }
+    return answer;
+  }
+}

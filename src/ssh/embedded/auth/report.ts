@@ -1,0 +1,113 @@
+/** Keeps what was tried and what the server said, and words it when authentication fails. */
+import { TunnelError } from '../../../errors/errors.ts';
+import type { MethodName } from './userauth.ts';
+
+const OWN_METHODS: readonly string[] = [
+  'publickey',
+  'keyboard-interactive',
+  'password',
+] satisfies MethodName[];
+/** Names of keys that are listed in a message; an agent may hold hundreds. */
+const MAX_NAMED = 10;
+
+export class AuthReport {
+  readonly #user: string;
+  readonly #enabled: readonly MethodName[];
+  /** What the server permits now. */
+  methods: readonly string[] = [];
+  /** Keys that the server hasn't been offered yet. */
+  keysLeft = 0;
+  readonly #accepted: string[] = [];
+  #tried: string[] = [];
+  readonly #left: { readonly what: string; readonly unasked: boolean }[] = [];
+
+  constructor(user: string, enabled: readonly MethodName[]) {
+    this.#user = user;
+    this.#enabled = enabled;
+  }
+
+  /** `what`: a key with its fingerprint, or a method. */
+  tried(what: string): void {
+    this.#tried.push(what);
+  }
+
+  /** `unasked`: because nobody was there to answer. */
+  leftOut(what: string, unasked: boolean): void {
+    this.#left.push({ what, unasked });
+  }
+
+  /** What was tried last has been accepted, and the server wants more. */
+  accepted(): void {
+    this.#accepted.push(this.#tried.pop() ?? 'what was sent');
+    this.#tried = [];
+  }
+
+  /** The server has refused everything. */
+  failure(): TunnelError {
+    const permits = this.methods.length === 0 ? 'no method' : this.methods.join(', ');
+    const message =
+      this.#accepted.length === 0
+        ? `the jump host does not let "${this.#user}" in: it permits ${permits}; ${this.#describe()}`
+        : `the jump host accepted ${this.#accepted.join(' and ')}, but also wants ${this.methods.join(' or ')}; ${this.#describe()}`;
+    return new TunnelError('auth-failed', message, { hint: this.#hint() });
+  }
+
+  /** The server ended the attempt with a message of its own (printable). */
+  disconnected(text: string, cause: unknown): TunnelError {
+    if (!/too many authentication failures/i.test(text)) {
+      return new TunnelError(
+        'auth-failed',
+        `the jump host ended authentication: ${text}; ${this.#describe()}`,
+        {
+          hint: this.#hint(),
+          cause,
+        },
+      );
+    }
+    const rest = this.keysLeft === 0 ? '' : `; ${this.keysLeft} more were not offered`;
+    return new TunnelError(
+      'auth-failed',
+      `the jump host ended authentication after too many refused keys or answers (its MaxAuthTries); ${this.#describe()}${rest}`,
+      {
+        hint: 'name the right key with -i, so that it is offered first, and set IdentitiesOnly to offer no others; or remove keys with ssh-add -d',
+        cause,
+      },
+    );
+  }
+
+  #describe(): string {
+    const tried = this.#tried.length === 0 ? this.#describeNothing() : `tried ${counted(this.#tried)}`;
+    const left = this.#left.map(({ what }) => what);
+    return left.length === 0 ? tried : `${tried}; not usable: ${counted(left)}`;
+  }
+
+  #describeNothing(): string {
+    return this.#accepted.length === 0 ? 'no key was offered' : 'nothing else was tried';
+  }
+
+  #hint(): string {
+    if (this.methods.length > 0 && !this.methods.some((method) => OWN_METHODS.includes(method)))
+      return `use --transport openssh: the embedded client knows ${OWN_METHODS.join(', ')} only`;
+    if (this.methods.length > 0 && !this.#enabled.some((method) => this.methods.includes(method)))
+      return `enable one of ${this.methods.join(', ')}: your ssh configuration permits ${this.#enabled.join(', ')} only (PreferredAuthentications, BatchMode)`;
+    if (this.#left.some(({ unasked }) => unasked))
+      return 'run this at a terminal or set SSH_ASKPASS, or use a key that needs no passphrase, for example from ssh-agent (ssh-add)';
+    if (this.#left.length > 0)
+      return 'the server may accept the key that could not be used: unlock it with ssh-add first';
+    if (this.#tried.some((what) => OWN_METHODS.includes(what)))
+      return 'check the user name and what you typed';
+    if (this.#accepted.length > 0)
+      return 'ask for an account that this lets in (AuthenticationMethods in sshd_config)';
+    if (this.#tried.length === 0) return 'name a key with -i, or start ssh-agent and add one with ssh-add';
+    return 'check the user name, and that the key is in authorized_keys on the jump host (ssh-copy-id)';
+  }
+}
+
+/** `a, b (3 times), and 4 more` */
+function counted(items: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const item of items) counts.set(item, (counts.get(item) ?? 0) + 1);
+  const names = [...counts].map(([item, count]) => (count === 1 ? item : `${item} (${count} times)`));
+  const rest = names.length - MAX_NAMED;
+  return rest > 0 ? `${names.slice(0, MAX_NAMED).join(', ')} and ${rest} more` : names.join(', ');
+}

@@ -1,0 +1,109 @@
+/** Translates what ssh2, the socket and the server report into the program's errors. */
+import { TunnelError } from '../../../errors/errors.ts';
+import type { ConnectError } from '../../../flow/connector.ts';
+import type { Destination } from '../../../net/destination.ts';
+import { openFailure } from '../../openfailure.ts';
+import { algorithmNames, serverText } from '../../servertext.ts';
+import type { OpenFailure } from './multiplexer.ts';
+
+/** ssh2 puts its own and the protocol's details on plain Errors. */
+export interface SshError extends Error {
+  /** `client-socket`, `client-timeout`, `client-authentication`, `agent`, `handshake`, `protocol` */
+  readonly level?: string;
+  /** The reason of SSH_MSG_DISCONNECT (a number), or an errno's name. */
+  readonly code?: number | string;
+}
+
+/** What sshd says in clear before its identification when it turns a connection away. */
+const TURNED_AWAY = /^(Exceeded MaxStartups|Not allowed at this time)/;
+
+/** `firstLine`: what the port sent instead of an SSH identification; undefined if it sent nothing. */
+export function noIdentificationError(
+  at: string,
+  firstLine: string | undefined,
+  cause?: unknown,
+): TunnelError {
+  if (firstLine === undefined || TURNED_AWAY.test(firstLine)) {
+    const words = firstLine === undefined ? '' : `: "${firstLine}"`;
+    return new TunnelError(
+      'jumphost-closed',
+      `${at} closed the connection before it said anything about SSH${words}`,
+      {
+        hint: 'try again later; the jump host may limit connections (MaxStartups, PerSourcePenalties)',
+        cause,
+      },
+    );
+  }
+  return new TunnelError('jumphost-not-ssh', `${at} is not an SSH server: it says "${firstLine}"`, {
+    hint: 'check the port (-p); SSH is usually at 22',
+    cause,
+  });
+}
+
+export function closedError(at: string, doing: string, cause?: SshError): TunnelError {
+  const said = cause === undefined ? '' : `: ${causeText(cause)}`;
+  return new TunnelError('jumphost-closed', `${at} closed the connection during ${doing}${said}`, {
+    hint: 'look into the log of sshd on the jump host; it may limit connections (MaxStartups, PerSourcePenalties)',
+    cause,
+  });
+}
+
+/** What ssh2 calls the lists of RFC 4253 §7.1: in its errors, in its debug messages; and what people call them. */
+const LISTS: Readonly<Record<string, { offer: string; name: string }>> = {
+  'key exchange algorithm': { offer: 'KEX method', name: 'key exchange algorithm' },
+  'host key format': { offer: 'Host key format', name: 'host key type' },
+  'C->S cipher': { offer: 'C->S cipher', name: 'cipher' },
+  'S->C cipher': { offer: 'S->C cipher', name: 'cipher' },
+  'C->S MAC': { offer: 'C->S MAC', name: 'MAC' },
+  'S->C MAC': { offer: 'S->C MAC', name: 'MAC' },
+  'C->S compression': { offer: 'C->S compression', name: 'compression' },
+  'S->C compression': { offer: 'S->C compression', name: 'compression' },
+};
+
+/** `offers`: what the server offered, as ssh2's debug messages tell it. */
+export function handshakeError(
+  at: string,
+  cause: SshError,
+  offers: ReadonlyMap<string, string>,
+): TunnelError {
+  const list = LISTS[/no matching (.+)$/i.exec(cause.message)?.[1] ?? ''];
+  if (list === undefined) return closedError(at, 'key exchange', cause);
+  const offer = algorithmNames(offers.get(list.offer) ?? 'nothing');
+  return new TunnelError(
+    'jumphost-no-common-algorithm',
+    `${at} and this program have no ${list.name} in common; it offers ${offer}`,
+    {
+      hint: "use the system's ssh, which may know them, with --transport openssh; or have modern ones enabled in the server's sshd_config",
+      cause,
+    },
+  );
+}
+
+/** It can't wait until we know who it is. */
+export function hostKeySkipped(at: string): TunnelError {
+  const what = `${at} goes on before its host key has been accepted`;
+  return new TunnelError('host-key-skipped', what, {
+    hint: 'no SSH server does so: someone may be in between; ask its owner for its host key',
+  });
+}
+
+/** For a connection that was up. */
+export function linkLostError(at: string, cause: SshError | undefined): TunnelError {
+  let why = 'the jump host closed the connection';
+  if (cause?.level === 'client-timeout') why = 'the jump host no longer answers keepalives';
+  else if (cause !== undefined) why = causeText(cause);
+  return new TunnelError('link-lost', `the connection to ${at} is lost: ${why}`, {
+    hint: 'check the network, and the log of sshd on the jump host',
+    cause,
+  });
+}
+
+function causeText(cause: SshError): string {
+  const text = serverText(cause.message);
+  return typeof cause.code === 'number' ? `the jump host says "${text}"` : text;
+}
+
+/** For SSH_MSG_CHANNEL_OPEN_FAILURE. */
+export function openError(destination: Destination, { reason, text }: OpenFailure): ConnectError {
+  return openFailure(destination, reason, serverText(text));
+}

@@ -1,0 +1,256 @@
+/**
+ * The connection protocol (RFC 4254 §5) over ssh2's packet protocol: opens channels, and takes each message to the
+ * channel that it is for.
+ *
+ *   open() -> CHANNEL_OPEN direct-tcpip -> opening -- CONFIRMATION --> open: a Channel
+ *                                             `------ FAILURE -------> gone: the callback gets the reason
+ *   open   -> CLOSE sent and received -> gone
+ *
+ *   sending    channel -> Scheduler (whose turn it is) -> one packet -> Outbox -> socket
+ *   receiving  Inbox -> ssh2 -> CHANNEL_DATA -> channel, as a view of the inbox's memory
+ *
+ * A channel's number is in use from its CHANNEL_OPEN until the server has said FAILURE or CLOSE: as long as it takes a
+ * slot there. Nothing is sent on a channel after its CLOSE: sshd would end the connection. What a server may not say
+ * (data before the confirmation or after EOF, messages for channels that don't exist, channels of its own) is counted and
+ * answered where RFC 4254 knows an answer; more data than its window admits end the channel.
+ *
+ * Data are sent while the outbox takes them and no keys are being exchanged: so nothing queues up
+ * behind either. Control messages are not held back. They are few: each answers one message or one
+ * act of a channel.
+ */
+import type { Observer } from '../../../observe/observer.ts';
+import { isExchangingKeys, type SshProtocol, sendData } from '../ssh2/internals.ts';
+import { Channel, type ChannelOwner } from './channel.ts';
+import type { Inbox } from './inbox.ts';
+import type { Outbox } from './outbox.ts';
+import type { ReceiveWindow, ReceiveWindows } from './receivewindow.ts';
+import { Scheduler } from './scheduler.ts';
+
+/** The largest packet that is accepted: what sshd sends, and what ssh2 can decrypt. */
+const MAX_PACKET = 32 * 1024;
+/** RFC 4254 §5.1 */
+const ADMINISTRATIVELY_PROHIBITED = 1;
+
+export interface Addresses {
+  readonly srcIP: string;
+  readonly srcPort: number;
+  readonly dstIP: string;
+  readonly dstPort: number;
+}
+
+/** SSH_MSG_CHANNEL_OPEN_FAILURE (RFC 4254 §5.1), as the server words it. */
+export interface OpenFailure {
+  readonly reason: number;
+  readonly text: string;
+}
+
+type OpenCallback = (result: Channel | OpenFailure) => void;
+
+interface Opening {
+  readonly window: ReceiveWindow;
+  readonly callback: OpenCallback;
+}
+
+export interface MultiplexerOptions {
+  readonly protocol: SshProtocol;
+  readonly outbox: Outbox;
+  /** Undefined: what is received may be kept by whoever gets it. */
+  readonly inbox: Inbox | undefined;
+  readonly windows: ReceiveWindows;
+  readonly observer: Observer;
+}
+
+export class Multiplexer implements ChannelOwner {
+  readonly #protocol: SshProtocol;
+  readonly #outbox: Outbox;
+  readonly #inbox: Inbox | undefined;
+  readonly #windows: ReceiveWindows;
+  readonly #observer: Observer;
+  readonly #opening = new Map<number, Opening>();
+  readonly #channels = new Map<number, Channel>();
+  readonly #scheduler = new Scheduler<Channel>();
+  readonly #room = (): boolean => this.#outbox.writable && !isExchangingKeys(this.#protocol);
+  #next = 0;
+  #running = false;
+
+  constructor(options: MultiplexerOptions) {
+    this.#protocol = options.protocol;
+    this.#outbox = options.outbox;
+    this.#inbox = options.inbox;
+    this.#windows = options.windows;
+    this.#observer = options.observer;
+    Object.assign(this.#protocol._handlers, this.#handlers());
+  }
+
+  /** Channel numbers in use. */
+  get channels(): number {
+    return this.#opening.size + this.#channels.size;
+  }
+
+  /** Channels that stand at both ends, or did and have not been closed by the server. */
+  get standing(): Iterable<Channel> {
+    return this.#channels.values();
+  }
+
+  open(addresses: Addresses, callback: OpenCallback): void {
+    const id = this.#number();
+    const window = this.#windows.open();
+    this.#opening.set(id, { window, callback });
+    this.#protocol.directTcpip(id, window.limit, MAX_PACKET, addresses);
+  }
+
+  /** Sends what there is, as far as it may be sent now. */
+  run(): void {
+    if (this.#running) return;
+    this.#running = true;
+    try {
+      this.#scheduler.run(this.#room);
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  /**
+   * The connection is gone: all that are opening get `failure`, and nothing more is sent. Those
+   * that stand are left as they are.
+   */
+  end(failure: OpenFailure): void {
+    const opening = [...this.#opening.values()];
+    this.#opening.clear();
+    for (const { callback, window } of opening) {
+      window.close();
+      callback(failure);
+    }
+  }
+
+  /** Channel data have come. */
+  readonly received = (id: number, data: Buffer): void =>
+    this.#channel(id)?.receive(data, this.#inbox?.memory);
+
+  // For Channel.
+
+  activate(channel: Channel): void {
+    this.#scheduler.activate(channel);
+    this.run();
+  }
+
+  deactivate(channel: Channel): void {
+    this.#scheduler.remove(channel);
+  }
+
+  sendData(remote: number, data: Buffer): void {
+    sendData(this.#protocol, this.#outbox, remote, data);
+  }
+
+  grant(remote: number, bytes: number): void {
+    this.#protocol.channelWindowAdjust(remote, bytes);
+  }
+
+  sendEof(remote: number): void {
+    this.#protocol.channelEOF(remote);
+  }
+
+  sendClose(remote: number): void {
+    this.#protocol.channelClose(remote);
+  }
+
+  violated(what: string): void {
+    this.#observer.count('tunnel_ssh_violations_total');
+    this.#observer.log('debug', `the jump host breaks the rules of SSH channels: ${what}`);
+  }
+
+  #number(): number {
+    while (this.#opening.has(this.#next) || this.#channels.has(this.#next))
+      this.#next = (this.#next + 1) >>> 0;
+    const id = this.#next;
+    this.#next = (id + 1) >>> 0;
+    return id;
+  }
+
+  /** What ssh2's parser calls with the fields of each message, in place of its own channels. */
+  #handlers(): Record<string, (protocol: unknown, ...fields: never[]) => void> {
+    return {
+      // ssh2 would have the server prove the keys that hostkeys-00@openssh.com announces: nobody here uses them, and its
+      // question's answer can't be told from those that the pulse waits for.
+      GLOBAL_REQUEST: (_, _name: string, wantReply: boolean) => {
+        if (wantReply) this.#protocol.requestFailure();
+      },
+      CHANNEL_OPEN: (_, { sender }: { sender: number }) =>
+        this.#protocol.channelOpenFail(sender, ADMINISTRATIVELY_PROHIBITED, ''),
+      CHANNEL_OPEN_CONFIRMATION: (
+        _,
+        info: { recipient: number; sender: number; window: number; packetSize: number },
+      ) => this.#confirmed(info),
+      CHANNEL_OPEN_FAILURE: (_, id: number, reason: number, text: string) =>
+        this.#failed(id, { reason, text }),
+      CHANNEL_WINDOW_ADJUST: (_, id: number, bytes: number) => this.#channel(id)?.adjust(bytes),
+      CHANNEL_DATA: (_, id: number, data: Buffer) => this.received(id, data),
+      CHANNEL_EXTENDED_DATA: (_, id: number, data: Buffer) => this.#channel(id)?.discard(data.length),
+      CHANNEL_EOF: (_, id: number) => this.#channel(id)?.endOfInput(),
+      CHANNEL_CLOSE: (_, id: number) => this.#closed(id),
+      CHANNEL_REQUEST: (_, id: number, _type: string, wantReply: boolean) => {
+        // Also how sshd asks whether we are alive (ClientAliveInterval). Any answer will do.
+        const channel = this.#channel(id);
+        if (channel !== undefined && wantReply && !channel.closing)
+          this.#protocol.channelFailure(channel.remote);
+      },
+      CHANNEL_SUCCESS: (_, id: number) => void this.#channel(id),
+      CHANNEL_FAILURE: (_, id: number) => void this.#channel(id),
+    };
+  }
+
+  #channel(id: number): Channel | undefined {
+    const channel = this.#channels.get(id);
+    if (channel === undefined) this.violated(`a message for channel ${id}, which is not open`);
+    return channel;
+  }
+
+  #confirmed(info: { recipient: number; sender: number; window: number; packetSize: number }): void {
+    const opening = this.#opening.get(info.recipient);
+    if (opening === undefined) {
+      this.violated(`confirms channel ${info.recipient}, which was not asked for`);
+      return;
+    }
+    this.#opening.delete(info.recipient);
+    opening.window.confirmed();
+    const channel = new Channel({
+      remote: info.sender,
+      sendWindow: info.window,
+      maxPacket: info.packetSize,
+      receiveWindow: opening.window,
+      owner: this,
+    });
+    this.#channels.set(info.recipient, channel);
+    if (info.packetSize > 0) {
+      opening.callback(channel);
+      return;
+    }
+    this.violated(`accepts no data on channel ${info.recipient}: packets of at most 0 bytes`);
+    channel.abort(undefined);
+    opening.callback({ reason: 0, text: 'the server accepts packets of 0 bytes only' });
+  }
+
+  #failed(id: number, failure: OpenFailure): void {
+    const opening = this.#opening.get(id);
+    if (opening === undefined) {
+      this.violated(`refuses channel ${id}, which was not asked for`);
+      return;
+    }
+    this.#opening.delete(id);
+    opening.window.close();
+    opening.callback(failure);
+  }
+
+  #closed(id: number): void {
+    const opening = this.#opening.get(id);
+    if (opening !== undefined) {
+      this.violated(`closes channel ${id}, which it has not confirmed`);
+      this.#failed(id, { reason: 0, text: 'the server closed the channel' });
+      return;
+    }
+    const channel = this.#channel(id);
+    if (channel === undefined) return;
+    this.#channels.delete(id);
+    channel.closed();
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * What is offered in key exchange (RFC 4253 §7.1): what the user's settings name, else a choice of our own. Not left to
+ * ssh2, whose defaults depend on whether two optional native modules were built, and still hold SHA-1.
+ *
+ * A setting is taken as it is, order included, as ssh takes it: whoever names an old algorithm has an old server. Names that
+ * ssh2 doesn't know are passed over, since they are usually a list that was written for OpenSSH; when nothing is left, the
+ * settings can't be met.
+ */
+import { readFileSync } from 'node:fs';
+import type { Algorithms } from 'ssh2';
+import { TunnelError } from '../../../errors/errors.ts';
+import type { Observer } from '../../../observe/observer.ts';
+import type { SshSettings } from '../../settings.ts';
+
+const KEX = [
+  'curve25519-sha256',
+  'curve25519-sha256@libssh.org',
+  'ecdh-sha2-nistp256',
+  'ecdh-sha2-nistp384',
+  'ecdh-sha2-nistp521',
+  'diffie-hellman-group-exchange-sha256',
+  'diffie-hellman-group16-sha512',
+  'diffie-hellman-group18-sha512',
+  'diffie-hellman-group14-sha256',
+] as const;
+
+const MACS = [
+  'hmac-sha2-256-etm@openssh.com',
+  'hmac-sha2-512-etm@openssh.com',
+  'hmac-sha2-256',
+  'hmac-sha2-512',
+] as const;
+
+const GCM = ['aes128-gcm@openssh.com', 'aes256-gcm@openssh.com'] as const;
+const CHACHA = ['chacha20-poly1305@openssh.com'] as const;
+const CTR = ['aes128-ctr', 'aes192-ctr', 'aes256-ctr'] as const;
+
+const HOST_KEYS = [
+  'ssh-ed25519',
+  'ecdsa-sha2-nistp256',
+  'ecdsa-sha2-nistp384',
+  'ecdsa-sha2-nistp521',
+  'rsa-sha2-512',
+  'rsa-sha2-256',
+] as const;
+
+/** What ssh2 1.17 can do beyond that with every OpenSSL that Node is built with. Offered only when a setting names it. */
+const ONLY_WHEN_NAMED = {
+  kex: [
+    'diffie-hellman-group15-sha512',
+    'diffie-hellman-group17-sha512',
+    'diffie-hellman-group-exchange-sha1',
+    'diffie-hellman-group14-sha1',
+    'diffie-hellman-group1-sha1',
+  ],
+  ciphers: ['aes128-cbc', 'aes192-cbc', 'aes256-cbc', '3des-cbc'],
+  macs: ['hmac-sha1-etm@openssh.com', 'hmac-sha1', 'hmac-sha1-96', 'hmac-md5', 'hmac-md5-96'],
+  hostKeys: ['ssh-rsa'],
+} as const;
+
+type Kind = keyof SshSettings['algorithms'];
+
+/** All that a setting may name. */
+export const KNOWN_ALGORITHMS: Readonly<Record<Kind, readonly string[]>> = {
+  kex: [...KEX, ...ONLY_WHEN_NAMED.kex],
+  ciphers: [...GCM, ...CHACHA, ...CTR, ...ONLY_WHEN_NAMED.ciphers],
+  macs: [...MACS, ...ONLY_WHEN_NAMED.macs],
+  hostKeys: [...HOST_KEYS, ...ONLY_WHEN_NAMED.hostKeys],
+};
+
+const KEYWORDS: Readonly<Record<Kind, string>> = {
+  kex: 'KexAlgorithms',
+  ciphers: 'Ciphers',
+  macs: 'MACs',
+  hostKeys: 'HostKeyAlgorithms',
+};
+
+export interface OfferOptions {
+  /**
+   * The types of the keys that are known for the host. Their algorithms come first, in the usual order among themselves, so
+   * that a server with several host keys shows one that can be compared; not when a setting gives the order.
+   */
+  readonly preferredTypes: readonly string[];
+  readonly wanted: SshSettings['algorithms'];
+  readonly observer: Observer;
+}
+
+/** Throws TunnelError `algorithms-unknown` when a setting names nothing that is known here. */
+export function offeredAlgorithms({ preferredTypes, wanted, observer }: OfferOptions): Algorithms {
+  const known = HOST_KEYS.filter((algorithm) => preferredTypes.includes(keyTypeOf(algorithm)));
+  const offer = (kind: Kind, fallback: readonly string[]): string[] =>
+    choose(kind, wanted[kind], fallback, observer);
+  // ssh2's types have the names as literals.
+  return {
+    kex: offer('kex', KEX),
+    serverHostKey: offer('hostKeys', [...new Set([...known, ...HOST_KEYS])]),
+    cipher: offer(
+      'ciphers',
+      hasAesInstructions() ? [...GCM, ...CHACHA, ...CTR] : [...CHACHA, ...GCM, ...CTR],
+    ),
+    hmac: offer('macs', MACS),
+    compress: ['none'],
+  } as Algorithms;
+}
+
+function choose(
+  kind: Kind,
+  wanted: readonly string[] | undefined,
+  fallback: readonly string[],
+  observer: Observer,
+): string[] {
+  if (wanted === undefined) return [...fallback];
+  const names = [...new Set(wanted)];
+  const chosen = names.filter((name) => KNOWN_ALGORITHMS[kind].includes(name));
+  const unknown = names.filter((name) => !KNOWN_ALGORITHMS[kind].includes(name));
+  if (chosen.length === 0)
+    throw new TunnelError(
+      'algorithms-unknown',
+      `the embedded SSH client knows none of ${KEYWORDS[kind]} ${unknown.join(',')}; it knows ${KNOWN_ALGORITHMS[kind].join(', ')}`,
+      { hint: `name one that it knows, or use the system's ssh with --transport openssh` },
+    );
+  if (unknown.length > 0)
+    observer.log('debug', `${KEYWORDS[kind]}: the embedded SSH client passes over ${unknown.join(', ')}`);
+  return chosen;
+}
+
+/** RSA keys are all of type ssh-rsa; what differs is how they sign (RFC 8332 §3). */
+function keyTypeOf(algorithm: string): string {
+  return algorithm.startsWith('rsa-sha2-') ? 'ssh-rsa' : algorithm;
+}
+
+let aes: boolean | undefined;
+
+/** Without them AES-GCM is slow, and chacha20-poly1305 the better cipher. */
+function hasAesInstructions(): boolean {
+  if (aes === undefined) {
+    try {
+      aes = /^(flags|Features)\s*:.*\baes\b/m.test(readFileSync('/proc/cpuinfo', 'latin1'));
+    } catch {
+      // No /proc: nearly all machines of today have them.
+      aes = true;
+    }
+  }
+  return aes;
+}

@@ -1,0 +1,244 @@
+/**
+ * One SSH handshake over a byte stream that is there already (TCP, a channel of another connection, a program's pipes):
+ *
+ *   stream -> identification -> key exchange -> host key -> authentication -> Ssh2Link
+ *             `----------------- time ----------------'     `- authTimeout -'
+ *
+ * The stream is ours and is handed to ssh2 connected, so that its errors are told from those of SSH; its first bytes are
+ * looked at in passing, to say what a port that doesn't speak SSH says instead. The host key is checked before key
+ * exchange completes, so before the service request, the user's name or anything else that follows it is sent.
+ *
+ * An attempt settles with the first thing that decides. After a failure the stream is destroyed.
+ */
+import type { Duplex } from 'node:stream';
+import type { Client } from 'ssh2';
+import { TunnelError } from '../../../errors/errors.ts';
+import type { Observer } from '../../../observe/observer.ts';
+import { slowError, timeoutError } from '../../dial/tcp.ts';
+import type { HostKeyVerifier } from '../../hostkeys/verifier.ts';
+import { serverLines, serverText } from '../../servertext.ts';
+import type { SshSettings } from '../../settings.ts';
+import type { Authentication, Authenticator } from '../auth/authenticator.ts';
+import {
+  closedError,
+  handshakeError,
+  hostKeySkipped,
+  noIdentificationError,
+  type SshError,
+} from '../channels/errors.ts';
+import type { Inbox } from '../channels/inbox.ts';
+import { Ssh2Link } from '../channels/link.ts';
+import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
+import { guardFirstExchange, protocolOf } from '../ssh2/internals.ts';
+import ssh2 from '../ssh2/library.ts';
+import { offeredAlgorithms } from './algorithms.ts';
+import { FirstLine } from './firstline.ts';
+import { hostKeyCheck } from './hostkeycheck.ts';
+import { PhaseTimer } from './phasetimer.ts';
+
+/** With what one SSH server is spoken to: who it must be, and who we are. */
+export interface Access {
+  readonly hostKeys: HostKeyVerifier;
+  readonly authenticator: Authenticator;
+}
+
+export interface AttemptOptions extends Access {
+  /** Connected, and not read from yet. */
+  readonly stream: Duplex;
+  /** Reads for `stream`, if that is a TCP connection of this program's. */
+  readonly inbox: Inbox | undefined;
+  /** `host:port`, for messages. */
+  readonly at: string;
+  /** The server's machine is known to have accepted the connection. */
+  readonly accepted: boolean;
+  readonly settings: SshSettings;
+  readonly observer: Observer;
+  readonly windows?: ReceiveWindowLimits | undefined;
+  /** For identification and key exchange: so many seconds since `began` (performance.now()). */
+  readonly time: { readonly began: number; readonly seconds: number };
+  /** Given what the server says in SSH_MSG_DEBUG (RFC 4253 §11.3), also later. Not sanitised. */
+  readonly onDebugMessage: (text: string) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm, what the stream failed with
+ * (jumphost-proxy); algorithms-unknown; host-key-*; auth-*. Or with the signal's reason.
+ */
+export function establish(options: AttemptOptions): Promise<Ssh2Link> {
+  return new Attempt(options).run();
+}
+
+type Phase = 'identification' | 'key exchange' | 'authentication';
+
+class Attempt {
+  readonly #options: AttemptOptions;
+  readonly #over = new AbortController();
+  readonly #client: Client = new ssh2.Client();
+  readonly #offers = new Map<string, string>();
+  readonly #greeting = new FirstLine();
+  #authentication: Authentication | undefined;
+  #phase: Phase = 'identification';
+  #timer: PhaseTimer | undefined;
+
+  constructor(options: AttemptOptions) {
+    this.#options = options;
+  }
+
+  async run(): Promise<Ssh2Link> {
+    const { hostKeys, authenticator, settings, stream, signal } = this.#options;
+    try {
+      const preferred = await hostKeys.preferredTypes(settings.hostName, settings.port);
+      this.#authentication = await authenticator.begin({
+        user: settings.user,
+        host: settings.name,
+        signal: this.#over.signal,
+        onPrompt: this.#pause,
+      });
+      signal?.throwIfAborted();
+      if (stream.destroyed) throw this.#closed();
+      return await this.#handshake(preferred);
+    } catch (error) {
+      stream.destroy();
+      throw error;
+    } finally {
+      this.#timer?.stop();
+      this.#over.abort();
+    }
+  }
+
+  /** The time that a person takes for an answer doesn't count. */
+  readonly #pause = (waiting: boolean): void => this.#timer?.pause(waiting);
+
+  #handshake(preferredTypes: readonly string[]): Promise<Ssh2Link> {
+    const { at, observer, signal, stream, inbox, settings, windows } = this.#options;
+    const { keepalive, rekey, flush } = settings;
+    const client = this.#client;
+    return new Promise((resolve, reject) => {
+      const abort = (): void => reject(signal?.reason);
+      signal?.addEventListener('abort', abort, { once: true, signal: this.#over.signal });
+      this.#limitHandshake(reject);
+      stream.on('data', this.#greeting.listener);
+      // A stream that may stay half open would wait for us to take leave. Behind ssh2's listeners for what came before.
+      const left = (): void => void setImmediate(() => stream.destroy());
+      stream.once('end', left);
+      client.on('error', (error: SshError) => reject(this.#translate(error)));
+      client.on('close', () => reject(this.#closed()));
+      client.on('banner', (text) => {
+        for (const line of serverLines(text)) observer.log('notice', line === '' ? ' ' : line);
+      });
+      client.on('handshake', (negotiated) => {
+        this.#phase = 'authentication';
+        protocolOf(client)._debug = undefined;
+        this.#limitAuthentication(reject);
+        const { kex, serverHostKey, cs } = negotiated;
+        observer.log('debug', 'key exchange done', { kex, hostKey: serverHostKey, cipher: cs.cipher });
+      });
+      client.on('ready', () => {
+        // The link takes over within this event: what the server says next may be in the same chunk of data.
+        client.removeAllListeners();
+        stream.off('end', left);
+        resolve(
+          new Ssh2Link({ client, socket: stream, inbox, at, keepalive, rekey, windows, flush, observer }),
+        );
+      });
+      try {
+        this.#start(preferredTypes, reject);
+        stream.resume();
+      } catch (error) {
+        reject(error);
+      }
+    });
+  }
+
+  #limitHandshake(reject: (error: TunnelError) => void): void {
+    const { at, time } = this.#options;
+    const left = time.seconds * 1000 - (performance.now() - time.began);
+    this.#timer = new PhaseTimer(Math.max(1, left), () =>
+      reject(
+        this.#phase === 'identification' && this.#greeting.text !== undefined
+          ? noIdentificationError(at, this.#greeting.text)
+          : this.#timedOut(at, time.seconds),
+      ),
+    );
+  }
+
+  /** What a program connects to (ProxyCommand) may not even have been reached, until it says something. */
+  #timedOut(at: string, seconds: number): TunnelError {
+    const reached = this.#options.accepted || this.#phase !== 'identification';
+    return (reached ? slowError : timeoutError)(at, seconds, this.#phase);
+  }
+
+  #limitAuthentication(reject: (error: TunnelError) => void): void {
+    const { at, settings } = this.#options;
+    this.#timer?.stop();
+    this.#timer = new PhaseTimer(settings.authTimeout * 1000, () =>
+      reject(
+        new TunnelError(
+          'auth-timeout',
+          `${at} did not decide about the login within ${settings.authTimeout} s`,
+          { hint: 'try again, or allow more time with --auth-timeout' },
+        ),
+      ),
+    );
+  }
+
+  #start(preferredTypes: readonly string[], reject: (error: unknown) => void): void {
+    const { at, settings, hostKeys, observer, stream } = this.#options;
+    const { hostName, port, user, algorithms } = settings;
+    const client = this.#client;
+    client.connect({
+      sock: stream,
+      username: user,
+      algorithms: offeredAlgorithms({ preferredTypes, wanted: algorithms, observer }),
+      hostVerifier: hostKeyCheck({
+        client,
+        verifier: hostKeys,
+        host: hostName,
+        port,
+        signal: this.#over.signal,
+        onPrompt: this.#pause,
+        onRejected: reject,
+      }),
+      authHandler: () => this.#authentication?.next(),
+      // Each phase has a timer of its own here.
+      readyTimeout: 0,
+      debug: (message) => this.#follow(message),
+    });
+    client.once(
+      'handshake',
+      guardFirstExchange(protocolOf(client), () => hostKeySkipped(at)),
+    );
+    this.#authentication?.watch(client, reject);
+  }
+
+  /** ssh2 tells some things only in debug messages. Its own are switched off when key exchange is done: they cost time. */
+  #follow(message: string): void {
+    const { observer, onDebugMessage } = this.#options;
+    const offer = /^Handshake: \(remote\) ([^:]+): (.*)$/.exec(message);
+    const said = /^Debug output from server: (".*")$/s.exec(message);
+    if (said?.[1] !== undefined) onDebugMessage(String(JSON.parse(said[1])));
+    else if (offer?.[1] !== undefined && offer[2] !== undefined) this.#offers.set(offer[1], offer[2]);
+    else if (message.startsWith('Remote ident:')) this.#phase = 'key exchange';
+    else if (message === 'Custom crypto binding not available')
+      observer.log('debug', "ssh2's native ciphers were not built: all but AES-GCM are slow");
+  }
+
+  #translate(error: SshError): TunnelError {
+    const { at } = this.#options;
+    // A stream of our own making has said what happened.
+    if (error instanceof TunnelError) return error;
+    if (this.#phase === 'identification') return noIdentificationError(at, this.#greeting.text, error);
+    if (this.#phase === 'key exchange') return handshakeError(at, error, this.#offers);
+    if (typeof error.code === 'number' && this.#authentication !== undefined)
+      return this.#authentication.disconnected(serverText(error.message), error);
+    return closedError(at, this.#phase, error);
+  }
+
+  #closed(): TunnelError {
+    const { at, stream } = this.#options;
+    if (stream.errored instanceof TunnelError) return stream.errored;
+    if (this.#phase === 'identification') return noIdentificationError(at, this.#greeting.text);
+    return closedError(at, this.#phase);
+  }
+}

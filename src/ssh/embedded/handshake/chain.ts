@@ -1,0 +1,270 @@
+/**
+ * The SSH connections that lead to a jump host, in one another (ProxyJump); most often it is only one.
+ *
+ *   stream ── link 0 ── direct-tcpip channel ── link 1 ── ... ── link n: the jump host, which opens the flows
+ *   (TCP or a ProxyCommand)
+ *
+ * Each hop is dialled by the hop before it, by name as configured; its host key is verified and its user authenticated with
+ * its own settings, before anything is sent to the next one. Errors say through which hops it was: `via a, b: ...`.
+ *
+ * The links live and end together. When one is lost, those inside it lose their stream and end by themselves, and those
+ * around it are closed; the chain ends with the error of the one that was lost. close() takes leave from the innermost to
+ * the outermost, CLOSE_TIMEOUT_MS for all of them together: then the outermost stream is destroyed, and the rest with it.
+ *
+ * Back-pressure: a link waits for its stream's buffer as it waits for a socket's, and a channel's buffer empties as the
+ * window of the hop before it admits. So each hop holds at most a window and a buffer in either direction.
+ */
+import type { Duplex } from 'node:stream';
+import { TunnelError } from '../../../errors/errors.ts';
+import type { Conduit } from '../../../flow/conduit.ts';
+import { streamOf } from '../../../flow/conduitstream.ts';
+import { ConnectError, type ConnectOptions } from '../../../flow/connector.ts';
+import { canonicalAddress, isAddress } from '../../../net/address.ts';
+import { type Destination, formatDestination } from '../../../net/destination.ts';
+import type { Refusal } from '../../../net/refusal.ts';
+import type { Observer } from '../../../observe/observer.ts';
+import type { RemoteAddress } from '../../dial/addresses.ts';
+import { timeoutError } from '../../dial/tcp.ts';
+import type { Hops } from '../../hops.ts';
+import type { SshSettings } from '../../settings.ts';
+import type { Transport } from '../../transport.ts';
+import type { Inbox } from '../channels/inbox.ts';
+import { CLOSE_TIMEOUT_MS, type Ssh2Link } from '../channels/link.ts';
+import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
+import { type Access, type AttemptOptions, establish } from './attempt.ts';
+import { ForwardingWatch } from './forwarding.ts';
+
+/** What happened at a hop behind the first one. */
+export class ViaError extends TunnelError {}
+
+export interface ChainOptions {
+  /** Connected to the first hop, and not read from yet. */
+  readonly stream: Duplex;
+  /** Reads for `stream`, if that is a TCP connection of this program's. */
+  readonly inbox: Inbox | undefined;
+  /** `host:port` of the first hop as it was dialled, for messages. */
+  readonly at: string;
+  /** undefined: `stream` is no TCP connection of this program's. */
+  readonly dialled: RemoteAddress | undefined;
+  readonly hops: Hops;
+  readonly accessOf: (hop: SshSettings) => Access;
+  /** Of the jump host; what is passed on to it is one channel of each hop, with the default limits. */
+  readonly windows: ReceiveWindowLimits | undefined;
+  readonly observer: Observer;
+  /** For the first hop's identification and key exchange. */
+  readonly time: { readonly began: number; readonly seconds: number };
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * Rejects with a TunnelError: those of an attempt (attempt.ts) for whichever hop they come from, and for a hop that can't be
+ * reached from the one before it jumphost-refused, -unreachable, -timeout, -dns, or jumphost-forwarding-prohibited. Or with
+ * the signal's reason.
+ */
+export async function connectChain(options: ChainOptions): Promise<Chain> {
+  const { stream, hops, observer, signal } = options;
+  const [outermost, ...inner] = hops;
+  const jumpHost = hops.at(-1) ?? outermost;
+  const watch = new ForwardingWatch(jumpHost.name, observer);
+  const links: Ssh2Link[] = [];
+  const handshake = async (
+    hop: SshSettings,
+    over: Pick<AttemptOptions, 'stream' | 'inbox' | 'at' | 'accepted' | 'time'>,
+  ) => {
+    const link = await establish({
+      ...over,
+      ...options.accessOf(hop),
+      settings: hop,
+      observer,
+      windows: hop === jumpHost ? options.windows : undefined,
+      onDebugMessage: hop === jumpHost ? watch.debugMessage : () => {},
+      signal,
+    });
+    links.push(link);
+    return link;
+  };
+  try {
+    let link = await handshake(outermost, {
+      stream,
+      inbox: options.inbox,
+      at: options.at,
+      accepted: options.dialled !== undefined,
+      time: options.time,
+    });
+    for (const hop of inner) {
+      const destination = hopDestination(hop);
+      observer.log('debug', `passing on to ${hop.name}`, { destination: formatDestination(destination) });
+      const time = { began: performance.now(), seconds: hop.connectTimeout };
+      const channel = await passOn(link, destination, hop.connectTimeout, signal);
+      link = await handshake(hop, {
+        stream: channel,
+        inbox: undefined,
+        at: formatDestination(destination),
+        accepted: true,
+        time,
+      });
+    }
+    return new Chain(options, links, link, watch);
+  } catch (error) {
+    if (signal?.aborted) stream.destroy();
+    await closeLinks(links, stream);
+    throw signal?.aborted || !(error instanceof TunnelError) ? error : dialError(error, hops, links.length);
+  }
+}
+
+export class Chain implements Transport {
+  readonly ended: Promise<TunnelError | undefined>;
+  /** The address that this machine is connected to: the one that must not be captured. undefined behind a ProxyCommand. */
+  readonly dialled: RemoteAddress | undefined;
+  /** Outermost first. */
+  readonly #links: readonly Ssh2Link[];
+  readonly #innermost: Ssh2Link;
+  readonly #stream: Duplex;
+  readonly #hops: Hops;
+  readonly #watch: ForwardingWatch;
+  #closing = false;
+
+  /** For connectChain; `innermost` is the last of `links`. */
+  constructor(
+    { stream, dialled, hops }: Pick<ChainOptions, 'stream' | 'dialled' | 'hops'>,
+    links: readonly Ssh2Link[],
+    innermost: Ssh2Link,
+    watch: ForwardingWatch,
+  ) {
+    this.#links = links;
+    this.#innermost = innermost;
+    this.#stream = stream;
+    this.dialled = dialled;
+    this.#hops = hops;
+    this.#watch = watch;
+    this.ended = this.#follow();
+  }
+
+  connect(destination: Destination, options?: ConnectOptions): Promise<Conduit> {
+    const opening = this.#innermost.connect(destination, options);
+    if (!this.#watch.decided)
+      opening.then(
+        () => this.#watch.outcome(undefined),
+        (error: unknown) => this.#watch.outcome(error),
+      );
+    return opening;
+  }
+
+  /** Whether the jump host says anything within `milliseconds`, when it is asked. */
+  probe(milliseconds: number): Promise<boolean> {
+    return this.#innermost.probe(milliseconds);
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    await closeLinks(this.#links, this.#stream);
+    await this.ended;
+  }
+
+  /** The first link that ends is the one that was lost; the others follow it. */
+  async #follow(): Promise<TunnelError | undefined> {
+    const ends = this.#links.map(async (link, index) => ({ error: await link.ended, index }));
+    const { error, index } = await Promise.race(ends);
+    await Promise.all(ends.slice(index + 1));
+    await closeLinks(this.#links.slice(0, index), this.#stream);
+    if (this.#closing || error === undefined) return undefined;
+    // Whether there is a cause says whether it was closed in order (ssh/transport.ts); that it was another hop is none.
+    return viaError(error, this.#hops, index, { code: error.code, cause: error.cause });
+  }
+}
+
+/** Innermost first. */
+async function closeLinks(links: readonly Ssh2Link[], stream: Duplex): Promise<void> {
+  const timer = setTimeout(() => stream.destroy(), CLOSE_TIMEOUT_MS);
+  try {
+    for (const link of links.toReversed()) await link.close();
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A stream from one hop to the next, within `timeout` seconds. */
+async function passOn(
+  link: Ssh2Link,
+  destination: Destination,
+  timeout: number,
+  signal: AbortSignal | undefined,
+): Promise<Duplex> {
+  const giveUp = new AbortController();
+  const abort = (): void => giveUp.abort(signal?.reason);
+  const late = (): void =>
+    giveUp.abort(timeoutError(formatDestination(destination), timeout, 'TCP connection'));
+  const timer = setTimeout(late, timeout * 1000);
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    signal?.throwIfAborted();
+    return streamOf(await link.connect(destination, { signal: giveUp.signal }));
+  } catch (error) {
+    throw error instanceof ConnectError ? hopError(destination, error) : error;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** As a server wants to be told: a canonical address, or a name in lower case. */
+function hopDestination({ hostName, port }: SshSettings): Destination {
+  return { host: isAddress(hostName) ? canonicalAddress(hostName) : hostName.toLowerCase(), port };
+}
+
+const HOP_CODES: Readonly<Record<Exclude<Refusal, 'prohibited'>, { code: string; hint: string }>> = {
+  refused: { code: 'jumphost-refused', hint: 'check the port, and that sshd runs there' },
+  unreachable: {
+    code: 'jumphost-unreachable',
+    hint: 'check the network of the host before it in the chain',
+  },
+  'no-network': {
+    code: 'jumphost-unreachable',
+    hint: 'check the network of the host before it in the chain',
+  },
+  timeout: {
+    code: 'jumphost-timeout',
+    hint: 'check the address, and the firewalls between it and the host before it in the chain',
+  },
+};
+
+/** getaddrinfo(3) as sshd passes it on. */
+const RESOLVER_WORDS =
+  /name or service not known|name resolution|no address associated|nodename nor servname/i;
+
+function hopError(destination: Destination, cause: ConnectError): TunnelError {
+  const at = formatDestination(destination);
+  if (cause.refusal === 'prohibited')
+    return new TunnelError('jumphost-forwarding-prohibited', `passing on to ${at} is prohibited there`, {
+      hint: `have it permitted on the host before it in the chain: AllowTcpForwarding and PermitOpen ${at} in sshd_config, and neither restrict nor other permitopen options before the key in authorized_keys`,
+      cause,
+    });
+  if (RESOLVER_WORDS.test(cause.message))
+    return new TunnelError('jumphost-dns', `the name can't be resolved there (${cause.message})`, {
+      hint: 'check its spelling: it is resolved by the host before it in the chain, not here',
+      cause,
+    });
+  const { code, hint } = HOP_CODES[cause.refusal];
+  return new TunnelError(code, cause.message, { hint, cause });
+}
+
+/** For what went wrong at the hop `index` while the chain was built. */
+function dialError(error: TunnelError, hops: Hops, index: number): TunnelError {
+  // A hop that is lost while others are dialled through it is of no use, like one that closes early: the rest is tried.
+  const code = error.code === 'link-lost' ? 'jumphost-closed' : error.code;
+  return viaError(error, hops, index, { code, cause: error });
+}
+
+function viaError(
+  error: TunnelError,
+  hops: Hops,
+  index: number,
+  { code, cause }: { readonly code: string; readonly cause: unknown },
+): TunnelError {
+  if (index === 0) return error;
+  const via = hops.slice(0, index).map(({ name }) => name);
+  return new ViaError(code, `via ${via.join(', ')}: ${error.message}`, {
+    cause,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+  });
+}

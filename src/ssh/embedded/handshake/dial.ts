@@ -1,0 +1,214 @@
+/**
+ * The embedded transport: SSH spoken by the ssh2 library over a stream of our own. This file brings a connection up;
+ * attempt.ts is the handshake with one server, chain.ts what holds the connections of several hops together, ssh/embedded/channels/link.ts one
+ * connection once it is up, ssh/embedded/channels/channel.ts one flow in it.
+ *
+ *   jump hosts, each with addresses or a ProxyCommand
+ *        │ ssh/dial/race.ts: TCP only (or the start of a program)
+ *        ▼
+ *   the winner ──► chain.ts: handshake with hop 1 ─► channel ─► handshake with hop 2 ─► ... ──► Chain
+ *        │ fails with jumphost-*
+ *        ▼
+ *   the rest is raced again
+ *
+ * What fails with a jumphost-* code belongs to one address (or one way), and the rest is tried. A host key that is not
+ * accepted, and an authentication that fails, end it all: another address would not make them better, and servers penalise
+ * repetition.
+ *
+ * An address that accepts a connection and then says nothing would hold up the others for the whole ConnectTimeout. So while
+ * there are others, a handshake has HURRIED_SECONDS; those that were too slow get their whole time when no other is left.
+ */
+import type { Duplex } from 'node:stream';
+import { TunnelError } from '../../../errors/errors.ts';
+import { formatDestination } from '../../../net/destination.ts';
+import type { Observer } from '../../../observe/observer.ts';
+import type { JumpHost, RemoteAddress } from '../../dial/addresses.ts';
+import { openProxyCommand } from '../../dial/proxycommand.ts';
+import { type Contender, interleave, race } from '../../dial/race.ts';
+import { connectTcp, isTimeout } from '../../dial/tcp.ts';
+import { setUserTimeout } from '../../dial/tcpoptions.ts';
+import { hopsOf } from '../../hops.ts';
+import type { SshSettings } from '../../settings.ts';
+import { Inbox } from '../channels/inbox.ts';
+import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
+import type { Access } from './attempt.ts';
+import { type Chain, type ChainOptions, connectChain, ViaError } from './chain.ts';
+
+/** For the first hop's identification and key exchange while other addresses wait. */
+export const HURRIED_SECONDS = 5;
+
+export interface DialOptions {
+  /** Stand for each other, in order of preference (several -r). At least one; addresses as resolveJumpHosts gives them. */
+  readonly jumpHosts: readonly JumpHost[];
+  /** Asked once for each hop of each jump host, before anything is dialled. */
+  readonly access: (hop: SshSettings) => Promise<Access>;
+  readonly windows?: ReceiveWindowLimits | undefined;
+  readonly observer: Observer;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed, -not-ssh, -no-common-algorithm,
+ * -forwarding-prohibited, -proxy; algorithms-unknown; host-key-*; auth-*; usage for a chain that is too long. Or with the
+ * signal's reason.
+ */
+export async function dialSsh2(options: DialOptions): Promise<Chain> {
+  const access = await loadAccess(options);
+  const accessOf = (hop: SshSettings): Access => {
+    const found = access.get(hop);
+    if (found === undefined) throw new TunnelError('access-missing', `nothing was loaded for ${hop.name}`);
+    return found;
+  };
+  return new Dialling(options, accessOf).run();
+}
+
+/** In order, because an error in a key file is told before anything is dialled, and always the same one. */
+async function loadAccess({ jumpHosts, access }: DialOptions): Promise<Map<SshSettings, Access>> {
+  const loaded = new Map<SshSettings, Access>();
+  for (const hop of jumpHosts.flatMap(({ settings }) => [...hopsOf(settings)]))
+    if (!loaded.has(hop)) loaded.set(hop, await access(hop));
+  return loaded;
+}
+
+/** One way to a jump host's first hop. */
+interface Way extends Contender {
+  readonly settings: SshSettings;
+  readonly at: string;
+  readonly dialled: RemoteAddress | undefined;
+}
+
+class Dialling {
+  readonly #options: DialOptions;
+  readonly #accessOf: ChainOptions['accessOf'];
+  readonly #failures: TunnelError[] = [];
+  /** Were too slow for a hurried handshake. */
+  readonly #slow: Way[] = [];
+  /** What reads for the TCP connections that were made. */
+  readonly #inboxes = new WeakMap<Duplex, Inbox>();
+
+  constructor(options: DialOptions, accessOf: ChainOptions['accessOf']) {
+    this.#options = options;
+    this.#accessOf = accessOf;
+  }
+
+  async run(): Promise<Chain> {
+    const { jumpHosts } = this.#options;
+    let ways = jumpHosts.flatMap((jumpHost, index) => this.#waysTo(jumpHost, index));
+    for (let hurried = true; ; hurried = false) {
+      const chain = await this.#tryAll(ways, hurried);
+      if (chain !== undefined) return chain;
+      ways = this.#slow.splice(0);
+      if (ways.length === 0) throw summary(this.#failures, jumpHosts);
+    }
+  }
+
+  /** undefined: each way has failed, or was too slow. */
+  async #tryAll(ways: readonly Way[], mayHurry: boolean): Promise<Chain | undefined> {
+    const { observer, signal } = this.#options;
+    for (let waiting = ways; waiting.length > 0; ) {
+      const { winner, rest, failures } = await race(waiting, signal);
+      for (const failure of failures) this.#failed(failure);
+      if (winner === undefined) return undefined;
+      const { contender, stream, began } = winner;
+      waiting = rest;
+      const [{ connectTimeout }] = hopsOf(contender.settings);
+      const hurried = mayHurry && rest.length > 0 && connectTimeout > HURRIED_SECONDS;
+      const time = hurried
+        ? { began: performance.now(), seconds: HURRIED_SECONDS }
+        : { began, seconds: connectTimeout };
+      try {
+        const chain = await this.#connect(contender, stream, time);
+        if (ways.length > 1) observer.log('info', `connected by way of ${contender.at}`);
+        return chain;
+      } catch (error) {
+        if (!(error instanceof TunnelError) || !error.code.startsWith('jumphost-')) throw error;
+        // Only the first hop is hurried; the others have had their whole time.
+        if (hurried && isTimeout(error) && !(error instanceof ViaError)) {
+          observer.log('info', `${error.message}; trying others first`);
+          observer.count('tunnel_dial_slow_total');
+          this.#slow.push(contender);
+        } else {
+          this.#failed(error);
+        }
+      }
+    }
+    return undefined;
+  }
+
+  #connect(way: Way, stream: ChainOptions['stream'], time: ChainOptions['time']): Promise<Chain> {
+    const { observer, signal } = this.#options;
+    const { at, dialled, settings } = way;
+    return connectChain({
+      stream,
+      inbox: this.#inboxes.get(stream),
+      at,
+      dialled,
+      hops: hopsOf(settings),
+      accessOf: this.#accessOf,
+      windows: this.#options.windows,
+      observer,
+      time,
+      signal,
+    });
+  }
+
+  #waysTo({ settings, addresses }: JumpHost, jumpHost: number): Way[] {
+    const { observer } = this.#options;
+    const [{ proxy, hostName, port, keepalive, connectTimeout: timeout }] = hopsOf(settings);
+    if (proxy.kind === 'command') {
+      const { command } = proxy;
+      const open = (signal: AbortSignal) => openProxyCommand(command, { observer, signal });
+      return [
+        { jumpHost, settings, at: formatDestination({ host: hostName, port }), dialled: undefined, open },
+      ];
+    }
+    return interleave(addresses).map((address) => ({
+      jumpHost,
+      settings,
+      at: formatDestination(address),
+      dialled: address,
+      open: async (signal) => {
+        const inbox = new Inbox();
+        const socket = await connectTcp(address, { timeout, signal, reader: inbox });
+        inbox.openEarly(socket);
+        if (keepalive.interval > 0) setUserTimeout(socket, keepalive.interval * keepalive.count * 1000);
+        this.#inboxes.set(socket, inbox);
+        return socket;
+      },
+    }));
+  }
+
+  #failed(error: TunnelError): void {
+    this.#failures.push(error);
+    const { jumpHosts, observer } = this.#options;
+    observer.log(jumpHosts.length > 1 ? 'warning' : 'debug', error.message);
+  }
+}
+
+/** The errors from which a user learns most come first. */
+const TELLING = [
+  'jumphost-forwarding-prohibited',
+  'jumphost-no-common-algorithm',
+  'jumphost-not-ssh',
+  'jumphost-proxy',
+  'jumphost-closed',
+  'jumphost-refused',
+  'jumphost-slow',
+  'jumphost-timeout',
+];
+
+function summary(failures: readonly TunnelError[], jumpHosts: readonly JumpHost[]): TunnelError {
+  const rank = ({ code }: TunnelError): number =>
+    (TELLING.indexOf(code) + TELLING.length + 1) % (TELLING.length + 1);
+  const [first, ...others] = [...failures].sort((a, b) => rank(a) - rank(b));
+  if (first === undefined) {
+    const names = jumpHosts.map(({ settings }) => settings.name).join(', ');
+    return new TunnelError('jumphost-dns', `the jump host ${names} has no address`, {
+      hint: 'check the name',
+    });
+  }
+  if (others.length === 0) return first;
+  const message = failures.map((failure) => failure.message).join('; ');
+  const { hint } = first;
+  return new TunnelError(first.code, message, hint === undefined ? { cause: first } : { hint, cause: first });
+}

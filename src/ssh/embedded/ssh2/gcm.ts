@@ -1,0 +1,188 @@
+/**
+ * AES-GCM for SSH packets (RFC 5647) in the addon, in the place of ssh2's own classes, which need a
+ * module that npm can't build everywhere.
+ *
+ *   sending    sealData: channel data, from where they lie into the outbox's memory, in one call
+ *              allocPacket ... encrypt: any other packet of ssh2's, where it was laid out
+ *   receiving  decrypt: each packet is opened where it lies; channel data go to `onData`, the rest
+ *              to ssh2
+ *
+ * They have the fields and methods of ssh2's classes that ssh2 uses (internals.ts).
+ */
+import { randomFillSync } from 'node:crypto';
+import { addon, type GcmHandle } from '../../../native/addon.ts';
+
+const LENGTH_BYTES = 4;
+const HEAD_BYTES = 5;
+const TAG_BYTES = 16;
+const BLOCK_BYTES = 16;
+const LEAST_PADDING = 4;
+/** RFC 4254 §5.2: the message, the channel, the length of the data. */
+const DATA_HEAD = 9;
+const CHANNEL_DATA = 94;
+/** Of a whole packet: RFC 4253 §6.1, and what ssh2 takes. */
+const MAX_PACKET = 35_000;
+
+/** The length of a packet with so much payload. */
+export function packetBytes(payload: number): number {
+  let padding = BLOCK_BYTES - ((1 + payload) % BLOCK_BYTES);
+  if (padding < LEAST_PADDING) padding += BLOCK_BYTES;
+  return HEAD_BYTES + payload + padding + TAG_BYTES;
+}
+
+/** The length of a packet with so much channel data. */
+export function dataPacketBytes(data: number): number {
+  return packetBytes(DATA_HEAD + data);
+}
+
+export class AESGCMCipher {
+  outSeqno: number;
+  _onWrite: (packet: Buffer) => void;
+  readonly #gcm: GcmHandle;
+  #dead = false;
+
+  constructor(gcm: GcmHandle, seqno: number, onWrite: (packet: Buffer) => void) {
+    this.#gcm = gcm;
+    this.outSeqno = seqno;
+    this._onWrite = onWrite;
+  }
+
+  free(): void {
+    this.#dead = true;
+  }
+
+  allocPacket(payloadLength: number): Buffer {
+    const packet = Buffer.allocUnsafe(packetBytes(payloadLength));
+    const length = packet.length - LENGTH_BYTES - TAG_BYTES;
+    packet.writeUInt32BE(length, 0);
+    packet[LENGTH_BYTES] = length - 1 - payloadLength;
+    randomFillSync(packet, HEAD_BYTES + payloadLength, length - 1 - payloadLength);
+    return packet;
+  }
+
+  encrypt(packet: Buffer): void {
+    if (this.#dead) return;
+    if (!addon().gcmSeal(this.#gcm, packet, 0, packet.length)) throw sealingFailed();
+    this._onWrite(packet);
+    this.outSeqno = (this.outSeqno + 1) >>> 0;
+  }
+
+  /**
+   * Lays channel data out in `memory` from `from` on, where there are dataPacketBytes. `channel` is
+   * the server's number.
+   */
+  sealData(memory: Buffer, from: number, channel: number, data: Buffer): void {
+    if (addon().gcmSealData(this.#gcm, memory, from, memory.length, channel, data) === 0)
+      throw sealingFailed();
+    this.outSeqno = (this.outSeqno + 1) >>> 0;
+  }
+}
+
+/** Takes what ssh2 would take; undefined: it goes on. */
+type OnPayload = (payload: Buffer) => number | boolean | undefined;
+
+export class AESGCMDecipher {
+  inSeqno: number;
+  /** ssh2 puts another in its place while keys are exchanged. */
+  _onPayload: OnPayload;
+  /**
+   * Gets channel data, as long as no keys are exchanged; the rest, and all without it, goes to
+   * ssh2.
+   */
+  onData: ((channel: number, data: Buffer) => void) | undefined;
+  readonly #gcm: GcmHandle;
+  readonly #ordinary: OnPayload;
+  /** Of a packet that has come in part: its length field, and then all of it. */
+  #head = Buffer.alloc(LENGTH_BYTES);
+  #packet: Buffer | undefined;
+  #filled = 0;
+
+  constructor(gcm: GcmHandle, seqno: number, onPayload: OnPayload) {
+    this.#gcm = gcm;
+    this.inSeqno = seqno;
+    this._onPayload = onPayload;
+    this.#ordinary = onPayload;
+  }
+
+  free(): void {}
+
+  /**
+   * How many bytes the packet that has begun to come still needs before anything else can be told
+   * of it.
+   */
+  get missing(): number {
+    if (this.#packet !== undefined) return this.#packet.length - this.#filled;
+    return this.#filled === 0 ? 0 : LENGTH_BYTES - this.#filled;
+  }
+
+  /** What has come lies in `data` between `from` and `end`. Returns, and throws, as ssh2's do. */
+  decrypt(data: Buffer, from: number, end: number): number | undefined {
+    let at = from;
+    while (at < end) {
+      let packet = data;
+      let start = at;
+      let length = 0;
+      if (this.#filled === 0 && end - at >= LENGTH_BYTES) length = lengthOf(data, at);
+      if (length > 0 && end - at >= length) {
+        at += length;
+      } else {
+        at += this.#keep(data, at, end);
+        if (this.#packet === undefined || this.#filled < this.#packet.length) continue;
+        packet = this.#packet;
+        start = 0;
+        length = packet.length;
+        this.#packet = undefined;
+        this.#filled = 0;
+      }
+      const result = this.#open(packet, start, length);
+      if (result !== undefined) return typeof result === 'number' ? result : at;
+    }
+    return undefined;
+  }
+
+  /** Copies what belongs to the packet that isn't complete; returns how much it was. */
+  #keep(data: Buffer, from: number, end: number): number {
+    const whole = this.#packet ?? this.#head;
+    const bytes = Math.min(whole.length - this.#filled, end - from);
+    data.copy(whole, this.#filled, from, from + bytes);
+    this.#filled += bytes;
+    if (this.#packet === undefined && this.#filled === LENGTH_BYTES) {
+      this.#packet = Buffer.allocUnsafeSlow(lengthOf(this.#head, 0));
+      this.#head.copy(this.#packet);
+    }
+    return bytes;
+  }
+
+  #open(packet: Buffer, start: number, length: number): number | boolean | undefined {
+    const payload = addon().gcmOpen(this.#gcm, packet, start, start + length);
+    if (payload < 0) throw new Error('a packet is not authentic, or malformed');
+    this.inSeqno = (this.inSeqno + 1) >>> 0;
+    const from = start + HEAD_BYTES;
+    const ordinary = this._onPayload === this.#ordinary;
+    if (packet[from] === CHANNEL_DATA && this.onData !== undefined && ordinary) {
+      const bytes = payload < DATA_HEAD ? -1 : packet.readUInt32BE(from + 5);
+      // One that is malformed is for ssh2 to refuse.
+      if (bytes >= 0 && bytes <= payload - DATA_HEAD) {
+        this.onData(
+          packet.readUInt32BE(from + 1),
+          packet.subarray(from + DATA_HEAD, from + DATA_HEAD + bytes),
+        );
+        return undefined;
+      }
+    }
+    return this._onPayload(packet.subarray(from, from + payload));
+  }
+}
+
+/** Of the packet whose length field lies at `at`, in all. Throws if it can't be one. */
+function lengthOf(bytes: Buffer, at: number): number {
+  const length = bytes.readUInt32BE(at);
+  const whole = LENGTH_BYTES + length + TAG_BYTES;
+  if (length < BLOCK_BYTES || length % BLOCK_BYTES !== 0 || whole > MAX_PACKET)
+    throw new Error(`Bad packet length: ${length}`);
+  return whole;
+}
+
+function sealingFailed(): Error {
+  return new Error('a packet could not be encrypted');
+}

@@ -1,0 +1,80 @@
+/**
+ * The only loader of ssh2: with our AES-GCM (gcm.ts) in the place of its own.
+ *
+ * ssh2 makes its ciphers by two functions of a module of its own, which others take from there when
+ * they are loaded. So they are replaced before anything else of ssh2 is loaded. Without the addon,
+ * and where it finds no OpenSSL, ssh2's own classes stay.
+ */
+import { createRequire } from 'node:module';
+import type ssh2 from 'ssh2';
+import { addon, type GcmHandle } from '../../../native/addon.ts';
+import { AESGCMCipher, AESGCMDecipher } from './gcm.ts';
+
+interface CipherInfo {
+  /** OpenSSL's name. */
+  readonly sslName: string;
+}
+
+/** What ssh2 makes a cipher of, for each direction. */
+interface CipherConfig {
+  readonly inbound: {
+    readonly onPayload: AESGCMDecipher['_onPayload'];
+    readonly seqno: number;
+    readonly decipherInfo: CipherInfo;
+    readonly decipherKey: Buffer;
+    readonly decipherIV: Buffer;
+  };
+  readonly outbound: {
+    readonly onWrite: (packet: Buffer) => void;
+    readonly seqno: number;
+    readonly cipherInfo: CipherInfo;
+    readonly cipherKey: Buffer;
+    readonly cipherIV: Buffer;
+  };
+}
+
+interface CipherModule {
+  createCipher: (config: CipherConfig) => object;
+  createDecipher: (config: CipherConfig) => object;
+}
+
+const AES_GCM = /^aes-(128|256)-gcm$/;
+
+const require = createRequire(import.meta.url);
+const ciphers = require('ssh2/lib/protocol/crypto.js') as CipherModule;
+const { createCipher, createDecipher } = ciphers;
+
+/** Null: ssh2 has to do it. */
+function gcm(info: CipherInfo, key: Buffer, nonce: Buffer, seals: boolean): GcmHandle | null {
+  if (!AES_GCM.test(info.sslName)) return null;
+  let native: ReturnType<typeof addon>;
+  try {
+    native = addon();
+  } catch {
+    return null; // said by whatever can't do without it
+  }
+  return native.gcmCreate(key, nonce, seals);
+}
+
+ciphers.createCipher = (config) => {
+  const { cipherInfo, cipherKey, cipherIV, seqno, onWrite } = config.outbound;
+  const handle = gcm(cipherInfo, cipherKey, cipherIV, true);
+  return handle === null ? createCipher(config) : new AESGCMCipher(handle, seqno, onWrite);
+};
+
+ciphers.createDecipher = (config) => {
+  const { decipherInfo, decipherKey, decipherIV, seqno, onPayload } = config.inbound;
+  const handle = gcm(decipherInfo, decipherKey, decipherIV, false);
+  return handle === null ? createDecipher(config) : new AESGCMDecipher(handle, seqno, onPayload);
+};
+
+export default require('ssh2') as typeof ssh2;
+
+/**
+ * By the number of the message, for all connections. The first argument is the connection's
+ * protocol object.
+ */
+export const messageHandlers = require('ssh2/lib/protocol/handlers.js') as (
+  | ((protocol: object, payload: Buffer) => unknown)
+  | undefined
+)[];

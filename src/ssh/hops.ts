@@ -1,0 +1,35 @@
+/** Through which SSH servers a jump host is reached (ProxyJump), flattened to one list. */
+
+import { UsageError } from '../errors/errors.ts';
+import { MAX_JUMP_HOPS } from './remote.ts';
+import type { SshSettings } from './settings.ts';
+
+/** SSH connections in one another, the jump host's own included. */
+export const MAX_HOPS = MAX_JUMP_HOPS + 1;
+
+/** From the outermost, to which this machine connects, to the jump host itself. At least one. */
+export type Hops = readonly [SshSettings, ...SshSettings[]];
+
+/**
+ * The first of `hops` is reached as its own settings say; each of the others through the one before it, whatever its own
+ * ProxyJump or ProxyCommand says, as `ssh -J` has it. Throws UsageError beyond MAX_HOPS.
+ */
+export function hopsOf(settings: SshSettings): Hops {
+  const hops = flatten(settings, 0);
+  if (hops.length > MAX_HOPS) throw tooMany(settings);
+  return hops;
+}
+
+function flatten(settings: SshSettings, depth: number): Hops {
+  if (depth > MAX_HOPS) throw tooMany(settings);
+  if (settings.proxy.kind !== 'jump') return [settings];
+  const [first, ...others] = settings.proxy.hops;
+  if (first === undefined) return [settings];
+  return [...flatten(first, depth + 1), ...others, settings];
+}
+
+function tooMany({ name }: SshSettings): UsageError {
+  return new UsageError(`${name} is reached through more than ${MAX_JUMP_HOPS} other hosts`, {
+    hint: 'shorten the chain of -J or ProxyJump',
+  });
+}

@@ -1,0 +1,105 @@
+/** Why a host key is not accepted, in words: what was shown, what is known instead and where, and what to do. */
+import { TunnelError } from '../../errors/errors.ts';
+import type { HostKeyPin } from '../keys/pin.ts';
+import { describeKey, fingerprint, type PublicKey } from '../keys/publickey.ts';
+import type { KnownKey } from './knownhosts.ts';
+
+/** Where a line stands, as editors and compilers write it. */
+export function place(key: KnownKey): string {
+  return `${key.file}:${key.line}`;
+}
+
+export function unreadableKey(name: string): TunnelError {
+  return new TunnelError('host-key-unknown', `${name} shows a host key that can't be read`, {
+    hint: 'check that this is the jump host',
+  });
+}
+
+export function revokedKey(name: string, offered: PublicKey, line: KnownKey): TunnelError {
+  return new TunnelError(
+    'host-key-revoked',
+    `${name} shows the host key ${describeKey(offered)}, which ${place(line)} marks as revoked`,
+    { hint: 'do not connect: ask whoever runs the jump host for its new key' },
+  );
+}
+
+export function notPinned(name: string, offered: PublicKey, pins: readonly HostKeyPin[]): TunnelError {
+  const pinned = pins.map((pin) => pin.fingerprint).join(', ');
+  return new TunnelError(
+    'host-key-changed',
+    `${name} shows the host key ${describeKey(offered)}, but --host-key pins ${pinned}`,
+    {
+      hint: 'do not connect unless you can explain it: either the pin is out of date or this is another machine',
+    },
+  );
+}
+
+export function changedKey(name: string, offered: PublicKey, known: KnownKey): TunnelError {
+  return new TunnelError(
+    'host-key-changed',
+    `the host key of ${name} has changed: it shows ${describeKey(offered)}, ` +
+      `but ${place(known)} has ${describeKey(known)}`,
+    {
+      hint:
+        'somebody may be listening in; if the jump host was set up anew, verify the new fingerprint there, ' +
+        `then remove the old key with: ssh-keygen -f ${shellWord(known.file)} -R ${shellQuoted(name)}`,
+    },
+  );
+}
+
+/** `accepted`: the key that was accepted earlier in this run, and is in no file. */
+export function changedSinceAccepted(name: string, offered: PublicKey, accepted: PublicKey): TunnelError {
+  return new TunnelError(
+    'host-key-changed',
+    `the host key of ${name} has changed since it was accepted: it shows ${describeKey(offered)} instead of ${describeKey(accepted)}`,
+    { hint: 'somebody may be listening in; verify the new fingerprint on the jump host, then start again' },
+  );
+}
+
+export interface UnknownKey {
+  /** As known_hosts names the host. */
+  readonly name: string;
+  readonly offered: PublicKey;
+  /** What known_hosts has about the name. */
+  readonly lines: readonly KnownKey[];
+  /** The file in which the key would be remembered. */
+  readonly file: string | undefined;
+  /** Why nobody was asked, or what the answer was. */
+  readonly why?: string;
+}
+
+export function unknownKey({ name, offered, lines, file, why }: UnknownKey): TunnelError {
+  const authority = lines.find((line) => line.marker === 'authority');
+  const message = `the host key of ${name} is not known: ${describeKey(offered)}${describeOthers(lines)}`;
+  // This very key and not one that is fetched again: it is the one that will have been compared.
+  const line = `${name} ${offered.type} ${offered.blob.toString('base64')}`;
+  const target = file === undefined ? '~/.ssh/known_hosts' : shellWord(file);
+  const compare =
+    'compare it with "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" run on the jump host; if it is the same, ' +
+    `pass --host-key ${fingerprint(offered.blob)}, or run: echo ${shellQuoted(line)} >> ${target}`;
+  return new TunnelError('host-key-unknown', why === undefined ? message : `${message}; ${why}`, {
+    hint:
+      authority === undefined
+        ? compare
+        : `use --transport openssh, which checks host certificates; or ${compare}`,
+  });
+}
+
+/** ` (...)` when something else is known about the name, else nothing. */
+export function describeOthers(lines: readonly KnownKey[]): string {
+  const others = lines.filter((line) => line.marker === 'key');
+  if (others.length > 0) return ` (known are only other types: ${others.map(place).join(', ')})`;
+  const authority = lines.find((line) => line.marker === 'authority');
+  return authority === undefined
+    ? ''
+    : ` (${place(authority)} trusts a certificate authority; certificates can't be checked here)`;
+}
+
+function shellWord(text: string): string {
+  return /^[\w@%+:,./-]+$/.test(text) ? text : shellQuoted(text);
+}
+
+/** Whatever is in it (a key's type is the server's word), the shell takes it as one word (sh(1), "Single Quotes"). */
+function shellQuoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}

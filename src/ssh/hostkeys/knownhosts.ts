@@ -1,0 +1,123 @@
+/**
+ * The known_hosts files (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): which keys are known for a host, and which are
+ * revoked. Plain, hashed, negated and wildcard names, `[host]:port`, @revoked. Lines with @cert-authority are read,
+ * but say nothing about plain host keys. A line that can't be read is skipped and counted, as ssh skips it. Here files are
+ * only read; append.ts adds to them.
+ */
+
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import type { Observer } from '../../observe/observer.ts';
+import { decodeBase64, type PublicKey, publicKeyFromBlob } from '../keys/publickey.ts';
+import { DEFAULT_PORT } from '../options.ts';
+import { matchPatterns } from '../patterns.ts';
+
+export type Marker = 'key' | 'revoked' | 'authority';
+
+export interface KnownKey extends PublicKey {
+  readonly marker: Marker;
+  readonly file: string;
+  /** From 1. */
+  readonly line: number;
+}
+
+interface Entry extends KnownKey {
+  readonly names: string;
+}
+
+export interface ParsedKnownHosts {
+  readonly entries: readonly Entry[];
+  readonly malformed: number;
+}
+
+export class KnownHosts {
+  readonly #entries: readonly Entry[];
+
+  constructor(entries: readonly Entry[]) {
+    this.#entries = entries;
+  }
+
+  /** All lines about `name` (as knownHostsName makes it, or an alias), in the files' order. */
+  lookup(name: string): KnownKey[] {
+    return this.#entries.filter((entry) => matchesNames(entry.names, name));
+  }
+}
+
+/** Files that don't exist count as empty; one that can't be read is reported. */
+export async function loadKnownHosts(files: readonly string[], observer: Observer): Promise<KnownHosts> {
+  const entries: Entry[] = [];
+  for (const file of files) {
+    let text: string;
+    try {
+      text = await readFile(file, 'utf8');
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== 'ENOENT' && code !== 'ENOTDIR')
+        observer.log('warning', `known host keys can't be read from ${file}`, { error: code });
+      continue;
+    }
+    const parsed = parseKnownHosts(text, file);
+    entries.push(...parsed.entries);
+    if (parsed.malformed > 0) {
+      observer.log('info', `${file}: malformed lines skipped`, { lines: parsed.malformed });
+      observer.count('tunnel_known_hosts_malformed_total', parsed.malformed);
+    }
+  }
+  return new KnownHosts(entries);
+}
+
+export function parseKnownHosts(text: string, file: string): ParsedKnownHosts {
+  const entries: Entry[] = [];
+  let malformed = 0;
+  for (const [index, raw] of text.split('\n').entries()) {
+    const line = raw.trim();
+    if (line === '' || line.startsWith('#')) continue;
+    const entry = parseLine(line, file, index + 1);
+    if (entry === undefined) malformed++;
+    else entries.push(entry);
+  }
+  return { entries, malformed };
+}
+
+const MARKERS: Readonly<Record<string, Marker>> = { '@revoked': 'revoked', '@cert-authority': 'authority' };
+
+function parseLine(text: string, file: string, line: number): Entry | undefined {
+  const fields = text.split(/[ \t]+/);
+  let marker: Marker = 'key';
+  if (fields[0]?.startsWith('@')) {
+    const known = MARKERS[fields[0]];
+    if (known === undefined) return undefined;
+    marker = known;
+    fields.shift();
+  }
+  const [names, type, encoded = ''] = fields;
+  const blob = decodeBase64(encoded);
+  const key = blob === undefined ? undefined : publicKeyFromBlob(blob);
+  if (names === undefined || key === undefined || key.type !== type) return undefined;
+  if (names.startsWith('|') && parseHashedName(names) === undefined) return undefined;
+  return { ...key, marker, file, line, names };
+}
+
+/** The form in which known_hosts names a host: `host`, or `[host]:port` unless the port is 22. */
+export function knownHostsName(host: string, port: number): string {
+  const name = host.toLowerCase();
+  return port === DEFAULT_PORT ? name : `[${name}]:${port}`;
+}
+
+function parseHashedName(names: string): { salt: Buffer; hash: Buffer } | undefined {
+  const match = /^\|1\|([^|]+)\|([^|]+)$/.exec(names);
+  const salt = decodeBase64(match?.[1] ?? '');
+  const hash = decodeBase64(match?.[2] ?? '');
+  return salt === undefined || hash?.length !== 20 ? undefined : { salt, hash };
+}
+
+function matchesNames(names: string, name: string): boolean {
+  if (names.startsWith('|')) {
+    const hashed = parseHashedName(names);
+    return (
+      hashed !== undefined &&
+      timingSafeEqual(createHmac('sha1', hashed.salt).update(name).digest(), hashed.hash)
+    );
+  }
+  return matchPatterns(names.toLowerCase().split(','), name);
+}

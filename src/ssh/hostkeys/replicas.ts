@@ -1,0 +1,49 @@
+/**
+ * One jump host under several names (several -r): all of them must show one key, whichever transport dials them, and in whatever
+ * order they are reached. The first key that is proven counts for the rest of the run. A machine whose certificate the user's
+ * authority has signed may have a key of its own (docs/decisions/0026).
+ */
+import { TunnelError } from '../../errors/errors.ts';
+
+export interface ReplicaKey {
+  /** `host:port`, for messages. */
+  readonly at: string;
+  /** `ssh-ed25519` */
+  readonly type: string;
+  /** `SHA256:...` */
+  readonly fingerprint: string;
+}
+
+export class ReplicaKeys {
+  #first: ReplicaKey | undefined;
+
+  get first(): ReplicaKey | undefined {
+    return this.#first;
+  }
+
+  /** The server at `shown.at` holds the private half of what it has shown, and is the jump host. */
+  prove(shown: ReplicaKey): void {
+    this.#first ??= shown;
+  }
+
+  /** Throws TunnelError `host-key-differs`. */
+  check(shown: ReplicaKey): void {
+    const first = this.#first;
+    if (first !== undefined && first.fingerprint !== shown.fingerprint) throw differentReplica(shown, first);
+  }
+}
+
+function differentReplica(shown: ReplicaKey, first: ReplicaKey): TunnelError {
+  const [a, b] = [shown, first].map(({ type, fingerprint: text }) => `${type} ${text}`);
+  const leave = 'leave the other machine out, or give it the same host keys';
+  return new TunnelError(
+    'host-key-differs',
+    `${shown.at} shows the host key ${a}, but ${first.at}, the same jump host, has ${b}`,
+    {
+      hint:
+        shown.type === first.type
+          ? `addresses of one jump host share one key: ${leave}`
+          : `addresses of one jump host show one key: ask for one type with -o HostKeyAlgorithms=${first.type}, ${leave}`,
+    },
+  );
+}

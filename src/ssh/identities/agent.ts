@@ -1,0 +1,105 @@
+/**
+ * A client of ssh-agent (draft-ietf-sshm-ssh-agent): lists keys and has data signed. Its own rather than ssh2's, which
+ * leaves out keys of kinds that it can't parse without a word, waits for ever, and doesn't check with which
+ * algorithm an RSA key has signed. One connection a request, as ssh-add does; nothing is kept open.
+ */
+import { createConnection } from 'node:net';
+import { TunnelError } from '../../errors/errors.ts';
+import { type PublicKey, publicKeyFromBlob } from '../keys/publickey.ts';
+import { WireReader, wireString, wireUint32 } from '../keys/wire.ts';
+
+const REQUEST_IDENTITIES = 11;
+const IDENTITIES_ANSWER = 12;
+const SIGN_REQUEST = 13;
+const SIGN_RESPONSE = 14;
+const RSA_SHA2_256 = 2;
+const RSA_SHA2_512 = 4;
+
+/** As much as OpenSSH's agent sends at most. */
+const MAX_ANSWER_BYTES = 256 * 1024;
+const LIST_TIMEOUT_MS = 5_000;
+/** Long: the agent may ask the user to confirm, or a token to be touched. */
+const SIGN_TIMEOUT_MS = 120_000;
+
+export type RsaHash = 'sha256' | 'sha512';
+
+export interface AgentKey extends PublicKey {
+  readonly comment: string;
+}
+
+export class SshAgent {
+  readonly #path: string;
+
+  /** `path`: the agent's Unix socket, from SSH_AUTH_SOCK. */
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** The keys in the agent's order. Throws TunnelError `agent-failed`. */
+  async list(): Promise<AgentKey[]> {
+    const answer = await this.#ask(Buffer.of(REQUEST_IDENTITIES), IDENTITIES_ANSWER, LIST_TIMEOUT_MS);
+    const count = answer.uint32() ?? 0;
+    const keys: AgentKey[] = [];
+    for (let i = 0; i < count; i++) {
+      const blob = answer.string();
+      const comment = answer.text();
+      if (blob === undefined || comment === undefined) throw failed('its list of keys is cut short');
+      const key = publicKeyFromBlob(blob);
+      if (key !== undefined) keys.push({ ...key, comment });
+    }
+    return keys;
+  }
+
+  /** The signature proper, without the algorithm's name. `hash` chooses RSA's. Throws TunnelError `agent-failed`. */
+  async sign(key: PublicKey, data: Buffer, hash: RsaHash | undefined): Promise<Buffer> {
+    const rsa = key.type === 'ssh-rsa';
+    const flags = !rsa ? 0 : hash === 'sha512' ? RSA_SHA2_512 : RSA_SHA2_256;
+    const request = Buffer.concat([
+      Buffer.of(SIGN_REQUEST),
+      wireString(key.blob),
+      wireString(data),
+      wireUint32(flags),
+    ]);
+    const answer = await this.#ask(request, SIGN_RESPONSE, SIGN_TIMEOUT_MS);
+    const blob = answer.string();
+    const signature = blob === undefined ? undefined : new WireReader(blob);
+    const algorithm = signature?.text();
+    const octets = signature?.string();
+    const wanted = !rsa ? key.type : flags === RSA_SHA2_512 ? 'rsa-sha2-512' : 'rsa-sha2-256';
+    if (octets === undefined || algorithm !== wanted)
+      throw failed(`it signed with ${algorithm ?? 'nothing'} instead of ${wanted}`);
+    return octets;
+  }
+
+  #ask(request: Buffer, expected: number, timeout: number): Promise<WireReader> {
+    return new Promise((resolve, reject) => {
+      const socket = createConnection(this.#path);
+      const chunks: Buffer[] = [];
+      let size = 0;
+      const finish = (result: WireReader | TunnelError): void => {
+        socket.destroy();
+        if (result instanceof TunnelError) reject(result);
+        else resolve(result);
+      };
+      socket.setTimeout(timeout, () => finish(failed('it does not answer')));
+      socket.on('error', (cause: NodeJS.ErrnoException) => finish(failed(cause.code ?? 'unknown', cause)));
+      socket.on('close', () => finish(failed('it closed the connection')));
+      socket.on('data', (chunk: Buffer) => {
+        chunks.push(chunk);
+        size += chunk.length;
+        if (size < 5) return;
+        const data = Buffer.concat(chunks);
+        const length = data.readUInt32BE(0);
+        if (length < 1 || length > MAX_ANSWER_BYTES) return finish(failed('its answer is malformed'));
+        if (size < 4 + length) return;
+        const reader = new WireReader(data.subarray(4, 4 + length));
+        finish(reader.byte() === expected ? reader : failed('it refused'));
+      });
+      socket.write(wireString(request));
+    });
+  }
+}
+
+function failed(why: string, cause?: unknown): TunnelError {
+  return new TunnelError('agent-failed', `ssh-agent: ${why}`, { cause });
+}

@@ -1,0 +1,355 @@
+/**
+ * From what ssh said to the program's errors, with the codes that the embedded transport uses. ssh says why it gives up in its
+ * log; hops of -J and a ProxyCommand say it on stderr, where the server's banner is too. The log is therefore asked first, and stderr
+ * only as long as there can't be a banner of the jump host's in it.
+ */
+import { TunnelError } from '../../errors/errors.ts';
+import { formatDestination } from '../../net/destination.ts';
+import { slowError, timeoutError } from '../dial/tcp.ts';
+import { algorithmNames, serverText } from '../servertext.ts';
+import type { Phase } from './log.ts';
+import { type Exit, notRunHint } from './process.ts';
+
+export interface StartFailure {
+  /** `host:port` */
+  readonly at: string;
+  /** That it was given to connect. */
+  readonly seconds: number;
+  /** Of the log, without those for debugging. */
+  readonly lines: readonly string[];
+  readonly stderr: readonly string[];
+  readonly exit: Exit;
+  readonly phase: Phase;
+  /** The server's machine has accepted the connection. */
+  readonly accepted: boolean;
+  /** `ssh-ed25519 SHA256:...`, if the server has shown it. */
+  readonly hostKey: string | undefined;
+  /** Keys: all that ssh has offered, and the last one if the server would take it. */
+  readonly offered: readonly string[];
+  readonly acceptedKey: string | undefined;
+  /** The command that ended is one of the user's (-e). */
+  readonly custom: boolean;
+  /** What ssh reads and writes is a ProxyCommand's. */
+  readonly byCommand: boolean;
+  /** What the port sent instead of SSH's identification, if anything. */
+  readonly greeting: string | undefined;
+  readonly pins: readonly string[];
+  /** Of the certificates that were offered: what is wrong with them, one sentence each. */
+  readonly certificates: readonly string[];
+}
+
+interface Told {
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string | undefined;
+}
+
+type Rule = readonly [pattern: RegExp, tell: (match: RegExpExecArray, failure: StartFailure) => Told];
+
+const LIMITS = 'it may limit connections (MaxStartups, PerSourcePenalties)';
+
+/** As ssh calls the lists of RFC 4253 §7.1. */
+const LIST_KEYWORDS: Readonly<Record<string, string>> = {
+  'key exchange method': 'KexAlgorithms',
+  'host key type': 'HostKeyAlgorithms',
+  cipher: 'Ciphers',
+  MAC: 'MACs',
+  'compression method': 'Compression',
+};
+
+/** The first rule that one of the lines answers to is the cause. */
+const RULES: readonly Rule[] = [
+  [
+    /REVOKED HOST KEY|host key for .* was revoked|Host key .* revoked by/i,
+    (_match, failure) => revoked(failure),
+  ],
+  [/Host key for .* has changed|HOST IDENTIFICATION HAS CHANGED/, (_match, failure) => changed(failure)],
+  [/Host key verification failed|No .* host key is known for/, (_match, failure) => unknown(failure)],
+  [
+    /Could not resolve hostname ([^:]+): (.*)/,
+    ([, host = '', why = '']) => ({
+      code: 'jumphost-dns',
+      message: `the jump host's name ${serverText(host)} can't be resolved: ${serverText(why)}`,
+      hint: 'check the spelling and the resolver of this machine',
+    }),
+  ],
+  [
+    /no matching (.+) found\. Their offer: (.*)/,
+    ([, list = '', offer = ''], { at }) => ({
+      code: 'jumphost-no-common-algorithm',
+      message: `${at} and ssh have no ${serverText(list)} in common; it offers ${algorithmNames(offer)}`,
+      hint: `have the jump host's sshd updated, or allow one of these with -o ${LIST_KEYWORDS[list] ?? 'KexAlgorithms'}=+NAME`,
+    }),
+  ],
+  [/Permission denied \(|Too many authentication failures|No more authentication methods/, authFailed],
+  [
+    /connect to host (\S+) port (\d+): (.*)/,
+    ([, host = '', port = '', why = '']) =>
+      connectFailed(formatDestination({ host: serverText(host), port: Number(port) }), serverText(why)),
+  ],
+  [
+    /timed out during banner exchange|^Connection to .* timed out|^Timeout, server .* not responding/,
+    (_match, { at, phase, accepted, seconds }) => (accepted ? slowError : timeoutError)(at, seconds, phase),
+  ],
+  [
+    /Bad remote protocol version|banner line contains invalid|No SSH version received|protocol identif|Protocol major versions differ/i,
+    (_match, failure) => notSsh(failure),
+  ],
+  [
+    /[Rr]eceived disconnect from \S+ port \S+?:\s*\d+: (.*)/,
+    ([, text = ''], { at, phase }) => closed(at, phase, `: the jump host says "${serverText(text)}"`),
+  ],
+  [
+    /Bad configuration option|terminating, \d+ bad|Bad .* spec|Unsupported option|Missing argument|garbage at end of line|Can't open user config/,
+    ({ input }) => ({
+      code: 'openssh-configuration',
+      message: `ssh does not accept its configuration: ${serverText(input)}`,
+      hint: 'mend what it names; "ssh -G HOST" shows the same',
+    }),
+  ],
+  [
+    /(?:Address already in use|cannot listen|Could not request local forwarding)/i,
+    ({ input }) => ({
+      code: 'openssh-failed',
+      message: `ssh can't listen for flows: ${serverText(input)}`,
+      hint: 'check that its directory takes sockets (XDG_RUNTIME_DIR, TMPDIR)',
+    }),
+  ],
+];
+
+/** For when nobody says more. */
+const CLOSED_WITHOUT_WORDS: Rule = [
+  /Connection (?:closed|reset) by|kex_exchange_identification: (?:Connection closed|read: )|banner exchange|Broken pipe/,
+  (_match, failure) =>
+    failure.byCommand && failure.phase === 'identification'
+      ? proxyEnded(failure)
+      : closed(failure.at, failure.phase, ''),
+];
+
+/** For an ssh that has ended before it was ready. */
+export function startError(failure: StartFailure): TunnelError {
+  if (failure.exit.status === 127 || failure.exit.status === 126) {
+    return make(failure, {
+      code: 'openssh-not-found',
+      message: `ssh can't be run: ${serverText(failure.stderr.at(-1) ?? 'not found')}`,
+      hint: notRunHint(failure.custom),
+    });
+  }
+  if (failure.greeting !== undefined && failure.phase === 'identification' && isWords(failure.greeting))
+    return make(failure, notSsh(failure));
+  // The banner comes with authentication (RFC 4252 §5.4), and might read like any of these.
+  const early = failure.phase === 'identification' || failure.phase === 'key exchange';
+  const stderr = early ? failure.stderr : [];
+  for (const [rules, lines] of [
+    [RULES, failure.lines],
+    [RULES, stderr],
+    [[CLOSED_WITHOUT_WORDS], [...failure.lines, ...stderr]],
+  ] as const) {
+    const told = firstTold(rules, lines, failure);
+    if (told !== undefined) return make(failure, told);
+  }
+  const last = failure.lines.at(-1) ?? failure.stderr.at(-1);
+  const how = failure.exit.signal ?? `status ${failure.exit.status}`;
+  const said = last === undefined ? '' : `: ${serverText(last)}`;
+  return make(failure, {
+    code: 'openssh-failed',
+    message: `ssh to ${failure.at} ended with ${how} before it was ready${said}`,
+    hint: 'try the same with "ssh -v"',
+  });
+}
+
+function firstTold(
+  rules: readonly Rule[],
+  lines: readonly string[],
+  failure: StartFailure,
+): Told | undefined {
+  for (const [pattern, tell] of rules) {
+    for (const line of lines) {
+      const match = pattern.exec(line);
+      if (match !== null) return tell(match, failure);
+    }
+  }
+  return undefined;
+}
+
+function make(failure: StartFailure, { code, message, hint }: Told): TunnelError {
+  const said = [...failure.lines, ...failure.stderr].map((line) => serverText(line)).join('\n');
+  const cause = new Error(`ssh said: ${said}`);
+  return new TunnelError(code, message, hint === undefined ? { cause } : { hint, cause });
+}
+
+/** ssh's own words about the connection are no greeting. */
+function isWords(greeting: string): boolean {
+  return !/^(Connection closed|read: |write: |Connection reset)/.test(greeting) && !turnedAway(greeting);
+}
+
+/** What sshd says in clear before its identification when it turns a connection away. */
+function turnedAway(greeting: string): boolean {
+  return /^(Exceeded MaxStartups|Not allowed at this time)/.test(greeting);
+}
+
+function connectFailed(at: string, why: string): Told {
+  if (/refused/i.test(why))
+    return {
+      code: 'jumphost-refused',
+      message: `${at} refused the connection`,
+      hint: 'check the port (-p), and that sshd runs there',
+    };
+  if (/timed out/i.test(why))
+    return {
+      code: 'jumphost-timeout',
+      message: `${at} does not answer`,
+      hint: 'check the address, and that no firewall drops the connection',
+    };
+  return {
+    code: 'jumphost-unreachable',
+    message: `${at} can't be reached (${why})`,
+    hint: "check this machine's network and its route to the jump host",
+  };
+}
+
+function closed(at: string, phase: Phase, words: string): Told {
+  const when = phase === 'identification' ? 'before it said anything about SSH' : `during ${phase}`;
+  return {
+    code: 'jumphost-closed',
+    message: `${at} closed the connection ${when}${words}`,
+    hint: `try again later, or look into the log of sshd on the jump host; ${LIMITS}`,
+  };
+}
+
+/** What a ProxyCommand says is on stderr, and so is the server's banner, but not that early. */
+function proxyEnded({ stderr }: StartFailure): Told {
+  const last = stderr.at(-1);
+  return {
+    code: 'jumphost-proxy',
+    message: `the ProxyCommand has ended${last === undefined ? '' : `; it says "${serverText(last)}"`}`,
+    hint: 'run the command by itself: it must pass its standard input and output on to sshd',
+  };
+}
+
+function notSsh({ at, greeting }: StartFailure): Told {
+  const words = greeting === undefined ? '' : `: it says "${serverText(greeting, 120)}"`;
+  return {
+    code: 'jumphost-not-ssh',
+    message: `${at} is not an SSH server${words}`,
+    hint: 'check the port (-p); SSH is usually at 22',
+  };
+}
+
+function revoked({ at, hostKey }: StartFailure): Told {
+  return {
+    code: 'host-key-revoked',
+    message: `${at} shows the host key ${serverText(hostKey ?? '(not told)')}, which is marked as revoked`,
+    hint: 'do not connect: ask whoever runs the jump host for its new key',
+  };
+}
+
+function changed(failure: StartFailure): Told {
+  const { at, hostKey, lines } = failure;
+  if (failure.pins.length > 0) return notPinned(failure);
+  const place = lines
+    .map((line) => /Offending .*key in (.+):(\d+)/.exec(line))
+    .find((match) => match !== null);
+  const known = place === undefined ? '' : `, but ${serverText(place[1] ?? '')}:${place[2]} has another`;
+  return {
+    code: 'host-key-changed',
+    message: `the host key of ${at} has changed: it shows ${serverText(hostKey ?? '(not told)')}${known}`,
+    hint: 'somebody may be listening in; if the jump host was set up anew, verify the new fingerprint there, then remove the old key with ssh-keygen -R',
+  };
+}
+
+function notPinned({ at, hostKey, pins }: StartFailure): Told {
+  return {
+    code: 'host-key-changed',
+    message: `${at} shows the host key ${serverText(hostKey ?? '(not told)')}, but --host-key pins ${pins.join(', ')}`,
+    hint: 'do not connect unless you can explain it: either the pin is out of date or this is another machine',
+  };
+}
+
+function unknown(failure: StartFailure): Told {
+  const { at, lines } = failure;
+  if (failure.pins.length > 0) return notPinned(failure);
+  const shown = serverText(failure.hostKey ?? '(not told)');
+  const why = lines
+    .map((line) => /^Certificate invalid: (.*)/.exec(line)?.[1])
+    .find((text) => text !== undefined);
+  const certificate = why === undefined ? '' : ` (its certificate is not accepted: ${serverText(why)})`;
+  return {
+    code: 'host-key-unknown',
+    message: `the host key of ${at} is not known: ${shown}${certificate}`,
+    hint: `compare it with "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" run on the jump host; if it is the same, pass --host-key ${fingerprintIn(failure.hostKey)}, or connect once with ssh`,
+  };
+}
+
+function fingerprintIn(hostKey: string | undefined): string {
+  return /SHA256:[A-Za-z0-9+/]+/.exec(hostKey ?? '')?.[0] ?? 'SHA256:...';
+}
+
+function authFailed(match: RegExpExecArray, failure: StartFailure): Told {
+  const { at, certificates, lines, offered, acceptedKey } = failure;
+  const tried = offered.length === 0 ? 'no key was offered' : `offered ${offered.map(briefly).join(', ')}`;
+  const about = lines
+    .filter((line) => /UNPROTECTED|too open|signing failed|no such identity/i.test(line))
+    .map((line) => sentence(line.replaceAll('@', '').trim()))
+    .concat(certificates);
+  if (acceptedKey !== undefined) about.push('the server would take the last one, but ssh could not use it');
+  const because = [tried, ...about].join('; ');
+  return {
+    code: 'auth-failed',
+    message: `${at} did not accept the login: ${sentence(match.input)}; ${because}`,
+    hint: authHint(match.input, failure),
+  };
+}
+
+/** To be followed by another. */
+function sentence(text: string): string {
+  return serverText(text).replace(/[.!]$/, '');
+}
+
+function briefly(key: string): string {
+  return serverText(key, 160);
+}
+
+/** `said`: what ssh says about the refusal. */
+function authHint(said: string, { lines, certificates, acceptedKey }: StartFailure): string {
+  const open = lines.map((line) => /^Permissions \d+ for '(.+)' are too open/.exec(line)?.[1]).find(Boolean);
+  if (open !== undefined) return `run: chmod 600 ${serverText(open)}`;
+  if (certificates.length > 0) return "have a new certificate signed, and check this machine's clock";
+  if (acceptedKey !== undefined)
+    return 'if it has a passphrase, run this at a terminal, set SSH_ASKPASS, or add the key to ssh-agent (ssh-add)';
+  if (/Too many authentication failures/.test(said))
+    return 'name the right key with -i and set -o IdentitiesOnly=yes, so that no others are offered; or remove keys with ssh-add -d';
+  return 'check the user, and that one of the keys (-i, ssh-add -l) is in authorized_keys on the jump host (ssh-copy-id)';
+}
+
+const SILENT = /^Timeout, server .* not responding/;
+const CLOSED = /closed by remote host/;
+
+/** How far back in what ssh said its last words may stand. */
+const LAST_LINES = 8;
+
+/**
+ * For a connection that was up. `lines` of the log and `stderr` since it is up, in order. Without a cause where the server closed it in
+ * order (ssh/transport.ts).
+ */
+export function linkLostError(
+  at: string,
+  lines: readonly string[],
+  stderr: readonly string[],
+  exit: Exit,
+): TunnelError {
+  const tail = [lines, stderr].flatMap((said) => said.slice(-LAST_LINES).reverse());
+  const lost = (why: string, cause?: Error): TunnelError =>
+    new TunnelError('link-lost', `the connection to ${at} is lost: ${why}`, {
+      hint: 'check the network, and the log of sshd on the jump host',
+      cause,
+    });
+  const cause = new Error(`ssh said: ${tail.map((line) => serverText(line)).join('\n')}`);
+  if (tail.some((line) => SILENT.test(line)))
+    return lost('the jump host no longer answers keepalives', cause);
+  if (tail.some((line) => CLOSED.test(line))) return lost('the jump host closed the connection');
+  const last = tail.find((line) => /disconnect|reset|Broken pipe|closed|failed|timed out/i.test(line));
+  const ended =
+    exit.signal === null ? `ssh ended with status ${exit.status}` : `ssh was ended by ${exit.signal}`;
+  return lost(last === undefined ? ended : serverText(last), cause);
+}

@@ -1,0 +1,313 @@
+/**
+ * A running ssh as a Transport.
+ *
+ *   connect() -> admitted -> in turn (GREETING_LIMIT) -> socket -> SOCKS5 request -> answered: FlowStream
+ *                                                                                 -> closed: the log says why (log.ts)
+ *
+ * States: up -> closing (close() was called) -> ended, or up -> ended (lost). ssh's exit is the end: `ended` resolves when all
+ * that it wrote has been read, every flow has been destroyed and every waiting connect() rejected.
+ *
+ * A channel counts from the request until ssh has freed it. An aborted connect() closes its socket; its channel goes on
+ * counting, and ssh closes it when it opens.
+ */
+import { Socket } from 'node:net';
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
+import { TunnelError } from '../../errors/errors.ts';
+import type { Conduit } from '../../flow/conduit.ts';
+import { ConnectError, type ConnectOptions, LinkGoneError } from '../../flow/connector.ts';
+import { StreamConduit } from '../../flow/streamconduit.ts';
+import { canonicalAddress, isAddress } from '../../net/address.ts';
+import { type Destination, formatDestination } from '../../net/destination.ts';
+import type { Observer } from '../../observe/observer.ts';
+import { MAX_CHANNELS } from '../limits.ts';
+import { OPEN_FAILURE, openFailure } from '../openfailure.ts';
+import type { PrivateDirectory } from '../privatedirectory.ts';
+import { serverText } from '../servertext.ts';
+import type { Probing, Transport } from '../transport.ts';
+import { linkLostError } from './errors.ts';
+import { type FlowOwner, FlowStream } from './flowstream.ts';
+import type { SshLog } from './log.ts';
+import type { Exit, SshProcess } from './process.ts';
+import { socksDialogue } from './socksdialogue.ts';
+
+/** Connections that ssh has not yet accepted. Its listen(2) backlog is 64; beyond it connect() fails with EAGAIN. */
+const GREETING_LIMIT = 32;
+/** sshd takes about 130 s to find one address silent; a name may have several. */
+export const OPEN_TIMEOUT_MS = 150_000;
+/** ssh writes the reason before it closes the socket, so this is only for a machine that is very busy. */
+const REASON_TIMEOUT_MS = 1_000;
+/** SOCKS5 gives a name's length one octet. */
+const MAX_NAME_OCTETS = 255;
+/** Where a probe asks to be connected to: nobody can listen at port 0, so that the server refuses it, whatever it permits. */
+const PROBED: Destination = { host: '127.0.0.1', port: 0 };
+
+export interface LinkOptions {
+  readonly process: SshProcess;
+  readonly log: SshLog;
+  readonly directory: PrivateDirectory;
+  /** What ssh and the programs that it starts have lately said on stderr, since the link is up: the server's banner is not in it. */
+  readonly said: readonly string[];
+  /** `host:port`, for messages. */
+  readonly at: string;
+  readonly observer: Observer;
+}
+
+/** A connect() that is under way. */
+class Opening {
+  readonly destination: Destination;
+  readonly key: string;
+  readonly socket = new Socket({ allowHalfOpen: true });
+  #over = false;
+  #reason: string | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(destination: Destination) {
+    this.destination = destination;
+    this.key = keyOf(destination.host, destination.port);
+    this.socket.on('error', () => {
+      // 'close' follows.
+    });
+  }
+
+  /** Nobody waits for it any more, or the link has ended. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  get hasReason(): boolean {
+    return this.#reason !== undefined;
+  }
+
+  refuse(reason: string): void {
+    this.#reason = reason;
+    this.#wake?.();
+  }
+
+  /** If it has succeeded, the socket is the flow's. */
+  end(succeeded: boolean): void {
+    this.#over = true;
+    if (!succeeded) this.socket.destroy();
+    this.#wake?.();
+  }
+
+  /** What ssh says of it, if it does in time. */
+  async reason(): Promise<string | undefined> {
+    if (this.#reason === undefined && !this.#over) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, REASON_TIMEOUT_MS);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    return this.#reason;
+  }
+}
+
+export class OpensshLink implements Transport, Probing, FlowOwner {
+  readonly ended: Promise<TunnelError | undefined>;
+  readonly #options: LinkOptions;
+  readonly #flows = new Set<FlowStream>();
+  readonly #openings = new Set<Opening>();
+  #greetings = 0;
+  readonly #turns: (() => void)[] = [];
+  #closing = false;
+  #end: { readonly error: TunnelError | undefined } | undefined;
+  #fate: Promise<TunnelError | undefined> | undefined;
+
+  /** ssh's SOCKS socket has accepted a connection. */
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.ended = options.process.exited.then((exit) => this.#exited(exit));
+  }
+
+  async connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    this.#admit(destination);
+    const opening = new Opening(destination);
+    this.#openings.add(opening);
+    let abort = (): void => {};
+    const aborted = new Promise<never>((_resolve, reject) => {
+      abort = () => reject(signal?.reason);
+      signal?.addEventListener('abort', abort, { once: true });
+    });
+    let succeeded = false;
+    try {
+      await Promise.race([this.#open(opening), aborted]);
+      const flow = new FlowStream(opening.socket, this);
+      this.#flows.add(flow);
+      succeeded = true;
+      return new StreamConduit(flow);
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      this.#openings.delete(opening);
+      opening.end(succeeded);
+    }
+  }
+
+  async close(): Promise<void> {
+    if (!this.#closing && this.#end === undefined) {
+      this.#closing = true;
+      this.#destroyFlows(new TunnelError('link-closed', `the connection to ${this.#options.at} was closed`));
+      await this.#options.process.end();
+    }
+    await this.ended;
+  }
+
+  /**
+   * ssh can't be told to ask the server for a sign of life, so it is asked for a channel that can't come about: the refusal is the
+   * answer. The opening counts like any other, but is not kept back at MAX_CHANNELS.
+   */
+  async probe(milliseconds: number): Promise<boolean> {
+    if (this.#closing || this.#end !== undefined) return false;
+    const opening = new Opening(PROBED);
+    const late = new AbortController();
+    this.#openings.add(opening);
+    try {
+      return await Promise.race([
+        this.#open(opening).then(
+          () => true,
+          (error: unknown) => !(error instanceof LinkGoneError),
+        ),
+        delay(milliseconds, false, { signal: late.signal }).catch(() => false), // no longer waited for
+      ]);
+    } finally {
+      late.abort();
+      this.#openings.delete(opening);
+      opening.end(false);
+    }
+  }
+
+  /** For log.ts. */
+  refused(host: string, port: number, reason: string): void {
+    const key = keyOf(host, port);
+    const waiting = [...this.#openings].filter((opening) => opening.key === key);
+    (waiting.find((opening) => !opening.hasReason) ?? waiting.at(-1))?.refuse(reason);
+  }
+
+  /**
+   * ssh writes to its log before it closes a socket, and the kernel marks a process that dies before it closes its sockets. What
+   * is in the log is at most a pipe (64 KiB), which the event loop reads within one turn: the second one is over when
+   * everything before this call has been read. All that ask within one turn share one answer.
+   */
+  fate(): Promise<TunnelError | undefined> {
+    if (this.#end !== undefined) return Promise.resolve(this.#end.error);
+    this.#fate ??= (async () => {
+      await turn();
+      this.#fate = undefined;
+      await turn();
+      if (this.#options.log.ending || !this.#options.process.alive) return this.ended;
+      return undefined;
+    })();
+    return this.#fate;
+  }
+
+  released(flow: FlowStream): void {
+    this.#flows.delete(flow);
+  }
+
+  /** Throws ConnectError when no channel can be opened now. */
+  #admit(destination: Destination): void {
+    const to = formatDestination(destination);
+    if (this.#closing || this.#end !== undefined) throw this.#gone();
+    if (Buffer.byteLength(destination.host) > MAX_NAME_OCTETS)
+      throw new ConnectError('unreachable', `${to}: the name has more than ${MAX_NAME_OCTETS} octets`);
+    const open = this.#flows.size + this.#openings.size;
+    if (Math.max(open, this.#options.log.channels) < MAX_CHANNELS) return;
+    this.#options.observer.count('tunnel_channel_limit_total');
+    throw new ConnectError('refused', `${to}: ${MAX_CHANNELS} channels are open, which is the limit`, {
+      hint: 'close some connections first',
+    });
+  }
+
+  async #open(opening: Opening): Promise<void> {
+    const { destination, socket } = opening;
+    await this.#greetingTurn();
+    let greeting = true;
+    const greeted = (): void => {
+      if (greeting) this.#greeted();
+      greeting = false;
+    };
+    const started = Date.now();
+    try {
+      if (opening.over) throw this.#gone();
+      await new Promise<void>((resolve, reject) => {
+        socket.once('connect', resolve);
+        socket.once('close', reject);
+        socket.connect(this.#options.directory.socks);
+      });
+      await socksDialogue(socket, { destination, timeout: OPEN_TIMEOUT_MS, onGreeted: greeted });
+    } catch (cause) {
+      throw await this.#failure(opening, Date.now() - started, cause);
+    } finally {
+      greeted();
+    }
+    // The link may have ended since.
+    if (opening.over) throw this.#gone();
+  }
+
+  /** Why ssh closed a flow's socket instead of answering. */
+  async #failure(opening: Opening, elapsed: number, cause: unknown): Promise<ConnectError> {
+    const lost = await this.fate();
+    if (lost !== undefined || opening.over) return this.#gone();
+    const to = formatDestination(opening.destination);
+    if (elapsed >= OPEN_TIMEOUT_MS)
+      return new ConnectError('timeout', `${to}: no answer within ${OPEN_TIMEOUT_MS / 1000} s`, { cause });
+    const reason = await opening.reason();
+    if (reason !== undefined) return refusal(opening.destination, reason);
+    if (opening.over) return this.#gone();
+    this.#options.observer.count('tunnel_open_reason_missing_total');
+    return new ConnectError('refused', `${to}: ssh closed the flow and did not say why`, { cause });
+  }
+
+  async #greetingTurn(): Promise<void> {
+    if (this.#greetings >= GREETING_LIMIT) await new Promise<void>((resolve) => this.#turns.push(resolve));
+    else this.#greetings++;
+  }
+
+  /** Hands the turn on. */
+  #greeted(): void {
+    const next = this.#turns.shift();
+    if (next === undefined) this.#greetings--;
+    else next();
+  }
+
+  #gone(): LinkGoneError {
+    const cause = this.#end?.error;
+    return new LinkGoneError(`the connection to ${this.#options.at} is gone`, { cause });
+  }
+
+  #exited(exit: Exit): TunnelError | undefined {
+    const { at, log, said, directory } = this.#options;
+    const error = this.#closing ? undefined : linkLostError(at, log.kept, said, exit);
+    this.#end = { error };
+    directory.remove();
+    this.#destroyFlows(error);
+    return error;
+  }
+
+  #destroyFlows(error: TunnelError | undefined): void {
+    for (const flow of this.#flows) flow.destroy(error);
+    for (const opening of this.#openings) opening.end(false);
+  }
+}
+
+/** The form in which both ssh's log and a Destination come out the same. */
+function keyOf(host: string, port: number): string {
+  return `${isAddress(host) ? canonicalAddress(host) : host} ${port}`;
+}
+
+/** In ssh's words (reason2txt) the codes of RFC 4254 §5.1. */
+const REASONS: Readonly<Record<string, number>> = {
+  'administratively prohibited': OPEN_FAILURE.prohibited,
+  'connect failed': OPEN_FAILURE.connectFailed,
+  'unknown channel type': OPEN_FAILURE.unknownChannelType,
+  'resource shortage': OPEN_FAILURE.resourceShortage,
+};
+
+function refusal(destination: Destination, text: string): ConnectError {
+  const [, reason = '', words = ''] = /^([a-z ]+)(?:: (.*))?$/.exec(text) ?? [];
+  return openFailure(destination, REASONS[reason], serverText(words));
+}

@@ -1,0 +1,162 @@
+/**
+ * How the jump host is written: `[user@]host[:port]`, `[user@][v6]:port`, `[user@]v6`, `ssh://[user@]host[:port]`.
+ *
+ * The user ends at the last `@`, because some bastions take `user@session@domain` as the user. Nothing here may later be
+ * mistaken for an option of a program that it is handed to, so neither part begins with a dash.
+ */
+import { isIPv4, isIPv6 } from 'node:net';
+import { UsageError } from '../errors/errors.ts';
+import { requireAddress } from '../net/address.ts';
+import { NotationError, quoted } from '../net/notation.ts';
+import { type Place, readAt } from '../net/place.ts';
+import { parsePort } from '../net/ports.ts';
+import type { Remote } from './options.ts';
+
+const REMOTE_FORM =
+  'write USER@HOST, HOST:PORT, [IPV6]:PORT, ssh://USER@HOST:PORT, or a Host alias of ssh_config';
+const SCHEME = 'ssh://';
+/** RFC 1035 §2.3.4 */
+const MAX_HOST_LENGTH = 255;
+
+/** Throws UsageError. */
+export function parseRemote(text: string, place: Place): Remote {
+  return readAt(place, text, REMOTE_FORM, () => {
+    if (text === '') throw new NotationError('the jump host is empty');
+    if (/[\u0000-\u001f\u007f-\u009f]/.test(text))
+      throw new NotationError(`${quoted(text)} has control characters`);
+    return text.toLowerCase().startsWith(SCHEME) ? parseUri(text) : parsePlain(text);
+  });
+}
+
+/** More hosts on the way than this are taken for a mistake: each costs several round trips at the start. */
+export const MAX_JUMP_HOPS = 8;
+
+/**
+ * Reads what -J and ProxyJump take: jump hosts in the order in which they are passed, with commas in between; `none` is
+ * the empty list. Throws UsageError.
+ */
+export function parseJump(text: string, place: Place): Remote[] {
+  if (text.toLowerCase() === 'none') return [];
+  const hops = text.split(',').map((hop) => parseRemote(hop.trim(), place));
+  if (hops.length > MAX_JUMP_HOPS) {
+    throw new UsageError(
+      `${place}: ${hops.length} hosts one behind the other, at most ${MAX_JUMP_HOPS} are passed`,
+      { hint: 'shorten the chain of -J or ProxyJump' },
+    );
+  }
+  return hops;
+}
+
+/** As parseJump and ssh's -J read it. */
+export function formatJump(hops: readonly Remote[]): string {
+  return hops.length === 0 ? 'none' : hops.map(formatHop).join(',');
+}
+
+function formatHop({ user, host, port }: Remote): string {
+  const name = host.includes(':') ? `[${host}]` : host;
+  return `${user === undefined ? '' : `${user}@`}${name}${port === undefined ? '' : `:${port}`}`;
+}
+
+function parsePlain(text: string): Remote {
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text);
+  if (scheme !== null) {
+    throw new NotationError(
+      `${quoted(text)} is not an SSH address`,
+      `write ssh://${text.slice(scheme[0].length)}`,
+    );
+  }
+  return assemble(text, text);
+}
+
+/** draft-salowey-ssh-uri-00, as ssh(1) reads it. */
+function parseUri(text: string): Remote {
+  const rest = text.slice(SCHEME.length).replace(/\/$/, '');
+  if (/[/?#]/.test(rest))
+    throw new NotationError(`${quoted(text)} has something after the host`, 'leave out the path');
+  const at = rest.lastIndexOf('@');
+  const user = rest.slice(0, Math.max(at, 0));
+  if (user.includes(':')) {
+    throw new NotationError(
+      'the URI has a password in it',
+      'leave the password out: it is asked for when it is needed',
+    );
+  }
+  return assemble(text, at === -1 ? rest : `${decodePercent(text, user)}@${rest.slice(at + 1)}`);
+}
+
+function decodePercent(text: string, part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    // decodeURIComponent only tells that it is malformed.
+    throw new NotationError(
+      `${quoted(text)} has a "%" that isn't followed by two hexadecimal digits of UTF-8`,
+    );
+  }
+}
+
+function assemble(text: string, rest: string): Remote {
+  const at = rest.lastIndexOf('@');
+  const user = at === -1 ? undefined : rest.slice(0, at);
+  if (user !== undefined) checkUser(text, user);
+  const { host, port } = splitPort(text, rest.slice(at + 1));
+  checkHost(text, host);
+  return { user, host, port: port === undefined ? undefined : parsePort(port), text };
+}
+
+function checkUser(text: string, user: string): void {
+  if (user === '') throw new NotationError(`${quoted(text)} has no user before the "@"`);
+  if (user.startsWith('-')) throw new NotationError(`${quoted(text)} has a user that begins with a dash`);
+  // sshuttle takes a password there; sshd would be told it as part of the name, and log it. Bastions have users such as
+  // user@local@target:SSH:primary, which are no such thing.
+  if (/^[^@:]+:[^@:]*$/.test(user)) {
+    throw new NotationError('the user has a ":" and what may be a password in it', 'leave the password out');
+  }
+  // Percent-decoding can bring them in.
+  if (/[\u0000-\u001f\u007f-\u009f]/.test(user))
+    throw new NotationError(`${quoted(text)} has control characters`);
+}
+
+function splitPort(
+  text: string,
+  hostPort: string,
+): { readonly host: string; readonly port: string | undefined } {
+  if (hostPort.startsWith('[')) {
+    const close = hostPort.indexOf(']');
+    if (close === -1) throw new NotationError(`${quoted(text)} has a "[" without "]"`);
+    const host = hostPort.slice(1, close);
+    const rest = hostPort.slice(close + 1);
+    // ssh -G prints the IPv4 address of a hop in brackets, too.
+    if (!host.includes(':') && !isIPv4(host))
+      throw new NotationError(`${quoted(text)} has brackets around something that is no address`);
+    if (rest === '') return { host, port: undefined };
+    if (!rest.startsWith(':')) throw new NotationError(`${quoted(text)} has ${quoted(rest)} after the "]"`);
+    return { host, port: rest.slice(1) };
+  }
+  const first = hostPort.indexOf(':');
+  const last = hostPort.lastIndexOf(':');
+  if (first === -1 || first !== last) return { host: hostPort, port: undefined };
+  return { host: hostPort.slice(0, first), port: hostPort.slice(first + 1) };
+}
+
+function checkHost(text: string, host: string): void {
+  if (host === '') throw new NotationError(`${quoted(text)} has no host`);
+  if (host.startsWith('-')) throw new NotationError(`${quoted(text)} has a host that begins with a dash`);
+  if (host.length > MAX_HOST_LENGTH)
+    throw new NotationError(`the host is longer than ${MAX_HOST_LENGTH} characters`);
+  if (host.includes(':')) {
+    if (isIPv6(host)) return; // also with a zone: the jump host may be on this machine's own link
+    const [, address = '', port = ''] = /^(.*):([0-9]+)$/.exec(host) ?? [];
+    const hint = isIPv6(address)
+      ? `an IPv6 address needs brackets when a port follows: write [${address}]:${port}`
+      : undefined;
+    throw new NotationError(`${quoted(text)} has a host that is no IPv6 address (${host})`, hint);
+  }
+  // The characters that OpenSSH refuses in host names, and what no resolver takes.
+  const strange = /[\s'"`$\\;&<>|(){}/[\]@]/u.exec(host);
+  if (strange !== null)
+    throw new NotationError(`${quoted(text)} has a host with ${quoted(strange[0])} in it`);
+  // getaddrinfo(3) reads 010.0.0.1, 0x7f.1 and 10.1 as addresses that nobody expects.
+  const last = host.replace(/\.$/, '').split('.').at(-1) ?? '';
+  if (/^(0x[0-9a-f]*|[0-9]+)$/i.test(last) && !isIPv4(host)) requireAddress(host);
+}

@@ -1,0 +1,181 @@
+/** What the helper and those that start it report, as errors with what to do about them. */
+import { constants } from 'node:os';
+import { getSystemErrorName } from 'node:util';
+import { TunnelError } from '../../errors/errors.ts';
+import { HELPER_PATH } from '../../native/addon.ts';
+import { INSTALLED_HELPERS, installCommand, replaceableAt } from '../programs/path.ts';
+import type { Elevation } from '../programs/privileges.ts';
+import { configuredResolvers } from '../resolver/resolvconf.ts';
+import {
+  type FailedMessage,
+  HELPER_EXIT_NOT_ROOT,
+  HELPER_EXIT_SETUP,
+  HELPER_VERSION,
+  STEP,
+} from './protocol.ts';
+
+const { errno: ERRNO } = constants;
+
+/** `EEXIST` for 17. */
+export function systemErrorName(errno: number): string {
+  return errno > 0 ? getSystemErrorName(-errno) : `error ${errno}`;
+}
+
+export function lostError(why: string): TunnelError {
+  return new TunnelError('helper-lost', `the privileged helper is gone: ${why}`, {
+    hint: 'start tunnel again; its device and routes go away with it',
+  });
+}
+
+export function protocolError(what: string): TunnelError {
+  return new TunnelError('helper-lost', `the privileged helper does not speak as expected: ${what}`, {
+    hint: 'program and helper must be of the same version: build both again',
+  });
+}
+
+/** The helper at `path` is of another version than this program. */
+export function versionError(path: string, version: number): TunnelError {
+  return new TunnelError(
+    'helper-version',
+    `the helper ${path} speaks version ${version} of the protocol, this program version ${HELPER_VERSION}`,
+    {
+      hint:
+        path === HELPER_PATH
+          ? 'build it again: "npm run build:native"'
+          : `update it as root: "${installCommand(HELPER_PATH, path)}"`,
+    },
+  );
+}
+
+/** `status`: an exit status or a signal's name; `said`: what came on stderr, if it wasn't the terminal's. */
+export function refusedStart(elevated: Elevation, status: number | string, said: string): TunnelError {
+  const { via, command, args } = elevated;
+  const line = printable(said.trim().split('\n').at(-1) ?? '');
+  const because = line === '' ? '' : `: ${line}`;
+  if (status === HELPER_EXIT_NOT_ROOT) {
+    return new TunnelError('capture-privileges', `${via} did not run the helper as root${because}`, {
+      hint: `see the configuration of ${via}`,
+    });
+  }
+  if (via === 'root' || status === HELPER_EXIT_SETUP) {
+    return new TunnelError('capture-failed', `the helper could not start (${status})${because}`, {
+      hint: 'its message says what it objects to; the directory for temporary files must be a plain local one',
+    });
+  }
+  const helper = args.at(-2) ?? command;
+  const permit =
+    replaceableAt(helper) === undefined
+      ? `permit ${helper} in the configuration of ${via}`
+      : `make a copy that only root can replace, "${installCommand(helper)}", and permit ${INSTALLED_HELPERS[0]} in the configuration of ${via}`;
+  return new TunnelError('capture-privileges', `${via} did not start the helper${because}`, {
+    hint: `run tunnel as root, or at a terminal to be asked for a password; or, as root, ${permit}`,
+  });
+}
+
+/** A FAILED message. `resolversOf`: this machine's resolvers. */
+export function failedError(failed: FailedMessage, resolversOf = configuredResolvers): TunnelError {
+  switch (failed.step) {
+    case STEP.privileges:
+      return new TunnelError('capture-privileges', `root has too few privileges here (${reason(failed)})`, {
+        hint: 'in a container, start it with --cap-add NET_ADMIN',
+      });
+    case STEP.openTun:
+      return noTun(failed);
+    case STEP.createTun:
+      return failed.errno === ERRNO.EPERM || failed.errno === ERRNO.EACCES
+        ? new TunnelError('capture-privileges', `a TUN device may not be made here (${reason(failed)})`, {
+            hint: 'in a container, start it with --cap-add NET_ADMIN --device /dev/net/tun',
+          })
+        : other('a TUN device could not be made', failed);
+    case STEP.address:
+      return address(failed);
+    case STEP.linkUp:
+      return other('the TUN device could not be brought up', failed);
+    case STEP.route:
+      return route(failed, resolversOf);
+    case STEP.lost:
+      return new TunnelError('capture-device-lost', `the capture was taken away: ${failed.detail}`, {
+        hint: 'another program or administrator changes network settings: exclude the device tun* there (systemd-networkd: ManageForeignRoutes=no and ManageForeignRoutingPolicyRules=no, NetworkManager: unmanaged-devices), and start tunnel again',
+      });
+    default:
+      return other('the helper refused a request', failed);
+  }
+}
+
+function noTun(failed: FailedMessage): TunnelError {
+  switch (failed.errno) {
+    case ERRNO.ENOENT:
+      return new TunnelError('capture-no-tun', 'there is no /dev/net/tun', {
+        hint: 'in a container, start it with --device /dev/net/tun, or "mkdir -p /dev/net; mknod /dev/net/tun c 10 200"; elsewhere "modprobe tun"',
+      });
+    case ERRNO.ENODEV:
+      return new TunnelError('capture-no-tun', 'the kernel has no TUN driver', {
+        hint: 'load it with "modprobe tun" (on the host, if this is a container)',
+      });
+    default:
+      return new TunnelError(
+        'capture-no-tun',
+        `/dev/net/tun can't be opened (${systemErrorName(failed.errno)})`,
+        { hint: 'in a container, start it with --device /dev/net/tun' },
+      );
+  }
+}
+
+function address(failed: FailedMessage): TunnelError {
+  if (failed.errno === ERRNO.EADDRNOTAVAIL) {
+    return new TunnelError('capture-address', `no block of addresses is free in ${failed.detail}`, {
+      hint: 'see "ip route show table all" for what uses them',
+    });
+  }
+  const ipv6 = failed.detail.split('/', 1)[0]?.includes(':') === true;
+  const disabled: readonly number[] = [ERRNO.EACCES, ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP];
+  if (ipv6 && disabled.includes(failed.errno)) {
+    return new TunnelError('capture-address', `IPv6 is disabled on this machine (${reason(failed)})`, {
+      hint: 'leave out the IPv6 targets, or enable it: "sysctl net.ipv6.conf.default.disable_ipv6=0"',
+    });
+  }
+  return new TunnelError('capture-address', `the TUN device got no address (${reason(failed)})`, {
+    hint: 'see "ip address" and "ip route show table all" for what is in the way',
+  });
+}
+
+function route(failed: FailedMessage, resolversOf: () => readonly string[]): TunnelError {
+  const [prefix = '', device = ''] = failed.detail.split(' ', 2);
+  if (failed.errno === ERRNO.EBUSY && resolversOf().includes(prefix.replace(/\/(32|128)$/, ''))) {
+    // Without the resolver this tunnel would start, and nobody would find its names.
+    return new TunnelError(
+      'already-running',
+      `another tunnel has the queries to this machine's resolver, ${prefix} on ${device}`,
+      {
+        hint: 'only one at a time can answer for names: give one tunnel the targets of both, or use "tunnel exec" for one of them',
+      },
+    );
+  }
+  if (failed.errno === ERRNO.EBUSY) {
+    return new TunnelError('already-running', `another tunnel captures ${prefix} on ${device}`, {
+      hint: `leave it to one of the two: start this tunnel with "-x ${prefix}", or the other one; or stop the other tunnel`,
+    });
+  }
+  if (failed.errno === ERRNO.EEXIST) {
+    const to = device === '' ? 'elsewhere' : `to ${device}`;
+    return new TunnelError('capture-route-exists', `${prefix} is routed ${to} on this machine already`, {
+      hint: `exclude it with "-x ${prefix}", or choose a narrower target`,
+    });
+  }
+  return other('a route could not be set', failed);
+}
+
+function other(what: string, failed: FailedMessage): TunnelError {
+  return new TunnelError('capture-failed', `${what} (${reason(failed)})`, {
+    hint: 'run tunnel with -v, and see what the kernel says ("dmesg")',
+  });
+}
+
+function reason(failed: FailedMessage): string {
+  const name = systemErrorName(failed.errno);
+  return failed.detail === '' ? name : `${name}, ${failed.detail}`;
+}
+
+function printable(line: string): string {
+  return line.replace(/[\x00-\x1f\x7f-\x9f]/g, '?');
+}

@@ -1,0 +1,424 @@
+/**
+ * The program's side of the privileged helper (native/helper/): the one that makes the TUN device and the routes while
+ * this process keeps the user's rights.
+ *
+ *   startHelper()  listens on a socket in a fresh directory of its own (0700), starts the helper as root (system/programs/privileges.ts),
+ *                  waits until it has connected and sudo, if it was needed, has ended; the directory is removed again
+ *   create()       the device: its descriptor, name and addresses (CREATE)
+ *   setRoutes()    the whole set of captured prefixes, all of it or, on failure, what was before (ROUTES)
+ *   close()        nothing more is asked; the helper deletes the device and ends, and its socket's close says that it has
+ *
+ * States: starting -> serving -> ended. One request is under way at a time; others wait. `ended` resolves when the helper is
+ * gone: with `helper-lost` when that wasn't asked for or a request wasn't answered in time, with `capture-device-lost` when the
+ * helper has seen somebody else take the device, an address or a route away. The device outlives a helper that was killed for as long as its
+ * descriptor is open, so whoever has it closes it then.
+ *
+ * What the helper reports (step, errno, detail) becomes a TunnelError with a hint in errors.ts.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, lstatSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { TunnelError } from '../../errors/errors.ts';
+import { addon, type LinkHandle } from '../../native/addon.ts';
+import type { Prefix } from '../../net/prefix.ts';
+import { type Observer, silentObserver } from '../../observe/observer.ts';
+import { helperPath } from '../programs/path.ts';
+import { type Elevation, elevation } from '../programs/privileges.ts';
+import {
+  failedError,
+  lostError,
+  protocolError,
+  refusedStart,
+  systemErrorName,
+  versionError,
+} from './errors.ts';
+import {
+  type CreateRequest,
+  decodeMessage,
+  encodeCreate,
+  encodeRoutes,
+  HELPER_MAX_PREFIXES,
+  HELPER_VERSION,
+  type HelperMessage,
+  messageVersion,
+  STEP,
+} from './protocol.ts';
+
+/** Between the exit of the process that was started, which has connected before, and the first message. */
+const HELLO_TIMEOUT_MS = 5_000;
+/** For the answer to a request, from when it was asked for. Thousands of routes take a fraction of a second. */
+const REQUEST_TIMEOUT_MS = 10_000;
+/** For the helper to delete the device and end, after which it is left to itself. */
+const CLOSE_TIMEOUT_MS = 2_000;
+/** Of what sudo or the helper say when there is no terminal to say it at. */
+const MAX_STDERR = 4_096;
+
+export interface HelperOptions {
+  readonly observer?: Observer;
+  /** Aborts the start, also while sudo asks for a password. */
+  readonly signal?: AbortSignal;
+  /** Another build of the helper than the one that helperPath() finds. */
+  readonly path?: string;
+}
+
+export interface HelperDevice {
+  /** Non-blocking, close-on-exec, and the only one: the device lives as long as it is open. The caller's to close. */
+  readonly fd: number;
+  readonly name: string;
+  readonly ifindex: number;
+  /** The device's own addresses, in a /24 and a /64 that are the caller's to use. Undefined where not asked for. */
+  readonly address4: string | undefined;
+  readonly address6: string | undefined;
+}
+
+export interface Helper {
+  /** Once. After a failure the helper ends. */
+  create(request: CreateRequest): Promise<HelperDevice>;
+  setRoutes(prefixes: readonly Prefix[]): Promise<void>;
+  readonly ended: Promise<TunnelError | undefined>;
+  /**
+   * Resolves when the device and its routes are gone, or when the helper has not ended in CLOSE_TIMEOUT_MS. Requests that
+   * are under way fail at once. May be called more than once; never rejects.
+   */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the helper and waits for it. Rejects with a TunnelError: `capture-privileges`, `capture-failed`, `helper-version`,
+ * `native-missing`; or with the signal's reason.
+ */
+export async function startHelper(options: HelperOptions = {}): Promise<Helper> {
+  const { observer = silentObserver, signal, path = helperPath(observer) } = options;
+  signal?.throwIfAborted();
+  const directory = await makeDirectory();
+  try {
+    const socket = join(directory, 'helper');
+    const elevated = elevation(path, [socket]);
+    const helper = new LinkedHelper(socket, path, observer);
+    try {
+      await helper.start(elevated, signal);
+      return helper;
+    } catch (error) {
+      helper.drop();
+      throw error;
+    }
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** The directory that the helper's socket is in: nobody else's, mode 0700. */
+async function makeDirectory(): Promise<string> {
+  const parent = socketParent();
+  try {
+    return await mkdtemp(join(parent, 'tunnel-'));
+  } catch (cause) {
+    throw new TunnelError(
+      'capture-failed',
+      `no directory can be made in ${parent} (${systemErrorOf(cause)})`,
+      {
+        hint: 'set TMPDIR to a directory that can be written to',
+        cause,
+      },
+    );
+  }
+}
+
+function systemErrorOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+}
+
+/** The user's runtime directory, if it is what it should be; else the directory for temporary files. */
+function socketParent(): string {
+  const directory = process.env['XDG_RUNTIME_DIR'];
+  if (directory?.startsWith('/')) {
+    const status = lstatSync(directory, { throwIfNoEntry: false });
+    if (status?.isDirectory() && status.uid === process.geteuid?.() && (status.mode & 0o022) === 0) {
+      return directory;
+    }
+  }
+  return tmpdir();
+}
+
+interface Answer {
+  readonly message: HelperMessage;
+  /** -1: none came with it. */
+  readonly fd: number;
+}
+
+interface Waiter {
+  resolve(answer: Answer): void;
+  reject(error: TunnelError): void;
+}
+
+class LinkedHelper implements Helper {
+  readonly ended: Promise<TunnelError | undefined>;
+  readonly #path: string;
+  readonly #observer: Observer;
+  readonly #link: LinkHandle;
+  readonly #end: (error: TunnelError | undefined) => void;
+  #state: 'serving' | 'closing' | 'ended' = 'serving';
+  /** Why it has ended, if that wasn't asked for. */
+  #error: TunnelError | undefined;
+  /** Whoever waits for the next message. */
+  #waiter: Waiter | undefined;
+  /** The last request's end, whatever it was. */
+  #last: Promise<unknown> = Promise.resolve();
+  #closed: Promise<void> | undefined;
+
+  constructor(socket: string, path: string, observer: Observer) {
+    this.#path = path;
+    this.#observer = observer;
+    let end: (error: TunnelError | undefined) => void = () => {};
+    this.ended = new Promise((resolve) => {
+      end = resolve;
+    });
+    this.#end = end;
+    try {
+      this.#link = addon().linkListen(socket, (message, fd, errno) => this.#received(message, fd, errno));
+    } catch (cause) {
+      if (cause instanceof TunnelError) throw cause;
+      throw new TunnelError('capture-failed', `no socket can be made for the helper at ${socket}`, {
+        hint: 'set TMPDIR to a directory with a short path that can be written to',
+        cause,
+      });
+    }
+  }
+
+  async start(elevated: Elevation, signal: AbortSignal | undefined): Promise<void> {
+    const hello = this.#nextMessage();
+    // Looked at below; until then a rejection of it isn't an unhandled one.
+    hello.catch(() => {});
+    if (elevated.interactive) {
+      this.#observer.log('info', `${elevated.via} starts the helper that makes the TUN device`);
+    }
+    // Sudo's own messages belong at the terminal; where there is none, they become part of the error.
+    const child = spawn(elevated.command, elevated.args, {
+      stdio: ['ignore', 'ignore', elevated.interactive ? 'inherit' : 'pipe'],
+      env: elevated.env,
+    });
+    await untilExit(child, elevated, signal);
+    const timer = new AbortController();
+    try {
+      const late = delay(HELLO_TIMEOUT_MS, undefined, { signal: timer.signal, ref: true }).then(() => {
+        throw protocolError('it was started but did not say hello');
+      });
+      late.catch(() => {
+        // Lost the race: cancelled below.
+      });
+      const { message, fd } = await Promise.race([hello, late]);
+      discard(fd);
+      if (message.type === 'failed') throw failedError(message);
+      if (message.type !== 'hello') throw protocolError(`${message.type} instead of hello`);
+      this.#observer.log('debug', 'the helper is connected', { pid: message.pid, via: elevated.via });
+    } finally {
+      timer.abort();
+    }
+  }
+
+  async create(request: CreateRequest): Promise<HelperDevice> {
+    try {
+      const device = await this.#request(encodeCreate(request), readCreated);
+      const { name, address4, address6 } = device;
+      this.#observer.log('debug', 'the device is made', { device: name, address4, address6 });
+      return device;
+    } catch (error) {
+      // The helper ends after that: its end is no news then.
+      await this.close();
+      throw error;
+    }
+  }
+
+  async setRoutes(prefixes: readonly Prefix[]): Promise<void> {
+    const routes = prefixes.flatMap(withoutDefault);
+    if (routes.length > HELPER_MAX_PREFIXES) {
+      throw new TunnelError(
+        'capture-failed',
+        `${routes.length} routes would be needed, at most ${HELPER_MAX_PREFIXES} are possible`,
+        { hint: 'give fewer or wider targets and exclusions' },
+      );
+    }
+    await this.#request(encodeRoutes(routes), ({ message, fd }) => {
+      discard(fd);
+      if (message.type === 'failed') throw failedError(message);
+      if (message.type !== 'done') throw protocolError(`${message.type} instead of done`);
+    });
+    this.#observer.log('debug', 'the routes are set', { routes: routes.length });
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  /** Ends at once, without waiting for the helper's end. */
+  drop(): void {
+    this.#finish(undefined);
+  }
+
+  async #close(): Promise<void> {
+    if (this.#state === 'serving') {
+      this.#state = 'closing';
+      this.#waiter?.reject(lostError('it was stopped'));
+      this.#waiter = undefined;
+      try {
+        addon().linkShutdown(this.#link);
+      } catch {
+        // The other side has closed already: the end is on its way.
+      }
+      const timer = new AbortController();
+      const late = delay(CLOSE_TIMEOUT_MS, 'late', { signal: timer.signal }).catch(() => 'in time');
+      if ((await Promise.race([this.ended, late])) === 'late') {
+        this.#observer.log('warning', 'the helper does not end');
+      }
+      timer.abort();
+    }
+    this.#finish(undefined);
+  }
+
+  #request<T>(message: Uint8Array, read: (answer: Answer) => T): Promise<T> {
+    // A helper that is stopped or stuck would hold the program for ever, and with it the user's INT.
+    const timer = setTimeout(() => {
+      this.#finish(lostError(`it has not answered for ${REQUEST_TIMEOUT_MS / 1000} s`));
+    }, REQUEST_TIMEOUT_MS);
+    const result = this.#last
+      .then(async () => {
+        if (this.#state !== 'serving') throw this.#error ?? lostError('it has ended');
+        const answer = this.#nextMessage();
+        try {
+          addon().linkSend(this.#link, message);
+        } catch (cause) {
+          // Nothing will come for this request; what is wrong with the link, its end will say.
+          this.#waiter?.reject(lostError(`a request could not be sent (${String(cause)})`));
+          this.#waiter = undefined;
+        }
+        return read(await answer);
+      })
+      .finally(() => clearTimeout(timer));
+    this.#last = result.catch(() => {
+      // The caller's to handle; the next request only waits for it.
+    });
+    return result;
+  }
+
+  #nextMessage(): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      this.#waiter = { resolve, reject };
+    });
+  }
+
+  #received(bytes: Uint8Array | null, fd: number, errno: number): void {
+    if (bytes === null) {
+      this.#finish(lostError(errno === 0 ? 'it was ended from outside' : systemErrorName(errno)));
+      return;
+    }
+    const message = decodeMessage(bytes);
+    if (message?.type === 'failed' && message.step === STEP.lost) {
+      // Instead of an answer or unasked: the helper deletes the device and ends. While this side closes it is no news.
+      discard(fd);
+      if (this.#state === 'serving') this.#finish(failedError(message));
+      return;
+    }
+    const waiter = this.#waiter;
+    this.#waiter = undefined;
+    if (message !== undefined && waiter !== undefined) {
+      waiter.resolve({ message, fd });
+      return;
+    }
+    discard(fd);
+    // An answer that close() no longer waits for is no news.
+    if (this.#state === 'serving') {
+      const error = message === undefined ? this.#malformed(bytes) : protocolError(`${message.type} unasked`);
+      waiter?.reject(error);
+      this.#finish(error);
+    }
+  }
+
+  #malformed(bytes: Uint8Array): TunnelError {
+    const version = messageVersion(bytes);
+    return version === undefined || version === HELPER_VERSION
+      ? protocolError('a malformed message')
+      : versionError(this.#path, version);
+  }
+
+  /** The link's end; `error` is why, unless it was asked for. */
+  #finish(error: TunnelError | undefined): void {
+    if (this.#state === 'ended') return;
+    const wanted = this.#state === 'closing' || error === undefined;
+    this.#state = 'ended';
+    this.#error = error;
+    addon().linkClose(this.#link);
+    this.#waiter?.reject(error ?? lostError('it was stopped'));
+    this.#waiter = undefined;
+    this.#end(wanted ? undefined : error);
+  }
+}
+
+function readCreated({ message, fd }: Answer): HelperDevice {
+  if (message.type === 'created' && fd !== -1) {
+    const { name, ifindex, address4, address6 } = message;
+    return { fd, name, ifindex, address4, address6 };
+  }
+  discard(fd);
+  if (message.type === 'failed') throw failedError(message);
+  throw protocolError(fd === -1 ? 'no descriptor' : `${message.type} instead of created`);
+}
+
+function discard(fd: number): void {
+  if (fd !== -1) closeSync(fd);
+}
+
+/**
+ * A default route is captured by its halves: the machine's own default route stays in its place, for what isn't captured,
+ * and the halves are more specific whatever its metric.
+ */
+function withoutDefault(prefix: Prefix): Prefix[] {
+  if (prefix.length !== 0) return [prefix];
+  const { family } = prefix;
+  return family === 4
+    ? [
+        { family, address: '0.0.0.0', length: 1 },
+        { family, address: '128.0.0.0', length: 1 },
+      ]
+    : [
+        { family, address: '::', length: 1 },
+        { family, address: '8000::', length: 1 },
+      ];
+}
+
+/** Waits until the process that was started has done its part; throws when it has failed. */
+async function untilExit(
+  child: ChildProcess,
+  elevated: Elevation,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  let said = '';
+  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+    said = (said + chunk).slice(-MAX_STDERR);
+  });
+  try {
+    const exit = once(child, 'close', signal === undefined ? {} : { signal });
+    const [status, by] = (await exit) as [number | null, NodeJS.Signals | null];
+    if (status !== 0) throw refusedStart(elevated, status ?? by ?? 'unknown', said);
+  } catch (cause) {
+    if (cause instanceof TunnelError) throw cause;
+    if (signal?.aborted) {
+      // Sudo may be root's already and not ours to kill; without the socket the helper can't start anyway.
+      child.on('error', () => {}).kill();
+      child.stderr?.destroy();
+      child.unref();
+      throw signal.reason;
+    }
+    throw new TunnelError('capture-failed', `${elevated.command} can't be run`, {
+      hint:
+        elevated.via === 'root'
+          ? 'build it with "npm run build:native"'
+          : `see whether ${elevated.via} works`,
+      cause,
+    });
+  }
+}

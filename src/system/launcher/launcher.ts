@@ -1,0 +1,338 @@
+/**
+ * Starts the command of `tunnel exec`, in a network of its own or, where that can't be, in the host's.
+ *
+ *   startLauncher()  spawns native/launcher/ with one end of a socket pair; it makes namespaces with a TUN in them and
+ *                    hands these over. Resolves with the descriptors; rejects with `namespace-...` where that is refused
+ *   startInPlace()   the same without namespaces, for a command in the host's network
+ *   execute()        the launcher becomes the command: resolves when it runs, rejects with `command-...` when it can't
+ *   close()          before execute(): the launcher ends without having run anything
+ *
+ * States: starting -> ready -> executing -> running | ended. The command is this process's child, in its process group and at
+ * its terminal; standard input, output and error are the caller's, and so are the descriptors that the command's arguments name
+ * as /dev/fd/N (a shell's process substitution). The probe of doctor is a launcher without a command: it ends after `ready`.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { accessSync, closeSync, constants as FILE, fstatSync } from 'node:fs';
+import { TunnelError } from '../../errors/errors.ts';
+import { addon, LAUNCHER_PATH, type LinkHandle } from '../../native/addon.ts';
+import { type Observer, silentObserver } from '../../observe/observer.ts';
+import { installedPath } from '../programs/path.ts';
+import { INSTALLED_LAUNCHERS, launcherError, launcherLost, launcherVersionError } from './errors.ts';
+import {
+  type CommandSetup,
+  type CommandUser,
+  decodeLauncherMessage,
+  encodeGo,
+  encodeSetup,
+  encodeSetupInPlace,
+  LAUNCHER_VERSION,
+  type LauncherMessage,
+  type LauncherSetup,
+  launcherVersion,
+  type Variables,
+} from './protocol.ts';
+
+/** Namespaces take the kernel milliseconds; a launcher that says nothing for so long is stuck. */
+const READY_TIMEOUT_MS = 10_000;
+const FIRST_FREE_FD = 3;
+const MAX_NAMED_FD = 1023;
+
+export interface CommandStatus {
+  /** null when a signal ended it. */
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export interface Command {
+  readonly pid: number;
+  readonly exited: Promise<CommandStatus>;
+}
+
+/** What the launcher has made. The descriptor is the caller's to close. */
+export interface LaunchedNetwork {
+  /** The TUN: non-blocking, and the only one; the device lives as long as it is open. */
+  readonly tun: number;
+  readonly device: string;
+  /** The kernel has it, and the device an address. */
+  readonly hasIPv6: boolean;
+  /** Whether the command sees the resolv.conf of the set-up. */
+  readonly hasResolvConf: boolean;
+}
+
+/** A launcher that has done all that it does before the command runs. */
+export interface PreparedCommand {
+  /** The launcher, which becomes the command. */
+  readonly command: Command;
+  /** Whose it will be: this process's user, but under sudo and doas who has called them. */
+  readonly user: CommandUser;
+  /**
+   * Once, with changes of the environment that this process was started with. Also resolves when a signal has ended the launcher at
+   * that moment: `command.exited` then says so.
+   */
+  execute(variables?: Variables): Promise<void>;
+  /** Ends a launcher that has not executed anything; later it does nothing. May be called more than once. */
+  close(): void;
+}
+
+export interface Launcher extends PreparedCommand {
+  readonly network: LaunchedNetwork;
+}
+
+export interface LaunchOptions<Setup = LauncherSetup> {
+  /** The command and its arguments; empty: a probe. */
+  readonly command: readonly string[];
+  readonly setup: Setup;
+  readonly observer?: Observer;
+  readonly signal?: AbortSignal;
+  /** Another build of the launcher than the one that launcherPath() finds. */
+  readonly path?: string;
+}
+
+/**
+ * An installed launcher that only root can replace, to which an AppArmor profile may belong; else, or where that one is for
+ * others than this user, the built one.
+ */
+export function launcherPath(observer: Observer): string {
+  const installed = installedPath(INSTALLED_LAUNCHERS, observer);
+  return installed !== undefined && isExecutable(installed) ? installed : LAUNCHER_PATH;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, FILE.X_OK);
+    return true;
+  } catch {
+    return false; // EACCES
+  }
+}
+
+/** Rejects with a TunnelError (`namespace-...`, `launcher-...`), or with the signal's reason. */
+export function startLauncher(options: LaunchOptions): Promise<Launcher> {
+  return start(options, encodeSetup(options.setup), false);
+}
+
+/** Rejects with a TunnelError (`launcher-...`), or with the signal's reason. */
+export function startInPlace(options: LaunchOptions<CommandSetup>): Promise<PreparedCommand> {
+  return start(options, encodeSetupInPlace(options.setup), true);
+}
+
+async function start(
+  { command, observer = silentObserver, signal, path = launcherPath(observer) }: LaunchOptions<unknown>,
+  setup: Uint8Array,
+  inPlace: boolean,
+): Promise<Launcher> {
+  signal?.throwIfAborted();
+  const launcher = new LinkedLauncher(path, command, inPlace);
+  const onAbort = () => launcher.close(signal?.reason);
+  const timer = setTimeout(
+    () => launcher.close(launcherLost(`it has not answered for ${READY_TIMEOUT_MS / 1000} s`)),
+    READY_TIMEOUT_MS,
+  );
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await launcher.prepare(setup);
+  } catch (error) {
+    launcher.close();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+/**
+ * Has a launcher make all that `tunnel exec` needs, and lets it go again. Rejects as startLauncher does where that is not
+ * possible.
+ */
+export async function probeNamespaces(setup: LauncherSetup): Promise<{ readonly ipv6: boolean }> {
+  const probe: LaunchOptions = { command: [], setup };
+  const { tun, hasIPv6 } = (await startLauncher(probe)).network;
+  closeSync(tun);
+  return { ipv6: hasIPv6 };
+}
+
+interface Outcome<T> {
+  readonly promise: Promise<T>;
+  resolve(value: T): void;
+  reject(error: unknown): void;
+}
+
+function outcome<T>(): Outcome<T> {
+  let resolve: (value: T) => void = () => {};
+  let reject: (error: unknown) => void = () => {};
+  const promise = new Promise<T>((...both) => {
+    [resolve, reject] = both;
+  });
+  promise.catch(() => {}); // whoever waits hears of it
+  return { promise, resolve, reject };
+}
+
+class LinkedLauncher implements Launcher {
+  readonly #path: string;
+  readonly #inPlace: boolean;
+  readonly #link: LinkHandle;
+  readonly #child: ChildProcess;
+  readonly #exited: Promise<CommandStatus>;
+  readonly #ready = outcome<void>();
+  readonly #executed = outcome<void>();
+  /** The TUN's, until it is handed over with the network. */
+  #tun: number | undefined;
+  #network: LaunchedNetwork | undefined;
+  #user: CommandUser | undefined;
+  #state: 'starting' | 'ready' | 'executing' | 'running' | 'ended' = 'starting';
+
+  constructor(path: string, command: readonly string[], inPlace: boolean) {
+    this.#path = path;
+    this.#inPlace = inPlace;
+    const pair = addon().linkPair((message, fd, errno) => this.#received(message, fd, errno));
+    this.#link = pair.link;
+    const named = namedDescriptors(command);
+    let control = FIRST_FREE_FD;
+    while (named.includes(control)) control += 1;
+    const stdio: ('ignore' | number)[] = [0, 1, 2];
+    for (const fd of named) stdio[fd] = fd;
+    stdio[control] = pair.fd;
+    // A hole in the list is a descriptor that stays closed.
+    this.#child = spawn(path, [String(control), ...command], {
+      stdio: Array.from(stdio, (fd) => fd ?? 'ignore'),
+    });
+    closeSync(pair.fd);
+    this.#exited = exitOf(this.#child);
+    this.#child.on('error', (cause) => this.#fail(this.#missing(cause)));
+  }
+
+  get network(): LaunchedNetwork {
+    if (this.#network === undefined) throw new TypeError('the launcher has made no network');
+    return this.#network;
+  }
+
+  get user(): CommandUser {
+    if (this.#user === undefined) throw new TypeError('the launcher is not ready');
+    return this.#user;
+  }
+
+  async prepare(setup: Uint8Array): Promise<this> {
+    if (this.#child.pid !== undefined) this.#send(setup);
+    await this.#ready.promise;
+    return this;
+  }
+
+  get command(): Command {
+    return { pid: this.#child.pid ?? 0, exited: this.#exited };
+  }
+
+  async execute(variables: Variables = {}): Promise<void> {
+    if (this.#state !== 'ready') throw launcherLost('it was stopped before the command could start');
+    const message = encodeGo(variables);
+    this.#state = 'executing';
+    this.#send(message);
+    await this.#executed.promise;
+  }
+
+  close(reason: unknown = launcherLost('it was stopped')): void {
+    if (this.#state === 'running' || this.#state === 'ended') return;
+    this.#fail(reason);
+    this.#child.kill('SIGKILL');
+  }
+
+  #send(message: Uint8Array): void {
+    try {
+      addon().linkSend(this.#link, message);
+    } catch {
+      // It has ended; the end of the link says why.
+    }
+  }
+
+  #received(bytes: Uint8Array | null, fd: number, errno: number): void {
+    if (bytes === null) {
+      this.#linkEnded(errno);
+      return;
+    }
+    const message = decodeLauncherMessage(bytes);
+    if (
+      message?.type === 'descriptor' &&
+      fd !== -1 &&
+      this.#tun === undefined &&
+      this.#state === 'starting'
+    ) {
+      this.#tun = fd;
+      return;
+    }
+    if (fd !== -1) closeSync(fd);
+    if (message === undefined) this.#fail(this.#malformed(bytes));
+    else if (message.type === 'failed') this.#fail(launcherError(message));
+    else if (message.type === 'ready') this.#becomeReady(message);
+  }
+
+  #becomeReady(message: LauncherMessage & { readonly type: 'ready' }): void {
+    const { device, hasResolvConf, hasIPv6, user } = message;
+    const tun = this.#tun;
+    if (this.#state !== 'starting' || (tun !== undefined) === this.#inPlace) {
+      this.#fail(launcherLost('it does not speak as expected'));
+      return;
+    }
+    this.#state = 'ready';
+    this.#user = user;
+    if (tun !== undefined) this.#network = { tun, device, hasIPv6, hasResolvConf };
+    this.#tun = undefined; // it is the caller's
+    this.#ready.resolve();
+  }
+
+  /** The other end closes when the launcher ends, or becomes the command. */
+  #linkEnded(errno: number): void {
+    if (this.#state !== 'executing') {
+      this.#fail(launcherLost(errno === 0 ? 'it was ended from outside' : `errno ${errno}`));
+      return;
+    }
+    this.#state = 'running';
+    addon().linkClose(this.#link);
+    this.#executed.resolve();
+  }
+
+  #fail(error: unknown): void {
+    if (this.#state === 'running' || this.#state === 'ended') return;
+    this.#state = 'ended';
+    addon().linkClose(this.#link);
+    if (this.#tun !== undefined) closeSync(this.#tun);
+    this.#tun = undefined;
+    this.#ready.reject(error);
+    this.#executed.reject(error);
+  }
+
+  #missing(cause: Error): TunnelError {
+    return new TunnelError('launcher-failed', `${this.#path} can't be run`, {
+      hint: 'build it with "npm run build:native"',
+      cause,
+    });
+  }
+
+  #malformed(bytes: Uint8Array): TunnelError {
+    const version = launcherVersion(bytes);
+    return version === LAUNCHER_VERSION
+      ? launcherLost('it does not speak as expected')
+      : launcherVersionError(this.#path, version);
+  }
+}
+
+function exitOf(child: ChildProcess): Promise<CommandStatus> {
+  return new Promise((resolve) => {
+    child.once('exit', (status, signal) => resolve({ status, signal }));
+  });
+}
+
+/** The open descriptors that arguments name as /dev/fd/N or /proc/self/fd/N, other than the standard ones. */
+export function namedDescriptors(args: readonly string[]): number[] {
+  const numbers = args.flatMap((text) =>
+    [...text.matchAll(/\/(?:dev|proc\/self)\/fd\/(\d{1,4})(?!\d)/g)].map(([, digits]) => Number(digits)),
+  );
+  return [...new Set(numbers)].filter((fd) => fd >= FIRST_FREE_FD && fd <= MAX_NAMED_FD && isOpen(fd));
+}
+
+function isOpen(fd: number): boolean {
+  try {
+    fstatSync(fd);
+    return true;
+  } catch {
+    return false; // EBADF: the command will say so itself
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * Runs an askpass program (ssh(1), SSH_ASKPASS): it gets the question as its only argument, asks the user in a window of its
+ * own, and prints the answer. Started directly, not by a shell: what a server asks is part of the argument.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { TunnelError } from '../../errors/errors.ts';
+
+/** After SIGTERM. */
+const KILL_AFTER_MS = 1000;
+
+export interface AskpassRequest {
+  /** A path, or a name that is looked for in PATH. */
+  readonly program: string;
+  /** May have several lines. */
+  readonly message: string;
+  /** Bytes that an answer may have. */
+  readonly limit: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * The first line of what the program prints. Rejects with TunnelError `no-terminal` when it can't be started, `auth-cancelled`
+ * when it fails (the user has closed it), or with the signal's reason.
+ */
+export function runAskpass({ program, message, limit, signal }: AskpassRequest): Promise<string> {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    const environment = { ...process.env };
+    // Ours may be inherited from a program that wanted a yes or no; here an answer is wanted.
+    delete environment['SSH_ASKPASS_PROMPT'];
+    const child = spawn(program, [message], { stdio: ['ignore', 'pipe', 'inherit'], env: environment });
+    const abort = (): void => {
+      stop(child);
+      reject(signal?.reason);
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+
+    let printed = Buffer.alloc(0);
+    let tooLong = false;
+    child.stdout.on('data', (chunk: Buffer) => {
+      if (tooLong) return;
+      printed = Buffer.concat([printed, chunk]);
+      const end = printed.findIndex((octet) => octet === 0x0a || octet === 0x0d);
+      if ((end < 0 ? printed.length : end) <= limit) return;
+      tooLong = true;
+      stop(child);
+    });
+    child.once('error', (cause: NodeJS.ErrnoException) => {
+      signal?.removeEventListener('abort', abort);
+      reject(
+        new TunnelError(
+          'no-terminal',
+          `there is no terminal to ask at, and ${program} can't be started (${cause.code ?? 'unknown'})`,
+          { hint: 'start it from a terminal, or let SSH_ASKPASS name a program that asks', cause },
+        ),
+      );
+    });
+    child.once('close', (status) => {
+      signal?.removeEventListener('abort', abort);
+      if (tooLong) reject(cancelled(`${program} printed more than ${limit} bytes`));
+      else if (status !== 0) reject(cancelled('a question was not answered'));
+      else resolve(printed.toString('utf8').split(/[\r\n]/, 1)[0] ?? '');
+    });
+  });
+}
+
+function stop(child: ChildProcess): void {
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS);
+  timer.unref();
+  child.once('exit', () => clearTimeout(timer));
+}
+
+function cancelled(message: string): TunnelError {
+  return new TunnelError('auth-cancelled', message, {
+    hint: 'start it again and answer, or use a key that an agent holds',
+  });
+}

@@ -1,0 +1,179 @@
+/** Listeners, protocols and limits of the proxies. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ProxyCapture } from '../../../../src/capture/proxy/proxy.ts';
+import { TunnelError } from '../../../../src/errors/errors.ts';
+import { silentObserver } from '../../../../src/observe/observer.ts';
+import { type Client, startProxy, type TestProxy, type TestProxyOptions } from '../../../support/proxy.ts';
+
+const CONNECT = 'CONNECT any.example:80 HTTP/1.1\r\nHost: any.example:80\r\n\r\n';
+const SOCKS5 = Buffer.of(5, 1, 0);
+
+async function withProxy(
+  options: TestProxyOptions,
+  work: (proxy: TestProxy) => Promise<void>,
+): Promise<void> {
+  const proxy = await startProxy(options);
+  proxy.twin.serve('*', () => {});
+  try {
+    await work(proxy);
+  } finally {
+    await proxy.close();
+  }
+}
+
+/** A connection that is idle behind an answered request. */
+async function openFlow(proxy: TestProxy): Promise<Client> {
+  const client = await proxy.open();
+  client.send(CONNECT);
+  assert.match(await client.takeThrough('\r\n\r\n'), / 200 /);
+  return client;
+}
+
+describe('proxy listeners', { timeout: 20_000 }, () => {
+  it('speak both protocols on one port, or the one that was asked for', async () => {
+    for (const [protocols, socks, http] of [
+      ['both', '0500', 'HTTP/1.1 200 '],
+      ['socks', '0500', 'HTTP/1.1 400 '],
+      ['http', '05ff', 'HTTP/1.1 200 '],
+    ] as const) {
+      await withProxy({ protocols }, async (proxy) => {
+        const first = await proxy.open();
+        first.send(SOCKS5);
+        assert.equal((await first.take(2)).toString('hex'), socks, protocols);
+        const second = await proxy.open();
+        second.send(CONNECT);
+        assert.equal((await second.take(http.length)).toString(), http, protocols);
+        if (protocols === 'socks') assert.match(await second.rest(), /speaks SOCKS only/);
+      });
+    }
+  });
+
+  it('share a port between addresses, also one that the system chooses', async () => {
+    await withProxy({ hosts: ['127.0.0.1', '::1', '127.0.0.2'] }, async (proxy) => {
+      assert.deepEqual(
+        proxy.addresses.filter((address) => !address.startsWith('[')),
+        [`127.0.0.1:${proxy.port}`, `127.0.0.2:${proxy.port}`],
+      );
+      const socket = connect(proxy.port, '127.0.0.2');
+      socket.write(SOCKS5);
+      assert.deepEqual(await once(socket, 'data'), [Buffer.of(5, 0)]);
+      socket.destroy();
+    });
+  });
+
+  it('say why they can not listen, and leave nothing listening', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const address = other.address();
+    const port = typeof address === 'object' && address !== null ? address.port : 0;
+    const capture = (hosts: readonly [string, ...string[]], at: number) =>
+      new ProxyCapture({
+        listens: [
+          { hosts: ['127.0.0.3'], port: 0, protocols: 'both' },
+          { hosts, port: at, protocols: 'both' },
+        ],
+        credentials: undefined,
+        observer: silentObserver,
+        descriptors: 100,
+      });
+    for (const [hosts, at, why] of [
+      [['127.0.0.1'], port, /127\.0\.0\.1:\d+: the port is in use/],
+      [['203.0.113.1'], 0, /203\.0\.113\.1:0: this machine has no such address/],
+      [['203.0.113.1', '203.0.113.2'], 0, /no such address/],
+    ] as const) {
+      const proxy = capture(hosts, at);
+      await assert.rejects(
+        proxy.start(() => {}, new AbortController().signal),
+        (error) => error instanceof TunnelError && error.code === 'capture-listen' && why.test(error.message),
+      );
+      assert.equal(await proxy.ended, undefined);
+    }
+    other.close();
+  });
+
+  it('reset what is open when they are closed', async () => {
+    const proxy = await startProxy();
+    proxy.twin.serve('*', () => {});
+    const clients = [await proxy.open(), await openFlow(proxy)];
+    const resets = Promise.all(clients.map(({ socket }) => once(socket, 'error')));
+    await proxy.close();
+    for (const [error] of await resets) assert.equal(error.code, 'ECONNRESET');
+    await assert.rejects(proxy.open(), { code: 'ECONNREFUSED' });
+  });
+});
+
+describe('proxy limits', { timeout: 20_000 }, () => {
+  const TIMEOUT = 600;
+
+  it('end dialogues that take too long, however busy they look', async () => {
+    await withProxy({ negotiationTimeout: TIMEOUT }, async (proxy) => {
+      const begin = performance.now();
+      const drip = async (head: Buffer): Promise<string> => {
+        const client = await proxy.open();
+        for (const byte of head) {
+          if (client.socket.destroyed || client.socket.readableEnded) break;
+          client.send(Buffer.of(byte));
+          await delay(20);
+        }
+        return client.rest();
+      };
+      const [silent, socks, http] = await Promise.all([
+        proxy.open().then((client) => client.rest()),
+        drip(Buffer.concat([Buffer.of(4, 1, 0, 80, 10, 0, 0, 1), Buffer.alloc(200, 'u')])),
+        drip(Buffer.from(`GET http://a.example/ HTTP/1.1\r\nX: ${'y'.repeat(200)}`)),
+      ]);
+      assert.equal(silent, '');
+      assert.equal(socks, '');
+      assert.match(http, /^HTTP\/1\.1 408 /);
+      assert.ok(performance.now() - begin < 5 * TIMEOUT);
+      assert.equal(proxy.counters.get('tunnel_proxy_negotiation_timeouts_total'), 3);
+    });
+  });
+
+  it('leave flows and idle clients alone, whatever their age', async () => {
+    await withProxy({ negotiationTimeout: TIMEOUT }, async (proxy) => {
+      proxy.twin.serve('web.example:80', (far) =>
+        far.on('data', () => far.write('HTTP/1.1 204 No Content\r\n\r\n')),
+      );
+      const flow = await openFlow(proxy);
+      const web = await proxy.open();
+      const request = 'GET http://web.example/ HTTP/1.1\r\nHost: web.example\r\n\r\n';
+      web.send(request);
+      await web.takeThrough('\r\n\r\n');
+      await delay(2 * TIMEOUT);
+      web.send(request);
+      assert.match(await web.takeThrough('\r\n\r\n'), / 204 /);
+      assert.equal(flow.socket.closed, false);
+    });
+  });
+
+  it('make room for newcomers at the cost of who has waited longest, never of a flow', async () => {
+    const room = 4;
+    await withProxy({ descriptors: 2 * room }, async (proxy) => {
+      const flow = await openFlow(proxy);
+      const waiting: Client[] = [];
+      for (let n = 1; n < room; n++) waiting.push(await proxy.open());
+      const flows = [flow];
+      for (const client of waiting) {
+        const closed = client.rest();
+        flows.push(await openFlow(proxy));
+        assert.equal(await closed, '');
+      }
+      assert.equal(proxy.counters.get('tunnel_proxy_over_limit_total'), waiting.length);
+      // All are flows now: there is nobody to make room.
+      // The reset may come before or after its connect has completed.
+      await proxy.open().then(
+        async (late) => assert.equal(await late.rest(), ''),
+        (error) => assert.equal(error.code, 'ECONNRESET'),
+      );
+      for (const client of flows) assert.equal(client.socket.closed, false);
+      flow.socket.resetAndDestroy();
+      await delay(50);
+      await openFlow(proxy);
+    });
+  });
+});

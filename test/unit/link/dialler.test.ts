@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { withPatience } from '../../../src/link/dialler.ts';
+import { hopsOf } from '../../../src/ssh/hops.ts';
+import { testSettings } from '../../support/settings.ts';
+
+it('patience is for all hops, of which the first is the one that is dialled, and keeps what belongs to a login', () => {
+  const hops = ['a', 'b'].map((name) => ({
+    ...testSettings({ hostName: name, port: 22 }),
+    connectTimeout: 10,
+  }));
+  const settings = {
+    ...testSettings({ hostName: 'c', port: 22 }),
+    connectTimeout: 20,
+    proxy: { kind: 'jump', hops },
+  } as const;
+  const { jumpHosts } = withPatience(
+    { jumpHosts: [{ settings, addresses: [] }], own: [], names: [] },
+    (limit) => limit / 2,
+  );
+  const [jumpHost] = jumpHosts;
+  assert.ok(jumpHost !== undefined);
+  assert.deepEqual(
+    hopsOf(jumpHost.settings).map(({ connectTimeout }) => connectTimeout),
+    [5, 5, 10],
+  );
+  for (const [i, { authentication }] of hopsOf(jumpHost.settings).entries())
+    assert.equal(authentication, hopsOf(settings)[i]?.authentication, 'by which its Access is kept');
+});

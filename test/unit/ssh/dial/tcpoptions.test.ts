@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, createServer, Socket } from 'node:net';
+import { constants } from 'node:os';
+import { PassThrough } from 'node:stream';
+import { describe, it } from 'node:test';
+import { addon } from '../../../../src/native/addon.ts';
+import { acknowledge, setUserTimeout } from '../../../../src/ssh/dial/tcpoptions.ts';
+
+describe('acknowledge', () => {
+  it('can be asked for on a connected socket, as often as wanted, and on no other', async () => {
+    const server = createServer((socket) => socket.on('error', () => {}).resume());
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    assert.ok(address !== null && typeof address === 'object');
+    const socket = connect(address.port, '127.0.0.1');
+    await once(socket, 'connect');
+    assert.equal(acknowledge(socket), true);
+    assert.equal(acknowledge(socket), true);
+    socket.destroy();
+    await once(socket, 'close');
+    assert.equal(acknowledge(socket), false);
+    assert.equal(acknowledge(new PassThrough()), false);
+    server.close();
+  });
+});
+
+describe('setUserTimeout', () => {
+  it('sets it on a connected socket', async () => {
+    const server = createServer((socket) => socket.on('error', () => {}).resume());
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    assert.ok(address !== null && typeof address === 'object');
+    const socket = connect(address.port, '127.0.0.1');
+    await once(socket, 'connect');
+    assert.equal(setUserTimeout(socket, 45_000), true);
+    socket.destroy();
+    await once(socket, 'close');
+    assert.equal(setUserTimeout(socket, 45_000), false);
+    server.close();
+  });
+
+  it('says so when there is no socket to set it on', () => {
+    assert.equal(setUserTimeout(new Socket(), 45_000), false);
+    assert.throws(() => addon().setTcpUserTimeout(-1, 1), { errno: constants.errno.EBADF });
+    assert.throws(() => addon().setTcpUserTimeout(0.5, -1) as unknown, Error);
+  });
+});

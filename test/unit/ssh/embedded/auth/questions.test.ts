@@ -1,0 +1,265 @@
+/**
+ * Questions that OpenSSH's sshd never asks, asked by a server made of the ssh2 library: many at a time, for ever, without
+ * any, with a title, with control characters; and a password that has to be changed.
+ */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import type { AuthContext, KeyboardAuthContext, Server } from 'ssh2';
+import { TunnelError } from '../../../../../src/errors/errors.ts';
+import type { Observer } from '../../../../../src/observe/observer.ts';
+import { Authenticator } from '../../../../../src/ssh/embedded/auth/authenticator.ts';
+import { MAX_PROMPTS, MAX_ROUNDS } from '../../../../../src/ssh/embedded/auth/questions.ts';
+import { dialSsh2 } from '../../../../../src/ssh/embedded/handshake/dial.ts';
+import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
+import { createHostKeyVerifier } from '../../../../../src/ssh/hostkeys/verifier.ts';
+import type { AuthenticationSettings } from '../../../../../src/ssh/settings.ts';
+import { makeKey } from '../../../../support/loopback-sshd.ts';
+import { Answers, authenticationSettings, pinned, testSettings } from '../../../../support/settings.ts';
+
+let directory: string;
+before(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'tunnel-questions-'));
+  await makeKey(join(directory, 'host'), 'ed25519');
+});
+after(() => rmSync(directory, { recursive: true, force: true }));
+
+class Log implements Observer {
+  readonly lines: string[] = [];
+  readonly counted: string[] = [];
+  log(level: string, message: string): void {
+    this.lines.push(`${level}: ${message}`);
+  }
+  count(name: string): void {
+    this.counted.push(name);
+  }
+}
+
+interface Dialogue {
+  readonly onAuthentication: (context: AuthContext) => void;
+  readonly prompter?: Answers;
+  readonly observer?: Log;
+  readonly settings?: Partial<AuthenticationSettings>;
+}
+
+async function login({
+  onAuthentication,
+  prompter,
+  observer = new Log(),
+  settings,
+}: Dialogue): Promise<void> {
+  const server: Server = new ssh2.Server({ hostKeys: [readFileSync(join(directory, 'host'))] }, (client) => {
+    client.on('error', () => {
+      // The client hangs up when it is done.
+    });
+    client.on('authentication', onAuthentication);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  try {
+    const transport = await dialSsh2({
+      jumpHosts: [
+        {
+          settings: testSettings({ hostName: 'jump', port, user: 'u' }),
+          addresses: [{ host: '127.0.0.1', port }],
+        },
+      ],
+      access: async () => ({
+        hostKeys: createHostKeyVerifier(pinned(readFileSync(join(directory, 'host.pub'), 'utf8')), {
+          prompter: undefined,
+          observer,
+        }),
+        authenticator: await Authenticator.load({
+          settings: authenticationSettings([], settings),
+          prompter: prompter ?? new Answers(),
+          observer,
+          home: '/nonexistent',
+        }),
+      }),
+      observer,
+    });
+    await transport.close();
+  } finally {
+    server.close();
+  }
+}
+
+async function refused(dialogue: Dialogue): Promise<TunnelError> {
+  const error: unknown = await login(dialogue).then(
+    () => new Error('it was let in'),
+    (reason: unknown) => reason,
+  );
+  if (error instanceof TunnelError) return error;
+  throw error;
+}
+
+/** Permits one method only; the others are refused. */
+function interactive(dialogue: (context: KeyboardAuthContext) => void): (context: AuthContext) => void {
+  return (context) => {
+    if (context.method === 'keyboard-interactive') dialogue(context);
+    else context.reject(['keyboard-interactive']);
+  };
+}
+
+describe('keyboard-interactive', () => {
+  it('several prompts at once, in several rounds, each with its echo; title and instruction are shown, printable', async () => {
+    const prompter = new Answers('one', 'two', 'three', 'four');
+    const given: string[][] = [];
+    await login({
+      prompter,
+      onAuthentication: interactive((context) => {
+        const first = [
+          { prompt: 'Pass\u001b[31mcode: ', echo: false },
+          { prompt: 'Token\nnumber: ', echo: true },
+          { prompt: '', echo: false },
+        ];
+        context.prompt(first, 'Title\u0007', 'Do this,\r\nthen \u202ethat', (answers) => {
+          given.push([...answers]);
+          context.prompt([{ prompt: 'Next: ', echo: true }], (more) => {
+            given.push([...more]);
+            context.accept();
+          });
+        });
+      }),
+    });
+    assert.deepEqual(given, [['one', 'two', 'three'], ['four']]);
+    assert.deepEqual(prompter.asked, [
+      'secret: (u@jump) Passcode:',
+      'line: (u@jump) Token number:',
+      'secret: (u@jump) ',
+      'line: (u@jump) Next:',
+    ]);
+    const shown = ['(u@jump) Title', '(u@jump) Do this,', '(u@jump) then  that'];
+    assert.deepEqual(prompter.preambles, [shown, [], [], []]);
+  });
+
+  it('a round without a question is answered, and its words are shown', async () => {
+    const observer = new Log();
+    await login({
+      observer,
+      onAuthentication: interactive((context) =>
+        context.prompt([], 'Look at your phone', 'and press\u001b[2J yes', (answers) => {
+          assert.deepEqual([...answers], []);
+          context.accept();
+        }),
+      ),
+    });
+    assert.ok(observer.lines.includes('notice: jump: Look at your phone'));
+    assert.ok(observer.lines.includes('notice: jump: and press yes'), observer.lines.join('\n'));
+  });
+
+  it('a server that refuses without a question is asked once', async () => {
+    let tries = 0;
+    const error = await refused({
+      onAuthentication: interactive((context) => {
+        tries++;
+        context.reject(['keyboard-interactive']);
+      }),
+    });
+    assert.equal(error.code, 'auth-failed');
+    assert.match(error.message, /permits keyboard-interactive; tried keyboard-interactive$/);
+    assert.equal(tries, 1);
+  });
+
+  it('NumberOfPasswordPrompts limits the tries', async () => {
+    let tries = 0;
+    const error = await refused({
+      prompter: new Answers('1', '2', '3', '4'),
+      settings: { numberOfPasswordPrompts: 2 },
+      onAuthentication: interactive((context) => {
+        tries++;
+        context.prompt([{ prompt: 'Code:', echo: false }], () => context.reject(['keyboard-interactive']));
+      }),
+    });
+    assert.match(error.message, /tried keyboard-interactive \(2 times\)$/);
+    assert.equal(tries, 2);
+  });
+
+  it('too many questions at once, and questions without end, are not answered', async () => {
+    const many = Array.from({ length: MAX_PROMPTS + 1 }, (_, i) => ({ prompt: `${i}`, echo: false }));
+    const onward = (context: KeyboardAuthContext): void => context.prompt([], () => onward(context));
+    for (const [dialogue, words] of [
+      [
+        (context: KeyboardAuthContext) => context.prompt(many, () => context.accept()),
+        `${MAX_PROMPTS + 1} questions`,
+      ],
+      [onward, `more than ${MAX_ROUNDS} rounds`],
+    ] as const) {
+      const observer = new Log();
+      const prompter = new Answers('a');
+      const error = await refused({ observer, prompter, onAuthentication: interactive(dialogue) });
+      assert.equal(error.code, 'auth-failed');
+      assert.deepEqual(prompter.asked, []);
+      assert.deepEqual(observer.counted, ['tunnel_auth_questions_limit_total']);
+      assert.ok(
+        observer.lines.some((line) => line.includes(words)),
+        observer.lines.join('\n'),
+      );
+    }
+  });
+
+  it('when nobody can answer, another method takes its place in the middle', async () => {
+    const prompter = new Answers(new TunnelError('no-terminal', 'nobody'), 'the password');
+    await login({
+      prompter,
+      onAuthentication: (context) => {
+        if (context.method === 'keyboard-interactive')
+          context.prompt([{ prompt: 'Code:', echo: true }], () => {});
+        else if (context.method === 'password' && context.password === 'the password') context.accept();
+        else context.reject(['keyboard-interactive', 'password']);
+      },
+    });
+    assert.deepEqual(prompter.asked, ['line: (u@jump) Code:', 'secret: Password of u@jump:']);
+  });
+
+  it('what the server asks after that is not taken for the question that was left', async () => {
+    const error = await refused({
+      prompter: new Answers(new TunnelError('no-terminal', 'nobody'), 'old'),
+      onAuthentication: (context) => {
+        if (context.method === 'keyboard-interactive')
+          context.prompt([{ prompt: 'Code:', echo: true }], () => {});
+        else if (context.method === 'password') context.requestChange('Expired', () => {});
+        else context.reject(['keyboard-interactive', 'password']);
+      },
+    });
+    assert.equal(error.code, 'auth-password-expired');
+  });
+
+  it('a person who declines ends it', async () => {
+    const prompter = new Answers(new TunnelError('auth-cancelled', 'a question was not answered'), 'x');
+    const error = await refused({
+      prompter,
+      onAuthentication: interactive((context) => context.prompt([{ prompt: 'Code:', echo: true }], () => {})),
+    });
+    assert.equal(error.code, 'auth-cancelled');
+    assert.equal(prompter.asked.length, 1);
+  });
+});
+
+describe('password', () => {
+  it('one that has to be changed first: says so, with the words of the server', async () => {
+    const prompter = new Answers('old', 'new');
+    const error = await refused({
+      prompter,
+      onAuthentication: (context) => {
+        if (context.method === 'password')
+          context.requestChange('Expired.\u001b[5m Choose a new one:', () => {});
+        else context.reject(['password']);
+      },
+    });
+    assert.equal(error.code, 'auth-password-expired');
+    assert.match(error.message, /"u" only for changing it: "Expired\. Choose a new one:"/);
+    assert.match(error.hint ?? '', /ssh u@jump/);
+    assert.equal(prompter.asked.length, 1);
+  });
+
+  it('methods that only the system ssh has', async () => {
+    const error = await refused({ onAuthentication: (context) => context.reject(['hostbased']) });
+    assert.match(error.message, /permits hostbased; no key was offered/);
+    assert.match(error.hint ?? '', /^use --transport openssh/);
+  });
+});

@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { Pulse } from '../../../../../src/ssh/embedded/channels/pulse.ts';
+
+const INTERVAL = 15;
+const COUNT = 3;
+
+describe('Pulse', () => {
+  let now: number;
+  let asked: number;
+  let lost: number;
+  let measured: number[];
+
+  beforeEach(() => {
+    now = 1_000;
+    asked = 0;
+    lost = 0;
+    measured = [];
+    mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
+    mock.method(performance, 'now', () => now);
+  });
+  afterEach(() => {
+    mock.timers.reset();
+    mock.restoreAll();
+  });
+
+  function pulse(interval = INTERVAL): Pulse {
+    return new Pulse({
+      keepalive: { interval, count: COUNT },
+      ask: () => asked++,
+      lost: () => lost++,
+      measured: (milliseconds) => void measured.push(milliseconds),
+    });
+  }
+  const pass = (seconds: number): void => {
+    for (let second = 0; second < seconds; second++) {
+      now += 1000;
+      mock.timers.tick(1000);
+    }
+  };
+
+  it('asks at the start, and times the answer', () => {
+    const subject = pulse();
+    assert.equal(asked, 1);
+    now += 37;
+    subject.answered();
+    assert.deepEqual(measured, [37]);
+    subject.stop();
+  });
+
+  it('gives a silent server up after `count` intervals, once', () => {
+    pulse();
+    pass(COUNT * INTERVAL - 1);
+    assert.equal(lost, 0);
+    assert.equal(asked, COUNT);
+    pass(1);
+    assert.equal(lost, 1);
+    pass(10 * INTERVAL);
+    assert.equal(lost, 1);
+    assert.equal(asked, COUNT, 'and asks no more');
+  });
+
+  it('takes any byte as a sign of life', () => {
+    const subject = pulse();
+    for (let time = 0; time < 20; time++) {
+      pass(INTERVAL - 1);
+      subject.heard();
+    }
+    assert.equal(lost, 0);
+    assert.equal(asked, 1, 'and asks for none while there are some');
+    pass((COUNT - 1) * INTERVAL);
+    assert.equal(lost, 0);
+    pass(2 * INTERVAL);
+    assert.equal(lost, 1);
+  });
+
+  it('an interval of 0 means never', () => {
+    const subject = pulse(0);
+    pass(1000);
+    assert.equal(lost, 0);
+    subject.stop();
+  });
+
+  it('measures no more often than four times a second, and one question at a time', () => {
+    const subject = pulse();
+    subject.answered();
+    subject.measure();
+    assert.equal(asked, 1, 'just asked');
+    now += 250;
+    subject.measure();
+    assert.equal(asked, 2);
+    now += 5_000;
+    for (let time = 0; time < 1_000; time++) subject.measure();
+    assert.equal(asked, 2, 'the answer is not there yet');
+    subject.answered();
+    assert.deepEqual(measured, [0, 5_000]);
+    subject.measure();
+    assert.equal(asked, 3);
+    subject.stop();
+  });
+
+  it('matches answers with questions by their order, and counts none that nothing was asked for', async () => {
+    const subject = pulse();
+    now += 10;
+    const first = subject.probe(1_000);
+    const second = subject.probe(1_000);
+    assert.equal(asked, 3);
+    now += 10;
+    for (let answer = 0; answer < 9; answer++) subject.answered();
+    assert.deepEqual(measured, [20], 'the first question is the one that was timed');
+    now += 250;
+    subject.measure();
+    now += 33;
+    subject.answered();
+    assert.deepEqual(measured, [20, 33], 'the surplus was not saved up');
+    subject.stop();
+    assert.deepEqual(await Promise.all([first, second]), [false, false]);
+  });
+
+  it('questions for the answers’ own sake are counted in their order, and not timed', () => {
+    const subject = pulse();
+    subject.answered();
+    subject.demand(40);
+    assert.equal(asked, 41);
+    assert.equal(subject.unanswered, 40);
+    now += 250;
+    subject.measure();
+    now += 20;
+    for (let answer = 0; answer < 40; answer++) subject.answered();
+    assert.deepEqual(measured, [0], 'the timed one is still to be answered');
+    now += 5;
+    subject.answered();
+    assert.deepEqual(measured, [0, 25]);
+    assert.equal(subject.unanswered, 0);
+    subject.stop();
+    subject.demand(40);
+    assert.equal(asked, 42);
+  });
+
+  it('a silent server is given up although it was asked much', () => {
+    const subject = pulse();
+    subject.demand(1_000);
+    pass(COUNT * INTERVAL);
+    assert.equal(lost, 1);
+  });
+
+  it('two probes at once: both learn of the first byte', async () => {
+    const subject = pulse();
+    const probes = [subject.probe(1_000), subject.probe(1_000)];
+    subject.heard();
+    assert.deepEqual(await Promise.all(probes), [true, true]);
+    const silent = subject.probe(1_000);
+    pass(1);
+    assert.equal(await silent, false);
+    subject.stop();
+  });
+
+  it('after stop() nothing is asked, and who waits is told', async () => {
+    const subject = pulse();
+    const waiting = subject.probe(60_000);
+    subject.stop();
+    assert.equal(await waiting, false);
+    const before = asked;
+    assert.equal(await subject.probe(60_000), false);
+    now += 10_000;
+    subject.answered();
+    subject.answered();
+    subject.measure();
+    pass(10 * INTERVAL);
+    assert.equal(asked, before);
+    assert.equal(lost, 0);
+  });
+});

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { PassThrough } from 'node:stream';
+import { describe, it } from 'node:test';
+import type { Algorithms } from 'ssh2';
+import { silentObserver } from '../../../../../src/observe/observer.ts';
+import { KNOWN_ALGORITHMS, offeredAlgorithms } from '../../../../../src/ssh/embedded/handshake/algorithms.ts';
+import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
+
+const NOTHING = { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: undefined };
+
+describe('offeredAlgorithms', () => {
+  it('offers nothing weak by itself', () => {
+    const offer = offeredAlgorithms({ preferredTypes: [], wanted: NOTHING, observer: silentObserver });
+    assert.doesNotMatch(JSON.stringify(offer), /sha1(?!\d)|md5|cbc|arcfour|"ssh-rsa"|ssh-dss/);
+  });
+
+  it('puts first what is known for the host, unless a setting gives the order', () => {
+    const options = { preferredTypes: ['ssh-rsa'], observer: silentObserver };
+    const own = offeredAlgorithms({ ...options, wanted: NOTHING }).serverHostKey as string[];
+    assert.deepEqual(own.slice(0, 3), ['rsa-sha2-512', 'rsa-sha2-256', 'ssh-ed25519']);
+    assert.equal(own.length, new Set(own).size);
+    const wanted = {
+      ...NOTHING,
+      hostKeys: ['ssh-ed25519-cert-v01@openssh.com', 'ssh-ed25519', 'rsa-sha2-512'],
+    };
+    assert.deepEqual(offeredAlgorithms({ ...options, wanted }).serverHostKey, [
+      'ssh-ed25519',
+      'rsa-sha2-512',
+    ]);
+  });
+
+  it('a setting of which nothing is known is an error that names its keyword', () => {
+    for (const [kind, keyword] of [
+      ['kex', 'KexAlgorithms'],
+      ['ciphers', 'Ciphers'],
+      ['macs', 'MACs'],
+      ['hostKeys', 'HostKeyAlgorithms'],
+    ] as const) {
+      const wanted = { ...NOTHING, [kind]: ['new-and-unheard-of'] };
+      assert.throws(() => offeredAlgorithms({ preferredTypes: [], wanted, observer: silentObserver }), {
+        code: 'algorithms-unknown',
+        message: new RegExp(`none of ${keyword} new-and-unheard-of; it knows `),
+      });
+    }
+  });
+
+  it('all that is known here, ssh2 knows', () => {
+    const { kex, ciphers: cipher, macs: hmac, hostKeys: serverHostKey } = KNOWN_ALGORITHMS;
+    // connect() throws for a name that it doesn't know.
+    const sock = new PassThrough();
+    new ssh2.Client()
+      .on('error', () => {
+        // Nobody answers.
+      })
+      .connect({ sock, username: 'test', algorithms: { kex, cipher, hmac, serverHostKey } as Algorithms });
+    sock.destroy();
+  });
+});

@@ -1,0 +1,99 @@
+/** The embedded transport's way up to ports that are no SSH server: what is there is told, and in time. */
+import assert from 'node:assert/strict';
+import { createServer, type Socket } from 'node:net';
+import { describe, it } from 'node:test';
+import type { TunnelError } from '../../../../../src/errors/errors.ts';
+import { closedPort, listen, triesAt } from '../../../../support/dialtries.ts';
+import { sshdMissing } from '../../../../support/loopback-sshd.ts';
+
+describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing }, () => {
+  const { rejected } = triesAt(() => ({
+    knownHostsLine: async () =>
+      'x ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKg5qG8aFvX8xA7W0VJbYx5mXp9dJ3mQv6ZQw8V2oC1B',
+    directory: '/nonexistent',
+    user: 'u',
+    port: 0,
+  }));
+  const at = async (handler: (socket: Socket) => void, connectTimeout = 5): Promise<TunnelError> => {
+    const listener = createServer((socket) => {
+      socket.on('error', () => {
+        // We hang up in the middle of what it says.
+      });
+      handler(socket);
+    });
+    const port = await listen(listener);
+    try {
+      return await rejected({ port, settings: { connectTimeout } });
+    } finally {
+      listener.close();
+    }
+  };
+
+  it('HTTP', async () => {
+    const error = await at((socket) =>
+      socket.once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\n\r\nno')),
+    );
+    assert.equal(error.code, 'jumphost-not-ssh');
+    assert.match(error.message, /it says "HTTP\/1.1 400 Bad Request"/);
+  });
+
+  it('a mail server that waits: told when the time is over, with its words', async () => {
+    const error = await at((socket) => socket.write('220 mail.example.com \x1b]0;evil\x07ESMTP\r\n'), 1);
+    assert.equal(error.code, 'jumphost-not-ssh');
+    assert.match(error.message, /220 mail\.example\.com/);
+    assert.doesNotMatch(error.message, /[\u0000-\u001f]/);
+  });
+
+  it('noise', async () => {
+    const error = await at((socket) => socket.end(Buffer.alloc(100_000, 0x07)));
+    assert.equal(error.code, 'jumphost-not-ssh');
+    assert.ok(error.message.length < 300);
+  });
+
+  it('a port that closes at once', async () => {
+    assert.equal((await at((socket) => socket.end())).code, 'jumphost-closed');
+  });
+
+  it('a port that resets at once', async () => {
+    assert.equal((await at((socket) => socket.resetAndDestroy())).code, 'jumphost-closed');
+  });
+
+  it('a port that closes during key exchange', async () => {
+    const error = await at((socket) => {
+      socket.write('SSH-2.0-test\r\n');
+      socket.once('data', () => setTimeout(() => socket.end(), 50));
+    });
+    assert.equal(error.code, 'jumphost-closed');
+    assert.match(error.message, /during key exchange/);
+  });
+
+  it('a port that speaks TLS', async () => {
+    const error = await at((socket) =>
+      socket.once('data', () => socket.end(Buffer.of(0x15, 3, 1, 0, 2, 2, 0x28))),
+    );
+    assert.equal(error.code, 'jumphost-not-ssh');
+    assert.match(error.message, /a TLS alert/);
+  });
+
+  it('a port that says nothing', async () => {
+    const before = Date.now();
+    const error = await at(() => {}, 1);
+    assert.equal(error.code, 'jumphost-slow');
+    assert.ok(Date.now() - before < 2000);
+  });
+
+  it('a port that stops in the middle of key exchange', async () => {
+    const error = await at((socket) => socket.write('SSH-2.0-test\r\n'), 1);
+    assert.equal(error.code, 'jumphost-slow');
+    assert.match(error.message, /no key exchange within 1 s/);
+  });
+
+  it('a closed port', async () => {
+    assert.equal((await rejected({ port: await closedPort() })).code, 'jumphost-refused');
+  });
+
+  it('an address without a route', async () => {
+    const error = await rejected({ addresses: [{ host: '255.255.255.255', port: 22 }] });
+    assert.equal(error.code, 'jumphost-unreachable');
+  });
+});

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { promisify } from 'node:util';
+import { HOSTPIN_PATH } from '../../../../src/native/addon.ts';
+import { certificateValidity } from '../../../../src/ssh/openssh/certificate.ts';
+import { makeKey } from '../../../support/loopback-sshd.ts';
+import { authority, sign } from '../../../support/sshcertificates.ts';
+
+const keygenMissing = existsSync('/usr/bin/ssh-keygen') ? false : 'ssh-keygen is not installed';
+
+describe('a certificate', { skip: keygenMissing }, () => {
+  it('tells from when and until when it is valid, for each type of key', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'tunnel-certificate-'));
+    try {
+      const ca = await authority(directory, 'ca');
+      for (const type of ['ed25519', 'ecdsa', 'rsa']) {
+        const key = join(directory, type);
+        await makeKey(key, type);
+        await sign(ca, key, ['-n', 'a,b', '-V', '0x10:0x7fffffff']);
+        const line = await readFile(`${key}-cert.pub`, 'utf8');
+        assert.deepEqual(certificateValidity(line), {
+          from: new Date(16_000),
+          until: new Date(0x7fffffff * 1000),
+        });
+        await sign(ca, key, ['-n', 'a', '-V', 'always:forever']);
+        const endless = await readFile(`${key}-cert.pub`, 'utf8');
+        assert.deepEqual(certificateValidity(endless), { from: undefined, until: undefined });
+        assert.equal(certificateValidity(await readFile(`${key}.pub`, 'utf8')), undefined);
+        const [name, blob = ''] = endless.split(' ');
+        for (let length = 4; length < blob.length / 3; length += 4)
+          assert.equal(certificateValidity(`${name} ${blob.slice(0, length)}`), undefined);
+      }
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  });
+});
+
+describe('the command that compares a fingerprint', () => {
+  const run = async (...words: string[]): Promise<string> =>
+    (await promisify(execFile)(HOSTPIN_PATH, words)).stdout;
+
+  it('prints the key for an equal fingerprint and nothing for another', async () => {
+    const [host, key] = ['[h]:1', ['ssh-ed25519', 'AAAA']];
+    assert.equal(
+      await run('only', 'SHA256:a', host, ...key, 'SHA256:b', 'SHA256:a'),
+      '[h]:1 ssh-ed25519 AAAA\n',
+    );
+    assert.equal(await run('only', 'SHA256:a', host, ...key, 'SHA256:ab', 'SHA256:'), '');
+    assert.equal(await run('only', 'NONE', 'h', 'NONE', 'NONE', 'SHA256:a'), '');
+    await assert.rejects(run('only', 'SHA256:a', 'h', ...key));
+    await assert.rejects(run('any', 'SHA256:a', 'h', ...key, 'SHA256:a'));
+  });
+
+  it('revokes the key of another fingerprint, but no certificate', async () => {
+    const revoke = (shown: string, type: string) =>
+      run('revoke-others', shown, 'h', type, 'AAAA', 'SHA256:a');
+    assert.equal(await revoke('SHA256:b', 'ssh-ed25519'), '@revoked h ssh-ed25519 AAAA\n');
+    assert.equal(await revoke('SHA256:a', 'ssh-ed25519'), '');
+    assert.equal(await revoke('SHA256:b', 'ssh-ed25519-cert-v01@openssh.com'), '');
+    assert.equal(await revoke('NONE', 'NONE'), '');
+  });
+});

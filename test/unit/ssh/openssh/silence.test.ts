@@ -1,0 +1,40 @@
+/** How long ssh may say nothing while it starts. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Phase } from '../../../../src/ssh/openssh/log.ts';
+import { longestSilence, QUESTION_SECONDS } from '../../../../src/ssh/openssh/silence.ts';
+import type { SshSettings } from '../../../../src/ssh/settings.ts';
+import { authenticationSettings, testSettings } from '../../../support/settings.ts';
+
+const PHASES: readonly Phase[] = ['identification', 'key exchange', 'authentication', 'up'];
+
+function limits(mayAsk: boolean, batch: boolean, changes: Partial<SshSettings> = {}): (number | undefined)[] {
+  const settings = testSettings({
+    hostName: 'jumphost',
+    port: 22,
+    connectTimeout: 7,
+    authTimeout: 11,
+    authentication: authenticationSettings([], { batch }),
+    ...changes,
+  });
+  return PHASES.map((phase) => longestSilence({ phase, mayAsk }, settings));
+}
+
+describe("the silence of ssh's log", () => {
+  it('may last as long as what is waited for', () => {
+    const [identification, ...others] = limits(false, false);
+    assert.ok(identification !== undefined && identification > 7);
+    assert.deepEqual(others, [7, 11, undefined]);
+  });
+
+  it('may last longer where somebody may be asked, but not for ever', () => {
+    assert.deepEqual(limits(true, false).slice(1), [QUESTION_SECONDS + 7, QUESTION_SECONDS + 11, undefined]);
+    assert.deepEqual(limits(true, true), limits(false, false));
+  });
+
+  it('is bounded by ssh itself while hops may ask', () => {
+    const proxy = { kind: 'command', command: 'nc' } as const;
+    assert.equal(limits(false, false, { proxy })[0], undefined);
+    assert.notEqual(limits(false, true, { proxy })[0], undefined);
+  });
+});
