@@ -6,7 +6,8 @@ NAPI_MODULE_EXPORT int32_t NODE_API_MODULE_GET_API_VERSION(void);
 NAPI_MODULE_EXPORT napi_value NAPI_MODULE_INITIALIZER(napi_env env, napi_value exports);
 
 NAPI_MODULE_INIT() {
-  if (addon_device_register(env, exports) != napi_ok || addon_socket_register(env, exports) != napi_ok ||
+  if (addon_device_register(env, exports) != napi_ok ||
+      addon_socket_register(env, exports) != napi_ok ||
       addon_link_register(env, exports) != napi_ok || addon_job_register(env, exports) != napi_ok ||
       addon_netwatch_register(env, exports) != napi_ok ||
       addon_gcm_register(env, exports) != napi_ok)

@@ -14,13 +14,15 @@ napi_status addon_netwatch_register(napi_env env, napi_value exports);
 napi_status addon_gcm_register(napi_env env, napi_value exports);
 
 /*
- * Calls a callback from a threadsafe function's place on the JavaScript thread. What it throws becomes an uncaught
- * exception, as with any other event; Node-API by itself would only warn and drop it.
+ * Calls a callback from a threadsafe function's place on the JavaScript thread. What it throws
+ * becomes an uncaught exception, as with any other event; Node-API by itself would only warn and
+ * drop it.
  */
 void addon_callback(napi_env env, napi_value callback, size_t argc, const napi_value *argv);
 
 /* Adds one function to `exports`. */
-napi_status addon_function(napi_env env, napi_value exports, const char *name, napi_callback callback);
+napi_status addon_function(napi_env env, napi_value exports, const char *name,
+                           napi_callback callback);
 
 /* The memory of a Uint8Array; false: it isn't one. */
 bool addon_octets(napi_env env, napi_value value, uint8_t **data, size_t *length);

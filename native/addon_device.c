@@ -1,11 +1,13 @@
 /*
- * addon_device.c - a TUN for JavaScript, on Node's own event loop: deviceOpen, deviceRead, deviceWrite, deviceClose.
+ * addon_device.c - a TUN for JavaScript, on Node's own event loop: deviceOpen, deviceRead,
+ * deviceWrite, deviceClose.
  *
- *   readable -> uv_poll -> onReadable(0) -> JavaScript calls deviceRead() until there is nothing, or it has had enough
- *   gone     -> onReadable(errno), once
+ *   readable -> uv_poll -> onReadable(0) -> JavaScript calls deviceRead() until there is nothing,
+ * or it has had enough gone     -> onReadable(errno), once
  *
- * There is no thread and no queue: JavaScript reads each frame into memory of its own, and what it writes is in the kernel
- * when the call returns. A device lives until deviceClose(), the collection of its object, or the end of the environment.
+ * There is no thread and no queue: JavaScript reads each frame into memory of its own, and what it
+ * writes is in the kernel when the call returns. A device lives until deviceClose(), the collection
+ * of its object, or the end of the environment.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -62,7 +64,8 @@ static void device_ready(uv_handle_t *poll, int status, int events) {
   if (napi_get_reference_value(device->env, device->on_readable, &callback) == napi_ok &&
       napi_get_global(device->env, &receiver) == napi_ok &&
       napi_create_int32(device->env, status < 0 ? -status : 0, &error) == napi_ok &&
-      napi_make_callback(device->env, device->context, receiver, callback, 1, &error, NULL) == napi_pending_exception &&
+      napi_make_callback(device->env, device->context, receiver, callback, 1, &error, NULL) ==
+          napi_pending_exception &&
       napi_get_and_clear_last_exception(device->env, &thrown) == napi_ok)
     (void)napi_fatal_exception(device->env, thrown);
   (void)napi_close_handle_scope(device->env, scope);
@@ -89,7 +92,8 @@ static napi_value device_open_js(napi_env env, napi_callback_info info) {
   device->env = env;
   device->fd = -1;
   int error = -device_prepare(fd);
-  if (error == 0 && napi_get_uv_event_loop(env, (struct uv_loop_s **)&loop) != napi_ok) error = ENOSYS;
+  if (error == 0 && napi_get_uv_event_loop(env, (struct uv_loop_s **)&loop) != napi_ok)
+    error = ENOSYS;
   device->poll = error == 0 ? calloc(1, uv_handle_size(LOOP_POLL_HANDLE)) : NULL;
   if (error == 0 && device->poll == NULL) error = ENOMEM;
   if (error == 0) error = -uv_poll_init(loop, device->poll, fd);
@@ -115,7 +119,10 @@ static napi_value device_open_js(napi_env env, napi_callback_info info) {
   return addon_throw_errno(env, "deviceOpen", error > 0 ? error : ENOMEM);
 }
 
-/* The device that the first argument is, as deviceOpen() has returned it; NULL, and an exception, if it isn't one. */
+/**
+ * The device that the first argument is, as deviceOpen() has returned it; NULL, and an exception,
+ * if it isn't one.
+ */
 static struct addon_device *device_argument(napi_env env, napi_value value) {
   void *data = NULL;
   if (napi_get_value_external(env, value, &data) == napi_ok) return data;
@@ -190,7 +197,8 @@ napi_status addon_device_register(napi_env env, napi_value exports) {
                    {"deviceWrite", device_write_js},
                    {"deviceClose", device_close_js}};
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
-    const napi_status status = addon_function(env, exports, functions[i].name, functions[i].callback);
+    const napi_status status =
+        addon_function(env, exports, functions[i].name, functions[i].callback);
     if (status != napi_ok) return status;
   }
   return napi_ok;

@@ -4,9 +4,11 @@
 
 #include "addon.h"
 
-napi_status addon_function(napi_env env, napi_value exports, const char *name, napi_callback callback) {
+napi_status addon_function(napi_env env, napi_value exports, const char *name,
+                           napi_callback callback) {
   napi_value function;
-  const napi_status status = napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, NULL, &function);
+  const napi_status status =
+      napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, NULL, &function);
   return status == napi_ok ? napi_set_named_property(env, exports, name, function) : status;
 }
 
@@ -38,6 +40,8 @@ void addon_callback(napi_env env, napi_value callback, size_t argc, const napi_v
   napi_value receiver, thrown;
 
   if (napi_get_undefined(env, &receiver) != napi_ok) return;
-  if (napi_call_function(env, receiver, callback, argc, argv, NULL) != napi_pending_exception) return;
-  if (napi_get_and_clear_last_exception(env, &thrown) == napi_ok) (void)napi_fatal_exception(env, thrown);
+  if (napi_call_function(env, receiver, callback, argc, argv, NULL) != napi_pending_exception)
+    return;
+  if (napi_get_and_clear_last_exception(env, &thrown) == napi_ok)
+    (void)napi_fatal_exception(env, thrown);
 }

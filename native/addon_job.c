@@ -1,17 +1,21 @@
 /*
- * addon_job.c - signals and job control between `tunnel exec` and its command, for which Node has no calls (src/native/addon.ts).
+ * addon_job.c - signals and job control between `tunnel exec` and its command, for which Node has
+ * no calls (src/native/addon.ts).
  *
- * Both are in one process group, as they would be without `tunnel exec`: so a pipeline around them works, and what the
- * terminal sends (INT, QUIT, TSTP, WINCH, HUP) reaches the command without anybody's help. What somebody sends to this process
- * alone must be passed on. The two are told apart by si_code (sigaction(2)): the kernel sends the former, a process the
- * latter. Of Node's own handlers nothing is left meanwhile, so that Ctrl-C is the command's alone. One signal of the kernel's comes
- * to a single process: HUP for a terminal that is gone, to the leader of its session. `ssh -t host tunnel exec ...` makes this one
- * the leader, in the place of the command.
+ * Both are in one process group, as they would be without `tunnel exec`: so a pipeline around them
+ * works, and what the terminal sends (INT, QUIT, TSTP, WINCH, HUP) reaches the command without
+ * anybody's help. What somebody sends to this process alone must be passed on. The two are told
+ * apart by si_code (sigaction(2)): the kernel sends the former, a process the latter. Of Node's own
+ * handlers nothing is left meanwhile, so that Ctrl-C is the command's alone. One signal of the
+ * kernel's comes to a single process: HUP for a terminal that is gone, to the leader of its
+ * session. `ssh -t host tunnel exec ...` makes this one the leader, in the place of the command.
  *
- * TTIN and TTOU stay as they are: a background job that uses the terminal is stopped as a whole by the kernel.
+ * TTIN and TTOU stay as they are: a background job that uses the terminal is stopped as a whole by
+ * the kernel.
  *
- * By which signal a child has ended Node tells by name, and knows no name for real-time signals: such an end looks to it like an
- * exit with status 0. So the child's status is read in the handler of SIGCHLD, before libuv takes it away.
+ * By which signal a child has ended Node tells by name, and knows no name for real-time signals:
+ * such an end looks to it like an exit with status 0. So the child's status is read in the handler
+ * of SIGCHLD, before libuv takes it away.
  */
 #include <errno.h>
 #include <signal.h>
@@ -21,16 +25,20 @@
 
 #include "addon.h"
 
-static const int forwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM, SIGCONT, SIGTSTP, SIGWINCH};
+static const int forwarded[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGUSR1, SIGUSR2,
+                                SIGALRM, SIGTERM, SIGCONT, SIGTSTP, SIGWINCH};
 #define FORWARDED (sizeof forwarded / sizeof *forwarded)
 
 static struct sigaction before[FORWARDED];
-static struct sigaction child_before; /* libuv's handler of SIGCHLD */
+static struct sigaction child_before;  /* libuv's handler of SIGCHLD */
 static volatile sig_atomic_t command;  /* its pid; 0: nothing is forwarded */
 static volatile sig_atomic_t ended_by; /* the signal that has ended it; 0: none */
 static volatile sig_atomic_t leads;    /* whether this process leads its session */
 
-/* Async-signal-safe (signal-safety(7)). The command itself may send a signal to its whole group, also to us. */
+/**
+ * Async-signal-safe (signal-safety(7)). The command itself may send a signal to its whole group,
+ * also to us.
+ */
 static void forward(int signal, siginfo_t *info, void *context) {
   (void)context;
   const int error = errno;
@@ -44,8 +52,8 @@ static void note_end(int signal, siginfo_t *info, void *context) {
   const int error = errno;
   siginfo_t status = {.si_pid = 0};
 
-  if (waitid(P_PID, (id_t)command, &status, WEXITED | WNOHANG | WNOWAIT) == 0 && status.si_pid == command &&
-      (status.si_code == CLD_KILLED || status.si_code == CLD_DUMPED))
+  if (waitid(P_PID, (id_t)command, &status, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+      status.si_pid == command && (status.si_code == CLD_KILLED || status.si_code == CLD_DUMPED))
     ended_by = status.si_status;
   errno = error;
   if ((child_before.sa_flags & SA_SIGINFO) != 0)
@@ -77,13 +85,17 @@ static napi_value forward_signals_js(napi_env env, napi_callback_info info) {
   ended_by = 0;
   leads = getsid(0) == getpid();
   sigfillset(&action.sa_mask);
-  struct sigaction child = {.sa_sigaction = note_end, .sa_flags = SA_SIGINFO | SA_RESTART, .sa_mask = action.sa_mask};
+  struct sigaction child = {
+      .sa_sigaction = note_end, .sa_flags = SA_SIGINFO | SA_RESTART, .sa_mask = action.sa_mask};
   (void)sigaction(SIGCHLD, &child, &child_before);
   for (size_t i = 0; i < FORWARDED; i++) (void)sigaction(forwarded[i], &action, &before[i]);
   return NULL;
 }
 
-/* The signal by which the child has been stopped; 0 when it hasn't, or when that has been said already. */
+/**
+ * The signal by which the child has been stopped; 0 when it hasn't, or when that has been said
+ * already.
+ */
 static napi_value child_stopped_js(napi_env env, napi_callback_info info) {
   siginfo_t status = {.si_pid = 0};
   napi_value argv[1], result;
@@ -107,8 +119,9 @@ static napi_value command_ended_by_js(napi_env env, napi_callback_info info) {
 }
 
 /*
- * Stops this process as the signal does by default, and returns when it has been continued. raise(3) sends to this thread,
- * which is stopped before it returns: so the handler isn't back too early.
+ * Stops this process as the signal does by default, and returns when it has been continued.
+ * raise(3) sends to this thread, which is stopped before it returns: so the handler isn't back too
+ * early.
  */
 static napi_value stop_self_js(napi_env env, napi_callback_info info) {
   struct sigaction stop = {.sa_handler = SIG_DFL}, ours;
@@ -133,8 +146,8 @@ static napi_value stop_self_js(napi_env env, napi_callback_info info) {
 }
 
 /*
- * Ends the process at once. Node's own exit sets the terminal to what it was when Node started: it would undo what the
- * command has done to it (stty), and disturb whoever has the terminal by then.
+ * Ends the process at once. Node's own exit sets the terminal to what it was when Node started: it
+ * would undo what the command has done to it (stty), and disturb whoever has the terminal by then.
  */
 static napi_value leave_js(napi_env env, napi_callback_info info) {
   napi_value argv[1];
@@ -159,7 +172,8 @@ napi_status addon_job_register(napi_env env, napi_value exports) {
                    {"stopSelf", stop_self_js},
                    {"leave", leave_js}};
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
-    const napi_status status = addon_function(env, exports, functions[i].name, functions[i].callback);
+    const napi_status status =
+        addon_function(env, exports, functions[i].name, functions[i].callback);
     if (status != napi_ok) return status;
   }
   return napi_ok;

@@ -1,10 +1,12 @@
 /*
- * addon_link.c - link.c for JavaScript, and the look-up of netlink.c that needs no privileges (src/native/addon.ts).
+ * addon_link.c - link.c for JavaScript, and the look-up of netlink.c that needs no privileges
+ * (src/native/addon.ts).
  *
- * The link's thread hands each message to the JavaScript thread through a threadsafe function. A struct addon_link lives as
- * long as either of the two that point to it: the JavaScript object and the threadsafe function. Both are dealt with on the
- * JavaScript thread alone. It is closed by linkClose(), by the collection of the object, or by the end of the environment,
- * whichever comes first; messages that are still on their way then are dropped and their descriptors closed.
+ * The link's thread hands each message to the JavaScript thread through a threadsafe function. A
+ * struct addon_link lives as long as either of the two that point to it: the JavaScript object and
+ * the threadsafe function. Both are dealt with on the JavaScript thread alone. It is closed by
+ * linkClose(), by the collection of the object, or by the end of the environment, whichever comes
+ * first; messages that are still on their way then are dropped and their descriptors closed.
  */
 #include <errno.h>
 #include <net/if.h>
@@ -17,6 +19,7 @@
 #include "addon.h"
 #include "link.h"
 #include "netlink.h"
+#include "uplink.h"
 
 struct addon_link {
   struct helper_link *link; /* NULL: closed */
@@ -42,16 +45,22 @@ static void link_release(struct addon_link *holder) {
 static void link_close(void *data);
 
 /* On the link's thread. */
-static void link_message_received(void *context, const uint8_t *message, size_t length, int fd, int error) {
+static void link_message_received(void *context, const uint8_t *message, size_t length, int fd,
+                                  int error) {
   struct addon_link *holder = context;
   struct link_message *copy = malloc(sizeof *copy + length);
 
   if (copy != NULL) {
-    *copy = (struct link_message){.fd = fd, .error = error, .length = length, .last = message == NULL};
+    *copy =
+        (struct link_message){.fd = fd, .error = error, .length = length, .last = message == NULL};
     if (length > 0) memcpy(copy->bytes, message, length);
-    if (napi_call_threadsafe_function(holder->deliver, copy, napi_tsfn_nonblocking) == napi_ok) return;
+    if (napi_call_threadsafe_function(holder->deliver, copy, napi_tsfn_nonblocking) == napi_ok)
+      return;
   }
-  /* Without memory the message is lost; the answer that it was is then waited for until the helper ends. */
+  /**
+   * Without memory the message is lost; the answer that it was is then waited for until the helper
+   * ends.
+   */
   free(copy);
   if (fd >= 0) close(fd);
 }
@@ -76,7 +85,8 @@ static void link_message_deliver(napi_env env, napi_value callback, void *contex
     ready = napi_get_null(env, &arguments[0]) == napi_ok;
   } else if (ready) {
     ready = napi_create_arraybuffer(env, message->length, &bytes, &array_buffer) == napi_ok &&
-            napi_create_typedarray(env, napi_uint8_array, message->length, array_buffer, 0, &arguments[0]) == napi_ok;
+            napi_create_typedarray(env, napi_uint8_array, message->length, array_buffer, 0,
+                                   &arguments[0]) == napi_ok;
     if (ready) memcpy(bytes, message->bytes, message->length);
   }
   if (ready)
@@ -122,7 +132,8 @@ static struct helper_link *open_pair(struct addon_link *holder, void *other, int
 }
 
 /* The JavaScript object of a link that `opener` opens; NULL after throwing. */
-static napi_value link_create(napi_env env, napi_value on_message, link_opener opener, void *argument) {
+static napi_value link_create(napi_env env, napi_value on_message, link_opener opener,
+                              void *argument) {
   napi_value object, name;
   int error = ENOMEM;
 
@@ -130,9 +141,11 @@ static napi_value link_create(napi_env env, napi_value on_message, link_opener o
   if (holder == NULL) return addon_throw_errno(env, "link", ENOMEM);
   holder->env = env;
   if (napi_create_string_utf8(env, "tunnel helper link", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-      napi_create_object(env, &object) != napi_ok || napi_type_tag_object(env, object, &link_tag) != napi_ok ||
-      napi_create_threadsafe_function(env, on_message, NULL, name, 0, 1, holder, link_delivery_finalized, holder,
-                                      link_message_deliver, &holder->deliver) != napi_ok) {
+      napi_create_object(env, &object) != napi_ok ||
+      napi_type_tag_object(env, object, &link_tag) != napi_ok ||
+      napi_create_threadsafe_function(env, on_message, NULL, name, 0, 1, holder,
+                                      link_delivery_finalized, holder, link_message_deliver,
+                                      &holder->deliver) != napi_ok) {
     free(holder);
     return addon_throw_errno(env, "link", ENOMEM);
   }
@@ -181,7 +194,8 @@ static napi_value link_pair_js(napi_env env, napi_callback_info info) {
   }
   object = link_create(env, argv[0], open_pair, &other);
   if (object == NULL) return NULL;
-  if (napi_create_object(env, &result) == napi_ok && napi_create_int32(env, other, &fd) == napi_ok &&
+  if (napi_create_object(env, &result) == napi_ok &&
+      napi_create_int32(env, other, &fd) == napi_ok &&
       napi_set_named_property(env, result, "link", object) == napi_ok &&
       napi_set_named_property(env, result, "fd", fd) == napi_ok)
     return result;
@@ -190,7 +204,8 @@ static napi_value link_pair_js(napi_env env, napi_callback_info info) {
 }
 
 /* The link that the first argument is; NULL, and an exception, if it isn't one. */
-static struct addon_link *link_argument(napi_env env, napi_callback_info info, napi_value *argv, size_t wanted) {
+static struct addon_link *link_argument(napi_env env, napi_callback_info info, napi_value *argv,
+                                        size_t wanted) {
   size_t argc = wanted;
   bool tagged = false;
   void *data = NULL;
@@ -247,11 +262,12 @@ static napi_value uplink_for_js(napi_env env, napi_callback_info info) {
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
       napi_get_typedarray_info(env, argv[0], &type, &length, &address, NULL, NULL) != napi_ok ||
       type != napi_uint8_array || (length != 4 && length != 16) ||
-      napi_get_value_string_utf8(env, argv[1], exclude, sizeof exclude, &exclude_length) != napi_ok) {
+      napi_get_value_string_utf8(env, argv[1], exclude, sizeof exclude, &exclude_length) !=
+          napi_ok) {
     napi_throw_type_error(env, NULL, "uplinkFor(4 or 16 octets, device)");
     return NULL;
   }
-  const int error = -netlink_uplink_for(length == 4 ? 4 : 6, address, if_nametoindex(exclude), name);
+  const int error = -uplink_for(length == 4 ? 4 : 6, address, if_nametoindex(exclude), name);
   if (error == ENETUNREACH) return napi_get_null(env, &result) == napi_ok ? result : NULL;
   if (error != 0) return addon_throw_errno(env, "uplinkFor", error);
   return napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &result) == napi_ok ? result : NULL;
@@ -261,12 +277,9 @@ napi_status addon_link_register(napi_env env, napi_value exports) {
   static const struct {
     const char *name;
     napi_callback callback;
-  } functions[] = {{"linkListen", link_listen_js},
-                   {"linkPair", link_pair_js},
-                   {"linkSend", link_send_js},
-                   {"linkShutdown", link_shutdown_js},
-                   {"linkClose", link_close_js},
-                   {"uplinkFor", uplink_for_js}};
+  } functions[] = {{"linkListen", link_listen_js}, {"linkPair", link_pair_js},
+                   {"linkSend", link_send_js},     {"linkShutdown", link_shutdown_js},
+                   {"linkClose", link_close_js},   {"uplinkFor", uplink_for_js}};
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
     napi_status status = addon_function(env, exports, functions[i].name, functions[i].callback);
     if (status != napi_ok) return status;

@@ -1,6 +1,7 @@
 /*
- * addon_netwatch.c - netwatch.c for JavaScript (src/native/addon.ts). A struct addon_netwatch lives as long as either of the two
- * that point to it: the JavaScript object and the threadsafe function, as in addon_link.c.
+ * addon_netwatch.c - netwatch.c for JavaScript (src/native/addon.ts). A struct addon_netwatch lives
+ * as long as either of the two that point to it: the JavaScript object and the threadsafe function,
+ * as in addon_link.c.
  */
 #include <errno.h>
 #include <net/if.h>
@@ -28,7 +29,8 @@ static void netwatch_release(struct addon_netwatch *holder) {
 /* On the watch's thread. napi_closing: nobody waits for it any more. */
 static void netwatch_changed(void *context, int error) {
   struct addon_netwatch *holder = context;
-  (void)napi_call_threadsafe_function(holder->deliver, (void *)(intptr_t)error, napi_tsfn_nonblocking);
+  (void)napi_call_threadsafe_function(holder->deliver, (void *)(intptr_t)error,
+                                      napi_tsfn_nonblocking);
 }
 
 static void netwatch_deliver(napi_env env, napi_value callback, void *context, void *data) {
@@ -36,7 +38,8 @@ static void netwatch_deliver(napi_env env, napi_value callback, void *context, v
   napi_value error;
 
   if (env == NULL || callback == NULL || holder->watch == NULL) return;
-  if (napi_create_int32(env, (int32_t)(intptr_t)data, &error) == napi_ok) addon_callback(env, callback, 1, &error);
+  if (napi_create_int32(env, (int32_t)(intptr_t)data, &error) == napi_ok)
+    addon_callback(env, callback, 1, &error);
 }
 
 /* Also the environment's clean-up hook. */
@@ -80,9 +83,11 @@ static napi_value netwatch_start_js(napi_env env, napi_callback_info info) {
   if (holder == NULL) return addon_throw_errno(env, "netwatchStart", ENOMEM);
   holder->env = env;
   if (napi_create_string_utf8(env, "network watch", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-      napi_create_object(env, &object) != napi_ok || napi_type_tag_object(env, object, &netwatch_tag) != napi_ok ||
-      napi_create_threadsafe_function(env, argv[1], NULL, name, 0, 1, holder, netwatch_delivery_finalized, holder,
-                                      netwatch_deliver, &holder->deliver) != napi_ok) {
+      napi_create_object(env, &object) != napi_ok ||
+      napi_type_tag_object(env, object, &netwatch_tag) != napi_ok ||
+      napi_create_threadsafe_function(env, argv[1], NULL, name, 0, 1, holder,
+                                      netwatch_delivery_finalized, holder, netwatch_deliver,
+                                      &holder->deliver) != napi_ok) {
     free(holder);
     return addon_throw_errno(env, "netwatchStart", ENOMEM);
   }
@@ -121,5 +126,6 @@ static napi_value netwatch_stop_js(napi_env env, napi_callback_info info) {
 
 napi_status addon_netwatch_register(napi_env env, napi_value exports) {
   const napi_status status = addon_function(env, exports, "netwatchStart", netwatch_start_js);
-  return status == napi_ok ? addon_function(env, exports, "netwatchStop", netwatch_stop_js) : status;
+  return status == napi_ok ? addon_function(env, exports, "netwatchStop", netwatch_stop_js)
+                           : status;
 }

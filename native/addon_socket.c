@@ -16,14 +16,16 @@ static napi_value socket_on_device(napi_env env, napi_callback_info info, int ty
   char device[IFNAMSIZ];
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
       napi_get_value_int32(env, argv[0], &family) != napi_ok || (family != 4 && family != 6) ||
-      napi_get_value_string_utf8(env, argv[1], device, sizeof device, &length) != napi_ok || length == 0 ||
-      length >= sizeof device - 1) {
+      napi_get_value_string_utf8(env, argv[1], device, sizeof device, &length) != napi_ok ||
+      length == 0 || length >= sizeof device - 1) {
     napi_throw_type_error(env, NULL, "a family (4 or 6) and a device are needed");
     return NULL;
   }
   const int fd = socket(family == 4 ? AF_INET : AF_INET6, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return addon_throw_errno(env, "socket", errno);
-  /* Permitted without privileges since Linux 5.7, for a socket that is not bound to a device yet. */
+  /**
+   * Permitted without privileges since Linux 5.7, for a socket that is not bound to a device yet.
+   */
   if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)length) < 0) {
     const int error = errno;
     close(fd);
@@ -44,17 +46,20 @@ static napi_value datagram_socket_on_device_js(napi_env env, napi_callback_info 
   return socket_on_device(env, info, SOCK_DGRAM);
 }
 
-static napi_value set_tcp_option(napi_env env, napi_callback_info info, const char *name, int option) {
+static napi_value set_tcp_option(napi_env env, napi_callback_info info, const char *name,
+                                 int option) {
   size_t argc = 2;
   napi_value argv[2];
   int32_t fd;
   uint32_t value;
   if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
-      napi_get_value_int32(env, argv[0], &fd) != napi_ok || napi_get_value_uint32(env, argv[1], &value) != napi_ok) {
+      napi_get_value_int32(env, argv[0], &fd) != napi_ok ||
+      napi_get_value_uint32(env, argv[1], &value) != napi_ok) {
     napi_throw_type_error(env, NULL, "a descriptor and a number are needed");
     return NULL;
   }
-  if (setsockopt(fd, IPPROTO_TCP, option, &value, sizeof value) < 0) return addon_throw_errno(env, name, errno);
+  if (setsockopt(fd, IPPROTO_TCP, option, &value, sizeof value) < 0)
+    return addon_throw_errno(env, name, errno);
   return NULL;
 }
 
@@ -74,8 +79,11 @@ napi_status addon_socket_register(napi_env env, napi_value exports) {
   napi_status status = addon_function(env, exports, "socketOnDevice", socket_on_device_js);
   if (status == napi_ok)
     status = addon_function(env, exports, "datagramSocketOnDevice", datagram_socket_on_device_js);
-  if (status == napi_ok) status = addon_function(env, exports, "setTcpUserTimeout", set_tcp_user_timeout_js);
-  if (status == napi_ok) status = addon_function(env, exports, "setTcpUnsentLimit", set_tcp_unsent_limit_js);
-  if (status == napi_ok) status = addon_function(env, exports, "setTcpQuickAck", set_tcp_quick_ack_js);
+  if (status == napi_ok)
+    status = addon_function(env, exports, "setTcpUserTimeout", set_tcp_user_timeout_js);
+  if (status == napi_ok)
+    status = addon_function(env, exports, "setTcpUnsentLimit", set_tcp_unsent_limit_js);
+  if (status == napi_ok)
+    status = addon_function(env, exports, "setTcpQuickAck", set_tcp_quick_ack_js);
   return status;
 }

@@ -28,7 +28,8 @@ const char *caller_find(uid_t *caller) {
   if (doas_user == NULL) return NULL;
   const struct passwd *entry = getpwnam(doas_user);
   if (entry == NULL) return "DOAS_USER names no user";
-  if (sudo_uid != NULL && entry->pw_uid != *caller) return "SUDO_UID and DOAS_USER name different users";
+  if (sudo_uid != NULL && entry->pw_uid != *caller)
+    return "SUDO_UID and DOAS_USER name different users";
   *caller = entry->pw_uid;
   return NULL;
 }

@@ -7,13 +7,14 @@
 #include <unistd.h>
 
 /*
- * The calling thread no longer takes the processor from another when it is woken (sched(7), SCHED_BATCH): where all
- * processors are busy, a packet then waits for the next few, and they are carried together. A policy that somebody chose
- * stays.
+ * The calling thread no longer takes the processor from another when it is woken (sched(7),
+ * SCHED_BATCH): where all processors are busy, a packet then waits for the next few, and they are
+ * carried together. A policy that somebody chose stays.
  */
 static void prefer_batches(void) {
   const struct sched_param none = {.sched_priority = 0};
-  if (sched_getscheduler(0) == SCHED_OTHER) (void)sched_setscheduler(0, SCHED_BATCH, &none); /* refused: as before */
+  if (sched_getscheduler(0) == SCHED_OTHER)
+    (void)sched_setscheduler(0, SCHED_BATCH, &none); /* refused: as before */
 }
 
 int device_prepare(int fd) {

@@ -4,7 +4,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* More than the one that any message carries, so that a surplus is seen and closed here and not silently cut. */
+/**
+ * More than the one that any message carries, so that a surplus is seen and closed here and not
+ * silently cut.
+ */
 #define FD_MAX_RECEIVED 4
 
 int fd_send(int socket, const void *message, size_t length, int fd, int flags) {
@@ -34,7 +37,8 @@ int fd_send(int socket, const void *message, size_t length, int fd, int flags) {
 
 /* Keeps the first descriptor in `*kept`, closes the others. */
 static void take_descriptors(struct msghdr *header, int *kept) {
-  for (struct cmsghdr *item = CMSG_FIRSTHDR(header); item != NULL; item = CMSG_NXTHDR(header, item)) {
+  for (struct cmsghdr *item = CMSG_FIRSTHDR(header); item != NULL;
+       item = CMSG_NXTHDR(header, item)) {
     if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) continue;
     size_t count = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < count; i++) {
@@ -59,8 +63,10 @@ ssize_t fd_receive(int socket, void *buffer, size_t capacity, int *fd) {
 
   *fd = -1;
   do {
-    header = (struct msghdr){
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control.data};
+    header = (struct msghdr){.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control.data};
     length = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
   } while (length < 0 && errno == EINTR);
   if (length < 0) return -errno;

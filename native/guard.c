@@ -1,21 +1,26 @@
 /*
- * tunnel-guard LOG SOCKET: ends the ssh that has started it (LocalCommand of ssh_config(5), with exec) when the tunnel is gone.
+ * tunnel-guard LOG SOCKET: ends the ssh that has started it (LocalCommand of ssh_config(5), with
+ * exec) when the tunnel is gone.
  *
- * The kernel ends an ssh with the tunnel (launch.c), but not one that a custom command has started with another user's rights, or
- * as its own child: a set-user-id program (sudo) loses the parent-death signal, and its children never had it. The
- * tunnel may not even signal an ssh of root's. ssh runs this program with its own rights, when it has logged in:
+ * The kernel ends an ssh with the tunnel (launch.c), but not one that a custom command has started
+ * with another user's rights, or as its own child: a set-user-id program (sudo) loses the
+ * parent-death signal, and its children never had it. The tunnel may not even signal an ssh of
+ * root's. ssh runs this program with its own rights, when it has logged in:
  *
- *   LOG      the FIFO that ssh writes its log to. The tunnel reads it as long as it lives; that nobody does any more is
- *            poll(2)'s POLLERR at a writing end, and ENXIO or ENOENT when there never was somebody.
- *   parent   ssh, by a descriptor (pidfd_open(2)), so that no other process is taken for it later.
+ *   LOG      the FIFO that ssh writes its log to. The tunnel reads it as long as it lives; that
+ * nobody does any more is poll(2)'s POLLERR at a writing end, and ENXIO or ENOENT when there never
+ * was somebody. parent   ssh, by a descriptor (pidfd_open(2)), so that no other process is taken
+ * for it later.
  *
  *   started -> forks, because ssh waits -> watching -> ssh has ended: exit
- *                                                   -> nobody reads LOG: QUIT to ssh, after KILL_AFTER_MS KILL; exit
+ *                                                   -> nobody reads LOG: QUIT to ssh, after
+ * KILL_AFTER_MS KILL; exit
  *
- * SOCKET is where ssh listens for the tunnel's flows. Made by an ssh of root's it is root's, so it is handed to whom LOG belongs to.
+ * SOCKET is where ssh listens for the tunnel's flows. Made by an ssh of root's it is root's, so it
+ * is handed to whom LOG belongs to.
  *
- * It reads nothing and writes nothing. When it can't watch, it sends ssh QUIT, and exits with 1 and a line on stderr; without
- * pidfd_open (before Linux 5.3) only the latter.
+ * It reads nothing and writes nothing. When it can't watch, it sends ssh QUIT, and exits with 1 and
+ * a line on stderr; without pidfd_open (before Linux 5.3) only the latter.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +42,7 @@ static int fail(const char *what) {
 }
 
 static void ignore(int signal) {
-  struct sigaction action = { .sa_handler = SIG_IGN };
+  struct sigaction action = {.sa_handler = SIG_IGN};
   sigemptyset(&action.sa_mask);
   sigaction(signal, &action, NULL);
 }
@@ -53,7 +58,10 @@ static int give_up(int ssh, const char *what) {
   return status;
 }
 
-/* Only a socket that is this user's, and under no other name: whoever LOG belongs to may have put something else there. */
+/**
+ * Only a socket that is this user's, and under no other name: whoever LOG belongs to may have put
+ * something else there.
+ */
 static int hand_over(const char *path, int log) {
   struct stat owner, status;
   if (fstat(log, &owner) != 0) return -1;
@@ -71,12 +79,12 @@ static int hand_over(const char *path, int log) {
 
 static void end(int ssh) {
   signal_ssh(ssh, SIGQUIT);
-  struct pollfd gone = { .fd = ssh, .events = POLLIN };
+  struct pollfd gone = {.fd = ssh, .events = POLLIN};
   if (poll(&gone, 1, KILL_AFTER_MS) == 0) signal_ssh(ssh, SIGKILL);
 }
 
 static void watch(int log, int ssh) {
-  struct pollfd watched[] = { { .fd = log }, { .fd = ssh, .events = POLLIN } };
+  struct pollfd watched[] = {{.fd = log}, {.fd = ssh, .events = POLLIN}};
   for (;;) {
     if (poll(watched, 2, -1) < 0) {
       if (errno == EINTR) continue;
@@ -95,7 +103,9 @@ static int detach(int *log, int *ssh) {
   if (dup2(*log, LOG_FD) < 0 || dup2(*ssh, SSH_FD) < 0) return -1;
   *log = LOG_FD;
   *ssh = SSH_FD;
-  /* Before Linux 5.9 they stay open: what ssh has marked as its own is closed already (FD_CLOEXEC). */
+  /**
+   * Before Linux 5.9 they stay open: what ssh has marked as its own is closed already (FD_CLOEXEC).
+   */
   (void)syscall(SYS_close_range, FIRST_OTHER_FD, ~0U, 0);
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null < 0) return -1;
@@ -124,16 +134,22 @@ int main(int argc, char **argv) {
   if (hand_over(argv[2], log) != 0) return give_up(opened, argv[2]);
   log = fcntl(log, F_DUPFD_CLOEXEC, FIRST_OTHER_FD);
   if (ssh < 0 || log < 0) return give_up(opened, "fcntl");
-  /* A terminal and a service manager signal everything that they see; it is to outlive the tunnel. */
+  /**
+   * A terminal and a service manager signal everything that they see; it is to outlive the tunnel.
+   */
   ignore(SIGHUP);
   ignore(SIGINT);
   ignore(SIGTERM);
   switch (fork()) {
-    case -1: return give_up(opened, "fork");
+    case -1:
+      return give_up(opened, "fork");
     case 0:
-      if (detach(&log, &ssh) == 0) watch(log, ssh);
-      else signal_ssh(ssh, SIGQUIT);
+      if (detach(&log, &ssh) == 0)
+        watch(log, ssh);
+      else
+        signal_ssh(ssh, SIGQUIT);
       _exit(0);
-    default: return 0;
+    default:
+      return 0;
   }
 }

@@ -1,15 +1,16 @@
 /*
- * tunnel-hostpin MODE FINGERPRINT HOST TYPE KEY PIN...: compares FINGERPRINT with the PINs, and prints a line of known_hosts or
- * nothing.
+ * tunnel-hostpin MODE FINGERPRINT HOST TYPE KEY PIN...: compares FINGERPRINT with the PINs, and
+ * prints a line of known_hosts or nothing.
  *
  *   only           "HOST TYPE KEY" if it is one of them: the host is known by that key
- *   revoke-others  "@revoked HOST TYPE KEY" if it is none of them: the host is not let through with that key, whatever else is
- *                  known about it. Not for certificates, which authorities decide about.
+ *   revoke-others  "@revoked HOST TYPE KEY" if it is none of them: the host is not let through with
+ * that key, whatever else is known about it. Not for certificates, which authorities decide about.
  *
- * As ssh's KnownHostsCommand (ssh_config(5)) it turns a fingerprint into what ssh can compare: ssh runs
- * it, without a shell, with the fingerprint that it has computed itself from the key that the server has shown (%f), the name
- * under which it looks the host up (%H), the key's type (%t) and the key (%K). ssh also runs it before it knows a key, with NONE
- * for all of these; no pin is equal to that.
+ * As ssh's KnownHostsCommand (ssh_config(5)) it turns a fingerprint into what ssh can compare: ssh
+ * runs it, without a shell, with the fingerprint that it has computed itself from the key that the
+ * server has shown (%f), the name under which it looks the host up (%H), the key's type (%t) and
+ * the key (%K). ssh also runs it before it knows a key, with NONE for all of these; no pin is equal
+ * to that.
  */
 #include <stdbool.h>
 #include <stdio.h>

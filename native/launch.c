@@ -1,18 +1,20 @@
 /*
- * tunnel-launch PARENT COMMAND [ARGUMENT...]: becomes COMMAND, in a process that can't outlive the tunnel.
+ * tunnel-launch PARENT COMMAND [ARGUMENT...]: becomes COMMAND, in a process that can't outlive the
+ * tunnel.
  *
  * PARENT is the process id of the tunnel. Node can't do between fork and exec what is done here:
  *
- *   PR_SET_PDEATHSIG  the kernel kills the process when its parent dies, in whatever way (prctl(2)). It stays over exec
- *                     unless the program is set-user-id, set-group-id or has capabilities; and it is not
- *                     inherited by what the program starts.
- *   INT, TERM         are ignored. A terminal sends Ctrl-C to the whole foreground process group, a service manager TERM
- *                     to the whole control group: the tunnel is to end its flows first and ssh then. A session of
- *                     its own would do as well, but would lose the terminal on which ssh asks for passwords.
- *   QUIT              has its default action, and no core is left: with it the tunnel ends ssh in order.
+ *   PR_SET_PDEATHSIG  the kernel kills the process when its parent dies, in whatever way
+ * (prctl(2)). It stays over exec unless the program is set-user-id, set-group-id or has
+ * capabilities; and it is not inherited by what the program starts. INT, TERM         are ignored.
+ * A terminal sends Ctrl-C to the whole foreground process group, a service manager TERM to the
+ * whole control group: the tunnel is to end its flows first and ssh then. A session of its own
+ * would do as well, but would lose the terminal on which ssh asks for passwords. QUIT has its
+ * default action, and no core is left: with it the tunnel ends ssh in order.
  *
- * HUP is left as it is: ssh ends a ProxyCommand with it. Exits with 127 when there is no such command, with 126 when it
- * can't be run, with 125 for a wrong use, and with a line on stderr each time; with 125 and none when PARENT is gone.
+ * HUP is left as it is: ssh ends a ProxyCommand with it. Exits with 127 when there is no such
+ * command, with 126 when it can't be run, with 125 for a wrong use, and with a line on stderr each
+ * time; with 125 and none when PARENT is gone.
  */
 #include <errno.h>
 #include <signal.h>
@@ -26,7 +28,7 @@
 enum { EXIT_USE = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
 
 static void dispose(int signal, void (*disposition)(int)) {
-  struct sigaction action = { .sa_handler = disposition };
+  struct sigaction action = {.sa_handler = disposition};
   sigemptyset(&action.sa_mask);
   sigaction(signal, &action, NULL);
 }
@@ -42,13 +44,15 @@ int main(int argc, char **argv) {
     fprintf(stderr, "tunnel-launch: prctl: %s\n", strerror(errno));
     return EXIT_USE;
   }
-  /* It may have died before the kernel was asked to tell; then somebody else is the parent by now. */
+  /**
+   * It may have died before the kernel was asked to tell; then somebody else is the parent by now.
+   */
   if (getppid() != (pid_t)parent) return EXIT_USE;
 
   dispose(SIGINT, SIG_IGN);
   dispose(SIGTERM, SIG_IGN);
   dispose(SIGQUIT, SIG_DFL);
-  struct rlimit none = { 0, 0 };
+  struct rlimit none = {0, 0};
   if (setrlimit(RLIMIT_CORE, &none) != 0) {
     fprintf(stderr, "tunnel-launch: setrlimit: %s\n", strerror(errno));
     return EXIT_USE;

@@ -16,14 +16,17 @@
 
 /* A few may come before the right one. */
 #define LINK_BACKLOG 4
-/* Room for the longest request at once (helper/protocol.h, ROUTES: 160 KiB). The kernel may grant less. */
+/**
+ * Room for the longest request at once (helper/protocol.h, ROUTES: 160 KiB). The kernel may grant
+ * less.
+ */
 #define LINK_SEND_BUFFER (512 * 1024)
 
 struct helper_link {
   helper_link_callback callback;
   void *context;
   int listener; /* the thread's own; -1 once the helper has come */
-  int wakeup; /* eventfd: readable once the thread is to end */
+  int wakeup;   /* eventfd: readable once the thread is to end */
   pthread_t thread;
   pthread_mutex_t mutex; /* guards peer */
   int peer;              /* -1: nobody yet. Closed by helper_link_close() alone, after the thread */
@@ -37,7 +40,9 @@ static bool wait_readable(const struct helper_link *link, int fd) {
   return ready[1].revents == 0;
 }
 
-/* Takes the next peer: its socket, -EAGAIN when it wasn't one of root's, or another negative errno. */
+/**
+ * Takes the next peer: its socket, -EAGAIN when it wasn't one of root's, or another negative errno.
+ */
 static int accept_root(struct helper_link *link) {
   const int size = LINK_SEND_BUFFER;
   struct ucred credentials;
@@ -52,7 +57,10 @@ static int accept_root(struct helper_link *link) {
   return peer;
 }
 
-/* Waits for the one helper: its socket, -EAGAIN when the thread is to end, or another negative errno. */
+/**
+ * Waits for the one helper: its socket, -EAGAIN when the thread is to end, or another negative
+ * errno.
+ */
 static int accept_first(struct helper_link *link) {
   int peer = -EAGAIN;
 
@@ -132,7 +140,8 @@ static struct helper_link *link_new(helper_link_callback callback, void *context
     *error = ENOMEM;
     return NULL;
   }
-  *link = (struct helper_link){.callback = callback, .context = context, .listener = -1, .wakeup = -1, .peer = -1};
+  *link = (struct helper_link){
+      .callback = callback, .context = context, .listener = -1, .wakeup = -1, .peer = -1};
   pthread_mutex_init(&link->mutex, NULL);
   link->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (link->wakeup >= 0) return link;
@@ -141,7 +150,8 @@ static struct helper_link *link_new(helper_link_callback callback, void *context
   return NULL;
 }
 
-struct helper_link *helper_link_listen(const char *path, helper_link_callback callback, void *context, int *error) {
+struct helper_link *helper_link_listen(const char *path, helper_link_callback callback,
+                                       void *context, int *error) {
   struct helper_link *link = link_new(callback, context, error);
   if (link == NULL) return NULL;
   *error = link_open_listener(link, path);
@@ -151,7 +161,8 @@ struct helper_link *helper_link_listen(const char *path, helper_link_callback ca
   return NULL;
 }
 
-struct helper_link *helper_link_pair(int *other, helper_link_callback callback, void *context, int *error) {
+struct helper_link *helper_link_pair(int *other, helper_link_callback callback, void *context,
+                                     int *error) {
   int ends[2];
   struct helper_link *link = link_new(callback, context, error);
   if (link == NULL) return NULL;

@@ -25,7 +25,9 @@ struct request {
 
 typedef void (*message_function)(void *context, const struct nlmsghdr *message);
 
-static int family_of(const struct netlink_prefix *prefix) { return prefix->family == 4 ? AF_INET : AF_INET6; }
+static int family_of(const struct netlink_prefix *prefix) {
+  return prefix->family == 4 ? AF_INET : AF_INET6;
+}
 
 static size_t address_size(int family) { return family == AF_INET ? 4 : 16; }
 
@@ -40,7 +42,10 @@ int netlink_open(struct netlink *netlink) {
 
   int result = open_socket(netlink, 0);
   if (result < 0) return result;
-  /* Conveniences of newer kernels: the reason of an error, answers without an echo of the request, filtered dumps. */
+  /**
+   * Conveniences of newer kernels: the reason of an error, answers without an echo of the request,
+   * filtered dumps.
+   */
   (void)setsockopt(netlink->fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);
   (void)setsockopt(netlink->fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
   (void)setsockopt(netlink->fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof on);
@@ -52,8 +57,8 @@ void netlink_close(struct netlink *netlink) {
   netlink->fd = -1;
 }
 
-static struct nlmsghdr *request_begin(struct request *request, uint16_t type, uint16_t flags, const void *body,
-                                      size_t size) {
+static struct nlmsghdr *request_begin(struct request *request, uint16_t type, uint16_t flags,
+                                      const void *body, size_t size) {
   struct nlmsghdr *header = (struct nlmsghdr *)request->data;
 
   memset(request, 0, sizeof *request);
@@ -64,8 +69,12 @@ static struct nlmsghdr *request_begin(struct request *request, uint16_t type, ui
   return header;
 }
 
-/* Appends an attribute; `value` may be NULL for one that is filled by what is appended next (see attribute_end). */
-static struct rtattr *attribute(struct nlmsghdr *header, uint16_t type, const void *value, size_t size) {
+/**
+ * Appends an attribute; `value` may be NULL for one that is filled by what is appended next (see
+ * attribute_end).
+ */
+static struct rtattr *attribute(struct nlmsghdr *header, uint16_t type, const void *value,
+                                size_t size) {
   struct rtattr *item = (struct rtattr *)((uint8_t *)header + NLMSG_ALIGN(header->nlmsg_len));
 
   item->rta_type = type;
@@ -80,7 +89,8 @@ static void attribute_end(struct nlmsghdr *header, struct rtattr *item) {
 }
 
 /* Sorts attributes into `table` by type, which has `types` places. */
-static void attributes_parse(const struct rtattr **table, size_t types, const struct rtattr *item, size_t size) {
+static void attributes_parse(const struct rtattr **table, size_t types, const struct rtattr *item,
+                             size_t size) {
   int left = (int)size;
 
   memset(table, 0, types * sizeof *table);
@@ -92,18 +102,22 @@ static void attributes_parse(const struct rtattr **table, size_t types, const st
 
 static uint32_t attribute_u32(const struct rtattr *item, uint32_t absent) {
   uint32_t value = absent;
-  if (item != NULL && RTA_PAYLOAD(item) >= sizeof value) memcpy(&value, RTA_DATA(item), sizeof value);
+  if (item != NULL && RTA_PAYLOAD(item) >= sizeof value)
+    memcpy(&value, RTA_DATA(item), sizeof value);
   return value;
 }
 
-/* The kernel's own words behind an error: attributes after the first `skip` bytes of the payload. */
+/**
+ * The kernel's own words behind an error: attributes after the first `skip` bytes of the payload.
+ */
 static void reason_read(struct netlink *netlink, const struct nlmsghdr *message, size_t skip) {
   const struct rtattr *table[NLMSGERR_ATTR_MSG + 1];
   size_t payload = NLMSG_PAYLOAD(message, 0);
 
   skip = NLMSG_ALIGN(skip);
   if ((message->nlmsg_flags & NLM_F_ACK_TLVS) == 0 || payload < skip) return;
-  attributes_parse(table, NLMSGERR_ATTR_MSG + 1, (const struct rtattr *)((const uint8_t *)NLMSG_DATA(message) + skip),
+  attributes_parse(table, NLMSGERR_ATTR_MSG + 1,
+                   (const struct rtattr *)((const uint8_t *)NLMSG_DATA(message) + skip),
                    payload - skip);
   const struct rtattr *text = table[NLMSGERR_ATTR_MSG];
   if (text == NULL) return;
@@ -117,7 +131,8 @@ static void reason_read(struct netlink *netlink, const struct nlmsghdr *message,
 static int outcome(struct netlink *netlink, const struct nlmsghdr *message) {
   int error;
 
-  if (NLMSG_PAYLOAD(message, 0) < sizeof error) return message->nlmsg_type == NLMSG_DONE ? 0 : -EBADMSG;
+  if (NLMSG_PAYLOAD(message, 0) < sizeof error)
+    return message->nlmsg_type == NLMSG_DONE ? 0 : -EBADMSG;
   memcpy(&error, NLMSG_DATA(message), sizeof error);
   if (error == 0) return 0;
   size_t skip = sizeof error;
@@ -147,14 +162,19 @@ static ssize_t receive(struct netlink *netlink) {
   }
 }
 
-/* Sends a request and hands every answer to `each` until the acknowledgement or the dump's end. -EINTR: the dump is torn. */
-static int converse(struct netlink *netlink, struct nlmsghdr *request, message_function each, void *context) {
+/**
+ * Sends a request and hands every answer to `each` until the acknowledgement or the dump's end.
+ * -EINTR: the dump is torn.
+ */
+static int converse(struct netlink *netlink, struct nlmsghdr *request, message_function each,
+                    void *context) {
   struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
   bool torn = false;
 
   netlink->reason[0] = '\0';
   request->nlmsg_seq = ++netlink->sequence;
-  while (sendto(netlink->fd, request, request->nlmsg_len, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0)
+  while (sendto(netlink->fd, request, request->nlmsg_len, 0, (struct sockaddr *)&kernel,
+                sizeof kernel) < 0)
     if (errno != EINTR) return -errno;
 
   for (;;) {
@@ -179,7 +199,8 @@ static int change(struct netlink *netlink, struct nlmsghdr *request) {
   return converse(netlink, request, NULL, NULL);
 }
 
-static int dump(struct netlink *netlink, struct nlmsghdr *request, message_function each, void *context) {
+static int dump(struct netlink *netlink, struct nlmsghdr *request, message_function each,
+                void *context) {
   int result = -EINTR;
   request->nlmsg_flags |= NLM_F_DUMP;
   for (int attempt = 0; result == -EINTR && attempt < DUMP_ATTEMPTS; attempt++)
@@ -232,7 +253,8 @@ int netlink_link_get(struct netlink *netlink, uint32_t ifindex, struct netlink_l
   struct request request;
 
   *link = (struct netlink_link){.up = false};
-  return converse(netlink, request_begin(&request, RTM_GETLINK, NLM_F_ACK, &body, sizeof body), link_read, link);
+  return converse(netlink, request_begin(&request, RTM_GETLINK, NLM_F_ACK, &body, sizeof body),
+                  link_read, link);
 }
 
 int netlink_link_delete(struct netlink *netlink, uint32_t ifindex, const char *name) {
@@ -246,9 +268,13 @@ int netlink_link_delete(struct netlink *netlink, uint32_t ifindex, const char *n
   return change(netlink, request_begin(&request, RTM_DELLINK, 0, &body, sizeof body));
 }
 
-int netlink_address_add(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefix) {
+int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
+                        const struct netlink_prefix *prefix) {
   const int family = family_of(prefix);
-  /* Duplicate address detection has nobody to ask on a point-to-point device of our own and would delay the address. */
+  /**
+   * Duplicate address detection has nobody to ask on a point-to-point device of our own and would
+   * delay the address.
+   */
   const uint32_t flags = IFA_F_NOPREFIXROUTE | (family == AF_INET6 ? IFA_F_NODAD : 0u);
   const struct ifaddrmsg body = {.ifa_family = (uint8_t)family,
                                  .ifa_prefixlen = prefix->length,
@@ -256,7 +282,8 @@ int netlink_address_add(struct netlink *netlink, uint32_t ifindex, const struct 
                                  .ifa_index = ifindex};
   struct request request;
 
-  struct nlmsghdr *header = request_begin(&request, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &body, sizeof body);
+  struct nlmsghdr *header =
+      request_begin(&request, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &body, sizeof body);
   attribute(header, IFA_LOCAL, prefix->address, address_size(family));
   attribute(header, IFA_ADDRESS, prefix->address, address_size(family));
   attribute(header, IFA_FLAGS, &flags, sizeof flags);
@@ -280,16 +307,19 @@ static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, 
   return change(netlink, header);
 }
 
-int netlink_route_add(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefix) {
+int netlink_route_add(struct netlink *netlink, uint32_t ifindex,
+                      const struct netlink_prefix *prefix) {
   return route_change(netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, ifindex, prefix);
 }
 
-int netlink_route_delete(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefix) {
+int netlink_route_delete(struct netlink *netlink, uint32_t ifindex,
+                         const struct netlink_prefix *prefix) {
   return route_change(netlink, RTM_DELROUTE, 0, ifindex, prefix);
 }
 
 /* Fills `prefix` from an attribute of an address; without one it is the family's zero. */
-static bool prefix_read(struct netlink_prefix *prefix, int family, uint8_t length, const struct rtattr *address) {
+static bool prefix_read(struct netlink_prefix *prefix, int family, uint8_t length,
+                        const struct rtattr *address) {
   const size_t size = address_size(family);
 
   *prefix = (struct netlink_prefix){.family = family == AF_INET ? 4 : 6, .length = length};
@@ -325,14 +355,19 @@ static void address_read(void *context, const struct nlmsghdr *message) {
     request->each(request->context, body->ifa_index, &prefix);
 }
 
-int netlink_each_address(struct netlink *netlink, int family, netlink_address_function each, void *context) {
-  struct address_dump reader = {.family = family == 4 ? AF_INET : AF_INET6, .each = each, .context = context};
+int netlink_each_address(struct netlink *netlink, int family, netlink_address_function each,
+                         void *context) {
+  struct address_dump reader = {
+      .family = family == 4 ? AF_INET : AF_INET6, .each = each, .context = context};
   const struct ifaddrmsg body = {.ifa_family = (uint8_t)reader.family};
   struct request request;
-  return dump(netlink, request_begin(&request, RTM_GETADDR, 0, &body, sizeof body), address_read, &reader);
+  return dump(netlink, request_begin(&request, RTM_GETADDR, 0, &body, sizeof body), address_read,
+              &reader);
 }
 
-/* Reads RTM_NEWROUTE or RTM_DELROUTE; false for what isn't a route of a table or isn't well-formed. */
+/**
+ * Reads RTM_NEWROUTE or RTM_DELROUTE; false for what isn't a route of a table or isn't well-formed.
+ */
 static bool route_parse(const struct nlmsghdr *message, struct netlink_route *route) {
   const struct rtmsg *body = NLMSG_DATA(message);
   const struct rtattr *table[RTA_TABLE + 1];
@@ -341,7 +376,8 @@ static bool route_parse(const struct nlmsghdr *message, struct netlink_route *ro
   if (body->rtm_family != AF_INET && body->rtm_family != AF_INET6) return false;
   if ((body->rtm_flags & RTM_F_CLONED) != 0) return false;
   attributes_parse(table, RTA_TABLE + 1, RTM_RTA(body), RTM_PAYLOAD(message));
-  if (!prefix_read(&route->destination, body->rtm_family, body->rtm_dst_len, table[RTA_DST])) return false;
+  if (!prefix_read(&route->destination, body->rtm_family, body->rtm_dst_len, table[RTA_DST]))
+    return false;
   route->table = attribute_u32(table[RTA_TABLE], body->rtm_table);
   route->metric = attribute_u32(table[RTA_PRIORITY], 0);
   route->ifindex = attribute_u32(table[RTA_OIF], 0);
@@ -372,13 +408,15 @@ static void route_read(void *context, const struct nlmsghdr *message) {
   if (route.destination.family == request->family) request->each(request->context, &route);
 }
 
-int netlink_each_route(struct netlink *netlink, int family, uint8_t protocol, netlink_route_function each,
-                       void *context) {
+int netlink_each_route(struct netlink *netlink, int family, uint8_t protocol,
+                       netlink_route_function each, void *context) {
   struct route_dump reader = {.family = family, .each = each, .context = context};
   /* Older kernels don't filter by it. */
-  const struct rtmsg body = {.rtm_family = family == 4 ? AF_INET : AF_INET6, .rtm_protocol = protocol};
+  const struct rtmsg body = {.rtm_family = family == 4 ? AF_INET : AF_INET6,
+                             .rtm_protocol = protocol};
   struct request request;
-  return dump(netlink, request_begin(&request, RTM_GETROUTE, 0, &body, sizeof body), route_read, &reader);
+  return dump(netlink, request_begin(&request, RTM_GETROUTE, 0, &body, sizeof body), route_read,
+              &reader);
 }
 
 int netlink_watch_open(struct netlink *watch) {
@@ -389,7 +427,10 @@ int netlink_watch_open(struct netlink *watch) {
 
   int result = open_socket(watch, SOCK_NONBLOCK);
   if (result < 0) return result;
-  /* The second is bounded by net.core.rmem_max, the first needs CAP_NET_ADMIN. An overrun is noticed anyway. */
+  /**
+   * The second is bounded by net.core.rmem_max, the first needs CAP_NET_ADMIN. An overrun is
+   * noticed anyway.
+   */
   if (setsockopt(watch->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) < 0)
     (void)setsockopt(watch->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
   return bind(watch->fd, (struct sockaddr *)&groups, sizeof groups) < 0 ? -errno : 0;
@@ -402,7 +443,8 @@ static bool notice_parse(const struct nlmsghdr *message, struct netlink_notice *
     case RTM_DELLINK: {
       const struct ifinfomsg *body = NLMSG_DATA(message);
       if (message->nlmsg_len < NLMSG_LENGTH(sizeof *body)) return false;
-      *notice = (struct netlink_notice){.kind = NETLINK_LINK_CHANGED, .ifindex = (uint32_t)body->ifi_index};
+      *notice = (struct netlink_notice){.kind = NETLINK_LINK_CHANGED,
+                                        .ifindex = (uint32_t)body->ifi_index};
       return true;
     }
     case RTM_DELADDR: {
@@ -436,7 +478,8 @@ int netlink_watch_read(struct netlink *watch, netlink_notice_function each, void
 }
 
 bool netlink_prefix_equal(const struct netlink_prefix *a, const struct netlink_prefix *b) {
-  return a->family == b->family && a->length == b->length && memcmp(a->address, b->address, sizeof a->address) == 0;
+  return a->family == b->family && a->length == b->length &&
+         memcmp(a->address, b->address, sizeof a->address) == 0;
 }
 
 bool netlink_prefix_overlap(const struct netlink_prefix *a, const struct netlink_prefix *b) {
@@ -445,41 +488,4 @@ bool netlink_prefix_overlap(const struct netlink_prefix *a, const struct netlink
 
   if (a->family != b->family || memcmp(a->address, b->address, whole) != 0) return false;
   return rest == 0 || (uint8_t)(a->address[whole] ^ b->address[whole]) >> (8 - rest) == 0;
-}
-
-struct uplink {
-  struct netlink_prefix destination;
-  uint32_t exclude_ifindex;
-  bool found;
-  struct netlink_route best;
-};
-
-static void uplink_consider(void *context, const struct netlink_route *route) {
-  struct uplink *uplink = context;
-
-  if (route->table != RT_TABLE_MAIN || route->tos != 0 || (route->flags & RTNH_F_DEAD) != 0) return;
-  if (route->ifindex != 0 && route->ifindex == uplink->exclude_ifindex) return;
-  if (!netlink_prefix_overlap(&route->destination, &uplink->destination)) return;
-  if (uplink->found) {
-    if (route->destination.length < uplink->best.destination.length) return;
-    if (route->destination.length == uplink->best.destination.length && route->metric >= uplink->best.metric) return;
-  }
-  uplink->found = true;
-  uplink->best = *route;
-}
-
-int netlink_uplink_for(int family, const uint8_t *address, uint32_t exclude_ifindex, char name[IF_NAMESIZE]) {
-  struct netlink netlink;
-  struct uplink uplink = {.exclude_ifindex = exclude_ifindex};
-
-  uplink.destination.family = (uint8_t)family;
-  uplink.destination.length = family == 4 ? 32 : 128;
-  memcpy(uplink.destination.address, address, family == 4 ? 4 : 16);
-  int result = netlink_open(&netlink);
-  if (result < 0) return result;
-  result = netlink_each_route(&netlink, family, RTPROT_UNSPEC, uplink_consider, &uplink);
-  netlink_close(&netlink);
-  if (result < 0) return result;
-  if (!uplink.found || uplink.best.type != RTN_UNICAST || uplink.best.ifindex == 0) return -ENETUNREACH;
-  return if_indextoname(uplink.best.ifindex, name) != NULL ? 0 : -errno;
 }

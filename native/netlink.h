@@ -1,9 +1,10 @@
 /*
- * netlink.h - a small rtnetlink client (rtnetlink(7)): what the helper changes and what both sides look up.
+ * netlink.h - a small rtnetlink client (rtnetlink(7)): what the helper changes and what both sides
+ * look up.
  *
- * Every call is one conversation with the kernel on a blocking socket: a request and its acknowledgement, or a dump.
- * Functions return 0 (or what they say) or a negative errno; after a failure `reason` holds the kernel's own words
- * (extended acknowledgement) or is empty.
+ * Every call is one conversation with the kernel on a blocking socket: a request and its
+ * acknowledgement, or a dump. Functions return 0 (or what they say) or a negative errno; after a
+ * failure `reason` holds the kernel's own words (extended acknowledgement) or is empty.
  */
 #ifndef TUNNEL_NETLINK_H
 #define TUNNEL_NETLINK_H
@@ -14,8 +15,8 @@
 #include <stdint.h>
 
 /*
- * The routing protocol number (rtm_protocol, `proto` in ip-route(8)) of the routes made here, by which one tunnel knows
- * another's routes. Not in use in iproute2's rt_protos.
+ * The routing protocol number (rtm_protocol, `proto` in ip-route(8)) of the routes made here, by
+ * which one tunnel knows another's routes. Not in use in iproute2's rt_protos.
  */
 #define NETLINK_ROUTE_PROTOCOL 116
 
@@ -43,7 +44,7 @@ struct netlink_route {
   uint8_t protocol; /* RTPROT_* or NETLINK_ROUTE_PROTOCOL */
   uint8_t type;     /* RTN_* */
   uint8_t tos;
-  uint8_t flags;    /* RTNH_F_* */
+  uint8_t flags; /* RTNH_F_* */
 };
 
 struct netlink_link {
@@ -67,26 +68,36 @@ int netlink_link_get(struct netlink *netlink, uint32_t ifindex, struct netlink_l
 /* Deletes the device if it still has this name; -ENODEV if there is none. */
 int netlink_link_delete(struct netlink *netlink, uint32_t ifindex, const char *name);
 
-/* Gives the device the address `prefix->address`. No route for the prefix is made by that (IFA_F_NOPREFIXROUTE). */
-int netlink_address_add(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefix);
+/**
+ * Gives the device the address `prefix->address`. No route for the prefix is made by that
+ * (IFA_F_NOPREFIXROUTE).
+ */
+int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
+                        const struct netlink_prefix *prefix);
 
 /*
- * A route `prefix dev ifindex proto 116 scope link` in the main table. The kernel does this atomically: -EEXIST when a
- * route to the same prefix with the same metric is there, whoever made it.
+ * A route `prefix dev ifindex proto 116 scope link` in the main table. The kernel does this
+ * atomically: -EEXIST when a route to the same prefix with the same metric is there, whoever made
+ * it.
  */
-int netlink_route_add(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefix);
-int netlink_route_delete(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefix);
+int netlink_route_add(struct netlink *netlink, uint32_t ifindex,
+                      const struct netlink_prefix *prefix);
+int netlink_route_delete(struct netlink *netlink, uint32_t ifindex,
+                         const struct netlink_prefix *prefix);
 
 /*
- * Calls `each` for every address (as a host prefix and as its network) or route of the family (4 or 6); all tables. With
- * a `protocol` other than RTPROT_UNSPEC the kernel may leave out the routes of others. A dump that a change interrupted is
- * begun anew, so `each` may be called again for what it has seen. A family that the kernel doesn't have has none.
+ * Calls `each` for every address (as a host prefix and as its network) or route of the family (4 or
+ * 6); all tables. With a `protocol` other than RTPROT_UNSPEC the kernel may leave out the routes of
+ * others. A dump that a change interrupted is begun anew, so `each` may be called again for what it
+ * has seen. A family that the kernel doesn't have has none.
  */
-typedef void (*netlink_address_function)(void *context, uint32_t ifindex, const struct netlink_prefix *prefix);
+typedef void (*netlink_address_function)(void *context, uint32_t ifindex,
+                                         const struct netlink_prefix *prefix);
 typedef void (*netlink_route_function)(void *context, const struct netlink_route *route);
-int netlink_each_address(struct netlink *netlink, int family, netlink_address_function each, void *context);
-int netlink_each_route(struct netlink *netlink, int family, uint8_t protocol, netlink_route_function each,
-                       void *context);
+int netlink_each_address(struct netlink *netlink, int family, netlink_address_function each,
+                         void *context);
+int netlink_each_route(struct netlink *netlink, int family, uint8_t protocol,
+                       netlink_route_function each, void *context);
 
 /* What the kernel tells everybody who has subscribed. */
 struct netlink_notice {
@@ -101,14 +112,15 @@ struct netlink_notice {
 };
 
 /*
- * A second socket for notifications, non-blocking. Not everything that a change brings with it is told: when a device
- * goes down or loses its last address of a family, its IPv4 routes go in silence.
+ * A second socket for notifications, non-blocking. Not everything that a change brings with it is
+ * told: when a device goes down or loses its last address of a family, its IPv4 routes go in
+ * silence.
  */
 int netlink_watch_open(struct netlink *watch);
 
 /*
- * Reads what comes next and calls `each` for it. 1, 0 when nothing waits, or a negative errno: -ENOBUFS when notifications
- * were lost, after which reading goes on.
+ * Reads what comes next and calls `each` for it. 1, 0 when nothing waits, or a negative errno:
+ * -ENOBUFS when notifications were lost, after which reading goes on.
  */
 typedef void (*netlink_notice_function)(void *context, const struct netlink_notice *notice);
 int netlink_watch_read(struct netlink *watch, netlink_notice_function each, void *context);
@@ -116,12 +128,5 @@ int netlink_watch_read(struct netlink *watch, netlink_notice_function each, void
 bool netlink_prefix_equal(const struct netlink_prefix *a, const struct netlink_prefix *b);
 /* One of the two contains the other. */
 bool netlink_prefix_overlap(const struct netlink_prefix *a, const struct netlink_prefix *b);
-
-/*
- * The device by which packets to `address` would leave if the device `exclude_ifindex` (0: none) weren't there: longest
- * match in the main table, then lowest metric; dead and multipath routes by their first hop. Needs no privileges. Returns 0
- * or a negative errno: ENETUNREACH when there is no route, or one that says so (blackhole, unreachable, prohibit).
- */
-int netlink_uplink_for(int family, const uint8_t *address, uint32_t exclude_ifindex, char name[IF_NAMESIZE]);
 
 #endif

@@ -47,7 +47,8 @@ static int64_t now_ms(void) {
 
 /* Waits up to `timeout` ms (-1: for ever) for notifications. False when the thread is to end. */
 static bool wait_notices(const struct netwatch *watch, int timeout, bool *ready) {
-  struct pollfd fds[] = {{.fd = watch->notices.fd, .events = POLLIN}, {.fd = watch->wakeup, .events = POLLIN}};
+  struct pollfd fds[] = {{.fd = watch->notices.fd, .events = POLLIN},
+                         {.fd = watch->wakeup, .events = POLLIN}};
   while (poll(fds, 2, timeout) < 0)
     if (errno != EINTR) return false;
   *ready = fds[0].revents != 0;
@@ -94,7 +95,8 @@ static void netwatch_free(struct netwatch *watch) {
   free(watch);
 }
 
-struct netwatch *netwatch_start(uint32_t ignored_ifindex, netwatch_callback callback, void *context, int *error) {
+struct netwatch *netwatch_start(uint32_t ignored_ifindex, netwatch_callback callback, void *context,
+                                int *error) {
   struct netwatch *watch = calloc(1, sizeof *watch);
   if (watch == NULL) {
     *error = ENOMEM;

@@ -13,7 +13,10 @@
 int tun_open(void) {
   int fd = open(TUN_NODE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (fd >= 0) return fd;
-  /* A node whose driver isn't there answers ENXIO or ENODEV, depending on how its number is known to the kernel. */
+  /**
+   * A node whose driver isn't there answers ENXIO or ENODEV, depending on how its number is known
+   * to the kernel.
+   */
   return errno == ENXIO ? -ENODEV : -errno;
 }
 

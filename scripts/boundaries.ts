@@ -1,9 +1,10 @@
 /**
- * `npm run boundaries`: prints which folder of src/ imports which, and fails when that is not what MAY_IMPORT says, or when
- * folders import one another in a circle.
+ * `npm run boundaries`: prints which folder of src/ imports which, and fails when that is not what
+ * MAY_IMPORT says, or when folders import one another in a circle.
  *
- * MAY_IMPORT is the whole truth in both directions: an import that isn't listed is an error, and so is an entry that nothing
- * needs any more. docs/architecture.md shows the same table, and test/unit/architecture.test.ts compares the two.
+ * MAY_IMPORT is the whole truth in both directions: an import that isn't listed is an error, and so
+ * is an entry that nothing needs any more. docs/architecture.md shows the same table, and
+ * test/unit/architecture.test.ts compares the two.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -17,7 +18,8 @@ const ARCHITECTURE = join(ROOT, 'docs/architecture.md');
 export const VALUES: readonly string[] = ['errors', 'net', 'observe'];
 
 /**
- * Beyond VALUES, from the bottom to the top. A folder is meant without those below it. `main` is src/main.ts.
+ * Beyond VALUES, from the bottom to the top. A folder is meant without those below it. `main` is
+ * src/main.ts.
  */
 export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
@@ -179,8 +181,8 @@ export function violations(graph: FolderGraph, mayImport = MAY_IMPORT): string[]
 }
 
 /**
- * Circles of folders, each as `a -> b -> a`: between the folders themselves, and at every depth between what is left of their
- * names there (at depth 1 all of `ssh/` is one).
+ * Circles of folders, each as `a -> b -> a`: between the folders themselves, and at every depth
+ * between what is left of their names there (at depth 1 all of `ssh/` is one).
  */
 export function circles(graph: FolderGraph): string[] {
   const deepest = Math.max(...[...graph.keys()].map((folder) => folder.split('/').length));
@@ -235,7 +237,8 @@ function main(): void {
   const wrong = [...violations(graph), ...circles(graph).map((circle) => `circle: ${circle}`)];
   if (!isDocumented()) wrong.push(`docs/architecture.md should have this table:\n${matrixTable()}`);
   for (const what of wrong) process.stderr.write(`boundaries: ${what}\n`);
-  if (wrong.length === 0) process.stdout.write(`${graph.size} folders, no circle, as in the table\n`);
+  if (wrong.length === 0)
+    process.stdout.write(`${graph.size} folders, no circle, as in the table\n`);
   else process.exitCode = 1;
 }
 

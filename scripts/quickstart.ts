@@ -1,6 +1,7 @@
 /**
- * The demonstration behind ./scripts/quickstart: the main job on real input, in a lab of network namespaces, each step
- * checked. Exits with 1 and says what went wrong when a step doesn't show what it should.
+ * The demonstration behind ./scripts/quickstart: the main job on real input, in a lab of network
+ * namespaces, each step checked. Exits with 1 and says what went wrong when a step doesn't show
+ * what it should.
  */
 import { fileURLToPath } from 'node:url';
 import { pseudoRandomDigest } from '../test/support/bytes.ts';
@@ -81,7 +82,9 @@ async function download(lab: Lab): Promise<{ sha256: string; seconds: number }> 
   const url = `${API}/bytes/${DOWNLOAD}?seed=quickstart`;
   command(`curl ${url} | sha256sum`);
   const begin = performance.now();
-  const result = await lab.client.exec(['sh', '-c', `curl -sS '${url}' | sha256sum`], { timeout: 120_000 });
+  const result = await lab.client.exec(['sh', '-c', `curl -sS '${url}' | sha256sum`], {
+    timeout: 120_000,
+  });
   const seconds = (performance.now() - begin) / 1000;
   const sha256 = result.stdout.split(' ')[0] ?? '';
   expect(

@@ -14,7 +14,9 @@ export async function runSituations<Situation>(
   for (const name of names) {
     const situation = situations[name];
     if (situation === undefined) {
-      process.stderr.write(`no such situation: ${name} (there are ${Object.keys(situations).join(', ')})\n`);
+      process.stderr.write(
+        `no such situation: ${name} (there are ${Object.keys(situations).join(', ')})\n`,
+      );
       process.exit(2);
     }
     for (const { what, value, bound, kept } of await run(situation)) {

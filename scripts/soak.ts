@@ -1,6 +1,6 @@
 /**
- * The channel layer at full size against a real sshd on the loopback: prints a table, and ends with 1 when a bound is missed.
- * Names of situations as arguments run only those.
+ * The channel layer at full size against a real sshd on the loopback: prints a table, and ends with
+ * 1 when a bound is missed. Names of situations as arguments run only those.
  */
 import {
   type Finding,
@@ -18,7 +18,9 @@ interface Situation {
 }
 
 const SITUATIONS: Readonly<Record<string, Situation>> = {
-  stalled: { run: (load) => stalledReaders(load, { stalled: 50, fast: 10, seconds: 10, least: 0.9 }) },
+  stalled: {
+    run: (load) => stalledReaders(load, { stalled: 50, fast: 10, seconds: 10, least: 0.9 }),
+  },
   idle: { run: (load) => idleAndActive(load, { idle: 5_000, active: 200, seconds: 10 }) },
   transfers: {
     config: ['RekeyLimit 16M'],

@@ -3,7 +3,12 @@
  * again, 100,000 forged SYNs in ten seconds, 10 GB over 200 flows each way. Prints a table, and
  * ends with 1 when a bound is missed. Names of situations as arguments run only those.
  */
-import { DeviceLoad, forgedSyns, roundTrips, shortConnections } from '../test/support/deviceload.ts';
+import {
+  DeviceLoad,
+  forgedSyns,
+  roundTrips,
+  shortConnections,
+} from '../test/support/deviceload.ts';
 import type { Finding } from '../test/support/load.ts';
 import { runSituations } from './situations.ts';
 

@@ -5,9 +5,10 @@
  *   arguments -> runCommandLine -> Configuration -> run(), runProxy(), runExec()      INT, TERM, HUP abort its `stop` signal
  *   what run() or anything before it throws -> two lines on stderr -> exit code
  *
- * The heap is small and the garbage many short-lived buffers: collecting it on one thread costs least (docs/decisions/0009), and
- * a young generation that doesn't grow with the number of flows keeps less of it in memory (docs/decisions/0024).
- * session/connect.ts and with it the SSH client are loaded when there is something to run: --help and usage errors don't wait for them.
+ * The heap is small and the garbage many short-lived buffers: collecting it on one thread costs
+ * least (docs/decisions/0009), and a young generation that doesn't grow with the number of flows
+ * keeps less of it in memory (docs/decisions/0024). session/connect.ts and with it the SSH client
+ * are loaded when there is something to run: --help and usage errors don't wait for them.
  */
 import { constants } from 'node:os';
 import { learnedList } from './cli/allow.ts';
@@ -41,8 +42,9 @@ function fail(error: unknown): void {
 type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
 
 /**
- * Ends the program. process.exit() waits for look-ups that are under way, half a minute with several silent resolvers:
- * getaddrinfo(3) can't be given up. Then it ends without it; who has the terminal in another mode sets it back at 'exit'.
+ * Ends the program. process.exit() waits for look-ups that are under way, half a minute with
+ * several silent resolvers: getaddrinfo(3) can't be given up. Then it ends without it; who has the
+ * terminal in another mode sets it back at 'exit'.
  */
 function end(status: number): never {
   if (!process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap')) return process.exit(status);
@@ -50,7 +52,9 @@ function end(status: number): never {
   return addon().leave(status);
 }
 
-/** A first signal asks for an orderly stop, a second INT (Ctrl-C again) ends the program at once. */
+/**
+ * A first signal asks for an orderly stop, a second INT (Ctrl-C again) ends the program at once.
+ */
 function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSignal {
   const stop = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -77,7 +81,8 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
       learned: learnedList(configuration.allow, (text) => process.stdout.write(text), observer),
     });
   } catch (error) {
-    // Whoever was waiting when the signal came rejects with the signal's reason: that is an orderly stop.
+    // Whoever was waiting when the signal came rejects with the signal's reason: that is an orderly
+    // stop.
     if (!(stop.aborted && error === stop.reason)) throw error;
   }
 }
@@ -124,7 +129,9 @@ async function openstack(configuration: OpenStackConfiguration): Promise<void> {
   const observer = new Log({ level: logLevel, stream: process.stderr });
   const { reportCloud } = await import('./session/openstack.ts');
   try {
-    process.stdout.write(await reportCloud(configuration, { observer, prompter: createPrompter(), stop }));
+    process.stdout.write(
+      await reportCloud(configuration, { observer, prompter: createPrompter(), stop }),
+    );
   } catch (error) {
     if (!(stop.aborted && error === stop.reason)) throw error;
   }
@@ -139,7 +146,8 @@ async function clean(): Promise<void> {
 // A closed stderr or stdout ends no tunnel; the log stops writing by itself.
 process.stderr.on('error', () => {});
 process.stdout.on('error', () => {});
-// A fault that nobody handled leaves the parts in an unknown state: all host state hangs on the process, so end it.
+// A fault that nobody handled leaves the parts in an unknown state: all host state hangs on the
+// process, so end it.
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
     fail(error);
@@ -167,5 +175,6 @@ try {
 } catch (error) {
   fail(error);
 }
-// All parts have been closed. Ending here rather than by an empty event loop spares the wait for what Node may still hold.
+// All parts have been closed. Ending here rather than by an empty event loop spares the wait for
+// what Node may still hold.
 end(Number(process.exitCode));

@@ -5,7 +5,8 @@
 #include <string.h>
 
 static const struct netlink_prefix range4 = {.family = 4, .length = 15, .address = {198, 18}};
-static const struct netlink_prefix range6 = {.family = 6, .length = 55, .address = {0x20, 0x01, 0x00, 0x02}};
+static const struct netlink_prefix range6 = {
+    .family = 6, .length = 55, .address = {0x20, 0x01, 0x00, 0x02}};
 
 #define BLOCK4_LENGTH 24u
 #define BLOCK6_LENGTH 64u
@@ -25,8 +26,8 @@ static struct netlink_prefix block_prefix(unsigned block, int family) {
 }
 
 /*
- * A prefix wider than a whole range (a default route or its halves, a captured 192.0.0.0/2) says nothing about the use
- * of the range, and ours are more specific; one within it does.
+ * A prefix wider than a whole range (a default route or its halves, a captured 192.0.0.0/2) says
+ * nothing about the use of the range, and ours are more specific; one within it does.
  */
 static void blocks_mark(struct blocks_used *blocks, const struct netlink_prefix *prefix) {
   const struct netlink_prefix *range = prefix->family == 4 ? &range4 : &range6;
@@ -37,28 +38,32 @@ static void blocks_mark(struct blocks_used *blocks, const struct netlink_prefix 
   }
 }
 
-static void blocks_mark_address(void *context, uint32_t ifindex, const struct netlink_prefix *prefix) {
+static void blocks_mark_address(void *context, uint32_t ifindex,
+                                const struct netlink_prefix *prefix) {
   (void)ifindex;
   blocks_mark(context, prefix);
 }
 
 static void blocks_mark_route(void *context, const struct netlink_route *route) {
   /* Routers discard the reserved ranges with such routes; that isn't use. */
-  if (route->type == RTN_BLACKHOLE || route->type == RTN_UNREACHABLE || route->type == RTN_PROHIBIT) return;
+  if (route->type == RTN_BLACKHOLE || route->type == RTN_UNREACHABLE || route->type == RTN_PROHIBIT)
+    return;
   blocks_mark(context, &route->destination);
 }
 
 /*
- * Claims the routes to a block's prefixes; all or none. The kernel adds such a route only if there is none (-EEXIST), so
- * of two helpers that chose the same block at the same time one gets it. `*at` is the prefix that could not be claimed.
+ * Claims the routes to a block's prefixes; all or none. The kernel adds such a route only if there
+ * is none (-EEXIST), so of two helpers that chose the same block at the same time one gets it.
+ * `*at` is the prefix that could not be claimed.
  */
-static int block_claim_routes(struct netlink *netlink, uint32_t ifindex, const struct netlink_prefix *prefixes,
-                              size_t count, size_t *at) {
+static int block_claim_routes(struct netlink *netlink, uint32_t ifindex,
+                              const struct netlink_prefix *prefixes, size_t count, size_t *at) {
   for (*at = 0; *at < count; (*at)++) {
     int result = netlink_route_add(netlink, ifindex, &prefixes[*at]);
     if (result == 0) continue;
     if (result == -EEXIST)
-      for (size_t done = *at; done > 0; done--) (void)netlink_route_delete(netlink, ifindex, &prefixes[done - 1]);
+      for (size_t done = *at; done > 0; done--)
+        (void)netlink_route_delete(netlink, ifindex, &prefixes[done - 1]);
     return result;
   }
   return 0;
@@ -76,7 +81,8 @@ bool block_claim(struct netlink *netlink, uint32_t ifindex, uint32_t families, s
   for (int family = 4; family <= 6; family += 2) {
     if ((families & (family == 4 ? HELPER_IPV4 : HELPER_IPV6)) == 0) continue;
     int result = netlink_each_address(netlink, family, blocks_mark_address, &blocks);
-    if (result == 0) result = netlink_each_route(netlink, family, RTPROT_UNSPEC, blocks_mark_route, &blocks);
+    if (result == 0)
+      result = netlink_each_route(netlink, family, RTPROT_UNSPEC, blocks_mark_route, &blocks);
     if (result < 0) return failure_set(failure, HELPER_STEP_ADDRESS, result, "%s", netlink->reason);
   }
 
@@ -90,14 +96,16 @@ bool block_claim(struct netlink *netlink, uint32_t ifindex, uint32_t families, s
     int result = block_claim_routes(netlink, ifindex, block->prefixes, block->count, &at);
     if (result == -EEXIST) continue;
     if (result < 0)
-      return failure_set_prefix(failure, HELPER_STEP_ADDRESS, result, &block->prefixes[at], netlink->reason);
+      return failure_set_prefix(failure, HELPER_STEP_ADDRESS, result, &block->prefixes[at],
+                                netlink->reason);
 
     for (at = 0; at < block->count; at++) {
       struct netlink_prefix *address = &block->addresses[at];
       *address = block->prefixes[at];
       address->address[address->family == 4 ? 3 : 15] = 1;
       result = netlink_address_add(netlink, ifindex, address);
-      if (result < 0) return failure_set_prefix(failure, HELPER_STEP_ADDRESS, result, address, netlink->reason);
+      if (result < 0)
+        return failure_set_prefix(failure, HELPER_STEP_ADDRESS, result, address, netlink->reason);
     }
     return true;
   }

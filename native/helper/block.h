@@ -1,8 +1,9 @@
 /*
- * block.h - the device's own addresses, in ranges reserved for benchmarks, which no network uses: the N-th /24 of
- * 198.18.0.0/15 (RFC 2544) and the N-th /64 of 2001:2::/55, part of 2001:2::/48 (RFC 5180). N is the lowest of
- * 0..BLOCK_COUNT-1 of which neither family, as far as asked for, is in use on this machine, so that several tunnels
- * can run beside each other. The device itself is .1 and ::1.
+ * block.h - the device's own addresses, in ranges reserved for benchmarks, which no network uses:
+ * the N-th /24 of 198.18.0.0/15 (RFC 2544) and the N-th /64 of 2001:2::/55, part of 2001:2::/48
+ * (RFC 5180). N is the lowest of 0..BLOCK_COUNT-1 of which neither family, as far as asked for, is
+ * in use on this machine, so that several tunnels can run beside each other. The device itself is
+ * .1 and ::1.
  */
 #ifndef TUNNEL_HELPER_BLOCK_H
 #define TUNNEL_HELPER_BLOCK_H
@@ -19,8 +20,8 @@ struct block {
 };
 
 /*
- * Gives the device, which is up, a block's addresses and the routes to the rest of it. After a failure something of it may
- * be left on the device, which is then to be deleted.
+ * Gives the device, which is up, a block's addresses and the routes to the rest of it. After a
+ * failure something of it may be left on the device, which is then to be deleted.
  */
 bool block_claim(struct netlink *netlink, uint32_t ifindex, uint32_t families, struct block *block,
                  struct failure *failure);

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-bool failure_set(struct failure *failure, enum helper_step step, int error, const char *format, ...) {
+bool failure_set(struct failure *failure, enum helper_step step, int error, const char *format,
+                 ...) {
   va_list arguments;
 
   failure->step = step;
@@ -13,7 +14,10 @@ bool failure_set(struct failure *failure, enum helper_step step, int error, cons
   va_start(arguments, format);
   vsnprintf(failure->detail, sizeof failure->detail, format, arguments);
   va_end(arguments);
-  /* Device names are the administrator's choice and reasons the kernel's: nothing of them may reach a terminal raw. */
+  /**
+   * Device names are the administrator's choice and reasons the kernel's: nothing of them may reach
+   * a terminal raw.
+   */
   for (char *at = failure->detail; *at != '\0'; at++)
     if ((unsigned char)*at < 0x20 || (unsigned char)*at >= 0x7f) *at = '?';
   return false;
@@ -31,5 +35,6 @@ bool failure_set_prefix(struct failure *failure, enum helper_step step, int erro
                         const struct netlink_prefix *prefix, const char *text) {
   char own[PREFIX_TEXT];
 
-  return failure_set(failure, step, error, "%s%s%s", prefix_format(prefix, own), text[0] != '\0' ? " " : "", text);
+  return failure_set(failure, step, error, "%s%s%s", prefix_format(prefix, own),
+                     text[0] != '\0' ? " " : "", text);
 }

@@ -1,4 +1,7 @@
-/* failure.h - what the helper says when a request can't be done: the fields of struct helper_failed. */
+/**
+ * failure.h - what the helper says when a request can't be done: the fields of struct
+ * helper_failed.
+ */
 #ifndef TUNNEL_HELPER_FAILURE_H
 #define TUNNEL_HELPER_FAILURE_H
 
@@ -11,8 +14,11 @@ struct failure {
   char detail[sizeof((struct helper_failed *)0)->detail];
 };
 
-/* Fills `failure`; `error` may be a negative errno. Returns false, so that a caller can return it. */
-__attribute__((format(printf, 4, 5))) bool failure_set(struct failure *failure, enum helper_step step, int error,
+/**
+ * Fills `failure`; `error` may be a negative errno. Returns false, so that a caller can return it.
+ */
+__attribute__((format(printf, 4, 5))) bool failure_set(struct failure *failure,
+                                                       enum helper_step step, int error,
                                                        const char *format, ...);
 
 /* "10.0.0.0/8" */

@@ -1,20 +1,23 @@
 /*
  * tunnel-helper SOCKET_PATH - the only part of the program that runs as root.
  *
- * It makes the TUN device and the routes, hands the device's descriptor to the program and waits for the program's end
- * (protocol.h says what they say to each other). It is started directly when the program is root itself, else through sudo or
- * doas, and works for whoever started those: the caller.
+ * It makes the TUN device and the routes, hands the device's descriptor to the program and waits
+ * for the program's end (protocol.h says what they say to each other). It is started directly when
+ * the program is root itself, else through sudo or doas, and works for whoever started those: the
+ * caller.
  *
  *   start    umask, no inherited descriptors, caller known, environment cleared
- *   connect  the socket lies in a directory of the caller's that is closed to others, is the caller's, and the process that
- *            listens there is the caller's: nobody can have a device of root's made through somebody else's rights
- *   fork     the parent exits when the child has left the terminal, so that sudo ends and gives it back; up to here failures
- *            are one line on stderr and HELPER_EXIT_*, after it FAILED messages
- *   drop     /dev/net/tun opened, then only CAP_NET_ADMIN is kept, as the caller's uid
- *   serve    session.c, until the socket closes, somebody takes the device away or SIGTERM; then the device is deleted
+ *   connect  the socket lies in a directory of the caller's that is closed to others, is the
+ * caller's, and the process that listens there is the caller's: nobody can have a device of root's
+ * made through somebody else's rights fork     the parent exits when the child has left the
+ * terminal, so that sudo ends and gives it back; up to here failures are one line on stderr and
+ * HELPER_EXIT_*, after it FAILED messages drop     /dev/net/tun opened, then only CAP_NET_ADMIN is
+ * kept, as the caller's uid serve    session.c, until the socket closes, somebody takes the device
+ * away or SIGTERM; then the device is deleted
  *
- * It runs no other program, reads no file, writes none, and has no timers. Whatever is killed, nothing stays: the device
- * isn't persistent and only the program holds its descriptor; routes and addresses hang on the device.
+ * It runs no other program, reads no file, writes none, and has no timers. Whatever is killed,
+ * nothing stays: the device isn't persistent and only the program holds its descriptor; routes and
+ * addresses hang on the device.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -58,15 +61,17 @@ static bool stdio_complete(void) {
 }
 
 /*
- * Connects to the program. Everything is looked up beneath the directory once opened, so that what was checked is what is
- * connected to; whom the socket belongs to is said by the kernel in the end. Returns the socket, or -1 after a message.
+ * Connects to the program. Everything is looked up beneath the directory once opened, so that what
+ * was checked is what is connected to; whom the socket belongs to is said by the kernel in the end.
+ * Returns the socket, or -1 after a message.
  */
 static int program_connect(const char *path, uid_t caller, struct ucred *program) {
   char directory_path[PATH_MAX], name_path[PATH_MAX];
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   struct stat directory, socket_status;
 
-  if (path[0] != '/' || strlen(path) >= sizeof directory_path) return fail(path, "not an absolute path"), -1;
+  if (path[0] != '/' || strlen(path) >= sizeof directory_path)
+    return fail(path, "not an absolute path"), -1;
   strcpy(directory_path, path);
   strcpy(name_path, path);
   const char *name = basename(name_path);
@@ -83,10 +88,12 @@ static int program_connect(const char *path, uid_t caller, struct ucred *program
   if (socket_status.st_uid != caller) return fail(path, "the socket isn't the caller's"), -1;
 
   fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-  if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) return fail(path, strerror(errno)), -1;
+  if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+    return fail(path, strerror(errno)), -1;
   int result = fd_peer(fd, program);
   if (result < 0) return fail(path, strerror(-result)), -1;
-  if (program->uid != caller) return fail(path, "the process that listens there isn't the caller's"), -1;
+  if (program->uid != caller)
+    return fail(path, "the process that listens there isn't the caller's"), -1;
   return fd;
 }
 
@@ -125,7 +132,8 @@ static void serve(int socket, const struct ucred *program) {
   if (result == 0) {
     session.signals = signals_open();
     what = "signals";
-    result = session.signals < 0 ? session.signals : privileges_drop(program->uid, program->gid, &what);
+    result =
+        session.signals < 0 ? session.signals : privileges_drop(program->uid, program->gid, &what);
   }
   if (result < 0) {
     failure_set(&failure, HELPER_STEP_PRIVILEGES, result, "%s", what);
@@ -153,7 +161,10 @@ int main(int argc, char **argv) {
   int socket = program_connect(argv[1], caller, &program);
   if (socket < 0) return HELPER_EXIT_SETUP;
 
-  /* When sudo has run this in a terminal of its own (use_pty) that goes away, with a hang-up, as soon as the parent exits. */
+  /**
+   * When sudo has run this in a terminal of its own (use_pty) that goes away, with a hang-up, as
+   * soon as the parent exits.
+   */
   signal(SIGHUP, SIG_IGN);
   if (pipe2(ready, O_CLOEXEC) < 0) return fail("pipe", strerror(errno));
   pid_t child = fork();

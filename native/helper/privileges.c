@@ -28,13 +28,15 @@ static int capabilities_get(struct __user_cap_data_struct data[_LINUX_CAPABILITY
 
 static int capabilities_set(uint32_t first) {
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-  const struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{.effective = first, .permitted = first}};
+  const struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {
+      {.effective = first, .permitted = first}};
   return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
 
 /* Without CAP_SETPCAP the bounding set stays; no_new_privs then keeps it from meaning anything. */
 static int bounding_set_drop(bool may) {
-  for (unsigned long capability = 0; may && prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+  for (unsigned long capability = 0; may && prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0;
+       capability++)
     if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) return -errno;
   return 0;
 }
@@ -50,12 +52,14 @@ int privileges_drop(uid_t uid, gid_t gid, const char **what) {
   if ((held[0].permitted & net_admin) == 0) return -EPERM;
 
   *what = "capability bounding set";
-  if ((result = bounding_set_drop((held[0].effective & CAP_TO_MASK(CAP_SETPCAP)) != 0)) < 0) return result;
+  if ((result = bounding_set_drop((held[0].effective & CAP_TO_MASK(CAP_SETPCAP)) != 0)) < 0)
+    return result;
 
   if (uid != 0) {
     *what = "change of user";
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0) return -errno;
-    if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0) return -errno;
+    if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+      return -errno;
   }
 
   *what = "capabilities";

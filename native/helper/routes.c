@@ -64,7 +64,8 @@ static bool set_has(const struct route_set *set, const struct netlink_prefix *pr
 }
 
 /* The first `length` bits of a prefix that has at least as many. */
-static struct netlink_prefix prefix_shortened(const struct netlink_prefix *prefix, unsigned length) {
+static struct netlink_prefix prefix_shortened(const struct netlink_prefix *prefix,
+                                              unsigned length) {
   struct netlink_prefix wider = *prefix;
 
   wider.length = (uint8_t)length;
@@ -82,7 +83,10 @@ struct conflict {
   struct netlink_route route;
 };
 
-/* Whether what is to be added has the prefix, one around it or one within it; the narrower of the two is shared. */
+/**
+ * Whether what is to be added has the prefix, one around it or one within it; the narrower of the
+ * two is shared.
+ */
 static bool overlap_find(struct conflict *conflict, const struct netlink_prefix *prefix) {
   const struct route_set *wanted = conflict->wanted;
   size_t at;
@@ -113,27 +117,35 @@ static void conflict_consider(void *context, const struct netlink_route *route) 
   if (route->protocol == NETLINK_ROUTE_PROTOCOL && !block_is(destination))
     conflict->found = overlap_find(conflict, destination);
   else
-    conflict->found = set_has(conflict->wanted, destination) && !set_has(conflict->current, destination);
+    conflict->found =
+        set_has(conflict->wanted, destination) && !set_has(conflict->current, destination);
   conflict->route = *route;
 }
 
 /* What to call the place to which a route leads. */
 static const char *route_target(const struct netlink_route *route, char name[IF_NAMESIZE]) {
   switch (route->type) {
-    case RTN_BLACKHOLE: return "blackhole";
-    case RTN_UNREACHABLE: return "unreachable";
-    case RTN_PROHIBIT: return "prohibit";
-    case RTN_THROW: return "throw";
-    default: return if_indextoname(route->ifindex, name) != NULL ? name : "";
+    case RTN_BLACKHOLE:
+      return "blackhole";
+    case RTN_UNREACHABLE:
+      return "unreachable";
+    case RTN_PROHIBIT:
+      return "prohibit";
+    case RTN_THROW:
+      return "throw";
+    default:
+      return if_indextoname(route->ifindex, name) != NULL ? name : "";
   }
 }
 
 /*
- * A route with another metric wouldn't keep the kernel from adding ours, but one of the two would then silently lose; so
- * the prefix must be free of any. False and the failure if it isn't. `protocol` limits the look to routes of that one.
+ * A route with another metric wouldn't keep the kernel from adding ours, but one of the two would
+ * then silently lose; so the prefix must be free of any. False and the failure if it isn't.
+ * `protocol` limits the look to routes of that one.
  */
-static bool conflict_free(struct netlink *netlink, uint32_t ifindex, uint8_t protocol, const struct route_set *current,
-                          const struct route_set *wanted, struct failure *failure) {
+static bool conflict_free(struct netlink *netlink, uint32_t ifindex, uint8_t protocol,
+                          const struct route_set *current, const struct route_set *wanted,
+                          struct failure *failure) {
   struct conflict conflict = {.current = current, .wanted = wanted, .ifindex = ifindex};
   char name[IF_NAMESIZE];
 
@@ -147,7 +159,10 @@ static bool conflict_free(struct netlink *netlink, uint32_t ifindex, uint8_t pro
                             &conflict.shared, route_target(&conflict.route, name));
 }
 
-/* Adds what `wanted` has and `than` hasn't, up to the `limit`th prefix of `wanted`; returns where it failed. */
+/**
+ * Adds what `wanted` has and `than` hasn't, up to the `limit`th prefix of `wanted`; returns where
+ * it failed.
+ */
 static size_t add_missing(struct netlink *netlink, uint32_t ifindex, const struct route_set *wanted,
                           const struct route_set *than, size_t limit, int *result) {
   for (size_t i = 0; i < limit; i++) {
@@ -158,7 +173,10 @@ static size_t add_missing(struct netlink *netlink, uint32_t ifindex, const struc
   return limit;
 }
 
-/* Removes what `old` has and `than` hasn't, likewise. A route that somebody else has removed already is no failure. */
+/**
+ * Removes what `old` has and `than` hasn't, likewise. A route that somebody else has removed
+ * already is no failure.
+ */
 static size_t remove_surplus(struct netlink *netlink, uint32_t ifindex, const struct route_set *old,
                              const struct route_set *than, size_t limit, int *result) {
   for (size_t i = 0; i < limit; i++) {
@@ -180,13 +198,18 @@ bool routes_apply(struct netlink *netlink, uint32_t ifindex, struct route_set *c
 
   size_t added = add_missing(netlink, ifindex, wanted, current, wanted->count, &result);
   if (result < 0) {
-    failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &wanted->prefixes[added], netlink->reason);
+    failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &wanted->prefixes[added],
+                       netlink->reason);
     (void)remove_surplus(netlink, ifindex, wanted, current, added, &undone);
     /* Somebody was faster than us since the look at the table: say who. */
-    if (result == -EEXIST) (void)conflict_free(netlink, ifindex, RTPROT_UNSPEC, current, wanted, failure);
+    if (result == -EEXIST)
+      (void)conflict_free(netlink, ifindex, RTPROT_UNSPEC, current, wanted, failure);
     return false;
   }
-  /* The kernel keeps two tunnels from the same prefix, not from overlapping ones: of two that came at once, each looks again. */
+  /**
+   * The kernel keeps two tunnels from the same prefix, not from overlapping ones: of two that came
+   * at once, each looks again.
+   */
   if (!conflict_free(netlink, ifindex, NETLINK_ROUTE_PROTOCOL, current, wanted, failure)) {
     (void)remove_surplus(netlink, ifindex, wanted, current, wanted->count, &undone);
     return false;
@@ -194,7 +217,8 @@ bool routes_apply(struct netlink *netlink, uint32_t ifindex, struct route_set *c
 
   size_t removed = remove_surplus(netlink, ifindex, current, wanted, current->count, &result);
   if (result < 0) {
-    failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &current->prefixes[removed], netlink->reason);
+    failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &current->prefixes[removed],
+                       netlink->reason);
     (void)add_missing(netlink, ifindex, current, wanted, removed, &undone);
     (void)remove_surplus(netlink, ifindex, wanted, current, wanted->count, &undone);
     return false;

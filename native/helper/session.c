@@ -34,8 +34,10 @@ struct device {
 };
 
 static struct helper_header header_of(enum helper_type type, size_t length) {
-  return (struct helper_header){
-      .magic = HELPER_MAGIC, .version = HELPER_VERSION, .type = (uint16_t)type, .length = (uint32_t)length};
+  return (struct helper_header){.magic = HELPER_MAGIC,
+                                .version = HELPER_VERSION,
+                                .type = (uint16_t)type,
+                                .length = (uint32_t)length};
 }
 
 void session_refuse(int socket, const struct failure *failure) {
@@ -48,19 +50,22 @@ void session_refuse(int socket, const struct failure *failure) {
 }
 
 /* Makes the device. After a failure what there is of it is left to session_run() to delete. */
-static bool device_create(struct session *session, struct device *device, struct helper_created *answer,
-                          struct failure *failure) {
+static bool device_create(struct session *session, struct device *device,
+                          struct helper_created *answer, struct failure *failure) {
   const struct helper_create *create = &request.create;
 
-  if (session->tun < 0) return failure_set(failure, HELPER_STEP_OPEN_TUN, session->tun, "/dev/net/tun");
+  if (session->tun < 0)
+    return failure_set(failure, HELPER_STEP_OPEN_TUN, session->tun, "/dev/net/tun");
   int ifindex = tun_create(session->tun, device->name);
   if (ifindex < 0) return failure_set(failure, HELPER_STEP_CREATE_TUN, ifindex, "/dev/net/tun");
   device->ifindex = (uint32_t)ifindex;
 
   int result = netlink_link_up(&session->netlink, device->ifindex, create->mtu, TUN_QUEUE_FRAMES);
   if (result < 0)
-    return failure_set(failure, HELPER_STEP_LINK_UP, result, "%s %s", device->name, session->netlink.reason);
-  if (!block_claim(&session->netlink, device->ifindex, create->families, &device->block, failure)) return false;
+    return failure_set(failure, HELPER_STEP_LINK_UP, result, "%s %s", device->name,
+                       session->netlink.reason);
+  if (!block_claim(&session->netlink, device->ifindex, create->families, &device->block, failure))
+    return false;
 
   answer->ifindex = device->ifindex;
   memcpy(answer->name, device->name, sizeof answer->name);
@@ -90,7 +95,10 @@ static bool handle_create(struct session *session, struct device *device) {
     return false;
   }
   int result = fd_send(session->socket, &answer, sizeof answer, session->tun, 0);
-  /* The program's copy is the only one from here on: the device dies with the program, whatever becomes of the helper. */
+  /**
+   * The program's copy is the only one from here on: the device dies with the program, whatever
+   * becomes of the helper.
+   */
   tun_close(session);
   return result == 0;
 }
@@ -100,7 +108,8 @@ static bool handle_routes(struct session *session, const struct device *device) 
   const struct helper_done done = {.header = header_of(HELPER_DONE, sizeof done)};
   struct failure failure;
 
-  if (!routes_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted, &failure)) {
+  if (!routes_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted,
+                    &failure)) {
     session_refuse(session->socket, &failure);
     return true;
   }
@@ -118,7 +127,8 @@ static const char *request_check(size_t length, const struct device *device) {
     case HELPER_CREATE:
       if (length != sizeof request.create) return "wrong length of CREATE";
       if (device->ifindex != 0) return "CREATE more than once";
-      if (request.create.families == 0 || (request.create.families & ~(HELPER_IPV4 | HELPER_IPV6)) != 0)
+      if (request.create.families == 0 ||
+          (request.create.families & ~(HELPER_IPV4 | HELPER_IPV6)) != 0)
         return "unknown address families";
       if (request.create.mtu < MTU_MIN || request.create.mtu > MTU_MAX) return "MTU out of range";
       return NULL;
@@ -126,7 +136,8 @@ static const char *request_check(size_t length, const struct device *device) {
       if (length < sizeof request.routes.routes) return "wrong length of ROUTES";
       if (device->ifindex == 0) return "ROUTES before CREATE";
       if (request.routes.routes.count > HELPER_MAX_PREFIXES) return "too many prefixes";
-      if (length != sizeof request.routes.routes + request.routes.routes.count * sizeof request.routes.prefixes[0])
+      if (length != sizeof request.routes.routes +
+                        request.routes.routes.count * sizeof request.routes.prefixes[0])
         return "wrong length of ROUTES";
       if (!routes_parse(&routes_wanted, request.routes.prefixes, request.routes.routes.count))
         return "malformed prefix";
@@ -158,13 +169,16 @@ static bool session_step(struct session *session, struct device *device) {
     session_refuse(session->socket, &failure);
     return false;
   }
-  return request.header.type == HELPER_CREATE ? handle_create(session, device) : handle_routes(session, device);
+  return request.header.type == HELPER_CREATE ? handle_create(session, device)
+                                              : handle_routes(session, device);
 }
 
 /* After a notification. Returns whether the session goes on. */
 static bool session_watch(struct session *session, const struct device *device) {
-  const struct watched watched = {
-      .ifindex = device->ifindex, .name = device->name, .block = &device->block, .routes = &routes_current};
+  const struct watched watched = {.ifindex = device->ifindex,
+                                  .name = device->name,
+                                  .block = &device->block,
+                                  .routes = &routes_current};
   struct failure failure;
 
   if (watch_step(&session->watch, &session->netlink, &watched, &failure)) return true;
@@ -173,7 +187,8 @@ static bool session_watch(struct session *session, const struct device *device) 
 }
 
 void session_run(struct session *session) {
-  const struct helper_hello hello = {.header = header_of(HELPER_HELLO, sizeof hello), .pid = getpid()};
+  const struct helper_hello hello = {.header = header_of(HELPER_HELLO, sizeof hello),
+                                     .pid = getpid()};
   struct device device = {.ifindex = 0};
   bool serving = fd_send(session->socket, &hello, sizeof hello, -1, 0) == 0;
 
@@ -194,6 +209,10 @@ void session_run(struct session *session) {
       serving = session_watch(session, &device);
   }
   tun_close(session);
-  /* Gone already when the program was killed: the kernel has taken the device with the last descriptor. */
-  if (device.ifindex != 0) (void)netlink_link_delete(&session->netlink, device.ifindex, device.name);
+  /**
+   * Gone already when the program was killed: the kernel has taken the device with the last
+   * descriptor.
+   */
+  if (device.ifindex != 0)
+    (void)netlink_link_delete(&session->netlink, device.ifindex, device.name);
 }

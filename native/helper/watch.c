@@ -5,7 +5,10 @@
 #include <string.h>
 #include <time.h>
 
-/* Datagrams taken in one go, so that a machine whose routes change all the time doesn't keep the program waiting. */
+/**
+ * Datagrams taken in one go, so that a machine whose routes change all the time doesn't keep the
+ * program waiting.
+ */
 #define WATCH_BATCH 64
 
 int watch_open(struct watch *watch) {
@@ -33,7 +36,10 @@ static void suspect(void *context, const struct netlink_notice *notice) {
     suspicion->raised = suspicion->raised || notice->ifindex == watched->ifindex;
     return;
   }
-  /* The end of a route of ours, or a new one to the same prefix of somebody else's, which may have replaced it. */
+  /**
+   * The end of a route of ours, or a new one to the same prefix of somebody else's, which may have
+   * replaced it.
+   */
   const bool ours = notice->ifindex == watched->ifindex;
   if (notice->route.table != RT_TABLE_MAIN || ours != (notice->kind == NETLINK_ROUTE_GONE)) return;
   const struct netlink_prefix *destination = &notice->route.destination;
@@ -58,7 +64,8 @@ static void route_found(void *context, const struct netlink_route *route) {
   if (route->table != RT_TABLE_MAIN || route->tos != 0) return;
   if (route->ifindex != watched->ifindex || route->protocol != NETLINK_ROUTE_PROTOCOL) return;
   for (size_t i = 0; i < watched->block->count; i++)
-    if (netlink_prefix_equal(&watched->block->prefixes[i], &route->destination)) found->block_routes[i] = true;
+    if (netlink_prefix_equal(&watched->block->prefixes[i], &route->destination))
+      found->block_routes[i] = true;
   size_t at;
   if (routes_find(watched->routes, &route->destination, &at)) found->routes[at] = true;
 }
@@ -70,7 +77,8 @@ static void address_found(void *context, uint32_t ifindex, const struct netlink_
   if (ifindex != found->watched->ifindex) return;
   for (size_t i = 0; i < block->count; i++) {
     const struct netlink_prefix *own = &block->addresses[i];
-    if (own->family == address->family && memcmp(own->address, address->address, sizeof own->address) == 0)
+    if (own->family == address->family &&
+        memcmp(own->address, address->address, sizeof own->address) == 0)
       found->addresses[i] = true;
   }
 }
@@ -79,18 +87,25 @@ static bool lost(struct failure *failure, int error, const char *what, const cha
   return failure_set(failure, HELPER_STEP_LOST, error, "%s %s", what, happened);
 }
 
-static bool lost_prefix(struct failure *failure, int error, const char *what, const struct netlink_prefix *prefix) {
+static bool lost_prefix(struct failure *failure, int error, const char *what,
+                        const struct netlink_prefix *prefix) {
   char text[PREFIX_TEXT];
-  return failure_set(failure, HELPER_STEP_LOST, error, "%s %s was removed", what, prefix_format(prefix, text));
+  return failure_set(failure, HELPER_STEP_LOST, error, "%s %s was removed", what,
+                     prefix_format(prefix, text));
 }
 
-/* Looks at what there is. False when that can't be mended; what is missing of the routes is left for restore(). */
-static bool take_inventory(struct netlink *netlink, const struct watched *watched, struct failure *failure) {
+/**
+ * Looks at what there is. False when that can't be mended; what is missing of the routes is left
+ * for restore().
+ */
+static bool take_inventory(struct netlink *netlink, const struct watched *watched,
+                           struct failure *failure) {
   struct netlink_link link;
 
   int result = netlink_link_get(netlink, watched->ifindex, &link);
   if (result == -ENODEV) return lost(failure, result, watched->name, "was deleted");
-  if (result < 0) return failure_set(failure, HELPER_STEP_LOST, result, "%s %s", watched->name, netlink->reason);
+  if (result < 0)
+    return failure_set(failure, HELPER_STEP_LOST, result, "%s %s", watched->name, netlink->reason);
   if (!link.up) return lost(failure, ENETDOWN, link.name, "was set down");
 
   memset(&inventory, 0, sizeof inventory);
@@ -98,13 +113,15 @@ static bool take_inventory(struct netlink *netlink, const struct watched *watche
   for (size_t i = 0; i < watched->block->count; i++) {
     const int family = watched->block->prefixes[i].family;
     result = netlink_each_address(netlink, family, address_found, &inventory);
-    if (result < 0) return failure_set(failure, HELPER_STEP_LOST, result, "addresses %s", netlink->reason);
+    if (result < 0)
+      return failure_set(failure, HELPER_STEP_LOST, result, "addresses %s", netlink->reason);
     if (!inventory.addresses[i])
       return lost_prefix(failure, EADDRNOTAVAIL, "address", &watched->block->addresses[i]);
   }
   for (int family = 4; family <= 6; family += 2) {
     result = netlink_each_route(netlink, family, NETLINK_ROUTE_PROTOCOL, route_found, &inventory);
-    if (result < 0) return failure_set(failure, HELPER_STEP_LOST, result, "routes %s", netlink->reason);
+    if (result < 0)
+      return failure_set(failure, HELPER_STEP_LOST, result, "routes %s", netlink->reason);
   }
   return true;
 }
@@ -134,15 +151,18 @@ static bool verify(struct watch *watch, struct netlink *netlink, const struct wa
                    struct failure *failure) {
   if (!take_inventory(netlink, watched, failure)) return false;
   for (size_t i = 0; i < watched->block->count; i++)
-    if (!inventory.block_routes[i] && !restore(watch, netlink, watched, &watched->block->prefixes[i], failure))
+    if (!inventory.block_routes[i] &&
+        !restore(watch, netlink, watched, &watched->block->prefixes[i], failure))
       return false;
   for (size_t i = 0; i < watched->routes->count; i++)
-    if (!inventory.routes[i] && !restore(watch, netlink, watched, &watched->routes->prefixes[i], failure))
+    if (!inventory.routes[i] &&
+        !restore(watch, netlink, watched, &watched->routes->prefixes[i], failure))
       return false;
   return true;
 }
 
-bool watch_step(struct watch *watch, struct netlink *netlink, const struct watched *watched, struct failure *failure) {
+bool watch_step(struct watch *watch, struct netlink *netlink, const struct watched *watched,
+                struct failure *failure) {
   struct suspicion suspicion = {.watched = watched};
 
   for (int taken = 0; taken < WATCH_BATCH; taken++) {

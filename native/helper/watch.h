@@ -1,15 +1,17 @@
 /*
- * watch.h - notices when somebody else takes away what the session has set up: its device, the device's addresses, its
- * routes. What was captured would then go out by another way, and nobody would hear of it.
+ * watch.h - notices when somebody else takes away what the session has set up: its device, the
+ * device's addresses, its routes. What was captured would then go out by another way, and nobody
+ * would hear of it.
  *
- * Notifications only raise a suspicion, and those about others' devices not even that; what is the case, a look at the
- * kernel's tables says. So changes of our own, and notifications that were lost, need no treatment of their own.
+ * Notifications only raise a suspicion, and those about others' devices not even that; what is the
+ * case, a look at the kernel's tables says. So changes of our own, and notifications that were
+ * lost, need no treatment of their own.
  *
  *   all there                        nothing happens
- *   routes are missing, else well    they are put back, for as long as one sweep of another program's may take, and then not
- *                                    again for WATCH_RESTORE_INTERVAL_MS: somebody who comes back for them means it
- *   device down or gone, an address  lost: routes of the kernel's making would not come back with it
- *   missing, a route's place taken
+ *   routes are missing, else well    they are put back, for as long as one sweep of another
+ * program's may take, and then not again for WATCH_RESTORE_INTERVAL_MS: somebody who comes back for
+ * them means it device down or gone, an address  lost: routes of the kernel's making would not come
+ * back with it missing, a route's place taken
  */
 #ifndef TUNNEL_HELPER_WATCH_H
 #define TUNNEL_HELPER_WATCH_H
@@ -30,14 +32,19 @@ struct watched {
 };
 
 struct watch {
-  struct netlink notices; /* subscribed before there is a device; its descriptor is the one to poll */
+  struct netlink
+      notices; /* subscribed before there is a device; its descriptor is the one to poll */
   bool restored;
   int64_t restored_at_ms;
 };
 
 int watch_open(struct watch *watch);
 
-/* Takes the notifications that wait, up to a limit. False, and what was lost, when the session can't go on. */
-bool watch_step(struct watch *watch, struct netlink *netlink, const struct watched *watched, struct failure *failure);
+/**
+ * Takes the notifications that wait, up to a limit. False, and what was lost, when the session
+ * can't go on.
+ */
+bool watch_step(struct watch *watch, struct netlink *netlink, const struct watched *watched,
+                struct failure *failure);
 
 #endif

@@ -26,7 +26,9 @@ static bool is_in_path(const char *name) {
   while (directory != NULL) {
     const size_t length = strcspn(directory, ":");
     int written = snprintf(path, sizeof path, "%.*s/%s", (int)length, directory, name);
-    if (written > 0 && (size_t)written < sizeof path && access(length == 0 ? name : path, F_OK) == 0) return true;
+    if (written > 0 && (size_t)written < sizeof path &&
+        access(length == 0 ? name : path, F_OK) == 0)
+      return true;
     directory = directory[length] == ':' ? directory + length + 1 : NULL;
   }
   return false;
@@ -41,12 +43,16 @@ void command_execute(char **argv, uint32_t descriptors, struct fault *fault) {
   }
   execvp(argv[0], argv);
   int error = errno;
-  /* It also says EACCES when a directory of PATH is closed to the user; shells go by what they have found. */
+  /**
+   * It also says EACCES when a directory of PATH is closed to the user; shells go by what they have
+   * found.
+   */
   if (error == EACCES && strchr(argv[0], '/') == NULL && !is_in_path(argv[0])) error = ENOENT;
   fault_set(fault, LAUNCHER_STEP_EXECUTE, error, "%s", argv[0]);
 }
 
 int command_failure_status(const struct fault *fault) {
   if (fault->step != LAUNCHER_STEP_EXECUTE) return LAUNCHER_EXIT_FAILED;
-  return fault->error == ENOENT || fault->error == ENOTDIR ? LAUNCHER_EXIT_NOT_FOUND : LAUNCHER_EXIT_CANNOT_EXECUTE;
+  return fault->error == ENOENT || fault->error == ENOTDIR ? LAUNCHER_EXIT_NOT_FOUND
+                                                           : LAUNCHER_EXIT_CANNOT_EXECUTE;
 }

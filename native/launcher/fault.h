@@ -13,7 +13,7 @@ struct fault {
 };
 
 /* Fills `fault`; `error` may be a negative errno. Returns false, so that a caller can return it. */
-__attribute__((format(printf, 4, 5))) bool fault_set(struct fault *fault, enum launcher_step step, int error,
-                                                     const char *format, ...);
+__attribute__((format(printf, 4, 5))) bool fault_set(struct fault *fault, enum launcher_step step,
+                                                     int error, const char *format, ...);
 
 #endif

@@ -1,27 +1,30 @@
 /*
  * tunnel-launcher FD [COMMAND [ARG...]] - runs one command in a network of its own, without root.
  *
- * Started by `tunnel exec` as its child; FD is this end of the socket that they talk over (protocol.h). A program of its own,
- * because a user namespace can only be entered by a process with one thread, and Node has many.
+ * Started by `tunnel exec` as its child; FD is this end of the socket that they talk over
+ * (protocol.h). A program of its own, because a user namespace can only be entered by a process
+ * with one thread, and Node has many.
  *
- *   SETUP       read; the command's words and environment as bytes, where text won't do         words.c
- *   user        under sudo and doas: who has called them                                         user.c
- *   namespaces  user (uid and gid onto themselves), network, mount                         namespaces.c
- *   network     lo, a TUN with default routes: its descriptor to the program                  network.c
- *   mounts      resolv.conf; the sockets of the host's resolvers out of sight                  mounts.c
- *   READY       the program answers GO when it captures
- *   command     no capabilities, no_new_privs, execve: this process becomes the command       command.c
+ *   SETUP       read; the command's words and environment as bytes, where text won't do words.c
+ *   user        under sudo and doas: who has called them user.c namespaces  user (uid and gid onto
+ * themselves), network, mount                         namespaces.c network     lo, a TUN with
+ * default routes: its descriptor to the program                  network.c mounts      resolv.conf;
+ * the sockets of the host's resolvers out of sight                  mounts.c READY       the
+ * program answers GO when it captures command     no capabilities, no_new_privs, execve: this
+ * process becomes the command       command.c
  *
- * Where the program has to do without namespaces (LAUNCHER_IN_PLACE), namespaces, network and mounts are left
- * out, and the command has the privileges that it would have without `tunnel exec`.
+ * Where the program has to do without namespaces (LAUNCHER_IN_PLACE), namespaces, network and
+ * mounts are left out, and the command has the privileges that it would have without `tunnel exec`.
  *
- * The command is thus a child of `tunnel exec` and in its process group, has the working directory, environment, terminal and
- * standard descriptors of the caller, and default signal dispositions (libuv starts children so). Until it is the command,
- * signals of the terminal wait: they are the program's then. The namespaces live as long as a process is in them. The program
- * alone has the TUN's descriptor: when it ends, in whatever way, the device goes, and the network that is left leads nowhere.
+ * The command is thus a child of `tunnel exec` and in its process group, has the working directory,
+ * environment, terminal and standard descriptors of the caller, and default signal dispositions
+ * (libuv starts children so). Until it is the command, signals of the terminal wait: they are the
+ * program's then. The namespaces live as long as a process is in them. The program alone has the
+ * TUN's descriptor: when it ends, in whatever way, the device goes, and the network that is left
+ * leads nowhere.
  *
- * Without COMMAND it only finds out whether all this is possible: it ends after READY. Nothing on the host is changed by any
- * of it.
+ * Without COMMAND it only finds out whether all this is possible: it ends after READY. Nothing on
+ * the host is changed by any of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -54,17 +57,23 @@ static struct {
 } answer; /* of which the environment keeps the variables */
 
 static struct launcher_header header_of(enum launcher_type type, size_t length) {
-  return (struct launcher_header){
-      .magic = LAUNCHER_MAGIC, .version = LAUNCHER_VERSION, .type = (uint16_t)type, .length = (uint32_t)length};
+  return (struct launcher_header){.magic = LAUNCHER_MAGIC,
+                                  .version = LAUNCHER_VERSION,
+                                  .type = (uint16_t)type,
+                                  .length = (uint32_t)length};
 }
 
 /* Whether a message of `received` bytes has a header that says so, and this type. */
-static bool header_is(const struct launcher_header *header, enum launcher_type type, ssize_t received) {
+static bool header_is(const struct launcher_header *header, enum launcher_type type,
+                      ssize_t received) {
   return received >= (ssize_t)sizeof *header && header->magic == LAUNCHER_MAGIC &&
-         header->version == LAUNCHER_VERSION && header->type == type && header->length == (size_t)received;
+         header->version == LAUNCHER_VERSION && header->type == type &&
+         header->length == (size_t)received;
 }
 
-/* Reads one message; descriptors are not expected. The length, 0 at the end, or a negative errno. */
+/**
+ * Reads one message; descriptors are not expected. The length, 0 at the end, or a negative errno.
+ */
 static ssize_t message_read(int socket, void *buffer, size_t capacity) {
   int surplus;
   ssize_t length = fd_receive(socket, buffer, capacity, &surplus);
@@ -72,9 +81,7 @@ static ssize_t message_read(int socket, void *buffer, size_t capacity) {
   return length;
 }
 
-static bool is_flagged(uint32_t flag) {
-  return (request.setup.flags & flag) != 0;
-}
+static bool is_flagged(uint32_t flag) { return (request.setup.flags & flag) != 0; }
 
 static bool setup_read(int socket, struct fault *fault) {
   const struct launcher_setup *setup = &request.setup;
@@ -91,24 +98,32 @@ static bool setup_read(int socket, struct fault *fault) {
 
 /* The program's copy is the only one afterwards. */
 static bool network_hand_over(int socket, const struct network *network, struct fault *fault) {
-  const struct launcher_descriptor message = {.header = header_of(LAUNCHER_DESCRIPTOR, sizeof message)};
+  const struct launcher_descriptor message = {.header =
+                                                  header_of(LAUNCHER_DESCRIPTOR, sizeof message)};
 
   int result = fd_send(socket, &message, sizeof message, network->tun, 0);
   close(network->tun);
   return result == 0 || fault_set(fault, LAUNCHER_STEP_REQUEST, result, "DESCRIPTOR");
 }
 
-/* Namespaces with all that is in them. Only who has the privileges for it as root makes them before he becomes the user. */
-static bool network_of_its_own(int socket, const struct user *user, struct launcher_ready *ready, struct fault *fault) {
+/**
+ * Namespaces with all that is in them. Only who has the privileges for it as root makes them before
+ * he becomes the user.
+ */
+static bool network_of_its_own(int socket, const struct user *user, struct launcher_ready *ready,
+                               struct fault *fault) {
   const struct launcher_setup *setup = &request.setup;
   struct network network;
   bool replaced;
 
   if (!namespaces_is_privileged() && !user_become(user, fault)) return false;
   if (!namespaces_enter(fault) || !network_make(setup, user->gid, &network, fault)) return false;
-  if (!mounts_make(request.resolv_conf, setup->resolv_conf_length, is_flagged(LAUNCHER_ISOLATE), &replaced, fault))
+  if (!mounts_make(request.resolv_conf, setup->resolv_conf_length, is_flagged(LAUNCHER_ISOLATE),
+                   &replaced, fault))
     return false;
-  if (!user_become(user, fault) || !command_unprivilege(fault) || !network_hand_over(socket, &network, fault)) return false;
+  if (!user_become(user, fault) || !command_unprivilege(fault) ||
+      !network_hand_over(socket, &network, fault))
+    return false;
   if (!replaced) ready->notes |= LAUNCHER_NO_RESOLV_CONF;
   if (network.ipv6) ready->notes |= LAUNCHER_HAS_IPV6;
   memcpy(ready->device, network.device, sizeof ready->device);
@@ -122,7 +137,8 @@ static bool prepare(int socket, int count, char **command, struct fault *fault) 
 
   if (!setup_read(socket, fault) || !user_find(&user, fault)) return false;
   if (is_flagged(LAUNCHER_VERBATIM) && !words_take_verbatim(count, command, fault)) return false;
-  if (!(is_flagged(LAUNCHER_IN_PLACE) ? user_become(&user, fault) : network_of_its_own(socket, &user, &ready, fault)))
+  if (!(is_flagged(LAUNCHER_IN_PLACE) ? user_become(&user, fault)
+                                      : network_of_its_own(socket, &user, &ready, fault)))
     return false;
   ready.uid = user.uid;
   ready.gid = user.gid;
@@ -131,8 +147,9 @@ static bool prepare(int socket, int count, char **command, struct fault *fault) 
 }
 
 static int report(int socket, const struct fault *fault) {
-  struct launcher_failed message = {
-      .header = header_of(LAUNCHER_FAILED, sizeof message), .step = fault->step, .error = fault->error};
+  struct launcher_failed message = {.header = header_of(LAUNCHER_FAILED, sizeof message),
+                                    .step = fault->step,
+                                    .error = fault->error};
   memcpy(message.detail, fault->detail, sizeof message.detail);
   /* The program may be gone; the status says the same. */
   (void)fd_send(socket, &message, sizeof message, -1, 0);
@@ -176,7 +193,8 @@ int main(int argc, char **argv) {
   if (length == 0) return LAUNCHER_EXIT_FAILED; /* the program has given up */
   if (!header_is(&answer.go.header, LAUNCHER_GO, length)) {
     fault_set(&fault, LAUNCHER_STEP_REQUEST, EPROTO, "GO");
-  } else if (words_change_environment(answer.variables, (size_t)length - sizeof answer.go, &fault)) {
+  } else if (words_change_environment(answer.variables, (size_t)length - sizeof answer.go,
+                                      &fault)) {
     sigprocmask(SIG_SETMASK, &signals, NULL);
     command_execute(argv + 2, request.setup.descriptors, &fault);
   }

@@ -17,9 +17,10 @@
 #define FD_PATH 32
 
 /*
- * nss-resolve asks systemd-resolved, and glibc asks nscd, at sockets that don't care for network namespaces: their
- * answers would come from the host's network, past the policy. Versions of systemd before 246 asked over D-Bus; its socket is
- * left, because much else is asked there and nss-dns serves as well where nss-resolve doesn't.
+ * nss-resolve asks systemd-resolved, and glibc asks nscd, at sockets that don't care for network
+ * namespaces: their answers would come from the host's network, past the policy. Versions of
+ * systemd before 246 asked over D-Bus; its socket is left, because much else is asked there and
+ * nss-dns serves as well where nss-resolve doesn't.
  */
 static const struct {
   const char *path;
@@ -51,7 +52,10 @@ static bool write_file(const char *path, const char *text, size_t length) {
   return written >= 0 && (size_t)written == length;
 }
 
-/* Binds a file with this text to `path`: it lies in a file system of its own that has no other place. */
+/**
+ * Binds a file with this text to `path`: it lies in a file system of its own that has no other
+ * place.
+ */
 static bool bind_text(const char *path, const char *text, size_t length) {
   char staged_path[FD_PATH], target_path[FD_PATH];
 
@@ -86,11 +90,15 @@ static bool is_beneath(const char *path, const char *directory) {
   return strncmp(path, directory, length) == 0 && path[length] == '/';
 }
 
-bool mounts_make(const char *resolv_conf, size_t length, bool isolate, bool *replaced, struct fault *fault) {
+bool mounts_make(const char *resolv_conf, size_t length, bool isolate, bool *replaced,
+                 struct fault *fault) {
   char path[PATH_MAX];
   bool is_masked = false;
 
-  /* What the host mounts or unmounts later still arrives here: a disk that it wants to remove isn't held. */
+  /**
+   * What the host mounts or unmounts later still arrives here: a disk that it wants to remove isn't
+   * held.
+   */
   if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0) return mount_fault(fault, "/");
   *replaced = realpath(RESOLV_CONF, path) != NULL;
   if (!*replaced && errno != ENOENT) return mount_fault(fault, RESOLV_CONF);

@@ -38,11 +38,18 @@ static bool id_map(const char *path, unsigned id, struct fault *fault) {
   return result == 0 || fault_set(fault, LAUNCHER_STEP_MAPPING, result, "%s", path);
 }
 
-/* Maps the user and his group onto themselves, in the user namespace that this process has just made. */
+/**
+ * Maps the user and his group onto themselves, in the user namespace that this process has just
+ * made.
+ */
 static bool map_user(uid_t uid, gid_t gid, struct fault *fault) {
-  /* Without this an unprivileged process may not set its group: it could drop one that denies it something. */
+  /**
+   * Without this an unprivileged process may not set its group: it could drop one that denies it
+   * something.
+   */
   int result = namespaces_write("/proc/self/setgroups", "deny");
-  if (result < 0 && result != -ENOENT) return fault_set(fault, LAUNCHER_STEP_MAPPING, result, "/proc/self/setgroups");
+  if (result < 0 && result != -ENOENT)
+    return fault_set(fault, LAUNCHER_STEP_MAPPING, result, "/proc/self/setgroups");
   return id_map("/proc/self/uid_map", uid, fault) && id_map("/proc/self/gid_map", gid, fault);
 }
 
@@ -56,8 +63,12 @@ bool namespaces_enter(struct fault *fault) {
     return fault_set(fault, LAUNCHER_STEP_NAMESPACES, errno, "network and mount namespace");
   }
   /* One after the other, so that it can be told which of them is refused. */
-  if (unshare(CLONE_NEWUSER) < 0) return fault_set(fault, LAUNCHER_STEP_NAMESPACES, errno, "user namespace");
-  /* Who has changed his user (user.h) has files in /proc that are root's, and could not write these: for them alone they are his. */
+  if (unshare(CLONE_NEWUSER) < 0)
+    return fault_set(fault, LAUNCHER_STEP_NAMESPACES, errno, "user namespace");
+  /**
+   * Who has changed his user (user.h) has files in /proc that are root's, and could not write
+   * these: for them alone they are his.
+   */
   if (hidden) (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
   const bool mapped = map_user(uid, gid, fault);
   if (hidden) (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

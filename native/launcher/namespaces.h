@@ -5,9 +5,10 @@
 #include "launcher/fault.h"
 
 /*
- * Moves this single-threaded process into a new network and a new mount namespace, with the right to configure both. Who
- * has CAP_SYS_ADMIN and CAP_NET_ADMIN uses them; everybody else also gets a user namespace, in which the user and group are
- * mapped onto themselves. Supplementary groups keep their effect but can't be named or changed there.
+ * Moves this single-threaded process into a new network and a new mount namespace, with the right
+ * to configure both. Who has CAP_SYS_ADMIN and CAP_NET_ADMIN uses them; everybody else also gets a
+ * user namespace, in which the user and group are mapped onto themselves. Supplementary groups keep
+ * their effect but can't be named or changed there.
  */
 bool namespaces_enter(struct fault *fault);
 

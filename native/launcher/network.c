@@ -36,8 +36,9 @@ static bool is_without_ipv6(int result) {
 }
 
 /*
- * ping(8) without capabilities uses a kind of socket that a group must be permitted (icmp(7), ping_group_range), in a new
- * namespace none is. With it the user is told that echo requests are not carried, rather than that ping may not run.
+ * ping(8) without capabilities uses a kind of socket that a group must be permitted (icmp(7),
+ * ping_group_range), in a new namespace none is. With it the user is told that echo requests are
+ * not carried, rather than that ping may not run.
  */
 static void permit_ping(gid_t gid) {
   char range[ID_RANGE_TEXT];
@@ -46,9 +47,11 @@ static void permit_ping(gid_t gid) {
   (void)namespaces_write("/proc/sys/net/ipv4/ping_group_range", range);
 }
 
-static bool device_make(const struct launcher_setup *setup, struct network *network, struct fault *fault) {
+static bool device_make(const struct launcher_setup *setup, struct network *network,
+                        struct fault *fault) {
   network->tun = tun_open();
-  if (network->tun < 0) return fault_set(fault, LAUNCHER_STEP_OPEN_TUN, network->tun, "/dev/net/tun");
+  if (network->tun < 0)
+    return fault_set(fault, LAUNCHER_STEP_OPEN_TUN, network->tun, "/dev/net/tun");
   int ifindex = tun_create(network->tun, network->device);
   if (ifindex < 0) return fault_set(fault, LAUNCHER_STEP_CREATE_TUN, ifindex, "/dev/net/tun");
 
@@ -63,7 +66,8 @@ static bool device_make(const struct launcher_setup *setup, struct network *netw
   return result == 0 || is_without_ipv6(result) || kernel_fault(fault, result, "IPv6");
 }
 
-bool network_make(const struct launcher_setup *setup, gid_t gid, struct network *network, struct fault *fault) {
+bool network_make(const struct launcher_setup *setup, gid_t gid, struct network *network,
+                  struct fault *fault) {
   *network = (struct network){.tun = -1};
   int result = netlink_open(&netlink);
   if (result < 0) return fault_set(fault, LAUNCHER_STEP_NETWORK, result, "rtnetlink");

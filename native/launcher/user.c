@@ -36,7 +36,8 @@ bool user_become(const struct user *user, struct fault *fault) {
   if (user->uid == getuid()) return true;
   const struct passwd *entry = getpwuid(user->uid);
   const int grouped = entry != NULL ? initgroups(entry->pw_name, user->gid) : setgroups(0, NULL);
-  if (grouped < 0 || setresgid(user->gid, user->gid, user->gid) < 0 || setresuid(user->uid, user->uid, user->uid) < 0)
+  if (grouped < 0 || setresgid(user->gid, user->gid, user->gid) < 0 ||
+      setresuid(user->uid, user->uid, user->uid) < 0)
     return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "change of user");
   /* The kernel has done so, unless securebits(7) keep it from that. */
   return user_drop_capabilities(fault);

@@ -72,9 +72,11 @@ bool words_take_verbatim(int count, char **words, struct fault *fault) {
   extern char **environ;
   struct text line = {.bytes = NULL}, variables = {.bytes = NULL};
 
-  if (!read_of_parent("cmdline", &line, fault) || !read_of_parent("environ", &variables, fault)) return false;
+  if (!read_of_parent("cmdline", &line, fault) || !read_of_parent("environ", &variables, fault))
+    return false;
   const size_t all = count_words(&line), environment = count_words(&variables);
-  if (all < (size_t)count) return fault_set(fault, LAUNCHER_STEP_REQUEST, EPROTO, "/proc/PID/cmdline");
+  if (all < (size_t)count)
+    return fault_set(fault, LAUNCHER_STEP_REQUEST, EPROTO, "/proc/PID/cmdline");
   char **pointers = calloc(environment + 1, sizeof *pointers);
   if (pointers == NULL) return fault_set(fault, LAUNCHER_STEP_REQUEST, ENOMEM, "environment");
   point_at(&line, all - (size_t)count, words);
@@ -84,7 +86,8 @@ bool words_take_verbatim(int count, char **words, struct fault *fault) {
 }
 
 bool words_change_environment(char *words, size_t length, struct fault *fault) {
-  if (length > 0 && words[length - 1] != '\0') return fault_set(fault, LAUNCHER_STEP_REQUEST, EPROTO, "GO");
+  if (length > 0 && words[length - 1] != '\0')
+    return fault_set(fault, LAUNCHER_STEP_REQUEST, EPROTO, "GO");
   for (char *word = words; word < words + length; word += strlen(word) + 1) {
     const int result = strchr(word, '=') != NULL ? putenv(word) : unsetenv(word);
     if (result != 0) return fault_set(fault, LAUNCHER_STEP_REQUEST, errno, "environment");

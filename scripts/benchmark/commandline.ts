@@ -28,7 +28,8 @@ export function parseCommandLine(argv: readonly string[], known: readonly Measur
   );
   const [option] = options;
   if (options.length > 1) throw new UsageError(`one option at a time\n${USAGE}`);
-  if (option === undefined && chosen.length === 0) return { do: 'measure', jobs: known.flatMap(everyWay) };
+  if (option === undefined && chosen.length === 0)
+    return { do: 'measure', jobs: known.flatMap(everyWay) };
   if (option === undefined)
     return { do: 'measure', jobs: chosen.map((measurement) => ({ measurement, noise: false })) };
   if (option === '--noise') return { do: 'measure', jobs: noisy(chosen, known) };
@@ -58,7 +59,8 @@ function everyWay(measurement: Measurement): Job[] {
 
 function noisy(chosen: readonly Measurement[], known: readonly Measurement[]): Job[] {
   const alone = chosen.filter(({ besideNoise }) => !besideNoise).map(({ name }) => name);
-  if (alone.length > 0) throw new UsageError(`${alone.join(', ')} has no peer to compare with beside noise`);
+  if (alone.length > 0)
+    throw new UsageError(`${alone.join(', ')} has no peer to compare with beside noise`);
   return (chosen.length === 0 ? known.filter(({ besideNoise }) => besideNoise) : chosen).map(
     (measurement) => ({
       measurement,

@@ -1,4 +1,7 @@
-/** Connections per second: connect, a byte there and back, close. The byte is what tells that the far side was reached. */
+/**
+ * Connections per second: connect, a byte there and back, close. The byte is what tells that the
+ * far side was reached.
+ */
 import { contenders } from './contenders.ts';
 import type { Check, Measurement, Run } from './measurement.ts';
 import { type Peer, sshSocks, sshuttle, tunnel, tunnelSocks } from './peers.ts';
@@ -25,7 +28,12 @@ async function run(run: Run): Promise<void> {
   const stage = await Stage.create(run);
   try {
     for (let round = 0; round < rounds; round++) {
-      for (const peer of contenders(round, run, [tunnel, sshSocks, tunnelSocks], [sshuttle, ...singBox()])) {
+      for (const peer of contenders(
+        round,
+        run,
+        [tunnel, sshSocks, tunnelSocks],
+        [sshuttle, ...singBox()],
+      )) {
         await stage.through(peer, async (path) => {
           for (const [figure, flows] of [
             [many, AT_ONCE],
@@ -34,7 +42,8 @@ async function run(run: Run): Promise<void> {
             await stage.figures(path, 'connect', flows, WARM_UP_SECONDS);
             const result = await stage.figures(path, 'connect', flows, seconds);
             record(figure, peer.name, result.milliseconds.length / result.seconds);
-            if (result.failures > 0) record(`${figure.split(',')[0]}, failed`, peer.name, result.failures);
+            if (result.failures > 0)
+              record(`${figure.split(',')[0]}, failed`, peer.name, result.failures);
           }
         });
       }

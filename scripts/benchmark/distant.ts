@@ -1,10 +1,13 @@
 /**
- * 50 ms away: one flow beside ssh -L, and eight flows, which share one SSH connection, beside one raw TCP connection.
+ * 50 ms away: one flow beside ssh -L, and eight flows, which share one SSH connection, beside one
+ * raw TCP connection.
  *
- * What one TCP connection carries is at most its send buffer (tcp_wmem) in a round trip, and depends on how it is filled: the kernel
- * calls a socket writable only when a third of its buffer is free. A writer that then writes as much as is free keeps it
- * nearly full (raw TCP here, as iperf3); one that polls before each small write, as sshd does, keeps it 2/3 full. "raw TCP,
- * polled" is raw TCP in sshd's manner, for comparison. On the second link the line bounds everybody, and not the buffer.
+ * What one TCP connection carries is at most its send buffer (tcp_wmem) in a round trip, and
+ * depends on how it is filled: the kernel calls a socket writable only when a third of its buffer
+ * is free. A writer that then writes as much as is free keeps it nearly full (raw TCP here, as
+ * iperf3); one that polls before each small write, as sshd does, keeps it 2/3 full. "raw TCP,
+ * polled" is raw TCP in sshd's manner, for comparison. On the second link the line bounds
+ * everybody, and not the buffer.
  */
 import type { LineOptions } from '../../test/support/topology.ts';
 import { contenders } from './contenders.ts';
@@ -99,7 +102,11 @@ export const distant: Measurement = {
       run,
       { rtt: RTT_MS },
       [...single(tunnel), ...shared(tunnel), ...single(sshForward), ...single(rawTcp)],
-      [...shared(sshForward), polled, ...singBox().flatMap((peer) => [...single(peer), ...shared(peer)])],
+      [
+        ...shared(sshForward),
+        polled,
+        ...singBox().flatMap((peer) => [...single(peer), ...shared(peer)]),
+      ],
     ),
 };
 

@@ -1,4 +1,7 @@
-/** One flow out of the network that `tunnel exec` makes for its command, beside one through the device of `tunnel connect`. */
+/**
+ * One flow out of the network that `tunnel exec` makes for its command, beside one through the
+ * device of `tunnel connect`.
+ */
 import type { Check, Measurement, Run } from './measurement.ts';
 import { DIRECTIONS, oneFlow, rateOf, ratio } from './oneflow.ts';
 import { tunnel, tunnelExec } from './peers.ts';

@@ -40,7 +40,9 @@ async function run(run: Run): Promise<void> {
     }
   };
   try {
-    await mustRun(['ip', 'netns', 'exec', stage.lab.client.name, 'nft', '-f', '-'], { input: FIREWALL });
+    await mustRun(['ip', 'netns', 'exec', stage.lab.client.name, 'nft', '-f', '-'], {
+      input: FIREWALL,
+    });
     for (let round = 0; round < run.rounds; round++)
       for (const peer of contenders(round, run, [tunnel, sshForward])) await through(peer);
   } finally {

@@ -1,4 +1,7 @@
-/** How long a small request takes while bulk flows run, 50 ms away: on an open connection, and with a new one each time. */
+/**
+ * How long a small request takes while bulk flows run, 50 ms away: on an open connection, and with
+ * a new one each time.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { contenders } from './contenders.ts';
 import type { Check, Measurement, Run } from './measurement.ts';
@@ -8,7 +11,10 @@ import { percentile } from './statistics.ts';
 
 const RTT_MS = 50;
 const BULK_FLOWS = 8;
-/** Clients that ask at the same time, each one request after the other. In 3 s that makes some hundred requests beside bulk flows. */
+/**
+ * Clients that ask at the same time, each one request after the other. In 3 s that makes some
+ * hundred requests beside bulk flows.
+ */
 const CLIENTS = 6;
 const DIRECTIONS = ['up', 'down'] as const;
 const KINDS = [
@@ -36,7 +42,9 @@ async function run(run: Run): Promise<void> {
   const stage = await Stage.create(run, { rtt: RTT_MS });
   /** Both kinds at the same time; the part of their requests that `part` says took no longer. */
   const ask = async (path: Path, figure: (kind: string) => string, part: number) => {
-    const asked = await Promise.all(KINDS.map(({ verb }) => stage.figures(path, verb, CLIENTS, seconds)));
+    const asked = await Promise.all(
+      KINDS.map(({ verb }) => stage.figures(path, verb, CLIENTS, seconds)),
+    );
     KINDS.forEach(({ name }, i) => {
       record(figure(name), path.peer, percentile(asked[i]?.milliseconds ?? [], part));
     });

@@ -42,12 +42,22 @@ interface Share {
 
 /** What the looks between two moments found. */
 export function breakdown(looks: readonly Look[], from: number, to: number): Breakdown {
-  const seconds: Record<Kind, number> = { JavaScript: 0, garbage: 0, native: 0, kernel: 0, waiting: 0 };
+  const seconds: Record<Kind, number> = {
+    JavaScript: 0,
+    garbage: 0,
+    native: 0,
+    kernel: 0,
+    waiting: 0,
+  };
   const functions = new Map<string, Share>();
   for (const look of looks.filter(({ at }) => at >= from && at <= to)) {
     const { name, kind } = look;
     seconds[kind] += look.seconds;
-    functions.set(name, { name, kind, seconds: look.seconds + (functions.get(name)?.seconds ?? 0) });
+    functions.set(name, {
+      name,
+      kind,
+      seconds: look.seconds + (functions.get(name)?.seconds ?? 0),
+    });
   }
   return { seconds, functions: [...functions.values()].sort((a, b) => b.seconds - a.seconds) };
 }

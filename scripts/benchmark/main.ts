@@ -1,13 +1,15 @@
 /**
- * The benchmark: every figure that this program wants to reach, measured beside its peers in the lab.
+ * The benchmark: every figure that this program wants to reach, measured beside its peers in the
+ * lab.
  *
  *   names on the command line -> measurements, one after the other, each in a lab of its own
  *     -> samples -> judgements -> docs/measurements.json, with what other runs measured -> measurements.md and .svg
  *
- * Within each round of a measurement the peers take turns, so that a machine whose speed drifts or that is shared treats all
- * alike. Client, sshd, load and its server share the processors: ratios count, and not rates. Each measurement is written
- * when it is done, so an interrupted run keeps what it has. BENCH_ROUNDS and BENCH_SECONDS set how long it takes, BENCH_OUTPUT
- * a directory other than docs/.
+ * Within each round of a measurement the peers take turns, so that a machine whose speed drifts or
+ * that is shared treats all alike. Client, sshd, load and its server share the processors: ratios
+ * count, and not rates. Each measurement is written when it is done, so an interrupted run keeps
+ * what it has. BENCH_ROUNDS and BENCH_SECONDS set how long it takes, BENCH_OUTPUT a directory other
+ * than docs/.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -67,7 +69,9 @@ function setting(name: string): number | undefined {
 
 function machine(): string {
   const version = (file: string, args: readonly string[], pattern: RegExp) => {
-    const output = execFileSync('sh', ['-c', '"$0" "$@" 2>&1', file, ...args], { encoding: 'utf8' });
+    const output = execFileSync('sh', ['-c', '"$0" "$@" 2>&1', file, ...args], {
+      encoding: 'utf8',
+    });
     return pattern.exec(output)?.[1] ?? output.trim();
   };
   const congestion = readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'utf8').trim();
@@ -84,7 +88,9 @@ const output = (name: string) => join(OUTPUT, name);
 
 function readResults(): Results {
   const file = output('measurements.json');
-  return existsSync(file) ? parseResults(readFileSync(file, 'utf8'), MEASUREMENTS) : { measurements: {} };
+  return existsSync(file)
+    ? parseResults(readFileSync(file, 'utf8'), MEASUREMENTS)
+    : { measurements: {} };
 }
 
 function write(results: Results): void {
@@ -118,7 +124,14 @@ async function measure(jobs: readonly Job[]): Promise<void> {
     );
     const sayOfIt = (text: string) => say(`${key}: ${text}`);
     const recorder = new Recorder(sayOfIt);
-    await run({ rounds, seconds, noise, profiler: undefined, record: recorder.record, say: sayOfIt });
+    await run({
+      rounds,
+      seconds,
+      noise,
+      profiler: undefined,
+      record: recorder.record,
+      say: sayOfIt,
+    });
     const { samples } = recorder;
     const judgements = noise
       ? judgeWhatIsThere(checks, samples)
@@ -143,7 +156,8 @@ async function profile({ name, run }: Measurement): Promise<void> {
     const { record } = new Recorder(sayOfIt);
     await run({ rounds: 1, seconds, noise: false, profiler, record, say: sayOfIt });
     const report = profiler.report();
-    if (report === '') throw new UsageError(`${name} takes no rates, so there is nothing to profile`);
+    if (report === '')
+      throw new UsageError(`${name} takes no rates, so there is nothing to profile`);
     process.stdout.write(report);
   } finally {
     profiler.close();

@@ -101,7 +101,10 @@ export function isMet(value: number, target: Target): boolean {
   return 'atLeast' in target ? value >= target.atLeast : value <= target.atMost;
 }
 
-/** How much of the target is reached: 1 is exactly it, more is better, whichever way the target goes. */
+/**
+ * How much of the target is reached: 1 is exactly it, more is better, whichever way the target
+ * goes.
+ */
 export function attained(value: number, target: Target): number {
   return 'atLeast' in target ? value / target.atLeast : target.atMost / value;
 }

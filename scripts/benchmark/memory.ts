@@ -7,7 +7,10 @@ import { openDescriptors, residentBytes } from './processcost.ts';
 import { type Path, Stage } from './stage.ts';
 
 const FLOWS = 5000;
-/** sshd needs one for each flow, and the client side of each peer as well; the lab raises its own limits as far as it may. */
+/**
+ * sshd needs one for each flow, and the client side of each peer as well; the lab raises its own
+ * limits as far as it may.
+ */
 const SSHD_DESCRIPTORS = 8192;
 /** After the last open: garbage is collected, buffers are given back. */
 const REST_MS = 3_000;

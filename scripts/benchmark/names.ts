@@ -24,12 +24,20 @@ const p99 = (what: string) => `${what}, p99 ms`;
 const cost = (what: string) => `${what}, processor µs a query`;
 const answered = (what: string) => `${what}, answered %`;
 
-const hosts = Array.from({ length: NAMES }, (_, i) => `--host-record=n${i}.lab.test,10.77.2.${i + 1},600`);
+const hosts = Array.from(
+  { length: NAMES },
+  (_, i) => `--host-record=n${i}.lab.test,10.77.2.${i + 1},600`,
+);
 
 async function run({ rounds, seconds, record }: Run): Promise<void> {
   const lab = await Lab.create({ sshd: 'open' });
   const names = (domain: string) => Array.from({ length: NAMES }, (_, i) => `n${i}.${domain}`);
-  const ask = async (series: string, server: Child, address: string, kind: (typeof KINDS)[number]) => {
+  const ask = async (
+    series: string,
+    server: Child,
+    address: string,
+    kind: (typeof KINDS)[number],
+  ) => {
     const before = cpuSeconds(server.pid);
     const argv = [LOAD, address, '53', String(PER_SECOND), String(seconds), ...names(kind.domain)];
     const { status, stdout, stderr } = await lab.client.exec([process.execPath, ...argv]);

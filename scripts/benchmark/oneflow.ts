@@ -14,11 +14,16 @@ const BYTES_A_GIGABYTE = 1e9;
 export const rateOf = (direction: Direction) => `${direction}, MB/s`;
 export const costOf = (direction: Direction) => `${direction}, CPU s/GB`;
 
-export async function measureFlows(stage: Stage, path: Path, { seconds, record }: Run): Promise<void> {
+export async function measureFlows(
+  stage: Stage,
+  path: Path,
+  { seconds, record }: Run,
+): Promise<void> {
   for (const verb of DIRECTIONS) {
     const rate = await stage.rate(path, { verb, flows: 1 }, seconds);
     record(rateOf(verb), path.peer, rate.bytesPerSecond / 1e6);
-    if (path.pid !== undefined) record(costOf(verb), path.peer, rate.cpuSecondsPerByte * BYTES_A_GIGABYTE);
+    if (path.pid !== undefined)
+      record(costOf(verb), path.peer, rate.cpuSecondsPerByte * BYTES_A_GIGABYTE);
   }
 }
 

@@ -28,7 +28,11 @@ export function pauses(seed: number, count: number = DOWNLOADS): number[] {
 }
 
 /** All peers stay connected; they download one after the other, in turns who comes first. */
-async function downloads(stage: Stage, peers: readonly Peer[], seed: number): Promise<Map<string, number[]>> {
+async function downloads(
+  stage: Stage,
+  peers: readonly Peer[],
+  seed: number,
+): Promise<Map<string, number[]>> {
   const times = new Map<string, number[]>(peers.map(({ name }) => [name, []]));
   const download = async (path: Path) => {
     const { milliseconds } = await stage.fetch(path, BYTES, TIMEOUT_SECONDS);

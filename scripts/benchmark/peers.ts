@@ -1,4 +1,7 @@
-/** What is measured side by side: how each is started in the lab, and where the load's connections then go. */
+/**
+ * What is measured side by side: how each is started in the lab, and where the load's connections
+ * then go.
+ */
 
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,7 +11,10 @@ import type { Lab } from '../../test/support/lab.ts';
 import type { Child } from '../../test/support/process.ts';
 import { REMOTE } from '../../test/support/tunnel.ts';
 
-/** All peers encrypt with it: the one that this program prefers where the processor has AES, and OpenSSH's fastest. */
+/**
+ * All peers encrypt with it: the one that this program prefers where the processor has AES, and
+ * OpenSSH's fastest.
+ */
 const CIPHER = 'aes128-gcm@openssh.com';
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 /** Of the load generator's server, in api1 and in the jump host. */
@@ -41,7 +47,10 @@ export interface Peer {
   readonly start: (lab: Lab, nodeOptions?: readonly string[]) => Promise<Child | undefined>;
   /** It is this program, which can be profiled. */
   readonly own?: true;
-  /** What the load's command line begins with, when its connections aren't made in the client's own network. */
+  /**
+   * What the load's command line begins with, when its connections aren't made in the client's own
+   * network.
+   */
   readonly enter?: (child: Child) => readonly string[];
 }
 
@@ -50,7 +59,12 @@ function programCommand(nodeOptions: readonly string[]): string[] {
   if (nodeOptions.length === 0) return [MAIN];
   const [firstLine = ''] = readFileSync(MAIN, 'utf8').split('\n', 1);
   const [, own = ''] = /^#!.*\bnode(.*)$/.exec(firstLine) ?? [];
-  return [process.execPath, ...own.split(' ').filter((option) => option !== ''), ...nodeOptions, MAIN];
+  return [
+    process.execPath,
+    ...own.split(' ').filter((option) => option !== ''),
+    ...nodeOptions,
+    MAIN,
+  ];
 }
 
 export function sshCommand(lab: Lab): string[] {
@@ -142,7 +156,11 @@ export const rawTcp: Peer = {
 
 async function startSsh(lab: Lab, forward: readonly string[], port: number): Promise<Child> {
   const child = await lab.client.spawn([...sshCommand(lab), '-N', ...forward, REMOTE]);
-  for (const until = performance.now() + START_TIMEOUT_MS; performance.now() < until; await sleep(POLL_MS)) {
+  for (
+    const until = performance.now() + START_TIMEOUT_MS;
+    performance.now() < until;
+    await sleep(POLL_MS)
+  ) {
     const { stdout } = await lab.client.exec(['ss', '-Hltn', `sport = :${port}`]);
     if (stdout.trim() !== '') return child;
     if (child.ended !== undefined) break;

@@ -47,7 +47,9 @@ function position(multiple: number): number {
 }
 
 function text(judgement: Judgement | undefined): string {
-  return judgement === undefined ? '-' : `${figure(judgement.value)}${judgement.met ? '' : ', not met'}`;
+  return judgement === undefined
+    ? '-'
+    : `${figure(judgement.value)}${judgement.met ? '' : ', not met'}`;
 }
 
 function bar({ what, target, quiet, noisy }: Line, index: number): string {
@@ -70,7 +72,9 @@ function quietMarks(judgement: Judgement, y: number): string[] {
   const middle = y + ROW / 2;
   const centre = position(1);
   const end = position(attained(judgement.value, judgement.target));
-  const ends = [judgement.low, judgement.high].map((value) => position(attained(value, judgement.target)));
+  const ends = [judgement.low, judgement.high].map((value) =>
+    position(attained(value, judgement.target)),
+  );
   const [from, to] = [Math.min(...ends), Math.max(...ends)];
   const width = Math.max(1, Math.abs(end - centre)).toFixed(1);
   return [

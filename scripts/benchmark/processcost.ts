@@ -5,9 +5,15 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { allProcesses, withDescendants } from '../../test/support/processtable.ts';
 
-/** USER_HZ, in which /proc counts processor time (proc_pid_stat(5)): 100 on everything that Node runs on. */
+/**
+ * USER_HZ, in which /proc counts processor time (proc_pid_stat(5)): 100 on everything that Node
+ * runs on.
+ */
 const TICKS_A_SECOND = 100;
-/** Fields 14 and 15 of /proc/PID/stat, counted behind the name: user and system time of all threads, also of ended ones. */
+/**
+ * Fields 14 and 15 of /proc/PID/stat, counted behind the name: user and system time of all threads,
+ * also of ended ones.
+ */
 const USER_TIME = 11;
 const SYSTEM_TIME = 12;
 

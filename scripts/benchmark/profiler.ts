@@ -23,7 +23,17 @@ const FREQUENCY = 4999;
  * The processor's clock, which virtual machines have as well, and the one that the load tells its
  * times by.
  */
-const PERF = ['perf', 'record', '-q', '-k', 'CLOCK_MONOTONIC', '-e', 'cpu-clock', '-F', String(FREQUENCY)];
+const PERF = [
+  'perf',
+  'record',
+  '-q',
+  '-k',
+  'CLOCK_MONOTONIC',
+  '-e',
+  'cpu-clock',
+  '-F',
+  String(FREQUENCY),
+];
 const PERF_TIMEOUT_MS = 60_000;
 
 /** A rate that was measured while the program was watched. */
@@ -137,7 +147,8 @@ export function windowReport(looks: readonly Look[], { what, from, to, bytes }: 
       .filter(({ kind }) => kind === 'JavaScript' || kind === 'native' || kind === 'garbage')
       .slice(0, FUNCTIONS_SHOWN)
       .map(
-        (own) => `  ${column(own.seconds)}  ${own.name}${own.kind === 'JavaScript' ? '' : ` (${own.kind})`}`,
+        (own) =>
+          `  ${column(own.seconds)}  ${own.name}${own.kind === 'JavaScript' ? '' : ` (${own.kind})`}`,
       ),
     '',
   ].join('\n');

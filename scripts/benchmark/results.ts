@@ -69,7 +69,9 @@ export function merge(
 ): Results {
   const all = { ...measurements, [key]: result };
   const keys = known.flatMap(({ name }) => [keyOf(name, false), keyOf(name, true)]);
-  const inOrder = keys.flatMap((each) => (all[each] === undefined ? [] : [[each, all[each]] as const]));
+  const inOrder = keys.flatMap((each) =>
+    all[each] === undefined ? [] : [[each, all[each]] as const],
+  );
   return { measurements: Object.fromEntries(inOrder) };
 }
 

@@ -1,4 +1,7 @@
-/** Whether many flows cost more than one: what the client side carries in a second of processor time. */
+/**
+ * Whether many flows cost more than one: what the client side carries in a second of processor
+ * time.
+ */
 import { contenders } from './contenders.ts';
 import type { Check, Measurement, Run } from './measurement.ts';
 import { sshSocks, tunnel } from './peers.ts';
@@ -7,8 +10,9 @@ import { measureTransfer, Stage } from './stage.ts';
 const MANY = 1000;
 const COUNTS = [1, 10, 100, MANY] as const;
 /**
- * All flows together carry this for each second of BENCH_SECONDS: enough that to open and to close a thousand of them doesn't
- * count. Their downloads take ten times as long as one does, because of sshd, and so do all that ssh carries.
+ * All flows together carry this for each second of BENCH_SECONDS: enough that to open and to close
+ * a thousand of them doesn't count. Their downloads take ten times as long as one does, because of
+ * sshd, and so do all that ssh carries.
  */
 const BYTES_A_SECOND = { up: 300e6, down: 100e6 };
 const PEER_BYTES_A_SECOND = 100e6;
@@ -20,7 +24,8 @@ const SSHD_DESCRIPTORS = 8192;
 const DIRECTIONS = ['up', 'down'] as const;
 
 const rateOf = (flows: number, direction: string) => `${flows} flows ${direction}, MB/s`;
-const perCpuSecond = (flows: number, direction: string) => `${flows} flows ${direction}, MB per CPU s`;
+const perCpuSecond = (flows: number, direction: string) =>
+  `${flows} flows ${direction}, MB per CPU s`;
 
 async function run(run: Run): Promise<void> {
   const { rounds, seconds, record } = run;
@@ -34,7 +39,9 @@ async function run(run: Run): Promise<void> {
               const rate = peer === tunnel ? BYTES_A_SECOND[verb] : PEER_BYTES_A_SECOND;
               const bytesEach = Math.ceil((seconds * rate) / flows);
               const load = { verb, flows, bytesEach };
-              const carried = await stage.beside(path, load, (client) => measureTransfer(path, load, client));
+              const carried = await stage.beside(path, load, (client) =>
+                measureTransfer(path, load, client),
+              );
               record(rateOf(flows, verb), peer.name, carried.bytesPerSecond / 1e6);
               record(perCpuSecond(flows, verb), peer.name, 1 / (carried.cpuSecondsPerByte * 1e6));
             }
@@ -61,14 +68,16 @@ export const scale: Measurement = {
         what: `MB per CPU s ${direction}: worst of 10 to ${MANY} flows / 1 flow`,
         target: { atLeast: 0.9 },
         value: (read) =>
-          Math.min(...COUNTS.slice(1).map((flows) => read(perCpuSecond(flows, direction), 'tunnel'))) /
-          read(perCpuSecond(1, direction), 'tunnel'),
+          Math.min(
+            ...COUNTS.slice(1).map((flows) => read(perCpuSecond(flows, direction), 'tunnel')),
+          ) / read(perCpuSecond(1, direction), 'tunnel'),
       }),
     ),
     {
       what: `MB per CPU s: ${MANY} uploads / 1 upload`,
       target: { atLeast: 0.9 },
-      value: (read) => read(perCpuSecond(MANY, 'up'), 'tunnel') / read(perCpuSecond(1, 'up'), 'tunnel'),
+      value: (read) =>
+        read(perCpuSecond(MANY, 'up'), 'tunnel') / read(perCpuSecond(1, 'up'), 'tunnel'),
     },
   ],
   run,

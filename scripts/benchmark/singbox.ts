@@ -19,7 +19,9 @@ const DEVICE_ADDRESS = '172.18.0.1/30';
 
 /** As small as it gets: the lab's private network through SSH, everything else as it was. */
 export function configuration(lab: Pick<Lab, 'credentials'>): string {
-  const hostKeys = lab.credentials.hostKeys.map((path) => readFileSync(`${path}.pub`, 'utf8').trim());
+  const hostKeys = lab.credentials.hostKeys.map((path) =>
+    readFileSync(`${path}.pub`, 'utf8').trim(),
+  );
   return JSON.stringify({
     log: { level: 'error' },
     inbounds: [
@@ -50,13 +52,16 @@ export function configuration(lab: Pick<Lab, 'credentials'>): string {
 function find(): string | undefined {
   const given = process.env['BENCH_SING_BOX'];
   const candidates =
-    given === undefined ? SEARCH_PATH.split(delimiter).map((path) => join(path, 'sing-box')) : [given];
+    given === undefined
+      ? SEARCH_PATH.split(delimiter).map((path) => join(path, 'sing-box'))
+      : [given];
   return candidates.find((path) => {
     try {
       accessSync(path, constants.X_OK);
       return true;
     } catch (error) {
-      if (given !== undefined) throw new Error(`BENCH_SING_BOX="${given}" can't be run`, { cause: error });
+      if (given !== undefined)
+        throw new Error(`BENCH_SING_BOX="${given}" can't be run`, { cause: error });
       return false;
     }
   });

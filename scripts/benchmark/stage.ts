@@ -1,6 +1,6 @@
 /**
- * Where a measurement takes place: a lab with the load generator's server (load/load.c) in api1 and in the jump host, and the
- * load that a measurement puts on a peer.
+ * Where a measurement takes place: a lab with the load generator's server (load/load.c) in api1 and
+ * in the jump host, and the load that a measurement puts on a peer.
  *
  *   stage.through(peer, async (path) => ...)     starts the peer, waits until it carries, measures, stops it
  *     rate(path, load, seconds)                  endless flows: what the receiver got in a time, and what the peer paid
@@ -12,7 +12,8 @@
  * Under noise a neighbour (load/burn.c) burns half of one processor as long as the stage is there.
  * Under a profiler this program is started with it, and every rate that it has carried is noted.
  *
- * Rates are counted where the data arrive, over a time that begins when the flows have been running for a while.
+ * Rates are counted where the data arrive, over a time that begins when the flows have been running
+ * for a while.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -38,7 +39,10 @@ const SETTLE_POLL_MS = 150;
 const TRANSFER_POLL_MS = 20;
 const TRANSFER_TIMEOUT_MS = 120_000;
 const SETTLE_TIMEOUT_MS = 20_000;
-/** Flows are under way for so long before they are measured: windows and congestion control have settled. */
+/**
+ * Flows are under way for so long before they are measured: windows and congestion control have
+ * settled.
+ */
 const WARM_UP_MS = 800;
 /** The same at a round trip of tens of milliseconds. */
 export const DISTANT_WARM_UP_MS = 2_500;
@@ -50,8 +54,9 @@ const NOISE_OFF_MS = 10;
 const STOP_TIMEOUT_MS = 30_000;
 
 /**
- * Thousands of short connections in a minute would run out of ports, on the client and on the jump host. Those that peers listen
- * on are not to be had for them: one that is in TIME_WAIT from a connection to a proxy would keep the next peer from listening.
+ * Thousands of short connections in a minute would run out of ports, on the client and on the jump
+ * host. Those that peers listen on are not to be had for them: one that is in TIME_WAIT from a
+ * connection to a proxy would keep the next peer from listening.
  */
 const MANY_PORTS = [
   'net/ipv4/ip_local_port_range=1024 65535',
@@ -65,8 +70,9 @@ export interface StageOptions extends LineOptions {
   /** Lines of sshd_config. */
   readonly sshdConfig?: readonly string[];
   /**
-   * What a TCP buffer may grow to, of every socket in the lab. With the default, a thousand full flows have come to a standstill
-   * with everything beside them; presumably they use up what the machine allows TCP in all (tcp_mem).
+   * What a TCP buffer may grow to, of every socket in the lab. With the default, a thousand full
+   * flows have come to a standstill with everything beside them; presumably they use up what the
+   * machine allows TCP in all (tcp_mem).
    */
   readonly bufferBytes?: number;
 }
@@ -88,7 +94,10 @@ export interface Path {
 export interface Load {
   readonly verb: 'up' | 'down' | 'polite' | 'stall' | 'hold';
   readonly flows: number;
-  /** Each flow of `up` and `down` carries so many, from the first `counters` of its client on. Without it: no end. */
+  /**
+   * Each flow of `up` and `down` carries so many, from the first `counters` of its client on.
+   * Without it: no end.
+   */
   readonly bytesEach?: number;
 }
 
@@ -130,7 +139,10 @@ export class Stage {
   static async create(conditions: Conditions, options: StageOptions = {}): Promise<Stage> {
     const { openFiles, bufferBytes, sshdConfig = [], ...line } = options;
     const limit = openFiles === undefined ? {} : { openFiles };
-    const lab = await Lab.create({ ...line, sshd: { variant: 'open', config: sshdConfig, ...limit } });
+    const lab = await Lab.create({
+      ...line,
+      sshd: { variant: 'open', config: sshdConfig, ...limit },
+    });
     const buffers =
       bufferBytes === undefined
         ? []
@@ -140,12 +152,15 @@ export class Stage {
       await Promise.all(hosts.map((host) => host.configure([], [...MANY_PORTS, ...buffers])));
       const [server, atJumphost] = await Promise.all(
         [lab.api1, lab.jumphost].map(async (namespace) => {
-          const child = await namespace.spawn([LOAD, 'serve', String(LOAD_PORT)], { stdin: 'open' });
+          const child = await namespace.spawn([LOAD, 'serve', String(LOAD_PORT)], {
+            stdin: 'open',
+          });
           await child.waitForLine(/listening\n/);
           return child;
         }),
       );
-      if (server === undefined || atJumphost === undefined) throw new Error('the load has no server');
+      if (server === undefined || atJumphost === undefined)
+        throw new Error('the load has no server');
       if (conditions.noise) await startNoise(lab);
       return new Stage(lab, server, atJumphost, conditions);
     } catch (error) {
@@ -170,7 +185,14 @@ export class Stage {
         profiler === undefined
           ? undefined
           : (seen: Window) => profiler.window({ ...seen, what: `${peer.name}, ${seen.what}` });
-      const path: Path = { peer: peer.name, route: peer.route, server, pid: child?.pid, enter, window };
+      const path: Path = {
+        peer: peer.name,
+        route: peer.route,
+        server,
+        pid: child?.pid,
+        enter,
+        window,
+      };
       await this.#carries(path);
       return await work(path);
     } finally {
@@ -181,13 +203,21 @@ export class Stage {
   }
 
   /** Starts several peers, which stay connected side by side. They must not capture the same. */
-  async throughAll<T>(peers: readonly Peer[], work: (paths: readonly Path[]) => Promise<T>): Promise<T> {
+  async throughAll<T>(
+    peers: readonly Peer[],
+    work: (paths: readonly Path[]) => Promise<T>,
+  ): Promise<T> {
     const [first, ...others] = peers;
     if (first === undefined) return work([]);
-    return this.through(first, (path) => this.throughAll(others, (paths) => work([path, ...paths])));
+    return this.through(first, (path) =>
+      this.throughAll(others, (paths) => work([path, ...paths])),
+    );
   }
 
-  /** Waits until connections come through: sshuttle says that it is connected before it captures anything. */
+  /**
+   * Waits until connections come through: sshuttle says that it is connected before it captures
+   * anything.
+   */
   async #carries(path: Path): Promise<void> {
     for (const until = performance.now() + OPEN_TIMEOUT_MS; performance.now() < until; ) {
       const { failures, milliseconds } = await this.figures(path, 'connect', 1, PROBE_SECONDS);
@@ -196,7 +226,10 @@ export class Stage {
     throw new Error(`${path.peer} carries nothing after ${OPEN_TIMEOUT_MS} ms`);
   }
 
-  /** Opens the load's flows, runs `work`, and ends them; when it resolves, nothing of them is under way any more. */
+  /**
+   * Opens the load's flows, runs `work`, and ends them; when it resolves, nothing of them is under
+   * way any more.
+   */
   async beside<T>(path: Path, load: Load, work: (client: Child) => Promise<T>): Promise<T> {
     const client = await this.lab.client.spawn(
       [
@@ -253,10 +286,21 @@ export class Stage {
     options: readonly string[],
     seconds: number,
   ): Promise<ClientFigures> {
-    const client = [...path.enter, LOAD, ...options, '-t', String(seconds), ...proxyOption(path), verb];
-    const result = await this.lab.client.exec([...client, path.route.host, String(path.route.port)], {
-      timeout: seconds * 1000 + CLIENT_GRACE_MS,
-    });
+    const client = [
+      ...path.enter,
+      LOAD,
+      ...options,
+      '-t',
+      String(seconds),
+      ...proxyOption(path),
+      verb,
+    ];
+    const result = await this.lab.client.exec(
+      [...client, path.route.host, String(path.route.port)],
+      {
+        timeout: seconds * 1000 + CLIENT_GRACE_MS,
+      },
+    );
     if (result.status !== 0) throw new Error(`${path.peer}: ${verb}: ${result.stderr}`);
     return JSON.parse(result.stdout) as ClientFigures;
   }
@@ -304,10 +348,15 @@ export async function measureTransfer(path: Path, load: Load, client: Child): Pr
       };
     }
   }
-  throw new Error(`${path.peer}: ${load.flows} flows ${load.verb} are not done in ${TRANSFER_TIMEOUT_MS} ms`);
+  throw new Error(
+    `${path.peer}: ${load.flows} flows ${load.verb} are not done in ${TRANSFER_TIMEOUT_MS} ms`,
+  );
 }
 
-/** What the peer's client side holds in memory, the median of a time: garbage of a moment doesn't count. */
+/**
+ * What the peer's client side holds in memory, the median of a time: garbage of a moment doesn't
+ * count.
+ */
 export async function residentOver(path: Path, seconds: number): Promise<number> {
   const samples: number[] = [];
   for (const until = performance.now() + seconds * 1000; performance.now() < until; ) {
@@ -324,7 +373,9 @@ export async function counters(program: Child): Promise<Counters> {
   return JSON.parse(program.stdout.split('\n')[lines - 1] ?? '') as Counters;
 }
 
-/** Resolves when nothing arrives at the server or leaves it any more: what was under way is over. */
+/**
+ * Resolves when nothing arrives at the server or leaves it any more: what was under way is over.
+ */
 export async function settled(server: Child): Promise<void> {
   let before = await counters(server);
   for (const until = performance.now() + SETTLE_TIMEOUT_MS; performance.now() < until; ) {

@@ -15,7 +15,10 @@ export function median(values: readonly number[]): number {
   return percentile(values, 0.5);
 }
 
-/** The value below which the given part (0 to 1) of the values lies, interpolated between its neighbours; NaN when there is nothing. */
+/**
+ * The value below which the given part (0 to 1) of the values lies, interpolated between its
+ * neighbours; NaN when there is nothing.
+ */
 export function percentile(values: readonly number[], part: number): number {
   const sorted = ascending(values);
   const at = part * (sorted.length - 1);

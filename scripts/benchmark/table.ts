@@ -69,7 +69,9 @@ export function summary(results: Results): string {
 }
 
 function samplesTable(result: Result, condition: string): string {
-  const series = [...new Set(Object.values(result.samples).flatMap((bySeries) => Object.keys(bySeries)))];
+  const series = [
+    ...new Set(Object.values(result.samples).flatMap((bySeries) => Object.keys(bySeries))),
+  ];
   return [
     `${condition}: ${result.date}, ${result.rounds} ${result.rounds === 1 ? 'round' : 'rounds'}, rates over ${result.seconds} s.`,
     '',
@@ -82,7 +84,13 @@ function samplesTable(result: Result, condition: string): string {
   ].join('\n');
 }
 
-function details({ quiet, noisy }: { quiet: Result | undefined; noisy: Result | undefined }): string {
+function details({
+  quiet,
+  noisy,
+}: {
+  quiet: Result | undefined;
+  noisy: Result | undefined;
+}): string {
   const any = quiet ?? noisy;
   if (any === undefined) return '';
   return [
@@ -113,7 +121,10 @@ export function figures(results: Results): string {
   ].join('\n');
 }
 
-/** The document with new figures between its markers. Throws when they are missing: what is around them is written by hand. */
+/**
+ * The document with new figures between its markers. Throws when they are missing: what is around
+ * them is written by hand.
+ */
 export function insertFigures(document: string, text: string): string {
   const begin = document.indexOf(BEGIN);
   const end = document.indexOf(END);

@@ -26,11 +26,15 @@ async function run(run: Run): Promise<void> {
     for (let round = 0; round < rounds; round++) {
       for (const peer of contenders(round, run, [tunnel, sshForward], singBox())) {
         await stage.through(peer, async (path) => {
-          const ask = async () => (await stage.figures(path, 'request', CLIENTS, seconds)).milliseconds;
+          const ask = async () =>
+            (await stage.figures(path, 'request', CLIENTS, seconds)).milliseconds;
           record(idle, peer.name, median(await ask()));
           await stage.beside(path, { verb: 'up', flows: 1 }, async () => {
             await sleep(DISTANT_WARM_UP_MS);
-            const [uploaded, asked] = await Promise.all([measureRate(path, path.server, seconds), ask()]);
+            const [uploaded, asked] = await Promise.all([
+              measureRate(path, path.server, seconds),
+              ask(),
+            ]);
             record(rate, peer.name, uploaded.bytesPerSecond / 1e6);
             record(beside, peer.name, median(asked));
             record(besideP99, peer.name, percentile(asked, 0.99));

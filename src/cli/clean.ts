@@ -12,8 +12,14 @@ export function addCleanCommand(program: Command, run: () => Promise<void>): Com
     .action(run);
 }
 
-/** Prints what was repaired, one line each. Throws TunnelError `clean-incomplete` if something could not be. */
-export function reportRecovery({ done, failed }: RecoveryReport, output: (text: string) => void): void {
+/**
+ * Prints what was repaired, one line each. Throws TunnelError `clean-incomplete` if something could
+ * not be.
+ */
+export function reportRecovery(
+  { done, failed }: RecoveryReport,
+  output: (text: string) => void,
+): void {
   for (const line of done) output(`${line}\n`);
   if (done.length + failed.length === 0) output('nothing to repair\n');
   if (failed.length === 0) return;

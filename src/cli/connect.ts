@@ -74,55 +74,60 @@ Exit codes:
 `;
 
 /** What sshuttle has and this program hasn't: never ignored, always answered with the way to go. */
-const SSHUTTLE_OPTIONS: readonly (readonly [flags: string, reason: string, alternative: string])[] = [
+const SSHUTTLE_OPTIONS: readonly (readonly [flags: string, reason: string, alternative: string])[] =
   [
-    '-N, --auto-nets',
-    'it would read the routes of the jump host with a program there, and nothing is run on it',
-    'name the networks as targets; "ip route" on the jump host shows them',
-  ],
-  [
-    '-H, --auto-hosts',
-    'it would rewrite /etc/hosts from what a program on the jump host finds, and nothing is run on it',
-    'use addresses, or put the names into /etc/hosts or your DNS',
-  ],
-  ['--python <path>', 'the jump host needs no Python, only sshd', 'leave the option out'],
-  [
-    '--method <name>',
-    'connections are captured with a TUN device, there are no firewall rules to choose between',
-    'leave the option out',
-  ],
-  [
-    '-l <address>',
-    'connections arrive through a TUN device, so there is no port to listen on',
-    'leave the option out, or use --listen for a proxy beside the capture',
-  ],
-  [
-    '--seed-hosts <names>',
-    'it belongs to --auto-hosts, for which a program would have to run on the jump host',
-    'use addresses, or put the names into /etc/hosts or your DNS',
-  ],
-  [
-    '--no-latency-control',
-    'no program at the far side buffers the connections, so there is no such latency to control',
-    'leave the option out',
-  ],
-  [
-    '--latency-buffer-size <bytes>',
-    'no program at the far side buffers the connections, so there is no such latency to control',
-    'leave the option out',
-  ],
-  [
-    '--disable-ipv6',
-    'only the address families of the targets are captured',
-    'leave the option out, and give no IPv6 targets',
-  ],
-  [
-    '-D, --daemon',
-    'it stays in the foreground',
-    'start it with "setsid" or "systemd-run --user"; for a SOCKS proxy as of "ssh -D", use "tunnel proxy"',
-  ],
-  ['--pidfile <file>', 'it stays in the foreground', 'the process that you start is the one to stop'],
-];
+    [
+      '-N, --auto-nets',
+      'it would read the routes of the jump host with a program there, and nothing is run on it',
+      'name the networks as targets; "ip route" on the jump host shows them',
+    ],
+    [
+      '-H, --auto-hosts',
+      'it would rewrite /etc/hosts from what a program on the jump host finds, and nothing is run on it',
+      'use addresses, or put the names into /etc/hosts or your DNS',
+    ],
+    ['--python <path>', 'the jump host needs no Python, only sshd', 'leave the option out'],
+    [
+      '--method <name>',
+      'connections are captured with a TUN device, there are no firewall rules to choose between',
+      'leave the option out',
+    ],
+    [
+      '-l <address>',
+      'connections arrive through a TUN device, so there is no port to listen on',
+      'leave the option out, or use --listen for a proxy beside the capture',
+    ],
+    [
+      '--seed-hosts <names>',
+      'it belongs to --auto-hosts, for which a program would have to run on the jump host',
+      'use addresses, or put the names into /etc/hosts or your DNS',
+    ],
+    [
+      '--no-latency-control',
+      'no program at the far side buffers the connections, so there is no such latency to control',
+      'leave the option out',
+    ],
+    [
+      '--latency-buffer-size <bytes>',
+      'no program at the far side buffers the connections, so there is no such latency to control',
+      'leave the option out',
+    ],
+    [
+      '--disable-ipv6',
+      'only the address families of the targets are captured',
+      'leave the option out, and give no IPv6 targets',
+    ],
+    [
+      '-D, --daemon',
+      'it stays in the foreground',
+      'start it with "setsid" or "systemd-run --user"; for a SOCKS proxy as of "ssh -D", use "tunnel proxy"',
+    ],
+    [
+      '--pidfile <file>',
+      'it stays in the foreground',
+      'the process that you start is the one to stop',
+    ],
+  ];
 
 /** Adds the command to `program` as the one that is meant when none is named. */
 export function addConnectCommand(program: Command, action: ConnectAction): Command {
@@ -138,7 +143,11 @@ export function addConnectCommand(program: Command, action: ConnectAction): Comm
       'read targets from a file, one a line, "-" for stdin (repeatable)',
       collect,
     )
-    .option('-X, --excludes-from <file>', 'read exclusions from a file in the same way (repeatable)', collect)
+    .option(
+      '-X, --excludes-from <file>',
+      'read exclusions from a file in the same way (repeatable)',
+      collect,
+    )
     .option('--dns', "send this machine's queries through the jump host")
     .option(
       '--dns-server <address[:port]>',
@@ -146,21 +155,33 @@ export function addConnectCommand(program: Command, action: ConnectAction): Comm
       collect,
     )
     .option('--domain <suffix>', 'only names below this go to --dns-server (repeatable)', collect)
-    .option('-i, --identity <file>', 'private key (repeatable); otherwise the agent and ~/.ssh/id_*', collect)
+    .option(
+      '-i, --identity <file>',
+      'private key (repeatable); otherwise the agent and ~/.ssh/id_*',
+      collect,
+    )
     .option('-p, --port <port>', 'port of the jump host, unless REMOTE says it', once('-p'))
     .option(
       '-J, --jump <hops>',
       'pass these hosts on the way, "a,user@b:2222"; "none": not ssh_config\'s either',
       once('-J'),
     )
-    .option('-F, --ssh-config <file>', 'read this instead of ~/.ssh/config; "none": nothing', once('-F'))
+    .option(
+      '-F, --ssh-config <file>',
+      'read this instead of ~/.ssh/config; "none": nothing',
+      once('-F'),
+    )
     .option('-o, --ssh-option <option>', 'Keyword=value as in ssh_config (repeatable)', collect)
     .option(
       '--transport <name>',
       'SSH client: ssh2 (embedded), openssh (the ssh program) or auto (default: auto)',
       once('--transport'),
     )
-    .option('-e, --ssh-cmd <command>', 'the ssh program to use, with its first arguments', once('-e'))
+    .option(
+      '-e, --ssh-cmd <command>',
+      'the ssh program to use, with its first arguments',
+      once('-e'),
+    )
     .option(
       '--host-key <key>',
       'accept only this host key: SHA256:... or "ssh-ed25519 AAAA..." (repeatable); otherwise ~/.ssh/known_hosts decides',
@@ -200,12 +221,18 @@ export function addConnectCommand(program: Command, action: ConnectAction): Comm
       '--no-flush',
       'ask nothing of the jump host to make up for its TCP delays (Nagle, OpenSSH up to 10.0)',
     )
-    .option('--ready-fd <number>', 'write READY=1 to this descriptor when traffic flows', once('--ready-fd'))
+    .option(
+      '--ready-fd <number>',
+      'write READY=1 to this descriptor when traffic flows',
+      once('--ready-fd'),
+    )
     .option('-v, --verbose', 'say more (-vv: everything)', (_, count: number) => count + 1, 0)
     .option('-q, --quiet', 'say only what goes wrong');
   command.helpOption('-h, --help', 'show this help');
   for (const [flags, reason, alternative] of SSHUTTLE_OPTIONS) {
-    command.addOption(new Option(flags).hideHelp().argParser(() => rejectOption(flags, reason, alternative)));
+    command.addOption(
+      new Option(flags).hideHelp().argParser(() => rejectOption(flags, reason, alternative)),
+    );
   }
   command.configureHelp({ formatHelp: connectHelp });
   command.action((targets: string[], options: ConnectOptions) => {

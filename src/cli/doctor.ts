@@ -40,7 +40,9 @@ const INDENT = '  ';
 /** Ends in a newline. */
 export function formatTable({ captures, findings }: Diagnosis): string {
   const rows = [
-    ...captures.map(({ name, possible, why }) => [name, possible ? 'yes' : 'no', why, undefined] as const),
+    ...captures.map(
+      ({ name, possible, why }) => [name, possible ? 'yes' : 'no', why, undefined] as const,
+    ),
     undefined,
     ...findings.map(({ name, state, detail, hint }) => [name, MARKS[state], detail, hint] as const),
   ];

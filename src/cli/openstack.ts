@@ -24,8 +24,8 @@ Examples:
 `;
 
 /**
- * Of `connect` these would do nothing: there are no targets, nobody's queries, nothing becomes ready, no lost link is made anew, and
- * no connection carries more than a document.
+ * Of `connect` these would do nothing: there are no targets, nobody's queries, nothing becomes
+ * ready, no lost link is made anew, and no connection carries more than a document.
  */
 const NOT_SHARED = new Set([
   '--exclude',
@@ -42,12 +42,17 @@ const NOT_SHARED = new Set([
 ]);
 
 /** Adds the command; how the jump host is reached is said as for `connect`. */
-export function addOpenStackCommand(program: Command, connect: Command, action: OpenStackAction): Command {
+export function addOpenStackCommand(
+  program: Command,
+  connect: Command,
+  action: OpenStackAction,
+): Command {
   const command = program
     .command('openstack')
     .description("show what a cloud's clients connect to, and whether the jump host permits it")
     .usage('-r REMOTE [--os-cloud NAME] [options]');
-  for (const option of connect.options) if (!NOT_SHARED.has(option.long ?? '')) command.addOption(option);
+  for (const option of connect.options)
+    if (!NOT_SHARED.has(option.long ?? '')) command.addOption(option);
   addCloudOptions(command);
   command
     .option('--format <format>', `${REPORT_FORMATS.join(', ')} (default: table)`, once('--format'))

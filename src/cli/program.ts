@@ -1,8 +1,9 @@
 /**
  * The command line: commander's program, one file per command.
  *
- * Arguments are expanded (@FILE) before commander sees them. Nothing here exits or prints errors: a wrong command line is
- * a UsageError, help and version are texts on `output`, and an action's own failure passes through.
+ * Arguments are expanded (@FILE) before commander sees them. Nothing here exits or prints errors: a
+ * wrong command line is a UsageError, help and version are texts on `output`, and an action's own
+ * failure passes through.
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
@@ -17,7 +18,10 @@ import {
   type SplitArguments,
   splitCommand,
 } from '../config/execoptions.ts';
-import { buildOpenStackConfiguration, type OpenStackConfiguration } from '../config/openstackreport.ts';
+import {
+  buildOpenStackConfiguration,
+  type OpenStackConfiguration,
+} from '../config/openstackreport.ts';
 import { buildConfiguration } from '../config/options.ts';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
@@ -68,7 +72,8 @@ export async function runCommandLine(
   const connect = addConnectCommand(program, (targets, options) =>
     commands.connect(buildConfiguration(targets, options, placeOf)),
   );
-  // Each takes the options that `connect` has by then: exec offers no proxies, these two capture nothing.
+  // Each takes the options that `connect` has by then: exec offers no proxies, these two capture
+  // nothing.
   addDoctorCommand(program, connect, (targets, options) =>
     commands.doctor(buildDoctorConfiguration(targets, options, placeOf)),
   );
@@ -85,7 +90,8 @@ export async function runCommandLine(
   addProxyCommand(program, connect, (targets, options) =>
     commands.proxy(buildConfiguration(targets, options, placeOf, 'proxy')),
   );
-  // What the command of exec is given is nobody's but its own: it is taken off before anything is expanded or read.
+  // What the command of exec is given is nobody's but its own: it is taken off before anything is
+  // expanded or read.
   const { own, command } = isExec(args)
     ? splitExec(args, optionShapes(exec))
     : { own: args, command: undefined };
@@ -108,19 +114,25 @@ export async function runCommandLine(
   }
 }
 
-/** Whether the arguments (without node and script) are for `tunnel exec`, whose exit status is another. */
+/**
+ * Whether the arguments (without node and script) are for `tunnel exec`, whose exit status is
+ * another.
+ */
 export function isExec(args: readonly string[]): boolean {
   return args[0] === 'exec';
 }
 
-function splitExec([name = '', ...rest]: readonly string[], shapes: readonly OptionShape[]): SplitArguments {
+function splitExec(
+  [name = '', ...rest]: readonly string[],
+  shapes: readonly OptionShape[],
+): SplitArguments {
   const { own, command } = splitCommand(rest, shapes);
   return { own: [name, ...own], command };
 }
 
 /**
- * A word that stands where commands do, and behind the `--` of a command that runs none, would be captured as the name of a host.
- * Throws UsageError.
+ * A word that stands where commands do, and behind the `--` of a command that runs none, would be
+ * captured as the name of a host. Throws UsageError.
  */
 function refuseCommands([first = '', ...rest]: readonly string[], program: Command): void {
   const names = program.commands.map((command) => command.name());
@@ -141,7 +153,9 @@ function refuseCommands([first = '', ...rest]: readonly string[], program: Comma
 function version(): string {
   const manifest: unknown = JSON.parse(readFileSync(MANIFEST, 'utf8'));
   const found =
-    typeof manifest === 'object' && manifest !== null && 'version' in manifest ? manifest.version : '';
+    typeof manifest === 'object' && manifest !== null && 'version' in manifest
+      ? manifest.version
+      : '';
   return String(found);
 }
 
@@ -153,7 +167,11 @@ function placesOf(entries: readonly Entry[]): (text: string) => string | undefin
 }
 
 /** commander's message has the suggestion in a line of its own. */
-function usageError(error: CommanderError, program: Command, named: Command | undefined): UsageError {
+function usageError(
+  error: CommanderError,
+  program: Command,
+  named: Command | undefined,
+): UsageError {
   const [first = '', suggestion] = error.message.split('\n');
   const message = first.replace(/^error: /, '');
   const command = named === undefined ? 'tunnel' : `tunnel ${named.name()}`;
@@ -165,7 +183,11 @@ function usageError(error: CommanderError, program: Command, named: Command | un
 }
 
 /** For those who put another command before the options that they have: which commands take it. */
-function optionOfOthers(error: CommanderError, message: string, program: Command): string | undefined {
+function optionOfOthers(
+  error: CommanderError,
+  message: string,
+  program: Command,
+): string | undefined {
   if (error.code !== 'commander.unknownOption') return undefined;
   const option = /'(-[^'=]*)/.exec(message)?.[1] ?? '';
   const others = program.commands.filter(({ options }) =>

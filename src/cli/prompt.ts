@@ -1,5 +1,6 @@
 /**
- * Asks for passphrases, passwords and decisions: at the terminal, or with the program that SSH_ASKPASS names, as ssh does.
+ * Asks for passphrases, passwords and decisions: at the terminal, or with the program that
+ * SSH_ASKPASS names, as ssh does.
  *
  * | SSH_ASKPASS_REQUIRE | who asks                                                                           |
  * |---------------------|------------------------------------------------------------------------------------|
@@ -8,8 +9,9 @@
  * | force               | the askpass program                                                                |
  * | never               | the terminal                                                                       |
  *
- * Questions are asked one after the other. A decision wants "yes" in letters from an askpass program, too
- * (SSH_ASKPASS_PROMPT=confirm would make do with its exit status): one that always prints a password agrees to nothing.
+ * Questions are asked one after the other. A decision wants "yes" in letters from an askpass
+ * program, too (SSH_ASKPASS_PROMPT=confirm would make do with its exit status): one that always
+ * prints a password agrees to nothing.
  */
 import { TunnelError } from '../errors/errors.ts';
 import { printable } from '../observe/printable.ts';
@@ -29,7 +31,11 @@ export function createPrompter(environment: Environment = process.env): Prompter
 }
 
 class UserPrompter implements Prompter {
-  readonly #askpass: { readonly program: string; readonly allowed: boolean; readonly first: boolean };
+  readonly #askpass: {
+    readonly program: string;
+    readonly allowed: boolean;
+    readonly first: boolean;
+  };
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(environment: Environment) {
@@ -70,10 +76,15 @@ class UserPrompter implements Prompter {
     const { alternative, preamble, ...rest } = options;
     const choices = alternative === undefined ? 'yes or no' : `yes, no or ${alternative.name}`;
     const again = { ...rest, preamble: [] };
-    let given = await this.#ask(`${question} (${choices})`, { ...again, preamble: preamble ?? [] }, true);
+    let given = await this.#ask(
+      `${question} (${choices})`,
+      { ...again, preamble: preamble ?? [] },
+      true,
+    );
     for (let unclear = 1; ; unclear++) {
       const answer = given.trim();
-      if (/^yes$/i.test(answer) || (alternative !== undefined && answer === alternative.text)) return true;
+      if (/^yes$/i.test(answer) || (alternative !== undefined && answer === alternative.text))
+        return true;
       if (/^(no)?$/i.test(answer) || unclear >= MAX_UNCLEAR_ANSWERS) return false;
       given = await this.#ask(`Please answer ${choices}:`, again, true);
     }
@@ -85,7 +96,12 @@ class UserPrompter implements Prompter {
     const { signal } = options;
     const { program, allowed, first } = this.#askpass;
     const useAskpass = (): Promise<string> =>
-      runAskpass({ program, message: [...preamble, question].join('\n'), limit: MAX_ANSWER_LENGTH, signal });
+      runAskpass({
+        program,
+        message: [...preamble, question].join('\n'),
+        limit: MAX_ANSWER_LENGTH,
+        signal,
+      });
     if (first) return useAskpass();
     try {
       return await askAtTerminal({ question, preamble, echo, signal });

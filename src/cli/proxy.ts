@@ -41,19 +41,33 @@ by its own option; with curl: --proxy socks5h://127.0.0.1:${DEFAULT_PROXY_PORT}.
 /** For `connect` and `proxy` alike. */
 export function addProxyOptions(command: Command): void {
   command
-    .option('--listen <address:port>', 'a proxy that speaks SOCKS (4, 4a, 5) and HTTP (repeatable)', collect)
+    .option(
+      '--listen <address:port>',
+      'a proxy that speaks SOCKS (4, 4a, 5) and HTTP (repeatable)',
+      collect,
+    )
     .option('--socks <address:port>', 'a proxy that speaks SOCKS only (repeatable)', collect)
     .option('--http <address:port>', 'a proxy that speaks HTTP only (repeatable)', collect)
     .option('--only-targets', 'proxies refuse what is no target, instead of dialling it from here')
-    .option('--proxy-auth <file>', 'who may use the proxies: lines of user:password', once('--proxy-auth'))
+    .option(
+      '--proxy-auth <file>',
+      'who may use the proxies: lines of user:password',
+      once('--proxy-auth'),
+    )
     .option('--allow-remote-clients', 'proxies without --proxy-auth may listen on any address');
 }
 
 /** Adds the command; its options are those of `connect`. */
-export function addProxyCommand(program: Command, connect: Command, action: ConnectAction): Command {
+export function addProxyCommand(
+  program: Command,
+  connect: Command,
+  action: ConnectAction,
+): Command {
   const command = program
     .command('proxy')
-    .description('offer a SOCKS and HTTP proxy that connects through the jump host; captures nothing')
+    .description(
+      'offer a SOCKS and HTTP proxy that connects through the jump host; captures nothing',
+    )
     .usage('-r REMOTE [options] [TARGET...]')
     .argument('[targets...]');
   for (const option of connect.options) command.addOption(option);

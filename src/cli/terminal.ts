@@ -1,12 +1,13 @@
 /**
  * One question at the controlling terminal, whatever stdin and stderr are connected to.
  *
- * The terminal is opened for the question only. It is in raw mode meanwhile: nothing is echoed by itself, and keys that would
- * stop the program arrive here as characters, so that the terminal is always restored first. That also happens when the
- * question is aborted, when the program exits in the middle, and when the terminal goes away.
+ * The terminal is opened for the question only. It is in raw mode meanwhile: nothing is echoed by
+ * itself, and keys that would stop the program arrive here as characters, so that the terminal is
+ * always restored first. That also happens when the question is aborted, when the program exits in
+ * the middle, and when the terminal goes away.
  *
- * In the background there is no terminal to ask at: the kernel would stop the program at its first word (SIGTTOU), and with
- * it every captured connection, until somebody happens to look.
+ * In the background there is no terminal to ask at: the kernel would stop the program at its first
+ * word (SIGTTOU), and with it every captured connection, until somebody happens to look.
  */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
@@ -49,7 +50,9 @@ export function hasTerminal(): boolean {
   }
 }
 
-/** Whether the process group is the one that its terminal is for (proc(5), stat: pgrp and tpgid). */
+/**
+ * Whether the process group is the one that its terminal is for (proc(5), stat: pgrp and tpgid).
+ */
 function isInForeground(): boolean {
   const stat = readFileSync('/proc/self/stat', 'latin1');
   const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
@@ -108,7 +111,8 @@ class Terminal {
       const raise = (name: 'SIGINT' | 'SIGQUIT') => {
         this.restore();
         process.kill(process.pid, name);
-        // The program's own handler is expected to abort `signal`; this is for a question without one.
+        // The program's own handler is expected to abort `signal`; this is for a question without
+        // one.
         grace ??= setTimeout(
           () => finish(() => reject(cancelled('interrupted at a question'))),
           INTERRUPT_GRACE_MS,
@@ -118,10 +122,12 @@ class Terminal {
       this.#input.setEncoding('utf8');
       this.#input.on('data', (text: string) => {
         for (const character of text) {
-          if (character === KEY.enter || character === KEY.lineFeed) return finish(() => resolve(line.text));
+          if (character === KEY.enter || character === KEY.lineFeed)
+            return finish(() => resolve(line.text));
           if (character === KEY.interrupt) return raise('SIGINT');
           if (character === KEY.quit) return raise('SIGQUIT');
-          if (character === KEY.endOfInput && line.text === '') return finish(() => reject(notAnswered()));
+          if (character === KEY.endOfInput && line.text === '')
+            return finish(() => reject(notAnswered()));
           const seen = line.key(character);
           if (this.#echo) this.#write(seen);
         }

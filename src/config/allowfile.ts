@@ -1,6 +1,6 @@
 /**
- * The options of the allow-list. The file of --allow says what may be opened, one rule a line; everything else is refused
- * (policy/allowlist.ts).
+ * The options of the allow-list. The file of --allow says what may be opened, one rule a line;
+ * everything else is refused (policy/allowlist.ts).
  *
  *   203.0.113.0/24:443      # a prefix or an address, with ports
  *   api.example.com:443     # a name, as clients send it to a proxy or ask the resolver for it
@@ -25,7 +25,11 @@ export interface AllowOptionTexts {
 }
 
 /** Throws UsageError, with file and line. */
-export function readAllowOptions({ allow, dryRun = false, dryRunTo }: AllowOptionTexts): AllowOptions {
+export function readAllowOptions({
+  allow,
+  dryRun = false,
+  dryRunTo,
+}: AllowOptionTexts): AllowOptions {
   if (dryRunTo === '')
     throw new UsageError('--dry-run-to: the name of the file is empty', {
       hint: 'write a name; an empty one often is a variable of the shell that is not set',

@@ -4,10 +4,11 @@
  *   @FILE            arguments, several to a line, quoted as in a shell; may name further @FILEs
  *   -s, -X FILE      targets, one a line; `-` is standard input
  *
- * In both, `#` at the beginning of a word starts a comment. Errors say file and line. The quoting is that of POSIX shells
- * (XCU §2.2) without expansions: backslash outside quotes and before `"` and `\` inside double quotes, single quotes
- * literal; a quoted text ends on the line on which it begins. As with sshuttle and gcc, names of files are relative to the
- * working directory, not to the file that they stand in.
+ * In both, `#` at the beginning of a word starts a comment. Errors say file and line. The quoting
+ * is that of POSIX shells (XCU §2.2) without expansions: backslash outside quotes and before `"`
+ * and `\` inside double quotes, single quotes literal; a quoted text ends on the line on which it
+ * begins. As with sshuttle and gcc, names of files are relative to the working directory, not to
+ * the file that they stand in.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { UsageError } from '../errors/errors.ts';
@@ -64,9 +65,12 @@ function expandInto(result: Entry[], entries: readonly Entry[], depth: number): 
       });
     }
     if (depth >= MAX_ARGUMENTS_FILE_DEPTH) {
-      throw new UsageError(`${place}: @${file} is nested more than ${MAX_ARGUMENTS_FILE_DEPTH} files deep`, {
-        hint: 'check whether a file names itself',
-      });
+      throw new UsageError(
+        `${place}: @${file} is nested more than ${MAX_ARGUMENTS_FILE_DEPTH} files deep`,
+        {
+          hint: 'check whether a file names itself',
+        },
+      );
     }
     expandInto(result, readArguments(file, place), depth + 1);
   }
@@ -78,8 +82,14 @@ function readArguments(file: string, place: Place): Entry[] {
   );
 }
 
-/** Reads targets or exclusions, one a line. `option` is what named the file (`-s`). Throws UsageError. */
-export function readTargetsFile(file: string, option: Place): (Entry & { readonly place: Place })[] {
+/**
+ * Reads targets or exclusions, one a line. `option` is what named the file (`-s`). Throws
+ * UsageError.
+ */
+export function readTargetsFile(
+  file: string,
+  option: Place,
+): (Entry & { readonly place: Place })[] {
   const entries = [];
   for (const { text, place } of readLines(file, option)) {
     const words = text.replace(/(^|\s)#.*$/, '').trim();
@@ -161,9 +171,12 @@ function readBytes(file: string, name: string, place: Place): Uint8Array {
       if (length === 0) return Buffer.concat(chunks);
       total += length;
       if (total > MAX_FILE_BYTES) {
-        throw new UsageError(`${place}: ${name} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB`, {
-          hint: 'check that it is the right file, or merge its targets into shorter prefixes',
-        });
+        throw new UsageError(
+          `${place}: ${name} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB`,
+          {
+            hint: 'check that it is the right file, or merge its targets into shorter prefixes',
+          },
+        );
       }
       chunks.push(chunk.subarray(0, length));
     }

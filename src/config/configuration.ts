@@ -1,6 +1,6 @@
 /**
- * What the user asked for, checked and typed. Every front (options, @files, later profiles) ends in one
- * `Configuration`; the composition root in session/connect.ts builds the parts from it.
+ * What the user asked for, checked and typed. Every front (options, @files, later profiles) ends in
+ * one `Configuration`; the composition root in session/connect.ts builds the parts from it.
  */
 import type { NamePattern } from '../net/name.ts';
 import type { PortRange } from '../net/ports.ts';
@@ -18,7 +18,9 @@ export interface Target {
   readonly text: string;
 }
 
-/** A name, or all names below one (`*.example.com`), limited to some ports if `ports` isn't empty. */
+/**
+ * A name, or all names below one (`*.example.com`), limited to some ports if `ports` isn't empty.
+ */
 export interface NameTarget {
   readonly pattern: NamePattern;
   readonly ports: readonly PortRange[];
@@ -28,7 +30,10 @@ export interface NameTarget {
 
 /** Where proxies are wanted: --listen, --socks, --http. */
 export interface ProxyListenAddress {
-  /** Canonical addresses that share the port; of several, one that this machine doesn't have is left out. */
+  /**
+   * Canonical addresses that share the port; of several, one that this machine doesn't have is left
+   * out.
+   */
   readonly hosts: readonly [string, ...string[]];
   /** 0: any free one. */
   readonly port: number;
@@ -55,7 +60,10 @@ export interface AllowRules {
 export interface AllowOptions {
   /** --allow; undefined: no list, everything is permitted. */
   readonly rules: AllowRules | undefined;
-  /** --dry-run: nothing is refused for want of a rule; at the end the rules that would have been needed are printed. */
+  /**
+   * --dry-run: nothing is refused for want of a rule; at the end the rules that would have been
+   * needed are printed.
+   */
   readonly dryRun: boolean;
   /** --dry-run-to: they are written to this file instead. */
   readonly dryRunTo: string | undefined;
@@ -63,10 +71,16 @@ export interface AllowOptions {
 
 export interface Configuration {
   readonly ssh: SshOptions;
-  /** `connect`: at least one, or a name target, or a cloud. `proxy`: with none of them, everything is carried. */
+  /**
+   * `connect`: at least one, or a name target, or a cloud. `proxy`: with none of them, everything
+   * is carried.
+   */
   readonly targets: readonly Target[];
   readonly exclusions: readonly Target[];
-  /** Carried by name: what proxies are asked for by name, and what is connected to by a virtual address. */
+  /**
+   * Carried by name: what proxies are asked for by name, and what is connected to by a virtual
+   * address.
+   */
   readonly nameTargets: readonly NameTarget[];
   readonly nameExclusions: readonly NameTarget[];
   /** --dns, --dns-server, --domain */
@@ -79,6 +93,9 @@ export interface Configuration {
   readonly logLevel: Level;
   /** --ready-fd: `READY=1\n` is written to it and it is closed once traffic flows. */
   readonly readyFd: number | undefined;
-  /** What was read other than it may have been meant, one sentence each, to be logged as notices at the start. */
+  /**
+   * What was read other than it may have been meant, one sentence each, to be logged as notices at
+   * the start.
+   */
   readonly notices: readonly string[];
 }

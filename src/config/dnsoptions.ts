@@ -8,8 +8,9 @@
  * | --dns-server A --domain S      | A                    | this machine's resolvers, asked as ever              |
  * | none                           |                      | this machine's resolvers, asked as ever              |
  *
- * --dns beside --dns-server changes nothing. Names that are targets are answered with virtual addresses in all cases. Reverse
- * names of targets that are networks go with the names below --domain.
+ * --dns beside --dns-server changes nothing. Names that are targets are answered with virtual
+ * addresses in all cases. Reverse names of targets that are networks go with the names below
+ * --domain.
  */
 import type { NamingOptions } from '../dns/naming.ts';
 import { UsageError } from '../errors/errors.ts';
@@ -54,16 +55,20 @@ export function readDnsOptions(
   const servers = dnsServer.map((text) => readServer(text, placeOf(text) ?? '--dns-server'));
   const domains = domain.map((text) => readDomain(text, placeOf(text) ?? '--domain'));
   if (domains.length > 0 && servers.length === 0) {
-    throw new UsageError('--domain names are asked of a resolver behind the jump host, and none is given', {
-      hint: "name it with --dns-server; 127.0.0.53 or 127.0.0.1 often is the jump host's own",
-    });
+    throw new UsageError(
+      '--domain names are asked of a resolver behind the jump host, and none is given',
+      {
+        hint: "name it with --dns-server; 127.0.0.53 or 127.0.0.1 often is the jump host's own",
+      },
+    );
   }
   return { throughTunnel: dns || servers.length > 0, servers, domains: [...new Set(domains)] };
 }
 
 /**
- * The resolvers that are asked through the tunnel: those that were given, else those that this machine asks (`uplinks`,
- * canonical), reached from the jump host by the same addresses. Throws UsageError when these mean this machine only.
+ * The resolvers that are asked through the tunnel: those that were given, else those that this
+ * machine asks (`uplinks`, canonical), reached from the jump host by the same addresses. Throws
+ * UsageError when these mean this machine only.
  */
 export function tunnelResolvers(
   { throughTunnel, servers }: DnsOptions,
@@ -73,9 +78,12 @@ export function tunnelResolvers(
   const reachable = uplinks.filter((address) => specialRangeOf(hostPrefix(address)) === undefined);
   if (reachable.length === 0) {
     const asked = uplinks.length === 0 ? 'no resolver' : uplinks.join(', ');
-    throw new UsageError(`--dns: this machine asks ${asked}, which the jump host can't be asked to reach`, {
-      hint: 'name a resolver that the jump host reaches with --dns-server',
-    });
+    throw new UsageError(
+      `--dns: this machine asks ${asked}, which the jump host can't be asked to reach`,
+      {
+        hint: 'name a resolver that the jump host reaches with --dns-server',
+      },
+    );
   }
   return reachable.map((host) => ({ host, port: DNS_PORT }));
 }
@@ -98,7 +106,10 @@ export interface NamingRules {
   readonly exclusions: readonly PrefixRule[];
 }
 
-/** Who answers for which names (dns/naming.ts). An exclusion for some ports only leaves its name a target. */
+/**
+ * Who answers for which names (dns/naming.ts). An exclusion for some ports only leaves its name a
+ * target.
+ */
 export function namingOptions(rules: NamingRules): NamingOptions {
   const { throughTunnel, domains } = rules.dns;
   return {
@@ -112,12 +123,19 @@ export function namingOptions(rules: NamingRules): NamingOptions {
   };
 }
 
-/** Targets wider than these (`0/0`, its halves) say nothing about whose addresses they are. Bits. */
+/**
+ * Targets wider than these (`0/0`, its halves) say nothing about whose addresses they are. Bits.
+ */
 const LEAST_REVERSED = { 4: 8, 6: 7 } as const;
 
-/** The addresses of which the resolver behind the jump host knows the names: the networks that are targets. */
+/**
+ * The addresses of which the resolver behind the jump host knows the names: the networks that are
+ * targets.
+ */
 function reversedPrefixes({ targets, exclusions }: NamingRules): Prefix[] {
-  const networks = targets.map(({ prefix }) => prefix).filter((p) => p.length >= LEAST_REVERSED[p.family]);
+  const networks = targets
+    .map(({ prefix }) => prefix)
+    .filter((p) => p.length >= LEAST_REVERSED[p.family]);
   const excluded = exclusions.filter(({ ports }) => ports.length === 0).map(({ prefix }) => prefix);
   return subtractPrefixes(networks, [...excluded, ...SPECIAL_RANGES.map(({ prefix }) => prefix)]);
 }
@@ -134,7 +152,8 @@ function readServer(text: string, place: Place): Destination {
   const form = 'write ADDRESS or ADDRESS:PORT, as in: --dns-server 10.0.0.53';
   return readAt(place, text, form, () => {
     if (isAddress(text)) return { host: canonicalAddress(text), port: DNS_PORT };
-    const [, bracketed, plain, portText] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/s.exec(text) ?? [];
+    const [, bracketed, plain, portText] =
+      /^(?:\[([^\]]*)\]|([^:[\]]*))(?::(.*))?$/s.exec(text) ?? [];
     const host = bracketed ?? plain ?? '';
     if (!isAddress(host)) {
       throw new NotationError(
@@ -142,7 +161,10 @@ function readServer(text: string, place: Place): Destination {
         'write the address of the resolver as the jump host reaches it, as in 10.0.0.53 or [2001:db8::53]:53',
       );
     }
-    return { host: canonicalAddress(host), port: portText === undefined ? DNS_PORT : parsePort(portText) };
+    return {
+      host: canonicalAddress(host),
+      port: portText === undefined ? DNS_PORT : parsePort(portText),
+    };
   });
 }
 

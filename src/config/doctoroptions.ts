@@ -12,7 +12,10 @@ const ANYWHERE = ['0.0.0.0/0', '::/0'];
 
 /** Of the options of `connect`, those that say where the jump host is, and who one is there. */
 export interface DoctorOptions
-  extends Pick<ConnectOptions, 'remote' | 'identity' | 'port' | 'jump' | 'sshConfig' | 'sshOption'> {
+  extends Pick<
+    ConnectOptions,
+    'remote' | 'identity' | 'port' | 'jump' | 'sshConfig' | 'sshOption'
+  > {
   readonly json?: boolean;
 }
 
@@ -32,10 +35,11 @@ export function buildDoctorConfiguration(
 ): DoctorConfiguration {
   return {
     ssh: Object.keys(ssh).length === 0 ? undefined : buildConfiguration(ANYWHERE, ssh, placeOf).ssh,
-    // Names lead to addresses of the tunnel's own, for which no route of anybody else's stands in the way.
-    targets: separateNames(targets.map((text) => ({ text, place: placeOf(text) ?? 'target' }))).addresses.map(
-      ({ text, place }) => parseTarget(text, place).target,
-    ),
+    // Names lead to addresses of the tunnel's own, for which no route of anybody else's stands in
+    // the way.
+    targets: separateNames(
+      targets.map((text) => ({ text, place: placeOf(text) ?? 'target' })),
+    ).addresses.map(({ text, place }) => parseTarget(text, place).target),
     json,
   };
 }

@@ -1,13 +1,15 @@
 /**
- * The command line of `tunnel exec`: where the options end and the command begins, and the configuration.
+ * The command line of `tunnel exec`: where the options end and the command begins, and the
+ * configuration.
  *
  *   tunnel exec -r REMOTE [options] [TARGET...] -- COMMAND [ARG...]
  *   tunnel exec -r REMOTE [options] COMMAND [ARG...]
  *
- * The first `--` ends the targets. Without any, no TARGET is given: the first word that is neither an option nor an option's
- * value is the command. Where a word may have been meant otherwise, `--` is asked for rather than guessed: an address in the
- * place of the command, and a plain word in the place of a target (`git log -- file` without a `--` of its own). What
- * follows is the command's alone: no option of the tunnel's is looked for in it, and no @FILE expanded.
+ * The first `--` ends the targets. Without any, no TARGET is given: the first word that is neither
+ * an option nor an option's value is the command. Where a word may have been meant otherwise, `--`
+ * is asked for rather than guessed: an address in the place of the command, and a plain word in the
+ * place of a target (`git log -- file` without a `--` of its own). What follows is the command's
+ * alone: no option of the tunnel's is looked for in it, and no @FILE expanded.
  */
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
@@ -30,7 +32,9 @@ export interface ExecConfiguration {
   readonly isolate: boolean;
 }
 
-/** An option of the command line as it is written: `-r`, `--remote`, and whether it takes a value. */
+/**
+ * An option of the command line as it is written: `-r`, `--remote`, and whether it takes a value.
+ */
 export interface OptionShape {
   readonly short?: string | undefined;
   readonly long?: string | undefined;
@@ -44,13 +48,23 @@ export interface SplitArguments {
   readonly command: readonly string[] | undefined;
 }
 
-/** An address or prefix, well-formed or not, with or without ports, or a wildcard: nothing that a command is called. */
-const LIKE_A_TARGET = /^(\[|\*\.|[0-9]+(\.[0-9]+)*(\/|:|$)|[0-9]+(\.[0-9]+)+|[0-9a-f]*:[0-9a-f:.]*(\/|$))/i;
+/**
+ * An address or prefix, well-formed or not, with or without ports, or a wildcard: nothing that a
+ * command is called.
+ */
+const LIKE_A_TARGET =
+  /^(\[|\*\.|[0-9]+(\.[0-9]+)*(\/|:|$)|[0-9]+(\.[0-9]+)+|[0-9a-f]*:[0-9a-f:.]*(\/|$))/i;
 /** A target only where a search list makes a name of it (resolv.conf(5)). */
 export const LIKE_A_COMMAND = /^[a-z_][\w+-]*$/i;
 
-/** Finds the command among the arguments behind `exec`. Throws UsageError where it can't be told from a target. */
-export function splitCommand(args: readonly string[], options: readonly OptionShape[]): SplitArguments {
+/**
+ * Finds the command among the arguments behind `exec`. Throws UsageError where it can't be told
+ * from a target.
+ */
+export function splitCommand(
+  args: readonly string[],
+  options: readonly OptionShape[],
+): SplitArguments {
   let first: number | undefined;
   let index = 0;
   for (; index < args.length; index += 1 + valuesOf(args[index] ?? '', options)) {
@@ -109,7 +123,8 @@ export function buildExecConfiguration(
     throw new UsageError('the command is an empty word', {
       hint: 'check it: an empty word often is a variable of the shell that is not set',
     });
-  const none = targets.length + (options.targetsFrom ?? []).length === 0 && options.osCloud === undefined;
+  const none =
+    targets.length + (options.targetsFrom ?? []).length === 0 && options.osCloud === undefined;
   const wanted = none ? EVERYTHING : targets;
   return {
     tunnel: buildConfiguration(wanted, options, placeOf),

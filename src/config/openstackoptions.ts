@@ -2,7 +2,10 @@
 import { UsageError } from '../errors/errors.ts';
 import { oneOf, type Place } from '../net/place.ts';
 
-/** `auto`: the cached catalog, or a new one when it is old; `refresh`: a new one; `off`: auth_url only. */
+/**
+ * `auto`: the cached catalog, or a new one when it is old; `refresh`: a new one; `off`: auth_url
+ * only.
+ */
 export const CATALOG_MODES = ['auto', 'refresh', 'off'] as const;
 export type CatalogMode = (typeof CATALOG_MODES)[number];
 
@@ -25,13 +28,18 @@ export interface OpenStackOptions {
 }
 
 /**
- * For commands that can do without a cloud. undefined: no cloud is named; the environment ($OS_CLOUD) alone names none, because
- * what is captured should not hang on a variable that was set for another program. Throws UsageError.
+ * For commands that can do without a cloud. undefined: no cloud is named; the environment
+ * ($OS_CLOUD) alone names none, because what is captured should not hang on a variable that was set
+ * for another program. Throws UsageError.
  */
 export function readOpenStackOptions(texts: OpenStackOptionTexts): OpenStackOptions | undefined {
   const { osCloud, osRegion, osCatalog, osFollowLinks } = texts;
   if (osCloud !== undefined) return readCloudChoice(texts);
-  const others = { '--os-region': osRegion, '--os-catalog': osCatalog, '--os-follow-links': osFollowLinks };
+  const others = {
+    '--os-region': osRegion,
+    '--os-catalog': osCatalog,
+    '--os-follow-links': osFollowLinks,
+  };
   for (const [option, value] of Object.entries(others)) {
     if (value === undefined) continue;
     throw new UsageError(`${option} belongs to a cloud, and none is named`, {

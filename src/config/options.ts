@@ -1,6 +1,7 @@
 /**
- * From the options as they were written to a checked `Configuration`. Everything that can be wrong with the command line
- * is found here, before anything is started; only descriptors and the files that hold targets are touched.
+ * From the options as they were written to a checked `Configuration`. Everything that can be wrong
+ * with the command line is found here, before anything is started; only descriptors and the files
+ * that hold targets are touched.
  */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -65,8 +66,9 @@ export interface ConnectOptions
 }
 
 /**
- * `placeOf` tells the `file:line` of an argument that came from an @FILE. `proxy` has proxies in any case, needs no target, and
- * may have targets that can't be captured by route. Throws UsageError.
+ * `placeOf` tells the `file:line` of an argument that came from an @FILE. `proxy` has proxies in
+ * any case, needs no target, and may have targets that can't be captured by route. Throws
+ * UsageError.
  */
 export function buildConfiguration(
   targets: readonly string[],
@@ -102,13 +104,18 @@ export function buildConfiguration(
       port: optional(options.port, (text) => readAt('-p', text, PORT_FORM, parsePort)),
       jump: optional(options.jump, (text) => parseJump(text, '-J')),
       configFile: optional(options.sshConfig, (path) => readPath('-F', 'configuration', path)),
-      sshOptions: (options.sshOption ?? []).map((text) => readAt('-o', text, OPTION_FORM, parseSshOption)),
+      sshOptions: (options.sshOption ?? []).map((text) =>
+        readAt('-o', text, OPTION_FORM, parseSshOption),
+      ),
       ...ssh,
       identityFiles: (options.identity ?? []).map((path) => readPath('-i', 'key', path)),
       hostKeyPins: (options.hostKey ?? []).map(parseHostKeyPin),
-      connectTimeout: optional(options.connectTimeout, (text) => readTimeout(text, '--connect-timeout')),
+      connectTimeout: optional(options.connectTimeout, (text) =>
+        readTimeout(text, '--connect-timeout'),
+      ),
       authTimeout:
-        optional(options.authTimeout, (text) => readTimeout(text, '--auth-timeout')) ?? DEFAULT_AUTH_TIMEOUT,
+        optional(options.authTimeout, (text) => readTimeout(text, '--auth-timeout')) ??
+        DEFAULT_AUTH_TIMEOUT,
       keepalive: optional(options.keepalive, (text) => readSeconds(text, '--keepalive')),
       windows: readWindowOptions(options, ssh.transport === 'openssh'),
       flush: options.flush ?? true,
@@ -131,11 +138,17 @@ export function buildConfiguration(
 }
 
 /** `count`: targets of all kinds; a cloud is one whose addresses are still to be found. */
-function requireSomeTarget(count: number, onlyTargets: boolean, command: 'connect' | 'proxy'): void {
+function requireSomeTarget(
+  count: number,
+  onlyTargets: boolean,
+  command: 'connect' | 'proxy',
+): void {
   if (count > 0) return;
   if (command === 'proxy' && !onlyTargets) return;
   if (command === 'proxy') {
-    throw new UsageError('--only-targets is given, but no target', { hint: 'name what may be reached' });
+    throw new UsageError('--only-targets is given, but no target', {
+      hint: 'name what may be reached',
+    });
   }
   throw new UsageError('no target is given', {
     hint: 'name the networks to reach through the jump host, as in: tunnel -r user@jumphost 10.0.0.0/8; or a cloud with --os-cloud',
@@ -146,7 +159,11 @@ function targetOf({ target }: ParsedTarget): Target {
   return target;
 }
 
-function requireOneStdin({ targetsFrom = [], excludesFrom = [], allow = '' }: ConnectOptions): void {
+function requireOneStdin({
+  targetsFrom = [],
+  excludesFrom = [],
+  allow = '',
+}: ConnectOptions): void {
   if ([...targetsFrom, ...excludesFrom, allow].filter((file) => file === '-').length > 1) {
     throw new UsageError(
       'standard input ("-") is named more than once by -s, -X and --allow, it can be read only once',
@@ -165,9 +182,12 @@ function readRemotes(
     });
   }
   if (others.length >= MAX_REMOTES) {
-    throw new UsageError(`-r is given ${entries.length} times, at most ${MAX_REMOTES} addresses are tried`, {
-      hint: 'every -r names another address of the same jump host',
-    });
+    throw new UsageError(
+      `-r is given ${entries.length} times, at most ${MAX_REMOTES} addresses are tried`,
+      {
+        hint: 'every -r names another address of the same jump host',
+      },
+    );
   }
   return [first, ...others];
 }
@@ -189,7 +209,9 @@ function readPath(option: Place, kind: string, path: string): string {
   return path.startsWith('~/') ? join(homeDirectory(), path.slice(2)) : path;
 }
 
-/** A command of one's own is a command for the system's ssh: it can't go with the embedded client. */
+/**
+ * A command of one's own is a command for the system's ssh: it can't go with the embedded client.
+ */
 function readTransport({
   transport,
   sshCmd,
@@ -197,13 +219,18 @@ function readTransport({
   const chosen = optional(transport, readTransportName) ?? 'auto';
   if (sshCmd === undefined) return { transport: chosen, sshCommand: undefined };
   if (chosen === 'ssh2') {
-    throw new UsageError('-e and --transport ssh2 exclude each other: the embedded client runs no command', {
-      hint: 'leave one of them out',
-    });
+    throw new UsageError(
+      '-e and --transport ssh2 exclude each other: the embedded client runs no command',
+      {
+        hint: 'leave one of them out',
+      },
+    );
   }
   const [program, ...args] = readAt('-e', sshCmd, COMMAND_FORM, splitWords);
   if (program === undefined || program === '') {
-    throw new UsageError(`-e: ${quoted(sshCmd)} names no program`, { hint: 'write it as in: -e "ssh -v"' });
+    throw new UsageError(`-e: ${quoted(sshCmd)} names no program`, {
+      hint: 'write it as in: -e "ssh -v"',
+    });
   }
   return { transport: 'openssh', sshCommand: [program, ...args] };
 }
@@ -232,9 +259,12 @@ function readTimeout(text: string, option: Place): number {
 function readSeconds(text: string, option: Place): number {
   const seconds = secondsOf(text);
   if (seconds === undefined)
-    throw new UsageError(`${option}: ${quoted(text)} is not a number of seconds from 0 to ${MAX_TIMEOUT}`, {
-      hint: `write it without a unit, as in: ${option} 15; 0 switches it off`,
-    });
+    throw new UsageError(
+      `${option}: ${quoted(text)} is not a number of seconds from 0 to ${MAX_TIMEOUT}`,
+      {
+        hint: `write it without a unit, as in: ${option} 15; 0 switches it off`,
+      },
+    );
   return seconds;
 }
 
@@ -272,10 +302,14 @@ function readDescriptor(text: string): number {
 
 const ACCESS_MODE = 0o3;
 
-/** Whether the caller has opened it; the runtime's own descriptors (epoll, eventfd, ...) have low numbers, too. */
+/**
+ * Whether the caller has opened it; the runtime's own descriptors (epoll, eventfd, ...) have low
+ * numbers, too.
+ */
 function isWritable(fd: number): boolean {
   try {
-    const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '0';
+    const flags =
+      /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '0';
     const readOnly = (Number.parseInt(flags, 8) & ACCESS_MODE) === 0;
     return !readOnly && !readlinkSync(`/proc/self/fd/${fd}`).startsWith('anon_inode:');
   } catch {

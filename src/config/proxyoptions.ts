@@ -1,8 +1,9 @@
 /**
  * The options of the proxies: where they listen, who may use them, and what they carry.
  *
- * Whoever can connect to a proxy can use the jump host through it. So the addresses are loopback unless another one is
- * written, and then either users are named (--proxy-auth) or the user says that it is meant (--allow-remote-clients).
+ * Whoever can connect to a proxy can use the jump host through it. So the addresses are loopback
+ * unless another one is written, and then either users are named (--proxy-auth) or the user says
+ * that it is meant (--allow-remote-clients).
  */
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { UsageError } from '../errors/errors.ts';
@@ -124,7 +125,10 @@ function isLoopback(address: string): boolean {
   return LOOPBACK.some((loopback) => prefixContains(loopback, prefix));
 }
 
-/** `user:password`, one a line; empty lines and those that begin with `#` don't count. Throws UsageError. */
+/**
+ * `user:password`, one a line; empty lines and those that begin with `#` don't count. Throws
+ * UsageError.
+ */
 function readCredentials(file: string): ProxyOptions['credentials'] {
   const credentials = readSecretFile(file)
     .split('\n')
@@ -141,7 +145,10 @@ function readCredentials(file: string): ProxyOptions['credentials'] {
 }
 
 /** No part of the line is shown: it is a secret. */
-function readCredential(line: string, place: Place): { readonly user: string; readonly password: string } {
+function readCredential(
+  line: string,
+  place: Place,
+): { readonly user: string; readonly password: string } {
   const colon = line.indexOf(':');
   const user = line.slice(0, Math.max(colon, 0));
   const password = line.slice(colon + 1);
@@ -156,19 +163,27 @@ function readCredential(line: string, place: Place): { readonly user: string; re
   return { user, password };
 }
 
-/** Others must not be able to read it, as with private keys. Pipes (`<(pass show proxy)`) have no such bits. */
+/**
+ * Others must not be able to read it, as with private keys. Pipes (`<(pass show proxy)`) have no
+ * such bits.
+ */
 function readSecretFile(file: string): string {
   let fd: number | undefined;
   try {
     fd = openSync(file, 'r');
     const status = fstatSync(fd);
     if (status.isFile() && (status.mode & 0o077) !== 0) {
-      throw new UsageError(`--proxy-auth: other users can read ${file}`, { hint: `run: chmod 600 ${file}` });
+      throw new UsageError(`--proxy-auth: other users can read ${file}`, {
+        hint: `run: chmod 600 ${file}`,
+      });
     }
     if (status.size > MAX_CREDENTIALS_FILE_BYTES)
-      throw new UsageError(`--proxy-auth: ${file} is larger than ${MAX_CREDENTIALS_FILE_BYTES} bytes`, {
-        hint: 'check that it is the right file',
-      });
+      throw new UsageError(
+        `--proxy-auth: ${file} is larger than ${MAX_CREDENTIALS_FILE_BYTES} bytes`,
+        {
+          hint: 'check that it is the right file',
+        },
+      );
     return readFileSync(fd, 'utf8');
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
@@ -184,7 +199,10 @@ function readSecretFile(file: string): string {
 
 type PlacedEntry = Entry & { readonly place: Place };
 
-/** Takes the names (`api.example.com[:ports]`, `*.example.com[:ports]`) out of the targets. Throws UsageError. */
+/**
+ * Takes the names (`api.example.com[:ports]`, `*.example.com[:ports]`) out of the targets. Throws
+ * UsageError.
+ */
 export function separateNames(entries: readonly PlacedEntry[]): {
   readonly addresses: readonly PlacedEntry[];
   readonly names: readonly NameTarget[];
@@ -197,7 +215,10 @@ export function separateNames(entries: readonly PlacedEntry[]): {
   };
 }
 
-/** A letter, no address, and no number at the end; whether the name is a good one is parseNamePattern's business. */
+/**
+ * A letter, no address, and no number at the end; whether the name is a good one is
+ * parseNamePattern's business.
+ */
 function isNameTarget(text: string): boolean {
   if (isUrl(text)) return false;
   const [, host = ''] = /^([^:/[\]]+)(?::[^:]*)?$/.exec(text) ?? [];
@@ -207,6 +228,10 @@ function isNameTarget(text: string): boolean {
 function readNameTarget(text: string, place: Place): NameTarget {
   return readAt(place, text, TARGET_FORM, () => {
     const [host = '', ports] = text.split(':');
-    return { pattern: parseNamePattern(host), ports: ports === undefined ? [] : parsePorts(ports), text };
+    return {
+      pattern: parseNamePattern(host),
+      ports: ports === undefined ? [] : parsePorts(ports),
+      text,
+    };
   });
 }

@@ -47,7 +47,10 @@ export function parseExclusion(text: string, place: Place): ParsedTarget {
 
 const SCHEME_PORTS: Readonly<Record<string, string>> = { 'http:': '80', 'https:': '443' };
 
-/** What stands in a browser or a service catalog: no target, though its scheme looks like a name with something for a port. */
+/**
+ * What stands in a browser or a service catalog: no target, though its scheme looks like a name
+ * with something for a port.
+ */
 export function isUrl(text: string): boolean {
   return /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
 }
@@ -84,11 +87,14 @@ function splitPorts(text: string): Split {
         `write ${address}${length}:${ports}`,
       );
     }
-    // After the prefix length a colon can only introduce ports, also behind IPv6 addresses without brackets.
+    // After the prefix length a colon can only introduce ports, also behind IPv6 addresses without
+    // brackets.
     return splitAt(text, text.indexOf(':', slash));
   }
   const first = text.indexOf(':');
-  return first === text.lastIndexOf(':') ? splitAt(text, first) : { prefix: text, ports: undefined };
+  return first === text.lastIndexOf(':')
+    ? splitAt(text, first)
+    : { prefix: text, ports: undefined };
 }
 
 function splitAt(text: string, colon: number): Split {
@@ -103,7 +109,9 @@ function splitBrackets(text: string): Split {
   const inside = text.slice(1, close);
   const rest = text.slice(close + 1);
   if (!inside.includes(':')) {
-    throw new NotationError(`${quoted(text)} has brackets around something that is no IPv6 address`);
+    throw new NotationError(
+      `${quoted(text)} has brackets around something that is no IPv6 address`,
+    );
   }
   if (rest !== '' && !rest.startsWith('/') && !rest.startsWith(':')) {
     throw new NotationError(
@@ -135,24 +143,32 @@ function readPrefix(text: string, prefixText: string): ParsedPrefix {
   }
 }
 
-/** Host names as they are written in practice; the last label tells them from addresses, as in URLs. */
+/**
+ * Host names as they are written in practice; the last label tells them from addresses, as in URLs.
+ */
 function isName(text: string): boolean {
   if (!/^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?$/i.test(text)) return false;
   const last = text.replace(/\.$/, '').split('.').at(-1) ?? '';
   return /[a-z]/i.test(last) && !/^0x[0-9a-f]*$/i.test(last);
 }
 
-/** `[address]:ports`, if that is what an IPv6 address without brackets may have been meant to be. */
+/**
+ * `[address]:ports`, if that is what an IPv6 address without brackets may have been meant to be.
+ */
 function withPort(text: string): string | undefined {
   if (text.startsWith('[') || text.includes('/')) return undefined;
   const colon = text.lastIndexOf(':');
   const address = text.slice(0, colon);
   const ports = text.slice(colon + 1);
-  if (!address.includes(':') || !isAddress(address) || !/^[1-9][0-9,-]*$/.test(ports)) return undefined;
+  if (!address.includes(':') || !isAddress(address) || !/^[1-9][0-9,-]*$/.test(ports))
+    return undefined;
   return `[${address}]:${ports}`;
 }
 
-/** `2001:db8::1:443` is an address; that a port may have been meant is worth a notice when the last group looks like one. */
+/**
+ * `2001:db8::1:443` is an address; that a port may have been meant is worth a notice when the last
+ * group looks like one.
+ */
 function portLookalike(text: string): string | undefined {
   const meant = withPort(text);
   const port = /:([0-9]{2,4})$/.exec(text)?.[1];

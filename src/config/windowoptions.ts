@@ -1,4 +1,7 @@
-/** The options for what a jump host may send before it is read (ssh/embedded/channels/receivewindow.ts). */
+/**
+ * The options for what a jump host may send before it is read
+ * (ssh/embedded/channels/receivewindow.ts).
+ */
 
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
@@ -24,16 +27,21 @@ export function readWindowOptions(
 ): WindowOptions {
   const [given] = [maxWindow && '--max-window', windowBudget && '--window-budget'].filter(Boolean);
   if (owned && given !== undefined)
-    throw new UsageError(`${given} is for the embedded SSH client: ssh chooses its windows itself`, {
-      hint: `leave ${given} out, or --transport openssh and -e`,
-    });
+    throw new UsageError(
+      `${given} is for the embedded SSH client: ssh chooses its windows itself`,
+      {
+        hint: `leave ${given} out, or --transport openssh and -e`,
+      },
+    );
   return {
     maxWindow: maxWindow === undefined ? undefined : readSize(maxWindow, '--max-window'),
     budget: windowBudget === undefined ? undefined : readSize(windowBudget, '--window-budget'),
   };
 }
 
-/** As ssh_config writes sizes (RekeyLimit): a number of bytes, or of 2^10, 2^20, 2^30 with K, M, G. */
+/**
+ * As ssh_config writes sizes (RekeyLimit): a number of bytes, or of 2^10, 2^20, 2^30 with K, M, G.
+ */
 function readSize(text: string, option: Place): number {
   const [, count = '', unit = ''] = /^([0-9]+)([KMG]?)$/i.exec(text) ?? [];
   const bytes = Number(count) * (BYTES_IN[unit.toUpperCase()] ?? 0);

@@ -1,13 +1,14 @@
 /**
- * Dials past the tunnel: for destinations that are captured by route but excluded by port, and for those that a proxy's
- * clients ask for although no target holds them. The route table would send connections to captured addresses back into the
- * TUN, so their sockets are bound to the device that they would use without it.
+ * Dials past the tunnel: for destinations that are captured by route but excluded by port, and for
+ * those that a proxy's clients ask for although no target holds them. The route table would send
+ * connections to captured addresses back into the TUN, so their sockets are bound to the device
+ * that they would use without it.
  *
  *   name    -> this machine's resolver, unless its addresses are known already
  *   address -> plain socket; where the tunnel's routes are in the way, one that is bound to the uplink
  *
- * Several addresses of a name are tried as RFC 8305 has it (Node's autoSelectFamily); where one of them needs a bound socket,
- * one after the other.
+ * Several addresses of a name are tried as RFC 8305 has it (Node's autoSelectFamily); where one of
+ * them needs a bound socket, one after the other.
  */
 import { connect, type LookupFunction, Socket } from 'node:net';
 import type { Conduit } from '../flow/conduit.ts';
@@ -21,13 +22,17 @@ import { lookupName } from './lookup.ts';
 
 export interface DirectOptions {
   /**
-   * The device by which `address` is reached when the tunnel's own routes are left out; null when there is none, undefined
-   * when no route of the tunnel is in the way. Undefined: the route table may be trusted, nothing is bound.
+   * The device by which `address` is reached when the tunnel's own routes are left out; null when
+   * there is none, undefined when no route of the tunnel is in the way. Undefined: the route table
+   * may be trusted, nothing is bound.
    */
   readonly uplinkFor?: (address: string) => string | null | undefined;
   /** A TCP socket bound to a device, not connected (native/addon.ts, socketOnDevice). */
   readonly socketOnDevice?: (family: 4 | 6, device: string) => number;
-  /** Default: `lookupName`. As that: at least one canonical address, or it rejects with ConnectError. */
+  /**
+   * Default: `lookupName`. As that: at least one canonical address, or it rejects with
+   * ConnectError.
+   */
   readonly lookup?: (name: string, signal?: GiveUpSignal) => Promise<readonly string[]>;
 }
 
@@ -38,14 +43,23 @@ export class DirectConnector implements Connector {
     this.#options = options;
   }
 
-  async connect(destination: Destination, { signal, addresses }: ConnectOptions = {}): Promise<Conduit> {
+  async connect(
+    destination: Destination,
+    { signal, addresses }: ConnectOptions = {},
+  ): Promise<Conduit> {
     const { host, port } = destination;
     if (isAddress(host)) return established(this.#dial(destination), destination, signal);
     const { lookup = lookupName } = this.#options;
     const found = addresses ?? (await lookup(host, signal));
     signal?.throwIfAborted();
     if (found.every((address) => this.#uplinkFor(address) === undefined)) {
-      const socket = connect({ host, port, lookup: answering(found), allowHalfOpen: true, noDelay: true });
+      const socket = connect({
+        host,
+        port,
+        lookup: answering(found),
+        allowHalfOpen: true,
+        noDelay: true,
+      });
       return established(socket, destination, signal);
     }
     let failure: unknown;
@@ -66,7 +80,8 @@ export class DirectConnector implements Connector {
     const { socketOnDevice } = this.#options;
     if (device === undefined || socketOnDevice === undefined)
       return connect({ host, port, allowHalfOpen: true, noDelay: true });
-    if (device === null) throw new ConnectError('no-network', `${host}: no route beside the tunnel's own`);
+    if (device === null)
+      throw new ConnectError('no-network', `${host}: no route beside the tunnel's own`);
     let fd: number;
     try {
       fd = socketOnDevice(family(host), device);
@@ -82,7 +97,9 @@ export class DirectConnector implements Connector {
   }
 }
 
-/** Resolves when the socket has connected. Rejects with ConnectError, or with the signal's reason. */
+/**
+ * Resolves when the socket has connected. Rejects with ConnectError, or with the signal's reason.
+ */
 function established(
   socket: Socket,
   destination: Destination,
@@ -122,7 +139,9 @@ function connectError(destination: Destination, cause: NodeJS.ErrnoException): C
   const refusal = REFUSAL_OF_ERRNO[cause.code ?? ''] ?? 'unreachable';
   const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause;
   const text = first instanceof Error ? first.message : String(first);
-  return new ConnectError(refusal, `${formatDestination(destination)}: dialled directly: ${text}`, { cause });
+  return new ConnectError(refusal, `${formatDestination(destination)}: dialled directly: ${text}`, {
+    cause,
+  });
 }
 
 const REFUSAL_OF_ERRNO: Readonly<Record<string, Refusal>> = {

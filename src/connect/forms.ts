@@ -1,14 +1,17 @@
 /**
- * The two forms of a destination, its name and its address: sshd's PermitOpen compares text, so a server that permits one of
- * them may prohibit the other.
+ * The two forms of a destination, its name and its address: sshd's PermitOpen compares text, so a
+ * server that permits one of them may prohibit the other.
  *
  *   connect(10.77.0.11:443) -> prohibited -> www.corp.example:443, if that is known to be its name -> open, and remembered
  *   connect(www.corp.example:443) -> prohibited -> 10.77.0.11:443, if the name can be resolved     -> open, and remembered
  *
- * The other form is tried once for a connection, and only after "prohibited": what is refused or unreachable in one form
- * is so in the other. It has to be permitted by this side's rules as well (`mayOpen`): an exclusion of a form holds for it. A working form is used first for REMEMBERED_MS, because names move; it is forgotten as soon as it fails.
+ * The other form is tried once for a connection, and only after "prohibited": what is refused or
+ * unreachable in one form is so in the other. It has to be permitted by this side's rules as well
+ * (`mayOpen`): an exclusion of a form holds for it. A working form is used first for REMEMBERED_MS,
+ * because names move; it is forgotten as soon as it fails.
  *
- * Limits: MAX_FORMS tried for a connection, MAX_REMEMBERED destinations, beyond which the oldest goes; both counted.
+ * Limits: MAX_FORMS tried for a connection, MAX_REMEMBERED destinations, beyond which the oldest
+ * goes; both counted.
  */
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, type Connector } from '../flow/connector.ts';
@@ -24,8 +27,14 @@ export interface FormsOptions {
   readonly connector: Connector;
   /** The host in the form in which its target is written; undefined: as it was asked for. */
   readonly targetForm?: (destination: Destination) => string | undefined;
-  /** The other forms of a destination's host, the likeliest first; none: there are none, or they are not known. */
-  readonly otherForms: (destination: Destination, options: ConnectOptions) => Promise<readonly string[]>;
+  /**
+   * The other forms of a destination's host, the likeliest first; none: there are none, or they are
+   * not known.
+   */
+  readonly otherForms: (
+    destination: Destination,
+    options: ConnectOptions,
+  ) => Promise<readonly string[]>;
   /** Whether the rules let another form be opened. Default: they do. */
   readonly mayOpen?: (destination: Destination) => boolean;
   readonly observer: Observer;
@@ -76,7 +85,11 @@ export class Forms implements Connector {
     }
   }
 
-  async #others(destination: Destination, tried: string, options: ConnectOptions): Promise<string[]> {
+  async #others(
+    destination: Destination,
+    tried: string,
+    options: ConnectOptions,
+  ): Promise<string[]> {
     const { otherForms, mayOpen, observer } = this.#options;
     const { port } = destination;
     let others: readonly string[];
@@ -88,7 +101,8 @@ export class Forms implements Connector {
       observer.log('debug', `${formatDestination(destination)} has no other form: ${message}`);
       others = [];
     }
-    // What a target is written like may differ from what was asked for, which then is another form itself.
+    // What a target is written like may differ from what was asked for, which then is another form
+    // itself.
     const permitted = others.filter((host) => mayOpen?.({ host, port }) ?? true);
     if (permitted.length < others.length) observer.count('tunnel_other_forms_excluded_total');
     const forms = new Set([destination.host, ...permitted]);

@@ -1,11 +1,13 @@
 /**
- * The allow-list of a running tunnel: one guard for all its policies, and for all that the jump host is asked for.
+ * The allow-list of a running tunnel: one guard for all its policies, and for all that the jump
+ * host is asked for.
  *
  *   Flows -> guard(policy)   connections of programs, answered before anything is looked up or dialled
  *         -> Forms        ─┐ the form in which one is opened: its name or its address
  *   DNS, catalog          ─┴> guardedConnector -> link
  *
- * Nothing has the link itself, so nothing at all is opened through the jump host that no rule permits.
+ * Nothing has the link itself, so nothing at all is opened through the jump host that no rule
+ * permits.
  */
 import type { AllowOptions } from '../config/configuration.ts';
 import { ConnectError, type Connector } from '../flow/connector.ts';
@@ -31,8 +33,9 @@ export class NotAllowedError extends ConnectError {
 }
 
 /**
- * The link for whoever opens something through it. Rejects with NotAllowedError where no rule permits that. `namesOf`: the names for
- * which a resolver behind the jump host has answered a canonical address.
+ * The link for whoever opens something through it. Rejects with NotAllowedError where no rule
+ * permits that. `namesOf`: the names for which a resolver behind the jump host has answered a
+ * canonical address.
  */
 export function guardedConnector(
   link: Connector,
@@ -50,7 +53,10 @@ export function guardedConnector(
   };
 }
 
-/** At the end of a run: the rules that it would have needed, if that was to be learned. `guard`: undefined if it never began. */
+/**
+ * At the end of a run: the rules that it would have needed, if that was to be learned. `guard`:
+ * undefined if it never began.
+ */
 export function reportLearned(
   guard: AllowGuard | undefined,
   { learned }: { readonly learned: (list: string) => void },

@@ -1,4 +1,7 @@
-/** This machine's resolver, for destinations that are given by name and don't go to the jump host by name. */
+/**
+ * This machine's resolver, for destinations that are given by name and don't go to the jump host by
+ * name.
+ */
 import { lookup } from 'node:dns/promises';
 import { ConnectError } from '../flow/connector.ts';
 import type { GiveUpSignal } from '../flow/giveup.ts';
@@ -10,8 +13,9 @@ const LOOKUP_TIMEOUT_MS = 25_000;
 export const MAX_ADDRESSES = 16;
 
 /**
- * The addresses of a name, canonical, each once, in the system's order of preference (RFC 6724); at least one. Rejects with
- * ConnectError `unreachable`, or with the signal's reason. getaddrinfo(3) can't be cancelled: it goes on in its thread.
+ * The addresses of a name, canonical, each once, in the system's order of preference (RFC 6724); at
+ * least one. Rejects with ConnectError `unreachable`, or with the signal's reason. getaddrinfo(3)
+ * can't be cancelled: it goes on in its thread.
  */
 export function lookupName(name: string, signal?: GiveUpSignal): Promise<string[]> {
   return new Promise((resolve, reject) => {
@@ -23,7 +27,11 @@ export function lookupName(name: string, signal?: GiveUpSignal): Promise<string[
     };
     const fail = (why: string, cause?: unknown): void =>
       settle(() =>
-        reject(new ConnectError('unreachable', `the name ${name} can't be resolved here: ${why}`, { cause })),
+        reject(
+          new ConnectError('unreachable', `the name ${name} can't be resolved here: ${why}`, {
+            cause,
+          }),
+        ),
       );
     const abort = (): void => settle(() => reject(signal?.reason));
     const timer = setTimeout(fail, LOOKUP_TIMEOUT_MS, 'the resolver does not answer');
@@ -39,7 +47,8 @@ export function lookupName(name: string, signal?: GiveUpSignal): Promise<string[
         if (addresses.length === 0) fail('it has no usable address');
         else settle(() => resolve([...new Set(addresses)].slice(0, MAX_ADDRESSES)));
       },
-      (cause: NodeJS.ErrnoException) => fail(REASONS[cause.code ?? ''] ?? String(cause.code ?? cause), cause),
+      (cause: NodeJS.ErrnoException) =>
+        fail(REASONS[cause.code ?? ''] ?? String(cause.code ?? cause), cause),
     );
   });
 }

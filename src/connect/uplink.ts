@@ -1,6 +1,6 @@
 /**
- * The way past the tunnel's own routes: what is captured and yet goes directly leaves by sockets that are bound to the device that
- * would be used without the tunnel.
+ * The way past the tunnel's own routes: what is captured and yet goes directly leaves by sockets
+ * that are bound to the device that would be used without the tunnel.
  */
 
 import { ConnectError, type Connector } from '../flow/connector.ts';
@@ -13,8 +13,8 @@ import { DirectConnector, type DirectOptions } from './direct.ts';
 export interface Beside {
   readonly direct: Connector;
   /**
-   * A UDP socket for one address; undefined: no route of the tunnel is in the way. Throws ConnectError when nothing leads
-   * there, and what the system says.
+   * A UDP socket for one address; undefined: no route of the tunnel is in the way. Throws
+   * ConnectError when nothing leads there, and what the system says.
    */
   datagramSocket(address: string): number | undefined;
 }
@@ -47,7 +47,9 @@ export function waysBeside(
       const uplink = uplinkFor(address);
       if (uplink === null)
         throw new ConnectError('no-network', `${address}: no route beside the tunnel's own`);
-      return uplink === undefined ? undefined : native.datagramSocketOnDevice(family(address), uplink);
+      return uplink === undefined
+        ? undefined
+        : native.datagramSocketOnDevice(family(address), uplink);
     },
   };
 }

@@ -9,8 +9,8 @@
  *   6. reverse names of `reversed` addresses    -> tunnel                 split DNS: those of the networks that are captured
  *   7. everything else                          -> `beyond`               tunnel with --dns alone, else this machine's, or nobody's
  *
- * Only rules 3 and 7 may send a name to this machine's resolvers; what 4 to 6 hold never goes there, also not when the
- * tunnel fails.
+ * Only rules 3 and 7 may send a name to this machine's resolvers; what 4 to 6 hold never goes
+ * there, also not when the tunnel fails.
  */
 import { isLocalhost, type NamePattern } from '../net/name.ts';
 import { NameMap } from '../net/namemap.ts';
@@ -20,13 +20,18 @@ import { OWN_RANGES } from '../net/special.ts';
 import { addressFromReverse, isReverse, reverseZones } from './reverse.ts';
 
 export type NameRoute =
-  /** `zone` is the target's name, without `*.`; `exact`: the name itself is written in the target. */
+  /**
+   * `zone` is the target's name, without `*.`; `exact`: the name itself is written in the target.
+   */
   | { readonly kind: 'virtual'; readonly zone: string; readonly exact: boolean }
   /** The loopback addresses (RFC 6761 §6.3). */
   | { readonly kind: 'loopback'; readonly zone: string }
   /** Answered in the negative: no such name, or no such records. */
   | { readonly kind: 'nothing'; readonly zone: string; readonly exists: boolean }
-  /** The reverse name of an address in the ranges for devices and virtual addresses, of this tunnel or of another one. */
+  /**
+   * The reverse name of an address in the ranges for devices and virtual addresses, of this tunnel
+   * or of another one.
+   */
   | { readonly kind: 'stand-in'; readonly address: string }
   | { readonly kind: 'tunnel' }
   | { readonly kind: 'local' };
@@ -39,7 +44,10 @@ export interface NamingOptions {
   readonly domains: readonly string[];
   /** Addresses whose reverse names go with `domains`. Default: none. */
   readonly reversed?: readonly Prefix[];
-  /** `nothing`: other names don't exist, so that a search list goes on to its next suffix (resolv.conf(5)). */
+  /**
+   * `nothing`: other names don't exist, so that a search list goes on to its next suffix
+   * (resolv.conf(5)).
+   */
   readonly beyond: 'tunnel' | 'local' | 'nothing';
   /** Names that are dialled to reach the jump host, canonical; asked for each time. */
   readonly ownNames?: () => readonly string[];
@@ -54,18 +62,36 @@ const BEYOND: Readonly<Record<NamingOptions['beyond'], NameRoute>> = {
   local: LOCAL,
   nothing: { kind: 'nothing', zone: '.', exists: false },
 };
-/** Firefox asks for it whether the network's own resolver should be used (it then doesn't turn to one on the web by itself). */
+/**
+ * Firefox asks for it whether the network's own resolver should be used (it then doesn't turn to
+ * one on the web by itself).
+ */
 const CANARY = 'use-application-dns.net';
-/** Where clients look for an encrypted resolver that stands for this one (RFC 9462 §4); there is none. */
+/**
+ * Where clients look for an encrypted resolver that stands for this one (RFC 9462 §4); there is
+ * none.
+ */
 const DISCOVERY = 'resolver.arpa';
 /** systemd 252 takes 256 domains for a link; the limit has changed more than once. */
 const MAX_ROUTED_DOMAINS = 200;
-/** More of them become the whole reverse tree: what isn't `reversed` of it is asked for at this machine's resolvers again. */
+/**
+ * More of them become the whole reverse tree: what isn't `reversed` of it is asked for at this
+ * machine's resolvers again.
+ */
 const MAX_REVERSE_ZONES = 64;
 
-/** The function takes a name in lower case without a dot at the end (dns/wire/message.ts, nameText). */
+/**
+ * The function takes a name in lower case without a dot at the end (dns/wire/message.ts, nameText).
+ */
 export function createNaming(options: NamingOptions): Naming {
-  const { nameTargets, nameExclusions, domains, reversed = [], beyond, ownNames = () => [] } = options;
+  const {
+    nameTargets,
+    nameExclusions,
+    domains,
+    reversed = [],
+    beyond,
+    ownNames = () => [],
+  } = options;
   const standIns = new PrefixSet(OWN_RANGES);
   const captured = new PrefixSet(reversed);
   const targets = new NameMap(nameTargets.map((pattern) => [pattern, undefined] as const));
@@ -96,11 +122,16 @@ function isOwn(name: string, own: string): boolean {
 }
 
 /**
- * What a resolver has to be told to send here (systemd-resolved's routing domains): suffixes, none of them below another, or `.`
- * for all names. It may be more than what isn't `beyond`, never less: what comes here and isn't the tunnel's is asked for at
- * this machine's resolvers.
+ * What a resolver has to be told to send here (systemd-resolved's routing domains): suffixes, none
+ * of them below another, or `.` for all names. It may be more than what isn't `beyond`, never less:
+ * what comes here and isn't the tunnel's is asked for at this machine's resolvers.
  */
-export function routedDomains({ nameTargets, domains, reversed = [], beyond }: NamingOptions): string[] {
+export function routedDomains({
+  nameTargets,
+  domains,
+  reversed = [],
+  beyond,
+}: NamingOptions): string[] {
   if (beyond === 'tunnel') return ['.'];
   const zones = new Set(reversed.flatMap(reverseZones));
   const routed = new Set([
@@ -111,7 +142,9 @@ export function routedDomains({ nameTargets, domains, reversed = [], beyond }: N
     ...OWN_RANGES.flatMap(reverseZones),
     ...(zones.size > MAX_REVERSE_ZONES ? ['in-addr.arpa', 'ip6.arpa'] : zones),
   ]);
-  const outermost = [...routed].filter((name) => !parentsOf(name).some((parent) => routed.has(parent)));
+  const outermost = [...routed].filter(
+    (name) => !parentsOf(name).some((parent) => routed.has(parent)),
+  );
   return outermost.length > MAX_ROUTED_DOMAINS ? ['.'] : outermost;
 }
 

@@ -1,4 +1,7 @@
-/** Names for reverse look-ups: `4.3.2.1.in-addr.arpa` (RFC 1035 §3.5), `b.a.9.8...ip6.arpa` (RFC 3596 §2.5). */
+/**
+ * Names for reverse look-ups: `4.3.2.1.in-addr.arpa` (RFC 1035 §3.5), `b.a.9.8...ip6.arpa` (RFC
+ * 3596 §2.5).
+ */
 import {
   ADDRESS_BITS,
   addressBytes,
@@ -18,7 +21,10 @@ export function isReverse(name: string): boolean {
   return name.endsWith(ZONE4) || name.endsWith(ZONE6);
 }
 
-/** The canonical address that a name in lower case is the reverse name of; undefined where it isn't that of a whole one. */
+/**
+ * The canonical address that a name in lower case is the reverse name of; undefined where it isn't
+ * that of a whole one.
+ */
 export function addressFromReverse(name: string): string | undefined {
   if (name.endsWith(ZONE4)) {
     const text = name.slice(0, -ZONE4.length).split('.').reverse().join('.');
@@ -26,7 +32,9 @@ export function addressFromReverse(name: string): string | undefined {
   }
   if (!/^([0-9a-f]\.){32}ip6\.arpa$/.test(name)) return undefined;
   const digits = name.slice(0, -ZONE6.length).split('.').reverse().join('');
-  return addressFromBytes(Uint8Array.from(digits.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16)));
+  return addressFromBytes(
+    Uint8Array.from(digits.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16)),
+  );
 }
 
 /** The reverse name of a canonical address. */
@@ -42,7 +50,10 @@ const LABEL_BITS = { 4: 8, 6: 4 } as const;
 /** A prefix that doesn't end at a label is told in so many zones, or in the next wider one. */
 const MAX_ZONES_OF_A_PREFIX = 16;
 
-/** The zones that hold the reverse names of all of a prefix, and where that takes too many, one that holds more. */
+/**
+ * The zones that hold the reverse names of all of a prefix, and where that takes too many, one that
+ * holds more.
+ */
 export function reverseZones({ family: of, address, length }: Prefix): string[] {
   const bits = LABEL_BITS[of];
   const exact = Math.ceil(length / bits) * bits;

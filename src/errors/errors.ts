@@ -21,7 +21,10 @@ export class TunnelError extends Error {
   }
 }
 
-/** A wrong argument or option; ends the program with exit code 2. The hint says what to write instead. */
+/**
+ * A wrong argument or option; ends the program with exit code 2. The hint says what to write
+ * instead.
+ */
 export class UsageError extends TunnelError {
   constructor(message: string, options: TunnelErrorOptions & { readonly hint: string }) {
     super('usage', message, options);

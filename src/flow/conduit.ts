@@ -15,9 +15,10 @@
  * its sender has granted. `send` never fails: after the receiver has ended, it takes the bytes and
  * drops them.
  *
- * States of a conduit: made -> joined -> over. It is over when both directions have ended in order, when it is aborted,
- * and when its own side is lost; in that last case it aborts the other end itself. A conduit that
- * is over ignores calls. One that has lost its side before it is joined says so when it is.
+ * States of a conduit: made -> joined -> over. It is over when both directions have ended in order,
+ * when it is aborted, and when its own side is lost; in that last case it aborts the other end
+ * itself. A conduit that is over ignores calls. One that has lost its side before it is joined says
+ * so when it is.
  */
 import type { Slab } from './memory.ts';
 

@@ -40,7 +40,11 @@ class ConduitStream extends Duplex implements Conduit {
   #pendingWrite: ((error?: Error | null) => void) | undefined;
 
   constructor(conduit: Conduit) {
-    super({ allowHalfOpen: true, readableHighWaterMark: READ_BUFFER, writableHighWaterMark: WRITE_BUFFER });
+    super({
+      allowHalfOpen: true,
+      readableHighWaterMark: READ_BUFFER,
+      writableHighWaterMark: WRITE_BUFFER,
+    });
     this.#conduit = conduit;
     this.on('error', () => {
       // The stream keeps it.
@@ -95,7 +99,11 @@ class ConduitStream extends Duplex implements Conduit {
     this.#feed();
   }
 
-  override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
+  override _write(
+    chunk: Buffer,
+    _encoding: string,
+    callback: (error?: Error | null) => void,
+  ): void {
     if (this.#shut || chunk.length === 0) {
       this.#swallowed ||= chunk.length > 0;
       callback();

@@ -1,5 +1,6 @@
 /**
- * What opens connections: an SSH connection, a direct dial, and everything that decorates one of them (connect/).
+ * What opens connections: an SSH connection, a direct dial, and everything that decorates one of
+ * them (connect/).
  */
 import { TunnelError, type TunnelErrorOptions } from '../errors/errors.ts';
 import type { Destination } from '../net/destination.ts';
@@ -19,8 +20,8 @@ export class ConnectError extends TunnelError {
 }
 
 /**
- * The link was gone before the far side has answered: nothing of the flow has been carried, so it may be tried again on
- * another link.
+ * The link was gone before the far side has answered: nothing of the flow has been carried, so it
+ * may be tried again on another link.
  */
 export class LinkGoneError extends ConnectError {
   constructor(message: string, options: TunnelErrorOptions = {}) {
@@ -40,11 +41,17 @@ export class BusyError extends ConnectError {
 }
 
 export interface ConnectOptions {
-  /** Aborted when nobody waits for the connection any more; a channel that opens later is closed at once. */
+  /**
+   * Aborted when nobody waits for the connection any more; a channel that opens later is closed at
+   * once.
+   */
   readonly signal?: GiveUpSignal;
   /** Who asked, told to the server as the originator (RFC 4254 §7.2). */
   readonly originator?: Destination;
-  /** What a name has been resolved to. A direct connector dials these and asks no resolver; over SSH it has no meaning. */
+  /**
+   * What a name has been resolved to. A direct connector dials these and asks no resolver; over SSH
+   * it has no meaning.
+   */
   readonly addresses?: readonly string[];
   /** The name that was asked for, where the destination is one of its addresses. */
   readonly name?: string;

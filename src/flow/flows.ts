@@ -9,8 +9,9 @@
  *   open       the application's connect completed; its two ends are joined (join.ts)
  *   ended      closed in order, reset, refused, or given up by the application
  *
- * The far side is connected before the application is told so; when the application has gone meanwhile, the far
- * side is closed. Each failure becomes one `Refusal`, which the capture turns into RST, ICMP or silence.
+ * The far side is connected before the application is told so; when the application has gone
+ * meanwhile, the far side is closed. Each failure becomes one `Refusal`, which the capture turns
+ * into RST, ICMP or silence.
  *
  * Flows end with their ends: a capture that closes resets the applications' side, a transport that
  * ends aborts the far side, and either ends the other.
@@ -39,7 +40,10 @@ export interface FlowsOptions {
   /** Carries what the policy sends through the tunnel, and what it sends past it. */
   readonly tunnel: Connector;
   readonly direct: Connector;
-  /** This machine's resolver: canonical addresses, at least one. Rejects with ConnectError, or with the signal's reason. */
+  /**
+   * This machine's resolver: canonical addresses, at least one. Rejects with ConnectError, or with
+   * the signal's reason.
+   */
   readonly resolve: (name: string, signal: GiveUpSignal) => Promise<readonly string[]>;
   readonly observer: Observer;
 }
@@ -58,7 +62,10 @@ export class Flows {
     return this.#live;
   }
 
-  /** For Capture.start: takes the request over and answers it. Captures may have policies of their own. */
+  /**
+   * For Capture.start: takes the request over and answers it. Captures may have policies of their
+   * own.
+   */
   accept(request: FlowRequest, policy: Policy = this.#options.policy): void {
     const { observer } = this.#options;
     const verdict = policy.decide(request.destination);
@@ -98,7 +105,11 @@ export class Flows {
       observer.count('tunnel_sent_bytes_total', sent);
       observer.count('tunnel_received_bytes_total', received);
       if (!shown) return;
-      observer.log('debug', `${describe(request)}: ended`, { sent, received, error: error?.message });
+      observer.log('debug', `${describe(request)}: ended`, {
+        sent,
+        received,
+        error: error?.message,
+      });
     });
   }
 
@@ -144,7 +155,11 @@ export class Flows {
       observer.count('tunnel_flows_denied_total');
       throw new ConnectError(verdict.refusal, `${host}:${port} is ${address}: ${verdict.why}`);
     }
-    return direct.connect(request.destination, { signal, originator, addresses: addressesWith('direct') });
+    return direct.connect(request.destination, {
+      signal,
+      originator,
+      addresses: addressesWith('direct'),
+    });
   }
 
   #refuse(request: FlowRequest, error: unknown): void {

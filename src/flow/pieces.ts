@@ -125,7 +125,11 @@ export class Pieces {
     let left = bytes;
     let whole = 0;
     this.#bytes -= bytes;
-    for (let piece = this.#pieces[whole]; piece !== undefined && left > 0; piece = this.#pieces[whole]) {
+    for (
+      let piece = this.#pieces[whole];
+      piece !== undefined && left > 0;
+      piece = this.#pieces[whole]
+    ) {
       const { data, memory } = piece;
       if (memory !== undefined) this.#borrowed -= Math.min(left, data.length);
       if (left < data.length) {

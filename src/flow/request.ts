@@ -1,4 +1,7 @@
-/** A connection that an application is trying to make: what captures hand out, and what everything else answers. */
+/**
+ * A connection that an application is trying to make: what captures hand out, and what everything
+ * else answers.
+ */
 import type { Destination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Conduit } from './conduit.ts';
@@ -20,8 +23,8 @@ export interface FlowRequest {
    */
   open(): Conduit | undefined;
   /**
-   * Fails the application's connect in the way that `refusal` stands for. `why` is a sentence for people, for a capture
-   * that can show it.
+   * Fails the application's connect in the way that `refusal` stands for. `why` is a sentence for
+   * people, for a capture that can show it.
    */
   refuse(refusal: Refusal, why?: string): void;
   /**

@@ -2,9 +2,10 @@
 import type { Duplex } from 'node:stream';
 
 /**
- * TCP sockets are reset (RST), other streams destroyed with `cause`. A socket whose FIN is on its way is closed plainly:
- * libuv refuses to reset it (EINVAL) and Node then leaves it open for good. Its peer has been told the end, and whatever it
- * still sends is answered with RST. May be repeated.
+ * TCP sockets are reset (RST), other streams destroyed with `cause`. A socket whose FIN is on its
+ * way is closed plainly: libuv refuses to reset it (EINVAL) and Node then leaves it open for good.
+ * Its peer has been told the end, and whatever it still sends is answered with RST. May be
+ * repeated.
  */
 export function resetStream(stream: Duplex, cause?: Error): void {
   if (stream.destroyed) return;

@@ -92,7 +92,8 @@ export class StreamConduit implements Conduit {
     const { stream } = this;
     // A socket that has been read to its end and holds nothing back: close(2) sends the FIN as
     // shutdown(2) would, and spares the latter and what comes of it.
-    this.#closedInOrder = stream instanceof Socket && stream.readableEnded && stream.writableLength === 0;
+    this.#closedInOrder =
+      stream instanceof Socket && stream.readableEnded && stream.writableLength === 0;
     if (this.#closedInOrder) stream.destroy();
     else stream.end();
   }

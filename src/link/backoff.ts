@@ -1,6 +1,6 @@
 /**
- * How long to wait before the jump host is dialled again. What matters is who is burdened by the next attempt, and that
- * depends on how the last one failed:
+ * How long to wait before the jump host is dialled again. What matters is who is burdened by the
+ * next attempt, and that depends on how the last one failed:
  *
  * | kind     | the last attempt                                             | wait                                            |
  * |----------|--------------------------------------------------------------|-------------------------------------------------|
@@ -10,8 +10,9 @@
  * | punished | took up sshd's time: closed before or during authentication  | 15 s - 10 min (MaxStartups, PerSourcePenalties) |
  * | login    | was refused the login                                        | 5.5-6.5 min: at most two within 10 minutes      |
  *
- * The ceiling of `ordinary` and `punished` doubles with each such failure; the wait is drawn evenly from between the floor
- * and the ceiling ("full jitter"), so that the clients of a jump host that comes back don't all knock at once.
+ * The ceiling of `ordinary` and `punished` doubles with each such failure; the wait is drawn evenly
+ * from between the floor and the ceiling ("full jitter"), so that the clients of a jump host that
+ * comes back don't all knock at once.
  */
 
 const SECOND = 1_000;
@@ -48,20 +49,24 @@ export function failureKind(code: string): FailureKind | undefined {
     case 'auth-timeout':
       return 'login';
     default:
-      // openssh-failed: an ssh that ended for a reason that isn't known here, though it had connected before.
+      // openssh-failed: an ssh that ended for a reason that isn't known here, though it had
+      // connected before.
       return code.startsWith('jumphost-') || code === 'openssh-failed' ? 'punished' : undefined;
   }
 }
 
 /** Seconds that a dial which is expected to be quick may take for TCP and key exchange. */
 const SHORT_PATIENCE = 4;
-/** Of so many attempts one gets all the time that the user allows: the way may have become slower. */
+/**
+ * Of so many attempts one gets all the time that the user allows: the way may have become slower.
+ */
 const PATIENT_EVERY = 4;
 
 /**
- * Seconds for TCP and key exchange, of `limit` (--connect-timeout) at most. `usual`: how long, in ms, the last dial has
- * taken that succeeded; undefined: there is none. Over a path that drops everything the kernel repeats its SYN ever more
- * seldom; short attempts see early that the path is back.
+ * Seconds for TCP and key exchange, of `limit` (--connect-timeout) at most. `usual`: how long, in
+ * ms, the last dial has taken that succeeded; undefined: there is none. Over a path that drops
+ * everything the kernel repeats its SYN ever more seldom; short attempts see early that the path is
+ * back.
  */
 export function dialPatience(limit: number, attempt: number, usual: number | undefined): number {
   if (usual === undefined || attempt % PATIENT_EVERY === 0) return limit;
@@ -78,7 +83,10 @@ export class Backoff {
     this.#random = random;
   }
 
-  /** Takes note of a failure. Returns the wait before the next attempt, in ms; `downFor`: ms since the link was lost. */
+  /**
+   * Takes note of a failure. Returns the wait before the next attempt, in ms; `downFor`: ms since
+   * the link was lost.
+   */
   next(kind: FailureKind, downFor: number): number {
     const { floor, ceiling } = this.#range(kind, downFor);
     if (kind === 'ordinary' || kind === 'punished') this.#failures[kind]++;
@@ -86,8 +94,8 @@ export class Backoff {
   }
 
   /**
-   * Takes note that a link is lost which stood for `ms`. Returns the wait, in ms: none if it had lasted. A server that lets us
-   * in and throws us out again is not to be hammered.
+   * Takes note that a link is lost which stood for `ms`. Returns the wait, in ms: none if it had
+   * lasted. A server that lets us in and throws us out again is not to be hammered.
    */
   lost(ms: number): number {
     if (ms < LASTING_MS) return this.next('ordinary', 0);

@@ -1,7 +1,7 @@
 /**
- * Which implementation carries a connection when the user leaves it to the program (--transport auto): the embedded one, unless
- * something is wanted that only the system's ssh has. Pure: what there is to know comes in as facts, and the reason
- * goes out as one line for the log.
+ * Which implementation carries a connection when the user leaves it to the program (--transport
+ * auto): the embedded one, unless something is wanted that only the system's ssh has. Pure: what
+ * there is to know comes in as facts, and the reason goes out as one line for the log.
  */
 
 import { TunnelError } from '../errors/errors.ts';
@@ -16,11 +16,19 @@ export interface TransportFacts {
   readonly opensshInstalled: boolean;
   /** -e, --ssh-cmd */
   readonly customCommand: boolean;
-  /** Types of the keys that files and the agent offer (`ssh-ed25519`, `sk-ssh-ed25519@openssh.com`, ...), undefined where a passphrase hides it; empty: there are none. */
+  /**
+   * Types of the keys that files and the agent offer (`ssh-ed25519`, `sk-ssh-ed25519@openssh.com`,
+   * ...), undefined where a passphrase hides it; empty: there are none.
+   */
   readonly identityTypes: readonly (string | undefined)[];
-  /** known_hosts has no key for the jump host or a hop, but a @cert-authority that speaks for it. */
+  /**
+   * known_hosts has no key for the jump host or a hop, but a @cert-authority that speaks for it.
+   */
   readonly hostOnlyByAuthority: boolean;
-  /** Code of the TunnelError with which the embedded transport has failed in this run; undefined: it wasn't tried. */
+  /**
+   * Code of the TunnelError with which the embedded transport has failed in this run; undefined: it
+   * wasn't tried.
+   */
   readonly embeddedFailure: string | undefined;
 }
 
@@ -30,12 +38,15 @@ export interface TransportChoice {
   readonly why: string;
 }
 
-/** Key types that the ssh2 library doesn't know: security keys (PROTOCOL.u2f) and certificates (PROTOCOL.certkeys). */
+/**
+ * Key types that the ssh2 library doesn't know: security keys (PROTOCOL.u2f) and certificates
+ * (PROTOCOL.certkeys).
+ */
 const ONLY_OPENSSH_KEY = /^sk-|-cert-v\d+@openssh\.com$/;
 
 /**
- * Throws TunnelError `openssh-not-found` when the system's ssh is needed and isn't there, and `transport-unfit` when the
- * embedded transport was asked for by name together with -e.
+ * Throws TunnelError `openssh-not-found` when the system's ssh is needed and isn't there, and
+ * `transport-unfit` when the embedded transport was asked for by name together with -e.
  */
 export function chooseTransport(
   wanted: WantedTransport,
@@ -44,12 +55,17 @@ export function chooseTransport(
 ): TransportChoice {
   if (wanted === 'ssh2') {
     if (!facts.customCommand) return { kind: 'ssh2', why: 'the embedded SSH client, as asked for' };
-    throw new TunnelError('transport-unfit', '--transport ssh2 starts no command, and -e gives one', {
-      hint: 'leave one of the two out',
-    });
+    throw new TunnelError(
+      'transport-unfit',
+      '--transport ssh2 starts no command, and -e gives one',
+      {
+        hint: 'leave one of the two out',
+      },
+    );
   }
   const need = wanted === 'openssh' ? 'as asked for' : needOfOpenssh(settings, facts);
-  if (need === undefined) return { kind: 'ssh2', why: 'the embedded SSH client: nothing needs another' };
+  if (need === undefined)
+    return { kind: 'ssh2', why: 'the embedded SSH client: nothing needs another' };
   if (facts.opensshInstalled) return { kind: 'openssh', why: `the system's ssh: ${need}` };
   throw new TunnelError(
     'openssh-not-found',
@@ -72,9 +88,12 @@ function needOfOpenssh(settings: SshSettings, facts: TransportFacts): string | u
     return 'the embedded client has no algorithm in common with the jump host';
   if (facts.embeddedFailure === 'algorithms-unknown')
     return 'the embedded client knows none of the algorithms that ssh_config or -o names';
-  if (facts.hostOnlyByAuthority) return 'a host is known by a certificate authority only (@cert-authority)';
+  if (facts.hostOnlyByAuthority)
+    return 'a host is known by a certificate authority only (@cert-authority)';
   const { identityTypes } = facts;
-  const unusable = identityTypes.filter((type) => type !== undefined && ONLY_OPENSSH_KEY.test(type));
+  const unusable = identityTypes.filter(
+    (type) => type !== undefined && ONLY_OPENSSH_KEY.test(type),
+  );
   if (unusable.length > 0 && unusable.length === identityTypes.length)
     return `all keys are of types that only it can use (${[...new Set(unusable)].join(', ')})`;
   return undefined;

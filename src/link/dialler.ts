@@ -5,16 +5,16 @@
  *                                                        │                              └─► openssh: one after the other
  *                                                        └─► `own`: what the capture must leave alone before it is dialled
  *
- * The settings are those of the start: who edits ssh_config beside a running tunnel must not end it. Names are resolved anew
- * for each link, because a jump host may move. Several -r are the same jump host: what one of them needs of the system's ssh
- * decides for all.
+ * The settings are those of the start: who edits ssh_config beside a running tunnel must not end
+ * it. Names are resolved anew for each link, because a jump host may move. Several -r are the same
+ * jump host: what one of them needs of the system's ssh decides for all.
  *
- * Kept from one link to the next: what has been asked for. That is an Access for each hop (the host keys that were accepted,
- * the keys that the server took), the unlocked keys, the key that all addresses must show, and that the embedded client
- * lacks an algorithm.
+ * Kept from one link to the next: what has been asked for. That is an Access for each hop (the host
+ * keys that were accepted, the keys that the server took), the unlocked keys, the key that all
+ * addresses must show, and that the embedded client lacks an algorithm.
  *
- * `auto` dials once more, through the system's ssh, when the embedded client has failed for want of an algorithm: the
- * server has not seen a user by then, and penalises nobody for it.
+ * `auto` dials once more, through the system's ssh, when the embedded client has failed for want of
+ * an algorithm: the server has not seen a user by then, and penalises nobody for it.
  */
 import { isIP } from 'node:net';
 import { userInfo } from 'node:os';
@@ -23,7 +23,12 @@ import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { homeExpanded } from '../ssh/config/files.ts';
 import { copySshConfig, resolveSettings } from '../ssh/config/resolve.ts';
-import { addressToExclude, type JumpHost, type Patience, resolveJumpHosts } from '../ssh/dial/addresses.ts';
+import {
+  addressToExclude,
+  type JumpHost,
+  type Patience,
+  resolveJumpHosts,
+} from '../ssh/dial/addresses.ts';
 import { addressesNamedIn } from '../ssh/dial/proxycommand.ts';
 import { isTimeout } from '../ssh/dial/tcp.ts';
 import { Authenticator } from '../ssh/embedded/auth/authenticator.ts';
@@ -55,7 +60,10 @@ export interface Located {
   readonly jumpHosts: readonly JumpHost[];
   /** This machine's way to it; whoever captures one of these sends the tunnel into itself. */
   readonly own: readonly Prefix[];
-  /** The names that had to be resolved for it, in lower case: only this machine's own resolvers can be asked for them. */
+  /**
+   * The names that had to be resolved for it, in lower case: only this machine's own resolvers can
+   * be asked for them.
+   */
   readonly names: readonly string[];
 }
 
@@ -97,7 +105,8 @@ export class Dialler {
   }
 
   /**
-   * `patience`: for the resolver. Opens no connection to the jump host. Rejects as resolveSettings and resolveJumpHosts do.
+   * `patience`: for the resolver. Opens no connection to the jump host. Rejects as resolveSettings
+   * and resolveJumpHosts do.
    */
   async locate(signal: AbortSignal, patience?: Patience): Promise<Located> {
     const { observer } = this.#options;
@@ -125,7 +134,9 @@ export class Dialler {
   async #readSettings(signal: AbortSignal): Promise<SshSettings[]> {
     const { ssh, observer } = this.#options;
     const context = { observer, signal };
-    const all = await Promise.all(ssh.remotes.map((remote) => resolveSettings(remote, ssh, context)));
+    const all = await Promise.all(
+      ssh.remotes.map((remote) => resolveSettings(remote, ssh, context)),
+    );
     for (const settings of all) warnOfProxyCommand(settings, observer);
     return all;
   }
@@ -165,7 +176,10 @@ export class Dialler {
     if (first === undefined) return false;
     const facts = await gatherFacts(ssh, first.settings, error.code);
     // The error itself then says more than that no ssh is installed.
-    if (!facts.opensshInstalled || chooseTransport('auto', first.settings, facts).kind !== 'openssh')
+    if (
+      !facts.opensshInstalled ||
+      chooseTransport('auto', first.settings, facts).kind !== 'openssh'
+    )
       return false;
     observer.log('info', error.message);
     this.#embeddedFailure = error.code;
@@ -208,8 +222,9 @@ export class Dialler {
   }
 
   /**
-   * Only an unreachable one is passed over: a wrong key or a refused login ends it, as with the embedded client. And as there
-   * (ssh/embedded/handshake/dial.ts) one is hurried while there are others, and has its whole time when none of them is any better.
+   * Only an unreachable one is passed over: a wrong key or a refused login ends it, as with the
+   * embedded client. And as there (ssh/embedded/handshake/dial.ts) one is hurried while there are
+   * others, and has its whole time when none of them is any better.
    */
   async #dialOpenssh(jumpHosts: readonly JumpHost[], signal: AbortSignal): Promise<Transport> {
     const ways = jumpHosts.map(({ settings }) => settings);
@@ -219,7 +234,11 @@ export class Dialler {
     for (const { settings, hurried } of queue) {
       const patience = (limit: number) => (hurried ? Math.min(limit, HURRIED_SECONDS) : limit);
       try {
-        return await this.#startOpenssh(patientSettings(settings, patience), ways.length > 1, signal);
+        return await this.#startOpenssh(
+          patientSettings(settings, patience),
+          ways.length > 1,
+          signal,
+        );
       } catch (error) {
         if (!(error instanceof TunnelError) || !error.code.startsWith('jumphost-')) throw error;
         if (ways.length > 1) this.#options.observer.log('warning', error.message);
@@ -231,7 +250,11 @@ export class Dialler {
   }
 
   /** `replica`: as in #accessTo. */
-  async #startOpenssh(settings: SshSettings, replica: boolean, signal: AbortSignal): Promise<Transport> {
+  async #startOpenssh(
+    settings: SshSettings,
+    replica: boolean,
+    signal: AbortSignal,
+  ): Promise<Transport> {
     const { ssh, prompter, observer } = this.#options;
     const { authentication } = settings;
     const home = homeDirectory();
@@ -257,7 +280,9 @@ export class Dialler {
         ...(replica ? { replicas: this.#replicas } : {}),
       });
     } catch (error) {
-      throw copy !== undefined && error instanceof TunnelError ? renamed(error, copy.originalNames) : error;
+      throw copy !== undefined && error instanceof TunnelError
+        ? renamed(error, copy.originalNames)
+        : error;
     } finally {
       await copy?.remove();
     }
@@ -290,7 +315,10 @@ function warnOfProxyCommand(settings: SshSettings, observer: Observer): void {
   if (proxy.kind !== 'command') return;
   const named = addressesNamedIn(proxy.command);
   if (named.length > 0)
-    observer.log('info', `not captured, because the ProxyCommand of ${name} names them: ${named.join(', ')}`);
+    observer.log(
+      'info',
+      `not captured, because the ProxyCommand of ${name} names them: ${named.join(', ')}`,
+    );
   else
     observer.log(
       'warning',

@@ -1,4 +1,7 @@
-/** What choose.ts wants to know about this machine and a jump host's settings; looked up, nothing is dialled. */
+/**
+ * What choose.ts wants to know about this machine and a jump host's settings; looked up, nothing is
+ * dialled.
+ */
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { TunnelError } from '../errors/errors.ts';

@@ -1,11 +1,12 @@
 /**
- * The link to the jump host as everything else sees it: one Connector that is there all the time, whatever becomes of
- * the connections under it.
+ * The link to the jump host as everything else sees it: one Connector that is there all the time,
+ * whatever becomes of the connections under it.
  *
  *   Dialler (addresses, settings, one connection) -> Opens (how many flows at a time) -> Supervisor (again, as often as it is lost)
  *
- * Before a connection is dialled, the addresses that it goes to are left out of the captured prefixes, and those of the one before
- * only after it stands: the tunnel never swallows its own connection.
+ * Before a connection is dialled, the addresses that it goes to are left out of the captured
+ * prefixes, and those of the one before only after it stands: the tunnel never swallows its own
+ * connection.
  */
 
 import { TunnelError } from '../errors/errors.ts';
@@ -25,8 +26,8 @@ export interface LinkParts {
 }
 
 /**
- * `captured`: undefined where nothing is captured that the link could fall into. `onNames`: is told the names that are resolved
- * to find the jump host, before anything is dialled.
+ * `captured`: undefined where nothing is captured that the link could fall into. `onNames`: is told
+ * the names that are resolved to find the jump host, before anything is dialled.
  */
 export function createLink(
   ssh: SshOptions,
@@ -62,8 +63,15 @@ export function createLink(
   });
 }
 
-/** Has the link looked after when there is a reason to. Returns what ends that. `device`: our own, whose changes are none. */
-export function watchDisturbances(supervisor: Supervisor, device: string, observer: Observer): () => void {
+/**
+ * Has the link looked after when there is a reason to. Returns what ends that. `device`: our own,
+ * whose changes are none.
+ */
+export function watchDisturbances(
+  supervisor: Supervisor,
+  device: string,
+  observer: Observer,
+): () => void {
   const endings = [
     watchNetwork({
       ignoredDevice: device,

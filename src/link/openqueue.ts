@@ -1,16 +1,20 @@
 /**
- * How many flows are being opened at a time: between those who ask for them and the transport that opens them.
+ * How many flows are being opened at a time: between those who ask for them and the transport that
+ * opens them.
  *
  *   connect() -> prohibited a moment ago? -> refused at once
  *             -> a place is free          -> the transport; the place is taken until it has answered
  *             -> none is                  -> waits its turn, in order; an aborted one leaves
  *
- * An open that waits for a silent destination costs sshd a descriptor for two minutes and more, and sshd looks names up with a
- * getaddrinfo(3) that stalls all channels of the connection: a dead name server holds up everybody. So few names are looked
- * up at a time, and each of them by few at a time. Whoever gives up is told so at once, but keeps the place: the server goes
- * on with what it was asked for, and a program that tries a dead name every second must not pile its lookups up there.
+ * An open that waits for a silent destination costs sshd a descriptor for two minutes and more, and
+ * sshd looks names up with a getaddrinfo(3) that stalls all channels of the connection: a dead name
+ * server holds up everybody. So few names are looked up at a time, and each of them by few at a
+ * time. Whoever gives up is told so at once, but keeps the place: the server goes on with what it
+ * was asked for, and a program that tries a dead name every second must not pile its lookups up
+ * there.
  *
- * What the server has prohibited it prohibits again, and a program that tries in a loop need not ask it each time.
+ * What the server has prohibited it prohibits again, and a program that tries in a loop need not
+ * ask it each time.
  */
 import { isIP } from 'node:net';
 import type { Conduit } from '../flow/conduit.ts';
@@ -26,7 +30,10 @@ export const MAX_OPENS_BY_NAME = 32;
 export const MAX_OPENS_OF_A_NAME = 8;
 /** Opens that wait for a place. */
 export const MAX_WAITING_OPENS = 4096;
-/** How long the server's word that it doesn't permit a destination is taken for its answer, and for how many. */
+/**
+ * How long the server's word that it doesn't permit a destination is taken for its answer, and for
+ * how many.
+ */
 export const PROHIBITED_MS = 5_000;
 export const MAX_PROHIBITED = 1024;
 
@@ -52,7 +59,10 @@ export class Opens implements Connector {
   #opening = 0;
   #byName = 0;
   /** Until when, by destination; the oldest first. */
-  readonly #prohibited = new Map<string, { readonly until: number; readonly error: ConnectError }>();
+  readonly #prohibited = new Map<
+    string,
+    { readonly until: number; readonly error: ConnectError }
+  >();
 
   constructor(options: OpensOptions) {
     this.#connector = options.connector;
@@ -75,14 +85,16 @@ export class Opens implements Connector {
     }
     const name = isIP(destination.host) === 0 ? destination.host : undefined;
     if (!this.#free(name))
-      return this.#turn(name, destination, signal).then(() => this.#open(name, destination, options));
+      return this.#turn(name, destination, signal).then(() =>
+        this.#open(name, destination, options),
+      );
     this.#begin(name);
     return this.#open(name, destination, options);
   }
 
   /**
-   * With a place, which is free again when the transport has answered. Rejects with the signal's reason as soon as that is
-   * aborted; what opens later is closed.
+   * With a place, which is free again when the transport has answered. Rejects with the signal's
+   * reason as soon as that is aborted; what opens later is closed.
    */
   #open(
     name: string | undefined,

@@ -1,13 +1,18 @@
 /**
- * When the jump host is dialled again: holds the timer for what backoff.ts computes, shortens it when something has happened
- * that may have brought the network back, and tells when there is no point in another attempt.
+ * When the jump host is dialled again: holds the timer for what backoff.ts computes, shortens it
+ * when something has happened that may have brought the network back, and tells when there is no
+ * point in another attempt.
  *
- * A wait that is cut short is at least the floor of its kind, counted from the failure: no number of events makes a server that
- * is busy be bothered more often, or a login that was refused be tried three times in ten minutes.
+ * A wait that is cut short is at least the floor of its kind, counted from the failure: no number
+ * of events makes a server that is busy be bothered more often, or a login that was refused be
+ * tried three times in ten minutes.
  */
 import { Backoff, type FailureKind, failureKind, WAITS } from './backoff.ts';
 
-/** Refused logins since the last link, minutes apart, after which it is the account that has changed. */
+/**
+ * Refused logins since the last link, minutes apart, after which it is the account that has
+ * changed.
+ */
 export const LOGIN_TRIES = 3;
 
 export interface RedialOptions {
@@ -38,7 +43,10 @@ export class Redial {
     this.#backoff = new Backoff(options.random);
   }
 
-  /** A link that stood for `ms` is lost. Returns the wait in ms; 0: it is to be dialled now, by the caller. */
+  /**
+   * A link that stood for `ms` is lost. Returns the wait in ms; 0: it is to be dialled now, by the
+   * caller.
+   */
   afterLoss(ms: number): number {
     const wait = this.#backoff.lost(ms);
     if (wait > 0) this.#start('ordinary', wait);
@@ -46,8 +54,8 @@ export class Redial {
   }
 
   /**
-   * A dial has failed, with the error's code; `downFor`: ms since the link was lost. Returns the wait in ms; undefined when
-   * trying again is of no use.
+   * A dial has failed, with the error's code; `downFor`: ms since the link was lost. Returns the
+   * wait in ms; undefined when trying again is of no use.
    */
   afterFailure(code: string, downFor: number): number | undefined {
     const kind = failureKind(code);
@@ -65,7 +73,10 @@ export class Redial {
     this.#hurried = false;
   }
 
-  /** Something may have brought the network back. Returns the wait in ms if it has become shorter by that. */
+  /**
+   * Something may have brought the network back. Returns the wait in ms if it has become shorter by
+   * that.
+   */
   hurry(): number | undefined {
     const wait = this.#wait;
     if (wait === undefined) {

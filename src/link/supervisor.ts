@@ -1,6 +1,6 @@
 /**
- * Keeps a link to the jump host: one transport after the other, behind the same interface. What it wraps may be lost at any time;
- * the flows that were on it are reset with it, and nothing else is.
+ * Keeps a link to the jump host: one transport after the other, behind the same interface. What it
+ * wraps may be lost at any time; the flows that were on it are reset with it, and nothing else is.
  *
  *            start()                    a connect
  *   (new) ──────────► connecting ◄──────────────────── idle
@@ -15,15 +15,20 @@
  *   failed   a host key that is not accepted, a login refused LOGIN_TRIES times, what isn't the jump host's doing
  *   closed   close()
  *
- * - The first dial must succeed for `start` to resolve: what a user mistyped is an error, not an outage. Whatever comes later is
+ * - The first dial must succeed for `start` to resolve: what a user mistyped is an error, not an
+ *   outage. Whatever comes later is
  *   healed until it can't be: `ended` then has the error.
- * - A link that is lost is dialled again at once if it had held for a while, else after a wait. A link that the server
+ * - A link that is lost is dialled again at once if it had held for a while, else after a wait. A
+ *   link that the server
  *   closed while nobody used it (UnusedConnectionTimeout) is dialled when it is needed.
- * - How many flows are opened at a time is a matter of each link (openqueue.ts): what waits for its turn there must not go on to wait
+ * - How many flows are opened at a time is a matter of each link (openqueue.ts): what waits for its
+ *   turn there must not go on to wait
  *   for a link when the others' hold is over.
- * - connect() while there is no link waits in the Hold. A connect that had been passed to a link that was then lost, without an
+ * - connect() while there is no link waits in the Hold. A connect that had been passed to a link
+ *   that was then lost, without an
  *   answer, waits likewise: the application has not been told anything yet.
- * - A link says itself when its peer no longer answers (its keepalive). `disturbed` is for whoever knows more: the network has
+ * - A link says itself when its peer no longer answers (its keepalive). `disturbed` is for whoever
+ *   knows more: the network has
  *   changed, the machine has slept. The link is then probed, and given up when nothing comes back within PROBE_TIMEOUT_MS;
  *   a wait is cut short. But no event makes an sshd that is busy, or that refused a login, be bothered more often.
  * - At most one dial is under way at a time.
@@ -45,7 +50,10 @@ import { Hold } from './waiting.ts';
 export const PROBE_TIMEOUT_MS = 3_000;
 /** A link that was used less than this ago was not closed for want of use. */
 const IDLE_MS = 1_000;
-/** Connects wait at least this long for a link that is dialled because it is needed: nothing is wrong until that fails. */
+/**
+ * Connects wait at least this long for a link that is dialled because it is needed: nothing is
+ * wrong until that fails.
+ */
 const DEMAND_SECONDS = 10;
 
 export type SupervisorState =
@@ -69,9 +77,15 @@ export interface DialRequest {
 }
 
 export interface SupervisorOptions {
-  /** Makes a link, host key verified and authenticated. Rejects with a TunnelError (ssh/embedded/handshake/dial.ts), or with the signal's reason. */
+  /**
+   * Makes a link, host key verified and authenticated. Rejects with a TunnelError
+   * (ssh/embedded/handshake/dial.ts), or with the signal's reason.
+   */
   readonly dial: (request: DialRequest) => Promise<Transport>;
-  /** --reconnect-hold: seconds that a connect waits while there is no link; 0: it is refused at once. */
+  /**
+   * --reconnect-hold: seconds that a connect waits while there is no link; 0: it is refused at
+   * once.
+   */
   readonly hold: number;
   readonly observer: Observer;
   /** Milliseconds on a clock that only goes forward. Default: performance.now(). */
@@ -89,7 +103,10 @@ interface Link {
   readonly since: number;
   /** Flows that are open or being opened. */
   flows: number;
-  /** When there last was one, or when the link came up. A flow that ends with its link may end a moment before it. */
+  /**
+   * When there last was one, or when the link came up. A flow that ends with its link may end a
+   * moment before it.
+   */
   lastUse: number;
 }
 
@@ -136,13 +153,18 @@ export class Supervisor implements Transport {
     return this.#state;
   }
 
-  /** `listener` is called with each new state, from within what caused it. Returns what ends that. */
+  /**
+   * `listener` is called with each new state, from within what caused it. Returns what ends that.
+   */
   onState(listener: (state: SupervisorState) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Once. Resolves when the first link is up; rejects with what `dial` did, after which there is nothing to close. */
+  /**
+   * Once. Resolves when the first link is up; rejects with what `dial` did, after which there is
+   * nothing to close.
+   */
   async start(): Promise<void> {
     let failure: unknown;
     this.#attempt = 1;
@@ -174,7 +196,8 @@ export class Supervisor implements Transport {
       } catch (error) {
         this.#over(link);
         if (!(error instanceof ConnectError)) throw error;
-        // It may say so before its own end comes. An answer that comes with the link's end may have been made up for it.
+        // It may say so before its own end comes. An answer that comes with the link's end may have
+        // been made up for it.
         if (error instanceof LinkGoneError)
           this.#lost(link, error.cause instanceof TunnelError ? error.cause : error);
         else if (this.#link === link) throw error;
@@ -183,8 +206,8 @@ export class Supervisor implements Transport {
   }
 
   /**
-   * Something has happened that links don't always survive, or that may have brought the network back; `what` completes
-   * "probing the link: ...".
+   * Something has happened that links don't always survive, or that may have brought the network
+   * back; `what` completes "probing the link: ...".
    */
   disturbed(what: string): void {
     const state = this.#state;
@@ -231,7 +254,10 @@ export class Supervisor implements Transport {
     link.lastUse = this.#now();
   }
 
-  /** Resolves when there is a link; rejects with what the dial did, and then the state is still `connecting`. */
+  /**
+   * Resolves when there is a link; rejects with what the dial did, and then the state is still
+   * `connecting`.
+   */
   async #dial(): Promise<void> {
     const { signal } = this.#closing;
     const begin = this.#now();
@@ -249,14 +275,18 @@ export class Supervisor implements Transport {
     this.#attempt = 0;
     this.#lastError = undefined;
     this.#redial.succeeded();
-    if (this.#outage) this.#observer.log('notice', `reconnected after ${seconds(now - this.#downSince)}`);
+    if (this.#outage)
+      this.#observer.log('notice', `reconnected after ${seconds(now - this.#downSince)}`);
     this.#outage = false;
     this.#enter({ name: 'up' });
     transport.ended.then((error) => this.#lost(link, error));
     this.#hold.release();
   }
 
-  /** `error`: why; undefined when somebody else has closed it. Called more than once for a link, the first time counts. */
+  /**
+   * `error`: why; undefined when somebody else has closed it. Called more than once for a link, the
+   * first time counts.
+   */
   #lost(link: Link, error: TunnelError | undefined): void {
     if (this.#link !== link) return;
     this.#link = undefined;
@@ -266,11 +296,15 @@ export class Supervisor implements Transport {
     this.#observer.count('tunnel_links_lost_total');
     const unused = link.flows === 0 && this.#downSince - link.lastUse >= IDLE_MS;
     if (unused && error?.code === 'link-lost' && error.cause === undefined) {
-      this.#observer.log('debug', `${error.message}, which nobody used; it is dialled again when needed`);
+      this.#observer.log(
+        'debug',
+        `${error.message}, which nobody used; it is dialled again when needed`,
+      );
       this.#enter({ name: 'idle' });
       return;
     }
-    const reason = error ?? new TunnelError('link-lost', 'the connection to the jump host was closed');
+    const reason =
+      error ?? new TunnelError('link-lost', 'the connection to the jump host was closed');
     this.#observer.log('notice', `link lost: ${reason.message}; reconnecting`);
     this.#outage = true;
     const wait = this.#redial.afterLoss(this.#downSince - link.since);
@@ -301,7 +335,9 @@ export class Supervisor implements Transport {
     if (known.code === 'jumphost-slow') this.#usual = undefined;
     if (!this.#outage) this.#hold.allow(this.#options.hold);
     this.#outage = true;
-    const again = known.code.startsWith('auth-') ? 'the login is tried again only in' : 'trying again in';
+    const again = known.code.startsWith('auth-')
+      ? 'the login is tried again only in'
+      : 'trying again in';
     this.#observer.log(news ? 'notice' : 'info', `${known.message}; ${again} ${seconds(wait)}`);
     this.#enter({ name: 'waiting', wait, error: known });
   }
@@ -347,7 +383,9 @@ function closedError(): TunnelError {
 
 function unexpected(cause: unknown): TunnelError {
   const text = cause instanceof Error ? cause.message : String(cause);
-  return new TunnelError('unexpected', `dialling the jump host failed unexpectedly: ${text}`, { cause });
+  return new TunnelError('unexpected', `dialling the jump host failed unexpectedly: ${text}`, {
+    cause,
+  });
 }
 
 function seconds(ms: number): string {

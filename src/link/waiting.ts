@@ -1,10 +1,10 @@
 /**
- * Connects that wait for a link. They leave by `release` (there is a link), by their time, by `refuseAll` (there will be
- * none), or because the application has given up.
+ * Connects that wait for a link. They leave by `release` (there is a link), by their time, by
+ * `refuseAll` (there will be none), or because the application has given up.
  *
- * Limit: MAX_HELD; what comes beyond is refused at once and counted. The answer is always "refused": it is the one failure that
- * programs take for "not now" and that they act on at once; "unreachable" is taken for a mistake in the address, and silence
- * makes them hang.
+ * Limit: MAX_HELD; what comes beyond is refused at once and counted. The answer is always
+ * "refused": it is the one failure that programs take for "not now" and that they act on at once;
+ * "unreachable" is taken for a mistake in the address, and silence makes them hang.
  */
 
 import { ConnectError } from '../flow/connector.ts';
@@ -53,8 +53,9 @@ export class Hold {
   }
 
   /**
-   * Resolves when there is a link. Rejects with ConnectError `refused`, or with the signal's reason. It may wait for `seconds`
-   * (0: not at all) from `since`, when it was asked for; `cause`: why there is no link, asked when the time is over.
+   * Resolves when there is a link. Rejects with ConnectError `refused`, or with the signal's
+   * reason. It may wait for `seconds` (0: not at all) from `since`, when it was asked for; `cause`:
+   * why there is no link, asked when the time is over.
    */
   wait(destination: Destination, { since, seconds, signal, cause }: Wait): Promise<void> {
     const { observer, now } = this.#options;
@@ -126,5 +127,7 @@ export class Hold {
 }
 
 function noLink(seconds: number): string {
-  return seconds === 0 ? 'no link to the jump host' : `no link to the jump host within ${seconds} s`;
+  return seconds === 0
+    ? 'no link to the jump host'
+    : `no link to the jump host within ${seconds} s`;
 }

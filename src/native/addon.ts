@@ -57,19 +57,22 @@ export interface Addon {
   /** Opens a packet where it lies. Returns the length of its payload; negative: it is refused. */
   gcmOpen(gcm: GcmHandle, bytes: Uint8Array, from: number, to: number): number;
 
-  /** A TCP socket bound to a device (SO_BINDTODEVICE), not connected. Throws an Error with `errno` (positive). */
+  /**
+   * A TCP socket bound to a device (SO_BINDTODEVICE), not connected. Throws an Error with `errno`
+   * (positive).
+   */
   socketOnDevice(family: 4 | 6, device: string): number;
   /** The same for UDP. */
   datagramSocketOnDevice(family: 4 | 6, device: string): number;
 
   /**
-   * TCP_USER_TIMEOUT (tcp(7), RFC 5482): sent data that stays unacknowledged for so long ends the connection with ETIMEDOUT;
-   * 0: the system's default. Throws an Error with `errno` (positive).
+   * TCP_USER_TIMEOUT (tcp(7), RFC 5482): sent data that stays unacknowledged for so long ends the
+   * connection with ETIMEDOUT; 0: the system's default. Throws an Error with `errno` (positive).
    */
   setTcpUserTimeout(fd: number, milliseconds: number): void;
   /**
-   * TCP_NOTSENT_LOWAT (tcp(7)): a socket takes no more while so many bytes of it have not been sent. Throws an Error
-   * with `errno` (positive).
+   * TCP_NOTSENT_LOWAT (tcp(7)): a socket takes no more while so many bytes of it have not been
+   * sent. Throws an Error with `errno` (positive).
    */
   setTcpUnsentLimit(fd: number, bytes: number): void;
   /**
@@ -79,49 +82,68 @@ export interface Addon {
   setTcpQuickAck(fd: number, on: number): void;
 
   /**
-   * Listens on a SOCK_SEQPACKET Unix socket at `path` for one helper that runs as root. `onMessage` gets each message and
-   * the descriptor that came with it (-1: none); null and an errno (0: closed by the other side) once, at the end.
+   * Listens on a SOCK_SEQPACKET Unix socket at `path` for one helper that runs as root. `onMessage`
+   * gets each message and the descriptor that came with it (-1: none); null and an errno (0: closed
+   * by the other side) once, at the end.
    */
   linkListen(
     path: string,
     onMessage: (message: Uint8Array | null, fd: number, errno: number) => void,
   ): LinkHandle;
-  /** A link with one end of a new socket pair; `fd` is the other end, for a child process, and the caller's to close. */
+  /**
+   * A link with one end of a new socket pair; `fd` is the other end, for a child process, and the
+   * caller's to close.
+   */
   linkPair(onMessage: (message: Uint8Array | null, fd: number, errno: number) => void): {
     link: LinkHandle;
     fd: number;
   };
   /** Throws an Error with `errno` (positive) when it can't be sent. */
   linkSend(link: LinkHandle, message: Uint8Array): void;
-  /** Nothing more will be sent: the helper undoes what it did and closes. Throws an Error with `errno`. */
+  /**
+   * Nothing more will be sent: the helper undoes what it did and closes. Throws an Error with
+   * `errno`.
+   */
   linkShutdown(link: LinkHandle): void;
   /** `onMessage` isn't called any more. May be called more than once. */
   linkClose(link: LinkHandle): void;
 
   /**
-   * Passes on to `pid` each signal (HUP INT QUIT USR1 USR2 ALRM TERM CONT TSTP WINCH) that another process sends to this
-   * one, and ignores those that the kernel sends to the whole process group. 0: the handlers before are back.
+   * Passes on to `pid` each signal (HUP INT QUIT USR1 USR2 ALRM TERM CONT TSTP WINCH) that another
+   * process sends to this one, and ignores those that the kernel sends to the whole process group.
+   * 0: the handlers before are back.
    */
   forwardSignals(pid: number): void;
-  /** The number of the signal by which the child `pid` has been stopped; 0 if it hasn't, or if that has been said already. */
+  /**
+   * The number of the signal by which the child `pid` has been stopped; 0 if it hasn't, or if that
+   * has been said already.
+   */
   childStopped(pid: number): number;
-  /** The number of the signal that has ended the child of `forwardSignals`; 0: it runs, or has exited. */
+  /**
+   * The number of the signal that has ended the child of `forwardSignals`; 0: it runs, or has
+   * exited.
+   */
   commandEndedBy(): number;
   /** Stops this process by TSTP, STOP, TTIN or TTOU; returns when it has been continued. */
   stopSelf(signal: number): void;
-  /** Ends the process with `status` at once, and leaves the terminal as it is (Node would set it back). */
+  /**
+   * Ends the process with `status` at once, and leaves the terminal as it is (Node would set it
+   * back).
+   */
   leave(status: number): never;
 
   /**
-   * The device by which packets to `address` (4 or 16 octets) would leave if `excludeDevice` weren't there: longest match
-   * in the main table, then lowest metric. Null when there is no route. Throws an Error with `errno` (positive).
+   * The device by which packets to `address` (4 or 16 octets) would leave if `excludeDevice`
+   * weren't there: longest match in the main table, then lowest metric. Null when there is no
+   * route. Throws an Error with `errno` (positive).
    */
   uplinkFor(address: Uint8Array, excludeDevice: string): string | null;
 
   /**
-   * Calls `onChange` with 0 after devices, addresses or routes have changed, those of `ignoredDevice` excepted, once for what
-   * comes together (native/netwatch.h); with an errno (> 0) once, when nothing more can be heard. Doesn't keep the process.
-   * Throws an Error with `errno` (positive).
+   * Calls `onChange` with 0 after devices, addresses or routes have changed, those of
+   * `ignoredDevice` excepted, once for what comes together (native/netwatch.h); with an errno (> 0)
+   * once, when nothing more can be heard. Doesn't keep the process. Throws an Error with `errno`
+   * (positive).
    */
   netwatchStart(ignoredDevice: string, onChange: (errno: number) => void): NetwatchHandle;
   /** `onChange` isn't called any more. May be called more than once. */
@@ -130,7 +152,10 @@ export interface Addon {
 
 let loaded: Addon | undefined;
 
-/** Throws `TunnelError` with code `native-missing` when the addon has not been built for this machine. */
+/**
+ * Throws `TunnelError` with code `native-missing` when the addon has not been built for this
+ * machine.
+ */
 export function addon(): Addon {
   if (loaded === undefined) {
     const path = fileURLToPath(new URL('../../native/tunnel.node', import.meta.url));
@@ -146,11 +171,19 @@ export function addon(): Addon {
   return loaded;
 }
 
-/** The privileged helper as it was built for this program; system/programs/path.ts prefers an installed one. */
+/**
+ * The privileged helper as it was built for this program; system/programs/path.ts prefers an
+ * installed one.
+ */
 export const HELPER_PATH = fileURLToPath(new URL('../../native/tunnel-helper', import.meta.url));
 
-/** The launcher of `tunnel exec` as it was built for this program; system/launcher/launcher.ts prefers an installed one. */
-export const LAUNCHER_PATH = fileURLToPath(new URL('../../native/tunnel-launcher', import.meta.url));
+/**
+ * The launcher of `tunnel exec` as it was built for this program; system/launcher/launcher.ts
+ * prefers an installed one.
+ */
+export const LAUNCHER_PATH = fileURLToPath(
+  new URL('../../native/tunnel-launcher', import.meta.url),
+);
 
 /** Starts a program that can't outlive this one (native/launch.c). */
 export const LAUNCH_PATH = fileURLToPath(new URL('../../native/tunnel-launch', import.meta.url));

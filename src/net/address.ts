@@ -1,14 +1,16 @@
 /**
  * IP addresses as text, octets and numbers.
  *
- * Inside the program an address is a *canonical* string: dotted decimal, or RFC 5952 for IPv6 (lower case, no leading
- * zeros, the longest run of zero groups as `::`). An IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) canonically is the IPv4
- * address, because both name the same destination and sshd's PermitOpen compares text. So canonical addresses can be
- * compared with `===`, and a string with a colon is IPv6.
+ * Inside the program an address is a *canonical* string: dotted decimal, or RFC 5952 for IPv6
+ * (lower case, no leading zeros, the longest run of zero groups as `::`). An IPv4-mapped IPv6
+ * address (`::ffff:10.0.0.1`) canonically is the IPv4 address, because both name the same
+ * destination and sshd's PermitOpen compares text. So canonical addresses can be compared with
+ * `===`, and a string with a colon is IPv6.
  *
- * Text from outside goes through `canonicalAddress` once; the other functions expect a valid address and only check what
- * costs nothing. Never accepted: zone ids (`fe80::1%eth0`), octal or hexadecimal parts, fewer than four parts. The short
- * forms of prefixes (`10/8`) are prefix.ts's business.
+ * Text from outside goes through `canonicalAddress` once; the other functions expect a valid
+ * address and only check what costs nothing. Never accepted: zone ids (`fe80::1%eth0`), octal or
+ * hexadecimal parts, fewer than four parts. The short forms of prefixes (`10/8`) are prefix.ts's
+ * business.
  */
 import { isIPv4, isIPv6 } from 'node:net';
 import { NotationError, quoted } from './notation.ts';
@@ -57,12 +59,17 @@ export function requireAddress(text: string): void {
   );
 }
 
-/** Checks that `text` consists of decimal octets, however many: names what is wrong with the first that isn't one. */
+/**
+ * Checks that `text` consists of decimal octets, however many: names what is wrong with the first
+ * that isn't one.
+ */
 export function requireIPv4Parts(text: string): void {
   for (const part of text.split('.')) {
     if (part === '') throw new NotationError(`${quoted(text)} has an empty part`);
     if (!/^[0-9]+$/.test(part)) {
-      throw new NotationError(`${quoted(text)} is not an address: ${quoted(part)} is not a decimal number`);
+      throw new NotationError(
+        `${quoted(text)} is not an address: ${quoted(part)} is not a decimal number`,
+      );
     }
     if (part.length > 1 && part.startsWith('0')) {
       throw new NotationError(
@@ -70,14 +77,17 @@ export function requireIPv4Parts(text: string): void {
         `write ${part.replace(/^0+(?=.)/, '')} instead of ${part} if decimal is meant`,
       );
     }
-    if (Number(part) > 255) throw new NotationError(`${quoted(text)} has a part above 255 (${part})`);
+    if (Number(part) > 255)
+      throw new NotationError(`${quoted(text)} has a part above 255 (${part})`);
   }
 }
 
 function ipv6Problem(text: string): string {
-  if (text.indexOf('::') !== text.lastIndexOf('::')) return `${quoted(text)} has "::" more than once`;
+  if (text.indexOf('::') !== text.lastIndexOf('::'))
+    return `${quoted(text)} has "::" more than once`;
   const strange = /[^0-9a-fA-F:.]/.exec(text);
-  if (strange !== null) return `${quoted(text)} is not an IPv6 address: it contains ${quoted(strange[0])}`;
+  if (strange !== null)
+    return `${quoted(text)} is not an IPv6 address: it contains ${quoted(strange[0])}`;
   const groups = text.split(':').filter((group) => group !== '');
   const long = groups.find((group) => group.length > 4 && !group.includes('.'));
   if (long !== undefined) return `${quoted(text)} has a group of more than four digits (${long})`;
@@ -93,14 +103,17 @@ function count(n: number, noun: string): string {
   return n === 1 ? `one ${noun}` : `${n} ${noun}s`;
 }
 
-/** A valid address's octets in network order: 4 or 16, as it is written (a mapped address has 16). */
+/**
+ * A valid address's octets in network order: 4 or 16, as it is written (a mapped address has 16).
+ */
 export function addressBytes(address: string): Uint8Array {
   return address.includes(':') ? ipv6Bytes(address) : ipv4Bytes(address);
 }
 
 function ipv4Bytes(address: string): Uint8Array {
   const parts = address.split('.');
-  if (parts.length !== IPV4_PARTS) throw new NotationError(`${quoted(address)} is not an IPv4 address`);
+  if (parts.length !== IPV4_PARTS)
+    throw new NotationError(`${quoted(address)} is not an IPv4 address`);
   return Uint8Array.from(parts, Number);
 }
 
@@ -134,11 +147,15 @@ function groupsOf(text: string): number[] {
   return text === '' ? [] : text.split(':').map((group) => Number.parseInt(group, 16));
 }
 
-/** The canonical form of 4 or 16 octets; a mapped address's is the IPv4 address. Throws RangeError on other lengths. */
+/**
+ * The canonical form of 4 or 16 octets; a mapped address's is the IPv4 address. Throws RangeError
+ * on other lengths.
+ */
 export function addressFromBytes(bytes: Uint8Array): string {
   if (bytes.length === IPV4_PARTS) return bytes.join('.');
   if (bytes.length !== IPV6_OCTETS) throw new RangeError(`an address of ${bytes.length} octets`);
-  if (MAPPED.every((octet, index) => bytes[index] === octet)) return bytes.subarray(MAPPED.length).join('.');
+  if (MAPPED.every((octet, index) => bytes[index] === octet))
+    return bytes.subarray(MAPPED.length).join('.');
   return formatIPv6(bytes);
 }
 

@@ -1,23 +1,30 @@
 /**
  * Host names as text, and patterns of them.
  *
- * Inside the program a name is *canonical*: lower case, no dot at the end, internationalised labels as A-labels (RFC 5891
- * §4.4). So names can be compared with `===`, and with the names in sshd's PermitOpen, which compares text.
+ * Inside the program a name is *canonical*: lower case, no dot at the end, internationalised labels
+ * as A-labels (RFC 5891 §4.4). So names can be compared with `===`, and with the names in sshd's
+ * PermitOpen, which compares text.
  *
- * What getaddrinfo(3) would read as an address in disguise (`127.1`, `0x7f.1`, `2130706433`) is no name here, nor an address:
- * it would slip past every rule about the address that it stands for. As in URLs, the last label tells (WHATWG URL, "ends
- * in a number").
+ * What getaddrinfo(3) would read as an address in disguise (`127.1`, `0x7f.1`, `2130706433`) is no
+ * name here, nor an address: it would slip past every rule about the address that it stands for. As
+ * in URLs, the last label tells (WHATWG URL, "ends in a number").
  */
 import { domainToASCII } from 'node:url';
 import { canonicalAddress, isAddress } from './address.ts';
 import { NotationError, quoted } from './notation.ts';
 
-/** Without the dot at the end: the 255 octets of RFC 1035 §2.3.4, less the root's and the first label's length. */
+/**
+ * Without the dot at the end: the 255 octets of RFC 1035 §2.3.4, less the root's and the first
+ * label's length.
+ */
 export const MAX_NAME_LENGTH = 253;
 /** RFC 1035 §2.3.4 */
 export const MAX_LABEL_LENGTH = 63;
 
-/** `api.example.com`, or with `below` what stands for all names below `example.com`, at any depth, but not itself. */
+/**
+ * `api.example.com`, or with `below` what stands for all names below `example.com`, at any depth,
+ * but not itself.
+ */
 export interface NamePattern {
   readonly name: string;
   readonly below: boolean;
@@ -38,7 +45,9 @@ export function canonicalName(text: string): string {
     );
   const labels = name.split('.');
   if (labels.some((label) => label.length > MAX_LABEL_LENGTH))
-    throw new NotationError(`${quoted(text)} has a label of more than ${MAX_LABEL_LENGTH} characters`);
+    throw new NotationError(
+      `${quoted(text)} has a label of more than ${MAX_LABEL_LENGTH} characters`,
+    );
   if (endsInNumber(name))
     throw new NotationError(
       `${quoted(text)} is neither a name nor an address: its last label is a number`,
@@ -47,7 +56,9 @@ export function canonicalName(text: string): string {
   return name;
 }
 
-/** A name or an address without brackets, as clients write their destinations. Throws NotationError. */
+/**
+ * A name or an address without brackets, as clients write their destinations. Throws NotationError.
+ */
 export function canonicalHost(text: string): string {
   return isAddress(text) ? canonicalAddress(text) : canonicalName(text);
 }

@@ -1,4 +1,7 @@
-/** Text that is no valid address, prefix or port. Says what is wrong with it, and how it is written properly. */
+/**
+ * Text that is no valid address, prefix or port. Says what is wrong with it, and how it is written
+ * properly.
+ */
 export class NotationError extends Error {
   readonly hint: string | undefined;
 

@@ -6,7 +6,12 @@ import { NotationError, quoted } from './notation.ts';
 export type Place = string;
 
 /** Throws UsageError with the names to choose from. */
-export function oneOf<T extends string>(names: readonly T[], text: string, place: Place, hint?: string): T {
+export function oneOf<T extends string>(
+  names: readonly T[],
+  text: string,
+  place: Place,
+  hint?: string,
+): T {
   const found = names.find((name) => name === text);
   if (found !== undefined) return found;
   throw new UsageError(`${place}: ${quoted(text)} is none of ${names.join(', ')}`, {
@@ -15,8 +20,9 @@ export function oneOf<T extends string>(names: readonly T[], text: string, place
 }
 
 /**
- * Runs a parser on `text`; its NotationError becomes a UsageError that names the place and, if it doesn't yet, the text. `form`
- * says how such a text is written, for where the parser has nothing better to say.
+ * Runs a parser on `text`; its NotationError becomes a UsageError that names the place and, if it
+ * doesn't yet, the text. `form` says how such a text is written, for where the parser has nothing
+ * better to say.
  */
 export function readAt<T>(place: Place, text: string, form: string, parse: (text: string) => T): T {
   try {

@@ -20,7 +20,9 @@ export function parsePort(text: string): number {
   return port;
 }
 
-/** Reads a list of ports and ranges; the result is sorted and without overlap. Throws NotationError. */
+/**
+ * Reads a list of ports and ranges; the result is sorted and without overlap. Throws NotationError.
+ */
 export function parsePorts(text: string): PortRange[] {
   return mergePorts(text.split(',').map(parseRange));
 }
@@ -34,7 +36,10 @@ function parseRange(text: string): PortRange {
   const first = parsePort(text.slice(0, dash));
   const last = parsePort(text.slice(dash + 1));
   if (first > last) {
-    throw new NotationError(`the port range ${text} ends before it begins`, `write ${last}-${first}`);
+    throw new NotationError(
+      `the port range ${text} ends before it begins`,
+      `write ${last}-${first}`,
+    );
   }
   return { first, last };
 }
@@ -59,5 +64,7 @@ export function portsInclude(ranges: readonly PortRange[], port: number): boolea
 
 /** `80,8000-8100`, as `parsePorts` reads it. */
 export function formatPorts(ranges: readonly PortRange[]): string {
-  return ranges.map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`)).join(',');
+  return ranges
+    .map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`))
+    .join(',');
 }

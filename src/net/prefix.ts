@@ -24,7 +24,10 @@ export interface Prefix {
 
 export interface ParsedPrefix {
   readonly prefix: Prefix;
-  /** What was read other than it was written, as a sentence for the user: host bits that were dropped. */
+  /**
+   * What was read other than it was written, as a sentence for the user: host bits that were
+   * dropped.
+   */
   readonly note: string | undefined;
 }
 
@@ -33,9 +36,10 @@ const MAPPED_LENGTH = 96;
 const IPV4_OCTETS = 4;
 
 /**
- * Reads a prefix or a bare address (a prefix of full length). Accepts what sshuttle's users write: `10.0.0.0/8`, the
- * short `10/8` and `0/0` (missing octets are zeros on the right), `10.0.0.0/255.0.0.0`, `2001:db8::/32`, and set host
- * bits (`10.0.0.1/8`), which it reports in `note`. Throws NotationError.
+ * Reads a prefix or a bare address (a prefix of full length). Accepts what sshuttle's users write:
+ * `10.0.0.0/8`, the short `10/8` and `0/0` (missing octets are zeros on the right),
+ * `10.0.0.0/255.0.0.0`, `2001:db8::/32`, and set host bits (`10.0.0.1/8`), which it reports in
+ * `note`. Throws NotationError.
  */
 export function parsePrefix(text: string): ParsedPrefix {
   const slash = text.indexOf('/');
@@ -47,7 +51,8 @@ export function parsePrefix(text: string): ParsedPrefix {
   const addressText = text.slice(0, slash);
   const lengthText = text.slice(slash + 1);
   if (addressText === '') throw new NotationError(`${quoted(text)} has no address before the "/"`);
-  if (lengthText === '') throw new NotationError(`${quoted(text)} has no prefix length after the "/"`);
+  if (lengthText === '')
+    throw new NotationError(`${quoted(text)} has no prefix length after the "/"`);
   if (lengthText.includes('/')) throw new NotationError(`${quoted(text)} has more than one "/"`);
   return addressText.includes(':')
     ? parseIPv6(text, addressText, lengthText)
@@ -107,9 +112,11 @@ function parseIPv4(text: string, addressText: string, lengthText: string): Parse
   const netmask = lengthText.includes('.');
   if (netmask) requireAddress(lengthText);
   else requireLength(text, lengthText, 4);
-  if (!netmask && octets.length === IPV4_OCTETS) return fromCIDR(text, addressText, Number(lengthText));
+  if (!netmask && octets.length === IPV4_OCTETS)
+    return fromCIDR(text, addressText, Number(lengthText));
 
-  // The library completes `10` to 0.0.0.10, as inet_aton(3) does; in a prefix the missing octets are those on the right.
+  // The library completes `10` to 0.0.0.10, as inet_aton(3) does; in a prefix the missing octets
+  // are those on the right.
   const complete = [...octets, ...Array<string>(IPV4_OCTETS - octets.length).fill('0')].join('.');
   const block = readNetmask(text, complete, lengthText);
   const prefix: Prefix = { family: 4, address: block.base, length: block.bitmask };
@@ -147,7 +154,9 @@ function requireLength(text: string, lengthText: string, of: Family): void {
     );
   }
   if (lengthText.length > 1 && lengthText.startsWith('0')) {
-    throw new NotationError(`${quoted(text)} has a prefix length with a leading zero (/${lengthText})`);
+    throw new NotationError(
+      `${quoted(text)} has a prefix length with a leading zero (/${lengthText})`,
+    );
   }
   if (Number(lengthText) > ADDRESS_BITS[of]) {
     throw new NotationError(
@@ -160,7 +169,11 @@ function requireLength(text: string, lengthText: string, of: Family): void {
 function fromCIDR(text: string, address: string, length: number): ParsedPrefix {
   const start = new IPCIDR(`${address}/${length}`).start<string>();
   const of = family(address);
-  const prefix: Prefix = { family: of, address: addressFromNumber(addressNumber(start), of), length };
+  const prefix: Prefix = {
+    family: of,
+    address: addressFromNumber(addressNumber(start), of),
+    length,
+  };
   return { prefix, note: hostBitsNote(text, address, prefix) };
 }
 

@@ -1,9 +1,11 @@
 /**
- * Values kept by prefix, found by address: every prefix that covers an address, the most specific first.
+ * Values kept by prefix, found by address: every prefix that covers an address, the most specific
+ * first.
  *
- * Two prefixes are either nested or disjoint. One sweep over the sorted prefixes, with a stack of those that are open,
- * therefore cuts the address space into segments within which the answer is the same; each segment points at its most
- * specific prefix, each prefix at the next wider one. A look-up is a binary search and a walk along that chain.
+ * Two prefixes are either nested or disjoint. One sweep over the sorted prefixes, with a stack of
+ * those that are open, therefore cuts the address space into segments within which the answer is
+ * the same; each segment points at its most specific prefix, each prefix at the next wider one. A
+ * look-up is a binary search and a walk along that chain.
  */
 import { addressNumber, type Family, family } from './address.ts';
 import { type Prefix, prefixBounds } from './prefix.ts';

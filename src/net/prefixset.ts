@@ -1,8 +1,10 @@
 /**
- * Arithmetic on sets of prefixes. The set operations are cidr-tools'; what is added here is the typed form, the order
- * (IPv4 first, then ascending), and a membership test that is fast enough to be asked for every connection.
+ * Arithmetic on sets of prefixes. The set operations are cidr-tools'; what is added here is the
+ * typed form, the order (IPv4 first, then ascending), and a membership test that is fast enough to
+ * be asked for every connection.
  *
- * A result is always the smallest list of prefixes for its set: neighbours are merged, nothing overlaps.
+ * A result is always the smallest list of prefixes for its set: neighbours are merged, nothing
+ * overlaps.
  */
 import { excludeCidr, mergeCidr } from 'cidr-tools';
 import { addressFromNumber, addressNumber, type Family, family } from './address.ts';
@@ -70,7 +72,10 @@ function rangesOf(prefixes: readonly Prefix[], of: Family): Ranges {
   return { firsts: bounds.map(({ first }) => first), lasts: bounds.map(({ last }) => last) };
 }
 
-/** The index of the greatest element of an ascending array that is not above `value`; -1 when all are. */
+/**
+ * The index of the greatest element of an ascending array that is not above `value`; -1 when all
+ * are.
+ */
 export function lastNotAbove(ascending: readonly bigint[], value: bigint): number {
   let low = 0;
   let high = ascending.length;

@@ -1,5 +1,6 @@
 /**
- * Why a connection can't be had: the one vocabulary in which transports, the policy and the captures speak of it.
+ * Why a connection can't be had: the one vocabulary in which transports, the policy and the
+ * captures speak of it.
  *
  * | refusal       | the far side's word                        | IPv4 answer     | IPv6 answer |
  * |---------------|--------------------------------------------|-----------------|-------------|

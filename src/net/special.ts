@@ -1,6 +1,7 @@
 /**
- * Address ranges that are never captured, even when a wider target (`0/0`) holds them: capturing them would break this
- * machine's own workings, or can't mean anything at the far side. From the IANA special-purpose registries (RFC 6890).
+ * Address ranges that are never captured, even when a wider target (`0/0`) holds them: capturing
+ * them would break this machine's own workings, or can't mean anything at the far side. From the
+ * IANA special-purpose registries (RFC 6890).
  */
 import { type Prefix, parsePrefix, prefixContains } from './prefix.ts';
 
@@ -16,7 +17,10 @@ function special(text: string, reason: string, onRequest = false): SpecialRange 
   return { prefix: parsePrefix(text).prefix, reason, onRequest };
 }
 
-/** Where this program's devices and virtual addresses are (RFC 2544, RFC 5180): those of every tunnel on this machine. */
+/**
+ * Where this program's devices and virtual addresses are (RFC 2544, RFC 5180): those of every
+ * tunnel on this machine.
+ */
 export const OWN_RANGES: readonly Prefix[] = ['198.18.0.0/15', '2001:2::/48'].map(
   (text) => parsePrefix(text).prefix,
 );
@@ -29,11 +33,13 @@ export const SPECIAL_RANGES: readonly SpecialRange[] = [
   special('198.18.0.0/15', "one of this program's own addresses (198.18.0.0/15)"),
   special('224.0.0.0/4', 'a multicast address (224.0.0.0/4)'),
   special('255.255.255.255/32', 'the limited broadcast address'),
-  // All of ::/16, not just ::1: the rest of it are the unspecified address and embedded IPv4 addresses, nothing that is
-  // routed, and taking ::1 alone out of ::/0 would cost 128 routes instead of 16.
+  // All of ::/16, not just ::1: the rest of it are the unspecified address and embedded IPv4
+  // addresses, nothing that is routed, and taking ::1 alone out of ::/0 would cost 128 routes
+  // instead of 16.
   special('::/16', 'a loopback, unspecified or IPv4-mapped address (::/16)'),
   special('2001:2::/48', "one of this program's own addresses (2001:2::/48)"),
-  // Not on request: a link-local IPv6 address needs a zone to connect to, so it never gets as far as a route.
+  // Not on request: a link-local IPv6 address needs a zone to connect to, so it never gets as far
+  // as a route.
   special('fe80::/10', 'a link-local address (fe80::/10)'),
   special('ff00::/8', 'a multicast address (ff00::/8)'),
 ];

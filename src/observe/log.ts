@@ -1,11 +1,13 @@
 /**
- * The Observer of a program that runs in a terminal or under a supervisor: one line a message on stderr, and counters.
+ * The Observer of a program that runs in a terminal or under a supervisor: one line a message on
+ * stderr, and counters.
  *
  *   tunnel: connection refused by the far side (destination=10.1.2.3:22 after_ms=41)
  *   tunnel: warning: ...          error, warning and debug say so; notice and info are what one reads anyway
  *
- * A line is written whole and in order (Node writes to files, pipes and terminals synchronously here). When stderr is gone
- * the messages are dropped, never the program: it may run for weeks after the terminal that started it was closed.
+ * A line is written whole and in order (Node writes to files, pipes and terminals synchronously
+ * here). When stderr is gone the messages are dropped, never the program: it may run for weeks
+ * after the terminal that started it was closed.
  */
 import type { Writable } from 'node:stream';
 import { type Fields, LEVELS, type Level, type Observer } from './observer.ts';
@@ -48,7 +50,8 @@ export class Log implements Observer {
     try {
       this.#stream.write(`tunnel: ${MARKS[level]}${printable(message)}${formatFields(fields)}\n`);
     } catch {
-      // A synchronous stream throws where others emit 'error': a full disk, a closed pipe. There is nowhere to report it.
+      // A synchronous stream throws where others emit 'error': a full disk, a closed pipe. There is
+      // nowhere to report it.
       this.#broken = true;
     }
   }
@@ -63,7 +66,9 @@ export class Log implements Observer {
   }
 }
 
-/** ` (name=value ...)`; values with spaces, quotes or brackets are quoted, undefined ones left out. */
+/**
+ * ` (name=value ...)`; values with spaces, quotes or brackets are quoted, undefined ones left out.
+ */
 function formatFields(fields: Fields | undefined): string {
   if (fields === undefined) return '';
   const parts = Object.entries(fields)

@@ -1,7 +1,10 @@
 /** Where the parts report what happens. Never throws; costs next to nothing when nobody listens. */
 export type Fields = Readonly<Record<string, string | number | boolean | undefined>>;
 
-/** Severity as in syslog(3): what stops the program, what went wrong, what matters, what happened, details. */
+/**
+ * Severity as in syslog(3): what stops the program, what went wrong, what matters, what happened,
+ * details.
+ */
 export const LEVELS = ['error', 'warning', 'notice', 'info', 'debug'] as const;
 export type Level = (typeof LEVELS)[number];
 

@@ -5,14 +5,15 @@ import { stripVTControlCharacters } from 'node:util';
 export const MAX_PRINTABLE_LENGTH = 4096;
 
 /**
- * C0 and C1 controls, what reorders or hides text (bidirectional controls, zero-width characters, line separators, tags),
- * and lone surrogates.
+ * C0 and C1 controls, what reorders or hides text (bidirectional controls, zero-width characters,
+ * line separators, tags), and lone surrogates.
  */
 const UNPRINTABLE =
   /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}\p{Surrogate}]+/gu;
 
 /** One line without control characters; a row of them becomes one space. */
 export function printable(text: string): string {
-  const cut = text.length > MAX_PRINTABLE_LENGTH ? `${text.slice(0, MAX_PRINTABLE_LENGTH)}...` : text;
+  const cut =
+    text.length > MAX_PRINTABLE_LENGTH ? `${text.slice(0, MAX_PRINTABLE_LENGTH)}...` : text;
   return stripVTControlCharacters(cut).replace(UNPRINTABLE, ' ').trim();
 }

@@ -1,17 +1,18 @@
 /**
- * The allow-list: of what the policy would open, what may be opened. Asked before the transport, so what it denies never becomes a
- * request to the jump host.
+ * The allow-list: of what the policy would open, what may be opened. Asked before the transport, so
+ * what it denies never becomes a request to the jump host.
  *
  *   policy.decide() -> tunnel --> a rule permits it?  yes -> tunnel
  *                                                     no  -> refuse (prohibited), logged by denials.ts once a minute
  *                   -> direct --> unchanged, or held to the list likewise (`direct`: what runs under `tunnel exec`)
  *                   -> anything else: unchanged
  *
- * With --dry-run nothing is denied: learned.ts notes what was asked for, and at the end its rules are printed. With these the same
- * run would pass.
+ * With --dry-run nothing is denied: learned.ts notes what was asked for, and at the end its rules
+ * are printed. With these the same run would pass.
  *
- * Without the two options nothing is wrapped and nothing costs anything. A rule by name is for connections that are carried by name,
- * and for addresses whose names are known to whoever asks (`namesOf`); any other address is decided as such.
+ * Without the two options nothing is wrapped and nothing costs anything. A rule by name is for
+ * connections that are carried by name, and for addresses whose names are known to whoever asks
+ * (`namesOf`); any other address is decided as such.
  */
 import { isAddress } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -47,8 +48,9 @@ export interface GuardOptions {
   /** What goes past the tunnel needs a rule as well. Default: false. */
   readonly direct?: boolean;
   /**
-   * The names that a canonical address is known by, the likeliest first: a rule for one of them permits the address. What may be
-   * believed depends on the way that the connection would go. Default: none.
+   * The names that a canonical address is known by, the likeliest first: a rule for one of them
+   * permits the address. What may be believed depends on the way that the connection would go.
+   * Default: none.
    */
   readonly namesOf?: (address: string, way: 'tunnel' | 'direct') => readonly string[];
 }
@@ -56,9 +58,15 @@ export interface GuardOptions {
 export interface AllowGuard {
   /** Whether there is a list, or one is learned. */
   readonly active: boolean;
-  /** The policy with the list before the transport. Several policies of one run share the log and what is learned. */
+  /**
+   * The policy with the list before the transport. Several policies of one run share the log and
+   * what is learned.
+   */
   guard(policy: Policy, options?: GuardOptions): Policy;
-  /** Whether a destination may be opened in the form in which it is written. Neither logged nor learned. */
+  /**
+   * Whether a destination may be opened in the form in which it is written. Neither logged nor
+   * learned.
+   */
   permits(destination: Destination): boolean;
   /** The allow-list that the run would have needed so far; undefined without --dry-run. */
   learned(): string | undefined;
@@ -69,7 +77,8 @@ export function createAllowList({ prefixes, names }: AllowListRules): AllowList 
   const nameMap = new NameMap(names.map(({ pattern, ports }) => [pattern, ports] as const));
   return {
     permits({ host, port }) {
-      if (!isAddress(host)) return nameMap.find(host).some(({ values }) => somePermits(values, port));
+      if (!isAddress(host))
+        return nameMap.find(host).some(({ values }) => somePermits(values, port));
       for (let covering = prefixMap.find(host); covering !== undefined; covering = covering.wider) {
         if (somePermits(covering.values, port)) return true;
       }
@@ -101,9 +110,14 @@ export function createAllowGuard({
     const { kind } = verdict;
     if (kind !== 'tunnel' && !(kind === 'direct' && direct)) return verdict;
     const { host, port } = destination;
-    const named = (isAddress(host) ? namesOf(host, kind) : []).map((name) => ({ host: name, port }));
-    const permitted = list === undefined || [destination, ...named].some((form) => list.permits(form));
-    // Past the tunnel a name outlives its addresses; through it, the form is the one that the jump host is asked for.
+    const named = (isAddress(host) ? namesOf(host, kind) : []).map((name) => ({
+      host: name,
+      port,
+    }));
+    const permitted =
+      list === undefined || [destination, ...named].some((form) => list.permits(form));
+    // Past the tunnel a name outlives its addresses; through it, the form is the one that the jump
+    // host is asked for.
     const [rule = destination] = kind === 'direct' ? named : [];
     if (learned !== undefined) {
       learned.add(rule, permitted);
@@ -121,7 +135,8 @@ export function createAllowGuard({
       if (!active) return policy;
       return { decide: (destination) => decide(destination, policy.decide(destination), options) };
     },
-    permits: (destination) => list === undefined || learned !== undefined || list.permits(destination),
+    permits: (destination) =>
+      list === undefined || learned !== undefined || list.permits(destination),
     learned: () => learned?.format(),
   };
 }

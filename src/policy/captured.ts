@@ -1,10 +1,12 @@
 /**
- * The captured prefixes of a running tunnel, in step with the jump host's own addresses, which must never be captured: the
- * tunnel would swallow its own connection. A name may lead to other addresses at each reconnect.
+ * The captured prefixes of a running tunnel, in step with the jump host's own addresses, which must
+ * never be captured: the tunnel would swallow its own connection. A name may lead to other
+ * addresses at each reconnect.
  *
  *   new addresses --leaveOutToo--> neither they nor the old ones are captured --(dialled)--> --leaveOutOnly--> not the new ones
  *
- * Whatever else is captured stays so throughout: nothing that belongs into the tunnel goes out another way meanwhile.
+ * Whatever else is captured stays so throughout: nothing that belongs into the tunnel goes out
+ * another way meanwhile.
  */
 import { formatPrefix, type Prefix } from '../net/prefix.ts';
 import { type CaptureRules, capturedPrefixes } from './policy.ts';
@@ -17,12 +19,14 @@ export class CapturedPrefixes {
   /** What `leaveOutOnly` was last given: the addresses of the link that stood last. */
   #settled: readonly Prefix[] = [];
   #current: readonly Prefix[] = [];
-  /** What is being applied; one change at a time, so that one that fails takes back itself alone. */
+  /**
+   * What is being applied; one change at a time, so that one that fails takes back itself alone.
+   */
   #changing: Promise<void> = Promise.resolve();
 
   /**
-   * `apply` has the kernel capture just these; it resolves when that is so. `mayBeEmpty`: something else is captured besides. The
-   * rules are read anew each time.
+   * `apply` has the kernel capture just these; it resolves when that is so. `mayBeEmpty`: something
+   * else is captured besides. The rules are read anew each time.
    */
   constructor(rules: CaptureRules, apply: (prefixes: readonly Prefix[]) => Promise<void>) {
     this.#rules = rules;
@@ -35,8 +39,8 @@ export class CapturedPrefixes {
   }
 
   /**
-   * Leaves `own` out, besides what `leaveOutOnly` was last given; not what was tried in vain since, which may be any number.
-   * Rejects as capturedPrefixes and `apply` do; then nothing has changed.
+   * Leaves `own` out, besides what `leaveOutOnly` was last given; not what was tried in vain since,
+   * which may be any number. Rejects as capturedPrefixes and `apply` do; then nothing has changed.
    */
   leaveOutToo(own: readonly Prefix[]): Promise<void> {
     return this.#change(() => this.#set([...this.#settled, ...own]));
@@ -51,8 +55,8 @@ export class CapturedPrefixes {
   }
 
   /**
-   * Captures what other rules hold: those of a cloud are known only when the link stands. Rejects as capturedPrefixes and `apply` do;
-   * then nothing has changed.
+   * Captures what other rules hold: those of a cloud are known only when the link stands. Rejects
+   * as capturedPrefixes and `apply` do; then nothing has changed.
    */
   setRules(rules: CaptureRules): Promise<void> {
     return this.#change(async () => {
@@ -86,7 +90,8 @@ export class CapturedPrefixes {
     this.#current = wanted;
     this.#own = own;
     try {
-      if (wanted.map(formatPrefix).join() !== before.map(formatPrefix).join()) await this.#apply(wanted);
+      if (wanted.map(formatPrefix).join() !== before.map(formatPrefix).join())
+        await this.#apply(wanted);
     } catch (error) {
       this.#current = before;
       this.#own = ownBefore;

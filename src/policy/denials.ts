@@ -1,6 +1,6 @@
 /**
- * What the allow-list has denied, as warnings: each destination once a minute, with the rule that would permit it. A program
- * that tries again and again, or scans a network, must not fill the log.
+ * What the allow-list has denied, as warnings: each destination once a minute, with the rule that
+ * would permit it. A program that tries again and again, or scans a network, must not fill the log.
  */
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -9,7 +9,10 @@ import type { Observer } from '../observe/observer.ts';
 export const DENIAL_INTERVAL_MS = 60_000;
 /** Destinations remembered; beyond it the oldest is forgotten, and may be logged again sooner. */
 export const MAX_DENIED_DESTINATIONS = 1024;
-/** Messages in one interval; beyond it the rest is only counted, and the end of the interval says how many. */
+/**
+ * Messages in one interval; beyond it the rest is only counted, and the end of the interval says
+ * how many.
+ */
 export const MAX_DENIAL_MESSAGES = 100;
 
 interface Denied {
@@ -45,7 +48,9 @@ export class DenialLog {
     this.#remember(denied, now);
     if (!this.#mayLog(now)) return;
     const before =
-      known === undefined || known.repeated === 0 ? '' : ` (and ${known.repeated} times more before)`;
+      known === undefined || known.repeated === 0
+        ? ''
+        : ` (and ${known.repeated} times more before)`;
     this.#observer.log(
       'warning',
       `${denied} is denied by the allow-list${before}; the rule to add: ${formatDestination(rule)}`,
@@ -66,7 +71,10 @@ export class DenialLog {
   #mayLog(now: number): boolean {
     if (now - this.#interval >= DENIAL_INTERVAL_MS) {
       if (this.#silent > 0) {
-        this.#observer.log('warning', `${this.#silent} more destinations were denied by the allow-list`);
+        this.#observer.log(
+          'warning',
+          `${this.#silent} more destinations were denied by the allow-list`,
+        );
       }
       this.#interval = now;
       this.#messages = 0;

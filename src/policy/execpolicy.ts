@@ -1,11 +1,13 @@
 /**
- * The policy of `tunnel exec`: the targets as for every capture; for the rest the caller's own network, or nothing.
+ * The policy of `tunnel exec`: the targets as for every capture; for the rest the caller's own
+ * network, or nothing.
  *
  *   a resolver of resolv.conf inside, port 53   -> direct, to the host's resolver that it stands for
  *   what the targets send through the tunnel    -> tunnel (TCP), refused (UDP: SSH carries none)
  *   everything else                             -> direct; with `isolate` refused as prohibited
  *
- * With `isolate` resolvers are part of "everything else": a query would leave the machine beside the tunnel. Pure.
+ * With `isolate` resolvers are part of "everything else": a query would leave the machine beside
+ * the tunnel. Pure.
  */
 import type { Destination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
@@ -43,7 +45,8 @@ export class ExecPolicy implements Policy {
     const { targets, isolate, resolvers } = this.#options;
     let verdict: Verdict;
     if (!resolvers.has(destination.host)) verdict = targets.decide(destination);
-    else if (destination.port === DNS_PORT) verdict = { kind: 'direct', why: "it is the host's resolver" };
+    else if (destination.port === DNS_PORT)
+      verdict = { kind: 'direct', why: "it is the host's resolver" };
     else verdict = { kind: 'refuse', refusal: 'refused', why: 'only queries are taken there' };
     return verdict.kind === 'direct' && isolate ? ISOLATED : verdict;
   }

@@ -1,11 +1,12 @@
 /**
  * Names and addresses of one destination, as far as rules go.
  *
- * A policy for captures that see addresses only, where it is known for which names some of them were answered: such an address
- * is decided as its name would be, unless it is excluded itself. Names go before addresses here as in policy.ts.
+ * A policy for captures that see addresses only, where it is known for which names some of them
+ * were answered: such an address is decided as its name would be, unless it is excluded itself.
+ * Names go before addresses here as in policy.ts.
  *
- * And whether the other form of a destination may be opened: what was permitted under one form is opened under another only if no
- * rule forbids that one.
+ * And whether the other form of a destination may be opened: what was permitted under one form is
+ * opened under another only if no rule forbids that one.
  */
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
@@ -38,9 +39,10 @@ export function createTargetName(
 }
 
 /**
- * Whether a destination may be opened through the tunnel because it is another form of one that may. Not where it is excluded, or
- * a target for other ports only; and no special address that isn't a target: otherwise whoever answers for a name could lead a
- * connection to the jump host's own services.
+ * Whether a destination may be opened through the tunnel because it is another form of one that
+ * may. Not where it is excluded, or a target for other ports only; and no special address that
+ * isn't a target: otherwise whoever answers for a name could lead a connection to the jump host's
+ * own services.
  */
 export function createFormRule(rules: Rules): (destination: Destination) => boolean {
   const everything = createPolicy(rules, { beyond: 'tunnel', proxied: true });

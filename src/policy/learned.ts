@@ -1,4 +1,7 @@
-/** What a run has asked for, as the smallest allow-list that permits it: a rule for each host, with its ports. */
+/**
+ * What a run has asked for, as the smallest allow-list that permits it: a rule for each host, with
+ * its ports.
+ */
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import { formatPorts, mergePorts } from '../net/ports.ts';
@@ -49,9 +52,13 @@ export class LearnedDestinations {
       text: `${host.includes(':') ? `[${host}]` : host}:${formatPorts(mergePorts([...ports].map(single)))}`,
     }));
     rules.sort(
-      (a, b) => Number(b.isName) - Number(a.isName) || a.text.localeCompare(b.text, 'en', { numeric: true }),
+      (a, b) =>
+        Number(b.isName) - Number(a.isName) ||
+        a.text.localeCompare(b.text, 'en', { numeric: true }),
     );
-    const lines = rules.map(({ text, denied }) => (denied ? `${text}  # denied by the present list` : text));
+    const lines = rules.map(({ text, denied }) =>
+      denied ? `${text}  # denied by the present list` : text,
+    );
     if (this.#left > 0)
       lines.push(
         `# and ${this.#left} connections more, to destinations beyond the first ${MAX_LEARNED_DESTINATIONS}`,

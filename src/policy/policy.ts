@@ -1,5 +1,6 @@
 /**
- * What happens with a connection: a pure function of what the user asked for. Nothing here waits, resolves or remembers.
+ * What happens with a connection: a pure function of what the user asked for. Nothing here waits,
+ * resolves or remembers.
  *
  *   targets, exclusions  --createPolicy-->      decide({host, port}) -> verdict      for each connection
  *                        --capturedPrefixes-->  the prefixes that are routed         once
@@ -11,18 +12,20 @@
  *   3. inside targets with other ports only           -> refuse (prohibited)
  *   4. anything else                                  -> `beyond`: direct, unless a proxy was asked for otherwise
  *
- * An exclusion wins however narrow the target is. A special range (net/special.ts) is left out of every target that is
- * wider than it; a target that lies inside one counts only where the range may be captured on request, or for a proxy,
- * which is told its destinations and needs no route.
+ * An exclusion wins however narrow the target is. A special range (net/special.ts) is left out of
+ * every target that is wider than it; a target that lies inside one counts only where the range may
+ * be captured on request, or for a proxy, which is told its destinations and needs no route.
  *
- * A name (a proxy's clients may send one) is decided by the rules that are names; each of them goes before all that are
- * addresses. If none applies and targets are addresses, the verdict is `resolve`: whoever asked resolves the name and asks
- * again for each address. With `beyond: tunnel` names are not resolved on this machine at all.
+ * A name (a proxy's clients may send one) is decided by the rules that are names; each of them goes
+ * before all that are addresses. If none applies and targets are addresses, the verdict is
+ * `resolve`: whoever asked resolves the name and asks again for each address. With `beyond: tunnel`
+ * names are not resolved on this machine at all.
  *
- * `capturedPrefixes` is the same reading of the targets as routes: a prefix is captured when some port of its addresses may
- * have to be tunnelled or refused. So a connection that rule 1 makes direct because of its port arrives all the same.
- * No default route can come out, because special ranges are cut out of 0/0 and ::/0: what is left are longer prefixes, which
- * win over the machine's own default route and can stand beside it.
+ * `capturedPrefixes` is the same reading of the targets as routes: a prefix is captured when some
+ * port of its addresses may have to be tunnelled or refused. So a connection that rule 1 makes
+ * direct because of its port arrives all the same. No default route can come out, because special
+ * ranges are cut out of 0/0 and ::/0: what is left are longer prefixes, which win over the
+ * machine's own default route and can stand beside it.
  */
 import { UsageError } from '../errors/errors.ts';
 import { isAddress } from '../net/address.ts';
@@ -36,7 +39,10 @@ import { comparePrefixes, mergePrefixes, subtractPrefixes } from '../net/prefixs
 import type { Refusal } from '../net/refusal.ts';
 import { SPECIAL_RANGES, type SpecialRange, specialRangeOf } from '../net/special.ts';
 
-/** More routes than this are not installed; the helper has the same limit (native/helper/protocol.h). */
+/**
+ * More routes than this are not installed; the helper has the same limit
+ * (native/helper/protocol.h).
+ */
 export const MAX_CAPTURED_PREFIXES = 8192;
 
 /** A range of addresses, limited to some ports if `ports` isn't empty. config's `Target` is one. */
@@ -45,7 +51,10 @@ export interface Rule {
   readonly ports: readonly PortRange[];
 }
 
-/** A name or all names below one, limited to some ports if `ports` isn't empty. config's `NameTarget` is one. */
+/**
+ * A name or all names below one, limited to some ports if `ports` isn't empty. config's
+ * `NameTarget` is one.
+ */
 export interface NameRule {
   readonly pattern: NamePattern;
   readonly ports: readonly PortRange[];
@@ -58,7 +67,10 @@ export interface Rules {
   readonly nameExclusions?: readonly NameRule[];
 }
 
-/** What becomes of a destination that no target holds. `refuse` also is for what is excluded from the targets. */
+/**
+ * What becomes of a destination that no target holds. `refuse` also is for what is excluded from
+ * the targets.
+ */
 export type Beyond = 'direct' | 'tunnel' | 'refuse';
 
 export interface PolicyOptions {
@@ -66,7 +78,10 @@ export interface PolicyOptions {
   readonly beyond?: Beyond;
   /** The destinations come from a proxy's clients: a target inside any special range counts. */
   readonly proxied?: boolean;
-  /** Clients on other machines ask: this machine's own and link-local addresses are not dialled for them. */
+  /**
+   * Clients on other machines ask: this machine's own and link-local addresses are not dialled for
+   * them.
+   */
   readonly remoteClients?: boolean;
 }
 
@@ -80,14 +95,19 @@ export type Verdict =
   | { readonly kind: 'resolve' };
 
 export interface Policy {
-  /** Takes a canonical address or a name, as `Destination` promises. Synchronous, logarithmic in the number of rules. */
+  /**
+   * Takes a canonical address or a name, as `Destination` promises. Synchronous, logarithmic in the
+   * number of rules.
+   */
   decide(destination: Destination): Verdict;
 }
 
 const TUNNEL: Verdict = { kind: 'tunnel' };
 const RESOLVE: Verdict = { kind: 'resolve' };
 const NO_TARGET = 'no target holds it';
-/** Stands for all that `localhost` may mean: both families' loopback addresses are decided alike. */
+/**
+ * Stands for all that `localhost` may mean: both families' loopback addresses are decided alike.
+ */
 const LOOPBACK = '127.0.0.1';
 
 export function createPolicy(rules: Rules, options: PolicyOptions = {}): Policy {
@@ -97,7 +117,9 @@ export function createPolicy(rules: Rules, options: PolicyOptions = {}): Policy 
   const exclusionMap = new PrefixMap(exclusions.map((rule) => [rule.prefix, rule.ports] as const));
   const specialMap = new PrefixMap(SPECIAL_RANGES.map((range) => [range.prefix, range] as const));
   const nameTargetMap = new NameMap(nameTargets.map((rule) => [rule.pattern, rule.ports] as const));
-  const nameExclusionMap = new NameMap(nameExclusions.map((rule) => [rule.pattern, rule.ports] as const));
+  const nameExclusionMap = new NameMap(
+    nameExclusions.map((rule) => [rule.pattern, rule.ports] as const),
+  );
   /** Whether the addresses of a name could make a difference. */
   const addressesDecide =
     beyond !== 'tunnel' && (targets.length > 0 || (remoteClients && beyond === 'direct'));
@@ -121,7 +143,8 @@ export function createPolicy(rules: Rules, options: PolicyOptions = {}): Policy 
 
   const decideName = (host: string, port: number): Verdict => {
     const excluded = nameExclusionMap.find(host).find(({ values }) => somePermits(values, port));
-    if (excluded !== undefined) return outside(`${formatNamePattern(excluded.pattern)} is excluded`);
+    if (excluded !== undefined)
+      return outside(`${formatNamePattern(excluded.pattern)} is excluded`);
     const named = decideNameTarget(nameTargetMap.find(host), port);
     if (named !== undefined) return named;
     if (isLocalhost(host)) return decideAddress(LOOPBACK, port);
@@ -130,7 +153,8 @@ export function createPolicy(rules: Rules, options: PolicyOptions = {}): Policy 
   };
 
   return {
-    decide: ({ host, port }) => (isAddress(host) ? decideAddress(host, port) : decideName(host, port)),
+    decide: ({ host, port }) =>
+      isAddress(host) ? decideAddress(host, port) : decideName(host, port),
   };
 }
 
@@ -208,8 +232,8 @@ function mayHold(target: Prefix, special: SpecialRange, proxied: boolean): boole
 
 export interface CaptureRules extends Rules {
   /**
-   * Each is routed by itself, also where a target holds it: a resolver on the local network has to be captured although the
-   * network's own route, more specific than a wide target, would win.
+   * Each is routed by itself, also where a target holds it: a resolver on the local network has to
+   * be captured although the network's own route, more specific than a wide target, would win.
    */
   readonly single?: readonly Prefix[];
   /** `single` and what else is captured may be enough. */
@@ -217,9 +241,10 @@ export interface CaptureRules extends Rules {
 }
 
 /**
- * The prefixes to route into the tunnel: targets, minus exclusions that aren't limited to ports, minus `always` (the jump
- * host's own addresses, or the tunnel would swallow its own connection), minus special ranges. Sorted, merged but for `single`,
- * never /0. Throws UsageError when nothing is left, unless `mayBeEmpty`, or more than MAX_CAPTURED_PREFIXES.
+ * The prefixes to route into the tunnel: targets, minus exclusions that aren't limited to ports,
+ * minus `always` (the jump host's own addresses, or the tunnel would swallow its own connection),
+ * minus special ranges. Sorted, merged but for `single`, never /0. Throws UsageError when nothing
+ * is left, unless `mayBeEmpty`, or more than MAX_CAPTURED_PREFIXES.
  */
 export function capturedPrefixes({
   targets,
@@ -237,7 +262,8 @@ export function capturedPrefixes({
   const wanted = mergePrefixes([...requested, ...subtractPrefixes(ordinary, special)]);
   const excluded = exclusions.filter((rule) => rule.ports.length === 0).map((rule) => rule.prefix);
   const merged = subtractPrefixes(wanted, [...excluded, ...always]);
-  // One after the other: together, neighbours would be merged, and lose to a route to one of them alone.
+  // One after the other: together, neighbours would be merged, and lose to a route to one of them
+  // alone.
   const apart = single.flatMap((prefix) => subtractPrefixes([prefix], [...excluded, ...always]));
   const known = new Set(merged.map(formatPrefix));
   const captured = [...merged, ...apart.filter((prefix) => !known.has(formatPrefix(prefix)))].sort(
@@ -272,7 +298,10 @@ function nothingLeft(
     });
   }
   const own = always.map(formatPrefix).join(', ');
-  return new UsageError(`nothing would be captured: only the jump host's own addresses are left (${own})`, {
-    hint: "connections to the jump host can't go through itself; name the networks behind it as targets",
-  });
+  return new UsageError(
+    `nothing would be captured: only the jump host's own addresses are left (${own})`,
+    {
+      hint: "connections to the jump host can't go through itself; name the networks behind it as targets",
+    },
+  );
 }

@@ -1,6 +1,6 @@
 /**
- * The names of `tunnel connect`: queries of the whole machine come to the tunnel's DNS server, and connections to virtual addresses
- * are opened by name.
+ * The names of `tunnel connect`: queries of the whole machine come to the tunnel's DNS server, and
+ * connections to virtual addresses are opened by name.
  *
  *   plan       how this machine resolves names (system/resolver/detect.ts), read before anything is changed
  *   rules      the targets and the addresses of resolvers on the network: both are captured by route
@@ -10,8 +10,9 @@
  *              so is systemd-resolved when it asks others
  *   close()    settings back, queries that wait answered SERVFAIL; then the capture may go
  *
- * This machine's resolvers are asked for other names by sockets that are bound to the uplink: their addresses are routed into the
- * device. Of those addresses only port 53 is taken; other TCP goes past the tunnel as before, other UDP is refused.
+ * This machine's resolvers are asked for other names by sockets that are bound to the uplink: their
+ * addresses are routed into the device. Of those addresses only port 53 is taken; other TCP goes
+ * past the tunnel as before, other UDP is refused.
  */
 
 import type { TunCapture, TunDevice } from '../capture/tun/tun.ts';
@@ -41,7 +42,10 @@ import { ResolvedLink } from '../system/resolver/resolved.ts';
 import { watchResolvers } from '../system/resolver/watch.ts';
 import { createTunnelNames, currentResolverPlan, destinations } from './names.ts';
 
-/** Of the networks that a machine visits: more resolvers are not captured at a time, the former go. Counted. */
+/**
+ * Of the networks that a machine visits: more resolvers are not captured at a time, the former go.
+ * Counted.
+ */
 const MAX_RESOLVERS = 16;
 
 export interface CapturedNamesParts {
@@ -66,8 +70,8 @@ export class CapturedNames {
   #queries: CapturedQueries | undefined;
 
   /**
-   * Changes nothing yet. `ownNames`: those of the jump host, which are never asked for through the tunnel. Throws UsageError when
-   * --dns finds no resolver that the jump host could ask.
+   * Changes nothing yet. `ownNames`: those of the jump host, which are never asked for through the
+   * tunnel. Throws UsageError when --dns finds no resolver that the jump host could ask.
    */
   constructor(configuration: Configuration, ownNames: () => readonly string[], observer: Observer) {
     this.#configuration = configuration;
@@ -92,7 +96,10 @@ export class CapturedNames {
     return this.#names;
   }
 
-  /** What is to be captured: the configuration's targets and the resolvers, as they are when it is read. */
+  /**
+   * What is to be captured: the configuration's targets and the resolvers, as they are when it is
+   * read.
+   */
   get rules(): CaptureRules {
     const { targets, exclusions } = this.#configuration;
     const routed = this.#routed;
@@ -146,8 +153,8 @@ export class CapturedNames {
   }
 
   /**
-   * Has queries come to the device where routes don't. Rejects with TunnelError `dns-*` or `journal`; what was changed by then,
-   * close() takes back.
+   * Has queries come to the device where routes don't. Rejects with TunnelError `dns-*` or
+   * `journal`; what was changed by then, close() takes back.
    */
   async settle(device: string, captured: CapturedPrefixes): Promise<void> {
     const observer = this.#observer;
@@ -181,7 +188,10 @@ export class CapturedNames {
     const observer = this.#observer;
     const plan = currentResolverPlan();
     const { resolvers, uplinks } = plan;
-    if (resolvers.join() === this.#plan.resolvers.join() && uplinks.join() === this.#plan.uplinks.join())
+    if (
+      resolvers.join() === this.#plan.resolvers.join() &&
+      uplinks.join() === this.#plan.uplinks.join()
+    )
       return;
     // The file is ours at present: rewritten by settle(), or what that has put back.
     if (resolvers.some((address) => this.#served.has(address))) return;

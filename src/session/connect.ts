@@ -1,16 +1,16 @@
 /**
- * The composition root: builds the parts from a Configuration, starts them in order, waits, stops them in order.
- * Nothing outside of it and run/ constructs parts.
+ * The composition root: builds the parts from a Configuration, starts them in order, waits, stops
+ * them in order. Nothing outside of it and run/ constructs parts.
  *
  *   run       link (link/link.ts) -> targets of a cloud, if asked for (targets.ts) -> helper -> capture (device,
  *             endpoint, routes) -> resolver settings, if there are names (capturednames.ts) -> proxies, if asked for
  *             -> `tunnel: ready`
  *   runProxy  link -> targets of a cloud -> proxies -> `tunnel: ready`
  *
- * Nothing on the machine is changed before the SSH connection stands. A connection that is lost is made anew
- * (link/supervisor.ts) while the capture stays as it is, but for the jump host's own addresses. It runs until it is
- * stopped, the link is lost for good, or the capture is taken away; then admission stops first, flows are reset, routes
- * and device go, the connection closes.
+ * Nothing on the machine is changed before the SSH connection stands. A connection that is lost is
+ * made anew (link/supervisor.ts) while the capture stays as it is, but for the jump host's own
+ * addresses. It runs until it is stopped, the link is lost for good, or the capture is taken away;
+ * then admission stops first, flows are reset, routes and device go, the connection closes.
  */
 import { closeSync, writeSync } from 'node:fs';
 import { Credentials } from '../capture/proxy/credentials.ts';
@@ -58,7 +58,10 @@ export interface RunOptions {
   readonly learned: (list: string) => void;
 }
 
-/** Runs a tunnel until `stop` is aborted. Rejects with TunnelError when it can't start, or when it is lost for good. */
+/**
+ * Runs a tunnel until `stop` is aborted. Rejects with TunnelError when it can't start, or when it
+ * is lost for good.
+ */
 export async function run(wanted: Configuration, options: RunOptions): Promise<void> {
   const { observer, stop } = options;
   const ending = new Ending(stop);
@@ -74,8 +77,11 @@ export async function run(wanted: Configuration, options: RunOptions): Promise<v
     repair(observer);
     let ownNames: readonly string[] = [];
     const namingOf = (configuration: Configuration) =>
-      answersQueries(configuration) ? new CapturedNames(configuration, () => ownNames, observer) : undefined;
-    // What can be found out about the targets beforehand is said before anybody is asked for a password.
+      answersQueries(configuration)
+        ? new CapturedNames(configuration, () => ownNames, observer)
+        : undefined;
+    // What can be found out about the targets beforehand is said before anybody is asked for a
+    // password.
     const complete = await prepareTargets(wanted, observer);
     naming = namingOf(wanted);
     const captured = new CapturedPrefixes(naming?.rules ?? wanted, async (prefixes) =>
@@ -102,7 +108,14 @@ export async function run(wanted: Configuration, options: RunOptions): Promise<v
         ? new TunCapture({ host, prefixes: captured.current, observer })
         : captureWithNames(host, captured.current, naming, observer, { connector, beside });
     ending.followedBy(capture.ended);
-    const flows = createFlows({ configuration, connector, direct: beside.direct, guard, names, observer });
+    const flows = createFlows({
+      configuration,
+      connector,
+      direct: beside.direct,
+      guard,
+      names,
+      observer,
+    });
     const accept = (request: FlowRequest) => flows.accept(request);
     await ending.orElse(
       capture.start(
@@ -289,7 +302,10 @@ export class Ending {
   }
 }
 
-/** Queries go by UDP, which is not carried: better said at the start than found out by names that don't resolve. */
+/**
+ * Queries go by UDP, which is not carried: better said at the start than found out by names that
+ * don't resolve.
+ */
 function warnOfCapturedResolvers(prefixes: readonly Prefix[], observer: Observer): void {
   const captured = new PrefixSet(prefixes);
   const resolvers = configuredResolvers().filter((address) => captured.contains(address));
@@ -307,7 +323,14 @@ interface FlowsParts extends Decided {
   readonly observer: Observer;
 }
 
-function createFlows({ configuration, connector, direct, guard, names, observer }: FlowsParts): Flows {
+function createFlows({
+  configuration,
+  connector,
+  direct,
+  guard,
+  names,
+  observer,
+}: FlowsParts): Flows {
   return new Flows({
     policy: namedPolicy(configuration, createPolicy(configuration), { guard, names }),
     ...createNamedFlows(configuration, { connector, guard, names, observer }),
@@ -330,6 +353,9 @@ export function announce(fd: number | undefined): void {
     writeSync(fd, 'READY=1\n');
     closeSync(fd);
   } catch (cause) {
-    throw new UsageError(`--ready-fd ${fd} can't be written to`, { hint: 'pass an open descriptor', cause });
+    throw new UsageError(`--ready-fd ${fd} can't be written to`, {
+      hint: 'pass an open descriptor',
+      cause,
+    });
   }
 }

@@ -1,4 +1,7 @@
-/** `tunnel doctor`: looks at everything, and says what that means for each kind of capture. Changes nothing. */
+/**
+ * `tunnel doctor`: looks at everything, and says what that means for each kind of capture. Changes
+ * nothing.
+ */
 import { NAMESPACE_MTU, namespaceAddresses } from '../capture/namespace/namespace.ts';
 import type { DoctorConfiguration } from '../config/doctoroptions.ts';
 import { TunnelError } from '../errors/errors.ts';
@@ -9,7 +12,12 @@ import { checkIdentityFiles } from '../ssh/identities/identities.ts';
 import type { Remote, SshOptions } from '../ssh/options.ts';
 import { DEFAULT_PORT } from '../ssh/options.ts';
 import type { CaptureDiagnosis, Diagnosis, Finding } from '../system/doctor/diagnosis.ts';
-import { lookAtHelper, lookAtKernel, lookAtNamespaces, lookAtTunDevice } from '../system/doctor/machine.ts';
+import {
+  lookAtHelper,
+  lookAtKernel,
+  lookAtNamespaces,
+  lookAtTunDevice,
+} from '../system/doctor/machine.ts';
 import { lookAtResolver, lookAtRoutes, lookAtRules } from '../system/doctor/routing.ts';
 
 /** For the name of the jump host, in seconds: somebody waits for the report. */
@@ -64,7 +72,10 @@ function needs(
   };
 }
 
-/** Where ssh_config says that it is, and whether there are the keys of -i. Opens no connection: what it permits, it would have to be asked. */
+/**
+ * Where ssh_config says that it is, and whether there are the keys of -i. Opens no connection: what
+ * it permits, it would have to be asked.
+ */
 export async function lookAtRemote(
   remote: Remote,
   ssh: SshOptions,
@@ -76,14 +87,22 @@ export async function lookAtRemote(
     const settings = await resolveSettings(remote, ssh, context);
     const [outermost] = hopsOf(settings);
     const found = await resolveJumpHosts([settings], { patience: () => PATIENCE });
-    const own = found.flatMap(({ addresses }) => addresses.map(({ host }) => addressToExclude(host) ?? host));
+    const own = found.flatMap(({ addresses }) =>
+      addresses.map(({ host }) => addressToExclude(host) ?? host),
+    );
     const where = own.length === 0 ? 'reached by a ProxyCommand' : [...new Set(own)].join(', ');
     const via = outermost === settings ? '' : `reached by way of ${outermost.name}, which is `;
-    const port = own.length === 0 || outermost.port === DEFAULT_PORT ? '' : `, port ${outermost.port}`;
+    const port =
+      own.length === 0 || outermost.port === DEFAULT_PORT ? '' : `, port ${outermost.port}`;
     await checkIdentityFiles(settings.authentication.identityFiles);
     return { name, state: 'ok', detail: `${text} is ${via}${where}${port}` };
   } catch (error) {
     if (!(error instanceof TunnelError)) throw error;
-    return { name, state: 'failed', detail: error.message, ...(error.hint && { hint: error.hint }) };
+    return {
+      name,
+      state: 'failed',
+      detail: error.message,
+      ...(error.hint && { hint: error.hint }),
+    };
   }
 }

@@ -4,21 +4,25 @@
  *   launcher (namespaces, TUN) -> SSH connection -> targets of a cloud (targets.ts) -> capture
  *            -> the launcher becomes the command -> its exit status
  *
- * The launcher comes first, because it takes milliseconds and tells whether this machine permits namespaces at all: before
- * anybody is asked for a password. Where it doesn't, the command gets proxy variables instead, unless --isolate is given:
- * these a program may ignore. From there on nothing needs root any more: under sudo or doas this process becomes who has
- * called them, before it speaks to anybody.
+ * The launcher comes first, because it takes milliseconds and tells whether this machine permits
+ * namespaces at all: before anybody is asked for a password. Where it doesn't, the command gets
+ * proxy variables instead, unless --isolate is given: these a program may ignore. From there on
+ * nothing needs root any more: under sudo or doas this process becomes who has called them, before
+ * it speaks to anybody.
  *
- * Where there are name targets, a cloud or --dns, resolv.conf inside names the tunnel's own DNS server instead of stand-ins for the
- * host's resolvers (names.ts); with --isolate it answers only what is resolved through the tunnel.
+ * Where there are name targets, a cloud or --dns, resolv.conf inside names the tunnel's own DNS
+ * server instead of stand-ins for the host's resolvers (names.ts); with --isolate it answers only
+ * what is resolved through the tunnel.
  *
- * An allow-list holds for what goes past the tunnel, too: a command that may not open something through the jump host may not go
- * there another way. Its rules may be names where the command connects to addresses, so then as well the tunnel's own server answers,
- * and keeps which addresses it has told for which names.
+ * An allow-list holds for what goes past the tunnel, too: a command that may not open something
+ * through the jump host may not go there another way. Its rules may be names where the command
+ * connects to addresses, so then as well the tunnel's own server answers, and keeps which addresses
+ * it has told for which names.
  *
- * A link that is lost doesn't end the command: its connections are reset, new ones wait for the next link (--reconnect-hold)
- * and are then refused, and what it makes of that is its own affair. When the command ends, admission stops first,
- * connections are reset, the device goes, the SSH connection closes.
+ * A link that is lost doesn't end the command: its connections are reset, new ones wait for the
+ * next link (--reconnect-hold) and are then refused, and what it makes of that is its own affair.
+ * When the command ends, admission stops first, connections are reset, the device goes, the SSH
+ * connection closes.
  */
 
 import {
@@ -62,8 +66,14 @@ import {
 } from './names.ts';
 import { prepareTargets } from './targets.ts';
 
-/** Runs the command and resolves with its exit status. Rejects with TunnelError when it could not be started. */
-export async function runExec(configuration: ExecConfiguration, options: RunOptions): Promise<number> {
+/**
+ * Runs the command and resolves with its exit status. Rejects with TunnelError when it could not be
+ * started.
+ */
+export async function runExec(
+  configuration: ExecConfiguration,
+  options: RunOptions,
+): Promise<number> {
   const { observer, stop } = options;
   const ending = new Ending(stop);
   let names: Names | undefined;
@@ -85,7 +95,8 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
       'warning',
       `${error.message}: the command is run with proxy variables instead, which it may ignore`,
     );
-    if (error.hint !== undefined) observer.log('notice', `to give it a network of its own: ${error.hint}`);
+    if (error.hint !== undefined)
+      observer.log('notice', `to give it a network of its own: ${error.hint}`);
     return runBehindProxy(configuration, plan.setup, options);
   }
 
@@ -105,7 +116,10 @@ export async function runExec(configuration: ExecConfiguration, options: RunOpti
   let unwatch: (() => void) | undefined;
   try {
     if (!launcher.network.hasResolvConf)
-      observer.log('warning', 'there is no /etc/resolv.conf here: names do not resolve in the command');
+      observer.log(
+        'warning',
+        'there is no /etc/resolv.conf here: names do not resolve in the command',
+      );
     const variables = becomeUser(launcher.user, observer);
     warnOfProxies(observer);
     const { ssh, readyFd } = configuration.tunnel;
@@ -208,10 +222,13 @@ function planOf({ tunnel, isolate, command }: ExecConfiguration, targets: Policy
           isolated: isolate,
         }
       : undefined;
-  // The first stand-in is where the tunnel's DNS server answers, if it does; then it stands for no other.
+  // The first stand-in is where the tunnel's DNS server answers, if it does; then it stands for no
+  // other.
   const addresses = namespaceAddresses(dns === undefined ? resolvers.length : 1);
   const standIns =
-    dns === undefined ? addresses.resolvers.map((address, i) => [address, resolvers[i] ?? ''] as const) : [];
+    dns === undefined
+      ? addresses.resolvers.map((address, i) => [address, resolvers[i] ?? ''] as const)
+      : [];
   return {
     dns,
     addresses,
@@ -238,7 +255,9 @@ function warnOfProxies(observer: RunOptions['observer']): void {
   const names = proxiesOfCaller(process.env);
   if (names.length === 0) return;
   const proxy = names.length === 1 ? 'that proxy' : 'those proxies';
-  const loopback = isAnyLoopback(process.env, names) ? ", and a loopback address is the command's own" : '';
+  const loopback = isAnyLoopback(process.env, names)
+    ? ", and a loopback address is the command's own"
+    : '';
   observer.log(
     'notice',
     `programs that heed ${names.join(', ')} ask ${proxy} for the targets, too, unless NO_PROXY names them${loopback}`,
@@ -260,7 +279,9 @@ function queriesOf(
   });
 }
 
-/** Direct dials are made in this process's own network, where no route of the tunnel is in the way. */
+/**
+ * Direct dials are made in this process's own network, where no route of the tunnel is in the way.
+ */
 function towardsActual(policy: ExecPolicy): Connector {
   const direct = new DirectConnector();
   return { connect: (destination, options) => direct.connect(policy.actual(destination), options) };
@@ -277,9 +298,15 @@ function isolationRefused(error: TunnelError): TunnelError {
   });
 }
 
-function reportLoss(ended: Promise<TunnelError | undefined>, observer: RunOptions['observer']): void {
+function reportLoss(
+  ended: Promise<TunnelError | undefined>,
+  observer: RunOptions['observer'],
+): void {
   ended.then((error) => {
     if (error === undefined) return;
-    observer.log('error', `${error.message}: the command goes on, but reaches nothing through the tunnel`);
+    observer.log(
+      'error',
+      `${error.message}: the command goes on, but reaches nothing through the tunnel`,
+    );
   });
 }

@@ -1,7 +1,8 @@
 /**
- * `tunnel exec` where no namespaces are to be had: the command runs in the caller's network and is told of an HTTP proxy, which
- * carries the targets through SSH and dials everything else directly. With an allow-list it dials only what a rule permits; but what
- * doesn't use the proxy isn't held to it.
+ * `tunnel exec` where no namespaces are to be had: the command runs in the caller's network and is
+ * told of an HTTP proxy, which carries the targets through SSH and dials everything else directly.
+ * With an allow-list it dials only what a rule permits; but what doesn't use the proxy isn't held
+ * to it.
  */
 import { ProxyCapture } from '../capture/proxy/proxy.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
@@ -21,7 +22,13 @@ import { proxiesOfCaller, proxyVariables } from '../system/launcher/proxyvariabl
 import { descriptorLimit } from '../system/limits.ts';
 import { announce, Ending, type RunOptions } from './connect.ts';
 import { runToEnd } from './job.ts';
-import { createNamedFlows, createProxyNames, lookupForDirect, namedPolicy, namesBehind } from './names.ts';
+import {
+  createNamedFlows,
+  createProxyNames,
+  lookupForDirect,
+  namedPolicy,
+  namesBehind,
+} from './names.ts';
 import { prepareTargets } from './targets.ts';
 
 /** Resolves with the command's exit status. */
@@ -47,7 +54,10 @@ export async function runBehindProxy(
     const ofUser = becomeUser(launcher.user, observer);
     const former = proxiesOfCaller(process.env);
     if (former.length > 0)
-      observer.log('notice', `${former.join(', ')}: not heeded, the command is told of this proxy instead`);
+      observer.log(
+        'notice',
+        `${former.join(', ')}: not heeded, the command is told of this proxy instead`,
+      );
     if (wanted.allow.rules !== undefined)
       observer.log('warning', 'what does not use the proxy is not held to the allow-list');
     const complete = await prepareTargets(wanted, observer);

@@ -3,8 +3,8 @@ import { superviseJob } from '../system/launcher/job.ts';
 import type { Command } from '../system/launcher/launcher.ts';
 
 /**
- * Has the command started and waits for its end; its exit status. From here on signals are the command's: also the one that
- * asked for a stop the moment before.
+ * Has the command started and waits for its end; its exit status. From here on signals are the
+ * command's: also the one that asked for a stop the moment before.
  */
 export async function runToEnd(
   { pid, exited }: Command,

@@ -1,6 +1,7 @@
 /**
- * The names of a running tunnel, as all captures have them: the configuration's targets and options turned into the DNS part's, and
- * the connector and the policy that know both forms of a destination.
+ * The names of a running tunnel, as all captures have them: the configuration's targets and options
+ * turned into the DNS part's, and the connector and the policy that know both forms of a
+ * destination.
  *
  *   Flows -> allow-list -> byKnownNames(policy)         an address that was answered for a name target is carried like the name
  *         -> Forms -> link                              prohibited in one form: the other one
@@ -59,7 +60,17 @@ export interface TunnelNamesParts {
 
 /** Throws as createNames does. */
 export function createTunnelNames(configuration: Configuration, parts: TunnelNamesParts): Names {
-  const { connector, direct, device, servers, local, isolated, socketFor, ownNames, keepsLocalNames } = parts;
+  const {
+    connector,
+    direct,
+    device,
+    servers,
+    local,
+    isolated,
+    socketFor,
+    ownNames,
+    keepsLocalNames,
+  } = parts;
   const { observer } = parts;
   const naming = namingOptions(configuration);
   return createNames({
@@ -70,9 +81,11 @@ export function createTunnelNames(configuration: Configuration, parts: TunnelNam
     },
     device,
     servers,
-    connect: async (destination, options) => streamOf(await connector.connect(destination, options)),
+    connect: async (destination, options) =>
+      streamOf(await connector.connect(destination, options)),
     local: destinations(local),
-    connectDirectly: async (destination, options) => streamOf(await direct.connect(destination, options)),
+    connectDirectly: async (destination, options) =>
+      streamOf(await direct.connect(destination, options)),
     ...(socketFor === undefined ? {} : { socketFor }),
     keepsLocalNames: keepsLocalNames ?? false,
     observer,
@@ -84,7 +97,10 @@ export function destinations(resolvers: readonly string[]): Destination[] {
   return resolvers.map((host) => ({ host, port: DNS_PORT }));
 }
 
-/** The names of a tunnel without a device: nothing asks it, but proxies that are told names. Undefined: it has none. */
+/**
+ * The names of a tunnel without a device: nothing asks it, but proxies that are told names.
+ * Undefined: it has none.
+ */
 export function createProxyNames(
   configuration: Configuration,
   connector: Connector,
@@ -102,7 +118,10 @@ export function createProxyNames(
   });
 }
 
-/** What flows need of names; of `names` undefined, only what their clients say and this machine's resolver. */
+/**
+ * What flows need of names; of `names` undefined, only what their clients say and this machine's
+ * resolver.
+ */
 export interface NamedFlows {
   readonly tunnel: Connector;
   /** For Flows: a name whose addresses decide. */
@@ -137,12 +156,16 @@ export function namedPolicy(
 }
 
 /** The names for which resolvers behind the jump host have answered a canonical address. */
-export function namesBehind(names: () => Names | undefined): (address: string) => readonly string[] {
+export function namesBehind(
+  names: () => Names | undefined,
+): (address: string) => readonly string[] {
   return (address) => names()?.namesOf(address) ?? [];
 }
 
 export interface NamedFlowsParts extends Pick<NamedPolicyParts, 'guard' | 'names'> {
-  /** Held to the allow-list itself (connect/guarded.ts), also where it is asked for another form. */
+  /**
+   * Held to the allow-list itself (connect/guarded.ts), also where it is asked for another form.
+   */
   readonly connector: Connector;
   readonly observer: Observer;
 }
@@ -178,19 +201,26 @@ export function createNamedFlows(
 }
 
 /** The lookup for connections past the tunnel. */
-export function lookupForDirect(names: () => Names | undefined): NonNullable<DirectOptions['lookup']> {
+export function lookupForDirect(
+  names: () => Names | undefined,
+): NonNullable<DirectOptions['lookup']> {
   return async (name, signal) =>
     resolved(name, async () => (await names()?.lookupForDirect(name)) ?? lookupName(name, signal));
 }
 
 /** As `lookupName` has it: at least one address, and failures are ConnectErrors. */
-async function resolved(name: string, look: () => Promise<readonly string[]>): Promise<readonly string[]> {
+async function resolved(
+  name: string,
+  look: () => Promise<readonly string[]>,
+): Promise<readonly string[]> {
   let found: readonly string[];
   try {
     found = await look();
   } catch (cause) {
     if (!(cause instanceof TunnelError) || !cause.code.startsWith('dns-')) throw cause;
-    throw new ConnectError('unreachable', `the name ${name} can't be resolved: ${cause.message}`, { cause });
+    throw new ConnectError('unreachable', `the name ${name} can't be resolved: ${cause.message}`, {
+      cause,
+    });
   }
   if (found.length > 0) return found;
   throw new ConnectError('unreachable', `the name ${name} has no address that is known here`);

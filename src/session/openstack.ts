@@ -14,7 +14,10 @@ import { addressToExclude } from '../ssh/dial/addresses.ts';
 import type { Transport } from '../ssh/transport.ts';
 import type { RunOptions } from './connect.ts';
 
-/** Runs `tunnel openstack`; resolves with what it prints. Rejects with TunnelError, or when `stop` is aborted. */
+/**
+ * Runs `tunnel openstack`; resolves with what it prints. Rejects with TunnelError, or when `stop`
+ * is aborted.
+ */
 export async function reportCloud(
   { tunnel, openstack, format }: OpenStackConfiguration,
   { observer, prompter, stop }: Omit<RunOptions, 'learned'>,
@@ -46,7 +49,9 @@ export async function reportCloud(
   }
 }
 
-/** Where the jump host was reached. Behind other hops its address is known to the last of them only. */
+/**
+ * Where the jump host was reached. Behind other hops its address is known to the last of them only.
+ */
 function sourcesOf({ jumpHosts }: Located): string[] {
   const hosts = jumpHosts
     .filter(({ settings }) => settings.proxy.kind === 'direct')

@@ -14,8 +14,8 @@ import type { Connector } from '../flow/connector.ts';
 import type { Observer } from '../observe/observer.ts';
 
 /**
- * Gives the configuration with all its targets: the same object where nothing has to be found out. Rejects with TunnelError
- * `openstack-*`, or with the signal's reason.
+ * Gives the configuration with all its targets: the same object where nothing has to be found out.
+ * Rejects with TunnelError `openstack-*`, or with the signal's reason.
  */
 export type CompleteTargets = (link: Connector, signal: AbortSignal) => Promise<Configuration>;
 
@@ -26,7 +26,8 @@ export async function prepareTargets(
 ): Promise<CompleteTargets> {
   const { cloud: options } = configuration;
   if (options === undefined) return async () => configuration;
-  // The parser of YAML and all else that belongs to clouds is loaded only for them: a tunnel without one starts sooner.
+  // The parser of YAML and all else that belongs to clouds is loaded only for them: a tunnel
+  // without one starts sooner.
   const { cloudRules, loadConfiguredCloud } = await import('../openstack/targets/cloud.ts');
   const cloud = loadConfiguredCloud(options, observer);
   return async (link, signal) => {
@@ -37,7 +38,11 @@ export async function prepareTargets(
         const hint = error.hint === undefined ? {} : { hint: error.hint };
         throw new TunnelError('openstack-not-allowed', error.message, { ...hint, cause: error });
       });
-    const { targets, nameTargets } = await cloudRules(cloud, options, { connect, observer, signal });
+    const { targets, nameTargets } = await cloudRules(cloud, options, {
+      connect,
+      observer,
+      signal,
+    });
     return {
       ...configuration,
       cloud: undefined,

@@ -11,8 +11,9 @@ export const MAX_HOPS = MAX_JUMP_HOPS + 1;
 export type Hops = readonly [SshSettings, ...SshSettings[]];
 
 /**
- * The first of `hops` is reached as its own settings say; each of the others through the one before it, whatever its own
- * ProxyJump or ProxyCommand says, as `ssh -J` has it. Throws UsageError beyond MAX_HOPS.
+ * The first of `hops` is reached as its own settings say; each of the others through the one before
+ * it, whatever its own ProxyJump or ProxyCommand says, as `ssh -J` has it. Throws UsageError beyond
+ * MAX_HOPS.
  */
 export function hopsOf(settings: SshSettings): Hops {
   const hops = flatten(settings, 0);

@@ -1,4 +1,7 @@
-/** From sshd's reason for a channel that it doesn't open (RFC 4254 §5.1) to a refusal. All SSH transports speak alike. */
+/**
+ * From sshd's reason for a channel that it doesn't open (RFC 4254 §5.1) to a refusal. All SSH
+ * transports speak alike.
+ */
 
 import { ConnectError } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -12,7 +15,10 @@ export const OPEN_FAILURE = {
   resourceShortage: 4,
 } as const;
 
-/** strerror(3) and getaddrinfo(3) as sshd passes them on; anything else that it says is `unreachable`. */
+/**
+ * strerror(3) and getaddrinfo(3) as sshd passes them on; anything else that it says is
+ * `unreachable`.
+ */
 const FAILURE_TEXTS: readonly (readonly [RegExp, Refusal])[] = [
   [/connection refused/i, 'refused'],
   [/network is (unreachable|down)/i, 'no-network'],
@@ -20,7 +26,10 @@ const FAILURE_TEXTS: readonly (readonly [RegExp, Refusal])[] = [
   [/permission denied|operation not permitted/i, 'prohibited'],
 ];
 
-/** `reason` as OPEN_FAILURE has it, or anything else that a server may send; `text`: its words, printable. */
+/**
+ * `reason` as OPEN_FAILURE has it, or anything else that a server may send; `text`: its words,
+ * printable.
+ */
 export function openFailure(
   destination: Destination,
   reason: number | undefined,
@@ -36,17 +45,25 @@ export function openFailure(
         cause,
       });
     case OPEN_FAILURE.resourceShortage:
-      return new ConnectError('refused', `the jump host has no resources for ${to} (${text})`, { cause });
+      return new ConnectError('refused', `the jump host has no resources for ${to} (${text})`, {
+        cause,
+      });
     case OPEN_FAILURE.connectFailed:
       break;
     default:
-      return new ConnectError('refused', `the jump host can't forward to ${to} (${text})`, { cause });
+      return new ConnectError('refused', `the jump host can't forward to ${to} (${text})`, {
+        cause,
+      });
   }
   // "open failed" is what sshd says when connect() failed at once, or it is out of descriptors.
   if (text === 'open failed' || text === '')
-    return new ConnectError('unreachable', `${to}: no route at the jump host, or no descriptors left`, {
-      cause,
-    });
+    return new ConnectError(
+      'unreachable',
+      `${to}: no route at the jump host, or no descriptors left`,
+      {
+        cause,
+      },
+    );
   const refusal = FAILURE_TEXTS.find(([pattern]) => pattern.test(text))?.[1] ?? 'unreachable';
   return new ConnectError(refusal, `${to}: ${text}`, { cause });
 }

@@ -5,9 +5,14 @@ import type { HostKeyPin } from './keys/pin.ts';
 export const DEFAULT_CONNECT_TIMEOUT = 15;
 /** Seconds for authentication; sshd's LoginGraceTime is 120. */
 export const DEFAULT_AUTH_TIMEOUT = 60;
-/** Seconds of silence, unless ssh_config has a ServerAliveInterval: a dead link is noticed after three of them. */
+/**
+ * Seconds of silence, unless ssh_config has a ServerAliveInterval: a dead link is noticed after
+ * three of them.
+ */
 export const DEFAULT_KEEPALIVE = 15;
-/** Seconds: longer than a change of networks takes, shorter than most clients wait for a connection. */
+/**
+ * Seconds: longer than a change of networks takes, shorter than most clients wait for a connection.
+ */
 export const DEFAULT_RECONNECT_HOLD = 30;
 /** The port that SSH has, and that known_hosts leaves out of a host's name. */
 export const DEFAULT_PORT = 22;
@@ -23,14 +28,20 @@ export interface WindowOptions {
 export interface Remote {
   /** undefined: ssh_config's, else the calling user's own name. */
   readonly user: string | undefined;
-  /** A name or a Host alias of ssh_config as it was written, or an address without brackets; an IPv6 address may have a zone (`fe80::1%eth0`). */
+  /**
+   * A name or a Host alias of ssh_config as it was written, or an address without brackets; an IPv6
+   * address may have a zone (`fe80::1%eth0`).
+   */
   readonly host: string;
   /** undefined: -p, else ssh_config's, else 22. */
   readonly port: number | undefined;
   readonly text: string;
 }
 
-/** Which SSH client carries the connections: the embedded one, the system's, or the first of them that can. */
+/**
+ * Which SSH client carries the connections: the embedded one, the system's, or the first of them
+ * that can.
+ */
 export const TRANSPORTS = ['auto', 'ssh2', 'openssh'] as const;
 export type WantedTransport = (typeof TRANSPORTS)[number];
 
@@ -39,11 +50,19 @@ export interface SshOptions {
   readonly remotes: readonly [Remote, ...Remote[]];
   /** -p */
   readonly port: number | undefined;
-  /** -J: jump hosts in the order in which they are passed; empty: `none`, ssh_config's ProxyJump is not used either. */
+  /**
+   * -J: jump hosts in the order in which they are passed; empty: `none`, ssh_config's ProxyJump is
+   * not used either.
+   */
   readonly jump: readonly Remote[] | undefined;
-  /** -F, with a leading `~/` expanded: read instead of the user's and the system's ssh_config; `none`: nothing is read. */
+  /**
+   * -F, with a leading `~/` expanded: read instead of the user's and the system's ssh_config;
+   * `none`: nothing is read.
+   */
   readonly configFile: string | undefined;
-  /** -o, in order: `Keyword=value`, each a line of ssh_config that comes before those of the files. */
+  /**
+   * -o, in order: `Keyword=value`, each a line of ssh_config that comes before those of the files.
+   */
   readonly sshOptions: readonly string[];
   /** --transport; `openssh` as well when `sshCommand` is given. */
   readonly transport: WantedTransport;
@@ -52,19 +71,29 @@ export interface SshOptions {
   /** -i, in order, with a leading `~/` expanded; not opened yet. */
   readonly identityFiles: readonly string[];
   /**
-   * --host-key: `SHA256:...` fingerprints (43 characters of base64, no padding) or `ssh-ed25519 AAAA...` keys (type, one
-   * space, base64). Non-empty: of known_hosts only the @revoked lines count.
+   * --host-key: `SHA256:...` fingerprints (43 characters of base64, no padding) or `ssh-ed25519
+   * AAAA...` keys (type, one space, base64). Non-empty: of known_hosts only the @revoked lines
+   * count.
    */
   readonly hostKeyPins: readonly HostKeyPin[];
-  /** --connect-timeout: seconds for TCP and key exchange, an address; undefined: ssh_config's, else DEFAULT_CONNECT_TIMEOUT. */
+  /**
+   * --connect-timeout: seconds for TCP and key exchange, an address; undefined: ssh_config's, else
+   * DEFAULT_CONNECT_TIMEOUT.
+   */
   readonly connectTimeout: number | undefined;
   /** --auth-timeout: seconds for authentication, prompts not counted. */
   readonly authTimeout: number;
-  /** --keepalive: seconds of silence until the jump host, or a host on the way, is asked for a sign of life, 0: never; undefined: ssh_config's. */
+  /**
+   * --keepalive: seconds of silence until the jump host, or a host on the way, is asked for a sign
+   * of life, 0: never; undefined: ssh_config's.
+   */
   readonly keepalive: number | undefined;
   readonly windows: WindowOptions;
   /** False with --no-flush: no host is asked for anything for the sake of its answers' size. */
   readonly flush: boolean;
-  /** --reconnect-hold: seconds for which a new connection waits while the link is down; 0: refused at once. */
+  /**
+   * --reconnect-hold: seconds for which a new connection waits while the link is down; 0: refused
+   * at once.
+   */
   readonly reconnectHold: number;
 }

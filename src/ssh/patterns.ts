@@ -1,7 +1,10 @@
 /** The patterns of ssh_config and known_hosts, and of the file names that Include takes. */
 const NOTHING = /(?!)/;
 
-/** For file names, as glob(7) has it within one directory: `*`, `?`, `[abc]` and `[!a-z]`; `[z-a]` matches nothing. */
+/**
+ * For file names, as glob(7) has it within one directory: `*`, `?`, `[abc]` and `[!a-z]`; `[z-a]`
+ * matches nothing.
+ */
 export function globRegExp(pattern: string): RegExp {
   const source = pattern.replace(/\[!?\]?[^\]]*\]|[\s\S]/g, (part) => {
     if (part === '*') return '[\\s\\S]*';
@@ -17,7 +20,10 @@ export function globRegExp(pattern: string): RegExp {
   }
 }
 
-/** ssh_config(5), PATTERNS: `*` and `?`. Linear in the text for each `*`: no regular expression from a file. */
+/**
+ * ssh_config(5), PATTERNS: `*` and `?`. Linear in the text for each `*`: no regular expression from
+ * a file.
+ */
 export function matchPattern(pattern: string, text: string): boolean {
   let p = 0;
   let t = 0;

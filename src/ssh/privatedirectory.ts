@@ -1,12 +1,13 @@
 /**
- * A directory of our own for one ssh: its log, its SOCKS socket, and what it reads from us (a copy of ssh_config, too). Mode 0700, in
- * $XDG_RUNTIME_DIR (which the system empties at the latest at logout) or /tmp.
+ * A directory of our own for one ssh: its log, its SOCKS socket, and what it reads from us (a copy
+ * of ssh_config, too). Mode 0700, in $XDG_RUNTIME_DIR (which the system empties at the latest at
+ * logout) or /tmp.
  *
  *   tunnel-ssh-NS-PID-START-RANDOM   the tunnel's process id, the namespace in which it is one (containers may share
  *                                    the directory above), and when the process began (proc(5), stat, field 22); base 36
  *
- * A tunnel that was killed leaves it behind. The next one removes those directories of the same user whose process no longer
- * is, or is another one by now.
+ * A tunnel that was killed leaves it behind. The next one removes those directories of the same
+ * user whose process no longer is, or is another one by now.
  */
 
 import { lstatSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
@@ -17,7 +18,10 @@ import { processStat } from '../system/process.ts';
 
 const PREFIX = 'tunnel-ssh-';
 const NAME = /^tunnel-ssh-([a-z0-9]+)-([a-z0-9]+)-([a-z0-9]+)-[A-Za-z0-9]{6}$/;
-/** A socket's path has 107 characters at most (unix(7)); the directory's name and the socket's take up to 48. */
+/**
+ * A socket's path has 107 characters at most (unix(7)); the directory's name and the socket's take
+ * up to 48.
+ */
 const MAX_BASE_LENGTH = 50;
 
 /** The files of one ssh. */
@@ -34,7 +38,10 @@ export interface PrivateDirectory extends OpensshFiles {
   remove(): void;
 }
 
-/** `bases`: where to look and to make it, the first that will do. Throws TunnelError `openssh-directory`. */
+/**
+ * `bases`: where to look and to make it, the first that will do. Throws TunnelError
+ * `openssh-directory`.
+ */
 export function makePrivateDirectory(
   observer: Observer,
   bases: readonly string[] = defaultBases(process.env),
@@ -50,10 +57,14 @@ export function makePrivateDirectory(
       cause ??= error;
     }
   }
-  throw new TunnelError('openssh-directory', `no private directory can be made in ${bases.join(' or ')}`, {
-    hint: 'set XDG_RUNTIME_DIR to a directory that you may write to',
-    cause,
-  });
+  throw new TunnelError(
+    'openssh-directory',
+    `no private directory can be made in ${bases.join(' or ')}`,
+    {
+      hint: 'set XDG_RUNTIME_DIR to a directory that you may write to',
+      cause,
+    },
+  );
 }
 
 /** ssh expands tokens and variables in some of these paths: only a plain one is used. */
@@ -84,7 +95,8 @@ function sweep(base: string, observer: Observer): void {
   const here = pidNamespace().toString(36);
   for (const name of readdirSync(base)) {
     const [, namespace, pid = '', start] = NAME.exec(name) ?? [];
-    if (namespace !== here || processStart(Number.parseInt(pid, 36))?.toString(36) === start) continue;
+    if (namespace !== here || processStart(Number.parseInt(pid, 36))?.toString(36) === start)
+      continue;
     const path = join(base, name);
     try {
       const status = lstatSync(path);

@@ -1,8 +1,10 @@
 /**
- * Asks the person who runs the program. Implemented by the command line; the transports only know this.
+ * Asks the person who runs the program. Implemented by the command line; the transports only know
+ * this.
  *
- * Every question rejects with a TunnelError of code `no-terminal` when nobody can be asked, `auth-cancelled` when the person
- * declines to answer, and with the signal's reason when it is aborted. Answers are never logged.
+ * Every question rejects with a TunnelError of code `no-terminal` when nobody can be asked,
+ * `auth-cancelled` when the person declines to answer, and with the signal's reason when it is
+ * aborted. Answers are never logged.
  */
 import { TunnelError } from '../errors/errors.ts';
 

@@ -1,8 +1,10 @@
 /**
- * How the jump host is written: `[user@]host[:port]`, `[user@][v6]:port`, `[user@]v6`, `ssh://[user@]host[:port]`.
+ * How the jump host is written: `[user@]host[:port]`, `[user@][v6]:port`, `[user@]v6`,
+ * `ssh://[user@]host[:port]`.
  *
- * The user ends at the last `@`, because some bastions take `user@session@domain` as the user. Nothing here may later be
- * mistaken for an option of a program that it is handed to, so neither part begins with a dash.
+ * The user ends at the last `@`, because some bastions take `user@session@domain` as the user.
+ * Nothing here may later be mistaken for an option of a program that it is handed to, so neither
+ * part begins with a dash.
  */
 import { isIPv4, isIPv6 } from 'node:net';
 import { UsageError } from '../errors/errors.ts';
@@ -28,12 +30,15 @@ export function parseRemote(text: string, place: Place): Remote {
   });
 }
 
-/** More hosts on the way than this are taken for a mistake: each costs several round trips at the start. */
+/**
+ * More hosts on the way than this are taken for a mistake: each costs several round trips at the
+ * start.
+ */
 export const MAX_JUMP_HOPS = 8;
 
 /**
- * Reads what -J and ProxyJump take: jump hosts in the order in which they are passed, with commas in between; `none` is
- * the empty list. Throws UsageError.
+ * Reads what -J and ProxyJump take: jump hosts in the order in which they are passed, with commas
+ * in between; `none` is the empty list. Throws UsageError.
  */
 export function parseJump(text: string, place: Place): Remote[] {
   if (text.toLowerCase() === 'none') return [];
@@ -106,11 +111,15 @@ function assemble(text: string, rest: string): Remote {
 
 function checkUser(text: string, user: string): void {
   if (user === '') throw new NotationError(`${quoted(text)} has no user before the "@"`);
-  if (user.startsWith('-')) throw new NotationError(`${quoted(text)} has a user that begins with a dash`);
-  // sshuttle takes a password there; sshd would be told it as part of the name, and log it. Bastions have users such as
-  // user@local@target:SSH:primary, which are no such thing.
+  if (user.startsWith('-'))
+    throw new NotationError(`${quoted(text)} has a user that begins with a dash`);
+  // sshuttle takes a password there; sshd would be told it as part of the name, and log it.
+  // Bastions have users such as user@local@target:SSH:primary, which are no such thing.
   if (/^[^@:]+:[^@:]*$/.test(user)) {
-    throw new NotationError('the user has a ":" and what may be a password in it', 'leave the password out');
+    throw new NotationError(
+      'the user has a ":" and what may be a password in it',
+      'leave the password out',
+    );
   }
   // Percent-decoding can bring them in.
   if (/[\u0000-\u001f\u007f-\u009f]/.test(user))
@@ -130,7 +139,8 @@ function splitPort(
     if (!host.includes(':') && !isIPv4(host))
       throw new NotationError(`${quoted(text)} has brackets around something that is no address`);
     if (rest === '') return { host, port: undefined };
-    if (!rest.startsWith(':')) throw new NotationError(`${quoted(text)} has ${quoted(rest)} after the "]"`);
+    if (!rest.startsWith(':'))
+      throw new NotationError(`${quoted(text)} has ${quoted(rest)} after the "]"`);
     return { host, port: rest.slice(1) };
   }
   const first = hostPort.indexOf(':');
@@ -141,7 +151,8 @@ function splitPort(
 
 function checkHost(text: string, host: string): void {
   if (host === '') throw new NotationError(`${quoted(text)} has no host`);
-  if (host.startsWith('-')) throw new NotationError(`${quoted(text)} has a host that begins with a dash`);
+  if (host.startsWith('-'))
+    throw new NotationError(`${quoted(text)} has a host that begins with a dash`);
   if (host.length > MAX_HOST_LENGTH)
     throw new NotationError(`the host is longer than ${MAX_HOST_LENGTH} characters`);
   if (host.includes(':')) {

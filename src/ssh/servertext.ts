@@ -1,4 +1,7 @@
-/** Text that came from a server, made fit for a message: printable, and not longer than a message should be. */
+/**
+ * Text that came from a server, made fit for a message: printable, and not longer than a message
+ * should be.
+ */
 import { printable } from '../observe/printable.ts';
 
 const MAX_CHARACTERS = 300;
@@ -7,10 +10,15 @@ const MAX_LINES = 40;
 /** One line. */
 export function serverText(text: string, limit: number = MAX_CHARACTERS): string {
   const characters = [...printable(text)];
-  return characters.length > limit ? `${characters.slice(0, limit).join('')}…` : characters.join('');
+  return characters.length > limit
+    ? `${characters.slice(0, limit).join('')}…`
+    : characters.join('');
 }
 
-/** A list of RFC 4253 §7.1 without those of its names that stand for no algorithm (RFC 8308, PROTOCOL of OpenSSH). */
+/**
+ * A list of RFC 4253 §7.1 without those of its names that stand for no algorithm (RFC 8308,
+ * PROTOCOL of OpenSSH).
+ */
 export function algorithmNames(list: string): string {
   const names = list.split(',').filter((name) => !/^(ext-info-|kex-strict-)/.test(name));
   return serverText(names.join(', '));

@@ -1,15 +1,17 @@
 /**
- * One established, host-key-verified SSH connection: every flow is one channel of it. Implementations: `embedded/`,
- * `openssh/`, and the in-memory twin of the tests. All of them pass the contract suite in test/contract.
+ * One established, host-key-verified SSH connection: every flow is one channel of it.
+ * Implementations: `embedded/`, `openssh/`, and the in-memory twin of the tests. All of them pass
+ * the contract suite in test/contract.
  */
 import type { TunnelError } from '../errors/errors.ts';
 import type { Connector } from '../flow/connector.ts';
 
 export interface Transport extends Connector {
   /**
-   * Resolves when the link is gone: with the error if it was lost, with undefined after `close()`. Never rejects. A
-   * `link-lost` without a `cause` says that the server closed the connection in order, as it does with one that is not used
-   * (UnusedConnectionTimeout). Waiting connects are rejected with `LinkGoneError`, open flows destroyed with the error.
+   * Resolves when the link is gone: with the error if it was lost, with undefined after `close()`.
+   * Never rejects. A `link-lost` without a `cause` says that the server closed the connection in
+   * order, as it does with one that is not used (UnusedConnectionTimeout). Waiting connects are
+   * rejected with `LinkGoneError`, open flows destroyed with the error.
    */
   readonly ended: Promise<TunnelError | undefined>;
 
@@ -19,7 +21,10 @@ export interface Transport extends Connector {
 
 /** A transport that can be asked whether its peer still answers. */
 export interface Probing {
-  /** Asks the server for a sign of life. Resolves to whether any came within `timeout` ms; never rejects. */
+  /**
+   * Asks the server for a sign of life. Resolves to whether any came within `timeout` ms; never
+   * rejects.
+   */
   probe(timeout: number): Promise<boolean>;
 }
 

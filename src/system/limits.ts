@@ -5,8 +5,9 @@ import { readFileSync } from 'node:fs';
 const LEAST_DESCRIPTORS = 256;
 
 /**
- * The soft limit of descriptors that this process was started with, as far as its parent shows it: Node has raised its own to
- * the hard limit since. Undefined where the parent's hard limit is another one, so that its soft limit says nothing.
+ * The soft limit of descriptors that this process was started with, as far as its parent shows it:
+ * Node has raised its own to the hard limit since. Undefined where the parent's hard limit is
+ * another one, so that its soft limit says nothing.
  */
 export function descriptorLimitAtStart(): number | undefined {
   try {
@@ -25,7 +26,10 @@ function descriptorLimits(pid: number): [soft: string, hard: string] {
   return [soft, hard];
 }
 
-/** How many descriptors this process may have open; Node has raised it to the hard limit at its start (RLIMIT_NOFILE). */
+/**
+ * How many descriptors this process may have open; Node has raised it to the hard limit at its
+ * start (RLIMIT_NOFILE).
+ */
 export function descriptorLimit(): number {
   const [soft] = descriptorLimits(process.pid);
   if (soft === 'unlimited') return Number.MAX_SAFE_INTEGER;

@@ -1,11 +1,22 @@
-/** Many flows over one link to a real sshd, small enough to run every time; scripts/soak has the full sizes. */
+/**
+ * Many flows over one link to a real sshd, small enough to run every time; scripts/soak has the
+ * full sizes.
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Finding, fairness, idleAndActive, Load, stalledReaders, transfers } from '../support/load.ts';
+import {
+  type Finding,
+  fairness,
+  idleAndActive,
+  Load,
+  stalledReaders,
+  transfers,
+} from '../support/load.ts';
 import { sshdMissing } from '../support/loopback-sshd.ts';
 
 function assertKept(findings: readonly Finding[]): void {
-  for (const { what, value, bound, kept } of findings) assert.ok(kept, `${what}: ${value}, not ${bound}`);
+  for (const { what, value, bound, kept } of findings)
+    assert.ok(kept, `${what}: ${value}, not ${bound}`);
 }
 
 describe('many flows over one link', { skip: sshdMissing, timeout: 120_000 }, () => {
@@ -13,7 +24,8 @@ describe('many flows over one link', { skip: sshdMissing, timeout: 120_000 }, ()
     [
       'fast flows keep their rate beside 50 stalled readers',
       [],
-      // 0.9 is for scripts/soak: here it is told that they go on from that they stand still, on a machine that does other things, too.
+      // 0.9 is for scripts/soak: here it is told that they go on from that they stand still, on a
+      // machine that does other things, too.
       (load) => stalledReaders(load, { stalled: 50, fast: 10, seconds: 2, least: 0.3 }),
     ],
     [
@@ -27,7 +39,11 @@ describe('many flows over one link', { skip: sshdMissing, timeout: 120_000 }, ()
       (load) => transfers(load, { bytes: 256e6, flows: 50 }),
     ],
     // Within 10 % over 20 s (scripts/soak); a moment of a busy machine shows more in 3.
-    ['8 bulk flows get equal parts', [], (load) => fairness(load, { flows: 8, seconds: 3, least: 0.6 })],
+    [
+      '8 bulk flows get equal parts',
+      [],
+      (load) => fairness(load, { flows: 8, seconds: 3, least: 0.6 }),
+    ],
   ];
   for (const [title, config, run] of cases) {
     it(title, async () => {

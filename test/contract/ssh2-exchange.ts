@@ -1,4 +1,6 @@
-/** Data both ways through Outbox and Inbox with each cipher, while both sides exchange keys anew. */
+/**
+ * Data both ways through Outbox and Inbox with each cipher, while both sides exchange keys anew.
+ */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -40,7 +42,8 @@ export function exchangeContract(name: string, kinds: Readonly<Record<string, st
               const got: Buffer[] = [];
               let received = 0;
               flow.on('data', (chunk: Buffer) => {
-                // A copy, so that the memory can be used again: what is overwritten too early shows in the sum.
+                // A copy, so that the memory can be used again: what is overwritten too early shows
+                // in the sum.
                 got.push(Buffer.from(chunk));
                 received += chunk.length;
                 if (index === 0 && received > BYTES / 5) exchange();

@@ -1,4 +1,7 @@
-/** As ssh2-internals.test.ts, on a machine where neither ssh2's native ciphers nor OpenSSL's functions are to be had. */
+/**
+ * As ssh2-internals.test.ts, on a machine where neither ssh2's native ciphers nor OpenSSL's
+ * functions are to be had.
+ */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { addon } from '../../src/native/addon.ts';

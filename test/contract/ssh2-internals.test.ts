@@ -1,6 +1,7 @@
 /**
- * What src/ssh/embedded relies on inside ssh2 and its documentation doesn't promise. If this fails after an update, read
- * the new version's lib/protocol and lib/client.js against ssh/embedded/ssh2/internals.ts before anything else.
+ * What src/ssh/embedded relies on inside ssh2 and its documentation doesn't promise. If this fails
+ * after an update, read the new version's lib/protocol and lib/client.js against
+ * ssh/embedded/ssh2/internals.ts before anything else.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -44,7 +45,9 @@ function sendPayload({ _cipher: cipher }: PeerProtocol, payload: Buffer): void {
 }
 
 it('the version is pinned, and the one that was read', () => {
-  const own = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+  const own = JSON.parse(
+    readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),
+  ) as {
     readonly dependencies: Readonly<Record<string, string>>;
   };
   const { version } = require('ssh2/package.json') as { readonly version: string };
@@ -144,7 +147,10 @@ describe('the protocol object', () => {
             data: { destIP: 'bound', destPort: 1, srcIP: 'remote', srcPort: 2 },
           },
         ],
-        ['CHANNEL_OPEN_CONFIRMATION', { recipient: 1, sender: 2, window: 3, packetSize: 4, data: undefined }],
+        [
+          'CHANNEL_OPEN_CONFIRMATION',
+          { recipient: 1, sender: 2, window: 3, packetSize: 4, data: undefined },
+        ],
         ['CHANNEL_OPEN_FAILURE', 5, 2, 'Connection refused'],
         ['CHANNEL_WINDOW_ADJUST', 6, 0xffffffff],
         ['CHANNEL_DATA', 7, 'data'],

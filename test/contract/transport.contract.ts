@@ -1,4 +1,7 @@
-/** What every Transport promises (src/ssh/transport.ts), as tests. Each implementation brings a fixture. */
+/**
+ * What every Transport promises (src/ssh/transport.ts), as tests. Each implementation brings a
+ * fixture.
+ */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -21,7 +24,10 @@ export interface TransportFixture {
   reset(far: Duplex): void;
   refused(): Promise<Destination>;
   prohibited(): Promise<Destination>;
-  /** Doesn't answer until `answer` is called. `closed` resolves when all that was then accepted has been closed again. */
+  /**
+   * Doesn't answer until `answer` is called. `closed` resolves when all that was then accepted has
+   * been closed again.
+   */
   silent(): Promise<{ destination: Destination; answer(): void; closed: Promise<void> }>;
   /** The link drops without warning. */
   lose(): Promise<void>;
@@ -29,7 +35,10 @@ export interface TransportFixture {
 }
 
 const MIB = 1024 * 1024;
-/** A transport may hold this much for a reader that doesn't read: SSH's window of 2 MiB and a buffer. */
+/**
+ * A transport may hold this much for a reader that doesn't read: SSH's window of 2 MiB and a
+ * buffer.
+ */
 const MAX_HELD_BYTES = 2.5 * MIB;
 
 export function transportContract(
@@ -127,9 +136,14 @@ export function transportContract(
       assert.equal(called, written);
     });
 
-    test('a reset before anybody listens is no uncaught exception', async ({ transport, serve, reset }) => {
+    test('a reset before anybody listens is no uncaught exception', async ({
+      transport,
+      serve,
+      reset,
+    }) => {
       await withoutUncaught(async () => {
-        // Once there are data: an earlier one may be seen by the server's connect(), which then has failed.
+        // Once there are data: an earlier one may be seen by the server's connect(), which then has
+        // failed.
         const stream = await connectStream(
           transport,
           await serve((far) => far.once('data', () => reset(far))),
@@ -145,7 +159,10 @@ export function transportContract(
       });
     });
 
-    test('close() before anybody listens is no uncaught exception', async ({ transport, serve }) => {
+    test('close() before anybody listens is no uncaught exception', async ({
+      transport,
+      serve,
+    }) => {
       await withoutUncaught(async () => {
         const stream = await connectStream(transport, await serve((far) => far.resume()));
         await transport.close();
@@ -157,7 +174,10 @@ export function transportContract(
 
     test('a link that is lost before anybody listens is no uncaught exception', async (fixture) => {
       await withoutUncaught(async () => {
-        const stream = await connectStream(fixture.transport, await fixture.serve((far) => far.resume()));
+        const stream = await connectStream(
+          fixture.transport,
+          await fixture.serve((far) => far.resume()),
+        );
         await fixture.lose();
         await fixture.transport.ended;
         await delay(20);
@@ -206,7 +226,10 @@ export function transportContract(
       assert.equal(results.length, 16);
     });
 
-    test('destroy() frees the far side and calls waiting writes back', async ({ transport, serve }) => {
+    test('destroy() frees the far side and calls waiting writes back', async ({
+      transport,
+      serve,
+    }) => {
       let far: Duplex | undefined;
       let sawEnd: Promise<unknown> | undefined;
       const stream = await connectStream(
@@ -233,7 +256,9 @@ export function transportContract(
       await assert.rejects(
         transport.connect(await refused()),
         (error) =>
-          error instanceof ConnectError && error.refusal === 'refused' && error.code === 'connect-refused',
+          error instanceof ConnectError &&
+          error.refusal === 'refused' &&
+          error.code === 'connect-refused',
       );
     });
 
@@ -248,7 +273,10 @@ export function transportContract(
       let asked = 0;
       const destination = await serve(() => asked++);
       const reason = new Error('nobody waits');
-      await assert.rejects(transport.connect(destination, { signal: AbortSignal.abort(reason) }), reason);
+      await assert.rejects(
+        transport.connect(destination, { signal: AbortSignal.abort(reason) }),
+        reason,
+      );
       await delay(100);
       assert.equal(asked, 0);
     });
@@ -280,7 +308,10 @@ export function transportContract(
       assert.equal((await readAll(stream)).toString(), 'still here');
     });
 
-    test('a connection that never answers ends with the transport', async ({ transport, silent }) => {
+    test('a connection that never answers ends with the transport', async ({
+      transport,
+      silent,
+    }) => {
       const { destination } = await silent();
       const rejected = assert.rejects(transport.connect(destination), ConnectError);
       await delay(50);
@@ -335,7 +366,10 @@ export function transportContract(
       );
     });
 
-    test('close() ends all flows and resolves `ended` with nothing', async ({ transport, serve }) => {
+    test('close() ends all flows and resolves `ended` with nothing', async ({
+      transport,
+      serve,
+    }) => {
       const destination = await serve((far) => far.resume());
       const streams = await Promise.all([1, 2, 3].map(() => connectStream(transport, destination)));
       const outcomes = streams.map(closed);
@@ -371,7 +405,10 @@ export function transportContract(
   });
 }
 
-/** Fails if anything is thrown past everybody meanwhile, as an 'error' event is that nobody listens to. */
+/**
+ * Fails if anything is thrown past everybody meanwhile, as an 'error' event is that nobody listens
+ * to.
+ */
 async function withoutUncaught(body: () => Promise<void>): Promise<void> {
   const uncaught: unknown[] = [];
   const guard = (error: unknown): void => void uncaught.push(error);
@@ -386,7 +423,8 @@ async function withoutUncaught(body: () => Promise<void>): Promise<void> {
 
 async function readAll(stream: Duplex): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  for await (const chunk of stream.iterator({ destroyOnReturn: false })) chunks.push(chunk as Buffer);
+  for await (const chunk of stream.iterator({ destroyOnReturn: false }))
+    chunks.push(chunk as Buffer);
   return Buffer.concat(chunks);
 }
 

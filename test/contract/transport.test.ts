@@ -74,7 +74,8 @@ async function makeSupervised(): Promise<TransportFixture> {
 
 let sshd: LoopbackSshd;
 before(async () => {
-  // PermitOpen compares addresses as text: 127.0.0.2 is there, and prohibited. The server asks for new keys often.
+  // PermitOpen compares addresses as text: 127.0.0.2 is there, and prohibited. The server asks for
+  // new keys often.
   if (sshdMissing === false)
     sshd = await LoopbackSshd.start({ config: ['PermitOpen 127.0.0.1:*', 'RekeyLimit 16M'] });
 });
@@ -88,7 +89,10 @@ after(async () => {
 async function makeSsh2(): Promise<TransportFixture> {
   const transport = await dialSsh2({
     jumpHosts: [
-      { settings: settingsFor(sshd, '127.0.0.1'), addresses: [{ host: '127.0.0.1', port: sshd.port }] },
+      {
+        settings: settingsFor(sshd, '127.0.0.1'),
+        addresses: [{ host: '127.0.0.1', port: sshd.port }],
+      },
     ],
     access: () => accessTo(sshd),
     observer: silentObserver,

@@ -1,6 +1,7 @@
 /**
- * What befalls a link besides a server that dies: each fault in a lab of its own, side by side, because they consist of waiting.
- * TUNNEL_LONG=1: with the program's own keepalive, and outages as long as that needs.
+ * What befalls a link besides a server that dies: each fault in a lab of its own, side by side,
+ * because they consist of waiting. TUNNEL_LONG=1: with the program's own keepalive, and outages as
+ * long as that needs.
  */
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -49,7 +50,9 @@ async function withTunnel(
 
 function curl(lab: Lab, timeout = 60): Promise<ExecResult> {
   const url = `http://${API1}/`;
-  return lab.client.exec(['curl', '-sS', '-m', String(timeout), url], { timeout: (timeout + 5) * 1_000 });
+  return lab.client.exec(['curl', '-sS', '-m', String(timeout), url], {
+    timeout: (timeout + 5) * 1_000,
+  });
 }
 
 async function connectOnce(lab: Lab): Promise<Attempt> {
@@ -60,7 +63,8 @@ async function connectOnce(lab: Lab): Promise<Attempt> {
 
 /** Drops whatever the uplink would forward, either way, without a word. Returns what ends that. */
 async function blackHole(lab: Lab): Promise<() => Promise<void>> {
-  const rules = 'table inet hole { chain forward { type filter hook forward priority 0; policy drop; }; }';
+  const rules =
+    'table inet hole { chain forward { type filter hook forward priority 0; policy drop; }; }';
   const { status, stderr } = await lab.uplink.exec(['nft', '-f', '-'], { input: rules });
   assert.equal(status, 0, stderr);
   return async () => {
@@ -99,24 +103,29 @@ async function holdOne(lab: Lab): Promise<Child> {
 describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () => {
   it('a black hole is noticed, and healed within 5 s after its end', () =>
     inLab({}, (lab) =>
-      withTunnel(lab, { ...KEEPALIVE, reconnectHold: OUTAGE_MS / 1_000 + 20 }, [], async (tunnel) => {
-        const holder = await holdOne(lab);
-        const mend = await blackHole(lab);
-        const begin = performance.now();
-        await tunnel.waitForLine(/link lost: .*\n/, NOTICE_MS + SLACK_MS);
-        // The flow that was open is reset then, not later.
-        await holder.waitForLine(/ECONNRESET\n/, SLACK_MS);
-        await holder.stop('SIGKILL');
-        const held = curl(lab, OUTAGE_MS / 1_000 + 20);
-        await sleep(begin + OUTAGE_MS - performance.now());
-        assert.equal(count(tunnel.stderr, /reconnected/g), 0);
-        await mend();
-        const mended = performance.now();
-        const { status, stderr } = await held;
-        const ms = performance.now() - mended;
-        assert.equal(status, 0, `${stderr}\n${tunnel.stderr}`);
-        assert.ok(ms < HEAL_MS, `healed after ${ms} ms\n${tunnel.stderr}`);
-      }),
+      withTunnel(
+        lab,
+        { ...KEEPALIVE, reconnectHold: OUTAGE_MS / 1_000 + 20 },
+        [],
+        async (tunnel) => {
+          const holder = await holdOne(lab);
+          const mend = await blackHole(lab);
+          const begin = performance.now();
+          await tunnel.waitForLine(/link lost: .*\n/, NOTICE_MS + SLACK_MS);
+          // The flow that was open is reset then, not later.
+          await holder.waitForLine(/ECONNRESET\n/, SLACK_MS);
+          await holder.stop('SIGKILL');
+          const held = curl(lab, OUTAGE_MS / 1_000 + 20);
+          await sleep(begin + OUTAGE_MS - performance.now());
+          assert.equal(count(tunnel.stderr, /reconnected/g), 0);
+          await mend();
+          const mended = performance.now();
+          const { status, stderr } = await held;
+          const ms = performance.now() - mended;
+          assert.equal(status, 0, `${stderr}\n${tunnel.stderr}`);
+          assert.ok(ms < HEAL_MS, `healed after ${ms} ms\n${tunnel.stderr}`);
+        },
+      ),
     ));
 
   it('new connections are refused when the hold is over, and not sent past the tunnel', () =>
@@ -212,7 +221,8 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
       const log = lab.sshd.log().slice(before);
       assert.match(log, /Connection from 192\.0\.2\.2/);
       assert.match(log, /expecting SSH2_MSG_KEX_ECDH_INIT|SSH2_MSG_NEWKEYS sent/);
-      // Neither the user's name nor the request of the service comes before the host key is accepted.
+      // Neither the user's name nor the request of the service comes before the host key is
+      // accepted.
       assert.doesNotMatch(log, /userauth-request|ssh-userauth|service-request|Failed|Accepted/);
     }));
 
@@ -239,7 +249,14 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
   it('a key that was revoked is offered once, and not again for minutes', () =>
     inLab({}, (lab) =>
       withTunnel(lab, { reconnectHold: 1 }, [], async (tunnel) => {
-        const authorized = join(lab.directory, 'jumphost', 'home', JUMP_USER, '.ssh', 'authorized_keys');
+        const authorized = join(
+          lab.directory,
+          'jumphost',
+          'home',
+          JUMP_USER,
+          '.ssh',
+          'authorized_keys',
+        );
         writeFileSync(authorized, '');
         const holder = await holdOne(lab);
         const before = lab.sshd.log().length;

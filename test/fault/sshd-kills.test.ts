@@ -1,4 +1,7 @@
-/** A jump host whose sshd dies again and again, under load. TUNNEL_LONG=1: for 2 minutes instead of half a minute. */
+/**
+ * A jump host whose sshd dies again and again, under load. TUNNEL_LONG=1: for 2 minutes instead of
+ * half a minute.
+ */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -47,7 +50,10 @@ describe(`sshd killed every 5 s for ${SECONDS} s under load`, {
     const { open = [], ECONNREFUSED: refused = [], ...others } = connects;
     assert.deepEqual(others, {}, 'connects end in no other way');
     assert.ok(open.length >= 20 * kills, `only ${open.length} connects in ${SECONDS} s`);
-    assert.ok(Math.max(...open) <= HOLD * 1_000 + SLACK_MS, `a connect took ${Math.max(...open)} ms`);
+    assert.ok(
+      Math.max(...open) <= HOLD * 1_000 + SLACK_MS,
+      `a connect took ${Math.max(...open)} ms`,
+    );
     assert.ok(
       refused.every((ms) => ms >= HOLD * 1_000 - SLACK_MS && ms <= HOLD * 1_000 + SLACK_MS),
       `refused after ${refused} ms`,

@@ -1,4 +1,7 @@
-/** Chains of real sshds: ProxyJump through three hops, what goes wrong at each of them, and how they end. */
+/**
+ * Chains of real sshds: ProxyJump through three hops, what goes wrong at each of them, and how they
+ * end.
+ */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -31,7 +34,11 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
   const sockets = new Set<Socket>();
 
   before(async () => {
-    [a, b, c] = await Promise.all([LoopbackSshd.start(), LoopbackSshd.start(), LoopbackSshd.start()]);
+    [a, b, c] = await Promise.all([
+      LoopbackSshd.start(),
+      LoopbackSshd.start(),
+      LoopbackSshd.start(),
+    ]);
     sshds = [a, b, c];
     const listen = async (handler: (socket: Socket) => void): Promise<Server> => {
       const server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -54,7 +61,10 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
     await Promise.all(sshds.map((sshd) => sshd.stop()));
   });
 
-  const at = (server: Server) => ({ host: '127.0.0.1', port: (server.address() as AddressInfo).port });
+  const at = (server: Server) => ({
+    host: '127.0.0.1',
+    port: (server.address() as AddressInfo).port,
+  });
 
   async function access(hop: SshSettings): Promise<Access> {
     const sshd = sshds.find(({ port }) => port === hop.port);
@@ -132,13 +142,17 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
     await transport.close();
     await delay(300);
     for (const [i, sshd] of sshds.entries())
-      assert.match((await sshd.log()).slice(logs[i]), /Received disconnect from 127\.0\.0\.1 .*11:/);
+      assert.match(
+        (await sshd.log()).slice(logs[i]),
+        /Received disconnect from 127\.0\.0\.1 .*11:/,
+      );
   });
 
   it('a hop in the middle with another key is refused before anybody is authenticated there', async () => {
     const logs = await Promise.all(sshds.map(async (sshd) => (await sshd.log()).length));
-    const error = await rejected(settings([settingsFor(a, 'a'), settingsFor(b, 'b')]), async (hop) =>
-      hop.port === b.port ? accessTo(b, c) : access(hop),
+    const error = await rejected(
+      settings([settingsFor(a, 'a'), settingsFor(b, 'b')]),
+      async (hop) => (hop.port === b.port ? accessTo(b, c) : access(hop)),
     );
     assert.equal(error.code, 'host-key-changed');
     assert.match(error.message, /^via a: /);
@@ -152,10 +166,12 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
   });
 
   it('a login that fails at the last hop says which hop it is', async () => {
-    const error = await rejected(settings([settingsFor(a, 'a'), settingsFor(b, 'b')]), async (hop) =>
-      hop.port === c.port
-        ? { ...(await accessTo(c)), authenticator: (await accessTo(a)).authenticator }
-        : access(hop),
+    const error = await rejected(
+      settings([settingsFor(a, 'a'), settingsFor(b, 'b')]),
+      async (hop) =>
+        hop.port === c.port
+          ? { ...(await accessTo(c)), authenticator: (await accessTo(a)).authenticator }
+          : access(hop),
     );
     assert.equal(error.code, 'auth-failed');
     assert.match(error.message, /^via a, b: the jump host does not let/);
@@ -180,7 +196,10 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
             : access(hop),
         );
         assert.equal(error.code, 'jumphost-forwarding-prohibited');
-        assert.equal(error.message, `via strict: passing on to 127.0.0.1:${c.port} is prohibited there`);
+        assert.equal(
+          error.message,
+          `via strict: passing on to 127.0.0.1:${c.port} is prohibited there`,
+        );
         assert.match(error.hint ?? '', new RegExp(`PermitOpen 127\\.0\\.0\\.1:${c.port}`));
       } finally {
         await sshd.stop();
@@ -200,7 +219,10 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
       settings(through, settingsFor(c, 'c', { hostName: 'no-such-host.invalid' })),
     );
     assert.equal(unknown.code, 'jumphost-dns');
-    assert.match(unknown.message, /^via a: the name can't be resolved there \(no-such-host\.invalid:\d+: /);
+    assert.match(
+      unknown.message,
+      /^via a: the name can't be resolved there \(no-such-host\.invalid:\d+: /,
+    );
     const silent = await rejected(
       settings(through, settingsFor(c, 'c', { ...at(stalled), connectTimeout: 0.5 })),
     );
@@ -234,9 +256,12 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
   it('a jump host that closes a chain which nobody uses has closed it in order', async () => {
     const unused = await LoopbackSshd.start({ config: ['UnusedConnectionTimeout 1'] });
     try {
-      const transport = await dialEmbedded([settings([settingsFor(a, 'a')], settingsFor(unused, 'c'))], {
-        access: (hop) => accessTo(hop.port === unused.port ? unused : a),
-      });
+      const transport = await dialEmbedded(
+        [settings([settingsFor(a, 'a')], settingsFor(unused, 'c'))],
+        {
+          access: (hop) => accessTo(hop.port === unused.port ? unused : a),
+        },
+      );
       const error = await transport.ended;
       assert.equal(error?.code, 'link-lost');
       assert.match(error.message, /^via a: /);
@@ -248,7 +273,9 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
 
   it('when the first hop falls silent, its keepalives end the chain', async () => {
     const keepalive = { interval: 0.2, count: 2 };
-    const transport = await dialEmbedded([settings([settingsFor(a, 'a', { keepalive })])], { access });
+    const transport = await dialEmbedded([settings([settingsFor(a, 'a', { keepalive })])], {
+      access,
+    });
     const before = Date.now();
     await a.stopConnections();
     const error = await transport.ended;

@@ -1,4 +1,6 @@
-/** Several addresses and several jump hosts that stand for each other, one of them being of no use. */
+/**
+ * Several addresses and several jump hosts that stand for each other, one of them being of no use.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -156,8 +158,16 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
     const ssh: SshOptions = {
       ...{ remotes: [first, second], port: undefined, jump: undefined, configFile, sshOptions: [] },
       ...{ transport: 'openssh', sshCommand: undefined, identityFiles: [good.userKey] },
-      hostKeyPins: [parseHostKeyPin((await good.knownHostsLine()).split(' ').slice(1).join(' ').trim())],
-      ...{ connectTimeout: 15, authTimeout: 60, keepalive: undefined, reconnectHold: 30, flush: true },
+      hostKeyPins: [
+        parseHostKeyPin((await good.knownHostsLine()).split(' ').slice(1).join(' ').trim()),
+      ],
+      ...{
+        connectTimeout: 15,
+        authTimeout: 60,
+        keepalive: undefined,
+        reconnectHold: 30,
+        flush: true,
+      },
       windows: { maxWindow: undefined, budget: undefined },
     };
     const { signal } = new AbortController();
@@ -251,7 +261,9 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
       { code: 'jumphost-unreachable', hint: /BindAddress/ },
     );
     await assert.rejects(
-      dialEmbedded([settingsFor(good, 'bound', { bindAddress: '::1' })], { access: () => accessTo(good) }),
+      dialEmbedded([settingsFor(good, 'bound', { bindAddress: '::1' })], {
+        access: () => accessTo(good),
+      }),
       { code: 'jumphost-dns', hint: /BindAddress/ },
     );
   });

@@ -1,4 +1,7 @@
-/** Flushes with a real sshd, which a proxy makes distant: they are asked for, answered, and disturb nothing. */
+/**
+ * Flushes with a real sshd, which a proxy makes distant: they are asked for, answered, and disturb
+ * nothing.
+ */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -73,10 +76,13 @@ describe('an upload to a distant sshd', { skip: sshdMissing, timeout: 60_000 }, 
 
   async function upload(settings: Partial<SshSettings> = {}) {
     const observer = new LogLines();
-    const link = await dialEmbedded([settingsFor(sshd, 'distant', { ...settings, port: portOf(distant) })], {
-      access: () => accessTo(sshd),
-      observer,
-    });
+    const link = await dialEmbedded(
+      [settingsFor(sshd, 'distant', { ...settings, port: portOf(distant) })],
+      {
+        access: () => accessTo(sshd),
+        observer,
+      },
+    );
     try {
       const stream = await connectStream(link, { host: '127.0.0.1', port: portOf(sink) });
       const digest = createHash('sha256');
@@ -109,7 +115,10 @@ describe('an upload to a distant sshd', { skip: sshdMissing, timeout: 60_000 }, 
       assert.equal(flushes, 0);
     }
     assert.ok((log.match(/rekeying/g)?.length ?? 0) > 0, 'keys were exchanged');
-    assert.ok(!/session/.test(log.match(/ctype \S+/g)?.join(' ') ?? ''), 'no session was asked for');
+    assert.ok(
+      !/session/.test(log.match(/ctype \S+/g)?.join(' ') ?? ''),
+      'no session was asked for',
+    );
   });
 
   it('is not with --no-flush', async () => {

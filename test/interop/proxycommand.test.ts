@@ -48,7 +48,9 @@ describe('ProxyCommand', { skip: missing, timeout: 30_000 }, () => {
     throw new Error('it connected');
   }
 
-  /** Runs a command that writes its own process number into a file first, which `exec` then keeps. */
+  /**
+   * Runs a command that writes its own process number into a file first, which `exec` then keeps.
+   */
   const recorded = (name: string, command: string): string =>
     `sh -c 'echo $$ > ${join(directory, name)}; exec ${command}'`;
   const running = (name: string): boolean => {
@@ -59,7 +61,11 @@ describe('ProxyCommand', { skip: missing, timeout: 30_000 }, () => {
   it('carries the connection, and ends with it', async () => {
     const command = recorded('carried', `ncat 127.0.0.1 ${sshd.port}`);
     const [jumpHost] = await resolveJumpHosts([through(command)]);
-    assert.deepEqual(jumpHost?.addresses, [], 'nothing is resolved: the command may know the name, not we');
+    assert.deepEqual(
+      jumpHost?.addresses,
+      [],
+      'nothing is resolved: the command may know the name, not we',
+    );
     const transport = await dial(through(command, { hostName: 'only.the.proxy.knows' }));
     assert.equal(transport.dialled, undefined);
     const stream = await connectStream(transport, { host: '127.0.0.1', port: sshd.port });
@@ -144,7 +150,10 @@ describe('ProxyCommand', { skip: missing, timeout: 30_000 }, () => {
   it('that talks without end fills no log', async () => {
     const observer = new LogLines();
     await rejected(through(`sh -c 'seq 1 ${MAX_STDERR_LINES * 3} >&2; exit 1'`), observer);
-    assert.equal(observer.lines.filter((line) => /ProxyCommand: \d+$/.test(line)).length, MAX_STDERR_LINES);
+    assert.equal(
+      observer.lines.filter((line) => /ProxyCommand: \d+$/.test(line)).length,
+      MAX_STDERR_LINES,
+    );
     assert.equal(
       observer.counted.filter((name) => name === 'tunnel_proxy_lines_dropped_total').length,
       MAX_STDERR_LINES * 2,

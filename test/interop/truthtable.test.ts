@@ -1,11 +1,12 @@
 /**
- * OpenSSH's own truth table: what of sshd_config and authorized_keys lets a connection through, cell by cell.
+ * OpenSSH's own truth table: what of sshd_config and authorized_keys lets a connection through,
+ * cell by cell.
  *
  *   AllowTcpForwarding  x  PermitOpen  x  DisableForwarding  x  options of the key  x  permitopen of the key  x  destination
  *
- * One sshd has all server settings in `Match LocalAddress` blocks, one address of 127/8 each; one authorized_keys file has
- * all key options, one key each. So a connection is a row, and it opens each of four destinations: that both lists name, one
- * of them, or none.
+ * One sshd has all server settings in `Match LocalAddress` blocks, one address of 127/8 each; one
+ * authorized_keys file has all key options, one key each. So a connection is a row, and it opens
+ * each of four destinations: that both lists name, one of them, or none.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -90,9 +91,9 @@ describe('what sshd permits', { skip: sshdMissing, timeout: 60_000 }, () => {
     const listed = (which: 'server' | 'key') =>
       DESTINATIONS.flatMap((at, i) => (at[which] ? [`127.0.0.1:${ports[i]}`] : []));
 
-    keys = KEY_OPTIONS.flatMap((options) => KEY_LISTS.map((list) => ({ options, listed: list }))).map(
-      (key, i) => ({ ...key, file: join(directory, `key${i}`) }),
-    );
+    keys = KEY_OPTIONS.flatMap((options) =>
+      KEY_LISTS.map((list) => ({ options, listed: list })),
+    ).map((key, i) => ({ ...key, file: join(directory, `key${i}`) }));
     await Promise.all(keys.map(({ file }) => makeKey(file, 'ed25519')));
     const lines = await Promise.all(
       keys.map(async (key) => {
@@ -126,12 +127,16 @@ describe('what sshd permits', { skip: sshdMissing, timeout: 60_000 }, () => {
     const row = `AllowTcpForwarding ${server.allow}, PermitOpen ${server.permitOpen}, DisableForwarding ${server.disable}, key "${key.options}"${key.listed ? ' with permitopen' : ''}`;
     const observer = new LogLines();
     const access = await accessWith(hostKey, key.file);
-    const transport = await dialEmbedded([settingsFor(sshd, 'jump', { hostName: server.address })], {
-      access: async () => access,
-      observer,
-    });
+    const transport = await dialEmbedded(
+      [settingsFor(sshd, 'jump', { hostName: server.address })],
+      {
+        access: async () => access,
+        observer,
+      },
+    );
     const problems: string[] = [];
-    // Those that are prohibited first, so that a row without any right is one without a success before the warning.
+    // Those that are prohibited first, so that a row without any right is one without a success
+    // before the warning.
     const order = DESTINATIONS.map((at, i) => ({ at, port: ports[i] ?? 0 })).toReversed();
     let first: string | undefined;
     for (const { at, port } of order) {
@@ -147,7 +152,9 @@ describe('what sshd permits', { skip: sshdMissing, timeout: 60_000 }, () => {
       const expected = isPermitted(server, key, at) ? 'opened' : 'prohibited';
       if (outcome !== expected) problems.push(`${row}: ${at.name}: ${outcome}, not ${expected}`);
     }
-    problems.push(...explained(server, key, first, observer).map((problem) => `${row}: ${problem}`));
+    problems.push(
+      ...explained(server, key, first, observer).map((problem) => `${row}: ${problem}`),
+    );
     await transport.close();
     return problems;
   }

@@ -1,12 +1,21 @@
 /**
- * --allow and --dry-run with each command that has them: the jump host permits more than the list does, so what doesn't arrive was
- * stopped here. `direct.lab.example` is a name of the client's own resolver, for a server beside the tunnel.
+ * --allow and --dry-run with each command that has them: the jump host permits more than the list
+ * does, so what doesn't arrive was stopped here. `direct.lab.example` is a name of the client's own
+ * resolver, for a server beside the tunnel.
  */
 import assert from 'node:assert/strict';
 import { chownSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { API1, API1_NAME, API2, API2_NAME, CLIENT4, UPLINK6, UplinkPort } from '../support/addresses.ts';
+import {
+  API1,
+  API1_NAME,
+  API2,
+  API2_NAME,
+  CLIENT4,
+  UPLINK6,
+  UplinkPort,
+} from '../support/addresses.ts';
 import { UID } from '../support/etc.ts';
 import { NO_USER_NAMESPACES } from '../support/execlab.ts';
 import { labUnavailable } from '../support/lab.ts';
@@ -20,14 +29,21 @@ const AT_ONCE_MS = 1_000;
 const DIRECT = `direct.lab.example:${UplinkPort.peer}`;
 const TARGETS = [API1_NAME, API2_NAME];
 const BESIDE6 = `[${UPLINK6}]:${UplinkPort.peer}`;
-/** Says for each whether it was reached: the HTTP servers send an object, what is beside the tunnel the client's address. */
+/**
+ * Says for each whether it was reached: the HTTP servers send an object, what is beside the tunnel
+ * the client's address.
+ */
 const ASK = (...places: readonly string[]) =>
   places
-    .map((place) => `echo ${place} $(curl -sS -m 10 -p --http0.9 http://${place}/ 2>&1 | cut -c 1-60)`)
+    .map(
+      (place) => `echo ${place} $(curl -sS -m 10 -p --http0.9 http://${place}/ 2>&1 | cut -c 1-60)`,
+    )
     .join('\n');
 
 describe('the allow-list', {
-  skip: labUnavailable('openssl', 'unshare', 'curl', 'python3', 'dnsmasq', 'tcpdump') || closedToOthers(MAIN),
+  skip:
+    labUnavailable('openssl', 'unshare', 'curl', 'python3', 'dnsmasq', 'tcpdump') ||
+    closedToOthers(MAIN),
 }, () => {
   let names: NamesLab;
   before(async () => {
@@ -56,8 +72,15 @@ describe('the allow-list', {
     stderr.split('\n').filter((line) => /denied by the allow-list/.test(line));
 
   describe('of exec', () => {
-    const inside = (options: readonly string[], script: string, setup?: string): Promise<ExecResult> =>
-      names.exec.exec([...options, '--', 'sh', '-c', script], setup === undefined ? {} : { script: setup });
+    const inside = (
+      options: readonly string[],
+      script: string,
+      setup?: string,
+    ): Promise<ExecResult> =>
+      names.exec.exec(
+        [...options, '--', 'sh', '-c', script],
+        setup === undefined ? {} : { script: setup },
+      );
 
     it('holds for what goes through the tunnel, and for what goes past it', async () => {
       const list = listOf('exec.allow', `${API1_NAME}:80`, DIRECT);
@@ -70,7 +93,10 @@ describe('the allow-list', {
       assert.match(api1 ?? '', /"peer":"10\.77\.0\.1"|2001:db8:77::1/);
       assert.match(api2 ?? '', /No route to host|Failed to connect|Couldn't connect/);
       assert.equal(direct, `${DIRECT} ${CLIENT4}`);
-      assert.match(beside6 ?? '', /Permission denied|No route to host|Failed to connect|Couldn't connect/);
+      assert.match(
+        beside6 ?? '',
+        /Permission denied|No route to host|Failed to connect|Couldn't connect/,
+      );
       assert.deepEqual(
         denials(stderr).map((line) => line.replace(/^.*the rule to add: /, '')),
         [`${API2_NAME}:80`, BESIDE6],
@@ -86,7 +112,13 @@ describe('the allow-list', {
       const file = join(names.exec.home, 'learned.allow');
       const script = ASK(`${API1_NAME}:80`, `${API2_NAME}:80`, DIRECT);
       const dry = await inside(['--dry-run', ...TARGETS], script);
-      const rules = ['# what this run has asked for', `${API1_NAME}:80`, `${API2_NAME}:80`, DIRECT, ''];
+      const rules = [
+        '# what this run has asked for',
+        `${API1_NAME}:80`,
+        `${API2_NAME}:80`,
+        DIRECT,
+        '',
+      ];
       // The command's standard output is its own.
       assert.doesNotMatch(dry.stdout, /#/);
       assert.match(dry.stdout, new RegExp(`^${DIRECT} ${CLIENT4}$`, 'm'));
@@ -106,7 +138,8 @@ describe('the allow-list', {
       assert.match(without.result.stdout, /resolve host/);
       assert.match(denials(without.result.stderr).join(), /10\.77\.0\.11:53$/);
       assert.deepEqual(without.hosts, new Set());
-      // A rule by name permits the address that a resolver behind the jump host has answered for it.
+      // A rule by name permits the address that a resolver behind the jump host has answered for
+      // it.
       writeFileSync(list, `${WWW}:80\n${API1}:53\n`);
       const { stdout, stderr } = await inside(['--allow', list, ...options], ASK(`${WWW}:80`));
       assert.match(stdout, /"peer":"10\.77\.0\.1"/, stderr);
@@ -137,7 +170,9 @@ describe('the allow-list', {
       options: readonly string[],
       work: (tunnel: Child) => Promise<void>,
     ): Promise<void> {
-      const argv = names.exec.userArgv([process.execPath, MAIN, '-r', REMOTE, ...options], { root: true });
+      const argv = names.exec.userArgv([process.execPath, MAIN, '-r', REMOTE, ...options], {
+        root: true,
+      });
       const tunnel = await names.exec.lab.client.spawn(argv);
       try {
         await tunnel.waitForLine(/tunnel: ready\n/, 20_000);

@@ -1,4 +1,7 @@
-/** People at a terminal, and without one: the whole program, a real sshd with a real PAM stack, and a pseudo-terminal of script(1). */
+/**
+ * People at a terminal, and without one: the whole program, a real sshd with a real PAM stack, and
+ * a pseudo-terminal of script(1).
+ */
 import assert from 'node:assert/strict';
 import {
   chmodSync,
@@ -143,7 +146,10 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
     });
     await tunnel.waitForLine(READY);
     await tunnel.stop('SIGTERM').catch(() => undefined);
-    assert.equal(readFileSync(join(directory, 'asked'), 'utf8'), `Password of ${USER}@${JUMPHOST4}:\n\n`);
+    assert.equal(
+      readFileSync(join(directory, 'asked'), 'utf8'),
+      `Password of ${USER}@${JUMPHOST4}:\n\n`,
+    );
     assert.ok(!existsSync(join(directory, 'here')));
   });
 
@@ -151,7 +157,11 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
     const home = join(lab.directory, 'newcomer');
     mkdirSync(home, { recursive: true });
     // Debian's ssh_config has names hashed.
-    const tunnel = await atTerminal('jump', ['-F', 'none', '-i', lab.credentials.keys.authorized], home);
+    const tunnel = await atTerminal(
+      'jump',
+      ['-F', 'none', '-i', lab.credentials.keys.authorized],
+      home,
+    );
     await answer(
       tunnel,
       [/SHA256:[\s\S]*from now on\? \(yes, no or the fingerprint\) $/, 'maybe'],
@@ -162,7 +172,11 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
       readFileSync(join(home, '.ssh/known_hosts'), 'utf8'),
       /^198\.51\.100\.10 ssh-ed25519 [^ ]+\n$/,
     );
-    const again = await atTerminal('jump', ['-F', 'none', '-i', lab.credentials.keys.authorized], home);
+    const again = await atTerminal(
+      'jump',
+      ['-F', 'none', '-i', lab.credentials.keys.authorized],
+      home,
+    );
     assert.doesNotMatch(await ready(again), /not known/);
   });
 
@@ -183,12 +197,17 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
     const tunnel = await atTerminal('jump', [], home, mount);
     await answer(tunnel, [/from now on\? .*\) $/, 'yes']);
     const seen = await ready(tunnel);
-    assert.match(seen, /warning: .*trusted for this run only: .*known_hosts can't be written \(EROFS\)/);
+    assert.match(
+      seen,
+      /warning: .*trusted for this run only: .*known_hosts can't be written \(EROFS\)/,
+    );
     assert.equal(readFileSync(join(home, '.ssh/known_hosts'), 'utf8'), '');
   });
 
   describe('with a one-time code', {
-    skip: MODULE === undefined && 'pam_google_authenticator is missing (package libpam-google-authenticator)',
+    skip:
+      MODULE === undefined &&
+      'pam_google_authenticator is missing (package libpam-google-authenticator)',
   }, () => {
     /** A password, then a code that may be seen while it is typed. */
     function sshd(more: Partial<SshdOptions> = {}): SshdOptions {

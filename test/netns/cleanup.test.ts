@@ -1,4 +1,7 @@
-/** Whatever ends, and in whatever way: devices, addresses, routes, rules, filters and resolver are as before. */
+/**
+ * Whatever ends, and in whatever way: devices, addresses, routes, rules, filters and resolver are
+ * as before.
+ */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { API1, Port, PRIVATE4, PRIVATE6 } from '../support/addresses.ts';
@@ -119,7 +122,10 @@ describe('nothing is left behind', { skip: labUnavailable() }, () => {
       const waiting = await startDialer(lab.client, 'connect', API1, Port.echo);
       await new Promise((resolve) => setTimeout(resolve, 500));
       assert.equal(waiting.ended, undefined, waiting.stdout);
-      assert.deepEqual(await tunnel.stop(signal), { status, signal: status === null ? signal : null });
+      assert.deepEqual(await tunnel.stop(signal), {
+        status,
+        signal: status === null ? signal : null,
+      });
       await expectNothingLeft();
       await Promise.all([holder.stop('SIGKILL'), waiting.stop('SIGKILL')]);
       await lab.sshd.start();
@@ -132,7 +138,8 @@ describe('nothing is left behind', { skip: labUnavailable() }, () => {
     const outcomes = async () =>
       Promise.all(
         [API1, '10.77.1.1'].map(
-          async (host) => (await dial<Attempt[]>(lab.client, 'connect', host, Port.http))[0]?.outcome,
+          async (host) =>
+            (await dial<Attempt[]>(lab.client, 'connect', host, Port.http))[0]?.outcome,
         ),
       );
     assert.deepEqual(await outcomes(), ['open', 'open']);

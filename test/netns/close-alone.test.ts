@@ -121,7 +121,8 @@ describe('a server that ends channels with CLOSE alone', {
     await exec?.close();
   });
 
-  const inClient: Run = (command) => exec.lab.client.exec(['sh', '-c', command], { timeout: TIMEOUT_MS });
+  const inClient: Run = (command) =>
+    exec.lab.client.exec(['sh', '-c', command], { timeout: TIMEOUT_MS });
   const inCommand =
     (...options: readonly string[]): Run =>
     (command) =>
@@ -166,7 +167,9 @@ describe('a server that ends channels with CLOSE alone', {
         http: { options: `-x http://127.0.0.1:${port}`, reader: `http:${port}` },
       };
       try {
-        const results = await Promise.allSettled(Object.values(ways).map((way) => check(inClient, way)));
+        const results = await Promise.allSettled(
+          Object.values(ways).map((way) => check(inClient, way)),
+        );
         const failures = Object.keys(ways).flatMap((name, at) => {
           const result = results[at];
           return result?.status === 'rejected' ? [`${name}: ${result.reason}`] : [];
@@ -202,10 +205,19 @@ describe('a server that ends channels with CLOSE alone', {
     if ('unavailable' in built) return context.skip(built.unavailable); // its Go module isn't to be had everywhere
     const { jumphost, credentials, client } = exec.lab;
     const [hostKey = ''] = credentials.hostKeys;
-    const glider = await jumphost.spawn([built.program, String(GLIDER_PORT), authorizedKeys, hostKey]);
+    const glider = await jumphost.spawn([
+      built.program,
+      String(GLIDER_PORT),
+      authorizedKeys,
+      hostKey,
+    ]);
     running.push(glider);
     await glider.waitForLine(/ready\n/);
-    const tunnel = await startTunnel(client, [PRIVATE4], `${JUMP_USER}@${JUMPHOST4}:${GLIDER_PORT}`);
+    const tunnel = await startTunnel(
+      client,
+      [PRIVATE4],
+      `${JUMP_USER}@${JUMPHOST4}:${GLIDER_PORT}`,
+    );
     try {
       await check(inClient, CAPTURED);
     } finally {

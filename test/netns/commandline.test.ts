@@ -1,6 +1,16 @@
-/** How users of ssh name a jump host, through the whole program: ssh_config, chains, both transports, new host keys. */
+/**
+ * How users of ssh name a jump host, through the whole program: ssh_config, chains, both
+ * transports, new host keys.
+ */
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { API1, JUMPHOST_PRIVATE4, JUMPHOST4, JUMPHOST6, PRIVATE4 } from '../support/addresses.ts';
@@ -14,7 +24,9 @@ const SESSION_USER = 'ops@session@corp.example';
 /** Reached from the jump host only. */
 const INSIDE = JUMPHOST_PRIVATE4;
 
-/** Three hosts, each with a user of its own; all are the one sshd, at different addresses and ports. */
+/**
+ * Three hosts, each with a user of its own; all are the one sshd, at different addresses and ports.
+ */
 const CHAIN = `Host first
   HostName ${JUMPHOST4}
   User ${JUMP_USER}
@@ -41,17 +53,30 @@ describe('the command line', { skip: labUnavailable('curl') }, () => {
     await lab?.close();
   });
 
-  /** Starts it without a terminal, fetches something through it, and stops it. Returns what it said and who logged in. */
+  /**
+   * Starts it without a terminal, fetches something through it, and stops it. Returns what it said
+   * and who logged in.
+   */
   async function use(
     args: readonly string[],
     env: Readonly<Record<string, string>> = {},
   ): Promise<{ said: string; logins: string[] }> {
     const logged = lab.sshd.log().length;
     const command = ['setsid', '--wait', process.execPath, MAIN, ...args, PRIVATE4];
-    const tunnel: Child = await lab.client.spawn(command, { env: { HOME: lab.clientHome, ...env } });
+    const tunnel: Child = await lab.client.spawn(command, {
+      env: { HOME: lab.clientHome, ...env },
+    });
     try {
       await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
-      const page = await lab.client.exec(['curl', '-sS', '-m', '5', '-o', '/dev/null', `http://${API1}/`]);
+      const page = await lab.client.exec([
+        'curl',
+        '-sS',
+        '-m',
+        '5',
+        '-o',
+        '/dev/null',
+        `http://${API1}/`,
+      ]);
       assert.equal(page.status, 0, page.stderr);
     } finally {
       await tunnel.stop('SIGTERM').catch(() => undefined);
@@ -60,7 +85,10 @@ describe('the command line', { skip: labUnavailable('curl') }, () => {
       .log()
       .slice(logged)
       .matchAll(/Accepted publickey for (\S+) from (\S+)/g);
-    return { said: tunnel.stderr, logins: [...accepted].map(([, user, from]) => `${user} from ${from}`) };
+    return {
+      said: tunnel.stderr,
+      logins: [...accepted].map(([, user, from]) => `${user} from ${from}`),
+    };
   }
 
   /** Each hop sees the one before it. */
@@ -80,7 +108,10 @@ describe('the command line', { skip: labUnavailable('curl') }, () => {
     it(`-J, -F and -o instead of that configuration (${transport})`, async () => {
       const file = join(lab.directory, 'other_config');
       // The same names with other users, who would be refused.
-      writeFileSync(file, CHAIN.replaceAll(/User .*/g, 'User nobody-here').replace(/ {2}ProxyJump .*\n/, ''));
+      writeFileSync(
+        file,
+        CHAIN.replaceAll(/User .*/g, 'User nobody-here').replace(/ {2}ProxyJump .*\n/, ''),
+      );
       const { logins } = await use([
         ...['--transport', transport, '-F', file, '-o', `HostKeyAlias=${JUMPHOST4}`],
         ...['-J', `${JUMP_USER}@first,${SESSION_USER}@second`, '-r', `third@${INSIDE}`],
@@ -114,7 +145,10 @@ describe('the command line', { skip: labUnavailable('curl') }, () => {
     const runtime = join(lab.directory, 'runtime');
     mkdirSync(runtime, { mode: 0o700 });
     const command = join(lab.directory, 'my ssh');
-    writeFileSync(command, `#!/bin/sh\nprintf '%s\\n' "$@" >'${lab.directory}/arguments'\nexec ssh "$@"\n`);
+    writeFileSync(
+      command,
+      `#!/bin/sh\nprintf '%s\\n' "$@" >'${lab.directory}/arguments'\nexec ssh "$@"\n`,
+    );
     chmodSync(command, 0o755);
     const { said } = await use(['-v', '-e', `'${command}' -4`, '-r', `${JUMP_USER}@${JUMPHOST4}`], {
       XDG_RUNTIME_DIR: runtime,
@@ -147,7 +181,10 @@ describe('the command line', { skip: labUnavailable('curl') }, () => {
     const command = `ProxyCommand=ssh -F none -i ${lab.credentials.keys.authorized} -o UserKnownHostsFile=${lab.credentials.knownHosts.plain} -W %h:%p ${JUMP_USER}@${JUMPHOST4}`;
     const options = ['-o', command, '-o', `HostKeyAlias=${JUMPHOST4}`];
     const { said, logins } = await use(['-v', ...options, '-r', `third@${INSIDE}`]);
-    assert.match(said, new RegExp(`not captured, because the ProxyCommand of ${INSIDE} names them: `));
+    assert.match(
+      said,
+      new RegExp(`not captured, because the ProxyCommand of ${INSIDE} names them: `),
+    );
     assert.deepEqual(logins, [`${JUMP_USER} from 192.0.2.2`, `third from ${INSIDE}`]);
     assert.ok(!existsSync(join(lab.clientHome, '.ssh', 'known_hosts.old')));
   });

@@ -1,4 +1,7 @@
-/** `tunnel connect` with names that only the jump host knows, and permits by name; resolv.conf has a resolver of the network's. */
+/**
+ * `tunnel connect` with names that only the jump host knows, and permits by name; resolv.conf has a
+ * resolver of the network's.
+ */
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -32,7 +35,16 @@ const OPTIONS = ['--dns-server', API1, '--domain', 'corp.example'];
 const ASK_ALL_THE_TIME = `while :; do getent hosts ${API1_NAME}; getent hosts ${WWW}; done >/dev/null 2>&1`;
 
 describe('connect by name', {
-  skip: labUnavailable('openssl', 'unshare', 'curl', 'python3', 'getent', 'dig', 'dnsmasq', 'tcpdump'),
+  skip: labUnavailable(
+    'openssl',
+    'unshare',
+    'curl',
+    'python3',
+    'getent',
+    'dig',
+    'dnsmasq',
+    'tcpdump',
+  ),
 }, () => {
   let names: NamesLab;
   let tunnel: Child;
@@ -85,7 +97,9 @@ describe('connect by name', {
   });
 
   it('two names on one address and port show their own certificates', async () => {
-    const script = TLS_NAMES.map((name) => `curl -sS --cacert ${names.authority(name)} https://${name}/`);
+    const script = TLS_NAMES.map(
+      (name) => `curl -sS --cacert ${names.authority(name)} https://${name}/`,
+    );
     assert.equal(await run(script.join(';')), 'one.lab.example\ntwo.lab.example\n');
   });
 
@@ -95,7 +109,10 @@ describe('connect by name', {
     const said = await run(
       `curl -sS http://nobody.corp.example/; echo $?; dig +tcp +short +time=2 -x $(dig +short ${WWW}); ${PYTHON} -c '${udp}' 2>&1 | tail -1; curl -sS http://${BY_ADDRESS}/`,
     );
-    assert.match(said, /6\nwww\.corp\.example\.\nConnectionRefusedError: .*\n\{.*"peer":"10\.77\.0\.1"/s);
+    assert.match(
+      said,
+      /6\nwww\.corp\.example\.\nConnectionRefusedError: .*\n\{.*"peer":"10\.77\.0\.1"/s,
+    );
     assert.ok(performance.now() - begun < 4_000);
   });
 
@@ -113,14 +130,27 @@ describe('connect by name', {
 
   it('a second tunnel is told that one answers already', async () => {
     const said = await run(`${process.execPath} ${MAIN} -r ${REMOTE} ${API2_NAME} 2>&1; echo $?`);
-    assert.match(said, /\[already-running\]: another tunnel has the queries to this machine's resolver, 192/);
+    assert.match(
+      said,
+      /\[already-running\]: another tunnel has the queries to this machine's resolver, 192/,
+    );
     assert.match(said, /hint: .*"tunnel exec".*\n7\n$/);
     assert.match(await run(`getent hosts ${API1_NAME}`), /198\.18\.|2001:2:/);
   });
 
   it('5,000 queries a second through the device leave it as it was', async () => {
     const load = await names.exec.lab.client.exec(
-      [process.execPath, LOAD, '198.18.0.53', '53', '5000', '1', API1_NAME, WWW, 'nobody.corp.example'],
+      [
+        process.execPath,
+        LOAD,
+        '198.18.0.53',
+        '53',
+        '5000',
+        '1',
+        API1_NAME,
+        WWW,
+        'nobody.corp.example',
+      ],
       { timeout: 20_000 },
     );
     const { sent, answered } = JSON.parse(load.stdout) as LoadResult;
@@ -163,7 +193,8 @@ describe('connect by name', {
     await tunnel.waitForLine(/connected again|the link stands again|again/i, 15_000);
     assert.match(await run(`curl -sS http://${API1_NAME}/`), /"peer"/);
 
-    // What waits for an answer when it stops is told that there is none, not left to ask the next resolver.
+    // What waits for an answer when it stops is told that there is none, not left to ask the next
+    // resolver.
     await names.exec.lab.sshd.kill();
     await sleep(500);
     const begun = performance.now();
@@ -223,7 +254,9 @@ describe('connect by name where programs ask a resolver on this machine', {
   const run = async (...command: readonly string[]) =>
     (await names.exec.lab.client.exec(argv(...command), { timeout: 20_000 })).stdout;
   const start = async () => {
-    const child = await names.exec.lab.client.spawn(argv(process.execPath, MAIN, '-r', REMOTE, API1_NAME));
+    const child = await names.exec.lab.client.spawn(
+      argv(process.execPath, MAIN, '-r', REMOTE, API1_NAME),
+    );
     await child.waitForLine(/tunnel: ready\n/, 20_000);
     assert.match(child.stderr, /resolv\.conf is rewritten: programs ask 127\.0\.0\.1/);
     return child;

@@ -1,4 +1,7 @@
-/** `tunnel connect` where programs ask a real systemd-resolved: names, restarts, and that nothing leaks or is left. */
+/**
+ * `tunnel connect` where programs ask a real systemd-resolved: names, restarts, and that nothing
+ * leaks or is left.
+ */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,7 +22,9 @@ const OWN_SERVER = `resolvectl dns | grep -o '198[.]18[.][0-9.]*'`;
 const QUERIES = 'port 53 or port 5353 or port 5355';
 
 describe('connect where systemd-resolved is asked', {
-  skip: resolvedMissing() || labUnavailable('dbus-daemon', 'dig', 'curl', 'getent', 'dnsmasq', 'tcpdump'),
+  skip:
+    resolvedMissing() ||
+    labUnavailable('dbus-daemon', 'dig', 'curl', 'getent', 'dnsmasq', 'tcpdump'),
 }, () => {
   let names: NamesLab;
   let resolved: ResolvedDaemon;
@@ -45,8 +50,9 @@ describe('connect where systemd-resolved is asked', {
   }
 
   /** Queries for the tunnel's names that have left since. */
-  const leaked = async (uplink: Awaited<ReturnType<NamesLab['exec']['lab']['client']['capture']>>) =>
-    (await uplink.stop()).filter(({ summary }) => OURS.test(summary));
+  const leaked = async (
+    uplink: Awaited<ReturnType<NamesLab['exec']['lab']['client']['capture']>>,
+  ) => (await uplink.stop()).filter(({ summary }) => OURS.test(summary));
 
   it('no query for its names leaves from "ready" on, also from programs that asked before', async () => {
     const { client } = names.exec.lab;
@@ -66,7 +72,8 @@ describe('connect where systemd-resolved is asked', {
   });
 
   it('names resolve and are reached; other names are asked for as ever; addresses have names again', async () => {
-    const said = await resolved.sh(`curl -sS http://${API1_NAME}/; echo; getent ahostsv4 ${WWW} | head -1
+    const said =
+      await resolved.sh(`curl -sS http://${API1_NAME}/; echo; getent ahostsv4 ${WWW} | head -1
       getent hosts direct.lab.example; getent hosts nobody.corp.example; echo $?
       dig +short -x $(dig +short ${API1_NAME} A); dig +short -x $(dig +short ${API1_NAME} AAAA); dig +short -x ${API2}
       dig +short HTTPS ${API1_NAME}; echo end`);
@@ -90,7 +97,9 @@ describe('connect where systemd-resolved is asked', {
     assert.match(await resolved.sh(`curl -sS http://${API1_NAME}/`), /"peer"/);
     const device = /\d: (tun\d+):/.exec(await resolved.sh('ip -o link'))?.[1] ?? '';
     await resolved.must(`resolvectl revert ${device}`);
-    await resolved.until('settings that were taken away', (status) => status.includes('~corp.example'));
+    await resolved.until('settings that were taken away', (status) =>
+      status.includes('~corp.example'),
+    );
     assert.match(tunnel.stderr, /has forgotten .*: they are made again/);
   });
 
@@ -98,7 +107,10 @@ describe('connect where systemd-resolved is asked', {
     // resolv.conf names the stub before and after.
     await resolved.must(`resolvectl dns uplink ${UPLINK6}`);
     await tunnel.waitForLine(/this machine's resolvers are 2001:db8:1::1 now/);
-    assert.match(await resolved.sh(`dig +short direct.lab.example @$(${OWN_SERVER})`), /^192\.0\.2\.1\n$/);
+    assert.match(
+      await resolved.sh(`dig +short direct.lab.example @$(${OWN_SERVER})`),
+      /^192\.0\.2\.1\n$/,
+    );
     await resolved.must(`resolvectl dns uplink ${UPLINK4}`);
     await tunnel.waitForLine(/this machine's resolvers are 192\.0\.2\.1 now/);
   });

@@ -1,4 +1,7 @@
-/** What an application sees of a connection through the tunnel, over a link with a measurable round-trip time. */
+/**
+ * What an application sees of a connection through the tunnel, over a link with a measurable
+ * round-trip time.
+ */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import {
@@ -26,8 +29,8 @@ const ONE_ROUND_TRIP_MS = 1.9 * RTT_MS;
 const ATTEMPTS = 4;
 
 /**
- * Waits until the link is idle: sshd up to 10.0 leaves Nagle's algorithm on where there is no session channel, so that an
- * answer waits for the acknowledgement of what it sent before.
+ * Waits until the link is idle: sshd up to 10.0 leaves Nagle's algorithm on where there is no
+ * session channel, so that an answer waits for the acknowledgement of what it sent before.
  */
 function quiet(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 3 * RTT_MS));
@@ -116,7 +119,10 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
         await quiet();
         const attempt = await connectTo(lab, host, port);
         assert.equal(attempt.outcome, outcome);
-        assert.ok(attempt.ms > RTT_MS * 0.9, `${attempt.ms} ms: nobody can have asked the far side`);
+        assert.ok(
+          attempt.ms > RTT_MS * 0.9,
+          `${attempt.ms} ms: nobody can have asked the far side`,
+        );
         times.push(attempt.ms);
         if (attempt.ms < ONE_ROUND_TRIP_MS) return;
       }
@@ -130,7 +136,13 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
   });
 
   it('stay silent where the far side is silent, and leave nothing when the application gives up', async () => {
-    const { outcome } = await dial<{ outcome: string }>(lab.client, 'give-up', BLACKHOLE4, 80, 1500);
+    const { outcome } = await dial<{ outcome: string }>(
+      lab.client,
+      'give-up',
+      BLACKHOLE4,
+      80,
+      1500,
+    );
     assert.equal(outcome, 'given up');
   });
 
@@ -174,7 +186,8 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
   it('end when the application resets an upload that is stuck', async () => {
     const { sent } = await dial<{ sent: number }>(lab.client, 'fill-reset', API2, Port.stall);
     assert.ok(sent > 1 << 20, `only ${sent} bytes were taken`);
-    // sshd itself keeps its own connection for as long as the far side takes nothing of what it still has.
+    // sshd itself keeps its own connection for as long as the far side takes nothing of what it
+    // still has.
     await tunnel.waitForLine(new RegExp(`${API2}:${Port.stall}: ended`), 5000);
   });
 
@@ -203,7 +216,12 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
 
   it('of UDP are refused at once, and ping is told that it is prohibited', async () => {
     for (const host of [API1, API1_6]) {
-      const { outcome, ms } = await dial<{ outcome: string; ms: number }>(lab.client, 'udp', host, 443);
+      const { outcome, ms } = await dial<{ outcome: string; ms: number }>(
+        lab.client,
+        'udp',
+        host,
+        443,
+      );
       assert.equal(outcome, 'ECONNREFUSED');
       assert.ok(ms < RTT_MS / 2, `${ms} ms`);
     }
@@ -324,10 +342,17 @@ describe('targets and exclusions', { skip: labUnavailable() }, () => {
     const tunnel = await startTunnel(lab.client, ['198.51.100.0/24', '-x', '198.51.100.1:8080']);
     try {
       const { stdout } = await lab.client.exec(['ncat', '--recv-only', '198.51.100.1', '8080']);
-      assert.equal(stdout.trim(), '192.0.2.2', 'the excluded port was reached through the jump host');
+      assert.equal(
+        stdout.trim(),
+        '192.0.2.2',
+        'the excluded port was reached through the jump host',
+      );
       const { outcome } = await connectTo(lab, '198.51.100.1', 8081);
       assert.equal(outcome, 'ECONNREFUSED');
-      assert.match((await lab.client.exec(['ip', 'route', 'get', '198.51.100.1'])).stdout, /dev tun\d/);
+      assert.match(
+        (await lab.client.exec(['ip', 'route', 'get', '198.51.100.1'])).stdout,
+        /dev tun\d/,
+      );
     } finally {
       await tunnel.stop('SIGINT');
       await server.stop('SIGKILL');

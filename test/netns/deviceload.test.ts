@@ -9,7 +9,8 @@ import { labUnavailable } from '../support/lab.ts';
 import type { Finding } from '../support/load.ts';
 
 function assertKept(findings: readonly Finding[]): void {
-  for (const { what, value, bound, kept } of findings) assert.ok(kept, `${what}: ${value} (${bound})`);
+  for (const { what, value, bound, kept } of findings)
+    assert.ok(kept, `${what}: ${value} (${bound})`);
 }
 
 describe('load on the device', { skip: labUnavailable('curl', 'ss'), timeout: 300_000 }, () => {

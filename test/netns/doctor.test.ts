@@ -29,7 +29,11 @@ describe('doctor', { skip: labUnavailable('openssl', 'unshare') || closedToOther
     return lab.lab.client.exec(argv, { env: { HOME: lab.home } });
   }
 
-  async function report(args: readonly string[], options: ExecOptions = {}, expected = 0): Promise<Report> {
+  async function report(
+    args: readonly string[],
+    options: ExecOptions = {},
+    expected = 0,
+  ): Promise<Report> {
     const { status, stdout, stderr } = await doctor(['--json', ...args], options);
     assert.equal(stderr, '');
     assert.equal(status, expected, stdout);
@@ -78,7 +82,10 @@ describe('doctor', { skip: labUnavailable('openssl', 'unshare') || closedToOther
     const found = await report([], { root: true, script: 'chmod 600 /dev/net/tun && exec "$@"' });
     assert.equal(finding(found, 'tun-device').state, 'ok');
     const user = await doctor(['--json'], { script: 'chmod 600 /dev/net/tun && exec "$@"' });
-    assert.match(finding(JSON.parse(user.stdout), 'namespaces').detail, /may be opened by root only/);
+    assert.match(
+      finding(JSON.parse(user.stdout), 'namespaces').detail,
+      /may be opened by root only/,
+    );
   });
 
   it('names the routes, rules and resolvers that win over targets', async () => {
@@ -88,11 +95,18 @@ describe('doctor', { skip: labUnavailable('openssl', 'unshare') || closedToOther
     ]);
     try {
       const found = await report([PRIVATE4, '192.0.0.0/8']);
-      assert.match(finding(found, 'routes').detail, /10\.77\.3\.0\/24 dev uplink wins over 10\.77\.0\.0\/16/);
-      assert.match(finding(found, 'routes').detail, /192\.0\.2\.0\/24 dev uplink wins over 192\.0\.0\.0\/8/);
+      assert.match(
+        finding(found, 'routes').detail,
+        /10\.77\.3\.0\/24 dev uplink wins over 10\.77\.0\.0\/16/,
+      );
+      assert.match(
+        finding(found, 'routes').detail,
+        /192\.0\.2\.0\/24 dev uplink wins over 192\.0\.0\.0\/8/,
+      );
       assert.equal(finding(found, 'rules').detail, 'IPv4 5210: from all fwmark 0x7 lookup 52');
       assert.match(finding(found, 'resolver').hint ?? '', /-x 192\.0\.2\.1/);
-      for (const name of ['routes', 'rules', 'resolver']) assert.equal(finding(found, name).state, 'warning');
+      for (const name of ['routes', 'rules', 'resolver'])
+        assert.equal(finding(found, name).state, 'warning');
     } finally {
       await lab.lab.client.configure(['rule del priority 5210', 'route del 10.77.3.0/24']);
     }

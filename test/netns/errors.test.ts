@@ -1,4 +1,7 @@
-/** What can't work ends with one line, a hint, a stable code and its exit code, and nothing has been captured. */
+/**
+ * What can't work ends with one line, a hint, a stable code and its exit code, and nothing has been
+ * captured.
+ */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
@@ -15,10 +18,15 @@ const NOBODY = { uid: 65534, gid: 65534 };
 /** SILENT4 as /proc/net/tcp has it. */
 const SILENT4_HEX = '4D0200C0';
 
-/** Until the process's network has a TCP connection to SILENT4 that is not answered, or a query there. */
+/**
+ * Until the process's network has a TCP connection to SILENT4 that is not answered, or a query
+ * there.
+ */
 async function waitsFor(what: 'tcp' | 'udp', tunnel: Child): Promise<void> {
   const socket =
-    what === 'tcp' ? new RegExp(` ${SILENT4_HEX}:0016 02 `) : new RegExp(` ${SILENT4_HEX}:0035 01 `);
+    what === 'tcp'
+      ? new RegExp(` ${SILENT4_HEX}:0016 02 `)
+      : new RegExp(` ${SILENT4_HEX}:0035 01 `);
   while (!socket.test(readFileSync(`/proc/${tunnel.pid}/net/${what}`, 'latin1'))) {
     assert.equal(tunnel.ended, undefined, tunnel.stderr);
     await new Promise((resolve) => setTimeout(resolve, 10));
@@ -36,19 +44,32 @@ describe('errors', { skip: labUnavailable() }, () => {
     await lab?.close();
   });
 
-  /** One line that says what happened, one with a hint, the code and the status; and nothing on the machine has changed. */
+  /**
+   * One line that says what happened, one with a hint, the code and the status; and nothing on the
+   * machine has changed.
+   */
   async function expectError(result: ExecResult, status: number, code: string): Promise<void> {
     const lines = result.stderr.trimEnd().split('\n');
     const errors = lines.filter((line) => line.startsWith('tunnel: error ['));
     assert.equal(errors.length, 1, result.stderr);
     assert.ok(errors[0]?.startsWith(`tunnel: error [${code}]: `), result.stderr);
-    assert.equal(lines.filter((line) => line.startsWith('tunnel: hint: ')).length, 1, result.stderr);
+    assert.equal(
+      lines.filter((line) => line.startsWith('tunnel: hint: ')).length,
+      1,
+      result.stderr,
+    );
     assert.doesNotMatch(result.stderr, /tunnel: ready/);
     assert.equal(result.status, status);
     assert.equal(await lab.client.hostState(), untouched);
   }
 
-  for (const target of ['10.0.0.0/33', '10.0.0.1.2', '010.0.0.1', '10.0.0.0/8:0', 'no-such-prefix/8']) {
+  for (const target of [
+    '10.0.0.0/33',
+    '10.0.0.1.2',
+    '010.0.0.1',
+    '10.0.0.0/8:0',
+    'no-such-prefix/8',
+  ]) {
     it(`of a malformed target: ${target}`, async () => {
       const result = await runTunnel(lab.client, ['-r', REMOTE, target]);
       await expectError(result, 2, 'usage');
@@ -71,7 +92,8 @@ describe('errors', { skip: labUnavailable() }, () => {
   });
 
   it('of a host key that is not known: no authentication is tried', async () => {
-    const logins = () => lab.sshd.log().match(/userauth-request|Failed|Accepted|Postponed/g)?.length ?? 0;
+    const logins = () =>
+      lab.sshd.log().match(/userauth-request|Failed|Accepted|Postponed/g)?.length ?? 0;
     const before = logins();
     const home = { HOME: `${lab.directory}/nowhere` };
     const argv = ['setsid', process.execPath, MAIN, '-r', REMOTE, PRIVATE4];
@@ -87,11 +109,18 @@ describe('errors', { skip: labUnavailable() }, () => {
     const changed = await runTunnel(lab.client, ['-r', REMOTE, '--host-key', pin, PRIVATE4]);
     await expectError(changed, 4, 'host-key-changed');
     assert.ok(changed.stderr.includes(pin));
-    assert.ok((changed.stderr.match(/SHA256:[A-Za-z0-9+/]{43}/g) ?? []).length >= 2, changed.stderr);
+    assert.ok(
+      (changed.stderr.match(/SHA256:[A-Za-z0-9+/]{43}/g) ?? []).length >= 2,
+      changed.stderr,
+    );
   });
 
   it('of a jump host where nobody listens, and of one that does not exist', async () => {
-    await expectError(await runTunnel(lab.client, ['-r', `${REMOTE}:2999`, PRIVATE4]), 5, 'jumphost-refused');
+    await expectError(
+      await runTunnel(lab.client, ['-r', `${REMOTE}:2999`, PRIVATE4]),
+      5,
+      'jumphost-refused',
+    );
     const absent = await runTunnel(lab.client, [
       '-r',
       `${JUMP_USER}@10.99.0.1`,
@@ -194,7 +223,11 @@ describe('errors', { skip: labUnavailable() }, () => {
   });
 
   it('of a target that is the machine’s own network', async () => {
-    await expectError(await runTunnel(lab.client, ['-r', REMOTE, '192.0.2.0/24']), 6, 'capture-route-exists');
+    await expectError(
+      await runTunnel(lab.client, ['-r', REMOTE, '192.0.2.0/24']),
+      6,
+      'capture-route-exists',
+    );
   });
 
   for (const [doing, remote, what] of [
@@ -234,7 +267,10 @@ describe('errors', { skip: labUnavailable() }, () => {
     ]);
     try {
       await tunnel.waitForLine(/tunnel: ready\n/);
-      assert.match(tunnel.stderr, /warning: the targets hold this machine's resolver 10\.77\.0\.53/);
+      assert.match(
+        tunnel.stderr,
+        /warning: the targets hold this machine's resolver 10\.77\.0\.53/,
+      );
     } finally {
       await tunnel.stop('SIGTERM');
     }

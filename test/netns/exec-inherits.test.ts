@@ -1,4 +1,7 @@
-/** What the command of `tunnel exec` has from its caller as it would by itself, in a network of its own and with proxies alike. */
+/**
+ * What the command of `tunnel exec` has from its caller as it would by itself, in a network of its
+ * own and with proxies alike.
+ */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -43,7 +46,8 @@ describe('exec: what the command has from its caller', {
         const setUp = 'ulimit -Sn 777; umask 027; echo 300 >/proc/self/oom_score_adj';
         const script = `${setUp}; trap '' USR1; nice -n 5 sh -c '"$@"; exit $?' sh "$@"; echo "$(ps -o pgid=,sid= -p $$ | tr -s ' ')"`;
         const { stdout, stderr, status } = await under(script, 'sh', '-c', ATTRIBUTES);
-        const [mask, soft, hard, nice, oom, blocked, ignored, group, callersGroup] = stdout.split('\n');
+        const [mask, soft, hard, nice, oom, blocked, ignored, group, callersGroup] =
+          stdout.split('\n');
         assert.deepEqual([mask, soft, nice, oom], ['0027', '777', '5', '300'], stderr);
         assert.ok(Number(hard) > 777, hard);
         assert.deepEqual([blocked, ignored], ['0000000000000000', '0000000000000000']);
@@ -67,8 +71,14 @@ describe('exec: what the command has from its caller', {
 
       it('a working directory that is gone, or that it may not enter', async () => {
         const gone = 'mkdir "$HOME/gone"; cd "$HOME/gone"; rmdir "$HOME/gone"; "$@"';
-        assert.match((await under(gone, 'readlink', '/proc/self/cwd')).stdout, /\/gone \(deleted\)\n$/);
-        assert.equal((await under('cd /root && "$@"', 'readlink', '/proc/self/cwd')).stdout, '/root\n');
+        assert.match(
+          (await under(gone, 'readlink', '/proc/self/cwd')).stdout,
+          /\/gone \(deleted\)\n$/,
+        );
+        assert.equal(
+          (await under('cd /root && "$@"', 'readlink', '/proc/self/cwd')).stdout,
+          '/root\n',
+        );
       });
 
       it('standard descriptors, or nothing where they are closed', async () => {

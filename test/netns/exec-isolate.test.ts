@@ -1,4 +1,7 @@
-/** `tunnel exec --isolate`: whatever the command tries, nothing but the SSH connection leaves the machine. */
+/**
+ * `tunnel exec --isolate`: whatever the command tries, nothing but the SSH connection leaves the
+ * machine.
+ */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import {
@@ -20,7 +23,9 @@ import { closedToOthers } from '../support/requirements.ts';
 import { MAIN } from '../support/tunnel.ts';
 
 const PYTHON = '/usr/bin/python3';
-/** Of all attempts together: each would take 10 s if it met with silence. ping waits for a second. */
+/**
+ * Of all attempts together: each would take 10 s if it met with silence. ping waits for a second.
+ */
 const AT_ONCE_S = 8;
 
 /** Tries to get out in every way that there is, and prints what came of each. */
@@ -55,7 +60,9 @@ attempt("target", lambda: tcp("${API1}", ${Port.http}))
 `;
 
 describe('exec --isolate', {
-  skip: labUnavailable('openssl', 'unshare', 'tcpdump', 'python3', 'ping', 'nsenter') || closedToOthers(MAIN),
+  skip:
+    labUnavailable('openssl', 'unshare', 'tcpdump', 'python3', 'ping', 'nsenter') ||
+    closedToOthers(MAIN),
 }, () => {
   let exec: ExecLab;
   before(async () => {
@@ -68,7 +75,10 @@ describe('exec --isolate', {
     await exec?.close();
   });
 
-  /** Packets that are no part of the SSH connection, nor of what a new lab's kernels say to find each other. */
+  /**
+   * Packets that are no part of the SSH connection, nor of what a new lab's kernels say to find
+   * each other.
+   */
   function strangers(packets: readonly Packet[]): Packet[] {
     const ssh = `${JUMPHOST4}.22`;
     const own = (end: string) => end.startsWith(`${CLIENT4}.`);
@@ -77,7 +87,9 @@ describe('exec --isolate', {
         !(own(source) && destination === ssh) &&
         !(source === ssh && own(destination)) &&
         protocol !== 'ARP' &&
-        !/neighbor (solicitation|advertisement)|router solicitation|multicast listener/.test(summary),
+        !/neighbor (solicitation|advertisement)|router solicitation|multicast listener/.test(
+          summary,
+        ),
     );
   }
 
@@ -107,8 +119,10 @@ describe('exec --isolate', {
       assert.equal(results.get('target'), "'open'");
       for (const name of ['tcp4', 'jumphost', 'port', 'dnstcp'])
         assert.equal(results.get(name), 'EHOSTUNREACH', name);
-      for (const name of ['tcp6', 'target6', 'udp6']) assert.equal(results.get(name), 'EACCES', name);
-      for (const name of ['udp4', 'dnsdirect']) assert.equal(results.get(name), 'EHOSTUNREACH', name);
+      for (const name of ['tcp6', 'target6', 'udp6'])
+        assert.equal(results.get(name), 'EACCES', name);
+      for (const name of ['udp4', 'dnsdirect'])
+        assert.equal(results.get(name), 'EHOSTUNREACH', name);
       assert.equal(results.get('dns'), 'gaierror');
       assert.equal(results.get('raw'), 'EPERM');
       assert.notEqual(results.get('ping'), '0');

@@ -1,4 +1,7 @@
-/** The launcher by itself: what it makes of messages, of descriptors and of the files that it covers. */
+/**
+ * The launcher by itself: what it makes of messages, of descriptors and of the files that it
+ * covers.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -36,7 +39,10 @@ interface Conversation {
 }
 
 /** Runs a launcher, as root, that is sent these messages one after the other; then nothing more. */
-async function converse(sent: readonly Uint8Array[], command: readonly string[] = []): Promise<Conversation> {
+async function converse(
+  sent: readonly Uint8Array[],
+  command: readonly string[] = [],
+): Promise<Conversation> {
   const messages: LauncherMessage[] = [];
   let descriptors = 0;
   let ended: () => void = () => {};
@@ -97,7 +103,10 @@ describe('launcher', { skip }, () => {
 
   it('runs nothing when the program goes before it says so', async () => {
     assert.equal((await converse([encodeSetup(SETUP)], ['true'])).status, 125);
-    const { messages, status } = await converse([encodeSetup(SETUP), encodeGo()], ['sh', '-c', 'exit 3']);
+    const { messages, status } = await converse(
+      [encodeSetup(SETUP), encodeGo()],
+      ['sh', '-c', 'exit 3'],
+    );
     assert.equal(messages.at(-1)?.type, 'ready');
     assert.equal(status, 3);
   });
@@ -151,11 +160,13 @@ describe('launcher', { skip }, () => {
     });
   }
 
-  const SHOW = 'cat /etc/resolv.conf; ls -A /run/systemd/resolve /run/nscd /run/avahi-daemon | tr "\\n" " "';
+  const SHOW =
+    'cat /etc/resolv.conf; ls -A /run/systemd/resolve /run/nscd /run/avahi-daemon | tr "\\n" " "';
   const SERVICES = `mount -t tmpfs tmpfs /run && cd /run && mkdir -p systemd/resolve nscd avahi-daemon &&
     echo nameserver 192.0.2.53 >systemd/resolve/stub-resolv.conf && touch systemd/resolve/io.systemd.Resolve nscd/socket avahi-daemon/socket`;
   /** The lab's copy of /etc is for all tests. */
-  const OWN_ETC = 'mount -t tmpfs -o mode=755 tmpfs /mnt && cp -a /etc /mnt && mount --bind /mnt/etc /etc';
+  const OWN_ETC =
+    'mount -t tmpfs -o mode=755 tmpfs /mnt && cp -a /etc /mnt && mount --bind /mnt/etc /etc';
   const LINKED = `${OWN_ETC} && ${SERVICES} && rm /etc/resolv.conf && ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf && cd / && exec "$@"`;
 
   it('puts its resolver in the place of a file, and hides the services that resolve names', async () => {
@@ -164,11 +175,16 @@ describe('launcher', { skip }, () => {
     });
     assert.equal(stderr, '');
     assert.match(stdout, /^nameserver 198\.18\.0\.53\n/m);
-    assert.match(stdout, /\/run\/avahi-daemon: socket {2}\/run\/nscd: {2}\/run\/systemd\/resolve: $/m);
+    assert.match(
+      stdout,
+      /\/run\/avahi-daemon: socket {2}\/run\/nscd: {2}\/run\/systemd\/resolve: $/m,
+    );
   });
 
   it('puts it in the place of a link to a file of systemd-resolved', async () => {
-    const { stdout } = await exec.exec(['--isolate', PRIVATE4, '--', 'sh', '-c', SHOW], { script: LINKED });
+    const { stdout } = await exec.exec(['--isolate', PRIVATE4, '--', 'sh', '-c', SHOW], {
+      script: LINKED,
+    });
     assert.match(stdout, /^nameserver 198\.18\.0\.53\n/m);
     assert.match(
       stdout,
@@ -186,7 +202,9 @@ describe('launcher', { skip }, () => {
 
   it('keeps the resolver readable whatever the umask', async () => {
     const script = 'umask 077; exec "$@"';
-    const { stdout } = await exec.exec([PRIVATE4, '--', 'stat', '-c', '%a', '/etc/resolv.conf'], { script });
+    const { stdout } = await exec.exec([PRIVATE4, '--', 'stat', '-c', '%a', '/etc/resolv.conf'], {
+      script,
+    });
     assert.equal(stdout, '644\n');
   });
 

@@ -23,8 +23,16 @@ const AT_ONCE_MS = 4_000;
 
 describe('exec by name', {
   skip:
-    labUnavailable('openssl', 'unshare', 'curl', 'python3', 'getent', 'dig', 'dnsmasq', 'tcpdump') ||
-    closedToOthers(MAIN),
+    labUnavailable(
+      'openssl',
+      'unshare',
+      'curl',
+      'python3',
+      'getent',
+      'dig',
+      'dnsmasq',
+      'tcpdump',
+    ) || closedToOthers(MAIN),
 }, () => {
   let names: NamesLab;
   before(async () => {
@@ -35,7 +43,13 @@ describe('exec by name', {
   });
 
   async function inside(options: readonly string[], script: string): Promise<string> {
-    const { stdout, stderr, status } = await names.exec.exec([...options, '--', 'sh', '-c', script]);
+    const { stdout, stderr, status } = await names.exec.exec([
+      ...options,
+      '--',
+      'sh',
+      '-c',
+      script,
+    ]);
     assert.equal(status, 0, `${stdout}${stderr}`);
     return stdout;
   }
@@ -63,8 +77,13 @@ describe('exec by name', {
   });
 
   it('two names on one address and port show their own certificates', async () => {
-    const script = TLS_NAMES.map((name) => `curl -sS --cacert ${names.authority(name)} https://${name}/`);
-    assert.equal(await inside(['*.lab.example:443'], script.join(';')), 'one.lab.example\ntwo.lab.example\n');
+    const script = TLS_NAMES.map(
+      (name) => `curl -sS --cacert ${names.authority(name)} https://${name}/`,
+    );
+    assert.equal(
+      await inside(['*.lab.example:443'], script.join(';')),
+      'one.lab.example\ntwo.lab.example\n',
+    );
   });
 
   it('a name that does not exist fails as such, and at once', async () => {
@@ -73,22 +92,30 @@ describe('exec by name', {
       'curl -sS http://nobody.corp.example/; echo curl $?',
       'getent hosts nobody.corp.example; echo getent $?',
       'dig +time=2 +tries=1 nobody.corp.example | grep -o "status: [A-Z]*"',
-      // Without a resolver behind the jump host that could tell, the jump host does when it is connected to.
+      // Without a resolver behind the jump host that could tell, the jump host does when it is
+      // connected to.
       `${PYTHON} -c 'import socket; socket.create_connection(("missing.lab.example", 80), 5)' 2>&1 | tail -1`,
     ].join(';');
-    const said = await inside(['--dns-server', API1, '*.corp.example', 'missing.lab.example'], script);
+    const said = await inside(
+      ['--dns-server', API1, '*.corp.example', 'missing.lab.example'],
+      script,
+    );
     assert.match(said, /curl 6\ngetent 2\nstatus: NXDOMAIN\nOSError: \[Errno 113\]/);
     assert.ok(performance.now() - begun < AT_ONCE_MS);
   });
 
   it('are asked for over TCP, too, and reverse; HTTPS records never', async () => {
     const script = `dig +tcp +short +time=2 ${API1_NAME}; dig +short -x $(dig +short ${API1_NAME}); dig +short HTTPS ${API1_NAME}; echo end`;
-    assert.match(await inside([API1_NAME], script), /^198\.18\.\d+\.\d+\napi1\.lab\.example\.\nend\n$/);
+    assert.match(
+      await inside([API1_NAME], script),
+      /^198\.18\.\d+\.\d+\napi1\.lab\.example\.\nend\n$/,
+    );
   });
 
   it('both forms of a destination are tried, as the jump host permits', async () => {
     const peer = (url: string) => `curl -sS -m 5 ${url} | grep -o '"peer":"[^"]*"'`;
-    // The name is asked for, the address is permitted; then an address that was answered, of which the name is permitted.
+    // The name is asked for, the address is permitted; then an address that was answered, of which
+    // the name is permitted.
     assert.match(
       await inside(['--dns-server', API1, BY_ADDRESS], peer(`http://${BY_ADDRESS}/`)),
       /10\.77\.0\.1"/,
@@ -117,7 +144,9 @@ describe('exec by name', {
       await inside(options, script),
       /^192\.0\.2\.2\n198\.18\.\S+\s+www\.corp\.example\n0\n$|^192\.0\.2\.2\n2001:2:\S+\s+www\.corp\.example\n0\n$/,
     );
-    const asked = (await uplink.stop()).filter(({ destination }) => destination === `${UPLINK4}.53`);
+    const asked = (await uplink.stop()).filter(
+      ({ destination }) => destination === `${UPLINK4}.53`,
+    );
     assert.ok(asked.length > 0);
     assert.deepEqual(
       asked.filter(({ summary }) => !summary.includes('direct.lab.example')),
@@ -134,7 +163,10 @@ describe('exec by name', {
     );
     // A search list goes on to its next suffix.
     assert.match(
-      await inside(['--isolate', ...options], 'LOCALDOMAIN="home.example corp.example" getent hosts www'),
+      await inside(
+        ['--isolate', ...options],
+        'LOCALDOMAIN="home.example corp.example" getent hosts www',
+      ),
       /\swww\.corp\.example\n$/,
     );
     assert.deepEqual(await silent.stop(), []);
@@ -146,7 +178,17 @@ describe('exec by name', {
       names.exec.userArgv([
         process.execPath,
         MAIN,
-        ...['proxy', '-r', REMOTE, '--listen', '1080', '--dns-server', API1, '--domain', 'corp.example'],
+        ...[
+          'proxy',
+          '-r',
+          REMOTE,
+          '--listen',
+          '1080',
+          '--dns-server',
+          API1,
+          '--domain',
+          'corp.example',
+        ],
         PRIVATE4,
       ]),
       { env: { HOME: names.exec.home } },

@@ -1,5 +1,6 @@
 /**
- * `tunnel exec` in places that are not a plain login: where namespaces are refused, in a container, while the link is lost.
+ * `tunnel exec` in places that are not a plain login: where namespaces are refused, in a container,
+ * while the link is lost.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -21,12 +22,14 @@ import { MAIN } from '../support/tunnel.ts';
 const PYTHON = '/usr/bin/python3';
 const TARGET = `http://${API1}/`;
 const BESIDE = `http://${UPLINK4}:${UplinkPort.peer}/`;
-const FETCH = 'import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())';
+const FETCH =
+  'import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())';
 const OUTAGE_MS = 1_500;
 
 /**
- * What container runtimes make, but for their filters of system calls: a root of its own (pivot_root(2), not chroot(2), in which
- * user namespaces are refused), a /proc of its own, process, host name and IPC namespaces, and no way to more privileges.
+ * What container runtimes make, but for their filters of system calls: a root of its own
+ * (pivot_root(2), not chroot(2), in which user namespaces are refused), a /proc of its own,
+ * process, host name and IPC namespaces, and no way to more privileges.
  */
 const IN_A_CONTAINER = `exec unshare --mount --pid --fork --uts --ipc sh -ec '
 mount --make-rprivate /
@@ -64,15 +67,24 @@ describe('exec in other places', {
       'readlink /proc/self/ns/net /proc/$PPID/ns/net | uniq | wc -l',
       'exit 7',
     ];
-    const { status, stdout, stderr } = await exec.exec([PRIVATE4, '--', 'sh', '-c', commands.join('\n')], {
-      script: NO_USER_NAMESPACES,
-      env: { NO_PROXY: 'intern.example', ALL_PROXY: 'socks5://127.0.0.1:9' },
-    });
+    const { status, stdout, stderr } = await exec.exec(
+      [PRIVATE4, '--', 'sh', '-c', commands.join('\n')],
+      {
+        script: NO_USER_NAMESPACES,
+        env: { NO_PROXY: 'intern.example', ALL_PROXY: 'socks5://127.0.0.1:9' },
+      },
+    );
     const [first = '', second = '', ...rest] = stdout.split('\n').filter((line) => line !== '');
     assert.equal(peerOf(first), JUMPHOST_PRIVATE4, stderr);
     assert.equal(peerOf(second), JUMPHOST_PRIVATE4, stderr);
     const exceptions = 'intern.example,localhost,127.0.0.1,::1';
-    assert.deepEqual(rest, [CLIENT4, '502', `NO_PROXY=${exceptions}`, `no_proxy=${exceptions}`, '1']);
+    assert.deepEqual(rest, [
+      CLIENT4,
+      '502',
+      `NO_PROXY=${exceptions}`,
+      `no_proxy=${exceptions}`,
+      '1',
+    ]);
     assert.match(stderr, /^tunnel: warning: .*max_user_namespaces is 0.*proxy variables instead/);
     assert.match(stderr, /network of its own: .*sysctl user\.max_user_namespaces=/);
     assert.equal(status, 7);
@@ -114,7 +126,10 @@ describe('exec in other places', {
     await exec.lab.sshd?.start();
     assert.deepEqual(await command.wait(15_000), { status: 0, signal: null }, command.stderr);
     const [first = '', second = '', end] = command.stdout.split('\n');
-    assert.deepEqual([peerOf(first), peerOf(second), end], [JUMPHOST_PRIVATE4, JUMPHOST_PRIVATE4, 'end']);
+    assert.deepEqual(
+      [peerOf(first), peerOf(second), end],
+      [JUMPHOST_PRIVATE4, JUMPHOST_PRIVATE4, 'end'],
+    );
     assert.match(command.stderr, /link lost: [\s\S]*reconnected after/);
   });
 });

@@ -22,7 +22,8 @@ describe('launcher under sanitizers', {
     it(`passes ${file}.test (${pattern})`, async () => {
       await mustRun(['make', '-s', '-C', NATIVE, LAUNCHER, `LAB_OUT=${dirname(LAUNCHER)}`]);
       const test = fileURLToPath(new URL(`./${file}.test.js`, import.meta.url));
-      // The variable by which the outer test runner knows its children is left out: this one is a run of its own.
+      // The variable by which the outer test runner knows its children is left out: this one is a
+      // run of its own.
       const { status, stdout } = await run(
         [process.execPath, '--test', `--test-name-pattern=${pattern}`, test],
         {

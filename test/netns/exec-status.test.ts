@@ -1,4 +1,7 @@
-/** The exit status of `tunnel exec`, what it says when it can't run the command, and the signals that it passes on. */
+/**
+ * The exit status of `tunnel exec`, what it says when it can't run the command, and the signals
+ * that it passes on.
+ */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { PRIVATE4 } from '../support/addresses.ts';
@@ -56,7 +59,9 @@ describe('exec: exit status', {
     await fails(127, 'command-not-found', [PRIVATE4, '--', './no-such-command', '--flag']);
     await fails(127, 'command-not-found', [PRIVATE4, '--', '/etc/passwd/x']);
     // A directory of PATH that is closed to the user is no reason to say anything else.
-    await fails(127, 'command-not-found', ['no-such-command'], { env: { PATH: '/root:/usr/bin:/bin' } });
+    await fails(127, 'command-not-found', ['no-such-command'], {
+      env: { PATH: '/root:/usr/bin:/bin' },
+    });
   });
 
   it('is 126 for what can not be executed', async () => {
@@ -69,13 +74,24 @@ describe('exec: exit status', {
     await fails(125, 'usage', [PRIVATE4, 'true']);
     await fails(125, 'usage', ['--no-such-option', 'true']);
     await fails(125, 'jumphost-refused', ['-p', '2', PRIVATE4, '--', 'true']);
-    await fails(125, 'host-key-changed', ['--host-key', `SHA256:${'A'.repeat(43)}`, PRIVATE4, '--', 'true']);
+    await fails(125, 'host-key-changed', [
+      '--host-key',
+      `SHA256:${'A'.repeat(43)}`,
+      PRIVATE4,
+      '--',
+      'true',
+    ]);
   });
 
   it('is 125 with --isolate where namespaces are refused, and says what would permit them', async () => {
-    const { stderr } = await fails(125, 'namespace-refused', ['--isolate', PRIVATE4, '--', 'true'], {
-      script: NO_USER_NAMESPACES,
-    });
+    const { stderr } = await fails(
+      125,
+      'namespace-refused',
+      ['--isolate', PRIVATE4, '--', 'true'],
+      {
+        script: NO_USER_NAMESPACES,
+      },
+    );
     assert.match(stderr, /user\.max_user_namespaces is 0/);
     assert.match(stderr, /hint: .*sysctl user\.max_user_namespaces=/);
   });

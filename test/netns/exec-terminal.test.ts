@@ -27,7 +27,10 @@ while True:
 print("seen", sorted(seen.items()), flush=True)
 `;
 
-/** Runs a command as the leader of a session with a terminal of its own, and closes that when the command has said a word. */
+/**
+ * Runs a command as the leader of a session with a terminal of its own, and closes that when the
+ * command has said a word.
+ */
 const HANG_UP = `
 import os, pty, sys
 pid, terminal = pty.fork()
@@ -40,7 +43,8 @@ print("left with", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 /** Until the program has begun to connect. */
 const CONNECTING_MS = 1500;
 
-const skip = labUnavailable('openssl', 'unshare', 'tmux', 'bash', 'python3') || closedToOthers(MAIN);
+const skip =
+  labUnavailable('openssl', 'unshare', 'tmux', 'bash', 'python3') || closedToOthers(MAIN);
 
 describe('exec at a terminal', { skip }, () => {
   let exec: ExecLab;
@@ -54,7 +58,8 @@ describe('exec at a terminal', { skip }, () => {
       `#!/bin/sh\nexec ${process.execPath} ${MAIN} exec -r ${REMOTE} ${PRIVATE4} -- "$@"\n`,
       { mode: 0o755 },
     );
-    // The server lives in the client's namespaces, as the user; its clients only speak to its socket.
+    // The server lives in the client's namespaces, as the user; its clients only speak to its
+    // socket.
     const inside = exec.userArgv(['"$@"']);
     let started = false;
     tmux = await Tmux.start(

@@ -1,9 +1,19 @@
-/** Whose the command of `tunnel exec` is, and whose the SSH connection: by sudo, by doas, without a name, inside of another one. */
+/**
+ * Whose the command of `tunnel exec` is, and whose the SSH connection: by sudo, by doas, without a
+ * name, inside of another one.
+ */
 import assert from 'node:assert/strict';
 import { chownSync, cpSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { API1, JUMPHOST_PRIVATE4, PRIVATE4, SILENT4, UPLINK4, UplinkPort } from '../support/addresses.ts';
+import {
+  API1,
+  JUMPHOST_PRIVATE4,
+  PRIVATE4,
+  SILENT4,
+  UPLINK4,
+  UplinkPort,
+} from '../support/addresses.ts';
 import { SUDOERS, UID, USER } from '../support/etc.ts';
 import { ExecLab, type ExecOptions } from '../support/execlab.ts';
 import { labUnavailable } from '../support/lab.ts';
@@ -23,7 +33,10 @@ const NOBODY = 54_321;
 /** The same program, started by something else. */
 const INNER = [process.execPath, MAIN, 'exec', '-r', REMOTE, PRIVATE4, '--'];
 
-/** Prints uid, gid, all groups, capabilities and whether more can be had, HOME and USER, and what the API server answers. */
+/**
+ * Prints uid, gid, all groups, capabilities and whether more can be had, HOME and USER, and what
+ * the API server answers.
+ */
 const WHO = `id -u; id -g; id -G; grep CapPrm /proc/self/status | cut -f 2; grep NoNewPrivs /proc/self/status | cut -f 2
 echo "$HOME"; echo "$USER"; curl -sS ${TARGET}`;
 const MAY_PING = 'cat /proc/sys/net/ipv4/ping_group_range';
@@ -64,7 +77,11 @@ describe('exec: whose the command is', {
   const peerOf = (json: string | undefined): string => JSON.parse(json ?? '').peer;
 
   /** What WHO has printed is the user's, who has no privileges; he has called `via`. */
-  function isTheUsers({ status, stdout, stderr }: ExecResult, via: string, noNewPrivileges: '0' | '1'): void {
+  function isTheUsers(
+    { status, stdout, stderr }: ExecResult,
+    via: string,
+    noNewPrivileges: '0' | '1',
+  ): void {
     const [uid, gid, groups, capabilities, locked, home, name, answer] = stdout.split('\n');
     assert.deepEqual([uid, gid, groups], [String(UID), String(UID), String(UID)], stderr);
     assert.equal(capabilities, NO_CAPABILITIES);
@@ -91,14 +108,25 @@ describe('exec: whose the command is', {
   });
 
   it('is not to be traced by that user before it runs', { skip: skipSudo }, async () => {
-    const held = [process.execPath, MAIN, 'exec', '-r', `nobody@${SILENT4}`, PRIVATE4, '--', 'true'];
+    const held = [
+      process.execPath,
+      MAIN,
+      'exec',
+      '-r',
+      `nobody@${SILENT4}`,
+      PRIVATE4,
+      '--',
+      'true',
+    ];
     const child = await exec.lab.client.spawn(exec.userArgv(['sudo', '-n', ...held]), {
       env: { HOME: exec.home },
     });
     try {
       await child.waitForLine(/the command and the SSH connection are those of/);
       const ours = [...withDescendants([child.pid], allProcesses())].map((pid) => `/proc/${pid}`);
-      const path = ours.find((process) => readFileSync(`${process}/comm`, 'latin1') === 'tunnel-launcher\n');
+      const path = ours.find(
+        (process) => readFileSync(`${process}/comm`, 'latin1') === 'tunnel-launcher\n',
+      );
       assert.ok(path !== undefined);
       assert.match(readFileSync(`${path}/status`, 'latin1'), new RegExp(`^Uid:\\t${UID}\\t`, 'm'));
       // The files of a process that may be traced are its user's (proc(5)).
@@ -112,7 +140,9 @@ describe('exec: whose the command is', {
     isTheUsers(await run(['doas', '-n', ...INNER, 'sh', '-c', WHO]), 'doas', '1');
   });
 
-  it('is who has called sudo where root may not make namespaces by itself', { skip: skipSudo }, async () => {
+  it('is who has called sudo where root may not make namespaces by itself', {
+    skip: skipSudo,
+  }, async () => {
     const weak = ['setpriv', '--bounding-set', '-sys_admin', '--'];
     isTheUsers(
       await run(['sudo', '-n', ...weak, ...INNER, 'sh', '-c', WHO.replace('id -G', 'id -g')]),
@@ -134,13 +164,18 @@ describe('exec: whose the command is', {
       [{ SUDO_UID: '0', DOAS_USER: USER }, 'SUDO_UID and DOAS_USER name different users'],
     ] as const) {
       const { status, stderr } = await run([...INNER, 'true'], { root: true, env });
-      assert.match(stderr, new RegExp(`^tunnel: error \\[launcher-privileges\\]: .*\\(${wrong}: EINVAL\\)`));
+      assert.match(
+        stderr,
+        new RegExp(`^tunnel: error \\[launcher-privileges\\]: .*\\(${wrong}: EINVAL\\)`),
+      );
       assert.equal(status, 125);
     }
   });
 
   it('is not changed by what sudo has left behind in the environment of somebody else', async () => {
-    const { stdout } = await run([...INNER, 'id', '-u'], { env: { SUDO_UID: '0', DOAS_USER: 'root' } });
+    const { stdout } = await run([...INNER, 'id', '-u'], {
+      env: { SUDO_UID: '0', DOAS_USER: 'root' },
+    });
     assert.equal(stdout, `${UID}\n`);
   });
 
@@ -188,7 +223,9 @@ describe('exec: whose the command is', {
 
   it('says what a filter of system calls denies', async () => {
     const script = FILTERED;
-    const { status, stdout, stderr } = await exec.exec([PRIVATE4, '--', 'curl', '-sS', TARGET], { script });
+    const { status, stdout, stderr } = await exec.exec([PRIVATE4, '--', 'curl', '-sS', TARGET], {
+      script,
+    });
     assert.match(
       stderr,
       /^tunnel: warning: .*\(user namespace: ENOSYS\): the command is run with proxy variables/,

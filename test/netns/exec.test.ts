@@ -1,4 +1,7 @@
-/** `tunnel exec` as an ordinary user: what a command reaches, what it is, and what of it the host notices. */
+/**
+ * `tunnel exec` as an ordinary user: what a command reaches, what it is, and what of it the host
+ * notices.
+ */
 import assert from 'node:assert/strict';
 import { readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -32,9 +35,13 @@ const RESOLV_CONF = `search lab.example\noptions timeout:1 attempts:1\nnameserve
 const TARGETS = [PRIVATE4, PRIVATE6];
 
 /** Prints what urllib gets without any proxy. */
-const FETCH = 'import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())';
+const FETCH =
+  'import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())';
 
-/** Of the standard library it takes little, so that it is built in seconds; Go's runtime makes its system calls itself. */
+/**
+ * Of the standard library it takes little, so that it is built in seconds; Go's runtime makes its
+ * system calls itself.
+ */
 const GO_SOURCE = `package main
 
 import (
@@ -53,7 +60,10 @@ func main() {
 }
 `;
 
-/** Datagrams on connected sockets, from `ADDRESS PORT BYTES` each: what comes back, or the name of the error. */
+/**
+ * Datagrams on connected sockets, from `ADDRESS PORT BYTES` each: what comes back, or the name of
+ * the error.
+ */
 const UDP = `
 import errno, socket, sys
 for line in sys.argv[1:]:
@@ -110,7 +120,12 @@ describe('exec', {
     const program = join(exec.home, 'fetch');
     writeFileSync(source, GO_SOURCE);
     await mustRun(['go', 'build', '-o', program, source], {
-      env: { PATH: process.env['PATH'] ?? '', HOME: exec.home, CGO_ENABLED: '0', GO111MODULE: 'off' },
+      env: {
+        PATH: process.env['PATH'] ?? '',
+        HOME: exec.home,
+        CGO_ENABLED: '0',
+        GO111MODULE: 'off',
+      },
       timeout: 120_000,
     });
     const answer = await output(PRIVATE4, '--', program, `${API1}:${Port.http}`);
@@ -200,7 +215,10 @@ for host, port in (("${API1}", ${Port.closed}), ("${UNREACHABLE4}", 80), ("${UPL
       const script =
         'id -u; id -g; pwd; echo $MARK; cat; grep -E "^(Cap(Inh|Prm|Eff|Amb)|NoNewPrivs)" /proc/self/status';
       const options = { root, cwd: exec.home, env: { MARK: 'here' }, input: 'typed\n' };
-      const { status, stdout, stderr } = await exec.exec([PRIVATE4, '--', 'sh', '-c', script], options);
+      const { status, stdout, stderr } = await exec.exec(
+        [PRIVATE4, '--', 'sh', '-c', script],
+        options,
+      );
       assert.equal(stderr, '');
       assert.equal(status, 0);
       const id = root ? '0' : String(UID);
@@ -235,7 +253,10 @@ for host, port in (("${API1}", ${Port.closed}), ("${UNREACHABLE4}", 80), ("${UPL
     const [, pid = ''] = await first.waitForLine(/running (\d+)\n/);
     const hosts = readFileSync(`/proc/${first.pid}/root/etc/resolv.conf`, 'latin1');
     assert.equal(hosts, RESOLV_CONF);
-    assert.match(readFileSync(`/proc/${pid}/root/etc/resolv.conf`, 'latin1'), /^nameserver 198\.18\.0\.53$/m);
+    assert.match(
+      readFileSync(`/proc/${pid}/root/etc/resolv.conf`, 'latin1'),
+      /^nameserver 198\.18\.0\.53$/m,
+    );
     assert.notEqual(readlinkSync(`/proc/${pid}/ns/net`), readlinkSync(`/proc/${first.pid}/ns/net`));
     assert.equal(await exec.lab.client.hostState(), untouched);
 

@@ -43,7 +43,9 @@ const REVERSE_PATH = `
   counter astray {}
 `;
 
-/** Seconds: the kernel forgets a half-closed connection after 60, which would take a test as long. */
+/**
+ * Seconds: the kernel forgets a half-closed connection after 60, which would take a test as long.
+ */
 const FORGOTTEN_AFTER = 28;
 const ANSWERED_AFTER = 33;
 
@@ -154,7 +156,11 @@ describe('connect behind a host firewall', {
         await echo.waitForLine(/before\n/);
         const downloads = [API1, `[${API1_6}]`].map((host) => {
           const url = `http://${host}/bytes/${SLOW_SIZE}?seed=slow`;
-          return lab.client.exec(['sh', '-c', `curl -gsS --limit-rate ${SLOW_RATE} '${url}' | sha256sum`]);
+          return lab.client.exec([
+            'sh',
+            '-c',
+            `curl -gsS --limit-rate ${SLOW_RATE} '${url}' | sha256sum`,
+          ]);
         });
         await delay(1000);
         await switchOn(lab, rules);

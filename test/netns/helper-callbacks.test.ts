@@ -1,4 +1,7 @@
-/** What the program's callbacks throw when the addon calls them is an uncaught exception: it is never dropped. */
+/**
+ * What the program's callbacks throw when the addon calls them is an uncaught exception: it is
+ * never dropped.
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { TESTED_HELPER } from '../support/helperlab.ts';
@@ -8,7 +11,10 @@ import { labUnavailable } from '../support/requirements.ts';
 const NATIVE_MODULE = new URL('../../src/native/addon.js', import.meta.url).href;
 const LIMIT_MS = 10_000;
 
-/** Runs `script` as a module in which `native` is the addon; it ends with what became of the exception. */
+/**
+ * Runs `script` as a module in which `native` is the addon; it ends with what became of the
+ * exception.
+ */
 async function outcome(script: string): Promise<string> {
   const text = `import { addon } from ${JSON.stringify(NATIVE_MODULE)};
     import { spawn } from 'node:child_process';

@@ -1,4 +1,7 @@
-/** Which copy of the privileged helper is run: an installed one that only root can replace, of the same version. */
+/**
+ * Which copy of the privileged helper is run: an installed one that only root can replace, of the
+ * same version.
+ */
 import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,7 +11,12 @@ import { fileURLToPath } from 'node:url';
 import { HELPER_PATH } from '../../src/native/addon.ts';
 import { HELPER_VERSION } from '../../src/system/helper/protocol.ts';
 import { SUDOERS, UID, USER, withEtc } from '../support/etc.ts';
-import { CLIENT, type HelperClient, type HelperNamespace, inNamespace } from '../support/helperlab.ts';
+import {
+  CLIENT,
+  type HelperClient,
+  type HelperNamespace,
+  inNamespace,
+} from '../support/helperlab.ts';
 import { mustRun } from '../support/process.ts';
 import { closedToOthers, labUnavailable } from '../support/requirements.ts';
 
@@ -42,8 +50,8 @@ after(() => {
 });
 
 /**
- * Lets a process put files into /usr/local and /usr/libexec of its own mount namespace, which have the machine's contents
- * but for an installed helper. `work` is an empty directory.
+ * Lets a process put files into /usr/local and /usr/libexec of its own mount namespace, which have
+ * the machine's contents but for an installed helper. `work` is an empty directory.
  */
 const SHADOW = `
 shadow() {
@@ -76,7 +84,8 @@ function client(
   return namespace.client((argv) => ['unshare', '-m', 'sh', '-c', script, 'sh', ...wrap(argv)]);
 }
 
-const install = (path: string, from = HELPER_PATH) => `install -o root -g root -m 755 ${from} ${path}`;
+const install = (path: string, from = HELPER_PATH) =>
+  `install -o root -g root -m 755 ${from} ${path}`;
 
 /** What the helper, which is started by that, was run from. */
 async function executable(client: HelperClient): Promise<string> {
@@ -153,7 +162,10 @@ describe('helper: which copy is run', { skip }, () => {
       const error = await started.fails('start');
       assert.equal(error.code, 'helper-version');
       assert.ok(error.message.includes(INSTALLED), error.message);
-      assert.match(error.message, new RegExp(`version ${HELPER_VERSION + 1} .* version ${HELPER_VERSION}$`));
+      assert.match(
+        error.message,
+        new RegExp(`version ${HELPER_VERSION + 1} .* version ${HELPER_VERSION}$`),
+      );
       assert.ok(
         error.hint?.includes(`install -D -o root -g root -m 755 ${HELPER_PATH} ${INSTALLED}`),
         error.hint,
@@ -163,7 +175,9 @@ describe('helper: which copy is run', { skip }, () => {
 
   it('is what a rule of sudo’s permits, and what the hint for one names', () =>
     inNamespace([], async (namespace) => {
-      const etc = withEtc(directory, { sudoers: `${SUDOERS}${USER} ALL=(root) NOPASSWD: ${INSTALLED}\n` });
+      const etc = withEtc(directory, {
+        sudoers: `${SUDOERS}${USER} ALL=(root) NOPASSWD: ${INSTALLED}\n`,
+      });
       const inEtc = (argv: string[]) => ['setsid', ...etc(asUser(argv))];
       const permitted = await client(namespace, install(INSTALLED), inEtc);
       assert.equal(await executable(permitted), INSTALLED);

@@ -1,9 +1,17 @@
-/** The privileged helper: what it does when somebody else takes the device or a route away, or when it is stuck itself. */
+/**
+ * The privileged helper: what it does when somebody else takes the device or a route away, or when
+ * it is stuck itself.
+ */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type HelperClient, type HelperNamespace, inNamespace, untilGone } from '../support/helperlab.ts';
+import {
+  type HelperClient,
+  type HelperNamespace,
+  inNamespace,
+  untilGone,
+} from '../support/helperlab.ts';
 import { labUnavailable } from '../support/requirements.ts';
 
 const skip = labUnavailable();
@@ -21,7 +29,10 @@ const NOTICE_LIMIT_MS = 2_000;
 const POLL_MS = 20;
 /** How long the helper grants a program that clears routes away (WATCH_SWEEP_MS). */
 const SWEEP_MS = 1_000;
-/** What the program grants a helper that doesn't answer while it stops (CLOSE_TIMEOUT_MS) and a request (REQUEST_TIMEOUT_MS). */
+/**
+ * What the program grants a helper that doesn't answer while it stops (CLOSE_TIMEOUT_MS) and a
+ * request (REQUEST_TIMEOUT_MS).
+ */
 const CLOSE_LIMIT_MS = 2_000;
 const REQUEST_LIMIT_MS = 10_000;
 /** For scheduling. */
@@ -35,7 +46,10 @@ async function lost(
   before: string,
   reason: RegExp,
 ): Promise<void> {
-  const [, text = ''] = await client.child.waitForLine(/^! \{"reason":"(.*)"\}\n/m, NOTICE_LIMIT_MS);
+  const [, text = ''] = await client.child.waitForLine(
+    /^! \{"reason":"(.*)"\}\n/m,
+    NOTICE_LIMIT_MS,
+  );
   assert.match(text, reason);
   await client.child.waitForLine(/^! \{"ended":"capture-device-lost"\}/m);
   await namespace.becomes(before);
@@ -68,10 +82,22 @@ describe('helper: what is taken away', { skip }, () => {
       ['addr del 198.18.0.1/24 dev tun0'],
       /address 198\.18\.0\.1\/24 was removed/,
     ],
-    ['the IPv6 address is removed', ['addr del 2001:2::1/64 dev tun0'], /address 2001:2::1\/64 was removed/],
+    [
+      'the IPv6 address is removed',
+      ['addr del 2001:2::1/64 dev tun0'],
+      /address 2001:2::1\/64 was removed/,
+    ],
     // Without an end being told of the route that it replaces.
-    ['a route is replaced', ['route replace 10.0.0.0/8 dev dm0'], /route 10\.0\.0\.0\/8 was removed/],
-    ['the block’s route is replaced', ['route replace 198.18.0.0/24 dev dm0'], /route 198\.18\.0\.0\/24 was/],
+    [
+      'a route is replaced',
+      ['route replace 10.0.0.0/8 dev dm0'],
+      /route 10\.0\.0\.0\/8 was removed/,
+    ],
+    [
+      'the block’s route is replaced',
+      ['route replace 198.18.0.0/24 dev dm0'],
+      /route 198\.18\.0\.0\/24 was/,
+    ],
   ] as const) {
     it(`ends when ${what}`, () =>
       inNamespace(LINK, async (namespace) => {
@@ -93,7 +119,11 @@ describe('helper: what is taken away', { skip }, () => {
       const { client, helper } = await namespace.tunnel();
       await client.must('routes', ...CAPTURED);
       const whole = await namespace.state();
-      await namespace.batch(['route del 10.0.0.0/8', 'route del 2001:db8::/32', 'route del 198.18.0.0/24']);
+      await namespace.batch([
+        'route del 10.0.0.0/8',
+        'route del 2001:db8::/32',
+        'route del 198.18.0.0/24',
+      ]);
       await until(async () => (await namespace.state()) === whole, 'the routes are not put back');
       // It goes on as if nothing had been.
       await client.must('routes', ...CAPTURED, '192.0.2.0/24');
@@ -118,7 +148,10 @@ describe('helper: what is taken away', { skip }, () => {
       const { client, helper } = await namespace.tunnel();
       await client.must('routes', ...CAPTURED);
       const before = ticks(helper);
-      const foreign = Array.from({ length: 4000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24 dev dm0`);
+      const foreign = Array.from(
+        { length: 4000 },
+        (_, i) => `10.${i >> 8}.${i & 255}.0/24 dev dm0`,
+      );
       await namespace.batch([
         ...foreign.map((route) => `route add ${route}`),
         'route add 10.0.0.0/8 dev dm0 table 77',
@@ -145,7 +178,10 @@ describe('helper: what is taken away', { skip }, () => {
       const { client, helper } = await namespace.tunnel();
       await client.must('routes', ...CAPTURED);
       process.kill(helper, 'SIGSTOP');
-      const foreign = Array.from({ length: 8000 }, (_, i) => `203.${i >> 8}.${i & 255}.0/24 dev dm0`);
+      const foreign = Array.from(
+        { length: 8000 },
+        (_, i) => `203.${i >> 8}.${i & 255}.0/24 dev dm0`,
+      );
       await namespace.batch(foreign.map((route) => `route add ${route}`));
       assert.ok(await overrun(namespace), 'no notification was lost');
       await namespace.ip('route del 10.0.0.0/8');
@@ -155,7 +191,9 @@ describe('helper: what is taken away', { skip }, () => {
     }));
 });
 
-/** Whether some netlink socket in the namespace has lost messages (the Drops of /proc/net/netlink). */
+/**
+ * Whether some netlink socket in the namespace has lost messages (the Drops of /proc/net/netlink).
+ */
 async function overrun(namespace: HelperNamespace): Promise<boolean> {
   const [, ...lines] = (await namespace.run('cat', '/proc/net/netlink')).trim().split('\n');
   return lines.some((line) => Number(line.trim().split(/\s+/)[8]) > 0);
@@ -199,7 +237,10 @@ describe('helper: stuck', { skip }, () => {
         const took = performance.now() - began;
         assert.equal(error.code, 'helper-lost');
         assert.match(error.message, /not answered for 10 s/);
-        assert.ok(took > REQUEST_LIMIT_MS - GRACE_MS && took < REQUEST_LIMIT_MS + GRACE_MS, `${took} ms`);
+        assert.ok(
+          took > REQUEST_LIMIT_MS - GRACE_MS && took < REQUEST_LIMIT_MS + GRACE_MS,
+          `${took} ms`,
+        );
         await client.child.waitForLine(/^! \{"ended":"helper-lost"\}/m);
         await client.must('close');
         process.kill(helper, 'SIGCONT');

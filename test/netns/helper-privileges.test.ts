@@ -63,7 +63,9 @@ const as = (...argv: string[]) => [
 
 /** The status and the message of the helper, started directly. */
 async function helper(path: string, env: Record<string, string> = {}) {
-  const { status, stderr } = await run([TESTED_HELPER, path], { env: { PATH: SEARCH_PATH, ...env } });
+  const { status, stderr } = await run([TESTED_HELPER, path], {
+    env: { PATH: SEARCH_PATH, ...env },
+  });
   return { status, stderr: stderr.trim() };
 }
 
@@ -119,7 +121,10 @@ describe('helper: whom it works for', { skip }, () => {
       const env = { SUDO_UID: String(UID) };
       assert.match((await helper(path, env)).stderr, /socket isn't the caller's/);
       chownSync(path, UID, UID);
-      assert.match((await helper(path, env)).stderr, /process that listens there isn't the caller's/);
+      assert.match(
+        (await helper(path, env)).stderr,
+        /process that listens there isn't the caller's/,
+      );
     }));
 
   it('believes in no caller that is no user', async () => {
@@ -127,7 +132,10 @@ describe('helper: whom it works for', { skip }, () => {
     for (const text of ['', '-1', '0x10', '10 ', '4294967295', '99999999999999999999']) {
       assert.match((await helper(path, { SUDO_UID: text })).stderr, /SUDO_UID names no user/, text);
     }
-    assert.match((await helper(path, { DOAS_USER: 'no-such-user' })).stderr, /DOAS_USER names no user/);
+    assert.match(
+      (await helper(path, { DOAS_USER: 'no-such-user' })).stderr,
+      /DOAS_USER names no user/,
+    );
   });
 
   it('says so when it is not root, or called in another way', async () => {
@@ -180,33 +188,36 @@ describe('helper: becoming root', { skip }, () => {
       { sudoers: SUDOERS, 'doas.conf': `permit nopass ${USER} as root cmd ${TESTED_HELPER}\n` },
     ],
   ] as const) {
-    it(`as a user, through ${name}, without a terminal`, { skip: labUnavailable(...programs) }, () =>
-      inNamespace([], async (namespace) => {
-        const before = await namespace.state();
-        const etc = withEtc(directory, files);
-        const search = name === 'doas' ? [`PATH=${onlyDoas()}`] : [];
-        const client = await namespace.client((argv) => [
-          'setsid',
-          ...etc([...argv.slice(0, 4), ...as('env', ...search, ...argv.slice(4))]),
-        ]);
-        const pid = await client.start();
-        const device = await client.create();
-        await client.must('routes', '10.0.0.0/8', '2001:db8::/32');
-        assert.deepEqual((await namespace.routes(device.name)).slice(0, 1), ['10.0.0.0/8']);
-        assert.match(await namespace.ip(`link show dev ${device.name}`), / qlen 8192\b/);
+    it(
+      `as a user, through ${name}, without a terminal`,
+      { skip: labUnavailable(...programs) },
+      () =>
+        inNamespace([], async (namespace) => {
+          const before = await namespace.state();
+          const etc = withEtc(directory, files);
+          const search = name === 'doas' ? [`PATH=${onlyDoas()}`] : [];
+          const client = await namespace.client((argv) => [
+            'setsid',
+            ...etc([...argv.slice(0, 4), ...as('env', ...search, ...argv.slice(4))]),
+          ]);
+          const pid = await client.start();
+          const device = await client.create();
+          await client.must('routes', '10.0.0.0/8', '2001:db8::/32');
+          assert.deepEqual((await namespace.routes(device.name)).slice(0, 1), ['10.0.0.0/8']);
+          assert.match(await namespace.ip(`link show dev ${device.name}`), / qlen 8192\b/);
 
-        const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-        assert.match(status, new RegExp(`^Uid:\\s${UID}\\s${UID}\\s${UID}\\s${UID}$`, 'm'));
-        assert.match(status, new RegExp(`^CapEff:\\s${CAP_NET_ADMIN_ONLY}$`, 'm'));
-        assert.match(status, new RegExp(`^CapPrm:\\s${CAP_NET_ADMIN_ONLY}$`, 'm'));
-        assert.match(status, /^CapBnd:\s0+$/m);
-        assert.match(status, /^NoNewPrivs:\s1$/m);
+          const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+          assert.match(status, new RegExp(`^Uid:\\s${UID}\\s${UID}\\s${UID}\\s${UID}$`, 'm'));
+          assert.match(status, new RegExp(`^CapEff:\\s${CAP_NET_ADMIN_ONLY}$`, 'm'));
+          assert.match(status, new RegExp(`^CapPrm:\\s${CAP_NET_ADMIN_ONLY}$`, 'm'));
+          assert.match(status, /^CapBnd:\s0+$/m);
+          assert.match(status, /^NoNewPrivs:\s1$/m);
 
-        client.child.kill('SIGKILL');
-        await client.child.exited;
-        await namespace.becomes(before);
-        await untilGone(pid);
-      }),
+          client.child.kill('SIGKILL');
+          await client.child.exited;
+          await namespace.becomes(before);
+          await untilGone(pid);
+        }),
     );
   }
 
@@ -215,7 +226,9 @@ describe('helper: becoming root', { skip }, () => {
     { skip: labUnavailable('sudo') },
     () =>
       inNamespace([], async (namespace) => {
-        const etc = withEtc(directory, { sudoers: `${SUDOERS}${USER} ALL=(root) ${TESTED_HELPER}\n` });
+        const etc = withEtc(directory, {
+          sudoers: `${SUDOERS}${USER} ALL=(root) ${TESTED_HELPER}\n`,
+        });
         const client = await namespace.client((argv) => [
           'setsid',
           ...etc([...argv.slice(0, 4), ...as(...argv.slice(4))]),
@@ -277,8 +290,8 @@ describe('helper: becoming root', { skip }, () => {
 });
 
 /**
- * A client whose terminal is a pty, as a user who has to give sudo a password. It ends when `body` does; the terminal's
- * settings must be the same then as before.
+ * A client whose terminal is a pty, as a user who has to give sudo a password. It ends when `body`
+ * does; the terminal's settings must be the same then as before.
  */
 async function atTerminal(
   namespace: HelperNamespace,
@@ -294,8 +307,17 @@ async function atTerminal(
   chownSync(commands, UID, UID);
   chmodSync(join(commands, '..'), 0o755);
   const inner = `stty -g; '${process.execPath}' '${CLIENT}' '${commands}'; stty -g`;
-  const inside = ['ip', 'netns', 'exec', namespace.name, ...as('script', '-qec', inner, '/dev/null')];
-  const child = await Child.start(etc(inside), { stdin: 'open', env: { PATH: SEARCH_PATH, LANG: 'C' } });
+  const inside = [
+    'ip',
+    'netns',
+    'exec',
+    namespace.name,
+    ...as('script', '-qec', inner, '/dev/null'),
+  ];
+  const child = await Child.start(etc(inside), {
+    stdin: 'open',
+    env: { PATH: SEARCH_PATH, LANG: 'C' },
+  });
   const fd = openSync(commands, 'r+');
   try {
     const client = new HelperClient(child, (line) => writeSync(fd, line));
@@ -324,7 +346,9 @@ function onlyDoas(): string {
 
 /** The user's directories for sockets that were not removed. */
 function leftovers(): string[] {
-  const found = spawnSync('find', [tmpdir(), '-maxdepth', '1', '-uid', String(UID)], { encoding: 'utf8' });
+  const found = spawnSync('find', [tmpdir(), '-maxdepth', '1', '-uid', String(UID)], {
+    encoding: 'utf8',
+  });
   return found.stdout.split('\n').filter((line) => line !== '');
 }
 

@@ -1,4 +1,7 @@
-/** The privileged helper: malformed requests, sent as bytes over a real link, are refused and change nothing. */
+/**
+ * The privileged helper: malformed requests, sent as bytes over a real link, are refused and change
+ * nothing.
+ */
 import assert from 'node:assert/strict';
 import { endianness } from 'node:os';
 import { describe, it } from 'node:test';
@@ -24,15 +27,18 @@ const ROUTES = encodeRoutes([TEN]);
 const PREFIX_AT = LAYOUT.routes.size;
 
 /** A copy of a message with one field changed, by default of 32 bits. */
-function changed(message: Uint8Array, at: number, value: number, bits: 8 | 16 | 32 = 32): Uint8Array {
+function changed(
+  message: Uint8Array,
+  at: number,
+  value: number,
+  bits: 8 | 16 | 32 = 32,
+): Uint8Array {
   const copy = Buffer.from(message);
   if (bits === 8) copy[at] = value;
   else
-    new DataView(copy.buffer, copy.byteOffset, copy.length)[bits === 16 ? 'setUint16' : 'setUint32'](
-      at,
-      value,
-      LITTLE,
-    );
+    new DataView(copy.buffer, copy.byteOffset, copy.length)[
+      bits === 16 ? 'setUint16' : 'setUint32'
+    ](at, value, LITTLE);
   return copy;
 }
 
@@ -65,7 +71,12 @@ const BEFORE: Readonly<Record<string, Uint8Array>> = {
   'MTU too large': changed(CREATE, LAYOUT.create.mtu, 65536),
   'ROUTES before CREATE': ROUTES,
   'unknown message': changed(CREATE, LAYOUT.header.type, 99, 16),
-  'a message of the helper': changed(resized(CREATE, LAYOUT.done.size), LAYOUT.header.type, MESSAGE.done, 16),
+  'a message of the helper': changed(
+    resized(CREATE, LAYOUT.done.size),
+    LAYOUT.header.type,
+    MESSAGE.done,
+    16,
+  ),
 };
 
 /** When the device is made and 10.0.0.0/8 is captured. */
@@ -155,7 +166,10 @@ describe('helper: malformed requests', { skip }, () => {
     inNamespace([], async (namespace) => {
       const client = await namespace.client();
       await serve(client);
-      await send(client, new Uint8Array(LAYOUT.routes.size + HELPER_MAX_PREFIXES * LAYOUT.prefix.size + 1));
+      await send(
+        client,
+        new Uint8Array(LAYOUT.routes.size + HELPER_MAX_PREFIXES * LAYOUT.prefix.size + 1),
+      );
       await refused(client);
     }));
 });

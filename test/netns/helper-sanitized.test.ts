@@ -10,8 +10,8 @@ const HELPER = fileURLToPath(new URL('../../native-test/tunnel-helper', import.m
 const TIMEOUT_MS = 120_000;
 
 /**
- * What a sanitizer reports goes to /dev/null with the rest of the helper's output; but it ends the helper, which its tests
- * then find.
+ * What a sanitizer reports goes to /dev/null with the rest of the helper's output; but it ends the
+ * helper, which its tests then find.
  */
 describe('helper under sanitizers', { skip: labUnavailable('cc', 'make') }, () => {
   for (const file of ['helper', 'helper-lost', 'helper-protocol', 'helper-privileges']) {
@@ -25,7 +25,8 @@ describe('helper under sanitizers', { skip: labUnavailable('cc', 'make') }, () =
         `LAB_OUT=${HELPER.replace(/\/[^/]*$/, '')}`,
       ]);
       const test = fileURLToPath(new URL(`./${file}.test.js`, import.meta.url));
-      // The variable by which the outer test runner knows its children is left out: this one is a run of its own.
+      // The variable by which the outer test runner knows its children is left out: this one is a
+      // run of its own.
       const { status, stdout } = await run([process.execPath, '--test', test], {
         env: { PATH: SEARCH_PATH, LANG: 'C', TUNNEL_TEST_HELPER: HELPER },
         timeout: TIMEOUT_MS,

@@ -189,7 +189,13 @@ describe('helper: device and routes', { skip }, () => {
           ['203.0.113.0/24', 'blackhole'],
           ['2001:db8:1::/48', 'dm0'],
         ] as const) {
-          const error = await client.fails('routes', '10.0.0.0/8', '10.9.0.0/16', taken, '2001:db8:2::/48');
+          const error = await client.fails(
+            'routes',
+            '10.0.0.0/8',
+            '10.9.0.0/16',
+            taken,
+            '2001:db8:2::/48',
+          );
           assert.equal(error.code, 'capture-route-exists');
           assert.ok(error.message.startsWith(`${taken} is routed to ${by} `), error.message);
           assert.match(error.hint ?? '', new RegExp(`-x ${taken}`));
@@ -230,7 +236,10 @@ describe('helper: beside others', { skip }, () => {
       for (const taken of [V4[0], V6[0]]) {
         const error = await two.client.fails('routes', '192.0.2.0/24', taken);
         assert.equal(error.code, 'already-running');
-        assert.ok(error.message.startsWith(`another tunnel captures ${taken} on tun0`), error.message);
+        assert.ok(
+          error.message.startsWith(`another tunnel captures ${taken} on tun0`),
+          error.message,
+        );
       }
       assert.deepEqual(await namespace.routes('tun1'), ['198.18.1.0/24', '2001:2:0:1::/64']);
 
@@ -254,12 +263,21 @@ describe('helper: beside others', { skip }, () => {
       ] as const) {
         const error = await two.client.fails('routes', '192.0.2.0/24', wanted);
         assert.equal(error.code, 'already-running', wanted);
-        assert.ok(error.message.startsWith(`another tunnel captures ${shared} on tun0`), error.message);
+        assert.ok(
+          error.message.startsWith(`another tunnel captures ${shared} on tun0`),
+          error.message,
+        );
         assert.match(error.hint ?? '', new RegExp(`"-x ${shared}"`));
       }
       assert.deepEqual(await namespace.routes('tun1'), ['198.18.1.0/24', '2001:2:0:1::/64']);
       // Beside it is not within it; and a more specific route of another program's wins, as ever.
-      await two.client.must('routes', '10.76.0.0/16', '10.78.0.0/15', '10.128.0.0/9', '172.32.0.0/12');
+      await two.client.must(
+        'routes',
+        '10.76.0.0/16',
+        '10.78.0.0/15',
+        '10.128.0.0/9',
+        '172.32.0.0/12',
+      );
       // What is in force may stay while it changes.
       await two.client.must('routes', '10.76.0.0/16', '10.78.0.0/15', '192.0.2.0/24');
       await one.client.must('routes', '10.77.0.0/16', '10.80.0.0/16');
@@ -313,8 +331,8 @@ describe('helper: beside others', { skip }, () => {
   it('moves on when a block is taken between the look and the claim', () =>
     inNamespace(
       [
-        // Not use, to the look; in the way, to the kernel: as the route of a tunnel that was faster. The second block is
-        // free for IPv4 and not for IPv6.
+        // Not use, to the look; in the way, to the kernel: as the route of a tunnel that was
+        // faster. The second block is free for IPv4 and not for IPv6.
         'route add blackhole 198.18.0.0/24',
         'route add blackhole 2001:2:0:1::/64 metric 1024',
       ],
@@ -388,8 +406,15 @@ describe('helper: beside others', { skip }, () => {
       ],
       async (namespace) => {
         const { client } = await namespace.tunnel();
-        await client.must('routes', '10.1.1.0/24', '10.0.0.0/8', '192.0.2.0/24', '2001:db8:1:1::/64');
-        const uplink = (address: string, exclude = 'tun0') => client.must('uplink', address, exclude);
+        await client.must(
+          'routes',
+          '10.1.1.0/24',
+          '10.0.0.0/8',
+          '192.0.2.0/24',
+          '2001:db8:1:1::/64',
+        );
+        const uplink = (address: string, exclude = 'tun0') =>
+          client.must('uplink', address, exclude);
         assert.equal(await uplink('192.0.2.1'), 'dm1');
         assert.equal(await uplink('10.1.1.1'), 'dm0');
         assert.equal(await uplink('10.2.1.1'), null);
@@ -402,7 +427,11 @@ describe('helper: beside others', { skip }, () => {
 });
 
 describe('helper: nothing is left', { skip }, () => {
-  const setUp = [...network('dm0'), 'addr add 192.168.1.5/24 dev dm0', 'route add default via 192.168.1.1'];
+  const setUp = [
+    ...network('dm0'),
+    'addr add 192.168.1.5/24 dev dm0',
+    'route add default via 192.168.1.1',
+  ];
 
   for (const [victims, kill] of [
     ['the program', (program: number) => [program]],
@@ -419,7 +448,8 @@ describe('helper: nothing is left', { skip }, () => {
         for (const pid of kill(client.child.pid, helper)) process.kill(pid, 'SIGKILL');
         await namespace.becomes(before);
         await untilGone(helper);
-        if (victims === 'the helper') await client.child.waitForLine(/^! \{"ended":"helper-lost"\}/m);
+        if (victims === 'the helper')
+          await client.child.waitForLine(/^! \{"ended":"helper-lost"\}/m);
       }));
   }
 

@@ -1,4 +1,7 @@
-/** The lab itself: that its parts answer as addresses.ts says, that the delay line is exact, and that nothing outlives it. */
+/**
+ * The lab itself: that its parts answer as addresses.ts says, that the delay line is exact, and
+ * that nothing outlives it.
+ */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
@@ -40,12 +43,25 @@ async function ping(
   to: string,
   count: number,
 ): Promise<{ received: number; times: number[] }> {
-  const { stdout } = await from.exec(['ping', '-n', '-i', '0.02', '-W', '1', '-c', String(count), to]);
+  const { stdout } = await from.exec([
+    'ping',
+    '-n',
+    '-i',
+    '0.02',
+    '-W',
+    '1',
+    '-c',
+    String(count),
+    to,
+  ]);
   const times = [...stdout.matchAll(/ time=([\d.]+) ms/g)].map((match) => Number(match[1]));
   return { received: times.length, times };
 }
 
-/** Connects from the jump host, sends, optionally ends its side, and tells as JSON what came of it within a second. */
+/**
+ * Connects from the jump host, sends, optionally ends its side, and tells as JSON what came of it
+ * within a second.
+ */
 async function connect(
   lab: Lab,
   host: string,
@@ -89,13 +105,21 @@ test(
           address.extraAddress4(1, 20),
         ]) {
           const echo = await ssh(lab, ['-W', `${host}:${Port.echo}`, jump], 'hello\n');
-          assert.equal(echo.stdout, 'hello\nbye 6 bytes\n', `${host} through ${jump}: ${echo.stderr}`);
+          assert.equal(
+            echo.stdout,
+            'hello\nbye 6 bytes\n',
+            `${host} through ${jump}: ${echo.stderr}`,
+          );
         }
       }
       const request = 'GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n';
       const page = await ssh(lab, ['-W', `[${address.API2_6}]:${Port.http}`, 'jump'], request);
       const body = JSON.parse(page.stdout.slice(page.stdout.indexOf('\r\n\r\n'))) as unknown;
-      assert.deepEqual(body, { host: 'api2', peer: address.JUMPHOST_PRIVATE6, local: address.API2_6 });
+      assert.deepEqual(body, {
+        host: 'api2',
+        peer: address.JUMPHOST_PRIVATE6,
+        local: address.API2_6,
+      });
 
       const direct = await lab.client.exec(['curl', '-sS', '-m', '5', `http://${address.API1}/`]);
       assert.equal(direct.status, 7, 'the uplink answers unreachable');
@@ -137,12 +161,36 @@ test('keys and known_hosts files are what their names say', { skip }, () =>
     assert.match(changed.stderr, /IDENTIFICATION HAS CHANGED/);
     const unknown = await ssh(lab, [...files(knownHosts.empty), ...forward]);
     assert.match(unknown.stderr, /Host key verification failed/);
-    const options = ['BatchMode=yes', 'IdentityAgent=none', `UserKnownHostsFile=${knownHosts.plain}`];
-    const asStranger = ['-F', 'none', ...options.flatMap((option) => ['-o', option]), '-i', keys.stranger];
-    const stranger = await lab.client.exec(['ssh', ...asStranger, `jump@${address.JUMPHOST4}`, 'true']);
+    const options = [
+      'BatchMode=yes',
+      'IdentityAgent=none',
+      `UserKnownHostsFile=${knownHosts.plain}`,
+    ];
+    const asStranger = [
+      '-F',
+      'none',
+      ...options.flatMap((option) => ['-o', option]),
+      '-i',
+      keys.stranger,
+    ];
+    const stranger = await lab.client.exec([
+      'ssh',
+      ...asStranger,
+      `jump@${address.JUMPHOST4}`,
+      'true',
+    ]);
     assert.match(stranger.stderr, /Permission denied \(publickey\)/);
-    const decrypted = await lab.client.exec(['ssh-keygen', '-y', '-P', PASSPHRASE, '-f', keys.encrypted]);
-    assert.ok(lab.credentials.authorizedKeys.includes(decrypted.stdout.trim().split(' ')[1] ?? 'no key'));
+    const decrypted = await lab.client.exec([
+      'ssh-keygen',
+      '-y',
+      '-P',
+      PASSPHRASE,
+      '-f',
+      keys.encrypted,
+    ]);
+    assert.ok(
+      lab.credentials.authorizedKeys.includes(decrypted.stdout.trim().split(' ')[1] ?? 'no key'),
+    );
     const wrong = await lab.client.exec(['ssh-keygen', '-y', '-P', 'wrong', '-f', keys.encrypted]);
     assert.notEqual(wrong.status, 0);
   }),
@@ -151,7 +199,14 @@ test('keys and known_hosts files are what their names say', { skip }, () =>
 test('sshd can drop its connections, be killed and come back as another variant', { skip }, () =>
   withLab({}, async (lab) => {
     const connected = async () => {
-      const client = await lab.client.spawn(['ssh', '-v', '-N', '-F', lab.credentials.sshConfig, 'jump']);
+      const client = await lab.client.spawn([
+        'ssh',
+        '-v',
+        '-N',
+        '-F',
+        lab.credentials.sshConfig,
+        'jump',
+      ]);
       await client.waitForLine(/Entering interactive session/);
       return client;
     };
@@ -204,7 +259,10 @@ test('the API hosts answer, refuse, drop and stall as their ports are described'
     assert.deepEqual([discard.bytes, discard.outcome], [0, 'end']);
     assert.deepEqual([reset.outcome, kept.outcome], ['ECONNRESET', 'open']);
     assert.deepEqual([stall.bytes, stall.outcome], [0, 'open']);
-    assert.ok(flood.bytes > 1e6 && flood.outcome === 'open', `flood: ${flood.bytes} bytes, ${flood.outcome}`);
+    assert.ok(
+      flood.bytes > 1e6 && flood.outcome === 'open',
+      `flood: ${flood.bytes} bytes, ${flood.outcome}`,
+    );
     assert.match(chargen.received, /^ !"#\$%/);
     assert.match(half.received, /^half \d+\n$/);
 
@@ -220,12 +278,12 @@ test('the API hosts answer, refuse, drop and stall as their ports are described'
     assert.equal(absent.outcome, 'open', 'still looking for its neighbour after a second');
     assert.deepEqual([blackhole.outcome, filtered.outcome], ['open', 'open']);
 
-    const curl = async (...args: string[]) => (await lab.jumphost.exec(['curl', '-sS', ...args])).stdout;
+    const curl = async (...args: string[]) =>
+      (await lab.jumphost.exec(['curl', '-sS', ...args])).stdout;
     const base = `http://${API1}`;
-    const report = JSON.parse(await curl(`${base}/half/${half.received.slice(5).trim()}`)) as Record<
-      string,
-      unknown
-    >;
+    const report = JSON.parse(
+      await curl(`${base}/half/${half.received.slice(5).trim()}`),
+    ) as Record<string, unknown>;
     assert.deepEqual([report['bytes'], report['ended']], [3, true]);
     const length = 3_000_001;
     const fetch = `curl -sS '${base}/bytes/${length}?seed=s' | sha256sum`;
@@ -279,9 +337,15 @@ test('the delay line keeps its time and carries bulk data whole, v4 and v6', { s
       await server.waitForLine(/Server listening/);
       const to = option.length === 0 ? address.JUMPHOST4 : address.JUMPHOST6;
       const flow = await lab.client.exec(['iperf3', '-J', '-t', '2', '-c', to, ...option]);
-      const { end } = JSON.parse(flow.stdout) as { end: { sum_received: { bits_per_second: number } } };
-      // One flow comes to some 60 MB/s (tcp_wmem); a line that drops or reorders stays far below this.
-      assert.ok(end.sum_received.bits_per_second > 80e6, `${to}: ${end.sum_received.bits_per_second} bit/s`);
+      const { end } = JSON.parse(flow.stdout) as {
+        end: { sum_received: { bits_per_second: number } };
+      };
+      // One flow comes to some 60 MB/s (tcp_wmem); a line that drops or reorders stays far below
+      // this.
+      assert.ok(
+        end.sum_received.bits_per_second > 80e6,
+        `${to}: ${end.sum_received.bits_per_second} bit/s`,
+      );
       await server.exited;
     }
     await lab.close();
@@ -317,7 +381,10 @@ test('host state is the same at every moment, and shows what changes', { skip },
     assert.deepEqual(await states(), first);
     for (const [change, undo] of [
       ['ip rule add pref 5 lookup 77', 'ip rule del pref 5'],
-      ['ip -6 route add unreachable 2001:db8:99::/64', 'ip -6 route del unreachable 2001:db8:99::/64'],
+      [
+        'ip -6 route add unreachable 2001:db8:99::/64',
+        'ip -6 route del unreachable 2001:db8:99::/64',
+      ],
       ['nft add table inet left', 'nft delete table inet left'],
       ['ip link add dev left type veth', 'ip link del dev left'],
     ] as const) {
@@ -351,7 +418,9 @@ async function otherOwner(): Promise<{ owner: Child; id: string }> {
     await lab.client.spawn(['sleep', '1000']);
     console.log('made ' + lab.id);
     process.stdin.on('data', () => { throw new Error('as asked'); });`;
-  const owner = await Child.start([process.execPath, '--input-type=module', '-e', script], { stdin: 'open' });
+  const owner = await Child.start([process.execPath, '--input-type=module', '-e', script], {
+    stdin: 'open',
+  });
   return { owner, id: (await owner.waitForLine(/made (\S+)\n/))[1] ?? '' };
 }
 
@@ -378,7 +447,8 @@ test('close removes all of one lab and nothing of another', { skip }, async () =
     }
     await first.close();
     assert.deepEqual(remains(first.id), []);
-    for (const pid of pids) assert.ok(pid !== undefined && processEntry(pid) === undefined, `process ${pid}`);
+    for (const pid of pids)
+      assert.ok(pid !== undefined && processEntry(pid) === undefined, `process ${pid}`);
     const stays = await ssh(second, ['-W', `${address.API1}:${Port.echo}`, 'jump']);
     assert.equal(stays.status, 0, stays.stderr);
   } finally {
@@ -412,6 +482,8 @@ test('a lab goes with its process, and after SIGKILL with the next sweep', { ski
 test('a lab that can not be finished leaves nothing', { skip }, async () => {
   const own = () => Lab.list().filter((lab) => lab.record?.pid === process.pid);
   await withLab({}, async () => assert.equal(own().length, 1));
-  await assert.rejects(Lab.create({ rtt: 2, sshd: { config: ['NoSuchKeyword yes'] } }), { code: 'sshd-log' });
+  await assert.rejects(Lab.create({ rtt: 2, sshd: { config: ['NoSuchKeyword yes'] } }), {
+    code: 'sshd-log',
+  });
   assert.deepEqual(own(), []);
 });

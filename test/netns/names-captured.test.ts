@@ -1,4 +1,7 @@
-/** Names by way of a real device: routes to resolv.conf's resolvers lead into it, and the tunnel answers in their place. */
+/**
+ * Names by way of a real device: routes to resolv.conf's resolvers lead into it, and the tunnel
+ * answers in their place.
+ */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

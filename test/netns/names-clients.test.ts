@@ -1,6 +1,7 @@
 /**
- * Every kind of client, by `exec` and by `connect`, where only the jump host knows the names and permits nothing but names:
- * dig, the C library, curl, Python, Node, Go with both of its resolvers, and what asks as browsers do.
+ * Every kind of client, by `exec` and by `connect`, where only the jump host knows the names and
+ * permits nothing but names: dig, the C library, curl, Python, Node, Go with both of its resolvers,
+ * and what asks as browsers do.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -18,7 +19,10 @@ import { MAIN, REMOTE } from '../support/tunnel.ts';
 
 const PYTHON = '/usr/bin/python3';
 const BROWSER = fileURLToPath(new URL('../support/browserlike.js', import.meta.url));
-/** api2's name doesn't exist at the resolver behind the jump host: it is in the jump host's /etc/hosts alone. */
+/**
+ * api2's name doesn't exist at the resolver behind the jump host: it is in the jump host's
+ * /etc/hosts alone.
+ */
 const TARGETS = [API1_NAME, API2_NAME, '*.corp.example'];
 const OPTIONS = ['--dns-server', API1, '--domain', 'corp.example'];
 const PYTHON_FETCH = `import socket, urllib.request, sys
@@ -28,13 +32,17 @@ const V4 = String.raw`198\.18\.\d+\.\d+`;
 const V6 = '2001:2:0:8000::[0-9a-f:]+';
 
 const skip =
-  labUnavailable('openssl', 'unshare', 'curl', 'python3', 'getent', 'dig', 'dnsmasq') || closedToOthers(MAIN);
+  labUnavailable('openssl', 'unshare', 'curl', 'python3', 'getent', 'dig', 'dnsmasq') ||
+  closedToOthers(MAIN);
 const noGo = labUnavailable('go', 'cc');
 
 type RunScript = (script: string) => Promise<string>;
 
 /** `setUp` gives what runs a script behind a tunnel with TARGETS and OPTIONS. */
-function clients(name: string, setUp: () => Promise<{ run: RunScript; close: () => Promise<void> }>) {
+function clients(
+  name: string,
+  setUp: () => Promise<{ run: RunScript; close: () => Promise<void> }>,
+) {
   describe(name, () => {
     let run: RunScript;
     let close: (() => Promise<void>) | undefined;
@@ -57,7 +65,10 @@ function clients(name: string, setUp: () => Promise<{ run: RunScript; close: () 
       const said = await run(
         `curl -sS http://${API2_NAME}/; ${PYTHON} -c '${PYTHON_FETCH}' ${API2_NAME}; ${process.execPath} -e '${node}'`,
       );
-      assert.match(said, new RegExp(`^.*"host":"api2".*\n${V4} ${V6}\n.*"host":"api2".*\n+.*"host":"api2"`));
+      assert.match(
+        said,
+        new RegExp(`^.*"host":"api2".*\n${V4} ${V6}\n.*"host":"api2".*\n+.*"host":"api2"`),
+      );
     });
 
     for (const resolver of ['go', 'cgo']) {
@@ -76,10 +87,13 @@ function clients(name: string, setUp: () => Promise<{ run: RunScript; close: () 
     }
 
     it('browsers: A, AAAA and HTTPS at once, then IPv6 before IPv4', async () => {
-      const seen = JSON.parse(await run(`${process.execPath} ${BROWSER} ${API2_NAME}`)) as BrowserLike;
+      const seen = JSON.parse(
+        await run(`${process.execPath} ${BROWSER} ${API2_NAME}`),
+      ) as BrowserLike;
       assert.match(seen.body, /"host":"api2"/);
       assert.deepEqual([seen.ipv4.length, seen.ipv6.length, seen.https], [1, 1, [0, 0]]);
-      // A target that has only IPv4 behind the jump host costs no attempt in vain: either address is opened by name.
+      // A target that has only IPv4 behind the jump host costs no attempt in vain: either address
+      // is opened by name.
       assert.equal(seen.connectedTo, seen.ipv6[0]);
       const four = JSON.parse(await run(`${process.execPath} ${BROWSER} ${WWW}`)) as BrowserLike;
       assert.deepEqual([four.ipv4.length, four.ipv6.length, four.https], [1, 0, [0, 0]]);
@@ -128,7 +142,10 @@ describe('clients by name', { skip }, () => {
 
   it('without namespaces, exec hands names to the proxy, and the jump host resolves them', async () => {
     const run = inExec({ script: NO_USER_NAMESPACES });
-    assert.match(await run(`curl -sS http://${API2_NAME}/; curl -sS http://${WWW}/`), /"api2".*"api1"/s);
+    assert.match(
+      await run(`curl -sS http://${API2_NAME}/; curl -sS http://${WWW}/`),
+      /"api2".*"api1"/s,
+    );
     // The list is compared before the name is resolved.
     const refused = await run('curl -sS http://nobody.corp.example/');
     assert.match(refused, /does not permit nobody\.corp\.example:80/);
@@ -154,7 +171,10 @@ describe('--dns and 0/0 with a resolver on the local network', { skip }, () => {
       const uplink = await client.capture('uplink', 'port 53');
       // The jump host doesn't permit that it is asked for anybody.
       assert.match(await run('dig +tries=1 direct.lab.example'), /status: SERVFAIL/);
-      assert.match(tunnel.stderr, /resolver 192\.0\.2\.1:53: the jump host does not permit 192\.0\.2\.1:53/);
+      assert.match(
+        tunnel.stderr,
+        /resolver 192\.0\.2\.1:53: the jump host does not permit 192\.0\.2\.1:53/,
+      );
       assert.deepEqual(await uplink.stop(), []);
     } finally {
       await tunnel.stop('SIGINT');
@@ -177,14 +197,23 @@ describe('--dns without a server', { skip }, () => {
   const SAID = /^10\.77\.0\.11 .*\n\{"host":"api1".*\}\n2\n10\.77\.0\.11\n$/;
 
   it("asks this machine's resolvers from the jump host: exec", async () => {
-    const { stdout, stderr } = await names.exec.exec(['--dns', '10.77.0.0/16', '--', 'sh', '-c', SCRIPT]);
+    const { stdout, stderr } = await names.exec.exec([
+      '--dns',
+      '10.77.0.0/16',
+      '--',
+      'sh',
+      '-c',
+      SCRIPT,
+    ]);
     assert.match(stdout, SAID, stderr);
   });
 
   it('connect', async () => {
     const argv = (...command: readonly string[]) => names.exec.userArgv(command, { root: true });
     const { client } = names.exec.lab;
-    const tunnel = await client.spawn(argv(process.execPath, MAIN, '-r', REMOTE, '--dns', '10.77.0.0/16'));
+    const tunnel = await client.spawn(
+      argv(process.execPath, MAIN, '-r', REMOTE, '--dns', '10.77.0.0/16'),
+    );
     try {
       await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
       const { stdout, stderr } = await client.exec(argv('sh', '-c', SCRIPT));

@@ -1,6 +1,7 @@
 /**
- * Names through a real tunnel: the DNS server in the client, dnsmasq and unbound behind the jump host, real clients. The
- * client's resolv.conf names the server; nothing else on the client's network resolves names.
+ * Names through a real tunnel: the DNS server in the client, dnsmasq and unbound behind the jump
+ * host, real clients. The client's resolv.conf names the server; nothing else on the client's
+ * network resolves names.
  */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -17,7 +18,9 @@ import { startTunnel } from '../support/tunnel.ts';
 const FRONT = fileURLToPath(new URL('../support/dnsfront.js', import.meta.url));
 const skip = labUnavailable('dnsmasq', 'unbound', 'dig', 'getent', 'tcpdump', 'python3');
 
-/** Knows corp.example, and refuses whatever else; closes each connection after a hundred answers. */
+/**
+ * Knows corp.example, and refuses whatever else; closes each connection after a hundred answers.
+ */
 const DNSMASQ = dnsmasqAt(
   API1,
   '--local=/corp.example/',
@@ -96,10 +99,15 @@ describe('names behind the jump host', { skip }, () => {
 
   before(async () => {
     lab = await Lab.create();
-    writeFileSync(join(lab.directory, 'resolv.conf'), 'nameserver 127.0.0.1\noptions timeout:3 attempts:1\n');
+    writeFileSync(
+      join(lab.directory, 'resolv.conf'),
+      'nameserver 127.0.0.1\noptions timeout:3 attempts:1\n',
+    );
     writeFileSync(join(lab.directory, 'unbound.conf'), UNBOUND);
     servers.push(await lab.api1.spawn(DNSMASQ));
-    servers.push(await lab.api2.spawn(['unbound', '-d', '-c', join(lab.directory, 'unbound.conf')]));
+    servers.push(
+      await lab.api2.spawn(['unbound', '-d', '-c', join(lab.directory, 'unbound.conf')]),
+    );
     tunnel = await startTunnel(lab.client, [PRIVATE4]);
   });
 
@@ -193,11 +201,19 @@ describe('names behind the jump host', { skip }, () => {
 
   describe('with suffixes', () => {
     it("other names go to this machine's resolver, those of the tunnel never do", async () => {
-      // The machine's own resolver, in the client's network: knows one name, and would know the tunnel's.
+      // The machine's own resolver, in the client's network: knows one name, and would know the
+      // tunnel's.
       const own = await lab.uplink.spawn(
-        dnsmasqAt('192.0.2.1', '--address=/public.test/192.0.2.80', '--address=/lab.test/192.0.2.66'),
+        dnsmasqAt(
+          '192.0.2.1',
+          '--address=/public.test/192.0.2.80',
+          '--address=/lab.test/192.0.2.66',
+        ),
       );
-      const front = await startFront({ domains: ['lab.test'], local: [{ host: '192.0.2.1', port: 53 }] });
+      const front = await startFront({
+        domains: ['lab.test'],
+        local: [{ host: '192.0.2.1', port: 53 }],
+      });
       try {
         const uplink = await lab.client.capture('uplink', 'port 53');
         assert.match((await dig('www.public.test', 'A')).records[0] ?? '', /192\.0\.2\.80$/);
@@ -217,7 +233,10 @@ describe('names behind the jump host', { skip }, () => {
     });
 
     it('a tunnel that has ended makes its names fail, and sends them nowhere else', async () => {
-      const front = await startFront({ domains: ['lab.test'], local: [{ host: '192.0.2.1', port: 53 }] });
+      const front = await startFront({
+        domains: ['lab.test'],
+        local: [{ host: '192.0.2.1', port: 53 }],
+      });
       try {
         await tunnel.stop();
         const uplink = await lab.client.capture('uplink', 'udp port 53');

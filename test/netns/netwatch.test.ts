@@ -1,4 +1,7 @@
-/** What the kernel tells of changes of the network, and how it is gathered; and what TCP_USER_TIMEOUT does. */
+/**
+ * What the kernel tells of changes of the network, and how it is gathered; and what
+ * TCP_USER_TIMEOUT does.
+ */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,7 +25,10 @@ describe('netwatch', { skip: labUnavailable() }, () => {
     await lab?.close();
   });
 
-  /** A process in the client that prints `changed` for each call; `ignored` is a device of the client. */
+  /**
+   * A process in the client that prints `changed` for each call; `ignored` is a device of the
+   * client.
+   */
   async function watcher(ignored: string): Promise<Child> {
     const script = `
       import { watchNetwork } from '${NETWATCH}';
@@ -31,9 +37,12 @@ describe('netwatch', { skip: labUnavailable() }, () => {
       const end = watchNetwork(options);
       process.stdin.on('data', () => { end(); end(); console.log('ended'); });
       console.log('watching');`;
-    const child = await lab.client.spawn([process.execPath, '--input-type=module', '-e', script, ignored], {
-      stdin: 'open',
-    });
+    const child = await lab.client.spawn(
+      [process.execPath, '--input-type=module', '-e', script, ignored],
+      {
+        stdin: 'open',
+      },
+    );
     await child.waitForLine(/watching\n/);
     return child;
   }
@@ -67,7 +76,9 @@ describe('netwatch', { skip: labUnavailable() }, () => {
     const child = await watcher('');
     const end = performance.now() + SETTLED_MS;
     for (let i = 0; performance.now() < end; i++) {
-      await lab.client.configure([`route add 203.0.113.${i % 250}/32 via 192.0.2.1 metric ${i + 1}`]);
+      await lab.client.configure([
+        `route add 203.0.113.${i % 250}/32 via 192.0.2.1 metric ${i + 1}`,
+      ]);
       await sleep(50);
     }
     assert.ok(changes(child) >= 1, 'nothing until they end');
@@ -125,7 +136,8 @@ describe('netwatch', { skip: labUnavailable() }, () => {
       stdin: 'open',
     });
     await child.waitForLine(/true\nconnected\n/);
-    const hole = 'table inet hole { chain forward { type filter hook forward priority 0; policy drop; }; }';
+    const hole =
+      'table inet hole { chain forward { type filter hook forward priority 0; policy drop; }; }';
     assert.equal((await lab.uplink.exec(['nft', '-f', '-'], { input: hole })).status, 0);
     try {
       const begin = performance.now();

@@ -1,4 +1,7 @@
-/** The whole program as a user whom this machine doesn't know, as containers run it: no passwd entry, maybe no home. */
+/**
+ * The whole program as a user whom this machine doesn't know, as containers run it: no passwd
+ * entry, maybe no home.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -40,8 +43,25 @@ describe('as a user without a passwd entry', {
     environment: NodeJS.ProcessEnv,
   ): Promise<string> {
     const known = `UserKnownHostsFile=${join(directory, 'known_hosts')}`;
-    const args = ['proxy', '-r', remote, '-i', join(directory, 'key'), '-o', known, '--socks', '127.0.0.1:0'];
-    const user = [`--reuid=${UID}`, `--regid=${UID}`, '--clear-groups', '--', process.execPath, MAIN];
+    const args = [
+      'proxy',
+      '-r',
+      remote,
+      '-i',
+      join(directory, 'key'),
+      '-o',
+      known,
+      '--socks',
+      '127.0.0.1:0',
+    ];
+    const user = [
+      `--reuid=${UID}`,
+      `--regid=${UID}`,
+      '--clear-groups',
+      '--',
+      process.execPath,
+      MAIN,
+    ];
     const child = spawn('setpriv', [...user, ...args, ...more, '10.0.0.0/8'], {
       env: { PATH: process.env['PATH'], ...environment },
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -72,7 +92,10 @@ describe('as a user without a passwd entry', {
   it('takes the user from USER, and says what to write where that is not set', async () => {
     const remote = `127.0.0.1:${sshd.port}`;
     assert.match(await proxy(remote, [], { USER: sshd.user }), /^tunnel: ready/m);
-    assert.match(await proxy(remote, [], {}), /error \[usage\].*\n.*-r user@jumphost(.*\n)*status 2$/m);
+    assert.match(
+      await proxy(remote, [], {}),
+      /error \[usage\].*\n.*-r user@jumphost(.*\n)*status 2$/m,
+    );
   });
 
   it('says that the system ssh does not run for such a user', async () => {

@@ -1,4 +1,7 @@
-/** `tunnel proxy` with the clients that people use, against real servers that only the jump host can reach. */
+/**
+ * `tunnel proxy` with the clients that people use, against real servers that only the jump host can
+ * reach.
+ */
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -53,7 +56,10 @@ async function startProxy(lab: Lab, ...args: string[]): Promise<Proxy> {
   return { child, port: Number(port) };
 }
 
-describe('tunnel proxy', { skip: labUnavailable('curl', 'git', 'openssl'), timeout: 120_000 }, () => {
+describe('tunnel proxy', {
+  skip: labUnavailable('curl', 'git', 'openssl'),
+  timeout: 120_000,
+}, () => {
   let lab: Lab;
   let files: string;
   const running: Child[] = [];
@@ -77,18 +83,34 @@ describe('tunnel proxy', { skip: labUnavailable('curl', 'git', 'openssl'), timeo
     running.push(web);
     await web.waitForLine(/ready\n/);
     // What is reached without the tunnel: says who asked.
-    const direct = await lab.uplink.spawn(['ncat', '-lk', UPLINK, '8080', '-c', 'echo $NCAT_REMOTE_ADDR']);
+    const direct = await lab.uplink.spawn([
+      'ncat',
+      '-lk',
+      UPLINK,
+      '8080',
+      '-c',
+      'echo $NCAT_REMOTE_ADDR',
+    ]);
     running.push(direct);
     all = await startProxy(lab, '--listen', '127.0.0.1:0');
     running.push(all.child);
   });
   after(async () => {
-    for (const child of running.reverse()) await child.stop('SIGTERM').catch(() => child.kill('SIGKILL'));
+    for (const child of running.reverse())
+      await child.stop('SIGTERM').catch(() => child.kill('SIGKILL'));
     await lab?.close();
   });
 
   const curl = (...args: string[]): Promise<ExecResult> =>
-    lab.client.exec(['curl', '-gsS', '--max-time', '20', '--cacert', join(files, 'ca.pem'), ...args]);
+    lab.client.exec([
+      'curl',
+      '-gsS',
+      '--max-time',
+      '20',
+      '--cacert',
+      join(files, 'ca.pem'),
+      ...args,
+    ]);
   const socks = (scheme: string, port = all.port) => ['--proxy', `${scheme}://127.0.0.1:${port}`];
 
   it('serves curl in all its ways, by address and by name', async () => {
@@ -134,7 +156,9 @@ describe('tunnel proxy', { skip: labUnavailable('curl', 'git', 'openssl'), timeo
         );
         assert.equal(JSON.parse(stdout).sha256, expected.slice(0, 64), stderr);
       }
-      const there = JSON.parse((await curl(...socks(scheme), `http://${API1}/sha256/9000000`)).stdout).sha256;
+      const there = JSON.parse(
+        (await curl(...socks(scheme), `http://${API1}/sha256/9000000`)).stdout,
+      ).sha256;
       const here = await lab.client.exec([
         'sh',
         '-c',
@@ -158,7 +182,13 @@ describe('tunnel proxy', { skip: labUnavailable('curl', 'git', 'openssl'), timeo
       assert.ok(refused.stderr.includes(code), `${at}: ${refused.stderr}`);
       const plain = await curl(...socks('http'), '-w', '%{http_code}', `http://${at}/`);
       assert.match(plain.stdout, new RegExp(`^tunnel: .*\\n[A-Z].*\\.\\n${status}$`), at);
-      const tunnelled = await curl(...socks('http'), '-w', '%{http_connect}', '-p', `http://${at}/`);
+      const tunnelled = await curl(
+        ...socks('http'),
+        '-w',
+        '%{http_connect}',
+        '-p',
+        `http://${at}/`,
+      );
       assert.equal(tunnelled.status, 56);
       assert.equal(tunnelled.stdout, String(status), at);
     }
@@ -228,7 +258,12 @@ print('done')
       const clone = join(files, `clone-${scheme}`);
       const { status, stderr } = await lab.client.exec(
         ['git', 'clone', '-q', `https://${API1_NAME}/repository.git`, clone],
-        { env: { https_proxy: `${scheme}://127.0.0.1:${all.port}`, GIT_SSL_CAINFO: join(files, 'ca.pem') } },
+        {
+          env: {
+            https_proxy: `${scheme}://127.0.0.1:${all.port}`,
+            GIT_SSL_CAINFO: join(files, 'ca.pem'),
+          },
+        },
       );
       assert.equal(status, 0, stderr);
       assert.equal(readFileSync(join(clone, 'file'), 'utf8'), 'from afar\n');
@@ -255,7 +290,14 @@ print('done')
   it('sends targets through the tunnel and the rest directly, or nowhere', async () => {
     const mixed = await startProxy(lab, '--http', '127.0.0.1:0', PRIVATE4, '*.lab.example');
     running.push(mixed.child);
-    const strict = await startProxy(lab, '--listen', '127.0.0.1:0', '--only-targets', PRIVATE4, API1_NAME);
+    const strict = await startProxy(
+      lab,
+      '--listen',
+      '127.0.0.1:0',
+      '--only-targets',
+      PRIVATE4,
+      API1_NAME,
+    );
     running.push(strict.child);
     for (const { port } of [mixed, strict]) {
       for (const url of [`http://${API1}/`, `http://${API1_NAME}/`]) {
@@ -276,22 +318,48 @@ print('done')
       ]);
     assert.equal((await beyond(mixed.port)).stdout.trim(), CLIENT);
     assert.equal((await beyond(strict.port)).stdout, '');
-    const refused = await curl(...socks('http', strict.port), '-w', '%{http_code}', `http://${UPLINK}:8080/`);
+    const refused = await curl(
+      ...socks('http', strict.port),
+      '-w',
+      '%{http_code}',
+      `http://${UPLINK}:8080/`,
+    );
     assert.match(refused.stdout, /no target holds it\n.*\n403$/);
-    const unknown = await curl(...socks('http', mixed.port), '-w', '%{http_code}', 'http://other.example/');
-    assert.match(unknown.stdout, /^tunnel: the name other\.example can't be resolved here: .*\n.*\n502$/);
+    const unknown = await curl(
+      ...socks('http', mixed.port),
+      '-w',
+      '%{http_code}',
+      'http://other.example/',
+    );
+    assert.match(
+      unknown.stdout,
+      /^tunnel: the name other\.example can't be resolved here: .*\n.*\n502$/,
+    );
     // The machine's own addresses aren't the jump host's.
-    const own = await curl(...socks('http', mixed.port), '-w', '%{http_code}', 'http://127.0.0.1:1/');
+    const own = await curl(
+      ...socks('http', mixed.port),
+      '-w',
+      '%{http_code}',
+      'http://127.0.0.1:1/',
+    );
     assert.match(own.stdout, /dialled directly: .*refused.*\n.*\n502$/i);
   });
 
   it('asks clients on other machines who they are, and dials nothing of this machine for them', async () => {
     const users = join(files, 'users');
     writeFileSync(users, 'ann:secret\n', { mode: 0o600 });
-    const { child, port } = await startProxy(lab, '--listen', `${CLIENT}:0`, '--proxy-auth', users, PRIVATE4);
+    const { child, port } = await startProxy(
+      lab,
+      '--listen',
+      `${CLIENT}:0`,
+      '--proxy-auth',
+      users,
+      PRIVATE4,
+    );
     running.push(child);
     await child.waitForLine(/warning: the proxy is open to other machines/);
-    const remote = (...args: string[]) => lab.uplink.exec(['curl', '-gsS', '-w', '%{http_code}', ...args]);
+    const remote = (...args: string[]) =>
+      lab.uplink.exec(['curl', '-gsS', '-w', '%{http_code}', ...args]);
     const known = ['--proxy-user', 'ann:secret'];
     for (const scheme of ['http', 'socks5h']) {
       const { stdout } = await remote(
@@ -304,8 +372,14 @@ print('done')
     }
     const proxy = ['--proxy', `http://${CLIENT}:${port}`];
     assert.match((await remote(...proxy, `http://${API1}/`)).stdout, /407$/);
-    assert.match((await remote(...proxy, '--proxy-user', 'ann:wrong', `http://${API1}/`)).stdout, /407$/);
-    assert.match((await remote(...proxy, ...known, 'http://localhost:22/')).stdout, /loopback[\s\S]*403$/);
+    assert.match(
+      (await remote(...proxy, '--proxy-user', 'ann:wrong', `http://${API1}/`)).stdout,
+      /407$/,
+    );
+    assert.match(
+      (await remote(...proxy, ...known, 'http://localhost:22/')).stdout,
+      /loopback[\s\S]*403$/,
+    );
   });
 
   it('runs beside the capture, under the same targets', async () => {

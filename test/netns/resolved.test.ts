@@ -1,4 +1,7 @@
-/** Per-link settings in a real systemd-resolved, which runs in namespaces of its own with a D-Bus of its own. */
+/**
+ * Per-link settings in a real systemd-resolved, which runs in namespaces of its own with a D-Bus of
+ * its own.
+ */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +16,10 @@ const CHECK = fileURLToPath(new URL('../support/resolvedcheck.js', import.meta.u
 const found = findResolved();
 const skip = resolvedMissing() || labUnavailable('dbus-daemon', 'dig', 'unshare');
 
-/** A network, an empty /run, and users among which is systemd-resolve. The mounts go with the last process in them. */
+/**
+ * A network, an empty /run, and users among which is systemd-resolve. The mounts go with the last
+ * process in them.
+ */
 const SETUP = `set -e
 mount -t tmpfs tmpfs /run
 for file in passwd group resolv.conf; do mount --bind "$0/$file" /etc/$file; done
@@ -26,7 +32,8 @@ test('systemd-resolved takes, keeps, and forgets with the device what it is told
   const directory = mkdtempSync(join(tmpdir(), 'tunnel-resolved-'));
   try {
     const user = 'systemd-resolve:x:47111:47111::/:/usr/sbin/nologin\n';
-    const without = (file: string) => readFileSync(file, 'utf8').replace(/^systemd-resolve:.*\n/m, '');
+    const without = (file: string) =>
+      readFileSync(file, 'utf8').replace(/^systemd-resolve:.*\n/m, '');
     writeFileSync(join(directory, 'passwd'), without('/etc/passwd') + user);
     writeFileSync(join(directory, 'group'), `${without('/etc/group')}systemd-resolve:x:47111:\n`);
     writeFileSync(join(directory, 'resolv.conf'), '');

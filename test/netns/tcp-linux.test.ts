@@ -19,7 +19,16 @@ test(`${FLOWS} flows of ${FLOW_BYTES} bytes each way over a bad device`, {
   timeout: LONG ? 1_800_000 : 90_000,
 }, async (t) => {
   const { status, stdout, stderr } = await run(
-    ['unshare', '--net', '--mount', process.execPath, CHECK, String(FLOWS), String(FLOW_BYTES), String(SEED)],
+    [
+      'unshare',
+      '--net',
+      '--mount',
+      process.execPath,
+      CHECK,
+      String(FLOWS),
+      String(FLOW_BYTES),
+      String(SEED),
+    ],
     { timeout: LONG ? 1_790_000 : 85_000 },
   );
   t.diagnostic(stdout.trim());

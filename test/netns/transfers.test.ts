@@ -27,10 +27,16 @@ describe('transfers', { skip: labUnavailable() }, () => {
       const download = await lab.client.exec(['sh', '-c', `curl -gsS '${url}' | sha256sum`]);
       assert.equal(download.stdout.split(' ')[0], pseudoRandomDigest(SIZE, 'down'));
 
-      const upload = await lab.client.exec(['curl', '-gsS', '--data-binary', '@-', `http://${host}/sha256`], {
-        input: pseudoRandomBytes(SIZE, 'up'),
+      const upload = await lab.client.exec(
+        ['curl', '-gsS', '--data-binary', '@-', `http://${host}/sha256`],
+        {
+          input: pseudoRandomBytes(SIZE, 'up'),
+        },
+      );
+      assert.deepEqual(JSON.parse(upload.stdout), {
+        sha256: pseudoRandomDigest(SIZE, 'up'),
+        bytes: SIZE,
       });
-      assert.deepEqual(JSON.parse(upload.stdout), { sha256: pseudoRandomDigest(SIZE, 'up'), bytes: SIZE });
     });
   }
 

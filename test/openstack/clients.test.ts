@@ -1,9 +1,10 @@
 /**
- * The clients that a tunnel to a cloud is for: the openstack command, and the library of Terraform's provider, against a
- * real Keystone and stand-ins for the other services, whose front admits the jump host's address only.
+ * The clients that a tunnel to a cloud is for: the openstack command, and the library of
+ * Terraform's provider, against a real Keystone and stand-ins for the other services, whose front
+ * admits the jump host's address only.
  *
- * Each way into the tunnel (`WAYS`) is shown with both. The tunnel is told the name of the cloud and nothing else; only the jump host
- * knows the names of its services, and permits them by name.
+ * Each way into the tunnel (`WAYS`) is shown with both. The tunnel is told the name of the cloud
+ * and nothing else; only the jump host knows the names of its services, and permits them by name.
  */
 import assert from 'node:assert/strict';
 import { copyFileSync } from 'node:fs';
@@ -33,7 +34,9 @@ interface Way {
   /** Turns a client's command into the one to run. */
   wrap(argv: readonly string[]): string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** Another test has shown many connections at a time already: each client costs a second of CPU. */
+  /**
+   * Another test has shown many connections at a time already: each client costs a second of CPU.
+   */
   readonly brief?: true;
 }
 
@@ -50,7 +53,8 @@ const WAYS: readonly Way[] = [
   },
   {
     name: 'an HTTP proxy',
-    start: (cloud) => startTunnel(cloud, ['proxy'], ['--http', String(PROXY_PORT), '--only-targets']),
+    start: (cloud) =>
+      startTunnel(cloud, ['proxy'], ['--http', String(PROXY_PORT), '--only-targets']),
     wrap: (argv) => [...argv],
     env: { HTTPS_PROXY: `http://127.0.0.1:${PROXY_PORT}` },
     brief: true,
@@ -78,7 +82,11 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
   });
   after(() => cloud?.close());
 
-  const inClient = (argv: readonly string[], env: Way['env'] = {}, input?: string): Promise<ExecResult> =>
+  const inClient = (
+    argv: readonly string[],
+    env: Way['env'] = {},
+    input?: string,
+  ): Promise<ExecResult> =>
     cloud.lab.client.exec(cloud.withResolver(argv), {
       timeout: CLIENT_TIMEOUT_MS,
       cwd: cloud.lab.clientHome,
@@ -87,14 +95,20 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
     });
 
   it('fail without the tunnel, and the API hears nothing of them', async () => {
-    const commands = ['token issue', 'catalog list', 'endpoint list'].map((words) => words.split(' '));
+    const commands = ['token issue', 'catalog list', 'endpoint list'].map((words) =>
+      words.split(' '),
+    );
     const attempts = await Promise.all(
       commands.map((words) => inClient(['openstack', '--os-cloud', 'demo', ...words])),
     );
-    if (gophercloudUnavailable() === false) attempts.push(await inClient([await buildGophercloud(), 'demo']));
+    if (gophercloudUnavailable() === false)
+      attempts.push(await inClient([await buildGophercloud(), 'demo']));
     for (const { status, stderr } of attempts) {
       assert.notEqual(status, 0);
-      assert.match(stderr, /unreachable|Unable to establish connection|Failed to|no such host|dial tcp/i);
+      assert.match(
+        stderr,
+        /unreachable|Unable to establish connection|Failed to|no such host|dial tcp/i,
+      );
     }
     assert.deepEqual(cloud.accessLog(), []);
   });
@@ -107,7 +121,8 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
       });
       after(() => beside?.stop('SIGINT'));
 
-      const run = (argv: readonly string[], input?: string) => inClient(way.wrap(argv), way.env, input);
+      const run = (argv: readonly string[], input?: string) =>
+        inClient(way.wrap(argv), way.env, input);
 
       const openstack = async (name: string, ...args: string[]): Promise<string> => {
         const { status, stdout, stderr } = await run(['openstack', '--os-cloud', name, ...args]);
@@ -129,7 +144,10 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
 
       it(`openstack: a script of ${CALLS} calls`, async () => {
         const commands = ['token issue', 'network list', 'catalog list', 'image list'];
-        const script = Array.from({ length: CALLS }, (_, i) => `${commands[i % commands.length]}\n`).join('');
+        const script = Array.from(
+          { length: CALLS },
+          (_, i) => `${commands[i % commands.length]}\n`,
+        ).join('');
         const before = cloud.accessLog().length;
         const { stdout, stderr } = await run(['openstack', '--os-cloud', 'demo'], script);
         assert.doesNotMatch(`${stdout}${stderr}`, /Unable|Failed|Error/i);
@@ -164,7 +182,10 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
       const url = 'https://nova.cloud.example/slow';
       const curl = ['curl', '-sS', '--cacert', cloud.caFile, url];
       const inFlight = Array.from({ length: PARALLEL }, () => inClient(curl));
-      for (const until = performance.now() + START_TIMEOUT_MS; (await cloud.established(443)) < PARALLEL; ) {
+      for (
+        const until = performance.now() + START_TIMEOUT_MS;
+        (await cloud.established(443)) < PARALLEL;
+      ) {
         assert.ok(performance.now() < until, 'the requests never reach the API');
         await sleep(20);
       }

@@ -30,7 +30,18 @@ describe('tunnel openstack', { skip: keystoneUnavailable() }, () => {
 
   const runReport = (name: string, mode: string, more: readonly string[]): Promise<ExecResult> =>
     cloud.lab.client.exec(
-      [process.execPath, MAIN, 'openstack', '-r', REMOTE, '--os-cloud', name, '--os-catalog', mode, ...more],
+      [
+        process.execPath,
+        MAIN,
+        'openstack',
+        '-r',
+        REMOTE,
+        '--os-cloud',
+        name,
+        '--os-catalog',
+        mode,
+        ...more,
+      ],
       { cwd: cloud.lab.clientHome },
     );
 
@@ -68,7 +79,10 @@ describe('tunnel openstack', { skip: keystoneUnavailable() }, () => {
   it('has a format for people and two for programs', async () => {
     const table = await report('demo');
     assert.equal(table.status, 0, table.stderr);
-    assert.match(table.stdout, new RegExp(`${PROHIBITED} +NOT PERMITTED by the jump host +volumev3`));
+    assert.match(
+      table.stdout,
+      new RegExp(`${PROHIBITED} +NOT PERMITTED by the jump host +volumev3`),
+    );
     assert.match(
       table.stdout,
       /security group rule create .*--dst-port 9696 --remote-ip 198\.51\.100\.10\/32/,
@@ -112,7 +126,8 @@ describe('tunnel openstack', { skip: keystoneUnavailable() }, () => {
       for (const hidden of [...secrets, id]) assert.ok(!text.includes(hidden), path);
       assert.doesNotMatch(text, /gAAAA/);
     }
-    const asked = () => cloud.accessLog().filter(({ request }) => request.includes('/auth/tokens')).length;
+    const asked = () =>
+      cloud.accessLog().filter(({ request }) => request.includes('/auth/tokens')).length;
     const before = asked();
     const { stdout } = await runReport('demo', 'auto', ['--format', 'json']);
     assert.equal(asked(), before);
@@ -146,7 +161,13 @@ describe('tunnel openstack', { skip: keystoneUnavailable() }, () => {
       /no endpoints in the region "RegionThree"/,
       /"RegionOne", "RegionTwo"/,
     ],
-    ['no-interface', 1, 'openstack-catalog', /no public endpoints/, /its interfaces are: "internal"/],
+    [
+      'no-interface',
+      1,
+      'openstack-catalog',
+      /no public endpoints/,
+      /its interfaces are: "internal"/,
+    ],
     ['nowhere', 2, 'openstack-cloud', /no cloud "nowhere"/, /"demo"/],
   ] as const) {
     it(`says what is wrong: ${name}`, async () => {

@@ -1,6 +1,6 @@
 /**
- * Runs with --os-cloud, beside what clients make of them (clients.test.ts): which targets come of it, what becomes of a run whose
- * cloud can't be asked, and the allow-list of a cloud.
+ * Runs with --os-cloud, beside what clients make of them (clients.test.ts): which targets come of
+ * it, what becomes of a run whose cloud can't be asked, and the allow-list of a cloud.
  */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -8,7 +8,13 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { NO_USER_NAMESPACES } from '../support/execlab.ts';
 import { CloudLab, keystoneUnavailable } from '../support/keystone.ts';
-import { AUTH_URL, DEMO_PASSWORD, KEYSTONE_HOST, LINKED_ONLY, TARGETS } from '../support/keystonecatalog.ts';
+import {
+  AUTH_URL,
+  DEMO_PASSWORD,
+  KEYSTONE_HOST,
+  LINKED_ONLY,
+  TARGETS,
+} from '../support/keystonecatalog.ts';
 import type { ExecResult } from '../support/process.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
 
@@ -24,7 +30,9 @@ const COMMANDS = {
 describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
   let cloud: CloudLab;
   before(async () => {
-    cloud = await CloudLab.create({ sshd: { variant: 'hardened', permitOpen: [...TARGETS, LINKED_ONLY] } });
+    cloud = await CloudLab.create({
+      sshd: { variant: 'hardened', permitOpen: [...TARGETS, LINKED_ONLY] },
+    });
   });
   after(() => cloud?.close());
 
@@ -38,9 +46,15 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
   const exec = (options: readonly string[], ...command: readonly string[]): Promise<ExecResult> =>
     tunnel(['exec', '-r', REMOTE, '--isolate', ...options, '--', ...command]);
 
-  const openstack = (args: string): string[] => ['openstack', '--os-cloud', 'demo', ...args.split(' ')];
+  const openstack = (args: string): string[] => [
+    'openstack',
+    '--os-cloud',
+    'demo',
+    ...args.split(' '),
+  ];
 
-  const requestsTo = (host: string) => cloud.accessLog().filter((entry) => entry.host === host).length;
+  const requestsTo = (host: string) =>
+    cloud.accessLog().filter((entry) => entry.host === host).length;
 
   describe('that can not be asked', () => {
     /** exec has a status of its own for all that is the tunnel's. */
@@ -62,7 +76,10 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
             ...tail,
           ]);
           assert.equal(status, command === 'exec' ? 125 : exit, stderr);
-          assert.match(stderr, new RegExp(`^tunnel: error \\[${code}\\]: .*\\ntunnel: hint: `, 'm'));
+          assert.match(
+            stderr,
+            new RegExp(`^tunnel: error \\[${code}\\]: .*\\ntunnel: hint: `, 'm'),
+          );
           assert.doesNotMatch(stdout + stderr, /captured by|ready|has run|proxy at/);
           assert.ok(!stderr.includes(DEMO_PASSWORD));
         }
@@ -99,7 +116,10 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
       names: ['nova', 'keystone'],
       said: '5 targets of the cloud demo, from a fresh catalog',
     });
-    assert.match((await counted()).said ?? '', /^5 targets of the cloud demo, from a catalog \d+ s old$/);
+    assert.match(
+      (await counted()).said ?? '',
+      /^5 targets of the cloud demo, from a catalog \d+ s old$/,
+    );
     assert.deepEqual(await counted('--os-follow-links'), {
       status: 0,
       names: ['nova', 'nova-backend', 'keystone'],
@@ -144,7 +164,15 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
   it('has them where exec can give no network of its own, too', async () => {
     // Without capabilities, so that a namespace of the network would need one of users.
     const argv = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', process.execPath, MAIN];
-    const wanted = ['exec', '-r', REMOTE, '--os-cloud', 'demo', '--', ...openstack('image list -f json')];
+    const wanted = [
+      'exec',
+      '-r',
+      REMOTE,
+      '--os-cloud',
+      'demo',
+      '--',
+      ...openstack('image list -f json'),
+    ];
     const { status, stdout, stderr } = await cloud.lab.client.exec(
       cloud.withResolver(['sh', '-c', NO_USER_NAMESPACES, 'sh', ...argv, ...wanted]),
       { timeout: TIMEOUT_MS, cwd: cloud.lab.clientHome },
@@ -193,8 +221,15 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
     const command = openstack('network list -f json');
     const dry = await exec(['--os-cloud', 'demo', '--dry-run-to', list], ...command);
     assert.equal(dry.status, 0, dry.stderr);
-    assert.deepEqual(readFileSync(list, 'utf8').split('\n').slice(1), [`${KEYSTONE_HOST}:443`, NEUTRON, '']);
-    const kept = await exec(['--os-cloud', 'demo', '--os-catalog', 'refresh', '--allow', list], ...command);
+    assert.deepEqual(readFileSync(list, 'utf8').split('\n').slice(1), [
+      `${KEYSTONE_HOST}:443`,
+      NEUTRON,
+      '',
+    ]);
+    const kept = await exec(
+      ['--os-cloud', 'demo', '--os-catalog', 'refresh', '--allow', list],
+      ...command,
+    );
     assert.equal(kept.status, 0, kept.stderr);
     assert.equal(kept.stdout, dry.stdout);
   });

@@ -1,6 +1,7 @@
 /**
- * The lab's addresses and ports, in one place for the tests. Addresses are from the documentation ranges (RFC 5737,
- * RFC 3849) and, for the private network, from RFC 1918; none of them exists outside the lab's namespaces.
+ * The lab's addresses and ports, in one place for the tests. Addresses are from the documentation
+ * ranges (RFC 5737, RFC 3849) and, for the private network, from RFC 1918; none of them exists
+ * outside the lab's namespaces.
  */
 
 /** Where tests and people find the jump host from the client. */
@@ -11,7 +12,10 @@ export const UNKNOWN_NAME = 'missing.lab.example';
 
 /** The client and its uplink, where uplinkserver.ts runs. */
 export const CLIENT4 = '192.0.2.2';
-/** Nobody has it on the client's link, which keeps what is sent there for the seconds in which it asks who has. */
+/**
+ * Nobody has it on the client's link, which keeps what is sent there for the seconds in which it
+ * asks who has.
+ */
 export const SILENT4 = '192.0.2.77';
 export const CLIENT6 = '2001:db8:1::2';
 export const UPLINK4 = '192.0.2.1';
@@ -33,7 +37,10 @@ export const API2_6 = '2001:db8:77::12';
 export const API1_NAME = 'api1.lab.example';
 export const API2_NAME = 'api2.lab.example';
 
-/** Further addresses of each API host, for scans and for many destinations: 10.77.1.1 ... 10.77.1.20 and so on. */
+/**
+ * Further addresses of each API host, for scans and for many destinations: 10.77.1.1 ... 10.77.1.20
+ * and so on.
+ */
 export const EXTRA_ADDRESSES = 20;
 export function extraAddress4(host: 1 | 2, index: number): string {
   return `10.77.${host}.${index}`;
@@ -45,7 +52,10 @@ export function extraAddress6(host: 1 | 2, index: number): string {
 /** An address of api1 that answers nothing to TCP: its SYNs are dropped. */
 export const BLACKHOLE4 = '10.77.0.66';
 export const BLACKHOLE6 = '2001:db8:77::66';
-/** No such host: the jump host's neighbour discovery fails after about 3 s (v4 and v6), with EHOSTUNREACH. */
+/**
+ * No such host: the jump host's neighbour discovery fails after about 3 s (v4 and v6), with
+ * EHOSTUNREACH.
+ */
 export const ABSENT4 = '10.77.0.99';
 export const ABSENT6 = '2001:db8:77::99';
 /** The jump host has an unreachable route for these: EHOSTUNREACH at once. */
@@ -56,7 +66,10 @@ export const UNREACHABLE_PREFIX6 = '2001:db8:77:0:99::/80';
 
 /** What the API hosts listen on, each on all their addresses of both families (apiserver.ts). */
 export const Port = {
-  /** Echoes; when the peer has ended its side, says `bye N bytes` with what it had received and ends too. */
+  /**
+   * Echoes; when the peer has ended its side, says `bye N bytes` with what it had received and ends
+   * too.
+   */
   echo: 7,
   /** Reads and throws away; ends its side when the peer does. */
   discard: 9,
@@ -76,15 +89,18 @@ export const Port = {
   blackhole: 7005,
   /** Nobody listens: the kernel answers RST. */
   closed: 7006,
-  /** Gets a number of milliseconds, and the peer's end; so long after it, it says `late` and ends too. */
+  /**
+   * Gets a number of milliseconds, and the peer's end; so long after it, it says `late` and ends
+   * too.
+   */
   late: 7007,
 } as const;
 
 export const RESET_AFTER_BYTES = 1000;
 
 /**
- * What the `hardened` sshd permits unless told otherwise; a closed port is among them, so that refused can be told from
- * prohibited.
+ * What the `hardened` sshd permits unless told otherwise; a closed port is among them, so that
+ * refused can be told from prohibited.
  */
 export const HARDENED_PERMIT_OPEN: readonly string[] = [
   ...[API1, API2, `[${API1_6}]`, `[${API2_6}]`].flatMap((host) => [

@@ -1,6 +1,6 @@
 /**
- * The program that runs on the lab's API hosts: `node apiserver.js NAME`. It prints `ready` when it listens on every port
- * of addresses.ts, on all addresses of both families.
+ * The program that runs on the lab's API hosts: `node apiserver.js NAME`. It prints `ready` when it
+ * listens on every port of addresses.ts, on all addresses of both families.
  *
  * HTTP, on port 80:
  *   GET  /                    JSON {host, peer, local}: who answered, and the addresses that it sees, so that a test can
@@ -12,11 +12,16 @@
  *   GET  /slow?ms=N           an answer N ms later
  *   GET  /half/ID             JSON {sha256, bytes, ended} of a connection to the half port
  *
- * The other ports speak plain TCP and each have one odd manner (see `Port`). All of them tolerate a peer that vanishes;
- * nothing here has a timeout, so that what ends a connection is always the test or what it tests.
+ * The other ports speak plain TCP and each have one odd manner (see `Port`). All of them tolerate a
+ * peer that vanishes; nothing here has a timeout, so that what ends a connection is always the test
+ * or what it tests.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type ServerResponse,
+} from 'node:http';
 import { createServer, type Server, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -175,7 +180,8 @@ function late(socket: Socket): void {
 /** `unread`: not even the first read happens, so that the kernel's buffer alone fills. */
 function tcpServer(serve: (socket: Socket) => void, { unread = false } = {}): Server {
   return createServer({ allowHalfOpen: true, pauseOnConnect: unread }, (socket) => {
-    // Peers of a test may vanish at any moment; the connection is then over, and nobody here needs to know why.
+    // Peers of a test may vanish at any moment; the connection is then over, and nobody here needs
+    // to know why.
     socket.on('error', () => socket.destroy());
     serve(socket);
   });

@@ -1,6 +1,7 @@
 /**
- * Fetches http://NAME/ the way browsers do: A, AAAA and HTTPS are asked for at once at the first resolver of resolv.conf
- * (RFC 9460 §3), and the addresses are connected to by RFC 8305, IPv6 first. Prints one line of JSON (`BrowserLike`).
+ * Fetches http://NAME/ the way browsers do: A, AAAA and HTTPS are asked for at once at the first
+ * resolver of resolv.conf (RFC 9460 §3), and the addresses are connected to by RFC 8305, IPv6
+ * first. Prints one line of JSON (`BrowserLike`).
  *
  *   node browserlike.js NAME
  */
@@ -29,7 +30,8 @@ const PATIENCE_MS = 4_000;
 const ATTEMPT_DELAY_MS = 250;
 
 const [name = ''] = process.argv.slice(2);
-const server = /^nameserver\s+(\S+)/m.exec(readFileSync('/etc/resolv.conf', 'utf8'))?.[1] ?? '127.0.0.1';
+const server =
+  /^nameserver\s+(\S+)/m.exec(readFileSync('/etc/resolv.conf', 'utf8'))?.[1] ?? '127.0.0.1';
 const begun = performance.now();
 const types: readonly (readonly [string, number])[] = [
   ['A', 1],

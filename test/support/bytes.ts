@@ -1,9 +1,14 @@
-/** Reproducible noise: both ends of a transfer can make it, so that a test knows the digest of what it should receive. */
+/**
+ * Reproducible noise: both ends of a transfer can make it, so that a test knows the digest of what
+ * it should receive.
+ */
 import { createCipheriv, createHash } from 'node:crypto';
 
 const CHUNK_BYTES = 256 * 1024;
 
-/** `length` bytes that depend on `seed` only (the key stream of AES-128-CTR), in chunks: 1-2 GB/s. */
+/**
+ * `length` bytes that depend on `seed` only (the key stream of AES-128-CTR), in chunks: 1-2 GB/s.
+ */
 export function* pseudoRandomChunks(length: number, seed: string): Generator<Buffer> {
   const key = createHash('sha256').update(seed).digest().subarray(0, 16);
   const cipher = createCipheriv('aes-128-ctr', key, Buffer.alloc(16));

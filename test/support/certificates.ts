@@ -3,7 +3,10 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { mustRun } from './process.ts';
 
-/** Makes `ca.pem`, `server.pem` and `server.key` in `directory`; `names` as in subjectAltName (`DNS:...`, `IP:...`). */
+/**
+ * Makes `ca.pem`, `server.pem` and `server.key` in `directory`; `names` as in subjectAltName
+ * (`DNS:...`, `IP:...`).
+ */
 export async function makeCertificates(directory: string, names: readonly string[]): Promise<void> {
   const at = (name: string) => join(directory, name);
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
@@ -19,7 +22,14 @@ export async function makeCertificates(directory: string, names: readonly string
     at('ca.pem'),
   ];
   await mustRun(['openssl', 'req', ...key, ...ca]);
-  const request = ['-subj', '/CN=Test server', '-keyout', at('server.key'), '-out', at('server.csr')];
+  const request = [
+    '-subj',
+    '/CN=Test server',
+    '-keyout',
+    at('server.key'),
+    '-out',
+    at('server.csr'),
+  ];
   await mustRun(['openssl', 'req', ...key, ...request]);
   writeFileSync(at('server.ext'), `subjectAltName=${names.join(',')}\n`);
   const signing = ['-CA', at('ca.pem'), '-CAkey', at('ca.key'), '-CAcreateserial', '-days', '2'];

@@ -1,4 +1,7 @@
-/** The multiplexer over a server in the test's hands (fakeprotocol.ts), and its channels in any state. */
+/**
+ * The multiplexer over a server in the test's hands (fakeprotocol.ts), and its channels in any
+ * state.
+ */
 import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
 import { Channel } from '../../src/ssh/embedded/channels/channel.ts';

@@ -75,7 +75,8 @@ static void watch(int fd, uint32_t events, void *tag, int operation) {
 /* ---- the server */
 
 static void serve_one(struct connection *peer) {
-  ssize_t got = recv(peer->fd, (uint8_t *)&peer->token + peer->got, sizeof peer->token - peer->got, 0);
+  ssize_t got =
+      recv(peer->fd, (uint8_t *)&peer->token + peer->got, sizeof peer->token - peer->got, 0);
   if (got < 0 && errno == EAGAIN) return;
   bool over = got <= 0;
   if (got > 0 && (peer->got += (size_t)got) == sizeof peer->token) {
@@ -90,7 +91,8 @@ static void serve_one(struct connection *peer) {
 
 static _Noreturn void serve(uint16_t port) {
   const int on = 1;
-  struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = in6addr_any};
+  struct sockaddr_in6 any = {
+      .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = in6addr_any};
   int listener = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
       bind(listener, (struct sockaddr *)&any, sizeof any) < 0 || listen(listener, BACKLOG) < 0)
@@ -146,7 +148,8 @@ static bool begin(struct connection *connection) {
   };
   if (connection->fd < 0) die("socket");
   if (getrandom(connection->token.random, sizeof connection->token.random, 0) < 0) die("getrandom");
-  if (connect(connection->fd, (struct sockaddr *)&target, target_length) < 0 && errno != EINPROGRESS) {
+  if (connect(connection->fd, (struct sockaddr *)&target, target_length) < 0 &&
+      errno != EINPROGRESS) {
     if (errno == EADDRNOTAVAIL) {
       close(connection->fd);
       connection->fd = -1;
@@ -193,14 +196,16 @@ static void step(struct connection *connection) {
     getsockopt(connection->fd, SOL_SOCKET, SO_ERROR, &error, &size);
     if (error != 0) return fail(connection, error);
     connection->connected = true;
-    if (send(connection->fd, &connection->token, sizeof connection->token, MSG_NOSIGNAL) != sizeof connection->token)
+    if (send(connection->fd, &connection->token, sizeof connection->token, MSG_NOSIGNAL) !=
+        sizeof connection->token)
       return fail(connection, errno);
     return watch(connection->fd, EPOLLIN, connection, EPOLL_CTL_MOD);
   }
   uint8_t surplus;
-  ssize_t got = connection->echoed ? recv(connection->fd, &surplus, 1, 0)
-                                   : recv(connection->fd, (uint8_t *)&connection->answer + connection->got,
-                                          sizeof connection->answer - connection->got, 0);
+  ssize_t got = connection->echoed
+                    ? recv(connection->fd, &surplus, 1, 0)
+                    : recv(connection->fd, (uint8_t *)&connection->answer + connection->got,
+                           sizeof connection->answer - connection->got, 0);
   if (got < 0) {
     if (errno != EAGAIN) fail(connection, errno);
   } else if (connection->echoed) {
@@ -239,13 +244,14 @@ static void run(size_t at_once) {
       looked = now_ms();
     }
   }
-  printf("{\"connections\":%" PRIu64 ",\"right\":%" PRIu64 ",\"crossed\":%" PRIu64 ",\"late\":%" PRIu64
-         ",\"withoutPort\":%" PRIu64 ",\"ms\":%" PRIu64 ",\"errors\":{",
+  printf("{\"connections\":%" PRIu64 ",\"right\":%" PRIu64 ",\"crossed\":%" PRIu64
+         ",\"late\":%" PRIu64 ",\"withoutPort\":%" PRIu64 ",\"ms\":%" PRIu64 ",\"errors\":{",
          done, right, crossed, late, waits, now_ms() - start);
   const char *separator = "";
   for (int error = 0; error < MAX_ERRORS; error++) {
     if (errors[error] == 0) continue;
-    printf("%s\"%s\":%" PRIu64, separator, error == 0 ? "ended early" : strerror(error), errors[error]);
+    printf("%s\"%s\":%" PRIu64, separator, error == 0 ? "ended early" : strerror(error),
+           errors[error]);
     separator = ",";
   }
   puts("}}");

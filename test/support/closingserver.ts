@@ -49,7 +49,8 @@ const server = new ssh2.Server(
     client.on('authentication', (context) => {
       const key = context.method === 'publickey' ? context.key.data.toString('base64') : undefined;
       // Whose key it is, is enough here: ssh2 leaves it to its user to check the signature.
-      if (key !== undefined && authorized.some((line) => line.split(' ')[1] === key)) context.accept();
+      if (key !== undefined && authorized.some((line) => line.split(' ')[1] === key))
+        context.accept();
       else context.reject(['publickey']);
     });
     client.on('error', () => client.end());

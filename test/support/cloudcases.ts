@@ -1,4 +1,7 @@
-/** Configurations of clouds, and what clients make of them: the table of unit/openstack/cloudsyaml.test.ts. */
+/**
+ * Configurations of clouds, and what clients make of them: the table of
+ * unit/openstack/cloudsyaml.test.ts.
+ */
 
 /** What both can be asked for; undefined and null are the same. */
 export interface Seen {
@@ -21,7 +24,10 @@ export interface Seen {
 
 export interface Case {
   readonly what: string;
-  /** `work/`, `home/` and `xdg/` are the working directory, HOME and XDG_CONFIG_HOME (where it is set). */
+  /**
+   * `work/`, `home/` and `xdg/` are the working directory, HOME and XDG_CONFIG_HOME (where it is
+   * set).
+   */
   readonly files: Readonly<Record<string, string>>;
   /** `$T` stands for the directory that has them. */
   readonly env?: Readonly<Record<string, string>>;
@@ -39,7 +45,8 @@ export interface Case {
 
 const AUTH = `auth: {auth_url: "https://keystone.example:5000/v3", username: u, password: p, project_name: pr, user_domain_name: D, project_domain_name: D}`;
 export const ONE = `clouds:\n  one: {${AUTH}}\n`;
-export const at = (host: string) => `clouds:\n  one:\n    ${AUTH.replace('keystone.example', host)}\n`;
+export const at = (host: string) =>
+  `clouds:\n  one:\n    ${AUTH.replace('keystone.example', host)}\n`;
 export const HOME = 'home/.config/openstack';
 
 export const CASES: readonly Case[] = [
@@ -68,11 +75,16 @@ export const CASES: readonly Case[] = [
     files: { 'work/clouds.yaml': at('work.example') },
     env: { OS_CLOUD: 'one', OS_PASSWORD: 'ep', OS_AUTH_TYPE: 'v3token' },
     expected: { authType: 'password', password: 'p' },
-    warnings: [/^OS_AUTH_TYPE, OS_PASSWORD are set beside the cloud "one".*here they are not used$/],
+    warnings: [
+      /^OS_AUTH_TYPE, OS_PASSWORD are set beside the cloud "one".*here they are not used$/,
+    ],
   },
   {
     what: 'XDG_CONFIG_HOME comes before ~/.config',
-    files: { 'xdg/openstack/clouds.yaml': at('xdg.example'), [`${HOME}/clouds.yaml`]: at('home.example') },
+    files: {
+      'xdg/openstack/clouds.yaml': at('xdg.example'),
+      [`${HOME}/clouds.yaml`]: at('home.example'),
+    },
     env: { XDG_CONFIG_HOME: '$T/xdg' },
     expected: { authUrl: 'https://xdg.example:5000/v3' },
     warnings: [/Terraform looks only in/],
@@ -108,7 +120,12 @@ export const CASES: readonly Case[] = [
       'work/clouds.json': JSON.stringify({
         clouds: {
           j: {
-            auth: { auth_url: 'https://j.example/v3', username: 'u', password: 'p', user_domain_id: 'd' },
+            auth: {
+              auth_url: 'https://j.example/v3',
+              username: 'u',
+              password: 'p',
+              user_domain_id: 'd',
+            },
           },
         },
       }),
@@ -224,7 +241,8 @@ export const CASES: readonly Case[] = [
     files: { 'work/clouds.yaml': ONE },
     env: { OS_REGION_NAME: 'R' },
     expected: { name: 'one', region: 'R' },
-    differs: 'the library ignores OS_REGION_NAME here, the command line clients and Terraform use it',
+    differs:
+      'the library ignores OS_REGION_NAME here, the command line clients and Terraform use it',
   },
   {
     what: 'the first of several regions, with its values',
@@ -290,7 +308,9 @@ export const CASES: readonly Case[] = [
   },
   {
     what: 'verify: false wins over cacert',
-    files: { 'work/clouds.yaml': `clouds:\n  one:\n    ${AUTH}\n    cacert: /ca.pem\n    verify: false\n` },
+    files: {
+      'work/clouds.yaml': `clouds:\n  one:\n    ${AUTH}\n    cacert: /ca.pem\n    verify: false\n`,
+    },
     expected: { verify: false },
     warnings: [/although it has a cacert/],
   },
@@ -386,12 +406,16 @@ export const CASES: readonly Case[] = [
   },
   {
     what: 'a cloud without auth_url',
-    files: { 'work/clouds.yaml': 'clouds: {one: {auth: {username: u, password: p, user_domain_id: d}}}' },
+    files: {
+      'work/clouds.yaml': 'clouds: {one: {auth: {username: u, password: p, user_domain_id: d}}}',
+    },
     error: ['openstack-auth-url', /has no auth_url/],
   },
   {
     what: 'a cloud without password',
-    files: { 'work/clouds.yaml': 'clouds: {one: {auth: {auth_url: "https://k.example", username: u}}}' },
+    files: {
+      'work/clouds.yaml': 'clouds: {one: {auth: {auth_url: "https://k.example", username: u}}}',
+    },
     error: ['openstack-credentials', /has no password.*secure\.yaml.*OS_PASSWORD counts only for/],
     differs: 'openstacksdk finds out when it authenticates',
   },
@@ -403,7 +427,9 @@ export const CASES: readonly Case[] = [
   },
   {
     what: 'an auth_url that is none',
-    files: { 'work/clouds.yaml': ONE.replace('https://keystone.example:5000/v3', 'keystone.example:5000') },
+    files: {
+      'work/clouds.yaml': ONE.replace('https://keystone.example:5000/v3', 'keystone.example:5000'),
+    },
     error: ['openstack-config', /write it as https:/],
     differs: 'openstacksdk finds out when it connects',
   },

@@ -1,4 +1,7 @@
-/** Keys, known_hosts files and the client's home of one lab: everything that ssh needs to know, made anew for each. */
+/**
+ * Keys, known_hosts files and the client's home of one lab: everything that ssh needs to know, made
+ * anew for each.
+ */
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { JUMPHOST4, JUMPHOST6 } from './addresses.ts';
@@ -66,7 +69,10 @@ async function makeKeys(directory: string, hostKeys: readonly string[]): Promise
   ]);
 }
 
-/** `known_hosts` lines (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT) for the jump host's addresses at each port. */
+/**
+ * `known_hosts` lines (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT) for the jump host's addresses at each
+ * port.
+ */
 function knownHostsLines(publicKeys: readonly string[], ports: readonly number[]): string {
   const hosts = ports.flatMap((port) =>
     [JUMPHOST4, JUMPHOST6].map((address) => (port === 22 ? address : `[${address}]:${port}`)),
@@ -95,8 +101,9 @@ Host *
 }
 
 /**
- * Fills `directory` with keys and `home` (the client's) with a .ssh in which the defaults find the right key and the right
- * known_hosts. `ports` are those that sshd listens on, now or later in a test.
+ * Fills `directory` with keys and `home` (the client's) with a .ssh in which the defaults find the
+ * right key and the right known_hosts. `ports` are those that sshd listens on, now or later in a
+ * test.
  */
 export async function makeCredentials(
   directory: string,
@@ -115,7 +122,11 @@ export async function makeCredentials(
     changed: file('known_hosts.changed'),
     empty: file('known_hosts.empty'),
   };
-  const keys = { authorized: file('authorized'), encrypted: file('encrypted'), stranger: file('stranger') };
+  const keys = {
+    authorized: file('authorized'),
+    encrypted: file('encrypted'),
+    stranger: file('stranger'),
+  };
   const lines = knownHostsLines(hostKeys.map(publicKey), ports);
   writeFileSync(knownHosts.plain, lines);
   writeFileSync(knownHosts.hashed, lines);

@@ -1,4 +1,7 @@
-/** What the compiler makes of the C structs of a protocol header: constants, sizes, offsets and whole messages. */
+/**
+ * What the compiler makes of the C structs of a protocol header: constants, sizes, offsets and
+ * whole messages.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -45,10 +48,24 @@ ${body}
   const directory = mkdtempSync(join(tmpdir(), 'tunnel-test-'));
   try {
     const binary = join(directory, 'layout');
-    const flags = ['-std=c11', '-Wall', '-Wextra', '-Werror', `-I${NATIVE}`, '-x', 'c', '-', '-o', binary];
+    const flags = [
+      '-std=c11',
+      '-Wall',
+      '-Wextra',
+      '-Werror',
+      `-I${NATIVE}`,
+      '-x',
+      'c',
+      '-',
+      '-o',
+      binary,
+    ];
     const compiled = spawnSync('cc', flags, { input: program, encoding: 'utf8' });
     assert.equal(compiled.status, 0, compiled.stderr);
-    return JSON.parse(spawnSync(binary, { encoding: 'utf8' }).stdout) as Record<string, number | string>;
+    return JSON.parse(spawnSync(binary, { encoding: 'utf8' }).stdout) as Record<
+      string,
+      number | string
+    >;
   } finally {
     rmSync(directory, { recursive: true });
   }

@@ -37,7 +37,9 @@ const FLOOD_DOWNLOAD_BYTES_A_SECOND = 500_000;
 function built(name: string): string {
   const path = fileURLToPath(new URL(`../../native-test/${name}`, import.meta.url));
   if (existsSync(path)) return path;
-  throw new TunnelError('lab-program', `there is no ${path}`, { hint: 'build it with "make -C native lab"' });
+  throw new TunnelError('lab-program', `there is no ${path}`, {
+    hint: 'build it with "make -C native lab"',
+  });
 }
 
 /** What churn.c prints. */
@@ -149,7 +151,14 @@ export async function shortConnections(
   const descriptors = load.descriptors();
   const host = size.ipv6 === true ? API1_6 : API1;
   const churn = await load.lab.client.spawn([
-    ...[built('churn'), 'run', host, String(CHURN_PORT), String(size.connections), String(CHURN_AT_ONCE)],
+    ...[
+      built('churn'),
+      'run',
+      host,
+      String(CHURN_PORT),
+      String(size.connections),
+      String(CHURN_AT_ONCE),
+    ],
   ]);
   // A tenth of a million takes minutes on a slow machine.
   const timeout = 60_000 + size.connections;
@@ -166,7 +175,10 @@ export async function shortConnections(
       what: `${size.connections} short connections${size.ipv6 === true ? ' (IPv6)' : ''}`,
       value: `${report.right} right, ${report.crossed} crossed, ${report.late} late${failed.join('')}; ${rate.toFixed(0)}/s`,
       bound: 'all right',
-      kept: report.right === size.connections && failed.length === 0 && report.crossed + report.late === 0,
+      kept:
+        report.right === size.connections &&
+        failed.length === 0 &&
+        report.crossed + report.late === 0,
     },
     memory('growth from a third of the way on', growth, size.growth),
     await load.settled([CHURN_PORT], descriptors),
@@ -237,7 +249,9 @@ export async function roundTrips(
   const descriptors = load.descriptors();
   const each = Math.floor(size.bytes / size.flows / 2);
   const timeout = 60_000 + size.bytes / 10_000;
-  const digests = Array.from({ length: size.flows }, (_, index) => pseudoRandomDigest(each, `trip${index}`));
+  const digests = Array.from({ length: size.flows }, (_, index) =>
+    pseudoRandomDigest(each, `trip${index}`),
+  );
   const begin = performance.now();
   const results = await Promise.all(
     digests.map(async (digest, index) => {

@@ -1,6 +1,6 @@
 /**
- * A client program that tests run inside a namespace, where the tunnel captures: `node dialer.js VERB ...` prints one JSON
- * value.
+ * A client program that tests run inside a namespace, where the tunnel captures: `node dialer.js
+ * VERB ...` prints one JSON value.
  *
  *   connect HOST PORT...            [{port, outcome, ms}]: `open`, or the errno name of the failed connect
  *   give-up HOST PORT MS            connects and closes the socket MS later, without an answer
@@ -54,7 +54,10 @@ async function giveUp(host: string, port: number, ms: number): Promise<{ outcome
   return { outcome };
 }
 
-/** Sends and receives at the same time; true when exactly the same bytes came back, and the server's last word. */
+/**
+ * Sends and receives at the same time; true when exactly the same bytes came back, and the server's
+ * last word.
+ */
 async function echoOnce(host: string, port: number, bytes: Buffer): Promise<boolean> {
   const socket = connect({ host, port, allowHalfOpen: true });
   const expected = Buffer.concat([bytes, Buffer.from(`bye ${bytes.length} bytes\n`)]);
@@ -92,7 +95,8 @@ async function halfClose(host: string, port: number): Promise<{ text: string }> 
 async function hold(host: string, port: number, count: number): Promise<never> {
   const sockets: Socket[] = Array.from({ length: count }, () => connect({ host, port }));
   await Promise.all(sockets.map((socket) => once(socket, 'connect')));
-  for (const socket of sockets) socket.on('error', (error) => process.stdout.write(`${codeOf(error)}\n`));
+  for (const socket of sockets)
+    socket.on('error', (error) => process.stdout.write(`${codeOf(error)}\n`));
   process.stdout.write(`held ${sockets.length}\n`);
   return new Promise(() => setInterval(() => {}, 1 << 30));
 }

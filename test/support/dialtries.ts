@@ -1,4 +1,7 @@
-/** Dials with the embedded transport that are expected to succeed, or to fail: at sshds, and at ports that are none. */
+/**
+ * Dials with the embedded transport that are expected to succeed, or to fail: at sshds, and at
+ * ports that are none.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
@@ -63,7 +66,8 @@ export function triesAt(usual: () => TriedServer): Tries {
       ],
       access: async () => ({
         hostKeys:
-          hostKeys ?? createHostKeyVerifier(pinned(...(pins ?? [own])), { prompter: undefined, observer }),
+          hostKeys ??
+          createHostKeyVerifier(pinned(...(pins ?? [own])), { prompter: undefined, observer }),
         authenticator: await Authenticator.load({
           settings: authenticationSettings(files, { agentSocket: rest.agentSocket }),
           home: server.directory,

@@ -4,7 +4,8 @@
  *   node dnsfront.js '{"host": "127.0.0.1", "port": 53, "servers": [{"host": "10.77.0.11", "port": 53}],
  *                      "nameTargets": ["api.example.com"], "domains": ["corp.example"], "local": []}'
  *
- * Prints `ready`; ends when its standard input does. Upstream servers are dialled as they are: a route leads into the tunnel.
+ * Prints `ready`; ends when its standard input does. Upstream servers are dialled as they are: a
+ * route leads into the tunnel.
  */
 import { once } from 'node:events';
 import { connect } from 'node:net';
@@ -56,7 +57,11 @@ const own =
   local.length === 0
     ? undefined
     : cached(
-        new DatagramUpstream({ servers: local, overStream: (server) => overStreams([server]), observer }),
+        new DatagramUpstream({
+          servers: local,
+          overStream: (server) => overStreams([server]),
+          observer,
+        }),
       );
 const server = new DnsServer({
   naming: createNaming({

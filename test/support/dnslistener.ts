@@ -30,7 +30,9 @@ export class DnsListener {
 
   async start(): Promise<void> {
     const { host, port } = this.#options;
-    const listener = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#stream(socket));
+    const listener = createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
+      this.#stream(socket),
+    );
     this.#listener = listener;
     listener.listen({ host, port, ipv6Only: host.includes(':') });
     await once(listener, 'listening');

@@ -1,6 +1,7 @@
 /**
- * Sends DNS queries by UDP at a steady rate, from a process of its own, and prints what came of them as one line of JSON:
- * how many were answered, and the 99th percentile of the time that it took in milliseconds.
+ * Sends DNS queries by UDP at a steady rate, from a process of its own, and prints what came of
+ * them as one line of JSON: how many were answered, and the 99th percentile of the time that it
+ * took in milliseconds.
  *
  *   node dnsload.js HOST PORT PER_SECOND SECONDS NAME...
  */
@@ -9,7 +10,10 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { encode } from 'dns-packet';
 
-/** Before what is measured, at the same rate: until then the server's code has not been compiled yet. */
+/**
+ * Before what is measured, at the same rate: until then the server's code has not been compiled
+ * yet.
+ */
 const WARM_UP_SECONDS = 0.5;
 const IDS = 65_536;
 
@@ -49,7 +53,10 @@ async function sendFor(duration: number): Promise<number> {
   const total = Number(perSecond) * duration;
   const start = performance.now();
   for (let sent = 0; sent < total; ) {
-    const due = Math.min(total, Math.ceil(((performance.now() - start) * Number(perSecond)) / 1000));
+    const due = Math.min(
+      total,
+      Math.ceil(((performance.now() - start) * Number(perSecond)) / 1000),
+    );
     for (; sent < due; sent++) send(sent);
     await sleep(1);
   }

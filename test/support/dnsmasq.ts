@@ -1,4 +1,6 @@
-/** dnsmasq at one address, in the foreground; it knows nothing but what further arguments tell it. */
+/**
+ * dnsmasq at one address, in the foreground; it knows nothing but what further arguments tell it.
+ */
 export function dnsmasqAt(address: string, ...args: readonly string[]): string[] {
   return [
     'dnsmasq',

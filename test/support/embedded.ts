@@ -1,4 +1,7 @@
-/** Dials with the embedded transport as session/connect.ts does: for tests against real sshds on the loopback device. */
+/**
+ * Dials with the embedded transport as session/connect.ts does: for tests against real sshds on the
+ * loopback device.
+ */
 import { type Observer, silentObserver } from '../../src/observe/observer.ts';
 import { resolveJumpHosts } from '../../src/ssh/dial/addresses.ts';
 import { Authenticator } from '../../src/ssh/embedded/auth/authenticator.ts';
@@ -9,14 +12,21 @@ import { createHostKeyVerifier } from '../../src/ssh/hostkeys/verifier.ts';
 import { nobody } from '../../src/ssh/prompter.ts';
 import type { SshSettings } from '../../src/ssh/settings.ts';
 import type { LoopbackSshd } from './loopback-sshd.ts';
-import { authenticationSettings, pinned, type SettingsOverrides, testSettings } from './settings.ts';
+import {
+  authenticationSettings,
+  pinned,
+  type SettingsOverrides,
+  testSettings,
+} from './settings.ts';
 
 /** Keeps what is logged. */
 export class LogLines implements Observer {
   readonly lines: string[] = [];
   readonly counted: string[] = [];
   log(level: string, message: string, fields: { readonly hint?: unknown } = {}): void {
-    this.lines.push(`${level}: ${message}${fields.hint === undefined ? '' : ` (${String(fields.hint)})`}`);
+    this.lines.push(
+      `${level}: ${message}${fields.hint === undefined ? '' : ` (${String(fields.hint)})`}`,
+    );
   }
   count(name: string): void {
     this.counted.push(name);
@@ -47,11 +57,20 @@ export function settingsFor(
   name: string,
   overrides: Partial<SettingsOverrides> = {},
 ): SshSettings {
-  return testSettings({ name, hostName: '127.0.0.1', port: server.port, user: server.user, ...overrides });
+  return testSettings({
+    name,
+    hostName: '127.0.0.1',
+    port: server.port,
+    user: server.user,
+    ...overrides,
+  });
 }
 
 /** The right key for `server`, and the right host key, or that of `shown`. */
-export async function accessTo(server: LoopbackSshd, shown: LoopbackSshd = server): Promise<Access> {
+export async function accessTo(
+  server: LoopbackSshd,
+  shown: LoopbackSshd = server,
+): Promise<Access> {
   const line = await shown.knownHostsLine();
   return accessWith(line.slice(line.indexOf(' ')), server.userKey);
 }

@@ -29,7 +29,8 @@ async function answer(socket: Socket, isWhole: (answer: Buffer) => boolean): Pro
   let all = Buffer.alloc(0);
   while (!isWhole(all)) {
     await once(socket, 'readable');
-    for (let chunk = socket.read(); chunk !== null; chunk = socket.read()) all = Buffer.concat([all, chunk]);
+    for (let chunk = socket.read(); chunk !== null; chunk = socket.read())
+      all = Buffer.concat([all, chunk]);
   }
 }
 
@@ -82,7 +83,10 @@ socket.on('data', (chunk: Buffer) => {
 await Promise.race([once(socket, 'end'), once(socket, 'close')]).catch(() => {});
 const end = failure ?? 'end';
 if (failure === undefined) {
-  for (const until = performance.now() + WRITE_FOR_MS; performance.now() < until && failure === undefined; ) {
+  for (
+    const until = performance.now() + WRITE_FOR_MS;
+    performance.now() < until && failure === undefined;
+  ) {
     socket.write('more');
     await delay(WRITE_EVERY_MS);
   }

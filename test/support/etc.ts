@@ -11,8 +11,8 @@ export const PASSWORD = 'correct horse';
 export const SUDOERS = 'root ALL=(ALL:ALL) ALL\nDefaults env_reset\nDefaults !lecture\n';
 
 /**
- * Makes a copy of /etc in `directory`, with the user and these files (name to text). Returns what turns a command
- * into one whose process sees it as /etc. Needs root, unshare and openssl.
+ * Makes a copy of /etc in `directory`, with the user and these files (name to text). Returns what
+ * turns a command into one whose process sees it as /etc. Needs root, unshare and openssl.
  */
 export function withEtc(
   directory: string,
@@ -25,8 +25,14 @@ export function withEtc(
   cpSync('/etc', etc, { recursive: true, verbatimSymlinks: true });
   appendFileSync(join(etc, 'passwd'), `${USER}:x:${UID}:${UID}::${home}:/bin/sh\n`);
   appendFileSync(join(etc, 'group'), `${USER}:x:${UID}:\n`);
-  const digest = spawnSync('openssl', ['passwd', '-6', '-stdin'], { input: PASSWORD, encoding: 'utf8' });
-  appendFileSync(join(etc, 'shadow'), `${USER}:${(digest.stdout ?? '*').trim()}:19000:0:99999:7:::\n`);
+  const digest = spawnSync('openssl', ['passwd', '-6', '-stdin'], {
+    input: PASSWORD,
+    encoding: 'utf8',
+  });
+  appendFileSync(
+    join(etc, 'shadow'),
+    `${USER}:${(digest.stdout ?? '*').trim()}:19000:0:99999:7:::\n`,
+  );
   for (const [name, text] of Object.entries(files)) {
     rmSync(join(etc, name), { force: true });
     writeFileSync(join(etc, name), text);

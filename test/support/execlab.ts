@@ -1,6 +1,6 @@
 /**
- * A lab in which `tunnel exec` runs as an ordinary user: one who exists only there, with a home of his own, and with a
- * /dev/net/tun that he may open, as distributions have it.
+ * A lab in which `tunnel exec` runs as an ordinary user: one who exists only there, with a home of
+ * his own, and with a /dev/net/tun that he may open, as distributions have it.
  */
 import { chownSync, cpSync, mkdtempSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +17,10 @@ const TIMEOUT_MS = 30_000;
 const DEVICE_SCRIPT =
   'mount -t tmpfs -o mode=755 tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"';
 
-/** The launcher under test: the tests are run once more with a build under AddressSanitizer and UBSan. */
+/**
+ * The launcher under test: the tests are run once more with a build under AddressSanitizer and
+ * UBSan.
+ */
 export const TESTED_LAUNCHER = process.env['TUNNEL_TEST_LAUNCHER'];
 
 /** In a user namespace in which there may be no further ones; outside of it nothing changes. */
@@ -59,7 +62,9 @@ export class ExecLab {
     this.#withEtc = withEtc(lab.directory, etc, home, 0o444);
   }
 
-  /** `resolvConf` is the host's, as the user sees it; `etc` are further files there, name to text. */
+  /**
+   * `resolvConf` is the host's, as the user sees it; `etc` are further files there, name to text.
+   */
   static async create(
     resolvConf = 'nameserver 192.0.2.1\noptions timeout:1 attempts:1\n',
     options: LabOptions = {},
@@ -73,7 +78,9 @@ export class ExecLab {
     return new ExecLab(lab, home, { ...etc, 'resolv.conf': resolvConf });
   }
 
-  /** The command line of any program as the user, or root, with the user's /etc and /dev/net/tun. */
+  /**
+   * The command line of any program as the user, or root, with the user's /etc and /dev/net/tun.
+   */
   userArgv(argv: readonly string[], { root = false, script }: ExecOptions = {}): string[] {
     const launcher =
       TESTED_LAUNCHER === undefined
@@ -94,7 +101,10 @@ export class ExecLab {
   }
 
   exec(args: readonly string[], options: ExecOptions & RunOptions = {}): Promise<ExecResult> {
-    return this.lab.client.exec(this.argv(args, options), { timeout: TIMEOUT_MS, ...this.#inside(options) });
+    return this.lab.client.exec(this.argv(args, options), {
+      timeout: TIMEOUT_MS,
+      ...this.#inside(options),
+    });
   }
 
   /** Starts uplinkserver.ts. */

@@ -1,7 +1,8 @@
 /**
- * ssh2's packet protocol as the multiplexer sees it, without packets: notes what is sent on each of the server's channels, and
- * checks what RFC 4254 asks of us there. Its handlers are called as ssh2's parser would. What is wrong is noted instead of
- * thrown: streams catch much of what is thrown in them.
+ * ssh2's packet protocol as the multiplexer sees it, without packets: notes what is sent on each of
+ * the server's channels, and checks what RFC 4254 asks of us there. Its handlers are called as
+ * ssh2's parser would. What is wrong is noted instead of thrown: streams catch much of what is
+ * thrown in them.
  */
 import type { SshProtocol } from '../../src/ssh/embedded/ssh2/internals.ts';
 
@@ -17,7 +18,15 @@ export interface Told {
   failures: number;
 }
 
-const NOTHING: Told = { window: 0, maxPacket: 0, data: 0, eof: false, closes: 0, granted: 0, failures: 0 };
+const NOTHING: Told = {
+  window: 0,
+  maxPacket: 0,
+  data: 0,
+  eof: false,
+  closes: 0,
+  granted: 0,
+  failures: 0,
+};
 
 type Handlers = Record<string, (protocol: unknown, ...fields: unknown[]) => void>;
 
@@ -43,7 +52,12 @@ export class FakeProtocol {
   /** The server's CONFIRMATION. */
   confirm(channel: number, remote: number, window: number, maxPacket: number): void {
     if (this.opens.has(channel) && !this.told.has(remote))
-      this.told.set(remote, { ...NOTHING, window, maxPacket, granted: this.opens.get(channel) ?? 0 });
+      this.told.set(remote, {
+        ...NOTHING,
+        window,
+        maxPacket,
+        granted: this.opens.get(channel) ?? 0,
+      });
     this.say('CHANNEL_OPEN_CONFIRMATION', {
       recipient: channel,
       sender: remote,
@@ -62,7 +76,10 @@ export class FakeProtocol {
     const told = this.#open(remote);
     this.#check(!told.eof, 'data after EOF');
     this.#check(this._kexinit === undefined, 'data while keys are exchanged');
-    this.#check(data.length > 0 && data.length <= told.maxPacket, `${data.length} bytes in a packet`);
+    this.#check(
+      data.length > 0 && data.length <= told.maxPacket,
+      `${data.length} bytes in a packet`,
+    );
     this.#check(data.length <= told.window, 'data beyond the window');
     told.window -= data.length;
     told.data += data.length;

@@ -1,4 +1,6 @@
-/** Builds the program in golookup/ with both of Go's resolvers in it: its own, and the C library's. */
+/**
+ * Builds the program in golookup/ with both of Go's resolvers in it: its own, and the C library's.
+ */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { mustRun, SEARCH_PATH } from './process.ts';

@@ -1,4 +1,7 @@
-/** Builds the program in gophercloud/, from Debian's own packages of the library: no module is fetched. */
+/**
+ * Builds the program in gophercloud/, from Debian's own packages of the library: no module is
+ * fetched.
+ */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,7 +1,8 @@
 /**
- * A program that uses the privileged helper as the tunnel does, for tests to steer: `node helperclient.js [COMMANDS]`
- * reads one JSON request a line from standard input, or from the pipe COMMANDS where standard input is a terminal, and
- * answers each with a line `< {"id", "result" | "error"}`. It ends when its input does. Lines `! {...}` are events.
+ * A program that uses the privileged helper as the tunnel does, for tests to steer: `node
+ * helperclient.js [COMMANDS]` reads one JSON request a line from standard input, or from the pipe
+ * COMMANDS where standard input is a terminal, and answers each with a line `< {"id", "result" |
+ * "error"}`. It ends when its input does. Lines `! {...}` are events.
  *
  *   start [path]                    startHelper(), by default with the helper that it finds; {pid}
  *   start-until MS path             the same, aborted after that time
@@ -112,7 +113,8 @@ async function handle({ op, args }: Request): Promise<unknown> {
       helper.ended.then((error) => {
         // As the capture does: without its helper the device is given up.
         releaseDevice();
-        if (error !== undefined) process.stdout.write(`! ${JSON.stringify({ reason: error.message })}\n`);
+        if (error !== undefined)
+          process.stdout.write(`! ${JSON.stringify({ reason: error.message })}\n`);
         process.stdout.write(`! ${JSON.stringify({ ended: error?.code ?? null })}\n`);
       });
       return { pid: helperPid };
@@ -164,8 +166,11 @@ for await (const line of createInterface({ input })) {
   try {
     outcome = { result: (await handle(request)) ?? null };
   } catch (error) {
-    const { code, hint } = error instanceof TunnelError ? error : { code: undefined, hint: undefined };
-    outcome = { error: { code, message: error instanceof Error ? error.message : String(error), hint } };
+    const { code, hint } =
+      error instanceof TunnelError ? error : { code: undefined, hint: undefined };
+    outcome = {
+      error: { code, message: error instanceof Error ? error.message : String(error), hint },
+    };
   }
   process.stdout.write(`< ${JSON.stringify({ id: request.id, ...outcome })}\n`);
 }

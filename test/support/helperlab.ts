@@ -16,8 +16,8 @@ const POLL_MS = 20;
 const MTU = 65520;
 
 /**
- * The helper under test. The tests are run once more with a build under AddressSanitizer and UBSan, which this variable
- * names.
+ * The helper under test. The tests are run once more with a build under AddressSanitizer and UBSan,
+ * which this variable names.
  */
 export const TESTED_HELPER = process.env['TUNNEL_TEST_HELPER'] ?? HELPER_PATH;
 
@@ -100,7 +100,9 @@ export class HelperNamespace {
 
   static async make(): Promise<HelperNamespace> {
     HelperNamespace.#count += 1;
-    const namespace = new HelperNamespace(`tlh-${process.pid.toString(16)}-${HelperNamespace.#count}`);
+    const namespace = new HelperNamespace(
+      `tlh-${process.pid.toString(16)}-${HelperNamespace.#count}`,
+    );
     await mustRun(['ip', 'netns', 'add', namespace.name]);
     return namespace;
   }
@@ -121,7 +123,8 @@ export class HelperNamespace {
   /** The prefixes of the main table's routes to the device, in the order of their text. */
   async routes(device: string): Promise<string[]> {
     const text =
-      (await this.ip(`-4 route show dev ${device}`)) + (await this.ip(`-6 route show dev ${device}`));
+      (await this.ip(`-4 route show dev ${device}`)) +
+      (await this.ip(`-6 route show dev ${device}`));
     return text
       .split('\n')
       .filter((line) => line !== '')
@@ -147,7 +150,10 @@ export class HelperNamespace {
   }
 
   /** A client with its helper and device. */
-  async tunnel(ipv4 = true, ipv6 = true): Promise<{ client: HelperClient; helper: number; device: Device }> {
+  async tunnel(
+    ipv4 = true,
+    ipv6 = true,
+  ): Promise<{ client: HelperClient; helper: number; device: Device }> {
     const client = await this.client();
     const helper = await client.start();
     return { client, helper, device: await client.create(ipv4, ipv6) };

@@ -1,6 +1,6 @@
 /**
- * What a tunnel might change on a machine, as one text: two of them are equal, byte for byte, when nothing is left behind.
- * Values that change by themselves (lifetimes, counters) are taken out.
+ * What a tunnel might change on a machine, as one text: two of them are equal, byte for byte, when
+ * nothing is left behind. Values that change by themselves (lifetimes, counters) are taken out.
  */
 import { mustRun, SEARCH_PATH } from './process.ts';
 
@@ -33,13 +33,20 @@ const VOLATILE: readonly (readonly [RegExp, string])[] = [
 
 /** Of a network namespace as in /run/netns; without a name, of the one this process is in. */
 export async function hostState(namespace?: string): Promise<string> {
-  // A missing nft or resolv.conf is a state too: what a command prints and its failure are both part of the text.
-  const script = COMMANDS.map((command) => `echo '# ${command}'\n${command} 2>&1 || echo "status $?"`).join(
-    '\n',
-  );
+  // A missing nft or resolv.conf is a state too: what a command prints and its failure are both
+  // part of the text.
+  const script = COMMANDS.map(
+    (command) => `echo '# ${command}'\n${command} 2>&1 || echo "status $?"`,
+  ).join('\n');
   const shell = ['sh', '-c', script];
-  const text = await mustRun(namespace === undefined ? shell : ['ip', 'netns', 'exec', namespace, ...shell], {
-    env: { PATH: SEARCH_PATH, LANG: 'C' },
-  });
-  return VOLATILE.reduce((result, [pattern, replacement]) => result.replace(pattern, replacement), text);
+  const text = await mustRun(
+    namespace === undefined ? shell : ['ip', 'netns', 'exec', namespace, ...shell],
+    {
+      env: { PATH: SEARCH_PATH, LANG: 'C' },
+    },
+  );
+  return VOLATILE.reduce(
+    (result, [pattern, replacement]) => result.replace(pattern, replacement),
+    text,
+  );
 }

@@ -1,13 +1,23 @@
 /**
- * What a lab consists of on the machine, and its removal. A lab is known by its id, `PID-RANDOM` in hex: its namespaces are
- * `tlID-HOST`, its directory is `/tmp/tunnel-lab-ID`, and the directory's lab.json says which process owns it.
+ * What a lab consists of on the machine, and its removal. A lab is known by its id, `PID-RANDOM` in
+ * hex: its namespaces are `tlID-HOST`, its directory is `/tmp/tunnel-lab-ID`, and the directory's
+ * lab.json says which process owns it.
  *
- * Removal is synchronous, because it must also work where a process has no event loop any more: at its exit, after an
- * uncaught exception and in a signal handler. After SIGKILL nothing runs; the next lab sweeps then.
+ * Removal is synchronous, because it must also work where a process has no event loop any more: at
+ * its exit, after an uncaught exception and in a signal handler. After SIGKILL nothing runs; the
+ * next lab sweeps then.
  */
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { TunnelError } from '../../src/errors/errors.ts';
 import { SEARCH_PATH } from './process.ts';
 import { allProcesses, processEntry, signalAll, withDescendants } from './processtable.ts';
@@ -45,7 +55,10 @@ export function namespaceName(id: string, host: string): string {
   return `tl${id}-${host}`;
 }
 
-/** Makes a new lab's directory with its lab.json, and from here on the lab is removed when this process ends. */
+/**
+ * Makes a new lab's directory with its lab.json, and from here on the lab is removed when this
+ * process ends.
+ */
 export function registerLab(forPerson: boolean): string {
   const id = `${process.pid.toString(16)}-${randomBytes(2).toString('hex')}`;
   mkdirSync(labDirectory(id), { mode: 0o755 });
@@ -90,7 +103,8 @@ export function knownLabs(): KnownLab[] {
     if (pid === undefined) return [];
     const record = readRecord(id);
     const owner = processEntry(record?.pid ?? Number.parseInt(pid, 16));
-    const ownerAlive = owner !== undefined && (record === undefined || record.startTime === owner.startTime);
+    const ownerAlive =
+      owner !== undefined && (record === undefined || record.startTime === owner.startTime);
     return [{ id, record, ownerAlive }];
   });
 }
@@ -110,7 +124,9 @@ function namespacesOf(id: string): string[] {
   return list(NETNS_DIRECTORY).filter((name) => NAMESPACE_PATTERN.exec(name)?.[1] === id);
 }
 
-/** Kills everything that runs in the namespaces, and what descends from it, until nothing is left. */
+/**
+ * Kills everything that runs in the namespaces, and what descends from it, until nothing is left.
+ */
 function killInside(namespaces: readonly string[]): void {
   // Another process may be sweeping the same lab: what it has removed needs no kill.
   const inodes = new Set(

@@ -1,14 +1,18 @@
 /**
- * A cloud in the lab: Debian's Keystone, and stand-ins for other services, behind a TLS front on the API host api1.
+ * A cloud in the lab: Debian's Keystone, and stand-ins for other services, behind a TLS front on
+ * the API host api1.
  *
  *   client ... jump host ---- api1: nginx 10.77.0.11:443, 9292, 9696, 8776  (a virtual host for each service, private CA,
  *                              |      admits 10.77.0.1 only, logs the source of each request)
  *                              +----> 127.0.0.1:5000  Keystone (keystoneserver.py; sqlite, fernet tokens)
  *                              +----> 127.0.0.1:8000  stand-ins for nova, glance, neutron, cinder (cloudstandins.ts)
  *
- * - The names are in the jump host's /etc/hosts only. What runs in the client asks a resolver that isn't there (`withResolver`).
- * - Keystone's database and keys are made once (some 25 s) and kept in dist/keystone-lab, under a hash of what they depend on.
- * - Needs python3-keystone, python3-openstackclient and nginx-light; `keystoneUnavailable` says what is missing.
+ * - The names are in the jump host's /etc/hosts only. What runs in the client asks a resolver that
+ *   isn't there (`withResolver`).
+ * - Keystone's database and keys are made once (some 25 s) and kept in dist/keystone-lab, under a
+ *   hash of what they depend on.
+ * - Needs python3-keystone, python3-openstackclient and nginx-light; `keystoneUnavailable` says
+ *   what is missing.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -72,7 +76,9 @@ export class CloudLab {
   readonly seeded: Seeded;
   /** Everything of the cloud on disk. */
   readonly directory: string;
-  /** Wraps a command of the client, so that its resolver is one on the network, as on most machines. */
+  /**
+   * Wraps a command of the client, so that its resolver is one on the network, as on most machines.
+   */
   readonly withResolver: (argv: readonly string[]) => string[];
 
   private constructor(lab: Lab, directory: string, seeded: Seeded) {
@@ -103,14 +109,23 @@ export class CloudLab {
     }
   }
 
-  /** Puts the names into the jump host's hosts file; to be repeated when its sshd has been restarted. */
+  /**
+   * Puts the names into the jump host's hosts file; to be repeated when its sshd has been
+   * restarted.
+   */
   nameAtJumpHost(): void {
     appendFileSync(join(this.lab.directory, 'jumphost/etc/hosts'), CLOUD_HOSTS_FILE);
   }
 
   /** How many connections the front has open on a port. */
   async established(port: number): Promise<number> {
-    const { stdout } = await this.lab.api1.exec(['ss', '-Htn', 'state', 'established', `sport = :${port}`]);
+    const { stdout } = await this.lab.api1.exec([
+      'ss',
+      '-Htn',
+      'state',
+      'established',
+      `sport = :${port}`,
+    ]);
     return stdout.split('\n').filter((line) => line !== '').length;
   }
 
@@ -135,8 +150,20 @@ export class CloudLab {
     writeFileSync(config, frontConfiguration(directory));
     const standIns = await lab.api1.spawn([process.execPath, STANDINS]);
     await standIns.waitForLine(/ready\n/);
-    await lab.api1.spawn(['nginx', '-p', directory, '-c', config, '-e', join(directory, 'error.log')]);
-    await lab.api1.exec(['sh', '-c', 'until ss -Hltn "sport = :443" | grep -q 443; do sleep 0.02; done']);
+    await lab.api1.spawn([
+      'nginx',
+      '-p',
+      directory,
+      '-c',
+      config,
+      '-e',
+      join(directory, 'error.log'),
+    ]);
+    await lab.api1.exec([
+      'sh',
+      '-c',
+      'until ss -Hltn "sport = :443" | grep -q 443; do sleep 0.02; done',
+    ]);
   }
 
   #writeClouds(): void {
@@ -257,7 +284,10 @@ async function prepare(lab: Lab, state: string, kept: string): Promise<void> {
     await must(lab, ['keystone-manage', '--config-file', config, ...args]);
   }
   const server = await runKeystone(lab, state);
-  writeFileSync(join(state, 'seeded.json'), await must(lab, [process.execPath, SEED, ADMIN_PASSWORD]));
+  writeFileSync(
+    join(state, 'seeded.json'),
+    await must(lab, [process.execPath, SEED, ADMIN_PASSWORD]),
+  );
   await server.stop('SIGTERM');
   mkdirSync(CACHE, { recursive: true });
   const temporary = `${kept}.${process.pid}`;

@@ -41,7 +41,13 @@ const service = (
   const authority = port === 443 ? host : `${host}:${port}`;
   return [
     { type, name, region: 'RegionOne', kind: 'public', url: `https://${authority}${path}` },
-    { type, name, region: 'RegionTwo', kind: 'internal', url: `http://${name}.internal.example:8000${path}` },
+    {
+      type,
+      name,
+      region: 'RegionTwo',
+      kind: 'internal',
+      url: `http://${name}.internal.example:8000${path}`,
+    },
   ];
 };
 

@@ -1,20 +1,29 @@
 /**
- * Fills a fresh Keystone on 127.0.0.1:5000 with what the tests need, over its own API, and prints the application credentials
- * as JSON. Run inside the API host's namespace: `node keystoneseed.js ADMIN_PASSWORD`.
+ * Fills a fresh Keystone on 127.0.0.1:5000 with what the tests need, over its own API, and prints
+ * the application credentials as JSON. Run inside the API host's namespace: `node keystoneseed.js
+ * ADMIN_PASSWORD`.
  *
- * One project `demo` with a user of that name; a catalog with a region that has everything (RegionOne), one that has only
- * internal endpoints (RegionTwo) and one without any (RegionThree).
+ * One project `demo` with a user of that name; a catalog with a region that has everything
+ * (RegionOne), one that has only internal endpoints (RegionTwo) and one without any (RegionThree).
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DEMO_PASSWORD, ENDPOINTS } from './keystonecatalog.ts';
 
 const BASE = 'http://127.0.0.1:5000/v3';
-/** Seconds after which the short-lived application credential expires: it has by the time anybody uses it. */
+/**
+ * Seconds after which the short-lived application credential expires: it has by the time anybody
+ * uses it.
+ */
 const SHORT_LIFE_S = 2;
 
 type Json = Readonly<Record<string, unknown>>;
 
-async function call(method: string, path: string, token: string, body?: Json): Promise<Record<string, Json>> {
+async function call(
+  method: string,
+  path: string,
+  token: string,
+  body?: Json,
+): Promise<Record<string, Json>> {
   const response = await fetch(`${BASE}${path}`, {
     method,
     headers: { 'X-Auth-Token': token, 'Content-Type': 'application/json' },
@@ -55,8 +64,13 @@ const { user } = await call('POST', '/users', admin, {
   user: { name: 'demo', domain_id: 'default', password: DEMO_PASSWORD },
 });
 const roles = (await call('GET', '/roles?name=member', admin)) as unknown as { roles: Json[] };
-await call('PUT', `/projects/${idOf(project)}/users/${idOf(user)}/roles/${idOf(roles.roles[0])}`, admin);
-for (const id of ['RegionTwo', 'RegionThree']) await call('POST', '/regions', admin, { region: { id } });
+await call(
+  'PUT',
+  `/projects/${idOf(project)}/users/${idOf(user)}/roles/${idOf(roles.roles[0])}`,
+  admin,
+);
+for (const id of ['RegionTwo', 'RegionThree'])
+  await call('POST', '/regions', admin, { region: { id } });
 for (const { type, name, region, kind, url } of ENDPOINTS) {
   const { services } = (await call('GET', `/services?type=${type}`, admin)) as unknown as {
     services: Json[];
@@ -71,7 +85,10 @@ for (const { type, name, region, kind, url } of ENDPOINTS) {
 const { token, user: demo } = await tokenOf('demo', DEMO_PASSWORD, 'demo');
 const create = async (name: string, expires?: Date) => {
   const answer = await call('POST', `/users/${demo}/application_credentials`, token, {
-    application_credential: { name, ...(expires && { expires_at: expires.toISOString().replace('Z', '') }) },
+    application_credential: {
+      name,
+      ...(expires && { expires_at: expires.toISOString().replace('Z', '') }),
+    },
   });
   const { id, secret } = answer['application_credential'] ?? {};
   return { id, secret };

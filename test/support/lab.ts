@@ -1,28 +1,35 @@
 /**
- * The lab: a small internet in network namespaces, with the system's sshd on its jump host. Tests, quickstart and benchmarks
- * run the program in it against real parts; all traffic stays on this machine.
+ * The lab: a small internet in network namespaces, with the system's sshd on its jump host. Tests,
+ * quickstart and benchmarks run the program in it against real parts; all traffic stays on this
+ * machine.
  *
  *   client ---veth--- uplink ---veth or delay line--- jumphost ---bridge "private"---+--- api1
  *   192.0.2.2         192.0.2.1                       198.51.100.10    10.77.0.1     |    10.77.0.11, 10.77.1.1-20
  *   2001:db8:1::2     198.51.100.1                    2001:db8:2::10                 +--- api2
  *                                                     sshd                                10.77.0.12, 10.77.2.1-20
  *
- * - The client's default route is the uplink, which forwards, but knows no way to 10.77.0.0/16 and 2001:db8:77::/64 and
+ * - The client's default route is the uplink, which forwards, but knows no way to 10.77.0.0/16 and
+ *   2001:db8:77::/64 and
  *   answers "unreachable". The jump host doesn't forward. So whatever reaches an API host came through sshd, and the API
  *   host sees the jump host's private address as its peer.
- * - Devices are named for what is at the other end: `uplink` in the client, `client` and `jumphost` in the uplink, ...
- * - A veth pair between uplink and jump host has no delay; `rtt`, `loss` and `bandwidth` put the delay line (delayline.c)
+ * - Devices are named for what is at the other end: `uplink` in the client, `client` and `jumphost`
+ *   in the uplink, ...
+ * - A veth pair between uplink and jump host has no delay; `rtt`, `loss` and `bandwidth` put the
+ *   delay line (delayline.c)
  *   in its place.
- * - The API hosts run apiserver.ts; addresses.ts has all addresses and ports, also those that refuse, drop or don't exist.
+ * - The API hosts run apiserver.ts; addresses.ts has all addresses and ports, also those that
+ *   refuse, drop or don't exist.
  * - sshd comes in two variants, can be killed and restarted, and its log can be read (sshd.ts).
- * - Several labs can exist at a time. `close` removes everything; so does the end of the process that made the lab, and
+ * - Several labs can exist at a time. `close` removes everything; so does the end of the process
+ *   that made the lab, and
  *   after SIGKILL the next lab or `Lab.sweep` (janitor.ts).
  *
  *   const lab = await Lab.create({ rtt: 50, sshd: 'hardened' });
  *   await lab.client.exec(['curl', '-sS', `http://${API1}/`]);
  *   await lab.close();
  *
- * Limits: needs root and a kernel with veth, bridge, TUN and nftables; loss and bandwidth are those of the delay line.
+ * Limits: needs root and a kernel with veth, bridge, TUN and nftables; loss and bandwidth are those
+ * of the delay line.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -77,11 +84,17 @@ export class Lab {
   readonly jumphost: Namespace;
   readonly api1: Namespace;
   readonly api2: Namespace;
-  /** HOME of programs in the client; its .ssh has the authorised key and the right known_hosts under their default names. */
+  /**
+   * HOME of programs in the client; its .ssh has the authorised key and the right known_hosts under
+   * their default names.
+   */
   readonly clientHome: string;
   readonly credentials: Credentials;
   readonly sshd: Sshd;
-  /** The delay line where there is one; after `close` its stderr has what passed, was lost and was dropped. */
+  /**
+   * The delay line where there is one; after `close` its stderr has what passed, was lost and was
+   * dropped.
+   */
   readonly line: Child | undefined;
   readonly #servers: readonly Child[];
 
@@ -101,8 +114,9 @@ export class Lab {
   }
 
   /**
-   * Makes a lab; when the promise resolves, sshd and all servers listen. Throws `TunnelError` with code `lab-unavailable`
-   * where `labUnavailable` gives a reason; after any failure nothing is left.
+   * Makes a lab; when the promise resolves, sshd and all servers listen. Throws `TunnelError` with
+   * code `lab-unavailable` where `labUnavailable` gives a reason; after any failure nothing is
+   * left.
    */
   static async create(options: LabOptions = {}): Promise<Lab> {
     const unavailable = labUnavailable();
@@ -155,7 +169,9 @@ async function assemble(id: string, options: LabOptions): Promise<Parts> {
     mkdirSync(home, { recursive: true, mode: 0o755 });
     return new Namespace(namespaceName(id, host), home);
   };
-  const namespaces = Object.fromEntries(HOSTS.map((host) => [host, namespaceOf(host)])) as Namespaces;
+  const namespaces = Object.fromEntries(
+    HOSTS.map((host) => [host, namespaceOf(host)]),
+  ) as Namespaces;
   const sshdOptions: SshdOptions =
     typeof options.sshd === 'string' ? { variant: options.sshd } : (options.sshd ?? {});
   const ports = [...new Set([...KNOWN_PORTS, ...(sshdOptions.ports ?? [])])];
@@ -167,7 +183,8 @@ async function assemble(id: string, options: LabOptions): Promise<Parts> {
     network.then(() => startApiServer(namespaces.api1, 'api1')),
     network.then(() => startApiServer(namespaces.api2, 'api2')),
   ] as const;
-  // A failure is reported only when nothing is under way any more: the removal would miss what comes after it.
+  // A failure is reported only when nothing is under way any more: the removal would miss what
+  // comes after it.
   await Promise.allSettled(work);
   const [credentials, line, ...servers] = await Promise.all(work);
   const sshd = new Sshd(namespaces.jumphost, join(directory, 'jumphost'), credentials, sshdOptions);

@@ -1,6 +1,6 @@
 /**
- * `scripts/lab`: the lab for a person. `up` leaves a process behind that owns the lab until `down`; the other commands find
- * it through its lab.json, and namespaces are entered by their names.
+ * `scripts/lab`: the lab for a person. `up` leaves a process behind that owns the lab until `down`;
+ * the other commands find it through its lab.json, and namespaces are entered by their names.
  */
 import { fork, spawn } from 'node:child_process';
 import { constants } from 'node:os';
@@ -80,7 +80,10 @@ async function up(flags: Flags, args: readonly string[]): Promise<number> {
     process.stdout.write(`${describe(lab.id)}  running until Ctrl-C\n`);
     return 0;
   }
-  const owner = fork(fileURLToPath(import.meta.url), ['own', ...args], { detached: true, stdio: 'ignore' });
+  const owner = fork(fileURLToPath(import.meta.url), ['own', ...args], {
+    detached: true,
+    stdio: 'ignore',
+  });
   const answer = await new Promise<Answer>((resolve) => {
     owner.once('message', (message) => resolve(message as Answer));
     owner.once('exit', (code) => resolve({ error: `the lab's process ended with ${code}` }));
@@ -120,7 +123,8 @@ async function down(): Promise<number> {
     if (record === undefined) continue;
     process.kill(record.pid, 'SIGTERM');
     const deadline = performance.now() + DOWN_TIMEOUT_MS;
-    while (knownLabs().some((lab) => lab.id === id) && performance.now() < deadline) await sleep(POLL_MS);
+    while (knownLabs().some((lab) => lab.id === id) && performance.now() < deadline)
+      await sleep(POLL_MS);
     removeLab(id);
     process.stdout.write(`lab ${id} removed\n`);
   }
@@ -132,8 +136,11 @@ async function shell(positionals: readonly string[], command: readonly string[])
   if (surplus !== undefined)
     throw new UsageError(`"${surplus}" is too much; a command goes after --`, { hint: HELP });
   const host = HOSTS.find((candidate) => candidate === name);
-  if (host === undefined) throw new UsageError(`"${name}" is none of ${HOSTS.join(', ')}`, { hint: HELP });
-  const lab = knownLabs().find((candidate) => candidate.ownerAlive && candidate.record?.forPerson === true);
+  if (host === undefined)
+    throw new UsageError(`"${name}" is none of ${HOSTS.join(', ')}`, { hint: HELP });
+  const lab = knownLabs().find(
+    (candidate) => candidate.ownerAlive && candidate.record?.forPerson === true,
+  );
   if (lab === undefined)
     throw new TunnelError('no-lab', 'there is no lab', { hint: 'make one with "scripts/lab up"' });
   return enter(lab.id, host, command.length > 0 ? command : [process.env['SHELL'] ?? '/bin/sh']);
@@ -141,7 +148,11 @@ async function shell(positionals: readonly string[], command: readonly string[])
 
 function enter(id: string, host: Host, command: readonly string[]): Promise<number> {
   const args = ['netns', 'exec', namespaceName(id, host), ...command];
-  const env = { ...process.env, HOME: `${labDirectory(id)}/home/${host}`, SSH_AUTH_SOCK: undefined };
+  const env = {
+    ...process.env,
+    HOME: `${labDirectory(id)}/home/${host}`,
+    SSH_AUTH_SOCK: undefined,
+  };
   return new Promise((resolve, reject) => {
     const child = spawn('ip', args, { stdio: 'inherit', env });
     child.once('error', reject);
@@ -198,7 +209,13 @@ try {
 } catch (error) {
   const usage = error instanceof UsageError || (error instanceof TypeError && 'code' in error);
   const known =
-    error instanceof TunnelError ? withHint(error) : error instanceof Error ? error.message : String(error);
-  process.stderr.write(`lab: ${known}\n${usage ? '  "scripts/lab help" lists the commands\n' : ''}`);
+    error instanceof TunnelError
+      ? withHint(error)
+      : error instanceof Error
+        ? error.message
+        : String(error);
+  process.stderr.write(
+    `lab: ${known}\n${usage ? '  "scripts/lab help" lists the commands\n' : ''}`,
+  );
   process.exitCode = usage ? 2 : 1;
 }

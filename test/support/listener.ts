@@ -1,4 +1,7 @@
-/** A program for tests: listens with the shortest accept queue, tells its parent the port, then what it has accepted. */
+/**
+ * A program for tests: listens with the shortest accept queue, tells its parent the port, then what
+ * it has accepted.
+ */
 import { createServer } from 'node:net';
 
 let accepted = 0;

@@ -1,6 +1,6 @@
 /**
- * Many flows at once through one link to a real sshd: each function is one situation, of any size, and says what it came to
- * beside the bound. The tests run them small, scripts/soak at full size.
+ * Many flows at once through one link to a real sshd: each function is one situation, of any size,
+ * and says what it came to beside the bound. The tests run them small, scripts/soak at full size.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -29,7 +29,12 @@ export class Load {
   readonly #server: ChildProcess;
   readonly #port: number;
 
-  private constructor(transport: Transport, sshd: LoopbackSshd, server: ChildProcess, port: number) {
+  private constructor(
+    transport: Transport,
+    sshd: LoopbackSshd,
+    server: ChildProcess,
+    port: number,
+  ) {
     this.transport = transport;
     this.#sshd = sshd;
     this.#server = server;
@@ -37,10 +42,14 @@ export class Load {
   }
 
   static async start(config: readonly string[] = []): Promise<Load> {
-    const server = fork(fileURLToPath(new URL('./loadserver.js', import.meta.url)), { stdio: 'ignore' });
+    const server = fork(fileURLToPath(new URL('./loadserver.js', import.meta.url)), {
+      stdio: 'ignore',
+    });
     const [port] = (await once(server, 'message')) as [number];
     const sshd = await LoopbackSshd.start({ config: ['LogLevel ERROR', ...config] });
-    const transport = await dialEmbedded([settingsFor(sshd, 'sshd')], { access: () => accessTo(sshd) });
+    const transport = await dialEmbedded([settingsFor(sshd, 'sshd')], {
+      access: () => accessTo(sshd),
+    });
     return new Load(transport, sshd, server, port);
   }
 
@@ -73,7 +82,8 @@ class Counter {
 }
 
 const MB = 1e6;
-const sum = (counters: readonly Counter[]): number => counters.reduce((total, { bytes }) => total + bytes, 0);
+const sum = (counters: readonly Counter[]): number =>
+  counters.reduce((total, { bytes }) => total + bytes, 0);
 
 async function rate(counters: readonly Counter[], seconds: number): Promise<number> {
   const [bytes, begin] = [sum(counters), performance.now()];
@@ -89,7 +99,12 @@ function resident(): number {
 /** Readers that stop reading keep their windows at most, and the others keep their rate. */
 export async function stalledReaders(
   load: Load,
-  size: { readonly stalled: number; readonly fast: number; readonly seconds: number; readonly least: number },
+  size: {
+    readonly stalled: number;
+    readonly fast: number;
+    readonly seconds: number;
+    readonly least: number;
+  },
 ): Promise<Finding[]> {
   const fast = await load.openMany(size.fast, 'source');
   const counters = fast.map((flow) => new Counter(flow));
@@ -181,7 +196,8 @@ export async function transfers(
       answer += String(chunk);
     });
     const sent = (async () => {
-      for (const chunk of pseudoRandomChunks(each, seed)) if (!up.write(chunk)) await once(up, 'drain');
+      for (const chunk of pseudoRandomChunks(each, seed))
+        if (!up.write(chunk)) await once(up, 'drain');
       up.end();
     })();
     await Promise.all([once(down, 'end'), once(up, 'end'), sent]);

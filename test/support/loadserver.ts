@@ -1,6 +1,6 @@
 /**
- * A process of its own that many flows at once are made to, so that their other end is not in the memory and on the time of
- * the program under test. A client says in a line what it wants:
+ * A process of its own that many flows at once are made to, so that their other end is not in the
+ * memory and on the time of the program under test. A client says in a line what it wants:
  *
  *   idle                    nothing, for ever
  *   sink                    nothing, and reads all

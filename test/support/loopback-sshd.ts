@@ -1,6 +1,7 @@
 /**
- * A real sshd on the loopback device, run by the present user (root or not) with a configuration of its own in a temporary
- * directory: host keys, one authorized user key, a log. For tests that need SSH but no network of their own.
+ * A real sshd on the loopback device, run by the present user (root or not) with a configuration of
+ * its own in a temporary directory: host keys, one authorized user key, a log. For tests that need
+ * SSH but no network of their own.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
@@ -76,7 +77,14 @@ export class LoopbackSshd {
     // As root, sshd wants its separation directory, which the service manager makes otherwise.
     if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true });
     // The kernel ends it with us, also when we are killed.
-    const command = [SSHD, '-D', '-f', join(directory, 'sshd_config'), '-E', join(directory, 'log')];
+    const command = [
+      SSHD,
+      '-D',
+      '-f',
+      join(directory, 'sshd_config'),
+      '-E',
+      join(directory, 'log'),
+    ];
     // Each channel costs it a descriptor; the usual soft limit is 1024.
     const raise =
       'ulimit -n 16384 2>/dev/null || ulimit -n "$(ulimit -Hn)"; exec setpriv --pdeathsig KILL "$@"';
@@ -110,12 +118,18 @@ export class LoopbackSshd {
     }
   }
 
-  /** Kills the processes that serve connections, not the listener: what a network failure looks like, at once. */
+  /**
+   * Kills the processes that serve connections, not the listener: what a network failure looks
+   * like, at once.
+   */
   killConnections(): Promise<void> {
     return this.#signalConnections('SIGKILL');
   }
 
-  /** Their sockets stay and are never read again: what a jump host that hangs, or a path that drops all, looks like. */
+  /**
+   * Their sockets stay and are never read again: what a jump host that hangs, or a path that drops
+   * all, looks like.
+   */
   stopConnections(): Promise<void> {
     return this.#signalConnections('SIGSTOP');
   }
@@ -142,7 +156,11 @@ export class LoopbackSshd {
 }
 
 /** `options` are further arguments of ssh-keygen; the passphrase is empty unless they have -N. */
-export async function makeKey(path: string, type: string, options: readonly string[] = []): Promise<void> {
+export async function makeKey(
+  path: string,
+  type: string,
+  options: readonly string[] = [],
+): Promise<void> {
   const passphrase = options.includes('-N') ? [] : ['-N', ''];
   const size = type === 'rsa' && !options.includes('-b') ? ['-b', '2048'] : [];
   await run('ssh-keygen', [

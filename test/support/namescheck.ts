@@ -1,7 +1,8 @@
 /**
- * Checks names with a real TUN device and this machine's own clients. Started by test/netns/names-captured.test.ts as root
- * in a network and mount namespace of its own, where resolv.conf names a resolver that only a route into the device leads
- * to. In place of the transport stands one that answers each connection with the destination it was opened for.
+ * Checks names with a real TUN device and this machine's own clients. Started by
+ * test/netns/names-captured.test.ts as root in a network and mount namespace of its own, where
+ * resolv.conf names a resolver that only a route into the device leads to. In place of the
+ * transport stands one that answers each connection with the destination it was opened for.
  *
  * Ends with status 0, or says what was wrong.
  */
@@ -119,7 +120,8 @@ try {
     assert.equal(stdout, 'www.corp.example:443\n', stderr);
   }
   assert.deepEqual(opened, Array(2).fill('www.corp.example:443'));
-  // Beyond the names: an address that stands for none, another UDP port of the resolver, a name that is nobody's.
+  // Beyond the names: an address that stands for none, another UDP port of the resolver, a name
+  // that is nobody's.
   const unknown = await run(['ncat', '--recv-only', '-w', '5', '198.18.65.1', '443']);
   assert.match(unknown.stderr, /No route to host|unreachable/i);
   const other = await run([

@@ -1,4 +1,7 @@
-/** One network namespace of the lab: programs run in it, and its network is configured through `ip -batch`. */
+/**
+ * One network namespace of the lab: programs run in it, and its network is configured through `ip
+ * -batch`.
+ */
 import { TunnelError } from '../../src/errors/errors.ts';
 import { hostState } from './hoststate.ts';
 import { type PacketCapture, startCapture } from './packets.ts';
@@ -12,7 +15,10 @@ import {
   type SpawnOptions,
 } from './process.ts';
 
-/** How programs in namespaces are run: as `SpawnOptions`, but `env` is added to the namespace's own environment. */
+/**
+ * How programs in namespaces are run: as `SpawnOptions`, but `env` is added to the namespace's own
+ * environment.
+ */
 export interface InsideOptions extends SpawnOptions {
   /** Runs the program as this user, without supplementary groups, instead of root. */
   readonly user?: { readonly uid: number; readonly gid: number };
@@ -30,8 +36,9 @@ export class Namespace {
   }
 
   /**
-   * Runs a program to its end. `ip netns exec` replaces itself by the program, after it has moved into the network namespace
-   * and into a mount namespace of its own in which /sys shows that network.
+   * Runs a program to its end. `ip netns exec` replaces itself by the program, after it has moved
+   * into the network namespace and into a mount namespace of its own in which /sys shows that
+   * network.
    */
   exec(argv: readonly string[], options: InsideOptions & RunOptions = {}): Promise<ExecResult> {
     return run(this.#command(argv, options), this.#options(options));
@@ -43,18 +50,23 @@ export class Namespace {
   }
 
   /**
-   * Sets kernel parameters (`net/ipv4/ip_forward=1`), then applies lines of ip(8) without the leading `ip`; the first that
-   * fails throws `lab-command`.
+   * Sets kernel parameters (`net/ipv4/ip_forward=1`), then applies lines of ip(8) without the
+   * leading `ip`; the first that fails throws `lab-command`.
    */
   async configure(ipLines: readonly string[], parameters: readonly string[] = []): Promise<void> {
-    const settings = parameters.map((setting) => setting.replace(/(.*)=(.*)/, 'echo $2 > /proc/sys/$1'));
+    const settings = parameters.map((setting) =>
+      setting.replace(/(.*)=(.*)/, 'echo $2 > /proc/sys/$1'),
+    );
     const script = ['set -e', ...settings, 'exec ip -batch -'].join('\n');
     await mustRun(['ip', 'netns', 'exec', this.name, 'sh', '-c', script], {
       input: `${ipLines.join('\n')}\n`,
     });
   }
 
-  /** Links, addresses, routes, rules, packet filter and resolver of this namespace, to be compared as a whole. */
+  /**
+   * Links, addresses, routes, rules, packet filter and resolver of this namespace, to be compared
+   * as a whole.
+   */
   hostState(): Promise<string> {
     return hostState(this.name);
   }
@@ -76,6 +88,9 @@ export class Namespace {
 
   /** Nothing of the developer's environment gets in: no agent, no proxy, no locale. */
   #options<T extends InsideOptions>(options: T): T & { env: Record<string, string> } {
-    return { ...options, env: { PATH: SEARCH_PATH, HOME: this.home, LANG: 'C.UTF-8', ...options.env } };
+    return {
+      ...options,
+      env: { PATH: SEARCH_PATH, HOME: this.home, LANG: 'C.UTF-8', ...options.env },
+    };
   }
 }

@@ -1,4 +1,7 @@
-/** One-time codes as pam_google_authenticator checks them: time-based (RFC 6238), six digits, every 30 seconds. */
+/**
+ * One-time codes as pam_google_authenticator checks them: time-based (RFC 6238), six digits, every
+ * 30 seconds.
+ */
 import { createHmac } from 'node:crypto';
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
@@ -11,7 +14,9 @@ export const SECRET = 'JBSWY3DPEHPK3PXPJBSWY3DPEH';
 export const SECRET_FILE = `${SECRET}\n" TOTP_AUTH\n`;
 
 export function oneTimeCode(now: number = Date.now()): string {
-  const bits = [...SECRET].map((letter) => ALPHABET.indexOf(letter).toString(2).padStart(5, '0')).join('');
+  const bits = [...SECRET]
+    .map((letter) => ALPHABET.indexOf(letter).toString(2).padStart(5, '0'))
+    .join('');
   const octets = bits.match(/.{8}/g)?.map((octet) => Number.parseInt(octet, 2)) ?? [];
   const counter = Buffer.alloc(8);
   counter.writeBigUInt64BE(BigInt(Math.floor(now / PERIOD_MS)));

@@ -1,4 +1,7 @@
-/** What dialOpenssh needs for a LoopbackSshd: no configuration file, no agent, its key, its host key in a file. */
+/**
+ * What dialOpenssh needs for a LoopbackSshd: no configuration file, no agent, its key, its host key
+ * in a file.
+ */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Observer, silentObserver } from '../../src/observe/observer.ts';
@@ -34,7 +37,10 @@ export function loopbackSettings(port: number, user: string, knownHosts: string)
   });
 }
 
-export async function opensshOptions(sshd: LoopbackSshd, changes: Changes = {}): Promise<OpensshOptions> {
+export async function opensshOptions(
+  sshd: LoopbackSshd,
+  changes: Changes = {},
+): Promise<OpensshOptions> {
   const knownHosts = join(sshd.directory, 'known_hosts');
   await writeFile(knownHosts, await sshd.knownHostsLine());
   const settings = loopbackSettings(sshd.port, sshd.user, knownHosts);

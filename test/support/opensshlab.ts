@@ -1,4 +1,7 @@
-/** Dialling through the system's ssh in tests: what was opened is closed again, and nothing may be left. */
+/**
+ * Dialling through the system's ssh in tests: what was opened is closed again, and nothing may be
+ * left.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -62,7 +65,9 @@ export function clients(of = process.pid): number[] {
   return readFileSync(`/proc/${of}/task/${of}/children`, 'utf8')
     .trim()
     .split(' ')
-    .filter((pid) => pid !== '' && readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('ssh\0'))
+    .filter(
+      (pid) => pid !== '' && readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('ssh\0'),
+    )
     .map(Number);
 }
 

@@ -2,7 +2,10 @@
 import { TunnelError } from '../../src/errors/errors.ts';
 import type { Namespace } from './namespace.ts';
 
-/** tcpdump fetches from its ring this late at most (immediate mode), and packets of the last moment are to be counted. */
+/**
+ * tcpdump fetches from its ring this late at most (immediate mode), and packets of the last moment
+ * are to be counted.
+ */
 const SETTLE_MS = 60;
 
 export interface Packet {

@@ -1,9 +1,13 @@
 /**
- * A server at the far end of a path, and a client that grants it windows: discrete events, no clock but their own. The
- * server sends what the windows admit at once into a queue that the path takes `rate` bytes a millisecond out of, as
- * sshd and the kernel's socket buffer do; answers to questions queue up there like everything else. No packets are lost.
+ * A server at the far end of a path, and a client that grants it windows: discrete events, no clock
+ * but their own. The server sends what the windows admit at once into a queue that the path takes
+ * `rate` bytes a millisecond out of, as sshd and the kernel's socket buffer do; answers to
+ * questions queue up there like everything else. No packets are lost.
  */
-import { type ReceiveWindow, ReceiveWindows } from '../../src/ssh/embedded/channels/receivewindow.ts';
+import {
+  type ReceiveWindow,
+  ReceiveWindows,
+} from '../../src/ssh/embedded/channels/receivewindow.ts';
 
 const PACKET = 32 * 1024;
 const ANSWER_BYTES = 60;
@@ -55,7 +59,10 @@ export class PathSimulation {
   readonly #answers: boolean;
   readonly #piece: number;
 
-  constructor(path: PathOptions, options: { readonly budget?: number; readonly answers?: boolean } = {}) {
+  constructor(
+    path: PathOptions,
+    options: { readonly budget?: number; readonly answers?: boolean } = {},
+  ) {
     this.path = path;
     // Finer than a packet where a packet takes long.
     this.#piece = path.rate < 50_000 ? PACKET / 4 : PACKET;
@@ -90,7 +97,10 @@ export class PathSimulation {
     this.#consume(flow, held);
   }
 
-  /** Goes on for so long. Returns the mean rate (bytes a millisecond) of all flows and the mean delay of the queue. */
+  /**
+   * Goes on for so long. Returns the mean rate (bytes a millisecond) of all flows and the mean
+   * delay of the queue.
+   */
   run(milliseconds: number): { readonly rate: number; readonly delay: number } {
     const end = this.now + milliseconds;
     const before = this.#received;
@@ -105,7 +115,11 @@ export class PathSimulation {
   #received = 0;
 
   #until(end: number): void {
-    for (let event = this.#events[0]; event !== undefined && event.at <= end; event = this.#events[0]) {
+    for (
+      let event = this.#events[0];
+      event !== undefined && event.at <= end;
+      event = this.#events[0]
+    ) {
       this.#events.shift();
       this.now = event.at;
       event.run();

@@ -1,15 +1,24 @@
-/** Running programs from tests: to the end (`run`), or beside the test (`Child`), with everything they print kept. */
+/**
+ * Running programs from tests: to the end (`run`), or beside the test (`Child`), with everything
+ * they print kept.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { TunnelError } from '../../src/errors/errors.ts';
 
-/** What a program may print on one stream before it is killed: beyond this, a test compares a digest instead. */
+/**
+ * What a program may print on one stream before it is killed: beyond this, a test compares a digest
+ * instead.
+ */
 const MAX_OUTPUT_CHARACTERS = 64 * 1024 * 1024;
 /** How much of the output is quoted when something about the program failed. */
 const QUOTED_CHARACTERS = 2000;
 const DEFAULT_RUN_TIMEOUT_MS = 30_000;
 const DEFAULT_LINE_TIMEOUT_MS = 10_000;
 const DEFAULT_STOP_TIMEOUT_MS = 10_000;
-/** A program's own children may hold its output open; what they print after its end isn't waited for longer than this. */
+/**
+ * A program's own children may hold its output open; what they print after its end isn't waited for
+ * longer than this.
+ */
 const OUTPUT_GRACE_MS = 200;
 
 /** PATH for everything the lab runs: administrators' programs are often not in a user's. */
@@ -30,9 +39,14 @@ export interface SpawnOptions {
   /** The whole environment; by default this process's, with SEARCH_PATH. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
-  /** Written to standard input, which is then closed. Without it standard input is /dev/null, or open (`stdin: 'open'`). */
+  /**
+   * Written to standard input, which is then closed. Without it standard input is /dev/null, or
+   * open (`stdin: 'open'`).
+   */
   readonly input?: string | Uint8Array;
-  /** 'open': a pipe that stays open until the test ends it or the process that owns the test dies. */
+  /**
+   * 'open': a pipe that stays open until the test ends it or the process that owns the test dies.
+   */
   readonly stdin?: 'open';
   /** A descriptor for standard error (a log file) instead of the collected text. */
   readonly stderrTo?: number;
@@ -77,9 +91,13 @@ export class Child {
         resolve(this.#ended);
       };
       child.once('close', end);
-      // After the time, what has come meanwhile is read first: this process may have been busy all along.
-      const read = (...ended: Parameters<typeof end>) => setImmediate(() => setImmediate(end, ...ended));
-      child.once('exit', (status, signal) => setTimeout(read, OUTPUT_GRACE_MS, status, signal).unref());
+      // After the time, what has come meanwhile is read first: this process may have been busy all
+      // along.
+      const read = (...ended: Parameters<typeof end>) =>
+        setImmediate(() => setImmediate(end, ...ended));
+      child.once('exit', (status, signal) =>
+        setTimeout(read, OUTPUT_GRACE_MS, status, signal).unref(),
+      );
     });
   }
 
@@ -98,7 +116,8 @@ export class Child {
       throw new TunnelError('program-missing', `${file} can't be started`, { cause });
     }
     const started = new Child(child, argv, child.pid);
-    // A program that ends without reading its input makes the write fail; its status says what the test wants to know.
+    // A program that ends without reading its input makes the write fail; its status says what the
+    // test wants to know.
     child.stdin?.on('error', () => undefined);
     if (options.input !== undefined) child.stdin?.end(options.input);
     return started;
@@ -127,10 +146,14 @@ export class Child {
   }
 
   /**
-   * The first match of `pattern` in what has been printed so far or is printed next, on either stream. A pattern that must
-   * see a whole line ends with \n. Throws `TunnelError` with code `child-ended` or `child-timeout`, quoting the output.
+   * The first match of `pattern` in what has been printed so far or is printed next, on either
+   * stream. A pattern that must see a whole line ends with \n. Throws `TunnelError` with code
+   * `child-ended` or `child-timeout`, quoting the output.
    */
-  async waitForLine(pattern: RegExp, timeoutMs: number = DEFAULT_LINE_TIMEOUT_MS): Promise<RegExpMatchArray> {
+  async waitForLine(
+    pattern: RegExp,
+    timeoutMs: number = DEFAULT_LINE_TIMEOUT_MS,
+  ): Promise<RegExpMatchArray> {
     const look = () => this.stdout.match(pattern) ?? this.stderr.match(pattern);
     const seen = look();
     if (seen !== null) return seen;
@@ -148,7 +171,9 @@ export class Child {
       };
       const timer = setTimeout(
         () =>
-          finish(() => reject(this.#failure('child-timeout', `didn't print ${pattern} in ${timeoutMs} ms`))),
+          finish(() =>
+            reject(this.#failure('child-timeout', `didn't print ${pattern} in ${timeoutMs} ms`)),
+          ),
         timeoutMs,
       );
       this.#watchers.add(check);
@@ -157,8 +182,8 @@ export class Child {
   }
 
   /**
-   * Waits for the end. Kills the program and throws `child-timeout` when it takes longer; throws `child-output` when it had
-   * to be killed for what it printed.
+   * Waits for the end. Kills the program and throws `child-timeout` when it takes longer; throws
+   * `child-output` when it had to be killed for what it printed.
    */
   async wait(timeoutMs: number): Promise<ExitStatus> {
     let timer: NodeJS.Timeout | undefined;
@@ -182,7 +207,10 @@ export class Child {
   }
 
   /** Sends a signal and waits for the end, as `wait` does. */
-  async stop(signal: NodeJS.Signals = 'SIGTERM', timeoutMs = DEFAULT_STOP_TIMEOUT_MS): Promise<ExitStatus> {
+  async stop(
+    signal: NodeJS.Signals = 'SIGTERM',
+    timeoutMs = DEFAULT_STOP_TIMEOUT_MS,
+  ): Promise<ExitStatus> {
     this.kill(signal);
     return this.wait(timeoutMs);
   }
@@ -193,7 +221,9 @@ export class Child {
 
   #failure(code: string, what: string): TunnelError {
     const ended =
-      this.#ended === undefined ? 'still running' : `status ${this.#ended.status ?? this.#ended.signal}`;
+      this.#ended === undefined
+        ? 'still running'
+        : `status ${this.#ended.status ?? this.#ended.signal}`;
     const quote = (text: string) => text.slice(-QUOTED_CHARACTERS);
     return new TunnelError(
       code,
@@ -202,7 +232,10 @@ export class Child {
   }
 }
 
-/** Runs a program to its end. A status other than 0 is a result, not an error; a timeout is an error. */
+/**
+ * Runs a program to its end. A status other than 0 is a result, not an error; a timeout is an
+ * error.
+ */
 export async function run(argv: readonly string[], options: RunOptions = {}): Promise<ExecResult> {
   const child = await Child.start(argv, options);
   const ended = await child.wait(options.timeout ?? DEFAULT_RUN_TIMEOUT_MS);

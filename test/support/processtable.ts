@@ -1,4 +1,7 @@
-/** The machine's processes from /proc: who is whose child, in which network namespace, and since when. */
+/**
+ * The machine's processes from /proc: who is whose child, in which network namespace, and since
+ * when.
+ */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 /** A process of this machine, as /proc shows it. */
@@ -21,11 +24,13 @@ export function processEntry(pid: number): ProcessEntry | undefined {
   } catch {
     return undefined; // gone between the listing and the look
   }
-  // The program's name is in parentheses and may hold anything, also parentheses (proc_pid_stat(5)).
+  // The program's name is in parentheses and may hold anything, also parentheses
+  // (proc_pid_stat(5)).
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state, parent] = fields;
   const startTime = fields[19];
-  if (state === 'Z' || state === 'X' || parent === undefined || startTime === undefined) return undefined;
+  if (state === 'Z' || state === 'X' || parent === undefined || startTime === undefined)
+    return undefined;
   const inode = netns?.match(/\[(\d+)\]/)?.[1];
   return {
     pid,
@@ -51,7 +56,10 @@ export function allProcesses(): ProcessEntry[] {
 }
 
 /** The given processes and all that descend from them. */
-export function withDescendants(roots: Iterable<number>, all: readonly ProcessEntry[]): Set<number> {
+export function withDescendants(
+  roots: Iterable<number>,
+  all: readonly ProcessEntry[],
+): Set<number> {
   const found = new Set(roots);
   for (let before = -1; before !== found.size; ) {
     before = found.size;

@@ -1,4 +1,7 @@
-/** The proxies in this process, with a transport in memory behind them, and a client that speaks octets. */
+/**
+ * The proxies in this process, with a transport in memory behind them, and a client that speaks
+ * octets.
+ */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { type Credential, Credentials } from '../../src/capture/proxy/credentials.ts';
@@ -111,7 +114,9 @@ export class Client {
   async takeThrough(mark: string): Promise<string> {
     await this.#until((received) => received().includes(mark));
     const at = this.#received.indexOf(mark);
-    return (await this.take(at === -1 ? this.#received.length : at + mark.length)).toString('latin1');
+    return (await this.take(at === -1 ? this.#received.length : at + mark.length)).toString(
+      'latin1',
+    );
   }
 
   /** All that comes up to the end. */

@@ -54,8 +54,8 @@ function find(): string | false {
 }
 
 /**
- * For `test(name, { skip: labUnavailable() }, ...)`: false, or what is lacking. `programs` are those that the test itself
- * runs beside the lab's own.
+ * For `test(name, { skip: labUnavailable() }, ...)`: false, or what is lacking. `programs` are
+ * those that the test itself runs beside the lab's own.
  */
 export function labUnavailable(...programs: readonly string[]): string | false {
   reason ??= find();
@@ -66,14 +66,16 @@ export function labUnavailable(...programs: readonly string[]): string | false {
 
 /** For tests that run Python programs: false, or which module `interpreter` lacks. */
 export function moduleMissing(interpreter: string, ...modules: readonly string[]): string | false {
-  const result = spawnSync(interpreter, ['-c', `import ${modules.join(', ')}`], { encoding: 'utf8' });
+  const result = spawnSync(interpreter, ['-c', `import ${modules.join(', ')}`], {
+    encoding: 'utf8',
+  });
   if (result.error !== undefined) return `${interpreter} is not installed`;
   return result.status !== 0 && `this test lacks ${modules.join(' or ')} for ${interpreter}`;
 }
 
 /**
- * For tests that run the program as another user: false, or which directory above `file` keeps others out. A checkout in
- * /root is such a case.
+ * For tests that run the program as another user: false, or which directory above `file` keeps
+ * others out. A checkout in /root is such a case.
  */
 export function closedToOthers(file: string): string | false {
   for (let directory = dirname(file); ; directory = dirname(directory)) {

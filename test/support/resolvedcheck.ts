@@ -1,7 +1,8 @@
 /**
- * Checks ResolvedLink against a real systemd-resolved on a D-Bus of its own. Started by test/netns/resolved.test.ts in
- * namespaces of its own (network, mounts), with /run empty, a user systemd-resolve, and the daemon's directory as its
- * argument. A veth device stands for the TUN; the DNS server listens behind it.
+ * Checks ResolvedLink against a real systemd-resolved on a D-Bus of its own. Started by
+ * test/netns/resolved.test.ts in namespaces of its own (network, mounts), with /run empty, a user
+ * systemd-resolve, and the daemon's directory as its argument. A veth device stands for the TUN;
+ * the DNS server listens behind it.
  *
  * Ends with status 0, or prints what was wrong.
  */
@@ -41,12 +42,19 @@ async function until(what: string, condition: () => Promise<boolean>): Promise<v
 const settings = async () => (await runHere('resolvectl', ['status', 'tun0'])).stdout;
 const options: RunOptions = { timeout: 10_000 };
 const ask = async (name: string) =>
-  (await run(['dig', '@127.0.0.53', '+time=3', '+tries=1', '+noall', '+answer', '+comments', name], options))
-    .stdout;
+  (
+    await run(
+      ['dig', '@127.0.0.53', '+time=3', '+tries=1', '+noall', '+answer', '+comments', name],
+      options,
+    )
+  ).stdout;
 /** systemd-resolved itself answers as soon as its name is on the bus. */
 const startResolved = async () => {
   const daemon = await start([resolved]);
-  await until('systemd-resolved answers', async () => (await runHere('resolvectl', ['dns'])).status === 0);
+  await until(
+    'systemd-resolved answers',
+    async () => (await runHere('resolvectl', ['dns'])).status === 0,
+  );
   return daemon;
 };
 
@@ -64,7 +72,12 @@ link set far0 up
 link set tun0 up
 `,
   });
-  await start(['dbus-daemon', `--config-file=${join(directory, 'bus.conf')}`, '--nofork', '--nopidfile']);
+  await start([
+    'dbus-daemon',
+    `--config-file=${join(directory, 'bus.conf')}`,
+    '--nofork',
+    '--nopidfile',
+  ]);
   let daemon = await startResolved();
   const front = await start([
     process.execPath,
@@ -104,11 +117,15 @@ link set tun0 up
   daemon.kill('SIGKILL');
   await daemon.wait(5000);
   daemon = await startResolved();
-  await until('the settings are there after a restart', async () => (await settings()).includes(SERVER));
+  await until('the settings are there after a restart', async () =>
+    (await settings()).includes(SERVER),
+  );
   assert.match(await ask('again.corp.example'), /\sA\s+198\.18\./);
 
   await mustRun([resolvectl, 'revert', 'tun0']);
-  await until('forgotten settings are made again', async () => (await settings()).includes('~corp.example'));
+  await until('forgotten settings are made again', async () =>
+    (await settings()).includes('~corp.example'),
+  );
 
   await link.undo();
   assert.doesNotMatch(await settings(), /198\.18\.0\.53/);

@@ -1,8 +1,10 @@
 /**
- * A real systemd-resolved in the client of a lab, with a D-Bus and a /run of its own. What it needs lies in the lab's directory,
- * so that every program of the test sees the same one, and all of it goes with the lab.
+ * A real systemd-resolved in the client of a lab, with a D-Bus and a /run of its own. What it needs
+ * lies in the lab's directory, so that every program of the test sees the same one, and all of it
+ * goes with the lab.
  *
- * The package is unpacked (scripts/lib/setup.sh), not installed: installing it takes over the machine's own resolv.conf.
+ * The package is unpacked (scripts/lib/setup.sh), not installed: installing it takes over the
+ * machine's own resolv.conf.
  */
 import { chmodSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +17,8 @@ import type { Child } from './process.ts';
 const UNPACKED = fileURLToPath(new URL('../../native-test/systemd-resolved', import.meta.url));
 /** Where packages have it. */
 const FOLDERS = ['usr/lib/systemd', 'lib/systemd'];
-export const STUB_RESOLV_CONF = 'nameserver 127.0.0.53\noptions edns0 trust-ad timeout:3 attempts:1\n';
+export const STUB_RESOLV_CONF =
+  'nameserver 127.0.0.53\noptions edns0 trust-ad timeout:3 attempts:1\n';
 /** A bus on which everybody may do everything. */
 export const BUS_CONFIGURATION = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -48,7 +51,10 @@ export function resolvedMissing(): string | false {
   );
 }
 
-/** `ResolvedDaemon.start` leaves one running; it asks the lab's uplink server for everything that no other link has. */
+/**
+ * `ResolvedDaemon.start` leaves one running; it asks the lab's uplink server for everything that no
+ * other link has.
+ */
 export class ResolvedDaemon {
   readonly #exec: ExecLab;
   readonly #programs: ResolvedPrograms;
@@ -75,7 +81,12 @@ export class ResolvedDaemon {
       echo ${user} >> /etc/passwd; echo systemd-resolve:x:47111: >> /etc/group
       chown systemd-resolve: /run/systemd/resolve`);
     await lab.client.spawn(
-      made.argv('dbus-daemon', `--config-file=${lab.directory}/bus.conf`, '--nofork', '--nopidfile'),
+      made.argv(
+        'dbus-daemon',
+        `--config-file=${lab.directory}/bus.conf`,
+        '--nofork',
+        '--nopidfile',
+      ),
       { stdin: 'open' },
     );
     await made.begin();
@@ -109,7 +120,9 @@ export class ResolvedDaemon {
 
   /** Starts it, and waits until it answers. */
   async begin(): Promise<void> {
-    this.#daemon = await this.#exec.lab.client.spawn(this.argv(this.#programs.resolved), { stdin: 'open' });
+    this.#daemon = await this.#exec.lab.client.spawn(this.argv(this.#programs.resolved), {
+      stdin: 'open',
+    });
     await this.until('systemd-resolved answers', (status) => status !== '');
   }
 

@@ -1,8 +1,15 @@
-/** Settings of the transports with nothing in them that looks at this machine's files or agent; tests say what they need. */
+/**
+ * Settings of the transports with nothing in them that looks at this machine's files or agent;
+ * tests say what they need.
+ */
 import { TunnelError } from '../../src/errors/errors.ts';
 import { parseHostKeyPin } from '../../src/ssh/keys/pin.ts';
 import type { Prompter } from '../../src/ssh/prompter.ts';
-import type { AuthenticationSettings, HostKeySettings, SshSettings } from '../../src/ssh/settings.ts';
+import type {
+  AuthenticationSettings,
+  HostKeySettings,
+  SshSettings,
+} from '../../src/ssh/settings.ts';
 
 export function hostKeySettings(settings: Partial<HostKeySettings> = {}): HostKeySettings {
   return {
@@ -63,7 +70,10 @@ export function testSettings(overrides: SettingsOverrides): SshSettings {
 
 type Answer = string | boolean | Error;
 
-/** Answers in turn and keeps what was asked; without an answer it fails as where there is no terminal. */
+/**
+ * Answers in turn and keeps what was asked; without an answer it fails as where there is no
+ * terminal.
+ */
 export class Answers implements Prompter {
   /** With `secret`, `line` or `confirm` before each. */
   readonly asked: string[] = [];

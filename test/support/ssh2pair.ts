@@ -1,6 +1,6 @@
 /**
- * ssh2's own client and server over a TCP connection, with one cipher. The server echoes what comes on a direct-tcpip channel,
- * or leaves channels to the test.
+ * ssh2's own client and server over a TCP connection, with one cipher. The server echoes what comes
+ * on a direct-tcpip channel, or leaves channels to the test.
  */
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
@@ -77,7 +77,9 @@ export async function connectPair(
   const socket = connect({
     port,
     host: '127.0.0.1',
-    ...(inbox && { onread: { buffer: inbox.space as unknown as Uint8Array, callback: inbox.received } }),
+    ...(inbox && {
+      onread: { buffer: inbox.space as unknown as Uint8Array, callback: inbox.received },
+    }),
   });
   inbox?.openEarly(socket);
   await once(socket, 'connect');

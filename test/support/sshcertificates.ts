@@ -15,7 +15,10 @@ export async function authority(directory: string, name: string): Promise<string
   return path;
 }
 
-/** Makes `KEY-cert.pub` for `KEY.pub`; `options` are ssh-keygen's: -n principals, -V validity, -h for a host. */
+/**
+ * Makes `KEY-cert.pub` for `KEY.pub`; `options` are ssh-keygen's: -n principals, -V validity, -h
+ * for a host.
+ */
 export async function sign(ca: string, key: string, options: readonly string[]): Promise<void> {
   await promisify(execFile)('ssh-keygen', ['-q', '-s', ca, '-I', 'test', ...options, `${key}.pub`]);
 }

@@ -1,6 +1,6 @@
 /**
- * Homes with an ssh_config of their own, and the two ways of resolving it: by the real `ssh -G`, and without ssh. `both`
- * insists that they come to the same.
+ * Homes with an ssh_config of their own, and the two ways of resolving it: by the real `ssh -G`,
+ * and without ssh. `both` insists that they come to the same.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -29,8 +29,15 @@ export interface Lab {
   readonly logged: { level: string; message: string; fields: unknown }[];
 }
 
-/** A home and an /etc/ssh of their own; `files` are relative to the home, `system` is the system's ssh_config. */
-export function lab(config: string, files: Readonly<Record<string, string>> = {}, system = ''): Lab {
+/**
+ * A home and an /etc/ssh of their own; `files` are relative to the home, `system` is the system's
+ * ssh_config.
+ */
+export function lab(
+  config: string,
+  files: Readonly<Record<string, string>> = {},
+  system = '',
+): Lab {
   homes += 1;
   // A space, because every path on the way must keep it.
   const home = join(root, `home ${homes}`);
@@ -54,12 +61,18 @@ export function lab(config: string, files: Readonly<Record<string, string>> = {}
         AGENT: '/run/other',
         DIR: '/srv',
       },
-      observer: { log: (level, message, fields) => logged.push({ level, message, fields }), count() {} },
+      observer: {
+        log: (level, message, fields) => logged.push({ level, message, fields }),
+        count() {},
+      },
     },
   };
 }
 
-export function options(remote: string, more: ConnectOptions = {}): { ssh: SshOptions; remote: Remote } {
+export function options(
+  remote: string,
+  more: ConnectOptions = {},
+): { ssh: SshOptions; remote: Remote } {
   const { ssh } = buildConfiguration(['10/8'], { remote: [remote], ...more });
   return { ssh, remote: ssh.remotes[0] };
 }
@@ -75,7 +88,11 @@ export function resolve(
 }
 
 /** Both ways; they must agree. */
-export async function both(where: Lab, remote: string, more: ConnectOptions = {}): Promise<SshSettings> {
+export async function both(
+  where: Lab,
+  remote: string,
+  more: ConnectOptions = {},
+): Promise<SshSettings> {
   const asked = await resolve(where, remote, more);
   assert.deepEqual(await resolve(where, remote, more, { sshProgram: NO_SSH }), asked);
   return asked;
@@ -83,5 +100,7 @@ export async function both(where: Lab, remote: string, more: ConnectOptions = {}
 
 /** What of the printed settings a test is about. */
 export function pick(settings: SshSettings, expected: object): object {
-  return Object.fromEntries(Object.keys(expected).map((key) => [key, settings[key as keyof SshSettings]]));
+  return Object.fromEntries(
+    Object.keys(expected).map((key) => [key, settings[key as keyof SshSettings]]),
+  );
 }

@@ -1,7 +1,8 @@
 /**
- * The jump host's sshd: the system's /usr/sbin/sshd in the jump host's network namespace and in a mount namespace of its
- * own, in which /etc/passwd, /etc/shadow, /etc/group, /etc/hosts, /etc/resolv.conf and PAM's stack for sshd, /run and /var/log are the lab's. So
- * its users exist only there, its names resolve only there, and it leaves no trace in the machine's files.
+ * The jump host's sshd: the system's /usr/sbin/sshd in the jump host's network namespace and in a
+ * mount namespace of its own, in which /etc/passwd, /etc/shadow, /etc/group, /etc/hosts,
+ * /etc/resolv.conf and PAM's stack for sshd, /run and /var/log are the lab's. So its users exist
+ * only there, its names resolve only there, and it leaves no trace in the machine's files.
  */
 import {
   chmodSync,
@@ -36,23 +37,31 @@ export interface JumpUser {
 
 export interface SshdOptions {
   /**
-   * `open` (default): sshd's defaults, and the user has a shell. `hardened`: no shell, no session, no terminal, forwards
-   * only to `permitOpen`.
+   * `open` (default): sshd's defaults, and the user has a shell. `hardened`: no shell, no session,
+   * no terminal, forwards only to `permitOpen`.
    */
   readonly variant?: SshdVariant;
-  /** [22] by default. The client's known_hosts knows 22, 2222 and those given when the lab is made. */
+  /**
+   * [22] by default. The client's known_hosts knows 22, 2222 and those given when the lab is made.
+   */
   readonly ports?: readonly number[];
   /** PermitOpen; by default none for `open`, HARDENED_PERMIT_OPEN for `hardened`. */
   readonly permitOpen?: readonly string[];
   /** VERBOSE by default. */
   readonly logLevel?: string;
-  /** Lines of sshd_config. They come first, and sshd takes the first value of a keyword that it reads. */
+  /**
+   * Lines of sshd_config. They come first, and sshd takes the first value of a keyword that it
+   * reads.
+   */
   readonly config?: readonly string[];
   /** `Match` blocks. They come last, as they must. */
   readonly match?: readonly string[];
   /** Beside the user `jump`. */
   readonly users?: readonly JumpUser[];
-  /** A PAM stack (the text of /etc/pam.d/sshd), which this sshd then uses for passwords and keyboard-interactive. */
+  /**
+   * A PAM stack (the text of /etc/pam.d/sshd), which this sshd then uses for passwords and
+   * keyboard-interactive.
+   */
   readonly pam?: string;
   /** Soft limit of descriptors, as an administrator's service manager sets it (often 1024). */
   readonly openFiles?: number;
@@ -65,7 +74,9 @@ const POLL_MS = 5;
 const FIRST_UID = 2000;
 const NOGROUP = 65534;
 
-/** $1: the directory that holds etc, run and log; $2: the limit of descriptors or nothing; $3: sshd. */
+/**
+ * $1: the directory that holds etc, run and log; $2: the limit of descriptors or nothing; $3: sshd.
+ */
 const ENTER = `set -e
 for file in passwd shadow group hosts resolv.conf; do
   if [ -e "/etc/$file" ]; then mount --bind "$1/etc/$file" "/etc/$file"; fi
@@ -132,7 +143,12 @@ export class Sshd {
   #child: Child | undefined;
 
   /** `directory` is made by `start`. */
-  constructor(namespace: Namespace, directory: string, credentials: Credentials, options: SshdOptions) {
+  constructor(
+    namespace: Namespace,
+    directory: string,
+    credentials: Credentials,
+    options: SshdOptions,
+  ) {
     this.#namespace = namespace;
     this.#directory = directory;
     this.#credentials = credentials;
@@ -151,8 +167,15 @@ export class Sshd {
     return readFileSync(this.logFile, 'utf8');
   }
 
-  /** Waits until the log, from `offset` characters on, matches. Throws `sshd-log` with its end when it doesn't in time. */
-  async waitForLog(pattern: RegExp, timeoutMs = START_TIMEOUT_MS, offset = 0): Promise<RegExpMatchArray> {
+  /**
+   * Waits until the log, from `offset` characters on, matches. Throws `sshd-log` with its end when
+   * it doesn't in time.
+   */
+  async waitForLog(
+    pattern: RegExp,
+    timeoutMs = START_TIMEOUT_MS,
+    offset = 0,
+  ): Promise<RegExpMatchArray> {
     for (const deadline = performance.now() + timeoutMs; ; await sleep(POLL_MS)) {
       const match = this.log().slice(offset).match(pattern);
       if (match !== null) return match;
@@ -183,10 +206,17 @@ export class Sshd {
       closeSync(log);
     }
     const listeners = 2 * (this.#options.ports ?? [22]).length;
-    await this.waitForLog(new RegExp(`(Server listening on [^]*?){${listeners}}`), START_TIMEOUT_MS, offset);
+    await this.waitForLog(
+      new RegExp(`(Server listening on [^]*?){${listeners}}`),
+      START_TIMEOUT_MS,
+      offset,
+    );
   }
 
-  /** Ends sshd and all its connections as a crash of the host would, except that the kernel still says goodbye. */
+  /**
+   * Ends sshd and all its connections as a crash of the host would, except that the kernel still
+   * says goodbye.
+   */
   async kill(): Promise<void> {
     await this.#kill({ listener: true });
   }
@@ -206,7 +236,8 @@ export class Sshd {
   async #kill({ listener }: { listener: boolean }): Promise<void> {
     const child = this.#child;
     if (child === undefined || child.ended !== undefined) return;
-    // Stopped before they are killed: a process that forks meanwhile would leave a child that nobody finds any more.
+    // Stopped before they are killed: a process that forks meanwhile would leave a child that
+    // nobody finds any more.
     let processes = new Set<number>();
     for (let before = -1; before !== processes.size; ) {
       before = processes.size;
@@ -254,7 +285,9 @@ export class Sshd {
     }));
     // `*` matches no password, but unlike `!` it doesn't lock the account for keys.
     const hashes = await Promise.all(
-      users.map(({ password }) => (password === undefined ? Promise.resolve('*') : hashPassword(password))),
+      users.map(({ password }) =>
+        password === undefined ? Promise.resolve('*') : hashPassword(password),
+      ),
     );
     return {
       users,
@@ -262,7 +295,9 @@ export class Sshd {
         'root:x:0:0:root:/root:/bin/sh',
         `sshd:x:100:${NOGROUP}::/run/sshd:/usr/sbin/nologin`,
         `nobody:x:${NOGROUP}:${NOGROUP}:nobody:/nonexistent:/usr/sbin/nologin`,
-        ...users.map(({ name, uid, shell }) => `${name}:x:${uid}:${uid}::${this.#home(name)}:${shell}`),
+        ...users.map(
+          ({ name, uid, shell }) => `${name}:x:${uid}:${uid}::${this.#home(name)}:${shell}`,
+        ),
         '',
       ].join('\n'),
       group: [

@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 import type { Destination } from '../../src/net/destination.ts';
 
 /**
- * A process that listens and is then stopped, with its accept queue filled: the kernel drops further SYNs, as a
- * firewall would. `answer` lets it go on; it then counts what it accepted.
+ * A process that listens and is then stopped, with its accept queue filled: the kernel drops
+ * further SYNs, as a firewall would. `answer` lets it go on; it then counts what it accepted.
  */
 export class StoppedListener {
   readonly destination: Destination;
@@ -34,7 +34,12 @@ export class StoppedListener {
       });
       fillers.push(socket);
       const connected = once(socket, 'connect').then(() => true);
-      if (!(await Promise.race([connected, new Promise((resolve) => setTimeout(resolve, 150, false))])))
+      if (
+        !(await Promise.race([
+          connected,
+          new Promise((resolve) => setTimeout(resolve, 150, false)),
+        ]))
+      )
         break;
     }
     return new StoppedListener({ host: '127.0.0.1', port }, child, fillers);

@@ -1,13 +1,17 @@
 /**
- * Load for the fault tests, run inside a namespace: `node storm.js HOST SECONDS WORKERS` makes connections to HOST's echo port
- * for that long, WORKERS at a time, one after the other; half of them end by themselves, half go on until something ends
- * them. It prints one JSON value (StormReport).
+ * Load for the fault tests, run inside a namespace: `node storm.js HOST SECONDS WORKERS` makes
+ * connections to HOST's echo port for that long, WORKERS at a time, one after the other; half of
+ * them end by themselves, half go on until something ends them. It prints one JSON value
+ * (StormReport).
  */
 import { connect } from 'node:net';
 import { Port } from './addresses.ts';
 
 export interface StormReport {
-  /** How long each connect took that was answered, by its outcome: `open`, or the error's code. In ms. */
+  /**
+   * How long each connect took that was answered, by its outcome: `open`, or the error's code. In
+   * ms.
+   */
   readonly connects: Readonly<Record<string, readonly number[]>>;
   /** How many connections that were open ended by a reset. */
   readonly resets: number;
@@ -23,7 +27,10 @@ const connects: Record<string, number[]> = {};
 let resets = 0;
 let bytes = 0;
 
-/** One connection; resolves when it has ended. `endless`: until something else ends it, or the time is over. */
+/**
+ * One connection; resolves when it has ended. `endless`: until something else ends it, or the time
+ * is over.
+ */
 function flow(host: string, endless: boolean, deadline: number): Promise<void> {
   return new Promise((resolve) => {
     const begin = performance.now();
@@ -43,7 +50,8 @@ function flow(host: string, endless: boolean, deadline: number): Promise<void> {
     socket.on('data', (chunk) => {
       received += chunk.length;
       bytes += chunk.length;
-      if (performance.now() > deadline || (!endless && received >= SHORT_FLOW_BYTES)) socket.destroy();
+      if (performance.now() > deadline || (!endless && received >= SHORT_FLOW_BYTES))
+        socket.destroy();
       else socket.write(chunk);
     });
     socket.on('error', (error: NodeJS.ErrnoException) => {
@@ -60,7 +68,9 @@ async function worker(host: string, endless: boolean, deadline: number): Promise
 
 const [host = '', seconds = '0', workers = '1'] = process.argv.slice(2);
 const deadline = performance.now() + Number(seconds) * 1000;
-await Promise.all(Array.from({ length: Number(workers) }, (_, i) => worker(host, i % 2 === 0, deadline)));
+await Promise.all(
+  Array.from({ length: Number(workers) }, (_, i) => worker(host, i % 2 === 0, deadline)),
+);
 const report: StormReport = { connects, resets, bytes };
 process.stdout.write(`${JSON.stringify(report)}\n`);
 process.exit(0);

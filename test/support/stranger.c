@@ -1,4 +1,7 @@
-/* stranger.c - connects to a SOCK_SEQPACKET socket as the given uid and says hello; prints how that ended. */
+/**
+ * stranger.c - connects to a SOCK_SEQPACKET socket as the given uid and says hello; prints how that
+ * ended.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,9 +14,11 @@
 
 int main(int argc, char **argv) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
-  const struct helper_hello hello = {
-      .header = {.magic = HELPER_MAGIC, .version = HELPER_VERSION, .type = HELPER_HELLO, .length = sizeof hello},
-      .pid = 1};
+  const struct helper_hello hello = {.header = {.magic = HELPER_MAGIC,
+                                                .version = HELPER_VERSION,
+                                                .type = HELPER_HELLO,
+                                                .length = sizeof hello},
+                                     .pid = 1};
   char byte;
 
   if (argc != 3 || strlen(argv[1]) >= sizeof address.sun_path) return 2;

@@ -1,4 +1,7 @@
-/** A supervisor whose dials do what the test says, over twins, and with mocked timers: for the tests of the supervisor. */
+/**
+ * A supervisor whose dials do what the test says, over twins, and with mocked timers: for the tests
+ * of the supervisor.
+ */
 import assert from 'node:assert/strict';
 import { mock } from 'node:test';
 import { TunnelError } from '../../src/errors/errors.ts';
@@ -46,7 +49,10 @@ export class Recorder implements Observer {
   }
 }
 
-/** A supervisor whose dials do what `outcomes` say, in turn; then each gives a new twin that serves everything. */
+/**
+ * A supervisor whose dials do what `outcomes` say, in turn; then each gives a new twin that serves
+ * everything.
+ */
 export function supervised(outcomes: Outcome[] = [], options: Partial<SupervisorOptions> = {}) {
   const dials: { at: number; request: DialRequest }[] = [];
   const twins: ProbedTwin[] = [];
@@ -86,8 +92,10 @@ export function serving(): ProbedTwin {
   return twin;
 }
 
-export const refused = () => new TunnelError('jumphost-refused', 'the jump host refused the connection');
-export const closed = () => new TunnelError('jumphost-closed', 'the jump host closed the connection');
+export const refused = () =>
+  new TunnelError('jumphost-refused', 'the jump host refused the connection');
+export const closed = () =>
+  new TunnelError('jumphost-closed', 'the jump host closed the connection');
 export const denied = () => new TunnelError('auth-failed', 'the jump host does not let "jump" in');
 export const slow = () => new TunnelError('jumphost-slow', 'no key exchange within 4 s');
 export const silent = () => new TunnelError('jumphost-timeout', 'the jump host does not answer');
@@ -111,8 +119,16 @@ export async function pass(ms: number): Promise<void> {
 }
 
 /** What becomes of a promise, to be looked at without waiting. */
-export function watch<T>(promise: Promise<T>): { value?: T; error?: unknown; settled: boolean; at: number } {
-  const outcome: { value?: T; error?: unknown; settled: boolean; at: number } = { settled: false, at: 0 };
+export function watch<T>(promise: Promise<T>): {
+  value?: T;
+  error?: unknown;
+  settled: boolean;
+  at: number;
+} {
+  const outcome: { value?: T; error?: unknown; settled: boolean; at: number } = {
+    settled: false,
+    at: 0,
+  };
   promise.then(
     (value) => Object.assign(outcome, { value, settled: true, at: Date.now() }),
     (error: unknown) => Object.assign(outcome, { error, settled: true, at: Date.now() }),

@@ -89,7 +89,9 @@ static void send_syn(int fd, const struct sockaddr_in *to) {
   const struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = to->sin_addr};
 
   packet.tcp.check = checksum(&packet);
-  if (sendto(fd, &packet, sizeof packet, 0, (const struct sockaddr *)&address, sizeof address) < 0 && errno != ENOBUFS)
+  if (sendto(fd, &packet, sizeof packet, 0, (const struct sockaddr *)&address, sizeof address) <
+          0 &&
+      errno != ENOBUFS)
     die("sendto");
 }
 
@@ -105,7 +107,8 @@ int main(int argc, char **argv) {
     char *colon = strrchr(argv[4 + i], ':');
     if (colon == NULL) return 2;
     *colon = '\0';
-    destinations[i] = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(colon + 1))};
+    destinations[i] =
+        (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(colon + 1))};
     if (inet_pton(AF_INET, argv[4 + i], &destinations[i].sin_addr) != 1) return 2;
   }
   const uint64_t wanted = strtoull(argv[1], NULL, 10);
@@ -118,7 +121,8 @@ int main(int argc, char **argv) {
   uint64_t sent = 0;
   while (sent < wanted) {
     const double due = (now() - begin) / seconds * (double)wanted;
-    while (sent < wanted && (double)sent < due) send_syn(fd, &destinations[sent++ % (uint64_t)count]);
+    while (sent < wanted && (double)sent < due)
+      send_syn(fd, &destinations[sent++ % (uint64_t)count]);
     nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
   }
   printf("{\"sent\":%" PRIu64 ",\"seconds\":%.3f}\n", sent, now() - begin);

@@ -116,7 +116,11 @@ export class TcpClient {
     const before = this.#window();
     this.read += Math.min(bytes, this.#unread);
     const { mss, buffer } = this.options;
-    if (this.state === 'open' && !this.finReceived && this.#window() - before >= Math.min(mss, buffer / 2))
+    if (
+      this.state === 'open' &&
+      !this.finReceived &&
+      this.#window() - before >= Math.min(mss, buffer / 2)
+    )
       this.#send('.');
     this.output();
   }
@@ -153,7 +157,8 @@ export class TcpClient {
     const isOld = frame.ts !== undefined && ((frame.ts[0] - this.#recent) | 0) < 0;
     const size = frame.data.length + (flags.includes('F') ? 1 : 0);
     const before = this.#window();
-    const outside = size === 0 ? seq < this.rcvNxt || seq > this.rcvNxt + before : seq + size <= this.rcvNxt;
+    const outside =
+      size === 0 ? seq < this.rcvNxt || seq > this.rcvNxt + before : seq + size <= this.rcvNxt;
     if (isOld || outside) {
       this.#send('.');
       return;
@@ -188,7 +193,10 @@ export class TcpClient {
     const { data } = frame;
     const { download, mss } = this.options;
     const room = mss - (this.#timestamps ? 12 : 0);
-    assert.ok((frame.gso === 0 ? data.length : frame.gso) <= Math.max(64, room), 'packets fit the MSS');
+    assert.ok(
+      (frame.gso === 0 ? data.length : frame.gso) <= Math.max(64, room),
+      'packets fit the MSS',
+    );
     if (data.length > 0) {
       assert.ok(seq >= 1, 'data begin behind the SYN');
       assert.ok(
@@ -216,7 +224,12 @@ export class TcpClient {
       this.finAcknowledged = ack === this.options.upload.length + 2;
       this.#cursor = Math.max(this.#cursor, ack);
       this.#arm();
-    } else if (ack === this.una && this.nxt > ack && frame.data.length === 0 && this.#edge === before) {
+    } else if (
+      ack === this.una &&
+      this.nxt > ack &&
+      frame.data.length === 0 &&
+      this.#edge === before
+    ) {
       if (++this.#duplicates === DUPLICATES && this.una >= this.#recover) this.#back();
     }
   }

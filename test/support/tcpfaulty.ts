@@ -69,7 +69,10 @@ export class FaultyDevice implements PacketDevice {
     if (fate === 'lost') return;
     if (fate === 'late') {
       this.#lateOut.push(
-        Buffer.concat([this.header.subarray(0, headerLength), ...parts.filter((part) => part !== undefined)]),
+        Buffer.concat([
+          this.header.subarray(0, headerLength),
+          ...parts.filter((part) => part !== undefined),
+        ]),
       );
       this.#later();
       return;

@@ -101,7 +101,12 @@ export function internetSum(...parts: readonly Buffer[]): number {
   return sum;
 }
 
-function pseudoHeader(source: string, destination: string, protocol: number, length: number): Buffer {
+function pseudoHeader(
+  source: string,
+  destination: string,
+  protocol: number,
+  length: number,
+): Buffer {
   const tail = Buffer.alloc(8);
   tail.writeUInt32BE(length, 0);
   tail.writeUInt32BE(protocol, 4);
@@ -272,7 +277,11 @@ export function readFrame(bytes: Buffer): ReadFrame {
     assert.equal(protocol, PROTOCOL.tcp, 'only segments leave without a checksum');
     assert.equal(readVirtio(bytes, 6), headerLength, 'where the checksum begins');
     assert.equal(readVirtio(bytes, 8), 16, 'where the checksum is put');
-    assert.equal(transport.readUInt16BE(16) % 0xffff, internetSum(pseudo) % 0xffff, 'the pseudo-header');
+    assert.equal(
+      transport.readUInt16BE(16) % 0xffff,
+      internetSum(pseudo) % 0xffff,
+      'the pseudo-header',
+    );
   } else {
     const covered = protocol === PROTOCOL.icmp ? [] : [pseudo];
     assert.equal(internetSum(...covered, transport), 0xffff, 'the checksum');
@@ -305,7 +314,13 @@ function readUdp(ip: ReadIp, transport: Buffer): ReadUdp {
   };
 }
 
-function readTcp(ip: ReadIp, bytes: Buffer, ipHeader: number, segment: Buffer, needed: boolean): ReadTcp {
+function readTcp(
+  ip: ReadIp,
+  bytes: Buffer,
+  ipHeader: number,
+  segment: Buffer,
+  needed: boolean,
+): ReadTcp {
   const header = ((segment[12] ?? 0) >> 4) * 4;
   assert.ok(header >= 20 && header <= segment.length, `a header of ${header} octets`);
   assert.equal((segment[12] ?? 0) & 15, 0, 'the reserved bits');

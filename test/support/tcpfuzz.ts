@@ -1,7 +1,7 @@
 /**
- * Chance plays against the TCP endpoint: kernels that are right most of the time, mutated and random
- * frames, and far sides that call every method of a conduit at any time, also from within a call of
- * the endpoint's.
+ * Chance plays against the TCP endpoint: kernels that are right most of the time, mutated and
+ * random frames, and far sides that call every method of a conduit at any time, also from within a
+ * call of the endpoint's.
  *
  *   fuzzEndpoint(seed, events) -> what happened; throws when something is wrong
  *
@@ -17,12 +17,34 @@ import type { TcpFlow } from '../../src/capture/tun/tcpflow.ts';
 import type { Conduit } from '../../src/flow/conduit.ts';
 import { SlabPool } from '../../src/flow/memory.ts';
 import { REFUSALS } from '../../src/net/refusal.ts';
-import { icmpFrame, otherFrame, type ReadFrame, readFrame, tcpFrame, udpFrame } from './tcpframes.ts';
+import {
+  icmpFrame,
+  otherFrame,
+  type ReadFrame,
+  readFrame,
+  tcpFrame,
+  udpFrame,
+} from './tcpframes.ts';
 import { SeededRandom } from './tcprandom.ts';
 import { ROUTER, SERVER, TcpLab } from './tcpscript.ts';
 
 const KERNELS = 24;
-const FLAGS = ['', 'S', 'S.', '.', 'P.', 'F.', 'FP.', 'R', 'R.', 'F', 'SF', 'SR', 'PU.', 'SFRPU.'] as const;
+const FLAGS = [
+  '',
+  'S',
+  'S.',
+  '.',
+  'P.',
+  'F.',
+  'FP.',
+  'R',
+  'R.',
+  'F',
+  'SF',
+  'SR',
+  'PU.',
+  'SFRPU.',
+] as const;
 const MAX_FLOWS = 200;
 const DATA = Buffer.alloc(65_000, 'chance');
 
@@ -146,7 +168,8 @@ class Far implements Conduit {
     const { random } = this.#fuzz;
     const choice = random.below(100);
     if (choice < 50) this.give(random.pick([0, 1, 7, 536, 1448, 9000, 32_768]));
-    else if (choice < 85) this.take(random.chance(0.5) ? this.untaken : random.below(this.untaken + 1));
+    else if (choice < 85)
+      this.take(random.chance(0.5) ? this.untaken : random.below(this.untaken + 1));
     else if (choice < 92) this.flow.finish();
     else if (choice < 96) this.flow.shut();
     else this.abortFlow();
@@ -266,7 +289,8 @@ class Fuzz {
       return;
     }
     const seq = kernel.seq + (wild ? jitter(200_000) : random.chance(0.1) ? jitter(3000) : 0);
-    const ts = (lab.now | 0) + (wild ? jitter(2 ** 31) : random.chance(0.1) ? -random.below(100) : 0);
+    const ts =
+      (lab.now | 0) + (wild ? jitter(2 ** 31) : random.chance(0.1) ? -random.below(100) : 0);
     this.#input(
       tcpFrame({
         ...this.#ends(kernel),
@@ -311,7 +335,8 @@ class Fuzz {
     const ends = this.#ends(kernel);
     const { family } = kernel;
     const choice = random.below(5);
-    if (choice === 0) this.#input(udpFrame({ ...ends, data: DATA.subarray(0, random.below(2000)) }));
+    if (choice === 0)
+      this.#input(udpFrame({ ...ends, data: DATA.subarray(0, random.below(2000)) }));
     else if (choice === 1) this.#input(otherFrame({ ...ends, protocol: random.below(256) }));
     else if (choice === 2)
       this.#input(Buffer.from(Array.from({ length: random.below(120) }, () => random.below(256))));
@@ -332,13 +357,23 @@ class Fuzz {
         sourcePort: destinationPort,
         destinationPort: sourcePort,
       };
-      const quoted = tcpFrame({ ...back, flags: '.', seq: kernel.ack - random.below(3000), ack: 0 }).subarray(
-        10,
-      );
+      const quoted = tcpFrame({
+        ...back,
+        flags: '.',
+        seq: kernel.ack - random.below(3000),
+        ack: 0,
+      }).subarray(10);
       const [type, code] = family === 4 ? [3, 4] : [2, 0];
       const body = quoted.subarray(0, random.chance(0.8) ? undefined : random.below(quoted.length));
       this.#input(
-        icmpFrame({ source: ROUTER[family], destination, type, code, word: random.below(2000), body }),
+        icmpFrame({
+          source: ROUTER[family],
+          destination,
+          type,
+          code,
+          word: random.below(2000),
+          body,
+        }),
       );
     }
   }
@@ -346,7 +381,8 @@ class Fuzz {
   /** What must hold at any moment. */
   check(): void {
     const { counters } = this.lab;
-    const inState = (...states: number[]) => this.flows.filter(({ state }) => states.includes(state)).length;
+    const inState = (...states: number[]) =>
+      this.flows.filter(({ state }) => states.includes(state)).length;
     assert.equal(counters.flowsHeld, inState(STATE.held), 'flowsHeld');
     assert.equal(counters.flowsLive, inState(STATE.answered, STATE.open), 'flowsLive');
     assert.ok(counters.flowsHeld <= MAX_HELD);
@@ -354,9 +390,15 @@ class Fuzz {
     const fates = flowsHeld + flowsOpened + flowsRefused + flowsGivenUp + flowsDeferred;
     assert.equal(counters.flowsHeldTotal, fates, 'each flow has one fate');
     assert.equal(counters.framesIn, this.#frames, 'framesIn');
-    const { framesOut, answeredReset, answeredProhibited, answeredPortUnreachable, answeredUnreachable } =
-      counters;
-    const answered = answeredReset + answeredProhibited + answeredPortUnreachable + answeredUnreachable;
+    const {
+      framesOut,
+      answeredReset,
+      answeredProhibited,
+      answeredPortUnreachable,
+      answeredUnreachable,
+    } = counters;
+    const answered =
+      answeredReset + answeredProhibited + answeredPortUnreachable + answeredUnreachable;
     assert.equal(this.#emitted, framesOut + answered, 'framesOut');
     assert.equal(this.#bytes, counters.bytesOut, 'bytesOut');
     let waiting = 0;
@@ -367,8 +409,16 @@ class Fuzz {
     assert.ok(waiting <= MAX_WAITING_BYTES + MAX_WINDOW);
     // Those that are over and done with.
     if (this.flows.length < MAX_FLOWS) return;
-    this.flows.splice(0, this.flows.length, ...this.flows.filter(({ state }) => state !== STATE.gone));
-    this.fars.splice(0, this.fars.length, ...this.fars.filter(({ flow }) => flow.state !== STATE.gone));
+    this.flows.splice(
+      0,
+      this.flows.length,
+      ...this.flows.filter(({ state }) => state !== STATE.gone),
+    );
+    this.fars.splice(
+      0,
+      this.fars.length,
+      ...this.fars.filter(({ flow }) => flow.state !== STATE.gone),
+    );
   }
 
   /** All ends. */

@@ -79,11 +79,16 @@ class Far implements Conduit {
   send(data: Buffer): void {
     assert.ok(!this.finished && this.over === undefined);
     const { received, upload } = this;
-    assert.ok(data.equals(upload.subarray(received, received + data.length)), `bytes at ${received}`);
+    assert.ok(
+      data.equals(upload.subarray(received, received + data.length)),
+      `bytes at ${received}`,
+    );
     this.received += data.length;
     const { random } = this.#link;
     if (this.#slow)
-      this.#link.later(random.below(random.chance(0.02) ? 3000 : 30), () => this.#flow.taken(data.length));
+      this.#link.later(random.below(random.chance(0.02) ? 3000 : 30), () =>
+        this.#flow.taken(data.length),
+      );
     else this.#flow.taken(data.length);
   }
 
@@ -176,7 +181,8 @@ class Link {
     const { random, lab } = this;
     const family = random.pick([4, 6]);
     const { maxBytes, seed } = this.#options;
-    const size = () => (random.chance(0.15) ? 0 : random.below(random.chance(0.3) ? maxBytes : 5000));
+    const size = () =>
+      random.chance(0.15) ? 0 : random.below(random.chance(0.3) ? maxBytes : 5000);
     const scale = random.pick([undefined, 0, 7, 10]);
     const upload = pseudoRandomBytes(size(), `${seed} up ${n}`);
     const client = new TcpClient({
@@ -219,7 +225,9 @@ class Link {
       return;
     }
     for (let copies = random.chance(duplication) ? 2 : 1; copies > 0; copies--)
-      this.later(delayMs + (random.chance(reordering) ? random.below(lateMs) : 0), () => arrive(bytes));
+      this.later(delayMs + (random.chance(reordering) ? random.below(lateMs) : 0), () =>
+        arrive(bytes),
+      );
   }
 
   #fromEndpoint(bytes: Buffer): void {

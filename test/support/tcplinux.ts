@@ -162,7 +162,9 @@ try {
     router4: undefined,
     router6: undefined,
   });
-  await host.setRoutes(['203.0.113.0/24', '2001:db8:53::/48'].map((text) => parsePrefix(text).prefix));
+  await host.setRoutes(
+    ['203.0.113.0/24', '2001:db8:53::/48'].map((text) => parsePrefix(text).prefix),
+  );
   const begin = performance.now();
   const { status, stdout, stderr } = await run(
     [process.execPath, CLIENT, String(flows), String(bytes), ...HOSTS],
@@ -170,7 +172,10 @@ try {
   );
   const milliseconds = Math.round(performance.now() - begin);
   const { counters } = stack;
-  for (const end = performance.now() + SETTLE_MS; counters.flowsLive > 0 && performance.now() < end; )
+  for (
+    const end = performance.now() + SETTLE_MS;
+    counters.flowsLive > 0 && performance.now() < end;
+  )
     await delay(50);
   const { done } = device;
   process.stdout.write(

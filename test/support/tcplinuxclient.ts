@@ -13,7 +13,11 @@ const [flows, bytes, ...hosts] = process.argv.slice(2);
 const size = Number(bytes);
 
 async function flow(n: number): Promise<string | undefined> {
-  const socket = connect({ host: hosts[n % hosts.length] ?? '', port: BASE_PORT + n, allowHalfOpen: true });
+  const socket = connect({
+    host: hosts[n % hosts.length] ?? '',
+    port: BASE_PORT + n,
+    allowHalfOpen: true,
+  });
   await once(socket, 'connect');
   const hash = createHash('sha256');
   let received = 0;

@@ -62,7 +62,14 @@ export class TcpLab {
   #batch = false;
   #ports = 5000;
 
-  constructor({ mtu = MTU, families, routers = true, onDatagram, onFlow, onFrame }: LabOptions = {}) {
+  constructor({
+    mtu = MTU,
+    families,
+    routers = true,
+    onDatagram,
+    onFlow,
+    onFrame,
+  }: LabOptions = {}) {
     const device: PacketDevice = {
       mtu,
       header: Buffer.alloc(HEADER_BYTES),
@@ -179,7 +186,9 @@ export class TcpLab {
   /** The endpoint has sent nothing that no script has looked at. */
   silent(): void {
     this.settle();
-    const summary = this.frames.map((frame) => (frame.kind === 'tcp' ? summaryOf(frame) : frame.kind));
+    const summary = this.frames.map((frame) =>
+      frame.kind === 'tcp' ? summaryOf(frame) : frame.kind,
+    );
     assert.deepEqual(summary, [], 'the endpoint is silent');
   }
 
@@ -261,7 +270,10 @@ export class TcpApp {
     return this.#flow;
   }
 
-  frame(flags: string, { ts, seq = this.nextSeq, ack = this.nextAck, ...fields }: SendFields = {}): Buffer {
+  frame(
+    flags: string,
+    { ts, seq = this.nextSeq, ack = this.nextAck, ...fields }: SendFields = {},
+  ): Buffer {
     const value = ts ?? (this.timestamps ? this.lab.now : false);
     const hasAck = flags.includes('.');
     return tcpFrame({
@@ -342,14 +354,19 @@ export class TcpApp {
     if (expected.win !== undefined) assert.equal(segment.window, expected.win, 'win');
     if (typeof data === 'number') assert.equal(segment.data.length, data, 'bytes of data');
     else
-      assert.deepEqual(segment.data.toString('latin1'), Buffer.from(data ?? '').toString('latin1'), 'data');
+      assert.deepEqual(
+        segment.data.toString('latin1'),
+        Buffer.from(data ?? '').toString('latin1'),
+        'data',
+      );
     if ('mss' in expected) assert.equal(segment.mss, expected.mss, 'mss');
     if ('scale' in expected) assert.equal(segment.scale, expected.scale, 'scale');
     if (ts !== undefined) assert.equal(segment.ts !== undefined, ts, 'timestamps');
     if (expected.gso !== undefined) assert.equal(segment.gso, expected.gso, 'gso');
     if (segment.ts !== undefined) this.echo = segment.ts[0];
     const ends = (flags.includes('S') ? 1 : 0) + (flags.includes('F') ? 1 : 0);
-    if (seq <= this.nextAck) this.nextAck = Math.max(this.nextAck, seq + segment.data.length + ends);
+    if (seq <= this.nextAck)
+      this.nextAck = Math.max(this.nextAck, seq + segment.data.length + ends);
     return segment;
   }
 

@@ -1,5 +1,6 @@
 /**
- * One end of a connection in the hands of a test: notes what the other end says, and says what the test wants.
+ * One end of a connection in the hands of a test: notes what the other end says, and says what the
+ * test wants.
  *
  *   const end = new TestConduit();  joined(end, subject);
  *   end.give('text'), end.other.finish() ...      end.text, end.said, end.take()
@@ -111,7 +112,10 @@ export class TestConduit implements Conduit {
 }
 
 /** `subject`, joined to a test's end. */
-export function joined(subject: Conduit, options: { readonly automatic?: boolean } = {}): TestConduit {
+export function joined(
+  subject: Conduit,
+  options: { readonly automatic?: boolean } = {},
+): TestConduit {
   const end = new TestConduit(options);
   end.join(subject);
   subject.join(end);

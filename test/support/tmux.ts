@@ -1,4 +1,7 @@
-/** A terminal with a shell in it, driven through tmux: keys go in as a person types them, and the screen is read. */
+/**
+ * A terminal with a shell in it, driven through tmux: keys go in as a person types them, and the
+ * screen is read.
+ */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,8 +21,8 @@ export class Tmux {
   }
 
   /**
-   * Starts one whose shell is bash with job control, 80 columns and 24 lines. `wrap` makes the command line that runs a program
-   * where the shell is to be; the directory must be its user's.
+   * Starts one whose shell is bash with job control, 80 columns and 24 lines. `wrap` makes the
+   * command line that runs a program where the shell is to be; the directory must be its user's.
    */
   static async start(
     directory: string,
@@ -49,7 +52,10 @@ export class Tmux {
     await this.#must(['resize-window', '-x', String(columns), '-y', String(lines)]);
   }
 
-  /** What is on the screen, with what has scrolled away and without trailing blanks, but one after a prompt. */
+  /**
+   * What is on the screen, with what has scrolled away and without trailing blanks, but one after a
+   * prompt.
+   */
   async screen(): Promise<string> {
     const { stdout } = await this.#must(['capture-pane', '-p', '-J', '-S', '-']);
     return stdout.replace(/\n+$/, '\n');
@@ -62,7 +68,10 @@ export class Tmux {
       const match = screen.match(pattern);
       if (match !== null) return match;
       if (performance.now() > deadline)
-        throw new TunnelError('terminal-timeout', `nothing like ${pattern} on the screen:\n${screen}`);
+        throw new TunnelError(
+          'terminal-timeout',
+          `nothing like ${pattern} on the screen:\n${screen}`,
+        );
     }
   }
 
@@ -71,9 +80,13 @@ export class Tmux {
     rmSync(this.#socket, { force: true });
   }
 
-  async #must(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<ExecResult> {
+  async #must(
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<ExecResult> {
     const result = await this.#run(args, env);
-    if (result.status !== 0) throw new TunnelError('terminal-failed', `tmux ${args[0]}: ${result.stderr}`);
+    if (result.status !== 0)
+      throw new TunnelError('terminal-failed', `tmux ${args[0]}: ${result.stderr}`);
     return result;
   }
 

@@ -15,11 +15,17 @@ const DELAYLINE = fileURLToPath(new URL('../../native-test/delayline', import.me
 const LINE_QUEUE_PACKETS = 10_000;
 const MICROSECONDS = 1000;
 
-/** ICMP errors are what many tests wait for; the kernel's limits on them would make those tests depend on each other. */
+/**
+ * ICMP errors are what many tests wait for; the kernel's limits on them would make those tests
+ * depend on each other.
+ */
 const NO_ICMP_LIMITS = ['net/ipv4/icmp_ratelimit=0', 'net/ipv6/icmp/ratelimit=0'];
 
 export interface LineOptions {
-  /** Round-trip time between client and jump host in milliseconds; 0 or none: a veth pair instead of a delay line. */
+  /**
+   * Round-trip time between client and jump host in milliseconds; 0 or none: a veth pair instead of
+   * a delay line.
+   */
   readonly rtt?: number;
   /** Fraction of packets lost in each direction, at random but reproducibly. */
   readonly loss?: number;
@@ -28,14 +34,17 @@ export interface LineOptions {
 }
 
 /**
- * Brings a device up with its addresses. Link-local addresses are given, not generated: a router can't look for neighbours
- * without one, and generated ones come a second later, so that the lab wouldn't be the same at every moment of its life.
+ * Brings a device up with its addresses. Link-local addresses are given, not generated: a router
+ * can't look for neighbours without one, and generated ones come a second later, so that the lab
+ * wouldn't be the same at every moment of its life.
  */
 function device(name: string, ...addresses: readonly string[]): string[] {
   return [
     `link set dev ${name} addrgenmode none`,
     // Duplicate address detection would make the address unusable for a second.
-    ...addresses.map((prefix) => `addr add ${prefix} dev ${name}${prefix.includes(':') ? ' nodad' : ''}`),
+    ...addresses.map(
+      (prefix) => `addr add ${prefix} dev ${name}${prefix.includes(':') ? ' nodad' : ''}`,
+    ),
     `link set dev ${name} up`,
   ];
 }
@@ -70,7 +79,12 @@ function jumphostLines(): string[] {
       ...device(port),
       `link set dev ${port} master private`,
     ]),
-    ...device('private', `${address.JUMPHOST_PRIVATE4}/16`, `${address.JUMPHOST_PRIVATE6}/64`, 'fe80::1/64'),
+    ...device(
+      'private',
+      `${address.JUMPHOST_PRIVATE4}/16`,
+      `${address.JUMPHOST_PRIVATE6}/64`,
+      'fe80::1/64',
+    ),
     `route add unreachable ${address.UNREACHABLE_PREFIX4}`,
     `route add unreachable ${address.UNREACHABLE_PREFIX6}`,
   ];
@@ -126,8 +140,9 @@ async function startDelayLine(namespaces: Namespaces, line: LineOptions): Promis
 }
 
 /**
- * A veth pair whose ends differ in their interface index. The kernel reports the carrier of a device with `iflink` other than
- * its own index at once, and of others up to a second later (net/core/link_watch.c); namespaces number theirs alike.
+ * A veth pair whose ends differ in their interface index. The kernel reports the carrier of a
+ * device with `iflink` other than its own index at once, and of others up to a second later
+ * (net/core/link_watch.c); namespaces number theirs alike.
  */
 function wire(
   left: Namespace,

@@ -7,7 +7,10 @@ import { MAIN, REMOTE } from './tunnel.ts';
 const STORM = fileURLToPath(new URL('./storm.js', import.meta.url));
 const START_TIMEOUT_MS = 20_000;
 
-/** TUNNEL_LONG=1: the fault tests take as long as the faults that they are about, with the program's own settings. */
+/**
+ * TUNNEL_LONG=1: the fault tests take as long as the faults that they are about, with the program's
+ * own settings.
+ */
 export const LONG = process.env['TUNNEL_LONG'] === '1';
 
 /** Seconds: --keepalive and --reconnect-hold. */

@@ -22,21 +22,33 @@ export async function startTunnel(
   return tunnel;
 }
 
-/** Runs it where it is expected to fail, without a terminal to ask at: returns what it printed and its exit code. */
+/**
+ * Runs it where it is expected to fail, without a terminal to ask at: returns what it printed and
+ * its exit code.
+ */
 export function runTunnel(namespace: Namespace, args: readonly string[]): Promise<ExecResult> {
   return namespace.exec(['setsid', process.execPath, MAIN, ...args], { timeout: START_TIMEOUT_MS });
 }
 
 /** What dialer.ts prints for these arguments, run in the namespace. */
-export async function dial<T>(namespace: Namespace, ...args: readonly (string | number)[]): Promise<T> {
-  const { status, stdout, stderr } = await namespace.exec([process.execPath, DIALER, ...args.map(String)], {
-    timeout: 240_000,
-  });
+export async function dial<T>(
+  namespace: Namespace,
+  ...args: readonly (string | number)[]
+): Promise<T> {
+  const { status, stdout, stderr } = await namespace.exec(
+    [process.execPath, DIALER, ...args.map(String)],
+    {
+      timeout: 240_000,
+    },
+  );
   if (status !== 0) throw new Error(`dialer ${args.join(' ')}: status ${status}: ${stderr}`);
   return JSON.parse(stdout) as T;
 }
 
-export function startDialer(namespace: Namespace, ...args: readonly (string | number)[]): Promise<Child> {
+export function startDialer(
+  namespace: Namespace,
+  ...args: readonly (string | number)[]
+): Promise<Child> {
   return namespace.spawn([process.execPath, DIALER, ...args.map(String)]);
 }
 

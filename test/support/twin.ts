@@ -1,6 +1,6 @@
 /**
- * A Transport in memory: destinations do what the test says, nothing touches the network. It passes the same contract suite
- * as the real ones, so what works with it works with them.
+ * A Transport in memory: destinations do what the test says, nothing touches the network. It passes
+ * the same contract suite as the real ones, so what works with it works with them.
  *
  *   const twin = new TwinTransport();
  *   twin.serve('10.0.0.5:80', (far) => far.pipe(far));      far: the far side's end of the flow
@@ -26,8 +26,10 @@ const WINDOW = 64 * 1024;
 export class TwinTransport implements Transport {
   readonly ended: Promise<TunnelError | undefined>;
   /** In the order of the calls, aborted and refused ones included. */
-  readonly requested: { readonly destination: Destination; readonly originator: Destination | undefined }[] =
-    [];
+  readonly requested: {
+    readonly destination: Destination;
+    readonly originator: Destination | undefined;
+  }[] = [];
   readonly #behaviours = new Map<string, Behaviour>();
   readonly #streams = new Set<TwinStream>();
   readonly #waiting = new Set<(error: Error) => void>();
@@ -40,7 +42,10 @@ export class TwinTransport implements Transport {
     });
   }
 
-  /** `at`: `host:port`, `[v6]:port`, or `*` for all that nothing else is said about. Without a word they are refused. */
+  /**
+   * `at`: `host:port`, `[v6]:port`, or `*` for all that nothing else is said about. Without a word
+   * they are refused.
+   */
   serve(at: string, handler: FarHandler): void {
     this.#behaviours.set(at, async () => handler);
   }
@@ -66,7 +71,10 @@ export class TwinTransport implements Transport {
     return this.#streams.size;
   }
 
-  connect(destination: Destination, { signal, originator }: ConnectOptions = {}): Promise<StreamConduit> {
+  connect(
+    destination: Destination,
+    { signal, originator }: ConnectOptions = {},
+  ): Promise<StreamConduit> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       this.requested.push({ destination, originator });
@@ -88,7 +96,8 @@ export class TwinTransport implements Transport {
           const [near, far] = TwinStream.pair();
           for (const end of [near, far]) {
             end.on('error', () => {
-              // Near, as the contract has it; far is the test's, and one that doesn't listen must not end the process.
+              // Near, as the contract has it; far is the test's, and one that doesn't listen must
+              // not end the process.
             });
           }
           handler(far, destination);
@@ -162,7 +171,11 @@ export class TwinStream extends Duplex {
     release?.();
   }
 
-  override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
+  override _write(
+    chunk: Buffer,
+    _encoding: string,
+    callback: (error?: Error | null) => void,
+  ): void {
     const peer = this.#peer;
     if (peer === undefined || peer.destroyed) callback();
     else if (peer.push(chunk)) setImmediate(callback);
@@ -180,11 +193,14 @@ export class TwinStream extends Duplex {
     const peer = this.#peer;
     const release = this.#release;
     this.#release = undefined;
-    // The peer's waiting write is let go: its bytes are lost, as those in a closed socket's buffers are.
+    // The peer's waiting write is let go: its bytes are lost, as those in a closed socket's buffers
+    // are.
     if (release !== undefined) setImmediate(release);
     const inOrder = this.#ended && this.readableEnded;
     if (peer !== undefined && !peer.destroyed && !inOrder) {
-      const reset = Object.assign(new Error('the other end closed the flow'), { code: 'ECONNRESET' });
+      const reset = Object.assign(new Error('the other end closed the flow'), {
+        code: 'ECONNRESET',
+      });
       setImmediate(() => peer.destroy(reset));
     }
     callback(error);

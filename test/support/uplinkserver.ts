@@ -1,5 +1,6 @@
 /**
- * What there is beside the tunnel: a server in the lab's uplink, on 192.0.2.1 and 2001:db8:1::1. It prints `ready` when it listens.
+ * What there is beside the tunnel: a server in the lab's uplink, on 192.0.2.1 and 2001:db8:1::1. It
+ * prints `ready` when it listens.
  *
  *   53/udp, 53/tcp   DNS: A of direct.lab.example and behind.lab.example (the private network's API1); the answer for
  *                    big.lab.example is truncated over UDP, so that it is asked for over TCP; other names don't exist
@@ -40,7 +41,9 @@ function answer(query: Buffer, overUdp: boolean): Buffer {
   const header = Buffer.alloc(HEADER);
   query.copy(header, 0, 0, 2);
   const flags =
-    FLAGS.answer | (truncated ? FLAGS.truncated : 0) | (address === undefined ? FLAGS.noSuchName : 0);
+    FLAGS.answer |
+    (truncated ? FLAGS.truncated : 0) |
+    (address === undefined ? FLAGS.noSuchName : 0);
   header.writeUInt16BE(flags, 2);
   header.writeUInt16BE(1, 4);
   header.writeUInt16BE(record.length > 0 ? 1 : 0, 6);

@@ -1,6 +1,7 @@
 /**
- * Files over HTTPS, for clients that check certificates: `node webserver.js DIRECTORY` serves DIRECTORY/www on port 443 of all
- * addresses with DIRECTORY/server.pem and server.key, and prints `ready`.
+ * Files over HTTPS, for clients that check certificates: `node webserver.js DIRECTORY` serves
+ * DIRECTORY/www on port 443 of all addresses with DIRECTORY/server.pem and server.key, and prints
+ * `ready`.
  */
 import { createReadStream, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:https';
@@ -11,7 +12,10 @@ const directory = process.argv[2] ?? '.';
 const root = join(directory, 'www');
 
 const server = createServer(
-  { cert: readFileSync(join(directory, 'server.pem')), key: readFileSync(join(directory, 'server.key')) },
+  {
+    cert: readFileSync(join(directory, 'server.pem')),
+    key: readFileSync(join(directory, 'server.key')),
+  },
   (request, response) => {
     const path = join(root, normalize(new URL(request.url ?? '/', 'https://lab').pathname));
     const size = statSync(path, { throwIfNoEntry: false });

@@ -1,8 +1,12 @@
-/** To be imported before ssh2: its native ciphers can't be loaded, as where they could not be built. */
+/**
+ * To be imported before ssh2: its native ciphers can't be loaded, as where they could not be built.
+ */
 import { createRequire, Module } from 'node:module';
 
 type Loader = (module: unknown, path: string) => void;
-const { _extensions: loaders } = Module as unknown as { readonly _extensions: Record<string, Loader> };
+const { _extensions: loaders } = Module as unknown as {
+  readonly _extensions: Record<string, Loader>;
+};
 const load = loaders['.node'];
 
 loaders['.node'] = (module, path) => {
@@ -11,6 +15,8 @@ loaders['.node'] = (module, path) => {
 };
 
 /** ssh2's own word for it, for the test to see that this worked. */
-export const { bindingAvailable } = createRequire(import.meta.url)('ssh2/lib/protocol/crypto.js') as {
+export const { bindingAvailable } = createRequire(import.meta.url)(
+  'ssh2/lib/protocol/crypto.js',
+) as {
   readonly bindingAvailable: boolean;
 };

@@ -4,7 +4,13 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { circles, folderGraph, isDocumented, loadModules, violations } from '../../scripts/boundaries.ts';
+import {
+  circles,
+  folderGraph,
+  isDocumented,
+  loadModules,
+  violations,
+} from '../../scripts/boundaries.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
@@ -103,7 +109,8 @@ describe('architecture', () => {
 
   it('only main.ts and cli/ end the process or write to the console', () => {
     for (const { path, text } of modules) {
-      if (!inside(path, 'main.ts', 'cli')) assert.ok(!/\bprocess\.exit\s*\(|\bconsole\s*\./.test(text), path);
+      if (!inside(path, 'main.ts', 'cli'))
+        assert.ok(!/\bprocess\.exit\s*\(|\bconsole\s*\./.test(text), path);
     }
   });
 
@@ -122,7 +129,8 @@ describe('architecture', () => {
     assert.equal(files.length, 16);
     for (const { path, imports } of files) {
       const wrong = imports.filter(
-        (name) => inside(name, 'native') || (name.startsWith('node:') && !/^node:(crypto|os)$/.test(name)),
+        (name) =>
+          inside(name, 'native') || (name.startsWith('node:') && !/^node:(crypto|os)$/.test(name)),
       );
       assert.deepEqual(wrong, [], path);
     }
@@ -132,7 +140,9 @@ describe('architecture', () => {
     for (const { path, text } of modules) {
       if (inside(path, 'session', 'connect')) continue;
       // The capture of a namespace is a TUN capture and a relay for UDP.
-      const capture = inside(path, 'capture/namespace') ? 'NamespaceCapture' : 'TunCapture|NamespaceCapture';
+      const capture = inside(path, 'capture/namespace')
+        ? 'NamespaceCapture'
+        : 'TunCapture|NamespaceCapture';
       const link = inside(path, 'link') ? '' : '|dialSsh2|dialOpenssh';
       assert.ok(
         !new RegExp(
@@ -144,7 +154,8 @@ describe('architecture', () => {
   });
 
   it('has no barrel and no utils', () => {
-    for (const { path } of modules) assert.ok(!/(^|\/)(index|utils|helpers|common)\.ts$/.test(path), path);
+    for (const { path } of modules)
+      assert.ok(!/(^|\/)(index|utils|helpers|common)\.ts$/.test(path), path);
   });
 
   it('has no file of more than 500 lines', () => {

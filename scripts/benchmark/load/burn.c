@@ -4,53 +4,44 @@
  * until its next period begins. It says "burning" once, and ends with standard input, so it can't
  * outlive whoever started it.
  */
-#include "load.h"
-
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "load.h"
+
 #define NANOSECONDS INT64_C(1000000000)
 
-static int64_t read_clock(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
+static int64_t read_clock(clockid_t clock) {
+  struct timespec now;
+  clock_gettime(clock, &now);
+  return (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
 }
 
 /* Waits so long for the end of standard input. True: it has come. */
-static bool input_ends_within(int64_t ns)
-{
-    struct pollfd input = { .fd = STDIN_FILENO, .events = POLLIN };
-    struct timespec wait = { .tv_sec = ns / NANOSECONDS, .tv_nsec = ns % NANOSECONDS };
-    char line[64];
-    return ppoll(&input, 1, &wait, NULL) > 0 && read(STDIN_FILENO, line, sizeof line) <= 0;
+static bool input_ends_within(int64_t ns) {
+  struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+  struct timespec wait = {.tv_sec = ns / NANOSECONDS, .tv_nsec = ns % NANOSECONDS};
+  char line[64];
+  return ppoll(&input, 1, &wait, NULL) > 0 && read(STDIN_FILENO, line, sizeof line) <= 0;
 }
 
 /* Some microseconds, so that most of the time isn't spent asking for the time. */
-static void compute(void)
-{
-    for (volatile int i = 0; i < 10000; i++)
-        ;
-}
+static void compute(void) { for (volatile int i = 0; i < 10000; i++); }
 
-_Noreturn void burn(int64_t on_ns, int64_t off_ns)
-{
-    puts("burning");
-    fflush(stdout);
-    int64_t next = read_clock(CLOCK_MONOTONIC);
-    for (;;) {
-        int64_t enough = read_clock(CLOCK_THREAD_CPUTIME_ID) + on_ns;
-        while (read_clock(CLOCK_THREAD_CPUTIME_ID) < enough)
-            compute();
-        next += on_ns + off_ns;
-        int64_t now = read_clock(CLOCK_MONOTONIC);
-        if (next < now) /* the processors were too busy: what was missed isn't made up for */
-            next = now;
-        if (input_ends_within(next - now))
-            exit(0);
-    }
+_Noreturn void burn(int64_t on_ns, int64_t off_ns) {
+  puts("burning");
+  fflush(stdout);
+  int64_t next = read_clock(CLOCK_MONOTONIC);
+  for (;;) {
+    int64_t enough = read_clock(CLOCK_THREAD_CPUTIME_ID) + on_ns;
+    while (read_clock(CLOCK_THREAD_CPUTIME_ID) < enough) compute();
+    next += on_ns + off_ns;
+    int64_t now = read_clock(CLOCK_MONOTONIC);
+    if (next < now) /* the processors were too busy: what was missed isn't made up for */
+      next = now;
+    if (input_ends_within(next - now)) exit(0);
+  }
 }

@@ -11,11 +11,12 @@
 
 /* The first byte of a connection says what the server does with it. */
 enum manner {
-    ECHO = 'E',   /* sends back what comes */
-    SINK = 'S',   /* reads and throws away */
-    SOURCE = 'C', /* sends without end, up to BLOCKS_A_TURN after each poll */
-    PORTION = 'B', /* the same until so many bytes are sent as the next 8 say, in this machine's order */
-    POLITE = 'P', /* sends without end, but one small write after each poll, as OpenSSH does */
+  ECHO = 'E',   /* sends back what comes */
+  SINK = 'S',   /* reads and throws away */
+  SOURCE = 'C', /* sends without end, up to BLOCKS_A_TURN after each poll */
+  PORTION =
+      'B', /* the same until so many bytes are sent as the next 8 say, in this machine's order */
+  POLITE = 'P', /* sends without end, but one small write after each poll, as OpenSSH does */
 };
 
 /* Read or written at once; the size that iperf3 uses. */
@@ -25,9 +26,10 @@ enum manner {
 /* A request and its answer: small enough to be taken by any socket at once. */
 #define REQUEST_BYTES 1024
 /*
- * Blocks written to one socket before it is polled again, as many as iperf3 does: just less than the third of the largest
- * send buffer that is free when the kernel calls it writable. A writer that goes on until nothing more is taken gets less
- * out of a long line (60 MB/s instead of 70 at 50 ms), because it then waits for a whole third.
+ * Blocks written to one socket before it is polled again, as many as iperf3 does: just less than
+ * the third of the largest send buffer that is free when the kernel calls it writable. A writer
+ * that goes on until nothing more is taken gets less out of a long line (60 MB/s instead of 70 at
+ * 50 ms), because it then waits for a whole third.
  */
 #define BLOCKS_A_TURN 10
 #define EVENTS_A_TURN 256

@@ -1,17 +1,19 @@
 /**
- * UDP that goes directly: datagrams of captured applications are sent from this process's own sockets, and the answers
- * handed back.
+ * UDP that goes directly: datagrams of captured applications are sent from this process's own
+ * sockets, and the answers handed back.
  *
  *   datagram A:a -> D:d -> decide() -> association (A:a, D:d): a connected socket -> D:d, or where decide() says
  *   answer from there  -> D:d -> A:a
  *   ICMP for the socket -> the same kind of ICMP for the application's last datagram
  *
- * An association is a NAT binding of its own for each pair of ends (RFC 4787, "address and port-dependent"): its socket is
- * connected, so that "port unreachable" is heard and nobody else's datagrams come in. It ends after UDP_IDLE_MS without a datagram
- * in either direction (RFC 4787 §4.3 asks for two minutes), to DNS servers after DNS_IDLE_MS: each query has a port of its own.
+ * An association is a NAT binding of its own for each pair of ends (RFC 4787, "address and
+ * port-dependent"): its socket is connected, so that "port unreachable" is heard and nobody else's
+ * datagrams come in. It ends after UDP_IDLE_MS without a datagram in either direction (RFC 4787
+ * §4.3 asks for two minutes), to DNS servers after DNS_IDLE_MS: each query has a port of its own.
  *
- * Limits: MAX_ASSOCIATIONS, beyond which the one that is idle longest ends; MAX_WAITING datagrams while a socket is being
- * made, beyond which they are dropped, as the network may. Both are counted.
+ * Limits: MAX_ASSOCIATIONS, beyond which the one that is idle longest ends; MAX_WAITING datagrams
+ * while a socket is being made, beyond which they are dropped, as the network may. Both are
+ * counted.
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { type Datagram, MAX_DATAGRAM } from '../../flow/datagram.ts';
@@ -70,7 +72,9 @@ export class UdpRelay {
     const verdict = decide(datagram.destination);
     if (verdict.kind === 'refuse') {
       observer.count('tunnel_datagrams_denied_total');
-      observer.log('debug', `udp ${describe(datagram)}: ${verdict.why}`, { refusal: verdict.refusal });
+      observer.log('debug', `udp ${describe(datagram)}: ${verdict.why}`, {
+        refusal: verdict.refusal,
+      });
       refuse(datagram, verdict.refusal);
       return;
     }
@@ -114,7 +118,8 @@ export class UdpRelay {
     socket.on('message', (payload) => {
       this.#touch(key, association);
       observer.count('tunnel_datagrams_received_total');
-      if (payload.length <= MAX_DATAGRAM) send({ source: destination, destination: source, payload });
+      if (payload.length <= MAX_DATAGRAM)
+        send({ source: destination, destination: source, payload });
     });
     socket.connect(to.port, to.host);
     observer.count('tunnel_datagram_associations_total');
@@ -133,10 +138,12 @@ export class UdpRelay {
     if (this.#associations.get(key) !== association) return; // closed meanwhile
     const refusal = REFUSAL_OF_ERRNO[error.code ?? ''];
     this.#options.observer.log('debug', `udp ${key}: ${error.message}`);
-    // What says nothing about the destination (EMSGSIZE, ENOBUFS) loses the datagram, as the network would.
+    // What says nothing about the destination (EMSGSIZE, ENOBUFS) loses the datagram, as the
+    // network would.
     if (refusal !== undefined) this.#options.refuse(association.last, refusal);
     else if (association.waiting === undefined) return;
-    // Without descriptors (EMFILE) there is no socket, and there will be none: the next datagram makes another.
+    // Without descriptors (EMFILE) there is no socket, and there will be none: the next datagram
+    // makes another.
     else this.#options.observer.count('tunnel_datagrams_dropped_total', association.waiting.length);
     this.#close(key);
   }

@@ -8,11 +8,13 @@
  *             the tunnel's own DNS server, which takes it before datagrams.ts (`takeDatagram`) and accept() do
  *     ICMP -> answered as prohibited by the endpoint
  *
- * The command can reach nothing else: its namespace has lo and the TUN. What it sends is decided by the policy, connection by
- * connection; loopback addresses are its own, the host's are out of its sight.
+ * The command can reach nothing else: its namespace has lo and the TUN. What it sends is decided by
+ * the policy, connection by connection; loopback addresses are its own, the host's are out of its
+ * sight.
  *
- * States: as capture/tun/tun.ts. At the end connections are reset and the device goes with its descriptor; processes that the command has
- * left behind keep the namespace, in which no route is left: "network unreachable" at once.
+ * States: as capture/tun/tun.ts. At the end connections are reset and the device goes with its
+ * descriptor; processes that the command has left behind keep the namespace, in which no route is
+ * left: "network unreachable" at once.
  *
  * Limits: those of capture/tun/tun.ts, datagrams.ts and of resolv.conf (three resolvers).
  */
@@ -30,7 +32,10 @@ import { UdpRelay } from './datagrams.ts';
 
 /** As capture/tun/tun.ts: super-packets pass whole whatever the MTU. */
 export const NAMESPACE_MTU = 65520;
-/** In 198.18.0.0/15 and 2001:2::/48 (RFC 2544, RFC 5180), which no target may hold. Each namespace has them to itself. */
+/**
+ * In 198.18.0.0/15 and 2001:2::/48 (RFC 2544, RFC 5180), which no target may hold. Each namespace
+ * has them to itself.
+ */
 const ADDRESS4 = '198.18.0.1';
 const ADDRESS6 = '2001:2::1';
 /** The last octet of the first resolver's address. */
@@ -55,8 +60,8 @@ export function namespaceAddresses(resolvers: number): NamespaceAddresses {
 }
 
 /**
- * What the launcher has made in the namespace (system/launcher/launcher.ts). The descriptor becomes the
- * capture's.
+ * What the launcher has made in the namespace (system/launcher/launcher.ts). The descriptor becomes
+ * the capture's.
  */
 export interface NamespaceNetwork {
   readonly tun: number;

@@ -1,11 +1,12 @@
 /**
  * Who may be connected to the proxies, and for how long without asking for anything.
  *
- * A client that has not made a whole request is *waiting*. It has NEGOTIATION_TIMEOUT_MS for its first request; between
- * the requests of a plain HTTP connection http.ts has a limit of its own. One timer serves them all: it is set for who has waited
- * longest, so that a client that makes its request at once costs none. When the room is taken, the client that has
- * waited longest makes place for the new one, so that many that open connections and say nothing, or say it byte by byte,
- * keep nobody out; if none is waiting, the new one is reset.
+ * A client that has not made a whole request is *waiting*. It has NEGOTIATION_TIMEOUT_MS for its
+ * first request; between the requests of a plain HTTP connection http.ts has a limit of its own.
+ * One timer serves them all: it is set for who has waited longest, so that a client that makes its
+ * request at once costs none. When the room is taken, the client that has waited longest makes
+ * place for the new one, so that many that open connections and say nothing, or say it byte by
+ * byte, keep nobody out; if none is waiting, the new one is reset.
  */
 import type { Socket } from 'node:net';
 import { resetStream } from '../../flow/reset.ts';
@@ -13,12 +14,18 @@ import type { Observer } from '../../observe/observer.ts';
 
 /** Connections of clients altogether. Beyond MAX_FLOWS, because some wait or are idle. */
 export const MAX_PROXY_CONNECTIONS = 16_384;
-/** Milliseconds from a connection to its first whole request: more than any client takes, authentication included. */
+/**
+ * Milliseconds from a connection to its first whole request: more than any client takes,
+ * authentication included.
+ */
 export const NEGOTIATION_TIMEOUT_MS = 30_000;
 
 export interface AdmissionOptions {
   readonly observer: Observer;
-  /** How many descriptors this process may have. Half of them are for clients: a direct flow takes a second one. */
+  /**
+   * How many descriptors this process may have. Half of them are for clients: a direct flow takes a
+   * second one.
+   */
   readonly descriptors: number;
   /** Milliseconds; default NEGOTIATION_TIMEOUT_MS. */
   readonly negotiationTimeout?: number;
@@ -30,13 +37,20 @@ export class Admission {
   /** Milliseconds for a first request. */
   readonly timeout: number;
   readonly #sockets = new Set<Socket>();
-  /** In the order in which they began to wait: until when, in ms of performance.now(), or undefined between requests. */
+  /**
+   * In the order in which they began to wait: until when, in ms of performance.now(), or undefined
+   * between requests.
+   */
   readonly #waiting = new Map<Socket, number | undefined>();
   /** Runs while somebody has to make a first request. */
   #timer: NodeJS.Timeout | undefined;
   #closing = false;
 
-  constructor({ observer, descriptors, negotiationTimeout = NEGOTIATION_TIMEOUT_MS }: AdmissionOptions) {
+  constructor({
+    observer,
+    descriptors,
+    negotiationTimeout = NEGOTIATION_TIMEOUT_MS,
+  }: AdmissionOptions) {
     this.#observer = observer;
     this.timeout = negotiationTimeout;
     this.#limit = Math.max(1, Math.min(MAX_PROXY_CONNECTIONS, Math.floor(descriptors / 2)));
@@ -47,7 +61,10 @@ export class Admission {
     return this.#sockets.size;
   }
 
-  /** False: there is no room, and the socket has been reset. From here on its errors are listened to, and end nothing else. */
+  /**
+   * False: there is no room, and the socket has been reset. From here on its errors are listened
+   * to, and end nothing else.
+   */
   admit(socket: Socket): boolean {
     socket.on('error', () => {
       // 'close' follows, and whoever uses the socket then listens to that.
@@ -93,7 +110,10 @@ export class Admission {
     this.#observer.count('tunnel_proxy_over_limit_total');
     const [oldest] = this.#waiting.keys();
     if (oldest === undefined) {
-      this.#observer.log('warning', `a proxy client was turned away, ${this.#limit} are connected already`);
+      this.#observer.log(
+        'warning',
+        `a proxy client was turned away, ${this.#limit} are connected already`,
+      );
       return false;
     }
     // Its 'close' comes later; the room is the new one's now.

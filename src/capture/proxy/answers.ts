@@ -1,5 +1,6 @@
 /**
- * What the proxies say when a connection can't be had. One table, so that all fronts tell the same story:
+ * What the proxies say when a connection can't be had. One table, so that all fronts tell the same
+ * story:
  *
  * | refusal       | SOCKS5 (RFC 1928 §6)          | SOCKS4 | HTTP | Proxy-Status (RFC 9209 §2.3) |
  * |---------------|-------------------------------|--------|------|------------------------------|
@@ -9,11 +10,12 @@
  * | `prohibited`  | 02 not allowed by ruleset     | 91     | 403  | http_request_denied          |
  * | `timeout`     | 06 TTL expired                | 91     | 504  | connection_timeout           |
  *
- * A name that can't be resolved is `unreachable`. RFC 1928 has no code for silence; 06 is what other servers use for it,
- * and tells it apart from a host that is known to be down.
+ * A name that can't be resolved is `unreachable`. RFC 1928 has no code for silence; 06 is what
+ * other servers use for it, and tells it apart from a host that is known to be down.
  *
- * Further answers of SOCKS5: 07 BIND and UDP ASSOCIATE, 08 an unknown kind of address, 01 a destination that is none; of
- * HTTP: 400, 407, 408, 431, 501 and 503, each with a body that says why.
+ * Further answers of SOCKS5: 07 BIND and UDP ASSOCIATE, 08 an unknown kind of address, 01 a
+ * destination that is none; of HTTP: 400, 407, 408, 431, 501 and 503, each with a body that says
+ * why.
  */
 import { STATUS_CODES } from 'node:http';
 import type { Refusal } from '../../net/refusal.ts';
@@ -105,7 +107,9 @@ export const AUTHENTICATION_REQUIRED: HttpAnswer = {
   headers: ['Proxy-Authenticate', 'Basic realm="tunnel", charset="UTF-8"'],
 };
 
-/** `close`: the connection ends behind it. Header lines as names and values in turn, and the body. */
+/**
+ * `close`: the connection ends behind it. Header lines as names and values in turn, and the body.
+ */
 export function renderAnswer(
   { error, why, hint, headers = [] }: HttpAnswer,
   close: boolean,
@@ -129,14 +133,24 @@ export function renderAnswer(
   };
 }
 
-/** The whole answer, for a connection that no HTTP server serves (any more), and that ends behind it. */
+/**
+ * The whole answer, for a connection that no HTTP server serves (any more), and that ends behind
+ * it.
+ */
 export function formatAnswer(answer: HttpAnswer): Buffer {
   const { headers, body } = renderAnswer(answer, true);
-  return Buffer.concat([Buffer.from(formatHead(answer.status, STATUS_CODES[answer.status], headers)), body]);
+  return Buffer.concat([
+    Buffer.from(formatHead(answer.status, STATUS_CODES[answer.status], headers)),
+    body,
+  ]);
 }
 
 /** Status line and header; the result is to be sent as latin1. */
-export function formatHead(status: number, reason: string | undefined, headers: readonly string[]): string {
+export function formatHead(
+  status: number,
+  reason: string | undefined,
+  headers: readonly string[],
+): string {
   let head = `HTTP/1.1 ${status} ${reason ?? ''}\r\n`;
   for (let index = 0; index + 1 < headers.length; index += 2)
     head += `${headers[index]}: ${headers[index + 1]}\r\n`;

@@ -7,7 +7,10 @@ export interface Credential {
 }
 
 export class Credentials {
-  /** Digests of equal length, so that neither lengths nor contents show in the time that a comparison takes. */
+  /**
+   * Digests of equal length, so that neither lengths nor contents show in the time that a
+   * comparison takes.
+   */
   readonly #digests: readonly Buffer[];
   readonly #key = randomBytes(32);
 
@@ -35,6 +38,10 @@ export class Credentials {
 
   /** The user's length keeps "a" with "bc" apart from "ab" with "c". */
   #digest(user: Buffer, password: Buffer): Buffer {
-    return createHmac('sha256', this.#key).update(`${user.length}:`).update(user).update(password).digest();
+    return createHmac('sha256', this.#key)
+      .update(`${user.length}:`)
+      .update(user)
+      .update(password)
+      .digest();
   }
 }

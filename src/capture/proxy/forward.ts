@@ -4,13 +4,14 @@
  *   client --IncomingMessage--> fields that are end to end, body --ClientRequest--> flow --> server
  *   client <--ServerResponse--- fields that are end to end, body <--IncomingMessage--/
  *
- * Bodies are streamed with back-pressure and framed anew on each side; nothing of a message is kept. Expect: 100-continue is
- * the server's to answer. Until the server's head has come, a failure is answered with a status; afterwards the client's
- * connection is cut, as the server's was.
+ * Bodies are streamed with back-pressure and framed anew on each side; nothing of a message is
+ * kept. Expect: 100-continue is the server's to answer. Until the server's head has come, a failure
+ * is answered with a status; afterwards the client's connection is cut, as the server's was.
  *
- * A connection kept from an earlier request may have been closed by the server at the very moment. A request without body
- * whose method is idempotent is then sent once more on a new one; for any other the client's connection is closed without an
- * answer, which is what it would have met without a proxy, and knows how to handle (RFC 9110 §9.2.2).
+ * A connection kept from an earlier request may have been closed by the server at the very moment.
+ * A request without body whose method is idempotent is then sent once more on a new one; for any
+ * other the client's connection is closed without an answer, which is what it would have met
+ * without a proxy, and knows how to handle (RFC 9110 §9.2.2).
  */
 import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -30,7 +31,9 @@ export interface Forward {
   readonly upstreams: Upstreams;
   /** The client waits for "100 Continue" before it sends the body. */
   readonly expectsContinue: boolean;
-  /** The protocol that the client wants to change to; what is called when the server has done so. */
+  /**
+   * The protocol that the client wants to change to; what is called when the server has done so.
+   */
   readonly upgrade?: {
     readonly protocol: string;
     readonly done: (answer: IncomingMessage, stream: Duplex, head: Buffer) => void;
@@ -47,7 +50,8 @@ export async function forward(work: Forward): Promise<void> {
   try {
     if (await attempt(work, hasBody(work.request) ? 'last' : 'first')) return;
   } catch (cause) {
-    // Node's client throws at what its server has read but it doesn't write; nothing has been sent then.
+    // Node's client throws at what its server has read but it doesn't write; nothing has been sent
+    // then.
     const text = cause instanceof Error ? cause.message : String(cause);
     answerWith(
       work.request,
@@ -59,8 +63,8 @@ export async function forward(work: Forward): Promise<void> {
 }
 
 /**
- * Resolves with true when the connection has been upgraded, false when `response` is in use or done with. Rejects when the
- * request can't be written.
+ * Resolves with true when the connection has been upgraded, false when `response` is in use or done
+ * with. Rejects when the request can't be written.
  */
 function attempt(work: Forward, which: 'first' | 'last'): Promise<boolean> {
   const { request, response, target, upstreams, expectsContinue, upgrade } = work;
@@ -91,7 +95,11 @@ function attempt(work: Forward, which: 'first' | 'last'): Promise<boolean> {
       if (upgrade === undefined) {
         // RFC 9110 §15.2.2: nobody asked for it.
         stream.destroy();
-        answerWith(request, response, serverFault('the server changes to a protocol that nobody asked for'));
+        answerWith(
+          request,
+          response,
+          serverFault('the server changes to a protocol that nobody asked for'),
+        );
         resolve(false);
         return;
       }
@@ -107,7 +115,11 @@ function attempt(work: Forward, which: 'first' | 'last'): Promise<boolean> {
         answerWith(request, response, refusalAnswer(error.refusal, error.message));
         resolve(false);
       } else if (!upstream.reusedSocket) {
-        answerWith(request, response, serverFault(`the server's answer can't be read: ${error.message}`));
+        answerWith(
+          request,
+          response,
+          serverFault(`the server's answer can't be read: ${error.message}`),
+        );
         resolve(false);
       } else if (which === 'first' && IDEMPOTENT.has(request.method ?? '')) {
         resolve(attempt(work, 'last'));
@@ -137,8 +149,12 @@ function requestFields({ request, target, expectsContinue, upgrade }: Forward): 
     ...left,
   ];
   if (upgrade !== undefined) fields.push('Connection', 'Upgrade', 'Upgrade', upgrade.protocol);
-  if (request.headers['transfer-encoding'] !== undefined) fields.push('Transfer-Encoding', 'chunked');
-  else if (request.headers['content-length'] === undefined && !WITHOUT_BODY.has(request.method ?? ''))
+  if (request.headers['transfer-encoding'] !== undefined)
+    fields.push('Transfer-Encoding', 'chunked');
+  else if (
+    request.headers['content-length'] === undefined &&
+    !WITHOUT_BODY.has(request.method ?? '')
+  )
     fields.push('Content-Length', '0');
   return fields;
 }
@@ -148,11 +164,22 @@ export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
-/** `bodyHeldBack`: the client may send its body unasked, or not at all, so that what follows can't be told from it. */
-function passAnswer({ request, response }: Forward, answer: IncomingMessage, bodyHeldBack: boolean): void {
+/**
+ * `bodyHeldBack`: the client may send its body unasked, or not at all, so that what follows can't
+ * be told from it.
+ */
+function passAnswer(
+  { request, response }: Forward,
+  answer: IncomingMessage,
+  bodyHeldBack: boolean,
+): void {
   if (!isPlainCoding(answer.headers['transfer-encoding'])) {
     answer.destroy();
-    answerWith(request, response, serverFault('the answer has a transfer coding other than chunked'));
+    answerWith(
+      request,
+      response,
+      serverFault('the answer has a transfer coding other than chunked'),
+    );
     return;
   }
   const fields = endToEnd(answer.rawHeaders);
@@ -178,11 +205,23 @@ function passAnswer({ request, response }: Forward, answer: IncomingMessage, bod
 }
 
 function serverFault(why: string): HttpAnswer {
-  return { status: 502, error: 'http_protocol_error', why, hint: 'Look into the log of the server.' };
+  return {
+    status: 502,
+    error: 'http_protocol_error',
+    why,
+    hint: 'Look into the log of the server.',
+  };
 }
 
-/** Answers in the proxy's own name. The connection stays where the rest of the request has been read. */
-export function answerWith(request: IncomingMessage, response: ServerResponse, answer: HttpAnswer): void {
+/**
+ * Answers in the proxy's own name. The connection stays where the rest of the request has been
+ * read.
+ */
+export function answerWith(
+  request: IncomingMessage,
+  response: ServerResponse,
+  answer: HttpAnswer,
+): void {
   const { headers, body } = renderAnswer(answer, !request.complete);
   response.writeHead(answer.status, headers);
   response.end(body);

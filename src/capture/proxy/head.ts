@@ -49,19 +49,28 @@ function notAbsolute(target: string): NotationError {
   );
 }
 
-/** `host:port`, `[v6]:port` (RFC 9110 §7.2); without `defaultPort` a port has to be there. Throws NotationError. */
+/**
+ * `host:port`, `[v6]:port` (RFC 9110 §7.2); without `defaultPort` a port has to be there. Throws
+ * NotationError.
+ */
 export function parseAuthority(text: string, defaultPort?: number): Destination {
-  const [, bracketed, plain, portText] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([0-9]*))?$/.exec(text) ?? [];
+  const [, bracketed, plain, portText] =
+    /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([0-9]*))?$/.exec(text) ?? [];
   const host = bracketed ?? plain;
   if (host === undefined || (bracketed !== undefined && !bracketed.includes(':'))) {
     throw new NotationError(`${quoted(text.slice(0, 300))} is not host:port`);
   }
-  if ((portText ?? '') !== '') return { host: canonicalHost(host), port: parsePort(portText ?? '') };
-  if (defaultPort === undefined) throw new NotationError(`${quoted(text.slice(0, 300))} has no port`);
+  if ((portText ?? '') !== '')
+    return { host: canonicalHost(host), port: parsePort(portText ?? '') };
+  if (defaultPort === undefined)
+    throw new NotationError(`${quoted(text.slice(0, 300))} has no port`);
   return { host: canonicalHost(host), port: defaultPort };
 }
 
-/** Throws NotationError where the request has not the one Host field that HTTP/1.1 demands (RFC 9112 §3.2), or several. */
+/**
+ * Throws NotationError where the request has not the one Host field that HTTP/1.1 demands (RFC 9112
+ * §3.2), or several.
+ */
 export function checkHostFields({ httpVersion, rawHeaders }: IncomingMessage): void {
   const count = pairs(rawHeaders).filter(([name]) => name.toLowerCase() === 'host').length;
   if (count > 1) throw new NotationError('the request has several Host fields', 'One is possible.');
@@ -77,7 +86,10 @@ export function mayGoNoFurther({ method, headers }: IncomingMessage): boolean {
   return COUNTED_METHODS.has(method ?? '') && /^0+$/.test(String(headers['max-forwards']));
 }
 
-/** What is left of Max-Forwards behind this proxy, as a field to add; nothing where the field isn't there or doesn't count. */
+/**
+ * What is left of Max-Forwards behind this proxy, as a field to add; nothing where the field isn't
+ * there or doesn't count.
+ */
 export function forwardsLeft({ method, headers }: IncomingMessage): readonly string[] {
   const given = String(headers['max-forwards']);
   if (!COUNTED_METHODS.has(method ?? '') || !/^[0-9]{1,9}$/.test(given)) return [];
@@ -85,8 +97,9 @@ export function forwardsLeft({ method, headers }: IncomingMessage): readonly str
 }
 
 /**
- * Fields that are between two neighbours only (RFC 9110 §7.6.1), beside those that Connection names. Trailer announces what
- * follows the last chunk: it belongs to the framing, which is made anew, and Node refuses to write it without chunks.
+ * Fields that are between two neighbours only (RFC 9110 §7.6.1), beside those that Connection
+ * names. Trailer announces what follows the last chunk: it belongs to the framing, which is made
+ * anew, and Node refuses to write it without chunks.
  */
 const HOP_BY_HOP = new Set([
   'connection',
@@ -101,8 +114,9 @@ const HOP_BY_HOP = new Set([
 ]);
 
 /**
- * The fields to pass on, names and values in turn as Node has them (rawHeaders), with this proxy added to Via. What frames
- * the body (Transfer-Encoding) is left out: each side frames its own. `without`: further names, in lower case.
+ * The fields to pass on, names and values in turn as Node has them (rawHeaders), with this proxy
+ * added to Via. What frames the body (Transfer-Encoding) is left out: each side frames its own.
+ * `without`: further names, in lower case.
  */
 export function endToEnd(raw: readonly string[], without: readonly string[] = []): string[] {
   const dropped = new Set([...HOP_BY_HOP, ...without]);
@@ -120,8 +134,9 @@ export function endToEnd(raw: readonly string[], without: readonly string[] = []
 }
 
 /**
- * Whether the body can be passed on: `chunked` is framing and made anew on each side, any other transfer coding changes what the
- * body is and would be lost (RFC 9112 §6.1). Takes the value of Transfer-Encoding.
+ * Whether the body can be passed on: `chunked` is framing and made anew on each side, any other
+ * transfer coding changes what the body is and would be lost (RFC 9112 §6.1). Takes the value of
+ * Transfer-Encoding.
  */
 export function isPlainCoding(coding: string | undefined): boolean {
   return coding === undefined || coding.trim().toLowerCase() === 'chunked';

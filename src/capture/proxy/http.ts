@@ -6,12 +6,12 @@
  *   the same with Upgrade      -> forward.ts; after "101" both sockets are relayed
  *   anything else              -> 400, with a body that says what this port is
  *
- * Requests that a client sends without waiting for the answers are carried out one after the other, so that their order holds
- * at the servers. Credentials are asked for with 407.
+ * Requests that a client sends without waiting for the answers are carried out one after the other,
+ * so that their order holds at the servers. Credentials are asked for with 407.
  *
- * Limits: MAX_HEADER_BYTES (431), HEADER_TIME for a head (408), IDLE_TIMEOUT_MS between requests, MAX_PIPELINED.
- * Bodies have none, in size or in time. A request with Upgrade and a body is answered with 501, and so is one with a transfer
- * coding other than chunked.
+ * Limits: MAX_HEADER_BYTES (431), HEADER_TIME for a head (408), IDLE_TIMEOUT_MS between requests,
+ * MAX_PIPELINED. Bodies have none, in size or in time. A request with Upgrade and a body is
+ * answered with 501, and so is one with a transfer coding other than chunked.
  */
 import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
@@ -50,18 +50,24 @@ import { Upstreams } from './upstreams.ts';
 /** Of a request's head. */
 export const MAX_HEADER_BYTES = 32 * 1024;
 /**
- * For a head, as a part of Admission's time for a first request, and how often Node looks for heads that take longer: together
- * less than one, so that a client that speaks HTTP is told.
+ * For a head, as a part of Admission's time for a first request, and how often Node looks for heads
+ * that take longer: together less than one, so that a client that speaks HTTP is told.
  */
 const HEADER_TIME = 2 / 3;
 const CHECK_TIME = 1 / 6;
 /** Milliseconds that a connection may stay open between two requests. */
 const IDLE_TIMEOUT_MS = 90_000;
-/** Requests of one connection that wait or are being answered. Clients that pipeline at all send a few. */
+/**
+ * Requests of one connection that wait or are being answered. Clients that pipeline at all send a
+ * few.
+ */
 export const MAX_PIPELINED = 32;
 
 export interface HttpFront {
-  /** Not listening yet. Its 'connection' event is the caller's: sockets are served only once `serve` is called. */
+  /**
+   * Not listening yet. Its 'connection' event is the caller's: sockets are served only once `serve`
+   * is called.
+   */
   readonly server: Server;
   readonly serve: (socket: Socket) => void;
 }
@@ -84,8 +90,9 @@ export function createHttpFront(context: ProxyContext): HttpFront {
     noDelay: true,
     requireHostHeader: false, // Node's own answer has no body
   });
-  // Node's server serves what it accepts by listening to its own event. It has to listen itself, because only then does it
-  // hold heads to their time; but which sockets speak HTTP is found out first.
+  // Node's server serves what it accepts by listening to its own event. It has to listen itself,
+  // because only then does it hold heads to their time; but which sockets speak HTTP is found out
+  // first.
   const [serve] = server.listeners('connection');
   if (serve === undefined)
     throw new TypeError("Node's HTTP server serves its connections in another way than it did");
@@ -205,10 +212,16 @@ class Front {
         // Both are over, and nobody counts them.
       });
     };
-    void this.#answer(request, response, client, false, { protocol: request.headers.upgrade ?? '', done });
+    void this.#answer(request, response, client, false, {
+      protocol: request.headers.upgrade ?? '',
+      done,
+    });
   }
 
-  /** Bytes that are no request, a head that is too large or takes too long, and connections that break. */
+  /**
+   * Bytes that are no request, a head that is too large or takes too long, and connections that
+   * break.
+   */
   malformed(error: NodeJS.ErrnoException, socket: Duplex): void {
     const { admission, observer } = this.#context;
     const answer = MALFORMED[error.code ?? ''];
@@ -226,7 +239,10 @@ class Front {
     response: ServerResponse,
     { upstreams }: Client,
     expectsContinue: boolean,
-    upgrade?: { protocol: string; done: (answer: IncomingMessage, stream: Duplex, head: Buffer) => void },
+    upgrade?: {
+      protocol: string;
+      done: (answer: IncomingMessage, stream: Duplex, head: Buffer) => void;
+    },
   ): Promise<void> {
     if (response.destroyed) return;
     if (!this.#authenticated(request)) {

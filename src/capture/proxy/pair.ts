@@ -10,7 +10,10 @@ import { Duplex } from 'node:stream';
 /** What one end holds for a reader that doesn't read. */
 const BUFFER = 64 * 1024;
 
-/** The first end's readers may rely on `allowHalfOpen: false`; it may be set later. The second is half-closable. */
+/**
+ * The first end's readers may rely on `allowHalfOpen: false`; it may be set later. The second is
+ * half-closable.
+ */
 export function createPair(): [Duplex, Duplex] {
   const first = new PairEnd({ allowHalfOpen: false, highWaterMark: BUFFER });
   const second = new PairEnd({ allowHalfOpen: true, highWaterMark: BUFFER });
@@ -42,10 +45,16 @@ class PairEnd extends Duplex {
     release?.();
   }
 
-  override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
+  override _write(
+    chunk: Buffer,
+    _encoding: string,
+    callback: (error?: Error | null) => void,
+  ): void {
     const peer = this.#peer;
-    // What a destroyed end would have read is lost, as in a closed socket's buffers; the reset is on its way.
-    if (peer === undefined || peer.destroyed || peer.push(Buffer.from(chunk))) process.nextTick(callback);
+    // What a destroyed end would have read is lost, as in a closed socket's buffers; the reset is
+    // on its way.
+    if (peer === undefined || peer.destroyed || peer.push(Buffer.from(chunk)))
+      process.nextTick(callback);
     else peer.#release = callback;
   }
 

@@ -1,6 +1,6 @@
 /**
- * Capture by proxy: programs that can be told of a proxy connect to it and name their destination. No privileges, no device,
- * no route; nothing on the machine changes.
+ * Capture by proxy: programs that can be told of a proxy connect to it and name their destination.
+ * No privileges, no device, no route; nothing on the machine changes.
  *
  *   client -> listener -> Admission -> first byte --- 0x04, 0x05 --> socks.ts   SOCKS 4, 4a, 5
  *                                                 \-- else --------> http.ts    CONNECT, and plain requests in absolute form
@@ -8,14 +8,17 @@
  *          -> request.open()       success is answered now, not before: the far side is connected
  *          or request.refuse()     the reply code, or the status and a body, that stands for the refusal (answers.ts)
  *
- * States of a client's connection: negotiating (nothing, or part of a request, has come), then dialling, then open. A plain
- * HTTP connection goes back to idle after each request. What a client sends before the answer stays in its socket.
+ * States of a client's connection: negotiating (nothing, or part of a request, has come), then
+ * dialling, then open. A plain HTTP connection goes back to idle after each request. What a client
+ * sends before the answer stays in its socket.
  *
- * Names are handed on as names: whether they are resolved here or at the jump host is the policy's decision. Bytes that are no
- * protocol of the listener are answered in HTTP (400) or SOCKS (no acceptable method) where the client can be told, and closed.
+ * Names are handed on as names: whether they are resolved here or at the jump host is the policy's
+ * decision. Bytes that are no protocol of the listener are answered in HTTP (400) or SOCKS (no
+ * acceptable method) where the client can be told, and closed.
  *
- * Limits: admission.ts (connections altogether, time to make a request), socks.ts and http.ts (lengths, headers). Each has
- * a counter. At the end admission stops first, then open connections are reset.
+ * Limits: admission.ts (connections altogether, time to make a request), socks.ts and http.ts
+ * (lengths, headers). Each has a counter. At the end admission stops first, then open connections
+ * are reset.
  */
 import { once } from 'node:events';
 import type { Server } from 'node:http';
@@ -33,15 +36,24 @@ import { endWith, type ProxyContext } from './request.ts';
 import { serveSocks } from './socks.ts';
 import { SOCKS4, SOCKS5, wrongProtocolReply } from './socksmessages.ts';
 
-/** Connections that the kernel has completed and that wait for accept(2); the kernel bounds it by net.core.somaxconn. */
+/**
+ * Connections that the kernel has completed and that wait for accept(2); the kernel bounds it by
+ * net.core.somaxconn.
+ */
 const LISTEN_BACKLOG = 4096;
-/** With port 0 and two addresses: how often another port is tried when the second address has the first one's in use. */
+/**
+ * With port 0 and two addresses: how often another port is tried when the second address has the
+ * first one's in use.
+ */
 const SAME_PORT_ATTEMPTS = 8;
 
 export type ProxyProtocols = 'socks' | 'http' | 'both';
 
 export interface ProxyListen {
-  /** Addresses that share the port; of several, those of a family that this machine doesn't have are left out. */
+  /**
+   * Addresses that share the port; of several, those of a family that this machine doesn't have are
+   * left out.
+   */
   readonly hosts: readonly [string, ...string[]];
   /** 0: any free one. */
   readonly port: number;
@@ -128,7 +140,9 @@ export class ProxyCapture implements Capture {
     }
   }
 
-  /** undefined: this machine doesn't have the address, and there is another one. Throws TunnelError. */
+  /**
+   * undefined: this machine doesn't have the address, and there is another one. Throws TunnelError.
+   */
   async #listen(
     host: string,
     port: number,
@@ -148,7 +162,8 @@ export class ProxyCapture implements Capture {
       await once(server, 'listening');
     } catch (cause) {
       const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
-      if (hosts.length > 1 && (code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT')) return undefined;
+      if (hosts.length > 1 && (code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT'))
+        return undefined;
       throw listenError(host, port, cause);
     }
     server.on('error', (cause) => {
@@ -191,7 +206,8 @@ function dispatch(
 
 function addressOf(server: Server): AddressInfo {
   const bound = server.address();
-  if (bound === null || typeof bound === 'string') throw new TypeError('a TCP server has an address');
+  if (bound === null || typeof bound === 'string')
+    throw new TypeError('a TCP server has an address');
   return bound;
 }
 
@@ -210,7 +226,10 @@ const LISTEN_PROBLEMS: Readonly<Record<string, { text: string; hint: string }>> 
 
 function listenError(host: string, port: number, cause: unknown): TunnelError {
   const code = cause instanceof Object && 'code' in cause ? String(cause.code) : String(cause);
-  const { text, hint } = LISTEN_PROBLEMS[code] ?? { text: code, hint: 'choose another address or port' };
+  const { text, hint } = LISTEN_PROBLEMS[code] ?? {
+    text: code,
+    hint: 'choose another address or port',
+  };
   return new TunnelError(
     'capture-listen',
     `the proxy can't listen on ${formatDestination({ host, port })}: ${text}`,

@@ -1,4 +1,6 @@
-/** A proxy client's request for a byte stream (SOCKS, CONNECT): from here on its socket is the flow. */
+/**
+ * A proxy client's request for a byte stream (SOCKS, CONNECT): from here on its socket is the flow.
+ */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TunnelError } from '../../errors/errors.ts';
@@ -13,7 +15,9 @@ import type { Observer } from '../../observe/observer.ts';
 import type { Admission } from './admission.ts';
 import type { Credentials } from './credentials.ts';
 
-/** How long a client may take to close its side after it has been told that it gets no connection. */
+/**
+ * How long a client may take to close its side after it has been told that it gets no connection.
+ */
 const FAREWELL_TIMEOUT_MS = 2000;
 
 /** What the fronts (socks.ts, http.ts) need of the capture. */
@@ -78,9 +82,10 @@ export function clientOf({ remoteAddress = '', remotePort = 0 }: Socket): Destin
 }
 
 /**
- * Calls back once when a socket that nobody reads is closed, or ends with nothing left to read: a client that closes while
- * it waits is seen as an end. The socket flows meanwhile; what comes is put back and stops it, so that no more than one
- * chunk is read. Behind bytes an end is not seen, and is the relay's to find. Returns what stops the watch.
+ * Calls back once when a socket that nobody reads is closed, or ends with nothing left to read: a
+ * client that closes while it waits is seen as an end. The socket flows meanwhile; what comes is
+ * put back and stops it, so that no more than one chunk is read. Behind bytes an end is not seen,
+ * and is the relay's to find. Returns what stops the watch.
  */
 export function watchForEnd(socket: Duplex, ended: () => void): () => void {
   const putBack = (chunk: Buffer) => {
@@ -104,8 +109,8 @@ export function watchForEnd(socket: Duplex, ended: () => void): () => void {
 }
 
 /**
- * Writes the last words and closes in such a way that they arrive: what the client still sends is read and dropped,
- * because a close with unread bytes would send a reset that overtakes them.
+ * Writes the last words and closes in such a way that they arrive: what the client still sends is
+ * read and dropped, because a close with unread bytes would send a reset that overtakes them.
  */
 export function endWith(socket: Duplex, words: Buffer): void {
   if (socket.destroyed) return;

@@ -4,14 +4,16 @@
  *   SOCKS5 (RFC 1928)   methods -> [user and password, RFC 1929] -> CONNECT address or name, port -> ProxyFlow
  *   SOCKS4, 4a          CONNECT address, port, user[, name] -> ProxyFlow
  *
- * Only CONNECT is carried: BIND and UDP ASSOCIATE are refused with 07 (SOCKS4: 91). Where credentials are asked for, SOCKS4 is
- * refused, because it has no password. The parts of a request may come in one segment or byte by byte, with or without
- * waiting for the answers; what follows the request belongs to the flow.
+ * Only CONNECT is carried: BIND and UDP ASSOCIATE are refused with 07 (SOCKS4: 91). Where
+ * credentials are asked for, SOCKS4 is refused, because it has no password. The parts of a request
+ * may come in one segment or byte by byte, with or without waiting for the answers; what follows
+ * the request belongs to the flow.
  *
- * Each part is read as soon as it is whole, in the turn in which its last octet comes: nothing is awaited, because a dialogue
- * is a good part of what a short connection costs.
+ * Each part is read as soon as it is whole, in the turn in which its last octet comes: nothing is
+ * awaited, because a dialogue is a good part of what a short connection costs.
  *
- * Limits: SOCKS5's lengths are octets; SOCKS4's texts end at MAX_SOCKS4_TEXT. Admission bounds the time.
+ * Limits: SOCKS5's lengths are octets; SOCKS4's texts end at MAX_SOCKS4_TEXT. Admission bounds the
+ * time.
  */
 import type { Socket } from 'node:net';
 import { addressFromBytes } from '../../net/address.ts';
@@ -76,7 +78,10 @@ const REPLIES4: ProxyReplies = {
   failure: () => socks4Reply(SOCKS4_REPLY.rejected),
 };
 
-/** Reads one part of the dialogue. Returns how many octets it had, 0 while it isn't whole. Throws Farewell. */
+/**
+ * Reads one part of the dialogue. Returns how many octets it had, 0 while it isn't whole. Throws
+ * Farewell.
+ */
 type Step = (octets: Buffer) => number;
 
 class Dialogue {
@@ -149,7 +154,8 @@ class Dialogue {
     const wanted = this.#context.credentials === undefined ? METHOD.none : METHOD.password;
     if (!octets.subarray(2, length).includes(wanted)) {
       const words = methodReply(METHOD.noneAcceptable);
-      if (wanted === METHOD.password) throw this.#unknownUser(words, 'it offers no user and password');
+      if (wanted === METHOD.password)
+        throw this.#unknownUser(words, 'it offers no user and password');
       throw new Farewell(words, 'tunnel_proxy_unsupported_total');
     }
     this.#socket.write(methodReply(wanted));
@@ -160,14 +166,18 @@ class Dialogue {
   /** RFC 1929 */
   readonly #password: Step = (octets) => {
     if (octets.length === 0) return 0;
-    if (octets[0] !== PASSWORD_VERSION) throw new Farewell(NOTHING, 'tunnel_proxy_protocol_errors_total');
+    if (octets[0] !== PASSWORD_VERSION)
+      throw new Farewell(NOTHING, 'tunnel_proxy_protocol_errors_total');
     const userEnd = 2 + (octets[1] ?? 0);
     const length = userEnd + 1 + (octets[userEnd] ?? 0);
     if (octets.length <= userEnd || octets.length < length) return 0;
     const user = octets.subarray(2, userEnd);
     const password = octets.subarray(userEnd + 1, length);
     if (this.#context.credentials?.accepts(user, password) !== true)
-      throw this.#unknownUser(passwordReply(PASSWORD_STATUS.failure), 'the user or the password is wrong');
+      throw this.#unknownUser(
+        passwordReply(PASSWORD_STATUS.failure),
+        'the user or the password is wrong',
+      );
     this.#socket.write(passwordReply(PASSWORD_STATUS.success));
     this.#step = this.#request5;
     return length;
@@ -187,7 +197,10 @@ class Dialogue {
     const length = end + PORT_OCTETS;
     if (octets.length < length) return 0;
     if (command !== COMMAND.connect)
-      throw new Farewell(socks5Reply(SOCKS5_REPLY.commandNotSupported), 'tunnel_proxy_unsupported_total');
+      throw new Farewell(
+        socks5Reply(SOCKS5_REPLY.commandNotSupported),
+        'tunnel_proxy_unsupported_total',
+      );
     const address = octets.subarray(begin, end);
     const failure = socks5Reply(SOCKS5_REPLY.generalFailure);
     const isName = type === ADDRESS_TYPE.name;
@@ -204,8 +217,10 @@ class Dialogue {
     if (userEnd === undefined) return 0;
     const end = isName ? textEnd(octets, userEnd + 1, rejected) : userEnd;
     if (end === undefined) return 0;
-    if (this.#context.credentials !== undefined) throw this.#unknownUser(rejected, 'SOCKS4 has no password');
-    if (octets[1] !== COMMAND.connect) throw new Farewell(rejected, 'tunnel_proxy_unsupported_total');
+    if (this.#context.credentials !== undefined)
+      throw this.#unknownUser(rejected, 'SOCKS4 has no password');
+    if (octets[1] !== COMMAND.connect)
+      throw new Farewell(rejected, 'tunnel_proxy_unsupported_total');
     const host = isName ? octets.subarray(userEnd + 1, end) : address;
     this.#request(host, isName, octets.readUInt16BE(2), REPLIES4, rejected);
     return end + 1;
@@ -214,10 +229,19 @@ class Dialogue {
   #step: Step = this.#methods;
 
   /** `invalid`: the last words if there is no such destination. */
-  #request(host: Buffer, isName: boolean, port: number, replies: ProxyReplies, invalid: Buffer): void {
+  #request(
+    host: Buffer,
+    isName: boolean,
+    port: number,
+    replies: ProxyReplies,
+    invalid: Buffer,
+  ): void {
     try {
       if (port === 0) throw new NotationError('there is no port 0');
-      const destination = { host: isName ? canonicalHost(host.toString()) : addressFromBytes(host), port };
+      const destination = {
+        host: isName ? canonicalHost(host.toString()) : addressFromBytes(host),
+        port,
+      };
       this.#flow = new ProxyFlow(this.#socket, destination, replies);
     } catch (error) {
       if (!(error instanceof NotationError)) throw error;
@@ -232,13 +256,20 @@ class Dialogue {
   }
 
   #log(why: string): void {
-    this.#context.observer.log('info', `proxy client ${formatDestination(clientOf(this.#socket))}: ${why}`);
+    this.#context.observer.log(
+      'info',
+      `proxy client ${formatDestination(clientOf(this.#socket))}: ${why}`,
+    );
   }
 }
 
 function requireAddressType(type: number | undefined): number {
-  if (type === ADDRESS_TYPE.ipv4 || type === ADDRESS_TYPE.ipv6 || type === ADDRESS_TYPE.name) return type;
-  throw new Farewell(socks5Reply(SOCKS5_REPLY.addressTypeNotSupported), 'tunnel_proxy_unsupported_total');
+  if (type === ADDRESS_TYPE.ipv4 || type === ADDRESS_TYPE.ipv6 || type === ADDRESS_TYPE.name)
+    return type;
+  throw new Farewell(
+    socks5Reply(SOCKS5_REPLY.addressTypeNotSupported),
+    'tunnel_proxy_unsupported_total',
+  );
 }
 
 function addressLength(type: number, nameLength: number): number {
@@ -246,7 +277,10 @@ function addressLength(type: number, nameLength: number): number {
   return type === ADDRESS_TYPE.ipv4 ? IPV4_OCTETS : IPV6_OCTETS;
 }
 
-/** Where the NUL is that ends a text; undefined: it has not come. Throws Farewell if the text is too long. */
+/**
+ * Where the NUL is that ends a text; undefined: it has not come. Throws Farewell if the text is too
+ * long.
+ */
 function textEnd(octets: Buffer, begin: number, rejected: Buffer): number | undefined {
   const end = octets.indexOf(0, begin);
   if ((end === -1 ? octets.length : end) - begin > MAX_SOCKS4_TEXT)

@@ -35,7 +35,9 @@ export function socks4Reply(reply: number): Buffer {
 
 /** For a client that speaks SOCKS to a port that doesn't. */
 export function wrongProtocolReply(version: number | undefined): Buffer {
-  return version === SOCKS4 ? socks4Reply(SOCKS4_REPLY.rejected) : methodReply(METHOD.noneAcceptable);
+  return version === SOCKS4
+    ? socks4Reply(SOCKS4_REPLY.rejected)
+    : methodReply(METHOD.noneAcceptable);
 }
 
 /** 0.0.0.x with x other than 0: the name follows behind the user (SOCKS 4A). */

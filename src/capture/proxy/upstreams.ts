@@ -1,7 +1,8 @@
 /**
- * The connections to servers behind one client's plain HTTP connection: each is a flow of its own, asked for like any other,
- * and lives no longer than the client's. Between requests up to MAX_IDLE_UPSTREAMS stay open, one for each server; clients never
- * share one, because some servers tie a login to the connection.
+ * The connections to servers behind one client's plain HTTP connection: each is a flow of its own,
+ * asked for like any other, and lives no longer than the client's. Between requests up to
+ * MAX_IDLE_UPSTREAMS stay open, one for each server; clients never share one, because some servers
+ * tie a login to the connection.
  */
 import { Agent, type ClientRequest, type ClientRequestArgs } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -12,7 +13,10 @@ import type { Refusal } from '../../net/refusal.ts';
 import { createPair } from './pair.ts';
 import { gaveUp } from './request.ts';
 
-/** Idle connections that one client's connection keeps; the one that has been idle longest goes first. */
+/**
+ * Idle connections that one client's connection keeps; the one that has been idle longest goes
+ * first.
+ */
 export const MAX_IDLE_UPSTREAMS = 4;
 
 /** Why there is no connection to the server. */

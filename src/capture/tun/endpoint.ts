@@ -353,9 +353,14 @@ export class Endpoint implements FlowHost<TcpFlow> {
     const { counters } = this;
     const { family, source, destination } = frame;
     if (isMulticast(family, destination)) counters.droppedMulticast++;
-    else if (isSpecial(family, source) || isMulticast(family, source) || isSpecial(family, destination))
+    else if (
+      isSpecial(family, source) ||
+      isMulticast(family, source) ||
+      isSpecial(family, destination)
+    )
       counters.droppedUnanswerable++;
-    else if (begins && frame.sourcePort !== 0 && frame.destinationPort !== 0) this.#hold(frame, hash);
+    else if (begins && frame.sourcePort !== 0 && frame.destinationPort !== 0)
+      this.#hold(frame, hash);
     else if ((frame.flags & RST) !== 0) counters.droppedUnanswerable++;
     else this.#reset(frame);
   }

@@ -260,7 +260,8 @@ export class FrameView {
       if (type === 2) return this.#tooBig(transport + ICMP_HEADER, view.getUint32(transport + 4));
       return type === 128 ? KIND.other : KIND.unanswerable;
     }
-    if (type === 3 && code === 4) return this.#tooBig(transport + ICMP_HEADER, view.getUint16(transport + 6));
+    if (type === 3 && code === 4)
+      return this.#tooBig(transport + ICMP_HEADER, view.getUint16(transport + 6));
     // Echo, timestamp, information, address mask.
     return type === 8 || type === 13 || type === 15 || type === 17 ? KIND.other : KIND.unanswerable;
   }
@@ -268,7 +269,8 @@ export class FrameView {
   /** The quoted packet is one of ours, from the flow's destination to its source. */
   #tooBig(quoted: number, mtu: number): Kind {
     const { view, end, family } = this;
-    const header = family === 4 ? ((quoted < end ? view.getUint8(quoted) : 0) & 15) * 4 : IPV6_HEADER;
+    const header =
+      family === 4 ? ((quoted < end ? view.getUint8(quoted) : 0) & 15) * 4 : IPV6_HEADER;
     const least = family === 4 ? IPV4_HEADER : IPV6_HEADER;
     if (header < least || end - quoted < header + 8) return KIND.unanswerable;
     if (view.getUint8(quoted) >> 4 !== family) return KIND.unanswerable;
@@ -293,7 +295,8 @@ export class FrameView {
     if ((flags & NEEDS_CSUM) !== 0) {
       // Where the checksum is to begin and to be put, in the machine's byte order.
       return (
-        view.getUint16(6, LITTLE) === transport - this.ip && view.getUint16(8, LITTLE) === field - transport
+        view.getUint16(6, LITTLE) === transport - this.ip &&
+        view.getUint16(8, LITTLE) === field - transport
       );
     }
     if ((flags & DATA_VALID) !== 0) return true;

@@ -5,7 +5,8 @@
  *
  * A living connect() is never given up by this: retransmissions come after 1 s (3 s with RFC 2988's
  * timer), and each gap is as long as the one before or double, until TCP_RTO_MAX bounds it; 3 > 2,
- * and 4 s > 3 s. The longest gap counts, not the last, so that a duplicated frame doesn't shorten it.
+ * and 4 s > 3 s. The longest gap counts, not the last, so that a duplicated frame doesn't shorten
+ * it.
  */
 
 export const SYN_SILENCE_MS = 4000;

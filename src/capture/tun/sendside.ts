@@ -48,7 +48,12 @@ export interface SegmentSink {
   /**
    * Sends a segment of `length` bytes in these parts, with the present acknowledgement and window.
    */
-  transmit(flags: number, sequence: number, length: number, parts: readonly (Buffer | undefined)[]): void;
+  transmit(
+    flags: number,
+    sequence: number,
+    length: number,
+    parts: readonly (Buffer | undefined)[],
+  ): void;
   /** Has `timeout` called in so many milliseconds, or later. */
   arm(milliseconds: number): void;
 }
@@ -135,7 +140,9 @@ export class SendSide {
       // A window that opens by a little is not used for a little (silly window syndrome, RFC 9293
       // §3.8.6.2.1).
       const worthwhile =
-        length === waiting || length >= Math.min(this.segmentSize, this.#mostWindow / 2) || sent === 0;
+        length === waiting ||
+        length >= Math.min(this.segmentSize, this.#mostWindow / 2) ||
+        sent === 0;
       if (length <= 0 || !worthwhile) break;
       this.#send(sent, length, sink);
     }
@@ -261,7 +268,12 @@ export class SendSide {
     const length = Math.min(payload, this.#frameSize);
     const bytes = length === 0 ? 0 : (this.#pieces?.gather(0, length, parts) ?? 0);
     const fin = this.finSent && bytes === payload ? FIN : 0;
-    sink.transmit(ACK | fin | (bytes > 0 ? PSH : 0), this.una, bytes, bytes === 0 ? NO_PARTS : parts);
+    sink.transmit(
+      ACK | fin | (bytes > 0 ? PSH : 0),
+      this.una,
+      bytes,
+      bytes === 0 ? NO_PARTS : parts,
+    );
   }
 
   #start(sink: SegmentSink): void {

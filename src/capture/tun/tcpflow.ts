@@ -2,27 +2,27 @@
  * One connection of an application, which ends here: TCP (RFC 9293) as the far side of every
  * captured connection.
  *
- *   held ---- open() ----> answered ---- its ACK ----> open ---- both ways ended ----> gone, or a TimeWait
+ *   held ---- open() ----> answered ---- its ACK ----> open ---- both ways ended ----> gone, or TimeWait
  *     `------ refuse() --> refused ---- the application's SYNs stop -----------------> gone
  *
- * | state    | event                              | action                                                              |
- * |----------|------------------------------------|---------------------------------------------------------------------|
- * | held     | the SYN again                      | dropped: its connect() waits for the far side                       |
- * |          | no SYN for SYN_SILENCE, or a RST   | given up: the application has                                       |
- * |          | a SYN with another number          | given up; the tuple is a new flow's                                 |
- * |          | defer()                            | forgotten: the next SYN is a new flow's                             |
- * | refused  | the SYN again                      | answered as before                                                  |
- * | answered | the SYN again, the timer           | SYN-ACK again, SYN_ACK_RETRIES times                                |
- * |          | an ACK of ours                     | open                                                                |
- * | open     | data in order                      | to the far side; acknowledged once a batch                          |
- * |          | data ahead of, or behind, these    | dropped; a duplicate acknowledgement at once                        |
- * |          | data after the far side is shut    | acknowledged and dropped; RST once all of ours has been delivered   |
- * |          | FIN                                | far.finish(); the other direction goes on                           |
- * |          | RST with the very next number      | far.abort()                                                         |
- * |          | RST within the window, SYN         | a challenge ACK (RFC 5961), so many a second                        |
- * |          | far finish()                       | FIN behind the data                                                 |
- * |          | far abort()                        | RST                                                                 |
- * |          | silence both ways                  | a keepalive; KEEPALIVE_PROBES without answer: the flow is lost       |
+ * | state    | event                            | action                                        |
+ * |----------|----------------------------------|-----------------------------------------------|
+ * | held     | the SYN again                    | dropped: its connect() waits for the far side |
+ * |          | no SYN for SYN_SILENCE, or a RST | given up: the application has                 |
+ * |          | a SYN with another number        | given up; the tuple is a new flow's           |
+ * |          | defer()                          | forgotten: the next SYN is a new flow's       |
+ * | refused  | the SYN again                    | answered as before                            |
+ * | answered | the SYN again, the timer         | SYN-ACK again, SYN_ACK_RETRIES times          |
+ * |          | an ACK of ours                   | open                                          |
+ * | open     | data in order                    | to the far side; acknowledged once a batch    |
+ * |          | data ahead of, or behind, these  | dropped; a duplicate acknowledgement at once  |
+ * |          | data after the far side is shut  | dropped; RST once all of ours is delivered    |
+ * |          | FIN                              | far.finish(); the other direction goes on     |
+ * |          | RST with the very next number    | far.abort()                                   |
+ * |          | RST within the window, SYN       | a challenge ACK (RFC 5961), at a limited rate |
+ * |          | far finish()                     | FIN behind the data                           |
+ * |          | far abort()                      | RST                                           |
+ * |          | silence both ways                | keepalives; lost after KEEPALIVE_PROBES       |
  *
  * A FIN of ours that was sent before the application's came makes it a TimeWait (endpoint.ts). What
  * is sent and kept is in sendside.ts, the window that is offered in receiveside.ts.
@@ -56,15 +56,9 @@ const TIMESTAMPS_BYTES = 12;
 const SYN_ACK_MS = 1000;
 /** As Linux has it (tcp_synack_retries): half a minute. */
 export const SYN_ACK_RETRIES = 5;
-/**
- * Between two challenge ACKs, or answers to what is out of the window, of one flow (Linux:
- * tcp_invalid_ratelimit).
- */
+/** Between two answers of one flow to what is out of its window (Linux: tcp_invalid_ratelimit). */
 export const CHALLENGE_MS = 500;
-/**
- * A connection of which the far side has gone waits so long for the application's end (Linux:
- * tcp_fin_timeout).
- */
+/** For the application's end, after the far side has gone (Linux: tcp_fin_timeout). */
 const FIN_WAIT_MS = 60_000;
 
 export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink {
@@ -93,10 +87,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   readonly #offersScale: boolean;
   readonly timestamps: Timestamps;
   #lastAcknowledged = 0;
-  /**
-   * The segment and acknowledgement of the last window update (RFC 9293 §3.10.7.4: SND.WL1,
-   * SND.WL2).
-   */
+  /** Of the last window update (RFC 9293 §3.10.7.4: SND.WL1, SND.WL2). */
   #updateSequence = 0;
   #updateAcknowledgement = 0;
   #challengedAt = Number.NEGATIVE_INFINITY;
@@ -135,7 +126,10 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     const { sequence, timestampOffset } = host.numbersOf(this);
     this.timestamps.offset = timestampOffset;
     const room = Math.min(this.#mss, host.mtu - HEADERS[this.family]);
-    const segmentSize = Math.max(LEAST_SEGMENT, room - (this.timestamps.used ? TIMESTAMPS_BYTES : 0));
+    const segmentSize = Math.max(
+      LEAST_SEGMENT,
+      room - (this.timestamps.used ? TIMESTAMPS_BYTES : 0),
+    );
     this.out.begin((sequence + 1) | 0, this.out.window, segmentSize);
     this.#enter(STATE.answered);
     this.syn = undefined;
@@ -215,7 +209,12 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
 
   // SegmentSink
 
-  transmit(flags: number, sequence: number, length: number, parts: readonly (Buffer | undefined)[]): void {
+  transmit(
+    flags: number,
+    sequence: number,
+    length: number,
+    parts: readonly (Buffer | undefined)[],
+  ): void {
     this.#fill(flags, sequence);
     this.host.write(this, length, parts);
   }
@@ -464,7 +463,11 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     const { out } = this;
     if (out.finAcknowledged && this.finReceived) {
       this.#gone(undefined);
-    } else if (this.#shut && this.#dropped && (out.finAcknowledged || out.bytes + out.inFlight === 0)) {
+    } else if (
+      this.#shut &&
+      this.#dropped &&
+      (out.finAcknowledged || out.bytes + out.inFlight === 0)
+    ) {
       // All that was for the application has arrived, and what it has sent since nobody takes.
       this.reset();
       this.#gone(connectionReset());

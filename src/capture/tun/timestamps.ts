@@ -1,7 +1,7 @@
 /**
- * The timestamps of one connection (RFC 7323): ours, and the last of the application's, by which old
- * segments are told from new ones (PAWS, §5). Its clock can't come round unseen (§5.5): keepalives
- * have the application answer every few minutes.
+ * The timestamps of one connection (RFC 7323): ours, and the last of the application's, by which
+ * old segments are told from new ones (PAWS, §5). Its clock can't come round unseen (§5.5):
+ * keepalives have the application answer every few minutes.
  */
 import type { FrameView } from './frame.ts';
 

@@ -39,7 +39,10 @@ const ROUTER_OCTET = 2n;
 /** Prefix lengths of the device's own addresses (native/helper/protocol.h). */
 const BLOCK_LENGTH = { 4: 24, 6: 64 } as const;
 
-/** What makes the device and the routes, with the privileges that this takes (system/helper/helper.ts). */
+/**
+ * What makes the device and the routes, with the privileges that this takes
+ * (system/helper/helper.ts).
+ */
 export interface TunHost {
   create(options: { ipv4: boolean; ipv6: boolean; mtu: number }): Promise<TunDevice>;
   /** The whole set of captured prefixes; the difference to the earlier set is added and removed. */
@@ -78,8 +81,10 @@ export interface TunCaptureOptions {
 
 function ownBlocks({ address4, address6 }: TunDevice): PrefixSet {
   const blocks: Prefix[] = [];
-  if (address4 !== undefined) blocks.push(prefixAround(addressNumber(address4), 4, BLOCK_LENGTH[4]));
-  if (address6 !== undefined) blocks.push(prefixAround(addressNumber(address6), 6, BLOCK_LENGTH[6]));
+  if (address4 !== undefined)
+    blocks.push(prefixAround(addressNumber(address4), 4, BLOCK_LENGTH[4]));
+  if (address6 !== undefined)
+    blocks.push(prefixAround(addressNumber(address6), 6, BLOCK_LENGTH[6]));
   return new PrefixSet(blocks);
 }
 
@@ -155,7 +160,11 @@ export class TunCapture implements Capture {
   async start(accept: (request: FlowRequest) => void, signal: AbortSignal): Promise<void> {
     this.#accept = accept;
     try {
-      const device = await this.#host.create({ ipv4: this.#needs(4), ipv6: this.#needs(6), mtu: MTU });
+      const device = await this.#host.create({
+        ipv4: this.#needs(4),
+        ipv6: this.#needs(6),
+        mtu: MTU,
+      });
       this.#device = device;
       this.#fd = device.fd;
       this.#own = ownBlocks(device);
@@ -225,7 +234,8 @@ export class TunCapture implements Capture {
   /** Throws when there is no point in going on with `start`. */
   #proceed(signal: AbortSignal): void {
     signal.throwIfAborted();
-    if (this.#closing !== undefined) throw new TunnelError('capture-closed', 'the capture has been closed');
+    if (this.#closing !== undefined)
+      throw new TunnelError('capture-closed', 'the capture has been closed');
   }
 
   #open({ fd, address4, address6 }: TunDevice): PacketStack {
@@ -260,9 +270,13 @@ export class TunCapture implements Capture {
   #gone(errno: number): void {
     const device = this.deviceName ?? '';
     this.#end(
-      new TunnelError('capture-device-lost', `the TUN device ${device} was taken away (errno ${errno})`, {
-        hint: 'another program or administrator removed it; start the tunnel again',
-      }),
+      new TunnelError(
+        'capture-device-lost',
+        `the TUN device ${device} was taken away (errno ${errno})`,
+        {
+          hint: 'another program or administrator removed it; start the tunnel again',
+        },
+      ),
     );
   }
 }

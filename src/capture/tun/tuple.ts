@@ -54,11 +54,17 @@ export class Tuple {
   }
 
   get source(): Destination {
-    return { host: addressFromWords(this.family, [this.a0, this.a1, this.a2, this.a3]), port: this.aPort };
+    return {
+      host: addressFromWords(this.family, [this.a0, this.a1, this.a2, this.a3]),
+      port: this.aPort,
+    };
   }
 
   get destination(): Destination {
-    return { host: addressFromWords(this.family, [this.b0, this.b1, this.b2, this.b3]), port: this.bPort };
+    return {
+      host: addressFromWords(this.family, [this.b0, this.b1, this.b2, this.b3]),
+      port: this.bPort,
+    };
   }
 
   is(frame: FrameView): boolean {
@@ -137,7 +143,8 @@ export class TupleTable<Entry extends Tuple> {
       if (entry.next === undefined) this.#chains.delete(entry.hash);
       else this.#chains.set(entry.hash, entry.next as Entry);
     } else {
-      while (before !== undefined && before.next !== entry) before = before.next as Entry | undefined;
+      while (before !== undefined && before.next !== entry)
+        before = before.next as Entry | undefined;
       if (before === undefined) return;
       before.next = entry.next;
     }

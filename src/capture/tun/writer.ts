@@ -134,7 +134,13 @@ export class FrameWriter {
     view.setUint16(tcp + 12, ((TCP_HEADER >> 2) << 12) | RST | (acknowledges ? 0 : ACK));
     view.setUint16(tcp + 14, 0);
     view.setInt32(tcp + 16, 0);
-    const pseudo = pseudoHeaderSum(frame.family, frame.source, frame.destination, PROTOCOL.tcp, TCP_HEADER);
+    const pseudo = pseudoHeaderSum(
+      frame.family,
+      frame.source,
+      frame.destination,
+      PROTOCOL.tcp,
+      TCP_HEADER,
+    );
     this.#finish(tcp + 16, pseudo, tcp, TCP_HEADER);
     this.#device.write(tcp + TCP_HEADER);
   }
@@ -230,7 +236,13 @@ export class FrameWriter {
     return VNET_BYTES + 40;
   }
 
-  #ipv4(length: number, protocol: number, service: number, source: number, destination: number): void {
+  #ipv4(
+    length: number,
+    protocol: number,
+    service: number,
+    source: number,
+    destination: number,
+  ): void {
     const view = this.#view;
     const ip = VNET_BYTES;
     const first = 0x4500 | service;
@@ -243,7 +255,12 @@ export class FrameWriter {
     view.setInt32(ip + 12, source);
     view.setInt32(ip + 16, destination);
     const sum =
-      first + total + DONT_FRAGMENT + ((HOPS << 8) | protocol) + halves(source) + halves(destination);
+      first +
+      total +
+      DONT_FRAGMENT +
+      ((HOPS << 8) | protocol) +
+      halves(source) +
+      halves(destination);
     view.setUint16(ip + 10, ~foldSum(sum) & 0xffff);
   }
 

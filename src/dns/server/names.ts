@@ -1,14 +1,15 @@
 /**
- * Puts the parts of this folder together for one tunnel: what answers queries, what the device has to be routed for it, and
- * what turns virtual addresses back.
+ * Puts the parts of this folder together for one tunnel: what answers queries, what the device has
+ * to be routed for it, and what turns virtual addresses back.
  *
  *   names   = createNames({...})             once the device has its addresses
  *   routes += names.prefixes                 virtual addresses lead into the device
  *   queries = new CapturedQueries({ server: names.server, own: names.addresses, ... })
  *   accept  = names.translate(flows.accept)  connections to virtual addresses become connections to names
  *
- * Both resolvers have a cache of their own, so that no answer of one is ever served for the other's names. What those behind
- * the jump host say is kept by address as well (dns/upstream/known.ts), and where it is wanted, apart from that, what this machine's own say.
+ * Both resolvers have a cache of their own, so that no answer of one is ever served for the other's
+ * names. What those behind the jump host say is kept by address as well (dns/upstream/known.ts),
+ * and where it is wanted, apart from that, what this machine's own say.
  */
 import type { Socket } from 'node:dgram';
 import { TunnelError } from '../../errors/errors.ts';
@@ -28,7 +29,10 @@ import { DnsServer } from './server.ts';
 import { translateRequests } from './translate.ts';
 import { blockPrefixes, MAX_TUNNELS, VirtualAddresses, virtualBlocks } from './virtual.ts';
 
-/** Last octet of the DNS server's addresses in the device's own blocks. The capture's own are 1-5 and 254. */
+/**
+ * Last octet of the DNS server's addresses in the device's own blocks. The capture's own are 1-5
+ * and 254.
+ */
 const DNS_OCTET = 53;
 
 export interface DeviceAddresses {
@@ -50,11 +54,14 @@ export interface NamesOptions {
   /** Dials past the tunnel. */
   readonly connectDirectly: Connect;
   /**
-   * UDP sockets that send past the tunnel. By default the routes decide: not enough where addresses in `local` are routed
-   * into the device, since queries would then come back here.
+   * UDP sockets that send past the tunnel. By default the routes decide: not enough where addresses
+   * in `local` are routed into the device, since queries would then come back here.
    */
   readonly socketFor?: (server: Destination) => Socket;
-  /** Whether the answers of this machine's own resolvers are kept for `localNamesOf`. Default: false. */
+  /**
+   * Whether the answers of this machine's own resolvers are kept for `localNamesOf`. Default:
+   * false.
+   */
   readonly keepsLocalNames?: boolean;
   readonly observer: Observer;
 }
@@ -68,18 +75,31 @@ export interface Names {
   readonly addresses: ReadonlySet<string>;
   /** Wraps what takes requests, for connections to virtual addresses. */
   translate(accept: (request: FlowRequest) => void): (request: FlowRequest) => void;
-  /** The names for which a canonical address was answered, by a resolver behind the jump host, within its TTL. */
+  /**
+   * The names for which a canonical address was answered, by a resolver behind the jump host,
+   * within its TTL.
+   */
   namesOf(address: string): readonly string[];
-  /** The same of this machine's own resolvers, with `keepsLocalNames`: good for what goes past the tunnel, never for sending something into it. */
+  /**
+   * The same of this machine's own resolvers, with `keepsLocalNames`: good for what goes past the
+   * tunnel, never for sending something into it.
+   */
   localNamesOf(address: string): readonly string[];
   /**
-   * A canonical name's addresses, as far as they are known or asked for behind the jump host; none where nobody there is known to
-   * ask. Undefined: the name is this machine's to resolve. Rejects with TunnelError `dns-*`.
+   * A canonical name's addresses, as far as they are known or asked for behind the jump host; none
+   * where nobody there is known to ask. Undefined: the name is this machine's to resolve. Rejects
+   * with TunnelError `dns-*`.
    */
   lookup(name: string): Promise<readonly string[] | undefined>;
-  /** As `lookup`, for a connection past the tunnel: a name target that isn't answered behind the jump host is asked for here. */
+  /**
+   * As `lookup`, for a connection past the tunnel: a name target that isn't answered behind the
+   * jump host is asked for here.
+   */
   lookupForDirect(name: string): Promise<readonly string[] | undefined>;
-  /** This machine's own resolvers are others from now on; what waits for the former is answered SERVFAIL. Nothing, once closed. */
+  /**
+   * This machine's own resolvers are others from now on; what waits for the former is answered
+   * SERVFAIL. Nothing, once closed.
+   */
   setLocal(servers: readonly Destination[]): void;
   /** Rejects what waits for a resolver; queries are answered SERVFAIL from now on. */
   close(): void;

@@ -1,6 +1,7 @@
 /**
- * The tunnel's DNS server: octets of a query in, octets of an answer out. Where they come from and go to is the fronts'
- * business (front.ts): datagrams out of the TUN, captured TCP connections, sockets.
+ * The tunnel's DNS server: octets of a query in, octets of an answer out. Where they come from and
+ * go to is the fronts' business (front.ts): datagrams out of the TUN, captured TCP connections,
+ * sockets.
  *
  *   query -> parseQuery (dns/wire/query.ts)      what can't be read is answered as the RFCs say, or dropped
  *         -> naming (dns/naming.ts)         who answers for the name
@@ -11,14 +12,15 @@
  *              stand-in                 here
  *         -> fitted to what the client takes in a datagram (RFC 6891 §6.2.5)
  *
- * Names that a target writes out are answered without asking anybody: the jump host may know them from a file that no resolver
- * knows. For a name below `*.corp.example` the resolver behind the jump host is asked first, if there is one, so that a name
- * that doesn't exist fails as such; when it doesn't answer, the name gets its address all the same.
+ * Names that a target writes out are answered without asking anybody: the jump host may know them
+ * from a file that no resolver knows. For a name below `*.corp.example` the resolver behind the
+ * jump host is asked first, if there is one, so that a name that doesn't exist fails as such; when
+ * it doesn't answer, the name gets its address all the same.
  *
  * Reverse look-ups of virtual addresses give their names, and go no further.
  *
- * Limits: MAX_QUERIES in all and MAX_QUERIES_OF_CLIENT of one client that wait for an answer; beyond, SERVFAIL at once,
- * so that the client asks another server or tries again. Counted.
+ * Limits: MAX_QUERIES in all and MAX_QUERIES_OF_CLIENT of one client that wait for an answer;
+ * beyond, SERVFAIL at once, so that the client asks another server or tries again. Counted.
  */
 import type { Answer, RecordType } from 'dns-packet';
 import type { Observer } from '../../observe/observer.ts';
@@ -91,8 +93,8 @@ export class DnsServer {
   }
 
   /**
-   * From now on every answer is SERVFAIL, also to queries that wait as soon as their resolver is closed: an address that is about
-   * to stand for nothing is given to nobody.
+   * From now on every answer is SERVFAIL, also to queries that wait as soon as their resolver is
+   * closed: an address that is about to stand for nothing is given to nobody.
    */
   close(): void {
     this.#closed = true;
@@ -153,9 +155,11 @@ export class DnsServer {
     // Zone transfers and the like are nothing that a resolver has; CHAOS names tell about servers.
     if (type === Type.AXFR || type === Type.IXFR || of !== CLASS_IN)
       return composeAnswer(query, { rcode: Rcode.REFUSED });
-    if (type === Type.OPT || type === Type.TKEY) return composeAnswer(query, { rcode: Rcode.NOTIMP });
+    if (type === Type.OPT || type === Type.TKEY)
+      return composeAnswer(query, { rcode: Rcode.NOTIMP });
     const route = this.#options.naming(name);
-    if (route.kind === 'tunnel' || route.kind === 'local') return this.#elsewhere(query, route.kind);
+    if (route.kind === 'tunnel' || route.kind === 'local')
+      return this.#elsewhere(query, route.kind);
     if (route.kind === 'loopback') {
       const loopback = { ipv4: '127.0.0.1', ipv6: '::1' };
       return this.#addressAnswer(query, loopback, route.zone);
@@ -198,7 +202,10 @@ export class DnsServer {
     return this.#addressAnswer(query, lease, route.zone);
   }
 
-  /** What the resolver says of a name that it knows nothing of; undefined: it has such records, or isn't to be had. */
+  /**
+   * What the resolver says of a name that it knows nothing of; undefined: it has such records, or
+   * isn't to be had.
+   */
   async #missing(query: Query): Promise<UpstreamAnswer | undefined> {
     const { tunnel, observer } = this.#options;
     if (tunnel === undefined) return undefined;
@@ -236,11 +243,16 @@ export class DnsServer {
   }
 }
 
-/** With an SOA record, so that it may be kept as long as a virtual address, and is told from a referral (RFC 2308 §2). */
+/**
+ * With an SOA record, so that it may be kept as long as a virtual address, and is told from a
+ * referral (RFC 2308 §2).
+ */
 function negative(query: Query, zone: string, exists: boolean): Uint8Array {
   return composeAnswer(query, {
     rcode: exists ? Rcode.NOERROR : Rcode.NXDOMAIN,
     authoritative: true,
-    authorities: [{ type: 'SOA', name: zone, ttl: VIRTUAL_TTL, data: { ...SOA, minimum: VIRTUAL_TTL } }],
+    authorities: [
+      { type: 'SOA', name: zone, ttl: VIRTUAL_TTL, data: { ...SOA, minimum: VIRTUAL_TTL } },
+    ],
   });
 }

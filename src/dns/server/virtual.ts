@@ -1,21 +1,24 @@
 /**
- * Virtual addresses: stand-ins for names that are carried by name, so that programs have an address to connect to.
+ * Virtual addresses: stand-ins for names that are carried by name, so that programs have an address
+ * to connect to.
  *
  *   query for api.example.com   -> lease() -> A 198.18.64.93, AAAA 2001:2:0:8000::5d   the same slot in both families
  *   connect to 198.18.64.93:443 -> hold()  -> api.example.com:443, opened by that name at the far side
  *   PTR query for the address   -> nameOf()
  *
- * A slot must not pass to another name while a program may still connect to it with the old name in mind. Programs keep
- * addresses for longer than the TTL (browsers a minute, some runtimes for good), so a slot is taken away only when no slot
- * is free, no flow to it lives, and it has not been answered or used for MIN_AGE_MS; of such slots the one that is unused
- * longest. Where none is, `lease` gives nothing and the client is told SERVFAIL.
+ * A slot must not pass to another name while a program may still connect to it with the old name in
+ * mind. Programs keep addresses for longer than the TTL (browsers a minute, some runtimes for
+ * good), so a slot is taken away only when no slot is free, no flow to it lives, and it has not
+ * been answered or used for MIN_AGE_MS; of such slots the one that is unused longest. Where none
+ * is, `lease` gives nothing and the client is told SERVFAIL.
  *
- * Which slot a name gets follows from a hash of the name. So after a restart a name has its former address again, and an
- * address that a program has kept meets either its own name or none; only when two names' hashes meet does the later one get
- * the next free slot. That needs no file.
+ * Which slot a name gets follows from a hash of the name. So after a restart a name has its former
+ * address again, and an address that a program has kept meets either its own name or none; only
+ * when two names' hashes meet does the later one get the next free slot. That needs no file.
  *
- * The device's own blocks are the lowest free /24 and /64 (native/helper/block.c). The blocks for names lie above those, one
- * for each of MAX_TUNNELS tunnels that run beside each other, told apart by the number of the device's block.
+ * The device's own blocks are the lowest free /24 and /64 (native/helper/block.c). The blocks for
+ * names lie above those, one for each of MAX_TUNNELS tunnels that run beside each other, told apart
+ * by the number of the device's block.
  *
  * Limits: as many leases as the block has slots (16,256 in a /18); counted when reached.
  */
@@ -25,7 +28,10 @@ import { type Prefix, prefixAround, prefixBounds } from '../../net/prefix.ts';
 import { PrefixSet } from '../../net/prefixset.ts';
 import type { Observer } from '../../observe/observer.ts';
 
-/** Seconds. Long enough that a program's several look-ups for one connection agree, short enough to be asked again soon. */
+/**
+ * Seconds. Long enough that a program's several look-ups for one connection agree, short enough to
+ * be asked again soon.
+ */
 export const VIRTUAL_TTL = 10;
 /** How long a lease is kept for its name after the last answer and the last flow. */
 export const MIN_AGE_MS = 10 * 60_000;
@@ -39,7 +45,9 @@ const RANGE4 = addressNumber('198.18.0.0');
 const RANGE6 = addressNumber('2001:2::');
 /** The first /64 for names; those below are for devices. */
 const FIRST_BLOCK6 = 0x8000n;
-/** .0 and .255 are left out: some programs take them for a network's own and its broadcast address. */
+/**
+ * .0 and .255 are left out: some programs take them for a network's own and its broadcast address.
+ */
 const SLOTS_IN_24 = 254;
 const SLOTS = SLOTS_IN_24 * 2 ** (24 - BLOCK4_LENGTH);
 
@@ -51,22 +59,27 @@ export interface VirtualBlocks {
 }
 
 /**
- * The blocks for the names of the tunnel whose device has these addresses; they have to be routed to the device. Undefined
- * when MAX_TUNNELS tunnels have been given theirs.
+ * The blocks for the names of the tunnel whose device has these addresses; they have to be routed
+ * to the device. Undefined when MAX_TUNNELS tunnels have been given theirs.
  */
 export function virtualBlocks(device: {
   readonly address4: string | undefined;
   readonly address6: string | undefined;
 }): VirtualBlocks | undefined {
   const { address4, address6 } = device;
-  const index4 = address4 === undefined ? undefined : Number((addressNumber(address4) - RANGE4) >> 8n);
-  const index6 = address6 === undefined ? undefined : Number((addressNumber(address6) - RANGE6) >> 64n);
-  const unusable = (index: number | undefined) => index !== undefined && (index < 0 || index >= MAX_TUNNELS);
+  const index4 =
+    address4 === undefined ? undefined : Number((addressNumber(address4) - RANGE4) >> 8n);
+  const index6 =
+    address6 === undefined ? undefined : Number((addressNumber(address6) - RANGE6) >> 64n);
+  const unusable = (index: number | undefined) =>
+    index !== undefined && (index < 0 || index >= MAX_TUNNELS);
   if (unusable(index4) || unusable(index6)) return undefined;
   const size4 = 1n << BigInt(32 - BLOCK4_LENGTH);
   return {
     ipv4:
-      index4 === undefined ? undefined : prefixAround(RANGE4 + size4 * BigInt(index4 + 1), 4, BLOCK4_LENGTH),
+      index4 === undefined
+        ? undefined
+        : prefixAround(RANGE4 + size4 * BigInt(index4 + 1), 4, BLOCK4_LENGTH),
     ipv6:
       index6 === undefined
         ? undefined
@@ -121,7 +134,12 @@ export class VirtualAddresses {
   readonly #idle = new Map<string, Entry>();
   readonly #held = new Map<string, Entry>();
 
-  constructor({ blocks, observer, now = () => performance.now(), slots = SLOTS }: VirtualAddressesOptions) {
+  constructor({
+    blocks,
+    observer,
+    now = () => performance.now(),
+    slots = SLOTS,
+  }: VirtualAddressesOptions) {
     this.#blocks = blocks;
     this.#ranges = new PrefixSet(blockPrefixes(blocks));
     this.#observer = observer;
@@ -134,7 +152,10 @@ export class VirtualAddresses {
     return this.#bySlot.size;
   }
 
-  /** The addresses of a canonical name, the same as before where it has some. Undefined: all are in use. */
+  /**
+   * The addresses of a canonical name, the same as before where it has some. Undefined: all are in
+   * use.
+   */
   lease(name: string): VirtualLease | undefined {
     const existing = this.#held.get(name) ?? this.#idle.get(name);
     if (existing !== undefined) {
@@ -146,7 +167,12 @@ export class VirtualAddresses {
       this.#observer.count('tunnel_dns_leases_exhausted_total');
       return undefined;
     }
-    const entry: Entry = { lease: { name, ...this.#addresses(slot) }, slot, holds: 0, usedAt: this.#now() };
+    const entry: Entry = {
+      lease: { name, ...this.#addresses(slot) },
+      slot,
+      holds: 0,
+      usedAt: this.#now(),
+    };
     this.#bySlot.set(slot, entry);
     this.#idle.set(name, entry);
     this.#observer.count('tunnel_dns_leases_total');
@@ -163,7 +189,9 @@ export class VirtualAddresses {
     return this.#find(address)?.lease.name;
   }
 
-  /** Takes the address for a flow: it keeps its name until the flow ends, and for MIN_AGE_MS after. */
+  /**
+   * Takes the address for a flow: it keeps its name until the flow ends, and for MIN_AGE_MS after.
+   */
   hold(address: string): LeaseHold | undefined {
     const entry = this.#find(address);
     if (entry === undefined) return undefined;

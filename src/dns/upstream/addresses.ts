@@ -1,6 +1,6 @@
 /**
- * Addresses out of answers, and names to addresses by way of a Resolver: for those parts of the program that need an address
- * themselves rather than relay octets.
+ * Addresses out of answers, and names to addresses by way of a Resolver: for those parts of the
+ * program that need an address themselves rather than relay octets.
  */
 import { addressFromBytes } from '../../net/address.ts';
 import {
@@ -31,8 +31,9 @@ export interface AddressRecord {
 }
 
 /**
- * The A and AAAA records of a checked message's answer section that belong to its question: of the name that was asked for, or of
- * one that its aliases lead to (RFC 1034 §3.6.2). Whatever else an answer says of other names is left out.
+ * The A and AAAA records of a checked message's answer section that belong to its question: of the
+ * name that was asked for, or of one that its aliases lead to (RFC 1034 §3.6.2). Whatever else an
+ * answer says of other names is left out.
  */
 export function addressRecords(bytes: Uint8Array, view: MessageView): AddressRecord[] {
   const octets = viewOf(bytes);
@@ -66,8 +67,8 @@ export function addressRecords(bytes: Uint8Array, view: MessageView): AddressRec
 }
 
 /**
- * The addresses of a canonical name, IPv4 first: at most MAX_ADDRESSES, none where the name has none or doesn't exist. Rejects
- * with TunnelError `dns-*` when neither family could be asked for.
+ * The addresses of a canonical name, IPv4 first: at most MAX_ADDRESSES, none where the name has
+ * none or doesn't exist. Rejects with TunnelError `dns-*` when neither family could be asked for.
  */
 export async function lookupAddresses(resolver: Resolver, name: string): Promise<string[]> {
   const answers = await Promise.allSettled(

@@ -1,10 +1,11 @@
 /**
- * One stream to a DNS server, with many queries on it at a time (RFC 7766 §6.2.1): each gets an id of its own, answers
- * come in any order.
+ * One stream to a DNS server, with many queries on it at a time (RFC 7766 §6.2.1): each gets an id
+ * of its own, answers come in any order.
  *
- * What the server sends is not trusted. An answer that can't be read, that nobody waits for, or that is to another
- * question than the one with its id, is dropped and counted; after MAX_BAD_ANSWERS the stream is closed. A stream on which
- * nothing has come for the whole time that a query waited is taken for dead, and closed too.
+ * What the server sends is not trusted. An answer that can't be read, that nobody waits for, or
+ * that is to another question than the one with its id, is dropped and counted; after
+ * MAX_BAD_ANSWERS the stream is closed. A stream on which nothing has come for the whole time that
+ * a query waited is taken for dead, and closed too.
  */
 import type { Duplex } from 'node:stream';
 import type { Observer } from '../../observe/observer.ts';
@@ -13,7 +14,9 @@ import type { Question } from '../wire/query.ts';
 import { answersQuestion, upstreamError } from './resolver.ts';
 
 export const MAX_BAD_ANSWERS = 16;
-/** Closed after so long without a query. Servers close earlier; opening another takes a round trip. */
+/**
+ * Closed after so long without a query. Servers close earlier; opening another takes a round trip.
+ */
 const IDLE_MS = 30_000;
 const IDS = 65_536;
 
@@ -48,13 +51,18 @@ export class StreamConnection {
     this.#stream = stream;
     this.#observer = observer;
     stream.on('data', (chunk: Buffer) => this.#data(chunk));
-    stream.on('end', () => this.#close(upstreamError('closed', 'the resolver has closed the connection')));
-    stream.on('error', (cause: Error) => this.#close(upstreamError('closed', cause.message, cause)));
+    stream.on('end', () =>
+      this.#close(upstreamError('closed', 'the resolver has closed the connection')),
+    );
+    stream.on('error', (cause: Error) =>
+      this.#close(upstreamError('closed', cause.message, cause)),
+    );
     stream.on('close', () =>
       this.#close(upstreamError('closed', 'the connection to the resolver has ended')),
     );
     // It may have ended before anybody listened (Connector.connect).
-    if (stream.destroyed) this.#close(upstreamError('closed', 'the connection to the resolver has ended'));
+    if (stream.destroyed)
+      this.#close(upstreamError('closed', 'the connection to the resolver has ended'));
     this.#rest();
   }
 
@@ -67,7 +75,10 @@ export class StreamConnection {
     return this.#answered;
   }
 
-  /** Sends a query (its id is replaced) and waits for its answer. Rejects with TunnelError `dns-closed` or `dns-timeout`. */
+  /**
+   * Sends a query (its id is replaced) and waits for its answer. Rejects with TunnelError
+   * `dns-closed` or `dns-timeout`.
+   */
   query(message: Uint8Array, question: Question, timeoutMs: number): Promise<Received> {
     return new Promise((resolve, reject) => {
       if (this.#closed !== undefined) return reject(this.#closed);
@@ -121,7 +132,9 @@ export class StreamConnection {
     } catch (cause) {
       // It is ours by its id: nobody needs to wait for a better one.
       this.#badAnswer();
-      this.#settle(id)?.reject(upstreamError('malformed', 'the resolver has sent a malformed answer', cause));
+      this.#settle(id)?.reject(
+        upstreamError('malformed', 'the resolver has sent a malformed answer', cause),
+      );
       return;
     }
     if (!answersQuestion(bytes, view, waiting.question)) {
@@ -137,7 +150,10 @@ export class StreamConnection {
     this.#bad += 1;
     if (this.#bad >= MAX_BAD_ANSWERS)
       this.#close(
-        upstreamError('malformed', `the resolver has sent ${this.#bad} answers that nobody asked for`),
+        upstreamError(
+          'malformed',
+          `the resolver has sent ${this.#bad} answers that nobody asked for`,
+        ),
       );
   }
 

@@ -1,9 +1,10 @@
 /**
- * This machine's own resolvers, asked directly by UDP, and by TCP where an answer says that it was truncated (RFC 7766 §5).
+ * This machine's own resolvers, asked directly by UDP, and by TCP where an answer says that it was
+ * truncated (RFC 7766 §5).
  *
- * Anybody on the way can send datagrams, so each query has a socket of its own, hence a random port (RFC 5452 §9.2), that
- * is connected to the server, and a random id; what doesn't fit both and the question is dropped and counted, and the wait
- * goes on.
+ * Anybody on the way can send datagrams, so each query has a socket of its own, hence a random port
+ * (RFC 5452 §9.2), that is connected to the server, and a random id; what doesn't fit both and the
+ * question is dropped and counted, and the wait goes on.
  *
  *   resolve() -> each server in turn, ROUNDS times -> the first answer that isn't SERVFAIL, REFUSED or the like
  *
@@ -38,7 +39,10 @@ export interface DatagramUpstreamOptions {
   /** Asked again with the question of a truncated answer, for the server that gave it. */
   readonly overStream: (server: Destination) => Resolver;
   readonly observer: Observer;
-  /** A socket for queries to this server; where routes lead into the tunnel, one that is bound to a device (`socketOf`). */
+  /**
+   * A socket for queries to this server; where routes lead into the tunnel, one that is bound to a
+   * device (`socketOf`).
+   */
   readonly socketFor?: (server: Destination) => Socket;
   readonly timeoutMs?: number;
 }
@@ -96,9 +100,11 @@ export class DatagramUpstream implements Resolver {
     timeoutMs: number,
   ): Promise<UpstreamAnswer> {
     let received = await this.#exchange(server, question, timeoutMs, true);
-    if (rejectsEdns(received.view)) received = await this.#exchange(server, question, timeoutMs, false);
+    if (rejectsEdns(received.view))
+      received = await this.#exchange(server, question, timeoutMs, false);
     const stream = this.#streams[index];
-    if ((received.view.flags & Flag.TC) !== 0 && stream !== undefined) return stream.resolve(question);
+    if ((received.view.flags & Flag.TC) !== 0 && stream !== undefined)
+      return stream.resolve(question);
     return takeAnswer(received.bytes, received.view);
   }
 
@@ -119,7 +125,10 @@ export class DatagramUpstream implements Resolver {
     const close = () => giveUp.abort(closing.reason);
     closing.addEventListener('abort', close, { once: true });
     const timer = setTimeout(
-      () => giveUp.abort(upstreamError('timeout', `${formatDestination(server)} did not answer in time`)),
+      () =>
+        giveUp.abort(
+          upstreamError('timeout', `${formatDestination(server)} did not answer in time`),
+        ),
       timeoutMs,
     );
     let socket: Socket | undefined;
@@ -132,7 +141,11 @@ export class DatagramUpstream implements Resolver {
       return await answered;
     } catch (cause) {
       giveUp.signal.throwIfAborted();
-      throw upstreamError('unreachable', cause instanceof Error ? cause.message : String(cause), cause);
+      throw upstreamError(
+        'unreachable',
+        cause instanceof Error ? cause.message : String(cause),
+        cause,
+      );
     } finally {
       clearTimeout(timer);
       closing.removeEventListener('abort', close);
@@ -140,7 +153,12 @@ export class DatagramUpstream implements Resolver {
     }
   }
 
-  #awaitAnswer(socket: Socket, id: number, question: Question, signal: AbortSignal): Promise<Received> {
+  #awaitAnswer(
+    socket: Socket,
+    id: number,
+    question: Question,
+    signal: AbortSignal,
+  ): Promise<Received> {
     return new Promise((resolve, reject) => {
       signal.addEventListener('abort', () => reject(signal.reason), { once: true });
       // Also ECONNREFUSED, which the server's "port unreachable" becomes on a connected socket.
@@ -148,9 +166,11 @@ export class DatagramUpstream implements Resolver {
       socket.on('message', (bytes) => {
         try {
           const view = readMessage(bytes);
-          if (view.id === id && answersQuestion(bytes, view, question)) return resolve({ bytes, view });
+          if (view.id === id && answersQuestion(bytes, view, question))
+            return resolve({ bytes, view });
         } catch {
-          // Malformed. Anybody may have sent it, so the wait goes on, as after any other that isn't the answer.
+          // Malformed. Anybody may have sent it, so the wait goes on, as after any other that isn't
+          // the answer.
         }
         this.#options.observer.count('tunnel_dns_bad_answers_total');
       });
@@ -163,8 +183,8 @@ function defaultSocket({ host }: Destination): Socket {
 }
 
 /**
- * A socket for queries out of a descriptor that is bound to a device (native/addon.ts, datagramSocketOnDevice); takes it over.
- * Undefined: the routes lead there.
+ * A socket for queries out of a descriptor that is bound to a device (native/addon.ts,
+ * datagramSocketOnDevice); takes it over. Undefined: the routes lead there.
  */
 export function socketOf(fd: number | undefined, server: Destination): Socket {
   const socket = defaultSocket(server);

@@ -1,16 +1,20 @@
 /**
- * Which names an address was answered for: so that a connection to the address can still be decided, and opened, by name.
+ * Which names an address was answered for: so that a connection to the address can still be
+ * decided, and opened, by name.
  *
  *   upstream behind the jump host -> RecordingResolver -> cache -> server
  *                                          └─> KnownNames: 10.77.0.11 -> www.corp.example, alias.corp.example
  *
- * Both the name that was asked for and the one that its aliases lead to are kept, for as long as the record's TTL says, and
- * KEPT_AFTER_MS more, because programs connect a little later than they ask, and may have been answered out of the cache.
+ * Both the name that was asked for and the one that its aliases lead to are kept, for as long as
+ * the record's TTL says, and KEPT_AFTER_MS more, because programs connect a little later than they
+ * ask, and may have been answered out of the cache.
  *
- * What resolvers behind the jump host say and what this machine's own say are kept apart (dns/server/names.ts). Only the former decides what
- * goes into the tunnel: the latter could otherwise send connections for any address there, under any name.
+ * What resolvers behind the jump host say and what this machine's own say are kept apart
+ * (dns/server/names.ts). Only the former decides what goes into the tunnel: the latter could
+ * otherwise send connections for any address there, under any name.
  *
- * Limits: MAX_KNOWN addresses, beyond which the one that was answered longest ago goes; MAX_NAMES_OF_AN_ADDRESS. Counted.
+ * Limits: MAX_KNOWN addresses, beyond which the one that was answered longest ago goes;
+ * MAX_NAMES_OF_AN_ADDRESS. Counted.
  */
 import type { Observer } from '../../observe/observer.ts';
 import type { UpstreamAnswer } from '../wire/compose.ts';

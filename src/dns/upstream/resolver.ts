@@ -1,6 +1,6 @@
 /**
- * What answers questions for the server: an upstream, or a cache in front of one. And what both make of the octets that an
- * upstream sends.
+ * What answers questions for the server: an upstream, or a cache in front of one. And what both
+ * make of the octets that an upstream sends.
  *
  *   dns/server/server.ts -> CachingResolver (cache.ts) -> StreamUpstream (stream.ts)     through the tunnel
  *             -> CachingResolver            -> DatagramUpstream (datagram.ts)   this machine's own resolvers
@@ -11,7 +11,9 @@ import { Flag, type MessageView, Rcode, Section, sameName, Type, viewOf } from '
 import type { Question } from '../wire/query.ts';
 
 export interface Resolver {
-  /** Rejects with TunnelError `dns-*` when there is no answer; one that says SERVFAIL is an answer. */
+  /**
+   * Rejects with TunnelError `dns-*` when there is no answer; one that says SERVFAIL is an answer.
+   */
   resolve(question: Question): Promise<UpstreamAnswer>;
   /** Rejects what waits. May be called more than once. */
   close(): void;
@@ -19,7 +21,10 @@ export interface Resolver {
 
 /** A day: as long as other resolvers keep records at most. In seconds. */
 const MAX_TTL = 86_400;
-/** RFC 2308 §5 advises one to three hours; a name that was just made should be found sooner. In seconds. */
+/**
+ * RFC 2308 §5 advises one to three hours; a name that was just made should be found sooner. In
+ * seconds.
+ */
 const MAX_NEGATIVE_TTL = 900;
 /** RFC 9520 §3.2 asks for at least this. In seconds. */
 export const FAILURE_TTL = 1;
@@ -36,7 +41,9 @@ export function answersQuestion(bytes: Uint8Array, view: MessageView, question: 
   );
 }
 
-/** Whether the upstream has answered a query with EDNS as one that doesn't know it (RFC 6891 §7). */
+/**
+ * Whether the upstream has answered a query with EDNS as one that doesn't know it (RFC 6891 §7).
+ */
 export function rejectsEdns(view: MessageView): boolean {
   const rcode = view.flags & 0xf;
   if (view.records.some(({ type }) => type === Type.OPT)) return false;
@@ -46,14 +53,18 @@ export function rejectsEdns(view: MessageView): boolean {
 /** Whether another server may know better. */
 export function isUnhelpful(rcode: number): boolean {
   return (
-    rcode === Rcode.SERVFAIL || rcode === Rcode.REFUSED || rcode === Rcode.NOTIMP || rcode === Rcode.FORMERR
+    rcode === Rcode.SERVFAIL ||
+    rcode === Rcode.REFUSED ||
+    rcode === Rcode.NOTIMP ||
+    rcode === Rcode.FORMERR
   );
 }
 
 /**
- * What is relayed of an answer that `answersQuestion` has accepted: its first two sections. The third says of other names what
- * nobody has asked: an SRV or MX record's hints are real addresses that lead around the tunnel, where the name itself is answered
- * with a virtual one. Clients can do without (RFC 1034 §5.3.1), and ask.
+ * What is relayed of an answer that `answersQuestion` has accepted: its first two sections. The
+ * third says of other names what nobody has asked: an SRV or MX record's hints are real addresses
+ * that lead around the tunnel, where the name itself is answered with a virtual one. Clients can do
+ * without (RFC 1034 §5.3.1), and ask.
  */
 export function takeAnswer(bytes: Uint8Array, view: MessageView): UpstreamAnswer {
   const third = view.records.filter(({ section }) => section === Section.ADDITIONAL);
@@ -74,14 +85,21 @@ export function takeAnswer(bytes: Uint8Array, view: MessageView): UpstreamAnswer
 }
 
 /** How long an answer may be kept, in seconds (RFC 2308 §5). */
-export function lifetime(bytes: Uint8Array, view: MessageView, question: Question, rcode: number): number {
+export function lifetime(
+  bytes: Uint8Array,
+  view: MessageView,
+  question: Question,
+  rcode: number,
+): number {
   if (rcode !== Rcode.NOERROR && rcode !== Rcode.NXDOMAIN) return FAILURE_TTL;
   const octets = viewOf(bytes);
   const answers = view.records.filter(({ section }) => section === Section.ANSWER);
   const positive = answers.some(({ type }) => type === question.type || question.type === Type.ANY);
   const ttls = answers.map(({ ttlOffset }) => readTtl(octets, ttlOffset));
   if (!positive || rcode === Rcode.NXDOMAIN) {
-    const soa = view.records.find(({ section, type }) => section === Section.AUTHORITY && type === Type.SOA);
+    const soa = view.records.find(
+      ({ section, type }) => section === Section.AUTHORITY && type === Type.SOA,
+    );
     // Without one it may be a referral, or nothing that can be relied on.
     if (soa === undefined) return 0;
     // The data was checked: its last four octets are MINIMUM.

@@ -5,9 +5,10 @@
  *             -> the server's one connection (connection.ts), opened when there is something to ask
  *             -> an answer; or the next server: no connection, no answer in time, SERVFAIL, REFUSED, NOTIMP
  *
- * A server may close a connection at any time, also under queries on their way (RFC 7766 §6.2.4); these are sent again on
- * another connection: once, or as often as each connection has answered something (dnsmasq closes after a hundred
- * answers). So each query ends within TOTAL_TIMEOUT_MS, and a link that is down makes names fail, never go elsewhere.
+ * A server may close a connection at any time, also under queries on their way (RFC 7766 §6.2.4);
+ * these are sent again on another connection: once, or as often as each connection has answered
+ * something (dnsmasq closes after a hundred answers). So each query ends within TOTAL_TIMEOUT_MS,
+ * and a link that is down makes names fail, never go elsewhere.
  *
  * Limits: MAX_IN_FLIGHT queries; beyond, a query is refused at once and counted.
  */
@@ -33,7 +34,10 @@ export interface StreamUpstreamOptions {
   /** At least one. */
   readonly servers: readonly Destination[];
   /** Opens a stream; a transport's `connect` is one. */
-  readonly connect: (destination: Destination, options: { readonly signal: AbortSignal }) => Promise<Duplex>;
+  readonly connect: (
+    destination: Destination,
+    options: { readonly signal: AbortSignal },
+  ) => Promise<Duplex>;
   readonly observer: Observer;
   readonly attemptTimeoutMs?: number;
   readonly totalTimeoutMs?: number;
@@ -66,7 +70,8 @@ export class StreamUpstream implements Resolver {
 
   async resolve(question: Question): Promise<UpstreamAnswer> {
     const { observer } = this.#options;
-    if (this.#closing.signal.aborted) throw upstreamError('closed', 'the resolvers are not asked any more');
+    if (this.#closing.signal.aborted)
+      throw upstreamError('closed', 'the resolvers are not asked any more');
     if (this.#inFlight >= MAX_IN_FLIGHT) {
       observer.count('tunnel_dns_upstream_over_limit_total');
       throw upstreamError('busy', `${MAX_IN_FLIGHT} queries are on their way already`);
@@ -123,7 +128,10 @@ export class StreamUpstream implements Resolver {
     const now = performance.now();
     const message = `${formatDestination(server.destination)}: ${error instanceof Error ? error.message : String(error)}`;
     // Each failure of a server that is known to fail would only repeat it.
-    this.#options.observer.log(server.avoidUntil > now ? 'debug' : 'warning', `resolver ${message}`);
+    this.#options.observer.log(
+      server.avoidUntil > now ? 'debug' : 'warning',
+      `resolver ${message}`,
+    );
     server.avoidUntil = now + AVOID_MS;
   }
 
@@ -143,7 +151,8 @@ export class StreamUpstream implements Resolver {
       } catch (error) {
         const closed = error instanceof TunnelError && error.code === 'dns-closed';
         const again = retries === 0 || connection.answered > before;
-        if (!closed || !again || performance.now() >= deadline || this.#closing.signal.aborted) throw error;
+        if (!closed || !again || performance.now() >= deadline || this.#closing.signal.aborted)
+          throw error;
         this.#options.observer.count('tunnel_dns_upstream_retries_total');
       }
     }
@@ -181,7 +190,11 @@ export class StreamUpstream implements Resolver {
       return connection;
     } catch (cause) {
       if (patience.aborted) throw upstreamError('timeout', 'no connection in time', cause);
-      throw upstreamError('unreachable', cause instanceof Error ? cause.message : String(cause), cause);
+      throw upstreamError(
+        'unreachable',
+        cause instanceof Error ? cause.message : String(cause),
+        cause,
+      );
     }
   }
 }

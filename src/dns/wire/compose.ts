@@ -1,9 +1,11 @@
 /**
- * DNS messages that this program writes: its own answers, what it makes of an upstream's, and its queries to upstreams.
+ * DNS messages that this program writes: its own answers, what it makes of an upstream's, and its
+ * queries to upstreams.
  *
- * Records are encoded by dns-packet. The question is copied octet by octet instead, so that an answer repeats the case of the
- * query's name (resolvers that mix it to detect forgeries compare) and whatever octets it has. dns-packet compresses nothing,
- * so the records can be put behind the question without changing them.
+ * Records are encoded by dns-packet. The question is copied octet by octet instead, so that an
+ * answer repeats the case of the query's name (resolvers that mix it to detect forgeries compare)
+ * and whatever octets it has. dns-packet compresses nothing, so the records can be put behind the
+ * question without changing them.
  */
 import { type Answer, encode } from 'dns-packet';
 import { Flag, HEADER_SIZE, Type, viewOf } from './message.ts';
@@ -26,19 +28,25 @@ export interface AnswerBody {
 /** An answer of our own. */
 export function composeAnswer(query: Query, body: AnswerBody): Uint8Array {
   const flags =
-    (body.authoritative ? Flag.AA : 0) | Flag.RA | (query.flags & (Flag.RD | Flag.CD)) | (body.rcode & 0xf);
+    (body.authoritative ? Flag.AA : 0) |
+    Flag.RA |
+    (query.flags & (Flag.RD | Flag.CD)) |
+    (body.rcode & 0xf);
   const encoded = encode({
     type: 'response',
     id: query.id,
     flags,
     answers: [...(body.answers ?? [])],
     authorities: [...(body.authorities ?? [])],
-    additionals: query.edns === undefined ? [] : [optionRecord(body.rcode >> 4, query.edns.dnssecOk)],
+    additionals:
+      query.edns === undefined ? [] : [optionRecord(body.rcode >> 4, query.edns.dnssecOk)],
   });
   return withQuestion(encoded, query.question);
 }
 
-/** An answer to a message that could not be read: its header's id, opcode and RD, and nothing else. */
+/**
+ * An answer to a message that could not be read: its header's id, opcode and RD, and nothing else.
+ */
 export function composeFault(bytes: Uint8Array, rcode: number): Uint8Array {
   const answer = new Uint8Array(HEADER_SIZE);
   answer.set(bytes.subarray(0, 2));
@@ -47,7 +55,9 @@ export function composeFault(bytes: Uint8Array, rcode: number): Uint8Array {
   return answer;
 }
 
-/** A query to an upstream. Nothing of the client's goes along but what it asks: no options, no id. */
+/**
+ * A query to an upstream. Nothing of the client's goes along but what it asks: no options, no id.
+ */
 export function composeQuery(question: Question, options: { readonly edns: boolean }): Uint8Array {
   const encoded = encode({
     type: 'query',
@@ -71,8 +81,8 @@ export interface UpstreamAnswer {
 }
 
 /**
- * What a client gets of an upstream's answer. The names are equal but for case, so the question's place is the same; the type
- * may be another one, when ANY was answered with what A was.
+ * What a client gets of an upstream's answer. The names are equal but for case, so the question's
+ * place is the same; the type may be another one, when ANY was answered with what A was.
  */
 export function relayAnswer(query: Query, answer: UpstreamAnswer): Uint8Array {
   const { question, edns } = query;
@@ -84,7 +94,8 @@ export function relayAnswer(query: Query, answer: UpstreamAnswer): Uint8Array {
   view.setUint16(HEADER_SIZE + question.wire.length, question.type);
   // RFC 6840 §5.8: AD tells only those something who ask for it.
   const kept = (query.flags & Flag.AD) !== 0 || edns?.dnssecOk === true ? Flag.AD : 0;
-  const flags = Flag.QR | Flag.RA | (query.flags & (Flag.RD | Flag.CD)) | (view.getUint16(2) & kept);
+  const flags =
+    Flag.QR | Flag.RA | (query.flags & (Flag.RD | Flag.CD)) | (view.getUint16(2) & kept);
   view.setUint16(0, query.id);
   view.setUint16(2, flags | (answer.rcode & 0xf));
   for (const offset of answer.ttlOffsets)
@@ -101,7 +112,10 @@ export function datagramLimit({ edns }: Query): number {
   return edns === undefined ? 512 : Math.min(edns.payload, UDP_PAYLOAD);
 }
 
-/** The answer itself where it fits; otherwise one that says "truncated", upon which clients ask by TCP (RFC 7766 §5). */
+/**
+ * The answer itself where it fits; otherwise one that says "truncated", upon which clients ask by
+ * TCP (RFC 7766 §5).
+ */
 export function fitAnswer(query: Query, answer: Uint8Array, limit: number): Uint8Array {
   if (answer.length <= limit) return answer;
   const questionEnd = HEADER_SIZE + query.question.wire.length + 4;

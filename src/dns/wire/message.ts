@@ -1,13 +1,15 @@
 /**
  * DNS messages as they arrive (RFC 1035 §4), checked once and then read without further checks.
  *
- * dns-packet decodes what is well formed; what comes from the network need not be. It reads beyond the end of short records,
- * loses octets that aren't UTF-8, takes a dot inside a label for the end of one, and follows each pointer that leads
- * backwards for as long as there are any. So `readMessage` goes over the octets first and finds where everything stands;
- * relayed answers are then patched in place (id, case of the question, TTLs) and never decoded at all.
+ * dns-packet decodes what is well formed; what comes from the network need not be. It reads beyond
+ * the end of short records, loses octets that aren't UTF-8, takes a dot inside a label for the end
+ * of one, and follows each pointer that leads backwards for as long as there are any. So
+ * `readMessage` goes over the octets first and finds where everything stands; relayed answers are
+ * then patched in place (id, case of the question, TTLs) and never decoded at all.
  *
- * Limits: a name is at most 255 octets (§3.1) and MAX_POINTERS pointers, each of which leads backwards, so that no message
- * costs more than its length times a constant. Octets behind the last record are an error.
+ * Limits: a name is at most 255 octets (§3.1) and MAX_POINTERS pointers, each of which leads
+ * backwards, so that no message costs more than its length times a constant. Octets behind the last
+ * record are an error.
  */
 
 export const HEADER_SIZE = 12;
@@ -120,7 +122,8 @@ export function readMessage(bytes: Uint8Array): MessageView {
       offset = record.dataEnd;
     }
   }
-  if (offset !== bytes.length) throw new MessageError(`${bytes.length - offset} octets behind the message`);
+  if (offset !== bytes.length)
+    throw new MessageError(`${bytes.length - offset} octets behind the message`);
   return { id: view.getUint16(0), flags: view.getUint16(2), questions, records };
 }
 
@@ -132,10 +135,21 @@ function readQuestion(bytes: Uint8Array, view: DataView, nameStart: number): Que
   const nameEnd = skipName(bytes, nameStart);
   const end = nameEnd + 4;
   if (end > bytes.length) throw new MessageError('a question that is cut off');
-  return { nameStart, nameEnd, type: view.getUint16(nameEnd), class: view.getUint16(nameEnd + 2), end };
+  return {
+    nameStart,
+    nameEnd,
+    type: view.getUint16(nameEnd),
+    class: view.getUint16(nameEnd + 2),
+    end,
+  };
 }
 
-function readRecord(bytes: Uint8Array, view: DataView, start: number, section: Section): RecordView {
+function readRecord(
+  bytes: Uint8Array,
+  view: DataView,
+  start: number,
+  section: Section,
+): RecordView {
   const fixed = skipName(bytes, start);
   const dataStart = fixed + 10;
   if (dataStart > bytes.length) throw new MessageError('a record that is cut off');
@@ -143,10 +157,21 @@ function readRecord(bytes: Uint8Array, view: DataView, start: number, section: S
   if (dataEnd > bytes.length) throw new MessageError('a record that is longer than the message');
   const type = view.getUint16(fixed);
   checkData(bytes, type, dataStart, dataEnd);
-  return { section, start, type, class: view.getUint16(fixed + 2), ttlOffset: fixed + 4, dataStart, dataEnd };
+  return {
+    section,
+    start,
+    type,
+    class: view.getUint16(fixed + 2),
+    ttlOffset: fixed + 4,
+    dataStart,
+    dataEnd,
+  };
 }
 
-/** What a client will decode without looking twice: addresses, and the names that may be compressed (RFC 3597 §4). */
+/**
+ * What a client will decode without looking twice: addresses, and the names that may be compressed
+ * (RFC 3597 §4).
+ */
 function checkData(bytes: Uint8Array, type: number, start: number, end: number): void {
   const length = end - start;
   let expected = end;
@@ -157,10 +182,14 @@ function checkData(bytes: Uint8Array, type: number, start: number, end: number):
   else if (type === Type.MX) expected = length < 3 ? -1 : skipName(bytes, start + 2, end);
   else if (type === Type.SRV) expected = length < 7 ? -1 : skipName(bytes, start + 6, end);
   else if (type === Type.SOA) expected = skipName(bytes, skipName(bytes, start, end), end) + 20;
-  if (expected !== end) throw new MessageError(`a record of type ${type} with ${length} octets of data`);
+  if (expected !== end)
+    throw new MessageError(`a record of type ${type} with ${length} octets of data`);
 }
 
-/** Checks the name at `offset`; returns where it ends in the message. `limit`: its own octets end before that. */
+/**
+ * Checks the name at `offset`; returns where it ends in the message. `limit`: its own octets end
+ * before that.
+ */
 function skipName(bytes: Uint8Array, offset: number, limit = bytes.length): number {
   let end: number | undefined;
   let at = offset;
@@ -175,7 +204,8 @@ function skipName(bytes: Uint8Array, offset: number, limit = bytes.length): numb
       if (at + 2 > bound) throw new MessageError('a name that is cut off');
       const target = ((length & 0x3f) << 8) | (bytes[at + 1] ?? 0);
       // §4.1.4: a prior occurrence. So a chain of pointers ends.
-      if (target >= earliest || target < HEADER_SIZE) throw new MessageError('a pointer that leads nowhere');
+      if (target >= earliest || target < HEADER_SIZE)
+        throw new MessageError('a pointer that leads nowhere');
       if (++pointers > MAX_POINTERS) throw new MessageError('a name of too many pointers');
       end ??= at + 2;
       earliest = target;
@@ -207,8 +237,9 @@ export function plainName(bytes: Uint8Array, offset: number): Uint8Array {
 }
 
 /**
- * The text of a checked name without pointers (a question's): labels in lower case, joined by dots; `.` for the root. Octets
- * that no host name has are written as in zone files (\DDD, RFC 1035 §5.1), so different names have different texts.
+ * The text of a checked name without pointers (a question's): labels in lower case, joined by dots;
+ * `.` for the root. Octets that no host name has are written as in zone files (\DDD, RFC 1035
+ * §5.1), so different names have different texts.
  */
 export function nameText(wire: Uint8Array): string {
   const labels: string[] = [];

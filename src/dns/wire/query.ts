@@ -1,5 +1,6 @@
 /**
- * What a client asks: the octets of a query, taken apart, or the answer that it gets because it can't be taken so.
+ * What a client asks: the octets of a query, taken apart, or the answer that it gets because it
+ * can't be taken so.
  *
  *   not a message, or an answer itself    -> nothing: whoever sends answers to a server wants to be answered by somebody else
  *   malformed, or not exactly one question-> FORMERR (RFC 9619)
@@ -85,10 +86,17 @@ export function parseQuery(bytes: Uint8Array): ParsedQuery {
 
   // The TTL's octets of an OPT record: extended RCODE, version, flags (RFC 6891 §6.1.3).
   const dnssecOk = option !== undefined && ((bytes[option.ttlOffset + 2] ?? 0) & 0x80) !== 0;
-  const edns = option === undefined ? undefined : { payload: Math.max(MIN_PAYLOAD, option.class), dnssecOk };
+  const edns =
+    option === undefined ? undefined : { payload: Math.max(MIN_PAYLOAD, option.class), dnssecOk };
   const wire = new Uint8Array(bytes.subarray(asked.nameStart, asked.nameEnd));
   const checkingDisabled = (flags & Flag.CD) !== 0;
-  const question = makeQuestion({ wire, type: asked.type, class: asked.class, dnssecOk, checkingDisabled });
+  const question = makeQuestion({
+    wire,
+    type: asked.type,
+    class: asked.class,
+    dnssecOk,
+    checkingDisabled,
+  });
   const query: Query = { id: message.id, flags, question, edns };
   if (option !== undefined && (bytes[option.ttlOffset + 1] ?? 0) > 0)
     return fault(Rcode.BADVERS, 'its version of EDNS is not 0', query);

@@ -1,6 +1,7 @@
 /**
- * Whom the cloud's certificates must come from: the cloud's own `cacert`, else what the variables of Python's and Go's clients
- * name, else the system's bundle, else the authorities that come with Node.
+ * Whom the cloud's certificates must come from: the cloud's own `cacert`, else what the variables
+ * of Python's and Go's clients name, else the system's bundle, else the authorities that come with
+ * Node.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls';
@@ -28,14 +29,21 @@ export function secureContextOf(
     return createSecureContext({
       ca: bundle === undefined ? [...rootCertificates] : readFileSync(bundle),
       // A certificate's file often has its key, too.
-      ...(certFile !== undefined && { cert: readFileSync(certFile), key: readFileSync(keyFile ?? certFile) }),
+      ...(certFile !== undefined && {
+        cert: readFileSync(certFile),
+        key: readFileSync(keyFile ?? certFile),
+      }),
       minVersion: 'TLSv1.2',
     });
   } catch (cause) {
     const message = cause instanceof Error ? printable(cause.message) : String(cause);
-    throw new TunnelError('openstack-tls', `the certificates of the cloud can't be loaded: ${message}`, {
-      hint: `check ${[bundle, certFile, keyFile].filter((path) => path !== undefined).join(', ')}; in clouds.yaml, a path that is not absolute begins in the working directory`,
-      cause,
-    });
+    throw new TunnelError(
+      'openstack-tls',
+      `the certificates of the cloud can't be loaded: ${message}`,
+      {
+        hint: `check ${[bundle, certFile, keyFile].filter((path) => path !== undefined).join(', ')}; in clouds.yaml, a path that is not absolute begins in the working directory`,
+        cause,
+      },
+    );
   }
 }

@@ -1,10 +1,13 @@
 /**
- * The catalogs of clouds, kept between runs: `${XDG_CACHE_HOME:-~/.cache}/tunnel/openstack/NAME-HASH.json`, readable by the
- * owner only. Endpoints are kept and links of version documents; no credential and no token ever gets here. The hash is over
- * everything that the catalog depends on (address, type, user, project, whether certificates were verified), so another
- * project is another file, and what came unverified is never taken for verified.
+ * The catalogs of clouds, kept between runs:
+ * `${XDG_CACHE_HOME:-~/.cache}/tunnel/openstack/NAME-HASH.json`, readable by the owner only.
+ * Endpoints are kept and links of version documents; no credential and no token ever gets here. The
+ * hash is over everything that the catalog depends on (address, type, user, project, whether
+ * certificates were verified), so another project is another file, and what came unverified is
+ * never taken for verified.
  *
- * What is older than MAX_CATALOG_AGE_S counts as absent, and so does what can't be read or was written by another version.
+ * What is older than MAX_CATALOG_AGE_S counts as absent, and so does what can't be read or was
+ * written by another version.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import {
@@ -23,7 +26,10 @@ import { type CatalogEndpoint, MAX_CATALOG_ENDPOINTS } from './catalog.ts';
 import { field, listAt, parseJson, textAt } from './json.ts';
 import type { VersionLink } from './versionlinks.ts';
 
-/** A working day: endpoints change rarely, and --os-catalog refresh is there for when they do. Seconds. */
+/**
+ * A working day: endpoints change rarely, and --os-catalog refresh is there for when they do.
+ * Seconds.
+ */
 export const MAX_CATALOG_AGE_S = 12 * 3600;
 const MAX_CACHE_BYTES = 8 * 1024 * 1024;
 const FORMAT = 1;
@@ -43,7 +49,10 @@ export interface CacheOptions {
 }
 
 /** `${XDG_CACHE_HOME:-~/.cache}/tunnel/openstack` */
-export function cacheDirectory(env: Readonly<Record<string, string | undefined>>, home: string): string {
+export function cacheDirectory(
+  env: Readonly<Record<string, string | undefined>>,
+  home: string,
+): string {
   return join(env['XDG_CACHE_HOME'] || join(home, '.cache'), 'tunnel', 'openstack');
 }
 
@@ -53,7 +62,10 @@ function keyOf(cloud: Cloud): string {
   const who =
     method.kind === 'token'
       ? []
-      : [method.user, ...(method.kind === 'application-credential' ? [method.id, method.name] : [])];
+      : [
+          method.user,
+          ...(method.kind === 'application-credential' ? [method.id, method.name] : []),
+        ];
   const key = JSON.stringify([
     FORMAT,
     cloud.name,
@@ -81,9 +93,13 @@ export class CatalogCache {
     const age = (this.#options.now() - fetched) / 1000;
     // A clock that was set back makes every age wrong.
     if (age < 0 || age > MAX_CATALOG_AGE_S) return undefined;
-    const endpoints = listAt(document, 'endpoints').flatMap(endpointOf).slice(0, MAX_CATALOG_ENDPOINTS);
+    const endpoints = listAt(document, 'endpoints')
+      .flatMap(endpointOf)
+      .slice(0, MAX_CATALOG_ENDPOINTS);
     const links =
-      field(document, 'links') === undefined ? undefined : listAt(document, 'links').flatMap(linkOf);
+      field(document, 'links') === undefined
+        ? undefined
+        : listAt(document, 'links').flatMap(linkOf);
     return endpoints.length === 0 ? undefined : { endpoints, links, age };
   }
 
@@ -106,7 +122,10 @@ export class CatalogCache {
     mkdirSync(this.#options.directory, { recursive: true, mode: 0o700 });
     const temporary = `${path}.${randomBytes(6).toString('hex')}`;
     try {
-      writeFileSync(temporary, `${JSON.stringify(document, undefined, 1)}\n`, { mode: 0o600, flag: 'wx' });
+      writeFileSync(temporary, `${JSON.stringify(document, undefined, 1)}\n`, {
+        mode: 0o600,
+        flag: 'wx',
+      });
       renameSync(temporary, path);
     } catch (error) {
       rmSync(temporary, { force: true });
@@ -119,7 +138,9 @@ export class CatalogCache {
     return join(this.#options.directory, `${name}-${keyOf(cloud)}.json`);
   }
 
-  /** Empty when there is none, when it belongs to somebody else, or others could have written it. */
+  /**
+   * Empty when there is none, when it belongs to somebody else, or others could have written it.
+   */
   #load(path: string): string {
     let fd: number | undefined;
     try {
@@ -140,7 +161,8 @@ function endpointOf(entry: unknown): CatalogEndpoint[] {
   const type = textAt(entry, 'type');
   const url = textAt(entry, 'url');
   const found = INTERFACES.find((name) => name === field(entry, 'interface'));
-  if (type === undefined || url === undefined || !URL.canParse(url) || found === undefined) return [];
+  if (type === undefined || url === undefined || !URL.canParse(url) || found === undefined)
+    return [];
   const regions = listAt(entry, 'regions').filter((region) => typeof region === 'string');
   return [{ type, name: textAt(entry, 'name') ?? '', interface: found, regions, url }];
 }
@@ -148,5 +170,7 @@ function endpointOf(entry: unknown): CatalogEndpoint[] {
 function linkOf(entry: unknown): VersionLink[] {
   const type = textAt(entry, 'type');
   const url = textAt(entry, 'url');
-  return type === undefined || url === undefined || !URL.canParse(url) ? [] : [{ type, url: new URL(url) }];
+  return type === undefined || url === undefined || !URL.canParse(url)
+    ? []
+    : [{ type, url: new URL(url) }];
 }

@@ -1,9 +1,10 @@
 /**
  * The service catalog, and the endpoints of it that a client of this cloud will use.
  *
- * For each service: those in its region (or in any, where none is chosen), and of these the first interface that it has. So
- * `volumev3` and `volumev2` both count where the catalog has both; a configured `<service>_endpoint_override` stands in for all
- * the names of a service, also where the catalog doesn't have it.
+ * For each service: those in its region (or in any, where none is chosen), and of these the first
+ * interface that it has. So `volumev3` and `volumev2` both count where the catalog has both; a
+ * configured `<service>_endpoint_override` stands in for all the names of a service, also where the
+ * catalog doesn't have it.
  */
 import { TunnelError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
@@ -12,7 +13,9 @@ import { type Cloud, INTERFACES, type Interface } from '../settings/cloud.ts';
 import { officialType } from '../settings/servicetypes.ts';
 import { listAt, textAt } from './json.ts';
 
-/** Of all services, regions and interfaces together. The largest public clouds have some hundred. */
+/**
+ * Of all services, regions and interfaces together. The largest public clouds have some hundred.
+ */
 export const MAX_CATALOG_ENDPOINTS = 4096;
 const MAX_TEXT = 255;
 
@@ -39,7 +42,10 @@ export interface Endpoint {
   readonly origin: 'auth_url' | 'catalog' | 'override';
 }
 
-/** Entries without type, known interface or usable URL, and those beyond MAX_CATALOG_ENDPOINTS, are left out and counted. */
+/**
+ * Entries without type, known interface or usable URL, and those beyond MAX_CATALOG_ENDPOINTS, are
+ * left out and counted.
+ */
 export function parseCatalog(catalog: unknown): {
   readonly endpoints: CatalogEndpoint[];
   readonly unusable: number;
@@ -81,8 +87,8 @@ function short(text: string): string {
 }
 
 /**
- * The endpoints that the cloud's settings choose, auth_url first. Throws TunnelError `openstack-catalog` when the catalog has
- * none for the region and interface.
+ * The endpoints that the cloud's settings choose, auth_url first. Throws TunnelError
+ * `openstack-catalog` when the catalog has none for the region and interface.
  */
 export function selectEndpoints(cloud: Cloud, catalog: readonly CatalogEndpoint[]): Endpoint[] {
   const types = [...new Set(catalog.map(({ type }) => type))];
@@ -91,7 +97,9 @@ export function selectEndpoints(cloud: Cloud, catalog: readonly CatalogEndpoint[
     const settings = cloud.services.get(officialType(type));
     if (settings?.endpoint !== undefined) return [];
     const region = settings?.region ?? cloud.region;
-    const inRegion = entries.filter(({ regions }) => region === undefined || regions.includes(region));
+    const inRegion = entries.filter(
+      ({ regions }) => region === undefined || regions.includes(region),
+    );
     const interfaces = settings?.interfaces ?? cloud.interfaces;
     const best = interfaces.find((name) => inRegion.some((entry) => entry.interface === name));
     return inRegion.filter((entry) => entry.interface === best);
@@ -103,7 +111,14 @@ export function selectEndpoints(cloud: Cloud, catalog: readonly CatalogEndpoint[
     identityOf(cloud),
     ...chosen.map((entry): Endpoint => {
       const { type, name, interface: which, regions, url } = entry;
-      return { type, name, interface: which, region: regions[0] ?? '', url: new URL(url), origin: 'catalog' };
+      return {
+        type,
+        name,
+        interface: which,
+        region: regions[0] ?? '',
+        url: new URL(url),
+        origin: 'catalog',
+      };
     }),
     ...overrides,
   ];
@@ -129,7 +144,9 @@ function overridesOf(cloud: Cloud): Endpoint[] {
   return [...cloud.services].flatMap(([type, { endpoint, region }]): Endpoint[] => {
     if (endpoint === undefined) return [];
     const where = region ?? cloud.region ?? '';
-    return [{ type, name: '', interface: undefined, region: where, url: endpoint, origin: 'override' }];
+    return [
+      { type, name: '', interface: undefined, region: where, url: endpoint, origin: 'override' },
+    ];
   });
 }
 
@@ -143,7 +160,9 @@ function nothingChosen(cloud: Cloud, catalog: readonly CatalogEndpoint[]): Tunne
     return new TunnelError(
       'openstack-catalog',
       `the catalog of the cloud ${quoted(cloud.name)} has no endpoints in the region ${quoted(cloud.region ?? '')}`,
-      { hint: `set region_name, --os-region or OS_REGION_NAME; its regions are: ${known(regions)}` },
+      {
+        hint: `set region_name, --os-region or OS_REGION_NAME; its regions are: ${known(regions)}`,
+      },
     );
   }
   const interfaces = [...new Set(inRegion.map((entry) => entry.interface))];

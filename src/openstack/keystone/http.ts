@@ -1,14 +1,16 @@
 /**
- * HTTP requests to the cloud over connections that somebody else makes: the tunnel's transport opens the stream, TLS and HTTP
- * are spoken on it here.
+ * HTTP requests to the cloud over connections that somebody else makes: the tunnel's transport
+ * opens the stream, TLS and HTTP are spoken on it here.
  *
  *   URL -> connect({host, port}) -> TLS against the URL's own name -> one request, one answer, closed
  *
- * The address in the URL is never replaced by another, so the certificate is checked against the name that the clients will
- * check it against, too. One connection a request: there are few of them, once in a run.
+ * The address in the URL is never replaced by another, so the certificate is checked against the
+ * name that the clients will check it against, too. One connection a request: there are few of
+ * them, once in a run.
  *
- * Limits: REQUEST_TIMEOUT_MS for a request with all it needs, MAX_ANSWER_BYTES of body, Node's 16 KiB of header,
- * MAX_REDIRECTS; redirects are followed only for GET, to the same host, and never from https to http.
+ * Limits: REQUEST_TIMEOUT_MS for a request with all it needs, MAX_ANSWER_BYTES of body, Node's 16
+ * KiB of header, MAX_REDIRECTS; redirects are followed only for GET, to the same host, and never
+ * from https to http.
  */
 import { type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http';
 import { isIP } from 'node:net';
@@ -23,7 +25,10 @@ import { NotationError } from '../../net/notation.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { printable } from '../../observe/printable.ts';
 
-/** As long as clients of such APIs wait at most; sshd needs two minutes to give up an address that drops packets. */
+/**
+ * As long as clients of such APIs wait at most; sshd needs two minutes to give up an address that
+ * drops packets.
+ */
 export const REQUEST_TIMEOUT_MS = 30_000;
 /** The largest catalogs seen have some hundred kilobytes. */
 export const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
@@ -66,9 +71,13 @@ export function destinationOf(url: URL): Destination {
     return { host: canonicalHost(url.hostname.replace(/^\[(.*)\]$/, '$1')), port };
   } catch (cause) {
     if (!(cause instanceof NotationError)) throw cause;
-    throw new TunnelError('openstack-url', `${printable(url.href)} can't be connected to: ${cause.message}`, {
-      cause,
-    });
+    throw new TunnelError(
+      'openstack-url',
+      `${printable(url.href)} can't be connected to: ${cause.message}`,
+      {
+        cause,
+      },
+    );
   }
 }
 
@@ -80,8 +89,9 @@ export class HttpClient {
   }
 
   /**
-   * Resolves with whatever status the server answers. Rejects with TunnelError: openstack-unreachable (no connection),
-   * openstack-tls, openstack-timeout, openstack-answer (no HTTP, too long, too many redirects); or with the signal's reason.
+   * Resolves with whatever status the server answers. Rejects with TunnelError:
+   * openstack-unreachable (no connection), openstack-tls, openstack-timeout, openstack-answer (no
+   * HTTP, too long, too many redirects); or with the signal's reason.
    */
   async request(asked: HttpRequest): Promise<HttpAnswer> {
     const { timeout = REQUEST_TIMEOUT_MS, signal: stop } = this.#options;
@@ -107,9 +117,13 @@ export class HttpClient {
         },
       );
     }
-    throw new TunnelError('openstack-answer', `${place(url)} redirects more than ${MAX_REDIRECTS} times`, {
-      hint: 'check auth_url',
-    });
+    throw new TunnelError(
+      'openstack-answer',
+      `${place(url)} redirects more than ${MAX_REDIRECTS} times`,
+      {
+        hint: 'check auth_url',
+      },
+    );
   }
 
   async #once(asked: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
@@ -118,7 +132,10 @@ export class HttpClient {
     const stream = await this.#open(asked.url, signal);
     try {
       const answer = await exchange(stream, asked, signal, observer);
-      observer.log('debug', `${asked.method} ${place(asked.url)}${asked.url.pathname}: ${answer.status}`);
+      observer.log(
+        'debug',
+        `${asked.method} ${place(asked.url)}${asked.url.pathname}: ${answer.status}`,
+      );
       return answer;
     } finally {
       stream.destroy();
@@ -195,7 +212,8 @@ function exchange(
       createConnection: () => stream,
       signal,
     });
-    const fail = (cause: unknown): void => reject(signal.aborted ? signal.reason : brokenOff(url, cause));
+    const fail = (cause: unknown): void =>
+      reject(signal.aborted ? signal.reason : brokenOff(url, cause));
     sent.on('error', fail);
     sent.once('response', (response) => {
       const chunks: Buffer[] = [];
@@ -221,7 +239,10 @@ function exchange(
 }
 
 /** Where to ask instead; undefined: this is the answer. */
-function redirection(method: 'GET' | 'POST', { status, headers, url }: HttpAnswer): URL | undefined {
+function redirection(
+  method: 'GET' | 'POST',
+  { status, headers, url }: HttpAnswer,
+): URL | undefined {
   const { location } = headers;
   if (![301, 302, 303, 307, 308].includes(status) || location === undefined) return undefined;
   const next = URL.canParse(location, url.href) ? new URL(location, url) : undefined;
@@ -260,7 +281,10 @@ function unreachable(destination: Destination, error: ConnectError): TunnelError
 function tlsError(url: URL, cause: unknown): TunnelError {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
   const message = cause instanceof Error ? printable(cause.message) : String(cause);
-  return new TunnelError('openstack-tls', `${place(url)}: ${message}`, { hint: tlsHint(url, code), cause });
+  return new TunnelError('openstack-tls', `${place(url)}: ${message}`, {
+    hint: tlsHint(url, code),
+    cause,
+  });
 }
 
 function tlsHint(url: URL, code: string): string {

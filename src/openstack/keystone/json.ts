@@ -14,7 +14,8 @@ export function parseJson(text: string): unknown {
 export function field(value: unknown, ...keys: readonly string[]): unknown {
   let current = value;
   for (const key of keys) {
-    if (typeof current !== 'object' || current === null || !Object.hasOwn(current, key)) return undefined;
+    if (typeof current !== 'object' || current === null || !Object.hasOwn(current, key))
+      return undefined;
     current = (current as Readonly<Record<string, unknown>>)[key];
   }
   return current;

@@ -1,14 +1,17 @@
 /**
- * Keystone v3: from a cloud's credentials to its service catalog (Identity API v3, "Token authentication").
+ * Keystone v3: from a cloud's credentials to its service catalog (Identity API v3, "Token
+ * authentication").
  *
  *   auth_url ends in /v3     -> POST auth_url/auth/tokens
  *   auth_url has no version  -> GET it (200 or 300 with a list of versions), take the one whose id is v3.*
  *
- * The catalog comes with the token. The token itself is in a header of the answer and is not even looked at.
+ * The catalog comes with the token. The token itself is in a header of the answer and is not even
+ * looked at.
  *
- * Credentials go to the host that auth_url names and to no other: where a version's link points to another host, port or
- * scheme than the list came from (a Keystone that doesn't know of the TLS proxy before it), the version's path below the list is
- * used, and the link is handed on, because openstacksdk will follow it.
+ * Credentials go to the host that auth_url names and to no other: where a version's link points to
+ * another host, port or scheme than the list came from (a Keystone that doesn't know of the TLS
+ * proxy before it), the version's path below the list is used, and the link is handed on, because
+ * openstacksdk will follow it.
  */
 import { TunnelError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
@@ -30,8 +33,9 @@ export interface KeystoneAnswer {
 }
 
 /**
- * Rejects with TunnelError: what HttpClient.request rejects with; openstack-identity (no Keystone v3 there),
- * openstack-auth-failed, openstack-catalog (nothing in it), and what `cloud.authentication` throws.
+ * Rejects with TunnelError: what HttpClient.request rejects with; openstack-identity (no Keystone
+ * v3 there), openstack-auth-failed, openstack-catalog (nothing in it), and what
+ * `cloud.authentication` throws.
  */
 export async function fetchCatalog(cloud: Cloud, http: HttpClient): Promise<KeystoneAnswer> {
   const authentication = cloud.authentication();
@@ -47,7 +51,10 @@ export async function fetchCatalog(cloud: Cloud, http: HttpClient): Promise<Keys
   return { endpoints, unusable, foreignLinks };
 }
 
-async function findIdentity(authUrl: URL, http: HttpClient): Promise<{ url: URL; foreignLinks: URL[] }> {
+async function findIdentity(
+  authUrl: URL,
+  http: HttpClient,
+): Promise<{ url: URL; foreignLinks: URL[] }> {
   if (/\/v3(\.[0-9]+)?\/?$/.test(authUrl.pathname)) return { url: authUrl, foreignLinks: [] };
   const answer = await http.request({ method: 'GET', url: authUrl });
   const versions = [200, 300].includes(answer.status) ? parseVersions(answer.body, answer.url) : [];
@@ -77,7 +84,9 @@ function below(url: URL, path: string): URL {
 
 function authenticationBody({ method, scope }: Authentication): object {
   const scoped = scopeBody(scope);
-  return { auth: { identity: identityBody(method), ...(scoped !== undefined && { scope: scoped }) } };
+  return {
+    auth: { identity: identityBody(method), ...(scoped !== undefined && { scope: scoped }) },
+  };
 }
 
 function identityBody(method: Method): object {
@@ -90,7 +99,9 @@ function identityBody(method: Method): object {
       return { methods: ['token'], token: { id: method.token.reveal() } };
     case 'application-credential': {
       const which =
-        method.id === undefined ? { name: method.name, user: namedBody(method.user) } : { id: method.id };
+        method.id === undefined
+          ? { name: method.name, user: namedBody(method.user) }
+          : { id: method.id };
       return {
         methods: ['application_credential'],
         application_credential: { ...which, secret: method.secret.reveal() },
@@ -125,7 +136,8 @@ function refused(answer: HttpAnswer, cloud: Cloud, { method }: Authentication): 
   const said = field(parseJson(answer.body), 'error', 'message');
   const text = typeof said === 'string' ? printable(said).slice(0, MAX_QUOTED_ANSWER) : '';
   const detail = text === '' ? '' : `: ${text}`;
-  // A token that has expired or was revoked is one that isn't found; where auth_url is wrong, no token is spoken of.
+  // A token that has expired or was revoked is one that isn't found; where auth_url is wrong, no
+  // token is spoken of.
   const unknownToken = answer.status === 404 && method.kind === 'token' && /\btoken\b/i.test(text);
   if (answer.status === 401 || answer.status === 403 || unknownToken) {
     const receipt = answer.headers['openstack-auth-receipt'] !== undefined;
@@ -143,13 +155,16 @@ function refused(answer: HttpAnswer, cloud: Cloud, { method }: Authentication): 
     answer.status >= 500
       ? 'the service itself is in trouble; try again later'
       : 'check that auth_url is the address of Keystone v3, and the names of user, project and domains';
-  return new TunnelError('openstack-identity', `${where} answers ${answer.status}${detail}`, { hint });
+  return new TunnelError('openstack-identity', `${where} answers ${answer.status}${detail}`, {
+    hint,
+  });
 }
 
 const CREDENTIAL_HINTS: Readonly<Record<Method['kind'], string>> = {
   password: 'check username, password, project and domains; the password may have expired',
   token: 'tokens expire, often after an hour, and can be revoked: issue a new one',
-  'application-credential': 'the application credential may have expired or been deleted: create a new one',
+  'application-credential':
+    'the application credential may have expired or been deleted: create a new one',
 };
 
 function emptyCatalog(cloud: Cloud, { scope, method }: Authentication): TunnelError {

@@ -1,8 +1,9 @@
 /**
- * Hosts that only version documents name. Clients ask a service for its versions and then follow the link of the version
- * that they speak; behind a proxy that link often has another host or port than the catalog. Asked for are, for each
- * host of the catalog, the address without project and version, and the one with version. No token is sent: version documents
- * are public, and where one isn't, there is nothing to be learned.
+ * Hosts that only version documents name. Clients ask a service for its versions and then follow
+ * the link of the version that they speak; behind a proxy that link often has another host or port
+ * than the catalog. Asked for are, for each host of the catalog, the address without project and
+ * version, and the one with version. No token is sent: version documents are public, and where one
+ * isn't, there is nothing to be learned.
  */
 import { TunnelError } from '../../errors/errors.ts';
 import type { Observer } from '../../observe/observer.ts';
@@ -21,7 +22,10 @@ export interface VersionLink {
   readonly url: URL;
 }
 
-/** Links to other hosts or ports than the endpoints have. A document that can't be had is passed over. */
+/**
+ * Links to other hosts or ports than the endpoints have. A document that can't be had is passed
+ * over.
+ */
 export async function findVersionLinks(
   endpoints: readonly Endpoint[],
   http: HttpClient,
@@ -29,13 +33,17 @@ export async function findVersionLinks(
 ): Promise<VersionLink[]> {
   const documents = new Map<string, string>();
   for (const { url, type } of endpoints) {
-    for (const document of documentsOf(url)) if (!documents.has(document)) documents.set(document, type);
+    for (const document of documentsOf(url))
+      if (!documents.has(document)) documents.set(document, type);
   }
   const known = new Set(endpoints.map(({ url }) => url.origin));
   const asked = [...documents].slice(0, MAX_VERSION_DOCUMENTS);
   if (documents.size > asked.length) {
     observer.count('tunnel_openstack_versions_left_out_total', documents.size - asked.length);
-    observer.log('notice', `of ${documents.size} version documents only ${asked.length} are asked for`);
+    observer.log(
+      'notice',
+      `of ${documents.size} version documents only ${asked.length} are asked for`,
+    );
   }
   const found = new Map<string, VersionLink>();
   // Workers take from one list; none of them rejects but with the signal's reason.
@@ -54,7 +62,9 @@ export async function findVersionLinks(
 async function linksAt(document: URL, http: HttpClient, observer: Observer): Promise<URL[]> {
   try {
     const { body, status, url } = await http.request({ method: 'GET', url: document });
-    return [200, 300].includes(status) ? parseVersions(body, url).flatMap(({ links }) => links) : [];
+    return [200, 300].includes(status)
+      ? parseVersions(body, url).flatMap(({ links }) => links)
+      : [];
   } catch (error) {
     if (!(error instanceof TunnelError)) throw error;
     observer.log('debug', `no versions at ${document.href}: ${error.message}`);

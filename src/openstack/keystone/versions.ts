@@ -1,6 +1,7 @@
 /**
- * Version documents: what an OpenStack service answers at an address without version, and often at one with. The forms differ
- * by service and age: `{"versions": [...]}`, `{"versions": {"values": [...]}}`, `{"version": {...}}`, or one version bare.
+ * Version documents: what an OpenStack service answers at an address without version, and often at
+ * one with. The forms differ by service and age: `{"versions": [...]}`, `{"versions": {"values":
+ * [...]}}`, `{"version": {...}}`, or one version bare.
  */
 import { field, listAt, parseJson, textAt } from './json.ts';
 
@@ -30,7 +31,8 @@ export function parseVersions(text: string, base: URL): Version[] {
 function linksOf(entry: unknown, base: URL): URL[] {
   return listAt(entry, 'links').flatMap((link) => {
     const href = textAt(link, 'href');
-    if (textAt(link, 'rel') !== 'self' || href === undefined || !URL.canParse(href, base.href)) return [];
+    if (textAt(link, 'rel') !== 'self' || href === undefined || !URL.canParse(href, base.href))
+      return [];
     const url = new URL(href, base);
     return url.protocol === 'http:' || url.protocol === 'https:' ? [url] : [];
   });

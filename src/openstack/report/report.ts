@@ -1,9 +1,9 @@
 /**
- * The report of `tunnel openstack`: which addresses a cloud needs, what the jump host says to each, and what to ask its
- * administrator and the cloud's for.
+ * The report of `tunnel openstack`: which addresses a cloud needs, what the jump host says to each,
+ * and what to ask its administrator and the cloud's for.
  *
- * Whether the jump host permits an address is found out by opening it: no answer but "prohibited" comes from sshd itself, all
- * others come from beyond its PermitOpen.
+ * Whether the jump host permits an address is found out by opening it: no answer but "prohibited"
+ * comes from sshd itself, all others come from beyond its PermitOpen.
  */
 import type { ReportFormat } from '../../config/openstackreport.ts';
 import { ConnectError, type Connector } from '../../flow/connector.ts';
@@ -16,11 +16,15 @@ import { type CloudTargets, formatAge } from '../targets/targets.ts';
 
 /** Opens at a time: sshd resolves names one after the other. */
 const CONCURRENCY = 4;
-/** Milliseconds for one open: sshd itself would wait two minutes for an address that drops packets. */
+/**
+ * Milliseconds for one open: sshd itself would wait two minutes for an address that drops packets.
+ */
 export const PROBE_TIMEOUT_MS = 10_000;
 
 /** What became of opening a target. */
-export type Probe = { readonly outcome: 'open' } | { readonly outcome: Refusal; readonly why: string };
+export type Probe =
+  | { readonly outcome: 'open' }
+  | { readonly outcome: Refusal; readonly why: string };
 
 export interface ProbedTarget extends CloudTarget {
   readonly probe: Probe;
@@ -30,13 +34,19 @@ export interface CloudReport {
   readonly cloud: Cloud;
   readonly found: CloudTargets;
   readonly targets: readonly ProbedTarget[];
-  /** Hosts that only version documents name, where they were not asked for as targets (--os-follow-links). */
+  /**
+   * Hosts that only version documents name, where they were not asked for as targets
+   * (--os-follow-links).
+   */
   readonly linkedOnly: readonly CloudTarget[];
   /** Addresses from which the jump host is expected to connect: those that it was reached at. */
   readonly sources: readonly string[];
 }
 
-/** Opens each target and closes it again. Rejects with the signal's reason, or when the link is lost. */
+/**
+ * Opens each target and closes it again. Rejects with the signal's reason, or when the link is
+ * lost.
+ */
 export async function probeTargets(
   targets: readonly CloudTarget[],
   connect: Connector['connect'],
@@ -88,17 +98,25 @@ export function formatReport(report: CloudReport, format: ReportFormat): string 
   }
 }
 
-/** For sshd_config(5): one line, because sshd takes only the first PermitOpen that it reads. Without targets: `none`. */
+/**
+ * For sshd_config(5): one line, because sshd takes only the first PermitOpen that it reads. Without
+ * targets: `none`.
+ */
 export function permitOpenLine(targets: readonly Destination[]): string {
   return `PermitOpen ${targets.map(formatDestination).join(' ') || 'none'}`;
 }
 
-/** For the key's options in authorized_keys (sshd(8)), where each address has an option of its own. */
+/**
+ * For the key's options in authorized_keys (sshd(8)), where each address has an option of its own.
+ */
 export function permitOpenOptions(targets: readonly Destination[]): string {
   return targets.map((target) => `permitopen="${formatDestination(target)}"`).join(',');
 }
 
-/** What to ask the cloud's side for, where the API admits only listed sources: one line for each kind of list. */
+/**
+ * What to ask the cloud's side for, where the API admits only listed sources: one line for each
+ * kind of list.
+ */
 export function admissionLines({ sources, targets }: CloudReport): string[] {
   const ports = [...new Set(targets.map(({ port }) => port))].sort((a, b) => a - b);
   return sources.flatMap((source) => {
@@ -160,7 +178,11 @@ const PROBE_TEXTS: Readonly<Record<Probe['outcome'], string>> = {
 function tableOf(report: CloudReport): string {
   const { cloud, found, targets } = report;
   const age =
-    found.age === undefined ? 'not asked' : found.age === 0 ? 'fresh' : `${formatAge(found.age)} old`;
+    found.age === undefined
+      ? 'not asked'
+      : found.age === 0
+        ? 'fresh'
+        : `${formatAge(found.age)} old`;
   const sections = [
     [
       `Cloud ${cloud.name} (${cloud.source})`,
@@ -168,7 +190,9 @@ function tableOf(report: CloudReport): string {
     ],
     [
       'Endpoints',
-      ...columns(found.endpoints.map(({ type, region, url, origin }) => [type, region, url.href, origin])),
+      ...columns(
+        found.endpoints.map(({ type, region, url, origin }) => [type, region, url.href, origin]),
+      ),
     ],
     [
       'Targets',
@@ -182,7 +206,9 @@ function tableOf(report: CloudReport): string {
     ],
     [
       'Named only by version documents, and no targets without --os-follow-links',
-      ...columns(report.linkedOnly.map((target) => [formatDestination(target), target.services.join(', ')])),
+      ...columns(
+        report.linkedOnly.map((target) => [formatDestination(target), target.services.join(', ')]),
+      ),
     ],
     ['For the jump host, in sshd_config', `  ${permitOpenLine(targets)}`],
     ['or in authorized_keys, before the key', `  ${permitOpenOptions(targets)}`],
@@ -206,7 +232,9 @@ function admissionSection(report: CloudReport): string[] {
 }
 
 function notesOf({ cloud, found, targets }: CloudReport): string[] {
-  const byName = targets.some(({ host, probe }) => !isAddress(host) && probe.outcome === 'prohibited');
+  const byName = targets.some(
+    ({ host, probe }) => !isAddress(host) && probe.outcome === 'prohibited',
+  );
   const notes = [...cloud.warnings, ...found.warnings];
   if (byName) {
     notes.push(
@@ -217,7 +245,9 @@ function notesOf({ cloud, found, targets }: CloudReport): string[] {
 }
 
 function columns(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
+  );
   return rows.map((row) =>
     `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd(),
   );

@@ -1,7 +1,8 @@
 /**
- * How a cloud's settings authenticate: `password`, `token` and `v3applicationcredential`, each also under the name that fixes
- * the version (`v3password`, `v3token`). Everything else (v2, OpenID Connect, Kerberos, ...) is refused with the way to go
- * without the catalog. What is missing is said here, before Keystone would answer it with a bare 400 or 401.
+ * How a cloud's settings authenticate: `password`, `token` and `v3applicationcredential`, each also
+ * under the name that fixes the version (`v3password`, `v3token`). Everything else (v2, OpenID
+ * Connect, Kerberos, ...) is refused with the way to go without the catalog. What is missing is
+ * said here, before Keystone would answer it with a bare 400 or 401.
  */
 import { TunnelError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
@@ -67,7 +68,8 @@ function userOf(settings: AuthSettings): Named {
 function applicationCredential(settings: AuthSettings): Method {
   const secret = new Secret(required(settings, 'application_credential_secret'));
   const id = settings.get('application_credential_id');
-  if (id !== undefined) return { kind: 'application-credential', id, name: undefined, user: {}, secret };
+  if (id !== undefined)
+    return { kind: 'application-credential', id, name: undefined, user: {}, secret };
   const name = settings.get('application_credential_name');
   if (name === undefined) throw missing(settings, 'application_credential_id');
   return { kind: 'application-credential', id: undefined, name, user: userOf(settings), secret };
@@ -81,14 +83,17 @@ function scopeOf(settings: AuthSettings): Scope {
   const projectId = get('project_id');
   if (projectId !== undefined) return { kind: 'project', project: { id: projectId } };
   const project = get('project_name');
-  if (project !== undefined) return { kind: 'project', project: inDomain(settings, project, 'project') };
+  if (project !== undefined)
+    return { kind: 'project', project: inDomain(settings, project, 'project') };
   const domainId = get('domain_id');
   if (domainId !== undefined) return { kind: 'domain', domain: { id: domainId } };
   const domain = get('domain_name');
   return domain === undefined ? { kind: 'none' } : { kind: 'domain', domain: { name: domain } };
 }
 
-/** Names are unique only inside a domain: its own, the one that stands for both, or the default one. */
+/**
+ * Names are unique only inside a domain: its own, the one that stands for both, or the default one.
+ */
 function inDomain({ cloud, get }: AuthSettings, name: string, what: 'user' | 'project'): Named {
   const domainId = get(`${what}_domain_id`);
   if (domainId !== undefined) return { name, domainId };

@@ -1,4 +1,7 @@
-/** What is known of one cloud and one region of it, as its clients see it: clouds.yaml and OS_* variables, merged. */
+/**
+ * What is known of one cloud and one region of it, as its clients see it: clouds.yaml and OS_*
+ * variables, merged.
+ */
 import type { Secret } from './secret.ts';
 
 /** Interfaces of a service's endpoints, without the suffix `URL` that older configurations have. */
@@ -43,7 +46,10 @@ export interface Authentication {
 export interface TlsSettings {
   /** undefined: the system's authorities. */
   readonly caFile: string | undefined;
-  /** false: the user has switched verification off for this cloud (`verify: false`, `insecure: true`). */
+  /**
+   * false: the user has switched verification off for this cloud (`verify: false`, `insecure:
+   * true`).
+   */
   readonly verify: boolean;
   readonly certFile: string | undefined;
   readonly keyFile: string | undefined;
@@ -57,13 +63,19 @@ export interface Cloud {
   readonly authUrl: URL;
   /** As it is configured: `password`, `v3applicationcredential`, ... */
   readonly authType: string;
-  /** Tells what authenticates, or throws a TunnelError that says what is missing: with --os-catalog off nobody asks. */
+  /**
+   * Tells what authenticates, or throws a TunnelError that says what is missing: with --os-catalog
+   * off nobody asks.
+   */
   authentication(): Authentication;
   readonly region: string | undefined;
   /** In order of preference; at least one. */
   readonly interfaces: readonly Interface[];
   readonly tls: TlsSettings;
-  /** `<service>_endpoint_override`, `<service>_interface`, `<service>_region_name`, by service type with `-`. */
+  /**
+   * `<service>_endpoint_override`, `<service>_interface`, `<service>_region_name`, by service type
+   * with `-`.
+   */
   readonly services: ReadonlyMap<string, ServiceSettings>;
   /** Where the configuration may not mean what it seems to, one sentence each. */
   readonly warnings: readonly string[];

@@ -5,8 +5,9 @@
  *   secure         OS_CLIENT_SECURE_FILE    the same shape, merged over it: the passwords, in a file of their own
  *   clouds-public  -                        profiles that a cloud may name
  *
- * Each is searched for by itself in the working directory, `${XDG_CONFIG_HOME:-~/.config}/openstack`, `~/.config/openstack`,
- * `/etc/xdg/openstack` and `/etc/openstack`, as .yaml, .yml and .json; the first that exists and can be read is the one. The
+ * Each is searched for by itself in the working directory,
+ * `${XDG_CONFIG_HOME:-~/.config}/openstack`, `~/.config/openstack`, `/etc/xdg/openstack` and
+ * `/etc/openstack`, as .yaml, .yml and .json; the first that exists and can be read is the one. The
  * variable comes before all of these, and isn't an error where it names a file that doesn't exist.
  */
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
@@ -60,13 +61,16 @@ export function searchPath(kind: FileKind, { env, directory, home, site }: Surro
     site ?? SITE_DIRECTORY,
   ];
   const override = OVERRIDES[kind] === undefined ? undefined : env[OVERRIDES[kind]];
-  const found = directories.flatMap((path) => SUFFIXES.map((suffix) => join(path, `${kind}${suffix}`)));
+  const found = directories.flatMap((path) =>
+    SUFFIXES.map((suffix) => join(path, `${kind}${suffix}`)),
+  );
   return override ? [resolve(directory, override), ...found] : found;
 }
 
 /**
- * The first file of the kind; undefined: there is none. A file that can't be read is passed over with a warning, as
- * openstacksdk does without one. Throws TunnelError `openstack-config` for one that is no mapping in YAML or JSON.
+ * The first file of the kind; undefined: there is none. A file that can't be read is passed over
+ * with a warning, as openstacksdk does without one. Throws TunnelError `openstack-config` for one
+ * that is no mapping in YAML or JSON.
  */
 export function findFile(
   kind: FileKind,
@@ -98,9 +102,13 @@ function readBounded(path: string): string | undefined {
   }
   try {
     if (fstatSync(fd).size > MAX_CLOUDS_FILE_BYTES) {
-      throw new TunnelError('openstack-config', `${path} is larger than ${MAX_CLOUDS_FILE_BYTES >> 20} MiB`, {
-        hint: 'check whether this is the file that you mean',
-      });
+      throw new TunnelError(
+        'openstack-config',
+        `${path} is larger than ${MAX_CLOUDS_FILE_BYTES >> 20} MiB`,
+        {
+          hint: 'check whether this is the file that you mean',
+        },
+      );
     }
     return readFileSync(fd, 'utf8');
   } finally {
@@ -125,8 +133,9 @@ function parse(path: string, text: string): Raw {
 }
 
 /**
- * YAML 1.1, as the clients' own parsers have it: `yes` and `no` are booleans, `<<` merges. The parser's own messages are not
- * shown: they quote what stands at the place, which may be a password that begins with `*` or `!`.
+ * YAML 1.1, as the clients' own parsers have it: `yes` and `no` are booleans, `<<` merges. The
+ * parser's own messages are not shown: they quote what stands at the place, which may be a password
+ * that begins with `*` or `!`.
  */
 function parseYaml(path: string, text: string): unknown {
   const lineCounter = new LineCounter();
@@ -139,12 +148,17 @@ function parseYaml(path: string, text: string): unknown {
   const [error] = document.errors;
   if (error !== undefined) {
     const { line, col } = lineCounter.linePos(error.pos[0]);
-    throw malformed(`${path}:${line}:${col}`, 'YAML', error.code.toLowerCase().replaceAll('_', ' '));
+    throw malformed(
+      `${path}:${line}:${col}`,
+      'YAML',
+      error.code.toLowerCase().replaceAll('_', ' '),
+    );
   }
   try {
     return document.toJS({ maxAliasCount: MAX_YAML_ALIASES });
   } catch {
-    // Aliases are all that is resolved so late: one without an anchor, or more of them than MAX_YAML_ALIASES.
+    // Aliases are all that is resolved so late: one without an anchor, or more of them than
+    // MAX_YAML_ALIASES.
     throw malformed(path, 'YAML', 'an alias (*NAME) stands for nothing, or for too much');
   }
 }
@@ -155,7 +169,11 @@ function parseJson(path: string, text: string): unknown {
   } catch {
     // Its message quotes, too, and has no line. The YAML parser knows it.
     const lineCounter = new LineCounter();
-    const [error] = parseDocument(text, { schema: 'json', lineCounter, prettyErrors: false }).errors;
+    const [error] = parseDocument(text, {
+      schema: 'json',
+      lineCounter,
+      prettyErrors: false,
+    }).errors;
     const place = error === undefined ? path : `${path}:${lineCounter.linePos(error.pos[0]).line}`;
     throw malformed(place, 'JSON', 'something is missing, or stands where it does not belong');
   }
@@ -172,5 +190,7 @@ function shapeOf(content: unknown): string {
 }
 
 export function isMapping(value: unknown): value is Raw {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
+  return (
+    typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
+  );
 }

@@ -1,10 +1,12 @@
 /**
- * Where Terraform and other programs in Go would read something else than openstacksdk, as warnings.
+ * Where Terraform and other programs in Go would read something else than openstacksdk, as
+ * warnings.
  *
- * Terraform's provider looks for `clouds.yaml`, `secure.yaml` and `clouds-public.yaml` in the working directory,
- * `~/.config/openstack` and `/etc/openstack` (github.com/gophercloud/utils, openstack/clientconfig); gophercloud 2 itself takes
- * OS_CLIENT_CONFIG_FILE for the only place where it is set, and `secure.yaml` only beside the file that it found. Only what
- * matters for the cloud at hand is said.
+ * Terraform's provider looks for `clouds.yaml`, `secure.yaml` and `clouds-public.yaml` in the
+ * working directory, `~/.config/openstack` and `/etc/openstack` (github.com/gophercloud/utils,
+ * openstack/clientconfig); gophercloud 2 itself takes OS_CLIENT_CONFIG_FILE for the only place
+ * where it is set, and `secure.yaml` only beside the file that it found. Only what matters for the
+ * cloud at hand is said.
  */
 import { basename, dirname, join, resolve } from 'node:path';
 import { isMapping, SITE_DIRECTORY, type Surroundings } from './files.ts';
@@ -23,7 +25,10 @@ export function gophercloudWarnings(raw: RawCloud, surroundings: Surroundings): 
   ];
 }
 
-function fileWarnings(file: string, { env, directory, home, site = SITE_DIRECTORY }: Surroundings): string[] {
+function fileWarnings(
+  file: string,
+  { env, directory, home, site = SITE_DIRECTORY }: Surroundings,
+): string[] {
   const override = env['OS_CLIENT_CONFIG_FILE'];
   if (override) {
     const path = resolve(directory, override);
@@ -81,7 +86,10 @@ function settingWarnings({ settings, regionListed }: RawCloud): string[] {
   return warnings;
 }
 
-/** The command line clients let such variables win over the named cloud, libraries don't, and Go fills gaps with them. */
+/**
+ * The command line clients let such variables win over the named cloud, libraries don't, and Go
+ * fills gaps with them.
+ */
 function variableWarnings({ name }: RawCloud, { env }: Surroundings): string[] {
   const clashing = [
     'OS_AUTH_URL',

@@ -1,15 +1,23 @@
 /**
- * From a cloud's merged settings to a typed `Cloud`: addresses are read, names of other times translated, secrets wrapped.
+ * From a cloud's merged settings to a typed `Cloud`: addresses are read, names of other times
+ * translated, secrets wrapped.
  *
- * A setting of `auth` may stand beside it (OS_* variables do), and then counts only where `auth` has none. `tenant_*` is what
- * projects were called, `endpoint_type` what interfaces were; the domain of a project-scoped cloud stands for both the user's
- * and the project's. Numbers and booleans where text is meant are read as text, as the clients do.
+ * A setting of `auth` may stand beside it (OS_* variables do), and then counts only where `auth`
+ * has none. `tenant_*` is what projects were called, `endpoint_type` what interfaces were; the
+ * domain of a project-scoped cloud stands for both the user's and the project's. Numbers and
+ * booleans where text is meant are read as text, as the clients do.
  */
 import { join, resolve } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
 import { type AuthSettings, authenticationOf } from './auth.ts';
-import { type Cloud, INTERFACES, type Interface, type ServiceSettings, type TlsSettings } from './cloud.ts';
+import {
+  type Cloud,
+  INTERFACES,
+  type Interface,
+  type ServiceSettings,
+  type TlsSettings,
+} from './cloud.ts';
 import { isMapping, type Raw, type Surroundings } from './files.ts';
 import { gophercloudWarnings } from './gophercloud.ts';
 import { officialType } from './servicetypes.ts';
@@ -25,8 +33,9 @@ const SERVICE_SUFFIXES = [
 ] as const;
 
 /**
- * The cloud that is asked for, or that files and environment choose. Throws TunnelError: openstack-config (malformed),
- * openstack-cloud (no such cloud), openstack-region (no such region), openstack-auth-url.
+ * The cloud that is asked for, or that files and environment choose. Throws TunnelError:
+ * openstack-config (malformed), openstack-cloud (no such cloud), openstack-region (no such region),
+ * openstack-auth-url.
  */
 export function loadCloud(choice: Choice, surroundings: Surroundings): Cloud {
   const raw = loadRawCloud(choice, surroundings);
@@ -45,7 +54,8 @@ export function loadCloud(choice: Choice, surroundings: Surroundings): Cloud {
     authentication: () => authenticationOf(settings.authSettings(authType)),
     region: raw.region,
     // endpoint_type is the older name, and wins all the same.
-    interfaces: settings.interfaces('endpoint_type') ?? settings.interfaces('interface') ?? ['public'],
+    interfaces: settings.interfaces('endpoint_type') ??
+      settings.interfaces('interface') ?? ['public'],
     tls,
     services: serviceSettings(settings, (warning) => warnings.push(warning)),
     warnings,
@@ -106,16 +116,26 @@ class Settings {
     return first === undefined ? undefined : [first, ...others];
   }
 
-  /** `text` may have `{region_name}` and the like in it, which stand for the cloud's own settings. */
+  /**
+   * `text` may have `{region_name}` and the like in it, which stand for the cloud's own settings.
+   */
   url(key: string, text: string | undefined): URL | undefined {
     if (text === undefined) return undefined;
     const filled = text.replace(/\{(\w+)\}/g, (_, name: string) => {
       const value = name === 'region_name' ? this.#raw.region : this.text(name);
       if (value !== undefined) return value;
-      throw this.wrong(key, `"{${name}}" stands for a setting that the cloud doesn't have`, `set ${name}`);
+      throw this.wrong(
+        key,
+        `"{${name}}" stands for a setting that the cloud doesn't have`,
+        `set ${name}`,
+      );
     });
     const url = URL.canParse(filled) ? new URL(filled) : undefined;
-    if (url === undefined || (url.protocol !== 'http:' && url.protocol !== 'https:') || url.hostname === '') {
+    if (
+      url === undefined ||
+      (url.protocol !== 'http:' && url.protocol !== 'https:') ||
+      url.hostname === ''
+    ) {
       throw this.wrong(
         key,
         // With an "@" it may have a password in it.
@@ -124,7 +144,11 @@ class Settings {
       );
     }
     if (url.username !== '' || url.password !== '') {
-      throw this.wrong(key, 'the URL has a user or password in it', 'put them into auth: username, password');
+      throw this.wrong(
+        key,
+        'the URL has a user or password in it',
+        'put them into auth: username, password',
+      );
     }
     return url;
   }
@@ -183,12 +207,16 @@ class Settings {
 function withoutAuthUrl(raw: RawCloud): TunnelError {
   const profile = raw.settings['profile'] ?? raw.settings['cloud'];
   const place = raw.file ?? 'the environment';
-  return new TunnelError('openstack-auth-url', `${place}: the cloud ${quoted(raw.name)} has no auth_url`, {
-    hint:
-      typeof profile === 'string'
-        ? 'write the auth_url of its provider into the cloud, below "auth:"; a profile counts only where clouds-public.yaml has it'
-        : 'write auth_url below "auth:", the address of Keystone: https://HOST:PORT/v3',
-  });
+  return new TunnelError(
+    'openstack-auth-url',
+    `${place}: the cloud ${quoted(raw.name)} has no auth_url`,
+    {
+      hint:
+        typeof profile === 'string'
+          ? 'write the auth_url of its provider into the cloud, below "auth:"; a profile counts only where clouds-public.yaml has it'
+          : 'write auth_url below "auth:", the address of Keystone: https://HOST:PORT/v3',
+    },
+  );
 }
 
 function tlsSettings(
@@ -213,7 +241,10 @@ function tlsSettings(
   return { caFile, verify, certFile: path('cert'), keyFile: path('key') };
 }
 
-/** A key may look like a service's and be something else's: what can't be read is passed over with a warning. */
+/**
+ * A key may look like a service's and be something else's: what can't be read is passed over with a
+ * warning.
+ */
 function serviceSettings(
   settings: Settings,
   warn: (message: string) => void,

@@ -1,6 +1,6 @@
 /**
- * A password or token: text that shows itself only when it is asked for by `reveal`. In a log line, a stack's inspection or a
- * JSON file it is `(secret)`.
+ * A password or token: text that shows itself only when it is asked for by `reveal`. In a log line,
+ * a stack's inspection or a JSON file it is `(secret)`.
  */
 import { inspect } from 'node:util';
 

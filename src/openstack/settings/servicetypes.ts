@@ -1,9 +1,12 @@
 /**
- * Names of the kinds of services. Each has one official type and names from before it was agreed on, which catalogs and
- * configurations still use (the "service types authority" of OpenStack).
+ * Names of the kinds of services. Each has one official type and names from before it was agreed
+ * on, which catalogs and configurations still use (the "service types authority" of OpenStack).
  */
 
-/** Official type, then its aliases from the preferred to the oldest. Types without aliases stand for themselves. */
+/**
+ * Official type, then its aliases from the preferred to the oldest. Types without aliases stand for
+ * themselves.
+ */
 const ALIASES: readonly (readonly [type: string, ...aliases: string[]])[] = [
   ['block-storage', 'volumev3', 'volumev2', 'volume', 'block-store'],
   ['shared-file-system', 'sharev2', 'share'],

@@ -1,16 +1,18 @@
 /**
- * Which cloud is meant, and its settings merged from everywhere they may stand, as openstacksdk does it
- * (openstack.config.loader; the user's documentation is "Configuring OpenStack SDK Applications").
+ * Which cloud is meant, and its settings merged from everywhere they may stand, as openstacksdk
+ * does it (openstack.config.loader; the user's documentation is "Configuring OpenStack SDK
+ * Applications").
  *
  *   built-in defaults < profile in clouds-public.yaml < clouds.yaml < secure.yaml < values of the chosen region
  *
- * The cloud is the one asked for (--os-cloud), else OS_CLOUD, else the one that OS_* variables describe (`envvars`, or
- * OS_CLOUD_NAME), else the only one there is. The region is the one asked for, else OS_REGION_NAME, else the first of the
- * cloud's. openstacksdk itself reads OS_REGION_NAME only for `envvars`; the command line clients and Terraform, which are what
- * a tunnel is started for, read it for every cloud.
+ * The cloud is the one asked for (--os-cloud), else OS_CLOUD, else the one that OS_* variables
+ * describe (`envvars`, or OS_CLOUD_NAME), else the only one there is. The region is the one asked
+ * for, else OS_REGION_NAME, else the first of the cloud's. openstacksdk itself reads OS_REGION_NAME
+ * only for `envvars`; the command line clients and Terraform, which are what a tunnel is started
+ * for, read it for every cloud.
  *
- * The result is still untyped text by key; load.ts makes a `Cloud` of it, and gophercloud.ts compares it with what
- * Terraform's library would read.
+ * The result is still untyped text by key; load.ts makes a `Cloud` of it, and gophercloud.ts
+ * compares it with what Terraform's library would read.
  */
 import { TunnelError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
@@ -74,7 +76,8 @@ export function loadRawCloud(choice: Choice, surroundings: Surroundings): RawClo
       { hint: 'rename the cloud, or set OS_CLOUD_NAME to another name' },
     );
   }
-  const all: Raw = fromEnvironment === undefined ? merged : { ...merged, [environmentName]: fromEnvironment };
+  const all: Raw =
+    fromEnvironment === undefined ? merged : { ...merged, [environmentName]: fromEnvironment };
   const name = chooseCloud(
     choice.cloud ?? (env['OS_CLOUD'] || (fromEnvironment && environmentName)),
     all,
@@ -83,7 +86,12 @@ export function loadRawCloud(choice: Choice, surroundings: Surroundings): RawClo
   const own = mappingAt(all, name, clouds?.path);
   const profile = profileOf(own, name, environmentName, surroundings, warn);
   const base = withAuth(withAuth(DEFAULTS, profile), own);
-  const { region, listed } = chooseRegion(choice.region ?? env['OS_REGION_NAME'], own, profile, name);
+  const { region, listed } = chooseRegion(
+    choice.region ?? env['OS_REGION_NAME'],
+    own,
+    profile,
+    name,
+  );
   const secureClouds = cloudsOf(secure, 'clouds');
   return {
     name,
@@ -92,7 +100,9 @@ export function loadRawCloud(choice: Choice, surroundings: Surroundings): RawClo
     settings: region === undefined ? base : withAuth(base, region.values),
     region: region?.name,
     regionListed: listed,
-    authTypeGiven: [own, profile].some((settings) => 'auth_type' in settings || 'auth_plugin' in settings),
+    authTypeGiven: [own, profile].some(
+      (settings) => 'auth_type' in settings || 'auth_plugin' in settings,
+    ),
     warnings,
   };
 }
@@ -119,9 +129,13 @@ function chooseCloud(wanted: string | undefined, all: Raw, file: CloudsFile | un
     );
   }
   if (others.length > 0) {
-    throw new TunnelError('openstack-cloud', `none of ${known.length} clouds is chosen${within(file)}`, {
-      hint: `name it with --os-cloud or OS_CLOUD; the clouds are: ${known.map(quoted).join(', ')}`,
-    });
+    throw new TunnelError(
+      'openstack-cloud',
+      `none of ${known.length} clouds is chosen${within(file)}`,
+      {
+        hint: `name it with --os-cloud or OS_CLOUD; the clouds are: ${known.map(quoted).join(', ')}`,
+      },
+    );
   }
   return only;
 }
@@ -132,18 +146,26 @@ function within(file: CloudsFile | undefined): string {
 
 /** undefined: no variable describes a cloud. */
 function environmentCloud(env: Surroundings['env']): Raw | undefined {
-  const names = Object.keys(env).filter((name) => name.startsWith('OS_') && !FOREIGN_VARIABLES.test(name));
+  const names = Object.keys(env).filter(
+    (name) => name.startsWith('OS_') && !FOREIGN_VARIABLES.test(name),
+  );
   if (names.every((name) => SELECTORS.has(name))) return undefined;
-  return Object.fromEntries(names.map((name) => [name.slice('OS_'.length).toLowerCase(), env[name]]));
+  return Object.fromEntries(
+    names.map((name) => [name.slice('OS_'.length).toLowerCase(), env[name]]),
+  );
 }
 
 function cloudsOf(file: CloudsFile | undefined, key: 'clouds' | 'public-clouds'): Raw {
   const clouds = file?.content[key];
   if (file === undefined || clouds === undefined || clouds === null) return {};
   if (isMapping(clouds)) return clouds;
-  throw new TunnelError('openstack-config', `${file.path}: "${key}" is no mapping of names to clouds`, {
-    hint: 'write each cloud as "NAME:" below it, with its settings indented',
-  });
+  throw new TunnelError(
+    'openstack-config',
+    `${file.path}: "${key}" is no mapping of names to clouds`,
+    {
+      hint: 'write each cloud as "NAME:" below it, with its settings indented',
+    },
+  );
 }
 
 function mappingAt(clouds: Raw, name: string, path: string | undefined): Raw {

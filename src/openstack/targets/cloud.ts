@@ -19,7 +19,10 @@ export interface CloudRunOptions {
 }
 
 /** Before the jump host is dialled. Its warnings are logged. Throws what `loadCloud` throws. */
-export function loadConfiguredCloud({ cloud, region }: OpenStackOptions, observer: Observer): Cloud {
+export function loadConfiguredCloud(
+  { cloud, region }: OpenStackOptions,
+  observer: Observer,
+): Cloud {
   const found = loadCloud(
     { cloud, region },
     { env: process.env, directory: process.cwd(), home: homeDirectory() },
@@ -29,8 +32,9 @@ export function loadConfiguredCloud({ cloud, region }: OpenStackOptions, observe
 }
 
 /**
- * The rules that --os-cloud adds to a run's targets. Rejects with what `findCloudTargets` rejects with, and with `openstack-catalog`
- * when there are none: without targets a proxy would carry everything.
+ * The rules that --os-cloud adds to a run's targets. Rejects with what `findCloudTargets` rejects
+ * with, and with `openstack-catalog` when there are none: without targets a proxy would carry
+ * everything.
  */
 export async function cloudRules(
   cloud: Cloud,
@@ -48,7 +52,11 @@ export async function cloudRules(
     );
   }
   const from =
-    age === undefined ? 'auth_url alone' : age === 0 ? 'a fresh catalog' : `a catalog ${formatAge(age)} old`;
+    age === undefined
+      ? 'auth_url alone'
+      : age === 0
+        ? 'a fresh catalog'
+        : `a catalog ${formatAge(age)} old`;
   const count = targets.length === 1 ? '1 target' : `${targets.length} targets`;
   observer.log('notice', `${count} of the cloud ${cloud.name}, from ${from}`);
   return rulesOf(targets);

@@ -1,6 +1,7 @@
 /**
- * From endpoints to targets: the hosts and ports that a cloud's clients connect to, each once, by name where the catalog has a
- * name. They are what a tunnel has to capture for the cloud, and what is asked of the jump host.
+ * From endpoints to targets: the hosts and ports that a cloud's clients connect to, each once, by
+ * name where the catalog has a name. They are what a tunnel has to capture for the cloud, and what
+ * is asked of the jump host.
  */
 import type { NameTarget, Target } from '../../config/configuration.ts';
 import { TunnelError } from '../../errors/errors.ts';
@@ -33,10 +34,13 @@ export interface Address {
 }
 
 /**
- * Each host and port once. What can't be a target (a loopback address in a catalog, which would be the jump host's own) is left
- * out and handed to `warn`.
+ * Each host and port once. What can't be a target (a loopback address in a catalog, which would be
+ * the jump host's own) is left out and handed to `warn`.
  */
-export function cloudTargets(addresses: readonly Address[], warn: (message: string) => void): CloudTarget[] {
+export function cloudTargets(
+  addresses: readonly Address[],
+  warn: (message: string) => void,
+): CloudTarget[] {
   const found = new Map<string, { target: Destination; services: Set<string>; linked: boolean }>();
   for (const { url, type, linked } of addresses) {
     const target = targetOf(url, type, warn);
@@ -49,7 +53,9 @@ export function cloudTargets(addresses: readonly Address[], warn: (message: stri
     } else if (found.size < MAX_CLOUD_TARGETS) {
       found.set(key, { target, services: new Set([type]), linked });
     } else {
-      warn(`the cloud has more than ${MAX_CLOUD_TARGETS} addresses; ${key} and what follows is left out`);
+      warn(
+        `the cloud has more than ${MAX_CLOUD_TARGETS} addresses; ${key} and what follows is left out`,
+      );
       break;
     }
   }
@@ -60,7 +66,11 @@ export function cloudTargets(addresses: readonly Address[], warn: (message: stri
   }));
 }
 
-function targetOf(url: URL, type: string, warn: (message: string) => void): Destination | undefined {
+function targetOf(
+  url: URL,
+  type: string,
+  warn: (message: string) => void,
+): Destination | undefined {
   let target: Destination;
   try {
     target = destinationOf(url);

@@ -14,13 +14,15 @@
  *          v                                    v
  *   --os-catalog off: auth_url and overrides   rules.ts: hosts and ports -> targets, PermitOpen
  *
- * Nothing goes past the tunnel: names are resolved by the jump host, and Keystone sees the jump host's address. A cloud
- * that can't be asked is an error, and not a list with half of its targets.
+ * Nothing goes past the tunnel: names are resolved by the jump host, and Keystone sees the jump
+ * host's address. A cloud that can't be asked is an error, and not a list with half of its targets.
  *
- * Modes (--os-catalog): `auto` takes the cached catalog up to its maximal age, else fetches it; `refresh` always fetches it;
- * `off` asks nobody. Secrets are `Secret`s from the file on, are put into the one request that needs them and nowhere else.
+ * Modes (--os-catalog): `auto` takes the cached catalog up to its maximal age, else fetches it;
+ * `refresh` always fetches it; `off` asks nobody. Secrets are `Secret`s from the file on, are put
+ * into the one request that needs them and nowhere else.
  *
- * Limits: those of openstack/keystone/http.ts, MAX_CATALOG_ENDPOINTS, MAX_CLOUD_TARGETS, MAX_VERSION_DOCUMENTS.
+ * Limits: those of openstack/keystone/http.ts, MAX_CATALOG_ENDPOINTS, MAX_CLOUD_TARGETS,
+ * MAX_VERSION_DOCUMENTS.
  */
 import type { CatalogMode } from '../../config/openstackoptions.ts';
 import { TunnelError } from '../../errors/errors.ts';
@@ -63,7 +65,10 @@ export interface CloudTargets {
   readonly targets: readonly CloudTarget[];
   /** Seconds since the catalog was fetched; 0: just now; undefined: it wasn't asked for. */
   readonly age: number | undefined;
-  /** What doesn't keep it from working, one sentence each; the cloud's own warnings are not among them. */
+  /**
+   * What doesn't keep it from working, one sentence each; the cloud's own warnings are not among
+   * them.
+   */
   readonly warnings: readonly string[];
 }
 
@@ -81,10 +86,18 @@ export async function findCloudTargets(options: CloudTargetsOptions): Promise<Cl
     warnings.push(message);
   };
   const fetched = mode === 'off' ? undefined : await catalogOf(options, warn);
-  const endpoints = fetched === undefined ? configuredEndpoints(cloud) : endpointsOf(cloud, fetched);
+  const endpoints =
+    fetched === undefined ? configuredEndpoints(cloud) : endpointsOf(cloud, fetched);
   const addresses = endpoints.map(({ url, type }) => ({ url, type, linked: false }));
-  const links = findLinks ? (fetched?.links ?? []).map(({ url, type }) => ({ url, type, linked: true })) : [];
-  return { endpoints, targets: cloudTargets([...addresses, ...links], warn), age: fetched?.age, warnings };
+  const links = findLinks
+    ? (fetched?.links ?? []).map(({ url, type }) => ({ url, type, linked: true }))
+    : [];
+  return {
+    endpoints,
+    targets: cloudTargets([...addresses, ...links], warn),
+    age: fetched?.age,
+    warnings,
+  };
 }
 
 /** What the cloud has been given since the catalog was fetched is not in it. */
@@ -99,9 +112,15 @@ function endpointsOf(cloud: Cloud, { catalog, age }: Fetched): Endpoint[] {
   }
 }
 
-async function catalogOf(options: CloudTargetsOptions, warn: (message: string) => void): Promise<Fetched> {
+async function catalogOf(
+  options: CloudTargetsOptions,
+  warn: (message: string) => void,
+): Promise<Fetched> {
   const { cloud, mode, findLinks, observer } = options;
-  const cache = new CatalogCache({ directory: options.cacheDirectory, now: options.now ?? Date.now });
+  const cache = new CatalogCache({
+    directory: options.cacheDirectory,
+    now: options.now ?? Date.now,
+  });
   const cached = mode === 'auto' ? cache.read(cloud) : undefined;
   if (cached !== undefined && !(findLinks && cached.links === undefined)) {
     observer.log('info', `the catalog of the cloud ${cloud.name} is ${formatAge(cached.age)} old`);
@@ -141,5 +160,7 @@ const HOUR = 60 * MINUTE;
 /** `40 s`, `12 min`, `3 h` */
 export function formatAge(seconds: number): string {
   if (seconds < 2 * MINUTE) return `${Math.round(seconds)} s`;
-  return seconds < 2 * HOUR ? `${Math.round(seconds / MINUTE)} min` : `${Math.round(seconds / HOUR)} h`;
+  return seconds < 2 * HOUR
+    ? `${Math.round(seconds / MINUTE)} min`
+    : `${Math.round(seconds / HOUR)} h`;
 }

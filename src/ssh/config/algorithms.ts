@@ -1,7 +1,7 @@
 /**
- * The algorithm lists of ssh_config(5): `a,b` replaces the defaults, `+a,b` adds to their end, `-a,b` removes from them,
- * `^a,b` puts in front. The defaults are those of OpenSSH 9.2 to 9.8; newer ones put further post-quantum key exchanges in
- * front, which the embedded client hasn't.
+ * The algorithm lists of ssh_config(5): `a,b` replaces the defaults, `+a,b` adds to their end,
+ * `-a,b` removes from them, `^a,b` puts in front. The defaults are those of OpenSSH 9.2 to 9.8;
+ * newer ones put further post-quantum key exchanges in front, which the embedded client hasn't.
  */
 
 import { matchPatterns } from '../patterns.ts';
@@ -17,7 +17,8 @@ const DEFAULTS: Readonly<Record<string, readonly string[]>> = {
     curve25519-sha256@libssh.org ecdh-sha2-nistp256 ecdh-sha2-nistp384 ecdh-sha2-nistp521
     diffie-hellman-group-exchange-sha256 diffie-hellman-group16-sha512 diffie-hellman-group18-sha512
     diffie-hellman-group14-sha256`),
-  ciphers: words(`chacha20-poly1305@openssh.com aes128-ctr aes192-ctr aes256-ctr aes128-gcm@openssh.com
+  ciphers:
+    words(`chacha20-poly1305@openssh.com aes128-ctr aes192-ctr aes256-ctr aes128-gcm@openssh.com
     aes256-gcm@openssh.com`),
   macs: words(`umac-64-etm@openssh.com umac-128-etm@openssh.com hmac-sha2-256-etm@openssh.com
     hmac-sha2-512-etm@openssh.com hmac-sha1-etm@openssh.com umac-64@openssh.com umac-128@openssh.com hmac-sha2-256
@@ -31,7 +32,9 @@ function words(text: string): string[] {
   return text.trim().split(/\s+/);
 }
 
-/** The list that `text` comes to, as `ssh -G` prints it; undefined: the keyword has no such list. */
+/**
+ * The list that `text` comes to, as `ssh -G` prints it; undefined: the keyword has no such list.
+ */
 export function assembleAlgorithms(keyword: string, text: string): string | undefined {
   const defaults = DEFAULTS[keyword];
   if (defaults === undefined) return undefined;

@@ -1,11 +1,13 @@
 /**
- * What an ssh_config comes to for one host where no ssh is there to ask. As readconf.c has it: the lines are read from top to
- * bottom, those of Host and Match sections that don't match are skipped, and the first value of a keyword stays; identity
- * and certificate files add up. An Include doesn't change which section the lines behind it belong to. `Match final`
- * makes for a second pass, in which Host is compared with the HostName found in the first.
+ * What an ssh_config comes to for one host where no ssh is there to ask. As readconf.c has it: the
+ * lines are read from top to bottom, those of Host and Match sections that don't match are skipped,
+ * and the first value of a keyword stays; identity and certificate files add up. An Include doesn't
+ * change which section the lines behind it belong to. `Match final` makes for a second pass, in
+ * which Host is compared with the HostName found in the first.
  *
- * Not evaluated here, each named in one warning: `Match exec`, `Match localnetwork`, `canonical`, `version`, `command`,
- * `sessiontype` (such sections don't hold), CanonicalizeHostname, Includes with tokens or variables, unknown keywords.
+ * Not evaluated here, each named in one warning: `Match exec`, `Match localnetwork`, `canonical`,
+ * `version`, `command`, `sessiontype` (such sections don't hold), CanonicalizeHostname, Includes
+ * with tokens or variables, unknown keywords.
  */
 
 import { UsageError } from '../../errors/errors.ts';
@@ -141,10 +143,16 @@ class Pass {
 
   #set({ keyword: written, args, rest }: Directive, place: string): void {
     const keyword = OLD_NAMES[written] ?? written;
-    const values = COMMANDS.has(keyword) ? [rest] : PATH_LISTS.has(keyword) ? [...args] : args.join(' ');
+    const values = COMMANDS.has(keyword)
+      ? [rest]
+      : PATH_LISTS.has(keyword)
+        ? [...args]
+        : args.join(' ');
     const [first = ''] = values;
     if (first === '')
-      throw new UsageError(`${place}: ${written} has no value`, { hint: 'a line is "Keyword value"' });
+      throw new UsageError(`${place}: ${written} has no value`, {
+        hint: 'a line is "Keyword value"',
+      });
     const ignored = (this.#values.get('ignoreunknown')?.[0] ?? '').toLowerCase().split(/[ ,]+/);
     if (!isSshKeyword(keyword) && !matchPatterns(ignored, written))
       this.unevaluated.add(`the keyword ${written} at ${place}`);
@@ -158,7 +166,10 @@ class Pass {
     this.#values.set(keyword, typeof values === 'string' ? [values] : values);
   }
 
-  /** Of ProxyJump and ProxyCommand the first switches the other off; `ProxyCommand none` does, `ProxyJump none` doesn't. */
+  /**
+   * Of ProxyJump and ProxyCommand the first switches the other off; `ProxyCommand none` does,
+   * `ProxyJump none` doesn't.
+   */
   #isRivalled(keyword: string): boolean {
     if (keyword === 'proxyjump') return this.#values.has('proxycommand');
     if (keyword !== 'proxycommand') return false;
@@ -212,9 +223,12 @@ class Pass {
       case 'tagged':
         return this.#values.get('tag')?.[0] ?? '';
       default:
-        throw new UsageError(`${place}: Match has an unknown criterion ${JSON.stringify(criterion)}`, {
-          hint: 'known are all, canonical, final, exec, host, originalhost, user, localuser and tagged',
-        });
+        throw new UsageError(
+          `${place}: Match has an unknown criterion ${JSON.stringify(criterion)}`,
+          {
+            hint: 'known are all, canonical, final, exec, host, originalhost, user, localuser and tagged',
+          },
+        );
     }
   }
 }

@@ -1,10 +1,11 @@
 /**
  * The files of ssh_config(5): which ones there are, their lines, and what they include.
  *
- * They are read once, into a tree in memory. From it come both ways of evaluating them: a copy for `ssh -G` (writeConfig)
- * and the lines for evaluate.ts. The copy exists because ssh looks for the files, for `~/` and for relative Includes in
- * the home directory of the passwd entry, where this program has $HOME; and because values of our own can be put behind
- * the user's, where they are defaults. Line numbers stay the same, so that ssh's complaints can be led back.
+ * They are read once, into a tree in memory. From it come both ways of evaluating them: a copy for
+ * `ssh -G` (writeConfig) and the lines for evaluate.ts. The copy exists because ssh looks for the
+ * files, for `~/` and for relative Includes in the home directory of the passwd entry, where this
+ * program has $HOME; and because values of our own can be put behind the user's, where they are
+ * defaults. Line numbers stay the same, so that ssh's complaints can be led back.
  */
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -44,7 +45,10 @@ export interface ConfigLine {
   readonly text: string;
   /** undefined: a comment, or blank. */
   readonly directive: Directive | undefined;
-  /** For an Include: what its patterns match, in order; undefined: it has tokens or variables, which only ssh expands. */
+  /**
+   * For an Include: what its patterns match, in order; undefined: it has tokens or variables, which
+   * only ssh expands.
+   */
   readonly includes: readonly ConfigFile[] | undefined;
 }
 
@@ -56,7 +60,10 @@ export interface ConfigPlaces {
   readonly systemDirectory: string;
 }
 
-/** The files at the top, as far as they are there: the user's, and the system's behind it. Throws UsageError. */
+/**
+ * The files at the top, as far as they are there: the user's, and the system's behind it. Throws
+ * UsageError.
+ */
 export async function loadConfig({ file, home, systemDirectory }: ConfigPlaces): Promise<{
   readonly user: ConfigFile | undefined;
   readonly system: ConfigFile | undefined;
@@ -72,15 +79,22 @@ export async function loadConfig({ file, home, systemDirectory }: ConfigPlaces):
   if (file !== undefined) {
     const given = await readConfigFile(file, reading(userDirectory, false), 0);
     if (given === undefined) {
-      throw new UsageError(`-F: the configuration file ${file} can't be read: there is no such file`, {
-        hint: 'check the path, or leave -F out for ~/.ssh/config',
-      });
+      throw new UsageError(
+        `-F: the configuration file ${file} can't be read: there is no such file`,
+        {
+          hint: 'check the path, or leave -F out for ~/.ssh/config',
+        },
+      );
     }
     return { user: given, system: undefined };
   }
   return {
     user: await readConfigFile(join(userDirectory, 'config'), reading(userDirectory, true), 0),
-    system: await readConfigFile(join(systemDirectory, 'ssh_config'), reading(systemDirectory, false), 0),
+    system: await readConfigFile(
+      join(systemDirectory, 'ssh_config'),
+      reading(systemDirectory, false),
+      0,
+    ),
   };
 }
 
@@ -88,7 +102,10 @@ interface Reading {
   /** Where relative Includes are. */
   readonly directory: string;
   readonly home: string;
-  /** Whether files that others may write are refused: what stands in them is run (ProxyCommand, Match exec). */
+  /**
+   * Whether files that others may write are refused: what stands in them is run (ProxyCommand,
+   * Match exec).
+   */
   readonly checked: boolean;
   readonly count: { files: number };
 }
@@ -99,9 +116,12 @@ async function readConfigFile(
   depth: number,
 ): Promise<ConfigFile | undefined> {
   if (depth > MAX_INCLUDE_DEPTH) {
-    throw new UsageError(`${path}: ssh_config files are nested more than ${MAX_INCLUDE_DEPTH} deep`, {
-      hint: 'check whether a file includes itself',
-    });
+    throw new UsageError(
+      `${path}: ssh_config files are nested more than ${MAX_INCLUDE_DEPTH} deep`,
+      {
+        hint: 'check whether a file includes itself',
+      },
+    );
   }
   const content = await readText(path, reading);
   if (content === undefined) return undefined;
@@ -118,7 +138,9 @@ async function readConfigFile(
     const text = homeExpanded(line, reading.home, place);
     const directive = parseDirective(text, place);
     const includes =
-      directive?.keyword === 'include' ? await readIncludes(directive.args, reading, depth) : undefined;
+      directive?.keyword === 'include'
+        ? await readIncludes(directive.args, reading, depth)
+        : undefined;
     lines.push({ number, text, directive, includes });
   }
   return { path, lines };
@@ -138,9 +160,12 @@ async function readText(path: string, reading: Reading): Promise<string | undefi
       );
     }
     if (size > MAX_CONFIG_FILE_BYTES) {
-      throw new UsageError(`${path} is too large for an ssh_config (above ${MAX_CONFIG_FILE_BYTES} bytes)`, {
-        hint: 'check that it is the right file (-F, Include)',
-      });
+      throw new UsageError(
+        `${path} is too large for an ssh_config (above ${MAX_CONFIG_FILE_BYTES} bytes)`,
+        {
+          hint: 'check that it is the right file (-F, Include)',
+        },
+      );
     }
     return await readFile(path, 'utf8');
   } catch (cause) {
@@ -217,8 +242,9 @@ export interface WrittenConfig {
 }
 
 /**
- * Writes the parts to a directory that only this user can read, and which the next tunnel removes if this one is killed. Throws
- * TunnelError `openssh-directory` when there is no place for it, UsageError when it can't be filled.
+ * Writes the parts to a directory that only this user can read, and which the next tunnel removes
+ * if this one is killed. Throws TunnelError `openssh-directory` when there is no place for it,
+ * UsageError when it can't be filled.
  */
 export async function writeConfig(parts: readonly ConfigPart[]): Promise<WrittenConfig> {
   const own = makePrivateDirectory(silentObserver);
@@ -275,11 +301,16 @@ async function renderLine(
   return copies.length === 0 ? '' : `Include ${copies.join(' ')}`;
 }
 
-/** A line of ssh_config with the home directory for a leading `~/` of the values that name files. Throws UsageError. */
+/**
+ * A line of ssh_config with the home directory for a leading `~/` of the values that name files.
+ * Throws UsageError.
+ */
 export function homeExpanded(line: string, home: string, place: string): string {
   const directive = parseDirective(line, place);
   if (directive === undefined || !PATH_KEYWORDS.has(directive.keyword)) return line;
   if (!directive.args.some((arg) => arg.startsWith('~/'))) return line;
-  const absolute = directive.args.map((arg) => (arg.startsWith('~/') ? join(home, arg.slice(2)) : arg));
+  const absolute = directive.args.map((arg) =>
+    arg.startsWith('~/') ? join(home, arg.slice(2)) : arg,
+  );
   return `${directive.keyword} ${absolute.map(quoteArgument).join(' ')}`;
 }

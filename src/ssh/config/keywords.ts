@@ -1,6 +1,7 @@
 /**
- * The keywords of ssh_config(5), to tell a misspelt `-o` from one that only a newer ssh knows about. Up to OpenSSH 10.2, with
- * the older names that ssh still takes. `Host`, `Match` and `Include` are not options: ssh takes them in files only.
+ * The keywords of ssh_config(5), to tell a misspelt `-o` from one that only a newer ssh knows
+ * about. Up to OpenSSH 10.2, with the older names that ssh still takes. `Host`, `Match` and
+ * `Include` are not options: ssh takes them in files only.
  */
 import { NotationError, quoted } from '../../net/notation.ts';
 
@@ -38,8 +39,9 @@ export function isSshKeyword(keyword: string): boolean {
 }
 
 /**
- * Reads `Keyword=value`, or `Keyword value` as ssh takes it too. The result is `Keyword=value` with the keyword as the
- * manual has it, to be read as a line of ssh_config or handed to ssh's own -o. Throws NotationError.
+ * Reads `Keyword=value`, or `Keyword value` as ssh takes it too. The result is `Keyword=value` with
+ * the keyword as the manual has it, to be read as a line of ssh_config or handed to ssh's own -o.
+ * Throws NotationError.
  */
 export function parseSshOption(text: string): string {
   if (/[\u0000-\u0008\u000a-\u001f\u007f]/.test(text))

@@ -1,6 +1,7 @@
 /**
- * What of an ssh_config only the system's ssh can do, so that `auto` can choose it, or --transport ssh2 say what is missing:
- * authentication that the embedded client has no means for, and restrictions that it would silently not keep.
+ * What of an ssh_config only the system's ssh can do, so that `auto` can choose it, or --transport
+ * ssh2 say what is missing: authentication that the embedded client has no means for, and
+ * restrictions that it would silently not keep.
  */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -28,7 +29,10 @@ const NAMES: readonly (readonly [keyword: string, name: string])[] = [
   ['bindinterface', 'BindInterface'],
 ];
 
-/** One phrase each; empty: nothing. Looks for certificates and security keys beside the identity files. */
+/**
+ * One phrase each; empty: nothing. Looks for certificates and security keys beside the identity
+ * files.
+ */
 export async function onlyOpenssh(
   keywords: Keywords,
   authentication: AuthenticationSettings,
@@ -48,7 +52,10 @@ export async function onlyOpenssh(
   return phrases;
 }
 
-/** A default security key counts only where there is no other default key: else the other one may be meant. */
+/**
+ * A default security key counts only where there is no other default key: else the other one may be
+ * meant.
+ */
 async function identitiesInUse(
   { identityFiles, noIdentityFiles }: AuthenticationSettings,
   home: string,
@@ -79,7 +86,10 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-async function filterAsync<T>(items: readonly T[], test: (item: T) => Promise<boolean>): Promise<T[]> {
+async function filterAsync<T>(
+  items: readonly T[],
+  test: (item: T) => Promise<boolean>,
+): Promise<T[]> {
   const results = await Promise.all(items.map(test));
   return items.filter((_, index) => results[index]);
 }

@@ -1,16 +1,20 @@
 /**
- * Asks the system's ssh what its configuration comes to for one host: `ssh -G`. It reads files and may run what `Match exec`
- * says, as every ssh does; it opens no connection (names are looked up only with CanonicalizeHostname).
+ * Asks the system's ssh what its configuration comes to for one host: `ssh -G`. It reads files and
+ * may run what `Match exec` says, as every ssh does; it opens no connection (names are looked up
+ * only with CanonicalizeHostname).
  *
- * It prints one `keyword value` a line, keywords in lower case, algorithm lists without `+ - ^`, times in seconds, names
- * of known_hosts files and the agent's socket expanded; identity files and commands are printed as they are written.
+ * It prints one `keyword value` a line, keywords in lower case, algorithm lists without `+ - ^`,
+ * times in seconds, names of known_hosts files and the agent's socket expanded; identity files and
+ * commands are printed as they are written.
  */
 import { spawn } from 'node:child_process';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
 import { printable } from '../../observe/printable.ts';
 import type { KeywordValues } from './syntax.ts';
 
-/** `Match exec` may ask a name server or a token; longer, and it waits for somebody who isn't there. */
+/**
+ * `Match exec` may ask a name server or a token; longer, and it waits for somebody who isn't there.
+ */
 export const QUERY_TIMEOUT_MS = 15_000;
 /** It prints about 5,000; more is an answer that can't be used, and counts as a refusal. */
 const MAX_OUTPUT_CHARACTERS = 1024 * 1024;
@@ -30,8 +34,9 @@ export interface Query {
 }
 
 /**
- * undefined: there is no ssh that could answer. The program is missing, older than -G (6.8), or doesn't find the calling
- * user in the passwd file. Throws UsageError when ssh finds fault with the configuration, TunnelError `ssh-config-timeout`.
+ * undefined: there is no ssh that could answer. The program is missing, older than -G (6.8), or
+ * doesn't find the calling user in the passwd file. Throws UsageError when ssh finds fault with the
+ * configuration, TunnelError `ssh-config-timeout`.
  */
 export async function queryConfig(query: Query): Promise<KeywordValues | undefined> {
   const { host, signal, timeoutMs = QUERY_TIMEOUT_MS } = query;
@@ -47,7 +52,8 @@ export async function queryConfig(query: Query): Promise<KeywordValues | undefin
     );
   }
   if (status === 0) return parseOutput(stdout);
-  if (/(unknown|illegal|invalid) option -- '?G|^No user exists for uid/m.test(stderr)) return undefined;
+  if (/(unknown|illegal|invalid) option -- '?G|^No user exists for uid/m.test(stderr))
+    return undefined;
   throw complaint(host, query.originalNames?.(stderr) ?? stderr);
 }
 
@@ -64,8 +70,8 @@ function runSsh(query: Query, timeoutMs: number): Promise<Outcome> {
   return new Promise((resolve) => {
     const output = { stdout: '', stderr: '' };
     let failure: Outcome['failure'];
-    // -T: it isn't about a terminal, and says so otherwise. A session of its own, so that what `Match exec` runs can be
-    // ended with it; and no stdin, which is meant for this program.
+    // -T: it isn't about a terminal, and says so otherwise. A session of its own, so that what
+    // `Match exec` runs can be ended with it; and no stdin, which is meant for this program.
     const child = spawn(program, ['-G', '-T', ...args, '--', host], {
       env: { ...environment, LC_ALL: 'C' },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -138,7 +144,10 @@ function parseOutput(stdout: string): KeywordValues {
   return values;
 }
 
-/** Paths are printed without quotes. They have been expanded, so a word that begins no path belongs to the one before it. */
+/**
+ * Paths are printed without quotes. They have been expanded, so a word that begins no path belongs
+ * to the one before it.
+ */
 function splitPaths(value: string): string[] {
   const paths: string[] = [];
   for (const word of value.split(' ')) {

@@ -1,27 +1,30 @@
 /**
- * From what the user wrote (REMOTE, -J, -F, -o, -p, -i and the ssh_config files) to the settings of the jump host and of
- * each host on the way to it.
+ * From what the user wrote (REMOTE, -J, -F, -o, -p, -i and the ssh_config files) to the settings of
+ * the jump host and of each host on the way to it.
  *
  *   files ──► files.ts  a tree of lines
  *               ├─► a copy ──► query.ts  `ssh -G`  ┐
  *               └─► evaluate.ts, where no ssh is      ┴─► KeywordValues ──► values.ts, onlyopenssh.ts ──► SshSettings
  *                                                                └─ ProxyJump: the same again for each hop
  *
- * ssh answers if it is installed, since only it knows all of its own language. It is handed a copy of the files: it would
- * look for them in the passwd entry's home directory instead of $HOME, and behind them stand defaults of this program, so
- * that "unset" and "set to ssh's default" can be told apart (ServerAliveInterval 0 switches keepalive off, none leaves
- * it on). The user's lines come first, so that they win.
+ * ssh answers if it is installed, since only it knows all of its own language. It is handed a copy
+ * of the files: it would look for them in the passwd entry's home directory instead of $HOME, and
+ * behind them stand defaults of this program, so that "unset" and "set to ssh's default" can be
+ * told apart (ServerAliveInterval 0 switches keepalive off, none leaves it on). The user's lines
+ * come first, so that they win.
  *
- * What wins, from strong to weak: REMOTE's user and port; -p, -J, -i, --keepalive, --connect-timeout; -o; the user's
- * file or that of -F; the system's file. As with ssh, a hop has its own section of the files, and -o, -i and -p are not for it;
- * --keepalive and the timeouts hold for every host.
+ * What wins, from strong to weak: REMOTE's user and port; -p, -J, -i, --keepalive,
+ * --connect-timeout; -o; the user's file or that of -F; the system's file. As with ssh, a hop has
+ * its own section of the files, and -o, -i and -p are not for it; --keepalive and the timeouts hold
+ * for every host.
  *
- * Debian and Fedora switch GSSAPIAuthentication on for everybody in the system's file. That says nothing about this jump host,
- * and would make every configuration one that only the system's ssh can serve. So the system's word on it counts only for
- * users who have Kerberos tickets.
+ * Debian and Fedora switch GSSAPIAuthentication on for everybody in the system's file. That says
+ * nothing about this jump host, and would make every configuration one that only the system's ssh
+ * can serve. So the system's word on it counts only for users who have Kerberos tickets.
  *
- * Limits: MAX_JUMP_HOPS hosts on the way; MAX_INCLUDE_DEPTH, MAX_CONFIG_FILES, MAX_CONFIG_FILE_BYTES; QUERY_TIMEOUT_MS.
- * Beyond them the start is refused with a UsageError (a TunnelError for the time).
+ * Limits: MAX_JUMP_HOPS hosts on the way; MAX_INCLUDE_DEPTH, MAX_CONFIG_FILES,
+ * MAX_CONFIG_FILE_BYTES; QUERY_TIMEOUT_MS. Beyond them the start is refused with a UsageError (a
+ * TunnelError for the time).
  */
 
 import { UsageError } from '../../errors/errors.ts';
@@ -68,8 +71,8 @@ export interface ResolveContext {
 }
 
 /**
- * What one REMOTE comes to. Opens no connection. Throws UsageError for a configuration that is wrong, TunnelError
- * `ssh-config-timeout` when a command in it doesn't end, or the signal's reason.
+ * What one REMOTE comes to. Opens no connection. Throws UsageError for a configuration that is
+ * wrong, TunnelError `ssh-config-timeout` when a command in it doesn't end, or the signal's reason.
  */
 export async function resolveSettings(
   remote: Remote,
@@ -89,8 +92,9 @@ export async function resolveSettings(
 }
 
 /**
- * A copy of the files that -F or its absence names, for the system's ssh to connect with: what `resolveSettings` has read,
- * with $HOME as the home directory. Remove it when ssh has read it. Throws UsageError.
+ * A copy of the files that -F or its absence names, for the system's ssh to connect with: what
+ * `resolveSettings` has read, with $HOME as the home directory. Remove it when ssh has read it.
+ * Throws UsageError.
  */
 export function copySshConfig(
   options: Pick<SshOptions, 'configFile'>,
@@ -109,7 +113,10 @@ function machineOf(context: ResolveContext): Machine {
   };
 }
 
-/** One host on the way: who it is, and through which hosts it is reached if that is not left to ssh_config. */
+/**
+ * One host on the way: who it is, and through which hosts it is reached if that is not left to
+ * ssh_config.
+ */
 interface Hop {
   readonly remote: Remote;
   readonly via: readonly Remote[] | undefined;
@@ -180,11 +187,13 @@ class Resolver {
       authentication,
       algorithms: readAlgorithms(keywords, defaults),
       connectTimeout:
-        this.#options.connectTimeout ?? (keywords.seconds('connecttimeout') || DEFAULT_CONNECT_TIMEOUT),
+        this.#options.connectTimeout ??
+        (keywords.seconds('connecttimeout') || DEFAULT_CONNECT_TIMEOUT),
       authTimeout: this.#options.authTimeout,
       flush: this.#options.flush,
       keepalive: {
-        interval: this.#options.keepalive ?? keywords.seconds('serveraliveinterval') ?? DEFAULT_KEEPALIVE,
+        interval:
+          this.#options.keepalive ?? keywords.seconds('serveraliveinterval') ?? DEFAULT_KEEPALIVE,
         count: Math.max(MIN_KEEPALIVES, keywords.number('serveralivecountmax') ?? 3),
       },
       rekey: readRekey(keywords),
@@ -217,7 +226,10 @@ class Resolver {
     const via = before.length > 0 ? before : undefined;
     const settings = await this.#resolve({ remote: last, via, beyond: passed }, [], []);
     if (settings.proxy.kind !== 'jump') return { kind: 'jump', hops: [settings] };
-    return { kind: 'jump', hops: [...settings.proxy.hops, { ...settings, proxy: { kind: 'direct' } }] };
+    return {
+      kind: 'jump',
+      hops: [...settings.proxy.hops, { ...settings, proxy: { kind: 'direct' } }],
+    };
   }
 
   #noteInert({ host }: Remote, keywords: Keywords, defaults: Keywords): void {

@@ -1,6 +1,7 @@
 /**
- * What the ssh_config files say about one host, as keywords and values: ssh's answer where there is an ssh, else our own
- * evaluation in the same form. One source serves the jump host and all hops; `close` removes what it has written.
+ * What the ssh_config files say about one host, as keywords and values: ssh's answer where there is
+ * an ssh, else our own evaluation in the same form. One source serves the jump host and all hops;
+ * `close` removes what it has written.
  */
 import { accessSync } from 'node:fs';
 import { userInfo } from 'node:os';
@@ -29,7 +30,8 @@ export interface Machine {
 /** What ssh expands before it prints it, so that a second time would be once too often. */
 const PRINTED_EXPANDED = ['userknownhostsfile', 'identityagent'];
 /** Compiled into ssh. */
-const GLOBAL_KNOWN_HOSTS = 'GlobalKnownHostsFile /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2';
+const GLOBAL_KNOWN_HOSTS =
+  'GlobalKnownHostsFile /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2';
 
 export class ConfigSource {
   readonly machine: Machine;
@@ -63,8 +65,8 @@ export class ConfigSource {
   }
 
   /**
-   * `via`: -J; empty: no ProxyJump whatever the files say. `sshOptions`: lines that come before those of the files. Throws as
-   * queryConfig and evaluateConfig do.
+   * `via`: -J; empty: no ProxyJump whatever the files say. `sshOptions`: lines that come before
+   * those of the files. Throws as queryConfig and evaluateConfig do.
    */
   async valuesFor(
     { host, port, user }: Remote,
@@ -100,7 +102,9 @@ export class ConfigSource {
 
   /** What the same ssh says without any configuration. */
   defaults(): Promise<KeywordValues> {
-    this.#defaults ??= this.#ask(['-F', 'none'], 'localhost').then((values) => values ?? defaultAlgorithms());
+    this.#defaults ??= this.#ask(['-F', 'none'], 'localhost').then(
+      (values) => values ?? defaultAlgorithms(),
+    );
     return this.#defaults;
   }
 
@@ -112,7 +116,10 @@ export class ConfigSource {
 }
 
 /** The files as they are, for the system's ssh to connect with. */
-export async function copyConfig(file: string | undefined, machine: Machine): Promise<WrittenConfig> {
+export async function copyConfig(
+  file: string | undefined,
+  machine: Machine,
+): Promise<WrittenConfig> {
   const { user, system } = await loadConfig({ file, ...machine });
   return writeConfig([user, system, movedKnownHosts(machine)].filter(isPart));
 }
@@ -121,7 +128,10 @@ function isPart(part: ConfigPart | undefined): part is ConfigPart {
   return part !== undefined;
 }
 
-/** For an ssh that would look elsewhere. Where it wouldn't, it isn't told: naming the files switches UpdateHostKeys off. */
+/**
+ * For an ssh that would look elsewhere. Where it wouldn't, it isn't told: naming the files switches
+ * UpdateHostKeys off.
+ */
 function movedKnownHosts(machine: Machine): string | undefined {
   try {
     if (userInfo().homedir === machine.home) return undefined;

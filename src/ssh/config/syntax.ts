@@ -1,7 +1,13 @@
-/** How ssh_config(5) is written: lines, quotes, patterns. As OpenSSH's readconf.c, misc.c (argv_split) and match.c read it. */
+/**
+ * How ssh_config(5) is written: lines, quotes, patterns. As OpenSSH's readconf.c, misc.c
+ * (argv_split) and match.c read it.
+ */
 import { UsageError } from '../../errors/errors.ts';
 
-/** What a configuration comes to for one host: keywords in lower case, values as `ssh -G` prints them, each file by itself. */
+/**
+ * What a configuration comes to for one host: keywords in lower case, values as `ssh -G` prints
+ * them, each file by itself.
+ */
 export type KeywordValues = ReadonlyMap<string, readonly string[]>;
 
 export interface Directive {
@@ -21,12 +27,17 @@ export function parseDirective(line: string, place: string): Directive | undefin
     /^(?:"([^"]*)"|([^\s="]+))[ \t]*=?[ \t]*(.*)$/s.exec(text) ?? [];
   const keyword = (quotedKeyword ?? plainKeyword).toLowerCase();
   if (keyword === '' || rest === '') {
-    throw new UsageError(`${place}: the keyword has no value`, { hint: 'a line is "Keyword value"' });
+    throw new UsageError(`${place}: the keyword has no value`, {
+      hint: 'a line is "Keyword value"',
+    });
   }
   return { keyword, args: splitArguments(rest, place), rest };
 }
 
-/** Quotes of both kinds; a backslash takes a quote, a backslash or a space its meaning; `#` at a word's start is a comment. */
+/**
+ * Quotes of both kinds; a backslash takes a quote, a backslash or a space its meaning; `#` at a
+ * word's start is a comment.
+ */
 function splitArguments(text: string, place: string): string[] {
   const words: string[] = [];
   let word: string | undefined;

@@ -19,15 +19,27 @@ export interface TokenValues {
   readonly jumpHost: string;
   /** %d */
   readonly home: string;
-  /** %u; asked for only where it is needed, since not every machine has a name for its user. Throws UsageError. */
+  /**
+   * %u; asked for only where it is needed, since not every machine has a name for its user. Throws
+   * UsageError.
+   */
   readonly localUser: () => string;
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
-/** Of file names and the agent's socket: all tokens, variables, `~/` at the beginning. Throws UsageError. */
+/**
+ * Of file names and the agent's socket: all tokens, variables, `~/` at the beginning. Throws
+ * UsageError.
+ */
 export function expandPath(text: string, values: TokenValues, keyword: string): string {
-  const expanded = expandTokens(expandVariables(text, values, keyword), pathTokens(values), keyword);
-  return expanded === '~' || expanded.startsWith('~/') ? join(values.home, expanded.slice(1)) : expanded;
+  const expanded = expandTokens(
+    expandVariables(text, values, keyword),
+    pathTokens(values),
+    keyword,
+  );
+  return expanded === '~' || expanded.startsWith('~/')
+    ? join(values.home, expanded.slice(1))
+    : expanded;
 }
 
 /** Of HostName: `%h` is the name that was given. */
@@ -41,13 +53,14 @@ export function expandJump(text: string, values: TokenValues): string {
 }
 
 /**
- * Of ProxyCommand: `%h %n %p %r`. A shell reads the result, so what is put in must mean nothing to it: an alias or user from
- * a URI would otherwise be run. Throws UsageError.
+ * Of ProxyCommand: `%h %n %p %r`. A shell reads the result, so what is put in must mean nothing to
+ * it: an alias or user from a URI would otherwise be run. Throws UsageError.
  */
 export function expandCommand(text: string, values: TokenValues): string {
   const tokens = commandTokens(values);
   for (const [token, value] of Object.entries(tokens)) {
-    if (!new RegExp(`%${token}`).test(text.replaceAll('%%', '')) || SAFE_IN_SHELL.test(value)) continue;
+    if (!new RegExp(`%${token}`).test(text.replaceAll('%%', '')) || SAFE_IN_SHELL.test(value))
+      continue;
     throw new UsageError(
       `ProxyCommand: %${token} would put ${quoted(value)} into a shell command, with characters that mean something to a shell`,
       { hint: 'use a Host alias whose HostName and User are plain, or ProxyJump' },
@@ -58,7 +71,12 @@ export function expandCommand(text: string, values: TokenValues): string {
 
 const SAFE_IN_SHELL = /^(?!-)[^\s'"`$\\;&<>|(){}*?[\]!#~]*$/u;
 
-function commandTokens({ hostName, name, port, user }: TokenValues): Readonly<Record<string, string>> {
+function commandTokens({
+  hostName,
+  name,
+  port,
+  user,
+}: TokenValues): Readonly<Record<string, string>> {
   return { h: hostName, n: name, p: String(port), r: user };
 }
 
@@ -80,13 +98,20 @@ function pathTokens(values: TokenValues): Readonly<Record<string, string>> {
   };
 }
 
-function expandTokens(text: string, tokens: Readonly<Record<string, string>>, keyword: string): string {
+function expandTokens(
+  text: string,
+  tokens: Readonly<Record<string, string>>,
+  keyword: string,
+): string {
   return text.replace(/%(.?)/gs, (_, token: string) => {
     const value = token === '%' ? '%' : tokens[token];
     if (value !== undefined) return value;
-    throw new UsageError(`${keyword}: %${token} in ${quoted(text)} is no token that is known there`, {
-      hint: 'a literal % is written as %%',
-    });
+    throw new UsageError(
+      `${keyword}: %${token} in ${quoted(text)} is no token that is known there`,
+      {
+        hint: 'a literal % is written as %%',
+      },
+    );
   });
 }
 
@@ -94,8 +119,11 @@ function expandVariables(text: string, { environment }: TokenValues, keyword: st
   return text.replace(/\$\{([^}]*)\}/g, (_, name: string) => {
     const value = environment[name];
     if (value !== undefined) return value;
-    throw new UsageError(`${keyword}: the environment variable ${name} in ${quoted(text)} isn't set`, {
-      hint: 'set it, or write the path out',
-    });
+    throw new UsageError(
+      `${keyword}: the environment variable ${name} in ${quoted(text)} isn't set`,
+      {
+        hint: 'set it, or write the path out',
+      },
+    );
   });
 }

@@ -1,10 +1,11 @@
 /**
- * From keywords and their values to typed settings: the one place where values of ssh_config(5) are read, whether `ssh -G`
- * printed them or evaluate.ts found them. Both spell some differently (`yes` and `true`, `1G` and bytes), so both
- * spellings are read.
+ * From keywords and their values to typed settings: the one place where values of ssh_config(5) are
+ * read, whether `ssh -G` printed them or evaluate.ts found them. Both spell some differently (`yes`
+ * and `true`, `1G` and bytes), so both spellings are read.
  *
- * Honoured are the keywords that appear here and in onlyopenssh.ts. What concerns sessions, other forwards and the look of
- * ssh's own output has no meaning for a tunnel and is passed over, with a line in the debug log (INERT_KEYWORDS).
+ * Honoured are the keywords that appear here and in onlyopenssh.ts. What concerns sessions, other
+ * forwards and the look of ssh's own output has no meaning for a tunnel and is passed over, with a
+ * line in the debug log (INERT_KEYWORDS).
  */
 import { userInfo } from 'node:os';
 import { UsageError } from '../../errors/errors.ts';
@@ -18,8 +19,9 @@ import type { KeywordValues } from './syntax.ts';
 import { expandJump, expandPath, type TokenValues } from './tokens.ts';
 
 /**
- * Without effect when they are set: a tunnel has no such thing, or (host authentication of localhost, CheckHostIP) doesn't let
- * it weaken the check of host keys. For RequiredRSASize and PubkeyAcceptedAlgorithms the server's own limits stand.
+ * Without effect when they are set: a tunnel has no such thing, or (host authentication of
+ * localhost, CheckHostIP) doesn't let it weaken the check of host keys. For RequiredRSASize and
+ * PubkeyAcceptedAlgorithms the server's own limits stand.
  */
 export const INERT_KEYWORDS: readonly string[] = `
   addkeystoagent canonicaldomains checkhostip clearallforwardings compression connectionattempts controlmaster
@@ -74,7 +76,8 @@ export class Keywords {
   number(keyword: string): number | undefined {
     const value = this.text(keyword);
     if (value === undefined) return undefined;
-    if (!/^[0-9]+$/.test(value) || Number(value) > MAX_NUMBER) throw wrong(keyword, value, 'a number');
+    if (!/^[0-9]+$/.test(value) || Number(value) > MAX_NUMBER)
+      throw wrong(keyword, value, 'a number');
     return Number(value);
   }
 
@@ -86,15 +89,26 @@ export class Keywords {
 }
 
 function wrong(keyword: string, value: string, expected: string): UsageError {
-  return new UsageError(`ssh_config: ${keyword} has the value ${quoted(value)}, which is not ${expected}`, {
-    hint: 'correct it in the ssh_config that is read (-F), or where -o sets it',
-  });
+  return new UsageError(
+    `ssh_config: ${keyword} has the value ${quoted(value)}, which is not ${expected}`,
+    {
+      hint: 'correct it in the ssh_config that is read (-F), or where -o sets it',
+    },
+  );
 }
 
-const SECONDS_IN: Readonly<Record<string, number>> = { '': 1, s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
+const SECONDS_IN: Readonly<Record<string, number>> = {
+  '': 1,
+  s: 1,
+  m: 60,
+  h: 3600,
+  d: 86_400,
+  w: 604_800,
+};
 
 function readTime(keyword: string, text: string): number {
-  if (!/^([0-9]+[smhdw]?)+$/i.test(text)) throw wrong(keyword, text, 'a time such as 30, 5m or 1h30m');
+  if (!/^([0-9]+[smhdw]?)+$/i.test(text))
+    throw wrong(keyword, text, 'a time such as 30, 5m or 1h30m');
   let seconds = 0;
   for (const [, count = '', unit = ''] of text.matchAll(/([0-9]+)([smhdw]?)/gi)) {
     seconds += Number(count) * (SECONDS_IN[unit.toLowerCase()] ?? 0);
@@ -193,7 +207,10 @@ export function readAddressFamily(keywords: Keywords): SshSettings['addressFamil
   throw wrong('addressfamily', text, 'any, inet or inet6');
 }
 
-/** `pins` are left empty: they are no matter of ssh_config. `warn` gets a sentence when less was asked for than is done. */
+/**
+ * `pins` are left empty: they are no matter of ssh_config. `warn` gets a sentence when less was
+ * asked for than is done.
+ */
 export function readHostKeys(keywords: Keywords, warn: (message: string) => void): HostKeySettings {
   const files = (keyword: string): readonly string[] =>
     keywords.isNone(keyword) ? [] : keywords.all(keyword);
@@ -214,7 +231,10 @@ export function readHostKeys(keywords: Keywords, warn: (message: string) => void
   };
 }
 
-function readStrict(keywords: Keywords, warn: (message: string) => void): HostKeySettings['strict'] {
+function readStrict(
+  keywords: Keywords,
+  warn: (message: string) => void,
+): HostKeySettings['strict'] {
   const text = (keywords.text('stricthostkeychecking') ?? 'ask').toLowerCase();
   switch (text) {
     case 'yes':
@@ -223,7 +243,9 @@ function readStrict(keywords: Keywords, warn: (message: string) => void): HostKe
     case 'no':
     case 'off':
     case 'false':
-      warn('StrictHostKeyChecking no is read as accept-new: a host key that has changed is always refused');
+      warn(
+        'StrictHostKeyChecking no is read as accept-new: a host key that has changed is always refused',
+      );
       return 'accept-new';
     case 'ask':
     case 'accept-new':
@@ -239,12 +261,14 @@ export function readAuthentication(
   tokens: TokenValues,
   identityFiles: readonly string[],
 ): AuthenticationSettings {
-  // What ssh prints of its own accord begins with "~/": everything that somebody wrote has been made absolute before.
+  // What ssh prints of its own accord begins with "~/": everything that somebody wrote has been
+  // made absolute before.
   const written = keywords.all('identityfile').filter((path) => !path.startsWith('~/'));
   const configured = written
     .filter((path) => path.toLowerCase() !== 'none')
     .map((path) => expandPath(path, tokens, 'IdentityFile'));
-  const none = written.length > configured.length && configured.length === 0 && identityFiles.length === 0;
+  const none =
+    written.length > configured.length && configured.length === 0 && identityFiles.length === 0;
   return {
     identityFiles: [
       ...identityFiles.map((path) => ({ path, explicit: true })),
@@ -279,7 +303,8 @@ function readMethods(keywords: Keywords): Method[] {
   return [...new Set(preferred)].flatMap((name) => {
     const method = METHODS.find((known) => known === name);
     // PubkeyAuthentication also has `unbound` and `host-bound`, which are both on.
-    return method === undefined || /^(no|false)$/i.test(keywords.text(METHOD_SWITCHES[method]) ?? 'yes')
+    return method === undefined ||
+      /^(no|false)$/i.test(keywords.text(METHOD_SWITCHES[method]) ?? 'yes')
       ? []
       : [method];
   });

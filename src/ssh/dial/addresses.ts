@@ -1,11 +1,12 @@
 /**
- * From names to the addresses that are dialled, and that the capture must leave alone. Done before anything is dialled, and
- * again on every reconnect: an address that is dialled but captured would send the tunnel into itself.
+ * From names to the addresses that are dialled, and that the capture must leave alone. Done before
+ * anything is dialled, and again on every reconnect: an address that is dialled but captured would
+ * send the tunnel into itself.
  *
  *   settings of each -r -> outermost hop -> BindAddress, AddressFamily -> getaddrinfo -> JumpHost
  *
- * The names are asked for all at once. When one is known, the others have RESOLVE_GRACE left: a resolver that is silent
- * about one name must not keep the other jump host from being tried.
+ * The names are asked for all at once. When one is known, the others have RESOLVE_GRACE left: a
+ * resolver that is silent about one name must not keep the other jump host from being tried.
  */
 import { lookup } from 'node:dns/promises';
 import { isIP, isIPv6 } from 'node:net';
@@ -16,24 +17,36 @@ import { hopsOf } from '../hops.ts';
 import type { SshSettings } from '../settings.ts';
 
 export interface RemoteAddress {
-  /** An IPv4 or IPv6 address; a link-local one with its zone (`fe80::1%eth0`, RFC 4007 §11), without which it can't be dialled. */
+  /**
+   * An IPv4 or IPv6 address; a link-local one with its zone (`fe80::1%eth0`, RFC 4007 §11), without
+   * which it can't be dialled.
+   */
   readonly host: string;
   readonly port: number;
-  /** The address of this machine that it is dialled from, of the same family; undefined: the kernel's choice. */
+  /**
+   * The address of this machine that it is dialled from, of the same family; undefined: the
+   * kernel's choice.
+   */
   readonly localAddress?: string;
 }
 
 /** A jump host and where its outermost hop is to be found. */
 export interface JumpHost {
   readonly settings: SshSettings;
-  /** In the order of preference. Empty only behind a ProxyCommand: where that leads is its own business. */
+  /**
+   * In the order of preference. Empty only behind a ProxyCommand: where that leads is its own
+   * business.
+   */
   readonly addresses: readonly RemoteAddress[];
 }
 
 type AddressFamily = SshSettings['addressFamily'];
 
 /** All addresses of a name, in the system's order of preference. Rejects as dns.lookup does. */
-export type Lookup = (host: string, family: 0 | 4 | 6) => Promise<readonly { readonly address: string }[]>;
+export type Lookup = (
+  host: string,
+  family: 0 | 4 | 6,
+) => Promise<readonly { readonly address: string }[]>;
 
 /** Seconds that an attempt may take, from those that the settings allow. */
 export type Patience = (limit: number) => number;
@@ -50,9 +63,14 @@ export interface ResolveOptions {
   readonly lookup?: Lookup;
 }
 
-/** Seconds. Longer than glibc takes to ask two servers twice (resolv.conf(5): timeout 5, attempts 2). */
+/**
+ * Seconds. Longer than glibc takes to ask two servers twice (resolv.conf(5): timeout 5, attempts
+ * 2).
+ */
 export const RESOLVE_TIMEOUT = 25;
-/** Seconds that the other names have when one is known: as long as glibc waits for a first server. */
+/**
+ * Seconds that the other names have when one is known: as long as glibc waits for a first server.
+ */
 export const RESOLVE_GRACE = 5;
 
 const FAMILIES: Readonly<Record<AddressFamily, { number: 0 | 4 | 6; name: string }>> = {
@@ -70,9 +88,9 @@ export interface ResolveJumpHostsOptions {
 }
 
 /**
- * The jump hosts whose outermost hop can be resolved, in the given order; the others are left out with a warning. Rejects
- * with the first one's TunnelError (`jumphost-dns`) when there is none, with UsageError for a chain that is too long, or
- * with the signal's reason.
+ * The jump hosts whose outermost hop can be resolved, in the given order; the others are left out
+ * with a warning. Rejects with the first one's TunnelError (`jumphost-dns`) when there is none,
+ * with UsageError for a chain that is too long, or with the signal's reason.
  */
 export async function resolveJumpHosts(
   all: readonly SshSettings[],
@@ -112,16 +130,23 @@ export async function resolveJumpHosts(
 /** undefined: not known yet. */
 type Outcome = JumpHost | Error | undefined;
 
-function select(all: readonly SshSettings[], outcomes: readonly Outcome[], observer: Observer): JumpHost[] {
+function select(
+  all: readonly SshSettings[],
+  outcomes: readonly Outcome[],
+  observer: Observer,
+): JumpHost[] {
   const failures = outcomes.filter((outcome) => outcome instanceof Error);
   const found = outcomes.filter(
     (outcome): outcome is JumpHost => outcome !== undefined && !(outcome instanceof Error),
   );
-  const wrong = failures.find((error) => !(error instanceof TunnelError) || error.code !== 'jumphost-dns');
+  const wrong = failures.find(
+    (error) => !(error instanceof TunnelError) || error.code !== 'jumphost-dns',
+  );
   if (wrong !== undefined) throw wrong;
   if (found.length === 0)
     throw (
-      failures[0] ?? new TunnelError('jumphost-dns', 'no jump host is given', { hint: 'give one with -r' })
+      failures[0] ??
+      new TunnelError('jumphost-dns', 'no jump host is given', { hint: 'give one with -r' })
     );
   for (const [i, { name }] of all.entries()) {
     const outcome = outcomes[i];
@@ -130,7 +155,8 @@ function select(all: readonly SshSettings[], outcomes: readonly Outcome[], obser
         'warning',
         `${name} is left out: its name is not resolved ${RESOLVE_GRACE} s after another's`,
       );
-    else if (outcome instanceof Error) observer.log('warning', `${name} is left out: ${outcome.message}`);
+    else if (outcome instanceof Error)
+      observer.log('warning', `${name} is left out: ${outcome.message}`);
   }
   return found;
 }
@@ -152,9 +178,10 @@ async function resolveJumpHost(
 }
 
 /**
- * All addresses that can be dialled, in the system's order of preference (RFC 6724), each once; at least one. Rejects with
- * TunnelError `jumphost-dns`, or with the signal's reason. getaddrinfo can't be cancelled: what is no longer waited for
- * goes on in a thread of its own, and keeps the event loop alive until the system's resolver gives up.
+ * All addresses that can be dialled, in the system's order of preference (RFC 6724), each once; at
+ * least one. Rejects with TunnelError `jumphost-dns`, or with the signal's reason. getaddrinfo
+ * can't be cancelled: what is no longer waited for goes on in a thread of its own, and keeps the
+ * event loop alive until the system's resolver gives up.
  */
 export async function resolveRemote(
   host: string,
@@ -190,7 +217,10 @@ async function find(host: string, family: 0 | 4 | 6, options: ResolveOptions): P
   signal?.throwIfAborted();
   const found = await new Promise<readonly { readonly address: string }[]>((resolve, reject) => {
     const abort = (): void => settle(() => reject(signal?.reason));
-    const timer = setTimeout(() => settle(() => reject(silentError(host, timeout))), timeout * 1000);
+    const timer = setTimeout(
+      () => settle(() => reject(silentError(host, timeout))),
+      timeout * 1000,
+    );
     const settle = (then: () => void): void => {
       clearTimeout(timer);
       signal?.removeEventListener('abort', abort);
@@ -207,8 +237,9 @@ async function find(host: string, family: 0 | 4 | 6, options: ResolveOptions): P
 }
 
 /**
- * What the capture must leave alone to reach `host` (a RemoteAddress's): the address without its zone. undefined for a
- * link-local IPv6 address (fe80::/10): no route that is captured leads there, its zone names the device.
+ * What the capture must leave alone to reach `host` (a RemoteAddress's): the address without its
+ * zone. undefined for a link-local IPv6 address (fe80::/10): no route that is captured leads there,
+ * its zone names the device.
  */
 export function addressToExclude(host: string): string | undefined {
   if (!isIPv6(host)) return host;
@@ -216,23 +247,32 @@ export function addressToExclude(host: string): string | undefined {
   return host.split('%', 1)[0];
 }
 
-const systemLookup: Lookup = (host, family) => lookup(host, { all: true, order: 'verbatim', family });
+const systemLookup: Lookup = (host, family) =>
+  lookup(host, { all: true, order: 'verbatim', family });
 
 function lookupError(host: string, family: 0 | 4 | 6, cause: NodeJS.ErrnoException): TunnelError {
   const { code = 'unknown' } = cause;
   const asked = family === 0 ? '' : ` to an IPv${family} address`;
   const check =
-    family === 0 ? 'check the spelling of the name' : 'check the spelling of the name, and AddressFamily';
-  return new TunnelError('jumphost-dns', `the jump host's name ${host} can't be resolved${asked} (${code})`, {
-    hint: code === 'EAI_AGAIN' ? 'check the network and the resolver' : check,
-    cause,
-  });
+    family === 0
+      ? 'check the spelling of the name'
+      : 'check the spelling of the name, and AddressFamily';
+  return new TunnelError(
+    'jumphost-dns',
+    `the jump host's name ${host} can't be resolved${asked} (${code})`,
+    {
+      hint: code === 'EAI_AGAIN' ? 'check the network and the resolver' : check,
+      cause,
+    },
+  );
 }
 
 function silentError(host: string, seconds: number): TunnelError {
   return new TunnelError(
     'jumphost-dns',
     `the jump host's name ${host} can't be resolved: the resolver does not answer within ${seconds} s`,
-    { hint: "check the network and the resolver, or give the jump host's address instead of its name" },
+    {
+      hint: "check the network and the resolver, or give the jump host's address instead of its name",
+    },
   );
 }

@@ -1,21 +1,24 @@
 /**
- * ProxyCommand (ssh_config(5)): a program whose standard input and output are the connection to sshd.
+ * ProxyCommand (ssh_config(5)): a program whose standard input and output are the connection to
+ * sshd.
  *
  *   write ──► stdin   ┌─────────┐
  *                     │ command │ ── a network connection of its own ──► sshd
  *   read  ◄── stdout  └─────────┘
  *             stderr ──► log, sanitised, MAX_STDERR_LINES of it
  *
- * Run as ssh runs it: by the user's shell, with `exec` so that no shell stays in between, in this process's group and
- * session, so that it may ask at the terminal. The command comes from the user's configuration with its tokens expanded
- * already; nothing is added to it here.
+ * Run as ssh runs it: by the user's shell, with `exec` so that no shell stays in between, in this
+ * process's group and session, so that it may ask at the terminal. The command comes from the
+ * user's configuration with its tokens expanded already; nothing is added to it here.
  *
- * States: running -> ended (the program has exited: jumphost-proxy with its status), or running -> closed (destroy():
- * SIGHUP as ssh does, SIGKILL after KILL_AFTER_MS; the stream is closed when the program has gone, or after as long again
- * if it may not be signalled). If this program is killed, the command reads the end of its input.
+ * States: running -> ended (the program has exited: jumphost-proxy with its status), or running ->
+ * closed (destroy(): SIGHUP as ssh does, SIGKILL after KILL_AFTER_MS; the stream is closed when the
+ * program has gone, or after as long again if it may not be signalled). If this program is killed,
+ * the command reads the end of its input.
  *
- * Where the command connects to can't be known here, so it can't be left out of what is captured: a destination among the
- * targets would send the tunnel into itself. addressesNamedIn() finds the addresses that are written in it.
+ * Where the command connects to can't be known here, so it can't be left out of what is captured: a
+ * destination among the targets would send the tunnel into itself. addressesNamedIn() finds the
+ * addresses that are written in it.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { Duplex, type Readable, type Writable } from 'node:stream';
@@ -24,7 +27,10 @@ import { canonicalAddress, isAddress } from '../../net/address.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { printable } from '../../observe/printable.ts';
 
-/** For the exit status to come in after the output has ended, or the rest of the output after the exit. */
+/**
+ * For the exit status to come in after the output has ended, or the rest of the output after the
+ * exit.
+ */
 const STATUS_GRACE_MS = 500;
 /** For the program to go after SIGHUP. */
 export const KILL_AFTER_MS = 1_000;
@@ -37,7 +43,10 @@ export interface ProxyCommandOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Resolves when the program has been started. Rejects with TunnelError `jumphost-proxy`, or with the signal's reason. */
+/**
+ * Resolves when the program has been started. Rejects with TunnelError `jumphost-proxy`, or with
+ * the signal's reason.
+ */
 export async function openProxyCommand(
   command: string,
   { observer, signal }: ProxyCommandOptions,
@@ -99,7 +108,8 @@ class ProxyCommandStream extends Duplex {
       child.once('exit', () => resolve());
     });
     child.on('error', () => {
-      // A signal that may not be sent: the program runs as somebody else (sudo). It has lost its input and output.
+      // A signal that may not be sent: the program runs as somebody else (sudo). It has lost its
+      // input and output.
     });
     child.once('exit', (status, signal) => this.#exited(status, signal));
     child.stdout.on('data', (chunk: Buffer) => {
@@ -120,7 +130,11 @@ class ProxyCommandStream extends Duplex {
     this.#child.stdout.resume();
   }
 
-  override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
+  override _write(
+    chunk: Buffer,
+    _encoding: string,
+    callback: (error?: Error | null) => void,
+  ): void {
     this.#child.stdin.write(chunk, (error) => {
       // It no longer reads. Most often it is about to end, and its status says more than EPIPE.
       if (error) setTimeout(callback, STATUS_GRACE_MS, error);
@@ -164,7 +178,8 @@ class ProxyCommandStream extends Duplex {
 
   #exited(status: number | null, signal: NodeJS.Signals | null): void {
     this.#status = signal === null ? `exit status ${status}` : `signal ${signal}`;
-    // Its last words may still be on the way; and something that it has started may hold its output open for ever.
+    // Its last words may still be on the way; and something that it has started may hold its output
+    // open for ever.
     this.#child.once('close', () => this.#fail());
     setTimeout(() => this.#fail(), STATUS_GRACE_MS);
   }

@@ -1,18 +1,21 @@
 /**
- * Which of several addresses carries the connection: a race as Happy Eyeballs Version 2 has it (RFC 8305 §4, §5), over
- * the addresses of one jump host and over several jump hosts that stand for each other.
+ * Which of several addresses carries the connection: a race as Happy Eyeballs Version 2 has it (RFC
+ * 8305 §4, §5), over the addresses of one jump host and over several jump hosts that stand for each
+ * other.
  *
  *   jump host 0:  v6 a ──250 ms──► v4 b ──250 ms──► v6 c
  *   jump host 1:                                     └──2 s──► v4 d ──250 ms──► ...
  *
- * Contenders start in order, each a while after the one before it. One that fails starts the next of the same jump host at
- * once; the next jump host is started early only when nothing of the ones before it is under way any more, because the
- * order of jump hosts is the user's preference and that of addresses the resolver's. The first that connects wins and the
- * others are given up; they and those that had not been started are the `rest`, to be raced again if the winner proves to
- * be no use.
+ * Contenders start in order, each a while after the one before it. One that fails starts the next
+ * of the same jump host at once; the next jump host is started early only when nothing of the ones
+ * before it is under way any more, because the order of jump hosts is the user's preference and
+ * that of addresses the resolver's. The first that connects wins and the others are given up; they
+ * and those that had not been started are the `rest`, to be raced again if the winner proves to be
+ * no use.
  *
- * Only what a contender calls open (a TCP connection, a started program) is raced. SSH runs on the winner alone: a server
- * counts unauthenticated connections (MaxStartups) and penalises those that are dropped (PerSourcePenalties).
+ * Only what a contender calls open (a TCP connection, a started program) is raced. SSH runs on the
+ * winner alone: a server counts unauthenticated connections (MaxStartups) and penalises those that
+ * are dropped (PerSourcePenalties).
  */
 import { isIPv6 } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -20,7 +23,10 @@ import { TunnelError } from '../../errors/errors.ts';
 
 /** RFC 8305 §5, "Connection Attempt Delay". */
 export const ATTEMPT_DELAY_MS = 250;
-/** Until the next jump host is tried beside a silent one. One lost SYN is forgiven: it is sent again after 1 s (RFC 6298 §2). */
+/**
+ * Until the next jump host is tried beside a silent one. One lost SYN is forgiven: it is sent again
+ * after 1 s (RFC 6298 §2).
+ */
 export const JUMP_HOST_DELAY_MS = 2_000;
 
 export interface Contender {
@@ -33,7 +39,11 @@ export interface Contender {
 export interface RaceResult<C> {
   /** undefined: all have failed. */
   readonly winner:
-    | { readonly contender: C; readonly stream: Duplex /** performance.now() */; readonly began: number }
+    | {
+        readonly contender: C;
+        readonly stream: Duplex /** performance.now() */;
+        readonly began: number;
+      }
     | undefined;
   /** Neither won nor failed, in order. */
   readonly rest: readonly C[];
@@ -85,7 +95,8 @@ class Race<C extends Contender> {
     clearTimeout(this.#timer);
     const contender = this.#waiting.shift();
     if (contender === undefined) {
-      if (this.#running.size === 0) this.#resolve({ winner: undefined, rest: [], failures: this.#failures });
+      if (this.#running.size === 0)
+        this.#resolve({ winner: undefined, rest: [], failures: this.#failures });
       return;
     }
     this.#running.set(contender, performance.now());
@@ -129,8 +140,8 @@ class Race<C extends Contender> {
 }
 
 /**
- * Alternates between the address families, beginning with that of the first address (RFC 8305 §4 with a First Address
- * Family Count of 1); within a family the order stays.
+ * Alternates between the address families, beginning with that of the first address (RFC 8305 §4
+ * with a First Address Family Count of 1); within a family the order stays.
  */
 export function interleave<A extends { readonly host: string }>(addresses: readonly A[]): A[] {
   const [first] = addresses;
@@ -138,7 +149,10 @@ export function interleave<A extends { readonly host: string }>(addresses: reado
   const preferred = isIPv6(first.host);
   const ours = addresses.filter(({ host }) => isIPv6(host) === preferred);
   const others = addresses.filter(({ host }) => isIPv6(host) !== preferred);
-  return Array.from({ length: Math.max(ours.length, others.length) }, (_, i) => [ours[i], others[i]])
+  return Array.from({ length: Math.max(ours.length, others.length) }, (_, i) => [
+    ours[i],
+    others[i],
+  ])
     .flat()
     .filter((address) => address !== undefined);
 }

@@ -4,7 +4,10 @@ import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { RemoteAddress } from './addresses.ts';
 
-/** Silence after which the kernel asks whether the peer is still there, for as long as nobody above TCP does. */
+/**
+ * Silence after which the kernel asks whether the peer is still there, for as long as nobody above
+ * TCP does.
+ */
 const TCP_KEEPALIVE_MS = 15_000;
 
 export interface TcpOptions {
@@ -24,8 +27,9 @@ export interface TcpReader {
 }
 
 /**
- * Resolves with a connected socket from which nothing is read before its `resume()` is called. Rejects with TunnelError
- * jumphost-refused, -timeout, -closed or -unreachable, or with the signal's reason; the socket is destroyed then.
+ * Resolves with a connected socket from which nothing is read before its `resume()` is called.
+ * Rejects with TunnelError jumphost-refused, -timeout, -closed or -unreachable, or with the
+ * signal's reason; the socket is destroyed then.
  */
 export async function connectTcp(
   address: RemoteAddress,
@@ -60,7 +64,8 @@ export async function connectTcp(
       };
       signal?.addEventListener('abort', abort, { once: true });
       socket.once('connect', () => settle(resolve));
-      // Stays: a reset may follow a connect before SSH has come to listen; it is then seen as an early end.
+      // Stays: a reset may follow a connect before SSH has come to listen; it is then seen as an
+      // early end.
       socket.on('error', (error: NodeJS.ErrnoException) =>
         settle(() => reject(tcpError(at, localAddress, error))),
       );
@@ -90,7 +95,11 @@ const TCP_CODES: Readonly<Record<string, { code: string; text: string; hint: str
   },
 };
 
-function tcpError(at: string, localAddress: string | undefined, cause: NodeJS.ErrnoException): TunnelError {
+function tcpError(
+  at: string,
+  localAddress: string | undefined,
+  cause: NodeJS.ErrnoException,
+): TunnelError {
   if (cause.syscall === 'bind')
     return new TunnelError(
       'jumphost-unreachable',
@@ -103,17 +112,25 @@ function tcpError(at: string, localAddress: string | undefined, cause: NodeJS.Er
   const known = TCP_CODES[cause.code ?? ''];
   if (known !== undefined)
     return new TunnelError(known.code, `${at} ${known.text}`, { hint: known.hint, cause });
-  return new TunnelError('jumphost-unreachable', `${at} can't be reached (${cause.code ?? cause.message})`, {
-    hint: "check this machine's network and its route to the jump host",
-    cause,
-  });
+  return new TunnelError(
+    'jumphost-unreachable',
+    `${at} can't be reached (${cause.code ?? cause.message})`,
+    {
+      hint: "check this machine's network and its route to the jump host",
+      cause,
+    },
+  );
 }
 
 /** For a peer of which nothing was heard. `doing`: what did not come about. */
 export function timeoutError(at: string, seconds: number, doing: string): TunnelError {
-  return new TunnelError('jumphost-timeout', `${at} does not answer: no ${doing} within ${seconds} s`, {
-    hint: 'check the address and the firewalls on the way, or allow more time with --connect-timeout',
-  });
+  return new TunnelError(
+    'jumphost-timeout',
+    `${at} does not answer: no ${doing} within ${seconds} s`,
+    {
+      hint: 'check the address and the firewalls on the way, or allow more time with --connect-timeout',
+    },
+  );
 }
 
 /** For a peer that has accepted the connection, and so has been given something to do. */

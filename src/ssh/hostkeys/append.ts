@@ -1,8 +1,9 @@
 /**
- * Adds a line to a known_hosts file (docs/decisions/0012). The line goes out in one write(2) at the end of the file (O_APPEND), so
- * that several tunnels and ssh itself can add at the same time and nobody's line is lost; owner, mode and symbolic links
- * stay. Who replaces the file by an edited copy in the same moment (ssh-keygen -R) may drop the new line: then the
- * question is asked once more.
+ * Adds a line to a known_hosts file (docs/decisions/0012). The line goes out in one write(2) at the
+ * end of the file (O_APPEND), so that several tunnels and ssh itself can add at the same time and
+ * nobody's line is lost; owner, mode and symbolic links stay. Who replaces the file by an edited
+ * copy in the same moment (ssh-keygen -R) may drop the new line: then the question is asked once
+ * more.
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -13,7 +14,9 @@ import type { PublicKey } from '../keys/publickey.ts';
 
 const FILE_MODE = 0o600;
 const DIRECTORY_MODE = 0o700;
-/** Others would be read as patterns, lists or markers, or end the field; hashed, any name is safe. */
+/**
+ * Others would be read as patterns, lists or markers, or end the field; hashed, any name is safe.
+ */
 const PLAIN_NAME = /^[\w[\].:%-]+$/;
 const HASH_BYTES = 20;
 
@@ -31,7 +34,9 @@ export async function appendKnownHost(
     await append(file, line);
   } catch (cause) {
     const { code = 'unknown' } = cause as NodeJS.ErrnoException;
-    throw new TunnelError('known-hosts-unwritable', `${file} can't be written (${code})`, { cause });
+    throw new TunnelError('known-hosts-unwritable', `${file} can't be written (${code})`, {
+      cause,
+    });
   }
 }
 

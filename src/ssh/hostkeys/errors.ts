@@ -1,4 +1,7 @@
-/** Why a host key is not accepted, in words: what was shown, what is known instead and where, and what to do. */
+/**
+ * Why a host key is not accepted, in words: what was shown, what is known instead and where, and
+ * what to do.
+ */
 import { TunnelError } from '../../errors/errors.ts';
 import type { HostKeyPin } from '../keys/pin.ts';
 import { describeKey, fingerprint, type PublicKey } from '../keys/publickey.ts';
@@ -23,7 +26,11 @@ export function revokedKey(name: string, offered: PublicKey, line: KnownKey): Tu
   );
 }
 
-export function notPinned(name: string, offered: PublicKey, pins: readonly HostKeyPin[]): TunnelError {
+export function notPinned(
+  name: string,
+  offered: PublicKey,
+  pins: readonly HostKeyPin[],
+): TunnelError {
   const pinned = pins.map((pin) => pin.fingerprint).join(', ');
   return new TunnelError(
     'host-key-changed',
@@ -48,11 +55,17 @@ export function changedKey(name: string, offered: PublicKey, known: KnownKey): T
 }
 
 /** `accepted`: the key that was accepted earlier in this run, and is in no file. */
-export function changedSinceAccepted(name: string, offered: PublicKey, accepted: PublicKey): TunnelError {
+export function changedSinceAccepted(
+  name: string,
+  offered: PublicKey,
+  accepted: PublicKey,
+): TunnelError {
   return new TunnelError(
     'host-key-changed',
     `the host key of ${name} has changed since it was accepted: it shows ${describeKey(offered)} instead of ${describeKey(accepted)}`,
-    { hint: 'somebody may be listening in; verify the new fingerprint on the jump host, then start again' },
+    {
+      hint: 'somebody may be listening in; verify the new fingerprint on the jump host, then start again',
+    },
   );
 }
 
@@ -99,7 +112,10 @@ function shellWord(text: string): string {
   return /^[\w@%+:,./-]+$/.test(text) ? text : shellQuoted(text);
 }
 
-/** Whatever is in it (a key's type is the server's word), the shell takes it as one word (sh(1), "Single Quotes"). */
+/**
+ * Whatever is in it (a key's type is the server's word), the shell takes it as one word (sh(1),
+ * "Single Quotes").
+ */
 function shellQuoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }

@@ -1,8 +1,8 @@
 /**
- * The known_hosts files (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): which keys are known for a host, and which are
- * revoked. Plain, hashed, negated and wildcard names, `[host]:port`, @revoked. Lines with @cert-authority are read,
- * but say nothing about plain host keys. A line that can't be read is skipped and counted, as ssh skips it. Here files are
- * only read; append.ts adds to them.
+ * The known_hosts files (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): which keys are known for a host,
+ * and which are revoked. Plain, hashed, negated and wildcard names, `[host]:port`, @revoked. Lines
+ * with @cert-authority are read, but say nothing about plain host keys. A line that can't be read
+ * is skipped and counted, as ssh skips it. Here files are only read; append.ts adds to them.
  */
 
 import { createHmac, timingSafeEqual } from 'node:crypto';
@@ -44,7 +44,10 @@ export class KnownHosts {
 }
 
 /** Files that don't exist count as empty; one that can't be read is reported. */
-export async function loadKnownHosts(files: readonly string[], observer: Observer): Promise<KnownHosts> {
+export async function loadKnownHosts(
+  files: readonly string[],
+  observer: Observer,
+): Promise<KnownHosts> {
   const entries: Entry[] = [];
   for (const file of files) {
     let text: string;
@@ -79,7 +82,10 @@ export function parseKnownHosts(text: string, file: string): ParsedKnownHosts {
   return { entries, malformed };
 }
 
-const MARKERS: Readonly<Record<string, Marker>> = { '@revoked': 'revoked', '@cert-authority': 'authority' };
+const MARKERS: Readonly<Record<string, Marker>> = {
+  '@revoked': 'revoked',
+  '@cert-authority': 'authority',
+};
 
 function parseLine(text: string, file: string, line: number): Entry | undefined {
   const fields = text.split(/[ \t]+/);

@@ -1,7 +1,8 @@
 /**
- * One jump host under several names (several -r): all of them must show one key, whichever transport dials them, and in whatever
- * order they are reached. The first key that is proven counts for the rest of the run. A machine whose certificate the user's
- * authority has signed may have a key of its own (docs/decisions/0026).
+ * One jump host under several names (several -r): all of them must show one key, whichever
+ * transport dials them, and in whatever order they are reached. The first key that is proven counts
+ * for the rest of the run. A machine whose certificate the user's authority has signed may have a
+ * key of its own (docs/decisions/0026).
  */
 import { TunnelError } from '../../errors/errors.ts';
 
@@ -29,7 +30,8 @@ export class ReplicaKeys {
   /** Throws TunnelError `host-key-differs`. */
   check(shown: ReplicaKey): void {
     const first = this.#first;
-    if (first !== undefined && first.fingerprint !== shown.fingerprint) throw differentReplica(shown, first);
+    if (first !== undefined && first.fingerprint !== shown.fingerprint)
+      throw differentReplica(shown, first);
   }
 }
 

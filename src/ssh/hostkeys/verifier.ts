@@ -1,7 +1,7 @@
 /**
- * Decides whether the key that a jump host shows is the jump host's. There are two sources of truth and never both:
- * the pins of --host-key if any are given, else the known_hosts files; what these revoke is refused in any case. Nothing turns
- * the check off.
+ * Decides whether the key that a jump host shows is the jump host's. There are two sources of truth
+ * and never both: the pins of --host-key if any are given, else the known_hosts files; what these
+ * revoke is refused in any case. Nothing turns the check off.
  *
  *   dial -> preferredTypes(host, port)   the key types to ask for first, so that a server with several keys shows one
  *                                        that we can compare (as ssh orders HostKeyAlgorithms)
@@ -20,11 +20,12 @@
  * | only keys of other types                                  | `ask` asks and says so; otherwise host-key-unknown   |
  * | nothing                                                   | `ask` asks, `accept-new` accepts, `yes` host-key-unknown |
  *
- * accept-new is stricter than ssh's with keys of other types: a host that has a key is not new, and whoever sits between
- * could choose the type. The files are read again for each connection, so that a reconnect sees what has changed meanwhile.
- * A key that was accepted holds for the life of the verifier, also when it could not be written down.
- * Names are matched as HostName has them, or HostKeyAlias, which stands without a port; addresses aren't looked up
- * (CheckHostIP is off by default in ssh as well).
+ * accept-new is stricter than ssh's with keys of other types: a host that has a key is not new, and
+ * whoever sits between could choose the type. The files are read again for each connection, so that
+ * a reconnect sees what has changed meanwhile. A key that was accepted holds for the life of the
+ * verifier, also when it could not be written down. Names are matched as HostName has them, or
+ * HostKeyAlias, which stands without a port; addresses aren't looked up (CheckHostIP is off by
+ * default in ssh as well).
  */
 import { timingSafeEqual } from 'node:crypto';
 import { TunnelError } from '../../errors/errors.ts';
@@ -48,13 +49,21 @@ import { type KnownKey, knownHostsName, loadKnownHosts } from './knownhosts.ts';
 import type { ReplicaKeys } from './replicas.ts';
 
 export interface HostKeyVerifier {
-  /** Types of the keys that would be accepted for this host, in no particular order; empty when any may come. */
+  /**
+   * Types of the keys that would be accepted for this host, in no particular order; empty when any
+   * may come.
+   */
   preferredTypes(host: string, port: number): Promise<readonly string[]>;
   /**
-   * Rejects with TunnelError host-key-unknown, -changed, -revoked or -differs, `auth-cancelled` when the question was not
-   * answered, or with the reason of `signal`.
+   * Rejects with TunnelError host-key-unknown, -changed, -revoked or -differs, `auth-cancelled`
+   * when the question was not answered, or with the reason of `signal`.
    */
-  verify(host: string, port: number, blob: Buffer, context: HostKeyContext): Promise<AcceptedHostKey>;
+  verify(
+    host: string,
+    port: number,
+    blob: Buffer,
+    context: HostKeyContext,
+  ): Promise<AcceptedHostKey>;
 }
 
 export interface HostKeyContext {
@@ -73,17 +82,23 @@ export interface HostKeyOptions {
   /** undefined: nobody is to be asked (BatchMode). */
   readonly prompter: Prompter | undefined;
   readonly observer: Observer;
-  /** Shared by the verifiers of all addresses of one jump host (several -r): all must show the same key. */
+  /**
+   * Shared by the verifiers of all addresses of one jump host (several -r): all must show the same
+   * key.
+   */
   readonly replicas?: ReplicaKeys;
 }
 
-export function createHostKeyVerifier(settings: HostKeySettings, options: HostKeyOptions): HostKeyVerifier {
+export function createHostKeyVerifier(
+  settings: HostKeySettings,
+  options: HostKeyOptions,
+): HostKeyVerifier {
   return new Verifier(settings, options);
 }
 
 /**
- * Whether no key is known for the host, but an authority that may certify one: then only the system's ssh can tell whether
- * the host is the right one.
+ * Whether no key is known for the host, but an authority that may certify one: then only the
+ * system's ssh can tell whether the host is the right one.
  */
 export async function isKnownByAuthorityOnly(
   settings: HostKeySettings,
@@ -125,7 +140,8 @@ class Verifier implements HostKeyVerifier {
     const first = this.#options.replicas?.first;
     if (first !== undefined) return [first.type];
     const { pins } = this.#settings;
-    if (pins.length > 0) return pins.flatMap((pin) => (pin.key === undefined ? [] : [pin.key.type]));
+    if (pins.length > 0)
+      return pins.flatMap((pin) => (pin.key === undefined ? [] : [pin.key.type]));
     const names = namesOf(this.#settings, host, port);
     // What is wrong with the files is said once, by `verify`.
     const { lines, plain } = await this.#look(names, silentObserver);
@@ -133,7 +149,12 @@ class Verifier implements HostKeyVerifier {
     return (own.length > 0 ? own : keysAmong(plain)).map((key) => key.type);
   }
 
-  async verify(host: string, port: number, blob: Buffer, context: HostKeyContext): Promise<AcceptedHostKey> {
+  async verify(
+    host: string,
+    port: number,
+    blob: Buffer,
+    context: HostKeyContext,
+  ): Promise<AcceptedHostKey> {
     const names = namesOf(this.#settings, host, port);
     const { name } = names;
     const offered = publicKeyFromBlob(blob);
@@ -150,7 +171,9 @@ class Verifier implements HostKeyVerifier {
     replicas?.check(shown);
 
     const isNew =
-      this.#settings.pins.length > 0 ? this.#checkPins(name, offered) : this.#isNew(name, offered, known);
+      this.#settings.pins.length > 0
+        ? this.#checkPins(name, offered)
+        : this.#isNew(name, offered, known);
     if (isNew) await this.#accept(name, offered, known, context);
     return {
       proven: async () => {
@@ -171,7 +194,9 @@ class Verifier implements HostKeyVerifier {
     const { pins } = this.#settings;
     const shown = fingerprint(offered.blob);
     if (
-      pins.some((pin) => (pin.key === undefined ? pin.fingerprint === shown : sameKey(pin.key, offered.blob)))
+      pins.some((pin) =>
+        pin.key === undefined ? pin.fingerprint === shown : sameKey(pin.key, offered.blob),
+      )
     )
       return false;
     throw notPinned(name, offered, pins);
@@ -238,7 +263,8 @@ class Verifier implements HostKeyVerifier {
     const [file] = this.#settings.userFiles;
     const described = `the host key of ${name}, ${describeKey(key)},`;
     try {
-      if (file === undefined) throw new TunnelError('known-hosts-unwritable', 'no file for host keys is set');
+      if (file === undefined)
+        throw new TunnelError('known-hosts-unwritable', 'no file for host keys is set');
       await appendKnownHost(file, name, key, this.#settings.hashNames);
       observer.log('notice', `${described} is remembered in ${file}`);
     } catch (error) {

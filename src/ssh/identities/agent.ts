@@ -1,7 +1,8 @@
 /**
- * A client of ssh-agent (draft-ietf-sshm-ssh-agent): lists keys and has data signed. Its own rather than ssh2's, which
- * leaves out keys of kinds that it can't parse without a word, waits for ever, and doesn't check with which
- * algorithm an RSA key has signed. One connection a request, as ssh-add does; nothing is kept open.
+ * A client of ssh-agent (draft-ietf-sshm-ssh-agent): lists keys and has data signed. Its own rather
+ * than ssh2's, which leaves out keys of kinds that it can't parse without a word, waits for ever,
+ * and doesn't check with which algorithm an RSA key has signed. One connection a request, as
+ * ssh-add does; nothing is kept open.
  */
 import { createConnection } from 'node:net';
 import { TunnelError } from '../../errors/errors.ts';
@@ -37,20 +38,28 @@ export class SshAgent {
 
   /** The keys in the agent's order. Throws TunnelError `agent-failed`. */
   async list(): Promise<AgentKey[]> {
-    const answer = await this.#ask(Buffer.of(REQUEST_IDENTITIES), IDENTITIES_ANSWER, LIST_TIMEOUT_MS);
+    const answer = await this.#ask(
+      Buffer.of(REQUEST_IDENTITIES),
+      IDENTITIES_ANSWER,
+      LIST_TIMEOUT_MS,
+    );
     const count = answer.uint32() ?? 0;
     const keys: AgentKey[] = [];
     for (let i = 0; i < count; i++) {
       const blob = answer.string();
       const comment = answer.text();
-      if (blob === undefined || comment === undefined) throw failed('its list of keys is cut short');
+      if (blob === undefined || comment === undefined)
+        throw failed('its list of keys is cut short');
       const key = publicKeyFromBlob(blob);
       if (key !== undefined) keys.push({ ...key, comment });
     }
     return keys;
   }
 
-  /** The signature proper, without the algorithm's name. `hash` chooses RSA's. Throws TunnelError `agent-failed`. */
+  /**
+   * The signature proper, without the algorithm's name. `hash` chooses RSA's. Throws TunnelError
+   * `agent-failed`.
+   */
   async sign(key: PublicKey, data: Buffer, hash: RsaHash | undefined): Promise<Buffer> {
     const rsa = key.type === 'ssh-rsa';
     const flags = !rsa ? 0 : hash === 'sha512' ? RSA_SHA2_512 : RSA_SHA2_256;
@@ -82,7 +91,9 @@ export class SshAgent {
         else resolve(result);
       };
       socket.setTimeout(timeout, () => finish(failed('it does not answer')));
-      socket.on('error', (cause: NodeJS.ErrnoException) => finish(failed(cause.code ?? 'unknown', cause)));
+      socket.on('error', (cause: NodeJS.ErrnoException) =>
+        finish(failed(cause.code ?? 'unknown', cause)),
+      );
       socket.on('close', () => finish(failed('it closed the connection')));
       socket.on('data', (chunk: Buffer) => {
         chunks.push(chunk);
@@ -90,7 +101,8 @@ export class SshAgent {
         if (size < 5) return;
         const data = Buffer.concat(chunks);
         const length = data.readUInt32BE(0);
-        if (length < 1 || length > MAX_ANSWER_BYTES) return finish(failed('its answer is malformed'));
+        if (length < 1 || length > MAX_ANSWER_BYTES)
+          return finish(failed('its answer is malformed'));
         if (size < 4 + length) return;
         const reader = new WireReader(data.subarray(4, 4 + length));
         finish(reader.byte() === expected ? reader : failed('it refused'));

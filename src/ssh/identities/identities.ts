@@ -6,11 +6,13 @@
  *   3. the agent's other keys, unless IdentitiesOnly is set
  *   4. the other files of ssh_config
  *
- * Where no file is named at all, the default identities stand for those of ssh_config. Here it is only found out what there is;
- * passphrases are asked for and signatures made when a server has accepted a key (ssh/embedded/auth/publickey.ts).
+ * Where no file is named at all, the default identities stand for those of ssh_config. Here it is
+ * only found out what there is; passphrases are asked for and signatures made when a server has
+ * accepted a key (ssh/embedded/auth/publickey.ts).
  *
- * A key that the agent also holds is signed by the agent, so that an unlocked key is never asked for again; a
- * public key as -i names a key of the agent's. Like ssh, a file of the user's own that others may read is refused.
+ * A key that the agent also holds is signed by the agent, so that an unlocked key is never asked
+ * for again; a public key as -i names a key of the agent's. Like ssh, a file of the user's own that
+ * others may read is refused.
  */
 import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
@@ -36,7 +38,12 @@ export interface Identity {
 export interface IdentityOptions {
   readonly settings: Pick<
     AuthenticationSettings,
-    'identityFiles' | 'noIdentityFiles' | 'certificateFiles' | 'identitiesOnly' | 'agentSocket' | 'methods'
+    | 'identityFiles'
+    | 'noIdentityFiles'
+    | 'certificateFiles'
+    | 'identitiesOnly'
+    | 'agentSocket'
+    | 'methods'
   >;
   readonly observer: Observer;
   /** Where the default identities are; by default the user's. */
@@ -47,7 +54,9 @@ const DEFAULT_IDENTITIES = ['id_ed25519', 'id_ecdsa', 'id_rsa'];
 const MAX_KEY_FILE_BYTES = 64 * 1024;
 const OTHERS_MAY_ACCESS = 0o077;
 
-/** What the embedded SSH client can sign with. Certificates and security keys need the system's ssh. */
+/**
+ * What the embedded SSH client can sign with. Certificates and security keys need the system's ssh.
+ */
 const USABLE_TYPES = new Set([
   'ssh-ed25519',
   'ecdsa-sha2-nistp256',
@@ -63,8 +72,9 @@ interface Found {
 }
 
 /**
- * Throws TunnelError `auth-identity-unreadable` or `auth-identity-permissions` for a file that was named explicitly (-i). Any
- * other with the same faults is left out with a warning, and silently when it isn't there.
+ * Throws TunnelError `auth-identity-unreadable` or `auth-identity-permissions` for a file that was
+ * named explicitly (-i). Any other with the same faults is left out with a warning, and silently
+ * when it isn't there.
  */
 export async function loadIdentities(options: IdentityOptions): Promise<Identity[]> {
   const { settings, observer } = options;
@@ -76,20 +86,29 @@ export async function loadIdentities(options: IdentityOptions): Promise<Identity
 }
 
 /**
- * Types of all keys that a server would be offered, also of those that the embedded SSH client can't use; undefined for one
- * whose passphrase hides it. Throws as loadIdentities does.
+ * Types of all keys that a server would be offered, also of those that the embedded SSH client
+ * can't use; undefined for one whose passphrase hides it. Throws as loadIdentities does.
  */
 export async function offeredKeyTypes(options: IdentityOptions): Promise<(string | undefined)[]> {
   return (await findCandidates(options)).map(({ publicKey }) => publicKey?.type);
 }
 
-/** The identities that stand for those of ssh_config where it names none, as far as they are there. */
+/**
+ * The identities that stand for those of ssh_config where it names none, as far as they are there.
+ */
 export function defaultIdentityFiles(home: string): string[] {
-  return DEFAULT_IDENTITIES.map((name) => join(home, '.ssh', name)).filter((path) => existsSync(path));
+  return DEFAULT_IDENTITIES.map((name) => join(home, '.ssh', name)).filter((path) =>
+    existsSync(path),
+  );
 }
 
-/** Rejects as a login with them would: with TunnelError auth-identity-unreadable or auth-identity-permissions. */
-export async function checkIdentityFiles(named: AuthenticationSettings['identityFiles']): Promise<void> {
+/**
+ * Rejects as a login with them would: with TunnelError auth-identity-unreadable or
+ * auth-identity-permissions.
+ */
+export async function checkIdentityFiles(
+  named: AuthenticationSettings['identityFiles'],
+): Promise<void> {
   for (const { path, explicit } of named) if (explicit) await loadKeyFile(path);
 }
 
@@ -128,7 +147,10 @@ async function loadFiles(
   home: string,
   observer: Observer,
 ): Promise<Found[]> {
-  const defaults = DEFAULT_IDENTITIES.map((name) => ({ path: join(home, '.ssh', name), explicit: false }));
+  const defaults = DEFAULT_IDENTITIES.map((name) => ({
+    path: join(home, '.ssh', name),
+    explicit: false,
+  }));
   const found: Found[] = [];
   for (const { path, explicit } of named.length > 0 ? named : defaults) {
     try {
@@ -147,7 +169,8 @@ function selectUsable(candidates: readonly Identity[], observer: Observer): Iden
   const chosen: Identity[] = [];
   for (const identity of candidates) {
     const { publicKey, source } = identity;
-    if (publicKey !== undefined && chosen.some((other) => sameBlob(other.publicKey, publicKey))) continue;
+    if (publicKey !== undefined && chosen.some((other) => sameBlob(other.publicKey, publicKey)))
+      continue;
     if (publicKey !== undefined && !USABLE_TYPES.has(publicKey.type)) {
       observer.log(
         'warning',
@@ -156,7 +179,10 @@ function selectUsable(candidates: readonly Identity[], observer: Observer): Iden
       continue;
     }
     if (identity.file?.format === 'public' && identity.agent === undefined) {
-      observer.log('warning', `${source} is a public key, and ssh-agent doesn't hold the private one`);
+      observer.log(
+        'warning',
+        `${source} is a public key, and ssh-agent doesn't hold the private one`,
+      );
       continue;
     }
     chosen.push(identity);
@@ -181,7 +207,10 @@ async function listAgent(path: string | undefined, observer: Observer): Promise<
   }
 }
 
-/** A private key, or the public half of one that the agent holds: the file itself, or the one with .pub where only that is there. */
+/**
+ * A private key, or the public half of one that the agent holds: the file itself, or the one with
+ * .pub where only that is there.
+ */
 async function loadKeyFile(path: string): Promise<KeyFile> {
   const beside = await readSmall(`${path}.pub`);
   let text: string;
@@ -198,10 +227,14 @@ async function loadKeyFile(path: string): Promise<KeyFile> {
     const publicHalf =
       code === 'ENOENT' && beside !== undefined ? inspectKeyFile(beside, undefined) : undefined;
     if (publicHalf?.format === 'public') return publicHalf;
-    throw new TunnelError('auth-identity-unreadable', `the key file ${path} can't be read (${code})`, {
-      hint: 'check the path given with -i, and that you may read the file',
-      cause,
-    });
+    throw new TunnelError(
+      'auth-identity-unreadable',
+      `the key file ${path} can't be read (${code})`,
+      {
+        hint: 'check the path given with -i, and that you may read the file',
+        cause,
+      },
+    );
   }
   const file = inspectKeyFile(text, beside);
   if (file === undefined) throw notAKey(path);
@@ -223,11 +256,16 @@ function notAKey(path: string): TunnelError {
   });
 }
 
-/** The text of a file that would help, but need not be there; undefined: it can't be read, or is too large for a key. */
+/**
+ * The text of a file that would help, but need not be there; undefined: it can't be read, or is too
+ * large for a key.
+ */
 export async function readSmall(path: string): Promise<string | undefined> {
   try {
     const info = await stat(path);
-    return info.isFile() && info.size <= MAX_KEY_FILE_BYTES ? await readFile(path, 'utf8') : undefined;
+    return info.isFile() && info.size <= MAX_KEY_FILE_BYTES
+      ? await readFile(path, 'utf8')
+      : undefined;
   } catch {
     return undefined;
   }

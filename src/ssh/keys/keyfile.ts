@@ -1,7 +1,7 @@
 /**
- * Private key files, as far as they can be read without their passphrase: the kind, whether they are encrypted, and the
- * public key. The public part is what a server is offered first, so that nobody is asked for the passphrase of a key
- * that the server doesn't want.
+ * Private key files, as far as they can be read without their passphrase: the kind, whether they
+ * are encrypted, and the public key. The public part is what a server is offered first, so that
+ * nobody is asked for the passphrase of a key that the server doesn't want.
  */
 import { createPublicKey } from 'node:crypto';
 import {
@@ -14,7 +14,10 @@ import {
 import { WireReader } from './wire.ts';
 
 export interface KeyFile {
-  /** `openssh`: OpenSSH's own (PROTOCOL.key). `pem`: anything that OpenSSL reads. `public`: the private half is elsewhere. */
+  /**
+   * `openssh`: OpenSSH's own (PROTOCOL.key). `pem`: anything that OpenSSL reads. `public`: the
+   * private half is elsewhere.
+   */
   readonly format: 'openssh' | 'pem' | 'public';
   readonly encrypted: boolean;
   /** undefined: hidden until the file is decrypted. */
@@ -25,9 +28,13 @@ export interface KeyFile {
 
 const OPENSSH_MAGIC = 'openssh-key-v1\0';
 
-/** undefined: no key file of a kind that can be used. `publicText`: the file beside it with .pub, if there is one. */
+/**
+ * undefined: no key file of a kind that can be used. `publicText`: the file beside it with .pub, if
+ * there is one.
+ */
 export function inspectKeyFile(text: string, publicText: string | undefined): KeyFile | undefined {
-  const beside = publicText === undefined ? undefined : parsePublicKey(publicText.split('\n', 1)[0] ?? '');
+  const beside =
+    publicText === undefined ? undefined : parsePublicKey(publicText.split('\n', 1)[0] ?? '');
   const label = /-----BEGIN ([A-Z0-9 ]+)-----/.exec(text)?.[1];
   if (label === 'OPENSSH PRIVATE KEY') return inspectOpenssh(text);
   if (label?.endsWith('PRIVATE KEY')) {
@@ -37,14 +44,17 @@ export function inspectKeyFile(text: string, publicText: string | undefined): Ke
     return publicKey === undefined ? undefined : { format: 'pem', encrypted, publicKey, text };
   }
   const own = parsePublicKey(text.split('\n', 1)[0] ?? '');
-  return own === undefined ? undefined : { format: 'public', encrypted: false, publicKey: own, text };
+  return own === undefined
+    ? undefined
+    : { format: 'public', encrypted: false, publicKey: own, text };
 }
 
 /** PROTOCOL.key: magic, cipher, kdf, kdf options, number of keys, public key, encrypted rest. */
 function inspectOpenssh(text: string): KeyFile | undefined {
-  const body = /-----BEGIN OPENSSH PRIVATE KEY-----([\s\S]*?)-----END OPENSSH PRIVATE KEY-----/.exec(
-    text,
-  )?.[1];
+  const body =
+    /-----BEGIN OPENSSH PRIVATE KEY-----([\s\S]*?)-----END OPENSSH PRIVATE KEY-----/.exec(
+      text,
+    )?.[1];
   const data = decodeBase64((body ?? '').replace(/\s+/g, ''));
   if (data === undefined || data.toString('latin1', 0, OPENSSH_MAGIC.length) !== OPENSSH_MAGIC)
     return undefined;

@@ -14,7 +14,8 @@ export interface HostKeyPin {
 /** `SHA256:...` (padding allowed) or `ssh-ed25519 AAAA... [comment]`. Throws UsageError. */
 export function parseHostKeyPin(text: string): HostKeyPin {
   const pin = text.trim();
-  if (/^SHA256:[A-Za-z0-9+/]{43}=?$/.test(pin)) return { fingerprint: pin.replace(/=$/, ''), key: undefined };
+  if (/^SHA256:[A-Za-z0-9+/]{43}=?$/.test(pin))
+    return { fingerprint: pin.replace(/=$/, ''), key: undefined };
   const key = parsePublicKey(pin);
   if (key === undefined) {
     const problem = MD5.test(pin)

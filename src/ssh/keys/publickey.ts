@@ -1,4 +1,7 @@
-/** Public keys as SSH sends them ("key blobs", RFC 4253 §6.6, RFC 5656 §3.1, RFC 8709 §4) and as people see them. */
+/**
+ * Public keys as SSH sends them ("key blobs", RFC 4253 §6.6, RFC 5656 §3.1, RFC 8709 §4) and as
+ * people see them.
+ */
 import { createHash, type KeyObject } from 'node:crypto';
 import { WireReader, wireMpint, wireString } from './wire.ts';
 
@@ -23,8 +26,13 @@ export function publicKeyFromBlob(blob: Buffer): PublicKey | undefined {
   return type !== undefined && /^[\x21-\x7e]{1,128}$/.test(type) ? { type, blob } : undefined;
 }
 
-/** `ssh-ed25519 AAAA... [comment]`; undefined when it isn't one, or when name and blob disagree about the type. */
-export function parsePublicKey(line: string): (PublicKey & { readonly comment: string }) | undefined {
+/**
+ * `ssh-ed25519 AAAA... [comment]`; undefined when it isn't one, or when name and blob disagree
+ * about the type.
+ */
+export function parsePublicKey(
+  line: string,
+): (PublicKey & { readonly comment: string }) | undefined {
   const [type = '', encoded = '', ...comment] = line.trim().split(/\s+/);
   const blob = decodeBase64(encoded);
   const key = blob === undefined ? undefined : publicKeyFromBlob(blob);
@@ -33,7 +41,8 @@ export function parsePublicKey(line: string): (PublicKey & { readonly comment: s
 
 /** Strict, unlike Buffer.from: undefined for anything that isn't canonical base64. */
 export function decodeBase64(text: string): Buffer | undefined {
-  if (text.length === 0 || text.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return undefined;
+  if (text.length === 0 || text.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(text))
+    return undefined;
   return Buffer.from(text, 'base64');
 }
 
@@ -53,7 +62,11 @@ export function publicKeyFromKeyObject(key: KeyObject): PublicKey | undefined {
   const jwk = key.export({ format: 'jwk' });
   const octets = (value: string | undefined): Buffer => Buffer.from(value ?? '', 'base64url');
   if (jwk.kty === 'RSA') {
-    const blob = Buffer.concat([wireString('ssh-rsa'), wireMpint(octets(jwk.e)), wireMpint(octets(jwk.n))]);
+    const blob = Buffer.concat([
+      wireString('ssh-rsa'),
+      wireMpint(octets(jwk.e)),
+      wireMpint(octets(jwk.n)),
+    ]);
     return { type: 'ssh-rsa', blob };
   }
   if (jwk.kty === 'OKP' && jwk.crv === 'Ed25519') {

@@ -1,4 +1,7 @@
-/** OpenSSH certificates (PROTOCOL.certkeys): only until when one is valid, for an error that says so. */
+/**
+ * OpenSSH certificates (PROTOCOL.certkeys): only until when one is valid, for an error that says
+ * so.
+ */
 import { parsePublicKey } from '../keys/publickey.ts';
 import { WireReader } from '../keys/wire.ts';
 
@@ -18,7 +21,9 @@ export interface Validity {
   readonly until: Date | undefined;
 }
 
-/** `line`: the content of a `-cert.pub` file. undefined: it isn't a certificate that can be read. */
+/**
+ * `line`: the content of a `-cert.pub` file. undefined: it isn't a certificate that can be read.
+ */
 export function certificateValidity(line: string): Validity | undefined {
   const key = parsePublicKey(line);
   const fields = KEY_FIELDS.find(([type]) => type.test(key?.type ?? ''))?.[1];
@@ -27,7 +32,9 @@ export function certificateValidity(line: string): Validity | undefined {
   const uint64 = (): bigint | undefined => {
     const high = reader.uint32();
     const low = reader.uint32();
-    return high === undefined || low === undefined ? undefined : (BigInt(high) << 32n) | BigInt(low);
+    return high === undefined || low === undefined
+      ? undefined
+      : (BigInt(high) << 32n) | BigInt(low);
   };
   // A field that isn't whole leaves the reader within it: nothing behind it is looked at.
   const before = [
@@ -40,7 +47,10 @@ export function certificateValidity(line: string): Validity | undefined {
   const from = uint64();
   const until = uint64();
   if (before.includes(undefined) || from === undefined || until === undefined) return undefined;
-  return { from: from === 0n ? undefined : date(from), until: until === FOREVER ? undefined : date(until) };
+  return {
+    from: from === 0n ? undefined : date(from),
+    until: until === FOREVER ? undefined : date(until),
+  };
 }
 
 function date(seconds: bigint): Date | undefined {

@@ -1,23 +1,28 @@
 /**
- * The transport through the system's ssh: `ssh -N -D SOCKET` as a child, one SOCKS5 dialogue for each flow. Whatever that ssh can
- * do (certificates, security keys, GSSAPI, PKCS#11, ProxyCommand, Match) works. This file brings it up; link.ts is the link
- * once it is up.
+ * The transport through the system's ssh: `ssh -N -D SOCKET` as a child, one SOCKS5 dialogue for
+ * each flow. Whatever that ssh can do (certificates, security keys, GSSAPI, PKCS#11, ProxyCommand,
+ * Match) works. This file brings it up; link.ts is the link once it is up.
  *
  *   arguments.ts -> launch.c -> ssh ---- log (FIFO) ----> log.ts   phases, reasons of refused flows, that it ends
  *                                |  `--- stderr --------> the server's banner, hops, ProxyCommand
  *                                `------ SOCKS socket --> socksdialogue.ts -> flowstream.ts, one a flow
  *   all in a directory of our own (ssh/privatedirectory.ts)
  *
- * States: starting -> authenticated (the log says so) -> up (its SOCKS socket, which it makes after that, has accepted a
- * connection) -> ended. Until it is up, its exit is a failed start (errors/errors.ts).
+ * States: starting -> authenticated (the log says so) -> up (its SOCKS socket, which it makes after
+ * that, has accepted a connection) -> ended. Until it is up, its exit is a failed start
+ * (errors/errors.ts).
  *
- * ssh verifies host keys and asks people, on the terminal that it shares with us or through SSH_ASKPASS. A log that stays silent for
- * longer than its phase may last, and somebody's answer, ends the attempt (silence.ts).
+ * ssh verifies host keys and asks people, on the terminal that it shares with us or through
+ * SSH_ASKPASS. A log that stays silent for longer than its phase may last, and somebody's answer,
+ * ends the attempt (silence.ts).
  *
- * ssh can't be left behind: the kernel kills it with us (launch.c); where a custom command stands between, as sudo does, a guard that
- * ssh itself has started does (guard.c). A directory that stays after that is removed by the next start. A running ControlMaster is not made use of (docs/decisions/0013).
+ * ssh can't be left behind: the kernel kills it with us (launch.c); where a custom command stands
+ * between, as sudo does, a guard that ssh itself has started does (guard.c). A directory that stays
+ * after that is removed by the next start. A running ControlMaster is not made use of
+ * (docs/decisions/0013).
  *
- * Limits: MAX_CHANNELS flows, OPEN_TIMEOUT_MS for one to open, GREETING_LIMIT at once that ssh has not yet accepted.
+ * Limits: MAX_CHANNELS flows, OPEN_TIMEOUT_MS for one to open, GREETING_LIMIT at once that ssh has
+ * not yet accepted.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -49,7 +54,10 @@ import { longestSilence } from './silence.ts';
 export type { GivenOptions } from './arguments.ts';
 
 export interface OpensshOptions {
-  /** ssh reads the same configuration by itself; of these, what doesn't stand there or must hold is passed to it. */
+  /**
+   * ssh reads the same configuration by itself; of these, what doesn't stand there or must hold is
+   * passed to it.
+   */
   readonly settings: SshSettings;
   readonly given: GivenOptions;
   readonly observer: Observer;
@@ -64,9 +72,10 @@ const LISTEN_POLL_MS = 10;
 const MAX_STDERR_LINES = 40;
 
 /**
- * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed, -not-ssh, -no-common-algorithm;
- * host-key-unknown, -changed, -revoked, -differs; auth-failed, auth-timeout; openssh-not-found, -unusable, -configuration, -directory,
- * -failed; usage. Or with the signal's reason.
+ * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed,
+ * -not-ssh, -no-common-algorithm; host-key-unknown, -changed, -revoked, -differs; auth-failed,
+ * auth-timeout; openssh-not-found, -unusable, -configuration, -directory, -failed; usage. Or with
+ * the signal's reason.
  */
 export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
   const { given, observer, signal } = options;
@@ -100,9 +109,12 @@ function prepare(
     replica,
   });
   if (settings.hostKeys.pins.length > 0)
-    writeFileSync(directory.knownHosts, pinnedKnownHosts(settings) + revokedLines(settings), { mode: 0o600 });
+    writeFileSync(directory.knownHosts, pinnedKnownHosts(settings) + revokedLines(settings), {
+      mode: 0o600,
+    });
   if (settings.proxy.kind === 'jump') {
-    if (given.configFile !== undefined && given.configFile !== 'none') mustBeReadable(given.configFile);
+    if (given.configFile !== undefined && given.configFile !== 'none')
+      mustBeReadable(given.configFile);
     writeFileSync(directory.hopConfiguration, hopConfiguration(settings, given), { mode: 0o600 });
   }
   return argv;
@@ -152,7 +164,11 @@ class Start {
   #phaseChanged: () => void = () => {};
   #refuse: (error: unknown) => void = () => {};
 
-  constructor(options: OpensshOptions, directory: PrivateDirectory, argv: readonly [string, ...string[]]) {
+  constructor(
+    options: OpensshOptions,
+    directory: PrivateDirectory,
+    argv: readonly [string, ...string[]],
+  ) {
     this.#options = options;
     this.#settings = options.settings;
     this.#directory = directory;
@@ -192,7 +208,8 @@ class Start {
       clearTimeout(this.#timer);
       if (abort !== undefined) signal?.removeEventListener('abort', abort);
     }
-    // ssh listens, and so it has verified the key: lines of its log alone don't say so, a server can forge them (log.ts).
+    // ssh listens, and so it has verified the key: lines of its log alone don't say so, a server
+    // can forge them (log.ts).
     const shown = this.#shownKey;
     if (shown !== undefined) this.#options.replicas?.prove(shown);
     // The banner came before.
@@ -218,7 +235,10 @@ class Start {
     if (this.#log.phase !== before) this.#phaseChanged();
   }
 
-  /** The key that is to be that of all addresses of the jump host; undefined where an authority vouches for each. */
+  /**
+   * The key that is to be that of all addresses of the jump host; undefined where an authority
+   * vouches for each.
+   */
   get #shownKey(): ReplicaKey | undefined {
     const { hostKey, hostKeyCertified } = this.#log;
     const [type, fingerprint] = hostKey?.split(' ') ?? [];
@@ -240,7 +260,8 @@ class Start {
     this.#said.push(line);
     if (this.#said.length > MAX_STDERR_LINES) this.#said.shift();
     const text = serverText(line);
-    if (text !== '') this.#options.observer.log(this.#link === undefined ? 'notice' : 'debug', text);
+    if (text !== '')
+      this.#options.observer.log(this.#link === undefined ? 'notice' : 'debug', text);
   }
 
   /** A log that is silent for too long is the end. */
@@ -255,9 +276,13 @@ class Start {
         return;
       }
       this.#refuse(
-        new TunnelError('auth-timeout', `${this.#at} did not decide about the login within ${seconds} s`, {
-          hint: 'try again, or allow more time with --auth-timeout',
-        }),
+        new TunnelError(
+          'auth-timeout',
+          `${this.#at} did not decide about the login within ${seconds} s`,
+          {
+            hint: 'try again, or allow more time with --auth-timeout',
+          },
+        ),
       );
     }, seconds * 1000);
   }
@@ -266,7 +291,8 @@ class Start {
     const deadline = Date.now() + LISTEN_TIMEOUT_MS;
     while (process.alive && Date.now() < deadline) {
       if (await accepts(this.#directory.socks)) {
-        // What ssh wrote before it listened is at most a pipe (64 KiB), which is read within one turn (link.ts, fate).
+        // What ssh wrote before it listened is at most a pipe (64 KiB), which is read within one
+        // turn (link.ts, fate).
         await turn();
         await turn();
         return;
@@ -282,7 +308,8 @@ class Start {
   }
 
   #failure(exit: Exit): TunnelError {
-    const { phase, accepted, hostKey, greeting, kept, certificates, offered, acceptedKey } = this.#log;
+    const { phase, accepted, hostKey, greeting, kept, certificates, offered, acceptedKey } =
+      this.#log;
     return startError({
       at: this.#at,
       lines: kept,
@@ -308,7 +335,10 @@ function withoutCommand(line: string): string {
   return line.replace(/^(debug1: Executing proxy command: ).*/, '$1...');
 }
 
-/** sshd doesn't say what it has against a certificate; when it has expired, that is seen here. `path`: as ssh names it. */
+/**
+ * sshd doesn't say what it has against a certificate; when it has expired, that is seen here.
+ * `path`: as ssh names it.
+ */
 function expired(path: string, now: Date): string[] {
   // ssh names the private key that a certificate is for, or the file of CertificateFile.
   for (const file of [`${path}-cert.pub`, path]) {

@@ -1,7 +1,8 @@
 /**
- * From what ssh said to the program's errors, with the codes that the embedded transport uses. ssh says why it gives up in its
- * log; hops of -J and a ProxyCommand say it on stderr, where the server's banner is too. The log is therefore asked first, and stderr
- * only as long as there can't be a banner of the jump host's in it.
+ * From what ssh said to the program's errors, with the codes that the embedded transport uses. ssh
+ * says why it gives up in its log; hops of -J and a ProxyCommand say it on stderr, where the
+ * server's banner is too. The log is therefore asked first, and stderr only as long as there can't
+ * be a banner of the jump host's in it.
  */
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
@@ -44,7 +45,10 @@ interface Told {
   readonly hint?: string | undefined;
 }
 
-type Rule = readonly [pattern: RegExp, tell: (match: RegExpExecArray, failure: StartFailure) => Told];
+type Rule = readonly [
+  pattern: RegExp,
+  tell: (match: RegExpExecArray, failure: StartFailure) => Told,
+];
 
 const LIMITS = 'it may limit connections (MaxStartups, PerSourcePenalties)';
 
@@ -63,8 +67,14 @@ const RULES: readonly Rule[] = [
     /REVOKED HOST KEY|host key for .* was revoked|Host key .* revoked by/i,
     (_match, failure) => revoked(failure),
   ],
-  [/Host key for .* has changed|HOST IDENTIFICATION HAS CHANGED/, (_match, failure) => changed(failure)],
-  [/Host key verification failed|No .* host key is known for/, (_match, failure) => unknown(failure)],
+  [
+    /Host key for .* has changed|HOST IDENTIFICATION HAS CHANGED/,
+    (_match, failure) => changed(failure),
+  ],
+  [
+    /Host key verification failed|No .* host key is known for/,
+    (_match, failure) => unknown(failure),
+  ],
   [
     /Could not resolve hostname ([^:]+): (.*)/,
     ([, host = '', why = '']) => ({
@@ -81,15 +91,22 @@ const RULES: readonly Rule[] = [
       hint: `have the jump host's sshd updated, or allow one of these with -o ${LIST_KEYWORDS[list] ?? 'KexAlgorithms'}=+NAME`,
     }),
   ],
-  [/Permission denied \(|Too many authentication failures|No more authentication methods/, authFailed],
+  [
+    /Permission denied \(|Too many authentication failures|No more authentication methods/,
+    authFailed,
+  ],
   [
     /connect to host (\S+) port (\d+): (.*)/,
     ([, host = '', port = '', why = '']) =>
-      connectFailed(formatDestination({ host: serverText(host), port: Number(port) }), serverText(why)),
+      connectFailed(
+        formatDestination({ host: serverText(host), port: Number(port) }),
+        serverText(why),
+      ),
   ],
   [
     /timed out during banner exchange|^Connection to .* timed out|^Timeout, server .* not responding/,
-    (_match, { at, phase, accepted, seconds }) => (accepted ? slowError : timeoutError)(at, seconds, phase),
+    (_match, { at, phase, accepted, seconds }) =>
+      (accepted ? slowError : timeoutError)(at, seconds, phase),
   ],
   [
     /Bad remote protocol version|banner line contains invalid|No SSH version received|protocol identif|Protocol major versions differ/i,
@@ -97,7 +114,8 @@ const RULES: readonly Rule[] = [
   ],
   [
     /[Rr]eceived disconnect from \S+ port \S+?:\s*\d+: (.*)/,
-    ([, text = ''], { at, phase }) => closed(at, phase, `: the jump host says "${serverText(text)}"`),
+    ([, text = ''], { at, phase }) =>
+      closed(at, phase, `: the jump host says "${serverText(text)}"`),
   ],
   [
     /Bad configuration option|terminating, \d+ bad|Bad .* spec|Unsupported option|Missing argument|garbage at end of line|Can't open user config/,
@@ -135,7 +153,11 @@ export function startError(failure: StartFailure): TunnelError {
       hint: notRunHint(failure.custom),
     });
   }
-  if (failure.greeting !== undefined && failure.phase === 'identification' && isWords(failure.greeting))
+  if (
+    failure.greeting !== undefined &&
+    failure.phase === 'identification' &&
+    isWords(failure.greeting)
+  )
     return make(failure, notSsh(failure));
   // The banner comes with authentication (RFC 4252 §5.4), and might read like any of these.
   const early = failure.phase === 'identification' || failure.phase === 'key exchange';
@@ -180,7 +202,9 @@ function make(failure: StartFailure, { code, message, hint }: Told): TunnelError
 
 /** ssh's own words about the connection are no greeting. */
 function isWords(greeting: string): boolean {
-  return !/^(Connection closed|read: |write: |Connection reset)/.test(greeting) && !turnedAway(greeting);
+  return (
+    !/^(Connection closed|read: |write: |Connection reset)/.test(greeting) && !turnedAway(greeting)
+  );
 }
 
 /** What sshd says in clear before its identification when it turns a connection away. */
@@ -250,7 +274,8 @@ function changed(failure: StartFailure): Told {
   const place = lines
     .map((line) => /Offending .*key in (.+):(\d+)/.exec(line))
     .find((match) => match !== null);
-  const known = place === undefined ? '' : `, but ${serverText(place[1] ?? '')}:${place[2]} has another`;
+  const known =
+    place === undefined ? '' : `, but ${serverText(place[1] ?? '')}:${place[2]} has another`;
   return {
     code: 'host-key-changed',
     message: `the host key of ${at} has changed: it shows ${serverText(hostKey ?? '(not told)')}${known}`,
@@ -273,7 +298,8 @@ function unknown(failure: StartFailure): Told {
   const why = lines
     .map((line) => /^Certificate invalid: (.*)/.exec(line)?.[1])
     .find((text) => text !== undefined);
-  const certificate = why === undefined ? '' : ` (its certificate is not accepted: ${serverText(why)})`;
+  const certificate =
+    why === undefined ? '' : ` (its certificate is not accepted: ${serverText(why)})`;
   return {
     code: 'host-key-unknown',
     message: `the host key of ${at} is not known: ${shown}${certificate}`,
@@ -287,12 +313,14 @@ function fingerprintIn(hostKey: string | undefined): string {
 
 function authFailed(match: RegExpExecArray, failure: StartFailure): Told {
   const { at, certificates, lines, offered, acceptedKey } = failure;
-  const tried = offered.length === 0 ? 'no key was offered' : `offered ${offered.map(briefly).join(', ')}`;
+  const tried =
+    offered.length === 0 ? 'no key was offered' : `offered ${offered.map(briefly).join(', ')}`;
   const about = lines
     .filter((line) => /UNPROTECTED|too open|signing failed|no such identity/i.test(line))
     .map((line) => sentence(line.replaceAll('@', '').trim()))
     .concat(certificates);
-  if (acceptedKey !== undefined) about.push('the server would take the last one, but ssh could not use it');
+  if (acceptedKey !== undefined)
+    about.push('the server would take the last one, but ssh could not use it');
   const because = [tried, ...about].join('; ');
   return {
     code: 'auth-failed',
@@ -312,9 +340,12 @@ function briefly(key: string): string {
 
 /** `said`: what ssh says about the refusal. */
 function authHint(said: string, { lines, certificates, acceptedKey }: StartFailure): string {
-  const open = lines.map((line) => /^Permissions \d+ for '(.+)' are too open/.exec(line)?.[1]).find(Boolean);
+  const open = lines
+    .map((line) => /^Permissions \d+ for '(.+)' are too open/.exec(line)?.[1])
+    .find(Boolean);
   if (open !== undefined) return `run: chmod 600 ${serverText(open)}`;
-  if (certificates.length > 0) return "have a new certificate signed, and check this machine's clock";
+  if (certificates.length > 0)
+    return "have a new certificate signed, and check this machine's clock";
   if (acceptedKey !== undefined)
     return 'if it has a passphrase, run this at a terminal, set SSH_ASKPASS, or add the key to ssh-agent (ssh-add)';
   if (/Too many authentication failures/.test(said))
@@ -329,8 +360,8 @@ const CLOSED = /closed by remote host/;
 const LAST_LINES = 8;
 
 /**
- * For a connection that was up. `lines` of the log and `stderr` since it is up, in order. Without a cause where the server closed it in
- * order (ssh/transport.ts).
+ * For a connection that was up. `lines` of the log and `stderr` since it is up, in order. Without a
+ * cause where the server closed it in order (ssh/transport.ts).
  */
 export function linkLostError(
   at: string,
@@ -348,8 +379,12 @@ export function linkLostError(
   if (tail.some((line) => SILENT.test(line)))
     return lost('the jump host no longer answers keepalives', cause);
   if (tail.some((line) => CLOSED.test(line))) return lost('the jump host closed the connection');
-  const last = tail.find((line) => /disconnect|reset|Broken pipe|closed|failed|timed out/i.test(line));
+  const last = tail.find((line) =>
+    /disconnect|reset|Broken pipe|closed|failed|timed out/i.test(line),
+  );
   const ended =
-    exit.signal === null ? `ssh ended with status ${exit.status}` : `ssh was ended by ${exit.signal}`;
+    exit.signal === null
+      ? `ssh ended with status ${exit.status}`
+      : `ssh was ended by ${exit.signal}`;
   return lost(last === undefined ? ended : serverText(last), cause);
 }

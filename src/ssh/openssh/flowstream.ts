@@ -1,6 +1,7 @@
 /**
- * One flow: a Duplex over our end of a connection to ssh's SOCKS socket, once ssh has opened the channel for it. Half-close and
- * back-pressure are the kernel socket's own; what is added is the truth about its end.
+ * One flow: a Duplex over our end of a connection to ssh's SOCKS socket, once ssh has opened the
+ * channel for it. Half-close and back-pressure are the kernel socket's own; what is added is the
+ * truth about its end.
  *
  *   the far side ends      ssh shuts its half down: 'end' here, writing goes on
  *   the far side is reset  as an end, until our next write fails there (see ssh2/channelstream.ts); then ECONNRESET
@@ -9,18 +10,24 @@
  *   destroy()              ssh sees the end of our data, and an error when it has more for us. It can't be told to
  *                          abort a channel, so a far side that says nothing is told of the end only
  *
- * So neither an end nor an error is passed on before the link has found out whether ssh still lives (`fate`).
+ * So neither an end nor an error is passed on before the link has found out whether ssh still lives
+ * (`fate`).
  */
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { TunnelError } from '../../errors/errors.ts';
 
-/** One chunk of the usual size on the way and one waiting, each way; the kernel and ssh hold more. */
+/**
+ * One chunk of the usual size on the way and one waiting, each way; the kernel and ssh hold more.
+ */
 const BUFFER = 128 * 1024;
 
 /** The link that the flow is on. */
 export interface FlowOwner {
-  /** undefined: the link stands, whatever ssh wrote until now. Else it ends, and this resolves with the cause when it has. */
+  /**
+   * undefined: the link stands, whatever ssh wrote until now. Else it ends, and this resolves with
+   * the cause when it has.
+   */
   fate(): Promise<TunnelError | undefined>;
   /** Called once. */
   released(flow: FlowStream): void;
@@ -55,7 +62,11 @@ export class FlowStream extends Duplex {
     this.#socket.resume();
   }
 
-  override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
+  override _write(
+    chunk: Buffer,
+    _encoding: string,
+    callback: (error?: Error | null) => void,
+  ): void {
     if (this.#futile) {
       callback();
       return;
@@ -101,7 +112,10 @@ export class FlowStream extends Duplex {
     else this.destroy(connectionReset(cause));
   }
 
-  /** What was received can still be read; what is written is swallowed, as a kernel does after an RST. */
+  /**
+   * What was received can still be read; what is written is swallowed, as a kernel does after an
+   * RST.
+   */
   #endAfterReading(cause: Error | undefined): void {
     if (this.#futile) return;
     this.#futile = true;
@@ -112,5 +126,7 @@ export class FlowStream extends Duplex {
 
 function connectionReset(cause?: Error): Error {
   const options = cause === undefined ? {} : { cause };
-  return Object.assign(new Error('the far side closed the connection', options), { code: 'ECONNRESET' });
+  return Object.assign(new Error('the far side closed the connection', options), {
+    code: 'ECONNRESET',
+  });
 }

@@ -4,11 +4,12 @@
  *   connect() -> admitted -> in turn (GREETING_LIMIT) -> socket -> SOCKS5 request -> answered: FlowStream
  *                                                                                 -> closed: the log says why (log.ts)
  *
- * States: up -> closing (close() was called) -> ended, or up -> ended (lost). ssh's exit is the end: `ended` resolves when all
- * that it wrote has been read, every flow has been destroyed and every waiting connect() rejected.
+ * States: up -> closing (close() was called) -> ended, or up -> ended (lost). ssh's exit is the
+ * end: `ended` resolves when all that it wrote has been read, every flow has been destroyed and
+ * every waiting connect() rejected.
  *
- * A channel counts from the request until ssh has freed it. An aborted connect() closes its socket; its channel goes on
- * counting, and ssh closes it when it opens.
+ * A channel counts from the request until ssh has freed it. An aborted connect() closes its socket;
+ * its channel goes on counting, and ssh closes it when it opens.
  */
 import { Socket } from 'node:net';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
@@ -30,22 +31,34 @@ import type { SshLog } from './log.ts';
 import type { Exit, SshProcess } from './process.ts';
 import { socksDialogue } from './socksdialogue.ts';
 
-/** Connections that ssh has not yet accepted. Its listen(2) backlog is 64; beyond it connect() fails with EAGAIN. */
+/**
+ * Connections that ssh has not yet accepted. Its listen(2) backlog is 64; beyond it connect() fails
+ * with EAGAIN.
+ */
 const GREETING_LIMIT = 32;
 /** sshd takes about 130 s to find one address silent; a name may have several. */
 export const OPEN_TIMEOUT_MS = 150_000;
-/** ssh writes the reason before it closes the socket, so this is only for a machine that is very busy. */
+/**
+ * ssh writes the reason before it closes the socket, so this is only for a machine that is very
+ * busy.
+ */
 const REASON_TIMEOUT_MS = 1_000;
 /** SOCKS5 gives a name's length one octet. */
 const MAX_NAME_OCTETS = 255;
-/** Where a probe asks to be connected to: nobody can listen at port 0, so that the server refuses it, whatever it permits. */
+/**
+ * Where a probe asks to be connected to: nobody can listen at port 0, so that the server refuses
+ * it, whatever it permits.
+ */
 const PROBED: Destination = { host: '127.0.0.1', port: 0 };
 
 export interface LinkOptions {
   readonly process: SshProcess;
   readonly log: SshLog;
   readonly directory: PrivateDirectory;
-  /** What ssh and the programs that it starts have lately said on stderr, since the link is up: the server's banner is not in it. */
+  /**
+   * What ssh and the programs that it starts have lately said on stderr, since the link is up: the
+   * server's banner is not in it.
+   */
   readonly said: readonly string[];
   /** `host:port`, for messages. */
   readonly at: string;
@@ -150,15 +163,18 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
   async close(): Promise<void> {
     if (!this.#closing && this.#end === undefined) {
       this.#closing = true;
-      this.#destroyFlows(new TunnelError('link-closed', `the connection to ${this.#options.at} was closed`));
+      this.#destroyFlows(
+        new TunnelError('link-closed', `the connection to ${this.#options.at} was closed`),
+      );
       await this.#options.process.end();
     }
     await this.ended;
   }
 
   /**
-   * ssh can't be told to ask the server for a sign of life, so it is asked for a channel that can't come about: the refusal is the
-   * answer. The opening counts like any other, but is not kept back at MAX_CHANNELS.
+   * ssh can't be told to ask the server for a sign of life, so it is asked for a channel that can't
+   * come about: the refusal is the answer. The opening counts like any other, but is not kept back
+   * at MAX_CHANNELS.
    */
   async probe(milliseconds: number): Promise<boolean> {
     if (this.#closing || this.#end !== undefined) return false;
@@ -188,9 +204,10 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
   }
 
   /**
-   * ssh writes to its log before it closes a socket, and the kernel marks a process that dies before it closes its sockets. What
-   * is in the log is at most a pipe (64 KiB), which the event loop reads within one turn: the second one is over when
-   * everything before this call has been read. All that ask within one turn share one answer.
+   * ssh writes to its log before it closes a socket, and the kernel marks a process that dies
+   * before it closes its sockets. What is in the log is at most a pipe (64 KiB), which the event
+   * loop reads within one turn: the second one is over when everything before this call has been
+   * read. All that ask within one turn share one answer.
    */
   fate(): Promise<TunnelError | undefined> {
     if (this.#end !== undefined) return Promise.resolve(this.#end.error);
@@ -213,13 +230,20 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
     const to = formatDestination(destination);
     if (this.#closing || this.#end !== undefined) throw this.#gone();
     if (Buffer.byteLength(destination.host) > MAX_NAME_OCTETS)
-      throw new ConnectError('unreachable', `${to}: the name has more than ${MAX_NAME_OCTETS} octets`);
+      throw new ConnectError(
+        'unreachable',
+        `${to}: the name has more than ${MAX_NAME_OCTETS} octets`,
+      );
     const open = this.#flows.size + this.#openings.size;
     if (Math.max(open, this.#options.log.channels) < MAX_CHANNELS) return;
     this.#options.observer.count('tunnel_channel_limit_total');
-    throw new ConnectError('refused', `${to}: ${MAX_CHANNELS} channels are open, which is the limit`, {
-      hint: 'close some connections first',
-    });
+    throw new ConnectError(
+      'refused',
+      `${to}: ${MAX_CHANNELS} channels are open, which is the limit`,
+      {
+        hint: 'close some connections first',
+      },
+    );
   }
 
   async #open(opening: Opening): Promise<void> {
@@ -254,7 +278,9 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
     if (lost !== undefined || opening.over) return this.#gone();
     const to = formatDestination(opening.destination);
     if (elapsed >= OPEN_TIMEOUT_MS)
-      return new ConnectError('timeout', `${to}: no answer within ${OPEN_TIMEOUT_MS / 1000} s`, { cause });
+      return new ConnectError('timeout', `${to}: no answer within ${OPEN_TIMEOUT_MS / 1000} s`, {
+        cause,
+      });
     const reason = await opening.reason();
     if (reason !== undefined) return refusal(opening.destination, reason);
     if (opening.over) return this.#gone();
@@ -263,7 +289,8 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
   }
 
   async #greetingTurn(): Promise<void> {
-    if (this.#greetings >= GREETING_LIMIT) await new Promise<void>((resolve) => this.#turns.push(resolve));
+    if (this.#greetings >= GREETING_LIMIT)
+      await new Promise<void>((resolve) => this.#turns.push(resolve));
     else this.#greetings++;
   }
 

@@ -1,29 +1,37 @@
 /**
- * What ssh writes to its log at LogLevel DEBUG1, read for what it means. The log is a FIFO of our own (-E), so that neither the
- * server's banner nor what a ProxyCommand says is in it; those go to stderr. Wordings as in OpenSSH 7.6 to 10.
+ * What ssh writes to its log at LogLevel DEBUG1, read for what it means. The log is a FIFO of our
+ * own (-E), so that neither the server's banner nor what a ProxyCommand says is in it; those go to
+ * stderr. Wordings as in OpenSSH 7.6 to 10.
  *
- * Which open has failed for which reason: at this level ssh says of each failed open, directly behind each other,
+ * Which open has failed for which reason: at this level ssh says of each failed open, directly
+ * behind each other,
  *
  *   channel 3: open failed: connect failed: Connection refused
  *   debug1: channel 3: free: direct-tcpip: listening port -2 for 10.1.2.3 port 443, connect from ..., nchannels 5
  *
- * and only then closes the flow's socket. The second line names the destination as it was asked for, so the reason is known for
- * it whatever else is opened at the same time. Two opens of one destination may swap their reasons, no others. At LogLevel INFO there is
- * only the first line, and a channel's number can't be told from the outside.
+ * and only then closes the flow's socket. The second line names the destination as it was asked
+ * for, so the reason is known for it whatever else is opened at the same time. Two opens of one
+ * destination may swap their reasons, no others. At LogLevel INFO there is only the first line, and
+ * a channel's number can't be told from the outside.
  *
- * `listener` is the channel of our own listening socket. ssh frees channels in the order of their numbers when it ends, the
- * listener before any flow: so a flow's socket that closes before the listener's line is there has been closed by the far side.
+ * `listener` is the channel of our own listening socket. ssh frees channels in the order of their
+ * numbers when it ends, the listener before any flow: so a flow's socket that closes before the
+ * listener's line is there has been closed by the far side.
  *
- * ssh copies the server's words with line ends in them. Whoever answers can thereby forge lines, also before ssh has seen its host
- * key; what it gains is what it has anyway, refusing flows and ending the link. So nothing is believed of a server for a line of
- * the log alone: the link is up when ssh listens (dial.ts). What is kept is bounded.
+ * ssh copies the server's words with line ends in them. Whoever answers can thereby forge lines,
+ * also before ssh has seen its host key; what it gains is what it has anyway, refusing flows and
+ * ending the link. So nothing is believed of a server for a line of the log alone: the link is up
+ * when ssh listens (dial.ts). What is kept is bounded.
  */
 import { MAX_CHANNELS } from '../limits.ts';
 
 export type Phase = 'identification' | 'key exchange' | 'authentication' | 'up';
 
 export interface LogEvents {
-  /** ssh was refused a channel to `host` and `port`, which are as they were sent. `text` is `REASON: WORDS`. */
+  /**
+   * ssh was refused a channel to `host` and `port`, which are as they were sent. `text` is `REASON:
+   * WORDS`.
+   */
   refused(host: string, port: number, text: string): void;
 }
 
@@ -33,7 +41,10 @@ const MAX_KEPT_LINES = 60;
 
 const PHASES: readonly (readonly [RegExp, Phase])[] = [
   [/^debug1: Remote protocol version/, 'key exchange'],
-  [/^debug1: (SSH2_MSG_SERVICE_ACCEPT received|Authentications that can continue:)/, 'authentication'],
+  [
+    /^debug1: (SSH2_MSG_SERVICE_ACCEPT received|Authentications that can continue:)/,
+    'authentication',
+  ],
   [/^(debug1: )?(Authenticated to |Authentication succeeded)/, 'up'],
 ];
 
@@ -78,7 +89,10 @@ export class SshLog {
     return this.#phase;
   }
 
-  /** Flows that ssh holds a channel for, also those that are being opened, or that nobody here waits for any more. */
+  /**
+   * Flows that ssh holds a channel for, also those that are being opened, or that nobody here waits
+   * for any more.
+   */
   get channels(): number {
     return this.#channels.size;
   }
@@ -103,7 +117,10 @@ export class SshLog {
     return this.#certified;
   }
 
-  /** The server's machine has accepted the connection, as far as ssh knows: it doesn't know of what a ProxyCommand does. */
+  /**
+   * The server's machine has accepted the connection, as far as ssh knows: it doesn't know of what
+   * a ProxyCommand does.
+   */
   get accepted(): boolean {
     return this.#accepted || this.#phase !== 'identification';
   }
@@ -113,12 +130,17 @@ export class SshLog {
     return this.#greeting;
   }
 
-  /** What ssh calls the certificates that it has offered: paths of private keys or of certificates. */
+  /**
+   * What ssh calls the certificates that it has offered: paths of private keys or of certificates.
+   */
   get certificates(): readonly string[] {
     return [...this.#certificates];
   }
 
-  /** The keys that ssh has offered, as `PATH TYPE FINGERPRINT` (of the agent's, a comment stands for the path). */
+  /**
+   * The keys that ssh has offered, as `PATH TYPE FINGERPRINT` (of the agent's, a comment stands for
+   * the path).
+   */
   get offered(): readonly string[] {
     return [...this.#offered];
   }
@@ -169,7 +191,8 @@ export class SshLog {
     const match = /^(?:debug1: )?channel (\d+): (new|open failed:|free:) (.*)$/.exec(text);
     const [, channel = '', what, rest = ''] = match ?? [];
     if (what === 'new') this.#opened(channel, rest);
-    else if (what === 'open failed:' && this.#channels.has(channel)) this.#failed.set(channel, rest);
+    else if (what === 'open failed:' && this.#channels.has(channel))
+      this.#failed.set(channel, rest);
     else if (what === 'free:') this.#freed(channel, rest);
   }
 
@@ -187,7 +210,9 @@ export class SshLog {
     this.#channels.delete(channel);
     const reason = this.#failed.get(channel);
     this.#failed.delete(channel);
-    const [, host, port] = /^direct-tcpip: listening port -?\d+ for (\S+) port (\d+), /.exec(rest) ?? [];
-    if (reason !== undefined && host !== undefined) this.#events.refused(host, Number(port), reason);
+    const [, host, port] =
+      /^direct-tcpip: listening port -?\d+ for (\S+) port (\d+), /.exec(rest) ?? [];
+    if (reason !== undefined && host !== undefined)
+      this.#events.refused(host, Number(port), reason);
   }
 }

@@ -1,11 +1,12 @@
 /**
- * The ssh process: started through native/launch.c, which has the kernel end it with us; followed by its log and its stderr; and
- * ended in order.
+ * The ssh process: started through native/launch.c, which has the kernel end it with us; followed
+ * by its log and its stderr; and ended in order.
  *
  *   start -> running -> (log says it ends, or the kernel has begun to take it apart) -> exited
  *
- * `exited` comes when the process is gone and everything it wrote has been read. The log is a FIFO, of which a
- * writing end is kept open here as long as the process lives: its end is the process's end.
+ * `exited` comes when the process is gone and everything it wrote has been read. The log is a FIFO,
+ * of which a writing end is kept open here as long as the process lives: its end is the process's
+ * end.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
@@ -26,7 +27,10 @@ const LAST_WORDS_MS = 500;
 const MAX_LINE = 8192;
 /** For `ssh -V`. A custom command may have to start something first. */
 const VERSION_TIMEOUT_MS = 10_000;
-/** Flags of proc(5)'s stat, include/linux/sched.h: set before the kernel closes the descriptors of a process that ends. */
+/**
+ * Flags of proc(5)'s stat, include/linux/sched.h: set before the kernel closes the descriptors of a
+ * process that ends.
+ */
 const PF_EXITING = 0x4;
 /** Of launch.c */
 const NOT_EXECUTABLE = 126;
@@ -50,12 +54,18 @@ export class SshProcess {
   readonly #child: ChildProcess;
   #gone = false;
 
-  private constructor(child: ChildProcess, reader: Socket, writer: number, options: ProcessOptions) {
+  private constructor(
+    child: ChildProcess,
+    reader: Socket,
+    writer: number,
+    options: ProcessOptions,
+  ) {
     this.#child = child;
     const finished = new Promise<Exit>((resolve) => {
       child.on('error', () => {
-        // Not started; or it may not be signalled, since it runs as somebody else (-e sudo): its guard ends it (guard.c) when
-        // nobody reads the log any more, and waiting for that is of no use.
+        // Not started; or it may not be signalled, since it runs as somebody else (-e sudo): its
+        // guard ends it (guard.c) when nobody reads the log any more, and waiting for that is of no
+        // use.
         resolve({ status: NOT_FOUND, signal: null });
         reader.destroy();
       });
@@ -72,7 +82,8 @@ export class SshProcess {
       finished.then(() => setImmediate(() => stderr.destroy()));
     }
     this.exited = finished.then(async (exit) => {
-      // A custom command may have ended without its ssh. Then nobody reads the log any more, and ssh's guard ends that.
+      // A custom command may have ended without its ssh. Then nobody reads the log any more, and
+      // ssh's guard ends that.
       const timer = setTimeout(() => reader.destroy(), LAST_WORDS_MS);
       await Promise.all(read);
       clearTimeout(timer);
@@ -109,7 +120,10 @@ export class SshProcess {
     return state !== 'Z' && state !== 'X' && (Number(flags) & PF_EXITING) === 0;
   }
 
-  /** Resolves when it is gone. ssh closes its connection at QUIT; if it doesn't, it is killed after CLOSE_TIMEOUT_MS. */
+  /**
+   * Resolves when it is gone. ssh closes its connection at QUIT; if it doesn't, it is killed after
+   * CLOSE_TIMEOUT_MS.
+   */
   async end(): Promise<Exit> {
     this.#child.kill('SIGQUIT');
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), CLOSE_TIMEOUT_MS);
@@ -121,7 +135,10 @@ export class SshProcess {
   }
 }
 
-/** Resolves when the stream has ended. What a line has beyond MAX_LINE is dropped: nothing that is looked for is that long. */
+/**
+ * Resolves when the stream has ended. What a line has beyond MAX_LINE is dropped: nothing that is
+ * looked for is that long.
+ */
 function follow(stream: Readable, onLine: (line: string) => void): Promise<void> {
   let rest = '';
   stream.setEncoding('utf8');
@@ -155,10 +172,15 @@ export async function opensshVersion(
       killSignal: 'SIGKILL',
       ...(signal && { signal }),
     } as const;
-    execFile(LAUNCH_PATH, [String(process.pid), ...command, '-V'], options, (error, stdout, stderr) => {
-      if (error?.code === 'ENOENT' || error?.code === 'EACCES') reject(launcherMissing(error));
-      resolve([`${stderr}${stdout}`, typeof error?.code === 'number' ? error.code : 0]);
-    });
+    execFile(
+      LAUNCH_PATH,
+      [String(process.pid), ...command, '-V'],
+      options,
+      (error, stdout, stderr) => {
+        if (error?.code === 'ENOENT' || error?.code === 'EACCES') reject(launcherMissing(error));
+        resolve([`${stderr}${stdout}`, typeof error?.code === 'number' ? error.code : 0]);
+      },
+    );
   });
   signal?.throwIfAborted();
   if (status === NOT_FOUND || status === NOT_EXECUTABLE) {
@@ -178,7 +200,8 @@ export async function opensshVersion(
   const [, major, minor] = /OpenSSH_(?:for_\w+_)?(\d+)\.(\d+)/.exec(said) ?? [];
   const version: OpensshVersion = [Number(major), Number(minor)];
   if (major === undefined || !atLeast(version, OLDEST_OPENSSH)) {
-    const what = major === undefined ? 'does not say that it is OpenSSH' : `is OpenSSH ${version.join('.')}`;
+    const what =
+      major === undefined ? 'does not say that it is OpenSSH' : `is OpenSSH ${version.join('.')}`;
     throw new TunnelError(
       'openssh-unusable',
       `${shown} ${what}; ${OLDEST_OPENSSH.join('.')} or later is needed`,

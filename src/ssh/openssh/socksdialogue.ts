@@ -1,9 +1,9 @@
 /**
  * The SOCKS5 dialogue (RFC 1928) on a flow's socket, spoken by the `socks` library.
  *
- * The library would read from the socket until its user has come to listen, and lose what the far side says first if
- * nobody does so in time. So it gets an end of its own, which hands it the answer octet by octet and takes nothing
- * beyond it: what follows stays in the flow's buffer.
+ * The library would read from the socket until its user has come to listen, and lose what the far
+ * side says first if nobody does so in time. So it gets an end of its own, which hands it the
+ * answer octet by octet and takes nothing beyond it: what follows stays in the flow's buffer.
  */
 
 import type { Socket } from 'node:net';
@@ -22,7 +22,10 @@ export interface DialogueOptions {
   readonly onGreeted: () => void;
 }
 
-/** `socket` is connected. Resolves when the channel is open; rejects when ssh has closed the socket instead, or is too slow. */
+/**
+ * `socket` is connected. Resolves when the channel is open; rejects when ssh has closed the socket
+ * instead, or is too slow.
+ */
 export async function socksDialogue(socket: Socket, options: DialogueOptions): Promise<void> {
   const { destination, timeout, onGreeted } = options;
   const end = new DialogueEnd(socket);
@@ -78,7 +81,11 @@ class DialogueEnd extends Duplex {
     // The library is fed with events.
   }
 
-  override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
+  override _write(
+    chunk: Buffer,
+    _encoding: string,
+    callback: (error?: Error | null) => void,
+  ): void {
     this.#socket?.write(chunk);
     callback();
   }

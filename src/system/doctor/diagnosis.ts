@@ -4,7 +4,10 @@
 export interface Finding {
   /** `tun-device`, `helper`, `namespaces`, `kernel`, `routes`, `rules`, `resolver`, `jump-host` */
   readonly name: string;
-  /** `failed` rules a capture out, `warning` is something that the user should know before relying on one. */
+  /**
+   * `failed` rules a capture out, `warning` is something that the user should know before relying
+   * on one.
+   */
   readonly state: 'ok' | 'note' | 'warning' | 'failed';
   readonly detail: string;
   /** What can be done about it. */

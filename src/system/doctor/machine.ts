@@ -1,4 +1,7 @@
-/** Doctor's look at what captures need of this machine: the TUN's device node, root for the helper, namespaces, the kernel. */
+/**
+ * Doctor's look at what captures need of this machine: the TUN's device node, root for the helper,
+ * namespaces, the kernel.
+ */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { release } from 'node:os';
@@ -54,7 +57,12 @@ export function lookAtHelper(): Finding {
     via = elevation(path, []).via;
   } catch (error) {
     if (!(error instanceof TunnelError)) throw error;
-    return { name, state: 'failed', detail: error.message, ...(error.hint && { hint: error.hint }) };
+    return {
+      name,
+      state: 'failed',
+      detail: error.message,
+      ...(error.hint && { hint: error.hint }),
+    };
   }
   if (via === 'root') {
     return hasNetAdmin()
@@ -66,22 +74,30 @@ export function lookAtHelper(): Finding {
           hint: 'in a container, start it with --cap-add NET_ADMIN',
         };
   }
-  if (via === 'doas') return { name, state: 'note', detail: 'doas starts it, if its configuration permits' };
+  if (via === 'doas')
+    return { name, state: 'note', detail: 'doas starts it, if its configuration permits' };
   const { status } = spawnSync('sudo', ['-n', '-l', '--', path], {
     stdio: 'ignore',
     timeout: SUDO_TIMEOUT_MS,
   });
   return status === 0
     ? { name, state: 'ok', detail: `sudo starts ${path}` }
-    : { name, state: 'note', detail: 'sudo starts it, if it permits that; it would ask for a password' };
+    : {
+        name,
+        state: 'note',
+        detail: 'sudo starts it, if it permits that; it would ask for a password',
+      };
 }
 
 function hasNetAdmin(): boolean {
-  const [, mask = '0'] = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1')) ?? [];
+  const [, mask = '0'] =
+    /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1')) ?? [];
   return ((BigInt(`0x${mask}`) >> CAP_NET_ADMIN) & 1n) === 1n;
 }
 
-/** Has the launcher make a namespace with all that `tunnel exec` needs in it, and lets it go again. */
+/**
+ * Has the launcher make a namespace with all that `tunnel exec` needs in it, and lets it go again.
+ */
 export async function lookAtNamespaces(setup: LauncherSetup): Promise<Finding> {
   const name = 'namespaces';
   try {
@@ -90,7 +106,12 @@ export async function lookAtNamespaces(setup: LauncherSetup): Promise<Finding> {
     return { name, state: 'ok', detail: `a network for one command can be made${without} (tried)` };
   } catch (error) {
     if (!(error instanceof TunnelError)) throw error;
-    return { name, state: 'failed', detail: error.message, ...(error.hint && { hint: error.hint }) };
+    return {
+      name,
+      state: 'failed',
+      detail: error.message,
+      ...(error.hint && { hint: error.hint }),
+    };
   }
 }
 

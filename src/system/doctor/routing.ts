@@ -1,6 +1,7 @@
 /**
- * Doctor's look at the routes, rules and resolvers of this machine that the tunnel's routes would meet. The kernel takes the
- * longest prefix of the main table; rules before the main table's (32766) come first of all.
+ * Doctor's look at the routes, rules and resolvers of this machine that the tunnel's routes would
+ * meet. The kernel takes the longest prefix of the main table; rules before the main table's
+ * (32766) come first of all.
  */
 import { spawnSync } from 'node:child_process';
 import { isAddress } from '../../net/address.ts';
@@ -114,7 +115,10 @@ export function lookAtRules(
   };
 }
 
-export function lookAtResolver(targets: readonly Prefix[], configuration = resolverConfiguration()): Finding {
+export function lookAtResolver(
+  targets: readonly Prefix[],
+  configuration = resolverConfiguration(),
+): Finding {
   const name = 'resolver';
   const { resolvers } = configuration;
   const captured = new PrefixSet(targets);

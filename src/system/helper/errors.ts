@@ -28,9 +28,13 @@ export function lostError(why: string): TunnelError {
 }
 
 export function protocolError(what: string): TunnelError {
-  return new TunnelError('helper-lost', `the privileged helper does not speak as expected: ${what}`, {
-    hint: 'program and helper must be of the same version: build both again',
-  });
+  return new TunnelError(
+    'helper-lost',
+    `the privileged helper does not speak as expected: ${what}`,
+    {
+      hint: 'program and helper must be of the same version: build both again',
+    },
+  );
 }
 
 /** The helper at `path` is of another version than this program. */
@@ -47,15 +51,26 @@ export function versionError(path: string, version: number): TunnelError {
   );
 }
 
-/** `status`: an exit status or a signal's name; `said`: what came on stderr, if it wasn't the terminal's. */
-export function refusedStart(elevated: Elevation, status: number | string, said: string): TunnelError {
+/**
+ * `status`: an exit status or a signal's name; `said`: what came on stderr, if it wasn't the
+ * terminal's.
+ */
+export function refusedStart(
+  elevated: Elevation,
+  status: number | string,
+  said: string,
+): TunnelError {
   const { via, command, args } = elevated;
   const line = printable(said.trim().split('\n').at(-1) ?? '');
   const because = line === '' ? '' : `: ${line}`;
   if (status === HELPER_EXIT_NOT_ROOT) {
-    return new TunnelError('capture-privileges', `${via} did not run the helper as root${because}`, {
-      hint: `see the configuration of ${via}`,
-    });
+    return new TunnelError(
+      'capture-privileges',
+      `${via} did not run the helper as root${because}`,
+      {
+        hint: `see the configuration of ${via}`,
+      },
+    );
   }
   if (via === 'root' || status === HELPER_EXIT_SETUP) {
     return new TunnelError('capture-failed', `the helper could not start (${status})${because}`, {
@@ -76,16 +91,24 @@ export function refusedStart(elevated: Elevation, status: number | string, said:
 export function failedError(failed: FailedMessage, resolversOf = configuredResolvers): TunnelError {
   switch (failed.step) {
     case STEP.privileges:
-      return new TunnelError('capture-privileges', `root has too few privileges here (${reason(failed)})`, {
-        hint: 'in a container, start it with --cap-add NET_ADMIN',
-      });
+      return new TunnelError(
+        'capture-privileges',
+        `root has too few privileges here (${reason(failed)})`,
+        {
+          hint: 'in a container, start it with --cap-add NET_ADMIN',
+        },
+      );
     case STEP.openTun:
       return noTun(failed);
     case STEP.createTun:
       return failed.errno === ERRNO.EPERM || failed.errno === ERRNO.EACCES
-        ? new TunnelError('capture-privileges', `a TUN device may not be made here (${reason(failed)})`, {
-            hint: 'in a container, start it with --cap-add NET_ADMIN --device /dev/net/tun',
-          })
+        ? new TunnelError(
+            'capture-privileges',
+            `a TUN device may not be made here (${reason(failed)})`,
+            {
+              hint: 'in a container, start it with --cap-add NET_ADMIN --device /dev/net/tun',
+            },
+          )
         : other('a TUN device could not be made', failed);
     case STEP.address:
       return address(failed);
@@ -94,9 +117,13 @@ export function failedError(failed: FailedMessage, resolversOf = configuredResol
     case STEP.route:
       return route(failed, resolversOf);
     case STEP.lost:
-      return new TunnelError('capture-device-lost', `the capture was taken away: ${failed.detail}`, {
-        hint: 'another program or administrator changes network settings: exclude the device tun* there (systemd-networkd: ManageForeignRoutes=no and ManageForeignRoutingPolicyRules=no, NetworkManager: unmanaged-devices), and start tunnel again',
-      });
+      return new TunnelError(
+        'capture-device-lost',
+        `the capture was taken away: ${failed.detail}`,
+        {
+          hint: 'another program or administrator changes network settings: exclude the device tun* there (systemd-networkd: ManageForeignRoutes=no and ManageForeignRoutingPolicyRules=no, NetworkManager: unmanaged-devices), and start tunnel again',
+        },
+      );
     default:
       return other('the helper refused a request', failed);
   }
@@ -130,9 +157,13 @@ function address(failed: FailedMessage): TunnelError {
   const ipv6 = failed.detail.split('/', 1)[0]?.includes(':') === true;
   const disabled: readonly number[] = [ERRNO.EACCES, ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP];
   if (ipv6 && disabled.includes(failed.errno)) {
-    return new TunnelError('capture-address', `IPv6 is disabled on this machine (${reason(failed)})`, {
-      hint: 'leave out the IPv6 targets, or enable it: "sysctl net.ipv6.conf.default.disable_ipv6=0"',
-    });
+    return new TunnelError(
+      'capture-address',
+      `IPv6 is disabled on this machine (${reason(failed)})`,
+      {
+        hint: 'leave out the IPv6 targets, or enable it: "sysctl net.ipv6.conf.default.disable_ipv6=0"',
+      },
+    );
   }
   return new TunnelError('capture-address', `the TUN device got no address (${reason(failed)})`, {
     hint: 'see "ip address" and "ip route show table all" for what is in the way',
@@ -158,9 +189,13 @@ function route(failed: FailedMessage, resolversOf: () => readonly string[]): Tun
   }
   if (failed.errno === ERRNO.EEXIST) {
     const to = device === '' ? 'elsewhere' : `to ${device}`;
-    return new TunnelError('capture-route-exists', `${prefix} is routed ${to} on this machine already`, {
-      hint: `exclude it with "-x ${prefix}", or choose a narrower target`,
-    });
+    return new TunnelError(
+      'capture-route-exists',
+      `${prefix} is routed ${to} on this machine already`,
+      {
+        hint: `exclude it with "-x ${prefix}", or choose a narrower target`,
+      },
+    );
   }
   return other('a route could not be set', failed);
 }

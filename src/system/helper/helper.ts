@@ -1,6 +1,6 @@
 /**
- * The program's side of the privileged helper (native/helper/): the one that makes the TUN device and the routes while
- * this process keeps the user's rights.
+ * The program's side of the privileged helper (native/helper/): the one that makes the TUN device
+ * and the routes while this process keeps the user's rights.
  *
  *   startHelper()  listens on a socket in a fresh directory of its own (0700), starts the helper as root (system/programs/privileges.ts),
  *                  waits until it has connected and sudo, if it was needed, has ended; the directory is removed again
@@ -8,10 +8,11 @@
  *   setRoutes()    the whole set of captured prefixes, all of it or, on failure, what was before (ROUTES)
  *   close()        nothing more is asked; the helper deletes the device and ends, and its socket's close says that it has
  *
- * States: starting -> serving -> ended. One request is under way at a time; others wait. `ended` resolves when the helper is
- * gone: with `helper-lost` when that wasn't asked for or a request wasn't answered in time, with `capture-device-lost` when the
- * helper has seen somebody else take the device, an address or a route away. The device outlives a helper that was killed for as long as its
- * descriptor is open, so whoever has it closes it then.
+ * States: starting -> serving -> ended. One request is under way at a time; others wait. `ended`
+ * resolves when the helper is gone: with `helper-lost` when that wasn't asked for or a request
+ * wasn't answered in time, with `capture-device-lost` when the helper has seen somebody else take
+ * the device, an address or a route away. The device outlives a helper that was killed for as long
+ * as its descriptor is open, so whoever has it closes it then.
  *
  * What the helper reports (step, errno, detail) becomes a TunnelError with a hint in errors.ts.
  */
@@ -48,9 +49,15 @@ import {
   STEP,
 } from './protocol.ts';
 
-/** Between the exit of the process that was started, which has connected before, and the first message. */
+/**
+ * Between the exit of the process that was started, which has connected before, and the first
+ * message.
+ */
 const HELLO_TIMEOUT_MS = 5_000;
-/** For the answer to a request, from when it was asked for. Thousands of routes take a fraction of a second. */
+/**
+ * For the answer to a request, from when it was asked for. Thousands of routes take a fraction of a
+ * second.
+ */
 const REQUEST_TIMEOUT_MS = 10_000;
 /** For the helper to delete the device and end, after which it is left to itself. */
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -66,11 +73,17 @@ export interface HelperOptions {
 }
 
 export interface HelperDevice {
-  /** Non-blocking, close-on-exec, and the only one: the device lives as long as it is open. The caller's to close. */
+  /**
+   * Non-blocking, close-on-exec, and the only one: the device lives as long as it is open. The
+   * caller's to close.
+   */
   readonly fd: number;
   readonly name: string;
   readonly ifindex: number;
-  /** The device's own addresses, in a /24 and a /64 that are the caller's to use. Undefined where not asked for. */
+  /**
+   * The device's own addresses, in a /24 and a /64 that are the caller's to use. Undefined where
+   * not asked for.
+   */
   readonly address4: string | undefined;
   readonly address6: string | undefined;
 }
@@ -81,15 +94,16 @@ export interface Helper {
   setRoutes(prefixes: readonly Prefix[]): Promise<void>;
   readonly ended: Promise<TunnelError | undefined>;
   /**
-   * Resolves when the device and its routes are gone, or when the helper has not ended in CLOSE_TIMEOUT_MS. Requests that
-   * are under way fail at once. May be called more than once; never rejects.
+   * Resolves when the device and its routes are gone, or when the helper has not ended in
+   * CLOSE_TIMEOUT_MS. Requests that are under way fail at once. May be called more than once; never
+   * rejects.
    */
   close(): Promise<void>;
 }
 
 /**
- * Starts the helper and waits for it. Rejects with a TunnelError: `capture-privileges`, `capture-failed`, `helper-version`,
- * `native-missing`; or with the signal's reason.
+ * Starts the helper and waits for it. Rejects with a TunnelError: `capture-privileges`,
+ * `capture-failed`, `helper-version`, `native-missing`; or with the signal's reason.
  */
 export async function startHelper(options: HelperOptions = {}): Promise<Helper> {
   const { observer = silentObserver, signal, path = helperPath(observer) } = options;
@@ -132,12 +146,18 @@ function systemErrorOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : String(error);
 }
 
-/** The user's runtime directory, if it is what it should be; else the directory for temporary files. */
+/**
+ * The user's runtime directory, if it is what it should be; else the directory for temporary files.
+ */
 function socketParent(): string {
   const directory = process.env['XDG_RUNTIME_DIR'];
   if (directory?.startsWith('/')) {
     const status = lstatSync(directory, { throwIfNoEntry: false });
-    if (status?.isDirectory() && status.uid === process.geteuid?.() && (status.mode & 0o022) === 0) {
+    if (
+      status?.isDirectory() &&
+      status.uid === process.geteuid?.() &&
+      (status.mode & 0o022) === 0
+    ) {
       return directory;
     }
   }
@@ -179,7 +199,9 @@ class LinkedHelper implements Helper {
     });
     this.#end = end;
     try {
-      this.#link = addon().linkListen(socket, (message, fd, errno) => this.#received(message, fd, errno));
+      this.#link = addon().linkListen(socket, (message, fd, errno) =>
+        this.#received(message, fd, errno),
+      );
     } catch (cause) {
       if (cause instanceof TunnelError) throw cause;
       throw new TunnelError('capture-failed', `no socket can be made for the helper at ${socket}`, {
@@ -196,7 +218,8 @@ class LinkedHelper implements Helper {
     if (elevated.interactive) {
       this.#observer.log('info', `${elevated.via} starts the helper that makes the TUN device`);
     }
-    // Sudo's own messages belong at the terminal; where there is none, they become part of the error.
+    // Sudo's own messages belong at the terminal; where there is none, they become part of the
+    // error.
     const child = spawn(elevated.command, elevated.args, {
       stdio: ['ignore', 'ignore', elevated.interactive ? 'inherit' : 'pipe'],
       env: elevated.env,
@@ -204,9 +227,11 @@ class LinkedHelper implements Helper {
     await untilExit(child, elevated, signal);
     const timer = new AbortController();
     try {
-      const late = delay(HELLO_TIMEOUT_MS, undefined, { signal: timer.signal, ref: true }).then(() => {
-        throw protocolError('it was started but did not say hello');
-      });
+      const late = delay(HELLO_TIMEOUT_MS, undefined, { signal: timer.signal, ref: true }).then(
+        () => {
+          throw protocolError('it was started but did not say hello');
+        },
+      );
       late.catch(() => {
         // Lost the race: cancelled below.
       });
@@ -214,7 +239,10 @@ class LinkedHelper implements Helper {
       discard(fd);
       if (message.type === 'failed') throw failedError(message);
       if (message.type !== 'hello') throw protocolError(`${message.type} instead of hello`);
-      this.#observer.log('debug', 'the helper is connected', { pid: message.pid, via: elevated.via });
+      this.#observer.log('debug', 'the helper is connected', {
+        pid: message.pid,
+        via: elevated.via,
+      });
     } finally {
       timer.abort();
     }
@@ -281,7 +309,8 @@ class LinkedHelper implements Helper {
   }
 
   #request<T>(message: Uint8Array, read: (answer: Answer) => T): Promise<T> {
-    // A helper that is stopped or stuck would hold the program for ever, and with it the user's INT.
+    // A helper that is stopped or stuck would hold the program for ever, and with it the user's
+    // INT.
     const timer = setTimeout(() => {
       this.#finish(lostError(`it has not answered for ${REQUEST_TIMEOUT_MS / 1000} s`));
     }, REQUEST_TIMEOUT_MS);
@@ -318,7 +347,8 @@ class LinkedHelper implements Helper {
     }
     const message = decodeMessage(bytes);
     if (message?.type === 'failed' && message.step === STEP.lost) {
-      // Instead of an answer or unasked: the helper deletes the device and ends. While this side closes it is no news.
+      // Instead of an answer or unasked: the helper deletes the device and ends. While this side
+      // closes it is no news.
       discard(fd);
       if (this.#state === 'serving') this.#finish(failedError(message));
       return;
@@ -332,7 +362,8 @@ class LinkedHelper implements Helper {
     discard(fd);
     // An answer that close() no longer waits for is no news.
     if (this.#state === 'serving') {
-      const error = message === undefined ? this.#malformed(bytes) : protocolError(`${message.type} unasked`);
+      const error =
+        message === undefined ? this.#malformed(bytes) : protocolError(`${message.type} unasked`);
       waiter?.reject(error);
       this.#finish(error);
     }
@@ -373,8 +404,8 @@ function discard(fd: number): void {
 }
 
 /**
- * A default route is captured by its halves: the machine's own default route stays in its place, for what isn't captured,
- * and the halves are more specific whatever its metric.
+ * A default route is captured by its halves: the machine's own default route stays in its place,
+ * for what isn't captured, and the halves are more specific whatever its metric.
  */
 function withoutDefault(prefix: Prefix): Prefix[] {
   if (prefix.length !== 0) return [prefix];
@@ -407,7 +438,8 @@ async function untilExit(
   } catch (cause) {
     if (cause instanceof TunnelError) throw cause;
     if (signal?.aborted) {
-      // Sudo may be root's already and not ours to kill; without the socket the helper can't start anyway.
+      // Sudo may be root's already and not ours to kill; without the socket the helper can't start
+      // anyway.
       child.on('error', () => {}).kill();
       child.stderr?.destroy();
       child.unref();

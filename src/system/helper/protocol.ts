@@ -1,6 +1,7 @@
 /**
- * The messages between the program and its privileged helper, as native/helper/protocol.h defines them: C structs with fixed
- * offsets, integers in this machine's byte order. A test compares sizes and offsets with the compiler's.
+ * The messages between the program and its privileged helper, as native/helper/protocol.h defines
+ * them: C structs with fixed offsets, integers in this machine's byte order. A test compares sizes
+ * and offsets with the compiler's.
  */
 import { addressBytes, addressFromBytes } from '../../net/address.ts';
 import type { Prefix } from '../../net/prefix.ts';
@@ -30,7 +31,10 @@ export const STEP = {
   lost: 8,
 } as const;
 
-/** Sizes and offsets of the structs, in bytes. `prefixes` is where a ROUTES message's prefixes begin. */
+/**
+ * Sizes and offsets of the structs, in bytes. `prefixes` is where a ROUTES message's prefixes
+ * begin.
+ */
 export const LAYOUT = {
   header: HEADER_LAYOUT,
   hello: { size: 16, pid: 12 },

@@ -1,6 +1,7 @@
 /**
- * What the launcher reports, as errors with what to do about them. `namespace-...` says that this machine doesn't give a
- * command a network of its own: where that isn't required, there is another way (session/exec.ts).
+ * What the launcher reports, as errors with what to do about them. `namespace-...` says that this
+ * machine doesn't give a command a network of its own: where that isn't required, there is another
+ * way (session/exec.ts).
  */
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -12,13 +13,19 @@ import { LAUNCHER_STEP, LAUNCHER_VERSION, type LauncherFailed } from './protocol
 
 const { errno: ERRNO } = constants;
 
-/** Where an administrator puts the launcher, then where a package does; docs/apparmor/tunnel-exec names both. */
+/**
+ * Where an administrator puts the launcher, then where a package does; docs/apparmor/tunnel-exec
+ * names both.
+ */
 export const INSTALLED_LAUNCHERS = [
   '/usr/local/libexec/tunnel-launcher',
   '/usr/libexec/tunnel-launcher',
 ] as const;
 
-/** Kernel settings that keep ordinary users from namespaces. Each hint begins with the way that gives up least. */
+/**
+ * Kernel settings that keep ordinary users from namespaces. Each hint begins with the way that
+ * gives up least.
+ */
 const RESTRICTIONS: readonly {
   readonly parameter: string;
   readonly restricts: (value: string) => boolean;
@@ -73,9 +80,13 @@ export function launcherError(failed: LauncherFailed): TunnelError {
     case LAUNCHER_STEP.openTun:
       return noTun(failed);
     case LAUNCHER_STEP.createTun:
-      return new TunnelError('namespace-no-tun', `a TUN device may not be made in a namespace (${reason})`, {
-        hint: 'see what the kernel says ("dmesg"); in a container, its runtime may deny it',
-      });
+      return new TunnelError(
+        'namespace-no-tun',
+        `a TUN device may not be made in a namespace (${reason})`,
+        {
+          hint: 'see what the kernel says ("dmesg"); in a container, its runtime may deny it',
+        },
+      );
     case LAUNCHER_STEP.network:
       return new TunnelError(
         'namespace-network',
@@ -95,9 +106,13 @@ export function launcherError(failed: LauncherFailed): TunnelError {
     case LAUNCHER_STEP.execute:
       return notExecuted(failed);
     default:
-      return new TunnelError('launcher-failed', `the launcher failed at step ${failed.step} (${reason})`, {
-        hint: 'program and launcher must be of the same version: build both again',
-      });
+      return new TunnelError(
+        'launcher-failed',
+        `the launcher failed at step ${failed.step} (${reason})`,
+        {
+          hint: 'program and launcher must be of the same version: build both again',
+        },
+      );
   }
 }
 
@@ -107,7 +122,8 @@ const ROOT_UNMAPPED_HINT =
 
 function namespacesRefused(reason: string, hint?: string): TunnelError {
   const restriction = namespaceRestriction();
-  const setting = restriction === undefined ? '' : `; ${restriction.parameter} is ${restriction.value}`;
+  const setting =
+    restriction === undefined ? '' : `; ${restriction.parameter} is ${restriction.value}`;
   return new TunnelError(
     'namespace-refused',
     `a command can't be given a network of its own here (${reason}${setting})`,
@@ -141,14 +157,21 @@ function noTun({ errno }: LauncherFailed): TunnelError {
 
 /** By errno of execve(2). */
 const NOT_EXECUTABLE_HINTS: ReadonlyMap<number, string> = new Map([
-  [ERRNO.EACCES, 'it must be a file that may be executed ("ls -l", "chmod +x"), and not on a noexec mount'],
-  [ERRNO.E2BIG, 'arguments and environment are too long together: hand some of them over in a file'],
+  [
+    ERRNO.EACCES,
+    'it must be a file that may be executed ("ls -l", "chmod +x"), and not on a noexec mount',
+  ],
+  [
+    ERRNO.E2BIG,
+    'arguments and environment are too long together: hand some of them over in a file',
+  ],
   [ERRNO.ENOEXEC, 'it is no program for this machine ("file" says what it is)'],
 ]);
 
 /** What it was meant as, as far as the word tells. */
 function missingHint(word: string): string {
-  if (word.startsWith('-')) return 'options of "tunnel exec" stand before "--", and behind it the command';
+  if (word.startsWith('-'))
+    return 'options of "tunnel exec" stand before "--", and behind it the command';
   if (/[\s|&;<>$]/.test(word)) return `for a whole line of shell, write: sh -c '...'`;
   if (word.includes('/'))
     return 'see whether it is there ("ls -l"), and which interpreter its first line names';

@@ -1,8 +1,9 @@
 /**
- * The command of `tunnel exec` as a job: what a shell and its terminal do to it must look as if there were no `tunnel exec`.
+ * The command of `tunnel exec` as a job: what a shell and its terminal do to it must look as if
+ * there were no `tunnel exec`.
  *
- * This process and the command are in one process group (the caller's), so that a pipeline around them works and the terminal's
- * signals reach the command. From here on this process:
+ * This process and the command are in one process group (the caller's), so that a pipeline around
+ * them works and the terminal's signals reach the command. From here on this process:
  *
  *   passes on   what is sent to it alone (kill, a supervisor's TERM; the HUP for a terminal that is gone, where it leads the
  *               session), and nothing that the terminal sends to all
@@ -10,8 +11,8 @@
  *               Ctrl-Z keeps it running. The shell's CONT goes to the group; one sent to this process alone is passed on
  *   ends        when the command does: 128 + N when signal N ended it
  *
- * It stops only where there is a terminal: without one nobody would continue it, and a command that is stopped for a while from
- * outside (a debugger, cpulimit) must find its network again.
+ * It stops only where there is a terminal: without one nobody would continue it, and a command that
+ * is stopped for a while from outside (a debugger, cpulimit) must find its network again.
  */
 import { closeSync, constants as FILE, openSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -28,8 +29,8 @@ export interface Job {
 }
 
 /**
- * Begins to pass signals on to the command `pid`, and to stop when it is stopped. `end` undoes that. It begins before the
- * command does, so that no signal is lost in between.
+ * Begins to pass signals on to the command `pid`, and to stop when it is stopped. `end` undoes
+ * that. It begins before the command does, so that no signal is lost in between.
  */
 export function superviseJob(pid: number): Job {
   const native = addon();
@@ -48,7 +49,10 @@ export function superviseJob(pid: number): Job {
   };
 }
 
-/** As a shell has it. `signalNumber`: of the signal that has ended it, where Node has no name for it (0: none). */
+/**
+ * As a shell has it. `signalNumber`: of the signal that has ended it, where Node has no name for it
+ * (0: none).
+ */
 export function exitStatus({ status, signal }: CommandStatus, signalNumber = 0): number {
   if (signal !== null) return SIGNAL_BASE + constants.signals[signal];
   return signalNumber === 0 ? (status ?? 0) : SIGNAL_BASE + signalNumber;

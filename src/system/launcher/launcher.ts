@@ -1,5 +1,6 @@
 /**
- * Starts the command of `tunnel exec`, in a network of its own or, where that can't be, in the host's.
+ * Starts the command of `tunnel exec`, in a network of its own or, where that can't be, in the
+ * host's.
  *
  *   startLauncher()  spawns native/launcher/ with one end of a socket pair; it makes namespaces with a TUN in them and
  *                    hands these over. Resolves with the descriptors; rejects with `namespace-...` where that is refused
@@ -7,9 +8,10 @@
  *   execute()        the launcher becomes the command: resolves when it runs, rejects with `command-...` when it can't
  *   close()          before execute(): the launcher ends without having run anything
  *
- * States: starting -> ready -> executing -> running | ended. The command is this process's child, in its process group and at
- * its terminal; standard input, output and error are the caller's, and so are the descriptors that the command's arguments name
- * as /dev/fd/N (a shell's process substitution). The probe of doctor is a launcher without a command: it ends after `ready`.
+ * States: starting -> ready -> executing -> running | ended. The command is this process's child,
+ * in its process group and at its terminal; standard input, output and error are the caller's, and
+ * so are the descriptors that the command's arguments name as /dev/fd/N (a shell's process
+ * substitution). The probe of doctor is a launcher without a command: it ends after `ready`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, closeSync, constants as FILE, fstatSync } from 'node:fs';
@@ -17,7 +19,12 @@ import { TunnelError } from '../../errors/errors.ts';
 import { addon, LAUNCHER_PATH, type LinkHandle } from '../../native/addon.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
 import { installedPath } from '../programs/path.ts';
-import { INSTALLED_LAUNCHERS, launcherError, launcherLost, launcherVersionError } from './errors.ts';
+import {
+  INSTALLED_LAUNCHERS,
+  launcherError,
+  launcherLost,
+  launcherVersionError,
+} from './errors.ts';
 import {
   type CommandSetup,
   type CommandUser,
@@ -66,11 +73,14 @@ export interface PreparedCommand {
   /** Whose it will be: this process's user, but under sudo and doas who has called them. */
   readonly user: CommandUser;
   /**
-   * Once, with changes of the environment that this process was started with. Also resolves when a signal has ended the launcher at
-   * that moment: `command.exited` then says so.
+   * Once, with changes of the environment that this process was started with. Also resolves when a
+   * signal has ended the launcher at that moment: `command.exited` then says so.
    */
   execute(variables?: Variables): Promise<void>;
-  /** Ends a launcher that has not executed anything; later it does nothing. May be called more than once. */
+  /**
+   * Ends a launcher that has not executed anything; later it does nothing. May be called more than
+   * once.
+   */
   close(): void;
 }
 
@@ -89,8 +99,8 @@ export interface LaunchOptions<Setup = LauncherSetup> {
 }
 
 /**
- * An installed launcher that only root can replace, to which an AppArmor profile may belong; else, or where that one is for
- * others than this user, the built one.
+ * An installed launcher that only root can replace, to which an AppArmor profile may belong; else,
+ * or where that one is for others than this user, the built one.
  */
 export function launcherPath(observer: Observer): string {
   const installed = installedPath(INSTALLED_LAUNCHERS, observer);
@@ -117,7 +127,12 @@ export function startInPlace(options: LaunchOptions<CommandSetup>): Promise<Prep
 }
 
 async function start(
-  { command, observer = silentObserver, signal, path = launcherPath(observer) }: LaunchOptions<unknown>,
+  {
+    command,
+    observer = silentObserver,
+    signal,
+    path = launcherPath(observer),
+  }: LaunchOptions<unknown>,
   setup: Uint8Array,
   inPlace: boolean,
 ): Promise<Launcher> {
@@ -141,8 +156,8 @@ async function start(
 }
 
 /**
- * Has a launcher make all that `tunnel exec` needs, and lets it go again. Rejects as startLauncher does where that is not
- * possible.
+ * Has a launcher make all that `tunnel exec` needs, and lets it go again. Rejects as startLauncher
+ * does where that is not possible.
  */
 export async function probeNamespaces(setup: LauncherSetup): Promise<{ readonly ipv6: boolean }> {
   const probe: LaunchOptions = { command: [], setup };
@@ -222,7 +237,8 @@ class LinkedLauncher implements Launcher {
   }
 
   async execute(variables: Variables = {}): Promise<void> {
-    if (this.#state !== 'ready') throw launcherLost('it was stopped before the command could start');
+    if (this.#state !== 'ready')
+      throw launcherLost('it was stopped before the command could start');
     const message = encodeGo(variables);
     this.#state = 'executing';
     this.#send(message);
@@ -320,12 +336,19 @@ function exitOf(child: ChildProcess): Promise<CommandStatus> {
   });
 }
 
-/** The open descriptors that arguments name as /dev/fd/N or /proc/self/fd/N, other than the standard ones. */
+/**
+ * The open descriptors that arguments name as /dev/fd/N or /proc/self/fd/N, other than the standard
+ * ones.
+ */
 export function namedDescriptors(args: readonly string[]): number[] {
   const numbers = args.flatMap((text) =>
-    [...text.matchAll(/\/(?:dev|proc\/self)\/fd\/(\d{1,4})(?!\d)/g)].map(([, digits]) => Number(digits)),
+    [...text.matchAll(/\/(?:dev|proc\/self)\/fd\/(\d{1,4})(?!\d)/g)].map(([, digits]) =>
+      Number(digits),
+    ),
   );
-  return [...new Set(numbers)].filter((fd) => fd >= FIRST_FREE_FD && fd <= MAX_NAMED_FD && isOpen(fd));
+  return [...new Set(numbers)].filter(
+    (fd) => fd >= FIRST_FREE_FD && fd <= MAX_NAMED_FD && isOpen(fd),
+  );
 }
 
 function isOpen(fd: number): boolean {

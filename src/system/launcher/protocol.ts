@@ -1,6 +1,7 @@
 /**
- * The messages between the program and the launcher of `tunnel exec`, as native/launcher/protocol.h defines them: C structs
- * with fixed offsets, integers in this machine's byte order. A test compares sizes and offsets with the compiler's.
+ * The messages between the program and the launcher of `tunnel exec`, as native/launcher/protocol.h
+ * defines them: C structs with fixed offsets, integers in this machine's byte order. A test
+ * compares sizes and offsets with the compiler's.
  */
 import { addressBytes } from '../../net/address.ts';
 import { Framing, fieldText, HEADER_LAYOUT, LITTLE_ENDIAN } from '../programs/framing.ts';
@@ -55,8 +56,9 @@ const framing = new Framing(LAUNCHER_MAGIC, LAUNCHER_VERSION);
 /** What a command is run with, wherever it runs. */
 export interface CommandSetup {
   /**
-   * The launcher takes the command and its environment from this process's own command line, which must end with it, and
-   * environment: for bytes that are no UTF-8. Default: as they are handed over.
+   * The launcher takes the command and its environment from this process's own command line, which
+   * must end with it, and environment: for bytes that are no UTF-8. Default: as they are handed
+   * over.
    */
   readonly verbatim?: boolean;
   /** The command's soft limit of descriptors; undefined: this process's. */
@@ -109,7 +111,8 @@ export type LauncherMessage =
 export function encodeSetup(setup: LauncherSetup): Uint8Array {
   const { setup: at } = LAUNCHER_LAYOUT;
   const text = Buffer.from(setup.resolvConf, 'latin1');
-  if (text.length > LAUNCHER_MAX_RESOLV_CONF) throw new RangeError(`a resolv.conf of ${text.length} bytes`);
+  if (text.length > LAUNCHER_MAX_RESOLV_CONF)
+    throw new RangeError(`a resolv.conf of ${text.length} bytes`);
   const { bytes, view } = framing.begin(LAUNCHER_MESSAGE.setup, at.size + text.length);
   view.setUint32(at.flags, (setup.isolate ? FLAG_ISOLATE : 0) | commandFlags(setup), LITTLE_ENDIAN);
   view.setUint32(at.mtu, setup.mtu, LITTLE_ENDIAN);
@@ -143,7 +146,8 @@ export function encodeGo(variables: Variables = {}): Uint8Array {
     return value === undefined ? `${name}\0` : `${name}=${value}\0`;
   });
   const text = Buffer.from(words.join(''));
-  if (text.length > LAUNCHER_MAX_VARIABLES) throw new RangeError(`variables of ${text.length} bytes`);
+  if (text.length > LAUNCHER_MAX_VARIABLES)
+    throw new RangeError(`variables of ${text.length} bytes`);
   const { bytes } = framing.begin(LAUNCHER_MESSAGE.go, size + text.length);
   bytes.set(text, size);
   return bytes;

@@ -10,8 +10,9 @@ const EXCEPTION_VARIABLES = ['NO_PROXY', 'no_proxy'] as const;
 const LOOPBACK = ['localhost', '127.0.0.1', '::1'];
 
 /**
- * What makes `proxy` (`http://127.0.0.1:PORT`) the HTTP proxy of everything but what the caller has excepted in `env` already. The
- * proxy dials what is no target directly, so it may have all the rest. ALL_PROXY goes.
+ * What makes `proxy` (`http://127.0.0.1:PORT`) the HTTP proxy of everything but what the caller has
+ * excepted in `env` already. The proxy dials what is no target directly, so it may have all the
+ * rest. ALL_PROXY goes.
  */
 export function proxyVariables(env: Readonly<NodeJS.ProcessEnv>, proxy: string): Variables {
   const exceptions = EXCEPTION_VARIABLES.flatMap((name) => (env[name] ?? '').split(','))
@@ -27,7 +28,10 @@ export function proxyVariables(env: Readonly<NodeJS.ProcessEnv>, proxy: string):
 
 const LOOPBACK_PROXY = /^(?:[a-z0-9+.-]+:\/\/)?(?:[^@/]*@)?(?:localhost|127\.|\[::1\])/i;
 
-/** Whether one of these variables names a proxy at a loopback address: a command in a network of its own doesn't reach it. */
+/**
+ * Whether one of these variables names a proxy at a loopback address: a command in a network of its
+ * own doesn't reach it.
+ */
 export function isAnyLoopback(env: Readonly<NodeJS.ProcessEnv>, names: readonly string[]): boolean {
   return names.some((name) => LOOPBACK_PROXY.test(env[name] ?? ''));
 }

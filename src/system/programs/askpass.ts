@@ -1,6 +1,7 @@
 /**
- * Runs an askpass program (ssh(1), SSH_ASKPASS): it gets the question as its only argument, asks the user in a window of its
- * own, and prints the answer. Started directly, not by a shell: what a server asks is part of the argument.
+ * Runs an askpass program (ssh(1), SSH_ASKPASS): it gets the question as its only argument, asks
+ * the user in a window of its own, and prints the answer. Started directly, not by a shell: what a
+ * server asks is part of the argument.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { TunnelError } from '../../errors/errors.ts';
@@ -19,8 +20,8 @@ export interface AskpassRequest {
 }
 
 /**
- * The first line of what the program prints. Rejects with TunnelError `no-terminal` when it can't be started, `auth-cancelled`
- * when it fails (the user has closed it), or with the signal's reason.
+ * The first line of what the program prints. Rejects with TunnelError `no-terminal` when it can't
+ * be started, `auth-cancelled` when it fails (the user has closed it), or with the signal's reason.
  */
 export function runAskpass({ program, message, limit, signal }: AskpassRequest): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -28,7 +29,10 @@ export function runAskpass({ program, message, limit, signal }: AskpassRequest):
     const environment = { ...process.env };
     // Ours may be inherited from a program that wanted a yes or no; here an answer is wanted.
     delete environment['SSH_ASKPASS_PROMPT'];
-    const child = spawn(program, [message], { stdio: ['ignore', 'pipe', 'inherit'], env: environment });
+    const child = spawn(program, [message], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: environment,
+    });
     const abort = (): void => {
       stop(child);
       reject(signal?.reason);

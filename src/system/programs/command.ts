@@ -21,7 +21,11 @@ export type RunCommand = (program: string, args: readonly string[]) => Promise<C
 /** Never rejects: what went wrong is in the result. */
 export const runCommand: RunCommand = (program, args) => runWith(program, args, process.env);
 
-function runWith(program: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<CommandResult> {
+function runWith(
+  program: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Promise<CommandResult> {
   return new Promise((resolve) => {
     const options = {
       timeout: TIMEOUT_MS,
@@ -37,8 +41,8 @@ function runWith(program: string, args: readonly string[], env: NodeJS.ProcessEn
 }
 
 /**
- * The same as root, where that takes no question: this process is root, or sudo or doas remembers the password that was
- * given for the helper.
+ * The same as root, where that takes no question: this process is root, or sudo or doas remembers
+ * the password that was given for the helper.
  */
 export const runElevated: RunCommand = async (program, args) => {
   try {

@@ -1,6 +1,7 @@
 /**
- * The frame of the messages that the program exchanges with its helpers in C (system/helper/protocol.ts, system/launcher/protocol.ts): C structs with
- * fixed offsets, integers in this machine's byte order. Each begins with this header:
+ * The frame of the messages that the program exchanges with its helpers in C
+ * (system/helper/protocol.ts, system/launcher/protocol.ts): C structs with fixed offsets, integers
+ * in this machine's byte order. Each begins with this header:
  *
  *   0  uint32  magic     which protocol
  *   4  uint16  version

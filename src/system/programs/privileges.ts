@@ -1,4 +1,7 @@
-/** How the helper becomes root: directly when this process is root, else through sudo, else through doas. */
+/**
+ * How the helper becomes root: directly when this process is root, else through sudo, else through
+ * doas.
+ */
 import { accessSync, closeSync, constants, openSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
@@ -12,10 +15,22 @@ export interface Elevation {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** What tells the helper whose it is. Left over from a shell that was itself started that way, it would tell the wrong one. */
-const CALLER_VARIABLES = ['SUDO_UID', 'SUDO_GID', 'SUDO_USER', 'SUDO_COMMAND', 'DOAS_USER'] as const;
+/**
+ * What tells the helper whose it is. Left over from a shell that was itself started that way, it
+ * would tell the wrong one.
+ */
+const CALLER_VARIABLES = [
+  'SUDO_UID',
+  'SUDO_GID',
+  'SUDO_USER',
+  'SUDO_COMMAND',
+  'DOAS_USER',
+] as const;
 
-/** How to run `program` with `args` as root here. Throws TunnelError `capture-privileges` when there is no way. */
+/**
+ * How to run `program` with `args` as root here. Throws TunnelError `capture-privileges` when there
+ * is no way.
+ */
 export function elevation(program: string, args: readonly string[]): Elevation {
   if (process.geteuid?.() === 0) {
     return { via: 'root', interactive: false, command: program, args, env: {} };
@@ -27,7 +42,13 @@ export function elevation(program: string, args: readonly string[]): Elevation {
     const command = findProgram(via);
     if (command === undefined) continue;
     // Both ask at the terminal, not on stdin, and both know -n.
-    return { via, interactive, command, args: [...(interactive ? [] : ['-n']), '--', program, ...args], env };
+    return {
+      via,
+      interactive,
+      command,
+      args: [...(interactive ? [] : ['-n']), '--', program, ...args],
+      env,
+    };
   }
   throw new TunnelError(
     'capture-privileges',

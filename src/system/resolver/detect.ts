@@ -1,5 +1,6 @@
 /**
- * How names are resolved on this machine, and what has to be done so that queries come to the tunnel. Pure: facts in, plan out.
+ * How names are resolved on this machine, and what has to be done so that queries come to the
+ * tunnel. Pure: facts in, plan out.
  *
  *   programs ask                                        so that queries come here
  *   ─────────────────────────────────────────────────   ───────────────────────────────────────────────────────────────
@@ -10,10 +11,12 @@
  *   another resolver on this machine (127.0.0.1:         resolv.conf is rewritten (file.ts), the last resort
  *   dnsmasq, unbound), or a link-local address
  *
- * What counts is what resolv.conf says, not who wrote it: a header that names systemd-resolved is no sign that it is asked, and
- * a file of NetworkManager's may name the stub. The writer is told for messages, because it may write again.
+ * What counts is what resolv.conf says, not who wrote it: a header that names systemd-resolved is
+ * no sign that it is asked, and a file of NetworkManager's may name the stub. The writer is told
+ * for messages, because it may write again.
  *
- * Several can apply at a time: nss-resolve beside a resolv.conf with the network's resolvers means both settings and routes.
+ * Several can apply at a time: nss-resolve beside a resolv.conf with the network's resolvers means
+ * both settings and routes.
  */
 import { canonicalAddress, isAddress } from '../../net/address.ts';
 import { hostPrefix, prefixContains } from '../../net/prefix.ts';
@@ -22,7 +25,9 @@ import { DEFAULT_RESOLVER, parseResolvConf } from './resolvconf.ts';
 
 /** systemd-resolved(8): the stub, and the one without its own processing. */
 const STUBS: ReadonlySet<string> = new Set(['127.0.0.53', '127.0.0.54']);
-/** As many as the resolver library would ask: more only lengthen the time until a failure is told. */
+/**
+ * As many as the resolver library would ask: more only lengthen the time until a failure is told.
+ */
 const MAX_UPLINKS = 3;
 
 export interface ResolverFacts {
@@ -32,17 +37,26 @@ export interface ResolverFacts {
   readonly link: string | undefined;
   /** systemd-resolved is running. */
   readonly resolved: boolean;
-  /** What systemd-resolved writes about the servers that it asks (/run/systemd/resolve/resolv.conf). */
+  /**
+   * What systemd-resolved writes about the servers that it asks (/run/systemd/resolve/resolv.conf).
+   */
   readonly resolvedUplinks: string | undefined;
   /** The text of /etc/nsswitch.conf. */
   readonly nsswitch: string | undefined;
 }
 
-export type ResolverManager = 'systemd-resolved' | 'networkmanager' | 'resolvconf' | 'openresolv' | 'none';
+export type ResolverManager =
+  | 'systemd-resolved'
+  | 'networkmanager'
+  | 'resolvconf'
+  | 'openresolv'
+  | 'none';
 
 export type ResolverStep =
   | { readonly kind: 'resolved' }
-  /** Canonical addresses to be routed into the TUN, where the tunnel's server answers at port 53. */
+  /**
+   * Canonical addresses to be routed into the TUN, where the tunnel's server answers at port 53.
+   */
   | { readonly kind: 'routes'; readonly addresses: readonly string[] }
   /** `why` completes "resolv.conf has to be rewritten, because ..." */
   | { readonly kind: 'file'; readonly why: string };
@@ -52,7 +66,10 @@ export interface ResolverPlan {
   readonly manager: ResolverManager;
   /** What programs ask, canonical. */
   readonly resolvers: readonly string[];
-  /** What answers in the end, canonical: to be asked for names that aren't the tunnel's. Behind the stub, its servers. */
+  /**
+   * What answers in the end, canonical: to be asked for names that aren't the tunnel's. Behind the
+   * stub, its servers.
+   */
   readonly uplinks: readonly string[];
   readonly steps: readonly ResolverStep[];
 }
@@ -62,10 +79,13 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
   const resolvers = named.length === 0 && zoned === undefined ? [DEFAULT_RESOLVER] : named;
   const asksStub = facts.resolved && resolvers.some((address) => STUBS.has(address));
   const steps: ResolverStep[] = [];
-  if (asksStub || (facts.resolved && usesNssResolve(facts.nsswitch ?? ''))) steps.push({ kind: 'resolved' });
+  if (asksStub || (facts.resolved && usesNssResolve(facts.nsswitch ?? '')))
+    steps.push({ kind: 'resolved' });
   const addresses = resolvers.filter(canBeRouted);
   if (addresses.length > 0) steps.push({ kind: 'routes', addresses });
-  const [local] = resolvers.filter((address) => !canBeRouted(address) && !(asksStub && STUBS.has(address)));
+  const [local] = resolvers.filter(
+    (address) => !canBeRouted(address) && !(asksStub && STUBS.has(address)),
+  );
   if (local !== undefined)
     steps.push({ kind: 'file', why: `programs ask ${local}, which no route can lead elsewhere` });
   else if (zoned !== undefined)
@@ -79,7 +99,10 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
   };
 }
 
-/** The servers that systemd-resolved asks. It lists those of every link, and a tunnel's device may come first. */
+/**
+ * The servers that systemd-resolved asks. It lists those of every link, and a tunnel's device may
+ * come first.
+ */
 function uplinksOf(text: string): string[] {
   return nameservers(text, Number.POSITIVE_INFINITY)
     .addresses.filter((address) => !STUBS.has(address) && !isOwn(address))
@@ -92,7 +115,10 @@ function isOwn(address: string): boolean {
 }
 
 /** The addresses that are named, canonical, each once. `zoned`: one with a zone. */
-function nameservers(text: string, most?: number): { addresses: string[]; zoned: string | undefined } {
+function nameservers(
+  text: string,
+  most?: number,
+): { addresses: string[]; zoned: string | undefined } {
   const { resolvers } = parseResolvConf(text, most);
   return {
     addresses: [...new Set(resolvers.filter(isAddress).map(canonicalAddress))],
@@ -105,7 +131,10 @@ function canBeRouted(address: string): boolean {
   return special === undefined || special.onRequest;
 }
 
-/** `hosts: files resolve [!UNAVAIL=return] dns`: programs then ask systemd-resolved without reading resolv.conf. */
+/**
+ * `hosts: files resolve [!UNAVAIL=return] dns`: programs then ask systemd-resolved without reading
+ * resolv.conf.
+ */
 function usesNssResolve(nsswitch: string): boolean {
   const [, sources = ''] = /^[ \t]*hosts:([^#\n]*)/m.exec(nsswitch) ?? [];
   return sources.split(/\s+/).includes('resolve');

@@ -1,12 +1,14 @@
 /**
- * resolv.conf rewritten to name the tunnel's DNS server: the last resort, where programs ask a resolver on this machine itself.
+ * resolv.conf rewritten to name the tunnel's DNS server: the last resort, where programs ask a
+ * resolver on this machine itself.
  *
  *   apply()      journal entry with what was there -> a new file is moved into its place
  *   undo()       what was there is moved back, link or file; but only if the file still is ours
  *   recoverResolvConf()  the same for the entry of a program that died, by `tunnel clean` and at the next start
  *
- * One tunnel at a time: two that end in another order than they began would leave one's server behind.
- * Where the file can't be replaced because it is a mount of its own (containers), it is written in place.
+ * One tunnel at a time: two that end in another order than they began would leave one's server
+ * behind. Where the file can't be replaced because it is a mount of its own (containers), it is
+ * written in place.
  */
 import {
   chmodSync,
@@ -28,7 +30,8 @@ export const RESOLV_CONF = '/etc/resolv.conf';
 export const RESOLV_CONF_KIND = 'resolv.conf';
 /** Its octets are kept, whatever they are. */
 const ENCODING = 'latin1';
-const COMMENT = '# Written by tunnel while it runs; "tunnel clean" brings back what was here before.';
+const COMMENT =
+  '# Written by tunnel while it runs; "tunnel clean" brings back what was here before.';
 
 type Before =
   | { readonly link: string }
@@ -66,7 +69,8 @@ export class ResolvConfFile implements HostChange {
     try {
       const before = stateOf(path);
       const text = readFileSync(path, ENCODING);
-      // Entries of programs that died were undone at the start. Two that run could end in the wrong order.
+      // Entries of programs that died were undone at the start. Two that run could end in the wrong
+      // order.
       if (text.startsWith(COMMENT)) {
         throw new TunnelError('dns-resolv-conf', `another tunnel has rewritten ${path}`, {
           hint: 'end it, or use "tunnel exec", which has a resolver of its own; run "sudo tunnel clean" if there is none',
@@ -97,10 +101,15 @@ export class ResolvConfFile implements HostChange {
   }
 }
 
-/** Undoes what a journal entry tells of. Returns what was done, as a sentence. Throws what the file system says. */
+/**
+ * Undoes what a journal entry tells of. Returns what was done, as a sentence. Throws what the file
+ * system says.
+ */
 export function recoverResolvConf(data: unknown): string {
   if (!isEntry(data)) return 'a journal entry about resolv.conf could not be read';
-  return restore(data) ? `${data.path} is as before` : `${data.path} was changed by somebody else meanwhile`;
+  return restore(data)
+    ? `${data.path} is as before`
+    : `${data.path} was changed by somebody else meanwhile`;
 }
 
 /** Whether the file was ours, so that it could be restored. */
@@ -139,7 +148,8 @@ function replace(path: string, state: Before): void {
 }
 
 function isEntry(data: unknown): data is Entry {
-  if (!isRecord(data) || typeof data['path'] !== 'string' || typeof data['after'] !== 'string') return false;
+  if (!isRecord(data) || typeof data['path'] !== 'string' || typeof data['after'] !== 'string')
+    return false;
   const { before } = data;
   if (!isRecord(before)) return false;
   if (typeof before['link'] === 'string') return true;

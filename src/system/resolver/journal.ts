@@ -5,8 +5,8 @@
  *   remove()         once it has been undone
  *   abandoned()      entries whose program no longer runs, for `tunnel clean` and for the next start
  *
- * A program is known by its process id and its start time, since ids are used again. The directory outlives a reboot, as
- * the changes do. Only what can't hang on the TUN device is written here.
+ * A program is known by its process id and its start time, since ids are used again. The directory
+ * outlives a reboot, as the changes do. Only what can't hang on the TUN device is written here.
  */
 import {
   closeSync,
@@ -36,11 +36,17 @@ interface Owner {
 }
 
 /** root's is the machine's own: sudo and a root shell may have different home directories. */
-export function journalDirectory(env: NodeJS.ProcessEnv = process.env, uid = process.geteuid?.()): string {
+export function journalDirectory(
+  env: NodeJS.ProcessEnv = process.env,
+  uid = process.geteuid?.(),
+): string {
   if (uid === 0) return '/var/lib/tunnel/journal';
   const state = env['XDG_STATE_HOME'];
   // Relative paths don't count (XDG Base Directory Specification).
-  return join(state?.startsWith('/') ? state : join(homeDirectory(), '.local/state'), 'tunnel/journal');
+  return join(
+    state?.startsWith('/') ? state : join(homeDirectory(), '.local/state'),
+    'tunnel/journal',
+  );
 }
 
 export class Journal {
@@ -51,7 +57,9 @@ export class Journal {
     this.#directory = directory;
   }
 
-  /** Returns what removes the entry. Throws TunnelError `journal`: then the change must not be made. */
+  /**
+   * Returns what removes the entry. Throws TunnelError `journal`: then the change must not be made.
+   */
   record(kind: string, data: unknown): () => void {
     const file = join(this.#directory, `${process.pid}-${this.#count++}.json`);
     try {
@@ -72,7 +80,10 @@ export class Journal {
     return () => rmSync(file, { force: true });
   }
 
-  /** Entries of programs that don't run any more. One that can't be read is reported as kind `unreadable`. */
+  /**
+   * Entries of programs that don't run any more. One that can't be read is reported as kind
+   * `unreadable`.
+   */
   abandoned(): AbandonedEntry[] {
     let files: string[];
     try {
@@ -99,7 +110,8 @@ export class Journal {
 function readEntry(file: string): { kind: string; owner: Owner; data: unknown } | undefined {
   try {
     const entry: unknown = JSON.parse(readFileSync(file, 'utf8'));
-    if (!isRecord(entry) || typeof entry['kind'] !== 'string' || !isRecord(entry['owner'])) return undefined;
+    if (!isRecord(entry) || typeof entry['kind'] !== 'string' || !isRecord(entry['owner']))
+      return undefined;
     const { pid, startTime } = entry['owner'];
     if (typeof pid !== 'number' || typeof startTime !== 'string') return undefined;
     return { kind: entry['kind'], owner: { pid, startTime }, data: entry['data'] };

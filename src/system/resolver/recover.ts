@@ -1,4 +1,7 @@
-/** Repairs what programs that died have left: run by `tunnel clean`, and at each start before anything is changed. */
+/**
+ * Repairs what programs that died have left: run by `tunnel clean`, and at each start before
+ * anything is changed.
+ */
 import type { Observer } from '../../observe/observer.ts';
 import { RESOLV_CONF_KIND, recoverResolvConf } from './file.ts';
 import { Journal } from './journal.ts';

@@ -2,7 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { canonicalAddress, isAddress } from '../../net/address.ts';
 
-/** The addresses of resolv.conf(5), canonical; none when the file can't be read (then there is no DNS to speak of). */
+/**
+ * The addresses of resolv.conf(5), canonical; none when the file can't be read (then there is no
+ * DNS to speak of).
+ */
 export function configuredResolvers(file = '/etc/resolv.conf'): string[] {
   return parseResolvConf(readText(file)).resolvers.filter(isAddress).map(canonicalAddress);
 }
@@ -39,8 +42,8 @@ export function resolverConfiguration(file = '/etc/resolv.conf'): ResolverConfig
 }
 
 /**
- * What the resolver library reads in a resolv.conf(5); of resolvers none, where none is named. `most`: how many resolvers, for files
- * that others read.
+ * What the resolver library reads in a resolv.conf(5); of resolvers none, where none is named.
+ * `most`: how many resolvers, for files that others read.
  */
 export function parseResolvConf(text: string, most = MAX_RESOLVERS): ResolverConfiguration {
   const lines = text.split('\n').map((line) => line.slice(0, MAX_LINE).trimEnd());

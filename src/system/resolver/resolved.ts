@@ -1,21 +1,22 @@
 /**
- * systemd-resolved asks the tunnel's DNS server: per-link settings of the TUN device, which go with the device.
+ * systemd-resolved asks the tunnel's DNS server: per-link settings of the TUN device, which go with
+ * the device.
  *
  *   apply()  resolvectl dns, domain, default-route; LLMNR, mDNS, DNSSEC and DNS over TLS off; caches flushed
  *   watch()  applies them again when systemd-resolved has forgotten them
  *   undo()   resolvectl revert; the device's end does the same
  *
- * A domain `corp.example` becomes the routing domain `~corp.example`: names below it go to this link alone, but it isn't
- * appended to short names. `.` stands for all names; the link then also is a default route for names, so that none goes to
- * other links. DNSSEC is off because a virtual address can't be signed, DNS over TLS because the way to the server never
- * leaves this machine.
+ * A domain `corp.example` becomes the routing domain `~corp.example`: names below it go to this
+ * link alone, but it isn't appended to short names. `.` stands for all names; the link then also is
+ * a default route for names, so that none goes to other links. DNSSEC is off because a virtual
+ * address can't be signed, DNS over TLS because the way to the server never leaves this machine.
  *
- * It takes root, or on most desktops the user at the console (polkit). An ordinary user's is tried through sudo first,
- * which mostly remembers the password that was given for the helper a moment ago; then without, where polkit decides. The
- * helper doesn't do it: it runs no programs.
+ * It takes root, or on most desktops the user at the console (polkit). An ordinary user's is tried
+ * through sudo first, which mostly remembers the password that was given for the helper a moment
+ * ago; then without, where polkit decides. The helper doesn't do it: it runs no programs.
  *
- * resolvectl is used rather than D-Bus messages of our own: it is part of systemd-resolved, knows its version's interface,
- * and the settings take eight short calls, once.
+ * resolvectl is used rather than D-Bus messages of our own: it is part of systemd-resolved, knows
+ * its version's interface, and the settings take eight short calls, once.
  */
 import { type FSWatcher, watch } from 'node:fs';
 import { TunnelError } from '../../errors/errors.ts';
@@ -64,7 +65,10 @@ export class ResolvedLink implements HostChange {
     }
   }
 
-  /** From now on the settings are checked whenever systemd-resolved has started or changed something. */
+  /**
+   * From now on the settings are checked whenever systemd-resolved has started or changed
+   * something.
+   */
   watch(directory: string = STATE_DIRECTORY): void {
     const { observer } = this.#options;
     try {
@@ -99,7 +103,10 @@ export class ResolvedLink implements HostChange {
     if (!this.#applied || status !== 0) return; // it isn't there yet: another event comes when it is
     if (servers.every((server) => stdout.split(/\s+/).includes(server))) return;
     observer.count('tunnel_dns_settings_restored_total');
-    observer.log('notice', `systemd-resolved has forgotten ${this.describe()}: they are made again`);
+    observer.log(
+      'notice',
+      `systemd-resolved has forgotten ${this.describe()}: they are made again`,
+    );
     // What fails is tried again after the next event: it may still be starting.
     await this.#settings().catch((error: unknown) => {
       observer.log('warning', error instanceof Error ? error.message : String(error));
@@ -113,7 +120,8 @@ export class ResolvedLink implements HostChange {
     await this.#resolvectl('dnssec', device, 'no');
     await this.#resolvectl('dnsovertls', device, 'no');
     await this.#resolvectl('default-route', device, domains.includes('.') ? 'yes' : 'no');
-    // Domains before servers: a link with servers and without domains would be asked for everything.
+    // Domains before servers: a link with servers and without domains would be asked for
+    // everything.
     await this.#resolvectl('domain', device, ...domains.map((name) => `~${name}`));
     await this.#resolvectl('dns', device, ...servers);
     await this.#resolvectl('flush-caches');

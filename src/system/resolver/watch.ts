@@ -1,7 +1,8 @@
 /**
- * Tells when this machine's resolvers become others: a laptop that joins another network gets them, by a file that is written,
- * moved into place, or linked to: resolv.conf, or the list of systemd-resolved. Directories are watched, because a file that is
- * replaced takes its own watch along.
+ * Tells when this machine's resolvers become others: a laptop that joins another network gets them,
+ * by a file that is written, moved into place, or linked to: resolv.conf, or the list of
+ * systemd-resolved. Directories are watched, because a file that is replaced takes its own watch
+ * along.
  */
 import { type FSWatcher, realpathSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
@@ -11,7 +12,10 @@ import { RESOLV_CONF } from './file.ts';
 /** Whoever writes it may write several times; then once is enough to look. */
 const SETTLE_MS = 50;
 
-/** Calls `changed` until the result is called. Where it can't be watched, that is logged, and no more. */
+/**
+ * Calls `changed` until the result is called. Where it can't be watched, that is logged, and no
+ * more.
+ */
 export function watchResolvers(
   changed: () => void,
   observer: Observer,

@@ -1,7 +1,8 @@
 /**
- * Tells when time was lost: the machine was suspended, the process or its virtual machine stopped, or the wall clock set. Linux
- * stops the monotonic clock, on which timers run, while it is suspended; the wall clock goes on. So after each tick the
- * two are compared with each other, and the monotonic one with what the tick should have taken.
+ * Tells when time was lost: the machine was suspended, the process or its virtual machine stopped,
+ * or the wall clock set. Linux stops the monotonic clock, on which timers run, while it is
+ * suspended; the wall clock goes on. So after each tick the two are compared with each other, and
+ * the monotonic one with what the tick should have taken.
  */
 
 /** Short, so that a link that died in the meantime is noticed soon after the machine wakes up. */

@@ -1,6 +1,6 @@
 /**
- * The entry with a `run` that behaves as each test needs (a loader puts it in session/connect.ts's place): signals, exit codes, and
- * what happens with failures that nobody expected.
+ * The entry with a `run` that behaves as each test needs (a loader puts it in session/connect.ts's
+ * place): signals, exit codes, and what happens with failures that nobody expected.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -16,8 +16,14 @@ const GRACE_MS = 1500;
 
 const dataUrl = (source: string) => `data:text/javascript,${encodeURIComponent(source)}`;
 
-/** `body` is run()'s; it has `configuration`, `observer`, `prompter`, `stop`, `stopped` (a promise) and `TunnelError`. */
-async function tunnel(body: string, { args = [] as string[], signals = [] as NodeJS.Signals[] } = {}) {
+/**
+ * `body` is run()'s; it has `configuration`, `observer`, `prompter`, `stop`, `stopped` (a promise)
+ * and `TunnelError`.
+ */
+async function tunnel(
+  body: string,
+  { args = [] as string[], signals = [] as NodeJS.Signals[] } = {},
+) {
   const run = dataUrl(`
     import { TunnelError } from ${JSON.stringify(ERRORS)};
     export async function run(configuration, { observer, prompter, stop }) {
@@ -28,11 +34,17 @@ async function tunnel(body: string, { args = [] as string[], signals = [] as Nod
     export async function resolve(specifier, context, next) {
       return specifier === './session/connect.js' ? { url: ${JSON.stringify(run)}, shortCircuit: true } : next(specifier, context);
     }`);
-  const loader = dataUrl(`import { register } from 'node:module'; register(${JSON.stringify(hooks)});`);
-  const child = spawn(process.execPath, ['--import', loader, MAIN, '-r', 'user@jumphost', '10/8', ...args], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    timeout: TIMEOUT_MS,
-  });
+  const loader = dataUrl(
+    `import { register } from 'node:module'; register(${JSON.stringify(hooks)});`,
+  );
+  const child = spawn(
+    process.execPath,
+    ['--import', loader, MAIN, '-r', 'user@jumphost', '10/8', ...args],
+    {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      timeout: TIMEOUT_MS,
+    },
+  );
   let stderr = '';
   let lastSaid = 0;
   const pending = [...signals];
@@ -41,7 +53,8 @@ async function tunnel(body: string, { args = [] as string[], signals = [] as Nod
     lastSaid = Date.now();
     // One signal for each time that the program says that it waits for one.
     const asked = stderr.split('waiting').length - 1;
-    while (pending.length > 0 && signals.length - pending.length < asked) child.kill(pending.shift());
+    while (pending.length > 0 && signals.length - pending.length < asked)
+      child.kill(pending.shift());
   });
   const [status, signal] = await once(child, 'close');
   return { status, signal, stderr, idle: Date.now() - lastSaid };
@@ -56,12 +69,18 @@ describe('main', () => {
         signals: [name],
       });
       assert.ok(idle < GRACE_MS, `${idle} ms until the end although nothing was left to do`);
-      assert.deepEqual(result, { status: 0, signal: null, stderr: 'tunnel: waiting\ntunnel: undone\n' });
+      assert.deepEqual(result, {
+        status: 0,
+        signal: null,
+        stderr: 'tunnel: waiting\ntunnel: undone\n',
+      });
     });
   }
 
   it('takes a rejection with the reason of the stop for an orderly one', async () => {
-    const { idle: _, ...result } = await tunnel(`${WAIT} throw stop.reason;`, { signals: ['SIGINT'] });
+    const { idle: _, ...result } = await tunnel(`${WAIT} throw stop.reason;`, {
+      signals: ['SIGINT'],
+    });
     assert.deepEqual(result, { status: 0, signal: null, stderr: 'tunnel: waiting\n' });
   });
 
@@ -73,7 +92,10 @@ describe('main', () => {
       },
     );
     assert.equal(result.status, 6);
-    assert.match(result.stderr, /tunnel: error \[helper-lost\]: routes stay\ntunnel: hint: look\n$/);
+    assert.match(
+      result.stderr,
+      /tunnel: error \[helper-lost\]: routes stay\ntunnel: hint: look\n$/,
+    );
   });
 
   it('ends at once on a second SIGINT, but not on a second SIGTERM', async () => {
@@ -96,7 +118,10 @@ describe('main', () => {
   it('shows the stack of a fault only with -vv', async () => {
     const short = await tunnel(`undefined.x;`);
     assert.equal(short.status, 1);
-    assert.match(short.stderr, /^tunnel: error \[unexpected\]: .*undefined.*\ntunnel: hint: .*-vv.*\n$/);
+    assert.match(
+      short.stderr,
+      /^tunnel: error \[unexpected\]: .*undefined.*\ntunnel: hint: .*-vv.*\n$/,
+    );
     const long = await tunnel(`undefined.x;`, { args: ['-vv'] });
     assert.equal(long.status, 1);
     assert.match(long.stderr, /tunnel: {3}TypeError: .*\ntunnel: {3}at run /);

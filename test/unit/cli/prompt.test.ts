@@ -1,6 +1,6 @@
 /**
- * Questions at a real terminal: util-linux's script(1) gives the program a pseudo-terminal of its own. And questions by an
- * askpass program, which is a script here.
+ * Questions at a real terminal: util-linux's script(1) gives the program a pseudo-terminal of its
+ * own. And questions by an askpass program, which is a script here.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
@@ -39,7 +39,13 @@ class Session {
     // The shell prints the settings after the program, to see that they are as before.
     const command = `"${process.execPath}" --input-type=module -e "$PROGRAM"; echo "[status $?]"; stty -a`;
     this.#child = spawn('script', ['-qec', command, '/dev/null'], {
-      env: { ...NO_ASKPASS, PROGRAM: program(body), SHELL: '/bin/sh', TERM: 'dumb', ...environment },
+      env: {
+        ...NO_ASKPASS,
+        PROGRAM: program(body),
+        SHELL: '/bin/sh',
+        TERM: 'dumb',
+        ...environment,
+      },
       stdio: ['pipe', 'pipe', 'inherit'],
       timeout: TIMEOUT_MS,
     });
@@ -167,7 +173,9 @@ describe('questions at the terminal', { skip: LACKING }, () => {
   });
 
   it('restores the terminal when the program exits in the middle', async () => {
-    const session = new Session(`setTimeout(() => process.exit(9), 200); await prompter.secret('q?');`);
+    const session = new Session(
+      `setTimeout(() => process.exit(9), 200); await prompter.secret('q?');`,
+    );
     const output = await session.finish();
     assert.match(output, /q\? \r\n\[status 9\]/);
     assertRestored(output);
@@ -286,7 +294,10 @@ describe('questions by SSH_ASKPASS', () => {
   }
 
   /** What a program without a terminal shows. */
-  async function detached(body: string, environment: Readonly<Record<string, string>>): Promise<string> {
+  async function detached(
+    body: string,
+    environment: Readonly<Record<string, string>>,
+  ): Promise<string> {
     const argv = ['--wait', process.execPath, '--input-type=module', '-e', program(body)];
     const child = spawn('setsid', argv, {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -327,7 +338,9 @@ describe('questions by SSH_ASKPASS', () => {
     [{ SSH_ASKPASS_REQUIRE: 'force' }, 'window'],
     [{ DISPLAY: ':7', SSH_ASKPASS_REQUIRE: 'never' }, 'terminal'],
   ] as const) {
-    it(`at a terminal, ${JSON.stringify(environment)}: asked at the ${who}`, { skip: LACKING }, async () => {
+    it(`at a terminal, ${JSON.stringify(environment)}: asked at the ${who}`, {
+      skip: LACKING,
+    }, async () => {
       const session = new Session(ASK, { SSH_ASKPASS: askpass('echo window'), ...environment });
       if (who === 'terminal') {
         await session.until(/Password: /);

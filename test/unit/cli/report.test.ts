@@ -9,11 +9,16 @@ describe('reportError', () => {
       reportError(new TunnelError('auth-failed', 'the jump host refused', { hint: 'check -i' })),
       'tunnel: error [auth-failed]: the jump host refused\ntunnel: hint: check -i\n',
     );
-    assert.equal(reportError(new TunnelError('link-lost', 'gone')), 'tunnel: error [link-lost]: gone\n');
+    assert.equal(
+      reportError(new TunnelError('link-lost', 'gone')),
+      'tunnel: error [link-lost]: gone\n',
+    );
   });
 
   it('strips what a server may have put into it', () => {
-    const error = new TunnelError('auth-failed', 'banner: \u001b[2Jhi\ntunnel: ready', { hint: 'a\u0007b' });
+    const error = new TunnelError('auth-failed', 'banner: \u001b[2Jhi\ntunnel: ready', {
+      hint: 'a\u0007b',
+    });
     assert.equal(
       reportError(error),
       'tunnel: error [auth-failed]: banner: hi tunnel: ready\ntunnel: hint: a b\n',

@@ -53,7 +53,8 @@ describe('splitWords', () => {
   }
 
   for (const line of ['"open', "it's", 'end\\', '"end\\']) {
-    it(`refuses ${JSON.stringify(line)}`, () => assert.throws(() => splitWords(line), NotationError));
+    it(`refuses ${JSON.stringify(line)}`, () =>
+      assert.throws(() => splitWords(line), NotationError));
   }
 
   it('reads back what a shell would quote', () => {
@@ -100,7 +101,10 @@ describe('expandArguments', () => {
 
   it('says which file and line is wrong', () => {
     const bad = file('bad', 'fine\n"open\n');
-    assert.throws(() => expandArguments([`@${bad}`]), usage(/bad:2 "\\"open": a quoted text isn't closed/));
+    assert.throws(
+      () => expandArguments([`@${bad}`]),
+      usage(/bad:2 "\\"open": a quoted text isn't closed/),
+    );
     const missing = file('missing', `\n@${directory}/nowhere\n`);
     assert.throws(
       () => expandArguments([`@${missing}`]),
@@ -115,10 +119,16 @@ describe('expandArguments', () => {
   it('ends a file that names itself, also one that doubles each time', () => {
     const self = join(directory, 'self');
     file('self', `@${self}\n`);
-    assert.throws(() => expandArguments([`@${self}`]), usage(/self:1: .* nested more than 8 files deep/));
+    assert.throws(
+      () => expandArguments([`@${self}`]),
+      usage(/self:1: .* nested more than 8 files deep/),
+    );
     const bomb = file('bomb', 'x '.repeat(MAX_ARGUMENTS / 2));
     assert.equal(expandArguments([`@${bomb}`, `@${bomb}`]).length, MAX_ARGUMENTS);
-    assert.throws(() => expandArguments([`@${bomb}`, `@${bomb}`, 'y']), usage(/more than 100000 arguments/));
+    assert.throws(
+      () => expandArguments([`@${bomb}`, `@${bomb}`, 'y']),
+      usage(/more than 100000 arguments/),
+    );
   });
 
   it('refuses an endless file', () => {
@@ -129,7 +139,10 @@ describe('expandArguments', () => {
 
 describe('readTargetsFile', () => {
   it('reads one a line, with comments', () => {
-    const list = file('list', '# offices\n10.0.0.0/8 # head office\n\n  192.168.0.0/16:443  \r\n10.1/16#x\n');
+    const list = file(
+      'list',
+      '# offices\n10.0.0.0/8 # head office\n\n  192.168.0.0/16:443  \r\n10.1/16#x\n',
+    );
     assert.deepEqual(readTargetsFile(list, '-s'), [
       { text: '10.0.0.0/8', place: `${list}:2` },
       { text: '192.168.0.0/16:443', place: `${list}:4` },
@@ -139,8 +152,14 @@ describe('readTargetsFile', () => {
 
   it('refuses two on a line, and files that it cannot read', () => {
     const list = file('two', '10/8\n10/8 11/8\n');
-    assert.throws(() => readTargetsFile(list, '-s'), usage(/two:2: "10\/8 11\/8" is more than one target/));
-    assert.throws(() => readTargetsFile(join(directory, 'none'), '-X'), usage(/^-X: .*none can't be read/));
+    assert.throws(
+      () => readTargetsFile(list, '-s'),
+      usage(/two:2: "10\/8 11\/8" is more than one target/),
+    );
+    assert.throws(
+      () => readTargetsFile(join(directory, 'none'), '-X'),
+      usage(/^-X: .*none can't be read/),
+    );
   });
 
   it('reads an empty file as no targets', () => {

@@ -86,7 +86,9 @@ describe('what the options about names come to', () => {
     const given = readDnsOptions({ dnsServer: ['127.0.0.53'] });
     assert.deepEqual(tunnelResolvers(given, ['10.0.0.1']), [{ host: '127.0.0.53', port: 53 }]);
     const own = readDnsOptions({ dns: true });
-    assert.deepEqual(tunnelResolvers(own, ['127.0.0.1', '10.0.0.1']), [{ host: '10.0.0.1', port: 53 }]);
+    assert.deepEqual(tunnelResolvers(own, ['127.0.0.1', '10.0.0.1']), [
+      { host: '10.0.0.1', port: 53 },
+    ]);
     assert.throws(() => tunnelResolvers(own, ['127.0.0.1']), /this machine asks 127\.0\.0\.1/);
     assert.throws(() => tunnelResolvers(own, []), UsageError);
     assert.deepEqual(tunnelResolvers(readDnsOptions({}), ['10.0.0.1']), []);
@@ -108,7 +110,10 @@ describe('what the options about names come to', () => {
     });
     assert.deepEqual(naming.nameExclusions, [parseNamePattern('a.corp.example')]);
     assert.equal(naming.beyond, 'local');
-    assert.equal(namingOptions({ ...nothing, dns: readDnsOptions({ dns: true }) }).beyond, 'tunnel');
+    assert.equal(
+      namingOptions({ ...nothing, dns: readDnsOptions({ dns: true }) }).beyond,
+      'tunnel',
+    );
     assert.equal(namingOptions({ ...nothing, dns: readDnsOptions({}) }).beyond, 'local');
   });
 
@@ -119,7 +124,9 @@ describe('what the options about names come to', () => {
     });
     const rules = {
       ...nothing,
-      targets: ['0/0', '10.0.0.0/8', '127.0.0.1', '2000::/3', '2001:db8::/32'].map((text) => rule(text)),
+      targets: ['0/0', '10.0.0.0/8', '127.0.0.1', '2000::/3', '2001:db8::/32'].map((text) =>
+        rule(text),
+      ),
       exclusions: [rule('10.128.0.0/9'), rule('10.1.0.0/16', ports)],
     };
     const split = readDnsOptions({ dnsServer: ['10.0.0.53'], domain: ['corp.example'] });

@@ -2,7 +2,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { runCommandLine } from '../../../src/cli/program.ts';
-import { type ExecConfiguration, type OptionShape, splitCommand } from '../../../src/config/execoptions.ts';
+import {
+  type ExecConfiguration,
+  type OptionShape,
+  splitCommand,
+} from '../../../src/config/execoptions.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
 
 const OPTIONS: readonly OptionShape[] = [
@@ -35,7 +39,10 @@ describe('splitCommand', () => {
   ] as const) {
     it(line, () => {
       const words = (text: string) => text.split(' ').filter((word) => word !== '');
-      assert.deepEqual(splitCommand(words(line), OPTIONS), { own: words(own), command: words(command) });
+      assert.deepEqual(splitCommand(words(line), OPTIONS), {
+        own: words(own),
+        command: words(command),
+      });
     });
   }
 
@@ -89,7 +96,20 @@ describe('the command line of exec', () => {
 
   it("leaves the command's words as they are", async () => {
     const { command, tunnel, isolate } = await configurationOf(
-      ...['-r', 'u@h', '--isolate', '-v', '10/8', '--', 'curl', '-v', '--isolate', '@body', '--', '-r'],
+      ...[
+        '-r',
+        'u@h',
+        '--isolate',
+        '-v',
+        '10/8',
+        '--',
+        'curl',
+        '-v',
+        '--isolate',
+        '@body',
+        '--',
+        '-r',
+      ],
     );
     assert.deepEqual(command, ['curl', '-v', '--isolate', '@body', '--', '-r']);
     assert.equal(isolate, true);

@@ -26,7 +26,10 @@ describe('options that name a cloud', () => {
   });
 
   it('belong to a cloud', () => {
-    wrong(() => readOpenStackOptions({ osRegion: 'A' }), /--os-region belongs to a cloud.*--os-cloud/);
+    wrong(
+      () => readOpenStackOptions({ osRegion: 'A' }),
+      /--os-region belongs to a cloud.*--os-cloud/,
+    );
     wrong(() => readOpenStackOptions({ osCatalog: 'off' }), /--os-catalog belongs/);
     wrong(() => readOpenStackOptions({ osFollowLinks: true }), /--os-follow-links belongs/);
   });
@@ -52,7 +55,9 @@ describe('a cloud as a target', () => {
   it('is the only one of exec, where no other is given', () => {
     const command = ['true'];
     const targetsOf = (targets: readonly string[], options: ConnectOptions) =>
-      buildExecConfiguration(targets, command, { ...R, ...options }).tunnel.targets.map(({ text }) => text);
+      buildExecConfiguration(targets, command, { ...R, ...options }).tunnel.targets.map(
+        ({ text }) => text,
+      );
     assert.deepEqual(targetsOf([], { osCloud: 'one' }), []);
     assert.deepEqual(targetsOf(['10/8'], { osCloud: 'one' }), ['10/8']);
     assert.deepEqual(targetsOf([], {}), ['0.0.0.0/0', '::/0']);
@@ -72,7 +77,12 @@ describe('a cloud as a target', () => {
 describe('tunnel openstack', () => {
   it('needs a jump host and no cloud', () => {
     const { openstack, format, tunnel } = buildOpenStackConfiguration({ remote: ['u@h'] });
-    assert.deepEqual(openstack, { cloud: undefined, region: undefined, catalog: 'auto', followLinks: false });
+    assert.deepEqual(openstack, {
+      cloud: undefined,
+      region: undefined,
+      catalog: 'auto',
+      followLinks: false,
+    });
     assert.equal(format, 'table');
     assert.equal(tunnel.ssh.remotes[0].host, 'h');
     assert.equal(tunnel.cloud, undefined);

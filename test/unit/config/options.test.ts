@@ -1,9 +1,21 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { buildConfiguration, type ConnectOptions, MAX_REMOTES } from '../../../src/config/options.ts';
+import {
+  buildConfiguration,
+  type ConnectOptions,
+  MAX_REMOTES,
+} from '../../../src/config/options.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
 import { parseHostKeyPin } from '../../../src/ssh/keys/pin.ts';
 
@@ -35,7 +47,9 @@ describe('buildConfiguration', () => {
         flush: true,
         reconnectHold: 30,
       },
-      targets: [{ prefix: { family: 4, address: '10.0.0.0', length: 8 }, ports: [], text: '10.0.0.0/8' }],
+      targets: [
+        { prefix: { family: 4, address: '10.0.0.0', length: 8 }, ports: [], text: '10.0.0.0/8' },
+      ],
       exclusions: [],
       nameTargets: [],
       nameExclusions: [],
@@ -89,8 +103,13 @@ describe('buildConfiguration', () => {
       configuration.exclusions.map(({ prefix }) => prefix.address),
       ['10.1.0.0', '10.2.3.0'],
     );
-    assert.deepEqual(configuration.notices, ['10.2.3.4/24 has host bits set, it is read as 10.2.3.0/24']);
-    assert.deepEqual(configuration.ssh.identityFiles, [join(homedir(), '.ssh/cloud'), 'relative/key']);
+    assert.deepEqual(configuration.notices, [
+      '10.2.3.4/24 has host bits set, it is read as 10.2.3.0/24',
+    ]);
+    assert.deepEqual(configuration.ssh.identityFiles, [
+      join(homedir(), '.ssh/cloud'),
+      'relative/key',
+    ]);
     assert.equal(configuration.ssh.port, 2222);
     assert.deepEqual(
       configuration.ssh.jump?.map(({ user, host, port }) => [user, host, port]),
@@ -105,7 +124,10 @@ describe('buildConfiguration', () => {
     assert.deepEqual(configuration.ssh.sshCommand, ['sudo', '-u', 'the user', 'ssh']);
     assert.equal(configuration.ssh.keepalive, 0);
     assert.equal(configuration.ssh.reconnectHold, 0);
-    assert.deepEqual(configuration.ssh.hostKeyPins, [PIN, PIN, `ssh-ed25519 ${KEY}`].map(parseHostKeyPin));
+    assert.deepEqual(
+      configuration.ssh.hostKeyPins,
+      [PIN, PIN, `ssh-ed25519 ${KEY}`].map(parseHostKeyPin),
+    );
     assert.equal(configuration.ssh.connectTimeout, 2.5);
     assert.equal(configuration.ssh.authTimeout, 3600);
     assert.equal(configuration.logLevel, 'debug');
@@ -123,7 +145,13 @@ describe('buildConfiguration', () => {
   });
 
   it('maps -v and -q to levels', () => {
-    const levels = [{}, { verbose: 1 }, { verbose: 2 }, { verbose: 5 }, { quiet: true, verbose: 0 }];
+    const levels = [
+      {},
+      { verbose: 1 },
+      { verbose: 2 },
+      { verbose: 5 },
+      { quiet: true, verbose: 0 },
+    ];
     assert.deepEqual(
       levels.map((options) => build(options, '10/8').logLevel),
       ['notice', 'info', 'debug', 'debug', 'warning'],
@@ -160,15 +188,35 @@ describe('buildConfiguration', () => {
   ])[] = [
     ['no jump host', { remote: [] }, ['10/8'], /no jump host is given/],
     ['no target', {}, [], /no target is given/],
-    ['too many jump hosts', { remote: Array(MAX_REMOTES + 1).fill('h') }, ['10/8'], /-r is given 17 times/],
+    [
+      'too many jump hosts',
+      { remote: Array(MAX_REMOTES + 1).fill('h') },
+      ['10/8'],
+      /-r is given 17 times/,
+    ],
     ['bad target', {}, ['10/33'], /^target: "10\/33"/],
     ['bad exclusion', { exclude: ['10/33'] }, ['10/8'], /^-x: "10\/33"/],
     ['bad port', { port: '0' }, ['10/8'], /^-p "0": 0 is not a port number/],
-    ['two stdins', { targetsFrom: ['-'], excludesFrom: ['-'] }, [], /standard input .* more than once/],
+    [
+      'two stdins',
+      { targetsFrom: ['-'], excludesFrom: ['-'] },
+      [],
+      /standard input .* more than once/,
+    ],
     ['stdin for --allow, too', { targetsFrom: ['-'], allow: '-' }, [], /by -s, -X and --allow, it/],
-    ['a list without a file', { dryRunTo: '' }, ['10/8'], /--dry-run-to: the name of the file is empty/],
+    [
+      'a list without a file',
+      { dryRunTo: '' },
+      ['10/8'],
+      /--dry-run-to: the name of the file is empty/,
+    ],
     ['empty identity', { identity: [''] }, ['10/8'], /-i: the name of the key file is empty/],
-    ['bad hop', { jump: 'a,-oProxyCommand=x' }, ['10/8'], /^-J: "-oProxyCommand=x" has a host that begins/],
+    [
+      'bad hop',
+      { jump: 'a,-oProxyCommand=x' },
+      ['10/8'],
+      /^-J: "-oProxyCommand=x" has a host that begins/,
+    ],
     ['empty hop', { jump: 'a,,b' }, ['10/8'], /^-J "": the jump host is empty/],
     [
       'too many hops',
@@ -185,7 +233,12 @@ describe('buildConfiguration', () => {
       ['10/8'],
       /^--transport: "ssh" is none of auto, ssh2, openssh/,
     ],
-    ['-e with ssh2', { transport: 'ssh2', sshCmd: 'ssh' }, ['10/8'], /^-e and --transport ssh2 exclude/],
+    [
+      '-e with ssh2',
+      { transport: 'ssh2', sshCmd: 'ssh' },
+      ['10/8'],
+      /^-e and --transport ssh2 exclude/,
+    ],
     ['empty -e', { sshCmd: ' ' }, ['10/8'], /^-e: " " names no program/],
     ['-e without end', { sshCmd: 'ssh "x' }, ['10/8'], /^-e .*isn't closed/],
     [
@@ -209,7 +262,12 @@ describe('buildConfiguration', () => {
       ['10/8'],
       /^--window-budget is for the embedded SSH client/,
     ],
-    ['windows of -e', { sshCmd: 'ssh', maxWindow: '8M' }, ['10/8'], /^--max-window is for the embedded/],
+    [
+      'windows of -e',
+      { sshCmd: 'ssh', maxWindow: '8M' },
+      ['10/8'],
+      /^--max-window is for the embedded/,
+    ],
     ['hold too long', { reconnectHold: '3601' }, ['10/8'], /^--reconnect-hold: "3601"/],
     ['-q with -v', { quiet: true, verbose: 1 }, ['10/8'], /-q and -v exclude each other/],
     [
@@ -263,6 +321,7 @@ describe('buildConfiguration', () => {
       }
     });
     assert.ok(own.length > 0);
-    for (const fd of own) assert.throws(() => build({ readyFd: fd }, '10/8'), /isn't open for writing/);
+    for (const fd of own)
+      assert.throws(() => build({ readyFd: fd }, '10/8'), /isn't open for writing/);
   });
 });

@@ -3,7 +3,11 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { type ProxyOptionTexts, readProxyOptions, separateNames } from '../../../src/config/proxyoptions.ts';
+import {
+  type ProxyOptionTexts,
+  readProxyOptions,
+  separateNames,
+} from '../../../src/config/proxyoptions.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-proxyoptions-'));
@@ -30,7 +34,9 @@ describe('readProxyOptions', () => {
       assert.deepEqual(listens({ socks: [text] }), [{ hosts, port, protocols: 'socks' }], text);
     }
     assert.deepEqual(
-      listens({ listen: ['1'], http: ['2', '3'] })?.map(({ port, protocols }) => `${port} ${protocols}`),
+      listens({ listen: ['1'], http: ['2', '3'] })?.map(
+        ({ port, protocols }) => `${port} ${protocols}`,
+      ),
       ['1 both', '2 http', '3 http'],
     );
     for (const text of [
@@ -78,7 +84,14 @@ describe('readProxyOptions', () => {
       { user: 'ann', password: 'p:w d' },
       { user: 'bob', password: ' x' },
     ]);
-    for (const content of ['', '# none\n', 'hunter2', ':hunter2', 'ann:', `${'u'.repeat(256)}:hunter2`]) {
+    for (const content of [
+      '',
+      '# none\n',
+      'hunter2',
+      ':hunter2',
+      'ann:',
+      `${'u'.repeat(256)}:hunter2`,
+    ]) {
       assert.throws(
         () => read(content),
         (error) => error instanceof UsageError && !error.message.includes('hunter2'),
@@ -86,12 +99,16 @@ describe('readProxyOptions', () => {
       );
     }
     assert.throws(() => read('ann:x', 0o640), /other users can read/);
-    assert.throws(() => readProxyOptions({ proxyAuth: join(directory, 'none') }, 'proxy'), /ENOENT/);
+    assert.throws(
+      () => readProxyOptions({ proxyAuth: join(directory, 'none') }, 'proxy'),
+      /ENOENT/,
+    );
   });
 });
 
 describe('separateNames', () => {
-  const separate = (...texts: string[]) => separateNames(texts.map((text) => ({ text, place: 'target' })));
+  const separate = (...texts: string[]) =>
+    separateNames(texts.map((text) => ({ text, place: 'target' })));
 
   it('tells names from addresses', () => {
     const names = [

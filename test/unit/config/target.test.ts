@@ -64,12 +64,18 @@ describe('parseTarget', () => {
   const wrong: readonly (readonly [text: string, message: RegExp, hint?: RegExp])[] = [
     ['', /^target: "".*|^target "": the address is missing/],
     ['10.0.0.0/33', /^target: "10\.0\.0\.0\/33" has a prefix length of 33/],
-    ['10.0.0.0/33:443', /^target "10\.0\.0\.0\/33:443": "10\.0\.0\.0\/33" has a prefix length of 33/],
+    [
+      '10.0.0.0/33:443',
+      /^target "10\.0\.0\.0\/33:443": "10\.0\.0\.0\/33" has a prefix length of 33/,
+    ],
     ['10.0.0.1.2', /5 parts/],
     ['010.0.0.1', /octal/],
     ['10.0.0.0/8:', /the port is missing/],
     ['10.0.0.0/8:0', /0 is not a port number/],
-    ['10.0.0.0/8:70000', /^target "10\.0\.0\.0\/8:70000": 70000 is not a port number: ports are 1 to 65535/],
+    [
+      '10.0.0.0/8:70000',
+      /^target "10\.0\.0\.0\/8:70000": 70000 is not a port number: ports are 1 to 65535/,
+    ],
     ['10.0.0.0/8:https', /"https" is not a port number/],
     ['10.0.0.0/8:90-80', /ends before it begins/, /write 80-90/],
     ['10.0.0.0:443/8', /its ports before the prefix length/, /write 10\.0\.0\.0\/8:443/],

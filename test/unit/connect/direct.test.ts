@@ -37,7 +37,10 @@ describe('DirectConnector', { timeout: 60_000 }, () => {
     assert.equal(seen.at(-1), '127.0.0.2');
     await assert.rejects(
       connector.connect({ host: UNKNOWN, port }, { addresses: ['127.0.0.3', '127.0.0.4'] }),
-      refusedWith('refused', /unknown\.invalid:\d+: dialled directly: connect ECONNREFUSED 127\.0\.0\.3/),
+      refusedWith(
+        'refused',
+        /unknown\.invalid:\d+: dialled directly: connect ECONNREFUSED 127\.0\.0\.3/,
+      ),
     );
   });
 

@@ -32,7 +32,8 @@ function setUp(permitted: readonly string[], options: Partial<FormsOptions> = {}
         return new StreamConduit(new Duplex({ read() {} }));
       },
     },
-    otherForms: async ({ host }) => (host === 'a.example' ? ['10.0.0.1', '2001:db8::1'] : ['a.example']),
+    otherForms: async ({ host }) =>
+      host === 'a.example' ? ['10.0.0.1', '2001:db8::1'] : ['a.example'],
     observer: { ...silentObserver, count: (name) => void counted.push(name) },
     clock: () => now,
     ...options,
@@ -63,7 +64,11 @@ describe('both forms of a destination', () => {
 
   it('a name that is prohibited is opened by address, an address by name, and so the next time at once', async () => {
     const byAddress = setUp(['2001:db8::1']);
-    assert.deepEqual(await byAddress.connect('a.example'), ['a.example', '10.0.0.1', '2001:db8::1']);
+    assert.deepEqual(await byAddress.connect('a.example'), [
+      'a.example',
+      '10.0.0.1',
+      '2001:db8::1',
+    ]);
     assert.deepEqual(await byAddress.connect('a.example'), ['2001:db8::1']);
     const byName = setUp(['a.example']);
     assert.deepEqual(await byName.connect('10.0.0.1'), ['10.0.0.1', 'a.example']);
@@ -85,7 +90,10 @@ describe('both forms of a destination', () => {
   it('the form of the target goes first, what was asked for next', async () => {
     const named = { targetForm: () => 'a.example' };
     assert.deepEqual(await setUp(['a.example'], named).connect('10.0.0.9'), ['a.example']);
-    assert.deepEqual(await setUp(['10.0.0.9'], named).connect('10.0.0.9'), ['a.example', '10.0.0.9']);
+    assert.deepEqual(await setUp(['10.0.0.9'], named).connect('10.0.0.9'), [
+      'a.example',
+      '10.0.0.9',
+    ]);
   });
 
   it('a working form is forgotten when it fails, and after a while', async () => {
@@ -120,7 +128,9 @@ describe('both forms of a destination', () => {
 
   it('a look-up that fails leaves the answer as it is; one that is given up ends it', async () => {
     const failing = setUp([], { otherForms: () => Promise.reject(new Error('no resolver')) });
-    await assert.rejects(failing.forms.connect({ host: 'a.example', port: 443 }), { refusal: 'prohibited' });
+    await assert.rejects(failing.forms.connect({ host: 'a.example', port: 443 }), {
+      refusal: 'prohibited',
+    });
     const controller = new AbortController();
     const aborted = setUp([], {
       otherForms: () => {
@@ -129,7 +139,10 @@ describe('both forms of a destination', () => {
       },
     });
     const { signal } = controller;
-    await assert.rejects(aborted.forms.connect({ host: 'a.example', port: 443 }, { signal }), /gave up/);
+    await assert.rejects(
+      aborted.forms.connect({ host: 'a.example', port: 443 }, { signal }),
+      /gave up/,
+    );
   });
 
   it('no more destinations are remembered than are bounded', async () => {

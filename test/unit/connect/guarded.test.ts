@@ -50,7 +50,10 @@ describe("the tunnel's own connections", () => {
 
   it('are learned', async () => {
     const { link, opened } = linkOf();
-    const guard = createGuard({ rules: undefined, dryRun: true, dryRunTo: undefined }, silentObserver);
+    const guard = createGuard(
+      { rules: undefined, dryRun: true, dryRunTo: undefined },
+      silentObserver,
+    );
     await guardedConnector(link, guard, NAMELESS).connect({ host: 'keystone.example', port: 5000 });
     assert.equal(opened.length, 1);
     const lists: string[] = [];
@@ -60,7 +63,10 @@ describe("the tunnel's own connections", () => {
 
   it('go straight to the link where there is no list', () => {
     const { link } = linkOf();
-    const guard = createGuard({ rules: undefined, dryRun: false, dryRunTo: undefined }, silentObserver);
+    const guard = createGuard(
+      { rules: undefined, dryRun: false, dryRunTo: undefined },
+      silentObserver,
+    );
     assert.equal(guardedConnector(link, guard, NAMELESS), link);
     reportLearned(guard, { learned: () => assert.fail('nothing was to be learned') });
     reportLearned(undefined, { learned: () => assert.fail('the run has not begun') });

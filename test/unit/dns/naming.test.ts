@@ -9,11 +9,17 @@ const OPTIONS: NamingOptions = {
   nameTargets: ['api.example.com', '*.corp.example', 'db.corp.example'].map(parseNamePattern),
   nameExclusions: ['public.corp.example', '*.cdn.corp.example'].map(parseNamePattern),
   domains: ['corp.example', 'lab.example'],
-  reversed: ['10.77.0.0/16', '203.0.113.64/26', '2001:db8:77::/48'].map((text) => parsePrefix(text).prefix),
+  reversed: ['10.77.0.0/16', '203.0.113.64/26', '2001:db8:77::/48'].map(
+    (text) => parsePrefix(text).prefix,
+  ),
   beyond: 'local',
 };
 /** The program's own ranges: always told. */
-const OWN_ZONES = ['18.198.in-addr.arpa', '19.198.in-addr.arpa', '0.0.0.0.2.0.0.0.1.0.0.2.ip6.arpa'];
+const OWN_ZONES = [
+  '18.198.in-addr.arpa',
+  '19.198.in-addr.arpa',
+  '0.0.0.0.2.0.0.0.1.0.0.2.ip6.arpa',
+];
 
 describe('who answers for a name', () => {
   const naming = createNaming(OPTIONS);
@@ -46,7 +52,8 @@ describe('who answers for a name', () => {
     [reverseName('2001:db8:77::1'), 'tunnel'],
     ['77.10.in-addr.arpa', 'local'],
   ];
-  for (const [name, kind] of TABLE) it(`${name}: ${kind}`, () => assert.equal(naming(name).kind, kind));
+  for (const [name, kind] of TABLE)
+    it(`${name}: ${kind}`, () => assert.equal(naming(name).kind, kind));
 
   it("leaves the jump host's own names to this machine, with what a search list appends", () => {
     let ownNames = ['jump.corp.example'];
@@ -61,8 +68,16 @@ describe('who answers for a name', () => {
   });
 
   it('prefers the target that writes the name out', () => {
-    assert.deepEqual(naming('db.corp.example'), { kind: 'virtual', zone: 'db.corp.example', exact: true });
-    assert.deepEqual(naming('web.corp.example'), { kind: 'virtual', zone: 'corp.example', exact: false });
+    assert.deepEqual(naming('db.corp.example'), {
+      kind: 'virtual',
+      zone: 'db.corp.example',
+      exact: true,
+    });
+    assert.deepEqual(naming('web.corp.example'), {
+      kind: 'virtual',
+      zone: 'corp.example',
+      exact: false,
+    });
   });
 
   it('sends the rest through the tunnel when there are no suffixes', () => {
@@ -85,7 +100,8 @@ describe('who answers for a name', () => {
       'use-application-dns.net',
       ...OWN_ZONES,
       '77.10.in-addr.arpa',
-      // The prefix has no zone of its own: those of other addresses come here as well, and are asked for elsewhere again.
+      // The prefix has no zone of its own: those of other addresses come here as well, and are
+      // asked for elsewhere again.
       '113.0.203.in-addr.arpa',
       '7.7.0.0.8.b.d.0.1.0.0.2.ip6.arpa',
     ]);
@@ -103,9 +119,15 @@ describe('who answers for a name', () => {
       beyond: 'local',
     });
     assert.deepEqual(zones, ['x.example', 'use-application-dns.net', 'in-addr.arpa', 'ip6.arpa']);
-    const targets = (count: number) => numbered(count, (i) => `n${i}.example`).map(parseNamePattern);
+    const targets = (count: number) =>
+      numbered(count, (i) => `n${i}.example`).map(parseNamePattern);
     const domainsFor = (count: number) =>
-      routedDomains({ nameTargets: targets(count), nameExclusions: [], domains: [], beyond: 'local' });
+      routedDomains({
+        nameTargets: targets(count),
+        nameExclusions: [],
+        domains: [],
+        beyond: 'local',
+      });
     assert.equal(domainsFor(196).length, 200);
     assert.deepEqual(domainsFor(197), ['.']);
   });
@@ -135,6 +157,7 @@ describe('reverse names', () => {
     '8.ip6.arpa',
     'x.arpa',
   ]) {
-    it(`${name} is not that of an address`, () => assert.equal(addressFromReverse(name), undefined));
+    it(`${name} is not that of an address`, () =>
+      assert.equal(addressFromReverse(name), undefined));
   }
 });

@@ -40,7 +40,10 @@ describe('streamOf', () => {
     stream.pause();
     for (let chunk = 0; chunk < 100; chunk++) conduit.give(Buffer.alloc(10));
     await turn();
-    assert.ok(conduit.outstanding >= 990, `${1_000 - conduit.outstanding} bytes were taken by nobody`);
+    assert.ok(
+      conduit.outstanding >= 990,
+      `${1_000 - conduit.outstanding} bytes were taken by nobody`,
+    );
     assert.ok(stream.readableLength <= 10, 'what waits is not in the stream, either');
     stream.resume();
     await turn();

@@ -73,7 +73,10 @@ describe('Flows', () => {
   }
 
   it('hand a name target on by name', async () => {
-    const { outcome, tunnelled, direct } = await carry('api.cloud.example', new Error('nobody should ask'));
+    const { outcome, tunnelled, direct } = await carry(
+      'api.cloud.example',
+      new Error('nobody should ask'),
+    );
     assert.deepEqual([outcome, tunnelled, direct], ['open', ['api.cloud.example:80'], []]);
   });
 

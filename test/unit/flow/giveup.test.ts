@@ -47,7 +47,9 @@ describe('GiveUp', () => {
     assert.deepEqual(called, ['first', 'second']);
   });
 
-  it('calls those after one that throws, and has that thrown where nobody catches it', ({ mock }) => {
+  it('calls those after one that throws, and has that thrown where nobody catches it', ({
+    mock,
+  }) => {
     const giveUp = new GiveUp();
     const failure = new Error('a bug');
     let called = 0;

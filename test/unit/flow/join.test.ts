@@ -63,7 +63,8 @@ describe('join, of two streams', () => {
     application.end();
     await once(near, 'end');
     let sent = 0;
-    // Until the kernel takes no more of it, and the socket holds less than what would stop the other.
+    // Until the kernel takes no more of it, and the socket holds less than what would stop the
+    // other.
     for (; near.writableLength === 0; await new Promise(setImmediate)) {
       far.push(Buffer.alloc(8_000, 'x'));
       sent += 8_000;
@@ -125,7 +126,8 @@ describe('join, of two streams', () => {
   });
 
   it('refuses what comes for a far side that has ended and then gone, while the near side is being ended', async () => {
-    // In one of these turns of the event loop the FIN is on its way, and libuv refuses to reset the socket.
+    // In one of these turns of the event loop the FIN is on its way, and libuv refuses to reset the
+    // socket.
     for (let turns = 0; turns < 6; turns++) {
       const [application, near] = await socketPair();
       application.on('error', () => {}); // whether it sees the reset depends on the turn
@@ -187,7 +189,10 @@ describe('join, of two streams', () => {
     application.write(Buffer.alloc(32 << 20));
     await new Promise((resolve) => setTimeout(resolve, 200));
     assert.ok(produced > 0);
-    assert.ok(near.bytesRead < 1 << 20, `${near.bytesRead} bytes were read for a reader that takes nothing`);
+    assert.ok(
+      near.bytesRead < 1 << 20,
+      `${near.bytesRead} bytes were read for a reader that takes nothing`,
+    );
     far.destroy();
     await result;
   });

@@ -33,7 +33,10 @@ describe('SlabPool', () => {
   });
 
   it('never gives out what somebody holds, however holders come and go', () => {
-    const step = fc.record({ kind: fc.constantFrom('take', 'retain', 'release'), index: fc.nat(8) });
+    const step = fc.record({
+      kind: fc.constantFrom('take', 'retain', 'release'),
+      index: fc.nat(8),
+    });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200, size: 'max' }), fc.nat(4), (steps, maxSpare) => {
         const pool = new SlabPool(SIZE, maxSpare);

@@ -21,7 +21,8 @@ describe('Pieces', () => {
   it('of few bytes are put together, however many come', () => {
     const pieces = new Pieces();
     const slab = new Slab(SLAB_BYTES);
-    for (let n = 0; n < 300_000; n++) pieces.push(slab.bytes.subarray(n % 100, (n % 100) + 1), slab);
+    for (let n = 0; n < 300_000; n++)
+      pieces.push(slab.bytes.subarray(n % 100, (n % 100) + 1), slab);
     const parts = [undefined, undefined, undefined, undefined];
     assert.ok(pieces.gather(100_000, 100_000, parts) > 64 * 1024, 'four parts hold much');
     assert.ok(pieces.borrowed <= 1);
@@ -37,7 +38,10 @@ describe('Pieces', () => {
   /** As a fraction of what there is. */
   const part = fc.oneof(fc.constantFrom(0, 1), fc.double({ min: 0, max: 1, noNaN: true }));
   const action = fc.oneof(
-    { weight: 5, arbitrary: fc.record({ kind: fc.constantFrom('borrow' as const, 'own' as const), size }) },
+    {
+      weight: 5,
+      arbitrary: fc.record({ kind: fc.constantFrom('borrow' as const, 'own' as const), size }),
+    },
     {
       weight: 6,
       arbitrary: fc.record({
@@ -48,7 +52,10 @@ describe('Pieces', () => {
       }),
     },
     { weight: 3, arbitrary: fc.record({ kind: fc.constant('drop' as const), part }) },
-    { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('settle' as const, 'clear' as const) }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({ kind: fc.constantFrom('settle' as const, 'clear' as const) }),
+    },
   );
 
   it('are what one buffer with the same bytes would be, and hold no memory that they do not need', () => {
@@ -57,11 +64,17 @@ describe('Pieces', () => {
         const pool = new SlabPool(SLAB_BYTES, 0);
         const pieces = new Pieces();
         let model = Buffer.alloc(0);
-        /** Ends of the borrowed views in what has ever been pushed, and how many bytes have been dropped. */
+        /**
+         * Ends of the borrowed views in what has ever been pushed, and how many bytes have been
+         * dropped.
+         */
         let views: { begin: number; end: number }[] = [];
         let [pushed, dropped] = [0, 0];
         const borrowed = (): number =>
-          views.reduce((sum, { begin, end }) => sum + Math.max(0, end - Math.max(begin, dropped)), 0);
+          views.reduce(
+            (sum, { begin, end }) => sum + Math.max(0, end - Math.max(begin, dropped)),
+            0,
+          );
         for (const each of actions) {
           switch (each.kind) {
             case 'borrow':
@@ -74,7 +87,8 @@ describe('Pieces', () => {
               slab?.release();
               // What is small is copied behind what waits.
               const kept = model.length === 0 || each.size >= SMALL_BYTES;
-              if (slab !== undefined && kept) views.push({ begin: pushed, end: pushed + each.size });
+              if (slab !== undefined && kept)
+                views.push({ begin: pushed, end: pushed + each.size });
               pushed += each.size;
               model = Buffer.concat([model, view]);
               break;
@@ -82,7 +96,9 @@ describe('Pieces', () => {
             case 'gather': {
               const offset = Math.floor(each.from * model.length);
               const length = Math.floor(each.length * (model.length - offset + 10));
-              const into: (Buffer | undefined)[] = Array.from({ length: each.parts }, () => Buffer.of(1));
+              const into: (Buffer | undefined)[] = Array.from({ length: each.parts }, () =>
+                Buffer.of(1),
+              );
               const gathered = pieces.gather(offset, length, into);
               const bytes = bytesOf(into);
               assert.equal(bytes.length, gathered);

@@ -50,7 +50,10 @@ async function until(condition: () => boolean): Promise<void> {
   assert.ok(condition(), condition.toString());
 }
 
-/** Writes until it is told that nobody takes it: libuv watches no socket that has been read to its end. */
+/**
+ * Writes until it is told that nobody takes it: libuv watches no socket that has been read to its
+ * end.
+ */
 async function refused(peer: Socket): Promise<string> {
   let code: string | undefined;
   peer.once('error', (error: NodeJS.ErrnoException) => {
@@ -155,7 +158,10 @@ describe('StreamConduit', () => {
     assert.equal(other.data.length, HIGH_WATER);
     other.take(1);
     await turn();
-    assert.ok(other.untaken >= HIGH_WATER && other.untaken < HIGH_WATER + 64 * KIB, `${other.untaken}`);
+    assert.ok(
+      other.untaken >= HIGH_WATER && other.untaken < HIGH_WATER + 64 * KIB,
+      `${other.untaken}`,
+    );
     while (other.data.length < given) {
       other.take();
       await turn();

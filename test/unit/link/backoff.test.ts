@@ -24,7 +24,8 @@ describe('backoff', () => {
         for (const [kind, value, downFor] of failures) {
           random = value;
           const wait = backoff.next(kind, downFor);
-          const range = kind === 'silent' && downFor >= SILENT_EAGER_MS ? WAITS.ordinary : WAITS[kind];
+          const range =
+            kind === 'silent' && downFor >= SILENT_EAGER_MS ? WAITS.ordinary : WAITS[kind];
           assert.ok(wait >= range.floor && wait <= range.ceiling, `${kind}: ${wait}`);
         }
       }),

@@ -28,7 +28,12 @@ interface Case {
 
 const CASES: readonly Case[] = [
   { name: 'nothing special', kind: 'ssh2', why: /nothing needs another/ },
-  { name: 'nothing special, no ssh', facts: { opensshInstalled: false }, kind: 'ssh2', why: /nothing/ },
+  {
+    name: 'nothing special, no ssh',
+    facts: { opensshInstalled: false },
+    kind: 'ssh2',
+    why: /nothing/,
+  },
   { name: 'asked for ssh2', wanted: 'ssh2', kind: 'ssh2', why: /as asked for/ },
   { name: 'asked for openssh', wanted: 'openssh', kind: 'openssh', why: /as asked for/ },
   { name: '-e', facts: { customCommand: true }, kind: 'openssh', why: /-e/ },
@@ -40,7 +45,9 @@ const CASES: readonly Case[] = [
   },
   {
     name: 'a hop needs it',
-    settings: { proxy: { kind: 'jump', hops: [{ ...settings, onlyOpenssh: ['Tunnel of a hop'] }] } },
+    settings: {
+      proxy: { kind: 'jump', hops: [{ ...settings, onlyOpenssh: ['Tunnel of a hop'] }] },
+    },
     kind: 'openssh',
     why: /Tunnel of a hop/,
   },
@@ -56,7 +63,12 @@ const CASES: readonly Case[] = [
     kind: 'openssh',
     why: /none of the algorithms/,
   },
-  { name: 'failed otherwise', facts: { embeddedFailure: 'jumphost-refused' }, kind: 'ssh2', why: /nothing/ },
+  {
+    name: 'failed otherwise',
+    facts: { embeddedFailure: 'jumphost-refused' },
+    kind: 'ssh2',
+    why: /nothing/,
+  },
   {
     name: 'only @cert-authority',
     facts: { hostOnlyByAuthority: true },
@@ -64,8 +76,18 @@ const CASES: readonly Case[] = [
     why: /@cert-authority/,
   },
   { name: 'only sk keys', facts: { identityTypes: [SK] }, kind: 'openssh', why: /sk-ssh-ed25519/ },
-  { name: 'only certificates', facts: { identityTypes: [CERTIFICATE] }, kind: 'openssh', why: /-cert-v01/ },
-  { name: 'sk and a plain key', facts: { identityTypes: [SK, 'ssh-rsa'] }, kind: 'ssh2', why: /nothing/ },
+  {
+    name: 'only certificates',
+    facts: { identityTypes: [CERTIFICATE] },
+    kind: 'openssh',
+    why: /-cert-v01/,
+  },
+  {
+    name: 'sk and a plain key',
+    facts: { identityTypes: [SK, 'ssh-rsa'] },
+    kind: 'ssh2',
+    why: /nothing/,
+  },
   { name: 'no keys at all', facts: { identityTypes: [] }, kind: 'ssh2', why: /nothing/ },
 ];
 

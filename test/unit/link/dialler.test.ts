@@ -25,5 +25,9 @@ it('patience is for all hops, of which the first is the one that is dialled, and
     [5, 5, 10],
   );
   for (const [i, { authentication }] of hopsOf(jumpHost.settings).entries())
-    assert.equal(authentication, hopsOf(settings)[i]?.authentication, 'by which its Access is kept');
+    assert.equal(
+      authentication,
+      hopsOf(settings)[i]?.authentication,
+      'by which its Access is kept',
+    );
 });

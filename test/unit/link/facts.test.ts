@@ -38,7 +38,11 @@ describe('gatherFacts', () => {
     });
 
   it('types of all keys, also of those that only ssh can use, and of those that a passphrase hides', async () => {
-    const { identityTypes } = await gatherFacts(AUTO, settings(['plain', 'sk', 'hidden']), undefined);
+    const { identityTypes } = await gatherFacts(
+      AUTO,
+      settings(['plain', 'sk', 'hidden']),
+      undefined,
+    );
     assert.deepEqual(identityTypes, ['ssh-ed25519', SK, undefined]);
   });
 

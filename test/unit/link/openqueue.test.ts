@@ -17,7 +17,8 @@ import type { Destination } from '../../../src/net/destination.ts';
 
 /** Answers when it is told to. */
 class Held implements Connector {
-  readonly asked: { readonly destination: Destination; answer(result?: Error | Duplex): void }[] = [];
+  readonly asked: { readonly destination: Destination; answer(result?: Error | Duplex): void }[] =
+    [];
 
   connect(destination: Destination): Promise<StreamConduit> {
     return new Promise((resolve, reject) => {
@@ -38,7 +39,9 @@ function make() {
     clock: () => time.now,
   });
   const ask = (host: string, port = 443, signal?: AbortSignal): Promise<unknown> =>
-    opens.connect({ host, port }, signal === undefined ? {} : { signal }).catch((error: unknown) => error);
+    opens
+      .connect({ host, port }, signal === undefined ? {} : { signal })
+      .catch((error: unknown) => error);
   return { held, counted, time, opens, ask };
 }
 
@@ -104,7 +107,9 @@ describe('Opens', () => {
   it('who gives up on an open that is under way keeps the place until it is answered; what opens then is closed', async () => {
     const { held, opens, ask } = make();
     const abort = new AbortController();
-    const given = Array.from({ length: MAX_OPENS_OF_A_NAME }, () => ask('dead.example', 443, abort.signal));
+    const given = Array.from({ length: MAX_OPENS_OF_A_NAME }, () =>
+      ask('dead.example', 443, abort.signal),
+    );
     const next = ask('dead.example', 8443);
     await turn();
     abort.abort(new Error('gave up'));
@@ -129,7 +134,9 @@ describe('Opens', () => {
     assert.equal(opens.waiting, MAX_WAITING_OPENS);
     const error = await ask('192.0.2.1');
     assert.ok(
-      error instanceof ConnectError && error.refusal === 'refused' && /is the limit/.test(error.message),
+      error instanceof ConnectError &&
+        error.refusal === 'refused' &&
+        /is the limit/.test(error.message),
     );
     assert.equal(counted.get('tunnel_opens_over_limit_total'), 1);
   });

@@ -1,4 +1,7 @@
-/** What becomes of connects when there is no link: the supervisor holds them for the next one, but not for ever. */
+/**
+ * What becomes of connects when there is no link: the supervisor holds them for the next one, but
+ * not for ever.
+ */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import type { TunnelError } from '../../../src/errors/errors.ts';
@@ -71,7 +74,11 @@ describe('supervisor', () => {
         Array.from({ length: 3 * MAX_OPENS_OF_A_NAME }, () => watch(supervisor.connect(name)));
       const before = many();
       await settle();
-      assert.equal(twin().requested.length, MAX_OPENS_OF_A_NAME, 'the link is asked for so many at a time');
+      assert.equal(
+        twin().requested.length,
+        MAX_OPENS_OF_A_NAME,
+        'the link is asked for so many at a time',
+      );
       twin().lose(broken());
       const lost = Date.now();
       const after = many();

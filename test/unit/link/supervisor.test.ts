@@ -1,4 +1,7 @@
-/** The supervisor over the twin, with the time in the test's hands: when it dials, what it gives up, and its end. */
+/**
+ * The supervisor over the twin, with the time in the test's hands: when it dials, what it gives up,
+ * and its end.
+ */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { TunnelError } from '../../../src/errors/errors.ts';
@@ -61,9 +64,12 @@ describe('supervisor', () => {
   });
 
   it('backs off, at most one dial at a time, until the jump host is back', async () => {
-    const { supervisor, dials, twin, observer } = supervised([serving(), refused(), refused(), refused()], {
-      random: () => 1,
-    });
+    const { supervisor, dials, twin, observer } = supervised(
+      [serving(), refused(), refused(), refused()],
+      {
+        random: () => 1,
+      },
+    );
     await supervisor.start();
     await pass(5_000);
     twin().lose(broken());
@@ -173,14 +179,28 @@ describe('supervisor', () => {
       const at = dials.slice(1).map((dial) => dial.at);
       assert.equal(at.length, LOGIN_TRIES);
       for (const time of at)
-        assert.ok(at.filter((other) => other >= time && other <= time + 10 * MINUTE).length < 3, `${at}`);
+        assert.ok(
+          at.filter((other) => other >= time && other <= time + 10 * MINUTE).length < 3,
+          `${at}`,
+        );
       assert.equal((await supervisor.ended)?.code, 'auth-failed');
-      assert.ok(observer.notices().some((line) => /; the login is tried again only in [67] min$/.test(line)));
+      assert.ok(
+        observer
+          .notices()
+          .some((line) => /; the login is tried again only in [67] min$/.test(line)),
+      );
     }
   });
 
   it('a refused login that is accepted later is forgotten', async () => {
-    const { supervisor, twin } = supervised([serving(), denied(), denied(), serving(), denied(), denied()]);
+    const { supervisor, twin } = supervised([
+      serving(),
+      denied(),
+      denied(),
+      serving(),
+      denied(),
+      denied(),
+    ]);
     await supervisor.start();
     for (let outage = 0; outage < 2; outage++) {
       await pass(5_000);

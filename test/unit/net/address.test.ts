@@ -16,7 +16,10 @@ import { NotationError } from '../../../src/net/notation.ts';
 const ipv4 = fc.uint8Array({ minLength: 4, maxLength: 4 });
 const ipv6 = fc
   // Zero groups are what RFC 5952 is about, so they must be frequent.
-  .array(fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 0xffff })), { minLength: 8, maxLength: 8 })
+  .array(fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 0xffff })), {
+    minLength: 8,
+    maxLength: 8,
+  })
   .map((groups) => Uint8Array.from(groups.flatMap((group) => [group >> 8, group & 0xff])));
 
 describe('canonicalAddress', () => {
@@ -48,7 +51,10 @@ describe('canonicalAddress', () => {
 
   const wrong: readonly (readonly [text: string, message: RegExp])[] = [
     ['', /address is missing/],
-    ['010.0.0.1', /"010\.0\.0\.1" has a part with a leading zero \(010\), which some programs read as octal/],
+    [
+      '010.0.0.1',
+      /"010\.0\.0\.1" has a part with a leading zero \(010\), which some programs read as octal/,
+    ],
     ['10.0.0.00', /leading zero \(00\)/],
     ['0x7f.0.0.1', /"0x7f" is not a decimal number/],
     ['10.0.0.1.2', /has 5 parts, an IPv4 address has four/],

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { canonicalHost, canonicalName, formatNamePattern, parseNamePattern } from '../../../src/net/name.ts';
+import {
+  canonicalHost,
+  canonicalName,
+  formatNamePattern,
+  parseNamePattern,
+} from '../../../src/net/name.ts';
 import { NameMap } from '../../../src/net/namemap.ts';
 import { NotationError } from '../../../src/net/notation.ts';
 
@@ -22,7 +27,21 @@ describe('canonicalName', () => {
   }
 
   for (const text of [
-    ...['', '.', '..', 'a..b', '.a', 'a b', 'a/b', 'a@b', 'a\0b', 'foo%41', '*.example', '\ufffd', '[::1]'],
+    ...[
+      '',
+      '.',
+      '..',
+      'a..b',
+      '.a',
+      'a b',
+      'a/b',
+      'a@b',
+      'a\0b',
+      'foo%41',
+      '*.example',
+      '\ufffd',
+      '[::1]',
+    ],
     ...[
       '127.1',
       '10.0.0.1',
@@ -75,9 +94,13 @@ describe('NameMap', () => {
       '*.com',
       '*.example.com',
     ];
-    const map = new NameMap(patterns.map((text, index) => [parseNamePattern(text), index] as const));
+    const map = new NameMap(
+      patterns.map((text, index) => [parseNamePattern(text), index] as const),
+    );
     const found = (name: string) =>
-      map.find(name).map(({ pattern, values }) => `${formatNamePattern(pattern)} ${values.join(',')}`);
+      map
+        .find(name)
+        .map(({ pattern, values }) => `${formatNamePattern(pattern)} ${values.join(',')}`);
     assert.deepEqual(found('a.b.example.com'), [
       'a.b.example.com 3',
       '*.b.example.com 2',

@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { NotationError } from '../../../src/net/notation.ts';
-import { formatPorts, mergePorts, parsePort, parsePorts, portsInclude } from '../../../src/net/ports.ts';
+import {
+  formatPorts,
+  mergePorts,
+  parsePort,
+  parsePorts,
+  portsInclude,
+} from '../../../src/net/ports.ts';
 
 describe('parsePorts', () => {
   const table: readonly (readonly [text: string, canonical: string])[] = [
@@ -19,7 +25,8 @@ describe('parsePorts', () => {
     ['1-65535', '1-65535'],
   ];
   for (const [text, canonical] of table) {
-    it(`reads ${text} as ${canonical}`, () => assert.equal(formatPorts(parsePorts(text)), canonical));
+    it(`reads ${text} as ${canonical}`, () =>
+      assert.equal(formatPorts(parsePorts(text)), canonical));
   }
 
   const wrong: readonly (readonly [text: string, message: RegExp])[] = [

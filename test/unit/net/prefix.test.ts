@@ -67,7 +67,10 @@ describe('parsePrefix', () => {
 
   const wrong: readonly (readonly [text: string, message: RegExp])[] = [
     ['', /the address is missing/],
-    ['10.0.0.0/33', /"10\.0\.0\.0\/33" has a prefix length of 33, an IPv4 prefix has at most 32 bits/],
+    [
+      '10.0.0.0/33',
+      /"10\.0\.0\.0\/33" has a prefix length of 33, an IPv4 prefix has at most 32 bits/,
+    ],
     ['10/33', /length of 33/],
     ['2001:db8::/129', /length of 129, an IPv6 prefix has at most 128 bits/],
     ['10.0.0.1.2', /5 parts/],
@@ -146,7 +149,8 @@ describe('prefixes', () => {
         const related = prefixAround(addressNumber(a.address), a.family, length % (bits + 1));
         for (const b of [other, related]) {
           const [outer, inner] = [prefixBounds(a), prefixBounds(b)];
-          const expected = a.family === b.family && outer.first <= inner.first && inner.last <= outer.last;
+          const expected =
+            a.family === b.family && outer.first <= inner.first && inner.last <= outer.last;
           assert.equal(prefixContains(a, b), expected);
         }
       }),

@@ -67,22 +67,26 @@ describe('PrefixMap', () => {
   it('agrees with a scan of all prefixes', () => {
     const nearby = fc.tuple(fc.bigInt({ min: 0n, max: 63n }), fc.integer({ min: 0, max: 6 }));
     fc.assert(
-      fc.property(fc.array(nearby, { maxLength: 30 }), fc.constantFrom(0n, 0xffff_ffc0n), (from, base) => {
-        const entries = from.map(
-          ([offset, bits], index) => [prefixAround(base + offset, 4, 26 + bits), index] as const,
-        );
-        const prefixMap = new PrefixMap(entries);
-        for (let offset = 0n; offset < 64n; offset += 1n) {
-          const address = addressFromNumber(base + offset, 4);
-          const expected = new Map<string, number[]>();
-          for (const [prefix, value] of [...entries].sort(([a], [b]) => b.length - a.length)) {
-            if (!prefixContains(prefix, hostPrefix(address))) continue;
-            const key = prefixNotation(prefix);
-            expected.set(key, [...(expected.get(key) ?? []), value]);
+      fc.property(
+        fc.array(nearby, { maxLength: 30 }),
+        fc.constantFrom(0n, 0xffff_ffc0n),
+        (from, base) => {
+          const entries = from.map(
+            ([offset, bits], index) => [prefixAround(base + offset, 4, 26 + bits), index] as const,
+          );
+          const prefixMap = new PrefixMap(entries);
+          for (let offset = 0n; offset < 64n; offset += 1n) {
+            const address = addressFromNumber(base + offset, 4);
+            const expected = new Map<string, number[]>();
+            for (const [prefix, value] of [...entries].sort(([a], [b]) => b.length - a.length)) {
+              if (!prefixContains(prefix, hostPrefix(address))) continue;
+              const key = prefixNotation(prefix);
+              expected.set(key, [...(expected.get(key) ?? []), value]);
+            }
+            assert.deepEqual(chain(prefixMap.find(address)), [...expected]);
           }
-          assert.deepEqual(chain(prefixMap.find(address)), [...expected]);
-        }
-      }),
+        },
+      ),
       { numRuns: 60 },
     );
   });

@@ -1,4 +1,6 @@
-/** The set arithmetic against sets of numbers, in small universes at the edges of the address space. */
+/**
+ * The set arithmetic against sets of numbers, in small universes at the edges of the address space.
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
@@ -10,7 +12,12 @@ import {
   prefixBounds,
   prefixNotation,
 } from '../../../src/net/prefix.ts';
-import { comparePrefixes, mergePrefixes, PrefixSet, subtractPrefixes } from '../../../src/net/prefixset.ts';
+import {
+  comparePrefixes,
+  mergePrefixes,
+  PrefixSet,
+  subtractPrefixes,
+} from '../../../src/net/prefixset.ts';
 
 const UNIVERSE_BITS = 6;
 const UNIVERSE_SIZE = 1 << UNIVERSE_BITS;
@@ -27,7 +34,10 @@ const UNIVERSES: readonly (readonly [Family, bigint])[] = [
 
 const universe = fc.constantFrom(...UNIVERSES);
 const parts = fc.array(
-  fc.tuple(fc.integer({ min: 0, max: UNIVERSE_SIZE - 1 }), fc.integer({ min: 0, max: UNIVERSE_BITS })),
+  fc.tuple(
+    fc.integer({ min: 0, max: UNIVERSE_SIZE - 1 }),
+    fc.integer({ min: 0, max: UNIVERSE_BITS }),
+  ),
   { maxLength: 12 },
 );
 
@@ -49,7 +59,9 @@ function members(list: readonly Prefix[], base: bigint): Set<number> {
   return set;
 }
 
-/** The smallest list for a set of offsets: at each uncovered address the widest prefix that fits. */
+/**
+ * The smallest list for a set of offsets: at each uncovered address the widest prefix that fits.
+ */
 function smallest(set: ReadonlySet<number>, [of, base]: readonly [Family, bigint]): Prefix[] {
   const list: Prefix[] = [];
   for (let offset = 0; offset < UNIVERSE_SIZE; ) {
@@ -59,7 +71,8 @@ function smallest(set: ReadonlySet<number>, [of, base]: readonly [Family, bigint
     }
     let size = UNIVERSE_SIZE;
     const fits = () =>
-      offset % size === 0 && Array.from({ length: size }, (_, i) => offset + i).every((x) => set.has(x));
+      offset % size === 0 &&
+      Array.from({ length: size }, (_, i) => offset + i).every((x) => set.has(x));
     while (!fits()) size /= 2;
     list.push(prefixAround(base + BigInt(offset), of, ADDRESS_BITS[of] - Math.log2(size)));
     offset += size;
@@ -79,12 +92,16 @@ describe('mergePrefixes', () => {
   });
 
   it('joins halves up to everything', () => {
-    const halves = ['0.0.0.0/1', '128.0.0.0/1', '8000::/1', '::/1'].map((text) => parsePrefix(text).prefix);
+    const halves = ['0.0.0.0/1', '128.0.0.0/1', '8000::/1', '::/1'].map(
+      (text) => parsePrefix(text).prefix,
+    );
     assert.deepEqual(mergePrefixes(halves).map(prefixNotation), ['0.0.0.0/0', '::/0']);
   });
 
   it('leaves its argument alone', () => {
-    const list = Object.freeze(['10.1.0.0/16', '10.0.0.0/16'].map((text) => parsePrefix(text).prefix));
+    const list = Object.freeze(
+      ['10.1.0.0/16', '10.0.0.0/16'].map((text) => parsePrefix(text).prefix),
+    );
     assert.deepEqual(mergePrefixes(list).map(prefixNotation), ['10.0.0.0/15']);
     assert.equal(list.length, 2);
   });
@@ -147,7 +164,14 @@ describe('PrefixSet', () => {
 
 describe('comparePrefixes', () => {
   it('sorts by family, address, and the wider first', () => {
-    const sorted = ['9.0.0.0/8', '10.0.0.0/8', '10.0.0.0/16', '10.0.1.0/24', '::/0', '2001:db8::/32'];
+    const sorted = [
+      '9.0.0.0/8',
+      '10.0.0.0/8',
+      '10.0.0.0/16',
+      '10.0.1.0/24',
+      '::/0',
+      '2001:db8::/32',
+    ];
     const shuffled = [...sorted].reverse().map((text) => parsePrefix(text).prefix);
     assert.deepEqual(shuffled.sort(comparePrefixes).map(prefixNotation), sorted);
   });

@@ -39,7 +39,11 @@ describe('specialRangeOf', () => {
 
   it('only IPv4 link-local addresses can be asked for', () => {
     for (const text of ['127.0.0.1', '169.254.169.254', 'fe80::1', 'ff02::1', '198.18.0.1']) {
-      assert.equal(specialRangeOf(parsePrefix(text).prefix)?.onRequest, text === '169.254.169.254', text);
+      assert.equal(
+        specialRangeOf(parsePrefix(text).prefix)?.onRequest,
+        text === '169.254.169.254',
+        text,
+      );
     }
   });
 });

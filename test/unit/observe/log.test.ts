@@ -41,7 +41,8 @@ describe('Log', () => {
 
   it('leaves out what is less severe than its level', () => {
     const all = (log: Log) => {
-      for (const level of ['error', 'warning', 'notice', 'info', 'debug'] as const) log.log(level, level);
+      for (const level of ['error', 'warning', 'notice', 'info', 'debug'] as const)
+        log.log(level, level);
     };
     const counts = (['error', 'warning', 'notice', 'info', 'debug'] as const).map(
       (level) => logged(level, all).split('\n').length - 1,
@@ -50,7 +51,9 @@ describe('Log', () => {
   });
 
   it('strips control characters, also from values', () => {
-    const text = logged('info', (log) => log.log('info', 'a\u001b[31mb\nc', { who: 'x\r\ntunnel: forged' }));
+    const text = logged('info', (log) =>
+      log.log('info', 'a\u001b[31mb\nc', { who: 'x\r\ntunnel: forged' }),
+    );
     assert.equal(text, 'tunnel: ab c (who="x tunnel: forged")\n');
   });
 

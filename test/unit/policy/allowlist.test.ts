@@ -38,7 +38,8 @@ api.example.com:443
 
 /** Everything inside 10/8 goes directly, everything else through the tunnel. */
 const everything: Policy = {
-  decide: ({ host }) => (host.startsWith('10.') ? { kind: 'direct', why: 'no target' } : { kind: 'tunnel' }),
+  decide: ({ host }) =>
+    host.startsWith('10.') ? { kind: 'direct', why: 'no target' } : { kind: 'tunnel' },
 };
 
 function guardOf(text: string | undefined, dryRun = false) {
@@ -89,7 +90,10 @@ describe('the allow-list', () => {
   }
 
   it('without rules denies everything', () => {
-    assert.equal(createAllowList(rulesOf('# nothing\n')).permits({ host: '203.0.113.1', port: 443 }), false);
+    assert.equal(
+      createAllowList(rulesOf('# nothing\n')).permits({ host: '203.0.113.1', port: 443 }),
+      false,
+    );
   });
 
   it('is asked for what goes through the tunnel only', () => {
@@ -130,7 +134,8 @@ describe('the allow-list', () => {
       direct: true,
       namesOf: (address, way) =>
         way === 'direct'
-          ? ({ '10.0.0.1': ['api.example.com'], '10.0.0.2': ['b.example', 'c.example'] }[address] ?? [])
+          ? ({ '10.0.0.1': ['api.example.com'], '10.0.0.2': ['b.example', 'c.example'] }[address] ??
+            [])
           : ({ '203.0.113.1': ['api.example.com'] }[address] ?? []),
     });
     const kindOf = (host: string, port: number) => decide({ host, port }).kind;
@@ -194,7 +199,10 @@ describe('denials', () => {
     pass(DENIAL_INTERVAL_MS);
     ask('203.0.113.8', 1);
     const silent = MAX_DENIED_DESTINATIONS + 100 - MAX_DENIAL_MESSAGES;
-    assert.equal(logged.at(-2), `warning: ${silent} more destinations were denied by the allow-list`);
+    assert.equal(
+      logged.at(-2),
+      `warning: ${silent} more destinations were denied by the allow-list`,
+    );
   });
 });
 

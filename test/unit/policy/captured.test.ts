@@ -39,7 +39,11 @@ describe('CapturedPrefixes', () => {
     const single: Prefix[] = ['10.1.2.2', '10.1.2.3', '192.0.2.0', '192.0.2.9'].map(hostPrefix);
     const applied: string[][] = [];
     const prefixes = new CapturedPrefixes(
-      { ...rules('10.0.0.0/8'), single, exclusions: [{ prefix: hostPrefix('192.0.2.9'), ports: [] }] },
+      {
+        ...rules('10.0.0.0/8'),
+        single,
+        exclusions: [{ prefix: hostPrefix('192.0.2.9'), ports: [] }],
+      },
       async (wanted) => {
         applied.push(wanted.map(formatPrefix));
       },

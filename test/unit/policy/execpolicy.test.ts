@@ -5,7 +5,9 @@ import { ExecPolicy } from '../../../src/policy/execpolicy.ts';
 import { createPolicy } from '../../../src/policy/policy.ts';
 
 function policy(isolate: boolean): ExecPolicy {
-  const targets = ['10.0.0.0/8', '192.0.2.0/24:443'].map((text) => parseTarget(text, 'target').target);
+  const targets = ['10.0.0.0/8', '192.0.2.0/24:443'].map(
+    (text) => parseTarget(text, 'target').target,
+  );
   return new ExecPolicy({
     targets: createPolicy({ targets, exclusions: [parseTarget('10.9.0.0/16', '-x').target] }),
     isolate,
@@ -37,8 +39,14 @@ describe('ExecPolicy', () => {
 
   it('sends no UDP through the tunnel, and queries to the real resolver', () => {
     const decide = (host: string, port: number) => policy(false).decideDatagram({ host, port });
-    assert.deepEqual(decide('198.18.0.53', 53), { kind: 'direct', to: { host: '10.0.0.53', port: 53 } });
-    assert.deepEqual(decide('203.0.113.1', 123), { kind: 'direct', to: { host: '203.0.113.1', port: 123 } });
+    assert.deepEqual(decide('198.18.0.53', 53), {
+      kind: 'direct',
+      to: { host: '10.0.0.53', port: 53 },
+    });
+    assert.deepEqual(decide('203.0.113.1', 123), {
+      kind: 'direct',
+      to: { host: '203.0.113.1', port: 123 },
+    });
     const refused = decide('10.0.0.1', 443);
     assert.ok(refused.kind === 'refuse' && refused.refusal === 'refused');
     const prohibited = policy(true).decideDatagram({ host: '198.18.0.53', port: 53 });

@@ -6,7 +6,8 @@ import { parsePrefix } from '../../../src/net/prefix.ts';
 import { byKnownNames, createFormRule, createTargetName } from '../../../src/policy/knownnames.ts';
 import { createPolicy } from '../../../src/policy/policy.ts';
 
-const ports = (...numbers: readonly number[]) => numbers.map((port) => ({ first: port, last: port }));
+const ports = (...numbers: readonly number[]) =>
+  numbers.map((port) => ({ first: port, last: port }));
 const network = (text: string, ...limited: readonly number[]) => ({
   prefix: parsePrefix(text).prefix,
   ports: ports(...limited),
@@ -67,5 +68,6 @@ describe('another form of a destination may be opened', () => {
     ['www.example', 443, true, 'any name'],
   ];
   for (const [host, port, expected, what] of TABLE)
-    it(`${host}:${port}: ${expected} (${what})`, () => assert.equal(mayOpen({ host, port }), expected));
+    it(`${host}:${port}: ${expected} (${what})`, () =>
+      assert.equal(mayOpen({ host, port }), expected));
 });

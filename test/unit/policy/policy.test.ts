@@ -39,11 +39,20 @@ describe('decide', () => {
       '[2001:db9::]/32:443',
       '169.254.169.254:80',
     ),
-    exclusions: exclusions('10.1.0.0/16', '10.2.0.0/16:25', '192.168.8.0/24:443', '2001:db8:1::/48'),
+    exclusions: exclusions(
+      '10.1.0.0/16',
+      '10.2.0.0/16:25',
+      '192.168.8.0/24:443',
+      '2001:db8:1::/48',
+    ),
   });
   const refused = (why: RegExp) => ({ kind: 'refuse', refusal: 'prohibited', why });
   const direct = (why: RegExp) => ({ kind: 'direct', why });
-  const table: readonly (readonly [string, number, { kind: string; why?: RegExp; refusal?: string }])[] = [
+  const table: readonly (readonly [
+    string,
+    number,
+    { kind: string; why?: RegExp; refusal?: string },
+  ])[] = [
     ['10.0.0.1', 22, { kind: 'tunnel' }],
     ['10.255.255.255', 65535, { kind: 'tunnel' }],
     ['11.0.0.0', 22, direct(/no target/)],
@@ -55,7 +64,9 @@ describe('decide', () => {
     [
       '192.168.1.1',
       8101,
-      refused(/^port 8101 is not among the ports of the target 192\.168\.0\.0\/16 \(443,8000-8100\)$/),
+      refused(
+        /^port 8101 is not among the ports of the target 192\.168\.0\.0\/16 \(443,8000-8100\)$/,
+      ),
     ],
     ['192.168.1.1', 22, refused(/port 22/)],
     // Nested targets add up, wider or narrower.
@@ -129,8 +140,17 @@ const ruleNear = (base: bigint) =>
       length: fc.integer({ min: 26, max: 32 }),
       ports: fc.constantFrom([], [{ first: 2, last: 3 }], [{ first: 3, last: 3 }]),
     })
-    .map(({ offset, length, ports }): Rule => ({ prefix: prefixAround(base + offset, 4, length), ports }));
-const BASES = [addressNumber('10.0.0.0'), addressNumber('126.255.255.240'), addressNumber('169.254.255.240')];
+    .map(
+      ({ offset, length, ports }): Rule => ({
+        prefix: prefixAround(base + offset, 4, length),
+        ports,
+      }),
+    );
+const BASES = [
+  addressNumber('10.0.0.0'),
+  addressNumber('126.255.255.240'),
+  addressNumber('169.254.255.240'),
+];
 const scenario = fc.constantFrom(...BASES).chain((base) =>
   fc.record({
     base: fc.constant(base),
@@ -182,7 +202,11 @@ describe('policy properties', () => {
         for (let offset = 0n; offset < 32n; offset += 1n) {
           const host = addressFromNumber(base + offset, 4);
           for (const port of [1, 2, 3]) {
-            assert.equal(policy.decide({ host, port }).kind, naive(rules, host, port), `${host}:${port}`);
+            assert.equal(
+              policy.decide({ host, port }).kind,
+              naive(rules, host, port),
+              `${host}:${port}`,
+            );
           }
         }
       }),
@@ -226,7 +250,10 @@ describe('decide, for the clients of a proxy', () => {
   const names = (...texts: string[]): NameRule[] =>
     texts.map((text) => {
       const [name = '', ports] = text.split(':');
-      return { pattern: parseNamePattern(name), ports: ports === undefined ? [] : parsePorts(ports) };
+      return {
+        pattern: parseNamePattern(name),
+        ports: ports === undefined ? [] : parsePorts(ports),
+      };
     });
   const verdict = (
     rules: Parameters<typeof createPolicy>[0],
@@ -265,8 +292,19 @@ describe('decide, for the clients of a proxy', () => {
   });
 
   it('carries everything where nothing is a target, localhost included, as ssh -D does', () => {
-    const rules = { targets: [], exclusions: exclusions('10.1.0.0/16'), nameExclusions: names('*.lan') };
-    for (const host of ['8.8.8.8', '127.0.0.1', '::1', 'localhost', 'any.example', '169.254.169.254'])
+    const rules = {
+      targets: [],
+      exclusions: exclusions('10.1.0.0/16'),
+      nameExclusions: names('*.lan'),
+    };
+    for (const host of [
+      '8.8.8.8',
+      '127.0.0.1',
+      '::1',
+      'localhost',
+      'any.example',
+      '169.254.169.254',
+    ])
       assert.equal(verdict(rules, host, 443, { beyond: 'tunnel' }), 'tunnel', host);
     for (const host of ['10.1.0.1', 'printer.lan'])
       assert.equal(verdict(rules, host, 443, { beyond: 'tunnel' }), 'direct', host);
@@ -282,7 +320,10 @@ describe('decide, for the clients of a proxy', () => {
     for (const host of ['8.8.8.8', '10.1.0.1', '127.0.0.1', 'localhost', 'not.example'])
       assert.equal(verdict(rules, host, 443, { beyond: 'refuse' }), 'refuse', host);
     assert.equal(verdict(rules, 'other.test', 443, { beyond: 'refuse' }), 'resolve');
-    assert.equal(verdict({ ...rules, targets: [] }, 'other.test', 443, { beyond: 'refuse' }), 'refuse');
+    assert.equal(
+      verdict({ ...rules, targets: [] }, 'other.test', 443, { beyond: 'refuse' }),
+      'refuse',
+    );
     for (const host of ['10.2.0.1', 'a.example'])
       assert.equal(verdict(rules, host, 443, { beyond: 'refuse' }), 'tunnel', host);
   });
@@ -299,7 +340,10 @@ describe('decide, for the clients of a proxy', () => {
     const rules = { targets: [], exclusions: [], nameTargets: names('api.example') };
     for (const host of ['127.0.0.1', '::1', 'localhost', '169.254.169.254', 'fe80::1'])
       assert.equal(verdict(rules, host, 80, { remoteClients: true }), 'refuse', host);
-    assert.equal(verdict(rules, 'may-be-localhost.example', 80, { remoteClients: true }), 'resolve');
+    assert.equal(
+      verdict(rules, 'may-be-localhost.example', 80, { remoteClients: true }),
+      'resolve',
+    );
     assert.equal(verdict(rules, '8.8.8.8', 80, { remoteClients: true }), 'direct');
   });
 });
@@ -313,10 +357,10 @@ describe('capturedPrefixes', () => {
     }).map(formatPrefix);
 
   it('is the targets, merged and sorted', () => {
-    assert.deepEqual(texts({ targets: ['2001:db8::/32', '10.1.0.0/16', '10.0.0.0/16', '10.0.3.0/24'] }), [
-      '10.0.0.0/15',
-      '2001:db8::/32',
-    ]);
+    assert.deepEqual(
+      texts({ targets: ['2001:db8::/32', '10.1.0.0/16', '10.0.0.0/16', '10.0.3.0/24'] }),
+      ['10.0.0.0/15', '2001:db8::/32'],
+    );
   });
 
   it('takes out exclusions without ports, and the jump host', () => {
@@ -324,7 +368,10 @@ describe('capturedPrefixes', () => {
       '10.0.0.0',
       '10.0.0.2/31',
     ]);
-    assert.deepEqual(texts({ targets: ['10.0.0.0/30'], always: ['10.0.0.3'] }), ['10.0.0.0/31', '10.0.0.2']);
+    assert.deepEqual(texts({ targets: ['10.0.0.0/30'], always: ['10.0.0.3'] }), [
+      '10.0.0.0/31',
+      '10.0.0.2',
+    ]);
   });
 
   it('never gives out a default route', () => {
@@ -382,14 +429,18 @@ describe('capturedPrefixes', () => {
     it(`explains why nothing is left of ${rules.targets}`, () => {
       assert.throws(
         () => texts(rules),
-        (error) => error instanceof UsageError && message.test(error.message) && error.hint !== undefined,
+        (error) =>
+          error instanceof UsageError && message.test(error.message) && error.hint !== undefined,
       );
     });
   }
 
   it('explains that only special addresses were asked for', () => {
     const special: Rule[] = [{ prefix: parsePrefix('127.0.0.1').prefix, ports: [] }];
-    assert.throws(() => capturedPrefixes({ targets: special, exclusions: [], always: [] }), /never captured/);
+    assert.throws(
+      () => capturedPrefixes({ targets: special, exclusions: [], always: [] }),
+      /never captured/,
+    );
   });
 
   it('has a limit', () => {
@@ -398,12 +449,24 @@ describe('capturedPrefixes', () => {
         prefix: hostPrefix(addressFromNumber(0x0a00_0000n + BigInt(index * step), 4)),
         ports: [],
       }));
-    const most = capturedPrefixes({ targets: every(2, MAX_CAPTURED_PREFIXES), exclusions: [], always: [] });
+    const most = capturedPrefixes({
+      targets: every(2, MAX_CAPTURED_PREFIXES),
+      exclusions: [],
+      always: [],
+    });
     assert.equal(most.length, MAX_CAPTURED_PREFIXES);
     assert.throws(
-      () => capturedPrefixes({ targets: every(2, MAX_CAPTURED_PREFIXES + 1), exclusions: [], always: [] }),
+      () =>
+        capturedPrefixes({
+          targets: every(2, MAX_CAPTURED_PREFIXES + 1),
+          exclusions: [],
+          always: [],
+        }),
       /make 8193 routes, at most 8192 are installed/,
     );
-    assert.equal(capturedPrefixes({ targets: every(1, 16384), exclusions: [], always: [] }).length, 1);
+    assert.equal(
+      capturedPrefixes({ targets: every(1, 16384), exclusions: [], always: [] }).length,
+      1,
+    );
   });
 });

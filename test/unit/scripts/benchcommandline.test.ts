@@ -10,13 +10,19 @@ const measurement = (name: string, besideNoise: boolean): Measurement => ({
   ...{ name, besideNoise, title: '', how: '', rounds: 1, checks: [] },
   run: async () => undefined,
 });
-const KNOWN = [measurement('local', true), measurement('memory', false), measurement('start', true)];
+const KNOWN = [
+  measurement('local', true),
+  measurement('memory', false),
+  measurement('start', true),
+];
 
 /** `name` or `name~` (beside noise) for each job; otherwise what is to be done. */
 function asked(...argv: string[]): string {
   const request = parseCommandLine(argv, KNOWN);
   if (request.do === 'measure')
-    return request.jobs.map(({ measurement: { name }, noise }) => (noise ? `${name}~` : name)).join(' ');
+    return request.jobs
+      .map(({ measurement: { name }, noise }) => (noise ? `${name}~` : name))
+      .join(' ');
   return request.do === 'profile' ? `profile ${request.measurement.name}` : request.do;
 }
 

@@ -20,7 +20,12 @@ import {
   parseResults,
   type Result,
 } from '../../../scripts/benchmark/results.ts';
-import { figure, median, medianInterval, percentile } from '../../../scripts/benchmark/statistics.ts';
+import {
+  figure,
+  median,
+  medianInterval,
+  percentile,
+} from '../../../scripts/benchmark/statistics.ts';
 import { figures, insertFigures, summary } from '../../../scripts/benchmark/table.ts';
 
 const RATIO: Check = {
@@ -100,7 +105,9 @@ describe('statistics', () => {
       [20, 6],
       [40, 14],
     ] as const) {
-      const { low, high, confidence } = medianInterval(Array.from({ length: count }, (_, i) => count - i));
+      const { low, high, confidence } = medianInterval(
+        Array.from({ length: count }, (_, i) => count - i),
+      );
       assert.deepEqual([low, high], [first, count + 1 - first], `${count} values`);
       assert.ok(confidence >= 0.95 && confidence < 1);
     }
@@ -216,12 +223,16 @@ describe('results', () => {
       known,
     );
     assert.deepEqual(parseResults(formatResults(both), known), both);
-    assert.deepEqual(Object.keys(parseResults(formatResults(both), known.slice(1)).measurements), ['second']);
+    assert.deepEqual(Object.keys(parseResults(formatResults(both), known.slice(1)).measurements), [
+      'second',
+    ]);
     assert.deepEqual(parseResults('{"rows": []}', known), { measurements: {} });
   });
 
   it('writes samples on one line, with four digits', () => {
-    const text = formatResults(merge({ measurements: {} }, 'first', result([1.23456, 2e-7], [1, 2]), known));
+    const text = formatResults(
+      merge({ measurements: {} }, 'first', result([1.23456, 2e-7], [1, 2]), known),
+    );
     assert.match(text, /"tunnel": \[1\.235, 2e-7\]/);
   });
 
@@ -260,14 +271,20 @@ describe('report', () => {
   it('lists every judgement with its target and what came of it', () => {
     const lines = summary(results).split('\n');
     assert.equal(lines.length, 4);
-    assert.match(lines[2] ?? '', /\| ≥ 0\.9 \| 1\.50 \| 1\.00–2\.00 \| 2 \| met \| {2}\| {2}\| {2}\| {2}\|$/);
+    assert.match(
+      lines[2] ?? '',
+      /\| ≥ 0\.9 \| 1\.50 \| 1\.00–2\.00 \| 2 \| met \| {2}\| {2}\| {2}\| {2}\|$/,
+    );
     assert.match(lines[3] ?? '', /\| 0\.50 \| 0\.50–0\.50 \| 1 \| \*\*not met\*\* \|/);
     assert.match(lines[2] ?? '', /<peer> \\\| "up"/);
   });
 
   it('has quiet and noisy values side by side, and those that are not sure say so', () => {
     const both = {
-      measurements: { first: result([1], [1]), [keyOf('first', true)]: result([0.5, 0.6, 2], [1, 1, 1]) },
+      measurements: {
+        first: result([1], [1]),
+        [keyOf('first', true)]: result([0.5, 0.6, 2], [1, 1, 1]),
+      },
     };
     const lines = summary(both).split('\n');
     assert.equal(lines.length, 3);
@@ -283,9 +300,12 @@ describe('report', () => {
   });
 
   it('puts the figures between the markers and leaves the rest alone', () => {
-    const document = 'before\n<!-- begin of figures -->\nformer\n<!-- end of figures -->\nafter $& $1\n';
+    const document =
+      'before\n<!-- begin of figures -->\nformer\n<!-- end of figures -->\nafter $& $1\n';
     const once = insertFigures(document, figures(results));
-    assert.ok(once.startsWith('before\n<!-- begin of figures -->\na machine. 1 of 2 targets met.\n'));
+    assert.ok(
+      once.startsWith('before\n<!-- begin of figures -->\na machine. 1 of 2 targets met.\n'),
+    );
     assert.ok(once.endsWith('<!-- end of figures -->\nafter $& $1\n'));
     assert.ok(!once.includes('former'));
     assert.equal(insertFigures(once, figures(results)), once);
@@ -297,11 +317,15 @@ describe('plot', () => {
   const draw = (value: number) =>
     plot({
       measurements: {
-        only: { ...result([value], [1]), judgements: [judge(RATIO, { up: { tunnel: [value], peer: [1] } })] },
+        only: {
+          ...result([value], [1]),
+          judgements: [judge(RATIO, { up: { tunnel: [value], peer: [1] } })],
+        },
       },
     });
   const bar = (svg: string) => {
-    const [, kind, x, width] = svg.match(/<rect class="(met|missed)" x="([\d.]+)" width="([\d.]+)"/) ?? [];
+    const [, kind, x, width] =
+      svg.match(/<rect class="(met|missed)" x="([\d.]+)" width="([\d.]+)"/) ?? [];
     return { kind, x: Number(x), width: Number(width) };
   };
   const target = (svg: string) => Number(svg.match(/<line class="target" x1="([\d.]+)"/)?.[1]);

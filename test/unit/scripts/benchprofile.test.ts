@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { breakdown, type CpuProfile, looksOfPerf, looksOfV8 } from '../../../scripts/benchmark/looks.ts';
+import {
+  breakdown,
+  type CpuProfile,
+  looksOfPerf,
+  looksOfV8,
+} from '../../../scripts/benchmark/looks.ts';
 import { PACKET_BYTES, windowReport } from '../../../scripts/benchmark/profiler.ts';
 
 const node = (id: number, functionName: string, url = '') => ({
@@ -85,7 +90,10 @@ describe('the report of a profile', () => {
   const window = { what: 'tunnel, down', from: 2, to: 3 };
 
   it('is for each packet, beside the budget', () => {
-    const cheap = windowReport(looksOfV8(profile(5, 7, 7, 2)), { ...window, bytes: 100 * PACKET_BYTES });
+    const cheap = windowReport(looksOfV8(profile(5, 7, 7, 2)), {
+      ...window,
+      bytes: 100 * PACKET_BYTES,
+    });
     assert.match(cheap, /^tunnel, down: 3\.28 MB\/s, 100 packets of 32 KiB in 1\.00 s$/m);
     assert.match(cheap, /JavaScript is within its budget of 5\)/);
     assert.match(cheap, /^ +1\.00 {2}JavaScript$/m);

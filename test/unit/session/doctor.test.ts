@@ -37,7 +37,10 @@ describe('doctor', () => {
   }
 
   it('goes by -o, -J and -F', async () => {
-    assert.match((await look('inner', { sshOption: ['HostName=192.0.2.8'] })).detail, /is 192\.0\.2\.8$/);
+    assert.match(
+      (await look('inner', { sshOption: ['HostName=192.0.2.8'] })).detail,
+      /is 192\.0\.2\.8$/,
+    );
     assert.match((await look('behind', { jump: '192.0.2.9' })).detail, /by way of 192\.0\.2\.9,/);
     assert.equal((await look('inner.invalid', { sshConfig: 'none' })).state, 'failed');
   });

@@ -1,4 +1,6 @@
-/** The smaller parts behind `tunnel exec`: proxy variables, resolv.conf, descriptors, exit statuses. */
+/**
+ * The smaller parts behind `tunnel exec`: proxy variables, resolv.conf, descriptors, exit statuses.
+ */
 import assert from 'node:assert/strict';
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -43,7 +45,12 @@ describe('proxyVariables', () => {
 
   it('are told from those that the caller has set', () => {
     assert.deepEqual(
-      proxiesOfCaller({ https_proxy: 'http://old:1', ALL_PROXY: 'x', NO_PROXY: '*', HTTP_PROXY: '' }),
+      proxiesOfCaller({
+        https_proxy: 'http://old:1',
+        ALL_PROXY: 'x',
+        NO_PROXY: '*',
+        HTTP_PROXY: '',
+      }),
       ['https_proxy', 'ALL_PROXY'],
     );
   });
@@ -128,7 +135,8 @@ describe('startInPlace', () => {
 
   it('runs the command in the environment that it is given', async () => {
     process.env['TUNNEL_TEST_GONE'] = 'here';
-    const script = 'test "$MARK" = "x=y" && ! env | grep -q TUNNEL_TEST_GONE && test -n "$PATH" && exit 9';
+    const script =
+      'test "$MARK" = "x=y" && ! env | grep -q TUNNEL_TEST_GONE && test -n "$PATH" && exit 9';
     const launcher = await startInPlace({ command: ['sh', '-c', script], setup });
     delete process.env['TUNNEL_TEST_GONE'];
     assert.deepEqual(launcher.user, { uid: process.getuid?.(), gid: process.getgid?.() });

@@ -38,7 +38,9 @@ function worldOf({ allow, permitted, behind = [], dryRun = false }: World) {
   };
   const isAddress = (text: string) => /^[\d./]+$/.test(text);
   const rules = allow && {
-    prefixes: allow.filter(isAddress).map((text) => ({ prefix: parsePrefix(text).prefix, ports: [], text })),
+    prefixes: allow
+      .filter(isAddress)
+      .map((text) => ({ prefix: parsePrefix(text).prefix, ports: [], text })),
     names: allow
       .filter((text) => !isAddress(text))
       .map((text) => ({ pattern: parseNamePattern(text), ports: [], text })),
@@ -52,11 +54,18 @@ function worldOf({ allow, permitted, behind = [], dryRun = false }: World) {
   const { tunnel } = createNamedFlows(
     {
       targets: [{ ...parsePrefix('10.77.0.0/16'), ports: [], text: '10.77.0.0/16' }],
-      nameTargets: [{ pattern: parseNamePattern('*.corp.example'), ports: [], text: '*.corp.example' }],
+      nameTargets: [
+        { pattern: parseNamePattern('*.corp.example'), ports: [], text: '*.corp.example' },
+      ],
       exclusions: [],
       nameExclusions: [],
     },
-    { connector: guardedConnector(link, guard, namesBehind(names)), guard, names, observer: silentObserver },
+    {
+      connector: guardedConnector(link, guard, namesBehind(names)),
+      guard,
+      names,
+      observer: silentObserver,
+    },
   );
   return { asked, guard, connect: (host: string) => tunnel.connect({ host, port: 443 }) };
 }
@@ -72,7 +81,10 @@ describe('the other form of a destination', () => {
 
   it('is not opened at an address that no rule permits, whoever has given it for a name that one does', async () => {
     const { asked, connect } = worldOf({ allow: [WWW], permitted: at(ADDRESS) });
-    await assert.rejects(connect(WWW), { refusal: 'prohibited', message: `${WWW}:443: prohibited` });
+    await assert.rejects(connect(WWW), {
+      refusal: 'prohibited',
+      message: `${WWW}:443: prohibited`,
+    });
     assert.deepEqual(asked, at(WWW));
   });
 
@@ -85,13 +97,21 @@ describe('the other form of a destination', () => {
   });
 
   it('is not opened by a name that no rule permits, as which an address is known', async () => {
-    const { asked, connect } = worldOf({ allow: [ADDRESS], permitted: at(WWW, EVIL), behind: [EVIL, WWW] });
+    const { asked, connect } = worldOf({
+      allow: [ADDRESS],
+      permitted: at(WWW, EVIL),
+      behind: [EVIL, WWW],
+    });
     await assert.rejects(connect(ADDRESS), { message: `${ADDRESS}:443: prohibited` });
     assert.deepEqual(asked, at(ADDRESS));
   });
 
   it('is opened by the name that a rule permits of several', async () => {
-    const { asked, connect } = worldOf({ allow: [WWW], permitted: at(WWW, EVIL), behind: [EVIL, WWW] });
+    const { asked, connect } = worldOf({
+      allow: [WWW],
+      permitted: at(WWW, EVIL),
+      behind: [EVIL, WWW],
+    });
     await connect(ADDRESS);
     assert.deepEqual(asked, at(ADDRESS, WWW));
   });

@@ -4,7 +4,12 @@ import { UsageError } from '../../../src/errors/errors.ts';
 import { formatJump, MAX_JUMP_HOPS, parseJump, parseRemote } from '../../../src/ssh/remote.ts';
 
 describe('parseRemote', () => {
-  const table: readonly (readonly [text: string, user: string | undefined, host: string, port?: number])[] = [
+  const table: readonly (readonly [
+    text: string,
+    user: string | undefined,
+    host: string,
+    port?: number,
+  ])[] = [
     ['jumphost', undefined, 'jumphost'],
     ['user@jumphost', 'user', 'jumphost'],
     ['user@jumphost:2222', 'user', 'jumphost', 2222],
@@ -29,7 +34,8 @@ describe('parseRemote', () => {
     ['0x7f.example', undefined, '0x7f.example'],
   ];
   for (const [text, user, host, port] of table) {
-    it(`reads ${text}`, () => assert.deepEqual(parseRemote(text, '-r'), { user, host, port, text }));
+    it(`reads ${text}`, () =>
+      assert.deepEqual(parseRemote(text, '-r'), { user, host, port, text }));
   }
 
   const wrong: readonly (readonly [text: string, message: RegExp, hint?: RegExp])[] = [
@@ -58,7 +64,11 @@ describe('parseRemote', () => {
     ['u@[2001:db8::1]22', /has "22" after the "\]"/],
     ['u@[2001:db8::1]:', /the port is missing/],
     ['u@[jumphost]:22', /brackets around something that is no address/],
-    ['u@2001:db8:0:0:0:0:0:1:22', /a host that is no IPv6 address/, /write \[2001:db8:0:0:0:0:0:1\]:22/],
+    [
+      'u@2001:db8:0:0:0:0:0:1:22',
+      /a host that is no IPv6 address/,
+      /write \[2001:db8:0:0:0:0:0:1\]:22/,
+    ],
     ['u@2001:db8::1::2', /a host that is no IPv6 address/],
     ['u@010.0.0.1', /leading zero \(010\)/],
     ['u@300.1.1.1', /above 255/],

@@ -1,6 +1,6 @@
 /**
- * Authenticates a user (RFC 4252) in ssh's order. An Authenticator belongs to a jump host and outlives its connections;
- * an Authentication is one attempt at one connection.
+ * Authenticates a user (RFC 4252) in ssh's order. An Authenticator belongs to a jump host and
+ * outlives its connections; an Authentication is one attempt at one connection.
  *
  *   Authenticator.load()       finds the identities (files, agent)
  *   Authenticator.begin()      finds them anew for each attempt but the first
@@ -23,9 +23,9 @@
  * | keyring.ts         | unlocked keys, which a reconnect needs without asking |
  * | report.ts      | what was tried, in words                            |
  *
- * What is kept between connections: unlocked keys, and which keys were accepted last, to be offered first: so
- * a reconnect makes no refused offer. Passwords and answers are not kept, so a server that wants them is asked for with
- * the person there.
+ * What is kept between connections: unlocked keys, and which keys were accepted last, to be offered
+ * first: so a reconnect makes no refused offer. Passwords and answers are not kept, so a server
+ * that wants them is asked for with the person there.
  */
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
@@ -77,8 +77,9 @@ export class Authenticator {
   }
 
   /**
-   * Looks for the identities at once, so that what is wrong with a key file is said before anything is dialled: throws TunnelError
-   * `auth-identity-unreadable` or `auth-identity-permissions` for one that was named explicitly.
+   * Looks for the identities at once, so that what is wrong with a key file is said before anything
+   * is dialled: throws TunnelError `auth-identity-unreadable` or `auth-identity-permissions` for
+   * one that was named explicitly.
    */
   static async load(options: AuthenticatorOptions): Promise<Authenticator> {
     return new Authenticator(options, await findIdentities(options, options.observer));
@@ -112,7 +113,10 @@ export class Authenticator {
   }
 }
 
-function findIdentities({ settings, home }: AuthenticatorOptions, observer: Observer): Promise<Identity[]> {
+function findIdentities(
+  { settings, home }: AuthenticatorOptions,
+  observer: Observer,
+): Promise<Identity[]> {
   return loadIdentities({ settings, observer, ...(home === undefined ? {} : { home }) });
 }
 
@@ -136,7 +140,10 @@ export class Authentication {
     this.#report = new AuthReport(options.user, enabledMethods(options.settings));
   }
 
-  /** To be called as soon as `client.connect()` has returned: what the server says about itself comes early. */
+  /**
+   * To be called as soon as `client.connect()` has returned: what the server says about itself
+   * comes early.
+   */
   watch(client: Client, onFailed: (error: unknown) => void): void {
     const exchange = new UserauthExchange(client, this.#options.user, this.#options.signal);
     this.#start = () => {
@@ -146,8 +153,8 @@ export class Authentication {
   }
 
   /**
-   * ssh2's authHandler, which it calls once: when the service is accepted. From then on authentication goes its way, and ends with
-   * ssh2's 'ready' or with `onFailed`.
+   * ssh2's authHandler, which it calls once: when the service is accepted. From then on
+   * authentication goes its way, and ends with ssh2's 'ready' or with `onFailed`.
    */
   readonly next = (): void => this.#start?.();
 
@@ -160,7 +167,8 @@ export class Authentication {
     const methods = this.#methods(exchange);
     let answer: UserauthAnswer | undefined = await exchange.none();
     while (answer !== undefined && answer.kind !== 'success') {
-      // `undefined` can't come of the first request, and the methods deal with all that is neither yes nor no.
+      // `undefined` can't come of the first request, and the methods deal with all that is neither
+      // yes nor no.
       if (answer.kind !== 'failure') throw unexpected(answer);
       this.#report.methods = answer.methods;
       if (answer.partial) this.#nextStage(methods);
@@ -173,9 +181,17 @@ export class Authentication {
 
   /** In the order of preference. */
   #methods(exchange: UserauthExchange): ReadonlyMap<MethodName, AuthMethod> {
-    const { user, host, settings, prompter, signal, onPrompt, observer, keyring, identities } = this.#options;
+    const { user, host, settings, prompter, signal, onPrompt, observer, keyring, identities } =
+      this.#options;
     const questions = new Questions(prompter, signal, onPrompt);
-    const context: MethodContext = { user, host, exchange, questions, report: this.#report, observer };
+    const context: MethodContext = {
+      user,
+      host,
+      exchange,
+      questions,
+      report: this.#report,
+      observer,
+    };
     const limit = settings.numberOfPasswordPrompts;
     const make: Readonly<Record<MethodName, () => AuthMethod>> = {
       publickey: () => new PublicKeyMethod(context, keyring, identities),

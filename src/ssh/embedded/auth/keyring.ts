@@ -1,6 +1,7 @@
 /**
- * Unlocks private keys, asking for their passphrases. A key stays unlocked as long as the ring lives, so that a reconnect in
- * the middle of the night asks nobody; the passphrase itself is not kept. Only OpenSSL's handle of the key is.
+ * Unlocks private keys, asking for their passphrases. A key stays unlocked as long as the ring
+ * lives, so that a reconnect in the middle of the night asks nobody; the passphrase itself is not
+ * kept. Only OpenSSL's handle of the key is.
  */
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Observer } from '../../../observe/observer.ts';
@@ -21,8 +22,8 @@ export class Keyring {
   }
 
   /**
-   * Throws TunnelError `auth-passphrase` after PASSPHRASE_TRIES wrong ones, `auth-identity-unreadable`, or what the prompter
-   * throws.
+   * Throws TunnelError `auth-passphrase` after PASSPHRASE_TRIES wrong ones,
+   * `auth-identity-unreadable`, or what the prompter throws.
    */
   async unlock(path: string, file: KeyFile, questions: Questions): Promise<PrivateKey> {
     const known = this.#unlocked.get(path);
@@ -39,7 +40,9 @@ export class Keyring {
         return unlockKeyFile(file, path, passphrase);
       } catch (error) {
         const again =
-          error instanceof TunnelError && error.code === 'auth-passphrase' && attempt < PASSPHRASE_TRIES;
+          error instanceof TunnelError &&
+          error.code === 'auth-passphrase' &&
+          attempt < PASSPHRASE_TRIES;
         if (!again) throw error;
         this.#observer.log('notice', `${error.message}; try again`);
       }

@@ -1,4 +1,7 @@
-/** What the methods of authentication have in common: what they are given, and how authenticator.ts drives them. */
+/**
+ * What the methods of authentication have in common: what they are given, and how authenticator.ts
+ * drives them.
+ */
 import type { Observer } from '../../../observe/observer.ts';
 import type { Prompter, QuestionOptions } from '../../prompter.ts';
 import type { AuthReport } from './report.ts';
@@ -6,7 +9,8 @@ import type { UserauthAnswer, UserauthExchange } from './userauth.ts';
 
 export interface AuthMethod {
   /**
-   * Tries once. undefined: there is nothing left to try. Rejects with a TunnelError only when authentication is to end.
+   * Tries once. undefined: there is nothing left to try. Rejects with a TunnelError only when
+   * authentication is to end.
    */
   attempt(): Promise<UserauthAnswer | undefined>;
   /** The server has accepted something and wants more: counts of tries begin anew. */

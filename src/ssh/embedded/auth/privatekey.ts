@@ -36,35 +36,49 @@ export class PrivateKey {
 }
 
 /**
- * Throws TunnelError `auth-passphrase` when the passphrase is wrong (or missing), `auth-identity-unreadable` when the file
- * can't be used in any case.
+ * Throws TunnelError `auth-passphrase` when the passphrase is wrong (or missing),
+ * `auth-identity-unreadable` when the file can't be used in any case.
  */
 export function unlockKeyFile(file: KeyFile, source: string, passphrase?: string): PrivateKey {
   let key: KeyObject;
   try {
     key = createPrivateKey(
-      file.format === 'openssh' ? decryptOpenssh(file.text, passphrase) : pemInput(file.text, passphrase),
+      file.format === 'openssh'
+        ? decryptOpenssh(file.text, passphrase)
+        : pemInput(file.text, passphrase),
     );
   } catch (cause) {
     if (file.encrypted)
-      throw new TunnelError('auth-passphrase', `that is not the passphrase of ${source}`, { cause });
+      throw new TunnelError('auth-passphrase', `that is not the passphrase of ${source}`, {
+        cause,
+      });
     throw unusable(source, cause);
   }
   const publicKey = publicKeyFromKeyObject(createPublicKey(key));
   if (publicKey === undefined) throw unusable(source);
   if (file.publicKey !== undefined && !file.publicKey.blob.equals(publicKey.blob)) {
-    throw new TunnelError('auth-identity-unreadable', `${source}.pub is not the public half of ${source}`, {
-      hint: `write it again with: ssh-keygen -yf ${source} > ${source}.pub`,
-    });
+    throw new TunnelError(
+      'auth-identity-unreadable',
+      `${source}.pub is not the public half of ${source}`,
+      {
+        hint: `write it again with: ssh-keygen -yf ${source} > ${source}.pub`,
+      },
+    );
   }
   return new PrivateKey(key, publicKey);
 }
 
-function pemInput(text: string, passphrase: string | undefined): { key: string; passphrase?: string } {
+function pemInput(
+  text: string,
+  passphrase: string | undefined,
+): { key: string; passphrase?: string } {
   return passphrase === undefined ? { key: text } : { key: text, passphrase };
 }
 
-/** OpenSSH's own format, which OpenSSL doesn't read, as PEM. Takes a moment: bcrypt is slow on purpose. */
+/**
+ * OpenSSH's own format, which OpenSSL doesn't read, as PEM. Takes a moment: bcrypt is slow on
+ * purpose.
+ */
 function decryptOpenssh(text: string, passphrase: string | undefined): string {
   const key = ssh2.utils.parseKey(text, passphrase);
   if (key instanceof Error) throw key;

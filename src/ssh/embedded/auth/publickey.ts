@@ -1,11 +1,13 @@
 /**
- * Authentication by public key (RFC 4252 §7). One identity after the other: the server is offered the public half, and only when
- * it would do a signature is made, which is the moment to ask for a passphrase. A key whose public half only the passphrase
- * reveals is asked for when its turn comes and not before.
+ * Authentication by public key (RFC 4252 §7). One identity after the other: the server is offered
+ * the public half, and only when it would do a signature is made, which is the moment to ask for a
+ * passphrase. A key whose public half only the passphrase reveals is asked for when its turn comes
+ * and not before.
  *
- * All identities are offered, as ssh does: how many a server looks at is its own affair (MaxAuthTries, 6 by default, refused keys
- * count), and to stop earlier would lock out those whose server looks at more. A key is offered once,
- * also when the server has accepted another and wants one more.
+ * All identities are offered, as ssh does: how many a server looks at is its own affair
+ * (MaxAuthTries, 6 by default, refused keys count), and to stop earlier would lock out those whose
+ * server looks at more. A key is offered once, also when the server has accepted another and wants
+ * one more.
  */
 import { TunnelError } from '../../../errors/errors.ts';
 import type { RsaHash } from '../../identities/agent.ts';
@@ -37,15 +39,22 @@ export class PublicKeyMethod implements AuthMethod {
 
   async attempt(): Promise<UserauthAnswer | undefined> {
     const { report, observer, questions } = this.#context;
-    for (let identity = this.#remaining.shift(); identity !== undefined; identity = this.#remaining.shift()) {
+    for (
+      let identity = this.#remaining.shift();
+      identity !== undefined;
+      identity = this.#remaining.shift()
+    ) {
       report.keysLeft = this.#remaining.length;
       try {
         return await this.#offer(identity);
       } catch (error) {
-        // The key can't be used, and the server waits for a signature at most: it takes the next request instead.
+        // The key can't be used, and the server waits for a signature at most: it takes the next
+        // request instead.
         if (questions.aborted || !(error instanceof TunnelError)) throw error;
         const unasked = error.code === 'no-terminal';
-        const why = unasked ? 'it is encrypted, and nobody can be asked for its passphrase' : error.message;
+        const why = unasked
+          ? 'it is encrypted, and nobody can be asked for its passphrase'
+          : error.message;
         report.leftOut(identity.source, unasked);
         observer.log('warning', `key ${identity.source} is left out: ${why}`);
       }
@@ -64,7 +73,8 @@ export class PublicKeyMethod implements AuthMethod {
     const publicKey = identity.publicKey ?? unlocked?.publicKey;
     if (publicKey === undefined) throw unusable('its public half is hidden');
     const algorithm = exchange.signatureAlgorithm(publicKey.type);
-    if (algorithm === undefined) throw unusable('the server wants a SHA-1 signature, which is not secure');
+    if (algorithm === undefined)
+      throw unusable('the server wants a SHA-1 signature, which is not secure');
     report.tried(`${identity.source} (${describeKey(publicKey)})`);
     observer.log('debug', `offering ${identity.source}`, { key: describeKey(publicKey) });
     const answer = await exchange.offerKey(publicKey, algorithm);

@@ -1,10 +1,11 @@
 /**
- * The methods that ask the user: keyboard-interactive (RFC 4256) and password (RFC 4252 §8). What the server wants shown or asked
- * is its own text: it is made printable, cut, and marked with user and host, so that it can't pass for a question of
- * this program or of another server. Answers are sent and forgotten.
+ * The methods that ask the user: keyboard-interactive (RFC 4256) and password (RFC 4252 §8). What
+ * the server wants shown or asked is its own text: it is made printable, cut, and marked with user
+ * and host, so that it can't pass for a question of this program or of another server. Answers are
+ * sent and forgotten.
  *
- * Each may be tried as often as NumberOfPasswordPrompts says. When nobody can be asked the method is left out, and others are
- * tried; a person who declines to answer ends authentication.
+ * Each may be tried as often as NumberOfPasswordPrompts says. When nobody can be asked the method
+ * is left out, and others are tried; a person who declines to answer ends authentication.
  */
 import { TunnelError } from '../../../errors/errors.ts';
 import { serverLines, serverText } from '../../servertext.ts';
@@ -14,7 +15,10 @@ import type { MethodName, UserauthAnswer } from './userauth.ts';
 
 /** Questions at a time; one-time-code modules ask one or two. Beyond it the method is left out. */
 export const MAX_PROMPTS = 16;
-/** Rounds of questions in one attempt, also those without a question. Beyond it the method is left out. */
+/**
+ * Rounds of questions in one attempt, also those without a question. Beyond it the method is left
+ * out.
+ */
 export const MAX_ROUNDS = 32;
 
 type Questions = Extract<UserauthAnswer, { kind: 'questions' }>;
@@ -39,13 +43,17 @@ abstract class QuestionMethod implements AuthMethod {
     if (this.#unusable || this.#tries >= this.#limit) return undefined;
     this.#tries++;
     const { report, observer, host, user } = this.context;
-    if (this.#tries > 1) observer.log('notice', `${host} does not accept that for "${user}"; try again`);
+    if (this.#tries > 1)
+      observer.log('notice', `${host} does not accept that for "${user}"; try again`);
     try {
       const answer = await this.try();
       report.tried(this.#name);
       return answer;
     } catch (error) {
-      if (!(error instanceof TunnelError) || (error.code !== 'no-terminal' && error.code !== 'auth-skipped'))
+      if (
+        !(error instanceof TunnelError) ||
+        (error.code !== 'no-terminal' && error.code !== 'auth-skipped')
+      )
         throw error;
       this.giveUp();
       report.leftOut(this.#name, error.code === 'no-terminal');
@@ -77,7 +85,8 @@ export class KeyboardInteractiveMethod extends QuestionMethod {
       asked ||= answer.prompts.length > 0;
       answer = await exchange.respond(await this.#answers(answer));
     }
-    // A server that refuses without a question will do so again: another try would only count as a failure.
+    // A server that refuses without a question will do so again: another try would only count as a
+    // failure.
     if (answer.kind === 'failure' && !answer.partial && !asked) this.giveUp();
     return answer;
   }
@@ -86,7 +95,8 @@ export class KeyboardInteractiveMethod extends QuestionMethod {
     if (prompts.length > MAX_PROMPTS) throw this.#tooMuch(`${prompts.length} questions at once`);
     const shown = [...serverLines(name), ...serverLines(instruction)];
     if (prompts.length === 0) {
-      for (const line of shown) this.context.observer.log('notice', `${this.context.host}: ${line}`);
+      for (const line of shown)
+        this.context.observer.log('notice', `${this.context.host}: ${line}`);
       return [];
     }
     const answers: string[] = [];
@@ -100,7 +110,9 @@ export class KeyboardInteractiveMethod extends QuestionMethod {
     const mark = `(${user}@${host})`;
     const preamble = shown.map((line) => `${mark} ${line}`);
     const question = `${mark} ${serverText(prompt)}`;
-    return echo === true ? questions.line(question, preamble) : questions.secret(question, preamble);
+    return echo === true
+      ? questions.line(question, preamble)
+      : questions.secret(question, preamble);
   }
 
   #tooMuch(what: string): TunnelError {

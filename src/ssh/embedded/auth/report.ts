@@ -76,7 +76,8 @@ export class AuthReport {
   }
 
   #describe(): string {
-    const tried = this.#tried.length === 0 ? this.#describeNothing() : `tried ${counted(this.#tried)}`;
+    const tried =
+      this.#tried.length === 0 ? this.#describeNothing() : `tried ${counted(this.#tried)}`;
     const left = this.#left.map(({ what }) => what);
     return left.length === 0 ? tried : `${tried}; not usable: ${counted(left)}`;
   }
@@ -98,7 +99,8 @@ export class AuthReport {
       return 'check the user name and what you typed';
     if (this.#accepted.length > 0)
       return 'ask for an account that this lets in (AuthenticationMethods in sshd_config)';
-    if (this.#tried.length === 0) return 'name a key with -i, or start ssh-agent and add one with ssh-add';
+    if (this.#tried.length === 0)
+      return 'name a key with -i, or start ssh-agent and add one with ssh-add';
     return 'check the user name, and that the key is in authorized_keys on the jump host (ssh-copy-id)';
   }
 }
@@ -107,7 +109,9 @@ export class AuthReport {
 function counted(items: readonly string[]): string {
   const counts = new Map<string, number>();
   for (const item of items) counts.set(item, (counts.get(item) ?? 0) + 1);
-  const names = [...counts].map(([item, count]) => (count === 1 ? item : `${item} (${count} times)`));
+  const names = [...counts].map(([item, count]) =>
+    count === 1 ? item : `${item} (${count} times)`,
+  );
   const rest = names.length - MAX_NAMED;
   return rest > 0 ? `${names.slice(0, MAX_NAMED).join(', ')} and ${rest} more` : names.join(', ');
 }

@@ -1,20 +1,26 @@
 /**
- * The dialogue of user authentication (RFC 4252, RFC 4256) as requests with answers, over ssh2's packets.
+ * The dialogue of user authentication (RFC 4252, RFC 4256) as requests with answers, over ssh2's
+ * packets.
  *
- * ssh2 has an authentication of its own, which is left out here because it ignores partial success after a key of an agent,
- * knows one key exchange hash for RSA, and reports a failure only as an event. It begins with one call of
- * its authHandler when the service is accepted; from then on the packet handlers are ours, except that
- * ssh2 too hears of success, on which it reports 'ready'.
+ * ssh2 has an authentication of its own, which is left out here because it ignores partial success
+ * after a key of an agent, knows one key exchange hash for RSA, and reports a failure only as an
+ * event. It begins with one call of its authHandler when the service is accepted; from then on the
+ * packet handlers are ours, except that ssh2 too hears of success, on which it reports 'ready'.
  *
- * One request is under way at a time. One that is given up in the middle (nobody could answer its questions) needs no
- * word to the server: the next request takes its place (RFC 4252 §5.1).
+ * One request is under way at a time. One that is given up in the middle (nobody could answer its
+ * questions) needs no word to the server: the next request takes its place (RFC 4252 §5.1).
  */
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { PublicKey } from '../../keys/publickey.ts';
 import { serverText } from '../../servertext.ts';
 import type { AuthenticationSettings } from '../../settings.ts';
-import { type InteractivePrompt, protocolOf, type SshProtocol, serverSoftwareOf } from '../ssh2/internals.ts';
+import {
+  type InteractivePrompt,
+  protocolOf,
+  type SshProtocol,
+  serverSoftwareOf,
+} from '../ssh2/internals.ts';
 
 export type MethodName = AuthenticationSettings['methods'][number];
 
@@ -49,7 +55,10 @@ export class UserauthExchange {
   /** server-sig-algs (RFC 8308 §3.1); undefined: the server didn't say. */
   #signatureAlgorithms: readonly string[] | undefined;
 
-  /** To be made as soon as `client.connect()` has returned. The signal's reason ends a request that is under way. */
+  /**
+   * To be made as soon as `client.connect()` has returned. The signal's reason ends a request that
+   * is under way.
+   */
   constructor(client: Client, user: string, signal: AbortSignal) {
     this.#client = client;
     this.#protocol = protocolOf(client);
@@ -68,7 +77,10 @@ export class UserauthExchange {
     return this.#request(() => this.#protocol.authPK(this.#user, key.blob, algorithm));
   }
 
-  /** Rejects with what `signer` rejects with, or `auth-skipped` for a malformed signature; nothing has been sent then. */
+  /**
+   * Rejects with what `signer` rejects with, or `auth-skipped` for a malformed signature; nothing
+   * has been sent then.
+   */
   async sign(
     key: PublicKey,
     algorithm: string,
@@ -76,7 +88,9 @@ export class UserauthExchange {
   ): Promise<UserauthAnswer> {
     const { data, send } = await new Promise<{ data: Buffer; send: (signature: Buffer) => void }>(
       (resolve) => {
-        this.#protocol.authPK(this.#user, key.blob, algorithm, (data, send) => resolve({ data, send }));
+        this.#protocol.authPK(this.#user, key.blob, algorithm, (data, send) =>
+          resolve({ data, send }),
+        );
       },
     );
     const signature = await signer(data);
@@ -100,7 +114,8 @@ export class UserauthExchange {
   signatureAlgorithm(type: string): string | undefined {
     if (type !== 'ssh-rsa') return type;
     const known = this.#signatureAlgorithms;
-    if (known === undefined || SILENT_ABOUT_SHA2.test(serverSoftwareOf(this.#client))) return 'rsa-sha2-256';
+    if (known === undefined || SILENT_ABOUT_SHA2.test(serverSoftwareOf(this.#client)))
+      return 'rsa-sha2-256';
     return ['rsa-sha2-512', 'rsa-sha2-256'].find((algorithm) => known.includes(algorithm));
   }
 
@@ -142,7 +157,11 @@ export class UserauthExchange {
       success(protocol);
     };
     handlers.USERAUTH_FAILURE = (_protocol, methods, partial) =>
-      this.#answer({ kind: 'failure', methods: methods.map((method) => serverText(method)), partial });
+      this.#answer({
+        kind: 'failure',
+        methods: methods.map((method) => serverText(method)),
+        partial,
+      });
     handlers.USERAUTH_PK_OK = () => this.#answer({ kind: 'key-accepted' });
     handlers.USERAUTH_PASSWD_CHANGEREQ = (_protocol, text) =>
       this.#answer({ kind: 'password-expired', text: serverText(text) });

@@ -6,10 +6,11 @@
  *                                                                    no: acknowledge()
  *
  * The kernel delays an acknowledgement for up to 40 ms in the hope of data to go with it. A server
- * with Nagle's algorithm holds the second part of an answer for as long (flushtiming.ts): one in two
- * writes takes 42 ms on the local link instead of 3. TCP_QUICKACK (tcp(7)) is not sticky, but sends
- * an acknowledgement that is being delayed. So it is asked for once in each turn of the event loop
- * with a small read. A large one is acknowledged by the kernel's own rule, every second segment.
+ * with Nagle's algorithm holds the second part of an answer for as long (flushtiming.ts): one in
+ * two writes takes 42 ms on the local link instead of 3. TCP_QUICKACK (tcp(7)) is not sticky, but
+ * sends an acknowledgement that is being delayed. So it is asked for once in each turn of the event
+ * loop with a small read. A large one is acknowledged by the kernel's own rule, every second
+ * segment.
  */
 
 /** A read of so many bytes is several segments. */

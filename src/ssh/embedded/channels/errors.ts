@@ -8,7 +8,9 @@ import type { OpenFailure } from './multiplexer.ts';
 
 /** ssh2 puts its own and the protocol's details on plain Errors. */
 export interface SshError extends Error {
-  /** `client-socket`, `client-timeout`, `client-authentication`, `agent`, `handshake`, `protocol` */
+  /**
+   * `client-socket`, `client-timeout`, `client-authentication`, `agent`, `handshake`, `protocol`
+   */
   readonly level?: string;
   /** The reason of SSH_MSG_DISCONNECT (a number), or an errno's name. */
   readonly code?: number | string;
@@ -17,7 +19,9 @@ export interface SshError extends Error {
 /** What sshd says in clear before its identification when it turns a connection away. */
 const TURNED_AWAY = /^(Exceeded MaxStartups|Not allowed at this time)/;
 
-/** `firstLine`: what the port sent instead of an SSH identification; undefined if it sent nothing. */
+/**
+ * `firstLine`: what the port sent instead of an SSH identification; undefined if it sent nothing.
+ */
 export function noIdentificationError(
   at: string,
   firstLine: string | undefined,
@@ -48,7 +52,10 @@ export function closedError(at: string, doing: string, cause?: SshError): Tunnel
   });
 }
 
-/** What ssh2 calls the lists of RFC 4253 §7.1: in its errors, in its debug messages; and what people call them. */
+/**
+ * What ssh2 calls the lists of RFC 4253 §7.1: in its errors, in its debug messages; and what people
+ * call them.
+ */
 const LISTS: Readonly<Record<string, { offer: string; name: string }>> = {
   'key exchange algorithm': { offer: 'KEX method', name: 'key exchange algorithm' },
   'host key format': { offer: 'Host key format', name: 'host key type' },

@@ -1,6 +1,6 @@
 /**
- * Has a server that leaves Nagle's algorithm on flush what it holds back, when flushtiming.ts says that
- * it is time.
+ * Has a server that leaves Nagle's algorithm on flush what it holds back, when flushtiming.ts says
+ * that it is time.
  *
  *   9.5 and later: announces ping@openssh.com   one ping of a segment's size, answered with as much
  *   before that                                 so many global requests that the answers fill one

@@ -1,21 +1,25 @@
 /**
- * What comes in from the server: a TCP socket reads into one buffer, packets are decrypted there, and what they carry is handed
- * on as views of it.
+ * What comes in from the server: a TCP socket reads into one buffer, packets are decrypted there,
+ * and what they carry is handed on as views of it.
  *
  *   socket -> slab -> whole packets -> ssh2 decrypts in place -> channels -> whoever retains the slab
  *
  * The slab is used again as soon as nobody holds a view of it: so bulk data stay in the processor's
  * cache and make no garbage. While somebody does, another takes its place when this one is full.
  *
- * Only whole packets are handed to ssh2 while the cipher is AES-GCM, whose packets say their length in clear (RFC 5647
- * §7.3): it would copy the pieces of others, or keep them as views. With other ciphers it gets a copy of what there is.
+ * Only whole packets are handed to ssh2 while the cipher is AES-GCM, whose packets say their length
+ * in clear (RFC 5647 §7.3): it would copy the pieces of others, or keep them as views. With other
+ * ciphers it gets a copy of what there is.
  */
 import type { Duplex } from 'node:stream';
 import { type Slab, SlabPool } from '../../../flow/memory.ts';
 import { isExchangingKeys, missingInbound, type SshProtocol } from '../ssh2/internals.ts';
 
 const BUFFER_BYTES = 256 * 1024;
-/** With less room than this behind an unfinished packet, it is moved to the front; or into another buffer while this one is held. */
+/**
+ * With less room than this behind an unfinished packet, it is moved to the front; or into another
+ * buffer while this one is held.
+ */
 const MIN_READ_BYTES = 64 * 1024;
 /** Slabs that nobody holds and that are kept: bulk that is acknowledged at once needs no more. */
 const SPARE_SLABS = 8;
@@ -53,7 +57,10 @@ export class Inbox {
     return true;
   };
 
-  /** Until `open` is called, what comes is emitted as 'data' by `socket`, which with `onread` doesn't do so by itself. */
+  /**
+   * Until `open` is called, what comes is emitted as 'data' by `socket`, which with `onread`
+   * doesn't do so by itself.
+   */
   openEarly(socket: Duplex): void {
     this.#early = socket;
   }
@@ -102,17 +109,19 @@ export class Inbox {
   #hand(protocol: SshProtocol, end: number): void {
     const start = this.#start;
     this.#start = end;
-    // ssh2 takes a chunk for all that is to be read when it needs as many bytes as there are: so it must end there.
+    // ssh2 takes a chunk for all that is to be read when it needs as many bytes as there are: so it
+    // must end there.
     this.#memory = this.#slab;
     this.#parse?.(this.#buffer.subarray(0, end), start, end);
     this.#memory = undefined;
-    // ssh2 keeps views of key exchange packets until it is complete; and after it another cipher may have begun a packet.
+    // ssh2 keeps views of key exchange packets until it is complete; and after it another cipher
+    // may have begun a packet.
     if (isExchangingKeys(protocol) || missingInbound(protocol) === undefined) this.#slab.retain();
   }
 
   /**
-   * For what may end within a packet: of one whose text is in one chunk and whose tag isn't whole, ssh2 keeps the text as
-   * a view until the rest has come.
+   * For what may end within a packet: of one whose text is in one chunk and whose tag isn't whole,
+   * ssh2 keeps the text as a view until the rest has come.
    */
   #handCopy(end: number): void {
     const bytes = Buffer.from(this.#buffer.subarray(this.#start, end));

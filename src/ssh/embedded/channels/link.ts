@@ -1,19 +1,23 @@
 /**
- * An established SSH connection as a Transport: opens channels, keeps count of them, and ends all of them together.
+ * An established SSH connection as a Transport: opens channels, keeps count of them, and ends all
+ * of them together.
  *
  *   connect() -> Multiplexer.open() -> Channel | ConnectError
  *   socket -> Inbox -> ssh2 (decrypts) -> Multiplexer -> Channel -> the other end
  *   the other end -> Channel -> Scheduler -> ssh2 (encrypts) -> Outbox -> socket
  *
- * States: up -> closing (close() was called) -> ended, or up -> ended (lost). `ended` resolves once the socket has closed,
- * after every flow has been aborted and every waiting connect() has been rejected.
+ * States: up -> closing (close() was called) -> ended, or up -> ended (lost). `ended` resolves once
+ * the socket has closed, after every flow has been aborted and every waiting connect() has been
+ * rejected.
  *
- * The link is lost with an error, with the server's DISCONNECT, with the end of what it sends, and with its silence (pulse.ts):
- * whichever is first destroys the socket, since nobody may be left there who would read what we have still to write.
- * close() gives the server CLOSE_TIMEOUT_MS for that.
+ * The link is lost with an error, with the server's DISCONNECT, with the end of what it sends, and
+ * with its silence (pulse.ts): whichever is first destroys the socket, since nobody may be left
+ * there who would read what we have still to write. close() gives the server CLOSE_TIMEOUT_MS for
+ * that.
  *
- * A channel counts from CHANNEL_OPEN until the server has said CHANNEL_CLOSE or refused it: as long as it takes a
- * slot there. An aborted connect() can't take back its CHANNEL_OPEN; it goes on counting, and is closed when it opens.
+ * A channel counts from CHANNEL_OPEN until the server has said CHANNEL_CLOSE or refused it: as long
+ * as it takes a slot there. An aborted connect() can't take back its CHANNEL_OPEN; it goes on
+ * counting, and is closed when it opens.
  */
 import type { Duplex } from 'node:stream';
 import type { Client } from 'ssh2';
@@ -48,7 +52,10 @@ import { UnsentLimit } from './unsentlimit.ts';
 export const CLOSE_TIMEOUT_MS = 2_000;
 /** As ssh -W says it: an address is wanted, and there may be none that means anything there. */
 const NO_ORIGINATOR: Destination = { host: '127.0.0.1', port: 65535 };
-/** After so many bytes it is time to measure the round trip, unless that has just been done: keystrokes don't ask for it. */
+/**
+ * After so many bytes it is time to measure the round trip, unless that has just been done:
+ * keystrokes don't ask for it.
+ */
 const BULK_BYTES = 16 * 1024;
 /** RFC 4253 §11.1 */
 const DISCONNECT_BY_APPLICATION = 11;
@@ -101,7 +108,10 @@ export class Ssh2Link implements Transport, Probing {
       ...options.windows,
       onLimited: () => observer.count('tunnel_window_budget_total'),
     });
-    this.#rekeying = new Rekeying(this.#protocol, options.rekey ?? { bytes: undefined, seconds: undefined });
+    this.#rekeying = new Rekeying(
+      this.#protocol,
+      options.rekey ?? { bytes: undefined, seconds: undefined },
+    );
     this.#acknowledger = new Acknowledger(() => acknowledge(socket));
     const unsent = new UnsentLimit((bytes) => limitUnsent(socket, bytes));
     this.#outbox = new Outbox(socket, {
@@ -154,9 +164,11 @@ export class Ssh2Link implements Transport, Probing {
       receiveThrough(this.#protocol, this.#multiplexer.received);
       this.#multiplexer.run();
     });
-    // From here on ssh2 gets what comes from us, within its own 'data' listener for what is left of the present chunk.
+    // From here on ssh2 gets what comes from us, within its own 'data' listener for what is left of
+    // the present chunk.
     socket.removeAllListeners('data');
-    if (inbox === undefined) socket.on('data', (chunk: Buffer) => this.#received(chunk, 0, chunk.length));
+    if (inbox === undefined)
+      socket.on('data', (chunk: Buffer) => this.#received(chunk, 0, chunk.length));
     else inbox.open(this.#protocol, (chunk, start, end) => this.#received(chunk, start, end));
     socket.once('end', () => this.#left());
     this.ended = new Promise((resolve) => {

@@ -1,6 +1,6 @@
 /**
- * The connection protocol (RFC 4254 §5) over ssh2's packet protocol: opens channels, and takes each message to the
- * channel that it is for.
+ * The connection protocol (RFC 4254 §5) over ssh2's packet protocol: opens channels, and takes each
+ * message to the channel that it is for.
  *
  *   open() -> CHANNEL_OPEN direct-tcpip -> opening -- CONFIRMATION --> open: a Channel
  *                                             `------ FAILURE -------> gone: the callback gets the reason
@@ -9,10 +9,11 @@
  *   sending    channel -> Scheduler (whose turn it is) -> one packet -> Outbox -> socket
  *   receiving  Inbox -> ssh2 -> CHANNEL_DATA -> channel, as a view of the inbox's memory
  *
- * A channel's number is in use from its CHANNEL_OPEN until the server has said FAILURE or CLOSE: as long as it takes a
- * slot there. Nothing is sent on a channel after its CLOSE: sshd would end the connection. What a server may not say
- * (data before the confirmation or after EOF, messages for channels that don't exist, channels of its own) is counted and
- * answered where RFC 4254 knows an answer; more data than its window admits end the channel.
+ * A channel's number is in use from its CHANNEL_OPEN until the server has said FAILURE or CLOSE: as
+ * long as it takes a slot there. Nothing is sent on a channel after its CLOSE: sshd would end the
+ * connection. What a server may not say (data before the confirmation or after EOF, messages for
+ * channels that don't exist, channels of its own) is counted and answered where RFC 4254 knows an
+ * answer; more data than its window admits end the channel.
  *
  * Data are sent while the outbox takes them and no keys are being exchanged: so nothing queues up
  * behind either. Control messages are not held back. They are few: each answers one message or one
@@ -170,8 +171,9 @@ export class Multiplexer implements ChannelOwner {
   /** What ssh2's parser calls with the fields of each message, in place of its own channels. */
   #handlers(): Record<string, (protocol: unknown, ...fields: never[]) => void> {
     return {
-      // ssh2 would have the server prove the keys that hostkeys-00@openssh.com announces: nobody here uses them, and its
-      // question's answer can't be told from those that the pulse waits for.
+      // ssh2 would have the server prove the keys that hostkeys-00@openssh.com announces: nobody
+      // here uses them, and its question's answer can't be told from those that the pulse waits
+      // for.
       GLOBAL_REQUEST: (_, _name: string, wantReply: boolean) => {
         if (wantReply) this.#protocol.requestFailure();
       },
@@ -185,7 +187,8 @@ export class Multiplexer implements ChannelOwner {
         this.#failed(id, { reason, text }),
       CHANNEL_WINDOW_ADJUST: (_, id: number, bytes: number) => this.#channel(id)?.adjust(bytes),
       CHANNEL_DATA: (_, id: number, data: Buffer) => this.received(id, data),
-      CHANNEL_EXTENDED_DATA: (_, id: number, data: Buffer) => this.#channel(id)?.discard(data.length),
+      CHANNEL_EXTENDED_DATA: (_, id: number, data: Buffer) =>
+        this.#channel(id)?.discard(data.length),
       CHANNEL_EOF: (_, id: number) => this.#channel(id)?.endOfInput(),
       CHANNEL_CLOSE: (_, id: number) => this.#closed(id),
       CHANNEL_REQUEST: (_, id: number, _type: string, wantReply: boolean) => {
@@ -205,7 +208,12 @@ export class Multiplexer implements ChannelOwner {
     return channel;
   }
 
-  #confirmed(info: { recipient: number; sender: number; window: number; packetSize: number }): void {
+  #confirmed(info: {
+    recipient: number;
+    sender: number;
+    window: number;
+    packetSize: number;
+  }): void {
     const opening = this.#opening.get(info.recipient);
     if (opening === undefined) {
       this.violated(`confirms channel ${info.recipient}, which was not asked for`);

@@ -1,15 +1,16 @@
 /**
- * What goes out to the server: packets are laid out one behind the other in a slab, encrypted there, and written with one
- * system call.
+ * What goes out to the server: packets are laid out one behind the other in a slab, encrypted
+ * there, and written with one system call.
  *
  *   reserve() -> channel data are sealed there -> sealed() -------------------------------.
  *   alloc() -> space in the slab -> ssh2 fills it in and encrypts it in place -> take() -> ... -> flush() -> socket
  *
- * A slab that the socket has written out at once is used again, so that bulk data stay in the processor's cache and
- * make no garbage; one that it could not goes on living until the socket has, and another takes its place. While that
- * is so `writable` is false, and flows wait: unsent data of theirs are never more than a slab here and what the
- * kernel admits (TCP_NOTSENT_LOWAT). Control messages don't ask; they go behind it into the same slab, ahead of what flows
- * still hold. They are small, but a server that reads nothing could be made to be answered for ever: one that leaves
+ * A slab that the socket has written out at once is used again, so that bulk data stay in the
+ * processor's cache and make no garbage; one that it could not goes on living until the socket has,
+ * and another takes its place. While that is so `writable` is false, and flows wait: unsent data of
+ * theirs are never more than a slab here and what the kernel admits (TCP_NOTSENT_LOWAT). Control
+ * messages don't ask; they go behind it into the same slab, ahead of what flows still hold. They
+ * are small, but a server that reads nothing could be made to be answered for ever: one that leaves
  * MAX_BACKLOG unread is given up.
  */
 import { randomFillSync } from 'node:crypto';
@@ -19,9 +20,15 @@ import type { Duplex } from 'node:stream';
 const SLAB_BYTES = 128 * 1024;
 /** Written out without waiting for the end of the turn. */
 const FLUSH_BYTES = 64 * 1024;
-/** Random bytes for padding (RFC 4253 §6), drawn in bulk: a system call for each packet's few would cost more than the packet. */
+/**
+ * Random bytes for padding (RFC 4253 §6), drawn in bulk: a system call for each packet's few would
+ * cost more than the packet.
+ */
 const RANDOM_BYTES = 16 * 1024;
-/** Several times what the largest number of channels can have to say at once, and more than any kernel buffers. */
+/**
+ * Several times what the largest number of channels can have to say at once, and more than any
+ * kernel buffers.
+ */
 export const MAX_BACKLOG = 16 * 1024 * 1024;
 /** Slabs kept for use again. */
 const SPARE_SLABS = 2;
@@ -44,7 +51,10 @@ export class Outbox {
   /** Slabs that the socket has not written out yet, without the present one. */
   #held: Buffer[] = [];
   #slab: Buffer = Buffer.allocUnsafeSlow(SLAB_BYTES);
-  /** Encrypted and not yet handed over: from `#start` to `#end`; space has been given out up to `#given`. */
+  /**
+   * Encrypted and not yet handed over: from `#start` to `#end`; space has been given out up to
+   * `#given`.
+   */
   #start = 0;
   #end = 0;
   #given = 0;
@@ -134,7 +144,8 @@ export class Outbox {
     const socket = this.#socket;
     if (bytes.length === 0 || !socket.writable) return;
     socket.write(bytes, this.#written);
-    // What the kernel has taken at once is no longer held by the socket, although its callback is still to come.
+    // What the kernel has taken at once is no longer held by the socket, although its callback is
+    // still to come.
     this.#blocked = socket.writableLength > 0;
     this.#events.onSent(bytes.length, this.#blocked);
     if (socket.writableLength <= MAX_BACKLOG || this.#overflowed) return;
@@ -152,7 +163,10 @@ export class Outbox {
     this.#events.onWritable();
   };
 
-  /** The slab from its beginning: nobody holds any of it, unless space has been given out that is still to be taken. */
+  /**
+   * The slab from its beginning: nobody holds any of it, unless space has been given out that is
+   * still to be taken.
+   */
   #rewind(): void {
     if (this.#given > this.#end) return;
     this.#start = 0;
@@ -160,7 +174,10 @@ export class Outbox {
     this.#given = 0;
   }
 
-  /** Another slab: this one is full. It is used again only if the space that was given out has been taken. */
+  /**
+   * Another slab: this one is full. It is used again only if the space that was given out has been
+   * taken.
+   */
   #renew(): void {
     if (this.#blocked && this.#given === this.#end) this.#held.push(this.#slab);
     this.#slab = this.#spare.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);

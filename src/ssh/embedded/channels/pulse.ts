@@ -1,17 +1,25 @@
 /**
  * Whether the server is still there, and how long it takes to answer.
  *
- * Any byte from it is a sign of life. After an interval of silence it is asked for one (a global request that it must
- * answer, RFC 4254 §4, as OpenSSH's keepalive), and again after the next; after `count` intervals without a byte it is
- * given up. While data flow it is asked every MEASURE_MS as well, for the time that an answer takes.
+ * Any byte from it is a sign of life. After an interval of silence it is asked for one (a global
+ * request that it must answer, RFC 4254 §4, as OpenSSH's keepalive), and again after the next;
+ * after `count` intervals without a byte it is given up. While data flow it is asked every
+ * MEASURE_MS as well, for the time that an answer takes.
  *
- * Answers have no names: they come in the order of the questions, so both are counted. One question at a time is timed, so a
- * server that never answers costs nothing but the questions of its silence.
+ * Answers have no names: they come in the order of the questions, so both are counted. One question
+ * at a time is timed, so a server that never answers costs nothing but the questions of its
+ * silence.
  */
 export interface Keepalive {
-  /** Seconds of silence after which the server is asked for a sign of life, and between the questions. 0: never. */
+  /**
+   * Seconds of silence after which the server is asked for a sign of life, and between the
+   * questions. 0: never.
+   */
   readonly interval: number;
-  /** How many intervals of silence in a row there may be: after the last the link is given up. At least 2. */
+  /**
+   * How many intervals of silence in a row there may be: after the last the link is given up. At
+   * least 2.
+   */
   readonly count: number;
 }
 
@@ -91,7 +99,10 @@ export class Pulse {
     return this.#asked - this.#answered;
   }
 
-  /** Asks at once. Resolves with whether anything came within `milliseconds`; with false when it is stopped. */
+  /**
+   * Asks at once. Resolves with whether anything came within `milliseconds`; with false when it is
+   * stopped.
+   */
   probe(milliseconds: number): Promise<boolean> {
     if (this.#stopped) return Promise.resolve(false);
     return new Promise((resolve) => {

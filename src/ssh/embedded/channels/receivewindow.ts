@@ -60,7 +60,10 @@ const CREDIT_PACKET = 32 * 1024;
 const CREDIT_SMALL_PART = 1 / 4;
 
 export interface ReceiveWindowLimits {
-  /** Bytes that all channels of a link together may have granted or held. Default: DEFAULT_WINDOW_BUDGET. */
+  /**
+   * Bytes that all channels of a link together may have granted or held. Default:
+   * DEFAULT_WINDOW_BUDGET.
+   */
   readonly budget?: number | undefined;
   /** Bytes that one may. Default: DEFAULT_MAX_WINDOW. */
   readonly maxWindow?: number | undefined;
@@ -169,7 +172,9 @@ export class ReceiveWindows {
     return Math.max(LEAST_SHARE, Math.floor(Math.min(this.#queue.limit, this.#budget) / busy));
   }
 
-  /** Takes up to `bytes` out of the budget, or gives back if it is negative. Returns what it took. */
+  /**
+   * Takes up to `bytes` out of the budget, or gives back if it is negative. Returns what it took.
+   */
   reserve(bytes: number): number {
     const reserved = bytes > 0 ? Math.max(0, Math.min(bytes, this.#budget - this.#taken)) : bytes;
     if (reserved < bytes) this.#onLimited();
@@ -256,7 +261,9 @@ export class ReceiveWindow {
     return true;
   }
 
-  /** Data were consumed. Returns how much is to be granted to the server now, 0 while it has enough. */
+  /**
+   * Data were consumed. Returns how much is to be granted to the server now, 0 while it has enough.
+   */
   consume(bytes: number): number {
     this.#held = Math.max(0, this.#held - bytes);
     if (this.#ended) {
@@ -316,7 +323,8 @@ export class ReceiveWindow {
    */
   #catchUp(bytes: number): void {
     const whole = Math.min(INITIAL_WINDOW, this.#windows.maxWindow);
-    if (this.#wanted < whole && !this.#windows.waits) this.#wanted = Math.min(this.#wanted + bytes, whole);
+    if (this.#wanted < whole && !this.#windows.waits)
+      this.#wanted = Math.min(this.#wanted + bytes, whole);
   }
 
   /** What the marked grant has admitted begins to come. */

@@ -1,8 +1,9 @@
 /**
- * When keys are exchanged anew (RFC 4253 §9): ssh2 answers a server that asks for it and never asks itself. OpenSSH's sshd
- * does, by the same limits; other servers may not.
+ * When keys are exchanged anew (RFC 4253 §9): ssh2 answers a server that asks for it and never asks
+ * itself. OpenSSH's sshd does, by the same limits; other servers may not.
  *
- * While keys are exchanged flows wait (Multiplexer), so nothing queues up; what the server had under way still arrives.
+ * While keys are exchanged flows wait (Multiplexer), so nothing queues up; what the server had
+ * under way still arrives.
  */
 import type { SshProtocol } from '../ssh2/internals.ts';
 
@@ -14,8 +15,9 @@ export interface RekeyLimits {
 }
 
 /**
- * 2^32 blocks of AES (RFC 4344 §3.2), which is also fewer than 2^31 packets, the bound that a packet's sequence number
- * sets (§3.1); ChaCha20-Poly1305 and anything else as OpenSSH has it, 1 GiB (RFC 4253 §9).
+ * 2^32 blocks of AES (RFC 4344 §3.2), which is also fewer than 2^31 packets, the bound that a
+ * packet's sequence number sets (§3.1); ChaCha20-Poly1305 and anything else as OpenSSH has it, 1
+ * GiB (RFC 4253 §9).
  */
 const AES_BYTES = 2 ** 36;
 const OTHER_BYTES = 2 ** 30;
@@ -30,7 +32,11 @@ export class Rekeying {
   #volume = 0;
 
   /** `clock`: milliseconds, monotonic. */
-  constructor(protocol: SshProtocol, limits: RekeyLimits, clock: () => number = () => performance.now()) {
+  constructor(
+    protocol: SshProtocol,
+    limits: RekeyLimits,
+    clock: () => number = () => performance.now(),
+  ) {
     this.#protocol = protocol;
     this.#limits = limits;
     this.#clock = clock;

@@ -1,23 +1,30 @@
 /**
- * Whose turn it is to send: deficit round-robin with precedence for new flows, as FQ-CoDel's scheduler has it
- * (RFC 8290 §4.1.1 and §4.2; deficit round-robin: Shreedhar and Varghese 1995).
+ * Whose turn it is to send: deficit round-robin with precedence for new flows, as FQ-CoDel's
+ * scheduler has it (RFC 8290 §4.1.1 and §4.2; deficit round-robin: Shreedhar and Varghese 1995).
  *
  *   activate(flow) -> fresh ---- quantum used, or emptied ----> old ---- quantum used, or emptied ----> old (at the end)
  *                                                                `---- nothing sent in its turn ----> idle
  *
- * A flow that has been idle goes ahead of those that send all the time, with one quantum: so an interactive flow and a
- * small request don't wait for bulk. It is idle when it had a turn and nothing to send (RFC 8290 forgets an old flow as soon
- * as it is emptied, and one that pauses for a moment then has up to twice its part). Among old flows each gets a quantum a
- * round, however small its packets are. The scheduler holds flows and no data.
+ * A flow that has been idle goes ahead of those that send all the time, with one quantum: so an
+ * interactive flow and a small request don't wait for bulk. It is idle when it had a turn and
+ * nothing to send (RFC 8290 forgets an old flow as soon as it is emptied, and one that pauses for a
+ * moment then has up to twice its part). Among old flows each gets a quantum a round, however small
+ * its packets are. The scheduler holds flows and no data.
  */
 
 /** Bytes that a flow may send in its turn: one packet of the largest size. */
 export const QUANTUM = 32 * 1024;
-/** What a packet costs beside its data (header, padding, tag, our own time), so that small packets aren't free. */
+/**
+ * What a packet costs beside its data (header, padding, tag, our own time), so that small packets
+ * aren't free.
+ */
 const PACKET_COST = 64;
 
 export interface Sender {
-  /** Sends one packet of at most `limit` bytes; returns how many bytes of data it had, 0 when there is nothing that may be sent. */
+  /**
+   * Sends one packet of at most `limit` bytes; returns how many bytes of data it had, 0 when there
+   * is nothing that may be sent.
+   */
   transmit(limit: number): number;
 }
 
@@ -69,7 +76,8 @@ export class Scheduler<Flow extends Sender> {
     if (turn.deficit <= 0) {
       turn.deficit += QUANTUM;
       this.#toEnd(flow, turn, queue);
-      // Of its next turn it may have spent a part already, if its last packet was larger than what it had left.
+      // Of its next turn it may have spent a part already, if its last packet was larger than what
+      // it had left.
       turn.used = true;
       return;
     }

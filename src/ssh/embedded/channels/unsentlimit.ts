@@ -1,18 +1,22 @@
 /**
- * How much the kernel holds of what can't be sent yet (TCP_NOTSENT_LOWAT, tcp(7)): as much as the path takes in UNSENT_MS. An
- * interactive flow waits behind all of it, so a slow uplink must hold little; and Linux wakes a writer only when a third
- * of the send buffer is free, so that a fast and long path which holds little is used to two thirds.
+ * How much the kernel holds of what can't be sent yet (TCP_NOTSENT_LOWAT, tcp(7)): as much as the
+ * path takes in UNSENT_MS. An interactive flow waits behind all of it, so a slow uplink must hold
+ * little; and Linux wakes a writer only when a third of the send buffer is free, so that a fast and
+ * long path which holds little is used to two thirds.
  *
  *   bytes written -> the rate of each interval -> the best of the last INTERVALS -> limit, when it has changed enough
  *
- * The rate of an application that has little to send says nothing of the path: that is why it is the best that counts. An interval
- * in which the kernel took no more does: on a path that has become slow it is as long as what the kernel holds takes to go, and
- * counts for all that have passed, or a large limit would outlast its path by INTERVALS of them. What
- * the kernel takes at once counts as well, but is itself bounded by the limit, so the limit can't feed itself.
+ * The rate of an application that has little to send says nothing of the path: that is why it is
+ * the best that counts. An interval in which the kernel took no more does: on a path that has
+ * become slow it is as long as what the kernel holds takes to go, and counts for all that have
+ * passed, or a large limit would outlast its path by INTERVALS of them. What the kernel takes at
+ * once counts as well, but is itself bounded by the limit, so the limit can't feed itself.
  */
 
 const UNSENT_MS = 30;
-/** Before anything is known, and for the slowest: less makes more wake-ups, and a packet is 32 KiB. */
+/**
+ * Before anything is known, and for the slowest: less makes more wake-ups, and a packet is 32 KiB.
+ */
 export const LEAST_UNSENT = 128 * 1024;
 /** A send buffer is hardly ever larger. */
 export const MOST_UNSENT = 4 * 1024 * 1024;
@@ -32,7 +36,10 @@ export class UnsentLimit {
   #held = false;
   #limit = LEAST_UNSENT;
 
-  /** `set` is called at once, and whenever the limit changes. `clock`: milliseconds of a monotonic clock. */
+  /**
+   * `set` is called at once, and whenever the limit changes. `clock`: milliseconds of a monotonic
+   * clock.
+   */
   constructor(set: (bytes: number) => void, clock = () => performance.now()) {
     this.#set = set;
     this.#clock = clock;

@@ -1,10 +1,11 @@
 /**
- * What is offered in key exchange (RFC 4253 §7.1): what the user's settings name, else a choice of our own. Not left to
- * ssh2, whose defaults depend on whether two optional native modules were built, and still hold SHA-1.
+ * What is offered in key exchange (RFC 4253 §7.1): what the user's settings name, else a choice of
+ * our own. Not left to ssh2, whose defaults depend on whether two optional native modules were
+ * built, and still hold SHA-1.
  *
- * A setting is taken as it is, order included, as ssh takes it: whoever names an old algorithm has an old server. Names that
- * ssh2 doesn't know are passed over, since they are usually a list that was written for OpenSSH; when nothing is left, the
- * settings can't be met.
+ * A setting is taken as it is, order included, as ssh takes it: whoever names an old algorithm has
+ * an old server. Names that ssh2 doesn't know are passed over, since they are usually a list that
+ * was written for OpenSSH; when nothing is left, the settings can't be met.
  */
 import { readFileSync } from 'node:fs';
 import type { Algorithms } from 'ssh2';
@@ -44,7 +45,10 @@ const HOST_KEYS = [
   'rsa-sha2-256',
 ] as const;
 
-/** What ssh2 1.17 can do beyond that with every OpenSSL that Node is built with. Offered only when a setting names it. */
+/**
+ * What ssh2 1.17 can do beyond that with every OpenSSL that Node is built with. Offered only when a
+ * setting names it.
+ */
 const ONLY_WHEN_NAMED = {
   kex: [
     'diffie-hellman-group15-sha512',
@@ -77,8 +81,9 @@ const KEYWORDS: Readonly<Record<Kind, string>> = {
 
 export interface OfferOptions {
   /**
-   * The types of the keys that are known for the host. Their algorithms come first, in the usual order among themselves, so
-   * that a server with several host keys shows one that can be compared; not when a setting gives the order.
+   * The types of the keys that are known for the host. Their algorithms come first, in the usual
+   * order among themselves, so that a server with several host keys shows one that can be compared;
+   * not when a setting gives the order.
    */
   readonly preferredTypes: readonly string[];
   readonly wanted: SshSettings['algorithms'];
@@ -120,7 +125,10 @@ function choose(
       { hint: `name one that it knows, or use the system's ssh with --transport openssh` },
     );
   if (unknown.length > 0)
-    observer.log('debug', `${KEYWORDS[kind]}: the embedded SSH client passes over ${unknown.join(', ')}`);
+    observer.log(
+      'debug',
+      `${KEYWORDS[kind]}: the embedded SSH client passes over ${unknown.join(', ')}`,
+    );
   return chosen;
 }
 

@@ -1,12 +1,14 @@
 /**
- * One SSH handshake over a byte stream that is there already (TCP, a channel of another connection, a program's pipes):
+ * One SSH handshake over a byte stream that is there already (TCP, a channel of another connection,
+ * a program's pipes):
  *
  *   stream -> identification -> key exchange -> host key -> authentication -> Ssh2Link
  *             `----------------- time ----------------'     `- authTimeout -'
  *
- * The stream is ours and is handed to ssh2 connected, so that its errors are told from those of SSH; its first bytes are
- * looked at in passing, to say what a port that doesn't speak SSH says instead. The host key is checked before key
- * exchange completes, so before the service request, the user's name or anything else that follows it is sent.
+ * The stream is ours and is handed to ssh2 connected, so that its errors are told from those of
+ * SSH; its first bytes are looked at in passing, to say what a port that doesn't speak SSH says
+ * instead. The host key is checked before key exchange completes, so before the service request,
+ * the user's name or anything else that follows it is sent.
  *
  * An attempt settles with the first thing that decides. After a failure the stream is destroyed.
  */
@@ -62,8 +64,9 @@ export interface AttemptOptions extends Access {
 }
 
 /**
- * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm, what the stream failed with
- * (jumphost-proxy); algorithms-unknown; host-key-*; auth-*. Or with the signal's reason.
+ * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm,
+ * what the stream failed with (jumphost-proxy); algorithms-unknown; host-key-*; auth-*. Or with the
+ * signal's reason.
  */
 export function establish(options: AttemptOptions): Promise<Ssh2Link> {
   return new Attempt(options).run();
@@ -119,7 +122,8 @@ class Attempt {
       signal?.addEventListener('abort', abort, { once: true, signal: this.#over.signal });
       this.#limitHandshake(reject);
       stream.on('data', this.#greeting.listener);
-      // A stream that may stay half open would wait for us to take leave. Behind ssh2's listeners for what came before.
+      // A stream that may stay half open would wait for us to take leave. Behind ssh2's listeners
+      // for what came before.
       const left = (): void => void setImmediate(() => stream.destroy());
       stream.once('end', left);
       client.on('error', (error: SshError) => reject(this.#translate(error)));
@@ -132,14 +136,29 @@ class Attempt {
         protocolOf(client)._debug = undefined;
         this.#limitAuthentication(reject);
         const { kex, serverHostKey, cs } = negotiated;
-        observer.log('debug', 'key exchange done', { kex, hostKey: serverHostKey, cipher: cs.cipher });
+        observer.log('debug', 'key exchange done', {
+          kex,
+          hostKey: serverHostKey,
+          cipher: cs.cipher,
+        });
       });
       client.on('ready', () => {
-        // The link takes over within this event: what the server says next may be in the same chunk of data.
+        // The link takes over within this event: what the server says next may be in the same chunk
+        // of data.
         client.removeAllListeners();
         stream.off('end', left);
         resolve(
-          new Ssh2Link({ client, socket: stream, inbox, at, keepalive, rekey, windows, flush, observer }),
+          new Ssh2Link({
+            client,
+            socket: stream,
+            inbox,
+            at,
+            keepalive,
+            rekey,
+            windows,
+            flush,
+            observer,
+          }),
         );
       });
       try {
@@ -163,7 +182,10 @@ class Attempt {
     );
   }
 
-  /** What a program connects to (ProxyCommand) may not even have been reached, until it says something. */
+  /**
+   * What a program connects to (ProxyCommand) may not even have been reached, until it says
+   * something.
+   */
   #timedOut(at: string, seconds: number): TunnelError {
     const reached = this.#options.accepted || this.#phase !== 'identification';
     return (reached ? slowError : timeoutError)(at, seconds, this.#phase);
@@ -212,13 +234,17 @@ class Attempt {
     this.#authentication?.watch(client, reject);
   }
 
-  /** ssh2 tells some things only in debug messages. Its own are switched off when key exchange is done: they cost time. */
+  /**
+   * ssh2 tells some things only in debug messages. Its own are switched off when key exchange is
+   * done: they cost time.
+   */
   #follow(message: string): void {
     const { observer, onDebugMessage } = this.#options;
     const offer = /^Handshake: \(remote\) ([^:]+): (.*)$/.exec(message);
     const said = /^Debug output from server: (".*")$/s.exec(message);
     if (said?.[1] !== undefined) onDebugMessage(String(JSON.parse(said[1])));
-    else if (offer?.[1] !== undefined && offer[2] !== undefined) this.#offers.set(offer[1], offer[2]);
+    else if (offer?.[1] !== undefined && offer[2] !== undefined)
+      this.#offers.set(offer[1], offer[2]);
     else if (message.startsWith('Remote ident:')) this.#phase = 'key exchange';
     else if (message === 'Custom crypto binding not available')
       observer.log('debug', "ssh2's native ciphers were not built: all but AES-GCM are slow");
@@ -228,7 +254,8 @@ class Attempt {
     const { at } = this.#options;
     // A stream of our own making has said what happened.
     if (error instanceof TunnelError) return error;
-    if (this.#phase === 'identification') return noIdentificationError(at, this.#greeting.text, error);
+    if (this.#phase === 'identification')
+      return noIdentificationError(at, this.#greeting.text, error);
     if (this.#phase === 'key exchange') return handshakeError(at, error, this.#offers);
     if (typeof error.code === 'number' && this.#authentication !== undefined)
       return this.#authentication.disconnected(serverText(error.message), error);

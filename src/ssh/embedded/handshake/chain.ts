@@ -1,18 +1,22 @@
 /**
- * The SSH connections that lead to a jump host, in one another (ProxyJump); most often it is only one.
+ * The SSH connections that lead to a jump host, in one another (ProxyJump); most often it is only
+ * one.
  *
  *   stream ── link 0 ── direct-tcpip channel ── link 1 ── ... ── link n: the jump host, which opens the flows
  *   (TCP or a ProxyCommand)
  *
- * Each hop is dialled by the hop before it, by name as configured; its host key is verified and its user authenticated with
- * its own settings, before anything is sent to the next one. Errors say through which hops it was: `via a, b: ...`.
+ * Each hop is dialled by the hop before it, by name as configured; its host key is verified and its
+ * user authenticated with its own settings, before anything is sent to the next one. Errors say
+ * through which hops it was: `via a, b: ...`.
  *
- * The links live and end together. When one is lost, those inside it lose their stream and end by themselves, and those
- * around it are closed; the chain ends with the error of the one that was lost. close() takes leave from the innermost to
- * the outermost, CLOSE_TIMEOUT_MS for all of them together: then the outermost stream is destroyed, and the rest with it.
+ * The links live and end together. When one is lost, those inside it lose their stream and end by
+ * themselves, and those around it are closed; the chain ends with the error of the one that was
+ * lost. close() takes leave from the innermost to the outermost, CLOSE_TIMEOUT_MS for all of them
+ * together: then the outermost stream is destroyed, and the rest with it.
  *
- * Back-pressure: a link waits for its stream's buffer as it waits for a socket's, and a channel's buffer empties as the
- * window of the hop before it admits. So each hop holds at most a window and a buffer in either direction.
+ * Back-pressure: a link waits for its stream's buffer as it waits for a socket's, and a channel's
+ * buffer empties as the window of the hop before it admits. So each hop holds at most a window and
+ * a buffer in either direction.
  */
 import type { Duplex } from 'node:stream';
 import { TunnelError } from '../../../errors/errors.ts';
@@ -48,7 +52,9 @@ export interface ChainOptions {
   readonly dialled: RemoteAddress | undefined;
   readonly hops: Hops;
   readonly accessOf: (hop: SshSettings) => Access;
-  /** Of the jump host; what is passed on to it is one channel of each hop, with the default limits. */
+  /**
+   * Of the jump host; what is passed on to it is one channel of each hop, with the default limits.
+   */
   readonly windows: ReceiveWindowLimits | undefined;
   readonly observer: Observer;
   /** For the first hop's identification and key exchange. */
@@ -57,9 +63,9 @@ export interface ChainOptions {
 }
 
 /**
- * Rejects with a TunnelError: those of an attempt (attempt.ts) for whichever hop they come from, and for a hop that can't be
- * reached from the one before it jumphost-refused, -unreachable, -timeout, -dns, or jumphost-forwarding-prohibited. Or with
- * the signal's reason.
+ * Rejects with a TunnelError: those of an attempt (attempt.ts) for whichever hop they come from,
+ * and for a hop that can't be reached from the one before it jumphost-refused, -unreachable,
+ * -timeout, -dns, or jumphost-forwarding-prohibited. Or with the signal's reason.
  */
 export async function connectChain(options: ChainOptions): Promise<Chain> {
   const { stream, hops, observer, signal } = options;
@@ -93,7 +99,9 @@ export async function connectChain(options: ChainOptions): Promise<Chain> {
     });
     for (const hop of inner) {
       const destination = hopDestination(hop);
-      observer.log('debug', `passing on to ${hop.name}`, { destination: formatDestination(destination) });
+      observer.log('debug', `passing on to ${hop.name}`, {
+        destination: formatDestination(destination),
+      });
       const time = { began: performance.now(), seconds: hop.connectTimeout };
       const channel = await passOn(link, destination, hop.connectTimeout, signal);
       link = await handshake(hop, {
@@ -108,13 +116,18 @@ export async function connectChain(options: ChainOptions): Promise<Chain> {
   } catch (error) {
     if (signal?.aborted) stream.destroy();
     await closeLinks(links, stream);
-    throw signal?.aborted || !(error instanceof TunnelError) ? error : dialError(error, hops, links.length);
+    throw signal?.aborted || !(error instanceof TunnelError)
+      ? error
+      : dialError(error, hops, links.length);
   }
 }
 
 export class Chain implements Transport {
   readonly ended: Promise<TunnelError | undefined>;
-  /** The address that this machine is connected to: the one that must not be captured. undefined behind a ProxyCommand. */
+  /**
+   * The address that this machine is connected to: the one that must not be captured. undefined
+   * behind a ProxyCommand.
+   */
   readonly dialled: RemoteAddress | undefined;
   /** Outermost first. */
   readonly #links: readonly Ssh2Link[];
@@ -168,7 +181,8 @@ export class Chain implements Transport {
     await Promise.all(ends.slice(index + 1));
     await closeLinks(this.#links.slice(0, index), this.#stream);
     if (this.#closing || error === undefined) return undefined;
-    // Whether there is a cause says whether it was closed in order (ssh/transport.ts); that it was another hop is none.
+    // Whether there is a cause says whether it was closed in order (ssh/transport.ts); that it was
+    // another hop is none.
     return viaError(error, this.#hops, index, { code: error.code, cause: error.cause });
   }
 }
@@ -212,21 +226,22 @@ function hopDestination({ hostName, port }: SshSettings): Destination {
   return { host: isAddress(hostName) ? canonicalAddress(hostName) : hostName.toLowerCase(), port };
 }
 
-const HOP_CODES: Readonly<Record<Exclude<Refusal, 'prohibited'>, { code: string; hint: string }>> = {
-  refused: { code: 'jumphost-refused', hint: 'check the port, and that sshd runs there' },
-  unreachable: {
-    code: 'jumphost-unreachable',
-    hint: 'check the network of the host before it in the chain',
-  },
-  'no-network': {
-    code: 'jumphost-unreachable',
-    hint: 'check the network of the host before it in the chain',
-  },
-  timeout: {
-    code: 'jumphost-timeout',
-    hint: 'check the address, and the firewalls between it and the host before it in the chain',
-  },
-};
+const HOP_CODES: Readonly<Record<Exclude<Refusal, 'prohibited'>, { code: string; hint: string }>> =
+  {
+    refused: { code: 'jumphost-refused', hint: 'check the port, and that sshd runs there' },
+    unreachable: {
+      code: 'jumphost-unreachable',
+      hint: 'check the network of the host before it in the chain',
+    },
+    'no-network': {
+      code: 'jumphost-unreachable',
+      hint: 'check the network of the host before it in the chain',
+    },
+    timeout: {
+      code: 'jumphost-timeout',
+      hint: 'check the address, and the firewalls between it and the host before it in the chain',
+    },
+  };
 
 /** getaddrinfo(3) as sshd passes it on. */
 const RESOLVER_WORDS =
@@ -235,10 +250,14 @@ const RESOLVER_WORDS =
 function hopError(destination: Destination, cause: ConnectError): TunnelError {
   const at = formatDestination(destination);
   if (cause.refusal === 'prohibited')
-    return new TunnelError('jumphost-forwarding-prohibited', `passing on to ${at} is prohibited there`, {
-      hint: `have it permitted on the host before it in the chain: AllowTcpForwarding and PermitOpen ${at} in sshd_config, and neither restrict nor other permitopen options before the key in authorized_keys`,
-      cause,
-    });
+    return new TunnelError(
+      'jumphost-forwarding-prohibited',
+      `passing on to ${at} is prohibited there`,
+      {
+        hint: `have it permitted on the host before it in the chain: AllowTcpForwarding and PermitOpen ${at} in sshd_config, and neither restrict nor other permitopen options before the key in authorized_keys`,
+        cause,
+      },
+    );
   if (RESOLVER_WORDS.test(cause.message))
     return new TunnelError('jumphost-dns', `the name can't be resolved there (${cause.message})`, {
       hint: 'check its spelling: it is resolved by the host before it in the chain, not here',
@@ -250,7 +269,8 @@ function hopError(destination: Destination, cause: ConnectError): TunnelError {
 
 /** For what went wrong at the hop `index` while the chain was built. */
 function dialError(error: TunnelError, hops: Hops, index: number): TunnelError {
-  // A hop that is lost while others are dialled through it is of no use, like one that closes early: the rest is tried.
+  // A hop that is lost while others are dialled through it is of no use, like one that closes
+  // early: the rest is tried.
   const code = error.code === 'link-lost' ? 'jumphost-closed' : error.code;
   return viaError(error, hops, index, { code, cause: error });
 }

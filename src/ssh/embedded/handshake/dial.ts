@@ -1,7 +1,8 @@
 /**
- * The embedded transport: SSH spoken by the ssh2 library over a stream of our own. This file brings a connection up;
- * attempt.ts is the handshake with one server, chain.ts what holds the connections of several hops together, ssh/embedded/channels/link.ts one
- * connection once it is up, ssh/embedded/channels/channel.ts one flow in it.
+ * The embedded transport: SSH spoken by the ssh2 library over a stream of our own. This file brings
+ * a connection up; attempt.ts is the handshake with one server, chain.ts what holds the connections
+ * of several hops together, ssh/embedded/channels/link.ts one connection once it is up,
+ * ssh/embedded/channels/channel.ts one flow in it.
  *
  *   jump hosts, each with addresses or a ProxyCommand
  *        │ ssh/dial/race.ts: TCP only (or the start of a program)
@@ -11,12 +12,13 @@
  *        ▼
  *   the rest is raced again
  *
- * What fails with a jumphost-* code belongs to one address (or one way), and the rest is tried. A host key that is not
- * accepted, and an authentication that fails, end it all: another address would not make them better, and servers penalise
- * repetition.
+ * What fails with a jumphost-* code belongs to one address (or one way), and the rest is tried. A
+ * host key that is not accepted, and an authentication that fails, end it all: another address
+ * would not make them better, and servers penalise repetition.
  *
- * An address that accepts a connection and then says nothing would hold up the others for the whole ConnectTimeout. So while
- * there are others, a handshake has HURRIED_SECONDS; those that were too slow get their whole time when no other is left.
+ * An address that accepts a connection and then says nothing would hold up the others for the whole
+ * ConnectTimeout. So while there are others, a handshake has HURRIED_SECONDS; those that were too
+ * slow get their whole time when no other is left.
  */
 import type { Duplex } from 'node:stream';
 import { TunnelError } from '../../../errors/errors.ts';
@@ -38,7 +40,10 @@ import { type Chain, type ChainOptions, connectChain, ViaError } from './chain.t
 export const HURRIED_SECONDS = 5;
 
 export interface DialOptions {
-  /** Stand for each other, in order of preference (several -r). At least one; addresses as resolveJumpHosts gives them. */
+  /**
+   * Stand for each other, in order of preference (several -r). At least one; addresses as
+   * resolveJumpHosts gives them.
+   */
   readonly jumpHosts: readonly JumpHost[];
   /** Asked once for each hop of each jump host, before anything is dialled. */
   readonly access: (hop: SshSettings) => Promise<Access>;
@@ -48,21 +53,25 @@ export interface DialOptions {
 }
 
 /**
- * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed, -not-ssh, -no-common-algorithm,
- * -forwarding-prohibited, -proxy; algorithms-unknown; host-key-*; auth-*; usage for a chain that is too long. Or with the
- * signal's reason.
+ * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed,
+ * -not-ssh, -no-common-algorithm, -forwarding-prohibited, -proxy; algorithms-unknown; host-key-*;
+ * auth-*; usage for a chain that is too long. Or with the signal's reason.
  */
 export async function dialSsh2(options: DialOptions): Promise<Chain> {
   const access = await loadAccess(options);
   const accessOf = (hop: SshSettings): Access => {
     const found = access.get(hop);
-    if (found === undefined) throw new TunnelError('access-missing', `nothing was loaded for ${hop.name}`);
+    if (found === undefined)
+      throw new TunnelError('access-missing', `nothing was loaded for ${hop.name}`);
     return found;
   };
   return new Dialling(options, accessOf).run();
 }
 
-/** In order, because an error in a key file is told before anything is dialled, and always the same one. */
+/**
+ * In order, because an error in a key file is told before anything is dialled, and always the same
+ * one.
+ */
 async function loadAccess({ jumpHosts, access }: DialOptions): Promise<Map<SshSettings, Access>> {
   const loaded = new Map<SshSettings, Access>();
   for (const hop of jumpHosts.flatMap(({ settings }) => [...hopsOf(settings)]))
@@ -159,7 +168,13 @@ class Dialling {
       const { command } = proxy;
       const open = (signal: AbortSignal) => openProxyCommand(command, { observer, signal });
       return [
-        { jumpHost, settings, at: formatDestination({ host: hostName, port }), dialled: undefined, open },
+        {
+          jumpHost,
+          settings,
+          at: formatDestination({ host: hostName, port }),
+          dialled: undefined,
+          open,
+        },
       ];
     }
     return interleave(addresses).map((address) => ({
@@ -171,7 +186,8 @@ class Dialling {
         const inbox = new Inbox();
         const socket = await connectTcp(address, { timeout, signal, reader: inbox });
         inbox.openEarly(socket);
-        if (keepalive.interval > 0) setUserTimeout(socket, keepalive.interval * keepalive.count * 1000);
+        if (keepalive.interval > 0)
+          setUserTimeout(socket, keepalive.interval * keepalive.count * 1000);
         this.#inboxes.set(socket, inbox);
         return socket;
       },
@@ -210,5 +226,9 @@ function summary(failures: readonly TunnelError[], jumpHosts: readonly JumpHost[
   if (others.length === 0) return first;
   const message = failures.map((failure) => failure.message).join('; ');
   const { hint } = first;
-  return new TunnelError(first.code, message, hint === undefined ? { cause: first } : { hint, cause: first });
+  return new TunnelError(
+    first.code,
+    message,
+    hint === undefined ? { cause: first } : { hint, cause: first },
+  );
 }

@@ -6,7 +6,10 @@ const MAX_CHARACTERS = 120;
 /** An alert record (RFC 8446 §5.1, §6), with which TLS servers answer what is no handshake. */
 const TLS = /^\x15\x03[\x00-\x04]/;
 
-/** The first line that a port sends, unless it is SSH's identification (RFC 4253 §4.2 lets other lines come before it). */
+/**
+ * The first line that a port sends, unless it is SSH's identification (RFC 4253 §4.2 lets other
+ * lines come before it).
+ */
 export class FirstLine {
   #data = '';
   #ssh = false;

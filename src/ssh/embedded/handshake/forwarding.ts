@@ -1,15 +1,17 @@
 /**
- * Finds out whether an account may forward at all, and says so once. A single prohibited connection is nothing special
- * where PermitOpen lists what may be reached; but when nothing has been permitted so far, a person wants to hear at the
- * first of them that the account, and not the destination, may be the reason.
+ * Finds out whether an account may forward at all, and says so once. A single prohibited connection
+ * is nothing special where PermitOpen lists what may be reached; but when nothing has been
+ * permitted so far, a person wants to hear at the first of them that the account, and not the
+ * destination, may be the reason.
  *
  *   undecided -> the first connection that isn't prohibited (open, refused, unreachable) -> silent from then on
  *             -> the first one that is prohibited -> one warning, then silent
  *
- * sshd gives every prohibition the same answer (RFC 4254 §5.1, reason 1). But it tells the client in debug messages (tried
- * with 9.2) which options stand before its key in authorized_keys: `key options: port-forwarding pty permitopen`, without
- * `port-forwarding` where `restrict` or `no-port-forwarding` took it away, and with `permitopen` only where
- * AllowTcpForwarding permits local forwards at all. So the key's part can be told from that of sshd_config.
+ * sshd gives every prohibition the same answer (RFC 4254 §5.1, reason 1). But it tells the client
+ * in debug messages (tried with 9.2) which options stand before its key in authorized_keys: `key
+ * options: port-forwarding pty permitopen`, without `port-forwarding` where `restrict` or
+ * `no-port-forwarding` took it away, and with `permitopen` only where AllowTcpForwarding permits
+ * local forwards at all. So the key's part can be told from that of sshd_config.
  */
 
 import { ConnectError } from '../../../flow/connector.ts';
@@ -35,13 +37,18 @@ export class ForwardingWatch {
     return this.#decided;
   }
 
-  /** For what the server says in SSH_MSG_DEBUG. Of several keys the last is the one that let us in. */
+  /**
+   * For what the server says in SSH_MSG_DEBUG. Of several keys the last is the one that let us in.
+   */
   readonly debugMessage = (text: string): void => {
     const options = /\bkey options:([a-z0-9 -]*)$/.exec(text)?.[1];
     if (options !== undefined) this.#keyOptions = new Set(options.split(' '));
   };
 
-  /** For each connection while it isn't decided: with undefined, or with what connect() rejected with. */
+  /**
+   * For each connection while it isn't decided: with undefined, or with what connect() rejected
+   * with.
+   */
   outcome(error: unknown): void {
     if (this.#decided) return;
     if (error === undefined) {

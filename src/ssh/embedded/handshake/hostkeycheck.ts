@@ -4,8 +4,8 @@
  * 'handshake'. It has verified the signature then. What the server says meanwhile it would take:
  * guardFirstExchange keeps that away.
  *
- * Only the first key exchange of a connection is judged, since a person may be asked there. In a later one the key must be
- * the same: another would be a change in the middle of a session.
+ * Only the first key exchange of a connection is judged, since a person may be asked there. In a
+ * later one the key must be the same: another would be a change in the middle of a session.
  */
 import type { Client } from 'ssh2';
 import type { HostKeyContext, HostKeyVerifier } from '../../hostkeys/verifier.ts';
@@ -46,7 +46,10 @@ export function hostKeyCheck(
   };
 }
 
-/** ssh2 throws when the connection has gone while somebody was asked; that has been reported where it happened. */
+/**
+ * ssh2 throws when the connection has gone while somebody was asked; that has been reported where
+ * it happened.
+ */
 function settle(answer: () => void): void {
   try {
     answer();

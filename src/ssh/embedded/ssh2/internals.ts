@@ -1,9 +1,10 @@
 /**
- * The one place that knows what ssh2 keeps to itself. All of it was read in version 1.17.0, which package.json pins
- * exactly (docs/decisions/0005); `protocolOf` checks at run time that it is still there, and
- * test/contract/ssh2-internals.test.ts that it still behaves so.
+ * The one place that knows what ssh2 keeps to itself. All of it was read in version 1.17.0, which
+ * package.json pins exactly (docs/decisions/0005); `protocolOf` checks at run time that it is still
+ * there, and test/contract/ssh2-internals.test.ts that it still behaves so.
  *
- * ssh2 goes on doing the transport layer (RFC 4253): ciphers, key exchange, global requests. Its channels are not used.
+ * ssh2 goes on doing the transport layer (RFC 4253): ciphers, key exchange, global requests. Its
+ * channels are not used.
  */
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
@@ -11,9 +12,9 @@ import { AESGCMCipher, AESGCMDecipher, dataPacketBytes } from './gcm.ts';
 import { messageHandlers } from './library.ts';
 
 /**
- * Encrypts packets. `allocPacket` makes space for one, with room for the cipher's framing, and fills in length and
- * padding; `encrypt` encrypts it, mostly in place, and gives the result to `_onWrite`.
- * Replaced by another after each key exchange, which takes `SshProtocol._onWrite` over.
+ * Encrypts packets. `allocPacket` makes space for one, with room for the cipher's framing, and
+ * fills in length and padding; `encrypt` encrypts it, mostly in place, and gives the result to
+ * `_onWrite`. Replaced by another after each key exchange, which takes `SshProtocol._onWrite` over.
  */
 export interface OutboundCipher {
   allocPacket(payloadLength: number): Buffer;
@@ -30,20 +31,27 @@ export interface InteractivePrompt {
 type Handler = (protocol: unknown, ...fields: never[]) => void;
 
 /**
- * Message 60 of RFC 4252 and RFC 4256 means one of three things; which one, ssh2 reads off the first entry of
- * `_authsQueue`, to which each request adds and from which each answer but 60 for keyboard-interactive takes.
+ * Message 60 of RFC 4252 and RFC 4256 means one of three things; which one, ssh2 reads off the
+ * first entry of `_authsQueue`, to which each request adds and from which each answer but 60 for
+ * keyboard-interactive takes.
  */
 export interface SshProtocol {
   /** Called for every packet while it is set. */
   _debug: ((message: string) => void) | undefined;
-  /** Not undefined while keys are exchanged (RFC 4253 §7): what is sent meanwhile is queued without a bound. */
+  /**
+   * Not undefined while keys are exchanged (RFC 4253 §7): what is sent meanwhile is queued without
+   * a bound.
+   */
   readonly _kexinit: unknown;
   readonly _cipher: OutboundCipher;
   readonly _decipher: object;
   _onWrite: (packet: Buffer) => void;
   readonly _authsQueue: string[];
   authNone(user: string): void;
-  /** Offers a key without `sign`; with it, `sign` gets what is to be signed, and a function that sends the signature. */
+  /**
+   * Offers a key without `sign`; with it, `sign` gets what is to be signed, and a function that
+   * sends the signature.
+   */
   authPK(
     user: string,
     blob: Buffer,
@@ -55,7 +63,10 @@ export interface SshProtocol {
   authPassword(user: string, password: string): void;
   /** By the name of the message; called with the protocol and the message's fields. */
   readonly _handlers: Record<string, Handler | undefined> & {
-    EXT_INFO: (protocol: unknown, extensions: readonly { name: string; algs?: readonly string[] }[]) => void;
+    EXT_INFO: (
+      protocol: unknown,
+      extensions: readonly { name: string; algs?: readonly string[] }[],
+    ) => void;
     /** Set by us: the answer to the ping with this number (sendPing). */
     PONG?: (protocol: unknown, number: number) => void;
     USERAUTH_SUCCESS: (protocol: unknown) => void;
@@ -258,8 +269,8 @@ export function isExchangingKeys(protocol: SshProtocol): boolean {
 }
 
 /**
- * How many bytes the packet that has begun to come still needs before anything else can be told of it. undefined: the
- * cipher is not gcm.ts's, which alone decrypts in place.
+ * How many bytes the packet that has begun to come still needs before anything else can be told of
+ * it. undefined: the cipher is not gcm.ts's, which alone decrypts in place.
  */
 export function missingInbound({ _decipher }: SshProtocol): number | undefined {
   return _decipher instanceof AESGCMDecipher ? _decipher.missing : undefined;
@@ -292,7 +303,12 @@ export interface DataSpace {
 }
 
 /** Sends channel data; not while keys are exchanged. `channel` is the server's number. */
-export function sendData(protocol: SshProtocol, space: DataSpace, channel: number, data: Buffer): void {
+export function sendData(
+  protocol: SshProtocol,
+  space: DataSpace,
+  channel: number,
+  data: Buffer,
+): void {
   const { _cipher: cipher } = protocol;
   if (!(cipher instanceof AESGCMCipher)) {
     protocol.channelData(channel, data);
@@ -316,8 +332,8 @@ export function receiveThrough(
 }
 
 /**
- * Has the packets of the present cipher, as far as it encrypts in place, laid out in `space`, and gives it all that goes
- * out. To be called again after each key exchange.
+ * Has the packets of the present cipher, as far as it encrypts in place, laid out in `space`, and
+ * gives it all that goes out. To be called again after each key exchange.
  */
 export function sendThrough(protocol: SshProtocol, space: PacketSpace): void {
   const take = (packet: Buffer): void => space.take(packet);

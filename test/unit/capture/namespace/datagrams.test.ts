@@ -1,4 +1,7 @@
-/** UDP that goes directly: associations, their limits and their ends, with real sockets on loopback addresses. */
+/**
+ * UDP that goes directly: associations, their limits and their ends, with real sockets on loopback
+ * addresses.
+ */
 import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';

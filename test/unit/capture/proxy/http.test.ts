@@ -39,7 +39,8 @@ describe('HTTP', { timeout: 30_000 }, () => {
         response.setHeader('X-Test', ['one', 'two']);
         response.setHeader('Connection', 'X-Hop');
         response.setHeader('X-Hop', 'not for you');
-        if (request.url === '/trailer' && request.method !== 'HEAD') response.setHeader('Trailer', 'X-Sum');
+        if (request.url === '/trailer' && request.method !== 'HEAD')
+          response.setHeader('Trailer', 'X-Sum');
         if (request.url?.startsWith('/length') === true) response.setHeader('Content-Length', 6);
         if (request.url === '/cut') response.write('begin', () => request.socket.destroy());
         else {
@@ -56,7 +57,9 @@ describe('HTTP', { timeout: 30_000 }, () => {
         socket.end();
         return;
       }
-      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nfirst');
+      socket.write(
+        'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nfirst',
+      );
       if (head.length > 0) socket.write(head);
       socket.on('data', (chunk) => socket.write(chunk));
       socket.on('end', () => socket.end('bye'));
@@ -79,14 +82,23 @@ describe('HTTP', { timeout: 30_000 }, () => {
   it('CONNECT carries a flow with its half-close, early data included', async () => {
     const client = await open();
     client.send('CONNECT raw.example:7 HTTP/1.1\r\nHost: raw.example:7\r\n\r\nearly');
-    assert.equal(await client.takeThrough('\r\n\r\n'), 'HTTP/1.1 200 Connection established\r\n\r\n');
+    assert.equal(
+      await client.takeThrough('\r\n\r\n'),
+      'HTTP/1.1 200 Connection established\r\n\r\n',
+    );
     assert.equal((await client.take(5)).toString(), 'early');
     client.socket.end('more');
     assert.equal(await client.rest(), 'morebye');
   });
 
   it('answers each refusal with its status, a reason and a hint', async () => {
-    const statuses = { refused: 502, unreachable: 502, 'no-network': 502, prohibited: 403, timeout: 504 };
+    const statuses = {
+      refused: 502,
+      unreachable: 502,
+      'no-network': 502,
+      prohibited: 403,
+      timeout: 504,
+    };
     for (const refusal of REFUSALS) {
       for (const head of [`CONNECT ${refusal}.example:80`, `GET http://${refusal}.example/`]) {
         const client = await open();
@@ -155,7 +167,9 @@ describe('HTTP', { timeout: 30_000 }, () => {
     const before = proxy.twin.requested.length;
     const hosts = ['a', 'b', 'a', 'b', 'a'];
     for (const [index, host] of hosts.entries()) {
-      client.send(`GET http://${host}.example/length${index} HTTP/1.1\r\nHost: ${host}.example\r\n\r\n`);
+      client.send(
+        `GET http://${host}.example/length${index} HTTP/1.1\r\nHost: ${host}.example\r\n\r\n`,
+      );
       assert.match(await client.takeThrough('hello\n'), /^HTTP\/1\.1 200 OK\r\n/);
     }
     assert.deepEqual(
@@ -273,7 +287,10 @@ describe('HTTP', { timeout: 30_000 }, () => {
     await delay(500);
     const held = sent;
     await delay(200);
-    assert.ok(held > 0 && sent === held && sent < 32 << 20, `${sent} bytes for a reader that takes nothing`);
+    assert.ok(
+      held > 0 && sent === held && sent < 32 << 20,
+      `${sent} bytes for a reader that takes nothing`,
+    );
   });
 
   it('cuts the answer where the server did', async () => {
@@ -361,16 +378,28 @@ describe('HTTP', { timeout: 30_000 }, () => {
       ['GET http://a.example:0/ HTTP/1.1\r\nHost: x\r\n', 400, /ports are 1 to 65535/],
       ['GET http://127.1/ HTTP/1.1\r\nHost: x\r\n', 400, /neither a name nor an address/],
       ['GET http://[::1/ HTTP/1.1\r\nHost: x\r\n', 400, /not host:port/],
-      ['GET http://u@b.example@a.example/ HTTP/1.1\r\nHost: x\r\n', 400, /is no address of a web server/],
+      [
+        'GET http://u@b.example@a.example/ HTTP/1.1\r\nHost: x\r\n',
+        400,
+        /is no address of a web server/,
+      ],
       ['GET http://a.example/ HTTP/1.1\r\n', 400, /no Host field/],
       ['GET http://a.example/ HTTP/1.1\r\nHost: x\r\nhost: x\r\n', 400, /several Host fields/],
-      ['OPTIONS http://a.example/ HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\n', 501, /ends at this proxy/],
+      [
+        'OPTIONS http://a.example/ HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\n',
+        501,
+        /ends at this proxy/,
+      ],
       [
         'POST http://a.example/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n',
         400,
         /no HTTP request/,
       ],
-      ['POST http://a.example/ HTTP/1.1\r\nHost: x\r\nExpect: wonders\r\n', 417, /expects what is not known/],
+      [
+        'POST http://a.example/ HTTP/1.1\r\nHost: x\r\nExpect: wonders\r\n',
+        417,
+        /expects what is not known/,
+      ],
       [
         'POST http://a.example/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n',
         501,
@@ -380,13 +409,20 @@ describe('HTTP', { timeout: 30_000 }, () => {
       ['CONNECT http://a.example/ HTTP/1.1\r\nHost: x\r\n', 400, /not host:port|no HTTP request/],
       ['\x16\x03\x01\x02', 400, /no HTTP request/],
       ['SSH-2.0-OpenSSH_9.2\r\n', 400, /no HTTP request/],
-      [`GET http://a.example/ HTTP/1.1\r\nX: ${'y'.repeat(MAX_HEADER_BYTES)}\r\n`, 431, /larger than 32 KiB/],
+      [
+        `GET http://a.example/ HTTP/1.1\r\nX: ${'y'.repeat(MAX_HEADER_BYTES)}\r\n`,
+        431,
+        /larger than 32 KiB/,
+      ],
     ];
     for (const [head, status, why] of table) {
       const client = await open();
       client.send(Buffer.from(`${head}Connection: close\r\n\r\n`, 'latin1'));
       const answer = await client.rest();
-      assert.ok(answer.startsWith(`HTTP/1.1 ${status} `), `${JSON.stringify(head.slice(0, 60))}: ${answer}`);
+      assert.ok(
+        answer.startsWith(`HTTP/1.1 ${status} `),
+        `${JSON.stringify(head.slice(0, 60))}: ${answer}`,
+      );
       assert.match(answer, why);
     }
     assert.equal(proxy.twin.requested.length, before);
@@ -433,7 +469,10 @@ describe('HTTP with credentials', { timeout: 20_000 }, () => {
       ['GET http://a.example/', '204'],
     ] as const) {
       assert.equal(await statusOf(head, basic('ann:p:ä')), success);
-      assert.equal(await statusOf(head, `basic   ${Buffer.from('ann:p:ä').toString('base64')}`), success);
+      assert.equal(
+        await statusOf(head, `basic   ${Buffer.from('ann:p:ä').toString('base64')}`),
+        success,
+      );
       const before = proxy.twin.requested.length;
       for (const wrong of [
         undefined,

@@ -7,7 +7,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ProxyCapture } from '../../../../src/capture/proxy/proxy.ts';
 import { TunnelError } from '../../../../src/errors/errors.ts';
 import { silentObserver } from '../../../../src/observe/observer.ts';
-import { type Client, startProxy, type TestProxy, type TestProxyOptions } from '../../../support/proxy.ts';
+import {
+  type Client,
+  startProxy,
+  type TestProxy,
+  type TestProxyOptions,
+} from '../../../support/proxy.ts';
 
 const CONNECT = 'CONNECT any.example:80 HTTP/1.1\r\nHost: any.example:80\r\n\r\n';
 const SOCKS5 = Buffer.of(5, 1, 0);
@@ -88,7 +93,10 @@ describe('proxy listeners', { timeout: 20_000 }, () => {
       const proxy = capture(hosts, at);
       await assert.rejects(
         proxy.start(() => {}, new AbortController().signal),
-        (error) => error instanceof TunnelError && error.code === 'capture-listen' && why.test(error.message),
+        (error) =>
+          error instanceof TunnelError &&
+          error.code === 'capture-listen' &&
+          why.test(error.message),
       );
       assert.equal(await proxy.ended, undefined);
     }

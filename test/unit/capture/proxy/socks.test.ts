@@ -7,7 +7,9 @@ import { REFUSALS } from '../../../../src/net/refusal.ts';
 import { type Client, startProxy, type TestProxy } from '../../../support/proxy.ts';
 
 const octets = (...parts: (number | string)[]): Buffer =>
-  Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : Buffer.of(part))));
+  Buffer.concat(
+    parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : Buffer.of(part))),
+  );
 const HELLO = octets(5, 1, 0);
 const nameRequest = (name: string, port = 80, command = 1) =>
   octets(5, command, 0, 3, Buffer.byteLength(name), name, port >> 8, port & 0xff);
@@ -71,8 +73,14 @@ describe('SOCKS', { timeout: 20_000 }, () => {
   it('hands addresses and names on in canonical form', async () => {
     const table: readonly (readonly [Buffer, string])[] = [
       [octets(5, 1, 0, 1, 10, 0, 0, 1, 0x1f, 0x90), '10.0.0.1 8080'],
-      [octets(5, 1, 0, 4, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 80), '2001:db8::1 80'],
-      [octets(5, 1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 2, 0, 80), '10.0.0.2 80'],
+      [
+        octets(5, 1, 0, 4, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 80),
+        '2001:db8::1 80',
+      ],
+      [
+        octets(5, 1, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 2, 0, 80),
+        '10.0.0.2 80',
+      ],
       [nameRequest('API.Example.COM.'), 'api.example.com 80'],
       [nameRequest('10.0.0.3'), '10.0.0.3 80'],
       [nameRequest('2001:DB8:0::5'), '2001:db8::5 80'],
@@ -92,8 +100,14 @@ describe('SOCKS', { timeout: 20_000 }, () => {
     const codes = { refused: 5, unreachable: 4, 'no-network': 3, prohibited: 2, timeout: 6 };
     for (const refusal of REFUSALS) {
       const five = await open();
-      five.send(Buffer.concat([HELLO, nameRequest(`${refusal}.example`), Buffer.from('early data')]));
-      assert.deepEqual(await five.take(99), Buffer.concat([octets(5, 0), reply5(codes[refusal])]), refusal);
+      five.send(
+        Buffer.concat([HELLO, nameRequest(`${refusal}.example`), Buffer.from('early data')]),
+      );
+      assert.deepEqual(
+        await five.take(99),
+        Buffer.concat([octets(5, 0), reply5(codes[refusal])]),
+        refusal,
+      );
       const four = await open();
       four.send(octets(4, 1, 0, 80, 0, 0, 0, 1, 'u', 0, `${refusal}.example`, 0));
       assert.deepEqual(await four.take(99), reply4(91), refusal);
@@ -183,11 +197,15 @@ describe('SOCKS', { timeout: 20_000 }, () => {
   it('survives garbage: every dialogue ends, and the next one is served', async () => {
     const before = proxy.twin.requested.length;
     await fc.assert(
-      fc.asyncProperty(fc.constantFrom(4, 5), fc.uint8Array({ maxLength: 300 }), async (version, bytes) => {
-        const client = await open();
-        client.socket.end(Buffer.concat([Buffer.of(version), bytes]));
-        await client.rest();
-      }),
+      fc.asyncProperty(
+        fc.constantFrom(4, 5),
+        fc.uint8Array({ maxLength: 300 }),
+        async (version, bytes) => {
+          const client = await open();
+          client.socket.end(Buffer.concat([Buffer.of(version), bytes]));
+          await client.rest();
+        },
+      ),
       { numRuns: 150 },
     );
     assert.ok(proxy.twin.requested.length - before < 150);
@@ -234,10 +252,17 @@ describe('SOCKS with credentials', { timeout: 20_000 }, () => {
       ['', ''],
       ['ann', 'pass'],
     ] as const) {
-      assert.equal(await dialogue(OFFER, login(user, password), nameRequest('a.example')), '05020101', user);
+      assert.equal(
+        await dialogue(OFFER, login(user, password), nameRequest('a.example')),
+        '05020101',
+        user,
+      );
     }
     assert.equal(await dialogue(HELLO, nameRequest('a.example')), '05ff');
-    assert.equal(await dialogue(octets(4, 1, 0, 80, 10, 0, 0, 1, 'ann', 0)), reply4(91).toString('hex'));
+    assert.equal(
+      await dialogue(octets(4, 1, 0, 80, 10, 0, 0, 1, 'ann', 0)),
+      reply4(91).toString('hex'),
+    );
     assert.equal(proxy.twin.requested.length, before);
     assert.ok((proxy.counters.get('tunnel_proxy_authentication_failures_total') ?? 0) >= 7);
   });

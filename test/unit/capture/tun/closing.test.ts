@@ -233,7 +233,10 @@ describe('TIME-WAIT', () => {
     const lab = new TcpLab();
     const apps = [];
     for (let n = 0; n < MAX_TIME_WAIT + 2; n++) {
-      const app = lab.app({ port: 1024 + (n % 60_000), destinationPort: 80 + Math.floor(n / 60_000) });
+      const app = lab.app({
+        port: 1024 + (n % 60_000),
+        destinationPort: 80 + Math.floor(n / 60_000),
+      });
       const far = app.connect();
       far.other.finish();
       app.expect('F.', { seq: 1 });
@@ -404,7 +407,9 @@ describe('abort()', () => {
     const refused = lab.app().send('S', SYN);
     refused.flow.refuse('timeout');
     lab.endpoint.close(new Error('over'));
-    const flags = lab.frames.splice(0).map((frame) => (frame.kind === 'tcp' ? frame.flags : frame.kind));
+    const flags = lab.frames
+      .splice(0)
+      .map((frame) => (frame.kind === 'tcp' ? frame.flags : frame.kind));
     assert.deepEqual(flags, ['R.', 'R.', 'R.']);
     assert.deepEqual(far.said, ['abort over']);
     assert.equal(held.flow.open(), undefined);

@@ -1,4 +1,7 @@
-/** Scripts for the beginning of a connection: the states `held`, `refused`, `answered` of tcpflow.ts. */
+/**
+ * Scripts for the beginning of a connection: the states `held`, `refused`, `answered` of
+ * tcpflow.ts.
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { SYN_SILENCE_MS } from '../../../../src/capture/tun/patience.ts';
@@ -194,7 +197,10 @@ describe('a refused SYN', () => {
         const header = family === 4 ? 20 : 40;
         assert.equal(quoted.readUInt16BE(header), app.tuple.sourcePort);
         assert.equal(quoted.readInt32BE(header + 4), app.isn);
-        assert.equal(addressFromBytes(quoted.subarray(header === 20 ? 16 : 24, header)), SERVER[family]);
+        assert.equal(
+          addressFromBytes(quoted.subarray(header === 20 ? 16 : 24, header)),
+          SERVER[family],
+        );
         lab.silent();
         // Again for the same SYN, at once.
         lab.wait(1000);

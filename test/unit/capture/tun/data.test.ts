@@ -19,7 +19,8 @@ function start(family: 4 | 6 = 4, automatic = true) {
 /** Sends as the window admits; returns how much that was. */
 function fill(app: TcpApp, bytes: number, size = 32 * 1024): number {
   let sent = 0;
-  for (; sent < bytes; sent += size) app.send('.', { data: Buffer.alloc(Math.min(size, bytes - sent), 7) });
+  for (; sent < bytes; sent += size)
+    app.send('.', { data: Buffer.alloc(Math.min(size, bytes - sent), 7) });
   return Math.min(sent, bytes);
 }
 

@@ -80,7 +80,8 @@ describe('checksums', () => {
   it('of zero say that a datagram has none', () => {
     const seen: string[] = [];
     const lab = new TcpLab({
-      onDatagram: ({ bytes, payload, end }) => seen.push(bytes.toString('latin1', payload, end)) > 0,
+      onDatagram: ({ bytes, payload, end }) =>
+        seen.push(bytes.toString('latin1', payload, end)) > 0,
     });
     for (const family of FAMILIES) {
       const frame = udpFrame({ ...ends(family), ...PORTS, data: 'none' });
@@ -156,7 +157,8 @@ describe('headers', () => {
     ];
     let cut = 0;
     for (const frame of frames)
-      for (let length = 0; length < frame.length; length++, cut++) lab.input(frame.subarray(0, length));
+      for (let length = 0; length < frame.length; length++, cut++)
+        lab.input(frame.subarray(0, length));
     lab.silent();
     assert.deepEqual(counted(lab), { droppedMalformed: cut });
   });
@@ -275,7 +277,8 @@ describe('addresses', () => {
       }
     };
     for (const [family, address] of nobody) all(family, { ...ends(family), destination: address });
-    for (const [family, address] of [...nobody, ...groups]) all(family, { ...ends(family), source: address });
+    for (const [family, address] of [...nobody, ...groups])
+      all(family, { ...ends(family), source: address });
     lab.silent();
     assert.deepEqual(counted(lab), { droppedUnanswerable: frames });
   });
@@ -333,7 +336,12 @@ describe('datagrams', () => {
         },
       });
       // What is behind the datagram in its packet is none of it.
-      const frame = udpFrame({ ...ends(family), ...PORTS, data: 'datagram and more', checksum: 'valid' });
+      const frame = udpFrame({
+        ...ends(family),
+        ...PORTS,
+        data: 'datagram and more',
+        checksum: 'valid',
+      });
       frame.writeUInt16BE(8 + 8, 10 + (family === 4 ? 20 : 40) + 4);
       lab.input(frame);
       lab.silent();
@@ -379,7 +387,14 @@ describe('datagrams', () => {
     const data = Buffer.alloc(2);
     for (let value = 0; value < 65_536; value++) {
       data.writeUInt16BE(value);
-      lab.endpoint.writer.datagram(4, addressWords(SERVER[4]), 53, addressWords(APPLICATION[4]), 5000, data);
+      lab.endpoint.writer.datagram(
+        4,
+        addressWords(SERVER[4]),
+        53,
+        addressWords(APPLICATION[4]),
+        5000,
+        data,
+      );
       // Each of them is checked: one has 0xffff.
       lab.next();
     }
@@ -391,7 +406,12 @@ describe('other protocols', () => {
     it(`are prohibited, by the router, IPv${family}`, () => {
       const lab = new TcpLab();
       lab.input(
-        icmpFrame({ ...ends(family), type: family === 4 ? 8 : 128, code: 0, body: Buffer.from('ping') }),
+        icmpFrame({
+          ...ends(family),
+          type: family === 4 ? 8 : 128,
+          code: 0,
+          body: Buffer.from('ping'),
+        }),
       );
       lab.input(otherFrame({ ...ends(family), protocol: 47 }));
       lab.input(otherFrame({ ...ends(family), protocol: 132 }));
@@ -417,12 +437,19 @@ describe('other protocols', () => {
       }
     // Too big, but not what we have sent: cut off, another version, another protocol.
     for (const length of [0, 1, 20, 27]) {
-      lab.input(icmpFrame({ ...ends(4), type: 3, code: 4, body: syn(4).subarray(10, 10 + length) }));
+      lab.input(
+        icmpFrame({ ...ends(4), type: 3, code: 4, body: syn(4).subarray(10, 10 + length) }),
+      );
       frames++;
     }
     lab.input(icmpFrame({ ...ends(4), type: 3, code: 4, body: syn(6).subarray(10) }));
     lab.input(
-      icmpFrame({ ...ends(4), type: 3, code: 4, body: udpFrame({ ...ends(4), ...PORTS }).subarray(10) }),
+      icmpFrame({
+        ...ends(4),
+        type: 3,
+        code: 4,
+        body: udpFrame({ ...ends(4), ...PORTS }).subarray(10),
+      }),
     );
     lab.input(icmpFrame({ ...ends(6), type: 2, code: 0, body: syn(6).subarray(10, 10 + 47) }));
     lab.silent();

@@ -20,6 +20,9 @@ describe('the endpoint, against chance', () => {
     }
     // It has been somewhere.
     assert.ok(opened > 10 * SEEDS, `${opened} flows`);
-    assert.ok(bytesIn > 100_000 * SEEDS && bytesOut > 100_000 * SEEDS, `${bytesIn} in, ${bytesOut} out`);
+    assert.ok(
+      bytesIn > 100_000 * SEEDS && bytesOut > 100_000 * SEEDS,
+      `${bytesIn} in, ${bytesOut} out`,
+    );
   });
 });

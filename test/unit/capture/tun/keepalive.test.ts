@@ -20,7 +20,12 @@ function start(options: { readonly timestamps?: boolean } = {}) {
 }
 
 /** The next frame is a probe, so long after now and a little later. */
-function probed(lab: TcpLab, app: TcpApp, after: number, numbers: { seq: number; ack: number }): void {
+function probed(
+  lab: TcpLab,
+  app: TcpApp,
+  after: number,
+  numbers: { seq: number; ack: number },
+): void {
   const late = lab.waitForFrame(after + SLACK_MS) - after;
   assert.ok(late >= 0, `${late} ms late`);
   app.expect('.', { ...numbers, data: 0 });
@@ -82,7 +87,8 @@ describe('a flow on which nothing is said', () => {
   it('is lost when it does not answer, and is forgotten', () => {
     const { lab, app, far } = start();
     probed(lab, app, KEEPALIVE_MS, { seq: 0, ack: 1 });
-    for (let probe = 1; probe < KEEPALIVE_PROBES; probe++) probed(lab, app, PROBE_MS, { seq: 0, ack: 1 });
+    for (let probe = 1; probe < KEEPALIVE_PROBES; probe++)
+      probed(lab, app, PROBE_MS, { seq: 0, ack: 1 });
     assert.deepEqual(far.said, []);
     lab.wait(PROBE_MS + SLACK_MS);
     assert.deepEqual(far.said, ['abort flow-given-up']);

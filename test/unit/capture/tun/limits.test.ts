@@ -1,7 +1,11 @@
 /** The limits of endpoint.ts, each with its counter, and the times that it announces. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { MAX_HALF_OPEN, MAX_HELD, MAX_WAITING_BYTES } from '../../../../src/capture/tun/endpoint.ts';
+import {
+  MAX_HALF_OPEN,
+  MAX_HELD,
+  MAX_WAITING_BYTES,
+} from '../../../../src/capture/tun/endpoint.ts';
 import { FIRST_WINDOW, LEAST_WINDOW } from '../../../../src/capture/tun/receiveside.ts';
 import { TcpLab } from '../../../support/tcpscript.ts';
 import type { TestConduit } from '../../../support/testconduit.ts';
@@ -71,9 +75,11 @@ describe('a SYN that is too long', () => {
     const lab = new TcpLab();
     for (const data of ['', 'x'])
       for (const octets of [64, 1024, 2040])
-        lab
-          .app({ family: 6 })
-          .send('S', { ...SYN, data, extensions: Array.from({ length: 4 }, () => [60, octets] as const) });
+        lab.app({ family: 6 }).send('S', {
+          ...SYN,
+          data,
+          extensions: Array.from({ length: 4 }, () => [60, octets] as const),
+        });
     lab.silent();
     assert.equal(lab.flows.length, 0);
     assert.equal(lab.counters.droppedLongSyns, 6);
@@ -105,12 +111,16 @@ describe('MAX_WAITING_BYTES', () => {
       while (app.nextSeq < edge && lab.counters.droppedWaitingLimit === 0) {
         app.send('.', { data: data.subarray(0, edge - app.nextSeq) });
         for (const frame of lab.frames.splice(0))
-          if (frame.kind === 'tcp') edge = Math.max(edge, ((frame.ack - app.isn) | 0) + frame.window * 128);
+          if (frame.kind === 'tcp')
+            edge = Math.max(edge, ((frame.ack - app.isn) | 0) + frame.window * 128);
       }
       waiting += far.data.length;
       pairs.push({ app, far, edge });
     }
-    assert.ok(waiting >= MAX_WAITING_BYTES && waiting < MAX_WAITING_BYTES + 2 * FIRST_WINDOW, `${waiting}`);
+    assert.ok(
+      waiting >= MAX_WAITING_BYTES && waiting < MAX_WAITING_BYTES + 2 * FIRST_WINDOW,
+      `${waiting}`,
+    );
     // Who has nothing that waits gets in.
     const app = lab.app();
     const far = app.connect({}, { automatic: false });

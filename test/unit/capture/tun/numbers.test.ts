@@ -5,13 +5,21 @@ import { Numbers } from '../../../../src/capture/tun/numbers.ts';
 import { Tuple } from '../../../../src/capture/tun/tuple.ts';
 import { tcpFrame } from '../../../support/tcpframes.ts';
 
-const BASE = { source: '10.77.0.11', destination: '10.0.0.1', sourcePort: 5000, destinationPort: 80 };
+const BASE = {
+  source: '10.77.0.11',
+  destination: '10.0.0.1',
+  sourcePort: 5000,
+  destinationPort: 80,
+};
 const SIX = { ...BASE, source: 'fd77::11', destination: 'fd00::1' };
 
 function tupleOf(fields: typeof BASE): Tuple {
   const bytes = tcpFrame({ ...fields, flags: 'S', seq: 1, ack: 0 });
   const view = new FrameView();
-  view.parse({ bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length) }, bytes.length);
+  view.parse(
+    { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length) },
+    bytes.length,
+  );
   return new Tuple(view, 0);
 }
 

@@ -13,7 +13,12 @@ const MOST_MS = 60_000;
 const SIZE = 1000;
 const SMALL = { mss: SIZE + 12 } as const;
 
-function start({ syn = SMALL as SendFields, family = 4 as 4 | 6, win = 0xffff, timestamps = true } = {}) {
+function start({
+  syn = SMALL as SendFields,
+  family = 4 as 4 | 6,
+  win = 0xffff,
+  timestamps = true,
+} = {}) {
   const lab = new TcpLab();
   const app = lab.app({ family, timestamps });
   const far = app.connect(syn, { win });

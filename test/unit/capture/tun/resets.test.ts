@@ -45,7 +45,8 @@ describe('a reset', () => {
 
   it('outside of the window is dropped', () => {
     const { lab, app, far } = start();
-    for (const seq of [0, -1000, 1 + FIRST_WINDOW, 2 ** 31]) app.send('R', { seq }).send('R.', { seq });
+    for (const seq of [0, -1000, 1 + FIRST_WINDOW, 2 ** 31])
+      app.send('R', { seq }).send('R.', { seq });
     lab.silent();
     assert.deepEqual(far.said, []);
     assert.equal(lab.counters.flowsLive, 1);

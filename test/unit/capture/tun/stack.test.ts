@@ -5,7 +5,13 @@ import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import { HEADER_BYTES, type PacketDevice } from '../../../../src/capture/tun/device.ts';
 import { PacketStack, type PacketStackOptions } from '../../../../src/capture/tun/stack.ts';
 import type { TcpFlow } from '../../../../src/capture/tun/tcpflow.ts';
-import { type ReadFrame, readFrame, type TcpFields, tcpFrame, udpFrame } from '../../../support/tcpframes.ts';
+import {
+  type ReadFrame,
+  readFrame,
+  type TcpFields,
+  tcpFrame,
+  udpFrame,
+} from '../../../support/tcpframes.ts';
 import { joined } from '../../../support/testconduit.ts';
 
 const ENDS = { source: '10.77.0.11', destination: '10.0.0.1' } as const;
@@ -113,8 +119,12 @@ describe('PacketStack', () => {
       far.outstanding += data.length;
       flow.send(data, memory);
     };
-    device.give(...['one', 'two', 'three'].map((data, n) => segment('.', { seq: 2 + 3 * n, ack, data })));
-    const echoed = device.written.map((frame) => (frame.kind === 'tcp' ? frame.data.toString() : ''));
+    device.give(
+      ...['one', 'two', 'three'].map((data, n) => segment('.', { seq: 2 + 3 * n, ack, data })),
+    );
+    const echoed = device.written.map((frame) =>
+      frame.kind === 'tcp' ? frame.data.toString() : '',
+    );
     assert.deepEqual(echoed, ['one', 'two', 'three']);
     device.written.length = 0;
     device.give(...Array.from({ length: 3 }, () => segment('.', { seq: 13, ack, data: '' })));
@@ -140,7 +150,8 @@ describe('PacketStack', () => {
   it('keeps the timers', async () => {
     const { device, far } = connect();
     far.give('data');
-    const seen = () => device.written.filter((frame) => frame.kind === 'tcp' && frame.data.length > 0).length;
+    const seen = () =>
+      device.written.filter((frame) => frame.kind === 'tcp' && frame.data.length > 0).length;
     assert.equal(seen(), 1);
     for (let n = 0; n < 40 && seen() < 2; n++) await delay(50);
     assert.equal(seen(), 2);
@@ -156,7 +167,11 @@ describe('PacketStack', () => {
     assert.deepEqual(texts, ['question', 'question']);
     for (const datagram of datagrams) {
       const { source, destination } = datagram;
-      stack.sendDatagram({ source: destination, destination: source, payload: Buffer.from('answer') });
+      stack.sendDatagram({
+        source: destination,
+        destination: source,
+        payload: Buffer.from('answer'),
+      });
       const answer = device.written.shift();
       assert.ok(answer?.kind === 'udp');
       assert.deepEqual([answer.destination, answer.destinationPort], [source.host, source.port]);

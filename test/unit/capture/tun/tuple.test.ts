@@ -41,7 +41,10 @@ for (const [name, random] of [
           VIEWS.forEach((view, i) => {
             const expected = entries[i];
             assert.ok(expected !== undefined);
-            assert.equal(table.find(view, expected.hash), left.has(expected) ? expected : undefined);
+            assert.equal(
+              table.find(view, expected.hash),
+              left.has(expected) ? expected : undefined,
+            );
           });
           assert.deepEqual(new Set(table), left);
         }

@@ -87,7 +87,12 @@ describe('streams', () => {
   });
 
   it('may bring a query octet by octet, and end their side before the answer', async () => {
-    const socket = connect({ port: listener.port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+    const socket = connect({
+      port: listener.port,
+      host: '127.0.0.1',
+      allowHalfOpen: true,
+      noDelay: true,
+    });
     for (const octet of framed(queryBytes('slow2.example', 1))) {
       socket.write(Buffer.of(octet));
       await new Promise(setImmediate);
@@ -96,7 +101,10 @@ describe('streams', () => {
     socket.end();
     const messages = await receive(socket, 2);
     assert.equal(messages.length, 1);
-    assert.ok(performance.now() - before < STREAM_IDLE_MS / 2, 'the server ends its side behind the answer');
+    assert.ok(
+      performance.now() - before < STREAM_IDLE_MS / 2,
+      'the server ends its side behind the answer',
+    );
   });
 
   it('carry answers that no datagram holds', async () => {
@@ -110,7 +118,9 @@ describe('streams', () => {
     const socket = connect(listener.port, '127.0.0.1');
     const count = 3 * MAX_PIPELINED;
     socket.write(
-      framed(...Array.from({ length: count }, (_, i) => queryBytes(`slow${i}.example`, 1, { id: i }))),
+      framed(
+        ...Array.from({ length: count }, (_, i) => queryBytes(`slow${i}.example`, 1, { id: i })),
+      ),
     );
     const ids = (await receive(socket, count)).map((bytes) => read(bytes).id ?? -1);
     assert.equal(new Set(ids).size, count);
@@ -127,7 +137,9 @@ describe('streams', () => {
 });
 
 // Half relayed from the cache, half virtual.
-const NAMES = Array.from({ length: 50 }, (_, i) => (i % 2 === 0 ? `host${i}.example` : 'api.example.com'));
+const NAMES = Array.from({ length: 50 }, (_, i) =>
+  i % 2 === 0 ? `host${i}.example` : 'api.example.com',
+);
 
 describe('datagrams', () => {
   it('5,000 queries take a second of processor time at most, and 99 % of them 5 ms', async () => {
@@ -164,7 +176,8 @@ describe('datagrams', () => {
       ...NAMES,
     ]);
     const { sent, answered, p99 } = JSON.parse(output) as LoadResult;
-    // How long it takes is also the other programs' doing; what is lost, that of small socket buffers meanwhile.
+    // How long it takes is also the other programs' doing; what is lost, that of small socket
+    // buffers meanwhile.
     t.diagnostic(`${answered} of ${sent} queries answered, 99 % within ${p99.toFixed(2)} ms`);
     assert.ok(answered >= sent / 10, `${answered} of ${sent}`);
   });

@@ -1,4 +1,7 @@
-/** The folder's parts as a tunnel puts them together: queries out of a capture, connections to what they were answered with. */
+/**
+ * The folder's parts as a tunnel puts them together: queries out of a capture, connections to what
+ * they were answered with.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
@@ -98,11 +101,16 @@ describe('the names of a tunnel', () => {
     const options = { device, servers: [], local: [], observer: new CountingObserver() };
     const connect = () => Promise.reject(new Error('none'));
     const naming = { nameTargets: [], nameExclusions: [], domains: [], beyond: 'local' } as const;
-    assert.doesNotThrow(() => createNames({ ...options, naming, connect, connectDirectly: connect }));
+    assert.doesNotThrow(() =>
+      createNames({ ...options, naming, connect, connectDirectly: connect }),
+    );
     const named = { ...naming, nameTargets: [parseNamePattern('a.example')] };
-    assert.throws(() => createNames({ ...options, naming: named, connect, connectDirectly: connect }), {
-      code: 'dns-no-block',
-    });
+    assert.throws(
+      () => createNames({ ...options, naming: named, connect, connectDirectly: connect }),
+      {
+        code: 'dns-no-block',
+      },
+    );
   });
 
   it('are answered from the address that was asked, and lead to the name', async () => {
@@ -143,7 +151,11 @@ describe('the names of a tunnel', () => {
   it('leave other traffic alone, but for ports of their own address', async () => {
     const { queries, refused, ask, request } = setUp();
     const datagram = (host: string, port: number) =>
-      queries.acceptDatagram({ source: PROGRAM, destination: { host, port }, payload: queryBytes('x', 1) });
+      queries.acceptDatagram({
+        source: PROGRAM,
+        destination: { host, port },
+        payload: queryBytes('x', 1),
+      });
     assert.equal(datagram('10.0.0.7', 53), false);
     assert.equal(datagram('192.168.1.1', 443), false);
     await ask('198.18.1.53', 'x', 443);

@@ -24,7 +24,18 @@ import {
 
 const UDP = { key: '192.0.2.2', stream: false };
 const TCP = { key: '192.0.2.2', stream: true };
-const T = { A: 1, SOA: 6, PTR: 12, MX: 15, AAAA: 28, SRV: 33, SVCB: 64, HTTPS: 65, AXFR: 252, ANY: 255 };
+const T = {
+  A: 1,
+  SOA: 6,
+  PTR: 12,
+  MX: 15,
+  AAAA: 28,
+  SRV: 33,
+  SVCB: 64,
+  HTTPS: 65,
+  AXFR: 252,
+  ANY: 255,
+};
 
 function knows(names: readonly string[]) {
   return new FakeResolver((asked: Question) =>
@@ -51,7 +62,11 @@ function setUp({
   const observer = new CountingObserver();
   const blocks = virtualBlocks({ address4: '198.18.0.1', address6: '2001:2::1' });
   if (blocks === undefined) throw new Error('no blocks');
-  const virtual = new VirtualAddresses({ blocks, observer, ...(slots === undefined ? {} : { slots }) });
+  const virtual = new VirtualAddresses({
+    blocks,
+    observer,
+    ...(slots === undefined ? {} : { slots }),
+  });
   const server = new DnsServer({
     naming: createNaming({
       nameTargets: ['api.example.com', '*.corp.example'].map(parseNamePattern),
@@ -125,7 +140,11 @@ describe('name targets', () => {
     const tunnel = knows(['www.corp.example']);
     const { ask, virtual } = setUp({ tunnel });
     assert.equal((await ask('www.corp.example', T.A)).answers?.length, 1);
-    assert.equal((await ask('www.corp.example', T.AAAA)).answers?.length, 0, 'it has no IPv6 address');
+    assert.equal(
+      (await ask('www.corp.example', T.AAAA)).answers?.length,
+      0,
+      'it has no IPv6 address',
+    );
     const missing = await ask('wwww.corp.example', T.A);
     assert.equal(missing.rcode, 3);
     assert.equal(missing.authorities?.[0]?.type, 'SOA');
@@ -184,7 +203,10 @@ describe('other names', () => {
 
   it('of the tunnel are SERVFAIL when the tunnel fails', async () => {
     const local = knows(['x.tunnelled.example']);
-    const { ask } = setUp({ tunnel: new FakeResolver(() => Promise.reject(new Error('down'))), local });
+    const { ask } = setUp({
+      tunnel: new FakeResolver(() => Promise.reject(new Error('down'))),
+      local,
+    });
     assert.equal((await ask('x.tunnelled.example', T.A)).rcode, 2);
     assert.equal(local.asked.length, 0);
   });
@@ -259,7 +281,10 @@ describe('other names', () => {
     assert.equal(bare.id, 0xbeef);
     assert.equal(bare.questions?.[0]?.name, 'wWw.example.org');
     assert.equal(bare.additionals?.length, 0);
-    assert.deepEqual([bare.flag_ra, bare.flag_rd, bare.flag_ad, bare.flag_aa], [true, true, false, false]);
+    assert.deepEqual(
+      [bare.flag_ra, bare.flag_rd, bare.flag_ad, bare.flag_aa],
+      [true, true, false, false],
+    );
     const modern = await ask('www.example.org', T.A, { payload: 1400, flags: 0x0120 });
     assert.equal(modern.additionals?.[0]?.type, 'OPT');
     assert.equal(modern.flag_ad, true);
@@ -271,7 +296,12 @@ describe('records that nobody asked for', () => {
     const tunnel = new FakeResolver((asked) =>
       upstreamAnswer(asked, {
         answers: [
-          { type: 'SRV', name: asked.name, ttl: 60, data: { port: 389, target: 'dc1.corp.example' } },
+          {
+            type: 'SRV',
+            name: asked.name,
+            ttl: 60,
+            data: { port: 389, target: 'dc1.corp.example' },
+          },
         ],
         authorities: [soa('corp.example')],
         additionals: [a('dc1.corp.example', '10.0.0.1')],
@@ -279,7 +309,11 @@ describe('records that nobody asked for', () => {
     );
     const { ask } = setUp({ tunnel });
     for (const payload of [undefined, 1232]) {
-      const answer = await ask('_ldap._tcp.corp.example', T.SRV, payload === undefined ? {} : { payload });
+      const answer = await ask(
+        '_ldap._tcp.corp.example',
+        T.SRV,
+        payload === undefined ? {} : { payload },
+      );
       assert.deepEqual([answer.answers?.length, answer.authorities?.length], [1, 1]);
       assert.deepEqual(
         answer.additionals?.map(({ type }) => type),
@@ -350,7 +384,9 @@ describe('queries that are not as they should be', () => {
   }
 
   it('a later version of EDNS: BADVERS, and the version that is known', async () => {
-    const answer = read(await setUp().server.answer(withOptions(optionBytes(1232, { version: 1 })), UDP));
+    const answer = read(
+      await setUp().server.answer(withOptions(optionBytes(1232, { version: 1 })), UDP),
+    );
     const [option] = answer.additionals ?? [];
     assert.ok(option?.type === 'OPT');
     assert.deepEqual([answer.rcode, option.extendedRcode, option.ednsVersion], [0, 1, 0]);
@@ -362,7 +398,9 @@ describe('queries that are not as they should be', () => {
     const octets = fc.oneof(
       fc.uint8Array({ maxLength: 80 }),
       fc
-        .array(fc.tuple(fc.nat(base.length - 1), fc.integer({ min: 0, max: 255 })), { maxLength: 4 })
+        .array(fc.tuple(fc.nat(base.length - 1), fc.integer({ min: 0, max: 255 })), {
+          maxLength: 4,
+        })
         .map((changes) => {
           const bytes = Buffer.from(base);
           for (const [at, octet] of changes) bytes[at] = octet;

@@ -1,4 +1,7 @@
-/** What the tests of src/dns share: names as octets, queries, resolvers that answer what the test says, counters. */
+/**
+ * What the tests of src/dns share: names as octets, queries, resolvers that answer what the test
+ * says, counters.
+ */
 import { type Answer, decode, encode, type Packet } from 'dns-packet';
 import { type Resolver, takeAnswer } from '../../../../src/dns/upstream/resolver.ts';
 import type { UpstreamAnswer } from '../../../../src/dns/wire/compose.ts';

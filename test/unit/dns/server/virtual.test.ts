@@ -35,11 +35,16 @@ function addresses(slots?: number) {
 
 describe('the blocks of virtual addresses', () => {
   it('lie apart from each other and from the devices of as many tunnels', () => {
-    const all = Array.from({ length: MAX_TUNNELS }, (_, index) => blockPrefixes(blocks(index))).flat();
+    const all = Array.from({ length: MAX_TUNNELS }, (_, index) =>
+      blockPrefixes(blocks(index)),
+    ).flat();
     for (const [i, prefix] of all.entries()) {
       assert.ok(specialRangeOf(prefix), `${formatPrefix(prefix)} is not among our own addresses`);
       for (const other of all.slice(i + 1))
-        assert.ok(!prefixContains(prefix, other) && !prefixContains(other, prefix), formatPrefix(prefix));
+        assert.ok(
+          !prefixContains(prefix, other) && !prefixContains(other, prefix),
+          formatPrefix(prefix),
+        );
       for (let device = 0; device < MAX_TUNNELS; device++) {
         const own = { family: 4, address: `198.18.${device}.0`, length: 24 } as const;
         assert.ok(!prefixContains(prefix, own));
@@ -60,7 +65,10 @@ describe('the blocks of virtual addresses', () => {
   });
 
   it('are none for one tunnel more', () => {
-    assert.equal(virtualBlocks({ address4: `198.18.${MAX_TUNNELS}.1`, address6: undefined }), undefined);
+    assert.equal(
+      virtualBlocks({ address4: `198.18.${MAX_TUNNELS}.1`, address6: undefined }),
+      undefined,
+    );
     assert.equal(virtualBlocks({ address4: undefined, address6: '2001:2:0:7::1' }), undefined);
   });
 });
@@ -151,15 +159,25 @@ describe('virtual addresses', () => {
       assert.equal(virtual.nameOf(address), undefined);
       assert.equal(virtual.hold(address), undefined);
     }
-    for (const address of ['198.18.0.1', '10.0.0.1', '2001:2::1']) assert.ok(!virtual.contains(address));
+    for (const address of ['198.18.0.1', '10.0.0.1', '2001:2::1'])
+      assert.ok(!virtual.contains(address));
   });
 
   it('never pass to another name too early, in whatever order things happen', () => {
     const step = fc.oneof(
-      fc.record({ kind: fc.constant('lease' as const), name: fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f') }),
-      fc.record({ kind: fc.constant('hold' as const), name: fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f') }),
+      fc.record({
+        kind: fc.constant('lease' as const),
+        name: fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f'),
+      }),
+      fc.record({
+        kind: fc.constant('hold' as const),
+        name: fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f'),
+      }),
       fc.record({ kind: fc.constant('release' as const), nth: fc.nat(5) }),
-      fc.record({ kind: fc.constant('wait' as const), ms: fc.integer({ min: 1, max: MIN_AGE_MS }) }),
+      fc.record({
+        kind: fc.constant('wait' as const),
+        ms: fc.integer({ min: 1, max: MIN_AGE_MS }),
+      }),
     );
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
@@ -179,7 +197,10 @@ describe('virtual addresses', () => {
             if (address === undefined) continue;
             const old = believed.get(address);
             if (old !== undefined && old.name !== now.name)
-              assert.ok(old.flows === 0 && clock.now - old.at >= MIN_AGE_MS, `${address} passed too early`);
+              assert.ok(
+                old.flows === 0 && clock.now - old.at >= MIN_AGE_MS,
+                `${address} passed too early`,
+              );
             const flows = old?.name === now.name ? old.flows : 0;
             const hold = now.kind === 'hold' ? virtual.hold(address) : undefined;
             if (hold) holds.push({ release: () => hold.release(), address });

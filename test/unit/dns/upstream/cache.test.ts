@@ -4,7 +4,15 @@ import type { Packet } from 'dns-packet';
 import { CachingResolver, MAX_ENTRIES } from '../../../../src/dns/upstream/cache.ts';
 import { relayAnswer } from '../../../../src/dns/wire/compose.ts';
 import type { Query } from '../../../../src/dns/wire/query.ts';
-import { a, CountingObserver, FakeResolver, question, read, soa, upstreamAnswer } from '../server/support.ts';
+import {
+  a,
+  CountingObserver,
+  FakeResolver,
+  question,
+  read,
+  soa,
+  upstreamAnswer,
+} from '../server/support.ts';
 
 function setUp(packet: (n: number) => Packet & { readonly rcode?: number }) {
   const clock = { now: 0 };
@@ -44,7 +52,10 @@ describe('the cache', () => {
     ['a name without such records', 0, 28],
   ] as const) {
     it(`keeps ${what} for the smaller of the SOA's TTL and its minimum`, async () => {
-      const { clock, upstream, ask } = setUp(() => ({ rcode, authorities: [soa('example', 120, 20)] }));
+      const { clock, upstream, ask } = setUp(() => ({
+        rcode,
+        authorities: [soa('example', 120, 20)],
+      }));
       assert.equal((await ask('a.example', type)).rcode, rcode);
       clock.now = 19_999;
       await ask('a.example', type);
@@ -91,7 +102,11 @@ describe('the cache', () => {
   it('remembers a failure for a second', async () => {
     const clock = { now: 0 };
     const upstream = new FakeResolver(() => Promise.reject(new Error('down')));
-    const cache = new CachingResolver({ upstream, observer: new CountingObserver(), now: () => clock.now });
+    const cache = new CachingResolver({
+      upstream,
+      observer: new CountingObserver(),
+      now: () => clock.now,
+    });
     for (const now of [0, 999, 1000]) {
       clock.now = now;
       await assert.rejects(cache.resolve(question('a.example')), /down/);

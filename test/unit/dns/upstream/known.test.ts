@@ -15,7 +15,10 @@ import { readMessage, Type } from '../../../../src/dns/wire/message.ts';
 import { silentObserver } from '../../../../src/observe/observer.ts';
 import { question } from '../server/support.ts';
 
-/** `alias.example` is `www.corp.example`, which has addresses; `half.example` can't be asked for AAAA; others don't exist. */
+/**
+ * `alias.example` is `www.corp.example`, which has addresses; `half.example` can't be asked for
+ * AAAA; others don't exist.
+ */
 const RESOLVER: Resolver = {
   async resolve({ name, type }) {
     if (name === 'half.example' && type === Type.AAAA) throw new Error('no answer');
@@ -111,7 +114,10 @@ describe('names that addresses were answered for', () => {
 
 describe('addresses of a name', () => {
   it('are those of both families, IPv4 first, canonical and bounded', async () => {
-    assert.deepEqual(await lookupAddresses(RESOLVER, 'alias.example'), ['10.77.0.11', '2001:db8:77::11']);
+    assert.deepEqual(await lookupAddresses(RESOLVER, 'alias.example'), [
+      '10.77.0.11',
+      '2001:db8:77::11',
+    ]);
     assert.equal((await lookupAddresses(RESOLVER, 'many.example')).length, MAX_ADDRESSES);
     assert.deepEqual(await lookupAddresses(RESOLVER, 'missing.example'), []);
   });

@@ -49,7 +49,14 @@ async function serve(
           length.writeUInt16BE(message.length);
           socket.write(Buffer.concat([length, message]));
         };
-        onQuery({ bytes, id: parsed.query.id, question: parsed.query.question, send, socket, connection });
+        onQuery({
+          bytes,
+          id: parsed.query.id,
+          question: parsed.query.question,
+          send,
+          socket,
+          connection,
+        });
       }
     });
   });
@@ -82,7 +89,9 @@ function upstream(
 }
 
 const good = (asked: Asked) =>
-  asked.send(answerBytes(asked.question, asked.id, { answers: [a(asked.question.name, '10.0.0.1')] }));
+  asked.send(
+    answerBytes(asked.question, asked.id, { answers: [a(asked.question.name, '10.0.0.1')] }),
+  );
 
 describe('resolvers over streams', () => {
   it('are asked for many names on one connection, and may answer in any order', async () => {
@@ -115,7 +124,9 @@ describe('resolvers over streams', () => {
     await upstream([destination]).resolver.resolve(question('A.example', 1, { dnssecOk: true }));
     const packet = read(seen);
     const [option] = packet.additionals ?? [];
-    assert.ok(packet.flag_rd && option?.type === 'OPT' && option.flag_do && option.options.length === 0);
+    assert.ok(
+      packet.flag_rd && option?.type === 'OPT' && option.flag_do && option.options.length === 0,
+    );
   });
 
   it('may close whenever they like: what they had not answered is asked again', async () => {
@@ -148,7 +159,9 @@ describe('resolvers over streams', () => {
     const closed = { host: '127.0.0.1', port: 1 };
     let silences = 0;
     const silent = await serve(() => silences++);
-    const failing = await serve((asked) => asked.send(answerBytes(asked.question, asked.id, { rcode: 2 })));
+    const failing = await serve((asked) =>
+      asked.send(answerBytes(asked.question, asked.id, { rcode: 2 })),
+    );
     const working = await serve(good);
     const servers = [closed, silent.destination, failing.destination, working.destination];
     const { resolver } = upstream(servers, { attemptTimeoutMs: 300 });
@@ -169,7 +182,8 @@ describe('resolvers over streams', () => {
     const sizes: number[] = [];
     const { destination } = await serve((asked) => {
       sizes.push(asked.bytes.length);
-      if (asked.bytes.readUInt16BE(10) > 0) asked.send(answerBytes(asked.question, asked.id, { rcode: 1 }));
+      if (asked.bytes.readUInt16BE(10) > 0)
+        asked.send(answerBytes(asked.question, asked.id, { rcode: 1 }));
       else good(asked);
     });
     const { resolver } = upstream([destination]);
@@ -201,7 +215,9 @@ describe('resolvers over streams', () => {
     const { destination } = await serve((asked) => {
       const looped = answerBytes(asked.question, asked.id, { answers: [a('', '10.0.0.1')] });
       const at = 12 + asked.question.wire.length + 4;
-      asked.send(Buffer.concat([looped.subarray(0, at), Buffer.of(0xc0, at), looped.subarray(at + 1)]));
+      asked.send(
+        Buffer.concat([looped.subarray(0, at), Buffer.of(0xc0, at), looped.subarray(at + 1)]),
+      );
     });
     const before = performance.now();
     await assert.rejects(upstream([destination]).resolver.resolve(question('a.example')), {
@@ -258,7 +274,8 @@ describe('resolvers over streams', () => {
       const length = Buffer.alloc(2);
       length.writeUInt16BE(message.length);
       const framed = Buffer.concat([length, message]);
-      for (let at = 0; at < framed.length; at += 1001) asked.socket.write(framed.subarray(at, at + 1001));
+      for (let at = 0; at < framed.length; at += 1001)
+        asked.socket.write(framed.subarray(at, at + 1001));
     });
     const answer = await upstream([destination]).resolver.resolve(question('n0.loop.example'));
     assert.equal(read(answer.message).answers?.length, 1000);
@@ -289,7 +306,9 @@ describe('resolvers over streams', () => {
 });
 
 describe('resolvers over datagrams', () => {
-  async function serveDatagrams(onQuery: (bytes: Buffer, send: (message: Uint8Array) => void) => void) {
+  async function serveDatagrams(
+    onQuery: (bytes: Buffer, send: (message: Uint8Array) => void) => void,
+  ) {
     const socket = createSocket('udp4');
     socket.on('message', (bytes, from) =>
       onQuery(bytes, (message) => socket.send(message, from.port, from.address)),
@@ -385,8 +404,11 @@ describe('resolvers over datagrams', () => {
     await assert.rejects(datagrams([closed]).resolver.resolve(question('a.example')), {
       code: 'dns-unreachable',
     });
-    await assert.rejects(datagrams([silent], undefined, 150).resolver.resolve(question('a.example')), {
-      code: 'dns-timeout',
-    });
+    await assert.rejects(
+      datagrams([silent], undefined, 150).resolver.resolve(question('a.example')),
+      {
+        code: 'dns-timeout',
+      },
+    );
   });
 });

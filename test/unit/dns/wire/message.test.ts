@@ -1,4 +1,7 @@
-/** The reader of messages: what dns-packet writes is read, and nothing that a hostile server sends gets past it. */
+/**
+ * The reader of messages: what dns-packet writes is read, and nothing that a hostile server sends
+ * gets past it.
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { decode } from 'dns-packet';
@@ -11,7 +14,21 @@ const HEADER = [0, 1, 0x81, 0x80, 0, 0, 0, 1, 0, 0, 0, 0];
 
 /** A message of one answer record with this owner name and data. */
 function record(owner: readonly number[], type: number, data: readonly number[]): Uint8Array {
-  return Uint8Array.from([...HEADER, ...owner, 0, type, 0, 1, 0, 0, 0, 60, 0, data.length, ...data]);
+  return Uint8Array.from([
+    ...HEADER,
+    ...owner,
+    0,
+    type,
+    0,
+    1,
+    0,
+    0,
+    0,
+    60,
+    0,
+    data.length,
+    ...data,
+  ]);
 }
 
 describe('messages', () => {
@@ -22,7 +39,9 @@ describe('messages', () => {
         { type: 'CNAME', name: 'x.example.com', data: 'y.example.com' },
       ],
       authorities: [soa('example.com')],
-      additionals: [{ type: 'MX', name: 'example.com', data: { preference: 1, exchange: 'mx.example.com' } }],
+      additionals: [
+        { type: 'MX', name: 'example.com', data: { preference: 1, exchange: 'mx.example.com' } },
+      ],
     });
     const view = readMessage(bytes);
     assert.equal(view.id, 7);
@@ -51,7 +70,10 @@ describe('messages', () => {
     ['a CNAME that ends beyond its data', record([0], 5, [5, 0x61])],
     ['an MX without a name', record([0], 15, [0, 1])],
     ['an SOA that is too short', record([0], 6, [0, 0, 1, 2, 3])],
-    ['more records than there are', Uint8Array.from([0, 1, 0x81, 0x80, 0, 0, 0xff, 0xff, 0, 0, 0, 0])],
+    [
+      'more records than there are',
+      Uint8Array.from([0, 1, 0x81, 0x80, 0, 0, 0xff, 0xff, 0, 0, 0, 0]),
+    ],
     ['octets behind the end', Uint8Array.from([...record([0], 1, [10, 0, 0, 1]), 0])],
     [
       'a name of 256 octets',
@@ -66,7 +88,8 @@ describe('messages', () => {
   }
 
   it('with chains of pointers cost no more than their length', () => {
-    // 20,000 pointers, each to the one before, as the data of a record; and as many records as fit that start from the last.
+    // 20,000 pointers, each to the one before, as the data of a record; and as many records as fit
+    // that start from the last.
     const pointers: number[] = [];
     const start = HEADER.length + 11;
     for (let i = 0; i < 8000; i++) {
@@ -75,13 +98,29 @@ describe('messages', () => {
     }
     const head = [...HEADER];
     head[6] = 0x10;
-    const chain = [0, 0, 99, 0, 1, 0, 0, 0, 60, pointers.length >> 8, pointers.length & 0xff, ...pointers];
+    const chain = [
+      0,
+      0,
+      99,
+      0,
+      1,
+      0,
+      0,
+      0,
+      60,
+      pointers.length >> 8,
+      pointers.length & 0xff,
+      ...pointers,
+    ];
     const last = start + 2 * 7999;
     const using = Array(4000)
       .fill([0xc0 | (last >> 8), last & 0xff, 0, 99, 0, 1, 0, 0, 0, 60, 0, 0])
       .flat();
     const before = performance.now();
-    assert.throws(() => readMessage(Uint8Array.from([...head, ...chain, ...using])), /too many pointers/);
+    assert.throws(
+      () => readMessage(Uint8Array.from([...head, ...chain, ...using])),
+      /too many pointers/,
+    );
     assert.ok(performance.now() - before < 50);
   });
 
@@ -93,9 +132,12 @@ describe('messages', () => {
       ],
       authorities: [soa('example.com')],
     });
-    const mutation = fc.array(fc.tuple(fc.nat(valid.length - 1), fc.integer({ min: 0, max: 255 })), {
-      maxLength: 6,
-    });
+    const mutation = fc.array(
+      fc.tuple(fc.nat(valid.length - 1), fc.integer({ min: 0, max: 255 })),
+      {
+        maxLength: 6,
+      },
+    );
     let read = 0;
     fc.assert(
       fc.property(mutation, fc.nat(valid.length * 7), (changes, length) => {

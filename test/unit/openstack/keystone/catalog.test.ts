@@ -7,7 +7,11 @@ import { createSecureContext } from 'node:tls';
 import fc from 'fast-check';
 import { ConnectError } from '../../../../src/flow/connector.ts';
 import { type Observer, silentObserver } from '../../../../src/observe/observer.ts';
-import { CatalogCache, cacheDirectory, MAX_CATALOG_AGE_S } from '../../../../src/openstack/keystone/cache.ts';
+import {
+  CatalogCache,
+  cacheDirectory,
+  MAX_CATALOG_AGE_S,
+} from '../../../../src/openstack/keystone/cache.ts';
 import {
   type CatalogEndpoint,
   configuredEndpoints,
@@ -15,13 +19,24 @@ import {
   selectEndpoints,
 } from '../../../../src/openstack/keystone/catalog.ts';
 import { HttpClient } from '../../../../src/openstack/keystone/http.ts';
-import { findVersionLinks, MAX_VERSION_DOCUMENTS } from '../../../../src/openstack/keystone/versionlinks.ts';
+import {
+  findVersionLinks,
+  MAX_VERSION_DOCUMENTS,
+} from '../../../../src/openstack/keystone/versionlinks.ts';
 import { parseVersions } from '../../../../src/openstack/keystone/versions.ts';
-import { admissionLines, formatReport, permitOpenLine } from '../../../../src/openstack/report/report.ts';
+import {
+  admissionLines,
+  formatReport,
+  permitOpenLine,
+} from '../../../../src/openstack/report/report.ts';
 import type { Cloud } from '../../../../src/openstack/settings/cloud.ts';
 import { Secret } from '../../../../src/openstack/settings/secret.ts';
 import { officialType } from '../../../../src/openstack/settings/servicetypes.ts';
-import { cloudTargets, MAX_CLOUD_TARGETS, rulesOf } from '../../../../src/openstack/targets/rules.ts';
+import {
+  cloudTargets,
+  MAX_CLOUD_TARGETS,
+  rulesOf,
+} from '../../../../src/openstack/targets/rules.ts';
 import {
   type CloudTargetsOptions,
   findCloudTargets,
@@ -33,7 +48,10 @@ const CLOUD: Cloud = {
   source: 'clouds.yaml',
   authUrl: new URL('https://keystone.example:5000/v3'),
   authType: 'token',
-  authentication: () => ({ method: { kind: 'token', token: new Secret('t') }, scope: { kind: 'none' } }),
+  authentication: () => ({
+    method: { kind: 'token', token: new Secret('t') },
+    scope: { kind: 'none' },
+  }),
   region: 'A',
   interfaces: ['public'],
   tls: { caFile: undefined, verify: true, certFile: undefined, keyFile: undefined },
@@ -69,7 +87,12 @@ describe('the service catalog', () => {
         type: 'volumev3',
         name: 'cinder\u001b[31m',
         endpoints: [
-          { interface: 'publicURL', region_id: 'A', region: 'a', url: 'https://u:p@c.example:8776/v3/P?x#y' },
+          {
+            interface: 'publicURL',
+            region_id: 'A',
+            region: 'a',
+            url: 'https://u:p@c.example:8776/v3/P?x#y',
+          },
           { interface: 'private', url: 'https://c.example' },
           { interface: 'public', url: 'ftp://c.example' },
           { interface: 'public', url: null },
@@ -97,7 +120,10 @@ describe('the service catalog', () => {
     const base = new URL('http://x.example');
     fc.assert(fc.property(json, (value) => parseVersions(JSON.stringify(value), base).length >= 0));
     fc.assert(
-      fc.property(fc.string(), (text) => parseVersions(text, base).length === 0 || text.includes('id')),
+      fc.property(
+        fc.string(),
+        (text) => parseVersions(text, base).length === 0 || text.includes('id'),
+      ),
     );
   });
 
@@ -112,7 +138,9 @@ describe('the service catalog', () => {
 
   it('of any region where none is chosen, by region or region_id', () => {
     assert.equal(urlsOf({ ...CLOUD, region: undefined }).length, 5);
-    const both = [{ ...entry('compute', 'id', 'public', 'https://n.example/'), regions: ['id', 'A'] }];
+    const both = [
+      { ...entry('compute', 'id', 'public', 'https://n.example/'), regions: ['id', 'A'] },
+    ];
     assert.equal(urlsOf(CLOUD, both).length, 2);
   });
 
@@ -194,13 +222,20 @@ describe('links of version documents', () => {
     ).flat();
     assert.deepEqual(await findVersionLinks(endpoints, http, observer), []);
     assert.deepEqual(counted, [['tunnel_openstack_versions_left_out_total', 3]]);
-    assert.equal(logged.filter((text) => text.startsWith('no versions at')).length, MAX_VERSION_DOCUMENTS);
+    assert.equal(
+      logged.filter((text) => text.startsWith('no versions at')).length,
+      MAX_VERSION_DOCUMENTS,
+    );
     assert.match(logged[0] ?? '', /of 67 version documents only 64/);
   });
 });
 
 describe('targets of a cloud', () => {
-  const address = (url: string, type = 't', linked = false) => ({ url: new URL(url), type, linked });
+  const address = (url: string, type = 't', linked = false) => ({
+    url: new URL(url),
+    type,
+    linked,
+  });
 
   it('are each host and port once, by name and by address', () => {
     const targets = cloudTargets(
@@ -229,7 +264,10 @@ describe('targets of a cloud', () => {
         ['linked.example', false, 'linked.example:443'],
       ],
     );
-    assert.equal(permitOpenLine(targets), 'PermitOpen a.example:443 [2001:db8::1]:5000 linked.example:443');
+    assert.equal(
+      permitOpenLine(targets),
+      'PermitOpen a.example:443 [2001:db8::1]:5000 linked.example:443',
+    );
   });
 
   it("leave out what would be the jump host's own, and say so", () => {
@@ -255,7 +293,9 @@ describe('targets of a cloud', () => {
 
   it('are limited in number', () => {
     const warnings: string[] = [];
-    const many = Array.from({ length: MAX_CLOUD_TARGETS + 5 }, (_, i) => address(`https://h${i}.example`));
+    const many = Array.from({ length: MAX_CLOUD_TARGETS + 5 }, (_, i) =>
+      address(`https://h${i}.example`),
+    );
     assert.equal(cloudTargets(many, (text) => warnings.push(text)).length, MAX_CLOUD_TARGETS);
     assert.equal(warnings.length, 1);
   });
@@ -264,8 +304,18 @@ describe('targets of a cloud', () => {
     const target = { host: 'a.example', port: 443, services: ['compute'], linked: false };
     const report = {
       cloud: CLOUD,
-      found: { endpoints: configuredEndpoints(CLOUD), targets: [target], age: 7200, warnings: ['careful'] },
-      targets: [{ ...target, probe: { outcome: 'prohibited', why: 'administratively prohibited' } as const }],
+      found: {
+        endpoints: configuredEndpoints(CLOUD),
+        targets: [target],
+        age: 7200,
+        warnings: ['careful'],
+      },
+      targets: [
+        {
+          ...target,
+          probe: { outcome: 'prohibited', why: 'administratively prohibited' } as const,
+        },
+      ],
       linkedOnly: [],
       sources: ['192.0.2.7', '2001:db8::7'],
     };

@@ -23,7 +23,12 @@ import { makeCertificates } from '../../../support/certificates.ts';
 
 const NAME = 'api.example';
 const noCertificates = spawnSync('openssl', ['version']).status !== 0 && 'this test lacks openssl';
-const PLAIN: TlsSettings = { caFile: undefined, verify: true, certFile: undefined, keyFile: undefined };
+const PLAIN: TlsSettings = {
+  caFile: undefined,
+  verify: true,
+  certFile: undefined,
+  keyFile: undefined,
+};
 
 let directory: string;
 let trusted: TlsSettings;
@@ -110,13 +115,22 @@ describe('HTTP through the tunnel', { skip: noCertificates }, () => {
         failure('openstack-tls', /for other names than/),
       );
     }
-    await assert.rejects(get(`https://${NAME}/`), failure('openstack-tls', /"cacert" in clouds\.yaml/));
-    assert.equal((await get('https://other.example/', client({ ...PLAIN, verify: false }))).body, 'ok');
+    await assert.rejects(
+      get(`https://${NAME}/`),
+      failure('openstack-tls', /"cacert" in clouds\.yaml/),
+    );
+    assert.equal(
+      (await get('https://other.example/', client({ ...PLAIN, verify: false }))).body,
+      'ok',
+    );
   });
 
   it('tells a server without TLS from one with a wrong certificate', async () => {
     await serve((_, response) => response.end('ok'));
-    await assert.rejects(get(`https://${NAME}/`, client(trusted)), failure('openstack-tls', /written http:/));
+    await assert.rejects(
+      get(`https://${NAME}/`, client(trusted)),
+      failure('openstack-tls', /written http:/),
+    );
   });
 
   it('says which file of certificates is no good', () => {
@@ -129,7 +143,11 @@ describe('HTTP through the tunnel', { skip: noCertificates }, () => {
   it('takes the authorities of REQUESTS_CA_BUNDLE where the cloud names none', async () => {
     await serve((_, response) => response.end('ok'), true);
     const context = secureContextOf(PLAIN, { REQUESTS_CA_BUNDLE: join(directory, 'ca.pem') });
-    const http = new HttpClient({ connect, tls: { context, verify: true }, observer: silentObserver });
+    const http = new HttpClient({
+      connect,
+      tls: { context, verify: true },
+      observer: silentObserver,
+    });
     assert.equal((await get(`https://${NAME}/`, http)).body, 'ok');
   });
 
@@ -156,7 +174,10 @@ describe('HTTP through the tunnel', { skip: noCertificates }, () => {
       silent.close();
     }
     await serve((_, response) => response.writeHead(200).write('{'));
-    await assert.rejects(get(`http://${NAME}/`, client(PLAIN, 200)), failure('openstack-timeout', /0\.2 s/));
+    await assert.rejects(
+      get(`http://${NAME}/`, client(PLAIN, 200)),
+      failure('openstack-timeout', /0\.2 s/),
+    );
   });
 
   it('reads no more than MAX_ANSWER_BYTES', async () => {
@@ -173,9 +194,16 @@ describe('HTTP through the tunnel', { skip: noCertificates }, () => {
     });
     const { body, url } = await get(`http://${NAME}/a?to=/b`);
     assert.deepEqual([body, url.pathname], ['/b', '/b']);
-    await assert.rejects(get(`http://${NAME}/?to=http://evil.example/`), failure('openstack-answer', /evil/));
+    await assert.rejects(
+      get(`http://${NAME}/?to=http://evil.example/`),
+      failure('openstack-answer', /evil/),
+    );
     await assert.rejects(get(`http://${NAME}/?to=?to=`), failure('openstack-answer', /5 times/));
-    const post = client().request({ method: 'POST', url: new URL(`http://${NAME}/?to=/b`), body: 'secret' });
+    const post = client().request({
+      method: 'POST',
+      url: new URL(`http://${NAME}/?to=/b`),
+      body: 'secret',
+    });
     await assert.rejects(post, failure('openstack-answer', /not followed with credentials/));
     assert.ok(opened.every(({ host }) => host === NAME));
   });
@@ -188,7 +216,11 @@ describe('Keystone', { skip: noCertificates }, () => {
     authUrl: new URL(authUrl),
     authType: 'password',
     authentication: () => ({
-      method: { kind: 'password', user: { name: 'u', domainName: 'D' }, password: new Secret('hunter2') },
+      method: {
+        kind: 'password',
+        user: { name: 'u', domainName: 'D' },
+        password: new Secret('hunter2'),
+      },
       scope: { kind: 'project', project: { id: 'p' } },
     }),
     region: undefined,
@@ -198,7 +230,9 @@ describe('Keystone', { skip: noCertificates }, () => {
     warnings: [],
   });
   const CATALOG = {
-    token: { catalog: [{ type: 'x', endpoints: [{ interface: 'public', url: 'http://x.example' }] }] },
+    token: {
+      catalog: [{ type: 'x', endpoints: [{ interface: 'public', url: 'http://x.example' }] }],
+    },
   };
 
   function keystone(versions: (self: string) => object, posted: string[] = []): Promise<void> {
@@ -230,7 +264,10 @@ describe('Keystone', { skip: noCertificates }, () => {
   it('finds version 3 below an address without version', async () => {
     const posted: string[] = [];
     await keystone((self) => link(`${self}/identity/v3/`), posted);
-    const { endpoints, foreignLinks } = await fetchCatalog(cloud(`http://${NAME}/identity`), client());
+    const { endpoints, foreignLinks } = await fetchCatalog(
+      cloud(`http://${NAME}/identity`),
+      client(),
+    );
     assert.equal(endpoints[0]?.url, 'http://x.example/');
     assert.deepEqual(foreignLinks, []);
     assert.match(posted[0] ?? '', /^\/identity\/v3\/auth\/tokens /);
@@ -303,11 +340,16 @@ describe('Keystone', { skip: noCertificates }, () => {
       failure('openstack-auth-failed', /issue a new one/),
     );
     body = answer('The requested URL was not found on the server.');
-    await assert.rejects(fetchCatalog(settings, client()), failure('openstack-identity', /auth_url/));
+    await assert.rejects(
+      fetchCatalog(settings, client()),
+      failure('openstack-identity', /auth_url/),
+    );
   });
 
   it('asks for a second factor', async () => {
-    await serve((_, response) => response.writeHead(401, { 'Openstack-Auth-Receipt': 'x' }).end('{}'));
+    await serve((_, response) =>
+      response.writeHead(401, { 'Openstack-Auth-Receipt': 'x' }).end('{}'),
+    );
     await assert.rejects(
       fetchCatalog(cloud(`http://${NAME}/v3`), client()),
       failure('openstack-auth-failed', /second factor/),

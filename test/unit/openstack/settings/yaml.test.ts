@@ -1,6 +1,6 @@
 /**
- * clouds.yaml as the real clients read it: a table of configurations, each with what is expected of it. Where openstacksdk is
- * installed, it reads the same files, and must come to the same.
+ * clouds.yaml as the real clients read it: a table of configurations, each with what is expected of
+ * it. Where openstacksdk is installed, it reads the same files, and must come to the same.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -15,7 +15,9 @@ import type { Cloud } from '../../../../src/openstack/settings/cloud.ts';
 import { loadCloud } from '../../../../src/openstack/settings/load.ts';
 import { at, CASES, type Case, HOME, ONE, type Seen } from '../../../support/cloudcases.ts';
 
-const ORACLE = fileURLToPath(new URL('../../../../../test/support/clouds_oracle.py', import.meta.url));
+const ORACLE = fileURLToPath(
+  new URL('../../../../../test/support/clouds_oracle.py', import.meta.url),
+);
 const PYTHON = '/usr/bin/python3';
 
 const temporary = mkdtempSync(join(tmpdir(), 'tunnel-clouds-'));
@@ -28,7 +30,8 @@ interface Prepared {
 
 function prepare({ files, env = {} }: Case, index: number): Prepared {
   const root = join(temporary, String(index));
-  for (const name of ['work', 'home', 'other', 'xdg']) mkdirSync(join(root, name), { recursive: true });
+  for (const name of ['work', 'home', 'other', 'xdg'])
+    mkdirSync(join(root, name), { recursive: true });
   for (const [name, text] of Object.entries(files)) {
     mkdirSync(dirname(join(root, name)), { recursive: true });
     writeFileSync(join(root, name), text);
@@ -44,7 +47,12 @@ function load(index: number): Cloud {
   const { cloud, region } = CASES[index] ?? {};
   return loadCloud(
     { cloud, region },
-    { env, directory: join(directory, 'work'), home: join(directory, 'home'), site: join(directory, 'site') },
+    {
+      env,
+      directory: join(directory, 'work'),
+      home: join(directory, 'home'),
+      site: join(directory, 'site'),
+    },
   );
 }
 
@@ -113,7 +121,10 @@ describe('clouds.yaml', () => {
       CASES.length,
     );
     chmodSync(join(directory, 'work/clouds.yaml'), 0);
-    const cloud = loadCloud({}, { env, directory: join(directory, 'work'), home: join(directory, 'home') });
+    const cloud = loadCloud(
+      {},
+      { env, directory: join(directory, 'work'), home: join(directory, 'home') },
+    );
     assert.equal(cloud.authUrl.hostname, 'home.example');
     assert.match(cloud.warnings.join(), /can't be read/);
   });
@@ -131,8 +142,10 @@ describe('clouds.yaml', () => {
       const files = { 'work/clouds.yaml': `clouds: {one: {auth: {password: ${value}}}}\n` };
       const { directory, env } = prepare({ what: '', files }, CASES.length + 1);
       assert.throws(
-        () => loadCloud({}, { env, directory: join(directory, 'work'), home: join(directory, 'home') }),
-        (error) => error instanceof TunnelError && !inspect(error, { depth: 9 }).includes('hunter2'),
+        () =>
+          loadCloud({}, { env, directory: join(directory, 'work'), home: join(directory, 'home') }),
+        (error) =>
+          error instanceof TunnelError && !inspect(error, { depth: 9 }).includes('hunter2'),
       );
     });
   }
@@ -159,7 +172,9 @@ const noOracle = missing.status !== 0 && 'this test lacks python3-openstacksdk';
 
 describe('clouds.yaml, beside openstacksdk', { skip: noOracle }, () => {
   it('means the same to both', () => {
-    const compared = CASES.flatMap((entry, index) => (entry.differs === undefined ? [{ entry, index }] : []));
+    const compared = CASES.flatMap((entry, index) =>
+      entry.differs === undefined ? [{ entry, index }] : [],
+    );
     const input = compared.map(({ entry, index }) => ({
       directory: join(prepared[index]?.directory ?? '', 'work'),
       env: prepared[index]?.env,
@@ -183,7 +198,11 @@ describe('clouds.yaml, beside openstacksdk', { skip: noOracle }, () => {
       assert.equal(answer.error, undefined, entry.what);
       const own = seen(load(index));
       for (const [key, value] of Object.entries(answer)) {
-        assert.equal(normal(own[key as keyof Seen]), normal(value ?? undefined), `${entry.what}: ${key}`);
+        assert.equal(
+          normal(own[key as keyof Seen]),
+          normal(value ?? undefined),
+          `${entry.what}: ${key}`,
+        );
       }
     }
   });

@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -25,7 +33,8 @@ function homeWith(files: Readonly<Record<string, string>>): string {
   return home;
 }
 
-const load = (home: string, file?: string) => loadConfig({ file, home, systemDirectory: join(home, 'etc') });
+const load = (home: string, file?: string) =>
+  loadConfig({ file, home, systemDirectory: join(home, 'etc') });
 
 async function refusal(home: string): Promise<string> {
   try {
@@ -82,18 +91,29 @@ describe('loadConfig', () => {
 
   it('refuses files that multiply', async () => {
     const text = 'Include b b b b b b b b b b\n';
-    const files = { config: text, b: text.replaceAll('b', 'c'), c: text.replaceAll('b', 'd'), d: '' };
+    const files = {
+      config: text,
+      b: text.replaceAll('b', 'c'),
+      c: text.replaceAll('b', 'd'),
+      d: '',
+    };
     assert.match(await refusal(homeWith(files)), new RegExp(`more than ${MAX_CONFIG_FILES} files`));
   });
 
   it('refuses a file that is too large', async () => {
-    assert.match(await refusal(homeWith({ config: '#'.repeat(MAX_CONFIG_FILE_BYTES + 1) })), /too large/);
+    assert.match(
+      await refusal(homeWith({ config: '#'.repeat(MAX_CONFIG_FILE_BYTES + 1) })),
+      /too large/,
+    );
   });
 
   it('refuses a file that others may write, as ssh does, but not one that was named', async () => {
     const home = homeWith({ config: 'Include x', x: 'Port 1' });
     chmodSync(join(home, '.ssh/x'), 0o620);
-    assert.match(await refusal(home), /\.ssh\/x belongs to somebody else or may be written by others/);
+    assert.match(
+      await refusal(home),
+      /\.ssh\/x belongs to somebody else or may be written by others/,
+    );
     await load(home, join(home, '.ssh/x'));
   });
 

@@ -1,4 +1,7 @@
-/** ssh_config, beyond single values: jump hosts, what only ssh can, what is wrong with a configuration. */
+/**
+ * ssh_config, beyond single values: jump hosts, what only ssh can, what is wrong with a
+ * configuration.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
@@ -7,7 +10,15 @@ import { describe, it } from 'node:test';
 import { TunnelError, UsageError } from '../../../../src/errors/errors.ts';
 import { copySshConfig, resolveSettings } from '../../../../src/ssh/config/resolve.ts';
 import type { SshSettings } from '../../../../src/ssh/settings.ts';
-import { both, CALLER, LACKING, lab, NO_SSH, options, resolve } from '../../../support/sshconfiglab.ts';
+import {
+  both,
+  CALLER,
+  LACKING,
+  lab,
+  NO_SSH,
+  options,
+  resolve,
+} from '../../../support/sshconfiglab.ts';
 
 describe('resolveSettings, through jump hosts', { skip: LACKING }, () => {
   const hopsOf = ({ proxy }: SshSettings): string[] =>
@@ -110,8 +121,13 @@ describe('resolveSettings, through jump hosts', { skip: LACKING }, () => {
   }
 
   it('refuses a chain without end', async () => {
-    const config = Array.from({ length: 12 }, (_, n) => `Host h${n}\nProxyJump h${n + 1}\n`).join('');
-    await assert.rejects(resolve(lab(config), 'h0', {}, { sshProgram: NO_SSH }), /more than 8 hosts/);
+    const config = Array.from({ length: 12 }, (_, n) => `Host h${n}\nProxyJump h${n + 1}\n`).join(
+      '',
+    );
+    await assert.rejects(
+      resolve(lab(config), 'h0', {}, { sshProgram: NO_SSH }),
+      /more than 8 hosts/,
+    );
   });
 });
 
@@ -121,7 +137,9 @@ describe('resolveSettings, what only ssh can', { skip: LACKING }, () => {
     const skip = readdirSync('/tmp').includes(`krb5cc_${process.getuid?.()}`);
     if (!skip) assert.deepEqual((await both(where, 'a')).onlyOpenssh, []);
     const environment = { ...where.context.environment, KRB5CCNAME: 'KEYRING:x' };
-    assert.deepEqual((await resolve(where, 'a', {}, { environment })).onlyOpenssh, ['GSSAPIAuthentication']);
+    assert.deepEqual((await resolve(where, 'a', {}, { environment })).onlyOpenssh, [
+      'GSSAPIAuthentication',
+    ]);
   });
 
   it('names certificates and security keys', async () => {
@@ -139,10 +157,14 @@ describe('resolveSettings, what only ssh can', { skip: LACKING }, () => {
     assert.deepEqual((await both(where, 'c')).onlyOpenssh, [`the certificate ${home}/k-cert.pub`]);
     assert.deepEqual((await both(where, 's')).onlyOpenssh, [`the security key ${home}/sk`]);
     assert.deepEqual((await both(where, 'o')).onlyOpenssh, []);
-    assert.deepEqual((await both(where, 'd')).onlyOpenssh, [`the security key ${home}/.ssh/id_ed25519_sk`]);
+    assert.deepEqual((await both(where, 'd')).onlyOpenssh, [
+      `the security key ${home}/.ssh/id_ed25519_sk`,
+    ]);
     writeFileSync(join(home, '.ssh/id_rsa'), 'x');
     writeFileSync(join(home, '.ssh/id_rsa-cert.pub'), 'x');
-    assert.deepEqual((await both(where, 'd')).onlyOpenssh, [`the certificate ${home}/.ssh/id_rsa-cert.pub`]);
+    assert.deepEqual((await both(where, 'd')).onlyOpenssh, [
+      `the certificate ${home}/.ssh/id_rsa-cert.pub`,
+    ]);
   });
 
   function publicBlob(type: string): string {
@@ -156,7 +178,10 @@ describe('resolveSettings, what only ssh can', { skip: LACKING }, () => {
     await resolve(where, 'a');
     const [note] = where.logged;
     assert.equal(note?.level, 'debug');
-    assert.deepEqual(note?.fields, { host: 'a', keywords: 'forwardagent,localforward,remotecommand' });
+    assert.deepEqual(note?.fields, {
+      host: 'a',
+      keywords: 'forwardagent,localforward,remotecommand',
+    });
   });
 
   it('says once what it can not evaluate without ssh', async () => {
@@ -224,7 +249,10 @@ describe('resolveSettings, on wrong configuration', { skip: LACKING }, () => {
     const where = lab('Host a\nProxyCommand connect %r@%h\nHost b\nProxyCommand connect %%r');
     const changed = { sshProgram: NO_SSH };
     for (const user of ['$(id)', 'u;id', 'u v', '`id`', '\\u', "u'"]) {
-      await assert.rejects(resolve(where, `${user}@a`, {}, changed), /would put .* into a shell command/);
+      await assert.rejects(
+        resolve(where, `${user}@a`, {}, changed),
+        /would put .* into a shell command/,
+      );
       assert.equal((await resolve(where, `${user}@b`, {}, changed)).user, user);
       // Newer ssh has the same scruples, and refuses such users altogether.
       await assert.rejects(
@@ -232,7 +260,10 @@ describe('resolveSettings, on wrong configuration', { skip: LACKING }, () => {
         /would put .* into a shell command|invalid characters/,
       );
     }
-    assert.deepEqual((await both(where, 'u@x.y@a')).proxy, { kind: 'command', command: 'connect u@x.y@a' });
+    assert.deepEqual((await both(where, 'u@x.y@a')).proxy, {
+      kind: 'command',
+      command: 'connect u@x.y@a',
+    });
   });
 
   it('never hands ssh an option in place of a host or user', async () => {
@@ -267,13 +298,20 @@ describe('resolveSettings, on wrong configuration', { skip: LACKING }, () => {
     assert.ok(copied, 'the copy was made where it is looked for');
     assert.deepEqual(readdirSync(directory), []);
     rmdirSync(directory);
-    assert.doesNotMatch(spawnSync('ps', ['-eo', 'args'], { encoding: 'utf8' }).stdout, /^sleep 20\.125$/m);
+    assert.doesNotMatch(
+      spawnSync('ps', ['-eo', 'args'], { encoding: 'utf8' }).stdout,
+      /^sleep 20\.125$/m,
+    );
   });
 });
 
 describe('copySshConfig', { skip: LACKING }, () => {
   it('is what ssh connects with, and can be removed', async () => {
-    const where = lab('Include x', { '.ssh/x': 'Host a\n  IdentityFile ~/k\n' }, 'GSSAPIAuthentication yes');
+    const where = lab(
+      'Include x',
+      { '.ssh/x': 'Host a\n  IdentityFile ~/k\n' },
+      'GSSAPIAuthentication yes',
+    );
     const { ssh } = options('a');
     const copy = await copySshConfig(ssh, where.context);
     const { stdout } = spawnSync('ssh', ['-G', '-T', '-F', copy.path, 'a'], { encoding: 'utf8' });

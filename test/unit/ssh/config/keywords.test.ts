@@ -45,7 +45,9 @@ describe('parseSshOption', () => {
 });
 
 describe('isSshKeyword', () => {
-  const { stdout, status } = spawnSync('ssh', ['-G', '-T', '-F', 'none', 'x'], { encoding: 'utf8' });
+  const { stdout, status } = spawnSync('ssh', ['-G', '-T', '-F', 'none', 'x'], {
+    encoding: 'utf8',
+  });
   it('knows everything that ssh prints', {
     skip: status === 0 ? false : 'ssh is missing (package openssh-client)',
   }, () => {

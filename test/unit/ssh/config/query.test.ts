@@ -12,7 +12,13 @@ const directory = mkdtempSync(join(tmpdir(), 'tunnel-query-'));
 after(() => rmSync(directory, { recursive: true }));
 
 const ask = (query: Partial<Query>) =>
-  queryConfig({ program: 'ssh', args: ['-F', 'none'], host: 'a', environment: process.env, ...query });
+  queryConfig({
+    program: 'ssh',
+    args: ['-F', 'none'],
+    host: 'a',
+    environment: process.env,
+    ...query,
+  });
 
 function script(name: string, text: string): string {
   const path = join(directory, name);
@@ -49,7 +55,10 @@ describe('queryConfig', () => {
     ['is not there', join(directory, 'missing')],
     ['may not be run', directory],
     ['is too old', script('old', 'echo "unknown option -- G" >&2; exit 255')],
-    ['does not know the user', script('nobody', 'echo "No user exists for uid 1234" >&2; exit 255')],
+    [
+      'does not know the user',
+      script('nobody', 'echo "No user exists for uid 1234" >&2; exit 255'),
+    ],
   ] as const) {
     it(`has no answer of an ssh that ${name}`, async () => {
       assert.equal(await ask({ program }), undefined);

@@ -1,4 +1,7 @@
-/** ssh_config as it stands in files, resolved by the real `ssh -G` and without ssh: both must come to the same settings. */
+/**
+ * ssh_config as it stands in files, resolved by the real `ssh -G` and without ssh: both must come
+ * to the same settings.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { syncBuiltinESMExports } from 'node:module';
@@ -7,7 +10,15 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { assembleAlgorithms } from '../../../../src/ssh/config/algorithms.ts';
 import type { SshSettings } from '../../../../src/ssh/settings.ts';
-import { both, CALLER, LACKING, lab, NO_SSH, pick, resolve } from '../../../support/sshconfiglab.ts';
+import {
+  both,
+  CALLER,
+  LACKING,
+  lab,
+  NO_SSH,
+  pick,
+  resolve,
+} from '../../../support/sshconfiglab.ts';
 
 describe('resolveSettings', { skip: LACKING }, () => {
   it('has the defaults of ssh, and keepalive', async () => {
@@ -59,12 +70,22 @@ describe('resolveSettings', { skip: LACKING }, () => {
       'a',
       { name: 'a', hostName: 'host.example.com', user: 'u', port: 2222 },
     ],
-    ['what REMOTE says itself', 'Host a\nUser u\nPort 2222', 'me@x@a:23', { user: 'me@x', port: 23 }],
+    [
+      'what REMOTE says itself',
+      'Host a\nUser u\nPort 2222',
+      'me@x@a:23',
+      { user: 'me@x', port: 23 },
+    ],
     ['the first value', 'Host a\nPort 1\nHost *\nPort 2\nUser u', 'a', { port: 1, user: 'u' }],
     ['wildcards', 'Host db-??.ex*\nPort 3', 'db-01.example.com', { port: 3 }],
     ['a ? that needs a character', 'Host db-?\nPort 3', 'db-', { port: 22 }],
     ['negation', 'Host *.example.com !b.example.com\nPort 3', 'b.example.com', { port: 22 }],
-    ['negation of others', 'Host *.example.com !b.example.com\nPort 3', 'a.example.com', { port: 3 }],
+    [
+      'negation of others',
+      'Host *.example.com !b.example.com\nPort 3',
+      'a.example.com',
+      { port: 3 },
+    ],
     ['only a negation', 'Host !b\nPort 3', 'a', { port: 22 }],
     ['a dot is a dot', 'Host a.b\nPort 3', 'axb', { port: 22 }],
     ['keywords in any case', 'hOST a\npORT=3\nUSER = u', 'a', { port: 3, user: 'u' }],
@@ -77,7 +98,12 @@ describe('resolveSettings', { skip: LACKING }, () => {
     ['CR LF', 'Host a\r\n  Port 3\r\n', 'a', { port: 3 }],
     ['%h in HostName', 'HostName %h.example.com', 'a', { hostName: 'a.example.com' }],
     ['HostName in lower case', 'HostName A.Example.COM', 'a', { hostName: 'a.example.com' }],
-    ['an IPv6 literal', 'Host 2001:db8::*\nPort 3', '2001:db8::1', { hostName: '2001:db8::1', port: 3 }],
+    [
+      'an IPv6 literal',
+      'Host 2001:db8::*\nPort 3',
+      '2001:db8::1',
+      { hostName: '2001:db8::1', port: 3 },
+    ],
     ['a zone', '', 'fe80::1%eth0', { hostName: 'fe80::1%eth0' }],
     ['Match all', 'Host b\nPort 2\nMatch all\nPort 3', 'a', { port: 3 }],
     [
@@ -121,7 +147,12 @@ describe('resolveSettings', { skip: LACKING }, () => {
       'a',
       { rekey: { bytes: undefined, seconds: 172_800 } },
     ],
-    ['RekeyLimit with none', 'RekeyLimit 16M none', 'a', { rekey: { bytes: 2 ** 24, seconds: undefined } }],
+    [
+      'RekeyLimit with none',
+      'RekeyLimit 16M none',
+      'a',
+      { rekey: { bytes: 2 ** 24, seconds: undefined } },
+    ],
     [
       'AddressFamily',
       'AddressFamily inet6\nBindAddress ::1',
@@ -221,7 +252,8 @@ describe('resolveSettings', { skip: LACKING }, () => {
   it('has %C as ssh has it', async () => {
     const where = lab('Host a\nHostName h\nIdentityAgent /x/%C', {});
     const printed = (await resolve(where, 'u@a:9')).authentication.agentSocket;
-    const own = (await resolve(where, 'u@a:9', {}, { sshProgram: NO_SSH })).authentication.agentSocket;
+    const own = (await resolve(where, 'u@a:9', {}, { sshProgram: NO_SSH })).authentication
+      .agentSocket;
     assert.equal(own, printed);
   });
 
@@ -230,7 +262,9 @@ describe('resolveSettings', { skip: LACKING }, () => {
     assert.deepEqual(none.authentication.identityFiles, []);
     assert.equal(none.authentication.noIdentityFiles, true);
     const where = lab('IdentityFile ~/.ssh/id_rsa\nIdentitiesOnly yes');
-    const { authentication } = await both(where, 'a', { identity: ['/k', `${where.home}/.ssh/id_rsa`] });
+    const { authentication } = await both(where, 'a', {
+      identity: ['/k', `${where.home}/.ssh/id_rsa`],
+    });
     assert.deepEqual(authentication.identityFiles, [
       { path: '/k', explicit: true },
       { path: `${where.home}/.ssh/id_rsa`, explicit: true },
@@ -289,12 +323,16 @@ describe('resolveSettings', { skip: LACKING }, () => {
       const where = lab(`StrictHostKeyChecking no\nUserKnownHostsFile ${file}`);
       const { hostKeys } = await both(where, 'a');
       assert.deepEqual([hostKeys.strict, hostKeys.userFiles], ['ask', []]);
-      assert.match(where.logged.map(({ message }) => message).join('\n'), /no UserKnownHostsFile is there/);
+      assert.match(
+        where.logged.map(({ message }) => message).join('\n'),
+        /no UserKnownHostsFile is there/,
+      );
     });
   }
 
   for (const list of ['+3des-cbc', '-aes*,chacha*', '^aes256-ctr']) {
-    const local = spawnSync('ssh', ['-G', '-T', '-F', 'none', 'x'], { encoding: 'utf8' }).stdout ?? '';
+    const local =
+      spawnSync('ssh', ['-G', '-T', '-F', 'none', 'x'], { encoding: 'utf8' }).stdout ?? '';
     const skip = local.includes(`\nciphers ${assembleAlgorithms('ciphers', '-none')}\n`)
       ? false
       : 'this ssh has other default ciphers';
@@ -325,7 +363,9 @@ describe('resolveSettings', { skip: LACKING }, () => {
       [a.port, a.user, a.bindAddress, a.connectTimeout, a.authentication.numberOfPasswordPrompts],
       [4, 'last', '127.0.0.9', 9, 7],
     );
-    assert.deepEqual(a.authentication.identityFiles, [{ path: `${where.home}/k2`, explicit: false }]);
+    assert.deepEqual(a.authentication.identityFiles, [
+      { path: `${where.home}/k2`, explicit: false },
+    ]);
     const b = await both(where, 'b');
     assert.deepEqual([b.port, b.user, b.bindAddress], [1, 'last', undefined]);
   });
@@ -343,7 +383,9 @@ describe('resolveSettings', { skip: LACKING }, () => {
   });
 
   it('lets options win: REMOTE, -p, -o, the files', async () => {
-    const where = lab('Port 1\nUser file\nConnectTimeout 7\nServerAliveInterval 8\nServerAliveCountMax 2');
+    const where = lab(
+      'Port 1\nUser file\nConnectTimeout 7\nServerAliveInterval 8\nServerAliveCountMax 2',
+    );
     const ports = [];
     for (const [remote, more] of [
       ['a:4', { port: '3', sshOption: ['Port=2'] }],
@@ -356,18 +398,25 @@ describe('resolveSettings', { skip: LACKING }, () => {
     assert.deepEqual(ports, [4, 3, 2, 1]);
     assert.equal((await both(where, 'me@a', { sshOption: ['User=o'] })).user, 'me');
     assert.equal((await both(where, 'a', { sshOption: ['User=o'] })).user, 'o');
-    const timed = await both(where, 'a', { connectTimeout: '2.5', keepalive: '0', authTimeout: '9' });
+    const timed = await both(where, 'a', {
+      connectTimeout: '2.5',
+      keepalive: '0',
+      authTimeout: '9',
+    });
     assert.deepEqual(
       [timed.connectTimeout, timed.authTimeout, timed.keepalive],
       [2.5, 9, { interval: 0, count: 2 }],
     );
     const keyed = await both(where, 'a', { sshOption: ['IdentityFile=~/k', 'HostName=%h.o'] });
-    assert.deepEqual(keyed.authentication.identityFiles, [{ path: `${where.home}/k`, explicit: false }]);
+    assert.deepEqual(keyed.authentication.identityFiles, [
+      { path: `${where.home}/k`, explicit: false },
+    ]);
     assert.equal(keyed.hostName, 'a.o');
   });
 
   it('wants a name of the calling user only where one is needed', async (t) => {
-    // As in a container with a user of the day: no passwd entry, and no USER in the lab's environment.
+    // As in a container with a user of the day: no passwd entry, and no USER in the lab's
+    // environment.
     t.mock.method(os, 'userInfo', () => {
       throw Object.assign(new Error('no such user'), { code: 'ENOENT' });
     });
@@ -380,7 +429,10 @@ describe('resolveSettings', { skip: LACKING }, () => {
       const unnamed = { name: 'UsageError', message: /no name for the calling user/ };
       await assert.rejects(resolve(lab(''), 'a', {}, nameless), unnamed);
       await assert.rejects(resolve(lab('IdentityFile /k-%u'), 'me@a', {}, nameless), unnamed);
-      await assert.rejects(resolve(lab('Match localuser me\nPort 4'), 'me@a', {}, nameless), unnamed);
+      await assert.rejects(
+        resolve(lab('Match localuser me\nPort 4'), 'me@a', {}, nameless),
+        unnamed,
+      );
       const where = lab('');
       const environment = { ...where.context.environment, USER: 'day' };
       assert.equal((await resolve(where, 'a', {}, { ...nameless, environment })).user, 'day');

@@ -30,7 +30,8 @@ describe('parseDirective', () => {
   }
 
   it('passes over blank lines and comments', () => {
-    for (const line of ['', '  \t\r', '# x', '  # x']) assert.equal(parseDirective(line, 'f:1'), undefined);
+    for (const line of ['', '  \t\r', '# x', '  # x'])
+      assert.equal(parseDirective(line, 'f:1'), undefined);
   });
 
   it('keeps what commands are made of', () => {

@@ -15,7 +15,9 @@ describe('resolveRemote', () => {
   it('gives all addresses, or jumphost-dns', async () => {
     assert.deepEqual(await resolveRemote('192.0.2.7', 2222), [{ host: '192.0.2.7', port: 2222 }]);
     assert.ok(
-      (await resolveRemote('localhost', 22)).some(({ host }) => host === '127.0.0.1' || host === '::1'),
+      (await resolveRemote('localhost', 22)).some(
+        ({ host }) => host === '127.0.0.1' || host === '::1',
+      ),
     );
     await assert.rejects(
       resolveRemote('no-such-host.invalid', 22),
@@ -30,7 +32,10 @@ describe('resolveRemote', () => {
       return [];
     };
     const reason = new Error('stopped');
-    await assert.rejects(resolveRemote('jump', 22, { signal: AbortSignal.abort(reason), lookup }), reason);
+    await assert.rejects(
+      resolveRemote('jump', 22, { signal: AbortSignal.abort(reason), lookup }),
+      reason,
+    );
     assert.equal(asked, 0);
   });
 
@@ -85,9 +90,12 @@ describe('resolveRemote', () => {
       if (host === 'here.test') return [{ address: '192.0.2.1' }];
       return ['2001:db8::7', '192.0.2.7', '192.0.2.7'].map((address) => ({ address }));
     };
-    const resolve = (options: ResolveOptions) => resolveRemote('jump.test', 22, { ...options, lookup });
+    const resolve = (options: ResolveOptions) =>
+      resolveRemote('jump.test', 22, { ...options, lookup });
     assert.deepEqual(await resolve({ addressFamily: 'inet' }), [{ host: '192.0.2.7', port: 22 }]);
-    assert.deepEqual(await resolve({ addressFamily: 'inet6' }), [{ host: '2001:db8::7', port: 22 }]);
+    assert.deepEqual(await resolve({ addressFamily: 'inet6' }), [
+      { host: '2001:db8::7', port: 22 },
+    ]);
     assert.deepEqual(families, [4, 6]);
     assert.deepEqual(await resolve({ bindAddress: 'here.test' }), [
       { host: '192.0.2.7', port: 22, localAddress: '192.0.2.1' },
@@ -102,21 +110,28 @@ describe('resolveRemote', () => {
 describe('resolveJumpHosts', () => {
   const settings = (name: string, port = 22) => testSettings({ hostName: name, port });
   const known = async () => [{ address: '192.0.2.7' }];
-  const unknown = (): Promise<never> => Promise.reject(Object.assign(new Error('no'), { code: 'ENOTFOUND' }));
+  const unknown = (): Promise<never> =>
+    Promise.reject(Object.assign(new Error('no'), { code: 'ENOTFOUND' }));
 
   it('what can not be resolved is left out with a warning; if that is all, its error is told', async () => {
     const observer = new LogLines();
     const lookup = (host: string) => (host === 'good.test' ? known() : unknown());
-    const found = await resolveJumpHosts([settings('bad.test'), settings('good.test')], { observer, lookup });
+    const found = await resolveJumpHosts([settings('bad.test'), settings('good.test')], {
+      observer,
+      lookup,
+    });
     assert.deepEqual(
       found.map(({ settings: { name }, addresses }) => [name, addresses]),
       [['good.test', [{ host: '192.0.2.7', port: 22 }]]],
     );
     assert.match(observer.lines.join(), /warning: bad\.test is left out: .*ENOTFOUND/);
-    await assert.rejects(resolveJumpHosts([settings('bad.test'), settings('worse.test')], { lookup }), {
-      code: 'jumphost-dns',
-      message: /bad\.test/,
-    });
+    await assert.rejects(
+      resolveJumpHosts([settings('bad.test'), settings('worse.test')], { lookup }),
+      {
+        code: 'jumphost-dns',
+        message: /bad\.test/,
+      },
+    );
   });
 
   it('of a chain, only the outermost hop is resolved here', async () => {
@@ -140,7 +155,8 @@ describe('resolveJumpHosts', () => {
   }, async (t) => {
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const observer = new LogLines();
-    const lookup = (host: string) => (host === 'good.test' ? known() : new Promise<never>(() => {}));
+    const lookup = (host: string) =>
+      host === 'good.test' ? known() : new Promise<never>(() => {});
     const found = resolveJumpHosts(
       [{ ...settings('silent.test'), connectTimeout: 60 }, settings('good.test')],
       { observer, lookup },

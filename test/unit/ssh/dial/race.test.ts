@@ -35,7 +35,8 @@ class Runner implements Contender {
         reject(signal.reason);
       });
       if (this.#ms > 0) setTimeout(resolve, this.#ms, this.stream);
-      if (this.#ms < 0) setTimeout(() => reject(new TunnelError('jumphost-refused', this.name)), -this.#ms);
+      if (this.#ms < 0)
+        setTimeout(() => reject(new TunnelError('jumphost-refused', this.name)), -this.#ms);
     });
   }
 }
@@ -95,7 +96,10 @@ describe('race', { concurrency: true }, () => {
   });
 
   it('all fail', async () => {
-    const { winner, failures, rest } = await timed([new Runner('a', 0, -10), new Runner('b', 1, -300)]);
+    const { winner, failures, rest } = await timed([
+      new Runner('a', 0, -10),
+      new Runner('b', 1, -300),
+    ]);
     assert.equal(winner, undefined);
     assert.equal(failures.length, 2);
     assert.deepEqual(rest, []);

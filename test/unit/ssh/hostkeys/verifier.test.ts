@@ -10,7 +10,11 @@ import { type Observer, silentObserver } from '../../../../src/observe/observer.
 import { parseKnownHosts } from '../../../../src/ssh/hostkeys/knownhosts.ts';
 import { createHostKeyVerifier } from '../../../../src/ssh/hostkeys/verifier.ts';
 import { parseHostKeyPin } from '../../../../src/ssh/keys/pin.ts';
-import { fingerprint, parsePublicKey, publicKeyFromBlob } from '../../../../src/ssh/keys/publickey.ts';
+import {
+  fingerprint,
+  parsePublicKey,
+  publicKeyFromBlob,
+} from '../../../../src/ssh/keys/publickey.ts';
 import { wireString } from '../../../../src/ssh/keys/wire.ts';
 import type { HostKeySettings } from '../../../../src/ssh/settings.ts';
 import { makeKey } from '../../../support/loopback-sshd.ts';
@@ -99,14 +103,22 @@ function hashed(line: string): string {
 describe('fingerprint', () => {
   for (const type of TYPES) {
     it(`of ${type} is what ssh-keygen -lf prints`, () => {
-      const printed = execFileSync('ssh-keygen', ['-lf', `${key(type).path}.pub`], { encoding: 'utf8' });
+      const printed = execFileSync('ssh-keygen', ['-lf', `${key(type).path}.pub`], {
+        encoding: 'utf8',
+      });
       assert.equal(fingerprint(key(type).blob), printed.split(' ')[1]);
     });
   }
 });
 
 describe('known_hosts', () => {
-  const cases: readonly [title: string, names: string, host: string, port: number, result: string][] = [
+  const cases: readonly [
+    title: string,
+    names: string,
+    host: string,
+    port: number,
+    result: string,
+  ][] = [
     ['a plain name', 'jump.example.com', 'jump.example.com', 22, 'accepted'],
     ['names regardless of case', 'Jump.Example.com', 'jump.eXample.COM', 22, 'accepted'],
     ['another name', 'jump.example.com', 'other.example.com', 22, 'host-key-unknown'],
@@ -117,26 +129,50 @@ describe('known_hosts', () => {
     ['a port, asked without', '[jump]:2222', 'jump', 22, 'host-key-unknown'],
     ['the plain name stands for any port, as in ssh', 'jump', 'jump', 2222, 'accepted'],
     ['an asterisk', '*.example.com', 'a.b.example.com', 22, 'accepted'],
-    ['an asterisk does not match the bare domain', '*.example.com', 'example.com', 22, 'host-key-unknown'],
-    ['an asterisk in a name with a port', '[*.example.com]:2222', 'a.example.com', 2222, 'accepted'],
+    [
+      'an asterisk does not match the bare domain',
+      '*.example.com',
+      'example.com',
+      22,
+      'host-key-unknown',
+    ],
+    [
+      'an asterisk in a name with a port',
+      '[*.example.com]:2222',
+      'a.example.com',
+      2222,
+      'accepted',
+    ],
     ['a question mark', 'jump?', 'jump7', 22, 'accepted'],
     ['a question mark is one character', 'jump?', 'jump', 22, 'host-key-unknown'],
     ['a negation', '*.example.com,!bad.example.com', 'bad.example.com', 22, 'host-key-unknown'],
     ['a negation for others', '!bad.example.com,*.example.com', 'good.example.com', 22, 'accepted'],
     ['a negation alone', '!bad.example.com', 'good.example.com', 22, 'host-key-unknown'],
-    ['brackets and dots are literal', 'jumpXexample.com', 'jump.example.com', 22, 'host-key-unknown'],
+    [
+      'brackets and dots are literal',
+      'jumpXexample.com',
+      'jump.example.com',
+      22,
+      'host-key-unknown',
+    ],
   ];
   for (const [title, names, host, port, result] of cases) {
     it(`${title}: ${names} for ${host}:${port} is ${result}`, async () => {
       assert.equal(
-        await verdict(`${names} ${key('ed25519').line} comment here\n`, host, port, key('ed25519').blob),
+        await verdict(
+          `${names} ${key('ed25519').line} comment here\n`,
+          host,
+          port,
+          key('ed25519').blob,
+        ),
         result,
       );
     });
   }
 
   it('names hashed by ssh-keygen -H', async () => {
-    const file = hashed(`jump.example.com ${key('ed25519').line}`) + hashed(`[jump]:2222 ${key('rsa').line}`);
+    const file =
+      hashed(`jump.example.com ${key('ed25519').line}`) + hashed(`[jump]:2222 ${key('rsa').line}`);
     assert.match(file, /^\|1\|[^ ]+ ssh-ed25519 .*\n\|1\|[^ ]+ ssh-rsa/);
     assert.equal(await verdict(file, 'Jump.example.com', 22, key('ed25519').blob), 'accepted');
     assert.equal(await verdict(file, 'jump', 2222, key('rsa').blob), 'accepted');
@@ -155,7 +191,11 @@ describe('known_hosts', () => {
     await assert.rejects(check(file, 'jump', 22, key('ed25519').blob), (error) => {
       assert.ok(error instanceof TunnelError);
       assert.equal(error.code, 'host-key-changed');
-      for (const text of [fingerprint(other.blob), fingerprint(key('ed25519').blob), 'known_hosts:3'])
+      for (const text of [
+        fingerprint(other.blob),
+        fingerprint(key('ed25519').blob),
+        'known_hosts:3',
+      ])
         assert.ok(error.message.includes(text), `${text} in ${error.message}`);
       assert.match(error.hint ?? '', /ssh-keygen -f .*known_hosts -R 'jump'/);
       return true;
@@ -181,7 +221,9 @@ describe('known_hosts', () => {
     const hostile = Buffer.concat([wireString(evil), wireString('key')]);
     for (const blob of [key('ecdsa').blob, hostile]) {
       for (const port of [22, 2222]) {
-        const error: unknown = await check('', 'jump', port, blob).catch((reason: unknown) => reason);
+        const error: unknown = await check('', 'jump', port, blob).catch(
+          (reason: unknown) => reason,
+        );
         assert.ok(error instanceof TunnelError);
         const command = /, or run: (echo .*)$/s.exec(error.hint ?? '')?.[1] ?? '';
         assert.ok(command.endsWith(` >> ${join(directory, 'absent')}`), command);
@@ -219,7 +261,10 @@ describe('known_hosts', () => {
       await verdict(`${accept}@revoked jump ${key('rsa').line}\n`, 'jump', 2222, key('rsa').blob),
       'host-key-revoked',
     );
-    assert.equal(await verdict(accept + revoke, 'jump', 22, key('ed25519').blob), 'host-key-unknown');
+    assert.equal(
+      await verdict(accept + revoke, 'jump', 22, key('ed25519').blob),
+      'host-key-unknown',
+    );
   });
 
   it('a certificate authority says nothing about a plain key, and nobody is asked to trust one instead', async () => {
@@ -256,7 +301,10 @@ describe('known_hosts', () => {
       `|1|onlysalt ${key('ed25519').line}`,
       '1024 35 1234567890',
     ];
-    const { entries, malformed } = parseKnownHosts([...bad, `  ${good}\r`, '# comment', ''].join('\n'), 'f');
+    const { entries, malformed } = parseKnownHosts(
+      [...bad, `  ${good}\r`, '# comment', ''].join('\n'),
+      'f',
+    );
     assert.equal(malformed, bad.length);
     assert.deepEqual(
       entries.map((entry) => entry.line),
@@ -265,10 +313,13 @@ describe('known_hosts', () => {
     const counted: [string, number | undefined][] = [];
     const observer: Observer = { log() {}, count: (name, n) => void counted.push([name, n]) };
     writeFileSync(join(directory, 'bad'), bad.join('\n'));
-    const verifier = createHostKeyVerifier(hostKeySettings({ userFiles: [join(directory, 'bad')] }), {
-      prompter: undefined,
-      observer,
-    });
+    const verifier = createHostKeyVerifier(
+      hostKeySettings({ userFiles: [join(directory, 'bad')] }),
+      {
+        prompter: undefined,
+        observer,
+      },
+    );
     await verifier.preferredTypes('jump', 22);
     await assert.rejects(verifier.verify('jump', 22, other.blob, UNWATCHED));
     assert.deepEqual(counted, [['tunnel_known_hosts_malformed_total', bad.length]]);
@@ -315,8 +366,14 @@ describe('--host-key', () => {
       await against(`jump ${key('ed25519').line}\n`, key('ed25519').blob, other.line),
       'host-key-changed',
     );
-    assert.equal(await against(`jump ${key('ed25519').line}\n`, other.blob, other.line), 'accepted');
-    assert.equal(await against(`@revoked * ${other.line}\n`, other.blob, other.line), 'host-key-revoked');
+    assert.equal(
+      await against(`jump ${key('ed25519').line}\n`, other.blob, other.line),
+      'accepted',
+    );
+    assert.equal(
+      await against(`@revoked * ${other.line}\n`, other.blob, other.line),
+      'host-key-revoked',
+    );
   });
 
   it('names the pin and the key that was shown', async () => {
@@ -340,7 +397,8 @@ describe('--host-key', () => {
     'sha256:x',
     'ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIA==',
   ])
-    it(`refuses ${JSON.stringify(pin)}`, () => assert.throws(() => parseHostKeyPin(pin), UsageError));
+    it(`refuses ${JSON.stringify(pin)}`, () =>
+      assert.throws(() => parseHostKeyPin(pin), UsageError));
 });
 
 describe('public keys', () => {

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, verify } from 'node:crypto';
+import {
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  verify,
+} from 'node:crypto';
 import {
   chmodSync,
   copyFileSync,
@@ -73,7 +79,10 @@ const read = (name: string): string => readFileSync(path(name), 'utf8');
 
 /** The key's fingerprint by ssh-keygen. */
 function printed(name: string): string {
-  return execFileSync('ssh-keygen', ['-lf', path(`${name}.pub`)], { encoding: 'utf8' }).split(' ')[1] ?? '';
+  return (
+    execFileSync('ssh-keygen', ['-lf', path(`${name}.pub`)], { encoding: 'utf8' }).split(' ')[1] ??
+    ''
+  );
 }
 
 function print(identity: Identity | undefined): string {
@@ -87,7 +96,9 @@ function opensslKey(name: string, blob: Buffer): KeyObject {
     return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
   }
   return createPublicKey(
-    execFileSync('ssh-keygen', ['-e', '-m', 'PKCS8', '-f', path(`${name}.pub`)], { encoding: 'utf8' }),
+    execFileSync('ssh-keygen', ['-e', '-m', 'PKCS8', '-f', path(`${name}.pub`)], {
+      encoding: 'utf8',
+    }),
   );
 }
 
@@ -119,7 +130,12 @@ describe('key files', () => {
       const hash = name.includes('384') ? 'sha384' : name.includes('521') ? 'sha512' : 'sha256';
       const ed25519 = file.publicKey.type === 'ssh-ed25519';
       assert.ok(
-        verify(ed25519 ? null : hash, data, opensslKey(name, file.publicKey.blob), key.sign(data, 'sha256')),
+        verify(
+          ed25519 ? null : hash,
+          data,
+          opensslKey(name, file.publicKey.blob),
+          key.sign(data, 'sha256'),
+        ),
       );
     });
     if (encrypted) {
@@ -207,7 +223,10 @@ describe('identities', () => {
   });
 
   it('files of ssh_config: first those that the agent holds, then its other keys, then the rest', async () => {
-    const identityFiles = ['ed25519', 'rsa', 'absent'].map((name) => ({ path: path(name), explicit: false }));
+    const identityFiles = ['ed25519', 'rsa', 'absent'].map((name) => ({
+      path: path(name),
+      explicit: false,
+    }));
     assert.deepEqual((await load({ identityFiles, agentSocket })).map(print), [
       printed('rsa'),
       printed('ecdsa'),
@@ -239,10 +258,16 @@ describe('identities', () => {
 
   it('a file of ssh_config that is not there is left out without a word, one that can not be used with a warning', async () => {
     const lines: string[] = [];
-    const observer: Observer = { log: (level, text) => void lines.push(`${level}: ${text}`), count() {} };
+    const observer: Observer = {
+      log: (level, text) => void lines.push(`${level}: ${text}`),
+      count() {},
+    };
     writeFileSync(path('garbage'), 'no key at all', { mode: 0o600 });
     const at = (name: string) => ({ path: path(name), explicit: false });
-    assert.deepEqual(await load({ identityFiles: [at('absent'), at('ed25519/below')], observer }), []);
+    assert.deepEqual(
+      await load({ identityFiles: [at('absent'), at('ed25519/below')], observer }),
+      [],
+    );
     assert.deepEqual(lines, []);
     assert.deepEqual(await load({ identityFiles: [at('garbage')], observer }), []);
     assert.match(lines.join(), /^warning: .*garbage is not a key file/);
@@ -259,7 +284,10 @@ describe('identities', () => {
   });
 
   it('without the method publickey there are none', async () => {
-    assert.deepEqual(await load({ files: [path('absent')], methods: ['password'], agentSocket }), []);
+    assert.deepEqual(
+      await load({ files: [path('absent')], methods: ['password'], agentSocket }),
+      [],
+    );
   });
 
   const rejected: readonly [title: string, name: string, code: string][] = [
@@ -294,7 +322,10 @@ describe('ssh-agent', () => {
     assert.ok(rsa !== undefined);
     const data = Buffer.from('to be signed');
     for (const hash of ['sha256', 'sha512'] as const)
-      assert.ok(verify(hash, data, opensslKey('rsa', rsa.blob), await client.sign(rsa, data, hash)), hash);
+      assert.ok(
+        verify(hash, data, opensslKey('rsa', rsa.blob), await client.sign(rsa, data, hash)),
+        hash,
+      );
   });
 
   it('a key that it does not hold is refused', async () => {

@@ -1,4 +1,7 @@
-/** The command line of ssh: nothing that the user writes becomes an option, or another host, or a second line. */
+/**
+ * The command line of ssh: nothing that the user writes becomes an option, or another host, or a
+ * second line.
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
@@ -73,7 +76,10 @@ function value(argv: readonly string[], name: string): string | undefined {
 
 describe('arguments of ssh', () => {
   it('keeps the host at the end, behind --', () => {
-    const argv = build({ name: 'jump-alias' }, { identityFiles: ['/k'], jump: 'a,b:22', configFile: '-F' });
+    const argv = build(
+      { name: 'jump-alias' },
+      { identityFiles: ['/k'], jump: 'a,b:22', configFile: '-F' },
+    );
     assert.deepEqual(argv.slice(-6), ['-p', '2222', '-l', 'jump', '--', 'jump-alias']);
     assert.deepEqual(parse(argv).rest, ['jump-alias']);
     assert.ok(argv.join(' ').includes('-F -F -i /k -J a,b:22'));
@@ -81,7 +87,9 @@ describe('arguments of ssh', () => {
 
   it('is not changed by anything that the user gives in what the tunnel rests on', () => {
     const plain = build();
-    const names = plain.flatMap((word, i) => (plain[i - 1] === '-o' ? [word.split('=', 1)[0] ?? ''] : []));
+    const names = plain.flatMap((word, i) =>
+      plain[i - 1] === '-o' ? [word.split('=', 1)[0] ?? ''] : [],
+    );
     assert.ok(names.includes('StrictHostKeyChecking') && names.includes('ClearAllForwardings'));
     const argv = build({}, { options: names.map((name) => `${name}=wrong`) });
     for (const name of names) assert.equal(value(argv, name), value(plain, name), name);
@@ -94,7 +102,22 @@ describe('arguments of ssh', () => {
     const awkward = fc.oneof(
       fc.string({ maxLength: 12 }),
       fc.string({
-        unit: fc.constantFrom('-', 'o', 'P', ' ', '@', '=', '\n', '$', '`', '/', 'a', '\\', '%', ':'),
+        unit: fc.constantFrom(
+          '-',
+          'o',
+          'P',
+          ' ',
+          '@',
+          '=',
+          '\n',
+          '$',
+          '`',
+          '/',
+          'a',
+          '\\',
+          '%',
+          ':',
+        ),
       }),
     );
     let accepted = 0;
@@ -141,7 +164,11 @@ describe('arguments of ssh', () => {
     ['an option that is none', {}, { options: ['-v'] }],
     ['an option of two lines', {}, { options: ['User=a\nProxyCommand=sh'] }],
     ['-e like an option', {}, { command: ['-x'] as const }],
-    ['-e without a check of host keys', {}, { command: ['ssh', '-oStrictHostKeyChecking no'] as const }],
+    [
+      '-e without a check of host keys',
+      {},
+      { command: ['ssh', '-oStrictHostKeyChecking no'] as const },
+    ],
     ['the same in two words', {}, { command: ['ssh', '-o', 'stricthostkeychecking=OFF'] as const }],
   ] as const) {
     it(`refuses ${what}`, () => assert.throws(() => build(settings, given), UsageError));
@@ -164,7 +191,10 @@ describe('arguments of ssh', () => {
     assert.equal(value(plain, 'PermitLocalCommand'), 'no');
     const custom = build({}, { command: ['sudo', 'ssh'], options: ['LocalCommand=touch x'] });
     assert.equal(value(custom, 'PermitLocalCommand'), 'yes');
-    assert.equal(value(custom, 'LocalCommand'), `exec '/opt/tunnel/guard' '${FILES.log}' '${FILES.socks}'`);
+    assert.equal(
+      value(custom, 'LocalCommand'),
+      `exec '/opt/tunnel/guard' '${FILES.log}' '${FILES.socks}'`,
+    );
     assert.throws(() => build({}, { command: ['ssh'] }, { guard: "/opt/it's" }), UsageError);
   });
 
@@ -176,7 +206,10 @@ describe('arguments of ssh', () => {
 
   it('quotes file names, and refuses those that ssh would read otherwise', () => {
     const files = (name: string) =>
-      value(build({ hostKeys: { ...SETTINGS.hostKeys, userFiles: [name, '/b'] } }), 'UserKnownHostsFile');
+      value(
+        build({ hostKeys: { ...SETTINGS.hostKeys, userFiles: [name, '/b'] } }),
+        'UserKnownHostsFile',
+      );
     assert.equal(files('/with space'), '"/with space" /b');
     assert.equal(files('/with%token'), '/with%%token /b');
     assert.throws(() => files('/with"quote'), UsageError);
@@ -212,12 +245,19 @@ describe('pins for ssh', () => {
       `/opt/tunnel/hostpin only %f %H %t %K ${FINGERPRINT}`,
     );
     assert.throws(() => build(pinned(FINGERPRINT), {}, { version: [8, 4] }), UsageError);
-    assert.equal(value(build(pinned(KEY), {}, { version: [8, 4] }), 'KnownHostsCommand'), undefined);
+    assert.equal(
+      value(build(pinned(KEY), {}, { version: [8, 4] }), 'KnownHostsCommand'),
+      undefined,
+    );
   });
 });
 
 describe('the configuration for hops', () => {
-  const hop = { ...SETTINGS, name: 'hop', hostKeys: { ...SETTINGS.hostKeys, strict: 'accept-new' } } as const;
+  const hop = {
+    ...SETTINGS,
+    name: 'hop',
+    hostKeys: { ...SETTINGS.hostKeys, strict: 'accept-new' },
+  } as const;
   const settings: SshSettings = { ...SETTINGS, proxy: { kind: 'jump', hops: [hop] } };
 
   it('sets the check of keys before anything that is included', () => {
@@ -248,7 +288,10 @@ describe('the configuration for hops', () => {
   });
 
   it('includes what -F names', () => {
-    assert.match(hopConfiguration(settings, { ...GIVEN, configFile: '/a b' }), /\nInclude "\/a b"\n$/);
+    assert.match(
+      hopConfiguration(settings, { ...GIVEN, configFile: '/a b' }),
+      /\nInclude "\/a b"\n$/,
+    );
     assert.doesNotMatch(hopConfiguration(settings, { ...GIVEN, configFile: 'none' }), /Include/);
     assert.throws(() => hopConfiguration(settings, { ...GIVEN, configFile: '/a*' }), UsageError);
   });

@@ -1,4 +1,7 @@
-/** A custom command (-e) that puts a process between the tunnel and ssh, as sudo and wrappers do: ssh must end with the tunnel all the same. */
+/**
+ * A custom command (-e) that puts a process between the tunnel and ssh, as sudo and wrappers do:
+ * ssh must end with the tunnel all the same.
+ */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -47,7 +50,8 @@ describe('ssh under a custom command', { skip: sshdMissing }, () => {
   ];
 
   async function assertGone(): Promise<void> {
-    for (const since = Date.now(); running().length > 0 && Date.now() - since < END_MS; ) await delay(20);
+    for (const since = Date.now(); running().length > 0 && Date.now() - since < END_MS; )
+      await delay(20);
     assert.deepEqual(running(), []);
   }
 
@@ -102,7 +106,9 @@ describe('ssh under a custom command', { skip: sshdMissing }, () => {
     const log = join(directory, 'log');
     await promisify(execFile)('mkfifo', [log]);
     for (const path of [log, join(directory, 'nothing')]) {
-      const child = spawn('sh', ['-c', `"${GUARD_PATH}" "${path}" socks; sleep 60`], { stdio: 'ignore' });
+      const child = spawn('sh', ['-c', `"${GUARD_PATH}" "${path}" socks; sleep 60`], {
+        stdio: 'ignore',
+      });
       assert.deepEqual(await once(child, 'exit'), [null, 'SIGQUIT']);
     }
   });
@@ -116,7 +122,9 @@ function guards(): string[] {
 function commandLines(): string[] {
   return readdirSync('/proc').flatMap((pid) => {
     try {
-      return /^\d+$/.test(pid) ? [readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')] : [];
+      return /^\d+$/.test(pid)
+        ? [readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')]
+        : [];
     } catch {
       return []; // it has ended meanwhile
     }

@@ -1,4 +1,7 @@
-/** The system's ssh against real sshds: what comes of a start, in words and codes; what is left afterwards; what carries flows. */
+/**
+ * The system's ssh against real sshds: what comes of a start, in words and codes; what is left
+ * afterwards; what carries flows.
+ */
 import assert from 'node:assert/strict';
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -18,7 +21,15 @@ import { isProbing, type Transport } from '../../../../src/ssh/transport.ts';
 import { connectStream } from '../../../support/connectstream.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../support/loopback-sshd.ts';
 import { type Changes, opensshOptions } from '../../../support/openssh.ts';
-import { clients, closeAll, closedPort, dial, fails, leftovers, serve } from '../../../support/opensshlab.ts';
+import {
+  clients,
+  closeAll,
+  closedPort,
+  dial,
+  fails,
+  leftovers,
+  serve,
+} from '../../../support/opensshlab.ts';
 import { processEntry } from '../../../support/processtable.ts';
 import { authority, fakeSecurityKey, sign } from '../../../support/sshcertificates.ts';
 
@@ -118,10 +129,15 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
     assert.deepEqual(leftovers(), []);
   });
 
-  it('an ssh that is killed is a lost link, never the end of a download', { timeout: TIMEOUT }, async () => {
+  it('an ssh that is killed is a lost link, never the end of a download', {
+    timeout: TIMEOUT,
+  }, async () => {
     for (let round = 0; round < 5; round++) {
       const transport = await dial(sshd);
-      const stream = await connectStream(transport, await serve((far) => far.write('the first half')));
+      const stream = await connectStream(
+        transport,
+        await serve((far) => far.write('the first half')),
+      );
       let ended = false;
       stream.on('end', () => {
         ended = true;
@@ -230,7 +246,9 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
     const key = join(directory, 'locked');
     await makeKey(key, 'ed25519', ['-N', 'open sesame']);
     const line = await readFile(`${key}.pub`, 'utf8');
-    const server = await LoopbackSshd.start({ authorizedKeys: { lines: [line.trim()], only: true } });
+    const server = await LoopbackSshd.start({
+      authorizedKeys: { lines: [line.trim()], only: true },
+    });
     const options = await opensshOptions(server, { given: { identityFiles: [key] } });
     const { settings } = options;
     const asking = {
@@ -280,7 +298,10 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
     } finally {
       await server.stop();
     }
-    assert.deepEqual(notices.slice(0, 2), ['keep \\033[31mout', 'debug1: channel 0: free: x, nchannels 1']);
+    assert.deepEqual(notices.slice(0, 2), [
+      'keep \\033[31mout',
+      'debug1: channel 0: free: x, nchannels 1',
+    ]);
   });
 
   it('authenticates with a certificate, and says when it has expired', async () => {
@@ -306,7 +327,10 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
     const hostKey = join(directory, 'certified');
     await makeKey(hostKey, 'ed25519');
     const userFile = join(directory, 'known_authority');
-    await writeFile(userFile, `@cert-authority [127.0.0.1]:* ${await readFile(`${ca}.pub`, 'utf8')}`);
+    await writeFile(
+      userFile,
+      `@cert-authority [127.0.0.1]:* ${await readFile(`${ca}.pub`, 'utf8')}`,
+    );
     const changes: Changes = { hostKeys: { userFiles: [userFile] } };
     for (const [validity, works] of [
       ['-1h:+1h', true],
@@ -318,7 +342,8 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
       });
       try {
         if (works) await echoes(await dial(server, changes));
-        else await fails(server, 'host-key-unknown', /certificate is not accepted: expired/, changes);
+        else
+          await fails(server, 'host-key-unknown', /certificate is not accepted: expired/, changes);
         await closeAll();
       } finally {
         await server.stop();

@@ -12,7 +12,9 @@ interface Refused {
 
 function read(lines: readonly string[]): { log: SshLog; refused: Refused[] } {
   const refused: Refused[] = [];
-  const log = new SshLog({ refused: (host, port, text) => void refused.push({ host, port, text }) });
+  const log = new SshLog({
+    refused: (host, port, text) => void refused.push({ host, port, text }),
+  });
   for (const line of lines) log.line(line);
   return { log, refused };
 }

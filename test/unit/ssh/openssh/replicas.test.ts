@@ -1,4 +1,7 @@
-/** Several addresses of one jump host through the system's ssh: all must show one key. Two real sshds, each with a key of its own. */
+/**
+ * Several addresses of one jump host through the system's ssh: all must show one key. Two real
+ * sshds, each with a key of its own.
+ */
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -30,13 +33,19 @@ describe("replicas of a jump host, through the system's ssh", { skip: sshdMissin
   });
 
   async function keyOf(sshd: LoopbackSshd): Promise<HostKeyPin> {
-    return parseHostKeyPin((await readFile(join(sshd.directory, 'host_ed25519.pub'), 'utf8')).trim());
+    return parseHostKeyPin(
+      (await readFile(join(sshd.directory, 'host_ed25519.pub'), 'utf8')).trim(),
+    );
   }
 
   /** Dials the one, then the other, which must be refused before it has seen a user. */
   async function refusedAfter(changes: Changes): Promise<void> {
     const replicas = new ReplicaKeys();
-    const both = { ...changes, hostKeys: { userFiles: [knownHosts], ...changes.hostKeys }, replicas };
+    const both = {
+      ...changes,
+      hostKeys: { userFiles: [knownHosts], ...changes.hostKeys },
+      replicas,
+    };
     await dial(one, both);
     await assert.rejects(dial(other, both), { code: 'host-key-differs' });
     await closeAll();
@@ -54,7 +63,10 @@ describe("replicas of a jump host, through the system's ssh", { skip: sshdMissin
     assert.equal(replicas.first?.fingerprint, a.fingerprint);
     await assert.rejects(dial(other, { hostKeys, replicas }), (error) => {
       assert.ok(error instanceof TunnelError && error.code === 'host-key-differs', String(error));
-      assert.match(error.message, new RegExp(`:${other.port} shows .*:${one.port}, the same jump host, has`));
+      assert.match(
+        error.message,
+        new RegExp(`:${other.port} shows .*:${one.port}, the same jump host, has`),
+      );
       assert.ok(error.message.includes(a.fingerprint) && error.message.includes(b.fingerprint));
       return true;
     });
@@ -85,11 +97,17 @@ describe("replicas of a jump host, through the system's ssh", { skip: sshdMissin
     });
     const replicas = new ReplicaKeys();
     const seen: string[] = [];
-    const observer = { ...silentObserver, log: (_level: string, text: string) => void seen.push(text) };
+    const observer = {
+      ...silentObserver,
+      log: (_level: string, text: string) => void seen.push(text),
+    };
     await assert.rejects(
       dial(one, { replicas, observer, hostKeys: { userFiles: [knownHosts] }, settings: { port } }),
     );
-    assert.ok(seen.includes('ssh: debug1: Authentication succeeded (none).'), 'the lines were not forged');
+    assert.ok(
+      seen.includes('ssh: debug1: Authentication succeeded (none).'),
+      'the lines were not forged',
+    );
     assert.equal(replicas.first, undefined);
   });
 
@@ -126,7 +144,11 @@ describe("replicas of a jump host, through the system's ssh", { skip: sshdMissin
       assert.equal(replicas.first, undefined);
       const [, second] = certified;
       assert.ok(second !== undefined);
-      replicas.prove({ at: 'one', type: 'ssh-ed25519', fingerprint: (await keyOf(one)).fingerprint });
+      replicas.prove({
+        at: 'one',
+        type: 'ssh-ed25519',
+        fingerprint: (await keyOf(one)).fingerprint,
+      });
       await writeFile(
         file,
         `[127.0.0.1]:${second.port} ${(await other.knownHostsLine()).split(' ').slice(1).join(' ')}`,

@@ -8,7 +8,11 @@ import { authenticationSettings, testSettings } from '../../../support/settings.
 
 const PHASES: readonly Phase[] = ['identification', 'key exchange', 'authentication', 'up'];
 
-function limits(mayAsk: boolean, batch: boolean, changes: Partial<SshSettings> = {}): (number | undefined)[] {
+function limits(
+  mayAsk: boolean,
+  batch: boolean,
+  changes: Partial<SshSettings> = {},
+): (number | undefined)[] {
   const settings = testSettings({
     hostName: 'jumphost',
     port: 22,
@@ -28,7 +32,11 @@ describe("the silence of ssh's log", () => {
   });
 
   it('may last longer where somebody may be asked, but not for ever', () => {
-    assert.deepEqual(limits(true, false).slice(1), [QUESTION_SECONDS + 7, QUESTION_SECONDS + 11, undefined]);
+    assert.deepEqual(limits(true, false).slice(1), [
+      QUESTION_SECONDS + 7,
+      QUESTION_SECONDS + 11,
+      undefined,
+    ]);
     assert.deepEqual(limits(true, true), limits(false, false));
   });
 

@@ -1,4 +1,7 @@
-/** A start of the system's ssh that fails: code and words, from what real servers and the real ssh say. */
+/**
+ * A start of the system's ssh that fails: code and words, from what real servers and the real ssh
+ * say.
+ */
 import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -10,7 +13,15 @@ import { parseHostKeyPin } from '../../../../src/ssh/keys/pin.ts';
 import { type StartFailure, startError } from '../../../../src/ssh/openssh/errors.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../support/loopback-sshd.ts';
 import type { Changes } from '../../../support/openssh.ts';
-import { clients, closeAll, closedPort, dial, fails, leftovers, serve } from '../../../support/opensshlab.ts';
+import {
+  clients,
+  closeAll,
+  closedPort,
+  dial,
+  fails,
+  leftovers,
+  serve,
+} from '../../../support/opensshlab.ts';
 import { StoppedListener } from '../../../support/stoppedlistener.ts';
 
 let sshd: LoopbackSshd;
@@ -40,7 +51,9 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     await fails(sshd, 'jumphost-refused', new RegExp(`127\\.0\\.0\\.1:${port} refused`), at(port));
   });
   it('jumphost-unreachable', () =>
-    fails(sshd, 'jumphost-unreachable', /fe80::1/, { settings: { name: 'fe80::1', hostName: 'fe80::1' } }));
+    fails(sshd, 'jumphost-unreachable', /fe80::1/, {
+      settings: { name: 'fe80::1', hostName: 'fe80::1' },
+    }));
   it('jumphost-timeout', async () => {
     const stopped = await StoppedListener.start();
     try {
@@ -59,7 +72,12 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
   });
   it('jumphost-closed', async () => {
     const { port } = await serve((socket) => socket.end());
-    await fails(sshd, 'jumphost-closed', /closed the connection before it said anything about SSH/, at(port));
+    await fails(
+      sshd,
+      'jumphost-closed',
+      /closed the connection before it said anything about SSH/,
+      at(port),
+    );
   });
   it('jumphost-closed, turned away in words', async () => {
     const { port } = await serve((socket) => socket.end('Exceeded MaxStartups\r\n'));
@@ -100,7 +118,10 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
   it("takes a hop's words for the cause, but not the banner that comes with authentication", () => {
     const stderr = ['No ED25519 host key is known for you'];
     assert.equal(startError({ ...failure, stderr }).code, 'host-key-unknown');
-    assert.equal(startError({ ...failure, stderr, phase: 'authentication' }).code, 'openssh-failed');
+    assert.equal(
+      startError({ ...failure, stderr, phase: 'authentication' }).code,
+      'openssh-failed',
+    );
   });
   it('openssh-not-found, with a hint for whoever gave the command', () => {
     const exit = { status: 127, signal: null };
@@ -109,7 +130,10 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
   });
   it('does not log the ProxyCommand, in which there may be a password', async () => {
     const logged: string[] = [];
-    const observer = { ...silentObserver, log: (_level: string, text: string) => void logged.push(text) };
+    const observer = {
+      ...silentObserver,
+      log: (_level: string, text: string) => void logged.push(text),
+    };
     await fails(sshd, 'jumphost-proxy', /has ended/, {
       settings: { proxy: { kind: 'command', command: 'unused' } },
       given: { options: ['ProxyCommand=false sesame'] },
@@ -119,9 +143,14 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     assert.ok(!logged.some((text) => text.includes('sesame')));
   });
   it('auth-failed, with the keys that were offered', () =>
-    fails(sshd, 'auth-failed', /Permission denied \(publickey\); offered \S+user_key ED25519 SHA256:/, {
-      settings: { user: 'nobodyhere' },
-    }));
+    fails(
+      sshd,
+      'auth-failed',
+      /Permission denied \(publickey\); offered \S+user_key ED25519 SHA256:/,
+      {
+        settings: { user: 'nobodyhere' },
+      },
+    ));
   it('auth-failed, for a key whose passphrase nobody can be asked for', async () => {
     const key = join(directory, 'locked');
     await makeKey(key, 'ed25519', ['-N', 'open sesame']);
@@ -130,26 +159,42 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     });
     try {
       const given = { identityFiles: [key] };
-      await fails(server, 'auth-failed', /the server would take the last one, but ssh could not use it/, {
-        given,
-      });
+      await fails(
+        server,
+        'auth-failed',
+        /the server would take the last one, but ssh could not use it/,
+        {
+          given,
+        },
+      );
     } finally {
       await server.stop();
     }
   });
   it('jumphost-not-ssh', async () => {
-    const { port } = await serve((socket) => socket.end('HTTP/1.1 400 Bad\x1b[31m Request\r\n\r\n'));
+    const { port } = await serve((socket) =>
+      socket.end('HTTP/1.1 400 Bad\x1b[31m Request\r\n\r\n'),
+    );
     await fails(sshd, 'jumphost-not-ssh', /it says "HTTP\/1\.1 400 Bad/, at(port));
   });
   it('jumphost-no-common-algorithm', () =>
-    fails(sshd, 'jumphost-no-common-algorithm', /key exchange method in common; it offers .*curve25519/, {
-      given: { options: ['KexAlgorithms=diffie-hellman-group14-sha1'] },
-    }));
+    fails(
+      sshd,
+      'jumphost-no-common-algorithm',
+      /key exchange method in common; it offers .*curve25519/,
+      {
+        given: { options: ['KexAlgorithms=diffie-hellman-group14-sha1'] },
+      },
+    ));
   it('host-key-unknown', () =>
-    fails(sshd, 'host-key-unknown', /ssh-ed25519 SHA256:/, { hostKeys: { userFiles: ['/nonexistent'] } }));
+    fails(sshd, 'host-key-unknown', /ssh-ed25519 SHA256:/, {
+      hostKeys: { userFiles: ['/nonexistent'] },
+    }));
   it('host-key-changed', async () => {
     const file = await knownHosts('changed', (own) => own.replace(/ssh-ed25519 .*/, otherKey));
-    await fails(sshd, 'host-key-changed', /changed:1 has another/, { hostKeys: { userFiles: [file] } });
+    await fails(sshd, 'host-key-changed', /changed:1 has another/, {
+      hostKeys: { userFiles: [file] },
+    });
   });
   it('host-key-revoked', async () => {
     const file = await knownHosts('revoked', (own) => `@revoked ${own}`);
@@ -174,7 +219,9 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
   it('auth-failed', async () => {
     const key = join(directory, 'stranger');
     await makeKey(key, 'ed25519');
-    await fails(sshd, 'auth-failed', /Permission denied \(publickey\)/, { given: { identityFiles: [key] } });
+    await fails(sshd, 'auth-failed', /Permission denied \(publickey\)/, {
+      given: { identityFiles: [key] },
+    });
   });
   it('openssh-not-found, without the arguments of the command', () =>
     fails(sshd, 'openssh-not-found', /^(?!.*sesame)/s, {
@@ -187,13 +234,18 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
       given: { command: ['/bin/true'] },
     }));
   it('openssh-configuration', () =>
-    fails(sshd, 'openssh-configuration', /nosuchoption/, { given: { options: ['NoSuchOption=1'] } }));
+    fails(sshd, 'openssh-configuration', /nosuchoption/, {
+      given: { options: ['NoSuchOption=1'] },
+    }));
 
   it('an abort ends ssh and removes everything', async () => {
     const { port } = await serve((socket) => socket.resume());
     const controller = new AbortController();
     const reason = new Error('nobody waits');
-    const failed = assert.rejects(dial(sshd, { settings: { port }, signal: controller.signal }), reason);
+    const failed = assert.rejects(
+      dial(sshd, { settings: { port }, signal: controller.signal }),
+      reason,
+    );
     await delay(150);
     controller.abort(reason);
     await failed;
@@ -202,7 +254,8 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     await closeAll();
   });
 
-  const otherKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE8+5vCpVBMHzvIjnO6Xe4m4bGmJ3uHkDsfHAMmrH5nP';
+  const otherKey =
+    'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE8+5vCpVBMHzvIjnO6Xe4m4bGmJ3uHkDsfHAMmrH5nP';
   async function knownHosts(name: string, change: (own: string) => string): Promise<string> {
     const file = join(directory, name);
     await writeFile(file, change(await sshd.knownHostsLine()));

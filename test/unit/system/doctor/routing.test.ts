@@ -65,7 +65,10 @@ describe('lookAtResolver', () => {
       lookAtResolver(prefixes('192.0.2.0/24'), configuration).detail,
       '10.0.0.53, 127.0.0.53 (systemd-resolved)',
     );
-    assert.match(lookAtResolver(prefixes('10.0.0.0/8'), configuration).hint ?? '', /--dns.*-x 10\.0\.0\.53$/);
+    assert.match(
+      lookAtResolver(prefixes('10.0.0.0/8'), configuration).hint ?? '',
+      /--dns.*-x 10\.0\.0\.53$/,
+    );
   });
 });
 

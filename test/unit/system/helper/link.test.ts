@@ -1,4 +1,7 @@
-/** The addon's link, as far as it goes without a helper: its states, its errors, and that it never holds up or crashes a process. */
+/**
+ * The addon's link, as far as it goes without a helper: its states, its errors, and that it never
+ * holds up or crashes a process.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
@@ -84,9 +87,13 @@ describe('link', () => {
   });
 
   it('holds a process while it waits, and no longer', () => {
-    const held = runScript(`native.linkListen(path, () => {}); setTimeout(() => process.exit(7), 100);`);
+    const held = runScript(
+      `native.linkListen(path, () => {}); setTimeout(() => process.exit(7), 100);`,
+    );
     assert.equal(held.status, 7, held.stderr);
-    const freed = runScript(`const link = native.linkListen(path, () => {}); native.linkClose(link);`);
+    const freed = runScript(
+      `const link = native.linkListen(path, () => {}); native.linkClose(link);`,
+    );
     assert.equal(freed.status, 0, freed.stderr);
   });
 

@@ -1,4 +1,6 @@
-/** The messages between program and helper: both sides' layouts, and every message there and back. */
+/**
+ * The messages between program and helper: both sides' layouts, and every message there and back.
+ */
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { describe, it } from 'node:test';
@@ -85,14 +87,20 @@ describe('helper protocol', () => {
   });
 
   it('writes what C would write', () => {
-    assert.deepEqual(Buffer.from(encodeCreate({ ipv4: false, ipv6: true, mtu: 65520 })), bytes('create'));
+    assert.deepEqual(
+      Buffer.from(encodeCreate({ ipv4: false, ipv6: true, mtu: 65520 })),
+      bytes('create'),
+    );
     const routes = encodeRoutes([
       { family: 4, address: '10.0.0.0', length: 8 },
       { family: 6, address: '2001:db8::', length: 32 },
     ]);
     assert.deepEqual(Buffer.from(routes), bytes('routes'));
     assert.throws(
-      () => encodeRoutes(Array(HELPER_MAX_PREFIXES + 1).fill({ family: 4, address: '10.0.0.0', length: 8 })),
+      () =>
+        encodeRoutes(
+          Array(HELPER_MAX_PREFIXES + 1).fill({ family: 4, address: '10.0.0.0', length: 8 }),
+        ),
       RangeError,
     );
   });
@@ -127,7 +135,10 @@ describe('helper protocol', () => {
   it('reads a message wherever it lies in its buffer', () => {
     const hello = bytes('hello');
     const larger = Buffer.concat([Buffer.alloc(5, 0xff), hello, Buffer.alloc(3, 0xff)]);
-    assert.deepEqual(decodeMessage(larger.subarray(5, 5 + hello.length)), { type: 'hello', pid: 123456 });
+    assert.deepEqual(decodeMessage(larger.subarray(5, 5 + hello.length)), {
+      type: 'hello',
+      pid: 123456,
+    });
   });
 
   it('takes nothing else for a message', () => {
@@ -197,7 +208,13 @@ describe('failures of the helper', () => {
     [STEP.openTun, ERRNO.EACCES, '/dev/net/tun', 'capture-no-tun', /EACCES/],
     [STEP.createTun, ERRNO.EPERM, '/dev/net/tun', 'capture-privileges', /may not be made/],
     [STEP.createTun, ERRNO.EINVAL, '/dev/net/tun', 'capture-failed', /EINVAL/],
-    [STEP.address, ERRNO.EADDRNOTAVAIL, '198.18.0.0/15', 'capture-address', /no block .* free in 198\.18/],
+    [
+      STEP.address,
+      ERRNO.EADDRNOTAVAIL,
+      '198.18.0.0/15',
+      'capture-address',
+      /no block .* free in 198\.18/,
+    ],
     [STEP.address, ERRNO.EACCES, '2001:2::/64 disabled', 'capture-address', /IPv6 is disabled/],
     [STEP.address, ERRNO.EACCES, '198.18.0.0/24', 'capture-address', /got no address \(EACCES/],
     [STEP.linkUp, ERRNO.EINVAL, 'tun0', 'capture-failed', /brought up/],

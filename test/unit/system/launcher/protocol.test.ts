@@ -1,4 +1,6 @@
-/** The messages between program and launcher: both sides' layouts, and what their failures become. */
+/**
+ * The messages between program and launcher: both sides' layouts, and what their failures become.
+ */
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { describe, it } from 'node:test';
@@ -57,7 +59,8 @@ const BODY = `
 describe('launcher protocol', () => {
   const c = printedByC('launcher/protocol.h', 'launcher', BODY);
   const bytes = (name: string) => Uint8Array.from(Buffer.from(String(c[name]), 'hex'));
-  const constantOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
+  const constantOf = (name: string) =>
+    name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
 
   it('has the layout of the C structs', () => {
     for (const [struct, fields] of Object.entries(LAUNCHER_LAYOUT)) {
@@ -156,8 +159,13 @@ describe('launcher errors', () => {
   it('explain a refusal by the setting that is behind it, and never begin with lifting it for all', () => {
     const settings = (parameter: string, value: string) => (name: string) =>
       name === parameter ? value : undefined;
-    const apparmor = namespaceRestriction(settings('kernel.apparmor_restrict_unprivileged_userns', '1'));
-    assert.match(apparmor?.hint ?? '', /^permit them to this program alone.*docs\/apparmor\/tunnel-exec/);
+    const apparmor = namespaceRestriction(
+      settings('kernel.apparmor_restrict_unprivileged_userns', '1'),
+    );
+    assert.match(
+      apparmor?.hint ?? '',
+      /^permit them to this program alone.*docs\/apparmor\/tunnel-exec/,
+    );
     assert.doesNotMatch(apparmor?.hint ?? '', /sysctl/);
     assert.match(
       namespaceRestriction(settings('kernel.unprivileged_userns_clone', '0'))?.hint ?? '',

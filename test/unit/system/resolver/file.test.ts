@@ -1,4 +1,7 @@
-/** resolv.conf rewritten and brought back, in a directory of the test's; crashes are a child that is killed. */
+/**
+ * resolv.conf rewritten and brought back, in a directory of the test's; crashes are a child that is
+ * killed.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
@@ -60,7 +63,10 @@ describe('resolv.conf as the last resort', { skip }, () => {
     const text = readFileSync(path, 'utf8');
     assert.match(text, /^search corp\.example$/m);
     assert.match(text, /^options edns0$/m);
-    assert.deepEqual(text.match(/^nameserver.*$/gm), ['nameserver 198.18.0.53', 'nameserver 2001:2::35']);
+    assert.deepEqual(text.match(/^nameserver.*$/gm), [
+      'nameserver 198.18.0.53',
+      'nameserver 2001:2::35',
+    ]);
     assert.equal(lstatSync(path).mode & 0o777, 0o644);
     assert.equal(entries().length, 1);
 
@@ -86,7 +92,11 @@ describe('resolv.conf as the last resort', { skip }, () => {
   });
 
   it('comes back octet by octet, whatever its encoding', async () => {
-    const odd = Buffer.from([...Buffer.from('# caf'), 0xe9, ...Buffer.from('\nnameserver 127.0.0.1\n')]);
+    const odd = Buffer.from([
+      ...Buffer.from('# caf'),
+      0xe9,
+      ...Buffer.from('\nnameserver 127.0.0.1\n'),
+    ]);
     writeFileSync(path, odd);
     const file = change();
     await file.apply();
@@ -118,9 +128,12 @@ describe('resolv.conf as the last resort', { skip }, () => {
     writeFileSync(path, ORIGINAL);
     writeFileSync(join(directory, 'not-a-directory'), '');
     const hopeless = new Journal(join(directory, 'not-a-directory/journal'));
-    await assert.rejects(new ResolvConfFile({ servers: ['198.18.0.53'], journal: hopeless, path }).apply(), {
-      code: 'journal',
-    });
+    await assert.rejects(
+      new ResolvConfFile({ servers: ['198.18.0.53'], journal: hopeless, path }).apply(),
+      {
+        code: 'journal',
+      },
+    );
     assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
   });
 
@@ -150,7 +163,10 @@ describe('resolv.conf as the last resort', { skip }, () => {
     crash();
     const [name = ''] = entries();
     const text = readFileSync(join(directory, 'journal', name), 'utf8');
-    writeFileSync(join(directory, 'journal', name), text.replace(/"pid":\d+/, `"pid":${process.pid}`));
+    writeFileSync(
+      join(directory, 'journal', name),
+      text.replace(/"pid":\d+/, `"pid":${process.pid}`),
+    );
     assert.deepEqual(recover(silentObserver, journal).done, [`${path} is as before`]);
   });
 });
@@ -176,6 +192,9 @@ describe('the journal', () => {
   it("is root's in /var/lib, a user's in the state directory", () => {
     assert.equal(journalDirectory({}, 0), '/var/lib/tunnel/journal');
     assert.equal(journalDirectory({ XDG_STATE_HOME: '/s' }, 1000), '/s/tunnel/journal');
-    assert.match(journalDirectory({ XDG_STATE_HOME: 's' }, 1000), /\/\.local\/state\/tunnel\/journal$/);
+    assert.match(
+      journalDirectory({ XDG_STATE_HOME: 's' }, 1000),
+      /\/\.local\/state\/tunnel\/journal$/,
+    );
   });
 });

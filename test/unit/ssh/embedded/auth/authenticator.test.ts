@@ -1,4 +1,7 @@
-/** Authentication against real sshds without PAM: keys in their order, partial success, limits, and what is kept for a reconnect. */
+/**
+ * Authentication against real sshds without PAM: keys in their order, partial success, limits, and
+ * what is kept for a reconnect.
+ */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -120,8 +123,9 @@ async function withSshd(
 
 /** How often the server has been offered a key. */
 const offers = async (server: LoopbackSshd): Promise<number> =>
-  (await server.log()).match(/userauth-request for user \S+ service ssh-connection method publickey/g)
-    ?.length ?? 0;
+  (await server.log()).match(
+    /userauth-request for user \S+ service ssh-connection method publickey/g,
+  )?.length ?? 0;
 
 describe('authentication', { skip: sshdMissing }, () => {
   before(async () => {
@@ -156,7 +160,10 @@ describe('authentication', { skip: sshdMissing }, () => {
     withSshd(['AuthenticationMethods publickey,publickey'], async (server) => {
       const error = await refused({ server, files: ['first'] });
       assert.equal(error.code, 'auth-failed');
-      assert.match(error.message, /accepted .*first \(ssh-ed25519 SHA256:.*\), but also wants publickey/);
+      assert.match(
+        error.message,
+        /accepted .*first \(ssh-ed25519 SHA256:.*\), but also wants publickey/,
+      );
       assert.equal(await offers(server), 2);
     }));
 
@@ -164,7 +171,10 @@ describe('authentication', { skip: sshdMissing }, () => {
     withSshd(['MaxAuthTries 2'], async (server) => {
       const error = await refused({ server, files: ['s1', 's2', 's3', 'first'] });
       assert.equal(error.code, 'auth-failed');
-      assert.match(error.message, /its MaxAuthTries\); tried \S+s1 .*, \S+s2 .*; 2 more were not offered$/);
+      assert.match(
+        error.message,
+        /its MaxAuthTries\); tried \S+s1 .*, \S+s2 .*; 2 more were not offered$/,
+      );
       assert.match(error.hint ?? '', /-i.*IdentitiesOnly/);
       await login({ server, files: ['s1', 'first'] });
     }));
@@ -176,7 +186,10 @@ describe('authentication', { skip: sshdMissing }, () => {
       await login({ server, files: ['rsa.pub'], settings: { agentSocket, identitiesOnly: true } });
       const before = await offers(server);
       const only = { agentSocket, identitiesOnly: true };
-      assert.match((await refused({ server, files: ['s1.pub'], settings: only })).message, /tried \S+s1.pub/);
+      assert.match(
+        (await refused({ server, files: ['s1.pub'], settings: only })).message,
+        /tried \S+s1.pub/,
+      );
       assert.equal((await offers(server)) - before, 1);
     }));
 
@@ -194,7 +207,12 @@ describe('authentication', { skip: sshdMissing }, () => {
 
   it('an agent that holds a malformed key: it is left out, and the next one is tried', async () => {
     const blob = Buffer.concat([wireString('ssh-ed25519'), wireString('short')]);
-    const list = Buffer.concat([Buffer.of(12), wireUint32(1), wireString(blob), wireString('broken')]);
+    const list = Buffer.concat([
+      Buffer.of(12),
+      wireUint32(1),
+      wireString(blob),
+      wireString('broken'),
+    ]);
     const socket = key('broken-agent');
     const server = createServer((connection) => connection.end(wireString(list)));
     await new Promise<void>((resolve) => server.listen(socket, resolve));
@@ -253,7 +271,12 @@ describe('authentication', { skip: sshdMissing }, () => {
   it('BatchMode asks nobody, neither for a passphrase nor for a password', () =>
     withSshd(['PasswordAuthentication yes'], async (server) => {
       const prompter = new Answers('a', 'b', 'c', 'd');
-      const error = await refused({ server, files: ['encrypted'], prompter, settings: { batch: true } });
+      const error = await refused({
+        server,
+        files: ['encrypted'],
+        prompter,
+        settings: { batch: true },
+      });
       assert.equal(error.code, 'auth-failed');
       assert.deepEqual(prompter.asked, []);
       assert.match(error.message, /not usable: \S+encrypted/);
@@ -269,7 +292,10 @@ describe('authentication', { skip: sshdMissing }, () => {
     ] as const) {
       assert.equal((await refused({ files: ['first'], user })).code, 'auth-failed');
       const log = await sshd.log();
-      assert.ok(log.includes(`Invalid user ${logged} from 127.0.0.1`), `${user} in ${log.slice(-2000)}`);
+      assert.ok(
+        log.includes(`Invalid user ${logged} from 127.0.0.1`),
+        `${user} in ${log.slice(-2000)}`,
+      );
     }
   });
 
@@ -294,15 +320,25 @@ describe('authentication', { skip: sshdMissing }, () => {
       };
       const prompter = { canAsk: () => true, secret: answers.secret, line: answers.line, confirm };
       await login({ server, files: ['rsa'], hostKeys, prompter });
-      const line = (await server.knownHostsLine('ed25519', `[jump.test]:${server.port}`)).split(' ');
+      const line = (await server.knownHostsLine('ed25519', `[jump.test]:${server.port}`)).split(
+        ' ',
+      );
       assert.equal(readFileSync(file, 'utf8').trim(), line.slice(0, 3).join(' '));
       await login({ server, files: ['rsa'], hostKeys: { ...hostKeys, strict: 'yes' } });
     }));
 
   it('an unknown host key that is not agreed to: no authentication is tried', () =>
     withSshd([], async (server) => {
-      const hostKeys = hostKeySettings({ userFiles: [join(server.directory, 'known_hosts')], strict: 'ask' });
-      const error = await refused({ server, files: ['first'], hostKeys, prompter: new Answers(false) });
+      const hostKeys = hostKeySettings({
+        userFiles: [join(server.directory, 'known_hosts')],
+        strict: 'ask',
+      });
+      const error = await refused({
+        server,
+        files: ['first'],
+        hostKeys,
+        prompter: new Answers(false),
+      });
       assert.equal(error.code, 'host-key-unknown');
       await new Promise((resolve) => setTimeout(resolve, 200));
       assert.doesNotMatch(await server.log(), /userauth/);
@@ -314,7 +350,9 @@ describe('authentication', { skip: sshdMissing }, () => {
       const secrets = ['pass-phrase-1', PASSPHRASE, 'pass-word-1', 'pass-word-2', 'pass-word-3'];
       await login({ server, files: ['encrypted'], prompter: new Answers(...secrets), observer });
       const error = await refused({ server, prompter: new Answers(...secrets.slice(2)), observer });
-      const said = [...observer.lines, error.message, error.hint ?? '', String(error.stack)].join('\n');
+      const said = [...observer.lines, error.message, error.hint ?? '', String(error.stack)].join(
+        '\n',
+      );
       assert.match(said, /offering/);
       for (const secret of secrets) assert.ok(!said.includes(secret), secret);
       assert.match(error.message, /tried password \(3 times\)/);

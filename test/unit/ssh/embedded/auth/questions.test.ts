@@ -1,6 +1,7 @@
 /**
- * Questions that OpenSSH's sshd never asks, asked by a server made of the ssh2 library: many at a time, for ever, without
- * any, with a title, with control characters; and a password that has to be changed.
+ * Questions that OpenSSH's sshd never asks, asked by a server made of the ssh2 library: many at a
+ * time, for ever, without any, with a title, with control characters; and a password that has to be
+ * changed.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -18,7 +19,12 @@ import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
 import { createHostKeyVerifier } from '../../../../../src/ssh/hostkeys/verifier.ts';
 import type { AuthenticationSettings } from '../../../../../src/ssh/settings.ts';
 import { makeKey } from '../../../../support/loopback-sshd.ts';
-import { Answers, authenticationSettings, pinned, testSettings } from '../../../../support/settings.ts';
+import {
+  Answers,
+  authenticationSettings,
+  pinned,
+  testSettings,
+} from '../../../../support/settings.ts';
 
 let directory: string;
 before(async () => {
@@ -51,12 +57,15 @@ async function login({
   observer = new Log(),
   settings,
 }: Dialogue): Promise<void> {
-  const server: Server = new ssh2.Server({ hostKeys: [readFileSync(join(directory, 'host'))] }, (client) => {
-    client.on('error', () => {
-      // The client hangs up when it is done.
-    });
-    client.on('authentication', onAuthentication);
-  });
+  const server: Server = new ssh2.Server(
+    { hostKeys: [readFileSync(join(directory, 'host'))] },
+    (client) => {
+      client.on('error', () => {
+        // The client hangs up when it is done.
+      });
+      client.on('authentication', onAuthentication);
+    },
+  );
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as { port: number };
@@ -98,7 +107,9 @@ async function refused(dialogue: Dialogue): Promise<TunnelError> {
 }
 
 /** Permits one method only; the others are refused. */
-function interactive(dialogue: (context: KeyboardAuthContext) => void): (context: AuthContext) => void {
+function interactive(
+  dialogue: (context: KeyboardAuthContext) => void,
+): (context: AuthContext) => void {
   return (context) => {
     if (context.method === 'keyboard-interactive') dialogue(context);
     else context.reject(['keyboard-interactive']);
@@ -172,7 +183,9 @@ describe('keyboard-interactive', () => {
       settings: { numberOfPasswordPrompts: 2 },
       onAuthentication: interactive((context) => {
         tries++;
-        context.prompt([{ prompt: 'Code:', echo: false }], () => context.reject(['keyboard-interactive']));
+        context.prompt([{ prompt: 'Code:', echo: false }], () =>
+          context.reject(['keyboard-interactive']),
+        );
       }),
     });
     assert.match(error.message, /tried keyboard-interactive \(2 times\)$/);
@@ -180,8 +193,12 @@ describe('keyboard-interactive', () => {
   });
 
   it('too many questions at once, and questions without end, are not answered', async () => {
-    const many = Array.from({ length: MAX_PROMPTS + 1 }, (_, i) => ({ prompt: `${i}`, echo: false }));
-    const onward = (context: KeyboardAuthContext): void => context.prompt([], () => onward(context));
+    const many = Array.from({ length: MAX_PROMPTS + 1 }, (_, i) => ({
+      prompt: `${i}`,
+      echo: false,
+    }));
+    const onward = (context: KeyboardAuthContext): void =>
+      context.prompt([], () => onward(context));
     for (const [dialogue, words] of [
       [
         (context: KeyboardAuthContext) => context.prompt(many, () => context.accept()),
@@ -209,7 +226,8 @@ describe('keyboard-interactive', () => {
       onAuthentication: (context) => {
         if (context.method === 'keyboard-interactive')
           context.prompt([{ prompt: 'Code:', echo: true }], () => {});
-        else if (context.method === 'password' && context.password === 'the password') context.accept();
+        else if (context.method === 'password' && context.password === 'the password')
+          context.accept();
         else context.reject(['keyboard-interactive', 'password']);
       },
     });
@@ -230,10 +248,15 @@ describe('keyboard-interactive', () => {
   });
 
   it('a person who declines ends it', async () => {
-    const prompter = new Answers(new TunnelError('auth-cancelled', 'a question was not answered'), 'x');
+    const prompter = new Answers(
+      new TunnelError('auth-cancelled', 'a question was not answered'),
+      'x',
+    );
     const error = await refused({
       prompter,
-      onAuthentication: interactive((context) => context.prompt([{ prompt: 'Code:', echo: true }], () => {})),
+      onAuthentication: interactive((context) =>
+        context.prompt([{ prompt: 'Code:', echo: true }], () => {}),
+      ),
     });
     assert.equal(error.code, 'auth-cancelled');
     assert.equal(prompter.asked.length, 1);

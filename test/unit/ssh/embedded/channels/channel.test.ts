@@ -15,7 +15,8 @@ function open(options: { readonly window?: number; readonly automatic?: boolean 
   const over: unknown[] = [];
   channel.whenOver((error) => over.push((error as NodeJS.ErrnoException | undefined)?.code));
   const end = joined(channel, { automatic: options.automatic ?? true });
-  const say = (message: string, ...fields: unknown[]): void => bench.server.say(message, id, ...fields);
+  const say = (message: string, ...fields: unknown[]): void =>
+    bench.server.say(message, id, ...fields);
   return { bench, channel, told, over, end, say };
 }
 
@@ -87,7 +88,10 @@ describe('Channel', () => {
     end.other.finish();
     say('CHANNEL_DATA', text('answer'));
     say('CHANNEL_CLOSE');
-    assert.deepEqual([end.text, end.said, told.closes, over], ['answer', ['finish'], 1, [undefined]]);
+    assert.deepEqual(
+      [end.text, end.said, told.closes, over],
+      ['answer', ['finish'], 1, [undefined]],
+    );
   });
 
   it('CLOSE while our EOF waits behind what can not be sent: that is lost, so the other end is shut', () => {
@@ -171,7 +175,10 @@ describe('Channel', () => {
     const { bench, end, told, over, say } = open({ automatic: false });
     say('CHANNEL_DATA', Buffer.alloc(told.granted));
     say('CHANNEL_DATA', text('x'));
-    assert.deepEqual([end.said, over, told.closes], [['abort window-exceeded'], ['window-exceeded'], 1]);
+    assert.deepEqual(
+      [end.said, over, told.closes],
+      [['abort window-exceeded'], ['window-exceeded'], 1],
+    );
     assert.deepEqual(bench.counted, ['tunnel_ssh_violations_total']);
     assert.equal(bench.windows.used, 0);
   });
@@ -231,7 +238,10 @@ describe('Channel', () => {
       const over: unknown[] = [];
       channel.whenOver((error) => over.push((error as NodeJS.ErrnoException | undefined)?.code));
       const end = joined(channel);
-      assert.deepEqual([end.text, end.said, end.wrong, over], ['', ['abort link-lost'], [], ['link-lost']]);
+      assert.deepEqual(
+        [end.text, end.said, end.wrong, over],
+        ['', ['abort link-lost'], [], ['link-lost']],
+      );
     });
 
     it('it may be reset', () => {

@@ -1,4 +1,7 @@
-/** Flushes as a server of ssh2's own sees them, which says what sshd would say. Its answers are late, as if it were distant. */
+/**
+ * Flushes as a server of ssh2's own sees them, which says what sshd would say. Its answers are
+ * late, as if it were distant.
+ */
 import assert from 'node:assert/strict';
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
@@ -7,7 +10,10 @@ import type { Duplex } from 'node:stream';
 import { after, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Connection } from 'ssh2';
-import { MAX_UNANSWERED, SEGMENT_BYTES } from '../../../../../src/ssh/embedded/channels/flushtiming.ts';
+import {
+  MAX_UNANSWERED,
+  SEGMENT_BYTES,
+} from '../../../../../src/ssh/embedded/channels/flushtiming.ts';
 import { Ssh2Link } from '../../../../../src/ssh/embedded/channels/link.ts';
 import ssh2, { messageHandlers as handlers } from '../../../../../src/ssh/embedded/ssh2/library.ts';
 import { pseudoRandomBytes } from '../../../../support/bytes.ts';
@@ -69,7 +75,13 @@ const text = (value: string): Buffer => {
 async function pair(options: ServerOptions, flush = true) {
   const { ident, answers = () => true, ping, pongs = 1, rekeyBytes } = options;
   const observer = new LogLines();
-  const seen = { requests: 0, pings: [] as number[], inExchange: 0, digest: createHash('sha256'), bytes: 0 };
+  const seen = {
+    requests: 0,
+    pings: [] as number[],
+    inExchange: 0,
+    digest: createHash('sha256'),
+    bytes: 0,
+  };
   let peer: PeerProtocol | undefined;
   const server = new ssh2.Server({ hostKeys: [hostKey], ident }, (connection: Connection) => {
     const { _protocol: protocol } = connection as unknown as { readonly _protocol: PeerProtocol };
@@ -165,7 +177,10 @@ describe('Flusher', { timeout: 60_000 }, () => {
   });
 
   it('a server that has announced ping@openssh.com is sent one of a segment’s size instead', async () => {
-    const { observer, seen, upload, counted, close } = await pair({ ident: 'OpenSSH_9.9p2', ping: '0' });
+    const { observer, seen, upload, counted, close } = await pair({
+      ident: 'OpenSSH_9.9p2',
+      ping: '0',
+    });
     await upload(8 * MEGABYTE);
     const flushes = counted('tunnel_flushes_total');
     assert.ok(flushes >= 2, String(flushes));
@@ -203,7 +218,11 @@ describe('Flusher', { timeout: 60_000 }, () => {
   });
 
   it('pings that are not answered don’t add up', async () => {
-    const { seen, upload, counted, close } = await pair({ ident: 'OpenSSH_9.9p2', ping: '0', pongs: 4 });
+    const { seen, upload, counted, close } = await pair({
+      ident: 'OpenSSH_9.9p2',
+      ping: '0',
+      pongs: 4,
+    });
     for (let round = 0; round < 20 && seen.pings.length < 3 * MAX_UNANSWERED; round++)
       await upload(8 * MEGABYTE);
     assert.ok(seen.pings.length >= 3 * MAX_UNANSWERED, String(seen.pings.length));

@@ -1,4 +1,7 @@
-/** When a server is asked for a segment's worth of answers: each row of the table in ssh/embedded/channels/flushtiming.ts. */
+/**
+ * When a server is asked for a segment's worth of answers: each row of the table in
+ * ssh/embedded/channels/flushtiming.ts.
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
@@ -15,7 +18,10 @@ import {
 const RTT = 50;
 const WRITE = 64 * 1024;
 
-/** Sends `bytes` in as many milliseconds as they take at `rate` bytes a millisecond. Returns the verdicts. */
+/**
+ * Sends `bytes` in as many milliseconds as they take at `rate` bytes a millisecond. Returns the
+ * verdicts.
+ */
 function sender(timing: FlushTiming) {
   let now = 1_000_000;
   return {
@@ -58,7 +64,8 @@ describe('leavesNagleOn', () => {
     ['', false],
   ];
   for (const [software, expected] of cases)
-    it(`${software || 'nothing'}: ${expected}`, () => assert.equal(leavesNagleOn(software), expected));
+    it(`${software || 'nothing'}: ${expected}`, () =>
+      assert.equal(leavesNagleOn(software), expected));
 });
 
 describe('FlushTiming', () => {

@@ -1,4 +1,7 @@
-/** The inbox: packets come out whole and unharmed however the stream is cut, and whatever is held of them. */
+/**
+ * The inbox: packets come out whole and unharmed however the stream is cut, and whatever is held of
+ * them.
+ */
 import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
@@ -25,7 +28,11 @@ class OtherDecipher {
   }
 }
 
-function open(inbox: Inbox, decipher: AESGCMDecipher | OtherDecipher, kex = (): boolean => false): void {
+function open(
+  inbox: Inbox,
+  decipher: AESGCMDecipher | OtherDecipher,
+  kex = (): boolean => false,
+): void {
   const protocol = {
     _decipher: decipher,
     get _kexinit(): unknown {
@@ -56,15 +63,24 @@ function packet(sealer: Sealer, number: number, blocks: number): Buffer {
 
 function packets(count: number, blocks: number): Buffer {
   const sealer = new Sealer();
-  return Buffer.concat(Array.from({ length: count }, (_, number) => packet(sealer, number, blocks)));
+  return Buffer.concat(
+    Array.from({ length: count }, (_, number) => packet(sealer, number, blocks)),
+  );
 }
 
-const sizes = fc.array(fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 2_050 })), {
-  minLength: 1,
-  maxLength: 60,
-});
+const sizes = fc.array(
+  fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 2_050 })),
+  {
+    minLength: 1,
+    maxLength: 60,
+  },
+);
 const cuts = fc.array(
-  fc.oneof(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 1, max: 300_000 }), fc.constant(65_536)),
+  fc.oneof(
+    fc.integer({ min: 1, max: 60 }),
+    fc.integer({ min: 1, max: 300_000 }),
+    fc.constant(65_536),
+  ),
   { minLength: 1, maxLength: 30 },
 );
 

@@ -43,7 +43,10 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
   let peer: Connection;
   /** Refusals of the opens that wait, in order. */
   const waiting: (() => void)[] = [];
-  /** If set, takes opens: is called with the channel's id right after the confirmation, which it shares a packet with. */
+  /**
+   * If set, takes opens: is called with the channel's id right after the confirmation, which it
+   * shares a packet with.
+   */
   let onOpen: ((id: number) => void) | undefined;
   /** Of the link that was made last. */
   let socket: Socket;
@@ -98,23 +101,31 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
     const refused = async (): Promise<boolean> => {
       const error: unknown = await transport.connect(DESTINATION).catch((cause: unknown) => cause);
       return (
-        error instanceof ConnectError && error.refusal === 'refused' && /is the limit/.test(error.message)
+        error instanceof ConnectError &&
+        error.refusal === 'refused' &&
+        /is the limit/.test(error.message)
       );
     };
     assert.ok(await refused());
     assert.equal(counted.filter((name) => name === 'tunnel_channel_limit_total').length, 1);
-    assert.ok(counted.includes('tunnel_window_budget_total'), 'so many begin with less than others');
+    assert.ok(
+      counted.includes('tunnel_window_budget_total'),
+      'so many begin with less than others',
+    );
     abort.abort();
     const results = await Promise.allSettled(opens);
     assert.ok(
-      results.every((result) => result.status === 'rejected' && result.reason === abort.signal.reason),
+      results.every(
+        (result) => result.status === 'rejected' && result.reason === abort.signal.reason,
+      ),
     );
     assert.ok(await refused());
     while (waiting.length < MAX_CHANNELS) await new Promise((resolve) => setTimeout(resolve, 10));
     waiting[0]?.();
     await new Promise((resolve) => setTimeout(resolve, 100));
     const last = transport.connect(DESTINATION);
-    while (waiting.length < MAX_CHANNELS + 1) await new Promise((resolve) => setTimeout(resolve, 10));
+    while (waiting.length < MAX_CHANNELS + 1)
+      await new Promise((resolve) => setTimeout(resolve, 10));
     waiting.at(-1)?.();
     await assert.rejects(last, ConnectError);
     await transport.close();
@@ -237,7 +248,10 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
         onOpen = (id) => send(protocol, id, 0);
         const stream = await connectStream(transport, DESTINATION);
         await delay(300);
-        assert.equal((stream.errored as TunnelError | null)?.code, violates ? 'window-exceeded' : undefined);
+        assert.equal(
+          (stream.errored as TunnelError | null)?.code,
+          violates ? 'window-exceeded' : undefined,
+        );
         assert.deepEqual(counted, violates ? ['tunnel_ssh_violations_total'] : []);
         assert.ok(stream.readableLength <= WINDOW);
         if (!violates) {
@@ -265,7 +279,8 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
       const transport = await link();
       const { _protocol: protocol } = peer as unknown as PeerInternals;
       onOpen = (id) => {
-        for (let half = 0; half < 8; half++) setTimeout(() => extended(protocol, id, WINDOW / 2), 30 * half);
+        for (let half = 0; half < 8; half++)
+          setTimeout(() => extended(protocol, id, WINDOW / 2), 30 * half);
         setTimeout(() => protocol.channelData(id, Buffer.from('fine')), 30 * 8);
       };
       const stream = await connectStream(transport, DESTINATION);
@@ -278,7 +293,9 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
   /** Leaves more unsent in the link's socket than the kernel takes. */
   async function clog(transport: Ssh2Link, deaf: Socket): Promise<void> {
     onOpen = () => {};
-    const streams = await Promise.all(Array.from({ length: 8 }, () => connectStream(transport, DESTINATION)));
+    const streams = await Promise.all(
+      Array.from({ length: 8 }, () => connectStream(transport, DESTINATION)),
+    );
     onOpen = undefined;
     deaf.pause();
     for (const stream of streams) stream.write(Buffer.alloc(PEER_WINDOW));

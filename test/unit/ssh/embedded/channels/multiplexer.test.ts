@@ -24,8 +24,14 @@ describe('Multiplexer', () => {
   const action = fc.oneof(
     // Ours.
     { weight: 2, arbitrary: fc.record({ kind: fc.constant('open' as const) }) },
-    { weight: 5, arbitrary: fc.record({ kind: fc.constant('begin' as const), index: small, size }) },
-    { weight: 6, arbitrary: fc.record({ kind: fc.constant('write' as const), index: small, size }) },
+    {
+      weight: 5,
+      arbitrary: fc.record({ kind: fc.constant('begin' as const), index: small, size }),
+    },
+    {
+      weight: 6,
+      arbitrary: fc.record({ kind: fc.constant('write' as const), index: small, size }),
+    },
     {
       weight: 5,
       arbitrary: fc.record({
@@ -45,12 +51,19 @@ describe('Multiplexer', () => {
         kind: fc.constant('confirm' as const),
         index: small,
         size: fc.oneof(fc.constantFrom(0, 1, 32_768, MAX_SENT), fc.nat(200_000)),
-        packet: fc.oneof(fc.constantFrom(0, 1, 32_768, MAX_SENT), fc.integer({ min: 100, max: 40_000 })),
+        packet: fc.oneof(
+          fc.constantFrom(0, 1, 32_768, MAX_SENT),
+          fc.integer({ min: 100, max: 40_000 }),
+        ),
       }),
     },
     {
       weight: 10,
-      arbitrary: fc.record({ kind: fc.constantFrom('data', 'extended', 'adjust'), index: small, size }),
+      arbitrary: fc.record({
+        kind: fc.constantFrom('data', 'extended', 'adjust'),
+        index: small,
+        size,
+      }),
     },
     {
       weight: 8,
@@ -232,7 +245,10 @@ describe('Multiplexer', () => {
     await turn();
     await turn();
     assert.deepEqual([got, code(stream)], [200_003, 'ECONNRESET']);
-    assert.deepEqual([told.data, told.eof, told.closes, told.granted], [0, false, 1, INITIAL_WINDOW]);
+    assert.deepEqual(
+      [told.data, told.eof, told.closes, told.granted],
+      [0, false, 1, INITIAL_WINDOW],
+    );
     assert.deepEqual(bench.server.wrong, []);
     assert.equal(bench.windows.used, 0);
   });
@@ -334,7 +350,12 @@ function channelOf(slot: Slot | undefined): Channel | undefined {
 
 function join(slot: Slot | undefined, asStream: boolean): void {
   const channel = channelOf(slot);
-  if (slot === undefined || channel === undefined || slot.end !== undefined || slot.stream !== undefined)
+  if (
+    slot === undefined ||
+    channel === undefined ||
+    slot.end !== undefined ||
+    slot.stream !== undefined
+  )
     return;
   if (asStream) slot.stream = streamOf(channel);
   else slot.end = joined(channel, { automatic: false });
@@ -478,7 +499,13 @@ async function apply(bench: Bench, slots: Slots, action: Action): Promise<void> 
       server.say('CHANNEL_CLOSE', 77_777);
       break;
     case 'foreign':
-      server.say('CHANNEL_OPEN', { type: 'session', sender: index, window: 1, packetSize: 1, data: {} });
+      server.say('CHANNEL_OPEN', {
+        type: 'session',
+        sender: index,
+        window: 1,
+        packetSize: 1,
+        data: {},
+      });
       break;
   }
 }

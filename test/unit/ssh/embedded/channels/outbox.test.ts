@@ -8,18 +8,29 @@ import { MAX_BACKLOG, Outbox } from '../../../../../src/ssh/embedded/channels/ou
 
 const SLAB = 128 * 1024;
 
-/** Takes a write at once, or holds it until it is told to let it go: then compares what it holds with what it was given. */
+/**
+ * Takes a write at once, or holds it until it is told to let it go: then compares what it holds
+ * with what it was given.
+ */
 class FakeSocket extends Duplex {
   readonly written: Buffer[] = [];
   /** Takes nothing at once. */
   slow = false;
-  #held: { readonly view: Buffer; readonly copy: Buffer; readonly done: (error?: Error) => void }[] = [];
+  #held: {
+    readonly view: Buffer;
+    readonly copy: Buffer;
+    readonly done: (error?: Error) => void;
+  }[] = [];
 
   override _read(): void {
     // Nothing comes.
   }
 
-  override _write(chunk: Buffer, _encoding: string, callback: (error?: Error | null) => void): void {
+  override _write(
+    chunk: Buffer,
+    _encoding: string,
+    callback: (error?: Error | null) => void,
+  ): void {
     if (this.slow) {
       this.#held.push({ view: chunk, copy: Buffer.from(chunk), done: callback });
       return;
@@ -79,43 +90,47 @@ const action = fc.oneof(
 describe('Outbox', () => {
   it('what goes out is what was given, in order, and nothing that the socket holds is written over', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.boolean(), fc.array(action, { maxLength: 120 }), async (slow, actions) => {
-        const { socket, outbox } = make();
-        socket.slow = slow;
-        const expected: Buffer[] = [];
-        let next = 0;
-        const fill = (packet: Buffer): Buffer => {
-          // Each packet has a pattern of its own.
-          packet.fill(Buffer.from([next & 0xff, (next >> 8) & 0xff, 0x5a]));
-          next++;
-          expected.push(Buffer.from(packet));
-          return packet;
-        };
-        for (const each of actions) {
-          if (each.kind === 'packet' && 'length' in each) {
-            const packet = outbox.alloc(each.length);
-            assert.equal(packet.length, each.length);
-            outbox.take(fill(packet));
-          } else if (each.kind === 'foreign' && 'length' in each) {
-            const packet = fill(Buffer.alloc(each.length));
-            outbox.take(packet);
-          } else if (each.kind === 'unused' && 'length' in each) {
-            // A cipher that is gone takes space and gives nothing back.
-            outbox.alloc(each.length);
-          } else if (each.kind === 'flush') outbox.flush();
-          else if (each.kind === 'turn') await turn();
-          else if (each.kind === 'take') socket.takeOne();
-          else socket.slow = each.kind === 'slow';
-        }
-        await turn();
-        socket.slow = false;
-        while (socket.holding) {
-          socket.takeOne();
+      fc.asyncProperty(
+        fc.boolean(),
+        fc.array(action, { maxLength: 120 }),
+        async (slow, actions) => {
+          const { socket, outbox } = make();
+          socket.slow = slow;
+          const expected: Buffer[] = [];
+          let next = 0;
+          const fill = (packet: Buffer): Buffer => {
+            // Each packet has a pattern of its own.
+            packet.fill(Buffer.from([next & 0xff, (next >> 8) & 0xff, 0x5a]));
+            next++;
+            expected.push(Buffer.from(packet));
+            return packet;
+          };
+          for (const each of actions) {
+            if (each.kind === 'packet' && 'length' in each) {
+              const packet = outbox.alloc(each.length);
+              assert.equal(packet.length, each.length);
+              outbox.take(fill(packet));
+            } else if (each.kind === 'foreign' && 'length' in each) {
+              const packet = fill(Buffer.alloc(each.length));
+              outbox.take(packet);
+            } else if (each.kind === 'unused' && 'length' in each) {
+              // A cipher that is gone takes space and gives nothing back.
+              outbox.alloc(each.length);
+            } else if (each.kind === 'flush') outbox.flush();
+            else if (each.kind === 'turn') await turn();
+            else if (each.kind === 'take') socket.takeOne();
+            else socket.slow = each.kind === 'slow';
+          }
           await turn();
-        }
-        assert.ok(Buffer.concat(socket.written).equals(Buffer.concat(expected)));
-        assert.equal(outbox.writable, true);
-      }),
+          socket.slow = false;
+          while (socket.holding) {
+            socket.takeOne();
+            await turn();
+          }
+          assert.ok(Buffer.concat(socket.written).equals(Buffer.concat(expected)));
+          assert.equal(outbox.writable, true);
+        },
+      ),
       { numRuns: 200 },
     );
   });

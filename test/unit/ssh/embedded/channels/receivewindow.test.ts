@@ -41,7 +41,11 @@ describe('ReceiveWindows', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
         let now = 0;
-        const windows = new ReceiveWindows({ budget: BUDGET, maxWindow: MAX_WINDOW, clock: () => now });
+        const windows = new ReceiveWindows({
+          budget: BUDGET,
+          maxWindow: MAX_WINDOW,
+          clock: () => now,
+        });
         windows.roundTrip(20);
         const channels: (Channel | undefined)[] = [];
         let opened = 0;
@@ -71,7 +75,11 @@ describe('ReceiveWindows', () => {
             assert.equal(channel.window.limit, channel.held);
           } else if (kind === 'close') {
             channel.window.close();
-            assert.equal(channel.window.consume(channel.held), 0, 'a reader that goes on after the end');
+            assert.equal(
+              channel.window.consume(channel.held),
+              0,
+              'a reader that goes on after the end',
+            );
             channels[index] = undefined;
           }
           const open = channels.filter((other) => other !== undefined);
@@ -146,14 +154,20 @@ const equal = (parts: readonly number[], within: number, what: string): void => 
   assert.ok(least >= (1 - within) * most, `${what}: ${least} to ${most}`);
 };
 
-/** Milliseconds that a queue may take beside the path's own: as long again, or 40, and what is sent at once. */
+/**
+ * Milliseconds that a queue may take beside the path's own: as long again, or 40, and what is sent
+ * at once.
+ */
 const allowed = (rate: number, rtt: number): number => Math.max(rtt, 40) + 32_768 / rate;
 
 function assertSettled(simulation: PathSimulation, what: string, milliseconds = 10_000): void {
   const { rate, rtt } = simulation.path;
   const result = simulation.run(milliseconds);
   assert.ok(result.rate >= 0.95 * rate, `${what}: ${(result.rate / rate).toFixed(3)} of the rate`);
-  assert.ok(result.delay <= allowed(rate, rtt), `${what}: the queue is ${result.delay.toFixed(1)} ms long`);
+  assert.ok(
+    result.delay <= allowed(rate, rtt),
+    `${what}: the queue is ${result.delay.toFixed(1)} ms long`,
+  );
 }
 
 describe('the windows of one download', () => {
@@ -205,7 +219,10 @@ describe('the windows of one download', () => {
         const result = simulation.run(5_000);
         // A wrong limit on a path that is only somewhat longer can't be told from a right one.
         const least = 0.8 * Math.min(newRate, INITIAL_WINDOW / newRtt);
-        assert.ok(result.rate >= least, `${what}: ${result.rate.toFixed(0)} >= ${least.toFixed(0)}`);
+        assert.ok(
+          result.rate >= least,
+          `${what}: ${result.rate.toFixed(0)} >= ${least.toFixed(0)}`,
+        );
       }
     });
   }
@@ -292,7 +309,11 @@ describe('the windows of several channels', () => {
     simulation.run(3_000);
     const received = [stalled.received, other.received];
     simulation.run(10_000);
-    equal([stalled.received - (received[0] ?? 0), other.received - (received[1] ?? 0)], 0.1, 'both again');
+    equal(
+      [stalled.received - (received[0] ?? 0), other.received - (received[1] ?? 0)],
+      0.1,
+      'both again',
+    );
   });
 
   it('a server that answers no questions: no queue is measured, and the path is used', () => {

@@ -74,8 +74,15 @@ describe('Rekeying', () => {
   }
 });
 
-describe('key exchanges that we begin, with a real sshd', { skip: sshdMissing, timeout: 60_000 }, () => {
-  for (const cipher of ['aes128-gcm@openssh.com', 'chacha20-poly1305@openssh.com', 'aes128-ctr'] as const) {
+describe('key exchanges that we begin, with a real sshd', {
+  skip: sshdMissing,
+  timeout: 60_000,
+}, () => {
+  for (const cipher of [
+    'aes128-gcm@openssh.com',
+    'chacha20-poly1305@openssh.com',
+    'aes128-ctr',
+  ] as const) {
     it(`${cipher}: 16 MiB each way arrive unchanged, with new keys after each MiB`, async () => {
       const sshd = await LoopbackSshd.start({ config: [`Ciphers ${cipher}`] });
       const server = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));

@@ -1,8 +1,14 @@
-/** Deficit round-robin: shares, precedence of new flows, and that no order of events starves one. */
+/**
+ * Deficit round-robin: shares, precedence of new flows, and that no order of events starves one.
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { QUANTUM, Scheduler, type Sender } from '../../../../../src/ssh/embedded/channels/scheduler.ts';
+import {
+  QUANTUM,
+  Scheduler,
+  type Sender,
+} from '../../../../../src/ssh/embedded/channels/scheduler.ts';
 
 /** Counted beside the data of each packet. */
 const PACKET_COST = 64;
@@ -55,7 +61,10 @@ describe('Scheduler', () => {
           for (const flow of flows) scheduler.activate(flow);
           scheduler.run(packets(turns));
           const costs = flows.map(({ cost }) => cost);
-          assert.ok(Math.max(...costs) - Math.min(...costs) <= 2 * (QUANTUM + PACKET_COST), costs.join(' '));
+          assert.ok(
+            Math.max(...costs) - Math.min(...costs) <= 2 * (QUANTUM + PACKET_COST),
+            costs.join(' '),
+          );
         },
       ),
     );
@@ -100,7 +109,10 @@ describe('Scheduler', () => {
             scheduler.run(packets(1));
           }
           const part = Math.min(...honest.map(({ cost }) => cost));
-          assert.ok(clever.cost <= part + 4 * (QUANTUM + PACKET_COST), `${clever.cost} beside ${part}`);
+          assert.ok(
+            clever.cost <= part + 4 * (QUANTUM + PACKET_COST),
+            `${clever.cost} beside ${part}`,
+          );
         },
       ),
       { numRuns: 400 },

@@ -1,4 +1,7 @@
-/** When round trips are taken for a queue, and what follows. The windows that obey it: receivewindow.test.ts. */
+/**
+ * When round trips are taken for a queue, and what follows. The windows that obey it:
+ * receivewindow.test.ts.
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { StandingQueue } from '../../../../../src/ssh/embedded/channels/standingqueue.ts';
@@ -19,7 +22,10 @@ class Bench {
     this.measure(LEAST_MS + 1, RATE);
   }
 
-  /** Data at that rate (bytes a millisecond) for EVERY_MS, then a round trip of so many milliseconds. Returns the limit. */
+  /**
+   * Data at that rate (bytes a millisecond) for EVERY_MS, then a round trip of so many
+   * milliseconds. Returns the limit.
+   */
   measure(milliseconds: number, rate = RATE): number {
     for (let piece = 0; piece < 10; piece++) {
       this.#now += EVERY_MS / 10;
@@ -71,7 +77,8 @@ describe('StandingQueue', () => {
     const bench = new Bench();
     for (const rate of [1.3, 1.7, 2.3, 3])
       assert.equal(bench.measure(300, rate * RATE), Number.POSITIVE_INFINITY);
-    for (const rate of [1, 1, 1]) assert.equal(bench.measure(300, rate * RATE), Number.POSITIVE_INFINITY);
+    for (const rate of [1, 1, 1])
+      assert.equal(bench.measure(300, rate * RATE), Number.POSITIVE_INFINITY);
     bench.measure(300, 3 * RATE);
     assert.ok(Number.isFinite(bench.measure(300, 3 * RATE)));
   });
@@ -100,7 +107,8 @@ describe('StandingQueue', () => {
 
   it('ends a limit that takes from the rate and shortens nothing, and knows the path to be longer', () => {
     const bench = new Bench().limited();
-    for (const rate of [0.5, 0.4, 0.4]) assert.ok(Number.isFinite(bench.measure(201 + rate, rate * RATE)));
+    for (const rate of [0.5, 0.4, 0.4])
+      assert.ok(Number.isFinite(bench.measure(201 + rate, rate * RATE)));
     assert.equal(bench.measure(200, 0.4 * RATE), Number.POSITIVE_INFINITY);
     assert.equal(bench.queue.least, 200);
     // And a limit that takes nothing stays, however long what was granted before takes to come.
@@ -111,7 +119,8 @@ describe('StandingQueue', () => {
 
   it('does not end one for a moment in which less comes', () => {
     const bench = new Bench().limited();
-    for (const rate of [0.2, 0.3, 1, 0.2, 1, 1]) assert.ok(Number.isFinite(bench.measure(300, rate * RATE)));
+    for (const rate of [0.2, 0.3, 1, 0.2, 1, 1])
+      assert.ok(Number.isFinite(bench.measure(300, rate * RATE)));
     for (const rate of [0.2, 0.2]) assert.ok(Number.isFinite(bench.measure(300, rate * RATE)));
     assert.ok(Number.isFinite(bench.measure(TARGET_MS - 1)));
     for (const rate of [0.2, 0.2]) assert.ok(Number.isFinite(bench.measure(300, rate * RATE)));

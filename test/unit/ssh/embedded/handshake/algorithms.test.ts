@@ -3,14 +3,21 @@ import { PassThrough } from 'node:stream';
 import { describe, it } from 'node:test';
 import type { Algorithms } from 'ssh2';
 import { silentObserver } from '../../../../../src/observe/observer.ts';
-import { KNOWN_ALGORITHMS, offeredAlgorithms } from '../../../../../src/ssh/embedded/handshake/algorithms.ts';
+import {
+  KNOWN_ALGORITHMS,
+  offeredAlgorithms,
+} from '../../../../../src/ssh/embedded/handshake/algorithms.ts';
 import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
 
 const NOTHING = { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: undefined };
 
 describe('offeredAlgorithms', () => {
   it('offers nothing weak by itself', () => {
-    const offer = offeredAlgorithms({ preferredTypes: [], wanted: NOTHING, observer: silentObserver });
+    const offer = offeredAlgorithms({
+      preferredTypes: [],
+      wanted: NOTHING,
+      observer: silentObserver,
+    });
     assert.doesNotMatch(JSON.stringify(offer), /sha1(?!\d)|md5|cbc|arcfour|"ssh-rsa"|ssh-dss/);
   });
 
@@ -37,10 +44,13 @@ describe('offeredAlgorithms', () => {
       ['hostKeys', 'HostKeyAlgorithms'],
     ] as const) {
       const wanted = { ...NOTHING, [kind]: ['new-and-unheard-of'] };
-      assert.throws(() => offeredAlgorithms({ preferredTypes: [], wanted, observer: silentObserver }), {
-        code: 'algorithms-unknown',
-        message: new RegExp(`none of ${keyword} new-and-unheard-of; it knows `),
-      });
+      assert.throws(
+        () => offeredAlgorithms({ preferredTypes: [], wanted, observer: silentObserver }),
+        {
+          code: 'algorithms-unknown',
+          message: new RegExp(`none of ${keyword} new-and-unheard-of; it knows `),
+        },
+      );
     }
   });
 
@@ -52,7 +62,11 @@ describe('offeredAlgorithms', () => {
       .on('error', () => {
         // Nobody answers.
       })
-      .connect({ sock, username: 'test', algorithms: { kex, cipher, hmac, serverHostKey } as Algorithms });
+      .connect({
+        sock,
+        username: 'test',
+        algorithms: { kex, cipher, hmac, serverHostKey } as Algorithms,
+      });
     sock.destroy();
   });
 });

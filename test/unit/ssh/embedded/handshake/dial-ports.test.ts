@@ -1,4 +1,7 @@
-/** The embedded transport's way up to ports that are no SSH server: what is there is told, and in time. */
+/**
+ * The embedded transport's way up to ports that are no SSH server: what is there is told, and in
+ * time.
+ */
 import assert from 'node:assert/strict';
 import { createServer, type Socket } from 'node:net';
 import { describe, it } from 'node:test';
@@ -14,7 +17,10 @@ describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing },
     user: 'u',
     port: 0,
   }));
-  const at = async (handler: (socket: Socket) => void, connectTimeout = 5): Promise<TunnelError> => {
+  const at = async (
+    handler: (socket: Socket) => void,
+    connectTimeout = 5,
+  ): Promise<TunnelError> => {
     const listener = createServer((socket) => {
       socket.on('error', () => {
         // We hang up in the middle of what it says.
@@ -38,7 +44,10 @@ describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing },
   });
 
   it('a mail server that waits: told when the time is over, with its words', async () => {
-    const error = await at((socket) => socket.write('220 mail.example.com \x1b]0;evil\x07ESMTP\r\n'), 1);
+    const error = await at(
+      (socket) => socket.write('220 mail.example.com \x1b]0;evil\x07ESMTP\r\n'),
+      1,
+    );
     assert.equal(error.code, 'jumphost-not-ssh');
     assert.match(error.message, /220 mail\.example\.com/);
     assert.doesNotMatch(error.message, /[\u0000-\u001f]/);

@@ -1,4 +1,7 @@
-/** The embedded transport's way up, against real sshds: keys, host keys, algorithms, and a link that falls silent. */
+/**
+ * The embedded transport's way up, against real sshds: keys, host keys, algorithms, and a link that
+ * falls silent.
+ */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -25,7 +28,9 @@ const key = (name: string): string => join(sshd.directory, name);
 
 describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
   before(async () => {
-    sshd = await LoopbackSshd.start({ config: ['PubkeyAcceptedAlgorithms -ssh-rsa', 'LogLevel DEBUG2'] });
+    sshd = await LoopbackSshd.start({
+      config: ['PubkeyAcceptedAlgorithms -ssh-rsa', 'LogLevel DEBUG2'],
+    });
     await makeKey(key('encrypted'), 'ed25519', ['-N', PASSPHRASE, '-a', '4']);
     await makeKey(key('hidden'), 'rsa', ['-m', 'PEM', '-N', PASSPHRASE]);
     await makeKey(key('rsa'), 'rsa');
@@ -64,7 +69,10 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
     await accepted({ files: [key('encrypted')], prompter, options: { observer } });
     assert.deepEqual(prompter.asked, Array(2).fill(`secret: Passphrase for ${key('encrypted')}:`));
     assert.ok(!observer.lines.join('\n').includes(PASSPHRASE));
-    assert.match(observer.lines.join('\n'), /notice: that is not the passphrase of .*encrypted; try again/);
+    assert.match(
+      observer.lines.join('\n'),
+      /notice: that is not the passphrase of .*encrypted; try again/,
+    );
   });
 
   it('three wrong passphrases: the key is left out, and the next one is tried', async () => {
@@ -109,7 +117,12 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
     };
     await accepted({
       files: [key('encrypted')],
-      prompter: { canAsk: () => true, secret: slow, line: prompter.line, confirm: prompter.confirm },
+      prompter: {
+        canAsk: () => true,
+        secret: slow,
+        line: prompter.line,
+        confirm: prompter.confirm,
+      },
       settings: { authTimeout: 1 },
     });
   });
@@ -122,7 +135,10 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
   });
 
   it('an unknown user looks the same', async () => {
-    const error = await rejected({ files: [key('user_key')], settings: { user: 'nobody-of-that-name' } });
+    const error = await rejected({
+      files: [key('user_key')],
+      settings: { user: 'nobody-of-that-name' },
+    });
     assert.equal(error.code, 'auth-failed');
     assert.match(error.message, /"nobody-of-that-name"/);
   });
@@ -171,9 +187,9 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
     });
     const error = await rejected({ files: [key('user_key')], hostKeys });
     assert.equal(error.code, 'host-key-unknown');
-    const shown = execFileSync('ssh-keygen', ['-lf', key('host_ed25519.pub')], { encoding: 'utf8' }).split(
-      ' ',
-    )[1];
+    const shown = execFileSync('ssh-keygen', ['-lf', key('host_ed25519.pub')], {
+      encoding: 'utf8',
+    }).split(' ')[1];
     assert.ok(error.message.includes(`ssh-ed25519 ${shown}`));
   });
 
@@ -235,7 +251,11 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
     withSshd({ hostKeys: ['ed25519', 'ecdsa', 'rsa'] }, async (server) => {
       for (const type of ['rsa', 'ecdsa', 'ed25519']) {
         const line = await server.knownHostsLine(type);
-        await accepted({ server, files: [server.userKey], pins: [line.split(' ').slice(1).join(' ')] });
+        await accepted({
+          server,
+          files: [server.userKey],
+          pins: [line.split(' ').slice(1).join(' ')],
+        });
       }
     }));
 
@@ -247,14 +267,22 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
     }));
 
   it('no MAC and no host key type in common: told by its name, with what to do', async () => {
-    await withSshd({ config: ['Ciphers aes128-ctr', 'MACs umac-64@openssh.com'] }, async (server) => {
-      const error = await rejected({ server, files: [server.userKey] });
-      assert.equal(error.code, 'jumphost-no-common-algorithm');
-      assert.match(error.message, /no MAC in common; it offers umac-64@openssh\.com/);
-      assert.match(error.hint ?? '', /--transport openssh/);
-    });
+    await withSshd(
+      { config: ['Ciphers aes128-ctr', 'MACs umac-64@openssh.com'] },
+      async (server) => {
+        const error = await rejected({ server, files: [server.userKey] });
+        assert.equal(error.code, 'jumphost-no-common-algorithm');
+        assert.match(error.message, /no MAC in common; it offers umac-64@openssh\.com/);
+        assert.match(error.hint ?? '', /--transport openssh/);
+      },
+    );
     await withSshd({}, async (server) => {
-      const algorithms = { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: ['rsa-sha2-512'] };
+      const algorithms = {
+        kex: undefined,
+        ciphers: undefined,
+        macs: undefined,
+        hostKeys: ['rsa-sha2-512'],
+      };
       const error = await rejected({ server, files: [server.userKey], settings: { algorithms } });
       assert.equal(error.code, 'jumphost-no-common-algorithm');
       assert.match(error.message, /no host key type in common; it offers ssh-ed25519/);
@@ -270,7 +298,12 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
         macs: ['hmac-sha1'],
         hostKeys: undefined,
       };
-      await accepted({ server, files: [server.userKey], settings: { algorithms }, options: { observer } });
+      await accepted({
+        server,
+        files: [server.userKey],
+        settings: { algorithms },
+        options: { observer },
+      });
       assert.match(
         observer.lines.join('\n'),
         /KexAlgorithms: .* passes over sntrup761x25519-sha512@openssh\.com/,
@@ -278,7 +311,11 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
       assert.match(await server.log(), /kex: algorithm: ecdh-sha2-nistp521/);
       assert.match(await server.log(), /cipher: aes256-cbc MAC: hmac-sha1 /);
       const none = { ...algorithms, kex: ['sntrup761x25519-sha512@openssh.com'] };
-      const error = await rejected({ server, files: [server.userKey], settings: { algorithms: none } });
+      const error = await rejected({
+        server,
+        files: [server.userKey],
+        settings: { algorithms: none },
+      });
       assert.equal(error.code, 'algorithms-unknown');
       assert.match(
         error.message,
@@ -295,11 +332,14 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
     }));
 
   it('password only: says what the server wants', () =>
-    withSshd({ config: ['PubkeyAuthentication no', 'PasswordAuthentication yes'] }, async (server) => {
-      const error = await rejected({ server, files: [server.userKey] });
-      assert.equal(error.code, 'auth-failed');
-      assert.match(error.message, /permits password; no key was offered; not usable: password$/);
-    }));
+    withSshd(
+      { config: ['PubkeyAuthentication no', 'PasswordAuthentication yes'] },
+      async (server) => {
+        const error = await rejected({ server, files: [server.userKey] });
+        assert.equal(error.code, 'auth-failed');
+        assert.match(error.message, /permits password; no key was offered; not usable: password$/);
+      },
+    ));
 
   it('a key and something else: says that the key was accepted', () =>
     withSshd(
@@ -313,7 +353,8 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
 
   it('too many connections: the server is not blamed for not speaking SSH', () =>
     withSshd({ config: ['MaxStartups 1:100:1'] }, async (server) => {
-      // The connection with which the server was found to be up may still count: then this one is turned away.
+      // The connection with which the server was found to be up may still count: then this one is
+      // turned away.
       let blocker: Socket;
       let first = '';
       do {

@@ -120,12 +120,25 @@ describe('a server that goes on before its host key has been accepted', { timeou
                 return false;
               },
             };
-            const verifier = createHostKeyVerifier(hostKeySettings({ userFiles: [known], strict }), {
-              prompter: prompter as never,
-              observer: silentObserver,
+            const verifier = createHostKeyVerifier(
+              hostKeySettings({ userFiles: [known], strict }),
+              {
+                prompter: prompter as never,
+                observer: silentObserver,
+              },
+            );
+            const wanted = {
+              kex: undefined,
+              ciphers: [cipher],
+              macs: undefined,
+              hostKeys: undefined,
+            };
+            const settings = testSettings({
+              hostName: 'jump.test',
+              port,
+              user: 'me',
+              algorithms: wanted,
             });
-            const wanted = { kex: undefined, ciphers: [cipher], macs: undefined, hostKeys: undefined };
-            const settings = testSettings({ hostName: 'jump.test', port, user: 'me', algorithms: wanted });
             const dialling = dialSsh2({
               jumpHosts: [{ settings, addresses: [{ host: '127.0.0.1', port }] }],
               access: async () => ({
@@ -140,7 +153,9 @@ describe('a server that goes on before its host key has been accepted', { timeou
               observer: silentObserver,
             });
             try {
-              await assert.rejects(dialling, { code: /^host-key-(skipped|changed)$|^auth-cancelled$/ });
+              await assert.rejects(dialling, {
+                code: /^host-key-(skipped|changed)$|^auth-cancelled$/,
+              });
               assert.doesNotMatch(Buffer.concat(said).toString('latin1'), /ssh-userauth|tcpip/);
             } finally {
               server.close();

@@ -1,4 +1,6 @@
-/** Host keys that are not known yet: who is asked, what is remembered, and what is never replaced. */
+/**
+ * Host keys that are not known yet: who is asked, what is remembered, and what is never replaced.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
@@ -19,9 +21,16 @@ import { TunnelError } from '../../../../../src/errors/errors.ts';
 import type { Observer } from '../../../../../src/observe/observer.ts';
 import { appendKnownHost } from '../../../../../src/ssh/hostkeys/append.ts';
 import { ReplicaKeys } from '../../../../../src/ssh/hostkeys/replicas.ts';
-import { createHostKeyVerifier, type HostKeyVerifier } from '../../../../../src/ssh/hostkeys/verifier.ts';
+import {
+  createHostKeyVerifier,
+  type HostKeyVerifier,
+} from '../../../../../src/ssh/hostkeys/verifier.ts';
 import { parseHostKeyPin } from '../../../../../src/ssh/keys/pin.ts';
-import { fingerprint, type PublicKey, parsePublicKey } from '../../../../../src/ssh/keys/publickey.ts';
+import {
+  fingerprint,
+  type PublicKey,
+  parsePublicKey,
+} from '../../../../../src/ssh/keys/publickey.ts';
 import type { Prompter } from '../../../../../src/ssh/prompter.ts';
 import type { HostKeySettings } from '../../../../../src/ssh/settings.ts';
 import { makeKey } from '../../../../support/loopback-sshd.ts';
@@ -42,7 +51,11 @@ before(async () => {
     assert.ok(key !== undefined);
     return key;
   };
-  [ed25519, another, rsa] = [await make('a', 'ed25519'), await make('b', 'ed25519'), await make('c', 'rsa')];
+  [ed25519, another, rsa] = [
+    await make('a', 'ed25519'),
+    await make('b', 'ed25519'),
+    await make('c', 'rsa'),
+  ];
 });
 after(() => rmSync(root, { recursive: true, force: true }));
 beforeEach(() => {
@@ -76,13 +89,22 @@ function verifierFor({ prompter, observer, replicas, ...settings }: Setting = {}
 }
 
 /** A connection at which this key is shown and proven. */
-async function connect(verifier: HostKeyVerifier, key: PublicKey, host = 'jump', port = 22): Promise<void> {
+async function connect(
+  verifier: HostKeyVerifier,
+  key: PublicKey,
+  host = 'jump',
+  port = 22,
+): Promise<void> {
   const context = { signal: new AbortController().signal, onPrompt: () => {} };
   const accepted = await verifier.verify(host, port, key.blob, context);
   await accepted.proven();
 }
 
-async function refused(verifier: HostKeyVerifier, key: PublicKey, host = 'jump'): Promise<TunnelError> {
+async function refused(
+  verifier: HostKeyVerifier,
+  key: PublicKey,
+  host = 'jump',
+): Promise<TunnelError> {
   const error: unknown = await connect(verifier, key, host).then(
     () => new Error('it was accepted'),
     (reason: unknown) => reason,
@@ -122,13 +144,19 @@ describe('ask', () => {
       ['other', rsa],
     ] as const)
       assert.ok(
-        execFileSync('ssh-keygen', ['-F', host, '-f', file], { encoding: 'utf8' }).includes(lineOf(key)),
+        execFileSync('ssh-keygen', ['-F', host, '-f', file], { encoding: 'utf8' }).includes(
+          lineOf(key),
+        ),
       );
   });
 
   it('takes the fingerprint itself for a yes', async () => {
     await connect(verifierFor({ prompter: new Answers(fingerprint(ed25519.blob)) }), ed25519);
-    const error = await refused(verifierFor({ prompter: new Answers(fingerprint(rsa.blob)) }), another, 'b');
+    const error = await refused(
+      verifierFor({ prompter: new Answers(fingerprint(rsa.blob)) }),
+      another,
+      'b',
+    );
     assert.equal(error.code, 'host-key-unknown');
   });
 
@@ -228,7 +256,12 @@ describe('several addresses of one jump host', () => {
     assert.deepEqual(await other.preferredTypes('b', 22), ['ssh-ed25519']);
     const error = await refused(other, another, 'b');
     assert.equal(error.code, 'host-key-differs');
-    for (const part of ['b:22 shows', fingerprint(ed25519.blob), 'a:22, the same', fingerprint(another.blob)])
+    for (const part of [
+      'b:22 shows',
+      fingerprint(ed25519.blob),
+      'a:22, the same',
+      fingerprint(another.blob),
+    ])
       assert.ok(error.message.includes(part), error.message);
     await connect(verifierFor({ replicas, alias: 'a' }), ed25519, 'b');
   });
@@ -254,7 +287,10 @@ describe('appendKnownHost', () => {
       .split('\n')
       .filter((line) => line !== '');
     assert.equal(lines[0], '# mine, without a newline at the end');
-    assert.deepEqual(lines.slice(1).sort(), names.map((name) => `${name} ${lineOf(ed25519)}`).sort());
+    assert.deepEqual(
+      lines.slice(1).sort(),
+      names.map((name) => `${name} ${lineOf(ed25519)}`).sort(),
+    );
   });
 
   it('keeps the mode, and follows a symbolic link', async () => {

@@ -62,8 +62,14 @@ describe('AES-GCM of what goes out', () => {
       // The counter overflows on the way, into no byte that is fixed.
       const first = Buffer.concat([randomBytes(4), Buffer.alloc(8, 0xff)]);
       const packets: Buffer[] = [];
-      const cipher = new AESGCMCipher(gcm(true, key, first), 0, (packet) => void packets.push(packet));
-      const payloads = [0, 1, 10, 11, 12, 26, 27, 28, 300, 32_777].map((length) => randomBytes(length));
+      const cipher = new AESGCMCipher(
+        gcm(true, key, first),
+        0,
+        (packet) => void packets.push(packet),
+      );
+      const payloads = [0, 1, 10, 11, 12, 26, 27, 28, 300, 32_777].map((length) =>
+        randomBytes(length),
+      );
       for (const payload of payloads) {
         const packet = cipher.allocPacket(payload.length);
         payload.copy(packet, 5);
@@ -92,7 +98,11 @@ describe('AES-GCM of what goes out', () => {
           cipher.sealData(memory, from, channel, data);
           assert.ok(memory.subarray(0, from).equals(Buffer.alloc(from, 0xaa)));
           assert.ok(memory.subarray(from + total).equals(Buffer.alloc(8, 0xaa)));
-          const payload = openedByNode(key, nonceOf(nonce, count++), memory.subarray(from, from + total));
+          const payload = openedByNode(
+            key,
+            nonceOf(nonce, count++),
+            memory.subarray(from, from + total),
+          );
           assert.equal(payload[0], CHANNEL_DATA);
           assert.equal(payload.readUInt32BE(1), channel);
           assert.equal(payload.readUInt32BE(5), length);
@@ -106,7 +116,9 @@ describe('AES-GCM of what goes out', () => {
 
   it('what has no room is refused, and so is what is sealed with the key of the other direction', () => {
     const cipher = new AESGCMCipher(gcm(true), 0, () => {});
-    assert.throws(() => cipher.sealData(Buffer.alloc(dataPacketBytes(100) - 1), 0, 1, Buffer.alloc(100)));
+    assert.throws(() =>
+      cipher.sealData(Buffer.alloc(dataPacketBytes(100) - 1), 0, 1, Buffer.alloc(100)),
+    );
     const wrong = new AESGCMCipher(gcm(false), 0, () => {});
     assert.throws(() => wrong.sealData(Buffer.alloc(1000), 0, 1, Buffer.alloc(100)));
     assert.throws(() => wrong.encrypt(wrong.allocPacket(100)));
@@ -125,7 +137,9 @@ describe('AES-GCM of what comes in', () => {
             const nonce = randomBytes(12);
             const payloads = lengths.map((length) => randomBytes(length));
             const stream = Buffer.concat(
-              payloads.map((payload, index) => sealedByNode(key, nonceOf(nonce, index), padded(payload))),
+              payloads.map((payload, index) =>
+                sealedByNode(key, nonceOf(nonce, index), padded(payload)),
+              ),
             );
             const got: Buffer[] = [];
             const own = new AESGCMDecipher(gcm(false, key, nonce), 0, (payload) => {
@@ -159,7 +173,11 @@ describe('AES-GCM of what comes in', () => {
       const own = decipher(() => opened++);
       // A length that is changed may also ask for more than has come.
       const rest = Buffer.concat([packet, Buffer.alloc(35_000)]);
-      assert.throws(() => own.decrypt(rest, 0, rest.length), /not authentic|Bad packet length/, `bit ${bit}`);
+      assert.throws(
+        () => own.decrypt(rest, 0, rest.length),
+        /not authentic|Bad packet length/,
+        `bit ${bit}`,
+      );
       assert.equal(opened, 0);
     }
   });
@@ -180,7 +198,11 @@ describe('AES-GCM of what comes in', () => {
     for (const padding of [0, 3, 16, 17, 255]) {
       const packet = sealedByNode(key, nonce, Buffer.alloc(16, padding));
       const own = decipher(() => assert.fail('a payload'));
-      assert.throws(() => own.decrypt(packet, 0, packet.length), /not authentic/, `padding of ${padding}`);
+      assert.throws(
+        () => own.decrypt(packet, 0, packet.length),
+        /not authentic/,
+        `padding of ${padding}`,
+      );
     }
     const own = decipher(() => {});
     for (const length of [0, 8, 15, 17, 34_992, 2 ** 31, 2 ** 32 - 1]) {
@@ -218,7 +240,10 @@ describe('AES-GCM of what comes in', () => {
     const own = new AESGCMDecipher(gcm(false), 0, () => false);
     assert.equal(own.decrypt(stream, 0, stream.length), stream.length / 2);
     const other = new AESGCMDecipher(gcm(false), 0, () => 5);
-    assert.equal(other.decrypt(Buffer.concat([new Sealer().seal(Buffer.alloc(3))]), 0, stream.length / 2), 5);
+    assert.equal(
+      other.decrypt(Buffer.concat([new Sealer().seal(Buffer.alloc(3))]), 0, stream.length / 2),
+      5,
+    );
   });
 });
 
