@@ -67,14 +67,20 @@ function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSigna
   return stop.signal;
 }
 
+/** The SSH client and all that comes with it are loaded only when there is something to run. */
+async function load(command: 'connect' | 'proxy') {
+  if (command === 'connect') return (await import('./session/connect.ts')).runConnect;
+  return (await import('./session/proxy.ts')).runProxy;
+}
+
 async function start(configuration: Configuration, command: 'connect' | 'proxy'): Promise<void> {
   detailed = configuration.logLevel === 'debug';
   const stop = stopOnSignals();
   const observer = new Log({ level: configuration.logLevel, stream: process.stderr });
   for (const notice of configuration.notices) observer.log('notice', notice);
-  const { run, runProxy } = await import('./session/connect.ts');
+  const run = await load(command);
   try {
-    await (command === 'connect' ? run : runProxy)(configuration, {
+    await run(configuration, {
       observer,
       prompter: createPrompter(),
       stop,
@@ -108,7 +114,7 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
       learned: learnedList(allow, (text) => process.stderr.write(text), observer),
     });
   } catch (error) {
-    if (stoppedBy === undefined) throw error;
+    if (stoppedBy === undefined || error !== stop.reason) throw error;
     process.exitCode = EXIT_SIGNAL_BASE + constants.signals[stoppedBy];
     return;
   }

@@ -7,17 +7,23 @@
 import type { TunnelError } from '../errors/errors.ts';
 import type { FlowRequest } from '../flow/request.ts';
 
-export interface Capture {
+/** What a capture hands out. */
+export interface Traffic {
+  /** Takes each connection over, and answers it. */
+  readonly accept: (request: FlowRequest) => void;
+}
+
+export interface Capture<T extends Traffic = Traffic> {
   /**
-   * Resolves when connections are being captured. Rejects with a TunnelError when that isn't
-   * possible here.
+   * Once. Resolves when connections are being captured. Rejects with a TunnelError when that isn't
+   * possible here, or with the signal's reason; then there is still something to close.
    */
-  start(accept: (request: FlowRequest) => void, signal: AbortSignal): Promise<void>;
-  /**
-   * Resolves when the capture has ended by itself: its device or its helper was taken away. Never
-   * rejects.
-   */
+  start(traffic: T, signal: AbortSignal): Promise<void>;
+  /** Resolves when the capture has ended by itself: its device or its helper was taken away. Never rejects. */
   readonly ended: Promise<TunnelError | undefined>;
-  /** Stops admission, then undoes what `start` did. May be called more than once. */
+  /**
+   * Stops admission, ends a start that is under way, then undoes what that has done. May be called
+   * more than once.
+   */
   close(): Promise<void>;
 }

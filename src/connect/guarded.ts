@@ -52,15 +52,3 @@ export function guardedConnector(
     },
   };
 }
-
-/**
- * At the end of a run: the rules that it would have needed, if that was to be learned. `guard`:
- * undefined if it never began.
- */
-export function reportLearned(
-  guard: AllowGuard | undefined,
-  { learned }: { readonly learned: (list: string) => void },
-): void {
-  const list = guard?.learned();
-  if (list !== undefined) learned(list);
-}

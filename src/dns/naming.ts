@@ -49,8 +49,8 @@ export interface NamingOptions {
    * (resolv.conf(5)).
    */
   readonly beyond: 'tunnel' | 'local' | 'nothing';
-  /** Names that are dialled to reach the jump host, canonical; asked for each time. */
-  readonly ownNames?: () => readonly string[];
+  /** Names that are dialled to reach the jump host, canonical; read each time. Default: none. */
+  readonly book?: { readonly own: readonly string[] };
 }
 
 export type Naming = (name: string) => NameRoute;
@@ -84,14 +84,7 @@ const MAX_REVERSE_ZONES = 64;
  * The function takes a name in lower case without a dot at the end (dns/wire/message.ts, nameText).
  */
 export function createNaming(options: NamingOptions): Naming {
-  const {
-    nameTargets,
-    nameExclusions,
-    domains,
-    reversed = [],
-    beyond,
-    ownNames = () => [],
-  } = options;
+  const { nameTargets, nameExclusions, domains, reversed = [], beyond, book } = options;
   const standIns = new PrefixSet(OWN_RANGES);
   const captured = new PrefixSet(reversed);
   const targets = new NameMap(nameTargets.map((pattern) => [pattern, undefined] as const));
@@ -107,7 +100,7 @@ export function createNaming(options: NamingOptions): Naming {
       return { kind: 'nothing', zone: DISCOVERY, exists: true };
     const address = isReverse(name) ? addressFromReverse(name) : undefined;
     if (address !== undefined && standIns.contains(address)) return { kind: 'stand-in', address };
-    if (ownNames().some((own) => isOwn(name, own))) return LOCAL;
+    if (book?.own.some((own) => isOwn(name, own))) return LOCAL;
     const [target] = exclusions.find(name).length > 0 ? [] : targets.find(name);
     if (target !== undefined)
       return { kind: 'virtual', zone: target.pattern.name, exact: !target.pattern.below };

@@ -8,59 +8,75 @@
  * prefixes, and those of the one before only after it stands: the tunnel never swallows its own
  * connection.
  */
-
 import { TunnelError } from '../errors/errors.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
-import type { SshOptions } from '../ssh/options.ts';
-import type { Prompter } from '../ssh/prompter.ts';
+import type { Patience } from '../ssh/dial/addresses.ts';
+import type { Transport } from '../ssh/transport.ts';
 import { watchClock } from '../system/watch/clock.ts';
 import { watchNetwork } from '../system/watch/network.ts';
 import { dialPatience } from './backoff.ts';
-import { Dialler, type Located, withPatience } from './dialler.ts';
-import { Supervisor } from './supervisor.ts';
+import { type Dialler, type Located, withPatience } from './dialler.ts';
+import { type DialRequest, Supervisor } from './supervisor.ts';
+
+/** Finds the jump host, and makes one connection to it: a Dialler, or its twin in tests. */
+export type LinkDialler = Pick<Dialler, 'locate' | 'dial'>;
 
 export interface LinkParts {
+  readonly dialler: LinkDialler;
   readonly observer: Observer;
-  readonly prompter: Prompter;
+  /** What the link must not fall into; undefined: nothing is captured that it could. */
+  readonly captured: CapturedPrefixes | undefined;
+  /** Is told the names that are resolved to find the jump host, before anything is dialled. */
+  readonly book: { setOwn(names: readonly string[]): void };
 }
 
-/**
- * `captured`: undefined where nothing is captured that the link could fall into. `onNames`: is told
- * the names that are resolved to find the jump host, before anything is dialled.
- */
-export function createLink(
-  ssh: SshOptions,
-  { observer, prompter }: LinkParts,
-  captured?: CapturedPrefixes,
-  onNames: (names: readonly string[]) => void = () => {},
-): Supervisor {
-  const dialler = new Dialler({ ssh, prompter, observer });
-  let known: Located | undefined;
-  return new Supervisor({
-    hold: ssh.reconnectHold,
-    observer,
-    async dial({ signal, attempt, usual }) {
-      const patience = (limit: number) => dialPatience(limit, attempt, usual);
-      const located = await dialler.locate(signal, patience).catch((error: unknown) => {
-        // The resolver may be what is down; then its last answer is the best that there is.
-        if (known === undefined || signal.aborted || !isDnsFailure(error)) throw error;
-        observer.log('info', `${error.message}; the addresses that it had are tried`);
-        return known;
-      });
-      onNames(located.names);
-      await captured?.leaveOutToo(located.own);
-      const transport = await dialler.dial(withPatience(located, patience), signal);
-      known = located;
-      try {
-        await captured?.leaveOutOnly(located.own);
-      } catch (error) {
-        await transport.close();
-        throw error;
-      }
-      return transport;
-    },
-  });
+/** `hold`: --reconnect-hold, in seconds. */
+export function createLink(hold: number, parts: LinkParts): Supervisor {
+  const { observer } = parts;
+  const dials = new LinkDials(parts);
+  return new Supervisor({ hold, observer, dial: (request) => dials.dial(request) });
+}
+
+/** One connection after the other. */
+class LinkDials {
+  readonly #parts: LinkParts;
+  /** Where the link was that stood last. */
+  #known: Located | undefined;
+
+  constructor(parts: LinkParts) {
+    this.#parts = parts;
+  }
+
+  async dial({ signal, attempt, usual }: DialRequest): Promise<Transport> {
+    const { dialler, captured, book } = this.#parts;
+    const patience = (limit: number) => dialPatience(limit, attempt, usual);
+    const located = await this.#locate(signal, patience);
+    signal.throwIfAborted();
+    book.setOwn(located.names);
+    await captured?.leaveOutToo(located.own);
+    signal.throwIfAborted();
+    const transport = await dialler.dial(withPatience(located, patience), signal);
+    this.#known = located;
+    try {
+      await captured?.leaveOutOnly(located.own);
+    } catch (error) {
+      await transport.close();
+      throw error;
+    }
+    return transport;
+  }
+
+  async #locate(signal: AbortSignal, patience: Patience): Promise<Located> {
+    try {
+      return await this.#parts.dialler.locate(signal, patience);
+    } catch (error) {
+      // The resolver may be what is down; then its last answer is the best that there is.
+      if (this.#known === undefined || signal.aborted || !isDnsFailure(error)) throw error;
+      this.#parts.observer.log('info', `${error.message}; the addresses that it had are tried`);
+      return this.#known;
+    }
+  }
 }
 
 /**
@@ -68,17 +84,17 @@ export function createLink(
  * whose changes are none.
  */
 export function watchDisturbances(
-  supervisor: Supervisor,
+  link: Pick<Supervisor, 'disturbed'>,
   device: string,
   observer: Observer,
 ): () => void {
   const endings = [
     watchNetwork({
       ignoredDevice: device,
-      changed: () => supervisor.disturbed('the network has changed'),
+      changed: () => link.disturbed('the network has changed'),
       observer,
     }),
-    watchClock({ jumped: () => supervisor.disturbed('the clock has jumped') }),
+    watchClock({ jumped: () => link.disturbed('the clock has jumped') }),
   ];
   return () => {
     for (const end of endings) end();

@@ -1,201 +1,132 @@
 /**
- * The composition root of `tunnel exec`: one command in a network of its own, as long as it runs.
+ * `tunnel exec`: one command in a network of its own, as long as it runs.
  *
- *   launcher (namespaces, TUN) -> SSH connection -> targets of a cloud (targets.ts) -> capture
+ *   launcher (namespaces, TUN) -> link and targets (tunnel.ts) -> names, flows -> capture
  *            -> the launcher becomes the command -> its exit status
  *
  * The launcher comes first, because it takes milliseconds and tells whether this machine permits
  * namespaces at all: before anybody is asked for a password. Where it doesn't, the command gets
- * proxy variables instead, unless --isolate is given: these a program may ignore. From there on
- * nothing needs root any more: under sudo or doas this process becomes who has called them, before
- * it speaks to anybody.
- *
- * Where there are name targets, a cloud or --dns, resolv.conf inside names the tunnel's own DNS
- * server instead of stand-ins for the host's resolvers (names.ts); with --isolate it answers only
- * what is resolved through the tunnel.
+ * proxy variables instead (execproxy.ts), unless --isolate is given: these a program may ignore.
+ * From there on nothing needs root any more: under sudo or doas this process becomes who has called
+ * them, before it speaks to anybody.
  *
  * An allow-list holds for what goes past the tunnel, too: a command that may not open something
  * through the jump host may not go there another way. Its rules may be names where the command
- * connects to addresses, so then as well the tunnel's own server answers, and keeps which addresses
- * it has told for which names.
+ * connects to addresses, so then the tunnel's own DNS server answers as well, and keeps which
+ * addresses it has told for which names.
  *
- * A link that is lost doesn't end the command: its connections are reset, new ones wait for the
- * next link (--reconnect-hold) and are then refused, and what it makes of that is its own affair.
- * When the command ends, admission stops first, connections are reset, the device goes, the SSH
+ * A link that is lost doesn't end the command: its connections are reset, new ones wait for the next
+ * link (--reconnect-hold) and are then refused, and what it makes of that is its own affair. When
+ * the command ends, admission stops first, connections are reset, the device goes, the SSH
  * connection closes.
  */
-
-import {
-  NAMESPACE_MTU,
-  type NamespaceAddresses,
-  NamespaceCapture,
-  namespaceAddresses,
-} from '../capture/namespace/namespace.ts';
-import { tunnelResolvers } from '../config/dnsoptions.ts';
+import { NamespaceCapture, type NamespaceTraffic } from '../capture/namespace/namespace.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
 import { DirectConnector } from '../connect/direct.ts';
-import { createGuard, guardedConnector, reportLearned } from '../connect/guarded.ts';
 import type { Names } from '../dns/server/names.ts';
 import { CapturedQueries } from '../dns/server/queries.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Connector } from '../flow/connector.ts';
-import { Flows } from '../flow/flows.ts';
-import type { FlowRequest } from '../flow/request.ts';
-import { createLink, watchDisturbances } from '../link/link.ts';
-import type { Supervisor } from '../link/supervisor.ts';
-import type { Destination } from '../net/destination.ts';
-import type { AllowGuard } from '../policy/allowlist.ts';
+import type { Observer } from '../observe/observer.ts';
 import { type DatagramVerdict, ExecPolicy } from '../policy/execpolicy.ts';
-import { createPolicy, type Policy } from '../policy/policy.ts';
-import { becomeUser } from '../system/launcher/caller.ts';
-import { type Launcher, startLauncher } from '../system/launcher/launcher.ts';
-import type { LauncherSetup } from '../system/launcher/protocol.ts';
+import { createPolicy } from '../policy/policy.ts';
+import type { Launcher } from '../system/launcher/launcher.ts';
 import { isAnyLoopback, proxiesOfCaller } from '../system/launcher/proxyvariables.ts';
-import { descriptorLimitAtStart } from '../system/limits.ts';
-import { resolvConfText, resolverConfiguration } from '../system/resolver/resolvconf.ts';
-import { announce, Ending, type RunOptions } from './connect.ts';
+import { type ExecPlan, planExec } from './execplan.ts';
 import { runBehindProxy } from './execproxy.ts';
 import { runToEnd } from './job.ts';
-import {
-  answersQueries,
-  createNamedFlows,
-  createTunnelNames,
-  currentResolverPlan,
-  namedPolicy,
-  namesBehind,
-} from './names.ts';
-import { prepareTargets } from './targets.ts';
+import { linux, type Machine } from './machine.ts';
+import { namedPolicy, openNames } from './names.ts';
+import { announceReady } from './ready.ts';
+import { inSession, type Session } from './session.ts';
+import { createFlows, openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
 
 /**
  * Runs the command and resolves with its exit status. Rejects with TunnelError when it could not be
- * started.
+ * started, or with the reason of `stop` when that came before.
  */
-export async function runExec(
-  configuration: ExecConfiguration,
-  options: RunOptions,
-): Promise<number> {
-  const { observer, stop } = options;
-  const ending = new Ending(stop);
-  let names: Names | undefined;
-  let queries: CapturedQueries | undefined;
-  let targets = NOTHING_YET;
-  const plan = planOf(configuration, { decide: (destination) => targets.decide(destination) });
-  let launcher: Launcher;
+export function runExec(configuration: ExecConfiguration, options: RunOptions): Promise<number> {
+  const { observer, stop, machine = linux } = options;
+  return inSession(options, async (session) => {
+    const { isolate, tunnel: wanted } = configuration;
+    const plan = planExec(configuration, machine);
+    const launcher = await launch(session, configuration, plan, { observer, machine });
+    if (launcher === undefined) return runBehindProxy(session, configuration, plan.setup, options);
+    if (!launcher.network.hasResolvConf)
+      observer.log(
+        'warning',
+        'there is no /etc/resolv.conf here: names do not resolve in the command',
+      );
+    const variables = machine.becomeUser(launcher.user, observer);
+    adviseAboutProxies(observer);
+
+    const tunnel = await openTunnel(session, wanted, options);
+    const { configuration: complete, link, guard } = tunnel;
+    session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
+    const device = machine.launchedDevice(launcher, plan.addresses);
+    const { resolvers } = plan.addresses;
+    const capture = session.own(
+      'the capture',
+      new NamespaceCapture({ device, resolvers, observer }),
+      (it) => it.close(),
+    );
+    const targets = namedPolicy(tunnel, createPolicy(complete), !isolate);
+    const policy = new ExecPolicy({ targets, isolate, resolvers: plan.resolvers });
+    const direct = towardsActual(policy);
+    const names =
+      plan.names === undefined
+        ? undefined
+        : openNames(session, tunnel, {
+            ...plan.names,
+            direct,
+            device,
+            keepsLocalNames: guard.active,
+          });
+    const flows = createFlows(tunnel, { policy, direct, names });
+    const accept: NamespaceTraffic['accept'] = (request) => flows.accept(request);
+    const traffic =
+      names === undefined ? plain(policy, accept) : named(names, policy, accept, capture, tunnel);
+    await session.within(capture.start(traffic, session.signal));
+    tunnel.begin();
+    announceReady(wanted.readyFd);
+    observer.log('info', 'ready');
+    for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
+    session.signal.throwIfAborted();
+    return runToEnd(launcher, stop, variables);
+  });
+}
+
+/** undefined: no namespaces are to be had here, and the command may do without. */
+async function launch(
+  session: Session,
+  { command, isolate }: ExecConfiguration,
+  { setup }: ExecPlan,
+  { observer, machine }: { readonly observer: Observer; readonly machine: Machine },
+): Promise<Launcher | undefined> {
   try {
-    launcher = await startLauncher({
-      command: configuration.command,
-      setup: plan.setup,
-      observer,
-      signal: ending.signal,
-    });
+    const { signal } = session;
+    const launcher = await machine.startLauncher({ command, setup, observer, signal });
+    return session.own('the launcher', launcher, (it) => it.close());
   } catch (error) {
-    if (!mayFallBack(error)) throw error;
-    if (configuration.isolate) throw isolationRefused(error);
+    if (!(error instanceof TunnelError) || !error.code.startsWith('namespace-')) throw error;
+    if (isolate) throw isolationRefused(error);
     observer.log(
       'warning',
       `${error.message}: the command is run with proxy variables instead, which it may ignore`,
     );
     if (error.hint !== undefined)
       observer.log('notice', `to give it a network of its own: ${error.hint}`);
-    return runBehindProxy(configuration, plan.setup, options);
-  }
-
-  // It owns the descriptors from here on.
-  const capture = new NamespaceCapture({
-    network: launcher.network,
-    addresses: plan.addresses,
-    decideDatagram: (destination) =>
-      names?.virtual?.contains(destination.host) === true
-        ? NAMES_ARE_TCP
-        : plan.policy.decideDatagram(destination),
-    takeDatagram: (datagram) => queries?.acceptDatagram(datagram) ?? false,
-    observer,
-  });
-  let link: Supervisor | undefined;
-  let learning: AllowGuard | undefined;
-  let unwatch: (() => void) | undefined;
-  try {
-    if (!launcher.network.hasResolvConf)
-      observer.log(
-        'warning',
-        'there is no /etc/resolv.conf here: names do not resolve in the command',
-      );
-    const variables = becomeUser(launcher.user, observer);
-    warnOfProxies(observer);
-    const { ssh, readyFd } = configuration.tunnel;
-    const complete = await prepareTargets(configuration.tunnel, observer);
-    link = createLink(ssh, options);
-    await ending.orElse(link.start());
-    unwatch = watchDisturbances(link, '', observer);
-    const guard = createGuard(configuration.tunnel.allow, observer);
-    const connector = guardedConnector(
-      link,
-      guard,
-      namesBehind(() => names),
-    );
-    const tunnelled = await ending.orElse(complete(connector, ending.signal));
-    targets = namedPolicy(tunnelled, createPolicy(tunnelled), {
-      guard,
-      names: () => names,
-      direct: !configuration.isolate,
-    });
-    const direct = towardsActual(plan.policy);
-    if (plan.dns !== undefined) {
-      const { address4, address6 } = plan.addresses;
-      const { hasIPv6 } = launcher.network;
-      names = createTunnelNames(tunnelled, {
-        ...plan.dns,
-        connector,
-        direct,
-        device: { address4, address6: hasIPv6 ? address6 : undefined },
-        keepsLocalNames: guard.active,
-        observer,
-      });
-      queries = queriesOf(names, capture, observer);
-    }
-    const { tunnel, resolve } = createNamedFlows(tunnelled, {
-      connector,
-      guard,
-      names: () => names,
-      observer,
-    });
-    const flows = new Flows({ policy: plan.policy, tunnel, direct, observer, resolve });
-    const accept = (request: FlowRequest) => flows.accept(request);
-    const named = names?.translate(accept) ?? accept;
-    await ending.orElse(
-      capture.start((request) => {
-        if (queries?.accept(request) !== true) named(request);
-      }, ending.signal),
-    );
-    learning = guard;
-    announce(readyFd);
-    observer.log('info', 'ready');
-    for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
-    ending.signal.throwIfAborted();
-    return await runToEnd(launcher.command, stop, () => launcher.execute(variables));
-  } finally {
-    observer.log('debug', 'stopping', capture.counters());
-    unwatch?.();
-    names?.close();
-    launcher.close();
-    await capture.close();
-    await link?.close();
-    reportLearned(learning, options);
+    return undefined;
   }
 }
 
-interface Plan {
-  readonly addresses: NamespaceAddresses;
-  readonly policy: ExecPolicy;
-  readonly setup: LauncherSetup;
-  /** Who resolves names; undefined: the host's resolvers, which the command asks itself. */
-  readonly dns:
-    | {
-        readonly servers: readonly Destination[];
-        readonly local: readonly string[];
-        readonly isolated: boolean;
-      }
-    | undefined;
+/** Queries are the host's resolvers' to answer, and the policy lets them go there. */
+function plain(policy: ExecPolicy, accept: NamespaceTraffic['accept']): NamespaceTraffic {
+  return {
+    accept,
+    decideDatagram: (destination) => policy.decideDatagram(destination),
+    takeDatagram: () => false,
+  };
 }
 
 /** At once, so that QUIC falls back to TCP. */
@@ -205,53 +136,36 @@ const NAMES_ARE_TCP: DatagramVerdict = {
   why: 'it stands for a name, and UDP is not carried through the tunnel',
 };
 
-/** Until the link stands, and the targets are known with it. Nothing is captured before. */
-const NOTHING_YET: Policy = {
-  decide: () => ({ kind: 'refuse', refusal: 'prohibited', why: 'the targets are not known yet' }),
-};
-
-/** All that can be decided before anything is started. */
-function planOf({ tunnel, isolate, command }: ExecConfiguration, targets: Policy): Plan {
-  const { resolvers, lines } = resolverConfiguration();
-  const heldToList = tunnel.allow.rules !== undefined || tunnel.allow.dryRun;
-  const dns =
-    answersQueries(tunnel) || (heldToList && !isolate)
-      ? {
-          servers: tunnelResolvers(tunnel.dns, currentResolverPlan().uplinks),
-          local: isolate ? [] : resolvers,
-          isolated: isolate,
-        }
-      : undefined;
-  // The first stand-in is where the tunnel's DNS server answers, if it does; then it stands for no
-  // other.
-  const addresses = namespaceAddresses(dns === undefined ? resolvers.length : 1);
-  const standIns =
-    dns === undefined
-      ? addresses.resolvers.map((address, i) => [address, resolvers[i] ?? ''] as const)
-      : [];
+/** Queries are answered by the tunnel's own server, and virtual addresses lead to names. */
+function named(
+  names: Names,
+  policy: ExecPolicy,
+  accept: NamespaceTraffic['accept'],
+  capture: NamespaceCapture,
+  { observer }: Tunnel,
+): NamespaceTraffic {
+  const queries = new CapturedQueries({
+    server: names.server,
+    own: names.addresses,
+    resolvers: new Set(),
+    capture,
+    observer,
+  });
+  const byName = names.translate(accept);
   return {
-    dns,
-    addresses,
-    policy: new ExecPolicy({ targets, isolate, resolvers: new Map(standIns) }),
-    setup: {
-      isolate,
-      verbatim: isMangled([...command, ...Object.entries(process.env).flat()]),
-      mtu: NAMESPACE_MTU,
-      address4: addresses.address4,
-      address6: addresses.address6,
-      descriptors: descriptorLimitAtStart(),
-      resolvConf: resolvConfText(addresses.resolvers, lines),
+    accept(request) {
+      if (!queries.accept(request)) byName(request);
     },
+    decideDatagram: (destination) =>
+      names.virtual?.contains(destination.host) === true
+        ? NAMES_ARE_TCP
+        : policy.decideDatagram(destination),
+    takeDatagram: (datagram) => queries.acceptDatagram(datagram),
   };
 }
 
-/** Whether Node has had to replace bytes that are no UTF-8. */
-function isMangled(texts: readonly (string | undefined)[]): boolean {
-  return texts.some((text) => text?.includes('\ufffd'));
-}
-
 /** They are programs' own choice, and go before what the network does. */
-function warnOfProxies(observer: RunOptions['observer']): void {
+function adviseAboutProxies(observer: Observer): void {
   const names = proxiesOfCaller(process.env);
   if (names.length === 0) return;
   const proxy = names.length === 1 ? 'that proxy' : 'those proxies';
@@ -264,31 +178,12 @@ function warnOfProxies(observer: RunOptions['observer']): void {
   );
 }
 
-function queriesOf(
-  names: Names,
-  capture: NamespaceCapture,
-  observer: RunOptions['observer'],
-): CapturedQueries {
-  return new CapturedQueries({
-    server: names.server,
-    own: names.addresses,
-    resolvers: new Set(),
-    sendDatagram: (datagram) => capture.sendDatagram(datagram),
-    refuseDatagram: (datagram, refusal) => capture.refuseDatagram(datagram, refusal),
-    observer,
-  });
-}
-
-/**
- * Direct dials are made in this process's own network, where no route of the tunnel is in the way.
- */
+/** Direct dials are made in this process's own network, where no route of the tunnel is in the way. */
 function towardsActual(policy: ExecPolicy): Connector {
   const direct = new DirectConnector();
-  return { connect: (destination, options) => direct.connect(policy.actual(destination), options) };
-}
-
-function mayFallBack(error: unknown): error is TunnelError {
-  return error instanceof TunnelError && error.code.startsWith('namespace-');
+  return {
+    connect: (destination, options) => direct.connect(policy.actual(destination), options),
+  };
 }
 
 function isolationRefused(error: TunnelError): TunnelError {
@@ -298,10 +193,7 @@ function isolationRefused(error: TunnelError): TunnelError {
   });
 }
 
-function reportLoss(
-  ended: Promise<TunnelError | undefined>,
-  observer: RunOptions['observer'],
-): void {
+function reportLoss(ended: Promise<TunnelError | undefined>, observer: Observer): void {
   ended.then((error) => {
     if (error === undefined) return;
     observer.log(

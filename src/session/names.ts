@@ -1,12 +1,15 @@
 /**
- * The names of a running tunnel, as all captures have them: the configuration's targets and options
- * turned into the DNS part's, and the connector and the policy that know both forms of a
- * destination.
+ * Names in a session: the configuration's targets and options turned into the DNS part's, and the
+ * connector and the policy that know both forms of a destination.
  *
- *   Flows -> allow-list -> byKnownNames(policy)         an address that was answered for a name target is carried like the name
- *         -> Forms -> link                              prohibited in one form: the other one
+ *   Flows -> allow-list -> byKnownNames(policy)   an address that was answered for a name target is
+ *                                                 carried like the name
+ *         -> Forms -> link                        prohibited in one form: the other one
  *   DNS server -> resolvers behind the jump host -> link
  *              -> this machine's own resolvers, past the tunnel
+ *
+ * What an address was answered for stands in the tunnel's NameBook, which is there before anything
+ * answers queries, and also when nothing does.
  */
 import type { Socket } from 'node:dgram';
 import type { Configuration } from '../config/configuration.ts';
@@ -14,19 +17,19 @@ import { DNS_PORT, namingOptions, tunnelResolvers } from '../config/dnsoptions.t
 import type { DirectOptions } from '../connect/direct.ts';
 import { Forms } from '../connect/forms.ts';
 import { lookupName } from '../connect/lookup.ts';
-import { createNames, type DeviceAddresses, type Names } from '../dns/server/names.ts';
+import { type DeviceAddresses, Names } from '../dns/server/names.ts';
+import type { KnownNames } from '../dns/upstream/known.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { streamOf } from '../flow/conduitstream.ts';
 import { ConnectError, type Connector } from '../flow/connector.ts';
-import type { GiveUpSignal } from '../flow/giveup.ts';
+import type { FlowsOptions } from '../flow/flows.ts';
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
-import type { Observer } from '../observe/observer.ts';
-import type { AllowGuard } from '../policy/allowlist.ts';
 import { byKnownNames, createFormRule, createTargetName } from '../policy/knownnames.ts';
 import type { Policy } from '../policy/policy.ts';
-import { planResolver, type ResolverPlan } from '../system/resolver/detect.ts';
-import { readResolverFacts } from '../system/resolver/facts.ts';
+import type { Machine } from './machine.ts';
+import type { Session } from './session.ts';
+import type { Tunnel } from './tunnel.ts';
 
 /** Whether the tunnel answers queries at all. Without, names are this machine's alone. */
 export function answersQueries({ nameTargets, dns, cloud }: Configuration): boolean {
@@ -34,50 +37,32 @@ export function answersQueries({ nameTargets, dns, cloud }: Configuration): bool
   return nameTargets.length > 0 || dns.throughTunnel || cloud !== undefined;
 }
 
-/** How this machine's programs resolve names. */
-export function currentResolverPlan(): ResolverPlan {
-  return planResolver(readResolverFacts());
-}
-
-export interface TunnelNamesParts {
-  /** The link, for queries to resolvers behind the jump host. */
-  readonly connector: Connector;
-  /** Dials past the tunnel. */
+export interface NamesParts {
+  /** Dials past the tunnel, by address only. */
   readonly direct: Connector;
   /** Undefined addresses: nothing leads to virtual addresses, as with proxies. */
   readonly device: DeviceAddresses;
+  /** Resolvers behind the jump host. */
   readonly servers: readonly Destination[];
   /** This machine's own resolvers; empty: other names are refused. */
   readonly local: readonly string[];
-  /** Other names don't exist. */
+  /** Other names don't exist. Default: false. */
   readonly isolated?: boolean;
+  /** As in NamesOptions. */
   readonly socketFor?: (server: Destination) => Socket;
-  readonly ownNames?: () => readonly string[];
-  /** For `localNamesOf`. Default: false. */
+  /** As in NamesOptions. */
   readonly keepsLocalNames?: boolean;
-  readonly observer: Observer;
 }
 
-/** Throws as createNames does. */
-export function createTunnelNames(configuration: Configuration, parts: TunnelNamesParts): Names {
-  const {
-    connector,
-    direct,
-    device,
-    servers,
-    local,
-    isolated,
-    socketFor,
-    ownNames,
-    keepsLocalNames,
-  } = parts;
-  const { observer } = parts;
+/** What answers queries, as part of `session`. Throws as the constructor of Names does. */
+export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): Names {
+  const { configuration, connector, book, observer } = tunnel;
+  const { direct, device, servers, local, isolated = false, socketFor, keepsLocalNames } = parts;
   const naming = namingOptions(configuration);
-  return createNames({
+  const names = new Names({
     naming: {
       ...naming,
-      beyond: isolated === true && naming.beyond === 'local' ? 'nothing' : naming.beyond,
-      ...(ownNames === undefined ? {} : { ownNames }),
+      beyond: isolated && naming.beyond === 'local' ? 'nothing' : naming.beyond,
     },
     device,
     servers,
@@ -87,8 +72,29 @@ export function createTunnelNames(configuration: Configuration, parts: TunnelNam
     connectDirectly: async (destination, options) =>
       streamOf(await direct.connect(destination, options)),
     ...(socketFor === undefined ? {} : { socketFor }),
+    book,
     keepsLocalNames: keepsLocalNames ?? false,
     observer,
+  });
+  return session.own('the DNS server', names, (it) => it.close());
+}
+
+/**
+ * The names of a tunnel without a device: nothing asks it, except proxies that are told names.
+ * Undefined: it has none.
+ */
+export function openProxyNames(
+  session: Session,
+  tunnel: Tunnel,
+  { machine, direct }: { readonly machine: Machine; readonly direct: Connector },
+): Names | undefined {
+  const { configuration } = tunnel;
+  if (!answersQueries(configuration)) return undefined;
+  return openNames(session, tunnel, {
+    direct,
+    device: { address4: undefined, address6: undefined },
+    servers: tunnelResolvers(configuration.dns, machine.resolverPlan().uplinks),
+    local: [],
   });
 }
 
@@ -97,87 +103,40 @@ export function destinations(resolvers: readonly string[]): Destination[] {
   return resolvers.map((host) => ({ host, port: DNS_PORT }));
 }
 
-/**
- * The names of a tunnel without a device: nothing asks it, but proxies that are told names.
- * Undefined: it has none.
- */
-export function createProxyNames(
-  configuration: Configuration,
-  connector: Connector,
-  direct: Connector,
-  observer: Observer,
-): Names | undefined {
-  if (!answersQueries(configuration)) return undefined;
-  return createTunnelNames(configuration, {
-    connector,
-    direct,
-    device: { address4: undefined, address6: undefined },
-    servers: tunnelResolvers(configuration.dns, currentResolverPlan().uplinks),
-    local: [],
-    observer,
-  });
+/** Of a Tunnel: what its policies are made of. */
+export interface Decided extends Pick<Tunnel, 'guard' | 'book'> {
+  readonly configuration: Pick<
+    Configuration,
+    'targets' | 'exclusions' | 'nameTargets' | 'nameExclusions'
+  >;
 }
 
 /**
- * What flows need of names; of `names` undefined, only what their clients say and this machine's
- * resolver.
+ * `policy` with the names that are known, and the allow-list before the link. `direct`: what goes
+ * past the tunnel is held to the list as well.
  */
-export interface NamedFlows {
-  readonly tunnel: Connector;
-  /** For Flows: a name whose addresses decide. */
-  resolve(name: string, signal: GiveUpSignal): Promise<readonly string[]>;
-}
-
-export interface NamedPolicyParts {
-  readonly guard: AllowGuard;
-  /** Is asked for each time, because it may come after the policy. */
-  readonly names: () => Names | undefined;
-  /** What goes past the tunnel is held to the allow-list as well. Default: false. */
-  readonly direct?: boolean;
-  /** More names of an address that a connection past the tunnel goes to. */
-  readonly localNamesOf?: (address: string) => readonly string[];
-}
-
-/** `policy` with the names that are known, and the allow-list before the transport. */
 export function namedPolicy(
-  configuration: Configuration,
+  { configuration, guard, book }: Decided,
   policy: Policy,
-  { guard, names, direct = false, localNamesOf = () => [] }: NamedPolicyParts,
+  direct = false,
 ): Policy {
-  const namesOf = namesBehind(names);
-  return guard.guard(byKnownNames(policy, createTargetName(configuration, namesOf)), {
+  const targetName = createTargetName(configuration, (address) => book.namesOf(address));
+  return guard.guard(byKnownNames(policy, targetName), {
     direct,
-    namesOf(address, way) {
-      const behind = namesOf(address);
-      if (way === 'tunnel') return behind;
-      return [...behind, ...(names()?.localNamesOf(address) ?? []), ...localNamesOf(address)];
-    },
+    namesOf: (address, way) =>
+      way === 'tunnel' ? book.namesOf(address) : book.namesPastTunnel(address),
   });
 }
 
-/** The names for which resolvers behind the jump host have answered a canonical address. */
-export function namesBehind(
-  names: () => Names | undefined,
-): (address: string) => readonly string[] {
-  return (address) => names()?.namesOf(address) ?? [];
-}
-
-export interface NamedFlowsParts extends Pick<NamedPolicyParts, 'guard' | 'names'> {
-  /**
-   * Held to the allow-list itself (connect/guarded.ts), also where it is asked for another form.
-   */
-  readonly connector: Connector;
-  readonly observer: Observer;
-}
-
-export function createNamedFlows(
-  rules: Pick<Configuration, 'targets' | 'exclusions' | 'nameTargets' | 'nameExclusions'>,
-  { connector, guard, names, observer }: NamedFlowsParts,
-): NamedFlows {
-  const targetName = createTargetName(rules, namesBehind(names));
-  const addressesOf = async (name: string, signal?: GiveUpSignal): Promise<readonly string[]> =>
-    (await names()?.lookup(name)) ?? lookupName(name, signal);
-  const forms = new Forms({
+/** What a connection that is prohibited in one form may be opened as. */
+export function createForms(
+  tunnel: Decided & Pick<Tunnel, 'connector' | 'observer'>,
+  names: Pick<Names, 'lookup'> | undefined,
+): Forms {
+  const { configuration, guard, book, connector, observer } = tunnel;
+  const targetName = createTargetName(configuration, (address) => book.namesOf(address));
+  const addressesOf = addressesBy(names);
+  return new Forms({
     connector,
     targetForm(destination) {
       const host = targetName(destination);
@@ -185,27 +144,38 @@ export function createNamedFlows(
     },
     otherForms: async ({ host }, { name, signal }) => {
       if (!isAddress(host)) return addressesOf(host, signal);
-      return [...(name === undefined ? [] : [name]), ...(names()?.namesOf(host) ?? [])];
+      return [...(name === undefined ? [] : [name]), ...book.namesOf(host)];
     },
-    mayOpen: createFormRule(rules),
+    mayOpen: createFormRule(configuration),
     observer,
   });
-  return {
-    tunnel: forms,
-    async resolve(name, signal) {
-      const found = await resolved(name, () => addressesOf(name, signal));
-      signal.throwIfAborted();
-      return found;
-    },
+}
+
+type Lookup = NonNullable<DirectOptions['lookup']>;
+
+/** Names first, then this machine's resolver. */
+function addressesBy(names: Pick<Names, 'lookup'> | undefined): Lookup {
+  return async (name, signal) => (await names?.lookup(name)) ?? lookupName(name, signal);
+}
+
+/** For Flows: a name whose addresses decide. `known`: where these are kept with the name. */
+export function createResolve(
+  names: Pick<Names, 'lookup'> | undefined,
+  known: KnownNames | undefined,
+): FlowsOptions['resolve'] {
+  const addressesOf = addressesBy(names);
+  return async (name, signal) => {
+    const found = await resolved(name, () => addressesOf(name, signal));
+    signal.throwIfAborted();
+    for (const address of found) known?.add(name, { address, ttl: 0 });
+    return found;
   };
 }
 
 /** The lookup for connections past the tunnel. */
-export function lookupForDirect(
-  names: () => Names | undefined,
-): NonNullable<DirectOptions['lookup']> {
+export function lookupPastTunnel(names: Names | undefined): Lookup {
   return async (name, signal) =>
-    resolved(name, async () => (await names()?.lookupForDirect(name)) ?? lookupName(name, signal));
+    resolved(name, async () => (await names?.lookupPastTunnel(name)) ?? lookupName(name, signal));
 }
 
 /** As `lookupName` has it: at least one address, and failures are ConnectErrors. */

@@ -12,7 +12,7 @@ import { formatReport, probeTargets } from '../openstack/report/report.ts';
 import { cloudTargetsOf, loadConfiguredCloud } from '../openstack/targets/cloud.ts';
 import { addressToExclude } from '../ssh/dial/addresses.ts';
 import type { Transport } from '../ssh/transport.ts';
-import type { RunOptions } from './connect.ts';
+import type { RunOptions } from './tunnel.ts';
 
 /**
  * Runs `tunnel openstack`; resolves with what it prints. Rejects with TunnelError, or when `stop`

@@ -8,9 +8,11 @@
  */
 import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
+import { linuxTunHost } from '../../src/capture/tun/linuxtun.ts';
 import { TunCapture } from '../../src/capture/tun/tun.ts';
-import { createNames, type Names } from '../../src/dns/server/names.ts';
+import { Names } from '../../src/dns/server/names.ts';
 import { CapturedQueries } from '../../src/dns/server/queries.ts';
+import { NameBook } from '../../src/dns/upstream/known.ts';
 import { Flows } from '../../src/flow/flows.ts';
 import { StreamConduit } from '../../src/flow/streamconduit.ts';
 import { type Destination, formatDestination } from '../../src/net/destination.ts';
@@ -36,21 +38,9 @@ function speak(destination: Destination): Duplex {
 
 await mustRun(['ip', '-batch', '-'], { input: 'link set lo up\n' });
 const { signal } = new AbortController();
-const host = await startHelper({ observer, signal });
-const served = new Set<string>();
+const capture = new TunCapture(linuxTunHost(await startHelper({ observer, signal })));
 const targets = [parsePrefix('10.0.0.0/8').prefix, ...RESOLVERS.map(hostPrefix)];
 const nameTargets = [{ pattern: parseNamePattern('*.corp.example'), ports: [] }];
-let names: Names | undefined;
-let queries: CapturedQueries | undefined;
-const capture = new TunCapture({
-  host,
-  prefixes: targets,
-  observer,
-  served,
-  onDatagram(datagram) {
-    if (queries?.acceptDatagram(datagram) !== true) capture.refuseDatagram(datagram, 'refused');
-  },
-});
 const flows = new Flows({
   policy: createPolicy({ targets: [], exclusions: [], nameTargets }),
   tunnel: { connect: async (destination) => new StreamConduit(speak(destination)) },
@@ -58,36 +48,46 @@ const flows = new Flows({
   resolve: () => Promise.reject(new Error('no name is resolved here')),
   observer,
 });
+let names: Names | undefined;
 try {
-  await capture.start((request) => {
-    if (queries?.accept(request) === true) return;
-    if (names === undefined) request.refuse('refused');
-    else names.translate((translated) => flows.accept(translated))(request);
-  }, signal);
-  names = createNames({
+  const device = await capture.prepare(new Set([4, 6]), signal);
+  names = new Names({
     naming: {
       nameTargets: nameTargets.map(({ pattern }) => pattern),
       nameExclusions: [],
       domains: ['nowhere.example'],
       beyond: 'local',
     },
-    device: { address4: '198.18.0.1', address6: '2001:2::1' },
+    device,
     servers: [],
     connect: async (destination) => speak(destination),
     local: [],
     connectDirectly: async (destination) => speak(destination),
+    book: new NameBook({ observer }),
     observer,
   });
-  for (const address of names.addresses) served.add(address);
-  queries = new CapturedQueries({
+  const queries = new CapturedQueries({
     server: names.server,
     own: names.addresses,
     resolvers: new Set(RESOLVERS),
-    sendDatagram: (datagram) => capture.sendDatagram(datagram),
-    refuseDatagram: (datagram, refusal) => capture.refuseDatagram(datagram, refusal),
+    capture,
     observer,
   });
-  await capture.setPrefixes([...targets, ...names.prefixes]);
+  const named = names.translate((request) => flows.accept(request));
+  await capture.start(
+    {
+      accept(request) {
+        if (!queries.accept(request)) named(request);
+      },
+      onDatagram(datagram) {
+        if (!queries.acceptDatagram(datagram)) capture.refuseDatagram(datagram, 'refused');
+      },
+      prefixes: targets,
+      alsoRouted: names.prefixes,
+      served: names.addresses,
+    },
+    signal,
+  );
 
   const { stdout: addresses } = await run(['getent', 'ahosts', 'www.corp.example']);
   assert.match(addresses, /^198\.18\./m);

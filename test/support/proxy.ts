@@ -58,7 +58,7 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
     descriptors,
     negotiationTimeout,
   });
-  await capture.start((request) => flows.accept(request), new AbortController().signal);
+  await capture.start({ accept: (request) => flows.accept(request) }, new AbortController().signal);
   const port = Number(capture.addresses[0]?.split(':').at(-1));
   return {
     twin,

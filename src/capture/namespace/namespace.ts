@@ -18,15 +18,13 @@
  *
  * Limits: those of capture/tun/tun.ts, datagrams.ts and of resolv.conf (three resolvers).
  */
-import { closeSync } from 'node:fs';
 import type { TunnelError } from '../../errors/errors.ts';
 import type { Datagram } from '../../flow/datagram.ts';
-import type { FlowRequest } from '../../flow/request.ts';
 import type { Destination } from '../../net/destination.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { DatagramVerdict } from '../../policy/execpolicy.ts';
-import type { Capture } from '../capture.ts';
+import type { Capture, Traffic } from '../capture.ts';
 import { TunCapture, type TunDevice, type TunHost } from '../tun/tun.ts';
 import { UdpRelay } from './datagrams.ts';
 
@@ -59,90 +57,77 @@ export function namespaceAddresses(resolvers: number): NamespaceAddresses {
   };
 }
 
-/**
- * What the launcher has made in the namespace (system/launcher/launcher.ts). The descriptor becomes
- * the capture's.
- */
-export interface NamespaceNetwork {
-  readonly tun: number;
-  readonly device: string;
-  readonly hasIPv6: boolean;
+export interface NamespaceCaptureOptions {
+  /** What the launcher has made in the namespace. It is the capture's from here on. */
+  readonly device: TunDevice;
+  /** The resolvers of resolv.conf inside. */
+  readonly resolvers: readonly string[];
+  readonly observer: Observer;
 }
 
-export interface NamespaceCaptureOptions {
-  readonly network: NamespaceNetwork;
-  readonly addresses: NamespaceAddresses;
+export interface NamespaceTraffic extends Traffic {
   /** Where a datagram goes. */
   readonly decideDatagram: (destination: Destination) => DatagramVerdict;
   /** Answers a datagram itself and says so; asked before `decideDatagram`. */
   readonly takeDatagram: (datagram: Datagram) => boolean;
-  readonly observer: Observer;
 }
 
 /** All that TunCapture asks of who made the device: here it is made already, and has its routes. */
-class NamespaceHost implements TunHost {
-  readonly ended: Promise<TunnelError | undefined>;
-  readonly #device: TunDevice;
-  #taken = false;
-  #end: (error: undefined) => void = () => {};
-
-  constructor({ network, addresses }: NamespaceCaptureOptions) {
-    this.#device = {
-      fd: network.tun,
-      name: network.device,
-      address4: addresses.address4,
-      address6: network.hasIPv6 ? addresses.address6 : undefined,
-    };
-    this.ended = new Promise((resolve) => {
-      this.#end = resolve;
-    });
-  }
-
-  create(): Promise<TunDevice> {
-    this.#taken = true;
-    return Promise.resolve(this.#device);
-  }
-
-  setRoutes(): Promise<void> {
-    return Promise.resolve(); // the launcher has set the default routes
-  }
-
-  close(): Promise<void> {
-    // A capture that never started has not taken it over.
-    if (!this.#taken) closeSync(this.#device.fd);
-    this.#taken = true;
-    this.#end(undefined);
-    return Promise.resolve();
-  }
+function hostOf(device: TunDevice): TunHost {
+  let end: (error: undefined) => void = () => {};
+  let taken = false;
+  return {
+    ended: new Promise((resolve) => {
+      end = resolve;
+    }),
+    create() {
+      taken = true;
+      return Promise.resolve(device);
+    },
+    setRoutes: () => Promise.resolve(), // the launcher has set the default routes
+    close() {
+      // A capture that never started has not taken it over.
+      if (!taken) device.discard();
+      taken = true;
+      end(undefined);
+      return Promise.resolve();
+    },
+  };
 }
 
-export class NamespaceCapture implements Capture {
+export class NamespaceCapture implements Capture<NamespaceTraffic> {
   readonly ended: Promise<TunnelError | undefined>;
+  readonly #options: NamespaceCaptureOptions;
   readonly #tun: TunCapture;
-  readonly #udp: UdpRelay;
+  #udp: UdpRelay | undefined;
 
   constructor(options: NamespaceCaptureOptions) {
-    const { addresses, decideDatagram, takeDatagram, observer } = options;
-    this.#udp = new UdpRelay({
-      decide: decideDatagram,
+    this.#options = options;
+    this.#tun = new TunCapture(hostOf(options.device));
+    this.ended = this.#tun.ended;
+  }
+
+  async start(traffic: NamespaceTraffic, signal: AbortSignal): Promise<void> {
+    const { resolvers, observer } = this.#options;
+    await this.#tun.prepare(new Set(), signal);
+    const udp = new UdpRelay({
+      decide: traffic.decideDatagram,
       send: (datagram) => this.#tun.sendDatagram(datagram),
       refuse: (datagram, refusal) => this.#tun.refuseDatagram(datagram, refusal),
       observer,
     });
-    this.#tun = new TunCapture({
-      host: new NamespaceHost(options),
-      prefixes: [],
-      observer,
-      onDatagram: (datagram) => {
-        if (!takeDatagram(datagram)) this.#udp.accept(datagram);
+    this.#udp = udp;
+    await this.#tun.start(
+      {
+        accept: traffic.accept,
+        prefixes: [],
+        onDatagram: (datagram) => {
+          if (!traffic.takeDatagram(datagram)) udp.accept(datagram);
+        },
+        served: new Set(resolvers),
       },
-      served: new Set(addresses.resolvers),
-    });
-    this.ended = this.#tun.ended;
-  }
-
-  start(accept: (request: FlowRequest) => void, signal: AbortSignal): Promise<void> {
-    return this.#tun.start(accept, signal);
+      signal,
+    );
   }
 
   sendDatagram(datagram: Datagram): void {
@@ -158,7 +143,7 @@ export class NamespaceCapture implements Capture {
   }
 
   async close(): Promise<void> {
-    this.#udp.close();
     await this.#tun.close();
+    this.#udp?.close();
   }
 }

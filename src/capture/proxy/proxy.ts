@@ -24,10 +24,10 @@ import { once } from 'node:events';
 import type { Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { TunnelError } from '../../errors/errors.ts';
-import type { FlowRequest } from '../../flow/request.ts';
+import { PartStart } from '../../flow/partstart.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
-import type { Capture } from '../capture.ts';
+import type { Capture, Traffic } from '../capture.ts';
 import { Admission } from './admission.ts';
 import { formatAnswer, SOCKS_ONLY } from './answers.ts';
 import type { Credentials } from './credentials.ts';
@@ -76,6 +76,7 @@ export class ProxyCapture implements Capture {
   readonly #options: ProxyCaptureOptions;
   readonly #admission: Admission;
   readonly #servers: Server[] = [];
+  readonly #starting = new PartStart();
   #end: (error: TunnelError | undefined) => void = () => {};
   #closing: Promise<void> | undefined;
 
@@ -95,16 +96,13 @@ export class ProxyCapture implements Capture {
     });
   }
 
-  async start(accept: (request: FlowRequest) => void, signal: AbortSignal): Promise<void> {
-    try {
+  start({ accept }: Traffic, outer: AbortSignal): Promise<void> {
+    return this.#starting.run(outer, async (signal) => {
       for (const listen of this.#options.listens) {
-        this.#servers.push(...(await this.#listenAll(listen, accept)));
+        this.#servers.push(...(await this.#listenAll(listen, accept, signal)));
         signal.throwIfAborted();
       }
-    } catch (error) {
-      await this.close();
-      throw error;
-    }
+    });
   }
 
   close(): Promise<void> {
@@ -113,13 +111,18 @@ export class ProxyCapture implements Capture {
   }
 
   async #close(): Promise<void> {
+    await this.#starting.end(new TunnelError('capture-closed', 'the proxy is stopping'));
     const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)));
     await this.#admission.close();
     await Promise.all(closed);
     this.#end(undefined);
   }
 
-  async #listenAll(listen: ProxyListen, accept: (request: FlowRequest) => void): Promise<Server[]> {
+  async #listenAll(
+    listen: ProxyListen,
+    accept: Traffic['accept'],
+    signal: AbortSignal,
+  ): Promise<Server[]> {
     for (let attempt = 1; ; attempt++) {
       const servers: Server[] = [];
       let { port } = listen;
@@ -128,6 +131,7 @@ export class ProxyCapture implements Capture {
           const server = await this.#listen(host, port, listen, accept);
           if (server === undefined) continue;
           servers.push(server);
+          signal.throwIfAborted();
           port = addressOf(server).port;
         }
         if (servers.length > 0) return servers;
@@ -147,7 +151,7 @@ export class ProxyCapture implements Capture {
     host: string,
     port: number,
     { hosts, protocols }: ProxyListen,
-    accept: (request: FlowRequest) => void,
+    accept: Traffic['accept'],
   ): Promise<Server | undefined> {
     const { credentials, observer } = this.#options;
     const context: ProxyContext = { accept, admission: this.#admission, credentials, observer };

@@ -1,6 +1,8 @@
 /** The TUN of Linux with virtio headers, on Node's own event loop (native/addon_device.c). */
+import { closeSync } from 'node:fs';
 import { addon, type DeviceHandle } from '../../native/addon.ts';
 import { HEADER_BYTES, type PacketDevice } from './device.ts';
+import { MTU, type TunDevice, type TunHost } from './tun.ts';
 
 export class LinuxTun implements PacketDevice {
   readonly mtu: number;
@@ -54,4 +56,34 @@ export class LinuxTun implements PacketDevice {
     if (errno !== 0) this.#gone = true;
     this.#onReadable(errno);
   }
+}
+
+/** A TUN by its descriptor: non-blocking, and the only one, so that the device lives as long as it is open. */
+export interface TunDescriptor extends Pick<TunDevice, 'name' | 'address4' | 'address6'> {
+  readonly fd: number;
+}
+
+/** What makes a TUN and hands over its descriptor: the helper. */
+export interface TunMaker extends Omit<TunHost, 'create'> {
+  create(...request: Parameters<TunHost['create']>): Promise<TunDescriptor>;
+}
+
+export function linuxTunDevice({ fd, name, address4, address6 }: TunDescriptor): TunDevice {
+  return {
+    name,
+    address4,
+    address6,
+    open: (counted) => new LinuxTun(fd, MTU, counted),
+    discard: () => closeSync(fd),
+  };
+}
+
+/** A host whose devices are TUNs of Linux. */
+export function linuxTunHost(maker: TunMaker): TunHost {
+  return {
+    create: async (request) => linuxTunDevice(await maker.create(request)),
+    setRoutes: (prefixes) => maker.setRoutes(prefixes),
+    ended: maker.ended,
+    close: () => maker.close(),
+  };
 }

@@ -13,23 +13,20 @@
  * At the end new connections are refused, open ones reset, and only then does the device go, with
  * its routes: so the resets still reach the applications. All host state hangs on the device.
  */
-import { closeSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { TunnelError } from '../../errors/errors.ts';
 import type { Datagram } from '../../flow/datagram.ts';
-import type { FlowRequest } from '../../flow/request.ts';
+import { PartStart } from '../../flow/partstart.ts';
 import { addressFromNumber, addressNumber } from '../../net/address.ts';
 import { formatPrefix, type Prefix, prefixAround, prefixBounds } from '../../net/prefix.ts';
 import { PrefixSet } from '../../net/prefixset.ts';
 import type { Refusal } from '../../net/refusal.ts';
-import type { Observer } from '../../observe/observer.ts';
-import type { Capture } from '../capture.ts';
-import { LinuxTun } from './linuxtun.ts';
+import type { Capture, Traffic } from '../capture.ts';
+import type { PacketDevice } from './device.ts';
 import { PacketStack } from './stack.ts';
-import type { TcpFlow } from './tcpflow.ts';
 
 /** Packets of 64 KiB pass whole. */
-const MTU = 65520;
+export const MTU = 65520;
 /**
  * Last octet of the address from which ICMP errors come: not the device's own, from which the
  * kernel would not take them.
@@ -51,18 +48,23 @@ export interface TunHost {
   close(): Promise<void>;
 }
 
+/** A device that has been made, and that nobody reads yet. Exactly one of open() and discard(). */
 export interface TunDevice {
-  readonly fd: number;
   readonly name: string;
   /** The device's own addresses; the rest of their /24 and /64 is the capture's to use. */
   readonly address4: string | undefined;
   readonly address6: string | undefined;
+  /** `counted.lost` counts frames that the device did not take. */
+  open(counted: { lost: number }): PacketDevice;
+  /** Lets it go: the device vanishes. */
+  discard(): void;
 }
 
-export interface TunCaptureOptions {
-  readonly host: TunHost;
+export interface TunTraffic extends Traffic {
+  /** What is captured, until setPrefixes() says otherwise. */
   readonly prefixes: readonly Prefix[];
-  readonly observer: Observer;
+  /** Routed besides, with `prefixes` at the same time, for good. Default: none. */
+  readonly alsoRouted?: readonly Prefix[];
   /**
    * Takes UDP datagrams, each to be answered or not; without it all are answered with "port
    * unreachable".
@@ -70,13 +72,6 @@ export interface TunCaptureOptions {
   readonly onDatagram?: (datagram: Datagram) => void;
   /** Addresses in the device's own blocks to which connections are captured like others. */
   readonly served?: ReadonlySet<string>;
-  /** Families that the device has in any case; by default those of `prefixes`. */
-  readonly families?: ReadonlySet<4 | 6>;
-  /**
-   * Called when the device is there, before anything is routed. What it returns is routed besides
-   * `prefixes`, with them at the same time, and stays so; addresses that it adds to `served` count.
-   */
-  readonly onDevice?: (device: TunDevice) => readonly Prefix[];
 }
 
 function ownBlocks({ address4, address6 }: TunDevice): PrefixSet {
@@ -109,45 +104,30 @@ function sibling(own: string | undefined): string | undefined {
   return addressFromNumber(first + ROUTER_OCTET, family);
 }
 
-export class TunCapture implements Capture {
+export class TunCapture implements Capture<TunTraffic> {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #host: TunHost;
-  #prefixes: readonly Prefix[];
-  readonly #onDatagram: ((datagram: Datagram) => void) | undefined;
-  readonly #served: ReadonlySet<string>;
-  readonly #families: ReadonlySet<4 | 6>;
-  readonly #onDevice: ((device: TunDevice) => readonly Prefix[]) | undefined;
-  /** What `onDevice` has returned. */
-  #further: readonly Prefix[] = [];
-  #accept: ((request: FlowRequest) => void) | undefined;
-  #stack: PacketStack | undefined;
+  readonly #starting = new PartStart();
   readonly #counted = { lost: 0 };
   #device: TunDevice | undefined;
-  /** The device's descriptor until the stack owns it. */
-  #fd: number | undefined;
   /** The device's own blocks of addresses. */
   #own = new PrefixSet([]);
+  #stack: PacketStack | undefined;
+  #alsoRouted: readonly Prefix[] = [];
   /** The routes have been asked for: from here on `setPrefixes` changes them. */
   #routed = false;
   #closing: Promise<void> | undefined;
   #end: (error: TunnelError | undefined) => void = () => {};
 
-  constructor(options: TunCaptureOptions) {
-    this.#host = options.host;
-    this.#prefixes = options.prefixes;
-    this.#onDatagram = options.onDatagram;
-    this.#served = options.served ?? new Set();
-    this.#families = options.families ?? new Set();
-    this.#onDevice = options.onDevice;
+  /** The host is the capture's from here on. */
+  constructor(host: TunHost) {
+    this.#host = host;
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
   }
 
-  /**
-   * The device's name once `start` has made it, for messages and for direct dials that must avoid
-   * it.
-   */
+  /** The device's name, once it is made. */
   get deviceName(): string | undefined {
     return this.#device?.name;
   }
@@ -157,42 +137,46 @@ export class TunCapture implements Capture {
     return { ...this.#stack?.counters, framesLost: this.#counted.lost };
   }
 
-  async start(accept: (request: FlowRequest) => void, signal: AbortSignal): Promise<void> {
-    this.#accept = accept;
-    try {
+  /**
+   * Once, before `start`: makes the device, with addresses of these families. Nothing is routed
+   * into it yet. Rejects as the host does, or with the signal's reason.
+   */
+  prepare(families: ReadonlySet<4 | 6>, outer: AbortSignal): Promise<TunDevice> {
+    return this.#starting.run(outer, async (signal) => {
       const device = await this.#host.create({
-        ipv4: this.#needs(4),
-        ipv6: this.#needs(6),
+        ipv4: families.has(4),
+        ipv6: families.has(6),
         mtu: MTU,
       });
       this.#device = device;
-      this.#fd = device.fd;
       this.#own = ownBlocks(device);
-      this.#further = this.#onDevice?.(device) ?? [];
       this.#host.ended.then((error) => this.#end(error));
-      this.#proceed(signal);
-      this.#fd = undefined;
-      this.#stack = this.#open(device);
+      signal.throwIfAborted();
+      return device;
+    });
+  }
+
+  start(traffic: TunTraffic, outer: AbortSignal): Promise<void> {
+    return this.#starting.run(outer, async (signal) => {
+      const device = this.#device;
+      if (device === undefined) throw new TypeError('there is no device before prepare()');
+      requireFamilies(device, traffic.prefixes);
+      this.#stack = this.#open(device, traffic);
+      this.#alsoRouted = traffic.alsoRouted ?? [];
       this.#routed = true;
-      await this.#host.setRoutes([...this.#prefixes, ...this.#further]);
-    } catch (error) {
-      // A device that came after close() had begun is nobody's but ours.
-      if (this.#closing !== undefined && this.#fd !== undefined) closeSync(this.#fd);
-      if (this.#closing !== undefined) this.#fd = undefined;
-      await this.close();
-      throw error;
-    }
+      await this.#host.setRoutes([...traffic.prefixes, ...this.#alsoRouted]);
+      signal.throwIfAborted();
+    });
   }
 
   /**
    * Captures these prefixes instead, also while `start` is under way. What is in both sets is
    * captured throughout. Resolves when it is done; rejects with a TunnelError when it can't be, and
-   * then the former ones are captured.
+   * then the former ones are captured. Before `start` it only says whether it could be.
    */
   async setPrefixes(prefixes: readonly Prefix[]): Promise<void> {
     if (this.#device !== undefined) requireFamilies(this.#device, prefixes);
-    if (this.#routed) await this.#host.setRoutes([...prefixes, ...this.#further]);
-    this.#prefixes = prefixes;
+    if (this.#routed) await this.#host.setRoutes([...prefixes, ...this.#alsoRouted]);
   }
 
   /** Sends a datagram to the application that is its destination. */
@@ -214,57 +198,47 @@ export class TunCapture implements Capture {
   }
 
   async #close(): Promise<void> {
+    const reason = new TunnelError('capture-closed', 'the tunnel is stopping');
+    const started = this.#starting.end(reason);
     // From here on new connections are refused (see #take). The routes stay until the last reset is
     // out: without them a strict reverse-path filter would drop the resets on their way to the
     // applications.
-    this.#stack?.reset(new TunnelError('capture-closed', 'the tunnel is stopping'));
+    this.#stack?.reset(reason);
     // What others answer because of it, a query that was waiting, leaves as well.
     await turn();
     this.#stack?.close();
-    if (this.#stack === undefined && this.#fd !== undefined) closeSync(this.#fd);
-    this.#fd = undefined;
+    // What a start waits for fails with this, and then it is over.
     await this.#host.close();
+    await started;
+    if (this.#stack === undefined) this.#device?.discard();
     this.#end(undefined);
   }
 
-  #needs(family: 4 | 6): boolean {
-    return this.#families.has(family) || this.#prefixes.some((prefix) => prefix.family === family);
-  }
-
-  /** Throws when there is no point in going on with `start`. */
-  #proceed(signal: AbortSignal): void {
-    signal.throwIfAborted();
-    if (this.#closing !== undefined)
-      throw new TunnelError('capture-closed', 'the capture has been closed');
-  }
-
-  #open({ fd, address4, address6 }: TunDevice): PacketStack {
+  #open(device: TunDevice, { accept, onDatagram, served }: TunTraffic): PacketStack {
+    const { address4, address6 } = device;
     const families = new Set<4 | 6>();
     if (address4 !== undefined) families.add(4);
     if (address6 !== undefined) families.add(6);
-    const onDatagram = this.#onDatagram;
     return new PacketStack({
-      device: new LinuxTun(fd, MTU, this.#counted),
-      onFlow: (flow) => this.#take(flow),
+      device: device.open(this.#counted),
+      onFlow: (flow) => {
+        const { host } = flow.destination;
+        if (this.#starting.ended) flow.refuse('refused');
+        // Nothing else is in our own block.
+        else if (this.#own.contains(host) && served?.has(host) !== true) flow.refuse('unreachable');
+        else accept(flow);
+      },
       onDatagram:
         onDatagram === undefined
           ? undefined
           : (datagram) => {
-              if (this.#closing === undefined) onDatagram(datagram);
+              if (!this.#starting.ended) onDatagram(datagram);
             },
       onGone: (errno) => this.#gone(errno),
       families,
       router4: sibling(address4),
       router6: sibling(address6),
     });
-  }
-
-  #take(flow: TcpFlow): void {
-    const { host } = flow.destination;
-    if (this.#closing !== undefined || this.#accept === undefined) flow.refuse('refused');
-    else if (this.#own.contains(host) && !this.#served.has(host))
-      flow.refuse('unreachable'); // nothing else is in our own block
-    else this.#accept(flow);
   }
 
   #gone(errno: number): void {

@@ -2,7 +2,7 @@
  * Puts the parts of this folder together for one tunnel: what answers queries, what the device has
  * to be routed for it, and what turns virtual addresses back.
  *
- *   names   = createNames({...})             once the device has its addresses
+ *   names   = new Names({...})               once the device has its addresses
  *   routes += names.prefixes                 virtual addresses lead into the device
  *   queries = new CapturedQueries({ server: names.server, own: names.addresses, ... })
  *   accept  = names.translate(flows.accept)  connections to virtual addresses become connections to names
@@ -18,11 +18,11 @@ import { addressBytes, addressFromBytes } from '../../net/address.ts';
 import type { Destination } from '../../net/destination.ts';
 import type { Prefix } from '../../net/prefix.ts';
 import type { Observer } from '../../observe/observer.ts';
-import { createNaming, type NamingOptions } from '../naming.ts';
+import { createNaming, type Naming, type NamingOptions } from '../naming.ts';
 import { lookupAddresses } from '../upstream/addresses.ts';
 import { CachingResolver } from '../upstream/cache.ts';
 import { DatagramUpstream } from '../upstream/datagram.ts';
-import { KnownNames, RecordingResolver } from '../upstream/known.ts';
+import { type NameBook, RecordingResolver } from '../upstream/known.ts';
 import type { Resolver } from '../upstream/resolver.ts';
 import { StreamUpstream, type StreamUpstreamOptions } from '../upstream/stream.ts';
 import { DnsServer } from './server.ts';
@@ -58,128 +58,124 @@ export interface NamesOptions {
    * in `local` are routed into the device, since queries would then come back here.
    */
   readonly socketFor?: (server: Destination) => Socket;
-  /**
-   * Whether the answers of this machine's own resolvers are kept for `localNamesOf`. Default:
-   * false.
-   */
+  /** What resolvers behind the jump host answer is written into it. */
+  readonly book: NameBook;
+  /** So is what this machine's own resolvers answer. Default: false. */
   readonly keepsLocalNames?: boolean;
   readonly observer: Observer;
 }
 
-export interface Names {
+export class Names {
   readonly server: DnsServer;
   readonly virtual: VirtualAddresses | undefined;
   /** To be routed into the device. */
   readonly prefixes: readonly Prefix[];
   /** Where the server is to answer, in the device's own blocks; canonical. */
   readonly addresses: ReadonlySet<string>;
+  readonly #options: NamesOptions;
+  readonly #route: Naming;
+  /** Asks behind the jump host. */
+  readonly #tunnel: Resolver | undefined;
+  /** Asks this machine's own. */
+  #local: Resolver | undefined;
+  #closed = false;
+
+  /** Throws TunnelError `dns-no-block` when MAX_TUNNELS tunnels have taken the blocks for names. */
+  constructor(options: NamesOptions) {
+    const { naming, device, servers, connect, local, book, observer } = options;
+    const virtual = naming.nameTargets.length === 0 ? undefined : createVirtual(device, observer);
+    this.#options = options;
+    this.#route = createNaming({ ...naming, book });
+    this.#tunnel =
+      servers.length === 0
+        ? undefined
+        : new CachingResolver({
+            upstream: new RecordingResolver(
+              new StreamUpstream({ servers, connect, observer }),
+              book.behind,
+            ),
+            observer,
+          });
+    this.#local = this.#localResolver(local);
+    this.virtual = virtual?.addresses;
+    this.prefixes = virtual?.prefixes ?? [];
+    this.addresses = ownDnsAddresses(device);
+    this.server = new DnsServer({
+      naming: this.#route,
+      virtual: this.virtual,
+      tunnel: this.#tunnel,
+      local: this.#local,
+      observer,
+    });
+  }
+
   /** Wraps what takes requests, for connections to virtual addresses. */
-  translate(accept: (request: FlowRequest) => void): (request: FlowRequest) => void;
-  /**
-   * The names for which a canonical address was answered, by a resolver behind the jump host,
-   * within its TTL.
-   */
-  namesOf(address: string): readonly string[];
-  /**
-   * The same of this machine's own resolvers, with `keepsLocalNames`: good for what goes past the
-   * tunnel, never for sending something into it.
-   */
-  localNamesOf(address: string): readonly string[];
+  translate(accept: (request: FlowRequest) => void): (request: FlowRequest) => void {
+    const { virtual } = this;
+    return virtual === undefined
+      ? accept
+      : translateRequests(virtual, this.#options.observer, accept);
+  }
+
   /**
    * A canonical name's addresses, as far as they are known or asked for behind the jump host; none
    * where nobody there is known to ask. Undefined: the name is this machine's to resolve. Rejects
    * with TunnelError `dns-*`.
    */
-  lookup(name: string): Promise<readonly string[] | undefined>;
+  async lookup(name: string): Promise<readonly string[] | undefined> {
+    const { kind } = this.#route(name);
+    if (kind === 'nothing' || kind === 'stand-in') return [];
+    return kind === 'local' || kind === 'loopback' ? undefined : lookupBy(name, this.#tunnel);
+  }
+
   /**
    * As `lookup`, for a connection past the tunnel: a name target that isn't answered behind the
    * jump host is asked for here.
    */
-  lookupForDirect(name: string): Promise<readonly string[] | undefined>;
+  async lookupPastTunnel(name: string): Promise<readonly string[] | undefined> {
+    if (this.#route(name).kind !== 'virtual') return this.lookup(name);
+    const resolver = this.#tunnel ?? this.#local;
+    return resolver === undefined ? undefined : lookupBy(name, resolver);
+  }
+
   /**
    * This machine's own resolvers are others from now on; what waits for the former is answered
    * SERVFAIL. Nothing, once closed.
    */
-  setLocal(servers: readonly Destination[]): void;
+  setLocal(servers: readonly Destination[]): void {
+    if (this.#closed) return;
+    this.#local?.close();
+    this.#local = this.#localResolver(servers);
+    this.server.setLocal(this.#local);
+  }
+
   /** Rejects what waits for a resolver; queries are answered SERVFAIL from now on. */
-  close(): void;
+  close(): void {
+    this.#closed = true;
+    this.server.close();
+    this.#tunnel?.close();
+    this.#local?.close();
+  }
+
+  #localResolver(servers: readonly Destination[]): Resolver | undefined {
+    if (servers.length === 0) return undefined;
+    const { connectDirectly, socketFor, book, keepsLocalNames = false, observer } = this.#options;
+    const upstream = new DatagramUpstream({
+      servers,
+      overStream: (server) =>
+        new StreamUpstream({ servers: [server], connect: connectDirectly, observer }),
+      observer,
+      ...(socketFor === undefined ? {} : { socketFor }),
+    });
+    return new CachingResolver({
+      upstream: keepsLocalNames ? new RecordingResolver(upstream, book.here) : upstream,
+      observer,
+    });
+  }
 }
 
-/** Throws TunnelError `dns-no-block` when MAX_TUNNELS tunnels have taken the blocks for names. */
-export function createNames(options: NamesOptions): Names {
-  const { naming, device, servers, connect, local, connectDirectly, observer } = options;
-  const virtual = naming.nameTargets.length === 0 ? undefined : createVirtual(device, observer);
-  const cached = (upstream: Resolver) => new CachingResolver({ upstream, observer });
-  const known = new KnownNames({ observer });
-  const knownHere = options.keepsLocalNames === true ? new KnownNames({ observer }) : undefined;
-  const tunnel =
-    servers.length === 0
-      ? undefined
-      : cached(new RecordingResolver(new StreamUpstream({ servers, connect, observer }), known));
-  const resolversHere = (of: readonly Destination[]) =>
-    of.length === 0
-      ? undefined
-      : cached(
-          recordedBy(
-            knownHere,
-            new DatagramUpstream({
-              servers: of,
-              overStream: (server) =>
-                new StreamUpstream({ servers: [server], connect: connectDirectly, observer }),
-              observer,
-              ...(options.socketFor === undefined ? {} : { socketFor: options.socketFor }),
-            }),
-          ),
-        );
-  let own = resolversHere(local);
-  let closed = false;
-  const route = createNaming(naming);
-  const lookupBy = async (name: string, resolver: Resolver | undefined) =>
-    resolver === undefined ? [] : lookupAddresses(resolver, name);
-  const server = new DnsServer({
-    naming: route,
-    virtual: virtual?.addresses,
-    tunnel,
-    local: own,
-    observer,
-  });
-  return {
-    server,
-    virtual: virtual?.addresses,
-    prefixes: virtual?.prefixes ?? [],
-    addresses: ownDnsAddresses(device),
-    namesOf: (address) => known.of(address),
-    localNamesOf: (address) => knownHere?.of(address) ?? [],
-    async lookup(name) {
-      const { kind } = route(name);
-      if (kind === 'nothing' || kind === 'stand-in') return [];
-      return kind === 'local' || kind === 'loopback' ? undefined : lookupBy(name, tunnel);
-    },
-    async lookupForDirect(name) {
-      const { kind } = route(name);
-      if (kind !== 'virtual') return this.lookup(name);
-      const resolver = tunnel ?? own;
-      return resolver === undefined ? undefined : lookupBy(name, resolver);
-    },
-    translate: (accept) =>
-      virtual === undefined ? accept : translateRequests(virtual.addresses, observer, accept),
-    setLocal(servers) {
-      if (closed) return;
-      own?.close();
-      own = resolversHere(servers);
-      server.setLocal(own);
-    },
-    close() {
-      closed = true;
-      server.close();
-      tunnel?.close();
-      own?.close();
-    },
-  };
-}
-
-function recordedBy(known: KnownNames | undefined, resolver: Resolver): Resolver {
-  return known === undefined ? resolver : new RecordingResolver(resolver, known);
+async function lookupBy(name: string, resolver: Resolver | undefined): Promise<readonly string[]> {
+  return resolver === undefined ? [] : lookupAddresses(resolver, name);
 }
 
 /** The addresses of the DNS server of the tunnel whose device has these. */

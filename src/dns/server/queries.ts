@@ -22,15 +22,20 @@ import type { DnsServer } from './server.ts';
 export const MAX_QUERY_STREAMS = 256;
 const DNS_PORT = 53;
 
+/** Hands datagrams to applications, and refuses theirs with an ICMP error. */
+export interface DatagramSink {
+  sendDatagram(datagram: Datagram): void;
+  refuseDatagram(datagram: Datagram, refusal: Refusal): void;
+}
+
 export interface CapturedQueriesOptions {
   readonly server: DnsServer;
   /** The tunnel's DNS addresses, canonical: in the device's own blocks (`ownDnsAddresses`). */
   readonly own: ReadonlySet<string>;
   /** Resolvers whose addresses are routed into the device, canonical. */
   readonly resolvers: ReadonlySet<string>;
-  /** TunCapture's. */
-  readonly sendDatagram: (datagram: Datagram) => void;
-  readonly refuseDatagram: (datagram: Datagram, refusal: Refusal) => void;
+  /** Where answers go: a capture with a TUN. */
+  readonly capture: DatagramSink;
   readonly observer: Observer;
 }
 
@@ -44,16 +49,16 @@ export class CapturedQueries {
 
   /** Takes a datagram to the server. False: it is none, and somebody else's to answer. */
   acceptDatagram(datagram: Datagram): boolean {
-    const { own, server, sendDatagram, refuseDatagram } = this.#options;
+    const { own, server, capture } = this.#options;
     const { source, destination, payload } = datagram;
     if (destination.port !== DNS_PORT || !this.#isResolver(destination.host)) {
       if (!own.has(destination.host)) return false;
-      refuseDatagram(datagram, 'refused');
+      capture.refuseDatagram(datagram, 'refused');
       return true;
     }
     answerDatagram(server, payload, source.host).then((answer) => {
       if (answer !== undefined)
-        sendDatagram({ source: destination, destination: source, payload: answer });
+        capture.sendDatagram({ source: destination, destination: source, payload: answer });
     });
     return true;
   }

@@ -77,6 +77,48 @@ function dropOldest(map: Map<string, unknown>): void {
   if (oldest !== undefined) map.delete(oldest);
 }
 
+/**
+ * The book of names of a tunnel. It is there from the start, also before anybody answers queries:
+ * what decides and opens connections by name reads in it, and resolvers write into it.
+ */
+export class NameBook {
+  /** What resolvers behind the jump host have answered: decides what goes into the tunnel. */
+  readonly behind: KnownNames;
+  /** What this machine's own resolvers have answered, as far as that is kept. */
+  readonly here: KnownNames;
+  #own: readonly string[] = [];
+
+  constructor(options: KnownNamesOptions) {
+    this.behind = new KnownNames(options);
+    this.here = new KnownNames(options);
+  }
+
+  /** The names for which resolvers behind the jump host have answered a canonical address. */
+  namesOf(address: string): readonly string[] {
+    return this.behind.of(address);
+  }
+
+  /**
+   * The same, and what this machine's own resolvers have said: good for what goes past the tunnel,
+   * never for sending something into it.
+   */
+  namesPastTunnel(address: string): readonly string[] {
+    return [...this.behind.of(address), ...this.here.of(address)];
+  }
+
+  /**
+   * The names that are resolved to find the jump host, canonical: only this machine's own resolvers
+   * can be asked for them.
+   */
+  get own(): readonly string[] {
+    return this.#own;
+  }
+
+  setOwn(names: readonly string[]): void {
+    this.#own = names;
+  }
+}
+
 /** Passes answers on, and keeps what they say. */
 export class RecordingResolver implements Resolver {
   readonly #upstream: Resolver;

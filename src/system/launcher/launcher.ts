@@ -53,12 +53,12 @@ export interface CommandStatus {
 export interface Command {
   readonly pid: number;
   readonly exited: Promise<CommandStatus>;
+  /** Sends it a signal; nothing, once it has ended. */
+  kill(signal: NodeJS.Signals): void;
 }
 
-/** What the launcher has made. The descriptor is the caller's to close. */
+/** What the launcher has made. */
 export interface LaunchedNetwork {
-  /** The TUN: non-blocking, and the only one; the device lives as long as it is open. */
-  readonly tun: number;
   readonly device: string;
   /** The kernel has it, and the device an address. */
   readonly hasIPv6: boolean;
@@ -86,6 +86,11 @@ export interface PreparedCommand {
 
 export interface Launcher extends PreparedCommand {
   readonly network: LaunchedNetwork;
+  /**
+   * Once: the TUN's descriptor, which is the caller's to close from here on. It is non-blocking, and
+   * the only one: the device lives as long as it is open. Until then close() closes it.
+   */
+  takeTun(): number;
 }
 
 export interface LaunchOptions<Setup = LauncherSetup> {
@@ -161,9 +166,9 @@ async function start(
  */
 export async function probeNamespaces(setup: LauncherSetup): Promise<{ readonly ipv6: boolean }> {
   const probe: LaunchOptions = { command: [], setup };
-  const { tun, hasIPv6 } = (await startLauncher(probe)).network;
-  closeSync(tun);
-  return { ipv6: hasIPv6 };
+  const launcher = await startLauncher(probe);
+  launcher.close();
+  return { ipv6: launcher.network.hasIPv6 };
 }
 
 interface Outcome<T> {
@@ -190,7 +195,7 @@ class LinkedLauncher implements Launcher {
   readonly #exited: Promise<CommandStatus>;
   readonly #ready = outcome<void>();
   readonly #executed = outcome<void>();
-  /** The TUN's, until it is handed over with the network. */
+  /** The TUN's, until it is taken. */
   #tun: number | undefined;
   #network: LaunchedNetwork | undefined;
   #user: CommandUser | undefined;
@@ -221,6 +226,13 @@ class LinkedLauncher implements Launcher {
     return this.#network;
   }
 
+  takeTun(): number {
+    const tun = this.#tun;
+    if (tun === undefined) throw new TypeError('the launcher has no TUN any more');
+    this.#tun = undefined;
+    return tun;
+  }
+
   get user(): CommandUser {
     if (this.#user === undefined) throw new TypeError('the launcher is not ready');
     return this.#user;
@@ -233,7 +245,12 @@ class LinkedLauncher implements Launcher {
   }
 
   get command(): Command {
-    return { pid: this.#child.pid ?? 0, exited: this.#exited };
+    return {
+      pid: this.#child.pid ?? 0,
+      exited: this.#exited,
+      // Node knows whether it has been waited for: the number may be somebody else's by then.
+      kill: (signal) => void this.#child.kill(signal),
+    };
   }
 
   async execute(variables: Variables = {}): Promise<void> {
@@ -289,8 +306,7 @@ class LinkedLauncher implements Launcher {
     }
     this.#state = 'ready';
     this.#user = user;
-    if (tun !== undefined) this.#network = { tun, device, hasIPv6, hasResolvConf };
-    this.#tun = undefined; // it is the caller's
+    if (tun !== undefined) this.#network = { device, hasIPv6, hasResolvConf };
     this.#ready.resolve();
   }
 

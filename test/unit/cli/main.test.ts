@@ -26,7 +26,7 @@ async function tunnel(
 ) {
   const run = dataUrl(`
     import { TunnelError } from ${JSON.stringify(ERRORS)};
-    export async function run(configuration, { observer, prompter, stop }) {
+    export async function runConnect(configuration, { observer, prompter, stop }) {
       const stopped = new Promise((resolve) => stop.addEventListener('abort', resolve));
       ${body}
     }`);
@@ -124,7 +124,7 @@ describe('main', () => {
     );
     const long = await tunnel(`undefined.x;`, { args: ['-vv'] });
     assert.equal(long.status, 1);
-    assert.match(long.stderr, /tunnel: {3}TypeError: .*\ntunnel: {3}at run /);
+    assert.match(long.stderr, /tunnel: {3}TypeError: .*\ntunnel: {3}at runConnect /);
   });
 
   it('ends on faults that nobody handled', async () => {

@@ -56,11 +56,11 @@ describe('who answers for a name', () => {
     it(`${name}: ${kind}`, () => assert.equal(naming(name).kind, kind));
 
   it("leaves the jump host's own names to this machine, with what a search list appends", () => {
-    let ownNames = ['jump.corp.example'];
-    const own = createNaming({ ...OPTIONS, beyond: 'tunnel', ownNames: () => ownNames });
+    const book = { own: ['jump.corp.example'] };
+    const own = createNaming({ ...OPTIONS, beyond: 'tunnel', book });
     assert.equal(own('jump.corp.example').kind, 'local');
     assert.equal(own('x.jump.corp.example').kind, 'virtual');
-    ownNames = ['jump'];
+    book.own = ['jump'];
     assert.equal(own('jump.corp.example').kind, 'local');
     assert.equal(own('jump').kind, 'local');
     assert.equal(own('jumper.corp.example').kind, 'virtual');

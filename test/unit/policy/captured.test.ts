@@ -2,7 +2,15 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { UsageError } from '../../../src/errors/errors.ts';
 import { formatPrefix, hostPrefix, type Prefix, parsePrefix } from '../../../src/net/prefix.ts';
-import { CapturedPrefixes } from '../../../src/policy/captured.ts';
+import { CapturedPrefixes, type PrefixCapture } from '../../../src/policy/captured.ts';
+import type { CaptureRules } from '../../../src/policy/policy.ts';
+
+/** A device on which setPrefixes is `apply`. */
+function attached(rules: CaptureRules, setPrefixes: PrefixCapture['setPrefixes']) {
+  const prefixes = new CapturedPrefixes(rules);
+  prefixes.attach({ deviceName: 'tun0', setPrefixes });
+  return prefixes;
+}
 
 const rules = (...targets: string[]) => ({
   targets: targets.map((text) => ({ prefix: parsePrefix(text).prefix, ports: [] })),
@@ -12,7 +20,7 @@ const rules = (...targets: string[]) => ({
 function captured(...targets: string[]) {
   const applied: string[][] = [];
   const fail: { next: Error | undefined } = { next: undefined };
-  const prefixes = new CapturedPrefixes(rules(...targets), async (wanted: readonly Prefix[]) => {
+  const prefixes = attached(rules(...targets), async (wanted) => {
     if (fail.next !== undefined) throw fail.next;
     applied.push(wanted.map(formatPrefix));
   });
@@ -38,7 +46,7 @@ describe('CapturedPrefixes', () => {
   it('routes some by themselves within a wider target, and reads the rules anew', async () => {
     const single: Prefix[] = ['10.1.2.2', '10.1.2.3', '192.0.2.0', '192.0.2.9'].map(hostPrefix);
     const applied: string[][] = [];
-    const prefixes = new CapturedPrefixes(
+    const prefixes = attached(
       {
         ...rules('10.0.0.0/8'),
         single,
@@ -68,7 +76,7 @@ describe('CapturedPrefixes', () => {
     const failure = new Promise<void>((_resolve, reject) => {
       fail = reject;
     });
-    const prefixes = new CapturedPrefixes({ ...rules('192.0.2.0/30'), single }, async (wanted) => {
+    const prefixes = attached({ ...rules('192.0.2.0/30'), single }, async (wanted) => {
       if (!wanted.some(({ address }) => address === '10.1.2.3')) return;
       begin();
       await failure;
@@ -132,6 +140,16 @@ describe('CapturedPrefixes', () => {
     await assert.rejects(prefixes.setRules(rules('192.0.2.0/32')), UsageError);
     await prefixes.leaveOutOnly([]);
     assert.deepEqual(current(), ['192.0.2.0/31']);
+  });
+
+  it('says what is captured, and applies nothing before there is a device', async () => {
+    const prefixes = new CapturedPrefixes(rules('192.0.2.0/30'));
+    await prefixes.leaveOutToo([OLD]);
+    assert.equal(prefixes.deviceName, undefined);
+    assert.deepEqual(
+      ['192.0.2.0', '192.0.2.1', '2001:db8::1'].map((address) => prefixes.contains(address)),
+      [false, true, false],
+    );
   });
 
   it('rejects when nothing would be left to capture', async () => {

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { describe, it } from 'node:test';
 import { createGuard, guardedConnector } from '../../../src/connect/guarded.ts';
-import type { Names } from '../../../src/dns/server/names.ts';
+import { NameBook } from '../../../src/dns/upstream/known.ts';
 import { ConnectError, type Connector } from '../../../src/flow/connector.ts';
 import { StreamConduit } from '../../../src/flow/streamconduit.ts';
 import { formatDestination } from '../../../src/net/destination.ts';
 import { parseNamePattern } from '../../../src/net/name.ts';
 import { parsePrefix } from '../../../src/net/prefix.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
-import { createNamedFlows, namesBehind } from '../../../src/session/names.ts';
+import { createForms } from '../../../src/session/names.ts';
 
 const WWW = 'www.corp.example';
 const EVIL = 'evil.corp.example';
@@ -46,28 +46,26 @@ function worldOf({ allow, permitted, behind = [], dryRun = false }: World) {
       .map((text) => ({ pattern: parseNamePattern(text), ports: [], text })),
   };
   const guard = createGuard({ rules, dryRun, dryRunTo: undefined }, silentObserver);
-  const known: Pick<Names, 'lookup' | 'namesOf'> = {
-    lookup: async () => [ADDRESS],
-    namesOf: (address) => (address === ADDRESS ? behind : []),
-  };
-  const names = () => known as Names;
-  const { tunnel } = createNamedFlows(
+  const book = new NameBook({ observer: silentObserver });
+  for (const name of behind.toReversed()) book.behind.add(name, { address: ADDRESS, ttl: 60 });
+  const forms = createForms(
     {
-      targets: [{ ...parsePrefix('10.77.0.0/16'), ports: [], text: '10.77.0.0/16' }],
-      nameTargets: [
-        { pattern: parseNamePattern('*.corp.example'), ports: [], text: '*.corp.example' },
-      ],
-      exclusions: [],
-      nameExclusions: [],
-    },
-    {
-      connector: guardedConnector(link, guard, namesBehind(names)),
+      configuration: {
+        targets: [{ ...parsePrefix('10.77.0.0/16'), ports: [], text: '10.77.0.0/16' }],
+        nameTargets: [
+          { pattern: parseNamePattern('*.corp.example'), ports: [], text: '*.corp.example' },
+        ],
+        exclusions: [],
+        nameExclusions: [],
+      },
+      connector: guardedConnector(link, guard, (address) => book.namesOf(address)),
       guard,
-      names,
+      book,
       observer: silentObserver,
     },
+    { lookup: async () => [ADDRESS] },
   );
-  return { asked, guard, connect: (host: string) => tunnel.connect({ host, port: 443 }) };
+  return { asked, guard, connect: (host: string) => forms.connect({ host, port: 443 }) };
 }
 
 const at = (...hosts: readonly string[]) => hosts.map((host) => `${host}:443`);

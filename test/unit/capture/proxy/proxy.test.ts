@@ -92,12 +92,13 @@ describe('proxy listeners', { timeout: 20_000 }, () => {
     ] as const) {
       const proxy = capture(hosts, at);
       await assert.rejects(
-        proxy.start(() => {}, new AbortController().signal),
+        proxy.start({ accept() {} }, new AbortController().signal),
         (error) =>
           error instanceof TunnelError &&
           error.code === 'capture-listen' &&
           why.test(error.message),
       );
+      await proxy.close();
       assert.equal(await proxy.ended, undefined);
     }
     other.close();

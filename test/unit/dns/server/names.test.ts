@@ -5,8 +5,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { createNames } from '../../../../src/dns/server/names.ts';
+import { Names } from '../../../../src/dns/server/names.ts';
 import { CapturedQueries, MAX_QUERY_STREAMS } from '../../../../src/dns/server/queries.ts';
+import { NameBook } from '../../../../src/dns/upstream/known.ts';
 import { parseQuery } from '../../../../src/dns/wire/query.ts';
 import type { Datagram } from '../../../../src/flow/datagram.ts';
 import type { FlowRequest } from '../../../../src/flow/request.ts';
@@ -43,7 +44,8 @@ function setUp() {
   const observer = new CountingObserver();
   const transport = new TwinTransport();
   transport.serve('10.0.0.53:53', serveNames);
-  const names = createNames({
+  const book = new NameBook({ observer });
+  const names = new Names({
     naming: {
       nameTargets: [parseNamePattern('api.example.com')],
       nameExclusions: [],
@@ -55,6 +57,7 @@ function setUp() {
     connect: (destination, options) => connectStream(transport, destination, options),
     local: [],
     connectDirectly: () => Promise.reject(new Error('nothing goes directly here')),
+    book,
     observer,
   });
   const sent: Datagram[] = [];
@@ -63,8 +66,10 @@ function setUp() {
     server: names.server,
     own: names.addresses,
     resolvers: new Set(['192.168.1.1']),
-    sendDatagram: (datagram) => sent.push(datagram),
-    refuseDatagram: (_, refusal) => refused.push(refusal),
+    capture: {
+      sendDatagram: (datagram) => void sent.push(datagram),
+      refuseDatagram: (_, refusal) => void refused.push(refusal),
+    },
     observer,
   });
   const ask = async (host: string, name: string, port = 53) => {
@@ -86,7 +91,7 @@ function setUp() {
     };
     return { made, near, far, refusals };
   };
-  return { names, queries, transport, observer, refused, ask, request };
+  return { names, book, queries, transport, observer, refused, ask, request };
 }
 
 describe('the names of a tunnel', () => {
@@ -98,15 +103,15 @@ describe('the names of a tunnel', () => {
 
   it('are not to be had for one tunnel too many', () => {
     const device = { address4: '198.18.200.1', address6: undefined };
-    const options = { device, servers: [], local: [], observer: new CountingObserver() };
+    const observer = new CountingObserver();
+    const book = new NameBook({ observer });
+    const options = { device, servers: [], local: [], book, observer };
     const connect = () => Promise.reject(new Error('none'));
     const naming = { nameTargets: [], nameExclusions: [], domains: [], beyond: 'local' } as const;
-    assert.doesNotThrow(() =>
-      createNames({ ...options, naming, connect, connectDirectly: connect }),
-    );
+    assert.doesNotThrow(() => new Names({ ...options, naming, connect, connectDirectly: connect }));
     const named = { ...naming, nameTargets: [parseNamePattern('a.example')] };
     assert.throws(
-      () => createNames({ ...options, naming: named, connect, connectDirectly: connect }),
+      () => new Names({ ...options, naming: named, connect, connectDirectly: connect }),
       {
         code: 'dns-no-block',
       },

@@ -1,0 +1,132 @@
+/**
+ * How the queries of the whole machine come to the tunnel's DNS server, for `tunnel connect`.
+ *
+ *   start()   systemd-resolved's settings of the device, or resolv.conf rewritten, where the routes
+ *             to the resolvers are not enough
+ *   after it  a resolv.conf that names other resolvers is followed: they are captured besides the
+ *             former, and asked instead; so is systemd-resolved when it asks others
+ *   close()   the settings are put back; queries that wait are then answered SERVFAIL (Names), and
+ *             the capture may go
+ *
+ * This machine's resolvers are asked for other names by sockets that are bound to the uplink: their
+ * addresses are routed into the device. Of those addresses only port 53 is taken; other TCP goes
+ * past the tunnel as before, other UDP is refused.
+ */
+import type { Configuration } from '../config/configuration.ts';
+import { namingOptions } from '../config/dnsoptions.ts';
+import { routedDomains } from '../dns/naming.ts';
+import type { Names } from '../dns/server/names.ts';
+import { TunnelError } from '../errors/errors.ts';
+import { PartStart } from '../flow/partstart.ts';
+import type { Observer } from '../observe/observer.ts';
+import type { CapturedPrefixes } from '../policy/captured.ts';
+import type { ResolverStep } from '../system/resolver/detect.ts';
+import type { HostChange } from '../system/resolver/hostchange.ts';
+import type { HostResolvers } from './hostresolvers.ts';
+import type { Machine } from './machine.ts';
+import { destinations } from './names.ts';
+
+export interface InterceptionParts {
+  readonly configuration: Configuration;
+  readonly machine: Machine;
+  readonly resolvers: HostResolvers;
+  readonly names: Names;
+  readonly captured: CapturedPrefixes;
+  /** The tunnel's own. */
+  readonly device: string;
+  readonly observer: Observer;
+}
+
+export class Interception {
+  readonly #parts: InterceptionParts;
+  readonly #starting = new PartStart();
+  /** The last one that was made comes first. */
+  readonly #changes: HostChange[] = [];
+  #unwatch: () => void = () => {};
+
+  constructor(parts: InterceptionParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Has queries come to the device where routes don't. Rejects with TunnelError `dns-*` or
+   * `journal`, or with the signal's reason; what was changed by then, close() takes back.
+   */
+  start(outer: AbortSignal): Promise<void> {
+    return this.#starting.run(outer, async (signal) => {
+      const { machine, resolvers, captured, observer } = this.#parts;
+      const { steps } = resolvers.plan;
+      resolvers.warnOfOthers(captured);
+      for (const step of steps) {
+        if (step.kind === 'routes') continue;
+        await this.#apply(step);
+        signal.throwIfAborted();
+      }
+      const asksResolved = steps.some(({ kind }) => kind === 'resolved');
+      this.#unwatch = machine.watchResolvers(() => void this.#follow(), observer, asksResolved);
+    });
+  }
+
+  /**
+   * May be called more than once. Rejects with TunnelError `dns-undo` when something could not be
+   * put back; the rest is all the same.
+   */
+  async close(): Promise<void> {
+    await this.#starting.end(new TunnelError('capture-closed', 'the tunnel is stopping'));
+    this.#unwatch();
+    let failure: TunnelError | undefined;
+    for (const change of this.#changes.splice(0)) {
+      try {
+        await change.undo();
+      } catch (cause) {
+        const why = cause instanceof Error ? cause.message : String(cause);
+        failure ??= new TunnelError(
+          'dns-undo',
+          `${change.describe()} could not be put back: ${why}`,
+          { hint: 'run "tunnel clean"', cause },
+        );
+      }
+    }
+    if (failure !== undefined) throw failure;
+  }
+
+  async #apply(step: Exclude<ResolverStep, { kind: 'routes' }>): Promise<void> {
+    const { configuration, machine, names, device, observer } = this.#parts;
+    const servers = [...names.addresses];
+    if (step.kind === 'file') {
+      observer.log('notice', `resolv.conf is rewritten: ${step.why}`);
+      const change = machine.resolvConf(servers);
+      await change.apply();
+      this.#changes.unshift(change);
+      return;
+    }
+    const domains = routedDomains(namingOptions(configuration));
+    const change = machine.resolved({ device, servers, domains, observer });
+    await change.apply();
+    this.#changes.unshift(change);
+    change.watch();
+  }
+
+  /** This machine's resolvers may be others now. Never rejects. */
+  async #follow(): Promise<void> {
+    const { resolvers, names, captured, observer } = this.#parts;
+    // The file is ours at present: rewritten by start(), or what that has put back.
+    if (!resolvers.update(names.addresses)) return;
+    const { uplinks } = resolvers.plan;
+    // Also where they can't be captured: the former may not be reached from here any more.
+    names.setLocal(destinations(uplinks));
+    try {
+      await captured.refresh();
+      if (this.#starting.ended) return;
+      observer.log('notice', `this machine's resolvers are ${uplinks.join(', ') || 'none'} now`);
+      resolvers.warnOfOthers(captured);
+    } catch (error) {
+      if (this.#starting.ended) return;
+      const message = error instanceof Error ? error.message : String(error);
+      observer.log(
+        'warning',
+        `the resolvers ${resolvers.plan.resolvers.join(', ')} can't be captured (${message}): names that are asked for there are not the tunnel's; start it again`,
+      );
+    }
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * What a session needs of the machine it runs on. There is one of Linux, here, and one in memory for
+ * tests (test/support/memorymachine.ts), with which whole sessions run without root.
+ */
+import { linuxTunDevice, linuxTunHost } from '../capture/tun/linuxtun.ts';
+import type { TunDevice, TunHost } from '../capture/tun/tun.ts';
+import type { BoundSockets } from '../connect/uplink.ts';
+import { Dialler, type DiallerOptions } from '../link/dialler.ts';
+import { type LinkDialler, watchDisturbances } from '../link/link.ts';
+import type { Supervisor } from '../link/supervisor.ts';
+import { addon } from '../native/addon.ts';
+import type { Observer } from '../observe/observer.ts';
+import { startHelper } from '../system/helper/helper.ts';
+import { hasIPv6 } from '../system/ipv6.ts';
+import { becomeUser } from '../system/launcher/caller.ts';
+import {
+  type Launcher,
+  type LaunchOptions,
+  type PreparedCommand,
+  startInPlace,
+  startLauncher,
+} from '../system/launcher/launcher.ts';
+import type { CommandSetup, CommandUser, Variables } from '../system/launcher/protocol.ts';
+import { planResolver, type ResolverPlan } from '../system/resolver/detect.ts';
+import { RESOLVED_UPLINKS, readResolverFacts } from '../system/resolver/facts.ts';
+import { RESOLV_CONF, ResolvConfFile } from '../system/resolver/file.ts';
+import type { HostChange } from '../system/resolver/hostchange.ts';
+import { Journal } from '../system/resolver/journal.ts';
+import { type RecoveryReport, recover } from '../system/resolver/recover.ts';
+import {
+  type ResolverConfiguration,
+  resolverConfiguration,
+} from '../system/resolver/resolvconf.ts';
+import { ResolvedLink, type ResolvedLinkOptions } from '../system/resolver/resolved.ts';
+import { watchResolvers } from '../system/resolver/watch.ts';
+
+export interface Starting {
+  readonly observer: Observer;
+  readonly signal: AbortSignal;
+}
+
+export interface Machine {
+  /** Puts right what a tunnel that was killed has left. */
+  recover(observer: Observer): RecoveryReport;
+  /** Whether new devices have IPv6 addresses. */
+  hasIPv6(): boolean;
+  dialler(options: DiallerOptions): LinkDialler;
+  /** Calls the link's `disturbed` when there is a reason to. Returns what ends that. */
+  watch(link: Pick<Supervisor, 'disturbed'>, device: string, observer: Observer): () => void;
+
+  /** The privileged helper. Rejects as startHelper does. */
+  startHelper(starting: Starting): Promise<TunHost>;
+  readonly sockets: BoundSockets;
+
+  /** As startLauncher and startInPlace. */
+  startLauncher(options: LaunchOptions): Promise<Launcher>;
+  startInPlace(options: LaunchOptions<CommandSetup>): Promise<PreparedCommand>;
+  /** The device that a launcher has made, with the addresses that it was told. */
+  launchedDevice(launcher: Launcher, addresses: DeviceAddresses): TunDevice;
+  becomeUser(user: CommandUser, observer: Observer): Variables;
+
+  /** How this machine's programs resolve names. */
+  resolverPlan(): ResolverPlan;
+  /** What resolv.conf says. */
+  resolverConfiguration(): ResolverConfiguration;
+  resolvConf(servers: readonly string[]): HostChange;
+  /** Watched by itself once it is applied, until it is undone. */
+  resolved(options: ResolvedLinkOptions): HostChange & { watch(): void };
+  /** Calls `changed` when resolverPlan() may give another one. Returns what ends that. */
+  watchResolvers(changed: () => void, observer: Observer, asksResolved: boolean): () => void;
+}
+
+export interface DeviceAddresses {
+  readonly address4: string;
+  readonly address6: string;
+}
+
+export const linux: Machine = {
+  recover: (observer) => recover(observer),
+  hasIPv6: () => hasIPv6(),
+  dialler: (options) => new Dialler(options),
+  watch: watchDisturbances,
+
+  startHelper: async (starting) => linuxTunHost(await startHelper(starting)),
+  get sockets() {
+    return addon();
+  },
+
+  startLauncher,
+  startInPlace,
+  launchedDevice(launcher, { address4, address6 }) {
+    const { device: name, hasIPv6: has6 } = launcher.network;
+    const fd = launcher.takeTun();
+    return linuxTunDevice({ fd, name, address4, address6: has6 ? address6 : undefined });
+  },
+  becomeUser,
+
+  resolverPlan: () => planResolver(readResolverFacts()),
+  resolverConfiguration: () => resolverConfiguration(),
+  resolvConf: (servers) => new ResolvConfFile({ servers, journal: new Journal() }),
+  resolved: (options) => new ResolvedLink(options),
+  watchResolvers: (changed, observer, asksResolved) =>
+    watchResolvers(
+      changed,
+      observer,
+      asksResolved ? [RESOLV_CONF, RESOLVED_UPLINKS] : [RESOLV_CONF],
+    ),
+};

@@ -1,0 +1,33 @@
+/**
+ * `tunnel proxy`: the proxies alone, without privileges.
+ *
+ *   link and targets (tunnel.ts) -> names, flows -> proxies -> `ready`
+ */
+import type { Configuration } from '../config/configuration.ts';
+import { DirectConnector } from '../connect/direct.ts';
+import { createPolicy } from '../policy/policy.ts';
+import { linux } from './machine.ts';
+import { lookupPastTunnel, openProxyNames } from './names.ts';
+import { startProxies } from './proxies.ts';
+import { announceReady } from './ready.ts';
+import { inSession } from './session.ts';
+import { createFlows, openTunnel, type RunOptions } from './tunnel.ts';
+
+/** Runs until it is stopped, as runConnect does. */
+export function runProxy(wanted: Configuration, options: RunOptions): Promise<never> {
+  const { observer, machine = linux } = options;
+  return inSession(options, async (session) => {
+    const tunnel = await openTunnel(session, wanted, options);
+    const { configuration, link } = tunnel;
+    session.endsWith(link.ended);
+    session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
+    const names = openProxyNames(session, tunnel, { machine, direct: new DirectConnector() });
+    const direct = new DirectConnector({ lookup: lookupPastTunnel(names) });
+    const flows = createFlows(tunnel, { policy: createPolicy(configuration), direct, names });
+    await startProxies(session, tunnel, flows);
+    tunnel.begin();
+    announceReady(configuration.readyFd);
+    observer.log('notice', 'ready');
+    return session.untilEnd();
+  });
+}

@@ -1,0 +1,138 @@
+/**
+ * The tunnel itself, which all commands share: the link, and what may be opened through it.
+ *
+ *   settings of a cloud are read     what is wrong with them is said before anybody is asked for a password
+ *   link (link/link.ts) stands       its own addresses are left out of `captured` before it is dialled
+ *   guard, connector                 the allow-list before everything that the jump host is asked for
+ *   targets of a cloud are fetched   through the connector: the configuration is complete from here on
+ *
+ * What differs from one command to the other is what captures connections, what answers queries, and
+ * what its flows may do: createFlows() makes these, when a capture has what it needs.
+ */
+import type { Configuration } from '../config/configuration.ts';
+import { createGuard, guardedConnector } from '../connect/guarded.ts';
+import type { Names } from '../dns/server/names.ts';
+import { NameBook } from '../dns/upstream/known.ts';
+import type { Connector } from '../flow/connector.ts';
+import { Flows } from '../flow/flows.ts';
+import { createLink } from '../link/link.ts';
+import type { Supervisor } from '../link/supervisor.ts';
+import type { Observer } from '../observe/observer.ts';
+import type { AllowGuard } from '../policy/allowlist.ts';
+import type { CapturedPrefixes } from '../policy/captured.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { Prompter } from '../ssh/prompter.ts';
+import { linux, type Machine } from './machine.ts';
+import { createForms, createResolve, namedPolicy } from './names.ts';
+import type { Session, SessionOptions } from './session.ts';
+import { prepareTargets } from './targets.ts';
+
+export interface RunOptions extends SessionOptions {
+  readonly observer: Observer;
+  readonly prompter: Prompter;
+  /** Is given the allow-list that the run would have needed, at its end, with --dry-run. */
+  readonly learned: (list: string) => void;
+  /** Default: this one. */
+  readonly machine?: Machine;
+}
+
+export interface TunnelOptions extends RunOptions {
+  /** What the link must not fall into. Default: nothing is captured that it could. */
+  readonly captured?: CapturedPrefixes;
+}
+
+export interface Tunnel {
+  /** Complete: with the targets of a cloud. The same object as was given where there is none. */
+  readonly configuration: Configuration;
+  readonly link: Supervisor;
+  readonly guard: AllowGuard;
+  /** The link for whoever opens something through it: with the allow-list before it. */
+  readonly connector: Connector;
+  readonly book: NameBook;
+  readonly observer: Observer;
+  /**
+   * Everything is captured: from here on a list for --dry-run is worth having. What fails before
+   * has asked for nothing that one could be made of.
+   */
+  begin(): void;
+}
+
+/**
+ * Opens a tunnel as part of `session`, which closes it. Rejects with TunnelError, or with the
+ * session's reason when that ends before. A link that is lost for good ends nothing by itself.
+ */
+export async function openTunnel(
+  session: Session,
+  wanted: Configuration,
+  { observer, prompter, learned, machine = linux, captured }: TunnelOptions,
+): Promise<Tunnel> {
+  const { ssh, allow } = wanted;
+  const complete = await session.within(prepareTargets(wanted, observer));
+  const guard = session.own('the allow-list', new LearningGuard(allow, observer), (it) =>
+    it.report(learned),
+  );
+  const book = new NameBook({ observer });
+  const dialler = machine.dialler({ ssh, prompter, observer });
+  const link = session.own(
+    'the SSH connection',
+    createLink(ssh.reconnectHold, { dialler, observer, captured, book }),
+    (it) => it.close(),
+  );
+  await session.within(link.start());
+  const connector = guardedConnector(link, guard.guard, (address) => book.namesOf(address));
+  const configuration = await session.within(complete(connector, session.signal));
+  return {
+    configuration,
+    link,
+    guard: guard.guard,
+    connector,
+    book,
+    observer,
+    begin: () => guard.begin(),
+  };
+}
+
+/** The guard of a run, whose list is worth reporting once connections are captured. */
+class LearningGuard {
+  readonly guard: AllowGuard;
+  #begun = false;
+
+  constructor(allow: Configuration['allow'], observer: Observer) {
+    this.guard = createGuard(allow, observer);
+  }
+
+  begin(): void {
+    this.#begun = true;
+  }
+
+  report(learned: (list: string) => void): void {
+    const list = this.#begun ? this.guard.learned() : undefined;
+    if (list !== undefined) learned(list);
+  }
+}
+
+export interface FlowsParts {
+  /** Who goes which way, before names and the allow-list are looked at. */
+  readonly policy: Policy;
+  /** Dials past the tunnel. */
+  readonly direct: Connector;
+  /** What answers queries; undefined: nothing of the tunnel's does. */
+  readonly names: Names | undefined;
+  /** What goes past the tunnel is held to the allow-list as well. Default: false. */
+  readonly guardsDirect?: boolean;
+  /** Addresses that are resolved for a flow are kept with their names. Default: false. */
+  readonly keepsLocalNames?: boolean;
+}
+
+/** What carries the flows of a capture through the tunnel and past it. */
+export function createFlows(tunnel: Tunnel, parts: FlowsParts): Flows {
+  const { names, direct, policy, guardsDirect = false, keepsLocalNames = false } = parts;
+  const { observer } = tunnel;
+  return new Flows({
+    policy: namedPolicy(tunnel, policy, guardsDirect),
+    tunnel: createForms(tunnel, names),
+    direct,
+    resolve: createResolve(names, keepsLocalNames ? tunnel.book.here : undefined),
+    observer,
+  });
+}
