@@ -1,166 +1,157 @@
-/**
- * The smaller parts behind `tunnel exec`: proxy variables, resolv.conf, descriptors, exit statuses.
- */
+/** `tunnel exec` and `tunnel proxy`, whole, on a machine in memory. */
 import assert from 'node:assert/strict';
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { before, describe, it } from 'node:test';
-import { exitStatus } from '../../../src/system/launcher/job.ts';
-import { namedDescriptors, startInPlace } from '../../../src/system/launcher/launcher.ts';
-import {
-  isAnyLoopback,
-  proxiesOfCaller,
-  proxyVariables,
-} from '../../../src/system/launcher/proxyvariables.ts';
-import { resolvConfText, resolverConfiguration } from '../../../src/system/resolver/resolvconf.ts';
+import { describe, it } from 'node:test';
+import { buildExecConfiguration } from '../../../src/config/execoptions.ts';
+import { buildConfiguration } from '../../../src/config/options.ts';
+import { TunnelError } from '../../../src/errors/errors.ts';
+import { runExec } from '../../../src/session/exec.ts';
+import { runProxy } from '../../../src/session/proxy.ts';
+import { MemoryMachine, until } from '../../support/memorymachine.ts';
+import { Client } from '../../support/proxy.ts';
 
-const PROXY = 'http://127.0.0.1:3128';
+const REMOTE = { remote: ['user@jump.example'] };
+const COMMAND = ['true', 'and', 'more'];
 
-describe('proxyVariables', () => {
-  it('sets both spellings, merges the exceptions of both, and takes ALL_PROXY away', () => {
-    const variables = proxyVariables(
-      {
-        PATH: '/bin',
-        NO_PROXY: 'corp.example, 10.0.0.0/8',
-        no_proxy: 'corp.example,localhost',
-        https_proxy: 'http://old:1',
-        ALL_PROXY: 'socks5://old:2',
-        all_proxy: 'socks5://old:2',
-      },
-      PROXY,
-    );
-    const exceptions = 'corp.example,10.0.0.0/8,localhost,127.0.0.1,::1';
-    assert.deepEqual(variables, {
-      ALL_PROXY: undefined,
-      all_proxy: undefined,
-      HTTP_PROXY: PROXY,
-      http_proxy: PROXY,
-      HTTPS_PROXY: PROXY,
-      https_proxy: PROXY,
-      NO_PROXY: exceptions,
-      no_proxy: exceptions,
+const execConfiguration = (targets: readonly string[], options = {}) =>
+  buildExecConfiguration(targets, COMMAND, { ...REMOTE, ...options });
+
+async function started(machine: MemoryMachine, targets: readonly string[], options = {}) {
+  const run = runExec(execConfiguration(targets, options), machine.options());
+  run.catch(() => {}); // looked at by the test
+  await Promise.race([run, until(() => machine.steps.includes('execute'), 'the command')]);
+  return run;
+}
+
+describe('exec', { timeout: 20_000 }, () => {
+  it('carries what the command opens, and ends with its status', async () => {
+    const machine = new MemoryMachine();
+    const download = Buffer.from('answer');
+    machine.twin.serve('10.1.2.3:80', (far) => {
+      far.resume();
+      far.on('end', () => far.end(download));
+    });
+    const run = started(machine, ['10.0.0.0/8']);
+    await until(() => machine.steps.includes('execute'), 'the command');
+    await machine.request('10.1.2.3', 80, Buffer.from('question'), download);
+    machine.exit({ status: 7, signal: null });
+    assert.equal(await run, 7);
+    assert.deepEqual([...machine.standing], []);
+  });
+
+  it('refuses what is no target with --isolate', async () => {
+    const machine = new MemoryMachine();
+    const run = started(machine, ['10.0.0.0/8'], { isolate: true });
+    await until(() => machine.steps.includes('execute'), 'the command');
+    const nothing = Buffer.alloc(0);
+    await assert.rejects(machine.request('192.0.2.1', 80, nothing, nothing), { message: 'icmp' });
+    machine.exit({ status: 0, signal: null });
+    assert.equal(await run, 0);
+  });
+
+  it('goes on without a link that is lost for good, and says so', async () => {
+    const machine = new MemoryMachine();
+    const run = started(machine, ['10.0.0.0/8'], { reconnectHold: '0' });
+    await until(() => machine.steps.includes('execute'), 'the command');
+    machine.atStep = (step) =>
+      step === 'locate'
+        ? Promise.reject(new TunnelError('host-key-changed', 'a new key'))
+        : undefined;
+    machine.twin.lose();
+    await machine.said('the command goes on');
+    machine.exit({ status: 3, signal: null });
+    assert.equal(await run, 3);
+    assert.deepEqual([...machine.standing], []);
+  });
+
+  it('is told of a proxy where there are no namespaces, and refuses --isolate there', async () => {
+    const machine = new MemoryMachine();
+    let refused = false;
+    machine.atStep = (step) => {
+      if (step !== 'start the launcher' || refused) return undefined;
+      refused = true;
+      return Promise.reject(new TunnelError('namespace-user', 'no namespaces here'));
+    };
+    const run = started(machine, ['10.0.0.0/8']);
+    await until(() => machine.steps.includes('execute'), 'the command');
+    const { https_proxy: proxy } = machine.variables as Record<string, string>;
+    assert.match(proxy ?? '', /^http:\/\/127\.0\.0\.1:\d+$/);
+    machine.twin.serve('10.1.2.3:443', (far) => far.end('tunnelled'));
+    const client = await Client.open(Number(proxy?.split(':').at(-1)));
+    client.socket.write('CONNECT 10.1.2.3:443 HTTP/1.1\r\nHost: 10.1.2.3:443\r\n\r\n');
+    await until(() => machine.twin.requested.length === 1, 'the flow');
+    client.socket.destroy();
+    machine.exit({ status: 0, signal: null });
+    assert.equal(await run, 0);
+    assert.deepEqual([...machine.standing], []);
+
+    refused = false;
+    await assert.rejects(runExec(execConfiguration([], { isolate: true }), machine.options()), {
+      code: 'namespace-user',
+      message: /--isolate can't be kept/,
     });
   });
 
-  it('are told from those that the caller has set', () => {
-    assert.deepEqual(
-      proxiesOfCaller({
-        https_proxy: 'http://old:1',
-        ALL_PROXY: 'x',
-        NO_PROXY: '*',
-        HTTP_PROXY: '',
-      }),
-      ['https_proxy', 'ALL_PROXY'],
-    );
-  });
-});
+  const STEPS = ['start the launcher', 'locate', 'dial', 'execute'];
+  for (const name of STEPS) {
+    it(`leaves nothing behind when it is stopped at "${name}", or that fails`, async () => {
+      const stopped = new MemoryMachine();
+      stopped.atStep = (step) => {
+        if (step !== name) return undefined;
+        stopped.stop.abort();
+        return new Promise((resolve) => setTimeout(resolve, 30));
+      };
+      const run = runExec(execConfiguration(['10.0.0.0/8', 'a.example']), stopped.options());
+      // From `execute` on the stop is the command's.
+      if (name === 'execute') assert.equal(await run, 128 + 15);
+      else await assert.rejects(run, (error) => error === stopped.stop.signal.reason);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      assert.deepEqual([...stopped.standing], []);
 
-describe('isAnyLoopback', () => {
-  for (const [value, expected] of [
-    ['http://127.0.0.1:3128', true],
-    ['localhost:3128', true],
-    ['http://user:p@[::1]:1/', true],
-    ['http://proxy.example:127', false],
-    ['http://10.0.0.1:3128', false],
-    ['', false],
-  ] as const) {
-    it(`of "${value}" is ${expected}`, () => {
-      assert.equal(isAnyLoopback({ http_proxy: value }, ['http_proxy']), expected);
+      const failing = new MemoryMachine();
+      const failure = new TunnelError('launcher-failed', 'it has failed');
+      failing.atStep = (step) => (step === name ? Promise.reject(failure) : undefined);
+      await assert.rejects(runExec(execConfiguration([]), failing.options()), failure);
+      assert.deepEqual([...failing.standing], []);
     });
   }
 });
 
-describe('resolverConfiguration', () => {
-  function read(text: string) {
-    const directory = mkdtempSync(join(tmpdir(), 'tunnel-test-'));
-    try {
-      writeFileSync(join(directory, 'resolv.conf'), text);
-      return resolverConfiguration(join(directory, 'resolv.conf'));
-    } finally {
-      rmSync(directory, { recursive: true });
-    }
+describe('proxy', { timeout: 20_000 }, () => {
+  const configuration = () =>
+    buildConfiguration([], { ...REMOTE, socks: ['127.0.0.1:0'] }, undefined, 'proxy');
+
+  it('carries what its clients ask for, and resets them at the end', async () => {
+    const machine = new MemoryMachine();
+    machine.twin.serve('*', () => {});
+    const run = runProxy(configuration(), machine.options());
+    run.catch(() => {}); // looked at below
+    await machine.said('ready');
+    const [, port] =
+      /proxy at 127\.0\.0\.1:(\d+)/.exec(
+        machine.messages.map(({ message }) => message).join('\n'),
+      ) ?? [];
+    const client = await Client.open(Number(port));
+    client.socket.write(Buffer.from([4, 1, 0, 80, 10, 1, 2, 3, 0]));
+    await until(() => machine.twin.flows === 1, 'the flow');
+    machine.stop.abort();
+    await assert.rejects(run, (error) => error === machine.stop.signal.reason);
+    await assert.rejects(Client.open(Number(port)), { code: 'ECONNREFUSED' });
+    assert.deepEqual([...machine.standing], []);
+  });
+
+  for (const name of ['locate', 'dial']) {
+    it(`listens nowhere when it is stopped at "${name}"`, async () => {
+      const machine = new MemoryMachine();
+      machine.atStep = (step) => {
+        if (step !== name) return undefined;
+        machine.stop.abort();
+        return new Promise((resolve) => setTimeout(resolve, 30));
+      };
+      const run = runProxy(configuration(), machine.options());
+      await assert.rejects(run, (error) => error === machine.stop.signal.reason);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      assert.deepEqual([...machine.standing], []);
+      assert.ok(!machine.messages.some(({ message }) => message.startsWith('proxy at')));
+    });
   }
-
-  it('reads three resolvers at most, with zones, and keeps what is about names', () => {
-    const text =
-      '; made by hand\nsearch a.example b.example\nnameserver fe80::1%eth0\noptions ndots:2\nnameserver 127.0.0.53\nnameserver bogus\nnameserver 192.0.2.1\nnameserver 192.0.2.2\nsortlist 1.2.3.4\n';
-    const { resolvers, lines } = read(text);
-    assert.deepEqual(resolvers, ['fe80::1%eth0', '127.0.0.53', '192.0.2.1']);
-    assert.deepEqual(lines, ['search a.example b.example', 'options ndots:2']);
-    const made = resolvConfText(['198.18.0.53', '198.18.0.54'], lines);
-    assert.deepEqual(read(made), { resolvers: ['198.18.0.53', '198.18.0.54'], lines });
-  });
-
-  it('knows what the library asks where nothing is said', () => {
-    assert.deepEqual(read('').resolvers, ['127.0.0.1']);
-    assert.deepEqual(resolverConfiguration('/nonexistent/resolv.conf').resolvers, ['127.0.0.1']);
-  });
-});
-
-describe('namedDescriptors', () => {
-  it('are those that are open and named', () => {
-    const fd = openSync('/dev/null', 'r');
-    try {
-      const args = [
-        `/dev/fd/${fd}`,
-        `--config=/proc/self/fd/${fd}`,
-        '/dev/fd/1',
-        '/dev/fd/999',
-        '/dev/fd/99999',
-      ];
-      assert.deepEqual(namedDescriptors(args), [fd]);
-    } finally {
-      closeSync(fd);
-    }
-  });
-});
-
-describe('exitStatus', () => {
-  it('is the status, or 128 and the signal', () => {
-    assert.equal(exitStatus({ status: 7, signal: null }), 7);
-    assert.equal(exitStatus({ status: null, signal: 'SIGTERM' }), 143);
-    assert.equal(exitStatus({ status: null, signal: 'SIGKILL' }), 137);
-    assert.equal(exitStatus({ status: 0, signal: null }, 35), 163);
-  });
-});
-
-describe('startInPlace', () => {
-  const setup = { descriptors: undefined };
-
-  before(() => {
-    // Of who runs the tests by sudo: the launcher would become him.
-    for (const name of ['SUDO_UID', 'DOAS_USER']) delete process.env[name];
-  });
-
-  it('runs the command in the environment that it is given', async () => {
-    process.env['TUNNEL_TEST_GONE'] = 'here';
-    const script =
-      'test "$MARK" = "x=y" && ! env | grep -q TUNNEL_TEST_GONE && test -n "$PATH" && exit 9';
-    const launcher = await startInPlace({ command: ['sh', '-c', script], setup });
-    delete process.env['TUNNEL_TEST_GONE'];
-    assert.deepEqual(launcher.user, { uid: process.getuid?.(), gid: process.getgid?.() });
-    await launcher.execute({ MARK: 'x=y', TUNNEL_TEST_GONE: undefined });
-    assert.deepEqual(await launcher.command.exited, { status: 9, signal: null });
-  });
-
-  it('tells what is not there from what can not be executed', async () => {
-    for (const [file, code] of [
-      ['/no/such/command', 'command-not-found'],
-      ['/etc/passwd/command', 'command-not-found'],
-      ['no-such-command', 'command-not-found'],
-      ['/etc/passwd', 'command-not-executable'],
-    ] as const) {
-      const launcher = await startInPlace({ command: [file], setup });
-      await assert.rejects(launcher.execute(), { code });
-    }
-  });
-
-  it('runs nothing once it is closed', async () => {
-    const launcher = await startInPlace({ command: ['true'], setup });
-    launcher.close();
-    await assert.rejects(launcher.execute(), { code: 'launcher-failed' });
-    // Killed, unless it has seen the end of its socket first.
-    assert.notEqual((await launcher.command.exited).status, 0);
-  });
 });

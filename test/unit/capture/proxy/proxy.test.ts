@@ -104,6 +104,24 @@ describe('proxy listeners', { timeout: 20_000 }, () => {
     other.close();
   });
 
+  it('do not listen any more when they are closed while they start', async () => {
+    const proxy = new ProxyCapture({
+      listens: [1, 2].map(() => ({ hosts: ['127.0.0.1'], port: 0, protocols: 'both' as const })),
+      credentials: undefined,
+      observer: silentObserver,
+      descriptors: 100,
+    });
+    const started = proxy.start({ accept() {} }, new AbortController().signal);
+    const rejected = assert.rejects(started, { code: 'capture-closed' });
+    await proxy.close();
+    await rejected;
+    for (const at of proxy.addresses) {
+      const port = Number(at.split(':').at(-1));
+      await assert.rejects(once(connect(port, '127.0.0.1'), 'connect'), { code: 'ECONNREFUSED' });
+    }
+    assert.deepEqual(proxy.addresses, []);
+  });
+
   it('reset what is open when they are closed', async () => {
     const proxy = await startProxy();
     proxy.twin.serve('*', () => {});

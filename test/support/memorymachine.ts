@@ -1,0 +1,381 @@
+/**
+ * A machine in memory: whole sessions run on it without root, from an application's packets to the
+ * twin of an SSH connection.
+ *
+ *   const machine = new MemoryMachine();
+ *   machine.twin.serve('10.1.2.3:80', (far) => far.pipe(far));
+ *   const run = runConnect(configuration, machine.options());
+ *   await machine.said('ready');
+ *   await machine.request('10.1.2.3', 80, upload, download);
+ *
+ * Everything that a session asks of the machine takes a step that has a name, in the order of the
+ * calls. A test may do something at a step (`atStep`): stop the run, fail, or never go on. What the
+ * session has made and not undone stands in `standing`.
+ */
+import { HEADER_BYTES, type PacketDevice } from '../../src/capture/tun/device.ts';
+import type { TunDevice, TunHost } from '../../src/capture/tun/tun.ts';
+import type { Configuration } from '../../src/config/configuration.ts';
+import { buildConfiguration, type ConnectOptions } from '../../src/config/options.ts';
+import { TunnelError } from '../../src/errors/errors.ts';
+import type { LinkDialler } from '../../src/link/link.ts';
+import type { Supervisor } from '../../src/link/supervisor.ts';
+import { formatPrefix, hostPrefix } from '../../src/net/prefix.ts';
+import type { Fields, Level, Observer } from '../../src/observe/observer.ts';
+import type { Machine } from '../../src/session/machine.ts';
+import type { RunOptions } from '../../src/session/tunnel.ts';
+import { nobody } from '../../src/ssh/prompter.ts';
+import type { CommandStatus, Launcher } from '../../src/system/launcher/launcher.ts';
+import type { CommandUser } from '../../src/system/launcher/protocol.ts';
+import { planResolver, type ResolverPlan } from '../../src/system/resolver/detect.ts';
+import type { HostChange } from '../../src/system/resolver/hostchange.ts';
+import { TcpClient } from './tcpclient.ts';
+import { type ReadFrame, readFrame } from './tcpframes.ts';
+import { TwinTransport } from './twin.ts';
+
+const DEVICE4 = '198.18.0.1';
+const DEVICE6 = '2001:2::1';
+const APPLICATION = '192.168.7.2';
+const JUMP_HOST = '192.0.2.22';
+/** Longer than anything here takes. */
+const PATIENCE_MS = 10_000;
+const POLL_MS = 5;
+
+export type StepAction = (name: string) => Promise<void> | undefined;
+
+export class MemoryMachine implements Machine {
+  /** What the next link is. */
+  twin = new TwinTransport();
+  /** By each call of the session, the latest last. */
+  readonly steps: string[] = [];
+  /** What was made and has not been undone. */
+  readonly standing = new Set<string>();
+  readonly messages: { readonly level: Level; readonly message: string }[] = [];
+  readonly counters = new Map<string, number>();
+  readonly tun = new MemoryTun();
+  readonly stop = new AbortController();
+  /** As `ip route` would show them. */
+  routes: readonly string[] = [];
+  /** What resolv.conf says. */
+  resolvConfText = 'nameserver 127.0.0.1\n';
+  atStep: StepAction = () => undefined;
+  /** Ends the command of exec. */
+  exit: (status: CommandStatus) => void = () => {};
+  /** What the command of exec was told. */
+  variables: unknown;
+  #link: Pick<Supervisor, 'disturbed'> | undefined;
+
+  /** Reads what a user would write. */
+  static configuration(targets: readonly string[], options: ConnectOptions = {}): Configuration {
+    return buildConfiguration(targets, { remote: ['user@jump.example'], ...options });
+  }
+
+  options(): RunOptions & { readonly machine: Machine } {
+    return {
+      observer: this.observer,
+      prompter: nobody('nobody is asked here'),
+      stop: this.stop.signal,
+      learned: (list) => this.observer.log('notice', list),
+      closeLimit: 300,
+      machine: this,
+    };
+  }
+
+  readonly observer: Observer = {
+    log: (level: Level, message: string, _fields?: Fields) => {
+      this.messages.push({ level, message });
+    },
+    count: (name: string, n = 1) => {
+      this.counters.set(name, (this.counters.get(name) ?? 0) + n);
+    },
+  };
+
+  /** Resolves when something is logged that contains `text`. */
+  async said(text: string): Promise<void> {
+    await until(() => this.messages.some(({ message }) => message.includes(text)), `"${text}"`);
+  }
+
+  /** The network has changed, or the clock has jumped. */
+  disturb(): void {
+    this.#link?.disturbed('something has happened');
+  }
+
+  async #step(name: string): Promise<void> {
+    this.steps.push(name);
+    await this.atStep(name);
+  }
+
+  recover(): { done: readonly string[]; failed: readonly string[] } {
+    return { done: [], failed: [] };
+  }
+
+  hasIPv6(): boolean {
+    return true;
+  }
+
+  dialler(): LinkDialler {
+    return {
+      locate: async () => {
+        await this.#step('locate');
+        return { jumpHosts: [], own: [hostPrefix(JUMP_HOST)], names: ['jump.example'] };
+      },
+      dial: async () => {
+        await this.#step('dial');
+        const { twin } = this;
+        this.standing.add('link');
+        twin.ended.then(() => this.standing.delete('link'));
+        return {
+          connect: twin.connect.bind(twin),
+          ended: twin.ended,
+          close: async () => {
+            await this.#step('close the link');
+            await twin.close();
+          },
+        };
+      },
+    };
+  }
+
+  watch(link: Pick<Supervisor, 'disturbed'>): () => void {
+    this.#link = link;
+    this.standing.add('watch');
+    return () => {
+      this.#link = undefined;
+      this.standing.delete('watch');
+    };
+  }
+
+  async startHelper(): Promise<TunHost> {
+    await this.#step('start the helper');
+    this.standing.add('helper');
+    let end: (error: TunnelError | undefined) => void = () => {};
+    let closed = false;
+    /** Requests that are under way when it is closed fail, as those of the real one do. */
+    const ask = async (name: string): Promise<void> => {
+      await this.#step(name);
+      if (closed) throw new TunnelError('helper-lost', 'it was stopped');
+    };
+    const ended = new Promise<TunnelError | undefined>((resolve) => {
+      end = resolve;
+    });
+    return {
+      ended,
+      create: async ({ ipv4, ipv6 }) => {
+        await ask('create the device');
+        return this.#device(ipv4 ? DEVICE4 : undefined, ipv6 ? DEVICE6 : undefined);
+      },
+      setRoutes: async (prefixes) => {
+        await ask('set the routes');
+        this.routes = prefixes.map(formatPrefix);
+        this.standing.add('routes');
+      },
+      close: async () => {
+        closed = true;
+        await this.#step('close the helper');
+        this.routes = [];
+        for (const what of ['routes', 'helper']) this.standing.delete(what);
+        end(undefined);
+      },
+    };
+  }
+
+  readonly sockets = {
+    uplinkFor: () => null,
+    socketOnDevice: () => {
+      throw new Error('nothing goes directly here');
+    },
+    datagramSocketOnDevice: () => {
+      throw new Error('nothing goes directly here');
+    },
+  };
+
+  #device(address4: string | undefined, address6: string | undefined): TunDevice {
+    this.standing.add('device');
+    const { tun } = this;
+    tun.onClose = () => this.standing.delete('device');
+    return { name: 'tun7', address4, address6, open: () => tun, discard: () => tun.close() };
+  }
+
+  async startLauncher(): Promise<Launcher> {
+    await this.#step('start the launcher');
+    this.standing.add('launcher');
+    const exited = new Promise<CommandStatus>((resolve) => {
+      this.exit = resolve;
+    });
+    exited.then(() => this.standing.delete('launcher'));
+    return {
+      network: { device: 'tun7', hasIPv6: true, hasResolvConf: true },
+      takeTun: () => {
+        throw new Error('launchedDevice() is asked for it');
+      },
+      command: { pid: 0, exited, kill: () => this.exit({ status: null, signal: 'SIGTERM' }) },
+      user: { uid: process.getuid?.() ?? 0, gid: 0 } as CommandUser,
+      execute: async (variables) => {
+        await this.#step('execute');
+        this.variables = variables;
+      },
+      close: () => this.standing.delete('launcher'),
+    };
+  }
+
+  startInPlace(): Promise<Launcher> {
+    return this.startLauncher();
+  }
+
+  launchedDevice(): TunDevice {
+    return this.#device(DEVICE4, DEVICE6);
+  }
+
+  becomeUser(): Record<string, string> {
+    return {};
+  }
+
+  resolverPlan(): ResolverPlan {
+    return planResolver({
+      resolvConf: this.resolvConfText,
+      link: undefined,
+      resolved: false,
+      resolvedUplinks: undefined,
+      nsswitch: undefined,
+    });
+  }
+
+  resolverConfiguration(): { resolvers: string[]; lines: string[] } {
+    return { resolvers: ['127.0.0.1'], lines: [] };
+  }
+
+  resolvConf(): HostChange {
+    return this.#change('resolv.conf');
+  }
+
+  resolved(): HostChange & { watch(): void } {
+    return { ...this.#change('systemd-resolved'), watch() {} };
+  }
+
+  #change(what: string): HostChange {
+    return {
+      describe: () => what,
+      apply: async () => {
+        await this.#step(`change ${what}`);
+        this.standing.add(what);
+      },
+      undo: async () => {
+        await this.#step(`put back ${what}`);
+        this.standing.delete(what);
+      },
+    };
+  }
+
+  watchResolvers(): () => void {
+    this.standing.add('watch of resolv.conf');
+    return () => this.standing.delete('watch of resolv.conf');
+  }
+
+  /**
+   * An application connects, sends all of `upload`, reads `download`, and ends. Rejects when the
+   * connection is refused or reset, with what the device has answered: `R.`, or `icmp`.
+   */
+  async request(host: string, port: number, upload: Buffer, download: Buffer): Promise<void> {
+    const sourcePort = this.tun.freePort();
+    let answer: string | undefined;
+    const client = new TcpClient({
+      tuple: { source: APPLICATION, destination: host, sourcePort, destinationPort: port },
+      isn: 1000,
+      clock: () => performance.now(),
+      transmit: (frame) => this.tun.give(frame),
+      timestamps: true,
+      scale: 7,
+      mss: 1460,
+      frameBytes: 16_384,
+      upload,
+      download,
+      buffer: 256 * 1024,
+      reassembles: true,
+      automatic: true,
+      endsLast: false,
+    });
+    const input = (frame: ReadFrame): void => {
+      if (frame.kind === 'icmp') answer = 'icmp';
+      else if (frame.kind !== 'tcp') return;
+      else if (frame.flags.includes('R')) answer = frame.flags;
+      else client.input(frame);
+    };
+    this.tun.listen(sourcePort, input);
+    client.connect();
+    await until(() => {
+      if (answer !== undefined) throw new Error(answer);
+      if (performance.now() >= client.deadline) client.expire();
+      return client.finished;
+    }, `the end of ${host}:${port}`);
+  }
+}
+
+/** The device in memory: what applications send is given to it, what is written goes to them. */
+export class MemoryTun implements PacketDevice {
+  readonly mtu = 65_520;
+  readonly header = Buffer.alloc(HEADER_BYTES);
+  readonly #waiting: Buffer[] = [];
+  readonly #applications = new Map<number, (frame: ReadFrame) => void>();
+  #ports = 40_000;
+  #onReadable: (errno: number) => void = () => {};
+  onClose: () => void = () => {};
+  closed = false;
+
+  start(onReadable: (errno: number) => void): void {
+    this.#onReadable = onReadable;
+  }
+
+  read(into: Buffer): number {
+    return this.#waiting.shift()?.copy(into) ?? 0;
+  }
+
+  write(length: number, ...parts: (Buffer | undefined)[]): void {
+    const rest = parts.filter((part) => part !== undefined);
+    const frame = readFrame(Buffer.concat([this.header.subarray(0, length), ...rest]));
+    const port = destinationPort(frame);
+    // As with a kernel, what is written is taken in later.
+    setImmediate(() => this.#applications.get(port)?.(frame));
+  }
+
+  close(): void {
+    this.closed = true;
+    this.onClose();
+  }
+
+  /** An application's frame. */
+  give(frame: Buffer): void {
+    setImmediate(() => {
+      if (this.closed) return;
+      this.#waiting.push(frame);
+      this.#onReadable(0);
+    });
+  }
+
+  /** The device is taken away. */
+  take(errno: number): void {
+    this.#onReadable(errno);
+  }
+
+  freePort(): number {
+    this.#ports += 1;
+    return this.#ports;
+  }
+
+  /** Frames to this port of the application's, and ICMP errors about what it has sent. */
+  listen(port: number, onFrame: (frame: ReadFrame) => void): void {
+    this.#applications.set(port, onFrame);
+  }
+}
+
+/** The application's port: of the packet that it quotes where it is an ICMP error. */
+function destinationPort(frame: ReadFrame): number {
+  if (frame.kind === 'icmp') return frame.quoted.readUInt16BE(frame.family === 4 ? 20 : 40);
+  return frame.destinationPort;
+}
+
+export async function until(done: () => boolean, what: string): Promise<void> {
+  const begin = performance.now();
+  while (!done()) {
+    if (performance.now() - begin > PATIENCE_MS) throw new Error(`waited in vain for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}

@@ -1,0 +1,220 @@
+/** `tunnel connect`, whole, on a machine in memory: from an application's packets to the SSH connection. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { TunnelError } from '../../../src/errors/errors.ts';
+import { runConnect } from '../../../src/session/connect.ts';
+import { pseudoRandomBytes } from '../../support/bytes.ts';
+import { MemoryMachine, until } from '../../support/memorymachine.ts';
+import { udpFrame } from '../../support/tcpframes.ts';
+import { type TwinStream, TwinTransport } from '../../support/twin.ts';
+import { queryBytes } from '../dns/server/support.ts';
+
+const TARGET = '10.1.2.3';
+const NAMED = ['10.0.0.0/8', 'api.example.com'];
+const BYTES = 100_000;
+
+/** Answers with other bytes than it gets, once it has got all. */
+function answering(download: Buffer): (far: TwinStream) => void {
+  return (far) => {
+    far.on('error', () => {}); // reset by a test
+    far.resume();
+    far.on('end', () => far.end(download));
+  };
+}
+
+async function running(machine: MemoryMachine, targets: readonly string[] = ['10.0.0.0/8']) {
+  const run = runConnect(MemoryMachine.configuration(targets), machine.options());
+  run.catch(() => {}); // looked at below
+  await Promise.race([run, machine.said('ready')]);
+  return {
+    run,
+    stop: async () => {
+      machine.stop.abort();
+      await assert.rejects(run, (error) => error === machine.stop.signal.reason);
+      assert.deepEqual([...machine.standing], []);
+    },
+  };
+}
+
+describe('connect', { timeout: 20_000 }, () => {
+  it('carries what an application sends and gets', async () => {
+    const machine = new MemoryMachine();
+    const [upload, download] = [pseudoRandomBytes(BYTES, 'up'), pseudoRandomBytes(BYTES, 'down')];
+    const received: Buffer[] = [];
+    machine.twin.serve(`${TARGET}:80`, (far) => {
+      far.on('data', (chunk: Buffer) => received.push(chunk));
+      far.on('end', () => far.end(download));
+    });
+    const { stop } = await running(machine);
+    assert.deepEqual(machine.routes, ['10.0.0.0/8']);
+    await machine.request(TARGET, 80, upload, download);
+    assert.ok(Buffer.concat(received).equals(upload));
+    await stop();
+  });
+
+  it('refuses what the far side refuses, with a reset or an ICMP error', async () => {
+    const machine = new MemoryMachine();
+    machine.twin.refuse(`${TARGET}:81`, 'unreachable');
+    const { stop } = await running(machine);
+    const nothing = Buffer.alloc(0);
+    await assert.rejects(machine.request(TARGET, 80, nothing, nothing), { message: 'R.' });
+    await assert.rejects(machine.request(TARGET, 81, nothing, nothing), { message: 'icmp' });
+    await stop();
+  });
+
+  it('resets flows when the link is lost, and carries new ones over the next', async () => {
+    const machine = new MemoryMachine();
+    machine.twin.serve(`${TARGET}:80`, () => {});
+    const { stop } = await running(machine);
+    const lost = machine.twin;
+    const open = machine.request(TARGET, 80, Buffer.from('hello'), Buffer.alloc(0));
+    open.catch(() => {}); // looked at below
+    await until(() => lost.flows === 1, 'a flow');
+    const next = new TwinTransport();
+    const download = Buffer.from('again');
+    next.serve(`${TARGET}:80`, answering(download));
+    machine.twin = next;
+    lost.lose();
+    await assert.rejects(open, /^Error: R/);
+    await machine.request(TARGET, 80, Buffer.from('hello'), download);
+    assert.equal(machine.steps.filter((step) => step === 'dial').length, 2);
+    await stop();
+  });
+
+  it('answers a query for a name target, and carries connections to its address by name', async () => {
+    const machine = new MemoryMachine();
+    const download = Buffer.from('by name');
+    machine.twin.serve('api.example.com:443', answering(download));
+    const { stop } = await running(machine, NAMED);
+    assert.ok(machine.standing.has('resolv.conf'));
+    const answer = await new Promise<Buffer>((resolve) => {
+      const sourcePort = machine.tun.freePort();
+      machine.tun.listen(sourcePort, (frame) => {
+        if (frame.kind === 'udp') resolve(frame.data);
+      });
+      const ends = { source: '192.168.7.2', destination: '198.18.0.53' };
+      const data = queryBytes('api.example.com', 1);
+      machine.tun.give(udpFrame({ ...ends, sourcePort, destinationPort: 53, data }));
+    });
+    const address = [...answer.subarray(-4)].join('.');
+    assert.match(address, /^198\.18\./);
+    await machine.request(address, 443, Buffer.from('hello'), download);
+    assert.deepEqual(machine.twin.requested.at(-1)?.destination, {
+      host: 'api.example.com',
+      port: 443,
+    });
+    await stop();
+  });
+
+  it("leaves the jump host's own address out", async () => {
+    const machine = new MemoryMachine();
+    const { stop } = await running(machine, ['192.0.2.20/30']);
+    assert.deepEqual(machine.routes, ['192.0.2.20/31', '192.0.2.23']);
+    await stop();
+  });
+
+  it('ends with the error of a device that is taken away', async () => {
+    const machine = new MemoryMachine();
+    const { run } = await running(machine);
+    machine.tun.take(77);
+    await assert.rejects(run, { code: 'capture-device-lost' });
+    assert.deepEqual([...machine.standing], []);
+  });
+});
+
+/** All that the session asks of the machine until it is ready. */
+async function stepsUntilReady(): Promise<readonly string[]> {
+  const machine = new MemoryMachine();
+  const { stop } = await running(machine, NAMED);
+  const steps = [...machine.steps];
+  await stop();
+  return steps;
+}
+
+const STEPS = await stepsUntilReady();
+
+describe('a connect that is stopped while it starts', { timeout: 60_000 }, () => {
+  it('takes these steps', () => {
+    assert.deepEqual(STEPS, [
+      'locate',
+      'dial',
+      'start the helper',
+      'create the device',
+      'set the routes',
+      'change resolv.conf',
+    ]);
+  });
+
+  for (const [index, name] of STEPS.entries()) {
+    for (const [how, after] of [
+      ['goes on', () => Promise.resolve()],
+      ['goes on a little later', () => new Promise<void>((resolve) => setTimeout(resolve, 30))],
+      ['fails', () => Promise.reject(new TunnelError('helper-lost', 'it has failed'))],
+    ] as const) {
+      it(`leaves nothing behind, stopped at "${name}", which then ${how}`, async () => {
+        const machine = new MemoryMachine();
+        let taken = 0;
+        machine.atStep = () => {
+          taken += 1;
+          if (taken !== index + 1) return undefined;
+          machine.stop.abort();
+          return after();
+        };
+        const run = runConnect(MemoryMachine.configuration(NAMED), machine.options());
+        await assert.rejects(run);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        assert.deepEqual([...machine.standing], []);
+      });
+    }
+
+    it(`leaves nothing behind when "${name}" fails`, async () => {
+      const machine = new MemoryMachine();
+      const failure = new TunnelError('helper-lost', 'it has failed');
+      machine.atStep = (step) => (step === name ? Promise.reject(failure) : undefined);
+      const run = runConnect(MemoryMachine.configuration(NAMED), machine.options());
+      await assert.rejects(run, failure);
+      assert.deepEqual([...machine.standing], []);
+    });
+  }
+});
+
+const CLOSING = ['put back resolv.conf', 'close the helper', 'close the link'];
+
+describe('a connect of which one part can not be closed', { timeout: 60_000 }, () => {
+  for (const name of CLOSING) {
+    for (const [how, fault] of [
+      ['rejects', () => Promise.reject(new Error('no such luck'))],
+      ['never returns', () => new Promise<void>(() => {})],
+    ] as const) {
+      it(`undoes everything else when "${name}" ${how}, and says so`, async () => {
+        const machine = new MemoryMachine();
+        machine.atStep = (step) => (step === name ? fault() : undefined);
+        const { run } = await running(machine, NAMED);
+        machine.stop.abort();
+        await assert.rejects(run, { code: 'unclean' });
+        assert.ok(
+          machine.messages.some(
+            ({ level, message }) => level === 'error' && /could not be/.test(message),
+          ),
+        );
+        const untouched = {
+          'put back resolv.conf': ['resolv.conf'],
+          'close the helper': ['routes', 'helper'],
+          'close the link': ['link'],
+        }[name];
+        for (const what of machine.standing)
+          assert.ok(untouched?.includes(what), `${what} was left behind`);
+      });
+    }
+  }
+
+  it('ends with the error for which it ended, when there is one', async () => {
+    const machine = new MemoryMachine();
+    machine.atStep = (step) =>
+      step === 'put back resolv.conf' ? Promise.reject(new Error('no such luck')) : undefined;
+    const { run } = await running(machine, NAMED);
+    machine.tun.take(77);
+    await assert.rejects(run, { code: 'capture-device-lost' });
+    assert.deepEqual([...machine.standing], ['resolv.conf']);
+  });
+});
