@@ -6,47 +6,46 @@
  * A cloud that isn't configured properly is found out before the jump host is asked for anything.
  */
 import type { OpenStackConfiguration } from '../config/openstackreport.ts';
-import { Dialler, type Located } from '../link/dialler.ts';
+import type { Located } from '../link/dialler.ts';
 import { silentObserver } from '../observe/observer.ts';
 import { formatReport, probeTargets } from '../openstack/report/report.ts';
 import { cloudTargetsOf, loadConfiguredCloud } from '../openstack/targets/cloud.ts';
 import { addressToExclude } from '../ssh/dial/addresses.ts';
-import type { Transport } from '../ssh/transport.ts';
+import { linux } from './machine.ts';
+import { inSession } from './session.ts';
 import type { RunOptions } from './tunnel.ts';
 
 /**
- * Runs `tunnel openstack`; resolves with what it prints. Rejects with TunnelError, or when `stop`
- * is aborted.
+ * Runs `tunnel openstack`; resolves with what it prints. Rejects with TunnelError, or with the reason
+ * of `stop`.
  */
-export async function reportCloud(
+export function reportCloud(
   { tunnel, openstack, format }: OpenStackConfiguration,
-  { observer, prompter, stop }: Omit<RunOptions, 'learned'>,
+  options: Omit<RunOptions, 'learned'>,
 ): Promise<string> {
+  const { observer, prompter, machine = linux } = options;
   // The report has the warnings itself; the other formats are for programs.
   const warnings = format === 'table' || format === 'json' ? silentObserver : observer;
-  const cloud = loadConfiguredCloud(openstack, warnings);
-  const lost = new AbortController();
-  const signal = AbortSignal.any([stop, lost.signal]);
-  let transport: Transport | undefined;
-  try {
-    const dialler = new Dialler({ ssh: tunnel.ssh, prompter, observer });
+  return inSession(options, async (session) => {
+    const { signal } = session;
+    const cloud = loadConfiguredCloud(openstack, warnings);
+    const dialler = machine.dialler({ ssh: tunnel.ssh, prompter, observer });
     const located = await dialler.locate(signal);
-    transport = await dialler.dial(located, signal);
-    transport.ended.then((error) => {
-      if (error !== undefined) lost.abort(error);
-    });
-    const { connect } = transport;
-    const run = { connect: connect.bind(transport), observer, signal };
-    const found = await cloudTargetsOf(cloud, openstack, true, run);
+    const transport = session.own('the SSH connection', await dialler.dial(located, signal), (it) =>
+      it.close(),
+    );
+    session.endsWith(transport.ended);
+    const connect = transport.connect.bind(transport);
+    const found = await session.within(
+      cloudTargetsOf(cloud, openstack, true, { connect, observer, signal }),
+    );
     for (const warning of found.warnings) warnings.log('warning', warning);
     const wanted = found.targets.filter(({ linked }) => !linked || openstack.followLinks);
     const linkedOnly = found.targets.filter((target) => !wanted.includes(target));
-    const targets = await probeTargets(wanted, run.connect, signal);
+    const targets = await session.within(probeTargets(wanted, connect, signal));
     const report = { cloud, found, targets, linkedOnly, sources: sourcesOf(located) };
     return formatReport(report, format);
-  } finally {
-    await transport?.close();
-  }
+  });
 }
 
 /**
