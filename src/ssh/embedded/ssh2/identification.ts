@@ -50,6 +50,9 @@ export function awaitIdentification(protocol: Pick<SshProtocol, 'parse'>): void 
 
 /** As ssh2 has it: something must follow the beginning. */
 function isIdentification(line: Buffer, length: number): boolean {
-  const text = line.subarray(0, length).toString('latin1').replace(/\r*\n$/, '');
+  const text = line
+    .subarray(0, length)
+    .toString('latin1')
+    .replace(/\r*\n$/, '');
   return text.length > BEGINNING.length && text.startsWith(BEGINNING);
 }

@@ -139,6 +139,12 @@ describe('resolveSettings', { skip: LACKING }, () => {
       'a',
       { keepalive: { interval: 20, count: 2 } },
     ],
+    [
+      'times that no timer of Node can be set to',
+      'ConnectTimeout 2147483647\nServerAliveInterval 3000w',
+      'a',
+      { connectTimeout: 1_000_000, keepalive: { interval: 1_000_000, count: 3 } },
+    ],
     ['keepalive off', 'ServerAliveInterval 0', 'a', { keepalive: { interval: 0, count: 3 } }],
     ['RekeyLimit', 'RekeyLimit 1G 1h', 'a', { rekey: { bytes: 2 ** 30, seconds: 3600 } }],
     [
