@@ -336,6 +336,24 @@ describe('resolveSettings', { skip: LACKING }, () => {
     });
   }
 
+  for (const option of [
+    'MACs=+hmac-sha1',
+    'MACs=+hmac-sha1,hmac-sha1',
+    'MACs=-nosuch',
+    'MACs=^umac-64-etm@openssh.com,umac-64-etm@openssh.com',
+    'Ciphers=+aes128-ctr',
+    'KexAlgorithms=-nosuch*',
+    'HostKeyAlgorithms=+ssh-ed25519',
+  ]) {
+    it(`${option}, which comes to the defaults, is no choice`, async () => {
+      const none = { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: undefined };
+      const [keyword = '', value = ''] = option.split('=');
+      const { algorithms: written } = await both(lab(`${keyword} ${value}`), 'a');
+      const { algorithms: given } = await both(lab(''), 'a', { sshOption: [option] });
+      assert.deepEqual([written, given], [none, none]);
+    });
+  }
+
   for (const list of ['+3des-cbc', '-aes*,chacha*', '^aes256-ctr']) {
     const local =
       spawnSync('ssh', ['-G', '-T', '-F', 'none', 'x'], { encoding: 'utf8' }).stdout ?? '';
