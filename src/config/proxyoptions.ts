@@ -9,7 +9,7 @@ import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { UsageError } from '../errors/errors.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
 import { endsInNumber, parseNamePattern } from '../net/name.ts';
-import { NotationError, quoted } from '../net/notation.ts';
+import { NotationError, quoted, shellPath } from '../net/notation.ts';
 import { type Place, readAt } from '../net/place.ts';
 import { parsePort, parsePorts } from '../net/ports.ts';
 import { parsePrefix, prefixContains } from '../net/prefix.ts';
@@ -174,7 +174,7 @@ function readSecretFile(file: string): string {
     const status = fstatSync(fd);
     if (status.isFile() && (status.mode & 0o077) !== 0) {
       throw new UsageError(`--proxy-auth: other users can read ${file}`, {
-        hint: `run: chmod 600 ${file}`,
+        hint: `run: chmod 600 ${shellPath(file)}`,
       });
     }
     if (status.size > MAX_CREDENTIALS_FILE_BYTES)

@@ -17,7 +17,7 @@ import type { GiveUpSignal } from '../flow/giveup.ts';
 import { StreamConduit } from '../flow/streamconduit.ts';
 import { family, isAddress } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
-import type { Refusal } from '../net/refusal.ts';
+import { refusalOfErrno } from '../net/refusal.ts';
 import { lookupName } from './lookup.ts';
 
 export interface DirectOptions {
@@ -136,20 +136,10 @@ function answering(addresses: readonly string[]): LookupFunction {
 
 /** Several addresses that fail make an AggregateError with the first one's code and no message. */
 function connectError(destination: Destination, cause: NodeJS.ErrnoException): ConnectError {
-  const refusal = REFUSAL_OF_ERRNO[cause.code ?? ''] ?? 'unreachable';
+  const refusal = refusalOfErrno(cause.code) ?? 'unreachable';
   const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause;
   const text = first instanceof Error ? first.message : String(first);
   return new ConnectError(refusal, `${formatDestination(destination)}: dialled directly: ${text}`, {
     cause,
   });
 }
-
-const REFUSAL_OF_ERRNO: Readonly<Record<string, Refusal>> = {
-  ECONNREFUSED: 'refused',
-  ECONNRESET: 'refused',
-  EHOSTUNREACH: 'unreachable',
-  ENETUNREACH: 'no-network',
-  EACCES: 'prohibited',
-  EPERM: 'prohibited',
-  ETIMEDOUT: 'timeout',
-};

@@ -57,6 +57,18 @@ export function canonicalName(text: string): string {
 }
 
 /**
+ * Whether a name from elsewhere, in lower case, can be a destination as it is. DNS has names that
+ * no host has, with dots, spaces or anything else in a label (RFC 2181 §11).
+ */
+export function isCanonicalName(text: string): boolean {
+  try {
+    return canonicalName(text) === text;
+  } catch {
+    return false;
+  }
+}
+
+/**
  * A name or an address without brackets, as clients write their destinations. Throws NotationError.
  */
 export function canonicalHost(text: string): string {

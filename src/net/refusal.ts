@@ -12,3 +12,26 @@
  */
 export const REFUSALS = ['refused', 'unreachable', 'no-network', 'prohibited', 'timeout'] as const;
 export type Refusal = (typeof REFUSALS)[number];
+
+/**
+ * What the kernel says about a peer, or about the way to it, of a connection or a connected socket
+ * of this machine's (connect(2), ip(7), udp(7)).
+ */
+const REFUSAL_OF_ERRNO: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
+  ['ECONNREFUSED', 'refused'],
+  ['ECONNRESET', 'refused'],
+  ['EHOSTUNREACH', 'unreachable'],
+  ['EHOSTDOWN', 'unreachable'],
+  ['ENETUNREACH', 'no-network'],
+  ['ENETDOWN', 'no-network'],
+  ['EADDRNOTAVAIL', 'no-network'],
+  ['EAFNOSUPPORT', 'no-network'],
+  ['EACCES', 'prohibited'],
+  ['EPERM', 'prohibited'],
+  ['ETIMEDOUT', 'timeout'],
+]);
+
+/** undefined: an error's name (`code`) that says nothing about the way to the peer. */
+export function refusalOfErrno(code: string | undefined): Refusal | undefined {
+  return REFUSAL_OF_ERRNO.get(code ?? '');
+}

@@ -123,6 +123,12 @@ describe('ProxyCommand', { skip: missing, timeout: 30_000 }, () => {
     assert.ok(!running('silent'));
   });
 
+  it('that is too long for the kernel is an error that says so', () =>
+    assert.rejects(openProxyCommand(`true ${'x'.repeat(200_000)}`, { observer: new LogLines() }), {
+      code: 'jumphost-proxy',
+      hint: /too long/,
+    }));
+
   it('that ignores SIGHUP is killed', async () => {
     const stream = await openProxyCommand(
       `sh -c 'trap "" HUP; echo $$ > ${join(directory, 'deaf')}; exec sleep 60'`,

@@ -19,7 +19,7 @@ import { createSocket, type Socket } from 'node:dgram';
 import { type Datagram, MAX_DATAGRAM } from '../../flow/datagram.ts';
 import type { Destination } from '../../net/destination.ts';
 import { formatDestination } from '../../net/destination.ts';
-import type { Refusal } from '../../net/refusal.ts';
+import { type Refusal, refusalOfErrno } from '../../net/refusal.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { DatagramVerdict } from '../../policy/execpolicy.ts';
 
@@ -136,7 +136,7 @@ export class UdpRelay {
 
   #failed(key: string, association: Association, error: NodeJS.ErrnoException): void {
     if (this.#associations.get(key) !== association) return; // closed meanwhile
-    const refusal = REFUSAL_OF_ERRNO[error.code ?? ''];
+    const refusal = refusalOfErrno(error.code);
     this.#options.observer.log('debug', `udp ${key}: ${error.message}`);
     // What says nothing about the destination (EMSGSIZE, ENOBUFS) loses the datagram, as the
     // network would.
@@ -168,17 +168,6 @@ export class UdpRelay {
     association.socket.close();
   }
 }
-
-/** What the kernel says about a connected socket's peer, or about the way to it. */
-const REFUSAL_OF_ERRNO: Readonly<Record<string, Refusal>> = {
-  ECONNREFUSED: 'refused',
-  EHOSTUNREACH: 'unreachable',
-  ENETUNREACH: 'no-network',
-  EADDRNOTAVAIL: 'no-network',
-  EAFNOSUPPORT: 'no-network',
-  EACCES: 'prohibited',
-  EPERM: 'prohibited',
-};
 
 function describe({ source, destination }: Datagram): string {
   return `${formatDestination(source)} -> ${formatDestination(destination)}`;

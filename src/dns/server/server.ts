@@ -23,6 +23,7 @@
  * beyond, SERVFAIL at once, so that the client asks another server or tries again. Counted.
  */
 import type { Answer, RecordType } from 'dns-packet';
+import { isCanonicalName } from '../../net/name.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { NameRoute, Naming } from '../naming.ts';
 import { hasAnswers, type Resolver } from '../upstream/resolver.ts';
@@ -195,6 +196,8 @@ export class DnsServer {
       if (tunnel === undefined) return negative(query, route.zone, true);
       return relayAnswer(query, await tunnel.resolve(query.question));
     }
+    // It may have other records (DNS-SD), but could not be dialled.
+    if (!isCanonicalName(name)) return negative(query, route.zone, true);
     const missing = route.exact ? undefined : await this.#missing(query);
     if (missing !== undefined) return relayAnswer(query, missing);
     const lease = virtual?.lease(name);

@@ -16,6 +16,7 @@
  * Limits: MAX_KNOWN addresses, beyond which the one that was answered longest ago goes;
  * MAX_NAMES_OF_AN_ADDRESS. Counted.
  */
+import { isCanonicalName } from '../../net/name.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { UpstreamAnswer } from '../wire/compose.ts';
 import { readMessage, Type } from '../wire/message.ts';
@@ -59,7 +60,9 @@ export class KnownNames {
       .reverse();
   }
 
+  /** A name that no host has is not kept: what is kept may be dialled. */
   add(name: string, { address, ttl }: Pick<AddressRecord, 'address' | 'ttl'>): void {
+    if (!isCanonicalName(name)) return;
     const names = this.#names.get(address) ?? new Map<string, number>();
     this.#names.delete(address);
     this.#names.set(address, names);

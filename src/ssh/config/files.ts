@@ -10,6 +10,7 @@
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UsageError } from '../../errors/errors.ts';
+import { shellPath } from '../../net/notation.ts';
 import { silentObserver } from '../../observe/observer.ts';
 import { globRegExp } from '../patterns.ts';
 import { makePrivateDirectory } from '../privatedirectory.ts';
@@ -155,7 +156,7 @@ async function readText(path: string, reading: Reading): Promise<string | undefi
       throw new UsageError(
         `${path} belongs to somebody else or may be written by others; ssh refuses it, too`,
         {
-          hint: `run: chmod go-w ${path}`,
+          hint: `run: chmod go-w ${shellPath(path)}`,
         },
       );
     }

@@ -9,6 +9,7 @@
  */
 import { spawn } from 'node:child_process';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
+import { shellWord } from '../../net/notation.ts';
 import { printable } from '../../observe/printable.ts';
 import type { KeywordValues } from './syntax.ts';
 
@@ -119,7 +120,7 @@ function complaint(host: string, stderr: string): UsageError {
   return new UsageError(
     `ssh refuses its configuration for ${host}: ${text === '' ? 'no reason given' : text}`,
     {
-      hint: `"ssh -G ${host}" shows the same; -F none leaves the files out`,
+      hint: `"ssh -G ${shellWord(host)}" shows the same; -F none leaves the files out`,
     },
   );
 }

@@ -11,6 +11,7 @@ import { userInfo } from 'node:os';
 import { UsageError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
 import { parsePort } from '../../net/ports.ts';
+import { LONGEST_SECONDS } from '../limits.ts';
 import type { Remote } from '../options.ts';
 import { DEFAULT_PORT } from '../options.ts';
 import { parseJump } from '../remote.ts';
@@ -81,10 +82,10 @@ export class Keywords {
     return Number(value);
   }
 
-  /** Seconds; sshd_config(5), TIME FORMATS. */
+  /** Seconds, at most LONGEST_SECONDS; sshd_config(5), TIME FORMATS. */
   seconds(keyword: string): number | undefined {
     const value = this.text(keyword);
-    return value === undefined ? undefined : readTime(keyword, value);
+    return value === undefined ? undefined : Math.min(readTime(keyword, value), LONGEST_SECONDS);
   }
 }
 

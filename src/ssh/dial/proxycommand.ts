@@ -54,8 +54,9 @@ export async function openProxyCommand(
   signal?.throwIfAborted();
   // As ssh: what the user's shell is, it takes from the environment.
   const shell = process.env['SHELL'] || '/bin/sh';
-  const child = spawn(shell, ['-c', `exec ${command}`], { stdio: ['pipe', 'pipe', 'pipe'] });
+  let child: ChildProcessByStdio<Writable, Readable, Readable>;
   try {
+    child = spawn(shell, ['-c', `exec ${command}`], { stdio: ['pipe', 'pipe', 'pipe'] });
     await new Promise<void>((resolve, reject) => {
       child.once('spawn', resolve);
       child.once('error', reject);
@@ -65,7 +66,7 @@ export async function openProxyCommand(
       'jumphost-proxy',
       `the shell ${printable(shell)} for the ProxyCommand can't be started`,
       {
-        hint: 'check SHELL in the environment',
+        hint: 'check SHELL in the environment, and that the command is not too long',
         cause,
       },
     );

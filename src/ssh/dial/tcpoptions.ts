@@ -6,6 +6,9 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Addon, addon } from '../../native/addon.ts';
 
+/** The kernel's own is a signed number of 32 bits. */
+const MAX_USER_TIMEOUT_MS = 2 ** 31 - 1;
+
 /**
  * After `milliseconds` in which the peer's kernel has acknowledged nothing of what was sent, the
  * connection ends with ETIMEDOUT (RFC 5482, tcp(7)) and not after the quarter of an hour for which
@@ -14,7 +17,8 @@ import { type Addon, addon } from '../../native/addon.ts';
  * itself, and a future one may hide them better; keepalives must do then.
  */
 export function setUserTimeout(socket: Socket, milliseconds: number): boolean {
-  return setOption(socket, (native, fd) => native.setTcpUserTimeout(fd, Math.round(milliseconds)));
+  const bounded = Math.min(Math.round(milliseconds), MAX_USER_TIMEOUT_MS);
+  return setOption(socket, (native, fd) => native.setTcpUserTimeout(fd, bounded));
 }
 
 /**

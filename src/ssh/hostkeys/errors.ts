@@ -3,6 +3,7 @@
  * what to do.
  */
 import { TunnelError } from '../../errors/errors.ts';
+import { shellPath, shellWord } from '../../net/notation.ts';
 import type { HostKeyPin } from '../keys/pin.ts';
 import { describeKey, fingerprint, type PublicKey } from '../keys/publickey.ts';
 import type { KnownKey } from './knownhosts.ts';
@@ -49,7 +50,7 @@ export function changedKey(name: string, offered: PublicKey, known: KnownKey): T
     {
       hint:
         'somebody may be listening in; if the jump host was set up anew, verify the new fingerprint there, ' +
-        `then remove the old key with: ssh-keygen -f ${shellWord(known.file)} -R ${shellQuoted(name)}`,
+        `then remove the old key with: ssh-keygen -f ${shellPath(known.file)} -R ${shellWord(name)}`,
     },
   );
 }
@@ -86,10 +87,10 @@ export function unknownKey({ name, offered, lines, file, why }: UnknownKey): Tun
   const message = `the host key of ${name} is not known: ${describeKey(offered)}${describeOthers(lines)}`;
   // This very key and not one that is fetched again: it is the one that will have been compared.
   const line = `${name} ${offered.type} ${offered.blob.toString('base64')}`;
-  const target = file === undefined ? '~/.ssh/known_hosts' : shellWord(file);
+  const target = file === undefined ? '~/.ssh/known_hosts' : shellPath(file);
   const compare =
     'compare it with "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" run on the jump host; if it is the same, ' +
-    `pass --host-key ${fingerprint(offered.blob)}, or run: echo ${shellQuoted(line)} >> ${target}`;
+    `pass --host-key ${fingerprint(offered.blob)}, or run: echo ${shellWord(line)} >> ${target}`;
   return new TunnelError('host-key-unknown', why === undefined ? message : `${message}; ${why}`, {
     hint:
       authority === undefined
@@ -106,16 +107,4 @@ export function describeOthers(lines: readonly KnownKey[]): string {
   return authority === undefined
     ? ''
     : ` (${place(authority)} trusts a certificate authority; certificates can't be checked here)`;
-}
-
-function shellWord(text: string): string {
-  return /^[\w@%+:,./-]+$/.test(text) ? text : shellQuoted(text);
-}
-
-/**
- * Whatever is in it (a key's type is the server's word), the shell takes it as one word (sh(1),
- * "Single Quotes").
- */
-function shellQuoted(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
 }

@@ -18,8 +18,10 @@ import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
+import { shellPath } from '../../net/notation.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { homeDirectory } from '../../system/home.ts';
+import { readSmallFile } from '../../system/smallfile.ts';
 import { inspectKeyFile, type KeyFile } from '../keys/keyfile.ts';
 import { describeKey, type PublicKey } from '../keys/publickey.ts';
 import type { AuthenticationSettings } from '../settings.ts';
@@ -246,7 +248,7 @@ function tooOpen(path: string, mode: number): TunnelError {
   return new TunnelError(
     'auth-identity-permissions',
     `the private key ${path} may be read by others (mode ${octal})`,
-    { hint: `run: chmod 600 ${path}` },
+    { hint: `run: chmod 600 ${shellPath(path)}` },
   );
 }
 
@@ -262,10 +264,7 @@ function notAKey(path: string): TunnelError {
  */
 export async function readSmall(path: string): Promise<string | undefined> {
   try {
-    const info = await stat(path);
-    return info.isFile() && info.size <= MAX_KEY_FILE_BYTES
-      ? await readFile(path, 'utf8')
-      : undefined;
+    return (await readSmallFile(path, MAX_KEY_FILE_BYTES))?.text;
   } catch {
     return undefined;
   }

@@ -24,7 +24,7 @@
  * Limits: MAX_CHANNELS flows, OPEN_TIMEOUT_MS for one to open, GREETING_LIMIT at once that ssh has
  * not yet accepted.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
@@ -44,7 +44,7 @@ import {
   opensshArguments,
   pinnedKnownHosts,
 } from './arguments.ts';
-import { certificateValidity } from './certificate.ts';
+import { expiredCertificates, namedFiles } from './certificate.ts';
 import { startError } from './errors.ts';
 import { OpensshLink } from './link.ts';
 import { SshLog } from './log.ts';
@@ -142,10 +142,10 @@ function revokedLines({ hostKeys }: SshSettings): string {
     .join('');
 }
 
-/** ssh passes over an included file that isn't there. */
+/** ssh passes over an included file that isn't there. What it is, and how large, is ssh's affair. */
 function mustBeReadable(path: string): void {
   try {
-    readFileSync(path);
+    accessSync(path, constants.R_OK);
   } catch (cause) {
     throw new UsageError(`-F ${path} can't be read`, { hint: 'check the path', cause });
   }
@@ -196,7 +196,7 @@ class Start {
         this.#phaseChanged = () => {
           if (this.#log.phase === 'up') this.#listening(process).then(resolve, reject);
         };
-        process.exited.then((exit) => reject(this.#failure(exit)));
+        process.exited.then((exit) => this.#failure(exit)).then(reject, reject);
         this.#watch();
         if (signal?.aborted) abort();
       });
@@ -288,8 +288,8 @@ class Start {
   }
 
   async #listening(process: SshProcess): Promise<void> {
-    const deadline = Date.now() + LISTEN_TIMEOUT_MS;
-    while (process.alive && Date.now() < deadline) {
+    const deadline = performance.now() + LISTEN_TIMEOUT_MS;
+    while (process.alive && performance.now() < deadline) {
       if (await accepts(this.#directory.socks)) {
         // What ssh wrote before it listened is at most a pipe (64 KiB), which is read within one
         // turn (link.ts, fate).
@@ -307,9 +307,14 @@ class Start {
     });
   }
 
-  #failure(exit: Exit): TunnelError {
+  async #failure(exit: Exit): Promise<TunnelError> {
     const { phase, accepted, hostKey, greeting, kept, certificates, offered, acceptedKey } =
       this.#log;
+    const { given } = this.#options;
+    const files = namedFiles(this.#settings.authentication, [
+      ...given.identityFiles,
+      ...(given.defaultIdentities ?? []),
+    ]);
     return startError({
       at: this.#at,
       lines: kept,
@@ -319,13 +324,14 @@ class Start {
       accepted,
       offered,
       acceptedKey,
-      custom: this.#options.given.command !== undefined,
+      custom: given.command !== undefined,
       byCommand: this.#settings.proxy.kind === 'command',
       seconds: this.#settings.connectTimeout,
       hostKey,
       greeting,
       pins: this.#settings.hostKeys.pins.map(({ fingerprint }) => fingerprint),
-      certificates: certificates.flatMap((path) => expired(path, new Date())),
+      certificates: await expiredCertificates(certificates, files, new Date()),
+      keyFiles: files.keys,
     });
   }
 }
@@ -333,30 +339,6 @@ class Start {
 /** ssh logs the whole ProxyCommand, and there may be a password in it (ncat --proxy-auth). */
 function withoutCommand(line: string): string {
   return line.replace(/^(debug1: Executing proxy command: ).*/, '$1...');
-}
-
-/**
- * sshd doesn't say what it has against a certificate; when it has expired, that is seen here.
- * `path`: as ssh names it.
- */
-function expired(path: string, now: Date): string[] {
-  // ssh names the private key that a certificate is for, or the file of CertificateFile.
-  for (const file of [`${path}-cert.pub`, path]) {
-    let text: string;
-    try {
-      text = readFileSync(file, 'utf8');
-    } catch {
-      // Not this one; or one of the agent's, which is in no file.
-      continue;
-    }
-    const { from, until } = certificateValidity(text) ?? {};
-    const shown = serverText(file);
-    if (until !== undefined && until <= now)
-      return [`the certificate ${shown} expired on ${until.toISOString()}`];
-    if (from !== undefined && from > now)
-      return [`the certificate ${shown} is valid from ${from.toISOString()}`];
-  }
-  return [];
 }
 
 function accepts(path: string): Promise<boolean> {

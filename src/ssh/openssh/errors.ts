@@ -4,8 +4,10 @@
  * server's banner is too. The log is therefore asked first, and stderr only as long as there can't
  * be a banner of the jump host's in it.
  */
+import { resolve } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
+import { shellPath } from '../../net/notation.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { algorithmNames, serverText } from '../servertext.ts';
 import type { Phase } from './log.ts';
@@ -37,6 +39,11 @@ export interface StartFailure {
   readonly pins: readonly string[];
   /** Of the certificates that were offered: what is wrong with them, one sentence each. */
   readonly certificates: readonly string[];
+  /**
+   * Absolute paths of the private keys that the settings stand for: no command is proposed for any
+   * other path, which a server may have put into ssh's log (log.ts).
+   */
+  readonly keyFiles: ReadonlySet<string>;
 }
 
 interface Told {
@@ -339,11 +346,12 @@ function briefly(key: string): string {
 }
 
 /** `said`: what ssh says about the refusal. */
-function authHint(said: string, { lines, certificates, acceptedKey }: StartFailure): string {
+function authHint(said: string, failure: StartFailure): string {
+  const { lines, certificates, acceptedKey, keyFiles } = failure;
   const open = lines
     .map((line) => /^Permissions \d+ for '(.+)' are too open/.exec(line)?.[1])
-    .find(Boolean);
-  if (open !== undefined) return `run: chmod 600 ${serverText(open)}`;
+    .find((path) => path !== undefined && keyFiles.has(resolve(path)));
+  if (open !== undefined) return `run: chmod 600 ${shellPath(open)}`;
   if (certificates.length > 0)
     return "have a new certificate signed, and check this machine's clock";
   if (acceptedKey !== undefined)

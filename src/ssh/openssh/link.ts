@@ -254,17 +254,17 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
       if (greeting) this.#greeted();
       greeting = false;
     };
-    const started = Date.now();
+    const started = performance.now();
     try {
       if (opening.over) throw this.#gone();
       await new Promise<void>((resolve, reject) => {
         socket.once('connect', resolve);
-        socket.once('close', reject);
+        socket.once('close', () => reject(new Error('ssh closed its SOCKS socket')));
         socket.connect(this.#options.directory.socks);
       });
       await socksDialogue(socket, { destination, timeout: OPEN_TIMEOUT_MS, onGreeted: greeted });
     } catch (cause) {
-      throw await this.#failure(opening, Date.now() - started, cause);
+      throw await this.#failure(opening, performance.now() - started, cause);
     } finally {
       greeted();
     }

@@ -100,17 +100,25 @@ export class SshProcess {
         cause,
       });
     }
-    const reader = openSync(options.log, constants.O_RDONLY | constants.O_NONBLOCK);
-    const writer = openSync(options.log, constants.O_WRONLY);
-    const child = spawn(LAUNCH_PATH, [String(process.pid), ...options.argv], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    return new SshProcess(
-      child,
-      new Socket({ fd: reader, readable: true, writable: false }),
-      writer,
-      options,
-    );
+    const opened: number[] = [];
+    try {
+      const reader = openSync(options.log, constants.O_RDONLY | constants.O_NONBLOCK);
+      opened.push(reader);
+      const writer = openSync(options.log, constants.O_WRONLY);
+      opened.push(writer);
+      const child = spawn(LAUNCH_PATH, [String(process.pid), ...options.argv], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      const socket = new Socket({ fd: reader, readable: true, writable: false });
+      return new SshProcess(child, socket, writer, options);
+    } catch (cause) {
+      // spawn throws for what the kernel has against the arguments themselves (E2BIG).
+      for (const fd of opened) closeSync(fd);
+      throw new TunnelError('openssh-failed', `ssh can't be started: ${printable(String(cause))}`, {
+        hint: 'check the options that are passed on to ssh (-o, -i, -e): their text may be too long',
+        cause,
+      });
+    }
   }
 
   /** False from the moment at which the kernel begins to close what the process holds. */

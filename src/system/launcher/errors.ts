@@ -192,6 +192,12 @@ function notExecuted({ errno, detail }: Pick<LauncherFailed, 'errno' | 'detail'>
   );
 }
 
+/** For what spawn throws: what the kernel has against the words of the command themselves. */
+export function notSpawned(command: string, cause: unknown): unknown {
+  const { errno } = cause as NodeJS.ErrnoException;
+  return errno === undefined ? cause : notExecuted({ errno: -errno, detail: command });
+}
+
 export function launcherLost(why: string): TunnelError {
   return new TunnelError('launcher-failed', `the launcher of the command has ended: ${why}`, {
     hint: 'run tunnel with -v, and see what the kernel says ("dmesg")',

@@ -24,6 +24,7 @@ import {
   launcherError,
   launcherLost,
   launcherVersionError,
+  notSpawned,
 } from './errors.ts';
 import {
   type CommandSetup,
@@ -213,10 +214,16 @@ class LinkedLauncher implements Launcher {
     for (const fd of named) stdio[fd] = fd;
     stdio[control] = pair.fd;
     // A hole in the list is a descriptor that stays closed.
-    this.#child = spawn(path, [String(control), ...command], {
-      stdio: Array.from(stdio, (fd) => fd ?? 'ignore'),
-    });
-    closeSync(pair.fd);
+    try {
+      this.#child = spawn(path, [String(control), ...command], {
+        stdio: Array.from(stdio, (fd) => fd ?? 'ignore'),
+      });
+    } catch (cause) {
+      addon().linkClose(this.#link);
+      throw notSpawned(command[0] ?? path, cause);
+    } finally {
+      closeSync(pair.fd);
+    }
     this.#exited = exitOf(this.#child);
     this.#child.on('error', (cause) => this.#fail(this.#missing(cause)));
   }

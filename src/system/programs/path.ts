@@ -6,6 +6,7 @@
 import { lstatSync, realpathSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import { HELPER_PATH } from '../../native/addon.ts';
+import { shellPath } from '../../net/notation.ts';
 import type { Observer } from '../../observe/observer.ts';
 
 /** Where an administrator puts it, then where a package does. */
@@ -58,7 +59,7 @@ function onlyRoots(status: Stats): boolean {
 
 /** How an administrator makes such a copy of `built`. */
 export function installCommand(built: string, to: string = INSTALLED_HELPERS[0]): string {
-  return `install -D -o root -g root -m 755 ${built} ${to}`;
+  return `install -D -o root -g root -m 755 ${shellPath(built)} ${shellPath(to)}`;
 }
 
 function realPath(path: string): string | undefined {

@@ -10,18 +10,10 @@
  * behind. Where the file can't be replaced because it is a mount of its own (containers), it is
  * written in place.
  */
-import {
-  chmodSync,
-  chownSync,
-  lstatSync,
-  readFileSync,
-  readlinkSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { lstatSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
+import { overwriteDurably, syncDirectory, writeDurably } from './durable.ts';
 import type { HostChange } from './hostchange.ts';
 import { isRecord, type Journal } from './journal.ts';
 import { parseResolvConf, resolvConfText } from './resolvconf.ts';
@@ -68,6 +60,7 @@ export class ResolvConfFile implements HostChange {
     const { servers, journal, path = RESOLV_CONF } = this.#options;
     try {
       const before = stateOf(path);
+      if (before === undefined) throw new Error('there is no such file');
       const text = readFileSync(path, ENCODING);
       // Entries of programs that died were undone at the start. Two that run could end in the wrong
       // order.
@@ -85,19 +78,27 @@ export class ResolvConfFile implements HostChange {
       };
       replace(path, { text: after, mode: 0o644, uid: 0, gid: 0 });
     } catch (cause) {
-      await this.undo();
-      if (cause instanceof TunnelError) throw cause;
-      throw new TunnelError('dns-resolv-conf', `${path} can't be rewritten: ${reason(cause)}`, {
-        hint: 'run tunnel as root, or use "tunnel exec", which has a resolver of its own',
-        cause,
-      });
+      const left = await this.undo().then(() => undefined, reason);
+      if (cause instanceof TunnelError && left === undefined) throw cause;
+      const also = left === undefined ? '' : `; nor can what was done be taken back: ${left}`;
+      throw new TunnelError(
+        'dns-resolv-conf',
+        `${path} can't be rewritten: ${reason(cause)}${also}`,
+        {
+          hint:
+            left === undefined
+              ? 'run tunnel as root, or use "tunnel exec", which has a resolver of its own'
+              : 'look at the file; "sudo tunnel clean" brings back what was there',
+          cause,
+        },
+      );
     }
   }
 
+  /** Rejects with what the file system says; then it may be tried again. */
   async undo(): Promise<void> {
-    const undo = this.#undo;
+    this.#undo?.();
     this.#undo = undefined;
-    undo?.();
   }
 }
 
@@ -107,21 +108,29 @@ export class ResolvConfFile implements HostChange {
  */
 export function recoverResolvConf(data: unknown): string {
   if (!isEntry(data)) return 'a journal entry about resolv.conf could not be read';
-  return restore(data)
-    ? `${data.path} is as before`
-    : `${data.path} was changed by somebody else meanwhile`;
+  switch (restore(data)) {
+    case 'restored':
+      return `${data.path} is as before`;
+    case 'changed':
+      return `${data.path} was changed by somebody else meanwhile`;
+    case 'removed':
+      return `${data.path} was removed by somebody else meanwhile`;
+  }
 }
 
-/** Whether the file was ours, so that it could be restored. */
-function restore({ path, before, after }: Entry): boolean {
+/** Only a file that still is ours is restored. */
+function restore({ path, before, after }: Entry): 'restored' | 'changed' | 'removed' {
   const now = stateOf(path);
-  if (!('text' in now) || now.text !== after) return false;
+  if (now === undefined) return 'removed';
+  if (!('text' in now) || now.text !== after) return 'changed';
   replace(path, before);
-  return true;
+  return 'restored';
 }
 
-function stateOf(path: string): Before {
-  const status = lstatSync(path);
+/** undefined: there is no such file. */
+function stateOf(path: string): Before | undefined {
+  const status = lstatSync(path, { throwIfNoEntry: false });
+  if (status === undefined) return undefined;
   const { mode, uid, gid } = status;
   if (status.isSymbolicLink()) return { link: readlinkSync(path) };
   return { text: readFileSync(path, ENCODING), mode: mode & 0o777, uid, gid };
@@ -133,17 +142,14 @@ function replace(path: string, state: Before): void {
   rmSync(beside, { force: true });
   try {
     if ('link' in state) symlinkSync(state.link, beside);
-    else {
-      writeFileSync(beside, state.text, { encoding: ENCODING, flag: 'wx', mode: state.mode });
-      chmodSync(beside, state.mode); // whatever the umask
-      chownSync(beside, state.uid, state.gid);
-    }
+    else writeDurably(beside, state.text, { mode: state.mode, owner: state, encoding: ENCODING });
     renameSync(beside, path);
+    syncDirectory(dirname(path));
   } catch (error) {
     rmSync(beside, { force: true });
     // A mount can't be replaced, but a file that is one can be written.
     if (!isBusy(error) || 'link' in state) throw error;
-    writeFileSync(path, state.text, ENCODING);
+    overwriteDurably(path, state.text, ENCODING);
   }
 }
 

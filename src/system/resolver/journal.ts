@@ -5,22 +5,26 @@
  *   remove()         once it has been undone
  *   abandoned()      entries whose program no longer runs, for `tunnel clean` and for the next start
  *
+ * An entry is written beside its name, and gets that when it is whole (<pid>-<n>.json.new). What is
+ * not whole all the same was cut off by a crash: the change that it is about was never made.
+ *
  * A program is known by its process id and its start time, since ids are used again. The directory
  * outlives a reboot, as the changes do. Only what can't hang on the TUN device is written here.
  */
 import {
-  closeSync,
-  fsyncSync,
+  existsSync,
+  lstatSync,
   mkdirSync,
-  openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
-  writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
 import { homeDirectory } from '../home.ts';
+import { processStat } from '../process.ts';
+import { syncDirectory, writeDurably } from './durable.ts';
 
 /** An entry as it was read: whoever wrote it knows what is in it. */
 export interface AbandonedEntry {
@@ -34,6 +38,13 @@ interface Owner {
   /** Field 22 of proc_pid_stat(5): clock ticks since boot; with it, the boot's own id. */
   readonly startTime: string;
 }
+
+/**
+ * Where the process that an entry's name tells is running, that may be about to write it; but not
+ * for longer than this.
+ */
+const UNFINISHED_MS = 60_000;
+const UNFINISHED = '.new';
 
 /** root's is the machine's own: sudo and a root shell may have different home directories. */
 export function journalDirectory(
@@ -61,23 +72,44 @@ export class Journal {
    * Returns what removes the entry. Throws TunnelError `journal`: then the change must not be made.
    */
   record(kind: string, data: unknown): () => void {
-    const file = join(this.#directory, `${process.pid}-${this.#count++}.json`);
+    let file: string;
     try {
-      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-      const fd = openSync(file, 'wx', 0o600);
-      try {
-        writeSync(fd, JSON.stringify({ kind, owner: ownerOf(process.pid), data }));
-        fsyncSync(fd);
-      } finally {
-        closeSync(fd);
-      }
+      this.#makeDirectory();
+      file = this.#write(JSON.stringify({ kind, owner: ownerOf(process.pid), data }));
     } catch (cause) {
       throw new TunnelError('journal', `the journal can't be written: ${reason(cause)}`, {
         hint: `make ${this.#directory} a directory that can be written to, or use "tunnel exec", which needs no journal`,
         cause,
       });
     }
-    return () => rmSync(file, { force: true });
+    return () => remove(file);
+  }
+
+  #makeDirectory(): void {
+    const first = mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    if (first === undefined) return; // it was there
+    for (let made = this.#directory; made.length >= first.length; made = dirname(made))
+      syncDirectory(dirname(made));
+  }
+
+  /** Returns the file. Under its name it is whole, or isn't there. */
+  #write(text: string): string {
+    for (;;) {
+      const file = join(this.#directory, `${process.pid}-${this.#count++}.json`);
+      // Another program of this process id may have left one, which is not to be lost.
+      if (existsSync(file)) continue;
+      const unfinished = `${file}${UNFINISHED}`;
+      rmSync(unfinished, { force: true });
+      try {
+        writeDurably(unfinished, text, { mode: 0o600 });
+        renameSync(unfinished, file);
+      } catch (error) {
+        rmSync(unfinished, { force: true });
+        throw error;
+      }
+      syncDirectory(this.#directory);
+      return file;
+    }
   }
 
   /**
@@ -87,24 +119,35 @@ export class Journal {
   abandoned(): AbandonedEntry[] {
     let files: string[];
     try {
-      files = readdirSync(this.#directory).filter((name) => name.endsWith('.json'));
+      files = readdirSync(this.#directory).filter((name) => /\.json(\.new)?$/.test(name));
     } catch {
       return []; // no directory: nothing has ever been written
     }
     return files.sort().flatMap((name) => {
       const file = join(this.#directory, name);
-      const remove = () => rmSync(file, { force: true });
-      const entry = readEntry(file);
-      // One of a program that runs may be in the middle of being written.
+      const entry = name.endsWith(UNFINISHED) ? undefined : readEntry(file);
       if (entry === undefined)
-        return ownerOf(Number.parseInt(name, 10)) === undefined
-          ? [{ kind: 'unreadable', data: file, remove }]
-          : [];
+        return mayBeWritten(file, Number.parseInt(name, 10))
+          ? []
+          : [{ kind: 'unreadable', data: file, remove: () => remove(file) }];
       const now = ownerOf(entry.owner.pid);
       const running = now !== undefined && now.startTime === entry.owner.startTime;
-      return running ? [] : [{ kind: entry.kind, data: entry.data, remove }];
+      return running ? [] : [{ kind: entry.kind, data: entry.data, remove: () => remove(file) }];
     });
   }
+}
+
+function remove(file: string): void {
+  rmSync(file, { force: true });
+  syncDirectory(dirname(file));
+}
+
+/** Whether a program is in the middle of writing it. */
+function mayBeWritten(file: string, pid: number): boolean {
+  if (ownerOf(pid) === undefined) return false;
+  const status = lstatSync(file, { throwIfNoEntry: false });
+  // The process may be another one that has the same id.
+  return status !== undefined && Math.abs(Date.now() - status.mtimeMs) < UNFINISHED_MS;
 }
 
 function readEntry(file: string): { kind: string; owner: Owner; data: unknown } | undefined {
@@ -120,17 +163,12 @@ function readEntry(file: string): { kind: string; owner: Owner; data: unknown } 
   }
 }
 
-/** undefined: no such process. */
+/** undefined: no such process, or one that has ended and that nobody has waited for. */
 function ownerOf(pid: number): Owner | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The second field, the program's name in parentheses, may hold anything.
-    const [, ...fields] = stat.slice(stat.lastIndexOf(')')).split(' ');
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-    return { pid, startTime: `${boot} ${fields[19]}` };
-  } catch {
-    return undefined; // it has ended
-  }
+  const fields = processStat(pid);
+  if (fields === undefined || /^[ZX]$/.test(fields[0] ?? '')) return undefined;
+  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  return { pid, startTime: `${boot} ${fields[19]}` };
 }
 
 export function isRecord(value: unknown): value is Record<string, unknown> {

@@ -5,6 +5,7 @@ import {
   canonicalHost,
   canonicalName,
   formatNamePattern,
+  isCanonicalName,
   parseNamePattern,
 } from '../../../src/net/name.ts';
 import { NameMap } from '../../../src/net/namemap.ts';
@@ -111,6 +112,26 @@ describe('NameMap', () => {
     assert.deepEqual(found('example.com'), ['example.com 0', '*.com 4']);
     assert.deepEqual(found('notexample.com'), ['*.com 4']);
     assert.deepEqual(found('com'), []);
+  });
+});
+
+describe('isCanonicalName', () => {
+  it('refuses what DNS has for names and hosts have not', () => {
+    for (const name of ['a.example', '_x.a.example', 'localhost'])
+      assert.equal(isCanonicalName(name), true, name);
+    for (const name of [
+      'a\\032b.example',
+      'a\\.b.example',
+      'a\\046b.example',
+      '*.example',
+      'A.example',
+      'a.example.',
+      '10.0.0.1',
+      'a.127',
+      '',
+      '.',
+    ])
+      assert.equal(isCanonicalName(name), false, name);
   });
 });
 

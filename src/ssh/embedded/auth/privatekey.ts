@@ -1,6 +1,7 @@
 /** Private keys, decrypted and made ready for OpenSSL, which signs. */
 import { createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
 import { TunnelError } from '../../../errors/errors.ts';
+import { shellPath } from '../../../net/notation.ts';
 import type { KeyFile } from '../../keys/keyfile.ts';
 import { type PublicKey, publicKeyFromKeyObject } from '../../keys/publickey.ts';
 import ssh2 from '../ssh2/library.ts';
@@ -61,7 +62,7 @@ export function unlockKeyFile(file: KeyFile, source: string, passphrase?: string
       'auth-identity-unreadable',
       `${source}.pub is not the public half of ${source}`,
       {
-        hint: `write it again with: ssh-keygen -yf ${source} > ${source}.pub`,
+        hint: `write it again with: ssh-keygen -yf ${shellPath(source)} > ${shellPath(`${source}.pub`)}`,
       },
     );
   }

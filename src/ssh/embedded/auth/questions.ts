@@ -8,6 +8,7 @@
  * is left out, and others are tried; a person who declines to answer ends authentication.
  */
 import { TunnelError } from '../../../errors/errors.ts';
+import { shellWord } from '../../../net/notation.ts';
 import { serverLines, serverText } from '../../servertext.ts';
 import type { InteractivePrompt } from '../ssh2/internals.ts';
 import type { AuthMethod, MethodContext } from './method.ts';
@@ -135,7 +136,7 @@ export class PasswordMethod extends QuestionMethod {
       throw new TunnelError(
         'auth-password-expired',
         `the jump host accepts the password of "${user}" only for changing it${words}`,
-        { hint: `change it first, with: ssh ${user}@${host}` },
+        { hint: `change it first, with: ssh ${shellWord(`${user}@${host}`)}` },
       );
     }
     return answer;

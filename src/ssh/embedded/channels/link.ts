@@ -45,7 +45,7 @@ import { Multiplexer } from './multiplexer.ts';
 import { Outbox } from './outbox.ts';
 import { KEEPALIVE, type Keepalive, Pulse } from './pulse.ts';
 import { type ReceiveWindowLimits, ReceiveWindows } from './receivewindow.ts';
-import { Rekeying, type RekeyLimits } from './rekey.ts';
+import { EXCHANGE_SECONDS, Rekeying, type RekeyLimits, type Stuck } from './rekey.ts';
 import { UnsentLimit } from './unsentlimit.ts';
 
 /** How long close() waits for the server to take leave. */
@@ -57,6 +57,10 @@ const NO_ORIGINATOR: Destination = { host: '127.0.0.1', port: 65535 };
  * keystrokes don't ask for it.
  */
 const BULK_BYTES = 16 * 1024;
+const EXCHANGE_STUCK: Readonly<Record<Stuck, string>> = {
+  time: `the jump host has not finished exchanging keys within ${EXCHANGE_SECONDS} s`,
+  queue: 'the jump host wants too many answers while it exchanges keys',
+};
 /** RFC 4253 §11.1 */
 const DISCONNECT_BY_APPLICATION = 11;
 
@@ -111,6 +115,10 @@ export class Ssh2Link implements Transport, Probing {
     this.#rekeying = new Rekeying(
       this.#protocol,
       options.rekey ?? { bytes: undefined, seconds: undefined },
+      (why) => {
+        observer.count(`tunnel_ssh_exchange_${why}_limit_total`);
+        this.#failed(new Error(EXCHANGE_STUCK[why]));
+      },
     );
     this.#acknowledger = new Acknowledger(() => acknowledge(socket));
     const unsent = new UnsentLimit((bytes) => limitUnsent(socket, bytes));
@@ -280,6 +288,7 @@ export class Ssh2Link implements Transport, Probing {
     const error = this.#closing ? undefined : linkLostError(this.#at, this.#cause);
     this.#end = { error };
     this.#pulse.stop();
+    this.#rekeying.stop();
     this.#flusher?.stop();
     this.#multiplexer.end({ reason: 0, text: 'the connection is gone' });
     this.#endChannels(error);

@@ -31,6 +31,7 @@ import {
 import type { Inbox } from '../channels/inbox.ts';
 import { Ssh2Link } from '../channels/link.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
+import { awaitIdentification } from '../ssh2/identification.ts';
 import { guardFirstExchange, protocolOf } from '../ssh2/internals.ts';
 import ssh2 from '../ssh2/library.ts';
 import { offeredAlgorithms } from './algorithms.ts';
@@ -227,6 +228,7 @@ class Attempt {
       readyTimeout: 0,
       debug: (message) => this.#follow(message),
     });
+    awaitIdentification(protocolOf(client));
     client.once(
       'handshake',
       guardFirstExchange(protocolOf(client), () => hostKeySkipped(at)),

@@ -16,9 +16,9 @@ export class PhaseTimer {
     clearTimeout(this.#timer);
     if (this.#stopped) return;
     if (paused) {
-      this.#left -= Date.now() - this.#since;
+      this.#left -= performance.now() - this.#since;
     } else {
-      this.#since = Date.now();
+      this.#since = performance.now();
       this.#timer = setTimeout(this.#expired, Math.max(1, this.#left));
     }
   }

@@ -43,6 +43,7 @@ export interface SshProtocol {
    * a bound.
    */
   readonly _kexinit: unknown;
+  readonly _queue?: readonly Buffer[] | undefined;
   readonly _cipher: OutboundCipher;
   readonly _decipher: object;
   _onWrite: (packet: Buffer) => void;
@@ -266,6 +267,11 @@ export function sendPing(protocol: SshProtocol, number: number, bytes: number): 
 
 export function isExchangingKeys(protocol: SshProtocol): boolean {
   return protocol._kexinit !== undefined;
+}
+
+/** Packets that wait for the end of a key exchange. */
+export function queuedPackets(protocol: SshProtocol): number {
+  return protocol._queue?.length ?? 0;
 }
 
 /**

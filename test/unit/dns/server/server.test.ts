@@ -114,6 +114,28 @@ describe('name targets', () => {
     assert.deepEqual(mixed.answers?.[0], plain.answers?.[0]);
   });
 
+  it('that no host can have get no address, and keep their other records', async () => {
+    const asked: string[] = [];
+    const tunnel: Resolver = {
+      async resolve(question) {
+        asked.push(`${question.name} ${question.type}`);
+        return upstreamAnswer(question, { answers: [] });
+      },
+      close() {},
+    };
+    const { ask, observer } = setUp({ tunnel });
+    for (const name of ['my printer.corp.example', 'a/b.corp.example', 'a$(id).corp.example']) {
+      for (const type of [T.A, T.AAAA, T.ANY]) {
+        const { rcode, answers, authorities } = await ask(name, type);
+        assert.deepEqual([rcode, answers?.length, authorities?.[0]?.type], [0, 0, 'SOA'], name);
+      }
+    }
+    assert.deepEqual(asked, []);
+    await ask('my printer.corp.example', T.SRV);
+    assert.deepEqual(asked, ['my\\032printer.corp.example 33']);
+    assert.equal(observer.counts.get('tunnel_dns_leases_total'), undefined);
+  });
+
   it('are found as A-labels', async () => {
     const { ask } = setUp({ naming: { nameTargets: [parseNamePattern('bücher.example')] } });
     assert.equal((await ask('xn--bcher-kva.example', T.A)).answers?.length, 1);

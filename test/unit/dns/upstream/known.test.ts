@@ -102,6 +102,9 @@ describe('names that addresses were answered for', () => {
 
   it('are bounded, by address and by name', () => {
     const known = new KnownNames({ observer: silentObserver });
+    for (const name of ['a\\032b.example', '10.77.0.1', 'x.127', '*.example'])
+      known.add(name, { address: '10.0.0.1', ttl: 60 });
+    assert.deepEqual(known.of('10.0.0.1'), [], 'no host has such a name');
     for (let i = 0; i < 20; i++) known.add(`n${i}.example`, { address: '10.0.0.1', ttl: 60 });
     assert.equal(known.of('10.0.0.1').length, MAX_NAMES_OF_AN_ADDRESS);
     assert.equal(known.of('10.0.0.1')[0], 'n19.example');

@@ -139,6 +139,12 @@ describe('resolveSettings', { skip: LACKING }, () => {
       'a',
       { keepalive: { interval: 20, count: 2 } },
     ],
+    [
+      'times that no timer of Node can be set to',
+      'ConnectTimeout 2147483647\nServerAliveInterval 3000w',
+      'a',
+      { connectTimeout: 1_000_000, keepalive: { interval: 1_000_000, count: 3 } },
+    ],
     ['keepalive off', 'ServerAliveInterval 0', 'a', { keepalive: { interval: 0, count: 3 } }],
     ['RekeyLimit', 'RekeyLimit 1G 1h', 'a', { rekey: { bytes: 2 ** 30, seconds: 3600 } }],
     [
@@ -327,6 +333,24 @@ describe('resolveSettings', { skip: LACKING }, () => {
         where.logged.map(({ message }) => message).join('\n'),
         /no UserKnownHostsFile is there/,
       );
+    });
+  }
+
+  for (const option of [
+    'MACs=+hmac-sha1',
+    'MACs=+hmac-sha1,hmac-sha1',
+    'MACs=-nosuch',
+    'MACs=^umac-64-etm@openssh.com,umac-64-etm@openssh.com',
+    'Ciphers=+aes128-ctr',
+    'KexAlgorithms=-nosuch*',
+    'HostKeyAlgorithms=+ssh-ed25519',
+  ]) {
+    it(`${option}, which comes to the defaults, is no choice`, async () => {
+      const none = { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: undefined };
+      const [keyword = '', value = ''] = option.split('=');
+      const { algorithms: written } = await both(lab(`${keyword} ${value}`), 'a');
+      const { algorithms: given } = await both(lab(''), 'a', { sshOption: [option] });
+      assert.deepEqual([written, given], [none, none]);
     });
   }
 

@@ -36,6 +36,8 @@ describe('setUserTimeout', () => {
     const socket = connect(address.port, '127.0.0.1');
     await once(socket, 'connect');
     assert.equal(setUserTimeout(socket, 45_000), true);
+    for (const more of [2 ** 31, 2 ** 32 - 1])
+      assert.equal(setUserTimeout(socket, more), true, 'more than the kernel can count');
     socket.destroy();
     await once(socket, 'close');
     assert.equal(setUserTimeout(socket, 45_000), false);

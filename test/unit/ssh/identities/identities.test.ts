@@ -15,6 +15,7 @@ import {
   mkdtempSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
@@ -309,6 +310,17 @@ describe('identities', () => {
       });
     });
   }
+
+  it('the command that mends the permissions takes any path as one word', async () => {
+    const odd = "it's $(mine); a key";
+    copyFileSync(path('ed25519'), path(odd));
+    chmodSync(path(odd), 0o644);
+    const error = await load({ files: [path(odd)] }).catch((cause: unknown) => cause);
+    assert.ok(error instanceof TunnelError);
+    const command = /^run: (.*)$/.exec(error.hint ?? '')?.[1] ?? assert.fail(error.hint);
+    execFileSync('sh', ['-c', command]);
+    assert.equal(statSync(path(odd)).mode & 0o777, 0o600);
+  });
 
   it('an agent that is not there is no error', async () => {
     assert.deepEqual(await load({ agentSocket: path('absent') }), []);

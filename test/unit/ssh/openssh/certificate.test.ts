@@ -7,7 +7,11 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { HOSTPIN_PATH } from '../../../../src/native/addon.ts';
-import { certificateValidity } from '../../../../src/ssh/openssh/certificate.ts';
+import {
+  certificateValidity,
+  expiredCertificates,
+  namedFiles,
+} from '../../../../src/ssh/openssh/certificate.ts';
 import { makeKey } from '../../../support/loopback-sshd.ts';
 import { authority, sign } from '../../../support/sshcertificates.ts';
 
@@ -35,6 +39,45 @@ describe('a certificate', { skip: keygenMissing }, () => {
         for (let length = 4; length < blob.length / 3; length += 4)
           assert.equal(certificateValidity(`${name} ${blob.slice(0, length)}`), undefined);
       }
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  });
+});
+
+describe('an expired certificate', { skip: keygenMissing }, () => {
+  it('is told of only when the settings name its file, whatever else the log names', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'tunnel-certificate-'));
+    try {
+      const ca = await authority(directory, 'ca');
+      const [named, foreign] = [join(directory, 'named'), join(directory, 'foreign')];
+      for (const key of [named, foreign]) {
+        await makeKey(key, 'ed25519');
+        await sign(ca, key, ['-n', 'a', '-V', '0x10:0x20']);
+      }
+      await promisify(execFile)('mkfifo', [join(directory, 'fifo-cert.pub')]);
+      const fifo = join(directory, 'fifo');
+      const found = (keys: string[], certificates: string[], ...offered: string[]) =>
+        expiredCertificates(
+          offered,
+          namedFiles(
+            {
+              identityFiles: keys.map((path) => ({ path, explicit: true })),
+              certificateFiles: certificates,
+            },
+            [],
+          ),
+          new Date(),
+        );
+      const sentence = (file: string) =>
+        `the certificate ${file} expired on 1970-01-01T00:00:32.000Z`;
+      assert.deepEqual(await found([named], [], foreign, named, `${foreign}-cert.pub`), [
+        sentence(`${named}-cert.pub`),
+      ]);
+      assert.deepEqual(await found([], [`${named}-cert.pub`], `${named}-cert.pub`, named), [
+        sentence(`${named}-cert.pub`),
+      ]);
+      assert.deepEqual(await found([fifo], ['/dev/zero'], fifo, '/dev/zero'), []);
     } finally {
       await rm(directory, { recursive: true, force: true });
     }

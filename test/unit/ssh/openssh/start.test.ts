@@ -3,6 +3,7 @@
  * say.
  */
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -104,6 +105,7 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     greeting: undefined,
     pins: [],
     certificates: [],
+    keyFiles: new Set(),
   };
   it('jumphost-proxy, when ssh finds it gone as it writes', () => {
     const { code } = startError({
@@ -122,6 +124,30 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
       startError({ ...failure, stderr, phase: 'authentication' }).code,
       'openssh-failed',
     );
+  });
+  it('proposes chmod for a key that the settings name only, and as one word for the shell', () => {
+    const own = "/home/it's me/id $(id)";
+    const refused = (path: string) =>
+      startError({
+        ...failure,
+        lines: [
+          `Permissions 0644 for '${path}' are too open.`,
+          'user@jumphost: Permission denied (publickey).',
+        ],
+        phase: 'authentication',
+        keyFiles: new Set([own]),
+      });
+    assert.equal(refused(own).hint, "run: chmod 600 '/home/it'\\''s me/id $(id)'");
+    assert.doesNotMatch(refused('/etc/shadow').hint ?? '', /chmod/);
+  });
+  it('an argument that the kernel does not take leaves no descriptor behind', async () => {
+    const descriptors = () => readdirSync('/proc/self/fd').length;
+    const given = { options: [`User=${'x'.repeat(200_000)}`] };
+    await fails(sshd, 'openssh-failed', /can't be started: .*E2BIG/, { given });
+    const before = descriptors();
+    for (let i = 0; i < 5; i++)
+      await fails(sshd, 'openssh-failed', /can't be started: .*E2BIG/, { given });
+    assert.equal(descriptors(), before);
   });
   it('openssh-not-found, with a hint for whoever gave the command', () => {
     const exit = { status: 127, signal: null };

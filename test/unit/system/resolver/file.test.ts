@@ -3,15 +3,19 @@
  * killed.
  */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
+  existsSync,
   lstatSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -148,6 +152,79 @@ describe('resolv.conf as the last resort', { skip }, () => {
     assert.equal(output[1], 'nothing to repair\n');
   });
 
+  it('of which the entry is as the version before has written it is brought back', () => {
+    const after = 'nameserver 198.18.0.53\n';
+    writeFileSync(path, after);
+    mkdirSync(join(directory, 'journal'), { mode: 0o700 });
+    writeFileSync(
+      join(directory, 'journal', '4194999-0.json'),
+      `{"kind":"resolv.conf","owner":{"pid":4194999,"startTime":"0a5f1f1e-3a4b-4b55-9c55-1d3c2f5f5a10 12345"},"data":${JSON.stringify(
+        { path, before: { text: ORIGINAL, mode: 0o640, uid: 0, gid: 0 }, after },
+      )}}`,
+    );
+    assert.deepEqual(recover(silentObserver, journal), {
+      done: [`${path} is as before`],
+      failed: [],
+    });
+    assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
+    assert.deepEqual(entries(), []);
+  });
+
+  it('that has been removed meanwhile stays so, and its entry goes', async () => {
+    crash();
+    rmSync(path);
+    assert.deepEqual(recover(silentObserver, journal), {
+      done: [`${path} was removed by somebody else meanwhile`],
+      failed: [],
+    });
+    assert.deepEqual(entries(), []);
+    writeFileSync(path, ORIGINAL);
+    const file = change();
+    await file.apply();
+    rmSync(path);
+    await file.undo();
+    assert.equal(existsSync(path), false);
+    assert.deepEqual(entries(), []);
+  });
+
+  it('that can neither be rewritten nor its entry be removed: both are said', async () => {
+    const stubborn = {
+      record: () => () => {
+        throw new Error('the entry stays');
+      },
+    } as unknown as Journal;
+    const long = join(directory, 'x'.repeat(250));
+    writeFileSync(long, ORIGINAL);
+    const file = new ResolvConfFile({ servers: ['198.18.0.53'], journal: stubborn, path: long });
+    await assert.rejects(file.apply(), {
+      code: 'dns-resolv-conf',
+      message: /can't be rewritten: ENAMETOOLONG.*the entry stays/,
+    });
+    // It isn't forgotten either.
+    await assert.rejects(file.undo(), /the entry stays/);
+  });
+
+  it('of a program that has ended but that nobody has waited for is brought back', async () => {
+    // The shell becomes a program that doesn't ask what has become of its child.
+    const parent = spawn('sh', ['-c', 'sleep 0.1 & echo $!; exec sleep 20'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    try {
+      const pid = Number(String(await once(parent.stdout, 'data')).trim());
+      const field = () => readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ');
+      while (field()?.[0] !== 'Z') await new Promise((resolve) => setTimeout(resolve, 20));
+      const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+      crash();
+      const [name = ''] = entries();
+      const entry = JSON.parse(readFileSync(join(directory, 'journal', name), 'utf8'));
+      entry.owner = { pid, startTime: `${boot} ${field()?.[19]}` };
+      writeFileSync(join(directory, 'journal', name), JSON.stringify(entry));
+      assert.deepEqual(recover(silentObserver, journal).done, [`${path} is as before`]);
+    } finally {
+      parent.kill();
+    }
+  });
+
   it('of a program that runs is not brought back', async () => {
     const file = change();
     await file.apply();
@@ -187,6 +264,48 @@ describe('the journal', () => {
     assert.match(report.failed[0] ?? '', /"later" is not known/);
     assert.deepEqual(entries().sort(), ['1-1.json', `${process.pid}-9.json`].sort());
     assert.throws(() => reportRecovery(report, () => {}), { code: 'clean-incomplete' });
+  });
+
+  it('forgets what was cut off long ago, though another program has its id', () => {
+    mkdirSync(join(directory, 'journal'));
+    const files = ['1-0.json', `${process.pid}-1.json.new`].map((name) =>
+      join(directory, 'journal', name),
+    );
+    for (const file of files) writeFileSync(file, '{"kind": "resol');
+    assert.deepEqual(recover(silentObserver, journal).done, [], 'they may be being written');
+    for (const file of files) utimesSync(file, 1_000_000, 1_000_000);
+    assert.equal(recover(silentObserver, journal).done.length, 2);
+    assert.deepEqual(entries(), []);
+  });
+
+  it('takes another name beside an entry that a program of the same id has left', () => {
+    mkdirSync(join(directory, 'journal'));
+    const kept = join(directory, 'journal', `${process.pid}-0.json`);
+    writeFileSync(kept, 'kept');
+    const remove = journal.record('x', 1);
+    assert.deepEqual(entries().sort(), [`${process.pid}-0.json`, `${process.pid}-1.json`]);
+    remove();
+    assert.equal(readFileSync(kept, 'utf8'), 'kept');
+  });
+
+  it('says so when an entry can be written in part only, and leaves nothing', () => {
+    const script = `const { Journal } = await import('${JOURNAL_MODULE}');
+      const journal = new Journal(${JSON.stringify(join(directory, 'journal'))});
+      try { journal.record('x', 'y'.repeat(5000)); console.log('recorded'); }
+      catch (error) { console.log(error.code); }`;
+    // Files of 1 KiB at most (dash counts in half of that): a first write is short, a second fails.
+    const { stdout, stderr } = spawnSync(
+      'sh',
+      [
+        '-c',
+        'trap "" XFSZ; ulimit -f 2; exec "$0" --input-type=module -e "$1"',
+        process.execPath,
+        script,
+      ],
+      { encoding: 'utf8' },
+    );
+    assert.equal(stdout, 'journal\n', stderr);
+    assert.deepEqual(entries(), []);
   });
 
   it("is root's in /var/lib, a user's in the state directory", () => {

@@ -4,11 +4,23 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer } from 'node:net';
-import { describe, it } from 'node:test';
+import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { LinkGoneError } from '../../../../../src/flow/connector.ts';
 import { silentObserver } from '../../../../../src/observe/observer.ts';
 import { Ssh2Link } from '../../../../../src/ssh/embedded/channels/link.ts';
-import { Rekeying, type RekeyLimits } from '../../../../../src/ssh/embedded/channels/rekey.ts';
-import type { SshProtocol } from '../../../../../src/ssh/embedded/ssh2/internals.ts';
+import {
+  EXCHANGE_SECONDS,
+  MAX_QUEUED,
+  Rekeying,
+  type RekeyLimits,
+  type Stuck,
+} from '../../../../../src/ssh/embedded/channels/rekey.ts';
+import {
+  isExchangingKeys,
+  protocolOf,
+  queuedPackets,
+  type SshProtocol,
+} from '../../../../../src/ssh/embedded/ssh2/internals.ts';
 import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
 
 import { connectStream } from '../../../../support/connectstream.ts';
@@ -25,7 +37,8 @@ describe('Rekeying', () => {
     const seen = { rekeys: 0 };
     const time = { now: 0 };
     const protocol = { _cipher: cipher, rekey: () => void seen.rekeys++ } as unknown as SshProtocol;
-    return { seen, time, rekeying: new Rekeying(protocol, limits, () => time.now) };
+    const stuck = (): void => assert.fail('no exchange is under way');
+    return { seen, time, rekeying: new Rekeying(protocol, limits, stuck, () => time.now) };
   }
   const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -72,6 +85,109 @@ describe('Rekeying', () => {
       }
     });
   }
+});
+
+describe('a key exchange that does not end', () => {
+  beforeEach(() => mock.timers.enable({ apis: ['setInterval'] }));
+  afterEach(() => mock.timers.reset());
+
+  function exchanging() {
+    const protocol = { _cipher: new AESGCMCipher(), _kexinit: {}, _queue: [] as Buffer[] };
+    const why: Stuck[] = [];
+    const rekeying = new Rekeying(
+      protocol as unknown as SshProtocol,
+      { bytes: undefined, seconds: undefined },
+      (reason) => void why.push(reason),
+    );
+    return { protocol, rekeying, why };
+  }
+
+  it('is given up after so many seconds, however much comes meanwhile', () => {
+    const { rekeying, why } = exchanging();
+    for (let second = 0; second < EXCHANGE_SECONDS; second++) {
+      assert.deepEqual(why, []);
+      rekeying.count(1000);
+      mock.timers.tick(1000);
+    }
+    assert.deepEqual(why, ['time']);
+    rekeying.count(1);
+    mock.timers.tick(2000 * EXCHANGE_SECONDS);
+    assert.deepEqual(why, ['time'], 'once');
+  });
+
+  it('is given up when too many packets wait for it', () => {
+    const { protocol, rekeying, why } = exchanging();
+    protocol._queue = Array<Buffer>(MAX_QUEUED).fill(Buffer.alloc(0));
+    rekeying.count(1);
+    assert.deepEqual(why, []);
+    protocol._queue.push(Buffer.alloc(0));
+    rekeying.count(1);
+    assert.deepEqual(why, ['queue']);
+  });
+
+  it('begins to count anew for each, and for none once the link has ended', () => {
+    const { rekeying, why } = exchanging();
+    for (let round = 0; round < 3; round++) {
+      rekeying.count(1);
+      mock.timers.tick(1000 * (EXCHANGE_SECONDS - 1));
+      rekeying.renewed();
+    }
+    rekeying.count(1);
+    rekeying.stop();
+    rekeying.count(1);
+    mock.timers.tick(2000 * EXCHANGE_SECONDS);
+    assert.deepEqual(why, []);
+  });
+
+  it('ends the link with an error that says so, with a real sshd that hears nothing more', {
+    skip: sshdMissing,
+    timeout: 30_000,
+  }, async () => {
+    const sshd = await LoopbackSshd.start();
+    const relay = createServer((client) => {
+      const server = connect(sshd.port, '127.0.0.1');
+      client.on('error', () => server.destroy()).on('close', () => server.destroy());
+      server.on('error', () => client.destroy());
+      client.pipe(server).pipe(client);
+      relay.once('deaf', () => client.unpipe(server).pause());
+    });
+    relay.listen(0, '127.0.0.1');
+    await once(relay, 'listening');
+    const socket = connect((relay.address() as AddressInfo).port, '127.0.0.1');
+    const client = new ssh2.Client();
+    client.connect({
+      sock: socket,
+      username: sshd.user,
+      privateKey: await readFile(sshd.userKey),
+    });
+    await once(client, 'ready');
+    client.removeAllListeners();
+    const counts: string[] = [];
+    const link = new Ssh2Link({
+      client,
+      socket,
+      at: 'sshd',
+      keepalive: { interval: 0, count: 2 },
+      rekey: { bytes: 1, seconds: undefined },
+      observer: { ...silentObserver, count: (name) => void counts.push(name) },
+    });
+    try {
+      relay.emit('deaf');
+      const opened = assert.rejects(link.connect({ host: '127.0.0.1', port: 1 }), LinkGoneError);
+      while (!isExchangingKeys(protocolOf(client))) await new Promise(setImmediate);
+      void link.probe(10);
+      assert.ok(queuedPackets(protocolOf(client)) > 0, 'what is to be said waits');
+      mock.timers.tick(1000 * EXCHANGE_SECONDS);
+      const error = await link.ended;
+      assert.equal(error?.code, 'link-lost');
+      assert.match(error.message, /has not finished exchanging keys within 300 s/);
+      assert.ok(counts.includes('tunnel_ssh_exchange_time_limit_total'));
+      await opened;
+    } finally {
+      relay.close();
+      await sshd.stop();
+    }
+  });
 });
 
 describe('key exchanges that we begin, with a real sshd', {

@@ -1,0 +1,65 @@
+/** Files that are on the disk, whole, when the call returns. */
+import {
+  closeSync,
+  fchmodSync,
+  fchownSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  writeFileSync,
+} from 'node:fs';
+
+/** open(2), fsync(2) */
+const CANNOT_SYNC = ['EACCES', 'EINVAL', 'ENOSYS', 'ENOTSUP', 'EROFS'];
+
+export interface DurableOptions {
+  /** Whatever the umask. */
+  readonly mode: number;
+  readonly owner?: { readonly uid: number; readonly gid: number };
+  readonly encoding?: BufferEncoding;
+}
+
+/** Makes a file. Throws what the file system says, also when there is one. */
+export function writeDurably(
+  path: string,
+  text: string,
+  { mode, owner, encoding = 'utf8' }: DurableOptions,
+): void {
+  const fd = openSync(path, 'wx', mode);
+  try {
+    writeFileSync(fd, text, { encoding }); // goes on after a short write
+    fchmodSync(fd, mode);
+    if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Writes a file that is there, and that nothing can take the place of. */
+export function overwriteDurably(path: string, text: string, encoding: BufferEncoding): void {
+  const fd = openSync(path, 'r+');
+  try {
+    ftruncateSync(fd);
+    writeFileSync(fd, text, { encoding });
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Which names there are in a directory, and for what, is on the disk from now on: as far as the
+ * file system can do that, and the directory may be read.
+ */
+export function syncDirectory(path: string): void {
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, 'r');
+    fsyncSync(fd);
+  } catch (error) {
+    if (!CANNOT_SYNC.includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
