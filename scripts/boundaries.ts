@@ -15,7 +15,7 @@ export const SRC = join(ROOT, 'src');
 const ARCHITECTURE = join(ROOT, 'docs/architecture.md');
 
 /** What every folder may import. They import nothing but `errors`. */
-export const VALUES: readonly string[] = ['errors', 'net', 'observe'];
+export const VALUES: readonly string[] = ['base', 'errors', 'net', 'observe'];
 
 /**
  * Beyond VALUES, from the bottom to the top. A folder is meant without those below it. `main` is
@@ -23,6 +23,7 @@ export const VALUES: readonly string[] = ['errors', 'net', 'observe'];
  */
 export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
+  base: [],
   net: [],
   observe: [],
   native: [],

@@ -35,10 +35,10 @@
  *
  * Time is that of `now`, which stands still while the machine sleeps, as timers do.
  */
+import type { GiveUpSignal } from '../base/giveup.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, LinkGoneError } from '../flow/connector.ts';
-import type { GiveUpSignal } from '../flow/giveup.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { isProbing, type Transport } from '../ssh/transport.ts';

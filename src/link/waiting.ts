@@ -6,9 +6,8 @@
  * "refused": it is the one failure that programs take for "not now" and that they act on at once;
  * "unreachable" is taken for a mistake in the address, and silence makes them hang.
  */
-
+import type { GiveUpSignal } from '../base/giveup.ts';
 import { ConnectError } from '../flow/connector.ts';
-import type { GiveUpSignal } from '../flow/giveup.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 

@@ -9,6 +9,7 @@
  *              -> this machine's own resolvers, past the tunnel
  */
 import type { Socket } from 'node:dgram';
+import type { GiveUpSignal } from '../base/giveup.ts';
 import type { Configuration } from '../config/configuration.ts';
 import { DNS_PORT, namingOptions, tunnelResolvers } from '../config/dnsoptions.ts';
 import type { DirectOptions } from '../connect/direct.ts';
@@ -18,7 +19,6 @@ import { createNames, type DeviceAddresses, type Names } from '../dns/server/nam
 import { TunnelError } from '../errors/errors.ts';
 import { streamOf } from '../flow/conduitstream.ts';
 import { ConnectError, type Connector } from '../flow/connector.ts';
-import type { GiveUpSignal } from '../flow/giveup.ts';
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';

@@ -8,6 +8,7 @@
  * line in the debug log (INERT_KEYWORDS).
  */
 import { userInfo } from 'node:os';
+import { MAX_TIMER_MS } from '../../base/within.ts';
 import { UsageError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
 import { parsePort } from '../../net/ports.ts';
@@ -81,10 +82,11 @@ export class Keywords {
     return Number(value);
   }
 
-  /** Seconds; sshd_config(5), TIME FORMATS. */
+  /** Seconds, for a timer: no more than one can run. sshd_config(5), TIME FORMATS. */
   seconds(keyword: string): number | undefined {
     const value = this.text(keyword);
-    return value === undefined ? undefined : readTime(keyword, value);
+    if (value === undefined) return undefined;
+    return Math.min(readTime(keyword, value), Math.floor(MAX_TIMER_MS / 1000));
   }
 }
 
