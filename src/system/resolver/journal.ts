@@ -21,6 +21,7 @@ import {
 import { join } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
 import { homeDirectory } from '../home.ts';
+import { processStat } from '../process.ts';
 
 /** An entry as it was read: whoever wrote it knows what is in it. */
 export interface AbandonedEntry {
@@ -122,15 +123,10 @@ function readEntry(file: string): { kind: string; owner: Owner; data: unknown } 
 
 /** undefined: no such process. */
 function ownerOf(pid: number): Owner | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The second field, the program's name in parentheses, may hold anything.
-    const [, ...fields] = stat.slice(stat.lastIndexOf(')')).split(' ');
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-    return { pid, startTime: `${boot} ${fields[19]}` };
-  } catch {
-    return undefined; // it has ended
-  }
+  const stat = processStat(pid);
+  if (stat === undefined) return undefined;
+  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  return { pid, startTime: `${boot} ${stat.startTime}` };
 }
 
 export function isRecord(value: unknown): value is Record<string, unknown> {
