@@ -56,11 +56,6 @@ export class Flows {
     this.#options = options;
   }
 
-  /** Flows that are dialling or open. */
-  get live(): number {
-    return this.#live;
-  }
-
   /**
    * For Capture.start: takes the request over and answers it. Captures may have policies of their
    * own.

@@ -72,11 +72,6 @@ export class Opens implements Connector {
     });
   }
 
-  /** Opens that wait for a place. */
-  get waiting(): number {
-    return this.#waiting.size;
-  }
-
   connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
     const { signal } = options;
     if (signal?.aborted) return Promise.reject(signal.reason);

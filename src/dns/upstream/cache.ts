@@ -49,11 +49,6 @@ export class CachingResolver implements Resolver {
     });
   }
 
-  /** Answers that are kept, failures included. */
-  get size(): number {
-    return this.#entries.size;
-  }
-
   resolve(question: Question): Promise<UpstreamAnswer> {
     const entry = this.#fresh(question.key);
     if (entry !== undefined) {

@@ -46,11 +46,6 @@ export class KnownNames {
     this.#names = new LruMap({ limit: MAX_KNOWN, evicted: this.#forgotten });
   }
 
-  /** Addresses that are known. */
-  get size(): number {
-    return this.#names.size;
-  }
-
   /** The names of a canonical address, the one that was answered last first. */
   of(address: string): string[] {
     const now = this.#now();
