@@ -15,7 +15,7 @@ export const SRC = join(ROOT, 'src');
 const ARCHITECTURE = join(ROOT, 'docs/architecture.md');
 
 /** What every folder may import. They import nothing but `errors`. */
-export const VALUES: readonly string[] = ['errors', 'net', 'observe'];
+export const VALUES: readonly string[] = ['base', 'errors', 'net', 'observe'];
 
 /**
  * Beyond VALUES, from the bottom to the top. A folder is meant without those below it. `main` is
@@ -23,6 +23,7 @@ export const VALUES: readonly string[] = ['errors', 'net', 'observe'];
  */
 export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
+  base: [],
   net: [],
   observe: [],
   native: [],
@@ -38,10 +39,10 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'dns/server': ['dns', 'dns/upstream', 'dns/wire', 'flow'],
   connect: ['config', 'flow', 'policy'],
   system: [],
-  'system/programs': ['native'],
+  'system/programs': ['native', 'system'],
   'system/resolver': ['system', 'system/programs'],
   'system/helper': ['native', 'system/programs', 'system/resolver'],
-  'system/launcher': ['native', 'system/helper', 'system/programs'],
+  'system/launcher': ['native', 'system', 'system/helper', 'system/programs'],
   'system/watch': ['native'],
   'system/doctor': ['system/launcher', 'system/programs', 'system/resolver'],
   ssh: ['flow', 'ssh/keys', 'system'],
@@ -82,7 +83,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'openstack/keystone': ['flow', 'openstack/settings'],
   'openstack/targets': ['config', 'flow', 'openstack/keystone', 'openstack/settings', 'system'],
   'openstack/report': ['config', 'flow', 'openstack/settings', 'openstack/targets'],
-  cli: ['config', 'ssh', 'system/doctor', 'system/programs', 'system/resolver'],
+  cli: ['config', 'ssh', 'system', 'system/doctor', 'system/programs', 'system/resolver'],
   session: [
     'capture/namespace',
     'capture/proxy',

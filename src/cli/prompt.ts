@@ -17,7 +17,8 @@ import { TunnelError } from '../errors/errors.ts';
 import { printable } from '../observe/printable.ts';
 import type { ConfirmOptions, Prompter, QuestionOptions } from '../ssh/prompter.ts';
 import { runAskpass } from '../system/programs/askpass.ts';
-import { askAtTerminal, hasTerminal, MAX_ANSWER_LENGTH } from './terminal.ts';
+import { ownsTerminal } from '../system/terminal.ts';
+import { askAtTerminal, MAX_ANSWER_LENGTH } from './terminal.ts';
 
 /** Where Debian's alternatives system has one. */
 const DEFAULT_ASKPASS = '/usr/bin/ssh-askpass';
@@ -50,7 +51,7 @@ class UserPrompter implements Prompter {
   }
 
   canAsk(): boolean {
-    return this.#askpass.allowed || hasTerminal();
+    return this.#askpass.allowed || ownsTerminal();
   }
 
   secret(question: string, options: QuestionOptions = {}): Promise<string> {

@@ -9,16 +9,16 @@
  * In the background there is no terminal to ask at: the kernel would stop the program at its first
  * word (SIGTTOU), and with it every captured connection, until somebody happens to look.
  */
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { TunnelError } from '../errors/errors.ts';
+import { ownsTerminal, TERMINAL } from '../system/terminal.ts';
 
 /** No server takes more; OpenSSH reads at most this much, too. */
 export const MAX_ANSWER_LENGTH = 1024;
 /** After Ctrl-C at a question that nobody's signal aborts. */
 const INTERRUPT_GRACE_MS = 1000;
 
-const TERMINAL = '/dev/tty';
 const KEY = {
   interrupt: '\x03',
   endOfInput: '\x04',
@@ -40,29 +40,10 @@ export interface TerminalQuestion {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Whether this process has a terminal to ask at. */
-export function hasTerminal(): boolean {
-  try {
-    closeSync(openSync(TERMINAL, 'r+'));
-    return isInForeground();
-  } catch {
-    return false; // ENXIO: none; ENOENT: not even the device
-  }
-}
-
-/**
- * Whether the process group is the one that its terminal is for (proc(5), stat: pgrp and tpgid).
- */
-function isInForeground(): boolean {
-  const stat = readFileSync('/proc/self/stat', 'latin1');
-  const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return group === foreground;
-}
-
 /** Rejects with TunnelError `no-terminal` or `auth-cancelled`, or with the signal's reason. */
 export async function askAtTerminal(asked: TerminalQuestion): Promise<string> {
   asked.signal?.throwIfAborted();
-  if (!hasTerminal()) throw noTerminal(asked.question);
+  if (!ownsTerminal()) throw noTerminal(asked.question);
   const terminal = new Terminal(asked);
   try {
     return await terminal.readLine(asked.signal);

@@ -11,9 +11,10 @@
  * them needs a bound socket, one after the other.
  */
 import { connect, type LookupFunction, Socket } from 'node:net';
+import type { GiveUpSignal } from '../base/giveup.ts';
+import { within } from '../base/within.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, type Connector } from '../flow/connector.ts';
-import type { GiveUpSignal } from '../flow/giveup.ts';
 import { StreamConduit } from '../flow/streamconduit.ts';
 import { family, isAddress } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -105,26 +106,14 @@ function established(
   destination: Destination,
   signal: GiveUpSignal | undefined,
 ): Promise<Conduit> {
-  return new Promise((resolve, reject) => {
-    let settled = false;
-    const onAbort = () => {
-      settled = true;
-      socket.destroy();
-      reject(signal?.reason);
-    };
+  const connected = new Promise<Conduit>((resolve, reject) => {
     // Stays: the stream may fail before its user has a listener of its own (Connector.connect).
-    socket.on('error', (cause: NodeJS.ErrnoException) => {
-      if (settled) return;
-      signal?.removeEventListener('abort', onAbort);
-      reject(connectError(destination, cause));
-    });
-    socket.once('connect', () => {
-      settled = true;
-      signal?.removeEventListener('abort', onAbort);
-      resolve(new StreamConduit(socket));
-    });
-    if (signal?.aborted) onAbort();
-    else signal?.addEventListener('abort', onAbort, { once: true });
+    socket.on('error', (cause: NodeJS.ErrnoException) => reject(connectError(destination, cause)));
+    socket.once('connect', () => resolve(new StreamConduit(socket)));
+  });
+  return within({ signal }, () => connected).catch((error: unknown) => {
+    socket.destroy();
+    throw error;
   });
 }
 

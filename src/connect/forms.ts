@@ -13,6 +13,7 @@
  * Limits: MAX_FORMS tried for a connection, MAX_REMEMBERED destinations, beyond which the oldest
  * goes; both counted.
  */
+import { LruMap } from '../base/lrumap.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, type Connector } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -45,12 +46,16 @@ export interface FormsOptions {
 export class Forms implements Connector {
   readonly #options: FormsOptions;
   readonly #clock: () => number;
-  /** By destination as it was asked for; the oldest first. */
-  readonly #working = new Map<string, { readonly host: string; readonly until: number }>();
+  /** By destination as it was asked for. */
+  readonly #working: LruMap<string, { readonly host: string; readonly until: number }>;
 
   constructor(options: FormsOptions) {
     this.#options = options;
     this.#clock = options.clock ?? (() => performance.now());
+    this.#working = new LruMap({
+      limit: MAX_REMEMBERED,
+      evicted: () => options.observer.count('tunnel_other_forms_forgotten_total'),
+    });
   }
 
   /** Rejects with the first form's error where every form is prohibited. */
@@ -67,7 +72,7 @@ export class Forms implements Connector {
       for (const host of await this.#others(destination, first, options)) {
         const stream = await this.#try({ host, port }, options);
         if (stream === undefined) continue;
-        this.#remember(key, host);
+        this.#working.set(key, { host, until: this.#clock() + REMEMBERED_MS });
         return stream;
       }
       throw error;
@@ -112,17 +117,8 @@ export class Forms implements Connector {
   }
 
   #remembered(key: string): string | undefined {
-    const working = this.#working.get(key);
+    const working = this.#working.peek(key);
     return working !== undefined && working.until > this.#clock() ? working.host : undefined;
-  }
-
-  #remember(key: string, host: string): void {
-    this.#working.delete(key);
-    this.#working.set(key, { host, until: this.#clock() + REMEMBERED_MS });
-    const [oldest] = this.#working.keys();
-    if (this.#working.size <= MAX_REMEMBERED || oldest === undefined) return;
-    this.#working.delete(oldest);
-    this.#options.observer.count('tunnel_other_forms_forgotten_total');
   }
 }
 

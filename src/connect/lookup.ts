@@ -3,8 +3,9 @@
  * name.
  */
 import { lookup } from 'node:dns/promises';
+import type { GiveUpSignal } from '../base/giveup.ts';
+import { within } from '../base/within.ts';
 import { ConnectError } from '../flow/connector.ts';
-import type { GiveUpSignal } from '../flow/giveup.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
 
 /** Longer than glibc takes to ask two servers twice (resolv.conf(5): timeout 5, attempts 2). */
@@ -17,40 +18,22 @@ export const MAX_ADDRESSES = 16;
  * least one. Rejects with ConnectError `unreachable`, or with the signal's reason. getaddrinfo(3)
  * can't be cancelled: it goes on in its thread.
  */
-export function lookupName(name: string, signal?: GiveUpSignal): Promise<string[]> {
-  return new Promise((resolve, reject) => {
-    signal?.throwIfAborted();
-    const settle = (then: () => void): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
-      then();
-    };
-    const fail = (why: string, cause?: unknown): void =>
-      settle(() =>
-        reject(
-          new ConnectError('unreachable', `the name ${name} can't be resolved here: ${why}`, {
-            cause,
-          }),
-        ),
-      );
-    const abort = (): void => settle(() => reject(signal?.reason));
-    const timer = setTimeout(fail, LOOKUP_TIMEOUT_MS, 'the resolver does not answer');
-    signal?.addEventListener('abort', abort, { once: true });
-    // Both outcomes are handled here, so one that comes too late is ignored.
-    lookup(name, { all: true, order: 'verbatim' }).then(
-      (found) => {
-        // Link-local addresses come with a zone, which can't be carried.
-        const addresses = found
-          .map(({ address }) => address)
-          .filter(isAddress)
-          .map(canonicalAddress);
-        if (addresses.length === 0) fail('it has no usable address');
-        else settle(() => resolve([...new Set(addresses)].slice(0, MAX_ADDRESSES)));
-      },
-      (cause: NodeJS.ErrnoException) =>
-        fail(REASONS[cause.code ?? ''] ?? String(cause.code ?? cause), cause),
-    );
-  });
+export async function lookupName(name: string, signal?: GiveUpSignal): Promise<string[]> {
+  const failed = (why: string, cause?: unknown): ConnectError =>
+    new ConnectError('unreachable', `the name ${name} can't be resolved here: ${why}`, { cause });
+  const late = (): ConnectError => failed('the resolver does not answer');
+  const found = await within({ signal, time: { milliseconds: LOOKUP_TIMEOUT_MS, late } }, () =>
+    lookup(name, { all: true, order: 'verbatim' }).catch((cause: NodeJS.ErrnoException) => {
+      throw failed(REASONS[cause.code ?? ''] ?? String(cause.code ?? cause), cause);
+    }),
+  );
+  // Link-local addresses come with a zone, which can't be carried.
+  const addresses = found
+    .map(({ address }) => address)
+    .filter(isAddress)
+    .map(canonicalAddress);
+  if (addresses.length === 0) throw failed('it has no usable address');
+  return [...new Set(addresses)].slice(0, MAX_ADDRESSES);
 }
 
 const REASONS: Readonly<Record<string, string>> = {

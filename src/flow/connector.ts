@@ -2,11 +2,11 @@
  * What opens connections: an SSH connection, a direct dial, and everything that decorates one of
  * them (connect/).
  */
+import type { GiveUpSignal } from '../base/giveup.ts';
 import { TunnelError, type TunnelErrorOptions } from '../errors/errors.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Conduit } from './conduit.ts';
-import type { GiveUpSignal } from './giveup.ts';
 
 /** The far side, or the jump host, did not give us the connection. */
 export class ConnectError extends TunnelError {

@@ -19,14 +19,13 @@
  * Limits: MAX_FLOWS, dialling and open together; beyond, a connection is put off (or
  * refused, if whoever asks does so once) and counted.
  */
-
+import type { GiveUpSignal } from '../base/giveup.ts';
 import { formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Policy, Verdict } from '../policy/policy.ts';
 import type { Conduit } from './conduit.ts';
 import { BusyError, ConnectError, type ConnectOptions, type Connector } from './connector.ts';
-import type { GiveUpSignal } from './giveup.ts';
 import { join } from './join.ts';
 import type { FlowRequest } from './request.ts';
 
@@ -55,11 +54,6 @@ export class Flows {
 
   constructor(options: FlowsOptions) {
     this.#options = options;
-  }
-
-  /** Flows that are dialling or open. */
-  get live(): number {
-    return this.#live;
   }
 
   /**

@@ -42,7 +42,6 @@ export class SlabPool {
   readonly #size: number;
   readonly #spare: Slab[] = [];
   readonly #maxSpare: number;
-  #live = 0;
 
   /**
    * `size` in bytes; of those that nobody holds, `maxSpare` are kept and the rest is left to the
@@ -53,13 +52,7 @@ export class SlabPool {
     this.#maxSpare = maxSpare;
   }
 
-  /** Slabs that somebody holds. */
-  get live(): number {
-    return this.#live;
-  }
-
   take(): Slab {
-    this.#live++;
     const spare = this.#spare.pop();
     if (spare === undefined) return new Slab(this.#size, this);
     spare.reuse();
@@ -67,7 +60,6 @@ export class SlabPool {
   }
 
   put(slab: Slab): void {
-    this.#live--;
     if (this.#spare.length < this.#maxSpare) this.#spare.push(slab);
   }
 }

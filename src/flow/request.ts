@@ -2,10 +2,10 @@
  * A connection that an application is trying to make: what captures hand out, and what everything
  * else answers.
  */
+import type { GiveUpSignal } from '../base/giveup.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Conduit } from './conduit.ts';
-import type { GiveUpSignal } from './giveup.ts';
 
 /**
  * One connection that an application is trying to make. Exactly one of `open`, `refuse` and `defer`

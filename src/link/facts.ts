@@ -2,8 +2,6 @@
  * What choose.ts wants to know about this machine and a jump host's settings; looked up, nothing is
  * dialled.
  */
-import { accessSync, constants, statSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { TunnelError } from '../errors/errors.ts';
 import { silentObserver } from '../observe/observer.ts';
 import { hopsOf } from '../ssh/hops.ts';
@@ -11,6 +9,7 @@ import { isKnownByAuthorityOnly } from '../ssh/hostkeys/verifier.ts';
 import { offeredKeyTypes } from '../ssh/identities/identities.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import type { AuthenticationSettings, SshSettings } from '../ssh/settings.ts';
+import { findProgram } from '../system/path.ts';
 import type { TransportFacts } from './choose.ts';
 
 /** `embeddedFailure`: with which code the embedded client has failed in this run. */
@@ -22,7 +21,7 @@ export async function gatherFacts(
   // What was asked for by name is not looked into.
   const open = transport === 'auto';
   return {
-    opensshInstalled: sshCommand !== undefined || isInPath('ssh', process.env['PATH']),
+    opensshInstalled: sshCommand !== undefined || findProgram('ssh') !== undefined,
     customCommand: sshCommand !== undefined,
     identityTypes: open ? await identityTypes(settings.authentication) : [],
     hostOnlyByAuthority: open && (await anyKnownByAuthorityOnly(settings)),
@@ -47,17 +46,4 @@ async function anyKnownByAuthorityOnly(settings: SshSettings): Promise<boolean> 
     if (await isKnownByAuthorityOnly(hostKeys, hostName, port)) return true;
   }
   return false;
-}
-
-/** As execvp(3) looks for it. `path`: PATH. */
-export function isInPath(program: string, path: string | undefined): boolean {
-  return (path ?? '/bin:/usr/bin').split(delimiter).some((directory) => {
-    const file = join(directory === '' ? '.' : directory, program);
-    try {
-      accessSync(file, constants.X_OK);
-      return statSync(file).isFile();
-    } catch {
-      return false; // not there, or not for this user
-    }
-  });
 }

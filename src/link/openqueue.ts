@@ -17,9 +17,10 @@
  * ask it each time.
  */
 import { isIP } from 'node:net';
+import type { GiveUpSignal } from '../base/giveup.ts';
+import { LruMap } from '../base/lrumap.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { BusyError, ConnectError, type ConnectOptions, type Connector } from '../flow/connector.ts';
-import type { GiveUpSignal } from '../flow/giveup.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 
@@ -58,27 +59,23 @@ export class Opens implements Connector {
   readonly #names = new Map<string, number>();
   #opening = 0;
   #byName = 0;
-  /** Until when, by destination; the oldest first. */
-  readonly #prohibited = new Map<
-    string,
-    { readonly until: number; readonly error: ConnectError }
-  >();
+  /** Until when, by destination. */
+  readonly #prohibited: LruMap<string, { readonly until: number; readonly error: ConnectError }>;
 
   constructor(options: OpensOptions) {
     this.#connector = options.connector;
     this.#observer = options.observer;
     this.#clock = options.clock ?? (() => performance.now());
-  }
-
-  /** Opens that wait for a place. */
-  get waiting(): number {
-    return this.#waiting.size;
+    this.#prohibited = new LruMap({
+      limit: MAX_PROHIBITED,
+      evicted: () => this.#observer.count('tunnel_opens_prohibited_forgotten_total'),
+    });
   }
 
   connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
     const { signal } = options;
     if (signal?.aborted) return Promise.reject(signal.reason);
-    const prohibited = this.#prohibited.get(formatDestination(destination));
+    const prohibited = this.#prohibited.peek(formatDestination(destination));
     if (prohibited !== undefined && prohibited.until > this.#clock()) {
       this.#observer.count('tunnel_opens_known_prohibited_total');
       return Promise.reject(prohibited.error);
@@ -120,7 +117,10 @@ export class Opens implements Connector {
         (error: unknown) => {
           signal?.removeEventListener('abort', abort);
           if (error instanceof ConnectError && error.refusal === 'prohibited')
-            this.#remember(formatDestination(destination), error);
+            this.#prohibited.set(formatDestination(destination), {
+              until: this.#clock() + PROHIBITED_MS,
+              error,
+            });
           this.#end(name);
           reject(error);
         },
@@ -189,15 +189,5 @@ export class Opens implements Connector {
       entry.start();
       return;
     }
-  }
-
-  #remember(key: string, error: ConnectError): void {
-    this.#prohibited.delete(key);
-    this.#prohibited.set(key, { until: this.#clock() + PROHIBITED_MS, error });
-    if (this.#prohibited.size <= MAX_PROHIBITED) return;
-    const [oldest] = this.#prohibited.keys();
-    if (oldest === undefined) return;
-    this.#prohibited.delete(oldest);
-    this.#observer.count('tunnel_opens_prohibited_forgotten_total');
   }
 }

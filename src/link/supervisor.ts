@@ -35,10 +35,10 @@
  *
  * Time is that of `now`, which stands still while the machine sleeps, as timers do.
  */
+import type { GiveUpSignal } from '../base/giveup.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, LinkGoneError } from '../flow/connector.ts';
-import type { GiveUpSignal } from '../flow/giveup.ts';
 import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { isProbing, type Transport } from '../ssh/transport.ts';
@@ -56,16 +56,9 @@ const IDLE_MS = 1_000;
  */
 const DEMAND_SECONDS = 10;
 
-export type SupervisorState =
-  /** `attempt` counts from 1 in each outage. */
-  | { readonly name: 'connecting'; readonly attempt: number }
-  | { readonly name: 'up' }
-  | { readonly name: 'probing' }
-  | { readonly name: 'idle' }
-  /** `wait` in ms, from now */
-  | { readonly name: 'waiting'; readonly wait: number; readonly error: TunnelError }
-  | { readonly name: 'failed'; readonly error: TunnelError }
-  | { readonly name: 'closed' };
+type State =
+  | { readonly name: 'connecting' | 'up' | 'probing' | 'idle' | 'waiting' | 'closed' }
+  | { readonly name: 'failed'; readonly error: TunnelError };
 
 export interface DialRequest {
   /** Aborted when the supervisor is closed. */
@@ -92,8 +85,6 @@ export interface SupervisorOptions {
   readonly now?: () => number;
   /** As Math.random, which is the default. */
   readonly random?: () => number;
-  /** How many connects may wait at a time. Default: MAX_HELD. */
-  readonly maxHeld?: number;
 }
 
 /** One transport while it is in use. */
@@ -118,8 +109,7 @@ export class Supervisor implements Transport {
   readonly #hold: Hold;
   readonly #redial: Redial;
   readonly #closing = new AbortController();
-  readonly #listeners = new Set<(state: SupervisorState) => void>();
-  #state: SupervisorState = { name: 'connecting', attempt: 1 };
+  #state: State = { name: 'connecting' };
   #end: (error: TunnelError | undefined) => void = () => {};
   /** In states up and probing. */
   #link: Link | undefined;
@@ -134,31 +124,15 @@ export class Supervisor implements Transport {
   #dialling: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
-    const { observer, maxHeld, now = () => performance.now() } = options;
+    const { observer, now = () => performance.now() } = options;
     this.#options = options;
     this.#observer = observer;
     this.#now = now;
-    this.#hold = new Hold({
-      observer,
-      now,
-      ...(maxHeld === undefined ? {} : { limit: maxHeld }),
-    });
+    this.#hold = new Hold({ observer, now });
     this.#redial = new Redial({ dial: () => this.#dialAgain(), now, random: options.random });
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
-  }
-
-  get state(): SupervisorState {
-    return this.#state;
-  }
-
-  /**
-   * `listener` is called with each new state, from within what caused it. Returns what ends that.
-   */
-  onState(listener: (state: SupervisorState) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
   }
 
   /**
@@ -169,7 +143,6 @@ export class Supervisor implements Transport {
     let failure: unknown;
     this.#attempt = 1;
     this.#downSince = this.#now();
-    this.#enter({ name: 'connecting', attempt: 1 });
     this.#dialling = this.#dial().catch((error: unknown) => {
       failure = error;
       this.#finish({ name: 'closed' }, undefined);
@@ -210,14 +183,13 @@ export class Supervisor implements Transport {
    * back; `what` completes "probing the link: ...".
    */
   disturbed(what: string): void {
-    const state = this.#state;
-    if (state.name === 'up') {
+    const { name } = this.#state;
+    if (name === 'up') {
       if (this.#link !== undefined) void this.#probe(this.#link, what);
-    } else if (state.name === 'connecting' || state.name === 'waiting') {
+    } else if (name === 'connecting' || name === 'waiting') {
       const wait = this.#redial.hurry();
-      if (wait === undefined || state.name !== 'waiting') return;
-      this.#observer.log('debug', `${what}: trying again in ${seconds(wait)}`);
-      this.#enter({ ...state, wait });
+      if (wait !== undefined && name === 'waiting')
+        this.#observer.log('debug', `${what}: trying again in ${seconds(wait)}`);
     }
   }
 
@@ -278,7 +250,7 @@ export class Supervisor implements Transport {
     if (this.#outage)
       this.#observer.log('notice', `reconnected after ${seconds(now - this.#downSince)}`);
     this.#outage = false;
-    this.#enter({ name: 'up' });
+    this.#state = { name: 'up' };
     transport.ended.then((error) => this.#lost(link, error));
     this.#hold.release();
   }
@@ -300,7 +272,7 @@ export class Supervisor implements Transport {
         'debug',
         `${error.message}, which nobody used; it is dialled again when needed`,
       );
-      this.#enter({ name: 'idle' });
+      this.#state = { name: 'idle' };
       return;
     }
     const reason =
@@ -309,13 +281,13 @@ export class Supervisor implements Transport {
     this.#outage = true;
     const wait = this.#redial.afterLoss(this.#downSince - link.since);
     if (wait === 0) this.#dialAgain();
-    else this.#enter({ name: 'waiting', wait, error: reason });
+    else this.#state = { name: 'waiting' };
   }
 
   #dialAgain(): void {
     this.#attempt++;
     this.#observer.count('tunnel_redials_total');
-    this.#enter({ name: 'connecting', attempt: this.#attempt });
+    this.#state = { name: 'connecting' };
     this.#dialling = this.#dial().catch((error: unknown) => this.#failed(error));
   }
 
@@ -339,7 +311,7 @@ export class Supervisor implements Transport {
       ? 'the login is tried again only in'
       : 'trying again in';
     this.#observer.log(news ? 'notice' : 'info', `${known.message}; ${again} ${seconds(wait)}`);
-    this.#enter({ name: 'waiting', wait, error: known });
+    this.#state = { name: 'waiting' };
   }
 
   async #probe(link: Link, what: string): Promise<void> {
@@ -347,11 +319,11 @@ export class Supervisor implements Transport {
     if (!isProbing(transport)) return;
     this.#observer.log('debug', `probing the link: ${what}`);
     this.#observer.count('tunnel_probes_total');
-    this.#enter({ name: 'probing' });
+    this.#state = { name: 'probing' };
     const alive = await transport.probe(PROBE_TIMEOUT_MS);
     if (this.#link !== link) return;
     if (alive) {
-      this.#enter({ name: 'up' });
+      this.#state = { name: 'up' };
       return;
     }
     this.#observer.count('tunnel_probes_failed_total');
@@ -360,20 +332,15 @@ export class Supervisor implements Transport {
   }
 
   /** The end, for whatever reason. */
-  #finish(state: SupervisorState, error: TunnelError | undefined): void {
+  #finish(state: State, error: TunnelError | undefined): void {
     if (this.#closing.signal.aborted) return;
     const reason = error ?? closedError();
     this.#closing.abort(reason);
     this.#link = undefined;
     this.#redial.cancel();
-    this.#enter(state);
+    this.#state = state;
     this.#hold.refuseAll(reason.message, reason);
     this.#end(error);
-  }
-
-  #enter(state: SupervisorState): void {
-    this.#state = state;
-    for (const listener of [...this.#listeners]) listener(state);
   }
 }
 

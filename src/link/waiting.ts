@@ -6,9 +6,8 @@
  * "refused": it is the one failure that programs take for "not now" and that they act on at once;
  * "unreachable" is taken for a mistake in the address, and silence makes them hang.
  */
-
+import type { GiveUpSignal } from '../base/giveup.ts';
 import { ConnectError } from '../flow/connector.ts';
-import type { GiveUpSignal } from '../flow/giveup.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 
@@ -19,8 +18,6 @@ export interface HoldOptions {
   readonly observer: Observer;
   /** Milliseconds on a clock that only goes forward. */
   readonly now: () => number;
-  /** Default: MAX_HELD. */
-  readonly limit?: number;
 }
 
 interface Wait {
@@ -40,16 +37,10 @@ interface Entry {
 
 export class Hold {
   readonly #options: HoldOptions;
-  readonly #limit: number;
   readonly #held = new Set<Entry>();
 
   constructor(options: HoldOptions) {
     this.#options = options;
-    this.#limit = options.limit ?? MAX_HELD;
-  }
-
-  get size(): number {
-    return this.#held.size;
   }
 
   /**
@@ -67,10 +58,10 @@ export class Hold {
         observer.count('tunnel_hold_timeouts_total');
         throw refused(noLink(seconds), cause());
       }
-      if (this.#held.size >= this.#limit) {
+      if (this.#held.size >= MAX_HELD) {
         observer.count('tunnel_hold_limit_total');
         throw refused(
-          `no link to the jump host, and ${this.#limit} connections wait for it already`,
+          `no link to the jump host, and ${MAX_HELD} connections wait for it already`,
           cause(),
         );
       }

@@ -1,6 +1,4 @@
 /** Network prefixes (CIDR, RFC 4632 and RFC 4291 §2.3), and how users write them. */
-import IPCIDR from 'ip-cidr';
-import { Netmask } from 'netmask';
 import {
   ADDRESS_BITS,
   addressBytes,
@@ -112,28 +110,19 @@ function parseIPv4(text: string, addressText: string, lengthText: string): Parse
   const netmask = lengthText.includes('.');
   if (netmask) requireAddress(lengthText);
   else requireLength(text, lengthText, 4);
-  if (!netmask && octets.length === IPV4_OCTETS)
-    return fromCIDR(text, addressText, Number(lengthText));
-
-  // The library completes `10` to 0.0.0.10, as inet_aton(3) does; in a prefix the missing octets
-  // are those on the right.
+  // inet_aton(3) completes `10` to 0.0.0.10; in a prefix the missing octets are those on the right.
   const complete = [...octets, ...Array<string>(IPV4_OCTETS - octets.length).fill('0')].join('.');
-  const block = readNetmask(text, complete, lengthText);
-  const prefix: Prefix = { family: 4, address: block.base, length: block.bitmask };
-  return { prefix, note: hostBitsNote(text, complete, prefix) };
+  return networkOf(text, complete, netmask ? maskLength(text, lengthText) : Number(lengthText));
 }
 
-function readNetmask(text: string, address: string, mask: string): Netmask {
-  try {
-    // The library doesn't know the mask of no bits in its dotted form.
-    return new Netmask(address, mask === '0.0.0.0' ? '0' : mask);
-  } catch {
-    // Everything else about the text has been checked: the library can only object to the mask.
+function maskLength(text: string, mask: string): number {
+  const hosts = 0xffff_ffffn - addressNumber(mask);
+  if ((hosts & (hosts + 1n)) !== 0n)
     throw new NotationError(
       `${quoted(text)} has a mask that isn't a row of ones followed by zeros (${mask})`,
       'give the prefix length in bits instead, such as /24',
     );
-  }
+  return ADDRESS_BITS[4] - (hosts === 0n ? 0 : hosts.toString(2).length);
 }
 
 function parseIPv6(text: string, addressText: string, lengthText: string): ParsedPrefix {
@@ -141,10 +130,10 @@ function parseIPv6(text: string, addressText: string, lengthText: string): Parse
   requireLength(text, lengthText, 6);
   const length = Number(lengthText);
   const address = addressFromBytes(addressBytes(addressText));
-  if (family(address) === 6) return fromCIDR(text, address, length);
-  if (length >= MAPPED_LENGTH) return fromCIDR(text, address, length - MAPPED_LENGTH);
+  if (family(address) === 6) return networkOf(text, address, length);
+  if (length >= MAPPED_LENGTH) return networkOf(text, address, length - MAPPED_LENGTH);
   // Wider than the mapped range: the text has to stay IPv6.
-  return fromCIDR(text, addressFromNumber(addressNumber(addressText), 6), length);
+  return networkOf(text, addressFromNumber(addressNumber(addressText), 6), length);
 }
 
 function requireLength(text: string, lengthText: string, of: Family): void {
@@ -166,18 +155,12 @@ function requireLength(text: string, lengthText: string, of: Family): void {
 }
 
 /** `address` is a valid address of the family in which `length` counts. */
-function fromCIDR(text: string, address: string, length: number): ParsedPrefix {
-  const start = new IPCIDR(`${address}/${length}`).start<string>();
-  const of = family(address);
-  const prefix: Prefix = {
-    family: of,
-    address: addressFromNumber(addressNumber(start), of),
-    length,
-  };
-  return { prefix, note: hostBitsNote(text, address, prefix) };
-}
-
-function hostBitsNote(text: string, address: string, prefix: Prefix): string | undefined {
-  if (addressNumber(address) === addressNumber(prefix.address)) return undefined;
-  return `${text} has host bits set, it is read as ${prefixNotation(prefix)}`;
+function networkOf(text: string, address: string, length: number): ParsedPrefix {
+  const value = addressNumber(address);
+  const prefix = prefixAround(value, family(address), length);
+  const note =
+    value === addressNumber(prefix.address)
+      ? undefined
+      : `${text} has host bits set, it is read as ${prefixNotation(prefix)}`;
+  return { prefix, note };
 }

@@ -2,6 +2,7 @@
  * What the allow-list has denied, as warnings: each destination once a minute, with the rule that
  * would permit it. A program that tries again and again, or scans a network, must not fill the log.
  */
+import { LruMap } from '../base/lrumap.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 
@@ -18,14 +19,13 @@ export const MAX_DENIAL_MESSAGES = 100;
 interface Denied {
   readonly logged: number;
   /** Since then. */
-  readonly repeated: number;
+  repeated: number;
 }
 
 export class DenialLog {
   readonly #observer: Observer;
   readonly #now: () => number;
-  /** In the order in which they were logged. */
-  readonly #denied = new Map<string, Denied>();
+  readonly #denied: LruMap<string, Denied>;
   #interval = Number.NEGATIVE_INFINITY;
   #messages = 0;
   #silent = 0;
@@ -33,6 +33,10 @@ export class DenialLog {
   constructor({ observer, now }: { readonly observer: Observer; readonly now: () => number }) {
     this.#observer = observer;
     this.#now = now;
+    this.#denied = new LruMap({
+      limit: MAX_DENIED_DESTINATIONS,
+      evicted: () => observer.count('tunnel_allowlist_forgotten_total'),
+    });
   }
 
   /** `rule`: what would permit it, written as a destination; an address may be known by a name. */
@@ -40,12 +44,12 @@ export class DenialLog {
     this.#observer.count('tunnel_allowlist_denied_total');
     const denied = formatDestination(destination);
     const now = this.#now();
-    const known = this.#denied.get(denied);
+    const known = this.#denied.peek(denied);
     if (known !== undefined && now - known.logged < DENIAL_INTERVAL_MS) {
-      this.#denied.set(denied, { ...known, repeated: known.repeated + 1 });
+      known.repeated += 1;
       return;
     }
-    this.#remember(denied, now);
+    this.#denied.set(denied, { logged: now, repeated: 0 });
     if (!this.#mayLog(now)) return;
     const before =
       known === undefined || known.repeated === 0
@@ -55,17 +59,6 @@ export class DenialLog {
       'warning',
       `${denied} is denied by the allow-list${before}; the rule to add: ${formatDestination(rule)}`,
     );
-  }
-
-  #remember(denied: string, now: number): void {
-    this.#denied.delete(denied);
-    this.#denied.set(denied, { logged: now, repeated: 0 });
-    if (this.#denied.size <= MAX_DENIED_DESTINATIONS) return;
-    this.#observer.count('tunnel_allowlist_forgotten_total');
-    for (const oldest of this.#denied.keys()) {
-      this.#denied.delete(oldest);
-      return;
-    }
   }
 
   #mayLog(now: number): boolean {

@@ -9,7 +9,6 @@
  * A tunnel that was killed leaves it behind. The next one removes those directories of the same
  * user whose process no longer is, or is another one by now.
  */
-
 import { lstatSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { TunnelError } from '../errors/errors.ts';
@@ -50,7 +49,7 @@ export function makePrivateDirectory(
   for (const base of bases) {
     try {
       sweep(base, observer);
-      const identity = [pidNamespace(), process.pid, processStart(process.pid) ?? 0];
+      const identity = [pidNamespace(), process.pid, processStat(process.pid)?.startTime ?? 0];
       const name = identity.map((number) => number.toString(36)).join('-');
       return describeDirectory(mkdtempSync(join(base, `${PREFIX}${name}-`)), observer);
     } catch (error) {
@@ -95,7 +94,10 @@ function sweep(base: string, observer: Observer): void {
   const here = pidNamespace().toString(36);
   for (const name of readdirSync(base)) {
     const [, namespace, pid = '', start] = NAME.exec(name) ?? [];
-    if (namespace !== here || processStart(Number.parseInt(pid, 36))?.toString(36) === start)
+    if (
+      namespace !== here ||
+      processStat(Number.parseInt(pid, 36))?.startTime.toString(36) === start
+    )
       continue;
     const path = join(base, name);
     try {
@@ -111,10 +113,4 @@ function sweep(base: string, observer: Observer): void {
 
 function pidNamespace(): number {
   return statSync('/proc/self/ns/pid').ino;
-}
-
-/** In clock ticks since the machine's start; undefined: there is no such process. */
-function processStart(pid: number): number | undefined {
-  const start = processStat(pid)?.[19];
-  return start === undefined ? undefined : Number(start);
 }

@@ -1,13 +1,35 @@
-/** What proc(5) tells about other processes. */
+/** What proc(5) tells about processes. */
 import { readFileSync } from 'node:fs';
 
-/** The fields of proc(5)'s stat that follow the program's name, from `state` (field 3). */
-export function processStat(pid: number): string[] | undefined {
+/** Of proc(5)'s stat. */
+export interface ProcessStat {
+  readonly state: string;
+  /** Its process group, and the one that its terminal is for (-1: it has no terminal). */
+  readonly group: number;
+  readonly foreground: number;
+  /** PF_... of the kernel's linux/sched.h. */
+  readonly flags: number;
+  /** In clock ticks since the machine's start. */
+  readonly startTime: number;
+}
+
+/** undefined: there is no such process. */
+export function processStat(pid: number | 'self'): ProcessStat | undefined {
+  let text: string;
   try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return text.slice(text.lastIndexOf(')') + 2).split(' ');
+    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
   } catch {
     // It is gone, which is what the callers want to know.
     return undefined;
   }
+  // The second field, the program's name in parentheses, may hold anything.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const [state = '', , group, , , foreground, flags] = fields;
+  return {
+    state,
+    group: Number(group),
+    foreground: Number(foreground),
+    flags: Number(flags),
+    startTime: Number(fields[19]),
+  };
 }

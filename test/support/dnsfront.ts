@@ -40,7 +40,8 @@ function overStreams(servers: readonly Destination[]): Resolver {
   return new StreamUpstream({
     servers,
     connect: async ({ host, port }, { signal }) => {
-      const socket = connect({ host, port, noDelay: true, signal });
+      const socket = connect({ host, port, noDelay: true });
+      signal.addEventListener('abort', () => socket.destroy(), { once: true });
       await once(socket, 'connect');
       return socket;
     },

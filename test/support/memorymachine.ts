@@ -232,7 +232,6 @@ export class MemoryMachine implements Machine {
   resolverPlan(): ResolverPlan {
     return planResolver({
       resolvConf: this.resolvConfText,
-      link: undefined,
       resolved: false,
       resolvedUplinks: undefined,
       nsswitch: undefined,

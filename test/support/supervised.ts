@@ -6,12 +6,7 @@ import assert from 'node:assert/strict';
 import { mock } from 'node:test';
 import { TunnelError } from '../../src/errors/errors.ts';
 import { ConnectError } from '../../src/flow/connector.ts';
-import {
-  type DialRequest,
-  Supervisor,
-  type SupervisorOptions,
-  type SupervisorState,
-} from '../../src/link/supervisor.ts';
+import { type DialRequest, Supervisor, type SupervisorOptions } from '../../src/link/supervisor.ts';
 import type { Destination } from '../../src/net/destination.ts';
 import type { Level, Observer } from '../../src/observe/observer.ts';
 import { TwinTransport } from './twin.ts';
@@ -76,14 +71,20 @@ export function supervised(outcomes: Outcome[] = [], options: Partial<Supervisor
     },
     ...options,
   });
-  const states: SupervisorState['name'][] = [];
-  supervisor.onState(({ name }) => states.push(name));
   const twin = (): ProbedTwin => {
     const last = twins.at(-1);
     assert.ok(last !== undefined, 'nothing was dialled');
     return last;
   };
-  return { supervisor, dials, twin, states, observer };
+  return { supervisor, dials, twin, observer };
+}
+
+/** Whether a connect gets through without waiting. */
+export async function isUp(supervisor: Supervisor): Promise<boolean> {
+  const asked = watch(supervisor.connect(API));
+  await settle();
+  asked.value?.abort(undefined);
+  return asked.value !== undefined;
 }
 
 export function serving(): ProbedTwin {

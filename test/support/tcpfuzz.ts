@@ -15,8 +15,8 @@ import { STATE } from '../../src/capture/tun/flowhost.ts';
 import { MAX_WINDOW } from '../../src/capture/tun/receiveside.ts';
 import type { TcpFlow } from '../../src/capture/tun/tcpflow.ts';
 import type { Conduit } from '../../src/flow/conduit.ts';
-import { SlabPool } from '../../src/flow/memory.ts';
 import { REFUSALS } from '../../src/net/refusal.ts';
+import { CountingPool } from './countingpool.ts';
 import {
   icmpFrame,
   otherFrame,
@@ -185,7 +185,7 @@ class Far implements Conduit {
 class Fuzz {
   readonly random: SeededRandom;
   readonly lab: TcpLab;
-  readonly memory = new SlabPool(32_768, 4);
+  readonly memory = new CountingPool(32_768, 4);
   readonly kernels = Array.from({ length: KERNELS }, (_, n) => new Kernel(n));
   readonly flows: TcpFlow[] = [];
   readonly fars: Far[] = [];

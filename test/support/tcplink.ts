@@ -10,8 +10,8 @@
 import assert from 'node:assert/strict';
 import type { TcpFlow } from '../../src/capture/tun/tcpflow.ts';
 import type { Conduit } from '../../src/flow/conduit.ts';
-import { SlabPool } from '../../src/flow/memory.ts';
 import { pseudoRandomBytes } from './bytes.ts';
+import { CountingPool } from './countingpool.ts';
 import { TcpClient } from './tcpclient.ts';
 import { type ReadTcp, readFrame } from './tcpframes.ts';
 import { SeededRandom } from './tcprandom.ts';
@@ -132,7 +132,7 @@ class Far implements Conduit {
 
 class Link {
   readonly random: SeededRandom;
-  readonly memory = new SlabPool(SLAB_BYTES, 8);
+  readonly memory = new CountingPool(SLAB_BYTES, 8);
   readonly lab: TcpLab;
   readonly clients = new Map<number, TcpClient>();
   readonly fars: Far[] = [];

@@ -14,11 +14,12 @@ import { LinuxTun } from '../../src/capture/tun/linuxtun.ts';
 import { PacketStack } from '../../src/capture/tun/stack.ts';
 import type { TcpFlow } from '../../src/capture/tun/tcpflow.ts';
 import type { Conduit } from '../../src/flow/conduit.ts';
-import { type Slab, SlabPool } from '../../src/flow/memory.ts';
+import type { Slab } from '../../src/flow/memory.ts';
 import { parsePrefix } from '../../src/net/prefix.ts';
 import { silentObserver } from '../../src/observe/observer.ts';
 import { startHelper } from '../../src/system/helper/helper.ts';
 import { pseudoRandomChunks, pseudoRandomDigest } from './bytes.ts';
+import { CountingPool } from './countingpool.ts';
 import { mustRun, run } from './process.ts';
 import { FaultyDevice } from './tcpfaulty.ts';
 import { BASE_PORT, downSeed, echoes, upSeed } from './tcplinuxflows.ts';
@@ -31,7 +32,7 @@ const PIECE = 32 * 1024;
 const SETTLE_MS = 5000;
 
 const [flows = 0, bytes = 0, seed = 0] = process.argv.slice(2).map(Number);
-const slabs = new SlabPool(PIECE, 16);
+const slabs = new CountingPool(PIECE, 16);
 const wrong: string[] = [];
 
 /** Sends back what it gets, before the application has ended as well. */

@@ -18,7 +18,7 @@ import { HEADER_BYTES, type PacketDevice } from '../../src/capture/tun/device.ts
 import { Endpoint, type EndpointOptions } from '../../src/capture/tun/endpoint.ts';
 import { FRAME_BYTES } from '../../src/capture/tun/frame.ts';
 import type { TcpFlow } from '../../src/capture/tun/tcpflow.ts';
-import { SlabPool } from '../../src/flow/memory.ts';
+import { CountingPool } from './countingpool.ts';
 import {
   type ReadFrame,
   type ReadIcmp,
@@ -54,7 +54,7 @@ export class TcpLab {
   readonly flows: TcpFlow[] = [];
   /** Frames of the endpoint's that no script has looked at yet. */
   readonly frames: ReadFrame[] = [];
-  readonly slabs = new SlabPool(FRAME_BYTES, 4);
+  readonly slabs = new CountingPool(FRAME_BYTES, 4);
   expirations = 0;
   #slab = this.slabs.take();
   #deadline = Number.POSITIVE_INFINITY;

@@ -16,6 +16,7 @@
  * counted.
  */
 import { createSocket, type Socket } from 'node:dgram';
+import { LruMap } from '../../base/lrumap.ts';
 import { type Datagram, MAX_DATAGRAM } from '../../flow/datagram.ts';
 import type { Destination } from '../../net/destination.ts';
 import { formatDestination } from '../../net/destination.ts';
@@ -52,12 +53,19 @@ interface Association {
 
 export class UdpRelay {
   readonly #options: UdpRelayOptions;
-  /** By both ends, the one that is idle longest first. */
-  readonly #associations = new Map<string, Association>();
+  /** By both ends. */
+  readonly #associations: LruMap<string, Association>;
   readonly #sweep: NodeJS.Timeout;
 
   constructor(options: UdpRelayOptions) {
     this.#options = options;
+    this.#associations = new LruMap({
+      limit: MAX_ASSOCIATIONS,
+      evicted: ({ socket }) => {
+        options.observer.count('tunnel_datagram_associations_over_limit_total');
+        socket.close();
+      },
+    });
     this.#sweep = setInterval(() => this.#expire(), SWEEP_MS).unref();
   }
 
@@ -89,16 +97,11 @@ export class UdpRelay {
 
   close(): void {
     clearInterval(this.#sweep);
-    for (const key of [...this.#associations.keys()]) this.#close(key);
+    for (const [key] of this.#associations) this.#close(key);
   }
 
   #open(key: string, datagram: Datagram, to: Destination): Association {
     const { send, observer } = this.#options;
-    const [oldest] = this.#associations.keys();
-    if (this.#associations.size >= MAX_ASSOCIATIONS && oldest !== undefined) {
-      observer.count('tunnel_datagram_associations_over_limit_total');
-      this.#close(oldest);
-    }
     const { source, destination } = datagram;
     const socket = createSocket(to.host.includes(':') ? 'udp6' : 'udp4');
     const association: Association = {
@@ -135,7 +138,7 @@ export class UdpRelay {
   }
 
   #failed(key: string, association: Association, error: NodeJS.ErrnoException): void {
-    if (this.#associations.get(key) !== association) return; // closed meanwhile
+    if (this.#associations.peek(key) !== association) return; // closed meanwhile
     const refusal = refusalOfErrno(error.code);
     this.#options.observer.log('debug', `udp ${key}: ${error.message}`);
     // What says nothing about the destination (EMSGSIZE, ENOBUFS) loses the datagram, as the
@@ -150,22 +153,19 @@ export class UdpRelay {
 
   #touch(key: string, association: Association): void {
     association.used = performance.now();
-    if (!this.#associations.delete(key)) return; // closed meanwhile
-    this.#associations.set(key, association);
+    this.#associations.get(key);
   }
 
   #expire(): void {
     const now = performance.now();
-    for (const [key, { used, idleMs }] of [...this.#associations]) {
+    for (const [key, { used, idleMs }] of this.#associations) {
       if (now - used >= idleMs) this.#close(key);
     }
   }
 
   #close(key: string): void {
-    const association = this.#associations.get(key);
-    if (association === undefined) return;
+    this.#associations.peek(key)?.socket.close();
     this.#associations.delete(key);
-    association.socket.close();
   }
 }
 

@@ -3,9 +3,9 @@
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { GiveUp } from '../../base/giveup.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import type { Conduit } from '../../flow/conduit.ts';
-import { GiveUp } from '../../flow/giveup.ts';
 import type { FlowRequest } from '../../flow/request.ts';
 import { StreamConduit } from '../../flow/streamconduit.ts';
 import { canonicalAddress, isAddress } from '../../net/address.ts';

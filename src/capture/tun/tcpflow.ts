@@ -31,8 +31,8 @@
  * acknowledgements, ECN and data in a SYN are not negotiated. Urgent data are inline. Simultaneous
  * open can't happen: this side never begins.
  */
+import { GiveUp } from '../../base/giveup.ts';
 import { both, type Conduit, connectionReset, type OverListener } from '../../flow/conduit.ts';
-import { GiveUp } from '../../flow/giveup.ts';
 import type { Slab } from '../../flow/memory.ts';
 import type { FlowRequest } from '../../flow/request.ts';
 import type { Refusal } from '../../net/refusal.ts';

@@ -88,11 +88,6 @@ export class DnsServer {
     this.#local = local;
   }
 
-  /** Queries that wait for an answer. */
-  get waiting(): number {
-    return this.#total;
-  }
-
   /**
    * From now on every answer is SERVFAIL, also to queries that wait as soon as their resolver is
    * closed: an address that is about to stand for nothing is given to nobody.

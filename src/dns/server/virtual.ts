@@ -147,11 +147,6 @@ export class VirtualAddresses {
     this.#slots = Math.min(slots, SLOTS);
   }
 
-  /** Leases that exist. */
-  get size(): number {
-    return this.#bySlot.size;
-  }
-
   /**
    * The addresses of a canonical name, the same as before where it has some. Undefined: all are in
    * use.

@@ -7,6 +7,7 @@
  *
  * Limits: MAX_ENTRIES and MAX_BYTES, beyond which what was used longest ago goes; counted.
  */
+import { LruMap } from '../../base/lrumap.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { UpstreamAnswer } from '../wire/compose.ts';
 import { readMessage } from '../wire/message.ts';
@@ -34,20 +35,18 @@ export class CachingResolver implements Resolver {
   readonly #upstream: Resolver;
   readonly #observer: Observer;
   readonly #now: () => number;
-  /** What was used longest ago comes first. */
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries: LruMap<string, Entry>;
   readonly #pending = new Map<string, Promise<UpstreamAnswer>>();
-  #bytes = 0;
 
   constructor({ upstream, observer, now = () => performance.now() }: CachingResolverOptions) {
     this.#upstream = upstream;
     this.#observer = observer;
     this.#now = now;
-  }
-
-  /** Answers that are kept, failures included. */
-  get size(): number {
-    return this.#entries.size;
+    this.#entries = new LruMap({
+      limit: MAX_ENTRIES,
+      weight: { limit: MAX_BYTES, of: sizeOf },
+      evicted: () => observer.count('tunnel_dns_cache_evictions_total'),
+    });
   }
 
   resolve(question: Question): Promise<UpstreamAnswer> {
@@ -84,33 +83,14 @@ export class CachingResolver implements Resolver {
 
   #fresh(key: string): Entry | undefined {
     const entry = this.#entries.get(key);
-    if (entry === undefined) return undefined;
-    this.#remove(key, entry);
-    if (entry.expiresAt <= this.#now()) return undefined;
-    this.#add(key, entry);
-    return entry;
+    if (entry === undefined || entry.expiresAt > this.#now()) return entry;
+    this.#entries.delete(key);
+    return undefined;
   }
 
   #store(key: string, answer: Entry['answer'], seconds: number): void {
     const storedAt = this.#now();
-    this.#add(key, { answer, storedAt, expiresAt: storedAt + seconds * 1000 });
-    for (const [oldest, entry] of this.#entries) {
-      if (this.#entries.size <= MAX_ENTRIES && this.#bytes <= MAX_BYTES) break;
-      this.#observer.count('tunnel_dns_cache_evictions_total');
-      this.#remove(oldest, entry);
-    }
-  }
-
-  #add(key: string, entry: Entry): void {
-    const before = this.#entries.get(key);
-    if (before !== undefined) this.#remove(key, before);
-    this.#entries.set(key, entry);
-    this.#bytes += sizeOf(entry);
-  }
-
-  #remove(key: string, entry: Entry): void {
-    this.#entries.delete(key);
-    this.#bytes -= sizeOf(entry);
+    this.#entries.set(key, { answer, storedAt, expiresAt: storedAt + seconds * 1000 });
   }
 }
 

@@ -13,6 +13,8 @@
 import { randomInt } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import type { GiveUpSignal } from '../../base/giveup.ts';
+import { within } from '../../base/within.ts';
 import { type Destination, formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { composeQuery, type UpstreamAnswer } from '../wire/compose.ts';
@@ -108,7 +110,7 @@ export class DatagramUpstream implements Resolver {
     return takeAnswer(received.bytes, received.view);
   }
 
-  async #exchange(
+  #exchange(
     server: Destination,
     question: Question,
     timeoutMs: number,
@@ -118,46 +120,35 @@ export class DatagramUpstream implements Resolver {
     const query = composeQuery(question, { edns });
     const id = randomInt(0x1_0000);
     viewOf(query).setUint16(0, id);
-    const closing = this.#closing.signal;
-    closing.throwIfAborted();
-    // Not AbortSignal.any(), which leaves something behind in the longer-lived signal each time.
-    const giveUp = new AbortController();
-    const close = () => giveUp.abort(closing.reason);
-    closing.addEventListener('abort', close, { once: true });
-    const timer = setTimeout(
-      () =>
-        giveUp.abort(
-          upstreamError('timeout', `${formatDestination(server)} did not answer in time`),
-        ),
-      timeoutMs,
-    );
-    let socket: Socket | undefined;
-    try {
-      socket = socketFor(server);
-      const answered = this.#awaitAnswer(socket, id, question, giveUp.signal);
-      socket.connect(server.port, server.host);
-      await Promise.race([once(socket, 'connect'), answered]);
-      socket.send(query);
-      return await answered;
-    } catch (cause) {
-      giveUp.signal.throwIfAborted();
-      throw upstreamError(
-        'unreachable',
-        cause instanceof Error ? cause.message : String(cause),
-        cause,
-      );
-    } finally {
-      clearTimeout(timer);
-      closing.removeEventListener('abort', close);
-      socket?.close();
-    }
+    const late = () =>
+      upstreamError('timeout', `${formatDestination(server)} did not answer in time`);
+    const { signal } = this.#closing;
+    return within({ signal, time: { milliseconds: timeoutMs, late } }, async (giveUp) => {
+      let socket: Socket | undefined;
+      try {
+        socket = socketFor(server);
+        const answered = this.#awaitAnswer(socket, id, question, giveUp);
+        socket.connect(server.port, server.host);
+        await Promise.race([once(socket, 'connect'), answered]);
+        socket.send(query);
+        return await answered;
+      } catch (cause) {
+        throw upstreamError(
+          'unreachable',
+          cause instanceof Error ? cause.message : String(cause),
+          cause,
+        );
+      } finally {
+        socket?.close();
+      }
+    });
   }
 
   #awaitAnswer(
     socket: Socket,
     id: number,
     question: Question,
-    signal: AbortSignal,
+    signal: GiveUpSignal,
   ): Promise<Received> {
     return new Promise((resolve, reject) => {
       signal.addEventListener('abort', () => reject(signal.reason), { once: true });

@@ -16,6 +16,8 @@
  * Limits: MAX_KNOWN addresses, beyond which the one that was answered longest ago goes;
  * MAX_NAMES_OF_AN_ADDRESS. Counted.
  */
+
+import { LruMap } from '../../base/lrumap.ts';
 import { isCanonicalName } from '../../net/name.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { UpstreamAnswer } from '../wire/compose.ts';
@@ -35,25 +37,21 @@ export interface KnownNamesOptions {
 }
 
 export class KnownNames {
-  readonly #observer: Observer;
   readonly #now: () => number;
-  /** By address, the one that was answered longest ago first: names to when they expire. */
-  readonly #names = new Map<string, Map<string, number>>();
+  readonly #forgotten: () => void;
+  /** By address: names to when they expire. */
+  readonly #names: LruMap<string, LruMap<string, number>>;
 
   constructor({ observer, now = () => performance.now() }: KnownNamesOptions) {
-    this.#observer = observer;
     this.#now = now;
-  }
-
-  /** Addresses that are known. */
-  get size(): number {
-    return this.#names.size;
+    this.#forgotten = () => observer.count('tunnel_dns_known_over_limit_total');
+    this.#names = new LruMap({ limit: MAX_KNOWN, evicted: this.#forgotten });
   }
 
   /** The names of a canonical address, the one that was answered last first. */
   of(address: string): string[] {
     const now = this.#now();
-    const names = [...(this.#names.get(address) ?? [])];
+    const names = [...(this.#names.peek(address) ?? [])];
     return names
       .filter(([, expires]) => expires > now)
       .map(([name]) => name)
@@ -63,21 +61,13 @@ export class KnownNames {
   /** A name that no host has is not kept: what is kept may be dialled. */
   add(name: string, { address, ttl }: Pick<AddressRecord, 'address' | 'ttl'>): void {
     if (!isCanonicalName(name)) return;
-    const names = this.#names.get(address) ?? new Map<string, number>();
-    this.#names.delete(address);
-    this.#names.set(address, names);
-    names.delete(name);
+    let names = this.#names.get(address);
+    if (names === undefined) {
+      names = new LruMap({ limit: MAX_NAMES_OF_AN_ADDRESS, evicted: this.#forgotten });
+      this.#names.set(address, names);
+    }
     names.set(name, this.#now() + ttl * 1000 + KEPT_AFTER_MS);
-    if (names.size > MAX_NAMES_OF_AN_ADDRESS) dropOldest(names);
-    if (this.#names.size <= MAX_KNOWN) return;
-    this.#observer.count('tunnel_dns_known_over_limit_total');
-    dropOldest(this.#names);
   }
-}
-
-function dropOldest(map: Map<string, unknown>): void {
-  const [oldest] = map.keys();
-  if (oldest !== undefined) map.delete(oldest);
 }
 
 /**

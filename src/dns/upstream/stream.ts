@@ -12,8 +12,9 @@
  *
  * Limits: MAX_IN_FLIGHT queries; beyond, a query is refused at once and counted.
  */
-
 import type { Duplex } from 'node:stream';
+import type { GiveUpSignal } from '../../base/giveup.ts';
+import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { type Destination, formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
@@ -36,7 +37,7 @@ export interface StreamUpstreamOptions {
   /** Opens a stream; a transport's `connect` is one. */
   readonly connect: (
     destination: Destination,
-    options: { readonly signal: AbortSignal },
+    options: { readonly signal: GiveUpSignal },
   ) => Promise<Duplex>;
   readonly observer: Observer;
   readonly attemptTimeoutMs?: number;
@@ -180,16 +181,18 @@ export class StreamUpstream implements Resolver {
 
   async #open(destination: Destination, deadline: number): Promise<StreamConnection> {
     const { connect, observer } = this.#options;
-    const patience = AbortSignal.timeout(
-      Math.max(1, Math.min(this.#attemptMs(), deadline - performance.now())),
-    );
-    const signal = AbortSignal.any([this.#closing.signal, patience]);
+    const { signal } = this.#closing;
+    const milliseconds = Math.min(this.#attemptMs(), deadline - performance.now());
+    const late = upstreamError('timeout', 'no connection in time');
     try {
-      const connection = new StreamConnection(await connect(destination, { signal }), observer);
-      if (this.#closing.signal.aborted) connection.close();
+      const stream = await within({ signal, time: { milliseconds, late: () => late } }, (giveUp) =>
+        connect(destination, { signal: giveUp }),
+      );
+      const connection = new StreamConnection(stream, observer);
+      if (signal.aborted) connection.close();
       return connection;
     } catch (cause) {
-      if (patience.aborted) throw upstreamError('timeout', 'no connection in time', cause);
+      if (cause === late) throw late;
       throw upstreamError(
         'unreachable',
         cause instanceof Error ? cause.message : String(cause),

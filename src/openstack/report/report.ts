@@ -5,6 +5,7 @@
  * Whether the jump host permits an address is found out by opening it: no answer but "prohibited"
  * comes from sshd itself, all others come from beyond its PermitOpen.
  */
+import { within } from '../../base/within.ts';
 import type { ReportFormat } from '../../config/openstackreport.ts';
 import { ConnectError, type Connector } from '../../flow/connector.ts';
 import { isAddress } from '../../net/address.ts';
@@ -71,14 +72,17 @@ async function probe(
   stop: AbortSignal,
   timeout: number,
 ): Promise<Probe> {
-  const late = AbortSignal.timeout(timeout);
+  const late = (): ConnectError =>
+    new ConnectError('timeout', `no answer within ${timeout / 1000} s`);
   try {
-    const conduit = await connect({ host, port }, { signal: AbortSignal.any([stop, late]) });
+    const conduit = await within(
+      { signal: stop, time: { milliseconds: timeout, late } },
+      (signal) => connect({ host, port }, { signal }),
+    );
     conduit.abort(undefined);
     return { outcome: 'open' };
   } catch (error) {
     if (stop.aborted) throw stop.reason;
-    if (late.aborted) return { outcome: 'timeout', why: `no answer within ${timeout / 1000} s` };
     if (error instanceof ConnectError) return { outcome: error.refusal, why: error.message };
     throw error;
   }

@@ -11,6 +11,7 @@
 import { lookup } from 'node:dns/promises';
 import { isIP, isIPv6 } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
 import { hopsOf } from '../hops.ts';
@@ -214,25 +215,12 @@ function familyError(host: string, lacks: string, setting: string): TunnelError 
 /** Addresses of a name, each once. */
 async function find(host: string, family: 0 | 4 | 6, options: ResolveOptions): Promise<string[]> {
   const { signal, timeout = RESOLVE_TIMEOUT, lookup: ask = systemLookup } = options;
-  signal?.throwIfAborted();
-  const found = await new Promise<readonly { readonly address: string }[]>((resolve, reject) => {
-    const abort = (): void => settle(() => reject(signal?.reason));
-    const timer = setTimeout(
-      () => settle(() => reject(silentError(host, timeout))),
-      timeout * 1000,
-    );
-    const settle = (then: () => void): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
-      then();
-    };
-    signal?.addEventListener('abort', abort, { once: true });
-    // Both outcomes are handled here, so one that comes too late is ignored.
-    ask(host, family).then(
-      (addresses) => settle(() => resolve(addresses)),
-      (cause: NodeJS.ErrnoException) => settle(() => reject(lookupError(host, family, cause))),
-    );
-  });
+  const late = (): TunnelError => silentError(host, timeout);
+  const found = await within({ signal, time: { milliseconds: timeout * 1000, late } }, () =>
+    ask(host, family).catch((cause: NodeJS.ErrnoException) => {
+      throw lookupError(host, family, cause);
+    }),
+  );
   return [...new Set(found.map(({ address }) => address))];
 }
 

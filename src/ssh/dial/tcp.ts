@@ -1,5 +1,6 @@
 /** One TCP connection to a jump host, and what its failures are called. */
 import { connect, type Socket } from 'node:net';
+import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { RemoteAddress } from './addresses.ts';
@@ -51,25 +52,17 @@ export async function connectTcp(
   socket.pause();
   socket.setKeepAlive(true, TCP_KEEPALIVE_MS);
   try {
-    await new Promise<void>((resolve, reject) => {
-      const abort = (): void => settle(() => reject(signal?.reason));
-      const timer = setTimeout(
-        () => settle(() => reject(timeoutError(at, timeout, 'TCP connection'))),
-        timeout * 1000,
-      );
-      const settle = (then: () => void): void => {
-        clearTimeout(timer);
-        signal?.removeEventListener('abort', abort);
-        then();
-      };
-      signal?.addEventListener('abort', abort, { once: true });
-      socket.once('connect', () => settle(resolve));
-      // Stays: a reset may follow a connect before SSH has come to listen; it is then seen as an
-      // early end.
-      socket.on('error', (error: NodeJS.ErrnoException) =>
-        settle(() => reject(tcpError(at, localAddress, error))),
-      );
-    });
+    const late = (): TunnelError => timeoutError(at, timeout, 'TCP connection');
+    const connected = (): Promise<void> =>
+      new Promise((resolve, reject) => {
+        socket.once('connect', resolve);
+        // Stays: a reset may follow a connect before SSH has come to listen; it is then seen as an
+        // early end.
+        socket.on('error', (error: NodeJS.ErrnoException) =>
+          reject(tcpError(at, localAddress, error)),
+        );
+      });
+    await within({ signal, time: { milliseconds: timeout * 1000, late } }, connected);
   } catch (error) {
     socket.destroy();
     throw error;

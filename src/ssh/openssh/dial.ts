@@ -27,6 +27,7 @@
 import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
+import { within } from '../../base/within.ts';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
 import { GUARD_PATH, HOSTPIN_PATH } from '../../native/addon.ts';
 import { formatDestination } from '../../net/destination.ts';
@@ -187,26 +188,23 @@ class Start {
       onLog: (line) => this.#follow(line),
       onStderr: (line) => this.#heard(line),
     });
-    let abort: (() => void) | undefined;
-    try {
-      await new Promise<void>((resolve, reject) => {
-        abort = (): void => reject(signal?.reason);
-        signal?.addEventListener('abort', abort, { once: true });
+    const up = (): Promise<void> =>
+      new Promise((resolve, reject) => {
         this.#refuse = reject;
         this.#phaseChanged = () => {
           if (this.#log.phase === 'up') this.#listening(process).then(resolve, reject);
         };
         process.exited.then((exit) => this.#failure(exit)).then(reject, reject);
         this.#watch();
-        if (signal?.aborted) abort();
       });
+    try {
+      await within({ signal }, up);
     } catch (error) {
       await process.end();
       throw error;
     } finally {
       // Not before: what ssh says while it ends is followed, too, and sets it anew.
       clearTimeout(this.#timer);
-      if (abort !== undefined) signal?.removeEventListener('abort', abort);
     }
     // ssh listens, and so it has verified the key: lines of its log alone don't say so, a server
     // can forge them (log.ts).

@@ -13,6 +13,7 @@
  */
 import { Socket } from 'node:net';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
+import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import type { Conduit } from '../../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, LinkGoneError } from '../../flow/connector.ts';
@@ -141,20 +142,14 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
     this.#admit(destination);
     const opening = new Opening(destination);
     this.#openings.add(opening);
-    let abort = (): void => {};
-    const aborted = new Promise<never>((_resolve, reject) => {
-      abort = () => reject(signal?.reason);
-      signal?.addEventListener('abort', abort, { once: true });
-    });
     let succeeded = false;
     try {
-      await Promise.race([this.#open(opening), aborted]);
+      await within({ signal }, () => this.#open(opening));
       const flow = new FlowStream(opening.socket, this);
       this.#flows.add(flow);
       succeeded = true;
       return new StreamConduit(flow);
     } finally {
-      signal?.removeEventListener('abort', abort);
       this.#openings.delete(opening);
       opening.end(succeeded);
     }

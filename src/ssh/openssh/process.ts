@@ -124,8 +124,8 @@ export class SshProcess {
   /** False from the moment at which the kernel begins to close what the process holds. */
   get alive(): boolean {
     if (this.#gone || this.#child.pid === undefined) return false;
-    const [state = 'Z', , , , , , flags = '0'] = processStat(this.#child.pid) ?? [];
-    return state !== 'Z' && state !== 'X' && (Number(flags) & PF_EXITING) === 0;
+    const { state = 'Z', flags = 0 } = processStat(this.#child.pid) ?? {};
+    return state !== 'Z' && state !== 'X' && (flags & PF_EXITING) === 0;
   }
 
   /**

@@ -22,7 +22,7 @@ import { closeSync, lstatSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { addon, type LinkHandle } from '../../native/addon.ts';
 import type { Prefix } from '../../net/prefix.ts';
@@ -225,27 +225,16 @@ class LinkedHelper implements Helper {
       env: elevated.env,
     });
     await untilExit(child, elevated, signal);
-    const timer = new AbortController();
-    try {
-      const late = delay(HELLO_TIMEOUT_MS, undefined, { signal: timer.signal, ref: true }).then(
-        () => {
-          throw protocolError('it was started but did not say hello');
-        },
-      );
-      late.catch(() => {
-        // Lost the race: cancelled below.
-      });
-      const { message, fd } = await Promise.race([hello, late]);
-      discard(fd);
-      if (message.type === 'failed') throw failedError(message);
-      if (message.type !== 'hello') throw protocolError(`${message.type} instead of hello`);
-      this.#observer.log('debug', 'the helper is connected', {
-        pid: message.pid,
-        via: elevated.via,
-      });
-    } finally {
-      timer.abort();
-    }
+    const late = () => protocolError('it was started but did not say hello');
+    const time = { milliseconds: HELLO_TIMEOUT_MS, late };
+    const { message, fd } = await within({ time }, () => hello);
+    discard(fd);
+    if (message.type === 'failed') throw failedError(message);
+    if (message.type !== 'hello') throw protocolError(`${message.type} instead of hello`);
+    this.#observer.log('debug', 'the helper is connected', {
+      pid: message.pid,
+      via: elevated.via,
+    });
   }
 
   async create(request: CreateRequest): Promise<HelperDevice> {
@@ -298,12 +287,10 @@ class LinkedHelper implements Helper {
       } catch {
         // The other side has closed already: the end is on its way.
       }
-      const timer = new AbortController();
-      const late = delay(CLOSE_TIMEOUT_MS, 'late', { signal: timer.signal }).catch(() => 'in time');
-      if ((await Promise.race([this.ended, late])) === 'late') {
-        this.#observer.log('warning', 'the helper does not end');
-      }
-      timer.abort();
+      const late = () => lostError('it does not end');
+      await within({ time: { milliseconds: CLOSE_TIMEOUT_MS, late } }, () => this.ended).catch(() =>
+        this.#observer.log('warning', 'the helper does not end'),
+      );
     }
     this.#finish(undefined);
   }

@@ -14,9 +14,9 @@
  * It stops only where there is a terminal: without one nobody would continue it, and a command that
  * is stopped for a while from outside (a debugger, cpulimit) must find its network again.
  */
-import { closeSync, constants as FILE, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { addon } from '../../native/addon.ts';
+import { hasTerminal } from '../terminal.ts';
 import type { CommandStatus } from './launcher.ts';
 
 /** Shells report a program that a signal ended as this plus the signal's number. */
@@ -56,13 +56,4 @@ export function superviseJob(pid: number): Job {
 export function exitStatus({ status, signal }: CommandStatus, signalNumber = 0): number {
   if (signal !== null) return SIGNAL_BASE + constants.signals[signal];
   return signalNumber === 0 ? (status ?? 0) : SIGNAL_BASE + signalNumber;
-}
-
-function hasTerminal(): boolean {
-  try {
-    closeSync(openSync('/dev/tty', FILE.O_RDONLY | FILE.O_NOCTTY | FILE.O_NONBLOCK));
-    return true;
-  } catch {
-    return false; // ENXIO: none
-  }
 }

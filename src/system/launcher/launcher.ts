@@ -15,6 +15,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, closeSync, constants as FILE, fstatSync } from 'node:fs';
+import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { addon, LAUNCHER_PATH, type LinkHandle } from '../../native/addon.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
@@ -144,20 +145,14 @@ async function start(
 ): Promise<Launcher> {
   signal?.throwIfAborted();
   const launcher = new LinkedLauncher(path, command, inPlace);
-  const onAbort = () => launcher.close(signal?.reason);
-  const timer = setTimeout(
-    () => launcher.close(launcherLost(`it has not answered for ${READY_TIMEOUT_MS / 1000} s`)),
-    READY_TIMEOUT_MS,
-  );
-  signal?.addEventListener('abort', onAbort, { once: true });
+  const late = () => launcherLost(`it has not answered for ${READY_TIMEOUT_MS / 1000} s`);
   try {
-    return await launcher.prepare(setup);
+    return await within({ signal, time: { milliseconds: READY_TIMEOUT_MS, late } }, () =>
+      launcher.prepare(setup),
+    );
   } catch (error) {
     launcher.close();
     throw error;
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', onAbort);
   }
 }
 
@@ -269,9 +264,9 @@ class LinkedLauncher implements Launcher {
     await this.#executed.promise;
   }
 
-  close(reason: unknown = launcherLost('it was stopped')): void {
+  close(): void {
     if (this.#state === 'running' || this.#state === 'ended') return;
-    this.#fail(reason);
+    this.#fail(launcherLost('it was stopped'));
     this.#child.kill('SIGKILL');
   }
 

@@ -2,9 +2,10 @@
  * How the helper becomes root: directly when this process is root, else through sudo, else through
  * doas.
  */
-import { accessSync, closeSync, constants, openSync, statSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { isAbsolute } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
+import { findProgram, pathDirectories } from '../path.ts';
+import { hasTerminal } from '../terminal.ts';
 
 export interface Elevation {
   readonly via: 'root' | 'sudo' | 'doas';
@@ -38,8 +39,10 @@ export function elevation(program: string, args: readonly string[]): Elevation {
   const interactive = hasTerminal();
   const env = { ...process.env };
   for (const name of CALLER_VARIABLES) delete env[name];
+  // Nothing of the working directory's is to be run with a password.
+  const directories = pathDirectories().filter(isAbsolute);
   for (const via of ['sudo', 'doas'] as const) {
-    const command = findProgram(via);
+    const command = findProgram(via, directories);
     if (command === undefined) continue;
     // Both ask at the terminal, not on stdin, and both know -n.
     return {
@@ -57,30 +60,4 @@ export function elevation(program: string, args: readonly string[]): Elevation {
       hint: 'run tunnel as root, or install sudo',
     },
   );
-}
-
-/** Whether this process has a controlling terminal, at which sudo could ask. */
-function hasTerminal(): boolean {
-  try {
-    closeSync(openSync('/dev/tty', constants.O_RDWR | constants.O_NOCTTY));
-    return true;
-  } catch {
-    // ENXIO: none.
-    return false;
-  }
-}
-
-function findProgram(name: string): string | undefined {
-  for (const directory of (process.env['PATH'] ?? '').split(delimiter)) {
-    // An empty entry means the working directory: nothing to be run from there with a password.
-    if (directory === '') continue;
-    const path = join(directory, name);
-    try {
-      accessSync(path, constants.X_OK);
-      if (statSync(path).isFile()) return path;
-    } catch {
-      // Not here: the next directory.
-    }
-  }
-  return undefined;
 }

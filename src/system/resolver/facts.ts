@@ -1,6 +1,6 @@
 /** What detect.ts wants to know, read from this machine. */
-import { existsSync, readFileSync, readlinkSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { ResolverFacts } from './detect.ts';
 
 /** Where systemd-resolved lists the servers that it asks. */
@@ -8,10 +8,8 @@ export const RESOLVED_UPLINKS = '/run/systemd/resolve/resolv.conf';
 
 /** `root` is put before each path: for tests. */
 export function readResolverFacts(root = '/'): ResolverFacts {
-  const resolvConf = join(root, 'etc/resolv.conf');
   return {
-    resolvConf: read(resolvConf),
-    link: readLink(resolvConf),
+    resolvConf: read(join(root, 'etc/resolv.conf')),
     // It makes the socket when it starts, and the directory goes with it.
     resolved: existsSync(join(root, 'run/systemd/resolve/io.systemd.Resolve')),
     resolvedUplinks: read(join(root, RESOLVED_UPLINKS)),
@@ -24,13 +22,5 @@ function read(file: string): string | undefined {
     return readFileSync(file, 'utf8');
   } catch {
     return undefined; // as good as absent: nobody else can read it either
-  }
-}
-
-function readLink(file: string): string | undefined {
-  try {
-    return resolve(dirname(file), readlinkSync(file));
-  } catch {
-    return undefined; // a plain file, or none
   }
 }

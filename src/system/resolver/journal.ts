@@ -165,10 +165,10 @@ function readEntry(file: string): { kind: string; owner: Owner; data: unknown } 
 
 /** undefined: no such process, or one that has ended and that nobody has waited for. */
 function ownerOf(pid: number): Owner | undefined {
-  const fields = processStat(pid);
-  if (fields === undefined || /^[ZX]$/.test(fields[0] ?? '')) return undefined;
+  const stat = processStat(pid);
+  if (stat === undefined || /^[ZX]$/.test(stat.state)) return undefined;
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  return { pid, startTime: `${boot} ${fields[19]}` };
+  return { pid, startTime: `${boot} ${stat.startTime}` };
 }
 
 export function isRecord(value: unknown): value is Record<string, unknown> {

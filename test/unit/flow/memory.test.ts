@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { type Slab, SlabPool } from '../../../src/flow/memory.ts';
+import type { Slab } from '../../../src/flow/memory.ts';
+import { CountingPool } from '../../support/countingpool.ts';
 
 const SIZE = 64;
 
 describe('SlabPool', () => {
   it('gives out again what nobody holds any more', () => {
-    const pool = new SlabPool(SIZE, 1);
+    const pool = new CountingPool(SIZE, 1);
     const first = pool.take();
     assert.deepEqual([first.bytes.length, first.view.byteLength, pool.live], [SIZE, SIZE, 1]);
     assert.equal(first.shared, false);
@@ -23,7 +24,7 @@ describe('SlabPool', () => {
   });
 
   it('keeps no more than it may, and makes others when it has none', () => {
-    const pool = new SlabPool(SIZE, 2);
+    const pool = new CountingPool(SIZE, 2);
     const slabs = Array.from({ length: 5 }, () => pool.take());
     assert.equal(new Set(slabs).size, 5);
     for (const slab of slabs) slab.release();
@@ -39,7 +40,7 @@ describe('SlabPool', () => {
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200, size: 'max' }), fc.nat(4), (steps, maxSpare) => {
-        const pool = new SlabPool(SIZE, maxSpare);
+        const pool = new CountingPool(SIZE, maxSpare);
         /** One entry for each holder. */
         const held: { readonly slab: Slab; readonly mark: number }[] = [];
         for (const [number, { kind, index }] of steps.entries()) {

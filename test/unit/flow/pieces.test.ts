@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { Slab, SlabPool } from '../../../src/flow/memory.ts';
+import { Slab } from '../../../src/flow/memory.ts';
 import { Pieces } from '../../../src/flow/pieces.ts';
+import { CountingPool } from '../../support/countingpool.ts';
 
 const BLOCK_BYTES = 32 * 1024;
 const SLAB_BYTES = 40_000;
@@ -61,7 +62,7 @@ describe('Pieces', () => {
   it('are what one buffer with the same bytes would be, and hold no memory that they do not need', () => {
     fc.assert(
       fc.property(fc.array(action, { maxLength: 100, size: 'max' }), (actions) => {
-        const pool = new SlabPool(SLAB_BYTES, 0);
+        const pool = new CountingPool(SLAB_BYTES, 0);
         const pieces = new Pieces();
         let model = Buffer.alloc(0);
         /**
@@ -156,7 +157,7 @@ describe('Pieces', () => {
 
   it('lie together in blocks, as far as they are small', () => {
     const pieces = new Pieces();
-    const pool = new SlabPool(SLAB_BYTES, 0);
+    const pool = new CountingPool(SLAB_BYTES, 0);
     for (let piece = 0; piece < 100; piece++) {
       const slab = pool.take();
       pieces.push(slab.bytes.fill(piece).subarray(0, 1_000), slab);

@@ -5,8 +5,8 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
-import { SlabPool } from '../../../src/flow/memory.ts';
 import { StreamConduit } from '../../../src/flow/streamconduit.ts';
+import { CountingPool } from '../../support/countingpool.ts';
 import { closeSockets, socketPair } from '../../support/socketpair.ts';
 import { joined } from '../../support/testconduit.ts';
 
@@ -109,7 +109,7 @@ describe('StreamConduit', () => {
   });
 
   it('holds memory that is used again until it is written', async () => {
-    const pool = new SlabPool(100, 1);
+    const pool = new CountingPool(100, 1);
     const stream = new Held();
     const other = joined(new StreamConduit(stream));
     const give = (text: string): void => {
@@ -130,7 +130,7 @@ describe('StreamConduit', () => {
   });
 
   it('holds no memory that is used again for what waits behind something else', async () => {
-    const pool = new SlabPool(100, 1);
+    const pool = new CountingPool(100, 1);
     const stream = new Held();
     const other = joined(new StreamConduit(stream), { automatic: false });
     other.give('first, ');

@@ -8,6 +8,7 @@ import type { TunnelError } from '../../../src/errors/errors.ts';
 import { ConnectError } from '../../../src/flow/connector.ts';
 import { MAX_OPENS_OF_A_NAME } from '../../../src/link/openqueue.ts';
 import type { SupervisorOptions } from '../../../src/link/supervisor.ts';
+import { MAX_HELD } from '../../../src/link/waiting.ts';
 import {
   API,
   assertRefused,
@@ -99,8 +100,8 @@ describe('supervisor', () => {
     });
 
     it('are refused at once when enough wait already', async () => {
-      const { supervisor, observer } = await down({ maxHeld: 3 });
-      const held = [1, 2, 3].map(() => watch(supervisor.connect(API)));
+      const { supervisor, observer } = await down();
+      const held = Array.from({ length: MAX_HELD }, () => watch(supervisor.connect(API)));
       const surplus = watch(supervisor.connect(API));
       await settle();
       assertRefused(surplus.error);
@@ -112,7 +113,8 @@ describe('supervisor', () => {
     });
 
     it('make room when the application gives up', async () => {
-      const { supervisor } = await down({ maxHeld: 1 });
+      const { supervisor } = await down();
+      for (let others = 1; others < MAX_HELD; others++) void watch(supervisor.connect(API));
       const application = new AbortController();
       const held = watch(supervisor.connect(API, { signal: application.signal }));
       await settle();

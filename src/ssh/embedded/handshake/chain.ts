@@ -19,6 +19,7 @@
  * a buffer in either direction.
  */
 import type { Duplex } from 'node:stream';
+import { within } from '../../../base/within.ts';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Conduit } from '../../../flow/conduit.ts';
 import { streamOf } from '../../../flow/conduitstream.ts';
@@ -204,20 +205,16 @@ async function passOn(
   timeout: number,
   signal: AbortSignal | undefined,
 ): Promise<Duplex> {
-  const giveUp = new AbortController();
-  const abort = (): void => giveUp.abort(signal?.reason);
-  const late = (): void =>
-    giveUp.abort(timeoutError(formatDestination(destination), timeout, 'TCP connection'));
-  const timer = setTimeout(late, timeout * 1000);
-  signal?.addEventListener('abort', abort, { once: true });
+  const late = (): TunnelError =>
+    timeoutError(formatDestination(destination), timeout, 'TCP connection');
   try {
-    signal?.throwIfAborted();
-    return streamOf(await link.connect(destination, { signal: giveUp.signal }));
+    return streamOf(
+      await within({ signal, time: { milliseconds: timeout * 1000, late } }, (giveUp) =>
+        link.connect(destination, { signal: giveUp }),
+      ),
+    );
   } catch (error) {
     throw error instanceof ConnectError ? hopError(destination, error) : error;
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', abort);
   }
 }
 

@@ -3,6 +3,7 @@
  * says, counters.
  */
 import { type Answer, decode, encode, type Packet } from 'dns-packet';
+import { type DnsServer, MAX_QUERIES_OF_CLIENT } from '../../../../src/dns/server/server.ts';
 import { type Resolver, takeAnswer } from '../../../../src/dns/upstream/resolver.ts';
 import type { UpstreamAnswer } from '../../../../src/dns/wire/compose.ts';
 import { readMessage, viewOf } from '../../../../src/dns/wire/message.ts';
@@ -115,6 +116,18 @@ export class FakeResolver implements Resolver {
   close(): void {
     this.closed = true;
   }
+}
+
+/** How many queries of a client's may wait now: less than its share while others of its do. */
+export async function placesLeft(
+  server: DnsServer,
+  client: Parameters<DnsServer['answer']>[1],
+): Promise<number> {
+  const query = queryBytes('places.example.org', 1);
+  const answers = await Promise.all(
+    Array.from({ length: MAX_QUERIES_OF_CLIENT + 1 }, () => server.answer(query, client)),
+  );
+  return answers.filter((answer) => answer !== undefined && read(answer).rcode !== 2).length;
 }
 
 export class CountingObserver implements Observer {

@@ -101,17 +101,22 @@ describe('names that addresses were answered for', () => {
   });
 
   it('are bounded, by address and by name', () => {
-    const known = new KnownNames({ observer: silentObserver });
+    const counted = new Map<string, number>();
+    const count = (name: string) => counted.set(name, (counted.get(name) ?? 0) + 1);
+    const known = new KnownNames({ observer: { ...silentObserver, count } });
     for (const name of ['a\\032b.example', '10.77.0.1', 'x.127', '*.example'])
       known.add(name, { address: '10.0.0.1', ttl: 60 });
     assert.deepEqual(known.of('10.0.0.1'), [], 'no host has such a name');
     for (let i = 0; i < 20; i++) known.add(`n${i}.example`, { address: '10.0.0.1', ttl: 60 });
     assert.equal(known.of('10.0.0.1').length, MAX_NAMES_OF_AN_ADDRESS);
     assert.equal(known.of('10.0.0.1')[0], 'n19.example');
+    const forgotten = () => counted.get('tunnel_dns_known_over_limit_total');
+    assert.equal(forgotten(), 20 - MAX_NAMES_OF_AN_ADDRESS);
     for (let i = 0; i < MAX_KNOWN; i++)
       known.add('x.example', { address: `10.${i >> 8}.${i & 255}.2`, ttl: 60 });
-    assert.equal(known.size, MAX_KNOWN);
+    assert.deepEqual(known.of('10.0.0.2'), ['x.example']);
     assert.deepEqual(known.of('10.0.0.1'), []);
+    assert.equal(forgotten(), 20 - MAX_NAMES_OF_AN_ADDRESS + 1);
   });
 });
 

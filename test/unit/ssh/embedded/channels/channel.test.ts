@@ -1,8 +1,9 @@
 /** One channel and its other end: what it says to either, in which order. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Slab, SlabPool } from '../../../../../src/flow/memory.ts';
+import { Slab } from '../../../../../src/flow/memory.ts';
 import { Bench } from '../../../../support/channelbench.ts';
+import { CountingPool } from '../../../../support/countingpool.ts';
 import { joined, TestConduit } from '../../../../support/testconduit.ts';
 
 const KIB = 1024;
@@ -277,7 +278,7 @@ describe('Channel', () => {
         [16 * KIB, 1],
         [16 * KIB - 1, 0],
       ] as const) {
-        const pool = new SlabPool(64 * KIB, 0);
+        const pool = new CountingPool(64 * KIB, 0);
         const { end, told, say } = open({ window: 1 });
         // The first tries to go at once; what is behind it only waits.
         for (let chunk = 0; chunk < 2; chunk++) {
@@ -300,7 +301,7 @@ describe('Channel', () => {
         ({ channel }) => channel.lost(new Error('gone')),
       ];
       for (const finish of ways) {
-        const pool = new SlabPool(64 * KIB, 0);
+        const pool = new CountingPool(64 * KIB, 0);
         const setup = open({ window: 1 });
         const slab = pool.take();
         setup.end.give(slab.bytes, slab);

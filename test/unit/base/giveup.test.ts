@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { GiveUp, type GiveUpSignal } from '../../../src/flow/giveup.ts';
+import { GiveUp, type GiveUpSignal } from '../../../src/base/giveup.ts';
 
 /** What each says and calls, whichever it is. */
 function observed(signal: GiveUpSignal, abort: (reason: unknown) => void): unknown[] {

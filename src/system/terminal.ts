@@ -1,0 +1,21 @@
+/** The controlling terminal (tty(4)), whatever stdin and stderr are connected to. */
+import { closeSync, constants, openSync } from 'node:fs';
+import { processStat } from './process.ts';
+
+export const TERMINAL = '/dev/tty';
+
+/** Whether this process has one. */
+export function hasTerminal(): boolean {
+  try {
+    closeSync(openSync(TERMINAL, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK));
+    return true;
+  } catch {
+    return false; // ENXIO: none; ENOENT: not even the device
+  }
+}
+
+/** Whether it can ask there: in the background the kernel would stop it. */
+export function ownsTerminal(): boolean {
+  const stat = processStat('self');
+  return stat !== undefined && stat.group === stat.foreground && hasTerminal();
+}

@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { describe, it } from 'node:test';
+import { processStat } from '../../../src/system/process.ts';
+
+describe('processStat', () => {
+  it('reads what ps reads, whatever the program calls itself', async () => {
+    // comm becomes ") R 1 2 (", which looks like fields.
+    const child = spawn('bash', ['-c', 'printf ") R 1 2 (" > /proc/$BASHPID/comm; echo; read _'], {
+      detached: true,
+    });
+    try {
+      await once(child.stdout, 'data');
+      const { pid = 0 } = child;
+      const stat = processStat(pid);
+      assert.equal(stat?.group, pid);
+      const shown = execFileSync('ps', ['-o', 'stat=,tpgid=,etimes=', '-p', String(pid)], {
+        encoding: 'utf8',
+      });
+      const [state = '', foreground] = shown.trim().split(/\s+/);
+      assert.equal(stat.state, state[0]);
+      assert.equal(stat.foreground, Number(foreground));
+      const own = processStat('self');
+      assert.ok(own !== undefined && stat.startTime >= own.startTime);
+      assert.ok(Number.isInteger(stat.flags));
+    } finally {
+      child.kill('SIGKILL');
+    }
+    await once(child, 'close');
+  });
+
+  it('knows no process that has gone', async () => {
+    const child = spawn('true');
+    await once(child, 'close');
+    assert.equal(processStat(child.pid ?? 0), undefined);
+  });
+});
