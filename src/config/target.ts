@@ -1,11 +1,13 @@
 /** How targets and exclusions are written: a prefix, optionally with ports behind a colon. */
 import { isAddress } from '../net/address.ts';
+import { endsInNumber, parseNamePattern } from '../net/name.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { type Place, readAt } from '../net/place.ts';
 import { MAX_PORT, parsePorts } from '../net/ports.ts';
 import { formatPrefix, type ParsedPrefix, parsePrefix } from '../net/prefix.ts';
 import { specialRangeOf } from '../net/special.ts';
-import type { Target } from './configuration.ts';
+import type { Entry } from './argsfile.ts';
+import type { NameTarget, Target } from './configuration.ts';
 
 /** For readAt. */
 export const TARGET_FORM =
@@ -42,6 +44,43 @@ export function parseExclusion(text: string, place: Place): ParsedTarget {
     const ports = split.ports === undefined ? [] : parsePorts(split.ports);
     const notes = [note, portLookalike(text)].filter((entry) => entry !== undefined);
     return { target: { prefix, ports, text }, notes };
+  });
+}
+
+/**
+ * Takes the names (`api.example.com[:ports]`, `*.example.com[:ports]`) out of the targets. Throws
+ * UsageError.
+ */
+export function separateNames(entries: readonly Entry[]): {
+  readonly addresses: readonly Entry[];
+  readonly names: readonly NameTarget[];
+} {
+  return {
+    addresses: entries.filter(({ text }) => !isNameTarget(text)),
+    names: entries
+      .filter(({ text }) => isNameTarget(text))
+      .map(({ text, place }) => readNameTarget(text, place)),
+  };
+}
+
+/**
+ * A letter, no address, and no number at the end; whether the name is a good one is
+ * parseNamePattern's business.
+ */
+function isNameTarget(text: string): boolean {
+  if (isUrl(text)) return false;
+  const [, host = ''] = /^([^:/[\]]+)(?::[^:]*)?$/.exec(text) ?? [];
+  return /[^0-9.]/.test(host) && !endsInNumber(host);
+}
+
+function readNameTarget(text: string, place: Place): NameTarget {
+  return readAt(place, text, TARGET_FORM, () => {
+    const [host = '', ports] = text.split(':');
+    return {
+      pattern: parseNamePattern(host),
+      ports: ports === undefined ? [] : parsePorts(ports),
+      text,
+    };
   });
 }
 

@@ -19,7 +19,7 @@ import type { RunOptions } from './connect.ts';
  * is aborted.
  */
 export async function reportCloud(
-  { tunnel, openstack, format }: OpenStackConfiguration,
+  { ssh, openstack, format }: OpenStackConfiguration,
   { observer, prompter, stop }: Omit<RunOptions, 'learned'>,
 ): Promise<string> {
   // The report has the warnings itself; the other formats are for programs.
@@ -29,7 +29,7 @@ export async function reportCloud(
   const signal = AbortSignal.any([stop, lost.signal]);
   let transport: Transport | undefined;
   try {
-    const dialler = new Dialler({ ssh: tunnel.ssh, prompter, observer });
+    const dialler = new Dialler({ ssh, prompter, observer });
     const located = await dialler.locate(signal);
     transport = await dialler.dial(located, signal);
     transport.ended.then((error) => {

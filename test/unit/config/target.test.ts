@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseExclusion, parseTarget } from '../../../src/config/target.ts';
+import { parseExclusion, parseTarget, separateNames } from '../../../src/config/target.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
+import type { Place } from '../../../src/net/place.ts';
 import { formatPorts } from '../../../src/net/ports.ts';
 import { prefixNotation } from '../../../src/net/prefix.ts';
+
+const TARGET: Place = { kind: 'argument', name: 'target' };
+const EXCLUDE: Place = { kind: 'option', name: '-x' };
 
 describe('parseTarget', () => {
   const table: readonly (readonly [text: string, prefix: string, ports: string])[] = [
@@ -31,7 +35,7 @@ describe('parseTarget', () => {
   ];
   for (const [text, prefix, ports] of table) {
     it(`reads ${text}`, () => {
-      const { target, notes } = parseTarget(text, 'target');
+      const { target, notes } = parseTarget(text, TARGET);
       assert.equal(prefixNotation(target.prefix), prefix);
       assert.equal(formatPorts(target.ports), ports);
       assert.equal(target.text, text);
@@ -40,13 +44,13 @@ describe('parseTarget', () => {
   }
 
   it('notes host bits', () => {
-    assert.deepEqual(parseTarget('10.0.0.1/8:80', 'target').notes, [
+    assert.deepEqual(parseTarget('10.0.0.1/8:80', TARGET).notes, [
       '10.0.0.1/8 has host bits set, it is read as 10.0.0.0/8',
     ]);
   });
 
   it('notes an IPv6 address that ends like a port', () => {
-    const { target, notes } = parseTarget('2001:db8::1:443', 'target');
+    const { target, notes } = parseTarget('2001:db8::1:443', TARGET);
     assert.equal(prefixNotation(target.prefix), '2001:db8::1:443/128');
     assert.deepEqual(notes, [
       '2001:db8::1:443 is read as an address without port; if port 443 is meant, write [2001:db8::1]:443',
@@ -57,7 +61,7 @@ describe('parseTarget', () => {
       '2001:db8:1:2:3:4:5:443',
       '2001:db8::1:1',
     ]) {
-      assert.deepEqual(parseTarget(unsuspicious, 'target').notes, [], unsuspicious);
+      assert.deepEqual(parseTarget(unsuspicious, TARGET).notes, [], unsuspicious);
     }
   });
 
@@ -117,7 +121,7 @@ describe('parseTarget', () => {
   for (const [text, message, hint] of wrong) {
     it(`refuses ${JSON.stringify(text)}`, () => {
       assert.throws(
-        () => parseTarget(text, 'target'),
+        () => parseTarget(text, TARGET),
         (error) => {
           assert.ok(error instanceof UsageError);
           assert.match(error.message, message);
@@ -132,13 +136,57 @@ describe('parseTarget', () => {
 
 describe('parseExclusion', () => {
   it('takes what can never be a target', () => {
-    assert.equal(prefixNotation(parseExclusion('127.0.0.0/8', '-x').target.prefix), '127.0.0.0/8');
+    assert.equal(
+      prefixNotation(parseExclusion('127.0.0.0/8', EXCLUDE).target.prefix),
+      '127.0.0.0/8',
+    );
   });
 
   it('names its place in errors', () => {
     assert.throws(
-      () => parseExclusion('10.0.0.0/40', 'offices.txt:7'),
+      () => parseExclusion('10.0.0.0/40', { kind: 'file', path: 'offices.txt', line: 7 }),
       /^UsageError: offices\.txt:7: "10\.0\.0\.0\/40"/,
     );
+  });
+});
+
+describe('separateNames', () => {
+  const separate = (...texts: string[]) =>
+    separateNames(texts.map((text) => ({ text, place: TARGET })));
+
+  it('tells names from addresses', () => {
+    const names = [
+      'api.example.com',
+      '*.example.com:443,8000-8100',
+      'localhost',
+      'Bücher.example',
+      'cafe',
+      'a.',
+    ];
+    const addresses = [
+      '10/8',
+      '10.0.0.1',
+      '10.0.0.0/8:443',
+      '2001:db8::/32',
+      '[::1]:80',
+      '::1',
+      '127.1',
+      'cafe::1',
+      '1.2.3.4:x',
+    ];
+    assert.deepEqual(
+      separate(...names, ...addresses).addresses.map(({ text }) => text),
+      addresses,
+    );
+    assert.deepEqual(
+      separate(...names).names.map(({ pattern: { name, below } }) => `${below ? '*.' : ''}${name}`),
+      ['api.example.com', '*.example.com', 'localhost', 'xn--bcher-kva.example', 'cafe', 'a'],
+    );
+    assert.deepEqual(separate('a:1-2').names[0]?.ports, [{ first: 1, last: 2 }]);
+  });
+
+  it('says what is wrong with a name', () => {
+    for (const text of ['*.', 'a..b', 'a:0', 'a:', 'a.*.b', '*'])
+      assert.throws(() => separate(text), UsageError, text);
   });
 });
