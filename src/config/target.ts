@@ -70,7 +70,22 @@ export function separateNames(entries: readonly Entry[]): {
 function isNameTarget(text: string): boolean {
   if (isUrl(text)) return false;
   const [, host = ''] = /^([^:/[\]]+)(?::[^:]*)?$/.exec(text) ?? [];
-  return /[^0-9.]/.test(host) && !endsInNumber(host);
+  return /[^0-9.]/.test(host) && !endsInNumber(host) && !isMistypedAddress(host);
+}
+
+/**
+ * Whether a host can only have been meant to be an IPv4 address: each part, of two or more, begins
+ * with a digit, or consists of digits and of letters that are taken for them (`10.0.0.O`,
+ * `10.0.0.1x`, `10.0.0,0`). No domain at the top begins with a digit (RFC 3696 §2), so no name is
+ * lost.
+ */
+function isMistypedAddress(host: string): boolean {
+  const parts = host.split(/[.,]/);
+  return (
+    parts.length > 1 &&
+    parts.some((part) => /[0-9]/.test(part)) &&
+    parts.every((part) => /^([0-9].*|[0-9oil|]+)$/is.test(part))
+  );
 }
 
 function readNameTarget(text: string, place: Place): NameTarget {
@@ -164,7 +179,7 @@ function splitBrackets(text: string): Split {
 
 function readPrefix(text: string, prefixText: string): ParsedPrefix {
   const addressText = prefixText.replace(/\/.*$/s, '');
-  if (isName(addressText)) {
+  if (isName(addressText) && !isMistypedAddress(addressText)) {
     throw new NotationError(
       `${quoted(text)} begins with a name, and a name stands for itself or, as *.example.com, for all below it`,
       'write it alone or with ports, as in api.example.com:443',
@@ -173,13 +188,36 @@ function readPrefix(text: string, prefixText: string): ParsedPrefix {
   try {
     return parsePrefix(prefixText);
   } catch (error) {
-    const meant = withPort(text);
-    if (!(error instanceof NotationError) || meant === undefined) throw error;
-    throw new NotationError(
-      error.message,
-      `an IPv6 address needs brackets when ports follow: write ${meant}`,
-    );
+    if (!(error instanceof NotationError)) throw error;
+    const bracketed = withPort(text);
+    if (bracketed !== undefined) {
+      const hint = `an IPv6 address needs brackets when ports follow: write ${bracketed}`;
+      throw new NotationError(error.message, hint);
+    }
+    const meant = error.hint === undefined ? withoutTypos(prefixText) : undefined;
+    if (meant === undefined) throw error;
+    const ports = text.slice(prefixText.length);
+    throw new NotationError(error.message, `did you mean ${meant}${ports}?`);
   }
+}
+
+/**
+ * The IPv4 address or prefix that a text may have been meant to be: with digits for the letters that
+ * look like them, dots for commas, a slash for a backslash, and without what follows the last digit.
+ */
+function withoutTypos(text: string): string | undefined {
+  const tidy = text
+    .replaceAll(/o/gi, '0')
+    .replaceAll(/[il|]/gi, '1')
+    .replaceAll(',', '.')
+    .replaceAll('\\', '/')
+    .replace(/[^0-9]+$/, '');
+  try {
+    parsePrefix(tidy);
+  } catch {
+    return undefined; // it was meant to be something else
+  }
+  return tidy === text || tidy.includes(':') ? undefined : tidy;
 }
 
 /**

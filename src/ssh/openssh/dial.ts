@@ -321,6 +321,7 @@ class Start {
       acceptedKey,
       custom: this.#options.given.command !== undefined,
       byCommand: this.#settings.proxy.kind === 'command',
+      throughHops: this.#settings.proxy.kind === 'jump',
       seconds: this.#settings.connectTimeout,
       hostKey,
       greeting,

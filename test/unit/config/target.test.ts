@@ -96,6 +96,19 @@ describe('parseTarget', () => {
     ['tcp://10.0.0.1', /this is a URL/, /^write 10\.0\.0\.1$/],
     ['https://', /this is a URL/, /api\.example\.com:443/],
     ['user@jumphost', /is not an address/],
+    [
+      '10.0.0.0/8x',
+      /a prefix length that isn't a number \("8x"\)/,
+      /did you mean 10\.0\.0\.0\/8\?/,
+    ],
+    ['1O.0.0.1', /"1O" is not a decimal number/, /did you mean 10\.0\.0\.1\?/],
+    ['10.0.0.O', /"O" is not a decimal number/, /did you mean 10\.0\.0\.0\?/],
+    ['10.0.0.O/8', /"O" is not a decimal number/, /did you mean 10\.0\.0\.0\/8\?/],
+    ['l92.l68.1.7:443', /"l92" is not a decimal number/, /did you mean 192\.168\.1\.7:443\?/],
+    ['10.0.0,0', /"0,0" is not a decimal number/, /did you mean 10\.0\.0\.0\?/],
+    ['10.0.0.1x', /"1x" is not a decimal number/, /did you mean 10\.0\.0\.1\?/],
+    ['10.0.0.0\\8', /"0\\\\8" is not a decimal number/, /did you mean 10\.0\.0\.0\/8\?/],
+    ['10.0.0.0-10.0.0.9', /"0-10" is not a decimal number/, /^write 10\.0\.0\.0\/8/],
     ['[2001:db8::1', /a "\[" without "\]"/],
     ['2001:db8::1]:443', /a "\]" without "\["/],
     ['[2001:db8::1]443', /has "443" after the "\]"/],
@@ -162,8 +175,17 @@ describe('separateNames', () => {
       'Bücher.example',
       'cafe',
       'a.',
+      '7z',
+      '3com.example',
+      '10.20.30.example.com',
+      '1.2.3.4.nip.io',
+      '0.0.10.in-addr.arpa',
+      'oil.il',
+      '*.1o.example',
     ];
+    const mistyped = ['10.0.0,0', '10.0.0.O', '10.0.0.1x', 'l0.0.0.l', '10.0.0.0-8', '10.0.0.1|2'];
     const addresses = [
+      ...mistyped,
       '10/8',
       '10.0.0.1',
       '10.0.0.0/8:443',
@@ -180,7 +202,11 @@ describe('separateNames', () => {
     );
     assert.deepEqual(
       separate(...names).names.map(({ pattern: { name, below } }) => `${below ? '*.' : ''}${name}`),
-      ['api.example.com', '*.example.com', 'localhost', 'xn--bcher-kva.example', 'cafe', 'a'],
+      [
+        ...['api.example.com', '*.example.com', 'localhost', 'xn--bcher-kva.example', 'cafe', 'a'],
+        ...['7z', '3com.example', '10.20.30.example.com', '1.2.3.4.nip.io', '0.0.10.in-addr.arpa'],
+        ...['oil.il', '*.1o.example'],
+      ],
     );
     assert.deepEqual(separate('a:1-2').names[0]?.ports, [{ first: 1, last: 2 }]);
   });
