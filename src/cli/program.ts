@@ -112,25 +112,27 @@ export async function runCommandLine(
     await program.parseAsync(marked.words, { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode !== 0) {
-      const named = program.commands.find((added) => added.name() === own[0]);
-      throw usageError(error, marked.unmarked(error.message), program, named);
-    }
+    if (error.exitCode !== 0)
+      throw usageError(error, marked.unmarked(error.message), commandNamed(own[0]));
   }
+}
+
+function commandNamed(text: string | undefined): CommandName | undefined {
+  return NAMES.find((name) => name === text);
 }
 
 /** Names of commands stay as they are: commander looks for them. */
 function markArguments(entries: readonly Entry[]): MarkedArguments {
   const first = entries[0]?.text;
   if (first === 'help') return new MarkedArguments(entries, entries.length, []);
-  const named = NAMES.find((name) => name === first);
+  const named = commandNamed(first);
   const shapes = optionShapes(COMMANDS[named ?? 'connect']);
   return new MarkedArguments(entries, named === undefined ? 0 : 1, shapes);
 }
 
 /** A command behind options would be captured as the name of a host. Throws UsageError. */
 function refuseLateCommand({ operands: [first] }: GivenArguments): void {
-  const name = NAMES.find((known) => known === first?.text);
+  const name = commandNamed(first?.text);
   if (name === undefined) return;
   throw new UsageError(`the command "${name}" comes before its options`, {
     hint: `write "tunnel ${name} -r ..."${name === 'connect' ? ', or leave the word out' : ''}`,
@@ -158,8 +160,9 @@ function splitExec(
  * captured as the name of a host. Throws UsageError.
  */
 function refuseCommands([first = '', ...rest]: readonly string[]): void {
-  if (LIKE_A_COMMAND.test(first) && ![...NAMES, 'help'].includes(first)) {
-    throw new UsageError(`there is no command ${quoted(first)}`, {
+  const name = first === 'help' ? (rest[0] ?? first) : first;
+  if (LIKE_A_COMMAND.test(name) && name !== 'help' && commandNamed(name) === undefined) {
+    throw new UsageError(`there is no command ${quoted(name)}`, {
       hint: `the commands are ${NAMES.join(', ')}; a target that is called so comes behind the options`,
     });
   }
@@ -185,30 +188,29 @@ function version(): string {
 function usageError(
   error: CommanderError,
   text: string,
-  program: Command,
-  named: Command | undefined,
+  named: CommandName | undefined,
 ): UsageError {
   const [first = '', suggestion] = text.split('\n');
   const message = first.replace(/^error: /, '');
-  const command = named === undefined ? 'tunnel' : `tunnel ${named.name()}`;
+  const command = named === undefined ? 'tunnel' : `tunnel ${named}`;
+  const unknown =
+    error.code === 'commander.unknownOption' ? /'(-[^'=]*)/.exec(message)?.[1] : undefined;
   const hint =
-    optionOfOthers(error, message, program) ??
+    (unknown === undefined ? undefined : optionElsewhere(unknown, named ?? 'connect')) ??
     suggestion?.replace(/^\((.*)\)$/, '$1') ??
     `run "${command} --help" for the options`;
   return new UsageError(message, { hint, cause: error });
 }
 
-/** For those who put another command before the options that they have: which commands take it. */
-function optionOfOthers(
-  error: CommanderError,
-  message: string,
-  program: Command,
-): string | undefined {
-  if (error.code !== 'commander.unknownOption') return undefined;
-  const option = /'(-[^'=]*)/.exec(message)?.[1] ?? '';
-  const others = program.commands.filter(({ options }) =>
-    options.some(({ short, long }) => option === short || option === long),
+/**
+ * For those who write an option that exists in another way: with a value, though it has none, or
+ * behind a command that doesn't take it.
+ */
+function optionElsewhere(option: string, used: CommandName): string | undefined {
+  const takers = NAMES.filter((name) =>
+    optionShapes(COMMANDS[name]).some(({ short, long }) => option === short || option === long),
   );
-  if (others.length === 0) return undefined;
-  return `leave it out: it is an option of ${others.map((other) => `"tunnel ${other.name()}"`).join(', ')} only`;
+  if (takers.length === 0) return undefined;
+  if (takers.includes(used)) return `leave the value out: ${option} takes no value`;
+  return `leave it out: it is an option of ${takers.map((name) => `"tunnel ${name}"`).join(', ')} only`;
 }

@@ -91,6 +91,11 @@ function isMistypedAddress(host: string): boolean {
 function readNameTarget(text: string, place: Place): NameTarget {
   return readAt(place, text, TARGET_FORM, () => {
     const [host = '', ports] = text.split(':');
+    if (host.startsWith('-'))
+      throw new NotationError(
+        `${quoted(text)} begins with a dash, as no name of a host does`,
+        'options come before "--"; "tunnel --help" lists them',
+      );
     return {
       pattern: parseNamePattern(host),
       ports: ports === undefined ? [] : parsePorts(ports),

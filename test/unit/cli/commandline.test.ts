@@ -84,6 +84,9 @@ describe('tunnel, used wrongly', () => {
     [[...R, 'exec', 'curl'], /command "exec" comes before its options/, /tunnel exec -r/],
     [['exce', ...R, '--', 'true'], /there is no command "exce"/, /exec, .*behind the options/],
     [['status'], /there is no command "status"/, /connect, /],
+    [['help', 'status'], /there is no command "status"/, /the commands are connect, /],
+    [[...R, '--dns=yes', '10/8'], /unknown option '--dns=yes'/, /--dns takes no value$/],
+    [[...R, '10/8', '--', '-x'], /target: "-x" begins with a dash/, /options come before "--"/],
     [
       [...R, '10/8', '--', 'terraform', 'apply'],
       /"terraform" stands where "tunnel exec"/,

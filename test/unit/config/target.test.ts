@@ -212,7 +212,7 @@ describe('separateNames', () => {
   });
 
   it('says what is wrong with a name', () => {
-    for (const text of ['*.', 'a..b', 'a:0', 'a:', 'a.*.b', '*'])
+    for (const text of ['-5', '-x', '*.', 'a..b', 'a:0', 'a:', 'a.*.b', '*'])
       assert.throws(() => separate(text), UsageError, text);
   });
 });
