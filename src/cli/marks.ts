@@ -1,11 +1,11 @@
 /**
- * How an argument keeps its place on its way through commander, which knows texts only, and the same
+ * How an argument keeps its place on its way through commander, which knows texts only: the same
  * text may stand in two places.
  *
- *   entries           -r u@h 10/8 -v          each with its place
- *   words             -r \0 0  \0 1 -v        what commander reads: options as they are, for all else a mark
- *   back              \0 0 -> the entry u@h   entryOf, for a value or an operand
- *                     -v   -> its places      placesOf, in order: an option without value has no mark
+ *   entries   -r u@h 10/8 -v         each with its place
+ *   words     -r \0 0 \0 1 -v        for commander: options as they are, for all else a mark
+ *   back      \0 0 -> entry of u@h   entryOf, for a value or an operand
+ *             -v -> its places       placesOf, in order: an option without value has no mark
  *
  * No argument of a process has a NUL in it, and whatever a file has there gets a mark itself, so a
  * mark can't be mistaken. It begins with no dash, so what stood behind `--` remains no option.

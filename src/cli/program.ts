@@ -1,7 +1,8 @@
 /**
  * The command line: commander's program, one file per command.
  *
- *   arguments -> expandArguments (@FILE) -> MarkedArguments (marks.ts) -> commander -> GivenArguments -> configuration -> run
+ *   arguments -> expandArguments (@FILE) -> MarkedArguments (marks.ts) -> commander
+ *             -> GivenArguments -> the command's configuration -> the command
  *
  * Nothing here exits or prints errors: a
  * wrong command line is a UsageError, help and version are texts on `output`, and an action's own

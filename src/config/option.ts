@@ -1,7 +1,7 @@
 /**
- * Options as values: each is declared once, with how it is written, what its help says, how often it
- * may be given, and how its text is read. Groups hold the options that belong together; a command
- * lists the groups that it takes (cli/command.ts).
+ * Options as values. Each is declared once: how it is written, what its help says, how often it may
+ * be given, and how its text is read. Groups hold the options that belong together; a command lists
+ * the groups that it takes (cli/command.ts).
  *
  *   declared   once('-p, --port <port>', ...)            of a group, with the group's heading
  *   given      GivenOptions: texts, each with its place  from the command line and @FILEs

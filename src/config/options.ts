@@ -1,7 +1,7 @@
 /**
  * From what was given to a checked `Configuration` of a tunnel, for `connect` and `proxy`, and as a
- * part of `exec`'s. Everything that can be wrong with the command line is found here, before anything
- * is started; only descriptors and the files that hold targets are touched.
+ * part of `exec`'s. Everything that can be wrong with the command line is found here, before
+ * anything is started; only descriptors and the files that hold targets are touched.
  */
 import { UsageError } from '../errors/errors.ts';
 import { ALLOW_OPTIONS, readAllowOptions } from './allowfile.ts';

@@ -1,7 +1,7 @@
 /**
- * The options of the SSH connection, in three groups that share headings: where the jump host is and
- * who one is there, how it is spoken to, and what holds for a link that lasts. A command that doesn't
- * take one of the groups has its defaults.
+ * The options of the SSH connection, in three groups: where the jump host is and who one is there,
+ * how it is spoken to, and what holds for a link that lasts. A command that doesn't take one of the
+ * groups has its defaults.
  */
 import { join } from 'node:path';
 import { UsageError } from '../errors/errors.ts';

@@ -207,8 +207,8 @@ function readPrefix(text: string, prefixText: string): ParsedPrefix {
 }
 
 /**
- * The IPv4 address or prefix that a text may have been meant to be: with digits for the letters that
- * look like them, dots for commas, a slash for a backslash, and without what follows the last digit.
+ * The IPv4 address or prefix that a text may have been meant to be: with digits for the letters
+ * that look like them, dots for commas, a slash for a backslash, and nothing behind the last digit.
  */
 function withoutTypos(text: string): string | undefined {
   const tidy = text

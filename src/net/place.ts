@@ -37,7 +37,7 @@ export function formatPlace(place: Place): string {
   }
 }
 
-/** For messages that name the options themselves: `args.txt:2: `, or nothing on the command line. */
+/** For messages that name the option by themselves: `args.txt:2: `, or nothing. */
 export function filePrefix(place: Place): string {
   return place.kind === 'file' ? `${fileName(place.path)}:${place.line}: ` : '';
 }

@@ -7,7 +7,7 @@ import type { SshSettings } from './settings.ts';
 /** SSH connections in one another, the jump host's own included. */
 export const MAX_HOPS = MAX_JUMP_HOPS + 1;
 
-/** What a server on the way to the targets is: the jump host, or one that is passed on the way to it. */
+/** What a server is: the jump host, or one that is passed on the way to it. */
 export type Role = 'jump host' | 'hop';
 
 /** How the port of a server is given, for hints. */
