@@ -129,7 +129,7 @@ async function doctor(configuration: DoctorConfiguration): Promise<void> {
 }
 
 async function openstack(configuration: OpenStackConfiguration): Promise<void> {
-  const { logLevel } = configuration.tunnel;
+  const { logLevel } = configuration;
   detailed = logLevel === 'debug';
   const stop = stopOnSignals();
   const observer = new Log({ level: logLevel, stream: process.stderr });

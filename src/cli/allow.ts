@@ -1,30 +1,7 @@
-/**
- * The allow-list on the command line, for `connect`, `exec` and `proxy`: its options, and what
- * becomes of a list that was learned.
- */
+/** What becomes of a list of rules that `--dry-run` has learned. */
 import { writeFileSync } from 'node:fs';
-import type { Command } from 'commander';
 import type { AllowOptions } from '../config/configuration.ts';
 import type { Observer } from '../observe/observer.ts';
-import { once } from './connect.ts';
-
-export function addAllowOptions(command: Command): void {
-  command
-    .option(
-      '--allow <file>',
-      'open only what a rule in this file permits, one TARGET a line',
-      once('--allow'),
-    )
-    .option(
-      '--dry-run',
-      'refuse nothing for want of a rule, and print the rules that were needed at the end',
-    )
-    .option(
-      '--dry-run-to <file>',
-      'the same, and write them to this file instead',
-      once('--dry-run-to'),
-    );
-}
 
 /**
  * For RunOptions. `print`: where the list goes without --dry-run-to, and when the file can't be

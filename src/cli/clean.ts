@@ -1,16 +1,17 @@
 /** `tunnel clean`: repairs what tunnels that were killed have left on this machine. */
-import type { Command } from 'commander';
 import { TunnelError } from '../errors/errors.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
+import type { CommandDeclaration } from './command.ts';
 
-/** Adds the command; `run` gets nothing because there is nothing to choose. */
-export function addCleanCommand(program: Command, run: () => Promise<void>): Command {
-  return program
-    .command('clean')
-    .description('repair what a tunnel that was killed has left: resolver settings in files')
-    .helpOption('-h, --help', 'show this help')
-    .action(run);
-}
+export const CLEAN: CommandDeclaration = {
+  name: 'clean',
+  description: 'repair what a tunnel that was killed has left: resolver settings in files',
+  usage: '[options]',
+  takesOperands: false,
+  groups: [],
+  answersSshuttle: false,
+  after: '',
+};
 
 /**
  * Prints what was repaired, one line each. Throws TunnelError `clean-incomplete` if something could

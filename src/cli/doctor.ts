@@ -1,10 +1,8 @@
-/** `tunnel doctor`: its options, and its report as a table or as JSON. */
-import type { Command } from 'commander';
-import type { DoctorOptions } from '../config/doctoroptions.ts';
+/** `tunnel doctor`: what it takes, and its report as a table or as JSON. */
+import { DOCTOR_GROUPS } from '../config/doctoroptions.ts';
 import { printable } from '../observe/printable.ts';
 import type { Diagnosis } from '../system/doctor/diagnosis.ts';
-
-export type DoctorAction = (targets: readonly string[], options: DoctorOptions) => Promise<void>;
+import type { CommandDeclaration } from './command.ts';
 
 const AFTER = `
 Looks at this machine, by trying where only that tells, and changes nothing. With TARGETs
@@ -15,24 +13,15 @@ connecting to nothing.
 Exit codes: 0 "tunnel connect" or "tunnel exec" can capture here; 6 neither can.
 `;
 
-/** The options of `connect` that say where the jump host is, and who one is there. */
-const SHARED = ['--remote', '--identity', '--port', '--jump', '--ssh-config', '--ssh-option'];
-
-/** Adds the command. `connect` has the options that both share. */
-export function addDoctorCommand(program: Command, connect: Command, action: DoctorAction): void {
-  const command = program
-    .command('doctor')
-    .description('say which captures are possible on this machine, and why not')
-    .usage('[-r REMOTE] [options] [TARGET...]')
-    .argument('[targets...]')
-    .option('--json', 'print the report as JSON')
-    .helpOption('-h, --help', 'show this help')
-    .addHelpText('after', AFTER)
-    .action((targets: string[], options: DoctorOptions) => action(targets, options));
-  for (const option of connect.options) {
-    if (option.long !== undefined && SHARED.includes(option.long)) command.addOption(option);
-  }
-}
+export const DOCTOR: CommandDeclaration = {
+  name: 'doctor',
+  description: 'say which captures are possible on this machine, and why not',
+  usage: '[-r REMOTE] [options] [TARGET...]',
+  takesOperands: true,
+  groups: DOCTOR_GROUPS,
+  answersSshuttle: false,
+  after: AFTER,
+};
 
 const MARKS = { ok: 'ok', note: 'note', warning: 'warning', failed: 'no' } as const;
 const INDENT = '  ';

@@ -1,8 +1,6 @@
-/** `tunnel exec`: its options, which are those of connect and --isolate, and its help. */
-import { type Command, Help, Option } from 'commander';
-import type { ExecOptions, OptionShape } from '../config/execoptions.ts';
-
-export type ExecAction = (targets: readonly string[], options: ExecOptions) => Promise<void>;
+/** `tunnel exec`: what it takes, and its help. */
+import { EXEC_GROUPS } from '../config/execoptions.ts';
+import type { CommandDeclaration } from './command.ts';
 
 const EXAMPLES = `\
 Examples:
@@ -40,32 +38,13 @@ Exit codes: the command's own; 128 + N when signal N ended it; 127 not found;
 126 not executable; 125 the tunnel failed (stderr says why).
 `;
 
-/** Adds the command. `connect` has the options that both share. */
-export function addExecCommand(program: Command, connect: Command, action: ExecAction): Command {
-  const command = program
-    .command('exec')
-    .description('run one command in a network of its own, without root')
-    .usage('-r REMOTE [options] [TARGET...] -- COMMAND [ARG...]')
-    .argument('[targets...]');
-  for (const option of connect.options) command.addOption(option);
-  command
-    .addOption(new Option('--isolate', 'let the command reach the targets and nothing else'))
-    .helpOption('-h, --help', 'show this help')
-    .configureHelp({
-      formatHelp: (_, helper) => {
-        helper.commandUsage = () => `tunnel exec ${command.usage()}`;
-        return `${EXAMPLES}\n${Help.prototype.formatHelp.call(helper, command, helper)}${AFTER}`;
-      },
-    })
-    .action((targets: string[], options: ExecOptions) => action(targets, options));
-  return command;
-}
-
-/** What splitCommand has to know of the options. */
-export function optionShapes(command: Command): OptionShape[] {
-  return command.options.map(({ short, long, required, optional }) => ({
-    short,
-    long,
-    takesValue: required || optional,
-  }));
-}
+export const EXEC: CommandDeclaration = {
+  name: 'exec',
+  description: 'run one command in a network of its own, without root',
+  usage: '-r REMOTE [options] [TARGET...] -- COMMAND [ARG...]',
+  takesOperands: true,
+  groups: EXEC_GROUPS,
+  answersSshuttle: true,
+  examples: EXAMPLES,
+  after: AFTER,
+};

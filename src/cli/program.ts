@@ -1,7 +1,10 @@
 /**
  * The command line: commander's program, one file per command.
  *
- * Arguments are expanded (@FILE) before commander sees them. Nothing here exits or prints errors: a
+ *   arguments -> expandArguments (@FILE) -> MarkedArguments (marks.ts) -> commander
+ *             -> GivenArguments -> the command's configuration -> the command
+ *
+ * Nothing here exits or prints errors: a
  * wrong command line is a UsageError, help and version are texts on `output`, and an action's own
  * failure passes through.
  */
@@ -14,7 +17,6 @@ import {
   buildExecConfiguration,
   type ExecConfiguration,
   LIKE_A_COMMAND,
-  type OptionShape,
   type SplitArguments,
   splitCommand,
 } from '../config/execoptions.ts';
@@ -22,20 +24,34 @@ import {
   buildOpenStackConfiguration,
   type OpenStackConfiguration,
 } from '../config/openstackreport.ts';
+import type { GivenArguments } from '../config/option.ts';
 import { buildConfiguration } from '../config/options.ts';
+import type { OptionShape } from '../config/words.ts';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
-import { addAllowOptions } from './allow.ts';
-import { addCleanCommand } from './clean.ts';
-import { addCloudOptions } from './cloud.ts';
-import { addConnectCommand, connectHelp } from './connect.ts';
-import { addDoctorCommand } from './doctor.ts';
-import { addExecCommand, optionShapes } from './exec.ts';
-import { addOpenStackCommand } from './openstack.ts';
-import { addProxyCommand, addProxyOptions } from './proxy.ts';
+import { CLEAN } from './clean.ts';
+import { addCommand, formatHelp, optionShapes } from './command.ts';
+import { CONNECT } from './connect.ts';
+import { DOCTOR } from './doctor.ts';
+import { EXEC } from './exec.ts';
+import { MarkedArguments } from './marks.ts';
+import { OPENSTACK } from './openstack.ts';
+import { PROXY } from './proxy.ts';
 
 /** From dist/src/cli/. */
 const MANIFEST = new URL('../../../package.json', import.meta.url);
+
+/** In the order in which they are listed. */
+const COMMANDS = {
+  connect: CONNECT,
+  exec: EXEC,
+  proxy: PROXY,
+  doctor: DOCTOR,
+  openstack: OPENSTACK,
+  clean: CLEAN,
+} as const;
+type CommandName = keyof typeof COMMANDS;
+const NAMES = Object.keys(COMMANDS) as CommandName[];
 
 export interface Commands {
   connect(configuration: Configuration): Promise<void>;
@@ -58,6 +74,24 @@ export async function runCommandLine(
   commands: Commands,
   output: Output,
 ): Promise<void> {
+  // What the command of exec is given is nobody's but its own: it is taken off before anything is
+  // expanded or read.
+  const { own, command } = isExec(args)
+    ? splitExec(args, optionShapes(EXEC))
+    : { own: args, command: undefined };
+  const actions: Readonly<Record<CommandName, (given: GivenArguments) => Promise<void>>> = {
+    connect(given) {
+      refuseLateCommand(given);
+      return commands.connect(buildConfiguration(given));
+    },
+    proxy: (given) => commands.proxy(buildConfiguration(given, 'proxy')),
+    exec: (given) => commands.exec(buildExecConfiguration(given, command)),
+    doctor: (given) => commands.doctor(buildDoctorConfiguration(given)),
+    openstack: (given) => commands.openstack(buildOpenStackConfiguration(given)),
+    clean: () => commands.clean(),
+  };
+  if (command === undefined) refuseCommands(own);
+  const marked = markArguments(expandArguments(own));
   const program = new Command('tunnel');
   program
     .exitOverride()
@@ -69,49 +103,41 @@ export async function runCommandLine(
     .version(version(), '-V, --version', 'show the version')
     .helpOption(false)
     .showSuggestionAfterError(true);
-  const connect = addConnectCommand(program, (targets, options) =>
-    commands.connect(buildConfiguration(targets, options, placeOf)),
-  );
-  // Each takes the options that `connect` has by then: exec offers no proxies, these two capture
-  // nothing.
-  addDoctorCommand(program, connect, (targets, options) =>
-    commands.doctor(buildDoctorConfiguration(targets, options, placeOf)),
-  );
-  addOpenStackCommand(program, connect, (options) =>
-    commands.openstack(buildOpenStackConfiguration(options, placeOf)),
-  );
-  addCloudOptions(connect);
-  addAllowOptions(connect);
-  const exec = addExecCommand(program, connect, (targets, options) =>
-    commands.exec(buildExecConfiguration(targets, command, options, placeOf)),
-  );
-  addCleanCommand(program, () => commands.clean());
-  addProxyOptions(connect);
-  addProxyCommand(program, connect, (targets, options) =>
-    commands.proxy(buildConfiguration(targets, options, placeOf, 'proxy')),
-  );
-  // What the command of exec is given is nobody's but its own: it is taken off before anything is
-  // expanded or read.
-  const { own, command } = isExec(args)
-    ? splitExec(args, optionShapes(exec))
-    : { own: args, command: undefined };
-  if (command === undefined) refuseCommands(own, program);
-  const entries = expandArguments(own);
-  const placeOf = placesOf(entries);
+  for (const name of NAMES) addCommand(program, COMMANDS[name], marked, actions[name]);
+  const connect = program.commands.find((added) => added.name() === CONNECT.name) ?? program;
   // The default command's help is the program's.
-  program.configureHelp({ formatHelp: (_, helper) => connectHelp(connect, helper) });
+  program.configureHelp({
+    formatHelp: (_, helper) => formatHelp(connect, CONNECT, helper),
+  });
   try {
-    await program.parseAsync(
-      entries.map(({ text }) => text),
-      { from: 'user' },
-    );
+    await program.parseAsync(marked.words, { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode !== 0) {
-      const named = program.commands.find((command) => command.name() === own[0]);
-      throw usageError(error, program, named);
-    }
+    if (error.exitCode !== 0)
+      throw usageError(error, marked.unmarked(error.message), commandNamed(own[0]));
   }
+}
+
+function commandNamed(text: string | undefined): CommandName | undefined {
+  return NAMES.find((name) => name === text);
+}
+
+/** Names of commands stay as they are: commander looks for them. */
+function markArguments(entries: readonly Entry[]): MarkedArguments {
+  const first = entries[0]?.text;
+  if (first === 'help') return new MarkedArguments(entries, entries.length, []);
+  const named = commandNamed(first);
+  const shapes = optionShapes(COMMANDS[named ?? 'connect']);
+  return new MarkedArguments(entries, named === undefined ? 0 : 1, shapes);
+}
+
+/** A command behind options would be captured as the name of a host. Throws UsageError. */
+function refuseLateCommand({ operands: [first] }: GivenArguments): void {
+  const name = commandNamed(first?.text);
+  if (name === undefined) return;
+  throw new UsageError(`the command "${name}" comes before its options`, {
+    hint: `write "tunnel ${name} -r ..."${name === 'connect' ? ', or leave the word out' : ''}`,
+  });
 }
 
 /**
@@ -134,11 +160,11 @@ function splitExec(
  * A word that stands where commands do, and behind the `--` of a command that runs none, would be
  * captured as the name of a host. Throws UsageError.
  */
-function refuseCommands([first = '', ...rest]: readonly string[], program: Command): void {
-  const names = program.commands.map((command) => command.name());
-  if (LIKE_A_COMMAND.test(first) && ![...names, 'help'].includes(first)) {
-    throw new UsageError(`there is no command ${quoted(first)}`, {
-      hint: `the commands are ${names.join(', ')}; a target that is called so comes behind the options`,
+function refuseCommands([first = '', ...rest]: readonly string[]): void {
+  const name = first === 'help' ? (rest[0] ?? first) : first;
+  if (LIKE_A_COMMAND.test(name) && name !== 'help' && commandNamed(name) === undefined) {
+    throw new UsageError(`there is no command ${quoted(name)}`, {
+      hint: `the commands are ${NAMES.join(', ')}; a target that is called so comes behind the options`,
     });
   }
   const end = rest.indexOf('--');
@@ -159,40 +185,33 @@ function version(): string {
   return String(found);
 }
 
-function placesOf(entries: readonly Entry[]): (text: string) => string | undefined {
-  const places = new Map(
-    entries.flatMap(({ text, place }) => (place === undefined ? [] : [[text, place] as const])),
-  );
-  return (text) => places.get(text);
-}
-
-/** commander's message has the suggestion in a line of its own. */
+/** `text`: commander's message, which has the suggestion in a line of its own. */
 function usageError(
   error: CommanderError,
-  program: Command,
-  named: Command | undefined,
+  text: string,
+  named: CommandName | undefined,
 ): UsageError {
-  const [first = '', suggestion] = error.message.split('\n');
+  const [first = '', suggestion] = text.split('\n');
   const message = first.replace(/^error: /, '');
-  const command = named === undefined ? 'tunnel' : `tunnel ${named.name()}`;
+  const command = named === undefined ? 'tunnel' : `tunnel ${named}`;
+  const unknown =
+    error.code === 'commander.unknownOption' ? /'(-[^'=]*)/.exec(message)?.[1] : undefined;
   const hint =
-    optionOfOthers(error, message, program) ??
+    (unknown === undefined ? undefined : optionElsewhere(unknown, named ?? 'connect')) ??
     suggestion?.replace(/^\((.*)\)$/, '$1') ??
     `run "${command} --help" for the options`;
   return new UsageError(message, { hint, cause: error });
 }
 
-/** For those who put another command before the options that they have: which commands take it. */
-function optionOfOthers(
-  error: CommanderError,
-  message: string,
-  program: Command,
-): string | undefined {
-  if (error.code !== 'commander.unknownOption') return undefined;
-  const option = /'(-[^'=]*)/.exec(message)?.[1] ?? '';
-  const others = program.commands.filter(({ options }) =>
-    options.some(({ short, long }) => option === short || option === long),
+/**
+ * For those who write an option that exists in another way: with a value, though it has none, or
+ * behind a command that doesn't take it.
+ */
+function optionElsewhere(option: string, used: CommandName): string | undefined {
+  const takers = NAMES.filter((name) =>
+    optionShapes(COMMANDS[name]).some(({ short, long }) => option === short || option === long),
   );
-  if (others.length === 0) return undefined;
-  return `leave it out: it is an option of ${others.map((other) => `"tunnel ${other.name()}"`).join(', ')} only`;
+  if (takers.length === 0) return undefined;
+  if (takers.includes(used)) return `leave the value out: ${option} takes no value`;
+  return `leave it out: it is an option of ${takers.map((name) => `"tunnel ${name}"`).join(', ')} only`;
 }

@@ -1,7 +1,7 @@
-/** `tunnel proxy`: SOCKS and HTTP proxies without capture, and the same options for `connect`. */
-import { type Command, Help } from 'commander';
+/** `tunnel proxy`: SOCKS and HTTP proxies without capture. */
+import { PROXY_GROUPS } from '../config/options.ts';
 import { DEFAULT_PROXY_PORT } from '../config/proxyoptions.ts';
-import { type ConnectAction, collect, once } from './connect.ts';
+import type { CommandDeclaration } from './command.ts';
 
 const EXAMPLES = `\
 Examples:
@@ -38,46 +38,13 @@ A program learns of the proxy by http_proxy and https_proxy (http://127.0.0.1:${
 by its own option; with curl: --proxy socks5h://127.0.0.1:${DEFAULT_PROXY_PORT}.
 `;
 
-/** For `connect` and `proxy` alike. */
-export function addProxyOptions(command: Command): void {
-  command
-    .option(
-      '--listen <address:port>',
-      'a proxy that speaks SOCKS (4, 4a, 5) and HTTP (repeatable)',
-      collect,
-    )
-    .option('--socks <address:port>', 'a proxy that speaks SOCKS only (repeatable)', collect)
-    .option('--http <address:port>', 'a proxy that speaks HTTP only (repeatable)', collect)
-    .option('--only-targets', 'proxies refuse what is no target, instead of dialling it from here')
-    .option(
-      '--proxy-auth <file>',
-      'who may use the proxies: lines of user:password',
-      once('--proxy-auth'),
-    )
-    .option('--allow-remote-clients', 'proxies without --proxy-auth may listen on any address');
-}
-
-/** Adds the command; its options are those of `connect`. */
-export function addProxyCommand(
-  program: Command,
-  connect: Command,
-  action: ConnectAction,
-): Command {
-  const command = program
-    .command('proxy')
-    .description(
-      'offer a SOCKS and HTTP proxy that connects through the jump host; captures nothing',
-    )
-    .usage('-r REMOTE [options] [TARGET...]')
-    .argument('[targets...]');
-  for (const option of connect.options) command.addOption(option);
-  command.helpOption('-h, --help', 'show this help');
-  command.configureHelp({
-    formatHelp: (self: Command, helper: Help) => {
-      helper.commandUsage = () => `tunnel proxy ${self.usage()}`;
-      return `${EXAMPLES}\n${Help.prototype.formatHelp.call(helper, self, helper)}${AFTER}`;
-    },
-  });
-  command.action(action);
-  return command;
-}
+export const PROXY: CommandDeclaration = {
+  name: 'proxy',
+  description: 'offer a SOCKS and HTTP proxy that connects through the jump host; captures nothing',
+  usage: '-r REMOTE [options] [TARGET...]',
+  takesOperands: true,
+  groups: PROXY_GROUPS,
+  answersSshuttle: true,
+  examples: EXAMPLES,
+  after: AFTER,
+};

@@ -9,49 +9,64 @@
  * Without ports a rule stands for all of them. A file without rules refuses everything.
  */
 import { UsageError } from '../errors/errors.ts';
+import { fileName, formatPlace } from '../net/place.ts';
 import { readTargetsFile } from './argsfile.ts';
 import type { AllowOptions, AllowRules } from './configuration.ts';
-import { separateNames } from './proxyoptions.ts';
-import { parseExclusion } from './target.ts';
+import {
+  asText,
+  type Given,
+  type GivenOptions,
+  nonEmpty,
+  once,
+  readOptions,
+  toggle,
+} from './option.ts';
+import { parseExclusion, separateNames } from './target.ts';
 
 /** A longer list is no list of what a run needs. */
 export const MAX_ALLOW_RULES = 10_000;
 
-/** As commander hands them over. */
-export interface AllowOptionTexts {
-  readonly allow?: string;
-  readonly dryRun?: boolean;
-  readonly dryRunTo?: string;
-}
+export const ALLOW_OPTIONS = {
+  heading: 'Allow-list:',
+  options: {
+    allow: once(
+      '--allow <file>',
+      'open only what a rule in this file permits, one TARGET a line',
+      asText,
+    ),
+    dryRun: toggle(
+      '--dry-run',
+      'refuse nothing for want of a rule, and print the rules that were needed at the end',
+    ),
+    dryRunTo: once(
+      '--dry-run-to <file>',
+      'the same, and write them to this file instead',
+      nonEmpty('the name of the file'),
+    ),
+  },
+} as const;
 
 /** Throws UsageError, with file and line. */
-export function readAllowOptions({
-  allow,
-  dryRun = false,
-  dryRunTo,
-}: AllowOptionTexts): AllowOptions {
-  if (dryRunTo === '')
-    throw new UsageError('--dry-run-to: the name of the file is empty', {
-      hint: 'write a name; an empty one often is a variable of the shell that is not set',
-    });
+export function readAllowOptions(given: GivenOptions): AllowOptions {
+  const { allow, dryRun, dryRunTo } = readOptions(ALLOW_OPTIONS, given);
   return {
-    rules: allow === undefined ? undefined : readAllowFile(allow),
-    dryRun: dryRun || dryRunTo !== undefined,
-    dryRunTo,
+    rules: allow && readAllowFile(allow),
+    dryRun: dryRun !== undefined || dryRunTo !== undefined,
+    dryRunTo: dryRunTo?.value,
   };
 }
 
-function readAllowFile(file: string): AllowRules {
-  const entries = readTargetsFile(file, '--allow');
+function readAllowFile({ value: file, place }: Given<string>): AllowRules {
+  const entries = readTargetsFile(file, place);
   if (entries.length > MAX_ALLOW_RULES) {
     throw new UsageError(
-      `--allow: ${file} has ${entries.length} rules, at most ${MAX_ALLOW_RULES} are read`,
+      `${formatPlace(place)}: ${fileName(file)} has ${entries.length} rules, at most ${MAX_ALLOW_RULES} are read`,
       {
         hint: 'use prefixes, or names below a domain (*.example.com)',
       },
     );
   }
   const { addresses, names } = separateNames(entries);
-  const prefixes = addresses.map(({ text, place }) => parseExclusion(text, place).target);
+  const prefixes = addresses.map((entry) => parseExclusion(entry.text, entry.place).target);
   return { prefixes, names };
 }

@@ -13,7 +13,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { UsageError } from '../errors/errors.ts';
 import { NotationError, quoted } from '../net/notation.ts';
-import { type Place, readAt } from '../net/place.ts';
+import { fileName, formatPlace, type Place, readAt } from '../net/place.ts';
 
 /** For readAt. */
 const WORDS_FORM = 'write it as for a shell: quotes in pairs, a backslash only before a character';
@@ -29,16 +29,18 @@ const READ_CHUNK = 64 * 1024;
 /** An argument or target and where it stands. */
 export interface Entry {
   readonly text: string;
-  /** `file:line`; undefined: the command line itself. */
-  readonly place: Place | undefined;
+  readonly place: Place;
 }
+
+/** Of a word of the command line, before it is known what it is. */
+const ARGUMENT: Place = { kind: 'argument', name: 'argument' };
 
 /** Replaces each `@FILE` by the arguments in it, up to a `--`. Throws UsageError. */
 export function expandArguments(args: readonly string[]): Entry[] {
   const result: Entry[] = [];
   expandInto(
     result,
-    args.map((text) => ({ text, place: undefined })),
+    args.map((text) => ({ text, place: ARGUMENT })),
     0,
   );
   return result;
@@ -58,15 +60,15 @@ function expandInto(result: Entry[], entries: readonly Entry[], depth: number): 
       continue;
     }
     const file = entry.text.slice(1);
-    const place = entry.place ?? 'argument';
+    const { place } = entry;
     if (file === '') {
-      throw new UsageError(`${place}: "@" is not followed by the name of a file`, {
+      throw new UsageError(`${formatPlace(place)}: "@" is not followed by the name of a file`, {
         hint: 'write it as in: @tunnel.args',
       });
     }
     if (depth >= MAX_ARGUMENTS_FILE_DEPTH) {
       throw new UsageError(
-        `${place}: @${file} is nested more than ${MAX_ARGUMENTS_FILE_DEPTH} files deep`,
+        `${formatPlace(place)}: @${file} is nested more than ${MAX_ARGUMENTS_FILE_DEPTH} files deep`,
         {
           hint: 'check whether a file names itself',
         },
@@ -83,19 +85,16 @@ function readArguments(file: string, place: Place): Entry[] {
 }
 
 /**
- * Reads targets or exclusions, one a line. `option` is what named the file (`-s`). Throws
+ * Reads targets or exclusions, one a line. `option` is what named the file. Throws
  * UsageError.
  */
-export function readTargetsFile(
-  file: string,
-  option: Place,
-): (Entry & { readonly place: Place })[] {
+export function readTargetsFile(file: string, option: Place): Entry[] {
   const entries = [];
   for (const { text, place } of readLines(file, option)) {
     const words = text.replace(/(^|\s)#.*$/, '').trim();
     if (words === '') continue;
     if (/\s/.test(words)) {
-      throw new UsageError(`${place}: ${quoted(words)} is more than one target`, {
+      throw new UsageError(`${formatPlace(place)}: ${quoted(words)} is more than one target`, {
         hint: 'write one a line',
       });
     }
@@ -141,18 +140,21 @@ export function splitWords(line: string): string[] {
   return words;
 }
 
-function readLines(file: string, place: Place): (Entry & { readonly place: Place })[] {
-  const name = file === '-' ? 'standard input' : file;
+function readLines(file: string, place: Place): Entry[] {
+  const name = fileName(file);
   return decode(readBytes(file, name, place), name, place)
     .split('\n')
-    .map((line, index) => ({ text: line.replace(/\r$/, ''), place: `${name}:${index + 1}` }));
+    .map((line, index) => ({
+      text: line.replace(/\r$/, ''),
+      place: { kind: 'file', path: file, line: index + 1 },
+    }));
 }
 
 function decode(bytes: Uint8Array, name: string, place: Place): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new UsageError(`${place}: ${name} is not a text in UTF-8`, {
+    throw new UsageError(`${formatPlace(place)}: ${name} is not a text in UTF-8`, {
       hint: 'check that it is the right file, or convert it with iconv(1)',
       cause,
     });
@@ -172,7 +174,7 @@ function readBytes(file: string, name: string, place: Place): Uint8Array {
       total += length;
       if (total > MAX_FILE_BYTES) {
         throw new UsageError(
-          `${place}: ${name} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB`,
+          `${formatPlace(place)}: ${name} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB`,
           {
             hint: 'check that it is the right file, or merge its targets into shorter prefixes',
           },
@@ -182,7 +184,7 @@ function readBytes(file: string, name: string, place: Place): Uint8Array {
     }
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
-    throw new UsageError(`${place}: ${name} can't be read: ${systemReason(cause)}`, {
+    throw new UsageError(`${formatPlace(place)}: ${name} can't be read: ${systemReason(cause)}`, {
       hint: 'check the path, which begins in the current directory, and its permissions',
       cause,
     });

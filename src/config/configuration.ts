@@ -1,10 +1,12 @@
 /**
  * What the user asked for, checked and typed. Every front (options, @files, later profiles) ends in
- * one `Configuration`; the composition root in session/connect.ts builds the parts from it.
+ * one of these; the compositions in session/ build the parts from it. Commands that carry nothing
+ * have a configuration of their own with the parts that they need (doctoroptions.ts,
+ * openstackreport.ts).
  */
 import type { NamePattern } from '../net/name.ts';
 import type { PortRange } from '../net/ports.ts';
-import type { Prefix } from '../net/prefix.ts';
+import { type Prefix, parsePrefix } from '../net/prefix.ts';
 import type { Level } from '../observe/observer.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import type { DnsOptions } from './dnsoptions.ts';
@@ -17,6 +19,13 @@ export interface Target {
   /** As the user wrote it, for messages. */
   readonly text: string;
 }
+
+/** All addresses of both families, for `exec` without targets. */
+export const EVERYTHING: readonly Target[] = ['0.0.0.0/0', '::/0'].map((text) => ({
+  prefix: parsePrefix(text).prefix,
+  ports: [],
+  text,
+}));
 
 /**
  * A name, or all names below one (`*.example.com`), limited to some ports if `ports` isn't empty.
@@ -69,12 +78,8 @@ export interface AllowOptions {
   readonly dryRunTo: string | undefined;
 }
 
-export interface Configuration {
-  readonly ssh: SshOptions;
-  /**
-   * `connect`: at least one, or a name target, or a cloud. `proxy`: with none of them, everything
-   * is carried.
-   */
+/** What is carried, and what is left out of it. */
+export interface TargetRules {
   readonly targets: readonly Target[];
   readonly exclusions: readonly Target[];
   /**
@@ -83,6 +88,14 @@ export interface Configuration {
    */
   readonly nameTargets: readonly NameTarget[];
   readonly nameExclusions: readonly NameTarget[];
+}
+
+/**
+ * Of a tunnel. `connect` has at least one target, or a name target, or a cloud; `exec` has
+ * EVERYTHING where none is named. `proxy`: with none of them, everything is carried.
+ */
+export interface Configuration extends TargetRules {
+  readonly ssh: SshOptions;
   /** --dns, --dns-server, --domain */
   readonly dns: DnsOptions;
   /** --os-cloud: its endpoints become targets when the link stands (openstack/targets/cloud.ts). */

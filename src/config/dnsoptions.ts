@@ -18,23 +18,34 @@ import { canonicalAddress, isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import { canonicalName, type NamePattern } from '../net/name.ts';
 import { NotationError, quoted } from '../net/notation.ts';
-import { type Place, readAt } from '../net/place.ts';
+import { filePrefix, type Place, readAt } from '../net/place.ts';
 import { parsePort } from '../net/ports.ts';
 import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import { subtractPrefixes } from '../net/prefixset.ts';
 import { SPECIAL_RANGES, specialRangeOf } from '../net/special.ts';
+import { type GivenOptions, readOptions, repeated, toggle } from './option.ts';
 
 export const DNS_PORT = 53;
 /** More would only lengthen the time until a failure is told. */
 export const MAX_DNS_SERVERS = 8;
 export const MAX_DOMAINS = 256;
 
-/** As commander hands them over. */
-export interface DnsOptionTexts {
-  readonly dns?: boolean;
-  readonly dnsServer?: readonly string[];
-  readonly domain?: readonly string[];
-}
+export const DNS_OPTIONS = {
+  heading: 'Names:',
+  options: {
+    dns: toggle('--dns', "send this machine's queries through the jump host"),
+    dnsServer: repeated(
+      '--dns-server <address[:port]>',
+      'send queries to this resolver behind the jump host, by TCP (repeatable: in order)',
+      readServer,
+    ),
+    domain: repeated(
+      '--domain <suffix>',
+      'only names below this go to --dns-server (repeatable)',
+      readDomain,
+    ),
+  },
+} as const;
 
 export interface DnsOptions {
   /** Queries for names that are no targets go through the tunnel: all, or those below `domains`. */
@@ -45,24 +56,23 @@ export interface DnsOptions {
   readonly domains: readonly string[];
 }
 
-/** `placeOf` tells the `file:line` of an argument that came from an @FILE. Throws UsageError. */
-export function readDnsOptions(
-  { dns = false, dnsServer = [], domain = [] }: DnsOptionTexts,
-  placeOf: (text: string) => Place | undefined = () => undefined,
-): DnsOptions {
+/** Throws UsageError. */
+export function readDnsOptions(given: GivenOptions): DnsOptions {
+  const { dns, dnsServer, domain } = readOptions(DNS_OPTIONS, given);
   requireAtMost(dnsServer.length, MAX_DNS_SERVERS, '--dns-server');
   requireAtMost(domain.length, MAX_DOMAINS, '--domain');
-  const servers = dnsServer.map((text) => readServer(text, placeOf(text) ?? '--dns-server'));
-  const domains = domain.map((text) => readDomain(text, placeOf(text) ?? '--domain'));
-  if (domains.length > 0 && servers.length === 0) {
+  const servers = dnsServer.map(({ value }) => value);
+  const [first] = domain;
+  if (first !== undefined && servers.length === 0) {
     throw new UsageError(
-      '--domain names are asked of a resolver behind the jump host, and none is given',
+      `${filePrefix(first.place)}--domain names are asked of a resolver behind the jump host, and none is given`,
       {
         hint: "name it with --dns-server; 127.0.0.53 or 127.0.0.1 often is the jump host's own",
       },
     );
   }
-  return { throughTunnel: dns || servers.length > 0, servers, domains: [...new Set(domains)] };
+  const domains = [...new Set(domain.map(({ value }) => value))];
+  return { throughTunnel: dns !== undefined || servers.length > 0, servers, domains };
 }
 
 /**

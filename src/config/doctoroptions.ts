@@ -1,23 +1,19 @@
 /** The command line of `tunnel doctor`. */
 
-import type { Place } from '../net/place.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import type { Target } from './configuration.ts';
-import { buildConfiguration, type ConnectOptions } from './options.ts';
-import { separateNames } from './proxyoptions.ts';
-import { parseTarget } from './target.ts';
+import { type GivenArguments, isAnyGiven, readOptions, toggle } from './option.ts';
+import { JUMP_HOST_OPTIONS, readSshOptions } from './sshoptions.ts';
+import { parseTarget, separateNames } from './target.ts';
+import { asTarget } from './targetoptions.ts';
 
-/** Any will do where only the jump host is looked for. */
-const ANYWHERE = ['0.0.0.0/0', '::/0'];
+const REPORT_OPTIONS = {
+  heading: 'Report:',
+  options: { json: toggle('--json', 'print the report as JSON') },
+} as const;
 
-/** Of the options of `connect`, those that say where the jump host is, and who one is there. */
-export interface DoctorOptions
-  extends Pick<
-    ConnectOptions,
-    'remote' | 'identity' | 'port' | 'jump' | 'sshConfig' | 'sshOption'
-  > {
-  readonly json?: boolean;
-}
+/** In the order of help. */
+export const DOCTOR_GROUPS = [REPORT_OPTIONS, JUMP_HOST_OPTIONS] as const;
 
 export interface DoctorConfiguration {
   /** undefined: no jump host is given, and none looked for. */
@@ -28,18 +24,17 @@ export interface DoctorConfiguration {
 }
 
 /** Throws UsageError. */
-export function buildDoctorConfiguration(
-  targets: readonly string[],
-  { json = false, ...ssh }: DoctorOptions,
-  placeOf: (text: string) => Place | undefined = () => undefined,
-): DoctorConfiguration {
+export function buildDoctorConfiguration({
+  operands,
+  options,
+}: GivenArguments): DoctorConfiguration {
   return {
-    ssh: Object.keys(ssh).length === 0 ? undefined : buildConfiguration(ANYWHERE, ssh, placeOf).ssh,
+    ssh: isAnyGiven(JUMP_HOST_OPTIONS, options) ? readSshOptions(options) : undefined,
     // Names lead to addresses of the tunnel's own, for which no route of anybody else's stands in
     // the way.
-    targets: separateNames(
-      targets.map((text) => ({ text, place: placeOf(text) ?? 'target' })),
-    ).addresses.map(({ text, place }) => parseTarget(text, place).target),
-    json,
+    targets: separateNames(operands.map(asTarget)).addresses.map(
+      ({ text, place }) => parseTarget(text, place).target,
+    ),
+    json: readOptions(REPORT_OPTIONS, options).json !== undefined,
   };
 }

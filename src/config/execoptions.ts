@@ -13,16 +13,20 @@
  */
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
-import type { Place } from '../net/place.ts';
 import type { Configuration } from './configuration.ts';
-import { buildConfiguration, type ConnectOptions } from './options.ts';
+import { type GivenArguments, readOptions, toggle } from './option.ts';
+import { buildConfiguration, TUNNEL_GROUPS } from './options.ts';
+import { isOption, type OptionShape, readOptionWord } from './words.ts';
 
-/** Without targets and cloud, all of both families. */
-const EVERYTHING = ['0.0.0.0/0', '::/0'];
+const COMMAND_OPTIONS = {
+  heading: 'Command:',
+  options: {
+    isolate: toggle('--isolate', 'let the command reach the targets and nothing else'),
+  },
+} as const;
 
-export interface ExecOptions extends ConnectOptions {
-  readonly isolate?: boolean;
-}
+/** In the order of help. There are no proxies: the command has a network of its own. */
+export const EXEC_GROUPS = [COMMAND_OPTIONS, ...TUNNEL_GROUPS] as const;
 
 export interface ExecConfiguration {
   readonly tunnel: Configuration;
@@ -30,15 +34,6 @@ export interface ExecConfiguration {
   readonly command: readonly [string, ...string[]];
   /** --isolate: the command reaches the targets and nothing else. */
   readonly isolate: boolean;
-}
-
-/**
- * An option of the command line as it is written: `-r`, `--remote`, and whether it takes a value.
- */
-export interface OptionShape {
-  readonly short?: string | undefined;
-  readonly long?: string | undefined;
-  readonly takesValue: boolean;
 }
 
 export interface SplitArguments {
@@ -88,30 +83,15 @@ function ambiguous(word: string): UsageError {
   });
 }
 
-function isOption(word: string): boolean {
-  return word.length > 1 && word.startsWith('-');
-}
-
 /** How many of the words that follow are this option's value: 0 or 1. */
 function valuesOf(word: string, options: readonly OptionShape[]): number {
-  if (!isOption(word) || word === '--') return 0;
-  if (word.startsWith('--')) {
-    return options.some(({ long, takesValue }) => takesValue && long === word) ? 1 : 0;
-  }
-  // -vr host: letters up to the first that takes a value; what is left of the word is that value.
-  for (let at = 1; at < word.length; at += 1) {
-    const option = options.find(({ short }) => short === `-${word.charAt(at)}`);
-    if (option?.takesValue === true) return at === word.length - 1 ? 1 : 0;
-  }
-  return 0;
+  return isOption(word) && readOptionWord(word, options).value === 'next' ? 1 : 0;
 }
 
-/** Throws UsageError. */
+/** `command`: its words. Throws UsageError. */
 export function buildExecConfiguration(
-  targets: readonly string[],
+  given: GivenArguments,
   command: readonly string[] | undefined,
-  options: ExecOptions,
-  placeOf?: (text: string) => Place | undefined,
 ): ExecConfiguration {
   const [file, ...args] = command ?? [];
   if (file === undefined) {
@@ -123,12 +103,9 @@ export function buildExecConfiguration(
     throw new UsageError('the command is an empty word', {
       hint: 'check it: an empty word often is a variable of the shell that is not set',
     });
-  const none =
-    targets.length + (options.targetsFrom ?? []).length === 0 && options.osCloud === undefined;
-  const wanted = none ? EVERYTHING : targets;
   return {
-    tunnel: buildConfiguration(wanted, options, placeOf),
+    tunnel: buildConfiguration(given, 'exec'),
     command: [file, ...args],
-    isolate: options.isolate ?? false,
+    isolate: readOptions(COMMAND_OPTIONS, given.options).isolate !== undefined,
   };
 }

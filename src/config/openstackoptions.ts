@@ -1,6 +1,7 @@
 /** The options that name a cloud. */
 import { UsageError } from '../errors/errors.ts';
-import { oneOf, type Place } from '../net/place.ts';
+import { formatPlace, oneOf } from '../net/place.ts';
+import { type GivenOptions, nonEmpty, once, readOptions, toggle } from './option.ts';
 
 /**
  * `auto`: the cached catalog, or a new one when it is old; `refresh`: a new one; `off`: auth_url
@@ -9,13 +10,31 @@ import { oneOf, type Place } from '../net/place.ts';
 export const CATALOG_MODES = ['auto', 'refresh', 'off'] as const;
 export type CatalogMode = (typeof CATALOG_MODES)[number];
 
-/** As commander hands them over. */
-export interface OpenStackOptionTexts {
-  readonly osCloud?: string | undefined;
-  readonly osRegion?: string | undefined;
-  readonly osCatalog?: string | undefined;
-  readonly osFollowLinks?: boolean | undefined;
-}
+export const CLOUD_OPTIONS = {
+  heading: 'OpenStack cloud:',
+  options: {
+    osCloud: once(
+      '--os-cloud <name>',
+      'take the endpoints of this cloud of clouds.yaml; "envvars": of the OS_* variables',
+      nonEmpty('the name'),
+    ),
+    osRegion: once(
+      '--os-region <name>',
+      'its region, unless OS_REGION_NAME or clouds.yaml says it',
+      nonEmpty('the name'),
+    ),
+    osCatalog: once(
+      '--os-catalog <mode>',
+      `where its endpoints are taken from: ${CATALOG_MODES.join(', ')} (default: auto)`,
+      (text, place) =>
+        oneOf(CATALOG_MODES, text, place, 'write one of them, as in: --os-catalog auto'),
+    ),
+    osFollowLinks: toggle(
+      '--os-follow-links',
+      'also take hosts that only version documents of its services name',
+    ),
+  },
+} as const;
 
 export interface OpenStackOptions {
   /** --os-cloud; undefined: the one that environment and files choose. */
@@ -32,42 +51,23 @@ export interface OpenStackOptions {
  * ($OS_CLOUD) alone names none, because what is captured should not hang on a variable that was set
  * for another program. Throws UsageError.
  */
-export function readOpenStackOptions(texts: OpenStackOptionTexts): OpenStackOptions | undefined {
-  const { osCloud, osRegion, osCatalog, osFollowLinks } = texts;
-  if (osCloud !== undefined) return readCloudChoice(texts);
-  const others = {
-    '--os-region': osRegion,
-    '--os-catalog': osCatalog,
-    '--os-follow-links': osFollowLinks,
-  };
-  for (const [option, value] of Object.entries(others)) {
-    if (value === undefined) continue;
-    throw new UsageError(`${option} belongs to a cloud, and none is named`, {
-      hint: 'name it with --os-cloud; what OS_* variables describe is called "envvars"',
-    });
-  }
-  return undefined;
+export function readOpenStackOptions(given: GivenOptions): OpenStackOptions | undefined {
+  const { osCloud, osRegion, osCatalog, osFollowLinks } = readOptions(CLOUD_OPTIONS, given);
+  if (osCloud !== undefined) return readCloudChoice(given);
+  const other = osRegion?.place ?? osCatalog?.place ?? osFollowLinks;
+  if (other === undefined) return undefined;
+  throw new UsageError(`${formatPlace(other)} belongs to a cloud, and none is named`, {
+    hint: 'name it with --os-cloud; what OS_* variables describe is called "envvars"',
+  });
 }
 
 /** For `tunnel openstack`: without --os-cloud, environment and files choose. Throws UsageError. */
-export function readCloudChoice({
-  osCloud,
-  osRegion,
-  osCatalog,
-  osFollowLinks,
-}: OpenStackOptionTexts): OpenStackOptions {
+export function readCloudChoice(given: GivenOptions): OpenStackOptions {
+  const { osCloud, osRegion, osCatalog, osFollowLinks } = readOptions(CLOUD_OPTIONS, given);
   return {
-    cloud: nonEmpty(osCloud, '--os-cloud'),
-    region: nonEmpty(osRegion, '--os-region'),
-    catalog: oneOf(CATALOG_MODES, osCatalog ?? 'auto', '--os-catalog'),
-    followLinks: osFollowLinks ?? false,
+    cloud: osCloud?.value,
+    region: osRegion?.value,
+    catalog: osCatalog?.value ?? 'auto',
+    followLinks: osFollowLinks !== undefined,
   };
-}
-
-function nonEmpty(text: string | undefined, option: Place): string | undefined {
-  if (text === '')
-    throw new UsageError(`${option}: the name is empty`, {
-      hint: 'write a name; an empty one often is a variable of the shell that is not set',
-    });
-  return text;
 }

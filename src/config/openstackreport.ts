@@ -1,35 +1,51 @@
 /** The command line of `tunnel openstack`. */
 
-import { oneOf, type Place } from '../net/place.ts';
-import type { Configuration } from './configuration.ts';
-import { type OpenStackOptions, readCloudChoice } from './openstackoptions.ts';
-import { buildConfiguration, type ConnectOptions } from './options.ts';
+import { oneOf } from '../net/place.ts';
+import type { Level } from '../observe/observer.ts';
+import type { SshOptions } from '../ssh/options.ts';
+import { CLOUD_OPTIONS, type OpenStackOptions, readCloudChoice } from './openstackoptions.ts';
+import { type GivenArguments, once, readOptions } from './option.ts';
+import { readLogLevel, VERBOSITY_OPTIONS } from './runoptions.ts';
+import { CONNECTION_OPTIONS, JUMP_HOST_OPTIONS, readSshOptions } from './sshoptions.ts';
 
 /** Of the report. */
 export const REPORT_FORMATS = ['table', 'json', 'targets', 'permitopen'] as const;
 export type ReportFormat = (typeof REPORT_FORMATS)[number];
 
-export interface OpenStackReportOptions extends ConnectOptions {
-  readonly format?: string;
-}
+const REPORT_OPTIONS = {
+  heading: 'Report:',
+  options: {
+    format: once(
+      '--format <format>',
+      `${REPORT_FORMATS.join(', ')} (default: table)`,
+      (text, place) =>
+        oneOf(REPORT_FORMATS, text, place, 'write one of them, as in: --format table'),
+    ),
+  },
+} as const;
+
+/** In the order of help. There are no targets but those that it finds. */
+export const OPENSTACK_GROUPS = [
+  JUMP_HOST_OPTIONS,
+  CLOUD_OPTIONS,
+  REPORT_OPTIONS,
+  CONNECTION_OPTIONS,
+  VERBOSITY_OPTIONS,
+] as const;
 
 export interface OpenStackConfiguration {
-  readonly tunnel: Configuration;
+  readonly ssh: SshOptions;
   readonly openstack: OpenStackOptions;
   readonly format: ReportFormat;
+  readonly logLevel: Level;
 }
 
-/** Before the catalog has been read, any address may be one that the cloud needs. */
-const ANYWHERE = ['0.0.0.0/0', '::/0'];
-
-/** There are no targets but those that it finds. Throws UsageError. */
-export function buildOpenStackConfiguration(
-  { format, osCloud, osRegion, osCatalog, osFollowLinks, ...ssh }: OpenStackReportOptions,
-  placeOf: (text: string) => Place | undefined = () => undefined,
-): OpenStackConfiguration {
+/** Throws UsageError. */
+export function buildOpenStackConfiguration({ options }: GivenArguments): OpenStackConfiguration {
   return {
-    tunnel: buildConfiguration(ANYWHERE, ssh, placeOf),
-    openstack: readCloudChoice({ osCloud, osRegion, osCatalog, osFollowLinks }),
-    format: oneOf(REPORT_FORMATS, format ?? 'table', '--format'),
+    ssh: readSshOptions(options),
+    openstack: readCloudChoice(options),
+    format: readOptions(REPORT_OPTIONS, options).format?.value ?? 'table',
+    logLevel: readLogLevel(options),
   };
 }

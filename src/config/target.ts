@@ -1,11 +1,13 @@
 /** How targets and exclusions are written: a prefix, optionally with ports behind a colon. */
 import { isAddress } from '../net/address.ts';
+import { endsInNumber, parseNamePattern } from '../net/name.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { type Place, readAt } from '../net/place.ts';
 import { MAX_PORT, parsePorts } from '../net/ports.ts';
 import { formatPrefix, type ParsedPrefix, parsePrefix } from '../net/prefix.ts';
 import { specialRangeOf } from '../net/special.ts';
-import type { Target } from './configuration.ts';
+import type { Entry } from './argsfile.ts';
+import type { NameTarget, Target } from './configuration.ts';
 
 /** For readAt. */
 export const TARGET_FORM =
@@ -42,6 +44,63 @@ export function parseExclusion(text: string, place: Place): ParsedTarget {
     const ports = split.ports === undefined ? [] : parsePorts(split.ports);
     const notes = [note, portLookalike(text)].filter((entry) => entry !== undefined);
     return { target: { prefix, ports, text }, notes };
+  });
+}
+
+/**
+ * Takes the names (`api.example.com[:ports]`, `*.example.com[:ports]`) out of the targets. Throws
+ * UsageError.
+ */
+export function separateNames(entries: readonly Entry[]): {
+  readonly addresses: readonly Entry[];
+  readonly names: readonly NameTarget[];
+} {
+  return {
+    addresses: entries.filter(({ text }) => !isNameTarget(text)),
+    names: entries
+      .filter(({ text }) => isNameTarget(text))
+      .map(({ text, place }) => readNameTarget(text, place)),
+  };
+}
+
+/**
+ * A letter, no address, and no number at the end; whether the name is a good one is
+ * parseNamePattern's business.
+ */
+function isNameTarget(text: string): boolean {
+  if (isUrl(text)) return false;
+  const [, host = ''] = /^([^:/[\]]+)(?::[^:]*)?$/.exec(text) ?? [];
+  return /[^0-9.]/.test(host) && !endsInNumber(host) && !isMistypedAddress(host);
+}
+
+/**
+ * Whether a host can only have been meant to be an IPv4 address: each part, of two or more, begins
+ * with a digit, or consists of digits and of letters that are taken for them (`10.0.0.O`,
+ * `10.0.0.1x`, `10.0.0,0`). No domain at the top begins with a digit (RFC 3696 §2), so no name is
+ * lost.
+ */
+function isMistypedAddress(host: string): boolean {
+  const parts = host.split(/[.,]/);
+  return (
+    parts.length > 1 &&
+    parts.some((part) => /[0-9]/.test(part)) &&
+    parts.every((part) => /^([0-9].*|[0-9oil|]+)$/is.test(part))
+  );
+}
+
+function readNameTarget(text: string, place: Place): NameTarget {
+  return readAt(place, text, TARGET_FORM, () => {
+    const [host = '', ports] = text.split(':');
+    if (host.startsWith('-'))
+      throw new NotationError(
+        `${quoted(text)} begins with a dash, as no name of a host does`,
+        'options come before "--"; "tunnel --help" lists them',
+      );
+    return {
+      pattern: parseNamePattern(host),
+      ports: ports === undefined ? [] : parsePorts(ports),
+      text,
+    };
   });
 }
 
@@ -125,7 +184,7 @@ function splitBrackets(text: string): Split {
 
 function readPrefix(text: string, prefixText: string): ParsedPrefix {
   const addressText = prefixText.replace(/\/.*$/s, '');
-  if (isName(addressText)) {
+  if (isName(addressText) && !isMistypedAddress(addressText)) {
     throw new NotationError(
       `${quoted(text)} begins with a name, and a name stands for itself or, as *.example.com, for all below it`,
       'write it alone or with ports, as in api.example.com:443',
@@ -134,13 +193,36 @@ function readPrefix(text: string, prefixText: string): ParsedPrefix {
   try {
     return parsePrefix(prefixText);
   } catch (error) {
-    const meant = withPort(text);
-    if (!(error instanceof NotationError) || meant === undefined) throw error;
-    throw new NotationError(
-      error.message,
-      `an IPv6 address needs brackets when ports follow: write ${meant}`,
-    );
+    if (!(error instanceof NotationError)) throw error;
+    const bracketed = withPort(text);
+    if (bracketed !== undefined) {
+      const hint = `an IPv6 address needs brackets when ports follow: write ${bracketed}`;
+      throw new NotationError(error.message, hint);
+    }
+    const meant = error.hint === undefined ? withoutTypos(prefixText) : undefined;
+    if (meant === undefined) throw error;
+    const ports = text.slice(prefixText.length);
+    throw new NotationError(error.message, `did you mean ${meant}${ports}?`);
   }
+}
+
+/**
+ * The IPv4 address or prefix that a text may have been meant to be: with digits for the letters
+ * that look like them, dots for commas, a slash for a backslash, and nothing behind the last digit.
+ */
+function withoutTypos(text: string): string | undefined {
+  const tidy = text
+    .replaceAll(/o/gi, '0')
+    .replaceAll(/[il|]/gi, '1')
+    .replaceAll(',', '.')
+    .replaceAll('\\', '/')
+    .replace(/[^0-9]+$/, '');
+  try {
+    parsePrefix(tidy);
+  } catch {
+    return undefined; // it was meant to be something else
+  }
+  return tidy === text || tidy.includes(':') ? undefined : tidy;
 }
 
 /**

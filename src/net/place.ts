@@ -1,21 +1,69 @@
-/** Usage errors that say where the wrong text stands. */
+/** Where a text was read, and usage errors that say so. */
 import { UsageError } from '../errors/errors.ts';
 import { NotationError, quoted } from './notation.ts';
 
-/** Where a text came from, for messages: `target`, `-x`, `nets.txt:3`. */
-export type Place = string;
+/**
+ * Where a value is from. `formatPlace` is the only one that has to know all kinds: a new source of
+ * values adds a kind here and a line there.
+ */
+export type Place =
+  /** A word of the command line that belongs to no option. `name`: what it is, `target`. */
+  | { readonly kind: 'argument'; readonly name: string }
+  /** The value of an option of the command line, or the option itself. `name`: `-p`, `--dns`. */
+  | { readonly kind: 'option'; readonly name: string }
+  /** A line of a file; the path `-` is standard input. `option`: whose value stands there. */
+  | {
+      readonly kind: 'file';
+      readonly path: string;
+      /** The first is 1. */
+      readonly line: number;
+      readonly option?: string;
+    }
+  /** A keyword of ssh_config. */
+  | { readonly kind: 'ssh-config'; readonly keyword: string };
+
+/** For the beginning of a message: `target`, `-p`, `nets.txt:3`, `args.txt:2: -p`, `ProxyJump`. */
+export function formatPlace(place: Place): string {
+  switch (place.kind) {
+    case 'argument':
+    case 'option':
+      return place.name;
+    case 'file': {
+      const where = `${fileName(place.path)}:${place.line}`;
+      return place.option === undefined ? where : `${where}: ${place.option}`;
+    }
+    case 'ssh-config':
+      return place.keyword;
+  }
+}
+
+/** For messages that name the option by themselves: `args.txt:2: `, or nothing. */
+export function filePrefix(place: Place): string {
+  return place.kind === 'file' ? `${fileName(place.path)}:${place.line}: ` : '';
+}
+
+/** How a file is called in messages. */
+export function fileName(path: string): string {
+  return path === '-' ? 'standard input' : path;
+}
+
+/** The place of an option's value, or of the option, from the place of its text. */
+export function placeOfOption(place: Place, name: string): Place {
+  if (place.kind === 'file') return { ...place, option: name };
+  return place.kind === 'argument' ? { kind: 'option', name } : place;
+}
 
 /** Throws UsageError with the names to choose from. */
 export function oneOf<T extends string>(
   names: readonly T[],
   text: string,
   place: Place,
-  hint?: string,
+  hint: string,
 ): T {
   const found = names.find((name) => name === text);
   if (found !== undefined) return found;
-  throw new UsageError(`${place}: ${quoted(text)} is none of ${names.join(', ')}`, {
-    hint: hint ?? `write one of them, as in: ${place} ${names[0]}`,
+  throw new UsageError(`${formatPlace(place)}: ${quoted(text)} is none of ${names.join(', ')}`, {
+    hint,
   });
 }
 
@@ -29,7 +77,8 @@ export function readAt<T>(place: Place, text: string, form: string, parse: (text
     return parse(text);
   } catch (error) {
     if (!(error instanceof NotationError)) throw error;
-    const where = error.message.includes(quoted(text)) ? place : `${place} ${quoted(text)}`;
+    const at = formatPlace(place);
+    const where = error.message.includes(quoted(text)) ? at : `${at} ${quoted(text)}`;
     throw new UsageError(`${where}: ${error.message}`, { hint: error.hint ?? form });
   }
 }

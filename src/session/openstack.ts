@@ -20,7 +20,7 @@ import type { RunOptions } from './tunnel.ts';
  * of `stop`.
  */
 export function reportCloud(
-  { tunnel, openstack, format }: OpenStackConfiguration,
+  { ssh, openstack, format }: OpenStackConfiguration,
   options: Omit<RunOptions, 'learned'>,
 ): Promise<string> {
   const { observer, prompter, machine = linux } = options;
@@ -29,7 +29,7 @@ export function reportCloud(
   return inSession(options, async (session) => {
     const { signal } = session;
     const cloud = loadConfiguredCloud(openstack, warnings);
-    const dialler = machine.dialler({ ssh: tunnel.ssh, prompter, observer });
+    const dialler = machine.dialler({ ssh, prompter, observer });
     const located = await dialler.locate(signal);
     const transport = session.own('the SSH connection', await dialler.dial(located, signal), (it) =>
       it.close(),

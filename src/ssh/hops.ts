@@ -7,6 +7,15 @@ import type { SshSettings } from './settings.ts';
 /** SSH connections in one another, the jump host's own included. */
 export const MAX_HOPS = MAX_JUMP_HOPS + 1;
 
+/** What a server is: the jump host, or one that is passed on the way to it. */
+export type Role = 'jump host' | 'hop';
+
+/** How the port of a server is given, for hints. */
+export const PORT_OF: Readonly<Record<Role, string>> = {
+  'jump host': 'the port (-p)',
+  hop: 'the port of this host on the way (-J user@hop:2222, or ProxyJump)',
+};
+
 /** From the outermost, to which this machine connects, to the jump host itself. At least one. */
 export type Hops = readonly [SshSettings, ...SshSettings[]];
 

@@ -10,7 +10,7 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { UsageError } from '../errors/errors.ts';
 import { requireAddress } from '../net/address.ts';
 import { NotationError, quoted } from '../net/notation.ts';
-import { type Place, readAt } from '../net/place.ts';
+import { formatPlace, type Place, readAt } from '../net/place.ts';
 import { parsePort } from '../net/ports.ts';
 import type { Remote } from './options.ts';
 
@@ -45,7 +45,7 @@ export function parseJump(text: string, place: Place): Remote[] {
   const hops = text.split(',').map((hop) => parseRemote(hop.trim(), place));
   if (hops.length > MAX_JUMP_HOPS) {
     throw new UsageError(
-      `${place}: ${hops.length} hosts one behind the other, at most ${MAX_JUMP_HOPS} are passed`,
+      `${formatPlace(place)}: ${hops.length} hosts one behind the other, at most ${MAX_JUMP_HOPS} are passed`,
       { hint: 'shorten the chain of -J or ProxyJump' },
     );
   }

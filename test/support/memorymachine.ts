@@ -15,7 +15,7 @@
 import { HEADER_BYTES, type PacketDevice } from '../../src/capture/tun/device.ts';
 import type { TunDevice, TunHost } from '../../src/capture/tun/tun.ts';
 import type { Configuration } from '../../src/config/configuration.ts';
-import { buildConfiguration, type ConnectOptions } from '../../src/config/options.ts';
+import { buildConfiguration } from '../../src/config/options.ts';
 import { TunnelError } from '../../src/errors/errors.ts';
 import type { LinkDialler } from '../../src/link/link.ts';
 import type { Supervisor } from '../../src/link/supervisor.ts';
@@ -28,6 +28,7 @@ import type { CommandStatus, Launcher } from '../../src/system/launcher/launcher
 import type { CommandUser } from '../../src/system/launcher/protocol.ts';
 import { planResolver, type ResolverPlan } from '../../src/system/resolver/detect.ts';
 import type { HostChange } from '../../src/system/resolver/hostchange.ts';
+import { given, type OptionTexts } from './options.ts';
 import { TcpClient } from './tcpclient.ts';
 import { type ReadFrame, readFrame } from './tcpframes.ts';
 import { TwinTransport } from './twin.ts';
@@ -65,8 +66,8 @@ export class MemoryMachine implements Machine {
   #link: Pick<Supervisor, 'disturbed'> | undefined;
 
   /** Reads what a user would write. */
-  static configuration(targets: readonly string[], options: ConnectOptions = {}): Configuration {
-    return buildConfiguration(targets, { remote: ['user@jump.example'], ...options });
+  static configuration(targets: readonly string[], options: OptionTexts = {}): Configuration {
+    return buildConfiguration(given({ remote: ['user@jump.example'], ...options }, targets));
   }
 
   options(): RunOptions & { readonly machine: Machine } {

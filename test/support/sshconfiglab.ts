@@ -8,10 +8,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after } from 'node:test';
-import { buildConfiguration, type ConnectOptions } from '../../src/config/options.ts';
+import { readSshOptions } from '../../src/config/sshoptions.ts';
 import { type ResolveContext, resolveSettings } from '../../src/ssh/config/resolve.ts';
 import type { Remote, SshOptions } from '../../src/ssh/options.ts';
 import type { SshSettings } from '../../src/ssh/settings.ts';
+import { givenOptions, type OptionTexts } from './options.ts';
 
 /** For `skip`: false, or what is lacking. */
 export const LACKING =
@@ -71,16 +72,16 @@ export function lab(
 
 export function options(
   remote: string,
-  more: ConnectOptions = {},
+  more: OptionTexts = {},
 ): { ssh: SshOptions; remote: Remote } {
-  const { ssh } = buildConfiguration(['10/8'], { remote: [remote], ...more });
+  const ssh = readSshOptions(givenOptions({ remote: [remote], ...more }));
   return { ssh, remote: ssh.remotes[0] };
 }
 
 export function resolve(
   { context }: Lab,
   remote: string,
-  more: ConnectOptions = {},
+  more: OptionTexts = {},
   changed: ResolveContext = {},
 ): Promise<SshSettings> {
   const { ssh, remote: first } = options(remote, more);
@@ -91,7 +92,7 @@ export function resolve(
 export async function both(
   where: Lab,
   remote: string,
-  more: ConnectOptions = {},
+  more: OptionTexts = {},
 ): Promise<SshSettings> {
   const asked = await resolve(where, remote, more);
   assert.deepEqual(await resolve(where, remote, more, { sshProgram: NO_SSH }), asked);

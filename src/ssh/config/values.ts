@@ -170,7 +170,9 @@ export function readTokens(
 /** ProxyJump, in the order in which the hosts are passed. */
 export function readJumps(keywords: Keywords, tokens: TokenValues): Remote[] {
   const text = keywords.text('proxyjump');
-  return text === undefined ? [] : parseJump(expandJump(text, tokens), 'ProxyJump');
+  return text === undefined
+    ? []
+    : parseJump(expandJump(text, tokens), { kind: 'ssh-config', keyword: 'ProxyJump' });
 }
 
 /** The calling user's name. Throws UsageError. */

@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
+import { PORT_OF, type Role } from '../hops.ts';
 import type { RemoteAddress } from './addresses.ts';
 
 /**
@@ -14,6 +15,8 @@ const TCP_KEEPALIVE_MS = 15_000;
 export interface TcpOptions {
   /** Seconds. */
   readonly timeout: number;
+  /** Whose address it is, for hints. */
+  readonly role: Role;
   readonly signal?: AbortSignal;
   /** Gets what is read, instead of the socket's 'data' events. */
   readonly reader?: TcpReader;
@@ -34,7 +37,7 @@ export interface TcpReader {
  */
 export async function connectTcp(
   address: RemoteAddress,
-  { timeout, signal, reader }: TcpOptions,
+  { timeout, role, signal, reader }: TcpOptions,
 ): Promise<Socket> {
   signal?.throwIfAborted();
   const { host, port, localAddress } = address;
@@ -59,7 +62,7 @@ export async function connectTcp(
         // Stays: a reset may follow a connect before SSH has come to listen; it is then seen as an
         // early end.
         socket.on('error', (error: NodeJS.ErrnoException) =>
-          reject(tcpError(at, localAddress, error)),
+          reject(tcpError(at, role, localAddress, error)),
         );
       });
     await within({ signal, time: { milliseconds: timeout * 1000, late } }, connected);
@@ -71,11 +74,6 @@ export async function connectTcp(
 }
 
 const TCP_CODES: Readonly<Record<string, { code: string; text: string; hint: string }>> = {
-  ECONNREFUSED: {
-    code: 'jumphost-refused',
-    text: 'refused the connection',
-    hint: 'check the port (-p), and that sshd runs there',
-  },
   ETIMEDOUT: {
     code: 'jumphost-timeout',
     text: 'does not answer',
@@ -90,6 +88,7 @@ const TCP_CODES: Readonly<Record<string, { code: string; text: string; hint: str
 
 function tcpError(
   at: string,
+  role: Role,
   localAddress: string | undefined,
   cause: NodeJS.ErrnoException,
 ): TunnelError {
@@ -102,6 +101,11 @@ function tcpError(
         cause,
       },
     );
+  if (cause.code === 'ECONNREFUSED')
+    return new TunnelError('jumphost-refused', `${at} refused the connection`, {
+      hint: `check ${PORT_OF[role]}, and that sshd runs there`,
+      cause,
+    });
   const known = TCP_CODES[cause.code ?? ''];
   if (known !== undefined)
     return new TunnelError(known.code, `${at} ${known.text}`, { hint: known.hint, cause });

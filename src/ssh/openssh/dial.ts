@@ -324,6 +324,7 @@ class Start {
       acceptedKey,
       custom: given.command !== undefined,
       byCommand: this.#settings.proxy.kind === 'command',
+      throughHops: this.#settings.proxy.kind === 'jump',
       seconds: this.#settings.connectTimeout,
       hostKey,
       greeting,

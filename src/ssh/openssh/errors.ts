@@ -9,6 +9,7 @@ import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { shellPath } from '../../net/notation.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
+import { PORT_OF, type Role } from '../hops.ts';
 import { algorithmNames, serverText } from '../servertext.ts';
 import type { Phase } from './log.ts';
 import { type Exit, notRunHint } from './process.ts';
@@ -34,6 +35,8 @@ export interface StartFailure {
   readonly custom: boolean;
   /** What ssh reads and writes is a ProxyCommand's. */
   readonly byCommand: boolean;
+  /** ssh reaches the jump host through others (ProxyJump), and each has an ssh of its own. */
+  readonly throughHops: boolean;
   /** What the port sent instead of SSH's identification, if anything. */
   readonly greeting: string | undefined;
   readonly pins: readonly string[];
@@ -104,9 +107,11 @@ const RULES: readonly Rule[] = [
   ],
   [
     /connect to host (\S+) port (\d+): (.*)/,
-    ([, host = '', port = '', why = '']) =>
+    ([, host = '', port = '', why = ''], { throughHops }) =>
       connectFailed(
         formatDestination({ host: serverText(host), port: Number(port) }),
+        // Only the outermost is connected to; the others are passed on to.
+        throughHops ? 'hop' : 'jump host',
         serverText(why),
       ),
   ],
@@ -219,12 +224,12 @@ function turnedAway(greeting: string): boolean {
   return /^(Exceeded MaxStartups|Not allowed at this time)/.test(greeting);
 }
 
-function connectFailed(at: string, why: string): Told {
+function connectFailed(at: string, role: Role, why: string): Told {
   if (/refused/i.test(why))
     return {
       code: 'jumphost-refused',
       message: `${at} refused the connection`,
-      hint: 'check the port (-p), and that sshd runs there',
+      hint: `check ${PORT_OF[role]}, and that sshd runs there`,
     };
   if (/timed out/i.test(why))
     return {
@@ -263,7 +268,7 @@ function notSsh({ at, greeting }: StartFailure): Told {
   return {
     code: 'jumphost-not-ssh',
     message: `${at} is not an SSH server${words}`,
-    hint: 'check the port (-p); SSH is usually at 22',
+    hint: `check ${PORT_OF['jump host']}; SSH is usually at 22`,
   };
 }
 

@@ -84,6 +84,9 @@ describe('tunnel, used wrongly', () => {
     [[...R, 'exec', 'curl'], /command "exec" comes before its options/, /tunnel exec -r/],
     [['exce', ...R, '--', 'true'], /there is no command "exce"/, /exec, .*behind the options/],
     [['status'], /there is no command "status"/, /connect, /],
+    [['help', 'status'], /there is no command "status"/, /the commands are connect, /],
+    [[...R, '--dns=yes', '10/8'], /unknown option '--dns=yes'/, /--dns takes no value$/],
+    [[...R, '10/8', '--', '-x'], /target: "-x" begins with a dash/, /options come before "--"/],
     [
       [...R, '10/8', '--', 'terraform', 'apply'],
       /"terraform" stands where "tunnel exec"/,
@@ -181,6 +184,24 @@ describe('tunnel, used wrongly', () => {
     assert.match(tunnel([...R, '-s', '-'], '10/8\n10/33\n').stderr, /standard input:2: "10\/33"/);
   });
 
+  it('names the right file and line where the same text stands in two places', () => {
+    const nets = file('nets.txt', '10.0.0.0/8\n10.1.0.0/16\n11.0.0.0/8\n');
+    const other = file('other.txt', `${'# offices\n'.repeat(6)}11.0.0.0/33\n`);
+    const args = file('args.txt', '-r u@h\n-p 22 -x 11.0.0.0/33\n');
+    const wrong = file('wrong.txt', '-r u@h\n-o Prot=22\n');
+    for (const [given, message] of [
+      [[...R, '-s', nets, '-X', other], /other\.txt:7: "11\.0\.0\.0\/33"/],
+      [[...R, '11.0.0.0/33', '-X', other], /: target: "11\.0\.0\.0\/33"/],
+      [[`@${args}`, '-X', other, '10/8'], /args\.txt:2: -x: "11\.0\.0\.0\/33"/],
+      [[`@${args}`, '--', '11.0.0.0/33'], /: target: "11\.0\.0\.0\/33"/],
+      [[...R, '-o', 'Port=22', `@${wrong}`, '10/8'], /wrong\.txt:2: -o "Prot=22"/],
+      [[...R, '-o', 'Prot=22', `@${wrong}`, '10/8'], /: -o "Prot=22"/],
+      [[`@${args}`, '-p', '22', '10/8'], /: -p is given twice \(22 and 22\), .*args\.txt:2$/],
+      [['-p', '22', `@${args}`, '10/8'], /args\.txt:2: -p is given twice \(22 and 22\)/],
+    ] as const)
+      assert.match(tunnel(given).stderr.split('\n')[0] ?? '', message, given.join(' '));
+  });
+
   it('keeps its exit code when stderr is closed or full', () => {
     for (const target of ['/dev/full', '/dev/null']) {
       const fd = openSync(target, 'w');
@@ -259,6 +280,43 @@ const NOTHING_ELSE = {
   openstack: () => assert.fail('openstack'),
   clean: () => assert.fail('clean'),
 };
+
+describe('the help of each command', () => {
+  async function helpOf(command: string): Promise<string> {
+    let text = '';
+    const unwanted = () => assert.fail('a command is run');
+    await runCommandLine(
+      [command, '--help'],
+      { ...NOTHING_ELSE, connect: unwanted, proxy: unwanted },
+      { output: (more) => (text += more), columns: 90 },
+    );
+    return text;
+  }
+
+  const TUNNEL = ['Jump host', 'Targets', 'Names', 'SSH connection', 'OpenStack cloud'];
+  for (const [command, headings] of [
+    ['connect', [...TUNNEL, 'Allow-list', 'Proxies', 'Running', 'Help', 'Global Options']],
+    ['proxy', ['Proxies', ...TUNNEL, 'Allow-list', 'Running', 'Help']],
+    ['exec', ['Command', ...TUNNEL, 'Allow-list', 'Running', 'Help']],
+    ['doctor', ['Report', 'Jump host', 'Help']],
+    ['openstack', ['Jump host', 'OpenStack cloud', 'Report', 'SSH connection', 'Running', 'Help']],
+    ['clean', ['Help']],
+  ] as const) {
+    it(`${command}: its groups under their headings, and its own options only`, async () => {
+      const help = await helpOf(command);
+      const found = [...help.matchAll(/^([A-Z].*):\n(?: {2}-)/gm)].map(([, heading]) => heading);
+      assert.deepEqual(found, headings);
+      assert.equal(help.includes('--listen <'), command === 'connect' || command === 'proxy');
+      assert.equal(help.includes('--isolate  '), command === 'exec');
+      assert.equal(help.includes('--json'), command === 'doctor');
+      assert.equal(help.includes('--format <'), command === 'openstack');
+      assert.equal(help.includes('--transport <'), !['doctor', 'clean'].includes(command));
+      const tunnels = ['connect', 'proxy', 'exec'].includes(command);
+      for (const option of ['--exclude <', '--reconnect-hold <', '--ready-fd <', '--allow <'])
+        assert.equal(help.includes(option), tunnels, option);
+    });
+  }
+});
 
 describe('runCommandLine', () => {
   async function configurationOf(

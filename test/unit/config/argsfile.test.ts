@@ -13,6 +13,7 @@ import {
 } from '../../../src/config/argsfile.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
 import { NotationError } from '../../../src/net/notation.ts';
+import type { Place } from '../../../src/net/place.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-argsfile-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -22,6 +23,10 @@ function file(name: string, content: string | Uint8Array): string {
   writeFileSync(path, content);
   return path;
 }
+
+const ARGUMENT: Place = { kind: 'argument', name: 'argument' };
+const S: Place = { kind: 'option', name: '-s' };
+const line = (path: string, number: number): Place => ({ kind: 'file', path, line: number });
 
 const usage = (message: RegExp) => (error: unknown) => {
   assert.ok(error instanceof UsageError);
@@ -73,7 +78,7 @@ describe('expandArguments', () => {
     const args = ['-r', 'user@host', '10/8', ''];
     assert.deepEqual(
       expandArguments(args),
-      args.map((text) => ({ text, place: undefined })),
+      args.map((text) => ({ text, place: ARGUMENT })),
     );
   });
 
@@ -81,14 +86,14 @@ describe('expandArguments', () => {
     const inner = file('inner', '\uFEFF10.1.0.0/16\r\n\n10.2.0.0/16 10.3.0.0/16\n');
     const outer = file('outer', `# the jump host\n-r "user@host"\n@${inner} -v\n`);
     assert.deepEqual(expandArguments(['-q', `@${outer}`, '10.4.0.0/16']), [
-      { text: '-q', place: undefined },
-      { text: '-r', place: `${outer}:2` },
-      { text: 'user@host', place: `${outer}:2` },
-      { text: '10.1.0.0/16', place: `${inner}:1` },
-      { text: '10.2.0.0/16', place: `${inner}:3` },
-      { text: '10.3.0.0/16', place: `${inner}:3` },
-      { text: '-v', place: `${outer}:3` },
-      { text: '10.4.0.0/16', place: undefined },
+      { text: '-q', place: ARGUMENT },
+      { text: '-r', place: line(outer, 2) },
+      { text: 'user@host', place: line(outer, 2) },
+      { text: '10.1.0.0/16', place: line(inner, 1) },
+      { text: '10.2.0.0/16', place: line(inner, 3) },
+      { text: '10.3.0.0/16', place: line(inner, 3) },
+      { text: '-v', place: line(outer, 3) },
+      { text: '10.4.0.0/16', place: ARGUMENT },
     ]);
   });
 
@@ -143,26 +148,26 @@ describe('readTargetsFile', () => {
       'list',
       '# offices\n10.0.0.0/8 # head office\n\n  192.168.0.0/16:443  \r\n10.1/16#x\n',
     );
-    assert.deepEqual(readTargetsFile(list, '-s'), [
-      { text: '10.0.0.0/8', place: `${list}:2` },
-      { text: '192.168.0.0/16:443', place: `${list}:4` },
-      { text: '10.1/16#x', place: `${list}:5` },
+    assert.deepEqual(readTargetsFile(list, S), [
+      { text: '10.0.0.0/8', place: line(list, 2) },
+      { text: '192.168.0.0/16:443', place: line(list, 4) },
+      { text: '10.1/16#x', place: line(list, 5) },
     ]);
   });
 
   it('refuses two on a line, and files that it cannot read', () => {
     const list = file('two', '10/8\n10/8 11/8\n');
     assert.throws(
-      () => readTargetsFile(list, '-s'),
+      () => readTargetsFile(list, S),
       usage(/two:2: "10\/8 11\/8" is more than one target/),
     );
     assert.throws(
-      () => readTargetsFile(join(directory, 'none'), '-X'),
+      () => readTargetsFile(join(directory, 'none'), { kind: 'option', name: '-X' }),
       usage(/^-X: .*none can't be read/),
     );
   });
 
   it('reads an empty file as no targets', () => {
-    assert.deepEqual(readTargetsFile(file('empty', ''), '-s'), []);
+    assert.deepEqual(readTargetsFile(file('empty', ''), S), []);
   });
 });

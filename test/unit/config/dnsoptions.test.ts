@@ -3,12 +3,15 @@ import { describe, it } from 'node:test';
 import {
   MAX_DNS_SERVERS,
   namingOptions,
-  readDnsOptions,
+  readDnsOptions as readGiven,
   tunnelResolvers,
 } from '../../../src/config/dnsoptions.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
 import { parseNamePattern } from '../../../src/net/name.ts';
 import { formatPrefix, parsePrefix } from '../../../src/net/prefix.ts';
+import { givenOptions, type OptionTexts } from '../../support/options.ts';
+
+const readDnsOptions = (texts: OptionTexts) => readGiven(givenOptions(texts));
 
 const NONE = { throughTunnel: false, servers: [], domains: [] };
 
@@ -77,7 +80,10 @@ describe('the options about names', () => {
   it('limits the number of servers, and says where a wrong one stands', () => {
     const dnsServer = Array.from({ length: MAX_DNS_SERVERS + 1 }, (_, i) => `10.0.0.${i}`);
     assert.throws(() => readDnsOptions({ dnsServer }), /9 times, at most 8/);
-    assert.throws(() => readDnsOptions({ dnsServer: ['x'] }, () => 'args:7'), /args:7/);
+    assert.throws(
+      () => readGiven(givenOptions({ dnsServer: ['x'] }, { kind: 'file', path: 'args', line: 7 })),
+      /args:7/,
+    );
   });
 });
 

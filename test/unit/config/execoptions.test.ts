@@ -2,11 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { runCommandLine } from '../../../src/cli/program.ts';
-import {
-  type ExecConfiguration,
-  type OptionShape,
-  splitCommand,
-} from '../../../src/config/execoptions.ts';
+import { type ExecConfiguration, splitCommand } from '../../../src/config/execoptions.ts';
+import type { OptionShape } from '../../../src/config/words.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
 
 const OPTIONS: readonly OptionShape[] = [

@@ -3,8 +3,9 @@ import { describe, it } from 'node:test';
 import { buildExecConfiguration } from '../../../src/config/execoptions.ts';
 import { readOpenStackOptions } from '../../../src/config/openstackoptions.ts';
 import { buildOpenStackConfiguration } from '../../../src/config/openstackreport.ts';
-import { buildConfiguration, type ConnectOptions } from '../../../src/config/options.ts';
+import { buildConfiguration } from '../../../src/config/options.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
+import { given, givenOptions, type OptionTexts } from '../../support/options.ts';
 
 function wrong(act: () => unknown, message: RegExp): void {
   assert.throws(
@@ -17,27 +18,33 @@ const R = { remote: ['u@h'] };
 
 describe('options that name a cloud', () => {
   it('are none where none is given', () => {
-    assert.equal(readOpenStackOptions({}), undefined);
+    assert.equal(readOpenStackOptions(givenOptions({})), undefined);
   });
 
   it('have defaults', () => {
     const expected = { cloud: 'one', region: undefined, catalog: 'auto', followLinks: false };
-    assert.deepEqual(readOpenStackOptions({ osCloud: 'one' }), expected);
+    assert.deepEqual(readOpenStackOptions(givenOptions({ osCloud: 'one' })), expected);
   });
 
   it('belong to a cloud', () => {
     wrong(
-      () => readOpenStackOptions({ osRegion: 'A' }),
+      () => readOpenStackOptions(givenOptions({ osRegion: 'A' })),
       /--os-region belongs to a cloud.*--os-cloud/,
     );
-    wrong(() => readOpenStackOptions({ osCatalog: 'off' }), /--os-catalog belongs/);
-    wrong(() => readOpenStackOptions({ osFollowLinks: true }), /--os-follow-links belongs/);
+    wrong(() => readOpenStackOptions(givenOptions({ osCatalog: 'off' })), /--os-catalog belongs/);
+    wrong(
+      () => readOpenStackOptions(givenOptions({ osFollowLinks: true })),
+      /--os-follow-links belongs/,
+    );
   });
 
   it('are checked', () => {
-    wrong(() => readOpenStackOptions({ osCloud: '' }), /--os-cloud: the name is empty/);
     wrong(
-      () => readOpenStackOptions({ osCloud: 'one', osCatalog: 'on' }),
+      () => readOpenStackOptions(givenOptions({ osCloud: '' })),
+      /--os-cloud: the name is empty/,
+    );
+    wrong(
+      () => readOpenStackOptions(givenOptions({ osCloud: 'one', osCatalog: 'on' })),
       /"on" is none of auto, refresh, off/,
     );
   });
@@ -45,17 +52,17 @@ describe('options that name a cloud', () => {
 
 describe('a cloud as a target', () => {
   it('is one, for connect and for a proxy that carries only targets', () => {
-    const { cloud, targets } = buildConfiguration([], { ...R, osCloud: 'one', osRegion: 'A' });
+    const { cloud, targets } = buildConfiguration(given({ ...R, osCloud: 'one', osRegion: 'A' }));
     assert.deepEqual(cloud, { cloud: 'one', region: 'A', catalog: 'auto', followLinks: false });
     assert.deepEqual(targets, []);
-    const only = { ...R, osCloud: 'one', onlyTargets: true };
-    assert.equal(buildConfiguration([], only, undefined, 'proxy').cloud?.cloud, 'one');
+    const only = given({ ...R, osCloud: 'one', onlyTargets: true });
+    assert.equal(buildConfiguration(only, 'proxy').cloud?.cloud, 'one');
   });
 
   it('is the only one of exec, where no other is given', () => {
     const command = ['true'];
-    const targetsOf = (targets: readonly string[], options: ConnectOptions) =>
-      buildExecConfiguration(targets, command, { ...R, ...options }).tunnel.targets.map(
+    const targetsOf = (targets: readonly string[], options: OptionTexts) =>
+      buildExecConfiguration(given({ ...R, ...options }, targets), command).tunnel.targets.map(
         ({ text }) => text,
       );
     assert.deepEqual(targetsOf([], { osCloud: 'one' }), []);
@@ -66,8 +73,8 @@ describe('a cloud as a target', () => {
   it('is none because a variable of the environment names it', () => {
     process.env['OS_CLOUD'] = 'one';
     try {
-      assert.equal(buildConfiguration(['10/8'], R).cloud, undefined);
-      wrong(() => buildConfiguration([], R), /no target is given.*--os-cloud/);
+      assert.equal(buildConfiguration(given(R, ['10/8'])).cloud, undefined);
+      wrong(() => buildConfiguration(given(R)), /no target is given.*--os-cloud/);
     } finally {
       delete process.env['OS_CLOUD'];
     }
@@ -76,7 +83,7 @@ describe('a cloud as a target', () => {
 
 describe('tunnel openstack', () => {
   it('needs a jump host and no cloud', () => {
-    const { openstack, format, tunnel } = buildOpenStackConfiguration({ remote: ['u@h'] });
+    const { openstack, format, ssh } = buildOpenStackConfiguration(given(R));
     assert.deepEqual(openstack, {
       cloud: undefined,
       region: undefined,
@@ -84,13 +91,12 @@ describe('tunnel openstack', () => {
       followLinks: false,
     });
     assert.equal(format, 'table');
-    assert.equal(tunnel.ssh.remotes[0].host, 'h');
-    assert.equal(tunnel.cloud, undefined);
-    const named = buildOpenStackConfiguration({ ...R, osRegion: 'A' });
-    assert.deepEqual([named.openstack.region, named.tunnel.cloud], ['A', undefined]);
-    wrong(() => buildOpenStackConfiguration({}), /no jump host/);
+    assert.equal(ssh.remotes[0].host, 'h');
+    const named = buildOpenStackConfiguration(given({ ...R, osRegion: 'A' }));
+    assert.equal(named.openstack.region, 'A');
+    wrong(() => buildOpenStackConfiguration(given({})), /no jump host/);
     wrong(
-      () => buildOpenStackConfiguration({ remote: ['h'], format: 'xml' }),
+      () => buildOpenStackConfiguration(given({ remote: ['h'], format: 'xml' })),
       /--format: "xml" is none of table/,
     );
   });

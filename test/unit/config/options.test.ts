@@ -11,21 +11,19 @@ import {
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import {
-  buildConfiguration,
-  type ConnectOptions,
-  MAX_REMOTES,
-} from '../../../src/config/options.ts';
+import { buildConfiguration } from '../../../src/config/options.ts';
+import { MAX_REMOTES } from '../../../src/config/sshoptions.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
 import { parseHostKeyPin } from '../../../src/ssh/keys/pin.ts';
+import { given, type OptionTexts } from '../../support/options.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-options-'));
 after(() => rmSync(directory, { recursive: true }));
 
 const PIN = `SHA256:${'A'.repeat(42)}E`;
 const KEY = 'AAAAC3NzaC1lZDI1NTE5AAAAIJ1dYxM4CdX1PJ5Tb9kbTpb5Jx2ZL0uCIRnfVhkXnHWQ';
-const build = (options: ConnectOptions, ...targets: string[]) =>
-  buildConfiguration(targets, { remote: ['user@jumphost'], ...options });
+const build = (options: OptionTexts, ...targets: string[]) =>
+  buildConfiguration(given({ remote: ['user@jumphost'], ...options }, targets));
 
 describe('buildConfiguration', () => {
   it('fills in the defaults', () => {
@@ -104,7 +102,7 @@ describe('buildConfiguration', () => {
       ['10.1.0.0', '10.2.3.0'],
     );
     assert.deepEqual(configuration.notices, [
-      '10.2.3.4/24 has host bits set, it is read as 10.2.3.0/24',
+      `${join(directory, 'excludes')}:1: 10.2.3.4/24 has host bits set, it is read as 10.2.3.0/24`,
     ]);
     assert.deepEqual(configuration.ssh.identityFiles, [
       join(homedir(), '.ssh/cloud'),
@@ -145,7 +143,7 @@ describe('buildConfiguration', () => {
   });
 
   it('maps -v and -q to levels', () => {
-    const levels = [
+    const levels: OptionTexts[] = [
       {},
       { verbose: 1 },
       { verbose: 2 },
@@ -159,14 +157,38 @@ describe('buildConfiguration', () => {
   });
 
   it('says where an argument from a file stands', () => {
-    const placeOf = (text: string) => (text === '10/33' ? 'args:4' : undefined);
+    const line4 = { kind: 'file', path: 'args', line: 4 } as const;
+    const places = {
+      '-p "0"': { port: '0' },
+      '--host-key: "x"': { hostKey: ['x'] },
+      '--connect-timeout: "0"': { connectTimeout: '0' },
+      '--max-window: "1"': { maxWindow: '1' },
+      '-J "": the jump host is empty': { jump: 'a,,b' },
+      '--dns-server: "x"': { dnsServer: ['x'] },
+      '-x: "10/33"': { exclude: ['10/33'] },
+      '--ready-fd: "x"': { readyFd: 'x' },
+      '--os-catalog: "x"': { osCatalog: 'x' },
+      '--only-targets belongs to a proxy': { onlyTargets: true },
+      '--os-follow-links belongs to a cloud': { osFollowLinks: true },
+      '-q and -v exclude each other': { quiet: true, verbose: 1 },
+      '-p is given twice': { port: ['1', '2'] },
+      "-s: nowhere can't be read": { targetsFrom: ['nowhere'] },
+      "--allow: nowhere can't be read": { allow: 'nowhere' },
+      "--proxy-auth: nowhere can't be read": { listen: ['1'], proxyAuth: 'nowhere' },
+    } as const;
+    for (const [message, options] of Object.entries<OptionTexts>(places)) {
+      assert.throws(
+        () => buildConfiguration(given({ remote: ['h'], ...options }, ['10/8'], line4)),
+        (error) => {
+          assert.ok(error instanceof UsageError);
+          assert.ok(error.message.startsWith(`args:4: ${message}`), error.message);
+          return true;
+        },
+      );
+    }
     assert.throws(
-      () => buildConfiguration(['10/33'], { remote: ['h'] }, placeOf),
+      () => buildConfiguration(given({ remote: ['h'] }, ['10/33'], line4)),
       /^UsageError: args:4: "10\/33"/,
-    );
-    assert.throws(
-      () => buildConfiguration(['10/34'], { remote: ['h'] }, placeOf),
-      /^UsageError: target: "10\/34"/,
     );
   });
 
@@ -182,7 +204,7 @@ describe('buildConfiguration', () => {
 
   const wrong: readonly (readonly [
     name: string,
-    options: ConnectOptions,
+    options: OptionTexts,
     targets: string[],
     message: RegExp,
   ])[] = [

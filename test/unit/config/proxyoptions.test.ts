@@ -3,12 +3,12 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import {
-  type ProxyOptionTexts,
-  readProxyOptions,
-  separateNames,
-} from '../../../src/config/proxyoptions.ts';
+import { readProxyOptions as readGiven } from '../../../src/config/proxyoptions.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
+import { givenOptions, type OptionTexts } from '../../support/options.ts';
+
+const readProxyOptions = (texts: OptionTexts, command: 'connect' | 'proxy') =>
+  readGiven(givenOptions(texts), command === 'proxy');
 
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-proxyoptions-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -21,7 +21,7 @@ function secret(content: string, mode = 0o600): string {
 }
 
 describe('readProxyOptions', () => {
-  const listens = (options: ProxyOptionTexts) => readProxyOptions(options, 'proxy')?.listens;
+  const listens = (options: OptionTexts) => readProxyOptions(options, 'proxy')?.listens;
 
   it('reads addresses and ports', () => {
     const both = ['127.0.0.1', '::1'];
@@ -103,46 +103,5 @@ describe('readProxyOptions', () => {
       () => readProxyOptions({ proxyAuth: join(directory, 'none') }, 'proxy'),
       /ENOENT/,
     );
-  });
-});
-
-describe('separateNames', () => {
-  const separate = (...texts: string[]) =>
-    separateNames(texts.map((text) => ({ text, place: 'target' })));
-
-  it('tells names from addresses', () => {
-    const names = [
-      'api.example.com',
-      '*.example.com:443,8000-8100',
-      'localhost',
-      'Bücher.example',
-      'cafe',
-      'a.',
-    ];
-    const addresses = [
-      '10/8',
-      '10.0.0.1',
-      '10.0.0.0/8:443',
-      '2001:db8::/32',
-      '[::1]:80',
-      '::1',
-      '127.1',
-      'cafe::1',
-      '1.2.3.4:x',
-    ];
-    assert.deepEqual(
-      separate(...names, ...addresses).addresses.map(({ text }) => text),
-      addresses,
-    );
-    assert.deepEqual(
-      separate(...names).names.map(({ pattern: { name, below } }) => `${below ? '*.' : ''}${name}`),
-      ['api.example.com', '*.example.com', 'localhost', 'xn--bcher-kva.example', 'cafe', 'a'],
-    );
-    assert.deepEqual(separate('a:1-2').names[0]?.ports, [{ first: 1, last: 2 }]);
-  });
-
-  it('says what is wrong with a name', () => {
-    for (const text of ['*.', 'a..b', 'a:0', 'a:', 'a.*.b', '*'])
-      assert.throws(() => separate(text), UsageError, text);
   });
 });

@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseExclusion, parseTarget } from '../../../src/config/target.ts';
+import { parseExclusion, parseTarget, separateNames } from '../../../src/config/target.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
+import type { Place } from '../../../src/net/place.ts';
 import { formatPorts } from '../../../src/net/ports.ts';
 import { prefixNotation } from '../../../src/net/prefix.ts';
+
+const TARGET: Place = { kind: 'argument', name: 'target' };
+const EXCLUDE: Place = { kind: 'option', name: '-x' };
 
 describe('parseTarget', () => {
   const table: readonly (readonly [text: string, prefix: string, ports: string])[] = [
@@ -31,7 +35,7 @@ describe('parseTarget', () => {
   ];
   for (const [text, prefix, ports] of table) {
     it(`reads ${text}`, () => {
-      const { target, notes } = parseTarget(text, 'target');
+      const { target, notes } = parseTarget(text, TARGET);
       assert.equal(prefixNotation(target.prefix), prefix);
       assert.equal(formatPorts(target.ports), ports);
       assert.equal(target.text, text);
@@ -40,13 +44,13 @@ describe('parseTarget', () => {
   }
 
   it('notes host bits', () => {
-    assert.deepEqual(parseTarget('10.0.0.1/8:80', 'target').notes, [
+    assert.deepEqual(parseTarget('10.0.0.1/8:80', TARGET).notes, [
       '10.0.0.1/8 has host bits set, it is read as 10.0.0.0/8',
     ]);
   });
 
   it('notes an IPv6 address that ends like a port', () => {
-    const { target, notes } = parseTarget('2001:db8::1:443', 'target');
+    const { target, notes } = parseTarget('2001:db8::1:443', TARGET);
     assert.equal(prefixNotation(target.prefix), '2001:db8::1:443/128');
     assert.deepEqual(notes, [
       '2001:db8::1:443 is read as an address without port; if port 443 is meant, write [2001:db8::1]:443',
@@ -57,7 +61,7 @@ describe('parseTarget', () => {
       '2001:db8:1:2:3:4:5:443',
       '2001:db8::1:1',
     ]) {
-      assert.deepEqual(parseTarget(unsuspicious, 'target').notes, [], unsuspicious);
+      assert.deepEqual(parseTarget(unsuspicious, TARGET).notes, [], unsuspicious);
     }
   });
 
@@ -92,6 +96,19 @@ describe('parseTarget', () => {
     ['tcp://10.0.0.1', /this is a URL/, /^write 10\.0\.0\.1$/],
     ['https://', /this is a URL/, /api\.example\.com:443/],
     ['user@jumphost', /is not an address/],
+    [
+      '10.0.0.0/8x',
+      /a prefix length that isn't a number \("8x"\)/,
+      /did you mean 10\.0\.0\.0\/8\?/,
+    ],
+    ['1O.0.0.1', /"1O" is not a decimal number/, /did you mean 10\.0\.0\.1\?/],
+    ['10.0.0.O', /"O" is not a decimal number/, /did you mean 10\.0\.0\.0\?/],
+    ['10.0.0.O/8', /"O" is not a decimal number/, /did you mean 10\.0\.0\.0\/8\?/],
+    ['l92.l68.1.7:443', /"l92" is not a decimal number/, /did you mean 192\.168\.1\.7:443\?/],
+    ['10.0.0,0', /"0,0" is not a decimal number/, /did you mean 10\.0\.0\.0\?/],
+    ['10.0.0.1x', /"1x" is not a decimal number/, /did you mean 10\.0\.0\.1\?/],
+    ['10.0.0.0\\8', /"0\\\\8" is not a decimal number/, /did you mean 10\.0\.0\.0\/8\?/],
+    ['10.0.0.0-10.0.0.9', /"0-10" is not a decimal number/, /^write 10\.0\.0\.0\/8/],
     ['[2001:db8::1', /a "\[" without "\]"/],
     ['2001:db8::1]:443', /a "\]" without "\["/],
     ['[2001:db8::1]443', /has "443" after the "\]"/],
@@ -117,7 +134,7 @@ describe('parseTarget', () => {
   for (const [text, message, hint] of wrong) {
     it(`refuses ${JSON.stringify(text)}`, () => {
       assert.throws(
-        () => parseTarget(text, 'target'),
+        () => parseTarget(text, TARGET),
         (error) => {
           assert.ok(error instanceof UsageError);
           assert.match(error.message, message);
@@ -132,13 +149,70 @@ describe('parseTarget', () => {
 
 describe('parseExclusion', () => {
   it('takes what can never be a target', () => {
-    assert.equal(prefixNotation(parseExclusion('127.0.0.0/8', '-x').target.prefix), '127.0.0.0/8');
+    assert.equal(
+      prefixNotation(parseExclusion('127.0.0.0/8', EXCLUDE).target.prefix),
+      '127.0.0.0/8',
+    );
   });
 
   it('names its place in errors', () => {
     assert.throws(
-      () => parseExclusion('10.0.0.0/40', 'offices.txt:7'),
+      () => parseExclusion('10.0.0.0/40', { kind: 'file', path: 'offices.txt', line: 7 }),
       /^UsageError: offices\.txt:7: "10\.0\.0\.0\/40"/,
     );
+  });
+});
+
+describe('separateNames', () => {
+  const separate = (...texts: string[]) =>
+    separateNames(texts.map((text) => ({ text, place: TARGET })));
+
+  it('tells names from addresses', () => {
+    const names = [
+      'api.example.com',
+      '*.example.com:443,8000-8100',
+      'localhost',
+      'Bücher.example',
+      'cafe',
+      'a.',
+      '7z',
+      '3com.example',
+      '10.20.30.example.com',
+      '1.2.3.4.nip.io',
+      '0.0.10.in-addr.arpa',
+      'oil.il',
+      '*.1o.example',
+    ];
+    const mistyped = ['10.0.0,0', '10.0.0.O', '10.0.0.1x', 'l0.0.0.l', '10.0.0.0-8', '10.0.0.1|2'];
+    const addresses = [
+      ...mistyped,
+      '10/8',
+      '10.0.0.1',
+      '10.0.0.0/8:443',
+      '2001:db8::/32',
+      '[::1]:80',
+      '::1',
+      '127.1',
+      'cafe::1',
+      '1.2.3.4:x',
+    ];
+    assert.deepEqual(
+      separate(...names, ...addresses).addresses.map(({ text }) => text),
+      addresses,
+    );
+    assert.deepEqual(
+      separate(...names).names.map(({ pattern: { name, below } }) => `${below ? '*.' : ''}${name}`),
+      [
+        ...['api.example.com', '*.example.com', 'localhost', 'xn--bcher-kva.example', 'cafe', 'a'],
+        ...['7z', '3com.example', '10.20.30.example.com', '1.2.3.4.nip.io', '0.0.10.in-addr.arpa'],
+        ...['oil.il', '*.1o.example'],
+      ],
+    );
+    assert.deepEqual(separate('a:1-2').names[0]?.ports, [{ first: 1, last: 2 }]);
+  });
+
+  it('says what is wrong with a name', () => {
+    for (const text of ['-5', '-x', '*.', 'a..b', 'a:0', 'a:', 'a.*.b', '*'])
+      assert.throws(() => separate(text), UsageError, text);
   });
 });

@@ -26,9 +26,9 @@ describe('Flows', () => {
   const policy = createPolicy(
     {
       targets: ['10.0.0.0/8', '10.9.0.0/16', '192.168.0.0/16:443'].map(
-        (text) => parseTarget(text, '').target,
+        (text) => parseTarget(text, { kind: 'argument', name: 'target' }).target,
       ),
-      exclusions: [parseTarget('10.1.0.0/16', '').target],
+      exclusions: [parseTarget('10.1.0.0/16', { kind: 'argument', name: 'target' }).target],
       nameTargets: [{ pattern: parseNamePattern('*.cloud.example'), ports: [] }],
     },
     { proxied: true },

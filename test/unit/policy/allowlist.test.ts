@@ -15,6 +15,7 @@ import {
 import { ExecPolicy } from '../../../src/policy/execpolicy.ts';
 import { MAX_LEARNED_DESTINATIONS } from '../../../src/policy/learned.ts';
 import type { Policy } from '../../../src/policy/policy.ts';
+import { givenOptions } from '../../support/options.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-allow-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
@@ -22,7 +23,7 @@ after(() => rmSync(directory, { recursive: true, force: true }));
 function rulesOf(text: string) {
   const file = join(directory, 'allow');
   writeFileSync(file, text);
-  const { rules } = readAllowOptions({ allow: file });
+  const { rules } = readAllowOptions(givenOptions({ allow: file }));
   assert.ok(rules !== undefined);
   return rules;
 }

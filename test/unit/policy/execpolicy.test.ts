@@ -6,10 +6,13 @@ import { createPolicy } from '../../../src/policy/policy.ts';
 
 function policy(isolate: boolean): ExecPolicy {
   const targets = ['10.0.0.0/8', '192.0.2.0/24:443'].map(
-    (text) => parseTarget(text, 'target').target,
+    (text) => parseTarget(text, { kind: 'argument', name: 'target' }).target,
   );
   return new ExecPolicy({
-    targets: createPolicy({ targets, exclusions: [parseTarget('10.9.0.0/16', '-x').target] }),
+    targets: createPolicy({
+      targets,
+      exclusions: [parseTarget('10.9.0.0/16', { kind: 'option', name: '-x' }).target],
+    }),
     isolate,
     resolvers: new Map([['198.18.0.53', '10.0.0.53']]),
   });

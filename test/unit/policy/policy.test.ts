@@ -24,8 +24,10 @@ import {
   type Rule,
 } from '../../../src/policy/policy.ts';
 
-const targets = (...texts: string[]) => texts.map((text) => parseTarget(text, 'target').target);
-const exclusions = (...texts: string[]) => texts.map((text) => parseExclusion(text, '-x').target);
+const targets = (...texts: string[]) =>
+  texts.map((text) => parseTarget(text, { kind: 'argument', name: 'target' }).target);
+const exclusions = (...texts: string[]) =>
+  texts.map((text) => parseExclusion(text, { kind: 'option', name: '-x' }).target);
 const prefixesOf = (...texts: string[]) => texts.map((text) => parsePrefix(text).prefix);
 
 describe('decide', () => {

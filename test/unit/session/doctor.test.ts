@@ -1,8 +1,9 @@
 /** Where `tunnel doctor` finds the jump host: what it is told, read as `connect` reads it. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { buildDoctorConfiguration, type DoctorOptions } from '../../../src/config/doctoroptions.ts';
+import { buildDoctorConfiguration } from '../../../src/config/doctoroptions.ts';
 import { lookAtRemote } from '../../../src/session/doctor.ts';
+import { given, type OptionTexts } from '../../support/options.ts';
 import { lab, NO_SSH } from '../../support/sshconfiglab.ts';
 
 const CONFIG = `
@@ -19,8 +20,8 @@ Host wrong
 `;
 
 describe('doctor', () => {
-  async function look(remote: string, options: DoctorOptions = {}) {
-    const { ssh } = buildDoctorConfiguration([], { remote: [remote], ...options });
+  async function look(remote: string, options: OptionTexts = {}) {
+    const { ssh } = buildDoctorConfiguration(given({ remote: [remote], ...options }));
     assert.ok(ssh !== undefined);
     return lookAtRemote(ssh.remotes[0], ssh, { ...lab(CONFIG).context, sshProgram: NO_SSH });
   }
@@ -60,6 +61,6 @@ describe('doctor', () => {
   });
 
   it('looks for none where none is given', () => {
-    assert.equal(buildDoctorConfiguration(['10/8'], {}).ssh, undefined);
+    assert.equal(buildDoctorConfiguration(given({}, ['10/8'])).ssh, undefined);
   });
 });

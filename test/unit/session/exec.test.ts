@@ -7,13 +7,14 @@ import { TunnelError } from '../../../src/errors/errors.ts';
 import { runExec } from '../../../src/session/exec.ts';
 import { runProxy } from '../../../src/session/proxy.ts';
 import { MemoryMachine, until } from '../../support/memorymachine.ts';
+import { given, type OptionTexts } from '../../support/options.ts';
 import { Client } from '../../support/proxy.ts';
 
 const REMOTE = { remote: ['user@jump.example'] };
 const COMMAND = ['true', 'and', 'more'];
 
-const execConfiguration = (targets: readonly string[], options = {}) =>
-  buildExecConfiguration(targets, COMMAND, { ...REMOTE, ...options });
+const execConfiguration = (targets: readonly string[], options: OptionTexts = {}) =>
+  buildExecConfiguration(given({ ...REMOTE, ...options }, targets), COMMAND);
 
 async function started(machine: MemoryMachine, targets: readonly string[], options = {}) {
   const run = runExec(execConfiguration(targets, options), machine.options());
@@ -118,7 +119,7 @@ describe('exec', { timeout: 20_000 }, () => {
 
 describe('proxy', { timeout: 20_000 }, () => {
   const configuration = () =>
-    buildConfiguration([], { ...REMOTE, socks: ['127.0.0.1:0'] }, undefined, 'proxy');
+    buildConfiguration(given({ ...REMOTE, socks: ['127.0.0.1:0'] }), 'proxy');
 
   it('carries what its clients ask for, and resets them at the end', async () => {
     const machine = new MemoryMachine();

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { UsageError } from '../../../src/errors/errors.ts';
+import type { Place } from '../../../src/net/place.ts';
 import { formatJump, MAX_JUMP_HOPS, parseJump, parseRemote } from '../../../src/ssh/remote.ts';
+
+const REMOTE: Place = { kind: 'option', name: '-r' };
+const JUMP: Place = { kind: 'option', name: '-J' };
 
 describe('parseRemote', () => {
   const table: readonly (readonly [
@@ -35,7 +39,7 @@ describe('parseRemote', () => {
   ];
   for (const [text, user, host, port] of table) {
     it(`reads ${text}`, () =>
-      assert.deepEqual(parseRemote(text, '-r'), { user, host, port, text }));
+      assert.deepEqual(parseRemote(text, REMOTE), { user, host, port, text }));
   }
 
   const wrong: readonly (readonly [text: string, message: RegExp, hint?: RegExp])[] = [
@@ -86,7 +90,7 @@ describe('parseRemote', () => {
   for (const [text, message, hint] of wrong) {
     it(`refuses ${JSON.stringify(text.slice(0, 40))}`, () => {
       assert.throws(
-        () => parseRemote(text, '-r'),
+        () => parseRemote(text, REMOTE),
         (error) => {
           assert.ok(error instanceof UsageError);
           assert.match(error.message, message);
@@ -102,7 +106,7 @@ describe('parseRemote', () => {
 describe('parseJump', () => {
   it('reads hosts in order, and none', () => {
     assert.deepEqual(
-      parseJump('a, u@s@b:2222,ssh://[2001:db8::1]:23', '-J').map(({ user, host, port }) => [
+      parseJump('a, u@s@b:2222,ssh://[2001:db8::1]:23', JUMP).map(({ user, host, port }) => [
         user,
         host,
         port,
@@ -113,20 +117,20 @@ describe('parseJump', () => {
         [undefined, '2001:db8::1', 23],
       ],
     );
-    assert.deepEqual(parseJump('NONE', '-J'), []);
+    assert.deepEqual(parseJump('NONE', JUMP), []);
   });
 
   it('is written as it was read', () => {
     for (const text of ['none', 'a,u@s@b:2222,[2001:db8::1]:23'])
-      assert.equal(formatJump(parseJump(text, '-J')), text);
+      assert.equal(formatJump(parseJump(text, JUMP)), text);
   });
 
   it('refuses wrong hosts, and too many', () => {
     for (const text of ['', 'a,', 'a,-b', 'a,none,b c']) {
-      assert.throws(() => parseJump(text, '-J'), /^UsageError: -J[: ]/, text);
+      assert.throws(() => parseJump(text, JUMP), /^UsageError: -J[: ]/, text);
     }
     const hops = Array(MAX_JUMP_HOPS).fill('h');
-    assert.equal(parseJump(hops.join(','), '-J').length, MAX_JUMP_HOPS);
-    assert.throws(() => parseJump([...hops, 'h'].join(','), '-J'), /9 hosts/);
+    assert.equal(parseJump(hops.join(','), JUMP).length, MAX_JUMP_HOPS);
+    assert.throws(() => parseJump([...hops, 'h'].join(','), JUMP), /9 hosts/);
   });
 });

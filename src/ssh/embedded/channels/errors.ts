@@ -2,6 +2,7 @@
 import { TunnelError } from '../../../errors/errors.ts';
 import type { ConnectError } from '../../../flow/connector.ts';
 import type { Destination } from '../../../net/destination.ts';
+import { PORT_OF, type Role } from '../../hops.ts';
 import { openFailure } from '../../openfailure.ts';
 import { algorithmNames, serverText } from '../../servertext.ts';
 import type { OpenFailure } from './multiplexer.ts';
@@ -24,6 +25,7 @@ const TURNED_AWAY = /^(Exceeded MaxStartups|Not allowed at this time)/;
  */
 export function noIdentificationError(
   at: string,
+  role: Role,
   firstLine: string | undefined,
   cause?: unknown,
 ): TunnelError {
@@ -39,7 +41,7 @@ export function noIdentificationError(
     );
   }
   return new TunnelError('jumphost-not-ssh', `${at} is not an SSH server: it says "${firstLine}"`, {
-    hint: 'check the port (-p); SSH is usually at 22',
+    hint: `check ${PORT_OF[role]}; SSH is usually at 22`,
     cause,
   });
 }

@@ -17,6 +17,7 @@ import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Observer } from '../../../observe/observer.ts';
 import { slowError, timeoutError } from '../../dial/tcp.ts';
+import type { Role } from '../../hops.ts';
 import type { HostKeyVerifier } from '../../hostkeys/verifier.ts';
 import { serverLines, serverText } from '../../servertext.ts';
 import type { SshSettings } from '../../settings.ts';
@@ -55,6 +56,8 @@ export interface AttemptOptions extends Access {
   /** The server's machine is known to have accepted the connection. */
   readonly accepted: boolean;
   readonly settings: SshSettings;
+  /** For hints. */
+  readonly role: Role;
   readonly observer: Observer;
   readonly windows?: ReceiveWindowLimits | undefined;
   /** For identification and key exchange: so many seconds since `began` (performance.now()). */
@@ -172,12 +175,12 @@ class Attempt {
   }
 
   #limitHandshake(reject: (error: TunnelError) => void): void {
-    const { at, time } = this.#options;
+    const { at, role, time } = this.#options;
     const left = time.seconds * 1000 - (performance.now() - time.began);
     this.#timer = new PhaseTimer(Math.max(1, left), () =>
       reject(
         this.#phase === 'identification' && this.#greeting.text !== undefined
-          ? noIdentificationError(at, this.#greeting.text)
+          ? noIdentificationError(at, role, this.#greeting.text)
           : this.#timedOut(at, time.seconds),
       ),
     );
@@ -253,11 +256,11 @@ class Attempt {
   }
 
   #translate(error: SshError): TunnelError {
-    const { at } = this.#options;
+    const { at, role } = this.#options;
     // A stream of our own making has said what happened.
     if (error instanceof TunnelError) return error;
     if (this.#phase === 'identification')
-      return noIdentificationError(at, this.#greeting.text, error);
+      return noIdentificationError(at, role, this.#greeting.text, error);
     if (this.#phase === 'key exchange') return handshakeError(at, error, this.#offers);
     if (typeof error.code === 'number' && this.#authentication !== undefined)
       return this.#authentication.disconnected(serverText(error.message), error);
@@ -265,9 +268,10 @@ class Attempt {
   }
 
   #closed(): TunnelError {
-    const { at, stream } = this.#options;
+    const { at, role, stream } = this.#options;
     if (stream.errored instanceof TunnelError) return stream.errored;
-    if (this.#phase === 'identification') return noIdentificationError(at, this.#greeting.text);
+    if (this.#phase === 'identification')
+      return noIdentificationError(at, role, this.#greeting.text);
     return closedError(at, this.#phase);
   }
 }

@@ -29,8 +29,8 @@ import { type Destination, formatDestination } from '../../../net/destination.ts
 import type { Refusal } from '../../../net/refusal.ts';
 import type { Observer } from '../../../observe/observer.ts';
 import type { RemoteAddress } from '../../dial/addresses.ts';
-import { timeoutError } from '../../dial/tcp.ts';
-import type { Hops } from '../../hops.ts';
+import { type TcpOptions, timeoutError } from '../../dial/tcp.ts';
+import { type Hops, PORT_OF, type Role } from '../../hops.ts';
 import type { SshSettings } from '../../settings.ts';
 import type { Transport } from '../../transport.ts';
 import type { Inbox } from '../channels/inbox.ts';
@@ -72,6 +72,7 @@ export async function connectChain(options: ChainOptions): Promise<Chain> {
   const { stream, hops, observer, signal } = options;
   const [outermost, ...inner] = hops;
   const jumpHost = hops.at(-1) ?? outermost;
+  const roleOf = (hop: SshSettings): Role => (hop === jumpHost ? 'jump host' : 'hop');
   const watch = new ForwardingWatch(jumpHost.name, observer);
   const links: Ssh2Link[] = [];
   const handshake = async (
@@ -82,6 +83,7 @@ export async function connectChain(options: ChainOptions): Promise<Chain> {
       ...over,
       ...options.accessOf(hop),
       settings: hop,
+      role: roleOf(hop),
       observer,
       windows: hop === jumpHost ? options.windows : undefined,
       onDebugMessage: hop === jumpHost ? watch.debugMessage : () => {},
@@ -104,7 +106,11 @@ export async function connectChain(options: ChainOptions): Promise<Chain> {
         destination: formatDestination(destination),
       });
       const time = { began: performance.now(), seconds: hop.connectTimeout };
-      const channel = await passOn(link, destination, hop.connectTimeout, signal);
+      const channel = await passOn(link, destination, {
+        timeout: hop.connectTimeout,
+        role: roleOf(hop),
+        signal,
+      });
       link = await handshake(hop, {
         stream: channel,
         inbox: undefined,
@@ -202,8 +208,7 @@ async function closeLinks(links: readonly Ssh2Link[], stream: Duplex): Promise<v
 async function passOn(
   link: Ssh2Link,
   destination: Destination,
-  timeout: number,
-  signal: AbortSignal | undefined,
+  { timeout, role, signal }: Pick<TcpOptions, 'timeout' | 'role'> & Pick<ChainOptions, 'signal'>,
 ): Promise<Duplex> {
   const late = (): TunnelError =>
     timeoutError(formatDestination(destination), timeout, 'TCP connection');
@@ -214,7 +219,7 @@ async function passOn(
       ),
     );
   } catch (error) {
-    throw error instanceof ConnectError ? hopError(destination, error) : error;
+    throw error instanceof ConnectError ? hopError(destination, role, error) : error;
   }
 }
 
@@ -223,28 +228,28 @@ function hopDestination({ hostName, port }: SshSettings): Destination {
   return { host: isAddress(hostName) ? canonicalAddress(hostName) : hostName.toLowerCase(), port };
 }
 
-const HOP_CODES: Readonly<Record<Exclude<Refusal, 'prohibited'>, { code: string; hint: string }>> =
-  {
-    refused: { code: 'jumphost-refused', hint: 'check the port, and that sshd runs there' },
-    unreachable: {
-      code: 'jumphost-unreachable',
-      hint: 'check the network of the host before it in the chain',
-    },
-    'no-network': {
-      code: 'jumphost-unreachable',
-      hint: 'check the network of the host before it in the chain',
-    },
-    timeout: {
-      code: 'jumphost-timeout',
-      hint: 'check the address, and the firewalls between it and the host before it in the chain',
-    },
-  };
+const HOP_CODES: Readonly<
+  Record<Exclude<Refusal, 'prohibited' | 'refused'>, { code: string; hint: string }>
+> = {
+  unreachable: {
+    code: 'jumphost-unreachable',
+    hint: 'check the network of the host before it in the chain',
+  },
+  'no-network': {
+    code: 'jumphost-unreachable',
+    hint: 'check the network of the host before it in the chain',
+  },
+  timeout: {
+    code: 'jumphost-timeout',
+    hint: 'check the address, and the firewalls between it and the host before it in the chain',
+  },
+};
 
 /** getaddrinfo(3) as sshd passes it on. */
 const RESOLVER_WORDS =
   /name or service not known|name resolution|no address associated|nodename nor servname/i;
 
-function hopError(destination: Destination, cause: ConnectError): TunnelError {
+function hopError(destination: Destination, role: Role, cause: ConnectError): TunnelError {
   const at = formatDestination(destination);
   if (cause.refusal === 'prohibited')
     return new TunnelError(
@@ -258,6 +263,11 @@ function hopError(destination: Destination, cause: ConnectError): TunnelError {
   if (RESOLVER_WORDS.test(cause.message))
     return new TunnelError('jumphost-dns', `the name can't be resolved there (${cause.message})`, {
       hint: 'check its spelling: it is resolved by the host before it in the chain, not here',
+      cause,
+    });
+  if (cause.refusal === 'refused')
+    return new TunnelError('jumphost-refused', cause.message, {
+      hint: `check ${PORT_OF[role]}, and that sshd runs there`,
       cause,
     });
   const { code, hint } = HOP_CODES[cause.refusal];

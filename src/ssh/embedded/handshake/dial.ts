@@ -163,7 +163,9 @@ class Dialling {
 
   #waysTo({ settings, addresses }: JumpHost, jumpHost: number): Way[] {
     const { observer } = this.#options;
-    const [{ proxy, hostName, port, keepalive, connectTimeout: timeout }] = hopsOf(settings);
+    const [outermost] = hopsOf(settings);
+    const { proxy, hostName, port, keepalive, connectTimeout: timeout } = outermost;
+    const role = outermost === settings ? 'jump host' : 'hop';
     if (proxy.kind === 'command') {
       const { command } = proxy;
       const open = (signal: AbortSignal) => openProxyCommand(command, { observer, signal });
@@ -184,7 +186,7 @@ class Dialling {
       dialled: address,
       open: async (signal) => {
         const inbox = new Inbox();
-        const socket = await connectTcp(address, { timeout, signal, reader: inbox });
+        const socket = await connectTcp(address, { timeout, role, signal, reader: inbox });
         inbox.openEarly(socket);
         if (keepalive.interval > 0)
           setUserTimeout(socket, keepalive.interval * keepalive.count * 1000);

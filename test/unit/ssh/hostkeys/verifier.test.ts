@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { TunnelError, UsageError } from '../../../../src/errors/errors.ts';
+import { TunnelError } from '../../../../src/errors/errors.ts';
+import { NotationError } from '../../../../src/net/notation.ts';
 import { type Observer, silentObserver } from '../../../../src/observe/observer.ts';
 import { parseKnownHosts } from '../../../../src/ssh/hostkeys/knownhosts.ts';
 import { createHostKeyVerifier } from '../../../../src/ssh/hostkeys/verifier.ts';
@@ -398,7 +399,7 @@ describe('--host-key', () => {
     'ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIA==',
   ])
     it(`refuses ${JSON.stringify(pin)}`, () =>
-      assert.throws(() => parseHostKeyPin(pin), UsageError));
+      assert.throws(() => parseHostKeyPin(pin), NotationError));
 });
 
 describe('public keys', () => {

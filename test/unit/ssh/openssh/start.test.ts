@@ -102,6 +102,7 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     acceptedKey: undefined,
     custom: false,
     byCommand: false,
+    throughHops: false,
     greeting: undefined,
     pins: [],
     certificates: [],
@@ -148,6 +149,18 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     for (let i = 0; i < 5; i++)
       await fails(sshd, 'openssh-failed', /can't be started: .*E2BIG/, { given });
     assert.equal(descriptors(), before);
+  });
+
+  it('jumphost-refused, with how the port of the one that refused is given', () => {
+    const stderr = ['ssh: connect to host outer port 23: Connection refused'];
+    const told = startError({ ...failure, stderr, throughHops: true });
+    assert.deepEqual(
+      [told.code, told.message],
+      ['jumphost-refused', 'outer:23 refused the connection'],
+    );
+    assert.match(told.hint ?? '', /-J user@hop:2222, or ProxyJump/);
+    assert.doesNotMatch(told.hint ?? '', /-p/);
+    assert.match(startError({ ...failure, stderr }).hint ?? '', /\(-p\)/);
   });
   it('openssh-not-found, with a hint for whoever gave the command', () => {
     const exit = { status: 127, signal: null };

@@ -8,6 +8,7 @@ import { describe, it } from 'node:test';
 import type { TunnelError } from '../../../../../src/errors/errors.ts';
 import { closedPort, listen, triesAt } from '../../../../support/dialtries.ts';
 import { sshdMissing } from '../../../../support/loopback-sshd.ts';
+import { testSettings } from '../../../../support/settings.ts';
 
 describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing }, () => {
   const { rejected } = triesAt(() => ({
@@ -97,8 +98,30 @@ describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing },
     assert.match(error.message, /no key exchange within 1 s/);
   });
 
-  it('a closed port', async () => {
-    assert.equal((await rejected({ port: await closedPort() })).code, 'jumphost-refused');
+  it('a closed port: the hint says how it is given', async () => {
+    const { code, hint } = await rejected({ port: await closedPort() });
+    assert.equal(code, 'jumphost-refused');
+    assert.match(hint ?? '', /\(-p\)/);
+  });
+
+  it('a closed port, or one that is no SSH server, of a host on the way', async () => {
+    const hops = [testSettings({ hostName: 'hop.test', port: 23, user: 'u' })] as const;
+    const settings = { proxy: { kind: 'jump', hops } } as const;
+    const listener = createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n'));
+    const port = await listen(listener);
+    try {
+      for (const [code, at] of [
+        ['jumphost-refused', await closedPort()],
+        ['jumphost-not-ssh', port],
+      ] as const) {
+        const error = await rejected({ port: at, settings });
+        assert.equal(error.code, code);
+        assert.match(error.hint ?? '', /-J user@hop:2222, or ProxyJump/);
+        assert.doesNotMatch(error.hint ?? '', /-p/);
+      }
+    } finally {
+      listener.close();
+    }
   });
 
   it('an address without a route', async () => {

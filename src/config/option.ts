@@ -1,0 +1,186 @@
+/**
+ * Options as values. Each is declared once: how it is written, what its help says, how often it may
+ * be given, and how its text is read. Groups hold the options that belong together; a command lists
+ * the groups that it takes (cli/command.ts).
+ *
+ *   declared   once('-p, --port <port>', ...)            of a group, with the group's heading
+ *   given      GivenOptions: texts, each with its place  from the command line and @FILEs
+ *   read       readOptions(group, given)                 typed values, each with its place
+ *
+ * A value knows where it is from (net/place.ts), so that a message can name the file and the line.
+ */
+import { UsageError } from '../errors/errors.ts';
+import { quoted } from '../net/notation.ts';
+import { filePrefix, formatPlace, type Place, placeOfOption } from '../net/place.ts';
+import type { Entry } from './argsfile.ts';
+
+/** A value that somebody has given, and where. */
+export interface Given<T> {
+  readonly value: T;
+  readonly place: Place;
+}
+
+interface Declaration {
+  /** As help shows them: `-p, --port <port>`. */
+  readonly flags: string;
+  readonly help: string;
+  /** As messages call it: `-p`, or `--dns` where there is no short form. */
+  readonly name: string;
+}
+
+/** Throws UsageError that names the place. */
+export type Reader<T> = (text: string, place: Place) => T;
+
+/** Has a value, and may be given once: a second would silently replace the first. */
+export interface OnceOption<T> extends Declaration {
+  readonly kind: 'once';
+  readonly read: Reader<T>;
+}
+
+/** Has a value, and may be given any number of times. */
+export interface RepeatedOption<T> extends Declaration {
+  readonly kind: 'repeated';
+  readonly read: Reader<T>;
+}
+
+/** Has no value. */
+export interface SwitchOption extends Declaration {
+  readonly kind: 'switch';
+}
+
+/** Has no value; how often it is given counts. */
+export interface CountedOption extends Declaration {
+  readonly kind: 'counted';
+}
+
+export type Option = OnceOption<unknown> | RepeatedOption<unknown> | SwitchOption | CountedOption;
+
+export interface OptionGroup<Options = Readonly<Record<string, Option>>> {
+  /** Above its options in help. Groups may share one. */
+  readonly heading: string;
+  readonly options: Options;
+}
+
+/** What was given, in order; an option without value has an entry for each time, with no text. */
+export type GivenOptions = ReadonlyMap<Option, readonly Entry[]>;
+
+/** A command's own arguments. */
+export interface GivenArguments {
+  /** What belongs to no option. */
+  readonly operands: readonly Entry[];
+  readonly options: GivenOptions;
+}
+
+type ValueOf<O> =
+  O extends OnceOption<infer T>
+    ? Given<T> | undefined
+    : O extends RepeatedOption<infer T>
+      ? readonly Given<T>[]
+      : O extends SwitchOption
+        ? Place | undefined
+        : readonly Place[];
+
+/**
+ * once: a value, or undefined; repeated: all of them, in order; switch: where it is given, or
+ * undefined; counted: each place where it is given.
+ */
+export type ValuesOf<Options> = { readonly [Name in keyof Options]: ValueOf<Options[Name]> };
+
+export function once<T>(flags: string, help: string, read: Reader<T>): OnceOption<T> {
+  return { kind: 'once', ...declare(flags, help), read };
+}
+
+export function repeated<T>(flags: string, help: string, read: Reader<T>): RepeatedOption<T> {
+  return { kind: 'repeated', ...declare(flags, help), read };
+}
+
+export function toggle(flags: string, help: string): SwitchOption {
+  return { kind: 'switch', ...declare(flags, help) };
+}
+
+export function counted(flags: string, help: string): CountedOption {
+  return { kind: 'counted', ...declare(flags, help) };
+}
+
+function declare(flags: string, help: string): Declaration {
+  const [name = ''] = flags.split(/[ ,]/);
+  return { flags, help, name };
+}
+
+/** The value of a text that needs no reading: a name, or a path. */
+export const asText: Reader<string> = (text) => text;
+
+/** Reads what was given of a group. Throws UsageError. */
+export function readOptions<Options extends Readonly<Record<string, Option>>>(
+  { options }: OptionGroup<Options>,
+  given: GivenOptions,
+): ValuesOf<Options> {
+  const values = Object.entries(options).map(([name, option]) => [
+    name,
+    readOption(option, given.get(option) ?? []),
+  ]);
+  // readOption gives for each kind what ValueOf says; fromEntries can't carry that.
+  return Object.fromEntries(values) as ValuesOf<Options>;
+}
+
+/** Whether any option of a group is given. */
+export function isAnyGiven({ options }: OptionGroup, given: GivenOptions): boolean {
+  return Object.values(options).some((option) => (given.get(option) ?? []).length > 0);
+}
+
+function readOption(option: Option, entries: readonly Entry[]): unknown {
+  const placed = entries.map(({ text, place }) => ({
+    text,
+    place: placeOfOption(place, option.name),
+  }));
+  const [first, second] = placed;
+  switch (option.kind) {
+    case 'switch':
+      return first?.place;
+    case 'counted':
+      return placed.map(({ place }) => place);
+    case 'repeated':
+      return placed.map((entry) => readEntry(option, entry));
+    case 'once':
+      if (second !== undefined) throw givenTwice(first ?? second, second);
+      return first && readEntry(option, first);
+  }
+}
+
+function readEntry<T>({ read }: { readonly read: Reader<T> }, { text, place }: Entry): Given<T> {
+  return { value: read(text, place), place };
+}
+
+function givenTwice(first: Entry, second: Entry): UsageError {
+  const before = filePrefix(first.place).replace(/: $/, '');
+  const where = before === '' ? '' : `, the first time at ${before}`;
+  return new UsageError(
+    `${formatPlace(second.place)} is given twice (${first.text} and ${second.text})${where}`,
+    { hint: 'leave one of them out; look into the files of @FILE as well' },
+  );
+}
+
+/** For names of files and the like. Throws UsageError. */
+export function nonEmpty(what: string): Reader<string> {
+  return (text, place) => {
+    if (text !== '') return text;
+    throw new UsageError(`${formatPlace(place)}: ${what} is empty`, {
+      hint: 'write a name; an empty one often is a variable of the shell that is not set',
+    });
+  };
+}
+
+/** A number of seconds. `least`: `above 0`, or `from 0`, which is then for "off". */
+export function seconds(option: string, least: 'above 0' | 'from 0', most: number): Reader<number> {
+  return (text, place) => {
+    const value = Number(text);
+    const valid = /^[0-9]+(\.[0-9]+)?$/.test(text) && value <= most;
+    if (valid && (value > 0 || least === 'from 0')) return value;
+    const range = least === 'above 0' ? `above 0 and up to ${most}` : `from 0 to ${most}`;
+    const off = least === 'above 0' ? '' : '; 0 switches it off';
+    throw new UsageError(
+      `${formatPlace(place)}: ${quoted(text)} is not a number of seconds ${range}`,
+      { hint: `write it without a unit, as in: ${option} 15${off}` },
+    );
+  };
+}

@@ -1,0 +1,83 @@
+/** The options of the run itself: what is said, and to whom it is told that traffic flows. */
+import { readFileSync, readlinkSync } from 'node:fs';
+import { UsageError } from '../errors/errors.ts';
+import { quoted } from '../net/notation.ts';
+import { filePrefix, formatPlace, type Place } from '../net/place.ts';
+import type { Level } from '../observe/observer.ts';
+import { counted, type GivenOptions, once, readOptions, toggle } from './option.ts';
+
+const HEADING = 'Running:';
+
+/** For commands that become ready. */
+export const READY_OPTIONS = {
+  heading: HEADING,
+  options: {
+    readyFd: once(
+      '--ready-fd <number>',
+      'write READY=1 to this descriptor when traffic flows',
+      readDescriptor,
+    ),
+  },
+} as const;
+
+export const VERBOSITY_OPTIONS = {
+  heading: HEADING,
+  options: {
+    verbose: counted('-v, --verbose', 'say more (-vv: everything)'),
+    quiet: toggle('-q, --quiet', 'say only what goes wrong'),
+  },
+} as const;
+
+/** Throws UsageError. */
+export function readLogLevel(given: GivenOptions): Level {
+  const { verbose, quiet } = readOptions(VERBOSITY_OPTIONS, given);
+  if (quiet === undefined) return (['notice', 'info'] as const)[verbose.length] ?? 'debug';
+  if (verbose.length === 0) return 'warning';
+  throw new UsageError(`${filePrefix(quiet)}-q and -v exclude each other`, {
+    hint: 'leave one of them out',
+  });
+}
+
+/** undefined: nobody is told. Throws UsageError. */
+export function readReadyFd(given: GivenOptions): number | undefined {
+  return readOptions(READY_OPTIONS, given).readyFd?.value;
+}
+
+function readDescriptor(text: string, place: Place): number {
+  const at = formatPlace(place);
+  if (!/^(0|[1-9][0-9]{0,8})$/.test(text)) {
+    throw new UsageError(`${at}: ${quoted(text)} is not the number of a file descriptor`, {
+      hint: 'open one for it, as in: --ready-fd 3 3>ready',
+    });
+  }
+  const fd = Number(text);
+  if (fd === 0 || fd === 2) {
+    throw new UsageError(`${at}: ${fd} is standard ${fd === 0 ? 'input' : 'error'}`, {
+      hint: 'open another one for it, as in: --ready-fd 3 3>ready',
+    });
+  }
+  if (!isWritable(fd)) {
+    throw new UsageError(`${at}: descriptor ${fd} isn't open for writing`, {
+      hint: `open it for the program, as in: --ready-fd ${fd} ${fd}>ready`,
+    });
+  }
+  return fd;
+}
+
+const ACCESS_MODE = 0o3;
+
+/**
+ * Whether the caller has opened it; the runtime's own descriptors (epoll, eventfd, ...) have low
+ * numbers, too.
+ */
+function isWritable(fd: number): boolean {
+  try {
+    const flags =
+      /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '0';
+    const readOnly = (Number.parseInt(flags, 8) & ACCESS_MODE) === 0;
+    return !readOnly && !readlinkSync(`/proc/self/fd/${fd}`).startsWith('anon_inode:');
+  } catch {
+    // ENOENT: it is not open.
+    return false;
+  }
+}

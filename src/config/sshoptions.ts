@@ -1,0 +1,272 @@
+/**
+ * The options of the SSH connection, in three groups: where the jump host is and who one is there,
+ * how it is spoken to, and what holds for a link that lasts. A command that doesn't take one of the
+ * groups has its defaults.
+ */
+import { join } from 'node:path';
+import { UsageError } from '../errors/errors.ts';
+import { quoted } from '../net/notation.ts';
+import { filePrefix, formatPlace, oneOf, type Place, readAt } from '../net/place.ts';
+import { parsePort } from '../net/ports.ts';
+import { parseSshOption } from '../ssh/config/keywords.ts';
+import { parseHostKeyPin } from '../ssh/keys/pin.ts';
+import { DEFAULT_MAX_WINDOW, DEFAULT_WINDOW_BUDGET } from '../ssh/limits.ts';
+import {
+  DEFAULT_AUTH_TIMEOUT,
+  DEFAULT_CONNECT_TIMEOUT,
+  DEFAULT_KEEPALIVE,
+  DEFAULT_RECONNECT_HOLD,
+  type Remote,
+  type SshOptions,
+  TRANSPORTS,
+  type WindowOptions,
+} from '../ssh/options.ts';
+import { parseJump, parseRemote } from '../ssh/remote.ts';
+import { homeDirectory } from '../system/home.ts';
+import { splitWords } from './argsfile.ts';
+import {
+  type Given,
+  type GivenOptions,
+  once,
+  type Reader,
+  readOptions,
+  repeated,
+  seconds,
+  toggle,
+  type ValuesOf,
+} from './option.ts';
+
+/** Seconds. */
+export const MAX_TIMEOUT = 3600;
+/** More addresses of one jump host than this are taken for a mistake. */
+export const MAX_REMOTES = 16;
+
+const MIB = 2 ** 20;
+
+/** Where the jump host is, and who one is there. */
+export const JUMP_HOST_OPTIONS = {
+  heading: 'Jump host:',
+  options: {
+    remote: repeated('-r, --remote <remote>', 'the jump host (repeatable)', parseRemote),
+    port: once('-p, --port <port>', 'port of the jump host, unless REMOTE says it', (text, place) =>
+      readAt(place, text, 'write a port from 1 to 65535, as in: -p 2222', parsePort),
+    ),
+    identity: repeated(
+      '-i, --identity <file>',
+      'private key (repeatable); otherwise the agent and ~/.ssh/id_*',
+      path('key'),
+    ),
+    jump: once(
+      '-J, --jump <hops>',
+      'pass these hosts on the way, "a,user@b:2222"; "none": not ssh_config\'s either',
+      parseJump,
+    ),
+    sshConfig: once(
+      '-F, --ssh-config <file>',
+      'read this instead of ~/.ssh/config; "none": nothing',
+      path('configuration'),
+    ),
+    sshOption: repeated(
+      '-o, --ssh-option <option>',
+      'Keyword=value as in ssh_config (repeatable)',
+      (text, place) => readAt(place, text, 'write it as ssh does: -o Key=Value', parseSshOption),
+    ),
+  },
+} as const;
+
+const CONNECTION = 'SSH connection:';
+
+/** How the jump host is spoken to. */
+export const CONNECTION_OPTIONS = {
+  heading: CONNECTION,
+  options: {
+    transport: once(
+      '--transport <name>',
+      'SSH client: ssh2 (embedded), openssh (the ssh program) or auto (default: auto)',
+      (text, place) => oneOf(TRANSPORTS, text, place, 'leave it out, and the program chooses'),
+    ),
+    sshCmd: once(
+      '-e, --ssh-cmd <command>',
+      'the ssh program to use, with its first arguments',
+      readCommand,
+    ),
+    hostKey: repeated(
+      '--host-key <key>',
+      'accept only this host key: SHA256:... or "ssh-ed25519 AAAA..." (repeatable); otherwise ~/.ssh/known_hosts decides',
+      (text, place) =>
+        readAt(place, text, 'write it as "ssh-keygen -l" prints it', parseHostKeyPin),
+    ),
+    connectTimeout: once(
+      '--connect-timeout <seconds>',
+      `for TCP and key exchange, an address (default: ssh_config, else ${DEFAULT_CONNECT_TIMEOUT})`,
+      seconds('--connect-timeout', 'above 0', MAX_TIMEOUT),
+    ),
+    authTimeout: once(
+      '--auth-timeout <seconds>',
+      `for authentication, without questions (default: ${DEFAULT_AUTH_TIMEOUT})`,
+      seconds('--auth-timeout', 'above 0', MAX_TIMEOUT),
+    ),
+    keepalive: once(
+      '--keepalive <seconds>',
+      `ask the jump host for a sign of life after such a silence; 0: never (default: ssh_config, else ${DEFAULT_KEEPALIVE})`,
+      seconds('--keepalive', 'from 0', MAX_TIMEOUT),
+    ),
+  },
+} as const;
+
+/** For a link that lasts, and is made again when it is lost. */
+export const LINK_OPTIONS = {
+  heading: CONNECTION,
+  options: {
+    reconnectHold: once(
+      '--reconnect-hold <seconds>',
+      `let new connections wait while the link is down; 0: refuse them (default: ${DEFAULT_RECONNECT_HOLD})`,
+      seconds('--reconnect-hold', 'from 0', MAX_TIMEOUT),
+    ),
+    maxWindow: once(
+      '--max-window <size>',
+      `bytes that one connection may have under way or waiting for its reader (default: ${DEFAULT_MAX_WINDOW / MIB}M)`,
+      size('--max-window'),
+    ),
+    windowBudget: once(
+      '--window-budget <size>',
+      `bytes that all of them together may (default: ${DEFAULT_WINDOW_BUDGET / MIB}M)`,
+      size('--window-budget'),
+    ),
+    noFlush: toggle(
+      '--no-flush',
+      'ask nothing of the jump host to make up for its TCP delays (Nagle, OpenSSH up to 10.0)',
+    ),
+  },
+} as const;
+
+/** Throws UsageError. */
+export function readSshOptions(given: GivenOptions): SshOptions {
+  const { remote, port, identity, jump, sshConfig, sshOption } = readOptions(
+    JUMP_HOST_OPTIONS,
+    given,
+  );
+  const remotes = requireRemotes(remote);
+  const connection = readOptions(CONNECTION_OPTIONS, given);
+  const { hostKey, connectTimeout, authTimeout, keepalive } = connection;
+  const link = readOptions(LINK_OPTIONS, given);
+  const client = chooseClient(connection);
+  return {
+    remotes,
+    port: port?.value,
+    jump: jump?.value,
+    configFile: sshConfig?.value,
+    sshOptions: sshOption.map(theValue),
+    ...client,
+    identityFiles: identity.map(theValue),
+    hostKeyPins: hostKey.map(theValue),
+    connectTimeout: connectTimeout?.value,
+    authTimeout: authTimeout?.value ?? DEFAULT_AUTH_TIMEOUT,
+    keepalive: keepalive?.value,
+    windows: windowsFor(client.transport, link),
+    flush: link.noFlush === undefined,
+    reconnectHold: link.reconnectHold?.value ?? DEFAULT_RECONNECT_HOLD,
+  };
+}
+
+function theValue<T>({ value }: Given<T>): T {
+  return value;
+}
+
+function requireRemotes(remotes: readonly Given<Remote>[]): readonly [Remote, ...Remote[]] {
+  const [first, ...others] = remotes.map(theValue);
+  if (first === undefined) {
+    throw new UsageError('no jump host is given', {
+      hint: 'name it with -r, as in: tunnel -r user@jumphost 10.0.0.0/8',
+    });
+  }
+  if (others.length >= MAX_REMOTES) {
+    throw new UsageError(
+      `-r is given ${remotes.length} times, at most ${MAX_REMOTES} addresses are tried`,
+      { hint: 'every -r names another address of the same jump host' },
+    );
+  }
+  return [first, ...others];
+}
+
+/**
+ * A command of one's own is a command for the system's ssh: it can't go with the embedded client.
+ */
+function chooseClient({
+  transport,
+  sshCmd,
+}: ValuesOf<typeof CONNECTION_OPTIONS.options>): Pick<SshOptions, 'transport' | 'sshCommand'> {
+  if (sshCmd === undefined) return { transport: transport?.value ?? 'auto', sshCommand: undefined };
+  if (transport?.value === 'ssh2') {
+    throw new UsageError(
+      `${filePrefix(sshCmd.place)}-e and --transport ssh2 exclude each other: the embedded client runs no command`,
+      { hint: 'leave one of them out' },
+    );
+  }
+  return { transport: 'openssh', sshCommand: sshCmd.value };
+}
+
+function windowsFor(
+  transport: SshOptions['transport'],
+  { maxWindow, windowBudget }: ValuesOf<typeof LINK_OPTIONS.options>,
+): WindowOptions {
+  const given = maxWindow ?? windowBudget;
+  if (transport === 'openssh' && given !== undefined) {
+    const option = (maxWindow === undefined ? LINK.windowBudget : LINK.maxWindow).name;
+    throw new UsageError(
+      `${formatPlace(given.place)} is for the embedded SSH client: ssh chooses its windows itself`,
+      { hint: `leave ${option} out, or --transport openssh and -e` },
+    );
+  }
+  return { maxWindow: maxWindow?.value, budget: windowBudget?.value };
+}
+
+const LINK = LINK_OPTIONS.options;
+
+/** The name of a file; what it holds is read later. */
+function path(kind: string): Reader<string> {
+  return (text, place) => {
+    if (text === '')
+      throw new UsageError(`${formatPlace(place)}: the name of the ${kind} file is empty`, {
+        hint: 'write a path; an empty one often is a variable of the shell that is not set',
+      });
+    if (text.includes('\0'))
+      throw new UsageError(
+        `${formatPlace(place)}: the name of the ${kind} file has a NUL character`,
+        { hint: 'check the file that the argument comes from' },
+      );
+    // The shell has expanded it already, unless the argument came from a file.
+    return text.startsWith('~/') ? join(homeDirectory(), text.slice(2)) : text;
+  };
+}
+
+function readCommand(text: string, place: Place): readonly [string, ...string[]] {
+  const form = 'write it as for a shell, as in: -e "ssh -v"';
+  const [program, ...args] = readAt(place, text, form, splitWords);
+  if (program === undefined || program === '') {
+    throw new UsageError(`${formatPlace(place)}: ${quoted(text)} names no program`, {
+      hint: 'write it as in: -e "ssh -v"',
+    });
+  }
+  return [program, ...args];
+}
+
+/** Of a window: one packet of the largest size (RFC 4253 §6.1). Bytes. */
+const LEAST_WINDOW = 32 * 1024;
+/** RFC 4254 §5.2: a window is less than 2^32. */
+const MOST_WINDOW = 2 ** 32 - 1;
+const BYTES_IN: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+
+/**
+ * As ssh_config writes sizes (RekeyLimit): a number of bytes, or of 2^10, 2^20, 2^30 with K, M, G.
+ */
+function size(option: string): Reader<number> {
+  return (text, place) => {
+    const [, count = '', unit = ''] = /^([0-9]+)([KMG]?)$/i.exec(text) ?? [];
+    const bytes = Number(count) * (BYTES_IN[unit.toUpperCase()] ?? 0);
+    if (bytes >= LEAST_WINDOW && bytes <= MOST_WINDOW) return bytes;
+    throw new UsageError(`${formatPlace(place)}: ${quoted(text)} is not a size from 32K to 4095M`, {
+      hint: `write bytes, or K, M or G behind the number, as in: ${option} 8M`,
+    });
+  };
+}

@@ -1,0 +1,115 @@
+/** Targets and exclusions: from the command line, from -x, and from the files of -s and -X. */
+import { UsageError } from '../errors/errors.ts';
+import { filePrefix } from '../net/place.ts';
+import { ALLOW_OPTIONS } from './allowfile.ts';
+import { type Entry, readTargetsFile } from './argsfile.ts';
+import type { NameTarget, Target, TargetRules } from './configuration.ts';
+import {
+  asText,
+  type Given,
+  type GivenArguments,
+  type GivenOptions,
+  readOptions,
+  repeated,
+} from './option.ts';
+import { parseExclusion, parseTarget, separateNames } from './target.ts';
+
+export const TARGET_OPTIONS = {
+  heading: 'Targets:',
+  options: {
+    exclude: repeated(
+      '-x, --exclude <target>',
+      'leave this out of the targets (repeatable)',
+      (text, place): Entry => ({ text, place }),
+    ),
+    targetsFrom: repeated(
+      '-s, --targets-from <file>',
+      'read targets from a file, one a line, "-" for stdin (repeatable)',
+      asText,
+    ),
+    excludesFrom: repeated(
+      '-X, --excludes-from <file>',
+      'read exclusions from a file in the same way (repeatable)',
+      asText,
+    ),
+  },
+} as const;
+
+export interface ReadTargets {
+  readonly rules: TargetRules;
+  /** Whether targets were named at all, if only by a file without any. */
+  readonly named: boolean;
+  /** What was read other than it may have been meant, one sentence each. */
+  readonly notices: readonly string[];
+}
+
+/**
+ * `routed`: targets become routes, so that what can't be captured by one is refused. Throws
+ * UsageError.
+ */
+export function readTargetRules(
+  { operands, options }: GivenArguments,
+  routed: boolean,
+): ReadTargets {
+  requireOneStdin(options);
+  const { exclude, targetsFrom, excludesFrom } = readOptions(TARGET_OPTIONS, options);
+  const wanted = readEntries(
+    [...operands.map(asTarget), ...targetsFrom.flatMap(readFile)],
+    routed ? parseTarget : parseExclusion,
+  );
+  const left = readEntries(
+    [...exclude.map(({ value }) => value), ...excludesFrom.flatMap(readFile)],
+    parseExclusion,
+  );
+  return {
+    rules: {
+      targets: wanted.targets,
+      nameTargets: wanted.names,
+      exclusions: left.targets,
+      nameExclusions: left.names,
+    },
+    named: operands.length + targetsFrom.length > 0,
+    notices: [...wanted.notices, ...left.notices],
+  };
+}
+
+/** What a word of the command line is, for messages. */
+export function asTarget({ text, place }: Entry): Entry {
+  return place.kind === 'argument'
+    ? { text, place: { kind: 'argument', name: 'target' } }
+    : { text, place };
+}
+
+function readFile({ value, place }: Given<string>): Entry[] {
+  return readTargetsFile(value, place);
+}
+
+interface ReadEntries {
+  readonly targets: readonly Target[];
+  readonly names: readonly NameTarget[];
+  readonly notices: readonly string[];
+}
+
+function readEntries(entries: readonly Entry[], parse: typeof parseTarget): ReadEntries {
+  const { addresses, names } = separateNames(entries);
+  const parsed = addresses.map(({ text, place }) => ({ ...parse(text, place), place }));
+  return {
+    targets: parsed.map(({ target }) => target),
+    names,
+    notices: parsed.flatMap(({ notes, place }) =>
+      notes.map((note) => `${filePrefix(place)}${note}`),
+    ),
+  };
+}
+
+function requireOneStdin(options: GivenOptions): void {
+  const { targetsFrom, excludesFrom } = readOptions(TARGET_OPTIONS, options);
+  const { allow } = readOptions(ALLOW_OPTIONS, options);
+  const files: Given<string>[] = [...targetsFrom, ...excludesFrom, ...(allow ? [allow] : [])];
+  const [, second] = files.filter(({ value }) => value === '-');
+  if (second === undefined) return;
+  throw new UsageError(
+    `${filePrefix(second.place)}standard input ("-") is named more than once by -s, -X and --allow, it can be read only once`,
+    { hint: 'give the other list in a file' },
+  );
+}

@@ -1,0 +1,62 @@
+/**
+ * How options are told from other words, and from their values: for whoever has to know that before
+ * commander reads them (execoptions.ts, cli/marks.ts). As commander has it, and getopt_long(3).
+ */
+
+/** An option as it is written: `-r`, `--remote`, and whether it takes a value. */
+export interface OptionShape {
+  readonly short?: string | undefined;
+  readonly long?: string | undefined;
+  readonly takesValue: boolean;
+}
+
+export interface OptionWord<Shape extends OptionShape> {
+  /** The options in the word, in order; those behind an unknown one are unknown, too. */
+  readonly options: readonly Shape[];
+  /**
+   * Where the value of the last one stands: not at all, in the next word, or in this word from that
+   * character on.
+   */
+  readonly value: 'none' | 'next' | number;
+}
+
+/** `--` is not meant: it ends the options. */
+export function isOption(word: string): boolean {
+  return word.length > 1 && word.startsWith('-');
+}
+
+/** Reads `-r`, `-rVALUE`, `-vr`, `--remote` and `--remote=VALUE`. */
+export function readOptionWord<Shape extends OptionShape>(
+  word: string,
+  shapes: readonly Shape[],
+): OptionWord<Shape> {
+  return word.startsWith('--') ? readLong(word, shapes) : readShort(word, shapes);
+}
+
+function readLong<Shape extends OptionShape>(
+  word: string,
+  shapes: readonly Shape[],
+): OptionWord<Shape> {
+  const [name = ''] = word.split('=', 1);
+  const shape = shapes.find(({ long }) => long === name);
+  const attached = name !== word;
+  // A value for an option that takes none is no option that commander knows.
+  if (shape === undefined || (attached && !shape.takesValue)) return { options: [], value: 'none' };
+  const value = attached ? name.length + 1 : 'next';
+  return { options: [shape], value: shape.takesValue ? value : 'none' };
+}
+
+/** Letters up to the first that takes a value; what is left of the word is that value. */
+function readShort<Shape extends OptionShape>(
+  word: string,
+  shapes: readonly Shape[],
+): OptionWord<Shape> {
+  const options: Shape[] = [];
+  for (let at = 1; at < word.length; at += 1) {
+    const shape = shapes.find(({ short }) => short === `-${word.charAt(at)}`);
+    if (shape === undefined) break;
+    options.push(shape);
+    if (shape.takesValue) return { options, value: at === word.length - 1 ? 'next' : at + 1 };
+  }
+  return { options, value: 'none' };
+}

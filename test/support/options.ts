@@ -1,0 +1,49 @@
+/** Options as tests write them, for what reads them without a command line. */
+import type { Entry } from '../../src/config/argsfile.ts';
+import { DOCTOR_GROUPS } from '../../src/config/doctoroptions.ts';
+import { EXEC_GROUPS } from '../../src/config/execoptions.ts';
+import { OPENSTACK_GROUPS } from '../../src/config/openstackreport.ts';
+import type { GivenArguments, GivenOptions, Option } from '../../src/config/option.ts';
+import { CONNECT_GROUPS } from '../../src/config/options.ts';
+import type { Place } from '../../src/net/place.ts';
+
+/**
+ * By the names that the groups give them: the text of an option with a value, or all of its texts;
+ * for an option without one `true`, or how often it is given.
+ */
+export type OptionTexts = Readonly<Record<string, string | readonly string[] | true | number>>;
+
+const OPTIONS: ReadonlyMap<string, Option> = new Map(
+  [...CONNECT_GROUPS, ...EXEC_GROUPS, ...DOCTOR_GROUPS, ...OPENSTACK_GROUPS].flatMap(
+    ({ options }) => Object.entries<Option>(options),
+  ),
+);
+
+const ARGUMENT: Place = { kind: 'argument', name: 'argument' };
+
+/** `place`: where all of it stands; the command line unless given. */
+export function given(
+  texts: OptionTexts,
+  operands: readonly string[] = [],
+  place = ARGUMENT,
+): GivenArguments {
+  return {
+    operands: operands.map((text) => ({ text, place })),
+    options: givenOptions(texts, place),
+  };
+}
+
+export function givenOptions(texts: OptionTexts, place = ARGUMENT): GivenOptions {
+  const options = Object.entries(texts).map(([name, value]) => {
+    const option = OPTIONS.get(name);
+    if (option === undefined) throw new Error(`no group has an option ${name}`);
+    return [option, textsOf(value).map((text): Entry => ({ text, place }))] as const;
+  });
+  return new Map(options);
+}
+
+function textsOf(value: OptionTexts[string]): readonly string[] {
+  if (typeof value === 'string') return [value];
+  if (value === true) return [''];
+  return typeof value === 'number' ? Array<string>(value).fill('') : value;
+}
