@@ -23,6 +23,7 @@ import type { Observer } from '../observe/observer.ts';
 import { CapturedPrefixes } from '../policy/captured.ts';
 import { type CaptureRules, createPolicy } from '../policy/policy.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
+import { createFlows } from './flows.ts';
 import { HostResolvers } from './hostresolvers.ts';
 import { Interception } from './interception.ts';
 import { linux } from './machine.ts';
@@ -30,7 +31,7 @@ import { answersQueries, lookupPastTunnel, openNames } from './names.ts';
 import { startProxies } from './proxies.ts';
 import { announceReady } from './ready.ts';
 import { inSession, type Session } from './session.ts';
-import { createFlows, openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
+import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
 
 /**
  * Runs until it is stopped: then it rejects with the reason of `stop`. Rejects with TunnelError when

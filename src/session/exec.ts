@@ -34,12 +34,13 @@ import type { Launcher } from '../system/launcher/launcher.ts';
 import { isAnyLoopback, proxiesOfCaller } from '../system/launcher/proxyvariables.ts';
 import { type ExecPlan, planExec } from './execplan.ts';
 import { runBehindProxy } from './execproxy.ts';
+import { createFlows } from './flows.ts';
 import { runToEnd } from './job.ts';
 import { linux, type Machine } from './machine.ts';
 import { namedPolicy, openNames } from './names.ts';
 import { announceReady } from './ready.ts';
 import { inSession, type Session } from './session.ts';
-import { createFlows, openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
+import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
 
 /**
  * Runs the command and resolves with its exit status. Rejects with TunnelError when it could not be

@@ -13,12 +13,13 @@ import { createPolicy } from '../policy/policy.ts';
 import type { CommandSetup } from '../system/launcher/protocol.ts';
 import { proxiesOfCaller, proxyVariables } from '../system/launcher/proxyvariables.ts';
 import { descriptorLimit } from '../system/limits.ts';
+import { createFlows } from './flows.ts';
 import { runToEnd } from './job.ts';
 import { linux } from './machine.ts';
 import { lookupPastTunnel, openProxyNames } from './names.ts';
 import { announceReady } from './ready.ts';
 import type { Session } from './session.ts';
-import { createFlows, openTunnel, type RunOptions } from './tunnel.ts';
+import { openTunnel, type RunOptions } from './tunnel.ts';
 
 /** Resolves with the command's exit status. */
 export async function runBehindProxy(

@@ -6,12 +6,13 @@
 import type { Configuration } from '../config/configuration.ts';
 import { DirectConnector } from '../connect/direct.ts';
 import { createPolicy } from '../policy/policy.ts';
+import { createFlows } from './flows.ts';
 import { linux } from './machine.ts';
 import { lookupPastTunnel, openProxyNames } from './names.ts';
 import { startProxies } from './proxies.ts';
 import { announceReady } from './ready.ts';
 import { inSession } from './session.ts';
-import { createFlows, openTunnel, type RunOptions } from './tunnel.ts';
+import { openTunnel, type RunOptions } from './tunnel.ts';
 
 /** Runs until it is stopped, as runConnect does. */
 export function runProxy(wanted: Configuration, options: RunOptions): Promise<never> {

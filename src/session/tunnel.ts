@@ -7,23 +7,19 @@
  *   targets of a cloud are fetched   through the connector: the configuration is complete from here on
  *
  * What differs from one command to the other is what captures connections, what answers queries, and
- * what its flows may do: createFlows() makes these, when a capture has what it needs.
+ * what its flows may do (flows.ts).
  */
 import type { Configuration } from '../config/configuration.ts';
 import { createGuard, guardedConnector } from '../connect/guarded.ts';
-import type { Names } from '../dns/server/names.ts';
 import { NameBook } from '../dns/upstream/known.ts';
 import type { Connector } from '../flow/connector.ts';
-import { Flows } from '../flow/flows.ts';
 import { createLink } from '../link/link.ts';
 import type { Supervisor } from '../link/supervisor.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { AllowGuard } from '../policy/allowlist.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
-import type { Policy } from '../policy/policy.ts';
 import type { Prompter } from '../ssh/prompter.ts';
 import { linux, type Machine } from './machine.ts';
-import { createForms, createResolve, namedPolicy } from './names.ts';
 import type { Session, SessionOptions } from './session.ts';
 import { prepareTargets } from './targets.ts';
 
@@ -109,30 +105,4 @@ class LearningGuard {
     const list = this.#begun ? this.guard.learned() : undefined;
     if (list !== undefined) learned(list);
   }
-}
-
-export interface FlowsParts {
-  /** Who goes which way, before names and the allow-list are looked at. */
-  readonly policy: Policy;
-  /** Dials past the tunnel. */
-  readonly direct: Connector;
-  /** What answers queries; undefined: nothing of the tunnel's does. */
-  readonly names: Names | undefined;
-  /** What goes past the tunnel is held to the allow-list as well. Default: false. */
-  readonly guardsDirect?: boolean;
-  /** Addresses that are resolved for a flow are kept with their names. Default: false. */
-  readonly keepsLocalNames?: boolean;
-}
-
-/** What carries the flows of a capture through the tunnel and past it. */
-export function createFlows(tunnel: Tunnel, parts: FlowsParts): Flows {
-  const { names, direct, policy, guardsDirect = false, keepsLocalNames = false } = parts;
-  const { observer } = tunnel;
-  return new Flows({
-    policy: namedPolicy(tunnel, policy, guardsDirect),
-    tunnel: createForms(tunnel, names),
-    direct,
-    resolve: createResolve(names, keepsLocalNames ? tunnel.book.here : undefined),
-    observer,
-  });
 }

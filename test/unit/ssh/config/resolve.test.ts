@@ -127,7 +127,7 @@ describe('resolveSettings', { skip: LACKING }, () => {
     ],
     ['Match canonical', 'Match canonical\nPort 3', 'a', { port: 22 }],
     ['ConnectTimeout', 'ConnectTimeout 1m', 'a', { connectTimeout: 60 }],
-    ['a long ConnectTimeout', 'ConnectTimeout 52w', 'a', { connectTimeout: 2_147_483 }],
+    ['a long ConnectTimeout', 'ConnectTimeout 52w', 'a', { connectTimeout: 1_000_000 }],
     [
       'keepalive',
       'ServerAliveInterval 1m30s\nServerAliveCountMax 5',
