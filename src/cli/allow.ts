@@ -5,6 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { AllowOptions } from '../config/configuration.ts';
+import { systemCodeOf } from '../errors/reason.ts';
 import type { Observer } from '../observe/observer.ts';
 import { once } from './connect.ts';
 
@@ -43,7 +44,7 @@ export function learnedList(
     try {
       writeFileSync(dryRunTo, list);
     } catch (error) {
-      const reason = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+      const reason = systemCodeOf(error);
       observer.log(
         'error',
         `--dry-run-to: ${dryRunTo} can't be written: ${reason}; the list is printed instead`,

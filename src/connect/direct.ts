@@ -11,6 +11,7 @@
  * them needs a bound socket, one after the other.
  */
 import { connect, type LookupFunction, Socket } from 'node:net';
+import { reasonOf } from '../errors/reason.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, type Connector } from '../flow/connector.ts';
 import type { GiveUpSignal } from '../flow/giveup.ts';
@@ -138,7 +139,7 @@ function answering(addresses: readonly string[]): LookupFunction {
 function connectError(destination: Destination, cause: NodeJS.ErrnoException): ConnectError {
   const refusal = REFUSAL_OF_ERRNO[cause.code ?? ''] ?? 'unreachable';
   const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause;
-  const text = first instanceof Error ? first.message : String(first);
+  const text = reasonOf(first);
   return new ConnectError(refusal, `${formatDestination(destination)}: dialled directly: ${text}`, {
     cause,
   });

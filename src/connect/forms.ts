@@ -13,6 +13,8 @@
  * Limits: MAX_FORMS tried for a connection, MAX_REMEMBERED destinations, beyond which the oldest
  * goes; both counted.
  */
+
+import { reasonOf } from '../errors/reason.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, type Connector } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -97,7 +99,7 @@ export class Forms implements Connector {
       others = await otherForms(destination, options);
     } catch (error) {
       options.signal?.throwIfAborted();
-      const message = error instanceof Error ? error.message : String(error);
+      const message = reasonOf(error);
       observer.log('debug', `${formatDestination(destination)} has no other form: ${message}`);
       others = [];
     }

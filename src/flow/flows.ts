@@ -20,6 +20,7 @@
  * refused, if whoever asks does so once) and counted.
  */
 
+import { reasonOf } from '../errors/reason.ts';
 import { formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -165,7 +166,7 @@ export class Flows {
   #refuse(request: FlowRequest, error: unknown): void {
     this.#live--;
     const { observer } = this.#options;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = reasonOf(error);
     if (request.signal.aborted) {
       observer.count('tunnel_flows_given_up_total');
       observer.log('debug', `${describe(request)}: ${message}`);

@@ -36,6 +36,7 @@
  * Time is that of `now`, which stands still while the machine sleeps, as timers do.
  */
 import { TunnelError } from '../errors/errors.ts';
+import { reasonOf } from '../errors/reason.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, LinkGoneError } from '../flow/connector.ts';
 import type { GiveUpSignal } from '../flow/giveup.ts';
@@ -382,7 +383,7 @@ function closedError(): TunnelError {
 }
 
 function unexpected(cause: unknown): TunnelError {
-  const text = cause instanceof Error ? cause.message : String(cause);
+  const text = reasonOf(cause);
   return new TunnelError('unexpected', `dialling the jump host failed unexpectedly: ${text}`, {
     cause,
   });

@@ -13,6 +13,7 @@
 import { randomInt } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { reasonOf } from '../../errors/reason.ts';
 import { type Destination, formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { composeQuery, type UpstreamAnswer } from '../wire/compose.ts';
@@ -141,11 +142,7 @@ export class DatagramUpstream implements Resolver {
       return await answered;
     } catch (cause) {
       giveUp.signal.throwIfAborted();
-      throw upstreamError(
-        'unreachable',
-        cause instanceof Error ? cause.message : String(cause),
-        cause,
-      );
+      throw upstreamError('unreachable', reasonOf(cause), cause);
     } finally {
       clearTimeout(timer);
       closing.removeEventListener('abort', close);

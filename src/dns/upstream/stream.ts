@@ -15,6 +15,7 @@
 
 import type { Duplex } from 'node:stream';
 import { TunnelError } from '../../errors/errors.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import { type Destination, formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { composeQuery, type UpstreamAnswer } from '../wire/compose.ts';
@@ -126,7 +127,7 @@ export class StreamUpstream implements Resolver {
   #avoid(server: Server, error: unknown): void {
     if (this.#closing.signal.aborted) return;
     const now = performance.now();
-    const message = `${formatDestination(server.destination)}: ${error instanceof Error ? error.message : String(error)}`;
+    const message = `${formatDestination(server.destination)}: ${reasonOf(error)}`;
     // Each failure of a server that is known to fail would only repeat it.
     this.#options.observer.log(
       server.avoidUntil > now ? 'debug' : 'warning',
@@ -190,11 +191,7 @@ export class StreamUpstream implements Resolver {
       return connection;
     } catch (cause) {
       if (patience.aborted) throw upstreamError('timeout', 'no connection in time', cause);
-      throw upstreamError(
-        'unreachable',
-        cause instanceof Error ? cause.message : String(cause),
-        cause,
-      );
+      throw upstreamError('unreachable', reasonOf(cause), cause);
     }
   }
 }

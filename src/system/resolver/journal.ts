@@ -20,6 +20,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import { homeDirectory } from '../home.ts';
 
 /** An entry as it was read: whoever wrote it knows what is in it. */
@@ -72,7 +73,7 @@ export class Journal {
         closeSync(fd);
       }
     } catch (cause) {
-      throw new TunnelError('journal', `the journal can't be written: ${reason(cause)}`, {
+      throw new TunnelError('journal', `the journal can't be written: ${reasonOf(cause)}`, {
         hint: `make ${this.#directory} a directory that can be written to, or use "tunnel exec", which needs no journal`,
         cause,
       });
@@ -135,8 +136,4 @@ function ownerOf(pid: number): Owner | undefined {
 
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
