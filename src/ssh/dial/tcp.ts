@@ -1,5 +1,6 @@
 /** One TCP connection to a jump host, and what its failures are called. */
 import { connect, type Socket } from 'node:net';
+import type { ErrorCode } from '../../errors/codes.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { RemoteAddress } from './addresses.ts';
@@ -77,7 +78,7 @@ export async function connectTcp(
   return socket;
 }
 
-const TCP_CODES: Readonly<Record<string, { code: string; text: string; hint: string }>> = {
+const TCP_CODES: Readonly<Record<string, { code: ErrorCode; text: string; hint: string }>> = {
   ECONNREFUSED: {
     code: 'jumphost-refused',
     text: 'refused the connection',

@@ -4,6 +4,7 @@
  * server's banner is too. The log is therefore asked first, and stderr only as long as there can't
  * be a banner of the jump host's in it.
  */
+import type { ErrorCode } from '../../errors/codes.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
@@ -40,7 +41,7 @@ export interface StartFailure {
 }
 
 interface Told {
-  readonly code: string;
+  readonly code: ErrorCode;
   readonly message: string;
   readonly hint?: string | undefined;
 }

@@ -19,6 +19,7 @@
  * a buffer in either direction.
  */
 import type { Duplex } from 'node:stream';
+import type { ErrorCode } from '../../../errors/codes.ts';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Conduit } from '../../../flow/conduit.ts';
 import { streamOf } from '../../../flow/conduitstream.ts';
@@ -226,22 +227,23 @@ function hopDestination({ hostName, port }: SshSettings): Destination {
   return { host: isAddress(hostName) ? canonicalAddress(hostName) : hostName.toLowerCase(), port };
 }
 
-const HOP_CODES: Readonly<Record<Exclude<Refusal, 'prohibited'>, { code: string; hint: string }>> =
-  {
-    refused: { code: 'jumphost-refused', hint: 'check the port, and that sshd runs there' },
-    unreachable: {
-      code: 'jumphost-unreachable',
-      hint: 'check the network of the host before it in the chain',
-    },
-    'no-network': {
-      code: 'jumphost-unreachable',
-      hint: 'check the network of the host before it in the chain',
-    },
-    timeout: {
-      code: 'jumphost-timeout',
-      hint: 'check the address, and the firewalls between it and the host before it in the chain',
-    },
-  };
+const HOP_CODES: Readonly<
+  Record<Exclude<Refusal, 'prohibited'>, { code: ErrorCode; hint: string }>
+> = {
+  refused: { code: 'jumphost-refused', hint: 'check the port, and that sshd runs there' },
+  unreachable: {
+    code: 'jumphost-unreachable',
+    hint: 'check the network of the host before it in the chain',
+  },
+  'no-network': {
+    code: 'jumphost-unreachable',
+    hint: 'check the network of the host before it in the chain',
+  },
+  timeout: {
+    code: 'jumphost-timeout',
+    hint: 'check the address, and the firewalls between it and the host before it in the chain',
+  },
+};
 
 /** getaddrinfo(3) as sshd passes it on. */
 const RESOLVER_WORDS =
@@ -279,7 +281,7 @@ function viaError(
   error: TunnelError,
   hops: Hops,
   index: number,
-  { code, cause }: { readonly code: string; readonly cause: unknown },
+  { code, cause }: { readonly code: ErrorCode; readonly cause: unknown },
 ): TunnelError {
   if (index === 0) return error;
   const via = hops.slice(0, index).map(({ name }) => name);
