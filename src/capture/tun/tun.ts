@@ -22,8 +22,10 @@ import { addressFromNumber, addressNumber } from '../../net/address.ts';
 import { formatPrefix, type Prefix, prefixAround, prefixBounds } from '../../net/prefix.ts';
 import { PrefixSet } from '../../net/prefixset.ts';
 import type { Refusal } from '../../net/refusal.ts';
+import type { CounterName } from '../../observe/counters.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { Capture } from '../capture.ts';
+import { namedCounters } from './counters.ts';
 import { LinuxTun } from './linuxtun.ts';
 import { PacketStack } from './stack.ts';
 import type { TcpFlow } from './tcpflow.ts';
@@ -139,6 +141,7 @@ export class TunCapture implements Capture {
     this.#served = options.served ?? new Set();
     this.#families = options.families ?? new Set();
     this.#onDevice = options.onDevice;
+    options.observer.addCounters?.(() => this.#named());
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -155,6 +158,12 @@ export class TunCapture implements Capture {
   /** What the endpoint has counted (counters.ts), for logs and metrics. */
   counters(): Readonly<Record<string, number>> {
     return { ...this.#stack?.counters, framesLost: this.#counted.lost };
+  }
+
+  /** The same under the names that they are shown by. */
+  #named(): (readonly [CounterName, number])[] {
+    const endpoint = this.#stack === undefined ? [] : namedCounters(this.#stack.counters);
+    return [...endpoint, ['tunnel_tcp_frames_lost_total', this.#counted.lost]];
   }
 
   async start(accept: (request: FlowRequest) => void, signal: AbortSignal): Promise<void> {

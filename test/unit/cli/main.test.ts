@@ -22,7 +22,12 @@ const dataUrl = (source: string) => `data:text/javascript,${encodeURIComponent(s
  */
 async function tunnel(
   body: string,
-  { args = [] as string[], signals = [] as NodeJS.Signals[] } = {},
+  {
+    args = [] as string[],
+    signals = [] as NodeJS.Signals[],
+    /** Sent when the counters have been shown. */
+    last = undefined as NodeJS.Signals | undefined,
+  } = {},
 ) {
   const run = dataUrl(`
     import { TunnelError } from ${JSON.stringify(ERRORS)};
@@ -55,6 +60,7 @@ async function tunnel(
     const asked = stderr.split('waiting').length - 1;
     while (pending.length > 0 && signals.length - pending.length < asked)
       child.kill(pending.shift());
+    if (last !== undefined && stderr.includes('tunnel_log_dropped_total')) child.kill(last);
   });
   const [status, signal] = await once(child, 'close');
   return { status, signal, stderr, idle: Date.now() - lastSaid };
@@ -76,6 +82,32 @@ describe('main', () => {
       });
     });
   }
+
+  it('shows the counters on SIGUSR1, whatever the level, and goes on', async () => {
+    const { status, signal, stderr } = await tunnel(
+      `observer.count('tunnel_redials_total', 3); ${WAIT.replace("'notice'", "'error'")}`,
+      { args: ['-q'], signals: ['SIGUSR1'], last: 'SIGTERM' },
+    );
+    assert.deepEqual([status, signal], [0, null]);
+    const [, first, second] = stderr.split('\n');
+    assert.match(first ?? '', /^tunnel: tunnel_redials_total 3: attempts to connect/);
+    assert.match(second ?? '', /^tunnel: zero: tunnel_flows_opened_total /);
+    assert.doesNotMatch(stderr, /Debugger/);
+  });
+
+  it('shows at the end what was counted, with -v', async () => {
+    const body = `observer.count('tunnel_redials_total', 3);`;
+    const { stderr } = await tunnel(body, { args: ['-v'] });
+    assert.match(stderr, /^tunnel: tunnel_redials_total 3: attempts to connect .*\n$/);
+    assert.equal((await tunnel(body)).stderr, '');
+    const failing = await tunnel(`${body} throw new TunnelError('helper-lost', 'gone');`, {
+      args: ['-v'],
+    });
+    assert.match(
+      failing.stderr,
+      /^tunnel: tunnel_redials_total 3: .*\ntunnel: error \[helper-lost\]/,
+    );
+  });
 
   it('takes a rejection with the reason of the stop for an orderly one', async () => {
     const { idle: _, ...result } = await tunnel(`${WAIT} throw stop.reason;`, {
