@@ -100,7 +100,9 @@ export class Forms implements Connector {
     } catch (error) {
       options.signal?.throwIfAborted();
       const message = reasonOf(error);
-      observer.log('debug', `${formatDestination(destination)} has no other form: ${message}`);
+      observer.log('debug', `${formatDestination(destination)} has no other form: ${message}`, {
+        flow: options.flow,
+      });
       others = [];
     }
     // What a target is written like may differ from what was asked for, which then is another form

@@ -40,7 +40,7 @@ import { reasonOf } from '../errors/reason.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, LinkGoneError } from '../flow/connector.ts';
 import type { GiveUpSignal } from '../flow/giveup.ts';
-import type { Destination } from '../net/destination.ts';
+import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { isProbing, type Transport } from '../ssh/transport.ts';
 import { Opens } from './openqueue.ts';
@@ -192,7 +192,7 @@ export class Supervisor implements Transport {
       link.flows++;
       try {
         const conduit = await link.opens.connect(destination, options);
-        conduit.whenOver(() => this.#over(link));
+        this.#opened(link, conduit, destination, { flow: options.flow, since });
         return conduit;
       } catch (error) {
         this.#over(link);
@@ -204,6 +204,27 @@ export class Supervisor implements Transport {
         else if (this.#link === link) throw error;
       }
     }
+  }
+
+  /** Follows what has been opened, in the log as well. `since`: when it was asked for. */
+  #opened(
+    link: Link,
+    conduit: Conduit,
+    destination: Destination,
+    { flow, since }: { readonly flow: number | undefined; readonly since: number },
+  ): void {
+    const observer = this.#observer;
+    if (!(observer.shows?.('debug') ?? true)) {
+      conduit.whenOver(() => this.#over(link));
+      return;
+    }
+    const what = formatDestination(destination);
+    const after_ms = Math.round(this.#now() - since);
+    observer.log('debug', `${what}: channel open`, { flow, after_ms });
+    conduit.whenOver((error) => {
+      this.#over(link);
+      observer.log('debug', `${what}: channel closed`, { flow, error: error?.message });
+    });
   }
 
   /**
