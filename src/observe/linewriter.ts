@@ -11,7 +11,7 @@
  *   idle      nothing waits
  *   waiting   something does; lines queue behind it
  *   full      a line didn't fit into the queue: all are left out and counted, until the queue is
- *             empty; then one line says how many, and the state is idle
+ *             empty, or until the last words; then one line says how many
  *   broken    nobody will read any more (EPIPE, EIO, ENOSPC): lines are dropped, and not counted
  *
  * What is left out is left out in one piece: so the place where lines are missing is known.
@@ -75,7 +75,9 @@ export class LineWriter {
 
   /** The same for the last words of the program, which are never left out: few, and bounded. */
   writeSurely(text: string): void {
-    if (!this.#broken) this.#add(Buffer.from(text));
+    if (this.#broken) return;
+    if (this.#leftOut > 0) this.#sayLeftOut();
+    this.#add(Buffer.from(text));
   }
 
   /**

@@ -27,6 +27,8 @@ async function tunnel(
     signals = [] as NodeJS.Signals[],
     /** Sent when the counters have been shown. */
     last = undefined as NodeJS.Signals | undefined,
+    /** Nobody reads what it says until it has ended. */
+    unread = false,
   } = {},
 ) {
   const run = dataUrl(`
@@ -53,6 +55,7 @@ async function tunnel(
   let stderr = '';
   let lastSaid = 0;
   const pending = [...signals];
+  if (unread) await once(child, 'exit');
   child.stderr.on('data', (chunk: Buffer) => {
     stderr += chunk.toString();
     lastSaid = Date.now();
@@ -62,7 +65,9 @@ async function tunnel(
       child.kill(pending.shift());
     if (last !== undefined && stderr.includes('tunnel_log_dropped_total')) child.kill(last);
   });
-  const [status, signal] = await once(child, 'close');
+  const closed = unread ? once(child.stderr, 'end') : once(child, 'close');
+  await closed;
+  const { exitCode: status, signalCode: signal } = child;
   return { status, signal, stderr, idle: Date.now() - lastSaid };
 }
 
@@ -107,6 +112,21 @@ describe('main', () => {
       failing.stderr,
       /^tunnel: tunnel_redials_total 3: .*\ntunnel: error \[helper-lost\]/,
     );
+  });
+
+  it('runs and ends although nobody reads what it says, and says at the end what it can', async () => {
+    const body = `
+      for (let i = 0; i < 20_000; i++) observer.log('notice', 'a line that nobody reads');
+      throw new TunnelError('helper-lost', 'gone');`;
+    const { status, stderr } = await tunnel(body, { unread: true });
+    assert.equal(status, 6);
+    assert.match(stderr, /^(tunnel: a line that nobody reads\n)+/);
+    // As soon as somebody reads again, it is all there: what waited, how much is missing, the error.
+    const read = await tunnel(body);
+    assert.match(read.stderr, /tunnel: error \[helper-lost\]: gone\n$/);
+    const lines = read.stderr.match(/that nobody reads/g)?.length ?? 0;
+    const [, missing = '0'] = /warning: (\d+) messages were left out/.exec(read.stderr) ?? [];
+    assert.equal(lines + Number(missing), 20_000);
   });
 
   it('takes a rejection with the reason of the stop for an orderly one', async () => {
