@@ -12,6 +12,7 @@ napi_status addon_link_register(napi_env env, napi_value exports);
 napi_status addon_job_register(napi_env env, napi_value exports);
 napi_status addon_netwatch_register(napi_env env, napi_value exports);
 napi_status addon_gcm_register(napi_env env, napi_value exports);
+napi_status addon_write_register(napi_env env, napi_value exports);
 
 /*
  * Calls a callback from a threadsafe function's place on the JavaScript thread. What it throws

@@ -4,6 +4,10 @@
  *
  *   arguments -> runCommandLine -> Configuration -> run(), runProxy(), runExec()      INT, TERM, HUP abort its `stop` signal
  *   what run() or anything before it throws -> two lines on stderr -> exit code
+ *   USR1 -> the counters, on stderr
+ *
+ * Everything that is said goes through one LineWriter: nothing waits for the terminal until the
+ * end, and then no longer than FLUSH_MS.
  *
  * The heap is small and the garbage many short-lived buffers: collecting it on one thread costs
  * least (docs/decisions/0009), and a young generation that doesn't grow with the number of flows
@@ -14,7 +18,7 @@ import { constants } from 'node:os';
 import { learnedList } from './cli/allow.ts';
 import { reportRecovery } from './cli/clean.ts';
 import { formatJson, formatTable } from './cli/doctor.ts';
-import { EXIT, EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from './cli/exit.ts';
+import { EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from './cli/exit.ts';
 import { isExec, runCommandLine } from './cli/program.ts';
 import { createPrompter } from './cli/prompt.ts';
 import { reportError } from './cli/report.ts';
@@ -22,10 +26,16 @@ import type { Configuration } from './config/configuration.ts';
 import type { DoctorConfiguration } from './config/doctoroptions.ts';
 import type { ExecConfiguration } from './config/execoptions.ts';
 import type { OpenStackConfiguration } from './config/openstackreport.ts';
+import { EXIT } from './errors/codes.ts';
 import { addon } from './native/addon.ts';
+import { LineWriter } from './observe/linewriter.ts';
 import { Log } from './observe/log.ts';
+import type { Level } from './observe/observer.ts';
+import { type NativeWrite, standardErrorWriter } from './observe/standarderror.ts';
 import { canCapture } from './system/doctor/diagnosis.ts';
 
+/** How long the end of the program waits for a terminal that takes nothing. */
+const FLUSH_MS = 1000;
 const DEFAULT_COLUMNS = 80;
 const MAX_COLUMNS = 100;
 
@@ -34,9 +44,33 @@ let detailed = false;
 
 const args = process.argv.slice(2);
 
+/** Of the run that is under way. */
+let log: Log | undefined;
+
+// First of all: until somebody listens, this signal makes Node listen for a debugger. To `exec` it
+// is its command's, and before that nobody's.
+process.on('SIGUSR1', () => {
+  if (!isExec(args)) log?.showCounters();
+});
+
+const stderr = new LineWriter(standardErrorWriter(nativeWrite));
+
+function nativeWrite(): NativeWrite | undefined {
+  try {
+    return addon().writeNow;
+  } catch {
+    return undefined; // it isn't built: whatever needs it says so
+  }
+}
+
+function createLog(level: Level): Log {
+  log = new Log({ level, sink: stderr });
+  return log;
+}
+
 function fail(error: unknown): void {
   process.exitCode = isExec(args) ? execExitCodeOf(error) : exitCodeOf(error);
-  process.stderr.write(reportError(error, detailed));
+  stderr.writeSurely(reportError(error, detailed));
 }
 
 type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
@@ -47,6 +81,7 @@ type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
  * terminal in another mode sets it back at 'exit'.
  */
 function end(status: number): never {
+  stderr.flush(FLUSH_MS);
   if (!process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap')) return process.exit(status);
   process.emit('exit', status);
   return addon().leave(status);
@@ -76,7 +111,7 @@ async function load(command: 'connect' | 'proxy') {
 async function start(configuration: Configuration, command: 'connect' | 'proxy'): Promise<void> {
   detailed = configuration.logLevel === 'debug';
   const stop = stopOnSignals();
-  const observer = new Log({ level: configuration.logLevel, stream: process.stderr });
+  const observer = createLog(configuration.logLevel);
   for (const notice of configuration.notices) observer.log('notice', notice);
   const run = await load(command);
   try {
@@ -90,6 +125,8 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
     // Whoever was waiting when the signal came rejects with the signal's reason: that is an orderly
     // stop.
     if (!(stop.aborted && error === stop.reason)) throw error;
+  } finally {
+    observer.logCounted();
   }
 }
 
@@ -101,7 +138,7 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
   const stop = stopOnSignals((name) => {
     stoppedBy = name;
   });
-  const observer = new Log({ level: logLevel, stream: process.stderr });
+  const observer = createLog(logLevel);
   for (const notice of notices) observer.log('notice', notice);
   const { runExec } = await import('./session/exec.ts');
   let status: number;
@@ -111,13 +148,16 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
       prompter: createPrompter(),
       stop,
       // Standard output is the command's alone.
-      learned: learnedList(allow, (text) => process.stderr.write(text), observer),
+      learned: learnedList(allow, (text) => stderr.writeSurely(text), observer),
     });
   } catch (error) {
     if (stoppedBy === undefined || error !== stop.reason) throw error;
     process.exitCode = EXIT_SIGNAL_BASE + constants.signals[stoppedBy];
     return;
+  } finally {
+    observer.logCounted();
   }
+  stderr.flush(FLUSH_MS);
   addon().leave(status);
 }
 
@@ -132,7 +172,7 @@ async function openstack(configuration: OpenStackConfiguration): Promise<void> {
   const { logLevel } = configuration;
   detailed = logLevel === 'debug';
   const stop = stopOnSignals();
-  const observer = new Log({ level: logLevel, stream: process.stderr });
+  const observer = createLog(logLevel);
   const { reportCloud } = await import('./session/openstack.ts');
   try {
     process.stdout.write(
@@ -145,11 +185,12 @@ async function openstack(configuration: OpenStackConfiguration): Promise<void> {
 
 async function clean(): Promise<void> {
   const { recover } = await import('./system/resolver/recover.ts');
-  const observer = new Log({ level: 'notice', stream: process.stderr });
+  const observer = createLog('notice');
   reportRecovery(recover(observer), (text) => process.stdout.write(text));
 }
 
-// A closed stderr or stdout ends no tunnel; the log stops writing by itself.
+// A closed stderr or stdout ends no tunnel; the log stops writing by itself. What Node itself says
+// (warnings) still goes to process.stderr.
 process.stderr.on('error', () => {});
 process.stdout.on('error', () => {});
 // A fault that nobody handled leaves the parts in an unknown state: all host state hangs on the

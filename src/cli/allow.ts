@@ -1,6 +1,7 @@
 /** What becomes of a list of rules that `--dry-run` has learned. */
 import { writeFileSync } from 'node:fs';
 import type { AllowOptions } from '../config/configuration.ts';
+import { systemCodeOf } from '../errors/reason.ts';
 import type { Observer } from '../observe/observer.ts';
 
 /**
@@ -20,7 +21,7 @@ export function learnedList(
     try {
       writeFileSync(dryRunTo, list);
     } catch (error) {
-      const reason = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+      const reason = systemCodeOf(error);
       observer.log(
         'error',
         `--dry-run-to: ${dryRunTo} can't be written: ${reason}; the list is printed instead`,

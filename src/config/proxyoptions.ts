@@ -7,6 +7,7 @@
  */
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { UsageError } from '../errors/errors.ts';
+import { systemCodeOf } from '../errors/reason.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
 import { NotationError, quoted, shellPath } from '../net/notation.ts';
 import { formatPlace, type Place, readAt } from '../net/place.ts';
@@ -204,7 +205,7 @@ function readSecretFile(file: string, at: string): string {
     return readFileSync(fd, 'utf8');
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
-    const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+    const reason = systemCodeOf(cause);
     throw new UsageError(`${at}: ${file} can't be read: ${reason}`, {
       hint: 'check the path and its permissions',
       cause,

@@ -13,6 +13,7 @@
 import { connect, type LookupFunction, Socket } from 'node:net';
 import type { GiveUpSignal } from '../base/giveup.ts';
 import { within } from '../base/within.ts';
+import { reasonOf } from '../errors/reason.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, type Connector } from '../flow/connector.ts';
 import { StreamConduit } from '../flow/streamconduit.ts';
@@ -127,7 +128,7 @@ function answering(addresses: readonly string[]): LookupFunction {
 function connectError(destination: Destination, cause: NodeJS.ErrnoException): ConnectError {
   const refusal = refusalOfErrno(cause.code) ?? 'unreachable';
   const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause;
-  const text = first instanceof Error ? first.message : String(first);
+  const text = reasonOf(first);
   return new ConnectError(refusal, `${formatDestination(destination)}: dialled directly: ${text}`, {
     cause,
   });

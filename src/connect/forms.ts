@@ -14,6 +14,7 @@
  * goes; both counted.
  */
 import { LruMap } from '../base/lrumap.ts';
+import { reasonOf } from '../errors/reason.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, type Connector } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -102,8 +103,10 @@ export class Forms implements Connector {
       others = await otherForms(destination, options);
     } catch (error) {
       options.signal?.throwIfAborted();
-      const message = error instanceof Error ? error.message : String(error);
-      observer.log('debug', `${formatDestination(destination)} has no other form: ${message}`);
+      const message = reasonOf(error);
+      observer.log('debug', `${formatDestination(destination)} has no other form: ${message}`, {
+        flow: options.flow,
+      });
       others = [];
     }
     // What a target is written like may differ from what was asked for, which then is another form

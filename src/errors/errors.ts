@@ -2,6 +2,8 @@
  * The program's one error class. Foreign errors (ssh2, errno, the helper's answers) are
  * translated into it where they enter; whoever prints it shows `message`, then `hint`.
  */
+import type { ErrorCode } from './codes.ts';
+
 export interface TunnelErrorOptions {
   /** What the user can do next: one imperative sentence. */
   readonly hint?: string;
@@ -9,11 +11,11 @@ export interface TunnelErrorOptions {
 }
 
 export class TunnelError extends Error {
-  /** Stable and machine-readable, in kebab-case: `host-key-changed`, `usage`, ... */
-  readonly code: string;
+  /** Stable and machine-readable: `host-key-changed`, `usage`, ... */
+  readonly code: ErrorCode;
   readonly hint: string | undefined;
 
-  constructor(code: string, message: string, options: TunnelErrorOptions = {}) {
+  constructor(code: ErrorCode, message: string, options: TunnelErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'TunnelError';
     this.code = code;

@@ -41,6 +41,8 @@ export class BusyError extends ConnectError {
 }
 
 export interface ConnectOptions {
+  /** The id of the flow that it is for (FlowRequest), for the log. Undefined: for no flow. */
+  readonly flow?: number;
   /**
    * Aborted when nobody waits for the connection any more; a channel that opens later is closed at
    * once.

@@ -20,6 +20,7 @@
  * refused, if whoever asks does so once) and counted.
  */
 import type { GiveUpSignal } from '../base/giveup.ts';
+import { reasonOf } from '../errors/reason.ts';
 import { formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
@@ -65,7 +66,10 @@ export class Flows {
     const verdict = policy.decide(request.destination);
     if (verdict.kind === 'refuse') {
       observer.count('tunnel_flows_denied_total');
-      observer.log('info', `${describe(request)}: ${verdict.why}`, { refusal: verdict.refusal });
+      observer.log('info', `${describe(request)}: ${verdict.why}`, {
+        flow: request.id,
+        refusal: verdict.refusal,
+      });
       request.refuse(verdict.refusal, `${formatDestination(request.destination)}: ${verdict.why}`);
     } else if (this.#live >= MAX_FLOWS) {
       observer.count('tunnel_flows_over_limit_total');
@@ -93,13 +97,14 @@ export class Flows {
     }
     observer.count('tunnel_flows_opened_total');
     const shown = observer.shows?.('debug') ?? true;
-    if (shown) observer.log('debug', `${describe(request)}: open`);
+    if (shown) observer.log('debug', `${describe(request)}: open`, { flow: request.id });
     join(near, far, ({ sent, received, error }) => {
       this.#live--;
       observer.count('tunnel_sent_bytes_total', sent);
       observer.count('tunnel_received_bytes_total', received);
       if (!shown) return;
       observer.log('debug', `${describe(request)}: ended`, {
+        flow: request.id,
         sent,
         received,
         error: error?.message,
@@ -117,7 +122,7 @@ export class Flows {
     if (now - this.#warnedAt >= WARN_INTERVAL_MS) {
       this.#warnedAt = now;
       const what = request.defer === undefined ? 'refused' : 'put off';
-      observer.log('warning', `${describe(request)}: ${what}, ${why}`);
+      observer.log('warning', `${describe(request)}: ${what}, ${why}`, { flow: request.id });
     }
     if (request.defer === undefined) request.refuse('refused', why);
     else request.defer();
@@ -125,7 +130,11 @@ export class Flows {
 
   #dial(request: FlowRequest, verdict: Verdict, policy: Policy): Promise<Conduit> {
     const { tunnel, direct } = this.#options;
-    const options = { signal: request.signal, originator: request.source };
+    const options = {
+      flow: request.id,
+      signal: request.signal,
+      originator: request.source,
+    };
     if (verdict.kind === 'resolve') return this.#dialResolved(request, policy);
     return (verdict.kind === 'tunnel' ? tunnel : direct).connect(request.destination, options);
   }
@@ -133,7 +142,7 @@ export class Flows {
   /** A name whose addresses decide: if one of them is a target, nothing goes directly. */
   async #dialResolved(request: FlowRequest, policy: Policy): Promise<Conduit> {
     const { tunnel, direct, resolve, observer } = this.#options;
-    const { signal, source: originator } = request;
+    const { id: flow, signal, source: originator } = request;
     const { host, port } = request.destination;
     const verdicts = (await resolve(host, signal)).map((address) => ({
       address,
@@ -143,13 +152,14 @@ export class Flows {
       verdicts.filter(({ verdict }) => verdict.kind === kind).map(({ address }) => address);
     const tunnelled = addressesWith('tunnel');
     if (tunnelled.length > 0)
-      return connectInTurn(tunnel, tunnelled, port, { signal, originator, name: host });
+      return connectInTurn(tunnel, tunnelled, port, { flow, signal, originator, name: host });
     for (const { address, verdict } of verdicts) {
       if (verdict.kind !== 'refuse') continue;
       observer.count('tunnel_flows_denied_total');
       throw new ConnectError(verdict.refusal, `${host}:${port} is ${address}: ${verdict.why}`);
     }
     return direct.connect(request.destination, {
+      flow,
       signal,
       originator,
       addresses: addressesWith('direct'),
@@ -159,10 +169,10 @@ export class Flows {
   #refuse(request: FlowRequest, error: unknown): void {
     this.#live--;
     const { observer } = this.#options;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = reasonOf(error);
     if (request.signal.aborted) {
       observer.count('tunnel_flows_given_up_total');
-      observer.log('debug', `${describe(request)}: ${message}`);
+      observer.log('debug', `${describe(request)}: ${message}`, { flow: request.id });
       return;
     }
     if (error instanceof BusyError) {
@@ -171,7 +181,10 @@ export class Flows {
     }
     const refusal: Refusal = error instanceof ConnectError ? error.refusal : 'refused';
     observer.count('tunnel_flows_refused_total');
-    observer.log('info', `${formatDestination(request.source)} -> ${message}`, { refusal });
+    observer.log('info', `${formatDestination(request.source)} -> ${message}`, {
+      flow: request.id,
+      refusal,
+    });
     request.refuse(refusal, message);
   }
 }

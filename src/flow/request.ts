@@ -7,11 +7,24 @@ import type { Destination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Conduit } from './conduit.ts';
 
+let lastId = 0;
+
+/**
+ * The number of the next flow, from 1 on: one sequence for all captures of a run, so that a number
+ * stands for one flow in all of its log. Only for the log.
+ */
+export function nextFlowId(): number {
+  lastId += 1;
+  return lastId;
+}
+
 /**
  * One connection that an application is trying to make. Exactly one of `open`, `refuse` and `defer`
  * is called.
  */
 export interface FlowRequest {
+  /** `flow=17` in the log, wherever the flow is spoken of (`nextFlowId`). */
+  readonly id: number;
   /** The application's own address and port. */
   readonly source: Destination;
   readonly destination: Destination;

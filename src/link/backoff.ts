@@ -14,6 +14,7 @@
  * from between the floor and the ceiling ("full jitter"), so that the clients of a jump host that
  * comes back don't all knock at once.
  */
+import type { ErrorCode } from '../errors/codes.ts';
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
@@ -36,7 +37,7 @@ export const WAITS = {
 export const SILENT_EAGER_MS = 10 * MINUTE;
 
 /** Of a TunnelError's code. undefined: trying again is of no use. */
-export function failureKind(code: string): FailureKind | undefined {
+export function failureKind(code: ErrorCode): FailureKind | undefined {
   switch (code) {
     case 'jumphost-timeout':
     case 'jumphost-unreachable':

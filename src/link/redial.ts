@@ -7,6 +7,7 @@
  * of events makes a server that is busy be bothered more often, or a login that was refused be
  * tried three times in ten minutes.
  */
+import type { ErrorCode } from '../errors/codes.ts';
 import { Backoff, type FailureKind, failureKind, WAITS } from './backoff.ts';
 
 /**
@@ -57,7 +58,7 @@ export class Redial {
    * A dial has failed, with the error's code; `downFor`: ms since the link was lost. Returns the
    * wait in ms; undefined when trying again is of no use.
    */
-  afterFailure(code: string, downFor: number): number | undefined {
+  afterFailure(code: ErrorCode, downFor: number): number | undefined {
     const kind = failureKind(code);
     if (kind === 'login') this.#loginsRefused++;
     if (kind === undefined || this.#loginsRefused >= LOGIN_TRIES) return undefined;

@@ -37,9 +37,10 @@
  */
 import type { GiveUpSignal } from '../base/giveup.ts';
 import { TunnelError } from '../errors/errors.ts';
+import { reasonOf } from '../errors/reason.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, LinkGoneError } from '../flow/connector.ts';
-import type { Destination } from '../net/destination.ts';
+import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { isProbing, type Transport } from '../ssh/transport.ts';
 import { Opens } from './openqueue.ts';
@@ -164,7 +165,7 @@ export class Supervisor implements Transport {
       link.flows++;
       try {
         const conduit = await link.opens.connect(destination, options);
-        conduit.whenOver(() => this.#over(link));
+        this.#opened(link, conduit, destination, { flow: options.flow, since });
         return conduit;
       } catch (error) {
         this.#over(link);
@@ -176,6 +177,27 @@ export class Supervisor implements Transport {
         else if (this.#link === link) throw error;
       }
     }
+  }
+
+  /** Follows what has been opened, in the log as well. `since`: when it was asked for. */
+  #opened(
+    link: Link,
+    conduit: Conduit,
+    destination: Destination,
+    { flow, since }: { readonly flow: number | undefined; readonly since: number },
+  ): void {
+    const observer = this.#observer;
+    if (!(observer.shows?.('debug') ?? true)) {
+      conduit.whenOver(() => this.#over(link));
+      return;
+    }
+    const what = formatDestination(destination);
+    const after_ms = Math.round(this.#now() - since);
+    observer.log('debug', `${what}: channel open`, { flow, after_ms });
+    conduit.whenOver((error) => {
+      this.#over(link);
+      observer.log('debug', `${what}: channel closed`, { flow, error: error?.message });
+    });
   }
 
   /**
@@ -349,7 +371,7 @@ function closedError(): TunnelError {
 }
 
 function unexpected(cause: unknown): TunnelError {
-  const text = cause instanceof Error ? cause.message : String(cause);
+  const text = reasonOf(cause);
   return new TunnelError('unexpected', `dialling the jump host failed unexpectedly: ${text}`, {
     cause,
   });

@@ -133,6 +133,13 @@ export interface Addon {
   leave(status: number): never;
 
   /**
+   * Writes what fits at once, whatever the descriptor is: returns the number of octets taken, 0
+   * when there is no room. As a background job it is not stopped (native/addon_write.c). Throws an
+   * Error with `errno` (positive) when nobody will read any more.
+   */
+  writeNow(fd: number, octets: Uint8Array): number;
+
+  /**
    * The device by which packets to `address` (4 or 16 octets) would leave if `excludeDevice`
    * weren't there: longest match in the main table, then lowest metric. Null when there is no
    * route. Throws an Error with `errno` (positive).

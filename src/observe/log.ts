@@ -5,11 +5,18 @@
  *   tunnel: connection refused by the far side (destination=10.1.2.3:22 after_ms=41)
  *   tunnel: warning: ...          error, warning and debug say so; notice and info are what one reads anyway
  *
- * A line is written whole and in order (Node writes to files, pipes and terminals synchronously
- * here). When stderr is gone the messages are dropped, never the program: it may run for weeks
- * after the terminal that started it was closed.
+ * A line is written whole and in order, and nobody waits for it: what the terminal doesn't take
+ * waits in linewriter.ts, up to a limit. When stderr is gone the messages are dropped, never the
+ * program: it may run for weeks after the terminal that started it was closed.
  */
-import type { Writable } from 'node:stream';
+import {
+  type CounterName,
+  type CounterSource,
+  Counters,
+  type CounterValue,
+  countedLines,
+  uncountedLines,
+} from './counters.ts';
 import { type Fields, LEVELS, type Level, type Observer } from './observer.ts';
 import { printable } from './printable.ts';
 
@@ -21,48 +28,64 @@ const MARKS: Readonly<Record<Level, string>> = {
   debug: 'debug: ',
 };
 
+/** Where lines go: a LineWriter (linewriter.ts). */
+export interface LineSink {
+  readonly broken: boolean;
+  /** Lines that were left out. */
+  readonly dropped: number;
+  write(line: string): void;
+}
+
 export interface LogOptions {
   /** The least severe level that is written. */
   readonly level: Level;
-  readonly stream: Writable;
+  readonly sink: LineSink;
 }
 
 export class Log implements Observer {
   readonly #limit: number;
-  readonly #stream: Writable;
-  readonly #counters = new Map<string, number>();
-  #broken = false;
+  readonly #sink: LineSink;
+  readonly #counters = new Counters();
 
-  constructor({ level, stream }: LogOptions) {
+  constructor({ level, sink }: LogOptions) {
     this.#limit = LEVELS.indexOf(level);
-    this.#stream = stream;
-    stream.on('error', () => {
-      this.#broken = true;
-    });
+    this.#sink = sink;
+    this.#counters.addSource(() => [['tunnel_log_dropped_total', sink.dropped]]);
   }
 
   shows(level: Level): boolean {
-    return !this.#broken && LEVELS.indexOf(level) <= this.#limit;
+    return !this.#sink.broken && LEVELS.indexOf(level) <= this.#limit;
   }
 
   log(level: Level, message: string, fields?: Fields): void {
     if (!this.shows(level)) return;
-    try {
-      this.#stream.write(`tunnel: ${MARKS[level]}${printable(message)}${formatFields(fields)}\n`);
-    } catch {
-      // A synchronous stream throws where others emit 'error': a full disk, a closed pipe. There is
-      // nowhere to report it.
-      this.#broken = true;
-    }
+    this.#sink.write(`tunnel: ${MARKS[level]}${printable(message)}${formatFields(fields)}\n`);
   }
 
-  count(name: string, n = 1): void {
-    this.#counters.set(name, (this.#counters.get(name) ?? 0) + n);
+  count(name: CounterName, n = 1): void {
+    this.#counters.count(name, n);
   }
 
-  /** All counters since the start, in the order of their first use. */
-  get counters(): ReadonlyMap<string, number> {
-    return this.#counters;
+  addCounters(source: CounterSource): void {
+    this.#counters.addSource(source);
+  }
+
+  /** All counters with their values of now. */
+  snapshot(): CounterValue[] {
+    return this.#counters.snapshot();
+  }
+
+  /** At the end of a run: what has been counted, for who reads `info`. */
+  logCounted(): void {
+    if (!this.shows('info')) return;
+    for (const line of countedLines(this.snapshot())) this.log('info', line);
+  }
+
+  /** For who has asked: all counters, whatever the level, those that aren't zero first. */
+  showCounters(): void {
+    const snapshot = this.snapshot();
+    for (const line of [...countedLines(snapshot), ...uncountedLines(snapshot)])
+      this.#sink.write(`tunnel: ${line}\n`);
   }
 }
 

@@ -1,3 +1,5 @@
+import type { CounterName, CounterSource } from './counters.ts';
+
 /** Where the parts report what happens. Never throws; costs next to nothing when nobody listens. */
 export type Fields = Readonly<Record<string, string | number | boolean | undefined>>;
 
@@ -16,8 +18,10 @@ export interface Observer {
    * they may.
    */
   shows?(level: Level): boolean;
-  /** Adds to a counter. Names as in Prometheus: `tunnel_flows_refused_total`. */
-  count(name: string, n?: number): void;
+  /** Adds to a counter (counters.ts). */
+  count(name: CounterName, n?: number): void;
+  /** For a part that keeps counters in fields of its own. Undefined: nobody shows them. */
+  addCounters?(source: CounterSource): void;
 }
 
 export const silentObserver: Observer = { log() {}, count() {} };

@@ -17,6 +17,7 @@ import { namingOptions } from '../config/dnsoptions.ts';
 import { routedDomains } from '../dns/naming.ts';
 import type { Names } from '../dns/server/names.ts';
 import { TunnelError } from '../errors/errors.ts';
+import { reasonOf } from '../errors/reason.ts';
 import { PartStart } from '../flow/partstart.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
@@ -79,7 +80,7 @@ export class Interception {
       try {
         await change.undo();
       } catch (cause) {
-        const why = cause instanceof Error ? cause.message : String(cause);
+        const why = reasonOf(cause);
         failure ??= new TunnelError(
           'dns-undo',
           `${change.describe()} could not be put back: ${why}`,
@@ -122,7 +123,7 @@ export class Interception {
       resolvers.warnOfOthers(captured);
     } catch (error) {
       if (this.#starting.ended) return;
-      const message = error instanceof Error ? error.message : String(error);
+      const message = reasonOf(error);
       observer.log(
         'warning',
         `the resolvers ${resolvers.plan.resolvers.join(', ')} can't be captured (${message}): names that are asked for there are not the tunnel's; start it again`,

@@ -17,6 +17,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError } from '../errors/errors.ts';
+import { reasonOf } from '../errors/reason.ts';
 import type { Observer } from '../observe/observer.ts';
 
 /** For a part to close, in milliseconds. Longer than any part takes that is well. */
@@ -106,7 +107,7 @@ export class Session {
       try {
         await this.#inTime(close);
       } catch (error) {
-        const why = error instanceof Error ? error.message : String(error);
+        const why = reasonOf(error);
         this.#observer.log('error', `${name} could not be closed: ${why}`);
         failures.push({ name, error });
       }

@@ -10,10 +10,10 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { TunnelError } from '../../src/errors/errors.ts';
 import { API1, API1_6, Port, PRIVATE4, PRIVATE6 } from './addresses.ts';
 import { pseudoRandomDigest } from './bytes.ts';
 import { Lab } from './lab.ts';
+import { LabError } from './laberror.ts';
 import type { Finding } from './load.ts';
 import type { Child } from './process.ts';
 import type { StormReport } from './storm.ts';
@@ -37,7 +37,7 @@ const FLOOD_DOWNLOAD_BYTES_A_SECOND = 500_000;
 function built(name: string): string {
   const path = fileURLToPath(new URL(`../../native-test/${name}`, import.meta.url));
   if (existsSync(path)) return path;
-  throw new TunnelError('lab-program', `there is no ${path}`, {
+  throw new LabError('lab-program', `there is no ${path}`, {
     hint: 'build it with "make -C native lab"',
   });
 }
@@ -209,7 +209,7 @@ export async function forgedSyns(
     ],
     { timeout: size.seconds * 1000 + 60_000 },
   );
-  if (flood.status !== 0) throw new TunnelError('lab-command', flood.stderr);
+  if (flood.status !== 0) throw new LabError('lab-command', flood.stderr);
   const peak = load.resident() - before;
   // Those that have begun wait for what the link still has to do.
   await storm.wait(60_000);

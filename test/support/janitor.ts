@@ -18,7 +18,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { TunnelError } from '../../src/errors/errors.ts';
+import { LabError } from './laberror.ts';
 import { SEARCH_PATH } from './process.ts';
 import { allProcesses, processEntry, signalAll, withDescendants } from './processtable.ts';
 
@@ -144,7 +144,7 @@ function killInside(namespaces: readonly string[]): void {
     victims.delete(process.pid);
     if (victims.size === 0) return;
     if (performance.now() > deadline)
-      throw new TunnelError('lab-kill', `processes ${[...victims].join(', ')} survived SIGKILL`);
+      throw new LabError('lab-kill', `processes ${[...victims].join(', ')} survived SIGKILL`);
     signalAll(victims, 'SIGKILL');
   }
 }

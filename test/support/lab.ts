@@ -34,7 +34,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { TunnelError } from '../../src/errors/errors.ts';
 import { Port } from './addresses.ts';
 import { type Credentials, makeCredentials } from './credentials.ts';
 import {
@@ -46,6 +45,7 @@ import {
   removeLab,
   sweepLabs,
 } from './janitor.ts';
+import { LabError } from './laberror.ts';
 import { Namespace } from './namespace.ts';
 import type { Child } from './process.ts';
 import { labUnavailable } from './requirements.ts';
@@ -114,13 +114,13 @@ export class Lab {
   }
 
   /**
-   * Makes a lab; when the promise resolves, sshd and all servers listen. Throws `TunnelError` with
+   * Makes a lab; when the promise resolves, sshd and all servers listen. Throws `LabError` with
    * code `lab-unavailable` where `labUnavailable` gives a reason; after any failure nothing is
    * left.
    */
   static async create(options: LabOptions = {}): Promise<Lab> {
     const unavailable = labUnavailable();
-    if (unavailable !== false) throw new TunnelError('lab-unavailable', unavailable);
+    if (unavailable !== false) throw new LabError('lab-unavailable', unavailable);
     sweepLabs();
     const id = registerLab(options.forPerson ?? false);
     try {

@@ -11,6 +11,7 @@ import { TunnelError, UsageError } from '../../src/errors/errors.ts';
 import * as address from './addresses.ts';
 import { knownLabs, labDirectory, namespaceName, removeLab } from './janitor.ts';
 import { Lab, type LabOptions, labUnavailable } from './lab.ts';
+import { LabError } from './laberror.ts';
 import { HOSTS, type Host } from './topology.ts';
 
 const HELP = '--help shows the commands and options';
@@ -88,7 +89,7 @@ async function up(flags: Flags, args: readonly string[]): Promise<number> {
     owner.once('message', (message) => resolve(message as Answer));
     owner.once('exit', (code) => resolve({ error: `the lab's process ended with ${code}` }));
   });
-  if ('error' in answer) throw new TunnelError('lab-failed', answer.error);
+  if ('error' in answer) throw new LabError('lab-failed', answer.error);
   owner.disconnect();
   owner.unref();
   process.stdout.write(`${describe(answer.id)}  until "scripts/lab down"\n`);
@@ -99,7 +100,10 @@ async function up(flags: Flags, args: readonly string[]): Promise<number> {
 async function ownDetached(flags: Flags): Promise<number> {
   const answer: Answer = await own(labOptions(flags)).then(
     (lab) => ({ id: lab.id }),
-    (error: unknown) => ({ error: error instanceof TunnelError ? withHint(error) : String(error) }),
+    (error: unknown) => ({
+      error:
+        error instanceof TunnelError || error instanceof LabError ? withHint(error) : String(error),
+    }),
   );
   process.send?.(answer);
   return 'error' in answer ? 1 : 0;
@@ -142,7 +146,7 @@ async function shell(positionals: readonly string[], command: readonly string[])
     (candidate) => candidate.ownerAlive && candidate.record?.forPerson === true,
   );
   if (lab === undefined)
-    throw new TunnelError('no-lab', 'there is no lab', { hint: 'make one with "scripts/lab up"' });
+    throw new LabError('no-lab', 'there is no lab', { hint: 'make one with "scripts/lab up"' });
   return enter(lab.id, host, command.length > 0 ? command : [process.env['SHELL'] ?? '/bin/sh']);
 }
 
@@ -162,7 +166,7 @@ function enter(id: string, host: Host, command: readonly string[]): Promise<numb
   });
 }
 
-function withHint(error: TunnelError): string {
+function withHint(error: TunnelError | LabError): string {
   return error.hint === undefined ? error.message : `${error.message}\n  ${error.hint}`;
 }
 
@@ -187,7 +191,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   const unavailable = labUnavailable();
-  if (unavailable !== false) throw new TunnelError('lab-unavailable', unavailable);
+  if (unavailable !== false) throw new LabError('lab-unavailable', unavailable);
   switch (command) {
     case 'up':
       return up(values, args);
@@ -209,7 +213,7 @@ try {
 } catch (error) {
   const usage = error instanceof UsageError || (error instanceof TypeError && 'code' in error);
   const known =
-    error instanceof TunnelError
+    error instanceof TunnelError || error instanceof LabError
       ? withHint(error)
       : error instanceof Error
         ? error.message

@@ -38,7 +38,7 @@ function speak(destination: Destination): Duplex {
 
 await mustRun(['ip', '-batch', '-'], { input: 'link set lo up\n' });
 const { signal } = new AbortController();
-const capture = new TunCapture(linuxTunHost(await startHelper({ observer, signal })));
+const capture = new TunCapture(linuxTunHost(await startHelper({ observer, signal })), observer);
 const targets = [parsePrefix('10.0.0.0/8').prefix, ...RESOLVERS.map(hostPrefix)];
 const nameTargets = [{ pattern: parseNamePattern('*.corp.example'), ports: [] }];
 const flows = new Flows({

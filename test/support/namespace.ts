@@ -2,8 +2,9 @@
  * One network namespace of the lab: programs run in it, and its network is configured through `ip
  * -batch`.
  */
-import { TunnelError } from '../../src/errors/errors.ts';
+
 import { hostState } from './hoststate.ts';
+import { LabError } from './laberror.ts';
 import { type PacketCapture, startCapture } from './packets.ts';
 import {
   Child,
@@ -77,7 +78,7 @@ export class Namespace {
   }
 
   #command(argv: readonly string[], options: InsideOptions): string[] {
-    if (argv.length === 0) throw new TunnelError('program-missing', 'no program given');
+    if (argv.length === 0) throw new LabError('program-missing', 'no program given');
     const { user } = options;
     const asUser =
       user === undefined

@@ -1,5 +1,5 @@
 /** tcpdump beside a test: what passed a device, one entry a packet. */
-import { TunnelError } from '../../src/errors/errors.ts';
+import { LabError } from './laberror.ts';
 import type { Namespace } from './namespace.ts';
 
 /**
@@ -33,7 +33,7 @@ export function parsePackets(text: string): Packet[] {
     .filter((line) => line !== '')
     .map((line) => {
       const match = line.match(/^(\d+\.\d+) (\w+),? (?:(\S+) > (\S+): )?(.*)$/);
-      if (match === null) throw new TunnelError('capture-line', `not a line of tcpdump: ${line}`);
+      if (match === null) throw new LabError('capture-line', `not a line of tcpdump: ${line}`);
       const [, time, protocol = '', source = '', destination = '', summary = ''] = match;
       return { time: Number(time), protocol, source, destination, summary };
     });

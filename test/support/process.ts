@@ -3,7 +3,7 @@
  * they print kept.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { TunnelError } from '../../src/errors/errors.ts';
+import { LabError } from './laberror.ts';
 
 /**
  * What a program may print on one stream before it is killed: beyond this, a test compares a digest
@@ -101,10 +101,10 @@ export class Child {
     });
   }
 
-  /** Throws `TunnelError` with code `program-missing` when there is no such program. */
+  /** Throws `LabError` with code `program-missing` when there is no such program. */
   static async start(argv: readonly string[], options: SpawnOptions = {}): Promise<Child> {
     const [file, ...args] = argv;
-    if (file === undefined) throw new TunnelError('program-missing', 'no program given');
+    if (file === undefined) throw new LabError('program-missing', 'no program given');
     const stdin = options.input !== undefined || options.stdin === 'open' ? 'pipe' : 'ignore';
     const child = spawn(file, args, {
       stdio: [stdin, 'pipe', options.stderrTo ?? 'pipe'],
@@ -113,7 +113,7 @@ export class Child {
     });
     if (child.pid === undefined) {
       const cause = await new Promise((resolve) => child.once('error', resolve));
-      throw new TunnelError('program-missing', `${file} can't be started`, { cause });
+      throw new LabError('program-missing', `${file} can't be started`, { cause });
     }
     const started = new Child(child, argv, child.pid);
     // A program that ends without reading its input makes the write fail; its status says what the
@@ -147,7 +147,7 @@ export class Child {
 
   /**
    * The first match of `pattern` in what has been printed so far or is printed next, on either
-   * stream. A pattern that must see a whole line ends with \n. Throws `TunnelError` with code
+   * stream. A pattern that must see a whole line ends with \n. Throws `LabError` with code
    * `child-ended` or `child-timeout`, quoting the output.
    */
   async waitForLine(
@@ -219,13 +219,13 @@ export class Child {
     for (const watcher of [...this.#watchers]) watcher();
   }
 
-  #failure(code: string, what: string): TunnelError {
+  #failure(code: string, what: string): LabError {
     const ended =
       this.#ended === undefined
         ? 'still running'
         : `status ${this.#ended.status ?? this.#ended.signal}`;
     const quote = (text: string) => text.slice(-QUOTED_CHARACTERS);
-    return new TunnelError(
+    return new LabError(
       code,
       `"${this.#argv.join(' ')}" ${what} (${ended})\n--- stdout\n${quote(this.stdout)}\n--- stderr\n${quote(this.stderr)}`,
     );
@@ -246,7 +246,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
 export async function mustRun(argv: readonly string[], options: RunOptions = {}): Promise<string> {
   const result = await run(argv, options);
   if (result.status !== 0) {
-    throw new TunnelError(
+    throw new LabError(
       'lab-command',
       `"${argv.join(' ')}" failed with ${result.status ?? result.signal}: ${result.stderr.trim()}`,
     );

@@ -7,6 +7,7 @@ import { connect, type Socket } from 'node:net';
 import { type Credential, Credentials } from '../../src/capture/proxy/credentials.ts';
 import { ProxyCapture, type ProxyListen } from '../../src/capture/proxy/proxy.ts';
 import { Flows } from '../../src/flow/flows.ts';
+import type { FlowRequest } from '../../src/flow/request.ts';
 import type { Observer } from '../../src/observe/observer.ts';
 import { createPolicy } from '../../src/policy/policy.ts';
 import { TwinTransport } from './twin.ts';
@@ -24,6 +25,8 @@ export interface TestProxy {
   readonly port: number;
   readonly addresses: readonly string[];
   readonly counters: Map<string, number>;
+  /** Of the requests that were made, in that order. */
+  readonly ids: readonly number[];
   /** A connection whose errors are kept from ending the test. */
   open(): Promise<Client>;
   close(): Promise<void>;
@@ -58,13 +61,19 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
     descriptors,
     negotiationTimeout,
   });
-  await capture.start({ accept: (request) => flows.accept(request) }, new AbortController().signal);
+  const ids: number[] = [];
+  const accept = (request: FlowRequest) => {
+    ids.push(request.id);
+    flows.accept(request);
+  };
+  await capture.start({ accept }, new AbortController().signal);
   const port = Number(capture.addresses[0]?.split(':').at(-1));
   return {
     twin,
     port,
     addresses: capture.addresses,
     counters,
+    ids,
     open: () => Client.open(port),
     close: async () => {
       await capture.close();

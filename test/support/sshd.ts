@@ -16,9 +16,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { TunnelError } from '../../src/errors/errors.ts';
 import * as address from './addresses.ts';
 import { type Credentials, JUMP_USER } from './credentials.ts';
+import { LabError } from './laberror.ts';
 import type { Namespace } from './namespace.ts';
 import { type Child, mustRun } from './process.ts';
 import { allProcesses, processEntry, signalAll, withDescendants } from './processtable.ts';
@@ -182,7 +182,7 @@ export class Sshd {
       const ended = this.#child?.ended !== undefined;
       if (ended || performance.now() > deadline) {
         const why = ended ? 'sshd ended' : `${timeoutMs} ms have passed`;
-        throw new TunnelError(
+        throw new LabError(
           'sshd-log',
           `no ${pattern} in sshd's log and ${why}:\n${this.log().slice(-2000)}`,
         );
@@ -192,7 +192,7 @@ export class Sshd {
 
   /** Resolves when sshd listens on all its ports, v4 and v6. */
   async start(): Promise<void> {
-    if (this.pid !== undefined) throw new TunnelError('sshd-running', 'this sshd runs already');
+    if (this.pid !== undefined) throw new LabError('sshd-running', 'this sshd runs already');
     const users = await this.#writeFiles();
     for (const user of users) this.#makeHome(user.name, user.uid, user.authorizedKeys);
     const log = openSync(this.logFile, 'a');
@@ -251,7 +251,7 @@ export class Sshd {
     const deadline = performance.now() + END_TIMEOUT_MS;
     while ([...processes].some((pid) => processEntry(pid) !== undefined)) {
       if (performance.now() > deadline)
-        throw new TunnelError('sshd-kill', 'processes of sshd survived SIGKILL');
+        throw new LabError('sshd-kill', 'processes of sshd survived SIGKILL');
       await sleep(POLL_MS);
     }
   }

@@ -8,7 +8,7 @@ import { TunnelError } from '../../src/errors/errors.ts';
 import { ConnectError } from '../../src/flow/connector.ts';
 import { type DialRequest, Supervisor, type SupervisorOptions } from '../../src/link/supervisor.ts';
 import type { Destination } from '../../src/net/destination.ts';
-import type { Level, Observer } from '../../src/observe/observer.ts';
+import type { Fields, Level, Observer } from '../../src/observe/observer.ts';
 import { TwinTransport } from './twin.ts';
 
 export const HOLD = 30;
@@ -31,10 +31,10 @@ export class ProbedTwin extends TwinTransport {
 export type Outcome = TwinTransport | TunnelError | 'hang';
 
 export class Recorder implements Observer {
-  readonly lines: { level: Level; message: string }[] = [];
+  readonly lines: { level: Level; message: string; fields: Fields | undefined }[] = [];
   readonly counters = new Map<string, number>();
-  log(level: Level, message: string): void {
-    this.lines.push({ level, message });
+  log(level: Level, message: string, fields?: Fields): void {
+    this.lines.push({ level, message, fields });
   }
   count(name: string, n = 1): void {
     this.counters.set(name, (this.counters.get(name) ?? 0) + n);

@@ -5,7 +5,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { TunnelError } from '../../src/errors/errors.ts';
+import { LabError } from './laberror.ts';
 import { type ExecResult, run, SEARCH_PATH } from './process.ts';
 
 const POLL_MS = 30;
@@ -61,17 +61,14 @@ export class Tmux {
     return stdout.replace(/\n+$/, '\n');
   }
 
-  /** Waits until the screen matches. Throws TunnelError `terminal-timeout`, quoting the screen. */
+  /** Waits until the screen matches. Throws LabError `terminal-timeout`, quoting the screen. */
   async waitFor(pattern: RegExp): Promise<RegExpMatchArray> {
     for (const deadline = performance.now() + TIMEOUT_MS; ; await delay(POLL_MS)) {
       const screen = await this.screen();
       const match = screen.match(pattern);
       if (match !== null) return match;
       if (performance.now() > deadline)
-        throw new TunnelError(
-          'terminal-timeout',
-          `nothing like ${pattern} on the screen:\n${screen}`,
-        );
+        throw new LabError('terminal-timeout', `nothing like ${pattern} on the screen:\n${screen}`);
     }
   }
 
@@ -86,7 +83,7 @@ export class Tmux {
   ): Promise<ExecResult> {
     const result = await this.#run(args, env);
     if (result.status !== 0)
-      throw new TunnelError('terminal-failed', `tmux ${args[0]}: ${result.stderr}`);
+      throw new LabError('terminal-failed', `tmux ${args[0]}: ${result.stderr}`);
     return result;
   }
 

@@ -1,8 +1,8 @@
 /** The lab's namespaces and how they are wired. Drawn in lab.ts. */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { TunnelError } from '../../src/errors/errors.ts';
 import * as address from './addresses.ts';
+import { LabError } from './laberror.ts';
 import type { Namespace } from './namespace.ts';
 import { type Child, mustRun } from './process.ts';
 
@@ -114,7 +114,7 @@ const SILENCE = `table inet lab {
 
 async function startDelayLine(namespaces: Namespaces, line: LineOptions): Promise<Child> {
   if (!existsSync(DELAYLINE)) {
-    throw new TunnelError('lab-delayline', `there is no delay line at ${DELAYLINE}`, {
+    throw new LabError('lab-delayline', `there is no delay line at ${DELAYLINE}`, {
       hint: 'build it with "make -C native lab"',
     });
   }

@@ -103,7 +103,7 @@ export class NamespaceCapture implements Capture<NamespaceTraffic> {
 
   constructor(options: NamespaceCaptureOptions) {
     this.#options = options;
-    this.#tun = new TunCapture(hostOf(options.device));
+    this.#tun = new TunCapture(hostOf(options.device), options.observer);
     this.ended = this.#tun.ended;
   }
 
@@ -136,10 +136,6 @@ export class NamespaceCapture implements Capture<NamespaceTraffic> {
 
   refuseDatagram(datagram: Datagram, refusal: Refusal): void {
     this.#tun.refuseDatagram(datagram, refusal);
-  }
-
-  counters(): Readonly<Record<string, number>> {
-    return this.#tun.counters();
   }
 
   async close(): Promise<void> {

@@ -20,6 +20,7 @@ import { join } from '../../flow/join.ts';
 import { StreamConduit } from '../../flow/streamconduit.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { NotationError } from '../../net/notation.ts';
+import type { CounterName } from '../../observe/counters.ts';
 import {
   AUTHENTICATION_REQUIRED,
   badRequest,
@@ -349,7 +350,7 @@ const NOT_HTTP: HttpAnswer = badRequest(
 );
 
 /** By the codes of Node's parser and server. */
-const MALFORMED: Readonly<Record<string, HttpAnswer & { readonly counter: string }>> = {
+const MALFORMED: Readonly<Record<string, HttpAnswer & { readonly counter: CounterName }>> = {
   HPE_HEADER_OVERFLOW: {
     status: 431,
     error: 'http_request_error',

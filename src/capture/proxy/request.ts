@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { GiveUp } from '../../base/giveup.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import type { Conduit } from '../../flow/conduit.ts';
-import type { FlowRequest } from '../../flow/request.ts';
+import { type FlowRequest, nextFlowId } from '../../flow/request.ts';
 import { StreamConduit } from '../../flow/streamconduit.ts';
 import { canonicalAddress, isAddress } from '../../net/address.ts';
 import type { Destination } from '../../net/destination.ts';
@@ -36,6 +36,7 @@ export interface ProxyReplies {
 }
 
 export class ProxyFlow implements FlowRequest {
+  readonly id = nextFlowId();
   readonly source: Destination;
   readonly destination: Destination;
   readonly signal = new GiveUp();

@@ -20,6 +20,7 @@ import { addressFromBytes } from '../../net/address.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { canonicalHost } from '../../net/name.ts';
 import { NotationError } from '../../net/notation.ts';
+import type { CounterName } from '../../observe/counters.ts';
 import { SOCKS5_REPLIES, SOCKS5_REPLY } from './answers.ts';
 import { clientOf, endWith, type ProxyContext, ProxyFlow, type ProxyReplies } from './request.ts';
 import {
@@ -54,9 +55,9 @@ const NOTHING = Buffer.alloc(0);
 /** The dialogue is over, with last words to the client. */
 class Farewell extends Error {
   readonly words: Buffer;
-  readonly counter: string;
+  readonly counter: CounterName;
 
-  constructor(words: Buffer, counter: string) {
+  constructor(words: Buffer, counter: CounterName) {
     super('the SOCKS dialogue is over');
     this.words = words;
     this.counter = counter;

@@ -6,7 +6,7 @@
  */
 import { Agent, type ClientRequest, type ClientRequestArgs } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { FlowRequest } from '../../flow/request.ts';
+import { type FlowRequest, nextFlowId } from '../../flow/request.ts';
 import { StreamConduit } from '../../flow/streamconduit.ts';
 import type { Destination } from '../../net/destination.ts';
 import type { Refusal } from '../../net/refusal.ts';
@@ -55,6 +55,7 @@ export class Upstreams extends Agent {
     connected: (error: Error | null, stream?: Duplex) => void,
   ): undefined {
     this.#accept({
+      id: nextFlowId(),
       source: this.#source,
       destination: { host: host ?? '', port: Number(port) },
       signal: this.#abort.signal,

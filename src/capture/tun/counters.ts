@@ -1,4 +1,9 @@
-/** What the endpoint counts, for logs and metrics. */
+/**
+ * What the endpoint counts: plain fields, because it does so for each frame. They are read when
+ * somebody wants to see them.
+ */
+import type { CounterName } from '../../observe/counters.ts';
+
 export interface EndpointCounters {
   framesIn: number;
   framesOut: number;
@@ -32,6 +37,42 @@ export interface EndpointCounters {
   forgottenHalfOpen: number;
   /** ICMP that told of a packet too large. */
   tooBig: number;
+}
+
+/** The names under which they are shown. */
+const NAMES: Readonly<Record<keyof EndpointCounters, CounterName>> = {
+  framesIn: 'tunnel_tcp_frames_received_total',
+  framesOut: 'tunnel_tcp_frames_sent_total',
+  bytesOut: 'tunnel_tcp_sent_bytes_total',
+  flowsHeld: 'tunnel_tcp_flows_waiting',
+  flowsLive: 'tunnel_tcp_flows_live',
+  flowsHeldTotal: 'tunnel_tcp_flows_held_total',
+  flowsOpened: 'tunnel_tcp_flows_opened_total',
+  flowsRefused: 'tunnel_tcp_flows_refused_total',
+  flowsGivenUp: 'tunnel_tcp_flows_given_up_total',
+  flowsTimedOut: 'tunnel_tcp_flows_timed_out_total',
+  flowsDeferred: 'tunnel_tcp_flows_deferred_total',
+  answeredReset: 'tunnel_tcp_answered_reset_total',
+  answeredUnreachable: 'tunnel_tcp_answered_unreachable_total',
+  answeredProhibited: 'tunnel_tcp_answered_prohibited_total',
+  answeredPortUnreachable: 'tunnel_tcp_answered_port_unreachable_total',
+  droppedMalformed: 'tunnel_tcp_dropped_malformed_total',
+  droppedFragments: 'tunnel_tcp_dropped_fragments_total',
+  droppedMulticast: 'tunnel_tcp_dropped_multicast_total',
+  droppedUnanswerable: 'tunnel_tcp_dropped_unanswerable_total',
+  droppedRetransmits: 'tunnel_tcp_dropped_retransmits_total',
+  droppedLongSyns: 'tunnel_tcp_dropped_long_syns_total',
+  droppedHeldLimit: 'tunnel_tcp_dropped_held_limit_total',
+  droppedWaitingLimit: 'tunnel_tcp_dropped_waiting_limit_total',
+  forgottenTimeWaits: 'tunnel_tcp_forgotten_time_waits_total',
+  forgottenHalfOpen: 'tunnel_tcp_forgotten_half_open_total',
+  tooBig: 'tunnel_tcp_too_big_total',
+};
+
+/** Reads them under those names, for `Observer.addCounters`. */
+export function namedCounters(counters: EndpointCounters): (readonly [CounterName, number])[] {
+  const fields = Object.keys(NAMES) as (keyof EndpointCounters)[];
+  return fields.map((field) => [NAMES[field], counters[field]]);
 }
 
 export function createCounters(): EndpointCounters {

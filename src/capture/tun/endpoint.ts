@@ -86,6 +86,8 @@ export interface EndpointOptions {
   readonly router4: Int32Array | undefined;
   readonly router6: Int32Array | undefined;
   readonly numbers?: Numbers;
+  /** Numbers flows; by default from 1 on. */
+  readonly nextFlowId?: () => number;
 }
 
 export class Endpoint implements FlowHost<TcpFlow> {
@@ -120,7 +122,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
   #answers: { readonly flow: TcpFlow; readonly at: number }[] = [];
   #due: TcpFlow[] = [];
   #inBatch = false;
-  #nextId = 1;
+  readonly #nextFlowId: () => number;
   #waitingBytes = 0;
   /** The deadline that `onDeadline` was told. */
   #announced = Number.POSITIVE_INFINITY;
@@ -130,6 +132,8 @@ export class Endpoint implements FlowHost<TcpFlow> {
     this.mtu = options.device.mtu;
     this.#writer = new FrameWriter(options.device);
     this.#numbers = options.numbers ?? new Numbers();
+    let id = 0;
+    this.#nextFlowId = options.nextFlowId ?? (() => ++id);
   }
 
   /** A batch of frames begins. */
@@ -377,7 +381,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
     }
     // Data in a SYN are ignored, and come again (RFC 9293 §3.10.7.2).
     frame.end = frame.payload;
-    const flow = new TcpFlow(this, this.#nextId++, frame, hash);
+    const flow = new TcpFlow(this, this.#nextFlowId(), frame, hash);
     this.#table.add(flow);
     counters.flowsHeld++;
     counters.flowsHeldTotal++;

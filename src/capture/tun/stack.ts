@@ -13,6 +13,7 @@
 
 import type { Datagram } from '../../flow/datagram.ts';
 import { SlabPool } from '../../flow/memory.ts';
+import { nextFlowId } from '../../flow/request.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import { addressFromWords, addressWords } from './addresses.ts';
 import type { EndpointCounters } from './counters.ts';
@@ -76,6 +77,7 @@ export class PacketStack {
       onDeadline: (at) => this.#expireAt(at),
       clock: () => performance.now(),
       families: options.families,
+      nextFlowId,
       router4: router4 === undefined ? undefined : addressWords(router4),
       router6: router6 === undefined ? undefined : addressWords(router6),
     });

@@ -21,7 +21,10 @@ import { addressFromNumber, addressNumber } from '../../net/address.ts';
 import { formatPrefix, type Prefix, prefixAround, prefixBounds } from '../../net/prefix.ts';
 import { PrefixSet } from '../../net/prefixset.ts';
 import type { Refusal } from '../../net/refusal.ts';
+import type { CounterName } from '../../observe/counters.ts';
+import type { Observer } from '../../observe/observer.ts';
 import type { Capture, Traffic } from '../capture.ts';
+import { namedCounters } from './counters.ts';
 import type { PacketDevice } from './device.ts';
 import { PacketStack } from './stack.ts';
 
@@ -120,8 +123,9 @@ export class TunCapture implements Capture<TunTraffic> {
   #end: (error: TunnelError | undefined) => void = () => {};
 
   /** The host is the capture's from here on. */
-  constructor(host: TunHost) {
+  constructor(host: TunHost, observer: Observer) {
     this.#host = host;
+    observer.addCounters?.(() => this.#named());
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -130,11 +134,6 @@ export class TunCapture implements Capture<TunTraffic> {
   /** The device's name, once it is made. */
   get deviceName(): string | undefined {
     return this.#device?.name;
-  }
-
-  /** What the endpoint has counted (counters.ts), for logs and metrics. */
-  counters(): Readonly<Record<string, number>> {
-    return { ...this.#stack?.counters, framesLost: this.#counted.lost };
   }
 
   /**
@@ -212,6 +211,12 @@ export class TunCapture implements Capture<TunTraffic> {
     await started;
     if (this.#stack === undefined) this.#device?.discard();
     this.#end(undefined);
+  }
+
+  /** What the endpoint has counted, under the names that counters are shown by. */
+  #named(): (readonly [CounterName, number])[] {
+    const endpoint = this.#stack === undefined ? [] : namedCounters(this.#stack.counters);
+    return [...endpoint, ['tunnel_tcp_frames_lost_total', this.#counted.lost]];
   }
 
   #open(device: TunDevice, { accept, onDatagram, served }: TunTraffic): PacketStack {

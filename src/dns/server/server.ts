@@ -23,6 +23,7 @@
  * beyond, SERVFAIL at once, so that the client asks another server or tries again. Counted.
  */
 import type { Answer, RecordType } from 'dns-packet';
+import { reasonOf } from '../../errors/reason.ts';
 import { isCanonicalName } from '../../net/name.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { NameRoute, Naming } from '../naming.ts';
@@ -120,10 +121,7 @@ export class DnsServer {
       return fitAnswer(query, await this.#answer(query), limit);
     } catch (error) {
       observer.count('tunnel_dns_failures_total');
-      observer.log(
-        'debug',
-        `${query.question.name}: ${error instanceof Error ? error.message : String(error)}`,
-      );
+      observer.log('debug', `${query.question.name}: ${reasonOf(error)}`);
       return composeAnswer(query, { rcode: Rcode.SERVFAIL });
     } finally {
       this.#leave(client.key);

@@ -23,12 +23,15 @@ export function translateRequests(
     const hold = virtual.hold(host);
     if (hold === undefined) {
       observer.count('tunnel_dns_unknown_addresses_total');
-      observer.log('info', `${host}:${port}: no name stands behind this address any more`);
+      observer.log('info', `${host}:${port}: no name stands behind this address any more`, {
+        flow: request.id,
+      });
       return request.refuse('unreachable');
     }
     // A request that the application gives up is neither opened nor refused.
     request.signal.addEventListener('abort', () => hold.release(), { once: true });
     accept({
+      id: request.id,
       source: request.source,
       destination: { host: hold.name, port },
       signal: request.signal,

@@ -15,6 +15,7 @@ import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import type { GiveUpSignal } from '../../base/giveup.ts';
 import { within } from '../../base/within.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import { type Destination, formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { composeQuery, type UpstreamAnswer } from '../wire/compose.ts';
@@ -133,11 +134,7 @@ export class DatagramUpstream implements Resolver {
         socket.send(query);
         return await answered;
       } catch (cause) {
-        throw upstreamError(
-          'unreachable',
-          cause instanceof Error ? cause.message : String(cause),
-          cause,
-        );
+        throw upstreamError('unreachable', reasonOf(cause), cause);
       } finally {
         socket?.close();
       }

@@ -119,6 +119,13 @@ export function hasAnswers({ message }: UpstreamAnswer): boolean {
   return viewOf(message).getUint16(6) > 0;
 }
 
-export function upstreamError(code: string, message: string, cause?: unknown): TunnelError {
-  return new TunnelError(`dns-${code}`, message, cause === undefined ? {} : { cause });
+/** Why a resolver has given no answer to a query. */
+export type UpstreamFailure = 'busy' | 'timeout' | 'closed' | 'unreachable' | 'malformed';
+
+export function upstreamError(
+  failure: UpstreamFailure,
+  message: string,
+  cause?: unknown,
+): TunnelError {
+  return new TunnelError(`dns-${failure}`, message, cause === undefined ? {} : { cause });
 }

@@ -16,6 +16,7 @@ import type { Duplex } from 'node:stream';
 import type { GiveUpSignal } from '../../base/giveup.ts';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import { type Destination, formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { composeQuery, type UpstreamAnswer } from '../wire/compose.ts';
@@ -127,7 +128,7 @@ export class StreamUpstream implements Resolver {
   #avoid(server: Server, error: unknown): void {
     if (this.#closing.signal.aborted) return;
     const now = performance.now();
-    const message = `${formatDestination(server.destination)}: ${error instanceof Error ? error.message : String(error)}`;
+    const message = `${formatDestination(server.destination)}: ${reasonOf(error)}`;
     // Each failure of a server that is known to fail would only repeat it.
     this.#options.observer.log(
       server.avoidUntil > now ? 'debug' : 'warning',
@@ -193,11 +194,7 @@ export class StreamUpstream implements Resolver {
       return connection;
     } catch (cause) {
       if (cause === late) throw late;
-      throw upstreamError(
-        'unreachable',
-        cause instanceof Error ? cause.message : String(cause),
-        cause,
-      );
+      throw upstreamError('unreachable', reasonOf(cause), cause);
     }
   }
 }

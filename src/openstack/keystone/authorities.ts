@@ -6,6 +6,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls';
 import { TunnelError } from '../../errors/errors.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import { printable } from '../../observe/printable.ts';
 import type { TlsSettings } from '../settings/cloud.ts';
 
@@ -36,7 +37,7 @@ export function secureContextOf(
       minVersion: 'TLSv1.2',
     });
   } catch (cause) {
-    const message = cause instanceof Error ? printable(cause.message) : String(cause);
+    const message = printable(reasonOf(cause));
     throw new TunnelError(
       'openstack-tls',
       `the certificates of the cloud can't be loaded: ${message}`,

@@ -17,6 +17,7 @@ import { isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
 import { TunnelError } from '../../errors/errors.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import { streamOf } from '../../flow/conduitstream.ts';
 import { ConnectError, type Connector } from '../../flow/connector.ts';
 import { type Destination, formatDestination } from '../../net/destination.ts';
@@ -280,7 +281,7 @@ function unreachable(destination: Destination, error: ConnectError): TunnelError
 
 function tlsError(url: URL, cause: unknown): TunnelError {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
-  const message = cause instanceof Error ? printable(cause.message) : String(cause);
+  const message = printable(reasonOf(cause));
   return new TunnelError('openstack-tls', `${place(url)}: ${message}`, {
     hint: tlsHint(url, code),
     cause,
@@ -308,7 +309,7 @@ function tlsHint(url: URL, code: string): string {
 
 function brokenOff(url: URL, cause: unknown): TunnelError {
   if (cause instanceof TunnelError) return cause;
-  const message = cause instanceof Error ? printable(cause.message) : String(cause);
+  const message = printable(reasonOf(cause));
   return new TunnelError('openstack-answer', `${place(url)} gave no proper answer: ${message}`, {
     hint: 'check that auth_url has the port and scheme (http, https) of Keystone',
     cause,

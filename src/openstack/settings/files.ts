@@ -14,6 +14,7 @@ import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import { TunnelError } from '../../errors/errors.ts';
+import { systemCodeOf } from '../../errors/reason.ts';
 
 /** Larger files are no configuration of anybody. */
 export const MAX_CLOUDS_FILE_BYTES = 1024 * 1024;
@@ -83,7 +84,7 @@ export function findFile(
       text = readBounded(path);
     } catch (error) {
       if (error instanceof TunnelError) throw error;
-      warn(`${path} can't be read and is passed over (${errnoOf(error)})`);
+      warn(`${path} can't be read and is passed over (${systemCodeOf(error)})`);
       continue;
     }
     if (text !== undefined) return { path, content: parse(path, text) };
@@ -97,7 +98,7 @@ function readBounded(path: string): string | undefined {
   try {
     fd = openSync(path, 'r');
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
+    if (systemCodeOf(error) === 'ENOENT' || systemCodeOf(error) === 'ENOTDIR') return undefined;
     throw error;
   }
   try {
@@ -114,10 +115,6 @@ function readBounded(path: string): string | undefined {
   } finally {
     closeSync(fd);
   }
-}
-
-function errnoOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
 }
 
 function parse(path: string, text: string): Raw {

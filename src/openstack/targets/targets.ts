@@ -26,6 +26,7 @@
  */
 import type { CatalogMode } from '../../config/openstackoptions.ts';
 import { TunnelError } from '../../errors/errors.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import type { Connector } from '../../flow/connector.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { secureContextOf } from '../keystone/authorities.ts';
@@ -147,9 +148,7 @@ async function catalogOf(
   try {
     cache.write(cloud, endpoints, links);
   } catch (error) {
-    warn(
-      `the catalog is not kept for the next time: ${error instanceof Error ? error.message : String(error)}`,
-    );
+    warn(`the catalog is not kept for the next time: ${reasonOf(error)}`);
   }
   return { catalog: endpoints, links, age: 0 };
 }

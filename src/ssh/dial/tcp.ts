@@ -1,6 +1,7 @@
 /** One TCP connection to a jump host, and what its failures are called. */
 import { connect, type Socket } from 'node:net';
 import { within } from '../../base/within.ts';
+import type { ErrorCode } from '../../errors/codes.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { PORT_OF, type Role } from '../hops.ts';
@@ -73,7 +74,7 @@ export async function connectTcp(
   return socket;
 }
 
-const TCP_CODES: Readonly<Record<string, { code: string; text: string; hint: string }>> = {
+const TCP_CODES: Readonly<Record<string, { code: ErrorCode; text: string; hint: string }>> = {
   ETIMEDOUT: {
     code: 'jumphost-timeout',
     text: 'does not answer',

@@ -5,6 +5,7 @@
  * be a banner of the jump host's in it.
  */
 import { resolve } from 'node:path';
+import type { ErrorCode } from '../../errors/codes.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { shellPath } from '../../net/notation.ts';
@@ -50,7 +51,7 @@ export interface StartFailure {
 }
 
 interface Told {
-  readonly code: string;
+  readonly code: ErrorCode;
   readonly message: string;
   readonly hint?: string | undefined;
 }

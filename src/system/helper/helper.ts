@@ -24,6 +24,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
+import { systemCodeOf } from '../../errors/reason.ts';
 import { addon, type LinkHandle } from '../../native/addon.ts';
 import type { Prefix } from '../../net/prefix.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
@@ -133,17 +134,13 @@ async function makeDirectory(): Promise<string> {
   } catch (cause) {
     throw new TunnelError(
       'capture-failed',
-      `no directory can be made in ${parent} (${systemErrorOf(cause)})`,
+      `no directory can be made in ${parent} (${systemCodeOf(cause)})`,
       {
         hint: 'set TMPDIR to a directory that can be written to',
         cause,
       },
     );
   }
-}
-
-function systemErrorOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
 }
 
 /**

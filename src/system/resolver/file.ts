@@ -13,6 +13,7 @@
 import { lstatSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import { overwriteDurably, syncDirectory, writeDurably } from './durable.ts';
 import type { HostChange } from './hostchange.ts';
 import { isRecord, type Journal } from './journal.ts';
@@ -78,12 +79,12 @@ export class ResolvConfFile implements HostChange {
       };
       replace(path, { text: after, mode: 0o644, uid: 0, gid: 0 });
     } catch (cause) {
-      const left = await this.undo().then(() => undefined, reason);
+      const left = await this.undo().then(() => undefined, reasonOf);
       if (cause instanceof TunnelError && left === undefined) throw cause;
       const also = left === undefined ? '' : `; nor can what was done be taken back: ${left}`;
       throw new TunnelError(
         'dns-resolv-conf',
-        `${path} can't be rewritten: ${reason(cause)}${also}`,
+        `${path} can't be rewritten: ${reasonOf(cause)}${also}`,
         {
           hint:
             left === undefined
@@ -165,8 +166,4 @@ function isEntry(data: unknown): data is Entry {
 
 function isBusy(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'EBUSY';
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -22,6 +22,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
+import { reasonOf } from '../../errors/reason.ts';
 import { homeDirectory } from '../home.ts';
 import { processStat } from '../process.ts';
 import { syncDirectory, writeDurably } from './durable.ts';
@@ -77,7 +78,7 @@ export class Journal {
       this.#makeDirectory();
       file = this.#write(JSON.stringify({ kind, owner: ownerOf(process.pid), data }));
     } catch (cause) {
-      throw new TunnelError('journal', `the journal can't be written: ${reason(cause)}`, {
+      throw new TunnelError('journal', `the journal can't be written: ${reasonOf(cause)}`, {
         hint: `make ${this.#directory} a directory that can be written to, or use "tunnel exec", which needs no journal`,
         cause,
       });
@@ -173,8 +174,4 @@ function ownerOf(pid: number): Owner | undefined {
 
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

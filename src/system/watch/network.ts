@@ -2,6 +2,8 @@
  * Tells when this machine's network has changed: a device came up or went, an address or a route
  * changed (rtnetlink).
  */
+
+import { reasonOf } from '../../errors/reason.ts';
 import { addon, type NetwatchHandle } from '../../native/addon.ts';
 import type { Observer } from '../../observe/observer.ts';
 
@@ -31,7 +33,7 @@ export function watchNetwork({ ignoredDevice, changed, observer }: NetwatchOptio
       else deaf(`errno ${errno}`);
     });
   } catch (error) {
-    deaf(error instanceof Error ? error.message : String(error));
+    deaf(reasonOf(error));
     return () => {};
   }
   return () => native.netwatchStop(watch);

@@ -22,7 +22,14 @@ const dataUrl = (source: string) => `data:text/javascript,${encodeURIComponent(s
  */
 async function tunnel(
   body: string,
-  { args = [] as string[], signals = [] as NodeJS.Signals[] } = {},
+  {
+    args = [] as string[],
+    signals = [] as NodeJS.Signals[],
+    /** Sent when the counters have been shown. */
+    last = undefined as NodeJS.Signals | undefined,
+    /** Nobody reads what it says until it has ended. */
+    unread = false,
+  } = {},
 ) {
   const run = dataUrl(`
     import { TunnelError } from ${JSON.stringify(ERRORS)};
@@ -48,6 +55,7 @@ async function tunnel(
   let stderr = '';
   let lastSaid = 0;
   const pending = [...signals];
+  if (unread) await once(child, 'exit');
   child.stderr.on('data', (chunk: Buffer) => {
     stderr += chunk.toString();
     lastSaid = Date.now();
@@ -55,8 +63,11 @@ async function tunnel(
     const asked = stderr.split('waiting').length - 1;
     while (pending.length > 0 && signals.length - pending.length < asked)
       child.kill(pending.shift());
+    if (last !== undefined && stderr.includes('tunnel_log_dropped_total')) child.kill(last);
   });
-  const [status, signal] = await once(child, 'close');
+  const closed = unread ? once(child.stderr, 'end') : once(child, 'close');
+  await closed;
+  const { exitCode: status, signalCode: signal } = child;
   return { status, signal, stderr, idle: Date.now() - lastSaid };
 }
 
@@ -76,6 +87,47 @@ describe('main', () => {
       });
     });
   }
+
+  it('shows the counters on SIGUSR1, whatever the level, and goes on', async () => {
+    const { status, signal, stderr } = await tunnel(
+      `observer.count('tunnel_redials_total', 3); ${WAIT.replace("'notice'", "'error'")}`,
+      { args: ['-q'], signals: ['SIGUSR1'], last: 'SIGTERM' },
+    );
+    assert.deepEqual([status, signal], [0, null]);
+    const [, first, second] = stderr.split('\n');
+    assert.match(first ?? '', /^tunnel: tunnel_redials_total 3: attempts to connect/);
+    assert.match(second ?? '', /^tunnel: zero: tunnel_flows_opened_total /);
+    assert.doesNotMatch(stderr, /Debugger/);
+  });
+
+  it('shows at the end what was counted, with -v', async () => {
+    const body = `observer.count('tunnel_redials_total', 3);`;
+    const { stderr } = await tunnel(body, { args: ['-v'] });
+    assert.match(stderr, /^tunnel: tunnel_redials_total 3: attempts to connect .*\n$/);
+    assert.equal((await tunnel(body)).stderr, '');
+    const failing = await tunnel(`${body} throw new TunnelError('helper-lost', 'gone');`, {
+      args: ['-v'],
+    });
+    assert.match(
+      failing.stderr,
+      /^tunnel: tunnel_redials_total 3: .*\ntunnel: error \[helper-lost\]/,
+    );
+  });
+
+  it('runs and ends although nobody reads what it says, and says at the end what it can', async () => {
+    const body = `
+      for (let i = 0; i < 20_000; i++) observer.log('notice', 'a line that nobody reads');
+      throw new TunnelError('helper-lost', 'gone');`;
+    const { status, stderr } = await tunnel(body, { unread: true });
+    assert.equal(status, 6);
+    assert.match(stderr, /^(tunnel: a line that nobody reads\n)+/);
+    // As soon as somebody reads again, it is all there: what waited, how much is missing, the error.
+    const read = await tunnel(body);
+    assert.match(read.stderr, /tunnel: error \[helper-lost\]: gone\n$/);
+    const lines = read.stderr.match(/that nobody reads/g)?.length ?? 0;
+    const [, missing = '0'] = /warning: (\d+) messages were left out/.exec(read.stderr) ?? [];
+    assert.equal(lines + Number(missing), 20_000);
+  });
 
   it('takes a rejection with the reason of the stop for an orderly one', async () => {
     const { idle: _, ...result } = await tunnel(`${WAIT} throw stop.reason;`, {

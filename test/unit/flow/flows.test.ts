@@ -3,8 +3,14 @@ import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { describe, it } from 'node:test';
 import { parseTarget } from '../../../src/config/target.ts';
-import { ConnectError, type ConnectOptions, type Connector } from '../../../src/flow/connector.ts';
+import {
+  BusyError,
+  ConnectError,
+  type ConnectOptions,
+  type Connector,
+} from '../../../src/flow/connector.ts';
 import { Flows } from '../../../src/flow/flows.ts';
+import { type FlowRequest, nextFlowId } from '../../../src/flow/request.ts';
 import { StreamConduit } from '../../../src/flow/streamconduit.ts';
 import { type Destination, formatDestination } from '../../../src/net/destination.ts';
 import { parseNamePattern } from '../../../src/net/name.ts';
@@ -53,6 +59,7 @@ describe('Flows', () => {
     const outcome = await new Promise<string>((resolve) => {
       flows.accept(
         {
+          id: 1,
           source: { host: '127.0.0.1', port: 1 },
           destination: { host, port: 80 },
           signal: new AbortController().signal,
@@ -106,5 +113,76 @@ describe('Flows', () => {
   it('refuse a name that can not be resolved', async () => {
     const { outcome } = await carry('x.example', new ConnectError('unreachable', 'no such name'));
     assert.equal(outcome, 'unreachable: no such name');
+  });
+});
+
+describe('the log of flows', () => {
+  const TARGETS = createPolicy({
+    targets: [parseTarget('10.0.0.0/8:80', { kind: 'argument', name: 'target' }).target],
+    exclusions: [],
+  });
+
+  /** What is logged of one request with this id, and what the connector was told. */
+  async function logged(host: string, port: number, change: Partial<FlowRequest> = {}) {
+    const lines: string[] = [];
+    const told: (number | undefined)[] = [];
+    const twin = new TwinTransport();
+    twin.serve('*', (far) => far.end());
+    twin.refuse('10.0.0.66:80', 'refused', 'nobody listens');
+    const connector: Connector = {
+      connect(destination, options) {
+        told.push(options?.flow);
+        return destination.host === '10.0.0.67'
+          ? Promise.reject(new BusyError('no room'))
+          : twin.connect(destination, options);
+      },
+    };
+    const flows = new Flows({
+      policy: TARGETS,
+      tunnel: connector,
+      direct: connector,
+      resolve: async () => ['10.0.0.1'],
+      observer: {
+        count() {},
+        log: (level, message, fields) =>
+          void lines.push(`${level} ${fields?.['flow']} ${message.replace(/^.* -> /, '')}`),
+      },
+    });
+    flows.accept({
+      id: 17,
+      source: { host: '127.0.0.1', port: 1 },
+      destination: { host, port },
+      signal: new AbortController().signal,
+      open: () => new StreamConduit(new PassThrough().end()),
+      refuse: () => {},
+      ...change,
+    });
+    for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+    return { lines, told };
+  }
+
+  it('has the id in each line, and hands it to the connector', async () => {
+    const opened = await logged('10.0.0.1', 80);
+    assert.deepEqual(opened, {
+      lines: ['debug 17 10.0.0.1:80: open', 'debug 17 10.0.0.1:80: ended'],
+      told: [17],
+    });
+    const refused = await logged('10.0.0.66', 80);
+    assert.deepEqual(refused, { lines: ['info 17 nobody listens'], told: [17] });
+    const denied = await logged('10.0.0.1', 81);
+    assert.match(denied.lines.join(), /^info 17 10\.0\.0\.1:81: /);
+    for (const defer of [{}, { defer() {} }]) {
+      const { lines } = await logged('10.0.0.67', 80, defer);
+      assert.match(lines.join(), /^warning 17 10\.0\.0\.67:80: (refused|put off), no room$/);
+    }
+    const gone = await logged('10.0.0.1', 80, { signal: AbortSignal.abort(new Error('gone')) });
+    assert.deepEqual(gone.lines, ['debug 17 10.0.0.1:80: gone']);
+  });
+});
+
+describe('nextFlowId', () => {
+  it('never gives a number twice', () => {
+    const first = nextFlowId();
+    assert.equal(nextFlowId(), first + 1);
   });
 });

@@ -64,6 +64,30 @@ describe('supervisor', () => {
     await supervisor.close();
   });
 
+  it('says in the log for which flow a channel is opened and closed', async () => {
+    const { supervisor, observer, twin } = supervised();
+    await supervisor.start();
+    twin().serve('10.0.0.6:80', (far) => far.end());
+    const stream = await connectStream(supervisor, { host: '10.0.0.6', port: 80 }, { flow: 17 });
+    stream.end();
+    stream.resume();
+    await settle();
+    const lines = observer.lines.filter(({ message }) => message.includes('channel'));
+    assert.deepEqual(lines, [
+      {
+        level: 'debug',
+        message: '10.0.0.6:80: channel open',
+        fields: { flow: 17, after_ms: 0 },
+      },
+      {
+        level: 'debug',
+        message: '10.0.0.6:80: channel closed',
+        fields: { flow: 17, error: undefined },
+      },
+    ]);
+    await supervisor.close();
+  });
+
   it('backs off, at most one dial at a time, until the jump host is back', async () => {
     const { supervisor, dials, twin, observer } = supervised(
       [serving(), refused(), refused(), refused()],

@@ -1,20 +1,22 @@
 import assert from 'node:assert/strict';
-import { Writable } from 'node:stream';
 import { describe, it } from 'node:test';
+import { COUNTERS } from '../../../src/observe/counters.ts';
 import { Log } from '../../../src/observe/log.ts';
 import type { Level } from '../../../src/observe/observer.ts';
 
-class Sink extends Writable {
+class Sink {
   text = '';
-  override _write(chunk: Buffer, _encoding: string, callback: () => void): void {
-    this.text += chunk.toString();
-    callback();
+  broken = false;
+  dropped = 0;
+
+  write(line: string): void {
+    this.text += line;
   }
 }
 
 function logged(level: Level, write: (log: Log) => void): string {
   const sink = new Sink();
-  write(new Log({ level, stream: sink }));
+  write(new Log({ level, sink }));
   return sink.text;
 }
 
@@ -57,49 +59,50 @@ describe('Log', () => {
     assert.equal(text, 'tunnel: ab c (who="x tunnel: forged")\n');
   });
 
-  it('goes on without a stream that fails', () => {
-    let writes = 0;
-    const broken = new Writable({
-      write(_chunk, _encoding, callback) {
-        writes += 1;
-        callback(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
-      },
-    });
-    const log = new Log({ level: 'info', stream: broken });
-    log.log('info', 'first');
-    return new Promise<void>((resolve) => {
-      broken.on('close', () => {
-        log.log('info', 'second');
-        assert.equal(writes, 1);
-        resolve();
-      });
-    });
+  it('shows nothing when nobody reads any more', () => {
+    const sink = new Sink();
+    const log = new Log({ level: 'debug', sink });
+    assert.equal(log.shows('debug'), true);
+    sink.broken = true;
+    assert.equal(log.shows('error'), false);
+    log.log('error', 'x');
+    assert.equal(sink.text, '');
   });
 
-  it('goes on without a stream that throws', () => {
-    const full = new Sink();
-    let calls = 0;
-    full.write = () => {
-      calls += 1;
-      throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+  it('tells at the end what was counted, to who reads info', () => {
+    const count = (log: Log) => {
+      log.count('tunnel_flows_opened_total', 2);
+      log.addCounters(() => [['tunnel_tcp_flows_live', 3]]);
+      log.logCounted();
     };
-    const log = new Log({ level: 'info', stream: full });
-    log.log('info', 'first');
-    log.log('info', 'second');
-    assert.equal(calls, 1);
+    assert.equal(
+      logged('info', count),
+      'tunnel: tunnel_flows_opened_total 2: connections that the far side accepted\n' +
+        'tunnel: tunnel_tcp_flows_live 3: captured connections that are open now\n',
+    );
+    assert.equal(logged('notice', count), '');
   });
 
-  it('adds up counters', () => {
-    const log = new Log({ level: 'error', stream: new Sink() });
-    log.count('b');
-    log.count('a', 5);
-    log.count('b', 2);
-    assert.deepEqual(
-      [...log.counters],
-      [
-        ['b', 3],
-        ['a', 5],
-      ],
+  it('shows all counters to who asks, whatever the level', () => {
+    const text = logged('error', (log) => {
+      log.count('tunnel_redials_total');
+      log.showCounters();
+    });
+    const [first, ...rest] = text.trimEnd().split('\n');
+    assert.equal(
+      first,
+      'tunnel: tunnel_redials_total 1: attempts to connect to the jump host again',
     );
+    const names = rest.flatMap((line) => line.replace(/^tunnel: zero: /, '').split(' '));
+    assert.equal(names.length, Object.keys(COUNTERS).length - 1);
+    assert.ok(names.includes('tunnel_flows_opened_total'));
+  });
+
+  it('counts the lines that were left out', () => {
+    const sink = new Sink();
+    const log = new Log({ level: 'error', sink });
+    sink.dropped = 7;
+    const [counter] = log.snapshot().filter(({ value }) => value > 0);
+    assert.deepEqual([counter?.name, counter?.value], ['tunnel_log_dropped_total', 7]);
   });
 });

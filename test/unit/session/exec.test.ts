@@ -70,7 +70,7 @@ describe('exec', { timeout: 20_000 }, () => {
     machine.atStep = (step) => {
       if (step !== 'start the launcher' || refused) return undefined;
       refused = true;
-      return Promise.reject(new TunnelError('namespace-user', 'no namespaces here'));
+      return Promise.reject(new TunnelError('namespace-refused', 'no namespaces here'));
     };
     const run = started(machine, ['10.0.0.0/8']);
     await until(() => machine.steps.includes('execute'), 'the command');
@@ -87,7 +87,7 @@ describe('exec', { timeout: 20_000 }, () => {
 
     refused = false;
     await assert.rejects(runExec(execConfiguration([], { isolate: true }), machine.options()), {
-      code: 'namespace-user',
+      code: 'namespace-refused',
       message: /--isolate can't be kept/,
     });
   });

@@ -13,7 +13,12 @@ describe('processStat', () => {
     try {
       await once(child.stdout, 'data');
       const { pid = 0 } = child;
-      const stat = processStat(pid);
+      // It has written, and is about to wait.
+      let stat = processStat(pid);
+      while (stat?.state === 'R') {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        stat = processStat(pid);
+      }
       assert.equal(stat?.group, pid);
       const shown = execFileSync('ps', ['-o', 'stat=,tpgid=,etimes=', '-p', String(pid)], {
         encoding: 'utf8',

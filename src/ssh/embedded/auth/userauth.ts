@@ -12,6 +12,7 @@
  */
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
+import { reasonOf } from '../../../errors/reason.ts';
 import type { PublicKey } from '../../keys/publickey.ts';
 import { serverText } from '../../servertext.ts';
 import type { AuthenticationSettings } from '../../settings.ts';
@@ -132,7 +133,7 @@ export class UserauthExchange {
         send();
       } catch (cause) {
         // A key or a signature that ssh2 can't read, from an agent perhaps.
-        const why = cause instanceof Error ? cause.message : String(cause);
+        const why = reasonOf(cause);
         reject(new TunnelError('auth-skipped', `it can't be sent (${why})`, { cause }));
       }
     });

@@ -64,6 +64,12 @@ const EXCHANGE_STUCK: Readonly<Record<Stuck, string>> = {
 /** RFC 4253 §11.1 */
 const DISCONNECT_BY_APPLICATION = 11;
 
+/** What is counted when a key exchange is given up. */
+const EXCHANGE_LIMITS = {
+  time: 'tunnel_ssh_exchange_time_limit_total',
+  queue: 'tunnel_ssh_exchange_queue_limit_total',
+} as const;
+
 export interface LinkOptions {
   /** Has just authenticated over `socket`. */
   readonly client: Client;
@@ -116,7 +122,7 @@ export class Ssh2Link implements Transport, Probing {
       this.#protocol,
       options.rekey ?? { bytes: undefined, seconds: undefined },
       (why) => {
-        observer.count(`tunnel_ssh_exchange_${why}_limit_total`);
+        observer.count(EXCHANGE_LIMITS[why]);
         this.#failed(new Error(EXCHANGE_STUCK[why]));
       },
     );

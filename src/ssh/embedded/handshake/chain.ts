@@ -20,6 +20,7 @@
  */
 import type { Duplex } from 'node:stream';
 import { within } from '../../../base/within.ts';
+import type { ErrorCode } from '../../../errors/codes.ts';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Conduit } from '../../../flow/conduit.ts';
 import { streamOf } from '../../../flow/conduitstream.ts';
@@ -229,7 +230,7 @@ function hopDestination({ hostName, port }: SshSettings): Destination {
 }
 
 const HOP_CODES: Readonly<
-  Record<Exclude<Refusal, 'prohibited' | 'refused'>, { code: string; hint: string }>
+  Record<Exclude<Refusal, 'prohibited' | 'refused'>, { code: ErrorCode; hint: string }>
 > = {
   unreachable: {
     code: 'jumphost-unreachable',
@@ -286,7 +287,7 @@ function viaError(
   error: TunnelError,
   hops: Hops,
   index: number,
-  { code, cause }: { readonly code: string; readonly cause: unknown },
+  { code, cause }: { readonly code: ErrorCode; readonly cause: unknown },
 ): TunnelError {
   if (index === 0) return error;
   const via = hops.slice(0, index).map(({ name }) => name);

@@ -57,6 +57,22 @@ describe('proxy listeners', { timeout: 20_000 }, () => {
     }
   });
 
+  it('number their requests, whatever the protocol', async () => {
+    await withProxy({}, async (proxy) => {
+      await openFlow(proxy);
+      const socks = await proxy.open();
+      socks.send(SOCKS5);
+      await socks.take(2);
+      socks.send(Buffer.of(5, 1, 0, 1, 10, 0, 0, 1, 0, 80));
+      await socks.take(10);
+      const plain = await proxy.open();
+      plain.send('GET http://any.example/ HTTP/1.1\r\nHost: any.example\r\n\r\n');
+      while (proxy.ids.length < 3) await delay(5);
+      const [first = 0] = proxy.ids;
+      assert.deepEqual(proxy.ids, [first, first + 1, first + 2]);
+    });
+  });
+
   it('share a port between addresses, also one that the system chooses', async () => {
     await withProxy({ hosts: ['127.0.0.1', '::1', '127.0.0.2'] }, async (proxy) => {
       assert.deepEqual(

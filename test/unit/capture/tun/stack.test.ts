@@ -5,6 +5,7 @@ import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import { HEADER_BYTES, type PacketDevice } from '../../../../src/capture/tun/device.ts';
 import { PacketStack, type PacketStackOptions } from '../../../../src/capture/tun/stack.ts';
 import type { TcpFlow } from '../../../../src/capture/tun/tcpflow.ts';
+import { nextFlowId } from '../../../../src/flow/request.ts';
 import {
   type ReadFrame,
   readFrame,
@@ -98,6 +99,16 @@ function connect(options: Partial<PacketStackOptions> = {}) {
 }
 
 describe('PacketStack', () => {
+  it('numbers flows in one sequence with all others of the run', () => {
+    const [first, second] = [connect(), connect()];
+    const between = nextFlowId();
+    const third = connect();
+    assert.deepEqual(
+      [second.flow.id - first.flow.id, between - second.flow.id, third.flow.id - between],
+      [1, 1, 1],
+    );
+  });
+
   it('reads so many frames a turn, and acknowledges once', () => {
     const { device, far, ack } = connect();
     for (let n = 0; n < 100; n++) device.waiting.push(segment('.', { seq: 2 + n, ack, data: 'x' }));

@@ -202,6 +202,7 @@ describe('connections to virtual addresses', () => {
     const refusals: Refusal[] = [];
     const [near, far] = TwinStream.pair();
     const request = (host: string) => ({
+      id: 1,
       source: { host: '198.18.0.1', port: 40_000 },
       destination: { host, port: 443 },
       signal: abort.signal,
@@ -229,6 +230,7 @@ describe('connections to virtual addresses', () => {
     const address = setup.virtual.lease('api.example.com')?.ipv4 ?? '';
     const request = accepting(setup, address);
     assert.deepEqual(request?.destination, { host: 'api.example.com', port: 443 });
+    assert.equal(request?.id, 1);
     const conduit = request?.open();
     assert.ok(!setup.freeAfter(2 * MIN_AGE_MS));
     conduit?.abort(undefined);

@@ -83,6 +83,7 @@ function setUp() {
     const [near, far] = TwinStream.pair();
     const refusals: Refusal[] = [];
     const made: FlowRequest = {
+      id: 1,
       source: PROGRAM,
       destination: { host, port },
       signal: new AbortController().signal,

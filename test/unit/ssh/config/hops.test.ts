@@ -284,13 +284,13 @@ describe('resolveSettings, on wrong configuration', { skip: LACKING }, () => {
     let copied = false;
     setTimeout(() => {
       copied = readdirSync(directory).length > 0;
-      stop.abort(new TunnelError('stopped', 'x'));
+      stop.abort(new TunnelError('flow-given-up', 'x'));
     }, 300);
     const { XDG_RUNTIME_DIR } = process.env;
     process.env['XDG_RUNTIME_DIR'] = directory;
     try {
       const resolving = resolve(where, 'a', {}, { signal: stop.signal });
-      await assert.rejects(resolving, { code: 'stopped' });
+      await assert.rejects(resolving, { code: 'flow-given-up' });
     } finally {
       if (XDG_RUNTIME_DIR === undefined) delete process.env['XDG_RUNTIME_DIR'];
       else process.env['XDG_RUNTIME_DIR'] = XDG_RUNTIME_DIR;

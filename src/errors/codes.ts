@@ -1,0 +1,397 @@
+/**
+ * Every code that an error of this program can have, with the exit status of a run that it ends.
+ *
+ *   ERRORS ─┬─► ErrorCode       the type: a code that is not declared here doesn't compile
+ *           ├─► exitStatusOf()  what cli/exit.ts ends the program with
+ *           └─► errorTable()    the table "Errors" of docs/usage.md; a test compares the two
+ *
+ * A code that ends one connection, query or login method doesn't end a run; if one of these did, it
+ * would be with the status that stands here.
+ */
+
+/** Exit statuses: what a script can tell apart. Documented in docs/usage.md and in --help. */
+export const EXIT = {
+  ok: 0,
+  unexpected: 1,
+  usage: 2,
+  authentication: 3,
+  hostKey: 4,
+  jumpHost: 5,
+  capture: 6,
+  alreadyRunning: 7,
+} as const;
+
+const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
+  ok: 'stopped in order',
+  unexpected: 'unexpected failure',
+  usage: "usage, also of a cloud's settings",
+  authentication: 'authentication failed, at the jump host or at Keystone',
+  hostKey: 'host key rejected',
+  jumpHost: 'jump host not reachable at the start',
+  capture: 'capture not possible here',
+  alreadyRunning: 'another tunnel captures the range, or a part of it',
+};
+
+/** Of `tunnel exec`, beside the command's own, as env(1) and timeout(1) have them. */
+export const EXEC_EXIT = { failed: 125, cannotExecute: 126, notFound: 127 } as const;
+
+export type ExitStatus =
+  | (typeof EXIT)[keyof typeof EXIT]
+  | (typeof EXEC_EXIT)[keyof typeof EXEC_EXIT];
+
+interface ErrorGroup {
+  readonly codes: readonly string[];
+  readonly exit: ExitStatus;
+  /** What it means and what helps, in one line. */
+  readonly meaning: string;
+}
+
+/** Codes that mean the same to whoever reads them stand together. */
+export const ERRORS = [
+  {
+    codes: ['usage'],
+    exit: EXIT.usage,
+    meaning: 'an argument is wrong; the message names it',
+  },
+  {
+    codes: ['jumphost-dns', 'jumphost-refused', 'jumphost-unreachable', 'jumphost-timeout'],
+    exit: EXIT.jumpHost,
+    meaning:
+      'the jump host, or a host on the way to it, could not be reached over TCP; `via a, b:` says behind which hosts',
+  },
+  {
+    codes: ['jumphost-slow'],
+    exit: EXIT.jumpHost,
+    meaning:
+      'the jump host accepted the connection, but SSH did not get on; it is tried again with growing waits of up to 30 s',
+  },
+  {
+    codes: ['jumphost-proxy'],
+    exit: EXIT.jumpHost,
+    meaning: 'the ProxyCommand ended; its last line is shown',
+  },
+  {
+    codes: ['jumphost-forwarding-prohibited'],
+    exit: EXIT.jumpHost,
+    meaning: "a host on the way doesn't permit forwards to the next one",
+  },
+  {
+    codes: ['jumphost-not-ssh'],
+    exit: EXIT.jumpHost,
+    meaning: 'something else answers at that port; its first line is shown',
+  },
+  {
+    codes: ['jumphost-no-common-algorithm'],
+    exit: EXIT.jumpHost,
+    meaning: "the server offers only algorithms that the SSH client doesn't have",
+  },
+  {
+    codes: ['algorithms-unknown'],
+    exit: EXIT.usage,
+    meaning: "your configuration names only algorithms that the SSH client doesn't have",
+  },
+  {
+    codes: ['jumphost-closed'],
+    exit: EXIT.jumpHost,
+    meaning: 'it hung up before authentication: `MaxStartups`, `PerSourcePenalties`, a ban',
+  },
+  {
+    codes: ['host-key-unknown', 'host-key-changed', 'host-key-revoked'],
+    exit: EXIT.hostKey,
+    meaning: 'see above; nothing was sent but the key exchange, nothing was captured',
+  },
+  {
+    codes: ['host-key-skipped'],
+    exit: EXIT.hostKey,
+    meaning: 'the server goes on before its host key has been accepted, which no SSH server does',
+  },
+  {
+    codes: ['host-key-differs'],
+    exit: EXIT.hostKey,
+    meaning: 'two `-r` show different keys; both are named',
+  },
+  {
+    codes: ['known-hosts-unwritable'],
+    exit: EXIT.unexpected,
+    meaning: "an accepted host key can't be written down; the message has the file",
+  },
+  {
+    codes: ['auth-failed'],
+    exit: EXIT.authentication,
+    meaning: 'the login was refused; the message lists what was tried and what the server asks for',
+  },
+  {
+    codes: ['auth-timeout'],
+    exit: EXIT.authentication,
+    meaning: 'the jump host did not finish authentication in time',
+  },
+  {
+    codes: ['auth-password-expired'],
+    exit: EXIT.authentication,
+    meaning: 'the jump host wants a new password; change it with ssh first',
+  },
+  {
+    codes: ['no-terminal', 'auth-cancelled'],
+    exit: EXIT.authentication,
+    meaning: 'a question could not be asked, or was not answered',
+  },
+  {
+    codes: ['auth-identity-unreadable', 'auth-identity-permissions', 'auth-passphrase'],
+    exit: EXIT.authentication,
+    meaning: "a key file of `-i` can't be used",
+  },
+  {
+    codes: ['auth-skipped'],
+    exit: EXIT.authentication,
+    meaning: 'one way to log in was left out; the next one is tried',
+  },
+  {
+    codes: ['agent-failed'],
+    exit: EXIT.unexpected,
+    meaning: "ssh-agent doesn't answer, or can't sign; other keys are tried",
+  },
+  {
+    codes: ['ssh-config-timeout'],
+    exit: EXIT.usage,
+    meaning: "a command in ssh_config (`Match exec`) doesn't end",
+  },
+  {
+    codes: ['openssh-not-found', 'openssh-unusable', 'openssh-configuration', 'transport-unfit'],
+    exit: EXIT.usage,
+    meaning: "your `ssh` is wanted, and isn't there, is too old or rejects its configuration",
+  },
+  {
+    codes: ['openssh-failed'],
+    exit: EXIT.jumpHost,
+    meaning: 'your `ssh` ended for a reason that is not known here; its last line is shown',
+  },
+  {
+    codes: ['openssh-directory'],
+    exit: EXIT.unexpected,
+    meaning: 'no private directory can be made for the socket of your `ssh`',
+  },
+  {
+    codes: ['link-lost'],
+    exit: EXIT.jumpHost,
+    meaning: 'the connection broke; it is made again',
+  },
+  {
+    codes: ['link-closed', 'access-missing', 'window-exceeded', 'flow-given-up'],
+    exit: EXIT.unexpected,
+    meaning: 'one connection through the tunnel ended, or could not be made; the tunnel goes on',
+  },
+  {
+    codes: [
+      'connect-refused',
+      'connect-unreachable',
+      'connect-no-network',
+      'connect-prohibited',
+      'connect-timeout',
+    ],
+    exit: EXIT.unexpected,
+    meaning:
+      'the far side, or a rule, refused one connection; [what connections see](#what-connections-see)',
+  },
+  {
+    codes: ['capture-privileges'],
+    exit: EXIT.capture,
+    meaning: "sudo or doas said no, or isn't there",
+  },
+  {
+    codes: ['capture-no-tun'],
+    exit: EXIT.capture,
+    meaning:
+      'no `/dev/net/tun`: in a container, start it with `--device /dev/net/tun`; otherwise `modprobe tun`',
+  },
+  {
+    codes: ['capture-route-exists'],
+    exit: EXIT.capture,
+    meaning:
+      'this machine has a route for exactly this prefix: exclude it, or name a narrower target',
+  },
+  {
+    codes: ['capture-address'],
+    exit: EXIT.capture,
+    meaning: 'no free address block, or IPv6 is switched off here',
+  },
+  {
+    codes: ['capture-family'],
+    exit: EXIT.capture,
+    meaning:
+      'a target came up whose address family the device was made without; start the tunnel again',
+  },
+  {
+    codes: ['capture-failed'],
+    exit: EXIT.capture,
+    meaning: 'the device or a route could not be made; the message says which and why',
+  },
+  {
+    codes: ['capture-listen'],
+    exit: EXIT.capture,
+    meaning: "a proxy can't listen at its address",
+  },
+  {
+    codes: ['helper-lost', 'capture-device-lost'],
+    exit: EXIT.capture,
+    meaning: 'the helper, the device or its routes were taken away while it ran',
+  },
+  {
+    codes: ['unclean', 'dns-undo'],
+    exit: EXIT.unexpected,
+    meaning:
+      'not everything could be undone at the end; the messages before it say what, and `tunnel clean` tries again',
+  },
+  {
+    codes: ['capture-closed'],
+    exit: EXIT.capture,
+    meaning: 'the tunnel is stopping; connections that are left are reset',
+  },
+  {
+    codes: ['helper-version'],
+    exit: EXIT.capture,
+    meaning:
+      'the installed helper is of another version; the message has the command that updates it',
+  },
+  {
+    codes: ['native-missing'],
+    exit: EXIT.capture,
+    meaning: "the native part isn't built: `npm run build:native`",
+  },
+  {
+    codes: ['already-running'],
+    exit: EXIT.alreadyRunning,
+    meaning:
+      'another tunnel captures this range or a part of it: leave that out of one of them with `-x`',
+  },
+  {
+    codes: ['dns-resolved', 'dns-resolv-conf'],
+    exit: EXIT.capture,
+    meaning: "queries can't be had on this machine: start it as root, or use `tunnel exec`",
+  },
+  {
+    codes: ['dns-no-block'],
+    exit: EXIT.capture,
+    meaning: 'seven tunnels with name targets run already',
+  },
+  {
+    codes: ['journal'],
+    exit: EXIT.capture,
+    meaning:
+      "what is changed on this machine can't be written down, so it isn't changed; the message has the directory",
+  },
+  {
+    codes: ['dns-busy', 'dns-timeout', 'dns-closed', 'dns-unreachable', 'dns-malformed'],
+    exit: EXIT.capture,
+    meaning: 'a resolver gave no answer to one query; who asked gets SERVFAIL',
+  },
+  {
+    codes: ['launcher-version'],
+    exit: EXIT.unexpected,
+    meaning:
+      'the installed launcher is of another version; the message has the command that updates it',
+  },
+  {
+    codes: ['launcher-privileges'],
+    exit: EXIT.unexpected,
+    meaning:
+      "the privileges that `tunnel exec` was started with can't be given up, or `SUDO_UID` and `DOAS_USER` name nobody, or different users",
+  },
+  {
+    codes: ['launcher-failed'],
+    exit: EXIT.unexpected,
+    meaning: "the launcher of the command can't be run, or has ended; the message says at what",
+  },
+  {
+    codes: ['namespace-refused', 'namespace-no-tun', 'namespace-network'],
+    exit: EXIT.unexpected,
+    meaning:
+      "`exec --isolate` can't give the command a network of its own here; the hint says what would permit it",
+  },
+  {
+    codes: ['command-not-found'],
+    exit: EXEC_EXIT.notFound,
+    meaning: 'there is no such command for `exec` to run',
+  },
+  {
+    codes: ['command-not-executable'],
+    exit: EXEC_EXIT.cannotExecute,
+    meaning: "the command of `exec` is there and can't be run",
+  },
+  {
+    codes: [
+      'openstack-config',
+      'openstack-cloud',
+      'openstack-region',
+      'openstack-auth-url',
+      'openstack-auth-type',
+      'openstack-credentials',
+      'openstack-url',
+    ],
+    exit: EXIT.usage,
+    meaning: "a cloud's settings are wrong or incomplete: [list](openstack.md#when-it-fails)",
+  },
+  {
+    codes: ['openstack-auth-failed'],
+    exit: EXIT.authentication,
+    meaning: 'Keystone refuses the credentials',
+  },
+  {
+    codes: [
+      'openstack-unreachable',
+      'openstack-timeout',
+      'openstack-not-allowed',
+      'openstack-tls',
+      'openstack-identity',
+      'openstack-answer',
+      'openstack-catalog',
+    ],
+    exit: EXIT.unexpected,
+    meaning:
+      "the cloud couldn't be asked, or gave no usable answer: [list](openstack.md#when-it-fails)",
+  },
+  {
+    codes: ['clean-incomplete'],
+    exit: EXIT.unexpected,
+    meaning: 'something that `tunnel clean` found could not be put right; run it as root',
+  },
+  {
+    codes: ['ssh2-changed'],
+    exit: EXIT.unexpected,
+    meaning: 'the ssh2 package is of a version that this program was not made for',
+  },
+  {
+    codes: ['unexpected'],
+    exit: EXIT.unexpected,
+    meaning: 'a fault of the program: please report it, with what `-vv` says',
+  },
+] as const satisfies readonly ErrorGroup[];
+
+/** Stable and machine-readable, in kebab-case. */
+export type ErrorCode = (typeof ERRORS)[number]['codes'][number];
+
+const EXIT_OF: ReadonlyMap<ErrorCode, ExitStatus> = new Map(
+  ERRORS.flatMap(({ codes, exit }) => codes.map((code) => [code, exit] as const)),
+);
+
+/** The exit status of a run that an error with this code ends. */
+export function exitStatusOf(code: ErrorCode): ExitStatus {
+  return EXIT_OF.get(code) ?? EXIT.unexpected;
+}
+
+/** The table "Exit codes" of docs/usage.md. */
+export function exitTable(): string {
+  const names = Object.keys(EXIT_MEANINGS) as (keyof typeof EXIT)[];
+  const rows = names.map((name) => `| ${EXIT[name]} | ${EXIT_MEANINGS[name]} |`);
+  return ['| code | meaning |', '|---|---|', ...rows].join('\n');
+}
+
+/** The table "Errors" of docs/usage.md. */
+export function errorTable(): string {
+  const rows = ERRORS.map(
+    ({ codes, exit, meaning }) =>
+      `| ${codes.map((code) => `\`${code}\``).join(', ')} | ${exit} | ${meaning} |`,
+  );
+  return ['| code | exit status | what it means, what helps |', '|---|---|---|', ...rows].join(
+    '\n',
+  );
+}

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import {
+  ERRORS,
+  type ErrorCode,
+  errorTable,
+  exitStatusOf,
+  exitTable,
+} from '../../../src/errors/codes.ts';
+import { TunnelError } from '../../../src/errors/errors.ts';
+import { REFUSALS } from '../../../src/net/refusal.ts';
+
+const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
+const CODES: readonly ErrorCode[] = ERRORS.flatMap(({ codes }) => [...codes]);
+const doc = (name: string) => readFileSync(join(ROOT, 'docs', name), 'utf8');
+
+/** All of src/ except the declaration itself. */
+function source(): string {
+  return readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.ts') && path !== 'errors/codes.ts')
+    .map((path) => readFileSync(join(ROOT, 'src', path), 'utf8'))
+    .join('\n');
+}
+
+describe('ErrorCode', () => {
+  it('has each code once', () => {
+    assert.deepEqual([...CODES].sort(), [...new Set(CODES)].sort());
+    for (const code of CODES) assert.match(code, /^[a-z0-9]+(-[a-z0-9]+)*$/);
+  });
+
+  it('refuses a code that is not declared', () => {
+    // @ts-expect-error: a misspelt code doesn't compile.
+    assert.equal(new TunnelError('host-key-chagned', 'x').code, 'host-key-chagned');
+  });
+
+  it('has a code for each refusal, and no other that begins so', () => {
+    assert.deepEqual(
+      CODES.filter((code) => code.startsWith('connect-')).sort(),
+      REFUSALS.map((refusal) => `connect-${refusal}`).sort(),
+    );
+  });
+
+  it('has none that nothing uses', () => {
+    const text = source();
+    const built = /^connect-|^dns-(busy|timeout|closed|unreachable|malformed)$/;
+    for (const code of CODES) {
+      if (built.test(code)) {
+        assert.match(text, new RegExp(`'${code.replace(/^(connect|dns)-/, '')}'`), code);
+      } else assert.ok(text.includes(`'${code}'`), code);
+    }
+  });
+});
+
+describe('the tables of the documents', () => {
+  it('docs/usage.md shows each code with its exit status', () => {
+    assert.ok(doc('usage.md').includes(errorTable()), `it should have:\n${errorTable()}`);
+  });
+
+  it('docs/usage.md shows the exit statuses', () => {
+    assert.ok(doc('usage.md').includes(exitTable()), `it should have:\n${exitTable()}`);
+  });
+
+  it('docs/openstack.md gives the codes of a cloud the same statuses', () => {
+    const rows = [...doc('openstack.md').matchAll(/^\| (`openstack-.*?) \| (\d+) \|/gm)];
+    const shown = rows.flatMap(([, codes = '', status]) =>
+      [...codes.matchAll(/`([a-z-]+)`/g)].map(([, code = '']) => `${code} ${status}`),
+    );
+    const declared = CODES.filter((code) => code.startsWith('openstack-'));
+    assert.deepEqual(shown.sort(), declared.map((code) => `${code} ${exitStatusOf(code)}`).sort());
+  });
+});
