@@ -13,6 +13,7 @@
  * Limits: MAX_FORMS tried for a connection, MAX_REMEMBERED destinations, beyond which the oldest
  * goes; both counted.
  */
+import { errorText } from '../base/errortext.ts';
 import { LruMap } from '../base/lrumap.ts';
 import type { Conduit } from '../flow/conduit.ts';
 import { ConnectError, type ConnectOptions, type Connector } from '../flow/connector.ts';
@@ -102,7 +103,7 @@ export class Forms implements Connector {
       others = await otherForms(destination, options);
     } catch (error) {
       options.signal?.throwIfAborted();
-      const message = error instanceof Error ? error.message : String(error);
+      const message = errorText(error);
       observer.log('debug', `${formatDestination(destination)} has no other form: ${message}`);
       others = [];
     }

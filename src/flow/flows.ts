@@ -19,8 +19,9 @@
  * Limits: MAX_FLOWS, dialling and open together; beyond, a connection is put off (or
  * refused, if whoever asks does so once) and counted.
  */
+import { errorText } from '../base/errortext.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
-import { formatDestination } from '../net/destination.ts';
+import { formatDestination, formatEnds } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Policy, Verdict } from '../policy/policy.ts';
@@ -65,7 +66,7 @@ export class Flows {
     const verdict = policy.decide(request.destination);
     if (verdict.kind === 'refuse') {
       observer.count('tunnel_flows_denied_total');
-      observer.log('info', `${describe(request)}: ${verdict.why}`, { refusal: verdict.refusal });
+      observer.log('info', `${formatEnds(request)}: ${verdict.why}`, { refusal: verdict.refusal });
       request.refuse(verdict.refusal, `${formatDestination(request.destination)}: ${verdict.why}`);
     } else if (this.#live >= MAX_FLOWS) {
       observer.count('tunnel_flows_over_limit_total');
@@ -93,13 +94,13 @@ export class Flows {
     }
     observer.count('tunnel_flows_opened_total');
     const shown = observer.shows?.('debug') ?? true;
-    if (shown) observer.log('debug', `${describe(request)}: open`);
+    if (shown) observer.log('debug', `${formatEnds(request)}: open`);
     join(near, far, ({ sent, received, error }) => {
       this.#live--;
       observer.count('tunnel_sent_bytes_total', sent);
       observer.count('tunnel_received_bytes_total', received);
       if (!shown) return;
-      observer.log('debug', `${describe(request)}: ended`, {
+      observer.log('debug', `${formatEnds(request)}: ended`, {
         sent,
         received,
         error: error?.message,
@@ -117,7 +118,7 @@ export class Flows {
     if (now - this.#warnedAt >= WARN_INTERVAL_MS) {
       this.#warnedAt = now;
       const what = request.defer === undefined ? 'refused' : 'put off';
-      observer.log('warning', `${describe(request)}: ${what}, ${why}`);
+      observer.log('warning', `${formatEnds(request)}: ${what}, ${why}`);
     }
     if (request.defer === undefined) request.refuse('refused', why);
     else request.defer();
@@ -159,10 +160,10 @@ export class Flows {
   #refuse(request: FlowRequest, error: unknown): void {
     this.#live--;
     const { observer } = this.#options;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = errorText(error);
     if (request.signal.aborted) {
       observer.count('tunnel_flows_given_up_total');
-      observer.log('debug', `${describe(request)}: ${message}`);
+      observer.log('debug', `${formatEnds(request)}: ${message}`);
       return;
     }
     if (error instanceof BusyError) {
@@ -193,8 +194,4 @@ async function connectInTurn(
     }
   }
   throw failure;
-}
-
-function describe({ source, destination }: Pick<FlowRequest, 'source' | 'destination'>): string {
-  return `${formatDestination(source)} -> ${formatDestination(destination)}`;
 }

@@ -35,6 +35,7 @@
  *
  * Time is that of `now`, which stands still while the machine sleeps, as timers do.
  */
+import { errorText } from '../base/errortext.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Conduit } from '../flow/conduit.ts';
@@ -349,7 +350,7 @@ function closedError(): TunnelError {
 }
 
 function unexpected(cause: unknown): TunnelError {
-  const text = cause instanceof Error ? cause.message : String(cause);
+  const text = errorText(cause);
   return new TunnelError('unexpected', `dialling the jump host failed unexpectedly: ${text}`, {
     cause,
   });

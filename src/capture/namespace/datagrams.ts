@@ -18,8 +18,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { LruMap } from '../../base/lrumap.ts';
 import { type Datagram, MAX_DATAGRAM } from '../../flow/datagram.ts';
-import type { Destination } from '../../net/destination.ts';
-import { formatDestination } from '../../net/destination.ts';
+import { type Destination, formatEnds } from '../../net/destination.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { DatagramVerdict } from '../../policy/execpolicy.ts';
@@ -80,13 +79,13 @@ export class UdpRelay {
     const verdict = decide(datagram.destination);
     if (verdict.kind === 'refuse') {
       observer.count('tunnel_datagrams_denied_total');
-      observer.log('debug', `udp ${describe(datagram)}: ${verdict.why}`, {
+      observer.log('debug', `udp ${formatEnds(datagram)}: ${verdict.why}`, {
         refusal: verdict.refusal,
       });
       refuse(datagram, verdict.refusal);
       return;
     }
-    const key = describe(datagram);
+    const key = formatEnds(datagram);
     const association = this.#associations.get(key) ?? this.#open(key, datagram, verdict.to);
     this.#touch(key, association);
     association.last = datagram;
@@ -179,7 +178,3 @@ const REFUSAL_OF_ERRNO: Readonly<Record<string, Refusal>> = {
   EACCES: 'prohibited',
   EPERM: 'prohibited',
 };
-
-function describe({ source, destination }: Datagram): string {
-  return `${formatDestination(source)} -> ${formatDestination(destination)}`;
-}

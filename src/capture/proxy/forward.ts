@@ -15,6 +15,7 @@
  */
 import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { errorText } from '../../base/errortext.ts';
 import { pump } from '../../flow/pump.ts';
 import { badRequest, type HttpAnswer, refusalAnswer, renderAnswer } from './answers.ts';
 import { endToEnd, forwardsLeft, isPlainCoding, type RequestTarget } from './head.ts';
@@ -52,7 +53,7 @@ export async function forward(work: Forward): Promise<void> {
   } catch (cause) {
     // Node's client throws at what its server has read but it doesn't write; nothing has been sent
     // then.
-    const text = cause instanceof Error ? cause.message : String(cause);
+    const text = errorText(cause);
     answerWith(
       work.request,
       response,
@@ -190,7 +191,7 @@ function passAnswer(
   } catch (cause) {
     // Node reads some characters that it doesn't write.
     answer.destroy();
-    const text = cause instanceof Error ? cause.message : String(cause);
+    const text = errorText(cause);
     answerWith(request, response, serverFault(`the server's answer can't be passed on: ${text}`));
     return;
   }

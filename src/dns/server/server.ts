@@ -23,6 +23,7 @@
  * beyond, SERVFAIL at once, so that the client asks another server or tries again. Counted.
  */
 import type { Answer, RecordType } from 'dns-packet';
+import { errorText } from '../../base/errortext.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { NameRoute, Naming } from '../naming.ts';
 import { hasAnswers, type Resolver } from '../upstream/resolver.ts';
@@ -119,10 +120,7 @@ export class DnsServer {
       return fitAnswer(query, await this.#answer(query), limit);
     } catch (error) {
       observer.count('tunnel_dns_failures_total');
-      observer.log(
-        'debug',
-        `${query.question.name}: ${error instanceof Error ? error.message : String(error)}`,
-      );
+      observer.log('debug', `${query.question.name}: ${errorText(error)}`);
       return composeAnswer(query, { rcode: Rcode.SERVFAIL });
     } finally {
       this.#leave(client.key);

@@ -13,6 +13,7 @@
 import { randomInt } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { errorText } from '../../base/errortext.ts';
 import type { GiveUpSignal } from '../../base/giveup.ts';
 import { within } from '../../base/within.ts';
 import { type Destination, formatDestination } from '../../net/destination.ts';
@@ -133,11 +134,7 @@ export class DatagramUpstream implements Resolver {
         socket.send(query);
         return await answered;
       } catch (cause) {
-        throw upstreamError(
-          'unreachable',
-          cause instanceof Error ? cause.message : String(cause),
-          cause,
-        );
+        throw upstreamError('unreachable', errorText(cause), cause);
       } finally {
         socket?.close();
       }

@@ -13,6 +13,7 @@
  * Limits: MAX_IN_FLIGHT queries; beyond, a query is refused at once and counted.
  */
 import type { Duplex } from 'node:stream';
+import { errorText } from '../../base/errortext.ts';
 import type { GiveUpSignal } from '../../base/giveup.ts';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
@@ -127,7 +128,7 @@ export class StreamUpstream implements Resolver {
   #avoid(server: Server, error: unknown): void {
     if (this.#closing.signal.aborted) return;
     const now = performance.now();
-    const message = `${formatDestination(server.destination)}: ${error instanceof Error ? error.message : String(error)}`;
+    const message = `${formatDestination(server.destination)}: ${errorText(error)}`;
     // Each failure of a server that is known to fail would only repeat it.
     this.#options.observer.log(
       server.avoidUntil > now ? 'debug' : 'warning',
@@ -193,11 +194,7 @@ export class StreamUpstream implements Resolver {
       return connection;
     } catch (cause) {
       if (cause === late) throw late;
-      throw upstreamError(
-        'unreachable',
-        cause instanceof Error ? cause.message : String(cause),
-        cause,
-      );
+      throw upstreamError('unreachable', errorText(cause), cause);
     }
   }
 }

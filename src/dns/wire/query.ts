@@ -7,6 +7,7 @@
  *   another opcode than QUERY             -> NOTIMP
  *   a later version of EDNS               -> BADVERS (RFC 6891 §6.1.3)
  */
+import { errorText } from '../../base/errortext.ts';
 import {
   Flag,
   HEADER_SIZE,
@@ -71,7 +72,7 @@ export function parseQuery(bytes: Uint8Array): ParsedQuery {
   try {
     message = readMessage(bytes);
   } catch (error) {
-    return fault(Rcode.FORMERR, error instanceof Error ? error.message : String(error));
+    return fault(Rcode.FORMERR, errorText(error));
   }
   const [asked] = message.questions;
   if (asked === undefined || message.questions.length !== 1)

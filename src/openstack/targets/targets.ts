@@ -24,6 +24,7 @@
  * Limits: those of openstack/keystone/http.ts, MAX_CATALOG_ENDPOINTS, MAX_CLOUD_TARGETS,
  * MAX_VERSION_DOCUMENTS.
  */
+import { errorText } from '../../base/errortext.ts';
 import type { CatalogMode } from '../../config/openstackoptions.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import type { Connector } from '../../flow/connector.ts';
@@ -147,9 +148,7 @@ async function catalogOf(
   try {
     cache.write(cloud, endpoints, links);
   } catch (error) {
-    warn(
-      `the catalog is not kept for the next time: ${error instanceof Error ? error.message : String(error)}`,
-    );
+    warn(`the catalog is not kept for the next time: ${errorText(error)}`);
   }
   return { catalog: endpoints, links, age: 0 };
 }

@@ -21,6 +21,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { errorText } from '../../base/errortext.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import type { HostChange } from './hostchange.ts';
 import { isRecord, type Journal } from './journal.ts';
@@ -87,7 +88,7 @@ export class ResolvConfFile implements HostChange {
     } catch (cause) {
       await this.undo();
       if (cause instanceof TunnelError) throw cause;
-      throw new TunnelError('dns-resolv-conf', `${path} can't be rewritten: ${reason(cause)}`, {
+      throw new TunnelError('dns-resolv-conf', `${path} can't be rewritten: ${errorText(cause)}`, {
         hint: 'run tunnel as root, or use "tunnel exec", which has a resolver of its own',
         cause,
       });
@@ -159,8 +160,4 @@ function isEntry(data: unknown): data is Entry {
 
 function isBusy(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'EBUSY';
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -19,6 +19,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { errorText } from '../../base/errortext.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { homeDirectory } from '../home.ts';
 import { processStat } from '../process.ts';
@@ -73,7 +74,7 @@ export class Journal {
         closeSync(fd);
       }
     } catch (cause) {
-      throw new TunnelError('journal', `the journal can't be written: ${reason(cause)}`, {
+      throw new TunnelError('journal', `the journal can't be written: ${errorText(cause)}`, {
         hint: `make ${this.#directory} a directory that can be written to, or use "tunnel exec", which needs no journal`,
         cause,
       });
@@ -131,8 +132,4 @@ function ownerOf(pid: number): Owner | undefined {
 
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

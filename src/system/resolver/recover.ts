@@ -2,6 +2,7 @@
  * Repairs what programs that died have left: run by `tunnel clean`, and at each start before
  * anything is changed.
  */
+import { errorText } from '../../base/errortext.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { RESOLV_CONF_KIND, recoverResolvConf } from './file.ts';
 import { Journal } from './journal.ts';
@@ -27,7 +28,7 @@ export function recover(observer: Observer, journal: Journal = new Journal()): R
       entry.remove();
       observer.count('tunnel_recovered_total');
     } catch (error) {
-      failed.push(error instanceof Error ? error.message : String(error));
+      failed.push(errorText(error));
     }
   }
   return { done, failed };

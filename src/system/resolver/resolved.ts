@@ -19,6 +19,7 @@
  * its version's interface, and the settings take eight short calls, once.
  */
 import { type FSWatcher, watch } from 'node:fs';
+import { errorText } from '../../base/errortext.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { type RunCommand, runCommand, runElevated } from '../programs/command.ts';
@@ -92,7 +93,7 @@ export class ResolvedLink implements HostChange {
       await this.#resolvectl('revert', device);
     } catch (error) {
       // Mostly the device has gone, and the settings with it.
-      observer.log('debug', error instanceof Error ? error.message : String(error));
+      observer.log('debug', errorText(error));
     }
   }
 
@@ -109,7 +110,7 @@ export class ResolvedLink implements HostChange {
     );
     // What fails is tried again after the next event: it may still be starting.
     await this.#settings().catch((error: unknown) => {
-      observer.log('warning', error instanceof Error ? error.message : String(error));
+      observer.log('warning', errorText(error));
     });
   }
 

@@ -2,6 +2,7 @@
  * Tells when this machine's network has changed: a device came up or went, an address or a route
  * changed (rtnetlink).
  */
+import { errorText } from '../../base/errortext.ts';
 import { addon, type NetwatchHandle } from '../../native/addon.ts';
 import type { Observer } from '../../observe/observer.ts';
 
@@ -31,7 +32,7 @@ export function watchNetwork({ ignoredDevice, changed, observer }: NetwatchOptio
       else deaf(`errno ${errno}`);
     });
   } catch (error) {
-    deaf(error instanceof Error ? error.message : String(error));
+    deaf(errorText(error));
     return () => {};
   }
   return () => native.netwatchStop(watch);

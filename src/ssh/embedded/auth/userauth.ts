@@ -11,6 +11,7 @@
  * questions) needs no word to the server: the next request takes its place (RFC 4252 §5.1).
  */
 import type { Client } from 'ssh2';
+import { errorText } from '../../../base/errortext.ts';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { PublicKey } from '../../keys/publickey.ts';
 import { serverText } from '../../servertext.ts';
@@ -132,7 +133,7 @@ export class UserauthExchange {
         send();
       } catch (cause) {
         // A key or a signature that ssh2 can't read, from an agent perhaps.
-        const why = cause instanceof Error ? cause.message : String(cause);
+        const why = errorText(cause);
         reject(new TunnelError('auth-skipped', `it can't be sent (${why})`, { cause }));
       }
     });
