@@ -24,8 +24,8 @@ import type { Observer } from '../../observe/observer.ts';
 import type { DatagramVerdict } from '../../policy/execpolicy.ts';
 
 export const MAX_ASSOCIATIONS = 1024;
-export const UDP_IDLE_MS = 120_000;
-export const DNS_IDLE_MS = 10_000;
+const UDP_IDLE_MS = 120_000;
+const DNS_IDLE_MS = 10_000;
 const MAX_WAITING = 16;
 const SWEEP_MS = 2_000;
 const DNS_PORT = 53;

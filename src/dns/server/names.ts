@@ -183,7 +183,7 @@ function recordedBy(known: KnownNames | undefined, resolver: Resolver): Resolver
 }
 
 /** The addresses of the DNS server of the tunnel whose device has these. */
-export function ownDnsAddresses({ address4, address6 }: DeviceAddresses): Set<string> {
+function ownDnsAddresses({ address4, address6 }: DeviceAddresses): Set<string> {
   const addresses = [address4, address6].filter((address) => address !== undefined);
   return new Set(
     addresses.map((address) => {
