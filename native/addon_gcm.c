@@ -68,7 +68,7 @@ static napi_value seal_js(napi_env env, napi_callback_info info) {
              : NULL;
 }
 
-/* gcmSealData(gcm, bytes, from, to, channel, data): the packet's length, 0 when it could not be. */
+/* gcmSealData(gcm, bytes, from, to, channel, data): whether it could be. */
 static napi_value seal_data_js(napi_env env, napi_callback_info info) {
   napi_value argv[6], result;
   struct call call;
@@ -82,9 +82,8 @@ static napi_value seal_data_js(napi_env env, napi_callback_info info) {
     napi_throw_type_error(env, NULL, "gcmSealData(gcm, bytes, from, to, channel, data)");
     return NULL;
   }
-  const size_t length =
-      gcm_seal_data(call.gcm, call.bytes, call.length, channel, data, data_length);
-  return napi_create_uint32(env, (uint32_t)length, &result) == napi_ok ? result : NULL;
+  const bool sealed = gcm_seal_data(call.gcm, call.bytes, call.length, channel, data, data_length);
+  return napi_get_boolean(env, sealed, &result) == napi_ok ? result : NULL;
 }
 
 /* gcmOpen(gcm, bytes, from, to): the length of the payload, negative when the packet is refused. */

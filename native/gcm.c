@@ -8,7 +8,8 @@
 
 #include "openssl.h"
 
-enum { BLOCK = 16, LEAST_PADDING = 4, CHANNEL_DATA = 94, FIXED_NONCE = 4, RANDOM = 4096 };
+enum { BLOCK = 16, LEAST_PADDING = 4, MOST_PADDING = 255 };
+enum { CHANNEL_DATA = 94, FIXED_NONCE = 4, RANDOM = 4096 };
 
 struct gcm {
   const struct openssl *ssl;
@@ -78,17 +79,6 @@ bool gcm_seal(struct gcm *gcm, uint8_t *packet, size_t length) {
   return gcm->seals && is_packet(length) && transform(gcm, packet, length);
 }
 
-/* RFC 4253 section 6, without the length: it isn't encrypted. */
-static size_t padding_of(size_t payload) {
-  const size_t padding = BLOCK - (1 + payload) % BLOCK;
-  return padding < LEAST_PADDING ? padding + BLOCK : padding;
-}
-
-size_t gcm_data_packet(size_t data_length) {
-  const size_t payload = GCM_DATA_HEAD + data_length;
-  return GCM_HEAD + payload + padding_of(payload) + GCM_TAG;
-}
-
 static void put32(uint8_t *at, uint32_t value) {
   for (int i = 0; i < 4; i++) at[i] = (uint8_t)(value >> (24 - 8 * i));
 }
@@ -103,12 +93,14 @@ static bool pad(struct gcm *gcm, uint8_t *at, size_t bytes) {
   return true;
 }
 
-size_t gcm_seal_data(struct gcm *gcm, uint8_t *packet, size_t capacity, uint32_t channel,
-                     const uint8_t *data, size_t data_length) {
-  const size_t length = gcm_data_packet(data_length);
-  if (length > capacity || length > INT_MAX) return 0;
+bool gcm_seal_data(struct gcm *gcm, uint8_t *packet, size_t length, uint32_t channel,
+                   const uint8_t *data, size_t data_length) {
+  const size_t around = GCM_HEAD + GCM_DATA_HEAD + GCM_TAG;
+  if (!is_packet(length) || (length - GCM_LENGTH - GCM_TAG) % BLOCK != 0) return false;
+  if (data_length > length || length - data_length < around + LEAST_PADDING) return false;
   const size_t payload = GCM_DATA_HEAD + data_length;
-  const size_t padding = padding_of(payload);
+  const size_t padding = length - data_length - around;
+  if (padding > MOST_PADDING) return false;
 
   put32(packet, (uint32_t)(length - GCM_LENGTH - GCM_TAG));
   packet[GCM_LENGTH] = (uint8_t)padding;
@@ -116,8 +108,7 @@ size_t gcm_seal_data(struct gcm *gcm, uint8_t *packet, size_t capacity, uint32_t
   put32(packet + GCM_HEAD + 1, channel);
   put32(packet + GCM_HEAD + 5, (uint32_t)data_length);
   memcpy(packet + GCM_HEAD + GCM_DATA_HEAD, data, data_length);
-  if (!pad(gcm, packet + GCM_HEAD + payload, padding)) return 0;
-  return gcm_seal(gcm, packet, length) ? length : 0;
+  return pad(gcm, packet + GCM_HEAD + payload, padding) && gcm_seal(gcm, packet, length);
 }
 
 int32_t gcm_open(struct gcm *gcm, uint8_t *packet, size_t length) {

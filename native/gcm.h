@@ -36,13 +36,11 @@ void gcm_free(struct gcm *gcm);
  * short, or OpenSSL failed. */
 bool gcm_seal(struct gcm *gcm, uint8_t *packet, size_t length);
 
-/* What a packet with so much channel data has in all. */
-size_t gcm_data_packet(size_t data_length);
-
-/* Lays a packet with channel data out at `packet`, with random padding, and seals it. Returns its
- * length, or 0. */
-size_t gcm_seal_data(struct gcm *gcm, uint8_t *packet, size_t capacity, uint32_t channel,
-                     const uint8_t *data, size_t data_length);
+/* Lays a packet with channel data out, of `length` bytes in all, and seals it: what the data leave
+ * is random padding. False: as gcm_seal, or the padding would be one that RFC 4253 section 6
+ * forbids. */
+bool gcm_seal_data(struct gcm *gcm, uint8_t *packet, size_t length, uint32_t channel,
+                   const uint8_t *data, size_t data_length);
 
 /* Opens a packet of `length` bytes in all. Returns the length of its payload, or GCM_REFUSED. */
 int32_t gcm_open(struct gcm *gcm, uint8_t *packet, size_t length);

@@ -21,7 +21,7 @@
  */
 import type { GiveUpSignal } from '../base/giveup.ts';
 import { reasonOf } from '../errors/reason.ts';
-import { formatDestination } from '../net/destination.ts';
+import { formatDestination, formatEnds } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Policy, Verdict } from '../policy/policy.ts';
@@ -66,7 +66,7 @@ export class Flows {
     const verdict = policy.decide(request.destination);
     if (verdict.kind === 'refuse') {
       observer.count('tunnel_flows_denied_total');
-      observer.log('info', `${describe(request)}: ${verdict.why}`, {
+      observer.log('info', `${formatEnds(request)}: ${verdict.why}`, {
         flow: request.id,
         refusal: verdict.refusal,
       });
@@ -97,13 +97,13 @@ export class Flows {
     }
     observer.count('tunnel_flows_opened_total');
     const shown = observer.shows?.('debug') ?? true;
-    if (shown) observer.log('debug', `${describe(request)}: open`, { flow: request.id });
+    if (shown) observer.log('debug', `${formatEnds(request)}: open`, { flow: request.id });
     join(near, far, ({ sent, received, error }) => {
       this.#live--;
       observer.count('tunnel_sent_bytes_total', sent);
       observer.count('tunnel_received_bytes_total', received);
       if (!shown) return;
-      observer.log('debug', `${describe(request)}: ended`, {
+      observer.log('debug', `${formatEnds(request)}: ended`, {
         flow: request.id,
         sent,
         received,
@@ -122,7 +122,7 @@ export class Flows {
     if (now - this.#warnedAt >= WARN_INTERVAL_MS) {
       this.#warnedAt = now;
       const what = request.defer === undefined ? 'refused' : 'put off';
-      observer.log('warning', `${describe(request)}: ${what}, ${why}`, { flow: request.id });
+      observer.log('warning', `${formatEnds(request)}: ${what}, ${why}`, { flow: request.id });
     }
     if (request.defer === undefined) request.refuse('refused', why);
     else request.defer();
@@ -172,7 +172,7 @@ export class Flows {
     const message = reasonOf(error);
     if (request.signal.aborted) {
       observer.count('tunnel_flows_given_up_total');
-      observer.log('debug', `${describe(request)}: ${message}`, { flow: request.id });
+      observer.log('debug', `${formatEnds(request)}: ${message}`, { flow: request.id });
       return;
     }
     if (error instanceof BusyError) {
@@ -206,8 +206,4 @@ async function connectInTurn(
     }
   }
   throw failure;
-}
-
-function describe({ source, destination }: Pick<FlowRequest, 'source' | 'destination'>): string {
-  return `${formatDestination(source)} -> ${formatDestination(destination)}`;
 }

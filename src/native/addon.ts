@@ -43,8 +43,8 @@ export interface Addon {
   /** Seals the packet that lies in `bytes` between `from` and `to`. False: it can't be. */
   gcmSeal(gcm: GcmHandle, bytes: Uint8Array, from: number, to: number): boolean;
   /**
-   * Lays CHANNEL_DATA out in `bytes` from `from` on, not beyond `to`, and seals it. Returns the
-   * length of the packet, 0 when it can't be.
+   * Lays CHANNEL_DATA out in `bytes` between `from` and `to`, padded to fill it, and seals it.
+   * False: it can't be.
    */
   gcmSealData(
     gcm: GcmHandle,
@@ -53,7 +53,7 @@ export interface Addon {
     to: number,
     channel: number,
     data: Uint8Array,
-  ): number;
+  ): boolean;
   /** Opens a packet where it lies. Returns the length of its payload; negative: it is refused. */
   gcmOpen(gcm: GcmHandle, bytes: Uint8Array, from: number, to: number): number;
 

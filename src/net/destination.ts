@@ -10,3 +10,11 @@ export interface Destination {
 export function formatDestination({ host, port }: Destination): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
+
+/** Both ends of a connection: `10.0.0.1:50000 -> 10.1.2.3:443`. */
+export function formatEnds(ends: {
+  readonly source: Destination;
+  readonly destination: Destination;
+}): string {
+  return `${formatDestination(ends.source)} -> ${formatDestination(ends.destination)}`;
+}

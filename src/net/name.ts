@@ -17,9 +17,9 @@ import { NotationError, quoted } from './notation.ts';
  * Without the dot at the end: the 255 octets of RFC 1035 §2.3.4, less the root's and the first
  * label's length.
  */
-export const MAX_NAME_LENGTH = 253;
+const MAX_NAME_LENGTH = 253;
 /** RFC 1035 §2.3.4 */
-export const MAX_LABEL_LENGTH = 63;
+const MAX_LABEL_LENGTH = 63;
 
 /**
  * `api.example.com`, or with `below` what stands for all names below `example.com`, at any depth,

@@ -11,7 +11,7 @@
 
 #include "gcm.h"
 
-enum { LONGEST = 40000 };
+enum { LONGEST = 40000, BLOCK = 16, LEAST_PADDING = 4, MOST_PADDING = 255 };
 
 static void check(bool good, const char *what, size_t length) {
   if (good) return;
@@ -26,13 +26,22 @@ static uint8_t *exactly(size_t length) {
   return bytes;
 }
 
+/* The shortest packet with so much channel data (RFC 4253 section 6). */
+static size_t shortest(size_t length) {
+  const size_t text = 1 + GCM_DATA_HEAD + length + LEAST_PADDING;
+  return GCM_LENGTH + (text + BLOCK - 1) / BLOCK * BLOCK + GCM_TAG;
+}
+
 static void round_trip(struct gcm *sealer, struct gcm *opener, size_t length) {
-  const size_t whole = gcm_data_packet(length);
+  const size_t whole = shortest(length);
   uint8_t *data = exactly(length), *packet = exactly(whole);
   memset(data, (int)length, length);
-  check(gcm_seal_data(sealer, packet, whole - 1, 7, data, length) == 0, "sealed without room",
-        length);
-  check(gcm_seal_data(sealer, packet, whole, 7, data, length) == whole, "not sealed", length);
+  for (size_t less = 1; less <= whole; less += less < BLOCK ? 1 : whole / 5)
+    check(!gcm_seal_data(sealer, packet, whole - less, 7, data, length), "sealed without room",
+          length);
+  check(!gcm_seal_data(sealer, packet, whole + MOST_PADDING + 1, 7, data, length),
+        "sealed with more padding than its length can say", length);
+  check(gcm_seal_data(sealer, packet, whole, 7, data, length), "not sealed", length);
   check(gcm_open(opener, packet, whole) == (int32_t)(GCM_DATA_HEAD + length), "not opened", length);
   check(memcmp(packet + GCM_HEAD + GCM_DATA_HEAD, data, length) == 0, "other data", length);
   free(data);
@@ -42,12 +51,12 @@ static void round_trip(struct gcm *sealer, struct gcm *opener, size_t length) {
 /* What isn't a packet of the sealer's, with openers of its own: one that has refused can't go on.
  */
 static void refusals(const uint8_t *key, const uint8_t *nonce, size_t length) {
-  const size_t whole = gcm_data_packet(length);
+  const size_t whole = shortest(length);
   for (int kind = 0; kind < 2; kind++) {
     struct gcm *sealer = gcm_new(key, 16, nonce, true), *opener = gcm_new(key, 16, nonce, false);
     uint8_t *data = calloc(1, length + 1), *packet = exactly(whole);
     check(sealer != NULL && opener != NULL && data != NULL, "no memory", length);
-    check(gcm_seal_data(sealer, packet, whole, 7, data, length) == whole, "not sealed", length);
+    check(gcm_seal_data(sealer, packet, whole, 7, data, length), "not sealed", length);
     size_t kept = whole;
     if (kind == 0)
       packet[(size_t)rand() % whole] ^= (uint8_t)(1 << rand() % 8);

@@ -18,15 +18,14 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { LruMap } from '../../base/lrumap.ts';
 import { type Datagram, MAX_DATAGRAM } from '../../flow/datagram.ts';
-import type { Destination } from '../../net/destination.ts';
-import { formatDestination } from '../../net/destination.ts';
+import { type Destination, formatEnds } from '../../net/destination.ts';
 import { type Refusal, refusalOfErrno } from '../../net/refusal.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { DatagramVerdict } from '../../policy/execpolicy.ts';
 
 export const MAX_ASSOCIATIONS = 1024;
-export const UDP_IDLE_MS = 120_000;
-export const DNS_IDLE_MS = 10_000;
+const UDP_IDLE_MS = 120_000;
+const DNS_IDLE_MS = 10_000;
 const MAX_WAITING = 16;
 const SWEEP_MS = 2_000;
 const DNS_PORT = 53;
@@ -80,13 +79,13 @@ export class UdpRelay {
     const verdict = decide(datagram.destination);
     if (verdict.kind === 'refuse') {
       observer.count('tunnel_datagrams_denied_total');
-      observer.log('debug', `udp ${describe(datagram)}: ${verdict.why}`, {
+      observer.log('debug', `udp ${formatEnds(datagram)}: ${verdict.why}`, {
         refusal: verdict.refusal,
       });
       refuse(datagram, verdict.refusal);
       return;
     }
-    const key = describe(datagram);
+    const key = formatEnds(datagram);
     const association = this.#associations.get(key) ?? this.#open(key, datagram, verdict.to);
     this.#touch(key, association);
     association.last = datagram;
@@ -167,8 +166,4 @@ export class UdpRelay {
     this.#associations.peek(key)?.socket.close();
     this.#associations.delete(key);
   }
-}
-
-function describe({ source, destination }: Datagram): string {
-  return `${formatDestination(source)} -> ${formatDestination(destination)}`;
 }

@@ -13,12 +13,12 @@ import { resetStream } from '../../flow/reset.ts';
 import type { Observer } from '../../observe/observer.ts';
 
 /** Connections of clients altogether. Beyond MAX_FLOWS, because some wait or are idle. */
-export const MAX_PROXY_CONNECTIONS = 16_384;
+const MAX_PROXY_CONNECTIONS = 16_384;
 /**
  * Milliseconds from a connection to its first whole request: more than any client takes,
  * authentication included.
  */
-export const NEGOTIATION_TIMEOUT_MS = 30_000;
+const NEGOTIATION_TIMEOUT_MS = 30_000;
 
 export interface AdmissionOptions {
   readonly observer: Observer;
@@ -54,11 +54,6 @@ export class Admission {
     this.#observer = observer;
     this.timeout = negotiationTimeout;
     this.#limit = Math.max(1, Math.min(MAX_PROXY_CONNECTIONS, Math.floor(descriptors / 2)));
-  }
-
-  /** Clients that are connected. */
-  get size(): number {
-    return this.#sockets.size;
   }
 
   /**

@@ -40,7 +40,7 @@ import {
 } from './socksmessages.ts';
 
 /** Octets of SOCKS4's user and of SOCKS4a's name, each: as long as a name can be. */
-export const MAX_SOCKS4_TEXT = 255;
+const MAX_SOCKS4_TEXT = 255;
 
 const IPV4_OCTETS = 4;
 const IPV6_OCTETS = 16;

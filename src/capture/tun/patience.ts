@@ -10,7 +10,7 @@
  */
 
 export const SYN_SILENCE_MS = 4000;
-export const SYN_SILENCE_GAPS = 3;
+const SYN_SILENCE_GAPS = 3;
 
 export class SynPatience {
   /** When the last SYN came, in milliseconds. */

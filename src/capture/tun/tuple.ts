@@ -96,15 +96,10 @@ const PRIME = 4_294_967_291;
 export class TupleTable<Entry extends Tuple> {
   readonly #factors: readonly number[];
   readonly #chains = new Map<number, Entry>();
-  #size = 0;
 
   constructor(random: (bytes: number) => Buffer = randomBytes) {
     const bytes = random(4 * HALVES);
     this.#factors = Array.from({ length: HALVES }, (_, i) => bytes.readUInt32BE(4 * i) % PRIME);
-  }
-
-  get size(): number {
-    return this.#size;
   }
 
   hash({ family, source, destination, sourcePort, destinationPort }: FrameView): number {
@@ -134,7 +129,6 @@ export class TupleTable<Entry extends Tuple> {
   add(entry: Entry): void {
     entry.next = this.#chains.get(entry.hash);
     this.#chains.set(entry.hash, entry);
-    this.#size++;
   }
 
   remove(entry: Entry): void {
@@ -149,7 +143,6 @@ export class TupleTable<Entry extends Tuple> {
       before.next = entry.next;
     }
     entry.next = undefined;
-    this.#size--;
   }
 
   *[Symbol.iterator](): Iterator<Entry> {

@@ -8,6 +8,7 @@
  * without a query, or with one that doesn't come to its end, or with answers that aren't read.
  */
 import type { Duplex } from 'node:stream';
+import { framed } from '../wire/message.ts';
 import type { DnsServer } from './server.ts';
 
 export const MAX_PIPELINED = 128;
@@ -36,12 +37,7 @@ export function serveStream(server: DnsServer, stream: Duplex, client: string): 
     const reply = (answer: Uint8Array | undefined) => {
       waiting -= 1;
       if (stream.destroyed) return;
-      if (answer !== undefined) {
-        const framed = Buffer.alloc(2 + answer.length);
-        framed.writeUInt16BE(answer.length, 0);
-        framed.set(answer, 2);
-        stream.write(framed, () => patience.refresh());
-      }
+      if (answer !== undefined) stream.write(framed(answer), () => patience.refresh());
       proceed();
     };
     const proceed = () => {

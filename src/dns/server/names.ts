@@ -179,7 +179,7 @@ async function lookupBy(name: string, resolver: Resolver | undefined): Promise<r
 }
 
 /** The addresses of the DNS server of the tunnel whose device has these. */
-export function ownDnsAddresses({ address4, address6 }: DeviceAddresses): Set<string> {
+function ownDnsAddresses({ address4, address6 }: DeviceAddresses): Set<string> {
   const addresses = [address4, address6].filter((address) => address !== undefined);
   return new Set(
     addresses.map((address) => {

@@ -40,7 +40,7 @@ import { CLASS_IN, MAX_MESSAGE, Rcode, Type } from '../wire/message.ts';
 import { makeQuestion, parseQuery, type Query } from '../wire/query.ts';
 import { VIRTUAL_TTL, type VirtualAddresses } from './virtual.ts';
 
-export const MAX_QUERIES = 4096;
+const MAX_QUERIES = 4096;
 export const MAX_QUERIES_OF_CLIENT = 2048;
 
 export interface DnsClient {

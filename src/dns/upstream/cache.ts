@@ -15,7 +15,7 @@ import type { Question } from '../wire/query.ts';
 import { FAILURE_TTL, lifetime, type Resolver } from './resolver.ts';
 
 export const MAX_ENTRIES = 10_000;
-export const MAX_BYTES = 8 * 1024 * 1024;
+const MAX_BYTES = 8 * 1024 * 1024;
 
 interface Entry {
   readonly answer: UpstreamAnswer | { readonly error: unknown };

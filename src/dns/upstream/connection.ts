@@ -9,7 +9,7 @@
  */
 import type { Duplex } from 'node:stream';
 import type { Observer } from '../../observe/observer.ts';
-import { HEADER_SIZE, type MessageView, readMessage, viewOf } from '../wire/message.ts';
+import { framed, HEADER_SIZE, type MessageView, readMessage, viewOf } from '../wire/message.ts';
 import type { Question } from '../wire/query.ts';
 import { answersQuestion, upstreamError } from './resolver.ts';
 
@@ -87,11 +87,9 @@ export class StreamConnection {
       const sentAt = performance.now();
       const timer = setTimeout(() => this.#timeOut(id), timeoutMs);
       this.#waiting.set(id, { question, sentAt, timer, resolve, reject });
-      const framed = Buffer.alloc(2 + message.length);
-      framed.writeUInt16BE(message.length, 0);
-      framed.set(message, 2);
-      framed.writeUInt16BE(id, 2);
-      this.#stream.write(framed);
+      const bytes = framed(message);
+      bytes.writeUInt16BE(id, 2);
+      this.#stream.write(bytes);
     });
   }
 

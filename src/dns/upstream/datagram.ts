@@ -31,10 +31,10 @@ import {
   upstreamError,
 } from './resolver.ts';
 
-export const MAX_SOCKETS = 256;
+const MAX_SOCKETS = 256;
 const ROUNDS = 2;
 /** The first try's; the second round waits twice as long. */
-export const DATAGRAM_TIMEOUT_MS = 1_500;
+const DATAGRAM_TIMEOUT_MS = 1_500;
 
 export interface DatagramUpstreamOptions {
   /** At least one. */

@@ -26,9 +26,9 @@ import { isUnhelpful, type Resolver, rejectsEdns, takeAnswer, upstreamError } fr
 
 export const MAX_IN_FLIGHT = 1024;
 /** For one server: its recursion may take seconds, and the client's patience is about 5 s a try. */
-export const ATTEMPT_TIMEOUT_MS = 4_000;
+const ATTEMPT_TIMEOUT_MS = 4_000;
 /** For all of them together, opening connections included. */
-export const TOTAL_TIMEOUT_MS = 10_000;
+const TOTAL_TIMEOUT_MS = 10_000;
 /** A server that failed is asked last for so long. */
 const AVOID_MS = 30_000;
 

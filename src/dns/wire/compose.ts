@@ -12,7 +12,7 @@ import { Flag, HEADER_SIZE, Type, viewOf } from './message.ts';
 import type { Query, Question } from './query.ts';
 
 /** What this program takes in a UDP datagram: passes everywhere unfragmented. */
-export const UDP_PAYLOAD = 1232;
+const UDP_PAYLOAD = 1232;
 /** Root, type, class, TTL, length: an OPT record without options. */
 const OPT_SIZE = 11;
 const DO = 0x8000;

@@ -279,3 +279,11 @@ export function sameName(a: Uint8Array, b: Uint8Array): boolean {
   }
   return true;
 }
+
+/** A copy with its length before it, as streams carry it (RFC 1035 §4.2.2). */
+export function framed(message: Uint8Array): Buffer {
+  const bytes = Buffer.alloc(2 + message.length);
+  bytes.writeUInt16BE(message.length, 0);
+  bytes.set(message, 2);
+  return bytes;
+}

@@ -22,7 +22,7 @@ import {
 } from './message.ts';
 
 /** RFC 6891 §6.2.3: a smaller one is read as this. */
-export const MIN_PAYLOAD = 512;
+const MIN_PAYLOAD = 512;
 
 /** What is asked of an upstream. `key` is equal for questions that have the same answer. */
 export interface Question {

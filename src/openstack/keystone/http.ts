@@ -33,7 +33,7 @@ import { printable } from '../../observe/printable.ts';
 export const REQUEST_TIMEOUT_MS = 30_000;
 /** The largest catalogs seen have some hundred kilobytes. */
 export const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
-export const MAX_REDIRECTS = 5;
+const MAX_REDIRECTS = 5;
 
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'http:': 80, 'https:': 443 };
 const USER_AGENT = 'tunnel';

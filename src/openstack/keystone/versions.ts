@@ -6,7 +6,7 @@
 import { field, listAt, parseJson, textAt } from './json.ts';
 
 /** More versions than this no service has ever had. */
-export const MAX_VERSIONS = 64;
+const MAX_VERSIONS = 64;
 
 export interface Version {
   /** `v3.14`, `v2.0` */

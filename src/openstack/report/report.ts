@@ -113,7 +113,7 @@ export function permitOpenLine(targets: readonly Destination[]): string {
 /**
  * For the key's options in authorized_keys (sshd(8)), where each address has an option of its own.
  */
-export function permitOpenOptions(targets: readonly Destination[]): string {
+function permitOpenOptions(targets: readonly Destination[]): string {
   return targets.map((target) => `permitopen="${formatDestination(target)}"`).join(',');
 }
 

@@ -17,7 +17,7 @@ import { TunnelError } from '../../errors/errors.ts';
 import { systemCodeOf } from '../../errors/reason.ts';
 
 /** Larger files are no configuration of anybody. */
-export const MAX_CLOUDS_FILE_BYTES = 1024 * 1024;
+const MAX_CLOUDS_FILE_BYTES = 1024 * 1024;
 /** A few lines of YAML with aliases can stand for gigabytes. */
 const MAX_YAML_ALIASES = 100;
 const SUFFIXES = ['.yaml', '.yml', '.json'] as const;
@@ -51,7 +51,7 @@ const OVERRIDES: Readonly<Record<FileKind, string | undefined>> = {
 };
 
 /** Where a kind of file is looked for, in order. */
-export function searchPath(kind: FileKind, { env, directory, home, site }: Surroundings): string[] {
+function searchPath(kind: FileKind, { env, directory, home, site }: Surroundings): string[] {
   const user = join(home, '.config');
   const system = (env['XDG_CONFIG_DIRS'] || DEFAULT_XDG_CONFIG_DIRS).split(':');
   const directories = [

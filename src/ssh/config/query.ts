@@ -16,7 +16,7 @@ import type { KeywordValues } from './syntax.ts';
 /**
  * `Match exec` may ask a name server or a token; longer, and it waits for somebody who isn't there.
  */
-export const QUERY_TIMEOUT_MS = 15_000;
+const QUERY_TIMEOUT_MS = 15_000;
 /** It prints about 5,000; more is an answer that can't be used, and counts as a refusal. */
 const MAX_OUTPUT_CHARACTERS = 1024 * 1024;
 

@@ -41,7 +41,7 @@ export async function appendKnownHost(
 }
 
 /** `|1|salt|hash` as HashKnownHosts makes it: HMAC-SHA1 of the name, with the salt as the key. */
-export function hashedName(name: string, salt: Buffer = randomBytes(HASH_BYTES)): string {
+function hashedName(name: string, salt: Buffer = randomBytes(HASH_BYTES)): string {
   const hash = createHmac('sha1', salt).update(name).digest();
   return `|1|${salt.toString('base64')}|${hash.toString('base64')}`;
 }

@@ -30,7 +30,7 @@ export interface ParsedKnownHosts {
   readonly malformed: number;
 }
 
-export class KnownHosts {
+class KnownHosts {
   readonly #entries: readonly Entry[];
 
   constructor(entries: readonly Entry[]) {

@@ -1,4 +1,5 @@
 /** What `tunnel doctor` finds. The names are stable: programs read them (--json). */
+import { TunnelError } from '../../errors/errors.ts';
 
 /** One thing that was looked at. */
 export interface Finding {
@@ -12,6 +13,13 @@ export interface Finding {
   readonly detail: string;
   /** What can be done about it. */
   readonly hint?: string;
+}
+
+/** What a look at something has failed with. Throws what is no TunnelError. */
+export function failure(name: string, error: unknown): Finding {
+  if (!(error instanceof TunnelError)) throw error;
+  const { message: detail, hint } = error;
+  return { name, state: 'failed', detail, ...(hint !== undefined && { hint }) };
 }
 
 export interface CaptureDiagnosis {

@@ -5,14 +5,13 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { release } from 'node:os';
-import { TunnelError } from '../../errors/errors.ts';
 import { silentObserver } from '../../observe/observer.ts';
 import { NO_TUN_HINT } from '../launcher/errors.ts';
 import { probeNamespaces } from '../launcher/launcher.ts';
 import type { LauncherSetup } from '../launcher/protocol.ts';
 import { helperPath } from '../programs/path.ts';
 import { elevation } from '../programs/privileges.ts';
-import type { Finding } from './diagnosis.ts';
+import { type Finding, failure } from './diagnosis.ts';
 
 const TUN_NODE = '/dev/net/tun';
 const CAP_NET_ADMIN = 12n;
@@ -56,13 +55,7 @@ export function lookAtHelper(): Finding {
   try {
     via = elevation(path, []).via;
   } catch (error) {
-    if (!(error instanceof TunnelError)) throw error;
-    return {
-      name,
-      state: 'failed',
-      detail: error.message,
-      ...(error.hint && { hint: error.hint }),
-    };
+    return failure(name, error);
   }
   if (via === 'root') {
     return hasNetAdmin()
@@ -105,13 +98,7 @@ export async function lookAtNamespaces(setup: LauncherSetup): Promise<Finding> {
     const without = ipv6 ? '' : ', without IPv6';
     return { name, state: 'ok', detail: `a network for one command can be made${without} (tried)` };
   } catch (error) {
-    if (!(error instanceof TunnelError)) throw error;
-    return {
-      name,
-      state: 'failed',
-      detail: error.message,
-      ...(error.hint && { hint: error.hint }),
-    };
+    return failure(name, error);
   }
 }
 

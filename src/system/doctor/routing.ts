@@ -31,7 +31,7 @@ export interface RuleEntry {
 }
 
 /** A list that `ip -json` prints; undefined where there is no iproute2. */
-export function askIp<T>(...args: readonly string[]): T[] | undefined {
+function askIp<T>(...args: readonly string[]): T[] | undefined {
   const { status, stdout } = spawnSync('ip', ['-json', ...args], {
     encoding: 'utf8',
     timeout: IP_TIMEOUT_MS,

@@ -109,7 +109,7 @@ export interface LaunchOptions<Setup = LauncherSetup> {
  * An installed launcher that only root can replace, to which an AppArmor profile may belong; else,
  * or where that one is for others than this user, the built one.
  */
-export function launcherPath(observer: Observer): string {
+function launcherPath(observer: Observer): string {
   const installed = installedPath(INSTALLED_LAUNCHERS, observer);
   return installed !== undefined && isExecutable(installed) ? installed : LAUNCHER_PATH;
 }

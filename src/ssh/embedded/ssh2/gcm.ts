@@ -23,11 +23,22 @@ const CHANNEL_DATA = 94;
 /** Of a whole packet: RFC 4253 §6.1, and what ssh2 takes. */
 const MAX_PACKET = 35_000;
 
-/** The length of a packet with so much payload. */
-export function packetBytes(payload: number): number {
-  let padding = BLOCK_BYTES - ((1 + payload) % BLOCK_BYTES);
-  if (padding < LEAST_PADDING) padding += BLOCK_BYTES;
+/**
+ * The length of a packet with so much payload, of a cipher that leaves the length field out of its
+ * blocks: RFC 4253 §6, RFC 5647 §7.2, and PROTOCOL.chacha20poly1305 of OpenSSH.
+ */
+export function packetBytes(payload: number, block = BLOCK_BYTES): number {
+  let padding = block - ((1 + payload) % block);
+  if (padding < LEAST_PADDING) padding += block;
   return HEAD_BYTES + payload + padding + TAG_BYTES;
+}
+
+/** Writes the head of a packet with so much payload; its padding, to be filled. */
+export function layOut(packet: Buffer, payload: number): Buffer {
+  const length = packet.length - LENGTH_BYTES - TAG_BYTES;
+  packet.writeUInt32BE(length, 0);
+  packet[LENGTH_BYTES] = length - 1 - payload;
+  return packet.subarray(HEAD_BYTES + payload, packet.length - TAG_BYTES);
 }
 
 /** The length of a packet with so much channel data. */
@@ -53,10 +64,7 @@ export class AESGCMCipher {
 
   allocPacket(payloadLength: number): Buffer {
     const packet = Buffer.allocUnsafe(packetBytes(payloadLength));
-    const length = packet.length - LENGTH_BYTES - TAG_BYTES;
-    packet.writeUInt32BE(length, 0);
-    packet[LENGTH_BYTES] = length - 1 - payloadLength;
-    randomFillSync(packet, HEAD_BYTES + payloadLength, length - 1 - payloadLength);
+    randomFillSync(layOut(packet, payloadLength));
     return packet;
   }
 
@@ -68,12 +76,11 @@ export class AESGCMCipher {
   }
 
   /**
-   * Lays channel data out in `memory` from `from` on, where there are dataPacketBytes. `channel` is
-   * the server's number.
+   * Lays channel data out in `memory` between `from` and `to`, which are dataPacketBytes apart.
+   * `channel` is the server's number.
    */
-  sealData(memory: Buffer, from: number, channel: number, data: Buffer): void {
-    if (addon().gcmSealData(this.#gcm, memory, from, memory.length, channel, data) === 0)
-      throw sealingFailed();
+  sealData(memory: Buffer, from: number, to: number, channel: number, data: Buffer): void {
+    if (!addon().gcmSealData(this.#gcm, memory, from, to, channel, data)) throw sealingFailed();
     this.outSeqno = (this.outSeqno + 1) >>> 0;
   }
 }

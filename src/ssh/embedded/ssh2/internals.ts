@@ -8,7 +8,7 @@
  */
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
-import { AESGCMCipher, AESGCMDecipher, dataPacketBytes } from './gcm.ts';
+import { AESGCMCipher, AESGCMDecipher, dataPacketBytes, layOut, packetBytes } from './gcm.ts';
 import { messageHandlers } from './library.ts';
 
 /**
@@ -282,16 +282,8 @@ export function missingInbound({ _decipher }: SshProtocol): number | undefined {
   return _decipher instanceof AESGCMDecipher ? _decipher.missing : undefined;
 }
 
-/**
- * How the ciphers that encrypt in place lay a packet out: RFC 4253 §6, RFC 5647 §7.2, and
- * PROTOCOL.chacha20poly1305 of OpenSSH.
- */
-const LAYOUTS: Readonly<Record<string, { readonly block: number; readonly tag: number }>> = {
-  AESGCMCipher: { block: 16, tag: 16 },
-  ChaChaPolyCipherBinding: { block: 8, tag: 16 },
-};
-const LENGTH_FIELD = 4;
-const MIN_PADDING = 4;
+/** The ciphers that encrypt in place, and their blocks in bytes. */
+const BLOCKS: Readonly<Record<string, number>> = { AESGCMCipher: 16, ChaChaPolyCipherBinding: 8 };
 
 /** Where packets are laid out, padded, and given when they are encrypted. */
 export interface PacketSpace {
@@ -322,7 +314,7 @@ export function sendData(
   }
   const length = dataPacketBytes(data.length);
   const from = space.reserve(length);
-  cipher.sealData(space.memory, from, channel, data);
+  cipher.sealData(space.memory, from, from + length, channel, data);
   space.sealed(from, length);
 }
 
@@ -346,18 +338,11 @@ export function sendThrough(protocol: SshProtocol, space: PacketSpace): void {
   protocol._onWrite = take;
   const cipher = protocol._cipher;
   cipher._onWrite = take;
-  const layout = LAYOUTS[cipher.constructor.name];
-  if (layout === undefined) return;
-  const { block, tag } = layout;
+  const block = BLOCKS[cipher.constructor.name];
+  if (block === undefined) return;
   cipher.allocPacket = (payloadLength) => {
-    const unpadded = 1 + payloadLength;
-    let padding = block - (unpadded % block);
-    if (padding < MIN_PADDING) padding += block;
-    const packet = space.alloc(LENGTH_FIELD + unpadded + padding + tag);
-    packet.writeUInt32BE(unpadded + padding, 0);
-    packet[LENGTH_FIELD] = padding;
-    const end = LENGTH_FIELD + unpadded;
-    space.pad(packet.subarray(end, end + padding));
+    const packet = space.alloc(packetBytes(payloadLength, block));
+    space.pad(layOut(packet, payloadLength));
     return packet;
   };
 }

@@ -95,7 +95,7 @@ describe('AES-GCM of what goes out', () => {
           const data = randomBytes(length);
           const total = dataPacketBytes(length);
           const memory = Buffer.alloc(from + total + 8, 0xaa);
-          cipher.sealData(memory, from, channel, data);
+          cipher.sealData(memory, from, from + total, channel, data);
           assert.ok(memory.subarray(0, from).equals(Buffer.alloc(from, 0xaa)));
           assert.ok(memory.subarray(from + total).equals(Buffer.alloc(8, 0xaa)));
           const payload = openedByNode(
@@ -116,11 +116,12 @@ describe('AES-GCM of what goes out', () => {
 
   it('what has no room is refused, and so is what is sealed with the key of the other direction', () => {
     const cipher = new AESGCMCipher(gcm(true), 0, () => {});
-    assert.throws(() =>
-      cipher.sealData(Buffer.alloc(dataPacketBytes(100) - 1), 0, 1, Buffer.alloc(100)),
-    );
+    const whole = dataPacketBytes(100);
+    for (const room of [whole - 1, whole - 16, whole + 1, whole + 256, 100, 0])
+      assert.throws(() => cipher.sealData(Buffer.alloc(1000), 0, room, 1, Buffer.alloc(100)));
+    cipher.sealData(Buffer.alloc(1000), 0, whole, 1, Buffer.alloc(100));
     const wrong = new AESGCMCipher(gcm(false), 0, () => {});
-    assert.throws(() => wrong.sealData(Buffer.alloc(1000), 0, 1, Buffer.alloc(100)));
+    assert.throws(() => wrong.sealData(Buffer.alloc(1000), 0, whole, 1, Buffer.alloc(100)));
     assert.throws(() => wrong.encrypt(wrong.allocPacket(100)));
   });
 });
