@@ -279,7 +279,7 @@ export class Supervisor implements Transport {
       this.#observer.log('notice', `reconnected after ${seconds(now - this.#downSince)}`);
     this.#outage = false;
     this.#enter({ name: 'up' });
-    transport.ended.then((error) => this.#lost(link, error));
+    void transport.ended.then((error) => this.#lost(link, error));
     this.#hold.release();
   }
 

@@ -110,7 +110,7 @@ async function handle({ op, args }: Request): Promise<unknown> {
   switch (op) {
     case 'start':
       helper = await startHelper({ observer, ...(first === '' ? {} : { path: first }) });
-      helper.ended.then((error) => {
+      void helper.ended.then((error) => {
         // As the capture does: without its helper the device is given up.
         releaseDevice();
         if (error !== undefined)

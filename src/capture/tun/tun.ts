@@ -47,6 +47,7 @@ export interface TunHost {
   create(options: { ipv4: boolean; ipv6: boolean; mtu: number }): Promise<TunDevice>;
   /** The whole set of captured prefixes; the difference to the earlier set is added and removed. */
   setRoutes(prefixes: readonly Prefix[]): Promise<void>;
+  /** Resolves with why the device is gone, or with nothing after close(). Never rejects. */
   readonly ended: Promise<TunnelError | undefined>;
   close(): Promise<void>;
 }
@@ -169,7 +170,7 @@ export class TunCapture implements Capture {
       this.#fd = device.fd;
       this.#own = ownBlocks(device);
       this.#further = this.#onDevice?.(device) ?? [];
-      this.#host.ended.then((error) => this.#end(error));
+      void this.#host.ended.then((error) => this.#end(error));
       this.#proceed(signal);
       this.#fd = undefined;
       this.#stack = this.#open(device);

@@ -52,7 +52,7 @@ export function serveStream(server: DnsServer, stream: Duplex, client: string): 
         received = received.subarray(end);
         waiting += 1;
         patience.refresh();
-        server.answer(message, { key: client, stream: true }).then(reply);
+        void server.answer(message, { key: client, stream: true }).then(reply);
       }
       // A client that doesn't read its answers isn't read either.
       if (waiting >= MAX_PIPELINED || stream.writableNeedDrain) stream.pause();

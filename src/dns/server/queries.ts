@@ -51,7 +51,7 @@ export class CapturedQueries {
       refuseDatagram(datagram, 'refused');
       return true;
     }
-    answerDatagram(server, payload, source.host).then((answer) => {
+    void answerDatagram(server, payload, source.host).then((answer) => {
       if (answer !== undefined)
         sendDatagram({ source: destination, destination: source, payload: answer });
     });
@@ -73,7 +73,7 @@ export class CapturedQueries {
       return true;
     }
     this.#streams += 1;
-    this.#serve(request).finally(() => {
+    void this.#serve(request).finally(() => {
       this.#streams -= 1;
     });
     return true;

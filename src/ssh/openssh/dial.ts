@@ -196,7 +196,7 @@ class Start {
         this.#phaseChanged = () => {
           if (this.#log.phase === 'up') this.#listening(process).then(resolve, reject);
         };
-        process.exited.then((exit) => reject(this.#failure(exit)));
+        process.exited.then((exit) => reject(this.#failure(exit)), reject);
         this.#watch();
         if (signal?.aborted) abort();
       });

@@ -26,7 +26,7 @@ const BUFFER = 128 * 1024;
 export interface FlowOwner {
   /**
    * undefined: the link stands, whatever ssh wrote until now. Else it ends, and this resolves with
-   * the cause when it has.
+   * the cause when it has. Never rejects.
    */
   fate(): Promise<TunnelError | undefined>;
   /** Called once. */
@@ -52,10 +52,10 @@ export class FlowStream extends Duplex {
     socket.on('data', (chunk: Buffer) => {
       if (!this.push(chunk)) socket.pause();
     });
-    socket.once('end', () => this.#ended());
-    socket.once('error', (error) => this.#gone(error));
+    socket.once('end', () => void this.#ended());
+    socket.once('error', (error) => void this.#gone(error));
     // Also when the socket was closed before this stream came to listen.
-    socket.once('close', () => this.#gone(undefined));
+    socket.once('close', () => void this.#gone(undefined));
   }
 
   override _read(): void {
@@ -96,6 +96,7 @@ export class FlowStream extends Duplex {
     callback?.(error);
   }
 
+  /** Never rejects. */
   async #ended(): Promise<void> {
     this.#eof = true;
     const lost = await this.#owner.fate();
@@ -103,7 +104,10 @@ export class FlowStream extends Duplex {
     else if (!this.destroyed) this.push(null);
   }
 
-  /** The socket is of no more use: it has failed, or was closed, or both directions have ended. */
+  /**
+   * The socket is of no more use: it has failed, or was closed, or both directions have ended.
+   * Never rejects.
+   */
   async #gone(cause: Error | undefined): Promise<void> {
     const lost = await this.#owner.fate();
     if (lost !== undefined) this.destroy(lost);

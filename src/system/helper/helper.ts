@@ -92,6 +92,7 @@ export interface Helper {
   /** Once. After a failure the helper ends. */
   create(request: CreateRequest): Promise<HelperDevice>;
   setRoutes(prefixes: readonly Prefix[]): Promise<void>;
+  /** Resolves with why the helper has ended, or with nothing after close(). Never rejects. */
   readonly ended: Promise<TunnelError | undefined>;
   /**
    * Resolves when the device and its routes are gone, or when the helper has not ended in
