@@ -2,7 +2,8 @@
 /**
  * The entry: wires the command line, the log, the signals and the exit code together.
  *
- *   arguments -> runCommandLine -> Configuration -> run(), runProxy(), runExec()      INT, TERM, HUP abort its `stop` signal
+ *   arguments -> runCommandLine -> Configuration -> run(), runProxy(), runExec()
+ *   INT, TERM, HUP -> its `stop` signal is aborted
  *   what run() or anything before it throws -> two lines on stderr -> exit code
  *
  * The heap is small and the garbage many short-lived buffers: collecting it on one thread costs

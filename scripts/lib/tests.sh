@@ -1,4 +1,5 @@
-# Sourced by scripts/test: which test files a run has. Their paths are those below test/ (contract/scale.test.ts).
+# Sourced by scripts/test: which test files a run has. Their paths are those below test/
+# (contract/scale.test.ts).
 
 # The test files that begin with one of these paths.
 matching() {

@@ -3,7 +3,8 @@
  * never be captured: the tunnel would swallow its own connection. A name may lead to other
  * addresses at each reconnect.
  *
- *   new addresses --leaveOutToo--> neither they nor the old ones are captured --(dialled)--> --leaveOutOnly--> not the new ones
+ *   new addresses --leaveOutToo--> neither they nor the old ones are captured --(dialled)-->
+ *   --leaveOutOnly--> not the new ones
  *
  * Whatever else is captured stays so throughout: nothing that belongs into the tunnel goes out
  * another way meanwhile.

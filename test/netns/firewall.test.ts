@@ -2,7 +2,8 @@
  * A host firewall that lets nothing in but answers: captured connections are outgoing ones, so it
  * doesn't stop them.
  *
- *   application --SYN--> tunN --> program: far side connects --SYN-ACK--> tunN --> INPUT: established --> application
+ *   application --SYN--> tunN --> program: far side connects --SYN-ACK--> tunN --> INPUT:
+ *   established --> application
  *
  * The rule sets are those that people have: a policy of drop with conntrack (ufw, NixOS), strict
  * reverse-path filtering by the kernel (rp_filter) and by the packet filter (firewalld). Everything

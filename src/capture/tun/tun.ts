@@ -3,7 +3,8 @@
  * routed into it.
  *
  *   application's SYN -> route -> TUN -> endpoint.ts holds it -> FlowRequest -> accept()
- *   -> request.open()             SYN-ACK; from here on bytes go between the application's kernel and the far side's channel
+ *   -> request.open()             SYN-ACK; from here on bytes go between the application's kernel
+ *                                 and the far side's channel
  *   or request.refuse(reason)     RST, ICMP or silence
  *
  * A turn of the event loop reads up to BATCH frames, hands each to the endpoint while it is in the

@@ -4,11 +4,14 @@
  * truth about its end.
  *
  *   the far side ends      ssh shuts its half down: 'end' here, writing goes on
- *   the far side is reset  as an end, until our next write fails there (see ssh2/channelstream.ts); then ECONNRESET
- *   ssh or the link ends   the kernel closes ssh's end, which looks like an end of the far side, and must not be taken for one:
- *                          a download that was cut off would pass for a whole one
- *   destroy()              ssh sees the end of our data, and an error when it has more for us. It can't be told to
- *                          abort a channel, so a far side that says nothing is told of the end only
+ *   the far side is reset  as an end, until our next write fails there (see ssh2/channelstream.ts);
+ *                          then ECONNRESET
+ *   ssh or the link ends   the kernel closes ssh's end, which looks like an end of the far side,
+ *                          and must not be taken for one: a download that was cut off would pass
+ *                          for a whole one
+ *   destroy()              ssh sees the end of our data, and an error when it has more for us. It
+ *                          can't be told to abort a channel, so a far side that says nothing is
+ *                          told of the end only
  *
  * So neither an end nor an error is passed on before the link has found out whether ssh still lives
  * (`fate`).

@@ -3,7 +3,8 @@
  *
  *   record(entry) -> <directory>/<pid>-<n>.json, on the disk before the change is made
  *   remove()         once it has been undone
- *   abandoned()      entries whose program no longer runs, for `tunnel clean` and for the next start
+ *   abandoned()      entries whose program no longer runs, for `tunnel clean` and for the next
+ *                    start
  *
  * A program is known by its process id and its start time, since ids are used again. The directory
  * outlives a reboot, as the changes do. Only what can't hang on the TUN device is written here.

@@ -2,7 +2,8 @@
  * systemd-resolved asks the tunnel's DNS server: per-link settings of the TUN device, which go with
  * the device.
  *
- *   apply()  resolvectl dns, domain, default-route; LLMNR, mDNS, DNSSEC and DNS over TLS off; caches flushed
+ *   apply()  resolvectl dns, domain, default-route; LLMNR, mDNS, DNSSEC and DNS over TLS off;
+ *            caches flushed
  *   watch()  applies them again when systemd-resolved has forgotten them
  *   undo()   resolvectl revert; the device's end does the same
  *
@@ -100,7 +101,8 @@ export class ResolvedLink implements HostChange {
   async #check(): Promise<void> {
     const { device, servers, observer, run = runCommand } = this.#options;
     const { status, stdout } = await run('resolvectl', ['dns', device]);
-    if (!this.#applied || status !== 0) return; // it isn't there yet: another event comes when it is
+    // Where it isn't there yet, another event comes when it is.
+    if (!this.#applied || status !== 0) return;
     if (servers.every((server) => stdout.split(/\s+/).includes(server))) return;
     observer.count('tunnel_dns_settings_restored_total');
     observer.log(

@@ -1,4 +1,4 @@
-/** What a run of ./scripts/test has, and what it leaves out: scripts/lib/tests.sh and test/heavy. */
+/** What a run of ./scripts/test has and leaves out: scripts/lib/tests.sh and test/heavy. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
-// Reaches a cloud as Terraform's OpenStack provider does: through the provider's own configuration package, which reads
-// clouds.yaml, builds the HTTP transport and authenticates, and then with the service clients that its resources use. It is
-// the provider's client library, not Terraform.
+// Reaches a cloud as Terraform's OpenStack provider does: through the provider's own configuration
+// package, which reads clouds.yaml, builds the HTTP transport and authenticates, and then with the
+// service clients that its resources use. It is the provider's client library, not Terraform.
 //
 // usage: gophercloud CLOUD
 package main

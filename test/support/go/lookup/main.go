@@ -1,5 +1,5 @@
-// Resolves a name with Go's resolver (GODEBUG=netdns=go or cgo) and fetches http://NAME/: prints the resolver's addresses, one a
-// line, then the body.
+// Resolves a name with Go's resolver (GODEBUG=netdns=go or cgo) and fetches http://NAME/: prints
+// the resolver's addresses, one a line, then the body.
 package main
 
 import (
