@@ -109,6 +109,9 @@ unpack_resolved() {
   rm -rf "$download"
 }
 
+# npm's native packages are built by make, too.
+export MAKEFLAGS=${MAKEFLAGS:--j$(nproc)}
+
 # Runs a command as the owner of this checkout, so that sudo leaves no files of root in a user's
 # tree.
 as_owner() {
