@@ -2,7 +2,8 @@
 /**
  * The entry: wires the command line, the log, the signals and the exit code together.
  *
- *   arguments -> runCommandLine -> Configuration -> run(), runProxy(), runExec()      INT, TERM, HUP abort its `stop` signal
+ *   arguments -> runCommandLine -> Configuration -> run(), runProxy(), runExec()
+ *   INT, TERM, HUP -> its `stop` signal is aborted
  *   what run() or anything before it throws -> two lines on stderr -> exit code
  *   USR1 -> the counters, on stderr
  *
@@ -10,9 +11,9 @@
  * end, and then no longer than FLUSH_MS.
  *
  * The heap is small and the garbage many short-lived buffers: collecting it on one thread costs
- * least (docs/decisions/0009), and a young generation that doesn't grow with the number of flows
- * keeps less of it in memory (docs/decisions/0024). session/connect.ts and with it the SSH client
- * are loaded when there is something to run: --help and usage errors don't wait for them.
+ * least, and a young generation that doesn't grow with the number of flows keeps less of it in
+ * memory (docs/decisions/0009). session/connect.ts and with it the SSH client are loaded when there
+ * is something to run: --help and usage errors don't wait for them.
  */
 import { constants } from 'node:os';
 import { learnedList } from './cli/allow.ts';

@@ -2,7 +2,8 @@
  * Where a thread's time went, from looks at it in short intervals. Pure. What a look finds on top
  * is of one kind:
  *
- *   JavaScript   this program's, its packages' and Node's own, V8's builtins, inline caches and runtime with it
+ *   JavaScript   this program's, its packages' and Node's own, V8's builtins, inline caches and
+ *                runtime with it
  *   garbage      V8 collecting
  *   native       C and C++ that JavaScript has called: ciphers, addons, libuv, Node's own
  *   kernel       system calls and interrupts

@@ -3,7 +3,8 @@
  * lab.
  *
  *   names on the command line -> measurements, one after the other, each in a lab of its own
- *     -> samples -> judgements -> docs/measurements.json, with what other runs measured -> measurements.md and .svg
+ *     -> samples -> judgements -> docs/measurements.json, with what other runs measured
+ *          -> measurements.md and .svg
  *
  * Within each round of a measurement the peers take turns, so that a machine whose speed drifts or
  * that is shared treats all alike. Client, sshd, load and its server share the processors: ratios

@@ -1,7 +1,8 @@
 /**
  * What a measurement is, and how its samples are judged. Pure: nothing here measures.
  *
- *   Measurement.run -> samples[figure][series], one a round or more -> judge(check) -> value, interval, met
+ *   Measurement.run -> samples[figure][series], one a round or more -> judge(check)
+ *        -> value, interval, met
  *
  * A figure is what is measured ("up, MB/s"), a series what it is measured on (a peer). The first
  * sample of each series was taken beside the first of the others, and so on: a pair. A check is

@@ -26,7 +26,8 @@ function read(pid: number, file: string): string | undefined {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'utf8');
   } catch {
-    return undefined; // a child may end at any time, and what it had used is then its parent's affair
+    // A child may end at any time, and what it had used is then its parent's affair.
+    return undefined;
   }
 }
 

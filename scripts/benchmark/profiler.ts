@@ -3,7 +3,8 @@
  * rate that the measurement takes the looks tell what one SSH packet has cost. perf watches where
  * it can; otherwise V8's own profiler does (preload.ts).
  *
- *   nodeOptions -> the program's command line -> attach(pid) ... window(rate) ... the program ends -> collect() -> report()
+ *   nodeOptions -> the program's command line
+ *        -> attach(pid) ... window(rate) ... the program ends -> collect() -> report()
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -2,12 +2,17 @@
  * Where a measurement takes place: a lab with the load generator's server (load/load.c) in api1 and
  * in the jump host, and the load that a measurement puts on a peer.
  *
- *   stage.through(peer, async (path) => ...)     starts the peer, waits until it carries, measures, stops it
- *     rate(path, load, seconds)                  endless flows: what the receiver got in a time, and what the peer paid
- *     measureTransfer(path, load, client)        flows of a given size: until the last byte has arrived
+ *   stage.through(peer, async (path) => ...)     starts the peer, waits until it carries, measures,
+ *                                                stops it
+ *     rate(path, load, seconds)                  endless flows: what the receiver got in a time,
+ *                                                and what the peer paid
+ *     measureTransfer(path, load, client)        flows of a given size: until the last byte has
+ *                                                arrived
  *     beside(path, load, work)                   endless flows, while something else is measured
- *     figures(path, verb, flows, seconds)        requests and connects: what the client itself has measured
- *     fetch(path, bytes, seconds)                one download, timed by the client from its connect on
+ *     figures(path, verb, flows, seconds)        requests and connects: what the client itself has
+ *                                                measured
+ *     fetch(path, bytes, seconds)                one download, timed by the client from its connect
+ *                                                on
  *
  * Under noise a neighbour (load/burn.c) burns half of one processor as long as the stage is there.
  * Under a profiler this program is started with it, and every rate that it has carried is noted.

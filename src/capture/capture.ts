@@ -19,7 +19,10 @@ export interface Capture<T extends Traffic = Traffic> {
    * possible here, or with the signal's reason; then there is still something to close.
    */
   start(traffic: T, signal: AbortSignal): Promise<void>;
-  /** Resolves when the capture has ended by itself: its device or its helper was taken away. Never rejects. */
+  /**
+   * Resolves when the capture has ended by itself: its device or its helper was taken away. Never
+   * rejects.
+   */
   readonly ended: Promise<TunnelError | undefined>;
   /**
    * Stops admission, ends a start that is under way, then undoes what that has done. May be called

@@ -2,12 +2,14 @@
  * Asks for passphrases, passwords and decisions: at the terminal, or with the program that
  * SSH_ASKPASS names, as ssh does.
  *
- * | SSH_ASKPASS_REQUIRE | who asks                                                                           |
- * |---------------------|------------------------------------------------------------------------------------|
- * | unset               | the terminal; the askpass program where there is none, if DISPLAY or WAYLAND_DISPLAY is set |
- * | prefer              | the askpass program if DISPLAY or WAYLAND_DISPLAY is set, else the terminal        |
- * | force               | the askpass program                                                                |
- * | never               | the terminal                                                                       |
+ * | SSH_ASKPASS_REQUIRE | who asks                                                                |
+ * |---------------------|-------------------------------------------------------------------------|
+ * | unset               | the terminal; the askpass program where there is none, if DISPLAY or    |
+ * |                     | WAYLAND_DISPLAY is set                                                  |
+ * | prefer              | the askpass program if DISPLAY or WAYLAND_DISPLAY is set, else the      |
+ * |                     | terminal                                                                |
+ * | force               | the askpass program                                                     |
+ * | never               | the terminal                                                            |
  *
  * Questions are asked one after the other. A decision wants "yes" in letters from an askpass
  * program, too (SSH_ASKPASS_PROMPT=confirm would make do with its exit status): one that always

@@ -1,12 +1,13 @@
 /**
  * The options about names: --dns, --dns-server, --domain.
  *
- * | given                          | names below --domain | other names                                          |
- * |--------------------------------|----------------------|------------------------------------------------------|
- * | --dns                          |                      | this machine's resolvers, asked from the jump host   |
- * | --dns-server A                 |                      | A, asked from the jump host                          |
- * | --dns-server A --domain S      | A                    | this machine's resolvers, asked as ever              |
- * | none                           |                      | this machine's resolvers, asked as ever              |
+ * | given                     | names below --domain | other names                                |
+ * |---------------------------|----------------------|--------------------------------------------|
+ * | --dns                     |                      | this machine's resolvers, asked from the   |
+ * |                           |                      | jump host                                  |
+ * | --dns-server A            |                      | A, asked from the jump host                |
+ * | --dns-server A --domain S | A                    | this machine's resolvers, asked as ever    |
+ * | none                      |                      | this machine's resolvers, asked as ever    |
  *
  * --dns beside --dns-server changes nothing. Names that are targets are answered with virtual
  * addresses in all cases. Reverse names of targets that are networks go with the names below

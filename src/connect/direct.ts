@@ -5,7 +5,8 @@
  * that they would use without it.
  *
  *   name    -> this machine's resolver, unless its addresses are known already
- *   address -> plain socket; where the tunnel's routes are in the way, one that is bound to the uplink
+ *   address -> plain socket; where the tunnel's routes are in the way, one that is bound to the
+ *              uplink
  *
  * Several addresses of a name are tried as RFC 8305 has it (Node's autoSelectFamily); where one of
  * them needs a bound socket, one after the other.

@@ -2,8 +2,10 @@
  * The two forms of a destination, its name and its address: sshd's PermitOpen compares text, so a
  * server that permits one of them may prohibit the other.
  *
- *   connect(10.77.0.11:443) -> prohibited -> www.corp.example:443, if that is known to be its name -> open, and remembered
- *   connect(www.corp.example:443) -> prohibited -> 10.77.0.11:443, if the name can be resolved     -> open, and remembered
+ *   connect(10.77.0.11:443) -> prohibited
+ *        -> www.corp.example:443, if that is known to be its name -> open, and remembered
+ *   connect(www.corp.example:443) -> prohibited
+ *        -> 10.77.0.11:443, if the name can be resolved -> open, and remembered
  *
  * The other form is tried once for a connection, and only after "prohibited": what is refused or
  * unreachable in one form is so in the other. It has to be permitted by this side's rules as well

@@ -2,7 +2,8 @@
  * The allow-list of a running tunnel: one guard for all its policies, and for all that the jump
  * host is asked for.
  *
- *   Flows -> guard(policy)   connections of programs, answered before anything is looked up or dialled
+ *   Flows -> guard(policy)   connections of programs, answered before anything is looked up or
+ *                            dialled
  *         -> Forms        ─┐ the form in which one is opened: its name or its address
  *   DNS, catalog          ─┴> guardedConnector -> link
  *

@@ -1,13 +1,20 @@
 /**
  * Who answers for a name: a pure function of what the user asked for.
  *
- *   1. names that never leave this machine      -> loopback, or nothing   localhost, and how other resolvers are found
- *   2. reverse names of stand-ins               -> stand-in               198.18.0.0/15 and 2001:2::/48: nobody else knows them
- *   3. the jump host's own names                -> local                  the tunnel can't tell the way to itself
- *   4. name targets that are not excluded       -> virtual                `api.example.com`, `*.corp.example`
- *   5. --domain suffixes                        -> tunnel                 the resolver behind the jump host
- *   6. reverse names of `reversed` addresses    -> tunnel                 split DNS: those of the networks that are captured
- *   7. everything else                          -> `beyond`               tunnel with --dns alone, else this machine's, or nobody's
+ *   1. names that never leave this machine    -> loopback, or nothing
+ *      (localhost, and how other resolvers are found)
+ *   2. reverse names of stand-ins             -> stand-in
+ *      (198.18.0.0/15 and 2001:2::/48: nobody else knows them)
+ *   3. the jump host's own names              -> local
+ *      (the tunnel can't tell the way to itself)
+ *   4. name targets that are not excluded     -> virtual
+ *      (`api.example.com`, `*.corp.example`)
+ *   5. --domain suffixes                      -> tunnel
+ *      (the resolver behind the jump host)
+ *   6. reverse names of `reversed` addresses  -> tunnel
+ *      (split DNS: those of the networks that are captured)
+ *   7. everything else                        -> `beyond`
+ *      (tunnel with --dns alone, else this machine's, or nobody's)
  *
  * Only rules 3 and 7 may send a name to this machine's resolvers; what 4 to 6 hold never goes
  * there, also not when the tunnel fails.

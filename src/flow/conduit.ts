@@ -5,10 +5,13 @@
  *
  *   near.join(far), far.join(near)
  *
- *   what comes in at near:   far.send(data, memory)  ->  far passes it on, now or later  ->  near.taken(bytes)
- *   near has ended:          far.finish()            ->  what was sent before goes first, then the end: half-close
- *   near takes nothing more: far.shut()              ->  far still delivers what it has; what comes in at far is refused
- *   near is reset, or lost:  far.abort(error)        ->  far is reset at once
+ *   what comes in at near:    far.send(data, memory) -> far passes it on, now or later
+ *                                                    -> near.taken(bytes)
+ *   near has ended:           far.finish()     -> what was sent before goes first, then the end:
+ *                                                 half-close
+ *   near takes nothing more:  far.shut()       -> far still delivers what it has; what comes in at
+ *                                                 far is refused
+ *   near is reset, or lost:   far.abort(error) -> far is reset at once
  *
  * Back-pressure is the sender's window: it admits so many bytes that have not been taken. So a
  * receiver takes over all that it is given, and what it can't pass on is bounded by the window that

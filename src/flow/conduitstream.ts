@@ -4,7 +4,8 @@
  *
  *   send    -> copied, and pushed to the reader; taken when the reader asks for more
  *   _write  -> conduit.send; called back when all of it has been taken
- *   shut    -> after 'end' the stream is destroyed with ECONNRESET if it can still be written to; writes are swallowed until then
+ *   shut    -> after 'end' the stream is destroyed with ECONNRESET if it can still be written to;
+ *           writes are swallowed until then
  */
 import { Duplex } from 'node:stream';
 import { type Conduit, connectionReset } from './conduit.ts';

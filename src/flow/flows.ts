@@ -4,8 +4,9 @@
  * States of a flow:
  *
  *   deciding   accept() was called: the policy is asked (synchronous, pure)
- *   dialling   the connector (SSH channel, or a direct socket) is being opened; the application waits in its connect().
- *              A name on whose addresses the policy depends is resolved first
+ *   dialling   the connector (SSH channel, or a direct socket) is being opened; the application
+ *              waits in its connect(). A name on whose addresses the policy depends is resolved
+ *              first
  *   open       the application's connect completed; its two ends are joined (join.ts)
  *   ended      closed in order, reset, refused, or given up by the application
  *

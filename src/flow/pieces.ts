@@ -2,7 +2,8 @@
  * Bytes that wait, in order: views of memory that somebody else uses again, held until they have
  * gone.
  *
- *   push(view, its slab) -> ... -> drop(bytes) from the front: slabs are released as their last byte goes
+ *   push(view, its slab) -> ... -> drop(bytes) from the front: slabs are released as their last
+ *   byte goes
  *
  * A view of a few bytes would keep a whole slab from being used. So what is small and comes behind
  * others is copied at once, and what waits for long is moved into memory of its own (`settle`).

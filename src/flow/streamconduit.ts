@@ -4,7 +4,8 @@
  *
  *   'data'  -> other.send; the stream pauses while HIGH_WATER bytes have not been taken
  *   'end'   -> other.finish
- *   'close' -> before its own 'end': other.abort, so a reset stays a reset; before it has written all: other.shut
+ *   'close' -> before its own 'end': other.abort, so a reset stays a reset; before it has written
+ *              all: other.shut
  *   send    -> write(); taken when the stream calls the write back
  *   shut    -> what still comes is answered with a reset once all has been written, and so are
  *              FIN_WAIT_MS of silence then

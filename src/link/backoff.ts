@@ -2,13 +2,18 @@
  * How long to wait before the jump host is dialled again. What matters is who is burdened by the
  * next attempt, and that depends on how the last one failed:
  *
- * | kind     | the last attempt                                             | wait                                            |
- * |----------|--------------------------------------------------------------|-------------------------------------------------|
- * | silent   | reached nobody: no answer, no route, no such name            | 1-2 s; after 10 min of an outage 1-30 s         |
- * | ordinary | was refused by the kernel there, was accepted and then not   | 1-30 s                                          |
- * |          | attended to in time, or the link did not last                |                                                 |
- * | punished | took up sshd's time: closed before or during authentication  | 15 s - 10 min (MaxStartups, PerSourcePenalties) |
- * | login    | was refused the login                                        | 5.5-6.5 min: at most two within 10 minutes      |
+ * | kind     | the last attempt                        | wait                                     |
+ * |----------|-----------------------------------------|------------------------------------------|
+ * | silent   | reached nobody: no answer, no route, no | 1-2 s; after 10 min of an outage 1-30 s  |
+ * |          | such name                               |                                          |
+ * | ordinary | was refused by the kernel there, was    | 1-30 s                                   |
+ * |          | accepted and then not                   |                                          |
+ * |          | attended to in time, or the link did    |                                          |
+ * |          | not last                                |                                          |
+ * | punished | took up sshd's time: closed before or   | 15 s - 10 min (MaxStartups,              |
+ * |          | during authentication                   | PerSourcePenalties)                      |
+ * | login    | was refused the login                   | 5.5-6.5 min: at most two within 10       |
+ * |          |                                         | minutes                                  |
  *
  * The ceiling of `ordinary` and `punished` doubles with each such failure; the wait is drawn evenly
  * from between the floor and the ceiling ("full jitter"), so that the clients of a jump host that

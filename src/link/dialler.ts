@@ -1,9 +1,11 @@
 /**
  * How the link to the jump host comes about, as often as one is needed.
  *
- *   -r, ssh_config ──once──► settings ──each time──► addresses ──► choose.ts ──┬─► ssh2: all of them in one race
- *                                                        │                              └─► openssh: one after the other
- *                                                        └─► `own`: what the capture must leave alone before it is dialled
+ *   -r, ssh_config ──once──► settings ──each time──► addresses ──► choose.ts
+ *                                                        │            ├─► ssh2: all in one race
+ *                                                        │            └─► openssh: one by one
+ *                                                        └─► `own`: what the capture must leave
+ *                                                            alone before it is dialled
  *
  * The settings are those of the start: who edits ssh_config beside a running tunnel must not end
  * it. Names are resolved anew for each link, because a jump host may move. Several -r are the same

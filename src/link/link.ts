@@ -2,7 +2,8 @@
  * The link to the jump host as everything else sees it: one Connector that is there all the time,
  * whatever becomes of the connections under it.
  *
- *   Dialler (addresses, settings, one connection) -> Opens (how many flows at a time) -> Supervisor (again, as often as it is lost)
+ *   Dialler (addresses, settings, one connection) -> Opens (how many flows at a time)
+ *        -> Supervisor (again, as often as it is lost)
  *
  * Before a connection is dialled, the addresses that it goes to are left out of the captured
  * prefixes, and those of the one before only after it stands: the tunnel never swallows its own

@@ -3,7 +3,8 @@
  * opens them.
  *
  *   connect() -> prohibited a moment ago? -> refused at once
- *             -> a place is free          -> the transport; the place is taken until it has answered
+ *             -> a place is free          -> the transport; the place is taken until it has
+ *                                         answered
  *             -> none is                  -> waits its turn, in order; an aborted one leaves
  *
  * An open that waits for a silent destination costs sshd a descriptor for two minutes and more, and

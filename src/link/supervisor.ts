@@ -5,32 +5,31 @@
  *            start()                    a connect
  *   (new) ──────────► connecting ◄──────────────────── idle
  *                      │  ▲   │                         ▲
- *          established │  │   │ failed                  │ closed by the server in order, no flow was open
+ *          established │  │   │ failed                  │ closed in order, no flow was open
  *                      ▼  │   ▼                         │
  *                     up  │  waiting                    │
  *   disturbed() ►  probing│   │ redial.ts               │
  *                      │  └───┘ ▲                       │
  *                      └────────┴── lost ───────────────┘
  *
- *   failed   a host key that is not accepted, a login refused LOGIN_TRIES times, what isn't the jump host's doing
+ *   failed   a host key that is not accepted, a login refused LOGIN_TRIES times, what isn't the
+ *            jump host's doing
  *   closed   close()
  *
  * - The first dial must succeed for `start` to resolve: what a user mistyped is an error, not an
- *   outage. Whatever comes later is
- *   healed until it can't be: `ended` then has the error.
+ *   outage. Whatever comes later is healed until it can't be: `ended` then has the error.
  * - A link that is lost is dialled again at once if it had held for a while, else after a wait. A
- *   link that the server
- *   closed while nobody used it (UnusedConnectionTimeout) is dialled when it is needed.
+ *   link that the server closed while nobody used it (UnusedConnectionTimeout) is dialled when it
+ *   is needed.
  * - How many flows are opened at a time is a matter of each link (openqueue.ts): what waits for its
- *   turn there must not go on to wait
- *   for a link when the others' hold is over.
+ *   turn there must not go on to wait for a link when the others' hold is over.
  * - connect() while there is no link waits in the Hold. A connect that had been passed to a link
- *   that was then lost, without an
- *   answer, waits likewise: the application has not been told anything yet.
+ *   that was then lost, without an answer, waits likewise: the application has not been told
+ *   anything yet.
  * - A link says itself when its peer no longer answers (its keepalive). `disturbed` is for whoever
- *   knows more: the network has
- *   changed, the machine has slept. The link is then probed, and given up when nothing comes back within PROBE_TIMEOUT_MS;
- *   a wait is cut short. But no event makes an sshd that is busy, or that refused a login, be bothered more often.
+ *   knows more: the network has changed, the machine has slept. The link is then probed, and given
+ *   up when nothing comes back within PROBE_TIMEOUT_MS; a wait is cut short. But no event makes an
+ *   sshd that is busy, or that refused a login, be bothered more often.
  * - At most one dial is under way at a time.
  *
  * Time is that of `now`, which stands still while the machine sleeps, as timers do.
@@ -273,7 +272,7 @@ export class Supervisor implements Transport {
       this.#observer.log('notice', `reconnected after ${seconds(now - this.#downSince)}`);
     this.#outage = false;
     this.#state = { name: 'up' };
-    transport.ended.then((error) => this.#lost(link, error));
+    void transport.ended.then((error) => this.#lost(link, error));
     this.#hold.release();
   }
 

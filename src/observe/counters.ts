@@ -201,7 +201,9 @@ export class Counters {
 /** Names of counters that are zero, in one line. */
 const ZEROS_IN_A_LINE = 3;
 
-/** One line for each counter that isn't zero: `tunnel_flows_opened_total 17: connections that ...`. */
+/**
+ * One line for each counter that isn't zero: `tunnel_flows_opened_total 17: connections that ...`.
+ */
 export function countedLines(snapshot: readonly CounterValue[]): string[] {
   return snapshot
     .filter(({ value }) => value !== 0)

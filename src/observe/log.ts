@@ -3,7 +3,8 @@
  * stderr, and counters.
  *
  *   tunnel: connection refused by the far side (destination=10.1.2.3:22 after_ms=41)
- *   tunnel: warning: ...          error, warning and debug say so; notice and info are what one reads anyway
+ *   tunnel: warning: ...          error, warning and debug say so; notice and info are what one
+ *                                 reads anyway
  *
  * A line is written whole and in order, and nobody waits for it: what the terminal doesn't take
  * waits in linewriter.ts, up to a limit. When stderr is gone the messages are dropped, never the

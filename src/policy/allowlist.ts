@@ -3,8 +3,10 @@
  * what it denies never becomes a request to the jump host.
  *
  *   policy.decide() -> tunnel --> a rule permits it?  yes -> tunnel
- *                                                     no  -> refuse (prohibited), logged by denials.ts once a minute
- *                   -> direct --> unchanged, or held to the list likewise (`direct`: what runs under `tunnel exec`)
+ *                                                     no  -> refuse (prohibited), logged by
+ *                                                            denials.ts once a minute
+ *                   -> direct --> unchanged, or held to the list likewise (`direct`: what runs
+ *                                 under `tunnel exec`)
  *                   -> anything else: unchanged
  *
  * With --dry-run nothing is denied: learned.ts notes what was asked for, and at the end its rules

@@ -3,7 +3,8 @@
  * never be captured: the tunnel would swallow its own connection. A name may lead to other
  * addresses at each reconnect.
  *
- *   new addresses --leaveOutToo--> neither they nor the old ones are captured --(dialled)--> --leaveOutOnly--> not the new ones
+ *   new addresses --leaveOutToo--> neither they nor the old ones are captured --(dialled)-->
+ *   --leaveOutOnly--> not the new ones
  *
  * Whatever else is captured stays so throughout: nothing that belongs into the tunnel goes out
  * another way meanwhile.
@@ -29,7 +30,9 @@ export class CapturedPrefixes {
   #settled: readonly Prefix[] = [];
   #current: readonly Prefix[] = [];
   #set = new PrefixSet([]);
-  /** What is being applied; one change at a time, so that one that fails takes back itself alone. */
+  /**
+   * What is being applied; one change at a time, so that one that fails takes back itself alone.
+   */
   #changing: Promise<void> = Promise.resolve();
 
   /** The rules are read again each time. */
@@ -59,7 +62,8 @@ export class CapturedPrefixes {
 
   /**
    * Leaves `own` out, besides what `leaveOutOnly` was last given; not what was tried in vain since,
-   * which may be any number. Rejects as capturedPrefixes and `setPrefixes` do; then nothing has changed.
+   * which may be any number. Rejects as capturedPrefixes and `setPrefixes` do; then nothing has
+   * changed.
    */
   leaveOutToo(own: readonly Prefix[]): Promise<void> {
     return this.#change(() => this.#leaveOut([...this.#settled, ...own]));

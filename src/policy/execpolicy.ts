@@ -2,7 +2,8 @@
  * The policy of `tunnel exec`: the targets as for every capture; for the rest the caller's own
  * network, or nothing.
  *
- *   a resolver of resolv.conf inside, port 53   -> direct, to the host's resolver that it stands for
+ *   a resolver of resolv.conf inside, port 53   -> direct, to the host's resolver that it stands
+ *                                               for
  *   what the targets send through the tunnel    -> tunnel (TCP), refused (UDP: SSH carries none)
  *   everything else                             -> direct; with `isolate` refused as prohibited
  *

@@ -2,15 +2,16 @@
  * What happens with a connection: a pure function of what the user asked for. Nothing here waits,
  * resolves or remembers.
  *
- *   targets, exclusions  --createPolicy-->      decide({host, port}) -> verdict      for each connection
- *                        --capturedPrefixes-->  the prefixes that are routed         once
+ *   targets, exclusions  --createPolicy-->      decide({host, port}) -> verdict, each time
+ *                        --capturedPrefixes-->  the prefixes that are routed, once
  *
  * The rules, the first that applies:
  *
  *   1. excluded for all ports, or for this port       -> direct
  *   2. inside a target without ports, or with this    -> tunnel
  *   3. inside targets with other ports only           -> refuse (prohibited)
- *   4. anything else                                  -> `beyond`: direct, unless a proxy was asked for otherwise
+ *   4. anything else                                  -> `beyond`: direct, unless a proxy was asked
+ *                                                     for otherwise
  *
  * An exclusion wins however narrow the target is. A special range (net/special.ts) is left out of
  * every target that is wider than it; a target that lies inside one counts only where the range may
@@ -195,7 +196,8 @@ function decideTarget(
 ): Verdict | undefined {
   const limited: PortsCovering[] = [];
   for (let covering = narrowest; covering !== undefined; covering = covering.wider) {
-    if (special !== undefined && !mayHold(covering.prefix, special, proxied)) break; // and wider ones hold it even less
+    // Wider ones hold it even less.
+    if (special !== undefined && !mayHold(covering.prefix, special, proxied)) break;
     if (somePermits(covering.values, port)) return TUNNEL;
     limited.push(covering);
   }

@@ -2,7 +2,7 @@
  * `tunnel connect`: the whole machine's connections to the targets go through the tunnel.
  *
  *   link and targets (tunnel.ts) -> helper -> device -> names, flows -> capture: routes
- *     -> resolver settings, if there are names (interception.ts) -> proxies, if asked for -> `ready`
+ *     -> resolver settings, if there are names (interception.ts) -> proxies, if any -> `ready`
  *
  * Nothing on the machine is changed before the SSH connection stands. A connection that is lost is
  * made again (link/supervisor.ts) while the capture stays as it is, except for the jump host's own
@@ -34,8 +34,8 @@ import { inSession, type Session } from './session.ts';
 import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
 
 /**
- * Runs until it is stopped: then it rejects with the reason of `stop`. Rejects with TunnelError when
- * it can't start, when it is lost for good, or when not everything could be undone.
+ * Runs until it is stopped: then it rejects with the reason of `stop`. Rejects with TunnelError
+ * when it can't start, when it is lost for good, or when not everything could be undone.
  */
 export function runConnect(wanted: Configuration, options: RunOptions): Promise<never> {
   const { observer, machine = linux } = options;
@@ -124,7 +124,10 @@ interface ServeParts {
   readonly observer: Observer;
 }
 
-/** What the capture hands out where queries are answered: these first, the rest by name if it has one. */
+/**
+ * What the capture hands out where queries are answered: these first, the rest by name if it has
+ * one.
+ */
 function serve(
   names: Names,
   accept: TunTraffic['accept'],

@@ -15,9 +15,9 @@
  * connects to addresses, so then the tunnel's own DNS server answers as well, and keeps which
  * addresses it has told for which names.
  *
- * A link that is lost doesn't end the command: its connections are reset, new ones wait for the next
- * link (--reconnect-hold) and are then refused, and what it makes of that is its own affair. When
- * the command ends, admission stops first, connections are reset, the device goes, the SSH
+ * A link that is lost doesn't end the command: its connections are reset, new ones wait for the
+ * next link (--reconnect-hold) and are then refused, and what it makes of that is its own affair.
+ * When the command ends, admission stops first, connections are reset, the device goes, the SSH
  * connection closes.
  */
 import { NamespaceCapture, type NamespaceTraffic } from '../capture/namespace/namespace.ts';
@@ -179,7 +179,9 @@ function adviseAboutProxies(observer: Observer): void {
   );
 }
 
-/** Direct dials are made in this process's own network, where no route of the tunnel is in the way. */
+/**
+ * Direct dials are made in this process's own network, where no route of the tunnel is in the way.
+ */
 function towardsActual(policy: ExecPolicy): Connector {
   const direct = new DirectConnector();
   return {
@@ -195,7 +197,7 @@ function isolationRefused(error: TunnelError): TunnelError {
 }
 
 function reportLoss(ended: Promise<TunnelError | undefined>, observer: Observer): void {
-  ended.then((error) => {
+  void ended.then((error) => {
     if (error === undefined) return;
     observer.log(
       'error',

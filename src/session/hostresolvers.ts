@@ -1,6 +1,6 @@
 /**
- * The resolvers that this machine's programs ask, as `tunnel connect` sees them: their addresses are
- * captured by route where that is possible, and they are asked for the names that aren't the
+ * The resolvers that this machine's programs ask, as `tunnel connect` sees them: their addresses
+ * are captured by route where that is possible, and they are asked for the names that aren't the
  * tunnel's. They change when the machine joins another network.
  */
 import type { Configuration } from '../config/configuration.ts';

@@ -1,6 +1,6 @@
 /**
- * What a session needs of the machine it runs on. There is one of Linux, here, and one in memory for
- * tests (test/support/memorymachine.ts), with which whole sessions run without root.
+ * What a session needs of the machine it runs on. There is one of Linux, here, and one in memory
+ * for tests (test/support/memorymachine.ts), with which whole sessions run without root.
  */
 import { linuxTunDevice, linuxTunHost } from '../capture/tun/linuxtun.ts';
 import type { TunDevice, TunHost } from '../capture/tun/tun.ts';

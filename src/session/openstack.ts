@@ -1,7 +1,8 @@
 /**
  * Clouds and the jump host, put together: `tunnel openstack`.
  *
- *   cloud from files and environment -> jump host -> catalog through it -> targets -> each is tried -> report
+ *   cloud from files and environment -> jump host -> catalog through it -> targets
+ *         -> each is tried -> report
  *
  * A cloud that isn't configured properly is found out before the jump host is asked for anything.
  */
@@ -16,8 +17,8 @@ import { inSession } from './session.ts';
 import type { RunOptions } from './tunnel.ts';
 
 /**
- * Runs `tunnel openstack`; resolves with what it prints. Rejects with TunnelError, or with the reason
- * of `stop`.
+ * Runs `tunnel openstack`; resolves with what it prints. Rejects with TunnelError, or with the
+ * reason of `stop`.
  */
 export function reportCloud(
   { ssh, openstack, format }: OpenStackConfiguration,

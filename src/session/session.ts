@@ -79,7 +79,7 @@ export class Session {
 
   /** A part that ends with an error ends the session; one that ends without has been closed. */
   endsWith(ended: Promise<TunnelError | undefined>): void {
-    ended.then((error) => {
+    void ended.then((error) => {
       if (error !== undefined) this.#ending.abort(error);
     });
   }
@@ -130,9 +130,9 @@ export class Session {
 }
 
 /**
- * Runs `body` in a session, and closes that whatever happens. Resolves to what `body` gives. Rejects
- * with what it rejects with, which is the reason of `stop` after an orderly stop; or with `unclean`
- * when all went well until a part could not be closed.
+ * Runs `body` in a session, and closes that whatever happens. Resolves to what `body` gives.
+ * Rejects with what it rejects with, which is the reason of `stop` after an orderly stop; or with
+ * `unclean` when all went well until a part could not be closed.
  */
 export async function inSession<T>(
   options: SessionOptions,

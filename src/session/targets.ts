@@ -1,9 +1,9 @@
 /**
  * The targets of a run: those of the configuration, and with --os-cloud the endpoints of a cloud.
  *
- *   before the link     the cloud's files are read: what is wrong with them is said before anybody is asked for a password
- *   the link stands     the catalog is fetched through it, unless the one that is kept is young enough
- *   after that          rules, capture, `ready`: the rules are complete when the first connection is captured
+ *   before the link   the cloud's files are read: what is wrong is said before a password is asked
+ *   the link stands   the catalog is fetched through it, unless the one that is kept is young
+ *   after that        rules, capture, `ready`: they are complete when the first connection comes
  *
  * A cloud that can't be asked ends the run before anything is captured.
  */

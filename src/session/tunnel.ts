@@ -1,13 +1,13 @@
 /**
  * The tunnel itself, which all commands share: the link, and what may be opened through it.
  *
- *   settings of a cloud are read     what is wrong with them is said before anybody is asked for a password
- *   link (link/link.ts) stands       its own addresses are left out of `captured` before it is dialled
- *   guard, connector                 the allow-list before everything that the jump host is asked for
- *   targets of a cloud are fetched   through the connector: the configuration is complete from here on
+ *   settings of a cloud   are read: what is wrong with them is said before a password is asked for
+ *   link (link/link.ts)   stands: its own addresses are left out of `captured` before it is dialled
+ *   guard, connector      the allow-list before everything that the jump host is asked for
+ *   targets of a cloud    are fetched through the connector: now the configuration is complete
  *
- * What differs from one command to the other is what captures connections, what answers queries, and
- * what its flows may do (flows.ts).
+ * What differs from one command to the other is what captures connections, what answers queries,
+ * and what its flows may do (flows.ts).
  */
 import type { Configuration } from '../config/configuration.ts';
 import { createGuard, guardedConnector } from '../connect/guarded.ts';

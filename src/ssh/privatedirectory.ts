@@ -3,8 +3,9 @@
  * of ssh_config, too). Mode 0700, in $XDG_RUNTIME_DIR (which the system empties at the latest at
  * logout) or /tmp.
  *
- *   tunnel-ssh-NS-PID-START-RANDOM   the tunnel's process id, the namespace in which it is one (containers may share
- *                                    the directory above), and when the process began (proc(5), stat, field 22); base 36
+ *   tunnel-ssh-NS-PID-START-RANDOM   the tunnel's process id, the namespace in which it is one
+ *                                    (containers may share the directory above), and when the
+ *                                    process began (proc(5), stat, field 22); base 36
  *
  * A tunnel that was killed leaves it behind. The next one removes those directories of the same
  * user whose process no longer is, or is another one by now.

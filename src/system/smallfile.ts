@@ -1,4 +1,7 @@
-/** Reads a file whose path or content others may have a hand in: whatever it is, it holds up nothing. */
+/**
+ * Reads a file whose path or content others may have a hand in: whatever it is, it holds up
+ * nothing.
+ */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 

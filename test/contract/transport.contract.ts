@@ -84,7 +84,10 @@ export function transportContract(
 
     test('half-close: after end() the answer can still be read', async ({ transport, serve }) => {
       const destination = await serve((far) => {
-        readAll(far).then((request) => far.end(`answer to ${request}`));
+        readAll(far).then(
+          (request) => far.end(`answer to ${request}`),
+          (error: Error) => far.destroy(error),
+        );
       });
       const stream = await connectStream(transport, destination);
       stream.end('question');

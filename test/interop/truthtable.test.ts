@@ -2,7 +2,8 @@
  * OpenSSH's own truth table: what of sshd_config and authorized_keys lets a connection through,
  * cell by cell.
  *
- *   AllowTcpForwarding  x  PermitOpen  x  DisableForwarding  x  options of the key  x  permitopen of the key  x  destination
+ *   AllowTcpForwarding  x  PermitOpen  x  DisableForwarding
+ *     x  options of the key  x  permitopen of the key  x  destination
  *
  * One sshd has all server settings in `Match LocalAddress` blocks, one address of 127/8 each; one
  * authorized_keys file has all key options, one key each. So a connection is a row, and it opens

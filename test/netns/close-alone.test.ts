@@ -6,14 +6,14 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, it, type TestContext } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { API1, API1_6, JUMPHOST4, Port, PRIVATE4, PRIVATE6 } from '../support/addresses.ts';
 import { pseudoRandomDigest } from '../support/bytes.ts';
 import { JUMP_USER } from '../support/credentials.ts';
 import type { EndReport } from '../support/endreader.ts';
 import { ExecLab } from '../support/execlab.ts';
-import { buildGliderServer } from '../support/gliderserver.ts';
+import { goProgram, goProgramMissing } from '../support/goprograms.ts';
 import { labUnavailable } from '../support/lab.ts';
 import type { Child, ExecResult } from '../support/process.ts';
 import { closedToOthers } from '../support/requirements.ts';
@@ -200,13 +200,11 @@ describe('a server that ends channels with CLOSE alone', {
     assert.ok(Number(close) > 10, `${close} CLOSEs`);
   });
 
-  it('a real one, gliderlabs/ssh', { skip: labUnavailable('go') }, async (context: TestContext) => {
-    const built = await buildGliderServer();
-    if ('unavailable' in built) return context.skip(built.unavailable); // its Go module isn't to be had everywhere
+  it('a real one, gliderlabs/ssh', { skip: goProgramMissing('gliderserver') }, async () => {
     const { jumphost, credentials, client } = exec.lab;
     const [hostKey = ''] = credentials.hostKeys;
     const glider = await jumphost.spawn([
-      built.program,
+      goProgram('gliderserver'),
       String(GLIDER_PORT),
       authorizedKeys,
       hostKey,

@@ -42,6 +42,28 @@ async function connectTo(lab: Lab, host: string, port: number): Promise<Attempt>
   return attempt;
 }
 
+/**
+ * Connects to one port after the other until one is answered within a round trip. The fastest
+ * counts: a busy machine delays some, a second round trip would delay all.
+ */
+async function answeredInTime(
+  lab: Lab,
+  host: string,
+  ports: readonly number[],
+  outcome: string,
+): Promise<void> {
+  const times: number[] = [];
+  for (const port of ports) {
+    await quiet();
+    const attempt = await connectTo(lab, host, port);
+    assert.equal(attempt.outcome, outcome);
+    assert.ok(attempt.ms > RTT_MS * 0.9, `${attempt.ms} ms: nobody can have asked the far side`);
+    times.push(attempt.ms);
+    if (attempt.ms < ONE_ROUND_TRIP_MS) return;
+  }
+  assert.fail(`${times.join(', ')} ms`);
+}
+
 async function settled(condition: () => Promise<boolean>, what: string): Promise<void> {
   const until = performance.now() + 5000;
   while (!(await condition())) {
@@ -112,22 +134,8 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
     ['an unreachable host is unreachable', UNREACHABLE4, 80, 'EHOSTUNREACH'],
     ['an unreachable host is unreachable (IPv6)', UNREACHABLE6, 80, 'EHOSTUNREACH'],
   ] as const) {
-    it(`${what}, within one round trip`, async () => {
-      // The fastest counts: a busy machine delays some, a second round trip would delay all.
-      const times: number[] = [];
-      for (let i = 0; i < ATTEMPTS; i++) {
-        await quiet();
-        const attempt = await connectTo(lab, host, port);
-        assert.equal(attempt.outcome, outcome);
-        assert.ok(
-          attempt.ms > RTT_MS * 0.9,
-          `${attempt.ms} ms: nobody can have asked the far side`,
-        );
-        times.push(attempt.ms);
-        if (attempt.ms < ONE_ROUND_TRIP_MS) return;
-      }
-      assert.fail(`${times.join(', ')} ms`);
-    });
+    it(`${what}, within one round trip`, () =>
+      answeredInTime(lab, host, Array<number>(ATTEMPTS).fill(port), outcome));
   }
 
   it('fail as unreachable when the jump host finds no such host', async () => {
@@ -261,12 +269,9 @@ describe('connects through a hardened jump host', { skip: labUnavailable() }, ()
     ['IPv4', API1, 'EHOSTUNREACH'],
     ['IPv6', API1_6, 'EACCES'],
   ] as const) {
-    it(`are prohibited for what it doesn't list, within one round trip (${family})`, async () => {
-      await quiet();
-      const attempt = await connectTo(lab, host, Port.discard);
-      assert.equal(attempt.outcome, outcome);
-      assert.ok(attempt.ms > RTT_MS * 0.9 && attempt.ms < ONE_ROUND_TRIP_MS, `${attempt.ms} ms`);
-    });
+    // Each port once: what was prohibited is known for a while.
+    it(`are prohibited for what it doesn't list, within one round trip (${family})`, () =>
+      answeredInTime(lab, host, [Port.discard, Port.chargen, Port.flood, Port.stall], outcome));
   }
 });
 

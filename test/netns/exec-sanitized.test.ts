@@ -1,18 +1,16 @@
 /** The tests of exec once more, with a build of the launcher under AddressSanitizer and UBSan. */
 import assert from 'node:assert/strict';
-import { dirname } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { mustRun, run, SEARCH_PATH } from '../support/process.ts';
-import { closedToOthers, labUnavailable } from '../support/requirements.ts';
+import { run, SEARCH_PATH } from '../support/process.ts';
+import { closedToOthers, labUnavailable, sanitizedMissing } from '../support/requirements.ts';
 import { MAIN } from '../support/tunnel.ts';
 
-const NATIVE = fileURLToPath(new URL('../../../native', import.meta.url));
 const LAUNCHER = fileURLToPath(new URL('../../native-test/tunnel-launcher', import.meta.url));
 const TIMEOUT_MS = 120_000;
 
 describe('launcher under sanitizers', {
-  skip: labUnavailable('cc', 'make', 'openssl', 'unshare') || closedToOthers(MAIN),
+  skip: labUnavailable('openssl', 'unshare') || sanitizedMissing(LAUNCHER) || closedToOthers(MAIN),
 }, () => {
   for (const [file, pattern] of [
     ['exec-launcher', '.'],
@@ -20,7 +18,6 @@ describe('launcher under sanitizers', {
     ['exec-users', 'sudo|doas'],
   ] as const) {
     it(`passes ${file}.test (${pattern})`, async () => {
-      await mustRun(['make', '-s', '-C', NATIVE, LAUNCHER, `LAB_OUT=${dirname(LAUNCHER)}`]);
       const test = fileURLToPath(new URL(`./${file}.test.js`, import.meta.url));
       // The variable by which the outer test runner knows its children is left out: this one is a
       // run of its own.

@@ -24,8 +24,8 @@ import {
 } from '../support/addresses.ts';
 import { UID } from '../support/etc.ts';
 import { ExecLab } from '../support/execlab.ts';
+import { goProgram, goProgramMissing } from '../support/goprograms.ts';
 import { labUnavailable } from '../support/lab.ts';
-import { mustRun } from '../support/process.ts';
 import { allProcesses, processEntry } from '../support/processtable.ts';
 import { closedToOthers } from '../support/requirements.ts';
 import { MAIN } from '../support/tunnel.ts';
@@ -42,24 +42,6 @@ const FETCH =
  * Of the standard library it takes little, so that it is built in seconds; Go's runtime makes its
  * system calls itself.
  */
-const GO_SOURCE = `package main
-
-import (
-	"io"
-	"net"
-	"os"
-)
-
-func main() {
-	connection, err := net.Dial("tcp", os.Args[1])
-	if err != nil {
-		panic(err)
-	}
-	io.WriteString(connection, "GET / HTTP/1.0\\r\\n\\r\\n")
-	io.Copy(os.Stdout, connection)
-}
-`;
-
 /**
  * Datagrams on connected sockets, from `ADDRESS PORT BYTES` each: what comes back, or the name of
  * the error.
@@ -115,19 +97,8 @@ describe('exec', {
     assert.equal(lines[3], '0');
   });
 
-  it('lets a Go program reach targets', { skip: labUnavailable('go') }, async () => {
-    const source = join(exec.home, 'fetch.go');
-    const program = join(exec.home, 'fetch');
-    writeFileSync(source, GO_SOURCE);
-    await mustRun(['go', 'build', '-o', program, source], {
-      env: {
-        PATH: process.env['PATH'] ?? '',
-        HOME: exec.home,
-        CGO_ENABLED: '0',
-        GO111MODULE: 'off',
-      },
-      timeout: 120_000,
-    });
+  it('lets a Go program reach targets', { skip: goProgramMissing('dial') }, async () => {
+    const program = goProgram('dial');
     const answer = await output(PRIVATE4, '--', program, `${API1}:${Port.http}`);
     assert.equal(peerOf(answer.split('\r\n\r\n')[1] ?? ''), JUMPHOST_PRIVATE4);
   });

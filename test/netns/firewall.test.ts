@@ -2,7 +2,8 @@
  * A host firewall that lets nothing in but answers: captured connections are outgoing ones, so it
  * doesn't stop them.
  *
- *   application --SYN--> tunN --> program: far side connects --SYN-ACK--> tunN --> INPUT: established --> application
+ *   application --SYN--> tunN --> program: far side connects --SYN-ACK--> tunN --> INPUT:
+ *   established --> application
  *
  * The rule sets are those that people have: a policy of drop with conntrack (ufw, NixOS), strict
  * reverse-path filtering by the kernel (rp_filter) and by the packet filter (firewalld). Everything
@@ -13,6 +14,7 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { API1, API1_6, Port, PRIVATE4, PRIVATE6, UNREACHABLE4 } from '../support/addresses.ts';
 import { pseudoRandomDigest } from '../support/bytes.ts';
+import { INPUT_DROP, switchOff, switchOn } from '../support/firewall.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
 import { type Attempt, dial, startTunnel } from '../support/tunnel.ts';
@@ -22,17 +24,6 @@ const SIZE = 2_000_000;
 const SLOW_SIZE = 3_000_000;
 const SLOW_RATE = '1M';
 
-const INPUT_DROP = `
-  chain input {
-    type filter hook input priority filter; policy drop;
-    ct state established,related accept
-    ct state invalid drop
-    iif lo accept
-    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept
-    counter name refused
-  }
-  counter refused {}
-`;
 /** As firewalld has it (IPv6_rpfilter=strict), for both families. */
 const REVERSE_PATH = `
   chain prerouting {
@@ -43,26 +34,10 @@ const REVERSE_PATH = `
   counter astray {}
 `;
 
-/**
- * Seconds: the kernel forgets a half-closed connection after 60, which would take a test as long.
- */
-const FORGOTTEN_AFTER = 28;
-const ANSWERED_AFTER = 33;
-
 const FIREWALLS: Readonly<Record<string, string>> = {
   'policy drop': INPUT_DROP,
   'policy drop and a reverse-path filter': INPUT_DROP + REVERSE_PATH,
 };
-
-async function switchOn(lab: Lab, rules: string): Promise<void> {
-  const input = `table inet firewall\ndelete table inet firewall\ntable inet firewall {${rules}}\n`;
-  const { status, stderr } = await lab.client.exec(['nft', '-f', '-'], { input });
-  assert.equal(status, 0, stderr);
-}
-
-async function switchOff(lab: Lab): Promise<void> {
-  await lab.client.exec(['nft', 'delete', 'table', 'inet', 'firewall']);
-}
 
 /** Strict (RFC 3704): what comes in must come from where an answer would go. */
 const strictReversePath = (lab: Lab): Promise<void> =>
@@ -183,21 +158,4 @@ describe('connect behind a host firewall', {
       }
     });
   }
-
-  it('brings an answer that comes after the firewall has forgotten other half-closed connections', async () => {
-    await switchOn(lab, INPUT_DROP);
-    const tunnel = await startTunnel(lab.client, [PRIVATE4]);
-    try {
-      const timeout = `net/netfilter/nf_conntrack_tcp_timeout_close_wait=${FORGOTTEN_AFTER}`;
-      await lab.client.configure([], [timeout]);
-      const { stdout, stderr } = await lab.client.exec(
-        ['sh', '-c', `echo ${ANSWERED_AFTER}000 | ncat ${API1} ${Port.late}`],
-        { timeout: (ANSWERED_AFTER + 20) * 1000 },
-      );
-      assert.equal(stdout, 'late\n', stderr);
-    } finally {
-      await tunnel.stop('SIGINT');
-      await switchOff(lab);
-    }
-  });
 });

@@ -199,7 +199,8 @@ async function overrun(namespace: HelperNamespace): Promise<boolean> {
   return lines.some((line) => Number(line.trim().split(/\s+/)[8]) > 0);
 }
 
-describe('helper: stuck', { skip }, () => {
+// Each in a namespace of its own; two wait for ten seconds.
+describe('helper: stuck', { skip, concurrency: true }, () => {
   for (const [what, request] of [
     ['idle', ['close']],
     ['at a request', ['close-during', '10.0.0.0/8']],

@@ -31,21 +31,17 @@ import {
 import { Child, mustRun, run, SEARCH_PATH } from '../support/process.ts';
 import { closedToOthers, labUnavailable } from '../support/requirements.ts';
 
-const skip = labUnavailable('unshare', 'cc') || closedToOthers(CLIENT);
+const STRANGER = fileURLToPath(new URL('../../native-test/stranger', import.meta.url));
+const skip = labUnavailable('unshare') || closedToOthers(CLIENT);
 const CLIENT_END_MS = 5_000;
 const CAP_NET_ADMIN_ONLY = '0000000000001000';
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
 let directory = '';
-let stranger = '';
 
-before(async () => {
+before(() => {
   if (skip !== false) return;
   directory = mkdtempSync(join(tmpdir(), 'tunnel-test-'));
   chmodSync(directory, 0o755);
-  stranger = join(directory, 'stranger');
-  const source = join(ROOT, 'test/support/stranger.c');
-  await mustRun(['cc', '-D_GNU_SOURCE', `-I${join(ROOT, 'native')}`, '-o', stranger, source]);
 });
 
 after(() => {
@@ -158,13 +154,13 @@ describe('helper: the program’s end of the link', { skip }, () => {
       chmodSync(place, 0o755);
       chmodSync(path, 0o777);
       for (let attempt = 0; attempt < 3; attempt++) {
-        const { stdout } = await run([stranger, path, String(UID)]);
+        const { stdout } = await run([STRANGER, path, String(UID)]);
         assert.equal(stdout, 'closed\n');
       }
-      const peer = await Child.start([stranger, path, '0']);
+      const peer = await Child.start([STRANGER, path, '0']);
       const { message } = (await client.must('answer')) as { message?: { type: string } };
       assert.equal(message?.type, 'hello');
-      assert.equal((await run([stranger, path, '0'])).stdout, 'connect: Connection refused\n');
+      assert.equal((await run([STRANGER, path, '0'])).stdout, 'connect: Connection refused\n');
       await peer.stop('SIGKILL');
       assert.deepEqual(await client.must('answer'), { end: 0 });
     }));

@@ -377,7 +377,8 @@ test('host state is the same at every moment, and shows what changes', { skip },
     const states = () => Promise.all(namespaces.map((namespace) => namespace.hostState()));
     const first = await states();
     await ping(lab.client, address.JUMPHOST6, 2);
-    await new Promise((resolve) => setTimeout(resolve, 1500)); // the kernel reports a late carrier once a second
+    // The kernel reports a late carrier once a second.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
     assert.deepEqual(await states(), first);
     for (const [change, undo] of [
       ['ip rule add pref 5 lookup 77', 'ip rule del pref 5'],

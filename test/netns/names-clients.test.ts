@@ -10,7 +10,7 @@ import { API1, API1_NAME, API2_NAME } from '../support/addresses.ts';
 import type { BrowserLike } from '../support/browserlike.ts';
 import type { ExecOptions } from '../support/execlab.ts';
 import { NO_USER_NAMESPACES } from '../support/execlab.ts';
-import { buildGoLookup } from '../support/golookup.ts';
+import { goProgram, goProgramMissing } from '../support/goprograms.ts';
 import { labUnavailable } from '../support/lab.ts';
 import { createNamesLab, type NamesLab, WWW } from '../support/nameslab.ts';
 import type { Child } from '../support/process.ts';
@@ -34,7 +34,6 @@ const V6 = '2001:2:0:8000::[0-9a-f:]+';
 const skip =
   labUnavailable('openssl', 'unshare', 'curl', 'python3', 'getent', 'dig', 'dnsmasq') ||
   closedToOthers(MAIN);
-const noGo = labUnavailable('go', 'cc');
 
 type RunScript = (script: string) => Promise<string>;
 
@@ -72,11 +71,10 @@ function clients(
     });
 
     for (const resolver of ['go', 'cgo']) {
-      it(`Go, netdns=${resolver}`, { skip: noGo }, async () => {
-        const program = await buildGoLookup();
+      it(`Go, netdns=${resolver}`, { skip: goProgramMissing('lookup') }, async () => {
         const said = await run(
           [API2_NAME, WWW, 'nobody.corp.example']
-            .map((of) => `GODEBUG=netdns=${resolver} ${program} ${of}`)
+            .map((of) => `GODEBUG=netdns=${resolver} ${goProgram('lookup')} ${of}`)
             .join(';'),
         );
         const both = `(?:${V4}\n${V6}|${V6}\n${V4})`;

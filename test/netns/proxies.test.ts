@@ -20,8 +20,9 @@ import {
   UNREACHABLE4,
 } from '../support/addresses.ts';
 import { makeCertificates } from '../support/certificates.ts';
+import { goProgram, goProgramMissing } from '../support/goprograms.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
-import { type Child, type ExecResult, mustRun, SEARCH_PATH } from '../support/process.ts';
+import { type Child, type ExecResult, mustRun } from '../support/process.ts';
 import { moduleMissing } from '../support/requirements.ts';
 import { MAIN, REMOTE, startDialer, startTunnel } from '../support/tunnel.ts';
 
@@ -33,16 +34,6 @@ const FROM_JUMPHOST = [JUMPHOST_PRIVATE4, JUMPHOST_PRIVATE6];
 /** An address of the uplink, which the client reaches without any tunnel, and the client's own. */
 const UPLINK = '198.51.100.1';
 const CLIENT = '192.0.2.2';
-
-const GO_PROGRAM = `package main
-import ("fmt"; "io"; "net/http"; "os")
-func main() {
-  response, err := http.Get(os.Args[1])
-  if err != nil { fmt.Println(err); os.Exit(1) }
-  body, _ := io.ReadAll(response.Body)
-  fmt.Print(response.StatusCode, " ", string(body))
-}
-`;
 
 interface Proxy {
   readonly child: Child;
@@ -270,13 +261,8 @@ print('done')
     }
   });
 
-  it('serves a Go program, by its environment', { skip: labUnavailable('go') }, async () => {
-    writeFileSync(join(files, 'main.go'), GO_PROGRAM);
-    const program = join(files, 'go-client');
-    await mustRun(['go', 'build', '-o', program, join(files, 'main.go')], {
-      timeout: 90_000,
-      env: { PATH: SEARCH_PATH, HOME: files, GOCACHE: join(files, 'go-cache'), GO111MODULE: 'off' },
-    });
+  it('serves a Go program, by its environment', { skip: goProgramMissing('fetch') }, async () => {
+    const program = goProgram('fetch');
     for (const scheme of ['http', 'socks5']) {
       const proxy = `${scheme}://127.0.0.1:${all.port}`;
       const env = { HTTP_PROXY: proxy, HTTPS_PROXY: proxy, SSL_CERT_FILE: join(files, 'ca.pem') };

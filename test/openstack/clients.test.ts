@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { JUMPHOST_PRIVATE4 } from '../support/addresses.ts';
-import { buildGophercloud, gophercloudUnavailable } from '../support/gophercloud.ts';
+import { goProgram, goProgramMissing } from '../support/goprograms.ts';
 import { CloudLab, keystoneUnavailable } from '../support/keystone.ts';
 import { TARGETS } from '../support/keystonecatalog.ts';
 import type { Child, ExecResult } from '../support/process.ts';
@@ -101,8 +101,8 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
     const attempts = await Promise.all(
       commands.map((words) => inClient(['openstack', '--os-cloud', 'demo', ...words])),
     );
-    if (gophercloudUnavailable() === false)
-      attempts.push(await inClient([await buildGophercloud(), 'demo']));
+    if (goProgramMissing('gophercloud') === false)
+      attempts.push(await inClient([goProgram('gophercloud'), 'demo']));
     for (const { status, stderr } of attempts) {
       assert.notEqual(status, 0);
       assert.match(
@@ -165,8 +165,10 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
         for (const token of tokens) assert.match(token, /^gAAAA/);
       });
 
-      it("the library of Terraform's provider", { skip: gophercloudUnavailable() }, async () => {
-        const program = await buildGophercloud();
+      it("the library of Terraform's provider", {
+        skip: goProgramMissing('gophercloud'),
+      }, async () => {
+        const program = goProgram('gophercloud');
         for (const name of ['demo', 'credential']) {
           const { status, stdout, stderr } = await run([program, name]);
           assert.equal(status, 0, stderr);

@@ -3,8 +3,9 @@
  * listens on every port of addresses.ts, on all addresses of both families.
  *
  * HTTP, on port 80:
- *   GET  /                    JSON {host, peer, local}: who answered, and the addresses that it sees, so that a test can
- *                             prove that a connection came from the jump host
+ *   GET  /                    JSON {host, peer, local}: who answered, and the addresses that it
+ *                             sees, so that a test can prove that a connection came from the jump
+ *                             host
  *   GET  /bytes/N?seed=S      N bytes of bytes.ts, with Content-Length, paced by the reader
  *   GET  /sha256/N?seed=S     their digest: JSON {sha256, bytes}
  *   POST /sha256              JSON {sha256, bytes} of the body

@@ -1,6 +1,7 @@
-"""What openstacksdk itself makes of a clouds.yaml. Reads cases as JSON ([{directory, env, cloud, region}]) and prints, for each,
-the settings that matter or {"error": ...}. One process for all: each case is a fork in which the loader is imported anew, because
-it looks for its files when it is imported."""
+"""What openstacksdk itself makes of a clouds.yaml. Reads cases as JSON ([{directory, env, cloud,
+region}]) and prints, for each, the settings that matter or {"error": ...}. One process for all:
+each case is a fork in which the loader is imported anew, because it looks for its files when it
+is imported."""
 import importlib
 import json
 import os

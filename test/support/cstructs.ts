@@ -17,7 +17,8 @@ const NATIVE = fileURLToPath(new URL('../../../native', import.meta.url));
  *   SIZE(name)             `name.size`   of struct PREFIX_name
  *   AT(name, field, as)    `name.as`     the offset of a field of it
  *   VALUE(CONSTANT)        `CONSTANT`
- *   HEX(name, variable)    `name`        its bytes; HEADER(type, variable) is what its header begins with
+ *   HEX(name, variable)    `name`        its bytes; HEADER(type, variable) is what its header
+ *                                        begins with
  */
 export function printedByC(
   header: string,

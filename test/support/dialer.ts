@@ -2,12 +2,15 @@
  * A client program that tests run inside a namespace, where the tunnel captures: `node dialer.js
  * VERB ...` prints one JSON value.
  *
- *   connect HOST PORT...            [{port, outcome, ms}]: `open`, or the errno name of the failed connect
+ *   connect HOST PORT...            [{port, outcome, ms}]: `open`, or the errno name of the failed
+ *                                   connect
  *   give-up HOST PORT MS            connects and closes the socket MS later, without an answer
- *   echo HOST PORT COUNT BYTES      COUNT flows at once send BYTES each of their own pseudo-random bytes to an echo port:
- *                                   {flows, wrong}, the number of flows that did not get back exactly what they sent
+ *   echo HOST PORT COUNT BYTES      COUNT flows at once send BYTES each of their own pseudo-random
+ *                                   bytes to an echo port: {flows, wrong}, the number of flows that
+ *                                   did not get back exactly what they sent
  *   half-close HOST PORT            sends, ends its side, and reads on: {text}
- *   hold HOST PORT COUNT            opens COUNT connections, prints `held N` and keeps them until it is ended
+ *   hold HOST PORT COUNT            opens COUNT connections, prints `held N` and keeps them until
+ *                                   it is ended
  *   fill-reset HOST PORT            writes until nothing more is taken, then resets: {sent}
  *   udp HOST PORT                   sends a datagram on a connected socket: {outcome, ms}
  */

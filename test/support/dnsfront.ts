@@ -1,8 +1,10 @@
 /**
  * The DNS server on its own, in a namespace: for tests with real clients and real resolvers.
  *
- *   node dnsfront.js '{"host": "127.0.0.1", "port": 53, "servers": [{"host": "10.77.0.11", "port": 53}],
- *                      "nameTargets": ["api.example.com"], "domains": ["corp.example"], "local": []}'
+ *   node dnsfront.js '{"host": "127.0.0.1", "port": 53, "servers": [{"host": "10.77.0.11", "port":
+ *   53}],
+ *                      "nameTargets": ["api.example.com"], "domains": ["corp.example"], "local":
+ *                      []}'
  *
  * Prints `ready`; ends when its standard input does. Upstream servers are dialled as they are: a
  * route leads into the tunnel.

@@ -47,7 +47,7 @@ export class DnsListener {
     // ICMP errors about answers to clients that have gone.
     datagrams.on('error', () => {});
     datagrams.on('message', (payload, from) => {
-      answerDatagram(this.#options.server, payload, from.address).then((answer) => {
+      void answerDatagram(this.#options.server, payload, from.address).then((answer) => {
         if (answer !== undefined) this.#datagrams?.send(answer, from.port, from.address, () => {});
       });
     });
@@ -66,7 +66,7 @@ export class DnsListener {
 
   #stream(socket: Socket): void {
     this.#streams.add(socket);
-    serveStream(this.#options.server, socket, socket.remoteAddress ?? '').then(() =>
+    void serveStream(this.#options.server, socket, socket.remoteAddress ?? '').then(() =>
       this.#streams.delete(socket),
     );
   }

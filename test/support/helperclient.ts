@@ -12,10 +12,11 @@
  *   close                           close(), then the device's descriptor
  *   uplink ADDRESS EXCLUDE          the addon's uplinkFor()
  *   listen PATH                     only the link, at PATH; nobody is started
- *   serve HELPER                    the link, and the helper started directly: {pid} once it has said hello
+ *   serve HELPER                    the link, and the helper started directly: {pid} once it has
+ *                                   said hello
  *   send HEX                        a message over the link, as it is
- *   answer                          the next message of the link, decoded, with {fd: true} if a descriptor came; `end`
- *                                   after the last
+ *   answer                          the next message of the link, decoded, with {fd: true} if a
+ *                                   descriptor came; `end` after the last
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -110,7 +111,7 @@ async function handle({ op, args }: Request): Promise<unknown> {
   switch (op) {
     case 'start':
       helper = await startHelper({ observer, ...(first === '' ? {} : { path: first }) });
-      helper.ended.then((error) => {
+      void helper.ended.then((error) => {
         // As the capture does: without its helper the device is given up.
         releaseDevice();
         if (error !== undefined)

@@ -27,6 +27,8 @@ const VOLATILE: readonly (readonly [RegExp, string])[] = [
   [/ age \d+\S*/g, ''],
   [/\b(valid_lft|preferred_lft) \d+sec/g, '$1 limited'],
   [/\bpackets \d+ bytes \d+/g, 'packets - bytes -'],
+  // ip looks through all namespaces for the name of a peer's; another lab's may just be going.
+  [/^Error: Peer netns reference is invalid\.\n/gm, ''],
   // What another namespace's end of a veth pair is numbered is no property of this one.
   [/ link-netnsid \d+/g, ''],
 ];

@@ -2,10 +2,13 @@
  * A cloud in the lab: Debian's Keystone, and stand-ins for other services, behind a TLS front on
  * the API host api1.
  *
- *   client ... jump host ---- api1: nginx 10.77.0.11:443, 9292, 9696, 8776  (a virtual host for each service, private CA,
- *                              |      admits 10.77.0.1 only, logs the source of each request)
- *                              +----> 127.0.0.1:5000  Keystone (keystoneserver.py; sqlite, fernet tokens)
- *                              +----> 127.0.0.1:8000  stand-ins for nova, glance, neutron, cinder (cloudstandins.ts)
+ *   client ... jump host ---- api1: nginx 10.77.0.11:443, 9292, 9696, 8776  (a virtual host for
+ *                              |      each service, private CA, admits 10.77.0.1 only, logs the
+ *                              |      source of each request)
+ *                              +----> 127.0.0.1:5000  Keystone (keystoneserver.py; sqlite, fernet
+ *                                                     tokens)
+ *                              +----> 127.0.0.1:8000  stand-ins for nova, glance, neutron, cinder
+ *                                                     (cloudstandins.ts)
  *
  * - The names are in the jump host's /etc/hosts only. What runs in the client asks a resolver that
  *   isn't there (`withResolver`).

@@ -4,25 +4,25 @@
  * machine.
  *
  *   client ---veth--- uplink ---veth or delay line--- jumphost ---bridge "private"---+--- api1
- *   192.0.2.2         192.0.2.1                       198.51.100.10    10.77.0.1     |    10.77.0.11, 10.77.1.1-20
+ *   192.0.2.2         192.0.2.1                       198.51.100.10    10.77.0.1     |
  *   2001:db8:1::2     198.51.100.1                    2001:db8:2::10                 +--- api2
- *                                                     sshd                                10.77.0.12, 10.77.2.1-20
+ *                                                     sshd
+ *
+ *   api1 is 10.77.0.11 and 10.77.1.1-20, api2 is 10.77.0.12 and 10.77.2.1-20.
  *
  * - The client's default route is the uplink, which forwards, but knows no way to 10.77.0.0/16 and
- *   2001:db8:77::/64 and
- *   answers "unreachable". The jump host doesn't forward. So whatever reaches an API host came through sshd, and the API
- *   host sees the jump host's private address as its peer.
+ *   2001:db8:77::/64 and answers "unreachable". The jump host doesn't forward. So whatever reaches
+ *   an API host came through sshd, and the API host sees the jump host's private address as its
+ *   peer.
  * - Devices are named for what is at the other end: `uplink` in the client, `client` and `jumphost`
  *   in the uplink, ...
  * - A veth pair between uplink and jump host has no delay; `rtt`, `loss` and `bandwidth` put the
- *   delay line (delayline.c)
- *   in its place.
+ *   delay line (delayline.c) in its place.
  * - The API hosts run apiserver.ts; addresses.ts has all addresses and ports, also those that
  *   refuse, drop or don't exist.
  * - sshd comes in two variants, can be killed and restarted, and its log can be read (sshd.ts).
  * - Several labs can exist at a time. `close` removes everything; so does the end of the process
- *   that made the lab, and
- *   after SIGKILL the next lab or `Lab.sweep` (janitor.ts).
+ *   that made the lab, and after SIGKILL the next lab or `Lab.sweep` (janitor.ts).
  *
  *   const lab = await Lab.create({ rtt: 50, sshd: 'hardened' });
  *   await lab.client.exec(['curl', '-sS', `http://${API1}/`]);

@@ -123,7 +123,7 @@ export class MemoryMachine implements Machine {
         await this.#step('dial');
         const { twin } = this;
         this.standing.add('link');
-        twin.ended.then(() => this.standing.delete('link'));
+        void twin.ended.then(() => this.standing.delete('link'));
         return {
           connect: twin.connect.bind(twin),
           ended: twin.ended,
@@ -202,7 +202,7 @@ export class MemoryMachine implements Machine {
     const exited = new Promise<CommandStatus>((resolve) => {
       this.exit = resolve;
     });
-    exited.then(() => this.standing.delete('launcher'));
+    void exited.then(() => this.standing.delete('launcher'));
     return {
       network: { device: 'tun7', hasIPv6: true, hasResolvConf: true },
       takeTun: () => {

@@ -1,9 +1,11 @@
 /**
  * A lab in which only the jump host knows the names, and permits by name:
  *
- *   jump host   /etc/hosts knows api1 and api2.lab.example, one, two and slow.lab.example and www.corp.example; PermitOpen lists names, the
- *               resolver, and one address whose name it doesn't list
- *   api1        dnsmasq for corp.example; HTTPS with a certificate of its own for one.lab.example and for two.lab.example
+ *   jump host   /etc/hosts knows api1 and api2.lab.example, one, two and slow.lab.example and
+ *               www.corp.example; PermitOpen lists names, the resolver, and one address whose name
+ *               it doesn't list
+ *   api1        dnsmasq for corp.example; HTTPS with a certificate of its own for one.lab.example
+ *               and for two.lab.example
  *   uplink      this machine's own resolver (uplinkserver.ts), which knows none of them
  */
 import { appendFileSync, chmodSync, mkdirSync } from 'node:fs';

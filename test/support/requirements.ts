@@ -1,6 +1,6 @@
 /** Whether the lab can be made on this machine, found out by trying. */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { SEARCH_PATH } from './process.ts';
 
@@ -62,6 +62,11 @@ export function labUnavailable(...programs: readonly string[]): string | false {
   if (reason !== false) return reason;
   const missing = programs.filter((program) => !hasProgram(program));
   return missing.length > 0 && `this test lacks ${missing.join(', ')}`;
+}
+
+/** False, or how to build `program`, which runs under AddressSanitizer and UBSan. */
+export function sanitizedMissing(program: string): string | false {
+  return !existsSync(program) && `${program} isn't built: make -C native sanitized`;
 }
 
 /** For tests that run Python programs: false, or which module `interpreter` lacks. */

@@ -5,7 +5,8 @@
  *   const twin = new TwinTransport();
  *   twin.serve('10.0.0.5:80', (far) => far.pipe(far));      far: the far side's end of the flow
  *   twin.refuse('10.0.0.5:81', 'prohibited');
- *   twin.hang('10.0.0.5:82');                               answers only when the returned function is called
+ *   twin.hang('10.0.0.5:82');                               answers when the returned function is
+ *                                                           called
  *   twin.lose();                                            the link is gone
  */
 import { Duplex } from 'node:stream';

@@ -2,7 +2,8 @@
  * UDP that goes directly: datagrams of captured applications are sent from this process's own
  * sockets, and the answers handed back.
  *
- *   datagram A:a -> D:d -> decide() -> association (A:a, D:d): a connected socket -> D:d, or where decide() says
+ *   datagram A:a -> D:d -> decide() -> association (A:a, D:d): a connected socket
+ *        -> D:d, or where decide() says
  *   answer from there  -> D:d -> A:a
  *   ICMP for the socket -> the same kind of ICMP for the application's last datagram
  *

@@ -4,8 +4,9 @@
  *   command in its namespace -> default route -> TUN -> endpoint
  *     TCP  -> as with any TUN (capture/tun/tun.ts)   -> accept()
  *     UDP  -> datagrams.ts, from this process's own network
- *     DNS  -> resolv.conf inside names RESOLVERS; what is sent to them goes on to the host's resolvers, by TCP or UDP, or to
- *             the tunnel's own DNS server, which takes it before datagrams.ts (`takeDatagram`) and accept() do
+ *     DNS  -> resolv.conf inside names RESOLVERS; what is sent to them goes on to the host's
+ *             resolvers, by TCP or UDP, or to the tunnel's own DNS server, which takes it before
+ *             datagrams.ts (`takeDatagram`) and accept() do
  *     ICMP -> answered as prohibited by the endpoint
  *
  * The command can reach nothing else: its namespace has lo and the TUN. What it sends is decided by

@@ -2,11 +2,14 @@
  * Capture by proxy: programs that can be told of a proxy connect to it and name their destination.
  * No privileges, no device, no route; nothing on the machine changes.
  *
- *   client -> listener -> Admission -> first byte --- 0x04, 0x05 --> socks.ts   SOCKS 4, 4a, 5
- *                                                 \-- else --------> http.ts    CONNECT, and plain requests in absolute form
- *          -> request read -> FlowRequest -> accept()               policy and transport decide; the client waits
+ *   client -> listener -> Admission -> first byte
+ *               --- 0x04, 0x05 --> socks.ts    SOCKS 4, 4a, 5
+ *               \-- else --------> http.ts     CONNECT, and plain requests in absolute form
+ *          -> request read -> FlowRequest
+ *          -> accept()             policy and transport decide; the client waits
  *          -> request.open()       success is answered now, not before: the far side is connected
- *          or request.refuse()     the reply code, or the status and a body, that stands for the refusal (answers.ts)
+ *          or request.refuse()     the reply code, or the status and a body, that stands for the
+ *                                  refusal (answers.ts)
  *
  * States of a client's connection: negotiating (nothing, or part of a request, has come), then
  * dialling, then open. A plain HTTP connection goes back to idle after each request. What a client

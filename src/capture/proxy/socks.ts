@@ -1,7 +1,8 @@
 /**
  * The SOCKS front: one client's dialogue up to its request.
  *
- *   SOCKS5 (RFC 1928)   methods -> [user and password, RFC 1929] -> CONNECT address or name, port -> ProxyFlow
+ *   SOCKS5 (RFC 1928)   methods -> [user and password, RFC 1929] -> CONNECT address or name, port
+ *                       -> ProxyFlow
  *   SOCKS4, 4a          CONNECT address, port, user[, name] -> ProxyFlow
  *
  * Only CONNECT is carried: BIND and UDP ASSOCIATE are refused with 07 (SOCKS4: 91). Where

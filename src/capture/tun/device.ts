@@ -2,7 +2,7 @@
  * What frames are read from and written to. Implementations: the TUN of this machine or of a
  * command's namespace (linuxtun.ts), and devices in memory for tests.
  *
- *   onReadable -> read() until it gives 0, or the reader has had enough: then onReadable comes again
+ *   onReadable -> read() until it gives 0, or the reader has had enough: then it comes again
  *   header is filled in -> write(headerLength, parts...): one frame
  *
  * Who owns memory: `read` fills the caller's, `write` has copied all that it needs when it returns.

@@ -2,12 +2,12 @@
  * The far side of everything that is captured: takes the frames that applications send, and answers
  * them.
  *
- *   frame -> FrameView -> TCP, of a flow that is known  -> TcpFlow.input
- *                      -> a SYN                         -> held, onFlow(flow): open() or refuse() decides
+ *   frame -> FrameView -> TCP, of a known flow          -> TcpFlow.input
+ *                      -> a SYN                         -> held, onFlow(flow): opened or refused
  *                      -> TCP of no flow                -> RST
- *                      -> UDP                           -> onDatagram, or "port unreachable" at once
- *                      -> echo requests, other protocols -> "administratively prohibited"
- *                      -> fragments, malformed, multicast -> dropped and counted
+ *                      -> UDP                           -> onDatagram, or "port unreachable"
+ *                      -> echo, other protocols         -> "administratively prohibited"
+ *                      -> fragments, malformed, others  -> dropped and counted
  *
  * Pure: no system calls, and the clock is passed in. Acknowledgements go out once a batch, in
  * `flush`, unless data carry them before. RSTs and ICMP errors are not rate-limited: they go no

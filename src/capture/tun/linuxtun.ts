@@ -58,7 +58,10 @@ export class LinuxTun implements PacketDevice {
   }
 }
 
-/** A TUN by its descriptor: non-blocking, and the only one, so that the device lives as long as it is open. */
+/**
+ * A TUN by its descriptor: non-blocking, and the only one, so that the device lives as long as it
+ * is open.
+ */
 export interface TunDescriptor extends Pick<TunDevice, 'name' | 'address4' | 'address6'> {
   readonly fd: number;
 }

@@ -6,16 +6,18 @@
  *   ------|--- in flight ---|--- waiting ---|       nxt: what is sent next
  *         `------- pieces, kept until acknowledged -'
  *
- * | event                              | action                                                                        |
- * |------------------------------------|-------------------------------------------------------------------------------|
- * | data come, the window opens        | segments, as far as the peer's window admits                                  |
- * | an acknowledgement                 | what it covers is dropped; more is sent                                       |
- * | the third duplicate of one         | the oldest segment again; recovery until all that was in flight is covered    |
- * | one that covers a part, in recovery| the oldest segment again                                                      |
- * | data in flight, no timer yet       | the timer starts; an acknowledgement of more starts it again                  |
- * | the timer, data in flight          | the oldest segment again, recovery, the timer doubles                         |
- * | the timer, window shut             | a probe, the timer doubles                                                    |
- * | MAX_RETRIES timers without answer  | the flow is lost                                                              |
+ * | event                               | action                                                  |
+ * |-------------------------------------|---------------------------------------------------------|
+ * | data come, the window opens         | segments, as far as the peer's window admits            |
+ * | an acknowledgement                  | what it covers is dropped; more is sent                 |
+ * | the third duplicate of one          | the oldest segment again; recovery until all that was   |
+ * |                                     | in flight is covered                                    |
+ * | one that covers a part, in recovery | the oldest segment again                                |
+ * | data in flight, no timer yet        | the timer starts; an acknowledgement of more starts it  |
+ * |                                     | again                                                   |
+ * | the timer, data in flight           | the oldest segment again, recovery, the timer doubles   |
+ * | the timer, window shut              | a probe, the timer doubles                              |
+ * | MAX_RETRIES timers without answer   | the flow is lost                                        |
  *
  * There is no congestion control: the peer is this machine's own kernel behind a device that loses
  * next to nothing, and its window bounds what is in flight. The timer follows RFC 6298. Pieces are

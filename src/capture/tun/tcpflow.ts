@@ -2,8 +2,8 @@
  * One connection of an application, which ends here: TCP (RFC 9293) as the far side of every
  * captured connection.
  *
- *   held ---- open() ----> answered ---- its ACK ----> open ---- both ways ended ----> gone, or TimeWait
- *     `------ refuse() --> refused ---- the application's SYNs stop -----------------> gone
+ *   held ---- open() ----> answered ---- its ACK ----> open ---- both ended --> gone, or TimeWait
+ *     `------ refuse() --> refused ---- the application's SYNs stop ----------> gone
  *
  * | state    | event                            | action                                        |
  * |----------|----------------------------------|-----------------------------------------------|

@@ -3,7 +3,8 @@
  * routed into it.
  *
  *   application's SYN -> route -> TUN -> endpoint.ts holds it -> FlowRequest -> accept()
- *   -> request.open()             SYN-ACK; from here on bytes go between the application's kernel and the far side's channel
+ *   -> request.open()             SYN-ACK; from here on bytes go between the application's kernel
+ *                                 and the far side's channel
  *   or request.refuse(reason)     RST, ICMP or silence
  *
  * A turn of the event loop reads up to BATCH frames, hands each to the endpoint while it is in the
@@ -47,6 +48,7 @@ export interface TunHost {
   create(options: { ipv4: boolean; ipv6: boolean; mtu: number }): Promise<TunDevice>;
   /** The whole set of captured prefixes; the difference to the earlier set is added and removed. */
   setRoutes(prefixes: readonly Prefix[]): Promise<void>;
+  /** Resolves with why the device is gone, or with nothing after close(). Never rejects. */
   readonly ended: Promise<TunnelError | undefined>;
   close(): Promise<void>;
 }
@@ -149,7 +151,7 @@ export class TunCapture implements Capture<TunTraffic> {
       });
       this.#device = device;
       this.#own = ownBlocks(device);
-      this.#host.ended.then((error) => this.#end(error));
+      void this.#host.ended.then((error) => this.#end(error));
       signal.throwIfAborted();
       return device;
     });

@@ -2,7 +2,8 @@
  * Where queries come from: datagrams, and streams of length-prefixed messages (RFC 7766).
  *
  *   answerDatagram   one query out of the TUN, its answer goes back into it
- *   serveStream      a captured TCP connection; queries are answered in the order in which answers come (RFC 7766 §6.2.1.1)
+ *   serveStream      a captured TCP connection; queries are answered in the order in which answers
+ *                    come (RFC 7766 §6.2.1.1)
  *
  * Limits of a stream: MAX_PIPELINED queries that wait, beyond which it isn't read; STREAM_IDLE_MS
  * without a query, or with one that doesn't come to its end, or with answers that aren't read.
@@ -48,7 +49,7 @@ export function serveStream(server: DnsServer, stream: Duplex, client: string): 
         received = received.subarray(end);
         waiting += 1;
         patience.refresh();
-        server.answer(message, { key: client, stream: true }).then(reply);
+        void server.answer(message, { key: client, stream: true }).then(reply);
       }
       // A client that doesn't read its answers isn't read either.
       if (waiting >= MAX_PIPELINED || stream.writableNeedDrain) stream.pause();

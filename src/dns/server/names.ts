@@ -5,7 +5,8 @@
  *   names   = new Names({...})               once the device has its addresses
  *   routes += names.prefixes                 virtual addresses lead into the device
  *   queries = new CapturedQueries({ server: names.server, own: names.addresses, ... })
- *   accept  = names.translate(flows.accept)  connections to virtual addresses become connections to names
+ *   accept  = names.translate(flows.accept)  connections to virtual addresses become connections to
+ *                                            names
  *
  * Both resolvers have a cache of their own, so that no answer of one is ever served for the other's
  * names. What those behind the jump host say is kept by address as well (dns/upstream/known.ts),

@@ -2,7 +2,8 @@
  * Queries that a capture brings: UDP datagrams and TCP connections to port 53 of the tunnel's own
  * DNS address, and of resolvers whose addresses are routed into the device.
  *
- *   datagram to 198.18.0.53:53 or 192.168.1.1:53 -> server -> a datagram from there back to the program
+ *   datagram to 198.18.0.53:53 or 192.168.1.1:53 -> server
+ *        -> a datagram from there back to the program
  *   connection to one of these                   -> open() at once, answered by the server
  *   other ports of the own address               -> refused, nothing else is there
  *   everything else                              -> not taken
@@ -56,7 +57,7 @@ export class CapturedQueries {
       capture.refuseDatagram(datagram, 'refused');
       return true;
     }
-    answerDatagram(server, payload, source.host).then((answer) => {
+    void answerDatagram(server, payload, source.host).then((answer) => {
       if (answer !== undefined)
         capture.sendDatagram({ source: destination, destination: source, payload: answer });
     });
@@ -78,7 +79,7 @@ export class CapturedQueries {
       return true;
     }
     this.#streams += 1;
-    this.#serve(request).finally(() => {
+    void this.#serve(request).finally(() => {
       this.#streams -= 1;
     });
     return true;

@@ -3,11 +3,14 @@
  * go to is the fronts' business (front.ts): datagrams out of the TUN, captured TCP connections,
  * sockets.
  *
- *   query -> parseQuery (dns/wire/query.ts)      what can't be read is answered as the RFCs say, or dropped
+ *   query -> parseQuery (dns/wire/query.ts)      what can't be read is answered as the RFCs say, or
+ *                                                dropped
  *         -> naming (dns/naming.ts)         who answers for the name
- *              virtual                  A and AAAA with virtual addresses (virtual.ts); HTTPS and SVCB never: their hints are
- *                                       real addresses; other types from behind the jump host, else there are none
- *              tunnel, local            relayed; SERVFAIL when there is no answer, never by the other way
+ *              virtual                  A and AAAA with virtual addresses (virtual.ts); HTTPS and
+ *                                       SVCB never: their hints are real addresses; other types
+ *                                       from behind the jump host, else there are none
+ *              tunnel, local            relayed; SERVFAIL when there is no answer, never by the
+ *                                       other way
  *              loopback, nothing,
  *              stand-in                 here
  *         -> fitted to what the client takes in a datagram (RFC 6891 §6.2.5)

@@ -2,7 +2,8 @@
  * Connections to virtual addresses, turned back into connections to names: stands between a capture
  * and the flows.
  *
- *   SYN to 198.18.64.93:443 -> FlowRequest with the name as its destination -> policy, transport: `api.example.com:443`
+ *   SYN to 198.18.64.93:443 -> FlowRequest with the name as its destination
+ *        -> policy, transport: `api.example.com:443`
  *
  * The address keeps its name while the flow lives. An address that stands for no name is answered
  * "unreachable": a program has kept it from an earlier run, or made it up.

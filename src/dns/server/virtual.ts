@@ -2,8 +2,9 @@
  * Virtual addresses: stand-ins for names that are carried by name, so that programs have an address
  * to connect to.
  *
- *   query for api.example.com   -> lease() -> A 198.18.64.93, AAAA 2001:2:0:8000::5d   the same slot in both families
- *   connect to 198.18.64.93:443 -> hold()  -> api.example.com:443, opened by that name at the far side
+ *   query for api.example.com   -> lease() -> A 198.18.64.93, AAAA 2001:2:0:8000::5d, the same
+ *                                             slot in both families
+ *   connect to 198.18.64.93:443 -> hold()  -> api.example.com:443, by that name at the far side
  *   PTR query for the address   -> nameOf()
  *
  * A slot must not pass to another name while a program may still connect to it with the old name in

@@ -6,7 +6,8 @@
  * (RFC 5452 §9.2), that is connected to the server, and a random id; what doesn't fit both and the
  * question is dropped and counted, and the wait goes on.
  *
- *   resolve() -> each server in turn, ROUNDS times -> the first answer that isn't SERVFAIL, REFUSED or the like
+ *   resolve() -> each server in turn, ROUNDS times
+ *        -> the first answer that isn't SERVFAIL, REFUSED or the like
  *
  * Limits: MAX_SOCKETS queries at a time; beyond, a query is refused at once and counted.
  */

@@ -3,7 +3,7 @@
  * decided, and opened, by name.
  *
  *   upstream behind the jump host -> RecordingResolver -> cache -> server
- *                                          └─> KnownNames: 10.77.0.11 -> www.corp.example, alias.corp.example
+ *                                          └─> KnownNames: 10.77.0.11 -> www.corp.example, ...
  *
  * Both the name that was asked for and the one that its aliases lead to are kept, for as long as
  * the record's TTL says, and KEPT_AFTER_MS more, because programs connect a little later than they

@@ -2,8 +2,9 @@
  * What answers questions for the server: an upstream, or a cache in front of one. And what both
  * make of the octets that an upstream sends.
  *
- *   dns/server/server.ts -> CachingResolver (cache.ts) -> StreamUpstream (stream.ts)     through the tunnel
- *             -> CachingResolver            -> DatagramUpstream (datagram.ts)   this machine's own resolvers
+ *   dns/server/server.ts
+ *     -> CachingResolver (cache.ts) -> StreamUpstream (stream.ts)      through the tunnel
+ *     -> CachingResolver            -> DatagramUpstream (datagram.ts)  this machine's own
  */
 import { TunnelError } from '../../errors/errors.ts';
 import type { UpstreamAnswer } from '../wire/compose.ts';

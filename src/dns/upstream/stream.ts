@@ -3,7 +3,8 @@
  *
  *   resolve() -> the servers in the order given, those that failed lately last
  *             -> the server's one connection (connection.ts), opened when there is something to ask
- *             -> an answer; or the next server: no connection, no answer in time, SERVFAIL, REFUSED, NOTIMP
+ *             -> an answer; or the next server: no connection, no answer in time, SERVFAIL,
+ *                REFUSED, NOTIMP
  *
  * A server may close a connection at any time, also under queries on their way (RFC 7766 §6.2.4);
  * these are sent again on another connection: once, or as often as each connection has answered
@@ -167,7 +168,8 @@ export class StreamUpstream implements Resolver {
   /** The server's connection, opened once for all that wait for it. */
   async #connection(server: Server, deadline: number): Promise<StreamConnection> {
     const known = server.connection;
-    const current = await known?.catch(() => undefined); // whoever opened it has reported why it failed
+    // Whoever opened it has reported why it failed.
+    const current = await known?.catch(() => undefined);
     if (current !== undefined && !current.closed) return current;
     // Unless somebody else who waited has opened another meanwhile.
     if (server.connection === known || server.connection === undefined) {

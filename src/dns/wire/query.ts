@@ -2,7 +2,8 @@
  * What a client asks: the octets of a query, taken apart, or the answer that it gets because it
  * can't be taken so.
  *
- *   not a message, or an answer itself    -> nothing: whoever sends answers to a server wants to be answered by somebody else
+ *   not a message, or an answer itself    -> nothing: whoever sends answers to a server wants to be
+ *                                         answered by somebody else
  *   malformed, or not exactly one question-> FORMERR (RFC 9619)
  *   another opcode than QUERY             -> NOTIMP
  *   a later version of EDNS               -> BADVERS (RFC 6891 §6.1.3)

@@ -2,7 +2,8 @@
  * HTTP requests to the cloud over connections that somebody else makes: the tunnel's transport
  * opens the stream, TLS and HTTP are spoken on it here.
  *
- *   URL -> connect({host, port}) -> TLS against the URL's own name -> one request, one answer, closed
+ *   URL -> connect({host, port}) -> TLS against the URL's own name
+ *        -> one request, one answer, closed
  *
  * The address in the URL is never replaced by another, so the certificate is checked against the
  * name that the clients will check it against, too. One connection a request: there are few of

@@ -3,7 +3,8 @@
  * authentication").
  *
  *   auth_url ends in /v3     -> POST auth_url/auth/tokens
- *   auth_url has no version  -> GET it (200 or 300 with a list of versions), take the one whose id is v3.*
+ *   auth_url has no version  -> GET it (200 or 300 with a list of versions), take the one whose id
+ *                            is v3.*
  *
  * The catalog comes with the token. The token itself is in a header of the answer and is not even
  * looked at.

@@ -2,7 +2,8 @@
  * The files that openstacksdk reads: where it looks for them, and how.
  *
  *   clouds         OS_CLIENT_CONFIG_FILE    the clouds, by name
- *   secure         OS_CLIENT_SECURE_FILE    the same shape, merged over it: the passwords, in a file of their own
+ *   secure         OS_CLIENT_SECURE_FILE    the same shape, merged over it: the passwords, in a
+ *                                           file of their own
  *   clouds-public  -                        profiles that a cloud may name
  *
  * Each is searched for by itself in the working directory,

@@ -3,7 +3,8 @@
  * does it (openstack.config.loader; the user's documentation is "Configuring OpenStack SDK
  * Applications").
  *
- *   built-in defaults < profile in clouds-public.yaml < clouds.yaml < secure.yaml < values of the chosen region
+ *   built-in defaults < profile in clouds-public.yaml < clouds.yaml < secure.yaml < values of the
+ *   chosen region
  *
  * The cloud is the one asked for (--os-cloud), else OS_CLOUD, else the one that OS_* variables
  * describe (`envvars`, or OS_CLOUD_NAME), else the only one there is. The region is the one asked

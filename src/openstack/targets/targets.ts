@@ -2,17 +2,20 @@
  * What a cloud's clients connect to, found out through the tunnel.
  *
  *   clouds.yaml, OS_*  --cloudsettings.ts-->  Cloud: auth_url, credentials, region, interface, CA
- *          |                                    |
- *          |                                    v
- *          |        openstack/keystone/cache.ts  <------>  openstack/keystone/keystone.ts: authenticates over openstack/keystone/http.ts, which opens its connections through
- *          |      (endpoints only)             |     the transport and checks the certificate against the URL's own name
- *          |                                    v
- *          |                            openstack/keystone/catalog.ts: endpoints of the region and interface
- *          |                                    |
- *          |                                    v
- *          |                            openstack/keystone/versionlinks.ts (on request): hosts that only version documents name
- *          v                                    v
- *   --os-catalog off: auth_url and overrides   rules.ts: hosts and ports -> targets, PermitOpen
+ *          |                                |
+ *          |                                v
+ *          |     cache.ts  <---------->  keystone.ts: authenticates over http.ts, which opens
+ *          |     (endpoints only)           |    its connections through the transport and checks
+ *          |                                |    the certificate against the URL's own name
+ *          |                                v
+ *          |                          catalog.ts: endpoints of the region and interface
+ *          |                                |
+ *          |                                v
+ *          |                          versionlinks.ts (on request): hosts that only version
+ *          |                                |    documents name
+ *          v                                v
+ *   --os-catalog off: auth_url        rules.ts: hosts and ports -> targets, PermitOpen
+ *   and overrides
  *
  * Nothing goes past the tunnel: names are resolved by the jump host, and Keystone sees the jump
  * host's address. A cloud that can't be asked is an error, and not a list with half of its targets.

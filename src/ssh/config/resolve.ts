@@ -4,8 +4,9 @@
  *
  *   files ──► files.ts  a tree of lines
  *               ├─► a copy ──► query.ts  `ssh -G`  ┐
- *               └─► evaluate.ts, where no ssh is      ┴─► KeywordValues ──► values.ts, onlyopenssh.ts ──► SshSettings
- *                                                                └─ ProxyJump: the same again for each hop
+ *               └─► evaluate.ts, where no ssh is      ┴─► KeywordValues
+ *                  ──► values.ts, onlyopenssh.ts ──► SshSettings
+ *                        └─ ProxyJump: the same again for each hop
  *
  * ssh answers if it is installed, since only it knows all of its own language. It is handed a copy
  * of the files: it would look for them in the passwd entry's home directory instead of $HOME, and

@@ -93,6 +93,7 @@ export function addressesNamedIn(command: string): string[] {
 class ProxyCommandStream extends Duplex {
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #stderr: StderrLog;
+  /** The program has exited, or isn't waited for any longer. Never rejects. */
   readonly #gone: Promise<void>;
   #leave: () => void = () => {};
   #status: string | undefined;
@@ -163,7 +164,7 @@ class ProxyCommandStream extends Duplex {
     this.#child.kill('SIGHUP');
     const kill = setTimeout(() => this.#child.kill('SIGKILL'), KILL_AFTER_MS);
     const giveUp = setTimeout(this.#leave, 2 * KILL_AFTER_MS);
-    this.#gone.then(() => {
+    void this.#gone.then(() => {
       clearTimeout(kill);
       clearTimeout(giveUp);
       done();

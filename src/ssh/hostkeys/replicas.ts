@@ -2,7 +2,7 @@
  * One jump host under several names (several -r): all of them must show one key, whichever
  * transport dials them, and in whatever order they are reached. The first key that is proven counts
  * for the rest of the run. A machine whose certificate the user's authority has signed may have a
- * key of its own (docs/decisions/0026).
+ * key of its own (docs/decisions/0012).
  */
 import { TunnelError } from '../../errors/errors.ts';
 

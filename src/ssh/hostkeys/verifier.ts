@@ -3,22 +3,32 @@
  * and never both: the pins of --host-key if any are given, else the known_hosts files; what these
  * revoke is refused in any case. Nothing turns the check off.
  *
- *   dial -> preferredTypes(host, port)   the key types to ask for first, so that a server with several keys shows one
- *                                        that we can compare (as ssh orders HostKeyAlgorithms)
- *        -> verify(host, port, blob)     during key exchange, before any authentication byte is sent; may ask
- *        -> proven()                     key exchange is done: the server holds the private half. Only now is a new key
- *                                        remembered, so that nobody can have keys written down that are not theirs
+ *   dial -> preferredTypes(host, port)   the key types to ask for first, so that a server with
+ *                                        several keys shows one that we can compare (as ssh orders
+ *                                        HostKeyAlgorithms)
+ *        -> verify(host, port, blob)     during key exchange, before any authentication byte is
+ *                                        sent; may ask
+ *        -> proven()                     key exchange is done: the server holds the private half.
+ *                                        Only now is a new key remembered, so that nobody can have
+ *                                        keys written down that are not theirs
  *
- * | what is known about the name                              | answer                                               |
- * |-----------------------------------------------------------|------------------------------------------------------|
- * | a @revoked line has this key                              | host-key-revoked, whatever else is known, pins too   |
- * | another address of the same jump host has another key     | host-key-differs, with both fingerprints             |
- * | a line has this key                                       | accepted                                             |
- * | this key stands under the plain name, the port isn't 22   | accepted, as ssh does                                |
- * | other keys of the same type                               | host-key-changed, with both fingerprints and the line |
- * | only a certificate authority                              | host-key-unknown: certificates need the system's ssh |
- * | only keys of other types                                  | `ask` asks and says so; otherwise host-key-unknown   |
- * | nothing                                                   | `ask` asks, `accept-new` accepts, `yes` host-key-unknown |
+ * | what is known about the name                  | answer                                        |
+ * |-----------------------------------------------|-----------------------------------------------|
+ * | a @revoked line has this key                  | host-key-revoked, whatever else is known,     |
+ * |                                               | pins too                                      |
+ * | another address of the same jump host has     | host-key-differs, with both fingerprints      |
+ * | another key                                   |                                               |
+ * | a line has this key                           | accepted                                      |
+ * | this key stands under the plain name, the     | accepted, as ssh does                         |
+ * | port isn't 22                                 |                                               |
+ * | other keys of the same type                   | host-key-changed, with both fingerprints and  |
+ * |                                               | the line                                      |
+ * | only a certificate authority                  | host-key-unknown: certificates need the       |
+ * |                                               | system's ssh                                  |
+ * | only keys of other types                      | `ask` asks and says so; otherwise             |
+ * |                                               | host-key-unknown                              |
+ * | nothing                                       | `ask` asks, `accept-new` accepts, `yes`       |
+ * |                                               | host-key-unknown                              |
  *
  * accept-new is stricter than ssh's with keys of other types: a host that has a key is not new, and
  * whoever sits between could choose the type. The files are read again for each connection, so that

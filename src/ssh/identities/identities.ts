@@ -2,7 +2,8 @@
  * With which keys a user can be authenticated, in the order in which they are offered:
  *
  *   1. the files of -i, as they were given
- *   2. keys of ssh-agent that a file of ssh_config names (its public half is enough), in the files' order
+ *   2. keys of ssh-agent that a file of ssh_config names (its public half is enough), in the files'
+ *      order
  *   3. the agent's other keys, unless IdentitiesOnly is set
  *   4. the other files of ssh_config
  *

@@ -3,9 +3,11 @@
  * each flow. Whatever that ssh can do (certificates, security keys, GSSAPI, PKCS#11, ProxyCommand,
  * Match) works. This file brings it up; link.ts is the link once it is up.
  *
- *   arguments.ts -> launch.c -> ssh ---- log (FIFO) ----> log.ts   phases, reasons of refused flows, that it ends
+ *   arguments.ts -> launch.c -> ssh ---- log (FIFO) ----> log.ts: phases, reasons of refused flows,
+ *                                |  |                     that it ends
  *                                |  `--- stderr --------> the server's banner, hops, ProxyCommand
- *                                `------ SOCKS socket --> socksdialogue.ts -> flowstream.ts, one a flow
+ *                                `------ SOCKS socket --> socksdialogue.ts -> flowstream.ts, one
+ *                                                         a flow
  *   all in a directory of our own (ssh/privatedirectory.ts)
  *
  * States: starting -> authenticated (the log says so) -> up (its SOCKS socket, which it makes after
@@ -143,7 +145,9 @@ function revokedLines({ hostKeys }: SshSettings): string {
     .join('');
 }
 
-/** ssh passes over an included file that isn't there. What it is, and how large, is ssh's affair. */
+/**
+ * ssh passes over an included file that isn't there. What it is, and how large, is ssh's affair.
+ */
 function mustBeReadable(path: string): void {
   try {
     accessSync(path, constants.R_OK);

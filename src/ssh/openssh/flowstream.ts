@@ -4,11 +4,14 @@
  * truth about its end.
  *
  *   the far side ends      ssh shuts its half down: 'end' here, writing goes on
- *   the far side is reset  as an end, until our next write fails there (see ssh2/channelstream.ts); then ECONNRESET
- *   ssh or the link ends   the kernel closes ssh's end, which looks like an end of the far side, and must not be taken for one:
- *                          a download that was cut off would pass for a whole one
- *   destroy()              ssh sees the end of our data, and an error when it has more for us. It can't be told to
- *                          abort a channel, so a far side that says nothing is told of the end only
+ *   the far side is reset  as an end, until our next write fails there (see ssh2/channelstream.ts);
+ *                          then ECONNRESET
+ *   ssh or the link ends   the kernel closes ssh's end, which looks like an end of the far side,
+ *                          and must not be taken for one: a download that was cut off would pass
+ *                          for a whole one
+ *   destroy()              ssh sees the end of our data, and an error when it has more for us. It
+ *                          can't be told to abort a channel, so a far side that says nothing is
+ *                          told of the end only
  *
  * So neither an end nor an error is passed on before the link has found out whether ssh still lives
  * (`fate`).
@@ -26,7 +29,7 @@ const BUFFER = 128 * 1024;
 export interface FlowOwner {
   /**
    * undefined: the link stands, whatever ssh wrote until now. Else it ends, and this resolves with
-   * the cause when it has.
+   * the cause when it has. Never rejects.
    */
   fate(): Promise<TunnelError | undefined>;
   /** Called once. */
@@ -52,10 +55,10 @@ export class FlowStream extends Duplex {
     socket.on('data', (chunk: Buffer) => {
       if (!this.push(chunk)) socket.pause();
     });
-    socket.once('end', () => this.#ended());
-    socket.once('error', (error) => this.#gone(error));
+    socket.once('end', () => void this.#ended());
+    socket.once('error', (error) => void this.#gone(error));
     // Also when the socket was closed before this stream came to listen.
-    socket.once('close', () => this.#gone(undefined));
+    socket.once('close', () => void this.#gone(undefined));
   }
 
   override _read(): void {
@@ -96,6 +99,7 @@ export class FlowStream extends Duplex {
     callback?.(error);
   }
 
+  /** Never rejects. */
   async #ended(): Promise<void> {
     this.#eof = true;
     const lost = await this.#owner.fate();
@@ -103,7 +107,10 @@ export class FlowStream extends Duplex {
     else if (!this.destroyed) this.push(null);
   }
 
-  /** The socket is of no more use: it has failed, or was closed, or both directions have ended. */
+  /**
+   * The socket is of no more use: it has failed, or was closed, or both directions have ended.
+   * Never rejects.
+   */
   async #gone(cause: Error | undefined): Promise<void> {
     const lost = await this.#owner.fate();
     if (lost !== undefined) this.destroy(lost);

@@ -1,8 +1,9 @@
 /**
  * A running ssh as a Transport.
  *
- *   connect() -> admitted -> in turn (GREETING_LIMIT) -> socket -> SOCKS5 request -> answered: FlowStream
- *                                                                                 -> closed: the log says why (log.ts)
+ *   connect() -> admitted -> in turn (GREETING_LIMIT) -> socket -> SOCKS5 request
+ *        -> answered: FlowStream
+ *        -> closed: the log says why (log.ts)
  *
  * States: up -> closing (close() was called) -> ended, or up -> ended (lost). ssh's exit is the
  * end: `ended` resolves when all that it wrote has been read, every flow has been destroyed and
@@ -182,7 +183,8 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
           () => true,
           (error: unknown) => !(error instanceof LinkGoneError),
         ),
-        delay(milliseconds, false, { signal: late.signal }).catch(() => false), // no longer waited for
+        // When it is aborted, it is no longer waited for.
+        delay(milliseconds, false, { signal: late.signal }).catch(() => false),
       ]);
     } finally {
       late.abort();

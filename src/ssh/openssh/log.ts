@@ -7,7 +7,7 @@
  * behind each other,
  *
  *   channel 3: open failed: connect failed: Connection refused
- *   debug1: channel 3: free: direct-tcpip: listening port -2 for 10.1.2.3 port 443, connect from ..., nchannels 5
+ *   debug1: channel 3: free: direct-tcpip: listening port -2 for 10.1.2.3 port 443, connect ...
  *
  * and only then closes the flow's socket. The second line names the destination as it was asked
  * for, so the reason is known for it whatever else is opened at the same time. Two opens of one

@@ -50,6 +50,7 @@ export interface ProcessOptions {
 }
 
 export class SshProcess {
+  /** Never rejects. */
   readonly exited: Promise<Exit>;
   readonly #child: ChildProcess;
   #gone = false;
@@ -79,7 +80,7 @@ export class SshProcess {
       const { stderr } = child;
       read.push(follow(stderr, options.onStderr));
       // A process that ssh has started may hold it open; ssh itself has nothing more to say.
-      finished.then(() => setImmediate(() => stderr.destroy()));
+      void finished.then(() => setImmediate(() => stderr.destroy()));
     }
     this.exited = finished.then(async (exit) => {
       // A custom command may have ended without its ssh. Then nobody reads the log any more, and

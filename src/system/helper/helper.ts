@@ -2,11 +2,14 @@
  * The program's side of the privileged helper (native/helper/): the one that makes the TUN device
  * and the routes while this process keeps the user's rights.
  *
- *   startHelper()  listens on a socket in a fresh directory of its own (0700), starts the helper as root (system/programs/privileges.ts),
- *                  waits until it has connected and sudo, if it was needed, has ended; the directory is removed again
+ *   startHelper()  listens on a socket in a fresh directory of its own (0700), starts the helper as
+ *                  root (system/programs/privileges.ts), waits until it has connected and sudo, if
+ *                  it was needed, has ended; the directory is removed again
  *   create()       the device: its descriptor, name and addresses (CREATE)
- *   setRoutes()    the whole set of captured prefixes, all of it or, on failure, what was before (ROUTES)
- *   close()        nothing more is asked; the helper deletes the device and ends, and its socket's close says that it has
+ *   setRoutes()    the whole set of captured prefixes, all of it or, on failure, what was before
+ *                  (ROUTES)
+ *   close()        nothing more is asked; the helper deletes the device and ends, and its socket's
+ *                  close says that it has
  *
  * States: starting -> serving -> ended. One request is under way at a time; others wait. `ended`
  * resolves when the helper is gone: with `helper-lost` when that wasn't asked for or a request
@@ -93,6 +96,7 @@ export interface Helper {
   /** Once. After a failure the helper ends. */
   create(request: CreateRequest): Promise<HelperDevice>;
   setRoutes(prefixes: readonly Prefix[]): Promise<void>;
+  /** Resolves with why the helper has ended, or with nothing after close(). Never rejects. */
   readonly ended: Promise<TunnelError | undefined>;
   /**
    * Resolves when the device and its routes are gone, or when the helper has not ended in

@@ -5,10 +5,11 @@
  * This process and the command are in one process group (the caller's), so that a pipeline around
  * them works and the terminal's signals reach the command. From here on this process:
  *
- *   passes on   what is sent to it alone (kill, a supervisor's TERM; the HUP for a terminal that is gone, where it leads the
- *               session), and nothing that the terminal sends to all
- *   stops       when the command has been stopped (Ctrl-Z), so that the shell sees the job stopped; a command that ignores
- *               Ctrl-Z keeps it running. The shell's CONT goes to the group; one sent to this process alone is passed on
+ *   passes on   what is sent to it alone (kill, a supervisor's TERM; the HUP for a terminal that is
+ *               gone, where it leads the session), and nothing that the terminal sends to all
+ *   stops       when the command has been stopped (Ctrl-Z), so that the shell sees the job stopped;
+ *               a command that ignores Ctrl-Z keeps it running. The shell's CONT goes to the group;
+ *               one sent to this process alone is passed on
  *   ends        when the command does: 128 + N when signal N ended it
  *
  * It stops only where there is a terminal: without one nobody would continue it, and a command that

@@ -2,10 +2,12 @@
  * Starts the command of `tunnel exec`, in a network of its own or, where that can't be, in the
  * host's.
  *
- *   startLauncher()  spawns native/launcher/ with one end of a socket pair; it makes namespaces with a TUN in them and
- *                    hands these over. Resolves with the descriptors; rejects with `namespace-...` where that is refused
+ *   startLauncher()  spawns native/launcher/ with one end of a socket pair; it makes namespaces
+ *                    with a TUN in them and hands these over. Resolves with the descriptors;
+ *                    rejects with `namespace-...` where that is refused
  *   startInPlace()   the same without namespaces, for a command in the host's network
- *   execute()        the launcher becomes the command: resolves when it runs, rejects with `command-...` when it can't
+ *   execute()        the launcher becomes the command: resolves when it runs, rejects with
+ *                    `command-...` when it can't
  *   close()          before execute(): the launcher ends without having run anything
  *
  * States: starting -> ready -> executing -> running | ended. The command is this process's child,
@@ -89,8 +91,8 @@ export interface PreparedCommand {
 export interface Launcher extends PreparedCommand {
   readonly network: LaunchedNetwork;
   /**
-   * Once: the TUN's descriptor, which is the caller's to close from here on. It is non-blocking, and
-   * the only one: the device lives as long as it is open. Until then close() closes it.
+   * Once: the TUN's descriptor, which is the caller's to close from here on. It is non-blocking,
+   * and the only one: the device lives as long as it is open. Until then close() closes it.
    */
   takeTun(): number;
 }

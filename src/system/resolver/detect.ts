@@ -2,14 +2,15 @@
  * How names are resolved on this machine, and what has to be done so that queries come to the
  * tunnel. Pure: facts in, plan out.
  *
- *   programs ask                                        so that queries come here
- *   ─────────────────────────────────────────────────   ───────────────────────────────────────────────────────────────
- *   systemd-resolved: its stub 127.0.0.53 in             settings of the TUN device in systemd-resolved (resolved.ts):
- *   resolv.conf, or nss-resolve                          it asks the tunnel's server for the names that are routed
- *   a resolver on the network (resolv.conf has its       a route to its address into the TUN: the tunnel answers in its
- *   address)                                             place
- *   another resolver on this machine (127.0.0.1:         resolv.conf is rewritten (file.ts), the last resort
- *   dnsmasq, unbound), or a link-local address
+ *   programs ask                                  so that queries come here
+ *   ────────────────────────────────────────────  ────────────────────────────────────────────
+ *   systemd-resolved: its stub 127.0.0.53 in      settings of the TUN device in
+ *   resolv.conf, or nss-resolve                   systemd-resolved (resolved.ts): it asks the
+ *                                                 tunnel's server for the names that are routed
+ *   a resolver on the network (resolv.conf has    a route to its address into the TUN: the tunnel
+ *   its address)                                  answers in its place
+ *   another resolver on this machine (127.0.0.1:  resolv.conf is rewritten (file.ts), the last
+ *   dnsmasq, unbound), or a link-local address    resort
  *
  * What counts is what resolv.conf says, not who wrote it: a header that names systemd-resolved is
  * no sign that it is asked, and a file of NetworkManager's may name the stub.

@@ -4,7 +4,8 @@
  *
  *   apply()      journal entry with what was there -> a new file is moved into its place
  *   undo()       what was there is moved back, link or file; but only if the file still is ours
- *   recoverResolvConf()  the same for the entry of a program that died, by `tunnel clean` and at the next start
+ *   recoverResolvConf()  the same for the entry of a program that died, by `tunnel clean` and at
+ *                        the next start
  *
  * One tunnel at a time: two that end in another order than they began would leave one's server
  * behind. Where the file can't be replaced because it is a mount of its own (containers), it is

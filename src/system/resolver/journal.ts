@@ -3,7 +3,8 @@
  *
  *   record(entry) -> <directory>/<pid>-<n>.json, on the disk before the change is made
  *   remove()         once it has been undone
- *   abandoned()      entries whose program no longer runs, for `tunnel clean` and for the next start
+ *   abandoned()      entries whose program no longer runs, for `tunnel clean` and for the next
+ *                    start
  *
  * An entry is written beside its name, and gets that when it is whole (<pid>-<n>.json.new). What is
  * not whole all the same was cut off by a crash: the change that it is about was never made.

@@ -2,7 +2,8 @@
  * systemd-resolved asks the tunnel's DNS server: per-link settings of the TUN device, which go with
  * the device.
  *
- *   apply()  resolvectl dns, domain, default-route; LLMNR, mDNS, DNSSEC and DNS over TLS off; caches flushed
+ *   apply()  resolvectl dns, domain, default-route; LLMNR, mDNS, DNSSEC and DNS over TLS off;
+ *            caches flushed
  *   watch()  applies them again when systemd-resolved has forgotten them
  *   undo()   resolvectl revert; the device's end does the same
  *
@@ -46,6 +47,9 @@ export class ResolvedLink implements HostChange {
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
   #applied = false;
+  /** What is being set: undo() waits for it, so that nothing is set after the revert. */
+  #setting: Promise<void> = Promise.resolve();
+  #checking: Promise<void> = Promise.resolve();
 
   constructor(options: ResolvedLinkOptions) {
     this.#options = options;
@@ -58,8 +62,9 @@ export class ResolvedLink implements HostChange {
   /** Rejects with TunnelError `dns-resolved`. */
   async apply(): Promise<void> {
     this.#applied = true;
+    this.#setting = this.#settings();
     try {
-      await this.#settings();
+      await this.#setting;
     } catch (error) {
       await this.undo();
       throw error;
@@ -75,7 +80,9 @@ export class ResolvedLink implements HostChange {
     try {
       this.#watcher = watch(directory, { persistent: false }, () => {
         clearTimeout(this.#timer);
-        this.#timer = setTimeout(() => void this.#check(), SETTLE_MS).unref();
+        this.#timer = setTimeout(() => {
+          this.#checking = this.#checking.then(() => this.#check());
+        }, SETTLE_MS).unref();
       });
       this.#watcher.on('error', (error) => observer.log('debug', `${directory}: ${error.message}`));
     } catch (error) {
@@ -83,12 +90,17 @@ export class ResolvedLink implements HostChange {
     }
   }
 
+  /** What is being set meanwhile ends first. Never rejects. */
   async undo(): Promise<void> {
     this.#watcher?.close();
     clearTimeout(this.#timer);
     if (!this.#applied) return;
     this.#applied = false;
     const { device, observer } = this.#options;
+    await this.#checking;
+    await this.#setting.catch(() => {
+      // apply() or the check has said so.
+    });
     try {
       await this.#resolvectl('revert', device);
     } catch (error) {
@@ -101,7 +113,8 @@ export class ResolvedLink implements HostChange {
   async #check(): Promise<void> {
     const { device, servers, observer, run = runCommand } = this.#options;
     const { status, stdout } = await run('resolvectl', ['dns', device]);
-    if (!this.#applied || status !== 0) return; // it isn't there yet: another event comes when it is
+    // Where it isn't there yet, another event comes when it is.
+    if (!this.#applied || status !== 0) return;
     if (servers.every((server) => stdout.split(/\s+/).includes(server))) return;
     observer.count('tunnel_dns_settings_restored_total');
     observer.log(
@@ -109,23 +122,30 @@ export class ResolvedLink implements HostChange {
       `systemd-resolved has forgotten ${this.describe()}: they are made again`,
     );
     // What fails is tried again after the next event: it may still be starting.
-    await this.#settings().catch((error: unknown) => {
+    this.#setting = this.#settings();
+    await this.#setting.catch((error: unknown) => {
       observer.log('warning', reasonOf(error));
     });
   }
 
   async #settings(): Promise<void> {
     const { device, servers, domains } = this.#options;
-    await this.#resolvectl('llmnr', device, 'no');
-    await this.#resolvectl('mdns', device, 'no');
-    await this.#resolvectl('dnssec', device, 'no');
-    await this.#resolvectl('dnsovertls', device, 'no');
-    await this.#resolvectl('default-route', device, domains.includes('.') ? 'yes' : 'no');
-    // Domains before servers: a link with servers and without domains would be asked for
-    // everything.
-    await this.#resolvectl('domain', device, ...domains.map((name) => `~${name}`));
-    await this.#resolvectl('dns', device, ...servers);
-    await this.#resolvectl('flush-caches');
+    const calls = [
+      ['llmnr', device, 'no'],
+      ['mdns', device, 'no'],
+      ['dnssec', device, 'no'],
+      ['dnsovertls', device, 'no'],
+      ['default-route', device, domains.includes('.') ? 'yes' : 'no'],
+      // Domains before servers: a link with servers and without domains would be asked for
+      // everything.
+      ['domain', device, ...domains.map((name) => `~${name}`)],
+      ['dns', device, ...servers],
+      ['flush-caches'],
+    ];
+    for (const call of calls) {
+      if (!this.#applied) return;
+      await this.#resolvectl(...call);
+    }
   }
 
   async #resolvectl(...args: readonly string[]): Promise<void> {

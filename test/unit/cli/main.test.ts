@@ -121,7 +121,8 @@ describe('main', () => {
     const { status, stderr } = await tunnel(body, { unread: true });
     assert.equal(status, 6);
     assert.match(stderr, /^(tunnel: a line that nobody reads\n)+/);
-    // As soon as somebody reads again, it is all there: what waited, how much is missing, the error.
+    // As soon as somebody reads again, it is all there: what waited, how much is missing, the
+    // error.
     const read = await tunnel(body);
     assert.match(read.stderr, /tunnel: error \[helper-lost\]: gone\n$/);
     const lines = read.stderr.match(/that nobody reads/g)?.length ?? 0;

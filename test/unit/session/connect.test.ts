@@ -1,4 +1,7 @@
-/** `tunnel connect`, whole, on a machine in memory: from an application's packets to the SSH connection. */
+/**
+ * `tunnel connect`, whole, on a machine in memory: from an application's packets to the SSH
+ * connection.
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { TunnelError } from '../../../src/errors/errors.ts';

@@ -6,14 +6,16 @@
  *   Authenticator.begin()      finds them anew for each attempt but the first
  *   Authentication.next()      when ssh2 has the service accepted:
  *
- *     none ──► failure {methods} ──► the first of our methods that the server permits and that has something left
- *                  ▲                        │ one attempt
+ *     none ──► failure {methods} ──► the first of our methods that the server permits and that
+ *                  ▲                        │ has something left: one attempt
  *                  └──────── failure ◄──────┴──► success: ssh2 reports 'ready'
  *
- *   failure with partial success: one more stage (`AuthenticationMethods publickey,keyboard-interactive`). Keys that were accepted
- *   are not offered again, counts of tries begin anew, and the order is gone through from the start.
- *   nothing left: TunnelError auth-failed. That code means that the server has judged: who repeats it unchanged is
- *   refused again, and penalised for it.
+ *   failure with partial success: one more stage (`AuthenticationMethods
+ *   publickey,keyboard-interactive`). Keys that were accepted are not offered again, counts of
+ *   tries begin anew, and the order is gone through from the start.
+ *
+ *   nothing left: TunnelError auth-failed. That code means that the server has judged: who repeats
+ *   it unchanged is refused again, and penalised for it.
  *
  * | file               | subject                                             |
  * |--------------------|-----------------------------------------------------|

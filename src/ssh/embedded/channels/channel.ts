@@ -1,11 +1,14 @@
 /**
  * One flow: a conduit that is one channel of the connection (RFC 4254 §5).
  *
- *   receiving  CHANNEL_DATA -> other.send at once, as a view of the connection's memory; what the other end has taken is
- *              granted again. Before it is joined, what comes is kept, which the receive window bounds
- *   sending    send -> queue -> the scheduler's turn -> as many packets as window and connection admit -> other.taken
+ *   receiving  CHANNEL_DATA -> other.send at once, as a view of the connection's memory; what the
+ *              other end has taken is granted again. Before it is joined, what comes is kept, which
+ *              the receive window bounds
+ *   sending    send -> queue -> the scheduler's turn -> as many packets as window and connection
+ *              admit -> other.taken
  *   finish()   CHANNEL_EOF behind the queue; receiving goes on
- *   shut()     what comes is let go, and no more is asked for; CHANNEL_CLOSE once the queue and EOF have gone
+ *   shut()     what comes is let go, and no more is asked for; CHANNEL_CLOSE once the queue and EOF
+ *              have gone
  *   abort()    CHANNEL_CLOSE; what waits is dropped
  *
  * The server's CHANNEL_CLOSE, with or without its EOF before (many servers never send one): what

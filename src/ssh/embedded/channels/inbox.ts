@@ -2,7 +2,8 @@
  * What comes in from the server: a TCP socket reads into one buffer, packets are decrypted there,
  * and what they carry is handed on as views of it.
  *
- *   socket -> slab -> whole packets -> ssh2 decrypts in place -> channels -> whoever retains the slab
+ *   socket -> slab -> whole packets -> ssh2 decrypts in place -> channels
+ *        -> whoever retains the slab
  *
  * The slab is used again as soon as nobody holds a view of it: so bulk data stay in the processor's
  * cache and make no garbage. While somebody does, another takes its place when this one is full.

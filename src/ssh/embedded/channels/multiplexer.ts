@@ -3,7 +3,8 @@
  * message to the channel that it is for.
  *
  *   open() -> CHANNEL_OPEN direct-tcpip -> opening -- CONFIRMATION --> open: a Channel
- *                                             `------ FAILURE -------> gone: the callback gets the reason
+ *                                             `------ FAILURE -------> gone: the callback gets
+ *                                                                      the reason
  *   open   -> CLOSE sent and received -> gone
  *
  *   sending    channel -> Scheduler (whose turn it is) -> one packet -> Outbox -> socket

@@ -3,7 +3,8 @@
  * there, and written with one system call.
  *
  *   reserve() -> channel data are sealed there -> sealed() -------------------------------.
- *   alloc() -> space in the slab -> ssh2 fills it in and encrypts it in place -> take() -> ... -> flush() -> socket
+ *   alloc() -> space in the slab -> ssh2 fills it in and encrypts it in place -> take() -> ...
+ *        -> flush() -> socket
  *
  * A slab that the socket has written out at once is used again, so that bulk data stay in the
  * processor's cache and make no garbage; one that it could not goes on living until the socket has,

@@ -1,7 +1,8 @@
 /**
  * How much a server may send on each channel (RFC 4254 §5.2), and when it may send more.
  *
- *   limit = granted (may still be sent) + held (received, not consumed) + credit (consumed, not granted again)
+ *   limit = granted (may still be sent) + held (received, not consumed) + credit (consumed, not
+ *   granted again)
  *
  * Credit is what the application has consumed, so a reader that stalls holds no more than its
  * limit.

@@ -2,8 +2,8 @@
  * Whose turn it is to send: deficit round-robin with precedence for new flows, as FQ-CoDel's
  * scheduler has it (RFC 8290 §4.1.1 and §4.2; deficit round-robin: Shreedhar and Varghese 1995).
  *
- *   activate(flow) -> fresh ---- quantum used, or emptied ----> old ---- quantum used, or emptied ----> old (at the end)
- *                                                                `---- nothing sent in its turn ----> idle
+ *   activate(flow) -> fresh -- quantum used, or emptied --> old -- the same --> old (at the end)
+ *                                                            `-- nothing sent in its turn --> idle
  *
  * A flow that has been idle goes ahead of those that send all the time, with one quantum: so an
  * interactive flow and a small request don't wait for bulk. It is idle when it had a turn and

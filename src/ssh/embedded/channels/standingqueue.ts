@@ -2,15 +2,18 @@
  * Whether data stand in a queue on their way to here, and how much may then be under way.
  *
  *   round trip <= allowed                    no limit
- *   two in a row above it, at full rate      a queue: as much as comes in a target round trip may be under way, for all channels
- *                                            together
- *   then <= allowed                          a tenth more; <= target: a quarter more, until the limit is of no consequence
+ *   two in a row above it, at full rate      a queue: as much as comes in a target round trip may
+ *                                            be under way, for all channels together
+ *   then <= allowed                          a tenth more; <= target: a quarter more, until the
+ *                                            limit is of no consequence
  *   then above it again                      back to what comes in a target round trip
- *   STRIKES times, and less comes            it is no queue, the path has become longer: no limit, and that is the least round
- *                                            trip from now on
- *   nothing has come for IDLE_MS             no limit: what was measured before a pause is not known after it
+ *   STRIKES times, and less comes            it is no queue, the path has become longer: no limit,
+ *                                            and that is the least round trip from now on
+ *   nothing has come for IDLE_MS             no limit: what was measured before a pause is not
+ *                                            known after it
  *
- *   target = the least round trip and a half, or and TARGET_MS; allowed = twice the least, or and ALLOWED_MS: whichever is more
+ *   target = the least round trip and a half, or and TARGET_MS; allowed = twice the least, or and
+ *   ALLOWED_MS: whichever is more
  *
  * A queue in the server's socket goes by itself while TCP finds its rate or recovers from losses:
  * then the rate grows, or is below what it was. Times are milliseconds of a monotonic clock, passed

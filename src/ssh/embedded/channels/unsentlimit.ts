@@ -4,7 +4,8 @@
  * little; and Linux wakes a writer only when a third of the send buffer is free, so that a fast and
  * long path which holds little is used to two thirds.
  *
- *   bytes written -> the rate of each interval -> the best of the last INTERVALS -> limit, when it has changed enough
+ *   bytes written -> the rate of each interval -> the best of the last INTERVALS
+ *        -> limit, when it has changed enough
  *
  * The rate of an application that has little to send says nothing of the path: that is why it is
  * the best that counts. An interval in which the kernel took no more does: on a path that has

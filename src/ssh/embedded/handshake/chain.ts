@@ -2,8 +2,8 @@
  * The SSH connections that lead to a jump host, in one another (ProxyJump); most often it is only
  * one.
  *
- *   stream ── link 0 ── direct-tcpip channel ── link 1 ── ... ── link n: the jump host, which opens the flows
- *   (TCP or a ProxyCommand)
+ *   stream ── link 0 ── direct-tcpip channel ── link 1 ── ... ── link n: the jump host, which
+ *   (TCP or a ProxyCommand)                                      opens the flows
  *
  * Each hop is dialled by the hop before it, by name as configured; its host key is verified and its
  * user authenticated with its own settings, before anything is sent to the next one. Errors say

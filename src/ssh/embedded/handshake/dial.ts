@@ -7,7 +7,7 @@
  *   jump hosts, each with addresses or a ProxyCommand
  *        │ ssh/dial/race.ts: TCP only (or the start of a program)
  *        ▼
- *   the winner ──► chain.ts: handshake with hop 1 ─► channel ─► handshake with hop 2 ─► ... ──► Chain
+ *   the winner ──► chain.ts: handshake with hop 1 ─► channel ─► with hop 2 ─► ... ──► Chain
  *        │ fails with jumphost-*
  *        ▼
  *   the rest is raced again

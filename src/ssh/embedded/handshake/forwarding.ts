@@ -4,7 +4,8 @@
  * permitted so far, a person wants to hear at the first of them that the account, and not the
  * destination, may be the reason.
  *
- *   undecided -> the first connection that isn't prohibited (open, refused, unreachable) -> silent from then on
+ *   undecided -> the first connection that isn't prohibited (open, refused, unreachable)
+ *        -> silent from then on
  *             -> the first one that is prohibited -> one warning, then silent
  *
  * sshd gives every prohibition the same answer (RFC 4254 §5.1, reason 1). But it tells the client

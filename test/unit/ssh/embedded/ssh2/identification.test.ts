@@ -1,6 +1,8 @@
-/** The server's identification in pieces: every way to cut it, and a real sshd behind such a path. */
+/**
+ * The server's identification in pieces: every way to cut it, and a real sshd behind such a path.
+ */
 import assert from 'node:assert/strict';
-import { connect, createServer, type Server } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -24,6 +26,19 @@ function read(...pieces: string[]): string[] {
     protocol.parse(chunk, 1, chunk.length - 1);
   }
   return handed;
+}
+
+/** How long each piece is alone on the way: more than a turn of the event loop. */
+const APART_MS = 2;
+
+/** Writes `text` cut at these places, each piece by itself. */
+async function inPieces(to: Socket, text: Buffer, at: readonly number[]): Promise<void> {
+  let begin = 0;
+  for (const end of [...at, text.length]) {
+    to.write(text.subarray(begin, end));
+    begin = end;
+    await delay(APART_MS);
+  }
 }
 
 describe('an identification', () => {
@@ -59,8 +74,6 @@ describe('an identification', () => {
 });
 
 describe('the identification of a sshd, in pieces', { skip: sshdMissing }, () => {
-  /** How long each piece is alone on the way: more than a turn of the event loop. */
-  const APART_MS = 2;
   let sshd: LoopbackSshd;
   let relay: Server;
   let port: number;
@@ -81,16 +94,11 @@ describe('the identification of a sshd, in pieces', { skip: sshdMissing }, () =>
         one.on('close', () => other.destroy());
       }
       client.pipe(server);
-      server.once('data', async (first) => {
+      server.once('data', (first) => {
         server.pause();
-        const text = Buffer.concat([Buffer.from(lines), first]);
-        let at = 0;
-        for (const cut of [...cuts, text.length]) {
-          client.write(text.subarray(at, cut));
-          at = cut;
-          await delay(APART_MS);
-        }
-        server.pipe(client);
+        void inPieces(client, Buffer.concat([Buffer.from(lines), first]), cuts).then(() =>
+          server.pipe(client),
+        );
       });
     });
     port = await listen(relay);

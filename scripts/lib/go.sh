@@ -1,0 +1,28 @@
+# Sourced by scripts/test: compiles the tests' Go programs (test/support/go/) into dist/go/. One
+# cache serves all of them, since a cold one costs half a minute. What can't be built here is said,
+# and its tests are skipped.
+
+GO_PROGRAMS=(dial fetch lookup gophercloud gliderserver)
+
+build_go_programs() {
+  command -v go >/dev/null || { say "no Go here: the tests with Go programs will be skipped"; return 0; }
+  local name
+  as_owner mkdir -p dist/go
+  for name in "${GO_PROGRAMS[@]}"; do
+    build_go_program "$name" || say "not built: the Go program $name; its tests will be skipped"
+  done
+}
+
+# Go's resolver and the C library's are both in lookup; gophercloud is Debian's own package;
+# gliderserver's library comes from the Go module proxy, with the checksums of go.sum.
+build_go_program() {
+  local cgo=0 modules=off path=/usr/share/gocode
+  case $1 in
+    lookup) cgo=1 ;;
+    gliderserver) modules=on path=$ROOT/dist/go/path ;;
+  esac
+  (cd "test/support/go/$1" && as_owner env \
+    GOCACHE="$ROOT/dist/go/cache" GOPATH="$path" GO111MODULE=$modules CGO_ENABLED=$cgo GOTOOLCHAIN=local \
+    GOFLAGS="$([ $modules = off ] || echo '-mod=readonly -modcacherw')" \
+    go build -o "$ROOT/dist/go/$1" . >&2)
+}

@@ -1,0 +1,18 @@
+/**
+ * The tests' Go programs, one in each folder of go/. `./scripts/test all` compiles them before any
+ * test runs (scripts/lib/go.sh), so that no limit of a test holds for a cold compiler.
+ */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+export type GoProgram = 'dial' | 'fetch' | 'gliderserver' | 'gophercloud' | 'lookup';
+
+/** Where the program is, once it is built. */
+export function goProgram(name: GoProgram): string {
+  return fileURLToPath(new URL(`../../go/${name}`, import.meta.url));
+}
+
+/** For `test(name, { skip: goProgramMissing('fetch') }, ...)`: false, or how to get the program. */
+export function goProgramMissing(name: GoProgram): string | false {
+  return !existsSync(goProgram(name)) && `the Go program ${name} isn't built: ./scripts/test all`;
+}

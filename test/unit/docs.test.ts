@@ -1,0 +1,58 @@
+/** The documents: their links lead somewhere, and each decision says what has become of it. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const DECISIONS = readdirSync(join(ROOT, 'docs/decisions')).filter((name) => /^\d{4}-/.test(name));
+const PAGES = [
+  ...readdirSync(ROOT),
+  ...readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' }).map((path) =>
+    join('docs', path),
+  ),
+  'test/README.md',
+].filter((path) => path.endsWith('.md'));
+
+const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
+
+describe('documents', () => {
+  for (const page of PAGES) {
+    it(`${page}: links lead somewhere`, () => {
+      const links = [...read(page).matchAll(/\]\(([^)#\s]+)[^)]*\)/g)].map(([, link = '']) => link);
+      const local = links.filter((link) => !/^[a-z]+:/.test(link));
+      const dead = local.filter((link) => !existsSync(join(ROOT, dirname(page), link)));
+      assert.deepEqual(dead, []);
+    });
+  }
+});
+
+describe('decisions', () => {
+  /** Waits for its revision. */
+  for (const name of DECISIONS) {
+    it(`${name} says its status and date`, () => {
+      const [title, , status, date] = read(`docs/decisions/${name}`).split('\n');
+      assert.match(title ?? '', new RegExp(`^# ${Number(name.slice(0, 4))}\\. `));
+      assert.match(status ?? '', /^Status: (accepted|revised|superseded by \d{4})$/);
+      assert.match(date ?? '', /^Date: \d{4}-\d\d-\d\d(, revised \d{4}-\d\d-\d\d)?$/);
+    });
+  }
+
+  it('are all in the index, and no other', () => {
+    const listed = [...read('docs/decisions/README.md').matchAll(/\((\d{4}-[^)]+\.md)\)/g)];
+    assert.deepEqual(listed.map(([, name]) => name).sort(), DECISIONS.toSorted());
+  });
+
+  it('that sources and documents speak of are there', () => {
+    const sources = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
+      .filter((path) => path.endsWith('.ts'))
+      .map((path) => join('src', path));
+    const missing = [...PAGES, ...sources].flatMap((path) =>
+      [...read(path).matchAll(/decisions\/(\d{4})/g)]
+        .filter(([, number = '']) => !DECISIONS.some((name) => name.startsWith(number)))
+        .map(([, number]) => `${path}: ${number}`),
+    );
+    assert.deepEqual(missing, []);
+  });
+});
