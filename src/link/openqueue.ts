@@ -44,14 +44,14 @@ interface Waiting {
   readonly start: () => void;
 }
 
-export interface OpensOptions {
+export interface OpenQueueOptions {
   readonly connector: Connector;
   readonly observer: Observer;
   /** Milliseconds of a monotonic clock. */
   readonly clock?: () => number;
 }
 
-export class Opens implements Connector {
+export class OpenQueue implements Connector {
   readonly #connector: Connector;
   readonly #observer: Observer;
   readonly #clock: () => number;
@@ -63,7 +63,7 @@ export class Opens implements Connector {
   /** Until when, by destination. */
   readonly #prohibited: LruMap<string, { readonly until: number; readonly error: ConnectError }>;
 
-  constructor(options: OpensOptions) {
+  constructor(options: OpenQueueOptions) {
     this.#connector = options.connector;
     this.#observer = options.observer;
     this.#clock = options.clock ?? (() => performance.now());

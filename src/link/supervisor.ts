@@ -8,7 +8,7 @@
  *          established │  │   │ failed                  │ closed in order, no flow was open
  *                      ▼  │   ▼                         │
  *                     up  │  waiting                    │
- *   disturbed() ►  probing│   │ redial.ts               │
+ *   disturbed() ►  probing│   │ redialschedule.ts               │
  *                      │  └───┘ ▲                       │
  *                      └────────┴── lost ───────────────┘
  *
@@ -23,9 +23,9 @@
  *   is needed.
  * - How many flows are opened at a time is a matter of each link (openqueue.ts): what waits for its
  *   turn there must not go on to wait for a link when the others' hold is over.
- * - connect() while there is no link waits in the Hold. A connect that had been passed to a link
- *   that was then lost, without an answer, waits likewise: the application has not been told
- *   anything yet.
+ * - connect() while there is no link waits (waitingconnects.ts). A connect that had been passed
+ *   to a link that was then lost, without an answer, waits likewise: the application has not been
+ *   told anything yet.
  * - A link says itself when its peer no longer answers (its keepalive). `disturbed` is for whoever
  *   knows more: the network has changed, the machine has slept. The link is then probed, and given
  *   up when nothing comes back within PROBE_TIMEOUT_MS; a wait is cut short. But no event makes an
@@ -42,9 +42,9 @@ import { ConnectError, type ConnectOptions, LinkGoneError } from '../flow/connec
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { isProbing, type Transport } from '../ssh/transport.ts';
-import { Opens } from './openqueue.ts';
-import { Redial } from './redial.ts';
-import { Hold } from './waiting.ts';
+import { OpenQueue } from './openqueue.ts';
+import { RedialSchedule } from './redialschedule.ts';
+import { WaitingConnects } from './waitingconnects.ts';
 
 /** For an answer of a link that has been up: some round trips of a bad network. */
 export const PROBE_TIMEOUT_MS = 3_000;
@@ -90,7 +90,7 @@ export interface SupervisorOptions {
 /** One transport while it is in use. */
 interface Link {
   readonly transport: Transport;
-  readonly opens: Opens;
+  readonly opens: OpenQueue;
   readonly since: number;
   /** Flows that are open or being opened. */
   flows: number;
@@ -106,8 +106,8 @@ export class Supervisor implements Transport {
   readonly #options: SupervisorOptions;
   readonly #observer: Observer;
   readonly #now: () => number;
-  readonly #hold: Hold;
-  readonly #redial: Redial;
+  readonly #hold: WaitingConnects;
+  readonly #redial: RedialSchedule;
   readonly #closing = new AbortController();
   #state: State = { name: 'connecting' };
   #end: (error: TunnelError | undefined) => void = () => {};
@@ -128,8 +128,12 @@ export class Supervisor implements Transport {
     this.#options = options;
     this.#observer = observer;
     this.#now = now;
-    this.#hold = new Hold({ observer, now });
-    this.#redial = new Redial({ dial: () => this.#dialAgain(), now, random: options.random });
+    this.#hold = new WaitingConnects({ observer, now });
+    this.#redial = new RedialSchedule({
+      dial: () => this.#dialAgain(),
+      now,
+      random: options.random,
+    });
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -221,7 +225,7 @@ export class Supervisor implements Transport {
     await Promise.all([link?.transport.close(), this.#dialling]);
   }
 
-  /** Resolves when there may be a link again; rejects as Hold.wait does. */
+  /** Resolves when there may be a link again; rejects as WaitingConnects.wait does. */
   #held(destination: Destination, since: number, signal: GiveUpSignal | undefined): Promise<void> {
     const state = this.#state;
     if (state.name === 'failed' || state.name === 'closed') {
@@ -261,7 +265,7 @@ export class Supervisor implements Transport {
       throw signal.reason;
     }
     const now = this.#now();
-    const opens = new Opens({ connector: transport, observer: this.#observer });
+    const opens = new OpenQueue({ connector: transport, observer: this.#observer });
     const link = { transport, opens, since: now, flows: 0, lastUse: now };
     this.#link = link;
     this.#usual = now - begin;

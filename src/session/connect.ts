@@ -14,7 +14,7 @@ import { TunCapture, type TunDevice, type TunTraffic } from '../capture/tun/tun.
 import type { Configuration } from '../config/configuration.ts';
 import { tunnelResolvers } from '../config/dnsoptions.ts';
 import { Uplink } from '../connect/uplink.ts';
-import type { Names } from '../dns/server/names.ts';
+import type { NameService } from '../dns/server/nameservice.ts';
 import { CapturedQueries } from '../dns/server/queries.ts';
 import { socketOf } from '../dns/upstream/datagram.ts';
 import type { FlowRequest } from '../flow/request.ts';
@@ -107,7 +107,7 @@ function openDeviceNames(
   session: Session,
   tunnel: Tunnel,
   { device, resolvers, uplink }: DeviceNamesParts,
-): Names {
+): NameService {
   const { uplinks } = resolvers.plan;
   return openNames(session, tunnel, {
     direct: uplink.connector(),
@@ -129,7 +129,7 @@ interface ServeParts {
  * one.
  */
 function serve(
-  names: Names,
+  names: NameService,
   accept: TunTraffic['accept'],
   { capture, resolvers, observer }: ServeParts,
 ): Omit<TunTraffic, 'prefixes'> {

@@ -23,7 +23,7 @@
 import { NamespaceCapture, type NamespaceTraffic } from '../capture/namespace/namespace.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
 import { DirectConnector } from '../connect/direct.ts';
-import type { Names } from '../dns/server/names.ts';
+import type { NameService } from '../dns/server/nameservice.ts';
 import { CapturedQueries } from '../dns/server/queries.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Connector } from '../flow/connector.ts';
@@ -139,7 +139,7 @@ const NAMES_ARE_TCP: DatagramVerdict = {
 
 /** Queries are answered by the tunnel's own server, and virtual addresses lead to names. */
 function named(
-  names: Names,
+  names: NameService,
   policy: ExecPolicy,
   accept: NamespaceTraffic['accept'],
   capture: NamespaceCapture,

@@ -1,9 +1,9 @@
 /** The flows of a session: made when a capture has what they need. */
-import type { Names } from '../dns/server/names.ts';
+import type { NameService } from '../dns/server/nameservice.ts';
 import type { Connector } from '../flow/connector.ts';
 import { Flows } from '../flow/flows.ts';
 import type { Policy } from '../policy/policy.ts';
-import { createForms, createResolve, namedPolicy } from './names.ts';
+import { createNameOrAddress, createResolve, namedPolicy } from './names.ts';
 import type { Tunnel } from './tunnel.ts';
 
 export interface FlowsParts {
@@ -12,7 +12,7 @@ export interface FlowsParts {
   /** Dials past the tunnel. */
   readonly direct: Connector;
   /** What answers queries; undefined: nothing of the tunnel's does. */
-  readonly names: Names | undefined;
+  readonly names: NameService | undefined;
   /** What goes past the tunnel is held to the allow-list as well. Default: false. */
   readonly guardsDirect?: boolean;
   /** Addresses that are resolved for a flow are kept with their names. Default: false. */
@@ -25,7 +25,7 @@ export function createFlows(tunnel: Tunnel, parts: FlowsParts): Flows {
   const { observer } = tunnel;
   return new Flows({
     policy: namedPolicy(tunnel, policy, guardsDirect),
-    tunnel: createForms(tunnel, names),
+    tunnel: createNameOrAddress(tunnel, names),
     direct,
     resolve: createResolve(names, keepsLocalNames ? tunnel.book.here : undefined),
     observer,

@@ -15,7 +15,7 @@
 import type { Configuration } from '../config/configuration.ts';
 import { namingOptions } from '../config/dnsoptions.ts';
 import { routedDomains } from '../dns/naming.ts';
-import type { Names } from '../dns/server/names.ts';
+import type { NameService } from '../dns/server/nameservice.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
 import { PartStart } from '../flow/partstart.ts';
@@ -31,7 +31,7 @@ export interface InterceptionParts {
   readonly configuration: Configuration;
   readonly machine: Machine;
   readonly resolvers: HostResolvers;
-  readonly names: Names;
+  readonly names: NameService;
   readonly captured: CapturedPrefixes;
   /** The tunnel's own. */
   readonly device: string;

@@ -15,9 +15,9 @@ import type { Socket } from 'node:dgram';
 import type { Configuration } from '../config/configuration.ts';
 import { DNS_PORT, namingOptions, tunnelResolvers } from '../config/dnsoptions.ts';
 import type { DirectOptions } from '../connect/direct.ts';
-import { Forms } from '../connect/forms.ts';
 import { lookupName } from '../connect/lookup.ts';
-import { type DeviceAddresses, Names } from '../dns/server/names.ts';
+import { NameOrAddressConnector } from '../connect/nameoraddress.ts';
+import { type DeviceAddresses, NameService } from '../dns/server/nameservice.ts';
 import type { KnownNames } from '../dns/upstream/known.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { streamOf } from '../flow/conduitstream.ts';
@@ -48,18 +48,18 @@ export interface NamesParts {
   readonly local: readonly string[];
   /** Other names don't exist. Default: false. */
   readonly isolated?: boolean;
-  /** As in NamesOptions. */
+  /** As in NameServiceOptions. */
   readonly socketFor?: (server: Destination) => Socket;
-  /** As in NamesOptions. */
+  /** As in NameServiceOptions. */
   readonly keepsLocalNames?: boolean;
 }
 
 /** What answers queries, as part of `session`. Throws as the constructor of Names does. */
-export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): Names {
+export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): NameService {
   const { configuration, connector, book, observer } = tunnel;
   const { direct, device, servers, local, isolated = false, socketFor, keepsLocalNames } = parts;
   const naming = namingOptions(configuration);
-  const names = new Names({
+  const names = new NameService({
     naming: {
       ...naming,
       beyond: isolated && naming.beyond === 'local' ? 'nothing' : naming.beyond,
@@ -87,7 +87,7 @@ export function openProxyNames(
   session: Session,
   tunnel: Tunnel,
   { machine, direct }: { readonly machine: Machine; readonly direct: Connector },
-): Names | undefined {
+): NameService | undefined {
   const { configuration } = tunnel;
   if (!answersQueries(configuration)) return undefined;
   return openNames(session, tunnel, {
@@ -129,14 +129,14 @@ export function namedPolicy(
 }
 
 /** What a connection that is prohibited in one form may be opened as. */
-export function createForms(
+export function createNameOrAddress(
   tunnel: Decided & Pick<Tunnel, 'connector' | 'observer'>,
-  names: Pick<Names, 'lookup'> | undefined,
-): Forms {
+  names: Pick<NameService, 'lookup'> | undefined,
+): NameOrAddressConnector {
   const { configuration, guard, book, connector, observer } = tunnel;
   const targetName = createTargetName(configuration, (address) => book.namesOf(address));
   const addressesOf = addressesBy(names);
-  return new Forms({
+  return new NameOrAddressConnector({
     connector,
     targetForm(destination) {
       const host = targetName(destination);
@@ -154,13 +154,13 @@ export function createForms(
 type Lookup = NonNullable<DirectOptions['lookup']>;
 
 /** Names first, then this machine's resolver. */
-function addressesBy(names: Pick<Names, 'lookup'> | undefined): Lookup {
+function addressesBy(names: Pick<NameService, 'lookup'> | undefined): Lookup {
   return async (name, signal) => (await names?.lookup(name)) ?? lookupName(name, signal);
 }
 
 /** For Flows: a name whose addresses decide. `known`: where these are kept with the name. */
 export function createResolve(
-  names: Pick<Names, 'lookup'> | undefined,
+  names: Pick<NameService, 'lookup'> | undefined,
   known: KnownNames | undefined,
 ): FlowsOptions['resolve'] {
   const addressesOf = addressesBy(names);
@@ -173,7 +173,7 @@ export function createResolve(
 }
 
 /** The lookup for connections past the tunnel. */
-export function lookupPastTunnel(names: Names | undefined): Lookup {
+export function lookupPastTunnel(names: NameService | undefined): Lookup {
   return async (name, signal) =>
     resolved(name, async () => (await names?.lookupPastTunnel(name)) ?? lookupName(name, signal));
 }

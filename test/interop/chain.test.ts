@@ -11,7 +11,7 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError, UsageError } from '../../src/errors/errors.ts';
 import type { Access } from '../../src/ssh/embedded/handshake/attempt.ts';
-import type { Chain } from '../../src/ssh/embedded/handshake/chain.ts';
+import type { HopChain } from '../../src/ssh/embedded/handshake/chain.ts';
 import { MAX_HOPS } from '../../src/ssh/hops.ts';
 import type { SshSettings } from '../../src/ssh/settings.ts';
 import { pseudoRandomBytes } from '../support/bytes.ts';
@@ -75,7 +75,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
     return { ...last, proxy: { kind: 'jump', hops } };
   }
 
-  const chain = (): Promise<Chain> =>
+  const chain = (): Promise<HopChain> =>
     dialEmbedded([settings([settingsFor(a, 'a'), settingsFor(b, 'b')])], { access });
 
   async function rejected(

@@ -6,7 +6,7 @@ import { type Observer, silentObserver } from '../../src/observe/observer.ts';
 import { resolveJumpHosts } from '../../src/ssh/dial/addresses.ts';
 import { Authenticator } from '../../src/ssh/embedded/auth/authenticator.ts';
 import type { Access } from '../../src/ssh/embedded/handshake/attempt.ts';
-import type { Chain } from '../../src/ssh/embedded/handshake/chain.ts';
+import type { HopChain } from '../../src/ssh/embedded/handshake/chain.ts';
 import { dialSsh2 } from '../../src/ssh/embedded/handshake/dial.ts';
 import { createHostKeyVerifier } from '../../src/ssh/hostkeys/verifier.ts';
 import { nobody } from '../../src/ssh/prompter.ts';
@@ -42,7 +42,7 @@ export interface EmbeddedOptions {
 export async function dialEmbedded(
   settings: readonly SshSettings[],
   { access, observer = silentObserver, signal }: EmbeddedOptions,
-): Promise<Chain> {
+): Promise<HopChain> {
   const options = { observer, ...(signal === undefined ? {} : { signal }) };
   return dialSsh2({
     ...options,

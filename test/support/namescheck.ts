@@ -10,7 +10,7 @@ import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
 import { linuxTunHost } from '../../src/capture/tun/linuxtun.ts';
 import { TunCapture } from '../../src/capture/tun/tun.ts';
-import { Names } from '../../src/dns/server/names.ts';
+import { NameService } from '../../src/dns/server/nameservice.ts';
 import { CapturedQueries } from '../../src/dns/server/queries.ts';
 import { NameBook } from '../../src/dns/upstream/known.ts';
 import { Flows } from '../../src/flow/flows.ts';
@@ -48,10 +48,10 @@ const flows = new Flows({
   resolve: () => Promise.reject(new Error('no name is resolved here')),
   observer,
 });
-let names: Names | undefined;
+let names: NameService | undefined;
 try {
   const device = await capture.prepare(new Set([4, 6]), signal);
-  names = new Names({
+  names = new NameService({
     naming: {
       nameTargets: nameTargets.map(({ pattern }) => pattern),
       nameExclusions: [],

@@ -11,7 +11,7 @@ import {
 
 const PACKET = 32 * 1024;
 const ANSWER_BYTES = 60;
-/** As link.ts and ssh/embedded/channels/pulse.ts have it. */
+/** As link.ts and ssh/embedded/channels/livenessprobe.ts have it. */
 const QUESTION_AFTER_BYTES = 16 * 1024;
 const QUESTION_INTERVAL_MS = 250;
 

@@ -19,7 +19,7 @@ import { reasonOf } from '../../errors/reason.ts';
 import { pump } from '../../flow/pump.ts';
 import { badRequest, type HttpAnswer, refusalAnswer, renderAnswer } from './answers.ts';
 import { endToEnd, forwardsLeft, isPlainCoding, type RequestTarget } from './head.ts';
-import { RefusedError, type Upstreams } from './upstreams.ts';
+import { RefusedError, type UpstreamAgent } from './upstreamagent.ts';
 
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 /** Node sends no body with these unless it is told to. */
@@ -29,7 +29,7 @@ export interface Forward {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly target: RequestTarget;
-  readonly upstreams: Upstreams;
+  readonly upstreams: UpstreamAgent;
   /** The client waits for "100 Continue" before it sends the body. */
   readonly expectsContinue: boolean;
   /**

@@ -46,7 +46,7 @@ import {
   type ProxyReplies,
   watchForEnd,
 } from './request.ts';
-import { Upstreams } from './upstreams.ts';
+import { UpstreamAgent } from './upstreamagent.ts';
 
 /** Of a request's head. */
 export const MAX_HEADER_BYTES = 32 * 1024;
@@ -75,7 +75,7 @@ export interface HttpFront {
 
 /** A client's connection that makes plain requests. */
 interface Client {
-  readonly upstreams: Upstreams;
+  readonly upstreams: UpstreamAgent;
   /** Requests that wait or are being answered, and the end of the last one. */
   outstanding: number;
   last: Promise<void>;
@@ -98,7 +98,7 @@ export function createHttpFront(context: ProxyContext): HttpFront {
   if (serve === undefined)
     throw new TypeError("Node's HTTP server serves its connections in another way than it did");
   server.removeAllListeners('connection');
-  const front = new Front(context);
+  const front = new HttpRequests(context);
   server.on('request', (request, response) => front.plain(request, response, false));
   server.on('checkContinue', (request, response) => front.plain(request, response, true));
   server.on('checkExpectation', (request, response) => front.plain(request, response, false, true));
@@ -108,7 +108,7 @@ export function createHttpFront(context: ProxyContext): HttpFront {
   return { server, serve: (socket) => serve.call(server, socket) };
 }
 
-class Front {
+class HttpRequests {
   readonly #context: ProxyContext;
   readonly #clients = new WeakMap<Duplex, Client>();
 
@@ -297,7 +297,7 @@ class Front {
   #client(socket: Socket): Client {
     const known = this.#clients.get(socket);
     if (known !== undefined) return known;
-    const upstreams = new Upstreams(clientOf(socket), this.#context.accept);
+    const upstreams = new UpstreamAgent(clientOf(socket), this.#context.accept);
     const client = { upstreams, outstanding: 0, last: Promise.resolve() };
     this.#clients.set(socket, client);
     socket.once('close', () => upstreams.destroy());

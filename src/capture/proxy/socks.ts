@@ -54,7 +54,7 @@ const PORT_OCTETS = 2;
 const NOTHING = Buffer.alloc(0);
 
 /** The dialogue is over, with last words to the client. */
-class Farewell extends Error {
+class SocksRefusal extends Error {
   readonly words: Buffer;
   readonly counter: CounterName;
 
@@ -67,7 +67,7 @@ class Farewell extends Error {
 
 /** Takes the socket over, which is flowing; `first` is what has come, one octet at least. */
 export function serveSocks(socket: Socket, first: Buffer, context: ProxyContext): void {
-  new Dialogue(socket, context).begin(first);
+  new SocksDialogue(socket, context).begin(first);
 }
 
 const REPLIES5: ProxyReplies = {
@@ -82,11 +82,11 @@ const REPLIES4: ProxyReplies = {
 
 /**
  * Reads one part of the dialogue. Returns how many octets it had, 0 while it isn't whole. Throws
- * Farewell.
+ * SocksRefusal.
  */
 type Step = (octets: Buffer) => number;
 
-class Dialogue {
+class SocksDialogue {
   readonly #socket: Socket;
   readonly #context: ProxyContext;
   /** What has come of a part that isn't whole. */
@@ -120,7 +120,7 @@ class Dialogue {
         octets = octets.subarray(length);
       }
     } catch (error) {
-      if (!(error instanceof Farewell)) throw error;
+      if (!(error instanceof SocksRefusal)) throw error;
       this.#release();
       this.#context.admission.busy(socket);
       this.#context.observer.count(error.counter);
@@ -158,7 +158,7 @@ class Dialogue {
       const words = methodReply(METHOD.noneAcceptable);
       if (wanted === METHOD.password)
         throw this.#unknownUser(words, 'it offers no user and password');
-      throw new Farewell(words, 'tunnel_proxy_unsupported_total');
+      throw new SocksRefusal(words, 'tunnel_proxy_unsupported_total');
     }
     this.#socket.write(methodReply(wanted));
     this.#step = wanted === METHOD.password ? this.#password : this.#request5;
@@ -169,7 +169,7 @@ class Dialogue {
   readonly #password: Step = (octets) => {
     if (octets.length === 0) return 0;
     if (octets[0] !== PASSWORD_VERSION)
-      throw new Farewell(NOTHING, 'tunnel_proxy_protocol_errors_total');
+      throw new SocksRefusal(NOTHING, 'tunnel_proxy_protocol_errors_total');
     const userEnd = 2 + (octets[1] ?? 0);
     const length = userEnd + 1 + (octets[userEnd] ?? 0);
     if (octets.length <= userEnd || octets.length < length) return 0;
@@ -189,7 +189,7 @@ class Dialogue {
   readonly #request5: Step = (octets) => {
     const [version, command, , type, nameLength] = octets;
     if (version === undefined) return 0;
-    if (version !== SOCKS5) throw new Farewell(NOTHING, 'tunnel_proxy_protocol_errors_total');
+    if (version !== SOCKS5) throw new SocksRefusal(NOTHING, 'tunnel_proxy_protocol_errors_total');
     if (octets.length <= REQUEST5_HEAD) {
       if (type !== undefined) requireAddressType(type);
       return 0;
@@ -199,7 +199,7 @@ class Dialogue {
     const length = end + PORT_OCTETS;
     if (octets.length < length) return 0;
     if (command !== COMMAND.connect)
-      throw new Farewell(
+      throw new SocksRefusal(
         socks5Reply(SOCKS5_REPLY.commandNotSupported),
         'tunnel_proxy_unsupported_total',
       );
@@ -222,7 +222,7 @@ class Dialogue {
     if (this.#context.credentials !== undefined)
       throw this.#unknownUser(rejected, 'SOCKS4 has no password');
     if (octets[1] !== COMMAND.connect)
-      throw new Farewell(rejected, 'tunnel_proxy_unsupported_total');
+      throw new SocksRefusal(rejected, 'tunnel_proxy_unsupported_total');
     const host = isName ? octets.subarray(userEnd + 1, end) : address;
     this.#request(host, isName, octets.readUInt16BE(2), REPLIES4, rejected);
     return end + 1;
@@ -248,13 +248,13 @@ class Dialogue {
     } catch (error) {
       if (!(error instanceof NotationError)) throw error;
       this.#log(error.message);
-      throw new Farewell(invalid, 'tunnel_proxy_protocol_errors_total');
+      throw new SocksRefusal(invalid, 'tunnel_proxy_protocol_errors_total');
     }
   }
 
-  #unknownUser(words: Buffer, why: string): Farewell {
+  #unknownUser(words: Buffer, why: string): SocksRefusal {
     this.#log(why);
-    return new Farewell(words, 'tunnel_proxy_authentication_failures_total');
+    return new SocksRefusal(words, 'tunnel_proxy_authentication_failures_total');
   }
 
   #log(why: string): void {
@@ -268,7 +268,7 @@ class Dialogue {
 function requireAddressType(type: number | undefined): number {
   if (type === ADDRESS_TYPE.ipv4 || type === ADDRESS_TYPE.ipv6 || type === ADDRESS_TYPE.name)
     return type;
-  throw new Farewell(
+  throw new SocksRefusal(
     socks5Reply(SOCKS5_REPLY.addressTypeNotSupported),
     'tunnel_proxy_unsupported_total',
   );
@@ -280,12 +280,12 @@ function addressLength(type: number, nameLength: number): number {
 }
 
 /**
- * Where the NUL is that ends a text; undefined: it has not come. Throws Farewell if the text is too
- * long.
+ * Where the NUL is that ends a text; undefined: it has not come. Throws SocksRefusal if the text is
+ * too long.
  */
 function textEnd(octets: Buffer, begin: number, rejected: Buffer): number | undefined {
   const end = octets.indexOf(0, begin);
   if ((end === -1 ? octets.length : end) - begin > MAX_SOCKS4_TEXT)
-    throw new Farewell(rejected, 'tunnel_proxy_protocol_errors_total');
+    throw new SocksRefusal(rejected, 'tunnel_proxy_protocol_errors_total');
   return end === -1 ? undefined : end;
 }

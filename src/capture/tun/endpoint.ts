@@ -27,7 +27,7 @@ import { createCounters, type EndpointCounters } from './counters.ts';
 import type { PacketDevice } from './device.ts';
 import { type FlowHost, gaveUp, STATE, type State } from './flowhost.ts';
 import { ACK, FIN, FrameView, KIND, RST, SYN } from './frame.ts';
-import { type InitialNumbers, Numbers } from './numbers.ts';
+import { InitialNumberGenerator, type InitialNumberPair } from './initialnumbers.ts';
 import { LEAST_WINDOW } from './receiveside.ts';
 import { TcpFlow } from './tcpflow.ts';
 import { TimerWheel } from './timers.ts';
@@ -85,7 +85,7 @@ export interface EndpointOptions {
    */
   readonly router4: Int32Array | undefined;
   readonly router6: Int32Array | undefined;
-  readonly numbers?: Numbers;
+  readonly numbers?: InitialNumberGenerator;
   /** Numbers flows; by default from 1 on. */
   readonly nextFlowId?: () => number;
 }
@@ -113,7 +113,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
   readonly #held = new FrameView();
   readonly #table = new TupleTable<Tuple & (TcpFlow | TimeWait)>();
   readonly #timers = new TimerWheel<TcpFlow>();
-  readonly #numbers: Numbers;
+  readonly #numbers: InitialNumberGenerator;
   /** Answered and not acknowledged yet, the oldest first. */
   readonly #halfOpen = new Set<TcpFlow>();
   /** In the order of their ends. */
@@ -131,7 +131,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
     this.#options = options;
     this.mtu = options.device.mtu;
     this.#writer = new FrameWriter(options.device);
-    this.#numbers = options.numbers ?? new Numbers();
+    this.#numbers = options.numbers ?? new InitialNumberGenerator();
     let id = 0;
     this.#nextFlowId = options.nextFlowId ?? (() => ++id);
   }
@@ -230,7 +230,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
     this.#announce(this.#timers.deadline);
   }
 
-  numbersOf(tuple: Tuple): InitialNumbers {
+  numbersOf(tuple: Tuple): InitialNumberPair {
     return this.#numbers.of(tuple, this.now);
   }
 

@@ -4,7 +4,7 @@
  */
 import { TunnelError } from '../../errors/errors.ts';
 import type { Refusal } from '../../net/refusal.ts';
-import type { InitialNumbers } from './numbers.ts';
+import type { InitialNumberPair } from './initialnumbers.ts';
 import type { Tuple } from './tuple.ts';
 import type { SegmentFields } from './writer.ts';
 
@@ -25,7 +25,7 @@ export interface FlowHost<Flow> {
   /** Has `due` called at that time, or a little later. An earlier request stands. */
   arm(flow: Flow, at: number): void;
   /** Where a new connection begins to count. */
-  numbersOf(tuple: Tuple): InitialNumbers;
+  numbersOf(tuple: Tuple): InitialNumberPair;
   /** The application has been answered: what is held of its SYN isn't needed any more. */
   entered(flow: Flow, from: State): void;
   refuse(flow: Flow, refusal: Refusal): void;

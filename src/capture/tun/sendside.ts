@@ -26,7 +26,7 @@
  * its data need.
  */
 import type { Slab } from '../../flow/memory.ts';
-import { Pieces } from '../../flow/pieces.ts';
+import { PieceQueue } from '../../flow/piecequeue.ts';
 import { MAX_PARTS } from './device.ts';
 import { ACK, FIN, PSH } from './frame.ts';
 
@@ -75,7 +75,7 @@ export class SendSide {
   finQueued = false;
   finSent = false;
   finAcknowledged = false;
-  #pieces: Pieces | undefined;
+  #pieces: PieceQueue | undefined;
   #duplicates = 0;
   #recovering = false;
   #recover = 0;
@@ -119,7 +119,7 @@ export class SendSide {
   }
 
   push(data: Buffer, memory: Slab | undefined, sink: SegmentSink): void {
-    this.#pieces ??= new Pieces();
+    this.#pieces ??= new PieceQueue();
     this.#pieces.push(data, memory);
     this.output(sink);
     if (this.#pieces.borrowed > MAX_BORROWED && this.bytes > this.inFlight) this.#pieces.settle();
@@ -127,7 +127,7 @@ export class SendSide {
 
   /** As `push`, while nothing may be sent yet. */
   keep(data: Buffer, memory: Slab | undefined): void {
-    this.#pieces ??= new Pieces();
+    this.#pieces ??= new PieceQueue();
     this.#pieces.push(data, memory);
   }
 

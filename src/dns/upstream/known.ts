@@ -10,7 +10,7 @@
  * ask, and may have been answered out of the cache.
  *
  * What resolvers behind the jump host say and what this machine's own say are kept apart
- * (dns/server/names.ts). Only the former decides what goes into the tunnel: the latter could
+ * (dns/server/nameservice.ts). Only the former decides what goes into the tunnel: the latter could
  * otherwise send connections for any address there, under any name.
  *
  * Limits: MAX_KNOWN addresses, beyond which the one that was answered longest ago goes;

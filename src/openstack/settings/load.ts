@@ -40,7 +40,7 @@ const SERVICE_SUFFIXES = [
 export function loadCloud(choice: Choice, surroundings: Surroundings): Cloud {
   const raw = loadRawCloud(choice, surroundings);
   const warnings = [...raw.warnings];
-  const settings = new Settings(raw);
+  const settings = new CloudSettings(raw);
   const authUrl = settings.url('auth_url', settings.auth('auth_url'));
   if (authUrl === undefined) throw withoutAuthUrl(raw);
   const tls = tlsSettings(settings, surroundings, (warning) => warnings.push(warning));
@@ -63,7 +63,7 @@ export function loadCloud(choice: Choice, surroundings: Surroundings): Cloud {
 }
 
 /** Typed access to one cloud's settings; errors say which key of which cloud is wrong. */
-class Settings {
+class CloudSettings {
   readonly #raw: RawCloud;
   readonly #settings: Raw;
   readonly #auth: Raw;
@@ -220,7 +220,7 @@ function withoutAuthUrl(raw: RawCloud): TunnelError {
 }
 
 function tlsSettings(
-  settings: Settings,
+  settings: CloudSettings,
   { directory, home }: Surroundings,
   warn: (message: string) => void,
 ): TlsSettings {
@@ -246,7 +246,7 @@ function tlsSettings(
  * warning.
  */
 function serviceSettings(
-  settings: Settings,
+  settings: CloudSettings,
   warn: (message: string) => void,
 ): ReadonlyMap<string, ServiceSettings> {
   const services = new Map<string, ServiceSettings>();
@@ -266,7 +266,7 @@ function serviceSettings(
 }
 
 function serviceSetting(
-  settings: Settings,
+  settings: CloudSettings,
   key: string,
   suffix: (typeof SERVICE_SUFFIXES)[number],
   before: ServiceSettings,

@@ -40,7 +40,7 @@ export interface Evaluated {
 
 /** Throws UsageError for lines that can't be read. */
 export function evaluateConfig(evaluation: Evaluation): Evaluated {
-  const pass = new Pass(evaluation);
+  const pass = new ConfigPass(evaluation);
   pass.run(evaluation.name, false);
   if (pass.wantsFinal) pass.run(pass.hostName, true);
   return { values: pass.finish(), unevaluated: [...pass.unevaluated] };
@@ -68,7 +68,7 @@ const UNEVALUATED_CRITERIA = new Set([
   'sessiontype',
 ]);
 
-class Pass {
+class ConfigPass {
   wantsFinal = false;
   readonly unevaluated = new Set<string>();
   readonly #values = new Map<string, string[]>();

@@ -83,7 +83,7 @@ export async function resolveSettings(
   const { observer = silentObserver } = context;
   const source = await ConfigSource.open(options.configFile, machineOf(context));
   try {
-    const resolver = new Resolver(options, source, observer);
+    const resolver = new SettingsResolver(options, source, observer);
     const settings = await resolver.jumpHost(remote);
     resolver.report();
     return settings;
@@ -125,7 +125,7 @@ interface Hop {
   readonly beyond: readonly string[];
 }
 
-class Resolver {
+class SettingsResolver {
   readonly #options: SshOptions;
   readonly #source: ConfigSource;
   readonly #observer: Observer;

@@ -55,10 +55,10 @@ export function race<C extends Contender>(
   contenders: readonly C[],
   signal?: AbortSignal,
 ): Promise<RaceResult<C>> {
-  return new Race(contenders).run(signal);
+  return new ConnectionRace(contenders).run(signal);
 }
 
-class Race<C extends Contender> {
+class ConnectionRace<C extends Contender> {
   readonly #contenders: readonly C[];
   readonly #waiting: C[];
   /** With the time at which each was started. */

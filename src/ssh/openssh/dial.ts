@@ -88,7 +88,7 @@ export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
   try {
     const argv = prepare(options, version, directory);
     observer.log('debug', `starting ${argv[0]} (OpenSSH ${version.join('.')})`);
-    return await new Start(options, directory, argv).run();
+    return await new SshStart(options, directory, argv).run();
   } catch (error) {
     directory.remove();
     throw error;
@@ -156,7 +156,7 @@ function mustBeReadable(path: string): void {
   }
 }
 
-class Start {
+class SshStart {
   readonly #options: OpensshOptions;
   readonly #settings: SshSettings;
   readonly #directory: PrivateDirectory;

@@ -68,7 +68,7 @@ export interface LinkOptions {
 }
 
 /** A connect() that is under way. */
-class Opening {
+class FlowOpening {
   readonly destination: Destination;
   readonly key: string;
   readonly socket = new Socket({ allowHalfOpen: true });
@@ -124,7 +124,7 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #options: LinkOptions;
   readonly #flows = new Set<FlowStream>();
-  readonly #openings = new Set<Opening>();
+  readonly #openings = new Set<FlowOpening>();
   #greetings = 0;
   readonly #turns: (() => void)[] = [];
   #closing = false;
@@ -141,7 +141,7 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
     const { signal } = options;
     signal?.throwIfAborted();
     this.#admit(destination);
-    const opening = new Opening(destination);
+    const opening = new FlowOpening(destination);
     this.#openings.add(opening);
     let succeeded = false;
     try {
@@ -174,7 +174,7 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
    */
   async probe(milliseconds: number): Promise<boolean> {
     if (this.#closing || this.#end !== undefined) return false;
-    const opening = new Opening(PROBED);
+    const opening = new FlowOpening(PROBED);
     const late = new AbortController();
     this.#openings.add(opening);
     try {
@@ -243,7 +243,7 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
     );
   }
 
-  async #open(opening: Opening): Promise<void> {
+  async #open(opening: FlowOpening): Promise<void> {
     const { destination, socket } = opening;
     await this.#greetingTurn();
     let greeting = true;
@@ -270,7 +270,7 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
   }
 
   /** Why ssh closed a flow's socket instead of answering. */
-  async #failure(opening: Opening, elapsed: number, cause: unknown): Promise<ConnectError> {
+  async #failure(opening: FlowOpening, elapsed: number, cause: unknown): Promise<ConnectError> {
     const lost = await this.fate();
     if (lost !== undefined || opening.over) return this.#gone();
     const to = formatDestination(opening.destination);

@@ -28,7 +28,7 @@ export interface DialogueOptions {
  */
 export async function socksDialogue(socket: Socket, options: DialogueOptions): Promise<void> {
   const { destination, timeout, onGreeted } = options;
-  const end = new DialogueEnd(socket);
+  const end = new SocksSocket(socket);
   let greeted = false;
   const feed = (): void => {
     while (!end.done) {
@@ -67,7 +67,7 @@ export async function socksDialogue(socket: Socket, options: DialogueOptions): P
 }
 
 /** What the library takes for its socket. */
-class DialogueEnd extends Duplex {
+class SocksSocket extends Duplex {
   done = false;
   /** Let go at the end: the library's timer keeps this object until it is due. */
   #socket: Socket | undefined;

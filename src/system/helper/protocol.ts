@@ -5,7 +5,7 @@
  */
 import { addressBytes, addressFromBytes } from '../../net/address.ts';
 import type { Prefix } from '../../net/prefix.ts';
-import { Framing, fieldText, HEADER_LAYOUT, LITTLE_ENDIAN } from '../programs/framing.ts';
+import { fieldText, HEADER_LAYOUT, LITTLE_ENDIAN, MessageFraming } from '../programs/framing.ts';
 
 export const HELPER_MAGIC = 0x4c4e5554;
 export const HELPER_VERSION = 1;
@@ -49,7 +49,7 @@ export const LAYOUT = {
 const NAME_SIZE = 16;
 const FAMILY_IPV4 = 1;
 const FAMILY_IPV6 = 2;
-const framing = new Framing(HELPER_MAGIC, HELPER_VERSION);
+const framing = new MessageFraming(HELPER_MAGIC, HELPER_VERSION);
 
 export interface CreateRequest {
   readonly ipv4: boolean;

@@ -4,7 +4,7 @@
  * compares sizes and offsets with the compiler's.
  */
 import { addressBytes } from '../../net/address.ts';
-import { Framing, fieldText, HEADER_LAYOUT, LITTLE_ENDIAN } from '../programs/framing.ts';
+import { fieldText, HEADER_LAYOUT, LITTLE_ENDIAN, MessageFraming } from '../programs/framing.ts';
 
 export const LAUNCHER_MAGIC = 0x434e4c54;
 export const LAUNCHER_VERSION = 4;
@@ -51,7 +51,7 @@ const FLAG_VERBATIM = 2;
 const FLAG_IN_PLACE = 4;
 const NOTE_NO_RESOLV_CONF = 1;
 const NOTE_HAS_IPV6 = 2;
-const framing = new Framing(LAUNCHER_MAGIC, LAUNCHER_VERSION);
+const framing = new MessageFraming(LAUNCHER_MAGIC, LAUNCHER_VERSION);
 
 /** What a command is run with, wherever it runs. */
 export interface CommandSetup {

@@ -20,7 +20,7 @@ export interface Frame {
 }
 
 /** The frames of one protocol. */
-export class Framing {
+export class MessageFraming {
   readonly #magic: number;
   readonly #version: number;
 

@@ -10,7 +10,7 @@ import {
   MAX_OPENS_OF_A_NAME,
   MAX_PROHIBITED,
   MAX_WAITING_OPENS,
-  Opens,
+  OpenQueue,
   PROHIBITED_MS,
 } from '../../../src/link/openqueue.ts';
 import type { Destination } from '../../../src/net/destination.ts';
@@ -33,7 +33,7 @@ function make() {
   const held = new Held();
   const counted = new Map<string, number>();
   const time = { now: 0 };
-  const opens = new Opens({
+  const opens = new OpenQueue({
     connector: held,
     observer: { log() {}, count: (name) => void counted.set(name, (counted.get(name) ?? 0) + 1) },
     clock: () => time.now,

@@ -8,7 +8,7 @@ import type { TunnelError } from '../../../src/errors/errors.ts';
 import { ConnectError } from '../../../src/flow/connector.ts';
 import { MAX_OPENS_OF_A_NAME } from '../../../src/link/openqueue.ts';
 import type { SupervisorOptions } from '../../../src/link/supervisor.ts';
-import { MAX_HELD } from '../../../src/link/waiting.ts';
+import { MAX_HELD } from '../../../src/link/waitingconnects.ts';
 import {
   API,
   assertRefused,

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { TunnelError } from '../../../src/errors/errors.ts';
 import { ConnectError } from '../../../src/flow/connector.ts';
-import { LOGIN_TRIES } from '../../../src/link/redial.ts';
+import { LOGIN_TRIES } from '../../../src/link/redialschedule.ts';
 import { PROBE_TIMEOUT_MS } from '../../../src/link/supervisor.ts';
 import { connectStream } from '../../support/connectstream.ts';
 import {

@@ -9,7 +9,7 @@ import { formatDestination } from '../../../src/net/destination.ts';
 import { parseNamePattern } from '../../../src/net/name.ts';
 import { parsePrefix } from '../../../src/net/prefix.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
-import { createForms } from '../../../src/session/names.ts';
+import { createNameOrAddress } from '../../../src/session/names.ts';
 
 const WWW = 'www.corp.example';
 const EVIL = 'evil.corp.example';
@@ -48,7 +48,7 @@ function worldOf({ allow, permitted, behind = [], dryRun = false }: World) {
   const guard = createGuard({ rules, dryRun, dryRunTo: undefined }, silentObserver);
   const book = new NameBook({ observer: silentObserver });
   for (const name of behind.toReversed()) book.behind.add(name, { address: ADDRESS, ttl: 60 });
-  const forms = createForms(
+  const forms = createNameOrAddress(
     {
       configuration: {
         targets: [{ ...parsePrefix('10.77.0.0/16'), ports: [], text: '10.77.0.0/16' }],

@@ -24,7 +24,7 @@
 import { TunnelError } from '../../../errors/errors.ts';
 import { both, type Conduit, connectionReset, type OverListener } from '../../../flow/conduit.ts';
 import type { Slab } from '../../../flow/memory.ts';
-import { Pieces } from '../../../flow/pieces.ts';
+import { PieceQueue } from '../../../flow/piecequeue.ts';
 import type { ReceiveWindow } from './receivewindow.ts';
 import type { Sender } from './scheduler.ts';
 
@@ -72,8 +72,8 @@ export class Channel implements Conduit, Sender {
   #other: Conduit | undefined;
   #over: OverListener | undefined;
   /** What has come before the channel was joined. */
-  #early: Pieces | undefined;
-  #queue: Pieces | undefined;
+  #early: PieceQueue | undefined;
+  #queue: PieceQueue | undefined;
   #finished = false;
   /** The other end takes nothing more: what comes is let go, and what waits still goes. */
   #discards = false;
@@ -129,7 +129,7 @@ export class Channel implements Conduit, Sender {
       this.#other?.taken(data.length);
       return;
     }
-    this.#queue ??= new Pieces();
+    this.#queue ??= new PieceQueue();
     const queue = this.#queue;
     const waits = queue.bytes > 0;
     queue.push(data, memory);
@@ -188,7 +188,7 @@ export class Channel implements Conduit, Sender {
       this.#other.send(data, memory);
       return;
     }
-    this.#early ??= new Pieces();
+    this.#early ??= new PieceQueue();
     this.#early.push(Buffer.from(data), undefined);
   }
 

@@ -17,11 +17,11 @@ import {
   shortAnswerBytes,
 } from '../ssh2/internals.ts';
 import { FlushTiming, SEGMENT_BYTES } from './flushtiming.ts';
-import type { Pulse } from './pulse.ts';
+import type { LivenessProbe } from './livenessprobe.ts';
 
 export interface FlusherOptions {
   readonly protocol: SshProtocol;
-  readonly pulse: Pulse;
+  readonly pulse: LivenessProbe;
   /** `host:port`, for the log. */
   readonly at: string;
   readonly observer: Observer;

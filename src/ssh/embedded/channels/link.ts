@@ -11,9 +11,9 @@
  * rejected.
  *
  * The link is lost with an error, with the server's DISCONNECT, with the end of what it sends, and
- * with its silence (pulse.ts): whichever is first destroys the socket, since nobody may be left
- * there who would read what we have still to write. close() gives the server CLOSE_TIMEOUT_MS for
- * that.
+ * with its silence (livenessprobe.ts): whichever is first destroys the socket, since nobody may be
+ * left there who would read what we have still to write. close() gives the server CLOSE_TIMEOUT_MS
+ * for that.
  *
  * A channel counts from CHANNEL_OPEN until the server has said CHANNEL_CLOSE or refused it: as long
  * as it takes a slot there. An aborted connect() can't take back its CHANNEL_OPEN; it goes on
@@ -41,9 +41,9 @@ import { linkLostError, openError, type SshError } from './errors.ts';
 import { Flusher } from './flusher.ts';
 import { leavesNagleOn } from './flushtiming.ts';
 import type { Inbox } from './inbox.ts';
+import { KEEPALIVE, type Keepalive, LivenessProbe } from './livenessprobe.ts';
 import { Multiplexer } from './multiplexer.ts';
 import { Outbox } from './outbox.ts';
-import { KEEPALIVE, type Keepalive, Pulse } from './pulse.ts';
 import { type ReceiveWindowLimits, ReceiveWindows } from './receivewindow.ts';
 import { EXCHANGE_SECONDS, Rekeying, type RekeyLimits, type Stuck } from './rekey.ts';
 import { UnsentLimit } from './unsentlimit.ts';
@@ -98,7 +98,7 @@ export class Ssh2Link implements Transport, Probing {
   readonly #multiplexer: Multiplexer;
   readonly #windows: ReceiveWindows;
   readonly #rekeying: Rekeying;
-  readonly #pulse: Pulse;
+  readonly #pulse: LivenessProbe;
   /** undefined: the server holds nothing back. */
   readonly #flusher: Flusher | undefined;
   readonly #acknowledger: Acknowledger;
@@ -150,7 +150,7 @@ export class Ssh2Link implements Transport, Probing {
       observer,
     });
     receiveThrough(this.#protocol, this.#multiplexer.received);
-    this.#pulse = new Pulse({
+    this.#pulse = new LivenessProbe({
       keepalive: options.keepalive ?? KEEPALIVE,
       ask: () => this.#protocol.ping(),
       lost: () => this.#failed(keepaliveTimeout()),

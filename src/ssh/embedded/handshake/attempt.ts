@@ -73,12 +73,12 @@ export interface AttemptOptions extends Access {
  * signal's reason.
  */
 export function establish(options: AttemptOptions): Promise<Ssh2Link> {
-  return new Attempt(options).run();
+  return new ConnectionAttempt(options).run();
 }
 
 type Phase = 'identification' | 'key exchange' | 'authentication';
 
-class Attempt {
+class ConnectionAttempt {
   readonly #options: AttemptOptions;
   readonly #over = new AbortController();
   readonly #client: Client = new ssh2.Client();

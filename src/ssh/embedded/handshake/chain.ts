@@ -69,7 +69,7 @@ export interface ChainOptions {
  * and for a hop that can't be reached from the one before it jumphost-refused, -unreachable,
  * -timeout, -dns, or jumphost-forwarding-prohibited. Or with the signal's reason.
  */
-export async function connectChain(options: ChainOptions): Promise<Chain> {
+export async function connectChain(options: ChainOptions): Promise<HopChain> {
   const { stream, hops, observer, signal } = options;
   const [outermost, ...inner] = hops;
   const jumpHost = hops.at(-1) ?? outermost;
@@ -120,7 +120,7 @@ export async function connectChain(options: ChainOptions): Promise<Chain> {
         time,
       });
     }
-    return new Chain(options, links, link, watch);
+    return new HopChain(options, links, link, watch);
   } catch (error) {
     if (signal?.aborted) stream.destroy();
     await closeLinks(links, stream);
@@ -130,7 +130,7 @@ export async function connectChain(options: ChainOptions): Promise<Chain> {
   }
 }
 
-export class Chain implements Transport {
+export class HopChain implements Transport {
   readonly ended: Promise<TunnelError | undefined>;
   /**
    * The address that this machine is connected to: the one that must not be captured. undefined

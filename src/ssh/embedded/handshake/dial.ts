@@ -7,7 +7,7 @@
  *   jump hosts, each with addresses or a ProxyCommand
  *        │ ssh/dial/race.ts: TCP only (or the start of a program)
  *        ▼
- *   the winner ──► chain.ts: handshake with hop 1 ─► channel ─► with hop 2 ─► ... ──► Chain
+ *   the winner ──► chain.ts: handshake with hop 1 ─► channel ─► with hop 2 ─► ... ──► HopChain
  *        │ fails with jumphost-*
  *        ▼
  *   the rest is raced again
@@ -34,7 +34,7 @@ import type { SshSettings } from '../../settings.ts';
 import { Inbox } from '../channels/inbox.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
 import type { Access } from './attempt.ts';
-import { type Chain, type ChainOptions, connectChain, ViaError } from './chain.ts';
+import { type ChainOptions, connectChain, type HopChain, ViaError } from './chain.ts';
 
 /** For the first hop's identification and key exchange while other addresses wait. */
 export const HURRIED_SECONDS = 5;
@@ -57,7 +57,7 @@ export interface DialOptions {
  * -not-ssh, -no-common-algorithm, -forwarding-prohibited, -proxy; algorithms-unknown; host-key-*;
  * auth-*; usage for a chain that is too long. Or with the signal's reason.
  */
-export async function dialSsh2(options: DialOptions): Promise<Chain> {
+export async function dialSsh2(options: DialOptions): Promise<HopChain> {
   const access = await loadAccess(options);
   const accessOf = (hop: SshSettings): Access => {
     const found = access.get(hop);
@@ -65,7 +65,7 @@ export async function dialSsh2(options: DialOptions): Promise<Chain> {
       throw new TunnelError('access-missing', `nothing was loaded for ${hop.name}`);
     return found;
   };
-  return new Dialling(options, accessOf).run();
+  return new JumpHostDial(options, accessOf).run();
 }
 
 /**
@@ -86,7 +86,7 @@ interface Way extends Contender {
   readonly dialled: RemoteAddress | undefined;
 }
 
-class Dialling {
+class JumpHostDial {
   readonly #options: DialOptions;
   readonly #accessOf: ChainOptions['accessOf'];
   readonly #failures: TunnelError[] = [];
@@ -100,7 +100,7 @@ class Dialling {
     this.#accessOf = accessOf;
   }
 
-  async run(): Promise<Chain> {
+  async run(): Promise<HopChain> {
     const { jumpHosts } = this.#options;
     let ways = jumpHosts.flatMap((jumpHost, index) => this.#waysTo(jumpHost, index));
     for (let hurried = true; ; hurried = false) {
@@ -112,7 +112,7 @@ class Dialling {
   }
 
   /** undefined: each way has failed, or was too slow. */
-  async #tryAll(ways: readonly Way[], mayHurry: boolean): Promise<Chain | undefined> {
+  async #tryAll(ways: readonly Way[], mayHurry: boolean): Promise<HopChain | undefined> {
     const { observer, signal } = this.#options;
     for (let waiting = ways; waiting.length > 0; ) {
       const { winner, rest, failures } = await race(waiting, signal);
@@ -144,7 +144,11 @@ class Dialling {
     return undefined;
   }
 
-  #connect(way: Way, stream: ChainOptions['stream'], time: ChainOptions['time']): Promise<Chain> {
+  #connect(
+    way: Way,
+    stream: ChainOptions['stream'],
+    time: ChainOptions['time'],
+  ): Promise<HopChain> {
     const { observer, signal } = this.#options;
     const { at, dialled, settings } = way;
     return connectChain({

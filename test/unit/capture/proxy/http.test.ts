@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MAX_HEADER_BYTES, MAX_PIPELINED } from '../../../../src/capture/proxy/http.ts';
-import { MAX_IDLE_UPSTREAMS } from '../../../../src/capture/proxy/upstreams.ts';
+import { MAX_IDLE_UPSTREAMS } from '../../../../src/capture/proxy/upstreamagent.ts';
 import { REFUSALS } from '../../../../src/net/refusal.ts';
 import { type Client, startProxy, type TestProxy } from '../../../support/proxy.ts';
 

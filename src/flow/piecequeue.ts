@@ -24,7 +24,7 @@ const LEAST_BLOCK_BYTES = 1024;
  */
 const SMALL_BYTES = 16 * 1024;
 
-export class Pieces {
+export class PieceQueue {
   #pieces: Piece[] = [];
   #bytes = 0;
   /** Bytes in views of slabs. */

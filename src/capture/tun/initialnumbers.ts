@@ -11,12 +11,12 @@ const SECRET_BYTES = 16;
 const WORDS = 9;
 
 /** Both as int32. */
-export interface InitialNumbers {
+export interface InitialNumberPair {
   readonly sequence: number;
   readonly timestampOffset: number;
 }
 
-export class Numbers {
+export class InitialNumberGenerator {
   readonly #input: Buffer;
 
   constructor(secret: Buffer = randomBytes(SECRET_BYTES)) {
@@ -25,7 +25,7 @@ export class Numbers {
   }
 
   /** `now` in milliseconds. */
-  of(tuple: Tuple, now: number): InitialNumbers {
+  of(tuple: Tuple, now: number): InitialNumberPair {
     const input = this.#input;
     const { a0, a1, a2, a3, b0, b1, b2, b3, aPort, bPort } = tuple;
     const words = [a0, a1, a2, a3, b0, b1, b2, b3, (aPort << 16) | bPort];

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { FrameView } from '../../../../src/capture/tun/frame.ts';
-import { Numbers } from '../../../../src/capture/tun/numbers.ts';
+import { InitialNumberGenerator } from '../../../../src/capture/tun/initialnumbers.ts';
 import { Tuple } from '../../../../src/capture/tun/tuple.ts';
 import { tcpFrame } from '../../../support/tcpframes.ts';
 
@@ -25,7 +25,7 @@ function tupleOf(fields: typeof BASE): Tuple {
 
 describe('initial sequence numbers (RFC 6528)', () => {
   it('grow with the clock, one each 4 microseconds, through all their values', () => {
-    const numbers = new Numbers(Buffer.alloc(16, 1));
+    const numbers = new InitialNumberGenerator(Buffer.alloc(16, 1));
     const tuple = tupleOf(BASE);
     let last = numbers.of(tuple, 0);
     for (let now = 1; now < 40_000_000; now += 99_991) {
@@ -42,7 +42,7 @@ describe('initial sequence numbers (RFC 6528)', () => {
   });
 
   it('are others for every part of the addresses and ports, and for every secret', () => {
-    const numbers = new Numbers(Buffer.alloc(16, 1));
+    const numbers = new InitialNumberGenerator(Buffer.alloc(16, 1));
     const variants = [BASE, SIX].flatMap((base) => [
       base,
       { ...base, source: base.source.replace(/11$/, '12') },
@@ -57,8 +57,8 @@ describe('initial sequence numbers (RFC 6528)', () => {
     const all = variants.map((fields) => numbers.of(tupleOf(fields), 5));
     assert.equal(new Set(all.map(({ sequence }) => sequence)).size, variants.length);
     assert.equal(new Set(all.map(({ timestampOffset }) => timestampOffset)).size, variants.length);
-    const one = new Numbers().of(tupleOf(BASE), 5);
-    const other = new Numbers().of(tupleOf(BASE), 5);
+    const one = new InitialNumberGenerator().of(tupleOf(BASE), 5);
+    const other = new InitialNumberGenerator().of(tupleOf(BASE), 5);
     assert.notEqual(one.sequence, other.sequence);
   });
 });

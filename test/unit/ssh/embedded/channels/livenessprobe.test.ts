@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
-import { Pulse } from '../../../../../src/ssh/embedded/channels/pulse.ts';
+import { LivenessProbe } from '../../../../../src/ssh/embedded/channels/livenessprobe.ts';
 
 const INTERVAL = 15;
 const COUNT = 3;
@@ -24,8 +24,8 @@ describe('Pulse', () => {
     mock.restoreAll();
   });
 
-  function pulse(interval = INTERVAL): Pulse {
-    return new Pulse({
+  function pulse(interval = INTERVAL): LivenessProbe {
+    return new LivenessProbe({
       keepalive: { interval, count: COUNT },
       ask: () => asked++,
       lost: () => lost++,

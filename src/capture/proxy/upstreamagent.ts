@@ -31,7 +31,7 @@ export class RefusedError extends Error {
 }
 
 /** For http.request. A flow that is refused is the request's 'error', a RefusedError. */
-export class Upstreams extends Agent {
+export class UpstreamAgent extends Agent {
   readonly #source: Destination;
   readonly #accept: (request: FlowRequest) => void;
   readonly #abort = new AbortController();

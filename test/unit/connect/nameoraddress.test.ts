@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 import {
-  Forms,
-  type FormsOptions,
   MAX_FORMS,
   MAX_REMEMBERED,
+  NameOrAddressConnector,
+  type NameOrAddressOptions,
   REMEMBERED_MS,
-} from '../../../src/connect/forms.ts';
+} from '../../../src/connect/nameoraddress.ts';
 import { ConnectError } from '../../../src/flow/connector.ts';
 import { StreamConduit } from '../../../src/flow/streamconduit.ts';
 import { type Destination, formatDestination } from '../../../src/net/destination.ts';
@@ -16,12 +16,12 @@ import type { Refusal } from '../../../src/net/refusal.ts';
 import { silentObserver } from '../../../src/observe/observer.ts';
 
 /** A server that permits some hosts; `failing` ones answer otherwise. */
-function setUp(permitted: readonly string[], options: Partial<FormsOptions> = {}) {
+function setUp(permitted: readonly string[], options: Partial<NameOrAddressOptions> = {}) {
   const asked: string[] = [];
   const counted: string[] = [];
   const failing = new Map<string, Refusal>();
   let now = 0;
-  const forms = new Forms({
+  const forms = new NameOrAddressConnector({
     connector: {
       async connect(destination: Destination) {
         asked.push(destination.host);

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { Names } from '../../../../src/dns/server/names.ts';
+import { NameService } from '../../../../src/dns/server/nameservice.ts';
 import { CapturedQueries, MAX_QUERY_STREAMS } from '../../../../src/dns/server/queries.ts';
 import { NameBook } from '../../../../src/dns/upstream/known.ts';
 import { parseQuery } from '../../../../src/dns/wire/query.ts';
@@ -45,7 +45,7 @@ function setUp() {
   const transport = new TwinTransport();
   transport.serve('10.0.0.53:53', serveNames);
   const book = new NameBook({ observer });
-  const names = new Names({
+  const names = new NameService({
     naming: {
       nameTargets: [parseNamePattern('api.example.com')],
       nameExclusions: [],
@@ -109,10 +109,12 @@ describe('the names of a tunnel', () => {
     const options = { device, servers: [], local: [], book, observer };
     const connect = () => Promise.reject(new Error('none'));
     const naming = { nameTargets: [], nameExclusions: [], domains: [], beyond: 'local' } as const;
-    assert.doesNotThrow(() => new Names({ ...options, naming, connect, connectDirectly: connect }));
+    assert.doesNotThrow(
+      () => new NameService({ ...options, naming, connect, connectDirectly: connect }),
+    );
     const named = { ...naming, nameTargets: [parseNamePattern('a.example')] };
     assert.throws(
-      () => new Names({ ...options, naming: named, connect, connectDirectly: connect }),
+      () => new NameService({ ...options, naming: named, connect, connectDirectly: connect }),
       {
         code: 'dns-no-block',
       },

@@ -30,7 +30,7 @@ const TIMER_SLACK_MS = 1;
 /** The least time between two measurements of the round trip. */
 const MEASURE_MS = 250;
 
-export interface PulseOptions {
+export interface LivenessProbeOptions {
   readonly keepalive: Keepalive;
   /** Makes the server say something: each call is answered once, in order. */
   readonly ask: () => void;
@@ -40,8 +40,8 @@ export interface PulseOptions {
   readonly measured: (milliseconds: number) => void;
 }
 
-export class Pulse {
-  readonly #options: PulseOptions;
+export class LivenessProbe {
+  readonly #options: LivenessProbeOptions;
   #timer: NodeJS.Timeout | undefined;
   readonly #probes = new Set<(alive: boolean) => void>();
   #asked = 0;
@@ -54,7 +54,7 @@ export class Pulse {
   #heardAt: number;
   #silent = 0;
 
-  constructor(options: PulseOptions) {
+  constructor(options: LivenessProbeOptions) {
     this.#options = options;
     this.#heardAt = performance.now();
     this.#wait(options.keepalive.interval * 1000);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { Slab } from '../../../src/flow/memory.ts';
-import { Pieces } from '../../../src/flow/pieces.ts';
+import { PieceQueue } from '../../../src/flow/piecequeue.ts';
 import { CountingPool } from '../../support/countingpool.ts';
 
 const BLOCK_BYTES = 32 * 1024;
@@ -20,7 +20,7 @@ function bytesOf(parts: readonly (Buffer | undefined)[]): Buffer {
 
 describe('Pieces', () => {
   it('of few bytes are put together, however many come', () => {
-    const pieces = new Pieces();
+    const pieces = new PieceQueue();
     const slab = new Slab(SLAB_BYTES);
     for (let n = 0; n < 300_000; n++)
       pieces.push(slab.bytes.subarray(n % 100, (n % 100) + 1), slab);
@@ -63,7 +63,7 @@ describe('Pieces', () => {
     fc.assert(
       fc.property(fc.array(action, { maxLength: 100, size: 'max' }), (actions) => {
         const pool = new CountingPool(SLAB_BYTES, 0);
-        const pieces = new Pieces();
+        const pieces = new PieceQueue();
         let model = Buffer.alloc(0);
         /**
          * Ends of the borrowed views in what has ever been pushed, and how many bytes have been
@@ -145,7 +145,7 @@ describe('Pieces', () => {
   });
 
   it('that are put together are found from their end on', () => {
-    const pieces = new Pieces();
+    const pieces = new PieceQueue();
     const parts: (Buffer | undefined)[] = [undefined];
     for (const text of ['a', 'b', 'c', 'd']) {
       pieces.push(Buffer.from(text), undefined);
@@ -156,7 +156,7 @@ describe('Pieces', () => {
   });
 
   it('lie together in blocks, as far as they are small', () => {
-    const pieces = new Pieces();
+    const pieces = new PieceQueue();
     const pool = new CountingPool(SLAB_BYTES, 0);
     for (let piece = 0; piece < 100; piece++) {
       const slab = pool.take();
@@ -178,7 +178,7 @@ describe('Pieces', () => {
   });
 
   it('of their own are left where they are when the others are settled', () => {
-    const pieces = new Pieces();
+    const pieces = new PieceQueue();
     const slab = new Slab(10);
     const own = Buffer.alloc(BLOCK_BYTES);
     pieces.push(own, undefined);
@@ -190,7 +190,7 @@ describe('Pieces', () => {
   it('gather from the end of many in a time that does not grow with them', () => {
     const many = 200_000;
     const begin = performance.now();
-    const pieces = new Pieces();
+    const pieces = new PieceQueue();
     const parts: (Buffer | undefined)[] = [undefined, undefined];
     const byte = Buffer.of(1);
     for (let piece = 0; piece < many; piece++) {

@@ -2,7 +2,7 @@
  * Puts the parts of this folder together for one tunnel: what answers queries, what the device has
  * to be routed for it, and what turns virtual addresses back.
  *
- *   names   = new Names({...})               once the device has its addresses
+ *   names   = new NameService({...})               once the device has its addresses
  *   routes += names.prefixes                 virtual addresses lead into the device
  *   queries = new CapturedQueries({ server: names.server, own: names.addresses, ... })
  *   accept  = names.translate(flows.accept)  connections to virtual addresses become connections to
@@ -44,7 +44,7 @@ export interface DeviceAddresses {
 /** A transport's `connect` is one. */
 type Connect = StreamUpstreamOptions['connect'];
 
-export interface NamesOptions {
+export interface NameServiceOptions {
   readonly naming: NamingOptions;
   readonly device: DeviceAddresses;
   /** Resolvers that are asked through the tunnel; empty: none. */
@@ -66,14 +66,14 @@ export interface NamesOptions {
   readonly observer: Observer;
 }
 
-export class Names {
+export class NameService {
   readonly server: DnsServer;
   readonly virtual: VirtualAddresses | undefined;
   /** To be routed into the device. */
   readonly prefixes: readonly Prefix[];
   /** Where the server is to answer, in the device's own blocks; canonical. */
   readonly addresses: ReadonlySet<string>;
-  readonly #options: NamesOptions;
+  readonly #options: NameServiceOptions;
   readonly #route: Naming;
   /** Asks behind the jump host. */
   readonly #tunnel: Resolver | undefined;
@@ -82,7 +82,7 @@ export class Names {
   #closed = false;
 
   /** Throws TunnelError `dns-no-block` when MAX_TUNNELS tunnels have taken the blocks for names. */
-  constructor(options: NamesOptions) {
+  constructor(options: NameServiceOptions) {
     const { naming, device, servers, connect, local, book, observer } = options;
     const virtual = naming.nameTargets.length === 0 ? undefined : createVirtual(device, observer);
     this.#options = options;

@@ -27,7 +27,7 @@ export const MAX_FORMS = 4;
 export const MAX_REMEMBERED = 1024;
 export const REMEMBERED_MS = 5 * 60_000;
 
-export interface FormsOptions {
+export interface NameOrAddressOptions {
   readonly connector: Connector;
   /** The host in the form in which its target is written; undefined: as it was asked for. */
   readonly targetForm?: (destination: Destination) => string | undefined;
@@ -46,13 +46,13 @@ export interface FormsOptions {
   readonly clock?: () => number;
 }
 
-export class Forms implements Connector {
-  readonly #options: FormsOptions;
+export class NameOrAddressConnector implements Connector {
+  readonly #options: NameOrAddressOptions;
   readonly #clock: () => number;
   /** By destination as it was asked for. */
   readonly #working: LruMap<string, { readonly host: string; readonly until: number }>;
 
-  constructor(options: FormsOptions) {
+  constructor(options: NameOrAddressOptions) {
     this.#options = options;
     this.#clock = options.clock ?? (() => performance.now());
     this.#working = new LruMap({

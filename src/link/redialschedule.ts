@@ -31,7 +31,7 @@ interface Wait {
   readonly timer: NodeJS.Timeout;
 }
 
-export class Redial {
+export class RedialSchedule {
   readonly #options: RedialOptions;
   readonly #backoff: Backoff;
   #wait: Wait | undefined;

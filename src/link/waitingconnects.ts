@@ -14,7 +14,7 @@ import type { Observer } from '../observe/observer.ts';
 /** As many as the endpoint keeps waiting (capture/tun/endpoint.ts, MAX_HELD). */
 export const MAX_HELD = 4096;
 
-export interface HoldOptions {
+export interface WaitingConnectsOptions {
   readonly observer: Observer;
   /** Milliseconds on a clock that only goes forward. */
   readonly now: () => number;
@@ -35,11 +35,11 @@ interface Entry {
   allow(seconds: number): void;
 }
 
-export class Hold {
-  readonly #options: HoldOptions;
+export class WaitingConnects {
+  readonly #options: WaitingConnectsOptions;
   readonly #held = new Set<Entry>();
 
-  constructor(options: HoldOptions) {
+  constructor(options: WaitingConnectsOptions) {
     this.#options = options;
   }
 
