@@ -26,6 +26,7 @@ import { reportError } from './cli/report.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { DoctorConfiguration } from './config/doctoroptions.ts';
 import type { ExecConfiguration } from './config/execoptions.ts';
+import type { JumpHostConfiguration } from './config/jumphostoptions.ts';
 import type { OpenStackConfiguration } from './config/openstackreport.ts';
 import { EXIT } from './errors/codes.ts';
 import { addon } from './native/addon.ts';
@@ -33,6 +34,7 @@ import { LineWriter } from './observe/linewriter.ts';
 import { Log } from './observe/log.ts';
 import type { Level } from './observe/observer.ts';
 import { type NativeWrite, standardErrorWriter } from './observe/standarderror.ts';
+import type { RunOptions } from './session/tunnel.ts';
 import { canCapture } from './system/doctor/diagnosis.ts';
 
 /** How long the end of the program waits for a terminal that takes nothing. */
@@ -170,15 +172,26 @@ async function doctor(configuration: DoctorConfiguration): Promise<void> {
 }
 
 async function openstack(configuration: OpenStackConfiguration): Promise<void> {
+  const { reportCloud } = await import('./session/openstack.ts');
+  await print(configuration, reportCloud);
+}
+
+async function jumphost(configuration: JumpHostConfiguration): Promise<void> {
+  const { renderJumpHost } = await import('./session/jumphost.ts');
+  await print(configuration, renderJumpHost);
+}
+
+/** Prints what a run resolves with. */
+async function print<C extends { readonly logLevel: Level }>(
+  configuration: C,
+  run: (configuration: C, options: Omit<RunOptions, 'learned'>) => Promise<string>,
+): Promise<void> {
   const { logLevel } = configuration;
   detailed = logLevel === 'debug';
   const stop = stopOnSignals();
   const observer = createLog(logLevel);
-  const { reportCloud } = await import('./session/openstack.ts');
   try {
-    process.stdout.write(
-      await reportCloud(configuration, { observer, prompter: createPrompter(), stop }),
-    );
+    process.stdout.write(await run(configuration, { observer, prompter: createPrompter(), stop }));
   } catch (error) {
     if (!(stop.aborted && error === stop.reason)) throw error;
   }
@@ -213,6 +226,7 @@ try {
       exec,
       doctor,
       openstack,
+      jumphost,
       clean,
     },
     {

@@ -21,6 +21,10 @@ import {
   splitCommand,
 } from '../config/execoptions.ts';
 import {
+  buildJumpHostConfiguration,
+  type JumpHostConfiguration,
+} from '../config/jumphostoptions.ts';
+import {
   buildOpenStackConfiguration,
   type OpenStackConfiguration,
 } from '../config/openstackreport.ts';
@@ -34,6 +38,7 @@ import { addCommand, formatHelp, optionShapes } from './command.ts';
 import { CONNECT } from './connect.ts';
 import { DOCTOR } from './doctor.ts';
 import { EXEC } from './exec.ts';
+import { JUMPHOST } from './jumphost.ts';
 import { MarkedArguments } from './marks.ts';
 import { OPENSTACK } from './openstack.ts';
 import { PROXY } from './proxy.ts';
@@ -48,6 +53,7 @@ const COMMANDS = {
   proxy: PROXY,
   doctor: DOCTOR,
   openstack: OPENSTACK,
+  jumphost: JUMPHOST,
   clean: CLEAN,
 } as const;
 type CommandName = keyof typeof COMMANDS;
@@ -59,6 +65,7 @@ export interface Commands {
   exec(configuration: ExecConfiguration): Promise<void>;
   doctor(configuration: DoctorConfiguration): Promise<void>;
   openstack(configuration: OpenStackConfiguration): Promise<void>;
+  jumphost(configuration: JumpHostConfiguration): Promise<void>;
   clean(): Promise<void>;
 }
 
@@ -88,6 +95,7 @@ export async function runCommandLine(
     exec: (given) => commands.exec(buildExecConfiguration(given, command)),
     doctor: (given) => commands.doctor(buildDoctorConfiguration(given)),
     openstack: (given) => commands.openstack(buildOpenStackConfiguration(given)),
+    jumphost: (given) => commands.jumphost(buildJumpHostConfiguration(given)),
     clean: () => commands.clean(),
   };
   if (command === undefined) refuseCommands(own);

@@ -278,6 +278,7 @@ const NOTHING_ELSE = {
   exec: () => assert.fail('exec'),
   doctor: () => assert.fail('doctor'),
   openstack: () => assert.fail('openstack'),
+  jumphost: () => assert.fail('openstack'),
   clean: () => assert.fail('clean'),
 };
 

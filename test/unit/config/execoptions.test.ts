@@ -79,6 +79,7 @@ describe('the command line of exec', () => {
         proxy: unexpected,
         doctor: unexpected,
         openstack: unexpected,
+        jumphost: unexpected,
         clean: unexpected,
         exec: async (configuration) => {
           seen.push(configuration);

@@ -1,0 +1,33 @@
+/** `tunnel jumphost`: what it takes, and its help. */
+import { JUMPHOST_GROUPS } from '../config/jumphostoptions.ts';
+import type { CommandDeclaration } from './command.ts';
+
+const EXAMPLES = `\
+Examples:
+  tunnel jumphost sshd api.example.com:443 10.0.0.0/28:8774
+      a drop-in for sshd_config: a forward-only jump host for these, and nothing else
+  tunnel jumphost sshd --os-cloud mycloud --os-catalog off --mfa
+      for the auth_url of a cloud, with codes by time besides the key
+`;
+
+const AFTER = `
+FORMAT is:
+  sshd            a drop-in for sshd_config(5)
+
+The list of what the jump host admits is what TARGETs, -s and --allow name together, and with
+--os-cloud the endpoints of a cloud. sshd compares hosts and ports as text: prefixes and
+ranges of ports are listed one by one, up to 256 entries each, and patterns are refused.
+
+Each file begins with how to apply, verify and undo it. docs/hardening.md explains the lines.
+`;
+
+export const JUMPHOST: CommandDeclaration = {
+  name: 'jumphost',
+  description: 'render a hardened jump host that admits nothing but the listed destinations',
+  usage: 'FORMAT [options] TARGET...',
+  takesOperands: true,
+  groups: JUMPHOST_GROUPS,
+  answersSshuttle: false,
+  examples: EXAMPLES,
+  after: AFTER,
+};

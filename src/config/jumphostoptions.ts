@@ -1,0 +1,234 @@
+/**
+ * The command line of `tunnel jumphost FORMAT`: what a jump host is to admit, and how it is rendered.
+ *
+ * The list is what TARGETs, -s, --allow and --os-cloud name together. Options that a format has no
+ * use for are errors, so that nobody believes they had an effect.
+ */
+import { UsageError } from '../errors/errors.ts';
+import { permittedDestinations } from '../jumphost/permitted.ts';
+import type { JumpHostPlan, KeySource } from '../jumphost/plan.ts';
+import { DEFAULT_SSHD, parseSshdVersion } from '../jumphost/versions.ts';
+import { quoted } from '../net/notation.ts';
+import { filePrefix, formatPlace, oneOf, type Place, readAt } from '../net/place.ts';
+import { parsePort } from '../net/ports.ts';
+import type { Level } from '../observe/observer.ts';
+import { DEFAULT_PORT, type SshOptions } from '../ssh/options.ts';
+import { ALLOW_OPTIONS, readAllowOptions } from './allowfile.ts';
+import type { NameTarget, Target } from './configuration.ts';
+import { readKeyFile } from './keyfile.ts';
+import { CLOUD_OPTIONS, type OpenStackOptions, readOpenStackOptions } from './openstackoptions.ts';
+import {
+  type GivenArguments,
+  type GivenOptions,
+  nonEmpty,
+  type Option,
+  once,
+  readOptions,
+  repeated,
+  toggle,
+} from './option.ts';
+import { readLogLevel, VERBOSITY_OPTIONS } from './runoptions.ts';
+import { CONNECTION_OPTIONS, JUMP_HOST_OPTIONS, readSshOptions } from './sshoptions.ts';
+import { readTargetRules, TARGET_OPTIONS } from './targetoptions.ts';
+
+export const JUMP_HOST_FORMATS = ['sshd'] as const;
+export type JumpHostFormat = (typeof JUMP_HOST_FORMATS)[number];
+
+const LIST_OPTIONS = {
+  heading: 'What it admits:',
+  options: {
+    targetsFrom: TARGET_OPTIONS.options.targetsFrom,
+    allow: ALLOW_OPTIONS.options.allow,
+  },
+} as const;
+
+const HOST_OPTIONS = {
+  heading: 'Jump host:',
+  options: {
+    user: once('--user <name>', 'the login of its users (default: tunnel)', readUser),
+    key: repeated('--key <file>', 'public keys of its users, one a line (repeatable)', readKeyFile),
+    keysFrom: once(
+      '--keys-from <source>',
+      'where sshd asks for their keys at each login: an https:// address, or a command',
+      readKeySource,
+    ),
+    port: once('--port <port>', 'the port that users see (default: 22)', (text, place) =>
+      readAt(place, text, 'write a port from 1 to 65535, as in: --port 2222', parsePort),
+    ),
+    openssh: once(
+      '--openssh <version>',
+      `of its sshd (default: ${DEFAULT_SSHD.join('.')})`,
+      (text, place) => readAt(place, text, 'write it as in: --openssh 9.2', parseSshdVersion),
+    ),
+    mfa: toggle('--mfa', 'ask for a code by time besides the key'),
+    behindProxy: toggle(
+      '--behind-proxy',
+      'connections come from a load balancer: nothing is limited by address',
+    ),
+  },
+} as const;
+
+const OUTPUT_OPTIONS = {
+  heading: 'Output:',
+  options: {
+    output: once(
+      '--output <directory>',
+      'write the files into this new or empty directory instead of printing them',
+      nonEmpty('the name of the directory'),
+    ),
+  },
+} as const;
+
+/** To fetch a catalog through a jump host that is there already. Its port is part of -r. */
+const REMOTE_OPTIONS = {
+  heading: 'Existing jump host, for --os-cloud:',
+  options: {
+    remote: JUMP_HOST_OPTIONS.options.remote,
+    identity: JUMP_HOST_OPTIONS.options.identity,
+    jump: JUMP_HOST_OPTIONS.options.jump,
+    sshConfig: JUMP_HOST_OPTIONS.options.sshConfig,
+    sshOption: JUMP_HOST_OPTIONS.options.sshOption,
+  },
+} as const;
+
+/** In the order of help. */
+export const JUMPHOST_GROUPS = [
+  LIST_OPTIONS,
+  CLOUD_OPTIONS,
+  HOST_OPTIONS,
+  OUTPUT_OPTIONS,
+  REMOTE_OPTIONS,
+  CONNECTION_OPTIONS,
+  VERBOSITY_OPTIONS,
+] as const;
+
+/** Of HOST_OPTIONS, what each format makes something of. */
+const USES: Readonly<Record<JumpHostFormat, readonly Option[]>> = {
+  sshd: Object.values(HOST_OPTIONS.options).filter((option) => option !== HOST_OPTIONS.options.key),
+};
+
+export interface JumpHostConfiguration {
+  readonly format: JumpHostFormat;
+  /** All of it except what is permitted. */
+  readonly plan: Omit<JumpHostPlan, 'permitted'>;
+  /** Without the endpoints of a cloud. */
+  readonly targets: readonly Target[];
+  readonly nameTargets: readonly NameTarget[];
+  /** undefined: no cloud is asked. */
+  readonly openstack: OpenStackOptions | undefined;
+  /** undefined: the catalog can't be fetched, and must not be needed. */
+  readonly ssh: SshOptions | undefined;
+  /** undefined: standard output. */
+  readonly output: string | undefined;
+  readonly logLevel: Level;
+}
+
+/** Throws UsageError. */
+export function buildJumpHostConfiguration(given: GivenArguments): JumpHostConfiguration {
+  const [first, ...operands] = given.operands;
+  if (first === undefined) {
+    throw new UsageError('no format is given', {
+      hint: `write one of ${JUMP_HOST_FORMATS.join(', ')}, as in: tunnel jumphost sshd api.example.com:443`,
+    });
+  }
+  const format = oneOf(
+    JUMP_HOST_FORMATS,
+    first.text,
+    { kind: 'argument', name: 'format' },
+    'the format comes first, as in: tunnel jumphost sshd api.example.com:443',
+  );
+  const { options } = given;
+  refuseUnused(format, options);
+  const openstack = readOpenStackOptions(options);
+  const ssh = readRemote(openstack, options);
+  const { rules } = readTargetRules({ operands, options }, false);
+  const allowed = readAllowOptions(options).rules;
+  const configuration = {
+    format,
+    plan: readPlan(options),
+    targets: [...rules.targets, ...(allowed?.prefixes ?? [])],
+    nameTargets: [...rules.nameTargets, ...(allowed?.names ?? [])],
+    openstack,
+    ssh,
+    output: readOptions(OUTPUT_OPTIONS, options).output?.value,
+    logLevel: readLogLevel(options),
+  };
+  // What is wrong with the list is said before anybody is asked for a catalog.
+  const { targets, nameTargets } = configuration;
+  if (openstack === undefined || targets.length + nameTargets.length > 0)
+    permittedDestinations(targets, nameTargets);
+  return configuration;
+}
+
+function readPlan(options: GivenOptions): JumpHostConfiguration['plan'] {
+  const { user, key, keysFrom, port, openssh, mfa, behindProxy } = readOptions(
+    HOST_OPTIONS,
+    options,
+  );
+  return {
+    user: user?.value ?? 'tunnel',
+    port: port?.value ?? DEFAULT_PORT,
+    version: openssh?.value ?? DEFAULT_SSHD,
+    keys: key.flatMap(({ value }) => value),
+    keysFrom: keysFrom?.value,
+    mfa: mfa !== undefined,
+    behindProxy: behindProxy !== undefined,
+  };
+}
+
+/** A catalog is fetched through a jump host, or not needed. */
+function readRemote(
+  openstack: OpenStackOptions | undefined,
+  options: GivenOptions,
+): SshOptions | undefined {
+  const { remote } = readOptions(REMOTE_OPTIONS, options);
+  const [first] = remote;
+  if (first !== undefined) {
+    if (openstack !== undefined && openstack.catalog !== 'off') return readSshOptions(options);
+    throw new UsageError(
+      `${filePrefix(first.place)}-r is for the catalog of --os-cloud, and none is fetched`,
+      { hint: 'leave -r out: a jump host is rendered without asking anybody' },
+    );
+  }
+  if (openstack === undefined || openstack.catalog === 'off') return undefined;
+  throw new UsageError(
+    '--os-cloud has its catalog fetched through a jump host, and none is given',
+    {
+      hint: 'name one with -r; without any yet, --os-catalog off takes the auth_url alone',
+    },
+  );
+}
+
+function refuseUnused(format: JumpHostFormat, options: GivenOptions): void {
+  for (const option of Object.values<Option>(HOST_OPTIONS.options)) {
+    const [entry] = options.get(option) ?? [];
+    if (entry === undefined || USES[format].includes(option)) continue;
+    const formats = JUMP_HOST_FORMATS.filter((other) => USES[other].includes(option));
+    throw new UsageError(`${filePrefix(entry.place)}${option.name} changes nothing in ${format}`, {
+      hint:
+        formats.length === 0
+          ? `leave ${option.name} out`
+          : `leave it out, or render ${formats.join(' or ')}`,
+    });
+  }
+}
+
+/** As useradd(8) takes it on Debian and Fedora. */
+function readUser(text: string, place: Place): string {
+  if (/^[a-z_][a-z0-9_-]{0,30}$/.test(text)) return text;
+  throw new UsageError(`${formatPlace(place)}: ${quoted(text)} is not a login name`, {
+    hint: 'write lower-case letters, digits, "-" and "_", as in: --user tunnel',
+  });
+}
+
+function readKeySource(text: string, place: Place): KeySource {
+  if (/^https?:\/\//i.test(text)) {
+    if (URL.canParse(text) && !/[\s'"\\$`]/.test(text)) return { kind: 'url', url: text };
+  } else if (text.startsWith('/') && !/[\n\0]/.test(text)) {
+    return { kind: 'command', command: text };
+  }
+  throw new UsageError(
+    `${formatPlace(place)}: ${quoted(text)} is neither an http(s) address nor a command with its whole path`,
+    { hint: 'write it as in: --keys-from https://keys.example.com/authorized_keys' },
+  );
+}

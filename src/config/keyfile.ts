@@ -1,0 +1,59 @@
+/** Files of public keys. */
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { UsageError } from '../errors/errors.ts';
+import { systemCodeOf } from '../errors/reason.ts';
+import { fileName, formatPlace, type Place } from '../net/place.ts';
+import { parsePublicKey } from '../ssh/keys/publickey.ts';
+
+/** More is no list of the users of one jump host. */
+export const MAX_KEY_FILE_BYTES = 1024 * 1024;
+
+/**
+ * Reads public keys, one a line, with `#` for comments; `-` is standard input. Gives each as
+ * `TYPE BASE64 COMMENT`. Throws UsageError, for a private key as well.
+ */
+export function readKeyFile(file: string, place: Place): string[] {
+  const at = formatPlace(place);
+  const text = readText(file, at);
+  if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(text)) {
+    throw new UsageError(`${at}: ${fileName(file)} is a private key`, {
+      hint: `give the public one, ${file === '-' ? 'which ssh-keygen -y prints' : `${file}.pub`}`,
+    });
+  }
+  const keys = text.split('\n').flatMap((line, index) => {
+    const trimmed = line.trim();
+    if (trimmed === '' || trimmed.startsWith('#')) return [];
+    const key = parsePublicKey(trimmed);
+    if (key === undefined) {
+      throw new UsageError(`${fileName(file)}:${index + 1}: this is no public key`, {
+        hint: 'write lines as in a .pub file: ssh-ed25519 AAAA... comment; options are added here',
+      });
+    }
+    return [[key.type, key.blob.toString('base64'), key.comment].join(' ').trimEnd()];
+  });
+  if (keys.length > 0) return keys;
+  throw new UsageError(`${at}: ${fileName(file)} holds no key`, {
+    hint: 'give a .pub file, as in: --key ~/.ssh/id_ed25519.pub',
+  });
+}
+
+function readText(file: string, at: string): string {
+  let fd: number | undefined;
+  try {
+    fd = file === '-' ? 0 : openSync(file, 'r');
+    if (fstatSync(fd).size > MAX_KEY_FILE_BYTES) {
+      throw new UsageError(`${at}: ${fileName(file)} is larger than ${MAX_KEY_FILE_BYTES} bytes`, {
+        hint: 'check that it is the right file',
+      });
+    }
+    return readFileSync(fd, 'utf8');
+  } catch (cause) {
+    if (cause instanceof UsageError) throw cause;
+    throw new UsageError(`${at}: ${fileName(file)} can't be read: ${systemCodeOf(cause)}`, {
+      hint: 'check the path and its permissions',
+      cause,
+    });
+  } finally {
+    if (fd !== undefined && fd !== 0) closeSync(fd);
+  }
+}

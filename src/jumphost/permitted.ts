@@ -1,0 +1,141 @@
+/**
+ * What a jump host is to admit: sshd's PermitOpen entries from an allow-list.
+ *
+ *   10.0.0.5:443             -> 10.0.0.5:443
+ *   10.0.0.0/30:80,443       -> each address with each port
+ *   [2001:db8::5]:443        -> [2001:db8::5]:443
+ *   API.Example.com:8000-02  -> api.example.com:8000, :8001, :8002
+ *   10.0.0.5                 -> 10.0.0.5:*
+ *
+ * sshd compares host and port as text (sshd_config(5), PermitOpen; channels.c): neither prefixes nor
+ * patterns nor upper case ever match. So each entry is written in the form that this client sends,
+ * and what can't be written so is an error that says what to write instead.
+ */
+import { UsageError } from '../errors/errors.ts';
+import { addressFromNumber, isAddress } from '../net/address.ts';
+import type { NamePattern } from '../net/name.ts';
+import { quoted } from '../net/notation.ts';
+import type { PortRange } from '../net/ports.ts';
+import { type Prefix, prefixBounds } from '../net/prefix.ts';
+
+/** Entries that one prefix or one range of ports may become: more is no list that a person reads. */
+export const MAX_EXPANDED = 256;
+/** Entries of one jump host. sshd reads them all for each login. */
+export const MAX_PERMITTED = 4096;
+
+/** One entry. */
+export interface PermittedDestination {
+  /** A canonical address without brackets, or a name in lower case. */
+  readonly host: string;
+  /** `*`: every port. */
+  readonly port: number | '*';
+}
+
+export interface AllowedPrefix {
+  readonly prefix: Prefix;
+  /** Empty: every port. */
+  readonly ports: readonly PortRange[];
+  /** As the user wrote it. */
+  readonly text: string;
+}
+
+export interface AllowedName {
+  readonly pattern: NamePattern;
+  readonly ports: readonly PortRange[];
+  readonly text: string;
+}
+
+/**
+ * Without repetition, names before addresses, each sorted. Throws UsageError for an empty list, for
+ * what would never match, and for what would become too many entries.
+ */
+export function permittedDestinations(
+  prefixes: readonly AllowedPrefix[],
+  names: readonly AllowedName[],
+): PermittedDestination[] {
+  const entries = [...names.flatMap(expandName), ...prefixes.flatMap(expandPrefix)];
+  const unique = new Map(entries.map((entry) => [formatPermitted(entry), entry]));
+  if (unique.size === 0) {
+    throw new UsageError('nothing is listed that the jump host could admit', {
+      hint: 'name what it may connect to, as in: tunnel jumphost sshd api.example.com:443',
+    });
+  }
+  if (unique.size > MAX_PERMITTED) {
+    throw new UsageError(
+      `the list has ${unique.size} entries, and at most ${MAX_PERMITTED} are rendered`,
+      { hint: 'list fewer destinations, or every port of an address by leaving its ports out' },
+    );
+  }
+  return [...unique.values()].filter((entry) => !isCovered(entry, unique)).sort(compare);
+}
+
+/** As PermitOpen takes it: an IPv6 address in brackets. */
+export function formatPermitted({ host, port }: PermittedDestination): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function expandName({
+  pattern: { name, below },
+  ports,
+  text,
+}: AllowedName): PermittedDestination[] {
+  if (below) {
+    throw new UsageError(
+      `${quoted(text)}: sshd knows no patterns in names, so that it would never match`,
+      {
+        hint: `list each name by itself, as in: api.${name}:443`,
+      },
+    );
+  }
+  return portsOf(ports, text).map((port) => ({ host: name, port }));
+}
+
+function expandPrefix({ prefix, ports, text }: AllowedPrefix): PermittedDestination[] {
+  const { first, last } = prefixBounds(prefix);
+  const count = last - first + 1n;
+  if (count > BigInt(MAX_EXPANDED)) {
+    throw new UsageError(
+      `${quoted(text)}: sshd knows no prefixes, and this one has ${count} addresses; at most ${MAX_EXPANDED} are listed one by one`,
+      { hint: 'list the addresses that are needed, or a smaller prefix' },
+    );
+  }
+  const allPorts = portsOf(ports, text);
+  if (count * BigInt(allPorts.length) > BigInt(MAX_EXPANDED)) {
+    throw new UsageError(
+      `${quoted(text)} would become ${count * BigInt(allPorts.length)} entries, at most ${MAX_EXPANDED} are rendered`,
+      { hint: 'leave the ports out to admit every port of these addresses, or list fewer' },
+    );
+  }
+  return Array.from({ length: Number(count) }, (_, i) =>
+    addressFromNumber(first + BigInt(i), prefix.family),
+  ).flatMap((host) => allPorts.map((port) => ({ host, port })));
+}
+
+function portsOf(ranges: readonly PortRange[], text: string): (number | '*')[] {
+  if (ranges.length === 0) return ['*'];
+  const count = ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0);
+  if (count > MAX_EXPANDED) {
+    throw new UsageError(
+      `${quoted(text)}: sshd knows no ranges of ports, and these are ${count}; at most ${MAX_EXPANDED} are listed one by one`,
+      { hint: 'list the ports that are needed, or leave them out to admit every port' },
+    );
+  }
+  return ranges.flatMap(({ first, last }) =>
+    Array.from({ length: last - first + 1 }, (_, i) => first + i),
+  );
+}
+
+/** Every port of the same host is listed as well. */
+function isCovered(
+  { host, port }: PermittedDestination,
+  all: ReadonlyMap<string, PermittedDestination>,
+): boolean {
+  return port !== '*' && all.has(formatPermitted({ host, port: '*' }));
+}
+
+function compare(a: PermittedDestination, b: PermittedDestination): number {
+  const [addressA, addressB] = [isAddress(a.host), isAddress(b.host)];
+  if (addressA !== addressB) return addressA ? 1 : -1;
+  if (a.host !== b.host) return a.host < b.host ? -1 : 1;
+  return Number(a.port) - Number(b.port);
+}

@@ -1,0 +1,66 @@
+/**
+ * What each version of OpenSSH's sshd knows, as far as the rendered files need it. From the release
+ * notes (openssh.com/releasenotes.html) and sshd_config(5) of the versions.
+ */
+import { UsageError } from '../errors/errors.ts';
+import { NotationError, quoted } from '../net/notation.ts';
+
+/** [9, 2] for OpenSSH 9.2. */
+export type SshdVersion = readonly [major: number, minor: number];
+
+/** Debian 12's. What is rendered without --openssh works from there on. */
+export const DEFAULT_SSHD: SshdVersion = [9, 2];
+/** Ubuntu 20.04's: older ones lack what a forward-only host is made of, or get no updates. */
+export const OLDEST_SSHD: SshdVersion = [8, 2];
+export const NEWEST_SSHD: SshdVersion = [10, 2];
+
+/** The first version that has a keyword or an algorithm. */
+export const SINCE = {
+  perSourceMaxStartups: [8, 5],
+  sntrup: [8, 5],
+  requiredRsaSize: [9, 1],
+  channelTimeout: [9, 2],
+  perSourcePenalties: [9, 8],
+  /** sntrup761x25519-sha512 without a domain, mlkem768x25519-sha256, RefuseConnection */
+  mlkem: [9, 9],
+} as const satisfies Record<string, SshdVersion>;
+
+export function knows([major, minor]: SshdVersion, what: keyof typeof SINCE): boolean {
+  const [since, sinceMinor] = SINCE[what];
+  return major > since || (major === since && minor >= sinceMinor);
+}
+
+/** Reads `9.2`, `9.2p1` or `OpenSSH_9.2p1`. Throws NotationError, or UsageError for one too old. */
+export function parseSshdVersion(text: string): SshdVersion {
+  const [, major = '', minor = ''] =
+    /^(?:OpenSSH_)?([0-9]{1,2})\.([0-9]{1,2})(?:p[0-9]+)?$/.exec(text) ?? [];
+  if (major === '')
+    throw new NotationError(
+      `${quoted(text)} is not a version of OpenSSH`,
+      'write it as in: --openssh 9.2',
+    );
+  const version: SshdVersion = [Number(major), Number(minor)];
+  const [oldest, oldestMinor] = OLDEST_SSHD;
+  if (version[0] < oldest || (version[0] === oldest && version[1] < oldestMinor)) {
+    throw new UsageError(
+      `OpenSSH ${text} is older than ${oldest}.${oldestMinor}, the oldest that is rendered for`,
+      {
+        hint: 'upgrade the jump host first: a host that is open to the network needs updates',
+      },
+    );
+  }
+  const [newest, newestMinor] = NEWEST_SSHD;
+  if (version[0] > newest || (version[0] === newest && version[1] > newestMinor)) {
+    throw new UsageError(
+      `OpenSSH ${text} is not known here: the newest is ${newest}.${newestMinor}`,
+      {
+        hint: `write --openssh ${newest}.${newestMinor}: newer servers take what it renders`,
+      },
+    );
+  }
+  return version;
+}
+
+export function formatSshdVersion([major, minor]: SshdVersion): string {
+  return `${major}.${minor}`;
+}

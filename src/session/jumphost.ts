@@ -1,0 +1,68 @@
+/**
+ * `tunnel jumphost`: renders a jump host from an allow-list.
+ *
+ *   the list from the command line and files  ─┐
+ *   endpoints of a cloud, fetched through -r   ─┴─► permitted.ts ─► the format's renderer ─► files
+ *
+ * Nobody is asked for anything, except for a catalog. What is rendered depends on the arguments and
+ * the catalog alone.
+ */
+import type { JumpHostConfiguration, JumpHostFormat } from '../config/jumphostoptions.ts';
+import { printable, writeFiles } from '../jumphost/output.ts';
+import { permittedDestinations } from '../jumphost/permitted.ts';
+import type { JumpHostPlan, RenderedFile } from '../jumphost/plan.ts';
+import { renderSshd } from '../jumphost/sshd.ts';
+import type { CloudRules } from '../openstack/targets/rules.ts';
+import { linux } from './machine.ts';
+import { inSession } from './session.ts';
+import type { RunOptions } from './tunnel.ts';
+
+const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => RenderedFile[]>> = {
+  sshd: renderSshd,
+};
+
+/**
+ * Resolves with what is to be printed: the files, or nothing where they were written. Rejects with
+ * TunnelError, or with the reason of `stop`.
+ */
+export async function renderJumpHost(
+  configuration: JumpHostConfiguration,
+  options: Omit<RunOptions, 'learned'>,
+): Promise<string> {
+  const { format, plan, targets, nameTargets, output } = configuration;
+  const cloud = await cloudRulesOf(configuration, options);
+  const permitted = permittedDestinations(
+    [...targets, ...(cloud?.targets ?? [])],
+    [...nameTargets, ...(cloud?.nameTargets ?? [])],
+  );
+  const files = RENDERERS[format]({ ...plan, permitted });
+  if (output === undefined) return printable(files);
+  writeFiles(output, files);
+  return '';
+}
+
+async function cloudRulesOf(
+  { openstack, ssh }: JumpHostConfiguration,
+  options: Omit<RunOptions, 'learned'>,
+): Promise<CloudRules | undefined> {
+  if (openstack === undefined) return undefined;
+  const { observer, prompter, machine = linux } = options;
+  const { cloudRules, loadConfiguredCloud } = await import('../openstack/targets/cloud.ts');
+  const cloud = loadConfiguredCloud(openstack, observer);
+  return inSession(options, async (session) => {
+    const { signal } = session;
+    if (ssh === undefined) {
+      const connect = () => Promise.reject(new TypeError('--os-catalog off asks nobody'));
+      return cloudRules(cloud, openstack, { connect, observer, signal });
+    }
+    const dialler = machine.dialler({ ssh, prompter, observer });
+    const transport = session.own(
+      'the SSH connection',
+      await dialler.dial(await dialler.locate(signal), signal),
+      (it) => it.close(),
+    );
+    session.endsWith(transport.ended);
+    const connect = transport.connect.bind(transport);
+    return session.within(cloudRules(cloud, openstack, { connect, observer, signal }));
+  });
+}
