@@ -222,7 +222,7 @@ describe('the allow-list', {
       const rules = [
         '# what this run has asked for',
         `${API1_NAME}:80`,
-        `${API2_NAME}:80  # denied by the present list`,
+        `${API2_NAME}:80  # denied by the current list`,
       ];
       assert.equal(stopped?.stdout, `${rules.join('\n')}\n`);
     });

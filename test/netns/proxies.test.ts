@@ -310,7 +310,7 @@ print('done')
       '%{http_code}',
       `http://${UPLINK}:8080/`,
     );
-    assert.match(refused.stdout, /no target holds it\n.*\n403$/);
+    assert.match(refused.stdout, /no target contains it\n.*\n403$/);
     const unknown = await curl(
       ...socks('http', mixed.port),
       '-w',

@@ -1,14 +1,14 @@
 /**
- * A device and its endpoint on the event loop: reads frames in batches, keeps the timers, carries
- * datagrams.
+ * Runs a device and its endpoint on the event loop: reads frames in batches, keeps the timer,
+ * carries datagrams.
  *
  *   device readable -> begin -> up to BATCH frames: read, input -> flush
  *   a deadline      -> expire
- *   something is due outside of a batch -> flush at the end of this turn
+ *   something to send outside a batch -> flush at the end of this turn
  *
- * A frame is read, handled and, if nobody keeps a part of it, read over by the next: it stays in
- * the processor's cache. The rest of what waits comes with the next turn, so that the SSH
- * connection has its own.
+ * A frame is read and handled. If nobody keeps a part of it, the next frame is read into the same
+ * memory, which stays in the processor's cache. The frames beyond a batch wait for the next turn,
+ * so the SSH connection gets its turn too.
  */
 
 import type { Datagram } from '../../flow/datagram.ts';
@@ -23,9 +23,9 @@ import { FRAME_BYTES, FrameView } from './frame.ts';
 import type { TcpFlow } from './tcpflow.ts';
 import { FrameWriter, UNREACHABLE, type Unreachable } from './writer.ts';
 
-/** Frames of one turn. */
+/** The most frames read in one turn. */
 const BATCH = 64;
-/** Frames that nobody holds and that are kept. */
+/** Unused frames that are kept for reuse. */
 const SPARE_FRAMES = 16;
 
 /** ICMP errors for datagrams; silence is no answer. */
@@ -41,14 +41,14 @@ export interface PacketStackOptions {
   readonly device: PacketDevice;
   readonly onFlow: (flow: TcpFlow) => void;
   /**
-   * Takes UDP datagrams, each to be answered or not; without it all are answered with "port
+   * Takes UDP datagrams and may answer each of them. Without it, all are answered with "port
    * unreachable".
    */
   readonly onDatagram: ((datagram: Datagram) => void) | undefined;
   /** The device is gone, with this errno. */
   readonly onGone: (errno: number) => void;
   readonly families: ReadonlySet<4 | 6>;
-  /** Canonical addresses from which ICMP errors come. */
+  /** Canonical addresses that ICMP errors come from. */
   readonly router4: string | undefined;
   readonly router6: string | undefined;
 }
@@ -91,19 +91,18 @@ export class PacketStack {
     return this.#endpoint.counters;
   }
 
-  /** Sends a datagram to the application that is its destination. */
+  /** Sends a datagram to the application at its destination. */
   sendDatagram(datagram: Datagram): void {
     if (!this.#closed) writeDatagram(this.#endpoint.writer, datagram);
   }
 
   /**
-   * Answers a datagram of the application's with an ICMP error; with nothing where `refusal` stands
-   * for silence.
+   * Answers an application's datagram with an ICMP error, or not at all if `refusal` means silence.
    */
   refuseDatagram(datagram: Datagram, refusal: Refusal): void {
     const why = ANSWERS[refusal];
     if (this.#closed || why === undefined) return;
-    // What is answered is quoted: the frame is made once more.
+    // The ICMP error quotes the datagram's frame, so build it again.
     const copy = new FrameCopy();
     writeDatagram(new FrameWriter(copy), datagram);
     const frame = new FrameView();
@@ -111,12 +110,12 @@ export class PacketStack {
     this.#endpoint.unreachable(frame, why);
   }
 
-  /** Resets all flows with `error`; new ones are answered with a reset by whoever gets them. */
+  /** Resets all flows with `error`. New flows still go to `onFlow`, which refuses them. */
   reset(error: Error): void {
     this.#endpoint.close(error);
   }
 
-  /** Answers what is still waiting, and closes the device. May be called more than once. */
+  /** Answers the frames that still wait, and closes the device. May be called more than once. */
   close(): void {
     if (this.#closed) return;
     this.#read();
@@ -180,7 +179,7 @@ function datagramOf(frame: FrameView): Datagram {
   };
 }
 
-/** Keeps the last frame that is written. */
+/** A device that keeps the last frame written to it. */
 class FrameCopy implements PacketDevice {
   readonly mtu = FRAME_BYTES;
   readonly header = Buffer.alloc(HEADER_BYTES);
