@@ -54,7 +54,11 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     if (!intercepts) warnOfCapturedResolvers(captured, resolvers, observer);
 
     const host = await machine.startHelper({ observer, signal });
-    const capture = session.own('the capture', new TunCapture(host, observer), (it) => it.close());
+    const capture = session.own(
+      'the capture',
+      new TunCapture(host, observer, machine.clock),
+      (it) => it.close(),
+    );
     session.endsWith(capture.ended);
     const families = familiesOf(captured, intercepts && machine.hasIPv6());
     const device = await session.within(capture.prepare(families, signal));

@@ -68,7 +68,7 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
     const { resolvers } = plan.addresses;
     const capture = session.own(
       'the capture',
-      new NamespaceCapture({ device, resolvers, observer }),
+      new NamespaceCapture({ device, resolvers, observer, clock: machine.clock }),
       (it) => it.close(),
     );
     const targets = namedPolicy(tunnel, createPolicy(complete), !isolate);

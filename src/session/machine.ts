@@ -2,6 +2,7 @@
  * What a session needs of the machine it runs on. There is one of Linux, here, and one in memory
  * for tests (test/support/memorymachine.ts), with which whole sessions run without root.
  */
+import { type Clock, systemClock } from '../base/clock.ts';
 import { linuxTunDevice, linuxTunHost } from '../capture/tun/linuxtun.ts';
 import type { TunDevice, TunHost } from '../capture/tun/tun.ts';
 import type { BoundSockets } from '../connect/uplink.ts';
@@ -40,6 +41,7 @@ export interface Starting {
 }
 
 export interface Machine {
+  readonly clock: Clock;
   /** Puts right what a tunnel that was killed has left. */
   recover(observer: Observer): RecoveryReport;
   /** Whether new devices have IPv6 addresses. */
@@ -76,6 +78,7 @@ export interface DeviceAddresses {
 }
 
 export const linux: Machine = {
+  clock: systemClock,
   recover: (observer) => recover(observer),
   hasIPv6: () => hasIPv6(),
   dialler: (options) => new Dialler(options),

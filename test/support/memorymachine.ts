@@ -28,6 +28,7 @@ import type { CommandStatus, Launcher } from '../../src/system/launcher/launcher
 import type { CommandUser } from '../../src/system/launcher/protocol.ts';
 import { planResolver, type ResolverPlan } from '../../src/system/resolver/detect.ts';
 import type { HostChange } from '../../src/system/resolver/hostchange.ts';
+import { ManualClock } from './manualclock.ts';
 import { given, type OptionTexts } from './options.ts';
 import { TcpClient } from './tcpclient.ts';
 import { type ReadFrame, readFrame } from './tcpframes.ts';
@@ -44,6 +45,7 @@ const POLL_MS = 5;
 export type StepAction = (name: string) => Promise<void> | undefined;
 
 export class MemoryMachine implements Machine {
+  readonly clock = new ManualClock();
   /** What the next link is. */
   twin = new TwinTransport();
   /** By each call of the session, the latest last. */
@@ -103,6 +105,17 @@ export class MemoryMachine implements Machine {
   async #step(name: string): Promise<void> {
     this.steps.push(name);
     await this.atStep(name);
+  }
+
+  /** The machine's time passes meanwhile, as fast as the real one. */
+  async #until(done: () => boolean, what: string): Promise<void> {
+    let before = performance.now();
+    await until(() => {
+      const now = performance.now();
+      void this.clock.advance(now - before);
+      before = now;
+      return done();
+    }, what);
   }
 
   recover(): { done: readonly string[]; failed: readonly string[] } {
@@ -280,7 +293,7 @@ export class MemoryMachine implements Machine {
     const client = new TcpClient({
       tuple: { source: APPLICATION, destination: host, sourcePort, destinationPort: port },
       isn: 1000,
-      clock: () => performance.now(),
+      clock: () => this.clock.now(),
       transmit: (frame) => this.tun.give(frame),
       timestamps: true,
       scale: 7,
@@ -301,9 +314,9 @@ export class MemoryMachine implements Machine {
     };
     this.tun.listen(sourcePort, input);
     client.connect();
-    await until(() => {
+    await this.#until(() => {
       if (answer !== undefined) throw new Error(answer);
-      if (performance.now() >= client.deadline) client.expire();
+      if (this.clock.now() >= client.deadline) client.expire();
       return client.finished;
     }, `the end of ${host}:${port}`);
   }

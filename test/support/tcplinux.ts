@@ -10,6 +10,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { systemClock } from '../../src/base/clock.ts';
 import { LinuxTun } from '../../src/capture/tun/linuxtun.ts';
 import { PacketStack } from '../../src/capture/tun/stack.ts';
 import type { TcpFlow } from '../../src/capture/tun/tcpflow.ts';
@@ -160,6 +161,7 @@ try {
     onDatagram: undefined,
     onGone: (errno) => wrong.push(`the device is gone: ${errno}`),
     families: new Set([4, 6] as const),
+    clock: systemClock,
     router4: undefined,
     router6: undefined,
   });

@@ -19,6 +19,8 @@
  *
  * Limits: those of capture/tun/tun.ts, datagrams.ts and resolv.conf (three resolvers).
  */
+
+import type { Clock } from '../../base/clock.ts';
 import type { TunnelError } from '../../errors/errors.ts';
 import type { Datagram } from '../../flow/datagram.ts';
 import type { Destination } from '../../net/destination.ts';
@@ -66,6 +68,8 @@ export interface NamespaceCaptureOptions {
   /** The resolvers in the namespace's resolv.conf. */
   readonly resolvers: readonly string[];
   readonly observer: Observer;
+  /** Default: systemClock. */
+  readonly clock?: Clock;
 }
 
 export interface NamespaceTraffic extends Traffic {
@@ -108,7 +112,7 @@ export class NamespaceCapture implements Capture<NamespaceTraffic> {
 
   constructor(options: NamespaceCaptureOptions) {
     this.#options = options;
-    this.#tun = new TunCapture(hostOf(options.device), options.observer);
+    this.#tun = new TunCapture(hostOf(options.device), options.observer, options.clock);
     this.ended = this.#tun.ended;
   }
 

@@ -11,6 +11,7 @@
  * so the SSH connection gets its turn too.
  */
 
+import type { Clock, ClockTimer } from '../../base/clock.ts';
 import type { Datagram } from '../../flow/datagram.ts';
 import { SlabPool } from '../../flow/memory.ts';
 import { nextFlowId } from '../../flow/request.ts';
@@ -48,6 +49,7 @@ export interface PacketStackOptions {
   /** The device is gone, with this errno. */
   readonly onGone: (errno: number) => void;
   readonly families: ReadonlySet<4 | 6>;
+  readonly clock: Clock;
   /** Canonical addresses that ICMP errors come from. */
   readonly router4: string | undefined;
   readonly router6: string | undefined;
@@ -58,13 +60,15 @@ export class PacketStack {
   readonly #endpoint: Endpoint;
   readonly #frames = new SlabPool(FRAME_BYTES, SPARE_FRAMES);
   #slab = this.#frames.take();
-  #timer: NodeJS.Timeout | undefined;
+  readonly #clock: Clock;
+  #timer: ClockTimer | undefined;
   #flushing = false;
   #closed = false;
 
   constructor(options: PacketStackOptions) {
-    const { device, router4, router6, onDatagram } = options;
+    const { device, router4, router6, onDatagram, clock } = options;
     this.#device = device;
+    this.#clock = clock;
     this.#endpoint = new Endpoint({
       device,
       onFlow: options.onFlow,
@@ -75,7 +79,7 @@ export class PacketStack {
       },
       onPending: () => this.#flushSoon(),
       onDeadline: (at) => this.#expireAt(at),
-      clock: () => performance.now(),
+      clock: () => clock.now(),
       families: options.families,
       nextFlowId,
       router4: router4 === undefined ? undefined : addressWords(router4),
@@ -120,7 +124,7 @@ export class PacketStack {
     if (this.#closed) return;
     this.#read();
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#device.close();
   }
 
@@ -152,9 +156,9 @@ export class PacketStack {
 
   #expireAt(at: number): void {
     if (this.#closed) return;
-    clearTimeout(this.#timer);
-    const wait = Math.max(1, Math.ceil(at - performance.now()));
-    this.#timer = setTimeout(() => this.#endpoint.expire(), wait).unref();
+    this.#timer?.cancel();
+    const wait = Math.max(1, Math.ceil(at - this.#clock.now()));
+    this.#timer = this.#clock.after(wait, () => this.#endpoint.expire());
   }
 }
 

@@ -15,6 +15,7 @@
  * so the resets still reach the applications. All host state disappears with the device.
  */
 import { setImmediate as turn } from 'node:timers/promises';
+import { type Clock, systemClock } from '../../base/clock.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import type { Datagram } from '../../flow/datagram.ts';
 import { PartStart } from '../../flow/partstart.ts';
@@ -115,6 +116,7 @@ function routerAddress(own: string | undefined): string | undefined {
 export class TunCapture implements Capture<TunTraffic> {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #host: TunHost;
+  readonly #clock: Clock;
   readonly #starting = new PartStart();
   readonly #counted = { lost: 0 };
   #device: TunDevice | undefined;
@@ -128,8 +130,9 @@ export class TunCapture implements Capture<TunTraffic> {
   #end: (error: TunnelError | undefined) => void = () => {};
 
   /** The capture owns `host` from now on. */
-  constructor(host: TunHost, observer: Observer) {
+  constructor(host: TunHost, observer: Observer, clock: Clock = systemClock) {
     this.#host = host;
+    this.#clock = clock;
     observer.addCounters?.(() => this.#named());
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
@@ -245,6 +248,7 @@ export class TunCapture implements Capture<TunTraffic> {
             },
       onGone: (errno) => this.#gone(errno),
       families,
+      clock: this.#clock,
       router4: routerAddress(address4),
       router6: routerAddress(address6),
     });
