@@ -332,6 +332,8 @@ export class MemoryTun implements PacketDevice {
   #onReadable: (errno: number) => void = () => {};
   onClose: () => void = () => {};
   closed = false;
+  /** Applications hear and say nothing any more. */
+  deaf = false;
 
   start(onReadable: (errno: number) => void): void {
     this.#onReadable = onReadable;
@@ -346,7 +348,9 @@ export class MemoryTun implements PacketDevice {
     const frame = readFrame(Buffer.concat([this.header.subarray(0, length), ...rest]));
     const port = destinationPort(frame);
     // As with a kernel, what is written is taken in later.
-    setImmediate(() => this.#applications.get(port)?.(frame));
+    setImmediate(() => {
+      if (!this.deaf) this.#applications.get(port)?.(frame);
+    });
   }
 
   close(): void {
@@ -357,7 +361,7 @@ export class MemoryTun implements PacketDevice {
   /** An application's frame. */
   give(frame: Buffer): void {
     setImmediate(() => {
-      if (this.closed) return;
+      if (this.closed || this.deaf) return;
       this.#waiting.push(frame);
       this.#onReadable(0);
     });

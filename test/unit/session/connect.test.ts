@@ -116,6 +116,28 @@ describe('connect', { timeout: 20_000 }, () => {
     await stop();
   });
 
+  it('gives an application up that has not answered for five minutes', async () => {
+    const machine = new MemoryMachine();
+    let reset = false;
+    machine.twin.serve(`${TARGET}:80`, (far) => {
+      far.on('error', () => {
+        reset = true;
+      });
+      far.resume();
+    });
+    const { stop } = await running(machine);
+    const open = machine.request(TARGET, 80, Buffer.from('hello'), Buffer.from('never comes'));
+    open.catch(() => {}); // its answers are lost from here on
+    await until(() => machine.twin.flows === 1, 'a flow');
+    machine.tun.deaf = true;
+    await machine.clock.advance(4 * 60_000);
+    assert.equal(machine.twin.flows, 1);
+    await machine.clock.advance(6 * 60_000);
+    await until(() => machine.twin.flows === 0, 'the end of the flow');
+    assert.ok(reset);
+    await stop();
+  });
+
   it('ends with the error of a device that is taken away', async () => {
     const machine = new MemoryMachine();
     const { run } = await running(machine);
