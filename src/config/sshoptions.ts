@@ -58,7 +58,7 @@ export const JUMP_HOST_OPTIONS = {
     ),
     jump: once(
       '-J, --jump <hops>',
-      'connect through these hosts, "a,user@b:2222"; "none": also ignore those of ssh_config',
+      'connect through these hosts, "a,user@b:2222"; "none": no hosts, not even from ssh_config',
       parseJump,
     ),
     sshConfig: once(

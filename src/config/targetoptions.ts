@@ -24,7 +24,7 @@ export const TARGET_OPTIONS = {
     ),
     targetsFrom: repeated(
       '-s, --targets-from <file>',
-      'read targets from a file, one a line, "-" for stdin (repeatable)',
+      'read targets from a file, one per line, "-" for stdin (repeatable)',
       asText,
     ),
     excludesFrom: repeated(
