@@ -57,7 +57,7 @@ export function readTargetRules(
     [...operands.map(asTarget), ...targetsFrom.flatMap(readFile)],
     routed ? parseTarget : parseExclusion,
   );
-  const left = readEntries(
+  const excluded = readEntries(
     [...exclude.map(({ value }) => value), ...excludesFrom.flatMap(readFile)],
     parseExclusion,
   );
@@ -65,11 +65,11 @@ export function readTargetRules(
     rules: {
       targets: wanted.targets,
       nameTargets: wanted.names,
-      exclusions: left.targets,
-      nameExclusions: left.names,
+      exclusions: excluded.targets,
+      nameExclusions: excluded.names,
     },
     named: operands.length + targetsFrom.length > 0,
-    notices: [...wanted.notices, ...left.notices],
+    notices: [...wanted.notices, ...excluded.notices],
   };
 }
 

@@ -97,8 +97,8 @@ export class HttpClient {
    */
   async request(asked: HttpRequest): Promise<HttpAnswer> {
     const { timeout = REQUEST_TIMEOUT_MS, signal: stop } = this.#options;
-    const late = AbortSignal.timeout(timeout);
-    const signal = stop === undefined ? late : AbortSignal.any([late, stop]);
+    const deadline = AbortSignal.timeout(timeout);
+    const signal = stop === undefined ? deadline : AbortSignal.any([deadline, stop]);
     let { url } = asked;
     try {
       for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
@@ -109,7 +109,7 @@ export class HttpClient {
       }
     } catch (error) {
       if (stop?.aborted === true) throw stop.reason;
-      if (!late.aborted) throw error;
+      if (!deadline.aborted) throw error;
       throw new TunnelError(
         'openstack-timeout',
         `${place(url)} has not answered within ${timeout / 1000} s`,
