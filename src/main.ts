@@ -1,18 +1,18 @@
 #!/usr/bin/env -S node --single-threaded-gc --max-semi-space-size=4
 /**
- * The entry: wires the command line, the log, the signals and the exit code together.
+ * The entry point: connects the command line, the log, the signals and the exit code.
  *
  *   arguments -> runCommandLine -> Configuration -> run(), runProxy(), runExec()
- *   INT, TERM, HUP -> its `stop` signal is aborted
- *   what run() or anything before it throws -> two lines on stderr -> exit code
+ *   INT, TERM, HUP -> abort its `stop` signal
+ *   an error from run() or from anything before it -> two lines on stderr -> exit code
  *   USR1 -> the counters, on stderr
  *
- * Everything that is said goes through one LineWriter: nothing waits for the terminal until the
- * end, and then no longer than FLUSH_MS.
+ * All messages go through one LineWriter. Nothing waits for the terminal until the program ends,
+ * and then no longer than FLUSH_MS.
  *
- * The heap is small and the garbage many short-lived buffers: collecting it on one thread costs
- * least, and a young generation that doesn't grow with the number of flows keeps less of it in
- * memory (docs/decisions/0009). session/connect.ts and with it the SSH client are loaded when there
+ * The heap is small, and the garbage is many short-lived buffers. So it is cheapest to collect it
+ * on one thread. A young generation that doesn't grow with the number of flows keeps less garbage
+ * in memory (docs/decisions/0009). session/connect.ts and the SSH client are loaded only when there
  * is something to run: --help and usage errors don't wait for them.
  */
 import { constants } from 'node:os';
@@ -47,11 +47,11 @@ let detailed = false;
 
 const args = process.argv.slice(2);
 
-/** Of the run that is under way. */
+/** The log of the current run. */
 let log: Log | undefined;
 
-// First of all: until somebody listens, this signal makes Node listen for a debugger. To `exec` it
-// is its command's, and before that nobody's.
+// This comes first: until the program handles this signal, it makes Node start its debugger. Under
+// `exec` the signal belongs to the command; before the command runs it is ignored.
 process.on('SIGUSR1', () => {
   if (!isExec(args)) log?.showCounters();
 });
@@ -62,7 +62,7 @@ function nativeWrite(): NativeWrite | undefined {
   try {
     return addon().writeNow;
   } catch {
-    return undefined; // it isn't built: whatever needs it says so
+    return undefined; // the addon isn't built: the parts that need it report that
   }
 }
 
@@ -79,9 +79,10 @@ function fail(error: unknown): void {
 type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
 
 /**
- * Ends the program. process.exit() waits for look-ups that are under way, half a minute with
- * several silent resolvers: getaddrinfo(3) can't be given up. Then it ends without it; who has the
- * terminal in another mode sets it back at 'exit'.
+ * Ends the program. process.exit() waits for pending name look-ups, half a minute with several
+ * silent resolvers, because getaddrinfo(3) can't be cancelled. While one is pending, the program
+ * ends without process.exit(), after an 'exit' event: code that has changed the terminal's mode
+ * restores it then.
  */
 function end(status: number): never {
   stderr.flush(FLUSH_MS);
@@ -90,9 +91,7 @@ function end(status: number): never {
   return addon().leave(status);
 }
 
-/**
- * A first signal asks for an orderly stop, a second INT (Ctrl-C again) ends the program at once.
- */
+/** The first signal starts an orderly stop. A later INT (Ctrl-C again) ends the program at once. */
 function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSignal {
   const stop = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -105,7 +104,7 @@ function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSigna
   return stop.signal;
 }
 
-/** The SSH client and all that comes with it are loaded only when there is something to run. */
+/** Loads the SSH client and its dependencies, only when there is something to run. */
 async function load(command: 'connect' | 'proxy') {
   if (command === 'connect') return (await import('./session/connect.ts')).runConnect;
   return (await import('./session/proxy.ts')).runProxy;
@@ -125,15 +124,15 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
       learned: learnedList(configuration.allow, (text) => process.stdout.write(text), observer),
     });
   } catch (error) {
-    // Whoever was waiting when the signal came rejects with the signal's reason: that is an orderly
-    // stop.
+    // An operation that was waiting when the signal came rejects with the signal's reason: that is
+    // an orderly stop.
     if (!(stop.aborted && error === stop.reason)) throw error;
   } finally {
     observer.logCounted();
   }
 }
 
-/** While the command runs, signals are its own (system/launcher/job.ts). */
+/** While the command runs, it gets the signals (system/launcher/job.ts). */
 async function exec(configuration: ExecConfiguration): Promise<void> {
   const { logLevel, notices, allow } = configuration.tunnel;
   detailed = logLevel === 'debug';
@@ -150,7 +149,7 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
       observer,
       prompter: createPrompter(),
       stop,
-      // Standard output is the command's alone.
+      // Standard output belongs to the command alone.
       learned: learnedList(allow, (text) => stderr.writeSurely(text), observer),
     });
   } catch (error) {
@@ -203,11 +202,11 @@ async function clean(): Promise<void> {
   reportRecovery(recover(observer), (text) => process.stdout.write(text));
 }
 
-// A closed stderr or stdout ends no tunnel; the log stops writing by itself. What Node itself says
-// (warnings) still goes to process.stderr.
+// A closed stderr or stdout must not end a tunnel; the log then stops writing. Node's own warnings
+// still go to process.stderr.
 process.stderr.on('error', () => {});
 process.stdout.on('error', () => {});
-// A fault that nobody handled leaves the parts in an unknown state: all host state hangs on the
+// After an unhandled fault the parts are in an unknown state. All host state depends on the
 // process, so end it.
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
@@ -237,6 +236,6 @@ try {
 } catch (error) {
   fail(error);
 }
-// All parts have been closed. Ending here rather than by an empty event loop spares the wait for
-// what Node may still hold.
+// All parts have been closed. Ending here avoids the wait for handles that Node may still keep
+// open.
 end(Number(process.exitCode));

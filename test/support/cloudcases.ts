@@ -76,7 +76,7 @@ export const CASES: readonly Case[] = [
     env: { OS_CLOUD: 'one', OS_PASSWORD: 'ep', OS_AUTH_TYPE: 'v3token' },
     expected: { authType: 'password', password: 'p' },
     warnings: [
-      /^OS_AUTH_TYPE, OS_PASSWORD are set beside the cloud "one".*here they are not used$/,
+      /^OS_AUTH_TYPE, OS_PASSWORD are set, but not used for the cloud "one".*this program doesn't$/,
     ],
   },
   {
@@ -140,7 +140,7 @@ export const CASES: readonly Case[] = [
       [`${HOME}/secure.yaml`]: 'clouds: {one: {auth: {password: from-secure}}}',
     },
     expected: { password: 'from-secure', username: 'u' },
-    warnings: [/reads secure\.yaml only beside/],
+    warnings: [/reads secure\.yaml only in the directory of/],
   },
   {
     what: 'OS_CLIENT_SECURE_FILE',
@@ -370,7 +370,7 @@ export const CASES: readonly Case[] = [
     what: 'a setting that only looks like a service',
     files: { 'work/clouds.yaml': `clouds:\n  one:\n    ${AUTH}\n    uplink_interface: eth0\n` },
     expected: { interface: 'public' },
-    warnings: [/uplink_interface.*"eth0" is no interface.*not used/],
+    warnings: [/uplink_interface.*"eth0" is not an interface.*not used/],
   },
   {
     what: 'malformed JSON',
@@ -380,7 +380,7 @@ export const CASES: readonly Case[] = [
   {
     what: 'no mapping',
     files: { 'work/clouds.yaml': '- one\n' },
-    error: ['openstack-config', /is no mapping, but a list/],
+    error: ['openstack-config', /is not a mapping, but a list/],
   },
   {
     what: 'a missing cloud',

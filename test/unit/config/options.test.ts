@@ -225,7 +225,7 @@ describe('buildConfiguration', () => {
       [],
       /standard input .* more than once/,
     ],
-    ['stdin for --allow, too', { targetsFrom: ['-'], allow: '-' }, [], /by -s, -X and --allow, it/],
+    ['stdin for --allow, too', { targetsFrom: ['-'], allow: '-' }, [], /by -s, -X and --allow; it/],
     [
       'a list without a file',
       { dryRunTo: '' },
