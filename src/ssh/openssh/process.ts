@@ -201,9 +201,9 @@ export async function opensshVersion(
   if (/^No user exists for uid/m.test(output)) {
     throw new TunnelError(
       'openssh-unusable',
-      `${shown} needs a passwd entry for the current user, and there is none`,
+      `${shown} can't be used: the current user has no entry in the passwd file`,
       {
-        hint: "use --transport ssh2, which doesn't need one, or add this user to /etc/passwd",
+        hint: 'use --transport ssh2, which needs no entry, or add this user to /etc/passwd',
       },
     );
   }
