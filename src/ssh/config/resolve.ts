@@ -4,7 +4,7 @@
  *
  *   files ──► files.ts  a tree of lines
  *               ├─► a copy ──► query.ts  `ssh -G`  ┐
- *               └─► evaluate.ts, if there is no ssh   ┴─► KeywordValues
+ *               └─► evaluate.ts, without ssh       ┴─► KeywordValues
  *                  ──► values.ts, onlyopenssh.ts ──► SshSettings
  *                        └─ ProxyJump: the same again for each hop
  *
@@ -221,7 +221,7 @@ class SettingsResolver {
         hint: `check the ProxyJump of ${remote.host} in ssh_config`,
       });
     }
-    // As in ssh: the last hop is resolved as a host of its own, reached through the others.
+    // As in ssh: the last hop is resolved like any other host, reached through the others.
     const before = hops.slice(0, -1);
     const via = before.length > 0 ? before : undefined;
     const settings = await this.#resolve({ remote: last, via, beyond: passed }, [], []);
