@@ -181,7 +181,7 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
       assert.ok(ms > HURRIED_SECONDS * 1000 - 100 && ms < 10_000, `${ms} ms`);
       assert.match(
         observer.lines.join('\n'),
-        new RegExp(`127.0.0.1:${silent} accepted the connection, but does not get on`),
+        new RegExp(`127.0.0.1:${silent} accepted the connection, but is too slow`),
       );
     } finally {
       await rm(directory, { recursive: true });

@@ -187,7 +187,10 @@ describe('ask', () => {
     write(`jump ${lineOf(rsa)}\n`);
     const prompter = new Answers(true);
     await connect(verifierFor({ prompter }), ed25519);
-    assert.match(prompter.preambles[0]?.[0] ?? '', /known are only other types: .*known_hosts:1\)/);
+    assert.match(
+      prompter.preambles[0]?.[0] ?? '',
+      /only keys of other types are known: .*known_hosts:1\)/,
+    );
   });
 
   it('a key that the server does not prove is not remembered', async () => {
