@@ -1,15 +1,15 @@
 /**
- * Every code that an error of this program can have, with the exit status of a run that it ends.
+ * Every error code of this program, with the exit status of a run that it ends.
  *
  *   ERRORS ─┬─► ErrorCode       the type: a code that is not declared here doesn't compile
  *           ├─► exitStatusOf()  what cli/exit.ts ends the program with
  *           └─► errorTable()    the table "Errors" of docs/usage.md; a test compares the two
  *
- * A code that ends one connection, query or login method doesn't end a run; if one of these did, it
- * would be with the status that stands here.
+ * Some codes end only a connection, a query or a login method, not a run. Their status would apply
+ * if one of them did end a run.
  */
 
-/** Exit statuses: what a script can tell apart. Documented in docs/usage.md and in --help. */
+/** Exit statuses, for scripts. Documented in docs/usage.md and in --help. */
 export const EXIT = {
   ok: 0,
   unexpected: 1,
@@ -32,7 +32,7 @@ const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   alreadyRunning: 'another tunnel captures the range, or a part of it',
 };
 
-/** Of `tunnel exec`, beside the command's own, as env(1) and timeout(1) have them. */
+/** Further statuses of `tunnel exec`, the same as those of env(1) and timeout(1). */
 export const EXEC_EXIT = { failed: 125, cannotExecute: 126, notFound: 127 } as const;
 
 export type ExitStatus =
@@ -46,7 +46,7 @@ interface ErrorGroup {
   readonly meaning: string;
 }
 
-/** Codes that mean the same to whoever reads them stand together. */
+/** Codes that mean the same to the user are grouped. */
 export const ERRORS = [
   {
     codes: ['usage'],
@@ -63,7 +63,7 @@ export const ERRORS = [
     codes: ['jumphost-slow'],
     exit: EXIT.jumpHost,
     meaning:
-      'the jump host accepted the connection, but SSH did not get on; it is tried again with growing waits of up to 30 s',
+      'the jump host accepted the connection, but SSH made no progress; it is tried again with growing waits of up to 30 s',
   },
   {
     codes: ['jumphost-proxy'],
@@ -158,7 +158,7 @@ export const ERRORS = [
   {
     codes: ['openssh-not-found', 'openssh-unusable', 'openssh-configuration', 'transport-unfit'],
     exit: EXIT.usage,
-    meaning: "your `ssh` is wanted, and isn't there, is too old or rejects its configuration",
+    meaning: 'your `ssh` is needed, but is missing, too old, or rejects its configuration',
   },
   {
     codes: ['openssh-failed'],
@@ -218,7 +218,7 @@ export const ERRORS = [
     codes: ['capture-family'],
     exit: EXIT.capture,
     meaning:
-      'a target came up whose address family the device was made without; start the tunnel again',
+      'a new target has an address family that the device was made without; start the tunnel again',
   },
   {
     codes: ['capture-failed'],
@@ -266,7 +266,7 @@ export const ERRORS = [
   {
     codes: ['dns-resolved', 'dns-resolv-conf'],
     exit: EXIT.capture,
-    meaning: "queries can't be had on this machine: start it as root, or use `tunnel exec`",
+    meaning: "queries can't be captured on this machine: start it as root, or use `tunnel exec`",
   },
   {
     codes: ['dns-no-block'],
@@ -277,12 +277,12 @@ export const ERRORS = [
     codes: ['journal'],
     exit: EXIT.capture,
     meaning:
-      "what is changed on this machine can't be written down, so it isn't changed; the message has the directory",
+      "changes to this machine can't be recorded, so none are made; the message has the directory",
   },
   {
     codes: ['dns-busy', 'dns-timeout', 'dns-closed', 'dns-unreachable', 'dns-malformed'],
     exit: EXIT.capture,
-    meaning: 'a resolver gave no answer to one query; who asked gets SERVFAIL',
+    meaning: 'a resolver gave no answer to one query; the client gets SERVFAIL',
   },
   {
     codes: ['launcher-version'],
@@ -315,7 +315,7 @@ export const ERRORS = [
   {
     codes: ['command-not-executable'],
     exit: EXEC_EXIT.cannotExecute,
-    meaning: "the command of `exec` is there and can't be run",
+    meaning: "the command of `exec` exists but can't be run",
   },
   {
     codes: [
