@@ -1,5 +1,5 @@
 /**
- * Every code that an error of this program can have, with the exit status of a run that it ends.
+ * Every error code of this program, with the exit status of a run that it ends.
  *
  *   ERRORS ─┬─► ErrorCode       the type: a code that is not declared here doesn't compile
  *           ├─► exitStatusOf()  what cli/exit.ts ends the program with
@@ -9,7 +9,7 @@
  * would end it with the status given here.
  */
 
-/** Exit statuses: what a script can tell apart. Documented in docs/usage.md and in --help. */
+/** Exit statuses, for scripts. Documented in docs/usage.md and in --help. */
 export const EXIT = {
   ok: 0,
   unexpected: 1,

@@ -132,7 +132,7 @@ describe('connect by name', {
     const said = await run(`${process.execPath} ${MAIN} -r ${REMOTE} ${API2_NAME} 2>&1; echo $?`);
     assert.match(
       said,
-      /\[already-running\]: another tunnel has the queries to this machine's resolver, 192/,
+      /\[already-running\]: another tunnel already answers the queries to this machine's resolver, 192/,
     );
     assert.match(said, /hint: .*"tunnel exec".*\n7\n$/);
     assert.match(await run(`getent hosts ${API1_NAME}`), /198\.18\.|2001:2:/);

@@ -100,7 +100,7 @@ describe('connect where systemd-resolved is asked', {
     await resolved.until('settings that were taken away', (status) =>
       status.includes('~corp.example'),
     );
-    assert.match(tunnel.stderr, /has forgotten .*: they are made again/);
+    assert.match(tunnel.stderr, /has lost .*: setting them again/);
   });
 
   it('another network: the tunnel asks the servers that systemd-resolved asks from now on', async () => {

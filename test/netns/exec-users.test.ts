@@ -90,7 +90,7 @@ describe('exec: whose the command is', {
     assert.equal(peerOf(answer), JUMPHOST_PRIVATE4);
     assert.ok(
       stderr.includes(
-        `tunnel: the command and the SSH connection are those of ${USER}, who has called ${via}\n`,
+        `tunnel: the command and the SSH connection run as ${USER}, who called ${via}\n`,
       ),
       stderr,
     );

@@ -155,7 +155,10 @@ describe('helper: which copy is run', { skip }, () => {
         const started = await client(namespace, setUp);
         assert.equal(await executable(started), HELPER_PATH);
         const [, warning] = await started.child.waitForLine(/^! \{"warning":"(.*)"\}/m);
-        assert.equal(warning, `${INSTALLED} is not used: others than root can replace ${weak}`);
+        assert.equal(
+          warning,
+          `${INSTALLED} is not used: users other than root can replace ${weak}`,
+        );
       }));
   }
 

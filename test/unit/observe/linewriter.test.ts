@@ -80,7 +80,7 @@ describe('LineWriter', () => {
     writer.write('after it\n');
     assert.equal(
       reader.text,
-      `${LINE.repeat(FITTING)}tunnel: warning: 13 messages were left out: standard error took none for a while\nafter it\n`,
+      `${LINE.repeat(FITTING)}tunnel: warning: 13 messages were left out: standard error was blocked for a while\nafter it\n`,
     );
     assert.equal(writer.dropped, 13);
   });
