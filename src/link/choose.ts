@@ -60,7 +60,7 @@ export function chooseTransport(
       'transport-unfit',
       '--transport ssh2 starts no command, but -e gives one',
       {
-        hint: 'leave out one of the two',
+        hint: 'leave one of them out',
       },
     );
   }
