@@ -1,5 +1,5 @@
 /**
- * Limits how many flows are being opened at a time. It stands between the callers of connect() and
+ * Limits how many flows are being opened at a time. It sits between the callers of connect() and
  * the transport that opens the channels.
  *
  *   connect() -> prohibited a moment ago? -> refused at once
