@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { sendThrough } from '../../src/ssh/embedded/ssh2/internals.ts';
+import { writePacketsTo } from '../../src/ssh/embedded/ssh2/internals.ts';
 import { pseudoRandomBytes } from '../support/bytes.ts';
 import { connectStream } from '../support/connectstream.ts';
 import { connectLink } from '../support/ssh2pair.ts';
@@ -74,7 +74,7 @@ export function exchangeContract(name: string, kinds: Readonly<Record<string, st
         const first = protocol._cipher;
         let taken = 0;
         const write = protocol._onWrite;
-        sendThrough(protocol, {
+        writePacketsTo(protocol, {
           alloc: (length) => Buffer.allocUnsafe(length),
           pad: (target) => void target.fill(0),
           take: (packet) => {

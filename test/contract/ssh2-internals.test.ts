@@ -14,8 +14,8 @@ import {
   missingInbound,
   type SshProtocol,
   sendPing,
-  sendThrough,
   shortAnswerBytes,
+  writePacketsTo,
 } from '../../src/ssh/embedded/ssh2/internals.ts';
 import { messageHandlers as handlers } from '../../src/ssh/embedded/ssh2/library.ts';
 import { connectPair, type Pair, type PeerProtocol } from '../support/ssh2pair.ts';
@@ -198,7 +198,7 @@ describe('the layout of packets', () => {
       const lengths = [...Array.from({ length: 300 }, (_, index) => index), 32_768, 32_777, 34_000];
       const own = lengths.map((length) => protocol._cipher.allocPacket(length));
       let padded = 0;
-      sendThrough(protocol, {
+      writePacketsTo(protocol, {
         alloc: (length) => Buffer.alloc(length, 0xaa),
         pad: (target) => {
           padded = target.length;
@@ -307,7 +307,7 @@ describe('ping@openssh.com', () => {
   for (const cipher of [GCM, 'chacha20-poly1305@openssh.com', 'aes128-ctr']) {
     it(`${cipher}: arrives as OpenSSH’s PROTOCOL has it, and the answer tells its number`, async () => {
       const pair = await connectPair(cipher, { inbox: false });
-      sendThrough(pair.protocol, {
+      writePacketsTo(pair.protocol, {
         // Of other connections' data nothing may be left in it.
         alloc: (length) => Buffer.alloc(length, 0xaa),
         pad: (target) => void target.fill(0),
@@ -341,7 +341,7 @@ it('after the end nothing that we may still call throws', async () => {
     const { protocol, socket } = pair;
     socket.destroy();
     await once(socket, 'close');
-    sendThrough(protocol, { alloc: (length) => Buffer.alloc(length), pad() {}, take() {} });
+    writePacketsTo(protocol, { alloc: (length) => Buffer.alloc(length), pad() {}, take() {} });
     protocol.ping();
     sendPing(protocol, 1, 100);
     protocol.directTcpip(1, 2, 3, { srcIP: '', srcPort: 0, dstIP: '', dstPort: 0 });
