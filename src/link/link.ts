@@ -9,6 +9,7 @@
  * prefixes. The addresses of the previous connection stay excluded until the new one is up. So the
  * tunnel never captures its own connection.
  */
+import type { Clock } from '../base/clock.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
@@ -25,6 +26,7 @@ export type LinkDialler = Pick<Dialler, 'locate' | 'dial'>;
 
 export interface LinkParts {
   readonly dialler: LinkDialler;
+  readonly clock: Clock;
   readonly observer: Observer;
   /** The prefixes that must not capture the link itself; undefined: nothing is captured. */
   readonly captured: CapturedPrefixes | undefined;
@@ -34,9 +36,9 @@ export interface LinkParts {
 
 /** `hold`: --reconnect-hold, in seconds. */
 export function createLink(hold: number, parts: LinkParts): Supervisor {
-  const { observer } = parts;
+  const { observer, clock } = parts;
   const dials = new LinkDials(parts);
-  return new Supervisor({ hold, observer, dial: (request) => dials.dial(request) });
+  return new Supervisor({ hold, observer, clock, dial: (request) => dials.dial(request) });
 }
 
 /** Makes one connection after another. */

@@ -7,6 +7,7 @@
  * number of events makes us bother a busy server more often, or try a refused login three times in
  * ten minutes.
  */
+import type { Clock, ClockTimer } from '../base/clock.ts';
 import type { ErrorCode } from '../errors/codes.ts';
 import { Backoff, type FailureKind, failureKind, WAITS } from './backoff.ts';
 
@@ -16,8 +17,7 @@ export const LOGIN_TRIES = 3;
 export interface RedialOptions {
   /** Called when it is time to dial. */
   readonly dial: () => void;
-  /** Milliseconds on a clock that only goes forward. */
-  readonly now: () => number;
+  readonly clock: Clock;
   readonly random: (() => number) | undefined;
 }
 
@@ -25,7 +25,7 @@ interface Wait {
   readonly kind: FailureKind;
   readonly since: number;
   readonly until: number;
-  readonly timer: NodeJS.Timeout;
+  readonly timer: ClockTimer;
 }
 
 export class RedialSchedule {
@@ -79,29 +79,29 @@ export class RedialSchedule {
       return undefined;
     }
     this.#backoff.reset();
-    const now = this.#options.now();
+    const now = this.#options.clock.now();
     const until = Math.max(now, wait.since + WAITS[wait.kind].floor);
     if (until >= wait.until) return undefined;
-    clearTimeout(wait.timer);
+    wait.timer.cancel();
     this.#wait = { ...wait, until, timer: this.#timer(until - now) };
     return until - now;
   }
 
   cancel(): void {
-    clearTimeout(this.#wait?.timer);
+    this.#wait?.timer.cancel();
     this.#wait = undefined;
   }
 
   #start(kind: FailureKind, wait: number): void {
-    const since = this.#options.now();
+    const since = this.#options.clock.now();
     this.#wait = { kind, since, until: since + wait, timer: this.#timer(wait) };
   }
 
-  #timer(ms: number): NodeJS.Timeout {
-    return setTimeout(() => {
+  #timer(ms: number): ClockTimer {
+    return this.#options.clock.after(ms, () => {
       this.#wait = undefined;
       this.#hurried = false;
       this.#options.dial();
-    }, ms);
+    });
   }
 }

@@ -35,6 +35,7 @@
  *
  * Time is measured with `now`, which stands still while the machine sleeps, as timers do.
  */
+import { type Clock, systemClock } from '../base/clock.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
@@ -82,8 +83,8 @@ export interface SupervisorOptions {
    */
   readonly hold: number;
   readonly observer: Observer;
-  /** Milliseconds on a clock that only goes forward. Default: performance.now(). */
-  readonly now?: () => number;
+  /** Default: systemClock. */
+  readonly clock?: Clock;
   /** Like Math.random, which is the default. */
   readonly random?: () => number;
 }
@@ -106,7 +107,7 @@ export class Supervisor implements Transport {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #options: SupervisorOptions;
   readonly #observer: Observer;
-  readonly #now: () => number;
+  readonly #clock: Clock;
   readonly #waiting: WaitingConnects;
   readonly #redial: RedialSchedule;
   readonly #closing = new AbortController();
@@ -125,14 +126,14 @@ export class Supervisor implements Transport {
   #dialling: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
-    const { observer, now = () => performance.now() } = options;
+    const { observer, clock = systemClock } = options;
     this.#options = options;
     this.#observer = observer;
-    this.#now = now;
-    this.#waiting = new WaitingConnects({ observer, now });
+    this.#clock = clock;
+    this.#waiting = new WaitingConnects({ observer, clock });
     this.#redial = new RedialSchedule({
       dial: () => this.#dialAgain(),
-      now,
+      clock,
       random: options.random,
     });
     this.ended = new Promise((resolve) => {
@@ -147,7 +148,7 @@ export class Supervisor implements Transport {
   async start(): Promise<void> {
     let failure: unknown;
     this.#attempt = 1;
-    this.#downSince = this.#now();
+    this.#downSince = this.#clock.now();
     this.#dialling = this.#dial().catch((error: unknown) => {
       failure = error;
       this.#finish({ name: 'closed' }, undefined);
@@ -158,7 +159,7 @@ export class Supervisor implements Transport {
 
   async connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
     const { signal } = options;
-    const since = this.#now();
+    const since = this.#clock.now();
     for (;;) {
       signal?.throwIfAborted();
       const link = this.#link;
@@ -196,7 +197,7 @@ export class Supervisor implements Transport {
       return;
     }
     const what = formatDestination(destination);
-    const after_ms = Math.round(this.#now() - since);
+    const after_ms = Math.round(this.#clock.now() - since);
     observer.log('debug', `${what}: channel open`, { flow, after_ms });
     conduit.whenOver((error) => {
       this.#flowEnded(link);
@@ -255,7 +256,7 @@ export class Supervisor implements Transport {
   /** A flow has ended, or could not be opened. */
   #flowEnded(link: Link): void {
     link.flows--;
-    link.lastUse = this.#now();
+    link.lastUse = this.#clock.now();
   }
 
   /**
@@ -264,15 +265,19 @@ export class Supervisor implements Transport {
    */
   async #dial(): Promise<void> {
     const { signal } = this.#closing;
-    const begin = this.#now();
+    const begin = this.#clock.now();
     const { dial } = this.#options;
     const transport = await dial({ signal, attempt: this.#attempt, lastDialMs: this.#lastDialMs });
     if (signal.aborted) {
       await transport.close();
       throw signal.reason;
     }
-    const now = this.#now();
-    const opens = new OpenQueue({ connector: transport, observer: this.#observer });
+    const now = this.#clock.now();
+    const opens = new OpenQueue({
+      connector: transport,
+      observer: this.#observer,
+      clock: () => this.#clock.now(),
+    });
     const link = { transport, opens, since: now, flows: 0, lastUse: now };
     this.#link = link;
     this.#lastDialMs = now - begin;
@@ -294,7 +299,7 @@ export class Supervisor implements Transport {
   #lost(link: Link, error: TunnelError | undefined): void {
     if (this.#link !== link) return;
     this.#link = undefined;
-    this.#downSince = this.#now();
+    this.#downSince = this.#clock.now();
     this.#lastError = error;
     void link.transport.close();
     this.#observer.count('tunnel_links_lost_total');
@@ -327,7 +332,7 @@ export class Supervisor implements Transport {
     if (this.#closing.signal.aborted) return;
     this.#observer.count('tunnel_redial_failures_total');
     const known = error instanceof TunnelError ? error : unexpected(error);
-    const wait = this.#redial.afterFailure(known.code, this.#now() - this.#downSince);
+    const wait = this.#redial.afterFailure(known.code, this.#clock.now() - this.#downSince);
     if (wait === undefined) {
       this.#finish({ name: 'failed', error: known }, known);
       return;

@@ -6,6 +6,7 @@
  * "refused": programs understand it as "not now" and react at once. They take "unreachable" for a
  * wrong address, and silence makes them hang.
  */
+import type { Clock, ClockTimer } from '../base/clock.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
 import { ConnectError } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -16,8 +17,7 @@ export const MAX_HELD = 4096;
 
 export interface WaitingConnectsOptions {
   readonly observer: Observer;
-  /** Milliseconds on a clock that only goes forward. */
-  readonly now: () => number;
+  readonly clock: Clock;
 }
 
 interface Wait {
@@ -49,12 +49,12 @@ export class WaitingConnects {
    * says why there is no link; it is called when the connect is refused.
    */
   wait(destination: Destination, { since, seconds, signal, cause }: Wait): Promise<void> {
-    const { observer, now } = this.#options;
+    const { observer, clock } = this.#options;
     const refused = (why: string, reason: unknown) =>
       new ConnectError('refused', `${formatDestination(destination)}: ${why}`, { cause: reason });
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      if (since + seconds * 1_000 <= now()) {
+      if (since + seconds * 1_000 <= clock.now()) {
         observer.count('tunnel_hold_timeouts_total');
         throw refused(noLink(seconds), cause());
       }
@@ -66,10 +66,10 @@ export class WaitingConnects {
         );
       }
       observer.count('tunnel_held_total');
-      let timer: NodeJS.Timeout | undefined;
+      let timer: ClockTimer | undefined;
       const leave = () => {
         this.#entries.delete(entry);
-        clearTimeout(timer);
+        timer?.cancel();
         signal?.removeEventListener('abort', abort);
       };
       const abort = () => {
@@ -86,14 +86,12 @@ export class WaitingConnects {
           reject(refused(why, reason));
         },
         allow(allowed) {
-          clearTimeout(timer);
-          timer = setTimeout(
-            () => {
-              observer.count('tunnel_hold_timeouts_total');
-              entry.refuse(noLink(allowed), cause());
-            },
-            Math.max(0, since + allowed * 1_000 - now()),
-          );
+          timer?.cancel();
+          const left = Math.max(0, since + allowed * 1_000 - clock.now());
+          timer = clock.after(left, () => {
+            observer.count('tunnel_hold_timeouts_total');
+            entry.refuse(noLink(allowed), cause());
+          });
         },
       };
       entry.allow(seconds);

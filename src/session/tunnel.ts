@@ -71,7 +71,13 @@ export async function openTunnel(
   const dialler = machine.dialler({ ssh, prompter, observer });
   const link = session.own(
     'the SSH connection',
-    createLink(ssh.reconnectHold, { dialler, observer, captured, book }),
+    createLink(ssh.reconnectHold, {
+      dialler,
+      clock: machine.clock,
+      observer,
+      captured,
+      book,
+    }),
     (it) => it.close(),
   );
   await session.within(link.start());

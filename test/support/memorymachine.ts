@@ -41,6 +41,7 @@ const JUMP_HOST = '192.0.2.22';
 /** Longer than anything here takes. */
 const PATIENCE_MS = 10_000;
 const POLL_MS = 5;
+const STEP_MS = 100;
 
 export type StepAction = (name: string) => Promise<void> | undefined;
 
@@ -65,6 +66,7 @@ export class MemoryMachine implements Machine {
   exit: (status: CommandStatus) => void = () => {};
   /** What the command of exec was told. */
   variables: unknown;
+  readonly #clients = new Set<TcpClient>();
   #link: Pick<Supervisor, 'disturbed'> | undefined;
 
   /** Reads what a user would write. */
@@ -105,6 +107,15 @@ export class MemoryMachine implements Machine {
   async #step(name: string): Promise<void> {
     this.steps.push(name);
     await this.atStep(name);
+  }
+
+  /** Time passes for the session and for the applications, in small steps. */
+  async advance(milliseconds: number): Promise<void> {
+    const end = this.clock.now() + milliseconds;
+    while (this.clock.now() < end) {
+      await this.clock.advance(Math.min(STEP_MS, end - this.clock.now()));
+      for (const client of this.#clients) expire(client, this.clock.now());
+    }
   }
 
   /** The machine's time passes meanwhile, as fast as the real one. */
@@ -313,10 +324,11 @@ export class MemoryMachine implements Machine {
       else client.input(frame);
     };
     this.tun.listen(sourcePort, input);
+    this.#clients.add(client);
     client.connect();
     await this.#until(() => {
       if (answer !== undefined) throw new Error(answer);
-      if (this.clock.now() >= client.deadline) client.expire();
+      expire(client, this.clock.now());
       return client.finished;
     }, `the end of ${host}:${port}`);
   }
@@ -334,6 +346,8 @@ export class MemoryTun implements PacketDevice {
   closed = false;
   /** Applications hear and say nothing any more. */
   deaf = false;
+  /** Whether a frame is lost on its way, in either direction. */
+  loses: () => boolean = () => false;
 
   start(onReadable: (errno: number) => void): void {
     this.#onReadable = onReadable;
@@ -349,7 +363,7 @@ export class MemoryTun implements PacketDevice {
     const port = destinationPort(frame);
     // As with a kernel, what is written is taken in later.
     setImmediate(() => {
-      if (!this.deaf) this.#applications.get(port)?.(frame);
+      if (!this.deaf && !this.loses()) this.#applications.get(port)?.(frame);
     });
   }
 
@@ -361,7 +375,7 @@ export class MemoryTun implements PacketDevice {
   /** An application's frame. */
   give(frame: Buffer): void {
     setImmediate(() => {
-      if (this.closed || this.deaf) return;
+      if (this.closed || this.deaf || this.loses()) return;
       this.#waiting.push(frame);
       this.#onReadable(0);
     });
@@ -387,6 +401,10 @@ export class MemoryTun implements PacketDevice {
 function destinationPort(frame: ReadFrame): number {
   if (frame.kind === 'icmp') return frame.quoted.readUInt16BE(frame.family === 4 ? 20 : 40);
   return frame.destinationPort;
+}
+
+function expire(client: TcpClient, now: number): void {
+  if (now >= client.deadline) client.expire();
 }
 
 export async function until(done: () => boolean, what: string): Promise<void> {

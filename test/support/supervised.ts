@@ -2,14 +2,25 @@
  * A supervisor whose dials do what the test says, over twins, and with mocked timers: for the tests
  * of the supervisor.
  */
+
 import assert from 'node:assert/strict';
 import { mock } from 'node:test';
+import type { Clock } from '../../src/base/clock.ts';
 import { TunnelError } from '../../src/errors/errors.ts';
 import { ConnectError } from '../../src/flow/connector.ts';
 import { type DialRequest, Supervisor, type SupervisorOptions } from '../../src/link/supervisor.ts';
 import type { Destination } from '../../src/net/destination.ts';
 import type { Fields, Level, Observer } from '../../src/observe/observer.ts';
 import { TwinTransport } from './twin.ts';
+
+/** The time of node:test's mocked timers. */
+const MOCKED: Clock = {
+  now: () => Date.now(),
+  after(milliseconds, fire) {
+    const timer = setTimeout(fire, milliseconds);
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
 
 export const HOLD = 30;
 export const API: Destination = { host: '10.0.0.5', port: 80 };
@@ -55,7 +66,7 @@ export function supervised(outcomes: Outcome[] = [], options: Partial<Supervisor
   const supervisor = new Supervisor({
     hold: HOLD,
     observer,
-    now: () => Date.now(),
+    clock: MOCKED,
     random: () => 0,
     async dial(request) {
       dials.push({ at: Date.now(), request });
