@@ -1,7 +1,7 @@
 /**
- * Every kind of client, by `exec` and by `connect`, where only the jump host knows the names and
- * permits nothing but names: dig, the C library, curl, Python, Node, Go with both of its resolvers,
- * and what asks as browsers do.
+ * Every kind of client, under `exec` and `connect`, where only the jump host knows the names and
+ * permits only names: dig, the C library, curl, Python, Node, Go with both of its resolvers, and a
+ * client that behaves like a browser.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -37,7 +37,7 @@ const skip =
 
 type RunScript = (script: string) => Promise<string>;
 
-/** `setUp` gives what runs a script behind a tunnel with TARGETS and OPTIONS. */
+/** `setUp` returns a function that runs a script behind a tunnel with TARGETS and OPTIONS. */
 function clients(
   name: string,
   setUp: () => Promise<{ run: RunScript; close: () => Promise<void> }>,
@@ -90,8 +90,8 @@ function clients(
       ) as BrowserLike;
       assert.match(seen.body, /"host":"api2"/);
       assert.deepEqual([seen.ipv4.length, seen.ipv6.length, seen.https], [1, 1, [0, 0]]);
-      // A target that has only IPv4 behind the jump host costs no attempt in vain: either address
-      // is opened by name.
+      // A target with only IPv4 behind the jump host costs no failed attempt: either address is
+      // opened by name.
       assert.equal(seen.connectedTo, seen.ipv6[0]);
       const four = JSON.parse(await run(`${process.execPath} ${BROWSER} ${WWW}`)) as BrowserLike;
       assert.deepEqual([four.ipv4.length, four.ipv6.length, four.https], [1, 0, [0, 0]]);
@@ -167,7 +167,7 @@ describe('--dns and 0/0 with a resolver on the local network', { skip }, () => {
     try {
       await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
       const uplink = await client.capture('uplink', 'port 53');
-      // The jump host doesn't permit that it is asked for anybody.
+      // The jump host doesn't permit connections to it.
       assert.match(await run('dig +tries=1 direct.lab.example'), /status: SERVFAIL/);
       assert.match(
         tunnel.stderr,
@@ -182,7 +182,7 @@ describe('--dns and 0/0 with a resolver on the local network', { skip }, () => {
 });
 
 describe('--dns without a server', { skip }, () => {
-  // The machine's resolver is one that only the jump host reaches.
+  // Only the jump host reaches the machine's resolver.
   let names: NamesLab;
   before(async () => {
     names = await createNamesLab(`nameserver ${API1}\noptions timeout:2 attempts:1\n`);

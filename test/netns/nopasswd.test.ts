@@ -1,6 +1,6 @@
 /**
- * The whole program as a user whom this machine doesn't know, as containers run it: no passwd
- * entry, maybe no home.
+ * The whole program as a user that this machine doesn't know, as in containers: no passwd entry,
+ * maybe no home.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -36,7 +36,7 @@ describe('as a user without a passwd entry', {
     await rm(directory, { recursive: true, force: true });
   });
 
-  /** Until it is ready, or has ended. */
+  /** Waits until it is ready, or has ended. */
   async function proxy(
     remote: string,
     more: readonly string[],
@@ -89,7 +89,7 @@ describe('as a user without a passwd entry', {
     });
   }
 
-  it('takes the user from USER, and says what to write where that is not set', async () => {
+  it('takes the user from USER, and says what to write if that is not set', async () => {
     const remote = `127.0.0.1:${sshd.port}`;
     assert.match(await proxy(remote, [], { USER: sshd.user }), /^tunnel: ready/m);
     assert.match(
