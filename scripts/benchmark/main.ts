@@ -25,7 +25,7 @@ import { firewall } from './firewall.ts';
 import { first } from './first.ts';
 import { latency } from './latency.ts';
 import { local } from './local.ts';
-import { judge, judgeWhatIsThere, type Measurement, Recorder } from './measurement.ts';
+import { judge, judgeAvailable, type Measurement, Recorder } from './measurement.ts';
 import { memory } from './memory.ts';
 import { names } from './names.ts';
 import { pausesMeasurement } from './pauses.ts';
@@ -112,7 +112,7 @@ function narrator(): (text: string) => void {
 }
 
 async function measure(jobs: readonly Job[]): Promise<void> {
-  const askedRounds = setting('BENCH_ROUNDS');
+  const requestedRounds = setting('BENCH_ROUNDS');
   const seconds = setting('BENCH_SECONDS') ?? DEFAULT_SECONDS;
   const say = narrator();
   let measured: Results = { measurements: {} };
@@ -120,22 +120,22 @@ async function measure(jobs: readonly Job[]): Promise<void> {
     const { name, title, how, maxRounds, checks, run } = measurement;
     const key = keyOf(name, noise);
     const rounds = Math.min(
-      Math.ceil(askedRounds ?? measurement.rounds),
+      Math.ceil(requestedRounds ?? measurement.rounds),
       maxRounds ?? Number.POSITIVE_INFINITY,
     );
-    const sayOfIt = (text: string) => say(`${key}: ${text}`);
-    const recorder = new Recorder(sayOfIt);
+    const narrate = (text: string) => say(`${key}: ${text}`);
+    const recorder = new Recorder(narrate);
     await run({
       rounds,
       seconds,
       noise,
       profiler: undefined,
       record: recorder.record,
-      say: sayOfIt,
+      say: narrate,
     });
     const { samples } = recorder;
     const judgements = noise
-      ? judgeWhatIsThere(checks, samples)
+      ? judgeAvailable(checks, samples)
       : checks.map((check) => judge(check, samples));
     const date = new Date().toISOString().slice(0, 10);
     const result = { title, how, date, machine: machine(), rounds, seconds, samples, judgements };
@@ -150,12 +150,12 @@ async function measure(jobs: readonly Job[]): Promise<void> {
 /** Measures one round with this program alone; writes nothing. */
 async function profile({ name, run }: Measurement): Promise<void> {
   const say = narrator();
-  const sayOfIt = (text: string) => say(`${name}, profiled: ${text}`);
+  const narrate = (text: string) => say(`${name}, profiled: ${text}`);
   const profiler = await Profiler.create();
   const seconds = setting('BENCH_SECONDS') ?? DEFAULT_SECONDS;
   try {
-    const { record } = new Recorder(sayOfIt);
-    await run({ rounds: 1, seconds, noise: false, profiler, record, say: sayOfIt });
+    const { record } = new Recorder(narrate);
+    await run({ rounds: 1, seconds, noise: false, profiler, record, say: narrate });
     const report = profiler.report();
     if (report === '')
       throw new UsageError(`${name} measures no rates, so there is nothing to profile`);

@@ -143,7 +143,7 @@ export function judge(check: Check, samples: Samples): Judgement {
  * Makes all checks that the samples allow: samples from another version of the benchmark, or from a
  * run beside noise, may lack some.
  */
-export function judgeWhatIsThere(checks: readonly Check[], samples: Samples): Judgement[] {
+export function judgeAvailable(checks: readonly Check[], samples: Samples): Judgement[] {
   return checks.flatMap((check) => {
     try {
       return [judge(check, samples)];

@@ -2,7 +2,7 @@
  * docs/measurements.json: the newest run of each measurement, with its samples. A partial run keeps
  * the other measurements. A run beside noise is kept as well as the quiet one.
  */
-import { type Judgement, judgeWhatIsThere, type Measurement, type Samples } from './measurement.ts';
+import { type Judgement, judgeAvailable, type Measurement, type Samples } from './measurement.ts';
 
 export interface Result {
   readonly title: string;
@@ -54,7 +54,7 @@ export function parseResults(text: string, known: readonly Measurement[]): Resul
     [keyOf(name, false), keyOf(name, true)].flatMap((key) => {
       const result = measurements[key];
       if (result === undefined) return [];
-      return [[key, { ...result, judgements: judgeWhatIsThere(checks, result.samples) }] as const];
+      return [[key, { ...result, judgements: judgeAvailable(checks, result.samples) }] as const];
     }),
   );
   return { measurements: Object.fromEntries(judged) };

@@ -73,13 +73,13 @@ export function exchangeContract(name: string, kinds: Readonly<Record<string, st
         const pair = await connectLink(cipher);
         const { client, protocol, link } = pair;
         const first = protocol._cipher;
-        let taken = 0;
+        let takenBytes = 0;
         const write = protocol._onWrite;
         sendThrough(protocol, {
           alloc: (length) => Buffer.allocUnsafe(length),
           pad: (target) => void target.fill(0),
           take: (packet) => {
-            taken += packet.length;
+            takenBytes += packet.length;
             write(packet);
           },
         });
@@ -98,12 +98,12 @@ export function exchangeContract(name: string, kinds: Readonly<Record<string, st
         assert.equal(protocol._kexinit, undefined);
         protocol.rekey();
         assert.ok(protocol._kexinit !== undefined, 'from our KEXINIT on');
-        const before = taken;
+        const before = takenBytes;
         protocol.ping();
-        assert.equal(taken, before, 'what is sent meanwhile is queued');
+        assert.equal(takenBytes, before, 'what is sent meanwhile is queued');
         await exchanged;
         assert.equal(during, undefined, 'until NEWKEYS');
-        assert.ok(taken > before);
+        assert.ok(takenBytes > before);
         await link.close();
         pair.close();
       });

@@ -119,14 +119,14 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
     const transport = await chain();
     const stream = await connectStream(transport, at(stalled));
     const block = Buffer.alloc(256 * 1024);
-    let taken = 0;
-    while (taken < 4 * IN_FLIGHT) {
-      taken += block.length;
+    let takenBytes = 0;
+    while (takenBytes < 4 * IN_FLIGHT) {
+      takenBytes += block.length;
       if (stream.write(block)) continue;
       const drained = once(stream, 'drain').then(() => true);
       if (!(await Promise.race([drained, delay(700, false)]))) break;
     }
-    assert.ok(taken < IN_FLIGHT, `${taken} bytes were taken`);
+    assert.ok(takenBytes < IN_FLIGHT, `${takenBytes} bytes were taken`);
     // It doesn't delay the others.
     const other = await connectStream(transport, at(echo));
     other.end('hello');

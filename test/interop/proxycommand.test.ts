@@ -169,9 +169,9 @@ describe('ProxyCommand', { skip: missing, timeout: 30_000 }, () => {
   it('waits for a program that does not read', async () => {
     const stream = await openProxyCommand('sleep 60', { observer: new LogLines() });
     const block = Buffer.alloc(65536);
-    let taken = 0;
-    while (taken < 64 * 1024 * 1024 && stream.write(block)) taken += block.length;
-    assert.ok(taken < 2 * 1024 * 1024, `${taken} bytes`);
+    let takenBytes = 0;
+    while (takenBytes < 64 * 1024 * 1024 && stream.write(block)) takenBytes += block.length;
+    assert.ok(takenBytes < 2 * 1024 * 1024, `${takenBytes} bytes`);
     stream.destroy();
     await new Promise((resolve) => stream.once('close', resolve));
   });

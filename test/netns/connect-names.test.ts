@@ -106,11 +106,11 @@ describe('connect by name', {
   it('a missing name fails as such; UDP to a name falls back at once; the other form is tried', async () => {
     const begun = performance.now();
     const udp = `import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(4); s.connect(("${WWW}", 443)); s.send(b"x"); s.recv(9)`;
-    const said = await run(
+    const output = await run(
       `curl -sS http://nobody.corp.example/; echo $?; dig +tcp +short +time=2 -x $(dig +short ${WWW}); ${PYTHON} -c '${udp}' 2>&1 | tail -1; curl -sS http://${BY_ADDRESS}/`,
     );
     assert.match(
-      said,
+      output,
       /6\nwww\.corp\.example\.\nConnectionRefusedError: .*\n\{.*"peer":"10\.77\.0\.1"/s,
     );
     assert.ok(performance.now() - begun < 4_000);
@@ -129,12 +129,12 @@ describe('connect by name', {
   });
 
   it('a second tunnel is refused because one already answers', async () => {
-    const said = await run(`${process.execPath} ${MAIN} -r ${REMOTE} ${API2_NAME} 2>&1; echo $?`);
+    const output = await run(`${process.execPath} ${MAIN} -r ${REMOTE} ${API2_NAME} 2>&1; echo $?`);
     assert.match(
-      said,
+      output,
       /\[already-running\]: another tunnel has the queries to this machine's resolver, 192/,
     );
-    assert.match(said, /hint: .*"tunnel exec".*\n7\n$/);
+    assert.match(output, /hint: .*"tunnel exec".*\n7\n$/);
     assert.match(await run(`getent hosts ${API1_NAME}`), /198\.18\.|2001:2:/);
   });
 
@@ -169,10 +169,10 @@ describe('connect by name', {
     await write(UPLINK6);
     await tunnel.waitForLine(/this machine's resolvers are 2001:db8:1::1 now/);
     const uplink = await client.capture('uplink', 'port 53');
-    const said = await run(
+    const output = await run(
       `dig +short api3.corp.example; dig +short ${WWW}; dig +short ${WWW} @${UPLINK4}; dig +short direct.lab.example`,
     );
-    assert.match(said, /^198\.18\.\d+\.\d+\n198\.18\.\d+\.\d+\n192\.0\.2\.1\n$/);
+    assert.match(output, /^198\.18\.\d+\.\d+\n198\.18\.\d+\.\d+\n192\.0\.2\.1\n$/);
     const asked = await uplink.stop();
     assert.ok(asked.some(({ destination }) => destination === `${UPLINK6}.53`));
     assert.deepEqual(
@@ -199,14 +199,14 @@ describe('connect by name', {
     const begun = performance.now();
     const pending = run('dig +tries=1 +time=4 pending.corp.example');
     await sleep(500);
-    const told = Date.now() / 1000;
+    const stoppedAt = Date.now() / 1000;
     await tunnel.stop('SIGTERM');
     await names.exec.lab.sshd.start();
     assert.match(await pending, /status: SERVFAIL/);
     assert.ok(performance.now() - begun < 3_000);
     await asking.stop();
     assert.deepEqual(
-      (await uplink.stop()).filter(({ summary, time }) => OURS.test(summary) && time < told),
+      (await uplink.stop()).filter(({ summary, time }) => OURS.test(summary) && time < stoppedAt),
       [],
     );
     // Now everything is as before.

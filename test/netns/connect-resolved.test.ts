@@ -72,12 +72,12 @@ describe('connect where systemd-resolved is asked', {
   });
 
   it('names resolve and are reached; other names resolve as always; reverse look-ups work', async () => {
-    const said =
+    const output =
       await resolved.sh(`curl -sS http://${API1_NAME}/; echo; getent ahostsv4 ${WWW} | head -1
       getent hosts direct.lab.example; getent hosts nobody.corp.example; echo $?
       dig +short -x $(dig +short ${API1_NAME} A); dig +short -x $(dig +short ${API1_NAME} AAAA); dig +short -x ${API2}
       dig +short HTTPS ${API1_NAME}; echo end`);
-    const [curl = '', ...rest] = said.split('\n');
+    const [curl = '', ...rest] = output.split('\n');
     assert.equal(JSON.parse(curl).host, 'api1');
     assert.match(
       rest.join('\n').trimStart(),
@@ -133,12 +133,12 @@ describe('connect where systemd-resolved is asked', {
     const uplink = await client.capture('uplink', QUERIES);
     const asking = await client.spawn(resolved.argv('sh', '-c', ASK_ALL_THE_TIME));
     await sleep(300);
-    const told = Date.now() / 1000;
+    const stoppedAt = Date.now() / 1000;
     assert.equal((await tunnel.stop('SIGTERM')).status, 0);
     while (uplink.packets().length === 0) await sleep(20);
     await asking.stop();
     assert.deepEqual(
-      (await leaked(uplink)).filter(({ time }) => time < told),
+      (await leaked(uplink)).filter(({ time }) => time < stoppedAt),
       [],
     );
     assert.equal(await resolved.status(), untouched);

@@ -61,11 +61,11 @@ describe('exec by name', {
     const node = `const { resolve4, resolve6, resolve } = require('dns').promises;
       Promise.all([fetch('http://${API1_NAME}/').then((r) => r.json()), resolve4('${API1_NAME}'), resolve6('${API1_NAME}'),
         resolve('${API1_NAME}', 'CAA').catch((e) => e.code)]).then(([a, b, c, d]) => console.log(a.peer, b.length, c.length, d))`;
-    const said = await inside(
+    const output = await inside(
       ['*.lab.example'],
       `curl -sS http://${API1_NAME}/; echo; ${PYTHON} -c '${python}'; getent ahosts ${API1_NAME} | wc -l; ${process.execPath} -e "${node}"; cat /etc/resolv.conf`,
     );
-    const [curl = '', pythonSaid, getent, nodeSaid, ...resolvConf] = said
+    const [curl = '', pythonSaid, getent, nodeSaid, ...resolvConf] = output
       .split('\n')
       .filter((line) => line !== '');
     assert.ok([JUMPHOST_PRIVATE4, JUMPHOST_PRIVATE6].includes(JSON.parse(curl).peer), curl);
@@ -96,11 +96,11 @@ describe('exec by name', {
       // connect.
       `${PYTHON} -c 'import socket; socket.create_connection(("missing.lab.example", 80), 5)' 2>&1 | tail -1`,
     ].join(';');
-    const said = await inside(
+    const output = await inside(
       ['--dns-server', API1, '*.corp.example', 'missing.lab.example'],
       script,
     );
-    assert.match(said, /curl 6\ngetent 2\nstatus: NXDOMAIN\nOSError: \[Errno 113\]/);
+    assert.match(output, /curl 6\ngetent 2\nstatus: NXDOMAIN\nOSError: \[Errno 113\]/);
     assert.ok(performance.now() - begun < AT_ONCE_MS);
   });
 
@@ -128,11 +128,11 @@ describe('exec by name', {
       /\n7\n$/,
     );
     const options = ['--dns-server', API1, '--domain', 'corp.example', PRIVATE4];
-    const said = await inside(
+    const output = await inside(
       options,
       `getent ahosts ${WWW} | head -1; ${peer(`http://${WWW}/`)}; ${peer(`http://${API2}/`)}`,
     );
-    assert.match(said, /^10\.77\.0\.11\s.*\n"peer":"10\.77\.0\.1"\n"peer":"10\.77\.0\.1"\n$/);
+    assert.match(output, /^10\.77\.0\.11\s.*\n"peer":"10\.77\.0\.1"\n"peer":"10\.77\.0\.1"\n$/);
   });
 
   it("other names go to the host's resolvers, or nowhere with --isolate; the tunnel's names never go there", async () => {

@@ -31,19 +31,19 @@ async function outcome(script: string): Promise<string> {
 describe('callbacks that throw', () => {
   it('onReadable of a device', async () => {
     // One end of a socket pair stands in for the device.
-    const said = await outcome(`const { link, fd } = native.linkPair(() => {});
+    const output = await outcome(`const { link, fd } = native.linkPair(() => {});
       native.deviceOpen(fd, new Uint8Array(2048), () => { throw new Error('in onReadable'); });
       native.linkSend(link, new Uint8Array(1));`);
-    assert.equal(said, 'uncaught in onReadable\n');
+    assert.equal(output, 'uncaught in onReadable\n');
   });
 
   it('onMessage of a link', { skip: labUnavailable() }, async () => {
-    const said = await outcome(`const directory = mkdtempSync('/tmp/tunnel-test-');
+    const output = await outcome(`const directory = mkdtempSync('/tmp/tunnel-test-');
       native.linkListen(directory + '/helper', () => {
         rmSync(directory, { recursive: true });
         throw new Error('in onMessage');
       });
       spawn(${JSON.stringify(TESTED_HELPER)}, [directory + '/helper'], { stdio: 'ignore', env: {} });`);
-    assert.equal(said, 'uncaught in onMessage\n');
+    assert.equal(output, 'uncaught in onMessage\n');
   });
 });

@@ -53,26 +53,26 @@ function clients(
     });
 
     it('dig and the C library', async () => {
-      const said = await run(
+      const output = await run(
         `dig +short A ${API2_NAME}; dig +short AAAA ${API2_NAME}; getent ahosts ${API2_NAME} | cut -d' ' -f1 | uniq; getent hosts nobody.corp.example; echo $?`,
       );
-      assert.match(said, new RegExp(`^${V4}\n${V6}\n${V6}\n${V4}\n2\n$`));
+      assert.match(output, new RegExp(`^${V4}\n${V6}\n${V6}\n${V4}\n2\n$`));
     });
 
     it('curl, Python and Node', async () => {
       const node = `fetch("http://${API2_NAME}/").then((r) => r.text()).then(console.log)`;
-      const said = await run(
+      const output = await run(
         `curl -sS http://${API2_NAME}/; ${PYTHON} -c '${PYTHON_FETCH}' ${API2_NAME}; ${process.execPath} -e '${node}'`,
       );
       assert.match(
-        said,
+        output,
         new RegExp(`^.*"host":"api2".*\n${V4} ${V6}\n.*"host":"api2".*\n+.*"host":"api2"`),
       );
     });
 
     for (const resolver of ['go', 'cgo']) {
       it(`Go, netdns=${resolver}`, { skip: goProgramMissing('lookup') }, async () => {
-        const said = await run(
+        const output = await run(
           [API2_NAME, WWW, 'nobody.corp.example']
             .map((of) => `GODEBUG=netdns=${resolver} ${goProgram('lookup')} ${of}`)
             .join(';'),
@@ -80,7 +80,7 @@ function clients(
         const both = `(?:${V4}\n${V6}|${V6}\n${V4})`;
         // The second has no IPv6 behind the jump host, as its resolver says, and so none here.
         const expected = `^${both}\n.*"host":"api2".*\n${V4}\n.*"host":"api1".*\nnot found\n$`;
-        assert.match(said, new RegExp(expected));
+        assert.match(output, new RegExp(expected));
       });
     }
 

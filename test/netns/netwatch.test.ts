@@ -53,7 +53,7 @@ describe('netwatch', { skip: labUnavailable() }, () => {
 
   it('reports devices, addresses and routes, of both families, once for changes that come together', async () => {
     const child = await watcher('');
-    let told = 0;
+    let reports = 0;
     for (const lines of [
       ['link add bridge0 type bridge'],
       ['addr add 203.0.113.1/24 dev bridge0'],
@@ -64,13 +64,13 @@ describe('netwatch', { skip: labUnavailable() }, () => {
     ]) {
       await lab.client.configure(lines);
       await sleep(TOLD_MS);
-      assert.equal(changes(child), ++told, lines[0]);
+      assert.equal(changes(child), ++reports, lines[0]);
     }
     child.write('\n');
     await child.waitForLine(/ended\n/);
     await lab.client.configure(['link add bridge1 type bridge', 'link del bridge1']);
     await sleep(TOLD_MS);
-    assert.equal(changes(child), told, 'after its end');
+    assert.equal(changes(child), reports, 'after its end');
     await child.stop('SIGKILL');
   });
 

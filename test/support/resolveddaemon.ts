@@ -136,8 +136,8 @@ export class ResolvedDaemon {
 
   /** All links' settings, without values that change by themselves and without column padding. */
   async status(): Promise<string> {
-    const said = await this.sh('resolvectl status 2>/dev/null');
-    return said.replace(/^ *Current DNS Server:.*\n/gm, '').replace(/^ +/gm, '');
+    const output = await this.sh('resolvectl status 2>/dev/null');
+    return output.replace(/^ *Current DNS Server:.*\n/gm, '').replace(/^ +/gm, '');
   }
 
   /** Waits until the links' settings match. */

@@ -104,7 +104,7 @@ export class TcpClient {
     if (this.state === 'syn-sent') {
       this.#syn();
     } else if (this.nxt > this.una) {
-      this.#back();
+      this.#goBack();
     } else if (this.una <= this.options.upload.length) {
       this.#send('.', { seq: this.una - 1 });
     }
@@ -192,9 +192,9 @@ export class TcpClient {
   #checkData(frame: ReadTcp, seq: number): void {
     const { data } = frame;
     const { download, mss } = this.options;
-    const room = mss - (this.#timestamps ? 12 : 0);
+    const space = mss - (this.#timestamps ? 12 : 0);
     assert.ok(
-      (frame.gso === 0 ? data.length : frame.gso) <= Math.max(64, room),
+      (frame.gso === 0 ? data.length : frame.gso) <= Math.max(64, space),
       'packets fit the MSS',
     );
     if (data.length > 0) {
@@ -230,7 +230,7 @@ export class TcpClient {
       frame.data.length === 0 &&
       this.#edge === before
     ) {
-      if (++this.#duplicates === DUPLICATES && this.una >= this.#recover) this.#back();
+      if (++this.#duplicates === DUPLICATES && this.una >= this.#recover) this.#goBack();
     }
   }
 
@@ -291,7 +291,7 @@ export class TcpClient {
   }
 
   /** Sends all unacknowledged data again. */
-  #back(): void {
+  #goBack(): void {
     this.retransmissions++;
     this.#recover = this.nxt;
     this.#cursor = this.una;

@@ -176,9 +176,9 @@ class Far implements Conduit {
   }
 
   abortFlow(): void {
-    const told = this.flow.state === STATE.gone;
+    const wasGone = this.flow.state === STATE.gone;
     this.flow.abort(undefined);
-    if (!told) assert.ok(this.over, 'it is told of its own abort');
+    if (!wasGone) assert.ok(this.over, 'it is told of its own abort');
   }
 }
 
