@@ -1,6 +1,6 @@
 /**
- * Time, as the parts on a connection's way have it: a clock that only goes forward, and timers on it.
- * It stands still while the machine sleeps. Tests have one that they move themselves.
+ * Time, as the parts on a connection's way have it: a clock that only goes forward, and timers on
+ * it. It stands still while the machine sleeps. Tests have one that they move themselves.
  */
 import { MAX_TIMER_MS } from './within.ts';
 

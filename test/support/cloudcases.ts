@@ -1,9 +1,9 @@
 /**
- * Configurations of clouds, and what clients make of them: the table of
+ * Configurations of clouds, and how clients read them: the table of
  * unit/openstack/cloudsyaml.test.ts.
  */
 
-/** What both can be asked for; undefined and null are the same. */
+/** The settings that both report; undefined and null are the same. */
 export interface Seen {
   readonly name?: string;
   readonly authUrl?: string;
@@ -25,19 +25,18 @@ export interface Seen {
 export interface Case {
   readonly what: string;
   /**
-   * `work/`, `home/` and `xdg/` are the working directory, HOME and XDG_CONFIG_HOME (where it is
-   * set).
+   * `work/`, `home/` and `xdg/` are the working directory, HOME and XDG_CONFIG_HOME (if it is set).
    */
   readonly files: Readonly<Record<string, string>>;
-  /** `$T` stands for the directory that has them. */
+  /** `$T` stands for the directory that contains them. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cloud?: string;
   readonly region?: string;
-  /** A part of it is enough. */
+  /** Only a part of it is compared. */
   readonly expected?: Seen;
-  /** Code, and what the message or hint says. */
+  /** The code, and a part of the message or hint. */
   readonly error?: readonly [code: string, text: RegExp];
-  /** Each must be among the warnings. */
+  /** Each must occur in the warnings. */
   readonly warnings?: readonly RegExp[];
   /** Why openstacksdk isn't compared. */
   readonly differs?: string;
