@@ -89,7 +89,7 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
   });
 }
 
-/** Where names are the tunnel's, queries have to come to it: the resolvers are captured as well. */
+/** If the tunnel answers names, queries must reach it: the resolvers are captured as well. */
 function rulesOf(configuration: Configuration, resolvers: HostResolvers): CaptureRules {
   return answersQueries(configuration) ? resolvers.rules(configuration) : configuration;
 }
@@ -158,7 +158,7 @@ function serve(
   };
 }
 
-/** What a tunnel that was killed has left is put right before anything else is changed. */
+/** What a killed tunnel has left behind is repaired before anything else is changed. */
 function reportRecovery({ done, failed }: RecoveryReport, observer: Observer): void {
   for (const what of done) observer.log('notice', `left by a tunnel that was killed: ${what}`);
   for (const what of failed) observer.log('warning', `${what}; run "tunnel clean"`);
