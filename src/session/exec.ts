@@ -1,24 +1,23 @@
 /**
- * `tunnel exec`: one command in a network of its own, as long as it runs.
+ * `tunnel exec`: one command in its own network, for as long as it runs.
  *
  *   launcher (namespaces, TUN) -> link and targets (tunnel.ts) -> names, flows -> capture
  *            -> the launcher becomes the command -> its exit status
  *
- * The launcher comes first, because it takes milliseconds and tells whether this machine permits
- * namespaces at all: before anybody is asked for a password. Where it doesn't, the command gets
- * proxy variables instead (execproxy.ts), unless --isolate is given: these a program may ignore.
- * From there on nothing needs root any more: under sudo or doas this process becomes who has called
- * them, before it speaks to anybody.
+ * The launcher comes first. It takes milliseconds, and it shows whether this machine allows
+ * namespaces before anybody is asked for a password. If it doesn't, the command gets proxy variables
+ * instead (execproxy.ts). A program may ignore those, so with --isolate this is an error. After the
+ * launcher nothing needs root: under sudo or doas this process becomes the user who called them,
+ * before it speaks to anybody.
  *
- * An allow-list holds for what goes past the tunnel, too: a command that may not open something
- * through the jump host may not go there another way. Its rules may be names where the command
- * connects to addresses, so then the tunnel's own DNS server answers as well, and keeps which
- * addresses it has told for which names.
+ * An allow-list applies to connections past the tunnel, too. Otherwise a command that may not open
+ * something through the jump host could go there another way. Its rules may be names although the
+ * command connects to addresses. So the tunnel's own DNS server then answers its queries, and
+ * remembers which addresses it has given for which names.
  *
- * A link that is lost doesn't end the command: its connections are reset, new ones wait for the
- * next link (--reconnect-hold) and are then refused, and what it makes of that is its own affair.
- * When the command ends, admission stops first, connections are reset, the device goes, the SSH
- * connection closes.
+ * The command goes on when the link is lost. Its connections are reset, and new ones wait for the
+ * next link (--reconnect-hold) and are then refused. When the command ends, no new connections are
+ * accepted, open ones are reset, the device goes, and the SSH connection closes.
  */
 import { NamespaceCapture, type NamespaceTraffic } from '../capture/namespace/namespace.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
@@ -97,7 +96,7 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
   });
 }
 
-/** undefined: no namespaces are to be had here, and the command may do without. */
+/** undefined: this machine has no namespaces for it, and the command may run without. */
 async function launch(
   session: Session,
   { command, isolate }: ExecConfiguration,
@@ -121,7 +120,7 @@ async function launch(
   }
 }
 
-/** Queries are the host's resolvers' to answer, and the policy lets them go there. */
+/** The host's resolvers answer queries, and the policy lets them through. */
 function plain(policy: ExecPolicy, accept: NamespaceTraffic['accept']): NamespaceTraffic {
   return {
     accept,
@@ -137,7 +136,7 @@ const NAMES_ARE_TCP: DatagramVerdict = {
   why: 'it stands for a name, and UDP is not carried through the tunnel',
 };
 
-/** Queries are answered by the tunnel's own server, and virtual addresses lead to names. */
+/** The tunnel's own server answers queries, and virtual addresses stand for names. */
 function named(
   names: NameService,
   policy: ExecPolicy,
@@ -165,7 +164,7 @@ function named(
   };
 }
 
-/** They are programs' own choice, and go before what the network does. */
+/** Programs that use such a proxy do so whatever the network does. */
 function adviseAboutProxies(observer: Observer): void {
   const names = proxiesOfCaller(process.env);
   if (names.length === 0) return;

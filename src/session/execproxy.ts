@@ -1,6 +1,6 @@
 /**
- * `tunnel exec` where no namespaces are to be had: the command runs in the caller's network and is
- * told of an HTTP proxy, which carries the targets through SSH and dials everything else directly.
+ * `tunnel exec` without namespaces: the command runs in the caller's network and is told of an HTTP
+ * proxy. The proxy carries connections to the targets through SSH, and dials everything else itself.
  * With an allow-list it dials only what a rule permits; but what doesn't use the proxy isn't held
  * to it.
  */

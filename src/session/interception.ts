@@ -108,13 +108,13 @@ export class Interception {
     change.watch();
   }
 
-  /** This machine's resolvers may be others now. Never rejects. */
+  /** This machine's resolvers may have changed. Never rejects. */
   async #follow(): Promise<void> {
     const { resolvers, names, captured, observer } = this.#parts;
-    // The file is ours at present: rewritten by start(), or what that has put back.
+    // The file may be ours: start() has rewritten it.
     if (!resolvers.update(names.addresses)) return;
     const { uplinks } = resolvers.plan;
-    // Also where they can't be captured: the former may not be reached from here any more.
+    // Even if they can't be captured: the earlier ones may no longer be reachable from here.
     names.setLocal(destinations(uplinks));
     try {
       await captured.refresh();
