@@ -8,11 +8,16 @@ Examples:
       a drop-in for sshd_config: a forward-only jump host for these, and nothing else
   tunnel jumphost sshd --os-cloud mycloud --os-catalog off --mfa
       for the auth_url of a cloud, with codes by time besides the key
+  tunnel jumphost authorized-key --key agent api.example.com:443
+      the keys of your agent, each good for this and nothing else
 `;
 
 const AFTER = `
 FORMAT is:
-  sshd            a drop-in for sshd_config(5)
+  sshd            a drop-in for sshd_config(5), with the PAM file of --mfa and the script of
+                  --keys-from
+  authorized-key  lines for authorized_keys: what a key may do, whatever sshd_config says
+  keys-command    a script for AuthorizedKeysCommand: keys from behind an API, cached
 
 The list of what the jump host admits is what TARGETs, -s and --allow name together, and with
 --os-cloud the endpoints of a cloud. sshd compares hosts and ports as text: prefixes and

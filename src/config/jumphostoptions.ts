@@ -7,7 +7,7 @@
  */
 import { UsageError } from '../errors/errors.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
-import type { JumpHostPlan, KeySource } from '../jumphost/plan.ts';
+import { type JumpHostPlan, MFA_MODULES } from '../jumphost/plan.ts';
 import { DEFAULT_SSHD, parseSshdVersion } from '../jumphost/versions.ts';
 import { quoted } from '../net/notation.ts';
 import { filePrefix, formatPlace, oneOf, type Place, readAt } from '../net/place.ts';
@@ -16,7 +16,8 @@ import type { Level } from '../observe/observer.ts';
 import { DEFAULT_PORT, type SshOptions } from '../ssh/options.ts';
 import { ALLOW_OPTIONS, readAllowOptions } from './allowfile.ts';
 import type { NameTarget, Target } from './configuration.ts';
-import { readKeyFile } from './keyfile.ts';
+import { AGENT, readKeys } from './keyfile.ts';
+import { readFromPattern, readKeySource } from './keysource.ts';
 import { CLOUD_OPTIONS, type OpenStackOptions, readOpenStackOptions } from './openstackoptions.ts';
 import {
   type GivenArguments,
@@ -32,7 +33,7 @@ import { readLogLevel, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { CONNECTION_OPTIONS, JUMP_HOST_OPTIONS, readSshOptions } from './sshoptions.ts';
 import { readTargetRules, TARGET_OPTIONS } from './targetoptions.ts';
 
-export const JUMP_HOST_FORMATS = ['sshd'] as const;
+export const JUMP_HOST_FORMATS = ['sshd', 'authorized-key', 'keys-command'] as const;
 export type JumpHostFormat = (typeof JUMP_HOST_FORMATS)[number];
 
 const LIST_OPTIONS = {
@@ -47,11 +48,20 @@ const HOST_OPTIONS = {
   heading: 'Jump host:',
   options: {
     user: once('--user <name>', 'the login of its users (default: tunnel)', readUser),
-    key: repeated('--key <file>', 'public keys of its users, one a line (repeatable)', readKeyFile),
-    keysFrom: once(
+    key: repeated(
+      '--key <file>',
+      'public keys of its users, one a line, or "agent" for those of ssh-agent (repeatable)',
+      readKeys,
+    ),
+    keysFrom: repeated(
       '--keys-from <source>',
-      'where sshd asks for their keys at each login: an https:// address, or a command',
+      'where sshd asks for their keys at each login: an https:// address, or a command (repeatable)',
       readKeySource,
+    ),
+    from: repeated(
+      '--from <pattern>',
+      'addresses from which the keys are good: one, a prefix, or with * (repeatable; default: all)',
+      readFromPattern,
     ),
     port: once('--port <port>', 'the port that users see (default: 22)', (text, place) =>
       readAt(place, text, 'write a port from 1 to 65535, as in: --port 2222', parsePort),
@@ -62,6 +72,11 @@ const HOST_OPTIONS = {
       (text, place) => readAt(place, text, 'write it as in: --openssh 9.2', parseSshdVersion),
     ),
     mfa: toggle('--mfa', 'ask for a code by time besides the key'),
+    mfaModule: once(
+      '--mfa-module <name>',
+      `who checks it, of PAM: ${MFA_MODULES.join(' or ')} (default: ${MFA_MODULES[0]})`,
+      (text, place) => oneOf(MFA_MODULES, text, place, `as in: --mfa-module ${MFA_MODULES[1]}`),
+    ),
     behindProxy: toggle(
       '--behind-proxy',
       'connections come from a load balancer: nothing is limited by address',
@@ -103,15 +118,21 @@ export const JUMPHOST_GROUPS = [
   VERBOSITY_OPTIONS,
 ] as const;
 
+const { user: USER, key: KEY, keysFrom: KEYS_FROM, from: FROM, port: PORT } = HOST_OPTIONS.options;
+
 /** Of HOST_OPTIONS, what each format makes something of. */
 const USES: Readonly<Record<JumpHostFormat, readonly Option[]>> = {
-  sshd: Object.values(HOST_OPTIONS.options).filter((option) => option !== HOST_OPTIONS.options.key),
+  sshd: Object.values(HOST_OPTIONS.options).filter((option) => option !== KEY),
+  'authorized-key': [USER, KEY, FROM, PORT],
+  'keys-command': [KEYS_FROM, FROM],
 };
 
 export interface JumpHostConfiguration {
   readonly format: JumpHostFormat;
   /** All of it except what is permitted. */
   readonly plan: Omit<JumpHostPlan, 'permitted'>;
+  /** The keys of ssh-agent come after those of the plan. */
+  readonly agentKeys: boolean;
   /** Without the endpoints of a cloud. */
   readonly targets: readonly Target[];
   readonly nameTargets: readonly NameTarget[];
@@ -139,7 +160,9 @@ export function buildJumpHostConfiguration(given: GivenArguments): JumpHostConfi
     'the format comes first, as in: tunnel jumphost sshd api.example.com:443',
   );
   const { options } = given;
+  refuseContradictions(options);
   refuseUnused(format, options);
+  requireKeys(format, options);
   const openstack = readOpenStackOptions(options);
   const ssh = readRemote(openstack, options);
   const { rules } = readTargetRules({ operands, options }, false);
@@ -147,6 +170,7 @@ export function buildJumpHostConfiguration(given: GivenArguments): JumpHostConfi
   const configuration = {
     format,
     plan: readPlan(options),
+    agentKeys: readOptions(HOST_OPTIONS, options).key.some(({ value }) => value === AGENT),
     targets: [...rules.targets, ...(allowed?.prefixes ?? [])],
     nameTargets: [...rules.nameTargets, ...(allowed?.names ?? [])],
     openstack,
@@ -162,17 +186,16 @@ export function buildJumpHostConfiguration(given: GivenArguments): JumpHostConfi
 }
 
 function readPlan(options: GivenOptions): JumpHostConfiguration['plan'] {
-  const { user, key, keysFrom, port, openssh, mfa, behindProxy } = readOptions(
-    HOST_OPTIONS,
-    options,
-  );
+  const host = readOptions(HOST_OPTIONS, options);
+  const { user, key, keysFrom, from, port, openssh, mfa, mfaModule, behindProxy } = host;
   return {
     user: user?.value ?? 'tunnel',
     port: port?.value ?? DEFAULT_PORT,
     version: openssh?.value ?? DEFAULT_SSHD,
-    keys: key.flatMap(({ value }) => value),
-    keysFrom: keysFrom?.value,
-    mfa: mfa !== undefined,
+    keys: key.flatMap(({ value }) => (value === AGENT ? [] : value)),
+    keysFrom: keysFrom.map(({ value }) => value),
+    from: from.map(({ value }) => value),
+    mfa: mfa === undefined ? undefined : (mfaModule?.value ?? MFA_MODULES[0]),
     behindProxy: behindProxy !== undefined,
   };
 }
@@ -200,6 +223,51 @@ function readRemote(
   );
 }
 
+function refuseContradictions(options: GivenOptions): void {
+  const { from, behindProxy, mfa, mfaModule } = readOptions(HOST_OPTIONS, options);
+  const [first] = from;
+  if (first !== undefined && behindProxy !== undefined) {
+    throw new UsageError(
+      `${filePrefix(first.place)}--from is given with --behind-proxy, where all users have the proxy's address`,
+      { hint: 'leave --from out, or limit the addresses at the proxy' },
+    );
+  }
+  if (first !== undefined && from.every(({ value }) => value.startsWith('!'))) {
+    throw new UsageError(
+      `${filePrefix(first.place)}--from only leaves addresses out, so that nobody could log in`,
+      { hint: 'name those as well from which the keys are good, as in: --from "*"' },
+    );
+  }
+  if (mfaModule !== undefined && mfa === undefined) {
+    throw new UsageError(
+      `${filePrefix(mfaModule.place)}--mfa-module changes nothing without --mfa`,
+      { hint: 'give both' },
+    );
+  }
+}
+
+/** What a format is made of besides the list. */
+function requireKeys(format: JumpHostFormat, options: GivenOptions): void {
+  const { key, keysFrom, from } = readOptions(HOST_OPTIONS, options);
+  if (format === 'authorized-key' && key.length === 0) {
+    throw new UsageError('no key is given', {
+      hint: 'name public keys with --key, as in: --key ~/.ssh/id_ed25519.pub, or --key agent',
+    });
+  }
+  if (format === 'keys-command' && keysFrom.length === 0) {
+    throw new UsageError('no source of keys is given', {
+      hint: 'name it as in: --keys-from https://keys.example.com/authorized_keys',
+    });
+  }
+  const [first] = from;
+  if (format === 'sshd' && first !== undefined && keysFrom.length === 0) {
+    throw new UsageError(
+      `${filePrefix(first.place)}--from belongs to keys, and changes nothing in sshd without --keys-from`,
+      { hint: 'give it to authorized-key' },
+    );
+  }
+}
+
 function refuseUnused(format: JumpHostFormat, options: GivenOptions): void {
   for (const option of Object.values<Option>(HOST_OPTIONS.options)) {
     const [entry] = options.get(option) ?? [];
@@ -220,16 +288,4 @@ function readUser(text: string, place: Place): string {
   throw new UsageError(`${formatPlace(place)}: ${quoted(text)} is not a login name`, {
     hint: 'write lower-case letters, digits, "-" and "_", as in: --user tunnel',
   });
-}
-
-function readKeySource(text: string, place: Place): KeySource {
-  if (/^https?:\/\//i.test(text)) {
-    if (URL.canParse(text) && !/[\s'"\\$`]/.test(text)) return { kind: 'url', url: text };
-  } else if (text.startsWith('/') && !/[\n\0]/.test(text)) {
-    return { kind: 'command', command: text };
-  }
-  throw new UsageError(
-    `${formatPlace(place)}: ${quoted(text)} is neither an http(s) address nor a command with its whole path`,
-    { hint: 'write it as in: --keys-from https://keys.example.com/authorized_keys' },
-  );
 }

@@ -2,11 +2,31 @@
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { UsageError } from '../errors/errors.ts';
 import { systemCodeOf } from '../errors/reason.ts';
+import { keyTypeOf } from '../jumphost/keytypes.ts';
+import { quoted } from '../net/notation.ts';
 import { fileName, formatPlace, type Place } from '../net/place.ts';
 import { parsePublicKey } from '../ssh/keys/publickey.ts';
 
 /** More is no list of the users of one jump host. */
 export const MAX_KEY_FILE_BYTES = 1024 * 1024;
+
+/** --key: the keys of ssh-agent. A file of that name is `./agent`. */
+export const AGENT = 'agent';
+
+export function readKeys(text: string, place: Place): readonly string[] | typeof AGENT {
+  return text === AGENT ? AGENT : readKeyFile(text, place);
+}
+
+/**
+ * `TYPE BASE64 COMMENT` for an authorized_keys file; undefined for a key that sshd wouldn't take
+ * there. A comment may come from anywhere: what isn't visible in it becomes `?`.
+ */
+export function keyLine(type: string, blob: Buffer, comment: string): string | undefined {
+  const base64 = blob.toString('base64');
+  if (keyTypeOf(type, base64) === undefined) return undefined;
+  const visible = comment.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '?');
+  return [type, base64, visible].join(' ').trimEnd();
+}
 
 /**
  * Reads public keys, one a line, with `#` for comments; `-` is standard input. Gives each as
@@ -24,12 +44,19 @@ export function readKeyFile(file: string, place: Place): string[] {
     const trimmed = line.trim();
     if (trimmed === '' || trimmed.startsWith('#')) return [];
     const key = parsePublicKey(trimmed);
-    if (key === undefined) {
+    const formatted = key && keyLine(key.type, key.blob, key.comment);
+    if (key !== undefined && formatted === undefined) {
+      throw new UsageError(
+        `${fileName(file)}:${index + 1}: sshd takes no key of type ${quoted(key.type)} and this length`,
+        { hint: 'give a key as ssh-keygen -t ed25519 makes it; certificates need their authority' },
+      );
+    }
+    if (formatted === undefined) {
       throw new UsageError(`${fileName(file)}:${index + 1}: this is no public key`, {
         hint: 'write lines as in a .pub file: ssh-ed25519 AAAA... comment; options are added here',
       });
     }
-    return [[key.type, key.blob.toString('base64'), key.comment].join(' ').trimEnd()];
+    return [formatted];
   });
   if (keys.length > 0) return keys;
   throw new UsageError(`${at}: ${fileName(file)} holds no key`, {

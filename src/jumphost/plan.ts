@@ -7,10 +7,17 @@ import type { SshdVersion } from './versions.ts';
 /** Whoever is in it may forward, and nothing else. */
 export const GROUP = 'tunnel';
 
+/** Ends at once, with a failure. */
+export const FORCED_COMMAND = '/bin/false';
+
 /** --keys-from: an HTTP address, or a command that prints keys. */
 export type KeySource =
   | { readonly kind: 'url'; readonly url: string }
   | { readonly kind: 'command'; readonly command: string };
+
+/** --mfa: the modules of PAM that check codes by time. Debian has both. */
+export const MFA_MODULES = ['google-authenticator', 'oath'] as const;
+export type MfaModule = (typeof MFA_MODULES)[number];
 
 export interface JumpHostPlan {
   /** The login of its users. */
@@ -22,12 +29,14 @@ export interface JumpHostPlan {
   readonly permitted: readonly PermittedDestination[];
   /** Public keys as one line each, `ssh-ed25519 AAAA... comment`. */
   readonly keys: readonly string[];
-  /** Codes by time besides the key. */
-  readonly mfa: boolean;
+  /** As `from=` takes them. Empty: the keys are good from everywhere. */
+  readonly from: readonly string[];
+  /** Who checks codes by time besides the key; undefined: nobody is asked for one. */
+  readonly mfa: MfaModule | undefined;
   /** Connections come from a proxy: all users have one address there. */
   readonly behindProxy: boolean;
-  /** Where sshd asks for keys at each login; undefined: only authorized_keys has them. */
-  readonly keysFrom: KeySource | undefined;
+  /** Where sshd looks for keys at each login. Empty: only authorized_keys has them. */
+  readonly keysFrom: readonly KeySource[];
 }
 
 /** One file of a format. */

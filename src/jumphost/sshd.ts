@@ -11,20 +11,22 @@
  * sshd_config.d before the rest of sshd_config. docs/hardening.md explains each line: why it is
  * there, and what it costs.
  */
+
+import {
+  KEYS_COMMAND,
+  KEYS_COMMAND_PATH,
+  KEYS_COMMAND_USER,
+  renderKeysCommand,
+} from './keyscommand.ts';
+import { PAM_PATH, renderPam } from './pam.ts';
 import { formatPermitted } from './permitted.ts';
-import { comment, GROUP, type JumpHostPlan, type RenderedFile } from './plan.ts';
+import { comment, FORCED_COMMAND, GROUP, type JumpHostPlan, type RenderedFile } from './plan.ts';
 import { formatSshdVersion, knows, type SshdVersion } from './versions.ts';
 
 /** Before what a distribution or a cloud image brings (50-cloud-init.conf). */
 export const DROP_IN = '10-tunnel.conf';
 export const DROP_IN_PATH = `/etc/ssh/sshd_config.d/${DROP_IN}`;
-/** Ends at once, with a failure. */
-export const FORCED_COMMAND = '/bin/false';
-/** Where the script of --keys-from is installed (authorizedkeys.ts). */
-export const KEYS_COMMAND_PATH = '/usr/local/lib/tunnel/authorized-keys';
-/** Who runs it: nobody else's account, and no login. */
-export const KEYS_COMMAND_USER = 'tunnel-keys';
-
+/** The drop-in, and what it needs: the PAM file of --mfa, the script of --keys-from. */
 export function renderSshd(plan: JumpHostPlan): RenderedFile[] {
   const { version } = plan;
   const sections = [
@@ -41,7 +43,11 @@ export function renderSshd(plan: JumpHostPlan): RenderedFile[] {
     comment('Whatever is read after this file is global again.'),
     'Match all',
   ];
-  return [{ path: DROP_IN, mode: 0o600, text: `${sections.join('\n\n')}\n` }];
+  return [
+    { path: DROP_IN, mode: 0o600, text: `${sections.join('\n\n')}\n` },
+    ...(plan.mfa === undefined ? [] : renderPam(plan.mfa, plan)),
+    ...(plan.keysFrom.length === 0 ? [] : renderKeysCommand(plan)),
+  ];
 }
 
 type Line = readonly [keyword: string, value: string];
@@ -55,7 +61,7 @@ const DENIED = [
   'GatewayPorts',
 ] as const;
 
-function globalLines({ version, behindProxy, port }: JumpHostPlan): Line[] {
+function globalLines({ version, behindProxy, port, mfa }: JumpHostPlan): Line[] {
   return [
     ...(port === 22 ? [] : [['Port', String(port)] as const]),
     ['LoginGraceTime', '30'],
@@ -63,6 +69,8 @@ function globalLines({ version, behindProxy, port }: JumpHostPlan): Line[] {
     ['MaxStartups', '100:30:200'],
     ...(behindProxy ? [] : perSource(version)),
     ['StrictModes', 'yes'],
+    // Distributions that build with PAM have this line in sshd_config already.
+    ...(mfa === undefined ? [] : [['UsePAM', 'yes'] as const]),
     ['KexAlgorithms', kex(version).join(',')],
     ['Ciphers', CIPHERS.join(',')],
     ['MACs', MACS.join(',')],
@@ -101,14 +109,17 @@ function groupLines({ permitted, mfa, keysFrom }: JumpHostPlan, version: SshdVer
     ['PermitUserRC', 'no'],
     ['MaxSessions', '0'],
     ['ForceCommand', FORCED_COMMAND],
-    ['AuthenticationMethods', mfa ? 'publickey,keyboard-interactive:pam' : 'publickey'],
+    [
+      'AuthenticationMethods',
+      mfa === undefined ? 'publickey' : 'publickey,keyboard-interactive:pam',
+    ],
     ['PubkeyAuthentication', 'yes'],
     ['PasswordAuthentication', 'no'],
-    ['KbdInteractiveAuthentication', mfa ? 'yes' : 'no'],
-    ...(keysFrom === undefined
+    ['KbdInteractiveAuthentication', mfa === undefined ? 'no' : 'yes'],
+    ...(keysFrom.length === 0
       ? []
       : ([
-          ['AuthorizedKeysCommand', `${KEYS_COMMAND_PATH} %u %f`],
+          ['AuthorizedKeysCommand', KEYS_COMMAND],
           ['AuthorizedKeysCommandUser', KEYS_COMMAND_USER],
         ] as const)),
     ['MaxAuthTries', '4'],
@@ -173,6 +184,12 @@ function head(plan: JumpHostPlan): string[] {
     "    sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config",
     '  sshd -t && systemctl reload ssh   # sshd on Fedora and RHEL',
     `The keys of the users go into ~${user}/.ssh/authorized_keys ("tunnel jumphost authorized-key").`,
+    ...(plan.keysFrom.length === 0
+      ? []
+      : [`Before sshd is reloaded, install ${KEYS_COMMAND_PATH}, as the script itself says.`]),
+    ...(plan.mfa === undefined
+      ? []
+      : [`Before sshd is reloaded, install ${PAM_PATH}, as that file itself says.`]),
     '',
     'Verify:',
     `  sshd -T -C user=${user},host=x,addr=192.0.2.1 | grep -i -E 'permitopen|tcpforwarding'`,

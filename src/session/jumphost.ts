@@ -4,21 +4,27 @@
  *   the list from the command line and files  ─┐
  *   endpoints of a cloud, fetched through -r   ─┴─► permitted.ts ─► the format's renderer ─► files
  *
- * Nobody is asked for anything, except for a catalog. What is rendered depends on the arguments and
- * the catalog alone.
+ * Nobody is asked for anything, except for a catalog and for the keys of an agent. What is rendered
+ * depends on the arguments and these answers alone.
  */
 import type { JumpHostConfiguration, JumpHostFormat } from '../config/jumphostoptions.ts';
+import { renderAuthorizedKey } from '../jumphost/authorizedkey.ts';
+import { renderKeysCommand } from '../jumphost/keyscommand.ts';
 import { printable, writeFiles } from '../jumphost/output.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
 import type { JumpHostPlan, RenderedFile } from '../jumphost/plan.ts';
 import { renderSshd } from '../jumphost/sshd.ts';
+import type { Observer } from '../observe/observer.ts';
 import type { CloudRules } from '../openstack/targets/rules.ts';
+import { agentKeys } from './agentkeys.ts';
 import { linux } from './machine.ts';
 import { inSession } from './session.ts';
 import type { RunOptions } from './tunnel.ts';
 
 const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => RenderedFile[]>> = {
   sshd: renderSshd,
+  'authorized-key': renderAuthorizedKey,
+  'keys-command': renderKeysCommand,
 };
 
 /**
@@ -35,10 +41,39 @@ export async function renderJumpHost(
     [...targets, ...(cloud?.targets ?? [])],
     [...nameTargets, ...(cloud?.nameTargets ?? [])],
   );
-  const files = RENDERERS[format]({ ...plan, permitted });
+  warnOfPlainSources(plan, options.observer);
+  const agent = configuration.agentKeys ? await agentKeys(options.observer) : [];
+  const files = RENDERERS[format]({
+    ...plan,
+    permitted,
+    keys: withoutRepetition([...plan.keys, ...agent]),
+  });
   if (output === undefined) return printable(files);
   writeFiles(output, files);
   return '';
+}
+
+/** What comes without TLS can be changed on its way, and these are keys that open a door. */
+function warnOfPlainSources(
+  { keysFrom }: Pick<JumpHostPlan, 'keysFrom'>,
+  observer: Observer,
+): void {
+  for (const source of keysFrom) {
+    if (source.kind !== 'url' || !source.url.startsWith('http:')) continue;
+    observer.log(
+      'warning',
+      `--keys-from ${source.url}: whoever is on the way there can add keys; https:// prevents that`,
+    );
+  }
+}
+
+/** The same key with another comment is the same key. */
+function withoutRepetition(keys: readonly string[]): string[] {
+  const seen = new Set<string>();
+  return keys.filter((key) => {
+    const [, base64 = ''] = key.split(' ');
+    return !seen.has(base64) && seen.add(base64);
+  });
 }
 
 async function cloudRulesOf(

@@ -1,0 +1,79 @@
+/**
+ * `tunnel jumphost authorized-key`: lines of an authorized_keys file (sshd(8), AUTHORIZED_KEYS FILE
+ * FORMAT), one for each key. The options of a line hold for whoever logs in with that key, whatever
+ * sshd_config permits besides:
+ *
+ *   restrict          nothing: no terminal, agent, X11, tunnel device, ~/.ssh/rc, forwarding
+ *   port-forwarding   except TCP forwarding, to
+ *   permitopen=       the listed destinations. The port of a listed host may be `*`
+ *   permitlisten=     and none in the other direction: the one listed port needs root
+ *   command=          ends at once. It also takes the place of sftp and of every other subsystem
+ *   from=             only when asked for
+ *
+ * No option of a key forbids forwarding to Unix sockets. AllowStreamLocalForwarding no does, in the
+ * drop-in (sshd.ts).
+ */
+import { UsageError } from '../errors/errors.ts';
+import { formatPermitted } from './permitted.ts';
+import { comment, FORCED_COMMAND, GROUP, type JumpHostPlan, type RenderedFile } from './plan.ts';
+
+/** sshd's own processes pass the options of a key on in one message of at most 256 KiB. */
+export const MAX_KEY_OPTIONS_BYTES = 240 * 1024;
+
+/** There is no `none`. sshd gives ports below 1024 to nobody but root. */
+const NO_LISTENER = 'localhost:1';
+
+const FILE = 'authorized_keys';
+
+export function renderAuthorizedKey(plan: JumpHostPlan): RenderedFile[] {
+  const options = keyOptions(plan);
+  const text = [comment(...head(plan)), ...plan.keys.map((key) => `${options} ${key}`)].join('\n');
+  return [{ path: FILE, mode: 0o600, text: `${text}\n` }];
+}
+
+/**
+ * The options before a key, without the space behind them. Throws UsageError for a list that is too
+ * long for one line.
+ */
+export function keyOptions({ permitted, from }: Pick<JumpHostPlan, 'permitted' | 'from'>): string {
+  const options = [
+    'restrict',
+    'port-forwarding',
+    ...(from.length === 0 ? [] : [`from=${quotedValue(from.join(','))}`]),
+    ...permitted.map((entry) => `permitopen=${quotedValue(formatPermitted(entry))}`),
+    `permitlisten=${quotedValue(NO_LISTENER)}`,
+    `command=${quotedValue(FORCED_COMMAND)}`,
+  ].join(',');
+  if (options.length <= MAX_KEY_OPTIONS_BYTES) return options;
+  throw new UsageError(
+    `the list is too long for the options of a key: ${options.length} bytes, and sshd takes ${MAX_KEY_OPTIONS_BYTES}`,
+    { hint: 'list fewer destinations, or every port of a host by leaving its ports out' },
+  );
+}
+
+/** A quote in it is all that needs a backslash (opt_dequote of sshd's auth-options.c). */
+function quotedValue(value: string): string {
+  return `"${value.replaceAll('"', '\\"')}"`;
+}
+
+function head({ user, port, permitted }: JumpHostPlan): string[] {
+  const [first] = permitted;
+  const example = first === undefined ? 'HOST:443' : formatPermitted(first).replace(/\*$/, '443');
+  return [
+    `Keys that may forward to the listed destinations, and nothing else.`,
+    '',
+    `Apply, as root, on the jump host (${FILE} may have other lines already, which stay):`,
+    `  install -d -m 700 -o ${user} -g ${GROUP} ~${user}/.ssh`,
+    `  cat ${FILE} >>~${user}/.ssh/${FILE}`,
+    `  chown ${user}: ~${user}/.ssh/${FILE} && chmod 600 ~${user}/.ssh/${FILE}`,
+    'sshd_config must say "AllowStreamLocalForwarding no": no option of a key forbids forwarding',
+    'to Unix sockets. The drop-in of "tunnel jumphost sshd" has that line.',
+    '',
+    'Verify:',
+    `  ssh-keygen -l -f ~${user}/.ssh/${FILE}   # a line for each key`,
+    `  tunnel -r ${user}@THIS-HOST${port === 22 ? '' : `:${port}`} ${example}   # from a client`,
+    '',
+    `Undo: remove the lines from ~${user}/.ssh/${FILE}. Whoever is logged in stays so until`,
+    `  pkill -u ${user}`,
+  ];
+}
