@@ -5,13 +5,13 @@
  *
  *   restrict          nothing: no terminal, agent, X11, tunnel device, ~/.ssh/rc, forwarding
  *   port-forwarding   except TCP forwarding, to
- *   permitopen=       the listed destinations. The port of a listed host may be `*`
+ *   permitopen=       the listed destinations; with a list sshd opens no Unix socket either
  *   permitlisten=     and none in the other direction: the one listed port needs root
  *   command=          ends at once. It also takes the place of sftp and of every other subsystem
  *   from=             only when asked for
  *
- * No option of a key forbids forwarding to Unix sockets. AllowStreamLocalForwarding no does, in the
- * drop-in (sshd.ts).
+ * One thing is left: no option of a key forbids a listener on a Unix socket (ssh -R PATH:...).
+ * AllowStreamLocalForwarding no does, in the drop-in (sshd.ts).
  */
 import { UsageError } from '../errors/errors.ts';
 import { formatPermitted } from './permitted.ts';
@@ -66,8 +66,8 @@ function head({ user, port, permitted }: JumpHostPlan): string[] {
     `  install -d -m 700 -o ${user} -g ${GROUP} ~${user}/.ssh`,
     `  cat ${FILE} >>~${user}/.ssh/${FILE}`,
     `  chown ${user}: ~${user}/.ssh/${FILE} && chmod 600 ~${user}/.ssh/${FILE}`,
-    'sshd_config must say "AllowStreamLocalForwarding no": no option of a key forbids forwarding',
-    'to Unix sockets. The drop-in of "tunnel jumphost sshd" has that line.',
+    'sshd_config must say "AllowStreamLocalForwarding no": no option of a key forbids listeners on',
+    'Unix sockets (ssh -R PATH:...). The drop-in of "tunnel jumphost sshd" has that line.',
     '',
     'Verify:',
     `  ssh-keygen -l -f ~${user}/.ssh/${FILE}   # a line for each key`,

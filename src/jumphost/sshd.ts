@@ -126,7 +126,13 @@ function groupLines({ permitted, mfa, keysFrom }: JumpHostPlan, version: SshdVer
     ['ClientAliveInterval', '30'],
     ['ClientAliveCountMax', '4'],
     // Idle connections of an application are its own affair.
-    ...(knows(version, 'channelTimeout') ? [['ChannelTimeout', 'none'] as const] : []),
+    ...(knows(version, 'channelTimeout')
+      ? ([
+          // Not "none": with it, 9.2 to 9.7 end each connection of the group.
+          ['ChannelTimeout', 'direct-tcpip=0'],
+          ['UnusedConnectionTimeout', 'none'],
+        ] as const)
+      : []),
     // The key's fingerprint and each denied destination are in the log at INFO; this adds what was
     // tried before.
     ['LogLevel', 'VERBOSE'],

@@ -13,8 +13,9 @@ export const SECRET = 'JBSWY3DPEHPK3PXPJBSWY3DPEH';
 /** The content of a user's secret file: codes may be used more than once. */
 export const SECRET_FILE = `${SECRET}\n" TOTP_AUTH\n`;
 
-export function oneTimeCode(now: number = Date.now()): string {
-  const bits = [...SECRET]
+/** `secret` in base32. */
+export function oneTimeCode(now: number = Date.now(), secret = SECRET): string {
+  const bits = [...secret]
     .map((letter) => ALPHABET.indexOf(letter).toString(2).padStart(5, '0'))
     .join('');
   const octets = bits.match(/.{8}/g)?.map((octet) => Number.parseInt(octet, 2)) ?? [];

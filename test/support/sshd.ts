@@ -20,7 +20,7 @@ import * as address from './addresses.ts';
 import { type Credentials, JUMP_USER } from './credentials.ts';
 import { LabError } from './laberror.ts';
 import type { Namespace } from './namespace.ts';
-import { type Child, mustRun } from './process.ts';
+import { type Child, type ExecResult, mustRun, run } from './process.ts';
 import { allProcesses, processEntry, signalAll, withDescendants } from './processtable.ts';
 
 export type SshdVariant = 'open' | 'hardened';
@@ -33,6 +33,8 @@ export interface JumpUser {
   readonly authorizedKeys?: string;
   /** The user's password; if set, this sshd accepts passwords. */
   readonly password?: string;
+  /** Another user of this sshd, whose group this one is in as well. */
+  readonly group?: string;
 }
 
 export interface SshdOptions {
@@ -63,6 +65,8 @@ export interface SshdOptions {
    * keyboard-interactive.
    */
   readonly pam?: string;
+  /** What sshd sees instead of a path of this machine: `[source, target]`, both exist. */
+  readonly binds?: readonly (readonly [source: string, target: string])[];
   /** The soft limit of descriptors; service managers often set 1024. */
   readonly openFiles?: number;
 }
@@ -84,6 +88,7 @@ done
 if [ -e "$1/etc/pam" ]; then mount --bind "$1/etc/pam" /etc/pam.d/sshd; fi
 mount --bind "$1/run" /run
 mount --bind "$1/log" /var/log
+while read -r source target; do mount --bind "$source" "$target"; done <"$1/binds"
 if [ -n "$2" ]; then ulimit -S -n "$2"; fi
 cd /
 exec "$3" -D -e -f "$1/sshd_config"
@@ -160,6 +165,12 @@ export class Sshd {
   /** The listening process, if there is one. */
   get pid(): number | undefined {
     return this.#child?.ended === undefined ? this.#child?.pid : undefined;
+  }
+
+  /** Runs a program in the jump host's namespaces, with sshd's /etc. */
+  exec(argv: readonly string[]): Promise<ExecResult> {
+    if (this.pid === undefined) throw new LabError('sshd-ended', 'this sshd does not run');
+    return run(['nsenter', '-t', String(this.pid), '-m', '-n', ...argv]);
   }
 
   /** The whole log of sshd, across restarts. */
@@ -266,6 +277,8 @@ export class Sshd {
     writeFileSync(join(etc, 'passwd'), accounts.passwd);
     writeFileSync(join(etc, 'group'), accounts.group);
     writeFileSync(join(etc, 'shadow'), shadow, { mode: 0o600 });
+    const binds = (this.#options.binds ?? []).map((paths) => `${paths.join(' ')}\n`);
+    writeFileSync(join(this.#directory, 'binds'), binds.join(''));
     rmSync(join(etc, 'pam'), { force: true });
     if (this.#options.pam !== undefined) writeFileSync(join(etc, 'pam'), this.#options.pam);
     writeFileSync(join(etc, 'hosts'), HOSTS_FILE);
@@ -282,6 +295,7 @@ export class Sshd {
       shell: user.shell ?? '/bin/sh',
       authorizedKeys: user.authorizedKeys ?? this.#credentials.authorizedKeys,
       password: user.password,
+      group: user.group,
     }));
     // `*` matches no password, but unlike `!` it doesn't lock the account for keys.
     const hashes = await Promise.all(
@@ -304,7 +318,10 @@ export class Sshd {
         'root:x:0:',
         'tty:x:5:',
         `nogroup:x:${NOGROUP}:`,
-        ...users.map(({ name, uid }) => `${name}:x:${uid}:`),
+        ...users.map(({ name, uid }) => {
+          const members = users.filter(({ group }) => group === name);
+          return `${name}:x:${uid}:${members.map((user) => user.name).join(',')}`;
+        }),
         '',
       ].join('\n'),
       shadow: [

@@ -233,7 +233,7 @@ describe('the script of keys-command', () => {
   });
 
   it('a slow source that was never read: the login waits for it', async (t) => {
-    first.answer = (_, response) => void setTimeout(() => response.end(`${ALICE}\n`), 4_500);
+    first.answer = (_, response) => void setTimeout(() => response.end(`${ALICE}\n`), 3_800);
     const script = scriptOf(t, first);
     assert.equal(await script.login(ALICE), printed(ALICE));
   });
