@@ -262,18 +262,24 @@ take_all() {
   return "$failed"
 }
 
-# Waits for what is under way, up to $1 seconds. Starts it where nothing is. Descriptor 9 holds the
-# lock, and belongs to the process in the background.
+# Waits up to $1 seconds for what is under way, and starts it where nothing is. Who has a cache does
+# not wait for what others have waited for. Descriptor 9 holds the lock, and belongs to the process in
+# the background.
 update() {
+  left=$1
   exec 9>>"$cache/lock"
   if flock -n 9; then
+    touch "$cache/asked"
     asked=$(due)
     # shellcheck disable=SC2086
     if [ -n "$asked" ]; then (take_all $asked) </dev/null >/dev/null 2>&1 & fi
+  elif [ "$left" -le ${PATIENCE_SECONDS} ]; then
+    left=$((left - $(age asked)))
   fi
   exec 9>&-
+  [ "$left" -gt 0 ] || return
   exec 8>>"$cache/lock"
-  timeout "$1" flock -s 8 </dev/null >/dev/null 2>&1
+  timeout "$left" flock -s 8 </dev/null >/dev/null 2>&1
   flock -u 8
   exec 8>&-
 }
@@ -322,7 +328,7 @@ for _ in 1 2 3; do
   [ -n "$deadline" ] || deadline=$(($(date +%s) + $(patience)))
   left=$((deadline - $(date +%s)))
   [ "$left" -gt 0 ] || break
-  update "$left"
+  update "$left" || break
 done
 cached | while read -r line; do
   printf '%s %s\n' "$options" "$line"

@@ -19,11 +19,13 @@ import {
 import { createServer, type RequestListener } from 'node:http';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
+import type { TestContext } from 'node:test';
 import { KEYS_CACHE, renderKeysCommand } from '../../src/jumphost/keyscommand.ts';
 import { GROUP, type KeySource } from '../../src/jumphost/plan.ts';
 import { planOf } from './jumphostplan.ts';
 import { type ExecResult, run } from './process.ts';
 
+const DESTINATION = '10.0.0.5:443';
 const NOBODY = 65534;
 const AS_NOBODY = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups'];
 const PATH_LINE = 'PATH=/usr/sbin:/usr/bin:/sbin:/bin';
@@ -92,7 +94,7 @@ export class KeyScript {
     this.cache = join(this.directory, 'cache');
     this.#path = join(this.directory, 'tunnel-authorized-keys');
     this.#shell = shell;
-    const [file] = renderKeysCommand(planOf(['10.0.0.5:443'], { keysFrom }));
+    const [file] = renderKeysCommand(planOf([DESTINATION], { keysFrom }));
     const bin = join(this.directory, 'bin');
     mkdirSync(bin);
     writeFileSync(
@@ -163,6 +165,28 @@ export class KeyScript {
   remove(): void {
     rmSync(this.directory, { recursive: true, force: true });
   }
+}
+
+/** What the script puts before the keys of a test. */
+export const printed = (line: string) =>
+  `restrict,port-forwarding,permitopen="${DESTINATION}",permitlisten="localhost:1",command="/bin/false" ${line}\n`;
+
+/** The source answers with these from now on. */
+export function lists(source: HttpSource, ...lines: readonly string[]): void {
+  source.answer = (_, response) => response.end(lines.map((line) => `${line}\n`).join(''));
+}
+
+export const urlOf = ({ url }: HttpSource): KeySource => ({ kind: 'url', url });
+
+/** For one test. A text is a command. */
+export function scriptOf(t: TestContext, ...sources: readonly (HttpSource | string)[]): KeyScript {
+  const script = new KeyScript(
+    sources.map((source) =>
+      typeof source === 'string' ? { kind: 'command', command: source } : urlOf(source),
+    ),
+  );
+  t.after(() => script.remove());
+  return script;
 }
 
 function replaced(text: string, pairs: readonly (readonly [from: string, to: string])[]): string {
