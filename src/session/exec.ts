@@ -5,10 +5,10 @@
  *            -> the launcher becomes the command -> its exit status
  *
  * The launcher comes first. It takes milliseconds, and it shows whether this machine allows
- * namespaces before anybody is asked for a password. If it doesn't, the command gets proxy variables
- * instead (execproxy.ts). A program may ignore those, so with --isolate this is an error. After the
- * launcher nothing needs root: under sudo or doas this process becomes the user who called them,
- * before it speaks to anybody.
+ * namespaces before anybody is asked for a password. If it doesn't, the command gets proxy
+ * variables instead (execproxy.ts). A program may ignore those, so with --isolate this is an error.
+ * After the launcher nothing needs root: under sudo or doas this process becomes the user who
+ * called them, before it speaks to anybody.
  *
  * An allow-list applies to connections past the tunnel, too. Otherwise a command that may not open
  * something through the jump host could go there another way. Its rules may be names although the

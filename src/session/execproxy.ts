@@ -1,8 +1,8 @@
 /**
  * `tunnel exec` without namespaces: the command runs in the caller's network and is told of an HTTP
- * proxy. The proxy carries connections to the targets through SSH, and dials everything else itself.
- * With an allow-list it dials only what a rule permits; but what doesn't use the proxy isn't held
- * to it.
+ * proxy. The proxy carries connections to the targets through SSH, and dials everything else
+ * itself. With an allow-list it dials only what a rule permits; but what doesn't use the proxy
+ * isn't held to it.
  */
 import { ProxyCapture } from '../capture/proxy/proxy.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
