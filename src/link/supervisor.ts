@@ -33,7 +33,7 @@
  *   bother an sshd more often that is busy or that refused a login.
  * - At most one dial is under way at a time.
  *
- * Time is measured with `now`, which stands still while the machine sleeps, as timers do.
+ * Time is that of `clock`, which stands still while the machine sleeps, as timers do.
  */
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
@@ -304,6 +304,7 @@ export class Supervisor implements Transport {
     void link.transport.close();
     this.#observer.count('tunnel_links_lost_total');
     const unused = link.flows === 0 && this.#downSince - link.lastUse >= IDLE_MS;
+    // Without a cause it says that the server closed the connection in order (ssh/transport.ts).
     if (unused && error?.code === 'link-lost' && error.cause === undefined) {
       this.#observer.log(
         'debug',

@@ -87,7 +87,7 @@ export function runExec(configuration: ExecConfiguration, options: RunOptions): 
     const traffic =
       names === undefined ? plain(policy, accept) : named(names, policy, accept, capture, tunnel);
     await session.within(capture.start(traffic, session.signal));
-    tunnel.begin();
+    tunnel.beginLearning();
     announceReady(wanted.readyFd);
     observer.log('info', 'ready');
     for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
