@@ -47,53 +47,63 @@ import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
  */
 export function runExec(configuration: ExecConfiguration, options: RunOptions): Promise<number> {
   const { observer, stop, machine = linux } = options;
-  return inSession(options, async (session) => {
-    const { isolate, tunnel: wanted } = configuration;
-    const plan = planExec(configuration, machine);
-    const launcher = await launch(session, configuration, plan, { observer, machine });
-    if (launcher === undefined) return runBehindProxy(session, configuration, plan.setup, options);
-    if (!launcher.network.hasResolvConf)
-      observer.log(
-        'warning',
-        'there is no /etc/resolv.conf here: names do not resolve in the command',
-      );
-    const variables = machine.becomeUser(launcher.user, observer);
-    adviseAboutProxies(observer);
+  return inSession(
+    options,
+    async (session) => {
+      const { isolate, tunnel: wanted } = configuration;
+      const plan = planExec(configuration, machine);
+      const launcher = await launch(session, configuration, plan, { observer, machine });
+      if (launcher === undefined)
+        return runBehindProxy(session, configuration, plan.setup, options);
+      if (!launcher.network.hasResolvConf)
+        observer.log(
+          'warning',
+          'there is no /etc/resolv.conf here: names do not resolve in the command',
+        );
+      const variables = machine.becomeUser(launcher.user, observer);
+      adviseAboutProxies(observer);
 
-    const tunnel = await openTunnel(session, wanted, options);
-    const { configuration: complete, link, guard } = tunnel;
-    session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
-    const device = machine.launchedDevice(launcher, plan.addresses);
-    const { resolvers } = plan.addresses;
-    const capture = session.own(
-      'the capture',
-      new NamespaceCapture({ device, resolvers, observer, clock: machine.clock }),
-      (it) => it.close(),
-    );
-    const targets = namedPolicy(tunnel, createPolicy(complete), !isolate);
-    const policy = new ExecPolicy({ targets, isolate, resolvers: plan.resolvers });
-    const direct = towardsActual(policy);
-    const names =
-      plan.names === undefined
-        ? undefined
-        : openNames(session, tunnel, {
-            ...plan.names,
-            direct,
-            device,
-            keepsLocalNames: guard.active,
-          });
-    const flows = createFlows(tunnel, { policy, direct, names });
-    const accept: NamespaceTraffic['accept'] = (request) => flows.accept(request);
-    const traffic =
-      names === undefined ? plain(policy, accept) : named(names, policy, accept, capture, tunnel);
-    await session.within(capture.start(traffic, session.signal));
-    tunnel.beginLearning();
-    announceReady(wanted.readyFd);
-    observer.log('info', 'ready');
-    for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
-    session.signal.throwIfAborted();
-    return runToEnd(launcher, stop, variables);
-  });
+      const tunnel = await openTunnel(session, wanted, options);
+      const { configuration: complete, link, guard } = tunnel;
+      session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
+      const device = machine.launchedDevice(launcher, plan.addresses);
+      const { resolvers } = plan.addresses;
+      const capture = session.own(
+        'the capture',
+        new NamespaceCapture({ device, resolvers, observer, clock: machine.clock }),
+        (it) => it.close(),
+      );
+      const targets = namedPolicy(tunnel, createPolicy(complete), !isolate);
+      const policy = new ExecPolicy({ targets, isolate, resolvers: plan.resolvers });
+      const direct = towardsActual(policy);
+      const names =
+        plan.names === undefined
+          ? undefined
+          : openNames(session, tunnel, {
+              ...plan.names,
+              direct,
+              device,
+              keepsLocalNames: guard.active,
+            });
+      const flows = createFlows(tunnel, { policy, direct, names });
+      const accept: NamespaceTraffic['accept'] = (request) => flows.accept(request);
+      const traffic =
+        names === undefined ? plain(policy, accept) : named(names, policy, accept, capture, tunnel);
+      await session.within(capture.start(traffic, session.signal));
+      tunnel.beginLearning();
+      announceReady(wanted.readyFd);
+      observer.log('info', 'ready');
+      for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
+      session.signal.throwIfAborted();
+      return runToEnd(launcher, stop, variables);
+    },
+    keepStatus,
+  );
+}
+
+/** What could not be closed has been logged; the status is the command's. */
+function keepStatus(_error: TunnelError, status: number): number {
+  return status;
 }
 
 /** undefined: this machine has no namespaces for it, and the command may run without. */

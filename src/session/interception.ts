@@ -105,7 +105,6 @@ export class Interception {
     const change = machine.resolved({ device, servers, domains, observer });
     await change.apply();
     this.#changes.unshift(change);
-    change.watch();
   }
 
   /** This machine's resolvers may have changed. Never rejects. */

@@ -271,8 +271,8 @@ export class MemoryMachine implements Machine {
     return this.#change('resolv.conf');
   }
 
-  resolved(): HostChange & { watch(): void } {
-    return { ...this.#change('systemd-resolved'), watch() {} };
+  resolved(): HostChange {
+    return this.#change('systemd-resolved');
   }
 
   #change(what: string): HostChange {
