@@ -7,8 +7,9 @@
  * The launcher comes first. It takes milliseconds, and it shows whether this machine allows
  * namespaces before anybody is asked for a password. If it doesn't, the command gets proxy
  * variables instead (execproxy.ts). A program may ignore those, so with --isolate this is an error.
- * After the launcher nothing needs root: under sudo or doas this process becomes the user who
- * called them, before it speaks to anybody.
+ * If the launcher is lost before it has become the command, the session ends at once, also while a
+ * password is asked for. After the launcher nothing needs root: under sudo or doas this process
+ * becomes the user who called them, before it speaks to anybody.
  *
  * An allow-list applies to connections past the tunnel, too. Otherwise a command that may not open
  * something through the jump host could go there another way. Its rules may be names although the
@@ -116,6 +117,7 @@ async function launch(
   try {
     const { signal } = session;
     const launcher = await machine.startLauncher({ command, setup, observer, signal });
+    session.endsWith(launcher.ended);
     return session.own('the launcher', launcher, (it) => it.close());
   } catch (error) {
     if (!(error instanceof TunnelError) || !error.code.startsWith('namespace-')) throw error;

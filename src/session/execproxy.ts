@@ -35,6 +35,7 @@ export async function runBehindProxy(
     await machine.startInPlace({ command, setup, observer, signal }),
     (it) => it.close(),
   );
+  session.endsWith(launcher.ended);
   const ofUser = machine.becomeUser(launcher.user, observer);
   adviseWithoutNamespace(wanted.allow.rules !== undefined, observer);
 

@@ -94,6 +94,27 @@ describe('exec', { timeout: 20_000 }, () => {
     });
   });
 
+  for (const namespaces of [true, false]) {
+    const where = namespaces ? '' : ', also where there are no namespaces';
+    it(`ends at once when the launcher is lost while the link is dialled${where}`, async () => {
+      const machine = new MemoryMachine();
+      const lost = new TunnelError('launcher-failed', 'the launcher has ended');
+      let refused = namespaces;
+      machine.atStep = (step) => {
+        if (step === 'start the launcher' && !refused) {
+          refused = true;
+          return Promise.reject(new TunnelError('namespace-refused', 'no namespaces here'));
+        }
+        if (step !== 'dial') return undefined;
+        machine.loseLauncher(lost);
+        return machine.said('stopping'); // the session ends, whatever becomes of the dial
+      };
+      await assert.rejects(runExec(execConfiguration(['10.0.0.0/8']), machine.options()), lost);
+      assert.ok(!machine.steps.includes('execute'));
+      assert.deepEqual([...machine.standing], []);
+    });
+  }
+
   const STEPS = ['start the launcher', 'locate', 'dial', 'execute'];
   for (const name of STEPS) {
     it(`leaves nothing behind when it is stopped at "${name}", or that fails`, async () => {
