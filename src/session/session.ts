@@ -10,7 +10,7 @@
  *
  * `signal` aborts when the session ends: with the reason of `stop`, or with the error of the part
  * that was lost. What is under way then is not waited for by within(), but by the close() of the
- * part that does it (flow/partstart.ts): nothing is started behind the session's back.
+ * part that does it (base/partstart.ts): nothing is started behind the session's back.
  *
  * A part that can't be closed, or not in time, is logged and named by close(); the next one is
  * closed all the same.
