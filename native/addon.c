@@ -1,4 +1,4 @@
-/* addon.c - registers the addon's functions, which are typed in src/native/addon.ts. */
+/* addon.c - registers the addon's functions; src/native/addon.ts has their types. */
 #include "addon.h"
 
 /* The macro below defines two functions without declaring them first. */

@@ -1,4 +1,7 @@
-/* addon.h - what the files of the addon register. Node-API glue only; no logic. */
+/*
+ * addon.h - the functions that the files of the addon register, and shared helpers. Node-API glue
+ * only; no logic.
+ */
 #ifndef TUNNEL_ADDON_H
 #define TUNNEL_ADDON_H
 
@@ -15,9 +18,9 @@ napi_status addon_gcm_register(napi_env env, napi_value exports);
 napi_status addon_write_register(napi_env env, napi_value exports);
 
 /*
- * Calls a callback from a threadsafe function's place on the JavaScript thread. What it throws
- * becomes an uncaught exception, as with any other event; Node-API by itself would only warn and
- * drop it.
+ * Calls a callback on the JavaScript thread, for a threadsafe function. An exception in it becomes
+ * an uncaught exception, as with any other event; without this Node-API would only warn and drop
+ * it.
  */
 void addon_callback(napi_env env, napi_value callback, size_t argc, const napi_value *argv);
 
@@ -25,10 +28,10 @@ void addon_callback(napi_env env, napi_value callback, size_t argc, const napi_v
 napi_status addon_function(napi_env env, napi_value exports, const char *name,
                            napi_callback callback);
 
-/* The memory of a Uint8Array; false: it isn't one. */
+/* Gets the memory of a Uint8Array. False: `value` isn't one. */
 bool addon_octets(napi_env env, napi_value value, uint8_t **data, size_t *length);
 
-/* Throws an Error with the property `errno` (positive); returns NULL, to be returned in turn. */
+/* Throws an Error with the property `errno` (positive); returns NULL for the caller to return. */
 napi_value addon_throw_errno(napi_env env, const char *what, int error);
 
 #endif

@@ -2,12 +2,13 @@
  * addon_device.c - a TUN for JavaScript, on Node's own event loop: deviceOpen, deviceRead,
  * deviceWrite, deviceClose.
  *
- *   readable -> uv_poll -> onReadable(0) -> JavaScript calls deviceRead() until there is nothing,
- * or it has had enough gone     -> onReadable(errno), once
+ *   readable -> uv_poll -> onReadable(0) -> JavaScript calls deviceRead() until no frame waits, or
+ *                                           it has had enough
+ *   gone     -> onReadable(errno), once
  *
- * There is no thread and no queue: JavaScript reads each frame into memory of its own, and what it
- * writes is in the kernel when the call returns. A device lives until deviceClose(), the collection
- * of its object, or the end of the environment.
+ * There is no thread and no queue: JavaScript reads each frame into its own memory, and a frame
+ * that it writes is in the kernel when the call returns. A device lives until deviceClose(), the
+ * collection of its object, or the end of the environment.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ struct addon_device {
   napi_ref on_readable;
   napi_async_context context;
   uv_handle_t *poll;
-  uint8_t *header; /* of the frame that is written: memory of `arena` */
+  uint8_t *header; /* of the frame to write: memory of `arena` */
   size_t header_capacity;
   napi_ref arena;
   int fd; /* -1: closed */
@@ -30,7 +31,7 @@ struct addon_device {
 
 static void poll_closed(uv_handle_t *poll) { free(poll); }
 
-/* Also the environment's clean-up hook. May be called more than once. */
+/* Also used as the environment's clean-up hook. May be called more than once. */
 static void device_close(void *data) {
   struct addon_device *device = data;
 
@@ -58,7 +59,7 @@ static void device_ready(uv_handle_t *poll, int status, int events) {
   napi_value callback, receiver, error, thrown;
 
   (void)events;
-  /* A negative status is -errno; nothing more will come, and epoll would say so for ever. */
+  /* A negative status is -errno: no more frames will come, and epoll would report that for ever. */
   if (status < 0) (void)uv_poll_stop(poll);
   if (napi_open_handle_scope(device->env, &scope) != napi_ok) return;
   if (napi_get_reference_value(device->env, device->on_readable, &callback) == napi_ok &&
@@ -71,7 +72,7 @@ static void device_ready(uv_handle_t *poll, int status, int events) {
   (void)napi_close_handle_scope(device->env, scope);
 }
 
-/* Takes the descriptor over: closed if it can't. */
+/* Takes over the descriptor, and closes it on failure. */
 static napi_value device_open_js(napi_env env, napi_callback_info info) {
   size_t argc = 3;
   napi_value argv[3], object, name;
@@ -105,7 +106,7 @@ static napi_value device_open_js(napi_env env, napi_callback_info info) {
   }
   uv_handle_set_data(device->poll, device);
   uv_unref(device->poll); /* flows and the link keep the program alive, not the device */
-  /* From here on what was made is unmade by device_close(). */
+  /* From here on device_close() cleans up. */
   device->fd = fd;
   if (napi_create_string_utf8(env, "tunnel device", NAPI_AUTO_LENGTH, &name) == napi_ok &&
       napi_async_init(env, NULL, name, &device->context) == napi_ok &&
@@ -119,9 +120,9 @@ static napi_value device_open_js(napi_env env, napi_callback_info info) {
   return addon_throw_errno(env, "deviceOpen", error > 0 ? error : ENOMEM);
 }
 
-/**
- * The device that the first argument is, as deviceOpen() has returned it; NULL, and an exception,
- * if it isn't one.
+/*
+ * The device in the first argument, as deviceOpen() returned it; NULL after throwing if it isn't
+ * one.
  */
 static struct addon_device *device_argument(napi_env env, napi_value value) {
   void *data = NULL;

@@ -1,4 +1,4 @@
-/* addon_gcm.c - gcm.c for JavaScript: gcmCreate, gcmSeal, gcmSealData, gcmOpen. */
+/* addon_gcm.c - makes gcm.c available to JavaScript: gcmCreate, gcmSeal, gcmSealData, gcmOpen. */
 #include <errno.h>
 
 #include "addon.h"
@@ -10,7 +10,7 @@ static void finalized(napi_env env, void *data, void *hint) {
   gcm_free(data);
 }
 
-/* gcmCreate(key, nonce, seals): an object, or null where Node has no OpenSSL. */
+/* gcmCreate(key, nonce, seals): an object, or null if Node has no OpenSSL. */
 static napi_value create_js(napi_env env, napi_callback_info info) {
   size_t argc = 3, key_length, nonce_length;
   napi_value argv[3], object;
@@ -32,8 +32,10 @@ static napi_value create_js(napi_env env, napi_callback_info info) {
   return addon_throw_errno(env, "gcmCreate", ENOMEM);
 }
 
-/* What all calls begin with: an object of gcmCreate, memory, and a range of it; `argv` has room for
- * six arguments. */
+/*
+ * The first arguments of all calls: an object from gcmCreate, memory, and a range of it. `argv`
+ * must have space for six arguments.
+ */
 struct call {
   struct gcm *gcm;
   uint8_t *bytes;
@@ -57,7 +59,7 @@ static bool arguments(napi_env env, napi_callback_info info, napi_value *argv, s
   return false;
 }
 
-/* gcmSeal(gcm, bytes, from, to): whether it could be. */
+/* gcmSeal(gcm, bytes, from, to): whether it succeeded. */
 static napi_value seal_js(napi_env env, napi_callback_info info) {
   napi_value argv[6], result;
   struct call call;
@@ -68,7 +70,7 @@ static napi_value seal_js(napi_env env, napi_callback_info info) {
              : NULL;
 }
 
-/* gcmSealData(gcm, bytes, from, to, channel, data): whether it could be. */
+/* gcmSealData(gcm, bytes, from, to, channel, data): whether it succeeded. */
 static napi_value seal_data_js(napi_env env, napi_callback_info info) {
   napi_value argv[6], result;
   struct call call;
@@ -86,7 +88,7 @@ static napi_value seal_data_js(napi_env env, napi_callback_info info) {
   return napi_get_boolean(env, sealed, &result) == napi_ok ? result : NULL;
 }
 
-/* gcmOpen(gcm, bytes, from, to): the length of the payload, negative when the packet is refused. */
+/* gcmOpen(gcm, bytes, from, to): the length of the payload, negative if the packet is refused. */
 static napi_value open_js(napi_env env, napi_callback_info info) {
   napi_value argv[6], result;
   struct call call;

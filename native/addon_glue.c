@@ -1,4 +1,4 @@
-/* addon_glue.c - what the files of the addon have in common: functions, arguments, errors. */
+/* addon_glue.c - what the files of the addon share: functions, arguments, errors. */
 #include <stdio.h>
 #include <string.h>
 

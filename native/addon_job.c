@@ -1,21 +1,21 @@
 /*
- * addon_job.c - signals and job control between `tunnel exec` and its command, for which Node has
- * no calls (src/native/addon.ts).
+ * addon_job.c - signals and job control between `tunnel exec` and its command; Node has no calls
+ * for these (src/native/addon.ts).
  *
- * Both are in one process group, as they would be without `tunnel exec`: so a pipeline around them
- * works, and what the terminal sends (INT, QUIT, TSTP, WINCH, HUP) reaches the command without
- * anybody's help. What somebody sends to this process alone must be passed on. The two are told
- * apart by si_code (sigaction(2)): the kernel sends the former, a process the latter. Of Node's own
- * handlers nothing is left meanwhile, so that Ctrl-C is the command's alone. One signal of the
- * kernel's comes to a single process: HUP for a terminal that is gone, to the leader of its
- * session. `ssh -t host tunnel exec ...` makes this one the leader, in the place of the command.
+ * Both are in one process group. So a pipeline around them works, and signals from the terminal
+ * (INT, QUIT, TSTP, WINCH, HUP) reach the command directly. Signals that are sent to this process
+ * alone must be passed on. si_code (sigaction(2)) shows the difference: signals from the terminal
+ * come from the kernel, the others from a process. Node's own handlers are replaced in the
+ * meantime, so that Ctrl-C is only for the command. The kernel sends one signal to a single
+ * process: HUP for a lost terminal, to the session leader. With `ssh -t host tunnel exec ...` this
+ * process is the leader instead of the command.
  *
- * TTIN and TTOU stay as they are: a background job that uses the terminal is stopped as a whole by
- * the kernel.
+ * TTIN and TTOU stay as they are: the kernel stops a background job that uses the terminal as a
+ * whole.
  *
- * By which signal a child has ended Node tells by name, and knows no name for real-time signals:
- * such an end looks to it like an exit with status 0. So the child's status is read in the handler
- * of SIGCHLD, before libuv takes it away.
+ * Node reports the signal that ended a child by name, but has no names for real-time signals: it
+ * reports these as an exit with status 0. So the child's status is read in the handler of SIGCHLD,
+ * before libuv reaps it.
  */
 #include <errno.h>
 #include <signal.h>
@@ -31,13 +31,13 @@ static const int forwarded[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGUSR1, SIGUSR2,
 
 static struct sigaction before[FORWARDED];
 static struct sigaction child_before;  /* libuv's handler of SIGCHLD */
-static volatile sig_atomic_t command;  /* its pid; 0: nothing is forwarded */
-static volatile sig_atomic_t ended_by; /* the signal that has ended it; 0: none */
+static volatile sig_atomic_t command;  /* its pid; 0: no signals are forwarded */
+static volatile sig_atomic_t ended_by; /* the signal that ended it; 0: none */
 static volatile sig_atomic_t leads;    /* whether this process leads its session */
 
-/**
- * Async-signal-safe (signal-safety(7)). The command itself may send a signal to its whole group,
- * also to us.
+/*
+ * Async-signal-safe (signal-safety(7)). A signal from the command itself, to its whole group, is
+ * not passed on.
  */
 static void forward(int signal, siginfo_t *info, void *context) {
   (void)context;
@@ -47,7 +47,7 @@ static void forward(int signal, siginfo_t *info, void *context) {
   errno = error;
 }
 
-/* waitid(2) with WNOWAIT changes nothing for libuv, which is told as ever. */
+/* With WNOWAIT waitid(2) doesn't reap the child, so libuv, called below, still can. */
 static void note_end(int signal, siginfo_t *info, void *context) {
   const int error = errno;
   siginfo_t status = {.si_pid = 0};
@@ -92,10 +92,7 @@ static napi_value forward_signals_js(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/**
- * The signal by which the child has been stopped; 0 when it hasn't, or when that has been said
- * already.
- */
+/* The signal that stopped the child. Each stop is returned once; 0: none. */
 static napi_value child_stopped_js(napi_env env, napi_callback_info info) {
   siginfo_t status = {.si_pid = 0};
   napi_value argv[1], result;
@@ -111,7 +108,7 @@ static napi_value child_stopped_js(napi_env env, napi_callback_info info) {
   return napi_create_int32(env, stopped ? status.si_status : 0, &result) == napi_ok ? result : NULL;
 }
 
-/* The signal that has ended the command, since forward_signals_js; 0: none, or it runs. */
+/* The signal that ended the command since forward_signals_js; 0: none, or it runs. */
 static napi_value command_ended_by_js(napi_env env, napi_callback_info info) {
   napi_value result;
   (void)info;
@@ -119,9 +116,9 @@ static napi_value command_ended_by_js(napi_env env, napi_callback_info info) {
 }
 
 /*
- * Stops this process as the signal does by default, and returns when it has been continued.
- * raise(3) sends to this thread, which is stopped before it returns: so the handler isn't back too
- * early.
+ * Stops this process with the signal's default action, and returns when it is continued. raise(3)
+ * sends the signal to this thread, which stops before raise returns. So the handler isn't restored
+ * too early.
  */
 static napi_value stop_self_js(napi_env env, napi_callback_info info) {
   struct sigaction stop = {.sa_handler = SIG_DFL}, ours;
@@ -146,8 +143,9 @@ static napi_value stop_self_js(napi_env env, napi_callback_info info) {
 }
 
 /*
- * Ends the process at once. Node's own exit sets the terminal to what it was when Node started: it
- * would undo what the command has done to it (stty), and disturb whoever has the terminal by then.
+ * Ends the process at once. Node's own exit restores the terminal's settings from when Node
+ * started: it would undo the command's changes (stty), and disturb the program that has the
+ * terminal by then.
  */
 static napi_value leave_js(napi_env env, napi_callback_info info) {
   napi_value argv[1];

@@ -1,12 +1,11 @@
 /*
- * addon_link.c - link.c for JavaScript, and the look-up of netlink.c that needs no privileges
- * (src/native/addon.ts).
+ * addon_link.c - makes link.c and uplink.c available to JavaScript (src/native/addon.ts).
  *
  * The link's thread hands each message to the JavaScript thread through a threadsafe function. A
- * struct addon_link lives as long as either of the two that point to it: the JavaScript object and
- * the threadsafe function. Both are dealt with on the JavaScript thread alone. It is closed by
+ * struct addon_link lives until both its holders have released it: the JavaScript object and the
+ * threadsafe function. Both are released only on the JavaScript thread. The link is closed by
  * linkClose(), by the collection of the object, or by the end of the environment, whichever comes
- * first; messages that are still on their way then are dropped and their descriptors closed.
+ * first. Messages that have not been delivered by then are dropped, and their descriptors closed.
  */
 #include <errno.h>
 #include <net/if.h>
@@ -35,7 +34,7 @@ struct link_message {
   uint8_t bytes[];
 };
 
-/* Tells this object from others that wrap something. */
+/* Distinguishes this object from others that wrap something. */
 static const napi_type_tag link_tag = {0x7e1c43b02a5f4d16, 0x9d0b6f8e31c7a254};
 
 static void link_release(struct addon_link *holder) {
@@ -44,7 +43,7 @@ static void link_release(struct addon_link *holder) {
 
 static void link_close(void *data);
 
-/* On the link's thread. */
+/* Runs on the link's thread. */
 static void link_message_received(void *context, const uint8_t *message, size_t length, int fd,
                                   int error) {
   struct addon_link *holder = context;
@@ -57,15 +56,12 @@ static void link_message_received(void *context, const uint8_t *message, size_t 
     if (napi_call_threadsafe_function(holder->deliver, copy, napi_tsfn_nonblocking) == napi_ok)
       return;
   }
-  /**
-   * Without memory the message is lost; the answer that it was is then waited for until the helper
-   * ends.
-   */
+  /* Without memory the message is lost, and the program waits for it until its time limit. */
   free(copy);
   if (fd >= 0) close(fd);
 }
 
-/* Calls onMessage; `env` is NULL when there is nobody left to call. */
+/* Calls onMessage. `env` is NULL if the environment is ending. */
 static void link_message_deliver(napi_env env, napi_value callback, void *context, void *data) {
   struct addon_link *holder = context;
   struct link_message *message = data;
@@ -77,7 +73,7 @@ static void link_message_deliver(napi_env env, napi_value callback, void *contex
     free(message);
     return;
   }
-  /* Nothing more comes: the link is no reason any more to keep the process. */
+  /* Nothing more comes, so the link no longer needs to keep the process running. */
   if (message->last) (void)napi_unref_threadsafe_function(env, holder->deliver);
   bool ready = napi_create_int32(env, message->fd, &arguments[1]) == napi_ok &&
                napi_create_int32(env, message->error, &arguments[2]) == napi_ok;
@@ -109,7 +105,7 @@ static void link_object_finalized(napi_env env, void *data, void *hint) {
   link_release(data);
 }
 
-/* Also the environment's clean-up hook. */
+/* Also used as the environment's clean-up hook. */
 static void link_close(void *data) {
   struct addon_link *holder = data;
 
@@ -120,7 +116,7 @@ static void link_close(void *data) {
   (void)napi_release_threadsafe_function(holder->deliver, napi_tsfn_abort);
 }
 
-/* Opens the link of a new holder. NULL and `*error` (an errno) when it can't. */
+/* Opens the link of a new holder. Returns NULL and sets `*error` (an errno) if it can't. */
 typedef struct helper_link *(*link_opener)(struct addon_link *holder, void *argument, int *error);
 
 static struct helper_link *open_listener(struct addon_link *holder, void *path, int *error) {
@@ -131,7 +127,7 @@ static struct helper_link *open_pair(struct addon_link *holder, void *other, int
   return helper_link_pair(other, link_message_received, holder, error);
 }
 
-/* The JavaScript object of a link that `opener` opens; NULL after throwing. */
+/* Makes the JavaScript object of a link that `opener` opens; NULL after throwing. */
 static napi_value link_create(napi_env env, napi_value on_message, link_opener opener,
                               void *argument) {
   napi_value object, name;
@@ -203,7 +199,7 @@ static napi_value link_pair_js(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* The link that the first argument is; NULL, and an exception, if it isn't one. */
+/* The link in the first argument; NULL after throwing if it isn't one. */
 static struct addon_link *link_argument(napi_env env, napi_callback_info info, napi_value *argv,
                                         size_t wanted) {
   size_t argc = wanted;

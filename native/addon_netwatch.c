@@ -1,7 +1,7 @@
 /*
- * addon_netwatch.c - netwatch.c for JavaScript (src/native/addon.ts). A struct addon_netwatch lives
- * as long as either of the two that point to it: the JavaScript object and the threadsafe function,
- * as in addon_link.c.
+ * addon_netwatch.c - makes netwatch.c available to JavaScript (src/native/addon.ts). As in
+ * addon_link.c, a struct addon_netwatch lives until both its holders have released it: the
+ * JavaScript object and the threadsafe function.
  */
 #include <errno.h>
 #include <net/if.h>
@@ -19,14 +19,14 @@ struct addon_netwatch {
   int holders;
 };
 
-/* Tells this object from others that wrap something. */
+/* Distinguishes this object from others that wrap something. */
 static const napi_type_tag netwatch_tag = {0x1f0a5c7d93e84b26, 0xb3d2e96410fa7c58};
 
 static void netwatch_release(struct addon_netwatch *holder) {
   if (--holder->holders == 0) free(holder);
 }
 
-/* On the watch's thread. napi_closing: nobody waits for it any more. */
+/* Runs on the watch's thread. napi_closing: nobody waits for it any more. */
 static void netwatch_changed(void *context, int error) {
   struct addon_netwatch *holder = context;
   (void)napi_call_threadsafe_function(holder->deliver, (void *)(intptr_t)error,
@@ -42,7 +42,7 @@ static void netwatch_deliver(napi_env env, napi_value callback, void *context, v
     addon_callback(env, callback, 1, &error);
 }
 
-/* Also the environment's clean-up hook. */
+/* Also used as the environment's clean-up hook. */
 static void netwatch_close(void *data) {
   struct addon_netwatch *holder = data;
 
@@ -92,7 +92,7 @@ static napi_value netwatch_start_js(napi_env env, napi_callback_info info) {
     return addon_throw_errno(env, "netwatchStart", ENOMEM);
   }
   holder->holders = 1;
-  /* The watch is no reason to keep the process. */
+  /* The watch doesn't keep the process running. */
   (void)napi_unref_threadsafe_function(env, holder->deliver);
 
   if (napi_wrap(env, object, holder, netwatch_object_finalized, NULL, NULL) == napi_ok) {

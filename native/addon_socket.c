@@ -1,4 +1,4 @@
-/* addon_socket.c - sockets with options that Node has no call for (src/native/addon.ts). */
+/* addon_socket.c - socket options that Node has no calls for (src/native/addon.ts). */
 #include <errno.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -23,9 +23,7 @@ static napi_value socket_on_device(napi_env env, napi_callback_info info, int ty
   }
   const int fd = socket(family == 4 ? AF_INET : AF_INET6, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return addon_throw_errno(env, "socket", errno);
-  /**
-   * Permitted without privileges since Linux 5.7, for a socket that is not bound to a device yet.
-   */
+  /* Allowed without privileges since Linux 5.7, if the socket isn't bound to a device yet. */
   if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)length) < 0) {
     const int error = errno;
     close(fd);

@@ -1,13 +1,13 @@
 /*
  * addon_write.c - a write that never waits, whatever the descriptor is (src/native/addon.ts).
  *
- * O_NONBLOCK belongs to the open file, which a terminal's shell and other programs share: left on,
- * it would break them. So it is on for the one call only, where the caller has no open file of its
- * own; a socket has a flag for that.
+ * O_NONBLOCK is a flag of the open file, which the shell and other programs at the terminal share:
+ * left on, it would break them. So if the caller doesn't have its own open file, the flag is set
+ * for this one call only. For a socket, send(2) has a flag instead.
  *
- * A background job that writes to a terminal with `stty tostop` is stopped by SIGTTOU, with all
- * that it does, or gets EIO where nobody could continue it. While the signal is blocked the kernel
- * lets the write pass (tty_ioctl(4), drivers/tty/tty_jobctrl.c: tty_check_change).
+ * When a background job writes to a terminal with `stty tostop`, SIGTTOU stops the whole job, or
+ * the write fails with EIO if nobody could continue the job. While the signal is blocked, the
+ * kernel allows the write (tty_ioctl(4), drivers/tty/tty_jobctrl.c: tty_check_change).
  */
 #include <errno.h>
 #include <fcntl.h>

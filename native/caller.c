@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A decimal uid, whole and in range; (uid_t)-1 means "no change" to the kernel and is nobody. */
+/* Parses a decimal uid. (uid_t)-1 is refused: it means "no change" to the kernel. */
 static bool uid_parse(const char *text, uid_t *uid) {
   uint64_t value = 0;
 

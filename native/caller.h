@@ -1,4 +1,4 @@
-/* caller.h - who has started this process as root by way of sudo or doas. */
+/* caller.h - finds the user who started this process as root through sudo or doas. */
 #ifndef TUNNEL_CALLER_H
 #define TUNNEL_CALLER_H
 
@@ -6,10 +6,10 @@
 #include <sys/types.h>
 
 /*
- * The user who has started this process: SUDO_UID under sudo, DOAS_USER under doas, else the real
- * uid. The two variables are believed only when root's real uid shows that such a program can have
- * set them. Where both are set, only one of them is that program's, the other may be anybody's:
- * they must name the same user. Returns NULL, or what is wrong with them.
+ * The user who started this process: SUDO_UID under sudo, DOAS_USER under doas, else the real uid.
+ * The two variables are used only if the real uid is root's, so that sudo or doas can have set
+ * them. If both are set, one of them may come from anybody, so they must name the same user.
+ * Returns NULL, or a message that says what is wrong with them.
  */
 const char *caller_find(uid_t *caller);
 

@@ -7,14 +7,14 @@
 #include <unistd.h>
 
 /*
- * The calling thread no longer takes the processor from another when it is woken (sched(7),
- * SCHED_BATCH): where all processors are busy, a packet then waits for the next few, and they are
- * carried together. A policy that somebody chose stays.
+ * The calling thread no longer preempts another one when it wakes up (sched(7), SCHED_BATCH). If
+ * all processors are busy, a packet then waits for the next few, and they are carried together. A
+ * policy that somebody else has chosen stays.
  */
 static void prefer_batches(void) {
   const struct sched_param none = {.sched_priority = 0};
   if (sched_getscheduler(0) == SCHED_OTHER)
-    (void)sched_setscheduler(0, SCHED_BATCH, &none); /* refused: as before */
+    (void)sched_setscheduler(0, SCHED_BATCH, &none); /* if refused, nothing changes */
 }
 
 int device_prepare(int fd) {

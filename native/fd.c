@@ -4,9 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/**
- * More than the one that any message carries, so that a surplus is seen and closed here and not
- * silently cut.
+/*
+ * More than the one that a message may carry, so that surplus descriptors are seen and closed here.
  */
 #define FD_MAX_RECEIVED 4
 

@@ -51,8 +51,10 @@ static void next_nonce(struct gcm *gcm) {
   for (int at = GCM_NONCE - 1; at >= FIXED_NONCE && ++gcm->nonce[at] == 0; at--) continue;
 }
 
-/* Encrypts or decrypts in place: the length is authenticated, what lies between it and the tag is
- * encrypted. */
+/*
+ * Encrypts or decrypts in place: the length is authenticated, the bytes between it and the tag are
+ * encrypted.
+ */
 static bool transform(struct gcm *gcm, uint8_t *packet, size_t length) {
   const struct openssl *ssl = gcm->ssl;
   EVP_CIPHER_CTX *ctx = gcm->ctx;

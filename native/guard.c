@@ -1,26 +1,27 @@
 /*
- * tunnel-guard LOG SOCKET: ends the ssh that has started it (LocalCommand of ssh_config(5), with
- * exec) when the tunnel is gone.
+ * tunnel-guard LOG SOCKET: ends the ssh that started it (LocalCommand of ssh_config(5), with exec)
+ * when the tunnel is gone.
  *
- * The kernel ends an ssh with the tunnel (launch.c), but not one that a custom command has started
- * with another user's rights, or as its own child: a set-user-id program (sudo) loses the
- * parent-death signal, and its children never had it. The tunnel may not even signal an ssh of
- * root's. ssh runs this program with its own rights, when it has logged in:
+ * The kernel ends an ssh together with the tunnel (launch.c), but not one that a custom command has
+ * started with another user's rights or as its own child: a set-user-id program (sudo) loses the
+ * parent-death signal, and its children never had it. The tunnel may not even be allowed to signal
+ * an ssh that runs as root. So ssh runs this program, with its own rights, when it has logged in:
  *
- *   LOG      the FIFO that ssh writes its log to. The tunnel reads it as long as it lives; that
- * nobody does any more is poll(2)'s POLLERR at a writing end, and ENXIO or ENOENT when there never
- * was somebody. parent   ssh, by a descriptor (pidfd_open(2)), so that no other process is taken
- * for it later.
+ *   LOG      the FIFO that ssh writes its log to. The tunnel reads it as long as it lives. Without
+ *            a reader, poll(2) reports POLLERR at the writing end; if there never was one, open(2)
+ *            fails with ENXIO or ENOENT.
+ *   parent   ssh, identified by a descriptor (pidfd_open(2)), so that no other process can be taken
+ *            for it later.
  *
- *   started -> forks, because ssh waits -> watching -> ssh has ended: exit
- *                                                   -> nobody reads LOG: QUIT to ssh, after
- * KILL_AFTER_MS KILL; exit
+ *   started -> forks, because ssh waits -> watching -> ssh has ended: exits
+ *                                                   -> nobody reads LOG: sends QUIT to ssh, and
+ *                                                      KILL after KILL_AFTER_MS; exits
  *
- * SOCKET is where ssh listens for the tunnel's flows. Made by an ssh of root's it is root's, so it
- * is handed to whom LOG belongs to.
+ * SOCKET is where ssh listens for the tunnel's flows. If ssh runs as root, the socket is root's, so
+ * its ownership is given to the owner of LOG.
  *
- * It reads nothing and writes nothing. When it can't watch, it sends ssh QUIT, and exits with 1 and
- * a line on stderr; without pidfd_open (before Linux 5.3) only the latter.
+ * The program reads nothing and writes nothing. If it can't watch, it sends QUIT to ssh, and exits
+ * with 1 and a line on stderr. Without pidfd_open (before Linux 5.3) it can't send the signal.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,7 +34,7 @@
 #include <unistd.h>
 
 enum { KILL_AFTER_MS = 2000 };
-/* Where the watcher has its descriptors. */
+/* The watcher's descriptors. */
 enum { LOG_FD = 3, SSH_FD = 4, FIRST_OTHER_FD = 5 };
 
 static int fail(const char *what) {
@@ -51,16 +52,16 @@ static int signal_ssh(int ssh, int signal) {
   return (int)syscall(SYS_pidfd_send_signal, ssh, signal, NULL, 0);
 }
 
-/* An ssh that nobody watches would be left behind. */
+/* Ends ssh as well: without a watcher it would be left behind. */
 static int give_up(int ssh, const char *what) {
   int status = fail(what);
   signal_ssh(ssh, SIGQUIT);
   return status;
 }
 
-/**
- * Only a socket that is this user's, and under no other name: whoever LOG belongs to may have put
- * something else there.
+/*
+ * Gives SOCKET to the owner of LOG. Only a socket of this user with no other name: the owner of LOG
+ * may have put something else there.
  */
 static int hand_over(const char *path, int log) {
   struct stat owner, status;
@@ -98,14 +99,12 @@ static void watch(int log, int ssh) {
   }
 }
 
-/* Leaves what it has from ssh: the terminal, stderr, connections. */
+/* Gives up what it has inherited from ssh: the terminal, stderr, connections. */
 static int detach(int *log, int *ssh) {
   if (dup2(*log, LOG_FD) < 0 || dup2(*ssh, SSH_FD) < 0) return -1;
   *log = LOG_FD;
   *ssh = SSH_FD;
-  /**
-   * Before Linux 5.9 they stay open: what ssh has marked as its own is closed already (FD_CLOEXEC).
-   */
+  /* Before Linux 5.9 other descriptors stay open, except those that ssh marked with FD_CLOEXEC. */
   (void)syscall(SYS_close_range, FIRST_OTHER_FD, ~0U, 0);
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null < 0) return -1;
@@ -123,7 +122,7 @@ int main(int argc, char **argv) {
   int opened = (int)syscall(SYS_pidfd_open, parent, 0);
   if (opened < 0) return fail("pidfd_open");
   if (getppid() != parent) return 0;
-  /* Out of the way of LOG_FD and SSH_FD. */
+  /* Keeps LOG_FD and SSH_FD free. */
   int ssh = fcntl(opened, F_DUPFD_CLOEXEC, FIRST_OTHER_FD);
   int log = open(argv[1], O_WRONLY | O_NONBLOCK | O_CLOEXEC);
   if (log < 0) {
@@ -134,8 +133,9 @@ int main(int argc, char **argv) {
   if (hand_over(argv[2], log) != 0) return give_up(opened, argv[2]);
   log = fcntl(log, F_DUPFD_CLOEXEC, FIRST_OTHER_FD);
   if (ssh < 0 || log < 0) return give_up(opened, "fcntl");
-  /**
-   * A terminal and a service manager signal everything that they see; it is to outlive the tunnel.
+  /*
+   * Terminals and service managers signal all processes that they know; this one must outlive the
+   * tunnel.
    */
   ignore(SIGHUP);
   ignore(SIGINT);

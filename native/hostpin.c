@@ -1,16 +1,16 @@
 /*
  * tunnel-hostpin MODE FINGERPRINT HOST TYPE KEY PIN...: compares FINGERPRINT with the PINs, and
- * prints a line of known_hosts or nothing.
+ * prints one line in known_hosts format, or nothing.
  *
- *   only           "HOST TYPE KEY" if it is one of them: the host is known by that key
- *   revoke-others  "@revoked HOST TYPE KEY" if it is none of them: the host is not let through with
- * that key, whatever else is known about it. Not for certificates, which authorities decide about.
+ *   only           prints "HOST TYPE KEY" if a PIN matches: ssh then accepts the host by that key
+ *   revoke-others  prints "@revoked HOST TYPE KEY" if no PIN matches: ssh then rejects the host
+ *                  with that key, whatever else it knows about the host. Not for certificates,
+ *                  which are decided by authorities.
  *
- * As ssh's KnownHostsCommand (ssh_config(5)) it turns a fingerprint into what ssh can compare: ssh
- * runs it, without a shell, with the fingerprint that it has computed itself from the key that the
- * server has shown (%f), the name under which it looks the host up (%H), the key's type (%t) and
- * the key (%K). ssh also runs it before it knows a key, with NONE for all of these; no pin is equal
- * to that.
+ * As ssh's KnownHostsCommand (ssh_config(5)) it turns a fingerprint into a key that ssh can
+ * compare. ssh runs it without a shell and passes the fingerprint that it has computed from the
+ * server's key (%f), the name under which it looks up the host (%H), the key's type (%t) and the
+ * key (%K). ssh also runs it before it knows a key, with NONE for all of these; no pin equals that.
  */
 #include <stdbool.h>
 #include <stdio.h>

@@ -2,19 +2,20 @@
  * tunnel-launch PARENT COMMAND [ARGUMENT...]: becomes COMMAND, in a process that can't outlive the
  * tunnel.
  *
- * PARENT is the process id of the tunnel. Node can't do between fork and exec what is done here:
+ * PARENT is the process id of the tunnel. Node can't do these things between fork and exec:
  *
- *   PR_SET_PDEATHSIG  the kernel kills the process when its parent dies, in whatever way
- * (prctl(2)). It stays over exec unless the program is set-user-id, set-group-id or has
- * capabilities; and it is not inherited by what the program starts. INT, TERM         are ignored.
- * A terminal sends Ctrl-C to the whole foreground process group, a service manager TERM to the
- * whole control group: the tunnel is to end its flows first and ssh then. A session of its own
- * would do as well, but would lose the terminal on which ssh asks for passwords. QUIT has its
- * default action, and no core is left: with it the tunnel ends ssh in order.
+ *   PR_SET_PDEATHSIG  the kernel kills the process when its parent dies, however that happens
+ *                     (prctl(2)). The setting survives exec unless the program is set-user-id,
+ *                     set-group-id or has capabilities. Children of the program don't inherit it.
+ *   INT, TERM         are ignored. A terminal sends Ctrl-C to the whole foreground process group,
+ *                     and a service manager sends TERM to the whole control group, but the tunnel
+ *                     must end its flows first and ssh after that. A new session would work too,
+ *                     but would lose the terminal on which ssh asks for passwords.
+ *   QUIT              has its default action, without a core dump: the tunnel uses it to end ssh.
  *
- * HUP is left as it is: ssh ends a ProxyCommand with it. Exits with 127 when there is no such
- * command, with 126 when it can't be run, with 125 for a wrong use, and with a line on stderr each
- * time; with 125 and none when PARENT is gone.
+ * HUP is left as it is, because ssh ends a ProxyCommand with it. Exits with 127 if there is no such
+ * command, 126 if it can't be run, 125 for wrong usage, each with a line on stderr; and with 125
+ * and no message if PARENT is gone.
  */
 #include <errno.h>
 #include <signal.h>
@@ -44,9 +45,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "tunnel-launch: prctl: %s\n", strerror(errno));
     return EXIT_USE;
   }
-  /**
-   * It may have died before the kernel was asked to tell; then somebody else is the parent by now.
-   */
+  /* The parent may have died before prctl(2); then this process has another parent by now. */
   if (getppid() != (pid_t)parent) return EXIT_USE;
 
   dispose(SIGINT, SIG_IGN);

@@ -14,10 +14,10 @@
 
 #include "fd.h"
 
-/* A few may come before the right one. */
+/* Others may connect before the right one. */
 #define LINK_BACKLOG 4
-/**
- * Room for the longest request at once (helper/protocol.h, ROUTES: 160 KiB). The kernel may grant
+/*
+ * Takes the longest request at once (helper/protocol.h, ROUTES: 160 KiB). The kernel may grant
  * less.
  */
 #define LINK_SEND_BUFFER (512 * 1024)
@@ -25,14 +25,14 @@
 struct helper_link {
   helper_link_callback callback;
   void *context;
-  int listener; /* the thread's own; -1 once the helper has come */
-  int wakeup;   /* eventfd: readable once the thread is to end */
+  int listener; /* used only by the thread; -1 once the helper has connected */
+  int wakeup;   /* eventfd: readable once the thread must end */
   pthread_t thread;
   pthread_mutex_t mutex; /* guards peer */
-  int peer;              /* -1: nobody yet. Closed by helper_link_close() alone, after the thread */
+  int peer;              /* -1: none yet. Only helper_link_close() closes it, after the thread */
 };
 
-/* Waits until `fd` or the wake-up is readable. False when the thread is to end. */
+/* Waits until `fd` or the wake-up is readable. False: the thread must end. */
 static bool wait_readable(const struct helper_link *link, int fd) {
   struct pollfd ready[] = {{.fd = fd, .events = POLLIN}, {.fd = link->wakeup, .events = POLLIN}};
   while (poll(ready, 2, -1) < 0)
@@ -40,8 +40,9 @@ static bool wait_readable(const struct helper_link *link, int fd) {
   return ready[1].revents == 0;
 }
 
-/**
- * Takes the next peer: its socket, -EAGAIN when it wasn't one of root's, or another negative errno.
+/*
+ * Accepts the next peer. Returns its socket, -EAGAIN if it doesn't run as root, or another negative
+ * errno.
  */
 static int accept_root(struct helper_link *link) {
   const int size = LINK_SEND_BUFFER;
@@ -57,8 +58,8 @@ static int accept_root(struct helper_link *link) {
   return peer;
 }
 
-/**
- * Waits for the one helper: its socket, -EAGAIN when the thread is to end, or another negative
+/*
+ * Waits for the helper. Returns its socket, -EAGAIN if the thread must end, or another negative
  * errno.
  */
 static int accept_first(struct helper_link *link) {
@@ -66,7 +67,7 @@ static int accept_first(struct helper_link *link) {
 
   while (peer == -EAGAIN && wait_readable(link, link->listener)) peer = accept_root(link);
   if (peer < 0) return peer;
-  /* Whoever comes later is refused by the kernel. */
+  /* The kernel refuses later connections. */
   close(link->listener);
   link->listener = -1;
   pthread_mutex_lock(&link->mutex);
@@ -75,7 +76,7 @@ static int accept_first(struct helper_link *link) {
   return peer;
 }
 
-/* Reads messages until the end. False when the thread is to end without a word. */
+/* Reads messages until the end. False: the thread must end without a callback. */
 static bool read_messages(struct helper_link *link, int peer, int *error) {
   uint8_t message[LINK_MESSAGE_CAPACITY];
 
@@ -83,7 +84,7 @@ static bool read_messages(struct helper_link *link, int peer, int *error) {
     int fd;
     ssize_t length = fd_receive(peer, message, sizeof message, &fd);
     if (length <= 0) {
-      /* A peer that was killed with a request unread is closed too. */
+      /* If the peer was killed before it read a request, that is a normal close too. */
       *error = length == -ECONNRESET ? 0 : (int)-length;
       return true;
     }
@@ -105,7 +106,7 @@ static void *link_thread(void *argument) {
   return NULL;
 }
 
-/* All signals belong to the program's main thread. */
+/* All signals go to the program's main thread. */
 static int thread_start(struct helper_link *link) {
   sigset_t all, before;
   sigfillset(&all);
@@ -180,7 +181,7 @@ struct helper_link *helper_link_pair(int *other, helper_link_callback callback, 
   return NULL;
 }
 
-/* The peer's socket, which stays open as long as the link; -1 if there is none yet. */
+/* The peer's socket, which stays open as long as the link. -1: no peer yet. */
 static int link_peer(struct helper_link *link) {
   pthread_mutex_lock(&link->mutex);
   int peer = link->peer;
@@ -201,7 +202,7 @@ int helper_link_shutdown(struct helper_link *link) {
 
 void helper_link_close(struct helper_link *link) {
   const uint64_t one = 1;
-  /* Can't fail: the counter of an eventfd has room for a first event. */
+  /* Can't fail: the counter of an eventfd can take a first event. */
   while (write(link->wakeup, &one, sizeof one) < 0 && errno == EINTR) continue;
   pthread_join(link->thread, NULL);
   link_free(link);

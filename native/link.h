@@ -1,10 +1,10 @@
 /*
- * link.h - the program's end of its conversation with the privileged helper (helper/protocol.h) or
- * with a launcher (launcher/protocol.h), without privileges.
+ * link.h - the program's end of the connection to the privileged helper (helper/protocol.h) or to a
+ * launcher (launcher/protocol.h). Needs no privileges.
  *
- * A thread of its own waits at a listening SOCK_SEQPACKET socket for one peer that runs as root,
- * closes whoever else comes, and then reads messages until the other side closes. States: listening
- * -> connected -> ended. Of a pair, which needs no introduction, it reads at once.
+ * A separate thread waits on a listening SOCK_SEQPACKET socket for one peer that runs as root,
+ * closes all other connections, and then reads messages until the other side closes. States:
+ * listening -> connected -> ended. With a socket pair it starts as connected.
  */
 #ifndef TUNNEL_LINK_H
 #define TUNNEL_LINK_H
@@ -12,45 +12,48 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Longer messages end the link with EMSGSIZE; every message of the helper's is shorter. */
+/* Longer messages end the link with EMSGSIZE; all messages to the program are shorter. */
 #define LINK_MESSAGE_CAPACITY 4096u
 
 struct helper_link;
 
 /*
- * Called on the link's thread. A message, valid during the call, and the descriptor that came with
- * it (-1: none), which is the callee's; or, once and last, `message` NULL and why it ended: 0 the
- * other side closed, else an errno.
+ * Called on the link's thread with a message, valid during the call, and its descriptor (-1: none),
+ * which the callee must close. The last call has `message` NULL and the reason for the end: 0 if
+ * the other side closed, else an errno.
  */
 typedef void (*helper_link_callback)(void *context, const uint8_t *message, size_t length, int fd,
                                      int error);
 
-/* Listens at `path`, which must not exist yet. NULL and `*error` (an errno) when it can't. */
+/*
+ * Listens at `path`, which must not exist yet. Returns NULL and sets `*error` (an errno) if it
+ * can't.
+ */
 struct helper_link *helper_link_listen(const char *path, helper_link_callback callback,
                                        void *context, int *error);
 
-/**
- * A link with one end of a new socket pair; `*other` is the other end (close-on-exec, the
- * caller's), for a child process.
+/*
+ * Makes a link with one end of a new socket pair. `*other` is the other end (close-on-exec), for a
+ * child process; the caller must close it.
  */
 struct helper_link *helper_link_pair(int *other, helper_link_callback callback, void *context,
                                      int *error);
 
-/**
- * Sends a message without waiting. Returns 0 or an errno: ENOTCONN before a peer has come, EAGAIN
- * when it doesn't read.
+/*
+ * Sends a message without waiting. Returns 0 or an errno: ENOTCONN before a peer has connected,
+ * EAGAIN if the peer doesn't read.
  */
 int helper_link_send(struct helper_link *link, const void *message, size_t length);
 
-/**
- * Ends the sending direction: nothing more will be asked, so the helper undoes what it did and
- * closes. 0 or an errno.
+/*
+ * Ends the sending direction: there will be no more requests, so the helper undoes what it did and
+ * closes. Returns 0 or an errno.
  */
 int helper_link_shutdown(struct helper_link *link);
 
-/**
- * Closes everything, waits for the thread (the callback isn't called any more) and frees the link.
- * Leaves `path`.
+/*
+ * Closes everything, waits for the thread to end (no callback comes after that) and frees the link.
+ * Doesn't remove `path`.
  */
 void helper_link_close(struct helper_link *link);
 

@@ -2,9 +2,9 @@
  * loop.h - the few functions of libuv that wait for a descriptor on Node's own event loop.
  *
  * Node exports libuv to its addons (nodejs.org, "C++ addons": "libuv"), but node-api-headers
- * doesn't hold its header. These are functions only, on a handle whose size libuv itself tells: no
- * layout of libuv's is relied on. libuv keeps both stable throughout version 1 (docs.libuv.org,
- * "Versioning scheme").
+ * doesn't contain its header. Only functions are declared here, and libuv itself returns the
+ * handle's size, so nothing depends on the layout of its structs. libuv keeps both stable
+ * throughout version 1 (docs.libuv.org, "Versioning scheme").
  */
 #ifndef TUNNEL_LOOP_H
 #define TUNNEL_LOOP_H

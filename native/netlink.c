@@ -13,12 +13,12 @@
 #endif
 
 #define REQUEST_CAPACITY 512u
-/* How often a dump that changes interrupt is begun anew before it is taken as it is found. */
+/* How often a dump that changes interrupt is tried before its result is used as it is. */
 #define DUMP_ATTEMPTS 8
-/* Of notifications: a few thousand changes that come at once. */
+/* For notifications: takes a few thousand changes at once. */
 #define WATCH_BUFFER (1024 * 1024)
 
-/* A request that is being put together: netlink header, the type's own header, attributes. */
+/* A request under construction: netlink header, the type's own header, attributes. */
 struct request {
   _Alignas(struct nlmsghdr) uint8_t data[REQUEST_CAPACITY];
 };
@@ -42,9 +42,9 @@ int netlink_open(struct netlink *netlink) {
 
   int result = open_socket(netlink, 0);
   if (result < 0) return result;
-  /**
-   * Conveniences of newer kernels: the reason of an error, answers without an echo of the request,
-   * filtered dumps.
+  /*
+   * Optional features of newer kernels: messages with errors, answers without a copy of the
+   * request, filtered dumps.
    */
   (void)setsockopt(netlink->fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);
   (void)setsockopt(netlink->fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
@@ -69,9 +69,9 @@ static struct nlmsghdr *request_begin(struct request *request, uint16_t type, ui
   return header;
 }
 
-/**
- * Appends an attribute; `value` may be NULL for one that is filled by what is appended next (see
- * attribute_end).
+/*
+ * Appends an attribute. `value` may be NULL if it contains the attributes that are appended next
+ * (see attribute_end).
  */
 static struct rtattr *attribute(struct nlmsghdr *header, uint16_t type, const void *value,
                                 size_t size) {
@@ -88,7 +88,7 @@ static void attribute_end(struct nlmsghdr *header, struct rtattr *item) {
   item->rta_len = (uint16_t)((uint8_t *)header + header->nlmsg_len - (uint8_t *)item);
 }
 
-/* Sorts attributes into `table` by type, which has `types` places. */
+/* Puts attributes into `table` by type; it has `types` entries. */
 static void attributes_parse(const struct rtattr **table, size_t types, const struct rtattr *item,
                              size_t size) {
   int left = (int)size;
@@ -107,8 +107,9 @@ static uint32_t attribute_u32(const struct rtattr *item, uint32_t absent) {
   return value;
 }
 
-/**
- * The kernel's own words behind an error: attributes after the first `skip` bytes of the payload.
+/*
+ * Reads the kernel's message with an error, from the attributes after the first `skip` bytes of the
+ * payload.
  */
 static void reason_read(struct netlink *netlink, const struct nlmsghdr *message, size_t skip) {
   const struct rtattr *table[NLMSGERR_ATTR_MSG + 1];
@@ -127,7 +128,7 @@ static void reason_read(struct netlink *netlink, const struct nlmsghdr *message,
   netlink->reason[length] = '\0';
 }
 
-/* The outcome that an NLMSG_ERROR (also the acknowledgement) or NLMSG_DONE carries. */
+/* The result in an NLMSG_ERROR (which is also the acknowledgement) or NLMSG_DONE. */
 static int outcome(struct netlink *netlink, const struct nlmsghdr *message) {
   int error;
 
@@ -146,7 +147,7 @@ static int outcome(struct netlink *netlink, const struct nlmsghdr *message) {
   return error < 0 ? error : -EBADMSG;
 }
 
-/* Reads one datagram of the kernel's into the buffer; its length or a negative errno. */
+/* Reads one datagram from the kernel into the buffer. Returns its length or a negative errno. */
 static ssize_t receive(struct netlink *netlink) {
   for (;;) {
     struct sockaddr_nl sender = {0};
@@ -162,9 +163,9 @@ static ssize_t receive(struct netlink *netlink) {
   }
 }
 
-/**
- * Sends a request and hands every answer to `each` until the acknowledgement or the dump's end.
- * -EINTR: the dump is torn.
+/*
+ * Sends a request and passes every answer to `each` until the acknowledgement or the dump's end.
+ * -EINTR: changes interrupted the dump.
  */
 static int converse(struct netlink *netlink, struct nlmsghdr *request, message_function each,
                     void *context) {
@@ -213,7 +214,7 @@ int netlink_link_up(struct netlink *netlink, uint32_t ifindex, uint32_t mtu, uin
   struct ifinfomsg body = {.ifi_index = (int)ifindex};
   struct request request;
 
-  /* Before it is up, or the kernel gives it a link-local address at once. */
+  /* This must come before the device is up, or the kernel gives it a link-local address at once. */
   struct nlmsghdr *header = request_begin(&request, RTM_NEWLINK, 0, &body, sizeof body);
   struct rtattr *families = attribute(header, IFLA_AF_SPEC | NLA_F_NESTED, NULL, 0);
   struct rtattr *inet6 = attribute(header, AF_INET6 | NLA_F_NESTED, NULL, 0);
@@ -221,7 +222,7 @@ int netlink_link_up(struct netlink *netlink, uint32_t ifindex, uint32_t mtu, uin
   attribute_end(header, inet6);
   attribute_end(header, families);
   int result = change(netlink, header);
-  /* A kernel without IPv6 gives no such address. */
+  /* A kernel without IPv6 gives it no such address anyway. */
   if (result < 0 && result != -EAFNOSUPPORT) return result;
 
   body.ifi_flags = IFF_UP;
@@ -271,7 +272,7 @@ int netlink_link_delete(struct netlink *netlink, uint32_t ifindex, const char *n
 int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
                         const struct netlink_prefix *prefix) {
   const int family = family_of(prefix);
-  /**
+  /*
    * Duplicate address detection has nobody to ask on a point-to-point device of our own and would
    * delay the address.
    */
@@ -317,7 +318,7 @@ int netlink_route_delete(struct netlink *netlink, uint32_t ifindex,
   return route_change(netlink, RTM_DELROUTE, 0, ifindex, prefix);
 }
 
-/* Fills `prefix` from an attribute of an address; without one it is the family's zero. */
+/* Fills `prefix` from an address attribute; without one the address is all zeros. */
 static bool prefix_read(struct netlink_prefix *prefix, int family, uint8_t length,
                         const struct rtattr *address) {
   const size_t size = address_size(family);
@@ -365,9 +366,7 @@ int netlink_each_address(struct netlink *netlink, int family, netlink_address_fu
               &reader);
 }
 
-/**
- * Reads RTM_NEWROUTE or RTM_DELROUTE; false for what isn't a route of a table or isn't well-formed.
- */
+/* Reads RTM_NEWROUTE or RTM_DELROUTE. False if it isn't a route in a table, or is malformed. */
 static bool route_parse(const struct nlmsghdr *message, struct netlink_route *route) {
   const struct rtmsg *body = NLMSG_DATA(message);
   const struct rtattr *table[RTA_TABLE + 1];
@@ -411,7 +410,7 @@ static void route_read(void *context, const struct nlmsghdr *message) {
 int netlink_each_route(struct netlink *netlink, int family, uint8_t protocol,
                        netlink_route_function each, void *context) {
   struct route_dump reader = {.family = family, .each = each, .context = context};
-  /* Older kernels don't filter by it. */
+  /* Older kernels don't filter by protocol. */
   const struct rtmsg body = {.rtm_family = family == 4 ? AF_INET : AF_INET6,
                              .rtm_protocol = protocol};
   struct request request;
@@ -427,8 +426,8 @@ int netlink_watch_open(struct netlink *watch) {
 
   int result = open_socket(watch, SOCK_NONBLOCK);
   if (result < 0) return result;
-  /**
-   * The second is bounded by net.core.rmem_max, the first needs CAP_NET_ADMIN. An overrun is
+  /*
+   * SO_RCVBUFFORCE needs CAP_NET_ADMIN; SO_RCVBUF is limited by net.core.rmem_max. An overrun is
    * noticed anyway.
    */
   if (setsockopt(watch->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) < 0)
@@ -436,7 +435,7 @@ int netlink_watch_open(struct netlink *watch) {
   return bind(watch->fd, (struct sockaddr *)&groups, sizeof groups) < 0 ? -errno : 0;
 }
 
-/* What a notification says, if it is one of those that netlink.h lists. */
+/* Reads a notification, if it is of a kind that netlink.h lists. */
 static bool notice_parse(const struct nlmsghdr *message, struct netlink_notice *notice) {
   switch (message->nlmsg_type) {
     case RTM_NEWLINK:

@@ -16,7 +16,7 @@ struct netwatch {
   netwatch_callback callback;
   void *context;
   uint32_t ignored_ifindex;
-  int wakeup; /* eventfd: readable once the thread is to end */
+  int wakeup; /* eventfd: readable once the thread must end */
   bool changed;
   pthread_t thread;
   struct netlink notices;
@@ -27,12 +27,12 @@ static void consider(void *context, const struct netlink_notice *notice) {
   if (notice->ifindex == 0 || notice->ifindex != watch->ignored_ifindex) watch->changed = true;
 }
 
-/* Reads all that waits. 0 or an errno. */
+/* Reads all notifications that wait. Returns 0 or an errno. */
 static int drain(struct netwatch *watch) {
   for (;;) {
     int result = netlink_watch_read(&watch->notices, consider, watch);
     if (result == 0) return 0;
-    if (result == -ENOBUFS || result == -EMSGSIZE) /* something was missed */
+    if (result == -ENOBUFS || result == -EMSGSIZE) /* some were lost */
       watch->changed = true;
     else if (result < 0)
       return -result;
@@ -45,7 +45,7 @@ static int64_t now_ms(void) {
   return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Waits up to `timeout` ms (-1: for ever) for notifications. False when the thread is to end. */
+/* Waits up to `timeout` ms (-1: for ever) for notifications. False: the thread must end. */
 static bool wait_notices(const struct netwatch *watch, int timeout, bool *ready) {
   struct pollfd fds[] = {{.fd = watch->notices.fd, .events = POLLIN},
                          {.fd = watch->wakeup, .events = POLLIN}};
@@ -57,7 +57,7 @@ static bool wait_notices(const struct netwatch *watch, int timeout, bool *ready)
 
 static void *netwatch_thread(void *argument) {
   struct netwatch *watch = argument;
-  int64_t first = 0; /* of the changes that haven't been told */
+  int64_t first = 0; /* when the first unreported change came */
   bool ready;
 
   for (;;) {
@@ -79,7 +79,7 @@ static void *netwatch_thread(void *argument) {
   }
 }
 
-/* All signals belong to the program's main thread. */
+/* All signals go to the program's main thread. */
 static int thread_start(struct netwatch *watch) {
   sigset_t all, before;
   sigfillset(&all);
@@ -117,7 +117,7 @@ struct netwatch *netwatch_start(uint32_t ignored_ifindex, netwatch_callback call
 
 void netwatch_stop(struct netwatch *watch) {
   const uint64_t one = 1;
-  /* Can't fail: the counter of an eventfd has room for a first event. */
+  /* Can't fail: the counter of an eventfd can take a first event. */
   while (write(watch->wakeup, &one, sizeof one) < 0 && errno == EINTR) continue;
   pthread_join(watch->thread, NULL);
   netwatch_free(watch);

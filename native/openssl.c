@@ -9,8 +9,8 @@
 
 static bool find(const char *name, void *into) {
   void *const symbol = dlsym(RTLD_DEFAULT, name);
-  memcpy(into, &symbol, sizeof symbol); /* ISO C has no conversion from an object's pointer to a
-                                           function's (dlsym(3)) */
+  /* ISO C can't convert an object pointer to a function pointer (dlsym(3)). */
+  memcpy(into, &symbol, sizeof symbol);
   return symbol != NULL;
 }
 
@@ -29,7 +29,7 @@ static void look(void) {
 }
 
 const struct openssl *openssl_find(void) {
-  static pthread_once_t once =
-      PTHREAD_ONCE_INIT; /* a process may have several threads with JavaScript */
+  /* A process may have several threads with JavaScript. */
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
   return pthread_once(&once, look) == 0 && complete ? &found : NULL;
 }

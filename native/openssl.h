@@ -1,10 +1,10 @@
 /*
  * openssl.h - the few functions of OpenSSL 3 (and 1.1.1) that gcm.c uses.
  *
- * Node holds OpenSSL and exports it to its addons; its headers come with Node's own, which not
- * every Node brings. So the functions are declared here, on types that stay opaque, and looked up
- * at run time: a process that doesn't export them then lacks this module and nothing else. Manual
- * pages: EVP_EncryptInit(3), RAND_bytes(3).
+ * Node contains OpenSSL and exports it to its addons. The headers come with Node's own, which not
+ * every installation has. So the functions are declared here, with opaque types, and looked up at
+ * run time: a process that doesn't export them lacks only this module. Manual pages:
+ * EVP_EncryptInit(3), RAND_bytes(3).
  */
 #ifndef TUNNEL_OPENSSL_H
 #define TUNNEL_OPENSSL_H
@@ -28,7 +28,7 @@ struct openssl {
   int (*rand_bytes)(unsigned char *out, int length);
 };
 
-/* NULL: this process doesn't have them all. */
+/* NULL: this process doesn't have all of them. */
 const struct openssl *openssl_find(void);
 
 #endif

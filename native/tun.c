@@ -7,15 +7,15 @@
 #include <sys/ioctl.h>
 
 #define TUN_NODE "/dev/net/tun"
-/* The kernel puts the lowest number that is free. */
+/* The kernel fills in the lowest free number. */
 #define TUN_NAME "tun%d"
 
 int tun_open(void) {
   int fd = open(TUN_NODE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (fd >= 0) return fd;
-  /**
-   * A node whose driver isn't there answers ENXIO or ENODEV, depending on how its number is known
-   * to the kernel.
+  /*
+   * Without the driver, the error is ENXIO or ENODEV, depending on whether the kernel knows the
+   * node's number.
    */
   return errno == ENXIO ? -ENODEV : -errno;
 }

@@ -1,10 +1,10 @@
 /**
- * `npm run boundaries`: prints which folder of src/ imports which, and fails when that is not what
- * MAY_IMPORT says, or when folders import one another in a circle.
+ * `npm run boundaries`: prints which folders of src/ import which, and fails when that differs from
+ * MAY_IMPORT, or when folders import each other in a circle.
  *
- * MAY_IMPORT is the whole truth in both directions: an import that isn't listed is an error, and so
- * is an entry that nothing needs any more. docs/architecture.md shows the same table, and
- * test/unit/architecture.test.ts compares the two.
+ * MAY_IMPORT must match exactly: an import that isn't listed is an error, and so is an entry that
+ * is no longer used. docs/architecture.md shows the same table, and test/unit/architecture.test.ts
+ * compares the two.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -14,12 +14,12 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 export const SRC = join(ROOT, 'src');
 const ARCHITECTURE = join(ROOT, 'docs/architecture.md');
 
-/** What every folder may import. They import nothing but `errors`. */
+/** Folders that every folder may import. They themselves import only `errors`. */
 export const VALUES: readonly string[] = ['base', 'errors', 'net', 'observe'];
 
 /**
- * Beyond VALUES, from the bottom to the top. A folder is meant without those below it. `main` is
- * src/main.ts.
+ * What each folder may import beyond VALUES, from the bottom to the top. An entry doesn't include
+ * subfolders. `main` is src/main.ts.
  */
 export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
@@ -37,7 +37,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'dns/wire': [],
   'dns/upstream': ['dns/wire'],
   'dns/server': ['dns', 'dns/upstream', 'dns/wire', 'flow'],
-  connect: ['config', 'flow', 'policy'],
+  connect: ['flow', 'policy'],
   system: [],
   'system/programs': ['native', 'system'],
   'system/resolver': ['system', 'system/programs'],
@@ -119,7 +119,7 @@ export interface Module {
   readonly path: string;
   readonly folder: string;
   readonly text: string;
-  /** Files of the project relative to src/; packages and node: modules by name. */
+  /** The project's files relative to src/; packages and node: modules by name. */
   readonly imports: readonly string[];
 }
 
@@ -140,12 +140,12 @@ export function loadModules(root = SRC): Module[] {
     });
 }
 
-/** A file at the top of src/ is a folder of its own, without the ending. */
+/** A file directly in src/ counts as a folder, named without the ending. */
 function folderOf(path: string): string {
   return path.includes('/') ? dirname(path) : path.replace(/\.ts$/, '');
 }
 
-/** From each folder to those that it imports, and to the imports that make it so. */
+/** Maps each folder to the folders that it imports, with the imports themselves. */
 export type FolderGraph = ReadonlyMap<string, ReadonlyMap<string, readonly string[]>>;
 
 export function folderGraph(modules: readonly Module[]): FolderGraph {
@@ -186,7 +186,7 @@ export function violations(graph: FolderGraph, mayImport = MAY_IMPORT): string[]
 
 /**
  * Circles of folders, each as `a -> b -> a`: between the folders themselves, and at every depth
- * between what is left of their names there (at depth 1 all of `ssh/` is one).
+ * between their names cut to that depth (at depth 1 all of `ssh/` is one folder).
  */
 export function circles(graph: FolderGraph): string[] {
   const deepest = Math.max(...[...graph.keys()].map((folder) => folder.split('/').length));
@@ -219,7 +219,7 @@ function circlesOf(edges: ReadonlyMap<string, ReadonlySet<string>>): string[] {
   return found;
 }
 
-/** The table as docs/architecture.md has it. */
+/** The table in docs/architecture.md. */
 export function matrixTable(mayImport = MAY_IMPORT): string {
   const rows = Object.entries(mayImport).map(
     ([folder, to]) => `| \`${folder}\` | ${to.map((name) => `\`${name}\``).join(' ') || '-'} |`,
@@ -227,7 +227,7 @@ export function matrixTable(mayImport = MAY_IMPORT): string {
   return ['| folder | may import, besides the values |', '|---|---|', ...rows].join('\n');
 }
 
-/** Whether docs/architecture.md shows the table as it is. */
+/** Whether docs/architecture.md shows the current table. */
 export function isDocumented(): boolean {
   return readFileSync(ARCHITECTURE, 'utf8').includes(matrixTable());
 }

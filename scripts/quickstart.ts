@@ -1,7 +1,6 @@
 /**
- * The demonstration behind ./scripts/quickstart: the main job on real input, in a lab of network
- * namespaces, each step checked. Exits with 1 and says what went wrong when a step doesn't show
- * what it should.
+ * The demonstration of ./scripts/quickstart: the main job on real input, in a lab of network
+ * namespaces, with each step checked. When a step fails it says why and exits with 1.
  */
 import { fileURLToPath } from 'node:url';
 import { pseudoRandomDigest } from '../test/support/bytes.ts';
@@ -53,14 +52,14 @@ async function demonstrate(lab: Lab): Promise<void> {
   output(page.stdout);
   expect(
     page.stdout.includes('"peer":"10.77.0.1"'),
-    `the page did not come by the jump host: ${page.stderr}`,
+    `the page did not come through the jump host: ${page.stderr}`,
   );
   print('    (its peer is the jump host: 10.77.0.1)');
 
   title('4. 100 MB, with its checksum');
   const { sha256, seconds } = await download(lab);
   print(`    sha256 ${sha256}`);
-  print(`    right, ${Math.round(DOWNLOAD / 1e6 / seconds)} MB/s`);
+  print(`    correct, ${Math.round(DOWNLOAD / 1e6 / seconds)} MB/s`);
 
   title('5. A closed port is refused, not "connected"');
   const connect = '</dev/tcp/10.77.0.11/81';
@@ -74,8 +73,10 @@ async function demonstrate(lab: Lab): Promise<void> {
   const { status } = await tunnel.stop('SIGINT');
   expect(status === 0, `the tunnel ended with ${status}`);
   const after = await hostState(lab.client.name);
-  expect(after === before, 'the network settings are not as they were');
-  print('    devices, addresses, routes, rules, firewall and resolv.conf: byte for byte as before');
+  expect(after === before, 'the network settings differ from before');
+  print(
+    '    devices, addresses, routes, rules, firewall and resolv.conf are byte for byte as before',
+  );
 }
 
 async function download(lab: Lab): Promise<{ sha256: string; seconds: number }> {
@@ -89,7 +90,7 @@ async function download(lab: Lab): Promise<{ sha256: string; seconds: number }> 
   const sha256 = result.stdout.split(' ')[0] ?? '';
   expect(
     sha256 === pseudoRandomDigest(DOWNLOAD, 'quickstart'),
-    `the bytes arrived wrong: ${sha256} ${result.stderr}`,
+    `the bytes are wrong: ${sha256} ${result.stderr}`,
   );
   return { sha256, seconds };
 }

@@ -1,9 +1,9 @@
-/** What the soaks have in common: situations by name, a table of what was found, and the status. */
+/** What the soaks share: situations by name, a table of results, and the exit status. */
 import type { Finding } from '../test/support/load.ts';
 
 /**
- * Runs those that the command line names, or all, each on a load of its own. Prints the table, and
- * ends the process: with 1 when a bound was missed, with 2 when there is no such situation.
+ * Runs the situations that the command line names, or all. Prints the table and exits: with 1 when
+ * a bound was missed, with 2 when a situation doesn't exist.
  */
 export async function runSituations<Situation>(
   situations: Readonly<Record<string, Situation>>,

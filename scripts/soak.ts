@@ -1,6 +1,7 @@
 /**
- * The channel layer at full size against a real sshd on the loopback: prints a table, and ends with
- * 1 when a bound is missed. Names of situations as arguments run only those.
+ * Runs the channel layer at full size against a real sshd on the loopback device: prints a table,
+ * and exits with 1 when a bound is missed. With names of situations as arguments it runs only
+ * those.
  */
 import {
   type Finding,

@@ -1,7 +1,7 @@
 /**
- * The whole program at full size in the lab: a million short connections whose tuples are used
- * again, 100,000 forged SYNs in ten seconds, 10 GB over 200 flows each way. Prints a table, and
- * ends with 1 when a bound is missed. Names of situations as arguments run only those.
+ * Runs the whole program at full size in the lab: a million short connections whose tuples are
+ * reused, 100,000 forged SYNs in ten seconds, 10 GB over 200 flows each way. Prints a table, and
+ * exits with 1 when a bound is missed. With names of situations as arguments it runs only those.
  */
 import {
   DeviceLoad,

@@ -1,25 +1,27 @@
 #!/usr/bin/env -S node --single-threaded-gc --max-semi-space-size=4
 /**
- * The entry: wires the command line, the log, the signals and the exit code together.
+ * The entry point: connects the command line, the log, the signals and the exit code.
  *
  *   arguments -> runCommandLine -> Configuration -> run(), runProxy(), runExec()
- *   INT, TERM, HUP -> its `stop` signal is aborted
- *   what run() or anything before it throws -> two lines on stderr -> exit code
+ *   INT, TERM, HUP -> abort its `stop` signal
+ *   an error from run() or from anything before it -> two lines on stderr -> exit code
  *   USR1 -> the counters, on stderr
  *
- * Everything that is said goes through one LineWriter: nothing waits for the terminal until the
- * end, and then no longer than FLUSH_MS.
+ * All messages go through one LineWriter. Nothing waits for the terminal until the program ends,
+ * and then no longer than FLUSH_MS.
  *
- * The heap is small and the garbage many short-lived buffers: collecting it on one thread costs
- * least, and a young generation that doesn't grow with the number of flows keeps less of it in
- * memory (docs/decisions/0009). session/connect.ts and with it the SSH client are loaded when there
+ * The heap is small, and the garbage is many short-lived buffers. So it is cheapest to collect it
+ * on one thread. A young generation that doesn't grow with the number of flows keeps less garbage
+ * in memory (docs/decisions/0009). session/connect.ts and the SSH client are loaded only when there
  * is something to run: --help and usage errors don't wait for them.
  */
 import { constants } from 'node:os';
+import { isatty } from 'node:tty';
 import { learnedList } from './cli/allow.ts';
 import { reportRecovery } from './cli/clean.ts';
 import { formatJson, formatTable } from './cli/doctor.ts';
 import { EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from './cli/exit.ts';
+import { print } from './cli/output.ts';
 import { isExec, runCommandLine } from './cli/program.ts';
 import { createPrompter } from './cli/prompt.ts';
 import { reportError } from './cli/report.ts';
@@ -33,6 +35,7 @@ import { addon } from './native/addon.ts';
 import { LineWriter } from './observe/linewriter.ts';
 import { Log } from './observe/log.ts';
 import type { Level } from './observe/observer.ts';
+import { printable } from './observe/printable.ts';
 import { type NativeWrite, standardErrorWriter } from './observe/standarderror.ts';
 import type { RunOptions } from './session/tunnel.ts';
 import { canCapture } from './system/doctor/diagnosis.ts';
@@ -47,11 +50,11 @@ let detailed = false;
 
 const args = process.argv.slice(2);
 
-/** Of the run that is under way. */
+/** The log of the current run. */
 let log: Log | undefined;
 
-// First of all: until somebody listens, this signal makes Node listen for a debugger. To `exec` it
-// is its command's, and before that nobody's.
+// This comes first: until the program handles this signal, it makes Node start its debugger. Under
+// `exec` the signal belongs to the command; before the command runs it is ignored.
 process.on('SIGUSR1', () => {
   if (!isExec(args)) log?.showCounters();
 });
@@ -62,7 +65,7 @@ function nativeWrite(): NativeWrite | undefined {
   try {
     return addon().writeNow;
   } catch {
-    return undefined; // it isn't built: whatever needs it says so
+    return undefined; // the addon isn't built: the parts that need it report that
   }
 }
 
@@ -76,12 +79,18 @@ function fail(error: unknown): void {
   stderr.writeSurely(reportError(error, detailed));
 }
 
+/** process.stdout isn't touched unless it is a terminal. */
+function terminalColumns(): number {
+  return (isatty(1) ? process.stdout.columns : undefined) ?? DEFAULT_COLUMNS;
+}
+
 type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
 
 /**
- * Ends the program. process.exit() waits for look-ups that are under way, half a minute with
- * several silent resolvers: getaddrinfo(3) can't be given up. Then it ends without it; who has the
- * terminal in another mode sets it back at 'exit'.
+ * Ends the program. process.exit() waits for pending name look-ups, half a minute with several
+ * silent resolvers, because getaddrinfo(3) can't be cancelled. While one is pending, the program
+ * ends without process.exit(), after an 'exit' event: code that has changed the terminal's mode
+ * restores it then.
  */
 function end(status: number): never {
   stderr.flush(FLUSH_MS);
@@ -90,9 +99,7 @@ function end(status: number): never {
   return addon().leave(status);
 }
 
-/**
- * A first signal asks for an orderly stop, a second INT (Ctrl-C again) ends the program at once.
- */
+/** The first signal starts an orderly stop. A later INT (Ctrl-C again) ends the program at once. */
 function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSignal {
   const stop = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -105,7 +112,7 @@ function stopOnSignals(first: (name: StopSignal) => void = () => {}): AbortSigna
   return stop.signal;
 }
 
-/** The SSH client and all that comes with it are loaded only when there is something to run. */
+/** Loads the SSH client and its dependencies, only when there is something to run. */
 async function load(command: 'connect' | 'proxy') {
   if (command === 'connect') return (await import('./session/connect.ts')).runConnect;
   return (await import('./session/proxy.ts')).runProxy;
@@ -122,18 +129,18 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
       observer,
       prompter: createPrompter(),
       stop,
-      learned: learnedList(configuration.allow, (text) => process.stdout.write(text), observer),
+      learned: learnedList(configuration.allow, print, observer),
     });
   } catch (error) {
-    // Whoever was waiting when the signal came rejects with the signal's reason: that is an orderly
-    // stop.
+    // An operation that was waiting when the signal came rejects with the signal's reason: that is
+    // an orderly stop.
     if (!(stop.aborted && error === stop.reason)) throw error;
   } finally {
     observer.logCounted();
   }
 }
 
-/** While the command runs, signals are its own (system/launcher/job.ts). */
+/** While the command runs, it gets the signals (system/launcher/job.ts). */
 async function exec(configuration: ExecConfiguration): Promise<void> {
   const { logLevel, notices, allow } = configuration.tunnel;
   detailed = logLevel === 'debug';
@@ -150,7 +157,7 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
       observer,
       prompter: createPrompter(),
       stop,
-      // Standard output is the command's alone.
+      // Standard output belongs to the command alone.
       learned: learnedList(allow, (text) => stderr.writeSurely(text), observer),
     });
   } catch (error) {
@@ -167,47 +174,53 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
 async function doctor(configuration: DoctorConfiguration): Promise<void> {
   const { diagnose } = await import('./session/doctor.ts');
   const diagnosis = await diagnose(configuration);
-  process.stdout.write(configuration.json ? formatJson(diagnosis) : formatTable(diagnosis));
+  print(configuration.json ? formatJson(diagnosis) : formatTable(diagnosis));
   process.exitCode = canCapture(diagnosis) ? EXIT.ok : EXIT.capture;
 }
 
 async function openstack(configuration: OpenStackConfiguration): Promise<void> {
   const { reportCloud } = await import('./session/openstack.ts');
-  await print(configuration, reportCloud);
+  await printResult(configuration, reportCloud);
 }
 
 async function jumphost(configuration: JumpHostConfiguration): Promise<void> {
   const { renderJumpHost } = await import('./session/jumphost.ts');
-  await print(configuration, renderJumpHost);
+  await printResult(configuration, renderJumpHost);
 }
 
 /** Prints what a run resolves with. */
-async function print<C extends { readonly logLevel: Level }>(
+async function printResult<C extends { readonly logLevel: Level }>(
   configuration: C,
   run: (configuration: C, options: Omit<RunOptions, 'learned'>) => Promise<string>,
 ): Promise<void> {
   const { logLevel } = configuration;
   detailed = logLevel === 'debug';
-  const stop = stopOnSignals();
+  let stoppedBy: StopSignal | undefined;
+  const stop = stopOnSignals((name) => {
+    stoppedBy = name;
+  });
   const observer = createLog(logLevel);
   try {
-    process.stdout.write(await run(configuration, { observer, prompter: createPrompter(), stop }));
+    print(await run(configuration, { observer, prompter: createPrompter(), stop }));
   } catch (error) {
-    if (!(stop.aborted && error === stop.reason)) throw error;
+    if (stoppedBy === undefined || error !== stop.reason) throw error;
+    // Unlike a tunnel that is stopped, it has not done what it was asked for.
+    process.exitCode = EXIT_SIGNAL_BASE + constants.signals[stoppedBy];
   }
 }
 
 async function clean(): Promise<void> {
   const { recover } = await import('./system/resolver/recover.ts');
   const observer = createLog('notice');
-  reportRecovery(recover(observer), (text) => process.stdout.write(text));
+  reportRecovery(recover(observer), print);
 }
 
-// A closed stderr or stdout ends no tunnel; the log stops writing by itself. What Node itself says
-// (warnings) still goes to process.stderr.
-process.stderr.on('error', () => {});
-process.stdout.on('error', () => {});
-// A fault that nobody handled leaves the parts in an unknown state: all host state hangs on the
+// Node's own streams stay unused: for a pipe they would set O_NONBLOCK for everybody who shares it.
+process.removeAllListeners('warning');
+process.on('warning', (warning) =>
+  stderr.write(`tunnel: warning: ${printable(String(warning))}\n`),
+);
+// After an unhandled fault the parts are in an unknown state. All host state depends on the
 // process, so end it.
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
@@ -230,13 +243,13 @@ try {
       clean,
     },
     {
-      output: (text) => process.stdout.write(text),
-      columns: Math.min(process.stdout.columns ?? DEFAULT_COLUMNS, MAX_COLUMNS),
+      output: print,
+      columns: Math.min(terminalColumns(), MAX_COLUMNS),
     },
   );
 } catch (error) {
   fail(error);
 }
-// All parts have been closed. Ending here rather than by an empty event loop spares the wait for
-// what Node may still hold.
+// All parts have been closed. Ending here avoids the wait for handles that Node may still keep
+// open.
 end(Number(process.exitCode));

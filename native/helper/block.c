@@ -18,7 +18,7 @@ struct blocks_used {
 static struct netlink_prefix block_prefix(unsigned block, int family) {
   struct netlink_prefix prefix = family == 4 ? range4 : range6;
   prefix.length = family == 4 ? BLOCK4_LENGTH : BLOCK6_LENGTH;
-  /* The number stands before the last octet of 198.18.0.0 and in the fourth group of 2001:2::. */
+  /* The number is added before the last octet of 198.18.0.0, or in the fourth group of 2001:2::. */
   uint8_t *number = &prefix.address[family == 4 ? 1 : 6];
   number[0] = (uint8_t)(number[0] + (block >> 8));
   number[1] = (uint8_t)block;
@@ -26,8 +26,8 @@ static struct netlink_prefix block_prefix(unsigned block, int family) {
 }
 
 /*
- * A prefix wider than a whole range (a default route or its halves, a captured 192.0.0.0/2) says
- * nothing about the use of the range, and ours are more specific; one within it does.
+ * A prefix wider than a whole range (a default route or its halves, a captured 192.0.0.0/2) doesn't
+ * mean that the range is in use, and our routes are more specific. A prefix within it does.
  */
 static void blocks_mark(struct blocks_used *blocks, const struct netlink_prefix *prefix) {
   const struct netlink_prefix *range = prefix->family == 4 ? &range4 : &range6;
@@ -45,16 +45,18 @@ static void blocks_mark_address(void *context, uint32_t ifindex,
 }
 
 static void blocks_mark_route(void *context, const struct netlink_route *route) {
-  /* Routers discard the reserved ranges with such routes; that isn't use. */
+  /*
+   * Routers discard the reserved ranges with such routes, which doesn't mean that they are in use.
+   */
   if (route->type == RTN_BLACKHOLE || route->type == RTN_UNREACHABLE || route->type == RTN_PROHIBIT)
     return;
   blocks_mark(context, &route->destination);
 }
 
 /*
- * Claims the routes to a block's prefixes; all or none. The kernel adds such a route only if there
- * is none (-EEXIST), so of two helpers that chose the same block at the same time one gets it.
- * `*at` is the prefix that could not be claimed.
+ * Claims the routes to a block's prefixes: all or none. The kernel adds such a route only if there
+ * isn't one (-EEXIST), so if two helpers choose the same block at the same time, only one gets it.
+ * `*at` is the index of the prefix that could not be claimed.
  */
 static int block_claim_routes(struct netlink *netlink, uint32_t ifindex,
                               const struct netlink_prefix *prefixes, size_t count, size_t *at) {

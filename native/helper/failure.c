@@ -14,9 +14,9 @@ bool failure_set(struct failure *failure, enum helper_step step, int error, cons
   va_start(arguments, format);
   vsnprintf(failure->detail, sizeof failure->detail, format, arguments);
   va_end(arguments);
-  /**
-   * Device names are the administrator's choice and reasons the kernel's: nothing of them may reach
-   * a terminal raw.
+  /*
+   * Device names and the kernel's messages come from outside, so control characters must not reach
+   * a terminal.
    */
   for (char *at = failure->detail; *at != '\0'; at++)
     if ((unsigned char)*at < 0x20 || (unsigned char)*at >= 0x7f) *at = '?';

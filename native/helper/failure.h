@@ -1,6 +1,5 @@
-/**
- * failure.h - what the helper says when a request can't be done: the fields of struct
- * helper_failed.
+/*
+ * failure.h - what the helper reports if a request fails: the fields of struct helper_failed.
  */
 #ifndef TUNNEL_HELPER_FAILURE_H
 #define TUNNEL_HELPER_FAILURE_H
@@ -14,7 +13,7 @@ struct failure {
   char detail[sizeof((struct helper_failed *)0)->detail];
 };
 
-/**
+/*
  * Fills `failure`; `error` may be a negative errno. Returns false, so that a caller can return it.
  */
 __attribute__((format(printf, 4, 5))) bool failure_set(struct failure *failure,
@@ -25,7 +24,7 @@ __attribute__((format(printf, 4, 5))) bool failure_set(struct failure *failure,
 #define PREFIX_TEXT 50
 const char *prefix_format(const struct netlink_prefix *prefix, char text[PREFIX_TEXT]);
 
-/* "10.0.0.0/8 text"; without text only the prefix. Both are shortened to fit. */
+/* Sets the detail "10.0.0.0/8 text", or only the prefix if `text` is empty. It is cut to fit. */
 bool failure_set_prefix(struct failure *failure, enum helper_step step, int error,
                         const struct netlink_prefix *prefix, const char *text);
 

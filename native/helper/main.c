@@ -1,23 +1,24 @@
 /*
  * tunnel-helper SOCKET_PATH - the only part of the program that runs as root.
  *
- * It makes the TUN device and the routes, hands the device's descriptor to the program and waits
- * for the program's end (protocol.h says what they say to each other). It is started directly when
- * the program is root itself, else through sudo or doas, and works for whoever started those: the
- * caller.
+ * It makes the TUN device and the routes, passes the device's descriptor to the program, and waits
+ * until the program ends (protocol.h has the messages). It is started directly if the program runs
+ * as root, else through sudo or doas. It works for the user who started these: the caller.
  *
- *   start    umask, no inherited descriptors, caller known, environment cleared
- *   connect  the socket lies in a directory of the caller's that is closed to others, is the
- * caller's, and the process that listens there is the caller's: nobody can have a device of root's
- * made through somebody else's rights fork     the parent exits when the child has left the
- * terminal, so that sudo ends and gives it back; up to here failures are one line on stderr and
- * HELPER_EXIT_*, after it FAILED messages drop     /dev/net/tun opened, then only CAP_NET_ADMIN is
- * kept, as the caller's uid serve    session.c, until the socket closes, somebody takes the device
- * away or SIGTERM; then the device is deleted
+ *   start    sets the umask, closes inherited descriptors, finds the caller, clears the environment
+ *   connect  checks that the socket is the caller's, in a directory of the caller's that is closed
+ *            to others, and that the process that listens there is the caller's. So nobody can use
+ *            somebody else's rights to have root make a device.
+ *   fork     the parent exits when the child has left the terminal, so that sudo ends and returns
+ *            the terminal. Up to here failures are one line on stderr and HELPER_EXIT_*, later they
+ *            are FAILED messages.
+ *   drop     opens /dev/net/tun, then keeps only CAP_NET_ADMIN, with the caller's uid
+ *   serve    session.c, until the socket closes, somebody removes the device, or SIGTERM; then
+ *            deletes the device
  *
- * It runs no other program, reads no file, writes none, and has no timers. Whatever is killed,
- * nothing stays: the device isn't persistent and only the program holds its descriptor; routes and
- * addresses hang on the device.
+ * It runs no other program, reads and writes no files, and has no timers. Whatever is killed,
+ * nothing is left: the device isn't persistent and only the program has its descriptor; routes and
+ * addresses go away with the device.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,7 +54,7 @@ static void close_inherited(void) {
   for (int fd = FIRST_INHERITED_FD; fd < limit; fd++) close(fd);
 }
 
-/* Descriptors 0-2 exist, so that no socket becomes one of them by accident. */
+/* Makes sure that descriptors 0-2 are open, so that no socket becomes one of them by accident. */
 static bool stdio_complete(void) {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
     if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) return false;
@@ -61,9 +62,9 @@ static bool stdio_complete(void) {
 }
 
 /*
- * Connects to the program. Everything is looked up beneath the directory once opened, so that what
- * was checked is what is connected to; whom the socket belongs to is said by the kernel in the end.
- * Returns the socket, or -1 after a message.
+ * Connects to the program. The directory is opened once and everything is looked up in it, so that
+ * the socket that was checked is the one it connects to. At the end the kernel says who listens
+ * there. Returns the socket, or -1 after a message.
  */
 static int program_connect(const char *path, uid_t caller, struct ucred *program) {
   char directory_path[PATH_MAX], name_path[PATH_MAX];
@@ -97,7 +98,7 @@ static int program_connect(const char *path, uid_t caller, struct ucred *program
   return fd;
 }
 
-/* Leaves the terminal and everything else of the caller's session. */
+/* Leaves the caller's session and its terminal. */
 static bool session_leave(void) {
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null < 0 || setsid() < 0 || chdir("/") < 0) return false;
@@ -107,7 +108,7 @@ static bool session_leave(void) {
   return true;
 }
 
-/* SIGTERM and SIGINT become readable at the descriptor returned (negative errno: none). */
+/* Returns a descriptor from which SIGTERM and SIGINT are read, or a negative errno. */
 static int signals_open(void) {
   sigset_t ending;
   sigemptyset(&ending);
@@ -118,14 +119,16 @@ static int signals_open(void) {
   return fd < 0 ? -errno : fd;
 }
 
-/* The child's life; `program` is who listens at the other end of `socket`. */
+/*
+ * What the child does. `program` has the credentials of the process at the other end of `socket`.
+ */
 static void serve(int socket, const struct ucred *program) {
   static struct session session;
   struct failure failure;
   const char *what = "rtnetlink";
 
   session.socket = socket;
-  /* As root: in small containers the device node is root's alone. */
+  /* Still as root: in small containers only root may open the device node. */
   session.tun = tun_open();
   int result = netlink_open(&session.netlink);
   if (result == 0) result = watch_open(&session.watch);
@@ -161,9 +164,9 @@ int main(int argc, char **argv) {
   int socket = program_connect(argv[1], caller, &program);
   if (socket < 0) return HELPER_EXIT_SETUP;
 
-  /**
-   * When sudo has run this in a terminal of its own (use_pty) that goes away, with a hang-up, as
-   * soon as the parent exits.
+  /*
+   * If sudo runs this in its own terminal (use_pty), that terminal hangs up as soon as the parent
+   * exits.
    */
   signal(SIGHUP, SIG_IGN);
   if (pipe2(ready, O_CLOEXEC) < 0) return fail("pipe", strerror(errno));

@@ -33,7 +33,7 @@ static int capabilities_set(uint32_t first) {
   return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
 
-/* Without CAP_SETPCAP the bounding set stays; no_new_privs then keeps it from meaning anything. */
+/* Without CAP_SETPCAP the bounding set stays, but no_new_privs makes it ineffective. */
 static int bounding_set_drop(bool may) {
   for (unsigned long capability = 0; may && prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0;
        capability++)

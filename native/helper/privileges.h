@@ -1,4 +1,4 @@
-/* privileges.h - whom the helper works for, and what it keeps of root's privileges. */
+/* privileges.h - the user that the helper works for, and the privileges that it keeps. */
 #ifndef TUNNEL_HELPER_PRIVILEGES_H
 #define TUNNEL_HELPER_PRIVILEGES_H
 
@@ -7,16 +7,16 @@
 
 /*
  * The user who asked for the helper: SUDO_UID under sudo, DOAS_USER under doas, else the real uid.
- * The two variables are believed only when root's real uid shows that such a program has set them;
- * the rest of the environment is cleared. False, with a message on stderr, when they name nobody.
+ * The two variables are used only if the real uid is root's, so that sudo or doas can have set
+ * them. Clears the environment. False, with a message on stderr, if they don't name a user.
  */
 bool privileges_caller(uid_t *caller);
 
 /*
- * Becomes the user `uid`, without supplementary groups, with CAP_NET_ADMIN and nothing else, for
- * good: no other capability can be gained, also not by executing a program, and no process of that
- * user's can read or trace this one. Returns 0 or a negative errno, and in `*what` what it is
- * about: EPERM and "CAP_NET_ADMIN" when this root doesn't have it.
+ * Becomes the user `uid` for good, without supplementary groups and with CAP_NET_ADMIN as the only
+ * capability. No other capability can be gained, not even by executing a program, and no process of
+ * that user can read or trace this one. Returns 0 or a negative errno; `*what` then names the
+ * cause: EPERM and "CAP_NET_ADMIN" if this root doesn't have it.
  */
 int privileges_drop(uid_t uid, gid_t gid, const char **what);
 

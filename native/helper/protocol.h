@@ -1,36 +1,35 @@
 /*
- * protocol.h - what the program and its privileged helper say to each other.
+ * protocol.h - the messages between the program and its privileged helper.
  *
- * A SOCK_SEQPACKET Unix socket, one message a packet, all integers in host byte order (both ends
- * run on this machine). Every message begins with struct helper_header; a message whose length
- * isn't exactly what its type demands ends the conversation. The program listens in a directory of
- * its own (0700); the helper connects to it, and both check the other's credentials (SO_PEERCRED):
- * the program that the helper runs as root, the helper that the program runs as the user who asked
- * for the helper (SUDO_UID, DOAS_USER, or the real uid).
+ * A SOCK_SEQPACKET Unix socket, one message per packet, all integers in host byte order (both ends
+ * run on this machine). Every message begins with struct helper_header. A message whose length
+ * isn't exactly what its type demands ends the conversation. The program listens in its own
+ * directory (0700), and the helper connects. Each checks the other's credentials (SO_PEERCRED): the
+ * helper must run as root, and the program as the user who asked for the helper (SUDO_UID,
+ * DOAS_USER, or the real uid).
  *
  *   helper  -> program   HELLO     version, pid
  *   program -> helper    CREATE    families, MTU           once
  *   helper  -> program   CREATED   device and addresses    with the TUN descriptor (SCM_RIGHTS)
  *   program -> helper    ROUTES    the whole set of captured prefixes; may be repeated, the helper
- * adds and removes the difference helper  -> program   DONE helper  -> program   FAILED    instead
- * of HELLO, CREATED or DONE: at which step, errno, what it was about
+ *                                  adds and removes the difference
+ *   helper  -> program   DONE
+ *   helper  -> program   FAILED    instead of HELLO, CREATED or DONE: the step, errno, a detail
  *
- * The program sends one request and waits for its answer. Unasked comes only FAILED at the step
- * LOST, and then the end: somebody has taken the device, its addresses or routes away, and what was
- * captured would go out by another way. After a failed ROUTES the set before it is in force and the
- * conversation goes on; after any other FAILED the helper undoes everything and ends. When the
- * socket closes, or the program shuts its sending side, the helper deletes the device (and with it
- * addresses and routes) and exits; its own end of the socket closes when that is done.
+ * The program sends one request and waits for its answer. The only message that may come at any
+ * time is FAILED at step LOST, which is the last one: somebody has removed the device, its
+ * addresses or routes, and captured traffic would leave by another route. After a failed ROUTES the
+ * old set stays in force and the conversation goes on; after any other FAILED the helper undoes
+ * everything and ends. When the socket closes, or the program shuts down its sending side, the
+ * helper deletes the device (and with it addresses and routes) and exits; its own end of the socket
+ * closes after that.
  */
 #ifndef TUNNEL_HELPER_PROTOCOL_H
 #define TUNNEL_HELPER_PROTOCOL_H
 
 #include <stdint.h>
 
-/**
- * Exit statuses, so that a failure of the helper isn't taken for a refusal of sudo or doas (which
- * exit with 1).
- */
+/* Exit statuses that differ from that of sudo and doas, which exit with 1 when they refuse. */
 #define HELPER_EXIT_SETUP 70 /* one line on stderr says what is wrong */
 #define HELPER_EXIT_NOT_ROOT 77
 
@@ -67,15 +66,15 @@ struct helper_create {
   uint32_t mtu;      /* 1280-65535 */
 };
 
-/**
- * The device is `address4`/24 and `address6`/64; the other addresses of these blocks are the
- * program's to use.
+/*
+ * The device's addresses are `address4`/24 and `address6`/64. The program may use the other
+ * addresses of these blocks.
  */
 struct helper_created {
   struct helper_header header;
   uint32_t ifindex;
   char name[16];
-  uint8_t address4[4]; /* zero if not asked for */
+  uint8_t address4[4]; /* zero if not requested */
   uint8_t address6[16];
 };
 
@@ -99,19 +98,23 @@ struct helper_done {
 };
 
 enum helper_step {
-  HELPER_STEP_PRIVILEGES =
-      1, /* root without CAP_NET_ADMIN, or privileges that can't be dropped; detail: which */
-  HELPER_STEP_OPEN_TUN = 2, /* /dev/net/tun: ENOENT no such device node, ENXIO no driver, EPERM */
+  /* Root without CAP_NET_ADMIN, or privileges that can't be dropped. Detail: which. */
+  HELPER_STEP_PRIVILEGES = 1,
+  /* /dev/net/tun. ENOENT: no such device node; ENODEV: no driver; EPERM. */
+  HELPER_STEP_OPEN_TUN = 2,
   HELPER_STEP_CREATE_TUN = 3,
-  HELPER_STEP_ADDRESS =
-      4, /* detail: the address and the kernel's reason. EADDRNOTAVAIL: every block is in use */
+  /* Detail: the address and the kernel's message. EADDRNOTAVAIL: every block is in use. */
+  HELPER_STEP_ADDRESS = 4,
   HELPER_STEP_LINK_UP = 5,
-  HELPER_STEP_ROUTE = 6, /* detail: the prefix, then the device that has it already (EEXIST: another
-                            route) or has some of it (EBUSY: another tunnel's; the prefix is what
-                            both would have) or the kernel's reason */
-  HELPER_STEP_REQUEST = 7, /* malformed or out of order */
-  HELPER_STEP_LOST =
-      8, /* detail: what happened ("tun0 was set down", "route 10.0.0.0/8 was removed") */
+  /*
+   * Detail: the prefix, then the kernel's message or a device. EEXIST: the device of a route to the
+   * same prefix. EBUSY: the device of another tunnel; the prefix is what both would capture.
+   */
+  HELPER_STEP_ROUTE = 6,
+  /* Malformed or out of order. */
+  HELPER_STEP_REQUEST = 7,
+  /* Detail: what happened ("tun0 was set down", "route 10.0.0.0/8 was removed"). */
+  HELPER_STEP_LOST = 8,
 };
 
 struct helper_failed {

@@ -21,7 +21,7 @@ static bool prefix_parse(struct netlink_prefix *prefix, const struct helper_pref
 
   if ((from->family != 4 && from->family != 6) || from->length > bits) return false;
   if (from->reserved[0] != 0 || from->reserved[1] != 0) return false;
-  /* Everything behind the prefix is zero: the host's bits and, for IPv4, the rest of the field. */
+  /* All bits after the prefix must be zero: the host bits and, for IPv4, the rest of the field. */
   for (unsigned bit = from->length; bit < 8 * sizeof from->address; bit++)
     if ((from->address[bit / 8] & (0x80u >> bit % 8)) != 0) return false;
   prefix->family = from->family;
@@ -74,18 +74,18 @@ static struct netlink_prefix prefix_shortened(const struct netlink_prefix *prefi
   return wider;
 }
 
-/* A route of somebody else's that is in the way of a prefix that is about to be added. */
+/* Another program's route that conflicts with a prefix to be added. */
 struct conflict {
   const struct route_set *current, *wanted;
   uint32_t ifindex;
   bool found;
-  struct netlink_prefix shared; /* what both would have */
+  struct netlink_prefix shared; /* what both would cover */
   struct netlink_route route;
 };
 
-/**
- * Whether what is to be added has the prefix, one around it or one within it; the narrower of the
- * two is shared.
+/*
+ * Whether a prefix to be added contains `prefix` or is within it. The narrower of the two is
+ * shared.
  */
 static bool overlap_find(struct conflict *conflict, const struct netlink_prefix *prefix) {
   const struct route_set *wanted = conflict->wanted;
@@ -97,7 +97,7 @@ static bool overlap_find(struct conflict *conflict, const struct netlink_prefix 
     conflict->shared = *prefix;
     return true;
   }
-  /* What lies within it follows it in the set's order. */
+  /* Prefixes within it come after it in the set's order. */
   (void)routes_find(wanted, prefix, &at);
   for (; at < wanted->count && netlink_prefix_overlap(&wanted->prefixes[at], prefix); at++) {
     if (set_has(conflict->current, &wanted->prefixes[at])) continue;
@@ -122,7 +122,7 @@ static void conflict_consider(void *context, const struct netlink_route *route) 
   conflict->route = *route;
 }
 
-/* What to call the place to which a route leads. */
+/* A name for the target of a route. */
 static const char *route_target(const struct netlink_route *route, char name[IF_NAMESIZE]) {
   switch (route->type) {
     case RTN_BLACKHOLE:
@@ -139,9 +139,9 @@ static const char *route_target(const struct netlink_route *route, char name[IF_
 }
 
 /*
- * A route with another metric wouldn't keep the kernel from adding ours, but one of the two would
- * then silently lose; so the prefix must be free of any. False and the failure if it isn't.
- * `protocol` limits the look to routes of that one.
+ * The kernel would add our route beside one with another metric, but one of the two would then
+ * silently lose. So there must be no other route to the prefix. False, with the failure, if there
+ * is one. `protocol`: check only routes with this protocol.
  */
 static bool conflict_free(struct netlink *netlink, uint32_t ifindex, uint8_t protocol,
                           const struct route_set *current, const struct route_set *wanted,
@@ -159,9 +159,9 @@ static bool conflict_free(struct netlink *netlink, uint32_t ifindex, uint8_t pro
                             &conflict.shared, route_target(&conflict.route, name));
 }
 
-/**
- * Adds what `wanted` has and `than` hasn't, up to the `limit`th prefix of `wanted`; returns where
- * it failed.
+/*
+ * Adds the prefixes in `wanted` but not in `than`, up to index `limit` of `wanted`. Returns the
+ * index at which it failed.
  */
 static size_t add_missing(struct netlink *netlink, uint32_t ifindex, const struct route_set *wanted,
                           const struct route_set *than, size_t limit, int *result) {
@@ -173,9 +173,9 @@ static size_t add_missing(struct netlink *netlink, uint32_t ifindex, const struc
   return limit;
 }
 
-/**
- * Removes what `old` has and `than` hasn't, likewise. A route that somebody else has removed
- * already is no failure.
+/*
+ * Removes the prefixes in `old` but not in `than`, in the same way. A route that somebody else has
+ * already removed is not a failure.
  */
 static size_t remove_surplus(struct netlink *netlink, uint32_t ifindex, const struct route_set *old,
                              const struct route_set *than, size_t limit, int *result) {
@@ -201,14 +201,14 @@ bool routes_apply(struct netlink *netlink, uint32_t ifindex, struct route_set *c
     failure_set_prefix(failure, HELPER_STEP_ROUTE, result, &wanted->prefixes[added],
                        netlink->reason);
     (void)remove_surplus(netlink, ifindex, wanted, current, added, &undone);
-    /* Somebody was faster than us since the look at the table: say who. */
+    /* Somebody added a route since the check: report whose it is. */
     if (result == -EEXIST)
       (void)conflict_free(netlink, ifindex, RTPROT_UNSPEC, current, wanted, failure);
     return false;
   }
-  /**
-   * The kernel keeps two tunnels from the same prefix, not from overlapping ones: of two that came
-   * at once, each looks again.
+  /*
+   * The kernel refuses the same prefix to a second tunnel, but not an overlapping one. Two tunnels
+   * may come at the same time, so each checks again.
    */
   if (!conflict_free(netlink, ifindex, NETLINK_ROUTE_PROTOCOL, current, wanted, failure)) {
     (void)remove_surplus(netlink, ifindex, wanted, current, wanted->count, &undone);

@@ -1,12 +1,12 @@
 /*
- * routes.h - the set of captured prefixes, as routes to the device in the main table.
+ * routes.h - keeps the set of captured prefixes as routes to the device in the main table.
  *
- * A request names the whole set. What it has more is added, then what it has less is removed, so
- * that a destination that is in both sets is captured at every moment. Either the new set is in
- * force afterwards or, when something fails, the old one.
+ * A request contains the whole set. New prefixes are added first, then old ones are removed, so a
+ * destination in both sets is captured all the time. Afterwards the new set is in force, or the old
+ * one if something failed.
  *
- * A more specific route of somebody else's may stand beside ours, and wins; but no two tunnels may
- * share a range, because the one with the narrower prefix would silently take it from the other.
+ * Other programs may have a more specific route, which wins. But two tunnels must not share a
+ * range, because the one with the narrower prefix would silently take it from the other.
  */
 #ifndef TUNNEL_HELPER_ROUTES_H
 #define TUNNEL_HELPER_ROUTES_H
@@ -18,16 +18,16 @@ struct route_set {
   struct netlink_prefix prefixes[HELPER_MAX_PREFIXES]; /* sorted, no two equal */
 };
 
-/**
- * Reads `count` prefixes of a request into `set`. False if one isn't well-formed: family, length,
+/*
+ * Reads `count` prefixes of a request into `set`. False if one has a wrong family or length, or
  * host or reserved bits.
  */
 bool routes_parse(struct route_set *set, const struct helper_prefix *prefixes, size_t count);
 
-/* Whether the set has the prefix; `*at` is its place, or where it would be. */
+/* Whether the set has the prefix. `*at` is its index, or where it would be inserted. */
 bool routes_find(const struct route_set *set, const struct netlink_prefix *prefix, size_t *at);
 
-/* Puts `wanted` into force; `*current` is what is in force before and after. */
+/* Puts `wanted` into force. `*current` is the set in force, before and after. */
 bool routes_apply(struct netlink *netlink, uint32_t ifindex, struct route_set *current,
                   const struct route_set *wanted, struct failure *failure);
 

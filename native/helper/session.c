@@ -10,7 +10,7 @@
 #include "routes.h"
 #include "tun.h"
 
-#define MTU_MIN 1280u /* RFC 8200, 5: the least that IPv6 needs */
+#define MTU_MIN 1280u /* RFC 8200, 5: IPv6's minimum */
 #define MTU_MAX 65535u
 
 /* The longest request. */
@@ -19,7 +19,7 @@ struct routes_request {
   struct helper_prefix prefixes[HELPER_MAX_PREFIXES];
 };
 
-/* Large and needed once: not on the stack. */
+/* Static, because they are too large for the stack. */
 static union {
   struct helper_header header;
   struct helper_create create;
@@ -45,11 +45,11 @@ void session_refuse(int socket, const struct failure *failure) {
                                   .step = failure->step,
                                   .error = failure->error};
   memcpy(message.detail, failure->detail, sizeof message.detail);
-  /* The program may be gone; the session ends then by itself. */
+  /* The program may be gone, but then the session ends anyway. */
   (void)fd_send(socket, &message, sizeof message, -1, 0);
 }
 
-/* Makes the device. After a failure what there is of it is left to session_run() to delete. */
+/* Makes the device. After a failure session_run() deletes what there is of it. */
 static bool device_create(struct session *session, struct device *device,
                           struct helper_created *answer, struct failure *failure) {
   const struct helper_create *create = &request.create;
@@ -95,15 +95,15 @@ static bool handle_create(struct session *session, struct device *device) {
     return false;
   }
   int result = fd_send(session->socket, &answer, sizeof answer, session->tun, 0);
-  /**
-   * The program's copy is the only one from here on: the device dies with the program, whatever
-   * becomes of the helper.
+  /*
+   * From here on the program has the only copy: the device goes away with the program, whatever
+   * happens to the helper.
    */
   tun_close(session);
   return result == 0;
 }
 
-/* ROUTES, well-formed. Returns whether the session goes on. */
+/* A checked ROUTES. Returns whether the session goes on. */
 static bool handle_routes(struct session *session, const struct device *device) {
   const struct helper_done done = {.header = header_of(HELPER_DONE, sizeof done)};
   struct failure failure;
@@ -116,7 +116,7 @@ static bool handle_routes(struct session *session, const struct device *device) 
   return fd_send(session->socket, &done, sizeof done, -1, 0) == 0;
 }
 
-/* Checks the request of `length` bytes; the reason why it is refused, or NULL. */
+/* Checks the request of `length` bytes. Returns the reason to refuse it, or NULL. */
 static const char *request_check(size_t length, const struct device *device) {
   if (length < sizeof request.header) return "message too short";
   if (request.header.magic != HELPER_MAGIC) return "wrong magic number";
@@ -147,7 +147,7 @@ static const char *request_check(size_t length, const struct device *device) {
   }
 }
 
-/* Takes one message. Returns whether the session goes on. */
+/* Handles one message. Returns whether the session goes on. */
 static bool session_step(struct session *session, struct device *device) {
   const char *objection;
   struct failure failure;
@@ -173,7 +173,7 @@ static bool session_step(struct session *session, struct device *device) {
                                               : handle_routes(session, device);
 }
 
-/* After a notification. Returns whether the session goes on. */
+/* Handles notifications. Returns whether the session goes on. */
 static bool session_watch(struct session *session, const struct device *device) {
   const struct watched watched = {.ifindex = device->ifindex,
                                   .name = device->name,
@@ -200,7 +200,10 @@ void session_run(struct session *session) {
       serving = errno == EINTR;
       continue;
     }
-    /* The program first: when it has gone, its device has gone too, and that is no loss. */
+    /*
+     * The program comes first: if it has ended, its device has gone too, which must not count as a
+     * loss.
+     */
     if (ready[1].revents != 0)
       serving = false;
     else if (ready[0].revents != 0)
@@ -209,9 +212,8 @@ void session_run(struct session *session) {
       serving = session_watch(session, &device);
   }
   tun_close(session);
-  /**
-   * Gone already when the program was killed: the kernel has taken the device with the last
-   * descriptor.
+  /*
+   * If the program was killed, the kernel has already removed the device with the last descriptor.
    */
   if (device.ifindex != 0)
     (void)netlink_link_delete(&session->netlink, device.ifindex, device.name);

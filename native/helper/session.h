@@ -1,4 +1,4 @@
-/* session.h - the helper's conversation with the program (protocol.h), from HELLO to the end. */
+/* session.h - the helper's exchange with the program (protocol.h), from HELLO to the end. */
 #ifndef TUNNEL_HELPER_SESSION_H
 #define TUNNEL_HELPER_SESSION_H
 
@@ -6,17 +6,19 @@
 
 struct session {
   int socket;  /* to the program */
-  int signals; /* signalfd: readable when the helper is to end */
-  int tun; /* /dev/net/tun, or a negative errno: why it can't be opened; closed by session_run() */
+  int signals; /* signalfd: readable when the helper must end */
+  int tun; /* /dev/net/tun, or a negative errno if it can't be opened; session_run() closes it */
   struct netlink netlink;
   struct watch watch;
 };
 
-/* Serves the program until it is gone, a request is malformed, the device or a route is lost, or a
- * signal comes; then deletes the device. */
+/*
+ * Serves the program until it ends, a request is malformed, the device or a route is lost, or a
+ * signal arrives. Then deletes the device.
+ */
 void session_run(struct session *session);
 
-/* Instead of a session: tells the program why there will be none. */
+/* Reports a failure to the program. Used instead of session_run() if no session is possible. */
 void session_refuse(int socket, const struct failure *failure);
 
 #endif

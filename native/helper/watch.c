@@ -5,9 +5,9 @@
 #include <string.h>
 #include <time.h>
 
-/**
- * Datagrams taken in one go, so that a machine whose routes change all the time doesn't keep the
- * program waiting.
+/*
+ * How many datagrams are read at once. Requests must not wait too long if the machine's routes
+ * change all the time.
  */
 #define WATCH_BATCH 64
 
@@ -36,8 +36,8 @@ static void suspect(void *context, const struct netlink_notice *notice) {
     suspicion->raised = suspicion->raised || notice->ifindex == watched->ifindex;
     return;
   }
-  /**
-   * The end of a route of ours, or a new one to the same prefix of somebody else's, which may have
+  /*
+   * The end of one of our routes, or somebody else's new route to the same prefix, which may have
    * replaced it.
    */
   const bool ours = notice->ifindex == watched->ifindex;
@@ -48,13 +48,13 @@ static void suspect(void *context, const struct netlink_notice *notice) {
     suspicion->raised = true;
 }
 
-/* The routes and addresses that are there, of those that should be. */
+/* Which of the routes and addresses that must be there were found. */
 struct inventory {
   const struct watched *watched;
   bool routes[HELPER_MAX_PREFIXES], block_routes[2], addresses[2];
 };
 
-/* Large: not on the stack. */
+/* Static, because it is too large for the stack. */
 static struct inventory inventory;
 
 static void route_found(void *context, const struct netlink_route *route) {
@@ -94,9 +94,9 @@ static bool lost_prefix(struct failure *failure, int error, const char *what,
                      prefix_format(prefix, text));
 }
 
-/**
- * Looks at what there is. False when that can't be mended; what is missing of the routes is left
- * for restore().
+/*
+ * Reads what is there. False if something is missing that can't be repaired; missing routes are
+ * left to restore().
  */
 static bool take_inventory(struct netlink *netlink, const struct watched *watched,
                            struct failure *failure) {
@@ -126,7 +126,7 @@ static bool take_inventory(struct netlink *netlink, const struct watched *watche
   return true;
 }
 
-/* Whether routes may be put back now; the first of a sweep begins its time. */
+/* Whether routes may be put back now. The first one of a sweep starts its time. */
 static bool may_restore(struct watch *watch) {
   struct timespec now;
 
@@ -139,7 +139,7 @@ static bool may_restore(struct watch *watch) {
   return true;
 }
 
-/* Puts one route back, if that is allowed. */
+/* Puts back one route, if that is allowed. */
 static bool restore(struct watch *watch, struct netlink *netlink, const struct watched *watched,
                     const struct netlink_prefix *prefix, struct failure *failure) {
   if (!may_restore(watch) || netlink_route_add(netlink, watched->ifindex, prefix) < 0)
@@ -168,7 +168,7 @@ bool watch_step(struct watch *watch, struct netlink *netlink, const struct watch
   for (int taken = 0; taken < WATCH_BATCH; taken++) {
     int result = netlink_watch_read(&watch->notices, suspect, &suspicion);
     if (result == 0) break;
-    if (result == -ENOBUFS || result == -EMSGSIZE) /* something was missed */
+    if (result == -ENOBUFS || result == -EMSGSIZE) /* some were lost */
       suspicion.raised = true;
     else if (result < 0)
       return failure_set(failure, HELPER_STEP_LOST, result, "notifications");

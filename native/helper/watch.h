@@ -1,17 +1,18 @@
 /*
- * watch.h - notices when somebody else takes away what the session has set up: its device, the
- * device's addresses, its routes. What was captured would then go out by another way, and nobody
- * would hear of it.
+ * watch.h - notices when somebody else removes what the session has set up: its device, the
+ * device's addresses, its routes. Otherwise captured traffic would leave by another route
+ * unnoticed.
  *
- * Notifications only raise a suspicion, and those about others' devices not even that; what is the
- * case, a look at the kernel's tables says. So changes of our own, and notifications that were
- * lost, need no treatment of their own.
+ * A notification only raises a suspicion, and one about another device doesn't even do that. The
+ * kernel's tables are then read to see what is really there. So our own changes and lost
+ * notifications need no special treatment.
  *
- *   all there                        nothing happens
- *   routes are missing, else well    they are put back, for as long as one sweep of another
- * program's may take, and then not again for WATCH_RESTORE_INTERVAL_MS: somebody who comes back for
- * them means it device down or gone, an address  lost: routes of the kernel's making would not come
- * back with it missing, a route's place taken
+ *   everything is there              nothing happens
+ *   only routes are missing          they are put back, for as long as one sweep of another program
+ *                                    may take, and then not again for WATCH_RESTORE_INTERVAL_MS: if
+ *                                    somebody removes them again, it is on purpose
+ *   device down or gone, an address  lost: the kernel's own routes would not come back with it
+ *   missing, a route's place taken
  */
 #ifndef TUNNEL_HELPER_WATCH_H
 #define TUNNEL_HELPER_WATCH_H
@@ -19,11 +20,11 @@
 #include "block.h"
 #include "routes.h"
 
-/* Programs that clear routes away take them one by one. */
+/* Programs that clear routes remove them one by one. */
 #define WATCH_SWEEP_MS 1000
 #define WATCH_RESTORE_INTERVAL_MS 10000
 
-/* What is to be there. */
+/* What must be there. */
 struct watched {
   uint32_t ifindex; /* 0: nothing yet */
   const char *name;
@@ -32,17 +33,16 @@ struct watched {
 };
 
 struct watch {
-  struct netlink
-      notices; /* subscribed before there is a device; its descriptor is the one to poll */
+  struct netlink notices; /* subscribed before the device is made; poll its descriptor */
   bool restored;
   int64_t restored_at_ms;
 };
 
 int watch_open(struct watch *watch);
 
-/**
- * Takes the notifications that wait, up to a limit. False, and what was lost, when the session
- * can't go on.
+/*
+ * Handles the notifications that wait, up to a limit. False, with what was lost in `failure`, if
+ * the session can't go on.
  */
 bool watch_step(struct watch *watch, struct netlink *netlink, const struct watched *watched,
                 struct failure *failure);

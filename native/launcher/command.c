@@ -18,7 +18,7 @@ bool command_unprivilege(struct fault *fault) {
   return true;
 }
 
-/* Whether a directory of PATH has a file of this name, executable or not. */
+/* Whether a directory of PATH has a file with this name, executable or not. */
 static bool is_in_path(const char *name) {
   const char *directory = getenv("PATH");
   char path[PATH_MAX];
@@ -43,9 +43,9 @@ void command_execute(char **argv, uint32_t descriptors, struct fault *fault) {
   }
   execvp(argv[0], argv);
   int error = errno;
-  /**
-   * It also says EACCES when a directory of PATH is closed to the user; shells go by what they have
-   * found.
+  /*
+   * execvp also reports EACCES if the user may not enter a directory of PATH. Shells report ENOENT
+   * if they have found no such file.
    */
   if (error == EACCES && strchr(argv[0], '/') == NULL && !is_in_path(argv[0])) error = ENOENT;
   fault_set(fault, LAUNCHER_STEP_EXECUTE, error, "%s", argv[0]);

@@ -5,19 +5,19 @@
 #include "launcher/fault.h"
 
 /*
- * Gives up all capabilities for good: none is held, and none is gained by executing a program, also
- * not by root (no_new_privs). The bounding set stays: without it execve(2) refuses programs with
- * file capabilities, as ping has them, instead of running them without.
+ * Gives up all capabilities for good: executing a program can't regain any, not even as root
+ * (no_new_privs). The bounding set stays: without it execve(2) refuses programs with file
+ * capabilities, such as ping, instead of running them without.
  */
 bool command_unprivilege(struct fault *fault);
 
 /*
- * Executes argv[0], searched in PATH, with the given soft limit of descriptors (0: the present
- * one). Returns only when that fails.
+ * Executes argv[0], searched in PATH, with the given soft limit on descriptors (0: the current
+ * one). Returns only if that fails.
  */
 void command_execute(char **argv, uint32_t descriptors, struct fault *fault);
 
-/* The exit status that shells have for such a failure. */
+/* The exit status that shells use for such a failure. */
 int command_failure_status(const struct fault *fault);
 
 #endif

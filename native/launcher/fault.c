@@ -12,7 +12,7 @@ bool fault_set(struct fault *fault, enum launcher_step step, int error, const ch
   va_start(arguments, format);
   vsnprintf(fault->detail, sizeof fault->detail, format, arguments);
   va_end(arguments);
-  /* Paths and reasons are others' words: nothing of them may reach a terminal raw. */
+  /* Paths and reasons come from outside, so control characters must not reach a terminal. */
   for (char *at = fault->detail; *at != '\0'; at++)
     if ((unsigned char)*at < 0x20 || (unsigned char)*at >= 0x7f) *at = '?';
   return false;

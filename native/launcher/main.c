@@ -1,30 +1,30 @@
 /*
- * tunnel-launcher FD [COMMAND [ARG...]] - runs one command in a network of its own, without root.
+ * tunnel-launcher FD [COMMAND [ARG...]] - runs one command in its own network, without root.
  *
- * Started by `tunnel exec` as its child; FD is this end of the socket that they talk over
- * (protocol.h). A program of its own, because a user namespace can only be entered by a process
- * with one thread, and Node has many.
+ * `tunnel exec` starts it as its child; FD is this end of the socket between them (protocol.h). It
+ * is a separate program because only a process with one thread can enter a user namespace, and Node
+ * has many threads.
  *
- *   SETUP       read; the command's words and environment as bytes, where text won't do words.c
- *   user        under sudo and doas: who has called them user.c namespaces  user (uid and gid onto
- * themselves), network, mount                         namespaces.c network     lo, a TUN with
- * default routes: its descriptor to the program                  network.c mounts      resolv.conf;
- * the sockets of the host's resolvers out of sight                  mounts.c READY       the
- * program answers GO when it captures command     no capabilities, no_new_privs, execve: this
- * process becomes the command       command.c
+ *   SETUP       is read; command and environment as bytes, if text won't do     words.c
+ *   user        under sudo and doas: finds their caller                         user.c
+ *   namespaces  user (uid and gid mapped onto themselves), network, mount       namespaces.c
+ *   network     lo, a TUN with default routes; sends its descriptor             network.c
+ *   mounts      resolv.conf; hides the sockets of the host's resolvers          mounts.c
+ *   READY       is sent; the program answers GO when it captures
+ *   command     no capabilities, no_new_privs, execve: becomes the command      command.c
  *
- * Where the program has to do without namespaces (LAUNCHER_IN_PLACE), namespaces, network and
- * mounts are left out, and the command has the privileges that it would have without `tunnel exec`.
+ * If the program has to do without namespaces (LAUNCHER_IN_PLACE), namespaces, network and mounts
+ * are left out, and the command has the same privileges as without `tunnel exec`.
  *
- * The command is thus a child of `tunnel exec` and in its process group, has the working directory,
- * environment, terminal and standard descriptors of the caller, and default signal dispositions
- * (libuv starts children so). Until it is the command, signals of the terminal wait: they are the
- * program's then. The namespaces live as long as a process is in them. The program alone has the
- * TUN's descriptor: when it ends, in whatever way, the device goes, and the network that is left
- * leads nowhere.
+ * The command is thus a child of `tunnel exec`, in its process group, with the caller's working
+ * directory, environment, terminal and standard descriptors, and with default signal dispositions
+ * (libuv starts children so). Until this process becomes the command, signals from the terminal
+ * wait, because they are for the program. The namespaces live as long as a process is in them. Only
+ * the program has the TUN's descriptor: when it ends for any reason, the device goes away, and the
+ * remaining network leads nowhere.
  *
- * Without COMMAND it only finds out whether all this is possible: it ends after READY. Nothing on
- * the host is changed by any of it.
+ * Without COMMAND it only checks whether all this is possible, and ends after READY. Nothing on the
+ * host is changed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +42,7 @@
 #include "launcher/user.h"
 #include "launcher/words.h"
 
-#define MTU_MIN 1280u /* RFC 8200, 5: the least that IPv6 needs */
+#define MTU_MIN 1280u /* RFC 8200, 5: IPv6's minimum */
 #define MTU_MAX 65535u
 #define MAX_FD 65535
 
@@ -54,7 +54,7 @@ static struct {
 static struct {
   struct launcher_go go;
   char variables[LAUNCHER_MAX_VARIABLES];
-} answer; /* of which the environment keeps the variables */
+} answer; /* the environment keeps pointers to its variables */
 
 static struct launcher_header header_of(enum launcher_type type, size_t length) {
   return (struct launcher_header){.magic = LAUNCHER_MAGIC,
@@ -63,7 +63,7 @@ static struct launcher_header header_of(enum launcher_type type, size_t length) 
                                   .length = (uint32_t)length};
 }
 
-/* Whether a message of `received` bytes has a header that says so, and this type. */
+/* Whether a message of `received` bytes has a header with this length and type. */
 static bool header_is(const struct launcher_header *header, enum launcher_type type,
                       ssize_t received) {
   return received >= (ssize_t)sizeof *header && header->magic == LAUNCHER_MAGIC &&
@@ -71,8 +71,9 @@ static bool header_is(const struct launcher_header *header, enum launcher_type t
          header->length == (size_t)received;
 }
 
-/**
- * Reads one message; descriptors are not expected. The length, 0 at the end, or a negative errno.
+/*
+ * Reads one message, and closes unexpected descriptors. Returns the length, 0 at the end, or a
+ * negative errno.
  */
 static ssize_t message_read(int socket, void *buffer, size_t capacity) {
   int surplus;
@@ -96,7 +97,7 @@ static bool setup_read(int socket, struct fault *fault) {
   return true;
 }
 
-/* The program's copy is the only one afterwards. */
+/* Sends the TUN's descriptor. After that the program has the only copy. */
 static bool network_hand_over(int socket, const struct network *network, struct fault *fault) {
   const struct launcher_descriptor message = {.header =
                                                   header_of(LAUNCHER_DESCRIPTOR, sizeof message)};
@@ -106,12 +107,12 @@ static bool network_hand_over(int socket, const struct network *network, struct 
   return result == 0 || fault_set(fault, LAUNCHER_STEP_REQUEST, result, "DESCRIPTOR");
 }
 
-/**
- * Namespaces with all that is in them. Only who has the privileges for it as root makes them before
- * he becomes the user.
+/*
+ * Makes the namespaces and everything in them. A root with the privileges for it does so before
+ * becoming the user; otherwise this process becomes the user first.
  */
-static bool network_of_its_own(int socket, const struct user *user, struct launcher_ready *ready,
-                               struct fault *fault) {
+static bool own_network_make(int socket, const struct user *user, struct launcher_ready *ready,
+                             struct fault *fault) {
   const struct launcher_setup *setup = &request.setup;
   struct network network;
   bool replaced;
@@ -130,7 +131,7 @@ static bool network_of_its_own(int socket, const struct user *user, struct launc
   return true;
 }
 
-/* Everything up to READY. */
+/* Does everything up to READY. */
 static bool prepare(int socket, int count, char **command, struct fault *fault) {
   struct launcher_ready ready = {.header = header_of(LAUNCHER_READY, sizeof ready)};
   struct user user;
@@ -138,7 +139,7 @@ static bool prepare(int socket, int count, char **command, struct fault *fault) 
   if (!setup_read(socket, fault) || !user_find(&user, fault)) return false;
   if (is_flagged(LAUNCHER_VERBATIM) && !words_take_verbatim(count, command, fault)) return false;
   if (!(is_flagged(LAUNCHER_IN_PLACE) ? user_become(&user, fault)
-                                      : network_of_its_own(socket, &user, &ready, fault)))
+                                      : own_network_make(socket, &user, &ready, fault)))
     return false;
   ready.uid = user.uid;
   ready.gid = user.gid;
@@ -151,12 +152,12 @@ static int report(int socket, const struct fault *fault) {
                                     .step = fault->step,
                                     .error = fault->error};
   memcpy(message.detail, fault->detail, sizeof message.detail);
-  /* The program may be gone; the status says the same. */
+  /* The program may be gone; the exit status says the same. */
   (void)fd_send(socket, &message, sizeof message, -1, 0);
   return command_failure_status(fault);
 }
 
-/* The descriptor that `text` names, made close-on-exec; -1 if it isn't one. */
+/* The descriptor number in `text`, made close-on-exec; -1 if it isn't a descriptor. */
 static int socket_argument(const char *text) {
   char *end;
 
@@ -166,7 +167,7 @@ static int socket_argument(const char *text) {
   return fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0 ? -1 : (int)fd;
 }
 
-/* Ctrl-C before the command runs is for the program to answer. */
+/* Before the command runs, the program handles Ctrl-C. */
 static void hold_signals(sigset_t *before) {
   const int held[] = {SIGINT, SIGQUIT, SIGHUP, SIGTERM};
   sigset_t set;
@@ -182,7 +183,7 @@ int main(int argc, char **argv) {
 
   int socket = argc < 2 ? -1 : socket_argument(argv[1]);
   if (socket < 0) {
-    fputs("tunnel-launcher: it is started by \"tunnel exec\"\n", stderr);
+    fputs("tunnel-launcher: only \"tunnel exec\" can start it\n", stderr);
     return LAUNCHER_EXIT_FAILED;
   }
   hold_signals(&signals);

@@ -11,16 +11,15 @@
 #include <unistd.h>
 
 #define RESOLV_CONF "/etc/resolv.conf"
-/* Where the file is made before it is bound to its place: /etc exists wherever RESOLV_CONF does. */
+/* Where the file is made before it is bound to its place. /etc exists if RESOLV_CONF does. */
 #define STAGE "/etc"
 #define STAGED STAGE "/resolv.conf"
 #define FD_PATH 32
 
 /*
- * nss-resolve asks systemd-resolved, and glibc asks nscd, at sockets that don't care for network
+ * nss-resolve asks systemd-resolved, and glibc asks nscd, over sockets that work across network
  * namespaces: their answers would come from the host's network, past the policy. Versions of
- * systemd before 246 asked over D-Bus; its socket is left, because much else is asked there and
- * nss-dns serves as well where nss-resolve doesn't.
+ * systemd before 246 asked over D-Bus. Its socket stays visible, because it has many other uses.
  */
 static const struct {
   const char *path;
@@ -43,7 +42,7 @@ static int mount_empty(const char *path) {
 static bool write_file(const char *path, const char *text, size_t length) {
   int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd < 0) return false;
-  /* A umask must not hide the resolver from the command's own helpers. */
+  /* Whatever the umask, all users of the namespace must be able to read the file. */
   ssize_t written = fchmod(fd, 0644) < 0 ? -1 : write(fd, text, length);
   if (written >= 0 && (size_t)written != length) errno = ENOSPC;
   const int error = errno;
@@ -52,9 +51,9 @@ static bool write_file(const char *path, const char *text, size_t length) {
   return written >= 0 && (size_t)written == length;
 }
 
-/**
- * Binds a file with this text to `path`: it lies in a file system of its own that has no other
- * place.
+/*
+ * Binds a file with this text to `path`. The file is in a separate file system that isn't mounted
+ * anywhere else.
  */
 static bool bind_text(const char *path, const char *text, size_t length) {
   char staged_path[FD_PATH], target_path[FD_PATH];
@@ -79,7 +78,7 @@ static bool bind_text(const char *path, const char *text, size_t length) {
   return bound;
 }
 
-/* Mounts emptiness over a directory; one that isn't there needs none. */
+/* Hides a directory with an empty file system. A directory that doesn't exist needs nothing. */
 static bool mask(const char *path, struct fault *fault) {
   if (mount_empty(path) == 0 || errno == ENOENT || errno == ENOTDIR) return true;
   return mount_fault(fault, path);
@@ -95,9 +94,9 @@ bool mounts_make(const char *resolv_conf, size_t length, bool isolate, bool *rep
   char path[PATH_MAX];
   bool is_masked = false;
 
-  /**
-   * What the host mounts or unmounts later still arrives here: a disk that it wants to remove isn't
-   * held.
+  /*
+   * Later mounts and unmounts of the host still take effect here, so that the host can unmount a
+   * disk.
    */
   if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0) return mount_fault(fault, "/");
   *replaced = realpath(RESOLV_CONF, path) != NULL;

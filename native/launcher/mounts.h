@@ -1,6 +1,6 @@
 /*
- * mounts.h - what the command sees other than the host: its resolver, and not the sockets of
- * services that resolve names in the host's network.
+ * mounts.h - the files that the command sees differently from the host: its own resolv.conf, and no
+ * sockets of services that resolve names in the host's network.
  */
 #ifndef TUNNEL_LAUNCHER_MOUNTS_H
 #define TUNNEL_LAUNCHER_MOUNTS_H
@@ -10,10 +10,10 @@
 #include "launcher/fault.h"
 
 /*
- * In the present mount namespace, which must be new: nothing that is mounted here reaches the
- * host's; /etc/resolv.conf is a file with this text; the directories of systemd-resolved's and
- * nscd's sockets are empty, and with `isolate` avahi's too. `*replaced` is false when there is no
- * /etc/resolv.conf, which can't be added without changing the host's.
+ * Sets up the current mount namespace, which must be new. Its mounts don't reach the host.
+ * /etc/resolv.conf becomes a file with this text. The directories with the sockets of
+ * systemd-resolved and nscd become empty, with `isolate` also avahi's. `*replaced` is false if
+ * there is no /etc/resolv.conf, which can't be added without changing the host.
  */
 bool mounts_make(const char *resolv_conf, size_t length, bool isolate, bool *replaced,
                  struct fault *fault);

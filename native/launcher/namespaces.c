@@ -38,14 +38,11 @@ static bool id_map(const char *path, unsigned id, struct fault *fault) {
   return result == 0 || fault_set(fault, LAUNCHER_STEP_MAPPING, result, "%s", path);
 }
 
-/**
- * Maps the user and his group onto themselves, in the user namespace that this process has just
- * made.
- */
+/* Maps the user and group onto themselves, in the new user namespace. */
 static bool map_user(uid_t uid, gid_t gid, struct fault *fault) {
-  /**
-   * Without this an unprivileged process may not set its group: it could drop one that denies it
-   * something.
+  /*
+   * Without this an unprivileged process may not map a group: it could then drop a group that
+   * denies it something.
    */
   int result = namespaces_write("/proc/self/setgroups", "deny");
   if (result < 0 && result != -ENOENT)
@@ -62,12 +59,12 @@ bool namespaces_enter(struct fault *fault) {
     if (unshare(CLONE_NEWNET | CLONE_NEWNS) == 0) return true;
     return fault_set(fault, LAUNCHER_STEP_NAMESPACES, errno, "network and mount namespace");
   }
-  /* One after the other, so that it can be told which of them is refused. */
+  /* One after the other, so that the error names the one that is refused. */
   if (unshare(CLONE_NEWUSER) < 0)
     return fault_set(fault, LAUNCHER_STEP_NAMESPACES, errno, "user namespace");
-  /**
-   * Who has changed his user (user.h) has files in /proc that are root's, and could not write
-   * these: for them alone they are his.
+  /*
+   * After a change of user (user.h) this process's files in /proc belong to root and can't be
+   * written. Being dumpable gives them to the user, for these writes only.
    */
   if (hidden) (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
   const bool mapped = map_user(uid, gid, fault);

@@ -20,7 +20,7 @@ static bool kernel_fault(struct fault *fault, int error, const char *what) {
   return fault_set(fault, LAUNCHER_STEP_NETWORK, error, "%s %s", what, netlink.reason);
 }
 
-/* Gives the device the address and makes it the way to everywhere of the family. */
+/* Gives the device the address, and a default route for its family. */
 static int family_add(uint32_t ifindex, uint8_t family, const uint8_t *address) {
   const struct netlink_prefix everywhere = {.family = family};
   struct netlink_prefix own = {.family = family, .length = family == 4 ? LENGTH4 : LENGTH6};
@@ -30,20 +30,20 @@ static int family_add(uint32_t ifindex, uint8_t family, const uint8_t *address) 
   return result < 0 ? result : netlink_route_add(&netlink, ifindex, &everywhere);
 }
 
-/* A kernel without IPv6, or one in which the administrator has switched it off. */
+/* Whether the error means that the kernel has no IPv6, or the administrator has switched it off. */
 static bool is_without_ipv6(int result) {
   return result == -EAFNOSUPPORT || result == -EACCES || result == -EOPNOTSUPP || result == -EPERM;
 }
 
 /*
- * ping(8) without capabilities uses a kind of socket that a group must be permitted (icmp(7),
- * ping_group_range), in a new namespace none is. With it the user is told that echo requests are
- * not carried, rather than that ping may not run.
+ * ping(8) without capabilities needs a kind of socket that is allowed by group (icmp(7),
+ * ping_group_range). A new namespace allows no group. With this the user learns that echo requests
+ * aren't carried, instead of that ping may not run.
  */
 static void permit_ping(gid_t gid) {
   char range[ID_RANGE_TEXT];
   snprintf(range, sizeof range, "%u %u", gid, gid);
-  /* Where /proc/sys is read-only, ping says so itself. */
+  /* If /proc/sys is read-only, ping reports that it may not run. */
   (void)namespaces_write("/proc/sys/net/ipv4/ping_group_range", range);
 }
 

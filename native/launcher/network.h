@@ -1,6 +1,5 @@
-/**
- * network.h - the network that the command sees: a loopback device, and a TUN that everything else
- * goes to.
+/*
+ * network.h - the network that the command sees: a loopback device, and a TUN for everything else.
  */
 #ifndef TUNNEL_LAUNCHER_NETWORK_H
 #define TUNNEL_LAUNCHER_NETWORK_H
@@ -14,13 +13,13 @@
 struct network {
   char device[IF_NAMESIZE];
   int tun;
-  bool ipv6; /* the kernel has it, and the device an address */
+  bool ipv6; /* whether the kernel has IPv6 and the device has an IPv6 address */
 };
 
 /*
- * Makes it in the present network namespace, which must be new: lo up, a TUN with the addresses of
- * `setup` and the default routes. Its descriptor is close-on-exec and the caller's. `gid` is the
- * command's group, which may use ping(8).
+ * Sets up the current network namespace, which must be new: lo, and a TUN with the addresses of
+ * `setup` and default routes. Its descriptor is close-on-exec; the caller must close it. `gid` is
+ * the command's group, which is allowed to use ping(8).
  */
 bool network_make(const struct launcher_setup *setup, gid_t gid, struct network *network,
                   struct fault *fault);

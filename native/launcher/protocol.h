@@ -1,27 +1,28 @@
 /*
- * protocol.h - what the program and the launcher of `tunnel exec` say to each other.
+ * protocol.h - the messages between the program and the launcher of `tunnel exec`.
  *
- * A SOCK_SEQPACKET pair, one message a packet, all integers in host byte order (both ends run on
- * this machine). Every message begins with struct launcher_header; one whose length isn't exactly
- * what its type demands ends the launcher.
+ * A SOCK_SEQPACKET pair, one message per packet, all integers in host byte order (both ends run on
+ * this machine). Every message begins with struct launcher_header. A message whose length isn't
+ * exactly what its type demands ends the launcher.
  *
  *   program  -> launcher  SETUP       addresses, MTU, the text of resolv.conf
- *   launcher -> program   DESCRIPTOR  the TUN's, which comes with it (SCM_RIGHTS)
- *   launcher -> program   READY       the namespaces are as they should be; whose the command will
- * be program  -> launcher  GO          captured connections are being answered: the command may
- * start, with these variables launcher -> program   FAILED      instead of READY, or after GO: at
- * which step, errno, what it was about
+ *   launcher -> program   DESCRIPTOR  with the TUN's descriptor (SCM_RIGHTS)
+ *   launcher -> program   READY       the namespaces are set up; the user that the command will
+ *                                     run as
+ *   program  -> launcher  GO          captured connections are being answered: run the command,
+ *                                     with these variables
+ *   launcher -> program   FAILED      instead of READY, or after GO: the step, errno, a detail
  *
- * After GO the launcher becomes the command and its end of the socket closes with that
- * (close-on-exec): the end without FAILED means that the command runs. The launcher exits when the
- * socket closes before GO.
+ * After GO the launcher becomes the command, which closes its end of the socket (close-on-exec). So
+ * an end without FAILED means that the command runs. The launcher exits if the socket closes before
+ * GO.
  */
 #ifndef TUNNEL_LAUNCHER_PROTOCOL_H
 #define TUNNEL_LAUNCHER_PROTOCOL_H
 
 #include <stdint.h>
 
-/* Exit statuses, as env(1) and shells have them. */
+/* Exit statuses, the same as those of env(1) and shells. */
 #define LAUNCHER_EXIT_FAILED 125
 #define LAUNCHER_EXIT_CANNOT_EXECUTE 126
 #define LAUNCHER_EXIT_NOT_FOUND 127
@@ -44,15 +45,15 @@ struct launcher_header {
   uint32_t length; /* of the whole message */
 };
 
-#define LAUNCHER_ISOLATE 1u /* the command must not have names resolved by the host's services */
-/**
- * The command's words and the environment are to be taken from the program's own (words.h): its
- * last ones.
+#define LAUNCHER_ISOLATE 1u /* the command must not use the host's services to resolve names */
+/*
+ * Takes the command and the environment from the program's own command line and environment
+ * (words.h).
  */
 #define LAUNCHER_VERBATIM 2u
-/**
- * No namespaces: the command runs in the network of the host. Addresses and MTU are not looked at;
- * no DESCRIPTOR.
+/*
+ * No namespaces: the command runs in the host's network. Addresses and MTU are ignored; there is no
+ * DESCRIPTOR.
  */
 #define LAUNCHER_IN_PLACE 4u
 #define LAUNCHER_MAX_RESOLV_CONF 8192u /* bytes */
@@ -64,7 +65,7 @@ struct launcher_setup {
   uint32_t mtu;        /* 1280-65535 */
   uint8_t address4[4]; /* the device's own addresses, /24 and /64 */
   uint8_t address6[16];
-  uint32_t descriptors; /* the command's soft limit of descriptors (RLIMIT_NOFILE); 0: as it is */
+  uint32_t descriptors; /* the command's soft limit on descriptors (RLIMIT_NOFILE); 0: unchanged */
   uint32_t resolv_conf_length;
   /* char resolv_conf[resolv_conf_length] */
 };
@@ -80,8 +81,9 @@ struct launcher_ready {
   struct launcher_header header;
   uint32_t notes;
   char device[16];
-  /**
-   * Whose the command will be: the program's, or under sudo and doas those of who has called them.
+  /*
+   * The user and group that the command will run as: the program's, or under sudo and doas their
+   * caller's.
    */
   uint32_t uid;
   uint32_t gid;
@@ -89,9 +91,9 @@ struct launcher_ready {
 
 struct launcher_go {
   struct launcher_header header;
-  /**
-   * char variables[], for the environment, each with a NUL behind it: "NAME=VALUE" sets, "NAME"
-   * removes
+  /*
+   * char variables[]: changes to the environment, each ends in a NUL. "NAME=VALUE" sets, "NAME"
+   * removes.
    */
 };
 
@@ -101,11 +103,10 @@ enum launcher_step {
   LAUNCHER_STEP_MAPPING = 3,    /* detail: the file in /proc/self */
   LAUNCHER_STEP_OPEN_TUN = 4,
   LAUNCHER_STEP_CREATE_TUN = 5,
-  LAUNCHER_STEP_NETWORK = 6, /* detail: address, route or device, and the kernel's reason */
-  LAUNCHER_STEP_MOUNT = 8,   /* detail: the path */
-  LAUNCHER_STEP_PRIVILEGES =
-      9, /* those that the command must not have could not be given up; detail: which */
-  LAUNCHER_STEP_EXECUTE = 10, /* execve(2) of the command */
+  LAUNCHER_STEP_NETWORK = 6,    /* detail: address, route or device, and the kernel's message */
+  LAUNCHER_STEP_MOUNT = 8,      /* detail: the path */
+  LAUNCHER_STEP_PRIVILEGES = 9, /* could not be given up; detail: which */
+  LAUNCHER_STEP_EXECUTE = 10,   /* execve(2) of the command */
 };
 
 struct launcher_failed {

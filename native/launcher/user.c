@@ -39,6 +39,6 @@ bool user_become(const struct user *user, struct fault *fault) {
   if (grouped < 0 || setresgid(user->gid, user->gid, user->gid) < 0 ||
       setresuid(user->uid, user->uid, user->uid) < 0)
     return fault_set(fault, LAUNCHER_STEP_PRIVILEGES, errno, "change of user");
-  /* The kernel has done so, unless securebits(7) keep it from that. */
+  /* The kernel has dropped them already, unless securebits prevent that (capabilities(7)). */
   return user_drop_capabilities(fault);
 }

@@ -1,4 +1,4 @@
-/* user.h - whose the command is. */
+/* user.h - the user that the command runs as. */
 #ifndef TUNNEL_LAUNCHER_USER_H
 #define TUNNEL_LAUNCHER_USER_H
 
@@ -12,20 +12,21 @@ struct user {
 };
 
 /*
- * The user of this process; as root under sudo or doas, the one who has called those, with the
- * group that the user database has for him, or his uid's number where it knows him not.
+ * Finds the user of this process, or as root under sudo or doas, their caller. The caller's group
+ * comes from the user database; if the caller isn't in it, the group has the same number as the
+ * uid.
  */
 bool user_find(struct user *user, struct fault *fault);
 
 /*
- * Becomes that user, with his supplementary groups and without capabilities, for good. Does nothing
- * when it is he already. From then on no other process of his may trace this one (ptrace(2),
- * PR_SET_DUMPABLE), and so speak for it to a program that is still root's; with execve(2) that
- * ends.
+ * Becomes that user for good, with the user's supplementary groups and without capabilities. Does
+ * nothing if this process already runs as that user. From then until execve(2) no other process of
+ * the user may trace this one (ptrace(2), PR_SET_DUMPABLE), and so speak for it to the program,
+ * which may still be root.
  */
 bool user_become(const struct user *user, struct fault *fault);
 
-/* Holds no capability from here on. */
+/* Drops all capabilities. */
 bool user_drop_capabilities(struct fault *fault);
 
 #endif

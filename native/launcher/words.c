@@ -9,15 +9,15 @@
 
 #define PATH_TEXT 64
 #define FIRST_CAPACITY 65536u
-/* More than execve(2) takes: a quarter of the stack's limit, and 6 MiB at most. */
+/* More than execve(2) accepts: a quarter of the stack's limit, and at most 6 MiB. */
 #define MAX_BYTES (16u << 20)
 
 struct text {
-  char *bytes; /* a NUL behind each word */
+  char *bytes; /* each word ends in a NUL */
   size_t length;
 };
 
-/* Files in /proc have no size to ask for. Returns 0 or a negative errno. */
+/* Reads a file of unknown size, as in /proc. Returns 0 or a negative errno. */
 static int read_whole(int fd, struct text *text) {
   size_t capacity = 0;
 
@@ -37,7 +37,7 @@ static int read_whole(int fd, struct text *text) {
   return text->length > 0 && text->bytes[text->length - 1] != '\0' ? -EPROTO : 0;
 }
 
-/* What is read stays until execve(2) or the end. */
+/* Reads a file of the parent in /proc. The text stays in use until execve(2). */
 static bool read_of_parent(const char *name, struct text *text, struct fault *fault) {
   char path[PATH_TEXT];
   const pid_t parent = getppid();
@@ -46,7 +46,7 @@ static bool read_of_parent(const char *name, struct text *text, struct fault *fa
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   int result = fd < 0 ? -errno : read_whole(fd, text);
   if (fd >= 0) close(fd);
-  /* Whoever has another parent by now is told nothing more, and must not run another's words. */
+  /* If the parent has changed, the program is gone, and the text may be another process's. */
   if (result == 0 && getppid() != parent) result = -ESRCH;
   if (result < 0) free(text->bytes);
   return result == 0 || fault_set(fault, LAUNCHER_STEP_REQUEST, result, "/proc/PID/%s", name);
@@ -58,7 +58,7 @@ static size_t count_words(const struct text *text) {
   return count;
 }
 
-/* Lets `words` point at those from the `first` one on. */
+/* Makes `words` point to the words of `text` from index `first` on. */
 static void point_at(const struct text *text, size_t first, char **words) {
   size_t number = 0;
   for (size_t begin = 0, i = 0; i < text->length; i++) {

@@ -7,16 +7,16 @@
 #include "launcher/fault.h"
 
 /*
- * Arguments and environment are bytes, file names in Latin-1 among them; what Node hands over is
- * text, in which each byte that isn't UTF-8 has become U+FFFD. The program's own are as they were:
- * takes the last `count` words of the parent's command line in place of those in `words`, and its
- * environment in place of ours. To be called in the parent's user namespace.
+ * Arguments and environment are bytes, for example file names in Latin-1. Node passes them on as
+ * text, in which each byte that isn't UTF-8 has become U+FFFD. But the program's own are unchanged.
+ * So this replaces `words` with the last `count` words of the parent's command line, and our
+ * environment with the parent's. Call it in the parent's user namespace.
  */
 bool words_take_verbatim(int count, char **words, struct fault *fault);
 
 /*
- * Changes the environment as these words say, each with a NUL behind it: "NAME=VALUE" sets, "NAME"
- * removes. They stay in use. False when the last one doesn't end.
+ * Changes the environment: "NAME=VALUE" sets, "NAME" removes; each word ends in a NUL. The memory
+ * stays in use. False if the last word has no NUL, or a change fails.
  */
 bool words_change_environment(char *words, size_t length, struct fault *fault);
 

@@ -1,4 +1,4 @@
-/** What ./scripts/bench was asked for. Pure. */
+/** Parses the command line of ./scripts/bench. Pure. */
 import type { Measurement } from './measurement.ts';
 
 export class UsageError extends Error {}
@@ -17,7 +17,7 @@ export const USAGE = `usage: ./scripts/bench                    all measurements
        ./scripts/bench NAME...            these, on a quiet machine
        ./scripts/bench --noise [NAME...]  these or all, beside a process that burns half of one processor
        ./scripts/bench --profile NAME     one round of it, and where this program's main thread spends its time
-       ./scripts/bench --write            the documents again, from what was measured before`;
+       ./scripts/bench --write            only the documents, from earlier results`;
 
 /** Throws `UsageError`. */
 export function parseCommandLine(argv: readonly string[], known: readonly Measurement[]): Request {
@@ -60,7 +60,9 @@ function everyWay(measurement: Measurement): Job[] {
 function noisy(chosen: readonly Measurement[], known: readonly Measurement[]): Job[] {
   const alone = chosen.filter(({ besideNoise }) => !besideNoise).map(({ name }) => name);
   if (alone.length > 0)
-    throw new UsageError(`${alone.join(', ')} has no peer to compare with beside noise`);
+    throw new UsageError(
+      `${alone.join(', ')} has no peer to compare with, so it isn't measured beside noise`,
+    );
   return (chosen.length === 0 ? known.filter(({ besideNoise }) => besideNoise) : chosen).map(
     (measurement) => ({
       measurement,

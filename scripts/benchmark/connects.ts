@@ -1,6 +1,6 @@
 /**
- * Connections per second: connect, a byte there and back, close. The byte is what tells that the
- * far side was reached.
+ * Connections per second: connect, a byte there and back, close. The byte shows that the far side
+ * was reached.
  */
 import { contenders } from './contenders.ts';
 import type { Check, Measurement, Run } from './measurement.ts';
@@ -9,7 +9,7 @@ import { singBox } from './singbox.ts';
 import { Stage } from './stage.ts';
 
 const AT_ONCE = 50;
-/** The first connections warm up what is lazily made, in peers and in the kernel. */
+/** The first connections warm up everything that is created lazily, in peers and in the kernel. */
 const WARM_UP_SECONDS = 0.3;
 
 const many = `${AT_ONCE} at once, connects/s`;
@@ -56,7 +56,7 @@ async function run(run: Run): Promise<void> {
 export const connects: Measurement = {
   name: 'connects',
   title: 'Connections per second, local link',
-  how: 'Each connects, sends a byte, waits for its echo and closes; "tunnel proxy" and "ssh -D" by SOCKS5.',
+  how: 'Each connects, sends a byte, waits for its echo and closes; "tunnel proxy" and "ssh -D" use SOCKS5.',
   besideNoise: true,
   rounds: 9,
   checks: [

@@ -1,16 +1,15 @@
-/** Who takes part in a round, and in which order. */
+/** Which peers take part in a round, and in which order. */
 import type { Run } from './measurement.ts';
 import type { Peer } from './peers.ts';
 
 /**
- * Peers that are there for comparison only are measured in so many rounds, and on a quiet machine
- * only.
+ * The number of rounds in which peers for comparison are measured, and only on a quiet machine.
  */
 const OTHERS_ROUNDS = 3;
 
 /**
- * The peers of one round: `judged` in every one, forth and back in turns, so that none always
- * follows the same; `others` in the first few. Under a profiler this program alone.
+ * The peers of one round: `judged` in every round, in alternating order, so that none always
+ * follows the same peer; `others` in the first few. Under a profiler this program alone.
  */
 export function contenders(
   round: number,

@@ -2,12 +2,12 @@
  * 50 ms away: one flow beside ssh -L, and eight flows, which share one SSH connection, beside one
  * raw TCP connection.
  *
- * What one TCP connection carries is at most its send buffer (tcp_wmem) in a round trip, and
- * depends on how it is filled: the kernel calls a socket writable only when a third of its buffer
- * is free. A writer that then writes as much as is free keeps it nearly full (raw TCP here, as
- * iperf3); one that polls before each small write, as sshd does, keeps it 2/3 full. "raw TCP,
- * polled" is raw TCP in sshd's manner, for comparison. On the second link the line bounds
- * everybody, and not the buffer.
+ * One TCP connection carries at most its send buffer (tcp_wmem) in a round trip. How much it
+ * carries depends on how the buffer is filled: the kernel calls a socket writable only when a third
+ * of its buffer is free. A writer that then writes as much as is free keeps it nearly full (raw TCP
+ * here, like iperf3); one that polls before each small write, as sshd does, keeps it 2/3 full. "raw
+ * TCP, polled" is raw TCP written as sshd does, for comparison. On the second link the line limits
+ * everybody, not the buffer.
  */
 import type { LineOptions } from '../../test/support/topology.ts';
 import { contenders } from './contenders.ts';
@@ -20,7 +20,10 @@ const RTT_MS = 50;
 const FLOWS = 8;
 const NARROW_BYTES_A_SECOND = 40e6;
 const DIRECTIONS = ['up', 'down'] as const;
-/** What a sender that polls before each small write, as sshd does, gets of what iperf3 gets. */
+/**
+ * The part of iperf3's rate that a sender reaches which polls before each small write, as sshd
+ * does.
+ */
 const POLLED_BOUND = 0.78;
 const POLLED = `${rawTcp.name}, polled`;
 
@@ -113,9 +116,9 @@ export const distant: Measurement = {
 export const narrow: Measurement = {
   name: 'narrow',
   title: `${RTT_MS} ms round trip, ${NARROW_BYTES_A_SECOND / 1e6} MB/s`,
-  how: 'The same on a line that is slower than what a send buffer carries in a round trip.',
+  how: 'The same on a line that is slower than one full send buffer per round trip.',
   besideNoise: true,
-  // The line bounds everybody: what was measured so far differs by a hundredth from round to round.
+  // The line limits everybody: so far rounds have differed by 1 %.
   rounds: 6,
   checks: DIRECTIONS.map(
     (direction): Check => ({

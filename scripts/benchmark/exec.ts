@@ -1,5 +1,5 @@
 /**
- * One flow out of the network that `tunnel exec` makes for its command, beside one through the
+ * One flow from the network that `tunnel exec` makes for its command, compared with one through the
  * device of `tunnel connect`.
  */
 import type { Check, Measurement, Run } from './measurement.ts';
@@ -19,7 +19,7 @@ async function run(run: Run): Promise<void> {
 export const exec: Measurement = {
   name: 'exec',
   title: 'One flow in the network of one command, local link',
-  how: 'The same flow through the device of "tunnel connect" and out of the namespace of "tunnel exec".',
+  how: 'The same flow through the device of "tunnel connect" and from the namespace of "tunnel exec".',
   besideNoise: false,
   rounds: 6,
   checks: DIRECTIONS.map(

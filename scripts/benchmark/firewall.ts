@@ -1,6 +1,6 @@
 /**
- * Behind a host firewall that admits nothing but answers: whether the program starts there, and
- * what one flow carries.
+ * Behind a host firewall that admits only answers: whether the program starts there, and the rate
+ * of one flow.
  */
 import { mustRun } from '../../test/support/process.ts';
 import { contenders } from './contenders.ts';
@@ -11,7 +11,7 @@ import { Stage } from './stage.ts';
 
 const STARTS = 'starts';
 
-/** What ufw, firewalld and NixOS come down to, in the client's namespace. */
+/** What the rules of ufw, firewalld and NixOS amount to, in the client's namespace. */
 const FIREWALL = `table inet firewall {
   chain input {
     type filter hook input priority filter; policy drop;
@@ -53,7 +53,7 @@ async function run(run: Run): Promise<void> {
 export const firewall: Measurement = {
   name: 'firewall',
   title: 'Behind a firewall that admits nothing, local link',
-  how: "The client drops all that comes in, except on its loopback device and answers (ct state established,related). What doesn't start carries nothing.",
+  how: "The client drops all incoming packets, except on its loopback device and answers (ct state established,related). A peer that doesn't start counts as 0.",
   besideNoise: true,
   rounds: 9,
   checks: [

@@ -1,6 +1,6 @@
 /**
- * 50 ms away: what the first download gets in its first second, on a link that has carried nothing
- * yet.
+ * 50 ms away: how much the first download gets in its first second, on a link that has carried
+ * nothing yet.
  */
 import { contenders } from './contenders.ts';
 import type { Measurement, Run } from './measurement.ts';
@@ -34,7 +34,7 @@ async function run(run: Run): Promise<void> {
 export const first: Measurement = {
   name: 'first',
   title: `The first download after connecting, ${RTT_MS} ms round trip`,
-  how: 'What arrives within a second of the connect; before it the link has carried only a few connections with one byte each.',
+  how: 'The data that arrive within a second of the connect; before it the link has carried only a few connections with one byte each.',
   besideNoise: true,
   rounds: 9,
   checks: [

@@ -12,8 +12,7 @@ import { percentile } from './statistics.ts';
 const RTT_MS = 50;
 const BULK_FLOWS = 8;
 /**
- * Clients that ask at the same time, each one request after the other. In 3 s that makes some
- * hundred requests beside bulk flows.
+ * Clients that ask at the same time, each one request after the other.
  */
 const CLIENTS = 6;
 const DIRECTIONS = ['up', 'down'] as const;
@@ -40,7 +39,7 @@ const checks = DIRECTIONS.flatMap((direction) =>
 async function run(run: Run): Promise<void> {
   const { rounds, seconds, record } = run;
   const stage = await Stage.create(run, { rtt: RTT_MS });
-  /** Both kinds at the same time; the part of their requests that `part` says took no longer. */
+  /** Runs both kinds at the same time and records the `part` percentile (0 to 1) of their times. */
   const ask = async (path: Path, figure: (kind: string) => string, part: number) => {
     const asked = await Promise.all(
       KINDS.map(({ verb }) => stage.figures(path, verb, CLIENTS, seconds)),

@@ -1,4 +1,4 @@
-/** One flow on a local link: rates beside all peers, and what they cost the client. */
+/** One flow on a local link: rates of this program and all peers, and what they cost the client. */
 import type { Check, Measurement, Run } from './measurement.ts';
 import { costOf, DIRECTIONS, oneFlow, rateOf, ratio } from './oneflow.ts';
 import { rawTcp, sshForward, sshSocks, sshuttle, tunnel } from './peers.ts';
@@ -42,7 +42,7 @@ async function run(run: Run): Promise<void> {
 export const local: Measurement = {
   name: 'local',
   title: 'One flow, local link',
-  how: 'One flow through each peer; processor time is that of its processes on the client.',
+  how: "One flow through each peer; processor time is that of the peer's processes on the client.",
   besideNoise: true,
   rounds: 9,
   checks,

@@ -1,6 +1,6 @@
 /**
- * Where a thread's time went, from looks at it in short intervals. Pure. What a look finds on top
- * is of one kind:
+ * Where a thread's time went, from samples of it at short intervals ("looks"). Pure. The function
+ * on top of the stack at a look is of one kind:
  *
  *   JavaScript   this program's, its packages' and Node's own, V8's builtins, inline caches and
  *                runtime with it
@@ -9,10 +9,10 @@
  *   kernel       system calls and interrupts
  *   waiting      nothing
  *
- * perf looks at the thread whenever it runs, from within the kernel; that is the better source.
- * V8's own profiler needs a thread of its own to look, which gets its turn when others wait, and so
- * sees too much of waiting; it can't tell system calls from the native function that makes them,
- * nor what the event loop does from waiting. Both give times of CLOCK_MONOTONIC.
+ * perf looks at the thread whenever it runs, from within the kernel; it is the better source. V8's
+ * own profiler looks from a separate thread, which runs when others wait, so it sees too much
+ * waiting. It can't distinguish system calls from the native function that makes them, nor the
+ * event loop's own work from waiting. Both give times of CLOCK_MONOTONIC.
  */
 
 export const KINDS = ['JavaScript', 'garbage', 'native', 'kernel', 'waiting'] as const;
@@ -21,7 +21,7 @@ export type Kind = (typeof KINDS)[number];
 export interface Look {
   /** Seconds of CLOCK_MONOTONIC. */
   readonly at: number;
-  /** What the look stands for. */
+  /** The time that the look represents. */
   readonly seconds: number;
   /** The function on top. */
   readonly name: string;
@@ -31,7 +31,10 @@ export interface Look {
 export interface Breakdown {
   /** Seconds of each kind. */
   readonly seconds: Readonly<Record<Kind, number>>;
-  /** The functions, the most expensive first: themselves, without what they call. */
+  /**
+   * The functions, the most expensive first; only their own time, without the functions that they
+   * call.
+   */
   readonly functions: readonly Share[];
 }
 
@@ -41,7 +44,7 @@ interface Share {
   readonly seconds: number;
 }
 
-/** What the looks between two moments found. */
+/** Adds up the looks between two moments. */
 export function breakdown(looks: readonly Look[], from: number, to: number): Breakdown {
   const seconds: Record<Kind, number> = {
     JavaScript: 0,
@@ -82,18 +85,18 @@ export function looksOfPerf(text: string, frequency: number): Look[] {
 
 function kindOfSymbol(symbol: string, object: string): Kind {
   if (object === '[kernel.kallsyms]' || object.endsWith('.ko')) return 'kernel';
-  // What V8 has compiled is in a map of its own.
+  // perf finds V8's compiled code in a separate map.
   if (/perf-\d+\.map$|^\[JIT\]/.test(object) || symbol.startsWith('Builtins_')) return 'JavaScript';
   if (!/^v8::|^\(anonymous namespace\)::Invoke/.test(symbol)) return 'native';
   return GARBAGE.test(symbol) ? 'garbage' : 'JavaScript';
 }
 
-/** Without the directories of its source. */
+/** The symbol without the directories of its source file. */
 function shortened(symbol: string): string {
   return symbol.replace(/\S*\/(?=[^\s/]+:\d+:\d+)/, '');
 }
 
-/** As V8's profiler writes it. */
+/** The format of V8's profiler. */
 export interface CpuProfile {
   readonly nodes: readonly ProfileNode[];
   /** Microseconds. */
@@ -130,7 +133,7 @@ export function looksOfV8(profile: CpuProfile): Look[] {
     const frame = nodes.get(id)?.callFrame;
     if (frame === undefined) return [];
     const { functionName, url, lineNumber } = frame;
-    // A function without a source is a native one, or none at all.
+    // A function without a source is native, or one of SPECIAL.
     const kind = url === '' ? (SPECIAL[functionName] ?? 'native') : 'JavaScript';
     const named = functionName === '' ? '(anonymous)' : functionName;
     const name = url === '' ? named : `${named} ${url.replace(/^.*\//, '')}:${lineNumber + 1}`;

@@ -1,16 +1,16 @@
 /**
- * The benchmark: every figure that this program wants to reach, measured beside its peers in the
+ * The benchmark: measures every figure for which this program has a target, beside its peers in the
  * lab.
  *
- *   names on the command line -> measurements, one after the other, each in a lab of its own
- *     -> samples -> judgements -> docs/measurements.json, with what other runs measured
+ *   names on the command line -> measurements, one after the other, each in its own lab
+ *     -> samples -> judgements -> docs/measurements.json, which keeps other runs' results
  *          -> measurements.md and .svg
  *
- * Within each round of a measurement the peers take turns, so that a machine whose speed drifts or
- * that is shared treats all alike. Client, sshd, load and its server share the processors: ratios
- * count, and not rates. Each measurement is written when it is done, so an interrupted run keeps
- * what it has. BENCH_ROUNDS and BENCH_SECONDS set how long it takes, BENCH_OUTPUT a directory other
- * than docs/.
+ * Within each round of a measurement the peers take turns, so a drifting or shared machine affects
+ * all of them equally. Client, sshd, load and its server share the processors: ratios count, not
+ * rates. Each measurement is written when it is done, so an interrupted run keeps its results so
+ * far. BENCH_ROUNDS and BENCH_SECONDS set how long it takes, BENCH_OUTPUT a directory other than
+ * docs/.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -25,7 +25,7 @@ import { firewall } from './firewall.ts';
 import { first } from './first.ts';
 import { latency } from './latency.ts';
 import { local } from './local.ts';
-import { judge, judgeWhatIsThere, type Measurement, Recorder } from './measurement.ts';
+import { judge, judgeAvailable, type Measurement, Recorder } from './measurement.ts';
 import { memory } from './memory.ts';
 import { names } from './names.ts';
 import { pausesMeasurement } from './pauses.ts';
@@ -59,12 +59,12 @@ const DEFAULT_SECONDS = 2;
 const DOCS = fileURLToPath(new URL('../../../docs/', import.meta.url));
 const OUTPUT = process.env['BENCH_OUTPUT'] ?? DOCS;
 
-/** Undefined: not set. */
+/** Undefined if it isn't set. */
 function setting(name: string): number | undefined {
   const text = process.env[name];
   if (text === undefined) return undefined;
   const value = Number(text);
-  if (!(value > 0)) throw new UsageError(`${name}="${text}" is no positive number`);
+  if (!(value > 0)) throw new UsageError(`${name}="${text}" is not a positive number`);
   return value;
 }
 
@@ -102,7 +102,7 @@ function write(results: Results): void {
   writeFileSync(document, insertFigures(readFileSync(document, 'utf8'), figures(results)));
 }
 
-/** Says what happens, with the time that it happened at. */
+/** Prints progress, with the seconds since the start. */
 function narrator(): (text: string) => void {
   const begin = performance.now();
   return (text) => {
@@ -112,7 +112,7 @@ function narrator(): (text: string) => void {
 }
 
 async function measure(jobs: readonly Job[]): Promise<void> {
-  const askedRounds = setting('BENCH_ROUNDS');
+  const requestedRounds = setting('BENCH_ROUNDS');
   const seconds = setting('BENCH_SECONDS') ?? DEFAULT_SECONDS;
   const say = narrator();
   let measured: Results = { measurements: {} };
@@ -120,45 +120,45 @@ async function measure(jobs: readonly Job[]): Promise<void> {
     const { name, title, how, maxRounds, checks, run } = measurement;
     const key = keyOf(name, noise);
     const rounds = Math.min(
-      Math.ceil(askedRounds ?? measurement.rounds),
+      Math.ceil(requestedRounds ?? measurement.rounds),
       maxRounds ?? Number.POSITIVE_INFINITY,
     );
-    const sayOfIt = (text: string) => say(`${key}: ${text}`);
-    const recorder = new Recorder(sayOfIt);
+    const narrate = (text: string) => say(`${key}: ${text}`);
+    const recorder = new Recorder(narrate);
     await run({
       rounds,
       seconds,
       noise,
       profiler: undefined,
       record: recorder.record,
-      say: sayOfIt,
+      say: narrate,
     });
     const { samples } = recorder;
     const judgements = noise
-      ? judgeWhatIsThere(checks, samples)
+      ? judgeAvailable(checks, samples)
       : checks.map((check) => judge(check, samples));
     const date = new Date().toISOString().slice(0, 10);
     const result = { title, how, date, machine: machine(), rounds, seconds, samples, judgements };
     measured = merge(measured, key, result, MEASUREMENTS);
-    // Another run may have written in the meantime.
+    // Another run may have written its results in the meantime.
     write(merge(readResults(), key, result, MEASUREMENTS));
   }
   process.stdout.write(`${summary(measured)}\n`);
   say(`written to ${OUTPUT}`);
 }
 
-/** One round with this program alone; nothing is written. */
+/** Measures one round with this program alone; writes nothing. */
 async function profile({ name, run }: Measurement): Promise<void> {
   const say = narrator();
-  const sayOfIt = (text: string) => say(`${name}, profiled: ${text}`);
+  const narrate = (text: string) => say(`${name}, profiled: ${text}`);
   const profiler = await Profiler.create();
   const seconds = setting('BENCH_SECONDS') ?? DEFAULT_SECONDS;
   try {
-    const { record } = new Recorder(sayOfIt);
-    await run({ rounds: 1, seconds, noise: false, profiler, record, say: sayOfIt });
+    const { record } = new Recorder(narrate);
+    await run({ rounds: 1, seconds, noise: false, profiler, record, say: narrate });
     const report = profiler.report();
     if (report === '')
-      throw new UsageError(`${name} takes no rates, so there is nothing to profile`);
+      throw new UsageError(`${name} measures no rates, so there is nothing to profile`);
     process.stdout.write(report);
   } finally {
     profiler.close();

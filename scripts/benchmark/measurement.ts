@@ -4,11 +4,11 @@
  *   Measurement.run -> samples[figure][series], one a round or more -> judge(check)
  *        -> value, interval, met
  *
- * A figure is what is measured ("up, MB/s"), a series what it is measured on (a peer). The first
- * sample of each series was taken beside the first of the others, and so on: a pair. A check is
- * computed for each pair; its value is the median of what comes out, and its interval is that of
- * this median (statistics.ts). A machine whose speed drifts changes both sides of a pair, but
- * hardly their ratio.
+ * A figure is a quantity ("up, MB/s"), a series is what it is measured on (a peer). The first
+ * samples of all series were taken in the same round and form a pair, and so on. A check is
+ * computed for each pair; its value is the median of the results, and its interval is that of this
+ * median (statistics.ts). A machine whose speed drifts changes both sides of a pair, but hardly
+ * their ratio.
  */
 import type { Profiler } from './profiler.ts';
 import { median, medianInterval } from './statistics.ts';
@@ -32,7 +32,7 @@ export interface Judgement {
   readonly value: number;
   readonly low: number;
   readonly high: number;
-  /** The probability with which such an interval holds the median. */
+  /** The probability that such an interval contains the median. */
   readonly confidence: number;
   readonly pairs: number;
   readonly met: boolean;
@@ -40,47 +40,47 @@ export interface Judgement {
   readonly clearly: boolean;
 }
 
-/** What a stage needs to know of the run that it is for. */
+/** What a stage needs to know about its run. */
 export interface Conditions {
   /** Beside a process that burns half of one processor. */
   readonly noise: boolean;
-  /** Only this program is measured, and looked into. */
+  /** If it is set, only this program is measured, and it is profiled. */
   readonly profiler: Profiler | undefined;
 }
 
 export interface Run extends Conditions {
   readonly rounds: number;
-  /** How long each rate is measured, after it has settled. */
+  /** How long each rate is measured, once it has settled. */
   readonly seconds: number;
   /**
-   * Adds a sample. What isn't measured in every round is measured in the first ones, so that pairs
-   * stay pairs.
+   * Adds a sample. A series that isn't measured in every round is measured in the first ones, so
+   * that samples still pair up.
    */
   readonly record: (figure: string, series: string, value: number) => void;
-  /** Tells whoever waits. */
+  /** Prints progress. */
   readonly say: (text: string) => void;
 }
 
 export interface Measurement {
-  /** As the command line names it. */
+  /** Its name on the command line. */
   readonly name: string;
   readonly title: string;
   /** One sentence for the report: what was done. */
   readonly how: string;
-  /** There is a peer to compare with, so it is measured beside noise as well. */
+  /** Whether there is a peer to compare with: then it is measured beside noise as well. */
   readonly besideNoise: boolean;
-  /** Unless BENCH_ROUNDS says otherwise. */
+  /** The default; BENCH_ROUNDS overrides it. */
   readonly rounds: number;
-  /** However many are asked for. */
+  /** The limit for BENCH_ROUNDS. */
   readonly maxRounds?: number;
   readonly checks: readonly Check[];
   readonly run: (run: Run) => Promise<void>;
 }
 
-/** A check needs a sample that there isn't. */
+/** A check needs a sample that was not taken. */
 export class NotMeasured extends Error {}
 
-/** Collects samples and says each as it comes. */
+/** Collects samples and prints each one. */
 export class Recorder {
   readonly samples: Record<string, Record<string, number[]>> = {};
   readonly #say: (text: string) => void;
@@ -103,14 +103,14 @@ export function isMet(value: number, target: Target): boolean {
 }
 
 /**
- * How much of the target is reached: 1 is exactly it, more is better, whichever way the target
- * goes.
+ * How much of the target is reached: 1 is exactly the target, more is better, for both kinds of
+ * target.
  */
 export function attained(value: number, target: Target): number {
   return 'atLeast' in target ? value / target.atLeast : target.atMost / value;
 }
 
-/** Judges by the rounds that all series have. Throws `NotMeasured` when there is none. */
+/** Judges the rounds that all series have. Throws `NotMeasured` when a series has no sample. */
 export function judge(check: Check, samples: Samples): Judgement {
   let pairs = Number.POSITIVE_INFINITY;
   const of = (figure: string, series: string): readonly number[] => {
@@ -140,10 +140,10 @@ export function judge(check: Check, samples: Samples): Judgement {
 }
 
 /**
- * All that the samples allow; those of another version of the benchmark, or of a run beside noise,
- * may lack some.
+ * Makes all checks that the samples allow: samples from another version of the benchmark, or from a
+ * run beside noise, may lack some.
  */
-export function judgeWhatIsThere(checks: readonly Check[], samples: Samples): Judgement[] {
+export function judgeAvailable(checks: readonly Check[], samples: Samples): Judgement[] {
   return checks.flatMap((check) => {
     try {
       return [judge(check, samples)];

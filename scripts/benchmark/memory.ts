@@ -8,14 +8,14 @@ import { type Path, Stage } from './stage.ts';
 
 const FLOWS = 5000;
 /**
- * sshd needs one for each flow, and the client side of each peer as well; the lab raises its own
+ * sshd needs one for each flow, and so does the client side of each peer; the lab raises its own
  * limits as far as it may.
  */
 const SSHD_DESCRIPTORS = 8192;
-/** After the last open: garbage is collected, buffers are given back. */
+/** Time after the last open for V8 to collect garbage and give buffers back. */
 const REST_MS = 3_000;
 const KIB = 1024;
-/** None for a flow; a timer or a pipe that happens to be open isn't one. */
+/** Flows add no descriptors; this allows for a timer or a pipe that happens to be open. */
 const FEW = 8;
 
 const none = 'no flows, MB';
@@ -32,7 +32,7 @@ async function run(run: Run): Promise<void> {
     for (let round = 0; round < rounds; round++) {
       for (const peer of contenders(round, run, [tunnel, sshSocks])) {
         await stage.through(peer, async (path) => {
-          // One at first, so that what is made once isn't counted as growth.
+          // First a single flow, so that one-time allocations don't count as growth.
           await stage.beside(path, { verb: 'hold', flows: 1 }, () => sleep(REST_MS));
           const before = resident(path);
           const openBefore = open(path);
@@ -55,7 +55,7 @@ async function run(run: Run): Promise<void> {
 export const memory: Measurement = {
   name: 'memory',
   title: `${FLOWS} idle flows`,
-  how: `Resident memory of all processes of each peer on the client, ${REST_MS / 1000} s after the last of the flows has carried a byte there and back.`,
+  how: `Resident memory of all of a peer's processes on the client, ${REST_MS / 1000} s after the last flow has carried a byte there and back.`,
   // Memory hardly varies from run to run, and thousands of opens take their time.
   besideNoise: false,
   rounds: 2,

@@ -1,4 +1,7 @@
-/** How long the tunnel's DNS server takes for answers that it has, under many queries a second. */
+/**
+ * How long the tunnel's DNS server takes to answer from its cache or leases, at many queries a
+ * second.
+ */
 import { fileURLToPath } from 'node:url';
 import { API1 } from '../../test/support/addresses.ts';
 import type { LoadResult } from '../../test/support/dnsload.ts';
@@ -65,7 +68,7 @@ async function run({ rounds, seconds, record }: Run): Promise<void> {
 export const names: Measurement = {
   name: 'names',
   title: `${PER_SECOND} queries a second`,
-  how: `Queries by UDP for ${NAMES} names from a process of its own, to the tunnel's DNS server through the TUN, and to a dnsmasq on the same machine.`,
+  how: `UDP queries for ${NAMES} names from a separate process, to the tunnel's DNS server through the TUN, and to a dnsmasq on the same machine.`,
   besideNoise: false,
   rounds: 3,
   checks: KINDS.flatMap(({ what }) => [

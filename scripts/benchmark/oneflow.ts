@@ -1,5 +1,5 @@
 /**
- * One flow each way through one peer after the other: what they carry, and what it costs the
+ * One flow in each direction, through one peer after the other: its rate, and what it costs the
  * client.
  */
 import { contenders } from './contenders.ts';
@@ -39,7 +39,7 @@ export async function oneFlow(
   }
 }
 
-/** One peer's figure in terms of another's. */
+/** One peer's figure divided by another's. */
 export function ratio(figure: string, own: Peer, peer: Peer): Check['value'] {
   return (read) => read(figure, own.name) / read(figure, peer.name);
 }

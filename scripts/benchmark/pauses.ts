@@ -1,4 +1,4 @@
-/** 50 ms away: downloads with pauses between them, as people make them, each from an open link. */
+/** 50 ms away: downloads with pauses between them, as people make them, over an open link. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Measurement, Run } from './measurement.ts';
 import { type Peer, sshForward, tunnel } from './peers.ts';
@@ -9,7 +9,7 @@ const RTT_MS = 50;
 const DOWNLOADS = 20;
 const BYTES = 20e6;
 const MAX_PAUSE_SECONDS = 10;
-/** A download is given up then. */
+/** A download that takes longer is given up. */
 const TIMEOUT_SECONDS = 60;
 
 const each = `download of ${BYTES / 1e6} MB, s`;
@@ -27,7 +27,7 @@ export function pauses(seed: number, count: number = DOWNLOADS): number[] {
   });
 }
 
-/** All peers stay connected; they download one after the other, in turns who comes first. */
+/** All peers stay connected; they download one after the other, and take turns at going first. */
 async function downloads(
   stage: Stage,
   peers: readonly Peer[],
@@ -50,7 +50,7 @@ async function downloads(
 
 async function run({ rounds, record, profiler, noise, ...rest }: Run): Promise<void> {
   const stage = await Stage.create({ noise, profiler, ...rest }, { rtt: RTT_MS });
-  // Two that capture the same network can't be connected at the same time.
+  // Two peers that capture the same network can't be connected at the same time.
   const groups =
     profiler !== undefined
       ? [[tunnel]]
@@ -76,9 +76,9 @@ async function run({ rounds, record, profiler, noise, ...rest }: Run): Promise<v
 export const pausesMeasurement: Measurement = {
   name: 'pauses',
   title: `Downloads with pauses, ${RTT_MS} ms round trip`,
-  how: `${DOWNLOADS} downloads of ${BYTES / 1e6} MB with pauses of 0 to ${MAX_PAUSE_SECONDS} s, which are the same for each peer; both stay connected and download one after the other. Times are from the connect on.`,
+  how: `${DOWNLOADS} downloads of ${BYTES / 1e6} MB with pauses of 0 to ${MAX_PAUSE_SECONDS} s, the same for each peer; both peers stay connected and download one after the other. Times begin with the connect.`,
   besideNoise: true,
-  // Each is twenty pairs.
+  // Each round is twenty pairs.
   rounds: 1,
   checks: [
     {

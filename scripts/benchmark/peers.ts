@@ -1,6 +1,6 @@
 /**
- * What is measured side by side: how each is started in the lab, and where the load's connections
- * then go.
+ * The peers that are measured side by side: how each is started in the lab, and where the load then
+ * connects.
  */
 
 import { readFileSync } from 'node:fs';
@@ -12,17 +12,17 @@ import type { Child } from '../../test/support/process.ts';
 import { REMOTE } from '../../test/support/tunnel.ts';
 
 /**
- * All peers encrypt with it: the one that this program prefers where the processor has AES, and
- * OpenSSH's fastest.
+ * All peers use this cipher: this program prefers it on processors with AES, and it is OpenSSH's
+ * fastest.
  */
 const CIPHER = 'aes128-gcm@openssh.com';
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
-/** Of the load generator's server, in api1 and in the jump host. */
+/** The port of the load generator's server, in api1 and in the jump host. */
 export const LOAD_PORT = 7100;
 const FORWARDED_PORT = 7101;
 const SOCKS_PORT = 7102;
 const OWN_SOCKS_PORT = 7103;
-/** The first and the last of them. */
+/** The first and the last port. */
 export const PORTS = [LOAD_PORT, OWN_SOCKS_PORT] as const;
 const START_TIMEOUT_MS = 30_000;
 const POLL_MS = 20;
@@ -33,7 +33,7 @@ export interface Route {
   readonly host: string;
   readonly port: number;
   readonly socksPort?: number;
-  /** The server that answers is the jump host's own, not api1's. */
+  /** The jump host's own server answers, not api1's. */
   readonly atJumphost?: boolean;
 }
 
@@ -41,20 +41,19 @@ export interface Peer {
   readonly name: string;
   readonly route: Route;
   /**
-   * Resolves when it carries traffic; undefined: there is nothing to start. Node's options are for
-   * this program alone.
+   * Resolves when it carries traffic, with undefined if there is nothing to start. `nodeOptions`
+   * are for this program alone.
    */
   readonly start: (lab: Lab, nodeOptions?: readonly string[]) => Promise<Child | undefined>;
-  /** It is this program, which can be profiled. */
+  /** This program, which can be profiled. */
   readonly own?: true;
   /**
-   * What the load's command line begins with, when its connections aren't made in the client's own
-   * network.
+   * The beginning of the load's command line, when it runs outside the client's own network.
    */
   readonly enter?: (child: Child) => readonly string[];
 }
 
-/** The program names Node's options in its first line; with more of them they are repeated. */
+/** The program's first line has Node's options; to add more we must repeat them. */
 function programCommand(nodeOptions: readonly string[]): string[] {
   if (nodeOptions.length === 0) return [MAIN];
   const [firstLine = ''] = readFileSync(MAIN, 'utf8').split('\n', 1);
@@ -88,7 +87,7 @@ export function tunnelWith(...options: readonly string[]): Peer {
   };
 }
 
-/** A command that waits, in whose network the load then is. */
+/** Runs a command that waits; the load then runs in that command's network. */
 export const tunnelExec: Peer = {
   name: 'tunnel exec',
   route: { host: API1, port: LOAD_PORT },
@@ -147,7 +146,7 @@ export const sshuttle: Peer = {
   },
 };
 
-/** A connection to the jump host itself: what the link gives. */
+/** A connection to the jump host itself: the most that the link carries. */
 export const rawTcp: Peer = {
   name: 'raw TCP',
   route: { host: JUMPHOST4, port: LOAD_PORT, atJumphost: true },

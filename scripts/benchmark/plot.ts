@@ -1,7 +1,7 @@
 /**
  * docs/measurements.svg: how much of each target is reached, on a logarithmic scale with the target
- * in the middle. Bars to the right of the line meet it; a thin line is the interval, a ring what
- * came of it beside noise. Colours follow the reader's light or dark scheme; what they say is also
+ * in the middle. Bars to the right of the line meet it; a thin line is the interval, a ring the
+ * result beside noise. Colours follow the reader's light or dark scheme; what they mean is also
  * written.
  */
 import { attained, type Judgement } from './measurement.ts';
@@ -16,9 +16,9 @@ const BOTTOM = 34;
 /** The scale's part of the width; labels stand on its left, values on its right. */
 const LEFT = 470;
 const RIGHT = 800;
-/** Its radius. */
+/** The radius of a ring. */
 const RING = 4;
-/** The scale reaches from 1/RANGE to RANGE times the target; what is beyond ends at its edge. */
+/** The scale reaches from 1/RANGE to RANGE times the target; bars beyond it end at its edge. */
 const RANGE = 4;
 const TICKS = [0.25, 0.5, 1, 2, 4] as const;
 
@@ -39,7 +39,7 @@ function escapeXml(text: string): string {
     .replaceAll('"', '&quot;');
 }
 
-/** Where a multiple of the target lies. */
+/** The x coordinate of a multiple of the target. */
 function position(multiple: number): number {
   const bounded = Math.min(RANGE, Math.max(1 / RANGE, multiple || 1 / RANGE));
   const part = (Math.log(bounded) + Math.log(RANGE)) / (2 * Math.log(RANGE));

@@ -1,17 +1,15 @@
 /**
- * Imported by the profiled program before anything of its own (node --import): profiles its main
- * thread, and writes the profile into the file that this module's address names when the program
- * ends.
+ * Imported by the profiled program before its own modules (node --import): profiles its main thread
+ * and, when the program ends, writes the profile to the file that this module's URL names.
  *
- * The profiler is started late. Of C++ functions that JavaScript calls it only knows those that
- * exist when it starts; what later ones cost would count for the functions that call them, the
- * ciphers of an addon among them.
+ * The profiler starts late, because it only knows C++ functions that exist when it starts. The cost
+ * of later ones, such as an addon's ciphers, would count for the functions that call them.
  */
 import { writeFileSync } from 'node:fs';
 import { Session } from 'node:inspector';
 import { isMainThread } from 'node:worker_threads';
 
-/** By then all modules are loaded, and no measurement has begun. */
+/** By then all modules are loaded and no measurement has begun. */
 const START_AFTER_MS = 1_000;
 const INTERVAL_MICROSECONDS = 200;
 

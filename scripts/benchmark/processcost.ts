@@ -1,6 +1,6 @@
 /**
- * What a program costs: processor time, memory and descriptors of a process and everything that
- * descends from it, from /proc.
+ * What a program costs: processor time, memory and descriptors of a process and its descendants,
+ * from /proc.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { allProcesses, withDescendants } from '../../test/support/processtable.ts';
@@ -11,8 +11,8 @@ import { allProcesses, withDescendants } from '../../test/support/processtable.t
  */
 const TICKS_A_SECOND = 100;
 /**
- * Fields 14 and 15 of /proc/PID/stat, counted behind the name: user and system time of all threads,
- * also of ended ones.
+ * Fields 14 and 15 of /proc/PID/stat, counted from after the name: user and system time of all
+ * threads, including those that have ended.
  */
 const USER_TIME = 11;
 const SYSTEM_TIME = 12;
@@ -26,7 +26,7 @@ function read(pid: number, file: string): string | undefined {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'utf8');
   } catch {
-    // A child may end at any time, and what it had used is then its parent's affair.
+    // A child may end at any time; what it has used is then not counted.
     return undefined;
   }
 }

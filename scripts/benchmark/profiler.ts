@@ -1,7 +1,7 @@
 /**
- * `./scripts/bench --profile`: this program's main thread is watched while it carries, and for each
- * rate that the measurement takes the looks tell what one SSH packet has cost. perf watches where
- * it can; otherwise V8's own profiler does (preload.ts).
+ * `./scripts/bench --profile`: profiles this program's main thread while it carries traffic, and
+ * reports for each rate that the measurement takes what one SSH packet has cost. It uses perf if it
+ * can, and otherwise V8's own profiler (preload.ts).
  *
  *   nodeOptions -> the program's command line
  *        -> attach(pid) ... window(rate) ... the program ends -> collect() -> report()
@@ -13,16 +13,16 @@ import { Child, mustRun, run } from '../../test/support/process.ts';
 import { breakdown, type CpuProfile, KINDS, type Look, looksOfPerf, looksOfV8 } from './looks.ts';
 import { figure } from './statistics.ts';
 
-/** Of the channel data in one packet, the most that OpenSSH puts into it. */
+/** The most channel data that OpenSSH puts into one packet. */
 export const PACKET_BYTES = 32 * 1024;
-/** What JavaScript may cost for each of them. */
+/** What JavaScript may cost for each packet. */
 const BUDGET_MICROSECONDS = 5;
 const FUNCTIONS_SHOWN = 20;
 /** Looks per second. */
 const FREQUENCY = 4999;
 /**
- * The processor's clock, which virtual machines have as well, and the one that the load tells its
- * times by.
+ * perf counts the processor's clock, which virtual machines have as well, and stamps samples with
+ * the clock that the load uses for its times.
  */
 const PERF = [
   'perf',
@@ -37,7 +37,7 @@ const PERF = [
 ];
 const PERF_TIMEOUT_MS = 60_000;
 
-/** A rate that was measured while the program was watched. */
+/** A rate that was measured while the program was profiled. */
 export interface Window {
   readonly what: string;
   /** Seconds of CLOCK_MONOTONIC. */
@@ -68,16 +68,16 @@ export class Profiler {
     return new Profiler(directory, withPerf);
   }
 
-  /** Node's, for the program that is watched. */
+  /** Node's options for the profiled program. */
   get nodeOptions(): readonly string[] {
-    // perf finds the names of compiled functions in a file of the process's own.
+    // perf reads the names of compiled functions from a file that the process writes.
     if (this.#withPerf) return ['--perf-basic-prof'];
     const preload = new URL('./preload.js', import.meta.url);
     preload.searchParams.set('file', this.#v8File);
     return ['--import', preload.href];
   }
 
-  /** The program has started. */
+  /** To be called when the program has started. */
   async attach(pid: number): Promise<void> {
     const perf = this.#withPerf
       ? await Child.start([...PERF, '-t', String(pid), '-o', this.#perfFile])
@@ -89,7 +89,7 @@ export class Profiler {
     this.#windows.push(window);
   }
 
-  /** The program has ended: reads what was seen. */
+  /** To be called when the program has ended: reads the profile. */
   async collect(): Promise<void> {
     const looks = await this.#looks();
     this.#reports.push(...this.#windows.map((window) => windowReport(looks, window)));
@@ -121,7 +121,7 @@ export class Profiler {
       if (!existsSync(this.#v8File)) throw new Error('the program has written no profile');
       return looksOfV8(JSON.parse(readFileSync(this.#v8File, 'utf8')) as CpuProfile);
     }
-    // It ends with the thread; if not, it is told to.
+    // perf ends with the thread; this is for when it doesn't.
     await watching.perf.stop('SIGINT', PERF_TIMEOUT_MS);
     try {
       const script = ['perf', 'script', '-i', this.#perfFile, '-F', 'time,ip,sym,dso'];

@@ -1,8 +1,8 @@
 /**
- * docs/measurements.json: the newest run of each measurement, with its samples, so that a partial
- * run keeps the others. A run beside noise is kept beside the quiet one.
+ * docs/measurements.json: the newest run of each measurement, with its samples. A partial run keeps
+ * the other measurements. A run beside noise is kept as well as the quiet one.
  */
-import { type Judgement, judgeWhatIsThere, type Measurement, type Samples } from './measurement.ts';
+import { type Judgement, judgeAvailable, type Measurement, type Samples } from './measurement.ts';
 
 export interface Result {
   readonly title: string;
@@ -21,7 +21,7 @@ export interface Results {
   readonly measurements: Readonly<Record<string, Result>>;
 }
 
-/** One measurement's two runs. At least one of them is there. */
+/** One measurement's two runs, at least one of which exists. */
 export interface Both {
   readonly quiet: Result | undefined;
   readonly noisy: Result | undefined;
@@ -30,7 +30,7 @@ export interface Both {
 const SIGNIFICANT_DIGITS = 4;
 const BESIDE_NOISE = ' beside noise';
 
-/** Under which name the results of a run are kept. */
+/** The name under which the results of a run are kept. */
 export function keyOf(name: string, noise: boolean): string {
   return noise ? `${name}${BESIDE_NOISE}` : name;
 }
@@ -45,8 +45,8 @@ export function byMeasurement({ measurements }: Results): Both[] {
 }
 
 /**
- * What former runs have written, judged by today's checks, in the order of `known`; what isn't
- * among them any more is left out. A file that isn't ours counts as empty.
+ * The results of earlier runs, judged by today's checks, in the order of `known`; measurements that
+ * no longer exist are left out. A file without `measurements` counts as empty.
  */
 export function parseResults(text: string, known: readonly Measurement[]): Results {
   const { measurements = {} } = JSON.parse(text) as Partial<Results>;
@@ -54,13 +54,13 @@ export function parseResults(text: string, known: readonly Measurement[]): Resul
     [keyOf(name, false), keyOf(name, true)].flatMap((key) => {
       const result = measurements[key];
       if (result === undefined) return [];
-      return [[key, { ...result, judgements: judgeWhatIsThere(checks, result.samples) }] as const];
+      return [[key, { ...result, judgements: judgeAvailable(checks, result.samples) }] as const];
     }),
   );
   return { measurements: Object.fromEntries(judged) };
 }
 
-/** Puts a measurement's newest run in the place of its former one. */
+/** Replaces a measurement's previous run with its newest. */
 export function merge(
   { measurements }: Results,
   key: string,
@@ -75,7 +75,7 @@ export function merge(
   return { measurements: Object.fromEntries(inOrder) };
 }
 
-/** Samples on one line each, so that a difference between two runs can be read. */
+/** Puts each list of samples on one line, so a diff between two runs is readable. */
 export function formatResults(results: Results): string {
   const rounded = (_key: string, value: unknown): unknown =>
     typeof value === 'number' ? Number(value.toPrecision(SIGNIFICANT_DIGITS)) : value;

@@ -1,5 +1,5 @@
 /**
- * Whether many flows cost more than one: what the client side carries in a second of processor
+ * Whether many flows cost more than one: how much the client side carries in a second of processor
  * time.
  */
 import { contenders } from './contenders.ts';
@@ -10,13 +10,13 @@ import { measureTransfer, Stage } from './stage.ts';
 const MANY = 1000;
 const COUNTS = [1, 10, 100, MANY] as const;
 /**
- * All flows together carry this for each second of BENCH_SECONDS: enough that to open and to close
- * a thousand of them doesn't count. Their downloads take ten times as long as one does, because of
- * sshd, and so do all that ssh carries.
+ * All flows together carry this many bytes for each second of BENCH_SECONDS: enough that opening
+ * and closing a thousand flows doesn't count. A thousand downloads take ten times as long as one
+ * with the same bytes, because of sshd; so does everything that ssh carries.
  */
 const BYTES_A_SECOND = { up: 300e6, down: 100e6 };
 const PEER_BYTES_A_SECOND = 100e6;
-/** Of the peer, for comparison. */
+/** The peer's numbers of flows, for comparison. */
 const PEER_COUNTS: readonly number[] = [1, MANY];
 /** A thousand flows have four sockets each between client and server, all full. */
 const BUFFER_BYTES = 128 * 1024;
@@ -57,7 +57,7 @@ async function run(run: Run): Promise<void> {
 export const scale: Measurement = {
   name: 'scale',
   title: 'Many flows, local link',
-  how: `The same number of bytes over 1 to 1000 flows, all at once, until the last byte has arrived; TCP buffers are at most ${BUFFER_BYTES / 1024} KiB, because with the default a thousand flows have come to a standstill.`,
+  how: `The same number of bytes over 1 to 1000 flows, all at once, until the last byte has arrived; TCP buffers are at most ${BUFFER_BYTES / 1024} KiB, because with the default a thousand flows came to a standstill.`,
   // A thousand flows take long.
   besideNoise: false,
   rounds: 3,

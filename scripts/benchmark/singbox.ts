@@ -1,7 +1,7 @@
 /**
- * sing-box as a peer, where there is one: a TUN device with gVisor's TCP in user space, and one SSH
- * connection behind it. The binary is that of BENCH_SING_BOX, or `sing-box` in PATH; it has to be
- * built with the tag with_gvisor:
+ * sing-box as a peer, if it is installed: a TUN device with gVisor's TCP in user space, and one SSH
+ * connection behind it. The binary is the one that BENCH_SING_BOX names, or `sing-box` in PATH; it
+ * has to be built with the tag with_gvisor:
  *
  *   go install -tags with_gvisor github.com/sagernet/sing-box/cmd/sing-box@v1.11.15
  */
@@ -17,7 +17,10 @@ const SSH_PORT = 22;
 /** Free in the lab. */
 const DEVICE_ADDRESS = '172.18.0.1/30';
 
-/** As small as it gets: the lab's private network through SSH, everything else as it was. */
+/**
+ * The smallest configuration that works: the lab's private network through SSH, everything else
+ * unchanged.
+ */
 export function configuration(lab: Pick<Lab, 'credentials'>): string {
   const hostKeys = lab.credentials.hostKeys.map((path) =>
     readFileSync(`${path}.pub`, 'utf8').trim(),
@@ -67,7 +70,7 @@ function find(): string | undefined {
   });
 }
 
-/** Empty where there is none. */
+/** Empty if it isn't installed. */
 export function singBox(): Peer[] {
   const program = find();
   if (program === undefined) return [];
@@ -75,7 +78,7 @@ export function singBox(): Peer[] {
     {
       name: 'sing-box',
       route: { host: API1, port: LOAD_PORT },
-      // It says nothing when it is ready; the stage waits until it carries.
+      // It prints nothing when it is ready; the stage waits until it carries traffic.
       start(lab) {
         const file = join(lab.directory, 'sing-box.json');
         writeFileSync(file, configuration(lab));

@@ -1,24 +1,22 @@
 /**
- * Where a measurement takes place: a lab with the load generator's server (load/load.c) in api1 and
- * in the jump host, and the load that a measurement puts on a peer.
+ * The stage of a measurement: a lab with the load generator's server (load/load.c) in api1 and in
+ * the jump host, and the load that the measurement puts on a peer.
  *
- *   stage.through(peer, async (path) => ...)     starts the peer, waits until it carries, measures,
- *                                                stops it
- *     rate(path, load, seconds)                  endless flows: what the receiver got in a time,
- *                                                and what the peer paid
+ *   stage.through(peer, async (path) => ...)     starts the peer, waits until it carries traffic,
+ *                                                measures, stops it
+ *     rate(path, load, seconds)                  endless flows: what the receiver gets in a time,
+ *                                                and what that costs the peer
  *     measureTransfer(path, load, client)        flows of a given size: until the last byte has
  *                                                arrived
  *     beside(path, load, work)                   endless flows, while something else is measured
- *     figures(path, verb, flows, seconds)        requests and connects: what the client itself has
- *                                                measured
+ *     figures(path, verb, flows, seconds)        requests and connects: what the client itself
+ *                                                measures
  *     fetch(path, bytes, seconds)                one download, timed by the client from its connect
- *                                                on
  *
- * Under noise a neighbour (load/burn.c) burns half of one processor as long as the stage is there.
- * Under a profiler this program is started with it, and every rate that it has carried is noted.
+ * With noise, a neighbour (load/burn.c) burns half of one processor as long as the stage exists.
+ * With a profiler, this program is started with it, and each rate is passed to it.
  *
- * Rates are counted where the data arrive, over a time that begins when the flows have been running
- * for a while.
+ * Rates are counted at the receiver, after the flows have been running for a while.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -35,18 +33,17 @@ const LOAD = fileURLToPath(new URL('../../native-test/load', import.meta.url));
 const OPEN_TIMEOUT_MS = 60_000;
 const END_TIMEOUT_MS = 10_000;
 const ANSWER_TIMEOUT_MS = 10_000;
-/** Beyond a client's own time: opening, and answers that are late. */
+/** Time beyond a client's own, for opening and for late answers. */
 const CLIENT_GRACE_MS = 30_000;
 const PROBE_SECONDS = 0.2;
 const RESIDENT_POLL_MS = 100;
 const SETTLE_POLL_MS = 150;
-/** How exactly the end of a transfer is seen, and when it is given up. */
+/** How precisely we see the end of a transfer, and when we give it up. */
 const TRANSFER_POLL_MS = 20;
 const TRANSFER_TIMEOUT_MS = 120_000;
 const SETTLE_TIMEOUT_MS = 20_000;
 /**
- * Flows are under way for so long before they are measured: windows and congestion control have
- * settled.
+ * How long flows run before they are measured, so that windows and congestion control settle.
  */
 const WARM_UP_MS = 800;
 /** The same at a round trip of tens of milliseconds. */
@@ -55,13 +52,13 @@ export const DISTANT_WARM_UP_MS = 2_500;
 /** How the neighbour spends its time: half of one processor, in pieces that a scheduler notices. */
 const NOISE_ON_MS = 10;
 const NOISE_OFF_MS = 10;
-/** Starting a profiled program, and writing what was found, takes longer. */
+/** Long enough for a profiled program to write its profile. */
 const STOP_TIMEOUT_MS = 30_000;
 
 /**
  * Thousands of short connections in a minute would run out of ports, on the client and on the jump
- * host. Those that peers listen on are not to be had for them: one that is in TIME_WAIT from a
- * connection to a proxy would keep the next peer from listening.
+ * host. They must not use the ports that peers listen on: a connection in TIME_WAIT on such a port
+ * would keep the next peer from listening.
  */
 const MANY_PORTS = [
   'net/ipv4/ip_local_port_range=1024 65535',
@@ -70,14 +67,14 @@ const MANY_PORTS = [
 ];
 
 export interface StageOptions extends LineOptions {
-  /** The soft limit of sshd's descriptors. */
+  /** sshd's soft limit of descriptors. */
   readonly openFiles?: number;
   /** Lines of sshd_config. */
   readonly sshdConfig?: readonly string[];
   /**
-   * What a TCP buffer may grow to, of every socket in the lab. With the default, a thousand full
-   * flows have come to a standstill with everything beside them; presumably they use up what the
-   * machine allows TCP in all (tcp_mem).
+   * The maximum of TCP buffers, for every socket in the lab. With the default, a thousand full
+   * flows came to a standstill together with everything else on the machine; presumably they use up
+   * its limit for all of TCP (tcp_mem).
    */
   readonly bufferBytes?: number;
 }
@@ -88,11 +85,11 @@ export interface Path {
   readonly route: Route;
   /** The receiver of uploads. */
   readonly server: Child;
-  /** The peer's client side; undefined: it has none. */
+  /** The process of the peer's client side, if it has one. */
   readonly pid: number | undefined;
-  /** What the load's command line begins with. */
+  /** The beginning of the load's command line. */
   readonly enter: readonly string[];
-  /** Told of each rate, while the peer is profiled. */
+  /** Receives each rate, while the peer is profiled. */
   readonly window: ((window: Window) => void) | undefined;
 }
 
@@ -100,8 +97,8 @@ export interface Load {
   readonly verb: 'up' | 'down' | 'polite' | 'stall' | 'hold';
   readonly flows: number;
   /**
-   * Each flow of `up` and `down` carries so many, from the first `counters` of its client on.
-   * Without it: no end.
+   * How many bytes each flow of `up` and `down` carries, beginning with the first `counters` of its
+   * client. Endless if absent.
    */
   readonly bytesEach?: number;
 }
@@ -109,13 +106,13 @@ export interface Load {
 export interface Rate {
   /** Bytes per second that the receiver got. */
   readonly bytesPerSecond: number;
-  /** Of the peer's client side; 0 when it has none. */
+  /** The cost of the peer's client side; 0 when it has none. */
   readonly cpuSecondsPerByte: number;
 }
 
 /** One line of load's counters. */
 interface Counters {
-  /** Seconds of a clock that all namespaces share. */
+  /** Seconds, by a clock that all namespaces share. */
   readonly at: number;
   readonly received: number;
   readonly sent: number;
@@ -207,7 +204,10 @@ export class Stage {
     }
   }
 
-  /** Starts several peers, which stay connected side by side. They must not capture the same. */
+  /**
+   * Starts several peers, which stay connected side by side. They must not capture the same
+   * network.
+   */
   async throughAll<T>(
     peers: readonly Peer[],
     work: (paths: readonly Path[]) => Promise<T>,
@@ -232,8 +232,8 @@ export class Stage {
   }
 
   /**
-   * Opens the load's flows, runs `work`, and ends them; when it resolves, nothing of them is under
-   * way any more.
+   * Opens the load's flows, runs `work`, and ends them; resolves when no data of theirs are in
+   * flight any more.
    */
   async beside<T>(path: Path, load: Load, work: (client: Child) => Promise<T>): Promise<T> {
     const client = await this.lab.client.spawn(
@@ -278,8 +278,8 @@ export class Stage {
   }
 
   /**
-   * One download: what was received of `bytes`, and, when all was, how long it took from the
-   * connect on.
+   * One download: how many of `bytes` were received, and, if all of them, how long it took from the
+   * connect.
    */
   async fetch(path: Path, bytes: number, seconds: number): Promise<ClientFigures> {
     return this.#ownFigures(path, 'fetch', ['-b', String(bytes)], seconds);
@@ -311,14 +311,14 @@ export class Stage {
   }
 }
 
-/** The neighbour, in the client's namespace; it ends with the lab, and with whoever made it. */
+/** Starts the neighbour, in the client's namespace; it ends with the lab, and with this process. */
 async function startNoise(lab: Lab): Promise<void> {
   const burning = [LOAD, 'burn', String(NOISE_ON_MS), String(NOISE_OFF_MS)];
   const child = await lab.client.spawn(burning, { stdin: 'open' });
   await child.waitForLine(/burning\n/);
 }
 
-/** Measures flows that are under way. */
+/** Measures running flows. */
 export async function measureRate(path: Path, receiver: Child, seconds: number): Promise<Rate> {
   const cpu = () => (path.pid === undefined ? 0 : cpuSeconds(path.pid));
   const before = { counters: await counters(receiver), cpu: cpu() };
@@ -359,8 +359,8 @@ export async function measureTransfer(path: Path, load: Load, client: Child): Pr
 }
 
 /**
- * What the peer's client side holds in memory, the median of a time: garbage of a moment doesn't
- * count.
+ * The resident memory of the peer's client side, as the median over a time, so that short-lived
+ * garbage doesn't count.
  */
 export async function residentOver(path: Path, seconds: number): Promise<number> {
   const samples: number[] = [];
@@ -379,7 +379,7 @@ export async function counters(program: Child): Promise<Counters> {
 }
 
 /**
- * Resolves when nothing arrives at the server or leaves it any more: what was under way is over.
+ * Resolves when nothing arrives at the server or leaves it any more.
  */
 export async function settled(server: Child): Promise<void> {
   let before = await counters(server);
@@ -389,7 +389,7 @@ export async function settled(server: Child): Promise<void> {
     if (now.received === before.received && now.sent === before.sent) return;
     before = now;
   }
-  throw new Error(`data still arrive ${SETTLE_TIMEOUT_MS} ms after their flows have ended`);
+  throw new Error(`data still arrive ${SETTLE_TIMEOUT_MS} ms after the flows have ended`);
 }
 
 function proxyOption(path: Path): string[] {

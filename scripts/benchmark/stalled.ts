@@ -1,4 +1,4 @@
-/** Readers that don't read: what they cost those that do, and in memory. */
+/** Readers that don't read: how much they slow others down, and how much memory they take. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { contenders } from './contenders.ts';
 import type { Measurement, Run } from './measurement.ts';
@@ -7,7 +7,7 @@ import { measureRate, residentOver, Stage, settled } from './stage.ts';
 
 const STALLED = 50;
 const FAST = 10;
-/** Of every flow: what a stalled one holds is then known. */
+/** The largest window of every flow, so we know how much a stalled one can occupy. */
 const WINDOW_BYTES = 256 * 1024;
 const WARM_UP_MS = 1_000;
 const OWN = tunnelWith('--max-window', String(WINDOW_BYTES));
@@ -37,7 +37,7 @@ async function run(run: Run): Promise<void> {
             });
           await fast(alone, memoryAlone);
           await stage.beside(path, { verb: 'stall', flows: STALLED }, async () => {
-            // All that a stalled flow can take is on its way or has arrived.
+            // Stalled flows have received all that their windows admit.
             await settled(path.server);
             await fast(beside, memoryBeside);
           });
@@ -52,7 +52,7 @@ async function run(run: Run): Promise<void> {
 export const stalled: Measurement = {
   name: 'stalled',
   title: `${STALLED} stalled readers beside ${FAST} fast ones, local link`,
-  how: `Downloads; the stalled ones have been given all that they take before the fast ones start. The tunnel has --max-window ${WINDOW_BYTES / 1024}K, so that ${STALLED} windows are ${WINDOWS_MB.toFixed(1)} MB.`,
+  how: `Downloads; the stalled readers' windows are full before the fast ones start. The tunnel has --max-window ${WINDOW_BYTES / 1024}K, so ${STALLED} windows are ${WINDOWS_MB.toFixed(1)} MB.`,
   besideNoise: false,
   rounds: 6,
   checks: [

@@ -1,4 +1,7 @@
-/** How long it takes until traffic flows, beside how long ssh takes to log in and run nothing. */
+/**
+ * How long it takes until traffic flows, compared with how long ssh takes to log in and run
+ * nothing.
+ */
 import type { Child } from '../../test/support/process.ts';
 import { REMOTE } from '../../test/support/tunnel.ts';
 import type { Measurement, Run } from './measurement.ts';

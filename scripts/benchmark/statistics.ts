@@ -1,23 +1,23 @@
 /** The few statistics that the benchmark needs. */
 
-/** Of an interval for a median, where there are samples enough. */
+/** The confidence of an interval for a median, if there are enough samples. */
 const CONFIDENCE = 0.95;
 
 export interface Interval {
   readonly low: number;
   readonly high: number;
-  /** The probability with which such an interval holds what it is an interval for. */
+  /** The probability that such an interval contains the true value. */
   readonly confidence: number;
 }
 
-/** NaN when there is nothing. */
+/** NaN when there are no values. */
 export function median(values: readonly number[]): number {
   return percentile(values, 0.5);
 }
 
 /**
  * The value below which the given part (0 to 1) of the values lies, interpolated between its
- * neighbours; NaN when there is nothing.
+ * neighbours; NaN when there are no values.
  */
 export function percentile(values: readonly number[], part: number): number {
   const sorted = ascending(values);
@@ -28,19 +28,20 @@ export function percentile(values: readonly number[], part: number): number {
 }
 
 /**
- * An interval for the median of what the values were drawn from, whatever its distribution: from
- * the k-th smallest value to the k-th largest, k being the largest for which the interval misses
- * with a probability of at most 5 %. Each value lies below the median with probability 1/2, so the
- * number of those that do is binomial. Fewer than six values don't allow it: the interval is then
- * all of them, and `confidence` says how little that is. NaN when there is nothing.
+ * An interval for the median of the distribution that the values come from, whatever it is: from
+ * the k-th smallest value to the k-th largest, where k is the largest for which the interval misses
+ * the median with a probability of at most 5 %. Each value lies below the median with probability
+ * 1/2, so the number of values below it is binomial. Fewer than six values can't give 5 %: the
+ * interval is then all of them, and `confidence` says how little that is. NaN when there are no
+ * values.
  */
 export function medianInterval(values: readonly number[]): Interval {
   const sorted = ascending(values);
   const count = sorted.length;
   if (count === 0) return { low: Number.NaN, high: Number.NaN, confidence: 0 };
-  /** Of exactly `below` values below the median. */
+  /** The probability of exactly `below` values below the median. */
   let probability = 0.5 ** count;
-  /** Of at most `below`. */
+  /** The probability of at most `below`. */
   let tail = probability;
   let below = 0;
   for (; below + 1 <= (count - 1) / 2; below++) {

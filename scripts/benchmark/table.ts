@@ -1,4 +1,4 @@
-/** The figures of docs/measurements.md: what was to be reached, and all that was measured. */
+/** The figures of docs/measurements.md: the targets, and everything that was measured. */
 import type { Judgement, Target } from './measurement.ts';
 import { byMeasurement, type Result, type Results } from './results.ts';
 import { figure, median } from './statistics.ts';
@@ -6,9 +6,9 @@ import { figure, median } from './statistics.ts';
 const BEGIN = '<!-- begin of figures -->';
 const END = '<!-- end of figures -->';
 
-const EXPLANATION = `Values are medians of what each pair of runs gives, one after the other on the same machine; \
-the interval holds the median with 95 % confidence from six pairs on, and is all that was seen with fewer. \
-"Narrowly" is what has its target within the interval. Beside noise: while a process burns half of one processor.`;
+const EXPLANATION = `Each value is the median over pairs of runs, one after the other on the same machine. \
+With six pairs or more the interval contains the median with 95 % confidence; with fewer it spans all values. \
+"Narrowly": the target lies within the interval. Beside noise: while a process burns half of one processor.`;
 
 export function targetText(target: Target): string {
   return 'atLeast' in target ? `≥ ${target.atLeast}` : `≤ ${target.atMost}`;
@@ -34,7 +34,7 @@ function columns(judgement: Judgement | undefined): string[] {
   return [figure(value), `${figure(low)}–${figure(high)}`, String(pairs), outcome(judgement)];
 }
 
-/** A target, with what came of it on a quiet machine and beside noise. */
+/** A target, with its results on a quiet machine and beside noise. */
 export interface Line {
   readonly what: string;
   readonly target: Target;
@@ -57,7 +57,7 @@ export function judgedLines(results: Results): Line[] {
   });
 }
 
-/** Every check of every measurement, with what came of it. */
+/** Every check of every measurement, with its result. */
 export function summary(results: Results): string {
   return [
     '| figure | target | quiet | interval | pairs | | beside noise | interval | pairs | |',
@@ -103,7 +103,7 @@ function details({
   ].join('\n');
 }
 
-/** All that stands between the markers. */
+/** Everything between the markers. */
 export function figures(results: Results): string {
   const all = Object.values(results.measurements);
   const machines = [...new Set(all.map((result) => result.machine))];
@@ -122,7 +122,7 @@ export function figures(results: Results): string {
 }
 
 /**
- * The document with new figures between its markers. Throws when they are missing: what is around
+ * The document with new figures between its markers. Throws when they are missing: the text around
  * them is written by hand.
  */
 export function insertFigures(document: string, text: string): string {

@@ -1,7 +1,7 @@
 /**
- * 50 ms away, at a server that admits no session: one upload, and a 1 KB request beside it. Without
- * a session sshd leaves Nagle's algorithm on, which holds back its window adjustments and the
- * answers to small requests.
+ * 50 ms away, with a server that admits no session: one upload, and 1 KB requests beside it.
+ * Without a session sshd leaves Nagle's algorithm on, which holds back its window adjustments and
+ * the answers to small requests.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { contenders } from './contenders.ts';
@@ -50,7 +50,7 @@ async function run(run: Run): Promise<void> {
 export const upload: Measurement = {
   name: 'upload',
   title: `One upload and a 1 KB request beside it, ${RTT_MS} ms round trip, MaxSessions 0`,
-  how: 'sshd admits no session. The request is made on an open connection, 10 ms after the answer to the one before.',
+  how: 'sshd admits no session. Requests use an open connection, each 10 ms after the answer to the one before.',
   besideNoise: true,
   rounds: 9,
   checks: [

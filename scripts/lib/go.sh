@@ -1,11 +1,11 @@
-# Sourced by scripts/test: compiles the tests' Go programs (test/support/go/) into dist/go/. One
-# cache serves all of them, since a cold one costs half a minute. What can't be built here is said,
-# and its tests are skipped.
+# Sourced by scripts/test: compiles the tests' Go programs (test/support/go/) into dist/go/. They
+# share one cache, since a cold one costs half a minute. It names programs that can't be built here;
+# their tests are skipped.
 
 GO_PROGRAMS=(dial fetch lookup gophercloud gliderserver)
 
 build_go_programs() {
-  command -v go >/dev/null || { say "no Go here: the tests with Go programs will be skipped"; return 0; }
+  command -v go >/dev/null || { say "Go is not installed: the tests with Go programs will be skipped"; return 0; }
   local name
   as_owner mkdir -p dist/go
   for name in "${GO_PROGRAMS[@]}"; do
@@ -13,7 +13,7 @@ build_go_programs() {
   done
 }
 
-# Go's resolver and the C library's are both in lookup; gophercloud is Debian's own package;
+# lookup contains both Go's resolver and the C library's; gophercloud is Debian's package;
 # gliderserver's library comes from the Go module proxy, with the checksums of go.sum.
 build_go_program() {
   local cgo=0 modules=off path=/usr/share/gocode

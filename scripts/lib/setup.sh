@@ -1,6 +1,6 @@
-# Sourced by scripts/test, quickstart, bench and soak: brings a fresh Debian or Ubuntu machine with
-# Node to where the project can be built and its lab started. Needs nothing but apt and npm; does
-# nothing that has been done already.
+# Sourced by scripts/test, quickstart, bench and soak: prepares a fresh Debian or Ubuntu machine
+# with Node so that the project can be built and its lab started. Needs only apt and npm; skips what
+# is already done.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$ROOT"
@@ -20,8 +20,8 @@ check_machine() {
   command -v npm >/dev/null || die "npm is not installed" "install npm (Debian: apt-get install npm)"
 }
 
-# need COMMAND:PACKAGE... collects the packages whose command is missing, and installs them in one
-# go.
+# need COMMAND:PACKAGE... installs the packages whose command is missing, all in one go. Without
+# root it only adds them to MISSING.
 need() {
   local missing=() entry
   PATH=$PATH:/usr/sbin:/sbin
@@ -41,8 +41,8 @@ need() {
   install_quietly "${missing[@]}" || exit 1
 }
 
-# want PACKAGE... installs what only some tests need. Where that isn't possible it goes on: they are
-# skipped then.
+# want PACKAGE... installs packages that only some tests need. If that isn't possible it continues,
+# and those tests are skipped.
 want() {
   local missing=() package
   [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
@@ -56,9 +56,9 @@ want() {
   (install_quietly "${missing[@]}") || say "not installed: the tests that need it will be skipped"
 }
 
-# Installs packages without starting the services that come with some: the lab runs an sshd of its
-# own, and installing it must not open this machine to logins. A subshell, so that its trap undoes
-# the policy in whatever way it ends.
+# Installs packages without starting the services of some: the lab runs its own sshd, and installing
+# the package must not open this machine to logins. It is a subshell so that its trap undoes the
+# policy however it ends.
 install_quietly() (
   policy=/usr/sbin/policy-rc.d
   log=$(mktemp)
@@ -94,8 +94,8 @@ install_quietly() (
   esac
 )
 
-# The tests run a systemd-resolved of their own. Installed, the package would take over this
-# machine's resolv.conf, so it is only unpacked; without apt, or if that fails, the test is skipped.
+# The tests run their own systemd-resolved. If installed, the package would take over this machine's
+# resolv.conf, so it is only unpacked; without apt, or if that fails, the test is skipped.
 unpack_resolved() {
   local into=$ROOT/dist/native-test/systemd-resolved download
   [ ! -x /lib/systemd/systemd-resolved ] && [ ! -d "$into" ] || return 0
@@ -130,10 +130,10 @@ unpack_newer_sshd() {
   rm -rf "$work"
 }
 
-# npm's native packages are built by make, too.
+# make also builds npm's native packages.
 export MAKEFLAGS=${MAKEFLAGS:--j$(nproc)}
 
-# Runs a command as the owner of this checkout, so that sudo leaves no files of root in a user's
+# Runs a command as the owner of this checkout, so that sudo leaves no root-owned files in a user's
 # tree.
 as_owner() {
   local owner
@@ -147,8 +147,8 @@ as_owner() {
   fi
 }
 
-# Node's own headers, where Node came with them, let npm build ssh2's optional native cipher without
-# a download.
+# If Node was installed with its headers, npm can build ssh2's optional native cipher without a
+# download.
 node_headers() {
   local prefix
   prefix=$(node -p 'require("path").dirname(require("path").dirname(process.execPath))')
@@ -167,7 +167,7 @@ build() {
 }
 
 # python3 is for node-gyp, which builds ssh2's native ciphers; without them ssh2 uses Node's, which
-# cost more.
+# are slower.
 BUILD_TOOLS=(cc:build-essential make:build-essential python3:python3)
 LAB_TOOLS=(ip:iproute2 nft:nftables sshd:openssh-server ssh:openssh-client unshare:util-linux
   curl:curl ping:iputils-ping ps:procps)

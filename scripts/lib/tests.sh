@@ -1,7 +1,7 @@
-# Sourced by scripts/test: which test files a run has. Their paths are those below test/
+# Sourced by scripts/test: selects a run's test files. Paths are relative to test/
 # (contract/scale.test.ts).
 
-# The test files that begin with one of these paths.
+# Prints the test files whose paths begin with one of these.
 matching() {
   local part file
   for part in "$@"; do
@@ -12,10 +12,10 @@ matching() {
   done | sort -u
 }
 
-# select_tests              all but what test/heavy lists
+# select_tests              all except those in test/heavy
 # select_tests all          all
-# select_tests PATH...      those that begin with one of these, heavy or not
-# Sets `tests`, and `left_out` to what test/heavy has kept out.
+# select_tests PATH...      those whose paths begin with one of these, heavy or not
+# Sets `tests`, and sets `left_out` to the files that test/heavy excludes.
 select_tests() {
   local part
   left_out=()
@@ -26,7 +26,7 @@ select_tests() {
       mapfile -t tests < <(matching '' | grep -vxF "$(printf '%s\n' "${left_out[@]}")")
       ;;
     all)
-      [ $# = 1 ] || die "all stands alone" "scripts/test all, or scripts/test with folders and files below test/"
+      [ $# = 1 ] || die "all takes no further arguments" "scripts/test all, or scripts/test with folders and files below test/"
       mapfile -t tests < <(matching '')
       ;;
     *)

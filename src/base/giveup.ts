@@ -1,19 +1,20 @@
 /**
- * Whether somebody still waits for a connection. Each connection has one and hardly any is ever
- * used, so it has what is needed of an AbortSignal and no more: that one is an EventTarget, which
- * is slower to make and to listen to than a channel is to open.
+ * Whether somebody still waits for a connection. Each connection has one, and hardly any is ever
+ * used. So this is only the necessary part of an AbortSignal. A real one is an EventTarget: making
+ * it and listening to it takes longer than opening a channel.
  */
 
 /**
- * The part of an AbortSignal that connections go by: where one of these is wanted, an AbortSignal
- * will do.
+ * The part of an AbortSignal that connections use. An AbortSignal may be passed wherever this is
+ * expected.
  */
 export interface GiveUpSignal {
   readonly aborted: boolean;
   readonly reason: unknown;
   throwIfAborted(): void;
   /**
-   * `listener` is called once, from within what aborts it; never when it has been aborted already.
+   * Calls `listener` once, from within the call that aborts. Never calls it if the signal is
+   * already aborted.
    */
   addEventListener(type: 'abort', listener: () => void, options: { readonly once: true }): void;
   removeEventListener(type: 'abort', listener: () => void): void;
@@ -43,13 +44,13 @@ export class GiveUp implements GiveUpSignal {
   }
 
   removeEventListener(_type: 'abort', listener: () => void): void {
-    const left = this.#listeners.filter((known) => known !== listener);
-    this.#listeners = left.length === 0 ? NONE : left;
+    const remaining = this.#listeners.filter((known) => known !== listener);
+    this.#listeners = remaining.length === 0 ? NONE : remaining;
   }
 
   /**
-   * Nobody waits any more. The first reason counts. What a listener throws is nobody's to catch,
-   * and keeps none from being called.
+   * Nobody waits any more. The first reason counts. If a listener throws, the others are still
+   * called, and the error becomes an uncaught exception.
    */
   abort(reason: unknown): void {
     if (this.#aborted) return;

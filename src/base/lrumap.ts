@@ -1,22 +1,22 @@
 /**
- * A map with a limit: when it is reached, the entry that was used longest ago goes.
+ * A map with a limit: beyond it, the least recently used entry is evicted.
  *
- * `set` makes an entry the one used last. `get` does so too, `peek` doesn't: where only `peek` is
- * called, the entry that was set longest ago goes.
+ * `set` and `get` make an entry the most recently used; `peek` doesn't. If only `peek` is used, the
+ * entry that was set longest ago is evicted.
  */
 
 export interface LruMapOptions<K, V> {
-  /** Entries. */
+  /** The most entries. */
   readonly limit: number;
-  /** What all values together may weigh, and what each does; its weight must not change. */
+  /** The most that all values together may weigh, and the weight of each, which must not change. */
   readonly weight?: { readonly limit: number; readonly of: (value: V) => number };
-  /** Called for each entry that goes because of a limit, after it has gone. */
+  /** Called for each evicted entry, after its removal. */
   readonly evicted?: (value: V, key: K) => void;
 }
 
 export class LruMap<K, V extends NonNullable<unknown>> {
   readonly #options: LruMapOptions<K, V>;
-  /** What was used longest ago comes first. */
+  /** The least recently used entry comes first. */
   readonly #entries = new Map<K, V>();
   #weight = 0;
 
@@ -28,7 +28,7 @@ export class LruMap<K, V extends NonNullable<unknown>> {
     return this.#entries.size;
   }
 
-  /** Finds a value and makes it the one used last. */
+  /** Finds a value and makes its entry the most recently used. */
   get(key: K): V | undefined {
     const value = this.#entries.get(key);
     if (value === undefined) return undefined;
@@ -37,14 +37,14 @@ export class LruMap<K, V extends NonNullable<unknown>> {
     return value;
   }
 
-  /** Finds a value and leaves it in its place. */
+  /** Finds a value without changing the order. */
   peek(key: K): V | undefined {
     return this.#entries.get(key);
   }
 
   /**
-   * Puts a value in, as the one used last. A value that is heavier than the limit allows goes at
-   * once, and takes all others with it.
+   * Adds a value as the most recently used. A value that alone exceeds the weight limit is evicted
+   * at once, and all others with it.
    */
   set(key: K, value: V): void {
     const { limit, weight } = this.#options;
@@ -55,7 +55,7 @@ export class LruMap<K, V extends NonNullable<unknown>> {
       this.#evict();
   }
 
-  /** Whether it was there. */
+  /** Returns whether the key was there. */
   delete(key: K): boolean {
     const { weight } = this.#options;
     if (weight !== undefined) {
@@ -65,7 +65,9 @@ export class LruMap<K, V extends NonNullable<unknown>> {
     return this.#entries.delete(key);
   }
 
-  /** What was used longest ago comes first. What is called for each may delete it. */
+  /**
+   * The least recently used entry comes first. The current entry may be deleted while iterating.
+   */
   [Symbol.iterator](): MapIterator<[K, V]> {
     return this.#entries.entries();
   }

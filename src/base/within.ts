@@ -1,14 +1,14 @@
-/** Waiting for something only so long, and only while somebody wants it. */
+/** Waits for work with a time limit, and only while somebody wants the result. */
 import { GiveUp, type GiveUpSignal } from './giveup.ts';
 
-/** The longest that a timer of Node's runs. Beyond, it would run out at once: 24 days and more. */
+/** The longest time of a Node timer, more than 24 days. A timer set for longer fires at once. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export interface Limits {
   readonly signal?: GiveUpSignal | undefined;
-  /** No time limit without it. */
+  /** Undefined: no time limit. */
   readonly time?: {
-    /** At most MAX_TIMER_MS; what is not above 0 is over in the next turn. */
+    /** At most MAX_TIMER_MS. With 0 or less the time is over in the next turn. */
     readonly milliseconds: number;
     /** What to reject with when the time is over. */
     readonly late: () => unknown;
@@ -16,10 +16,10 @@ export interface Limits {
 }
 
 /**
- * Settles as the promise that `work` gives. When the time is over or the signal is aborted first,
- * it rejects at once, with `late()` or the signal's reason; `work` isn't called when the signal is
- * aborted already. What becomes of the work then is its own: `giveUp`, which is aborted with the
- * same reason, tells it to end, and its outcome is ignored. No timer and no listener is left.
+ * Settles as the promise that `work` returns. If the time is over or the signal is aborted first,
+ * it rejects at once, with `late()` or the signal's reason. If the signal is already aborted,
+ * `work` isn't called. When it rejects early, it aborts `giveUp` with the same reason, which tells
+ * the work to end; the work's outcome is ignored. No timer and no listener is left behind.
  *
  * Throws RangeError for a time that no timer can run.
  */
@@ -57,7 +57,7 @@ export function within<T>(
   });
 }
 
-/** What `work` throws is its rejection. */
+/** Turns an error that `work` throws into a rejection. */
 async function start<T>(work: (giveUp: GiveUpSignal) => Promise<T>, giveUp: GiveUp): Promise<T> {
   return work(giveUp);
 }

@@ -1,12 +1,12 @@
-/** What becomes of a list of rules that `--dry-run` has learned. */
+/** Prints or saves the list of rules that `--dry-run` has learned. */
 import { writeFileSync } from 'node:fs';
 import type { AllowOptions } from '../config/configuration.ts';
 import { systemCodeOf } from '../errors/reason.ts';
 import type { Observer } from '../observe/observer.ts';
 
 /**
- * For RunOptions. `print`: where the list goes without --dry-run-to, and when the file can't be
- * written: the run may not be repeated for it.
+ * For RunOptions. `print` gets the list without --dry-run-to, and also when the file can't be
+ * written: the user may not be able to repeat the run.
  */
 export function learnedList(
   { dryRunTo }: AllowOptions,

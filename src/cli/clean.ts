@@ -1,11 +1,11 @@
-/** `tunnel clean`: repairs what tunnels that were killed have left on this machine. */
+/** `tunnel clean`: repairs what killed tunnels have left on this machine. */
 import { TunnelError } from '../errors/errors.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
 import type { CommandDeclaration } from './command.ts';
 
 export const CLEAN: CommandDeclaration = {
   name: 'clean',
-  description: 'repair what a tunnel that was killed has left: resolver settings in files',
+  description: 'repair what a killed tunnel has left: resolver settings in files',
   usage: '[options]',
   takesOperands: false,
   groups: [],
@@ -13,10 +13,7 @@ export const CLEAN: CommandDeclaration = {
   after: '',
 };
 
-/**
- * Prints what was repaired, one line each. Throws TunnelError `clean-incomplete` if something could
- * not be.
- */
+/** Prints one line for each repair. Throws TunnelError `clean-incomplete` if one of them failed. */
 export function reportRecovery(
   { done, failed }: RecoveryReport,
   output: (text: string) => void,

@@ -1,7 +1,7 @@
 /**
- * A command of commander's from a declaration: which groups of options it takes (config/option.ts),
- * and its help. Commands take nothing from one another, so the order in which they are added only
- * shows in lists of their names.
+ * Makes a commander command from a declaration: the groups of options that it takes
+ * (config/option.ts), and its help. Commands share nothing, so the order in which they are added
+ * matters only for lists of their names.
  */
 import { type Command, Option as CommanderOption, Help } from 'commander';
 import type { GivenArguments, Option, OptionGroup } from '../config/option.ts';
@@ -11,27 +11,27 @@ import type { MarkedArguments } from './marks.ts';
 
 export interface CommandDeclaration {
   readonly name: string;
-  /** One line, for help. */
+  /** One line for the help text. */
   readonly description: string;
   /** What follows the name: `-r REMOTE [options] TARGET...`. */
   readonly usage: string;
-  /** How help writes the command, if not `tunnel NAME`. */
+  /** How help shows the command, if not as `tunnel NAME`. */
   readonly shownAs?: string;
-  /** Meant where no command is named. */
+  /** The command to run when none is named. */
   readonly isDefault?: boolean;
-  /** Takes arguments that belong to no option. */
+  /** Whether it takes arguments that belong to no option. */
   readonly takesOperands: boolean;
   /** In the order of help. */
   readonly groups: readonly OptionGroup[];
-  /** Takes no option of sshuttle's, but answers them. */
+  /** Whether it answers sshuttle's options with an explanation. It takes none of them. */
   readonly answersSshuttle: boolean;
-  /** Before all else in help, because they answer most questions. Ends in a newline. */
+  /** First in help, because examples answer most questions. Ends in a newline. */
   readonly examples?: string;
   /** At the end of help. Begins and ends with a newline. */
   readonly after: string;
 }
 
-/** Adds a command to `program`. `marked`: the arguments that are read. */
+/** Adds a command to `program`. `marked`: the arguments to read. */
 export function addCommand(
   program: Command,
   declaration: CommandDeclaration,
@@ -78,7 +78,7 @@ export function formatHelp(
   return `${begin}${Help.prototype.formatHelp.call(helper, command, helper)}${after}`;
 }
 
-/** What has to be known of a command's options to tell them from other words. */
+/** What the parser must know about a command's options to tell them from other words. */
 export function optionShapes({ groups, answersSshuttle }: CommandDeclaration): OptionShape[] {
   const declared = groups.flatMap(({ options }) => Object.values(options));
   return [...declared, ...(answersSshuttle ? SSHUTTLE_OPTIONS : [])].map(shapeOf);
@@ -89,7 +89,7 @@ function shapeOf({ flags, kind }: Option): OptionShape {
   return { short, long, takesValue: kind === 'once' || kind === 'repeated' };
 }
 
-/** `given` is called for each time, with the value's word if the option takes one. */
+/** Calls `given` for each occurrence, with the value's word if the option takes one. */
 function commanderOption(
   { flags, help }: Option,
   given: (word: string | undefined) => void,

@@ -1,4 +1,4 @@
-/** `tunnel connect`: what it takes, and its help, which is the program's. */
+/** `tunnel connect`: its options and its help, which is also the program's. */
 import { CONNECT_GROUPS } from '../config/options.ts';
 import type { CommandDeclaration } from './command.ts';
 
@@ -19,43 +19,43 @@ Examples:
   tunnel -r user@jumphost --dns-server 10.0.0.53 --domain corp.example 10.0.0.0/8
       names below corp.example are asked of 10.0.0.53, through jumphost
   tunnel -r user@jumphost --os-cloud mycloud --allow mycloud.allow
-      the endpoints of a cloud of clouds.yaml, and of these what a list permits
+      the endpoints of a cloud in clouds.yaml that a list permits
 `;
 
 const AFTER = `
 REMOTE is [user@]host[:port], [user@][v6-address]:port, ssh://user@host:port or a Host of
-ssh_config. The user ends at the last "@". Given more than once: other addresses of the
-same jump host.
+ssh_config. The user ends at the last "@". Several -r name several addresses of the same
+jump host.
 
-TARGET is an address or a prefix (10.0.0.0/8, 10/8, 192.168.1.7, 2001:db8::/32), with
-ports if only these are to be reached (10.0.0.0/8:443, 10/8:80,8000-8100,
-[2001:db8::]/32:443). Other ports of it are refused. An exclusion always wins.
+TARGET is an address or a prefix (10.0.0.0/8, 10/8, 192.168.1.7, 2001:db8::/32). It can be
+limited to some ports (10.0.0.0/8:443, 10/8:80,8000-8100, [2001:db8::]/32:443); its other
+ports are then refused. An exclusion always wins.
 The jump host's own addresses, loopback, link-local and multicast are never captured.
-Only TCP is carried, and DNS.
+Only TCP and DNS are carried.
 
 TARGET may also be a name, api.example.com, or *.example.com for all names below it, with
-ports likewise. Programs get an address of the tunnel's for it (198.18.x.y), and what they
-connect to is opened by name, by the jump host's resolver and as its PermitOpen has it.
-Other names are resolved by this machine, unless --dns or --dns-server is given. With
---domain (repeatable) only the names below are asked of --dns-server. The jump host's
-own name is always this machine's to resolve.
+or without ports. Programs get one of the tunnel's addresses for it (198.18.x.y).
+Connections to that address are opened by name: the jump host resolves the name, and its
+PermitOpen may list it. Other names are resolved by this machine, unless --dns or
+--dns-server is given. With --domain (repeatable) only names below it go to --dns-server.
+The jump host's own name is always resolved by this machine.
 
 "tunnel proxy" offers a SOCKS and HTTP proxy instead and needs no privileges; --listen,
---socks and --http add one here. "tunnel proxy --help" tells about both.
+--socks and --http add one here. "tunnel proxy --help" explains both.
 
---os-cloud adds the endpoints of an OpenStack cloud to the targets, found out through the
-jump host before anything is captured; $OS_CLOUD alone adds none. "tunnel openstack" shows
-them.
+--os-cloud adds the endpoints of an OpenStack cloud to the targets. They are looked up
+through the jump host before anything is captured. $OS_CLOUD alone adds none. "tunnel
+openstack" shows them.
 
-With --allow nothing is opened through the jump host that no rule of the file permits: not
-what is a target, and neither a resolver of --dns-server nor Keystone. What it denies is
+With --allow only what a rule of the file permits is opened through the jump host. That
+also applies to targets, to the resolvers of --dns-server and to Keystone. Denials are
 logged with the rule to add. --dry-run prints the rules that a run would have needed.
 
 @FILE stands for the arguments in FILE: several to a line, quoted as in a shell,
 "#" for comments.
 
 Exit codes:
-  0  stopped in order (INT, TERM, HUP)   4  host key rejected
+  0  orderly stop (INT, TERM, HUP)       4  host key rejected
   1  unexpected failure                  5  jump host not reachable
   2  usage                               6  capture not possible here
   3  authentication failed               7  already running

@@ -1,21 +1,21 @@
-/** `tunnel doctor`: what it takes, and its report as a table or as JSON. */
+/** `tunnel doctor`: its options, and its report as a table or as JSON. */
 import { DOCTOR_GROUPS } from '../config/doctoroptions.ts';
 import { printable } from '../observe/printable.ts';
 import type { Diagnosis } from '../system/doctor/diagnosis.ts';
 import type { CommandDeclaration } from './command.ts';
 
 const AFTER = `
-Looks at this machine, by trying where only that tells, and changes nothing. With TARGETs
-it also says which of this machine's routes and rules would win over the tunnel's; with -r,
-where the jump host is found, as ssh_config has it, and whether the keys of -i can be used,
-connecting to nothing.
+Checks this machine, by trial where nothing else can tell, and changes nothing. With
+TARGETs it also says which of this machine's routes and rules would win over the
+tunnel's. With -r it says which address ssh_config gives for the jump host, and whether
+the keys of -i can be used. It connects to nothing.
 
 Exit codes: 0 "tunnel connect" or "tunnel exec" can capture here; 6 neither can.
 `;
 
 export const DOCTOR: CommandDeclaration = {
   name: 'doctor',
-  description: 'say which captures are possible on this machine, and why not',
+  description: 'show which kinds of capture work on this machine, and why the others do not',
   usage: '[-r REMOTE] [options] [TARGET...]',
   takesOperands: true,
   groups: DOCTOR_GROUPS,

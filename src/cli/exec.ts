@@ -1,4 +1,4 @@
-/** `tunnel exec`: what it takes, and its help. */
+/** `tunnel exec`: its options and its help. */
 import { EXEC_GROUPS } from '../config/execoptions.ts';
 import type { CommandDeclaration } from './command.ts';
 
@@ -11,27 +11,27 @@ Examples:
   tunnel exec -r user@jumphost curl http://10.0.0.1/
       without targets, all TCP goes through jumphost
   tunnel exec -r user@jumphost --os-cloud mycloud -- terraform apply
-      terraform reaches the endpoints of a cloud of clouds.yaml, and everything else as usual
+      terraform reaches the endpoints of a cloud in clouds.yaml, and everything else as usual
 `;
 
 const AFTER = `
-The command runs in a network of its own, as the calling user and without privileges;
-under sudo and doas as who has called them, and so does what speaks SSH. Nothing on the
-machine changes. Only TCP to the targets is carried; other TCP, UDP and queries to the
-host's resolvers go out directly. Its loopback addresses are its own. Targets may be
-names, and --dns, --dns-server and --domain say who resolves others, as for "tunnel
-connect"; with --isolate no name is resolved but through the tunnel.
+The command runs in its own network, as the calling user and without privileges. Under
+sudo or doas the command and the SSH client run as the user who called them. Nothing
+on the machine changes. Only TCP to the targets is carried; other TCP, UDP and queries
+to the host's resolvers go out directly. The command has its own loopback addresses.
+Targets may be names, and --dns, --dns-server and --domain say who resolves other names,
+as for "tunnel connect". With --isolate names are resolved only through the tunnel.
 
 "--" may be left out where no TARGET is given.
 
-With --allow everything that the command connects to needs a rule, whether it goes through
-jumphost or not. The rules of --dry-run come on stderr when the command has ended.
+With --allow every connection of the command needs a rule, whether it goes through
+jumphost or not. --dry-run prints its rules to stderr when the command has ended.
 
-Where the machine permits no such network, the command is run with HTTP_PROXY,
-HTTPS_PROXY and NO_PROXY set instead; with --isolate it is not run. "tunnel doctor" says
-which it is, and why.
+Where the machine doesn't permit such a network, the command is run with HTTP_PROXY,
+HTTPS_PROXY and NO_PROXY set instead; with --isolate it isn't run. "tunnel doctor" shows
+what this machine permits, and why not more.
 
-When the command ends, the tunnel ends. What it has left running keeps running without
+When the command ends, the tunnel ends. Its children that still run go on without
 a network: its connections are reset, new ones fail at once.
 
 Exit codes: the command's own; 128 + N when signal N ended it; 127 not found;
@@ -40,7 +40,7 @@ Exit codes: the command's own; 128 + N when signal N ended it; 127 not found;
 
 export const EXEC: CommandDeclaration = {
   name: 'exec',
-  description: 'run one command in a network of its own, without root',
+  description: 'run one command in its own network, without root',
   usage: '-r REMOTE [options] [TARGET...] -- COMMAND [ARG...]',
   takesOperands: true,
   groups: EXEC_GROUPS,

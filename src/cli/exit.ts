@@ -1,8 +1,8 @@
-/** Exit statuses of the program and of `tunnel exec`; each code's own is in errors/codes.ts. */
+/** Exit statuses of the program and of `tunnel exec`; errors/codes.ts has one for each code. */
 import { EXEC_EXIT, EXIT, type ExitStatus, exitStatusOf } from '../errors/codes.ts';
 import { TunnelError } from '../errors/errors.ts';
 
-/** Shells report a program that a signal ended as this plus the signal's number. */
+/** For a program that a signal ended, shells report this plus the signal's number. */
 export const EXIT_SIGNAL_BASE = 128;
 
 export function exitCodeOf(error: unknown): ExitStatus {

@@ -1,14 +1,15 @@
 /**
- * How an argument keeps its place on its way through commander, which knows texts only: the same
- * text may stand in two places.
+ * Keeps the place of each argument on its way through commander. Commander knows only texts, and
+ * the same text may occur in two places.
  *
  *   entries   -r u@h 10/8 -v         each with its place
- *   words     -r \0 0 \0 1 -v        for commander: options as they are, for all else a mark
+ *   words -r \0 0 \0 1 -v for commander: options unchanged, a mark for everything else
  *   back      \0 0 -> entry of u@h   entryOf, for a value or an operand
- *             -v -> its places       placesOf, in order: an option without value has no mark
+ *             -v -> its places placesOf, in order: an option without a value has no mark
  *
- * No argument of a process has a NUL in it, and whatever a file has there gets a mark itself, so a
- * mark can't be mistaken. It begins with no dash, so what stood behind `--` remains no option.
+ * A process argument can't contain a NUL, and a text from a file is itself replaced by a mark. So
+ * no other text can be mistaken for a mark. A mark doesn't begin with a dash, so words after `--`
+ * don't become options.
  */
 import type { Entry } from '../config/argsfile.ts';
 import { isOption, type OptionShape, readOptionWord } from '../config/words.ts';
@@ -25,8 +26,8 @@ export class MarkedArguments {
   readonly #places = new Map<string, Place[]>();
 
   /**
-   * `literal`: so many entries at the beginning stay as they are, names of commands. `shapes`: the
-   * options of the command.
+   * `literal`: how many entries at the beginning stay unchanged, because they name commands.
+   * `shapes`: the options of the command.
    */
   constructor(entries: readonly Entry[], literal: number, shapes: readonly OptionShape[]) {
     const words = entries.slice(0, literal).map(({ text }) => text);
@@ -55,17 +56,17 @@ export class MarkedArguments {
     this.words = words;
   }
 
-  /** What a word of commander's stands for; for one that it made up itself, the word. */
+  /** The entry that a word from commander stands for; for a word of its own, the word itself. */
   entryOf(word: string): Entry {
     return this.#entries[Number(MARK.exec(word)?.[1])] ?? { text: word, place: UNKNOWN };
   }
 
-  /** Where an option without value stands, in order. */
+  /** The places of an option without a value, in order. */
   placesOf({ long, short }: Pick<OptionShape, 'long' | 'short'>): readonly Place[] {
     return this.#places.get(long ?? short ?? '') ?? [];
   }
 
-  /** A text of commander's with what the marks in it stand for. */
+  /** A text from commander, with its marks replaced by the original texts. */
   unmarked(text: string): string {
     return text.replaceAll(MARKS, (mark) => this.entryOf(mark).text);
   }

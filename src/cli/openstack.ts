@@ -1,4 +1,4 @@
-/** `tunnel openstack`: what it takes, and its help. */
+/** `tunnel openstack`: its options and its help. */
 import { OPENSTACK_GROUPS } from '../config/openstackreport.ts';
 import type { CommandDeclaration } from './command.ts';
 
@@ -10,15 +10,15 @@ Examples:
 
 const AFTER = `
 Reads clouds.yaml, secure.yaml and the OS_* variables as the openstack command does, asks
-Keystone through the jump host for the catalog, and tries which of its addresses the
-jump host opens. Nothing goes past the jump host, and nothing is captured. Without
---os-cloud the cloud is $OS_CLOUD, else the one that OS_* variables describe, else the
-only one there is.
+Keystone through the jump host for the catalog, and tries to open each of its addresses
+there. Everything goes through the jump host, and nothing is captured. Without
+--os-cloud the cloud is $OS_CLOUD, or else the one that OS_* variables describe, or else
+the only one in clouds.yaml.
 
---format targets prints what -s reads, permitopen the line for sshd_config.
+--format targets prints a file for -s, permitopen the line for sshd_config.
 
-A catalog is kept for 12 hours below \${XDG_CACHE_HOME:-~/.cache}/tunnel, without
-credentials; --os-catalog refresh fetches a new one, --os-catalog off asks for none.
+The catalog is cached for 12 hours below \${XDG_CACHE_HOME:-~/.cache}/tunnel, without
+credentials. --os-catalog refresh fetches a new one, --os-catalog off uses none.
 `;
 
 export const OPENSTACK: CommandDeclaration = {

@@ -1,12 +1,11 @@
 /**
- * The command line: commander's program, one file per command.
+ * The command line: a commander program, with one file per command.
  *
  *   arguments -> expandArguments (@FILE) -> MarkedArguments (marks.ts) -> commander
  *             -> GivenArguments -> the command's configuration -> the command
  *
- * Nothing here exits or prints errors: a
- * wrong command line is a UsageError, help and version are texts on `output`, and an action's own
- * failure passes through.
+ * Nothing here exits or prints errors. A wrong command line is a UsageError, help and version go to
+ * `output`, and an action's own failure passes through.
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
@@ -81,7 +80,7 @@ export async function runCommandLine(
   commands: Commands,
   output: Output,
 ): Promise<void> {
-  // What the command of exec is given is nobody's but its own: it is taken off before anything is
+  // The arguments of exec's command belong to it alone: they are split off before anything is
   // expanded or read.
   const { own, command } = isExec(args)
     ? splitExec(args, optionShapes(EXEC))
@@ -105,7 +104,7 @@ export async function runCommandLine(
     .exitOverride()
     .configureOutput({
       writeOut: output.output,
-      writeErr: () => {}, // what is wrong arrives as a CommanderError as well
+      writeErr: () => {}, // each error also arrives as a CommanderError
       getOutHelpWidth: () => output.columns,
     })
     .version(version(), '-V, --version', 'show the version')
@@ -130,7 +129,7 @@ function commandNamed(text: string | undefined): CommandName | undefined {
   return NAMES.find((name) => name === text);
 }
 
-/** Names of commands stay as they are: commander looks for them. */
+/** Leaves names of commands unchanged: commander looks for them. */
 function markArguments(entries: readonly Entry[]): MarkedArguments {
   const first = entries[0]?.text;
   if (first === 'help') return new MarkedArguments(entries, entries.length, []);
@@ -139,7 +138,7 @@ function markArguments(entries: readonly Entry[]): MarkedArguments {
   return new MarkedArguments(entries, named === undefined ? 0 : 1, shapes);
 }
 
-/** A command behind options would be captured as the name of a host. Throws UsageError. */
+/** A command after options would be captured as the name of a host. Throws UsageError. */
 function refuseLateCommand({ operands: [first] }: GivenArguments): void {
   const name = commandNamed(first?.text);
   if (name === undefined) return;
@@ -149,8 +148,8 @@ function refuseLateCommand({ operands: [first] }: GivenArguments): void {
 }
 
 /**
- * Whether the arguments (without node and script) are for `tunnel exec`, whose exit status is
- * another.
+ * Whether the arguments (without node and script) are for `tunnel exec`, which has its own exit
+ * statuses.
  */
 export function isExec(args: readonly string[]): boolean {
   return args[0] === 'exec';
@@ -165,20 +164,20 @@ function splitExec(
 }
 
 /**
- * A word that stands where commands do, and behind the `--` of a command that runs none, would be
- * captured as the name of a host. Throws UsageError.
+ * Refuses an unknown word in the place of a command, and a word after the `--` of a command that
+ * doesn't run one. Both would be captured as the name of a host. Throws UsageError.
  */
 function refuseCommands([first = '', ...rest]: readonly string[]): void {
   const name = first === 'help' ? (rest[0] ?? first) : first;
   if (LIKE_A_COMMAND.test(name) && name !== 'help' && commandNamed(name) === undefined) {
     throw new UsageError(`there is no command ${quoted(name)}`, {
-      hint: `the commands are ${NAMES.join(', ')}; a target that is called so comes behind the options`,
+      hint: `the commands are ${NAMES.join(', ')}; a target with this name goes after the options`,
     });
   }
   const end = rest.indexOf('--');
   const word = end === -1 ? undefined : rest[end + 1];
   if (word !== undefined && LIKE_A_COMMAND.test(word)) {
-    throw new UsageError(`${quoted(word)} stands where "tunnel exec" has its command`, {
+    throw new UsageError(`${quoted(word)} is in the place of the command of "tunnel exec"`, {
       hint: `write "tunnel exec -r ..." to run it; a target comes before the "--"`,
     });
   }
@@ -193,7 +192,7 @@ function version(): string {
   return String(found);
 }
 
-/** `text`: commander's message, which has the suggestion in a line of its own. */
+/** `text`: commander's message, which has the suggestion on a separate line. */
 function usageError(
   error: CommanderError,
   text: string,
@@ -212,8 +211,8 @@ function usageError(
 }
 
 /**
- * For those who write an option that exists in another way: with a value, though it has none, or
- * behind a command that doesn't take it.
+ * A hint for an option that exists but is used wrongly: with a value that it doesn't take, or with
+ * a command that doesn't take it.
  */
 function optionElsewhere(option: string, used: CommandName): string | undefined {
   const takers = NAMES.filter((name) =>

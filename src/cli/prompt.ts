@@ -11,9 +11,9 @@
  * | force               | the askpass program                                                     |
  * | never               | the terminal                                                            |
  *
- * Questions are asked one after the other. A decision wants "yes" in letters from an askpass
- * program, too (SSH_ASKPASS_PROMPT=confirm would make do with its exit status): one that always
- * prints a password agrees to nothing.
+ * Questions are asked one after the other. A decision needs a written "yes", also from an askpass
+ * program (with SSH_ASKPASS_PROMPT=confirm its exit status would be enough). So an askpass program
+ * that always prints a password agrees to nothing.
  */
 import { TunnelError } from '../errors/errors.ts';
 import { printable } from '../observe/printable.ts';
@@ -22,9 +22,9 @@ import { runAskpass } from '../system/programs/askpass.ts';
 import { ownsTerminal } from '../system/terminal.ts';
 import { askAtTerminal, MAX_ANSWER_LENGTH } from './terminal.ts';
 
-/** Where Debian's alternatives system has one. */
+/** Where Debian's alternatives system installs it. */
 const DEFAULT_ASKPASS = '/usr/bin/ssh-askpass';
-/** Then it is taken for a no. */
+/** After this many unclear answers the answer counts as no. */
 const MAX_UNCLEAR_ANSWERS = 5;
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -70,7 +70,7 @@ class UserPrompter implements Prompter {
 
   #inTurn<T>(ask: () => Promise<T>): Promise<T> {
     const answer = this.#last.then(ask);
-    // Only the order matters to the next question; this one's failure is its caller's.
+    // The next question only waits for its turn; this one's failure goes to its own caller.
     this.#last = answer.catch(() => undefined);
     return answer;
   }

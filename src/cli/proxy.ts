@@ -17,25 +17,25 @@ Examples:
 
 const AFTER = `
 ADDRESS:PORT may be a PORT alone (127.0.0.1 and ::1), [v6-address]:PORT, localhost:PORT or
-*:PORT (all addresses). PORT 0 is any free one; the log says which. Each may be given
-more than once.
+*:PORT (all addresses). PORT 0 is any free port; the log says which. Each option may be
+given more than once.
 
 TARGET is written as for "tunnel connect", or is a name: api.example.com, or
-*.example.com for all names below it, with ports if only these are to be reached. A
-request by name is decided by the names; if none of them holds it, by its addresses as this
-machine resolves them, or --dns-server does. What a name target holds is resolved by the
-jump host, and so is everything when there are no targets.
+*.example.com for all names below it, with or without ports. For a request by name, the
+name targets decide first. If none of them covers the name, its addresses decide, as this
+machine or --dns-server resolves them. The jump host resolves the names that a name target
+covers, and all names when there are no targets.
 
-What no target holds is dialled from this machine, or refused with --only-targets.
-Without targets everything is carried, also localhost: that is the jump host's then.
+All other destinations are dialled from this machine, or refused with --only-targets.
+Without targets everything is carried, also localhost, which then means the jump host's.
 
-With --allow nothing is opened through jumphost that no rule of the file permits; what is
-dialled from this machine needs none.
+With --allow only what a rule of the file permits is opened through jumphost.
+Connections dialled from this machine need no rule.
 
-FILE of --proxy-auth has user:password lines and is readable only by its owner.
+The FILE of --proxy-auth has user:password lines and must be readable only by its owner.
 
-A program learns of the proxy by http_proxy and https_proxy (http://127.0.0.1:${DEFAULT_PROXY_PORT}), or
-by its own option; with curl: --proxy socks5h://127.0.0.1:${DEFAULT_PROXY_PORT}.
+Point programs to the proxy with http_proxy and https_proxy (http://127.0.0.1:${DEFAULT_PROXY_PORT}), or
+with their own option, for curl: --proxy socks5h://127.0.0.1:${DEFAULT_PROXY_PORT}.
 `;
 
 export const PROXY: CommandDeclaration = {

@@ -1,8 +1,8 @@
-/** How a failure is shown: one line with the code, one with what to do next. */
+/** Shows a failure: one line with the code, one with what to do next. */
 import { TunnelError, UsageError } from '../errors/errors.ts';
 import { printable } from '../observe/printable.ts';
 
-/** For a wrong argument whose message says all there is to say. */
+/** For a wrong argument whose message needs no hint of its own. */
 const USAGE_HINT = '"tunnel --help" shows how arguments are written';
 
 /** `detailed` (-vv) adds stacks and causes. Ends in a newline. */
@@ -16,8 +16,8 @@ export function reportError(error: unknown, detailed = false): string {
     lines.push(`tunnel: error [unexpected]: ${printable(describe(error))}`);
     lines.push(
       detailed
-        ? 'tunnel: hint: this is a fault of the program, please report it with the lines below'
-        : 'tunnel: hint: this is a fault of the program; run it again with -vv to see where',
+        ? 'tunnel: hint: this is a bug in the program, please report it with the lines below'
+        : 'tunnel: hint: this is a bug in the program; run it again with -vv to see where',
     );
   }
   if (detailed) lines.push(...stackLines(error));
@@ -29,7 +29,7 @@ function describe(error: unknown): string {
   return error.message === '' ? error.name : error.message;
 }
 
-/** An error's causes beyond this many are not shown: they may form a ring. */
+/** Shows at most this many causes of an error: they may form a ring. */
 const MAX_CAUSES = 8;
 
 function stackLines(error: unknown): string[] {

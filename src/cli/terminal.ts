@@ -1,13 +1,13 @@
 /**
- * One question at the controlling terminal, whatever stdin and stderr are connected to.
+ * Asks one question at the controlling terminal, whatever stdin and stderr are connected to.
  *
- * The terminal is opened for the question only. It is in raw mode meanwhile: nothing is echoed by
- * itself, and keys that would stop the program arrive here as characters, so that the terminal is
- * always restored first. That also happens when the question is aborted, when the program exits in
- * the middle, and when the terminal goes away.
+ * The terminal is opened only for the question. Meanwhile it is in raw mode: the terminal echoes
+ * nothing, and keys that would stop the program arrive here as characters. So the terminal is
+ * always restored first. It is also restored when the question is aborted, when the program exits
+ * in the middle, and when the terminal goes away.
  *
- * In the background there is no terminal to ask at: the kernel would stop the program at its first
- * word (SIGTTOU), and with it every captured connection, until somebody happens to look.
+ * A program in the background can't ask: the kernel would stop it at its first write (SIGTTOU), and
+ * every captured connection with it, until somebody notices.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
@@ -16,7 +16,7 @@ import { ownsTerminal, TERMINAL } from '../system/terminal.ts';
 
 /** No server takes more; OpenSSH reads at most this much, too. */
 export const MAX_ANSWER_LENGTH = 1024;
-/** After Ctrl-C at a question that nobody's signal aborts. */
+/** After Ctrl-C at a question that no signal aborts. */
 const INTERRUPT_GRACE_MS = 1000;
 
 const KEY = {
@@ -65,7 +65,7 @@ class Terminal {
     let fd: number | undefined;
     try {
       fd = openSync(TERMINAL, 'r');
-      // A description of its own: the input's is in non-blocking mode.
+      // A separate file description: the input's is in non-blocking mode.
       this.#output = openSync(TERMINAL, 'w');
     } catch (cause) {
       if (fd !== undefined) closeSync(fd);
@@ -92,8 +92,7 @@ class Terminal {
       const raise = (name: 'SIGINT' | 'SIGQUIT') => {
         this.restore();
         process.kill(process.pid, name);
-        // The program's own handler is expected to abort `signal`; this is for a question without
-        // one.
+        // The program's own handler should abort `signal`; this is for a question without one.
         grace ??= setTimeout(
           () => finish(() => reject(cancelled('interrupted at a question'))),
           INTERRUPT_GRACE_MS,
@@ -128,10 +127,10 @@ class Terminal {
     this.#input.destroy();
     closeSync(this.#output);
     try {
-      // libuv has opened the terminal again and closed that one only.
+      // libuv has opened the terminal again, and has closed only its own descriptor.
       closeSync(this.#fd);
     } catch {
-      // EBADF: it could not open it again, used ours, and has closed it just now.
+      // EBADF: libuv could not open it again, used ours, and has just closed it.
     }
   }
 
@@ -144,7 +143,7 @@ class Terminal {
   }
 }
 
-/** Takes the last character off the screen. */
+/** Removes the last character from the screen. */
 const RUB_OUT = '\b \b';
 
 /** A line being typed: editing as the terminal's own line mode does it. */
@@ -155,7 +154,7 @@ class TypedLine {
     return this.#characters.join('');
   }
 
-  /** Returns what shows the change where the line is echoed. */
+  /** Returns the output that shows the change, for a line that is echoed. */
   key(character: string): string {
     if (character === KEY.delete || character === KEY.backspace)
       return this.#characters.pop() === undefined ? '' : RUB_OUT;

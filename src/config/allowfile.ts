@@ -1,12 +1,12 @@
 /**
- * The options of the allow-list. The file of --allow says what may be opened, one rule a line;
- * everything else is refused (policy/allowlist.ts).
+ * The options of the allow-list. The file of --allow says what may be opened, one rule per line.
+ * Everything else is refused (policy/allowlist.ts).
  *
  *   203.0.113.0/24:443      # a prefix or an address, with ports
  *   api.example.com:443     # a name, as clients send it to a proxy or ask the resolver for it
  *   *.example.com:443,8774  # all names below one
  *
- * Without ports a rule stands for all of them. A file without rules refuses everything.
+ * A rule without ports permits all ports. A file without rules refuses everything.
  */
 import { UsageError } from '../errors/errors.ts';
 import { fileName, formatPlace } from '../net/place.ts';
@@ -23,7 +23,7 @@ import {
 } from './option.ts';
 import { parseExclusion, separateNames } from './target.ts';
 
-/** A longer list is no list of what a run needs. */
+/** A longer list can't be a list of what a run needs. */
 export const MAX_ALLOW_RULES = 10_000;
 
 export const ALLOW_OPTIONS = {
@@ -31,16 +31,16 @@ export const ALLOW_OPTIONS = {
   options: {
     allow: once(
       '--allow <file>',
-      'open only what a rule in this file permits, one TARGET a line',
+      'open only what a rule in this file permits, one TARGET per line',
       asText,
     ),
     dryRun: toggle(
       '--dry-run',
-      'refuse nothing for want of a rule, and print the rules that were needed at the end',
+      'refuse nothing because a rule is missing; at the end print the rules that were needed',
     ),
     dryRunTo: once(
       '--dry-run-to <file>',
-      'the same, and write them to this file instead',
+      'the same, but write the rules to this file',
       nonEmpty('the name of the file'),
     ),
   },

@@ -1,41 +1,41 @@
 /**
  * Files that stand in for the command line.
  *
- *   @FILE            arguments, several to a line, quoted as in a shell; may name further @FILEs
- *   -s, -X FILE      targets, one a line; `-` is standard input
+ *   @FILE arguments, several to a line, quoted as in a shell; may name more @FILEs
+ *   -s, -X FILE targets, one per line; `-` is standard input
  *
- * In both, `#` at the beginning of a word starts a comment. Errors say file and line. The quoting
- * is that of POSIX shells (XCU §2.2) without expansions: backslash outside quotes and before `"`
- * and `\` inside double quotes, single quotes literal; a quoted text ends on the line on which it
- * begins. As with sshuttle and gcc, names of files are relative to the working directory, not to
- * the file that they stand in.
+ * In both, `#` at the beginning of a word starts a comment. Errors name the file and the line. The
+ * quoting is that of POSIX shells (XCU §2.2) without expansions: a backslash escapes any character
+ * outside quotes, and `"` and `\` inside double quotes; single quotes are literal. A quoted text
+ * ends on the line on which it begins. As with sshuttle and gcc, file names are relative to the
+ * working directory, not to the file that contains them.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { UsageError } from '../errors/errors.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { fileName, formatPlace, type Place, readAt } from '../net/place.ts';
 
-/** For readAt. */
+/** The hint for readAt. */
 const WORDS_FORM = 'write it as for a shell: quotes in pairs, a backslash only before a character';
-/** Deeper nesting is taken for a file that names itself. */
+/** Deeper nesting is treated as a file that names itself. */
 export const MAX_ARGUMENTS_FILE_DEPTH = 8;
 export const MAX_FILE_BYTES = 16 * 1024 * 1024;
-/** Of all @FILEs together: nested files multiply. */
+/** For all @FILEs together: nested files multiply. */
 export const MAX_ARGUMENTS = 100_000;
 
 const STDIN_FD = 0;
 const READ_CHUNK = 64 * 1024;
 
-/** An argument or target and where it stands. */
+/** An argument or a target, and the place where it was given. */
 export interface Entry {
   readonly text: string;
   readonly place: Place;
 }
 
-/** Of a word of the command line, before it is known what it is. */
+/** The place of a command line word, before its meaning is known. */
 const ARGUMENT: Place = { kind: 'argument', name: 'argument' };
 
-/** Replaces each `@FILE` by the arguments in it, up to a `--`. Throws UsageError. */
+/** Replaces each `@FILE` before a `--` by the arguments in it. Throws UsageError. */
 export function expandArguments(args: readonly string[]): Entry[] {
   const result: Entry[] = [];
   expandInto(
@@ -52,8 +52,8 @@ function expandInto(result: Entry[], entries: readonly Entry[], depth: number): 
     if (entry.text === '--') expanding = false;
     if (!expanding || !entry.text.startsWith('@')) {
       if (result.length >= MAX_ARGUMENTS) {
-        throw new UsageError(`the argument files hold more than ${MAX_ARGUMENTS} arguments`, {
-          hint: 'put targets into a file of their own and name it with -s',
+        throw new UsageError(`the argument files contain more than ${MAX_ARGUMENTS} arguments`, {
+          hint: 'put targets into a separate file and name it with -s',
         });
       }
       result.push(entry);
@@ -85,7 +85,7 @@ function readArguments(file: string, place: Place): Entry[] {
 }
 
 /**
- * Reads targets or exclusions, one a line. `option` is what named the file. Throws
+ * Reads targets or exclusions, one per line. `option` is the option that named the file. Throws
  * UsageError.
  */
 export function readTargetsFile(file: string, option: Place): Entry[] {
@@ -95,7 +95,7 @@ export function readTargetsFile(file: string, option: Place): Entry[] {
     if (words === '') continue;
     if (/\s/.test(words)) {
       throw new UsageError(`${formatPlace(place)}: ${quoted(words)} is more than one target`, {
-        hint: 'write one a line',
+        hint: 'write one per line',
       });
     }
     entries.push({ text: words, place });
@@ -103,7 +103,7 @@ export function readTargetsFile(file: string, option: Place): Entry[] {
   return entries;
 }
 
-/** One line's words. Throws NotationError. */
+/** Splits one line into words. Throws NotationError. */
 export function splitWords(line: string): string[] {
   const words: string[] = [];
   let word: string | undefined;
@@ -154,7 +154,7 @@ function decode(bytes: Uint8Array, name: string, place: Place): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new UsageError(`${formatPlace(place)}: ${name} is not a text in UTF-8`, {
+    throw new UsageError(`${formatPlace(place)}: ${name} is not text in UTF-8`, {
       hint: 'check that it is the right file, or convert it with iconv(1)',
       cause,
     });
@@ -185,7 +185,7 @@ function readBytes(file: string, name: string, place: Place): Uint8Array {
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
     throw new UsageError(`${formatPlace(place)}: ${name} can't be read: ${systemReason(cause)}`, {
-      hint: 'check the path, which begins in the current directory, and its permissions',
+      hint: 'check the path, which is relative to the current directory, and its permissions',
       cause,
     });
   } finally {

@@ -1,7 +1,7 @@
 /**
- * What the user asked for, checked and typed. Every front (options, @files, later profiles) ends in
- * one of these; the compositions in session/ build the parts from it. Commands that carry nothing
- * have a configuration of their own with the parts that they need (doctoroptions.ts,
+ * What the user asked for, checked and typed. Each source (options, @files, later profiles)
+ * produces one of these, and the compositions in session/ build the parts from it. Commands that
+ * carry nothing have their own configuration with the parts that they need (doctoroptions.ts,
  * openstackreport.ts).
  */
 import type { NamePattern } from '../net/name.ts';
@@ -37,14 +37,14 @@ export interface NameTarget {
   readonly text: string;
 }
 
-/** Where proxies are wanted: --listen, --socks, --http. */
+/** Where a proxy listens: --listen, --socks, --http. */
 export interface ProxyListenAddress {
   /**
-   * Canonical addresses that share the port; of several, one that this machine doesn't have is left
-   * out.
+   * Canonical addresses that share the port. If there are several, an address that this machine
+   * doesn't have is skipped.
    */
   readonly hosts: readonly [string, ...string[]];
-  /** 0: any free one. */
+  /** 0: any free port. */
   readonly port: number;
   readonly protocols: 'socks' | 'http' | 'both';
 }
@@ -52,62 +52,59 @@ export interface ProxyListenAddress {
 export interface ProxyOptions {
   /** At least one. */
   readonly listens: readonly ProxyListenAddress[];
-  /** --only-targets: what is no target is refused instead of dialled directly. */
+  /** --only-targets: destinations that are no targets are refused, not dialled directly. */
   readonly onlyTargets: boolean;
-  /** --proxy-auth: who may use the proxies. Empty: whoever can connect. */
+  /** --proxy-auth: who may use the proxies. Empty: anybody who can connect. */
   readonly credentials: readonly { readonly user: string; readonly password: string }[];
-  /** Clients on other machines can connect. */
+  /** Whether clients on other machines can connect. */
   readonly remoteClients: boolean;
 }
 
-/** --allow: what may be opened. No ports stand for all of them. */
+/** --allow: what may be opened. A rule without ports permits all ports. */
 export interface AllowRules {
   readonly prefixes: readonly Target[];
   readonly names: readonly NameTarget[];
 }
 
 export interface AllowOptions {
-  /** --allow; undefined: no list, everything is permitted. */
+  /** --allow; undefined: there is no list, everything is permitted. */
   readonly rules: AllowRules | undefined;
   /**
-   * --dry-run: nothing is refused for want of a rule; at the end the rules that would have been
-   * needed are printed.
+   * --dry-run: nothing is refused because a rule is missing. At the end the rules that would have
+   * been needed are printed.
    */
   readonly dryRun: boolean;
-  /** --dry-run-to: they are written to this file instead. */
+  /** --dry-run-to: the rules are written to this file instead. */
   readonly dryRunTo: string | undefined;
 }
 
-/** What is carried, and what is left out of it. */
+/** What is carried, and what is excluded. */
 export interface TargetRules {
   readonly targets: readonly Target[];
   readonly exclusions: readonly Target[];
-  /**
-   * Carried by name: what proxies are asked for by name, and what is connected to by a virtual
-   * address.
-   */
+  /** Carried by name: requests to proxies by name, and connections to virtual addresses. */
   readonly nameTargets: readonly NameTarget[];
   readonly nameExclusions: readonly NameTarget[];
 }
 
 /**
- * Of a tunnel. `connect` has at least one target, or a name target, or a cloud; `exec` has
- * EVERYTHING where none is named. `proxy`: with none of them, everything is carried.
+ * The configuration of a tunnel. `connect` has at least one target, name target or cloud. `exec`
+ * without any of them has EVERYTHING. `proxy` without any of them carries everything.
  */
 export interface Configuration extends TargetRules {
   readonly ssh: SshOptions;
   /** --dns, --dns-server, --domain */
   readonly dns: DnsOptions;
-  /** --os-cloud: its endpoints become targets when the link stands (openstack/targets/cloud.ts). */
+  /** --os-cloud: its endpoints become targets once the link is up (openstack/targets/cloud.ts). */
   readonly cloud: OpenStackOptions | undefined;
   readonly allow: AllowOptions;
-  /** undefined: none. `proxy`: always there. */
+  /** undefined: no proxy. `proxy` always has one. */
   readonly proxies: ProxyOptions | undefined;
   readonly logLevel: Level;
-  /** --ready-fd: `READY=1\n` is written to it and it is closed once traffic flows. */
+  /** --ready-fd: once traffic flows, `READY=1\n` is written to it and it is closed. */
   readonly readyFd: number | undefined;
   /**
-   * What was read other than it may have been meant, one sentence each, to be logged as notices at
+   * Notes about input that may have meant something else, one sentence each, logged as notices at
    * the start.
    */
   readonly notices: readonly string[];

@@ -6,11 +6,11 @@
  * | --dns                     |                      | this machine's resolvers, asked from the   |
  * |                           |                      | jump host                                  |
  * | --dns-server A            |                      | A, asked from the jump host                |
- * | --dns-server A --domain S | A                    | this machine's resolvers, asked as ever    |
- * | none                      |                      | this machine's resolvers, asked as ever    |
+ * | --dns-server A --domain S | A                    | this machine's resolvers, asked as usual   |
+ * | none                      |                      | this machine's resolvers, asked as usual   |
  *
- * --dns beside --dns-server changes nothing. Names that are targets are answered with virtual
- * addresses in all cases. Reverse names of targets that are networks go with the names below
+ * --dns with --dns-server changes nothing. Queries for name targets are always answered with
+ * virtual addresses. Reverse names of targets that are networks are treated like the names below
  * --domain.
  */
 import type { NamingOptions } from '../dns/naming.ts';
@@ -27,7 +27,7 @@ import { SPECIAL_RANGES, specialRangeOf } from '../net/special.ts';
 import { type GivenOptions, readOptions, repeated, toggle } from './option.ts';
 
 export const DNS_PORT = 53;
-/** More would only lengthen the time until a failure is told. */
+/** More servers would only delay the report of a failure. */
 export const MAX_DNS_SERVERS = 8;
 export const MAX_DOMAINS = 256;
 
@@ -37,7 +37,7 @@ export const DNS_OPTIONS = {
     dns: toggle('--dns', "send this machine's queries through the jump host"),
     dnsServer: repeated(
       '--dns-server <address[:port]>',
-      'send queries to this resolver behind the jump host, by TCP (repeatable: in order)',
+      'send queries to this resolver behind the jump host, over TCP (repeatable: in order)',
       readServer,
     ),
     domain: repeated(
@@ -49,11 +49,11 @@ export const DNS_OPTIONS = {
 } as const;
 
 export interface DnsOptions {
-  /** Queries for names that are no targets go through the tunnel: all, or those below `domains`. */
+  /** Queries for other names than targets use the tunnel: all, or those below `domains`. */
   readonly throughTunnel: boolean;
-  /** In the order to be asked. Empty with `throughTunnel`: this machine's own resolvers. */
+  /** In the order in which they are asked. Empty with `throughTunnel`: this machine's resolvers. */
   readonly servers: readonly Destination[];
-  /** Canonical names, without repetition; empty: all names. */
+  /** Canonical names, without duplicates; empty: all names. */
   readonly domains: readonly string[];
 }
 
@@ -66,9 +66,9 @@ export function readDnsOptions(given: GivenOptions): DnsOptions {
   const [first] = domain;
   if (first !== undefined && servers.length === 0) {
     throw new UsageError(
-      `${filePrefix(first.place)}--domain names are asked of a resolver behind the jump host, and none is given`,
+      `${filePrefix(first.place)}--domain needs a resolver behind the jump host, and none is given`,
       {
-        hint: "name it with --dns-server; 127.0.0.53 or 127.0.0.1 often is the jump host's own",
+        hint: "name it with --dns-server; 127.0.0.53 or 127.0.0.1 is often the jump host's own",
       },
     );
   }
@@ -77,9 +77,9 @@ export function readDnsOptions(given: GivenOptions): DnsOptions {
 }
 
 /**
- * The resolvers that are asked through the tunnel: those that were given, else those that this
- * machine asks (`uplinks`, canonical), reached from the jump host by the same addresses. Throws
- * UsageError when these mean this machine only.
+ * The resolvers to ask through the tunnel: the given ones, or else those that this machine asks
+ * (`uplinks`, canonical), which the jump host reaches at the same addresses. Throws UsageError if
+ * these addresses are valid only on this machine.
  */
 export function tunnelResolvers(
   { throughTunnel, servers }: DnsOptions,
@@ -89,17 +89,14 @@ export function tunnelResolvers(
   const reachable = uplinks.filter((address) => specialRangeOf(hostPrefix(address)) === undefined);
   if (reachable.length === 0) {
     const asked = uplinks.length === 0 ? 'no resolver' : uplinks.join(', ');
-    throw new UsageError(
-      `--dns: this machine asks ${asked}, which the jump host can't be asked to reach`,
-      {
-        hint: 'name a resolver that the jump host reaches with --dns-server',
-      },
-    );
+    throw new UsageError(`--dns: this machine asks ${asked}, which the jump host can't reach`, {
+      hint: 'name a resolver that the jump host reaches with --dns-server',
+    });
   }
   return reachable.map((host) => ({ host, port: DNS_PORT }));
 }
 
-/** A target or an exclusion that is a name, or one that is a prefix: parts of a Configuration. */
+/** Targets and exclusions of a Configuration, as names and as prefixes. */
 interface NameRule {
   readonly pattern: NamePattern;
   readonly ports: readonly unknown[];
@@ -118,8 +115,8 @@ export interface NamingRules {
 }
 
 /**
- * Who answers for which names (dns/naming.ts). An exclusion for some ports only leaves its name a
- * target.
+ * Decides who answers for which names (dns/naming.ts). If an exclusion covers only some ports, its
+ * name remains a target.
  */
 export function namingOptions(rules: NamingRules): NamingOptions {
   const { throughTunnel, domains } = rules.dns;
@@ -134,14 +131,11 @@ export function namingOptions(rules: NamingRules): NamingOptions {
   };
 }
 
-/**
- * Targets wider than these (`0/0`, its halves) say nothing about whose addresses they are. Bits.
- */
+/** Targets wider than this (`0/0`, its halves) don't say whose addresses they are. Bits. */
 const LEAST_REVERSED = { 4: 8, 6: 7 } as const;
 
 /**
- * The addresses of which the resolver behind the jump host knows the names: the networks that are
- * targets.
+ * The addresses whose names the resolver behind the jump host knows: the networks that are targets.
  */
 function reversedPrefixes({ targets, exclusions }: NamingRules): Prefix[] {
   const networks = targets
@@ -179,7 +173,7 @@ function readServer(text: string, place: Place): Destination {
   });
 }
 
-/** A suffix, which may be written with `*.`, `.` or `~` before it, as other programs have it. */
+/** A suffix. It may begin with `*.`, `.` or `~`, as in other programs. */
 function readDomain(text: string, place: Place): string {
   return readAt(place, text, 'write a domain, as in: --domain corp.example.com', () =>
     canonicalName(text.replace(/^(?:~|\*\.|\.)/, '')),

@@ -16,9 +16,9 @@ const REPORT_OPTIONS = {
 export const DOCTOR_GROUPS = [REPORT_OPTIONS, JUMP_HOST_OPTIONS] as const;
 
 export interface DoctorConfiguration {
-  /** undefined: no jump host is given, and none looked for. */
+  /** undefined: no jump host is given, and none is looked up. */
   readonly ssh: SshOptions | undefined;
-  /** May be empty: then what hangs on them isn't looked at. */
+  /** May be empty: then the checks that need targets are skipped. */
   readonly targets: readonly Target[];
   readonly json: boolean;
 }
@@ -30,8 +30,7 @@ export function buildDoctorConfiguration({
 }: GivenArguments): DoctorConfiguration {
   return {
     ssh: isAnyGiven(JUMP_HOST_OPTIONS, options) ? readSshOptions(options) : undefined,
-    // Names lead to addresses of the tunnel's own, for which no route of anybody else's stands in
-    // the way.
+    // Names resolve to the tunnel's own addresses, and no other program's route gets in their way.
     targets: separateNames(operands.map(asTarget)).addresses.map(
       ({ text, place }) => parseTarget(text, place).target,
     ),

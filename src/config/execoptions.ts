@@ -1,15 +1,16 @@
 /**
- * The command line of `tunnel exec`: where the options end and the command begins, and the
- * configuration.
+ * The command line of `tunnel exec`: finds where the options end and the command begins, and builds
+ * the configuration.
  *
  *   tunnel exec -r REMOTE [options] [TARGET...] -- COMMAND [ARG...]
  *   tunnel exec -r REMOTE [options] COMMAND [ARG...]
  *
- * The first `--` ends the targets. Without any, no TARGET is given: the first word that is neither
- * an option nor an option's value is the command. Where a word may have been meant otherwise, `--`
- * is asked for rather than guessed: an address in the place of the command, and a plain word in the
- * place of a target (`git log -- file` without a `--` of its own). What follows is the command's
- * alone: no option of the tunnel's is looked for in it, and no @FILE expanded.
+ * The first `--` ends the targets. Without a `--` there is no TARGET, and the first word that is
+ * neither an option nor an option's value is the command. Where the meaning of a word is unclear,
+ * the user is asked to write `--`; the program doesn't guess. That applies to an address in the
+ * place of the command, and to a plain word in the place of a target (`git log -- file` without its
+ * own `--`). What follows belongs to the command alone: the tunnel looks for no options in it and
+ * expands no @FILE.
  */
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
@@ -25,7 +26,7 @@ const COMMAND_OPTIONS = {
   },
 } as const;
 
-/** In the order of help. There are no proxies: the command has a network of its own. */
+/** In the order of help. There are no proxies: the command has its own network. */
 export const EXEC_GROUPS = [COMMAND_OPTIONS, ...TUNNEL_GROUPS] as const;
 
 export interface ExecConfiguration {
@@ -39,22 +40,22 @@ export interface ExecConfiguration {
 export interface SplitArguments {
   /** Options and targets. */
   readonly own: readonly string[];
-  /** undefined: none is given. */
+  /** undefined: no command is given. */
   readonly command: readonly string[] | undefined;
 }
 
 /**
- * An address or prefix, well-formed or not, with or without ports, or a wildcard: nothing that a
- * command is called.
+ * An address or prefix, well-formed or not, with or without ports, or a wildcard: no command has
+ * such a name.
  */
 const LIKE_A_TARGET =
   /^(\[|\*\.|[0-9]+(\.[0-9]+)*(\/|:|$)|[0-9]+(\.[0-9]+)+|[0-9a-f]*:[0-9a-f:.]*(\/|$))/i;
-/** A target only where a search list makes a name of it (resolv.conf(5)). */
+/** A target only if a search list makes a full name of it (resolv.conf(5)). */
 export const LIKE_A_COMMAND = /^[a-z_][\w+-]*$/i;
 
 /**
- * Finds the command among the arguments behind `exec`. Throws UsageError where it can't be told
- * from a target.
+ * Finds the command among the arguments after `exec`. Throws UsageError if it can't be told from a
+ * target.
  */
 export function splitCommand(
   args: readonly string[],
@@ -78,12 +79,12 @@ export function splitCommand(
 }
 
 function ambiguous(word: string): UsageError {
-  return new UsageError(`${quoted(word)} is a target or the command?`, {
+  return new UsageError(`is ${quoted(word)} a target or the command?`, {
     hint: 'write "--" between the targets and the command, as in: tunnel exec -r user@jumphost 10.0.0.0/8 -- curl http://10.0.0.1/',
   });
 }
 
-/** How many of the words that follow are this option's value: 0 or 1. */
+/** How many of the following words are this option's value: 0 or 1. */
 function valuesOf(word: string, options: readonly OptionShape[]): number {
   return isOption(word) && readOptionWord(word, options).value === 'next' ? 1 : 0;
 }
@@ -96,12 +97,12 @@ export function buildExecConfiguration(
   const [file, ...args] = command ?? [];
   if (file === undefined) {
     throw new UsageError('no command is given', {
-      hint: 'write it behind the targets, as in: tunnel exec -r user@jumphost 10.0.0.0/8 -- curl http://10.0.0.1/',
+      hint: 'write it after the targets, as in: tunnel exec -r user@jumphost 10.0.0.0/8 -- curl http://10.0.0.1/',
     });
   }
   if (file === '')
     throw new UsageError('the command is an empty word', {
-      hint: 'check it: an empty word often is a variable of the shell that is not set',
+      hint: 'check it: an empty word is often an unset shell variable',
     });
   return {
     tunnel: buildConfiguration(given, 'exec'),

@@ -1,5 +1,6 @@
 /**
- * The command line of `tunnel jumphost FORMAT`: what a jump host is to admit, and how it is rendered.
+ * The command line of `tunnel jumphost FORMAT`: what a jump host is to admit, and how it is
+ * rendered.
  *
  * The list is what TARGETs, -s, --allow and --os-cloud name together. Options that a format has no
  * use for are errors, so that nobody believes they had an effect.

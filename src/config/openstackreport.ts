@@ -8,7 +8,7 @@ import { type GivenArguments, once, readOptions } from './option.ts';
 import { readLogLevel, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { CONNECTION_OPTIONS, JUMP_HOST_OPTIONS, readSshOptions } from './sshoptions.ts';
 
-/** Of the report. */
+/** How the report is printed. */
 export const REPORT_FORMATS = ['table', 'json', 'targets', 'permitopen'] as const;
 export type ReportFormat = (typeof REPORT_FORMATS)[number];
 
@@ -24,7 +24,7 @@ const REPORT_OPTIONS = {
   },
 } as const;
 
-/** In the order of help. There are no targets but those that it finds. */
+/** In the order of help. There are no target options: the report finds the targets itself. */
 export const OPENSTACK_GROUPS = [
   JUMP_HOST_OPTIONS,
   CLOUD_OPTIONS,

@@ -1,37 +1,37 @@
 /**
  * Options as values. Each is declared once: how it is written, what its help says, how often it may
- * be given, and how its text is read. Groups hold the options that belong together; a command lists
- * the groups that it takes (cli/command.ts).
+ * be given, and how its text is read. A group contains options that belong together. A command
+ * lists the groups that it takes (cli/command.ts).
  *
  *   declared   once('-p, --port <port>', ...)            of a group, with the group's heading
  *   given      GivenOptions: texts, each with its place  from the command line and @FILEs
  *   read       readOptions(group, given)                 typed values, each with its place
  *
- * A value knows where it is from (net/place.ts), so that a message can name the file and the line.
+ * A value knows where it comes from (net/place.ts), so a message can name the file and the line.
  */
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
 import { filePrefix, formatPlace, type Place, placeOfOption } from '../net/place.ts';
 import type { Entry } from './argsfile.ts';
 
-/** A value that somebody has given, and where. */
+/** A value that the user has given, and where. */
 export interface Given<T> {
   readonly value: T;
   readonly place: Place;
 }
 
 interface Declaration {
-  /** As help shows them: `-p, --port <port>`. */
+  /** As shown in help: `-p, --port <port>`. */
   readonly flags: string;
   readonly help: string;
-  /** As messages call it: `-p`, or `--dns` where there is no short form. */
+  /** As written in messages: `-p`, or `--dns` if there is no short form. */
   readonly name: string;
 }
 
 /** Throws UsageError that names the place. */
 export type Reader<T> = (text: string, place: Place) => T;
 
-/** Has a value, and may be given once: a second would silently replace the first. */
+/** Has a value, and may be given once: a second one would silently replace the first. */
 export interface OnceOption<T> extends Declaration {
   readonly kind: 'once';
   readonly read: Reader<T>;
@@ -48,7 +48,7 @@ export interface SwitchOption extends Declaration {
   readonly kind: 'switch';
 }
 
-/** Has no value; how often it is given counts. */
+/** Has no value; the number of times that it is given counts. */
 export interface CountedOption extends Declaration {
   readonly kind: 'counted';
 }
@@ -56,17 +56,17 @@ export interface CountedOption extends Declaration {
 export type Option = OnceOption<unknown> | RepeatedOption<unknown> | SwitchOption | CountedOption;
 
 export interface OptionGroup<Options = Readonly<Record<string, Option>>> {
-  /** Above its options in help. Groups may share one. */
+  /** Shown above its options in help. Groups may share a heading. */
   readonly heading: string;
   readonly options: Options;
 }
 
-/** What was given, in order; an option without value has an entry for each time, with no text. */
+/** What was given, in order. An option without a value has an entry per use, without text. */
 export type GivenOptions = ReadonlyMap<Option, readonly Entry[]>;
 
-/** A command's own arguments. */
+/** The arguments of one command. */
 export interface GivenArguments {
-  /** What belongs to no option. */
+  /** The arguments that belong to no option. */
   readonly operands: readonly Entry[];
   readonly options: GivenOptions;
 }
@@ -81,8 +81,8 @@ type ValueOf<O> =
         : readonly Place[];
 
 /**
- * once: a value, or undefined; repeated: all of them, in order; switch: where it is given, or
- * undefined; counted: each place where it is given.
+ * once: its value, or undefined; repeated: all values, in order; switch: its place, or undefined;
+ * counted: the place of each use.
  */
 export type ValuesOf<Options> = { readonly [Name in keyof Options]: ValueOf<Options[Name]> };
 
@@ -107,10 +107,10 @@ function declare(flags: string, help: string): Declaration {
   return { flags, help, name };
 }
 
-/** The value of a text that needs no reading: a name, or a path. */
+/** Takes a text as it is: a name, or a path. */
 export const asText: Reader<string> = (text) => text;
 
-/** Reads what was given of a group. Throws UsageError. */
+/** Reads the given options of a group. Throws UsageError. */
 export function readOptions<Options extends Readonly<Record<string, Option>>>(
   { options }: OptionGroup<Options>,
   given: GivenOptions,
@@ -119,7 +119,7 @@ export function readOptions<Options extends Readonly<Record<string, Option>>>(
     name,
     readOption(option, given.get(option) ?? []),
   ]);
-  // readOption gives for each kind what ValueOf says; fromEntries can't carry that.
+  // readOption returns for each kind what ValueOf says, but fromEntries loses these types.
   return Object.fromEntries(values) as ValuesOf<Options>;
 }
 
@@ -156,7 +156,7 @@ function givenTwice(first: Entry, second: Entry): UsageError {
   const where = before === '' ? '' : `, the first time at ${before}`;
   return new UsageError(
     `${formatPlace(second.place)} is given twice (${first.text} and ${second.text})${where}`,
-    { hint: 'leave one of them out; look into the files of @FILE as well' },
+    { hint: 'leave one of them out; it may also be in an @FILE' },
   );
 }
 
@@ -165,12 +165,12 @@ export function nonEmpty(what: string): Reader<string> {
   return (text, place) => {
     if (text !== '') return text;
     throw new UsageError(`${formatPlace(place)}: ${what} is empty`, {
-      hint: 'write a name; an empty one often is a variable of the shell that is not set',
+      hint: 'write a name; an empty one is often an unset shell variable',
     });
   };
 }
 
-/** A number of seconds. `least`: `above 0`, or `from 0`, which is then for "off". */
+/** A number of seconds. `least`: `above 0`, or `from 0`, where 0 means "off". */
 export function seconds(option: string, least: 'above 0' | 'from 0', most: number): Reader<number> {
   return (text, place) => {
     const value = Number(text);

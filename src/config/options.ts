@@ -1,7 +1,7 @@
 /**
- * From what was given to a checked `Configuration` of a tunnel, for `connect` and `proxy`, and as a
- * part of `exec`'s. Everything that can be wrong with the command line is found here, before
- * anything is started; only descriptors and the files that hold targets are touched.
+ * Makes a checked `Configuration` of a tunnel from the given options: for `connect` and `proxy`,
+ * and as a part of `exec`'s configuration. Every error in the command line is found here, before
+ * anything is started. Only descriptors and the files that options name are touched.
  */
 import { UsageError } from '../errors/errors.ts';
 import { ALLOW_OPTIONS, readAllowOptions } from './allowfile.ts';
@@ -19,7 +19,7 @@ import {
 } from './sshoptions.ts';
 import { readTargetRules, TARGET_OPTIONS } from './targetoptions.ts';
 
-/** What every tunnel takes, in the order of help: before and behind what only some take. */
+/** Options of every tunnel, in the order of help: before and after those of some commands only. */
 const CARRYING_GROUPS = [
   JUMP_HOST_OPTIONS,
   TARGET_OPTIONS,
@@ -31,7 +31,7 @@ const CARRYING_GROUPS = [
 ] as const;
 const RUNNING_GROUPS = [READY_OPTIONS, VERBOSITY_OPTIONS] as const;
 
-/** Of every tunnel. */
+/** The options that every tunnel takes. */
 export const TUNNEL_GROUPS = [...CARRYING_GROUPS, ...RUNNING_GROUPS] as const;
 
 export const CONNECT_GROUPS = [...CARRYING_GROUPS, PROXY_OPTIONS, ...RUNNING_GROUPS] as const;
@@ -39,8 +39,8 @@ export const CONNECT_GROUPS = [...CARRYING_GROUPS, PROXY_OPTIONS, ...RUNNING_GRO
 export const PROXY_GROUPS = [PROXY_OPTIONS, ...TUNNEL_GROUPS] as const;
 
 /**
- * `proxy` has proxies in any case, needs no target, and may have targets that can't be captured by
- * route. `exec` has EVERYTHING for its targets where none is named. Throws UsageError.
+ * `proxy` always has a proxy, needs no target, and may have targets that can't be captured by a
+ * route. `exec` has EVERYTHING as its targets if none is named. Throws UsageError.
  */
 export function buildConfiguration(
   given: GivenArguments,
@@ -69,7 +69,7 @@ export function buildConfiguration(
   };
 }
 
-/** Throws UsageError where a command can't do without a target; a cloud is one, too. */
+/** Throws UsageError if the command needs a target. (A cloud counts as a target.) */
 function requireNoTarget(command: 'connect' | 'proxy' | 'exec', onlyTargets: boolean): void {
   if (command === 'proxy' && !onlyTargets) return;
   if (command === 'proxy') {

@@ -1,9 +1,9 @@
 /**
  * The options of the proxies: where they listen, who may use them, and what they carry.
  *
- * Whoever can connect to a proxy can use the jump host through it. So the addresses are loopback
- * unless another one is written, and then either users are named (--proxy-auth) or the user says
- * that it is meant (--allow-remote-clients).
+ * Anybody who can connect to a proxy can use the jump host through it. So a proxy listens on
+ * loopback unless another address is given. Another address needs either names of users
+ * (--proxy-auth) or the user's explicit consent (--allow-remote-clients).
  */
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { UsageError } from '../errors/errors.ts';
@@ -25,7 +25,7 @@ import {
   toggle,
 } from './option.ts';
 
-/** As ssh -D's users know it, and where other programs expect a SOCKS server. */
+/** Users know it from ssh -D, and other programs expect a SOCKS server there. */
 export const DEFAULT_PROXY_PORT = 1080;
 /** RFC 1929 §2: lengths are one octet. */
 const MAX_CREDENTIAL_BYTES = 255;
@@ -55,7 +55,7 @@ export const PROXY_OPTIONS = {
     ),
     onlyTargets: toggle(
       '--only-targets',
-      'proxies refuse what is no target, instead of dialling it from here',
+      'proxies refuse all but targets, instead of dialling the rest from here',
     ),
     proxyAuth: once(
       '--proxy-auth <file>',
@@ -69,7 +69,7 @@ export const PROXY_OPTIONS = {
   },
 } as const;
 
-/** `wanted`: there is a proxy in any case. undefined: there is none. Throws UsageError. */
+/** `wanted`: there is always a proxy. Returns undefined for no proxy. Throws UsageError. */
 export function readProxyOptions(given: GivenOptions, wanted: boolean): ProxyOptions | undefined {
   const options = readOptions(PROXY_OPTIONS, given);
   const { proxyAuth, allowRemoteClients, onlyTargets } = options;
@@ -85,9 +85,9 @@ export function readProxyOptions(given: GivenOptions, wanted: boolean): ProxyOpt
   const remote = listens.flatMap(({ hosts }) => hosts).find((host) => !isLoopback(host));
   if (remote !== undefined && credentials.length === 0 && allowRemoteClients === undefined) {
     throw new UsageError(
-      `${remote} is no loopback address: whoever can connect to it could use the jump host`,
+      `${remote} is not a loopback address: anybody who can connect to it could use the jump host`,
       {
-        hint: 'name users with --proxy-auth FILE, or say --allow-remote-clients if everybody there may',
+        hint: 'name users with --proxy-auth FILE, or give --allow-remote-clients if everybody may use it',
       },
     );
   }
@@ -145,7 +145,7 @@ function isLoopback(address: string): boolean {
 }
 
 /**
- * `user:password`, one a line; empty lines and those that begin with `#` don't count. Throws
+ * `user:password`, one per line. Empty lines and lines that begin with `#` are ignored. Throws
  * UsageError.
  */
 function readCredentials({ value: file, place }: Given<string>): ProxyOptions['credentials'] {
@@ -165,7 +165,7 @@ function readCredentials({ value: file, place }: Given<string>): ProxyOptions['c
   return credentials;
 }
 
-/** No part of the line is shown: it is a secret. */
+/** Messages show no part of the line: it is a secret. */
 function readCredential(
   line: string,
   place: Place,
@@ -177,7 +177,7 @@ function readCredential(
     if (colon === -1 || part === '' || Buffer.byteLength(part) > MAX_CREDENTIAL_BYTES) {
       throw new UsageError(
         `${formatPlace(place)}: the line is not user:password, each of 1 to ${MAX_CREDENTIAL_BYTES} bytes`,
-        { hint: 'write one user a line, and a # before what is none' },
+        { hint: 'write one user per line; comments begin with #' },
       );
     }
   }
@@ -185,8 +185,8 @@ function readCredential(
 }
 
 /**
- * Others must not be able to read it, as with private keys. Pipes (`<(pass show proxy)`) have no
- * such bits.
+ * Other users must not be able to read it, as with private keys. Pipes (`<(pass show proxy)`) have
+ * no such permission bits.
  */
 function readSecretFile(file: string, at: string): string {
   let fd: number | undefined;

@@ -1,4 +1,4 @@
-/** The options of the run itself: what is said, and to whom it is told that traffic flows. */
+/** The options of the run itself: what is logged, and where readiness is reported. */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
@@ -23,8 +23,8 @@ export const READY_OPTIONS = {
 export const VERBOSITY_OPTIONS = {
   heading: HEADING,
   options: {
-    verbose: counted('-v, --verbose', 'say more (-vv: everything)'),
-    quiet: toggle('-q, --quiet', 'say only what goes wrong'),
+    verbose: counted('-v, --verbose', 'log more (-vv: everything)'),
+    quiet: toggle('-q, --quiet', 'log only warnings and errors'),
   },
 } as const;
 
@@ -38,7 +38,7 @@ export function readLogLevel(given: GivenOptions): Level {
   });
 }
 
-/** undefined: nobody is told. Throws UsageError. */
+/** undefined: readiness is not reported. Throws UsageError. */
 export function readReadyFd(given: GivenOptions): number | undefined {
   return readOptions(READY_OPTIONS, given).readyFd?.value;
 }
@@ -67,8 +67,8 @@ function readDescriptor(text: string, place: Place): number {
 const ACCESS_MODE = 0o3;
 
 /**
- * Whether the caller has opened it; the runtime's own descriptors (epoll, eventfd, ...) have low
- * numbers, too.
+ * Whether the caller has opened it. The runtime's own descriptors (epoll, eventfd, ...) also have
+ * low numbers.
  */
 function isWritable(fd: number): boolean {
   try {
@@ -77,7 +77,7 @@ function isWritable(fd: number): boolean {
     const readOnly = (Number.parseInt(flags, 8) & ACCESS_MODE) === 0;
     return !readOnly && !readlinkSync(`/proc/self/fd/${fd}`).startsWith('anon_inode:');
   } catch {
-    // ENOENT: it is not open.
+    // ENOENT: the descriptor is not open.
     return false;
   }
 }

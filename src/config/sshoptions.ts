@@ -1,7 +1,7 @@
 /**
- * The options of the SSH connection, in three groups: where the jump host is and who one is there,
- * how it is spoken to, and what holds for a link that lasts. A command that doesn't take one of the
- * groups has its defaults.
+ * The options of the SSH connection, in three groups: where the jump host is and how the user logs
+ * in, how the client talks to it, and the settings of a lasting link. A command that doesn't take a
+ * group has its defaults.
  */
 import { join } from 'node:path';
 import { UsageError } from '../errors/errors.ts';
@@ -38,17 +38,17 @@ import {
 
 /** Seconds. */
 export const MAX_TIMEOUT = 3600;
-/** More addresses of one jump host than this are taken for a mistake. */
+/** More addresses of one jump host than this are treated as a mistake. */
 export const MAX_REMOTES = 16;
 
 const MIB = 2 ** 20;
 
-/** Where the jump host is, and who one is there. */
+/** Where the jump host is, and how the user logs in. */
 export const JUMP_HOST_OPTIONS = {
   heading: 'Jump host:',
   options: {
     remote: repeated('-r, --remote <remote>', 'the jump host (repeatable)', parseRemote),
-    port: once('-p, --port <port>', 'port of the jump host, unless REMOTE says it', (text, place) =>
+    port: once('-p, --port <port>', 'port of the jump host, unless REMOTE has one', (text, place) =>
       readAt(place, text, 'write a port from 1 to 65535, as in: -p 2222', parsePort),
     ),
     identity: repeated(
@@ -58,12 +58,12 @@ export const JUMP_HOST_OPTIONS = {
     ),
     jump: once(
       '-J, --jump <hops>',
-      'pass these hosts on the way, "a,user@b:2222"; "none": not ssh_config\'s either',
+      'connect through these hosts, "a,user@b:2222"; "none": no hosts, not even from ssh_config',
       parseJump,
     ),
     sshConfig: once(
       '-F, --ssh-config <file>',
-      'read this instead of ~/.ssh/config; "none": nothing',
+      'read this instead of ~/.ssh/config; "none": no file',
       path('configuration'),
     ),
     sshOption: repeated(
@@ -76,7 +76,7 @@ export const JUMP_HOST_OPTIONS = {
 
 const CONNECTION = 'SSH connection:';
 
-/** How the jump host is spoken to. */
+/** How the client talks to the jump host. */
 export const CONNECTION_OPTIONS = {
   heading: CONNECTION,
   options: {
@@ -98,44 +98,44 @@ export const CONNECTION_OPTIONS = {
     ),
     connectTimeout: once(
       '--connect-timeout <seconds>',
-      `for TCP and key exchange, an address (default: ssh_config, else ${DEFAULT_CONNECT_TIMEOUT})`,
+      `limit for TCP and key exchange, per address (default: ssh_config, else ${DEFAULT_CONNECT_TIMEOUT})`,
       seconds('--connect-timeout', 'above 0', MAX_TIMEOUT),
     ),
     authTimeout: once(
       '--auth-timeout <seconds>',
-      `for authentication, without questions (default: ${DEFAULT_AUTH_TIMEOUT})`,
+      `limit for authentication, except your time to answer (default: ${DEFAULT_AUTH_TIMEOUT})`,
       seconds('--auth-timeout', 'above 0', MAX_TIMEOUT),
     ),
     keepalive: once(
       '--keepalive <seconds>',
-      `ask the jump host for a sign of life after such a silence; 0: never (default: ssh_config, else ${DEFAULT_KEEPALIVE})`,
+      `ask the jump host for a sign of life after this much silence; 0: never (default: ssh_config, else ${DEFAULT_KEEPALIVE})`,
       seconds('--keepalive', 'from 0', MAX_TIMEOUT),
     ),
   },
 } as const;
 
-/** For a link that lasts, and is made again when it is lost. */
+/** For a lasting link, which is made again when it is lost. */
 export const LINK_OPTIONS = {
   heading: CONNECTION,
   options: {
     reconnectHold: once(
       '--reconnect-hold <seconds>',
-      `let new connections wait while the link is down; 0: refuse them (default: ${DEFAULT_RECONNECT_HOLD})`,
+      `how long new connections wait while the link is down; 0: refuse them (default: ${DEFAULT_RECONNECT_HOLD})`,
       seconds('--reconnect-hold', 'from 0', MAX_TIMEOUT),
     ),
     maxWindow: once(
       '--max-window <size>',
-      `bytes that one connection may have under way or waiting for its reader (default: ${DEFAULT_MAX_WINDOW / MIB}M)`,
+      `bytes that one connection may have in flight or waiting for its reader (default: ${DEFAULT_MAX_WINDOW / MIB}M)`,
       size('--max-window'),
     ),
     windowBudget: once(
       '--window-budget <size>',
-      `bytes that all of them together may (default: ${DEFAULT_WINDOW_BUDGET / MIB}M)`,
+      `the same for all connections together (default: ${DEFAULT_WINDOW_BUDGET / MIB}M)`,
       size('--window-budget'),
     ),
     noFlush: toggle(
       '--no-flush',
-      'ask nothing of the jump host to make up for its TCP delays (Nagle, OpenSSH up to 10.0)',
+      "send no requests that work around the jump host's TCP delays (Nagle, OpenSSH up to 10.0)",
     ),
   },
 } as const;
@@ -189,9 +189,7 @@ function requireRemotes(remotes: readonly Given<Remote>[]): readonly [Remote, ..
   return [first, ...others];
 }
 
-/**
- * A command of one's own is a command for the system's ssh: it can't go with the embedded client.
- */
+/** A user's own command (-e) starts the system's ssh, so it excludes the embedded client. */
 function chooseClient({
   transport,
   sshCmd,
@@ -223,19 +221,19 @@ function windowsFor(
 
 const LINK = LINK_OPTIONS.options;
 
-/** The name of a file; what it holds is read later. */
+/** The name of a file. Its content is read later. */
 function path(kind: string): Reader<string> {
   return (text, place) => {
     if (text === '')
       throw new UsageError(`${formatPlace(place)}: the name of the ${kind} file is empty`, {
-        hint: 'write a path; an empty one often is a variable of the shell that is not set',
+        hint: 'write a path; an empty one is often an unset shell variable',
       });
     if (text.includes('\0'))
       throw new UsageError(
         `${formatPlace(place)}: the name of the ${kind} file has a NUL character`,
         { hint: 'check the file that the argument comes from' },
       );
-    // The shell has expanded it already, unless the argument came from a file.
+    // The shell has already expanded it, unless the argument came from a file.
     return text.startsWith('~/') ? join(homeDirectory(), text.slice(2)) : text;
   };
 }
@@ -251,22 +249,20 @@ function readCommand(text: string, place: Place): readonly [string, ...string[]]
   return [program, ...args];
 }
 
-/** Of a window: one packet of the largest size (RFC 4253 §6.1). Bytes. */
+/** The smallest window: one packet of the largest size (RFC 4253 §6.1). Bytes. */
 const LEAST_WINDOW = 32 * 1024;
 /** RFC 4254 §5.2: a window is less than 2^32. */
 const MOST_WINDOW = 2 ** 32 - 1;
 const BYTES_IN: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
 
-/**
- * As ssh_config writes sizes (RekeyLimit): a number of bytes, or of 2^10, 2^20, 2^30 with K, M, G.
- */
+/** A size as in ssh_config (RekeyLimit): a number of bytes, or of 2^10, 2^20, 2^30 with K, M, G. */
 function size(option: string): Reader<number> {
   return (text, place) => {
     const [, count = '', unit = ''] = /^([0-9]+)([KMG]?)$/i.exec(text) ?? [];
     const bytes = Number(count) * (BYTES_IN[unit.toUpperCase()] ?? 0);
     if (bytes >= LEAST_WINDOW && bytes <= MOST_WINDOW) return bytes;
     throw new UsageError(`${formatPlace(place)}: ${quoted(text)} is not a size from 32K to 4095M`, {
-      hint: `write bytes, or K, M or G behind the number, as in: ${option} 8M`,
+      hint: `write bytes, or K, M or G after the number, as in: ${option} 8M`,
     });
   };
 }

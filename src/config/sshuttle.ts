@@ -1,4 +1,4 @@
-/** What sshuttle has and this program hasn't: never ignored, always answered with the way to go. */
+/** Options that only sshuttle has: never ignored, always answered with the alternative. */
 import { UsageError } from '../errors/errors.ts';
 import { filePrefix } from '../net/place.ts';
 import { asText, type GivenOptions, type Option, once, toggle } from './option.ts';
@@ -12,28 +12,28 @@ interface Refused {
 const REFUSED: readonly Refused[] = [
   refused(
     '-N, --auto-nets',
-    'it would read the routes of the jump host with a program there, and nothing is run on it',
+    'it would need a program on the jump host that reads its routes, and the tunnel runs nothing there',
     'name the networks as targets; "ip route" on the jump host shows them',
   ),
   refused(
     '-H, --auto-hosts',
-    'it would rewrite /etc/hosts from what a program on the jump host finds, and nothing is run on it',
+    'it would need a program on the jump host to fill /etc/hosts, and the tunnel runs nothing there',
     'use addresses, or put the names into /etc/hosts or your DNS',
   ),
   refused('--python <path>', 'the jump host needs no Python, only sshd', 'leave the option out'),
   refused(
     '--method <name>',
-    'connections are captured with a TUN device, there are no firewall rules to choose between',
+    'connections are captured with a TUN device, so there is no method to choose',
     'leave the option out',
   ),
   refused(
     '-l <address>',
     'connections arrive through a TUN device, so there is no port to listen on',
-    'leave the option out, or use --listen for a proxy beside the capture',
+    'leave the option out, or use --listen to add a proxy',
   ),
   refused(
     '--seed-hosts <names>',
-    'it belongs to --auto-hosts, for which a program would have to run on the jump host',
+    'it belongs to --auto-hosts, which needs a program on the jump host',
     'use addresses, or put the names into /etc/hosts or your DNS',
   ),
   refused(
@@ -54,7 +54,7 @@ const REFUSED: readonly Refused[] = [
   refused(
     '-D, --daemon',
     'it stays in the foreground',
-    'start it with "setsid" or "systemd-run --user"; for a SOCKS proxy as of "ssh -D", use "tunnel proxy"',
+    'start it with "setsid" or "systemd-run --user"; for a SOCKS proxy like that of "ssh -D", use "tunnel proxy"',
   ),
   refused(
     '--pidfile <file>',

@@ -1,4 +1,4 @@
-/** How targets and exclusions are written: a prefix, optionally with ports behind a colon. */
+/** How targets and exclusions are written: a prefix or a name, optionally with `:ports`. */
 import { isAddress } from '../net/address.ts';
 import { endsInNumber, parseNamePattern } from '../net/name.ts';
 import { NotationError, quoted } from '../net/notation.ts';
@@ -9,17 +9,17 @@ import { specialRangeOf } from '../net/special.ts';
 import type { Entry } from './argsfile.ts';
 import type { NameTarget, Target } from './configuration.ts';
 
-/** For readAt. */
+/** The hint for readAt. */
 export const TARGET_FORM =
   'write 10.0.0.0/8, 10.1.2.3:443, [2001:db8::]/32:8000-8100, api.example.com:443 or *.example.com';
 
 export interface ParsedTarget {
   readonly target: Target;
-  /** What was read other than it may have been meant, one sentence each. */
+  /** Notes about input that may have meant something else, one sentence each. */
   readonly notes: readonly string[];
 }
 
-/** Reads what is to be captured. Refuses what never is. Throws UsageError. */
+/** Reads a target. Refuses ranges that are never captured. Throws UsageError. */
 export function parseTarget(text: string, place: Place): ParsedTarget {
   const parsed = parseExclusion(text, place);
   const { prefix } = parsed.target;
@@ -27,7 +27,7 @@ export function parseTarget(text: string, place: Place): ParsedTarget {
   if (special !== undefined && !special.onRequest) {
     return readAt(place, text, TARGET_FORM, () => {
       throw new NotationError(
-        `${formatPrefix(prefix)} is ${special.reason}, such addresses are never captured`,
+        `${formatPrefix(prefix)} is ${special.reason}, which is never captured`,
         'name the networks behind the jump host',
       );
     });
@@ -35,7 +35,7 @@ export function parseTarget(text: string, place: Place): ParsedTarget {
   return parsed;
 }
 
-/** Reads what is left out: the same notation, but anything may be excluded. Throws UsageError. */
+/** Reads an exclusion: the same notation, but anything may be excluded. Throws UsageError. */
 export function parseExclusion(text: string, place: Place): ParsedTarget {
   return readAt(place, text, TARGET_FORM, () => {
     refuseUrl(text);
@@ -48,8 +48,8 @@ export function parseExclusion(text: string, place: Place): ParsedTarget {
 }
 
 /**
- * Takes the names (`api.example.com[:ports]`, `*.example.com[:ports]`) out of the targets. Throws
- * UsageError.
+ * Separates the names (`api.example.com[:ports]`, `*.example.com[:ports]`) from the addresses.
+ * Throws UsageError.
  */
 export function separateNames(entries: readonly Entry[]): {
   readonly addresses: readonly Entry[];
@@ -64,8 +64,8 @@ export function separateNames(entries: readonly Entry[]): {
 }
 
 /**
- * A letter, no address, and no number at the end; whether the name is a good one is
- * parseNamePattern's business.
+ * A name has a letter, is not an address, and doesn't end in a number. parseNamePattern checks
+ * whether it is valid.
  */
 function isNameTarget(text: string): boolean {
   if (isUrl(text)) return false;
@@ -74,10 +74,10 @@ function isNameTarget(text: string): boolean {
 }
 
 /**
- * Whether a host can only have been meant to be an IPv4 address: each part, of two or more, begins
- * with a digit, or consists of digits and of letters that are taken for them (`10.0.0.O`,
- * `10.0.0.1x`, `10.0.0,0`). No domain at the top begins with a digit (RFC 3696 §2), so no name is
- * lost.
+ * Whether a host can only have been meant as an IPv4 address: it has two or more parts, and each
+ * begins with a digit or consists of digits and letters that look like digits (`10.0.0.O`,
+ * `10.0.0.1x`, `10.0.0,0`). No top-level domain begins with a digit (RFC 3696 §2), so no valid name
+ * is refused.
  */
 function isMistypedAddress(host: string): boolean {
   const parts = host.split(/[.,]/);
@@ -93,7 +93,7 @@ function readNameTarget(text: string, place: Place): NameTarget {
     const [host = '', ports] = text.split(':');
     if (host.startsWith('-'))
       throw new NotationError(
-        `${quoted(text)} begins with a dash, as no name of a host does`,
+        `${quoted(text)} begins with a dash, which no host name does`,
         'options come before "--"; "tunnel --help" lists them',
       );
     return {
@@ -107,20 +107,20 @@ function readNameTarget(text: string, place: Place): NameTarget {
 const SCHEME_PORTS: Readonly<Record<string, string>> = { 'http:': '80', 'https:': '443' };
 
 /**
- * What stands in a browser or a service catalog: no target, though its scheme looks like a name
- * with something for a port.
+ * A URL as in a browser or a service catalog. It is not a target, although its scheme looks like a
+ * name and a port.
  */
 export function isUrl(text: string): boolean {
   return /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
 }
 
-/** Throws NotationError with the host and the port of a URL as the hint. */
+/** Refuses a URL: throws NotationError with the URL's host and port as the hint. */
 function refuseUrl(text: string): void {
   if (!isUrl(text)) return;
   const { hostname, port, protocol } = URL.canParse(text) ? new URL(text) : NO_URL;
   const meant = [hostname, port || SCHEME_PORTS[protocol]].filter((part) => part).join(':');
   throw new NotationError(
-    'this is a URL, and a target is a host or a network, with ports where only these are meant',
+    'this is a URL; a target is a host or a network, optionally with ports',
     hostname === '' ? undefined : `write ${meant}`,
   );
 }
@@ -129,7 +129,7 @@ const NO_URL = { hostname: '', port: '', protocol: '' } as const;
 
 interface Split {
   readonly prefix: string;
-  /** undefined: no colon introduced any. */
+  /** undefined: there was no colon. */
   readonly ports: string | undefined;
 }
 
@@ -146,7 +146,7 @@ function splitPorts(text: string): Split {
         `write ${address}${length}:${ports}`,
       );
     }
-    // After the prefix length a colon can only introduce ports, also behind IPv6 addresses without
+    // After the prefix length a colon can only introduce ports, also for IPv6 addresses without
     // brackets.
     return splitAt(text, text.indexOf(':', slash));
   }
@@ -169,7 +169,7 @@ function splitBrackets(text: string): Split {
   const rest = text.slice(close + 1);
   if (!inside.includes(':')) {
     throw new NotationError(
-      `${quoted(text)} has brackets around something that is no IPv6 address`,
+      `${quoted(text)} has brackets around something that is not an IPv6 address`,
     );
   }
   if (rest !== '' && !rest.startsWith('/') && !rest.startsWith(':')) {
@@ -186,7 +186,7 @@ function readPrefix(text: string, prefixText: string): ParsedPrefix {
   const addressText = prefixText.replace(/\/.*$/s, '');
   if (isName(addressText) && !isMistypedAddress(addressText)) {
     throw new NotationError(
-      `${quoted(text)} begins with a name, and a name stands for itself or, as *.example.com, for all below it`,
+      `${quoted(text)} begins with a name, and a name takes no prefix length`,
       'write it alone or with ports, as in api.example.com:443',
     );
   }
@@ -207,8 +207,8 @@ function readPrefix(text: string, prefixText: string): ParsedPrefix {
 }
 
 /**
- * The IPv4 address or prefix that a text may have been meant to be: with digits for the letters
- * that look like them, dots for commas, a slash for a backslash, and nothing behind the last digit.
+ * The IPv4 address or prefix that the user may have meant: with digits for the letters that look
+ * like them, dots for commas, a slash for a backslash, and nothing after the last digit.
  */
 function withoutTypos(text: string): string | undefined {
   const tidy = text
@@ -220,23 +220,19 @@ function withoutTypos(text: string): string | undefined {
   try {
     parsePrefix(tidy);
   } catch {
-    return undefined; // it was meant to be something else
+    return undefined; // the user meant something else
   }
   return tidy === text || tidy.includes(':') ? undefined : tidy;
 }
 
-/**
- * Host names as they are written in practice; the last label tells them from addresses, as in URLs.
- */
+/** Host names as written in practice. The last label tells them from addresses, as in URLs. */
 function isName(text: string): boolean {
   if (!/^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?$/i.test(text)) return false;
   const last = text.replace(/\.$/, '').split('.').at(-1) ?? '';
   return /[a-z]/i.test(last) && !/^0x[0-9a-f]*$/i.test(last);
 }
 
-/**
- * `[address]:ports`, if that is what an IPv6 address without brackets may have been meant to be.
- */
+/** `[address]:ports`, if an IPv6 address without brackets may have been meant as that. */
 function withPort(text: string): string | undefined {
   if (text.startsWith('[') || text.includes('/')) return undefined;
   const colon = text.lastIndexOf(':');
@@ -248,12 +244,12 @@ function withPort(text: string): string | undefined {
 }
 
 /**
- * `2001:db8::1:443` is an address; that a port may have been meant is worth a notice when the last
- * group looks like one.
+ * `2001:db8::1:443` is an address. If the last group looks like a port, a notice says that a port
+ * may have been meant.
  */
 function portLookalike(text: string): string | undefined {
   const meant = withPort(text);
   const port = /:([0-9]{2,4})$/.exec(text)?.[1];
   if (meant === undefined || port === undefined || Number(port) > MAX_PORT) return undefined;
-  return `${text} is read as an address without port; if port ${port} is meant, write ${meant}`;
+  return `${text} is read as an address without a port; if you mean port ${port}, write ${meant}`;
 }

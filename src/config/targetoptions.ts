@@ -24,7 +24,7 @@ export const TARGET_OPTIONS = {
     ),
     targetsFrom: repeated(
       '-s, --targets-from <file>',
-      'read targets from a file, one a line, "-" for stdin (repeatable)',
+      'read targets from a file, one per line, "-" for stdin (repeatable)',
       asText,
     ),
     excludesFrom: repeated(
@@ -37,14 +37,14 @@ export const TARGET_OPTIONS = {
 
 export interface ReadTargets {
   readonly rules: TargetRules;
-  /** Whether targets were named at all, if only by a file without any. */
+  /** Whether any targets were named, even if only by an empty file. */
   readonly named: boolean;
-  /** What was read other than it may have been meant, one sentence each. */
+  /** Notes about input that may have meant something else, one sentence each. */
   readonly notices: readonly string[];
 }
 
 /**
- * `routed`: targets become routes, so that what can't be captured by one is refused. Throws
+ * `routed`: targets become routes, so a target that no route can capture is refused. Throws
  * UsageError.
  */
 export function readTargetRules(
@@ -57,7 +57,7 @@ export function readTargetRules(
     [...operands.map(asTarget), ...targetsFrom.flatMap(readFile)],
     routed ? parseTarget : parseExclusion,
   );
-  const left = readEntries(
+  const excluded = readEntries(
     [...exclude.map(({ value }) => value), ...excludesFrom.flatMap(readFile)],
     parseExclusion,
   );
@@ -65,15 +65,15 @@ export function readTargetRules(
     rules: {
       targets: wanted.targets,
       nameTargets: wanted.names,
-      exclusions: left.targets,
-      nameExclusions: left.names,
+      exclusions: excluded.targets,
+      nameExclusions: excluded.names,
     },
     named: operands.length + targetsFrom.length > 0,
-    notices: [...wanted.notices, ...left.notices],
+    notices: [...wanted.notices, ...excluded.notices],
   };
 }
 
-/** What a word of the command line is, for messages. */
+/** Marks a command line word as a target, for messages. */
 export function asTarget({ text, place }: Entry): Entry {
   return place.kind === 'argument'
     ? { text, place: { kind: 'argument', name: 'target' } }
@@ -109,7 +109,7 @@ function requireOneStdin(options: GivenOptions): void {
   const [, second] = files.filter(({ value }) => value === '-');
   if (second === undefined) return;
   throw new UsageError(
-    `${filePrefix(second.place)}standard input ("-") is named more than once by -s, -X and --allow, it can be read only once`,
+    `${filePrefix(second.place)}standard input ("-") is named more than once by -s, -X and --allow; it can be read only once`,
     { hint: 'give the other list in a file' },
   );
 }

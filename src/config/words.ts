@@ -1,9 +1,10 @@
 /**
- * How options are told from other words, and from their values: for whoever has to know that before
- * commander reads them (execoptions.ts, cli/marks.ts). As commander has it, and getopt_long(3).
+ * Tells options from other words, and from their values, for the code that must know this before
+ * commander reads them (execoptions.ts, cli/marks.ts). The rules are those of commander and
+ * getopt_long(3).
  */
 
-/** An option as it is written: `-r`, `--remote`, and whether it takes a value. */
+/** How an option is written (`-r`, `--remote`), and whether it takes a value. */
 export interface OptionShape {
   readonly short?: string | undefined;
   readonly long?: string | undefined;
@@ -11,16 +12,16 @@ export interface OptionShape {
 }
 
 export interface OptionWord<Shape extends OptionShape> {
-  /** The options in the word, in order; those behind an unknown one are unknown, too. */
+  /** The options in the word, in order. Letters after an unknown one are unknown, too. */
   readonly options: readonly Shape[];
   /**
-   * Where the value of the last one stands: not at all, in the next word, or in this word from that
+   * Where the value of the last option is: nowhere, in the next word, or in this word from that
    * character on.
    */
   readonly value: 'none' | 'next' | number;
 }
 
-/** `--` is not meant: it ends the options. */
+/** Not called for `--`, which ends the options. */
 export function isOption(word: string): boolean {
   return word.length > 1 && word.startsWith('-');
 }
@@ -40,13 +41,13 @@ function readLong<Shape extends OptionShape>(
   const [name = ''] = word.split('=', 1);
   const shape = shapes.find(({ long }) => long === name);
   const attached = name !== word;
-  // A value for an option that takes none is no option that commander knows.
+  // Commander doesn't accept a value for an option that takes none.
   if (shape === undefined || (attached && !shape.takesValue)) return { options: [], value: 'none' };
   const value = attached ? name.length + 1 : 'next';
   return { options: [shape], value: shape.takesValue ? value : 'none' };
 }
 
-/** Letters up to the first that takes a value; what is left of the word is that value. */
+/** Letters up to the first one that takes a value. The rest of the word is that value. */
 function readShort<Shape extends OptionShape>(
   word: string,
   shapes: readonly Shape[],

@@ -1,15 +1,14 @@
 /**
- * Dials past the tunnel: for destinations that are captured by route but excluded by port, and for
- * those that a proxy's clients ask for although no target holds them. The route table would send
- * connections to captured addresses back into the TUN, so their sockets are bound to the device
- * that they would use without it.
+ * Dials without the tunnel. This is for destinations that are captured by route but excluded by
+ * port, and for those that clients of a proxy request although no target covers them. The route
+ * table would send connections to captured addresses back into the TUN. So their sockets are bound
+ * to the device that they would use without the tunnel.
  *
- *   name    -> this machine's resolver, unless its addresses are known already
- *   address -> plain socket; where the tunnel's routes are in the way, one that is bound to the
- *              uplink
+ *   name    -> this machine's resolver, unless its addresses are already known
+ *   address -> a plain socket, or a socket bound to the uplink if the tunnel's routes capture it
  *
- * Several addresses of a name are tried as RFC 8305 has it (Node's autoSelectFamily); where one of
- * them needs a bound socket, one after the other.
+ * Several addresses of a name are tried as in RFC 8305 (Node's autoSelectFamily). If one of them
+ * needs a bound socket, they are tried one after another.
  */
 import { connect, type LookupFunction, Socket } from 'node:net';
 import type { GiveUpSignal } from '../base/giveup.ts';
@@ -25,15 +24,15 @@ import { lookupName } from './lookup.ts';
 
 export interface DirectOptions {
   /**
-   * The device by which `address` is reached when the tunnel's own routes are left out; null when
-   * there is none, undefined when no route of the tunnel is in the way. Undefined: the route table
-   * may be trusted, nothing is bound.
+   * The device that would be used for `address` without the tunnel's own routes. null: no device
+   * leads there. undefined: no route of the tunnel captures it. Without this function, the route
+   * table is trusted and no socket is bound.
    */
   readonly uplinkFor?: (address: string) => string | null | undefined;
-  /** A TCP socket bound to a device, not connected (native/addon.ts, socketOnDevice). */
+  /** An unconnected TCP socket that is bound to a device (native/addon.ts, socketOnDevice). */
   readonly socketOnDevice?: (family: 4 | 6, device: string) => number;
   /**
-   * Default: `lookupName`. As that: at least one canonical address, or it rejects with
+   * Default: `lookupName`. Like that, it gives at least one canonical address, or rejects with
    * ConnectError.
    */
   readonly lookup?: (name: string, signal?: GiveUpSignal) => Promise<readonly string[]>;
@@ -59,7 +58,7 @@ export class DirectConnector implements Connector {
       const socket = connect({
         host,
         port,
-        lookup: answering(found),
+        lookup: fixedLookup(found),
         allowHalfOpen: true,
         noDelay: true,
       });
@@ -77,14 +76,14 @@ export class DirectConnector implements Connector {
     throw failure;
   }
 
-  /** Throws ConnectError when no device leads there. */
+  /** Throws ConnectError if no device leads there. */
   #dial({ host, port }: Destination): Socket {
     const device = this.#uplinkFor(host);
     const { socketOnDevice } = this.#options;
     if (device === undefined || socketOnDevice === undefined)
       return connect({ host, port, allowHalfOpen: true, noDelay: true });
     if (device === null)
-      throw new ConnectError('no-network', `${host}: no route beside the tunnel's own`);
+      throw new ConnectError('no-network', `${host}: no route except the tunnel's own`);
     let fd: number;
     try {
       fd = socketOnDevice(family(host), device);
@@ -109,7 +108,7 @@ function established(
   signal: GiveUpSignal | undefined,
 ): Promise<Conduit> {
   const connected = new Promise<Conduit>((resolve, reject) => {
-    // Stays: the stream may fail before its user has a listener of its own (Connector.connect).
+    // This listener stays: the stream may fail before its user listens (Connector.connect).
     socket.on('error', (cause: NodeJS.ErrnoException) => reject(connectError(destination, cause)));
     socket.once('connect', () => resolve(new StreamConduit(socket)));
   });
@@ -119,13 +118,15 @@ function established(
   });
 }
 
-/** For net.connect: the addresses that are known, whatever is asked for. */
-function answering(addresses: readonly string[]): LookupFunction {
+/** A lookup for net.connect that always answers with the known addresses. */
+function fixedLookup(addresses: readonly string[]): LookupFunction {
   const all = addresses.map((address) => ({ address, family: family(address) }));
   return (_name, _options, callback) => process.nextTick(callback, null, all);
 }
 
-/** Several addresses that fail make an AggregateError with the first one's code and no message. */
+/**
+ * If several addresses fail, `cause` is an AggregateError with the first one's code and no message.
+ */
 function connectError(destination: Destination, cause: NodeJS.ErrnoException): ConnectError {
   const refusal = refusalOfErrno(cause.code) ?? 'unreachable';
   const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause;

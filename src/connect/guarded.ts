@@ -1,30 +1,31 @@
 /**
- * The allow-list of a running tunnel: one guard for all its policies, and for all that the jump
- * host is asked for.
+ * The allow-list of a running tunnel: one guard for all its policies, and for everything that is
+ * opened through the jump host.
  *
- *   Flows -> guard(policy)   connections of programs, answered before anything is looked up or
- *                            dialled
- *         -> Forms        ─┐ the form in which one is opened: its name or its address
- *   DNS, catalog          ─┴> guardedConnector -> link
+ *   Flows -> guard(policy)    connections of programs: decided before any lookup or dialling
+ *         -> NameOrAddress ─┐ the form in which a flow is opened: its name or its address
+ *   DNS, catalog           ─┴> guardedConnector -> link
  *
- * Nothing has the link itself, so nothing at all is opened through the jump host that no rule
- * permits.
+ * No other part has direct access to the link, so nothing is opened through the jump host unless a
+ * rule permits it.
  */
-import type { AllowOptions } from '../config/configuration.ts';
 import { ConnectError, type Connector } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
-import { type AllowGuard, createAllowGuard } from '../policy/allowlist.ts';
+import { type AllowGuard, type AllowGuardOptions, createAllowGuard } from '../policy/allowlist.ts';
 import type { Policy } from '../policy/policy.ts';
 
-export function createGuard({ rules, dryRun }: AllowOptions, observer: Observer): AllowGuard {
+export function createGuard(
+  { rules, dryRun }: Pick<AllowGuardOptions, 'rules' | 'dryRun'>,
+  observer: Observer,
+): AllowGuard {
   return createAllowGuard({ rules, dryRun, observer });
 }
 
 const THROUGH_THE_TUNNEL: Policy = { decide: () => ({ kind: 'tunnel' }) };
 
-/** The list has no rule for it: the jump host has not been asked. */
+/** The allow-list has no rule for the destination. The jump host was not asked. */
 export class NotAllowedError extends ConnectError {
   constructor(refusal: Refusal, destination: Destination, why: string) {
     const where = formatDestination(destination);
@@ -34,9 +35,9 @@ export class NotAllowedError extends ConnectError {
 }
 
 /**
- * The link for whoever opens something through it. Rejects with NotAllowedError where no rule
- * permits that. `namesOf`: the names for which a resolver behind the jump host has answered a
- * canonical address.
+ * The link, for all parts that open something through it. `connect` rejects with NotAllowedError if
+ * no rule permits the destination. `namesOf`: the names that a resolver behind the jump host has
+ * resolved to a canonical address.
  */
 export function guardedConnector(
   link: Connector,

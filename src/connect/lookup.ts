@@ -1,6 +1,5 @@
 /**
- * This machine's resolver, for destinations that are given by name and don't go to the jump host by
- * name.
+ * This machine's resolver, for destinations with a name that is not sent to the jump host.
  */
 import { lookup } from 'node:dns/promises';
 import type { GiveUpSignal } from '../base/giveup.ts';
@@ -8,15 +7,15 @@ import { within } from '../base/within.ts';
 import { ConnectError } from '../flow/connector.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
 
-/** Longer than glibc takes to ask two servers twice (resolv.conf(5): timeout 5, attempts 2). */
+/** glibc needs less to ask two servers twice (resolv.conf(5): timeout 5, attempts 2). */
 const LOOKUP_TIMEOUT_MS = 25_000;
-/** More addresses of one name than this are not tried. */
+/** At most this many addresses of one name are tried. */
 export const MAX_ADDRESSES = 16;
 
 /**
- * The addresses of a name, canonical, each once, in the system's order of preference (RFC 6724); at
- * least one. Rejects with ConnectError `unreachable`, or with the signal's reason. getaddrinfo(3)
- * can't be cancelled: it goes on in its thread.
+ * The canonical addresses of a name, at least one, without duplicates, in the system's order of
+ * preference (RFC 6724). Rejects with ConnectError `unreachable`, or with the signal's reason.
+ * getaddrinfo(3) can't be cancelled: it goes on in its thread.
  */
 export async function lookupName(name: string, signal?: GiveUpSignal): Promise<string[]> {
   const failed = (why: string, cause?: unknown): ConnectError =>
@@ -27,7 +26,7 @@ export async function lookupName(name: string, signal?: GiveUpSignal): Promise<s
       throw failed(REASONS[cause.code ?? ''] ?? String(cause.code ?? cause), cause);
     }),
   );
-  // Link-local addresses come with a zone, which can't be carried.
+  // Link-local addresses have a zone, which a Destination can't contain.
   const addresses = found
     .map(({ address }) => address)
     .filter(isAddress)

@@ -1,19 +1,19 @@
 /**
- * The two forms of a destination, its name and its address: sshd's PermitOpen compares text, so a
- * server that permits one of them may prohibit the other.
+ * The two forms of a destination are its name and its address. sshd's PermitOpen compares text, so
+ * a server that permits one form may prohibit the other.
  *
  *   connect(10.77.0.11:443) -> prohibited
  *        -> www.corp.example:443, if that is known to be its name -> open, and remembered
  *   connect(www.corp.example:443) -> prohibited
  *        -> 10.77.0.11:443, if the name can be resolved -> open, and remembered
  *
- * The other form is tried once for a connection, and only after "prohibited": what is refused or
- * unreachable in one form is so in the other. It has to be permitted by this side's rules as well
- * (`mayOpen`): an exclusion of a form holds for it. A working form is used first for REMEMBERED_MS,
- * because names move; it is forgotten as soon as it fails.
+ * Other forms are tried once for each connection, and only after "prohibited": if one form is
+ * refused or unreachable, so is the other. Our own rules must permit the other form as well
+ * (`mayOpen`), since an exclusion may apply to only one form. A form that works is tried first for
+ * REMEMBERED_MS. It expires because names move, and is forgotten as soon as it fails.
  *
- * Limits: MAX_FORMS tried for a connection, MAX_REMEMBERED destinations, beyond which the oldest
- * goes; both counted.
+ * Limits: MAX_FORMS tried for each connection; MAX_REMEMBERED destinations, after which the oldest
+ * is forgotten. Both are counted.
  */
 import { LruMap } from '../base/lrumap.ts';
 import { reasonOf } from '../errors/reason.ts';
@@ -22,24 +22,23 @@ import { ConnectError, type ConnectOptions, type Connector } from '../flow/conne
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 
-/** Other forms of one destination: a name may have several addresses, an address several names. */
+/** Limit of other forms: a name may have several addresses, and an address several names. */
 export const MAX_FORMS = 4;
 export const MAX_REMEMBERED = 1024;
 export const REMEMBERED_MS = 5 * 60_000;
 
 export interface NameOrAddressOptions {
   readonly connector: Connector;
-  /** The host in the form in which its target is written; undefined: as it was asked for. */
+  /** The host in the form in which its target is written. undefined: use the requested form. */
   readonly targetForm?: (destination: Destination) => string | undefined;
   /**
-   * The other forms of a destination's host, the likeliest first; none: there are none, or they are
-   * not known.
+   * The other forms of a destination's host, the most likely first. Empty: no other form is known.
    */
   readonly otherForms: (
     destination: Destination,
     options: ConnectOptions,
   ) => Promise<readonly string[]>;
-  /** Whether the rules let another form be opened. Default: they do. */
+  /** Whether the rules permit another form. Default: they do. */
   readonly mayOpen?: (destination: Destination) => boolean;
   readonly observer: Observer;
   /** Milliseconds of a monotonic clock. */
@@ -49,7 +48,7 @@ export interface NameOrAddressOptions {
 export class NameOrAddressConnector implements Connector {
   readonly #options: NameOrAddressOptions;
   readonly #clock: () => number;
-  /** By destination as it was asked for. */
+  /** By destination in the requested form. */
   readonly #working: LruMap<string, { readonly host: string; readonly until: number }>;
 
   constructor(options: NameOrAddressOptions) {
@@ -61,7 +60,7 @@ export class NameOrAddressConnector implements Connector {
     });
   }
 
-  /** Rejects with the first form's error where every form is prohibited. */
+  /** If every form is prohibited, rejects with the error of the first one. */
   async connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
     const { connector, targetForm } = this.#options;
     const key = formatDestination(destination);
@@ -72,7 +71,7 @@ export class NameOrAddressConnector implements Connector {
     } catch (error) {
       this.#working.delete(key);
       if (!isProhibited(error)) throw error;
-      for (const host of await this.#others(destination, first, options)) {
+      for (const host of await this.#formsToTry(destination, first, options)) {
         const stream = await this.#try({ host, port }, options);
         if (stream === undefined) continue;
         this.#working.set(key, { host, until: this.#clock() + REMEMBERED_MS });
@@ -82,7 +81,7 @@ export class NameOrAddressConnector implements Connector {
     }
   }
 
-  /** undefined: it is prohibited as well. */
+  /** undefined: this form is prohibited as well. */
   async #try(destination: Destination, options: ConnectOptions): Promise<Conduit | undefined> {
     this.#options.observer.count('tunnel_other_forms_total');
     try {
@@ -93,7 +92,7 @@ export class NameOrAddressConnector implements Connector {
     }
   }
 
-  async #others(
+  async #formsToTry(
     destination: Destination,
     tried: string,
     options: ConnectOptions,
@@ -111,8 +110,7 @@ export class NameOrAddressConnector implements Connector {
       });
       others = [];
     }
-    // What a target is written like may differ from what was asked for, which then is another form
-    // itself.
+    // If the target's form was tried first, the requested form is itself another form.
     const permitted = others.filter((host) => mayOpen?.({ host, port }) ?? true);
     if (permitted.length < others.length) observer.count('tunnel_other_forms_excluded_total');
     const forms = new Set([destination.host, ...permitted]);

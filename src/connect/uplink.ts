@@ -1,18 +1,18 @@
 /**
- * The way past the tunnel's own routes: what is captured and yet goes directly leaves by sockets
- * that are bound to the device that would be used without the tunnel.
+ * Bypasses the tunnel's own routes. Direct connections to captured addresses use sockets that are
+ * bound to the device that would be used without the tunnel.
  */
 import { ConnectError, type Connector } from '../flow/connector.ts';
 import { addressBytes, family } from '../net/address.ts';
 import { DirectConnector, type DirectOptions } from './direct.ts';
 
-/** What is captured, and by which device (policy/captured.ts). */
+/** The captured addresses, and the device that captures them (policy/captured.ts). */
 export interface Captured {
   contains(address: string): boolean;
   readonly deviceName: string | undefined;
 }
 
-/** What the addon does for it (native/addon.ts). */
+/** The functions of the addon that are needed here (native/addon.ts). */
 export interface BoundSockets {
   uplinkFor(address: Uint8Array, exclude: string): string | null;
   socketOnDevice(family: 4 | 6, device: string): number;
@@ -28,7 +28,7 @@ export class Uplink {
     this.#native = native;
   }
 
-  /** Dials past the tunnel. `lookup` as in DirectOptions. */
+  /** A connector that bypasses the tunnel. `lookup` as in DirectOptions. */
   connector(lookup?: NonNullable<DirectOptions['lookup']>): Connector {
     return new DirectConnector({
       uplinkFor: (address) => this.#deviceFor(address),
@@ -38,18 +38,18 @@ export class Uplink {
   }
 
   /**
-   * A UDP socket for one address, by its descriptor; undefined: no route of the tunnel is in the
-   * way. Throws ConnectError when nothing leads there, and what the system says.
+   * The descriptor of a UDP socket for one address. undefined: no route of the tunnel captures it.
+   * Throws ConnectError if no route leads there, or the system's error.
    */
   datagramSocket(address: string): number | undefined {
     const device = this.#deviceFor(address);
     if (device === undefined) return undefined;
     if (device === null)
-      throw new ConnectError('no-network', `${address}: no route beside the tunnel's own`);
+      throw new ConnectError('no-network', `${address}: no route except the tunnel's own`);
     return this.#native.datagramSocketOnDevice(family(address), device);
   }
 
-  /** null: no device leads there; undefined: no route of the tunnel is in the way. */
+  /** null: no device leads there. undefined: no route of the tunnel captures it. */
   #deviceFor(address: string): string | null | undefined {
     if (!this.#captured.contains(address)) return undefined;
     return this.#native.uplinkFor(addressBytes(address), this.#captured.deviceName ?? '');

@@ -1,23 +1,23 @@
 /**
- * Who answers for a name: a pure function of what the user asked for.
+ * Decides who answers queries for a name: a pure function of the name and the options.
  *
  *   1. names that never leave this machine    -> loopback, or nothing
  *      (localhost, and how other resolvers are found)
  *   2. reverse names of stand-ins             -> stand-in
- *      (198.18.0.0/15 and 2001:2::/48: nobody else knows them)
+ *      (198.18.0.0/15 and 2001:2::/48: no other server knows them)
  *   3. the jump host's own names              -> local
- *      (the tunnel can't tell the way to itself)
+ *      (they are needed before the tunnel is up)
  *   4. name targets that are not excluded     -> virtual
  *      (`api.example.com`, `*.corp.example`)
  *   5. --domain suffixes                      -> tunnel
  *      (the resolver behind the jump host)
  *   6. reverse names of `reversed` addresses  -> tunnel
- *      (split DNS: those of the networks that are captured)
+ *      (split DNS: the addresses of the captured networks)
  *   7. everything else                        -> `beyond`
- *      (tunnel with --dns alone, else this machine's, or nobody's)
+ *      (with --dns alone the tunnel, else this machine's resolvers, or nobody)
  *
- * Only rules 3 and 7 may send a name to this machine's resolvers; what 4 to 6 hold never goes
- * there, also not when the tunnel fails.
+ * Only rules 3 and 7 may send a name to this machine's resolvers. Names that match rules 4 to 6
+ * never go there, even when the tunnel fails.
  */
 import { isLocalhost, type NamePattern } from '../net/name.ts';
 import { NameMap } from '../net/namemap.ts';
@@ -28,16 +28,16 @@ import { addressFromReverse, isReverse, reverseZones } from './reverse.ts';
 
 export type NameRoute =
   /**
-   * `zone` is the target's name, without `*.`; `exact`: the name itself is written in the target.
+   * `zone` is the target's name, without `*.`. `exact`: the target is the name itself, no wildcard.
    */
   | { readonly kind: 'virtual'; readonly zone: string; readonly exact: boolean }
   /** The loopback addresses (RFC 6761 §6.3). */
   | { readonly kind: 'loopback'; readonly zone: string }
-  /** Answered in the negative: no such name, or no such records. */
+  /** A negative answer: no such name, or no such records. */
   | { readonly kind: 'nothing'; readonly zone: string; readonly exists: boolean }
   /**
-   * The reverse name of an address in the ranges for devices and virtual addresses, of this tunnel
-   * or of another one.
+   * The reverse name of an address in the ranges for devices and virtual addresses, whether of this
+   * tunnel or of another one.
    */
   | { readonly kind: 'stand-in'; readonly address: string }
   | { readonly kind: 'tunnel' }
@@ -45,18 +45,21 @@ export type NameRoute =
 
 export interface NamingOptions {
   readonly nameTargets: readonly NamePattern[];
-  /** Those for all ports; one for some ports leaves the name a target. */
+  /** Only those for all ports: an exclusion for some ports leaves the name a target. */
   readonly nameExclusions: readonly NamePattern[];
-  /** Canonical; each stands for itself and everything below. */
+  /** Canonical. Each covers itself and all names below it. */
   readonly domains: readonly string[];
   /** Addresses whose reverse names go with `domains`. Default: none. */
   readonly reversed?: readonly Prefix[];
   /**
-   * `nothing`: other names don't exist, so that a search list goes on to its next suffix
+   * `nothing`: other names don't exist, and a search list goes on to its next suffix
    * (resolv.conf(5)).
    */
   readonly beyond: 'tunnel' | 'local' | 'nothing';
-  /** Names that are dialled to reach the jump host, canonical; read each time. Default: none. */
+  /**
+   * `own`: the names that are dialled to reach the jump host, canonical. Read each time. Default:
+   * none.
+   */
   readonly book?: { readonly own: readonly string[] };
 }
 
@@ -70,25 +73,23 @@ const BEYOND: Readonly<Record<NamingOptions['beyond'], NameRoute>> = {
   nothing: { kind: 'nothing', zone: '.', exists: false },
 };
 /**
- * Firefox asks for it whether the network's own resolver should be used (it then doesn't turn to
- * one on the web by itself).
+ * Firefox looks this name up to decide whether to use the network's resolver. If the name doesn't
+ * exist, Firefox doesn't switch to a resolver on the web of its own accord.
  */
 const CANARY = 'use-application-dns.net';
-/**
- * Where clients look for an encrypted resolver that stands for this one (RFC 9462 §4); there is
- * none.
- */
+/** Where clients look for an encrypted version of this resolver (RFC 9462 §4). It has none. */
 const DISCOVERY = 'resolver.arpa';
-/** systemd 252 takes 256 domains for a link; the limit has changed more than once. */
+/** systemd 252 accepts 256 domains for a link; other versions have had other limits. */
 const MAX_ROUTED_DOMAINS = 200;
 /**
- * More of them become the whole reverse tree: what isn't `reversed` of it is asked for at this
- * machine's resolvers again.
+ * If there are more zones, the whole reverse tree is routed here. Reverse names that aren't in
+ * `reversed` then go on to this machine's resolvers.
  */
 const MAX_REVERSE_ZONES = 64;
 
 /**
- * The function takes a name in lower case without a dot at the end (dns/wire/message.ts, nameText).
+ * The function that is returned takes a name in lower case without a dot at the end
+ * (dns/wire/message.ts, nameText).
  */
 export function createNaming(options: NamingOptions): Naming {
   const { nameTargets, nameExclusions, domains, reversed = [], beyond, book } = options;
@@ -116,15 +117,18 @@ export function createNaming(options: NamingOptions): Naming {
   };
 }
 
-/** A name of one label also with what the resolver's search list appends to it (resolv.conf(5)). */
+/**
+ * Whether `name` is `own`. If `own` has one label, a suffix from the resolver's search list may
+ * follow it (resolv.conf(5)).
+ */
 function isOwn(name: string, own: string): boolean {
   return name === own || (!own.includes('.') && name.startsWith(`${own}.`));
 }
 
 /**
- * What a resolver has to be told to send here (systemd-resolved's routing domains): suffixes, none
- * of them below another, or `.` for all names. It may be more than what isn't `beyond`, never less:
- * what comes here and isn't the tunnel's is asked for at this machine's resolvers.
+ * The domains that another resolver must route here (systemd-resolved's routing domains): suffixes,
+ * none of them below another, or `.` for all names. They cover every name that isn't `beyond`, and
+ * may cover more: names that arrive here and aren't the tunnel's go on to this machine's resolvers.
  */
 export function routedDomains({
   nameTargets,
@@ -137,7 +141,7 @@ export function routedDomains({
   const routed = new Set([
     ...nameTargets.map(({ name }) => name),
     ...domains,
-    // Or Firefox asks a resolver on the web for names that only the tunnel knows.
+    // Without it Firefox asks a resolver on the web for names that only the tunnel knows.
     CANARY,
     ...OWN_RANGES.flatMap(reverseZones),
     ...(zones.size > MAX_REVERSE_ZONES ? ['in-addr.arpa', 'ip6.arpa'] : zones),

@@ -22,8 +22,8 @@ export function isReverse(name: string): boolean {
 }
 
 /**
- * The canonical address that a name in lower case is the reverse name of; undefined where it isn't
- * that of a whole one.
+ * The canonical address whose reverse name this is, given in lower case; undefined if it isn't the
+ * reverse name of a whole address.
  */
 export function addressFromReverse(name: string): string | undefined {
   if (name.endsWith(ZONE4)) {
@@ -45,14 +45,17 @@ export function reverseName(address: string): string {
   return `${nibbles.map((nibble) => nibble.toString(16)).join('.')}${ZONE6}`;
 }
 
-/** Bits that a label of a reverse name stands for. */
+/** How many bits of the address each label of a reverse name encodes. */
 const LABEL_BITS = { 4: 8, 6: 4 } as const;
-/** A prefix that doesn't end at a label is told in so many zones, or in the next wider one. */
+/**
+ * A prefix that doesn't end at a label's boundary is split into at most this many zones. If it
+ * needs more, the next wider zone is used.
+ */
 const MAX_ZONES_OF_A_PREFIX = 16;
 
 /**
- * The zones that hold the reverse names of all of a prefix, and where that takes too many, one that
- * holds more.
+ * The zones that contain the reverse names of all addresses of a prefix. If that takes too many,
+ * one zone that contains more.
  */
 export function reverseZones({ family: of, address, length }: Prefix): string[] {
   const bits = LABEL_BITS[of];
@@ -66,7 +69,7 @@ export function reverseZones({ family: of, address, length }: Prefix): string[] 
   );
 }
 
-/** The reverse name of an address without the labels behind its first so many. */
+/** The zone for the first `kept` labels of an address, counted from the most significant. */
 function reverseZone(address: string, kept: number): string {
   const labels = reverseName(address).split('.');
   const all = ADDRESS_BITS[family(address)] / LABEL_BITS[family(address)];

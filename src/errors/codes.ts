@@ -1,15 +1,15 @@
 /**
- * Every code that an error of this program can have, with the exit status of a run that it ends.
+ * Every error code of this program, with the exit status of a run that it ends.
  *
  *   ERRORS ─┬─► ErrorCode       the type: a code that is not declared here doesn't compile
  *           ├─► exitStatusOf()  what cli/exit.ts ends the program with
  *           └─► errorTable()    the table "Errors" of docs/usage.md; a test compares the two
  *
- * A code that ends one connection, query or login method doesn't end a run; if one of these did, it
- * would be with the status that stands here.
+ * Some errors end one connection, query or login method, not a run. If one of these ended a run, it
+ * would end it with the status given here.
  */
 
-/** Exit statuses: what a script can tell apart. Documented in docs/usage.md and in --help. */
+/** Exit statuses, for scripts. Documented in docs/usage.md and in --help. */
 export const EXIT = {
   ok: 0,
   unexpected: 1,
@@ -22,17 +22,17 @@ export const EXIT = {
 } as const;
 
 const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
-  ok: 'stopped in order',
+  ok: 'orderly stop',
   unexpected: 'unexpected failure',
-  usage: "usage, also of a cloud's settings",
+  usage: 'wrong usage, or wrong settings of a cloud',
   authentication: 'authentication failed, at the jump host or at Keystone',
   hostKey: 'host key rejected',
   jumpHost: 'jump host not reachable at the start',
   capture: 'capture not possible here',
-  alreadyRunning: 'another tunnel captures the range, or a part of it',
+  alreadyRunning: 'another tunnel captures the same range, or part of it',
 };
 
-/** Of `tunnel exec`, beside the command's own, as env(1) and timeout(1) have them. */
+/** Those of `tunnel exec` besides its command's own, the same as in env(1) and timeout(1). */
 export const EXEC_EXIT = { failed: 125, cannotExecute: 126, notFound: 127 } as const;
 
 export type ExitStatus =
@@ -42,11 +42,11 @@ export type ExitStatus =
 interface ErrorGroup {
   readonly codes: readonly string[];
   readonly exit: ExitStatus;
-  /** What it means and what helps, in one line. */
+  /** What the error means and what helps, in one line. */
   readonly meaning: string;
 }
 
-/** Codes that mean the same to whoever reads them stand together. */
+/** Codes with the same meaning for the reader share an entry. */
 export const ERRORS = [
   {
     codes: ['usage'],
@@ -57,13 +57,13 @@ export const ERRORS = [
     codes: ['jumphost-dns', 'jumphost-refused', 'jumphost-unreachable', 'jumphost-timeout'],
     exit: EXIT.jumpHost,
     meaning:
-      'the jump host, or a host on the way to it, could not be reached over TCP; `via a, b:` says behind which hosts',
+      'the jump host, or a host on the way to it, could not be reached over TCP; `via a, b:` names the hosts before it',
   },
   {
     codes: ['jumphost-slow'],
     exit: EXIT.jumpHost,
     meaning:
-      'the jump host accepted the connection, but SSH did not get on; it is tried again with growing waits of up to 30 s',
+      'the jump host accepted the connection, but SSH made no progress; it is tried again after growing waits of up to 30 s',
   },
   {
     codes: ['jumphost-proxy'],
@@ -93,17 +93,19 @@ export const ERRORS = [
   {
     codes: ['jumphost-closed'],
     exit: EXIT.jumpHost,
-    meaning: 'it hung up before authentication: `MaxStartups`, `PerSourcePenalties`, a ban',
+    meaning:
+      'the jump host hung up before authentication: `MaxStartups`, `PerSourcePenalties`, a ban',
   },
   {
     codes: ['host-key-unknown', 'host-key-changed', 'host-key-revoked'],
     exit: EXIT.hostKey,
-    meaning: 'see above; nothing was sent but the key exchange, nothing was captured',
+    meaning:
+      'see [Host key](#the-jump-host); nothing was sent except the key exchange, nothing was captured',
   },
   {
     codes: ['host-key-skipped'],
     exit: EXIT.hostKey,
-    meaning: 'the server goes on before its host key has been accepted, which no SSH server does',
+    meaning: 'the server continued before its host key was accepted, which no SSH server does',
   },
   {
     codes: ['host-key-differs'],
@@ -113,12 +115,12 @@ export const ERRORS = [
   {
     codes: ['known-hosts-unwritable'],
     exit: EXIT.unexpected,
-    meaning: "an accepted host key can't be written down; the message has the file",
+    meaning: "an accepted host key can't be saved; the message names the file",
   },
   {
     codes: ['auth-failed'],
     exit: EXIT.authentication,
-    meaning: 'the login was refused; the message lists what was tried and what the server asks for',
+    meaning: 'the login was refused; the message lists what was tried and what the server accepts',
   },
   {
     codes: ['auth-timeout'],
@@ -158,17 +160,17 @@ export const ERRORS = [
   {
     codes: ['openssh-not-found', 'openssh-unusable', 'openssh-configuration', 'transport-unfit'],
     exit: EXIT.usage,
-    meaning: "your `ssh` is wanted, and isn't there, is too old or rejects its configuration",
+    meaning: 'your `ssh` is needed, but is missing, is too old or rejects its configuration',
   },
   {
     codes: ['openssh-failed'],
     exit: EXIT.jumpHost,
-    meaning: 'your `ssh` ended for a reason that is not known here; its last line is shown',
+    meaning: 'your `ssh` ended for an unknown reason; its last line is shown',
   },
   {
     codes: ['openssh-directory'],
     exit: EXIT.unexpected,
-    meaning: 'no private directory can be made for the socket of your `ssh`',
+    meaning: "a private directory for the socket of your `ssh` can't be made",
   },
   {
     codes: ['link-lost'],
@@ -195,7 +197,7 @@ export const ERRORS = [
   {
     codes: ['capture-privileges'],
     exit: EXIT.capture,
-    meaning: "sudo or doas said no, or isn't there",
+    meaning: 'sudo or doas refused, or neither is installed',
   },
   {
     codes: ['capture-no-tun'],
@@ -218,12 +220,12 @@ export const ERRORS = [
     codes: ['capture-family'],
     exit: EXIT.capture,
     meaning:
-      'a target came up whose address family the device was made without; start the tunnel again',
+      'a new target has an address family that the device was made without; start the tunnel again',
   },
   {
     codes: ['capture-failed'],
     exit: EXIT.capture,
-    meaning: 'the device or a route could not be made; the message says which and why',
+    meaning: 'the device or a route could not be created; the message says which and why',
   },
   {
     codes: ['capture-listen'],
@@ -244,68 +246,69 @@ export const ERRORS = [
   {
     codes: ['capture-closed'],
     exit: EXIT.capture,
-    meaning: 'the tunnel is stopping; connections that are left are reset',
+    meaning: 'the tunnel is stopping; remaining connections are reset',
   },
   {
     codes: ['helper-version'],
     exit: EXIT.capture,
     meaning:
-      'the installed helper is of another version; the message has the command that updates it',
+      'the installed helper has another version; the message has the command that updates it',
   },
   {
     codes: ['native-missing'],
     exit: EXIT.capture,
-    meaning: "the native part isn't built: `npm run build:native`",
+    meaning: "the native part isn't built: run `npm run build:native`",
   },
   {
     codes: ['already-running'],
     exit: EXIT.alreadyRunning,
     meaning:
-      'another tunnel captures this range or a part of it: leave that out of one of them with `-x`',
+      'another tunnel captures this range or part of it: exclude that from one of them with `-x`',
   },
   {
     codes: ['dns-resolved', 'dns-resolv-conf'],
     exit: EXIT.capture,
-    meaning: "queries can't be had on this machine: start it as root, or use `tunnel exec`",
+    meaning:
+      "queries can't be captured on this machine: start the tunnel as root, or use `tunnel exec`",
   },
   {
     codes: ['dns-no-block'],
     exit: EXIT.capture,
-    meaning: 'seven tunnels with name targets run already',
+    meaning: 'seven tunnels with name targets are already running',
   },
   {
     codes: ['journal'],
     exit: EXIT.capture,
     meaning:
-      "what is changed on this machine can't be written down, so it isn't changed; the message has the directory",
+      "a change to this machine can't be recorded, so it isn't made; the message names the directory",
   },
   {
     codes: ['dns-busy', 'dns-timeout', 'dns-closed', 'dns-unreachable', 'dns-malformed'],
     exit: EXIT.capture,
-    meaning: 'a resolver gave no answer to one query; who asked gets SERVFAIL',
+    meaning: 'a resolver gave no answer to one query; the client gets SERVFAIL',
   },
   {
     codes: ['launcher-version'],
     exit: EXIT.unexpected,
     meaning:
-      'the installed launcher is of another version; the message has the command that updates it',
+      'the installed launcher has another version; the message has the command that updates it',
   },
   {
     codes: ['launcher-privileges'],
     exit: EXIT.unexpected,
     meaning:
-      "the privileges that `tunnel exec` was started with can't be given up, or `SUDO_UID` and `DOAS_USER` name nobody, or different users",
+      "`tunnel exec` can't give up the privileges that it was started with, or `SUDO_UID` and `DOAS_USER` name no user, or different users",
   },
   {
     codes: ['launcher-failed'],
     exit: EXIT.unexpected,
-    meaning: "the launcher of the command can't be run, or has ended; the message says at what",
+    meaning: "the launcher of the command can't be run, or failed; the message says at which step",
   },
   {
     codes: ['namespace-refused', 'namespace-no-tun', 'namespace-network'],
     exit: EXIT.unexpected,
     meaning:
-      "`exec --isolate` can't give the command a network of its own here; the hint says what would permit it",
+      "`exec --isolate` can't give the command its own network here; the hint says what would permit it",
   },
   {
     codes: ['command-not-found'],
@@ -315,7 +318,7 @@ export const ERRORS = [
   {
     codes: ['command-not-executable'],
     exit: EXEC_EXIT.cannotExecute,
-    meaning: "the command of `exec` is there and can't be run",
+    meaning: "the command of `exec` exists, but can't be run",
   },
   {
     codes: [
@@ -352,17 +355,17 @@ export const ERRORS = [
   {
     codes: ['clean-incomplete'],
     exit: EXIT.unexpected,
-    meaning: 'something that `tunnel clean` found could not be put right; run it as root',
+    meaning: 'something that `tunnel clean` found could not be repaired; run it as root',
   },
   {
     codes: ['ssh2-changed'],
     exit: EXIT.unexpected,
-    meaning: 'the ssh2 package is of a version that this program was not made for',
+    meaning: 'the ssh2 package has a version that this program does not support',
   },
   {
     codes: ['unexpected'],
     exit: EXIT.unexpected,
-    meaning: 'a fault of the program: please report it, with what `-vv` says',
+    meaning: 'a bug in the program: please report it, with the output of `-vv`',
   },
 ] as const satisfies readonly ErrorGroup[];
 

@@ -1,6 +1,6 @@
 /**
- * The program's one error class. Foreign errors (ssh2, errno, the helper's answers) are
- * translated into it where they enter; whoever prints it shows `message`, then `hint`.
+ * The program's one error class. Foreign errors (ssh2, errno, the helper's answers) are translated
+ * into it where they enter. It is printed as `message`, then `hint`.
  */
 import type { ErrorCode } from './codes.ts';
 

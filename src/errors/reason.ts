@@ -1,4 +1,4 @@
-/** What is caught may be anything: these say it in words. */
+/** Describes a caught value, which may be anything. */
 
 /** The message of an error; the text of anything else that was thrown. */
 export function reasonOf(error: unknown): string {
@@ -6,8 +6,8 @@ export function reasonOf(error: unknown): string {
 }
 
 /**
- * The name that the system has for an error, such as `ENOENT`: shorter than Node's message, which
- * repeats the path. The text of what has no `code`.
+ * The system's name for an error, such as `ENOENT`: shorter than Node's message, which repeats the
+ * path. Without a `code`, the text of the value.
  */
 export function systemCodeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : String(error);

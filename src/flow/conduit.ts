@@ -1,57 +1,55 @@
 /**
- * One end of a connection. Two are joined, the application's and the far side's, and then call each
- * other directly: no stream, queue or relay lies between them, so that a byte costs little more
- * than its copy.
+ * One end of a connection. The application's end and the far side's are joined, and then call each
+ * other directly. No stream, queue or relay lies between them, so a byte costs little more than its
+ * copy.
  *
  *   near.join(far), far.join(near)
  *
- *   what comes in at near:    far.send(data, memory) -> far passes it on, now or later
+ *   near receives data:       far.send(data, memory) -> far passes them on, now or later
  *                                                    -> near.taken(bytes)
- *   near has ended:           far.finish()     -> what was sent before goes first, then the end:
+ *   near has ended:           far.finish()     -> far passes on what it has, then the end:
  *                                                 half-close
- *   near takes nothing more:  far.shut()       -> far still delivers what it has; what comes in at
- *                                                 far is refused
+ *   near takes nothing more:  far.shut()       -> far still delivers what it has, but refuses
+ *                                                 any data that it receives
  *   near is reset, or lost:   far.abort(error) -> far is reset at once
  *
- * Back-pressure is the sender's window: it admits so many bytes that have not been taken. So a
- * receiver takes over all that it is given, and what it can't pass on is bounded by the window that
- * its sender has granted. `send` never fails: after the receiver has ended, it takes the bytes and
- * drops them.
+ * Back-pressure is the sender's window: the number of bytes that it lets wait before they are
+ * taken. A receiver therefore accepts everything it is given, and the sender's window limits what
+ * it must keep. `send` never fails: after the receiver has ended, it takes the bytes and drops
+ * them.
  *
  * States of a conduit: made -> joined -> over. It is over when both directions have ended in order,
- * when it is aborted, and when its own side is lost; in that last case it aborts the other end
- * itself. A conduit that is over ignores calls. One that has lost its side before it is joined says
- * so when it is.
+ * when it is aborted, or when its own side is lost. In the last case it aborts the other end
+ * itself. A conduit that is over ignores calls. If it loses its side before it is joined, it aborts
+ * the other end in `join`.
  */
 import type { Slab } from './memory.ts';
 
 export type OverListener = (error: Error | undefined) => void;
 
 export interface Conduit {
-  /** Bytes that have come in here. */
+  /** Bytes received at this end. */
   readonly received: number;
-  /**
-   * Whose end the other one is: called once. What has come in before is passed on within the call.
-   */
+  /** Sets the other end. Called once. Data that arrived earlier are passed on within the call. */
   join(other: Conduit): void;
   /**
-   * `listener` is called once, when this conduit is over; at once if it is. With the error if it
-   * did not end in order.
+   * Calls `listener` once, when this conduit is over, or at once if it already is. With the error
+   * if it did not end in order.
    */
   whenOver(listener: OverListener): void;
   /**
-   * Takes `data` over. They are a view of `memory`, which is to be retained by whoever keeps them;
-   * without it they belong to the receiver.
+   * Takes over `data`. They are a view of `memory`: a receiver that keeps them must retain it.
+   * Without `memory` the data belong to the receiver.
    */
   send(data: Buffer, memory: Slab | undefined): void;
   finish(): void;
-  /** The other end has passed on so many bytes of what came in here, and holds them no longer. */
+  /** The other end has passed on this many bytes received here, and no longer keeps them. */
   taken(bytes: number): void;
   shut(): void;
   abort(error: Error | undefined): void;
 }
 
-/** One listener that stands for two: hardly any conduit has more than one. */
+/** One listener that calls both. Few conduits have more than one, so none keeps a list. */
 export function both(first: OverListener | undefined, second: OverListener): OverListener {
   if (first === undefined) return second;
   return (error) => {

@@ -5,20 +5,20 @@
  *   send    -> copied, and pushed to the reader; taken when the reader asks for more
  *   _write  -> conduit.send; called back when all of it has been taken
  *   shut    -> after 'end' the stream is destroyed with ECONNRESET if it can still be written to;
- *           writes are swallowed until then
+ *           writes are discarded until then
  */
 import { Duplex } from 'node:stream';
 import { type Conduit, connectionReset } from './conduit.ts';
 import type { Slab } from './memory.ts';
 import { StreamConduit } from './streamconduit.ts';
 
-/** One chunk on the way; what waits for the reader is bounded by the conduit's window. */
+/** One chunk in flight. The conduit's window limits what waits for the reader. */
 const WRITE_BUFFER = 16 * 1024;
 const READ_BUFFER = 1;
 
 /**
- * `conduit` is not joined to anything yet. The stream has an 'error' listener, so that no error of
- * it ends the program.
+ * `conduit` must not be joined yet. The stream has an 'error' listener, so its errors don't end the
+ * program.
  */
 export function streamOf(conduit: Conduit): Duplex {
   return conduit instanceof StreamConduit ? conduit.stream : new ConduitStream(conduit);
@@ -28,15 +28,15 @@ class ConduitStream extends Duplex implements Conduit {
   received = 0;
   readonly #conduit: Conduit;
   #waiting: Buffer[] = [];
-  #wanted = false;
-  /** Given to Readable, which holds it until the reader asks for more. */
-  #lodged = 0;
+  #readerWaits = false;
+  /** Bytes pushed into Readable, which count as taken when the reader asks for more. */
+  #pushed = 0;
   #ended = false;
-  /** The reader has been told the end. */
-  #told = false;
+  /** The end has been pushed, or the stream is destroyed. */
+  #endPushed = false;
   #shut = false;
-  /** Something was written that nobody has got. */
-  #swallowed = false;
+  /** Something was written that nobody has received. */
+  #discarded = false;
   #unwritten = 0;
   #pendingWrite: ((error?: Error | null) => void) | undefined;
 
@@ -48,7 +48,7 @@ class ConduitStream extends Duplex implements Conduit {
     });
     this.#conduit = conduit;
     this.on('error', () => {
-      // The stream keeps it.
+      // The stream keeps the error.
     });
     conduit.whenOver((error) => {
       if (error !== undefined) this.destroy(error);
@@ -60,7 +60,7 @@ class ConduitStream extends Duplex implements Conduit {
     throw new TypeError('a stream says itself when it is closed');
   }
 
-  /** The conduit is joined to this stream, and not the other way round. */
+  /** Not called: the constructor joins the conduit to this stream. */
   join(): void {
     throw new TypeError('a stream is joined to its conduit when it is made');
   }
@@ -82,10 +82,10 @@ class ConduitStream extends Duplex implements Conduit {
 
   shut(): void {
     this.#shut = true;
-    this.#swallowed ||= this.#pendingWrite !== undefined;
+    this.#discarded ||= this.#pendingWrite !== undefined;
     this.#endWrite();
-    if (this.readableEnded) this.#futile();
-    else this.once('end', () => this.#futile());
+    if (this.readableEnded) this.#resetIfDiscarded();
+    else this.once('end', () => this.#resetIfDiscarded());
   }
 
   abort(error: Error | undefined): void {
@@ -93,9 +93,9 @@ class ConduitStream extends Duplex implements Conduit {
   }
 
   override _read(): void {
-    this.#wanted = true;
-    const taken = this.#lodged;
-    this.#lodged = 0;
+    this.#readerWaits = true;
+    const taken = this.#pushed;
+    this.#pushed = 0;
     if (taken > 0) this.#conduit.taken(taken);
     this.#feed();
   }
@@ -106,7 +106,7 @@ class ConduitStream extends Duplex implements Conduit {
     callback: (error?: Error | null) => void,
   ): void {
     if (this.#shut || chunk.length === 0) {
-      this.#swallowed ||= chunk.length > 0;
+      this.#discarded ||= chunk.length > 0;
       callback();
       return;
     }
@@ -123,31 +123,31 @@ class ConduitStream extends Duplex implements Conduit {
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#waiting = [];
-    this.#told = true;
+    this.#endPushed = true;
     const inOrder = this.readableEnded && (this.writableFinished || this.#shut);
-    // Also one that is over: it may hold what was never read.
+    // Abort the conduit even if it is over: it may still contain unread data.
     if (!inOrder) this.#conduit.abort(error ?? undefined);
-    // What was read last: nobody asks for more after the end.
-    else if (this.#lodged > 0) this.#conduit.taken(this.#lodged);
-    this.#lodged = 0;
+    // The last chunk counts as taken now: nobody asks for more after the end.
+    else if (this.#pushed > 0) this.#conduit.taken(this.#pushed);
+    this.#pushed = 0;
     this.#endWrite(error ?? connectionReset());
     callback(error);
   }
 
   #feed(): void {
-    while (this.#wanted) {
+    while (this.#readerWaits) {
       const chunk = this.#waiting.shift();
       if (chunk === undefined) break;
-      this.#lodged += chunk.length;
-      this.#wanted = this.push(chunk);
+      this.#pushed += chunk.length;
+      this.#readerWaits = this.push(chunk);
     }
-    if (!this.#ended || this.#told || this.#waiting.length > 0) return;
-    this.#told = true;
+    if (!this.#ended || this.#endPushed || this.#waiting.length > 0) return;
+    this.#endPushed = true;
     this.push(null);
   }
 
-  #futile(): void {
-    if (this.#swallowed || !this.writableEnded) this.destroy(connectionReset());
+  #resetIfDiscarded(): void {
+    if (this.#discarded || !this.writableEnded) this.destroy(connectionReset());
   }
 
   #endWrite(error?: Error): void {

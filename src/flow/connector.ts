@@ -1,6 +1,6 @@
 /**
- * What opens connections: an SSH connection, a direct dial, and everything that decorates one of
- * them (connect/).
+ * The interface of everything that opens connections: an SSH connection, a direct dial, and
+ * whatever wraps one of them (connect/).
  */
 import type { GiveUpSignal } from '../base/giveup.ts';
 import { TunnelError, type TunnelErrorOptions } from '../errors/errors.ts';
@@ -8,7 +8,7 @@ import type { Destination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Conduit } from './conduit.ts';
 
-/** The far side, or the jump host, did not give us the connection. */
+/** The far side or the jump host refused the connection. */
 export class ConnectError extends TunnelError {
   readonly refusal: Refusal;
 
@@ -20,7 +20,7 @@ export class ConnectError extends TunnelError {
 }
 
 /**
- * The link was gone before the far side has answered: nothing of the flow has been carried, so it
+ * The link went down before the far side answered. None of the flow's data have been carried, so it
  * may be tried again on another link.
  */
 export class LinkGoneError extends ConnectError {
@@ -31,7 +31,8 @@ export class LinkGoneError extends ConnectError {
 }
 
 /**
- * A limit of this program's or of the connection's is reached: a moment later there may be room.
+ * A limit of this program or of the SSH connection is reached. There may be capacity a moment
+ * later.
  */
 export class BusyError extends ConnectError {
   constructor(message: string, options: TunnelErrorOptions = {}) {
@@ -41,30 +42,33 @@ export class BusyError extends ConnectError {
 }
 
 export interface ConnectOptions {
-  /** The id of the flow that it is for (FlowRequest), for the log. Undefined: for no flow. */
+  /**
+   * The id of the flow that the connection is for (FlowRequest), for the log. Undefined: for no
+   * flow.
+   */
   readonly flow?: number;
   /**
-   * Aborted when nobody waits for the connection any more; a channel that opens later is closed at
-   * once.
+   * Aborted when nobody waits for the connection any more. A channel that opens after that is
+   * closed at once.
    */
   readonly signal?: GiveUpSignal;
-  /** Who asked, told to the server as the originator (RFC 4254 §7.2). */
+  /** The application's address, sent to the server as the originator (RFC 4254 §7.2). */
   readonly originator?: Destination;
   /**
-   * What a name has been resolved to. A direct connector dials these and asks no resolver; over SSH
-   * it has no meaning.
+   * The addresses that the destination's name was resolved to. A direct connector dials these and
+   * asks no resolver. Over SSH they have no meaning.
    */
   readonly addresses?: readonly string[];
-  /** The name that was asked for, where the destination is one of its addresses. */
+  /** The name that was requested, if the destination is one of its addresses. */
   readonly name?: string;
 }
 
-/** Opens flows. A `Transport` is one; so is what dials directly (connect/direct.ts). */
+/** Opens flows. A `Transport` is one, and so is the direct dial (connect/direct.ts). */
 export interface Connector {
   /**
    * Opens one flow. Resolves when the far side has connected, with its end of the connection
-   * (conduit.ts), which may be lost before anybody has joined it. Rejects with `ConnectError`,
-   * or with the signal's reason.
+   * (conduit.ts). That end may be lost before anybody joins it. Rejects with `ConnectError`, or
+   * with the signal's reason.
    */
   connect(destination: Destination, options?: ConnectOptions): Promise<Conduit>;
 }

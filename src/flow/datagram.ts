@@ -1,7 +1,7 @@
 /** UDP datagrams, as captures pass them on. */
 import type { Destination } from '../net/destination.ts';
 
-/** The most that fits into an IPv4 packet, in bytes. */
+/** The largest payload that fits in an IPv4 packet, in bytes. */
 export const MAX_DATAGRAM = 65_507;
 
 export interface Datagram {

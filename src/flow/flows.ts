@@ -3,22 +3,22 @@
  *
  * States of a flow:
  *
- *   deciding   accept() was called: the policy is asked (synchronous, pure)
+ *   deciding   accept() was called: the policy decides (synchronous, pure)
  *   dialling   the connector (SSH channel, or a direct socket) is being opened; the application
- *              waits in its connect(). A name on whose addresses the policy depends is resolved
- *              first
- *   open       the application's connect completed; its two ends are joined (join.ts)
+ *              waits in its connect(). If the policy depends on a name's addresses, the name is
+ *              resolved first
+ *   open       the application's connect completed; the two ends are joined (join.ts)
  *   ended      closed in order, reset, refused, or given up by the application
  *
- * The far side is connected before the application is told so; when the application has gone
+ * The far side is connected before the application's connect succeeds. If the application has gone
  * meanwhile, the far side is closed. Each failure becomes one `Refusal`, which the capture turns
  * into RST, ICMP or silence.
  *
- * Flows end with their ends: a capture that closes resets the applications' side, a transport that
- * ends aborts the far side, and either ends the other.
+ * A flow ends when one of its ends does: a capture that closes resets the application's end, a
+ * transport that goes down aborts the far end, and either one ends the other.
  *
- * Limits: MAX_FLOWS, dialling and open together; beyond, a connection is put off (or
- * refused, if whoever asks does so once) and counted.
+ * Limits: MAX_FLOWS, dialling and open together. Beyond it a connection is deferred, or refused if
+ * the application asks only once. Both are counted.
  */
 import type { GiveUpSignal } from '../base/giveup.ts';
 import { reasonOf } from '../errors/reason.ts';
@@ -31,19 +31,22 @@ import { BusyError, ConnectError, type ConnectOptions, type Connector } from './
 import { join } from './join.ts';
 import type { FlowRequest } from './request.ts';
 
-/** Below the number of channels at which sshd ends a connection (about 16,000). */
+/** Below the number of channels at which sshd closes the connection (about 16,000). */
 export const MAX_FLOWS = 8192;
-/** Between two warnings that there is no room. */
+/** The least time between two warnings that a limit is reached. */
 const WARN_INTERVAL_MS = 1000;
 
 export interface FlowsOptions {
   readonly policy: Policy;
-  /** Carries what the policy sends through the tunnel, and what it sends past it. */
+  /**
+   * `tunnel` opens the connections that the policy sends through the tunnel, `direct` those that go
+   * past it.
+   */
   readonly tunnel: Connector;
   readonly direct: Connector;
   /**
-   * This machine's resolver: canonical addresses, at least one. Rejects with ConnectError, or with
-   * the signal's reason.
+   * This machine's resolver. Resolves with at least one canonical address. Rejects with
+   * ConnectError, or with the signal's reason.
    */
   readonly resolve: (name: string, signal: GiveUpSignal) => Promise<readonly string[]>;
   readonly observer: Observer;
@@ -59,8 +62,7 @@ export class Flows {
   }
 
   /**
-   * For Capture.start: takes the request over and answers it. Captures may have policies of their
-   * own.
+   * For Capture.start: takes over the request and answers it. A capture may pass its own policy.
    */
   accept(request: FlowRequest, policy: Policy = this.#options.policy): void {
     const { observer } = this.#options;
@@ -74,10 +76,10 @@ export class Flows {
       request.refuse(verdict.refusal, `${formatDestination(request.destination)}: ${verdict.why}`);
     } else if (this.#live >= MAX_FLOWS) {
       observer.count('tunnel_flows_over_limit_total');
-      this.#turnAway(request, `${MAX_FLOWS} connections are open already`);
+      this.#deferOrRefuse(request, `${MAX_FLOWS} connections are open already`);
     } else {
       this.#live++;
-      // No promise lasts as long as a flow: thousands are idle at a time.
+      // No promise lives as long as a flow, because thousands of flows are idle at the same time.
       this.#dial(request, verdict, policy).then(
         (far) => this.#open(request, far),
         (error: unknown) => this.#refuse(request, error),
@@ -89,8 +91,7 @@ export class Flows {
     const { observer } = this.#options;
     const near = request.open();
     if (near === undefined) {
-      // The application has given up between the far side's answer and its own connect: nothing has
-      // been carried.
+      // The application gave up after the far side answered. No data have been carried.
       this.#live--;
       observer.count('tunnel_flows_given_up_total');
       far.abort(undefined);
@@ -114,10 +115,10 @@ export class Flows {
   }
 
   /**
-   * For want of room: whoever asks again by himself is to do so, so that what fills it keeps nobody
-   * out for good.
+   * Answers a request beyond a limit. If the application's kernel asks again by itself, the request
+   * is deferred: whatever fills the tunnel then keeps nobody out for good.
    */
-  #turnAway(request: FlowRequest, why: string): void {
+  #deferOrRefuse(request: FlowRequest, why: string): void {
     const { observer } = this.#options;
     const now = performance.now();
     if (now - this.#warnedAt >= WARN_INTERVAL_MS) {
@@ -140,9 +141,9 @@ export class Flows {
     return (verdict.kind === 'tunnel' ? tunnel : direct).connect(request.destination, options);
   }
 
-  /** A name whose addresses decide: if one of them is a target, nothing goes directly. */
+  /** Dials a name whose addresses decide. If one of them is a target, none is dialled directly. */
   async #dialResolved(request: FlowRequest, policy: Policy): Promise<Conduit> {
-    const { tunnel, direct, resolve, observer } = this.#options;
+    const { tunnel, direct, resolve } = this.#options;
     const { id: flow, signal, source: originator } = request;
     const { host, port } = request.destination;
     const verdicts = (await resolve(host, signal)).map((address) => ({
@@ -156,8 +157,7 @@ export class Flows {
       return connectInTurn(tunnel, tunnelled, port, { flow, signal, originator, name: host });
     for (const { address, verdict } of verdicts) {
       if (verdict.kind !== 'refuse') continue;
-      observer.count('tunnel_flows_denied_total');
-      throw new ConnectError(verdict.refusal, `${host}:${port} is ${address}: ${verdict.why}`);
+      throw new DeniedError(verdict.refusal, `${host}:${port} is ${address}: ${verdict.why}`);
     }
     return direct.connect(request.destination, {
       flow,
@@ -177,11 +177,13 @@ export class Flows {
       return;
     }
     if (error instanceof BusyError) {
-      this.#turnAway(request, message);
+      this.#deferOrRefuse(request, message);
       return;
     }
     const refusal: Refusal = error instanceof ConnectError ? error.refusal : 'refused';
-    observer.count('tunnel_flows_refused_total');
+    const denied = error instanceof DeniedError;
+    observer.count(denied ? 'tunnel_flows_denied_total' : 'tunnel_flows_refused_total');
+    // The message begins with the destination.
     observer.log('info', `${formatDestination(request.source)} -> ${message}`, {
       flow: request.id,
       refusal,
@@ -190,7 +192,10 @@ export class Flows {
   }
 }
 
-/** The first address that connects; the first one's error if none does. */
+/** The policy refuses one of the addresses of a name. */
+class DeniedError extends ConnectError {}
+
+/** Connects to the first address that accepts. If none does, throws the first one's error. */
 async function connectInTurn(
   connector: Connector,
   addresses: readonly string[],

@@ -1,8 +1,8 @@
-/** Joins the two ends of a flow, and says what it carried once both are over. */
+/** Joins the two ends of a flow, and reports what it carried once both are over. */
 import type { Conduit } from './conduit.ts';
 
 export interface FlowResult {
-  /** Bytes that came in at `near` and at `far`. */
+  /** `sent`: bytes received at `near`. `received`: bytes received at `far`. */
   readonly sent: number;
   readonly received: number;
   /** The first error of either end; undefined when both ended in order. */
@@ -10,8 +10,8 @@ export interface FlowResult {
 }
 
 /**
- * Carries until both are over; owns both. `over` is called once. Thousands are idle at a time, so a
- * flow has one function.
+ * Joins two ends and owns both. Calls `over` once, when both are over. Thousands of flows are idle
+ * at the same time, so each has only one function.
  */
 export function join(near: Conduit, far: Conduit, over: (result: FlowResult) => void): void {
   let open = 2;

@@ -1,11 +1,11 @@
 /**
- * Memory that is used again: pieces of one size, each with a count of who still holds a part of it.
+ * Memory that is reused: slabs of one size, each with a count of its holders.
  *
  *   pool.take() -> 1 holder -> retain() ... release() -> 0 holders: back in the pool
  *
- * Bulk data then stay in the processor's cache and make no garbage. Whoever passes a view of a slab
- * on passes the slab with it: a receiver that keeps the view beyond the call retains the slab, and
- * releases it when it is done.
+ * This keeps bulk data in the processor's cache and makes no garbage. Code that passes on a view of
+ * a slab passes the slab with it. A receiver that keeps the view beyond the call retains the slab,
+ * and releases it when done.
  */
 export class Slab {
   readonly bytes: Buffer;
@@ -19,7 +19,7 @@ export class Slab {
     this.#pool = pool;
   }
 
-  /** Somebody besides the one who has taken it holds a part of it. */
+  /** Somebody other than the one who took it also uses it. */
   get shared(): boolean {
     return this.#holders > 1;
   }
@@ -44,8 +44,8 @@ export class SlabPool {
   readonly #maxSpare: number;
 
   /**
-   * `size` in bytes; of those that nobody holds, `maxSpare` are kept and the rest is left to the
-   * garbage collector.
+   * `size` in bytes. Up to `maxSpare` unused slabs are kept; the rest is left to the garbage
+   * collector.
    */
   constructor(size: number, maxSpare: number) {
     this.#size = size;

@@ -1,12 +1,13 @@
 /**
- * Bytes that wait, in order: views of memory that somebody else uses again, held until they have
- * gone.
+ * Bytes that wait, in order. Most are views of memory that is reused, which the queue retains until
+ * they are gone.
  *
- *   push(view, its slab) -> ... -> drop(bytes) from the front: slabs are released as their last
- *   byte goes
+ *   push(view, its slab) -> ... -> drop(bytes) from the front: a slab is released with its last
+ *   byte
  *
- * A view of a few bytes would keep a whole slab from being used. So what is small and comes behind
- * others is copied at once, and what waits for long is moved into memory of its own (`settle`).
+ * A view of a few bytes would keep a whole slab from being reused. Small data that must wait behind
+ * others are therefore copied at once, and data that wait for long are moved into separate memory
+ * (`settle`).
  */
 import type { Slab } from './memory.ts';
 
@@ -15,12 +16,12 @@ export interface Piece {
   memory: Slab | undefined;
 }
 
-/** Pieces that are moved are put together up to this size. */
+/** Moved pieces are joined up to this size. */
 const BLOCK_BYTES = 32 * 1024;
 const LEAST_BLOCK_BYTES = 1024;
 /**
- * What comes behind others that wait and is smaller is put together with them: each piece costs
- * memory and time beside its bytes, and a slab is many times larger.
+ * Data smaller than this that must wait behind others are joined with them. Each piece costs memory
+ * and time in addition to its bytes, and a slab is many times larger.
  */
 const SMALL_BYTES = 16 * 1024;
 
@@ -30,13 +31,13 @@ export class PieceQueue {
   /** Bytes in views of slabs. */
   #borrowed = 0;
   /**
-   * A piece, and how many bytes lie before it: where `gather` was last. Bulk is sent from the end
-   * of a long queue.
+   * Where `gather` was last: the index of a piece, and how many bytes come before it. Bulk data are
+   * sent from the end of a long queue, so the search starts here.
    */
   #index = 0;
   #before = 0;
-  /** The end of the last piece, if that lies in memory of its own: what is still free behind it. */
-  #room: Buffer | undefined;
+  /** Free space after the last piece, if that piece lies in a block of this queue. */
+  #free: Buffer | undefined;
 
   get bytes(): number {
     return this.#bytes;
@@ -46,14 +47,14 @@ export class PieceQueue {
     return this.#borrowed;
   }
 
-  /** The first bytes, as far as they lie together; undefined when there are none. */
+  /** The first piece, or undefined if the queue is empty. */
   get first(): Buffer | undefined {
     return this.#pieces[0]?.data;
   }
 
   /**
-   * Views of up to `length` bytes from `offset` on, in at most `into.length` parts; what is left of
-   * `into` becomes undefined. Returns how many bytes these are.
+   * Puts views of up to `length` bytes from `offset` on into `into`, and undefined into the rest of
+   * it. Returns how many bytes these are.
    */
   gather(offset: number, length: number, into: (Buffer | undefined)[]): number {
     if (offset < this.#before) {
@@ -90,7 +91,7 @@ export class PieceQueue {
       this.#append(data);
       return;
     }
-    this.#room = undefined;
+    this.#free = undefined;
     if (memory !== undefined) {
       memory.retain();
       this.#borrowed += data.length;
@@ -98,30 +99,30 @@ export class PieceQueue {
     this.#pieces.push({ data, memory });
   }
 
-  /** Copies `data` behind the last piece. */
+  /** Copies `data` after the last piece. */
   #append(data: Buffer): void {
     let from = 0;
     const last = this.#pieces.at(-1);
-    if (this.#room !== undefined && last !== undefined) {
-      from = data.copy(this.#room);
+    if (this.#free !== undefined && last !== undefined) {
+      from = data.copy(this.#free);
       const { buffer, byteOffset, length } = last.data;
       if (this.#index === this.#pieces.length) {
-        // `gather` was behind the last piece, which now goes on there.
+        // `gather` had passed the last piece, which has grown now.
         this.#index--;
         this.#before -= length;
       }
       last.data = Buffer.from(buffer, byteOffset, length + from);
-      this.#room = this.#room.subarray(from);
+      this.#free = this.#free.subarray(from);
     }
     if (from === data.length) return;
     const wanted = Math.max(LEAST_BLOCK_BYTES, 2 * data.length, this.#bytes);
     const block = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, wanted));
     const length = data.copy(block, 0, from);
     this.#pieces.push({ data: block.subarray(0, length), memory: undefined });
-    this.#room = block.subarray(length);
+    this.#free = block.subarray(length);
   }
 
-  /** Takes bytes off the front; there must be so many. */
+  /** Drops bytes from the front. The queue must have that many. */
   drop(bytes: number): void {
     let left = bytes;
     let whole = 0;
@@ -143,7 +144,7 @@ export class PieceQueue {
     }
     if (whole === this.#pieces.length) {
       this.#pieces.length = 0;
-      this.#room = undefined;
+      this.#free = undefined;
     }
     if (whole === 1) this.#pieces.shift();
     else if (whole > 0) this.#pieces.splice(0, whole);
@@ -151,12 +152,12 @@ export class PieceQueue {
     this.#before = this.#index === 0 ? 0 : this.#before - bytes;
   }
 
-  /** Moves all that is in slabs into memory of its own. */
+  /** Moves all data that are in slabs into separate memory. */
   settle(): void {
     if (this.#borrowed === 0) return;
     const pieces = this.#pieces;
     this.#pieces = [];
-    this.#room = undefined;
+    this.#free = undefined;
     this.#borrowed = 0;
     this.#index = 0;
     this.#before = 0;
@@ -177,7 +178,7 @@ export class PieceQueue {
   clear(): void {
     for (const { memory } of this.#pieces) memory?.release();
     this.#pieces = [];
-    this.#room = undefined;
+    this.#free = undefined;
     this.#bytes = 0;
     this.#borrowed = 0;
     this.#index = 0;

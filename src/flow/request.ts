@@ -1,6 +1,6 @@
 /**
- * A connection that an application is trying to make: what captures hand out, and what everything
- * else answers.
+ * A connection that an application is trying to make: captures deliver it, and the rest of the
+ * program answers it.
  */
 import type { GiveUpSignal } from '../base/giveup.ts';
 import type { Destination } from '../net/destination.ts';
@@ -10,8 +10,8 @@ import type { Conduit } from './conduit.ts';
 let lastId = 0;
 
 /**
- * The number of the next flow, from 1 on: one sequence for all captures of a run, so that a number
- * stands for one flow in all of its log. Only for the log.
+ * The number of the next flow, from 1 on. All captures of a run share one sequence, so a number
+ * means one flow in the whole log. Only for the log.
  */
 export function nextFlowId(): number {
   lastId += 1;
@@ -23,7 +23,7 @@ export function nextFlowId(): number {
  * is called.
  */
 export interface FlowRequest {
-  /** `flow=17` in the log, wherever the flow is spoken of (`nextFlowId`). */
+  /** Every log entry about the flow has it, for example `flow=17` (`nextFlowId`). */
   readonly id: number;
   /** The application's own address and port. */
   readonly source: Destination;
@@ -31,18 +31,18 @@ export interface FlowRequest {
   /** Aborted when the application has given up. */
   readonly signal: GiveUpSignal;
   /**
-   * Completes the application's connect: its end of the connection; undefined when the application
-   * has gone meanwhile.
+   * Completes the application's connect. Returns its end of the connection, or undefined if the
+   * application has gone meanwhile.
    */
   open(): Conduit | undefined;
   /**
-   * Fails the application's connect in the way that `refusal` stands for. `why` is a sentence for
-   * people, for a capture that can show it.
+   * Fails the application's connect with the error that matches `refusal`. `why` is a sentence for
+   * people. Some captures can show it.
    */
   refuse(refusal: Refusal, why?: string): void;
   /**
-   * There is no room for it at present: it is forgotten, and the application's kernel asks again in
-   * a second. Undefined: who has asked does so once, and is to be refused.
+   * There is no capacity now: forgets the request. The application's kernel asks again in a second.
+   * Undefined: the application asks only once and must be refused.
    */
   defer?(): void;
 }

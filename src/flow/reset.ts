@@ -1,11 +1,11 @@
-/** Ends a stream in the way that its peer sees as a reset. */
+/** Ends a stream so that its peer sees a reset. */
 import type { Duplex } from 'node:stream';
 
 /**
- * TCP sockets are reset (RST), other streams destroyed with `cause`. A socket whose FIN is on its
- * way is closed plainly: libuv refuses to reset it (EINVAL) and Node then leaves it open for good.
- * Its peer has been told the end, and whatever it still sends is answered with RST. May be
- * repeated.
+ * TCP sockets are reset (RST), other streams are destroyed with `cause`. A socket whose FIN has
+ * been sent is closed normally, because libuv refuses to reset it (EINVAL) and Node then never
+ * closes it. Its peer gets the FIN, and an RST for anything it still sends. May be called more than
+ * once.
  */
 export function resetStream(stream: Duplex, cause?: Error): void {
   if (stream.destroyed) return;

@@ -1,14 +1,14 @@
 /**
- * A Node stream as a conduit: the sockets of direct dials, of proxy clients and of the system's
+ * A Node stream as a conduit, for the sockets of direct dials, of proxy clients and of the system's
  * ssh.
  *
  *   'data'  -> other.send; the stream pauses while HIGH_WATER bytes have not been taken
  *   'end'   -> other.finish
  *   'close' -> before its own 'end': other.abort, so a reset stays a reset; before it has written
  *              all: other.shut
- *   send    -> write(); taken when the stream calls the write back
- *   shut    -> what still comes is answered with a reset once all has been written, and so are
- *              FIN_WAIT_MS of silence then
+ *   send    -> write(); taken when the stream calls back
+ *   shut    -> once all has been written, data that still arrive lead to a reset, and so do
+ *              FIN_WAIT_MS without an end
  */
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -17,15 +17,12 @@ import type { Slab } from './memory.ts';
 import { resetStream } from './reset.ts';
 
 /**
- * What may wait of a stream at the other end before it is no longer read; and until when it is not
+ * How many bytes may wait at the other end before the stream is paused, and how few before it is
  * read again.
  */
 const HIGH_WATER = 256 * 1024;
 const LOW_WATER = 128 * 1024;
-/**
- * A stream of which the far side has gone may stay open for so long without a word (Linux:
- * tcp_fin_timeout).
- */
+/** How long a stream may stay open once the far side has gone (Linux: tcp_fin_timeout). */
 const FIN_WAIT_MS = 60_000;
 
 interface Written {
@@ -39,14 +36,14 @@ export class StreamConduit implements Conduit {
   #other: Conduit | undefined;
   #outstanding = 0;
   #paused = false;
-  /** The other end takes nothing more. */
+  /** The other end takes no more data. */
   #shut = false;
   #finished = false;
-  /** Closed for writing by destroy(), since nothing was left to read either. */
+  /** finish() called destroy() instead of end(), because there was nothing left to read either. */
   #closedInOrder = false;
   readonly #writes: Written[] = [];
 
-  /** The stream is the conduit's from here on; somebody has an 'error' listener on it. */
+  /** The conduit owns the stream from now on. The stream must already have an 'error' listener. */
   constructor(stream: Duplex) {
     this.stream = stream;
   }
@@ -79,8 +76,8 @@ export class StreamConduit implements Conduit {
       this.#other?.taken(data.length);
       return;
     }
-    // Behind what waits already it will wait, too, and would keep memory from being used again that
-    // is many times larger.
+    // If other data are waiting, these will wait too, and would keep a much larger slab from being
+    // reused. So they are copied.
     const borrowed = this.stream.writableLength === 0 ? memory : undefined;
     borrowed?.retain();
     this.#writes.push({ bytes: data.length, memory: borrowed });
@@ -91,8 +88,8 @@ export class StreamConduit implements Conduit {
     if (this.#finished) return;
     this.#finished = true;
     const { stream } = this;
-    // A socket that has been read to its end and holds nothing back: close(2) sends the FIN as
-    // shutdown(2) would, and spares the latter and what comes of it.
+    // A socket that has been read to its end and has nothing left to write: close(2) sends the FIN
+    // as shutdown(2) would, and saves the extra calls.
     this.#closedInOrder =
       stream instanceof Socket && stream.readableEnded && stream.writableLength === 0;
     if (this.#closedInOrder) stream.destroy();
@@ -114,8 +111,8 @@ export class StreamConduit implements Conduit {
       const timer = setTimeout(() => resetStream(stream), FIN_WAIT_MS).unref();
       stream.once('close', () => clearTimeout(timer));
     });
-    // What it has sent already is lost, and it must hear of that. A stream that is not read would
-    // not be heard.
+    // Data that it has already sent are lost, so it must be reset. A paused stream would not notice
+    // such data, so it is read again.
     this.#outstanding = 0;
     if (this.#paused) this.taken(0);
   }
@@ -138,13 +135,13 @@ export class StreamConduit implements Conduit {
   }
 
   /**
-   * Data that nobody takes any more: a reset, once all that was for the stream has been delivered.
+   * Nobody takes this data any more: resets the stream once everything for it has been delivered.
    */
   #refuse(): void {
     this.#whenWritten(() => resetStream(this.stream));
   }
 
-  /** At a reader's own pace. */
+  /** The reader may take as long as it likes. */
   #whenWritten(then: () => void): void {
     const { stream } = this;
     if (stream.writableFinished) then();
@@ -164,7 +161,7 @@ export class StreamConduit implements Conduit {
     const { stream } = this;
     this.#releaseAll();
     if (this.#inOrder) return;
-    // All that it had to say has been passed on: it only takes nothing more.
+    // All its data have been passed on. It just takes no more.
     if (stream.readableEnded) this.#other?.shut();
     else this.#other?.abort(stream.errored ?? undefined);
   }

@@ -7,9 +7,9 @@
  *   API.Example.com:8000-02  -> api.example.com:8000, :8001, :8002
  *   10.0.0.5                 -> 10.0.0.5:*
  *
- * sshd compares host and port as text (sshd_config(5), PermitOpen; channels.c): neither prefixes nor
- * patterns nor upper case ever match. So each entry is written in the form that this client sends,
- * and what can't be written so is an error that says what to write instead.
+ * sshd compares host and port as text (sshd_config(5), PermitOpen; channels.c): neither prefixes
+ * nor patterns nor upper case ever match. So each entry is written in the form that this client
+ * sends, and what can't be written so is an error that says what to write instead.
  */
 import { UsageError } from '../errors/errors.ts';
 import { addressFromNumber, isAddress } from '../net/address.ts';
@@ -18,7 +18,9 @@ import { quoted } from '../net/notation.ts';
 import type { PortRange } from '../net/ports.ts';
 import { type Prefix, prefixBounds } from '../net/prefix.ts';
 
-/** Entries that one prefix or one range of ports may become: more is no list that a person reads. */
+/**
+ * Entries that one prefix or one range of ports may become: more is no list that a person reads.
+ */
 export const MAX_EXPANDED = 256;
 /** Entries of one jump host. sshd reads them all for each login. */
 export const MAX_PERMITTED = 4096;

@@ -1,4 +1,6 @@
-/** What a jump host is to be: read from the command line, and rendered by one file for each format. */
+/**
+ * What a jump host is to be: read from the command line, and rendered by one file for each format.
+ */
 import type { PermittedDestination } from './permitted.ts';
 import type { SshdVersion } from './versions.ts';
 

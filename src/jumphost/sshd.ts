@@ -1,16 +1,16 @@
 /**
  * `tunnel jumphost sshd`: a drop-in for sshd_config(5) that makes a forward-only jump host.
  *
- *   global part      what sshd takes only there (algorithms, limits for those who haven't logged
- *                    in), and: nobody forwards. Logins of administrators stay as they are
- *   Match Group      forwarding to the listed destinations, and nothing else: no session, no other
- *                    forwarding. Two lines for each thing that must not happen, where there are two
- *   Match all        so that whatever is read after this file is global again
+ *   global part    what sshd accepts only there: algorithms, and limits before the login. Nobody
+ *                  forwards. Administrators log in as before
+ *   Match Group    forwarding to the listed destinations, and nothing else: no session, no other
+ *                  kind of forwarding. Where two lines prevent the same thing, both are there
+ *   Match all      whatever is read after this file is global again
  *
- * sshd takes the first value that it reads of each keyword, and the files of sshd_config.d come
- * before the rest of sshd_config on Debian, Ubuntu, Fedora and their kin. Before 8.4 a Match in an
- * included file never matches, so that the text is put before sshd_config's own. docs/hardening.md
- * says of each line why it is there, and what it costs.
+ * sshd takes the first value that it reads of each keyword. On Debian, Ubuntu and Fedora it reads
+ * sshd_config.d before the rest of sshd_config. Before 8.4 a Match in an included file never
+ * matches: there the text goes into sshd_config, before its first line. docs/hardening.md explains
+ * each line: why it is there, and what it costs.
  */
 import { formatPermitted } from './permitted.ts';
 import { comment, GROUP, type JumpHostPlan, type RenderedFile } from './plan.ts';

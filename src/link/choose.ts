@@ -1,7 +1,7 @@
 /**
- * Which implementation carries a connection when the user leaves it to the program (--transport
- * auto): the embedded one, unless something is wanted that only the system's ssh has. Pure: what
- * there is to know comes in as facts, and the reason goes out as one line for the log.
+ * Chooses the SSH client that carries a connection when the user leaves that to the program
+ * (--transport auto): the embedded one, unless something is wanted that only the system's ssh has.
+ * A pure function: the facts come in as arguments, and the reason goes out as one line for the log.
  */
 
 import { TunnelError } from '../errors/errors.ts';
@@ -22,11 +22,12 @@ export interface TransportFacts {
    */
   readonly identityTypes: readonly (string | undefined)[];
   /**
-   * known_hosts has no key for the jump host or a hop, but a @cert-authority that speaks for it.
+   * known_hosts has no key for the jump host or for some hop, only a @cert-authority that covers
+   * it.
    */
   readonly hostOnlyByAuthority: boolean;
   /**
-   * Code of the TunnelError with which the embedded transport has failed in this run; undefined: it
+   * Code of the TunnelError with which the embedded transport failed in this run; undefined: it
    * wasn't tried.
    */
   readonly embeddedFailure: string | undefined;
@@ -34,7 +35,7 @@ export interface TransportFacts {
 
 export interface TransportChoice {
   readonly kind: TransportKind;
-  /** One line for the log, without an end mark. */
+  /** One line for the log, without a full stop. */
   readonly why: string;
 }
 
@@ -57,9 +58,9 @@ export function chooseTransport(
     if (!facts.customCommand) return { kind: 'ssh2', why: 'the embedded SSH client, as asked for' };
     throw new TunnelError(
       'transport-unfit',
-      '--transport ssh2 starts no command, and -e gives one',
+      '--transport ssh2 starts no command, but -e gives one',
       {
-        hint: 'leave one of the two out',
+        hint: 'leave one of them out',
       },
     );
   }
@@ -69,7 +70,7 @@ export function chooseTransport(
   if (facts.opensshInstalled) return { kind: 'openssh', why: `the system's ssh: ${need}` };
   throw new TunnelError(
     'openssh-not-found',
-    `the system's ssh is needed (${need}), and it is not installed`,
+    `the system's ssh is needed (${need}), but it is not installed`,
     {
       hint:
         wanted === 'openssh'

@@ -1,22 +1,22 @@
 /**
- * How the link to the jump host comes about, as often as one is needed.
+ * Dials the jump host, each time a link is needed.
  *
  *   -r, ssh_config ──once──► settings ──each time──► addresses ──► choose.ts
  *                                                        │            ├─► ssh2: all in one race
  *                                                        │            └─► openssh: one by one
- *                                                        └─► `own`: what the capture must leave
- *                                                            alone before it is dialled
+ *                                                        └─► `own`: excluded from the capture
+ *                                                            before they are dialled
  *
- * The settings are those of the start: who edits ssh_config beside a running tunnel must not end
- * it. Names are resolved anew for each link, because a jump host may move. Several -r are the same
- * jump host: what one of them needs of the system's ssh decides for all.
+ * The settings are read once, at the start: editing ssh_config while a tunnel runs must not end it.
+ * Names are resolved again for each link, because a jump host may move. Several -r name the same
+ * jump host: if one of them needs the system's ssh, all of them use it.
  *
- * Kept from one link to the next: what has been asked for. That is an Access for each hop (the host
- * keys that were accepted, the keys that the server took), the unlocked keys, the key that all
- * addresses must show, and that the embedded client lacks an algorithm.
+ * What the user has answered and what was learnt is kept from one link to the next: an Access for
+ * each hop (the host keys that were accepted, the keys that the server took), the unlocked keys,
+ * the key that all addresses must show, and whether the embedded client lacks an algorithm.
  *
- * `auto` dials once more, through the system's ssh, when the embedded client has failed for want of
- * an algorithm: the server has not seen a user by then, and penalises nobody for it.
+ * If the embedded client fails because it lacks an algorithm, `auto` dials once more through the
+ * system's ssh. The server has not seen a user name by then, so it penalises nobody.
  */
 import { isIP } from 'node:net';
 import { userInfo } from 'node:os';
@@ -57,19 +57,22 @@ export interface DiallerOptions {
   readonly observer: Observer;
 }
 
-/** The jump host as it is to be found now. */
+/** Where the jump host is now. */
 export interface Located {
   readonly jumpHosts: readonly JumpHost[];
-  /** This machine's way to it; whoever captures one of these sends the tunnel into itself. */
+  /**
+   * The addresses that this machine connects to. Capturing one of them would send the tunnel into
+   * itself.
+   */
   readonly own: readonly Prefix[];
   /**
-   * The names that had to be resolved for it, in lower case: only this machine's own resolvers can
+   * The names that had to be resolved for it, in lower case. Only this machine's own resolvers can
    * be asked for them.
    */
   readonly names: readonly string[];
 }
 
-/** The same place, with so much time to reach it. */
+/** The same jump hosts, with the time limits that `patience` gives. */
 export function withPatience(located: Located, patience: Patience): Located {
   const jumpHosts = located.jumpHosts.map((jumpHost) => ({
     ...jumpHost,
@@ -78,7 +81,7 @@ export function withPatience(located: Located, patience: Patience): Located {
   return { ...located, jumpHosts };
 }
 
-/** For the hops, too: it is the first of them that this machine connects to. */
+/** Also for the hops: this machine connects to the first of them. */
 function patientSettings(settings: SshSettings, patience: Patience): SshSettings {
   const { proxy } = settings;
   return {
@@ -95,7 +98,10 @@ export class Dialler {
   readonly #options: DiallerOptions;
   readonly #keyring: Keyring;
   readonly #replicas = new ReplicaKeys();
-  /** By a part of a hop's settings that stays the same when others of them are adapted. */
+  /**
+   * By the hop's authentication settings: that object stays the same when patientSettings copies
+   * the rest.
+   */
   readonly #access = new Map<AuthenticationSettings, Access>();
   #settings: readonly SshSettings[] | undefined;
   #embeddedFailure: string | undefined;
@@ -128,7 +134,7 @@ export class Dialler {
     try {
       return await this.#dialSsh2(jumpHosts, signal);
     } catch (error) {
-      if (!(await this.#mayDoBetter(jumpHosts, error))) throw error;
+      if (!(await this.#opensshMayDo(jumpHosts, error))) throw error;
       return this.#dialOpenssh(jumpHosts, signal);
     }
   }
@@ -152,32 +158,32 @@ export class Dialler {
     }
     const [first] = choices;
     if (first === undefined)
-      throw new TunnelError('jumphost-dns', 'there is no jump host to be dialled', {
+      throw new TunnelError('jumphost-dns', 'there is no jump host to dial', {
         hint: 'check the names given with -r',
       });
     const choice = choices.find(({ kind }) => kind === 'openssh') ?? first;
     if (choice.why !== this.#choice?.why) {
-      const byItself = choice.kind === 'openssh' && ssh.transport === 'auto';
-      observer.log(byItself ? 'notice' : 'info', `using ${choice.why}`);
+      const automatic = choice.kind === 'openssh' && ssh.transport === 'auto';
+      observer.log(automatic ? 'notice' : 'info', `using ${choice.why}`);
       if (choice.kind === 'ssh2') warnOfMissing(jumpHosts, observer);
       else if (ssh.windows.maxWindow !== undefined || ssh.windows.budget !== undefined)
         observer.log(
           'warning',
-          '--max-window and --window-budget are not heeded: ssh chooses its windows itself',
+          '--max-window and --window-budget are ignored: ssh chooses its own windows',
         );
     }
     this.#choice = choice;
     return choice;
   }
 
-  /** Whether the system's ssh can do what the embedded client has failed at. */
-  async #mayDoBetter(jumpHosts: readonly JumpHost[], error: unknown): Promise<boolean> {
+  /** Whether the system's ssh can do what the embedded client could not. */
+  async #opensshMayDo(jumpHosts: readonly JumpHost[], error: unknown): Promise<boolean> {
     const { ssh, observer } = this.#options;
     if (ssh.transport !== 'auto' || !(error instanceof TunnelError)) return false;
     const [first] = jumpHosts;
     if (first === undefined) return false;
     const facts = await gatherFacts(ssh, first.settings, error.code);
-    // The error itself then says more than that no ssh is installed.
+    // Without an ssh, the embedded client's error says more than "not installed" would.
     if (
       !facts.opensshInstalled ||
       chooseTransport('auto', first.settings, facts).kind !== 'openssh'
@@ -201,7 +207,7 @@ export class Dialler {
     });
   }
 
-  /** `replica`: of a jump host that has several addresses, so that all have to show one key. */
+  /** `replica`: the jump host has several addresses, which must all show the same key. */
   async #accessTo({ hostKeys, authentication }: SshSettings, replica: boolean): Promise<Access> {
     const known = this.#access.get(authentication);
     if (known !== undefined) return known;
@@ -224,26 +230,29 @@ export class Dialler {
   }
 
   /**
-   * Only an unreachable one is passed over: a wrong key or a refused login ends it, as with the
-   * embedded client. And as there (ssh/embedded/handshake/dial.ts) one is hurried while there are
-   * others, and has its whole time when none of them is any better.
+   * Only an unreachable jump host is skipped: a wrong key or a refused login is the end, as with
+   * the embedded client. As there (ssh/embedded/handshake/dial.ts), each gets only a short time
+   * while others are left, and is tried again with its full time if none of them answers.
    */
   async #dialOpenssh(jumpHosts: readonly JumpHost[], signal: AbortSignal): Promise<Transport> {
-    const ways = jumpHosts.map(({ settings }) => settings);
+    const candidates = jumpHosts.map(({ settings }) => settings);
     const failures: TunnelError[] = [];
-    // Grows while it is gone through.
-    const queue = ways.map((settings, i) => ({ settings, hurried: i < ways.length - 1 }));
+    // Grows while the loop below runs.
+    const queue = candidates.map((settings, i) => ({
+      settings,
+      hurried: i < candidates.length - 1,
+    }));
     for (const { settings, hurried } of queue) {
       const patience = (limit: number) => (hurried ? Math.min(limit, HURRIED_SECONDS) : limit);
       try {
         return await this.#startOpenssh(
           patientSettings(settings, patience),
-          ways.length > 1,
+          candidates.length > 1,
           signal,
         );
       } catch (error) {
         if (!(error instanceof TunnelError) || !error.code.startsWith('jumphost-')) throw error;
-        if (ways.length > 1) this.#options.observer.log('warning', error.message);
+        if (candidates.length > 1) this.#options.observer.log('warning', error.message);
         if (hurried && isTimeout(error)) queue.push({ settings, hurried: false });
         failures.push(error);
       }
@@ -261,7 +270,8 @@ export class Dialler {
     const { authentication } = settings;
     const home = homeDirectory();
     const moved = home !== passwdHome();
-    // ssh looks into the passwd entry's home directory; the settings are those of $HOME.
+    // ssh reads the configuration in the passwd entry's home directory, but the settings come from
+    // $HOME.
     const copy = moved ? await copySshConfig(ssh, { observer, signal }) : undefined;
     try {
       return await dialOpenssh({
@@ -324,11 +334,11 @@ function warnOfProxyCommand(settings: SshSettings, observer: Observer): void {
   else
     observer.log(
       'warning',
-      `${name} is reached by a ProxyCommand, and where that connects to is not known here: leave it out of the targets with -x`,
+      `${name} is reached by a ProxyCommand, and it is not known where that connects to: exclude that address with -x`,
     );
 }
 
-/** For whoever wants the embedded client nevertheless. */
+/** Warns a user who asked for the embedded client although it lacks something. */
 function warnOfMissing(jumpHosts: readonly JumpHost[], observer: Observer): void {
   const missing = jumpHosts.flatMap(({ settings }) =>
     hopsOf(settings).flatMap(({ onlyOpenssh }) => onlyOpenssh),
@@ -336,7 +346,7 @@ function warnOfMissing(jumpHosts: readonly JumpHost[], observer: Observer): void
   if (missing.length === 0) return;
   observer.log(
     'warning',
-    `the embedded SSH client does without ${[...new Set(missing)].join(', ')}: only the system's ssh has that`,
+    `the embedded SSH client does not support ${[...new Set(missing)].join(', ')}: only the system's ssh does`,
   );
 }
 

@@ -1,5 +1,5 @@
 /**
- * What choose.ts wants to know about this machine and a jump host's settings; looked up, nothing is
+ * Looks up what choose.ts needs to know about this machine and a jump host's settings. Nothing is
  * dialled.
  */
 import { TunnelError } from '../errors/errors.ts';
@@ -12,19 +12,19 @@ import type { AuthenticationSettings, SshSettings } from '../ssh/settings.ts';
 import { findProgram } from '../system/path.ts';
 import type { TransportFacts } from './choose.ts';
 
-/** `embeddedFailure`: with which code the embedded client has failed in this run. */
+/** `embeddedFailure`: the code of the error with which the embedded client failed in this run. */
 export async function gatherFacts(
   { sshCommand, transport }: Pick<SshOptions, 'sshCommand' | 'transport'>,
   settings: SshSettings,
   embeddedFailure: string | undefined,
 ): Promise<TransportFacts> {
-  // What was asked for by name is not looked into.
-  const open = transport === 'auto';
+  // A transport that was asked for by name needs no facts about keys.
+  const undecided = transport === 'auto';
   return {
     opensshInstalled: sshCommand !== undefined || findProgram('ssh') !== undefined,
     customCommand: sshCommand !== undefined,
-    identityTypes: open ? await identityTypes(settings.authentication) : [],
-    hostOnlyByAuthority: open && (await anyKnownByAuthorityOnly(settings)),
+    identityTypes: undecided ? await identityTypes(settings.authentication) : [],
+    hostOnlyByAuthority: undecided && (await anyKnownByAuthorityOnly(settings)),
     embeddedFailure,
   };
 }
@@ -35,7 +35,7 @@ async function identityTypes(
   try {
     return await offeredKeyTypes({ settings, observer: silentObserver });
   } catch (error) {
-    // A key file that can't be used is told by the transport that would need it.
+    // The transport that needs the key file reports that it can't be used.
     if (error instanceof TunnelError) return [];
     throw error;
   }

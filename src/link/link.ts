@@ -1,14 +1,15 @@
 /**
- * The link to the jump host as everything else sees it: one Connector that is there all the time,
- * whatever becomes of the connections under it.
+ * The link to the jump host as the rest of the program sees it: one Connector that is always there,
+ * even when the connections under it come and go.
  *
- *   Dialler (addresses, settings, one connection) -> Opens (how many flows at a time)
- *        -> Supervisor (again, as often as it is lost)
+ *   Dialler (addresses, settings, one connection) -> OpenQueue (limits opens under way)
+ *        -> Supervisor (dials again whenever the connection is lost)
  *
- * Before a connection is dialled, the addresses that it goes to are left out of the captured
- * prefixes, and those of the one before only after it stands: the tunnel never swallows its own
- * connection.
+ * Before a connection is dialled, the addresses that it goes to are excluded from the captured
+ * prefixes. The addresses of the previous connection stay excluded until the new one is up. So the
+ * tunnel never captures its own connection.
  */
+import type { Clock } from '../base/clock.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
@@ -20,45 +21,46 @@ import { dialPatience } from './backoff.ts';
 import { type Dialler, type Located, withPatience } from './dialler.ts';
 import { type DialRequest, Supervisor } from './supervisor.ts';
 
-/** Finds the jump host, and makes one connection to it: a Dialler, or its twin in tests. */
+/** Finds the jump host and makes one connection to it: a Dialler, or its stand-in in tests. */
 export type LinkDialler = Pick<Dialler, 'locate' | 'dial'>;
 
 export interface LinkParts {
   readonly dialler: LinkDialler;
+  readonly clock: Clock;
   readonly observer: Observer;
-  /** What the link must not fall into; undefined: nothing is captured that it could. */
+  /** The prefixes that must not capture the link itself; undefined: nothing is captured. */
   readonly captured: CapturedPrefixes | undefined;
-  /** Is told the names that are resolved to find the jump host, before anything is dialled. */
+  /** Gets the names that are resolved to find the jump host, before anything is dialled. */
   readonly book: { setOwn(names: readonly string[]): void };
 }
 
 /** `hold`: --reconnect-hold, in seconds. */
 export function createLink(hold: number, parts: LinkParts): Supervisor {
-  const { observer } = parts;
+  const { observer, clock } = parts;
   const dials = new LinkDials(parts);
-  return new Supervisor({ hold, observer, dial: (request) => dials.dial(request) });
+  return new Supervisor({ hold, observer, clock, dial: (request) => dials.dial(request) });
 }
 
-/** One connection after the other. */
+/** Makes one connection after another. */
 class LinkDials {
   readonly #parts: LinkParts;
-  /** Where the link was that stood last. */
-  #known: Located | undefined;
+  /** Where the last link that came up was found. */
+  #lastLocated: Located | undefined;
 
   constructor(parts: LinkParts) {
     this.#parts = parts;
   }
 
-  async dial({ signal, attempt, usual }: DialRequest): Promise<Transport> {
+  async dial({ signal, attempt, lastDialMs }: DialRequest): Promise<Transport> {
     const { dialler, captured, book } = this.#parts;
-    const patience = (limit: number) => dialPatience(limit, attempt, usual);
+    const patience = (limit: number) => dialPatience(limit, attempt, lastDialMs);
     const located = await this.#locate(signal, patience);
     signal.throwIfAborted();
     book.setOwn(located.names);
     await captured?.leaveOutToo(located.own);
     signal.throwIfAborted();
     const transport = await dialler.dial(withPatience(located, patience), signal);
-    this.#known = located;
+    this.#lastLocated = located;
     try {
       await captured?.leaveOutOnly(located.own);
     } catch (error) {
@@ -72,17 +74,17 @@ class LinkDials {
     try {
       return await this.#parts.dialler.locate(signal, patience);
     } catch (error) {
-      // The resolver may be what is down; then its last answer is the best that there is.
-      if (this.#known === undefined || signal.aborted || !isDnsFailure(error)) throw error;
-      this.#parts.observer.log('info', `${error.message}; the addresses that it had are tried`);
-      return this.#known;
+      // The resolver itself may be down. Its last answer is then the best we have.
+      if (this.#lastLocated === undefined || signal.aborted || !isDnsFailure(error)) throw error;
+      this.#parts.observer.log('info', `${error.message}; trying the addresses that it had before`);
+      return this.#lastLocated;
     }
   }
 }
 
 /**
- * Has the link looked after when there is a reason to. Returns what ends that. `device`: our own,
- * whose changes are none.
+ * Tells the link when the network or the clock has changed, so that it checks itself. Returns a
+ * function that ends this. `device`: our own, whose changes are ignored.
  */
 export function watchDisturbances(
   link: Pick<Supervisor, 'disturbed'>,

@@ -1,21 +1,20 @@
 /**
- * How many flows are being opened at a time: between those who ask for them and the transport that
- * opens them.
+ * Limits how many flows are being opened at a time. It sits between the callers of connect() and
+ * the transport that opens the channels.
  *
  *   connect() -> prohibited a moment ago? -> refused at once
- *             -> a place is free          -> the transport; the place is taken until it has
- *                                         answered
- *             -> none is                  -> waits its turn, in order; an aborted one leaves
+ *             -> a place is free          -> the transport; the place is taken until it answers
+ *             -> no place is free         -> waits its turn, in order; an aborted one leaves
  *
- * An open that waits for a silent destination costs sshd a descriptor for two minutes and more, and
- * sshd looks names up with a getaddrinfo(3) that stalls all channels of the connection: a dead name
- * server holds up everybody. So few names are looked up at a time, and each of them by few at a
- * time. Whoever gives up is told so at once, but keeps the place: the server goes on with what it
- * was asked for, and a program that tries a dead name every second must not pile its lookups up
- * there.
+ * An open that waits for a silent destination costs sshd a descriptor for two minutes or more. And
+ * sshd looks up names with getaddrinfo(3), which stalls all channels of the connection: a dead name
+ * server stops everybody. So few names are looked up at a time, and few opens at a time ask for the
+ * same name. A caller that gives up gets its answer at once, but its place stays taken: the server
+ * goes on with the lookup, and a program that tries a dead name every second must not pile up
+ * lookups there.
  *
- * What the server has prohibited it prohibits again, and a program that tries in a loop need not
- * ask it each time.
+ * A destination that the server has prohibited will be prohibited again, so a program that tries in
+ * a loop doesn't make us ask each time.
  */
 import { isIP } from 'node:net';
 import type { GiveUpSignal } from '../base/giveup.ts';
@@ -27,15 +26,12 @@ import type { Observer } from '../observe/observer.ts';
 
 /** Opens that the transport is asked for at a time. */
 export const MAX_OPENS = 2048;
-/** Of these, by name; and by one and the same name. */
+/** How many of these may be by name, and how many of those by the same name. */
 export const MAX_OPENS_BY_NAME = 32;
 export const MAX_OPENS_OF_A_NAME = 8;
 /** Opens that wait for a place. */
 export const MAX_WAITING_OPENS = 4096;
-/**
- * How long the server's word that it doesn't permit a destination is taken for its answer, and for
- * how many.
- */
+/** How long a prohibition by the server is remembered, and for how many destinations. */
 export const PROHIBITED_MS = 5_000;
 export const MAX_PROHIBITED = 1024;
 
@@ -60,7 +56,7 @@ export class OpenQueue implements Connector {
   readonly #names = new Map<string, number>();
   #opening = 0;
   #byName = 0;
-  /** Until when, by destination. */
+  /** By destination: until when the prohibition is remembered. */
   readonly #prohibited: LruMap<string, { readonly until: number; readonly error: ConnectError }>;
 
   constructor(options: OpenQueueOptions) {
@@ -91,8 +87,9 @@ export class OpenQueue implements Connector {
   }
 
   /**
-   * With a place, which is free again when the transport has answered. Rejects with the signal's
-   * reason as soon as that is aborted; what opens later is closed.
+   * Opens a flow in a place that was taken for it; frees the place when the transport has answered.
+   * Rejects with the signal's reason as soon as it is aborted; a flow that opens after that is
+   * closed.
    */
   #open(
     name: string | undefined,
@@ -145,7 +142,7 @@ export class OpenQueue implements Connector {
     if (this.#waiting.size >= MAX_WAITING_OPENS) {
       this.#observer.count('tunnel_opens_over_limit_total');
       throw new BusyError(
-        `${formatDestination(destination)}: ${MAX_WAITING_OPENS} connections wait to be opened, which is the limit`,
+        `${formatDestination(destination)}: ${MAX_WAITING_OPENS} connections are waiting to be opened, which is the limit`,
         { hint: 'the destinations or the name servers behind the jump host may not answer' },
       );
     }
@@ -181,7 +178,7 @@ export class OpenQueue implements Connector {
       if (left === 0) this.#names.delete(name);
       else this.#names.set(name, left);
     }
-    // One place has become free; the first that it suits has it.
+    // One place has become free. The first waiting open that may take it gets it.
     for (const entry of this.#waiting) {
       if (!this.#free(entry.name)) continue;
       this.#waiting.delete(entry);

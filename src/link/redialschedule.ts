@@ -1,26 +1,23 @@
 /**
- * When the jump host is dialled again: holds the timer for what backoff.ts computes, shortens it
- * when something has happened that may have brought the network back, and tells when there is no
- * point in another attempt.
+ * When the jump host is dialled again. It runs the timer for the wait that backoff.ts computes,
+ * shortens it when something may have brought the network back, and says when another attempt is of
+ * no use.
  *
- * A wait that is cut short is at least the floor of its kind, counted from the failure: no number
- * of events makes a server that is busy be bothered more often, or a login that was refused be
- * tried three times in ten minutes.
+ * A wait that is cut short still lasts for the floor of its kind, counted from the failure. So no
+ * number of events makes us bother a busy server more often, or try a refused login three times in
+ * ten minutes.
  */
+import type { Clock, ClockTimer } from '../base/clock.ts';
 import type { ErrorCode } from '../errors/codes.ts';
 import { Backoff, type FailureKind, failureKind, WAITS } from './backoff.ts';
 
-/**
- * Refused logins since the last link, minutes apart, after which it is the account that has
- * changed.
- */
+/** After this many refused logins in a row, minutes apart, the account itself must have changed. */
 export const LOGIN_TRIES = 3;
 
 export interface RedialOptions {
-  /** Called when it is time. */
+  /** Called when it is time to dial. */
   readonly dial: () => void;
-  /** Milliseconds on a clock that only goes forward. */
-  readonly now: () => number;
+  readonly clock: Clock;
   readonly random: (() => number) | undefined;
 }
 
@@ -28,7 +25,7 @@ interface Wait {
   readonly kind: FailureKind;
   readonly since: number;
   readonly until: number;
-  readonly timer: NodeJS.Timeout;
+  readonly timer: ClockTimer;
 }
 
 export class RedialSchedule {
@@ -44,10 +41,7 @@ export class RedialSchedule {
     this.#backoff = new Backoff(options.random);
   }
 
-  /**
-   * A link that stood for `ms` is lost. Returns the wait in ms; 0: it is to be dialled now, by the
-   * caller.
-   */
+  /** A link that was up for `ms` is lost. Returns the wait in ms; 0: the caller dials now. */
   afterLoss(ms: number): number {
     const wait = this.#backoff.lost(ms);
     if (wait > 0) this.#start('ordinary', wait);
@@ -55,8 +49,8 @@ export class RedialSchedule {
   }
 
   /**
-   * A dial has failed, with the error's code; `downFor`: ms since the link was lost. Returns the
-   * wait in ms; undefined when trying again is of no use.
+   * A dial has failed with an error of this code. `downFor`: ms since the link was lost. Returns
+   * the wait in ms; undefined when trying again is of no use.
    */
   afterFailure(code: ErrorCode, downFor: number): number | undefined {
     const kind = failureKind(code);
@@ -75,8 +69,8 @@ export class RedialSchedule {
   }
 
   /**
-   * Something may have brought the network back. Returns the wait in ms if it has become shorter by
-   * that.
+   * Something may have brought the network back. Returns the new wait in ms if this has shortened
+   * it.
    */
   hurry(): number | undefined {
     const wait = this.#wait;
@@ -85,29 +79,29 @@ export class RedialSchedule {
       return undefined;
     }
     this.#backoff.reset();
-    const now = this.#options.now();
+    const now = this.#options.clock.now();
     const until = Math.max(now, wait.since + WAITS[wait.kind].floor);
     if (until >= wait.until) return undefined;
-    clearTimeout(wait.timer);
+    wait.timer.cancel();
     this.#wait = { ...wait, until, timer: this.#timer(until - now) };
     return until - now;
   }
 
   cancel(): void {
-    clearTimeout(this.#wait?.timer);
+    this.#wait?.timer.cancel();
     this.#wait = undefined;
   }
 
   #start(kind: FailureKind, wait: number): void {
-    const since = this.#options.now();
+    const since = this.#options.clock.now();
     this.#wait = { kind, since, until: since + wait, timer: this.#timer(wait) };
   }
 
-  #timer(ms: number): NodeJS.Timeout {
-    return setTimeout(() => {
+  #timer(ms: number): ClockTimer {
+    return this.#options.clock.after(ms, () => {
       this.#wait = undefined;
       this.#hurried = false;
       this.#options.dial();
-    }, ms);
+    });
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Keeps a link to the jump host: one transport after the other, behind the same interface. What it
- * wraps may be lost at any time; the flows that were on it are reset with it, and nothing else is.
+ * Keeps a link to the jump host: one transport after another, behind the same interface. A
+ * transport may be lost at any time. Its flows are then reset, and nothing else is.
  *
  *            start()                    a connect
  *   (new) ──────────► connecting ◄──────────────────── idle
@@ -8,32 +8,34 @@
  *          established │  │   │ failed                  │ closed in order, no flow was open
  *                      ▼  │   ▼                         │
  *                     up  │  waiting                    │
- *   disturbed() ►  probing│   │ redialschedule.ts               │
+ *   disturbed() ►  probing│   │ redialschedule.ts       │
  *                      │  └───┘ ▲                       │
  *                      └────────┴── lost ───────────────┘
  *
- *   failed   a host key that is not accepted, a login refused LOGIN_TRIES times, what isn't the
- *            jump host's doing
+ *   failed   a host key was not accepted, the login was refused LOGIN_TRIES times, or the error
+ *            is not one of the jump host's
  *   closed   close()
  *
- * - The first dial must succeed for `start` to resolve: what a user mistyped is an error, not an
- *   outage. Whatever comes later is healed until it can't be: `ended` then has the error.
- * - A link that is lost is dialled again at once if it had held for a while, else after a wait. A
- *   link that the server closed while nobody used it (UnusedConnectionTimeout) is dialled when it
- *   is needed.
- * - How many flows are opened at a time is a matter of each link (openqueue.ts): what waits for its
- *   turn there must not go on to wait for a link when the others' hold is over.
- * - connect() while there is no link waits (waitingconnects.ts). A connect that had been passed
- *   to a link that was then lost, without an answer, waits likewise: the application has not been
- *   told anything yet.
- * - A link says itself when its peer no longer answers (its keepalive). `disturbed` is for whoever
- *   knows more: the network has changed, the machine has slept. The link is then probed, and given
- *   up when nothing comes back within PROBE_TIMEOUT_MS; a wait is cut short. But no event makes an
- *   sshd that is busy, or that refused a login, be bothered more often.
+ * - `start` resolves only if the first dial succeeds: a typing mistake is an error, not an outage.
+ *   After that, every lost link is dialled again until that is of no use. `ended` then has the
+ *   error.
+ * - A lost link is dialled again at once if it had lasted for a while, and otherwise after a wait.
+ *   A link that the server closed while nobody used it (UnusedConnectionTimeout) is dialled again
+ *   when it is needed.
+ * - Each link limits how many flows are opened at a time (openqueue.ts). A connect that waits there
+ *   counts its time from when it was asked for, so it doesn't start a new wait when the link is
+ *   lost.
+ * - connect() waits while there is no link (waitingconnects.ts). So does a connect whose link was
+ *   lost before it answered: the application has not had an answer yet.
+ * - A link notices by its keepalive that its peer no longer answers. `disturbed` reports other
+ *   signs: the network has changed, or the machine has slept. The link is then probed, and given up
+ *   if nothing comes back within PROBE_TIMEOUT_MS; a wait is cut short. But no event makes us
+ *   bother an sshd more often that is busy or that refused a login.
  * - At most one dial is under way at a time.
  *
- * Time is that of `now`, which stands still while the machine sleeps, as timers do.
+ * Time is that of `clock`, which stands still while the machine sleeps, as timers do.
  */
+import { type Clock, systemClock } from '../base/clock.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
@@ -46,13 +48,13 @@ import { OpenQueue } from './openqueue.ts';
 import { RedialSchedule } from './redialschedule.ts';
 import { WaitingConnects } from './waitingconnects.ts';
 
-/** For an answer of a link that has been up: some round trips of a bad network. */
+/** How long a link that has been up may take to answer: a few round trips of a bad network. */
 export const PROBE_TIMEOUT_MS = 3_000;
-/** A link that was used less than this ago was not closed for want of use. */
+/** A link that was used more recently than this was not closed for being unused. */
 const IDLE_MS = 1_000;
 /**
- * Connects wait at least this long for a link that is dialled because it is needed: nothing is
- * wrong until that fails.
+ * Connects wait at least this long for a link that is dialled on demand: nothing is wrong until
+ * that dial fails.
  */
 const DEMAND_SECONDS = 10;
 
@@ -63,10 +65,10 @@ type State =
 export interface DialRequest {
   /** Aborted when the supervisor is closed. */
   readonly signal: AbortSignal;
-  /** 1 for the first of an outage (and for the first of all). */
+  /** 1 for the first dial of an outage, and for the very first one. */
   readonly attempt: number;
-  /** How long, in ms, the last dial that succeeded has taken; undefined: none has. */
-  readonly usual: number | undefined;
+  /** How long the last successful dial took, in ms; undefined: none has succeeded. */
+  readonly lastDialMs: number | undefined;
 }
 
 export interface SupervisorOptions {
@@ -81,9 +83,9 @@ export interface SupervisorOptions {
    */
   readonly hold: number;
   readonly observer: Observer;
-  /** Milliseconds on a clock that only goes forward. Default: performance.now(). */
-  readonly now?: () => number;
-  /** As Math.random, which is the default. */
+  /** Default: systemClock. */
+  readonly clock?: Clock;
+  /** Like Math.random, which is the default. */
   readonly random?: () => number;
 }
 
@@ -95,8 +97,8 @@ interface Link {
   /** Flows that are open or being opened. */
   flows: number;
   /**
-   * When there last was one, or when the link came up. A flow that ends with its link may end a
-   * moment before it.
+   * When there last was a flow, or when the link came up. A flow that ends with its link may end a
+   * moment before the link does.
    */
   lastUse: number;
 }
@@ -105,33 +107,35 @@ export class Supervisor implements Transport {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #options: SupervisorOptions;
   readonly #observer: Observer;
-  readonly #now: () => number;
-  readonly #hold: WaitingConnects;
+  readonly #clock: Clock;
+  readonly #waiting: WaitingConnects;
   readonly #redial: RedialSchedule;
   readonly #closing = new AbortController();
   #state: State = { name: 'connecting' };
   #end: (error: TunnelError | undefined) => void = () => {};
+  /** Of links that were lost: their close() is under way. */
+  readonly #closingLinks = new Set<Promise<void>>();
   /** In states up and probing. */
   #link: Link | undefined;
-  /** Since when there has been no link. */
+  /** When the link was lost. */
   #downSince = 0;
   #attempt = 0;
-  #usual: number | undefined;
+  #lastDialMs: number | undefined;
   #lastError: TunnelError | undefined;
   /** The link was lost, and that has been logged. */
-  #outage = false;
+  #inOutage = false;
   /** The dial that is under way; never rejects. */
   #dialling: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
-    const { observer, now = () => performance.now() } = options;
+    const { observer, clock = systemClock } = options;
     this.#options = options;
     this.#observer = observer;
-    this.#now = now;
-    this.#hold = new WaitingConnects({ observer, now });
+    this.#clock = clock;
+    this.#waiting = new WaitingConnects({ observer, clock });
     this.#redial = new RedialSchedule({
       dial: () => this.#dialAgain(),
-      now,
+      clock,
       random: options.random,
     });
     this.ended = new Promise((resolve) => {
@@ -140,13 +144,13 @@ export class Supervisor implements Transport {
   }
 
   /**
-   * Once. Resolves when the first link is up; rejects with what `dial` did, after which there is
-   * nothing to close.
+   * Call it once. Resolves when the first link is up. Rejects with the error of `dial`; there is
+   * nothing to close then.
    */
   async start(): Promise<void> {
     let failure: unknown;
     this.#attempt = 1;
-    this.#downSince = this.#now();
+    this.#downSince = this.#clock.now();
     this.#dialling = this.#dial().catch((error: unknown) => {
       failure = error;
       this.#finish({ name: 'closed' }, undefined);
@@ -157,24 +161,24 @@ export class Supervisor implements Transport {
 
   async connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
     const { signal } = options;
-    const since = this.#now();
+    const since = this.#clock.now();
     for (;;) {
       signal?.throwIfAborted();
       const link = this.#link;
       if (link === undefined) {
-        await this.#held(destination, since, signal);
+        await this.#waitForLink(destination, since, signal);
         continue;
       }
       link.flows++;
       try {
         const conduit = await link.opens.connect(destination, options);
-        this.#opened(link, conduit, destination, { flow: options.flow, since });
+        this.#follow(link, conduit, destination, { flow: options.flow, since });
         return conduit;
       } catch (error) {
-        this.#over(link);
+        this.#flowEnded(link);
         if (!(error instanceof ConnectError)) throw error;
-        // It may say so before its own end comes. An answer that comes with the link's end may have
-        // been made up for it.
+        // A link may report LinkGoneError before `ended` resolves. An error from a link that is
+        // already lost may be a result of the loss, so it is not passed on.
         if (error instanceof LinkGoneError)
           this.#lost(link, error.cause instanceof TunnelError ? error.cause : error);
         else if (this.#link === link) throw error;
@@ -182,8 +186,8 @@ export class Supervisor implements Transport {
     }
   }
 
-  /** Follows what has been opened, in the log as well. `since`: when it was asked for. */
-  #opened(
+  /** Counts the flow until it ends, and logs both ends of it. `since`: when it was asked for. */
+  #follow(
     link: Link,
     conduit: Conduit,
     destination: Destination,
@@ -191,21 +195,21 @@ export class Supervisor implements Transport {
   ): void {
     const observer = this.#observer;
     if (!(observer.shows?.('debug') ?? true)) {
-      conduit.whenOver(() => this.#over(link));
+      conduit.whenOver(() => this.#flowEnded(link));
       return;
     }
     const what = formatDestination(destination);
-    const after_ms = Math.round(this.#now() - since);
+    const after_ms = Math.round(this.#clock.now() - since);
     observer.log('debug', `${what}: channel open`, { flow, after_ms });
     conduit.whenOver((error) => {
-      this.#over(link);
+      this.#flowEnded(link);
       observer.log('debug', `${what}: channel closed`, { flow, error: error?.message });
     });
   }
 
   /**
    * Something has happened that links don't always survive, or that may have brought the network
-   * back; `what` completes "probing the link: ...".
+   * back. `what` completes "probing the link: ...".
    */
   disturbed(what: string): void {
     const { name } = this.#state;
@@ -218,15 +222,21 @@ export class Supervisor implements Transport {
     }
   }
 
-  /** Closes the link and refuses whatever waits. May be called more than once; never rejects. */
+  /**
+   * Closes the link and refuses all waiting connects. May be called more than once; never rejects.
+   */
   async close(): Promise<void> {
     const link = this.#link;
     this.#finish({ name: 'closed' }, undefined);
-    await Promise.all([link?.transport.close(), this.#dialling]);
+    await Promise.all([link?.transport.close(), this.#dialling, ...this.#closingLinks]);
   }
 
-  /** Resolves when there may be a link again; rejects as WaitingConnects.wait does. */
-  #held(destination: Destination, since: number, signal: GiveUpSignal | undefined): Promise<void> {
+  /** Resolves when there may be a link again. Rejects as WaitingConnects.wait does. */
+  #waitForLink(
+    destination: Destination,
+    since: number,
+    signal: GiveUpSignal | undefined,
+  ): Promise<void> {
     const state = this.#state;
     if (state.name === 'failed' || state.name === 'closed') {
       const cause = state.name === 'failed' ? state.error : closedError();
@@ -237,61 +247,68 @@ export class Supervisor implements Transport {
       this.#dialAgain();
     }
     const { hold } = this.#options;
-    return this.#hold.wait(destination, {
+    return this.#waiting.wait(destination, {
       since,
-      seconds: this.#outage ? hold : Math.max(hold, DEMAND_SECONDS),
+      seconds: this.#inOutage ? hold : Math.max(hold, DEMAND_SECONDS),
       signal,
       cause: () => this.#lastError,
     });
   }
 
-  /** A flow has ended, or has not come about. */
-  #over(link: Link): void {
+  /** A flow has ended, or could not be opened. */
+  #flowEnded(link: Link): void {
     link.flows--;
-    link.lastUse = this.#now();
+    link.lastUse = this.#clock.now();
   }
 
   /**
-   * Resolves when there is a link; rejects with what the dial did, and then the state is still
+   * Resolves when there is a link. Rejects with the error of the dial; the state is then still
    * `connecting`.
    */
   async #dial(): Promise<void> {
     const { signal } = this.#closing;
-    const begin = this.#now();
+    const begin = this.#clock.now();
     const { dial } = this.#options;
-    const transport = await dial({ signal, attempt: this.#attempt, usual: this.#usual });
+    const transport = await dial({ signal, attempt: this.#attempt, lastDialMs: this.#lastDialMs });
     if (signal.aborted) {
       await transport.close();
       throw signal.reason;
     }
-    const now = this.#now();
-    const opens = new OpenQueue({ connector: transport, observer: this.#observer });
+    const now = this.#clock.now();
+    const opens = new OpenQueue({
+      connector: transport,
+      observer: this.#observer,
+      clock: () => this.#clock.now(),
+    });
     const link = { transport, opens, since: now, flows: 0, lastUse: now };
     this.#link = link;
-    this.#usual = now - begin;
+    this.#lastDialMs = now - begin;
     this.#attempt = 0;
     this.#lastError = undefined;
     this.#redial.succeeded();
-    if (this.#outage)
+    if (this.#inOutage)
       this.#observer.log('notice', `reconnected after ${seconds(now - this.#downSince)}`);
-    this.#outage = false;
+    this.#inOutage = false;
     this.#state = { name: 'up' };
     void transport.ended.then((error) => this.#lost(link, error));
-    this.#hold.release();
+    this.#waiting.release();
   }
 
   /**
-   * `error`: why; undefined when somebody else has closed it. Called more than once for a link, the
-   * first time counts.
+   * `error`: why; undefined when somebody else has closed it. May be called more than once for a
+   * link; only the first call counts.
    */
   #lost(link: Link, error: TunnelError | undefined): void {
     if (this.#link !== link) return;
     this.#link = undefined;
-    this.#downSince = this.#now();
+    this.#downSince = this.#clock.now();
     this.#lastError = error;
-    void link.transport.close();
+    const closed = link.transport.close();
+    this.#closingLinks.add(closed);
+    void closed.finally(() => this.#closingLinks.delete(closed));
     this.#observer.count('tunnel_links_lost_total');
     const unused = link.flows === 0 && this.#downSince - link.lastUse >= IDLE_MS;
+    // Without a cause it says that the server closed the connection in order (ssh/transport.ts).
     if (unused && error?.code === 'link-lost' && error.cause === undefined) {
       this.#observer.log(
         'debug',
@@ -303,7 +320,7 @@ export class Supervisor implements Transport {
     const reason =
       error ?? new TunnelError('link-lost', 'the connection to the jump host was closed');
     this.#observer.log('notice', `link lost: ${reason.message}; reconnecting`);
-    this.#outage = true;
+    this.#inOutage = true;
     const wait = this.#redial.afterLoss(this.#downSince - link.since);
     if (wait === 0) this.#dialAgain();
     else this.#state = { name: 'waiting' };
@@ -313,25 +330,25 @@ export class Supervisor implements Transport {
     this.#attempt++;
     this.#observer.count('tunnel_redials_total');
     this.#state = { name: 'connecting' };
-    this.#dialling = this.#dial().catch((error: unknown) => this.#failed(error));
+    this.#dialling = this.#dial().catch((error: unknown) => this.#dialFailed(error));
   }
 
-  #failed(error: unknown): void {
+  #dialFailed(error: unknown): void {
     if (this.#closing.signal.aborted) return;
     this.#observer.count('tunnel_redial_failures_total');
     const known = error instanceof TunnelError ? error : unexpected(error);
-    const wait = this.#redial.afterFailure(known.code, this.#now() - this.#downSince);
+    const wait = this.#redial.afterFailure(known.code, this.#clock.now() - this.#downSince);
     if (wait === undefined) {
       this.#finish({ name: 'failed', error: known }, known);
       return;
     }
-    // What is the matter is news once; that it still is, isn't.
-    const news = !this.#outage || this.#lastError?.code !== known.code;
+    // The first failure of a kind is news; the same failure again is not.
+    const news = !this.#inOutage || this.#lastError?.code !== known.code;
     this.#lastError = known;
-    // It is there, and slower than it was: short attempts would only add to its load.
-    if (known.code === 'jumphost-slow') this.#usual = undefined;
-    if (!this.#outage) this.#hold.allow(this.#options.hold);
-    this.#outage = true;
+    // The jump host is there, but slower than it was: short attempts would only add to its load.
+    if (known.code === 'jumphost-slow') this.#lastDialMs = undefined;
+    if (!this.#inOutage) this.#waiting.allow(this.#options.hold);
+    this.#inOutage = true;
     const again = known.code.startsWith('auth-')
       ? 'the login is tried again only in'
       : 'trying again in';
@@ -364,7 +381,7 @@ export class Supervisor implements Transport {
     this.#link = undefined;
     this.#redial.cancel();
     this.#state = state;
-    this.#hold.refuseAll(reason.message, reason);
+    this.#waiting.refuseAll(reason.message, reason);
     this.#end(error);
   }
 }

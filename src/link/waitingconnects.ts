@@ -1,11 +1,12 @@
 /**
- * Connects that wait for a link. They leave by `release` (there is a link), by their time, by
- * `refuseAll` (there will be none), or because the application has given up.
+ * Connects that wait for a link. A wait ends by `release` (there is a link), when its time is over,
+ * by `refuseAll` (there will be no link), or when the application gives up.
  *
- * Limit: MAX_HELD; what comes beyond is refused at once and counted. The answer is always
- * "refused": it is the one failure that programs take for "not now" and that they act on at once;
- * "unreachable" is taken for a mistake in the address, and silence makes them hang.
+ * At most MAX_HELD wait; further ones are refused at once and counted. The answer is always
+ * "refused": programs understand it as "not now" and react at once. They take "unreachable" for a
+ * wrong address, and silence makes them hang.
  */
+import type { Clock, ClockTimer } from '../base/clock.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
 import { ConnectError } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -16,8 +17,7 @@ export const MAX_HELD = 4096;
 
 export interface WaitingConnectsOptions {
   readonly observer: Observer;
-  /** Milliseconds on a clock that only goes forward. */
-  readonly now: () => number;
+  readonly clock: Clock;
 }
 
 interface Wait {
@@ -31,13 +31,13 @@ interface Wait {
 interface Entry {
   release(): void;
   refuse(why: string, cause: unknown): void;
-  /** From now on it may wait for so many seconds from when it was asked for. */
+  /** From now on it may wait for this many seconds, counted from when it was asked for. */
   allow(seconds: number): void;
 }
 
 export class WaitingConnects {
   readonly #options: WaitingConnectsOptions;
-  readonly #held = new Set<Entry>();
+  readonly #entries = new Set<Entry>();
 
   constructor(options: WaitingConnectsOptions) {
     this.#options = options;
@@ -45,31 +45,31 @@ export class WaitingConnects {
 
   /**
    * Resolves when there is a link. Rejects with ConnectError `refused`, or with the signal's
-   * reason. It may wait for `seconds` (0: not at all) from `since`, when it was asked for; `cause`:
-   * why there is no link, asked when the time is over.
+   * reason. It may wait for `seconds` (0: not at all) from `since`, when it was asked for. `cause`
+   * says why there is no link; it is called when the connect is refused.
    */
   wait(destination: Destination, { since, seconds, signal, cause }: Wait): Promise<void> {
-    const { observer, now } = this.#options;
+    const { observer, clock } = this.#options;
     const refused = (why: string, reason: unknown) =>
       new ConnectError('refused', `${formatDestination(destination)}: ${why}`, { cause: reason });
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      if (since + seconds * 1_000 <= now()) {
+      if (since + seconds * 1_000 <= clock.now()) {
         observer.count('tunnel_hold_timeouts_total');
         throw refused(noLink(seconds), cause());
       }
-      if (this.#held.size >= MAX_HELD) {
+      if (this.#entries.size >= MAX_HELD) {
         observer.count('tunnel_hold_limit_total');
         throw refused(
-          `no link to the jump host, and ${MAX_HELD} connections wait for it already`,
+          `no link to the jump host, and ${MAX_HELD} connections are already waiting for it`,
           cause(),
         );
       }
       observer.count('tunnel_held_total');
-      let timer: NodeJS.Timeout | undefined;
+      let timer: ClockTimer | undefined;
       const leave = () => {
-        this.#held.delete(entry);
-        clearTimeout(timer);
+        this.#entries.delete(entry);
+        timer?.cancel();
         signal?.removeEventListener('abort', abort);
       };
       const abort = () => {
@@ -86,34 +86,35 @@ export class WaitingConnects {
           reject(refused(why, reason));
         },
         allow(allowed) {
-          clearTimeout(timer);
-          timer = setTimeout(
-            () => {
-              observer.count('tunnel_hold_timeouts_total');
-              entry.refuse(noLink(allowed), cause());
-            },
-            Math.max(0, since + allowed * 1_000 - now()),
-          );
+          timer?.cancel();
+          const left = Math.max(0, since + allowed * 1_000 - clock.now());
+          timer = clock.after(left, () => {
+            observer.count('tunnel_hold_timeouts_total');
+            entry.refuse(noLink(allowed), cause());
+          });
         },
       };
       entry.allow(seconds);
       signal?.addEventListener('abort', abort, { once: true });
-      this.#held.add(entry);
+      this.#entries.add(entry);
     });
   }
 
-  /** What waits may wait for so many seconds, and no longer; what has waited longer is refused. */
+  /**
+   * All waiting connects may wait for this many seconds in all; those that have waited longer are
+   * refused.
+   */
   allow(seconds: number): void {
-    for (const entry of this.#held) entry.allow(seconds);
+    for (const entry of this.#entries) entry.allow(seconds);
   }
 
   release(): void {
-    for (const entry of [...this.#held]) entry.release();
+    for (const entry of [...this.#entries]) entry.release();
   }
 
-  /** `why`: what to tell each. */
+  /** `why`: goes into each error message. */
   refuseAll(why: string, cause: unknown): void {
-    for (const entry of [...this.#held]) entry.refuse(why, cause);
+    for (const entry of [...this.#entries]) entry.refuse(why, cause);
   }
 }
 

@@ -2,15 +2,14 @@
  * IP addresses as text, octets and numbers.
  *
  * Inside the program an address is a *canonical* string: dotted decimal, or RFC 5952 for IPv6
- * (lower case, no leading zeros, the longest run of zero groups as `::`). An IPv4-mapped IPv6
- * address (`::ffff:10.0.0.1`) canonically is the IPv4 address, because both name the same
+ * (lower case, no leading zeros, the longest run of zero groups as `::`). The canonical form of an
+ * IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) is the IPv4 address, because both name the same
  * destination and sshd's PermitOpen compares text. So canonical addresses can be compared with
  * `===`, and a string with a colon is IPv6.
  *
- * Text from outside goes through `canonicalAddress` once; the other functions expect a valid
- * address and only check what costs nothing. Never accepted: zone ids (`fe80::1%eth0`), octal or
- * hexadecimal parts, fewer than four parts. The short forms of prefixes (`10/8`) are prefix.ts's
- * business.
+ * Text from outside goes through `canonicalAddress` once. The other functions expect a valid
+ * address and check only what costs nothing. Never accepted: zone ids (`fe80::1%eth0`), octal or
+ * hexadecimal parts, fewer than four parts. prefix.ts reads the short forms of prefixes (`10/8`).
  */
 import { isIPv4, isIPv6 } from 'node:net';
 import { NotationError, quoted } from './notation.ts';
@@ -30,19 +29,19 @@ export function family(address: string): Family {
   return address.includes(':') ? 6 : 4;
 }
 
-/** Whether `text` is an address at all: not a name, and without zone id. */
+/** Whether `text` is an address, without a zone id. */
 export function isAddress(text: string): boolean {
   return isIPv4(text) || (isIPv6(text) && !text.includes('%'));
 }
 
 /** Checks an address and brings it into canonical form. Throws NotationError. */
 export function canonicalAddress(text: string): string {
-  if (isIPv4(text)) return text; // there is one way to write it
+  if (isIPv4(text)) return text; // there is only one way to write it
   requireAddress(text);
   return addressFromBytes(addressBytes(text));
 }
 
-/** Throws a NotationError that says what is wrong with `text`, if it is no address. */
+/** Throws a NotationError that says what is wrong with `text`, if it isn't an address. */
 export function requireAddress(text: string): void {
   if (isAddress(text)) return;
   if (text === '') throw new NotationError('the address is missing');
@@ -60,8 +59,8 @@ export function requireAddress(text: string): void {
 }
 
 /**
- * Checks that `text` consists of decimal octets, however many: names what is wrong with the first
- * that isn't one.
+ * Checks that `text` consists of decimal octets, any number of them. Throws NotationError for the
+ * first that isn't one.
  */
 export function requireIPv4Parts(text: string): void {
   for (const part of text.split('.')) {
@@ -104,7 +103,8 @@ function count(n: number, noun: string): string {
 }
 
 /**
- * A valid address's octets in network order: 4 or 16, as it is written (a mapped address has 16).
+ * The octets of a valid address in network order: 4 or 16, depending on how it is written (a mapped
+ * address has 16).
  */
 export function addressBytes(address: string): Uint8Array {
   return address.includes(':') ? ipv6Bytes(address) : ipv4Bytes(address);
@@ -148,8 +148,8 @@ function groupsOf(text: string): number[] {
 }
 
 /**
- * The canonical form of 4 or 16 octets; a mapped address's is the IPv4 address. Throws RangeError
- * on other lengths.
+ * The canonical address of 4 or 16 octets; for a mapped address, the IPv4 address. Throws
+ * RangeError for other lengths.
  */
 export function addressFromBytes(bytes: Uint8Array): string {
   if (bytes.length === IPV4_PARTS) return bytes.join('.');
@@ -195,7 +195,7 @@ export function addressNumber(address: string): bigint {
   return (view.getBigUint64(0) << 64n) | view.getBigUint64(8);
 }
 
-/** The address with this number. Unlike `canonicalAddress` it stays in the family asked for. */
+/** The address with this number. Unlike `canonicalAddress`, it always has the given family. */
 export function addressFromNumber(value: bigint, of: Family): string {
   const view = new DataView(new ArrayBuffer(of === 4 ? IPV4_PARTS : IPV6_OCTETS));
   if (of === 4) {

@@ -1,13 +1,13 @@
 /**
- * Host names as text, and patterns of them.
+ * Host names as text, and patterns for them.
  *
  * Inside the program a name is *canonical*: lower case, no dot at the end, internationalised labels
  * as A-labels (RFC 5891 §4.4). So names can be compared with `===`, and with the names in sshd's
  * PermitOpen, which compares text.
  *
- * What getaddrinfo(3) would read as an address in disguise (`127.1`, `0x7f.1`, `2130706433`) is no
- * name here, nor an address: it would slip past every rule about the address that it stands for. As
- * in URLs, the last label tells (WHATWG URL, "ends in a number").
+ * Text that getaddrinfo(3) would read as a disguised address (`127.1`, `0x7f.1`, `2130706433`) is
+ * neither a name nor an address here, because it would slip past every rule about the real address.
+ * As in URLs, the last label decides (WHATWG URL, "ends in a number").
  */
 import { domainToASCII } from 'node:url';
 import { canonicalAddress, isAddress } from './address.ts';
@@ -22,8 +22,8 @@ const MAX_NAME_LENGTH = 253;
 const MAX_LABEL_LENGTH = 63;
 
 /**
- * `api.example.com`, or with `below` what stands for all names below `example.com`, at any depth,
- * but not itself.
+ * `api.example.com`; or with `below`, all names below `example.com` at any depth, but not
+ * `example.com` itself.
  */
 export interface NamePattern {
   readonly name: string;
@@ -33,10 +33,10 @@ export interface NamePattern {
 /** Checks a name and brings it into canonical form. Throws NotationError. */
 export function canonicalName(text: string): string {
   const bare = text.replace(/\.$/, '');
-  // domainToASCII also decodes "%41", which nobody means who writes a host name.
+  // domainToASCII also decodes "%41", which nobody means in a host name.
   const ascii = /^[\u0021-\u007e]*$/.test(bare) || bare.includes('%') ? bare : domainToASCII(bare);
   const name = ascii.toLowerCase();
-  // RFC 1123 §2.1, and the underscore, which resolvers take and people use.
+  // RFC 1123 §2.1, and the underscore, which resolvers accept and people use.
   if (!/^[a-z0-9_-]+(\.[a-z0-9_-]+)*$/.test(name))
     throw new NotationError(`${quoted(text)} is not a host name`);
   if (name.length > MAX_NAME_LENGTH)
@@ -57,8 +57,8 @@ export function canonicalName(text: string): string {
 }
 
 /**
- * Whether a name from elsewhere, in lower case, can be a destination as it is. DNS has names that
- * no host has, with dots, spaces or anything else in a label (RFC 2181 §11).
+ * Whether a name from outside, in lower case, can be a destination as it is. DNS names may have
+ * dots, spaces or anything else in a label (RFC 2181 §11); host names may not.
  */
 export function isCanonicalName(text: string): boolean {
   try {
@@ -75,7 +75,9 @@ export function canonicalHost(text: string): string {
   return isAddress(text) ? canonicalAddress(text) : canonicalName(text);
 }
 
-/** Whether the last label is a number, so that the text is an address or a failed one. */
+/**
+ * Whether the last label is a number, so that the text can only be an address or a malformed one.
+ */
 export function endsInNumber(text: string): boolean {
   return /(^|\.)([0-9]+|0x[0-9a-f]*)\.?$/i.test(text);
 }
@@ -98,7 +100,7 @@ export function formatNamePattern({ name, below }: NamePattern): string {
   return below ? `*.${name}` : name;
 }
 
-/** `localhost` and what is below it never leave the machine that resolves them (RFC 6761 §6.3). */
+/** `localhost` and names below it are always resolved to loopback addresses (RFC 6761 §6.3). */
 export function isLocalhost(name: string): boolean {
   return name === 'localhost' || name.endsWith('.localhost');
 }

@@ -1,7 +1,10 @@
-/** Values kept by name pattern, found by name: all patterns that match, the most specific first. */
+/**
+ * A map from name patterns to values. A name finds all patterns that match it, the most specific
+ * first.
+ */
 import type { NamePattern } from './name.ts';
 
-/** One pattern that matches, and the values that were given for it, in the order given. */
+/** A pattern that matches, and its values in the order given. */
 export interface NameMatch<T> {
   readonly pattern: NamePattern;
   readonly values: readonly T[];
@@ -14,7 +17,7 @@ interface Entry<T> {
 
 export class NameMap<T> {
   readonly #exact = new Map<string, Entry<T>>();
-  /** By the name below which they match. */
+  /** Patterns with `below`, by their name. */
   readonly #below = new Map<string, Entry<T>>();
 
   constructor(entries: Iterable<readonly [NamePattern, T]>) {
@@ -26,7 +29,10 @@ export class NameMap<T> {
     }
   }
 
-  /** Takes a canonical name. A look-up for each of its labels, however many patterns there are. */
+  /**
+   * Takes a canonical name. Costs one look-up for each of its labels, however many patterns there
+   * are.
+   */
   find(name: string): NameMatch<T>[] {
     const matches: NameMatch<T>[] = [];
     const exact = this.#exact.get(name);

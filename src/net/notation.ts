@@ -1,6 +1,6 @@
 /**
- * Text that is no valid address, prefix or port. Says what is wrong with it, and how it is written
- * properly.
+ * Text that isn't a valid address, name, prefix or port. The message says what is wrong with it,
+ * the hint how to write it.
  */
 export class NotationError extends Error {
   readonly hint: string | undefined;
@@ -17,15 +17,15 @@ export function quoted(text: string): string {
   return JSON.stringify(text);
 }
 
-/** What no shell gives a meaning. */
+/** Characters that have no special meaning in any shell. */
 const PLAIN_WORD = /^[\w@%+:,./-]+$/;
-/** All that isn't visible, or isn't what it looks like: controls, formats, odd spaces. */
+/** Characters that are invisible or look like others: controls, formats, unusual spaces. */
 const UNSEEN = /\p{C}|(?! )\p{Z}/u;
 
 /**
- * One word of a command that a message shows to be run: whatever is in it, the shell takes it as
- * it is (sh(1), "Single Quotes"). What a terminal would not show as it is comes as octal escapes
- * in $'...', which bash, zsh, ksh and POSIX (2024) read.
+ * Quotes one word of a command for the user to run, so that the shell takes it literally (sh(1),
+ * "Single Quotes"). Characters that a terminal would not show as they are become octal escapes in
+ * $'...', which bash, zsh, ksh and POSIX (2024) read.
  */
 export function shellWord(text: string): string {
   if (PLAIN_WORD.test(text)) return text;
@@ -37,7 +37,7 @@ export function shellWord(text: string): string {
   return `$'${escaped.join('')}'`;
 }
 
-/** A path as a word that is no option either. */
+/** Quotes a path, so that it isn't taken for an option either. */
 export function shellPath(path: string): string {
   return shellWord(path.startsWith('-') ? `./${path}` : path);
 }

@@ -1,17 +1,19 @@
-/** Where a text was read, and usage errors that say so. */
+/** Where a piece of text was read, and usage errors that say so. */
 import { UsageError } from '../errors/errors.ts';
 import { NotationError, quoted } from './notation.ts';
 
 /**
- * Where a value is from. `formatPlace` is the only one that has to know all kinds: a new source of
- * values adds a kind here and a line there.
+ * Where a value comes from. Only `formatPlace` must know all kinds: a new source of values adds a
+ * kind here and a line there.
  */
 export type Place =
-  /** A word of the command line that belongs to no option. `name`: what it is, `target`. */
+  /** A word of the command line that belongs to no option. `name`: its role, such as `target`. */
   | { readonly kind: 'argument'; readonly name: string }
   /** The value of an option of the command line, or the option itself. `name`: `-p`, `--dns`. */
   | { readonly kind: 'option'; readonly name: string }
-  /** A line of a file; the path `-` is standard input. `option`: whose value stands there. */
+  /**
+   * A line of a file; the path `-` is standard input. `option`: the option whose value is on it.
+   */
   | {
       readonly kind: 'file';
       readonly path: string;
@@ -37,17 +39,17 @@ export function formatPlace(place: Place): string {
   }
 }
 
-/** For messages that name the option by themselves: `args.txt:2: `, or nothing. */
+/** For messages that already name the option: `args.txt:2: `, or nothing. */
 export function filePrefix(place: Place): string {
   return place.kind === 'file' ? `${fileName(place.path)}:${place.line}: ` : '';
 }
 
-/** How a file is called in messages. */
+/** The name of a file in messages. */
 export function fileName(path: string): string {
   return path === '-' ? 'standard input' : path;
 }
 
-/** The place of an option's value, or of the option, from the place of its text. */
+/** Adds an option's name to the place of its text. */
 export function placeOfOption(place: Place, name: string): Place {
   if (place.kind === 'file') return { ...place, option: name };
   return place.kind === 'argument' ? { kind: 'option', name } : place;
@@ -68,9 +70,9 @@ export function oneOf<T extends string>(
 }
 
 /**
- * Runs a parser on `text`; its NotationError becomes a UsageError that names the place and, if it
- * doesn't yet, the text. `form` says how such a text is written, for where the parser has nothing
- * better to say.
+ * Runs a parser on `text`; its NotationError becomes a UsageError that names the place, and the
+ * text if the message doesn't have it. `form` says how such text is written; it is the hint if the
+ * parser has none.
  */
 export function readAt<T>(place: Place, text: string, form: string, parse: (text: string) => T): T {
   try {

@@ -21,7 +21,7 @@ export function parsePort(text: string): number {
 }
 
 /**
- * Reads a list of ports and ranges; the result is sorted and without overlap. Throws NotationError.
+ * Reads a list of ports and ranges. The result is sorted, without overlaps. Throws NotationError.
  */
 export function parsePorts(text: string): PortRange[] {
   return mergePorts(text.split(',').map(parseRange));
@@ -44,7 +44,7 @@ function parseRange(text: string): PortRange {
   return { first, last };
 }
 
-/** The union: sorted, without overlap, neighbours joined. */
+/** The union: sorted, without overlaps, with adjacent ranges joined. */
 export function mergePorts(ranges: readonly PortRange[]): PortRange[] {
   const merged: PortRange[] = [];
   for (const range of [...ranges].sort((a, b) => a.first - b.first)) {

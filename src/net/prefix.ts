@@ -1,4 +1,4 @@
-/** Network prefixes (CIDR, RFC 4632 and RFC 4291 §2.3), and how users write them. */
+/** Network prefixes (CIDR, RFC 4632 and RFC 4291 §2.3), and the forms in which users write them. */
 import {
   ADDRESS_BITS,
   addressBytes,
@@ -22,14 +22,11 @@ export interface Prefix {
 
 export interface ParsedPrefix {
   readonly prefix: Prefix;
-  /**
-   * What was read other than it was written, as a sentence for the user: host bits that were
-   * dropped.
-   */
+  /** A sentence for the user if the prefix isn't as written: its host bits were dropped. */
   readonly note: string | undefined;
 }
 
-/** ::ffff:0:0/96: a prefix of at least this length within it means IPv4. */
+/** ::ffff:0:0/96: a prefix in it of at least this length means IPv4. */
 const MAPPED_LENGTH = 96;
 const IPV4_OCTETS = 4;
 
@@ -57,7 +54,7 @@ export function parsePrefix(text: string): ParsedPrefix {
     : parseIPv4(text, addressText, lengthText);
 }
 
-/** The prefix that holds this one canonical address. */
+/** The prefix of a single canonical address. */
 export function hostPrefix(address: string): Prefix {
   const of = family(address);
   return { family: of, address, length: ADDRESS_BITS[of] };
@@ -110,7 +107,7 @@ function parseIPv4(text: string, addressText: string, lengthText: string): Parse
   const netmask = lengthText.includes('.');
   if (netmask) requireAddress(lengthText);
   else requireLength(text, lengthText, 4);
-  // inet_aton(3) completes `10` to 0.0.0.10; in a prefix the missing octets are those on the right.
+  // inet_aton(3) reads `10` as 0.0.0.10, but in a prefix the missing octets are those on the right.
   const complete = [...octets, ...Array<string>(IPV4_OCTETS - octets.length).fill('0')].join('.');
   return networkOf(text, complete, netmask ? maskLength(text, lengthText) : Number(lengthText));
 }
@@ -132,7 +129,7 @@ function parseIPv6(text: string, addressText: string, lengthText: string): Parse
   const address = addressFromBytes(addressBytes(addressText));
   if (family(address) === 6) return networkOf(text, address, length);
   if (length >= MAPPED_LENGTH) return networkOf(text, address, length - MAPPED_LENGTH);
-  // Wider than the mapped range: the text has to stay IPv6.
+  // Wider than the mapped range, so it must stay IPv6.
   return networkOf(text, addressFromNumber(addressNumber(addressText), 6), length);
 }
 
@@ -154,7 +151,7 @@ function requireLength(text: string, lengthText: string, of: Family): void {
   }
 }
 
-/** `address` is a valid address of the family in which `length` counts. */
+/** `address` is valid; `length` is for its family. */
 function networkOf(text: string, address: string, length: number): ParsedPrefix {
   const value = addressNumber(address);
   const prefix = prefixAround(value, family(address), length);

@@ -1,17 +1,17 @@
 /**
- * Values kept by prefix, found by address: every prefix that covers an address, the most specific
+ * A map from prefixes to values. An address finds every prefix that covers it, the most specific
  * first.
  *
- * Two prefixes are either nested or disjoint. One sweep over the sorted prefixes, with a stack of
- * those that are open, therefore cuts the address space into segments within which the answer is
- * the same; each segment points at its most specific prefix, each prefix at the next wider one. A
- * look-up is a binary search and a walk along that chain.
+ * Two prefixes are either nested or disjoint. So one sweep over the sorted prefixes, with a stack
+ * of the open ones, cuts the address space into segments that each have one answer. Each segment
+ * points to its most specific prefix, and each prefix to the next wider one. A look-up is a binary
+ * search and a walk along that chain.
  */
 import { addressNumber, type Family, family } from './address.ts';
 import { type Prefix, prefixBounds } from './prefix.ts';
 import { comparePrefixes, lastNotAbove } from './prefixset.ts';
 
-/** One prefix and the values that were given for it, in the order given. */
+/** A prefix and its values in the order given. */
 export interface Covering<T> {
   readonly prefix: Prefix;
   readonly values: readonly T[];
@@ -21,7 +21,7 @@ export interface Covering<T> {
 
 interface Segments<T> {
   readonly firsts: bigint[];
-  /** What covers the segment that begins at `firsts[i]`; undefined: nothing. */
+  /** The prefix that covers the segment from `firsts[i]`; undefined: none. */
   readonly coverings: (Covering<T> | undefined)[];
 }
 
@@ -58,7 +58,7 @@ function sweep<T>(sorted: readonly (readonly [Prefix, T])[]): Segments<T> {
     closeBefore(first, stack, segments);
     const top = stack.at(-1);
     if (top !== undefined && top.covering.prefix.length === prefix.length) {
-      // What is still open covers `first`; with the same length it is the same prefix.
+      // The open prefix covers `first`; with the same length it is the same prefix.
       top.values.push(value);
       continue;
     }
@@ -80,7 +80,9 @@ function closeBefore<T>(next: bigint | undefined, stack: Open<T>[], segments: Se
   }
 }
 
-/** Of segments that begin at the same address the search finds the last: the others are empty. */
+/**
+ * Of several segments with the same first address the search finds the last; the others are empty.
+ */
 function begin<T>(segments: Segments<T>, first: bigint, covering: Covering<T> | undefined): void {
   segments.firsts.push(first);
   segments.coverings.push(covering);

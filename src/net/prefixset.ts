@@ -1,10 +1,10 @@
 /**
- * Arithmetic on sets of prefixes. The set operations are cidr-tools'; what is added here is the
- * typed form, the order (IPv4 first, then ascending), and a membership test that is fast enough to
- * be asked for every connection.
+ * Arithmetic on sets of prefixes. cidr-tools does the set operations. This file adds types, the
+ * order (IPv4 first, then ascending), and a membership test that is fast enough for every
+ * connection.
  *
- * A result is always the smallest list of prefixes for its set: neighbours are merged, nothing
- * overlaps.
+ * A result is always the smallest list of prefixes for its set: adjacent ones are merged, none
+ * overlap.
  */
 import { excludeCidr, mergeCidr } from 'cidr-tools';
 import { addressFromNumber, addressNumber, type Family, family } from './address.ts';
@@ -15,14 +15,14 @@ export function mergePrefixes(prefixes: readonly Prefix[]): Prefix[] {
   return mergeCidr(prefixes.map(prefixNotation)).map(fromNotation).sort(comparePrefixes);
 }
 
-/** What is in `from` and not in `what`, as the smallest sorted list. */
+/** The addresses in `from` that are not in `what`, as the smallest sorted list. */
 export function subtractPrefixes(from: readonly Prefix[], what: readonly Prefix[]): Prefix[] {
   return excludeCidr(from.map(prefixNotation), what.map(prefixNotation))
     .map(fromNotation)
     .sort(comparePrefixes);
 }
 
-/** IPv4 before IPv6, lower addresses first, at the same address the wider prefix first. */
+/** IPv4 before IPv6, then lower addresses first, then the wider prefix first. */
 export function comparePrefixes(a: Prefix, b: Prefix): number {
   if (a.family !== b.family) return a.family - b.family;
   const [first, second] = [addressNumber(a.address), addressNumber(b.address)];
@@ -73,8 +73,8 @@ function rangesOf(prefixes: readonly Prefix[], of: Family): Ranges {
 }
 
 /**
- * The index of the greatest element of an ascending array that is not above `value`; -1 when all
- * are.
+ * The index of the greatest element of an ascending array that is not above `value`; -1 if all are
+ * above it.
  */
 export function lastNotAbove(ascending: readonly bigint[], value: bigint): number {
   let low = 0;

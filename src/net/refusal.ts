@@ -1,8 +1,8 @@
 /**
- * Why a connection can't be had: the one vocabulary in which transports, the policy and the
- * captures speak of it.
+ * Why a connection was refused: the one vocabulary that transports, the policy and the captures
+ * share.
  *
- * | refusal       | the far side's word                        | IPv4 answer     | IPv6 answer |
+ * | refusal       | what the far side says                     | IPv4 answer     | IPv6 answer |
  * |---------------|--------------------------------------------|-----------------|-------------|
  * | `refused`     | connection refused, or our own limit       | TCP RST         | TCP RST     |
  * | `unreachable` | no route to host, host down                | ICMP 3/1        | ICMPv6 1/3  |
@@ -14,8 +14,8 @@ export const REFUSALS = ['refused', 'unreachable', 'no-network', 'prohibited', '
 export type Refusal = (typeof REFUSALS)[number];
 
 /**
- * What the kernel says about a peer, or about the way to it, of a connection or a connected socket
- * of this machine's (connect(2), ip(7), udp(7)).
+ * Errors that the kernel reports about a peer or the route to it, for a connection or a connected
+ * socket of this machine (connect(2), ip(7), udp(7)).
  */
 const REFUSAL_OF_ERRNO: ReadonlyMap<string, Refusal> = new Map<string, Refusal>([
   ['ECONNREFUSED', 'refused'],
@@ -31,7 +31,10 @@ const REFUSAL_OF_ERRNO: ReadonlyMap<string, Refusal> = new Map<string, Refusal>(
   ['ETIMEDOUT', 'timeout'],
 ]);
 
-/** undefined: an error's name (`code`) that says nothing about the way to the peer. */
+/**
+ * The refusal for an error's `code`; undefined if it says nothing about the peer or the route to
+ * it.
+ */
 export function refusalOfErrno(code: string | undefined): Refusal | undefined {
   return REFUSAL_OF_ERRNO.get(code ?? '');
 }

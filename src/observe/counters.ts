@@ -1,18 +1,18 @@
 /**
- * All that is counted: one declaration, one registry.
+ * All counters of the program: one declaration, one registry.
  *
  *   COUNTERS ─► CounterName      the type: a name that is not declared here doesn't compile
  *   count()  ──┐
  *   sources ───┴─► snapshot()    every counter with its value: the log's lists, `status`, metrics
  *
- * Names follow Prometheus: `_total` ends a counter, which only grows; a name without it is a gauge,
- * which is a number of now. A unit stands in the name, before `_total` (`_bytes_total`).
+ * Names follow Prometheus: a name with `_total` is a counter, which only grows; a name without it
+ * is a gauge, a current number. The unit comes before `_total` (`_bytes_total`).
  *
- * What is counted for each frame is kept in plain fields by whoever counts it, and read only when a
- * snapshot is taken (`addSource`). Names are the user's to rely on (docs/architecture.md, Limits).
+ * Parts that count every frame do so in plain fields, which are read only when a snapshot is taken
+ * (`addSource`). Users rely on the names (docs/architecture.md, Limits).
  */
 
-/** By part, and within a part from what is usual to what is a fault. */
+/** By part, and within a part from normal events to faults. */
 export const COUNTERS = {
   // flow/, policy/
   tunnel_flows_opened_total: 'connections that the far side accepted',
@@ -24,17 +24,17 @@ export const COUNTERS = {
   tunnel_received_bytes_total: 'bytes carried from far sides, of connections that have ended',
   tunnel_allowlist_denied_total: 'connections that no rule of --allow permits',
   tunnel_allowlist_forgotten_total: 'denied destinations forgotten for newer ones',
-  tunnel_allowlist_unlearned_total: 'destinations that --dry-run had no room to note',
+  tunnel_allowlist_unlearned_total: 'destinations that --dry-run could not note: too many',
 
   // capture/tun/
-  tunnel_tcp_flows_waiting: 'captured connections that wait for the far side now',
-  tunnel_tcp_flows_live: 'captured connections that are open now',
+  tunnel_tcp_flows_waiting: 'captured connections that now wait for the far side',
+  tunnel_tcp_flows_live: 'captured connections that are now open',
   tunnel_tcp_flows_held_total: 'captured connections: SYNs that were held for the far side',
   tunnel_tcp_flows_opened_total: 'captured connections that were answered with a SYN-ACK',
   tunnel_tcp_flows_refused_total: 'captured connections that were answered with a refusal',
   tunnel_tcp_flows_given_up_total: 'captured connections given up before they were answered',
-  tunnel_tcp_flows_timed_out_total: 'open connections whose application answered no more',
-  tunnel_tcp_flows_deferred_total: 'captured connections put off for want of room',
+  tunnel_tcp_flows_timed_out_total: 'open connections whose application stopped answering',
+  tunnel_tcp_flows_deferred_total: 'captured connections put off because of a limit',
   tunnel_tcp_frames_received_total: 'frames read from the device',
   tunnel_tcp_frames_sent_total: 'frames written for connections',
   tunnel_tcp_frames_lost_total: 'frames that the device did not take; TCP sends them again',
@@ -53,7 +53,7 @@ export const COUNTERS = {
   tunnel_tcp_dropped_waiting_limit_total: 'segments dropped because MAX_WAITING_BYTES waited',
   tunnel_tcp_forgotten_time_waits_total: 'ended connections forgotten early, for MAX_TIME_WAIT',
   tunnel_tcp_forgotten_half_open_total: 'connections given up for MAX_HALF_OPEN',
-  tunnel_tcp_too_big_total: 'notices that a packet was too large for its way',
+  tunnel_tcp_too_big_total: 'notices that a packet was too large for its path',
 
   // capture/namespace/
   tunnel_datagram_associations_total: 'UDP associations opened past the tunnel',
@@ -65,9 +65,9 @@ export const COUNTERS = {
 
   // capture/proxy/
   tunnel_proxy_requests_total: 'requests of proxy clients',
-  tunnel_proxy_given_up_total: 'proxy clients that left before their request was whole',
-  tunnel_proxy_over_limit_total: 'proxy clients that made room for others, or found none',
-  tunnel_proxy_negotiation_timeouts_total: 'proxy clients that made no whole request in time',
+  tunnel_proxy_given_up_total: 'proxy clients that left before their request was complete',
+  tunnel_proxy_over_limit_total: 'proxy clients closed or refused because too many were connected',
+  tunnel_proxy_negotiation_timeouts_total: 'proxy clients that made no complete request in time',
   tunnel_proxy_header_limit_total: 'HTTP requests with too large a head',
   tunnel_proxy_pipeline_limit_total: 'HTTP requests that came too early behind others',
   tunnel_proxy_authentication_failures_total: 'proxy clients without the right credentials',
@@ -118,13 +118,13 @@ export const COUNTERS = {
   tunnel_dns_queries_total: 'queries that the tunnel was asked',
   tunnel_dns_failures_total: 'queries answered with SERVFAIL because no resolver answered',
   tunnel_dns_faults_total: 'queries that were malformed or of a kind that is not supported',
-  tunnel_dns_dropped_total: 'messages to the DNS server that are no queries, not answered',
+  tunnel_dns_dropped_total: 'messages to the DNS server that are not queries; not answered',
   tunnel_dns_over_limit_total: 'queries answered with SERVFAIL because too many waited',
   tunnel_dns_unchecked_total: 'names whose existence behind the jump host could not be checked',
   tunnel_dns_streams_over_limit_total: 'connections for queries refused for MAX_QUERY_STREAMS',
-  tunnel_dns_streams_given_up_total: 'connections for queries that ended before their end',
+  tunnel_dns_streams_given_up_total: 'connections for queries that the client ended early',
   tunnel_dns_cache_hits_total: 'queries answered from the cache',
-  tunnel_dns_cache_evictions_total: 'cached answers removed for want of room',
+  tunnel_dns_cache_evictions_total: 'cached answers removed because the cache was full',
   tunnel_dns_upstream_queries_total: 'queries to resolvers behind the jump host',
   tunnel_dns_upstream_failures_total: 'queries that no resolver behind the jump host answered',
   tunnel_dns_upstream_retries_total: 'queries sent again because a connection had closed',
@@ -135,7 +135,7 @@ export const COUNTERS = {
   tunnel_dns_leases_total: 'virtual addresses given to names',
   tunnel_dns_leases_reclaimed_total: 'virtual addresses taken back from names',
   tunnel_dns_leases_exhausted_total: 'names that got no virtual address because none was left',
-  tunnel_dns_unknown_addresses_total: 'connections to virtual addresses that stand for no name',
+  tunnel_dns_unknown_addresses_total: 'connections to virtual addresses that have no name',
   tunnel_dns_resolvers_over_limit_total: 'captured resolvers given up for newer ones',
   tunnel_dns_settings_restored_total: 'times that settings of systemd-resolved were put back',
 
@@ -145,13 +145,13 @@ export const COUNTERS = {
   tunnel_openstack_versions_left_out_total: 'documents of versions that were not asked for',
 
   // system/, observe/
-  tunnel_recovered_total: 'changes that a run before has left, put back',
-  tunnel_log_dropped_total: 'messages left out because standard error took none',
+  tunnel_recovered_total: 'changes of an earlier run that were undone',
+  tunnel_log_dropped_total: 'messages left out because standard error was blocked',
 } as const satisfies Readonly<Record<`tunnel_${string}`, string>>;
 
 export type CounterName = keyof typeof COUNTERS;
 
-/** The unit that a counter's name has; '' where it is a plain number. */
+/** The unit in a counter's name; '' for a plain number. */
 export type CounterUnit = 'bytes' | '';
 
 export interface CounterValue {
@@ -161,7 +161,7 @@ export interface CounterValue {
   readonly value: number;
 }
 
-/** Counters that a part keeps in fields of its own: reads them. */
+/** Reads the counters that a part keeps in its own fields. */
 export type CounterSource = () => Iterable<readonly [name: CounterName, value: number]>;
 
 const NAMES = Object.keys(COUNTERS) as readonly CounterName[];
@@ -178,12 +178,12 @@ export class Counters {
     this.#values.set(name, (this.#values.get(name) ?? 0) + n);
   }
 
-  /** What `source` reads is part of each snapshot; several that have the same name are added up. */
+  /** Adds what `source` reads to each snapshot. Values with the same name are added up. */
   addSource(source: CounterSource): void {
     this.#sources.push(source);
   }
 
-  /** All counters in the order of their declaration, also those that are zero. */
+  /** All counters in the order of their declaration, including those that are zero. */
   snapshot(): CounterValue[] {
     const values = new Map(this.#values);
     for (const source of this.#sources) {
@@ -198,7 +198,7 @@ export class Counters {
   }
 }
 
-/** Names of counters that are zero, in one line. */
+/** How many names of counters that are zero go on one line. */
 const ZEROS_IN_A_LINE = 3;
 
 /**
@@ -210,7 +210,7 @@ export function countedLines(snapshot: readonly CounterValue[]): string[] {
     .map(({ name, help, value }) => `${name} ${value}: ${help}`);
 }
 
-/** The names of those that are zero, several to a line. */
+/** The names of counters that are zero, several to a line. */
 export function uncountedLines(snapshot: readonly CounterValue[]): string[] {
   const names = snapshot.filter(({ value }) => value === 0).map(({ name }) => name);
   const lines: string[] = [];

@@ -1,43 +1,46 @@
 /**
- * Lines for a descriptor that may take none for hours: a terminal that was stopped with Ctrl-S, a
- * pipe that nobody reads. Whoever writes never waits for it.
+ * Writes lines to a descriptor that may block for hours: a terminal stopped with Ctrl-S, a pipe
+ * that nobody reads. Callers never wait for it.
  *
- *   write() ─► nothing waits: to the descriptor at once, what fits
- *          └─► the rest, and all that comes meanwhile: a queue of MAX_WAITING_BYTES ─► tried again
- *              by a timer until it is empty; a line is never torn
+ *   write() ─► the queue is empty: writes what fits to the descriptor at once
+ *          └─► the rest, and all later lines: a queue of MAX_WAITING_BYTES ─► a timer tries again
+ *              until it is empty; a line is never torn
  *
  * States:
  *
- *   idle      nothing waits
- *   waiting   something does; lines queue behind it
- *   full      a line didn't fit into the queue: all are left out and counted, until the queue is
- *             empty, or until the last words; then one line says how many
+ *   idle      the queue is empty
+ *   waiting   lines wait in the queue
+ *   full      a line didn't fit into the queue: all lines are left out and counted, until the queue
+ *             is empty or writeSurely() is called; then one line says how many
  *   broken    nobody will read any more (EPIPE, EIO, ENOSPC): lines are dropped, and not counted
  *
- * What is left out is left out in one piece: so the place where lines are missing is known.
+ * Lines are left out in one block, so the place where they are missing is known.
  */
+import { systemCodeOf } from '../errors/reason.ts';
 
-/** What waits for a reader, in bytes: some 2,500 lines. */
+/** The capacity of the queue in bytes: some 2,500 lines. */
 export const MAX_WAITING_BYTES = 256 * 1024;
-/** Between two tries, in ms: the first after something was taken, and the last of a long wait. */
+/** The time between two tries, in ms: after a successful write, and at most. */
 const RETRY_MS = 10;
 const MOST_RETRY_MS = 160;
-/** What is written before other events have their turn. */
+/** How much is written before other events get their turn. */
 const BYTES_A_TURN = 64 * 1024;
-/** Between two tries at the end of the program, where nothing else is to be done. */
+/** The time between two tries at the end of the program, when there is nothing else to do. */
 const FLUSH_RETRY_MS = 5;
 
 /**
- * Writes what fits at once and returns the number of bytes taken, 0 when there is no room. Throws
- * when nobody will read any more.
+ * Writes what fits at once and returns the number of bytes written, 0 if the descriptor would
+ * block. Throws if nobody will read any more.
  */
 export type WriteNow = (bytes: Uint8Array) => number;
+
+const TRY_AGAIN: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EINTR']);
 
 export class LineWriter {
   readonly #writeNow: WriteNow;
   readonly #queue: Buffer[] = [];
   #waitingBytes = 0;
-  /** Left out since the queue was full. */
+  /** How many lines have been left out since the queue was full. */
   #leftOut = 0;
   #dropped = 0;
   #broken = false;
@@ -48,22 +51,22 @@ export class LineWriter {
     this.#writeNow = writeNow;
   }
 
-  /** Nobody will read any more. */
+  /** Whether nobody will read any more. */
   get broken(): boolean {
     return this.#broken;
   }
 
-  /** Lines that were left out because nobody took them. */
+  /** How many lines were left out because nobody read them. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  /** Bytes that wait for a reader. */
+  /** How many bytes wait for a reader. */
   get waiting(): number {
     return this.#waitingBytes;
   }
 
-  /** `line` ends in a newline. It may be left out where there is no room. */
+  /** `line` ends in a newline. It is left out if the queue is full. */
   write(line: string): void {
     if (this.#broken) return;
     const bytes = Buffer.from(line);
@@ -73,7 +76,9 @@ export class LineWriter {
     } else this.#add(bytes);
   }
 
-  /** The same for the last words of the program, which are never left out: few, and bounded. */
+  /**
+   * The same for the program's last messages, which are never left out. They must be few and short.
+   */
   writeSurely(text: string): void {
     if (this.#broken) return;
     if (this.#leftOut > 0) this.#sayLeftOut();
@@ -81,8 +86,8 @@ export class LineWriter {
   }
 
   /**
-   * At the end of the program: waits up to `milliseconds` for what is left to be taken, and blocks
-   * everything else meanwhile. May be called more than once.
+   * At the end of the program: waits up to `milliseconds` until the queue is written, and blocks
+   * everything else in the meantime. May be called more than once.
    */
   flush(milliseconds: number): void {
     clearTimeout(this.#timer);
@@ -106,14 +111,14 @@ export class LineWriter {
       return;
     }
     this.#retry = this.#waitingBytes < before ? RETRY_MS : Math.min(2 * this.#retry, MOST_RETRY_MS);
-    // The program doesn't stay for it: at its end there is flush().
+    // The timer doesn't keep the program running: flush() writes the rest at its end.
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#proceed();
     }, this.#retry).unref();
   }
 
-  /** Writes what is taken, up to about `limit` bytes. True: nothing waits any more. */
+  /** Writes as much as it can, up to about `limit` bytes. True: the queue is empty. */
   #drain(limit: number): boolean {
     for (let written = 0; ; ) {
       const [first] = this.#queue;
@@ -138,8 +143,10 @@ export class LineWriter {
   #take(bytes: Buffer): number {
     try {
       return this.#writeNow(bytes);
-    } catch {
-      // EPIPE, EIO, ENOSPC: there is nowhere to report it.
+    } catch (error) {
+      // A full disk may have space again.
+      if (TRY_AGAIN.has(systemCodeOf(error))) return 0;
+      // EPIPE, EIO, EBADF: there is no place to report it.
       this.#broken = true;
       this.#queue.length = 0;
       this.#waitingBytes = 0;
@@ -150,7 +157,7 @@ export class LineWriter {
   #sayLeftOut(): void {
     const messages = this.#leftOut === 1 ? '1 message was' : `${this.#leftOut} messages were`;
     const bytes = Buffer.from(
-      `tunnel: warning: ${messages} left out: standard error took none for a while\n`,
+      `tunnel: warning: ${messages} left out: standard error was blocked for a while\n`,
     );
     this.#leftOut = 0;
     this.#queue.push(bytes);

@@ -1,14 +1,13 @@
 /**
- * The Observer of a program that runs in a terminal or under a supervisor: one line a message on
+ * The Observer of a program that runs in a terminal or under a supervisor: one line per message on
  * stderr, and counters.
  *
  *   tunnel: connection refused by the far side (destination=10.1.2.3:22 after_ms=41)
- *   tunnel: warning: ...          error, warning and debug say so; notice and info are what one
- *                                 reads anyway
+ *   tunnel: warning: ...          error, warning and debug have a prefix; notice and info have none
  *
- * A line is written whole and in order, and nobody waits for it: what the terminal doesn't take
- * waits in linewriter.ts, up to a limit. When stderr is gone the messages are dropped, never the
- * program: it may run for weeks after the terminal that started it was closed.
+ * Lines are written whole and in order, and callers never wait: what the terminal doesn't accept
+ * waits in linewriter.ts, up to a limit. If stderr is gone, messages are dropped but the program
+ * goes on: it may run for weeks after its terminal was closed.
  */
 import {
   type CounterName,
@@ -32,7 +31,7 @@ const MARKS: Readonly<Record<Level, string>> = {
 /** Where lines go: a LineWriter (linewriter.ts). */
 export interface LineSink {
   readonly broken: boolean;
-  /** Lines that were left out. */
+  /** How many lines were left out. */
   readonly dropped: number;
   write(line: string): void;
 }
@@ -71,18 +70,18 @@ export class Log implements Observer {
     this.#counters.addSource(source);
   }
 
-  /** All counters with their values of now. */
+  /** All counters with their current values. */
   snapshot(): CounterValue[] {
     return this.#counters.snapshot();
   }
 
-  /** At the end of a run: what has been counted, for who reads `info`. */
+  /** At the end of a run: logs the counters that aren't zero, at level `info`. */
   logCounted(): void {
     if (!this.shows('info')) return;
     for (const line of countedLines(this.snapshot())) this.log('info', line);
   }
 
-  /** For who has asked: all counters, whatever the level, those that aren't zero first. */
+  /** When the user asks: writes all counters at any level, those that aren't zero first. */
   showCounters(): void {
     const snapshot = this.snapshot();
     for (const line of [...countedLines(snapshot), ...uncountedLines(snapshot)])

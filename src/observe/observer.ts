@@ -1,6 +1,6 @@
 import type { CounterName, CounterSource } from './counters.ts';
 
-/** Where the parts report what happens. Never throws; costs next to nothing when nobody listens. */
+/** Values of a message for machines. */
 export type Fields = Readonly<Record<string, string | number | boolean | undefined>>;
 
 /**
@@ -10,17 +10,18 @@ export type Fields = Readonly<Record<string, string | number | boolean | undefin
 export const LEVELS = ['error', 'warning', 'notice', 'info', 'debug'] as const;
 export type Level = (typeof LEVELS)[number];
 
+/** The parts report here what happens. Never throws; costs almost nothing if nobody reads it. */
 export interface Observer {
-  /** `message` is a sentence for people; `fields` are for machines and are printed behind it. */
+  /** `message` is a sentence for people; `fields` are for machines and are printed after it. */
   log(level: Level, message: string, fields?: Fields): void;
   /**
-   * Whether anybody reads messages of this level: for those that cost something to make. Undefined:
-   * they may.
+   * Whether anybody reads messages of this level. Ask before making a message that is costly to
+   * make. Undefined: somebody may.
    */
   shows?(level: Level): boolean;
   /** Adds to a counter (counters.ts). */
   count(name: CounterName, n?: number): void;
-  /** For a part that keeps counters in fields of its own. Undefined: nobody shows them. */
+  /** For a part that keeps counters in its own fields. Undefined: nobody shows them. */
   addCounters?(source: CounterSource): void;
 }
 

@@ -1,17 +1,17 @@
-/** Makes text from elsewhere (the server, a file, the command line) safe to show at a terminal. */
+/** Makes text from outside (the server, a file, the command line) safe to show on a terminal. */
 import { stripVTControlCharacters } from 'node:util';
 
-/** Longer texts are cut: nothing that the program says takes more. */
+/** Longer text is cut: no message of the program needs more. */
 export const MAX_PRINTABLE_LENGTH = 4096;
 
 /**
- * C0 and C1 controls, what reorders or hides text (bidirectional controls, zero-width characters,
- * line separators, tags), and lone surrogates.
+ * C0 and C1 controls, characters that reorder or hide text (bidirectional controls, zero-width
+ * characters, line separators, tags), and lone surrogates.
  */
 const UNPRINTABLE =
   /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}\p{Surrogate}]+/gu;
 
-/** One line without control characters; a row of them becomes one space. */
+/** One line without such characters; each run of them becomes one space. */
 export function printable(text: string): string {
   const cut =
     text.length > MAX_PRINTABLE_LENGTH ? `${text.slice(0, MAX_PRINTABLE_LENGTH)}...` : text;

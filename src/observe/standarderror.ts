@@ -1,11 +1,11 @@
 /**
- * How this program writes to its standard error: never waiting.
+ * Writes to this program's standard error without ever waiting.
  *
- * Node writes to terminals and files synchronously, and what it sets non-blocking it sets so for
- * everybody who has the same open file (https://nodejs.org/api/process.html, "A note on process
- * I/O"). So a terminal or a pipe is opened again by its name in /proc, which makes an open file of
- * our own. That fails for a socket, and for a terminal of another user (after `su`); then the
- * descriptor is used as it is, and the addon sees to it that the one write doesn't wait.
+ * Node writes to terminals and files synchronously, and if it sets a descriptor non-blocking, that
+ * applies to every process with the same open file (https://nodejs.org/api/process.html, "A note on
+ * process I/O"). So a terminal or a pipe is opened again by its name in /proc, which gives us our
+ * own open file. That fails for a socket, and for a terminal of another user (after `su`). Then the
+ * descriptor is used as it is, and the addon makes each single write not wait.
  */
 import { constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
@@ -13,12 +13,12 @@ import type { WriteNow } from './linewriter.ts';
 
 const { O_WRONLY, O_NONBLOCK, O_NOCTTY } = constants;
 
-/** The addon's; undefined where it isn't built. */
+/** The addon's writeNow(). */
 export type NativeWrite = (fd: number, octets: Uint8Array) => number;
 
 /**
- * For a LineWriter. `native` is asked for at the first write: the addon isn't loaded for a program
- * that says nothing. `fd`: for tests.
+ * The writer for a LineWriter. `native` is called at the first write, so that a silent program
+ * doesn't load the addon; undefined: the addon isn't built. `fd`: for tests.
  */
 export function standardErrorWriter(native: () => NativeWrite | undefined, fd = 2): WriteNow {
   let write: WriteNow | undefined;
@@ -40,7 +40,7 @@ function writerFor(fd: number, native: NativeWrite | undefined): WriteNow {
   };
 }
 
-/** An open file of our own where that can be had; a file's would have a position of its own. */
+/** Our own open file, if possible. Not for regular files, whose position must stay shared. */
 function ownDescriptor(fd: number): number {
   try {
     if (!isatty(fd) && !fstatSync(fd).isFIFO()) return fd;

@@ -1,20 +1,20 @@
 /**
- * The allow-list: of what the policy would open, what may be opened. Asked before the transport, so
- * what it denies never becomes a request to the jump host.
+ * The allow-list: which of the connections that the policy would open may be opened. It is checked
+ * before the transport, so a denied connection never becomes a request to the jump host.
  *
  *   policy.decide() -> tunnel --> a rule permits it?  yes -> tunnel
  *                                                     no  -> refuse (prohibited), logged by
  *                                                            denials.ts once a minute
- *                   -> direct --> unchanged, or held to the list likewise (`direct`: what runs
- *                                 under `tunnel exec`)
+ *                   -> direct --> unchanged, or checked in the same way (option `direct`, for
+ *                                 `tunnel exec`)
  *                   -> anything else: unchanged
  *
- * With --dry-run nothing is denied: learned.ts notes what was asked for, and at the end its rules
- * are printed. With these the same run would pass.
+ * With --dry-run nothing is denied: learned.ts records the destinations, and at the end prints
+ * rules that would permit the same run.
  *
- * Without the two options nothing is wrapped and nothing costs anything. A rule by name is for
- * connections that are carried by name, and for addresses whose names are known to whoever asks
- * (`namesOf`); any other address is decided as such.
+ * Without these two options, policies are not wrapped, so the list costs nothing. A rule by name
+ * applies to connections that are carried by name, and to addresses whose names the caller knows
+ * (`namesOf`). For any other address only the rules by address apply.
  */
 import { isAddress } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -26,7 +26,7 @@ import { DenialLog } from './denials.ts';
 import { LearnedDestinations } from './learned.ts';
 import type { NameRule, Policy, Rule, Verdict } from './policy.ts';
 
-/** config's `AllowRules` is one. No ports stand for all of them. */
+/** config's `AllowRules` is one. An empty list of ports means all ports. */
 export interface AllowListRules {
   readonly prefixes: readonly Rule[];
   readonly names: readonly NameRule[];
@@ -42,33 +42,30 @@ export interface AllowGuardOptions {
   readonly rules: AllowListRules | undefined;
   readonly dryRun: boolean;
   readonly observer: Observer;
-  /** Milliseconds of a clock that only goes forward; for tests. */
+  /** Milliseconds of a monotonic clock. For tests. */
   readonly now?: () => number;
 }
 
 export interface GuardOptions {
-  /** What goes past the tunnel needs a rule as well. Default: false. */
+  /** Direct connections need a rule as well. Default: false. */
   readonly direct?: boolean;
   /**
-   * The names that a canonical address is known by, the likeliest first: a rule for one of them
-   * permits the address. What may be believed depends on the way that the connection would go.
-   * Default: none.
+   * The names that a canonical address is known by, the most likely first. A rule for one of them
+   * permits the address. Which names can be trusted depends on the way that the connection would
+   * take. Default: none.
    */
   readonly namesOf?: (address: string, way: 'tunnel' | 'direct') => readonly string[];
 }
 
 export interface AllowGuard {
-  /** Whether there is a list, or one is learned. */
+  /** Whether there is a list, or one is being learned. */
   readonly active: boolean;
   /**
-   * The policy with the list before the transport. Several policies of one run share the log and
-   * what is learned.
+   * The policy, with the list checked after it. All policies of a run share the log and the learned
+   * list.
    */
   guard(policy: Policy, options?: GuardOptions): Policy;
-  /**
-   * Whether a destination may be opened in the form in which it is written. Neither logged nor
-   * learned.
-   */
+  /** Whether a destination may be opened in exactly this form. Neither logged nor learned. */
   permits(destination: Destination): boolean;
   /** The allow-list that the run would have needed so far; undefined without --dry-run. */
   learned(): string | undefined;
@@ -118,8 +115,8 @@ export function createAllowGuard({
     }));
     const permitted =
       list === undefined || [destination, ...named].some((form) => list.permits(form));
-    // Past the tunnel a name outlives its addresses; through it, the form is the one that the jump
-    // host is asked for.
+    // A rule for a direct connection uses the name, which outlives its addresses. A rule for the
+    // tunnel uses the form that the jump host is asked for.
     const [rule = destination] = kind === 'direct' ? named : [];
     if (learned !== undefined) {
       learned.add(rule, permitted);

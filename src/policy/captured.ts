@@ -1,51 +1,48 @@
 /**
- * The captured prefixes of a running tunnel, in step with the jump host's own addresses, which must
- * never be captured: the tunnel would swallow its own connection. A name may lead to other
- * addresses at each reconnect.
+ * The captured prefixes of a running tunnel. They follow the jump host's own addresses, which must
+ * never be captured, because the tunnel would capture its own connection. The jump host's name may
+ * resolve to different addresses at each reconnect.
  *
- *   new addresses --leaveOutToo--> neither they nor the old ones are captured --(dialled)-->
- *   --leaveOutOnly--> not the new ones
+ *   new addresses --leaveOutToo--> neither the new nor the old ones are captured --(dialled)-->
+ *   --leaveOutOnly--> only the new ones are left out
  *
- * Whatever else is captured stays so throughout: nothing that belongs into the tunnel goes out
- * another way meanwhile.
+ * Everything else stays captured throughout: no traffic for the tunnel goes another way meanwhile.
  */
 import { formatPrefix, type Prefix } from '../net/prefix.ts';
 import { PrefixSet } from '../net/prefixset.ts';
 import { type CaptureRules, capturedPrefixes } from './policy.ts';
 
-/** What captures prefixes: a TUN. */
+/** A capture that works by prefixes: a TUN. */
 export interface PrefixCapture {
-  /** Undefined: its device has not been made yet. */
+  /** Undefined: the device has not been made yet. */
   readonly deviceName: string | undefined;
-  /** Has the kernel capture just these; resolves when that is so. */
+  /** Makes the kernel capture exactly these prefixes. Resolves when it does. */
   setPrefixes(prefixes: readonly Prefix[]): Promise<void>;
 }
 
 export class CapturedPrefixes {
   #rules: CaptureRules;
   #capture: PrefixCapture | undefined;
-  /** What is left out now. */
+  /** The addresses that are left out now. */
   #own: readonly Prefix[] = [];
-  /** What `leaveOutOnly` was last given: the addresses of the link that stood last. */
+  /** The addresses last given to `leaveOutOnly`: those of the last link that was up. */
   #settled: readonly Prefix[] = [];
   #current: readonly Prefix[] = [];
   #set = new PrefixSet([]);
-  /**
-   * What is being applied; one change at a time, so that one that fails takes back itself alone.
-   */
+  /** The change being applied. There is one at a time, so a failed change undoes only itself. */
   #changing: Promise<void> = Promise.resolve();
 
-  /** The rules are read again each time. */
+  /** `rules` is read again for each change. */
   constructor(rules: CaptureRules) {
     this.#rules = rules;
   }
 
-  /** From now on each change is applied by `capture`, which captures `current` itself. */
+  /** From now on `capture` applies each change. It captures `current` when it starts. */
   attach(capture: PrefixCapture): void {
     this.#capture = capture;
   }
 
-  /** The device that captures them; undefined: there is none yet. */
+  /** The device that captures the prefixes. Undefined: it doesn't exist yet. */
   get deviceName(): string | undefined {
     return this.#capture?.deviceName;
   }
@@ -55,21 +52,21 @@ export class CapturedPrefixes {
     return this.#set.contains(address);
   }
 
-  /** What was applied last; empty before any address was left out. */
+  /** The prefixes last applied. Empty before the first change. */
   get current(): readonly Prefix[] {
     return this.#current;
   }
 
   /**
-   * Leaves `own` out, besides what `leaveOutOnly` was last given; not what was tried in vain since,
-   * which may be any number. Rejects as capturedPrefixes and `setPrefixes` do; then nothing has
-   * changed.
+   * Leaves out `own`, and what `leaveOutOnly` was last given. Addresses that were tried since
+   * without success are captured again, because there may be any number of them. Rejects as
+   * capturedPrefixes and `setPrefixes` do, and then nothing has changed.
    */
   leaveOutToo(own: readonly Prefix[]): Promise<void> {
     return this.#change(() => this.#leaveOut([...this.#settled, ...own]));
   }
 
-  /** Leaves `own` out and nothing besides. Rejects likewise. */
+  /** Leaves out `own` and nothing else. Rejects as `leaveOutToo` does. */
   leaveOutOnly(own: readonly Prefix[]): Promise<void> {
     return this.#change(async () => {
       await this.#leaveOut(own);
@@ -78,8 +75,8 @@ export class CapturedPrefixes {
   }
 
   /**
-   * Captures what other rules hold: those of a cloud are known only when the link stands. Rejects
-   * as capturedPrefixes and `setPrefixes` do; then nothing has changed.
+   * Replaces the rules: those of a cloud are known only when the link is up. Rejects as
+   * `leaveOutToo` does.
    */
   setRules(rules: CaptureRules): Promise<void> {
     return this.#change(async () => {
@@ -94,14 +91,14 @@ export class CapturedPrefixes {
     });
   }
 
-  /** Applies rules that have changed. Rejects likewise. */
+  /** Applies rules that have changed. Rejects as `leaveOutToo` does. */
   refresh(): Promise<void> {
     return this.#change(() => this.#leaveOut(this.#own));
   }
 
   #change(work: () => Promise<void>): Promise<void> {
     const done = this.#changing.then(work);
-    this.#changing = done.catch(() => {}); // whoever asked for it hears of it
+    this.#changing = done.catch(() => {}); // the caller gets the error from `done`
     return done;
   }
 
@@ -109,20 +106,20 @@ export class CapturedPrefixes {
     const before = this.#current;
     const ownBefore = this.#own;
     const wanted = capturedPrefixes({ ...this.#rules, always: own });
-    // Already true for a capture that starts while this is being applied.
-    this.#become(wanted);
+    // Set first, for a capture that starts while this is being applied.
+    this.#setCurrent(wanted);
     this.#own = own;
     try {
       if (wanted.map(formatPrefix).join() !== before.map(formatPrefix).join())
         await this.#capture?.setPrefixes(wanted);
     } catch (error) {
-      this.#become(before);
+      this.#setCurrent(before);
       this.#own = ownBefore;
       throw error;
     }
   }
 
-  #become(prefixes: readonly Prefix[]): void {
+  #setCurrent(prefixes: readonly Prefix[]): void {
     this.#current = prefixes;
     this.#set = new PrefixSet(prefixes);
   }

@@ -1,5 +1,5 @@
 /**
- * What the allow-list has denied, as warnings: each destination once a minute, with the rule that
+ * Warnings about what the allow-list has denied: each destination once a minute, with the rule that
  * would permit it. A program that tries again and again, or scans a network, must not fill the log.
  */
 import { LruMap } from '../base/lrumap.ts';
@@ -8,17 +8,20 @@ import type { Observer } from '../observe/observer.ts';
 
 /** Milliseconds between two messages about one destination. */
 export const DENIAL_INTERVAL_MS = 60_000;
-/** Destinations remembered; beyond it the oldest is forgotten, and may be logged again sooner. */
+/**
+ * The most destinations remembered. Beyond it the oldest is forgotten, and may be logged again
+ * sooner.
+ */
 export const MAX_DENIED_DESTINATIONS = 1024;
 /**
- * Messages in one interval; beyond it the rest is only counted, and the end of the interval says
- * how many.
+ * The most messages in one interval. The rest are only counted, and a message after the interval
+ * says how many there were.
  */
 export const MAX_DENIAL_MESSAGES = 100;
 
 interface Denied {
-  readonly logged: number;
-  /** Since then. */
+  readonly loggedAt: number;
+  /** Denials since then. */
   repeated: number;
 }
 
@@ -28,7 +31,7 @@ export class DenialLog {
   readonly #denied: LruMap<string, Denied>;
   #interval = Number.NEGATIVE_INFINITY;
   #messages = 0;
-  #silent = 0;
+  #suppressed = 0;
 
   constructor({ observer, now }: { readonly observer: Observer; readonly now: () => number }) {
     this.#observer = observer;
@@ -39,22 +42,22 @@ export class DenialLog {
     });
   }
 
-  /** `rule`: what would permit it, written as a destination; an address may be known by a name. */
+  /** `rule`: the rule that would permit it, as a destination. For an address it may be a name. */
   add(destination: Destination, rule: Destination = destination): void {
     this.#observer.count('tunnel_allowlist_denied_total');
     const denied = formatDestination(destination);
     const now = this.#now();
     const known = this.#denied.peek(denied);
-    if (known !== undefined && now - known.logged < DENIAL_INTERVAL_MS) {
+    if (known !== undefined && now - known.loggedAt < DENIAL_INTERVAL_MS) {
       known.repeated += 1;
       return;
     }
-    this.#denied.set(denied, { logged: now, repeated: 0 });
+    this.#denied.set(denied, { loggedAt: now, repeated: 0 });
     if (!this.#mayLog(now)) return;
     const before =
       known === undefined || known.repeated === 0
         ? ''
-        : ` (and ${known.repeated} times more before)`;
+        : ` (and ${known.repeated} more times before)`;
     this.#observer.log(
       'warning',
       `${denied} is denied by the allow-list${before}; the rule to add: ${formatDestination(rule)}`,
@@ -63,19 +66,19 @@ export class DenialLog {
 
   #mayLog(now: number): boolean {
     if (now - this.#interval >= DENIAL_INTERVAL_MS) {
-      if (this.#silent > 0) {
+      if (this.#suppressed > 0) {
         this.#observer.log(
           'warning',
-          `${this.#silent} more destinations were denied by the allow-list`,
+          `${this.#suppressed} more destinations were denied by the allow-list`,
         );
       }
       this.#interval = now;
       this.#messages = 0;
-      this.#silent = 0;
+      this.#suppressed = 0;
     }
     this.#messages += 1;
     if (this.#messages <= MAX_DENIAL_MESSAGES) return true;
-    this.#silent += 1;
+    this.#suppressed += 1;
     return false;
   }
 }

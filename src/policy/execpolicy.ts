@@ -1,14 +1,14 @@
 /**
- * The policy of `tunnel exec`: the targets as for every capture; for the rest the caller's own
- * network, or nothing.
+ * The policy of `tunnel exec`. Targets work as for every capture. Everything else goes to the
+ * caller's own network, or nowhere.
  *
- *   a resolver of resolv.conf inside, port 53   -> direct, to the host's resolver that it stands
- *                                               for
- *   what the targets send through the tunnel    -> tunnel (TCP), refused (UDP: SSH carries none)
- *   everything else                             -> direct; with `isolate` refused as prohibited
+ *   a resolver of resolv.conf inside, port 53   -> direct, to the host's resolver that it
+ *                                               represents
+ *   a destination inside the targets            -> tunnel (TCP), refused (UDP: SSH carries none)
+ *   everything else                             -> direct; with `isolate`: refused as prohibited
  *
- * With `isolate` resolvers are part of "everything else": a query would leave the machine beside
- * the tunnel. Pure.
+ * With `isolate`, resolvers count as "everything else": a query would leave the machine outside the
+ * tunnel. Pure.
  */
 import type { Destination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
@@ -18,13 +18,15 @@ const DNS_PORT = 53;
 
 export interface ExecPolicyOptions {
   readonly targets: Policy;
-  /** Nothing goes anywhere but through the tunnel. */
+  /** Everything outside the tunnel is refused. */
   readonly isolate: boolean;
-  /** The resolvers' addresses as the command sees them, to those that they stand for. */
+  /**
+   * Maps each resolver's address as the command sees it to the host's resolver that it represents.
+   */
   readonly resolvers: ReadonlyMap<string, string>;
 }
 
-/** What becomes of a datagram. `to` is where it is really sent. */
+/** What happens to a datagram. `to` is where it is really sent. */
 export type DatagramVerdict =
   | { readonly kind: 'direct'; readonly to: Destination }
   | { readonly kind: 'refuse'; readonly refusal: Refusal; readonly why: string };
@@ -32,7 +34,7 @@ export type DatagramVerdict =
 const ISOLATED: Verdict & { kind: 'refuse' } = {
   kind: 'refuse',
   refusal: 'prohibited',
-  why: 'no target holds it, and --isolate is given',
+  why: 'no target contains it, and --isolate is given',
 };
 
 export class ExecPolicy implements Policy {
@@ -48,7 +50,8 @@ export class ExecPolicy implements Policy {
     if (!resolvers.has(destination.host)) verdict = targets.decide(destination);
     else if (destination.port === DNS_PORT)
       verdict = { kind: 'direct', why: "it is the host's resolver" };
-    else verdict = { kind: 'refuse', refusal: 'refused', why: 'only queries are taken there' };
+    else
+      verdict = { kind: 'refuse', refusal: 'refused', why: 'only DNS queries are accepted there' };
     return verdict.kind === 'direct' && isolate ? ISOLATED : verdict;
   }
 
@@ -57,7 +60,7 @@ export class ExecPolicy implements Policy {
     const verdict = this.decide(destination);
     if (verdict.kind === 'direct') return { kind: 'direct', to: this.actual(destination) };
     if (verdict.kind === 'refuse') return verdict;
-    // At once, so that QUIC falls back to TCP.
+    // Refused at once, so that QUIC falls back to TCP.
     return { kind: 'refuse', refusal: 'refused', why: 'UDP is not carried through the tunnel' };
   }
 

@@ -1,12 +1,12 @@
 /**
- * Names and addresses of one destination, as far as rules go.
+ * Rules for the names and addresses of the same destination.
  *
- * A policy for captures that see addresses only, where it is known for which names some of them
- * were answered: such an address is decided as its name would be, unless it is excluded itself.
- * Names go before addresses here as in policy.ts.
+ * A policy for captures that see only addresses. If an address is known to be the answer for a
+ * name, it gets the verdict of that name, unless the address itself is excluded. Names come before
+ * addresses here, as in policy.ts.
  *
- * And whether the other form of a destination may be opened: what was permitted under one form is
- * opened under another only if no rule forbids that one.
+ * Also whether another form of a destination may be opened: a destination permitted in one form is
+ * opened in another only if no rule forbids that other form.
  */
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
@@ -14,7 +14,7 @@ import { hostPrefix } from '../net/prefix.ts';
 import { specialRangeOf } from '../net/special.ts';
 import { createPolicy, type NameRule, type Policy, type Rule, type Rules } from './policy.ts';
 
-/** The name by which a destination is carried; undefined: no name target holds it. */
+/** The name that a destination is carried by. Undefined: no name target covers it. */
 export type TargetName = (destination: Destination) => string | undefined;
 
 export interface NameRules {
@@ -23,7 +23,7 @@ export interface NameRules {
   readonly nameExclusions: readonly NameRule[];
 }
 
-/** `namesOf`: the names of a canonical address, the likeliest first. */
+/** `namesOf`: the names of a canonical address, the most likely first. */
 export function createTargetName(
   { exclusions, nameTargets, nameExclusions }: NameRules,
   namesOf: (address: string) => readonly string[],
@@ -39,9 +39,9 @@ export function createTargetName(
 }
 
 /**
- * Whether a destination may be opened through the tunnel because it is another form of one that
- * may. Not where it is excluded, or a target for other ports only; and no special address that
- * isn't a target: otherwise whoever answers for a name could lead a connection to the jump host's
+ * Whether a destination may be opened through the tunnel as another form of a permitted one. Not if
+ * it is excluded, if it is a target for other ports only, or if it is a special address and no
+ * target. Otherwise the server that answers for a name could direct a connection to the jump host's
  * own services.
  */
 export function createFormRule(rules: Rules): (destination: Destination) => boolean {
@@ -54,7 +54,7 @@ export function createFormRule(rules: Rules): (destination: Destination) => bool
   };
 }
 
-/** `policy`, but for addresses that stand for a name target. */
+/** `policy`, except that addresses of a name target go through the tunnel. */
 export function byKnownNames(policy: Policy, targetName: TargetName): Policy {
   return {
     decide: (destination) =>

@@ -1,18 +1,18 @@
 /**
- * What a run has asked for, as the smallest allow-list that permits it: a rule for each host, with
- * its ports.
+ * The destinations of a run, as the smallest allow-list that permits them: a rule for each host,
+ * with its ports.
  */
 import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import { formatPorts, mergePorts } from '../net/ports.ts';
 import type { Observer } from '../observe/observer.ts';
 
-/** Hosts and ports together. A run that asks for more is a scan, and no list comes of it. */
+/** The most host and port pairs. A run with more is a scan, and no useful list results from it. */
 export const MAX_LEARNED_DESTINATIONS = 4096;
 
 interface Learned {
   readonly ports: Set<number>;
-  /** Whether the list at hand lacks a rule for one of them. */
+  /** Whether the current list lacks a rule for one of the ports. */
   denied: boolean;
 }
 
@@ -20,18 +20,18 @@ export class LearnedDestinations {
   readonly #observer: Observer;
   readonly #hosts = new Map<string, Learned>();
   #size = 0;
-  #left = 0;
+  #unlearned = 0;
 
   constructor(observer: Observer) {
     this.#observer = observer;
   }
 
-  /** `permitted`: whether a rule permits it already. */
+  /** `permitted`: whether a rule of the current list permits it. */
   add({ host, port }: Destination, permitted: boolean): void {
     const known = this.#hosts.get(host);
     if (known?.ports.has(port) === true) return;
     if (this.#size >= MAX_LEARNED_DESTINATIONS) {
-      this.#left += 1;
+      this.#unlearned += 1;
       this.#observer.count('tunnel_allowlist_unlearned_total');
       return;
     }
@@ -44,7 +44,9 @@ export class LearnedDestinations {
     known.denied ||= !permitted;
   }
 
-  /** As --allow reads it: names first, each kind sorted. Ends in a newline. */
+  /**
+   * The list in the format of --allow: names first, then addresses, both sorted. Ends in a newline.
+   */
   format(): string {
     const rules = [...this.#hosts].map(([host, { ports, denied }]) => ({
       isName: !isAddress(host),
@@ -57,11 +59,11 @@ export class LearnedDestinations {
         a.text.localeCompare(b.text, 'en', { numeric: true }),
     );
     const lines = rules.map(({ text, denied }) =>
-      denied ? `${text}  # denied by the present list` : text,
+      denied ? `${text}  # denied by the current list` : text,
     );
-    if (this.#left > 0)
+    if (this.#unlearned > 0)
       lines.push(
-        `# and ${this.#left} connections more, to destinations beyond the first ${MAX_LEARNED_DESTINATIONS}`,
+        `# and ${this.#unlearned} more connections, to destinations beyond the first ${MAX_LEARNED_DESTINATIONS}`,
       );
     return `${['# what this run has asked for', ...lines].join('\n')}\n`;
   }

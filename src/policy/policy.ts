@@ -1,32 +1,32 @@
 /**
- * What happens with a connection: a pure function of what the user asked for. Nothing here waits,
- * resolves or remembers.
+ * What happens to a connection: a pure function of what the user asked for. Nothing here waits,
+ * resolves names or keeps state.
  *
- *   targets, exclusions  --createPolicy-->      decide({host, port}) -> verdict, each time
- *                        --capturedPrefixes-->  the prefixes that are routed, once
+ *   targets, exclusions  --createPolicy-->      decide({host, port}) -> a verdict per connection
+ *                        --capturedPrefixes-->  the prefixes to route, once
  *
- * The rules, the first that applies:
+ * The rules. The first that applies decides:
  *
- *   1. excluded for all ports, or for this port       -> direct
- *   2. inside a target without ports, or with this    -> tunnel
- *   3. inside targets with other ports only           -> refuse (prohibited)
- *   4. anything else                                  -> `beyond`: direct, unless a proxy was asked
- *                                                     for otherwise
+ *   1. excluded for all ports, or for this one        -> direct
+ *   2. inside a target for all ports, or for this one -> tunnel
+ *   3. inside targets for other ports only            -> refuse (prohibited)
+ *   4. anything else                                  -> `beyond`: direct, unless a proxy's options
+ *                                                     say otherwise
  *
- * An exclusion wins however narrow the target is. A special range (net/special.ts) is left out of
- * every target that is wider than it; a target that lies inside one counts only where the range may
- * be captured on request, or for a proxy, which is told its destinations and needs no route.
+ * An exclusion wins, however narrow the target is. A special range (net/special.ts) is left out of
+ * every wider target. A target inside a special range counts only if that range may be captured on
+ * request, or for a proxy, whose clients name their destinations, so it needs no route.
  *
- * A name (a proxy's clients may send one) is decided by the rules that are names; each of them goes
- * before all that are addresses. If none applies and targets are addresses, the verdict is
- * `resolve`: whoever asked resolves the name and asks again for each address. With `beyond: tunnel`
- * names are not resolved on this machine at all.
+ * For a name (a proxy's clients may send one) the rules by name decide, before all rules by
+ * address. If none applies and some targets are addresses, the verdict is `resolve`: the caller
+ * resolves the name and asks again for each address. With `beyond: tunnel` this machine never
+ * resolves names.
  *
- * `capturedPrefixes` is the same reading of the targets as routes: a prefix is captured when some
- * port of its addresses may have to be tunnelled or refused. So a connection that rule 1 makes
- * direct because of its port arrives all the same. No default route can come out, because special
- * ranges are cut out of 0/0 and ::/0: what is left are longer prefixes, which win over the
- * machine's own default route and can stand beside it.
+ * `capturedPrefixes` turns the same targets into routes: a prefix is captured if a connection to
+ * some port of its addresses may have to be tunnelled or refused. So connections that rule 1 makes
+ * direct because of their port are captured as well. The result never contains a default route,
+ * because special ranges are cut out of 0/0 and ::/0. The remaining prefixes are longer. They win
+ * over the machine's own default route without replacing it.
  */
 import { UsageError } from '../errors/errors.ts';
 import { isAddress } from '../net/address.ts';
@@ -40,10 +40,7 @@ import { comparePrefixes, mergePrefixes, subtractPrefixes } from '../net/prefixs
 import type { Refusal } from '../net/refusal.ts';
 import { SPECIAL_RANGES, type SpecialRange, specialRangeOf } from '../net/special.ts';
 
-/**
- * More routes than this are not installed; the helper has the same limit
- * (native/helper/protocol.h).
- */
+/** The most routes that are installed. The helper has the same limit (native/helper/protocol.h). */
 export const MAX_CAPTURED_PREFIXES = 8192;
 
 /** A range of addresses, limited to some ports if `ports` isn't empty. config's `Target` is one. */
@@ -69,19 +66,19 @@ export interface Rules {
 }
 
 /**
- * What becomes of a destination that no target holds. `refuse` also is for what is excluded from
- * the targets.
+ * What happens to a destination that no target contains. `refuse` also applies to what is excluded
+ * from the targets.
  */
 export type Beyond = 'direct' | 'tunnel' | 'refuse';
 
 export interface PolicyOptions {
   /** Default: direct. */
   readonly beyond?: Beyond;
-  /** The destinations come from a proxy's clients: a target inside any special range counts. */
+  /** The destinations come from a proxy's clients, so a target inside any special range counts. */
   readonly proxied?: boolean;
   /**
-   * Clients on other machines ask: this machine's own and link-local addresses are not dialled for
-   * them.
+   * The clients are on other machines. This machine's own and link-local addresses are not dialled
+   * for them.
    */
   readonly remoteClients?: boolean;
 }
@@ -92,22 +89,23 @@ export type Verdict =
   | { readonly kind: 'direct'; readonly why: string }
   /** `why` completes "refused: ..." */
   | { readonly kind: 'refuse'; readonly refusal: Refusal; readonly why: string }
-  /** It is a name, and its addresses decide. Never for an address. */
+  /** The destination is a name, and its addresses decide. Never for an address. */
   | { readonly kind: 'resolve' };
 
 export interface Policy {
   /**
-   * Takes a canonical address or a name, as `Destination` promises. Synchronous, logarithmic in the
-   * number of rules.
+   * Takes a canonical address or name, as `Destination` promises. Synchronous. Takes logarithmic
+   * time in the number of rules.
    */
   decide(destination: Destination): Verdict;
 }
 
 const TUNNEL: Verdict = { kind: 'tunnel' };
 const RESOLVE: Verdict = { kind: 'resolve' };
-const NO_TARGET = 'no target holds it';
+const NO_TARGET = 'no target contains it';
 /**
- * Stands for all that `localhost` may mean: both families' loopback addresses are decided alike.
+ * Stands for every address of `localhost`: the loopback addresses of both families get the same
+ * verdict.
  */
 const LOOPBACK = '127.0.0.1';
 
@@ -175,7 +173,7 @@ function decideNameTarget(
 
 type PortsCovering = Covering<readonly PortRange[]>;
 
-/** The exclusion that holds it, as the reason of a verdict. */
+/** The reason for a verdict if an exclusion applies. */
 function excludedBy(narrowest: PortsCovering | undefined, port: number): string | undefined {
   for (let covering = narrowest; covering !== undefined; covering = covering.wider) {
     for (const ports of covering.values) {
@@ -187,7 +185,7 @@ function excludedBy(narrowest: PortsCovering | undefined, port: number): string 
   return undefined;
 }
 
-/** undefined: no target holds it. */
+/** Returns undefined if no target contains the destination. */
 function decideTarget(
   narrowest: PortsCovering | undefined,
   port: number,
@@ -196,8 +194,8 @@ function decideTarget(
 ): Verdict | undefined {
   const limited: PortsCovering[] = [];
   for (let covering = narrowest; covering !== undefined; covering = covering.wider) {
-    // Wider ones hold it even less.
-    if (special !== undefined && !mayHold(covering.prefix, special, proxied)) break;
+    // If this target doesn't contain the special range, no wider one does.
+    if (special !== undefined && !mayContain(covering.prefix, special, proxied)) break;
     if (somePermits(covering.values, port)) return TUNNEL;
     limited.push(covering);
   }
@@ -222,31 +220,31 @@ function somePermits(rules: readonly (readonly PortRange[])[], port: number): bo
   return rules.some((ports) => permits(ports, port));
 }
 
-/** No ports stands for all of them. */
+/** An empty list means all ports. */
 function permits(ports: readonly PortRange[], port: number): boolean {
   return ports.length === 0 || portsInclude(ports, port);
 }
 
 /** Whether a target may capture its part of a special range. */
-function mayHold(target: Prefix, special: SpecialRange, proxied: boolean): boolean {
+function mayContain(target: Prefix, special: SpecialRange, proxied: boolean): boolean {
   return (special.onRequest || proxied) && prefixContains(special.prefix, target);
 }
 
 export interface CaptureRules extends Rules {
   /**
-   * Each is routed by itself, also where a target holds it: a resolver on the local network has to
-   * be captured although the network's own route, more specific than a wide target, would win.
+   * Each gets its own route, even inside a target. A resolver on the local network must be
+   * captured, but the network's own route is more specific than a wide target and would win.
    */
   readonly single?: readonly Prefix[];
-  /** `single` and what else is captured may be enough. */
+  /** Don't throw if no prefix is left to capture. */
   readonly mayBeEmpty?: boolean;
 }
 
 /**
- * The prefixes to route into the tunnel: targets, minus exclusions that aren't limited to ports,
- * minus `always` (the jump host's own addresses, or the tunnel would swallow its own connection),
- * minus special ranges. Sorted, merged but for `single`, never /0. Throws UsageError when nothing
- * is left, unless `mayBeEmpty`, or more than MAX_CAPTURED_PREFIXES.
+ * The prefixes to route into the tunnel: the targets, minus exclusions that aren't limited to
+ * ports, minus `always` (the jump host's own addresses, because the tunnel must not capture its own
+ * connection), minus special ranges. Sorted, never /0, and merged except for `single`. Throws
+ * UsageError if nothing is left (unless `mayBeEmpty`) or if more than MAX_CAPTURED_PREFIXES are.
  */
 export function capturedPrefixes({
   targets,
@@ -264,14 +262,15 @@ export function capturedPrefixes({
   const wanted = mergePrefixes([...requested, ...subtractPrefixes(ordinary, special)]);
   const excluded = exclusions.filter((rule) => rule.ports.length === 0).map((rule) => rule.prefix);
   const merged = subtractPrefixes(wanted, [...excluded, ...always]);
-  // One after the other: together, neighbours would be merged, and lose to a route to one of them
-  // alone.
-  const apart = single.flatMap((prefix) => subtractPrefixes([prefix], [...excluded, ...always]));
+  // One at a time: neighbours would otherwise be merged, and lose to a more specific route to one
+  // of them.
+  const separate = single.flatMap((prefix) => subtractPrefixes([prefix], [...excluded, ...always]));
   const known = new Set(merged.map(formatPrefix));
-  const captured = [...merged, ...apart.filter((prefix) => !known.has(formatPrefix(prefix)))].sort(
-    comparePrefixes,
-  );
-  if (captured.length === 0 && !mayBeEmpty) throw nothingLeft(wanted, excluded, always);
+  const captured = [
+    ...merged,
+    ...separate.filter((prefix) => !known.has(formatPrefix(prefix))),
+  ].sort(comparePrefixes);
+  if (captured.length === 0 && !mayBeEmpty) throw nothingCaptured(wanted, excluded, always);
   if (captured.length > MAX_CAPTURED_PREFIXES) {
     throw new UsageError(
       `the targets minus the exclusions make ${captured.length} routes, at most ${MAX_CAPTURED_PREFIXES} are installed`,
@@ -281,21 +280,21 @@ export function capturedPrefixes({
   return captured;
 }
 
-function nothingLeft(
+function nothingCaptured(
   wanted: readonly Prefix[],
   excluded: readonly Prefix[],
   always: readonly Prefix[],
 ): UsageError {
   if (wanted.length === 0) {
     return new UsageError(
-      'nothing would be captured: the targets hold only addresses that are never captured',
+      'nothing would be captured: the targets contain only addresses that are never captured',
       {
         hint: 'name targets outside the loopback, link-local and multicast ranges',
       },
     );
   }
   if (subtractPrefixes(wanted, excluded).length === 0) {
-    return new UsageError('nothing would be captured: the exclusions hold all the targets', {
+    return new UsageError('nothing would be captured: the exclusions cover all the targets', {
       hint: 'remove an exclusion (-x, -X), or add a target',
     });
   }

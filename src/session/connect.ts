@@ -27,7 +27,7 @@ import { createFlows } from './flows.ts';
 import { HostResolvers } from './hostresolvers.ts';
 import { Interception } from './interception.ts';
 import { linux } from './machine.ts';
-import { answersQueries, lookupPastTunnel, openNames } from './names.ts';
+import { answersQueries, lookupPastTunnel, namedPolicy, openNames } from './names.ts';
 import { startProxies } from './proxies.ts';
 import { announceReady } from './ready.ts';
 import { inSession, type Session } from './session.ts';
@@ -43,7 +43,7 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     const { signal } = session;
     reportRecovery(machine.recover(observer), observer);
     const resolvers = new HostResolvers(machine, observer);
-    // What --dns can't do is said before anybody is asked for a password.
+    // Throws if --dns can't work here: before anybody is asked for a password.
     tunnelResolvers(wanted.dns, resolvers.plan.uplinks);
     const captured = new CapturedPrefixes(rulesOf(wanted, resolvers));
     const tunnel = await openTunnel(session, wanted, { ...options, captured });
@@ -53,8 +53,13 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     const intercepts = answersQueries(configuration);
     if (!intercepts) warnOfCapturedResolvers(captured, resolvers, observer);
 
+    // Not within(): a helper that comes late would have no owner. The signal aborts its start.
     const host = await machine.startHelper({ observer, signal });
-    const capture = session.own('the capture', new TunCapture(host, observer), (it) => it.close());
+    const capture = session.own(
+      'the capture',
+      new TunCapture(host, observer, machine.clock),
+      (it) => it.close(),
+    );
     session.endsWith(capture.ended);
     const families = familiesOf(captured, intercepts && machine.hasIPv6());
     const device = await session.within(capture.prepare(families, signal));
@@ -64,7 +69,8 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
       ? openDeviceNames(session, tunnel, { device, resolvers, uplink })
       : undefined;
     const direct = uplink.connector(lookupPastTunnel(names));
-    const flows = createFlows(tunnel, { policy: createPolicy(configuration), direct, names });
+    const policy = namedPolicy(tunnel, createPolicy(configuration));
+    const flows = createFlows(tunnel, { policy, direct, names });
     const accept = (request: FlowRequest) => flows.accept(request);
     const served =
       names === undefined ? { accept } : serve(names, accept, { capture, resolvers, observer });
@@ -78,14 +84,14 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     }
     await startProxies(session, tunnel, flows);
     logCaptured(device.name, configuration, captured, observer);
-    tunnel.begin();
+    tunnel.beginLearning();
     announceReady(configuration.readyFd);
     observer.log('notice', 'ready');
     return session.untilEnd();
   });
 }
 
-/** Where names are the tunnel's, queries have to come to it: the resolvers are captured as well. */
+/** If the tunnel answers names, queries must reach it: the resolvers are captured as well. */
 function rulesOf(configuration: Configuration, resolvers: HostResolvers): CaptureRules {
   return answersQueries(configuration) ? resolvers.rules(configuration) : configuration;
 }
@@ -154,7 +160,7 @@ function serve(
   };
 }
 
-/** What a tunnel that was killed has left is put right before anything else is changed. */
+/** What a killed tunnel has left behind is repaired before anything else is changed. */
 function reportRecovery({ done, failed }: RecoveryReport, observer: Observer): void {
   for (const what of done) observer.log('notice', `left by a tunnel that was killed: ${what}`);
   for (const what of failed) observer.log('warning', `${what}; run "tunnel clean"`);

@@ -1,24 +1,23 @@
 /**
- * `tunnel exec`: one command in a network of its own, as long as it runs.
+ * `tunnel exec`: one command in its own network, for as long as it runs.
  *
  *   launcher (namespaces, TUN) -> link and targets (tunnel.ts) -> names, flows -> capture
  *            -> the launcher becomes the command -> its exit status
  *
- * The launcher comes first, because it takes milliseconds and tells whether this machine permits
- * namespaces at all: before anybody is asked for a password. Where it doesn't, the command gets
- * proxy variables instead (execproxy.ts), unless --isolate is given: these a program may ignore.
- * From there on nothing needs root any more: under sudo or doas this process becomes who has called
- * them, before it speaks to anybody.
+ * The launcher comes first. It takes milliseconds, and it shows whether this machine allows
+ * namespaces before anybody is asked for a password. If it doesn't, the command gets proxy
+ * variables instead (execproxy.ts). A program may ignore those, so with --isolate this is an error.
+ * After the launcher nothing needs root: under sudo or doas this process becomes the user who
+ * called them, before it speaks to anybody.
  *
- * An allow-list holds for what goes past the tunnel, too: a command that may not open something
- * through the jump host may not go there another way. Its rules may be names where the command
- * connects to addresses, so then the tunnel's own DNS server answers as well, and keeps which
- * addresses it has told for which names.
+ * An allow-list applies to connections past the tunnel, too. Otherwise a command that may not open
+ * something through the jump host could go there another way. Its rules may be names although the
+ * command connects to addresses. So the tunnel's own DNS server then answers its queries, and
+ * remembers which addresses it has given for which names.
  *
- * A link that is lost doesn't end the command: its connections are reset, new ones wait for the
- * next link (--reconnect-hold) and are then refused, and what it makes of that is its own affair.
- * When the command ends, admission stops first, connections are reset, the device goes, the SSH
- * connection closes.
+ * The command goes on when the link is lost. Its connections are reset, and new ones wait for the
+ * next link (--reconnect-hold) and are then refused. When the command ends, no new connections are
+ * accepted, open ones are reset, the device goes, and the SSH connection closes.
  */
 import { NamespaceCapture, type NamespaceTraffic } from '../capture/namespace/namespace.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
@@ -48,56 +47,66 @@ import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
  */
 export function runExec(configuration: ExecConfiguration, options: RunOptions): Promise<number> {
   const { observer, stop, machine = linux } = options;
-  return inSession(options, async (session) => {
-    const { isolate, tunnel: wanted } = configuration;
-    const plan = planExec(configuration, machine);
-    const launcher = await launch(session, configuration, plan, { observer, machine });
-    if (launcher === undefined) return runBehindProxy(session, configuration, plan.setup, options);
-    if (!launcher.network.hasResolvConf)
-      observer.log(
-        'warning',
-        'there is no /etc/resolv.conf here: names do not resolve in the command',
-      );
-    const variables = machine.becomeUser(launcher.user, observer);
-    adviseAboutProxies(observer);
+  return inSession(
+    options,
+    async (session) => {
+      const { isolate, tunnel: wanted } = configuration;
+      const plan = planExec(configuration, machine);
+      const launcher = await launch(session, configuration, plan, { observer, machine });
+      if (launcher === undefined)
+        return runBehindProxy(session, configuration, plan.setup, options);
+      if (!launcher.network.hasResolvConf)
+        observer.log(
+          'warning',
+          'there is no /etc/resolv.conf here: names do not resolve in the command',
+        );
+      const variables = machine.becomeUser(launcher.user, observer);
+      adviseAboutProxies(observer);
 
-    const tunnel = await openTunnel(session, wanted, options);
-    const { configuration: complete, link, guard } = tunnel;
-    session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
-    const device = machine.launchedDevice(launcher, plan.addresses);
-    const { resolvers } = plan.addresses;
-    const capture = session.own(
-      'the capture',
-      new NamespaceCapture({ device, resolvers, observer }),
-      (it) => it.close(),
-    );
-    const targets = namedPolicy(tunnel, createPolicy(complete), !isolate);
-    const policy = new ExecPolicy({ targets, isolate, resolvers: plan.resolvers });
-    const direct = towardsActual(policy);
-    const names =
-      plan.names === undefined
-        ? undefined
-        : openNames(session, tunnel, {
-            ...plan.names,
-            direct,
-            device,
-            keepsLocalNames: guard.active,
-          });
-    const flows = createFlows(tunnel, { policy, direct, names });
-    const accept: NamespaceTraffic['accept'] = (request) => flows.accept(request);
-    const traffic =
-      names === undefined ? plain(policy, accept) : named(names, policy, accept, capture, tunnel);
-    await session.within(capture.start(traffic, session.signal));
-    tunnel.begin();
-    announceReady(wanted.readyFd);
-    observer.log('info', 'ready');
-    for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
-    session.signal.throwIfAborted();
-    return runToEnd(launcher, stop, variables);
-  });
+      const tunnel = await openTunnel(session, wanted, options);
+      const { configuration: complete, link, guard } = tunnel;
+      session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
+      const device = machine.launchedDevice(launcher, plan.addresses);
+      const { resolvers } = plan.addresses;
+      const capture = session.own(
+        'the capture',
+        new NamespaceCapture({ device, resolvers, observer, clock: machine.clock }),
+        (it) => it.close(),
+      );
+      const targets = namedPolicy(tunnel, createPolicy(complete), !isolate);
+      const policy = new ExecPolicy({ targets, isolate, resolvers: plan.resolvers });
+      const direct = towardsActual(policy);
+      const names =
+        plan.names === undefined
+          ? undefined
+          : openNames(session, tunnel, {
+              ...plan.names,
+              direct,
+              device,
+              keepsLocalNames: guard.active,
+            });
+      const flows = createFlows(tunnel, { policy, direct, names });
+      const accept: NamespaceTraffic['accept'] = (request) => flows.accept(request);
+      const traffic =
+        names === undefined ? plain(policy, accept) : named(names, policy, accept, capture, tunnel);
+      await session.within(capture.start(traffic, session.signal));
+      tunnel.beginLearning();
+      announceReady(wanted.readyFd);
+      observer.log('info', 'ready');
+      for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
+      session.signal.throwIfAborted();
+      return runToEnd(launcher, stop, variables);
+    },
+    keepStatus,
+  );
 }
 
-/** undefined: no namespaces are to be had here, and the command may do without. */
+/** What could not be closed has been logged; the status is the command's. */
+function keepStatus(_error: TunnelError, status: number): number {
+  return status;
+}
+
+/** undefined: this machine has no namespaces for it, and the command may run without. */
 async function launch(
   session: Session,
   { command, isolate }: ExecConfiguration,
@@ -121,7 +130,7 @@ async function launch(
   }
 }
 
-/** Queries are the host's resolvers' to answer, and the policy lets them go there. */
+/** The host's resolvers answer queries, and the policy lets them through. */
 function plain(policy: ExecPolicy, accept: NamespaceTraffic['accept']): NamespaceTraffic {
   return {
     accept,
@@ -137,7 +146,7 @@ const NAMES_ARE_TCP: DatagramVerdict = {
   why: 'it stands for a name, and UDP is not carried through the tunnel',
 };
 
-/** Queries are answered by the tunnel's own server, and virtual addresses lead to names. */
+/** The tunnel's own server answers queries, and virtual addresses stand for names. */
 function named(
   names: NameService,
   policy: ExecPolicy,
@@ -165,7 +174,7 @@ function named(
   };
 }
 
-/** They are programs' own choice, and go before what the network does. */
+/** Programs that use such a proxy do so whatever the network does. */
 function adviseAboutProxies(observer: Observer): void {
   const names = proxiesOfCaller(process.env);
   if (names.length === 0) return;

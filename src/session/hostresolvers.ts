@@ -12,8 +12,8 @@ import type { ResolverPlan } from '../system/resolver/detect.ts';
 import type { Machine } from './machine.ts';
 
 /**
- * Of the networks that a machine visits: more resolvers are not captured at a time, the former go.
- * Counted.
+ * Resolvers that are captured at a time, of all networks that a machine visits. Beyond that the
+ * oldest go; they are counted.
  */
 const MAX_RESOLVERS = 16;
 
@@ -77,7 +77,7 @@ export class HostResolvers {
       this.#routed.delete(address);
       this.#routed.add(address);
     }
-    // The former stay as well: a program that has read the file before asks these.
+    // The earlier ones stay as well: programs that have read the file before still ask them.
     for (const address of [...this.#routed].slice(0, -MAX_RESOLVERS)) {
       this.#observer.count('tunnel_dns_resolvers_over_limit_total');
       this.#routed.delete(address);

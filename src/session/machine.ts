@@ -2,6 +2,7 @@
  * What a session needs of the machine it runs on. There is one of Linux, here, and one in memory
  * for tests (test/support/memorymachine.ts), with which whole sessions run without root.
  */
+import { type Clock, systemClock } from '../base/clock.ts';
 import { linuxTunDevice, linuxTunHost } from '../capture/tun/linuxtun.ts';
 import type { TunDevice, TunHost } from '../capture/tun/tun.ts';
 import type { BoundSockets } from '../connect/uplink.ts';
@@ -40,6 +41,7 @@ export interface Starting {
 }
 
 export interface Machine {
+  readonly clock: Clock;
   /** Puts right what a tunnel that was killed has left. */
   recover(observer: Observer): RecoveryReport;
   /** Whether new devices have IPv6 addresses. */
@@ -64,8 +66,8 @@ export interface Machine {
   /** What resolv.conf says. */
   resolverConfiguration(): ResolverConfiguration;
   resolvConf(servers: readonly string[]): HostChange;
-  /** Watched by itself once it is applied, until it is undone. */
-  resolved(options: ResolvedLinkOptions): HostChange & { watch(): void };
+  /** Made again whenever systemd-resolved has lost it, until it is undone. */
+  resolved(options: ResolvedLinkOptions): HostChange;
   /** Calls `changed` when resolverPlan() may give another one. Returns what ends that. */
   watchResolvers(changed: () => void, observer: Observer, asksResolved: boolean): () => void;
 }
@@ -76,6 +78,7 @@ export interface DeviceAddresses {
 }
 
 export const linux: Machine = {
+  clock: systemClock,
   recover: (observer) => recover(observer),
   hasIPv6: () => hasIPv6(),
   dialler: (options) => new Dialler(options),
@@ -98,7 +101,17 @@ export const linux: Machine = {
   resolverPlan: () => planResolver(readResolverFacts()),
   resolverConfiguration: () => resolverConfiguration(),
   resolvConf: (servers) => new ResolvConfFile({ servers, journal: new Journal() }),
-  resolved: (options) => new ResolvedLink(options),
+  resolved(options) {
+    const link = new ResolvedLink(options);
+    return {
+      describe: () => link.describe(),
+      async apply() {
+        await link.apply();
+        link.watch();
+      },
+      undo: () => link.undo(),
+    };
+  },
   watchResolvers: (changed, observer, asksResolved) =>
     watchResolvers(
       changed,

@@ -1,28 +1,30 @@
-/** Through which SSH servers a jump host is reached (ProxyJump), flattened to one list. */
+/** The SSH servers through which a jump host is reached (ProxyJump), flattened to one list. */
 
 import { UsageError } from '../errors/errors.ts';
 import { MAX_JUMP_HOPS } from './remote.ts';
 import type { SshSettings } from './settings.ts';
 
-/** SSH connections in one another, the jump host's own included. */
+/** SSH connections one inside another, including the jump host's own. */
 export const MAX_HOPS = MAX_JUMP_HOPS + 1;
 
-/** What a server is: the jump host, or one that is passed on the way to it. */
+/** What a server is: the jump host, or a hop on the way to it. */
 export type Role = 'jump host' | 'hop';
 
-/** How the port of a server is given, for hints. */
+/** How the user sets the port of a server, for hints. */
 export const PORT_OF: Readonly<Record<Role, string>> = {
   'jump host': 'the port (-p)',
   hop: 'the port of this host on the way (-J user@hop:2222, or ProxyJump)',
 };
 
-/** From the outermost, to which this machine connects, to the jump host itself. At least one. */
+/**
+ * From the outermost hop, to which this machine connects, to the jump host itself. At least one.
+ */
 export type Hops = readonly [SshSettings, ...SshSettings[]];
 
 /**
- * The first of `hops` is reached as its own settings say; each of the others through the one before
- * it, whatever its own ProxyJump or ProxyCommand says, as `ssh -J` has it. Throws UsageError beyond
- * MAX_HOPS.
+ * The first hop is reached as its own settings say. Each of the others is reached through the one
+ * before it, whatever its own ProxyJump or ProxyCommand says, as with `ssh -J`. Throws UsageError
+ * if there are more than MAX_HOPS.
  */
 export function hopsOf(settings: SshSettings): Hops {
   const hops = flatten(settings, 0);

@@ -1,6 +1,6 @@
 /**
- * From sshd's reason for a channel that it doesn't open (RFC 4254 §5.1) to a refusal. All SSH
- * transports speak alike.
+ * Translates sshd's reason for not opening a channel (RFC 4254 §5.1) into a refusal. All SSH
+ * transports share it, so their messages are the same.
  */
 
 import { ConnectError } from '../flow/connector.ts';
@@ -15,10 +15,7 @@ export const OPEN_FAILURE = {
   resourceShortage: 4,
 } as const;
 
-/**
- * strerror(3) and getaddrinfo(3) as sshd passes them on; anything else that it says is
- * `unreachable`.
- */
+/** Texts of strerror(3) that sshd passes on. Any other text means `unreachable`. */
 const FAILURE_TEXTS: readonly (readonly [RegExp, Refusal])[] = [
   [/connection refused/i, 'refused'],
   [/network is (unreachable|down)/i, 'no-network'],
@@ -27,8 +24,8 @@ const FAILURE_TEXTS: readonly (readonly [RegExp, Refusal])[] = [
 ];
 
 /**
- * `reason` as OPEN_FAILURE has it, or anything else that a server may send; `text`: its words,
- * printable.
+ * `reason`: one of OPEN_FAILURE, or anything else that a server may send. `text`: the server's
+ * text, printable.
  */
 export function openFailure(
   destination: Destination,
@@ -55,7 +52,7 @@ export function openFailure(
         cause,
       });
   }
-  // "open failed" is what sshd says when connect() failed at once, or it is out of descriptors.
+  // sshd says "open failed" when connect() failed at once, or when it has no descriptors left.
   if (text === 'open failed' || text === '')
     return new ConnectError(
       'unreachable',

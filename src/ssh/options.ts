@@ -1,7 +1,7 @@
 /** What the user asks of the SSH connection, checked and typed. */
 import type { HostKeyPin } from './keys/pin.ts';
 
-/** Seconds for TCP and key exchange, an address, unless ssh_config has a ConnectTimeout. */
+/** Seconds per address for TCP and key exchange, unless ssh_config has a ConnectTimeout. */
 export const DEFAULT_CONNECT_TIMEOUT = 15;
 /** Seconds for authentication; sshd's LoginGraceTime is 120. */
 export const DEFAULT_AUTH_TIMEOUT = 60;
@@ -11,17 +11,17 @@ export const DEFAULT_AUTH_TIMEOUT = 60;
  */
 export const DEFAULT_KEEPALIVE = 15;
 /**
- * Seconds: longer than a change of networks takes, shorter than most clients wait for a connection.
+ * Seconds: longer than changing networks takes, shorter than most clients wait for a connection.
  */
 export const DEFAULT_RECONNECT_HOLD = 30;
-/** The port that SSH has, and that known_hosts leaves out of a host's name. */
+/** The usual SSH port, which known_hosts leaves out of a host's name. */
 export const DEFAULT_PORT = 22;
 
-/** In bytes; undefined: what the transport has by itself. */
+/** In bytes; undefined: the transport's default. */
 export interface WindowOptions {
-  /** --max-window: of one connection. */
+  /** --max-window: for one flow. */
   readonly maxWindow: number | undefined;
-  /** --window-budget: of all together. */
+  /** --window-budget: for all flows of a link together. */
   readonly budget: number | undefined;
 }
 
@@ -29,8 +29,8 @@ export interface Remote {
   /** undefined: ssh_config's, else the calling user's own name. */
   readonly user: string | undefined;
   /**
-   * A name or a Host alias of ssh_config as it was written, or an address without brackets; an IPv6
-   * address may have a zone (`fe80::1%eth0`).
+   * A name or a Host alias of ssh_config, as it was written, or an address without brackets. An
+   * IPv6 address may have a zone (`fe80::1%eth0`).
    */
   readonly host: string;
   /** undefined: -p, else ssh_config's, else 22. */
@@ -39,7 +39,7 @@ export interface Remote {
 }
 
 /**
- * Which SSH client carries the connections: the embedded one, the system's, or the first of them
+ * Which SSH client carries the connections: the embedded one, the system's, or the first of these
  * that can.
  */
 export const TRANSPORTS = ['auto', 'ssh2', 'openssh'] as const;
@@ -51,20 +51,20 @@ export interface SshOptions {
   /** -p */
   readonly port: number | undefined;
   /**
-   * -J: jump hosts in the order in which they are passed; empty: `none`, ssh_config's ProxyJump is
-   * not used either.
+   * -J: jump hosts in the order in which they are passed. Empty: `none`, which also turns off
+   * ssh_config's ProxyJump.
    */
   readonly jump: readonly Remote[] | undefined;
   /**
-   * -F, with a leading `~/` expanded: read instead of the user's and the system's ssh_config;
-   * `none`: nothing is read.
+   * -F, with a leading `~/` expanded: the file that is read instead of the user's and the system's
+   * ssh_config; `none`: no file is read.
    */
   readonly configFile: string | undefined;
   /**
-   * -o, in order: `Keyword=value`, each a line of ssh_config that comes before those of the files.
+   * -o, in order: `Keyword=value`. Each counts as a line of ssh_config before those of the files.
    */
   readonly sshOptions: readonly string[];
-  /** --transport; `openssh` as well when `sshCommand` is given. */
+  /** --transport; also `openssh` if `sshCommand` is given. */
   readonly transport: WantedTransport;
   /** -e: the ssh program and its first arguments. */
   readonly sshCommand: readonly [string, ...string[]] | undefined;
@@ -72,24 +72,24 @@ export interface SshOptions {
   readonly identityFiles: readonly string[];
   /**
    * --host-key: `SHA256:...` fingerprints (43 characters of base64, no padding) or `ssh-ed25519
-   * AAAA...` keys (type, one space, base64). Non-empty: of known_hosts only the @revoked lines
-   * count.
+   * AAAA...` keys (type, one space, base64). If it isn't empty, only the @revoked lines of
+   * known_hosts count.
    */
   readonly hostKeyPins: readonly HostKeyPin[];
   /**
-   * --connect-timeout: seconds for TCP and key exchange, an address; undefined: ssh_config's, else
+   * --connect-timeout: seconds per address for TCP and key exchange; undefined: ssh_config's, else
    * DEFAULT_CONNECT_TIMEOUT.
    */
   readonly connectTimeout: number | undefined;
-  /** --auth-timeout: seconds for authentication, prompts not counted. */
+  /** --auth-timeout: seconds for authentication, without the time for questions. */
   readonly authTimeout: number;
   /**
-   * --keepalive: seconds of silence until the jump host, or a host on the way, is asked for a sign
-   * of life, 0: never; undefined: ssh_config's.
+   * --keepalive: seconds of silence before the jump host, or a host on the way, is asked for a sign
+   * of life; 0: never; undefined: ssh_config's.
    */
   readonly keepalive: number | undefined;
   readonly windows: WindowOptions;
-  /** False with --no-flush: no host is asked for anything for the sake of its answers' size. */
+  /** False with --no-flush: no host is asked for answers just because they fill a segment. */
   readonly flush: boolean;
   /**
    * --reconnect-hold: seconds for which a new connection waits while the link is down; 0: refused

@@ -2,7 +2,7 @@
 const NOTHING = /(?!)/;
 
 /**
- * For file names, as glob(7) has it within one directory: `*`, `?`, `[abc]` and `[!a-z]`; `[z-a]`
+ * For file names within one directory, as in glob(7): `*`, `?`, `[abc]` and `[!a-z]`. `[z-a]`
  * matches nothing.
  */
 export function globRegExp(pattern: string): RegExp {
@@ -21,8 +21,8 @@ export function globRegExp(pattern: string): RegExp {
 }
 
 /**
- * ssh_config(5), PATTERNS: `*` and `?`. Linear in the text for each `*`: no regular expression from
- * a file.
+ * ssh_config(5), PATTERNS: `*` and `?`. Takes linear time in the text for each `*`, unlike a
+ * regular expression made from a file's text.
  */
 export function matchPattern(pattern: string, text: string): boolean {
   let p = 0;
@@ -47,7 +47,9 @@ export function matchPattern(pattern: string, text: string): boolean {
   return p === pattern.length;
 }
 
-/** Some pattern matches and no negated one (`!pattern`) does, wherever it stands. */
+/**
+ * True if some pattern matches and no negated one (`!pattern`) does, in whatever order they are.
+ */
 export function matchPatterns(patterns: readonly string[], text: string): boolean {
   let matched = false;
   for (const pattern of patterns) {

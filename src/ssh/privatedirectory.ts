@@ -1,14 +1,14 @@
 /**
- * A directory of our own for one ssh: its log, its SOCKS socket, and what it reads from us (a copy
- * of ssh_config, too). Mode 0700, in $XDG_RUNTIME_DIR (which the system empties at the latest at
- * logout) or /tmp.
+ * A private directory for one ssh process: its log, its SOCKS socket, and the files that it reads
+ * from us (such as a copy of ssh_config). Mode 0700, in $XDG_RUNTIME_DIR (which the system empties
+ * at logout at the latest) or in /tmp.
  *
- *   tunnel-ssh-NS-PID-START-RANDOM   the tunnel's process id, the namespace in which it is one
- *                                    (containers may share the directory above), and when the
- *                                    process began (proc(5), stat, field 22); base 36
+ *   tunnel-ssh-NS-PID-START-RANDOM   NS: the pid namespace (containers may share the directory
+ *                                    above); PID: the tunnel's process id; START: when the process
+ *                                    began (proc(5), stat, field 22). All in base 36
  *
- * A tunnel that was killed leaves it behind. The next one removes those directories of the same
- * user whose process no longer is, or is another one by now.
+ * A tunnel that is killed leaves its directory behind. The next one removes the directories of the
+ * same user whose process no longer exists, or whose process id now belongs to another process.
  */
 import { lstatSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,12 +19,12 @@ import { processStat } from '../system/process.ts';
 const PREFIX = 'tunnel-ssh-';
 const NAME = /^tunnel-ssh-([a-z0-9]+)-([a-z0-9]+)-([a-z0-9]+)-[A-Za-z0-9]{6}$/;
 /**
- * A socket's path has 107 characters at most (unix(7)); the directory's name and the socket's take
- * up to 48.
+ * A socket's path has at most 107 characters (unix(7)); the names of the directory and the socket
+ * take up to 48 of them.
  */
 const MAX_BASE_LENGTH = 50;
 
-/** The files of one ssh. */
+/** The files of one ssh process. */
 export interface OpensshFiles {
   readonly log: string;
   readonly socks: string;
@@ -34,13 +34,16 @@ export interface OpensshFiles {
 
 export interface PrivateDirectory extends OpensshFiles {
   readonly path: string;
-  /** May be repeated. Never throws: what can't be removed now is left to the next start. */
+  /**
+   * May be called more than once. Never throws: if something can't be removed now, the next start
+   * removes it.
+   */
   remove(): void;
 }
 
 /**
- * `bases`: where to look and to make it, the first that will do. Throws TunnelError
- * `openssh-directory`.
+ * Removes old directories and makes a new one in the first of `bases` where that works. Throws
+ * TunnelError `openssh-directory`.
  */
 export function makePrivateDirectory(
   observer: Observer,
@@ -67,7 +70,7 @@ export function makePrivateDirectory(
   );
 }
 
-/** ssh expands tokens and variables in some of these paths: only a plain one is used. */
+/** ssh expands tokens and variables in some of these paths, so only a plain path is used. */
 export function defaultBases(environment: NodeJS.ProcessEnv): string[] {
   const runtime = environment['XDG_RUNTIME_DIR'] ?? '';
   const fit = runtime.length <= MAX_BASE_LENGTH && /^\/[\w./-]+$/.test(runtime);
@@ -105,7 +108,7 @@ function sweep(base: string, observer: Observer): void {
       const status = lstatSync(path);
       if (!status.isDirectory() || status.uid !== process.getuid?.()) continue;
       rmSync(path, { recursive: true, force: true });
-      observer.log('debug', `removed ${path}, which a tunnel that was killed has left`);
+      observer.log('debug', `removed ${path}, left behind by a tunnel that was killed`);
     } catch {
       // Another tunnel is removing it as well.
     }

@@ -1,10 +1,10 @@
 /**
- * How the jump host is written: `[user@]host[:port]`, `[user@][v6]:port`, `[user@]v6`,
+ * Parses a jump host: `[user@]host[:port]`, `[user@][v6]:port`, `[user@]v6`,
  * `ssh://[user@]host[:port]`.
  *
- * The user ends at the last `@`, because some bastions take `user@session@domain` as the user.
- * Nothing here may later be mistaken for an option of a program that it is handed to, so neither
- * part begins with a dash.
+ * The user ends at the last `@`, because some bastions take `user@session@domain` as the user. User
+ * and host must not begin with a dash: a program that gets them as arguments would take them for
+ * options.
  */
 import { isIPv4, isIPv6 } from 'node:net';
 import { UsageError } from '../errors/errors.ts';
@@ -31,28 +31,28 @@ export function parseRemote(text: string, place: Place): Remote {
 }
 
 /**
- * More hosts on the way than this are taken for a mistake: each costs several round trips at the
+ * More hosts on the way than this are probably a mistake: each costs several round trips at the
  * start.
  */
 export const MAX_JUMP_HOPS = 8;
 
 /**
- * Reads what -J and ProxyJump take: jump hosts in the order in which they are passed, with commas
- * in between; `none` is the empty list. Throws UsageError.
+ * Parses the argument of -J and ProxyJump: jump hosts in the order in which they are passed,
+ * separated by commas; `none` is the empty list. Throws UsageError.
  */
 export function parseJump(text: string, place: Place): Remote[] {
   if (text.toLowerCase() === 'none') return [];
   const hops = text.split(',').map((hop) => parseRemote(hop.trim(), place));
   if (hops.length > MAX_JUMP_HOPS) {
     throw new UsageError(
-      `${formatPlace(place)}: ${hops.length} hosts one behind the other, at most ${MAX_JUMP_HOPS} are passed`,
+      `${formatPlace(place)}: a chain of ${hops.length} hosts is too long, at most ${MAX_JUMP_HOPS} are allowed`,
       { hint: 'shorten the chain of -J or ProxyJump' },
     );
   }
   return hops;
 }
 
-/** As parseJump and ssh's -J read it. */
+/** In the form that parseJump and ssh's -J read. */
 export function formatJump(hops: readonly Remote[]): string {
   return hops.length === 0 ? 'none' : hops.map(formatHop).join(',');
 }
@@ -93,7 +93,7 @@ function decodePercent(text: string, part: string): string {
   try {
     return decodeURIComponent(part);
   } catch {
-    // decodeURIComponent only tells that it is malformed.
+    // decodeURIComponent only says that it is malformed.
     throw new NotationError(
       `${quoted(text)} has a "%" that isn't followed by two hexadecimal digits of UTF-8`,
     );
@@ -113,15 +113,16 @@ function checkUser(text: string, user: string): void {
   if (user === '') throw new NotationError(`${quoted(text)} has no user before the "@"`);
   if (user.startsWith('-'))
     throw new NotationError(`${quoted(text)} has a user that begins with a dash`);
-  // sshuttle takes a password there; sshd would be told it as part of the name, and log it.
-  // Bastions have users such as user@local@target:SSH:primary, which are no such thing.
+  // sshuttle takes a password there. We would send it to sshd as part of the user name, and sshd
+  // would log it. Bastions have users such as user@local@target:SSH:primary, which contain no
+  // password.
   if (/^[^@:]+:[^@:]*$/.test(user)) {
     throw new NotationError(
       'the user has a ":" and what may be a password in it',
       'leave the password out',
     );
   }
-  // Percent-decoding can bring them in.
+  // Percent-decoding can produce them.
   if (/[\u0000-\u001f\u007f-\u009f]/.test(user))
     throw new NotationError(`${quoted(text)} has control characters`);
 }
@@ -135,7 +136,7 @@ function splitPort(
     if (close === -1) throw new NotationError(`${quoted(text)} has a "[" without "]"`);
     const host = hostPort.slice(1, close);
     const rest = hostPort.slice(close + 1);
-    // ssh -G prints the IPv4 address of a hop in brackets, too.
+    // ssh -G also prints the IPv4 address of a hop in brackets.
     if (!host.includes(':') && !isIPv4(host))
       throw new NotationError(`${quoted(text)} has brackets around something that is no address`);
     if (rest === '') return { host, port: undefined };
@@ -156,14 +157,14 @@ function checkHost(text: string, host: string): void {
   if (host.length > MAX_HOST_LENGTH)
     throw new NotationError(`the host is longer than ${MAX_HOST_LENGTH} characters`);
   if (host.includes(':')) {
-    if (isIPv6(host)) return; // also with a zone: the jump host may be on this machine's own link
+    if (isIPv6(host)) return; // a zone is allowed: the jump host may be on a local link
     const [, address = '', port = ''] = /^(.*):([0-9]+)$/.exec(host) ?? [];
     const hint = isIPv6(address)
       ? `an IPv6 address needs brackets when a port follows: write [${address}]:${port}`
       : undefined;
     throw new NotationError(`${quoted(text)} has a host that is no IPv6 address (${host})`, hint);
   }
-  // The characters that OpenSSH refuses in host names, and what no resolver takes.
+  // The characters that OpenSSH refuses in host names, and those that no resolver accepts.
   const strange = /[\s'"`$\\;&<>|(){}/[\]@]/u.exec(host);
   if (strange !== null)
     throw new NotationError(`${quoted(text)} has a host with ${quoted(strange[0])} in it`);

@@ -1,6 +1,5 @@
 /**
- * Text that came from a server, made fit for a message: printable, and not longer than a message
- * should be.
+ * Makes text from a server fit for a message: printable, and no longer than a message should be.
  */
 import { printable } from '../observe/printable.ts';
 
@@ -16,15 +15,15 @@ export function serverText(text: string, limit: number = MAX_CHARACTERS): string
 }
 
 /**
- * A list of RFC 4253 §7.1 without those of its names that stand for no algorithm (RFC 8308,
- * PROTOCOL of OpenSSH).
+ * A list of RFC 4253 §7.1, without the names in it that are not algorithms (RFC 8308, PROTOCOL of
+ * OpenSSH).
  */
 export function algorithmNames(list: string): string {
   const names = list.split(',').filter((name) => !/^(ext-info-|kex-strict-)/.test(name));
   return serverText(names.join(', '));
 }
 
-/** For banners: line by line, without empty lines at either end. */
+/** For banners: the lines, without empty ones at either end. */
 export function serverLines(text: string): string[] {
   const lines = text.split(/\r?\n/, MAX_LINES).map((line) => serverText(line));
   while (lines.at(-1) === '') lines.pop();

@@ -1,7 +1,7 @@
 /**
- * How one jump host (or one hop on the way to it) is reached: what ssh_config(5), its defaults and
- * the command line come to, with every token and `~` expanded. Made by ssh/config/resolve.ts; the
- * transports read it and nothing else of a configuration.
+ * How one jump host (or one hop on the way to it) is reached: the result of ssh_config(5), its
+ * defaults and the command line, with every token and `~` expanded. Made by ssh/config/resolve.ts.
+ * It is the only configuration that the transports read.
  */
 import type { HostKeyPin } from './keys/pin.ts';
 
@@ -16,12 +16,12 @@ export interface SshSettings {
   readonly port: number;
   readonly user: string;
   readonly addressFamily: 'any' | 'inet' | 'inet6';
-  /** BindAddress: the local address that a connection comes from. */
+  /** BindAddress: the local address to connect from. */
   readonly bindAddress: string | undefined;
   /**
-   * How the byte stream to sshd comes about. Hops are in the order in which they are passed; the
-   * first is reached as its own `proxy` says (directly or by a command), each further one, whose
-   * `proxy` is direct, through the one before it.
+   * How the byte stream to sshd is opened. Hops are in the order in which they are passed. The
+   * first is reached as its own `proxy` says (directly or by a command). Each further one has a
+   * direct `proxy` and is reached through the one before it.
    */
   readonly proxy:
     | { readonly kind: 'direct' }
@@ -36,25 +36,23 @@ export interface SshSettings {
     readonly macs: readonly string[] | undefined;
     readonly hostKeys: readonly string[] | undefined;
   };
-  /** ConnectTimeout, --connect-timeout: seconds for TCP and key exchange, an address. */
+  /** ConnectTimeout, --connect-timeout: seconds per address for TCP and key exchange. */
   readonly connectTimeout: number;
-  /** --auth-timeout: seconds for authentication, questions not counted. */
+  /** --auth-timeout: seconds for authentication, without the time for questions. */
   readonly authTimeout: number;
   /**
-   * ServerAliveInterval (seconds of silence, 0: never) and ServerAliveCountMax, --keepalive.
-   * `count` intervals of silence are the end, at least 2; ssh itself waits for one more.
+   * ServerAliveInterval (seconds of silence, 0: never) and ServerAliveCountMax, --keepalive. After
+   * `count` intervals of silence (at least 2) the link is lost; ssh itself waits for one more.
    */
   readonly keepalive: { readonly interval: number; readonly count: number };
-  /** RekeyLimit: after so many bytes or seconds; undefined: as the transport does by itself. */
+  /** RekeyLimit: after this many bytes or seconds; undefined: the transport's own limit. */
   readonly rekey: { readonly bytes: number | undefined; readonly seconds: number | undefined };
   /**
    * The server may be asked for answers that fill a segment (ssh/embedded/channels/flushtiming.ts);
    * --no-flush.
    */
   readonly flush: boolean;
-  /**
-   * What of this only the system's ssh can do, one phrase each ("PKCS11Provider"); empty: nothing.
-   */
+  /** Which of these settings only the system's ssh supports, one phrase each ("PKCS11Provider"). */
   readonly onlyOpenssh: readonly string[];
 }
 
@@ -64,15 +62,15 @@ export interface HostKeySettings {
   readonly userFiles: readonly string[];
   readonly globalFiles: readonly string[];
   /**
-   * StrictHostKeyChecking. What ssh calls `no` or `off` is read as accept-new, with a warning:
-   * nothing turns the check off.
+   * StrictHostKeyChecking. `no` and `off` are read as accept-new, with a warning: nothing turns the
+   * check off.
    */
   readonly strict: 'yes' | 'ask' | 'accept-new';
   /** HashKnownHosts: new lines are written with hashed names. */
   readonly hashNames: boolean;
   /**
-   * --host-key; non-empty: of known_hosts only the @revoked lines count. Only ever for the jump
-   * host itself, not for hops.
+   * --host-key. If it isn't empty, only the @revoked lines of known_hosts count. Always empty for
+   * hops: it applies only to the jump host itself.
    */
   readonly pins: readonly HostKeyPin[];
 }
@@ -88,16 +86,16 @@ export interface AuthenticationSettings {
    */
   readonly noIdentityFiles?: boolean;
   readonly certificateFiles: readonly string[];
-  /** IdentitiesOnly: of the agent's keys only those that `identityFiles` name. */
+  /** IdentitiesOnly: use only those keys of the agent that `identityFiles` name. */
   readonly identitiesOnly: boolean;
   /** IdentityAgent or SSH_AUTH_SOCK; undefined: none. */
   readonly agentSocket: string | undefined;
   /**
-   * PreferredAuthentications without what PubkeyAuthentication, PasswordAuthentication or
-   * KbdInteractiveAuthentication switch off.
+   * PreferredAuthentications, without the methods that PubkeyAuthentication, PasswordAuthentication
+   * or KbdInteractiveAuthentication turn off.
    */
   readonly methods: readonly ('publickey' | 'keyboard-interactive' | 'password')[];
   readonly numberOfPasswordPrompts: number;
-  /** BatchMode: nobody is asked anything. */
+  /** BatchMode: no questions are asked. */
   readonly batch: boolean;
 }

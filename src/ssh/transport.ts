@@ -1,6 +1,6 @@
 /**
- * One established, host-key-verified SSH connection: every flow is one channel of it.
- * Implementations: `embedded/`, `openssh/`, and the in-memory twin of the tests. All of them pass
+ * One established SSH connection with a verified host key: every flow is one channel of it.
+ * Implementations: `embedded/`, `openssh/`, and the in-memory one of the tests. All of them pass
  * the contract suite in test/contract.
  */
 import type { TunnelError } from '../errors/errors.ts';
@@ -9,9 +9,9 @@ import type { Connector } from '../flow/connector.ts';
 export interface Transport extends Connector {
   /**
    * Resolves when the link is gone: with the error if it was lost, with undefined after `close()`.
-   * Never rejects. A `link-lost` without a `cause` says that the server closed the connection in
-   * order, as it does with one that is not used (UnusedConnectionTimeout). Waiting connects are
-   * rejected with `LinkGoneError`, open flows destroyed with the error.
+   * Never rejects. A `link-lost` without a `cause` means that the server closed the connection in
+   * order, as it does when the connection is not used (UnusedConnectionTimeout). Waiting connects
+   * are rejected with `LinkGoneError`; open flows are aborted with the error.
    */
   readonly ended: Promise<TunnelError | undefined>;
 
@@ -22,7 +22,7 @@ export interface Transport extends Connector {
 /** A transport that can be asked whether its peer still answers. */
 export interface Probing {
   /**
-   * Asks the server for a sign of life. Resolves to whether any came within `timeout` ms; never
+   * Asks the server for a sign of life. Resolves to whether one came within `timeout` ms; never
    * rejects.
    */
   probe(timeout: number): Promise<boolean>;

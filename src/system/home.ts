@@ -1,10 +1,10 @@
-/** Where the user's own files are. */
+/** The user's home directory. */
 import { homedir, userInfo } from 'node:os';
 
 /**
- * $HOME, else (also where it is empty) what the passwd file says. A container may run the program
- * as a user who has neither: then it is `/`, as container runtimes have it, where there is nothing
- * of the user's and nothing can be written.
+ * $HOME, or if that is unset or empty, the directory in the passwd file. A container may run the
+ * program as a user who has neither. Then it is `/`, as container runtimes do; it has none of the
+ * user's files, and the user can't write to it.
  */
 export function homeDirectory(): string {
   try {

@@ -1,8 +1,8 @@
-/** Whether this machine has IPv6: a new device is given no address where it is switched off. */
+/** Whether this machine has IPv6. If it is switched off, a new device can't have an address. */
 import { readFileSync } from 'node:fs';
 
 /**
- * `file`: net.ipv6.conf.default.disable_ipv6, which new devices take over (Linux,
+ * `file`: net.ipv6.conf.default.disable_ipv6, which new devices inherit (Linux,
  * networking/ip-sysctl).
  */
 export function hasIPv6(file = '/proc/sys/net/ipv6/conf/default/disable_ipv6'): boolean {

@@ -1,13 +1,13 @@
-/** What the system lets this process have. */
+/** The system's limits for this process. */
 import { readFileSync } from 'node:fs';
 
-/** POSIX's least for OPEN_MAX, where the system doesn't say. */
+/** Used if the system doesn't say. */
 const LEAST_DESCRIPTORS = 256;
 
 /**
- * The soft limit of descriptors that this process was started with, as far as its parent shows it:
- * Node has raised its own to the hard limit since. Undefined where the parent's hard limit is
- * another one, so that its soft limit says nothing.
+ * The soft limit on descriptors that this process was started with, read from its parent: Node has
+ * raised its own to the hard limit. Undefined if the parent has another hard limit, since its soft
+ * limit then says nothing.
  */
 export function descriptorLimitAtStart(): number | undefined {
   try {
@@ -15,7 +15,7 @@ export function descriptorLimitAtStart(): number | undefined {
     const [, own] = descriptorLimits(process.pid);
     return hard === own && /^[1-9]\d{0,8}$/.test(soft) ? Number(soft) : undefined;
   } catch {
-    // The parent has gone, or hides itself: then what Node has made of it must do.
+    // The parent has gone or can't be read; the caller uses the limit that Node has set.
     return undefined;
   }
 }
@@ -27,8 +27,8 @@ function descriptorLimits(pid: number): [soft: string, hard: string] {
 }
 
 /**
- * How many descriptors this process may have open; Node has raised it to the hard limit at its
- * start (RLIMIT_NOFILE).
+ * How many descriptors this process may have open (RLIMIT_NOFILE). Node raised it to the hard limit
+ * when it started.
  */
 export function descriptorLimit(): number {
   const [soft] = descriptorLimits(process.pid);

@@ -1,16 +1,16 @@
-/** Programs in PATH. */
+/** Finds programs in PATH. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-/** Where execvp(3) looks when there is no PATH. */
+/** Where execvp(3) looks if PATH isn't set. */
 const DEFAULT_PATH = '/bin:/usr/bin';
 
-/** The directories of PATH in their order, as execvp(3) takes them: an empty one is this one. */
+/** The directories of PATH in order. As for execvp(3), an empty one is the working directory. */
 export function pathDirectories(path = process.env['PATH'] ?? DEFAULT_PATH): string[] {
   return path.split(delimiter).map((directory) => (directory === '' ? '.' : directory));
 }
 
-/** The first program of that name that this user may execute. */
+/** The first program with this name that this user may execute. */
 export function findProgram(name: string, directories = pathDirectories()): string | undefined {
   return directories
     .map((directory) => join(directory, name))

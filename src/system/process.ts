@@ -1,10 +1,10 @@
-/** What proc(5) tells about processes. */
+/** Reads proc(5) about processes. */
 import { readFileSync } from 'node:fs';
 
-/** Of proc(5)'s stat. */
+/** Fields of proc(5)'s stat. */
 export interface ProcessStat {
   readonly state: string;
-  /** Its process group, and the one that its terminal is for (-1: it has no terminal). */
+  /** Its process group, and the foreground group of its terminal (-1: it has no terminal). */
   readonly group: number;
   readonly foreground: number;
   /** PF_... of the kernel's linux/sched.h. */
@@ -19,10 +19,10 @@ export function processStat(pid: number | 'self'): ProcessStat | undefined {
   try {
     text = readFileSync(`/proc/${pid}/stat`, 'latin1');
   } catch {
-    // It is gone, which is what the callers want to know.
+    // The process is gone, which is what callers want to know.
     return undefined;
   }
-  // The second field, the program's name in parentheses, may hold anything.
+  // The second field, the program's name in parentheses, may contain any characters.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const [state = '', , group, , , foreground, flags] = fields;
   return {

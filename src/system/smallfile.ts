@@ -1,6 +1,6 @@
 /**
- * Reads a file whose path or content others may have a hand in: whatever it is, it holds up
- * nothing.
+ * Reads a file whose path or content others may control. Whatever the file is, reading it can't
+ * block the program.
  */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -14,8 +14,8 @@ export interface SmallFile {
 
 /**
  * A regular file of at most `limit` bytes, as UTF-8; undefined: it is something else (a device, a
- * FIFO, a directory), or larger. Opening never waits, and no more than the limit is ever read, also
- * of a file that grows or whose size says nothing (procfs). Rejects with the system's error if it
+ * FIFO, a directory), or larger. Opening never waits, and little more than the limit is ever read,
+ * even if the file grows or its size says nothing (procfs). Rejects with the system's error if it
  * can't be opened or read.
  */
 export async function readSmallFile(path: string, limit: number): Promise<SmallFile | undefined> {

@@ -14,7 +14,7 @@ export function hasTerminal(): boolean {
   }
 }
 
-/** Whether it can ask there: in the background the kernel would stop it. */
+/** Whether this process can ask at the terminal: in the background the kernel would stop it. */
 export function ownsTerminal(): boolean {
   const stat = processStat('self');
   return stat !== undefined && stat.group === stat.foreground && hasTerminal();

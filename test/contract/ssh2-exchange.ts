@@ -1,11 +1,12 @@
 /**
- * Data both ways through Outbox and Inbox with each cipher, while both sides exchange keys anew.
+ * Sends data both ways through Outbox and Inbox with each cipher, while both sides exchange keys
+ * again.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { sendThrough } from '../../src/ssh/embedded/ssh2/internals.ts';
+import { writePacketsTo } from '../../src/ssh/embedded/ssh2/internals.ts';
 import { pseudoRandomBytes } from '../support/bytes.ts';
 import { connectStream } from '../support/connectstream.ts';
 import { connectLink } from '../support/ssh2pair.ts';
@@ -27,7 +28,7 @@ export function exchangeContract(name: string, kinds: Readonly<Record<string, st
           let exchanges = 0;
           let begun = 0;
           pair.client.on('handshake', () => exchanges++);
-          /** The server begins one, and when it is over the client another. */
+          /** The server begins a key exchange, and after it the client begins another. */
           const exchange = (): void => {
             if (begun !== exchanges || begun === 2) return;
             if (begun++ === 0) peer.rekey();
@@ -42,8 +43,8 @@ export function exchangeContract(name: string, kinds: Readonly<Record<string, st
               const got: Buffer[] = [];
               let received = 0;
               flow.on('data', (chunk: Buffer) => {
-                // A copy, so that the memory can be used again: what is overwritten too early shows
-                // in the sum.
+                // A copy, so that the memory can be reused: data overwritten too early change the
+                // digest.
                 got.push(Buffer.from(chunk));
                 received += chunk.length;
                 if (index === 0 && received > BYTES / 5) exchange();
@@ -68,24 +69,24 @@ export function exchangeContract(name: string, kinds: Readonly<Record<string, st
         }
       });
 
-      it(`${cipher}: the next cipher takes over where packets go`, async () => {
+      it(`${cipher}: the next cipher writes packets to the same place`, async () => {
         const pair = await connectLink(cipher);
         const { client, protocol, link } = pair;
         const first = protocol._cipher;
-        let taken = 0;
+        let takenBytes = 0;
         const write = protocol._onWrite;
-        sendThrough(protocol, {
+        writePacketsTo(protocol, {
           alloc: (length) => Buffer.allocUnsafe(length),
           pad: (target) => void target.fill(0),
           take: (packet) => {
-            taken += packet.length;
+            takenBytes += packet.length;
             write(packet);
           },
         });
         const { _onWrite: own } = protocol;
         let during: unknown;
         const exchanged = new Promise<void>((resolve) => {
-          // Before the link's own listener, which lays packets out in its space again.
+          // Before the link's own listener, which reuses its space for packets.
           client.prependOnceListener('handshake', () => {
             assert.notEqual(protocol._cipher, first);
             assert.equal(protocol._cipher._onWrite, own);
@@ -97,12 +98,12 @@ export function exchangeContract(name: string, kinds: Readonly<Record<string, st
         assert.equal(protocol._kexinit, undefined);
         protocol.rekey();
         assert.ok(protocol._kexinit !== undefined, 'from our KEXINIT on');
-        const before = taken;
+        const before = takenBytes;
         protocol.ping();
-        assert.equal(taken, before, 'what is sent meanwhile is queued');
+        assert.equal(takenBytes, before, 'what is sent meanwhile is queued');
         await exchanged;
         assert.equal(during, undefined, 'until NEWKEYS');
-        assert.ok(taken > before);
+        assert.ok(takenBytes > before);
         await link.close();
         pair.close();
       });

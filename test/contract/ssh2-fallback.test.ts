@@ -1,15 +1,15 @@
 /**
- * As ssh2-internals.test.ts, on a machine where neither ssh2's native ciphers nor OpenSSL's
- * functions are to be had.
+ * Like ssh2-internals.test.ts, on a machine with neither ssh2's native ciphers nor OpenSSL's
+ * functions.
  */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { addon } from '../../src/native/addon.ts';
-// The first: it keeps the next from loading them.
+// Must be the first import: it keeps the next from loading the native ciphers.
 import { bindingAvailable } from '../support/withoutbinding.ts';
 import { exchangeContract } from './ssh2-exchange.ts';
 
-it('the native ciphers are not there', () => assert.equal(bindingAvailable, false));
+it('the native ciphers are missing', () => assert.equal(bindingAvailable, false));
 
 addon().gcmCreate = () => null;
 

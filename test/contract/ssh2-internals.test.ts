@@ -1,6 +1,6 @@
 /**
- * What src/ssh/embedded relies on inside ssh2 and its documentation doesn't promise. If this fails
- * after an update, read the new version's lib/protocol and lib/client.js against
+ * The parts of ssh2 that src/ssh/embedded relies on and that its documentation doesn't promise. If
+ * this fails after an update, read the new version's lib/protocol and lib/client.js against
  * ssh/embedded/ssh2/internals.ts before anything else.
  */
 import assert from 'node:assert/strict';
@@ -14,8 +14,8 @@ import {
   missingInbound,
   type SshProtocol,
   sendPing,
-  sendThrough,
   shortAnswerBytes,
+  writePacketsTo,
 } from '../../src/ssh/embedded/ssh2/internals.ts';
 import { messageHandlers as handlers } from '../../src/ssh/embedded/ssh2/library.ts';
 import { connectPair, type Pair, type PeerProtocol } from '../support/ssh2pair.ts';
@@ -44,7 +44,7 @@ function sendPayload({ _cipher: cipher }: PeerProtocol, payload: Buffer): void {
   cipher.encrypt(packet);
 }
 
-it('the version is pinned, and the one that was read', () => {
+it('the version is pinned, and is the one whose source was read', () => {
   const own = JSON.parse(
     readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),
   ) as {
@@ -69,7 +69,7 @@ describe('the protocol object', () => {
   });
   after(() => pair.close());
 
-  it('has the methods, with as many parameters', () => {
+  it('has the methods, with the same number of parameters', () => {
     const arities: Partial<Record<keyof SshProtocol, number>> = {
       parse: 3,
       directTcpip: 4,
@@ -168,7 +168,7 @@ describe('the protocol object', () => {
     );
   });
 
-  it('puts a direct-tcpip open together as RFC 4254 §7.2 has it', async () => {
+  it('builds a direct-tcpip open as in RFC 4254 §7.2', async () => {
     const { protocol, peer } = pair;
     const opened = new Promise((resolve) => {
       peer._handlers['CHANNEL_OPEN'] = (_: never, info: never) => resolve(info);
@@ -191,14 +191,14 @@ describe('the layout of packets', () => {
     'chacha20-poly1305@openssh.com': 'ChaChaPolyCipherBinding',
   };
   for (const [cipher, kind] of Object.entries(kinds)) {
-    it(`${cipher}: ours is ssh2’s own, byte for byte but the padding`, async () => {
+    it(`${cipher}: ours equals ssh2’s own, byte for byte except the padding`, async () => {
       const pair = await connectPair(cipher, { inbox: false });
       const { protocol } = pair;
       assert.equal(protocol._cipher.constructor.name, kind);
       const lengths = [...Array.from({ length: 300 }, (_, index) => index), 32_768, 32_777, 34_000];
       const own = lengths.map((length) => protocol._cipher.allocPacket(length));
       let padded = 0;
-      sendThrough(protocol, {
+      writePacketsTo(protocol, {
         alloc: (length) => Buffer.alloc(length, 0xaa),
         pad: (target) => {
           padded = target.length;
@@ -218,8 +218,8 @@ describe('the layout of packets', () => {
   }
 });
 
-describe('what has come of a packet', () => {
-  it('AES-GCM: the state says at each byte how many are missing, and 0 between packets', async () => {
+describe('how much of a packet has arrived', () => {
+  it('AES-GCM: the state says after each byte how many are missing, and 0 between packets', async () => {
     const pair = await connectPair(GCM, { inbox: false });
     const { protocol, peer, socket } = pair;
     assert.equal(protocol._decipher.constructor.name, 'AESGCMDecipher');
@@ -245,7 +245,7 @@ describe('what has come of a packet', () => {
     pair.close();
   });
 
-  it('other ciphers: nothing is said', async () => {
+  it('other ciphers: the state says nothing', async () => {
     const pair = await connectPair('aes128-ctr', { inbox: false });
     assert.equal(missingInbound(pair.protocol), undefined);
     pair.close();
@@ -261,7 +261,7 @@ describe('the shortest answer', () => {
     ['aes256-ctr', 'hmac-sha2-512-etm@openssh.com'],
   ];
   for (const [cipher, mac] of algorithms) {
-    it(`${cipher}${mac ? ` with ${mac}` : ''}: has at least as many bytes as is said, and hardly more`, async () => {
+    it(`${cipher}${mac ? ` with ${mac}` : ''}: has at least the stated number of bytes, and hardly more`, async () => {
       const pair = await connectPair(cipher, { inbox: false, ...(mac && { mac }) });
       const before = pair.socket.bytesRead;
       const answered = new Promise<void>((resolve) => {
@@ -278,7 +278,7 @@ describe('the shortest answer', () => {
 });
 
 describe('ping@openssh.com', () => {
-  it('is known once it is announced in the version that is spoken, and a malformed announcement is none', async () => {
+  it('is known once it is announced in the version that we speak; a malformed announcement is ignored', async () => {
     const announcements: readonly [payload: Buffer, expected: boolean][] = [
       [extInfo('server-sig-algs', 'ssh-ed25519'), false],
       [extInfo('ping@openssh.com', '1'), false],
@@ -305,10 +305,10 @@ describe('ping@openssh.com', () => {
   });
 
   for (const cipher of [GCM, 'chacha20-poly1305@openssh.com', 'aes128-ctr']) {
-    it(`${cipher}: arrives as OpenSSH’s PROTOCOL has it, and the answer tells its number`, async () => {
+    it(`${cipher}: arrives as OpenSSH’s PROTOCOL says, and the answer has its number`, async () => {
       const pair = await connectPair(cipher, { inbox: false });
-      sendThrough(pair.protocol, {
-        // Of other connections' data nothing may be left in it.
+      writePacketsTo(pair.protocol, {
+        // Nothing of other connections' data may be left in it.
         alloc: (length) => Buffer.alloc(length, 0xaa),
         pad: (target) => void target.fill(0),
         take: (packet) => void pair.socket.write(packet),
@@ -324,7 +324,7 @@ describe('ping@openssh.com', () => {
       const answered = new Promise((resolve) => {
         pair.protocol._handlers.PONG = (_, number) => resolve(number);
       });
-      // Too short to tell anything.
+      // Too short to contain anything.
       sendPayload(pair.peer, Buffer.from([PONG, 0, 0, 0, 0]));
       const pong = Buffer.from(ping);
       pong[0] = PONG;
@@ -335,13 +335,13 @@ describe('ping@openssh.com', () => {
   }
 });
 
-it('after the end nothing that we may still call throws', async () => {
+it('after the end no method that we may still call throws', async () => {
   for (const cipher of [GCM, 'chacha20-poly1305@openssh.com', 'aes128-ctr']) {
     const pair = await connectPair(cipher, { inbox: false });
     const { protocol, socket } = pair;
     socket.destroy();
     await once(socket, 'close');
-    sendThrough(protocol, { alloc: (length) => Buffer.alloc(length), pad() {}, take() {} });
+    writePacketsTo(protocol, { alloc: (length) => Buffer.alloc(length), pad() {}, take() {} });
     protocol.ping();
     sendPing(protocol, 1, 100);
     protocol.directTcpip(1, 2, 3, { srcIP: '', srcPort: 0, dstIP: '', dstPort: 0 });
@@ -352,7 +352,7 @@ it('after the end nothing that we may still call throws', async () => {
     protocol.requestFailure();
     protocol.channelClose(1);
     protocol.disconnect(11);
-    // Only this does, and link.ts knows.
+    // Only this one does; link.ts takes care of it.
     assert.throws(() => protocol.parse(Buffer.alloc(64), 0, 64), /unusable/);
     pair.close();
   }

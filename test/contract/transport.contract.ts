@@ -1,5 +1,5 @@
 /**
- * What every Transport promises (src/ssh/transport.ts), as tests. Each implementation brings a
+ * Tests of what every Transport promises (src/ssh/transport.ts). Each implementation supplies a
  * fixture.
  */
 import assert from 'node:assert/strict';
@@ -25,8 +25,8 @@ export interface TransportFixture {
   refused(): Promise<Destination>;
   prohibited(): Promise<Destination>;
   /**
-   * Doesn't answer until `answer` is called. `closed` resolves when all that was then accepted has
-   * been closed again.
+   * Doesn't answer until `answer` is called. `closed` resolves when all connections accepted by
+   * then are closed again.
    */
   silent(): Promise<{ destination: Destination; answer(): void; closed: Promise<void> }>;
   /** The link drops without warning. */
@@ -36,7 +36,7 @@ export interface TransportFixture {
 
 const MIB = 1024 * 1024;
 /**
- * A transport may hold this much for a reader that doesn't read: SSH's window of 2 MiB and a
+ * A transport may buffer this much for a reader that doesn't read: SSH's window of 2 MiB and a
  * buffer.
  */
 const MAX_HELD_BYTES = 2.5 * MIB;
@@ -139,14 +139,13 @@ export function transportContract(
       assert.equal(called, written);
     });
 
-    test('a reset before anybody listens is no uncaught exception', async ({
+    test('a reset before anybody listens is not an uncaught exception', async ({
       transport,
       serve,
       reset,
     }) => {
       await withoutUncaught(async () => {
-        // Once there are data: an earlier one may be seen by the server's connect(), which then has
-        // failed.
+        // After the first data: the server's connect() may see an earlier reset, and then fails.
         const stream = await connectStream(
           transport,
           await serve((far) => far.once('data', () => reset(far))),
@@ -162,7 +161,7 @@ export function transportContract(
       });
     });
 
-    test('close() before anybody listens is no uncaught exception', async ({
+    test('close() before anybody listens is not an uncaught exception', async ({
       transport,
       serve,
     }) => {
@@ -175,7 +174,7 @@ export function transportContract(
       });
     });
 
-    test('a link that is lost before anybody listens is no uncaught exception', async (fixture) => {
+    test('a link that is lost before anybody listens is not an uncaught exception', async (fixture) => {
       await withoutUncaught(async () => {
         const stream = await connectStream(
           fixture.transport,
@@ -189,7 +188,7 @@ export function transportContract(
       });
     });
 
-    test('what comes before a flow is joined is kept, and so is the loss of the link', async (fixture) => {
+    test('data that arrive before a flow is joined are kept, and so is the loss of the link', async (fixture) => {
       const { transport, serve } = fixture;
       const greeting = await transport.connect(await serve((far) => far.end('a greeting')));
       const lost = await transport.connect(await serve((far) => far.resume()));
@@ -272,7 +271,7 @@ export function transportContract(
       );
     });
 
-    test('an aborted signal rejects before anything is asked', async ({ transport, serve }) => {
+    test('an aborted signal rejects before anything is sent', async ({ transport, serve }) => {
       let asked = 0;
       const destination = await serve(() => asked++);
       const reason = new Error('nobody waits');
@@ -284,7 +283,7 @@ export function transportContract(
       assert.equal(asked, 0);
     });
 
-    test('abort while it opens rejects at once; what opens later is closed', async ({
+    test('an abort while it opens rejects at once; a channel that opens later is closed', async ({
       transport,
       silent,
     }) => {
@@ -301,7 +300,7 @@ export function transportContract(
       await freed;
     });
 
-    test('abort after it has opened changes nothing', async ({ transport, serve }) => {
+    test('an abort after it has opened changes nothing', async ({ transport, serve }) => {
       const controller = new AbortController();
       const stream = await connectStream(transport, await serve((far) => far.pipe(far)), {
         signal: controller.signal,
@@ -409,8 +408,7 @@ export function transportContract(
 }
 
 /**
- * Fails if anything is thrown past everybody meanwhile, as an 'error' event is that nobody listens
- * to.
+ * Fails on any uncaught exception meanwhile, such as an 'error' event without a listener.
  */
 async function withoutUncaught(body: () => Promise<void>): Promise<void> {
   const uncaught: unknown[] = [];

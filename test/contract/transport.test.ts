@@ -55,7 +55,7 @@ async function makeTwin(): Promise<TransportFixture> {
   };
 }
 
-/** The second dial fails for good, so that a lost link is the end here, too. */
+/** The second dial fails permanently, so here, too, a lost link is the end. */
 async function makeSupervised(): Promise<TransportFixture> {
   const twin = await makeTwin();
   const links = [twin.transport];
@@ -74,8 +74,8 @@ async function makeSupervised(): Promise<TransportFixture> {
 
 let sshd: LoopbackSshd;
 before(async () => {
-  // PermitOpen compares addresses as text: 127.0.0.2 is there, and prohibited. The server asks for
-  // new keys often.
+  // PermitOpen compares addresses as text: 127.0.0.2 is reachable, but prohibited. The server often
+  // asks for new keys.
   if (sshdMissing === false)
     sshd = await LoopbackSshd.start({ config: ['PermitOpen 127.0.0.1:*', 'RekeyLimit 16M'] });
 });
@@ -113,7 +113,7 @@ function sshdFixture(transport: Transport): TransportFixture {
       const server = createServer({ allowHalfOpen: true }, (socket) => {
         sockets.add(socket);
         socket.on('error', () => {
-          // Resets are what these tests make.
+          // These tests make resets.
         });
         handler(socket);
       });

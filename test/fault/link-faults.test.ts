@@ -1,7 +1,6 @@
 /**
- * What befalls a link besides a server that dies: each fault in a lab of its own, side by side,
- * because they consist of waiting. TUNNEL_LONG=1: with the program's own keepalive, and outages as
- * long as that needs.
+ * Faults of a link other than a server that dies: each in its own lab, in parallel, because they
+ * mostly wait. TUNNEL_LONG=1: with the program's own keepalive, and outages as long as that needs.
  */
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,12 +15,12 @@ import { allProcesses, withDescendants } from '../support/processtable.ts';
 import { LONG, startTuned, type Tuning } from '../support/tuning.ts';
 import { type Attempt, dial, startDialer, startTunnel } from '../support/tunnel.ts';
 
-/** For what a busy machine adds. */
+/** A margin for a busy machine. */
 const SLACK_MS = 2_000;
-/** A link that answers again is used again within this. */
+/** How soon a link that answers again must be in use again. */
 const HEAL_MS = 5_000;
 const KEEPALIVE = LONG ? {} : { keepalive: 1 };
-/** Until a silent link is noticed. */
+/** How long it takes to notice a silent link. */
 const NOTICE_MS = LONG ? 45_000 : 3_000;
 const OUTAGE_MS = LONG ? 90_000 : 14_000;
 
@@ -61,7 +60,10 @@ async function connectOnce(lab: Lab): Promise<Attempt> {
   return attempt;
 }
 
-/** Drops whatever the uplink would forward, either way, without a word. Returns what ends that. */
+/**
+ * Silently drops everything that the uplink would forward, in both directions. Returns a function
+ * that ends this.
+ */
 async function blackHole(lab: Lab): Promise<() => Promise<void>> {
   const rules =
     'table inet hole { chain forward { type filter hook forward priority 0; policy drop; }; }';
@@ -76,7 +78,7 @@ function count(text: string, pattern: RegExp): number {
   return text.match(pattern)?.length ?? 0;
 }
 
-/** Ends the connections of those who are logged in, and only theirs. */
+/** Ends the connections of logged-in users, and no others. */
 function killSessions(lab: Lab): void {
   const sshd = lab.sshd.pid;
   assert.ok(sshd !== undefined);
@@ -86,14 +88,14 @@ function killSessions(lab: Lab): void {
   }
 }
 
-/** Process ids of the ssh that the tunnel has started. */
+/** Process ids of the ssh processes that the tunnel has started. */
 function sshClients({ pid }: Child): number[] {
   return [...withDescendants([pid], allProcesses())].filter((process) =>
     readFileSync(`/proc/${process}/cmdline`, 'latin1').startsWith('ssh\0'),
   );
 }
 
-/** A connection that is kept open, and what becomes of it. */
+/** A connection that is kept open, and how it ends. */
 async function holdOne(lab: Lab): Promise<Child> {
   const holder = await startDialer(lab.client, 'hold', API1, Port.echo, 1);
   await holder.waitForLine(/held 1\n/);
@@ -101,7 +103,7 @@ async function holdOne(lab: Lab): Promise<Child> {
 }
 
 describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () => {
-  it('a black hole is noticed, and healed within 5 s after its end', () =>
+  it('a black hole is noticed, and the link is back within 5 s of its end', () =>
     inLab({}, (lab) =>
       withTunnel(
         lab,
@@ -112,7 +114,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
           const mend = await blackHole(lab);
           const begin = performance.now();
           await tunnel.waitForLine(/link lost: .*\n/, NOTICE_MS + SLACK_MS);
-          // The flow that was open is reset then, not later.
+          // The open flow is reset now, not later.
           await holder.waitForLine(/ECONNRESET\n/, SLACK_MS);
           await holder.stop('SIGKILL');
           const held = curl(lab, OUTAGE_MS / 1_000 + 20);
@@ -143,7 +145,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
       }),
     ));
 
-  it('another address of the client is noticed and healed within seconds', () =>
+  it('a new address of the client is noticed, and the link is back within seconds', () =>
     inLab({}, (lab) =>
       withTunnel(lab, {}, [], async (tunnel) => {
         const holder = await holdOne(lab);
@@ -179,7 +181,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
       }),
     ));
 
-  it("through the system's ssh: probed, lost and healed likewise, with one ssh at a time", () =>
+  it("through the system's ssh: probed, lost and restored in the same way, with one ssh at a time", () =>
     inLab({}, (lab) =>
       withTunnel(lab, {}, ['--transport', 'openssh'], async (tunnel) => {
         const [first, ...others] = sshClients(tunnel);
@@ -201,7 +203,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
       }),
     ));
 
-  it('a jump host with another key is the end, exit 4, and gets no authentication byte', () =>
+  it('a jump host with another key ends the program with 4, and gets no authentication byte', () =>
     inLab({}, async (lab) => {
       const tunnel = await startTunnel(lab.client, [PRIVATE4]);
       const holder = await holdOne(lab);
@@ -221,12 +223,11 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
       const log = lab.sshd.log().slice(before);
       assert.match(log, /Connection from 192\.0\.2\.2/);
       assert.match(log, /expecting SSH2_MSG_KEX_ECDH_INIT|SSH2_MSG_NEWKEYS sent/);
-      // Neither the user's name nor the request of the service comes before the host key is
-      // accepted.
+      // Neither the user's name nor the service request is sent before the host key is accepted.
       assert.doesNotMatch(log, /userauth-request|ssh-userauth|service-request|Failed|Accepted/);
     }));
 
-  it('MaxStartups 2:100:2 with all its places taken does not lock out', () =>
+  it('MaxStartups 2:100:2 with all its places taken does not lock the user out', () =>
     inLab({ sshd: { config: ['MaxStartups 2:100:2'] } }, (lab) =>
       withTunnel(lab, {}, [], async (tunnel) => {
         const strangers = await Promise.all(
@@ -266,7 +267,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
           /does not let "jump" in: .*; the login is tried again only in [67] min/,
           5_000,
         );
-        // Events, of which there are many while a network is being changed, are no reason either.
+        // Network events, which come in numbers during a change, are no reason either.
         for (let i = 0; i < 5; i++) {
           await lab.client.configure([`route add 203.0.113.${i}/32 via 192.0.2.1`]);
           assert.equal((await connectOnce(lab)).outcome, 'ECONNREFUSED');
@@ -277,7 +278,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
       }),
     ));
 
-  it('a connection that is closed for want of use is made again when it is needed', () =>
+  it('a connection that the server closes as unused is dialled again when it is needed', () =>
     inLab({ sshd: { config: ['UnusedConnectionTimeout 2'] } }, (lab) =>
       withTunnel(lab, {}, [], async (tunnel) => {
         await lab.sshd.waitForLog(/terminating inactive connection/, 10_000);
@@ -292,7 +293,7 @@ describe('link faults', { skip: labUnavailable('curl'), concurrency: true }, () 
       }),
     ));
 
-  it('a name that leads elsewhere: the new address is left out of the capture before it is dialled', () =>
+  it('a name with a new address: the address is excluded from the capture before it is dialled', () =>
     inLab({}, async (lab) => {
       const [before, after] = ['198.51.100.10', '198.51.100.20'];
       await lab.jumphost.configure([`addr add ${after}/24 dev uplink`]);

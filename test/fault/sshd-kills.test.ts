@@ -1,6 +1,6 @@
 /**
  * A jump host whose sshd dies again and again, under load. TUNNEL_LONG=1: for 2 minutes instead of
- * half a minute.
+ * 30 s.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -15,7 +15,7 @@ const SECONDS = LONG ? 120 : 30;
 const KILL_EVERY_MS = 5_000;
 const HOLD = 6;
 const WORKERS = 8;
-/** For what a busy machine adds to a timer, and for the answer's way back. */
+/** A margin for timers on a busy machine, and for the answer's way back. */
 const SLACK_MS = 1_500;
 
 describe(`sshd killed every 5 s for ${SECONDS} s under load`, {
@@ -42,14 +42,14 @@ describe(`sshd killed every 5 s for ${SECONDS} s under load`, {
       await lab.sshd.kill();
       await lab.sshd.start();
     }
-    // A connect that begins in the last moment may wait for the hold.
+    // A connect that begins at the last moment may wait for the whole hold.
     const { status } = await storm.wait(end - performance.now() + HOLD * 1_000 + 5 * SLACK_MS);
     assert.equal(status, 0, storm.stderr);
     const { connects, resets, bytes } = JSON.parse(storm.stdout) as StormReport;
 
     const { open = [], ECONNREFUSED: refused = [], ECONNRESET: cut = [], ...others } = connects;
     assert.deepEqual(others, {}, 'connects end in no other way');
-    // They had connected, and a kill came before their program looked.
+    // They had connected, and a kill came before their program noticed.
     assert.ok(cut.length <= kills, `${cut.length} connects were reset`);
     assert.ok(open.length >= 20 * kills, `only ${open.length} connects in ${SECONDS} s`);
     assert.ok(
@@ -60,12 +60,12 @@ describe(`sshd killed every 5 s for ${SECONDS} s under load`, {
       refused.every((ms) => ms >= HOLD * 1_000 - SLACK_MS && ms <= HOLD * 1_000 + SLACK_MS),
       `refused after ${refused} ms`,
     );
-    // The flows without an end are on the link each time, unless a kill found no link.
+    // The endless flows are on the link at each kill, unless a kill found no link.
     assert.ok(resets >= kills, `${resets} resets`);
     assert.ok(bytes > 1 << 20);
     const reconnects = tunnel.stderr.match(/tunnel: reconnected after/g)?.length ?? 0;
-    // One that a kill cuts before sshd has said who it is counts as turned away, and is waited out
-    // (link/backoff.ts).
+    // A dial that a kill cuts off before sshd identifies itself counts as refused, with a longer
+    // wait (link/backoff.ts).
     const waitedOut = tunnel.stderr.includes('before it said anything about SSH');
     assert.ok(reconnects >= (waitedOut ? 1 : kills / 2), tunnel.stderr);
     assert.deepEqual(await uplink.stop(), []);

@@ -1,6 +1,5 @@
 /**
- * Chains of real sshds: ProxyJump through three hops, what goes wrong at each of them, and how they
- * end.
+ * Chains of real sshds: ProxyJump through three hops, failures at each hop, and how chains end.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -21,7 +20,7 @@ import { LoopbackSshd, sshdMissing } from '../support/loopback-sshd.ts';
 
 const MEGABYTE = 1024 * 1024;
 const TRANSFER = 64 * MEGABYTE;
-/** Windows of 2 MiB, socket buffers of the kernel and our own, for each of three hops. */
+/** Windows of 2 MiB, the kernel's socket buffers and our own, for each of three hops. */
 const IN_FLIGHT = 48 * MEGABYTE;
 
 describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => {
@@ -44,7 +43,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
       const server = createServer({ allowHalfOpen: true }, (socket) => {
         sockets.add(socket);
         socket.on('error', () => {
-          // Flows are cut in these tests.
+          // These tests cut flows.
         });
         handler(socket);
       });
@@ -91,7 +90,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
     throw new Error('it connected');
   }
 
-  it('carries 64 MiB both ways, and says which address was dialled', async () => {
+  it('carries 64 MiB both ways, and reports the dialled address', async () => {
     const transport = await chain();
     assert.deepEqual(transport.dialled, { host: '127.0.0.1', port: a.port });
     const stream = await connectStream(transport, at(echo));
@@ -120,15 +119,15 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
     const transport = await chain();
     const stream = await connectStream(transport, at(stalled));
     const block = Buffer.alloc(256 * 1024);
-    let taken = 0;
-    while (taken < 4 * IN_FLIGHT) {
-      taken += block.length;
+    let takenBytes = 0;
+    while (takenBytes < 4 * IN_FLIGHT) {
+      takenBytes += block.length;
       if (stream.write(block)) continue;
       const drained = once(stream, 'drain').then(() => true);
       if (!(await Promise.race([drained, delay(700, false)]))) break;
     }
-    assert.ok(taken < IN_FLIGHT, `${taken} bytes were taken`);
-    // The others are not held up by it.
+    assert.ok(takenBytes < IN_FLIGHT, `${takenBytes} bytes were taken`);
+    // It doesn't delay the others.
     const other = await connectStream(transport, at(echo));
     other.end('hello');
     const [chunk] = (await once(other, 'data')) as [Buffer];
@@ -136,7 +135,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
     await transport.close();
   });
 
-  it('close() takes leave of every hop, from the innermost outwards', async () => {
+  it('close() disconnects from every hop in order, from the innermost outwards', async () => {
     const logs = await Promise.all(sshds.map(async (sshd) => (await sshd.log()).length));
     const transport = await chain();
     await transport.close();
@@ -148,7 +147,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
       );
   });
 
-  it('a hop in the middle with another key is refused before anybody is authenticated there', async () => {
+  it('a hop in the middle with another key is refused before authentication there', async () => {
     const logs = await Promise.all(sshds.map(async (sshd) => (await sshd.log()).length));
     const error = await rejected(
       settings([settingsFor(a, 'a'), settingsFor(b, 'b')]),
@@ -165,7 +164,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
     assert.equal(last, '', 'nobody came to the last hop');
   });
 
-  it('a login that fails at the last hop says which hop it is', async () => {
+  it('a login that fails at the last hop names that hop', async () => {
     const error = await rejected(
       settings([settingsFor(a, 'a'), settingsFor(b, 'b')]),
       async (hop) =>
@@ -183,7 +182,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
     ['LogLevel INFO', ['restrict']],
   ] as const;
   for (const [line, [option]] of prohibiting)
-    it(`a hop that does not pass on (${option ?? line}): what to have permitted`, async () => {
+    it(`a hop that does not forward (${option ?? line}): says what must be permitted`, async () => {
       const key = await readFile(`${a.userKey}.pub`, 'utf8');
       const sshd = await LoopbackSshd.start({
         config: [line],
@@ -206,7 +205,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
       }
     });
 
-  it('a hop that can not be reached from the one before it', async () => {
+  it('a hop that cannot be reached from the one before it', async () => {
     const closed = createServer().listen(0, '127.0.0.1');
     await once(closed, 'listening');
     const { port } = at(closed);
@@ -253,7 +252,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
       await assert.rejects(transport.connect(at(echo)), { code: 'connect-unreachable' });
     });
 
-  it('a jump host that closes a chain which nobody uses has closed it in order', async () => {
+  it('a jump host that closes an unused chain has closed it in order', async () => {
     const unused = await LoopbackSshd.start({ config: ['UnusedConnectionTimeout 1'] });
     try {
       const transport = await dialEmbedded(
@@ -286,7 +285,7 @@ describe('a chain of three hops', { skip: sshdMissing, timeout: 60_000 }, () => 
     assert.ok(Date.now() - before < 3000);
   });
 
-  it('an abort in the middle ends it at once, and leaves nothing open', async () => {
+  it('an abort during the dial ends it at once, and leaves nothing open', async () => {
     const controller = new AbortController();
     const reason = new Error('stop');
     const observer = new LogLines();

@@ -1,5 +1,5 @@
 /**
- * Several addresses and several jump hosts that stand for each other, one of them being of no use.
+ * Several addresses and several jump hosts that replace each other, where one doesn't work.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -103,7 +103,7 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
     await transport.close();
   });
 
-  it('a first -r that accepts and never says a word', async () => {
+  it('a first -r that accepts and never sends anything', async () => {
     const silent = await listener(() => {});
     const { ms, port } = await dialled([
       settingsFor(good, 'silent', { port: silent, connectTimeout: 15 }),
@@ -113,7 +113,7 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
     assert.ok(ms > HURRIED_SECONDS * 1000 - 100 && ms < 10_000, `${ms} ms`);
   });
 
-  it('a first -r that was only slow is asked again when the others are of no use', async () => {
+  it('a first -r that was only slow is tried again when the others do not work', async () => {
     const slow = await listener((socket, count) => {
       if (count === 1) return;
       const through = connect(good.port, '127.0.0.1');
@@ -139,7 +139,7 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
     );
   });
 
-  it("a first -r that says nothing, through the system's ssh", async () => {
+  it("a first -r that sends nothing, through the system's ssh", async () => {
     const directory = await mkdtemp(join(tmpdir(), 'tunnel-failover-'));
     const silent = await listener(() => {});
     const [first, second]: [Remote, Remote] = [
@@ -181,14 +181,14 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
       assert.ok(ms > HURRIED_SECONDS * 1000 - 100 && ms < 10_000, `${ms} ms`);
       assert.match(
         observer.lines.join('\n'),
-        new RegExp(`127.0.0.1:${silent} accepted the connection, but does not get on`),
+        new RegExp(`127.0.0.1:${silent} accepted the connection, but is too slow`),
       );
     } finally {
       await rm(directory, { recursive: true });
     }
   });
 
-  it('a first -r that is no SSH server, and one that refuses', async () => {
+  it('a first -r that is not an SSH server, and one that refuses', async () => {
     const http = await listener((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
     for (const port of [http, await closedPort()]) {
       const result = await dialled([settingsFor(good, 'bad', { port }), settingsFor(good, 'good')]);
@@ -204,7 +204,7 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
     assert.doesNotMatch((await other.log()).slice(before), /Connection from/);
   });
 
-  it('a wrong host key is no reason to try the next one', async () => {
+  it('a wrong host key does not lead to the next one', async () => {
     const before = (await other.log()).length;
     await assert.rejects(
       dialEmbedded([settingsFor(good, 'good'), settingsFor(other, 'other')], {
@@ -215,7 +215,7 @@ describe('fail-over', { skip: sshdMissing, timeout: 60_000, concurrency: true },
     assert.doesNotMatch((await other.log()).slice(before), /Connection from/);
   });
 
-  it('all are of no use: told together, the most telling first', async () => {
+  it('none works: all errors are reported, the most informative first', async () => {
     const http = await listener((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
     const settings = [
       settingsFor(good, 'closed', { port: await closedPort() }),

@@ -1,6 +1,6 @@
 /**
- * Flushes with a real sshd, which a proxy makes distant: they are asked for, answered, and disturb
- * nothing.
+ * Flushes with a real sshd behind a proxy that adds delay: they are requested, answered, and
+ * disturb nothing.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -95,7 +95,7 @@ describe('an upload to a distant sshd', { skip: sshdMissing, timeout: 60_000 }, 
       let answer = '';
       for await (const chunk of stream) answer += String(chunk);
       assert.equal(answer, digest.digest('hex'));
-      // Silence, within which both sides ask for signs of life.
+      // Silence, during which both sides ask for signs of life.
       assert.equal(await Promise.race([link.ended, delay(3_500, 'up')]), 'up');
     } finally {
       await link.close();
@@ -106,7 +106,7 @@ describe('an upload to a distant sshd', { skip: sshdMissing, timeout: 60_000 }, 
     return { flushes, said, log: await sshd.log() };
   }
 
-  it('is flushed, across key exchanges of the server’s, and the link lives on', async () => {
+  it('is flushed, across the server’s key exchanges, and the link survives', async () => {
     const { flushes, said, log } = await upload({ keepalive: { interval: 1, count: 2 } });
     if (holdsBack) {
       assert.ok(flushes >= 4, String(flushes));
@@ -121,7 +121,7 @@ describe('an upload to a distant sshd', { skip: sshdMissing, timeout: 60_000 }, 
     );
   });
 
-  it('is not with --no-flush', async () => {
+  it('is not flushed with --no-flush', async () => {
     const { flushes, said } = await upload({ flush: false });
     assert.deepEqual({ flushes, said }, { flushes: 0, said: 0 });
   });

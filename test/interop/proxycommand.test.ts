@@ -1,4 +1,4 @@
-/** ProxyCommand: real programs between us and a real sshd, and programs that are of no use. */
+/** ProxyCommand: real programs between us and a real sshd, and programs that don't work. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -49,7 +49,7 @@ describe('ProxyCommand', { skip: missing, timeout: 30_000 }, () => {
   }
 
   /**
-   * Runs a command that writes its own process number into a file first, which `exec` then keeps.
+   * Wraps a command so that it first writes its process id to a file; `exec` then keeps that id.
    */
   const recorded = (name: string, command: string): string =>
     `sh -c 'echo $$ > ${join(directory, name)}; exec ${command}'`;
@@ -77,7 +77,7 @@ describe('ProxyCommand', { skip: missing, timeout: 30_000 }, () => {
     assert.ok(!running('carried'));
   });
 
-  it('is the way to the first of several hops', async () => {
+  it('leads to the first of several hops', async () => {
     const inner = await LoopbackSshd.start();
     try {
       const hops = [through(`ncat 127.0.0.1 ${sshd.port}`)];
@@ -92,7 +92,7 @@ describe('ProxyCommand', { skip: missing, timeout: 30_000 }, () => {
     }
   });
 
-  it('that ends early: its status and its last words, without control characters', async () => {
+  it('that ends early: reports its status and its last lines, without control characters', async () => {
     const observer = new LogLines();
     const error = await rejected(
       through(`sh -c 'printf "one\\ntwo \\033]0;evil\\007" >&2; exit 7'`),
@@ -108,7 +108,7 @@ describe('ProxyCommand', { skip: missing, timeout: 30_000 }, () => {
     assert.match(unknown.message, /\(exit status 127\); it says ".*not found"/);
   });
 
-  it('that can not connect: the next jump host is tried', async () => {
+  it('that cannot connect: the next jump host is tried', async () => {
     const transport = await dialEmbedded([through("sh -c 'exit 1'"), settingsFor(sshd, 'direct')], {
       access: () => accessTo(sshd),
     });
@@ -116,7 +116,7 @@ describe('ProxyCommand', { skip: missing, timeout: 30_000 }, () => {
     await transport.close();
   });
 
-  it('that says nothing is ended when the time is over', async () => {
+  it('that sends nothing is ended when the time is over', async () => {
     const error = await rejected(through(recorded('silent', 'sleep 60'), { connectTimeout: 0.5 }));
     assert.equal(error.code, 'jumphost-timeout');
     for (let i = 0; i < 100 && running('silent'); i++) await delay(10);
@@ -153,7 +153,7 @@ describe('ProxyCommand', { skip: missing, timeout: 30_000 }, () => {
     assert.match(error.message, /the ProxyCommand has ended \(signal SIGKILL\)/);
   });
 
-  it('that talks without end fills no log', async () => {
+  it('that prints without end does not fill the log', async () => {
     const observer = new LogLines();
     await rejected(through(`sh -c 'seq 1 ${MAX_STDERR_LINES * 3} >&2; exit 1'`), observer);
     assert.equal(
@@ -169,14 +169,14 @@ describe('ProxyCommand', { skip: missing, timeout: 30_000 }, () => {
   it('waits for a program that does not read', async () => {
     const stream = await openProxyCommand('sleep 60', { observer: new LogLines() });
     const block = Buffer.alloc(65536);
-    let taken = 0;
-    while (taken < 64 * 1024 * 1024 && stream.write(block)) taken += block.length;
-    assert.ok(taken < 2 * 1024 * 1024, `${taken} bytes`);
+    let takenBytes = 0;
+    while (takenBytes < 64 * 1024 * 1024 && stream.write(block)) takenBytes += block.length;
+    assert.ok(takenBytes < 2 * 1024 * 1024, `${takenBytes} bytes`);
     stream.destroy();
     await new Promise((resolve) => stream.once('close', resolve));
   });
 
-  it('the addresses that are written in a command', () => {
+  it('the addresses in a command', () => {
     const command = `ncat --proxy 10.1.2.3:3128 --proxy-type http "192.0.2.7" 22 -s fe80::1 [2001:DB8::1]:22 a.example 1.2.3 host=10.0.0.9`;
     assert.deepEqual(addressesNamedIn(command), [
       '10.1.2.3',

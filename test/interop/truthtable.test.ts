@@ -1,5 +1,5 @@
 /**
- * OpenSSH's own truth table: what of sshd_config and authorized_keys lets a connection through,
+ * OpenSSH's own truth table: which settings of sshd_config and authorized_keys permit a connection,
  * cell by cell.
  *
  *   AllowTcpForwarding  x  PermitOpen  x  DisableForwarding
@@ -7,7 +7,7 @@
  *
  * One sshd has all server settings in `Match LocalAddress` blocks, one address of 127/8 each; one
  * authorized_keys file has all key options, one key each. So a connection is a row, and it opens
- * each of four destinations: that both lists name, one of them, or none.
+ * four destinations: one that both lists name, one for each list alone, and one in neither.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -33,7 +33,7 @@ const DESTINATIONS = [
   { name: "in the key's list", server: false, key: true },
   { name: 'in no list', server: false, key: false },
 ] as const;
-/** Handshakes at a time: two cores have work for so many. */
+/** Handshakes at a time: enough to keep two cores busy. */
 const PARALLEL = 6;
 
 interface ServerSettings {
@@ -123,7 +123,7 @@ describe('what sshd permits', { skip: sshdMissing, timeout: 60_000 }, () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
-  /** What is wrong with a row, one line each. */
+  /** The errors of a row, one line each. */
   async function checkRow(server: ServerSettings, key: Key): Promise<string[]> {
     const row = `AllowTcpForwarding ${server.allow}, PermitOpen ${server.permitOpen}, DisableForwarding ${server.disable}, key "${key.options}"${key.listed ? ' with permitopen' : ''}`;
     const observer = new LogLines();
@@ -136,8 +136,8 @@ describe('what sshd permits', { skip: sshdMissing, timeout: 60_000 }, () => {
       },
     );
     const problems: string[] = [];
-    // Those that are prohibited first, so that a row without any right is one without a success
-    // before the warning.
+    // Prohibited ones first, so that in a row without any right no success comes before the
+    // warning.
     const order = DESTINATIONS.map((at, i) => ({ at, port: ports[i] ?? 0 })).toReversed();
     let first: string | undefined;
     for (const { at, port } of order) {
@@ -172,7 +172,10 @@ describe('what sshd permits', { skip: sshdMissing, timeout: 60_000 }, () => {
   });
 });
 
-/** One warning if the first connection was prohibited, and it names what may be the reason. */
+/**
+ * Expects one warning if the first connection was prohibited, and that it names the possible
+ * reasons.
+ */
 function explained(
   server: ServerSettings,
   key: Key,

@@ -1,7 +1,7 @@
 /**
  * --allow and --dry-run with each command that has them: the jump host permits more than the list
- * does, so what doesn't arrive was stopped here. `direct.lab.example` is a name of the client's own
- * resolver, for a server beside the tunnel.
+ * does, so the tunnel stopped any connection that doesn't arrive. `direct.lab.example` is a name
+ * that the client's own resolver knows, for a server outside the tunnel.
  */
 import assert from 'node:assert/strict';
 import { chownSync, readFileSync, writeFileSync } from 'node:fs';
@@ -24,14 +24,14 @@ import type { Child, ExecResult } from '../support/process.ts';
 import { closedToOthers } from '../support/requirements.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
 
-/** The program's answer, not the patience of a client that gets none. */
+/** The limit for the program's answer, shorter than a client's own timeout. */
 const AT_ONCE_MS = 1_000;
 const DIRECT = `direct.lab.example:${UplinkPort.peer}`;
 const TARGETS = [API1_NAME, API2_NAME];
 const BESIDE6 = `[${UPLINK6}]:${UplinkPort.peer}`;
 /**
- * Says for each whether it was reached: the HTTP servers send an object, what is beside the tunnel
- * the client's address.
+ * Says for each whether it was reached: the HTTP servers send an object, the server outside the
+ * tunnel sends the client's address.
  */
 const ASK = (...places: readonly string[]) =>
   places
@@ -57,7 +57,7 @@ describe('the allow-list', {
     return path;
   }
 
-  /** What the jump host connected to meanwhile. */
+  /** The destinations that the jump host connected to meanwhile. */
   async function opened<T>(work: () => Promise<T>): Promise<{ result: T; hosts: Set<string> }> {
     const packets = await names.exec.lab.jumphost.capture(
       'private',
@@ -82,7 +82,7 @@ describe('the allow-list', {
         setup === undefined ? {} : { script: setup },
       );
 
-    it('holds for what goes through the tunnel, and for what goes past it', async () => {
+    it('applies to connections through the tunnel, and to those past it', async () => {
       const list = listOf('exec.allow', `${API1_NAME}:80`, DIRECT);
       const script = ASK(`${API1_NAME}:80`, `${API2_NAME}:80`, `${API2_NAME}:80`, DIRECT, BESIDE6);
       const begun = performance.now();
@@ -119,7 +119,7 @@ describe('the allow-list', {
         DIRECT,
         '',
       ];
-      // The command's standard output is its own.
+      // Standard output belongs to the command.
       assert.doesNotMatch(dry.stdout, /#/);
       assert.match(dry.stdout, new RegExp(`^${DIRECT} ${CLIENT4}$`, 'm'));
       assert.ok(dry.stderr.endsWith(rules.join('\n')), dry.stderr);
@@ -131,24 +131,23 @@ describe('the allow-list', {
       assert.deepEqual(denials(stderr), []);
     });
 
-    it("holds for the tunnel's own queries", async () => {
+    it("applies to the tunnel's own queries", async () => {
       const list = listOf('queries.allow', `${WWW}:80`);
       const options = ['--dns-server', API1, '--domain', 'corp.example', '10.77.0.0/16'];
       const without = await opened(() => inside(['--allow', list, ...options], ASK(`${WWW}:80`)));
       assert.match(without.result.stdout, /resolve host/);
       assert.match(denials(without.result.stderr).join(), /10\.77\.0\.11:53$/);
       assert.deepEqual(without.hosts, new Set());
-      // A rule by name permits the address that a resolver behind the jump host has answered for
-      // it.
+      // A rule by name permits the address that a resolver behind the jump host has given for it.
       writeFileSync(list, `${WWW}:80\n${API1}:53\n`);
       const { stdout, stderr } = await inside(['--allow', list, ...options], ASK(`${WWW}:80`));
       assert.match(stdout, /"peer":"10\.77\.0\.1"/, stderr);
     });
 
-    it('holds for the proxy where there are no namespaces, and says for what not', async () => {
+    it('applies to the proxy where there are no namespaces, and says what it does not cover', async () => {
       const list = listOf('proxy.allow', `${API1_NAME}:80`, DIRECT);
       const script = ASK(`${API1_NAME}:80`, `${API2_NAME}:80`, DIRECT, BESIDE6);
-      // With a target that is no name, other names are decided by their addresses.
+      // With a target that is an address, other names are decided by their addresses.
       const { result, hosts } = await opened(() =>
         inside(['--allow', list, ...TARGETS, '10.99.0.0/16'], script, NO_USER_NAMESPACES),
       );
@@ -187,7 +186,7 @@ describe('the allow-list', {
       return (await names.exec.lab.client.exec(argv, { timeout: 30_000 })).stdout.split('\n');
     };
 
-    it('holds for targets, and says once which rule is missing', async () => {
+    it('applies to targets, and says once which rule is missing', async () => {
       const list = listOf('connect.allow', '*.lab.example:443', `${API1_NAME}:80`);
       await withTunnel(['--allow', list, '*.lab.example', API2], async (tunnel) => {
         const begun = performance.now();
@@ -210,7 +209,7 @@ describe('the allow-list', {
       });
     });
 
-    it('is printed at the end of a dry run, by what the present list lacks', async () => {
+    it('is printed at the end of a dry run, as the rules that the list lacks', async () => {
       const list = listOf('connect.allow', `${API1_NAME}:80`);
       let stopped: Child | undefined;
       await withTunnel(['--allow', list, '--dry-run', '*.lab.example'], async (tunnel) => {
@@ -222,13 +221,13 @@ describe('the allow-list', {
       const rules = [
         '# what this run has asked for',
         `${API1_NAME}:80`,
-        `${API2_NAME}:80  # denied by the present list`,
+        `${API2_NAME}:80  # denied by the current list`,
       ];
       assert.equal(stopped?.stdout, `${rules.join('\n')}\n`);
     });
   });
 
-  it('of a proxy is told to its clients', async () => {
+  it('of a proxy is reported to its clients', async () => {
     const { lab, home } = names.exec;
     const list = listOf('proxy.allow', `${API1_NAME}:80`);
     chownSync(list, UID, UID);

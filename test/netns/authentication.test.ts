@@ -1,6 +1,6 @@
 /**
- * People at a terminal, and without one: the whole program, a real sshd with a real PAM stack, and
- * a pseudo-terminal of script(1).
+ * Authentication of people, with and without a terminal: the whole program, a real sshd with a real
+ * PAM stack, and a pseudo-terminal from script(1).
  */
 import assert from 'node:assert/strict';
 import {
@@ -50,7 +50,7 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
     ...['-r', `${user}@${JUMPHOST4}`, ...args, PRIVATE4],
   ];
 
-  /** With a terminal of its own, on which the terminal's settings are printed when it has ended. */
+  /** Runs it on a new terminal, and prints the terminal's settings when it has ended. */
   function atTerminal(
     user: string,
     args: readonly string[] = [],
@@ -58,7 +58,7 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
     wrap = '',
   ): Promise<Child> {
     const words = command(user, args).map((word) => `'${word}'`);
-    // The shell outlives Ctrl-C, to tell how things are afterwards.
+    // The shell survives Ctrl-C, to print the state afterwards.
     const line = `trap : INT; ${wrap}${words.join(' ')}; echo "[status $?]"; stty -a`;
     return lab.client.spawn(['script', '-qec', line, '/dev/null'], {
       stdin: 'open',
@@ -66,7 +66,7 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
     });
   }
 
-  /** Waits until each question is on the screen, then types its answer. */
+  /** Waits for each question on the screen, then types its answer. */
   async function answer(
     child: Child,
     ...dialogue: readonly (readonly [question: RegExp, answer: string])[]
@@ -77,7 +77,7 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
     }
   }
 
-  /** Ctrl-C; the terminal must be as before. Returns all that was seen. */
+  /** Types Ctrl-C; the terminal must be as before. Returns everything on the screen. */
   async function interrupt(child: Child, status = 0): Promise<string> {
     child.write('\x03');
     await child.waitForLine(/\[status \d+\][\s\S]* echo /);
@@ -107,7 +107,7 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
     for (const secret of ['wrong one', PASSWORD]) assert.ok(!seen.includes(secret), seen);
   });
 
-  it('three wrong passwords end it, with what was tried', async () => {
+  it('three wrong passwords end it, and it says what was tried', async () => {
     const tunnel = await atTerminal(USER);
     for (let i = 1; i <= 3; i++)
       await answer(tunnel, [new RegExp(`(Password of [^#]*){${i}}: $`), `wrong ${i}`]);
@@ -117,7 +117,7 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
     assert.match(tunnel.stdout, /error \[auth-failed\]: .*tried .*password \(3 times\)/);
   });
 
-  it('Ctrl-C at the question stops in order', async () => {
+  it('Ctrl-C at the question stops it in order', async () => {
     const tunnel = await atTerminal(USER);
     await tunnel.waitForLine(/Password of .*: $/);
     tunnel.write('half');
@@ -131,7 +131,7 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
     assert.ok(!(await ready(tunnel)).includes(PASSPHRASE));
   });
 
-  it('no terminal: the program of SSH_ASKPASS is asked, without a shell', async () => {
+  it('no terminal: the program in SSH_ASKPASS is asked, without a shell', async () => {
     const directory = join(lab.directory, 'askpass');
     mkdirSync(directory, { recursive: true });
     const askpass = join(directory, 'ask $(touch here)');
@@ -156,7 +156,7 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
   it('an unknown host key: the fingerprint is shown, "yes" adds it, and it is known from then on', async () => {
     const home = join(lab.directory, 'newcomer');
     mkdirSync(home, { recursive: true });
-    // Debian's ssh_config has names hashed.
+    // Debian's ssh_config hashes names.
     const tunnel = await atTerminal(
       'jump',
       ['-F', 'none', '-i', lab.credentials.keys.authorized],
@@ -180,7 +180,7 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
     assert.doesNotMatch(await ready(again), /not known/);
   });
 
-  it('known_hosts with hashed names: nobody is asked', async () => {
+  it('known_hosts with hashed names: no question', async () => {
     const home = join(lab.directory, 'hashed');
     mkdirSync(join(home, '.ssh'), { recursive: true });
     copyFileSync(lab.credentials.knownHosts.hashed, join(home, '.ssh', 'known_hosts'));
@@ -188,7 +188,7 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
     assert.doesNotMatch(await ready(tunnel), /not known/);
   });
 
-  it('a key of mode 0400 and known_hosts on a read-only mount: a warning, and it runs', async () => {
+  it('a key with mode 0400 and known_hosts on a read-only mount: it warns and runs', async () => {
     const home = join(lab.directory, 'readonly');
     mkdirSync(join(home, '.ssh'), { recursive: true });
     const mount =
@@ -209,7 +209,7 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
       MODULE === undefined &&
       'pam_google_authenticator is missing (package libpam-google-authenticator)',
   }, () => {
-    /** A password, then a code that may be seen while it is typed. */
+    /** A password, then a code that is shown while it is typed. */
     function sshd(more: Partial<SshdOptions> = {}): SshdOptions {
       const secrets = join(lab.directory, 'secrets');
       mkdirSync(secrets, { recursive: true, mode: 0o700 });
@@ -267,7 +267,7 @@ describe('authentication by people', { skip: labUnavailable('script') }, () => {
       );
     });
 
-    it('a key and then a code, with nobody to ask: says so, and what is wanted', async () => {
+    it('a key and then a code, with nobody to ask: says so, and what is needed', async () => {
       const result = await lab.client.exec(['setsid', '--wait', ...command(USER, [])]);
       assert.equal(result.status, 3);
       assert.match(

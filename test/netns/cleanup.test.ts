@@ -1,6 +1,6 @@
 /**
- * Whatever ends, and in whatever way: devices, addresses, routes, rules, filters and resolver are
- * as before.
+ * Whatever ends, and however: devices, addresses, routes, rules, filters and resolver are as
+ * before.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -60,7 +60,7 @@ describe('nothing is left behind', { skip: labUnavailable() }, () => {
     });
   }
 
-  it('and connections are reset at the end also behind a strict reverse-path filter', async () => {
+  it('and connections are reset at the end even behind a strict reverse-path filter', async () => {
     const filter = async (mode: number) => {
       await lab.client.configure([], [`net/ipv4/conf/all/rp_filter=${mode}`]);
     };

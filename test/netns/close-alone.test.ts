@@ -1,7 +1,7 @@
 /**
- * A server that ends a channel with CHANNEL_CLOSE alone, without EOF: every byte that came before
- * it is delivered, whatever the reader's pace, then the stream ends; what the application still
- * sends is answered with a reset.
+ * A server that ends a channel with CHANNEL_CLOSE alone, without EOF: every byte before it is
+ * delivered, at any pace of the reader, and then the stream ends; data that the application still
+ * sends are answered with a reset.
  */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -21,7 +21,7 @@ import { MAIN, startTunnel } from '../support/tunnel.ts';
 
 const CLOSING_SERVER = fileURLToPath(new URL('../support/closingserver.js', import.meta.url));
 const END_READER = fileURLToPath(new URL('../support/endreader.js', import.meta.url));
-/** The lab's known_hosts knows the jump host's keys at this port, too. */
+/** The lab's known_hosts has the jump host's keys for this port, too. */
 const PORT = 2222;
 const GLIDER_PORT = 2223;
 const REMOTE = `${JUMP_USER}@${JUMPHOST4}:${PORT}`;
@@ -30,7 +30,7 @@ const LARGE = 100_000_000;
 const STOP_MS = 1000;
 const TIMEOUT_MS = 40_000;
 
-/** How curl reads, and what stands between it and the digest. */
+/** How curl reads, and the pipe between it and the digest. */
 const PACES = {
   fast: ['', 'cat'],
   slow: ['--limit-rate 2M', 'cat'],
@@ -80,7 +80,7 @@ async function ends(run: Run, way: Way, pauseMs: number): Promise<void> {
   assert.match(after, /^(ECONNRESET|EPIPE)$/, what);
 }
 
-/** All paces at once, and how it ends: what each of these sees doesn't depend on the others. */
+/** All paces at once, and how it ends: the results don't depend on each other. */
 async function check(run: Run, way: Way): Promise<void> {
   const all = [
     ...(Object.keys(PACES) as Pace[]).map((pace) => arrives(run, fetch(way, pace), pace)),
@@ -104,7 +104,7 @@ describe('a server that ends channels with CLOSE alone', {
 
   before(async () => {
     exec = await ExecLab.create(undefined, { sshd: { ports: [22, GLIDER_PORT] } });
-    // The lab only made the keys known at that port.
+    // We only needed the lab's known_hosts entries for that port.
     await exec.lab.sshd.restart({});
     const { directory, jumphost, credentials } = exec.lab;
     authorizedKeys = join(directory, 'closing-authorized-keys');
@@ -142,7 +142,7 @@ describe('a server that ends channels with CLOSE alone', {
   }
 
   for (const transport of ['ssh2', 'openssh']) {
-    it(`delivers all, then ends, for connect (${transport})`, async () => {
+    it(`delivers everything, then ends, for connect (${transport})`, async () => {
       const tunnel = await startTunnel(
         exec.lab.client,
         ['--transport', transport, PRIVATE4, PRIVATE6],
@@ -156,10 +156,10 @@ describe('a server that ends channels with CLOSE alone', {
       }
     });
 
-    it(`delivers all, then ends, for exec (${transport})`, () =>
+    it(`delivers everything, then ends, for exec (${transport})`, () =>
       check(inCommand('--transport', transport), CAPTURED));
 
-    it(`delivers all, then ends, for SOCKS, CONNECT and plain HTTP (${transport})`, async () => {
+    it(`delivers everything, then ends, for SOCKS, CONNECT and plain HTTP (${transport})`, async () => {
       const [child, port] = await startProxy(transport);
       const ways: Readonly<Record<string, Way>> = {
         socks: { options: `-x socks5://127.0.0.1:${port}`, reader: `socks:${port}` },
@@ -181,7 +181,7 @@ describe('a server that ends channels with CLOSE alone', {
     });
   }
 
-  it('delivers 100 MB, too', async () => {
+  it('delivers 100 MB', async () => {
     const tunnel = await startTunnel(exec.lab.client, [PRIVATE4], REMOTE);
     try {
       const paces = ['fast', 'stopped'] as const;
@@ -193,7 +193,7 @@ describe('a server that ends channels with CLOSE alone', {
     }
   });
 
-  it('is what the server did: no EOF went out', async () => {
+  it('really sent no EOF', async () => {
     server.write('\n');
     const [, eof, close] = await server.waitForLine(/sent (\d+) (\d+)\n/);
     assert.equal(eof, '0');

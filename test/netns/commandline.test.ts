@@ -1,5 +1,5 @@
 /**
- * How users of ssh name a jump host, through the whole program: ssh_config, chains, both
+ * The ways in which ssh users name a jump host, through the whole program: ssh_config, chains, both
  * transports, new host keys.
  */
 import assert from 'node:assert/strict';
@@ -19,13 +19,13 @@ import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
 import { MAIN } from '../support/tunnel.ts';
 
-/** As bastions have them. */
+/** Settings as on bastion hosts. */
 const SESSION_USER = 'ops@session@corp.example';
-/** Reached from the jump host only. */
+/** Reachable only from the jump host. */
 const INSIDE = JUMPHOST_PRIVATE4;
 
 /**
- * Three hosts, each with a user of its own; all are the one sshd, at different addresses and ports.
+ * Three hosts, each with its own user; all are the same sshd, at different addresses and ports.
  */
 const CHAIN = `Host first
   HostName ${JUMPHOST4}
@@ -54,8 +54,8 @@ describe('the command line', { skip: labUnavailable('curl') }, () => {
   });
 
   /**
-   * Starts it without a terminal, fetches something through it, and stops it. Returns what it said
-   * and who logged in.
+   * Starts it without a terminal, fetches something through it, and stops it. Returns its output
+   * and the users who logged in.
    */
   async function use(
     args: readonly string[],
@@ -91,7 +91,7 @@ describe('the command line', { skip: labUnavailable('curl') }, () => {
     };
   }
 
-  /** Each hop sees the one before it. */
+  /** Each hop sees the previous one as its client. */
   const THROUGH_ALL = [
     `${JUMP_USER} from 192.0.2.2`,
     `${SESSION_USER} from ${JUMPHOST4}`,
@@ -107,7 +107,7 @@ describe('the command line', { skip: labUnavailable('curl') }, () => {
 
     it(`-J, -F and -o instead of that configuration (${transport})`, async () => {
       const file = join(lab.directory, 'other_config');
-      // The same names with other users, who would be refused.
+      // The same names with other users, which would be refused.
       writeFileSync(
         file,
         CHAIN.replaceAll(/User .*/g, 'User nobody-here').replace(/ {2}ProxyJump .*\n/, ''),
@@ -141,7 +141,7 @@ describe('the command line', { skip: labUnavailable('curl') }, () => {
     assert.deepEqual([...logins, ...uri.logins], Array(2).fill(`${SESSION_USER} from 192.0.2.2`));
   });
 
-  it('-e: a command of the user, which gets the arguments of ssh; nothing of ours stays behind', async () => {
+  it('-e: the user’s own command, which gets ssh’s arguments; nothing of ours is left', async () => {
     const runtime = join(lab.directory, 'runtime');
     mkdirSync(runtime, { mode: 0o700 });
     const command = join(lab.directory, 'my ssh');
@@ -160,7 +160,7 @@ describe('the command line', { skip: labUnavailable('curl') }, () => {
     assert.deepEqual(readdirSync(runtime), []);
   });
 
-  it('auto: the embedded client, and the system ssh for an algorithm that only that one has; once', async () => {
+  it('auto: the embedded client, and the system ssh for an algorithm that only it has', async () => {
     const remote = ['-r', `${JUMP_USER}@${JUMPHOST4}`];
     const plain = await use(['-v', ...remote]);
     assert.match(plain.said, /using the embedded SSH client: nothing needs another/);
@@ -170,14 +170,14 @@ describe('the command line', { skip: labUnavailable('curl') }, () => {
     assert.deepEqual(logins, [`${JUMP_USER} from 192.0.2.2`]);
   });
 
-  it('several -r: the second where the first does not answer, and no other key than the first has shown', async () => {
+  it('several -r: the second if the first does not answer, and only with the key that the first has shown', async () => {
     const closed = `${JUMP_USER}@${JUMPHOST4}:2`;
     const { said, logins } = await use(['-r', closed, '-r', `${JUMP_USER}@${JUMPHOST4}`]);
     assert.match(said, /198\.51\.100\.10:2 refused the connection/);
     assert.deepEqual(logins, [`${JUMP_USER} from 192.0.2.2`]);
   });
 
-  it('a ProxyCommand: what it names is not captured', async () => {
+  it('a ProxyCommand: the addresses in it are not captured', async () => {
     const command = `ProxyCommand=ssh -F none -i ${lab.credentials.keys.authorized} -o UserKnownHostsFile=${lab.credentials.knownHosts.plain} -W %h:%p ${JUMP_USER}@${JUMPHOST4}`;
     const options = ['-o', command, '-o', `HostKeyAlias=${JUMPHOST4}`];
     const { said, logins } = await use(['-v', ...options, '-r', `third@${INSIDE}`]);

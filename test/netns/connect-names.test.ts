@@ -1,6 +1,6 @@
 /**
- * `tunnel connect` with names that only the jump host knows, and permits by name; resolv.conf has a
- * resolver of the network's.
+ * `tunnel connect` with names that only the jump host knows, and permits by name; resolv.conf names
+ * a resolver on the network.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
@@ -31,7 +31,7 @@ const LOAD = fileURLToPath(new URL('../support/dnsload.js', import.meta.url));
 const TARGETS = [API1_NAME, API2_NAME, ...TLS_NAMES, '*.corp.example'];
 const OURS = /(api\d|one|two)\.lab\.example|corp\.example/;
 const OPTIONS = ['--dns-server', API1, '--domain', 'corp.example'];
-/** Asks for the tunnel's names without a pause, a process for each query. */
+/** Asks for the tunnel's names without a pause, with a process for each query. */
 const ASK_ALL_THE_TIME = `while :; do getent hosts ${API1_NAME}; getent hosts ${WWW}; done >/dev/null 2>&1`;
 
 describe('connect by name', {
@@ -78,7 +78,7 @@ describe('connect by name', {
 
   it('curl, Python, the C library and Node find them', async () => {
     const python = `import socket; s = socket.create_connection(("${API2_NAME}", 80), 5); print(s.getpeername()[0][:7])`;
-    // As browsers do: both families at once.
+    // Like browsers: both families at once.
     const node = `const { resolve4, resolve6 } = require('dns').promises;
       Promise.all([fetch('http://${API1_NAME}/').then((r) => r.json()), resolve4('${API1_NAME}'), resolve6('${API1_NAME}')])
         .then(([a, b, c]) => console.log(a.peer, b.length, c.length))`;
@@ -91,7 +91,7 @@ describe('connect by name', {
       .filter((line) => line !== '');
     assert.ok([JUMPHOST_PRIVATE4, JUMPHOST_PRIVATE6].includes(JSON.parse(curl).peer), curl);
     assert.match(pythonSaid, /^198\.18\.|^2001:2:/);
-    // Only what the name has behind the jump host: no IPv6.
+    // Only the families that the name has behind the jump host: no IPv6.
     assert.equal(ahosts, '3');
     assert.match(nodeSaid, /^\S+ 1 1$/);
   });
@@ -103,42 +103,42 @@ describe('connect by name', {
     assert.equal(await run(script.join(';')), 'one.lab.example\ntwo.lab.example\n');
   });
 
-  it('what does not exist fails as such; UDP to a name falls back at once; the other form is tried', async () => {
+  it('a missing name fails as such; UDP to a name falls back at once; the other form is tried', async () => {
     const begun = performance.now();
     const udp = `import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(4); s.connect(("${WWW}", 443)); s.send(b"x"); s.recv(9)`;
-    const said = await run(
+    const output = await run(
       `curl -sS http://nobody.corp.example/; echo $?; dig +tcp +short +time=2 -x $(dig +short ${WWW}); ${PYTHON} -c '${udp}' 2>&1 | tail -1; curl -sS http://${BY_ADDRESS}/`,
     );
     assert.match(
-      said,
+      output,
       /6\nwww\.corp\.example\.\nConnectionRefusedError: .*\n\{.*"peer":"10\.77\.0\.1"/s,
     );
     assert.ok(performance.now() - begun < 4_000);
   });
 
-  it("other names are this machine's resolver's, by UDP and TCP, and its other ports are reached", async () => {
+  it("other names go to this machine's resolver, by UDP and TCP, and its other ports are reached", async () => {
     const script = [
       'dig +short direct.lab.example',
       'dig +short +notcp direct.lab.example @198.18.0.53',
       'dig +tcp +short +time=2 direct.lab.example',
-      // Its answer is truncated by UDP.
+      // Its answer is truncated over UDP.
       'dig +short big.lab.example',
       `curl -sS --http0.9 http://${UPLINK4}:${UplinkPort.peer}/`,
     ];
     assert.equal(await run(script.join(';')), `${`${UPLINK4}\n`.repeat(4)}${CLIENT4}\n`);
   });
 
-  it('a second tunnel is told that one answers already', async () => {
-    const said = await run(`${process.execPath} ${MAIN} -r ${REMOTE} ${API2_NAME} 2>&1; echo $?`);
+  it('a second tunnel is refused because one already answers', async () => {
+    const output = await run(`${process.execPath} ${MAIN} -r ${REMOTE} ${API2_NAME} 2>&1; echo $?`);
     assert.match(
-      said,
-      /\[already-running\]: another tunnel has the queries to this machine's resolver, 192/,
+      output,
+      /\[already-running\]: another tunnel already answers the queries to this machine's resolver, 192/,
     );
-    assert.match(said, /hint: .*"tunnel exec".*\n7\n$/);
+    assert.match(output, /hint: .*"tunnel exec".*\n7\n$/);
     assert.match(await run(`getent hosts ${API1_NAME}`), /198\.18\.|2001:2:/);
   });
 
-  it('5,000 queries a second through the device leave it as it was', async () => {
+  it('5,000 queries a second through the device do no harm', async () => {
     const load = await names.exec.lab.client.exec(
       [
         process.execPath,
@@ -154,14 +154,14 @@ describe('connect by name', {
       { timeout: 20_000 },
     );
     const { sent, answered } = JSON.parse(load.stdout) as LoadResult;
-    // How fast is measured elsewhere: scripts/bench names.
+    // `scripts/bench names` measures the speed.
     assert.ok(answered >= sent / 10, `${answered} of ${sent}`);
     assert.match(await run(`curl -sS http://${API1_NAME}/`), /"peer"/);
   });
 
-  it('another network: what resolv.conf names from now on is captured and asked, the former stays so', async () => {
+  it('another network: the resolvers in the new resolv.conf are captured and asked, the old ones stay captured', async () => {
     const { client } = names.exec.lab;
-    // As NetworkManager has it: a new file in the place of the old one.
+    // Like NetworkManager: a new file replaces the old one.
     const write = (server: string) =>
       run(
         `cp -a /etc/resolv.conf /etc/kept; echo "nameserver ${server}" > /etc/resolv.new; mv /etc/resolv.new /etc/resolv.conf`,
@@ -169,10 +169,10 @@ describe('connect by name', {
     await write(UPLINK6);
     await tunnel.waitForLine(/this machine's resolvers are 2001:db8:1::1 now/);
     const uplink = await client.capture('uplink', 'port 53');
-    const said = await run(
+    const output = await run(
       `dig +short api3.corp.example; dig +short ${WWW}; dig +short ${WWW} @${UPLINK4}; dig +short direct.lab.example`,
     );
-    assert.match(said, /^198\.18\.\d+\.\d+\n198\.18\.\d+\.\d+\n192\.0\.2\.1\n$/);
+    assert.match(output, /^198\.18\.\d+\.\d+\n198\.18\.\d+\.\d+\n192\.0\.2\.1\n$/);
     const asked = await uplink.stop();
     assert.ok(asked.some(({ destination }) => destination === `${UPLINK6}.53`));
     assert.deepEqual(
@@ -183,7 +183,7 @@ describe('connect by name', {
     await tunnel.waitForLine(/this machine's resolvers are 192\.0\.2\.1 now/);
   });
 
-  it('no query for them leaves, also while the link is lost, until it is told to stop', async () => {
+  it('no query for them leaves, even while the link is lost, until it is stopped', async () => {
     const { client } = names.exec.lab;
     const uplink = await client.capture('uplink', 'port 53');
     const asking = await client.spawn(argv('sh', '-c', ASK_ALL_THE_TIME));
@@ -193,31 +193,30 @@ describe('connect by name', {
     await tunnel.waitForLine(/connected again|the link stands again|again/i, 15_000);
     assert.match(await run(`curl -sS http://${API1_NAME}/`), /"peer"/);
 
-    // What waits for an answer when it stops is told that there is none, not left to ask the next
-    // resolver.
+    // A query that waits when it stops gets a failure, so it doesn't go to the next resolver.
     await names.exec.lab.sshd.kill();
     await sleep(500);
     const begun = performance.now();
     const pending = run('dig +tries=1 +time=4 pending.corp.example');
     await sleep(500);
-    const told = Date.now() / 1000;
+    const stoppedAt = Date.now() / 1000;
     await tunnel.stop('SIGTERM');
     await names.exec.lab.sshd.start();
     assert.match(await pending, /status: SERVFAIL/);
     assert.ok(performance.now() - begun < 3_000);
     await asking.stop();
     assert.deepEqual(
-      (await uplink.stop()).filter(({ summary, time }) => OURS.test(summary) && time < told),
+      (await uplink.stop()).filter(({ summary, time }) => OURS.test(summary) && time < stoppedAt),
       [],
     );
-    // Everything is as before.
+    // Now everything is as before.
     assert.match(
       await run(`dig +short direct.lab.example; ip route get ${API2}; ip route get ${UPLINK4}`),
       /^192\.0\.2\.1\n.* via 192\.0\.2\.1 .*\n.*\n192\.0\.2\.1 dev uplink/s,
     );
   });
 
-  it('no query for them leaves from "ready" on, of programs that asked before', async () => {
+  it('no query for them leaves from "ready" on, even by programs that asked before', async () => {
     const { client } = names.exec.lab;
     const uplink = await client.capture('uplink', 'port 53');
     const asking = await client.spawn(argv('sh', '-c', ASK_ALL_THE_TIME));
@@ -262,7 +261,7 @@ describe('connect by name where programs ask a resolver on this machine', {
     return child;
   };
 
-  it('resolv.conf names the tunnel while it runs, and is as before after it, whatever has ended it', async () => {
+  it('resolv.conf names the tunnel while it runs, and is as before afterwards, however it ended', async () => {
     let tunnel = await start();
     assert.match(
       await run('cat', '/etc/resolv.conf'),

@@ -1,6 +1,6 @@
 /**
- * `tunnel connect` where programs ask a real systemd-resolved: names, restarts, and that nothing
- * leaks or is left.
+ * `tunnel connect` where programs ask a real systemd-resolved: names, restarts, and nothing leaks
+ * or is left behind.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -15,7 +15,7 @@ import { MAIN, REMOTE } from '../support/tunnel.ts';
 const OPTIONS = ['--dns-server', API1, '--domain', 'corp.example', '--keepalive', '1'];
 const TARGETS = [API1_NAME, '*.corp.example', API2];
 const OURS = /api1\.lab\.example|corp\.example|(77\.10|18\.198)\.in-addr\.arpa/;
-/** For the tunnel's names without a pause, those that a cache has and others. */
+/** Asks for the tunnel's names without a pause, both cached ones and others. */
 const ASK_ALL_THE_TIME = `i=0; while :; do i=$((i+1)); getent hosts ${API1_NAME}; getent hosts x$i.corp.example; done >/dev/null 2>&1`;
 /** The tunnel's DNS server, as systemd-resolved knows it. */
 const OWN_SERVER = `resolvectl dns | grep -o '198[.]18[.][0-9.]*'`;
@@ -49,12 +49,12 @@ describe('connect where systemd-resolved is asked', {
     return child;
   }
 
-  /** Queries for the tunnel's names that have left since. */
+  /** Queries for the tunnel's names that have left since then. */
   const leaked = async (
     uplink: Awaited<ReturnType<NamesLab['exec']['lab']['client']['capture']>>,
   ) => (await uplink.stop()).filter(({ summary }) => OURS.test(summary));
 
-  it('no query for its names leaves from "ready" on, also from programs that asked before', async () => {
+  it('no query for its names leaves from "ready" on, even from programs that asked before', async () => {
     const { client } = names.exec.lab;
     const uplink = await client.capture('uplink', QUERIES);
     const asking = await client.spawn(resolved.argv('sh', '-c', ASK_ALL_THE_TIME));
@@ -71,13 +71,13 @@ describe('connect where systemd-resolved is asked', {
     );
   });
 
-  it('names resolve and are reached; other names are asked for as ever; addresses have names again', async () => {
-    const said =
+  it('names resolve and are reached; other names resolve as always; reverse look-ups work', async () => {
+    const output =
       await resolved.sh(`curl -sS http://${API1_NAME}/; echo; getent ahostsv4 ${WWW} | head -1
       getent hosts direct.lab.example; getent hosts nobody.corp.example; echo $?
       dig +short -x $(dig +short ${API1_NAME} A); dig +short -x $(dig +short ${API1_NAME} AAAA); dig +short -x ${API2}
       dig +short HTTPS ${API1_NAME}; echo end`);
-    const [curl = '', ...rest] = said.split('\n');
+    const [curl = '', ...rest] = output.split('\n');
     assert.equal(JSON.parse(curl).host, 'api1');
     assert.match(
       rest.join('\n').trimStart(),
@@ -86,11 +86,11 @@ describe('connect where systemd-resolved is asked', {
     const status = await resolved.status();
     assert.match(status, /-DefaultRoute -LLMNR -mDNS -DNSOverTLS DNSSEC=no/);
     assert.match(status, /~corp\.example/);
-    // Its own servers are what they were.
+    // Its own servers are unchanged.
     assert.match(status, /\(uplink\)[\s\S]*DNS Servers: 192\.0\.2\.1/);
   });
 
-  it('a restart of systemd-resolved, and settings that somebody takes away, change nothing for long', async () => {
+  it('recovers from a restart of systemd-resolved, and from settings that somebody removes', async () => {
     await resolved.kill();
     await resolved.begin();
     await resolved.until('settings after a restart', (status) => status.includes('~corp.example'));
@@ -100,7 +100,7 @@ describe('connect where systemd-resolved is asked', {
     await resolved.until('settings that were taken away', (status) =>
       status.includes('~corp.example'),
     );
-    assert.match(tunnel.stderr, /has forgotten .*: they are made again/);
+    assert.match(tunnel.stderr, /has lost .*: setting them again/);
   });
 
   it('another network: the tunnel asks the servers that systemd-resolved asks from now on', async () => {
@@ -128,17 +128,17 @@ describe('connect where systemd-resolved is asked', {
     assert.deepEqual(await leaked(uplink), []);
   });
 
-  it('it stops in order under queries: none leaves before, and nothing is left', async () => {
+  it('it stops in order while queries arrive: none leaves before, and nothing is left', async () => {
     const { client } = names.exec.lab;
     const uplink = await client.capture('uplink', QUERIES);
     const asking = await client.spawn(resolved.argv('sh', '-c', ASK_ALL_THE_TIME));
     await sleep(300);
-    const told = Date.now() / 1000;
+    const stoppedAt = Date.now() / 1000;
     assert.equal((await tunnel.stop('SIGTERM')).status, 0);
     while (uplink.packets().length === 0) await sleep(20);
     await asking.stop();
     assert.deepEqual(
-      (await leaked(uplink)).filter(({ time }) => time < told),
+      (await leaked(uplink)).filter(({ time }) => time < stoppedAt),
       [],
     );
     assert.equal(await resolved.status(), untouched);

@@ -1,5 +1,5 @@
 /**
- * What an application sees of a connection through the tunnel, over a link with a measurable
+ * How connections through the tunnel look to an application, over a link with a measurable
  * round-trip time.
  */
 import assert from 'node:assert/strict';
@@ -25,12 +25,12 @@ import { type Attempt, dial, MAIN, REMOTE, startDialer, startTunnel } from '../s
 const RTT_MS = 100;
 /** One round trip carries a refusal; more than this would be two. */
 const ONE_ROUND_TRIP_MS = 1.9 * RTT_MS;
-/** To be answered within one round trip. */
+/** The limit for an answer within one round trip. */
 const ATTEMPTS = 4;
 
 /**
- * Waits until the link is idle: sshd up to 10.0 leaves Nagle's algorithm on where there is no
- * session channel, so that an answer waits for the acknowledgement of what it sent before.
+ * Waits until the link is idle: sshd up to 10.0 leaves Nagle's algorithm on without a session
+ * channel, so an answer waits for the acknowledgement of earlier data.
  */
 function quiet(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 3 * RTT_MS));
@@ -43,7 +43,7 @@ async function connectTo(lab: Lab, host: string, port: number): Promise<Attempt>
 }
 
 /**
- * Connects to one port after the other until one is answered within a round trip. The fastest
+ * Connects to one port after the other until one is answered within a round trip. Only the fastest
  * counts: a busy machine delays some, a second round trip would delay all.
  */
 async function answeredInTime(
@@ -107,7 +107,7 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
     }
   });
 
-  it('find exactly the open ports of 200', async () => {
+  it('find exactly the open ports among 200', async () => {
     const open = [
       Port.echo,
       Port.discard,
@@ -194,7 +194,7 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
   it('end when the application resets an upload that is stuck', async () => {
     const { sent } = await dial<{ sent: number }>(lab.client, 'fill-reset', API2, Port.stall);
     assert.ok(sent > 1 << 20, `only ${sent} bytes were taken`);
-    // sshd itself keeps its own connection for as long as the far side takes nothing of what it
+    // sshd keeps its own connection for as long as the far side takes none of the data that it
     // still has.
     await tunnel.waitForLine(new RegExp(`${API2}:${Port.stall}: ended`), 5000);
   });
@@ -222,7 +222,7 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
     assert.ok(resident < 160 * 1024, `${resident} kB resident with one stalled reader of 64 MiB`);
   });
 
-  it('of UDP are refused at once, and ping is told that it is prohibited', async () => {
+  it('by UDP are refused at once, and ping gets "prohibited"', async () => {
     for (const host of [API1, API1_6]) {
       const { outcome, ms } = await dial<{ outcome: string; ms: number }>(
         lab.client,
@@ -237,7 +237,7 @@ describe('connects through an open jump host', { skip: labUnavailable() }, () =>
     assert.match(ping.stdout, /Packet filtered/);
   });
 
-  it('leave the jump host itself alone', async () => {
+  it('do not capture the jump host itself', async () => {
     const { stdout } = await lab.client.exec(['ip', 'route', 'get', JUMPHOST4]);
     assert.doesNotMatch(stdout, /dev tun\d/);
   });
@@ -269,7 +269,7 @@ describe('connects through a hardened jump host', { skip: labUnavailable() }, ()
     ['IPv4', API1, 'EHOSTUNREACH'],
     ['IPv6', API1_6, 'EACCES'],
   ] as const) {
-    // Each port once: what was prohibited is known for a while.
+    // Each port once: the tunnel remembers prohibited destinations for a while.
     it(`are prohibited for what it doesn't list, within one round trip (${family})`, () =>
       answeredInTime(lab, host, [Port.discard, Port.chargen, Port.flood, Port.stall], outcome));
   }
@@ -284,7 +284,7 @@ describe('targets and exclusions', { skip: labUnavailable() }, () => {
     await lab?.close();
   });
 
-  it('limit a target to its ports: others are prohibited at once', async () => {
+  it('limit a target to its ports: other ports are prohibited at once', async () => {
     const tunnel = await startTunnel(lab.client, [`${PRIVATE4}:80`, `${PRIVATE4}:7000-7100`]);
     try {
       assert.equal((await connectTo(lab, API1, Port.http)).outcome, 'open');
@@ -295,7 +295,7 @@ describe('targets and exclusions', { skip: labUnavailable() }, () => {
     }
   });
 
-  it('leave excluded addresses to the route that they had', async () => {
+  it('leave excluded addresses to their old route', async () => {
     const tunnel = await startTunnel(lab.client, [PRIVATE4, '-x', API2]);
     try {
       assert.equal((await connectTo(lab, API1, Port.http)).outcome, 'open');
@@ -321,7 +321,7 @@ describe('targets and exclusions', { skip: labUnavailable() }, () => {
     }
   });
 
-  it('take no descriptors', async () => {
+  it('use no descriptors', async () => {
     const limited = ['prlimit', '--nofile=164', process.execPath, MAIN, '-r', REMOTE, PRIVATE4];
     const tunnel = await lab.client.spawn(limited);
     try {

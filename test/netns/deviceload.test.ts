@@ -1,6 +1,5 @@
 /**
- * Tuples that are used again and forged SYNs, at a size that fits here; scripts/soak runs them at
- * full size.
+ * Reused tuples and forged SYNs, at a size that fits here; scripts/soak runs them at full size.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -23,7 +22,7 @@ describe('load on the device', { skip: labUnavailable('curl', 'ss'), timeout: 30
   });
 
   it('30,000 short connections over 4,000 ports: each gets its own bytes', async () => {
-    // If nothing of a connection were freed, it would be 58 MB.
+    // If no connection were freed, it would be 58 MB.
     assertKept(await shortConnections(load, { connections: 30_000, growth: 50e6 }));
     assertKept(await shortConnections(load, { connections: 2_000, ipv6: true, growth: 50e6 }));
   });

@@ -1,4 +1,4 @@
-/** `tunnel doctor`: what it says of machines that differ, and that it changes none of them. */
+/** `tunnel doctor`: what it says about different machines, and that it changes none of them. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { JUMPHOST4, PRIVATE4 } from '../support/addresses.ts';
@@ -48,7 +48,7 @@ describe('doctor', { skip: labUnavailable('openssl', 'unshare') || closedToOther
   const possible = ({ captures }: Report) =>
     captures.filter((capture) => capture.possible).map(({ name }) => name);
 
-  it('tries namespaces and finds all that captures need, and changes nothing', async () => {
+  it('tries namespaces, finds everything that captures need, and changes nothing', async () => {
     const untouched = await lab.lab.client.hostState();
     const found = await report(['-r', `u@${JUMPHOST4}`, PRIVATE4]);
     assert.deepEqual(
@@ -70,7 +70,7 @@ describe('doctor', { skip: labUnavailable('openssl', 'unshare') || closedToOther
     assert.equal(finding(found, 'helper').detail, 'this is root');
   });
 
-  it('says why not where there is no device, and ends with 6', async () => {
+  it('says why capture is not possible without a device, and exits with 6', async () => {
     const found = await report([], { script: 'rm /dev/net/tun && exec "$@"' }, 6);
     assert.deepEqual(possible(found), ['proxy']);
     assert.match(finding(found, 'tun-device').detail, /there is no \/dev\/net\/tun/);
@@ -78,14 +78,11 @@ describe('doctor', { skip: labUnavailable('openssl', 'unshare') || closedToOther
     assert.match(found.captures[1]?.why ?? '', /no TUN device/);
   });
 
-  it('tells a device that is closed to users from none', async () => {
+  it('distinguishes a device that users may not open from a missing one', async () => {
     const found = await report([], { root: true, script: 'chmod 600 /dev/net/tun && exec "$@"' });
     assert.equal(finding(found, 'tun-device').state, 'ok');
     const user = await doctor(['--json'], { script: 'chmod 600 /dev/net/tun && exec "$@"' });
-    assert.match(
-      finding(JSON.parse(user.stdout), 'namespaces').detail,
-      /may be opened by root only/,
-    );
+    assert.match(finding(JSON.parse(user.stdout), 'namespaces').detail, /only root may open/);
   });
 
   it('names the routes, rules and resolvers that win over targets', async () => {

@@ -1,6 +1,6 @@
 /**
- * What can't work ends with one line, a hint, a stable code and its exit code, and nothing has been
- * captured.
+ * Each error ends the program with one line, a hint, a stable code and its exit code, before
+ * anything is captured.
  */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -12,15 +12,14 @@ import type { Child, ExecResult } from '../support/process.ts';
 import { closedToOthers } from '../support/requirements.ts';
 import { type Attempt, dial, MAIN, REMOTE, runTunnel, startTunnel } from '../support/tunnel.ts';
 
-/** As Debian has them; any user that is not root and has no sudo rule does. */
+/** The ids on Debian; any user except root without a sudo rule would do. */
 const NOBODY = { uid: 65534, gid: 65534 };
 
-/** SILENT4 as /proc/net/tcp has it. */
+/** SILENT4 as /proc/net/tcp writes it. */
 const SILENT4_HEX = '4D0200C0';
 
 /**
- * Until the process's network has a TCP connection to SILENT4 that is not answered, or a query
- * there.
+ * Waits until the process's network has an unanswered TCP connection to SILENT4, or a query to it.
  */
 async function waitsFor(what: 'tcp' | 'udp', tunnel: Child): Promise<void> {
   const socket =
@@ -45,8 +44,8 @@ describe('errors', { skip: labUnavailable() }, () => {
   });
 
   /**
-   * One line that says what happened, one with a hint, the code and the status; and nothing on the
-   * machine has changed.
+   * Expects one line that says what happened, one with a hint, the code and the status, and no
+   * change on the machine.
    */
   async function expectError(result: ExecResult, status: number, code: string): Promise<void> {
     const lines = result.stderr.trimEnd().split('\n');
@@ -91,7 +90,7 @@ describe('errors', { skip: labUnavailable() }, () => {
     );
   });
 
-  it('of a host key that is not known: no authentication is tried', async () => {
+  it('of an unknown host key: no authentication is tried', async () => {
     const logins = () =>
       lab.sshd.log().match(/userauth-request|Failed|Accepted|Postponed/g)?.length ?? 0;
     const before = logins();
@@ -167,13 +166,13 @@ describe('errors', { skip: labUnavailable() }, () => {
     await expectError(result, 6, 'capture-no-tun');
   });
 
-  it('of a TMPDIR that is not there', async () => {
+  it('of a TMPDIR that does not exist', async () => {
     const env = { TMPDIR: `${lab.directory}/nowhere` };
     const result = await lab.client.exec([process.execPath, MAIN, '-r', REMOTE, PRIVATE4], { env });
     await expectError(result, 6, 'capture-failed');
   });
 
-  it('of a key that is encrypted, where there is no terminal: the hint is about the key', async () => {
+  it('of an encrypted key without a terminal: the hint is about the key', async () => {
     const argv = [
       'setsid',
       process.execPath,
@@ -192,7 +191,7 @@ describe('errors', { skip: labUnavailable() }, () => {
   it('of a user without privileges', { skip: closedToOthers(MAIN) }, async () => {
     const key = readFileSync(lab.credentials.keys.authorized);
     const known = readFileSync(lab.credentials.knownHosts.plain);
-    // A home of the user's own, where sudo has no rule for it and no terminal to ask on.
+    // The user has a home, but sudo has no rule for it and no terminal to ask at.
     const script = `
       home=$(mktemp -d) && trap 'rm -rf "$home"' EXIT && mkdir -m 700 "$home/.ssh" &&
       printf %s "$KEY" | base64 -d > "$home/.ssh/id_ed25519" && chmod 600 "$home/.ssh/id_ed25519" &&
@@ -208,7 +207,7 @@ describe('errors', { skip: labUnavailable() }, () => {
     await expectError(result, 6, 'capture-privileges');
   });
 
-  it('of a second tunnel on the same range: the first goes on', async () => {
+  it('of a second tunnel to the same range: the first goes on', async () => {
     const first = await startTunnel(lab.client, [PRIVATE4]);
     try {
       const second = await runTunnel(lab.client, ['-r', REMOTE, PRIVATE4]);
@@ -234,7 +233,7 @@ describe('errors', { skip: labUnavailable() }, () => {
     ['dials', `${JUMP_USER}@${SILENT4}`, 'tcp'],
     ['resolves', `${JUMP_USER}@some-host.test`, 'udp'],
   ] as const) {
-    it(`is none when it is stopped while it ${doing}`, { timeout: 30_000 }, async () => {
+    it(`is not reported when it is stopped while it ${doing}`, { timeout: 30_000 }, async () => {
       const conf = `${lab.directory}/silent.conf`;
       writeFileSync(conf, `nameserver ${SILENT4}\n`);
       const script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"';
@@ -250,7 +249,7 @@ describe('errors', { skip: labUnavailable() }, () => {
     });
   }
 
-  it('is none, but a warning, when the targets hold the resolver of this machine', async () => {
+  it('is only a warning when the targets contain this machine’s resolver', async () => {
     const conf = `${lab.directory}/resolv.conf`;
     writeFileSync(conf, 'nameserver 10.77.0.53\n');
     const script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"';
@@ -276,7 +275,7 @@ describe('errors', { skip: labUnavailable() }, () => {
     }
   });
 
-  it('--ready-fd gets one line when traffic flows, and the end', async () => {
+  it('--ready-fd gets one line when traffic flows, and then the end', async () => {
     const script = `exec 3>"$1"; shift; exec "$@"`;
     const file = `${lab.directory}/ready`;
     const tunnel = await lab.client.spawn([

@@ -1,6 +1,6 @@
 /**
- * What the command of `tunnel exec` has from its caller as it would by itself, in a network of its
- * own and with proxies alike.
+ * What the command of `tunnel exec` inherits from its caller as it would without the tunnel, both
+ * in its own network and with proxies.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -14,12 +14,12 @@ import { allProcesses } from '../support/processtable.ts';
 import { closedToOthers } from '../support/requirements.ts';
 import { MAIN } from '../support/tunnel.ts';
 
-/** Limits and attributes of a process, and its signals: all blocked and ignored ones. */
+/** Prints limits and attributes of a process, and its blocked and ignored signals. */
 const ATTRIBUTES = `umask; ulimit -Sn; ulimit -Hn; nice; cat /proc/self/oom_score_adj
 grep -E '^Sig(Blk|Ign)' /proc/self/status | cut -f 2; ps -o pgid=,sid= -p $$ | tr -s ' '`;
 const SHORT_RUNS = 5;
 
-describe('exec: what the command has from its caller', {
+describe('exec: what the command inherits from its caller', {
   skip: labUnavailable('openssl', 'unshare', 'bash', 'od', 'ps', 'python3') || closedToOthers(MAIN),
 }, () => {
   let exec: ExecLab;
@@ -35,7 +35,7 @@ describe('exec: what the command has from its caller', {
     ['with proxies', { script: NO_USER_NAMESPACES }],
   ] as const satisfies readonly (readonly [string, ExecOptions])[]) {
     describe(where, { concurrency: 3 }, () => {
-      /** Runs `tunnel exec ... -- COMMAND` as "$@" of a script of bash's. */
+      /** Runs `tunnel exec ... -- COMMAND` as "$@" of a bash script. */
       const under = (script: string, ...command: readonly string[]): Promise<ExecResult> =>
         exec.lab.client.exec(
           ['bash', '-c', script, 'bash', ...exec.argv([PRIVATE4, '--', ...command], options)],
@@ -55,7 +55,7 @@ describe('exec: what the command has from its caller', {
         assert.equal(status, 0);
       });
 
-      it('words and environment byte for byte', async () => {
+      it('arguments and environment byte for byte', async () => {
         const print =
           'printf %s "$WORD" | od -An -tx1; for word; do printf %s "$word" | od -An -tx1; done; exit 4';
         const latin1 = "$(printf 'caf\\351')";
@@ -92,7 +92,7 @@ describe('exec: what the command has from its caller', {
         assert.equal(stdout, 'y\n141\n');
       });
 
-      it('nohup, if it stands before the command', async () => {
+      it('nohup, if it comes before the command', async () => {
         const { stdout, status } = await under(
           '"$@"',
           'nohup',

@@ -24,11 +24,12 @@ import { MAIN } from '../support/tunnel.ts';
 
 const PYTHON = '/usr/bin/python3';
 /**
- * Of all attempts together: each would take 10 s if it met with silence. ping waits for a second.
+ * The limit for all attempts together: each would take 10 s if it got no answer. ping waits for a
+ * second.
  */
 const AT_ONCE_S = 8;
 
-/** Tries to get out in every way that there is, and prints what came of each. */
+/** Tries to get out in every possible way, and prints the result of each. */
 const ESCAPE = `
 import errno, os, socket, subprocess, time
 begin = time.time()
@@ -76,8 +77,8 @@ describe('exec --isolate', {
   });
 
   /**
-   * Packets that are no part of the SSH connection, nor of what a new lab's kernels say to find
-   * each other.
+   * Packets that belong neither to the SSH connection nor to the neighbour discovery of a new lab's
+   * kernels.
    */
   function strangers(packets: readonly Packet[]): Packet[] {
     const ssh = `${JUMPHOST4}.22`;
@@ -133,7 +134,7 @@ describe('exec --isolate', {
     });
   }
 
-  it('is what keeps it in: without, the same attempts get out', async () => {
+  it('is what stops it: without the option the same attempts get out', async () => {
     const { results, packets } = await attempts([`${PRIVATE4}:${Port.http}`], false);
     for (const name of ['tcp4', 'tcp6', 'jumphost', 'target'])
       assert.equal(results.get(name), "'open'", name);

@@ -1,6 +1,5 @@
 /**
- * The launcher by itself: what it makes of messages, of descriptors and of the files that it
- * covers.
+ * The launcher alone: how it handles messages, descriptors and the files that it covers.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -38,7 +37,7 @@ interface Conversation {
   readonly status: number | null;
 }
 
-/** Runs a launcher, as root, that is sent these messages one after the other; then nothing more. */
+/** Runs a launcher as root and sends it these messages one after the other; then nothing more. */
 async function converse(
   sent: readonly Uint8Array[],
   command: readonly string[] = [],
@@ -101,7 +100,7 @@ describe('launcher', { skip }, () => {
     assert.equal(status, 0);
   });
 
-  it('runs nothing when the program goes before it says so', async () => {
+  it('runs nothing when the program ends before GO', async () => {
     assert.equal((await converse([encodeSetup(SETUP)], ['true'])).status, 125);
     const { messages, status } = await converse(
       [encodeSetup(SETUP), encodeGo()],
@@ -111,19 +110,19 @@ describe('launcher', { skip }, () => {
     assert.equal(status, 3);
   });
 
-  it('changes the environment of the command as it is told', async () => {
+  it('changes the environment of the command as requested', async () => {
     const script = 'test "$A" = b=c && test -z "$HOME" && exit 5';
     const go = encodeGo({ A: 'b=c', HOME: undefined });
     assert.equal((await converse([encodeSetup(SETUP), go], ['sh', '-c', script])).status, 5);
     assert.equal((await converse([encodeSetupInPlace(SETUP), go], ['sh', '-c', script])).status, 5);
-    // Without the NUL at its end.
+    // The final NUL is missing.
     const cut = bent(go, 8, go.length - 1).subarray(0, -1);
     const { messages, status } = await converse([encodeSetup(SETUP), cut], ['sh', '-c', script]);
     assert.equal(messages.at(-1)?.type, 'failed');
     assert.equal(status, 125);
   });
 
-  it('makes nothing in place', async () => {
+  it('makes no namespaces in place', async () => {
     const { messages, descriptors, status } = await converse([encodeSetupInPlace(SETUP)]);
     assert.deepEqual(messages, [
       {
@@ -164,12 +163,12 @@ describe('launcher', { skip }, () => {
     'cat /etc/resolv.conf; ls -A /run/systemd/resolve /run/nscd /run/avahi-daemon | tr "\\n" " "';
   const SERVICES = `mount -t tmpfs tmpfs /run && cd /run && mkdir -p systemd/resolve nscd avahi-daemon &&
     echo nameserver 192.0.2.53 >systemd/resolve/stub-resolv.conf && touch systemd/resolve/io.systemd.Resolve nscd/socket avahi-daemon/socket`;
-  /** The lab's copy of /etc is for all tests. */
+  /** All tests share the lab's copy of /etc. */
   const OWN_ETC =
     'mount -t tmpfs -o mode=755 tmpfs /mnt && cp -a /etc /mnt && mount --bind /mnt/etc /etc';
   const LINKED = `${OWN_ETC} && ${SERVICES} && rm /etc/resolv.conf && ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf && cd / && exec "$@"`;
 
-  it('puts its resolver in the place of a file, and hides the services that resolve names', async () => {
+  it('covers resolv.conf with its own, and hides the services that resolve names', async () => {
     const { stdout, stderr } = await exec.exec([PRIVATE4, '--', 'sh', '-c', SHOW], {
       script: `${SERVICES} && cd / && exec "$@"`,
     });
@@ -181,7 +180,7 @@ describe('launcher', { skip }, () => {
     );
   });
 
-  it('puts it in the place of a link to a file of systemd-resolved', async () => {
+  it('covers a link to a file of systemd-resolved', async () => {
     const { stdout } = await exec.exec(['--isolate', PRIVATE4, '--', 'sh', '-c', SHOW], {
       script: LINKED,
     });
@@ -192,7 +191,7 @@ describe('launcher', { skip }, () => {
     );
   });
 
-  it('says so where there is no resolv.conf', async () => {
+  it('says so when there is no resolv.conf', async () => {
     const { stderr, status } = await exec.exec([PRIVATE4, '--', 'true'], {
       script: `${OWN_ETC} && rm /etc/resolv.conf && exec "$@"`,
     });
@@ -200,7 +199,7 @@ describe('launcher', { skip }, () => {
     assert.match(stderr, /warning: there is no \/etc\/resolv\.conf here/);
   });
 
-  it('keeps the resolver readable whatever the umask', async () => {
+  it('keeps its resolv.conf readable whatever the umask', async () => {
     const script = 'umask 077; exec "$@"';
     const { stdout } = await exec.exec([PRIVATE4, '--', 'stat', '-c', '%a', '/etc/resolv.conf'], {
       script,
@@ -220,7 +219,7 @@ describe('launcher', { skip }, () => {
     assert.equal(stdout, '1234\n');
   });
 
-  it('is not taken from where others can replace it', async () => {
+  it('is not run from a place where others can replace it', async () => {
     const script = `mount -t tmpfs tmpfs /usr/local && mkdir -p /usr/local/libexec && cp /bin/false /usr/local/libexec/tunnel-launcher &&
       chmod 777 /usr/local/libexec && exec "$@"`;
     const { status, stderr } = await exec.exec([PRIVATE4, '--', 'true'], { script });
@@ -228,7 +227,7 @@ describe('launcher', { skip }, () => {
     assert.match(stderr, /warning: \/usr\/local\/libexec\/tunnel-launcher is not used/);
   });
 
-  it('is taken from where an administrator has installed it', async () => {
+  it('is run from where an administrator has installed it', async () => {
     const script = `mount -t tmpfs -o mode=755 tmpfs /usr/local && mkdir -p /usr/local/libexec &&
       cp /bin/false /usr/local/libexec/tunnel-launcher && exec "$@"`;
     const { status, stderr } = await exec.exec([PRIVATE4, '--', 'true'], { script });

@@ -18,7 +18,7 @@ import { closedToOthers } from '../support/requirements.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
 
 const PYTHON = '/usr/bin/python3';
-/** A name that doesn't exist is told at once, not by a client's patience running out. */
+/** The limit for a missing name: the answer must come at once, not after a client's timeout. */
 const AT_ONCE_MS = 4_000;
 
 describe('exec by name', {
@@ -57,15 +57,15 @@ describe('exec by name', {
   it('curl, Python, the C library and Node find them', async () => {
     const uplink = await names.exec.lab.client.capture('uplink', 'port 53');
     const python = `import socket; s = socket.create_connection(("${API2_NAME}", 80), 5); print(len({a[0] for a in socket.getaddrinfo("${API2_NAME}", 80)}))`;
-    // As browsers do: both families and HTTPS records at once.
+    // Like browsers: both families and HTTPS records at once.
     const node = `const { resolve4, resolve6, resolve } = require('dns').promises;
       Promise.all([fetch('http://${API1_NAME}/').then((r) => r.json()), resolve4('${API1_NAME}'), resolve6('${API1_NAME}'),
         resolve('${API1_NAME}', 'CAA').catch((e) => e.code)]).then(([a, b, c, d]) => console.log(a.peer, b.length, c.length, d))`;
-    const said = await inside(
+    const output = await inside(
       ['*.lab.example'],
       `curl -sS http://${API1_NAME}/; echo; ${PYTHON} -c '${python}'; getent ahosts ${API1_NAME} | wc -l; ${process.execPath} -e "${node}"; cat /etc/resolv.conf`,
     );
-    const [curl = '', pythonSaid, getent, nodeSaid, ...resolvConf] = said
+    const [curl = '', pythonSaid, getent, nodeSaid, ...resolvConf] = output
       .split('\n')
       .filter((line) => line !== '');
     assert.ok([JUMPHOST_PRIVATE4, JUMPHOST_PRIVATE6].includes(JSON.parse(curl).peer), curl);
@@ -92,19 +92,19 @@ describe('exec by name', {
       'curl -sS http://nobody.corp.example/; echo curl $?',
       'getent hosts nobody.corp.example; echo getent $?',
       'dig +time=2 +tries=1 nobody.corp.example | grep -o "status: [A-Z]*"',
-      // Without a resolver behind the jump host that could tell, the jump host does when it is
-      // connected to.
+      // No resolver behind the jump host knows it, so the error comes from the jump host at the
+      // connect.
       `${PYTHON} -c 'import socket; socket.create_connection(("missing.lab.example", 80), 5)' 2>&1 | tail -1`,
     ].join(';');
-    const said = await inside(
+    const output = await inside(
       ['--dns-server', API1, '*.corp.example', 'missing.lab.example'],
       script,
     );
-    assert.match(said, /curl 6\ngetent 2\nstatus: NXDOMAIN\nOSError: \[Errno 113\]/);
+    assert.match(output, /curl 6\ngetent 2\nstatus: NXDOMAIN\nOSError: \[Errno 113\]/);
     assert.ok(performance.now() - begun < AT_ONCE_MS);
   });
 
-  it('are asked for over TCP, too, and reverse; HTTPS records never', async () => {
+  it('are answered over TCP and in reverse, too; HTTPS records never', async () => {
     const script = `dig +tcp +short +time=2 ${API1_NAME}; dig +short -x $(dig +short ${API1_NAME}); dig +short HTTPS ${API1_NAME}; echo end`;
     assert.match(
       await inside([API1_NAME], script),
@@ -114,13 +114,12 @@ describe('exec by name', {
 
   it('both forms of a destination are tried, as the jump host permits', async () => {
     const peer = (url: string) => `curl -sS -m 5 ${url} | grep -o '"peer":"[^"]*"'`;
-    // The name is asked for, the address is permitted; then an address that was answered, of which
-    // the name is permitted.
+    // First a name whose address is permitted; then an address whose name is permitted.
     assert.match(
       await inside(['--dns-server', API1, BY_ADDRESS], peer(`http://${BY_ADDRESS}/`)),
       /10\.77\.0\.1"/,
     );
-    // But not where that form is excluded: the server's refusal then is the answer.
+    // But not if that form is excluded: then the server's refusal is the answer.
     assert.match(
       await inside(
         ['--dns-server', API1, '-x', API2, BY_ADDRESS],
@@ -129,14 +128,14 @@ describe('exec by name', {
       /\n7\n$/,
     );
     const options = ['--dns-server', API1, '--domain', 'corp.example', PRIVATE4];
-    const said = await inside(
+    const output = await inside(
       options,
       `getent ahosts ${WWW} | head -1; ${peer(`http://${WWW}/`)}; ${peer(`http://${API2}/`)}`,
     );
-    assert.match(said, /^10\.77\.0\.11\s.*\n"peer":"10\.77\.0\.1"\n"peer":"10\.77\.0\.1"\n$/);
+    assert.match(output, /^10\.77\.0\.11\s.*\n"peer":"10\.77\.0\.1"\n"peer":"10\.77\.0\.1"\n$/);
   });
 
-  it("other names are the host's, and with --isolate nobody's; nothing of the tunnel's is asked there", async () => {
+  it("other names go to the host's resolvers, or nowhere with --isolate; the tunnel's names never go there", async () => {
     const uplink = await names.exec.lab.client.capture('uplink', 'port 53');
     const script = `curl -sS http://direct.lab.example:${UplinkPort.peer}/ --http0.9; getent hosts ${WWW}; echo $?`;
     const options = ['--dns-server', API1, '--domain', 'corp.example', '*.corp.example'];
@@ -172,7 +171,7 @@ describe('exec by name', {
     assert.deepEqual(await silent.stop(), []);
   });
 
-  it('a proxy tries both forms as well, and asks behind the jump host', async () => {
+  it('a proxy tries both forms as well, and resolves behind the jump host', async () => {
     const { lab } = names.exec;
     const proxy = await lab.client.spawn(
       names.exec.userArgv([

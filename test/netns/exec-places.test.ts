@@ -1,6 +1,6 @@
 /**
- * `tunnel exec` in places that are not a plain login: where namespaces are refused, in a container,
- * while the link is lost.
+ * `tunnel exec` in unusual environments: where namespaces are refused, in a container, while the
+ * link is lost.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -27,9 +27,9 @@ const FETCH =
 const OUTAGE_MS = 1_500;
 
 /**
- * What container runtimes make, but for their filters of system calls: a root of its own
- * (pivot_root(2), not chroot(2), in which user namespaces are refused), a /proc of its own,
- * process, host name and IPC namespaces, and no way to more privileges.
+ * The environment of a container, except its system call filters: its own root (pivot_root(2), not
+ * chroot(2), in which user namespaces are refused), its own /proc, process, host name and IPC
+ * namespaces, and no way to gain privileges.
  */
 const IN_A_CONTAINER = `exec unshare --mount --pid --fork --uts --ipc sh -ec '
 mount --make-rprivate /
@@ -90,7 +90,7 @@ describe('exec in other places', {
     assert.equal(status, 7);
   });
 
-  it('has the statuses of the command there, too', async () => {
+  it('returns the command’s status there, too', async () => {
     const run = (...command: string[]) =>
       exec.exec([PRIVATE4, '--', ...command], { script: NO_USER_NAMESPACES });
     assert.equal((await run('no-such-command')).status, 127);
@@ -98,7 +98,7 @@ describe('exec in other places', {
     assert.equal((await run('sh', '-c', 'kill -TERM $$')).status, 143);
   });
 
-  it('works in a container, by namespaces', async () => {
+  it('works in a container, with namespaces', async () => {
     const script = `curl -sS ${TARGET}; curl -sS --http0.9 ${BESIDE}; cat /etc/resolv.conf; env | grep -ci _proxy`;
     const { stdout, stderr } = await exec.exec(['--isolate', PRIVATE4, '--', 'sh', '-c', script], {
       script: IN_A_CONTAINER,
@@ -109,7 +109,7 @@ describe('exec in other places', {
     assert.match(stderr, /^curl: \(7\) [^\n]*\n$/);
   });
 
-  it('holds the connections of the command while the link is lost', async () => {
+  it('keeps the command’s connects waiting while the link is lost', async () => {
     const fetch = `curl -sS -m 30 ${TARGET}`;
     const command = await exec.spawn(
       [PRIVATE4, '--', 'sh', '-c', `${fetch}; read line; ${fetch}; echo end`],

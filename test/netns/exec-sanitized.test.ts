@@ -1,4 +1,4 @@
-/** The tests of exec once more, with a build of the launcher under AddressSanitizer and UBSan. */
+/** Runs the tests of exec again, with a build of the launcher under AddressSanitizer and UBSan. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -19,8 +19,8 @@ describe('launcher under sanitizers', {
   ] as const) {
     it(`passes ${file}.test (${pattern})`, async () => {
       const test = fileURLToPath(new URL(`./${file}.test.js`, import.meta.url));
-      // The variable by which the outer test runner knows its children is left out: this one is a
-      // run of its own.
+      // Leaves out the variable by which the outer test runner marks its children: this is a
+      // separate run.
       const { status, stdout } = await run(
         [process.execPath, '--test', `--test-name-pattern=${pattern}`, test],
         {

@@ -58,7 +58,7 @@ describe('exec: exit status', {
     assert.match(stderr, /no-such-command: command not found/);
     await fails(127, 'command-not-found', [PRIVATE4, '--', './no-such-command', '--flag']);
     await fails(127, 'command-not-found', [PRIVATE4, '--', '/etc/passwd/x']);
-    // A directory of PATH that is closed to the user is no reason to say anything else.
+    // An inaccessible directory in PATH must not change the status.
     await fails(127, 'command-not-found', ['no-such-command'], {
       env: { PATH: '/root:/usr/bin:/bin' },
     });
@@ -69,7 +69,7 @@ describe('exec: exit status', {
     await fails(126, 'command-not-executable', [PRIVATE4, '--', '/']);
   });
 
-  it('is 125 when the tunnel fails, also for a wrong command line', async () => {
+  it('is 125 when the tunnel fails, even for a wrong command line', async () => {
     await fails(125, 'usage', [PRIVATE4]);
     await fails(125, 'usage', [PRIVATE4, 'true']);
     await fails(125, 'usage', ['--no-such-option', 'true']);
@@ -96,12 +96,12 @@ describe('exec: exit status', {
     assert.match(stderr, /hint: .*sysctl user\.max_user_namespaces=/);
   });
 
-  it('is 125 with --isolate where the device is closed', async () => {
+  it('is 125 with --isolate where the device may not be opened', async () => {
     const script = 'chmod 600 /dev/net/tun && exec "$@"';
     const { stderr } = await fails(125, 'namespace-no-tun', ['--isolate', PRIVATE4, '--', 'true'], {
       script,
     });
-    assert.match(stderr, /may be opened by root only/);
+    assert.match(stderr, /only root may open/);
   });
 
   describe('signals', () => {
@@ -116,7 +116,7 @@ time.sleep(0.1)
 print(" ".join(seen), flush=True)
 sys.exit(9)`;
 
-    it('that are sent to it reach the command, once', async () => {
+    it('that are sent to it reach the command once', async () => {
       const tunnel = await exec.spawn([PRIVATE4, '--', '/usr/bin/python3', '-c', COUNT]);
       await tunnel.waitForLine(/ready/);
       for (const signal of [
@@ -140,7 +140,7 @@ sys.exit(9)`;
       assert.equal(tunnel.stderr, '');
     });
 
-    it('end the command by default, and with it the tunnel', async () => {
+    it('end the command by default, and the tunnel with it', async () => {
       const tunnel = await exec.spawn([PRIVATE4, '--', 'sh', '-c', 'echo ready; exec sleep 60']);
       await tunnel.waitForLine(/ready/);
       assert.deepEqual(await tunnel.stop('SIGTERM'), { status: 143, signal: null });

@@ -1,4 +1,4 @@
-/** `tunnel exec` at a terminal, typed at in tmux: it must behave as the command would by itself. */
+/** `tunnel exec` at a terminal, with input typed in tmux: it must behave like the command alone. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { closedToOthers } from '../support/requirements.ts';
 import { Tmux } from '../support/tmux.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
 
-/** Counts the signals that it gets, and ends when a line is typed. */
+/** A command that counts the signals that it gets, and ends when a line is typed. */
 const COUNT = `
 import signal, sys
 seen = {}
@@ -28,8 +28,8 @@ print("seen", sorted(seen.items()), flush=True)
 `;
 
 /**
- * Runs a command as the leader of a session with a terminal of its own, and closes that when the
- * command has said a word.
+ * Runs a command as the leader of a session with a new terminal, and closes that when the command
+ * has printed something.
  */
 const HANG_UP = `
 import os, pty, sys
@@ -40,7 +40,7 @@ os.close(terminal)
 print("left with", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 `;
 
-/** Until the program has begun to connect. */
+/** Waits until the program has begun to connect. */
 const CONNECTING_MS = 1500;
 
 const skip =
@@ -58,7 +58,7 @@ describe('exec at a terminal', { skip }, () => {
       `#!/bin/sh\nexec ${process.execPath} ${MAIN} exec -r ${REMOTE} ${PRIVATE4} -- "$@"\n`,
       { mode: 0o755 },
     );
-    // The server lives in the client's namespaces, as the user; its clients only speak to its
+    // The tmux server runs in the client's namespaces, as the user; its clients only use its
     // socket.
     const inside = exec.userArgv(['"$@"']);
     let started = false;
@@ -123,7 +123,7 @@ describe('exec at a terminal', { skip }, () => {
     await tmux.waitFor(/"peer":"10\.77\.0\.1"/);
   });
 
-  it('a program that has the whole screen stops and comes back', {
+  it('a full-screen program stops and comes back', {
     skip: labUnavailable('less'),
   }, async () => {
     await run('seq 100 >lines; ./t less lines');
@@ -139,7 +139,7 @@ describe('exec at a terminal', { skip }, () => {
     await tmux.waitFor(/^status 0$/m);
   });
 
-  it('Ctrl-C while it connects ends it, without a word', async () => {
+  it('Ctrl-C while it connects ends it silently', async () => {
     await run(
       `sed 's/-r [^ ]*/-r jump@192.0.2.77/' t >slow; chmod 755 slow; clear; ./slow true; echo "status $?"`,
     );
@@ -164,7 +164,7 @@ describe('exec at a terminal', { skip }, () => {
     await tmux.waitFor(/^resumed$/m);
   });
 
-  it('a terminal that is closed hangs the command up, also when the tunnel leads the session', async () => {
+  it('a closed terminal hangs the command up, even when the tunnel leads the session', async () => {
     await run(`python3 hangup.py ./t sh -c 'trap "exit 9" HUP; echo here; sleep 60 & wait'`);
     await tmux.waitFor(/^left with 9$/m);
   });
@@ -195,12 +195,12 @@ describe('exec at a terminal', { skip }, () => {
     await tmux.waitFor(/^status 4$/m);
   });
 
-  it('what the command makes of the terminal stays', async () => {
+  it('the terminal settings that the command makes stay', async () => {
     await run('./t stty -tostop -ixon; stty -a | grep -o -e "-ixon"; stty ixon');
     await tmux.waitFor(/^-ixon$/m);
   });
 
-  it('stands in a pipeline', async () => {
+  it('works in a pipeline', async () => {
     await run('./t seq 3000 | tail -n 1 | ./t cat; echo "status $?"');
     await tmux.waitFor(/^3000\nstatus 0$/m);
   });

@@ -1,6 +1,6 @@
 /**
- * Whose the command of `tunnel exec` is, and whose the SSH connection: by sudo, by doas, without a
- * name, inside of another one.
+ * The users that the command of `tunnel exec` and the SSH client run as: under sudo, under doas,
+ * without a name, inside another `tunnel exec`.
  */
 import assert from 'node:assert/strict';
 import { chownSync, cpSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -27,20 +27,22 @@ const ETC = {
   sudoers: `${SUDOERS}${USER} ALL=(root) NOPASSWD: ALL\n`,
   'doas.conf': `permit nopass keepenv ${USER} as root\n`,
 };
-/** One that no user database knows. */
+/** A uid that no user database knows. */
 const NOBODY = 54_321;
 
-/** The same program, started by something else. */
+/** The same program, started by another command. */
 const INNER = [process.execPath, MAIN, 'exec', '-r', REMOTE, PRIVATE4, '--'];
 
 /**
- * Prints uid, gid, all groups, capabilities and whether more can be had, HOME and USER, and what
- * the API server answers.
+ * Prints uid, gid, all groups, capabilities and whether more can be gained, HOME and USER, and the
+ * API server's answer.
  */
 const WHO = `id -u; id -g; id -G; grep CapPrm /proc/self/status | cut -f 2; grep NoNewPrivs /proc/self/status | cut -f 2
 echo "$HOME"; echo "$USER"; curl -sS ${TARGET}`;
 const MAY_PING = 'cat /proc/sys/net/ipv4/ping_group_range';
-/** unshare(2) doesn't exist for what this runs (seccomp(2)), as in containers of some runtimes. */
+/**
+ * Runs a command for which unshare(2) doesn't exist (seccomp(2)), as in some container runtimes.
+ */
 const FILTERED = `exec /usr/bin/python3 -c '
 import ctypes, struct, sys
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, MODE_FILTER = 38, 22, 2
@@ -56,7 +58,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 ' "$@"`;
 const NO_CAPABILITIES = '0000000000000000';
 
-describe('exec: whose the command is', {
+describe('exec: the user of the command', {
   skip: labUnavailable('openssl', 'unshare', 'curl', 'python3') || closedToOthers(MAIN),
 }, () => {
   let exec: ExecLab;
@@ -76,7 +78,7 @@ describe('exec: whose the command is', {
 
   const peerOf = (json: string | undefined): string => JSON.parse(json ?? '').peer;
 
-  /** What WHO has printed is the user's, who has no privileges; he has called `via`. */
+  /** Checks that the output of WHO is that of the user without privileges who called `via`. */
   function isTheUsers(
     { status, stdout, stderr }: ExecResult,
     via: string,
@@ -90,7 +92,7 @@ describe('exec: whose the command is', {
     assert.equal(peerOf(answer), JUMPHOST_PRIVATE4);
     assert.ok(
       stderr.includes(
-        `tunnel: the command and the SSH connection are those of ${USER}, who has called ${via}\n`,
+        `tunnel: the command and the SSH connection run as ${USER}, who called ${via}\n`,
       ),
       stderr,
     );
@@ -100,14 +102,14 @@ describe('exec: whose the command is', {
   const skipSudo = labUnavailable('sudo');
   const skipDoas = labUnavailable('doas');
 
-  it('is who has called sudo, and so is who speaks SSH', { skip: skipSudo }, async () => {
-    // HOME is root's there, and his known_hosts is not: the user's keys are what logs in.
+  it('is who called sudo, for the SSH client as well', { skip: skipSudo }, async () => {
+    // HOME is root's there, but the user's known_hosts and keys are used.
     const result = await run(['sudo', '-n', ...INNER, 'sh', '-c', `${WHO}; echo; ${MAY_PING}`]);
     isTheUsers(result, 'sudo', '1');
     assert.equal(result.stdout.trimEnd().split('\n').at(-1), `${UID}\t${UID}`);
   });
 
-  it('is not to be traced by that user before it runs', { skip: skipSudo }, async () => {
+  it('may not trace it before it runs', { skip: skipSudo }, async () => {
     const held = [
       process.execPath,
       MAIN,
@@ -122,25 +124,25 @@ describe('exec: whose the command is', {
       env: { HOME: exec.home },
     });
     try {
-      await child.waitForLine(/the command and the SSH connection are those of/);
+      await child.waitForLine(/the command and the SSH connection run as/);
       const ours = [...withDescendants([child.pid], allProcesses())].map((pid) => `/proc/${pid}`);
       const path = ours.find(
         (process) => readFileSync(`${process}/comm`, 'latin1') === 'tunnel-launcher\n',
       );
       assert.ok(path !== undefined);
       assert.match(readFileSync(`${path}/status`, 'latin1'), new RegExp(`^Uid:\\t${UID}\\t`, 'm'));
-      // The files of a process that may be traced are its user's (proc(5)).
+      // If a process may be traced, its user owns its files in /proc (proc(5)).
       assert.equal(statSync(`${path}/mem`).uid, 0);
     } finally {
       await child.stop();
     }
   });
 
-  it('is who has called doas', { skip: skipDoas }, async () => {
+  it('is the one who called doas', { skip: skipDoas }, async () => {
     isTheUsers(await run(['doas', '-n', ...INNER, 'sh', '-c', WHO]), 'doas', '1');
   });
 
-  it('is who has called sudo where root may not make namespaces by itself', {
+  it('is the one who called sudo where root may not make namespaces itself', {
     skip: skipSudo,
   }, async () => {
     const weak = ['setpriv', '--bounding-set', '-sys_admin', '--'];
@@ -151,12 +153,12 @@ describe('exec: whose the command is', {
     );
   });
 
-  it('is who has called sudo where there are proxies instead', { skip: skipSudo }, async () => {
+  it('is the one who called sudo where there are proxies instead', { skip: skipSudo }, async () => {
     const without = ['sh', '-c', 'mount -t tmpfs tmpfs /dev/net && exec "$@"', 'sh'];
     isTheUsers(await run(['sudo', '-n', ...without, ...INNER, 'sh', '-c', WHO]), 'sudo', '0');
   });
 
-  it('is nobody when sudo has left no user', async () => {
+  it('is an error when sudo has left no valid user', async () => {
     for (const [env, wrong] of [
       [{ SUDO_UID: '12x' }, 'SUDO_UID names no user'],
       [{ SUDO_UID: '4294967295' }, 'SUDO_UID names no user'],
@@ -172,7 +174,7 @@ describe('exec: whose the command is', {
     }
   });
 
-  it('is not changed by what sudo has left behind in the environment of somebody else', async () => {
+  it('is not changed by variables that sudo has left in the environment of another user', async () => {
     const { stdout } = await run([...INNER, 'id', '-u'], {
       env: { SUDO_UID: '0', DOAS_USER: 'root' },
     });
@@ -194,10 +196,10 @@ describe('exec: whose the command is', {
     assert.equal(peerOf(lines[7]), JUMPHOST_PRIVATE4);
   });
 
-  describe('inside of another one', () => {
+  describe('inside another tunnel exec', () => {
     const beside = `curl -sS -m 5 --http0.9 http://${UPLINK4}:${UplinkPort.peer}/`;
 
-    it('the user has a network of its own again', async () => {
+    it('the user gets another separate network', async () => {
       const isolated = [...INNER.slice(0, -1), '--isolate', '--'];
       const script = `curl -sS ${TARGET}; readlink /proc/self/ns/net; ${beside}`;
       const { stdout, stderr, status } = await run([
@@ -212,7 +214,7 @@ describe('exec: whose the command is', {
       assert.equal(status, 7);
     });
 
-    it('root, who may not be mapped there, is told so', async () => {
+    it('root, who cannot be mapped there, gets an error that says so', async () => {
       const isolated = [...INNER.slice(0, -1), '--isolate', '--'];
       const { status, stderr } = await run([...INNER, ...isolated, 'true'], { root: true });
       assert.match(stderr, /error \[namespace-refused\]: .*uid_map: EPERM/);
@@ -221,7 +223,7 @@ describe('exec: whose the command is', {
     });
   });
 
-  it('says what a filter of system calls denies', async () => {
+  it('says what a system call filter denies', async () => {
     const script = FILTERED;
     const { status, stdout, stderr } = await exec.exec([PRIVATE4, '--', 'curl', '-sS', TARGET], {
       script,

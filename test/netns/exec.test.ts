@@ -1,5 +1,5 @@
 /**
- * `tunnel exec` as an ordinary user: what a command reaches, what it is, and what of it the host
+ * `tunnel exec` as an ordinary user: what a command can reach, how it runs, and what the host
  * notices.
  */
 import assert from 'node:assert/strict';
@@ -39,12 +39,12 @@ const FETCH =
   'import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())';
 
 /**
- * Of the standard library it takes little, so that it is built in seconds; Go's runtime makes its
- * system calls itself.
+ * It uses little of the standard library, so it builds in seconds; Go's runtime makes its system
+ * calls itself.
  */
 /**
- * Datagrams on connected sockets, from `ADDRESS PORT BYTES` each: what comes back, or the name of
- * the error.
+ * Sends datagrams on connected sockets, one for each `ADDRESS PORT BYTES`, and prints the answer or
+ * the name of the error.
  */
 const UDP = `
 import errno, socket, sys
@@ -111,7 +111,7 @@ describe('exec', {
     );
   });
 
-  it('dials what is no target directly', async () => {
+  it('dials other destinations directly', async () => {
     for (const [host, client] of [
       [UPLINK4, CLIENT4],
       [`[${UPLINK6}]`, CLIENT6],
@@ -137,7 +137,7 @@ for host, port in (("${API1}", ${Port.closed}), ("${UNREACHABLE4}", 80), ("${UPL
     ]);
   });
 
-  it("resolves names by the host's resolvers, over UDP and TCP, with its search list", async () => {
+  it("resolves names through the host's resolvers, over UDP and TCP, with its search list", async () => {
     const script =
       'for name in direct behind.lab.example big.lab.example missing; do getent ahostsv4 $name | head -n 1; done';
     const stdout = await output(PRIVATE4, '--', 'sh', '-c', script);
@@ -150,7 +150,7 @@ for host, port in (("${API1}", ${Port.closed}), ("${UNREACHABLE4}", 80), ("${UPL
     assert.equal(peerOf(body), JUMPHOST_PRIVATE4);
   });
 
-  it('carries other UDP directly, and hears that a port is closed', async () => {
+  it('carries other UDP directly, and learns that a port is closed', async () => {
     const attempts = [
       [UPLINK4, UplinkPort.echo, 0, 'True'],
       [UPLINK4, UplinkPort.echo, 4, 'True'],
@@ -168,8 +168,8 @@ for host, port in (("${API1}", ${Port.closed}), ("${UNREACHABLE4}", 80), ("${UPL
     );
   });
 
-  it('has room in its device for what many connections send at once', async () => {
-    // /sys shows the network of whoever mounted it; a device's own statement comes by rtnetlink.
+  it('has a device queue long enough for what many connections send at once', async () => {
+    // /sys shows the network of the process that mounted it; rtnetlink shows the device itself.
     assert.match(await output(PRIVATE4, '--', 'ip', 'link', 'show', 'dev', 'tun0'), / qlen 8192\b/);
   });
 
@@ -202,7 +202,7 @@ for host, port in (("${API1}", ${Port.closed}), ("${UNREACHABLE4}", 80), ("${UPL
     });
   }
 
-  it('hands over the descriptors that the arguments name', async () => {
+  it('passes on the descriptors that the arguments name', async () => {
     const argv = exec.argv([PRIVATE4, '--', 'cat', '/dev/fd/63']);
     const file = join(exec.home, 'passed');
     writeFileSync(file, 'passed\n');
@@ -213,7 +213,7 @@ for host, port in (("${API1}", ${Port.closed}), ("${UNREACHABLE4}", 80), ("${UPL
     assert.equal(stdout, 'passed\n');
   });
 
-  it('changes nothing on the host, also with two of them beside each other', async () => {
+  it('changes nothing on the host, even with two of them side by side', async () => {
     const untouched = await exec.lab.client.hostState();
     const first = await exec.spawn(
       [PRIVATE4, '--', 'sh', '-c', 'echo running $$; read line; curl -sS $line'],
@@ -231,7 +231,7 @@ for host, port in (("${API1}", ${Port.closed}), ("${UNREACHABLE4}", 80), ("${UPL
     assert.notEqual(readlinkSync(`/proc/${pid}/ns/net`), readlinkSync(`/proc/${first.pid}/ns/net`));
     assert.equal(await exec.lab.client.hostState(), untouched);
 
-    // What is a target of the one goes directly in the other, and fails there.
+    // A target of one is dialled directly in the other, and fails there.
     assert.equal(
       peerOf(await output(PRIVATE6, '--', 'curl', '-gsS', `http://[${API1_6}]/`)),
       JUMPHOST_PRIVATE6,
@@ -244,7 +244,7 @@ for host, port in (("${API1}", ${Port.closed}), ("${UNREACHABLE4}", 80), ("${UPL
     assert.equal(await exec.lab.client.hostState(), untouched);
   });
 
-  it('leaves what outlives the command without a network', async () => {
+  it('leaves processes that outlive the command without a network', async () => {
     const log = join(exec.home, 'outlived');
     const outlive = `
 import errno, socket, sys, time

@@ -1,6 +1,6 @@
 /**
  * A host firewall forgets a half-closed connection long before its application does; the program's
- * probes of a silent one keep it known.
+ * probes of silent connections keep it in the firewall's table.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -10,7 +10,7 @@ import { Lab, labUnavailable } from '../support/lab.ts';
 import { startTunnel } from '../support/tunnel.ts';
 
 /**
- * Seconds: the kernel forgets a half-closed connection after 60, which would take a test as long.
+ * Seconds; the kernel's default for half-closed connections is 60, too long for a test.
  */
 const FORGOTTEN_AFTER = 28;
 const ANSWERED_AFTER = 33;

@@ -1,11 +1,11 @@
 /**
- * A host firewall that lets nothing in but answers: captured connections are outgoing ones, so it
- * doesn't stop them.
+ * A host firewall that lets only answers in: captured connections are outgoing ones, so it doesn't
+ * stop them.
  *
  *   application --SYN--> tunN --> program: far side connects --SYN-ACK--> tunN --> INPUT:
  *   established --> application
  *
- * The rule sets are those that people have: a policy of drop with conntrack (ufw, NixOS), strict
+ * The rule sets are those that people use: a policy of drop with conntrack (ufw, NixOS), strict
  * reverse-path filtering by the kernel (rp_filter) and by the packet filter (firewalld). Everything
  * is in the lab's client namespace.
  */
@@ -20,11 +20,11 @@ import type { Child } from '../support/process.ts';
 import { type Attempt, dial, startTunnel } from '../support/tunnel.ts';
 
 const SIZE = 2_000_000;
-/** Takes about three seconds: long enough for a firewall to be switched on in the middle. */
+/** Takes about three seconds: long enough to switch a firewall on in the middle. */
 const SLOW_SIZE = 3_000_000;
 const SLOW_RATE = '1M';
 
-/** As firewalld has it (IPv6_rpfilter=strict), for both families. */
+/** Like firewalld's (IPv6_rpfilter=strict), for both families. */
 const REVERSE_PATH = `
   chain prerouting {
     type filter hook prerouting priority mangle + 10; policy accept;
@@ -39,14 +39,14 @@ const FIREWALLS: Readonly<Record<string, string>> = {
   'policy drop and a reverse-path filter': INPUT_DROP + REVERSE_PATH,
 };
 
-/** Strict (RFC 3704): what comes in must come from where an answer would go. */
+/** Strict (RFC 3704): a packet must come in where an answer would go out. */
 const strictReversePath = (lab: Lab): Promise<void> =>
   lab.client.configure(
     [],
     ['all', 'default', 'uplink'].map((device) => `net/ipv4/conf/${device}/rp_filter=1`),
   );
 
-/** A stranger's connection to the client doesn't come in: the firewall works. */
+/** Checks that the firewall works: a stranger's connection to the client fails. */
 async function keepsOut(lab: Lab): Promise<void> {
   const server = await lab.client.spawn(['ncat', '-lk', '8081']);
   try {
@@ -82,7 +82,7 @@ async function refuses(lab: Lab): Promise<void> {
   }
 }
 
-/** Of a counter of the firewall's. */
+/** The packet count of a firewall counter. */
 async function counted(lab: Lab, name: string): Promise<number> {
   const { stdout } = await lab.client.exec(['nft', 'list', 'counter', 'inet', 'firewall', name]);
   return Number(/packets (\d+)/.exec(stdout)?.[1]);
@@ -148,7 +148,7 @@ describe('connect behind a host firewall', {
         }
         echo.write('after\n');
         await echo.waitForLine(/after\n/);
-        // Longer than a look at what is still captured takes to find a fault (if it is going to).
+        // Longer than the check of captured routes needs to find a fault, if it does.
         await delay(1000);
         assert.equal(tunnel.ended, undefined, tunnel.stderr);
       } finally {

@@ -1,6 +1,6 @@
 /**
- * What the program's callbacks throw when the addon calls them is an uncaught exception: it is
- * never dropped.
+ * When one of the program's callbacks throws in a call from the addon, that is an uncaught
+ * exception: it is never dropped.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -12,8 +12,8 @@ const NATIVE_MODULE = new URL('../../src/native/addon.js', import.meta.url).href
 const LIMIT_MS = 10_000;
 
 /**
- * Runs `script` as a module in which `native` is the addon; it ends with what became of the
- * exception.
+ * Runs `script` as a module in which `native` is the addon; at the end it prints what happened to
+ * the exception.
  */
 async function outcome(script: string): Promise<string> {
   const text = `import { addon } from ${JSON.stringify(NATIVE_MODULE)};
@@ -30,20 +30,20 @@ async function outcome(script: string): Promise<string> {
 
 describe('callbacks that throw', () => {
   it('onReadable of a device', async () => {
-    // One end of a socket pair stands for the device.
-    const said = await outcome(`const { link, fd } = native.linkPair(() => {});
+    // One end of a socket pair stands in for the device.
+    const output = await outcome(`const { link, fd } = native.linkPair(() => {});
       native.deviceOpen(fd, new Uint8Array(2048), () => { throw new Error('in onReadable'); });
       native.linkSend(link, new Uint8Array(1));`);
-    assert.equal(said, 'uncaught in onReadable\n');
+    assert.equal(output, 'uncaught in onReadable\n');
   });
 
   it('onMessage of a link', { skip: labUnavailable() }, async () => {
-    const said = await outcome(`const directory = mkdtempSync('/tmp/tunnel-test-');
+    const output = await outcome(`const directory = mkdtempSync('/tmp/tunnel-test-');
       native.linkListen(directory + '/helper', () => {
         rmSync(directory, { recursive: true });
         throw new Error('in onMessage');
       });
       spawn(${JSON.stringify(TESTED_HELPER)}, [directory + '/helper'], { stdio: 'ignore', env: {} });`);
-    assert.equal(said, 'uncaught in onMessage\n');
+    assert.equal(output, 'uncaught in onMessage\n');
   });
 });

@@ -1,6 +1,6 @@
 /**
- * Which copy of the privileged helper is run: an installed one that only root can replace, of the
- * same version.
+ * Which copy of the privileged helper is run: an installed one of the same version that only root
+ * can replace.
  */
 import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,13 +22,13 @@ import { closedToOthers, labUnavailable } from '../support/requirements.ts';
 
 const skip = labUnavailable('unshare', 'cc', 'make', 'sudo') || closedToOthers(CLIENT);
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-/** A compiler on a busy machine isn't what is tested here. */
+/** Generous: this doesn't test a compiler on a busy machine. */
 const COMPILER_TIMEOUT_MS = 300_000;
 const INSTALLED = '/usr/local/libexec/tunnel-helper';
 const PACKAGED = '/usr/libexec/tunnel-helper';
 
 let directory = '';
-/** A helper of the next version of the protocol. */
+/** Builds a helper with the next protocol version. */
 let newer = '';
 
 before(async () => {
@@ -55,7 +55,7 @@ after(() => {
 
 /**
  * Lets a process put files into /usr/local and /usr/libexec of its own mount namespace, which have
- * the machine's contents but for an installed helper. `work` is an empty directory.
+ * the machine's contents without any installed helper. `work` is an empty directory.
  */
 const SHADOW = `
 shadow() {
@@ -77,7 +77,7 @@ shadow /usr/libexec
 mkdir -m 755 /usr/local/libexec
 `;
 
-/** A client for which the shell commands `setUp` have installed something. */
+/** Starts a client after the shell commands `setUp` have installed something. */
 function client(
   namespace: HelperNamespace,
   setUp: string,
@@ -91,10 +91,10 @@ function client(
 const install = (path: string, from = HELPER_PATH) =>
   `install -o root -g root -m 755 ${from} ${path}`;
 
-/** What the helper, which is started by that, was run from. */
+/** The file that the started helper was run from. */
 async function executable(client: HelperClient): Promise<string> {
   const { pid } = (await client.must('start')) as { pid: number };
-  // As its own mount namespace names it.
+  // The path in its own mount namespace.
   const path = await mustRun(['nsenter', '-t', String(pid), '-m', 'readlink', `/proc/${pid}/exe`]);
   return path.trim();
 }
@@ -155,11 +155,14 @@ describe('helper: which copy is run', { skip }, () => {
         const started = await client(namespace, setUp);
         assert.equal(await executable(started), HELPER_PATH);
         const [, warning] = await started.child.waitForLine(/^! \{"warning":"(.*)"\}/m);
-        assert.equal(warning, `${INSTALLED} is not used: others than root can replace ${weak}`);
+        assert.equal(
+          warning,
+          `${INSTALLED} is not used: users other than root can replace ${weak}`,
+        );
       }));
   }
 
-  it('says so when the installed one is of another version', () =>
+  it('says so when the installed one has another version', () =>
     inNamespace([], async (namespace) => {
       const before = await namespace.state();
       const started = await client(namespace, install(INSTALLED, newer));
@@ -177,7 +180,7 @@ describe('helper: which copy is run', { skip }, () => {
       assert.equal(await namespace.state(), before);
     }));
 
-  it('is what a rule of sudo’s permits, and what the hint for one names', () =>
+  it('is the file that a sudo rule permits, and that the hint for a rule names', () =>
     inNamespace([], async (namespace) => {
       const etc = withEtc(directory, {
         sudoers: `${SUDOERS}${USER} ALL=(root) NOPASSWD: ${INSTALLED}\n`,
@@ -191,7 +194,7 @@ describe('helper: which copy is run', { skip }, () => {
       assert.equal(code, 'capture-privileges');
       assert.ok(hint.includes(`permit ${PACKAGED} in`), hint);
 
-      // A file that a user can replace is never what the hint permits.
+      // The hint never permits a file that a user can replace.
       const own = join(directory, 'own-helper');
       await mustRun(['install', '-o', String(UID), '-m', '755', HELPER_PATH, own]);
       const advice = (await refused.fails('start', own)).hint ?? '';

@@ -1,6 +1,6 @@
 /**
- * The privileged helper: what it does when somebody else takes the device or a route away, or when
- * it is stuck itself.
+ * The privileged helper: what it does when somebody else removes the device or a route, and what
+ * happens when it is stuck itself.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -24,21 +24,21 @@ const LINK = [
   'link set dm0 up',
   'link set dm0p up',
 ];
-/** In which a loss must be noticed, or a route be back. */
+/** How soon a loss must be noticed, or a route be back. */
 const NOTICE_LIMIT_MS = 2_000;
 const POLL_MS = 20;
-/** How long the helper grants a program that clears routes away (WATCH_SWEEP_MS). */
+/** How long the helper waits for a program that clears routes (WATCH_SWEEP_MS). */
 const SWEEP_MS = 1_000;
 /**
- * What the program grants a helper that doesn't answer while it stops (CLOSE_TIMEOUT_MS) and a
- * request (REQUEST_TIMEOUT_MS).
+ * How long the program waits for a helper that doesn't answer, at its end (CLOSE_TIMEOUT_MS) and at
+ * a request (REQUEST_TIMEOUT_MS).
  */
 const CLOSE_LIMIT_MS = 2_000;
 const REQUEST_LIMIT_MS = 10_000;
-/** For scheduling. */
+/** A margin for scheduling. */
 const GRACE_MS = 1_500;
 
-/** The helper has said what was lost, the device is gone, and the helper too. */
+/** Checks that the helper has reported the loss, and that the device and the helper are gone. */
 async function lost(
   namespace: HelperNamespace,
   client: HelperClient,
@@ -73,7 +73,7 @@ function ticks(pid: number): number {
   return Number(fields[11]) + Number(fields[12]);
 }
 
-describe('helper: what is taken away', { skip }, () => {
+describe('helper: removed devices and routes', { skip }, () => {
   for (const [what, lines, reason] of [
     ['the device is set down', ['link set tun0 down'], /tun0 was set down/],
     ['the device is deleted', ['link del tun0'], /tun0 was deleted/],
@@ -87,7 +87,7 @@ describe('helper: what is taken away', { skip }, () => {
       ['addr del 2001:2::1/64 dev tun0'],
       /address 2001:2::1\/64 was removed/,
     ],
-    // Without an end being told of the route that it replaces.
+    // The kernel doesn't report that the replaced route has ended.
     [
       'a route is replaced',
       ['route replace 10.0.0.0/8 dev dm0'],
@@ -113,7 +113,7 @@ describe('helper: what is taken away', { skip }, () => {
       }));
   }
 
-  it('puts routes back after one sweep, not after a second', () =>
+  it('puts routes back after one sweep, but not after a second one', () =>
     inNamespace([], async (namespace) => {
       const before = await namespace.state();
       const { client, helper } = await namespace.tunnel();
@@ -125,14 +125,14 @@ describe('helper: what is taken away', { skip }, () => {
         'route del 198.18.0.0/24',
       ]);
       await until(async () => (await namespace.state()) === whole, 'the routes are not put back');
-      // It goes on as if nothing had been.
+      // It goes on as if nothing had happened.
       await client.must('routes', ...CAPTURED, '192.0.2.0/24');
       await delay(SWEEP_MS);
       await namespace.ip('route del 192.0.2.0/24');
       await lost(namespace, client, helper, before, /route 192\.0\.2\.0\/24 was removed/);
     }));
 
-  it('sees that the device was down for a moment', () =>
+  it('notices that the device was down for a moment', () =>
     inNamespace([], async (namespace) => {
       const { client, helper } = await namespace.tunnel(true, false);
       await client.must('routes', '10.0.0.0/8');
@@ -143,7 +143,7 @@ describe('helper: what is taken away', { skip }, () => {
       await until(() => hasRoute(namespace, '10.0.0.0/8'), 'the route is not put back');
     }));
 
-  it('does not mind what happens to others’ routes and devices, however much', () =>
+  it('ignores changes of others’ routes and devices, however many', () =>
     inNamespace(LINK, async (namespace) => {
       const { client, helper } = await namespace.tunnel();
       await client.must('routes', ...CAPTURED);
@@ -173,7 +173,7 @@ describe('helper: what is taken away', { skip }, () => {
       assert.doesNotMatch(client.child.stdout, /"ended"/);
     }));
 
-  it('looks for itself when notifications were lost', () =>
+  it('checks the state itself when notifications were lost', () =>
     inNamespace(LINK, async (namespace) => {
       const { client, helper } = await namespace.tunnel();
       await client.must('routes', ...CAPTURED);
@@ -199,7 +199,7 @@ async function overrun(namespace: HelperNamespace): Promise<boolean> {
   return lines.some((line) => Number(line.trim().split(/\s+/)[8]) > 0);
 }
 
-// Each in a namespace of its own; two wait for ten seconds.
+// Each in a separate namespace; two wait for ten seconds.
 describe('helper: stuck', { skip, concurrency: true }, () => {
   for (const [what, request] of [
     ['idle', ['close']],
@@ -215,7 +215,7 @@ describe('helper: stuck', { skip, concurrency: true }, () => {
         const result = await client.must(request[0], ...request.slice(1));
         assert.ok(performance.now() - began < CLOSE_LIMIT_MS + GRACE_MS);
         if (what === 'at a request') assert.equal(result, 'helper-lost');
-        // The descriptor is closed, and with it the device is gone, whatever becomes of the helper.
+        // The descriptor is closed, so the device is gone, whatever happens to the helper.
         await namespace.becomes(before);
         process.kill(helper, 'SIGCONT');
         await untilGone(helper);

@@ -1,4 +1,7 @@
-/** The privileged helper: whom it works for, how it becomes root, and what it keeps of that. */
+/**
+ * The privileged helper: which callers it accepts, how it becomes root, and which privileges it
+ * keeps.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
@@ -57,7 +60,7 @@ const as = (...argv: string[]) => [
   ...argv,
 ];
 
-/** The status and the message of the helper, started directly. */
+/** Starts the helper directly; returns its status and message. */
 async function helper(path: string, env: Record<string, string> = {}) {
   const { status, stderr } = await run([TESTED_HELPER, path], {
     env: { PATH: SEARCH_PATH, ...env },
@@ -65,7 +68,7 @@ async function helper(path: string, env: Record<string, string> = {}) {
   return { status, stderr: stderr.trim() };
 }
 
-/** A directory for a socket, as it should be but for `mode` and `uid`. */
+/** Makes a directory for a socket, correct except for `mode` and `uid`. */
 function socketDirectory(name: string, mode = 0o700, uid = 0): string {
   const path = join(directory, name);
   mkdirSync(path);
@@ -74,8 +77,8 @@ function socketDirectory(name: string, mode = 0o700, uid = 0): string {
   return path;
 }
 
-describe('helper: whom it works for', { skip }, () => {
-  it('refuses a directory that is not closed to others, or not the caller’s', () =>
+describe('helper: its callers', { skip }, () => {
+  it('refuses a directory that is open to others, or is not the caller’s', () =>
     inNamespace([], async (namespace) => {
       const client = await namespace.client();
       for (const [name, mode, uid, objection] of [
@@ -93,7 +96,7 @@ describe('helper: whom it works for', { skip }, () => {
       }
     }));
 
-  it('refuses a directory reached by a symbolic link, and what is no socket', () =>
+  it('refuses a directory behind a symbolic link, and a file that is not a socket', () =>
     inNamespace([], async (namespace) => {
       const client = await namespace.client();
       const real = socketDirectory('real');
@@ -109,7 +112,7 @@ describe('helper: whom it works for', { skip }, () => {
       assert.match((await helper(join(real, 'missing'))).stderr, /No such file/);
     }));
 
-  it('refuses a socket of another user’s, and a process of another user’s that listens', () =>
+  it('refuses another user’s socket, and another user’s listening process', () =>
     inNamespace([], async (namespace) => {
       const client = await namespace.client();
       const path = join(socketDirectory('listener', 0o700, UID), 'helper');
@@ -123,7 +126,7 @@ describe('helper: whom it works for', { skip }, () => {
       );
     }));
 
-  it('believes in no caller that is no user', async () => {
+  it('refuses a caller that is not a user', async () => {
     const path = join(socketDirectory('nobody'), 'helper');
     for (const text of ['', '-1', '0x10', '10 ', '4294967295', '99999999999999999999']) {
       assert.match((await helper(path, { SUDO_UID: text })).stderr, /SUDO_UID names no user/, text);
@@ -134,7 +137,7 @@ describe('helper: whom it works for', { skip }, () => {
     );
   });
 
-  it('says so when it is not root, or called in another way', async () => {
+  it('says so when it is not root, or is called in the wrong way', async () => {
     const result = await run(as(TESTED_HELPER, '/nowhere'), { env: { PATH: SEARCH_PATH } });
     assert.equal(result.status, HELPER_EXIT_NOT_ROOT);
     assert.match(result.stderr, /^tunnel-helper: not root: .*\n$/);
@@ -145,7 +148,7 @@ describe('helper: whom it works for', { skip }, () => {
 });
 
 describe('helper: the program’s end of the link', { skip }, () => {
-  it('turns away whoever is not root, and goes on waiting', () =>
+  it('refuses peers that are not root, and goes on waiting', () =>
     inNamespace([], async (namespace) => {
       const client = await namespace.client();
       const place = socketDirectory('waiting');
@@ -218,7 +221,7 @@ describe('helper: becoming root', { skip }, () => {
   }
 
   it(
-    'fails with sudo’s own words when a password is needed and there is no terminal',
+    'fails with sudo’s own message when a password is needed and there is no terminal',
     { skip: labUnavailable('sudo') },
     () =>
       inNamespace([], async (namespace) => {
@@ -250,7 +253,7 @@ describe('helper: becoming root', { skip }, () => {
   const terminal = labUnavailable('sudo', 'script', 'openssl');
 
   for (const use of ['use_pty', '!use_pty'] as const) {
-    it(`asks at the terminal and gives it back as it was (${use})`, { skip: terminal }, () =>
+    it(`asks at the terminal and leaves it unchanged (${use})`, { skip: terminal }, () =>
       inNamespace([], (namespace) =>
         atTerminal(namespace, use, async (client) => {
           const started = client.ask('start', TESTED_HELPER);
@@ -286,8 +289,8 @@ describe('helper: becoming root', { skip }, () => {
 });
 
 /**
- * A client whose terminal is a pty, as a user who has to give sudo a password. It ends when `body`
- * does; the terminal's settings must be the same then as before.
+ * A client with a pty as its terminal, as a user who must give sudo a password. It ends when `body`
+ * does; the terminal's settings must then be as before.
  */
 async function atTerminal(
   namespace: HelperNamespace,
@@ -297,7 +300,7 @@ async function atTerminal(
   const etc = withEtc(directory, {
     sudoers: `${SUDOERS}Defaults ${use}\n${USER} ALL=(root) ${TESTED_HELPER}\n`,
   });
-  // The terminal is sudo's: the client's requests come through a pipe.
+  // sudo uses the terminal; the client's requests come through a pipe.
   const commands = join(mkdtempSync(join(directory, 'pipe-')), 'commands');
   await mustRun(['mkfifo', '-m', '600', commands]);
   chownSync(commands, UID, UID);
@@ -329,7 +332,7 @@ async function atTerminal(
   assert.equal(settings[0], settings[1]);
 }
 
-/** A PATH in which doas is, and sudo is not. */
+/** A PATH with doas and without sudo. */
 function onlyDoas(): string {
   const path = mkdtempSync(join(directory, 'bin-'));
   chmodSync(path, 0o755);
@@ -340,7 +343,7 @@ function onlyDoas(): string {
   return path;
 }
 
-/** The user's directories for sockets that were not removed. */
+/** The user's socket directories that are still there. */
 function leftovers(): string[] {
   const found = spawnSync('find', [tmpdir(), '-maxdepth', '1', '-uid', String(UID)], {
     encoding: 'utf8',

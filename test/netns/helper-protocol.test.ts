@@ -26,7 +26,7 @@ const TEN: Prefix = { family: 4, address: '10.0.0.0', length: 8 };
 const ROUTES = encodeRoutes([TEN]);
 const PREFIX_AT = LAYOUT.routes.size;
 
-/** A copy of a message with one field changed, by default of 32 bits. */
+/** Copies a message and changes one field, by default of 32 bits. */
 function changed(
   message: Uint8Array,
   at: number,
@@ -79,7 +79,7 @@ const BEFORE: Readonly<Record<string, Uint8Array>> = {
   ),
 };
 
-/** When the device is made and 10.0.0.0/8 is captured. */
+/** When the device exists and 10.0.0.0/8 is captured. */
 const AFTER: Readonly<Record<string, Uint8Array>> = {
   'CREATE twice': CREATE,
   'ROUTES with a byte too many': resized(ROUTES, ROUTES.length + 1),
@@ -119,7 +119,7 @@ async function serve(client: HelperClient): Promise<void> {
   assert.equal(hello.message?.type, 'hello');
 }
 
-/** FAILED at step REQUEST, and then the end. */
+/** Expects FAILED at step REQUEST, and then the end. */
 async function refused(client: HelperClient): Promise<void> {
   const { message } = await next(client);
   assert.equal(message?.type, 'failed');
@@ -129,7 +129,7 @@ async function refused(client: HelperClient): Promise<void> {
 }
 
 describe('helper: malformed requests', { skip }, () => {
-  it('are refused before there is a device', () =>
+  it('are refused before the device exists', () =>
     inNamespace([], async (namespace) => {
       const before = await namespace.state();
       for (const [what, message] of Object.entries(BEFORE)) {
@@ -142,7 +142,7 @@ describe('helper: malformed requests', { skip }, () => {
       }
     }));
 
-  it('end the session, and with it the device, while it captures', () =>
+  it('end the session and the device while it captures', () =>
     inNamespace([], async (namespace) => {
       const before = await namespace.state();
       for (const [what, message] of Object.entries(AFTER)) {
@@ -156,7 +156,7 @@ describe('helper: malformed requests', { skip }, () => {
         assert.equal((await next(client)).message?.type, 'done');
         await send(client, message);
         await refused(client).catch((error) => assert.fail(`${what}: ${error}`));
-        // The client still has the descriptor: it was the helper that deleted the device.
+        // The client still has the descriptor, so it was the helper that deleted the device.
         assert.equal(await namespace.state(), before, what);
         await client.stop();
       }

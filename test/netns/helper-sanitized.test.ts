@@ -1,4 +1,4 @@
-/** The helper's tests once more, with a build of it under AddressSanitizer and UBSan. */
+/** Runs the helper's tests again, with a build under AddressSanitizer and UBSan. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -9,15 +9,15 @@ const HELPER = fileURLToPath(new URL('../../native-test/tunnel-helper', import.m
 const TIMEOUT_MS = 120_000;
 
 /**
- * What a sanitizer reports goes to /dev/null with the rest of the helper's output; but it ends the
- * helper, which its tests then find.
+ * A sanitizer's report goes to /dev/null with the rest of the helper's output, but it also ends the
+ * helper, which the tests notice.
  */
 describe('helper under sanitizers', { skip: labUnavailable() || sanitizedMissing(HELPER) }, () => {
   for (const file of ['helper', 'helper-lost', 'helper-protocol', 'helper-privileges']) {
     it(`passes ${file}.test`, async () => {
       const test = fileURLToPath(new URL(`./${file}.test.js`, import.meta.url));
-      // The variable by which the outer test runner knows its children is left out: this one is a
-      // run of its own.
+      // Leaves out the variable by which the outer test runner marks its children: this is a
+      // separate run.
       const { status, stdout } = await run([process.execPath, '--test', test], {
         env: { PATH: SEARCH_PATH, LANG: 'C', TUNNEL_TEST_HELPER: HELPER },
         timeout: TIMEOUT_MS,

@@ -1,4 +1,4 @@
-/** The privileged helper: device, addresses, routes, and that nothing of them stays. */
+/** The privileged helper: device, addresses and routes, and that nothing of them is left. */
 import assert from 'node:assert/strict';
 import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { describe, it } from 'node:test';
@@ -10,17 +10,17 @@ const skip = labUnavailable();
 const V4 = ['10.0.0.0/8', '172.16.5.0/24'] as const;
 const V6 = ['2001:db8::/32'] as const;
 
-/** Linux's value, which Node doesn't name. */
+/** Linux's value; Node has no name for it. */
 const O_CLOEXEC = 0o2000000;
 
 interface Descriptor {
   readonly fd: number;
   readonly link: string;
-  /** As of open(2). */
+  /** Flags of open(2). */
   readonly flags: number;
 }
 
-/** A process's descriptors but the standard ones. */
+/** A process's descriptors, without the standard ones. */
 function descriptors(pid: number): Descriptor[] {
   return readdirSync(`/proc/${pid}/fd`)
     .map(Number)
@@ -36,7 +36,9 @@ function descriptors(pid: number): Descriptor[] {
     });
 }
 
-/** A device that is up, with nothing of its own making: the state around it stays as it is. */
+/**
+ * A device that is up but makes no addresses itself, so that the rest of the state doesn't change.
+ */
 function network(name: string): string[] {
   return [
     `link add ${name} type veth peer name ${name}p`,
@@ -83,10 +85,10 @@ describe('helper: device and routes', { skip }, () => {
       await client.child.waitForLine(/^! \{"ended":null\}/m);
     }));
 
-  it('keeps no descriptor of the device, and lets none be inherited', () =>
+  it('keeps no descriptor of the device, and lets no child inherit one', () =>
     inNamespace([], async (namespace) => {
       const { client, helper, device } = await namespace.tunnel();
-      // When it takes the next request, the helper has closed its copy.
+      // By the next request the helper has closed its copy.
       await client.must('routes');
       const held = descriptors(helper);
       assert.ok(held.length >= 3);
@@ -108,19 +110,19 @@ describe('helper: device and routes', { skip }, () => {
       }
     }));
 
-  it('makes no address of a family that is not asked for', () =>
+  it('makes addresses only for the requested families', () =>
     inNamespace([], async (namespace) => {
       const only4 = await namespace.tunnel(true, false);
       assert.equal(only4.device.address6, undefined);
       assert.equal(await namespace.ip('-6 addr show dev tun0'), '');
       const only6 = await namespace.tunnel(false, true);
       assert.equal(only6.device.address4, undefined);
-      // Of a block, only the families that are asked for must be free.
+      // Only the requested families of a block must be free.
       assert.equal(only6.device.address6, '2001:2::1');
       assert.equal(await namespace.ip('-4 addr show dev tun1'), '');
     }));
 
-  it('changes the set by its difference', () =>
+  it('applies only the difference to a new set', () =>
     inNamespace([], async (namespace) => {
       const { client } = await namespace.tunnel();
       const own = ['198.18.0.0/24', '2001:2::/64'];
@@ -139,7 +141,7 @@ describe('helper: device and routes', { skip }, () => {
       assert.deepEqual(await set('192.0.2.1/32', '2001:db8::1/128'), ['192.0.2.1', '2001:db8::1']);
     }));
 
-  it('captures a default route by its halves beside the one that is there', () =>
+  it('captures a default route as two halves beside the existing one', () =>
     inNamespace([...network('dm0'), 'route add default dev dm0'], async (namespace) => {
       const { client } = await namespace.tunnel();
       await client.must('routes', '0.0.0.0/0', '::/0');
@@ -156,7 +158,7 @@ describe('helper: device and routes', { skip }, () => {
       ]);
     }));
 
-  it('takes as many prefixes as it promises, and no more', () =>
+  it('takes exactly as many prefixes as promised', () =>
     inNamespace([], async (namespace) => {
       const { client } = await namespace.tunnel();
       const many = (count: number) =>
@@ -170,7 +172,7 @@ describe('helper: device and routes', { skip }, () => {
       assert.equal((await namespace.routes('tun0')).length, 1 + 2);
     }));
 
-  it('refuses a prefix that somebody else routes, whatever the metric, and keeps the set before', () =>
+  it('refuses a prefix that somebody else routes, whatever the metric, and keeps the old set', () =>
     inNamespace(
       [
         ...network('dm0'),
@@ -210,7 +212,7 @@ describe('helper: device and routes', { skip }, () => {
       const { client } = await namespace.tunnel();
       await client.must('routes', '10.0.0.0/8', '172.16.0.0/12');
       const state = await namespace.state();
-      // Our own block's route: the kernel, not the look at the table, says that it exists.
+      // Our own block's route: the kernel says that it exists, not the check of the table.
       const error = await client.fails(
         'routes',
         '10.0.0.0/8',
@@ -224,7 +226,7 @@ describe('helper: device and routes', { skip }, () => {
 });
 
 describe('helper: beside others', { skip }, () => {
-  it('gives tunnels blocks of their own, and says which other tunnel has a prefix', () =>
+  it('gives each tunnel its own blocks, and says which other tunnel has a prefix', () =>
     inNamespace([], async (namespace) => {
       const one = await namespace.tunnel();
       const two = await namespace.tunnel();
@@ -248,7 +250,7 @@ describe('helper: beside others', { skip }, () => {
       assert.equal(three.device.address4, '198.18.0.1');
     }));
 
-  it('refuses a range that overlaps another tunnel’s, and says which part to leave to whom', () =>
+  it('refuses a range that overlaps another tunnel’s, and says what to exclude', () =>
     inNamespace([...network('dm0'), 'route add 10.200.0.0/16 dev dm0'], async (namespace) => {
       const one = await namespace.tunnel();
       const two = await namespace.tunnel();
@@ -270,7 +272,8 @@ describe('helper: beside others', { skip }, () => {
         assert.match(error.hint ?? '', new RegExp(`"-x ${shared}"`));
       }
       assert.deepEqual(await namespace.routes('tun1'), ['198.18.1.0/24', '2001:2:0:1::/64']);
-      // Beside it is not within it; and a more specific route of another program's wins, as ever.
+      // An adjacent range doesn't overlap; and another program's more specific route wins, as
+      // always.
       await two.client.must(
         'routes',
         '10.76.0.0/16',
@@ -278,12 +281,12 @@ describe('helper: beside others', { skip }, () => {
         '10.128.0.0/9',
         '172.32.0.0/12',
       );
-      // What is in force may stay while it changes.
+      // Unchanged routes stay while others change.
       await two.client.must('routes', '10.76.0.0/16', '10.78.0.0/15', '192.0.2.0/24');
       await one.client.must('routes', '10.77.0.0/16', '10.80.0.0/16');
     }));
 
-  it('lets a second tunnel into what the first leaves out, and both beside each other’s blocks', () =>
+  it('lets a second tunnel use what the first excludes, and both capture around each other’s blocks', () =>
     inNamespace([], async (namespace) => {
       const one = await namespace.tunnel();
       const two = await namespace.tunnel();
@@ -301,7 +304,7 @@ describe('helper: beside others', { skip }, () => {
       assert.equal(error.code, 'already-running');
     }));
 
-  it('never lets two tunnels that come at once share a range', () =>
+  it('never lets two tunnels that start at once share a range', () =>
     inNamespace([], async (namespace) => {
       const one = await namespace.tunnel();
       const two = await namespace.tunnel();
@@ -316,7 +319,7 @@ describe('helper: beside others', { skip }, () => {
       }
     }));
 
-  it('lets helpers that start at the same moment have different blocks', () =>
+  it('gives helpers that start at the same moment different blocks', () =>
     inNamespace([], async (namespace) => {
       const clients = await Promise.all(Array.from({ length: 4 }, () => namespace.client()));
       await Promise.all(clients.map((client) => client.start()));
@@ -328,11 +331,11 @@ describe('helper: beside others', { skip }, () => {
       );
     }));
 
-  it('moves on when a block is taken between the look and the claim', () =>
+  it('moves on when a block is taken between the check and the claim', () =>
     inNamespace(
       [
-        // Not use, to the look; in the way, to the kernel: as the route of a tunnel that was
-        // faster. The second block is free for IPv4 and not for IPv6.
+        // The check doesn't see this route, but the kernel refuses the claim, as with a tunnel that
+        // was faster. The second block is free for IPv4 but not for IPv6.
         'route add blackhole 198.18.0.0/24',
         'route add blackhole 2001:2:0:1::/64 metric 1024',
       ],
@@ -344,7 +347,7 @@ describe('helper: beside others', { skip }, () => {
       },
     ));
 
-  it('leaves out blocks in which anything has an address or a route', () =>
+  it('skips blocks in which there is an address or a route', () =>
     inNamespace(
       [
         ...network('dm0'),
@@ -353,7 +356,7 @@ describe('helper: beside others', { skip }, () => {
         'addr add 2001:2:0:2::5/128 dev dm0 nodad',
         'route add 2001:2:0:3:8000::/65 dev dm0',
         'route add 198.18.4.0/23 dev dm0',
-        // These say nothing about the range.
+        // These don't mean that the range is in use.
         'route add default dev dm0',
         'route add 128.0.0.0/1 dev dm0',
         'route add blackhole 198.18.0.0/15',
@@ -392,7 +395,7 @@ describe('helper: beside others', { skip }, () => {
       assert.equal(device.address4, '198.18.0.1');
     }));
 
-  it('finds the device by which a destination would be reached without the tunnel', () =>
+  it('finds the device through which a destination would be reached without the tunnel', () =>
     inNamespace(
       [
         ...network('dm0'),

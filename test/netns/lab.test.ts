@@ -1,6 +1,6 @@
 /**
- * The lab itself: that its parts answer as addresses.ts says, that the delay line is exact, and
- * that nothing outlives it.
+ * The lab itself: its parts answer as addresses.ts says, the delay line is exact, and nothing
+ * outlives it.
  */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
@@ -37,7 +37,7 @@ function ssh(lab: Lab, args: readonly string[], input?: string): Promise<ExecRes
   );
 }
 
-/** `ping` without its text: what came back, and the round-trip times in milliseconds. */
+/** The results of `ping`: the number of answers, and the round-trip times in milliseconds. */
 async function ping(
   from: Namespace,
   to: string,
@@ -59,8 +59,8 @@ async function ping(
 }
 
 /**
- * Connects from the jump host, sends, optionally ends its side, and tells as JSON what came of it
- * within a second.
+ * Connects from the jump host, sends, optionally ends its side, and prints the result within a
+ * second as JSON.
  */
 async function connect(
   lab: Lab,
@@ -128,7 +128,7 @@ test(
     }),
 );
 
-test('a hardened jump host forwards where PermitOpen says so and gives no session', { skip }, () =>
+test('a hardened jump host forwards only what PermitOpen lists, with no session', { skip }, () =>
   withLab({ sshd: 'hardened' }, async (lab) => {
     for (const host of [address.API1, `[${address.API2_6}]`]) {
       const echo = await ssh(lab, ['-W', `${host}:${Port.echo}`, 'jump'], 'x');
@@ -241,7 +241,7 @@ test('sshd can drop its connections, be killed and come back as another variant'
   }),
 );
 
-test('the API hosts answer, refuse, drop and stall as their ports are described', { skip }, () =>
+test('the API hosts answer, refuse, drop and stall as described for their ports', { skip }, () =>
   withLab({}, async (lab) => {
     const { API1, API1_6 } = address;
     const long = 'x'.repeat(address.RESET_AFTER_BYTES);
@@ -315,7 +315,7 @@ test('the delay line keeps its time and carries bulk data whole, v4 and v6', { s
       assert.equal(received, 20);
       assert.ok(Math.min(...times) >= 50 && median < 51, `${to}: ${times.join(' ')}`);
     }
-    // A whole segment passes, and what doesn't fit is told to the sender.
+    // A whole segment passes, and the sender gets an error for anything larger.
     const large = (size: number) =>
       lab.client.exec([
         'ping',
@@ -340,7 +340,7 @@ test('the delay line keeps its time and carries bulk data whole, v4 and v6', { s
       const { end } = JSON.parse(flow.stdout) as {
         end: { sum_received: { bits_per_second: number } };
       };
-      // One flow comes to some 60 MB/s (tcp_wmem); a line that drops or reorders stays far below
+      // One flow reaches some 60 MB/s (tcp_wmem); a line that drops or reorders stays far below
       // this.
       assert.ok(
         end.sum_received.bits_per_second > 80e6,
@@ -356,10 +356,10 @@ test('the delay line keeps its time and carries bulk data whole, v4 and v6', { s
   }),
 );
 
-test('the delay line loses the share it is told to, and keeps to its rate', { skip }, async () => {
+test('the delay line loses the requested share, and keeps to its rate', { skip }, async () => {
   await withLab({ rtt: 2, loss: 0.2 }, async (lab) => {
     const { received } = await ping(lab.client, address.JUMPHOST4, 150);
-    // Both ways: 0.64 of 150 are 96, with a standard deviation of 6.
+    // In both directions: 0.64 of 150 are 96, with a standard deviation of 6.
     assert.ok(received > 66 && received < 126, `${received} of 150`);
   });
   await withLab({ bandwidth: 2e6 }, async (lab) => {
@@ -371,7 +371,7 @@ test('the delay line loses the share it is told to, and keeps to its rate', { sk
   });
 });
 
-test('host state is the same at every moment, and shows what changes', { skip }, () =>
+test('the host state is stable, and shows changes', { skip }, () =>
   withLab({ rtt: 1 }, async (lab) => {
     const namespaces = [lab.client, lab.uplink, lab.jumphost, lab.api1];
     const states = () => Promise.all(namespaces.map((namespace) => namespace.hostState()));
@@ -412,7 +412,7 @@ test('a capture has the packets of a device', { skip }, () =>
   }),
 );
 
-/** Another process that makes a lab and keeps it. */
+/** Starts another process that makes a lab and keeps it. */
 async function otherOwner(): Promise<{ owner: Child; id: string }> {
   const script = `import { Lab } from '${LAB_MODULE}';
     const lab = await Lab.create({ rtt: 5 });
@@ -425,7 +425,7 @@ async function otherOwner(): Promise<{ owner: Child; id: string }> {
   return { owner, id: (await owner.waitForLine(/made (\S+)\n/))[1] ?? '' };
 }
 
-/** The parts of a lab that exist: namespaces, directory, delay line. */
+/** Which parts of a lab exist: namespaces, directory, delay line. */
 function remains(id: string): string[] {
   const names = HOSTS.map((host) => namespaceName(id, host));
   return [
@@ -459,7 +459,7 @@ test('close removes all of one lab and nothing of another', { skip }, async () =
   assert.equal(await hostState(), before);
 });
 
-test('a lab goes with its process, and after SIGKILL with the next sweep', { skip }, async () => {
+test('a lab ends with its process, and after SIGKILL with the next sweep', { skip }, async () => {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const { owner, id } = await otherOwner();
     const ended = await owner.stop(signal);
@@ -480,7 +480,7 @@ test('a lab goes with its process, and after SIGKILL with the next sweep', { ski
   assert.deepEqual(remains(killed.id), []);
 });
 
-test('a lab that can not be finished leaves nothing', { skip }, async () => {
+test('a lab that cannot be completed leaves nothing', { skip }, async () => {
   const own = () => Lab.list().filter((lab) => lab.record?.pid === process.pid);
   await withLab({}, async () => assert.equal(own().length, 1));
   await assert.rejects(Lab.create({ rtt: 2, sshd: { config: ['NoSuchKeyword yes'] } }), {

@@ -1,5 +1,5 @@
 /**
- * Names by way of a real device: routes to resolv.conf's resolvers lead into it, and the tunnel
+ * Names through a real device: routes to resolv.conf's resolvers lead into it, and the tunnel
  * answers in their place.
  */
 import assert from 'node:assert/strict';
@@ -14,7 +14,7 @@ import { run } from '../support/process.ts';
 const CHECK = fileURLToPath(new URL('../support/namescheck.js', import.meta.url));
 const skip = labUnavailable('dig', 'getent', 'ncat', 'unshare');
 
-test('programs resolve and reach name targets through the device, by either family', {
+test('programs resolve and reach name targets through the device, over either family', {
   skip,
   timeout: 60_000,
 }, async () => {

@@ -1,7 +1,7 @@
 /**
- * Every kind of client, by `exec` and by `connect`, where only the jump host knows the names and
- * permits nothing but names: dig, the C library, curl, Python, Node, Go with both of its resolvers,
- * and what asks as browsers do.
+ * Every kind of client, under `exec` and `connect`, where only the jump host knows the names and
+ * permits only names: dig, the C library, curl, Python, Node, Go with both of its resolvers, and a
+ * client that behaves like a browser.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -37,7 +37,7 @@ const skip =
 
 type RunScript = (script: string) => Promise<string>;
 
-/** `setUp` gives what runs a script behind a tunnel with TARGETS and OPTIONS. */
+/** `setUp` returns a function that runs a script behind a tunnel with TARGETS and OPTIONS. */
 function clients(
   name: string,
   setUp: () => Promise<{ run: RunScript; close: () => Promise<void> }>,
@@ -53,26 +53,26 @@ function clients(
     });
 
     it('dig and the C library', async () => {
-      const said = await run(
+      const output = await run(
         `dig +short A ${API2_NAME}; dig +short AAAA ${API2_NAME}; getent ahosts ${API2_NAME} | cut -d' ' -f1 | uniq; getent hosts nobody.corp.example; echo $?`,
       );
-      assert.match(said, new RegExp(`^${V4}\n${V6}\n${V6}\n${V4}\n2\n$`));
+      assert.match(output, new RegExp(`^${V4}\n${V6}\n${V6}\n${V4}\n2\n$`));
     });
 
     it('curl, Python and Node', async () => {
       const node = `fetch("http://${API2_NAME}/").then((r) => r.text()).then(console.log)`;
-      const said = await run(
+      const output = await run(
         `curl -sS http://${API2_NAME}/; ${PYTHON} -c '${PYTHON_FETCH}' ${API2_NAME}; ${process.execPath} -e '${node}'`,
       );
       assert.match(
-        said,
+        output,
         new RegExp(`^.*"host":"api2".*\n${V4} ${V6}\n.*"host":"api2".*\n+.*"host":"api2"`),
       );
     });
 
     for (const resolver of ['go', 'cgo']) {
       it(`Go, netdns=${resolver}`, { skip: goProgramMissing('lookup') }, async () => {
-        const said = await run(
+        const output = await run(
           [API2_NAME, WWW, 'nobody.corp.example']
             .map((of) => `GODEBUG=netdns=${resolver} ${goProgram('lookup')} ${of}`)
             .join(';'),
@@ -80,7 +80,7 @@ function clients(
         const both = `(?:${V4}\n${V6}|${V6}\n${V4})`;
         // The second has no IPv6 behind the jump host, as its resolver says, and so none here.
         const expected = `^${both}\n.*"host":"api2".*\n${V4}\n.*"host":"api1".*\nnot found\n$`;
-        assert.match(said, new RegExp(expected));
+        assert.match(output, new RegExp(expected));
       });
     }
 
@@ -90,8 +90,8 @@ function clients(
       ) as BrowserLike;
       assert.match(seen.body, /"host":"api2"/);
       assert.deepEqual([seen.ipv4.length, seen.ipv6.length, seen.https], [1, 1, [0, 0]]);
-      // A target that has only IPv4 behind the jump host costs no attempt in vain: either address
-      // is opened by name.
+      // A target with only IPv4 behind the jump host costs no failed attempt: either address is
+      // opened by name.
       assert.equal(seen.connectedTo, seen.ipv6[0]);
       const four = JSON.parse(await run(`${process.execPath} ${BROWSER} ${WWW}`)) as BrowserLike;
       assert.deepEqual([four.ipv4.length, four.ipv6.length, four.https], [1, 0, [0, 0]]);
@@ -167,7 +167,7 @@ describe('--dns and 0/0 with a resolver on the local network', { skip }, () => {
     try {
       await tunnel.waitForLine(/tunnel: ready\n/, 20_000);
       const uplink = await client.capture('uplink', 'port 53');
-      // The jump host doesn't permit that it is asked for anybody.
+      // The jump host doesn't permit connections to it.
       assert.match(await run('dig +tries=1 direct.lab.example'), /status: SERVFAIL/);
       assert.match(
         tunnel.stderr,
@@ -182,7 +182,7 @@ describe('--dns and 0/0 with a resolver on the local network', { skip }, () => {
 });
 
 describe('--dns without a server', { skip }, () => {
-  // The machine's resolver is one that only the jump host reaches.
+  // Only the jump host reaches the machine's resolver.
   let names: NamesLab;
   before(async () => {
     names = await createNamesLab(`nameserver ${API1}\noptions timeout:2 attempts:1\n`);

@@ -1,7 +1,7 @@
 /**
  * Names through a real tunnel: the DNS server in the client, dnsmasq and unbound behind the jump
- * host, real clients. The client's resolv.conf names the server; nothing else on the client's
- * network resolves names.
+ * host, real clients. The client's resolv.conf names the tunnel's server; nothing else on the
+ * client's network resolves names.
  */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ const FRONT = fileURLToPath(new URL('../support/dnsfront.js', import.meta.url));
 const skip = labUnavailable('dnsmasq', 'unbound', 'dig', 'getent', 'tcpdump', 'python3');
 
 /**
- * Knows corp.example, and refuses whatever else; closes each connection after a hundred answers.
+ * Knows corp.example, and refuses all other names; closes each connection after a hundred answers.
  */
 const DNSMASQ = dnsmasqAt(
   API1,
@@ -127,7 +127,7 @@ describe('names behind the jump host', { skip }, () => {
       await front.wait(5000);
     });
 
-    it('dig gets what the far resolver has, and no query leaves beside the tunnel', async () => {
+    it('dig gets the far resolver’s answers, and no query leaves outside the tunnel', async () => {
       const uplink = await lab.client.capture('uplink', 'port 53 or port 5353 or port 5355');
       assert.match(
         (await dig('n7.lab.test', 'A')).records[0] ?? '',
@@ -139,7 +139,7 @@ describe('names behind the jump host', { skip }, () => {
       assert.deepEqual(await uplink.stop(), []);
     });
 
-    it('a name target has virtual addresses that lead back to it; below a wildcard only what exists', async () => {
+    it('a name target has virtual addresses that lead back to it; below a wildcard only existing names do', async () => {
       const [record = ''] = (await dig('api.example.com', 'A')).records;
       const address = /\sA\s+(198\.18\.\S+)$/.exec(record)?.[1] ?? '';
       assert.match((await dig('-x', address)).records[0] ?? '', /PTR\s+api\.example\.com\.$/);
@@ -151,7 +151,7 @@ describe('names behind the jump host', { skip }, () => {
       assert.match(https.text, /AUTHORITY: 1/);
     });
 
-    it('the C library, Python and Node resolve as ever', async () => {
+    it('the C library, Python and Node resolve as always', async () => {
       assert.match((await inside('getent', 'ahosts', 'n9.lab.test')).stdout, /^10\.77\.2\.10\s/m);
       assert.match(
         (await inside('getent', 'ahosts', 'api.example.com')).stdout,
@@ -170,11 +170,11 @@ describe('names behind the jump host', { skip }, () => {
         (await inside(process.execPath, '-e', node)).stdout,
         /^\[\["198\.18\.[\d.]+"\],\["2001:2:[\da-f:]+"\],"ENODATA"\]/,
       );
-      // dig repeats the case that it was asked in, and some resolvers' clients compare it.
+      // The answer keeps the case of the question, and some resolvers' clients compare it.
       assert.match((await dig('N7.LaB.TeSt', 'A')).records[0] ?? '', /^N7\.LaB\.TeSt\./);
     });
 
-    it('an answer that no datagram holds is cut, and comes whole by TCP', async () => {
+    it('an answer too large for a datagram is truncated, and comes whole over TCP', async () => {
       const cut = await dig('+ignore', 'big.lab.test', 'A');
       assert.match(cut.text, /flags: [^;]*\btc\b/);
       assert.deepEqual(cut.records, []);
@@ -200,9 +200,9 @@ describe('names behind the jump host', { skip }, () => {
   });
 
   describe('with suffixes', () => {
-    it("other names go to this machine's resolver, those of the tunnel never do", async () => {
-      // The machine's own resolver, in the client's network: knows one name, and would know the
-      // tunnel's.
+    it("other names go to this machine's resolver, the tunnel's names never do", async () => {
+      // The machine's own resolver, in the client's network: it knows one other name, and would
+      // answer for the tunnel's.
       const own = await lab.uplink.spawn(
         dnsmasqAt(
           '192.0.2.1',
@@ -232,7 +232,7 @@ describe('names behind the jump host', { skip }, () => {
       }
     });
 
-    it('a tunnel that has ended makes its names fail, and sends them nowhere else', async () => {
+    it('after a tunnel has ended its names fail, and go nowhere else', async () => {
       const front = await startFront({
         domains: ['lab.test'],
         local: [{ host: '192.0.2.1', port: 53 }],

@@ -1,6 +1,6 @@
 /**
- * What the kernel tells of changes of the network, and how it is gathered; and what
- * TCP_USER_TIMEOUT does.
+ * How the kernel reports network changes, and how we gather its reports; and what TCP_USER_TIMEOUT
+ * does.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
@@ -12,7 +12,9 @@ import type { Child } from '../support/process.ts';
 const NATIVE = new URL('../../src/native/addon.js', import.meta.url).href;
 const NETWATCH = new URL('../../src/system/watch/network.js', import.meta.url).href;
 const USERTIMEOUT = new URL('../../src/ssh/dial/tcpoptions.js', import.meta.url).href;
-/** NETWATCH_QUIET_MS and NETWATCH_SETTLE_MS of native/netwatch.h, with what a busy machine adds. */
+/**
+ * NETWATCH_QUIET_MS and NETWATCH_SETTLE_MS of native/netwatch.h, with a margin for a busy machine.
+ */
 const TOLD_MS = 250 + 500;
 const SETTLED_MS = 1_000 + 500;
 
@@ -49,9 +51,9 @@ describe('netwatch', { skip: labUnavailable() }, () => {
 
   const changes = (child: Child) => child.stdout.match(/changed\n/g)?.length ?? 0;
 
-  it('tells of devices, addresses and routes, of both families, once for what comes together', async () => {
+  it('reports devices, addresses and routes, of both families, once for changes that come together', async () => {
     const child = await watcher('');
-    let told = 0;
+    let reports = 0;
     for (const lines of [
       ['link add bridge0 type bridge'],
       ['addr add 203.0.113.1/24 dev bridge0'],
@@ -62,17 +64,17 @@ describe('netwatch', { skip: labUnavailable() }, () => {
     ]) {
       await lab.client.configure(lines);
       await sleep(TOLD_MS);
-      assert.equal(changes(child), ++told, lines[0]);
+      assert.equal(changes(child), ++reports, lines[0]);
     }
     child.write('\n');
     await child.waitForLine(/ended\n/);
     await lab.client.configure(['link add bridge1 type bridge', 'link del bridge1']);
     await sleep(TOLD_MS);
-    assert.equal(changes(child), told, 'after its end');
+    assert.equal(changes(child), reports, 'after its end');
     await child.stop('SIGKILL');
   });
 
-  it('tells in time of changes that go on and on', async () => {
+  it('reports an endless series of changes in time', async () => {
     const child = await watcher('');
     const end = performance.now() + SETTLED_MS;
     for (let i = 0; performance.now() < end; i++) {
@@ -86,7 +88,7 @@ describe('netwatch', { skip: labUnavailable() }, () => {
     await child.stop('SIGKILL');
   });
 
-  it('says nothing of the device that it is told to ignore', async () => {
+  it('reports nothing about the ignored device', async () => {
     await lab.client.configure(['link add own type bridge']);
     const child = await watcher('own');
     await lab.client.configure([
@@ -103,7 +105,7 @@ describe('netwatch', { skip: labUnavailable() }, () => {
     await lab.client.configure(['link del own']);
   });
 
-  it('does not hold the process, and survives its end and that of a worker', async () => {
+  it('does not keep the process alive, and survives its end and that of a worker', async () => {
     const scripts = [
       `addon().netwatchStart('', () => {});`,
       `addon().netwatchStart('', () => {}); process.exit(0);`,

@@ -1,6 +1,6 @@
 /**
- * The whole program as a user whom this machine doesn't know, as containers run it: no passwd
- * entry, maybe no home.
+ * The whole program as a user that this machine doesn't know, as in containers: no passwd entry,
+ * maybe no home.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -36,7 +36,7 @@ describe('as a user without a passwd entry', {
     await rm(directory, { recursive: true, force: true });
   });
 
-  /** Until it is ready, or has ended. */
+  /** Waits until it is ready, or has ended. */
   async function proxy(
     remote: string,
     more: readonly string[],
@@ -68,14 +68,14 @@ describe('as a user without a passwd entry', {
     });
     const exited = once(child, 'exit');
     const timer = setTimeout(() => child.kill('SIGKILL'), TIMEOUT_MS);
-    let said = '';
+    let output = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      said += text;
-      if (/^tunnel: ready$/m.test(said)) child.kill('SIGINT');
+      output += text;
+      if (/^tunnel: ready$/m.test(output)) child.kill('SIGINT');
     });
     const [status] = await exited;
     clearTimeout(timer);
-    return `${said}status ${status}`;
+    return `${output}status ${status}`;
   }
 
   for (const [name, environment] of [
@@ -84,12 +84,12 @@ describe('as a user without a passwd entry', {
     ['without HOME', {}],
   ] as const) {
     it(`works ${name}, with a user in -r`, async () => {
-      const said = await proxy(`${sshd.user}@127.0.0.1:${sshd.port}`, [], environment);
-      assert.match(said, /^tunnel: ready\n(.*\n)*status 0$/m);
+      const output = await proxy(`${sshd.user}@127.0.0.1:${sshd.port}`, [], environment);
+      assert.match(output, /^tunnel: ready\n(.*\n)*status 0$/m);
     });
   }
 
-  it('takes the user from USER, and says what to write where that is not set', async () => {
+  it('takes the user from USER, and says what to write if that is not set', async () => {
     const remote = `127.0.0.1:${sshd.port}`;
     assert.match(await proxy(remote, [], { USER: sshd.user }), /^tunnel: ready/m);
     assert.match(
@@ -99,7 +99,11 @@ describe('as a user without a passwd entry', {
   });
 
   it('says that the system ssh does not run for such a user', async () => {
-    const said = await proxy(`${sshd.user}@127.0.0.1:${sshd.port}`, ['--transport', 'openssh'], {});
-    assert.match(said, /error \[openssh-unusable\].*passwd file\n.*--transport ssh2/);
+    const output = await proxy(
+      `${sshd.user}@127.0.0.1:${sshd.port}`,
+      ['--transport', 'openssh'],
+      {},
+    );
+    assert.match(output, /error \[openssh-unusable\].*passwd file\n.*--transport ssh2/);
   });
 });

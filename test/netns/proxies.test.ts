@@ -1,6 +1,5 @@
 /**
- * `tunnel proxy` with the clients that people use, against real servers that only the jump host can
- * reach.
+ * `tunnel proxy` with popular clients, against real servers that only the jump host can reach.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -27,9 +26,9 @@ import { moduleMissing } from '../support/requirements.ts';
 import { MAIN, REMOTE, startDialer, startTunnel } from '../support/tunnel.ts';
 
 const WEBSERVER = fileURLToPath(new URL('../support/webserver.js', import.meta.url));
-/** Debian's own, whatever else is in the PATH. */
+/** Debian's own Python, whatever else is in PATH. */
 const PYTHON = '/usr/bin/python3';
-/** What a server sees as its peer: the jump host chooses the family where it resolves the name. */
+/** The peers that a server may see: the jump host chooses the family when it resolves the name. */
 const FROM_JUMPHOST = [JUMPHOST_PRIVATE4, JUMPHOST_PRIVATE6];
 /** An address of the uplink, which the client reaches without any tunnel, and the client's own. */
 const UPLINK = '198.51.100.1';
@@ -73,7 +72,7 @@ describe('tunnel proxy', {
     const web = await lab.api1.spawn([process.execPath, WEBSERVER, files]);
     running.push(web);
     await web.waitForLine(/ready\n/);
-    // What is reached without the tunnel: says who asked.
+    // A server reached without the tunnel: it sends its peer's address.
     const direct = await lab.uplink.spawn([
       'ncat',
       '-lk',
@@ -104,7 +103,7 @@ describe('tunnel proxy', {
     ]);
   const socks = (scheme: string, port = all.port) => ['--proxy', `${scheme}://127.0.0.1:${port}`];
 
-  it('serves curl in all its ways, by address and by name', async () => {
+  it('serves curl with all proxy protocols, by address and by name', async () => {
     const ways = [
       ['socks5', `http://${API1}/`],
       ['socks5', `http://[${API1_6}]/`],
@@ -185,7 +184,7 @@ describe('tunnel proxy', {
     }
   });
 
-  it('serves urllib, by its environment', { skip: moduleMissing(PYTHON, 'urllib') }, async () => {
+  it('serves urllib by its environment', { skip: moduleMissing(PYTHON, 'urllib') }, async () => {
     const program = `
 import json, sys, urllib.error, urllib.request
 for url in sys.argv[1:]:
@@ -214,7 +213,7 @@ for url in sys.argv[1:]:
     assert.match(third, /^502 tunnel: .*refused/i);
   });
 
-  it('serves requests, with a session that is kept', {
+  it('serves requests, with a persistent session', {
     skip: moduleMissing(PYTHON, 'requests', 'socks'),
   }, async () => {
     const program = `
@@ -261,7 +260,7 @@ print('done')
     }
   });
 
-  it('serves a Go program, by its environment', { skip: goProgramMissing('fetch') }, async () => {
+  it('serves a Go program by its environment', { skip: goProgramMissing('fetch') }, async () => {
     const program = goProgram('fetch');
     for (const scheme of ['http', 'socks5']) {
       const proxy = `${scheme}://127.0.0.1:${all.port}`;
@@ -310,7 +309,7 @@ print('done')
       '%{http_code}',
       `http://${UPLINK}:8080/`,
     );
-    assert.match(refused.stdout, /no target holds it\n.*\n403$/);
+    assert.match(refused.stdout, /no target contains it\n.*\n403$/);
     const unknown = await curl(
       ...socks('http', mixed.port),
       '-w',
@@ -321,7 +320,7 @@ print('done')
       unknown.stdout,
       /^tunnel: the name other\.example can't be resolved here: .*\n.*\n502$/,
     );
-    // The machine's own addresses aren't the jump host's.
+    // Loopback means this machine, not the jump host.
     const own = await curl(
       ...socks('http', mixed.port),
       '-w',
@@ -331,7 +330,7 @@ print('done')
     assert.match(own.stdout, /dialled directly: .*refused.*\n.*\n502$/i);
   });
 
-  it('asks clients on other machines who they are, and dials nothing of this machine for them', async () => {
+  it('demands a password from clients on other machines, and dials nothing on this machine for them', async () => {
     const users = join(files, 'users');
     writeFileSync(users, 'ann:secret\n', { mode: 0o600 });
     const { child, port } = await startProxy(
@@ -379,7 +378,7 @@ print('done')
     assert.deepEqual(await tunnel.stop('SIGINT'), { status: 0, signal: null });
   });
 
-  it('survives ten thousand clients that say nothing', async () => {
+  it('survives ten thousand clients that send nothing', async () => {
     const status = () => readFileSync(`/proc/${all.child.pid}/status`, 'utf8');
     const limit = Number(
       /Max open files\s+(\d+)/.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? 1024,
@@ -401,7 +400,7 @@ print('done')
     assert.equal((await curl(...socks('http'), `http://${API1}/`)).status, 0);
   });
 
-  it('stops in order, and says at once what a port is not free for', async () => {
+  it('stops in order, and says at once when a port is not free', async () => {
     const other = await startProxy(lab, '--socks', '0');
     const again = await lab.client.exec([
       process.execPath,

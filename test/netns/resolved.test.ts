@@ -1,6 +1,6 @@
 /**
- * Per-link settings in a real systemd-resolved, which runs in namespaces of its own with a D-Bus of
- * its own.
+ * Per-link settings in a real systemd-resolved, which runs in separate namespaces with its own
+ * D-Bus.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ const found = findResolved();
 const skip = resolvedMissing() || labUnavailable('dbus-daemon', 'dig', 'unshare');
 
 /**
- * A network, an empty /run, and users among which is systemd-resolve. The mounts go with the last
+ * Runs a command with an empty /run and with a user systemd-resolve. The mounts go with the last
  * process in them.
  */
 const SETUP = `set -e
@@ -25,7 +25,7 @@ mount -t tmpfs tmpfs /run
 for file in passwd group resolv.conf; do mount --bind "$0/$file" /etc/$file; done
 exec "$@"`;
 
-test('systemd-resolved takes, keeps, and forgets with the device what it is told', {
+test('systemd-resolved takes and keeps the settings, and forgets them with the device', {
   skip,
   timeout: 60_000,
 }, async () => {

@@ -1,4 +1,4 @@
-/** The TCP endpoint against Linux's own, over a device that loses and reorders frames. */
+/** The TCP endpoint against Linux's own TCP, over a device that loses and reorders frames. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -7,7 +7,7 @@ import { run } from '../support/process.ts';
 
 const CHECK = fileURLToPath(new URL('../support/tcplinux.js', import.meta.url));
 const LONG = process.env['TUNNEL_LONG'] === '1';
-/** Each way. */
+/** In each direction. */
 const FLOWS = LONG ? 200 : 50;
 const FLOW_BYTES = LONG ? 50_000_000 : 2_000_000;
 const SEED = 13;

@@ -1,4 +1,4 @@
-/** Bytes through the tunnel: right, in both directions, many flows at once. */
+/** Bytes through the tunnel arrive unchanged, in both directions, over many flows at once. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { API1, API1_6, Port, PRIVATE4, PRIVATE6 } from '../support/addresses.ts';
@@ -45,7 +45,7 @@ describe('transfers', { skip: labUnavailable() }, () => {
     assert.deepEqual(result, { flows: 200, wrong: 0 });
   });
 
-  it('put nothing on the uplink but the SSH connection', async () => {
+  it('put only the SSH connection on the uplink', async () => {
     const uplink = await lab.uplink.capture('any', 'net 10.77.0.0/16 or net 198.18.0.0/15');
     await lab.client.exec(['curl', '-sS', `http://${API1}/bytes/100000`]);
     assert.deepEqual(await uplink.stop(), []);

@@ -1,10 +1,10 @@
 /**
- * The clients that a tunnel to a cloud is for: the openstack command, and the library of
+ * The clients that tunnels to a cloud are for: the openstack command, and the library of
  * Terraform's provider, against a real Keystone and stand-ins for the other services, whose front
  * admits the jump host's address only.
  *
- * Each way into the tunnel (`WAYS`) is shown with both. The tunnel is told the name of the cloud
- * and nothing else; only the jump host knows the names of its services, and permits them by name.
+ * Each way into the tunnel (`WAYS`) is tested with both. The tunnel gets only the name of the
+ * cloud; only the jump host knows the names of its services, and permits them by name.
  */
 import assert from 'node:assert/strict';
 import { copyFileSync } from 'node:fs';
@@ -26,16 +26,17 @@ const PARALLEL = 10;
 const CLIENT_TIMEOUT_MS = 120_000;
 const START_TIMEOUT_MS = 20_000;
 
-/** One way of bringing a client's connections into the tunnel. */
+/** One way to bring a client's connections into the tunnel. */
 interface Way {
   readonly name: string;
-  /** Starts what has to run beside the clients. */
+  /** Starts what must run while the clients do. */
   start(cloud: CloudLab): Promise<Child | undefined>;
   /** Turns a client's command into the one to run. */
   wrap(argv: readonly string[]): string[];
   readonly env?: Readonly<Record<string, string>>;
   /**
-   * Another test has shown many connections at a time already: each client costs a second of CPU.
+   * Skips tests with many clients at a time; another test covers that, and each client costs a
+   * second of CPU.
    */
   readonly brief?: true;
 }
@@ -76,7 +77,7 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
   let cloud: CloudLab;
   before(async () => {
     cloud = await CloudLab.create({ sshd: { variant: 'hardened', permitOpen: TARGETS } });
-    // Terraform's library looks in the working directory; HOME it takes from the passwd file.
+    // Terraform's library looks in the working directory; it takes HOME from the passwd file.
     const home = cloud.lab.clientHome;
     copyFileSync(join(home, '.config/openstack/clouds.yaml'), join(home, 'clouds.yaml'));
   });
@@ -94,7 +95,7 @@ describe('clients of a cloud', { skip: keystoneUnavailable() }, () => {
       ...(input !== undefined && { input }),
     });
 
-  it('fail without the tunnel, and the API hears nothing of them', async () => {
+  it('fail without the tunnel, and no request reaches the API', async () => {
     const commands = ['token issue', 'catalog list', 'endpoint list'].map((words) =>
       words.split(' '),
     );

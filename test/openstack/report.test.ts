@@ -15,7 +15,7 @@ import {
 import type { ExecResult } from '../support/process.ts';
 import { MAIN, REMOTE } from '../support/tunnel.ts';
 
-/** All but the last: cinder. */
+/** All except the last: cinder. */
 const PERMITTED = TARGETS.slice(0, -1);
 const PROHIBITED = TARGETS.at(-1) ?? '';
 
@@ -54,7 +54,7 @@ describe('tunnel openstack', { skip: keystoneUnavailable() }, () => {
   };
 
   for (const name of ['demo', 'unversioned', 'credential', 'admin']) {
-    it(`finds the targets of a cloud, and what the jump host permits of them (${name})`, async () => {
+    it(`finds the targets of a cloud, and which of them the jump host permits (${name})`, async () => {
       const { targets, endpoints, region, permitOpen } = await reportJson(name);
       assert.deepEqual(
         targets.map(({ target }: { target: string }) => target),
@@ -70,7 +70,7 @@ describe('tunnel openstack', { skip: keystoneUnavailable() }, () => {
     });
   }
 
-  it('asks through the jump host only', () => {
+  it('asks only through the jump host', () => {
     const log = cloud.accessLog();
     assert.ok(log.length > 0);
     assert.deepEqual(new Set(log.map(({ source }) => source)), new Set([JUMPHOST_PRIVATE4]));
@@ -103,7 +103,7 @@ describe('tunnel openstack', { skip: keystoneUnavailable() }, () => {
     assert.equal(added.linked, true);
   });
 
-  it('keeps the catalog, and neither keeps nor prints what is secret', async () => {
+  it('keeps the catalog, and neither keeps nor prints secrets', async () => {
     rmSync(cache, { recursive: true, force: true });
     const { id, secret } = cloud.seeded.lasting;
     const secrets = [ADMIN_PASSWORD, DEMO_PASSWORD, secret];
@@ -135,7 +135,7 @@ describe('tunnel openstack', { skip: keystoneUnavailable() }, () => {
     assert.ok(catalogAge > 0 && catalogAge < 60, String(catalogAge));
   });
 
-  it('takes nothing but auth_url without the catalog', async () => {
+  it('takes only auth_url without the catalog', async () => {
     const before = cloud.accessLog().length;
     const { status, stdout } = await runReport('wrong-password', 'off', ['--format', 'targets']);
     assert.equal(status, 0);
@@ -181,7 +181,7 @@ describe('tunnel openstack', { skip: keystoneUnavailable() }, () => {
     });
   }
 
-  it('takes the interface of the configuration', async () => {
+  it('uses the interface in the configuration', async () => {
     const { targets } = await reportJson('internal');
     assert.deepEqual(
       targets.map(({ target }: { target: string }) => target),

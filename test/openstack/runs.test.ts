@@ -1,6 +1,6 @@
 /**
- * Runs with --os-cloud, beside what clients make of them (clients.test.ts): which targets come of
- * it, what becomes of a run whose cloud can't be asked, and the allow-list of a cloud.
+ * Runs with --os-cloud (clients.test.ts tests clients in them): the resulting targets, runs whose
+ * cloud can't be asked, and a cloud's allow-list.
  */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -20,7 +20,7 @@ import { MAIN, REMOTE } from '../support/tunnel.ts';
 
 const NEUTRON = 'neutron.cloud.example:9696';
 const TIMEOUT_MS = 60_000;
-/** A command that is not run unless everything stands. */
+/** The command of exec must only run when everything is set up. */
 const COMMANDS = {
   connect: { args: [], tail: [] },
   proxy: { args: ['proxy'], tail: ['--listen', '127.0.0.1:0'] },
@@ -56,8 +56,8 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
   const requestsTo = (host: string) =>
     cloud.accessLog().filter((entry) => entry.host === host).length;
 
-  describe('that can not be asked', () => {
-    /** exec has a status of its own for all that is the tunnel's. */
+  describe('that cannot be asked', () => {
+    /** exec has one status for all errors of the tunnel. */
     for (const [name, code, exit] of [
       ['nowhere', 'openstack-cloud', 2],
       ['wrong-password', 'openstack-auth-failed', 3],
@@ -69,7 +69,7 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
       it(`ends before anything is captured: ${name}`, async () => {
         const before = await cloud.lab.client.hostState();
         for (const [command, { args, tail }] of Object.entries(COMMANDS)) {
-          // They have all that matters here in common: one cloud shows it.
+          // They share all code that matters here: one cloud is enough.
           if (command !== 'connect' && name !== 'wrong-password') continue;
           const { status, stdout, stderr } = await tunnel([
             ...[...args, '-r', REMOTE, '-v', '--os-catalog', 'refresh', '--os-cloud', name],
@@ -87,7 +87,7 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
       });
     }
 
-    it('is told before the jump host is dialled where its files are to blame', async () => {
+    it('reports errors in its files before the jump host is dialled', async () => {
       const file = join(cloud.directory, 'malformed.yaml');
       writeFileSync(file, 'clouds:\n  demo:\n    auth: {username: "u\n');
       const { status, stderr } = await tunnel(['-r', 'nobody@192.0.2.1:9', '--os-cloud', 'demo'], {
@@ -98,7 +98,7 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
     });
   });
 
-  it('has the endpoints of the catalog, of its links, or auth_url alone; and says how old they are', async () => {
+  it('has the endpoints of the catalog, of its links, or auth_url alone; and reports their age', async () => {
     const counted = async (...options: readonly string[]) => {
       const { status, stderr, stdout } = await exec(
         ['--os-cloud', 'demo', ...options],
@@ -134,7 +134,7 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
     assert.equal(cloud.accessLog().length, before);
   });
 
-  it('has those of the cloud that the environment describes, as in a CI job', async () => {
+  it('has the endpoints of the cloud that the environment describes, as in a CI job', async () => {
     const { id, secret } = cloud.seeded.lasting;
     const args = [
       'exec',
@@ -161,8 +161,8 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
     assert.match(stderr, /5 targets of the cloud envvars/);
   });
 
-  it('has them where exec can give no network of its own, too', async () => {
-    // Without capabilities, so that a namespace of the network would need one of users.
+  it('has them even where exec cannot make a network', async () => {
+    // Without capabilities a network namespace needs a user namespace.
     const argv = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', process.execPath, MAIN];
     const wanted = [
       'exec',
@@ -182,7 +182,7 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
     assert.deepEqual(JSON.parse(stdout), []);
   });
 
-  it('keeps to an allow-list that lacks an endpoint, and says which', async () => {
+  it('obeys an allow-list that lacks an endpoint, and says which', async () => {
     const list = join(cloud.directory, 'allow');
     writeFileSync(list, `${TARGETS.filter((target) => target !== NEUTRON).join('\n')}\n`);
     const before = requestsTo('neutron.cloud.example');
@@ -216,7 +216,7 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
     assert.equal(cloud.accessLog().length, before);
   });
 
-  it('tells in a dry run what it has asked for, and that then suffices', async () => {
+  it('prints in a dry run what it has asked for, and that list then suffices', async () => {
     const list = join(cloud.directory, 'learned');
     const command = openstack('network list -f json');
     const dry = await exec(['--os-cloud', 'demo', '--dry-run-to', list], ...command);

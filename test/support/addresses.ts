@@ -13,8 +13,8 @@ export const UNKNOWN_NAME = 'missing.lab.example';
 /** The client and its uplink, where uplinkserver.ts runs. */
 export const CLIENT4 = '192.0.2.2';
 /**
- * Nobody has it on the client's link, which keeps what is sent there for the seconds in which it
- * asks who has.
+ * Nobody has it on the client's link; packets to it wait some seconds while the kernel asks for its
+ * owner.
  */
 export const SILENT4 = '192.0.2.77';
 export const CLIENT6 = '2001:db8:1::2';
@@ -52,8 +52,7 @@ export function extraAddress6(host: 1 | 2, index: number): string {
 /** An address of api1 that answers nothing to TCP: its SYNs are dropped. */
 export const BLACKHOLE4 = '10.77.0.66';
 export const BLACKHOLE6 = '2001:db8:77::66';
-/**
- * No such host: the jump host's neighbour discovery fails after about 3 s (v4 and v6), with
+/** No such host: the jump host's neighbour discovery fails after about 3 s (v4 and v6), with
  * EHOSTUNREACH.
  */
 export const ABSENT4 = '10.77.0.99';
@@ -67,7 +66,7 @@ export const UNREACHABLE_PREFIX6 = '2001:db8:77:0:99::/80';
 /** What the API hosts listen on, each on all their addresses of both families (apiserver.ts). */
 export const Port = {
   /**
-   * Echoes; when the peer has ended its side, says `bye N bytes` with what it had received and ends
+   * Echoes; when the peer ends its side, it sends `bye N bytes` with the number received, and ends
    * too.
    */
   echo: 7,
@@ -83,15 +82,17 @@ export const Port = {
   stall: 7002,
   /** Sends without end and never reads. */
   flood: 7003,
-  /** Says `half ID`, ends its side at once and goes on reading; `GET /half/ID` tells what came. */
+  /**
+   * Sends `half ID`, ends its side at once and goes on reading; `GET /half/ID` reports what it got.
+   */
   half: 7004,
   /** Dropped by a packet filter on all addresses: no answer to a SYN. */
   blackhole: 7005,
   /** Nobody listens: the kernel answers RST. */
   closed: 7006,
   /**
-   * Gets a number of milliseconds, and the peer's end; so long after it, it says `late` and ends
-   * too.
+   * Reads a number of milliseconds and the peer's end; that long after the end it sends `late` and
+   * ends too.
    */
   late: 7007,
 } as const;
@@ -99,8 +100,8 @@ export const Port = {
 export const RESET_AFTER_BYTES = 1000;
 
 /**
- * What the `hardened` sshd permits unless told otherwise; a closed port is among them, so that
- * refused can be told from prohibited.
+ * What the `hardened` sshd permits by default; a closed port is included, so that tests can
+ * distinguish refused from prohibited.
  */
 export const HARDENED_PERMIT_OPEN: readonly string[] = [
   ...[API1, API2, `[${API1_6}]`, `[${API2_6}]`].flatMap((host) => [

@@ -13,9 +13,9 @@
  *   GET  /slow?ms=N           an answer N ms later
  *   GET  /half/ID             JSON {sha256, bytes, ended} of a connection to the half port
  *
- * The other ports speak plain TCP and each have one odd manner (see `Port`). All of them tolerate a
- * peer that vanishes; nothing here has a timeout, so that what ends a connection is always the test
- * or what it tests.
+ * The other ports speak plain TCP, each with one odd behaviour (see `Port`). All of them tolerate a
+ * peer that vanishes. Nothing here has a timeout, so a connection is only ended by the test or by
+ * the program under test.
  */
 import { createHash, type Hash } from 'node:crypto';
 import {
@@ -29,7 +29,7 @@ import { pipeline } from 'node:stream/promises';
 import { Port, RESET_AFTER_BYTES } from './addresses.ts';
 import { pseudoRandomChunks, pseudoRandomDigest } from './bytes.ts';
 
-/** Room for a test that opens thousands of connections at once. */
+/** Enough for a test that opens thousands of connections at once. */
 const LISTEN_BACKLOG = 4096;
 const MAX_TRANSFER_BYTES = 100e9;
 const CHARGEN_LINE = 72;
@@ -128,7 +128,7 @@ function discard(socket: Socket): void {
   socket.on('end', () => socket.end());
 }
 
-/** Writes what `next` gives for as long as the peer takes it. */
+/** Writes what `next` returns, for as long as the peer takes it. */
 function sendWithoutEnd(socket: Socket, next: () => string | Buffer): void {
   const fill = () => {
     while (socket.writable && socket.write(next()));
@@ -178,11 +178,11 @@ function late(socket: Socket): void {
   socket.on('end', () => setTimeout(() => socket.end('late\n'), Number(text)));
 }
 
-/** `unread`: not even the first read happens, so that the kernel's buffer alone fills. */
+/** `unread`: reads nothing at all, so only the kernel's buffer fills. */
 function tcpServer(serve: (socket: Socket) => void, { unread = false } = {}): Server {
   return createServer({ allowHalfOpen: true, pauseOnConnect: unread }, (socket) => {
-    // Peers of a test may vanish at any moment; the connection is then over, and nobody here needs
-    // to know why.
+    // A test's peers may vanish at any moment; the connection is then over, and the reason doesn't
+    // matter here.
     socket.on('error', () => socket.destroy());
     serve(socket);
   });

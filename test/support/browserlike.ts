@@ -1,7 +1,7 @@
 /**
- * Fetches http://NAME/ the way browsers do: A, AAAA and HTTPS are asked for at once at the first
- * resolver of resolv.conf (RFC 9460 §3), and the addresses are connected to by RFC 8305, IPv6
- * first. Prints one line of JSON (`BrowserLike`).
+ * Fetches http://NAME/ as browsers do: asks the first resolver of resolv.conf for A, AAAA and HTTPS
+ * at once (RFC 9460 §3), and connects to the addresses by RFC 8305, IPv6 first. Prints one line of
+ * JSON (`BrowserLike`).
  *
  *   node browserlike.js NAME
  */
@@ -11,13 +11,13 @@ import { connect } from 'node:net';
 import { type Answer, decode, encode, type RecordType } from 'dns-packet';
 
 export interface BrowserLike {
-  /** Until the last of the three answers. */
+  /** Milliseconds until the last of the three answers. */
   readonly resolvedMs: number;
   readonly ipv4: readonly string[];
   readonly ipv6: readonly string[];
-  /** Records of type HTTPS, and RCODE of the answer. */
+  /** The number of HTTPS records, and the answer's RCODE. */
   readonly https: readonly [number, number];
-  /** Until the connection, from the first query on. */
+  /** Milliseconds from the first query to the connection. */
   readonly connectedMs: number;
   readonly connectedTo: string;
   readonly body: string;

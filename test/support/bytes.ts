@@ -1,5 +1,5 @@
 /**
- * Reproducible noise: both ends of a transfer can make it, so that a test knows the digest of what
+ * Reproducible noise: both ends of a transfer can generate it, so a test knows the digest of what
  * it should receive.
  */
 import { createCipheriv, createHash } from 'node:crypto';
@@ -22,7 +22,7 @@ export function pseudoRandomBytes(length: number, seed: string): Buffer {
   return Buffer.concat([...pseudoRandomChunks(length, seed)]);
 }
 
-/** The SHA-256 of `pseudoRandomBytes(length, seed)` in hex, without holding them. */
+/** The SHA-256 of `pseudoRandomBytes(length, seed)` in hex, without keeping them in memory. */
 export function pseudoRandomDigest(length: number, seed: string): string {
   const hash = createHash('sha256');
   for (const chunk of pseudoRandomChunks(length, seed)) hash.update(chunk);

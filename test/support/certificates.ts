@@ -1,4 +1,4 @@
-/** A certificate authority of the test's own, and a server's certificate. */
+/** The test's own certificate authority, and a server's certificate. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { mustRun } from './process.ts';

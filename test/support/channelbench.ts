@@ -1,5 +1,5 @@
 /**
- * The multiplexer over a server in the test's hands (fakeprotocol.ts), and its channels in any
+ * The multiplexer over a server that the test controls (fakeprotocol.ts), with channels in any
  * state.
  */
 import assert from 'node:assert/strict';
@@ -20,7 +20,7 @@ export class Bench {
   readonly multiplexer: Multiplexer;
   now = 0;
 
-  /** `memory`: as if what comes were views of an inbox's. */
+  /** With `inbox`, received data count as views of its memory. */
   constructor(inbox?: Pick<Inbox, 'memory'>) {
     const socket = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
     this.multiplexer = new Multiplexer({

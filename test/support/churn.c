@@ -1,19 +1,18 @@
 /*
- * churn: short connections as fast as they go, each with a token of its own, so that bytes of one
- * connection on another are seen.
+ * churn: makes short connections as fast as possible, each with its own token, and so detects bytes
+ * of one connection on another.
  *
  *   churn serve PORT                          on all addresses; prints "listening"
  *   churn run ADDRESS PORT COUNT AT_ONCE      prints "done N" for each tenth of COUNT, then JSON
  *
- * One token there and back is a connection. Its last byte says who ends it:
+ * Each connection carries one token there and back. The token's last byte says who ends it:
  *
  *   CLIENT  the client closes                 the client's kernel keeps the tuple in TIME_WAIT
  *   HALF    the client ends its side, waits   the same, after FINs both ways
- *   SERVER  the server closes                 only what is between them keeps the tuple
- *   RESET   the client resets                 nobody keeps it: it may come again at once
+ *   SERVER  the server closes                 only the program in between keeps the tuple
+ *   RESET   the client resets                 nobody keeps it: it may be reused at once
  *
- * A connection that has no port (EADDRNOTAVAIL: all in TIME_WAIT) is tried again, and counted as
- * such.
+ * A connection that gets no port (EADDRNOTAVAIL: all in TIME_WAIT) is retried, and counted as such.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,7 +33,7 @@
 #define EVENTS 256
 #define MAX_AT_ONCE 4096
 #define NO_PORT_PAUSE_MS 5
-/* A connection that takes longer is counted as late, and given up. */
+/* A connection that takes longer is counted as late and given up. */
 #define LIMIT_MS 30000
 #define MAX_ERRORS 160
 

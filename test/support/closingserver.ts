@@ -1,11 +1,11 @@
 /**
  * An SSH server whose channels end with CHANNEL_CLOSE alone: `node closingserver.js PORT
- * AUTHORIZED_KEYS HOST_KEY...`. Servers that are written in Go or for Twisted end them so when the
- * target has ended. It carries direct-tcpip channels to real TCP targets. RFC 4254, 5.3: what was
- * sent before the CLOSE is still to be delivered.
+ * AUTHORIZED_KEYS HOST_KEY...`. Servers written in Go or with Twisted end channels this way when
+ * the target has ended. It carries direct-tcpip channels to real TCP targets. RFC 4254, 5.3: data
+ * sent before the CLOSE must still be delivered.
  *
  * It prints `ready`, and for each line on standard input how many CHANNEL_EOF and CHANNEL_CLOSE it
- * has sent, by ssh2's own record of what goes out: `sent EOF CLOSE`.
+ * has sent, counted in ssh2's own output: `sent EOF CLOSE`.
  */
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -23,8 +23,8 @@ function record(line: string): void {
 }
 
 /**
- * Copies both ways. When the target has ended, the channel is closed as soon as the last byte is
- * sent, without its end.
+ * Copies both ways. When the target has ended, it closes the channel as soon as the last byte is
+ * sent, without an EOF.
  */
 function carry(channel: ServerChannel, target: ReturnType<typeof connect>): void {
   target.on('data', (chunk) => {
@@ -48,7 +48,7 @@ const server = new ssh2.Server(
   (client) => {
     client.on('authentication', (context) => {
       const key = context.method === 'publickey' ? context.key.data.toString('base64') : undefined;
-      // Whose key it is, is enough here: ssh2 leaves it to its user to check the signature.
+      // ssh2 leaves checking the signature to its caller; here it is enough to compare the key.
       if (key !== undefined && authorized.some((line) => line.split(' ')[1] === key))
         context.accept();
       else context.reject(['publickey']);

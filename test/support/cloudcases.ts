@@ -1,9 +1,9 @@
 /**
- * Configurations of clouds, and what clients make of them: the table of
+ * Configurations of clouds, and how clients read them: the table of
  * unit/openstack/cloudsyaml.test.ts.
  */
 
-/** What both can be asked for; undefined and null are the same. */
+/** The settings that both report; undefined and null are the same. */
 export interface Seen {
   readonly name?: string;
   readonly authUrl?: string;
@@ -25,19 +25,18 @@ export interface Seen {
 export interface Case {
   readonly what: string;
   /**
-   * `work/`, `home/` and `xdg/` are the working directory, HOME and XDG_CONFIG_HOME (where it is
-   * set).
+   * `work/`, `home/` and `xdg/` are the working directory, HOME and XDG_CONFIG_HOME (if it is set).
    */
   readonly files: Readonly<Record<string, string>>;
-  /** `$T` stands for the directory that has them. */
+  /** `$T` stands for the directory that contains them. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cloud?: string;
   readonly region?: string;
-  /** A part of it is enough. */
+  /** Only a part of it is compared. */
   readonly expected?: Seen;
-  /** Code, and what the message or hint says. */
+  /** The code, and a part of the message or hint. */
   readonly error?: readonly [code: string, text: RegExp];
-  /** Each must be among the warnings. */
+  /** Each must occur in the warnings. */
   readonly warnings?: readonly RegExp[];
   /** Why openstacksdk isn't compared. */
   readonly differs?: string;
@@ -76,7 +75,7 @@ export const CASES: readonly Case[] = [
     env: { OS_CLOUD: 'one', OS_PASSWORD: 'ep', OS_AUTH_TYPE: 'v3token' },
     expected: { authType: 'password', password: 'p' },
     warnings: [
-      /^OS_AUTH_TYPE, OS_PASSWORD are set beside the cloud "one".*here they are not used$/,
+      /^OS_AUTH_TYPE, OS_PASSWORD are set, but not used for the cloud "one".*this program doesn't$/,
     ],
   },
   {
@@ -140,7 +139,7 @@ export const CASES: readonly Case[] = [
       [`${HOME}/secure.yaml`]: 'clouds: {one: {auth: {password: from-secure}}}',
     },
     expected: { password: 'from-secure', username: 'u' },
-    warnings: [/reads secure\.yaml only beside/],
+    warnings: [/reads secure\.yaml only in the directory of/],
   },
   {
     what: 'OS_CLIENT_SECURE_FILE',
@@ -370,7 +369,7 @@ export const CASES: readonly Case[] = [
     what: 'a setting that only looks like a service',
     files: { 'work/clouds.yaml': `clouds:\n  one:\n    ${AUTH}\n    uplink_interface: eth0\n` },
     expected: { interface: 'public' },
-    warnings: [/uplink_interface.*"eth0" is no interface.*not used/],
+    warnings: [/uplink_interface.*"eth0" is not an interface.*not used/],
   },
   {
     what: 'malformed JSON',
@@ -380,7 +379,7 @@ export const CASES: readonly Case[] = [
   {
     what: 'no mapping',
     files: { 'work/clouds.yaml': '- one\n' },
-    error: ['openstack-config', /is no mapping, but a list/],
+    error: ['openstack-config', /is not a mapping, but a list/],
   },
   {
     what: 'a missing cloud',

@@ -1,7 +1,7 @@
 /**
- * Stand-ins for nova, glance, neutron and cinder: they answer version discovery and empty lists,
- * and nothing else, to whoever sends a token; `/slow` is never answered. `node cloudstandins.js`
- * listens on 127.0.0.1:8000 and tells the services apart by the Host header.
+ * Stand-ins for nova, glance, neutron and cinder: they answer only version discovery and empty
+ * lists, to any client with a token; `/slow` is never answered. `node cloudstandins.js` listens on
+ * 127.0.0.1:8000 and tells the services apart by the Host header.
  */
 import { createServer } from 'node:http';
 import { LINKED_ONLY } from './keystonecatalog.ts';

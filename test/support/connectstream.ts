@@ -1,4 +1,4 @@
-/** Flows as streams, for tests that read and write them as such. */
+/** Flows as streams, for tests that read and write streams. */
 import type { Duplex } from 'node:stream';
 import { streamOf } from '../../src/flow/conduitstream.ts';
 import type { ConnectOptions, Connector } from '../../src/flow/connector.ts';

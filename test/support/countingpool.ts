@@ -1,21 +1,21 @@
 import { type Slab, SlabPool } from '../../src/flow/memory.ts';
 
-/** A pool that counts which of its slabs somebody holds. */
+/** A pool that counts its slabs in use. */
 export class CountingPool extends SlabPool {
-  readonly #held = new Set<Slab>();
+  readonly #live = new Set<Slab>();
 
   get live(): number {
-    return this.#held.size;
+    return this.#live.size;
   }
 
   override take(): Slab {
     const slab = super.take();
-    this.#held.add(slab);
+    this.#live.add(slab);
     return slab;
   }
 
   override put(slab: Slab): void {
-    this.#held.delete(slab);
+    this.#live.delete(slab);
     super.put(slab);
   }
 }

@@ -1,26 +1,26 @@
 /**
- * Keys, known_hosts files and the client's home of one lab: everything that ssh needs to know, made
- * anew for each.
+ * Keys, known_hosts files and the client's home for one lab: everything that ssh needs, made for
+ * each lab.
  */
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { JUMPHOST4, JUMPHOST6 } from './addresses.ts';
 import { mustRun } from './process.ts';
 
-/** Of the encrypted key. */
+/** The encrypted key's passphrase. */
 export const PASSPHRASE = 'correct horse battery staple';
 /** The user that the jump host admits. */
 export const JUMP_USER = 'jump';
 const HOST_KEY_TYPES = ['ed25519', 'ecdsa', 'rsa'] as const;
-/** Below it, servers and clients with current defaults may refuse an RSA key. */
+/** Servers and clients with current defaults may refuse a shorter RSA key. */
 const RSA_BITS = '2048';
 
 export interface Credentials {
-  /** Private key files; the public key stands beside each, with `.pub`. */
+  /** Private key files; each has its public key beside it, with `.pub`. */
   readonly keys: {
     /** Authorised for the user `jump`. */
     readonly authorized: string;
-    /** Authorised too, encrypted with PASSPHRASE. */
+    /** Also authorised; encrypted with PASSPHRASE. */
     readonly encrypted: string;
     /** Not authorised for anybody. */
     readonly stranger: string;
@@ -30,20 +30,20 @@ export interface Credentials {
     readonly plain: string;
     /** The same, each host hashed. */
     readonly hashed: string;
-    /** Knows the jump host by another key, as after an attack or a reinstallation. */
+    /** Has another key for the jump host, as after an attack or a reinstallation. */
     readonly changed: string;
-    /** Knows nobody. */
+    /** Empty. */
     readonly empty: string;
   };
   /** sshd's private host keys, ed25519, ecdsa and rsa. */
   readonly hostKeys: readonly string[];
   /** The content of an authorized_keys file for `jump`. */
   readonly authorizedKeys: string;
-  /** For `ssh -F`: the hosts `jump` and `jump6`, no agent, nobody asked. */
+  /** For `ssh -F`: the hosts `jump` and `jump6`, no agent, no prompts. */
   readonly sshConfig: string;
 }
 
-/** Starts making the keys in `directory`; resolves when all of them are there. */
+/** Makes the keys in `directory`; resolves when all exist. */
 async function makeKeys(directory: string, hostKeys: readonly string[]): Promise<void> {
   const keygen = (path: string, type: string, passphrase: string, ...more: string[]) =>
     mustRun([
@@ -101,8 +101,8 @@ Host *
 }
 
 /**
- * Fills `directory` with keys and `home` (the client's) with a .ssh in which the defaults find the
- * right key and the right known_hosts. `ports` are those that sshd listens on, now or later in a
+ * Fills `directory` with keys and `home` (the client's) with a .ssh where the defaults find the
+ * right key and the right known_hosts. `ports` are those that sshd listens on at some time in the
  * test.
  */
 export async function makeCredentials(

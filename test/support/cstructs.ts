@@ -1,6 +1,6 @@
 /**
- * What the compiler makes of the C structs of a protocol header: constants, sizes, offsets and
- * whole messages.
+ * The constants, sizes, offsets and whole messages that the compiler gets from a protocol header's
+ * C structs.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 const NATIVE = fileURLToPath(new URL('../../../native', import.meta.url));
 
 /**
- * Compiles and runs `body` and returns what it has printed with these macros, by name:
+ * Compiles and runs `body` and returns, by name, what it prints with these macros:
  *
  *   SIZE(name)             `name.size`   of struct PREFIX_name
  *   AT(name, field, as)    `name.as`     the offset of a field of it

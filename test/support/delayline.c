@@ -1,32 +1,28 @@
 /*
  * delayline: a long cable between two network namespaces.
  *
- * Kernels without netem can't delay packets, so the lab lays this instead of a veth pair: a TUN
- * device in each of two namespaces, and this program, which hands every packet that leaves one of
- * them to the other after a fixed time, in order, with a seeded random loss and a limited rate
- * where asked for.
+ * Kernels without netem can't delay packets, so the lab uses this instead of a veth pair: a TUN
+ * device in each of two namespaces, and this program, which passes every packet that leaves one of
+ * them to the other after a fixed time, in order. It can drop a share of the packets at random
+ * (from a seed), and limit the rate.
  *
  *   left TUN  --read-->  queue (release = now + delay)  --write-->  right TUN
  *   left TUN  <--write--  queue (release = now + delay)  <--read--  right TUN
  *
  * - Packets keep their virtio header (Documentation/networking/tuntap.rst, linux/virtio_net.h), so
- *   that a TCP
- *   super-packet of up to 64 KiB passes whole, unfinished checksum included. One thread then
- * carries several hundred MB/s. With loss or a rate the devices don't offer segmentation: a lost or
- * paced packet is then one segment of at most the MTU, as on a real link.
- * - Each direction has one ring of bytes. A frame is read straight into it and written straight out
- *   of it. The ring
- *   holds what a line of LINE_BYTES_PER_SECOND has in flight; beyond it packets are dropped and
- * counted.
+ *   a TCP super-packet of up to 64 KiB passes whole, with its unfinished checksum. So one thread
+ *   carries several hundred MB/s. With loss or a rate the devices don't offer segmentation: a lost
+ *   or paced packet is then one segment of at most the MTU, as on a real link.
+ * - Each direction has one ring of bytes. Frames are read straight into it and written straight
+ *   out of it. The ring has space for what a line of LINE_BYTES_PER_SECOND has in flight; further
+ *   packets are dropped and counted.
  * - With --rate, packets leave one after the other at that rate (IP bytes, without link framing),
- *   and no more than
- *   --backlog bytes wait for it: the buffer of the router in front of the slow link.
- * - Ends on SIGTERM or SIGINT, and when standard input is closed by the other side, so that it
- *   doesn't outlive
- *   the process that started it. Counters then go to standard error.
+ *   and at most --backlog bytes wait for it: the buffer of the router in front of the slow link.
+ * - Ends on SIGTERM or SIGINT, and when the other side closes standard input, so it doesn't outlive
+ *   the process that started it. It then prints its counters to standard error.
  *
- * "ready" on standard output says that both devices exist. Addresses, routes and `up` are the
- * caller's business.
+ * "ready" on standard output says that both devices exist. The caller sets addresses, routes and
+ * `up`.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -52,16 +48,16 @@
 #include <unistd.h>
 
 #define NANOSECONDS UINT64_C(1000000000)
-/* What the ring is sized for: 10 Gbit/s over the delay, and no less than MIN_RING_BYTES. */
+/* The ring's size: 10 Gbit/s over the delay, but at least MIN_RING_BYTES. */
 #define LINE_BYTES_PER_SECOND UINT64_C(1250000000)
 #define MIN_RING_BYTES (UINT64_C(8) << 20)
 #define MAX_DELAY_MICROSECONDS 10000000
 /* An IPv6 header and its largest payload (65,575 octets) behind the virtio header. */
 #define MAX_FRAME 65600
-/* Frames read from one device before due frames of the other direction get their turn. */
+/* Frames read from one device before frames of the other direction may be delivered. */
 #define READ_BATCH 32
 /**
- * Without --backlog: what passes at the given rate in 100 ms, and room for a burst of a few
+ * The default of --backlog: what passes at the given rate in 100 ms, but at least a burst of a few
  * segments.
  */
 #define BACKLOG_MILLISECONDS 100
@@ -76,7 +72,7 @@ struct options {
   uint64_t backlog;
 };
 
-/* Stands before each frame in the ring. */
+/* Precedes each frame in the ring. */
 struct record {
   uint64_t release;
   uint64_t length;
@@ -91,7 +87,7 @@ struct line {
   int from, to;
   uint8_t *ring;
   size_t size, head, tail, end, records;
-  uint64_t free_at; /* when the rate-limited link has sent all it was given */
+  uint64_t free_at; /* when the rate-limited link has sent everything in its queue */
   uint64_t passed, bytes, lost, dropped, rejected;
 };
 
@@ -236,7 +232,7 @@ static size_t record_size(size_t length) {
   return sizeof(struct record) + (length + align - 1) / align * align;
 }
 
-/* Where the next record may be built; NULL when there is no room for the largest frame. */
+/* Space for the next record; NULL if the largest frame doesn't fit. */
 static struct record *line_reserve(struct line *line) {
   size_t need = record_size(MAX_FRAME);
   if (line->records == 0) {
@@ -287,7 +283,7 @@ static uint64_t arrival(struct line *line, uint64_t now, uint64_t bytes,
   return line->free_at + options->delay;
 }
 
-/* Takes what waits in the device, at most READ_BATCH frames. */
+/* Reads the frames that wait in the device, at most READ_BATCH. */
 static void line_take(struct line *line, const struct options *options, uint64_t *random) {
   static uint8_t refuse[MAX_FRAME];
   for (int i = 0; i < READ_BATCH; i++) {
@@ -325,7 +321,7 @@ static uint64_t line_release(struct line *line) {
       line->passed++;
       line->bytes += record->length - sizeof(struct virtio_net_hdr);
     } else {
-      /* The device isn't up yet, or no longer (EIO): a cable whose far end is unplugged. */
+      /* The device isn't up yet, or is no longer up (EIO), like an unplugged cable. */
       line->rejected++;
     }
     line_pop(line);
@@ -356,8 +352,8 @@ int main(int argc, char **argv) {
   sigaction(SIGINT, &action, NULL);
 
   /**
-   * A cable isn't late because the machine is busy. Both are wishes; without them the delay is
-   * less exact.
+   * The delay must not grow when the machine is busy. Both calls may fail; then the delay is less
+   * exact.
    */
   (void)prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
   (void)setpriority(PRIO_PROCESS, 0, -20);

@@ -1,11 +1,10 @@
 /**
- * The whole program under loads that are hard on what keeps flows apart: short connections whose
- * tuples are used again, forged SYNs, many transfers. Each function is one situation, of any size,
- * and says what it came to beside the bound. The tests run them small, scripts/soak at full size
+ * The whole program under loads that make it hard to keep flows apart: short connections whose
+ * tuples are reused, forged SYNs, many transfers. Each function is one situation, of any size, and
+ * reports its results with their bounds. The tests run small ones, scripts/soak the full size
  * (scripts/soakdevice.ts).
  *
- * Everything is in a lab of its own, with few ports in the client, so that a tuple comes again
- * soon.
+ * Everything runs in its own lab, with few ports in the client, so that tuples are soon reused.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -22,14 +21,16 @@ import { startTunnel } from './tunnel.ts';
 
 const MB = 1e6;
 const CHURN_PORT = 7200;
-/** At a time; the least age of a tuple in TIME_WAIT that the kernel uses again is a second. */
+/**
+ * Connections at a time. The kernel reuses a tuple in TIME_WAIT after one second at the earliest.
+ */
 const CHURN_AT_ONCE = 50;
 const CHURN_PORTS = '20000 23999';
-/** The server's kernel forgets a connection that nobody completes after a minute. */
+/** The server's kernel drops a connection that nobody completes after a minute. */
 const SETTLE_MS = 90_000;
 const POLL_MS = 250;
 /**
- * A SYN that a limit drops is sent again 1, 3, 7 and 15 s later; only a refusal can't be made good.
+ * A SYN that a limit drops is sent again 1, 3, 7 and 15 s later; only a refusal is final.
  */
 const FLOODED_CONNECT_MS = 16_000;
 const FLOOD_DOWNLOAD_BYTES_A_SECOND = 500_000;
@@ -71,7 +72,7 @@ export class DeviceLoad {
         [],
         [`net/ipv4/ip_local_port_range=${CHURN_PORTS}`, 'net/ipv4/tcp_tw_reuse=1'],
       );
-      // sshd connects as often, to one address.
+      // sshd makes as many connections, to one address.
       await lab.jumphost.configure(
         [],
         ['net/ipv4/ip_local_port_range=1024 65535', 'net/ipv4/tcp_tw_reuse=1'],
@@ -141,8 +142,8 @@ function memory(what: string, growth: number, bound: number): Finding {
 }
 
 /**
- * Short connections as fast as they go, that end in each of the four ways: no byte of one on
- * another, memory flat.
+ * Makes short connections as fast as possible, which end in each of the four ways: no byte of one
+ * may appear on another, and memory must not grow.
  */
 export async function shortConnections(
   load: DeviceLoad,
@@ -160,9 +161,9 @@ export async function shortConnections(
       String(CHURN_AT_ONCE),
     ],
   ]);
-  // A tenth of a million takes minutes on a slow machine.
+  // 100,000 take minutes on a slow machine.
   const timeout = 60_000 + size.connections;
-  // By a third of the way, what is kept for use again has been made.
+  // After a third of the connections, all reusable memory has been allocated.
   await churn.waitForLine(new RegExp(`done ${Math.floor(size.connections / 10) * 3}\\n`), timeout);
   const before = load.resident();
   await churn.wait(timeout);
@@ -186,8 +187,8 @@ export async function shortConnections(
 }
 
 /**
- * SYNs from forged addresses, half to a port that is open and half to a closed one: meanwhile a
- * flow goes on and connects succeed, and afterwards nothing is left.
+ * Sends SYNs from forged addresses, half to an open port and half to a closed one: meanwhile a flow
+ * goes on and connects succeed, and afterwards nothing is left.
  */
 export async function forgedSyns(
   load: DeviceLoad,
@@ -211,7 +212,7 @@ export async function forgedSyns(
   );
   if (flood.status !== 0) throw new LabError('lab-command', flood.stderr);
   const peak = load.resident() - before;
-  // Those that have begun wait for what the link still has to do.
+  // Connects that have begun wait until the link has finished its other work.
   await storm.wait(60_000);
   const { stdout, stderr } = await download;
   const same = stdout.split(' ')[0] === pseudoRandomDigest(bytes, 'flood');
@@ -239,8 +240,7 @@ export async function forgedSyns(
 }
 
 /**
- * Each flow is a download that is uploaded again at once: what the server gets must be what it
- * sent.
+ * Each flow uploads its own download at once: the server must get what it sent.
  */
 export async function roundTrips(
   load: DeviceLoad,

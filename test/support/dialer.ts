@@ -59,7 +59,7 @@ async function giveUp(host: string, port: number, ms: number): Promise<{ outcome
 
 /**
  * Sends and receives at the same time; true when exactly the same bytes came back, and the server's
- * last word.
+ * last line.
  */
 async function echoOnce(host: string, port: number, bytes: Buffer): Promise<boolean> {
   const socket = connect({ host, port, allowHalfOpen: true });
@@ -106,7 +106,7 @@ async function hold(host: string, port: number, count: number): Promise<never> {
 
 async function fillAndReset(host: string, port: number): Promise<{ sent: number }> {
   const socket = connect({ host, port });
-  socket.on('error', () => {}); // it is reset in the end
+  socket.on('error', () => {}); // it is reset at the end
   await once(socket, 'connect');
   const chunk = Buffer.alloc(1 << 16);
   let sent = 0;

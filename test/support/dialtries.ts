@@ -1,6 +1,5 @@
 /**
- * Dials with the embedded transport that are expected to succeed, or to fail: at sshds, and at
- * ports that are none.
+ * Dials with the embedded transport that should succeed or fail: to sshds, and to other ports.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -18,7 +17,7 @@ import { LogLines } from './embedded.ts';
 import type { LoopbackSshd } from './loopback-sshd.ts';
 import { Answers, authenticationSettings, pinned, testSettings } from './settings.ts';
 
-/** What a try needs to know of a sshd, or of what stands in for one. */
+/** What a try needs to know about an sshd or its stand-in. */
 export type TriedServer = Pick<LoopbackSshd, 'directory' | 'knownHostsLine' | 'port' | 'user'>;
 
 export interface Try {
@@ -36,13 +35,13 @@ export interface Try {
 
 export interface Tries {
   readonly dial: (attempt: Try) => Promise<Transport>;
-  /** What the dial fails with. */
+  /** Dials, and returns the error. */
   readonly rejected: (attempt: Try) => Promise<TunnelError>;
   /** Dials, and closes again. */
   readonly accepted: (attempt: Try) => Promise<void>;
 }
 
-/** `usual` is tried where a try names no server. */
+/** A try that names no server uses `usual`. */
 export function triesAt(usual: () => TriedServer): Tries {
   async function dial({
     server = usual(),
@@ -99,7 +98,7 @@ export function triesAt(usual: () => TriedServer): Tries {
   return { dial, rejected, accepted };
 }
 
-/** Listens on a port of 127.0.0.1 that is free. */
+/** Listens on a free port of 127.0.0.1. */
 export async function listen(server: Server): Promise<number> {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

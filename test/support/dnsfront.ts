@@ -1,13 +1,13 @@
 /**
- * The DNS server on its own, in a namespace: for tests with real clients and real resolvers.
+ * The DNS server alone, in a namespace: for tests with real clients and real resolvers.
  *
  *   node dnsfront.js '{"host": "127.0.0.1", "port": 53, "servers": [{"host": "10.77.0.11", "port":
  *   53}],
  *                      "nameTargets": ["api.example.com"], "domains": ["corp.example"], "local":
  *                      []}'
  *
- * Prints `ready`; ends when its standard input does. Upstream servers are dialled as they are: a
- * route leads into the tunnel.
+ * Prints `ready`; ends when its standard input does. Upstream servers are dialled directly: a route
+ * leads into the tunnel.
  */
 import { once } from 'node:events';
 import { connect } from 'node:net';
@@ -26,12 +26,12 @@ import { DnsListener } from './dnslistener.ts';
 export interface FrontOptions {
   readonly host: string;
   readonly port: number;
-  /** Behind the jump host. */
+  /** Resolvers behind the jump host. */
   readonly servers: readonly Destination[];
   readonly nameTargets: readonly string[];
   /** Empty: all names. */
   readonly domains: readonly string[];
-  /** This machine's own. */
+  /** This machine's own resolvers. */
   readonly local: readonly Destination[];
 }
 

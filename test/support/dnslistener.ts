@@ -1,4 +1,4 @@
-/** The tunnel's DNS server at sockets of this machine, for clients that no capture brings to it. */
+/** The tunnel's DNS server on this machine's sockets, for clients that are not captured. */
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -8,11 +8,11 @@ import type { DnsServer } from '../../src/dns/server/server.ts';
 export interface DnsListenerOptions {
   readonly server: DnsServer;
   readonly host: string;
-  /** 0: any that is free for both UDP and TCP. */
+  /** 0: any port that is free for both UDP and TCP. */
   readonly port: number;
 }
 
-/** UDP and TCP at one address. */
+/** Listens for UDP and TCP at one address. */
 export class DnsListener {
   readonly #options: DnsListenerOptions;
   readonly #streams = new Set<Socket>();

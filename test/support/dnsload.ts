@@ -1,7 +1,6 @@
 /**
- * Sends DNS queries by UDP at a steady rate, from a process of its own, and prints what came of
- * them as one line of JSON: how many were answered, and the 99th percentile of the time that it
- * took in milliseconds.
+ * Sends DNS queries by UDP at a steady rate, from a separate process, and prints one line of JSON:
+ * how many were answered, and the 99th percentile of the times in milliseconds.
  *
  *   node dnsload.js HOST PORT PER_SECOND SECONDS NAME...
  */
@@ -11,15 +10,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { encode } from 'dns-packet';
 
 /**
- * Before what is measured, at the same rate: until then the server's code has not been compiled
- * yet.
+ * Seconds of warm-up at the same rate, in which V8 compiles the server's code.
  */
 const WARM_UP_SECONDS = 0.5;
 const IDS = 65_536;
 
 export interface LoadResult {
   readonly sent: number;
-  /** With those before what is measured. */
+  /** Including the warm-up. */
   readonly asked: number;
   readonly answered: number;
   readonly p99: number;
@@ -48,7 +46,7 @@ const send = (count: number) => {
   );
 };
 
-/** Sends as many as the rate asks for in this time. */
+/** Sends the queries that are due by now. */
 async function sendFor(duration: number): Promise<number> {
   const total = Number(perSecond) * duration;
   const start = performance.now();

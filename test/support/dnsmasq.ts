@@ -1,5 +1,5 @@
 /**
- * dnsmasq at one address, in the foreground; it knows nothing but what further arguments tell it.
+ * dnsmasq at one address, in the foreground; it knows only what the other arguments define.
  */
 export function dnsmasqAt(address: string, ...args: readonly string[]): string[] {
   return [

@@ -19,7 +19,7 @@ import {
   testSettings,
 } from './settings.ts';
 
-/** Keeps what is logged. */
+/** Keeps the log lines. */
 export class LogLines implements Observer {
   readonly lines: string[] = [];
   readonly counted: string[] = [];
@@ -51,7 +51,7 @@ export async function dialEmbedded(
   });
 }
 
-/** How `server` is reached; its name in messages is `name`. */
+/** How to reach `server`; messages call it `name`. */
 export function settingsFor(
   server: LoopbackSshd,
   name: string,
@@ -66,7 +66,7 @@ export function settingsFor(
   });
 }
 
-/** The right key for `server`, and the right host key, or that of `shown`. */
+/** The right key for `server`, and its host key, or that of `shown`. */
 export async function accessTo(
   server: LoopbackSshd,
   shown: LoopbackSshd = server,

@@ -1,8 +1,8 @@
 /**
  * A client that sees how a connection ends: `node endreader.js WAY HOST PORT PATH PAUSE_MS`. It
  * asks an HTTP server for PATH, reads to the end, with a pause of PAUSE_MS after the first data,
- * and then writes on. WAY is `direct`, or `socks:PORT`, `connect:PORT` or `http:PORT` for a proxy
- * on 127.0.0.1. It prints one line of JSON, `EndReport`.
+ * and then goes on writing. WAY is `direct`, or `socks:PORT`, `connect:PORT` or `http:PORT` for a
+ * proxy on 127.0.0.1. It prints one line of JSON, `EndReport`.
  */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -12,9 +12,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 export interface EndReport {
   readonly bytes: number;
   readonly sha256: string;
-  /** `end`, or the code of the error in its place. */
+  /** `end`, or the code of the error instead. */
   readonly end: string;
-  /** The code of the error that writing on came to, or `taken` when there was none. */
+  /** The code of the error that further writes got, or `taken` if there was none. */
   readonly after: string;
 }
 
@@ -24,7 +24,7 @@ const WRITE_FOR_MS = 4000;
 const [way = '', host = '', port = '', path = '', pause = '0'] = process.argv.slice(2);
 const [kind, proxy] = way.split(':');
 
-/** What a proxy answers, up to what marks its end. */
+/** A proxy's answer, up to its end mark. */
 async function answer(socket: Socket, isWhole: (answer: Buffer) => boolean): Promise<void> {
   let all = Buffer.alloc(0);
   while (!isWhole(all)) {

@@ -1,4 +1,7 @@
-/** An unprivileged user with a password, who exists only for programs that see another /etc. */
+/**
+ * An unprivileged user with a password, who exists only for programs that see the tests' copy of
+ * /etc.
+ */
 import { spawnSync } from 'node:child_process';
 import { appendFileSync, chmodSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,12 +10,13 @@ export const USER = 'tunneltest';
 export const UID = 47_110;
 export const PASSWORD = 'correct horse';
 
-/** What the tests' sudoers files begin with. */
+/** The beginning of the tests' sudoers files. */
 export const SUDOERS = 'root ALL=(ALL:ALL) ALL\nDefaults env_reset\nDefaults !lecture\n';
 
 /**
- * Makes a copy of /etc in `directory`, with the user and these files (name to text). Returns what
- * turns a command into one whose process sees it as /etc. Needs root, unshare and openssl.
+ * Makes a copy of /etc in `directory`, with the user and these files (name to text). Returns a
+ * function that wraps a command so that its process sees the copy as /etc. Needs root, unshare and
+ * openssl.
  */
 export function withEtc(
   directory: string,

@@ -1,6 +1,6 @@
 /**
- * A lab in which `tunnel exec` runs as an ordinary user: one who exists only there, with a home of
- * his own, and with a /dev/net/tun that he may open, as distributions have it.
+ * A lab in which `tunnel exec` runs as an ordinary user: the user exists only there, has a home,
+ * and may open /dev/net/tun, as on most distributions.
  */
 import { chownSync, cpSync, mkdtempSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,12 +18,11 @@ const DEVICE_SCRIPT =
   'mount -t tmpfs -o mode=755 tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"';
 
 /**
- * The launcher under test: the tests are run once more with a build under AddressSanitizer and
- * UBSan.
+ * The launcher under test: the tests also run with a build under AddressSanitizer and UBSan.
  */
 export const TESTED_LAUNCHER = process.env['TUNNEL_TEST_LAUNCHER'];
 
-/** In a user namespace in which there may be no further ones; outside of it nothing changes. */
+/** Runs in a user namespace that forbids further ones; outside of it nothing changes. */
 export const NO_USER_NAMESPACES = `exec /usr/bin/python3 -c '
 import ctypes, os, sys
 CLONE_NEWUSER = 0x10000000
@@ -44,9 +43,9 @@ os.execvp(sys.argv[1], sys.argv[1:])
 ' "$@"`;
 
 export interface ExecOptions extends InsideOptions {
-  /** As root instead of the user. */
+  /** Run as root instead of the user. */
   readonly root?: boolean;
-  /** Runs before the tunnel, as root, in its mount namespace; `"$@"` is the rest. */
+  /** A script that runs before the tunnel, as root, in its mount namespace; `"$@"` is the rest. */
   readonly script?: string;
 }
 
@@ -63,7 +62,8 @@ export class ExecLab {
   }
 
   /**
-   * `resolvConf` is the host's, as the user sees it; `etc` are further files there, name to text.
+   * `resolvConf` is the host's resolv.conf, as the user sees it; `etc` are other files in /etc,
+   * name to text.
    */
   static async create(
     resolvConf = 'nameserver 192.0.2.1\noptions timeout:1 attempts:1\n',

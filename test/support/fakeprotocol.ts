@@ -1,14 +1,13 @@
 /**
- * ssh2's packet protocol as the multiplexer sees it, without packets: notes what is sent on each of
- * the server's channels, and checks what RFC 4254 asks of us there. Its handlers are called as
- * ssh2's parser would. What is wrong is noted instead of thrown: streams catch much of what is
- * thrown in them.
+ * ssh2's packet protocol as the multiplexer sees it, without packets: records what is sent on each
+ * of the server's channels, and checks it against RFC 4254. Tests call its handlers as ssh2's
+ * parser would. Errors are recorded, not thrown: streams catch much of what is thrown in them.
  */
 import type { SshProtocol } from '../../src/ssh/embedded/ssh2/internals.ts';
 
 /** What we have sent on one channel, as the server would count it. */
 export interface Told {
-  /** Bytes of data that the server still admits, and in one packet. */
+  /** How many bytes of data the server still admits, and how many in one packet. */
   window: number;
   maxPacket: number;
   data: number;
@@ -37,10 +36,10 @@ export class FakeProtocol {
   readonly opens = new Map<number, number>();
   /** By the server's number. */
   readonly told = new Map<number, Told>();
-  /** CHANNEL_OPENs of the server that were refused, and global requests. */
+  /** The server's CHANNEL_OPENs that were refused, and global requests. */
   readonly refused: number[] = [];
   globalFailures = 0;
-  /** What we must not have sent. */
+  /** What we sent and should not have. */
   readonly wrong: string[] = [];
 
   directTcpip(channel: number, window: number, maxPacket: number): void {
@@ -67,7 +66,7 @@ export class FakeProtocol {
     });
   }
 
-  /** A message of the server's. */
+  /** A message from the server. */
   say(message: string, ...fields: unknown[]): void {
     this._handlers[message]?.(this, ...fields);
   }

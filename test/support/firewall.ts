@@ -1,8 +1,8 @@
-/** A host firewall in the lab's client namespace, as people have it. */
+/** A host firewall in the lab's client namespace, like those that people use. */
 import assert from 'node:assert/strict';
 import type { Lab } from './lab.ts';
 
-/** A policy of drop with conntrack, as ufw and NixOS have it; counts what it refuses. */
+/** A policy of drop with conntrack, as in ufw and NixOS; counts what it refuses. */
 export const INPUT_DROP = `
   chain input {
     type filter hook input priority filter; policy drop;
@@ -15,7 +15,7 @@ export const INPUT_DROP = `
   counter refused {}
 `;
 
-/** `rules`: what stands in the table; they replace those that it had. */
+/** `rules`: the table's new contents, which replace the old. */
 export async function switchOn(lab: Lab, rules: string): Promise<void> {
   const input = `table inet firewall\ndelete table inet firewall\ntable inet firewall {${rules}}\n`;
   const { status, stderr } = await lab.client.exec(['nft', '-f', '-'], { input });

@@ -1,8 +1,8 @@
 /*
- * gcmcheck.c - native/gcm.c under AddressSanitizer and UBSan: packets of every length in memory
- * that is exactly as long, sealed and opened, cut short, and with a bit changed. Prints how many,
- * and exits with 1 at the first that is not as it should be. `gcmcheck SEED ROUNDS`; needs
- * libcrypto.so.3, which OpenSSH brings.
+ * gcmcheck.c - native/gcm.c under AddressSanitizer and UBSan: seals and opens packets of every
+ * length in memory of exactly that length, also cut short and with a bit changed. Prints how many,
+ * and exits with 1 at the first wrong result. `gcmcheck SEED ROUNDS`; needs libcrypto.so.3, which
+ * comes with OpenSSH.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -19,14 +19,14 @@ static void check(bool good, const char *what, size_t length) {
   exit(1);
 }
 
-/* Memory that ends where the packet does, so that a sanitizer sees each byte beyond. */
+/* Memory that ends where the packet does, so that a sanitizer sees any access beyond it. */
 static uint8_t *exactly(size_t length) {
   uint8_t *bytes = malloc(length == 0 ? 1 : length);
   check(bytes != NULL, "no memory", length);
   return bytes;
 }
 
-/* The shortest packet with so much channel data (RFC 4253 section 6). */
+/* The length of the shortest packet with this much channel data (RFC 4253 section 6). */
 static size_t shortest(size_t length) {
   const size_t text = 1 + GCM_DATA_HEAD + length + LEAST_PADDING;
   return GCM_LENGTH + (text + BLOCK - 1) / BLOCK * BLOCK + GCM_TAG;
@@ -48,7 +48,9 @@ static void round_trip(struct gcm *sealer, struct gcm *opener, size_t length) {
   free(packet);
 }
 
-/* What isn't a packet of the sealer's, with openers of its own: one that has refused can't go on.
+/*
+ * Tries packets that the sealer didn't make, each with a new opener: one that has refused can't go
+ * on.
  */
 static void refusals(const uint8_t *key, const uint8_t *nonce, size_t length) {
   const size_t whole = shortest(length);

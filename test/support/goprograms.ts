@@ -1,13 +1,13 @@
 /**
  * The tests' Go programs, one in each folder of go/. `./scripts/test all` compiles them before any
- * test runs (scripts/lib/go.sh), so that no limit of a test holds for a cold compiler.
+ * test runs (scripts/lib/go.sh), so that no test's time limit covers a cold compiler.
  */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 export type GoProgram = 'dial' | 'fetch' | 'gliderserver' | 'gophercloud' | 'lookup';
 
-/** Where the program is, once it is built. */
+/** The program's path, once it is built. */
 export function goProgram(name: GoProgram): string {
   return fileURLToPath(new URL(`../../go/${name}`, import.meta.url));
 }

@@ -58,7 +58,7 @@ const observer: Observer = {
   count() {},
 };
 
-/** `10.0.0.0/8`; host bits are left as they are, which the program's own parser wouldn't. */
+/** Parses `10.0.0.0/8`; unlike the program's own parser it keeps host bits. */
 function prefix(text: string): Prefix {
   const [address = '', length = ''] = text.split('/');
   return { family: family(address), address, length: Number(length) };
@@ -71,7 +71,7 @@ function releaseDevice(): void {
 
 function listen(path: string): void {
   link = addon().linkListen(path, (bytes, fd, errno) => {
-    // A descriptor stays open: what becomes of the device then is the helper's doing.
+    // A descriptor stays open, so only the helper can end the device.
     events.push(bytes === null ? { end: errno } : { message: decodeMessage(bytes), fd: fd !== -1 });
     wake();
   });
@@ -112,7 +112,7 @@ async function handle({ op, args }: Request): Promise<unknown> {
     case 'start':
       helper = await startHelper({ observer, ...(first === '' ? {} : { path: first }) });
       void helper.ended.then((error) => {
-        // As the capture does: without its helper the device is given up.
+        // Like the capture: it gives the device up when the helper is gone.
         releaseDevice();
         if (error !== undefined)
           process.stdout.write(`! ${JSON.stringify({ reason: error.message })}\n`);

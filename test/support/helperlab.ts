@@ -1,4 +1,4 @@
-/** Network namespaces with programs in them that use the privileged helper (helperclient.ts). */
+/** Network namespaces with programs that use the privileged helper (helperclient.ts). */
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -8,16 +8,16 @@ import { Child, mustRun, run, SEARCH_PATH } from './process.ts';
 import { processEntry } from './processtable.ts';
 
 export const CLIENT = fileURLToPath(new URL('./helperclient.js', import.meta.url));
-/** In which everything must be as before after a kill. */
+/** How soon after a kill everything must be as before. */
 const RESTORE_LIMIT_MS = 2_000;
-/** For an answer: longer than what the program grants its helper (REQUEST_TIMEOUT_MS). */
+/** The limit for an answer: longer than the program's own limit (REQUEST_TIMEOUT_MS). */
 const ANSWER_LIMIT_MS = 15_000;
 const POLL_MS = 20;
 const MTU = 65520;
 
 /**
- * The helper under test. The tests are run once more with a build under AddressSanitizer and UBSan,
- * which this variable names.
+ * The helper under test. The tests also run with a build under AddressSanitizer and UBSan, which
+ * this variable names.
  */
 export const TESTED_HELPER = process.env['TUNNEL_TEST_HELPER'] ?? HELPER_PATH;
 
@@ -73,7 +73,7 @@ export class HelperClient {
     return error;
   }
 
-  /** Starts the helper; its pid. */
+  /** Starts the helper; returns its pid. */
   async start(): Promise<number> {
     const { pid } = (await this.must('start', TESTED_HELPER)) as { pid: number };
     return pid;
@@ -111,7 +111,7 @@ export class HelperNamespace {
     return mustRun(['ip', '-n', this.name, ...line.split(' ')]);
   }
 
-  /** Many lines at once. */
+  /** Applies many lines of ip(8) at once. */
   async batch(lines: readonly string[]): Promise<void> {
     await mustRun(['ip', '-n', this.name, '-batch', '-'], { input: `${lines.join('\n')}\n` });
   }
@@ -120,7 +120,7 @@ export class HelperNamespace {
     return mustRun(['ip', 'netns', 'exec', this.name, ...argv]);
   }
 
-  /** The prefixes of the main table's routes to the device, in the order of their text. */
+  /** The prefixes of the main table's routes to the device, sorted as text. */
   async routes(device: string): Promise<string[]> {
     const text =
       (await this.ip(`-4 route show dev ${device}`)) +
@@ -132,7 +132,7 @@ export class HelperNamespace {
       .sort();
   }
 
-  /** A client; `wrap` makes the command from the namespaced one. */
+  /** Starts a client; `wrap` changes its command, which already enters the namespace. */
   async client(wrap: (argv: string[]) => string[] = (argv) => argv): Promise<HelperClient> {
     const argv = wrap(['ip', 'netns', 'exec', this.name, process.execPath, CLIENT]);
     const child = await Child.start(argv, {
@@ -149,7 +149,7 @@ export class HelperNamespace {
     this.#clients.push(client);
   }
 
-  /** A client with its helper and device. */
+  /** Starts a client with its helper and device. */
   async tunnel(
     ipv4 = true,
     ipv6 = true,
@@ -163,20 +163,20 @@ export class HelperNamespace {
     return hostState(this.name);
   }
 
-  /** Fails unless the namespace is as it was within the time that is promised. */
+  /** Fails unless the namespace is as before within the promised time. */
   async becomes(before: string): Promise<void> {
     const deadline = performance.now() + RESTORE_LIMIT_MS;
     while (performance.now() < deadline && (await this.state()) !== before) await delay(POLL_MS);
     assert.equal(await this.state(), before);
   }
 
-  /** Kills what still runs and removes the namespace. */
+  /** Kills all processes that still run and removes the namespace. */
   async remove(): Promise<void> {
     for (const { child } of this.#clients) {
       child.kill('SIGKILL');
       await child.exited;
     }
-    // A helper that a failed test has left stopped would stay for ever.
+    // A stopped helper left by a failed test would stay for ever.
     const stopped = (await mustRun(['ip', 'netns', 'pids', this.name]))
       .split('\n')
       .filter((pid) => pid !== '');
@@ -185,7 +185,7 @@ export class HelperNamespace {
   }
 }
 
-/** Runs `body` in a fresh namespace in which `ipLines` have been applied. */
+/** Runs `body` in a fresh namespace, after applying `ipLines`. */
 export async function inNamespace(
   ipLines: readonly string[],
   body: (namespace: HelperNamespace) => Promise<void>,
@@ -203,7 +203,7 @@ export async function inNamespace(
 export async function untilGone(pid: number): Promise<void> {
   const deadline = performance.now() + RESTORE_LIMIT_MS;
   while (performance.now() < deadline) {
-    // A zombie has gone too: its new parent's leisure is not the helper's.
+    // A zombie counts as gone too: when its new parent reaps it isn't up to the helper.
     if (processEntry(pid) === undefined) return;
     await delay(POLL_MS);
   }

@@ -1,6 +1,7 @@
 /**
- * What a tunnel might change on a machine, as one text: two of them are equal, byte for byte, when
- * nothing is left behind. Values that change by themselves (lifetimes, counters) are taken out.
+ * Everything that a tunnel might change on a machine, as one text: if nothing is left behind, the
+ * texts before and after are equal, byte for byte. Values that change by themselves (lifetimes,
+ * counters) are removed.
  */
 import { mustRun, SEARCH_PATH } from './process.ts';
 
@@ -27,16 +28,16 @@ const VOLATILE: readonly (readonly [RegExp, string])[] = [
   [/ age \d+\S*/g, ''],
   [/\b(valid_lft|preferred_lft) \d+sec/g, '$1 limited'],
   [/\bpackets \d+ bytes \d+/g, 'packets - bytes -'],
-  // ip looks through all namespaces for the name of a peer's; another lab's may just be going.
+  // ip searches all namespaces for the name of a peer's; another lab's may be vanishing right now.
   [/^Error: Peer netns reference is invalid\.\n/gm, ''],
-  // What another namespace's end of a veth pair is numbered is no property of this one.
+  // The number of a veth's other end belongs to another namespace.
   [/ link-netnsid \d+/g, ''],
 ];
 
-/** Of a network namespace as in /run/netns; without a name, of the one this process is in. */
+/** The state of a network namespace (a name in /run/netns), by default of this process's own. */
 export async function hostState(namespace?: string): Promise<string> {
-  // A missing nft or resolv.conf is a state too: what a command prints and its failure are both
-  // part of the text.
+  // A missing nft or resolv.conf is part of the state, so the text includes both a command's output
+  // and its failure.
   const script = COMMANDS.map(
     (command) => `echo '# ${command}'\n${command} 2>&1 || echo "status $?"`,
   ).join('\n');

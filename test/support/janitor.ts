@@ -1,11 +1,11 @@
 /**
- * What a lab consists of on the machine, and its removal. A lab is known by its id, `PID-RANDOM` in
- * hex: its namespaces are `tlID-HOST`, its directory is `/tmp/tunnel-lab-ID`, and the directory's
- * lab.json says which process owns it.
+ * What a lab consists of on the machine, and its removal. A lab is identified by its id,
+ * `PID-RANDOM` in hex: its namespaces are `tlID-HOST`, its directory is `/tmp/tunnel-lab-ID`, and
+ * the directory's lab.json says which process owns it.
  *
- * Removal is synchronous, because it must also work where a process has no event loop any more: at
- * its exit, after an uncaught exception and in a signal handler. After SIGKILL nothing runs; the
- * next lab sweeps then.
+ * Removal is synchronous, because it must also work when a process has no event loop any more: at
+ * its exit, after an uncaught exception and in a signal handler. After SIGKILL nothing runs; then
+ * the next lab sweeps.
  */
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -34,9 +34,9 @@ const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** lab.json */
 export interface LabRecord {
   readonly pid: number;
-  /** In clock ticks since boot: tells the owner from a later process with the same pid. */
+  /** In clock ticks since boot: distinguishes the owner from a later process with the same pid. */
   readonly startTime: number;
-  /** Made by scripts/lab for a person, not by a test. */
+  /** Made by scripts/lab, not by a test. */
   readonly forPerson: boolean;
 }
 
@@ -56,8 +56,8 @@ export function namespaceName(id: string, host: string): string {
 }
 
 /**
- * Makes a new lab's directory with its lab.json, and from here on the lab is removed when this
- * process ends.
+ * Makes a new lab's directory with its lab.json. From now on the lab is removed when this process
+ * ends.
  */
 export function registerLab(forPerson: boolean): string {
   const id = `${process.pid.toString(16)}-${randomBytes(2).toString('hex')}`;
@@ -72,18 +72,18 @@ export function registerLab(forPerson: boolean): string {
   return id;
 }
 
-/** Names in a directory that need not exist. */
+/** The names in a directory, which need not exist. */
 function list(directory: string): string[] {
   try {
     return readdirSync(directory);
   } catch {
-    return []; // no namespace has been made since boot
+    return []; // no namespace was made since boot
   }
 }
 
 function readRecord(id: string): LabRecord | undefined {
   try {
-    // Only root's own directories are believed: anybody may make one with such a name in /tmp.
+    // Trust only root's directories: anybody may make one with such a name in /tmp.
     if (lstatSync(labDirectory(id)).uid !== process.getuid?.()) return undefined;
     return JSON.parse(readFileSync(`${labDirectory(id)}/lab.json`, 'utf8')) as LabRecord;
   } catch {
@@ -91,7 +91,7 @@ function readRecord(id: string): LabRecord | undefined {
   }
 }
 
-/** All labs of which anything exists on this machine. */
+/** All labs of which any part exists on this machine. */
 export function knownLabs(): KnownLab[] {
   const prefix = DIRECTORY_PREFIX.slice('/tmp/'.length);
   const ids = new Set([
@@ -125,10 +125,10 @@ function namespacesOf(id: string): string[] {
 }
 
 /**
- * Kills everything that runs in the namespaces, and what descends from it, until nothing is left.
+ * Kills all processes in the namespaces and their descendants, until none is left.
  */
 function killInside(namespaces: readonly string[]): void {
-  // Another process may be sweeping the same lab: what it has removed needs no kill.
+  // Another process may be sweeping the same lab; what it has removed needs no kill.
   const inodes = new Set(
     namespaces.flatMap(
       (name) => statSync(`${NETNS_DIRECTORY}/${name}`, { throwIfNoEntry: false })?.ino ?? [],
@@ -149,7 +149,7 @@ function killInside(namespaces: readonly string[]): void {
   }
 }
 
-/** Removes processes, namespaces and directory of a lab. May be repeated. */
+/** Removes a lab's processes, namespaces and directory. May be repeated. */
 export function removeLab(id: string): void {
   const namespaces = namespacesOf(id);
   try {
@@ -172,13 +172,13 @@ function removeGuarded(): void {
     try {
       removeLab(id);
     } catch (error) {
-      // The process is ending; all that is left to do is to say it.
+      // The process is ending; all that we can still do is report it.
       process.stderr.write(`${String(error)}\n`);
     }
   }
 }
 
-/** Removes the labs, then lets the signal do what it would have done without this handler. */
+/** Removes the labs, then lets the signal take its default effect. */
 function onSignal(signal: NodeJS.Signals): void {
   removeGuarded();
   if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);

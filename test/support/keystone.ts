@@ -10,10 +10,10 @@
  *                              +----> 127.0.0.1:8000  stand-ins for nova, glance, neutron, cinder
  *                                                     (cloudstandins.ts)
  *
- * - The names are in the jump host's /etc/hosts only. What runs in the client asks a resolver that
- *   isn't there (`withResolver`).
+ * - The names are only in the jump host's /etc/hosts. Programs in the client ask a resolver that
+ *   doesn't exist (`withResolver`).
  * - Keystone's database and keys are made once (some 25 s) and kept in dist/keystone-lab, under a
- *   hash of what they depend on.
+ *   hash of their inputs.
  * - Needs python3-keystone, python3-openstackclient and nginx-light; `keystoneUnavailable` says
  *   what is missing.
  */
@@ -51,7 +51,7 @@ const CACHE = join(ROOT, 'dist/keystone-lab');
 const PYTHON = '/usr/bin/python3';
 const SETUP_TIMEOUT_MS = 120_000;
 
-/** False, or what is lacking. */
+/** False, or what is missing. */
 export function keystoneUnavailable(): string | false {
   return labUnavailable('keystone-manage', 'openstack', 'nginx', 'openssl');
 }
@@ -77,7 +77,7 @@ export class CloudLab {
   readonly lab: Lab;
   readonly caFile: string;
   readonly seeded: Seeded;
-  /** Everything of the cloud on disk. */
+  /** The directory of all the cloud's files. */
   readonly directory: string;
   /**
    * Wraps a command of the client, so that its resolver is one on the network, as on most machines.
@@ -113,14 +113,13 @@ export class CloudLab {
   }
 
   /**
-   * Puts the names into the jump host's hosts file; to be repeated when its sshd has been
-   * restarted.
+   * Puts the names into the jump host's hosts file; repeat it after sshd has been restarted.
    */
   nameAtJumpHost(): void {
     appendFileSync(join(this.lab.directory, 'jumphost/etc/hosts'), CLOUD_HOSTS_FILE);
   }
 
-  /** How many connections the front has open on a port. */
+  /** The number of open connections of the front on a port. */
   async established(port: number): Promise<number> {
     const { stdout } = await this.lab.api1.exec([
       'ss',
@@ -238,7 +237,7 @@ ${servers.join('\n')}
 `;
 }
 
-/** Starts Keystone on a copy of the prepared database; prepares it where there is none. */
+/** Starts Keystone on a copy of the prepared database; prepares that first if it doesn't exist. */
 async function startKeystone(lab: Lab, directory: string): Promise<Seeded> {
   const state = join(directory, 'keystone');
   const kept = join(CACHE, await cacheKey(lab));
@@ -298,7 +297,7 @@ async function prepare(lab: Lab, state: string, kept: string): Promise<void> {
   try {
     renameSync(temporary, kept);
   } catch {
-    // Another run has prepared the same meanwhile.
+    // Another run has prepared the same one meanwhile.
     rmSync(temporary, { recursive: true, force: true });
   }
 }

@@ -1,4 +1,4 @@
-/** What the Keystone of the lab knows: its names, its services and who may log in. */
+/** What the lab's Keystone knows: its names, its services and its users. */
 import { API1 } from './addresses.ts';
 
 export const ADMIN_PASSWORD = 'admin-secret-of-the-lab';
@@ -13,12 +13,12 @@ export const CLOUD_HOSTS = {
   'neutron.cloud.example': 9696,
   'cinder.cloud.example': 8776,
 } as const;
-/** Nova's version document names it, as one behind a proxy does; nothing listens there. */
+/** Nova's version document names this host, as behind a proxy; nothing listens there. */
 export const LINKED_ONLY = 'nova-backend.cloud.example:8774';
 
 export const AUTH_URL = `https://${KEYSTONE_HOST}/v3`;
 
-/** As in /etc/hosts. */
+/** Lines for /etc/hosts. */
 export const CLOUD_HOSTS_FILE = Object.keys(CLOUD_HOSTS)
   .map((name) => `${API1} ${name}\n`)
   .join('');
@@ -51,7 +51,7 @@ const service = (
   ];
 };
 
-/** Beside the identity service, which Keystone itself makes. */
+/** The services except identity, which Keystone itself makes. */
 export const ENDPOINTS: readonly SeededEndpoint[] = [
   ...service('compute', 'nova', 'nova.cloud.example', '/v2.1'),
   ...service('image', 'glance', 'glance.cloud.example', ''),

@@ -1,5 +1,5 @@
 /**
- * Fills a fresh Keystone on 127.0.0.1:5000 with what the tests need, over its own API, and prints
+ * Fills a fresh Keystone on 127.0.0.1:5000 with the tests' data, through its own API, and prints
  * the application credentials as JSON. Run inside the API host's namespace: `node keystoneseed.js
  * ADMIN_PASSWORD`.
  *
@@ -11,8 +11,7 @@ import { DEMO_PASSWORD, ENDPOINTS } from './keystonecatalog.ts';
 
 const BASE = 'http://127.0.0.1:5000/v3';
 /**
- * Seconds after which the short-lived application credential expires: it has by the time anybody
- * uses it.
+ * Seconds after which the short-lived application credential expires: before any test uses it.
  */
 const SHORT_LIFE_S = 2;
 

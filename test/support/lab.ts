@@ -10,15 +10,15 @@
  *
  *   api1 is 10.77.0.11 and 10.77.1.1-20, api2 is 10.77.0.12 and 10.77.2.1-20.
  *
- * - The client's default route is the uplink, which forwards, but knows no way to 10.77.0.0/16 and
- *   2001:db8:77::/64 and answers "unreachable". The jump host doesn't forward. So whatever reaches
- *   an API host came through sshd, and the API host sees the jump host's private address as its
- *   peer.
+ * - The client's default route is the uplink, which forwards, but has no route to 10.77.0.0/16 and
+ *   2001:db8:77::/64 and answers "unreachable". The jump host doesn't forward. So everything that
+ *   reaches an API host came through sshd, and the API host sees the jump host's private address as
+ *   its peer.
  * - Devices are named for what is at the other end: `uplink` in the client, `client` and `jumphost`
  *   in the uplink, ...
- * - A veth pair between uplink and jump host has no delay; `rtt`, `loss` and `bandwidth` put the
- *   delay line (delayline.c) in its place.
- * - The API hosts run apiserver.ts; addresses.ts has all addresses and ports, also those that
+ * - A veth pair between uplink and jump host has no delay; `rtt`, `loss` and `bandwidth` replace it
+ *   with the delay line (delayline.c).
+ * - The API hosts run apiserver.ts; addresses.ts has all addresses and ports, including those that
  *   refuse, drop or don't exist.
  * - sshd comes in two variants, can be killed and restarted, and its log can be read (sshd.ts).
  * - Several labs can exist at a time. `close` removes everything; so does the end of the process
@@ -28,8 +28,8 @@
  *   await lab.client.exec(['curl', '-sS', `http://${API1}/`]);
  *   await lab.close();
  *
- * Limits: needs root and a kernel with veth, bridge, TUN and nftables; loss and bandwidth are those
- * of the delay line.
+ * Limits: needs root and a kernel with veth, bridge, TUN and nftables; loss and bandwidth need the
+ * delay line.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -56,16 +56,16 @@ export { labUnavailable } from './requirements.ts';
 
 const APISERVER = fileURLToPath(new URL('./apiserver.js', import.meta.url));
 const CLOSE_TIMEOUT_MS = 5_000;
-/** Known to the client in advance, so that a test may move sshd there. */
+/** The client's known_hosts has these ports, so that a test may move sshd there. */
 const KNOWN_PORTS = [22, 2222];
 
 export interface LabOptions extends LineOptions {
   readonly sshd?: SshdVariant | SshdOptions;
-  /** The lab is a person's (scripts/lab); `scripts/lab down` may remove it. */
+  /** The lab was made by scripts/lab; `scripts/lab down` may remove it. */
   readonly forPerson?: boolean;
 }
 
-/** What the parts of a lab are made of; assembled by `Lab.create`. */
+/** The parts of a lab; `Lab.create` assembles them. */
 interface Parts {
   readonly id: string;
   readonly namespaces: Namespaces;
@@ -77,7 +77,7 @@ interface Parts {
 
 export class Lab {
   readonly id: string;
-  /** Everything that the lab has on disk. */
+  /** The directory of all the lab's files. */
   readonly directory: string;
   readonly client: Namespace;
   readonly uplink: Namespace;
@@ -92,8 +92,8 @@ export class Lab {
   readonly credentials: Credentials;
   readonly sshd: Sshd;
   /**
-   * The delay line where there is one; after `close` its stderr has what passed, was lost and was
-   * dropped.
+   * The delay line, if there is one; after `close` its stderr has the counts of packets passed,
+   * lost and dropped.
    */
   readonly line: Child | undefined;
   readonly #servers: readonly Child[];
@@ -115,8 +115,7 @@ export class Lab {
 
   /**
    * Makes a lab; when the promise resolves, sshd and all servers listen. Throws `LabError` with
-   * code `lab-unavailable` where `labUnavailable` gives a reason; after any failure nothing is
-   * left.
+   * code `lab-unavailable` if `labUnavailable` gives a reason; nothing is left after a failure.
    */
   static async create(options: LabOptions = {}): Promise<Lab> {
     const unavailable = labUnavailable();
@@ -131,12 +130,12 @@ export class Lab {
     }
   }
 
-  /** Removes what labs left behind whose owners no longer exist; returns their ids. */
+  /** Removes what is left of labs whose owners no longer exist; returns their ids. */
   static sweep(): string[] {
     return sweepLabs();
   }
 
-  /** All labs on this machine, those of other processes too. */
+  /** All labs on this machine, including those of other processes. */
   static list(): KnownLab[] {
     return knownLabs();
   }
@@ -183,8 +182,8 @@ async function assemble(id: string, options: LabOptions): Promise<Parts> {
     network.then(() => startApiServer(namespaces.api1, 'api1')),
     network.then(() => startApiServer(namespaces.api2, 'api2')),
   ] as const;
-  // A failure is reported only when nothing is under way any more: the removal would miss what
-  // comes after it.
+  // Report a failure only when all parts have settled: the removal would miss anything that starts
+  // after it.
   await Promise.allSettled(work);
   const [credentials, line, ...servers] = await Promise.all(work);
   const sshd = new Sshd(namespaces.jumphost, join(directory, 'jumphost'), credentials, sshdOptions);

@@ -1,6 +1,6 @@
 /**
- * `scripts/lab`: the lab for a person. `up` leaves a process behind that owns the lab until `down`;
- * the other commands find it through its lab.json, and namespaces are entered by their names.
+ * `scripts/lab`: the lab for people. `up` leaves a process that owns the lab until `down`; the
+ * other commands find it through its lab.json and enter namespaces by name.
  */
 import { fork, spawn } from 'node:child_process';
 import { constants } from 'node:os';
@@ -33,7 +33,7 @@ const POLL_MS = 20;
 
 type Flags = Readonly<Record<string, string | boolean | undefined>>;
 
-/** What the owning process tells the one that started it. */
+/** The owning process's message to the process that started it. */
 type Answer = { readonly id: string } | { readonly error: string };
 
 function parseNumber(flags: Flags, name: string, max: number): Record<string, number> {

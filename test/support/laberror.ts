@@ -1,4 +1,4 @@
-/** Failures of the tests' own parts, with codes of their own: they are none of the program's. */
+/** Failures of the tests' own parts; their codes are not the program's. */
 export class LabError extends Error {
   /** In kebab-case: `lab-command`, `program-missing`, ... */
   readonly code: string;

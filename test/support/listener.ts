@@ -1,6 +1,6 @@
 /**
- * A program for tests: listens with the shortest accept queue, tells its parent the port, then what
- * it has accepted.
+ * A program for tests: listens with the shortest accept queue and sends its parent the port, then
+ * what it has accepted.
  */
 import { createServer } from 'node:net';
 

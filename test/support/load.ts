@@ -1,6 +1,6 @@
 /**
  * Many flows at once through one link to a real sshd: each function is one situation, of any size,
- * and says what it came to beside the bound. The tests run them small, scripts/soak at full size.
+ * and reports its results with their bounds. The tests run small ones, scripts/soak the full size.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -15,7 +15,7 @@ import { connectStream } from './connectstream.ts';
 import { accessTo, dialEmbedded, settingsFor } from './embedded.ts';
 import { LoopbackSshd } from './loopback-sshd.ts';
 
-/** How one bound was kept. */
+/** One result and its bound. */
 export interface Finding {
   readonly what: string;
   readonly value: string;
@@ -70,7 +70,7 @@ export class Load {
   }
 }
 
-/** Counts what a flow brings from now on. */
+/** Counts the bytes that a flow receives from now on. */
 class Counter {
   bytes = 0;
 
@@ -96,7 +96,7 @@ function resident(): number {
   return process.memoryUsage().rss;
 }
 
-/** Readers that stop reading keep their windows at most, and the others keep their rate. */
+/** Readers that stop reading occupy at most their windows, and the others keep their rate. */
 export async function stalledReaders(
   load: Load,
   size: {
@@ -112,7 +112,7 @@ export async function stalledReaders(
   const alone = await rate(counters, size.seconds);
   const before = resident();
   const stalled = await load.openMany(size.stalled, 'source');
-  // They read a little, so that their windows have grown, and then no more.
+  // They read a little, so that their windows grow, and then no more.
   for (const flow of stalled) flow.on('data', () => {});
   await delay(300);
   for (const flow of stalled) flow.pause();
@@ -137,7 +137,7 @@ export async function stalledReaders(
   ];
 }
 
-/** Many flows that say nothing, and some that work. */
+/** Many idle flows, and some active ones. */
 export async function idleAndActive(
   load: Load,
   size: { readonly idle: number; readonly active: number; readonly seconds: number },
@@ -171,7 +171,7 @@ export async function idleAndActive(
   ];
 }
 
-/** So many bytes both ways over so many flows: every digest is right. */
+/** Carries `bytes` both ways over `flows` flows: every digest must be right. */
 export async function transfers(
   load: Load,
   size: { readonly bytes: number; readonly flows: number },
@@ -216,7 +216,7 @@ export async function transfers(
   ];
 }
 
-/** Bulk flows get equal parts: the least at least `least` of the most. */
+/** Bulk flows get equal shares: the smallest is at least `least` of the largest. */
 export async function fairness(
   load: Load,
   size: { readonly flows: number; readonly seconds: number; readonly least: number },

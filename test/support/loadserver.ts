@@ -1,14 +1,14 @@
 /**
- * A process of its own that many flows at once are made to, so that their other end is not in the
- * memory and on the time of the program under test. A client says in a line what it wants:
+ * A separate process as the far end of many flows at once, so that it doesn't use the memory and
+ * time of the program under test. A client's first line says what it wants:
  *
  *   idle                    nothing, for ever
- *   sink                    nothing, and reads all
+ *   sink                    nothing; reads everything
  *   source                  bytes without end
- *   download SEED BYTES     so many pseudo-random bytes, then EOF
- *   upload                  a line with the SHA-256 of all that comes until EOF
+ *   download SEED BYTES     BYTES pseudo-random bytes, then EOF
+ *   upload                  a line with the SHA-256 of everything until EOF
  *
- * Sends its port to the parent, and ends with it.
+ * Sends its port to the parent process, and ends with it.
  */
 import { createHash } from 'node:crypto';
 import { type AddressInfo, createServer, type Socket } from 'node:net';

@@ -1,7 +1,7 @@
 /**
- * A real sshd on the loopback device, run by the present user (root or not) with a configuration of
- * its own in a temporary directory: host keys, one authorized user key, a log. For tests that need
- * SSH but no network of their own.
+ * A real sshd on the loopback device, run by the current user (root or not) with its own
+ * configuration in a temporary directory: host keys, one authorized user key, a log. For tests that
+ * need SSH but no separate network.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
@@ -23,7 +23,7 @@ export interface SshdOptions {
   readonly config?: readonly string[];
   /** `Match` blocks. They come last, as they must. */
   readonly match?: readonly string[];
-  /** The address that it listens on. Default: 127.0.0.1. */
+  /** The address to listen on. Default: 127.0.0.1. */
   readonly listen?: string;
   /** Types for ssh-keygen -t. Default: ed25519. */
   readonly hostKeys?: readonly string[];
@@ -74,9 +74,9 @@ export class LoopbackSshd {
       '',
     ];
     await writeFile(join(directory, 'sshd_config'), config.join('\n'));
-    // As root, sshd wants its separation directory, which the service manager makes otherwise.
+    // As root, sshd needs its separation directory, which the service manager normally makes.
     if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true });
-    // The kernel ends it with us, also when we are killed.
+    // The kernel ends it with us, even when we are killed.
     const command = [
       SSHD,
       '-D',
@@ -119,16 +119,16 @@ export class LoopbackSshd {
   }
 
   /**
-   * Kills the processes that serve connections, not the listener: what a network failure looks
-   * like, at once.
+   * Kills the processes that serve connections, not the listener: this looks like a network
+   * failure, but at once.
    */
   killConnections(): Promise<void> {
     return this.#signalConnections('SIGKILL');
   }
 
   /**
-   * Their sockets stay and are never read again: what a jump host that hangs, or a path that drops
-   * all, looks like.
+   * Stops them: their sockets stay and are never read again, as with a jump host that hangs or a
+   * path that drops everything.
    */
   stopConnections(): Promise<void> {
     return this.#signalConnections('SIGSTOP');
@@ -139,7 +139,7 @@ export class LoopbackSshd {
       try {
         process.kill(pid, signal);
       } catch {
-        // It has ended by itself meanwhile.
+        // It has already ended.
       }
     }
   }

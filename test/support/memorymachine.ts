@@ -8,9 +8,9 @@
  *   await machine.said('ready');
  *   await machine.request('10.1.2.3', 80, upload, download);
  *
- * Everything that a session asks of the machine takes a step that has a name, in the order of the
- * calls. A test may do something at a step (`atStep`): stop the run, fail, or never go on. What the
- * session has made and not undone stands in `standing`.
+ * Everything that a session asks of the machine is a step with a name, in the order of the calls. A
+ * test may act at a step (`atStep`): stop the run, fail, or never go on. `standing` lists what the
+ * session has made and not undone.
  */
 import { HEADER_BYTES, type PacketDevice } from '../../src/capture/tun/device.ts';
 import type { TunDevice, TunHost } from '../../src/capture/tun/tun.ts';
@@ -28,6 +28,7 @@ import type { CommandStatus, Launcher } from '../../src/system/launcher/launcher
 import type { CommandUser } from '../../src/system/launcher/protocol.ts';
 import { planResolver, type ResolverPlan } from '../../src/system/resolver/detect.ts';
 import type { HostChange } from '../../src/system/resolver/hostchange.ts';
+import { ManualClock } from './manualclock.ts';
 import { given, type OptionTexts } from './options.ts';
 import { TcpClient } from './tcpclient.ts';
 import { type ReadFrame, readFrame } from './tcpframes.ts';
@@ -37,35 +38,38 @@ const DEVICE4 = '198.18.0.1';
 const DEVICE6 = '2001:2::1';
 const APPLICATION = '192.168.7.2';
 const JUMP_HOST = '192.0.2.22';
-/** Longer than anything here takes. */
+/** Longer than any step takes. */
 const PATIENCE_MS = 10_000;
 const POLL_MS = 5;
+const STEP_MS = 100;
 
 export type StepAction = (name: string) => Promise<void> | undefined;
 
 export class MemoryMachine implements Machine {
-  /** What the next link is. */
+  readonly clock = new ManualClock();
+  /** The next link's twin. */
   twin = new TwinTransport();
-  /** By each call of the session, the latest last. */
+  /** One entry for each call of the session, in order. */
   readonly steps: string[] = [];
-  /** What was made and has not been undone. */
+  /** What the session has made and not undone. */
   readonly standing = new Set<string>();
   readonly messages: { readonly level: Level; readonly message: string }[] = [];
   readonly counters = new Map<string, number>();
   readonly tun = new MemoryTun();
   readonly stop = new AbortController();
-  /** As `ip route` would show them. */
+  /** Routes, as `ip route` would show them. */
   routes: readonly string[] = [];
   /** What resolv.conf says. */
   resolvConfText = 'nameserver 127.0.0.1\n';
   atStep: StepAction = () => undefined;
   /** Ends the command of exec. */
   exit: (status: CommandStatus) => void = () => {};
-  /** What the command of exec was told. */
+  /** The environment variables that exec gave its command. */
   variables: unknown;
+  readonly #clients = new Set<TcpClient>();
   #link: Pick<Supervisor, 'disturbed'> | undefined;
 
-  /** Reads what a user would write. */
+  /** Parses the words of a command line. */
   static configuration(targets: readonly string[], options: OptionTexts = {}): Configuration {
     return buildConfiguration(given({ remote: ['user@jump.example'], ...options }, targets));
   }
@@ -103,6 +107,26 @@ export class MemoryMachine implements Machine {
   async #step(name: string): Promise<void> {
     this.steps.push(name);
     await this.atStep(name);
+  }
+
+  /** Time passes for the session and for the applications, in small steps. */
+  async advance(milliseconds: number): Promise<void> {
+    const end = this.clock.now() + milliseconds;
+    while (this.clock.now() < end) {
+      await this.clock.advance(Math.min(STEP_MS, end - this.clock.now()));
+      for (const client of this.#clients) expire(client, this.clock.now());
+    }
+  }
+
+  /** The machine's time passes meanwhile, as fast as the real one. */
+  async #until(done: () => boolean, what: string): Promise<void> {
+    let before = performance.now();
+    await until(() => {
+      const now = performance.now();
+      void this.clock.advance(now - before);
+      before = now;
+      return done();
+    }, what);
   }
 
   recover(): { done: readonly string[]; failed: readonly string[] } {
@@ -150,7 +174,7 @@ export class MemoryMachine implements Machine {
     this.standing.add('helper');
     let end: (error: TunnelError | undefined) => void = () => {};
     let closed = false;
-    /** Requests that are under way when it is closed fail, as those of the real one do. */
+    /** When it is closed, pending requests fail, as with the real one. */
     const ask = async (name: string): Promise<void> => {
       await this.#step(name);
       if (closed) throw new TunnelError('helper-lost', 'it was stopped');
@@ -247,8 +271,8 @@ export class MemoryMachine implements Machine {
     return this.#change('resolv.conf');
   }
 
-  resolved(): HostChange & { watch(): void } {
-    return { ...this.#change('systemd-resolved'), watch() {} };
+  resolved(): HostChange {
+    return this.#change('systemd-resolved');
   }
 
   #change(what: string): HostChange {
@@ -280,7 +304,7 @@ export class MemoryMachine implements Machine {
     const client = new TcpClient({
       tuple: { source: APPLICATION, destination: host, sourcePort, destinationPort: port },
       isn: 1000,
-      clock: () => performance.now(),
+      clock: () => this.clock.now(),
       transmit: (frame) => this.tun.give(frame),
       timestamps: true,
       scale: 7,
@@ -300,16 +324,17 @@ export class MemoryMachine implements Machine {
       else client.input(frame);
     };
     this.tun.listen(sourcePort, input);
+    this.#clients.add(client);
     client.connect();
-    await until(() => {
+    await this.#until(() => {
       if (answer !== undefined) throw new Error(answer);
-      if (performance.now() >= client.deadline) client.expire();
+      expire(client, this.clock.now());
       return client.finished;
     }, `the end of ${host}:${port}`);
   }
 }
 
-/** The device in memory: what applications send is given to it, what is written goes to them. */
+/** The device in memory: it reads the applications' frames, and its output goes to them. */
 export class MemoryTun implements PacketDevice {
   readonly mtu = 65_520;
   readonly header = Buffer.alloc(HEADER_BYTES);
@@ -319,6 +344,10 @@ export class MemoryTun implements PacketDevice {
   #onReadable: (errno: number) => void = () => {};
   onClose: () => void = () => {};
   closed = false;
+  /** Applications hear and say nothing any more. */
+  deaf = false;
+  /** Whether a frame is lost on its way, in either direction. */
+  loses: () => boolean = () => false;
 
   start(onReadable: (errno: number) => void): void {
     this.#onReadable = onReadable;
@@ -332,8 +361,10 @@ export class MemoryTun implements PacketDevice {
     const rest = parts.filter((part) => part !== undefined);
     const frame = readFrame(Buffer.concat([this.header.subarray(0, length), ...rest]));
     const port = destinationPort(frame);
-    // As with a kernel, what is written is taken in later.
-    setImmediate(() => this.#applications.get(port)?.(frame));
+    // As with a kernel, written frames are processed later.
+    setImmediate(() => {
+      if (!this.deaf && !this.loses()) this.#applications.get(port)?.(frame);
+    });
   }
 
   close(): void {
@@ -344,7 +375,7 @@ export class MemoryTun implements PacketDevice {
   /** An application's frame. */
   give(frame: Buffer): void {
     setImmediate(() => {
-      if (this.closed) return;
+      if (this.closed || this.deaf || this.loses()) return;
       this.#waiting.push(frame);
       this.#onReadable(0);
     });
@@ -360,16 +391,20 @@ export class MemoryTun implements PacketDevice {
     return this.#ports;
   }
 
-  /** Frames to this port of the application's, and ICMP errors about what it has sent. */
+  /** Frames to this port of the application, and ICMP errors about its packets. */
   listen(port: number, onFrame: (frame: ReadFrame) => void): void {
     this.#applications.set(port, onFrame);
   }
 }
 
-/** The application's port: of the packet that it quotes where it is an ICMP error. */
+/** The application's port; for an ICMP error, that of the quoted packet. */
 function destinationPort(frame: ReadFrame): number {
   if (frame.kind === 'icmp') return frame.quoted.readUInt16BE(frame.family === 4 ? 20 : 40);
   return frame.destinationPort;
+}
+
+function expire(client: TcpClient, now: number): void {
+  if (now >= client.deadline) client.expire();
 }
 
 export async function until(done: () => boolean, what: string): Promise<void> {

@@ -1,10 +1,10 @@
 /**
  * Checks names with a real TUN device and this machine's own clients. Started by
- * test/netns/names-captured.test.ts as root in a network and mount namespace of its own, where
- * resolv.conf names a resolver that only a route into the device leads to. In place of the
- * transport stands one that answers each connection with the destination it was opened for.
+ * test/netns/names-captured.test.ts as root in a separate network and mount namespace, where
+ * resolv.conf names a resolver that is reached only by a route into the device. A stand-in for the
+ * transport answers each connection with the destination that it was opened for.
  *
- * Ends with status 0, or says what was wrong.
+ * Exits with 0, or prints what was wrong.
  */
 import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
@@ -27,7 +27,7 @@ const RESOLVERS = ['203.0.113.53', '2001:db8:53::53'];
 const observer = silentObserver;
 const opened: string[] = [];
 
-/** Says where it was opened to, and ends. */
+/** Sends the destination that it was opened for, and ends. */
 function speak(destination: Destination): Duplex {
   opened.push(formatDestination(destination));
   const stream = new Duplex({ read() {}, write: (_chunk, _encoding, callback) => callback() });
@@ -120,8 +120,8 @@ try {
     assert.equal(stdout, 'www.corp.example:443\n', stderr);
   }
   assert.deepEqual(opened, Array(2).fill('www.corp.example:443'));
-  // Beyond the names: an address that stands for none, another UDP port of the resolver, a name
-  // that is nobody's.
+  // Besides names: an address that stands for none, another UDP port of the resolver, a name that
+  // nobody knows.
   const unknown = await run(['ncat', '--recv-only', '-w', '5', '198.18.65.1', '443']);
   assert.match(unknown.stderr, /No route to host|unreachable/i);
   const other = await run([

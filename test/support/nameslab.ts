@@ -1,11 +1,11 @@
 /**
- * A lab in which only the jump host knows the names, and permits by name:
+ * A lab in which only the jump host knows the names, and permits connections by name:
  *
  *   jump host   /etc/hosts knows api1 and api2.lab.example, one, two and slow.lab.example and
  *               www.corp.example; PermitOpen lists names, the resolver, and one address whose name
  *               it doesn't list
- *   api1        dnsmasq for corp.example; HTTPS with a certificate of its own for one.lab.example
- *               and for two.lab.example
+ *   api1        dnsmasq for corp.example; HTTPS with separate certificates for
+ *               one.lab.example and two.lab.example
  *   uplink      this machine's own resolver (uplinkserver.ts), which knows none of them
  */
 import { appendFileSync, chmodSync, mkdirSync } from 'node:fs';
@@ -18,11 +18,11 @@ import { ExecLab } from './execlab.ts';
 import type { SshdOptions } from './sshd.ts';
 
 const TLS_SERVER = fileURLToPath(new URL('./tlsnames.js', import.meta.url));
-/** What the client's own resolver is, with little patience, so that what leaks is asked soon. */
+/** resolv.conf with the client's own resolver and short timeouts, so that a leak shows soon. */
 export const RESOLV_CONF = `nameserver ${UPLINK4}\noptions timeout:2 attempts:1\n`;
 export const TLS_NAMES = ['one.lab.example', 'two.lab.example'] as const;
 export const WWW = 'www.corp.example';
-/** Its address is permitted, the name isn't. */
+/** The address is permitted, the name isn't. */
 export const BY_ADDRESS = 'four.corp.example';
 
 const PERMIT_OPEN = [
@@ -42,7 +42,7 @@ const DNSMASQ = dnsmasqAt(
 
 export interface NamesLab {
   readonly exec: ExecLab;
-  /** The certificates of the authority that has signed the name's. */
+  /** The certificate of the authority that signed the name's certificate. */
   authority(name: string): string;
   close(): Promise<void>;
 }

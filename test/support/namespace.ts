@@ -1,5 +1,5 @@
 /**
- * One network namespace of the lab: programs run in it, and its network is configured through `ip
+ * One network namespace of the lab: runs programs in it, and configures its network through `ip
  * -batch`.
  */
 
@@ -17,7 +17,7 @@ import {
 } from './process.ts';
 
 /**
- * How programs in namespaces are run: as `SpawnOptions`, but `env` is added to the namespace's own
+ * Options for programs in namespaces: `SpawnOptions`, but `env` is added to the namespace's own
  * environment.
  */
 export interface InsideOptions extends SpawnOptions {
@@ -28,7 +28,7 @@ export interface InsideOptions extends SpawnOptions {
 export class Namespace {
   /** As in /run/netns. */
   readonly name: string;
-  /** The home directory that programs in here see. */
+  /** The home directory for programs in the namespace. */
   readonly home: string;
 
   constructor(name: string, home: string) {
@@ -37,9 +37,8 @@ export class Namespace {
   }
 
   /**
-   * Runs a program to its end. `ip netns exec` replaces itself by the program, after it has moved
-   * into the network namespace and into a mount namespace of its own in which /sys shows that
-   * network.
+   * Runs a program to its end. `ip netns exec` enters the network namespace and a new mount
+   * namespace in which /sys shows that network, and then replaces itself with the program.
    */
   exec(argv: readonly string[], options: InsideOptions & RunOptions = {}): Promise<ExecResult> {
     return run(this.#command(argv, options), this.#options(options));
@@ -65,8 +64,8 @@ export class Namespace {
   }
 
   /**
-   * Links, addresses, routes, rules, packet filter and resolver of this namespace, to be compared
-   * as a whole.
+   * This namespace's links, addresses, routes, rules, packet filter and resolver as one text, to
+   * compare as a whole.
    */
   hostState(): Promise<string> {
     return hostState(this.name);
@@ -87,7 +86,7 @@ export class Namespace {
     return ['ip', 'netns', 'exec', this.name, ...asUser, ...argv];
   }
 
-  /** Nothing of the developer's environment gets in: no agent, no proxy, no locale. */
+  /** Without the developer's environment: no agent, no proxy, no locale. */
   #options<T extends InsideOptions>(options: T): T & { env: Record<string, string> } {
     return {
       ...options,

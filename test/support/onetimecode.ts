@@ -10,7 +10,7 @@ const PERIOD_MS = 30_000;
 /** In base32 (RFC 4648 §6), as the secret file has it. */
 export const SECRET = 'JBSWY3DPEHPK3PXPJBSWY3DPEH';
 
-/** The content of a user's secret file: no code is refused for having been used before. */
+/** The content of a user's secret file: codes may be used more than once. */
 export const SECRET_FILE = `${SECRET}\n" TOTP_AUTH\n`;
 
 export function oneTimeCode(now: number = Date.now()): string {

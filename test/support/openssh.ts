@@ -1,5 +1,5 @@
 /**
- * What dialOpenssh needs for a LoopbackSshd: no configuration file, no agent, its key, its host key
+ * Options of dialOpenssh for a LoopbackSshd: no configuration file, no agent, its key, its host key
  * in a file.
  */
 import { writeFile } from 'node:fs/promises';
@@ -20,7 +20,7 @@ export interface Changes {
   readonly replicas?: ReplicaKeys;
 }
 
-/** Settings for the host `127.0.0.1` and nobody to be asked. */
+/** Settings for the host `127.0.0.1`, without prompts. */
 export function loopbackSettings(port: number, user: string, knownHosts: string): SshSettings {
   return testSettings({
     hostName: '127.0.0.1',

@@ -1,6 +1,6 @@
 /**
- * A process that dials through the system's ssh with the options in OPENSSH_OPTIONS (JSON), says
- * so, and waits to be killed.
+ * A process that dials through the system's ssh with the options in OPENSSH_OPTIONS (JSON), reports
+ * that, and waits to be killed.
  */
 import { silentObserver } from '../../src/observe/observer.ts';
 import { dialOpenssh, type OpensshOptions } from '../../src/ssh/openssh/dial.ts';

@@ -1,6 +1,6 @@
 /**
- * Dialling through the system's ssh in tests: what was opened is closed again, and nothing may be
- * left.
+ * Dialling through the system's ssh in tests: closes everything that was opened, and checks that
+ * nothing is left.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -23,7 +23,7 @@ export async function dial(to: LoopbackSshd, changes: Changes = {}): Promise<Tra
   return transport;
 }
 
-/** Ends all transports and servers that were made here. */
+/** Ends all transports and servers that this module has made. */
 export async function closeAll(): Promise<void> {
   for (const transport of open.splice(0)) await transport.close();
   for (const server of servers.splice(0)) server.close();
@@ -33,7 +33,7 @@ export async function closeAll(): Promise<void> {
 export async function serve(handler: (socket: Socket) => void): Promise<Destination> {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => {
-      // Some of these tests end ssh in the middle.
+      // Some of these tests end ssh midway.
     });
     handler(socket);
   });
@@ -52,7 +52,7 @@ export async function closedPort(): Promise<Destination> {
   return destination;
 }
 
-/** Private directories that the process has made. */
+/** The private directories that the process has made. */
 export function leftovers(of = process.pid): string[] {
   const own = `-${of.toString(36)}-`;
   return defaultBases(process.env).flatMap((base) =>

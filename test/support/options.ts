@@ -1,4 +1,4 @@
-/** Options as tests write them, for what reads them without a command line. */
+/** Options as tests write them, for code that reads options without a command line. */
 import type { Entry } from '../../src/config/argsfile.ts';
 import { DOCTOR_GROUPS } from '../../src/config/doctoroptions.ts';
 import { EXEC_GROUPS } from '../../src/config/execoptions.ts';
@@ -8,8 +8,8 @@ import { CONNECT_GROUPS } from '../../src/config/options.ts';
 import type { Place } from '../../src/net/place.ts';
 
 /**
- * By the names that the groups give them: the text of an option with a value, or all of its texts;
- * for an option without one `true`, or how often it is given.
+ * By the names in the option groups: for an option with a value its text, or all of its texts; for
+ * an option without a value `true`, or how often it is given.
  */
 export type OptionTexts = Readonly<Record<string, string | readonly string[] | true | number>>;
 
@@ -21,7 +21,7 @@ const OPTIONS: ReadonlyMap<string, Option> = new Map(
 
 const ARGUMENT: Place = { kind: 'argument', name: 'argument' };
 
-/** `place`: where all of it stands; the command line unless given. */
+/** `place`: where all options come from; by default the command line. */
 export function given(
   texts: OptionTexts,
   operands: readonly string[] = [],

@@ -1,19 +1,19 @@
-/** tcpdump beside a test: what passed a device, one entry a packet. */
+/** Runs tcpdump during a test: what passed through a device, one entry a packet. */
 import { LabError } from './laberror.ts';
 import type { Namespace } from './namespace.ts';
 
 /**
- * tcpdump fetches from its ring this late at most (immediate mode), and packets of the last moment
- * are to be counted.
+ * tcpdump reads its ring with at most this delay (immediate mode), and the last packets should be
+ * counted.
  */
 const SETTLE_MS = 60;
 
 export interface Packet {
   /** Seconds since 1970. */
   readonly time: number;
-  /** As tcpdump names it: `IP`, `IP6`, `ARP`, ... */
+  /** tcpdump's name for it: `IP`, `IP6`, `ARP`, ... */
   readonly protocol: string;
-  /** `ADDRESS` or `ADDRESS.PORT`; empty where the protocol has none. */
+  /** `ADDRESS` or `ADDRESS.PORT`; empty if the protocol has none. */
   readonly source: string;
   readonly destination: string;
   /** The rest of the line: `Flags [S], seq 1, win 64240, length 0`. */
@@ -21,9 +21,9 @@ export interface Packet {
 }
 
 export interface PacketCapture {
-  /** What has been seen so far. */
+  /** The packets so far. */
   packets(): Packet[];
-  /** Ends the capture and returns all of it. */
+  /** Ends the capture and returns all packets. */
   stop(): Promise<Packet[]>;
 }
 
@@ -49,7 +49,7 @@ export async function startCapture(
     ...(filter === '' ? [] : [filter]),
   ]);
   await tcpdump.waitForLine(/listening on .*\n/);
-  /** Without the line that is still being written. */
+  /** Without an unfinished last line. */
   const packets = () => parsePackets(tcpdump.stdout.slice(0, tcpdump.stdout.lastIndexOf('\n') + 1));
   return {
     packets,

@@ -1,8 +1,8 @@
 /**
- * A server at the far end of a path, and a client that grants it windows: discrete events, no clock
- * but their own. The server sends what the windows admit at once into a queue that the path takes
- * `rate` bytes a millisecond out of, as sshd and the kernel's socket buffer do; answers to
- * questions queue up there like everything else. No packets are lost.
+ * A server at the far end of a path, and a client that grants it windows: discrete events on a
+ * virtual clock. The server puts everything that the windows admit into a queue at once, and the
+ * path takes `rate` bytes a millisecond out of it, as with sshd and the kernel's socket buffer;
+ * answers to probes wait there like everything else. No packets are lost.
  */
 import {
   type ReceiveWindow,
@@ -11,7 +11,7 @@ import {
 
 const PACKET = 32 * 1024;
 const ANSWER_BYTES = 60;
-/** As link.ts and ssh/embedded/channels/livenessprobe.ts have it. */
+/** As in link.ts and ssh/embedded/channels/livenessprobe.ts. */
 const QUESTION_AFTER_BYTES = 16 * 1024;
 const QUESTION_INTERVAL_MS = 250;
 
@@ -24,11 +24,11 @@ export interface PathOptions {
 
 export class SimulatedFlow {
   readonly window: ReceiveWindow;
-  /** What the server may still send, and what it has to send. */
+  /** How much the server may still send, and how much it has to send. */
   credit: number;
   backlog = 0;
   received = 0;
-  /** Bytes a millisecond that come to the server for it. */
+  /** Bytes a millisecond that the server gets for this flow. */
   readonly demand: number;
   /** A reader that doesn't read. */
   stalled = false;
@@ -48,7 +48,7 @@ export class PathSimulation {
   readonly path: PathOptions;
   readonly windows: ReceiveWindows;
   readonly #flows = new Set<SimulatedFlow>();
-  /** Events by time; those of the same time in the order in which they were made. */
+  /** Events by time; events at the same time in the order in which they were added. */
   readonly #events: { readonly at: number; readonly run: () => void }[] = [];
   readonly #queue: Item[] = [];
   #queued = 0;
@@ -64,14 +64,14 @@ export class PathSimulation {
     options: { readonly budget?: number; readonly answers?: boolean } = {},
   ) {
     this.path = path;
-    // Finer than a packet where a packet takes long.
+    // Smaller steps than a packet when a packet takes long.
     this.#piece = path.rate < 50_000 ? PACKET / 4 : PACKET;
     this.#answers = options.answers ?? true;
     this.windows = new ReceiveWindows({ ...options, clock: () => this.now });
     this.#ask();
   }
 
-  /** Milliseconds that what the server says now waits before it is under way. */
+  /** Milliseconds that data sent by the server now wait in the queue. */
   get delay(): number {
     return this.#queued / this.path.rate;
   }
@@ -91,15 +91,15 @@ export class PathSimulation {
     flow.window.close();
   }
 
-  /** Reads what has waited. */
+  /** Reads the data that have waited. */
   resume(flow: SimulatedFlow, held: number): void {
     flow.stalled = false;
     this.#consume(flow, held);
   }
 
   /**
-   * Goes on for so long. Returns the mean rate (bytes a millisecond) of all flows and the mean
-   * delay of the queue.
+   * Runs for that long. Returns the mean rate (bytes a millisecond) of all flows and the mean delay
+   * of the queue.
    */
   run(milliseconds: number): { readonly rate: number; readonly delay: number } {
     const end = this.now + milliseconds;
@@ -141,7 +141,7 @@ export class PathSimulation {
     this.#after(5, () => this.#produce(flow));
   }
 
-  /** The server sends what it has and may, in turn with the others. */
+  /** The server sends what it has and may, taking turns among flows. */
   #send(flow: SimulatedFlow): void {
     for (;;) {
       const have = Number.isFinite(flow.demand) ? flow.backlog : PACKET;

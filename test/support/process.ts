@@ -1,13 +1,13 @@
 /**
- * Running programs from tests: to the end (`run`), or beside the test (`Child`), with everything
- * they print kept.
+ * Runs programs from tests: to the end (`run`), or beside the test (`Child`), and keeps everything
+ * they print.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { LabError } from './laberror.ts';
 
 /**
- * What a program may print on one stream before it is killed: beyond this, a test compares a digest
- * instead.
+ * How much a program may print on one stream before it is killed; tests compare digests of larger
+ * outputs.
  */
 const MAX_OUTPUT_CHARACTERS = 64 * 1024 * 1024;
 /** How much of the output is quoted when something about the program failed. */
@@ -16,8 +16,8 @@ const DEFAULT_RUN_TIMEOUT_MS = 30_000;
 const DEFAULT_LINE_TIMEOUT_MS = 10_000;
 const DEFAULT_STOP_TIMEOUT_MS = 10_000;
 /**
- * A program's own children may hold its output open; what they print after its end isn't waited for
- * longer than this.
+ * A program's children may keep its output open; we wait at most this long for their output after
+ * its end.
  */
 const OUTPUT_GRACE_MS = 200;
 
@@ -53,14 +53,14 @@ export interface SpawnOptions {
 }
 
 export interface RunOptions extends SpawnOptions {
-  /** Milliseconds; the program is killed then and the promise rejects. 30 s by default. */
+  /** Milliseconds; then the program is killed and the promise rejects. 30 s by default. */
   readonly timeout?: number;
 }
 
 /** A running program. */
 export class Child {
   readonly pid: number;
-  /** Resolves once the program has ended and what it printed has been read. */
+  /** Resolves once the program has ended and its output has been read. */
   readonly exited: Promise<ExitStatus>;
   readonly #process: ChildProcess;
   readonly #argv: readonly string[];
@@ -69,7 +69,7 @@ export class Child {
   #ended: ExitStatus | undefined;
   #flooded = false;
 
-  /** Use `start`: a program that can't be started has no pid and would make half an object. */
+  /** Use `start`: a program that can't be started has no pid. */
   private constructor(child: ChildProcess, argv: readonly string[], pid: number) {
     this.#process = child;
     this.#argv = argv;
@@ -91,7 +91,7 @@ export class Child {
         resolve(this.#ended);
       };
       child.once('close', end);
-      // After the time, what has come meanwhile is read first: this process may have been busy all
+      // After the time, first read what has arrived meanwhile: this process may have been busy all
       // along.
       const read = (...ended: Parameters<typeof end>) =>
         setImmediate(() => setImmediate(end, ...ended));
@@ -101,7 +101,7 @@ export class Child {
     });
   }
 
-  /** Throws `LabError` with code `program-missing` when there is no such program. */
+  /** Throws `LabError` with code `program-missing` if the program doesn't exist. */
   static async start(argv: readonly string[], options: SpawnOptions = {}): Promise<Child> {
     const [file, ...args] = argv;
     if (file === undefined) throw new LabError('program-missing', 'no program given');
@@ -116,8 +116,8 @@ export class Child {
       throw new LabError('program-missing', `${file} can't be started`, { cause });
     }
     const started = new Child(child, argv, child.pid);
-    // A program that ends without reading its input makes the write fail; its status says what the
-    // test wants to know.
+    // A program that ends without reading its input makes the write fail; the test looks at its
+    // status.
     child.stdin?.on('error', () => undefined);
     if (options.input !== undefined) child.stdin?.end(options.input);
     return started;
@@ -146,9 +146,9 @@ export class Child {
   }
 
   /**
-   * The first match of `pattern` in what has been printed so far or is printed next, on either
-   * stream. A pattern that must see a whole line ends with \n. Throws `LabError` with code
-   * `child-ended` or `child-timeout`, quoting the output.
+   * The first match of `pattern` in the output so far or to come, on either stream. A pattern that
+   * must see a whole line ends with \n. Throws `LabError` with code `child-ended` or
+   * `child-timeout`, quoting the output.
    */
   async waitForLine(
     pattern: RegExp,
@@ -183,7 +183,7 @@ export class Child {
 
   /**
    * Waits for the end. Kills the program and throws `child-timeout` when it takes longer; throws
-   * `child-output` when it had to be killed for what it printed.
+   * `child-output` when it was killed for printing too much.
    */
   async wait(timeoutMs: number): Promise<ExitStatus> {
     let timer: NodeJS.Timeout | undefined;
@@ -242,7 +242,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   return { ...ended, stdout: child.stdout, stderr: child.stderr };
 }
 
-/** The same for programs of the lab's own making: anything but status 0 throws `lab-command`. */
+/** The same for commands that must succeed: any status except 0 throws `lab-command`. */
 export async function mustRun(argv: readonly string[], options: RunOptions = {}): Promise<string> {
   const result = await run(argv, options);
   if (result.status !== 0) {

@@ -1,6 +1,5 @@
 /**
- * The machine's processes from /proc: who is whose child, in which network namespace, and since
- * when.
+ * The machine's processes from /proc: their parents, network namespaces and start times.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
@@ -8,13 +7,13 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 export interface ProcessEntry {
   readonly pid: number;
   readonly parent: number;
-  /** Clock ticks since boot; with the pid it names a process for good. */
+  /** Clock ticks since boot; together with the pid it identifies a process for ever. */
   readonly startTime: number;
   /** The inode of its network namespace. */
   readonly netns: number | undefined;
 }
 
-/** Undefined when there is no such process, or only a zombie that its parent has yet to reap. */
+/** Undefined if there is no such process, or only a zombie that its parent has not reaped yet. */
 export function processEntry(pid: number): ProcessEntry | undefined {
   let stat: string;
   let netns: string | undefined;
@@ -22,9 +21,9 @@ export function processEntry(pid: number): ProcessEntry | undefined {
     stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     netns = namespaceLink(pid);
   } catch {
-    return undefined; // gone between the listing and the look
+    return undefined; // gone since the listing
   }
-  // The program's name is in parentheses and may hold anything, also parentheses
+  // The program's name is in parentheses and may contain anything, even parentheses
   // (proc_pid_stat(5)).
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state, parent] = fields;
@@ -44,7 +43,7 @@ function namespaceLink(pid: number): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/ns/net`);
   } catch {
-    return undefined; // it is just ending and has no namespaces any more
+    return undefined; // it is ending and has no namespaces any more
   }
 }
 
@@ -55,7 +54,7 @@ export function allProcesses(): ProcessEntry[] {
     .filter((entry) => entry !== undefined);
 }
 
-/** The given processes and all that descend from them. */
+/** The given processes and all their descendants. */
 export function withDescendants(
   roots: Iterable<number>,
   all: readonly ProcessEntry[],
@@ -68,13 +67,13 @@ export function withDescendants(
   return found;
 }
 
-/** Sends a signal to those of the processes that still exist. */
+/** Sends a signal to all of these processes that still exist. */
 export function signalAll(processes: Iterable<number>, signal: NodeJS.Signals): void {
   for (const pid of processes) {
     try {
       process.kill(pid, signal);
     } catch {
-      // It has just ended by itself.
+      // It has just ended.
     }
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The proxies in this process, with a transport in memory behind them, and a client that speaks
- * octets.
+ * The proxies in this process, with a transport in memory behind them, and a client that sends and
+ * reads octets.
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -25,14 +25,14 @@ export interface TestProxy {
   readonly port: number;
   readonly addresses: readonly string[];
   readonly counters: Map<string, number>;
-  /** Of the requests that were made, in that order. */
+  /** One for each request, in order. */
   readonly ids: readonly number[];
-  /** A connection whose errors are kept from ending the test. */
+  /** A connection whose errors don't end the test. */
   open(): Promise<Client>;
   close(): Promise<void>;
 }
 
-/** Carries everything to the twin, by name, as `tunnel proxy` without targets does. */
+/** Carries everything to the twin, by name, like `tunnel proxy` without targets. */
 export async function startProxy(options: TestProxyOptions = {}): Promise<TestProxy> {
   const {
     protocols = 'both',
@@ -85,13 +85,13 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
 export class Client {
   readonly socket: Socket;
   #received = Buffer.alloc(0);
-  /** Behind #received; joined when somebody looks. */
+  /** Chunks after #received; joined when it is read. */
   #chunks: Buffer[] = [];
   #wake: () => void = () => {};
 
   private constructor(socket: Socket) {
     this.socket = socket;
-    socket.on('error', () => {}); // `closed` tells how it ended
+    socket.on('error', () => {}); // `closed` says how it ended
     socket.on('data', (chunk: Buffer) => {
       this.#chunks.push(chunk);
       this.#wake();
@@ -119,7 +119,7 @@ export class Client {
     return taken;
   }
 
-  /** What comes up to and with `mark`, or up to the end of the connection. */
+  /** Everything up to and including `mark`, or up to the connection's end. */
   async takeThrough(mark: string): Promise<string> {
     await this.#until((received) => received().includes(mark));
     const at = this.#received.indexOf(mark);
@@ -128,7 +128,7 @@ export class Client {
     );
   }
 
-  /** All that comes up to the end. */
+  /** Everything up to the end. */
   async rest(): Promise<string> {
     await this.#until(() => false);
     return (await this.take(Number.MAX_SAFE_INTEGER)).toString('latin1');

@@ -1,10 +1,10 @@
-/** Whether the lab can be made on this machine, found out by trying. */
+/** Finds out by trying whether the lab can be made on this machine. */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { SEARCH_PATH } from './process.ts';
 
-/** Each program and the package that has it on Debian and Ubuntu. */
+/** Each program and its package on Debian and Ubuntu. */
 const PROGRAMS: readonly (readonly [program: string, hint: string])[] = [
   ['ip', 'iproute2'],
   ['nft', 'nftables'],
@@ -40,7 +40,7 @@ function find(): string | false {
   } catch {
     return 'the lab needs /dev/net/tun (in a container: --device /dev/net/tun)';
   }
-  // Root in a container may lack CAP_SYS_ADMIN or the right to mount; nothing but trying tells.
+  // Root in a container may lack CAP_SYS_ADMIN or the right to mount; only trying shows it.
   const probe = `tlprobe-${process.pid.toString(16)}`;
   const script = `ip netns add ${probe} && ip netns exec ${probe} mount --bind /etc/hosts /etc/hosts; status=$?
     ip netns del ${probe}; exit $status`;
@@ -54,8 +54,8 @@ function find(): string | false {
 }
 
 /**
- * For `test(name, { skip: labUnavailable() }, ...)`: false, or what is lacking. `programs` are
- * those that the test itself runs beside the lab's own.
+ * For `test(name, { skip: labUnavailable() }, ...)`: false, or what is missing. `programs` are
+ * those that the test itself runs, besides the lab's own.
  */
 export function labUnavailable(...programs: readonly string[]): string | false {
   reason ??= find();
@@ -64,7 +64,7 @@ export function labUnavailable(...programs: readonly string[]): string | false {
   return missing.length > 0 && `this test lacks ${missing.join(', ')}`;
 }
 
-/** False, or how to build `program`, which runs under AddressSanitizer and UBSan. */
+/** False, or how to build `program` with AddressSanitizer and UBSan. */
 export function sanitizedMissing(program: string): string | false {
   return !existsSync(program) && `${program} isn't built: make -C native sanitized`;
 }
@@ -80,7 +80,7 @@ export function moduleMissing(interpreter: string, ...modules: readonly string[]
 
 /**
  * For tests that run the program as another user: false, or which directory above `file` keeps
- * others out. A checkout in /root is such a case.
+ * others out, as with a checkout in /root.
  */
 export function closedToOthers(file: string): string | false {
   for (let directory = dirname(file); ; directory = dirname(directory)) {

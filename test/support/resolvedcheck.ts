@@ -1,10 +1,10 @@
 /**
- * Checks ResolvedLink against a real systemd-resolved on a D-Bus of its own. Started by
- * test/netns/resolved.test.ts in namespaces of its own (network, mounts), with /run empty, a user
- * systemd-resolve, and the daemon's directory as its argument. A veth device stands for the TUN;
- * the DNS server listens behind it.
+ * Checks ResolvedLink against a real systemd-resolved on a separate D-Bus.
+ * test/netns/resolved.test.ts starts it in separate namespaces (network, mounts), with an empty
+ * /run, a user systemd-resolve, and the daemon's directory as its argument. A veth device stands
+ * for the TUN; the DNS server listens behind it.
  *
- * Ends with status 0, or prints what was wrong.
+ * Exits with 0, or prints what was wrong.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ const SERVER = '198.18.0.53';
 
 const [, , resolved = '', resolvectl = '', directory = ''] = process.argv;
 const children: Child[] = [];
-// The daemon that is tested may be one that isn't installed.
+// The tested daemon may be unpacked, not installed.
 const runHere = (program: string, args: readonly string[]) =>
   runCommand(program === 'resolvectl' ? resolvectl : program, args);
 
@@ -48,7 +48,7 @@ const ask = async (name: string) =>
       options,
     )
   ).stdout;
-/** systemd-resolved itself answers as soon as its name is on the bus. */
+/** systemd-resolved answers as soon as its name is on the bus. */
 const startResolved = async () => {
   const daemon = await start([resolved]);
   await until(
@@ -110,7 +110,7 @@ link set tun0 up
   assert.match(applied, /DNS Servers: 198\.18\.0\.53/);
   assert.match(applied, /DNS Domain: ~corp\.example/);
   assert.match(await ask('www.corp.example'), /\sA\s+198\.18\./);
-  // No server is there for other names, and the tunnel's isn't asked for them.
+  // Other names have no server, and the tunnel's isn't asked for them.
   assert.match(await ask('www.example.org'), /status: (SERVFAIL|REFUSED)/);
 
   link.watch();

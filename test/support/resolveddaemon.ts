@@ -1,9 +1,9 @@
 /**
- * A real systemd-resolved in the client of a lab, with a D-Bus and a /run of its own. What it needs
- * lies in the lab's directory, so that every program of the test sees the same one, and all of it
- * goes with the lab.
+ * A real systemd-resolved in a lab's client, with its own D-Bus and /run. Its files are in the
+ * lab's directory, so every program of the test sees the same daemon, and everything is removed
+ * with the lab.
  *
- * The package is unpacked (scripts/lib/setup.sh), not installed: installing it takes over the
+ * The package is unpacked (scripts/lib/setup.sh), not installed: installing it would take over the
  * machine's own resolv.conf.
  */
 import { chmodSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -15,11 +15,11 @@ import type { ExecLab } from './execlab.ts';
 import type { Child } from './process.ts';
 
 const UNPACKED = fileURLToPath(new URL('../../native-test/systemd-resolved', import.meta.url));
-/** Where packages have it. */
+/** Where packages install it. */
 const FOLDERS = ['usr/lib/systemd', 'lib/systemd'];
 export const STUB_RESOLV_CONF =
   'nameserver 127.0.0.53\noptions edns0 trust-ad timeout:3 attempts:1\n';
-/** A bus on which everybody may do everything. */
+/** The configuration of a bus on which everybody may do everything. */
 export const BUS_CONFIGURATION = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>
@@ -31,7 +31,7 @@ export interface ResolvedPrograms {
   readonly resolvectl: string;
 }
 
-/** Installed or unpacked; undefined: neither. */
+/** Its path, installed or unpacked; undefined if it is neither. */
 export function findResolved(): ResolvedPrograms | undefined {
   for (const root of ['', UNPACKED]) {
     const resolvectl = join(root, '/usr/bin/resolvectl');
@@ -43,7 +43,7 @@ export function findResolved(): ResolvedPrograms | undefined {
   return undefined;
 }
 
-/** For `skip`: false, or what is lacking. */
+/** For `skip`: false, or what is missing. */
 export function resolvedMissing(): string | false {
   return (
     findResolved() === undefined &&
@@ -52,8 +52,8 @@ export function resolvedMissing(): string | false {
 }
 
 /**
- * `ResolvedDaemon.start` leaves one running; it asks the lab's uplink server for everything that no
- * other link has.
+ * `ResolvedDaemon.start` leaves one running; it asks the lab's uplink server about all names that
+ * no other link has.
  */
 export class ResolvedDaemon {
   readonly #exec: ExecLab;
@@ -94,7 +94,10 @@ export class ResolvedDaemon {
     return made;
   }
 
-  /** The command line of a program, as root, that sees this daemon. Its journal is the lab's. */
+  /**
+   * The command line for a program that runs as root, sees this daemon, and keeps its journal in
+   * the lab.
+   */
   argv(...command: readonly string[]): string[] {
     const { directory } = this.#exec.lab;
     const script = `set -e
@@ -105,7 +108,7 @@ export class ResolvedDaemon {
     return this.#exec.userArgv(command, { root: true, script });
   }
 
-  /** Runs a script to its end; returns all that it printed. */
+  /** Runs a script to its end; returns its output. */
   async sh(script: string, timeout = 30_000): Promise<string> {
     const { client } = this.#exec.lab;
     const { stdout, stderr } = await client.exec(this.argv('sh', '-c', script), { timeout });
@@ -126,18 +129,18 @@ export class ResolvedDaemon {
     await this.until('systemd-resolved answers', (status) => status !== '');
   }
 
-  /** As a crash does; what it was told lies in /run. */
+  /** Kills it, as a crash does; its settings stay in /run. */
   async kill(): Promise<void> {
     await this.#daemon?.stop('SIGKILL');
   }
 
-  /** All links' settings, without what changes by itself and how wide the columns are. */
+  /** All links' settings, without values that change by themselves and without column padding. */
   async status(): Promise<string> {
-    const said = await this.sh('resolvectl status 2>/dev/null');
-    return said.replace(/^ *Current DNS Server:.*\n/gm, '').replace(/^ +/gm, '');
+    const output = await this.sh('resolvectl status 2>/dev/null');
+    return output.replace(/^ *Current DNS Server:.*\n/gm, '').replace(/^ +/gm, '');
   }
 
-  /** Waits until the links' settings are so. */
+  /** Waits until the links' settings match. */
   async until(what: string, condition: (status: string) => boolean): Promise<void> {
     let status = '';
     for (const deadline = performance.now() + 10_000; ; await sleep(100)) {

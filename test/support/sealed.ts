@@ -11,7 +11,7 @@ export function gcm(seals: boolean, key: Buffer = KEY, nonce: Buffer = NONCE): G
   return handle;
 }
 
-/** Seals packets, in the order in which they are to be opened. */
+/** Seals packets in the order in which they will be opened. */
 export class Sealer {
   #packet: Buffer = Buffer.alloc(0);
   readonly #cipher = new AESGCMCipher(gcm(true), 0, (packet) => {

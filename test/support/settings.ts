@@ -1,6 +1,6 @@
 /**
- * Settings of the transports with nothing in them that looks at this machine's files or agent;
- * tests say what they need.
+ * Settings of the transports that don't use this machine's files or agent; tests add what they
+ * need.
  */
 import { TunnelError } from '../../src/errors/errors.ts';
 import { parseHostKeyPin } from '../../src/ssh/keys/pin.ts';
@@ -47,7 +47,7 @@ export function authenticationSettings(
 
 export type SettingsOverrides = Partial<SshSettings> & Pick<SshSettings, 'hostName' | 'port'>;
 
-/** What ssh's defaults would come to for a host that is reached directly. */
+/** The settings that ssh's defaults give for a host that is reached directly. */
 export function testSettings(overrides: SettingsOverrides): SshSettings {
   return {
     name: overrides.hostName,
@@ -71,11 +71,11 @@ export function testSettings(overrides: SettingsOverrides): SshSettings {
 type Answer = string | boolean | Error;
 
 /**
- * Answers in turn and keeps what was asked; without an answer it fails as where there is no
- * terminal.
+ * Gives the answers in turn and records the questions; when it has no more answers it fails as
+ * without a terminal.
  */
 export class Answers implements Prompter {
-  /** With `secret`, `line` or `confirm` before each. */
+  /** Each begins with `secret`, `line` or `confirm`. */
   readonly asked: string[] = [];
   readonly preambles: string[][] = [];
   readonly #answers: Answer[];

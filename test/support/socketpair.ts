@@ -1,10 +1,10 @@
-/** TCP connections on loopback, of which a test has both ends. */
+/** TCP connections on loopback; the test has both ends. */
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 
 const sockets: Socket[] = [];
 
-/** The end that has connected, and its peer. Either may end its part first. */
+/** The end that has connected, and its peer. Either may end its side first. */
 export async function socketPair(): Promise<[Socket, Socket]> {
   const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -16,7 +16,7 @@ export async function socketPair(): Promise<[Socket, Socket]> {
   if (socket.connecting) await once(socket, 'connect');
   server.close();
   socket.on('error', () => {
-    // Reset by many a test.
+    // Many tests reset it.
   });
   sockets.push(socket, peer);
   return [socket, peer];

@@ -1,6 +1,6 @@
 /**
- * ssh2's own client and server over a TCP connection, with one cipher. The server echoes what comes
- * on a direct-tcpip channel, or leaves channels to the test.
+ * ssh2's own client and server over a TCP connection, with one cipher. The server echoes data on
+ * direct-tcpip channels, or leaves channels to the test.
  */
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
@@ -13,7 +13,7 @@ import { Ssh2Link } from '../../src/ssh/embedded/channels/link.ts';
 import { protocolOf, type SshProtocol } from '../../src/ssh/embedded/ssh2/internals.ts';
 import ssh2 from '../../src/ssh/embedded/ssh2/library.ts';
 
-/** What is used of the server's protocol object. */
+/** The members of the server's protocol object that tests use. */
 export interface PeerProtocol {
   readonly _kexinit: unknown;
   readonly _cipher: { allocPacket(payloadLength: number): Buffer; encrypt(packet: Buffer): void };
@@ -48,7 +48,7 @@ export interface Pair {
   close(): void;
 }
 
-/** `inbox`: the client reads as the program does; else as ssh2 does. */
+/** `inbox`: the client reads as the program does; otherwise as ssh2 does. */
 export async function connectPair(
   cipher: string,
   options: { readonly inbox: boolean; readonly mac?: string },
@@ -67,7 +67,7 @@ export async function connectPair(
       echo.pipe(echo);
     });
     incoming.on('error', () => {
-      // Cut in these tests.
+      // These tests cut it.
     });
   });
   server.listen(0, '127.0.0.1');

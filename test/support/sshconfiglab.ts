@@ -1,6 +1,6 @@
 /**
- * Homes with an ssh_config of their own, and the two ways of resolving it: by the real `ssh -G`,
- * and without ssh. `both` insists that they come to the same.
+ * Homes with their own ssh_config, and the two ways to resolve it: with the real `ssh -G`, and
+ * without ssh. `both` requires that the results are equal.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -14,10 +14,10 @@ import type { Remote, SshOptions } from '../../src/ssh/options.ts';
 import type { SshSettings } from '../../src/ssh/settings.ts';
 import { givenOptions, type OptionTexts } from './options.ts';
 
-/** For `skip`: false, or what is lacking. */
+/** For `skip`: false, or what is missing. */
 export const LACKING =
   spawnSync('ssh', ['-V']).status === 0 ? false : 'ssh is missing (package openssh-client)';
-/** As `sshProgram`: a machine without ssh. */
+/** A value of `sshProgram` for a machine without ssh. */
 export const NO_SSH = '/nonexistent/ssh';
 export const CALLER = userInfo().username;
 const root = mkdtempSync(join(tmpdir(), 'tunnel-sshconfig-'));
@@ -31,7 +31,7 @@ export interface Lab {
 }
 
 /**
- * A home and an /etc/ssh of their own; `files` are relative to the home, `system` is the system's
+ * Makes a home and an /etc/ssh; `files` are relative to the home, `system` is the system's
  * ssh_config.
  */
 export function lab(
@@ -40,7 +40,7 @@ export function lab(
   system = '',
 ): Lab {
   homes += 1;
-  // A space, because every path on the way must keep it.
+  // With a space, because all code must keep it.
   const home = join(root, `home ${homes}`);
   const write = (path: string, text: string) => {
     mkdirSync(dirname(path), { recursive: true });
@@ -88,7 +88,7 @@ export function resolve(
   return resolveSettings(first, ssh, { ...context, ...changed });
 }
 
-/** Both ways; they must agree. */
+/** Resolves both ways; the results must agree. */
 export async function both(
   where: Lab,
   remote: string,
@@ -99,7 +99,7 @@ export async function both(
   return asked;
 }
 
-/** What of the printed settings a test is about. */
+/** The printed settings that a test is about. */
 export function pick(settings: SshSettings, expected: object): object {
   return Object.fromEntries(
     Object.keys(expected).map((key) => [key, settings[key as keyof SshSettings]]),

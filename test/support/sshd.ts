@@ -1,6 +1,6 @@
 /**
  * The jump host's sshd: the system's /usr/sbin/sshd in the jump host's network namespace and in a
- * mount namespace of its own, in which /etc/passwd, /etc/shadow, /etc/group, /etc/hosts,
+ * separate mount namespace, in which /etc/passwd, /etc/shadow, /etc/group, /etc/hosts,
  * /etc/resolv.conf and PAM's stack for sshd, /run and /var/log are the lab's. So its users exist
  * only there, its names resolve only there, and it leaves no trace in the machine's files.
  */
@@ -31,7 +31,7 @@ export interface JumpUser {
   readonly shell?: string;
   /** Lines of an authorized_keys file (with options, if any); by default those of `jump`. */
   readonly authorizedKeys?: string;
-  /** Switches password authentication on for this sshd. */
+  /** The user's password; if set, this sshd accepts passwords. */
   readonly password?: string;
 }
 
@@ -42,7 +42,8 @@ export interface SshdOptions {
    */
   readonly variant?: SshdVariant;
   /**
-   * [22] by default. The client's known_hosts knows 22, 2222 and those given when the lab is made.
+   * [22] by default. The client's known_hosts has 22, 2222 and the ports given when the lab is
+   * made.
    */
   readonly ports?: readonly number[];
   /** PermitOpen; by default none for `open`, HARDENED_PERMIT_OPEN for `hardened`. */
@@ -50,16 +51,15 @@ export interface SshdOptions {
   /** VERBOSE by default. */
   readonly logLevel?: string;
   /**
-   * Lines of sshd_config. They come first, and sshd takes the first value of a keyword that it
-   * reads.
+   * Lines of sshd_config. They come first, because sshd takes the first value of a keyword.
    */
   readonly config?: readonly string[];
   /** `Match` blocks. They come last, as they must. */
   readonly match?: readonly string[];
-  /** Beside the user `jump`. */
+  /** Users in addition to `jump`. */
   readonly users?: readonly JumpUser[];
   /**
-   * A PAM stack (the text of /etc/pam.d/sshd), which this sshd then uses for passwords and
+   * A PAM stack (the text of /etc/pam.d/sshd), which this sshd uses for passwords and
    * keyboard-interactive.
    */
   readonly pam?: string;
@@ -67,7 +67,7 @@ export interface SshdOptions {
    * An unpacked package of another OpenSSH: its sshd and helpers are used instead of the system's.
    */
   readonly unpacked?: string;
-  /** Soft limit of descriptors, as an administrator's service manager sets it (often 1024). */
+  /** The soft limit of descriptors; service managers often set 1024. */
   readonly openFiles?: number;
 }
 
@@ -79,8 +79,8 @@ const FIRST_UID = 2000;
 const NOGROUP = 65534;
 
 /**
- * $1: the directory that holds etc, run and log; $2: the limit of descriptors or nothing; $3: sshd;
- * $4: the directory of its helpers or nothing.
+ * $1: the directory with etc, run and log; $2: the limit of descriptors or nothing; $3: sshd; $4:
+ * the directory of its helpers or nothing.
  */
 const ENTER = `set -e
 for file in passwd shadow group hosts resolv.conf; do
@@ -103,7 +103,7 @@ ${address.API2} ${address.API2_NAME}
 ${address.API2_6} ${address.API2_NAME}
 `;
 
-/** sshd_config(5) of a variant; the first value of each keyword is the one that counts. */
+/** sshd_config(5) of a variant; the first value of each keyword counts. */
 export function sshdConfig(options: SshdOptions, hostKeys: readonly string[]): string {
   const hardened = options.variant === 'hardened';
   const permitOpen = options.permitOpen ?? (hardened ? address.HARDENED_PERMIT_OPEN : undefined);
@@ -163,7 +163,7 @@ export class Sshd {
     this.configFile = join(directory, 'sshd_config');
   }
 
-  /** The listening process; undefined while there is none. */
+  /** The listening process, if there is one. */
   get pid(): number | undefined {
     return this.#child?.ended === undefined ? this.#child?.pid : undefined;
   }
@@ -178,14 +178,14 @@ export class Sshd {
     return run(['nsenter', '-t', String(this.pid), '-m', '-n', ...argv]);
   }
 
-  /** All that sshd has logged, over restarts. */
+  /** The whole log of sshd, across restarts. */
   log(): string {
     return readFileSync(this.logFile, 'utf8');
   }
 
   /**
-   * Waits until the log, from `offset` characters on, matches. Throws `sshd-log` with its end when
-   * it doesn't in time.
+   * Waits until the log, from `offset` characters on, matches. Throws `sshd-log` with the log's end
+   * if it doesn't in time.
    */
   async waitForLog(
     pattern: RegExp,
@@ -236,7 +236,7 @@ export class Sshd {
 
   /**
    * Ends sshd and all its connections as a crash of the host would, except that the kernel still
-   * says goodbye.
+   * closes the connections.
    */
   async kill(): Promise<void> {
     await this.#kill({ listener: true });
@@ -247,7 +247,7 @@ export class Sshd {
     await this.#kill({ listener: false });
   }
 
-  /** With options: a sshd with these instead of the former ones. */
+  /** With options: they replace the previous ones. */
   async restart(options: SshdOptions = this.#options): Promise<void> {
     await this.kill();
     this.#options = options;
@@ -257,8 +257,8 @@ export class Sshd {
   async #kill({ listener }: { listener: boolean }): Promise<void> {
     const child = this.#child;
     if (child === undefined || child.ended !== undefined) return;
-    // Stopped before they are killed: a process that forks meanwhile would leave a child that
-    // nobody finds any more.
+    // Stop them before killing them: a process that forks meanwhile would leave a child that we
+    // don't find.
     let processes = new Set<number>();
     for (let before = -1; before !== processes.size; ) {
       before = processes.size;
@@ -341,7 +341,7 @@ export class Sshd {
     return join(this.#directory, 'home', user);
   }
 
-  /** Owned and closed as sshd's StrictModes wants it. */
+  /** Sets owner and mode as sshd's StrictModes requires. */
   #makeHome(user: string, uid: number, authorizedKeys: string): void {
     const dotSsh = join(this.#home(user), '.ssh');
     const file = join(dotSsh, 'authorized_keys');

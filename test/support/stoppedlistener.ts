@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 import type { Destination } from '../../src/net/destination.ts';
 
 /**
- * A process that listens and is then stopped, with its accept queue filled: the kernel drops
- * further SYNs, as a firewall would. `answer` lets it go on; it then counts what it accepted.
+ * A process that listens and is then stopped, with a full accept queue: the kernel drops further
+ * SYNs, as a firewall would. `answer` lets it go on; it then counts what it has accepted.
  */
 export class StoppedListener {
   readonly destination: Destination;
@@ -50,12 +50,12 @@ export class StoppedListener {
     this.#child.kill('SIGCONT');
   }
 
-  /** One connection more than the fillers was accepted, and all are closed. */
+  /** One connection in addition to the fillers was accepted, and all are closed. */
   get closed(): Promise<void> {
     const fillers = this.#fillers.length;
     return new Promise((resolve) => {
       this.#child.on('message', (report: { accepted: number; open: number }) => {
-        // The last filler never connected: it was destroyed before the queue had room.
+        // The last filler never connected: it was destroyed before the queue had space.
         if (report.accepted >= fillers && report.open === 0) resolve();
       });
     });

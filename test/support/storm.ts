@@ -1,7 +1,7 @@
 /**
  * Load for the fault tests, run inside a namespace: `node storm.js HOST SECONDS WORKERS` makes
  * connections to HOST's echo port for that long, WORKERS at a time, one after the other; half of
- * them end by themselves, half go on until something ends them. It prints one JSON value
+ * them end on their own, half go on until something ends them. It prints one JSON value
  * (StormReport).
  */
 import { connect } from 'node:net';
@@ -9,18 +9,17 @@ import { Port } from './addresses.ts';
 
 export interface StormReport {
   /**
-   * How long each connect took that was answered, by its outcome: `open`, or the error's code. In
-   * ms.
+   * The times of all answered connects in ms, by outcome: `open`, or the error's code.
    */
   readonly connects: Readonly<Record<string, readonly number[]>>;
-  /** How many connections that were open ended by a reset. */
+  /** How many open connections ended with a reset. */
   readonly resets: number;
   readonly bytes: number;
 }
 
 const CHUNK = Buffer.alloc(16 * 1024, 'storm ');
 const SHORT_FLOW_BYTES = 256 * 1024;
-/** After a refusal: a program that tries again. */
+/** The pause before it tries again after a refusal. */
 const PAUSE_MS = 50;
 
 const connects: Record<string, number[]> = {};
@@ -28,8 +27,8 @@ let resets = 0;
 let bytes = 0;
 
 /**
- * One connection; resolves when it has ended. `endless`: until something else ends it, or the time
- * is over.
+ * Makes one connection; resolves when it has ended. `endless`: it goes on until something else ends
+ * it or the time is over.
  */
 function flow(host: string, endless: boolean, deadline: number): Promise<void> {
   return new Promise((resolve) => {

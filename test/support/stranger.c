@@ -1,6 +1,6 @@
 /**
- * stranger.c - connects to a SOCK_SEQPACKET socket as the given uid and says hello; prints how that
- * ended.
+ * stranger.c - connects to a SOCK_SEQPACKET socket as the given uid and says hello; prints the
+ * result.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,7 +29,7 @@ int main(int argc, char **argv) {
     printf("connect: %s\n", strerror(errno));
     return 1;
   }
-  /* May come too late: the other side closes at once. */
+  /* May be too late: the other side closes at once. */
   (void)!send(fd, &hello, sizeof hello, MSG_NOSIGNAL);
   printf("%s\n", recv(fd, &byte, 1, 0) <= 0 ? "closed" : "answered");
   return 0;

@@ -1,9 +1,11 @@
 /**
- * A supervisor whose dials do what the test says, over twins, and with mocked timers: for the tests
- * of the supervisor.
+ * A supervisor whose dials do what the test says, over twins and with mocked timers: for tests of
+ * the supervisor.
  */
+
 import assert from 'node:assert/strict';
 import { mock } from 'node:test';
+import type { Clock } from '../../src/base/clock.ts';
 import { TunnelError } from '../../src/errors/errors.ts';
 import { ConnectError } from '../../src/flow/connector.ts';
 import { type DialRequest, Supervisor, type SupervisorOptions } from '../../src/link/supervisor.ts';
@@ -11,11 +13,20 @@ import type { Destination } from '../../src/net/destination.ts';
 import type { Fields, Level, Observer } from '../../src/observe/observer.ts';
 import { TwinTransport } from './twin.ts';
 
+/** The time of node:test's mocked timers. */
+const MOCKED: Clock = {
+  now: () => Date.now(),
+  after(milliseconds, fire) {
+    const timer = setTimeout(fire, milliseconds);
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+
 export const HOLD = 30;
 export const API: Destination = { host: '10.0.0.5', port: 80 };
 export const MINUTE = 60_000;
 
-/** A twin that can be asked whether it is alive. */
+/** A twin that answers liveness probes. */
 export class ProbedTwin extends TwinTransport {
   alive = true;
   probes = 0;
@@ -45,7 +56,7 @@ export class Recorder implements Observer {
 }
 
 /**
- * A supervisor whose dials do what `outcomes` say, in turn; then each gives a new twin that serves
+ * A supervisor whose dials follow `outcomes` in turn; later dials each give a new twin that serves
  * everything.
  */
 export function supervised(outcomes: Outcome[] = [], options: Partial<SupervisorOptions> = {}) {
@@ -55,7 +66,7 @@ export function supervised(outcomes: Outcome[] = [], options: Partial<Supervisor
   const supervisor = new Supervisor({
     hold: HOLD,
     observer,
-    now: () => Date.now(),
+    clock: MOCKED,
     random: () => 0,
     async dial(request) {
       dials.push({ at: Date.now(), request });
@@ -104,12 +115,12 @@ export const broken = () =>
   new TunnelError('link-lost', 'the link is lost: ECONNRESET', { cause: 'ECONNRESET' });
 export const inOrder = () => new TunnelError('link-lost', 'the jump host closed the connection');
 
-/** Lets everything happen that needs no time. */
+/** Runs everything that needs no time. */
 export async function settle(): Promise<void> {
   for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Lets time pass, in steps, so that what a timer starts can start timers in turn. */
+/** Lets time pass in steps, so that a timer's work can start further timers. */
 export async function pass(ms: number): Promise<void> {
   await settle();
   const step = Math.max(250, Math.ceil(ms / 200));
@@ -119,7 +130,7 @@ export async function pass(ms: number): Promise<void> {
   }
 }
 
-/** What becomes of a promise, to be looked at without waiting. */
+/** The state of a promise, readable without waiting. */
 export function watch<T>(promise: Promise<T>): {
   value?: T;
   error?: unknown;

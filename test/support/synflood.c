@@ -1,9 +1,9 @@
 /*
- * synflood: SYNs from addresses that are not this machine's, as a neighbour's network or a forged
- * source would send them through the device: synflood COUNT SECONDS SEED ADDRESS:PORT...
+ * synflood: sends SYNs from foreign addresses, as if a neighbour's network or a forger sent them
+ * through the device: synflood COUNT SECONDS SEED ADDRESS:PORT...
  *
  * They go out evenly over the time, to the destinations in turn, from 10.200.0.0/14 and any port.
- * Nobody answers what comes back: this machine doesn't forward. Prints one line of JSON. Needs
+ * Nobody answers the replies: this machine doesn't forward. Prints one line of JSON. Needs
  * CAP_NET_RAW (raw(7), IP_HDRINCL).
  */
 #include <arpa/inet.h>
@@ -44,7 +44,7 @@ static double now(void) {
   return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* xorshift64: which sources they are is the same in each run with the same seed. */
+/* xorshift64: the same seed gives the same sources in each run. */
 static uint64_t state;
 static uint32_t next_random(void) {
   state ^= state << 13;
@@ -59,7 +59,7 @@ static uint32_t sum(const void *data, size_t length, uint32_t so_far) {
   return so_far;
 }
 
-/* RFC 9293, 3.1, over the pseudo header as well. */
+/* RFC 9293, 3.1, including the pseudo header. */
 static uint16_t checksum(const struct packet *packet) {
   const size_t length = sizeof *packet - sizeof packet->ip;
   uint32_t total = sum(&packet->ip.saddr, 8, (uint32_t)(IPPROTO_TCP + length));

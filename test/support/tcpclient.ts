@@ -1,11 +1,11 @@
 /**
- * A small TCP of an application's kernel, as a model to test the endpoint against: it opens, sends
- * all of `upload`, reads all of the other direction, and ends. Slow and plain: cumulative
- * acknowledgements, go-back-N after a timer or three duplicates, PAWS, a receive buffer that is
- * emptied as `take` is called.
+ * A small model of the TCP in an application's kernel, to test the endpoint against: it connects,
+ * sends all of `upload`, reads everything from the other side, and ends. Slow and plain: cumulative
+ * acknowledgements, go-back-N after a timer or three duplicates, PAWS, a receive buffer that `take`
+ * empties.
  *
- * Frames come whole, as a TUN gives them, and each is checked: none goes beyond the window, packets
- * fit the MSS, repeated bytes are the same bytes.
+ * Frames arrive whole, as from a TUN, and each is checked: it stays within the window, its packets
+ * fit the MSS, and repeated bytes are the same.
  */
 import assert from 'node:assert/strict';
 import { type ReadTcp, type TcpFields, tcpFrame } from './tcpframes.ts';
@@ -24,18 +24,18 @@ export interface ClientOptions {
   /** Undefined: windows are not scaled. */
   readonly scale: number | undefined;
   readonly mss: number;
-  /** Bytes of one frame: several packets that the kernel leaves together. */
+  /** Bytes of one frame, which may be several packets that the kernel leaves together. */
   readonly frameBytes: number;
   readonly upload: Buffer;
-  /** What is expected. */
+  /** The data that it expects. */
   readonly download: Buffer;
-  /** Bytes that it holds unread. */
+  /** The size of its receive buffer in bytes. */
   readonly buffer: number;
-  /** Keeps what arrives ahead of its turn, or drops it. */
+  /** Whether it keeps data that arrive out of order. */
   readonly reassembles: boolean;
-  /** Reads by itself; otherwise `read` has it read. */
+  /** Whether it reads automatically; otherwise `read` makes it read. */
   readonly automatic: boolean;
-  /** It ends only when it has read the end of the other direction. */
+  /** Whether it ends only after reading the other side's end. */
   readonly endsLast: boolean;
 }
 
@@ -46,10 +46,10 @@ export class TcpClient {
   deadline = Number.POSITIVE_INFINITY;
   /** Relative to the first numbers. */
   una = 0;
-  /** What is sent next, and the end of what has been sent: more after a loss. */
+  /** What is sent next, and the highest offset sent so far: they differ after a loss. */
   #cursor = 0;
   nxt = 0;
-  /** What the peer admits, and where that was said last. */
+  /** The edge of the peer's window, and the segment that last set it. */
   #edge = 0;
   #updatedAt = { seq: 0, ack: 0 };
   #theirScale = 0;
@@ -66,7 +66,7 @@ export class TcpClient {
   #timeout = FIRST_TIMEOUT_MS;
   #duplicates = 0;
   #recover = 0;
-  /** Ahead of their turn: offsets and ends. */
+  /** Data received out of order: offsets and ends. */
   #ahead: { readonly from: number; readonly to: number }[] = [];
   retransmissions = 0;
 
@@ -97,21 +97,21 @@ export class TcpClient {
     this.deadline = this.options.clock() + SYN_MS * (this.#timeout / FIRST_TIMEOUT_MS);
   }
 
-  /** Its timer is due. */
+  /** Its timer has fired. */
   expire(): void {
     this.deadline = Number.POSITIVE_INFINITY;
     this.#timeout = Math.min(2 * this.#timeout, MOST_TIMEOUT_MS);
     if (this.state === 'syn-sent') {
       this.#syn();
     } else if (this.nxt > this.una) {
-      this.#back();
+      this.#goBack();
     } else if (this.una <= this.options.upload.length) {
       this.#send('.', { seq: this.una - 1 });
     }
     this.#arm();
   }
 
-  /** The application reads so many bytes. */
+  /** The application reads this many bytes. */
   take(bytes: number): void {
     const before = this.#window();
     this.read += Math.min(bytes, this.#unread);
@@ -188,13 +188,13 @@ export class TcpClient {
     this.output();
   }
 
-  /** Each byte is the one that belongs there, and within what was granted. */
+  /** Checks that each byte is the right one and within the granted window. */
   #checkData(frame: ReadTcp, seq: number): void {
     const { data } = frame;
     const { download, mss } = this.options;
-    const room = mss - (this.#timestamps ? 12 : 0);
+    const space = mss - (this.#timestamps ? 12 : 0);
     assert.ok(
-      (frame.gso === 0 ? data.length : frame.gso) <= Math.max(64, room),
+      (frame.gso === 0 ? data.length : frame.gso) <= Math.max(64, space),
       'packets fit the MSS',
     );
     if (data.length > 0) {
@@ -230,7 +230,7 @@ export class TcpClient {
       frame.data.length === 0 &&
       this.#edge === before
     ) {
-      if (++this.#duplicates === DUPLICATES && this.una >= this.#recover) this.#back();
+      if (++this.#duplicates === DUPLICATES && this.una >= this.#recover) this.#goBack();
     }
   }
 
@@ -261,7 +261,7 @@ export class TcpClient {
     this.#send('.');
   }
 
-  /** Sends what may be sent. */
+  /** Sends as much as it may. */
   output(): void {
     if (this.state !== 'open') return;
     const { upload, frameBytes, endsLast } = this.options;
@@ -290,12 +290,12 @@ export class TcpClient {
       this.deadline = this.options.clock() + this.#timeout;
   }
 
-  /** What is not acknowledged is sent again, all of it. */
-  #back(): void {
+  /** Sends all unacknowledged data again. */
+  #goBack(): void {
     this.retransmissions++;
     this.#recover = this.nxt;
     this.#cursor = this.una;
-    // The window may have been shut meanwhile: one frame goes all the same.
+    // The window may have closed meanwhile: it still sends one frame.
     if (this.#edge <= this.una) this.#edge = this.una + 1;
     this.output();
   }

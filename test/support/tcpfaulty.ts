@@ -1,14 +1,14 @@
-/** Around a device: loses, duplicates and reorders frames, both ways, from a seed. */
+/** A wrapper around a device that loses, duplicates and reorders frames both ways, from a seed. */
 import type { PacketDevice } from '../../src/capture/tun/device.ts';
 import { FRAME_BYTES } from '../../src/capture/tun/frame.ts';
 import { SeededRandom } from './tcprandom.ts';
 
-/** A frame that is late waits for the next ones, and no longer than that. */
+/** The most that a late frame waits for later ones. */
 const LATE_MS = 3;
 
 export interface FaultOptions {
   readonly seed: number;
-  /** Of each frame, each way. */
+  /** Probabilities for each frame in each direction. */
   readonly loss: number;
   readonly duplication: number;
   readonly reordering: number;
@@ -23,7 +23,7 @@ export class FaultyDevice implements PacketDevice {
   readonly #options: FaultOptions;
   readonly #scratch = Buffer.alloc(FRAME_BYTES);
   #onReadable: (errno: number) => void = () => {};
-  /** To be read before anything else, and to be read or written behind others. */
+  /** Frames to read before any other, and frames to read or write after others. */
   #ready: Buffer[] = [];
   #lateIn: Buffer[] = [];
   #lateOut: Buffer[] = [];
@@ -58,7 +58,7 @@ export class FaultyDevice implements PacketDevice {
         continue;
       }
       if (fate === 'twice') this.#ready.push(Buffer.from(frame));
-      // Those that were late come behind this one.
+      // Late frames follow this one.
       this.#ready.push(...this.#lateIn.splice(0));
       return frame.copy(into);
     }

@@ -1,8 +1,8 @@
 /**
- * Frames of a TUN with a virtio header, made and read without any code of the program.
+ * Frames of a TUN with a virtio header, built and parsed without the program's own code.
  *
  *   tcpFrame({ flags: 'S', ... }), udpFrame, icmpFrame -> Buffer, as a kernel or a card sends them
- *   readFrame(bytes) -> what the endpoint has sent; throws when anything in it is malformed
+ *   readFrame(bytes) -> what the endpoint has sent; throws if anything in it is malformed
  *
  * Flags are written as packetdrill writes them: S F R P U, and a dot for ACK.
  */
@@ -20,7 +20,7 @@ const NEEDS_CSUM = 1;
 const DATA_VALID = 2;
 const GSO = { 4: 1, 6: 4 } as const;
 
-/** Complete; left to the receiver; vouched for by the card (and not there); wrong. */
+/** Complete; left to the receiver; verified by the card (and not filled in); wrong. */
 export type Checksum = 'complete' | 'needed' | 'valid' | 'wrong';
 
 export interface IpFields {
@@ -29,7 +29,7 @@ export interface IpFields {
   readonly checksum?: Checksum;
   /** IPv4: options, of a length that 4 divides. */
   readonly options?: Buffer;
-  /** IPv6: kinds of extension headers, and how many octets each has (8 by default). */
+  /** IPv6: types of extension headers, and the length of each in octets (8 by default). */
   readonly extensions?: readonly (readonly [kind: number, octets?: number])[];
   /** IPv4: the flags and offset of fragments. */
   readonly fragment?: number;
@@ -46,7 +46,7 @@ export interface TcpFields extends IpFields {
   readonly scale?: number | undefined;
   /** Value and echo. */
   readonly ts?: readonly [number, number] | undefined;
-  /** Options as they are, behind the others. */
+  /** Raw options, after the others. */
   readonly rawOptions?: Buffer;
   readonly data?: Buffer | string;
 }
@@ -70,7 +70,7 @@ export interface ReadTcp extends ReadIp {
   readonly scale: number | undefined;
   readonly ts: readonly [number, number] | undefined;
   readonly data: Buffer;
-  /** Payload of each packet that the kernel makes of it; 0: it is one. */
+  /** The payload of each packet that the kernel splits it into; 0: it is one packet. */
   readonly gso: number;
 }
 
@@ -90,7 +90,7 @@ export interface ReadUdp extends ReadIp {
 
 export type ReadFrame = ReadTcp | ReadIcmp | ReadUdp;
 
-/** The one's complement sum of RFC 1071, as slowly and plainly as it is defined. */
+/** The one's complement sum of RFC 1071, as slow and plain as its definition. */
 export function internetSum(...parts: readonly Buffer[]): number {
   let sum = 0;
   for (const part of parts)
@@ -113,7 +113,7 @@ function pseudoHeader(
   return Buffer.concat([addressBytes(source), addressBytes(destination), tail]);
 }
 
-/** An IP packet around `transport`, whose checksum belongs at `field`. */
+/** An IP packet around `transport`, whose checksum is at `field`. */
 function ipFrame(fields: IpFields, protocol: number, transport: Buffer, field: number): Buffer {
   const { source, destination, checksum = 'complete' } = fields;
   const virtio = Buffer.alloc(VNET_BYTES);
@@ -135,7 +135,7 @@ function ipFrame(fields: IpFields, protocol: number, transport: Buffer, field: n
     virtio[0] = DATA_VALID;
   } else {
     const sum = ~internetSum(...covered, transport) & 0xffff;
-    // Zero of UDP says that there is none.
+    // In UDP, zero means no checksum.
     const sent = protocol === PROTOCOL.udp && sum === 0 ? 0xffff : sum;
     transport.writeUInt16BE(checksum === 'wrong' ? sent ^ 0x0101 : sent, field);
   }
@@ -162,7 +162,7 @@ function ipv6Header(fields: IpFields, protocol: number, length: number): Buffer 
   extensions.forEach(([kind], i) => {
     const part = chain[i] ?? Buffer.alloc(0);
     part[0] = extensions[i + 1]?.[0] ?? protocol;
-    // A fragment header has no length. The contents of the others are one option of padding.
+    // A fragment header has no length. The other headers contain one padding option.
     if (kind === 44) return;
     part[1] = part.length / 8 - 1;
     if (kind !== 43) part.set([1, Math.min(255, part.length - 4)], 2);
@@ -247,7 +247,10 @@ function swapped(value: number): number {
   return ((value & 0xff) << 8) | (value >> 8);
 }
 
-/** Reads a frame of the endpoint's. Throws an AssertionError for what a kernel would not take. */
+/**
+ * Parses a frame from the endpoint. Throws an AssertionError for frames that a kernel would not
+ * accept.
+ */
 export function readFrame(bytes: Buffer): ReadFrame {
   const version = (bytes[VNET_BYTES] ?? 0) >> 4;
   assert.ok(version === 4 || version === 6, `IP version ${version}`);

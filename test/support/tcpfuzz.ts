@@ -1,13 +1,13 @@
 /**
- * Chance plays against the TCP endpoint: kernels that are right most of the time, mutated and
- * random frames, and far sides that call every method of a conduit at any time, also from within a
- * call of the endpoint's.
+ * Random tests of the TCP endpoint: kernels that are right most of the time, mutated and random
+ * frames, and far sides that call every method of a conduit at any time, even from within a call by
+ * the endpoint.
  *
- *   fuzzEndpoint(seed, events) -> what happened; throws when something is wrong
+ *   fuzzEndpoint(seed, events) -> what happened; throws if something is wrong
  *
- * Wrong is: an exception, a malformed frame, a word to a conduit that conduit.ts does not allow,
- * counters that don't add up, a flow of which more waits than its window, and anything that is left
- * at the end.
+ * Errors are: an exception, a malformed frame, a call of a conduit that conduit.ts does not allow,
+ * counters that don't add up, a flow with more waiting data than its window, and anything left at
+ * the end.
  */
 import assert from 'node:assert/strict';
 import { MAX_HELD, MAX_WAITING_BYTES } from '../../src/capture/tun/endpoint.ts';
@@ -56,7 +56,7 @@ export interface FuzzSummary {
   readonly bytesOut: number;
 }
 
-/** An application's kernel, of one connection; it learns from what the endpoint sends. */
+/** The application's kernel for one connection; it learns from the endpoint's frames. */
 class Kernel {
   readonly family: 4 | 6;
   readonly source: string;
@@ -163,7 +163,7 @@ class Far implements Conduit {
     }
   }
 
-  /** Something that it may do at any time. */
+  /** Does something that it may do at any time. */
   act(): void {
     const { random } = this.#fuzz;
     const choice = random.below(100);
@@ -176,9 +176,9 @@ class Far implements Conduit {
   }
 
   abortFlow(): void {
-    const told = this.flow.state === STATE.gone;
+    const wasGone = this.flow.state === STATE.gone;
     this.flow.abort(undefined);
-    if (!told) assert.ok(this.over, 'it is told of its own abort');
+    if (!wasGone) assert.ok(this.over, 'it is told of its own abort');
   }
 }
 
@@ -215,7 +215,7 @@ class Fuzz {
     for (const kernel of this.kernels) if (kernel.sourcePort === port) kernel.learn(frame);
   }
 
-  /** One thing happens. */
+  /** Runs one random event. */
   step(): void {
     const { random, lab } = this;
     const choice = random.below(100);
@@ -270,7 +270,7 @@ class Fuzz {
     this.lab.input(frame);
   }
 
-  /** What a kernel sends: nearly right, mostly. */
+  /** Sends a segment as a kernel would: usually nearly right. */
   #segment(): void {
     const { random, lab } = this;
     const kernel = random.pick(this.kernels as [Kernel]);
@@ -308,7 +308,7 @@ class Fuzz {
         checksum: random.pick(['needed', 'valid', 'needed', 'valid', 'complete']),
       }),
     );
-    // A kernel counts on what was acknowledged; this one on what was probably taken.
+    // A kernel relies on acknowledgements; this one assumes that its data were taken.
     if (!wild && random.chance(0.95)) kernel.seq = (seq + size + (/[SF]/.test(flags) ? 1 : 0)) | 0;
   }
 
@@ -378,7 +378,7 @@ class Fuzz {
     }
   }
 
-  /** What must hold at any moment. */
+  /** Checks the invariants. */
   check(): void {
     const { counters } = this.lab;
     const inState = (...states: number[]) =>
@@ -407,7 +407,7 @@ class Fuzz {
       assert.ok(far.flow.out.inFlight >= 0 && far.flow.out.bytes >= 0);
     }
     assert.ok(waiting <= MAX_WAITING_BYTES + MAX_WINDOW);
-    // Those that are over and done with.
+    // Finished flows.
     if (this.flows.length < MAX_FLOWS) return;
     this.flows.splice(
       0,

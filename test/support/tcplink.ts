@@ -2,10 +2,10 @@
  * A link in memory, with loss, reordering, duplication and delay from a seed, between the endpoint
  * and model clients (tcpclient.ts), in virtual time.
  *
- *   client -> link -> endpoint -> far side, which checks what comes and makes what goes back
+ *   client -> link -> endpoint -> far side, which checks what arrives and generates the answer
  *
- * Everything is checked on its way: frames are well-formed, windows are never taken back, bytes are
- * the right ones in order.
+ * Everything is checked in transit: frames are well-formed, windows never shrink, bytes are right
+ * and in order.
  */
 import assert from 'node:assert/strict';
 import type { TcpFlow } from '../../src/capture/tun/tcpflow.ts';
@@ -17,7 +17,7 @@ import { type ReadTcp, readFrame } from './tcpframes.ts';
 import { SeededRandom } from './tcprandom.ts';
 import { APPLICATION, SERVER, TcpLab } from './tcpscript.ts';
 
-/** Virtual time after which nothing moves any more. */
+/** Virtual time after which a run counts as stuck. */
 const MAX_MS = 20 * 60_000;
 const FAR_WINDOW = 256 * 1024;
 const SLAB_BYTES = 32 * 1024;
@@ -25,10 +25,10 @@ const SLAB_BYTES = 32 * 1024;
 export interface LinkOptions {
   readonly seed: number;
   readonly flows: number;
-  /** Of each frame, each way. */
+  /** Probabilities for each frame in each direction. */
   readonly loss: number;
   readonly duplication: number;
-  /** Of being late by up to `lateMs`. */
+  /** The probability of being late by up to `lateMs`. */
   readonly reordering: number;
   readonly lateMs: number;
   readonly delayMs: number;
@@ -138,9 +138,9 @@ class Link {
   readonly fars: Far[] = [];
   lost = 0;
   readonly #options: LinkOptions;
-  /** What happens, by its time. */
+  /** Events by time. */
   readonly #events = new Map<number, (() => void)[]>();
-  /** Of each port: the edge of the window that was granted, and what was acknowledged. */
+  /** For each port: the edge of the granted window, and the last acknowledgement. */
   readonly #edges = new Map<number, { edge: number; ack: number }>();
 
   constructor(options: LinkOptions) {
@@ -172,7 +172,7 @@ class Link {
     }
     const conduit = flow.open();
     if (conduit === undefined) return;
-    // If both ended last, neither would.
+    // If both waited for the other's end, neither would end.
     const endsLast = !client.options.endsLast && this.random.chance(0.5);
     this.fars.push(new Far(this, flow, client, endsLast));
   }
@@ -216,7 +216,7 @@ class Link {
     this.later(0, read);
   }
 
-  /** A frame goes over the link, or not, or twice. */
+  /** Sends a frame over the link: once, twice or not at all. */
   #deliver(bytes: Buffer, arrive: (bytes: Buffer) => void): void {
     const { random } = this;
     const { loss, duplication, reordering, lateMs, delayMs } = this.#options;
@@ -239,7 +239,7 @@ class Link {
     this.#deliver(bytes, () => client.input(frame));
   }
 
-  /** In the order in which it sends: neither acknowledgements nor windows go back. */
+  /** Checks in the order of sending: neither acknowledgements nor windows go back. */
   #checkWindow(frame: ReadTcp, client: TcpClient): void {
     const scale = client.options.scale === undefined || frame.flags.includes('S') ? 0 : 7;
     const ack = (frame.ack - client.options.isn) | 0;
@@ -249,7 +249,7 @@ class Link {
     const ended = ack === client.options.upload.length + 2;
     if (last !== undefined) {
       assert.ok(ack >= last.ack, `acknowledges ${ack} after ${last.ack}`);
-      // By less than a unit it may seem to come back (RFC 7323 §2.4).
+      // It may seem to go back by less than a unit (RFC 7323 §2.4).
       assert.ok(ended || edge > last.edge - 2 ** scale, `grants ${edge} after ${last.edge}`);
     }
     this.#edges.set(frame.destinationPort, { edge, ack });
@@ -308,7 +308,7 @@ class Link {
   }
 }
 
-/** Runs all flows to their ends. Throws when something is wrong, with the seed. */
+/** Runs all flows to their ends. Throws an error with the seed if something is wrong. */
 export function runLink(options: LinkOptions): LinkSummary {
   const link = new Link(options);
   for (let n = 0; n < options.flows; n++) link.addClient(n);

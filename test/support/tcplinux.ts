@@ -1,15 +1,15 @@
 /**
- * The TCP endpoint against Linux's own TCP: `tcplinux.js FLOWS BYTES SEED`, as root in a network
- * namespace of its own. The device loses, duplicates and reorders frames; far sides that make,
- * check and send back data stand in place of the transport; the clients are tcplinuxclient.ts.
+ * The TCP endpoint against Linux's own TCP: `tcplinux.js FLOWS BYTES SEED`, as root in a separate
+ * network namespace. The device loses, duplicates and reorders frames; instead of a transport there
+ * are far sides that generate, check and echo data; the clients are tcplinuxclient.ts.
  *
- * Prints what happened as JSON, and ends with status 0 when every byte was right and nothing is
- * left.
+ * Prints its results as JSON, and exits with 0 if every byte was right and nothing is left.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { systemClock } from '../../src/base/clock.ts';
 import { LinuxTun } from '../../src/capture/tun/linuxtun.ts';
 import { PacketStack } from '../../src/capture/tun/stack.ts';
 import type { TcpFlow } from '../../src/capture/tun/tcpflow.ts';
@@ -35,7 +35,7 @@ const [flows = 0, bytes = 0, seed = 0] = process.argv.slice(2).map(Number);
 const slabs = new CountingPool(PIECE, 16);
 const wrong: string[] = [];
 
-/** Sends back what it gets, before the application has ended as well. */
+/** Sends back what it gets, even before the application has ended. */
 class Echo implements Conduit {
   received = 0;
   readonly #flow: TcpFlow;
@@ -67,7 +67,7 @@ class Echo implements Conduit {
   }
 }
 
-/** Makes and checks. */
+/** Generates data and checks what it gets. */
 class Maker implements Conduit {
   received = 0;
   readonly #flow: TcpFlow;
@@ -160,6 +160,7 @@ try {
     onDatagram: undefined,
     onGone: (errno) => wrong.push(`the device is gone: ${errno}`),
     families: new Set([4, 6] as const),
+    clock: systemClock,
     router4: undefined,
     router6: undefined,
   });

@@ -1,7 +1,7 @@
 /**
  * Connections of Linux's own TCP, for tcplinux.ts: `tcplinuxclient.js FLOWS BYTES HOST...`. Each
- * sends BYTES and receives as many, in both directions at once. Even ones get what the other side
- * makes, odd ones what they have sent. Prints what was not right.
+ * sends BYTES and receives as many, in both directions at once. Even ones get data that the other
+ * side generates, odd ones what they have sent. Prints errors.
  */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -25,7 +25,7 @@ async function flow(n: number): Promise<string | undefined> {
     received += chunk.length;
     hash.update(chunk);
     if (n % 5 !== 0 || received % 7 !== 0) return;
-    // Some readers are slow now and then, so that windows shut.
+    // Some readers are slow now and then, so that windows close.
     socket.pause();
     setTimeout(() => socket.resume(), 5);
   });

@@ -1,4 +1,4 @@
-/** What the two ends of tcplinux.ts agree on: a flow is known by its port. */
+/** Shared by the two ends of tcplinux.ts: a flow is identified by its port. */
 export const BASE_PORT = 7000;
 
 export function upSeed(n: number): string {

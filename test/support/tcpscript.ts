@@ -1,16 +1,16 @@
 /**
- * Scripts for the TCP endpoint, as packetdrill has them: an application's kernel that sends exactly
- * what the script says, an endpoint, and a clock that stands still unless the script waits.
+ * Scripts for the TCP endpoint, like packetdrill's: an application's kernel that sends exactly what
+ * the script says, an endpoint, and a clock that stands still unless the script waits.
  *
  *   const lab = new TcpLab();
  *   const app = lab.app();                    one pair of addresses and ports
  *   app.send('S', { mss: 1460, scale: 7 });   the kernel sends its SYN
- *   const far = app.open();                   the far side has been reached: the flow's other end
- *   app.expect('S.', { mss: 65480 });         the very next frame of the endpoint's
+ *   const far = app.open();                   the far side has connected: the flow's other end
+ *   app.expect('S.', { mss: 65480 });         the endpoint's very next frame
  *   lab.wait(1000); lab.silent();
  *
- * Numbers are relative to each side's first. What a script leaves out: `seq` is what comes next,
- * `ack` all that has come. Each frame of the endpoint's is checked by tcpframes.ts.
+ * Numbers are relative to each side's first. Defaults: `seq` continues the last segment, `ack`
+ * acknowledges everything received. tcpframes.ts checks each of the endpoint's frames.
  */
 import assert from 'node:assert/strict';
 import { addressWords } from '../../src/capture/tun/addresses.ts';
@@ -33,7 +33,7 @@ export const ROUTER = { 4: '198.18.0.1', 6: '2001:2::1' } as const;
 export const APPLICATION = { 4: '10.77.0.11', 6: 'fd77::11' } as const;
 export const SERVER = { 4: '10.0.0.1', 6: 'fd00::1' } as const;
 const MTU = 65_520;
-/** More steps than this without an end are a loop. */
+/** More steps than this mean an endless loop. */
 const MAX_STEPS = 100_000;
 
 export interface LabOptions {
@@ -41,9 +41,12 @@ export interface LabOptions {
   readonly families?: ReadonlySet<4 | 6>;
   readonly routers?: boolean;
   readonly onDatagram?: EndpointOptions['onDatagram'];
-  /** For every flow, instead of waiting in `flows`. */
+  /** Called for every flow; without it flows wait in `flows`. */
   readonly onFlow?: (flow: TcpFlow) => void;
-  /** Instead of keeping what the endpoint sends. The memory is the receiver's. */
+  /**
+   * Called for every frame of the endpoint; without it frames are kept. The receiver owns the
+   * memory.
+   */
   readonly onFrame?: (bytes: Buffer) => void;
 }
 
@@ -52,7 +55,7 @@ export class TcpLab {
   /** Milliseconds. */
   now = 1_000_000;
   readonly flows: TcpFlow[] = [];
-  /** Frames of the endpoint's that no script has looked at yet. */
+  /** The endpoint's frames that no script has checked yet. */
   readonly frames: ReadFrame[] = [];
   readonly slabs = new CountingPool(FRAME_BYTES, 4);
   expirations = 0;
@@ -108,7 +111,7 @@ export class TcpLab {
     return this.endpoint.counters;
   }
 
-  /** When `expire` wants to be called; Infinity: never. */
+  /** When to call `expire`; Infinity: never. */
   get deadline(): number {
     return this.#deadline;
   }
@@ -117,7 +120,7 @@ export class TcpLab {
     return new TcpApp(this, { port: ++this.#ports, ...options });
   }
 
-  /** One frame that an application has sent, as a batch of its own unless within `batch`. */
+  /** Delivers one frame from an application, as a separate batch unless within `batch`. */
   input(frame: Buffer): void {
     if (!this.#batch) this.endpoint.begin();
     frame.copy(this.#slab.bytes);
@@ -129,7 +132,7 @@ export class TcpLab {
     if (!this.#batch) this.endpoint.flush();
   }
 
-  /** What `act` sends comes as one batch. */
+  /** Delivers everything that `act` sends as one batch. */
   batch(act: () => void): void {
     this.endpoint.begin();
     this.#batch = true;
@@ -138,7 +141,7 @@ export class TcpLab {
     this.endpoint.flush();
   }
 
-  /** Sends what is due outside of a batch. */
+  /** Sends what the endpoint has to send outside of a batch. */
   settle(): void {
     if (!this.#pending) return;
     this.#pending = false;
@@ -146,7 +149,7 @@ export class TcpLab {
     this.endpoint.flush();
   }
 
-  /** Time passes, and what is due in it is done when it is due. */
+  /** Lets time pass, and runs each timer at its time. */
   wait(milliseconds: number): void {
     this.settle();
     const end = this.now + milliseconds;
@@ -158,7 +161,9 @@ export class TcpLab {
     this.now = end;
   }
 
-  /** As `wait`, until the endpoint sends something; at most so long. Returns how long that was. */
+  /**
+   * As `wait`, until the endpoint sends something, but at most that long. Returns how long it took.
+   */
   waitForFrame(most: number): number {
     this.silent();
     const from = this.now;
@@ -175,7 +180,7 @@ export class TcpLab {
     this.settle();
   }
 
-  /** The very next frame. */
+  /** Returns the endpoint's very next frame. */
   next(): ReadFrame {
     this.settle();
     const frame = this.frames.shift();
@@ -183,7 +188,7 @@ export class TcpLab {
     return frame;
   }
 
-  /** The endpoint has sent nothing that no script has looked at. */
+  /** Checks that no frame of the endpoint is unchecked. */
   silent(): void {
     this.settle();
     const summary = this.frames.map((frame) =>
@@ -192,13 +197,13 @@ export class TcpLab {
     assert.deepEqual(summary, [], 'the endpoint is silent');
   }
 
-  /** Forgets what has been sent. */
+  /** Forgets the frames so far. */
   ignore(): void {
     this.settle();
     this.frames.length = 0;
   }
 
-  /** Nothing is left of any flow. */
+  /** Checks that nothing is left of any flow. */
   idle(): void {
     const { flowsHeld, flowsLive } = this.counters;
     assert.deepEqual({ flowsHeld, flowsLive }, { flowsHeld: 0, flowsLive: 0 });
@@ -223,7 +228,7 @@ export interface AppOptions {
 }
 
 export interface SendFields extends Partial<Omit<TcpFields, 'flags' | 'ts'>> {
-  /** Instead of the clock's value; or none. */
+  /** A timestamp instead of the clock's value, or false for none. */
   readonly ts?: number | false;
 }
 
@@ -231,7 +236,7 @@ export interface Expected {
   readonly seq?: number;
   readonly ack?: number;
   readonly win?: number;
-  /** The very bytes, or how many. */
+  /** The bytes, or how many. */
   readonly data?: string | Buffer | number;
   readonly mss?: number | undefined;
   readonly scale?: number | undefined;
@@ -239,15 +244,15 @@ export interface Expected {
   readonly gso?: number;
 }
 
-/** An application's kernel, of one connection. */
+/** An application's kernel for one connection. */
 export class TcpApp {
   readonly lab: TcpLab;
   readonly family: 4 | 6;
   readonly tuple: Pick<TcpFields, 'source' | 'destination' | 'sourcePort' | 'destinationPort'>;
   isn: number;
-  /** The endpoint's first number, once its SYN-ACK has come. */
+  /** The endpoint's first number, once its SYN-ACK has arrived. */
   theirs = 0;
-  /** Relative: what is sent next, and what is expected next. */
+  /** Relative numbers: the next to send, and the next expected. */
   nextSeq = 0;
   nextAck = 0;
   timestamps: boolean;
@@ -298,7 +303,7 @@ export class TcpApp {
     return this;
   }
 
-  /** A new connection of the same ports. */
+  /** Starts a new connection with the same ports. */
   again(isn: number): this {
     this.isn = isn;
     this.nextSeq = 0;
@@ -307,14 +312,14 @@ export class TcpApp {
     return this;
   }
 
-  /** The far side has been reached. */
+  /** Tells the endpoint that the far side has connected. */
   open(options: { readonly automatic?: boolean } = {}): TestConduit {
     const conduit = this.flow.open();
     assert.ok(conduit !== undefined, 'the flow can be opened');
     return joined(conduit, options);
   }
 
-  /** From the SYN on up to an open connection; the SYN-ACK has been checked and acknowledged. */
+  /** Connects: sends the SYN, checks the SYN-ACK and acknowledges it. */
   connect(
     syn: SendFields = {},
     options: { readonly automatic?: boolean; readonly win?: number } = {},
@@ -327,7 +332,7 @@ export class TcpApp {
     return far;
   }
 
-  /** The endpoint's very next frame is this one. PSH only counts where it is named. */
+  /** Checks that the endpoint's very next frame is this one. PSH only counts if it is named. */
   expect(flags: string, expected: Expected = {}): ReadTcp {
     const frame = this.lab.next();
     assert.equal(
@@ -370,7 +375,9 @@ export class TcpApp {
     return segment;
   }
 
-  /** The endpoint's very next frame is an ICMP error about a packet of this connection's. */
+  /**
+   * Checks that the endpoint's very next frame is an ICMP error about a packet of this connection.
+   */
   expectIcmp(type: number, code: number, source: string = ROUTER[this.family]): ReadIcmp {
     const frame = this.lab.next();
     assert.equal(frame.kind, 'icmp');

@@ -1,11 +1,11 @@
 /**
- * One end of a connection in the hands of a test: notes what the other end says, and says what the
- * test wants.
+ * One end of a connection, controlled by a test: records the other end's calls, and makes the calls
+ * that the test wants.
  *
  *   const end = new TestConduit();  joined(end, subject);
  *   end.give('text'), end.other.finish() ...      end.text, end.said, end.take()
  *
- * What must not be said (conduit.ts) is noted in `wrong`.
+ * Calls that conduit.ts forbids are recorded in `wrong`.
  */
 import type { Conduit, OverListener } from '../../src/flow/conduit.ts';
 import type { Slab } from '../../src/flow/memory.ts';
@@ -15,7 +15,7 @@ export class TestConduit implements Conduit {
   /** `finish`, `shut` and `abort`, with the error's code or message. */
   readonly said: string[] = [];
   readonly wrong: string[] = [];
-  /** Bytes that have come and have not been taken. */
+  /** Bytes that have arrived and have not been taken. */
   untaken = 0;
   /** Bytes of ours that the other end has not taken. */
   outstanding = 0;
@@ -24,7 +24,7 @@ export class TestConduit implements Conduit {
   #other: Conduit | undefined;
   readonly #over: OverListener[] = [];
 
-  /** `automatic`: takes all that comes at once. */
+  /** `automatic`: takes all data at once. */
   constructor({ automatic = true } = {}) {
     this.#automatic = automatic;
   }
@@ -42,7 +42,7 @@ export class TestConduit implements Conduit {
     return this.data.toString();
   }
 
-  /** Something comes in here. */
+  /** Data arrive at this end. */
   give(data: Buffer | string, memory?: Slab): void {
     const bytes = Buffer.from(data);
     this.received += bytes.length;
@@ -50,7 +50,7 @@ export class TestConduit implements Conduit {
     this.other.send(memory === undefined || typeof data === 'string' ? bytes : data, memory);
   }
 
-  /** By default all that waits. */
+  /** By default everything that waits. */
   take(bytes = this.untaken): void {
     this.untaken -= bytes;
     if (bytes > 0) this.other.taken(bytes);
@@ -111,7 +111,7 @@ export class TestConduit implements Conduit {
   }
 }
 
-/** `subject`, joined to a test's end. */
+/** Returns `subject`, joined to a test's end. */
 export function joined(
   subject: Conduit,
   options: { readonly automatic?: boolean } = {},

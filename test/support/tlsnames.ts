@@ -1,7 +1,7 @@
 /**
  * HTTPS for several names on one address and port: `node tlsnames.js DIRECTORY...` answers on 443
  * with the certificate of the directory `...-NAME` that the client's SNI (RFC 6066 §3) asks for,
- * says the name, and prints `ready`.
+ * sends the name, and prints `ready`.
  */
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';

@@ -1,6 +1,6 @@
 /**
- * A terminal with a shell in it, driven through tmux: keys go in as a person types them, and the
- * screen is read.
+ * A terminal with a shell, driven through tmux: tests type keys as a person would, and read the
+ * screen.
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,8 +21,8 @@ export class Tmux {
   }
 
   /**
-   * Starts one whose shell is bash with job control, 80 columns and 24 lines. `wrap` makes the
-   * command line that runs a program where the shell is to be; the directory must be its user's.
+   * Starts one whose shell is bash with job control, 80 columns and 24 lines. `wrap` makes a
+   * command line that runs a program in the shell's place; the directory must belong to its user.
    */
   static async start(
     directory: string,
@@ -53,7 +53,7 @@ export class Tmux {
   }
 
   /**
-   * What is on the screen, with what has scrolled away and without trailing blanks, but one after a
+   * The screen, including lines that have scrolled away, without trailing blanks except one after a
    * prompt.
    */
   async screen(): Promise<string> {

@@ -1,4 +1,4 @@
-/** The lab's namespaces and how they are wired. Drawn in lab.ts. */
+/** The lab's namespaces and how they are connected; lab.ts has a drawing. */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import * as address from './addresses.ts';
@@ -11,13 +11,13 @@ export type Host = (typeof HOSTS)[number];
 export type Namespaces = Readonly<Record<Host, Namespace>>;
 
 const DELAYLINE = fileURLToPath(new URL('../../native-test/delayline', import.meta.url));
-/** A TUN's queue towards the delay line: what TCP may hand over at once on a long and fat line. */
+/** A TUN's queue towards the delay line: enough for what TCP sends at once on a long, fast line. */
 const LINE_QUEUE_PACKETS = 10_000;
 const MICROSECONDS = 1000;
 
 /**
- * ICMP errors are what many tests wait for; the kernel's limits on them would make those tests
- * depend on each other.
+ * Many tests wait for ICMP errors; the kernel's limits on them would make those tests depend on
+ * each other.
  */
 const NO_ICMP_LIMITS = ['net/ipv4/icmp_ratelimit=0', 'net/ipv6/icmp/ratelimit=0'];
 
@@ -34,9 +34,9 @@ export interface LineOptions {
 }
 
 /**
- * Brings a device up with its addresses. Link-local addresses are given, not generated: a router
- * can't look for neighbours without one, and generated ones come a second later, so that the lab
- * wouldn't be the same at every moment of its life.
+ * Brings a device up with its addresses. We set link-local addresses rather than let the kernel
+ * generate them: a router can't look for neighbours without one, and generated ones appear a second
+ * later, so the lab's state would change during its life.
  */
 function device(name: string, ...addresses: readonly string[]): string[] {
   return [
@@ -119,7 +119,7 @@ async function startDelayLine(namespaces: Namespaces, line: LineOptions): Promis
     });
   }
   const { uplink, jumphost } = namespaces;
-  // Inside one of its two namespaces, so that whoever removes them finds it.
+  // Inside one of its two namespaces, so that the code that removes them finds it.
   const child = await uplink.spawn(
     [
       DELAYLINE,
@@ -140,9 +140,9 @@ async function startDelayLine(namespaces: Namespaces, line: LineOptions): Promis
 }
 
 /**
- * A veth pair whose ends differ in their interface index. The kernel reports the carrier of a
- * device with `iflink` other than its own index at once, and of others up to a second later
- * (net/core/link_watch.c); namespaces number theirs alike.
+ * A veth pair whose ends differ in their interface index. The kernel reports a device's carrier at
+ * once if its `iflink` differs from its own index, and otherwise up to a second later
+ * (net/core/link_watch.c); different namespaces use the same numbers.
  */
 function wire(
   left: Namespace,
@@ -156,7 +156,7 @@ function wire(
   return `link add ${end(left, leftDevice, index)} type veth peer ${end(right, rightDevice, index + 1)}`;
 }
 
-/** Makes the namespaces and connects them; returns the delay line's process where there is one. */
+/** Makes the namespaces and connects them; returns the delay line's process, if there is one. */
 export async function build(namespaces: Namespaces, line: LineOptions): Promise<Child | undefined> {
   const { client, uplink, jumphost, api1, api2 } = namespaces;
   const delayed = (line.rtt ?? 0) > 0 || (line.loss ?? 0) > 0 || line.bandwidth !== undefined;

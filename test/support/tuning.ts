@@ -8,7 +8,7 @@ const STORM = fileURLToPath(new URL('./storm.js', import.meta.url));
 const START_TIMEOUT_MS = 20_000;
 
 /**
- * TUNNEL_LONG=1: the fault tests take as long as the faults that they are about, with the program's
+ * TUNNEL_LONG=1: faults in the fault tests last as long as in reality, and the program keeps its
  * own settings.
  */
 export const LONG = process.env['TUNNEL_LONG'] === '1';

@@ -11,7 +11,7 @@ const START_TIMEOUT_MS = 20_000;
 
 export const REMOTE = `${JUMP_USER}@${JUMPHOST4}`;
 
-/** Starts it and waits until it says that it is ready. */
+/** Starts it and waits until it reports that it is ready. */
 export async function startTunnel(
   namespace: Namespace,
   args: readonly string[],
@@ -23,14 +23,13 @@ export async function startTunnel(
 }
 
 /**
- * Runs it where it is expected to fail, without a terminal to ask at: returns what it printed and
- * its exit code.
+ * Runs it when it is expected to fail, without a terminal: returns its output and its exit code.
  */
 export function runTunnel(namespace: Namespace, args: readonly string[]): Promise<ExecResult> {
   return namespace.exec(['setsid', process.execPath, MAIN, ...args], { timeout: START_TIMEOUT_MS });
 }
 
-/** What dialer.ts prints for these arguments, run in the namespace. */
+/** Runs dialer.ts with these arguments in the namespace, and returns what it prints. */
 export async function dial<T>(
   namespace: Namespace,
   ...args: readonly (string | number)[]

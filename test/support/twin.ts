@@ -21,12 +21,12 @@ export type FarHandler = (far: TwinStream, destination: Destination) => void;
 
 type Behaviour = (destination: Destination) => Promise<FarHandler>;
 
-/** What one end holds for a reader that doesn't read. */
+/** The size of one end's buffer for a reader that doesn't read. */
 const WINDOW = 64 * 1024;
 
 export class TwinTransport implements Transport {
   readonly ended: Promise<TunnelError | undefined>;
-  /** In the order of the calls, aborted and refused ones included. */
+  /** In the order of the calls, including aborted and refused ones. */
   readonly requested: {
     readonly destination: Destination;
     readonly originator: Destination | undefined;
@@ -44,8 +44,8 @@ export class TwinTransport implements Transport {
   }
 
   /**
-   * `at`: `host:port`, `[v6]:port`, or `*` for all that nothing else is said about. Without a word
-   * they are refused.
+   * `at`: `host:port`, `[v6]:port`, or `*` for all other destinations. Destinations without a rule
+   * are refused.
    */
   serve(at: string, handler: FarHandler): void {
     this.#behaviours.set(at, async () => handler);
@@ -57,7 +57,7 @@ export class TwinTransport implements Transport {
     });
   }
 
-  /** Returns what lets all that wait, and all that come later, through to `handler`. */
+  /** Returns a function that passes all waiting and later connects to `handler`. */
   hang(at: string, handler: FarHandler = () => {}): () => void {
     let answer: (handler: FarHandler) => void = () => {};
     const answered = new Promise<FarHandler>((resolve) => {
@@ -67,7 +67,7 @@ export class TwinTransport implements Transport {
     return () => answer(handler);
   }
 
-  /** Flows that are open at the near end. */
+  /** The flows that are open at the near end. */
   get flows(): number {
     return this.#streams.size;
   }
@@ -97,8 +97,8 @@ export class TwinTransport implements Transport {
           const [near, far] = TwinStream.pair();
           for (const end of [near, far]) {
             end.on('error', () => {
-              // Near, as the contract has it; far is the test's, and one that doesn't listen must
-              // not end the process.
+              // The near end follows the contract. The far end is the test's; a test that doesn't
+              // listen for errors must not end the process.
             });
           }
           handler(far, destination);
@@ -146,7 +146,7 @@ function goneError(cause: Error): LinkGoneError {
   return new LinkGoneError('the twin has no link', { cause });
 }
 
-/** One end of a pair: what is written here is read there. */
+/** One end of a pair: what is written at one end is read at the other. */
 export class TwinStream extends Duplex {
   #peer: TwinStream | undefined;
   /** The peer's write that waits until this end is read. */
@@ -194,8 +194,8 @@ export class TwinStream extends Duplex {
     const peer = this.#peer;
     const release = this.#release;
     this.#release = undefined;
-    // The peer's waiting write is let go: its bytes are lost, as those in a closed socket's buffers
-    // are.
+    // The peer's waiting write is called back: its bytes are lost, like those in a closed socket's
+    // buffers.
     if (release !== undefined) setImmediate(release);
     const inOrder = this.#ended && this.readableEnded;
     if (peer !== undefined && !peer.destroyed && !inOrder) {

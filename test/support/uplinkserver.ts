@@ -1,12 +1,12 @@
 /**
- * What there is beside the tunnel: a server in the lab's uplink, on 192.0.2.1 and 2001:db8:1::1. It
+ * The network outside the tunnel: a server in the lab's uplink, on 192.0.2.1 and 2001:db8:1::1. It
  * prints `ready` when it listens.
  *
  *   53/udp, 53/tcp   DNS: A of direct.lab.example and behind.lab.example (the private network's
- *                    API1); the answer for big.lab.example is truncated over UDP, so that it is
- *                    asked for over TCP; other names don't exist
+ *                    API1); the answer for big.lab.example is truncated over UDP,
+ *                    so clients ask over TCP; other names don't exist
  *   7/udp            echoes; 8/udp is closed
- *   8080/tcp         answers each connection with the peer's address and ends it
+ *   8080/tcp         sends the peer's address on each connection and ends it
  */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';

@@ -25,7 +25,7 @@ const server = createServer(
     }
     response.setHeader('X-Peer', request.socket.remoteAddress ?? '');
     response.setHeader('Content-Length', size.size);
-    // A client may leave in the middle; the server has nothing to say about it.
+    // A client may leave midway; that is no error here.
     pipeline(createReadStream(path), response).catch(() => response.destroy());
   },
 );

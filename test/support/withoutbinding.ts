@@ -1,5 +1,6 @@
 /**
- * To be imported before ssh2: its native ciphers can't be loaded, as where they could not be built.
+ * Import this before ssh2: then its native ciphers can't be loaded, as on machines where they could
+ * not be built.
  */
 import { createRequire, Module } from 'node:module';
 
@@ -14,7 +15,7 @@ loaders['.node'] = (module, path) => {
   load?.(module, path);
 };
 
-/** ssh2's own word for it, for the test to see that this worked. */
+/** ssh2's own flag, so that the test can check that this worked. */
 export const { bindingAvailable } = createRequire(import.meta.url)(
   'ssh2/lib/protocol/crypto.js',
 ) as {

@@ -1,8 +1,8 @@
 /*
- * The neighbour: burns a part of one processor, so that what is measured has to share the machine.
+ * The neighbour: burns a part of one processor, so the measured programs have to share the machine.
  * It computes until it has had `on_ns` of processor time, however long that takes, then sleeps
- * until its next period begins. It says "burning" once, and ends with standard input, so it can't
- * outlive whoever started it.
+ * until its next period begins. It prints "burning" once, and ends with standard input, so it can't
+ * outlive the program that started it.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ static int64_t read_clock(clockid_t clock) {
   return (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
 }
 
-/* Waits so long for the end of standard input. True: it has come. */
+/* Waits at most `ns` for the end of standard input. True: it has ended. */
 static bool input_ends_within(int64_t ns) {
   struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
   struct timespec wait = {.tv_sec = ns / NANOSECONDS, .tv_nsec = ns % NANOSECONDS};
@@ -28,7 +28,7 @@ static bool input_ends_within(int64_t ns) {
   return ppoll(&input, 1, &wait, NULL) > 0 && read(STDIN_FILENO, line, sizeof line) <= 0;
 }
 
-/* Some microseconds, so that most of the time isn't spent asking for the time. */
+/* Takes some microseconds, so that reading the clock isn't most of the work. */
 static void compute(void) { for (volatile int i = 0; i < 10000; i++); }
 
 _Noreturn void burn(int64_t on_ns, int64_t off_ns) {
@@ -40,7 +40,7 @@ _Noreturn void burn(int64_t on_ns, int64_t off_ns) {
     while (read_clock(CLOCK_THREAD_CPUTIME_ID) < enough) compute();
     next += on_ns + off_ns;
     int64_t now = read_clock(CLOCK_MONOTONIC);
-    if (next < now) /* the processors were too busy: what was missed isn't made up for */
+    if (next < now) /* the processors were too busy: don't make up for missed time */
       next = now;
     if (input_ends_within(next - now)) exit(0);
   }

@@ -1,30 +1,34 @@
 /*
- * load: makes the benchmark's traffic, at the same cost for every means that is measured, and
- * answers it.
+ * load: makes the benchmark's traffic and answers it, at the same cost for every peer.
  *
- *   load serve PORT                                 the server (serve.c)
- *   load [options] VERB ADDRESS PORT                the client
- *     up | down | polite                            FLOWS connections that send or receive without
- * end; `polite` receives from a server that writes as OpenSSH does stall asks for data without end
- * and reads none hold                                          a byte there and back on each
- * connection, then silence request | request-new                         1 KB there and back, a
- * pause, again; each time a new connection connect                                       connect, a
- * byte there and back, close; again at once fetch                                         FLOWS
- * downloads of BYTES each, timed from their connect on load burn ON OFF burns a processor for ON
- * ms, rests for OFF ms, again (burn.c) -n FLOWS    connections at a time (1) -t SECONDS  how long
- * request and connect go on (1), and when fetch gives up; the others end with standard input -b
- * BYTES    each flow of up, down and fetch sends or receives so many; those of up and down from the
- * first line on standard input on -s PORT     through a SOCKS5 proxy on 127.0.0.1
+ *   load serve PORT                   the server (serve.c)
+ *   load [options] VERB ADDRESS PORT  the client
+ *     up | down | polite              FLOWS connections that send or receive without end; `polite`
+ *                                     receives from a server that writes as OpenSSH does
+ *     stall                           asks for endless data and reads none
+ *     hold                            a byte there and back on each connection, then silence
+ *     request | request-new           1 KB there and back, a pause, again; request-new opens a new
+ *                                     connection each time
+ *     connect                         connect, a byte there and back, close; again at once
+ *     fetch                           FLOWS downloads of BYTES each, timed from their connect on
+ *   load burn ON OFF                  burns a processor for ON ms, rests for OFF ms, again (burn.c)
  *
- * A connection's way, one thread and epoll for all:
+ *   -n FLOWS    connections at a time (1)
+ *   -t SECONDS  how long request and connect go on (1), and when fetch gives up; the others end
+ *               with standard input
+ *   -b BYTES    how much each flow of up, down and fetch sends or receives; those of up and down
+ *               begin at the first line on standard input
+ *   -s PORT     through a SOCKS5 proxy on 127.0.0.1
+ *
+ * The states of a connection; one thread and epoll serve all:
  *
  *   WAITING --due--> CONNECTING --[SOCKS: GREETED --> ASKED]--> OPEN --ended by the verb--> WAITING
  *
- * Connections are opened RAMP at a time, unless what is measured is the opening. Endless flows
- * start when all are open: then the client prints "open". Both programs print their counters and
- * the time for each line on standard input, so that a rate is what the receiver got between two
- * lines. request, connect and fetch print their figures at the end. A connection that fails ends
- * the program, except with connect, which counts it.
+ * At most RAMP connections are opened at a time, except when opening them is what we measure.
+ * Endless flows start when all are open: then the client prints "open". Client and server print
+ * their counters and the time for each line on standard input, so a rate is what the receiver got
+ * between two lines. request, connect and fetch print their figures at the end. A connection that
+ * fails ends the program, except with connect, which counts it.
  */
 #include "load.h"
 
@@ -45,7 +49,7 @@
 #define NANOSECONDS UINT64_C(1000000000)
 #define RAMP 64
 #define PAUSE_NS (NANOSECONDS / 100)
-/* After the time is over, for the answers that are still to come. */
+/* How long to wait for late answers when the time is over. */
 #define GRACE_NS (5 * NANOSECONDS)
 /* Longer than any run. */
 #define NEVER_NS (NANOSECONDS * 1000000)
@@ -57,7 +61,7 @@ enum phase { WAITING, CONNECTING, GREETED, ASKED, OPEN };
 struct flow {
   int fd;
   enum phase phase;
-  bool asked_first; /* the manner has been said on this connection */
+  bool asked_first; /* the manner has been sent on this connection */
   uint64_t due;     /* when WAITING, or OPEN without a request under way */
   uint64_t began;
   uint64_t left; /* to be sent */
@@ -146,7 +150,7 @@ static void fail(struct flow *flow, const char *what) {
   end_flow(flow, PAUSE_NS);
 }
 
-/* Everything that is sent so is smaller than any socket's buffer. */
+/* Everything that is sent this way is smaller than any socket's buffer. */
 static void say(struct flow *flow, const void *data, size_t length) {
   if (send(flow->fd, data, length, MSG_NOSIGNAL) != (ssize_t)length) fail(flow, "send");
 }
@@ -164,7 +168,7 @@ static void begin(struct flow *flow) {
     fail(flow, "connect");
 }
 
-/* What comes back before a flow has its answer. */
+/* How many bytes a flow's answer has. */
 static size_t answer_length(void) {
   return is("fetch") ? (size_t)portion : is("connect") || is("hold") ? 1 : REQUEST_BYTES;
 }
@@ -176,7 +180,7 @@ static void ask_portion(struct flow *flow) {
   say(flow, header, sizeof header);
 }
 
-/* A request: of one byte where the connection is what counts. */
+/* Sends a request: one byte if only the connection counts. */
 static void ask(struct flow *flow) {
   if (is("fetch")) {
     ask_portion(flow);
@@ -218,7 +222,7 @@ static void on_open(struct flow *flow) {
   }
 }
 
-/* The next byte of a proxy's answer; its replies are read no further than they go. */
+/* Reads the next byte of a proxy's answer; reads nothing beyond its replies. */
 static bool proxy_said(struct flow *flow, size_t length) {
   uint8_t reply[SOCKS_REPLY];
   ssize_t got = recv(flow->fd, reply, length - flow->got, 0);
@@ -316,7 +320,7 @@ static void step(struct flow *flow, uint32_t events) {
   }
 }
 
-/* Begins what is due; returns the milliseconds until the next is, -1 for none. */
+/* Starts flows and requests that are due; returns the ms until the next, -1: none, -2: over. */
 static int start_due(void) {
   uint64_t now = now_ns(), next = UINT64_MAX;
   bool fetched = is("fetch") && sample_count == flow_count;
@@ -361,10 +365,7 @@ static void client(uint64_t duration) {
     end_at = began + duration;
   else
     watch(set, STDIN_FILENO, EPOLLIN, NULL, false);
-  /**
-   * Once all endless flows are open there is nothing to start any more, and a thousand flows
-   * aren't looked through.
-   */
+  /* Once all endless flows are open, we don't scan them for work: there is nothing to start. */
   while (true) {
     int wait = verb->timed || opened < flow_count ? start_due() : -1;
     if (wait == -2) break;

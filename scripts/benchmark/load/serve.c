@@ -1,7 +1,7 @@
 /*
  * The server: listens on one port of all addresses and does with each connection what its first
- * byte asks for (enum manner). Connections that their peer ends or resets are forgotten; an echo
- * whose peer doesn't read is ended.
+ * byte asks for (enum manner). It closes connections that their peer ends or resets, and an echo
+ * whose peer doesn't read.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -19,7 +19,7 @@
 
 struct peer {
   int fd;
-  char manner;   /* 0: not said yet */
+  char manner;   /* 0: not known yet */
   uint64_t left; /* to be sent */
 };
 
@@ -60,7 +60,7 @@ static bool take(struct peer *peer) {
       watch(set, peer->fd, EPOLLIN | EPOLLOUT, peer, true);
     peer->left = UINT64_MAX;
     if (peer->manner == PORTION) {
-      /* The client says all of it in one write, which arrives as one or is none of ours. */
+      /* Our client sends all of it in one write, which arrives as one; anything else isn't ours. */
       if (left < sizeof peer->left) return false;
       memcpy(&peer->left, data, sizeof peer->left);
       watch(set, peer->fd, EPOLLIN | EPOLLOUT, peer, true);

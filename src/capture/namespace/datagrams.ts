@@ -1,19 +1,20 @@
 /**
- * UDP that goes directly: datagrams of captured applications are sent from this process's own
- * sockets, and the answers handed back.
+ * UDP without the tunnel: sends captured applications' datagrams from this process's own sockets,
+ * and hands back the answers.
  *
  *   datagram A:a -> D:d -> decide() -> association (A:a, D:d): a connected socket
- *        -> D:d, or where decide() says
+ *        -> D:d, or the destination that decide() returns
  *   answer from there  -> D:d -> A:a
- *   ICMP for the socket -> the same kind of ICMP for the application's last datagram
+ *   ICMP to the socket -> the same kind of ICMP, about the application's last datagram
  *
- * An association is a NAT binding of its own for each pair of ends (RFC 4787, "address and
- * port-dependent"): its socket is connected, so that "port unreachable" is heard and nobody else's
- * datagrams come in. It ends after UDP_IDLE_MS without a datagram in either direction (RFC 4787
- * §4.3 asks for two minutes), to DNS servers after DNS_IDLE_MS: each query has a port of its own.
+ * Each pair of ends has its own association, which is a NAT binding (RFC 4787, "address and
+ * port-dependent"). Its socket is connected: it receives "port unreachable", and nobody else's
+ * datagrams. An association ends after UDP_IDLE_MS without a datagram in either direction (RFC 4787
+ * §4.3 asks for two minutes). One to a DNS server ends after DNS_IDLE_MS, because each query comes
+ * from a new port.
  *
- * Limits: MAX_ASSOCIATIONS, beyond which the one that is idle longest ends; MAX_WAITING datagrams
- * while a socket is being made, beyond which they are dropped, as the network may. Both are
+ * Limits: beyond MAX_ASSOCIATIONS, the one that has been idle longest ends. Beyond MAX_WAITING
+ * datagrams that wait for their socket, further ones are dropped, as a network may do. Both are
  * counted.
  */
 import { createSocket, type Socket } from 'node:dgram';
@@ -32,9 +33,9 @@ const SWEEP_MS = 2_000;
 const DNS_PORT = 53;
 
 export interface UdpRelayOptions {
-  /** What becomes of a datagram. */
+  /** Decides where a datagram goes, or whether it is refused. */
   readonly decide: (destination: Destination) => DatagramVerdict;
-  /** Hands a datagram to the application; answers one of its with an ICMP error. */
+  /** Hands a datagram to the application, or answers one of its datagrams with an ICMP error. */
   readonly send: (datagram: Datagram) => void;
   readonly refuse: (datagram: Datagram, refusal: Refusal) => void;
   readonly observer: Observer;
@@ -43,17 +44,17 @@ export interface UdpRelayOptions {
 interface Association {
   readonly socket: Socket;
   readonly idleMs: number;
-  /** In ms of performance.now(). */
+  /** Time of the last datagram, in ms of performance.now(). */
   used: number;
-  /** Datagrams that came before the socket was connected; undefined once it is. */
+  /** Datagrams that arrived before the socket was connected. Undefined once it is. */
   waiting: Datagram[] | undefined;
-  /** The application's last one, which an ICMP error answers. */
+  /** The application's last datagram, which an ICMP error answers. */
   last: Datagram;
 }
 
 export class UdpRelay {
   readonly #options: UdpRelayOptions;
-  /** By both ends. */
+  /** Keyed by both ends. */
   readonly #associations: LruMap<string, Association>;
   readonly #sweep: NodeJS.Timeout;
 
@@ -69,12 +70,12 @@ export class UdpRelay {
     this.#sweep = setInterval(() => this.#expire(), SWEEP_MS).unref();
   }
 
-  /** Associations that are open. */
+  /** How many associations are open. */
   get size(): number {
     return this.#associations.size;
   }
 
-  /** Takes a datagram of an application's. */
+  /** Takes a datagram from an application. */
   accept(datagram: Datagram): void {
     const { decide, refuse, observer } = this.#options;
     const verdict = decide(datagram.destination);
@@ -141,12 +142,12 @@ export class UdpRelay {
     if (this.#associations.peek(key) !== association) return; // closed meanwhile
     const refusal = refusalOfErrno(error.code);
     this.#options.observer.log('debug', `udp ${key}: ${error.message}`);
-    // What says nothing about the destination (EMSGSIZE, ENOBUFS) loses the datagram, as the
-    // network would.
+    // An error that says nothing about the destination (EMSGSIZE, ENOBUFS) only loses the datagram,
+    // as a network would.
     if (refusal !== undefined) this.#options.refuse(association.last, refusal);
     else if (association.waiting === undefined) return;
-    // Without descriptors (EMFILE) there is no socket, and there will be none: the next datagram
-    // makes another.
+    // Without file descriptors (EMFILE) this association never gets a socket. The next datagram
+    // opens a new association.
     else this.#options.observer.count('tunnel_datagrams_dropped_total', association.waiting.length);
     this.#close(key);
   }

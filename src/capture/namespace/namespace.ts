@@ -1,24 +1,26 @@
 /**
- * Capture of one command in a network namespace of its own (`tunnel exec`), without privileges.
+ * Captures one command in its own network namespace (`tunnel exec`), without privileges.
  *
  *   command in its namespace -> default route -> TUN -> endpoint
  *     TCP  -> as with any TUN (capture/tun/tun.ts)   -> accept()
  *     UDP  -> datagrams.ts, from this process's own network
- *     DNS  -> resolv.conf inside names RESOLVERS; what is sent to them goes on to the host's
- *             resolvers, by TCP or UDP, or to the tunnel's own DNS server, which takes it before
+ *     DNS  -> resolv.conf inside names `resolvers`; queries to them go on to the host's
+ *             resolvers, by TCP or UDP, or to the tunnel's own DNS server, which sees them before
  *             datagrams.ts (`takeDatagram`) and accept() do
  *     ICMP -> answered as prohibited by the endpoint
  *
- * The command can reach nothing else: its namespace has lo and the TUN. What it sends is decided by
- * the policy, connection by connection; loopback addresses are its own, the host's are out of its
- * sight.
+ * The command can reach nothing else: its namespace has only lo and the TUN. The policy decides on
+ * each connection and each datagram. Loopback addresses are the namespace's own; the command can't
+ * reach the host's.
  *
- * States: as capture/tun/tun.ts. At the end connections are reset and the device goes with its
- * descriptor; processes that the command has left behind keep the namespace, in which no route is
- * left: "network unreachable" at once.
+ * States: as in capture/tun/tun.ts. On close, connections are reset, and the device disappears with
+ * its descriptor. Processes that the command leaves behind keep the namespace, but it has no route
+ * any more: they get "network unreachable" at once.
  *
- * Limits: those of capture/tun/tun.ts, datagrams.ts and of resolv.conf (three resolvers).
+ * Limits: those of capture/tun/tun.ts, datagrams.ts and resolv.conf (three resolvers).
  */
+
+import type { Clock } from '../../base/clock.ts';
 import type { TunnelError } from '../../errors/errors.ts';
 import type { Datagram } from '../../flow/datagram.ts';
 import type { Destination } from '../../net/destination.ts';
@@ -29,11 +31,13 @@ import type { Capture, Traffic } from '../capture.ts';
 import { TunCapture, type TunDevice, type TunHost } from '../tun/tun.ts';
 import { UdpRelay } from './datagrams.ts';
 
-/** As capture/tun/tun.ts: super-packets pass whole whatever the MTU. */
+/**
+ * As in capture/tun/tun.ts. Packets that the kernel has merged (GSO) pass whole, whatever the MTU.
+ */
 export const NAMESPACE_MTU = 65520;
 /**
- * In 198.18.0.0/15 and 2001:2::/48 (RFC 2544, RFC 5180), which no target may hold. Each namespace
- * has them to itself.
+ * In 198.18.0.0/15 and 2001:2::/48 (RFC 2544, RFC 5180), which no target may contain. Every
+ * namespace uses the same addresses.
  */
 const ADDRESS4 = '198.18.0.1';
 const ADDRESS6 = '2001:2::1';
@@ -45,11 +49,11 @@ export interface NamespaceAddresses {
   /** The device's own, in a /24 and a /64. */
   readonly address4: string;
   readonly address6: string;
-  /** What resolv.conf inside names: as many as the host has resolvers. */
+  /** The resolvers in the namespace's resolv.conf: as many as the host has. */
   readonly resolvers: readonly string[];
 }
 
-/** The addresses of a namespace for a host with so many resolvers. */
+/** The addresses of a namespace. `resolvers`: how many the host has. */
 export function namespaceAddresses(resolvers: number): NamespaceAddresses {
   return {
     address4: ADDRESS4,
@@ -59,21 +63,25 @@ export function namespaceAddresses(resolvers: number): NamespaceAddresses {
 }
 
 export interface NamespaceCaptureOptions {
-  /** What the launcher has made in the namespace. It is the capture's from here on. */
+  /** The device that the launcher made in the namespace. The capture owns it from now on. */
   readonly device: TunDevice;
-  /** The resolvers of resolv.conf inside. */
+  /** The resolvers in the namespace's resolv.conf. */
   readonly resolvers: readonly string[];
   readonly observer: Observer;
+  /** Default: systemClock. */
+  readonly clock?: Clock;
 }
 
 export interface NamespaceTraffic extends Traffic {
   /** Where a datagram goes. */
   readonly decideDatagram: (destination: Destination) => DatagramVerdict;
-  /** Answers a datagram itself and says so; asked before `decideDatagram`. */
+  /**
+   * Called before `decideDatagram`. Returns true if it takes the datagram and answers it itself.
+   */
   readonly takeDatagram: (datagram: Datagram) => boolean;
 }
 
-/** All that TunCapture asks of who made the device: here it is made already, and has its routes. */
+/** A TunHost for a device that already exists and has its routes. */
 function hostOf(device: TunDevice): TunHost {
   let end: (error: undefined) => void = () => {};
   let taken = false;
@@ -87,7 +95,7 @@ function hostOf(device: TunDevice): TunHost {
     },
     setRoutes: () => Promise.resolve(), // the launcher has set the default routes
     close() {
-      // A capture that never started has not taken it over.
+      // A capture that never started has not taken over the device.
       if (!taken) device.discard();
       taken = true;
       end(undefined);
@@ -104,7 +112,7 @@ export class NamespaceCapture implements Capture<NamespaceTraffic> {
 
   constructor(options: NamespaceCaptureOptions) {
     this.#options = options;
-    this.#tun = new TunCapture(hostOf(options.device), options.observer);
+    this.#tun = new TunCapture(hostOf(options.device), options.observer, options.clock);
     this.ended = this.#tun.ended;
   }
 

@@ -1,30 +1,30 @@
 /**
- * Who may be connected to the proxies, and for how long without asking for anything.
+ * How many clients may be connected to the proxies, and how long each may take to make a request.
  *
  * A client that has not made a whole request is *waiting*. It has NEGOTIATION_TIMEOUT_MS for its
- * first request; between the requests of a plain HTTP connection http.ts has a limit of its own.
- * One timer serves them all: it is set for who has waited longest, so that a client that makes its
- * request at once costs none. When the room is taken, the client that has waited longest makes
- * place for the new one, so that many that open connections and say nothing, or say it byte by
- * byte, keep nobody out; if none is waiting, the new one is reset.
+ * first request. Between the requests of a plain HTTP connection, the limit of http.ts applies. One
+ * timer serves all clients: it is set for the one that has waited longest, so a client that makes
+ * its request at once needs no timer. At the limit, the client that has waited longest is reset to
+ * admit the new one. Clients that open many connections and send nothing, or send it byte by byte,
+ * therefore keep nobody out. If no client is waiting, the new one is reset.
  */
 import type { Socket } from 'node:net';
 import { resetStream } from '../../flow/reset.ts';
 import type { Observer } from '../../observe/observer.ts';
 
-/** Connections of clients altogether. Beyond MAX_FLOWS, because some wait or are idle. */
+/** The most client connections. More than MAX_FLOWS, because some wait or are idle. */
 const MAX_PROXY_CONNECTIONS = 16_384;
 /**
- * Milliseconds from a connection to its first whole request: more than any client takes,
- * authentication included.
+ * Milliseconds from a connection to its first whole request. No client needs this long, even with
+ * authentication.
  */
 const NEGOTIATION_TIMEOUT_MS = 30_000;
 
 export interface AdmissionOptions {
   readonly observer: Observer;
   /**
-   * How many descriptors this process may have. Half of them are for clients: a direct flow takes a
-   * second one.
+   * How many file descriptors this process may have. Half of them are for clients, because a direct
+   * flow takes a second one.
    */
   readonly descriptors: number;
   /** Milliseconds; default NEGOTIATION_TIMEOUT_MS. */
@@ -38,11 +38,11 @@ export class Admission {
   readonly timeout: number;
   readonly #sockets = new Set<Socket>();
   /**
-   * In the order in which they began to wait: until when, in ms of performance.now(), or undefined
-   * between requests.
+   * Waiting clients in the order in which they began to wait, with their deadline in ms of
+   * performance.now(), or undefined between requests.
    */
   readonly #waiting = new Map<Socket, number | undefined>();
-  /** Runs while somebody has to make a first request. */
+  /** Runs while a client has not made its first request. */
   #timer: NodeJS.Timeout | undefined;
   #closing = false;
 
@@ -57,14 +57,14 @@ export class Admission {
   }
 
   /**
-   * False: there is no room, and the socket has been reset. From here on its errors are listened
-   * to, and end nothing else.
+   * Returns false if the limit is reached; the socket has then been reset. From now on the socket's
+   * errors have a listener, so they don't end the process.
    */
   admit(socket: Socket): boolean {
     socket.on('error', () => {
-      // 'close' follows, and whoever uses the socket then listens to that.
+      // 'close' follows, and the socket's user listens to that.
     });
-    if (this.#closing || !this.#makeRoom()) {
+    if (this.#closing || !this.#makePlace()) {
       resetStream(socket);
       return false;
     }
@@ -78,17 +78,17 @@ export class Admission {
     return true;
   }
 
-  /** A whole request has come, or what came has been answered and is over. */
+  /** A whole request has arrived, or the dialogue has ended without one. */
   busy(socket: Socket): void {
     this.#waiting.delete(socket);
   }
 
-  /** Its request has been answered, and another may come. */
+  /** The client's request has been answered, and another may follow. */
   idle(socket: Socket): void {
     if (this.#sockets.has(socket)) this.#waiting.set(socket, undefined);
   }
 
-  /** Admits nobody any more and resets all; resolves when they are closed. */
+  /** Admits no more clients and resets all. Resolves when they are closed. */
   async close(): Promise<void> {
     this.#closing = true;
     await Promise.all(
@@ -100,18 +100,18 @@ export class Admission {
     );
   }
 
-  #makeRoom(): boolean {
+  #makePlace(): boolean {
     if (this.#sockets.size < this.#limit) return true;
     this.#observer.count('tunnel_proxy_over_limit_total');
     const [oldest] = this.#waiting.keys();
     if (oldest === undefined) {
       this.#observer.log(
         'warning',
-        `a proxy client was turned away, ${this.#limit} are connected already`,
+        `a proxy client was turned away: ${this.#limit} are already connected`,
       );
       return false;
     }
-    // Its 'close' comes later; the room is the new one's now.
+    // Its 'close' comes later, but its place is free for the new client now.
     this.busy(oldest);
     this.#sockets.delete(oldest);
     resetStream(oldest);

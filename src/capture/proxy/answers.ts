@@ -1,6 +1,5 @@
 /**
- * What the proxies say when a connection can't be had. One table, so that all fronts tell the same
- * story:
+ * What the proxies answer when a connection is refused. One table, so that all fronts agree:
  *
  * | refusal       | SOCKS5 (RFC 1928 §6)          | SOCKS4 | HTTP | Proxy-Status (RFC 9209 §2.3) |
  * |---------------|-------------------------------|--------|------|------------------------------|
@@ -10,12 +9,12 @@
  * | `prohibited`  | 02 not allowed by ruleset     | 91     | 403  | http_request_denied          |
  * | `timeout`     | 06 TTL expired                | 91     | 504  | connection_timeout           |
  *
- * A name that can't be resolved is `unreachable`. RFC 1928 has no code for silence; 06 is what
- * other servers use for it, and tells it apart from a host that is known to be down.
+ * A name that can't be resolved is `unreachable`. RFC 1928 has no code for silence. Other servers
+ * use 06 for it, which distinguishes it from a host that is known to be down.
  *
- * Further answers of SOCKS5: 07 BIND and UDP ASSOCIATE, 08 an unknown kind of address, 01 a
- * destination that is none; of HTTP: 400, 407, 408, 431, 501 and 503, each with a body that says
- * why.
+ * Other answers of SOCKS5: 07 for BIND and UDP ASSOCIATE, 08 for an unknown address type, 01 for an
+ * invalid destination. Other answers of HTTP: 400, 407, 408, 417, 431 and 501, each with a body
+ * that says why.
  */
 import { STATUS_CODES } from 'node:http';
 import type { Refusal } from '../../net/refusal.ts';
@@ -42,7 +41,7 @@ export const SOCKS5_REPLIES: Readonly<Record<Refusal, number>> = {
   timeout: SOCKS5_REPLY.ttlExpired,
 };
 
-/** An answer of the proxy's own. */
+/** The proxy's own answer to a request. */
 export interface HttpAnswer {
   readonly status: number;
   /** An error type of RFC 9209 §2.3. */
@@ -51,7 +50,7 @@ export interface HttpAnswer {
   readonly why: string;
   /** One sentence: what to do next. */
   readonly hint: string;
-  /** Further header lines, names and values in turn. */
+  /** More header lines, as alternating names and values. */
   readonly headers?: readonly string[];
 }
 
@@ -59,12 +58,12 @@ const HTTP_REFUSALS: Readonly<Record<Refusal, Omit<HttpAnswer, 'why'>>> = {
   refused: {
     status: 502,
     error: 'connection_refused',
-    hint: 'Check the port, and that the service runs.',
+    hint: 'Check the port, and that the service is running.',
   },
   unreachable: {
     status: 502,
     error: 'destination_ip_unroutable',
-    hint: 'Check the address, or the name. Where the tunnel has targets, a name that only the jump host can resolve has to be one of them.',
+    hint: 'Check the address or the name. If the tunnel has targets, a name that only the jump host can resolve must be one of them.',
   },
   'no-network': {
     status: 502,
@@ -74,7 +73,7 @@ const HTTP_REFUSALS: Readonly<Record<Refusal, Omit<HttpAnswer, 'why'>>> = {
   prohibited: {
     status: 403,
     error: 'http_request_denied',
-    hint: 'Add the destination to the targets of the tunnel, or have it permitted on the jump host (PermitOpen).',
+    hint: 'Add the destination to the targets of the tunnel, or allow it on the jump host (PermitOpen).',
   },
   timeout: {
     status: 504,
@@ -102,13 +101,14 @@ export function badRequest(why: string, hint: string): HttpAnswer {
 export const AUTHENTICATION_REQUIRED: HttpAnswer = {
   status: 407,
   error: 'http_request_denied',
-  why: 'the proxy wants a user and a password',
+  why: 'the proxy requires a user and a password',
   hint: 'Put them into the address of the proxy: http://user:password@host:port.',
   headers: ['Proxy-Authenticate', 'Basic realm="tunnel", charset="UTF-8"'],
 };
 
 /**
- * `close`: the connection ends behind it. Header lines as names and values in turn, and the body.
+ * Returns the header lines, as alternating names and values, and the body. `close`: the connection
+ * ends after this answer.
  */
 export function renderAnswer(
   { error, why, hint, headers = [] }: HttpAnswer,
@@ -134,8 +134,8 @@ export function renderAnswer(
 }
 
 /**
- * The whole answer, for a connection that no HTTP server serves (any more), and that ends behind
- * it.
+ * The whole answer, for a connection that Node's HTTP server does not serve (any more). The
+ * connection ends after it.
  */
 export function formatAnswer(answer: HttpAnswer): Buffer {
   const { headers, body } = renderAnswer(answer, true);
@@ -145,7 +145,7 @@ export function formatAnswer(answer: HttpAnswer): Buffer {
   ]);
 }
 
-/** Status line and header; the result is to be sent as latin1. */
+/** Status line and header. Send the result as latin1. */
 export function formatHead(
   status: number,
   reason: string | undefined,

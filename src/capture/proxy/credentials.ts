@@ -8,8 +8,7 @@ export interface Credential {
 
 export class Credentials {
   /**
-   * Digests of equal length, so that neither lengths nor contents show in the time that a
-   * comparison takes.
+   * Digests of equal length, so that the time of a comparison reveals neither lengths nor contents.
    */
   readonly #digests: readonly Buffer[];
   readonly #key = randomBytes(32);
@@ -36,7 +35,7 @@ export class Credentials {
     return colon !== -1 && this.accepts(decoded.subarray(0, colon), decoded.subarray(colon + 1));
   }
 
-  /** The user's length keeps "a" with "bc" apart from "ab" with "c". */
+  /** The user's length distinguishes "a" with "bc" from "ab" with "c". */
   #digest(user: Buffer, password: Buffer): Buffer {
     return createHmac('sha256', this.#key)
       .update(`${user.length}:`)

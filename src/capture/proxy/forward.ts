@@ -1,28 +1,29 @@
 /**
- * One plain request: from the client to the server that its target names, and the answer back.
+ * Forwards one plain request from the client to the server that its target names, and the answer
+ * back.
  *
- *   client --IncomingMessage--> fields that are end to end, body --ClientRequest--> flow --> server
- *   client <--ServerResponse--- fields that are end to end, body <--IncomingMessage--/
+ *   client --IncomingMessage--> end-to-end fields, body --ClientRequest--> flow --> server
+ *   client <--ServerResponse--- end-to-end fields, body <--IncomingMessage--/
  *
- * Bodies are streamed with back-pressure and framed anew on each side; nothing of a message is
- * kept. Expect: 100-continue is the server's to answer. Until the server's head has come, a failure
- * is answered with a status; afterwards the client's connection is cut, as the server's was.
+ * Bodies are streamed with back-pressure and framed again on each side; no part of a message is
+ * kept. The server answers Expect: 100-continue. Until the server's head has arrived, a failure is
+ * answered with a status. After that the client's connection is cut, as the server's was.
  *
- * A connection kept from an earlier request may have been closed by the server at the very moment.
- * A request without body whose method is idempotent is then sent once more on a new one; for any
- * other the client's connection is closed without an answer, which is what it would have met
- * without a proxy, and knows how to handle (RFC 9110 §9.2.2).
+ * The server may close a connection kept from an earlier request at the very moment when it is used
+ * again. A request without a body and with an idempotent method is then sent again on a new
+ * connection. For any other request the client's connection is closed without an answer. The client
+ * would have seen the same without a proxy, and knows how to handle it (RFC 9110 §9.2.2).
  */
 import { request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { reasonOf } from '../../errors/reason.ts';
 import { pump } from '../../flow/pump.ts';
 import { badRequest, type HttpAnswer, refusalAnswer, renderAnswer } from './answers.ts';
-import { endToEnd, forwardsLeft, isPlainCoding, type RequestTarget } from './head.ts';
+import { endToEnd, isPlainCoding, maxForwardsField, type RequestTarget } from './head.ts';
 import { RefusedError, type UpstreamAgent } from './upstreamagent.ts';
 
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
-/** Node sends no body with these unless it is told to. */
+/** Methods with which Node sends no body by default. */
 const WITHOUT_BODY = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT']);
 
 export interface Forward {
@@ -33,7 +34,8 @@ export interface Forward {
   /** The client waits for "100 Continue" before it sends the body. */
   readonly expectsContinue: boolean;
   /**
-   * The protocol that the client wants to change to; what is called when the server has done so.
+   * The protocol that the client wants to change to. `done` is called when the server has changed
+   * to it.
    */
   readonly upgrade?: {
     readonly protocol: string;
@@ -51,8 +53,8 @@ export async function forward(work: Forward): Promise<void> {
   try {
     if (await attempt(work, hasBody(work.request) ? 'last' : 'first')) return;
   } catch (cause) {
-    // Node's client throws at what its server has read but it doesn't write; nothing has been sent
-    // then.
+    // Node's client refuses to write some requests that Node's server has read. Nothing has been
+    // sent in this case.
     const text = reasonOf(cause);
     answerWith(
       work.request,
@@ -64,8 +66,8 @@ export async function forward(work: Forward): Promise<void> {
 }
 
 /**
- * Resolves with true when the connection has been upgraded, false when `response` is in use or done
- * with. Rejects when the request can't be written.
+ * Resolves with true when the connection has been upgraded, and with false when the answer has
+ * begun or is over. Rejects when the request can't be written.
  */
 function attempt(work: Forward, which: 'first' | 'last'): Promise<boolean> {
   const { request, response, target, upstreams, expectsContinue, upgrade } = work;
@@ -94,7 +96,7 @@ function attempt(work: Forward, which: 'first' | 'last'): Promise<boolean> {
     upstream.on('upgrade', (answer, stream, head) => {
       response.off('close', abandoned);
       if (upgrade === undefined) {
-        // RFC 9110 §15.2.2: nobody asked for it.
+        // Nobody asked for this upgrade (RFC 9110 §15.2.2).
         stream.destroy();
         answerWith(
           request,
@@ -131,23 +133,23 @@ function attempt(work: Forward, which: 'first' | 'last'): Promise<boolean> {
       }
     });
     pump(request, upstream);
-    // A repeated request has no body and has ended already.
+    // A repeated request has no body and has already ended.
     if (request.readableEnded) upstream.end();
   });
 }
 
 function requestFields({ request, target, expectsContinue, upgrade }: Forward): string[] {
-  const left = forwardsLeft(request);
-  // The target says which host is meant, whatever the client's Host field says (RFC 9112 §3.2.2).
+  const maxForwards = maxForwardsField(request);
+  // The target names the host, whatever the client's Host field says (RFC 9112 §3.2.2).
   const fields = [
     'Host',
     target.authority,
     ...endToEnd(request.rawHeaders, [
       'host',
       ...(expectsContinue ? [] : ['expect']),
-      ...(left.length > 0 ? ['max-forwards'] : []),
+      ...(maxForwards.length > 0 ? ['max-forwards'] : []),
     ]),
-    ...left,
+    ...maxForwards,
   ];
   if (upgrade !== undefined) fields.push('Connection', 'Upgrade', 'Upgrade', upgrade.protocol);
   if (request.headers['transfer-encoding'] !== undefined)
@@ -166,8 +168,8 @@ export function hasBody({ headers }: IncomingMessage): boolean {
 }
 
 /**
- * `bodyHeldBack`: the client may send its body unasked, or not at all, so that what follows can't
- * be told from it.
+ * `bodyHeldBack`: the client was not asked for its body, and may or may not send it. What it sends
+ * next can't be told from a body, so the connection closes.
  */
 function passAnswer(
   { request, response }: Forward,
@@ -189,7 +191,7 @@ function passAnswer(
   try {
     response.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', fields);
   } catch (cause) {
-    // Node reads some characters that it doesn't write.
+    // Node reads some characters that it refuses to write.
     answer.destroy();
     const text = reasonOf(cause);
     answerWith(request, response, serverFault(`the server's answer can't be passed on: ${text}`));
@@ -210,14 +212,11 @@ function serverFault(why: string): HttpAnswer {
     status: 502,
     error: 'http_protocol_error',
     why,
-    hint: 'Look into the log of the server.',
+    hint: 'Check the log of the server.',
   };
 }
 
-/**
- * Answers in the proxy's own name. The connection stays where the rest of the request has been
- * read.
- */
+/** Sends the proxy's own answer. The connection stays open if the whole request has been read. */
 export function answerWith(
   request: IncomingMessage,
   response: ServerResponse,
@@ -226,6 +225,6 @@ export function answerWith(
   const { headers, body } = renderAnswer(answer, !request.complete);
   response.writeHead(answer.status, headers);
   response.end(body);
-  // So that the answer arrives although the client is still sending.
+  // Reads the rest, so that the answer arrives although the client is still sending.
   request.resume();
 }

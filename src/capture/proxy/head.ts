@@ -1,4 +1,6 @@
-/** What a proxy reads of a request's head, and what it passes on (RFC 9110 §7.6, RFC 9112 §3.2). */
+/**
+ * What a proxy reads from a request's head, and what it passes on (RFC 9110 §7.6, RFC 9112 §3.2).
+ */
 import type { IncomingMessage } from 'node:http';
 import type { Destination } from '../../net/destination.ts';
 import { canonicalHost } from '../../net/name.ts';
@@ -11,7 +13,7 @@ const VIA = '1.1 tunnel';
 
 export interface RequestTarget {
   readonly destination: Destination;
-  /** The Host field for the server: as the client wrote it, without user. */
+  /** The Host field for the server: as the client wrote it, without a user. */
   readonly authority: string;
   /** Origin form, exactly as the client wrote it: no part of it is decoded or normalised. */
   readonly path: string;
@@ -19,13 +21,14 @@ export interface RequestTarget {
 
 /** `http://host[:port]/path?query` (RFC 9112 §3.2.2). Throws NotationError. */
 export function parseAbsoluteForm(target: string, method: string | undefined): RequestTarget {
-  // Two "@" are read in two ways by others: a user ends at the first or at the last.
+  // A target with two "@" is rejected. Some programs end the user at the first one, some at the
+  // last.
   const [, authority, rest = ''] =
     /^http:\/\/(?:[^/?#@]*@)?([^/?#@]+)((?:[/?][^#]*)?)(?:#|$)/i.exec(target) ?? [];
   if (authority === undefined) throw notAbsolute(target);
   const destination = parseAuthority(authority, HTTP_PORT);
   if (rest.startsWith('/')) return { destination, authority, path: rest };
-  // RFC 9112 §3.2.4: OPTIONS of the server as a whole.
+  // OPTIONS for the server as a whole (RFC 9112 §3.2.4).
   const path = rest === '' && method === 'OPTIONS' ? '*' : `/${rest}`;
   return { destination, authority, path };
 }
@@ -34,7 +37,7 @@ function notAbsolute(target: string): NotationError {
   if (/^(https|wss):/i.test(target)) {
     return new NotationError(
       'a proxy does not speak TLS on a client’s behalf',
-      'Let the client use CONNECT, as it does by itself when this is its proxy for https.',
+      'Let the client use CONNECT. It does so when this is set as its proxy for https.',
     );
   }
   if (target.startsWith('/') || target === '*') {
@@ -44,13 +47,13 @@ function notAbsolute(target: string): NotationError {
     );
   }
   return new NotationError(
-    `${quoted(target.slice(0, 80))} is no address of a web server`,
+    `${quoted(target.slice(0, 80))} is not the address of a web server`,
     'Use http:// addresses, and CONNECT for anything else.',
   );
 }
 
 /**
- * `host:port`, `[v6]:port` (RFC 9110 §7.2); without `defaultPort` a port has to be there. Throws
+ * `host:port` or `[v6]:port` (RFC 9110 §7.2). Without `defaultPort` the port is required. Throws
  * NotationError.
  */
 export function parseAuthority(text: string, defaultPort?: number): Destination {
@@ -68,38 +71,38 @@ export function parseAuthority(text: string, defaultPort?: number): Destination 
 }
 
 /**
- * Throws NotationError where the request has not the one Host field that HTTP/1.1 demands (RFC 9112
- * §3.2), or several.
+ * Throws NotationError if the request has several Host fields, or lacks the one that HTTP/1.1
+ * requires (RFC 9112 §3.2).
  */
 export function checkHostFields({ httpVersion, rawHeaders }: IncomingMessage): void {
   const count = pairs(rawHeaders).filter(([name]) => name.toLowerCase() === 'host').length;
-  if (count > 1) throw new NotationError('the request has several Host fields', 'One is possible.');
+  if (count > 1) throw new NotationError('the request has several Host fields', 'Send only one.');
   if (count === 0 && httpVersion === '1.1')
-    throw new NotationError('the request has no Host field', 'HTTP/1.1 demands one.');
+    throw new NotationError('the request has no Host field', 'HTTP/1.1 requires one.');
 }
 
-/** Methods for which Max-Forwards is more than a field that passes (RFC 9110 §7.6.2). */
+/** Methods to which Max-Forwards applies (RFC 9110 §7.6.2). */
 const COUNTED_METHODS = new Set(['OPTIONS', 'TRACE']);
 
-/** Whether it has been passed on as often as its client permits. */
-export function mayGoNoFurther({ method, headers }: IncomingMessage): boolean {
+/** Whether Max-Forwards forbids passing the request on. */
+export function isLastRecipient({ method, headers }: IncomingMessage): boolean {
   return COUNTED_METHODS.has(method ?? '') && /^0+$/.test(String(headers['max-forwards']));
 }
 
 /**
- * What is left of Max-Forwards behind this proxy, as a field to add; nothing where the field isn't
- * there or doesn't count.
+ * The Max-Forwards field to send on, one lower. Empty if the request has no such field or its
+ * method doesn't use it.
  */
-export function forwardsLeft({ method, headers }: IncomingMessage): readonly string[] {
+export function maxForwardsField({ method, headers }: IncomingMessage): readonly string[] {
   const given = String(headers['max-forwards']);
   if (!COUNTED_METHODS.has(method ?? '') || !/^[0-9]{1,9}$/.test(given)) return [];
   return ['Max-Forwards', String(Number(given) - 1)];
 }
 
 /**
- * Fields that are between two neighbours only (RFC 9110 §7.6.1), beside those that Connection
- * names. Trailer announces what follows the last chunk: it belongs to the framing, which is made
- * anew, and Node refuses to write it without chunks.
+ * Fields that concern one hop only (RFC 9110 §7.6.1), in addition to those that Connection names.
+ * Trailer announces the fields after the last chunk. It belongs to the framing, which is done
+ * again, and Node refuses to write it without chunks.
  */
 const HOP_BY_HOP = new Set([
   'connection',
@@ -114,9 +117,9 @@ const HOP_BY_HOP = new Set([
 ]);
 
 /**
- * The fields to pass on, names and values in turn as Node has them (rawHeaders), with this proxy
- * added to Via. What frames the body (Transfer-Encoding) is left out: each side frames its own.
- * `without`: further names, in lower case.
+ * The fields to pass on, as alternating names and values like Node's rawHeaders, with a Via field
+ * for this proxy. Transfer-Encoding is left out, because each side frames its own body. `without`:
+ * more names to leave out, in lower case.
  */
 export function endToEnd(raw: readonly string[], without: readonly string[] = []): string[] {
   const dropped = new Set([...HOP_BY_HOP, ...without]);
@@ -125,7 +128,7 @@ export function endToEnd(raw: readonly string[], without: readonly string[] = []
     if (name.toLowerCase() !== 'connection') continue;
     for (const option of value.split(',')) {
       const named = option.trim().toLowerCase();
-      // "Connection: Content-Length" would change what the body is.
+      // "Connection: Content-Length" would change where the body ends.
       if (named !== 'content-length') dropped.add(named);
     }
   }
@@ -134,8 +137,8 @@ export function endToEnd(raw: readonly string[], without: readonly string[] = []
 }
 
 /**
- * Whether the body can be passed on: `chunked` is framing and made anew on each side, any other
- * transfer coding changes what the body is and would be lost (RFC 9112 §6.1). Takes the value of
+ * Whether the body can be passed on. `chunked` is only framing, which each side does again. Any
+ * other transfer coding changes the body and would be lost (RFC 9112 §6.1). Takes the value of
  * Transfer-Encoding.
  */
 export function isPlainCoding(coding: string | undefined): boolean {

@@ -1,16 +1,16 @@
 /**
- * The HTTP front: Node's own server reads the requests (RFC 9112, no parser of ours).
+ * The HTTP front. Node's own server parses the requests (RFC 9112).
  *
  *   CONNECT host:port          -> the socket, detached from the server, becomes a ProxyFlow
- *   GET http://host/... etc.   -> forward.ts, on one of the client's own Upstreams
- *   the same with Upgrade      -> forward.ts; after "101" both sockets are relayed
- *   anything else              -> 400, with a body that says what this port is
+ *   GET http://host/... etc.   -> forward.ts, on one of the client's own upstreams
+ *   the same with Upgrade      -> forward.ts; after "101" both sockets are joined
+ *   anything else              -> 400, with a body that explains what this port is
  *
- * Requests that a client sends without waiting for the answers are carried out one after the other,
- * so that their order holds at the servers. Credentials are asked for with 407.
+ * Requests that a client sends without waiting for the answers are forwarded one after another, so
+ * the servers see them in order. Credentials are requested with 407.
  *
  * Limits: MAX_HEADER_BYTES (431), HEADER_TIME for a head (408), IDLE_TIMEOUT_MS between requests,
- * MAX_PIPELINED. Bodies have none, in size or in time. A request with Upgrade and a body is
+ * MAX_PIPELINED. Bodies have no limit in size or time. A request with Upgrade and a body is
  * answered with 501, and so is one with a transfer coding other than chunked.
  */
 import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
@@ -32,8 +32,8 @@ import {
 import { answerWith, forward, hasBody } from './forward.ts';
 import {
   checkHostFields,
+  isLastRecipient,
   isPlainCoding,
-  mayGoNoFurther,
   parseAbsoluteForm,
   parseAuthority,
   type RequestTarget,
@@ -48,35 +48,36 @@ import {
 } from './request.ts';
 import { UpstreamAgent } from './upstreamagent.ts';
 
-/** Of a request's head. */
+/** The largest head of a request. */
 export const MAX_HEADER_BYTES = 32 * 1024;
 /**
- * For a head, as a part of Admission's time for a first request, and how often Node looks for heads
- * that take longer: together less than one, so that a client that speaks HTTP is told.
+ * The time for a head, and the interval at which Node looks for heads that take longer. Both are
+ * fractions of Admission's time for a first request. Together they are less than one, so that an
+ * HTTP client gets an answer before Admission resets it.
  */
 const HEADER_TIME = 2 / 3;
 const CHECK_TIME = 1 / 6;
-/** Milliseconds that a connection may stay open between two requests. */
+/** How many milliseconds a connection may stay open between two requests. */
 const IDLE_TIMEOUT_MS = 90_000;
 /**
- * Requests of one connection that wait or are being answered. Clients that pipeline at all send a
- * few.
+ * The most requests of one connection that wait or are being answered. Clients that pipeline at all
+ * send only a few.
  */
 export const MAX_PIPELINED = 32;
 
 export interface HttpFront {
   /**
-   * Not listening yet. Its 'connection' event is the caller's: sockets are served only once `serve`
-   * is called.
+   * Not listening yet. The caller handles its 'connection' event: a socket is served only when it
+   * is passed to `serve`.
    */
   readonly server: Server;
   readonly serve: (socket: Socket) => void;
 }
 
-/** A client's connection that makes plain requests. */
+/** A client connection that makes plain requests. */
 interface Client {
   readonly upstreams: UpstreamAgent;
-  /** Requests that wait or are being answered, and the end of the last one. */
+  /** How many requests wait or are being answered. `last` settles when the last one is over. */
   outstanding: number;
   last: Promise<void>;
 }
@@ -91,9 +92,9 @@ export function createHttpFront(context: ProxyContext): HttpFront {
     noDelay: true,
     requireHostHeader: false, // Node's own answer has no body
   });
-  // Node's server serves what it accepts by listening to its own event. It has to listen itself,
-  // because only then does it hold heads to their time; but which sockets speak HTTP is found out
-  // first.
+  // Node's server serves its sockets from a listener to its own 'connection' event. The server must
+  // listen itself, because only then does it enforce the time limit for heads. But a socket may be
+  // served only once it is known to speak HTTP.
   const [serve] = server.listeners('connection');
   if (serve === undefined)
     throw new TypeError("Node's HTTP server serves its connections in another way than it did");
@@ -121,7 +122,7 @@ class HttpRequests {
     const { accept, admission, observer } = this.#context;
     admission.busy(client);
     if (head.length > 0) socket.unshift(head);
-    // An answer that is still to come would end up inside the tunnel.
+    // The answer to an earlier request would end up inside the tunnel.
     if (this.#outstanding(socket) > 0) {
       observer.count('tunnel_proxy_pipeline_limit_total');
       client.resetAndDestroy();
@@ -142,7 +143,7 @@ class HttpRequests {
     accept(flow);
   }
 
-  /** `expectsUnknown`: something else than "100 Continue", which no server here knows either. */
+  /** `expectsUnknown`: the client expects something other than "100 Continue". */
   plain(
     request: IncomingMessage,
     response: ServerResponse,
@@ -180,11 +181,11 @@ class HttpRequests {
       return;
     }
     client.outstanding++;
-    // Whatever is not "101" is answered as usual, and is the last answer of the connection.
+    // Any answer except "101" is sent as usual, and is the connection's last.
     const response = new ServerResponse(request);
     response.shouldKeepAlive = false;
     response.assignSocket(plain);
-    // The server does this for the sockets that it still has.
+    // Node's server does this, but only for the sockets that it still has.
     const drained = () => response.emit('drain');
     plain.on('drain', drained);
     response.once('finish', () => {
@@ -210,7 +211,7 @@ class HttpRequests {
       stream.allowHalfOpen = true;
       socket.write(formatHead(101, answer.statusMessage, answer.rawHeaders), 'latin1');
       join(new StreamConduit(socket), new StreamConduit(stream), () => {
-        // Both are over, and nobody counts them.
+        // Nothing to do when both are over: nobody counts them.
       });
     };
     void this.#answer(request, response, client, false, {
@@ -220,8 +221,8 @@ class HttpRequests {
   }
 
   /**
-   * Bytes that are no request, a head that is too large or takes too long, and connections that
-   * break.
+   * Handles bytes that aren't a request, heads that are too large or take too long, and connections
+   * that break.
    */
   malformed(error: NodeJS.ErrnoException, socket: Duplex): void {
     const { admission, observer } = this.#context;
@@ -262,7 +263,7 @@ class HttpRequests {
       answerWith(request, response, this.#unusable(request, error));
       return;
     }
-    if (mayGoNoFurther(request)) {
+    if (isLastRecipient(request)) {
       answerWith(request, response, LAST_RECIPIENT);
       return;
     }
@@ -275,7 +276,7 @@ class HttpRequests {
     const { credentials, observer } = this.#context;
     const given = headers['proxy-authorization'];
     if (credentials === undefined || credentials.acceptsBasic(given)) return true;
-    // Most clients wait to be asked before they say who they are.
+    // Most clients send no credentials until they are asked, so that is no failure.
     if (given !== undefined) {
       observer.count('tunnel_proxy_authentication_failures_total');
       observer.log(
@@ -317,7 +318,7 @@ const CONNECT_REPLIES: ProxyReplies = {
 const UPGRADE_WITH_BODY: HttpAnswer = {
   status: 501,
   error: 'http_request_error',
-  why: 'a request that changes the protocol and has a body is not carried',
+  why: 'a request that changes the protocol and has a body is not supported',
   hint: 'Leave out the Upgrade field, or the body.',
 };
 
@@ -332,7 +333,7 @@ const UNKNOWN_CODING: HttpAnswer = {
 const UNKNOWN_EXPECTATION: HttpAnswer = {
   status: 417,
   error: 'http_request_error',
-  why: 'the request expects what is not known here',
+  why: 'the request has an expectation that this proxy does not know',
   hint: 'Leave out the Expect field, or send "100-continue".',
 };
 
@@ -340,16 +341,16 @@ const UNKNOWN_EXPECTATION: HttpAnswer = {
 const LAST_RECIPIENT: HttpAnswer = {
   status: 501,
   error: 'http_request_error',
-  why: 'Max-Forwards is 0: the request ends at this proxy, which has no answer of its own to it',
+  why: 'Max-Forwards is 0: the request must not be passed on, and this proxy does not answer it',
   hint: 'Leave out the Max-Forwards field.',
 };
 
 const NOT_HTTP: HttpAnswer = badRequest(
-  'this is a proxy, and what it was sent is no HTTP request',
-  'Write http:// in the address of the proxy: TLS to the proxy itself is not spoken.',
+  'this is a proxy, and what it received is not an HTTP request',
+  'Write http:// in the address of the proxy: it does not accept TLS.',
 );
 
-/** By the codes of Node's parser and server. */
+/** Keyed by the error codes of Node's parser and server. */
 const MALFORMED: Readonly<Record<string, HttpAnswer & { readonly counter: CounterName }>> = {
   HPE_HEADER_OVERFLOW: {
     status: 431,

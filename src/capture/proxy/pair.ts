@@ -1,18 +1,18 @@
 /**
- * Two streams in memory, each the other's far end: what is written to one is read from the other.
- * For flows whose near side is a part of this program. A writer waits while the other end isn't
- * read, as with sockets; an end that is destroyed before both directions have ended resets the
- * other. Chunks are copied, since a writer may use their memory again once it has been called back
- * (flow/memory.ts), and the reader may not have read them by then.
+ * Two in-memory streams that are each other's far end: bytes written to one are read from the
+ * other. For flows whose near side is a part of this program. As with sockets, a writer waits while
+ * the other end isn't read, and an end that is destroyed before both directions have ended resets
+ * the other. Chunks are copied, because a writer may reuse their memory after its callback
+ * (flow/memory.ts), when the reader may not have read them yet.
  */
 import { Duplex } from 'node:stream';
 
-/** What one end holds for a reader that doesn't read. */
+/** How many bytes one end buffers for a reader that doesn't read. */
 const BUFFER = 64 * 1024;
 
 /**
- * The first end's readers may rely on `allowHalfOpen: false`; it may be set later. The second is
- * half-closable.
+ * The first end has `allowHalfOpen: false`, which may be changed later. The second can be
+ * half-closed.
  */
 export function createPair(): [Duplex, Duplex] {
   const first = new PairEnd({ allowHalfOpen: false, highWaterMark: BUFFER });
@@ -30,11 +30,11 @@ class PairEnd extends Duplex {
   join(peer: PairEnd): void {
     this.#peer = peer;
     this.on('error', () => {
-      // It may be reset before its user has a listener; the stream keeps the error.
+      // The end may be reset before its user has a listener. The stream keeps the error.
     });
   }
 
-  /** http.Agent asks it of a stream that it uses again. No handle keeps the event loop here. */
+  /** http.Agent calls this on a stream that it reuses. Nothing here keeps the event loop alive. */
   ref(): this {
     return this;
   }
@@ -51,8 +51,7 @@ class PairEnd extends Duplex {
     callback: (error?: Error | null) => void,
   ): void {
     const peer = this.#peer;
-    // What a destroyed end would have read is lost, as in a closed socket's buffers; the reset is
-    // on its way.
+    // Bytes for a destroyed end are lost, as in a closed socket's buffers. The reset is on its way.
     if (peer === undefined || peer.destroyed || peer.push(Buffer.from(chunk)))
       process.nextTick(callback);
     else peer.#release = callback;

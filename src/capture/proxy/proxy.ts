@@ -1,33 +1,33 @@
 /**
- * Capture by proxy: programs that can be told of a proxy connect to it and name their destination.
- * No privileges, no device, no route; nothing on the machine changes.
+ * Capture by proxy: programs that support a proxy connect to it and name their destination. It
+ * needs no privileges, no device and no route, and changes nothing on the machine.
  *
  *   client -> listener -> Admission -> first byte
  *               --- 0x04, 0x05 --> socks.ts    SOCKS 4, 4a, 5
  *               \-- else --------> http.ts     CONNECT, and plain requests in absolute form
  *          -> request read -> FlowRequest
  *          -> accept()             policy and transport decide; the client waits
- *          -> request.open()       success is answered now, not before: the far side is connected
- *          or request.refuse()     the reply code, or the status and a body, that stands for the
+ *          -> request.open()       success is answered only now: the far side is connected
+ *          or request.refuse()     the reply code, or the status with a body, for this
  *                                  refusal (answers.ts)
  *
- * States of a client's connection: negotiating (nothing, or part of a request, has come), then
- * dialling, then open. A plain HTTP connection goes back to idle after each request. What a client
- * sends before the answer stays in its socket.
+ * States of a client's connection: negotiating (no whole request has arrived yet), then dialling,
+ * then open. A plain HTTP connection goes back to idle after each request. Bytes that a client
+ * sends before the answer stay in its socket.
  *
- * Names are handed on as names: whether they are resolved here or at the jump host is the policy's
- * decision. Bytes that are no protocol of the listener are answered in HTTP (400) or SOCKS (no
- * acceptable method) where the client can be told, and closed.
+ * Names are passed on as names: the policy decides whether they are resolved here or at the jump
+ * host. A client that speaks a protocol that the listener doesn't is answered in HTTP (400) or
+ * SOCKS (no acceptable method), and its connection is closed.
  *
- * Limits: admission.ts (connections altogether, time to make a request), socks.ts and http.ts
- * (lengths, headers). Each has a counter. At the end admission stops first, then open connections
+ * Limits: admission.ts (number of connections, time to make a request), socks.ts and http.ts
+ * (lengths, headers). Each has a counter. On close, admission stops first, then open connections
  * are reset.
  */
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { PartStart } from '../../base/partstart.ts';
 import { TunnelError } from '../../errors/errors.ts';
-import { PartStart } from '../../flow/partstart.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { Capture, Traffic } from '../capture.ts';
@@ -40,13 +40,13 @@ import { serveSocks } from './socks.ts';
 import { SOCKS4, SOCKS5, wrongProtocolReply } from './socksmessages.ts';
 
 /**
- * Connections that the kernel has completed and that wait for accept(2); the kernel bounds it by
+ * Connections that the kernel has completed and that wait for accept(2). The kernel limits this to
  * net.core.somaxconn.
  */
 const LISTEN_BACKLOG = 4096;
 /**
- * With port 0 and two addresses: how often another port is tried when the second address has the
- * first one's in use.
+ * With port 0 and two addresses: how many ports are tried when the first address's port is in use
+ * at the second.
  */
 const SAME_PORT_ATTEMPTS = 8;
 
@@ -54,18 +54,18 @@ export type ProxyProtocols = 'socks' | 'http' | 'both';
 
 export interface ProxyListen {
   /**
-   * Addresses that share the port; of several, those of a family that this machine doesn't have are
+   * Addresses that share the port. If there are several, those that this machine doesn't have are
    * left out.
    */
   readonly hosts: readonly [string, ...string[]];
-  /** 0: any free one. */
+  /** 0: any free port. */
   readonly port: number;
   readonly protocols: ProxyProtocols;
 }
 
 export interface ProxyCaptureOptions {
   readonly listens: readonly ProxyListen[];
-  /** undefined: nobody is asked who they are. */
+  /** undefined: clients need not authenticate. */
   readonly credentials: Credentials | undefined;
   readonly observer: Observer;
   /** How many descriptors this process may have (RLIMIT_NOFILE). */
@@ -91,7 +91,7 @@ export class ProxyCapture implements Capture {
     });
   }
 
-  /** Where it listens: `127.0.0.1:1080`, with the real port. Empty before `start`. */
+  /** Where the proxy listens, with the real port: `127.0.0.1:1080`. Empty before `start`. */
   get addresses(): readonly string[] {
     return this.#servers.map((server) => {
       const { address, port } = addressOf(server);
@@ -141,14 +141,15 @@ export class ProxyCapture implements Capture {
         throw listenError(listen.hosts.join(', '), port, { code: 'EADDRNOTAVAIL' });
       } catch (error) {
         for (const server of servers) server.close();
-        const again = listen.port === 0 && error instanceof TunnelError && servers.length > 0;
-        if (!again || attempt === SAME_PORT_ATTEMPTS) throw error;
+        const retry = listen.port === 0 && error instanceof TunnelError && servers.length > 0;
+        if (!retry || attempt === SAME_PORT_ATTEMPTS) throw error;
       }
     }
   }
 
   /**
-   * undefined: this machine doesn't have the address, and there is another one. Throws TunnelError.
+   * Returns undefined if this machine doesn't have the address, but `hosts` has others. Throws
+   * TunnelError.
    */
   async #listen(
     host: string,
@@ -181,15 +182,15 @@ export class ProxyCapture implements Capture {
   }
 }
 
-/** Goes by the first byte. */
+/** Chooses the protocol by the first byte. */
 function dispatch(
   socket: Socket,
   protocols: ProxyProtocols,
   context: ProxyContext,
   serveHttp: (socket: Socket) => void,
 ): void {
-  const look = (chunk: Buffer) => {
-    socket.off('data', look);
+  const onFirstChunk = (chunk: Buffer) => {
+    socket.off('data', onFirstChunk);
     socket.off('end', giveUp);
     const [first] = chunk;
     const isSocks = first === SOCKS5 || first === SOCKS4;
@@ -207,7 +208,7 @@ function dispatch(
     }
   };
   const giveUp = () => socket.destroy();
-  socket.on('data', look);
+  socket.on('data', onFirstChunk);
   socket.on('end', giveUp);
 }
 

@@ -1,5 +1,6 @@
 /**
- * A proxy client's request for a byte stream (SOCKS, CONNECT): from here on its socket is the flow.
+ * A proxy client's request for a byte stream (SOCKS, CONNECT). Once it is answered, the client's
+ * socket is the flow.
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -15,21 +16,19 @@ import type { Observer } from '../../observe/observer.ts';
 import type { Admission } from './admission.ts';
 import type { Credentials } from './credentials.ts';
 
-/**
- * How long a client may take to close its side after it has been told that it gets no connection.
- */
+/** How long a client may take to close its side after it has been refused. */
 const FAREWELL_TIMEOUT_MS = 2000;
 
-/** What the fronts (socks.ts, http.ts) need of the capture. */
+/** What the fronts (socks.ts, http.ts) need from the capture. */
 export interface ProxyContext {
   readonly accept: (request: FlowRequest) => void;
   readonly admission: Admission;
-  /** undefined: nobody is asked who they are. */
+  /** undefined: clients need not authenticate. */
   readonly credentials: Credentials | undefined;
   readonly observer: Observer;
 }
 
-/** How the protocol says yes and no. */
+/** The protocol's replies for success and failure. */
 export interface ProxyReplies {
   success(): Buffer;
   failure(refusal: Refusal, why: string): Buffer;
@@ -58,7 +57,7 @@ export class ProxyFlow implements FlowRequest {
   open(): Conduit | undefined {
     this.#unwatch();
     if (this.#socket.destroyed) return undefined;
-    // Until somebody listens.
+    // Paused until somebody listens.
     this.#socket.pause();
     this.#socket.write(this.#replies.success());
     return new StreamConduit(this.#socket);
@@ -83,13 +82,14 @@ export function clientOf({ remoteAddress = '', remotePort = 0 }: Socket): Destin
 }
 
 /**
- * Calls back once when a socket that nobody reads is closed, or ends with nothing left to read: a
- * client that closes while it waits is seen as an end. The socket flows meanwhile; what comes is
- * put back and stops it, so that no more than one chunk is read. Behind bytes an end is not seen,
- * and is the relay's to find. Returns what stops the watch.
+ * Calls `ended` once when a socket that nobody reads is closed, or ends with nothing left to read.
+ * That is how a client that closes while it waits is noticed. The socket flows meanwhile. The first
+ * chunk that arrives is put back and pauses the socket, so no more than one chunk is read. An end
+ * after such bytes isn't noticed here: the later reader finds it. Returns a function that stops the
+ * watch.
  */
 export function watchForEnd(socket: Duplex, ended: () => void): () => void {
-  const putBack = (chunk: Buffer) => {
+  const onData = (chunk: Buffer) => {
     socket.pause();
     socket.unshift(chunk);
   };
@@ -98,11 +98,11 @@ export function watchForEnd(socket: Duplex, ended: () => void): () => void {
     ended();
   };
   const stop = () => {
-    socket.off('data', putBack);
+    socket.off('data', onData);
     socket.off('end', end);
     socket.off('close', end);
   };
-  socket.on('data', putBack);
+  socket.on('data', onData);
   socket.on('end', end);
   socket.on('close', end);
   if (socket.destroyed) process.nextTick(end);
@@ -110,13 +110,13 @@ export function watchForEnd(socket: Duplex, ended: () => void): () => void {
 }
 
 /**
- * Writes the last words and closes in such a way that they arrive: what the client still sends is
- * read and dropped, because a close with unread bytes would send a reset that overtakes them.
+ * Writes the last bytes and closes the socket so that they arrive. Whatever the client still sends
+ * is read and dropped, because closing with unread bytes would send a reset that overtakes them.
  */
-export function endWith(socket: Duplex, words: Buffer): void {
+export function endWith(socket: Duplex, last: Buffer): void {
   if (socket.destroyed) return;
   const timer = setTimeout(() => socket.destroy(), FAREWELL_TIMEOUT_MS).unref();
   socket.once('close', () => clearTimeout(timer));
-  socket.end(words);
+  socket.end(last);
   socket.resume();
 }

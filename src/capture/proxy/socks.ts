@@ -5,16 +5,16 @@
  *                       -> ProxyFlow
  *   SOCKS4, 4a          CONNECT address, port, user[, name] -> ProxyFlow
  *
- * Only CONNECT is carried: BIND and UDP ASSOCIATE are refused with 07 (SOCKS4: 91). Where
- * credentials are asked for, SOCKS4 is refused, because it has no password. The parts of a request
- * may come in one segment or byte by byte, with or without waiting for the answers; what follows
- * the request belongs to the flow.
+ * Only CONNECT is supported: BIND and UDP ASSOCIATE are refused with 07 (SOCKS4: 91). If
+ * credentials are required, SOCKS4 is refused, because it has no password. The parts of a request
+ * may arrive in one segment or byte by byte, and the client need not wait for the answers. Bytes
+ * after the request belong to the flow.
  *
- * Each part is read as soon as it is whole, in the turn in which its last octet comes: nothing is
- * awaited, because a dialogue is a good part of what a short connection costs.
+ * Each part is parsed as soon as it is whole, in the same turn in which its last octet arrives.
+ * Nothing is awaited, because the dialogue is a large part of the cost of a short connection.
  *
- * Limits: SOCKS5's lengths are octets; SOCKS4's texts end at MAX_SOCKS4_TEXT. Admission bounds the
- * time.
+ * Limits: SOCKS5's lengths are single octets. SOCKS4's texts may have MAX_SOCKS4_TEXT octets.
+ * Admission limits the time.
  */
 import type { Socket } from 'node:net';
 import { addressFromBytes } from '../../net/address.ts';
@@ -40,7 +40,7 @@ import {
   socks5Reply,
 } from './socksmessages.ts';
 
-/** Octets of SOCKS4's user and of SOCKS4a's name, each: as long as a name can be. */
+/** The most octets in SOCKS4's user, and in SOCKS4a's name: as long as a name can be. */
 const MAX_SOCKS4_TEXT = 255;
 
 const IPV4_OCTETS = 4;
@@ -53,19 +53,19 @@ const PORT_OCTETS = 2;
 
 const NOTHING = Buffer.alloc(0);
 
-/** The dialogue is over, with last words to the client. */
+/** Ends the dialogue with a last reply to the client. */
 class SocksRefusal extends Error {
-  readonly words: Buffer;
+  readonly reply: Buffer;
   readonly counter: CounterName;
 
-  constructor(words: Buffer, counter: CounterName) {
+  constructor(reply: Buffer, counter: CounterName) {
     super('the SOCKS dialogue is over');
-    this.words = words;
+    this.reply = reply;
     this.counter = counter;
   }
 }
 
-/** Takes the socket over, which is flowing; `first` is what has come, one octet at least. */
+/** Takes over the socket, which is flowing. `first`: the bytes so far, at least one. */
 export function serveSocks(socket: Socket, first: Buffer, context: ProxyContext): void {
   new SocksDialogue(socket, context).begin(first);
 }
@@ -81,16 +81,16 @@ const REPLIES4: ProxyReplies = {
 };
 
 /**
- * Reads one part of the dialogue. Returns how many octets it had, 0 while it isn't whole. Throws
- * SocksRefusal.
+ * Parses one part of the dialogue. Returns how many octets it has, or 0 while it isn't whole.
+ * Throws SocksRefusal.
  */
 type Step = (octets: Buffer) => number;
 
 class SocksDialogue {
   readonly #socket: Socket;
   readonly #context: ProxyContext;
-  /** What has come of a part that isn't whole. */
-  #part: Buffer = NOTHING;
+  /** The octets so far of a part that isn't whole. */
+  #incomplete: Buffer = NOTHING;
   #flow: ProxyFlow | undefined;
 
   constructor(socket: Socket, context: ProxyContext) {
@@ -100,21 +100,21 @@ class SocksDialogue {
 
   begin(first: Buffer): void {
     const socket = this.#socket;
-    socket.on('data', this.#take);
-    socket.on('end', this.#ended);
-    socket.on('close', this.#ended);
+    socket.on('data', this.#onData);
+    socket.on('end', this.#onEnd);
+    socket.on('close', this.#onEnd);
     this.#step = first[0] === SOCKS4 ? this.#request4 : this.#methods;
-    this.#take(first);
+    this.#onData(first);
   }
 
-  readonly #take = (chunk: Buffer): void => {
+  readonly #onData = (chunk: Buffer): void => {
     const socket = this.#socket;
-    let octets = this.#part.length === 0 ? chunk : Buffer.concat([this.#part, chunk]);
+    let octets = this.#incomplete.length === 0 ? chunk : Buffer.concat([this.#incomplete, chunk]);
     try {
       while (this.#flow === undefined) {
         const length = this.#step(octets);
         if (length === 0) {
-          this.#part = octets;
+          this.#incomplete = octets;
           return;
         }
         octets = octets.subarray(length);
@@ -124,7 +124,7 @@ class SocksDialogue {
       this.#release();
       this.#context.admission.busy(socket);
       this.#context.observer.count(error.counter);
-      endWith(socket, error.words);
+      endWith(socket, error.reply);
       return;
     }
     this.#release();
@@ -137,16 +137,16 @@ class SocksDialogue {
     this.#context.accept(this.#flow);
   };
 
-  readonly #ended = (): void => {
+  readonly #onEnd = (): void => {
     this.#release();
     this.#context.observer.count('tunnel_proxy_given_up_total');
     this.#socket.destroy();
   };
 
   #release(): void {
-    this.#socket.off('data', this.#take);
-    this.#socket.off('end', this.#ended);
-    this.#socket.off('close', this.#ended);
+    this.#socket.off('data', this.#onData);
+    this.#socket.off('end', this.#onEnd);
+    this.#socket.off('close', this.#onEnd);
   }
 
   /** RFC 1928 §3 */
@@ -155,10 +155,10 @@ class SocksDialogue {
     if (octets.length < 2 || octets.length < length) return 0;
     const wanted = this.#context.credentials === undefined ? METHOD.none : METHOD.password;
     if (!octets.subarray(2, length).includes(wanted)) {
-      const words = methodReply(METHOD.noneAcceptable);
+      const reply = methodReply(METHOD.noneAcceptable);
       if (wanted === METHOD.password)
-        throw this.#unknownUser(words, 'it offers no user and password');
-      throw new SocksRefusal(words, 'tunnel_proxy_unsupported_total');
+        throw this.#authenticationFailure(reply, 'it offers no user and password');
+      throw new SocksRefusal(reply, 'tunnel_proxy_unsupported_total');
     }
     this.#socket.write(methodReply(wanted));
     this.#step = wanted === METHOD.password ? this.#password : this.#request5;
@@ -176,7 +176,7 @@ class SocksDialogue {
     const user = octets.subarray(2, userEnd);
     const password = octets.subarray(userEnd + 1, length);
     if (this.#context.credentials?.accepts(user, password) !== true)
-      throw this.#unknownUser(
+      throw this.#authenticationFailure(
         passwordReply(PASSWORD_STATUS.failure),
         'the user or the password is wrong',
       );
@@ -220,7 +220,7 @@ class SocksDialogue {
     const end = isName ? textEnd(octets, userEnd + 1, rejected) : userEnd;
     if (end === undefined) return 0;
     if (this.#context.credentials !== undefined)
-      throw this.#unknownUser(rejected, 'SOCKS4 has no password');
+      throw this.#authenticationFailure(rejected, 'SOCKS4 has no password');
     if (octets[1] !== COMMAND.connect)
       throw new SocksRefusal(rejected, 'tunnel_proxy_unsupported_total');
     const host = isName ? octets.subarray(userEnd + 1, end) : address;
@@ -230,7 +230,7 @@ class SocksDialogue {
 
   #step: Step = this.#methods;
 
-  /** `invalid`: the last words if there is no such destination. */
+  /** `invalid`: the last reply if the destination is not valid. */
   #request(
     host: Buffer,
     isName: boolean,
@@ -252,9 +252,9 @@ class SocksDialogue {
     }
   }
 
-  #unknownUser(words: Buffer, why: string): SocksRefusal {
+  #authenticationFailure(reply: Buffer, why: string): SocksRefusal {
     this.#log(why);
-    return new SocksRefusal(words, 'tunnel_proxy_authentication_failures_total');
+    return new SocksRefusal(reply, 'tunnel_proxy_authentication_failures_total');
   }
 
   #log(why: string): void {
@@ -280,8 +280,8 @@ function addressLength(type: number, nameLength: number): number {
 }
 
 /**
- * Where the NUL is that ends a text; undefined: it has not come. Throws SocksRefusal if the text is
- * too long.
+ * The position of the NUL that ends a text, or undefined if it has not arrived yet. Throws
+ * SocksRefusal if the text is too long.
  */
 function textEnd(octets: Buffer, begin: number, rejected: Buffer): number | undefined {
   const end = octets.indexOf(0, begin);

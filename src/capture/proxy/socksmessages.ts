@@ -24,7 +24,10 @@ export function passwordReply(status: number): Buffer {
   return Buffer.of(PASSWORD_VERSION, status);
 }
 
-/** RFC 1928 §6. The bound address is left unspecified: it is the jump host's, and not told. */
+/**
+ * RFC 1928 §6. The bound address is left unspecified: it belongs to the jump host, which doesn't
+ * report it.
+ */
 export function socks5Reply(reply: number): Buffer {
   return Buffer.of(SOCKS5, reply, 0x00, ADDRESS_TYPE.ipv4, 0, 0, 0, 0, 0, 0);
 }
@@ -33,14 +36,14 @@ export function socks4Reply(reply: number): Buffer {
   return Buffer.of(0x00, reply, 0, 0, 0, 0, 0, 0);
 }
 
-/** For a client that speaks SOCKS to a port that doesn't. */
+/** The answer to a client that speaks SOCKS to a port that doesn't. */
 export function wrongProtocolReply(version: number | undefined): Buffer {
   return version === SOCKS4
     ? socks4Reply(SOCKS4_REPLY.rejected)
     : methodReply(METHOD.noneAcceptable);
 }
 
-/** 0.0.0.x with x other than 0: the name follows behind the user (SOCKS 4A). */
+/** 0.0.0.x with x other than 0: the name follows the user (SOCKS 4A). */
 export function isSocks4aMarker(address: Buffer): boolean {
   return address.readUInt32BE(0) >>> 8 === 0 && address[3] !== 0;
 }

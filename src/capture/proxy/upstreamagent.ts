@@ -1,8 +1,8 @@
 /**
- * The connections to servers behind one client's plain HTTP connection: each is a flow of its own,
- * asked for like any other, and lives no longer than the client's. Between requests up to
- * MAX_IDLE_UPSTREAMS stay open, one for each server; clients never share one, because some servers
- * tie a login to the connection.
+ * The connections to servers for one client's plain HTTP connection. Each is a separate flow,
+ * requested like any other, and lives no longer than the client's connection. Between requests up
+ * to MAX_IDLE_UPSTREAMS stay open, one for each server. Clients never share one, because some
+ * servers tie a login to the connection.
  */
 import { Agent, type ClientRequest, type ClientRequestArgs } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -14,8 +14,8 @@ import { createPair } from './pair.ts';
 import { gaveUp } from './request.ts';
 
 /**
- * Idle connections that one client's connection keeps; the one that has been idle longest goes
- * first.
+ * The most idle connections that one client's connection keeps. The one that has been idle longest
+ * is closed first.
  */
 export const MAX_IDLE_UPSTREAMS = 4;
 
@@ -30,7 +30,9 @@ export class RefusedError extends Error {
   }
 }
 
-/** For http.request. A flow that is refused is the request's 'error', a RefusedError. */
+/**
+ * An agent for http.request. If the flow is refused, the request emits 'error' with a RefusedError.
+ */
 export class UpstreamAgent extends Agent {
   readonly #source: Destination;
   readonly #accept: (request: FlowRequest) => void;
@@ -44,7 +46,7 @@ export class UpstreamAgent extends Agent {
     this.#accept = accept;
   }
 
-  /** The client is gone. */
+  /** Call when the client is gone. */
   override destroy(): void {
     this.#abort.abort(gaveUp());
     super.destroy();

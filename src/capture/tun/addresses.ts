@@ -17,8 +17,8 @@ export function isMulticast(family: 4 | 6, words: Int32Array): boolean {
 }
 
 /**
- * Not one host that may be spoken to, or speak: unspecified, loopback, IPv4-mapped (RFC 1122
- * §3.2.2, RFC 4443 §2.4 (e.6)). The rest of class E is unicast to Linux, so it is here.
+ * Not a usable source or destination: unspecified, loopback, IPv4-mapped (RFC 1122 §3.2.2, RFC 4443
+ * §2.4 (e.6)). Linux treats the rest of class E as unicast, and so does this.
  */
 export function isSpecial(family: 4 | 6, words: Int32Array): boolean {
   const [a = 0, b = 0, c = 0, d = 0] = words;
@@ -27,7 +27,7 @@ export function isSpecial(family: 4 | 6, words: Int32Array): boolean {
   return c === 0xffff || (c === 0 && (d === 0 || d === 1));
 }
 
-/** The canonical address that words stand for. */
+/** The canonical address with these words. */
 export function addressFromWords(family: 4 | 6, words: ArrayLike<number>): string {
   const bytes = Buffer.alloc(family === 4 ? 4 : 16);
   for (let i = 0; 4 * i < bytes.length; i++) bytes.writeInt32BE(words[i] ?? 0, 4 * i);

@@ -18,14 +18,17 @@ export function checksumOf(view: DataView, from: number, to: number): number {
   return at < to ? sum + (view.getUint8(at) << 8) : sum;
 }
 
-/** One's complement: the carries are added in until there are none. */
+/** One's complement: adds the carries in until none is left. */
 export function foldSum(sum: number): number {
   let folded = sum;
   while (folded > 0xffff) folded = (folded % 0x10000) + Math.floor(folded / 0x10000);
   return folded;
 }
 
-/** RFC 9293 §3.1, RFC 8200 §8.1. Addresses as int32 words: one for IPv4, four for IPv6. */
+/**
+ * The sum of the pseudo-header (RFC 9293 §3.1, RFC 8200 §8.1). Addresses as int32 words: one for
+ * IPv4, four for IPv6.
+ */
 export function pseudoHeaderSum(
   family: 4 | 6,
   source: Int32Array,

@@ -1,23 +1,23 @@
 /**
- * What the endpoint counts: plain fields, because it does so for each frame. They are read when
- * somebody wants to see them.
+ * The endpoint's counters. They are plain fields because the endpoint counts every frame, and they
+ * are read only when somebody wants to see them.
  */
 import type { CounterName } from '../../observe/counters.ts';
 
 export interface EndpointCounters {
   framesIn: number;
   framesOut: number;
-  /** Payload to applications. */
+  /** Payload sent to applications. */
   bytesOut: number;
   flowsHeld: number;
   flowsLive: number;
   flowsHeldTotal: number;
   flowsOpened: number;
   flowsRefused: number;
-  /** By the application, before it was answered. */
+  /** The application gave up before it was answered. */
   flowsGivenUp: number;
   flowsTimedOut: number;
-  /** Put off for want of room. */
+  /** Forgotten until the application sends its SYN again: there was no capacity. */
   flowsDeferred: number;
   answeredReset: number;
   answeredUnreachable: number;
@@ -26,16 +26,16 @@ export interface EndpointCounters {
   droppedMalformed: number;
   droppedFragments: number;
   droppedMulticast: number;
-  /** RSTs without a flow, ICMP errors, sources that can't be answered. */
+  /** RSTs that belong to no flow, ICMP errors, addresses that can't be answered. */
   droppedUnanswerable: number;
   droppedRetransmits: number;
   droppedLongSyns: number;
-  /** MAX_HELD, MAX_WAITING_BYTES, MAX_TIME_WAIT, MAX_HALF_OPEN. */
+  /** These four: MAX_HELD, MAX_WAITING_BYTES, MAX_TIME_WAIT, MAX_HALF_OPEN. */
   droppedHeldLimit: number;
   droppedWaitingLimit: number;
   forgottenTimeWaits: number;
   forgottenHalfOpen: number;
-  /** ICMP that told of a packet too large. */
+  /** ICMP errors about a packet that was too large. */
   tooBig: number;
 }
 
@@ -69,7 +69,7 @@ const NAMES: Readonly<Record<keyof EndpointCounters, CounterName>> = {
   tooBig: 'tunnel_tcp_too_big_total',
 };
 
-/** Reads them under those names, for `Observer.addCounters`. */
+/** The counters' values under those names, for `Observer.addCounters`. */
 export function namedCounters(counters: EndpointCounters): (readonly [CounterName, number])[] {
   const fields = Object.keys(NAMES) as (keyof EndpointCounters)[];
   return fields.map((field) => [NAMES[field], counters[field]]);

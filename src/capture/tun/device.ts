@@ -1,37 +1,37 @@
 /**
- * What frames are read from and written to. Implementations: the TUN of this machine or of a
- * command's namespace (linuxtun.ts), and devices in memory for tests.
+ * A device that frames are read from and written to. Implementations: the TUN of this machine or of
+ * a command's namespace (linuxtun.ts), and in-memory devices for tests.
  *
- *   onReadable -> read() until it gives 0, or the reader has had enough: then it comes again
+ *   onReadable -> read() until it returns 0; if the reader stops earlier, onReadable comes again
  *   header is filled in -> write(headerLength, parts...): one frame
  *
- * Who owns memory: `read` fills the caller's, `write` has copied all that it needs when it returns.
+ * Memory: `read` fills the caller's buffer. When `write` returns, it has copied all that it needs.
  */
 export interface PacketDevice {
-  /** Bytes of an IP packet that fit. */
+  /** The largest IP packet that fits, in bytes. */
   readonly mtu: number;
-  /** Where the next frame's headers are laid out; at least HEADER_BYTES. */
+  /** Where the next frame's headers are built; at least HEADER_BYTES long. */
   readonly header: Buffer;
   /**
-   * From now on `onReadable` is called when frames wait: with 0, or once with an errno when the
+   * From now on `onReadable` is called with 0 when frames wait, or once with an errno when the
    * device is gone.
    */
   start(onReadable: (errno: number) => void): void;
   /**
-   * Reads one frame into `into` (FRAME_BYTES). Its length; 0 when none waits, or when the device is
-   * gone.
+   * Reads one frame into `into` (FRAME_BYTES). Returns its length, or 0 if no frame waits or the
+   * device is gone.
    */
   read(into: Buffer): number;
   /**
-   * Writes the first bytes of `header`, and behind it up to four parts. What the device can't take
-   * is lost.
+   * Writes the first bytes of `header`, followed by up to four parts. A frame that the device can't
+   * take is lost.
    */
   write(headerLength: number, a?: Buffer, b?: Buffer, c?: Buffer, d?: Buffer): void;
   /** May be called more than once. */
   close(): void;
 }
 
-/** Room for the headers of any frame, and for an ICMP error with what it quotes. */
+/** Enough for the headers of any frame, and for an ICMP error with the packet that it quotes. */
 export const HEADER_BYTES = 2048;
-/** Parts that one frame may have. */
+/** The most parts that one frame may have. */
 export const MAX_PARTS = 4;

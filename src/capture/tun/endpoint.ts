@@ -1,5 +1,5 @@
 /**
- * The far side of everything that is captured: takes the frames that applications send, and answers
+ * The far side of everything that is captured: takes the frames that applications send and answers
  * them.
  *
  *   frame -> FrameView -> TCP, of a known flow          -> TcpFlow.input
@@ -10,15 +10,15 @@
  *                      -> fragments, malformed, others  -> dropped and counted
  *
  * Pure: no system calls, and the clock is passed in. Acknowledgements go out once a batch, in
- * `flush`, unless data carry them before. RSTs and ICMP errors are not rate-limited: they go no
- * further than the device (RFC 4443 §2.4 (f)).
+ * `flush`, unless a data segment carries them earlier. RSTs and ICMP errors are not rate-limited:
+ * they go no further than the device (RFC 4443 §2.4 (f)).
  *
- * An ICMP answer comes ANSWER_DELAY_MS after the SYN at the earliest: the kernel drops one that
- * arrives while connect() still holds the socket (LockDroppedIcmps), and the application would wait
- * a second for its SYN to be sent again.
+ * An ICMP answer is sent no earlier than ANSWER_DELAY_MS after the SYN. The kernel drops one that
+ * arrives while connect() still locks the socket (LockDroppedIcmps). The application would then
+ * wait a second, until its SYN is sent again.
  *
- * Limits: MAX_HELD, MAX_HALF_OPEN, MAX_WAITING_BYTES, MAX_TIME_WAIT, MAX_SYN_BYTES; each is counted
- * in `counters`.
+ * Limits: MAX_HELD, MAX_HALF_OPEN, MAX_WAITING_BYTES, MAX_TIME_WAIT, MAX_SYN_BYTES. `counters`
+ * counts how often each is reached.
  */
 import type { Slab } from '../../flow/memory.ts';
 import type { Refusal } from '../../net/refusal.ts';
@@ -36,21 +36,21 @@ import { type Tuple, TupleTable } from './tuple.ts';
 import { FrameWriter, type SegmentFields, UNREACHABLE, type Unreachable } from './writer.ts';
 
 /**
- * Connections that wait for the far side; beyond, the SYN is dropped, and the application's kernel
- * tries again.
+ * The most connections that wait for the far side. Beyond it a SYN is dropped, and the
+ * application's kernel sends it again.
  */
 export const MAX_HELD = 4096;
 /**
- * Connections whose SYN-ACK has not been acknowledged, which takes a moment; beyond, the oldest is
- * given up.
+ * The most connections whose SYN-ACK has not been acknowledged yet, which takes a moment. Beyond it
+ * the oldest is given up.
  */
 export const MAX_HALF_OPEN = 1024;
 /**
- * Bytes of all flows together that wait for far sides; beyond, what comes is dropped unless it is a
- * flow's only data.
+ * The most bytes that wait for far sides, of all flows together. Beyond it, a flow's data are
+ * dropped unless no other data of that flow wait.
  */
 export const MAX_WAITING_BYTES = 64 * 1024 * 1024;
-/** A SYN that is longer is dropped: no options need so much. */
+/** A longer SYN is dropped: no options need so much space. */
 const MAX_SYN_BYTES = 128;
 const ANSWER_DELAY_MS = 5;
 
@@ -64,29 +64,29 @@ const ANSWERS: Readonly<Record<Refusal, Unreachable | undefined>> = {
 
 export interface EndpointOptions {
   readonly device: PacketDevice;
-  /** A connection is being made: the flow waits for its open() or refuse(). */
+  /** A new connection: the flow waits for open() or refuse(). */
   readonly onFlow: (flow: TcpFlow) => void;
-  /** UDP; false: to be answered with "port unreachable". The view is valid during the call. */
+  /** UDP. False: answer with "port unreachable". The view is valid during the call only. */
   readonly onDatagram: (frame: FrameView) => boolean;
-  /** Something is to be sent outside of a batch: `flush` is to be called soon. */
+  /** Something must be sent outside a batch: call `flush` soon. */
   readonly onPending: () => void;
   /**
-   * `expire` is to be called at this time of the clock, or a little later; earlier than it was told
+   * Call `expire` at this time of the clock, or a little later. It is earlier than the time given
    * before.
    */
   readonly onDeadline: (at: number) => void;
   /** Milliseconds of a monotonic clock. */
   readonly clock: () => number;
-  /** Families whose connections are captured; SYNs of others are answered as prohibited. */
+  /** Families to capture. SYNs of the other family are answered as prohibited. */
   readonly families: ReadonlySet<4 | 6>;
   /**
-   * From whom ICMP errors come: a router on the way. As int32 words. Undefined: from the
-   * destination itself.
+   * The address that ICMP errors come from, as of a router on the way. As int32 words. Undefined:
+   * they come from the destination itself.
    */
   readonly router4: Int32Array | undefined;
   readonly router6: Int32Array | undefined;
   readonly numbers?: InitialNumberGenerator;
-  /** Numbers flows; by default from 1 on. */
+  /** Returns the id of the next flow. Default: 1, 2, 3... */
   readonly nextFlowId?: () => number;
 }
 
@@ -109,23 +109,23 @@ export class Endpoint implements FlowHost<TcpFlow> {
   readonly #options: EndpointOptions;
   readonly #writer: FrameWriter;
   readonly #frame = new FrameView();
-  /** For a SYN that was held. */
-  readonly #held = new FrameView();
+  /** Parses held SYNs. */
+  readonly #synFrame = new FrameView();
   readonly #table = new TupleTable<Tuple & (TcpFlow | TimeWait)>();
   readonly #timers = new TimerWheel<TcpFlow>();
   readonly #numbers: InitialNumberGenerator;
-  /** Answered and not acknowledged yet, the oldest first. */
+  /** Flows whose SYN-ACK is not acknowledged yet, the oldest first. */
   readonly #halfOpen = new Set<TcpFlow>();
-  /** In the order of their ends. */
+  /** In the order in which they end. */
   readonly #timeWaits = new Set<TimeWait>();
-  /** Refused flows whose ICMP answer is still to come, in that order. */
+  /** Refused flows whose ICMP answer has not been sent yet, in sending order. */
   #answers: { readonly flow: TcpFlow; readonly at: number }[] = [];
-  #due: TcpFlow[] = [];
+  #acknowledging: TcpFlow[] = [];
   #inBatch = false;
   readonly #nextFlowId: () => number;
   #waitingBytes = 0;
-  /** The deadline that `onDeadline` was told. */
-  #announced = Number.POSITIVE_INFINITY;
+  /** The deadline last passed to `onDeadline`. */
+  #announcedDeadline = Number.POSITIVE_INFINITY;
 
   constructor(options: EndpointOptions) {
     this.#options = options;
@@ -136,13 +136,13 @@ export class Endpoint implements FlowHost<TcpFlow> {
     this.#nextFlowId = options.nextFlowId ?? (() => ++id);
   }
 
-  /** A batch of frames begins. */
+  /** Begins a batch of frames. */
   begin(): void {
     this.touch();
     this.#inBatch = true;
   }
 
-  /** One frame, of `length` bytes, that an application has sent. */
+  /** Handles one frame of `length` bytes that an application has sent. */
   input(slab: Slab, length: number): void {
     const { counters } = this;
     counters.framesIn++;
@@ -155,21 +155,21 @@ export class Endpoint implements FlowHost<TcpFlow> {
     else this.#other(frame, kind === KIND.udp, kind === KIND.unanswerable);
   }
 
-  /** The batch is over: sends the acknowledgements that are due. */
+  /** Ends the batch: sends the pending acknowledgements. */
   flush(): void {
     this.#inBatch = false;
-    const due = this.#due;
-    if (due.length === 0) return;
-    this.#due = [];
-    for (const flow of due) if (flow.acknowledgementDue) flow.acknowledge();
+    const flows = this.#acknowledging;
+    if (flows.length === 0) return;
+    this.#acknowledging = [];
+    for (const flow of flows) if (flow.acknowledgementDue) flow.acknowledge();
   }
 
-  /** Does what is due by now. */
+  /** Handles every deadline that has passed. */
   expire(): void {
     this.begin();
     const { now } = this;
-    // What is armed meanwhile is announced at the end.
-    this.#announced = Number.NEGATIVE_INFINITY;
+    // Deadlines set meanwhile are announced at the end.
+    this.#announcedDeadline = Number.NEGATIVE_INFINITY;
     while ((this.#answers[0]?.at ?? Number.POSITIVE_INFINITY) <= now) {
       const answer = this.#answers.shift();
       if (answer !== undefined) this.#answerHeld(answer.flow);
@@ -179,19 +179,19 @@ export class Endpoint implements FlowHost<TcpFlow> {
       this.#forgetTimeWait(wait);
     }
     this.#timers.expire(now, (flow) => {
-      if (flow.state === STATE.gone || flow.due()) return;
+      if (flow.state === STATE.gone || flow.timerFired()) return;
       if (flow.state === STATE.open) this.counters.flowsTimedOut++;
       this.#end(flow);
     });
     this.flush();
     const [oldest] = this.#timeWaits;
-    this.#announced = Number.POSITIVE_INFINITY;
+    this.#announcedDeadline = Number.POSITIVE_INFINITY;
     this.#announce(this.#timers.deadline);
     this.#announce(this.#answers[0]?.at);
     this.#announce(oldest?.until);
   }
 
-  /** Ends all flows, and answers new ones with a reset. */
+  /** Refuses held flows and resets the others, with `error`. New flows still go to `onFlow`. */
   close(error: Error): void {
     for (const entry of this.#table) {
       if (entry instanceof TimeWait) continue;
@@ -207,7 +207,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
   // FlowHost
 
   touch(): void {
-    // Whole milliseconds: the clock of timestamps. A batch is one moment.
+    // Whole milliseconds, as timestamps count them. The time doesn't change within a batch.
     if (!this.#inBatch) this.now = Math.floor(this.#options.clock());
   }
 
@@ -221,8 +221,8 @@ export class Endpoint implements FlowHost<TcpFlow> {
   acknowledgeSoon(flow: TcpFlow): void {
     if (flow.acknowledgementDue) return;
     flow.acknowledgementDue = true;
-    this.#due.push(flow);
-    if (!this.#inBatch && this.#due.length === 1) this.#options.onPending();
+    this.#acknowledging.push(flow);
+    if (!this.#inBatch && this.#acknowledging.length === 1) this.#options.onPending();
   }
 
   arm(flow: TcpFlow, at: number): void {
@@ -257,7 +257,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
     this.counters.flowsRefused++;
     if (refusal === 'timeout') {
       flow.syn = undefined;
-      return; // it is remembered until the application's SYNs stop
+      return; // the flow is kept until the application's SYNs stop
     }
     const at = flow.patience.at + ANSWER_DELAY_MS;
     if (ANSWERS[refusal] === undefined || at <= this.now) {
@@ -287,8 +287,8 @@ export class Endpoint implements FlowHost<TcpFlow> {
   }
 
   #announce(at: number | undefined): void {
-    if (at === undefined || at >= this.#announced) return;
-    this.#announced = at;
+    if (at === undefined || at >= this.#announcedDeadline) return;
+    this.#announcedDeadline = at;
     this.#options.onDeadline(at);
   }
 
@@ -298,28 +298,27 @@ export class Endpoint implements FlowHost<TcpFlow> {
     const hash = this.#table.hash(frame);
     const entry = this.#table.find(frame, hash);
     const begins = (frame.flags & (SYN | ACK | RST | FIN)) === SYN;
-    if (entry instanceof TcpFlow) this.#known(frame, slab, entry, begins, hash);
-    else if (entry !== undefined) this.#waited(frame, entry, begins, hash);
-    else this.#unknown(frame, begins, hash);
+    if (entry instanceof TcpFlow) this.#knownFlow(frame, slab, entry, begins, hash);
+    else if (entry !== undefined) this.#inTimeWait(frame, entry, begins, hash);
+    else this.#noFlow(frame, begins, hash);
   }
 
-  #known(frame: FrameView, slab: Slab, flow: TcpFlow, begins: boolean, hash: number): void {
+  #knownFlow(frame: FrameView, slab: Slab, flow: TcpFlow, begins: boolean, hash: number): void {
     const { counters } = this;
     if (flow.state === STATE.open) {
       flow.input(frame, slab);
     } else if (begins) {
       const same = ((frame.sequence + 1) | 0) === flow.in.next;
-      if (same) this.#again(frame, flow);
+      if (same) this.#synAgain(frame, flow);
       else {
-        // The application's kernel uses the tuple for another connection, so this one is over.
+        // The application has started another connection with this tuple, so this one is over.
         this.#end(flow);
         this.#hold(frame, hash);
       }
     } else if (flow.state === STATE.answered) {
       flow.input(frame, slab);
     } else if ((frame.flags & RST) !== 0) {
-      // A socket in SYN-SENT also resets what was still on its way to the tuple's former
-      // connection.
+      // A socket in SYN-SENT also answers late segments of the previous connection with RST.
       const since = (frame.sequence + 1 - flow.in.next) | 0;
       if (flow.state === STATE.held && (since === 0 || since === 1)) this.#end(flow);
       counters.droppedUnanswerable++;
@@ -329,7 +328,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
   }
 
   /** The same SYN again. */
-  #again(frame: FrameView, flow: TcpFlow): void {
+  #synAgain(frame: FrameView, flow: TcpFlow): void {
     flow.synAgain();
     if (flow.state !== STATE.refused) {
       if (flow.state === STATE.held) this.counters.droppedRetransmits++;
@@ -337,13 +336,13 @@ export class Endpoint implements FlowHost<TcpFlow> {
     }
     const { refusal } = flow;
     if (flow.syn !== undefined || refusal === undefined || refusal === 'timeout')
-      this.counters.droppedRetransmits++; // its answer is on the way, or silence is
+      this.counters.droppedRetransmits++; // its ICMP answer comes soon, or it gets none
     else this.#answer(frame, refusal);
   }
 
-  #waited(frame: FrameView, wait: TimeWait, begins: boolean, hash: number): void {
+  #inTimeWait(frame: FrameView, wait: TimeWait, begins: boolean, hash: number): void {
     if ((frame.flags & RST) !== 0) {
-      // RFC 1337: it is no reason to forget it.
+      // A RST must not end TIME-WAIT (RFC 1337).
       this.counters.droppedUnanswerable++;
     } else if (begins && wait.admits(frame)) {
       this.#forgetTimeWait(wait);
@@ -353,7 +352,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
     }
   }
 
-  #unknown(frame: FrameView, begins: boolean, hash: number): void {
+  #noFlow(frame: FrameView, begins: boolean, hash: number): void {
     const { counters } = this;
     const { family, source, destination } = frame;
     if (isMulticast(family, destination)) counters.droppedMulticast++;
@@ -379,7 +378,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
       counters.droppedHeldLimit++;
       return;
     }
-    // Data in a SYN are ignored, and come again (RFC 9293 §3.10.7.2).
+    // Ignore data in a SYN: its sender sends them again (RFC 9293 §3.10.7.2).
     frame.end = frame.payload;
     const flow = new TcpFlow(this, this.#nextFlowId(), frame, hash);
     this.#table.add(flow);
@@ -389,7 +388,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
     else flow.refuse('prohibited');
   }
 
-  /** The application no longer wants this flow, or does not answer. */
+  /** The application no longer wants this flow, or doesn't answer. */
   #end(flow: TcpFlow): void {
     if (flow.state === STATE.held) this.counters.flowsGivenUp++;
     flow.lost(gaveUp());
@@ -399,7 +398,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
     const { syn, refusal } = flow;
     if (flow.state !== STATE.refused || syn === undefined || refusal === undefined) return;
     flow.syn = undefined;
-    const frame = this.#held;
+    const frame = this.#synFrame;
     if (frame.parse(syn, syn.bytes.length) === KIND.tcp) this.#answer(frame, refusal);
   }
 
@@ -415,8 +414,8 @@ export class Endpoint implements FlowHost<TcpFlow> {
   }
 
   /**
-   * Answers with an ICMP error, also a datagram that `onDatagram` has taken. Except for ports,
-   * which are the destination's own, a router on the way speaks.
+   * Answers with an ICMP error. May also be called later, for a datagram that `onDatagram` has
+   * taken. "Port unreachable" comes from the destination, everything else from a router on the way.
    */
   unreachable(frame: FrameView, why: Unreachable): void {
     const { router4, router6 } = this.#options;
@@ -449,7 +448,7 @@ export class Endpoint implements FlowHost<TcpFlow> {
     else if (!this.#options.onDatagram(frame)) this.unreachable(frame, UNREACHABLE.port);
   }
 
-  /** SYNs from forged addresses are never acknowledged: the oldest of them make room. */
+  /** A forged SYN's flow is never acknowledged. Beyond the limit, gives up the oldest. */
   #addHalfOpen(flow: TcpFlow): void {
     this.#halfOpen.add(flow);
     if (this.#halfOpen.size <= MAX_HALF_OPEN) return;

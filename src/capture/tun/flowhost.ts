@@ -1,7 +1,4 @@
-/**
- * The states of a flow (tcpflow.ts has their table), and what it needs of the endpoint that it
- * belongs to.
- */
+/** The states of a flow (tcpflow.ts has their table), and what a flow needs from its endpoint. */
 import { TunnelError } from '../../errors/errors.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import type { InitialNumberPair } from './initialnumbers.ts';
@@ -12,30 +9,32 @@ export const STATE = { held: 0, refused: 1, answered: 2, open: 3, gone: 4 } as c
 export type State = (typeof STATE)[keyof typeof STATE];
 
 export interface FlowHost<Flow> {
-  /** Milliseconds of a monotonic clock, as of the last `touch` or the present batch. */
+  /**
+   * Milliseconds of a monotonic clock, as of the last `touch` or the start of the current batch.
+   */
   readonly now: number;
-  /** Called from outside: looks at the clock. */
+  /** Reads the clock. For calls that come from outside a batch. */
   touch(): void;
   readonly mtu: number;
-  /** Where the next frame's contents can be put together. */
+  /** Where the fields of the next frame are filled in. */
   readonly fields: SegmentFields;
   write(flow: Flow, length: number, parts: readonly (Buffer | undefined)[]): void;
-  /** An acknowledgement is due, unless a segment carries it before the batch ends. */
+  /** Sends an acknowledgement at the end of the batch, unless a segment carries it earlier. */
   acknowledgeSoon(flow: Flow): void;
-  /** Has `due` called at that time, or a little later. An earlier request stands. */
+  /** Has `timerFired` called at that time, or a little later. Replaces the time set before. */
   arm(flow: Flow, at: number): void;
-  /** Where a new connection begins to count. */
+  /** The initial numbers of a new connection. */
   numbersOf(tuple: Tuple): InitialNumberPair;
-  /** The application has been answered: what is held of its SYN isn't needed any more. */
+  /** The flow has entered a new state; `from` is the one before. */
   entered(flow: Flow, from: State): void;
   refuse(flow: Flow, refusal: Refusal): void;
-  /** A flow is forgotten, to be asked for again. */
+  /** Counts a flow that is forgotten until the application sends its SYN again. */
   deferred(): void;
-  /** How much of one flow may wait for the far side. */
+  /** How many bytes of one flow may wait for the far side. */
   windowLimit(wanted: number): number;
-  /** So many bytes more, or less, wait for far sides. */
+  /** This many bytes more, or fewer if negative, wait for far sides. */
   waiting(bytes: number): void;
-  /** Whether more data of a flow may be taken of which so many bytes wait already. */
+  /** Whether to accept more data of a flow that has `pending` bytes waiting already. */
   admits(pending: number): boolean;
 }
 

@@ -1,17 +1,17 @@
 /**
- * A checked view of one frame as a TUN gives it: a virtio_net_hdr of 10 bytes (linux/virtio_net.h),
- * then an IP packet.
+ * A checked view of one frame as it comes from a TUN: a virtio_net_hdr of 10 bytes
+ * (linux/virtio_net.h), then an IP packet.
  *
- *   parse(slab, length) -> kind; the fields hold what was found
+ *   parse(slab, length) -> kind; the fields have what was found
  *
- * Every length is checked once, in `parse`; after that the fields can be relied on. There is one
- * view for all frames: it is valid until the next `parse`.
+ * `parse` checks every length once; after that the fields are reliable. One view serves all frames:
+ * it is valid until the next `parse`.
  *
- * A frame that this machine has made itself carries no checksum (VIRTIO_NET_HDR_F_NEEDS_CSUM), and
- * a network card may have verified that of a forwarded one (DATA_VALID). All others are verified
- * here. IPv6 extension headers are skipped, except for a routing header and a fragment: with the
- * one the packet has another destination than the pseudo-header says (RFC 8200 §8.1), and the other
- * may hold no transport header.
+ * A frame that this machine made itself has no checksum yet (VIRTIO_NET_HDR_F_NEEDS_CSUM). A
+ * network card may have verified the checksum of a forwarded frame (DATA_VALID). All other
+ * checksums are verified here. IPv6 extension headers are skipped. But TCP and UDP behind a routing
+ * header are not parsed: the packet's destination may differ from the one in the pseudo-header (RFC
+ * 8200 §8.1). Nor are fragments: they may contain no transport header.
  */
 import { endianness } from 'node:os';
 import { checksumOf, foldSum, pseudoHeaderSum } from './checksum.ts';
@@ -26,9 +26,9 @@ export const KIND = {
   fragment: 1,
   tcp: 2,
   udp: 3,
-  /** ICMP that tells of a packet of ours that was too large (RFC 1191, RFC 8201). */
+  /** ICMP error: a packet of ours was too large (RFC 1191, RFC 8201). */
   tooBig: 4,
-  /** ICMP that is no request: never answered (RFC 1122 §3.2.2, RFC 4443 §2.4). */
+  /** ICMP that isn't a request: never answered (RFC 1122 §3.2.2, RFC 4443 §2.4). */
   unanswerable: 5,
   other: 6,
 } as const;
@@ -51,7 +51,7 @@ const IPV6_HEADER = 40;
 const TCP_HEADER = 20;
 const UDP_HEADER = 8;
 const ICMP_HEADER = 8;
-/** More of them in one packet are an attack on who parses it. */
+/** A packet with more extension headers is an attack on the parser. */
 const MAX_EXTENSIONS = 8;
 
 const PROTOCOL = { icmp: 1, tcp: 6, udp: 17, icmp6: 58 } as const;
@@ -60,7 +60,7 @@ const EXTENSION = { hopByHop: 0, routing: 43, fragment: 44, options: 60 } as con
 /** TCP options (RFC 9293 §3.1, RFC 7323). */
 const OPTION = { end: 0, nop: 1, mss: 2, scale: 3, timestamps: 8 } as const;
 
-/** Memory that holds a frame: a slab, or a copy that somebody keeps. */
+/** Memory that contains a frame: a slab, or a copy that somebody keeps. */
 export interface FrameMemory {
   readonly bytes: Buffer;
   readonly view: DataView;
@@ -70,19 +70,19 @@ export class FrameView {
   bytes: Buffer = Buffer.alloc(0);
   view = new DataView(this.bytes.buffer, this.bytes.byteOffset, 0);
   family: 4 | 6 = 4;
-  /** Offsets in `bytes`: of the IP packet, of its end, of the transport header. */
+  /** Offsets in `bytes`: the IP packet, its end, the transport header. */
   readonly ip = VNET_BYTES;
   end = 0;
   transport = 0;
   protocol = 0;
-  /** Of TCP and UDP: where the payload begins. */
+  /** TCP and UDP: where the payload begins. */
   payload = 0;
-  /** In network order, as int32; IPv4 has one. */
+  /** Words in network order, as int32. IPv4 uses only the first. */
   readonly source = new Int32Array(4);
   readonly destination = new Int32Array(4);
   sourcePort = 0;
   destinationPort = 0;
-  /** Of TCP; sequence numbers as int32. */
+  /** TCP. Sequence numbers as int32. */
   sequence = 0;
   acknowledgement = 0;
   flags = 0;
@@ -90,12 +90,12 @@ export class FrameView {
   hasTimestamps = false;
   timestamp = 0;
   timestampEcho = 0;
-  /** Of a SYN: 0 where the option is missing; -1 for a missing scale. */
+  /** Options of a SYN: if missing, `mss` is 0 and `scale` is -1. */
   mss = 0;
   scale = -1;
   /**
-   * Of `tooBig`: what fits. `source`... are then those of the packet that did not, turned round: as
-   * if its receiver had sent it.
+   * `tooBig`: the size that fits. `source` and the other addresses and ports are then those of the
+   * packet that did not fit, swapped as if its receiver had sent it.
    */
   mtu = 0;
 
@@ -109,8 +109,7 @@ export class FrameView {
   }
 
   /**
-   * A copy of the frame up to `end`, of which it is known that it was parsed: its checksum isn't
-   * looked at again.
+   * A copy of the frame up to `end`. It is marked as verified, so its checksum isn't checked again.
    */
   keep(): FrameMemory {
     const bytes = Buffer.alloc(this.end);
@@ -121,7 +120,7 @@ export class FrameView {
     return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
   }
 
-  /** Sequence numbers that a segment takes up: SYN and FIN count (RFC 9293 §3.4). */
+  /** How many sequence numbers the segment takes up. SYN and FIN count (RFC 9293 §3.4). */
   get segmentLength(): number {
     return this.end - this.payload + ((this.flags & SYN) >> 1) + (this.flags & FIN);
   }
@@ -175,7 +174,7 @@ export class FrameView {
     }
   }
 
-  /** `direct`: the addresses of the header are those of the pseudo-header. */
+  /** `direct`: the IP header and the pseudo-header have the same addresses. */
   #transport(direct: boolean): Kind {
     const { protocol, family } = this;
     if (protocol === PROTOCOL.tcp) return direct ? this.#tcp() : KIND.other;
@@ -206,7 +205,7 @@ export class FrameView {
     this.hasTimestamps = false;
     this.mss = 0;
     this.scale = -1;
-    // What nearly every segment has: two NOPs and the timestamps (RFC 7323 appendix A).
+    // Nearly every segment has exactly two NOPs and the timestamps (RFC 7323 appendix A).
     if (to - from === 12 && view.getInt32(from) === 0x0101080a) {
       this.#timestamps(from + 4);
       return;
@@ -219,8 +218,8 @@ export class FrameView {
         continue;
       }
       const size = at + 1 < to ? view.getUint8(at + 1) : 0;
-      // RFC 9293 §3.1: options that don't add up are no reason to drop the segment; the rest of
-      // them can't be read.
+      // Malformed options are no reason to drop the segment (RFC 9293 §3.1). The remaining options
+      // can't be read.
       if (size < 2 || at + size > to) return;
       if (kind === OPTION.mss && size === 4) this.mss = view.getUint16(at + 2);
       else if (kind === OPTION.scale && size === 3) this.scale = view.getUint8(at + 2);
@@ -240,9 +239,9 @@ export class FrameView {
     if (end - transport < UDP_HEADER) return KIND.malformed;
     const length = view.getUint16(transport + 4);
     if (length < UDP_HEADER || length > end - transport) return KIND.malformed;
-    // RFC 768: zero says that there is none.
-    const has = view.getUint16(transport + 6) !== 0;
-    if (has && !this.#intact(transport + 6)) return KIND.malformed;
+    // Zero means no checksum (RFC 768).
+    const hasChecksum = view.getUint16(transport + 6) !== 0;
+    if (hasChecksum && !this.#intact(transport + 6)) return KIND.malformed;
     this.sourcePort = view.getUint16(transport);
     this.destinationPort = view.getUint16(transport + 2);
     this.payload = transport + UDP_HEADER;
@@ -250,7 +249,10 @@ export class FrameView {
     return KIND.udp;
   }
 
-  /** Only requests are answered: errors must not be, and nobody waits for an answer to the rest. */
+  /**
+   * Only requests are answered. Errors must not be answered, and nobody waits for an answer to the
+   * rest.
+   */
   #icmp(): Kind {
     const { view, transport, end, family } = this;
     if (end - transport < ICMP_HEADER) return KIND.malformed;
@@ -266,7 +268,7 @@ export class FrameView {
     return type === 8 || type === 13 || type === 15 || type === 17 ? KIND.other : KIND.unanswerable;
   }
 
-  /** The quoted packet is one of ours, from the flow's destination to its source. */
+  /** The quoted packet is ours: it went from the flow's destination to its source. */
   #tooBig(quoted: number, mtu: number): Kind {
     const { view, end, family } = this;
     const header =
@@ -288,12 +290,12 @@ export class FrameView {
     return KIND.tooBig;
   }
 
-  /** `field`: where the checksum of the transport protocol is. */
+  /** Whether the transport checksum, at offset `field`, is right. */
   #intact(field: number): boolean {
     const { view, transport, end } = this;
     const flags = view.getUint8(0);
     if ((flags & NEEDS_CSUM) !== 0) {
-      // Where the checksum is to begin and to be put, in the machine's byte order.
+      // csum_start and csum_offset, in the machine's byte order.
       return (
         view.getUint16(6, LITTLE) === transport - this.ip &&
         view.getUint16(8, LITTLE) === field - transport

@@ -1,8 +1,8 @@
 /**
- * Initial sequence numbers (RFC 6528 §3) and offsets of timestamps (RFC 7323 §5.4): what nobody
- * else can guess, and what for one pair of addresses and ports only grows.
+ * Initial sequence numbers (RFC 6528 §3) and timestamp offsets (RFC 7323 §5.4). Nobody else can
+ * guess them, and for one pair of addresses and ports they only grow.
  *
- *   ISN = clock of 4 µs + F(addresses, ports, secret);   F is the beginning of a SHA-256
+ *   ISN = clock of 4 µs + F(addresses, ports, secret);   F is the first 32 bits of a SHA-256
  */
 import { hash, randomBytes } from 'node:crypto';
 import type { Tuple } from './tuple.ts';

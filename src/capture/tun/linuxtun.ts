@@ -1,4 +1,4 @@
-/** The TUN of Linux with virtio headers, on Node's own event loop (native/addon_device.c). */
+/** A Linux TUN device with virtio headers, on Node's own event loop (native/addon_device.c). */
 import { closeSync } from 'node:fs';
 import { addon, type DeviceHandle } from '../../native/addon.ts';
 import { HEADER_BYTES, type PacketDevice } from './device.ts';
@@ -14,7 +14,7 @@ export class LinuxTun implements PacketDevice {
   #gone = false;
 
   /**
-   * `fd` is the device's from here on; closed if this throws. `counted.lost` counts frames that the
+   * Owns `fd` from now on, and closes it if this throws. `counted.lost` counts frames that the
    * kernel did not take.
    */
   constructor(fd: number, mtu: number, counted: { lost: number }) {
@@ -59,14 +59,14 @@ export class LinuxTun implements PacketDevice {
 }
 
 /**
- * A TUN by its descriptor: non-blocking, and the only one, so that the device lives as long as it
- * is open.
+ * A TUN by its file descriptor. It is non-blocking, and the only one: the device exists as long as
+ * it is open.
  */
 export interface TunDescriptor extends Pick<TunDevice, 'name' | 'address4' | 'address6'> {
   readonly fd: number;
 }
 
-/** What makes a TUN and hands over its descriptor: the helper. */
+/** Makes a TUN and hands over its descriptor: the helper. */
 export interface TunMaker extends Omit<TunHost, 'create'> {
   create(...request: Parameters<TunHost['create']>): Promise<TunDescriptor>;
 }
@@ -81,7 +81,7 @@ export function linuxTunDevice({ fd, name, address4, address6 }: TunDescriptor):
   };
 }
 
-/** A host whose devices are TUNs of Linux. */
+/** A host whose devices are Linux TUNs. */
 export function linuxTunHost(maker: TunMaker): TunHost {
   return {
     create: async (request) => linuxTunDevice(await maker.create(request)),

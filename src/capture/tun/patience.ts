@@ -1,12 +1,13 @@
 /**
- * Until when an application is taken to be waiting in its connect(). A kernel that closes a socket
- * in SYN-SENT sends nothing, so one that has given up is known by the end of its SYNs: none for
- * SYN_SILENCE_MS, and for SYN_SILENCE_GAPS times the longest gap between them.
+ * How long an application counts as waiting in connect(). A kernel that closes a socket in SYN-SENT
+ * sends nothing, so an application that has given up shows only in that its SYNs stop. It counts as
+ * gone when no SYN has come for SYN_SILENCE_MS, or for SYN_SILENCE_GAPS times the longest gap
+ * between its SYNs if that is longer.
  *
- * A living connect() is never given up by this: retransmissions come after 1 s (3 s with RFC 2988's
- * timer), and each gap is as long as the one before or double, until TCP_RTO_MAX bounds it; 3 > 2,
- * and 4 s > 3 s. The longest gap counts, not the last, so that a duplicated frame doesn't shorten
- * it.
+ * This never cuts off a live connect(). The first retransmission comes after 1 s (3 s with RFC
+ * 2988's timer). Each gap is as long as the one before or twice as long, up to TCP_RTO_MAX. 3 > 2,
+ * and 4 s > 3 s. The longest gap counts, not the last, because a duplicated frame must not shorten
+ * the wait.
  */
 
 export const SYN_SILENCE_MS = 4000;
@@ -22,7 +23,7 @@ export class SynPatience {
   }
 
   /** The SYN has come again. */
-  again(now: number): void {
+  synAgain(now: number): void {
     this.#gap = Math.max(this.#gap, now - this.at);
     this.at = now;
   }

@@ -1,29 +1,26 @@
 /**
- * What a flow sends to its application: data that wait, and data that are on their way (RFC 9293
- * §3.8).
+ * What a flow sends to its application: data that wait, and data in flight (RFC 9293 §3.8).
  *
- *        una            nxt                        una: the oldest that is not acknowledged
- *   ------|--- in flight ---|--- waiting ---|       nxt: what is sent next
+ *        una            nxt                        una: the oldest byte not yet acknowledged
+ *   ------|--- in flight ---|--- waiting ---|       nxt: the byte to send next
  *         `------- pieces, kept until acknowledged -'
  *
  * | event                               | action                                                  |
  * |-------------------------------------|---------------------------------------------------------|
- * | data come, the window opens         | segments, as far as the peer's window admits            |
- * | an acknowledgement                  | what it covers is dropped; more is sent                 |
- * | the third duplicate of one          | the oldest segment again; recovery until all that was   |
+ * | data arrive, or the window opens    | segments, as far as the peer's window allows            |
+ * | an acknowledgement                  | the data it covers are dropped; more are sent           |
+ * | its third duplicate                 | the oldest segment again; recovery until all that was   |
  * |                                     | in flight is covered                                    |
- * | one that covers a part, in recovery | the oldest segment again                                |
- * | data in flight, no timer yet        | the timer starts; an acknowledgement of more starts it  |
- * |                                     | again                                                   |
+ * | one for a part of it, in recovery   | the oldest segment again                                |
+ * | data in flight, no timer yet        | the timer starts; it restarts when more is acknowledged |
  * | the timer, data in flight           | the oldest segment again, recovery, the timer doubles   |
  * | the timer, window shut              | a probe, the timer doubles                              |
- * | MAX_RETRIES timers without answer   | the flow is lost                                        |
+ * | MAX_RETRIES timers, no answer       | the flow is lost                                        |
  *
- * There is no congestion control: the peer is this machine's own kernel behind a device that loses
- * next to nothing, and its window bounds what is in flight. The timer follows RFC 6298. Pieces are
- * views of the memory that data were decrypted in; those that have not been acknowledged when the
- * timer looks are copied out (`settle`), so that a stalled application keeps no more memory than
- * its data need.
+ * There is no congestion control: the peer is this machine's own kernel, behind a device that loses
+ * almost nothing, and its window limits the data in flight. The timer follows RFC 6298. Pieces are
+ * views of the memory that data were decrypted into. Those still unacknowledged when the timer
+ * fires are copied out (`settle`): a stalled application ties up no more memory than its data need.
  */
 import type { Slab } from '../../flow/memory.ts';
 import { PieceQueue } from '../../flow/piecequeue.ts';
@@ -31,24 +28,27 @@ import { MAX_PARTS } from './device.ts';
 import { ACK, FIN, PSH } from './frame.ts';
 
 /**
- * RFC 6298 §2.1 asks for a second before anything is known; the peer is near, and delays
- * acknowledgements up to 200 ms.
+ * RFC 6298 §2.1 asks for a second before the first measurement. This peer is near, and delays
+ * acknowledgements by at most 200 ms.
  */
 const FIRST_TIMEOUT_MS = 300;
 const LEAST_TIMEOUT_MS = 300;
 const MOST_TIMEOUT_MS = 60_000;
-/** As Linux has it (tcp_retries2): a quarter of an hour. */
+/** As in Linux (tcp_retries2): a quarter of an hour. */
 export const MAX_RETRIES = 15;
 const DUPLICATES = 3;
-/** The most that one frame carries, with GSO. */
+/** The most payload that one frame carries, with GSO. */
 const MAX_PAYLOAD = 65_535 - 40 - 32;
-/** What waits beyond it, and can't be sent, is copied out at once: it will wait for long. */
+/**
+ * If more borrowed data than this wait and can't be sent, they are copied out at once: they will
+ * wait for a long time.
+ */
 const MAX_BORROWED = 512 * 1024;
 
 /** What the send side needs of its flow. */
 export interface SegmentSink {
   /**
-   * Sends a segment of `length` bytes in these parts, with the present acknowledgement and window.
+   * Sends a segment of `length` bytes in these parts, with the current acknowledgement and window.
    */
   transmit(
     flags: number,
@@ -56,7 +56,7 @@ export interface SegmentSink {
     length: number,
     parts: readonly (Buffer | undefined)[],
   ): void;
-  /** Has `timeout` called in so many milliseconds, or later. */
+  /** Has `timeout` called after this many milliseconds, or later. */
   arm(milliseconds: number): void;
 }
 
@@ -66,10 +66,10 @@ export const NO_PARTS: readonly undefined[] = [];
 export class SendSide {
   una = 0;
   nxt = 0;
-  /** Bytes that the peer takes beyond `una`, and the most that it ever took. */
+  /** Bytes that the peer accepts beyond `una`, and the most that it ever accepted. */
   window = 0;
   #mostWindow = 0;
-  /** Payload of one packet, and of one frame. */
+  /** The largest payload of one packet, and of one frame. */
   segmentSize = 0;
   #frameSize = 0;
   finQueued = false;
@@ -78,10 +78,10 @@ export class SendSide {
   #pieces: PieceQueue | undefined;
   #duplicates = 0;
   #recovering = false;
-  #recover = 0;
+  #recoverUntil = 0;
   #timeout = FIRST_TIMEOUT_MS;
-  /** The timer runs: what is sent meanwhile doesn't put it off (RFC 6298 §5). */
-  #running = false;
+  /** The timer is running. Segments sent meanwhile don't put it off (RFC 6298 §5). */
+  #timerRunning = false;
   #roundTrip = -1;
   #variance = 0;
   retries = 0;
@@ -100,7 +100,7 @@ export class SendSide {
     return this.inFlight === 0 && this.bytes === 0;
   }
 
-  /** `sequence` is the number of the first byte. */
+  /** `sequence`: the number of the first byte. */
   begin(sequence: number, window: number, segmentSize: number): void {
     this.una = sequence;
     this.nxt = sequence;
@@ -125,13 +125,13 @@ export class SendSide {
     if (this.#pieces.borrowed > MAX_BORROWED && this.bytes > this.inFlight) this.#pieces.settle();
   }
 
-  /** As `push`, while nothing may be sent yet. */
+  /** Like `push`, while nothing may be sent yet. */
   keep(data: Buffer, memory: Slab | undefined): void {
     this.#pieces ??= new PieceQueue();
     this.#pieces.push(data, memory);
   }
 
-  /** Sends what may be sent. */
+  /** Sends as much as the window allows. */
   output(sink: SegmentSink): void {
     const wasInFlight = this.inFlight > 0;
     for (;;) {
@@ -139,7 +139,7 @@ export class SendSide {
       const waiting = this.bytes - sent;
       if (waiting === 0) break;
       const length = Math.min(waiting, this.window - sent, this.#frameSize);
-      // A window that opens by a little is not used for a little (silly window syndrome, RFC 9293
+      // Don't send a small segment when the window opens a little (silly window syndrome, RFC 9293
       // §3.8.6.2.1).
       const worthwhile =
         length === waiting ||
@@ -154,21 +154,20 @@ export class SendSide {
       this.nxt = (this.nxt + 1) | 0;
     }
     if (this.idle) return;
-    // From probes of a window to data on their way, it begins anew.
-    if (this.inFlight > 0 && !wasInFlight) this.#follow();
-    else if (this.#running) return;
-    this.#start(sink);
+    // After window probes, the first data in flight reset the timeout.
+    if (this.inFlight > 0 && !wasInFlight) this.#updateTimeout();
+    else if (this.#timerRunning) return;
+    this.#startTimer(sink);
   }
 
   /**
-   * An acknowledgement beyond `una`, of something that was sent. Returns how many bytes of payload
-   * it covers.
+   * Handles an acknowledgement of data beyond `una`. Returns how many bytes of payload it covers.
    */
   acknowledge(sequence: number, sink: SegmentSink): number {
     let bytes = (sequence - this.una) | 0;
     this.una = sequence;
     this.#duplicates = 0;
-    this.#follow();
+    this.#updateTimeout();
     if (this.finSent && sequence === this.nxt) {
       this.finAcknowledged = true;
       bytes--;
@@ -176,35 +175,35 @@ export class SendSide {
     if (bytes > 0) this.#pieces?.drop(bytes);
     // An idle flow keeps no queue.
     if (this.#pieces?.bytes === 0) this.#pieces = undefined;
-    this.#running = false;
-    if (!this.idle) this.#start(sink);
+    this.#timerRunning = false;
+    if (!this.idle) this.#startTimer(sink);
     if (this.#recovering) {
-      if (((sequence - this.#recover) | 0) >= 0) this.#recovering = false;
-      else this.#again(sink);
+      if (((sequence - this.#recoverUntil) | 0) >= 0) this.#recovering = false;
+      else this.#retransmit(sink);
     }
     return bytes;
   }
 
-  /** The peer lives: only silence is counted. */
-  heard(): void {
+  /** The peer is alive: only silence counts as retries. */
+  peerAnswered(): void {
     this.retries = 0;
   }
 
-  /** The same acknowledgement again, while data are in flight. */
+  /** Handles a duplicate acknowledgement while data are in flight. */
   duplicate(sink: SegmentSink): void {
     if (++this.#duplicates !== DUPLICATES || this.#recovering) return;
     this.#recovering = true;
-    this.#recover = this.nxt;
-    this.#again(sink);
+    this.#recoverUntil = this.nxt;
+    this.#retransmit(sink);
   }
 
-  /** Packets of more than so many bytes of payload don't get through. */
+  /** Packets with more than this many bytes of payload don't get through. */
   shrink(segmentSize: number, sink: SegmentSink): void {
     if (segmentSize >= this.segmentSize) return;
     this.setSegmentSize(segmentSize);
     this.#recovering = true;
-    this.#recover = this.nxt;
-    this.#again(sink);
+    this.#recoverUntil = this.nxt;
+    this.#retransmit(sink);
   }
 
   measured(milliseconds: number): void {
@@ -215,27 +214,28 @@ export class SendSide {
       this.#variance += (Math.abs(this.#roundTrip - milliseconds) - this.#variance) / 4;
       this.#roundTrip += (milliseconds - this.#roundTrip) / 8;
     }
-    this.#follow();
+    this.#updateTimeout();
   }
 
-  /** The timer that was armed is due. False: nobody has answered for too long. */
+  /** The timer has fired. Returns false if the peer has not answered for too long. */
   timeout(sink: SegmentSink): boolean {
     this.#pieces?.settle();
     this.#timeout = Math.min(2 * this.#timeout, MOST_TIMEOUT_MS);
     if (++this.retries > MAX_RETRIES) return false;
     if (this.inFlight > 0) {
       this.#recovering = true;
-      this.#recover = this.nxt;
-      this.#again(sink);
+      this.#recoverUntil = this.nxt;
+      this.#retransmit(sink);
     } else {
-      // Not acceptable, so it is answered with the present window (RFC 9293 §3.8.6.1, §3.10.7.4).
+      // A window probe. This number isn't acceptable, so the answer brings the current window (RFC
+      // 9293 §3.8.6.1, §3.10.7.4).
       sink.transmit(ACK, (this.una - 1) | 0, 0, NO_PARTS);
     }
-    this.#start(sink);
+    this.#startTimer(sink);
     return true;
   }
 
-  /** Copies out what is still a view of memory that others want. */
+  /** Copies out the pieces that are still views of memory that others want. */
   settle(): void {
     this.#pieces?.settle();
   }
@@ -249,7 +249,7 @@ export class SendSide {
     return this.inFlight - (this.finSent && !this.finAcknowledged ? 1 : 0);
   }
 
-  /** From `offset` behind `una`: new data. */
+  /** Sends new data, from `offset` bytes past `una`. */
   #send(offset: number, length: number, sink: SegmentSink): void {
     const bytes = this.#pieces?.gather(offset, length, parts) ?? 0;
     const last = offset + bytes === this.bytes;
@@ -264,8 +264,8 @@ export class SendSide {
     sink.transmit(flags, sequence, bytes, parts);
   }
 
-  /** The oldest segment once more. */
-  #again(sink: SegmentSink): void {
+  /** Sends the oldest segment again. */
+  #retransmit(sink: SegmentSink): void {
     const payload = this.#payloadInFlight();
     const length = Math.min(payload, this.#frameSize);
     const bytes = length === 0 ? 0 : (this.#pieces?.gather(0, length, parts) ?? 0);
@@ -278,12 +278,12 @@ export class SendSide {
     );
   }
 
-  #start(sink: SegmentSink): void {
-    this.#running = true;
+  #startTimer(sink: SegmentSink): void {
+    this.#timerRunning = true;
     sink.arm(this.#timeout);
   }
 
-  #follow(): void {
+  #updateTimeout(): void {
     if (this.#roundTrip < 0) {
       this.#timeout = FIRST_TIMEOUT_MS;
       return;

@@ -1,16 +1,17 @@
 /**
- * A device and its endpoint on the event loop: reads frames in batches, keeps the timers, carries
- * datagrams.
+ * Runs a device and its endpoint on the event loop: reads frames in batches, keeps the timer,
+ * carries datagrams.
  *
  *   device readable -> begin -> up to BATCH frames: read, input -> flush
  *   a deadline      -> expire
- *   something is due outside of a batch -> flush at the end of this turn
+ *   something to send outside a batch -> flush at the end of this turn
  *
- * A frame is read, handled and, if nobody keeps a part of it, read over by the next: it stays in
- * the processor's cache. The rest of what waits comes with the next turn, so that the SSH
- * connection has its own.
+ * A frame is read and handled. If nobody keeps a part of it, the next frame is read into the same
+ * memory, which stays in the processor's cache. The frames beyond a batch wait for the next turn,
+ * so the SSH connection gets its turn too.
  */
 
+import type { Clock, ClockTimer } from '../../base/clock.ts';
 import type { Datagram } from '../../flow/datagram.ts';
 import { SlabPool } from '../../flow/memory.ts';
 import { nextFlowId } from '../../flow/request.ts';
@@ -23,9 +24,9 @@ import { FRAME_BYTES, FrameView } from './frame.ts';
 import type { TcpFlow } from './tcpflow.ts';
 import { FrameWriter, UNREACHABLE, type Unreachable } from './writer.ts';
 
-/** Frames of one turn. */
+/** The most frames read in one turn. */
 const BATCH = 64;
-/** Frames that nobody holds and that are kept. */
+/** Unused frames that are kept for reuse. */
 const SPARE_FRAMES = 16;
 
 /** ICMP errors for datagrams; silence is no answer. */
@@ -41,14 +42,15 @@ export interface PacketStackOptions {
   readonly device: PacketDevice;
   readonly onFlow: (flow: TcpFlow) => void;
   /**
-   * Takes UDP datagrams, each to be answered or not; without it all are answered with "port
+   * Takes UDP datagrams and may answer each of them. Without it, all are answered with "port
    * unreachable".
    */
   readonly onDatagram: ((datagram: Datagram) => void) | undefined;
   /** The device is gone, with this errno. */
   readonly onGone: (errno: number) => void;
   readonly families: ReadonlySet<4 | 6>;
-  /** Canonical addresses from which ICMP errors come. */
+  readonly clock: Clock;
+  /** Canonical addresses that ICMP errors come from. */
   readonly router4: string | undefined;
   readonly router6: string | undefined;
 }
@@ -58,13 +60,15 @@ export class PacketStack {
   readonly #endpoint: Endpoint;
   readonly #frames = new SlabPool(FRAME_BYTES, SPARE_FRAMES);
   #slab = this.#frames.take();
-  #timer: NodeJS.Timeout | undefined;
+  readonly #clock: Clock;
+  #timer: ClockTimer | undefined;
   #flushing = false;
   #closed = false;
 
   constructor(options: PacketStackOptions) {
-    const { device, router4, router6, onDatagram } = options;
+    const { device, router4, router6, onDatagram, clock } = options;
     this.#device = device;
+    this.#clock = clock;
     this.#endpoint = new Endpoint({
       device,
       onFlow: options.onFlow,
@@ -75,7 +79,7 @@ export class PacketStack {
       },
       onPending: () => this.#flushSoon(),
       onDeadline: (at) => this.#expireAt(at),
-      clock: () => performance.now(),
+      clock: () => clock.now(),
       families: options.families,
       nextFlowId,
       router4: router4 === undefined ? undefined : addressWords(router4),
@@ -91,19 +95,18 @@ export class PacketStack {
     return this.#endpoint.counters;
   }
 
-  /** Sends a datagram to the application that is its destination. */
+  /** Sends a datagram to the application at its destination. */
   sendDatagram(datagram: Datagram): void {
     if (!this.#closed) writeDatagram(this.#endpoint.writer, datagram);
   }
 
   /**
-   * Answers a datagram of the application's with an ICMP error; with nothing where `refusal` stands
-   * for silence.
+   * Answers an application's datagram with an ICMP error, or not at all if `refusal` means silence.
    */
   refuseDatagram(datagram: Datagram, refusal: Refusal): void {
     const why = ANSWERS[refusal];
     if (this.#closed || why === undefined) return;
-    // What is answered is quoted: the frame is made once more.
+    // The ICMP error quotes the datagram's frame, so build it again.
     const copy = new FrameCopy();
     writeDatagram(new FrameWriter(copy), datagram);
     const frame = new FrameView();
@@ -111,17 +114,17 @@ export class PacketStack {
     this.#endpoint.unreachable(frame, why);
   }
 
-  /** Resets all flows with `error`; new ones are answered with a reset by whoever gets them. */
+  /** Resets all flows with `error`. New flows still go to `onFlow`, which refuses them. */
   reset(error: Error): void {
     this.#endpoint.close(error);
   }
 
-  /** Answers what is still waiting, and closes the device. May be called more than once. */
+  /** Answers the frames that still wait, and closes the device. May be called more than once. */
   close(): void {
     if (this.#closed) return;
     this.#read();
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#device.close();
   }
 
@@ -153,9 +156,9 @@ export class PacketStack {
 
   #expireAt(at: number): void {
     if (this.#closed) return;
-    clearTimeout(this.#timer);
-    const wait = Math.max(1, Math.ceil(at - performance.now()));
-    this.#timer = setTimeout(() => this.#endpoint.expire(), wait).unref();
+    this.#timer?.cancel();
+    const wait = Math.max(1, Math.ceil(at - this.#clock.now()));
+    this.#timer = this.#clock.after(wait, () => this.#endpoint.expire());
   }
 }
 
@@ -180,7 +183,7 @@ function datagramOf(frame: FrameView): Datagram {
   };
 }
 
-/** Keeps the last frame that is written. */
+/** A device that keeps the last frame written to it. */
 class FrameCopy implements PacketDevice {
   readonly mtu = FRAME_BYTES;
   readonly header = Buffer.alloc(HEADER_BYTES);

@@ -1,6 +1,5 @@
 /**
- * One connection of an application, which ends here: TCP (RFC 9293) as the far side of every
- * captured connection.
+ * One captured connection: the far side of the application's TCP (RFC 9293).
  *
  *   held ---- open() ----> answered ---- its ACK ----> open ---- both ended --> gone, or TimeWait
  *     `------ refuse() --> refused ---- the application's SYNs stop ----------> gone
@@ -9,27 +8,28 @@
  * |----------|----------------------------------|-----------------------------------------------|
  * | held     | the SYN again                    | dropped: its connect() waits for the far side |
  * |          | no SYN for SYN_SILENCE, or a RST | given up: the application has                 |
- * |          | a SYN with another number        | given up; the tuple is a new flow's           |
- * |          | defer()                          | forgotten: the next SYN is a new flow's       |
+ * |          | a SYN with another number        | given up; the SYN starts a new flow           |
+ * |          | defer()                          | forgotten: the next SYN starts a new flow     |
  * | refused  | the SYN again                    | answered as before                            |
  * | answered | the SYN again, the timer         | SYN-ACK again, SYN_ACK_RETRIES times          |
- * |          | an ACK of ours                   | open                                          |
+ * |          | an ACK of our SYN                | open                                          |
  * | open     | data in order                    | to the far side; acknowledged once a batch    |
- * |          | data ahead of, or behind, these  | dropped; a duplicate acknowledgement at once  |
- * |          | data after the far side is shut  | dropped; RST once all of ours is delivered    |
+ * |          | data out of order, or repeated   | dropped; a duplicate acknowledgement at once  |
+ * |          | data after the far side is shut  | dropped; RST once all our data are delivered  |
  * |          | FIN                              | far.finish(); the other direction goes on     |
  * |          | RST with the very next number    | far.abort()                                   |
  * |          | RST within the window, SYN       | a challenge ACK (RFC 5961), at a limited rate |
- * |          | far finish()                     | FIN behind the data                           |
+ * |          | far finish()                     | FIN after the data                            |
  * |          | far abort()                      | RST                                           |
  * |          | silence both ways                | keepalives; lost after KEEPALIVE_PROBES       |
  *
- * A FIN of ours that was sent before the application's came makes it a TimeWait (endpoint.ts). What
- * is sent and kept is in sendside.ts, the window that is offered in receiveside.ts.
+ * If our FIN was sent before the application's arrived, the flow becomes a TimeWait (endpoint.ts).
+ * sendside.ts has what is sent and kept for retransmission, receiveside.ts the window that is
+ * offered.
  *
  * Timestamps (RFC 7323) are used when the application offers them, as is window scaling. Selective
- * acknowledgements, ECN and data in a SYN are not negotiated. Urgent data are inline. Simultaneous
- * open can't happen: this side never begins.
+ * acknowledgements, ECN and data in a SYN are not negotiated. Urgent data are treated as ordinary
+ * data. Simultaneous open can't happen: this side never connects.
  */
 import { GiveUp } from '../../base/giveup.ts';
 import { both, type Conduit, connectionReset, type OverListener } from '../../flow/conduit.ts';
@@ -48,17 +48,19 @@ import { Tuple } from './tuple.ts';
 const MOST_SCALE = 14;
 /** RFC 9293 §3.7.1 */
 const DEFAULT_MSS = { 4: 536, 6: 1220 } as const;
-/** Whatever MSS an application names: smaller ones would cost a packet for each few bytes. */
+/**
+ * Applies whatever MSS an application names: a smaller one would cost a packet for every few bytes.
+ */
 const LEAST_SEGMENT = 64;
 const HEADERS = { 4: 40, 6: 60 } as const;
 const TIMESTAMPS_BYTES = 12;
 
 const SYN_ACK_MS = 1000;
-/** As Linux has it (tcp_synack_retries): half a minute. */
+/** As in Linux (tcp_synack_retries): half a minute. */
 export const SYN_ACK_RETRIES = 5;
-/** Between two answers of one flow to what is out of its window (Linux: tcp_invalid_ratelimit). */
+/** Least time between challenge ACKs of one flow (Linux: tcp_invalid_ratelimit). */
 export const CHALLENGE_MS = 500;
-/** For the application's end, after the far side has gone (Linux: tcp_fin_timeout). */
+/** For the application's FIN, once the far side has gone (Linux: tcp_fin_timeout). */
 const FIN_WAIT_MS = 60_000;
 
 export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink {
@@ -68,16 +70,16 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   received = 0;
   readonly out = new SendSide();
   readonly in: ReceiveSide;
-  /** The SYN, for ICMP errors, until it is answered. */
+  /** The SYN, until it is answered. ICMP errors quote it. */
   syn: FrameMemory | undefined;
   refusal: Refusal | undefined;
-  /** An acknowledgement is due. */
+  /** An acknowledgement is to be sent. */
   acknowledgementDue = false;
-  /** Of its timer: when it is really due, and when it will be looked at. */
+  /** For the timer wheel (timers.ts). */
   dueAt = 0;
   lookAt = 0;
   finReceived = false;
-  /** Our FIN was sent before the application's came: old segments of it may still come. */
+  /** Our FIN was sent before the application's arrived, so old segments may still arrive. */
   closedFirst = false;
   #signal: GiveUp | undefined;
   #other: Conduit | undefined;
@@ -87,7 +89,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   readonly #offersScale: boolean;
   readonly timestamps: Timestamps;
   #lastAcknowledged = 0;
-  /** Of the last window update (RFC 9293 §3.10.7.4: SND.WL1, SND.WL2). */
+  /** The last window update (RFC 9293 §3.10.7.4: SND.WL1, SND.WL2). */
   #updateSequence = 0;
   #updateAcknowledgement = 0;
   #challengedAt = Number.NEGATIVE_INFINITY;
@@ -96,7 +98,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   #shut = false;
   #dropped = false;
 
-  /** `frame` is its SYN. */
+  /** `frame` is the flow's SYN. */
   constructor(host: FlowHost<TcpFlow>, id: number, frame: FrameView, hash: number) {
     super(frame, hash);
     this.host = host;
@@ -125,10 +127,10 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     host.touch();
     const { sequence, timestampOffset } = host.numbersOf(this);
     this.timestamps.offset = timestampOffset;
-    const room = Math.min(this.#mss, host.mtu - HEADERS[this.family]);
+    const payload = Math.min(this.#mss, host.mtu - HEADERS[this.family]);
     const segmentSize = Math.max(
       LEAST_SEGMENT,
-      room - (this.timestamps.used ? TIMESTAMPS_BYTES : 0),
+      payload - (this.timestamps.used ? TIMESTAMPS_BYTES : 0),
     );
     this.out.begin((sequence + 1) | 0, this.out.window, segmentSize);
     this.#enter(STATE.answered);
@@ -189,7 +191,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     if (this.state !== STATE.open || this.finReceived) return;
     // A window that has grown by little isn't worth a segment (RFC 9293 §3.8.6.2.2).
     const worthwhile = this.host.windowLimit(this.in.limit) / 2;
-    if (this.in.growth(this.#room) >= worthwhile) this.host.acknowledgeSoon(this);
+    if (this.in.growth(this.#window) >= worthwhile) this.host.acknowledgeSoon(this);
   }
 
   shut(): void {
@@ -224,7 +226,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     fields.flags = flags;
     fields.sequence = sequence;
     fields.acknowledgement = this.in.next;
-    fields.window = this.in.offer(this.#room, (flags & SYN) !== 0);
+    fields.window = this.in.offer(this.#window, (flags & SYN) !== 0);
     fields.hasTimestamps = this.timestamps.used;
     fields.timestamp = this.timestamps.value(this.host.now);
     fields.timestampEcho = this.timestamps.recent;
@@ -245,21 +247,21 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     this.transmit(ACK, this.out.nxt, 0, NO_PARTS);
   }
 
-  /** RST: whoever receives it believes it, since it has the very next number. */
+  /** Sends a RST. It has exactly the next number, so the receiver believes it. */
   reset(): void {
     if (this.state === STATE.open || this.state === STATE.answered)
       this.transmit(RST | ACK, this.out.nxt, 0, NO_PARTS);
   }
 
-  /** The application still asks: moves the moment at which it counts as gone. */
+  /** The application is still waiting, so it counts as gone later. */
   synAgain(): void {
-    this.patience.again(this.host.now);
+    this.patience.synAgain(this.host.now);
     if (this.state === STATE.answered) this.#synAck();
     else this.host.arm(this, this.patience.until);
   }
 
-  /** Its timer. False: the flow is over, and is to be forgotten. */
-  due(): boolean {
+  /** The flow's timer has fired. Returns false if the flow is over and must be forgotten. */
+  timerFired(): boolean {
     const { host } = this;
     if (this.state === STATE.held || this.state === STATE.refused) {
       if (host.now >= this.patience.until) return false;
@@ -276,27 +278,27 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     return this.out.idle ? this.#keepAlive() : this.out.timeout(this);
   }
 
-  /** False: the application doesn't answer any more. */
+  /** Returns false if the application no longer answers. */
   #keepAlive(): boolean {
     const { host, out } = this;
     const halfClosed = this.finReceived || out.finSent;
-    const next = this.#keepalive.due(host.now, halfClosed, () =>
+    const next = this.#keepalive.timerFired(host.now, halfClosed, () =>
       this.transmit(ACK, (out.nxt - 1) | 0, 0, NO_PARTS),
     );
     if (next !== undefined) host.arm(this, next);
     return next !== undefined;
   }
 
-  /** The application has given up, reset it, or is lost: nobody is told there. */
+  /** The application has given up, reset or vanished. Nothing is sent to it. */
   lost(error: Error): void {
     this.acknowledgementDue = false;
     this.#gone(error);
   }
 
-  /** A segment of a flow that is answered or open, and no SYN alone. */
+  /** A segment of a flow that is answered or open, and not a bare SYN. */
   input(frame: FrameView, memory: Slab): void {
     const { flags } = frame;
-    this.#keepalive.heard(this.host.now);
+    this.#keepalive.received(this.host.now);
     if (!this.#acceptable(frame)) {
       if ((flags & RST) === 0) this.#challenge(frame);
       return;
@@ -310,13 +312,13 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     }
     if ((flags & SYN) !== 0) this.#challenge(frame);
     if ((flags & (SYN | ACK)) !== ACK) return;
-    if (((frame.sequence - this.#lastAcknowledged) | 0) <= 0) this.timestamps.take(frame);
+    if (((frame.sequence - this.#lastAcknowledged) | 0) <= 0) this.timestamps.update(frame);
     if (!this.#acknowledged(frame)) return;
     if (frame.payload < frame.end || (flags & FIN) !== 0) this.#data(frame, memory);
     if (this.state === STATE.open) this.#advance();
   }
 
-  /** ICMP says that our packet with `sequence` was too large for a link with this MTU. */
+  /** ICMP: our packet with `sequence` was too large for a link with this MTU. */
   tooBig(sequence: number, mtu: number): void {
     const { out } = this;
     const sent = ((sequence - out.una) | 0) >= 0 && ((sequence - out.nxt) | 0) < 0;
@@ -341,22 +343,19 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     host.arm(this, host.now + SYN_ACK_MS * 2 ** out.retries);
   }
 
-  /** What the application may send beyond what it has sent: what the limit leaves. */
-  get #room(): number {
+  /** The window to offer: the limit minus the bytes that the far side has not taken. */
+  get #window(): number {
     return this.#shut ? LEAST_WINDOW : this.host.windowLimit(this.in.limit) - this.in.pending;
   }
 
   /** RFC 9293 §3.10.7.4, first step, and RFC 7323 §5.3. */
   #acceptable(frame: FrameView): boolean {
     const reset = (frame.flags & RST) !== 0;
-    if (!reset && this.timestamps.outdates(frame)) return false;
+    if (!reset && this.timestamps.isOutdated(frame)) return false;
     return this.in.accepts(frame);
   }
 
-  /**
-   * An answer to what isn't acceptable: at once if it brings data that we have, else so many a
-   * second.
-   */
+  /** Answers an unacceptable segment. Without data or FIN: at most once in CHALLENGE_MS. */
   #challenge(frame: FrameView): void {
     const { now } = this.host;
     const repeats = frame.payload < frame.end || (frame.flags & FIN) !== 0;
@@ -365,7 +364,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     this.acknowledge();
   }
 
-  /** The acknowledgement and the window. False: the segment is to be dropped. */
+  /** Handles the acknowledgement and the window. Returns false if the segment must be dropped. */
   #acknowledged(frame: FrameView): boolean {
     const { out } = this;
     const { acknowledgement } = frame;
@@ -376,7 +375,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
         this.transmit(RST, acknowledgement, 0, NO_PARTS);
         return false;
       }
-      out.heard();
+      out.peerAnswered();
       this.#enter(STATE.open);
       this.#updateWindow(frame, true);
       out.output(this);
@@ -387,14 +386,14 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
       this.#challenge(frame);
       return false;
     }
-    out.heard();
+    out.peerAnswered();
     if (covers > 0) {
       const roundTrip = this.timestamps.roundTrip(frame, this.host.now);
       if (roundTrip !== undefined) out.measured(roundTrip);
       const bytes = out.acknowledge(acknowledgement, this);
       this.#updateWindow(frame, true);
       if (bytes > 0) this.#other?.taken(bytes);
-      // Whoever was told may have ended the flow.
+      // taken() may have ended the flow.
       if (this.state !== STATE.open) return false;
       out.output(this);
       return true;
@@ -408,9 +407,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     return true;
   }
 
-  /**
-   * `first`: it is the first to acknowledge what it does, and so the window is counted from there.
-   */
+  /** `first`: no earlier segment acknowledged as much, so its window is the newest. */
   #updateWindow(frame: FrameView, first: boolean): void {
     const newer = (frame.sequence - this.#updateSequence) | 0;
     const later = (frame.acknowledgement - this.#updateAcknowledgement) | 0;
@@ -425,13 +422,12 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
     const { host } = this;
     const ahead = (frame.sequence - this.in.next) | 0;
     if (ahead > 0 || this.finReceived) {
-      // Out of order: the duplicate acknowledgements have the application's kernel send the missing
-      // segment again.
+      // Duplicate acknowledgements make the application's kernel send the missing segment again.
       this.acknowledge();
       return;
     }
     const from = frame.payload - ahead;
-    const bytes = this.in.room(from, frame.end);
+    const bytes = this.in.fitting(from, frame.end);
     const to = from + bytes;
     if (bytes > 0) {
       if (this.#shut) this.#dropped = true;
@@ -453,12 +449,12 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
       if (this.state !== STATE.open) return;
       if (this.out.idle) host.arm(this, host.now + HALF_CLOSED_KEEPALIVE_MS);
     }
-    // Unless a segment has told it already, from within a call above; what brought nothing is
-    // answered in any case.
+    // A segment that was sent during a call above may already carry this acknowledgement. A segment
+    // without new data is always answered.
     if (bytes === 0 || this.#lastAcknowledged !== this.in.next) host.acknowledgeSoon(this);
   }
 
-  /** What follows from where both directions stand. */
+  /** Ends or resets the flow, or starts its last timer, if both directions are that far. */
   #advance(): void {
     const { out } = this;
     if (out.finAcknowledged && this.finReceived) {
@@ -468,7 +464,7 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
       this.#dropped &&
       (out.finAcknowledged || out.bytes + out.inFlight === 0)
     ) {
-      // All that was for the application has arrived, and what it has sent since nobody takes.
+      // The application has received everything, and nobody takes what it has sent since.
       this.reset();
       this.#gone(connectionReset());
     } else if (this.#shut && out.finAcknowledged) {
@@ -496,5 +492,5 @@ export class TcpFlow extends Tuple implements FlowRequest, Conduit, SegmentSink 
   }
 }
 
-/** RFC 5961 §5.2: MAX.SND.WND; a window that is larger is not offered. */
+/** How far an acknowledgement may lie behind `una` (RFC 5961 §5.2: MAX.SND.WND). */
 const MAX_UNSCALED = 64 * 1024 * 1024;

@@ -1,17 +1,17 @@
 /**
- * When flows want to be looked at: a coarse wheel, since every timer of theirs may be late by a
- * tick.
+ * The flows' timers: a coarse wheel, because every timer of a flow may be late by a tick.
  *
- * A flow is entered for a time and stays so when it asks for a later one: it is looked at, and
- * entered again. So a busy flow, whose timer moves with each segment, costs nothing here. Time is
- * passed in.
+ * A flow is entered for a time, and stays there when it asks for a later one. When the first time
+ * comes, it is entered again for the later one. So a busy flow, whose timer moves with each
+ * segment, costs nothing here. Time is passed in.
  */
 
 const TICK_MS = 50;
 
 export interface Timed {
   /**
-   * When it really wants to be looked at, and when it will be (0: it isn't entered). Milliseconds.
+   * When the timer is really due, and when the wheel will look at it (0: it isn't entered).
+   * Milliseconds.
    */
   dueAt: number;
   lookAt: number;
@@ -21,7 +21,7 @@ export class TimerWheel<Item extends Timed> {
   readonly #slots = new Map<number, Set<Item>>();
   #next = Number.POSITIVE_INFINITY;
 
-  /** When `expire` has something to do; Infinity: not before another `arm`. */
+  /** When `expire` next has something to do. Infinity: nothing to do until the next `arm`. */
   get deadline(): number {
     return this.#next;
   }
@@ -32,14 +32,14 @@ export class TimerWheel<Item extends Timed> {
     this.#enter(item, at);
   }
 
-  /** It is not to be looked at any more, and no longer kept here. */
+  /** Stops the item's timer and removes the item. */
   forget(item: Item): void {
     const slot = this.#slots.get(item.lookAt);
     item.lookAt = 0;
     slot?.delete(item);
   }
 
-  /** Calls `due` with those whose time has come. */
+  /** Calls `due` with each item whose time has come. */
   expire(now: number, due: (item: Item) => void): void {
     if (now < this.#next) return;
     const times = [...this.#slots.keys()].filter((time) => time <= now).sort((a, b) => a - b);
@@ -47,7 +47,7 @@ export class TimerWheel<Item extends Timed> {
       const items = this.#slots.get(time) ?? new Set();
       this.#slots.delete(time);
       for (const item of items) {
-        // What was called before may have forgotten it, or entered it again.
+        // An earlier call of `due` may have forgotten this item, or entered it again.
         if (item.lookAt !== time) continue;
         item.lookAt = 0;
         if (item.dueAt > now) this.#enter(item, item.dueAt);

@@ -1,14 +1,14 @@
 /**
- * The timestamps of one connection (RFC 7323): ours, and the last of the application's, by which
- * old segments are told from new ones (PAWS, §5). Its clock can't come round unseen (§5.5):
- * keepalives have the application answer every few minutes.
+ * The timestamps of one connection (RFC 7323): ours, and the application's last one, which tells
+ * old segments from new ones (PAWS, §5). The application's clock can't wrap around unnoticed
+ * (§5.5): keepalives make the application answer every few minutes.
  */
 import type { FrameView } from './frame.ts';
 
 export class Timestamps {
-  /** The application has offered them. */
+  /** The application has offered timestamps. */
   readonly used: boolean;
-  /** As int32: TS.Recent, and what is added to our clock. */
+  /** TS.Recent, and the offset added to our clock. Both as int32. */
   recent: number;
   offset = 0;
 
@@ -18,22 +18,22 @@ export class Timestamps {
     this.recent = frame.timestamp;
   }
 
-  /** What a segment that is sent now carries. */
+  /** The timestamp of a segment that is sent now. */
   value(now: number): number {
     return (now + this.offset) | 0;
   }
 
-  /** The segment is older than one that has come. RSTs are not asked. */
-  outdates(frame: FrameView): boolean {
+  /** Whether the segment is older than one that has already arrived. Not for RSTs. */
+  isOutdated(frame: FrameView): boolean {
     return this.used && frame.hasTimestamps && ((frame.timestamp - this.recent) | 0) < 0;
   }
 
-  /** The segment begins no later than what was last acknowledged (§4.3). */
-  take(frame: FrameView): void {
+  /** Call with a segment that begins no later than the last acknowledged number (§4.3). */
+  update(frame: FrameView): void {
     if (this.used && frame.hasTimestamps) this.recent = frame.timestamp;
   }
 
-  /** How long the segment that is acknowledged took, in ms; undefined when it can't be told. */
+  /** The round-trip time of the acknowledged segment in ms, or undefined if it isn't known. */
   roundTrip(frame: FrameView, now: number): number | undefined {
     if (!this.used || !frame.hasTimestamps) return undefined;
     const milliseconds = (this.value(now) - frame.timestampEcho) | 0;

@@ -1,16 +1,16 @@
 /**
- * A connection that this side has ended first, for a while after its end (RFC 9293 §3.3.2,
- * TIME-WAIT): the application's last FIN is acknowledged again, and a new connection of the same
- * addresses and ports begins only with later numbers.
+ * What remains for a while of a connection that this side ended first (RFC 9293 §3.3.2, TIME-WAIT).
+ * The application's last FIN is acknowledged again if it is repeated. A new connection with the
+ * same addresses and ports is accepted only with later numbers.
  */
 import type { FrameView } from './frame.ts';
 import type { TcpFlow } from './tcpflow.ts';
 import type { Timestamps } from './timestamps.ts';
 import { Tuple } from './tuple.ts';
 
-/** Twice the longest life of a segment, as Linux has it. */
+/** Twice the maximum segment lifetime, as in Linux. */
 export const TIME_WAIT_MS = 60_000;
-/** Beyond, the oldest is forgotten: a late segment is then answered with RST. */
+/** Beyond it the oldest is forgotten. A late segment of it is then answered with RST. */
 export const MAX_TIME_WAIT = 16_384;
 
 export class TimeWait extends Tuple {
@@ -27,7 +27,7 @@ export class TimeWait extends Tuple {
     this.until = until;
   }
 
-  /** Whether a SYN begins a new connection (RFC 9293 §3.10.7.4, RFC 6191 §2). */
+  /** Whether a SYN may begin a new connection (RFC 9293 §3.10.7.4, RFC 6191 §2). */
   admits(frame: FrameView): boolean {
     if (this.timestamps.used && frame.hasTimestamps) {
       const newer = (frame.timestamp - this.timestamps.recent) | 0;

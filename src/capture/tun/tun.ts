@@ -8,16 +8,17 @@
  *   or request.refuse(reason)     RST, ICMP or silence
  *
  * A turn of the event loop reads up to BATCH frames, hands each to the endpoint while it is in the
- * processor's cache, and sends the acknowledgements that are then due. A frame whose bytes somebody
- * keeps stays where it is, and the next is read elsewhere.
+ * processor's cache, and then sends the pending acknowledgements. If somebody keeps a frame's
+ * bytes, the frame stays where it is and the next one is read into other memory.
  *
- * At the end new connections are refused, open ones reset, and only then does the device go, with
- * its routes: so the resets still reach the applications. All host state hangs on the device.
+ * On close, new connections are refused and open ones are reset. The device and its routes go last,
+ * so the resets still reach the applications. All host state disappears with the device.
  */
 import { setImmediate as turn } from 'node:timers/promises';
+import { type Clock, systemClock } from '../../base/clock.ts';
+import { PartStart } from '../../base/partstart.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import type { Datagram } from '../../flow/datagram.ts';
-import { PartStart } from '../../flow/partstart.ts';
 import { addressFromNumber, addressNumber } from '../../net/address.ts';
 import { formatPrefix, type Prefix, prefixAround, prefixBounds } from '../../net/prefix.ts';
 import { PrefixSet } from '../../net/prefixset.ts';
@@ -29,53 +30,56 @@ import { namedCounters } from './counters.ts';
 import type { PacketDevice } from './device.ts';
 import { PacketStack } from './stack.ts';
 
-/** Packets of 64 KiB pass whole. */
+/** Large enough for packets of nearly 64 KiB. */
 export const MTU = 65520;
 /**
- * Last octet of the address from which ICMP errors come: not the device's own, from which the
- * kernel would not take them.
+ * Last octet of the address that ICMP errors come from. It can't be the device's own address: the
+ * kernel would not accept packets from there.
  */
 const ROUTER_OCTET = 2n;
 
 /** Prefix lengths of the device's own addresses (native/helper/protocol.h). */
 const BLOCK_LENGTH = { 4: 24, 6: 64 } as const;
 
-/**
- * What makes the device and the routes, with the privileges that this takes
- * (system/helper/helper.ts).
- */
+/** Makes the device and the routes, with the necessary privileges (system/helper/helper.ts). */
 export interface TunHost {
   create(options: { ipv4: boolean; ipv6: boolean; mtu: number }): Promise<TunDevice>;
-  /** The whole set of captured prefixes; the difference to the earlier set is added and removed. */
+  /**
+   * Takes the whole set of captured prefixes. Adds and removes only what differs from the set
+   * before.
+   */
   setRoutes(prefixes: readonly Prefix[]): Promise<void>;
-  /** Resolves with why the device is gone, or with nothing after close(). Never rejects. */
+  /**
+   * Resolves with the reason why the device is gone, or with undefined after close(). Never
+   * rejects.
+   */
   readonly ended: Promise<TunnelError | undefined>;
   close(): Promise<void>;
 }
 
-/** A device that has been made, and that nobody reads yet. Exactly one of open() and discard(). */
+/** A device that exists but isn't read yet. Call exactly one of open() and discard(). */
 export interface TunDevice {
   readonly name: string;
-  /** The device's own addresses; the rest of their /24 and /64 is the capture's to use. */
+  /** The device's own addresses. The capture may use the rest of their /24 and /64. */
   readonly address4: string | undefined;
   readonly address6: string | undefined;
   /** `counted.lost` counts frames that the device did not take. */
   open(counted: { lost: number }): PacketDevice;
-  /** Lets it go: the device vanishes. */
+  /** Closes the device, which removes it. */
   discard(): void;
 }
 
 export interface TunTraffic extends Traffic {
-  /** What is captured, until setPrefixes() says otherwise. */
+  /** What is captured until setPrefixes() changes it. */
   readonly prefixes: readonly Prefix[];
-  /** Routed besides, with `prefixes` at the same time, for good. Default: none. */
+  /** Also routed, from the same moment as `prefixes`, until close(). Default: none. */
   readonly alsoRouted?: readonly Prefix[];
   /**
-   * Takes UDP datagrams, each to be answered or not; without it all are answered with "port
+   * Takes UDP datagrams and may answer each of them. Without it, all are answered with "port
    * unreachable".
    */
   readonly onDatagram?: (datagram: Datagram) => void;
-  /** Addresses in the device's own blocks to which connections are captured like others. */
+  /** Addresses in the device's own blocks that are captured like any others. */
   readonly served?: ReadonlySet<string>;
 }
 
@@ -88,7 +92,7 @@ function ownBlocks({ address4, address6 }: TunDevice): PrefixSet {
   return new PrefixSet(blocks);
 }
 
-/** The device has addresses and a listener only of the families that it was made for. */
+/** Throws if the device was made without addresses of a family that `prefixes` need. */
 function requireFamilies(device: TunDevice, prefixes: readonly Prefix[]): void {
   const missing = prefixes.find(
     ({ family }) => (family === 4 ? device.address4 : device.address6) === undefined,
@@ -96,13 +100,13 @@ function requireFamilies(device: TunDevice, prefixes: readonly Prefix[]): void {
   if (missing === undefined) return;
   throw new TunnelError(
     'capture-family',
-    `${device.name} can't capture ${formatPrefix(missing)}: when it was made, no IPv${missing.family} target was left to capture`,
+    `${device.name} can't capture ${formatPrefix(missing)}: when it was made, there was no IPv${missing.family} target to capture`,
     { hint: 'start the tunnel again' },
   );
 }
 
-/** Another address of the device's own block. */
-function sibling(own: string | undefined): string | undefined {
+/** The address in the device's own block that ICMP errors come from. */
+function routerAddress(own: string | undefined): string | undefined {
   if (own === undefined) return undefined;
   const family = own.includes(':') ? 6 : 4;
   const { first } = prefixBounds(prefixAround(addressNumber(own), family, BLOCK_LENGTH[family]));
@@ -112,6 +116,7 @@ function sibling(own: string | undefined): string | undefined {
 export class TunCapture implements Capture<TunTraffic> {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #host: TunHost;
+  readonly #clock: Clock;
   readonly #starting = new PartStart();
   readonly #counted = { lost: 0 };
   #device: TunDevice | undefined;
@@ -119,14 +124,15 @@ export class TunCapture implements Capture<TunTraffic> {
   #own = new PrefixSet([]);
   #stack: PacketStack | undefined;
   #alsoRouted: readonly Prefix[] = [];
-  /** The routes have been asked for: from here on `setPrefixes` changes them. */
+  /** The routes have been requested, so `setPrefixes` changes them from now on. */
   #routed = false;
   #closing: Promise<void> | undefined;
   #end: (error: TunnelError | undefined) => void = () => {};
 
-  /** The host is the capture's from here on. */
-  constructor(host: TunHost, observer: Observer) {
+  /** The capture owns `host` from now on. */
+  constructor(host: TunHost, observer: Observer, clock: Clock = systemClock) {
     this.#host = host;
+    this.#clock = clock;
     observer.addCounters?.(() => this.#named());
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
@@ -139,8 +145,8 @@ export class TunCapture implements Capture<TunTraffic> {
   }
 
   /**
-   * Once, before `start`: makes the device, with addresses of these families. Nothing is routed
-   * into it yet. Rejects as the host does, or with the signal's reason.
+   * Called once, before `start`. Makes the device, with addresses of these families, but no routes.
+   * Rejects as the host does, or with the signal's reason.
    */
   prepare(families: ReadonlySet<4 | 6>, outer: AbortSignal): Promise<TunDevice> {
     return this.#starting.run(outer, async (signal) => {
@@ -171,23 +177,22 @@ export class TunCapture implements Capture<TunTraffic> {
   }
 
   /**
-   * Captures these prefixes instead, also while `start` is under way. What is in both sets is
-   * captured throughout. Resolves when it is done; rejects with a TunnelError when it can't be, and
-   * then the former ones are captured. Before `start` it only says whether it could be.
+   * Captures these prefixes instead. May be called while `start` is under way. Whatever is in both
+   * sets stays captured throughout. Rejects with a TunnelError if that isn't possible, and then the
+   * earlier set stays captured. Before `start` it only checks whether it would be possible.
    */
   async setPrefixes(prefixes: readonly Prefix[]): Promise<void> {
     if (this.#device !== undefined) requireFamilies(this.#device, prefixes);
     if (this.#routed) await this.#host.setRoutes([...prefixes, ...this.#alsoRouted]);
   }
 
-  /** Sends a datagram to the application that is its destination. */
+  /** Sends a datagram to the application at its destination. */
   sendDatagram(datagram: Datagram): void {
     this.#stack?.sendDatagram(datagram);
   }
 
   /**
-   * Answers a datagram of the application's with an ICMP error; with nothing where `refusal` stands
-   * for silence.
+   * Answers an application's datagram with an ICMP error, or not at all if `refusal` means silence.
    */
   refuseDatagram(datagram: Datagram, refusal: Refusal): void {
     this.#stack?.refuseDatagram(datagram, refusal);
@@ -201,21 +206,21 @@ export class TunCapture implements Capture<TunTraffic> {
   async #close(): Promise<void> {
     const reason = new TunnelError('capture-closed', 'the tunnel is stopping');
     const started = this.#starting.end(reason);
-    // From here on new connections are refused (see #take). The routes stay until the last reset is
+    // From now on new connections are refused (see #open). The routes stay until the last reset is
     // out: without them a strict reverse-path filter would drop the resets on their way to the
     // applications.
     this.#stack?.reset(reason);
-    // What others answer because of it, a query that was waiting, leaves as well.
+    // The resets may lead others to answer, for example a waiting query. Let that leave as well.
     await turn();
     this.#stack?.close();
-    // What a start waits for fails with this, and then it is over.
+    // This makes whatever a pending start waits for fail, so the start ends.
     await this.#host.close();
     await started;
     if (this.#stack === undefined) this.#device?.discard();
     this.#end(undefined);
   }
 
-  /** What the endpoint has counted, under the names that counters are shown by. */
+  /** The endpoint's counters, under the names they are shown by. */
   #named(): (readonly [CounterName, number])[] {
     const endpoint = this.#stack === undefined ? [] : namedCounters(this.#stack.counters);
     return [...endpoint, ['tunnel_tcp_frames_lost_total', this.#counted.lost]];
@@ -231,7 +236,7 @@ export class TunCapture implements Capture<TunTraffic> {
       onFlow: (flow) => {
         const { host } = flow.destination;
         if (this.#starting.ended) flow.refuse('refused');
-        // Nothing else is in our own block.
+        // There is nothing else in our own block.
         else if (this.#own.contains(host) && served?.has(host) !== true) flow.refuse('unreachable');
         else accept(flow);
       },
@@ -243,8 +248,9 @@ export class TunCapture implements Capture<TunTraffic> {
             },
       onGone: (errno) => this.#gone(errno),
       families,
-      router4: sibling(address4),
-      router6: sibling(address6),
+      clock: this.#clock,
+      router4: routerAddress(address4),
+      router6: routerAddress(address6),
     });
   }
 

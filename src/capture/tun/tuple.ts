@@ -2,8 +2,8 @@
  * The addresses and ports of a connection, and a table of connections by them.
  *
  * The hash is universal (Carter and Wegman 1979): the sum of all 16-bit words, each times a random
- * number, modulo a prime. Whoever chooses addresses and ports can't make them collide without
- * knowing the numbers.
+ * number, modulo a prime. An attacker who chooses addresses and ports can't make them collide
+ * without knowing the random numbers.
  */
 import { randomBytes } from 'node:crypto';
 import type { Destination } from '../../net/destination.ts';
@@ -12,7 +12,7 @@ import type { FrameView } from './frame.ts';
 
 /**
  * One connection as its application sees it: from a (its own end) to b. Addresses as int32 words;
- * IPv4 has one.
+ * IPv4 uses only the first.
  */
 export class Tuple {
   readonly family: 4 | 6;
@@ -27,10 +27,10 @@ export class Tuple {
   readonly aPort: number;
   readonly bPort: number;
   readonly hash: number;
-  /** For the table. */
+  /** The table's link to the next entry with the same hash. */
   next: Tuple | undefined = undefined;
 
-  /** Of a packet from the application, or the same as another one's. */
+  /** Takes the tuple from one of the application's packets, or copies another tuple. */
   constructor(from: FrameView | Tuple, hash: number) {
     this.family = from.family;
     this.hash = hash;
@@ -125,7 +125,7 @@ export class TupleTable<Entry extends Tuple> {
     return entry;
   }
 
-  /** There is none of the same addresses and ports. */
+  /** The table must not contain an entry with the same addresses and ports. */
   add(entry: Entry): void {
     entry.next = this.#chains.get(entry.hash);
     this.#chains.set(entry.hash, entry);

@@ -1,12 +1,12 @@
 /**
- * Writes frames to a device: TCP segments, the answers that a host or a router owes (RST, ICMP
- * errors), UDP datagrams.
+ * Writes frames to a device: TCP segments, the answers of a host or a router (RST, ICMP errors),
+ * UDP datagrams.
  *
- * Headers are laid out in the device's `header`; payload goes behind it from where it lies.
- * Segments of a flow leave without a checksum (VIRTIO_NET_HDR_F_NEEDS_CSUM): the kernel that they
- * go to takes them for verified, or completes them when it forwards them. Those that are larger
- * than the peer's MSS say so (gso), for the same reason. Answers are short and carry a checksum of
- * their own.
+ * Headers are built in the device's `header`; the payload follows from where it lies, without a
+ * copy. A flow's segments leave without a checksum (VIRTIO_NET_HDR_F_NEEDS_CSUM): the receiving
+ * kernel treats them as verified, or completes them if it forwards them. For the same reason,
+ * segments larger than the peer's MSS are only marked for splitting (gso). Answers are short and
+ * have a complete checksum.
  */
 import { checksumOf, foldSum, pseudoHeaderSum } from './checksum.ts';
 import type { PacketDevice } from './device.ts';
@@ -40,20 +40,20 @@ const NEEDS_CSUM = 1;
 const GSO_TCPV4 = 1;
 const GSO_TCPV6 = 4;
 
-/** What a segment says besides its addresses. Sequence numbers as int32. */
+/** What a segment's header says, except its addresses. Sequence numbers as int32. */
 export interface SegmentFields {
   flags: number;
   sequence: number;
   acknowledgement: number;
-  /** As it goes into the header: scaled. */
+  /** Scaled, as it goes into the header. */
   window: number;
   hasTimestamps: boolean;
   timestamp: number;
   timestampEcho: number;
-  /** Of a SYN: 0 and -1 where there is no such option. */
+  /** Options of a SYN. 0 and -1: no such option. */
   mss: number;
   scale: number;
-  /** The largest payload that the peer takes in one packet. */
+  /** The largest payload that the peer accepts in one packet. */
   segmentSize: number;
 }
 
@@ -108,13 +108,13 @@ export class FrameWriter {
         halves(tuple.a2) +
         halves(tuple.a3);
     }
-    // Not complemented: whoever completes it adds the segment.
+    // Not complemented: the kernel or network card that completes it adds the segment.
     view.setUint16(tcp + 16, foldSum(sum + PROTOCOL.tcp + (total >>> 16) + (total & 0xffff)));
     view.setUint8(0, NEEDS_CSUM);
     const gso = length > fields.segmentSize;
     view.setUint8(1, gso ? (four ? GSO_TCPV4 : GSO_TCPV6) : 0);
-    // The kernel keeps so much together, and the rest in pages of its own: without it, it would
-    // move the header first.
+    // hdr_len: the kernel puts this many bytes in one piece of memory and the rest into pages.
+    // Without it the kernel would have to move the header first.
     view.setUint16(2, tcp - ip + header, LITTLE);
     view.setUint16(4, gso ? fields.segmentSize : 0, LITTLE);
     view.setUint16(6, tcp - ip, LITTLE);
@@ -122,7 +122,7 @@ export class FrameWriter {
     this.#device.write(tcp + header, a, b, c, d);
   }
 
-  /** What a host says to a segment for which it has no connection (RFC 9293 §3.10.7.1). */
+  /** A host's answer to a segment of no known connection (RFC 9293 §3.10.7.1). */
   reset(frame: FrameView): void {
     const acknowledges = (frame.flags & ACK) !== 0;
     const tcp = this.#begin(frame, PROTOCOL.tcp, TCP_HEADER, frame.destination, frame.source);
@@ -146,8 +146,8 @@ export class FrameWriter {
   }
 
   /**
-   * An ICMP error about `frame`, from `source`, which is a router's on the way or the destination's
-   * own address.
+   * An ICMP error about `frame`. `source` is the address of a router on the way, or of the
+   * destination itself.
    */
   unreachable(frame: FrameView, why: Unreachable, source: Int32Array): void {
     const four = frame.family === 4;
@@ -186,8 +186,7 @@ export class FrameWriter {
     const content = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
     const pseudo = pseudoHeaderSum(family, source, destination, PROTOCOL.udp, length);
     this.#finish(udp + 6, pseudo + checksumOf(content, 0, payload.length), udp, UDP_HEADER);
-    // Zero says that there is none (RFC 768); the same number in one's complement is written
-    // instead.
+    // Zero would mean no checksum (RFC 768), so write the same number in one's complement instead.
     if (view.getUint16(udp + 6) === 0) view.setUint16(udp + 6, 0xffff);
     this.#device.write(udp + UDP_HEADER, payload);
   }
@@ -213,7 +212,10 @@ export class FrameWriter {
     return size;
   }
 
-  /** Virtio and IP header for `length` bytes of payload; returns where the payload begins. */
+  /**
+   * Writes the virtio and IP headers for `length` bytes of payload. Returns where the payload
+   * begins.
+   */
   #begin(
     { family }: { readonly family: 4 | 6 },
     protocol: number,
@@ -249,7 +251,7 @@ export class FrameWriter {
     const total = 20 + length;
     view.setUint16(ip, first);
     view.setUint16(ip + 2, total);
-    // An atomic datagram (RFC 6864): no identification, not to be fragmented.
+    // An atomic datagram (RFC 6864): no identification, don't fragment.
     view.setInt32(ip + 4, DONT_FRAGMENT);
     view.setUint16(ip + 8, (HOPS << 8) | protocol);
     view.setInt32(ip + 12, source);

@@ -1,12 +1,14 @@
 /**
- * Where queries come from: datagrams, and streams of length-prefixed messages (RFC 7766).
+ * Takes queries to the server from datagrams and from streams of length-prefixed messages (RFC
+ * 7766).
  *
- *   answerDatagram   one query out of the TUN, its answer goes back into it
- *   serveStream      a captured TCP connection; queries are answered in the order in which answers
- *                    come (RFC 7766 §6.2.1.1)
+ *   answerDatagram   one query from the TUN; its answer goes back into the TUN
+ *   serveStream      a captured TCP connection; each answer is sent as soon as it is there
+ *                    (RFC 7766 §6.2.1.1)
  *
- * Limits of a stream: MAX_PIPELINED queries that wait, beyond which it isn't read; STREAM_IDLE_MS
- * without a query, or with one that doesn't come to its end, or with answers that aren't read.
+ * Limits of a stream: while MAX_PIPELINED queries wait, it isn't read. It is closed after
+ * STREAM_IDLE_MS without a query, with an unfinished query, or with answers that the client doesn't
+ * read.
  */
 import type { Duplex } from 'node:stream';
 import { framed } from '../wire/message.ts';
@@ -15,7 +17,7 @@ import type { DnsServer } from './server.ts';
 export const MAX_PIPELINED = 128;
 export const STREAM_IDLE_MS = 10_000;
 
-/** Answers one query; nothing where no answer is due. Never rejects. */
+/** Answers one query. Undefined: the query gets no answer. Never rejects. */
 export function answerDatagram(
   server: DnsServer,
   payload: Uint8Array,
@@ -30,15 +32,15 @@ export function serveStream(server: DnsServer, stream: Duplex, client: string): 
     let received: Buffer = Buffer.alloc(0);
     let waiting = 0;
     let ended = false;
-    const patience = setTimeout(() => {
+    const idleTimer = setTimeout(() => {
       // Waiting for an upstream is not the client's fault; not reading its answers is.
-      if (waiting > 0 && !stream.writableNeedDrain) patience.refresh();
+      if (waiting > 0 && !stream.writableNeedDrain) idleTimer.refresh();
       else stream.destroy();
     }, STREAM_IDLE_MS).unref();
     const reply = (answer: Uint8Array | undefined) => {
       waiting -= 1;
       if (stream.destroyed) return;
-      if (answer !== undefined) stream.write(framed(answer), () => patience.refresh());
+      if (answer !== undefined) stream.write(framed(answer), () => idleTimer.refresh());
       proceed();
     };
     const proceed = () => {
@@ -48,7 +50,7 @@ export function serveStream(server: DnsServer, stream: Duplex, client: string): 
         const message = received.subarray(2, end);
         received = received.subarray(end);
         waiting += 1;
-        patience.refresh();
+        idleTimer.refresh();
         void server.answer(message, { key: client, stream: true }).then(reply);
       }
       // A client that doesn't read its answers isn't read either.
@@ -65,13 +67,13 @@ export function serveStream(server: DnsServer, stream: Duplex, client: string): 
       ended = true;
       proceed();
     });
-    stream.on('error', () => {}); // what it means is that it closes
+    stream.on('error', () => {}); // 'close' follows and is enough
     stream.on('close', () => {
-      clearTimeout(patience);
+      clearTimeout(idleTimer);
       resolve();
     });
     if (stream.destroyed) resolve();
-    // Captures hand their connections over paused.
+    // Captures hand over their connections paused.
     else proceed();
   });
 }

@@ -1,16 +1,18 @@
 /**
- * Puts the parts of this folder together for one tunnel: what answers queries, what the device has
- * to be routed for it, and what turns virtual addresses back.
+ * Puts the parts of this folder together for one tunnel: the server that answers queries, the
+ * prefixes that must be routed to the device, and the translation of virtual addresses back to
+ * names.
  *
- *   names   = new NameService({...})               once the device has its addresses
+ *   names   = new NameService({...})         once the device has its addresses
  *   routes += names.prefixes                 virtual addresses lead into the device
  *   queries = new CapturedQueries({ server: names.server, own: names.addresses, ... })
  *   accept  = names.translate(flows.accept)  connections to virtual addresses become connections to
  *                                            names
  *
- * Both resolvers have a cache of their own, so that no answer of one is ever served for the other's
- * names. What those behind the jump host say is kept by address as well (dns/upstream/known.ts),
- * and where it is wanted, apart from that, what this machine's own say.
+ * Each of the two resolvers has its own cache, so an answer of one is never served for a name of
+ * the other. Answers from behind the jump host are also recorded by address
+ * (dns/upstream/known.ts). So are the answers of this machine's own resolvers, if `keepsLocalNames`
+ * is set, but apart from the others.
  */
 import type { Socket } from 'node:dgram';
 import { TunnelError } from '../../errors/errors.ts';
@@ -31,8 +33,8 @@ import { translateRequests } from './translate.ts';
 import { blockPrefixes, MAX_TUNNELS, VirtualAddresses, virtualBlocks } from './virtual.ts';
 
 /**
- * Last octet of the DNS server's addresses in the device's own blocks. The capture's own are 1-5
- * and 254.
+ * Last octet of the DNS server's addresses in the device's own blocks. The capture uses 1-5 and
+ * 254.
  */
 const DNS_OCTET = 53;
 
@@ -47,21 +49,21 @@ type Connect = StreamUpstreamOptions['connect'];
 export interface NameServiceOptions {
   readonly naming: NamingOptions;
   readonly device: DeviceAddresses;
-  /** Resolvers that are asked through the tunnel; empty: none. */
+  /** Resolvers that are asked through the tunnel. May be empty. */
   readonly servers: readonly Destination[];
   readonly connect: Connect;
-  /** This machine's own resolvers, for the other names; empty: these are refused. */
+  /** This machine's own resolvers, for all other names. Empty: those names are refused. */
   readonly local: readonly Destination[];
   /** Dials past the tunnel. */
   readonly connectDirectly: Connect;
   /**
-   * UDP sockets that send past the tunnel. By default the routes decide: not enough where addresses
-   * in `local` are routed into the device, since queries would then come back here.
+   * Makes UDP sockets that send past the tunnel. By default the routes decide. That isn't enough if
+   * addresses in `local` are routed into the device, since queries would then come back here.
    */
   readonly socketFor?: (server: Destination) => Socket;
-  /** What resolvers behind the jump host answer is written into it. */
+  /** Records the answers of the resolvers behind the jump host. */
   readonly book: NameBook;
-  /** So is what this machine's own resolvers answer. Default: false. */
+  /** Whether the book also records the answers of this machine's own resolvers. Default: false. */
   readonly keepsLocalNames?: boolean;
   readonly observer: Observer;
 }
@@ -71,17 +73,17 @@ export class NameService {
   readonly virtual: VirtualAddresses | undefined;
   /** To be routed into the device. */
   readonly prefixes: readonly Prefix[];
-  /** Where the server is to answer, in the device's own blocks; canonical. */
+  /** The server's addresses, in the device's own blocks; canonical. */
   readonly addresses: ReadonlySet<string>;
   readonly #options: NameServiceOptions;
   readonly #route: Naming;
-  /** Asks behind the jump host. */
+  /** The resolvers behind the jump host. */
   readonly #tunnel: Resolver | undefined;
-  /** Asks this machine's own. */
+  /** This machine's own resolvers. */
   #local: Resolver | undefined;
   #closed = false;
 
-  /** Throws TunnelError `dns-no-block` when MAX_TUNNELS tunnels have taken the blocks for names. */
+  /** Throws TunnelError `dns-no-block` if MAX_TUNNELS tunnels have taken all blocks for names. */
   constructor(options: NameServiceOptions) {
     const { naming, device, servers, connect, local, book, observer } = options;
     const virtual = naming.nameTargets.length === 0 ? undefined : createVirtual(device, observer);
@@ -110,7 +112,7 @@ export class NameService {
     });
   }
 
-  /** Wraps what takes requests, for connections to virtual addresses. */
+  /** Wraps `accept`: requests for virtual addresses become requests for names. */
   translate(accept: (request: FlowRequest) => void): (request: FlowRequest) => void {
     const { virtual } = this;
     return virtual === undefined
@@ -119,9 +121,9 @@ export class NameService {
   }
 
   /**
-   * A canonical name's addresses, as far as they are known or asked for behind the jump host; none
-   * where nobody there is known to ask. Undefined: the name is this machine's to resolve. Rejects
-   * with TunnelError `dns-*`.
+   * A canonical name's addresses, from the resolvers behind the jump host; none if there are no
+   * such resolvers. Undefined: this machine must resolve the name itself. Rejects with TunnelError
+   * `dns-*`.
    */
   async lookup(name: string): Promise<readonly string[] | undefined> {
     const { kind } = this.#route(name);
@@ -130,8 +132,8 @@ export class NameService {
   }
 
   /**
-   * As `lookup`, for a connection past the tunnel: a name target that isn't answered behind the
-   * jump host is asked for here.
+   * Like `lookup`, for a connection past the tunnel. If there is no resolver behind the jump host,
+   * this machine's own resolvers are asked for a name target.
    */
   async lookupPastTunnel(name: string): Promise<readonly string[] | undefined> {
     if (this.#route(name).kind !== 'virtual') return this.lookup(name);
@@ -140,8 +142,8 @@ export class NameService {
   }
 
   /**
-   * This machine's own resolvers are others from now on; what waits for the former is answered
-   * SERVFAIL. Nothing, once closed.
+   * Replaces this machine's own resolvers. Queries that wait for the old ones are answered
+   * SERVFAIL. Does nothing once closed.
    */
   setLocal(servers: readonly Destination[]): void {
     if (this.#closed) return;
@@ -150,7 +152,7 @@ export class NameService {
     this.server.setLocal(this.#local);
   }
 
-  /** Rejects what waits for a resolver; queries are answered SERVFAIL from now on. */
+  /** Rejects the queries that wait for a resolver. From now on queries are answered SERVFAIL. */
   close(): void {
     this.#closed = true;
     this.server.close();
@@ -179,7 +181,7 @@ async function lookupBy(name: string, resolver: Resolver | undefined): Promise<r
   return resolver === undefined ? [] : lookupAddresses(resolver, name);
 }
 
-/** The addresses of the DNS server of the tunnel whose device has these. */
+/** The addresses of a tunnel's DNS server, from those of its device. */
 function ownDnsAddresses({ address4, address6 }: DeviceAddresses): Set<string> {
   const addresses = [address4, address6].filter((address) => address !== undefined);
   return new Set(

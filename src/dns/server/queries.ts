@@ -1,15 +1,15 @@
 /**
- * Queries that a capture brings: UDP datagrams and TCP connections to port 53 of the tunnel's own
- * DNS address, and of resolvers whose addresses are routed into the device.
+ * Takes queries from a capture to the server: UDP datagrams and TCP connections to port 53 of the
+ * tunnel's own DNS addresses, and of resolvers whose addresses are routed into the device.
  *
  *   datagram to 198.18.0.53:53 or 192.168.1.1:53 -> server
  *        -> a datagram from there back to the program
  *   connection to one of these                   -> open() at once, answered by the server
- *   other ports of the own address               -> refused, nothing else is there
+ *   other ports of the own address               -> refused; nothing listens there
  *   everything else                              -> not taken
  *
- * Limits: MAX_QUERY_STREAMS connections; beyond, refused and counted. Queries are limited by the
- * server.
+ * Limits: MAX_QUERY_STREAMS connections; any more are refused and counted. The server limits
+ * queries.
  */
 
 import { streamOf } from '../../flow/conduitstream.ts';
@@ -31,11 +31,11 @@ export interface DatagramSink {
 
 export interface CapturedQueriesOptions {
   readonly server: DnsServer;
-  /** The tunnel's DNS addresses, canonical: in the device's own blocks (`ownDnsAddresses`). */
+  /** The tunnel's DNS addresses, in the device's own blocks (`ownDnsAddresses`); canonical. */
   readonly own: ReadonlySet<string>;
   /** Resolvers whose addresses are routed into the device, canonical. */
   readonly resolvers: ReadonlySet<string>;
-  /** Where answers go: a capture with a TUN. */
+  /** Takes the answers: a capture with a TUN. */
   readonly capture: DatagramSink;
   readonly observer: Observer;
 }
@@ -48,7 +48,7 @@ export class CapturedQueries {
     this.#options = options;
   }
 
-  /** Takes a datagram to the server. False: it is none, and somebody else's to answer. */
+  /** Takes a datagram to the server. False: it isn't a query, and is left for the caller. */
   acceptDatagram(datagram: Datagram): boolean {
     const { own, server, capture } = this.#options;
     const { source, destination, payload } = datagram;
@@ -64,7 +64,9 @@ export class CapturedQueries {
     return true;
   }
 
-  /** Takes a connection to the server. False: it is not one, and somebody else's to answer. */
+  /**
+   * Takes a connection to the server. False: it isn't for the server, and is left for the caller.
+   */
   accept(request: FlowRequest): boolean {
     const { own, observer } = this.#options;
     const { host, port } = request.destination;
@@ -96,7 +98,7 @@ export class CapturedQueries {
       if (conduit === undefined) this.#options.observer.count('tunnel_dns_streams_given_up_total');
       else await serveStream(this.#options.server, streamOf(conduit), request.source.host);
     } catch {
-      // The program has ended it before it was served.
+      // The program ended it before it was served.
       this.#options.observer.count('tunnel_dns_streams_given_up_total');
     }
   }

@@ -1,29 +1,27 @@
 /**
- * The tunnel's DNS server: octets of a query in, octets of an answer out. Where they come from and
- * go to is the fronts' business (front.ts): datagrams out of the TUN, captured TCP connections,
- * sockets.
+ * The tunnel's DNS server: it takes the octets of a query and returns the octets of an answer.
+ * front.ts carries them: as datagrams of the TUN, and over captured TCP connections.
  *
- *   query -> parseQuery (dns/wire/query.ts)      what can't be read is answered as the RFCs say, or
- *                                                dropped
+ *   query -> parseQuery (dns/wire/query.ts)  a malformed query is answered as the RFCs say, or
+ *                                            dropped
  *         -> naming (dns/naming.ts)         who answers for the name
- *              virtual                  A and AAAA with virtual addresses (virtual.ts); HTTPS and
- *                                       SVCB never: their hints are real addresses; other types
- *                                       from behind the jump host, else there are none
- *              tunnel, local            relayed; SERVFAIL when there is no answer, never by the
- *                                       other way
- *              loopback, nothing,
- *              stand-in                 here
- *         -> fitted to what the client takes in a datagram (RFC 6891 §6.2.5)
+ *              virtual                      A, AAAA: virtual addresses (virtual.ts)
+ *                                           HTTPS, SVCB: none, their hints are real addresses
+ *                                           other types: from behind the jump host, else none
+ *              tunnel, local                relayed; SERVFAIL if there is no answer, and never an
+ *                                           answer from the other resolver
+ *              loopback, nothing, stand-in  answered here
+ *         -> fitted to the size that the client accepts in a datagram (RFC 6891 §6.2.5)
  *
- * Names that a target writes out are answered without asking anybody: the jump host may know them
- * from a file that no resolver knows. For a name below `*.corp.example` the resolver behind the
- * jump host is asked first, if there is one, so that a name that doesn't exist fails as such; when
- * it doesn't answer, the name gets its address all the same.
+ * Names that are targets themselves are answered without asking a resolver: the jump host may know
+ * them only from a file. For a name below `*.corp.example` the resolver behind the jump host is
+ * asked first, if there is one, so that a name that doesn't exist is reported as such. If it
+ * doesn't answer, the name gets its address anyway.
  *
- * Reverse look-ups of virtual addresses give their names, and go no further.
+ * Reverse look-ups of virtual addresses are answered here with their names.
  *
- * Limits: MAX_QUERIES in all and MAX_QUERIES_OF_CLIENT of one client that wait for an answer;
- * beyond, SERVFAIL at once, so that the client asks another server or tries again. Counted.
+ * Limits: MAX_QUERIES may wait for an answer, and MAX_QUERIES_OF_CLIENT of one client. Any more are
+ * answered SERVFAIL at once, so that the client asks another server or tries again. Counted.
  */
 import type { Answer, RecordType } from 'dns-packet';
 import { reasonOf } from '../../errors/reason.ts';
@@ -47,24 +45,24 @@ const MAX_QUERIES = 4096;
 export const MAX_QUERIES_OF_CLIENT = 2048;
 
 export interface DnsClient {
-  /** What is counted together: an address. */
+  /** The address under which the client's queries are counted. */
   readonly key: string;
-  /** Whether it asks by TCP, where answers may be of any length. */
+  /** Whether it asks by TCP, where an answer may have any length. */
   readonly stream: boolean;
 }
 
 export interface DnsServerOptions {
   readonly naming: Naming;
-  /** undefined: no name is carried by name. */
+  /** undefined: there are no name targets. */
   readonly virtual: VirtualAddresses | undefined;
-  /** The resolvers behind the jump host; undefined: none is known. */
+  /** The resolvers behind the jump host; undefined: there are none. */
   readonly tunnel: Resolver | undefined;
-  /** This machine's own; undefined: other names are refused. */
+  /** This machine's own resolvers; undefined: all other names are refused. */
   readonly local: Resolver | undefined;
   readonly observer: Observer;
 }
 
-/** Answers of our own say who is to blame with names that nobody can look up (RFC 6761 §6.4). */
+/** Our own answers name their source with names that nobody can look up (RFC 6761 §6.4). */
 const SOA = {
   mname: 'tunnel.invalid',
   rname: 'nobody.invalid',
@@ -76,7 +74,7 @@ const SOA = {
 
 export class DnsServer {
   readonly #options: DnsServerOptions;
-  /** Queries that wait, of each client that has any. */
+  /** By client: how many of its queries wait. */
   readonly #waiting = new Map<string, number>();
   #local: Resolver | undefined;
   #total = 0;
@@ -87,20 +85,20 @@ export class DnsServer {
     this.#local = options.local;
   }
 
-  /** This machine's resolvers are others from now on. */
+  /** Replaces this machine's own resolvers. */
   setLocal(local: Resolver | undefined): void {
     this.#local = local;
   }
 
   /**
-   * From now on every answer is SERVFAIL, also to queries that wait as soon as their resolver is
-   * closed: an address that is about to stand for nothing is given to nobody.
+   * From now on every answer is SERVFAIL; queries that wait get it when their resolver is closed.
+   * So no client gets a virtual address that is about to become useless.
    */
   close(): void {
     this.#closed = true;
   }
 
-  /** Resolves with the answer, or with nothing where none is due. Never rejects. */
+  /** Resolves with the answer, or with undefined if the query gets none. Never rejects. */
   async answer(bytes: Uint8Array, client: DnsClient): Promise<Uint8Array | undefined> {
     const { observer } = this.#options;
     observer.count('tunnel_dns_queries_total');
@@ -149,7 +147,7 @@ export class DnsServer {
   async #answer(query: Query): Promise<Uint8Array> {
     if (this.#closed) return composeAnswer(query, { rcode: Rcode.SERVFAIL });
     const { type, class: of, name } = query.question;
-    // Zone transfers and the like are nothing that a resolver has; CHAOS names tell about servers.
+    // A resolver doesn't do zone transfers, and CHAOS names would ask about this server itself.
     if (type === Type.AXFR || type === Type.IXFR || of !== CLASS_IN)
       return composeAnswer(query, { rcode: Rcode.REFUSED });
     if (type === Type.OPT || type === Type.TKEY)
@@ -192,7 +190,7 @@ export class DnsServer {
       if (tunnel === undefined) return negative(query, route.zone, true);
       return relayAnswer(query, await tunnel.resolve(query.question));
     }
-    // It may have other records (DNS-SD), but could not be dialled.
+    // Such a name may have other records (DNS-SD), but can't be dialled.
     if (!isCanonicalName(name)) return negative(query, route.zone, true);
     const missing = route.exact ? undefined : await this.#missing(query);
     if (missing !== undefined) return relayAnswer(query, missing);
@@ -202,13 +200,13 @@ export class DnsServer {
   }
 
   /**
-   * What the resolver says of a name that it knows nothing of; undefined: it has such records, or
-   * isn't to be had.
+   * The resolver's answer if the name or its records don't exist. Undefined: they do exist, or the
+   * resolver couldn't be asked.
    */
   async #missing(query: Query): Promise<UpstreamAnswer | undefined> {
     const { tunnel, observer } = this.#options;
     if (tunnel === undefined) return undefined;
-    // ANY need not be answered in full (RFC 8482), so it tells nothing.
+    // ANY need not be answered in full (RFC 8482), so its answer would show nothing.
     const type = query.question.type === Type.ANY ? Type.A : query.question.type;
     try {
       const answer = await tunnel.resolve(makeQuestion({ ...query.question, type }));
@@ -218,7 +216,7 @@ export class DnsServer {
         : undefined;
     } catch (error) {
       if (this.#closed) throw error;
-      // The far side resolves the name once more when it is connected to, and its word counts then.
+      // The far side resolves the name again when a connection is opened, and that result counts.
       observer.count('tunnel_dns_unchecked_total');
       return undefined;
     }
@@ -243,7 +241,7 @@ export class DnsServer {
 }
 
 /**
- * With an SOA record, so that it may be kept as long as a virtual address, and is told from a
+ * The SOA record lets clients keep the answer as long as a virtual address, and tell it from a
  * referral (RFC 2308 §2).
  */
 function negative(query: Query, zone: string, exists: boolean): Uint8Array {

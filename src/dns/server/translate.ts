@@ -1,18 +1,18 @@
 /**
- * Connections to virtual addresses, turned back into connections to names: stands between a capture
+ * Turns connections to virtual addresses back into connections to names. It sits between a capture
  * and the flows.
  *
  *   SYN to 198.18.64.93:443 -> FlowRequest with the name as its destination
  *        -> policy, transport: `api.example.com:443`
  *
- * The address keeps its name while the flow lives. An address that stands for no name is answered
- * "unreachable": a program has kept it from an earlier run, or made it up.
+ * The address keeps its name while the flow lives. A connection to an address without a name is
+ * refused as "unreachable": the program has kept the address from an earlier run, or made it up.
  */
 import type { FlowRequest } from '../../flow/request.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { VirtualAddresses } from './virtual.ts';
 
-/** What `accept` gets for each request; give the result to `Capture.start`. */
+/** Wraps `accept`; pass the result to `Capture.start`. */
 export function translateRequests(
   virtual: VirtualAddresses,
   observer: Observer,
@@ -24,7 +24,7 @@ export function translateRequests(
     const hold = virtual.hold(host);
     if (hold === undefined) {
       observer.count('tunnel_dns_unknown_addresses_total');
-      observer.log('info', `${host}:${port}: no name stands behind this address any more`, {
+      observer.log('info', `${host}:${port}: this address no longer has a name`, {
         flow: request.id,
       });
       return request.refuse('unreachable');

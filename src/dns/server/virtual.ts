@@ -1,27 +1,26 @@
 /**
- * Virtual addresses: stand-ins for names that are carried by name, so that programs have an address
- * to connect to.
+ * Virtual addresses: stand-ins for name targets, so that programs have an address to connect to.
  *
  *   query for api.example.com   -> lease() -> A 198.18.64.93, AAAA 2001:2:0:8000::5d, the same
  *                                             slot in both families
- *   connect to 198.18.64.93:443 -> hold()  -> api.example.com:443, by that name at the far side
+ *   connect to 198.18.64.93:443 -> hold()  -> api.example.com:443, which the far side resolves
  *   PTR query for the address   -> nameOf()
  *
- * A slot must not pass to another name while a program may still connect to it with the old name in
- * mind. Programs keep addresses for longer than the TTL (browsers a minute, some runtimes for
- * good), so a slot is taken away only when no slot is free, no flow to it lives, and it has not
- * been answered or used for MIN_AGE_MS; of such slots the one that is unused longest. Where none
- * is, `lease` gives nothing and the client is told SERVFAIL.
+ * A slot must not pass to another name while a program may still use it for the old one. Programs
+ * keep addresses for longer than the TTL (browsers a minute, some runtimes for good). So a slot is
+ * reclaimed only if no slot is free, no flow to it lives, and it has not been answered or used for
+ * MIN_AGE_MS. The one that has been unused longest is taken. If there is none, `lease` returns
+ * undefined and the client gets SERVFAIL.
  *
- * Which slot a name gets follows from a hash of the name. So after a restart a name has its former
- * address again, and an address that a program has kept meets either its own name or none; only
- * when two names' hashes meet does the later one get the next free slot. That needs no file.
+ * A hash of the name chooses its slot. So after a restart a name gets its old address again, and an
+ * address that a program has kept leads to the same name or to none. The exception is a collision:
+ * the second name gets the next free slot. No file is needed.
  *
  * The device's own blocks are the lowest free /24 and /64 (native/helper/block.c). The blocks for
- * names lie above those, one for each of MAX_TUNNELS tunnels that run beside each other, told apart
- * by the number of the device's block.
+ * names lie above those. Each of up to MAX_TUNNELS tunnels on a machine has one, chosen by the
+ * number of its device's block.
  *
- * Limits: as many leases as the block has slots (16,256 in a /18); counted when reached.
+ * Limits: one lease for each slot of the block (16,256 in a /18); counted when reached.
  */
 import { createHash } from 'node:crypto';
 import { addressFromNumber, addressNumber, family } from '../../net/address.ts';
@@ -30,13 +29,13 @@ import { PrefixSet } from '../../net/prefixset.ts';
 import type { Observer } from '../../observe/observer.ts';
 
 /**
- * Seconds. Long enough that a program's several look-ups for one connection agree, short enough to
- * be asked again soon.
+ * Seconds. Long enough that all look-ups for one connection agree, short enough that programs soon
+ * ask again.
  */
 export const VIRTUAL_TTL = 10;
-/** How long a lease is kept for its name after the last answer and the last flow. */
+/** How long a name keeps its lease after the last answer and the last flow. */
 export const MIN_AGE_MS = 10 * 60_000;
-/** Tunnels with name targets beside each other on one machine. */
+/** Tunnels with name targets that may run on one machine at the same time. */
 export const MAX_TUNNELS = 7;
 
 const BLOCK4_LENGTH = 18;
@@ -44,11 +43,9 @@ const BLOCK6_LENGTH = 96;
 /** Of 198.18.0.0/15 and 2001:2::/48. */
 const RANGE4 = addressNumber('198.18.0.0');
 const RANGE6 = addressNumber('2001:2::');
-/** The first /64 for names; those below are for devices. */
+/** The first /64 for names; lower ones are for devices. */
 const FIRST_BLOCK6 = 0x8000n;
-/**
- * .0 and .255 are left out: some programs take them for a network's own and its broadcast address.
- */
+/** Without .0 and .255: some programs take them for network and broadcast addresses. */
 const SLOTS_IN_24 = 254;
 const SLOTS = SLOTS_IN_24 * 2 ** (24 - BLOCK4_LENGTH);
 
@@ -60,8 +57,8 @@ export interface VirtualBlocks {
 }
 
 /**
- * The blocks for the names of the tunnel whose device has these addresses; they have to be routed
- * to the device. Undefined when MAX_TUNNELS tunnels have been given theirs.
+ * The blocks for the names of the tunnel whose device has these addresses. They must be routed to
+ * the device. Undefined: MAX_TUNNELS tunnels already have all blocks.
  */
 export function virtualBlocks(device: {
   readonly address4: string | undefined;
@@ -88,7 +85,7 @@ export function virtualBlocks(device: {
   };
 }
 
-/** The prefixes of the blocks, to be routed. */
+/** The prefixes of the blocks, for routing. */
 export function blockPrefixes({ ipv4, ipv6 }: VirtualBlocks): Prefix[] {
   return [ipv4, ipv6].filter((prefix) => prefix !== undefined);
 }
@@ -100,7 +97,7 @@ export interface VirtualLease {
   readonly ipv6: string | undefined;
 }
 
-/** Keeps a lease with its name while a flow lives. */
+/** Keeps a name on its lease while a flow lives. */
 export interface LeaseHold {
   readonly name: string;
   /** May be called more than once. */
@@ -131,7 +128,7 @@ export class VirtualAddresses {
   readonly #now: () => number;
   readonly #slots: number;
   readonly #bySlot = new Map<number, Entry>();
-  /** In order of their last use, the longest unused first; those that flows hold are not in it. */
+  /** Leases without a flow, the least recently used first. */
   readonly #idle = new Map<string, Entry>();
   readonly #held = new Map<string, Entry>();
 
@@ -149,7 +146,7 @@ export class VirtualAddresses {
   }
 
   /**
-   * The addresses of a canonical name, the same as before where it has some. Undefined: all are in
+   * The addresses of a canonical name: those it already has, or new ones. Undefined: all are in
    * use.
    */
   lease(name: string): VirtualLease | undefined {
@@ -175,7 +172,7 @@ export class VirtualAddresses {
     return entry.lease;
   }
 
-  /** Whether a canonical address is one that could stand for a name. */
+  /** Whether a canonical address is in the blocks for names. */
   contains(address: string): boolean {
     return this.#ranges.contains(address);
   }
@@ -186,7 +183,8 @@ export class VirtualAddresses {
   }
 
   /**
-   * Takes the address for a flow: it keeps its name until the flow ends, and for MIN_AGE_MS after.
+   * Reserves the address for a flow: it keeps its name until the flow ends, and for MIN_AGE_MS
+   * after.
    */
   hold(address: string): LeaseHold | undefined {
     const entry = this.#find(address);
@@ -214,7 +212,7 @@ export class VirtualAddresses {
     this.#idle.set(entry.lease.name, entry);
   }
 
-  /** The first free slot from the hash on; there is one. */
+  /** The first free slot from the hash on. The caller has checked that there is one. */
   #freeSlot(name: string): number {
     const start = createHash('sha256').update(name).digest().readUInt32BE(0);
     for (let step = 0; ; step++) {
@@ -223,7 +221,7 @@ export class VirtualAddresses {
     }
   }
 
-  /** Ends the lease that is unused longest, if that is long enough. */
+  /** Ends the lease that has been unused longest, if it is old enough. */
   #reclaim(): number | undefined {
     const [entry] = this.#idle.values();
     if (entry === undefined || this.#now() - entry.usedAt < MIN_AGE_MS) return undefined;

@@ -1,6 +1,6 @@
 /**
- * Addresses out of answers, and names to addresses by way of a Resolver: for those parts of the
- * program that need an address themselves rather than relay octets.
+ * Reads addresses from answers, and resolves names through a Resolver: for the parts of the program
+ * that need an address themselves rather than relay octets.
  */
 import { addressFromBytes } from '../../net/address.ts';
 import {
@@ -18,11 +18,14 @@ import {
 import { makeQuestion, type Question } from '../wire/query.ts';
 import type { Resolver } from './resolver.ts';
 
-/** More addresses of one name are not used. */
+/** Further addresses of a name are ignored. */
 export const MAX_ADDRESSES = 16;
 
 export interface AddressRecord {
-  /** The record's owner, as `nameText`: the name that was asked for, or what aliases lead to. */
+  /**
+   * The record's owner, as `nameText`: the name that was asked for, or one that its aliases lead
+   * to.
+   */
   readonly owner: string;
   /** Canonical. */
   readonly address: string;
@@ -31,9 +34,9 @@ export interface AddressRecord {
 }
 
 /**
- * The A and AAAA records of a checked message's answer section that belong to its question: of the
- * name that was asked for, or of one that its aliases lead to (RFC 1034 §3.6.2). Whatever else an
- * answer says of other names is left out.
+ * The A and AAAA records of a checked message's answer section that belong to its question: those
+ * of the name that was asked for, and of the names that its aliases lead to (RFC 1034 §3.6.2).
+ * Records of other names are left out.
  */
 export function addressRecords(bytes: Uint8Array, view: MessageView): AddressRecord[] {
   const octets = viewOf(bytes);
@@ -67,8 +70,8 @@ export function addressRecords(bytes: Uint8Array, view: MessageView): AddressRec
 }
 
 /**
- * The addresses of a canonical name, IPv4 first: at most MAX_ADDRESSES, none where the name has
- * none or doesn't exist. Rejects with TunnelError `dns-*` when neither family could be asked for.
+ * The addresses of a canonical name, IPv4 first: at most MAX_ADDRESSES, and none if the name has
+ * none or doesn't exist. Rejects with TunnelError `dns-*` if both the A and the AAAA query fail.
  */
 export async function lookupAddresses(resolver: Resolver, name: string): Promise<string[]> {
   const answers = await Promise.allSettled(

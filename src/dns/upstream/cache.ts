@@ -1,11 +1,12 @@
 /**
- * Keeps answers for as long as their TTLs say, also those that a name or record doesn't exist (RFC
- * 2308), and failures for a second (RFC 9520). Equal questions at the same time become one.
+ * Keeps answers for as long as their TTLs say, negative answers included (RFC 2308), and failures
+ * for a second (RFC 9520). Equal questions at the same time become one query.
  *
  * Answers are kept as octets and served by patching a copy (dns/wire/compose.ts), so a hit costs
  * microseconds.
  *
- * Limits: MAX_ENTRIES and MAX_BYTES, beyond which what was used longest ago goes; counted.
+ * Limits: MAX_ENTRIES and MAX_BYTES. Beyond them the least recently used entry is evicted, and
+ * counted.
  */
 import { LruMap } from '../../base/lrumap.ts';
 import type { Observer } from '../../observe/observer.ts';

@@ -1,11 +1,11 @@
 /**
- * One stream to a DNS server, with many queries on it at a time (RFC 7766 §6.2.1): each gets an id
- * of its own, answers come in any order.
+ * One stream to a DNS server that carries many queries at a time (RFC 7766 §6.2.1). Each query has
+ * its own id, and answers come in any order.
  *
- * What the server sends is not trusted. An answer that can't be read, that nobody waits for, or
- * that is to another question than the one with its id, is dropped and counted; after
- * MAX_BAD_ANSWERS the stream is closed. A stream on which nothing has come for the whole time that
- * a query waited is taken for dead, and closed too.
+ * What the server sends is not trusted. An answer is dropped and counted if it can't be read, if no
+ * query with its id is waiting, or if it answers another question than that query's. After
+ * MAX_BAD_ANSWERS the stream is closed. If nothing at all arrives while a query waits for its whole
+ * time, the stream is assumed to be dead and is closed too.
  */
 import type { Duplex } from 'node:stream';
 import type { Observer } from '../../observe/observer.ts';
@@ -15,12 +15,13 @@ import { answersQuestion, upstreamError } from './resolver.ts';
 
 export const MAX_BAD_ANSWERS = 16;
 /**
- * Closed after so long without a query. Servers close earlier; opening another takes a round trip.
+ * A connection is closed after this time without a query. Servers close earlier, and opening
+ * another takes only a round trip.
  */
 const IDLE_MS = 30_000;
 const IDS = 65_536;
 
-/** An answer as it came, checked; the octets are its own. */
+/** A checked answer as it arrived. It owns its octets. */
 export interface Received {
   readonly bytes: Uint8Array;
   readonly view: MessageView;
@@ -39,7 +40,7 @@ export class StreamConnection {
   readonly #observer: Observer;
   readonly #waiting = new Map<number, Waiting>();
   #nextId = Math.floor(Math.random() * IDS);
-  /** The start of a message whose rest hasn't come. */
+  /** The start of a message whose rest hasn't arrived. */
   #unfinished: Buffer = Buffer.alloc(0);
   #lastReceived = 0;
   #answered = 0;
@@ -60,17 +61,17 @@ export class StreamConnection {
     stream.on('close', () =>
       this.#close(upstreamError('closed', 'the connection to the resolver has ended')),
     );
-    // It may have ended before anybody listened (Connector.connect).
+    // It may have ended before these listeners were added (Connector.connect).
     if (stream.destroyed)
       this.#close(upstreamError('closed', 'the connection to the resolver has ended'));
-    this.#rest();
+    this.#startIdleTimer();
   }
 
   get closed(): boolean {
     return this.#closed !== undefined;
   }
 
-  /** How many queries have been answered on it. */
+  /** How many queries this connection has answered. */
   get answered(): number {
     return this.#answered;
   }
@@ -98,7 +99,7 @@ export class StreamConnection {
   }
 
   #freeId(): number {
-    // Far fewer wait than there are ids (MAX_IN_FLIGHT in stream.ts).
+    // Ends: far fewer queries wait than there are ids (MAX_IN_FLIGHT in stream.ts).
     while (this.#waiting.has(this.#nextId)) this.#nextId = (this.#nextId + 1) % IDS;
     const id = this.#nextId;
     this.#nextId = (id + 1) % IDS;
@@ -128,7 +129,7 @@ export class StreamConnection {
     try {
       view = readMessage(bytes);
     } catch (cause) {
-      // It is ours by its id: nobody needs to wait for a better one.
+      // Its id is that of our query, so a better answer won't come.
       this.#badAnswer();
       this.#settle(id)?.reject(
         upstreamError('malformed', 'the resolver has sent a malformed answer', cause),
@@ -160,7 +161,7 @@ export class StreamConnection {
     if (waiting === undefined) return;
     waiting.reject(upstreamError('timeout', 'the resolver did not answer in time'));
     if (this.#lastReceived < waiting.sentAt)
-      this.#close(upstreamError('closed', 'nothing came from the resolver any more'));
+      this.#close(upstreamError('closed', 'the resolver has stopped answering'));
   }
 
   #settle(id: number): Waiting | undefined {
@@ -168,11 +169,11 @@ export class StreamConnection {
     if (waiting === undefined) return undefined;
     this.#waiting.delete(id);
     clearTimeout(waiting.timer);
-    if (this.#waiting.size === 0) this.#rest();
+    if (this.#waiting.size === 0) this.#startIdleTimer();
     return waiting;
   }
 
-  #rest(): void {
+  #startIdleTimer(): void {
     if (this.#closed !== undefined) return;
     clearTimeout(this.#idle);
     this.#idle = setTimeout(() => this.close(), IDLE_MS).unref();

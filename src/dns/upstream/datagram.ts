@@ -1,15 +1,15 @@
 /**
- * This machine's own resolvers, asked directly by UDP, and by TCP where an answer says that it was
+ * Asks this machine's own resolvers directly: by UDP, and by TCP if an answer says that it was
  * truncated (RFC 7766 §5).
  *
- * Anybody on the way can send datagrams, so each query has a socket of its own, hence a random port
- * (RFC 5452 §9.2), that is connected to the server, and a random id; what doesn't fit both and the
- * question is dropped and counted, and the wait goes on.
+ * Anybody can send forged datagrams. So each query has its own socket, connected to the server,
+ * with a random port (RFC 5452 §9.2) and a random id. A datagram that doesn't match the port, the
+ * id and the question is dropped and counted, and the wait goes on.
  *
  *   resolve() -> each server in turn, ROUNDS times
  *        -> the first answer that isn't SERVFAIL, REFUSED or the like
  *
- * Limits: MAX_SOCKETS queries at a time; beyond, a query is refused at once and counted.
+ * Limits: MAX_SOCKETS queries at a time; any more are refused at once and counted.
  */
 import { randomInt } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
@@ -34,18 +34,18 @@ import {
 
 const MAX_SOCKETS = 256;
 const ROUNDS = 2;
-/** The first try's; the second round waits twice as long. */
+/** For the first round; the second waits twice as long. */
 const DATAGRAM_TIMEOUT_MS = 1_500;
 
 export interface DatagramUpstreamOptions {
   /** At least one. */
   readonly servers: readonly Destination[];
-  /** Asked again with the question of a truncated answer, for the server that gave it. */
+  /** The resolver that repeats a question by TCP when this server's answer was truncated. */
   readonly overStream: (server: Destination) => Resolver;
   readonly observer: Observer;
   /**
-   * A socket for queries to this server; where routes lead into the tunnel, one that is bound to a
-   * device (`socketOf`).
+   * Makes a socket for queries to this server. If the routes would lead into the tunnel, it must be
+   * bound to a device (`socketOf`).
    */
   readonly socketFor?: (server: Destination) => Socket;
   readonly timeoutMs?: number;
@@ -150,7 +150,8 @@ export class DatagramUpstream implements Resolver {
   ): Promise<Received> {
     return new Promise((resolve, reject) => {
       signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-      // Also ECONNREFUSED, which the server's "port unreachable" becomes on a connected socket.
+      // Includes ECONNREFUSED, which a connected socket reports for the server's "port
+      // unreachable".
       socket.on('error', reject);
       socket.on('message', (bytes) => {
         try {
@@ -158,8 +159,8 @@ export class DatagramUpstream implements Resolver {
           if (view.id === id && answersQuestion(bytes, view, question))
             return resolve({ bytes, view });
         } catch {
-          // Malformed. Anybody may have sent it, so the wait goes on, as after any other that isn't
-          // the answer.
+          // Malformed. Anybody may have sent it, so the wait goes on, as after any other wrong
+          // answer.
         }
         this.#options.observer.count('tunnel_dns_bad_answers_total');
       });
@@ -172,8 +173,8 @@ function defaultSocket({ host }: Destination): Socket {
 }
 
 /**
- * A socket for queries out of a descriptor that is bound to a device (native/addon.ts,
- * datagramSocketOnDevice); takes it over. Undefined: the routes lead there.
+ * A socket for queries from a descriptor that is bound to a device (native/addon.ts,
+ * datagramSocketOnDevice), which it takes over. Undefined: an unbound socket; the routes decide.
  */
 export function socketOf(fd: number | undefined, server: Destination): Socket {
   const socket = defaultSocket(server);

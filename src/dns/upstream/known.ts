@@ -1,20 +1,21 @@
 /**
- * Which names an address was answered for: so that a connection to the address can still be
- * decided, and opened, by name.
+ * Remembers the names for which an address was the answer, so that a connection to the address can
+ * still be decided on, and opened, by name.
  *
  *   upstream behind the jump host -> RecordingResolver -> cache -> server
  *                                          └─> KnownNames: 10.77.0.11 -> www.corp.example, ...
  *
- * Both the name that was asked for and the one that its aliases lead to are kept, for as long as
- * the record's TTL says, and KEPT_AFTER_MS more, because programs connect a little later than they
- * ask, and may have been answered out of the cache.
+ * Both the name that was asked for and the one that its aliases lead to are kept, for the record's
+ * TTL and KEPT_AFTER_MS more: programs connect a little later than they ask, and may have been
+ * answered from the cache.
  *
- * What resolvers behind the jump host say and what this machine's own say are kept apart
- * (dns/server/nameservice.ts). Only the former decides what goes into the tunnel: the latter could
- * otherwise send connections for any address there, under any name.
+ * Answers from behind the jump host and answers from this machine's own resolvers are kept apart
+ * (dns/server/nameservice.ts). Only those from behind the jump host decide what goes into the
+ * tunnel. Otherwise the local resolvers could send connections for any address there, under any
+ * name.
  *
- * Limits: MAX_KNOWN addresses, beyond which the one that was answered longest ago goes;
- * MAX_NAMES_OF_AN_ADDRESS. Counted.
+ * Limits: MAX_KNOWN addresses, and MAX_NAMES_OF_AN_ADDRESS for each. Beyond them the one that was
+ * answered longest ago is forgotten, and counted.
  */
 
 import { LruMap } from '../../base/lrumap.ts';
@@ -48,7 +49,7 @@ export class KnownNames {
     this.#names = new LruMap({ limit: MAX_KNOWN, evicted: this.#forgotten });
   }
 
-  /** The names of a canonical address, the one that was answered last first. */
+  /** The names of a canonical address, the most recently answered first. */
   of(address: string): string[] {
     const now = this.#now();
     const names = [...(this.#names.peek(address) ?? [])];
@@ -58,7 +59,7 @@ export class KnownNames {
       .reverse();
   }
 
-  /** A name that no host has is not kept: what is kept may be dialled. */
+  /** Ignores a name that isn't a valid host name, because names kept here may be dialled. */
   add(name: string, { address, ttl }: Pick<AddressRecord, 'address' | 'ttl'>): void {
     if (!isCanonicalName(name)) return;
     let names = this.#names.get(address);
@@ -71,13 +72,13 @@ export class KnownNames {
 }
 
 /**
- * The book of names of a tunnel. It is there from the start, also before anybody answers queries:
- * what decides and opens connections by name reads in it, and resolvers write into it.
+ * A tunnel's book of names. Resolvers write to it; the policy and the connector, which decide on
+ * and open connections by name, read it. It exists from the start, before any query is answered.
  */
 export class NameBook {
   /** What resolvers behind the jump host have answered: decides what goes into the tunnel. */
   readonly behind: KnownNames;
-  /** What this machine's own resolvers have answered, as far as that is kept. */
+  /** What this machine's own resolvers have answered, if that is kept. */
   readonly here: KnownNames;
   #own: readonly string[] = [];
 
@@ -92,15 +93,15 @@ export class NameBook {
   }
 
   /**
-   * The same, and what this machine's own resolvers have said: good for what goes past the tunnel,
-   * never for sending something into it.
+   * Those names, and the ones from this machine's own resolvers. Use them only for connections past
+   * the tunnel, never to send something into it.
    */
   namesPastTunnel(address: string): readonly string[] {
     return [...this.behind.of(address), ...this.here.of(address)];
   }
 
   /**
-   * The names that are resolved to find the jump host, canonical: only this machine's own resolvers
+   * The names that are resolved to find the jump host, canonical. Only this machine's own resolvers
    * can be asked for them.
    */
   get own(): readonly string[] {
@@ -112,7 +113,7 @@ export class NameBook {
   }
 }
 
-/** Passes answers on, and keeps what they say. */
+/** Passes answers on, and records their addresses. */
 export class RecordingResolver implements Resolver {
   readonly #upstream: Resolver;
   readonly #known: KnownNames;

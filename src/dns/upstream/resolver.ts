@@ -1,6 +1,6 @@
 /**
- * What answers questions for the server: an upstream, or a cache in front of one. And what both
- * make of the octets that an upstream sends.
+ * A Resolver answers questions for the server: it is an upstream, or a cache in front of one. This
+ * file also has what both do with the octets that an upstream sends.
  *
  *   dns/server/server.ts
  *     -> CachingResolver (cache.ts) -> StreamUpstream (stream.ts)      through the tunnel
@@ -12,25 +12,20 @@ import { Flag, type MessageView, Rcode, Section, sameName, Type, viewOf } from '
 import type { Question } from '../wire/query.ts';
 
 export interface Resolver {
-  /**
-   * Rejects with TunnelError `dns-*` when there is no answer; one that says SERVFAIL is an answer.
-   */
+  /** Rejects with TunnelError `dns-*` if there is no answer. SERVFAIL is an answer. */
   resolve(question: Question): Promise<UpstreamAnswer>;
-  /** Rejects what waits. May be called more than once. */
+  /** Rejects the queries that wait. May be called more than once. */
   close(): void;
 }
 
-/** A day: as long as other resolvers keep records at most. In seconds. */
+/** A day, which is the most that other resolvers keep records. In seconds. */
 const MAX_TTL = 86_400;
-/**
- * RFC 2308 §5 advises one to three hours; a name that was just made should be found sooner. In
- * seconds.
- */
+/** RFC 2308 §5 advises one to three hours, but a new name should be found sooner. In seconds. */
 const MAX_NEGATIVE_TTL = 900;
 /** RFC 9520 §3.2 asks for at least this. In seconds. */
 export const FAILURE_TTL = 1;
 
-/** Whether it is an answer, and one to this question. */
+/** Whether the message is an answer to this question. */
 export function answersQuestion(bytes: Uint8Array, view: MessageView, question: Question): boolean {
   if ((view.flags & Flag.QR) === 0 || ((view.flags >> 11) & 0xf) !== 0) return false;
   const [asked] = view.questions;
@@ -43,7 +38,7 @@ export function answersQuestion(bytes: Uint8Array, view: MessageView, question: 
 }
 
 /**
- * Whether the upstream has answered a query with EDNS as one that doesn't know it (RFC 6891 §7).
+ * Whether the answer to a query with EDNS shows that the upstream doesn't know EDNS (RFC 6891 §7).
  */
 export function rejectsEdns(view: MessageView): boolean {
   const rcode = view.flags & 0xf;
@@ -62,20 +57,21 @@ export function isUnhelpful(rcode: number): boolean {
 }
 
 /**
- * What is relayed of an answer that `answersQuestion` has accepted: its first two sections. The
- * third says of other names what nobody has asked: an SRV or MX record's hints are real addresses
- * that lead around the tunnel, where the name itself is answered with a virtual one. Clients can do
- * without (RFC 1034 §5.3.1), and ask.
+ * The part to relay of an answer that `answersQuestion` has accepted: its first two sections. The
+ * third has records of other names, which nobody asked for. With an SRV or MX record these are real
+ * addresses that lead around the tunnel, although a query for the name itself gets a virtual
+ * address. Clients can do without them (RFC 1034 §5.3.1), and ask.
  */
 export function takeAnswer(bytes: Uint8Array, view: MessageView): UpstreamAnswer {
   const third = view.records.filter(({ section }) => section === Section.ADDITIONAL);
   const option = third.find(({ type }) => type === Type.OPT);
   const octets = viewOf(bytes);
   const extended = option === undefined ? 0 : octets.getUint8(option.ttlOffset);
-  // Pointers lead backwards, so what stands before can do without what follows.
+  // Pointers lead backwards, so the octets before `end` don't need those after it.
   const end = third[0]?.start ?? bytes.length;
   const records = view.records.filter(({ start }) => start < end);
-  // A copy, which Buffer's slice() isn't: it is kept, and would keep all that it was received with.
+  // A copy, which Buffer's slice() isn't: a cached slice would keep the whole received buffer
+  // alive.
   const message = new Uint8Array(bytes.subarray(0, end));
   const stripped = viewOf(message);
   stripped.setUint16(0, 0);
@@ -101,7 +97,7 @@ export function lifetime(
     const soa = view.records.find(
       ({ section, type }) => section === Section.AUTHORITY && type === Type.SOA,
     );
-    // Without one it may be a referral, or nothing that can be relied on.
+    // Without an SOA record it may be a referral, or can't be relied on.
     if (soa === undefined) return 0;
     // The data was checked: its last four octets are MINIMUM.
     ttls.push(readTtl(octets, soa.ttlOffset), readTtl(octets, soa.dataEnd - 4), MAX_NEGATIVE_TTL);
@@ -109,18 +105,18 @@ export function lifetime(
   return Math.min(...ttls);
 }
 
-/** RFC 2181 §8: one with the highest bit set is 0. */
+/** RFC 2181 §8: a TTL with the highest bit set is read as 0. */
 function readTtl(octets: DataView, offset: number): number {
   const ttl = octets.getUint32(offset);
   return ttl > 0x7fff_ffff ? 0 : Math.min(ttl, MAX_TTL);
 }
 
-/** Whether there is anything in the answer section. */
+/** Whether the answer section has any records. */
 export function hasAnswers({ message }: UpstreamAnswer): boolean {
   return viewOf(message).getUint16(6) > 0;
 }
 
-/** Why a resolver has given no answer to a query. */
+/** Why a resolver gave no answer to a query. */
 export type UpstreamFailure = 'busy' | 'timeout' | 'closed' | 'unreachable' | 'malformed';
 
 export function upstreamError(

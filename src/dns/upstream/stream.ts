@@ -1,17 +1,17 @@
 /**
- * The resolvers behind the jump host, asked by TCP through the tunnel (RFC 7766).
+ * Asks the resolvers behind the jump host by TCP through the tunnel (RFC 7766).
  *
- *   resolve() -> the servers in the order given, those that failed lately last
- *             -> the server's one connection (connection.ts), opened when there is something to ask
- *             -> an answer; or the next server: no connection, no answer in time, SERVFAIL,
- *                REFUSED, NOTIMP
+ *   resolve() -> the servers in the order given; those that failed recently come last
+ *             -> the server's one connection (connection.ts), opened for the first query
+ *             -> the answer, or the next server after: no connection, no answer in time, SERVFAIL,
+ *                REFUSED, NOTIMP, FORMERR
  *
- * A server may close a connection at any time, also under queries on their way (RFC 7766 §6.2.4);
- * these are sent again on another connection: once, or as often as each connection has answered
- * something (dnsmasq closes after a hundred answers). So each query ends within TOTAL_TIMEOUT_MS,
- * and a link that is down makes names fail, never go elsewhere.
+ * A server may close a connection at any time, even while queries wait (RFC 7766 §6.2.4). These are
+ * sent again on another connection: once, and then for as long as each connection has answered
+ * something (dnsmasq closes after a hundred answers). Every query ends within TOTAL_TIMEOUT_MS.
+ * While the link is down names fail; they are never sent elsewhere.
  *
- * Limits: MAX_IN_FLIGHT queries; beyond, a query is refused at once and counted.
+ * Limits: MAX_IN_FLIGHT queries; any more are refused at once and counted.
  */
 import type { Duplex } from 'node:stream';
 import type { GiveUpSignal } from '../../base/giveup.ts';
@@ -26,11 +26,11 @@ import { type Received, StreamConnection } from './connection.ts';
 import { isUnhelpful, type Resolver, rejectsEdns, takeAnswer, upstreamError } from './resolver.ts';
 
 export const MAX_IN_FLIGHT = 1024;
-/** For one server: its recursion may take seconds, and the client's patience is about 5 s a try. */
+/** For one server. Its recursion may take seconds, and clients wait about 5 s for each try. */
 const ATTEMPT_TIMEOUT_MS = 4_000;
-/** For all of them together, opening connections included. */
+/** For all servers together, including the time to open connections. */
 const TOTAL_TIMEOUT_MS = 10_000;
-/** A server that failed is asked last for so long. */
+/** For this long after a failure, a server is asked last. */
 const AVOID_MS = 30_000;
 
 export interface StreamUpstreamOptions {
@@ -51,7 +51,7 @@ interface Server {
   connection: Promise<StreamConnection> | undefined;
   /** In ms of performance.now(). */
   avoidUntil: number;
-  /** It has not shown that it doesn't know EDNS. */
+  /** False once it has shown that it doesn't know EDNS. */
   edns: boolean;
 }
 
@@ -93,7 +93,7 @@ export class StreamUpstream implements Resolver {
     for (const server of this.#servers) {
       server.connection?.then(
         (connection) => connection.close(),
-        () => {}, // there is none to close
+        () => {}, // it failed to open, so there is nothing to close
       );
     }
   }
@@ -130,7 +130,7 @@ export class StreamUpstream implements Resolver {
     if (this.#closing.signal.aborted) return;
     const now = performance.now();
     const message = `${formatDestination(server.destination)}: ${reasonOf(error)}`;
-    // Each failure of a server that is known to fail would only repeat it.
+    // If the server is already known to fail, a second warning would only repeat the first.
     this.#options.observer.log(
       server.avoidUntil > now ? 'debug' : 'warning',
       `resolver ${message}`,
@@ -153,8 +153,8 @@ export class StreamUpstream implements Resolver {
         server.edns = false;
       } catch (error) {
         const closed = error instanceof TunnelError && error.code === 'dns-closed';
-        const again = retries === 0 || connection.answered > before;
-        if (!closed || !again || performance.now() >= deadline || this.#closing.signal.aborted)
+        const mayRetry = retries === 0 || connection.answered > before;
+        if (!closed || !mayRetry || performance.now() >= deadline || this.#closing.signal.aborted)
           throw error;
         this.#options.observer.count('tunnel_dns_upstream_retries_total');
       }
@@ -165,13 +165,13 @@ export class StreamUpstream implements Resolver {
     return this.#options.attemptTimeoutMs ?? ATTEMPT_TIMEOUT_MS;
   }
 
-  /** The server's connection, opened once for all that wait for it. */
+  /** The server's connection, opened once for all queries that wait for it. */
   async #connection(server: Server, deadline: number): Promise<StreamConnection> {
     const known = server.connection;
-    // Whoever opened it has reported why it failed.
+    // The query that opened it has reported why it failed.
     const current = await known?.catch(() => undefined);
     if (current !== undefined && !current.closed) return current;
-    // Unless somebody else who waited has opened another meanwhile.
+    // Another waiting query may have opened a new one in the meantime.
     if (server.connection === known || server.connection === undefined) {
       const opening = this.#open(server.destination, deadline);
       server.connection = opening;

@@ -1,31 +1,30 @@
 /**
- * DNS messages that this program writes: its own answers, what it makes of an upstream's, and its
- * queries to upstreams.
+ * Writes DNS messages: our own answers, relayed answers, and queries to upstreams.
  *
  * Records are encoded by dns-packet. The question is copied octet by octet instead, so that an
- * answer repeats the case of the query's name (resolvers that mix it to detect forgeries compare)
- * and whatever octets it has. dns-packet compresses nothing, so the records can be put behind the
- * question without changing them.
+ * answer repeats the name's exact octets and case (some resolvers mix the case to detect
+ * forgeries). dns-packet doesn't compress names, so the records can be put after the question
+ * unchanged.
  */
 import { type Answer, encode } from 'dns-packet';
 import { Flag, HEADER_SIZE, Type, viewOf } from './message.ts';
 import type { Query, Question } from './query.ts';
 
-/** What this program takes in a UDP datagram: passes everywhere unfragmented. */
+/** The largest UDP payload that we accept: it passes everywhere unfragmented. */
 const UDP_PAYLOAD = 1232;
 /** Root, type, class, TTL, length: an OPT record without options. */
 const OPT_SIZE = 11;
 const DO = 0x8000;
 
 export interface AnswerBody {
-  /** 12 bits; beyond 15 only to clients that know EDNS. */
+  /** 12 bits; above 15 only for clients that know EDNS. */
   readonly rcode: number;
   readonly authoritative?: boolean;
   readonly answers?: readonly Answer[];
   readonly authorities?: readonly Answer[];
 }
 
-/** An answer of our own. */
+/** One of our own answers. */
 export function composeAnswer(query: Query, body: AnswerBody): Uint8Array {
   const flags =
     (body.authoritative ? Flag.AA : 0) |
@@ -44,9 +43,7 @@ export function composeAnswer(query: Query, body: AnswerBody): Uint8Array {
   return withQuestion(encoded, query.question);
 }
 
-/**
- * An answer to a message that could not be read: its header's id, opcode and RD, and nothing else.
- */
+/** An answer to a message that can't be parsed: a header with the message's id, opcode and RD. */
 export function composeFault(bytes: Uint8Array, rcode: number): Uint8Array {
   const answer = new Uint8Array(HEADER_SIZE);
   answer.set(bytes.subarray(0, 2));
@@ -55,9 +52,7 @@ export function composeFault(bytes: Uint8Array, rcode: number): Uint8Array {
   return answer;
 }
 
-/**
- * A query to an upstream. Nothing of the client's goes along but what it asks: no options, no id.
- */
+/** A query to an upstream. It repeats only the client's question, not its options or id. */
 export function composeQuery(question: Question, options: { readonly edns: boolean }): Uint8Array {
   const encoded = encode({
     type: 'query',
@@ -68,21 +63,21 @@ export function composeQuery(question: Question, options: { readonly edns: boole
   return withQuestion(encoded, question);
 }
 
-/** An answer of an upstream, checked and stripped of its additional section. */
+/** An upstream's answer, checked and without its additional section. */
 export interface UpstreamAnswer {
   /** With id 0. */
   readonly message: Uint8Array;
   /** 12 bits. */
   readonly rcode: number;
-  /** Where its TTLs stand. */
+  /** Where the TTLs are in `message`. */
   readonly ttlOffsets: readonly number[];
   /** Whole seconds since it was received. */
   readonly age: number;
 }
 
 /**
- * What a client gets of an upstream's answer. The names are equal but for case, so the question's
- * place is the same; the type may be another one, when ANY was answered with what A was.
+ * Turns an upstream's answer into one for the client. The names differ at most in case, so the
+ * question has the same length. Its type may differ: an answer for A may serve ANY.
  */
 export function relayAnswer(query: Query, answer: UpstreamAnswer): Uint8Array {
   const { question, edns } = query;
@@ -92,7 +87,7 @@ export function relayAnswer(query: Query, answer: UpstreamAnswer): Uint8Array {
   relayed.set(question.wire, HEADER_SIZE);
   const view = viewOf(relayed);
   view.setUint16(HEADER_SIZE + question.wire.length, question.type);
-  // RFC 6840 §5.8: AD tells only those something who ask for it.
+  // RFC 6840 §5.8: only a client that asks for AD gets it.
   const kept = (query.flags & Flag.AD) !== 0 || edns?.dnssecOk === true ? Flag.AD : 0;
   const flags =
     Flag.QR | Flag.RA | (query.flags & (Flag.RD | Flag.CD)) | (view.getUint16(2) & kept);
@@ -107,14 +102,14 @@ export function relayAnswer(query: Query, answer: UpstreamAnswer): Uint8Array {
   return relayed;
 }
 
-/** The most that a client takes in a datagram. */
+/** The largest answer that the client accepts in a datagram. */
 export function datagramLimit({ edns }: Query): number {
   return edns === undefined ? 512 : Math.min(edns.payload, UDP_PAYLOAD);
 }
 
 /**
- * The answer itself where it fits; otherwise one that says "truncated", upon which clients ask by
- * TCP (RFC 7766 §5).
+ * The answer itself if it fits. Otherwise one that says "truncated", so that the client asks by TCP
+ * (RFC 7766 §5).
  */
 export function fitAnswer(query: Query, answer: Uint8Array, limit: number): Uint8Array {
   if (answer.length <= limit) return answer;
@@ -159,7 +154,7 @@ function optionRecord(extendedRcode: number, dnssecOk: boolean): Answer {
   };
 }
 
-/** The same in place. */
+/** Writes that record in place; the octets must be 0 before. */
 function appendOption(view: DataView, at: number, extendedRcode: number, dnssecOk: boolean): void {
   view.setUint16(at + 1, Type.OPT);
   view.setUint16(at + 3, UDP_PAYLOAD);

@@ -1,23 +1,22 @@
 /**
- * DNS messages as they arrive (RFC 1035 §4), checked once and then read without further checks.
+ * Parses DNS messages as they arrive (RFC 1035 §4): checked once, then read without further checks.
  *
- * dns-packet decodes what is well formed; what comes from the network need not be. It reads beyond
- * the end of short records, loses octets that aren't UTF-8, takes a dot inside a label for the end
- * of one, and follows each pointer that leads backwards for as long as there are any. So
- * `readMessage` goes over the octets first and finds where everything stands; relayed answers are
- * then patched in place (id, case of the question, TTLs) and never decoded at all.
+ * dns-packet decodes well-formed messages only. It reads beyond the end of short records, loses
+ * octets that aren't UTF-8, takes a dot inside a label for its end, and follows backward pointers
+ * without a limit. So `readMessage` checks the octets first and finds where everything is. Relayed
+ * answers are patched in place (id, case of the question, TTLs) and never decoded at all.
  *
- * Limits: a name is at most 255 octets (§3.1) and MAX_POINTERS pointers, each of which leads
- * backwards, so that no message costs more than its length times a constant. Octets behind the last
+ * Limits: a name has at most 255 octets (§3.1) and MAX_POINTERS pointers, each of which leads
+ * backwards. So the cost of a message is at most its length times a constant. Octets after the last
  * record are an error.
  */
 
 export const HEADER_SIZE = 12;
-/** Two octets of length go before each message on a stream (§4.2.2). */
+/** On a stream two octets of length go before each message (§4.2.2). */
 export const MAX_MESSAGE = 65_535;
 /** RFC 1035 §3.1, with the root's octet. */
 const MAX_NAME_OCTETS = 255;
-/** A name has at most 127 labels, so that more pointers can't be of any use. */
+/** A name has at most 127 labels, so more pointers are of no use. */
 const MAX_POINTERS = 127;
 
 export const Flag = {
@@ -41,7 +40,7 @@ export const Rcode = {
   BADVERS: 16,
 } as const;
 
-/** Record types by number; those that only queries have, too. */
+/** Record types by number, including those for queries only. */
 export const Type = {
   A: 1,
   NS: 2,
@@ -75,12 +74,12 @@ export class MessageError extends Error {
 }
 
 export interface QuestionView {
-  /** The octets of the name, length octets included, as they stand in the message. */
+  /** The octets of the name as they are in the message, length octets included. */
   readonly nameStart: number;
   readonly nameEnd: number;
   readonly type: number;
   readonly class: number;
-  /** Behind type and class. */
+  /** After type and class. */
   readonly end: number;
 }
 
@@ -123,7 +122,7 @@ export function readMessage(bytes: Uint8Array): MessageView {
     }
   }
   if (offset !== bytes.length)
-    throw new MessageError(`${bytes.length - offset} octets behind the message`);
+    throw new MessageError(`${bytes.length - offset} octets after the message`);
   return { id: view.getUint16(0), flags: view.getUint16(2), questions, records };
 }
 
@@ -169,8 +168,8 @@ function readRecord(
 }
 
 /**
- * What a client will decode without looking twice: addresses, and the names that may be compressed
- * (RFC 3597 §4).
+ * Checks the data that clients decode without checks: addresses, and the names that may be
+ * compressed (RFC 3597 §4).
  */
 function checkData(bytes: Uint8Array, type: number, start: number, end: number): void {
   const length = end - start;
@@ -187,8 +186,8 @@ function checkData(bytes: Uint8Array, type: number, start: number, end: number):
 }
 
 /**
- * Checks the name at `offset`; returns where it ends in the message. `limit`: its own octets end
- * before that.
+ * Checks the name at `offset` and returns where it ends in the message. `limit`: where its own
+ * octets (without those that pointers lead to) must end.
  */
 function skipName(bytes: Uint8Array, offset: number, limit = bytes.length): number {
   let end: number | undefined;
@@ -203,10 +202,10 @@ function skipName(bytes: Uint8Array, offset: number, limit = bytes.length): numb
     if (length >= 0xc0) {
       if (at + 2 > bound) throw new MessageError('a name that is cut off');
       const target = ((length & 0x3f) << 8) | (bytes[at + 1] ?? 0);
-      // §4.1.4: a prior occurrence. So a chain of pointers ends.
+      // §4.1.4: a pointer leads to a prior occurrence. So a chain of pointers ends.
       if (target >= earliest || target < HEADER_SIZE)
         throw new MessageError('a pointer that leads nowhere');
-      if (++pointers > MAX_POINTERS) throw new MessageError('a name of too many pointers');
+      if (++pointers > MAX_POINTERS) throw new MessageError('a name with too many pointers');
       end ??= at + 2;
       earliest = target;
       at = target;
@@ -238,8 +237,8 @@ export function plainName(bytes: Uint8Array, offset: number): Uint8Array {
 
 /**
  * The text of a checked name without pointers (a question's): labels in lower case, joined by dots;
- * `.` for the root. Octets that no host name has are written as in zone files (\DDD, RFC 1035
- * §5.1), so different names have different texts.
+ * `.` for the root. Octets that host names can't contain are written as in zone files (\DDD, RFC
+ * 1035 §5.1), so different names have different texts.
  */
 export function nameText(wire: Uint8Array): string {
   const labels: string[] = [];
@@ -267,7 +266,7 @@ function labelText(label: Uint8Array): string {
   return text;
 }
 
-/** Whether two names without pointers are the same but for the case of their letters (RFC 4343). */
+/** Whether two names without pointers differ at most in the case of their letters (RFC 4343). */
 export function sameName(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) {
@@ -280,7 +279,7 @@ export function sameName(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
-/** A copy with its length before it, as streams carry it (RFC 1035 §4.2.2). */
+/** A copy with its length in front, as streams carry it (RFC 1035 §4.2.2). */
 export function framed(message: Uint8Array): Buffer {
   const bytes = Buffer.alloc(2 + message.length);
   bytes.writeUInt16BE(message.length, 0);

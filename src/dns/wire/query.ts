@@ -1,12 +1,11 @@
 /**
- * What a client asks: the octets of a query, taken apart, or the answer that it gets because it
- * can't be taken so.
+ * Parses a client's query, or says how to answer one that can't be accepted.
  *
- *   not a message, or an answer itself    -> nothing: whoever sends answers to a server wants to be
- *                                         answered by somebody else
- *   malformed, or not exactly one question-> FORMERR (RFC 9619)
- *   another opcode than QUERY             -> NOTIMP
- *   a later version of EDNS               -> BADVERS (RFC 6891 §6.1.3)
+ *   not a message, or an answer itself      -> nothing: an answer to an answer could go back and
+ *                                              forth for ever
+ *   malformed, or not exactly one question  -> FORMERR (RFC 9619)
+ *   another opcode than QUERY               -> NOTIMP
+ *   a later version of EDNS                 -> BADVERS (RFC 6891 §6.1.3)
  */
 
 import { reasonOf } from '../../errors/reason.ts';
@@ -22,10 +21,10 @@ import {
   viewOf,
 } from './message.ts';
 
-/** RFC 6891 §6.2.3: a smaller one is read as this. */
+/** RFC 6891 §6.2.3: smaller values are read as this one. */
 const MIN_PAYLOAD = 512;
 
-/** What is asked of an upstream. `key` is equal for questions that have the same answer. */
+/** A question to an upstream. Questions with the same answer have the same `key`. */
 export interface Question {
   /** The octets of the name as the client wrote it: an answer repeats their case. */
   readonly wire: Uint8Array;
@@ -41,7 +40,7 @@ export interface Question {
 
 export interface Query {
   readonly id: number;
-  /** As they came. */
+  /** As received. */
   readonly flags: number;
   readonly question: Question;
   /** undefined: the client doesn't know EDNS, and its answer must not show any. */
@@ -50,7 +49,7 @@ export interface Query {
 
 export type ParsedQuery =
   | { readonly kind: 'query'; readonly query: Query }
-  /** To be answered with `rcode` alone; `query` where it could be read so far. */
+  /** To be answered with `rcode` alone. `query` is there if the question could be read. */
   | {
       readonly kind: 'fault';
       readonly rcode: number;
@@ -62,7 +61,7 @@ export type ParsedQuery =
 export function parseQuery(bytes: Uint8Array): ParsedQuery {
   if (bytes.length < HEADER_SIZE) return { kind: 'drop', why: 'it is too short' };
   const flags = viewOf(bytes).getUint16(2);
-  if ((flags & Flag.QR) !== 0) return { kind: 'drop', why: 'it is no query' };
+  if ((flags & Flag.QR) !== 0) return { kind: 'drop', why: 'it is not a query' };
   const fault = (rcode: number, why: string, query?: Query): ParsedQuery => ({
     kind: 'fault',
     rcode,
@@ -85,9 +84,9 @@ export function parseQuery(bytes: Uint8Array): ParsedQuery {
     ({ section, start }) => section !== Section.ADDITIONAL || bytes[start] !== 0,
   );
   if (options.length > 1 || misplaced)
-    return fault(Rcode.FORMERR, 'its OPT record is not as RFC 6891 has it');
+    return fault(Rcode.FORMERR, 'its OPT record does not follow RFC 6891');
 
-  // The TTL's octets of an OPT record: extended RCODE, version, flags (RFC 6891 §6.1.3).
+  // An OPT record's TTL holds the extended RCODE, version and flags (RFC 6891 §6.1.3).
   const dnssecOk = option !== undefined && ((bytes[option.ttlOffset + 2] ?? 0) & 0x80) !== 0;
   const edns =
     option === undefined ? undefined : { payload: Math.max(MIN_PAYLOAD, option.class), dnssecOk };

@@ -1,13 +1,13 @@
 /**
  * The catalogs of clouds, kept between runs:
  * `${XDG_CACHE_HOME:-~/.cache}/tunnel/openstack/NAME-HASH.json`, readable by the owner only.
- * Endpoints are kept and links of version documents; no credential and no token ever gets here. The
- * hash is over everything that the catalog depends on (address, type, user, project, whether
- * certificates were verified), so another project is another file, and what came unverified is
- * never taken for verified.
+ * The file contains endpoints and links of version documents, but no credential and no token. The
+ * hash covers everything that the catalog depends on (address, type, user, project, whether
+ * certificates were verified). So another project has another file, and an unverified catalog is
+ * never taken for a verified one.
  *
- * What is older than MAX_CATALOG_AGE_S counts as absent, and so does what can't be read or was
- * written by another version.
+ * A file counts as absent if it is older than MAX_CATALOG_AGE_S, can't be read, or was written by
+ * another version.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import {
@@ -26,17 +26,14 @@ import { type CatalogEndpoint, MAX_CATALOG_ENDPOINTS } from './catalog.ts';
 import { field, listAt, parseJson, textAt } from './json.ts';
 import type { VersionLink } from './versionlinks.ts';
 
-/**
- * A working day: endpoints change rarely, and --os-catalog refresh is there for when they do.
- * Seconds.
- */
+/** A working day: endpoints change rarely, and --os-catalog refresh helps when they do. Seconds. */
 export const MAX_CATALOG_AGE_S = 12 * 3600;
 const MAX_CACHE_BYTES = 8 * 1024 * 1024;
 const FORMAT = 1;
 
 export interface CachedCatalog {
   readonly endpoints: readonly CatalogEndpoint[];
-  /** undefined: version documents have not been asked. */
+  /** undefined: version documents have not been fetched. */
   readonly links: readonly VersionLink[] | undefined;
   /** Seconds since it was fetched. */
   readonly age: number;
@@ -56,7 +53,7 @@ export function cacheDirectory(
   return join(env['XDG_CACHE_HOME'] || join(home, '.cache'), 'tunnel', 'openstack');
 }
 
-/** What the catalog depends on, without the secrets. */
+/** A hash of everything that the catalog depends on, without the secrets. */
 function keyOf(cloud: Cloud): string {
   const { method, scope }: Authentication = cloud.authentication();
   const who =
@@ -85,13 +82,13 @@ export class CatalogCache {
     this.#options = options;
   }
 
-  /** undefined: none, or none that may be used. */
+  /** undefined: there is no usable catalog. */
   read(cloud: Cloud): CachedCatalog | undefined {
     const document = parseJson(this.#load(this.#path(cloud)));
     const fetched = field(document, 'fetched');
     if (field(document, 'format') !== FORMAT || typeof fetched !== 'number') return undefined;
     const age = (this.#options.now() - fetched) / 1000;
-    // A clock that was set back makes every age wrong.
+    // If the clock was set back, no age can be trusted.
     if (age < 0 || age > MAX_CATALOG_AGE_S) return undefined;
     const endpoints = listAt(document, 'endpoints')
       .flatMap(endpointOf)
@@ -103,7 +100,7 @@ export class CatalogCache {
     return endpoints.length === 0 ? undefined : { endpoints, links, age };
   }
 
-  /** Replaces the file as a whole. Throws what the file system throws. */
+  /** Replaces the whole file. Throws errors of the file system. */
   write(
     cloud: Cloud,
     endpoints: readonly CatalogEndpoint[],
@@ -139,7 +136,8 @@ export class CatalogCache {
   }
 
   /**
-   * Empty when there is none, when it belongs to somebody else, or others could have written it.
+   * Empty when there is no file, when it belongs to another user, or when others could have written
+   * it.
    */
   #load(path: string): string {
     let fd: number | undefined;
@@ -149,7 +147,7 @@ export class CatalogCache {
       const own = uid === process.getuid?.() && (mode & 0o022) === 0;
       return own && size <= MAX_CACHE_BYTES ? readFileSync(fd, 'utf8') : '';
     } catch {
-      // No cache is no error: the catalog is fetched.
+      // A missing cache is not an error: the catalog is fetched.
       return '';
     } finally {
       if (fd !== undefined) closeSync(fd);

@@ -1,10 +1,10 @@
 /**
- * The service catalog, and the endpoints of it that a client of this cloud will use.
+ * The service catalog, and which of its endpoints a client of this cloud will use.
  *
- * For each service: those in its region (or in any, where none is chosen), and of these the first
- * interface that it has. So `volumev3` and `volumev2` both count where the catalog has both; a
- * configured `<service>_endpoint_override` stands in for all the names of a service, also where the
- * catalog doesn't have it.
+ * For each service these are the endpoints in its region (in any region, if none is chosen), and of
+ * these only those with the first preferred interface that exists. So if the catalog has both
+ * `volumev3` and `volumev2`, both count. A configured `<service>_endpoint_override` replaces all
+ * names of a service, and counts even if the catalog doesn't have the service.
  */
 import { TunnelError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
@@ -14,19 +14,19 @@ import { officialType } from '../settings/servicetypes.ts';
 import { listAt, textAt } from './json.ts';
 
 /**
- * Of all services, regions and interfaces together. The largest public clouds have some hundred.
+ * For all services, regions and interfaces together. The largest public clouds have a few hundred.
  */
 export const MAX_CATALOG_ENDPOINTS = 4096;
 const MAX_TEXT = 255;
 
-/** One entry of the catalog as it came; the texts are printable. */
+/** One entry of the catalog, unfiltered; its texts are printable. */
 export interface CatalogEndpoint {
   /** `compute`, `volumev3` */
   readonly type: string;
-  /** `nova`; empty where there is none. */
+  /** `nova`; empty if it has no name. */
   readonly name: string;
   readonly interface: Interface;
-  /** `region_id` and `region`, which are mostly the same; empty where there is none. */
+  /** `region_id` and `region`, which are usually the same; empty if it has none. */
   readonly regions: readonly string[];
   /** Without user, query and fragment. */
   readonly url: string;
@@ -43,8 +43,8 @@ export interface Endpoint {
 }
 
 /**
- * Entries without type, known interface or usable URL, and those beyond MAX_CATALOG_ENDPOINTS, are
- * left out and counted.
+ * Skips and counts entries without a type, a known interface or a usable URL, and those beyond
+ * MAX_CATALOG_ENDPOINTS.
  */
 export function parseCatalog(catalog: unknown): {
   readonly endpoints: CatalogEndpoint[];
@@ -124,7 +124,7 @@ export function selectEndpoints(cloud: Cloud, catalog: readonly CatalogEndpoint[
   ];
 }
 
-/** What is known without the catalog: --os-catalog off. */
+/** The endpoints that are known without the catalog: --os-catalog off. */
 export function configuredEndpoints(cloud: Cloud): Endpoint[] {
   return [identityOf(cloud), ...overridesOf(cloud)];
 }

@@ -1,17 +1,17 @@
 /**
- * HTTP requests to the cloud over connections that somebody else makes: the tunnel's transport
- * opens the stream, TLS and HTTP are spoken on it here.
+ * HTTP requests to the cloud over the tunnel's connections: the transport opens the stream, and
+ * this file speaks TLS and HTTP on it.
  *
  *   URL -> connect({host, port}) -> TLS against the URL's own name
  *        -> one request, one answer, closed
  *
- * The address in the URL is never replaced by another, so the certificate is checked against the
- * name that the clients will check it against, too. One connection a request: there are few of
- * them, once in a run.
+ * The address in the URL is never replaced, so the certificate is checked against the same name
+ * that the clients will use. Each request has its own connection: there are only a few, once per
+ * run.
  *
- * Limits: REQUEST_TIMEOUT_MS for a request with all it needs, MAX_ANSWER_BYTES of body, Node's 16
- * KiB of header, MAX_REDIRECTS; redirects are followed only for GET, to the same host, and never
- * from https to http.
+ * Limits: REQUEST_TIMEOUT_MS for a request including connection and redirects, MAX_ANSWER_BYTES of
+ * body, Node's 16 KiB of header, MAX_REDIRECTS. Redirects are followed only for GET, only to the
+ * same host, and never from https to http.
  */
 import { type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http';
 import { isIP } from 'node:net';
@@ -28,11 +28,11 @@ import type { Observer } from '../../observe/observer.ts';
 import { printable } from '../../observe/printable.ts';
 
 /**
- * As long as clients of such APIs wait at most; sshd needs two minutes to give up an address that
- * drops packets.
+ * Clients of such APIs wait no longer. For an address that drops packets sshd needs two minutes to
+ * give up.
  */
 export const REQUEST_TIMEOUT_MS = 30_000;
-/** The largest catalogs seen have some hundred kilobytes. */
+/** The largest catalogs seen have a few hundred kilobytes. */
 export const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 const MAX_REDIRECTS = 5;
 
@@ -91,14 +91,14 @@ export class HttpClient {
   }
 
   /**
-   * Resolves with whatever status the server answers. Rejects with TunnelError:
+   * Resolves with any status that the server answers. Rejects with TunnelError:
    * openstack-unreachable (no connection), openstack-tls, openstack-timeout, openstack-answer (no
    * HTTP, too long, too many redirects); or with the signal's reason.
    */
   async request(asked: HttpRequest): Promise<HttpAnswer> {
     const { timeout = REQUEST_TIMEOUT_MS, signal: stop } = this.#options;
-    const late = AbortSignal.timeout(timeout);
-    const signal = stop === undefined ? late : AbortSignal.any([late, stop]);
+    const deadline = AbortSignal.timeout(timeout);
+    const signal = stop === undefined ? deadline : AbortSignal.any([deadline, stop]);
     let { url } = asked;
     try {
       for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
@@ -109,7 +109,7 @@ export class HttpClient {
       }
     } catch (error) {
       if (stop?.aborted === true) throw stop.reason;
-      if (!late.aborted) throw error;
+      if (!deadline.aborted) throw error;
       throw new TunnelError(
         'openstack-timeout',
         `${place(url)} has not answered within ${timeout / 1000} s`,
@@ -183,7 +183,7 @@ export class HttpClient {
         signal.removeEventListener('abort', abort);
         resolve(socket);
       });
-      // It stays: a socket may report more errors after the first.
+      // This listener stays: a socket may report more errors after the first.
       socket.on('error', reject);
       socket.once('close', () => reject(new Error('the server has closed the connection')));
     });
@@ -240,7 +240,7 @@ function exchange(
   });
 }
 
-/** Where to ask instead; undefined: this is the answer. */
+/** Where the answer redirects to; undefined: it doesn't redirect. */
 function redirection(
   method: 'GET' | 'POST',
   { status, headers, url }: HttpAnswer,
@@ -255,7 +255,7 @@ function redirection(
   )
     return next;
   throw new TunnelError('openstack-answer', `${place(url)} redirects to ${printable(location)}`, {
-    hint: 'write the final address into clouds.yaml as auth_url: a redirection elsewhere is not followed with credentials',
+    hint: 'write the final address into clouds.yaml as auth_url: a redirect to another address is not followed with credentials',
   });
 }
 

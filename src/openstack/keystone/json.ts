@@ -1,16 +1,16 @@
-/** JSON that a server has sent: nothing about its shape is taken for granted. */
+/** Reads JSON from a server, without any assumption about its shape. */
 
-/** undefined: it is no JSON. */
+/** undefined: it is not JSON. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // A proxy's or web server's page; the caller goes by the status.
+    // For example a page of a proxy or web server; the caller checks the status.
     return undefined;
   }
 }
 
-/** What stands at the end of a path of keys; undefined: it leads nowhere. */
+/** The value at the end of a path of keys; undefined: there is none. */
 export function field(value: unknown, ...keys: readonly string[]): unknown {
   let current = value;
   for (const key of keys) {

@@ -1,18 +1,18 @@
 /**
- * Keystone v3: from a cloud's credentials to its service catalog (Identity API v3, "Token
+ * Keystone v3: gets a cloud's service catalog for its credentials (Identity API v3, "Token
  * authentication").
  *
  *   auth_url ends in /v3     -> POST auth_url/auth/tokens
  *   auth_url has no version  -> GET it (200 or 300 with a list of versions), take the one whose id
  *                            is v3.*
  *
- * The catalog comes with the token. The token itself is in a header of the answer and is not even
- * looked at.
+ * The catalog comes with the token. The token itself is in a header of the answer, which is never
+ * read.
  *
- * Credentials go to the host that auth_url names and to no other: where a version's link points to
- * another host, port or scheme than the list came from (a Keystone that doesn't know of the TLS
- * proxy before it), the version's path below the list is used, and the link is handed on, because
- * openstacksdk will follow it.
+ * Credentials go only to the host that auth_url names. A version's link may point to another host,
+ * port or scheme than the list came from (if Keystone doesn't know about the TLS proxy in front of
+ * it). Then the version's path below the list is used instead. The link is returned to the caller,
+ * because openstacksdk will follow it.
  */
 import { TunnelError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
@@ -29,14 +29,13 @@ export interface KeystoneAnswer {
   readonly endpoints: readonly CatalogEndpoint[];
   /** How many entries of the catalog could not be used. */
   readonly unusable: number;
-  /** Links of the list of versions to other origins than it came from. */
+  /** Links in the list of versions to other origins than that of the list. */
   readonly foreignLinks: readonly URL[];
 }
 
 /**
- * Rejects with TunnelError: what HttpClient.request rejects with; openstack-identity (no Keystone
- * v3 there), openstack-auth-failed, openstack-catalog (nothing in it), and what
- * `cloud.authentication` throws.
+ * Rejects with TunnelError: openstack-identity (no Keystone v3 there), openstack-auth-failed,
+ * openstack-catalog (it is empty), and the errors of HttpClient.request and `cloud.authentication`.
  */
 export async function fetchCatalog(cloud: Cloud, http: HttpClient): Promise<KeystoneAnswer> {
   const authentication = cloud.authentication();
@@ -75,7 +74,7 @@ async function findIdentity(
   return { url: own ?? below(answer.url, 'v3'), foreignLinks };
 }
 
-/** `path` below what `url` names, whether or not that ends in a slash. */
+/** `path` below `url`, which may or may not end in a slash. */
 function below(url: URL, path: string): URL {
   const base = new URL(url);
   base.search = '';
@@ -134,11 +133,11 @@ function namedBody({ id, name, domainId, domainName }: Named): object {
 
 function refused(answer: HttpAnswer, cloud: Cloud, { method }: Authentication): TunnelError {
   const where = `Keystone at ${answer.url.host}`;
-  const said = field(parseJson(answer.body), 'error', 'message');
-  const text = typeof said === 'string' ? printable(said).slice(0, MAX_QUOTED_ANSWER) : '';
+  const reason = field(parseJson(answer.body), 'error', 'message');
+  const text = typeof reason === 'string' ? printable(reason).slice(0, MAX_QUOTED_ANSWER) : '';
   const detail = text === '' ? '' : `: ${text}`;
-  // A token that has expired or was revoked is one that isn't found; where auth_url is wrong, no
-  // token is spoken of.
+  // For an expired or revoked token Keystone answers that the token isn't found. If auth_url is
+  // wrong, the answer doesn't mention a token.
   const unknownToken = answer.status === 404 && method.kind === 'token' && /\btoken\b/i.test(text);
   if (answer.status === 401 || answer.status === 403 || unknownToken) {
     const receipt = answer.headers['openstack-auth-receipt'] !== undefined;
@@ -175,7 +174,7 @@ function emptyCatalog(cloud: Cloud, { scope, method }: Authentication): TunnelEr
     `Keystone gives the cloud ${quoted(cloud.name)} no service catalog`,
     {
       hint: unscoped
-        ? 'set project_name or project_id: without a project there is none'
+        ? 'set project_name or project_id: without a project there is no catalog'
         : 'check the project with your provider',
     },
   );

@@ -1,9 +1,9 @@
 /**
- * Hosts that only version documents name. Clients ask a service for its versions and then follow
- * the link of the version that they speak; behind a proxy that link often has another host or port
- * than the catalog. Asked for are, for each host of the catalog, the address without project and
- * version, and the one with version. No token is sent: version documents are public, and where one
- * isn't, there is nothing to be learned.
+ * Finds hosts that only version documents name. Clients ask a service for its versions and then
+ * follow the link of the version that they speak. Behind a proxy that link often has another host
+ * or port than the catalog. For each endpoint of the catalog up to two documents are fetched: the
+ * address without project and version, and the address with the version. No token is sent: version
+ * documents are public, and one that isn't is skipped.
  */
 import { TunnelError } from '../../errors/errors.ts';
 import type { Observer } from '../../observe/observer.ts';
@@ -11,20 +11,20 @@ import type { Endpoint } from './catalog.ts';
 import type { HttpClient } from './http.ts';
 import { parseVersions } from './versions.ts';
 
-/** Documents asked for in one run; the rest is left out, and the log says so. */
+/** Documents fetched in one run. The rest is skipped, and the log says so. */
 export const MAX_VERSION_DOCUMENTS = 64;
-/** Requests at a time: opens by name are answered by the jump host one after the other. */
+/** Requests at a time: the jump host answers opens by name one after the other. */
 const CONCURRENCY = 4;
 
 export interface VersionLink {
-  /** The service whose document it stands in. */
+  /** The service whose document has the link. */
   readonly type: string;
   readonly url: URL;
 }
 
 /**
- * Links to other hosts or ports than the endpoints have. A document that can't be had is passed
- * over.
+ * Links to other hosts or ports than those of the endpoints. A document that can't be fetched is
+ * skipped.
  */
 export async function findVersionLinks(
   endpoints: readonly Endpoint[],
@@ -46,7 +46,7 @@ export async function findVersionLinks(
     );
   }
   const found = new Map<string, VersionLink>();
-  // Workers take from one list; none of them rejects but with the signal's reason.
+  // Workers take from one list; they reject only with the signal's reason.
   const work = asked.values();
   const worker = async (): Promise<void> => {
     for (const [document, type] of work) {

@@ -1,21 +1,21 @@
 /**
- * Version documents: what an OpenStack service answers at an address without version, and often at
- * one with. The forms differ by service and age: `{"versions": [...]}`, `{"versions": {"values":
- * [...]}}`, `{"version": {...}}`, or one version bare.
+ * Version documents: the answer of an OpenStack service at an address without a version, and often
+ * at one with a version. The forms differ by service and age: `{"versions": [...]}`, `{"versions":
+ * {"values": [...]}}`, `{"version": {...}}`, or a bare version.
  */
 import { field, listAt, parseJson, textAt } from './json.ts';
 
-/** More versions than this no service has ever had. */
+/** No service has ever had more versions than this. */
 const MAX_VERSIONS = 64;
 
 export interface Version {
   /** `v3.14`, `v2.0` */
   readonly id: string;
-  /** http and https only, resolved against the document's own address. */
+  /** Only http and https, resolved against the document's own address. */
   readonly links: readonly URL[];
 }
 
-/** Empty where the text is no version document. */
+/** Empty if the text is not a version document. */
 export function parseVersions(text: string, base: URL): Version[] {
   const document = parseJson(text);
   const lists = [listAt(document, 'versions'), listAt(document, 'versions', 'values')];
@@ -27,7 +27,7 @@ export function parseVersions(text: string, base: URL): Version[] {
   });
 }
 
-/** Of a version's links only `self` is an address of the API; others lead to documentation. */
+/** Only the link `self` of a version is an address of the API; others lead to documentation. */
 function linksOf(entry: unknown, base: URL): URL[] {
   return listAt(entry, 'links').flatMap((link) => {
     const href = textAt(link, 'href');

@@ -1,9 +1,9 @@
 /**
- * The report of `tunnel openstack`: which addresses a cloud needs, what the jump host says to each,
- * and what to ask its administrator and the cloud's for.
+ * The report of `tunnel openstack`: which addresses a cloud needs, whether the jump host opens
+ * each, and what to ask its administrator and the cloud's administrator for.
  *
- * Whether the jump host permits an address is found out by opening it: no answer but "prohibited"
- * comes from sshd itself, all others come from beyond its PermitOpen.
+ * To find out whether the jump host permits an address, the report opens it. Only the answer
+ * "prohibited" comes from sshd itself; for any other answer its PermitOpen has let the open pass.
  */
 import { within } from '../../base/within.ts';
 import type { ReportFormat } from '../../config/openstackreport.ts';
@@ -18,11 +18,12 @@ import { type CloudTargets, formatAge } from '../targets/targets.ts';
 /** Opens at a time: sshd resolves names one after the other. */
 const CONCURRENCY = 4;
 /**
- * Milliseconds for one open: sshd itself would wait two minutes for an address that drops packets.
+ * Limit for one open, in milliseconds: sshd itself would wait two minutes for an address that drops
+ * packets.
  */
 export const PROBE_TIMEOUT_MS = 10_000;
 
-/** What became of opening a target. */
+/** The result of opening a target. */
 export type Probe =
   | { readonly outcome: 'open' }
   | { readonly outcome: Refusal; readonly why: string };
@@ -36,11 +37,10 @@ export interface CloudReport {
   readonly found: CloudTargets;
   readonly targets: readonly ProbedTarget[];
   /**
-   * Hosts that only version documents name, where they were not asked for as targets
-   * (--os-follow-links).
+   * Hosts that only version documents name, if they are not wanted as targets (--os-follow-links).
    */
   readonly linkedOnly: readonly CloudTarget[];
-  /** Addresses from which the jump host is expected to connect: those that it was reached at. */
+  /** The addresses at which the jump host was reached: it probably connects from these. */
   readonly sources: readonly string[];
 }
 
@@ -103,23 +103,21 @@ export function formatReport(report: CloudReport, format: ReportFormat): string 
 }
 
 /**
- * For sshd_config(5): one line, because sshd takes only the first PermitOpen that it reads. Without
- * targets: `none`.
+ * For sshd_config(5). It is one line, because sshd uses only the first PermitOpen that it reads.
+ * Without targets: `none`.
  */
 export function permitOpenLine(targets: readonly Destination[]): string {
   return `PermitOpen ${targets.map(formatDestination).join(' ') || 'none'}`;
 }
 
-/**
- * For the key's options in authorized_keys (sshd(8)), where each address has an option of its own.
- */
+/** For the key's options in authorized_keys (sshd(8)), where each address is a separate option. */
 function permitOpenOptions(targets: readonly Destination[]): string {
   return targets.map((target) => `permitopen="${formatDestination(target)}"`).join(',');
 }
 
 /**
- * What to ask the cloud's side for, where the API admits only listed sources: one line for each
- * kind of list.
+ * What to ask the cloud's administrator for, if the API admits only listed sources: one line for
+ * each kind of list.
  */
 export function admissionLines({ sources, targets }: CloudReport): string[] {
   const ports = [...new Set(targets.map(({ port }) => port))].sort((a, b) => a - b);

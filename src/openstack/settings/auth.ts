@@ -1,8 +1,9 @@
 /**
- * How a cloud's settings authenticate: `password`, `token` and `v3applicationcredential`, each also
- * under the name that fixes the version (`v3password`, `v3token`). Everything else (v2, OpenID
- * Connect, Kerberos, ...) is refused with the way to go without the catalog. What is missing is
- * said here, before Keystone would answer it with a bare 400 or 401.
+ * Reads from a cloud's settings how it authenticates: `password`, `token` and
+ * `v3applicationcredential`, the first two also with a fixed version (`v3password`, `v3token`).
+ * Every other type (v2, OpenID Connect, Kerberos, ...) is refused with a hint how to do without the
+ * catalog. Missing settings are reported here: Keystone would answer them only with a bare 400 or
+ * 401.
  */
 import { TunnelError } from '../../errors/errors.ts';
 import { quoted } from '../../net/notation.ts';
@@ -10,15 +11,15 @@ import type { Authentication, Method, Named, Scope } from './cloud.ts';
 import { Secret } from './secret.ts';
 
 const WITHOUT_CATALOG =
-  'with --os-catalog off only auth_url is used and nobody authenticates: add the other services as targets';
+  'with --os-catalog off only auth_url is used, without authentication: add the other services as targets';
 
 export interface AuthSettings {
-  /** For messages. */
+  /** The cloud's name, for messages. */
   readonly cloud: string;
   readonly type: string;
   /** false: `type` is the default. */
   readonly typeGiven: boolean;
-  /** The cloud is the one of the OS_* variables, which count for no other. */
+  /** Whether the OS_* variables describe the cloud. They count for no other cloud. */
   readonly fromEnvironment: boolean;
   get(key: string): string | undefined;
 }
@@ -40,13 +41,13 @@ export function authenticationOf(settings: AuthSettings): Authentication {
     default:
       throw new TunnelError(
         'openstack-auth-type',
-        `the cloud ${quoted(settings.cloud)} authenticates by ${quoted(settings.type)}, which is not known here`,
-        { hint: `password, token and v3applicationcredential are; ${WITHOUT_CATALOG}` },
+        `the cloud ${quoted(settings.cloud)} authenticates by ${quoted(settings.type)}, which is not supported`,
+        { hint: `password, token and v3applicationcredential are supported; ${WITHOUT_CATALOG}` },
       );
   }
 }
 
-/** Where no type is given, what the command line clients make of what is there. */
+/** If no type is given, the one that command line clients derive from the other settings. */
 function effectiveType({ type, typeGiven, get }: AuthSettings): string {
   if (typeGiven || get('username') !== undefined || get('user_id') !== undefined) return type;
   if (get('application_credential_secret') !== undefined) return 'v3applicationcredential';
@@ -92,7 +93,8 @@ function scopeOf(settings: AuthSettings): Scope {
 }
 
 /**
- * Names are unique only inside a domain: its own, the one that stands for both, or the default one.
+ * Names are unique only inside a domain: its own domain, the one for both user and project, or the
+ * default one.
  */
 function inDomain({ cloud, get }: AuthSettings, name: string, what: 'user' | 'project'): Named {
   const domainId = get(`${what}_domain_id`);
@@ -124,7 +126,7 @@ function missing({ cloud, type, fromEnvironment }: AuthSettings, key: string): T
   const variable = `OS_${key.toUpperCase()}`;
   const message = `the cloud ${quoted(cloud)} has no ${key}, which ${type} needs`;
   const hint = fromEnvironment
-    ? `set ${variable}; nothing is asked for`
-    : `write it into clouds.yaml or secure.yaml below "auth:"; nothing is asked for, and ${variable} counts only for --os-cloud envvars`;
+    ? `set ${variable}; the program doesn't ask for it`
+    : `write it into clouds.yaml or secure.yaml below "auth:"; the program doesn't ask for it, and ${variable} counts only for --os-cloud envvars`;
   return new TunnelError('openstack-credentials', message, { hint });
 }

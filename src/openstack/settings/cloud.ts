@@ -1,5 +1,5 @@
 /**
- * What is known of one cloud and one region of it, as its clients see it: clouds.yaml and OS_*
+ * The settings of one cloud and one of its regions, as its clients see them: clouds.yaml and OS_*
  * variables, merged.
  */
 import type { Secret } from './secret.ts';
@@ -23,13 +23,13 @@ export type Method =
   | {
       readonly kind: 'application-credential';
       readonly id: string | undefined;
-      /** With a name, the user that it belongs to. */
+      /** If it is given by name: the name; `user` is then its owner. */
       readonly name: string | undefined;
       readonly user: Named;
       readonly secret: Secret;
     };
 
-/** What the token is for. An application credential has its scope already. */
+/** What the token is for. An application credential already has a scope. */
 export type Scope =
   | { readonly kind: 'none' }
   | { readonly kind: 'project'; readonly project: Named }
@@ -42,7 +42,7 @@ export interface Authentication {
   readonly scope: Scope;
 }
 
-/** How the cloud's servers are verified, and what is shown to them. Paths, `~` expanded. */
+/** How the cloud's servers are verified, and the client's certificate. Paths, `~` expanded. */
 export interface TlsSettings {
   /** undefined: the system's authorities. */
   readonly caFile: string | undefined;
@@ -58,14 +58,14 @@ export interface TlsSettings {
 export interface Cloud {
   /** As in clouds.yaml; `envvars` for the OS_* variables. */
   readonly name: string;
-  /** The file that it stands in, or `the environment`. */
+  /** The file that has it, or `the environment`. */
   readonly source: string;
   readonly authUrl: URL;
-  /** As it is configured: `password`, `v3applicationcredential`, ... */
+  /** As configured: `password`, `v3applicationcredential`, ... */
   readonly authType: string;
   /**
-   * Tells what authenticates, or throws a TunnelError that says what is missing: with --os-catalog
-   * off nobody asks.
+   * Returns the credentials, or throws a TunnelError that says what is missing. Not called with
+   * --os-catalog off.
    */
   authentication(): Authentication;
   readonly region: string | undefined;
@@ -77,7 +77,7 @@ export interface Cloud {
    * with `-`.
    */
   readonly services: ReadonlyMap<string, ServiceSettings>;
-  /** Where the configuration may not mean what it seems to, one sentence each. */
+  /** Settings that may not mean what they seem to mean, one sentence each. */
   readonly warnings: readonly string[];
 }
 

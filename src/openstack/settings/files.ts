@@ -1,15 +1,15 @@
 /**
- * The files that openstacksdk reads: where it looks for them, and how.
+ * Finds and reads the files that openstacksdk reads, in the same places and in the same way.
  *
  *   clouds         OS_CLIENT_CONFIG_FILE    the clouds, by name
- *   secure         OS_CLIENT_SECURE_FILE    the same shape, merged over it: the passwords, in a
- *                                           file of their own
+ *   secure OS_CLIENT_SECURE_FILE the same shape, merged over it: passwords, in a
+ *                                           separate file
  *   clouds-public  -                        profiles that a cloud may name
  *
- * Each is searched for by itself in the working directory,
+ * Each is searched for separately in the working directory,
  * `${XDG_CONFIG_HOME:-~/.config}/openstack`, `~/.config/openstack`, `/etc/xdg/openstack` and
- * `/etc/openstack`, as .yaml, .yml and .json; the first that exists and can be read is the one. The
- * variable comes before all of these, and isn't an error where it names a file that doesn't exist.
+ * `/etc/openstack`, as .yaml, .yml and .json; the first one that exists and can be read counts. The
+ * variable takes precedence over all of these. It may name a file that doesn't exist.
  */
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -17,7 +17,7 @@ import { LineCounter, parseDocument } from 'yaml';
 import { TunnelError } from '../../errors/errors.ts';
 import { systemCodeOf } from '../../errors/reason.ts';
 
-/** Larger files are no configuration of anybody. */
+/** Nobody has a larger configuration. */
 const MAX_CLOUDS_FILE_BYTES = 1024 * 1024;
 /** A few lines of YAML with aliases can stand for gigabytes. */
 const MAX_YAML_ALIASES = 100;
@@ -35,7 +35,7 @@ export interface Surroundings {
   readonly site?: string;
 }
 
-/** A file's content as it was written: keys and values are whatever the user has put there. */
+/** A file's content as written: any keys and values that the user has put there. */
 export type Raw = Readonly<Record<string, unknown>>;
 
 export interface CloudsFile {
@@ -51,7 +51,7 @@ const OVERRIDES: Readonly<Record<FileKind, string | undefined>> = {
   'clouds-public': undefined,
 };
 
-/** Where a kind of file is looked for, in order. */
+/** The paths to search for a kind of file, in order. */
 function searchPath(kind: FileKind, { env, directory, home, site }: Surroundings): string[] {
   const user = join(home, '.config');
   const system = (env['XDG_CONFIG_DIRS'] || DEFAULT_XDG_CONFIG_DIRS).split(':');
@@ -70,9 +70,9 @@ function searchPath(kind: FileKind, { env, directory, home, site }: Surroundings
 }
 
 /**
- * The first file of the kind; undefined: there is none. A file that can't be read is passed over
- * with a warning, as openstacksdk does without one. Throws TunnelError `openstack-config` for one
- * that is no mapping in YAML or JSON.
+ * The first file of the kind; undefined: there is none. A file that can't be read is skipped with a
+ * warning (openstacksdk skips it without one). Throws TunnelError `openstack-config` for a file
+ * that is not a mapping in YAML or JSON.
  */
 export function findFile(
   kind: FileKind,
@@ -85,7 +85,7 @@ export function findFile(
       text = readBounded(path);
     } catch (error) {
       if (error instanceof TunnelError) throw error;
-      warn(`${path} can't be read and is passed over (${systemCodeOf(error)})`);
+      warn(`${path} can't be read and is skipped (${systemCodeOf(error)})`);
       continue;
     }
     if (text !== undefined) return { path, content: parse(path, text) };
@@ -120,10 +120,10 @@ function readBounded(path: string): string | undefined {
 
 function parse(path: string, text: string): Raw {
   const content = path.endsWith('.json') ? parseJson(path, text) : parseYaml(path, text);
-  // An empty file is one without clouds.
+  // An empty file counts as a file without clouds.
   if (content === null || content === undefined) return {};
   if (!isMapping(content)) {
-    throw new TunnelError('openstack-config', `${path} is no mapping, but ${shapeOf(content)}`, {
+    throw new TunnelError('openstack-config', `${path} is not a mapping, but ${shapeOf(content)}`, {
       hint: 'a clouds.yaml begins with "clouds:" and has the clouds below it, each with its name',
     });
   }
@@ -131,9 +131,9 @@ function parse(path: string, text: string): Raw {
 }
 
 /**
- * YAML 1.1, as the clients' own parsers have it: `yes` and `no` are booleans, `<<` merges. The
- * parser's own messages are not shown: they quote what stands at the place, which may be a password
- * that begins with `*` or `!`.
+ * YAML 1.1, as in the clients' own parsers: `yes` and `no` are booleans, `<<` merges. The parser's
+ * own messages are not shown: they quote the text at the error, which may be a password that begins
+ * with `*` or `!`.
  */
 function parseYaml(path: string, text: string): unknown {
   const lineCounter = new LineCounter();
@@ -155,7 +155,7 @@ function parseYaml(path: string, text: string): unknown {
   try {
     return document.toJS({ maxAliasCount: MAX_YAML_ALIASES });
   } catch {
-    // Aliases are all that is resolved so late: one without an anchor, or more of them than
+    // Only aliases are resolved this late: one has no anchor, or there are more than
     // MAX_YAML_ALIASES.
     throw malformed(path, 'YAML', 'an alias (*NAME) stands for nothing, or for too much');
   }
@@ -165,7 +165,7 @@ function parseJson(path: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // Its message quotes, too, and has no line. The YAML parser knows it.
+    // This message quotes the text, too, and has no line. The YAML parser knows the line.
     const lineCounter = new LineCounter();
     const [error] = parseDocument(text, {
       schema: 'json',
@@ -173,13 +173,13 @@ function parseJson(path: string, text: string): unknown {
       prettyErrors: false,
     }).errors;
     const place = error === undefined ? path : `${path}:${lineCounter.linePos(error.pos[0]).line}`;
-    throw malformed(place, 'JSON', 'something is missing, or stands where it does not belong');
+    throw malformed(place, 'JSON', 'something is missing or in the wrong place');
   }
 }
 
 function malformed(place: string, language: string, what: string): TunnelError {
   return new TunnelError('openstack-config', `${place}: malformed ${language}: ${what}`, {
-    hint: 'mend the place or what stands before it; a value that begins with * & ! @ or % needs quotes',
+    hint: 'correct this line or the text before it; a value that begins with * & ! @ or % needs quotes',
   });
 }
 

@@ -1,19 +1,18 @@
 /**
- * Where Terraform and other programs in Go would read something else than openstacksdk, as
- * warnings.
+ * Warns where Terraform and other programs in Go would read other settings than openstacksdk.
  *
  * Terraform's provider looks for `clouds.yaml`, `secure.yaml` and `clouds-public.yaml` in the
  * working directory, `~/.config/openstack` and `/etc/openstack` (github.com/gophercloud/utils,
- * openstack/clientconfig); gophercloud 2 itself takes OS_CLIENT_CONFIG_FILE for the only place
- * where it is set, and `secure.yaml` only beside the file that it found. Only what matters for the
- * cloud at hand is said.
+ * openstack/clientconfig); If OS_CLIENT_CONFIG_FILE is set, gophercloud 2 looks nowhere else, and
+ * it reads `secure.yaml` only in the directory of the file that it found. Only differences that
+ * matter for the chosen cloud are reported.
  */
 import { basename, dirname, join, resolve } from 'node:path';
 import { isMapping, SITE_DIRECTORY, type Surroundings } from './files.ts';
 import type { RawCloud } from './yaml.ts';
 
-/** Said of the file names, in openstacksdk's order of suffixes. */
-const ONLY_NAME = '.yaml';
+/** The only suffix that programs in Go know. */
+const ONLY_SUFFIX = '.yaml';
 
 export function gophercloudWarnings(raw: RawCloud, surroundings: Surroundings): string[] {
   if (raw.file === undefined) return [];
@@ -37,7 +36,7 @@ function fileWarnings(
       `OS_CLIENT_CONFIG_FILE names ${path}, which isn't there: ${file} is used, where gophercloud 2 fails`,
     ];
   }
-  if (!file.endsWith(ONLY_NAME))
+  if (!file.endsWith(ONLY_SUFFIX))
     return [`${file} is used, but programs in Go (Terraform) read only clouds.yaml`];
   const places = [directory, join(home, '.config', 'openstack'), site];
   if (places.includes(dirname(file))) return [];
@@ -60,7 +59,9 @@ function secureWarnings(
     return [`${secure} is used, but programs in Go (Terraform) read only secure.yaml`];
   }
   if (dirname(secure) === dirname(file)) return [];
-  return [`${secure} is used, but gophercloud 2 reads secure.yaml only beside ${file}`];
+  return [
+    `${secure} is used, but gophercloud 2 reads secure.yaml only in the directory of ${file}`,
+  ];
 }
 
 function settingWarnings({ settings, regionListed }: RawCloud): string[] {
@@ -87,7 +88,7 @@ function settingWarnings({ settings, regionListed }: RawCloud): string[] {
 }
 
 /**
- * The command line clients let such variables win over the named cloud, libraries don't, and Go
+ * The command line clients let such variables override the named cloud. Libraries don't, and Go
  * fills gaps with them.
  */
 function variableWarnings({ name }: RawCloud, { env }: Surroundings): string[] {
@@ -104,6 +105,6 @@ function variableWarnings({ name }: RawCloud, { env }: Surroundings): string[] {
   ].filter((variable) => env[variable]);
   if (clashing.length === 0) return [];
   return [
-    `${clashing.join(', ')} ${clashing.length === 1 ? 'is' : 'are'} set beside the cloud "${name}": the openstack command lets variables win over clouds.yaml, here they are not used`,
+    `${clashing.join(', ')} ${clashing.length === 1 ? 'is' : 'are'} set, but not used for the cloud "${name}": the openstack command lets variables win over clouds.yaml, this program doesn't`,
   ];
 }

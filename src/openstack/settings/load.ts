@@ -1,11 +1,11 @@
 /**
- * From a cloud's merged settings to a typed `Cloud`: addresses are read, names of other times
- * translated, secrets wrapped.
+ * Makes a typed `Cloud` from a cloud's merged settings: parses addresses, translates old names,
+ * wraps secrets.
  *
- * A setting of `auth` may stand beside it (OS_* variables do), and then counts only where `auth`
- * has none. `tenant_*` is what projects were called, `endpoint_type` what interfaces were; the
- * domain of a project-scoped cloud stands for both the user's and the project's. Numbers and
- * booleans where text is meant are read as text, as the clients do.
+ * A setting of `auth` may also be outside it (OS_* variables are), and then counts only if `auth`
+ * lacks it. `tenant_*` is the old name for projects, `endpoint_type` for interfaces. The domain of
+ * a project-scoped cloud is both the user's and the project's. Where text is expected, numbers and
+ * booleans are read as text, as in the clients.
  */
 import { join, resolve } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
@@ -23,7 +23,7 @@ import { gophercloudWarnings } from './gophercloud.ts';
 import { officialType } from './servicetypes.ts';
 import { type Choice, loadRawCloud, type RawCloud } from './yaml.ts';
 
-/** `block_storage_endpoint_override`: the suffix tells what it is, the rest which service. */
+/** In `block_storage_endpoint_override` the suffix is the setting, the rest is the service. */
 const SERVICE_SUFFIXES = [
   '_endpoint_override',
   '_endpoint',
@@ -33,7 +33,7 @@ const SERVICE_SUFFIXES = [
 ] as const;
 
 /**
- * The cloud that is asked for, or that files and environment choose. Throws TunnelError:
+ * The cloud that the user names, or that files and environment choose. Throws TunnelError:
  * openstack-config (malformed), openstack-cloud (no such cloud), openstack-region (no such region),
  * openstack-auth-url.
  */
@@ -53,7 +53,7 @@ export function loadCloud(choice: Choice, surroundings: Surroundings): Cloud {
     authType,
     authentication: () => authenticationOf(settings.authSettings(authType)),
     region: raw.region,
-    // endpoint_type is the older name, and wins all the same.
+    // endpoint_type is the older name, but it wins.
     interfaces: settings.interfaces('endpoint_type') ??
       settings.interfaces('interface') ?? ['public'],
     tls,
@@ -62,7 +62,7 @@ export function loadCloud(choice: Choice, surroundings: Surroundings): Cloud {
   };
 }
 
-/** Typed access to one cloud's settings; errors say which key of which cloud is wrong. */
+/** Typed access to one cloud's settings. Errors name the wrong key and its cloud. */
 class CloudSettings {
   readonly #raw: RawCloud;
   readonly #settings: Raw;
@@ -79,7 +79,7 @@ class CloudSettings {
     return Object.keys(this.#settings);
   }
 
-  /** undefined: not set, or empty, which the clients take for not set. */
+  /** undefined: not set, or empty, which the clients treat as not set. */
   text(key: string): string | undefined {
     return this.#read(this.#settings, key);
   }
@@ -107,7 +107,7 @@ class CloudSettings {
       if (found === undefined) {
         throw this.wrong(
           key,
-          `${quoted(text)} is no interface`,
+          `${quoted(text)} is not an interface`,
           `the interfaces are ${INTERFACES.join(', ')}`,
         );
       }
@@ -117,7 +117,8 @@ class CloudSettings {
   }
 
   /**
-   * `text` may have `{region_name}` and the like in it, which stand for the cloud's own settings.
+   * `text` may contain placeholders such as `{region_name}`, which stand for the cloud's own
+   * settings.
    */
   url(key: string, text: string | undefined): URL | undefined {
     if (text === undefined) return undefined;
@@ -138,7 +139,7 @@ class CloudSettings {
     ) {
       throw this.wrong(
         key,
-        // With an "@" it may have a password in it.
+        // With an "@" it may contain a password.
         `${filled.includes('@') ? 'it' : quoted(filled)} is not the URL of a web service`,
         'write it as https://HOST:PORT/PATH',
       );
@@ -163,7 +164,7 @@ class CloudSettings {
     };
   }
 
-  /** With the names of other times: the later one of a pair wins. */
+  /** Knows the old names, too: the newer name of a pair wins. */
   #authSetting(key: string): string | undefined {
     switch (key) {
       case 'project_id':
@@ -198,8 +199,8 @@ class CloudSettings {
       return String(value);
     throw this.wrong(
       key,
-      'it is a list or a mapping where a text belongs',
-      'write the value behind the colon',
+      'it is a list or a mapping, but must be text',
+      'write the value after the colon',
     );
   }
 }
@@ -234,17 +235,14 @@ function tlsSettings(
   if (!verify) {
     warn(
       caFile === undefined
-        ? 'the certificates of the cloud are not verified (verify: false): whoever sits between the jump host and it can read the password'
+        ? 'the certificates of the cloud are not verified (verify: false): anybody between the jump host and the cloud can read the password'
         : 'the certificates of the cloud are not verified although it has a cacert: "verify: false" or "insecure: true" wins',
     );
   }
   return { caFile, verify, certFile: path('cert'), keyFile: path('key') };
 }
 
-/**
- * A key may look like a service's and be something else's: what can't be read is passed over with a
- * warning.
- */
+/** A key may only look like a service's. One that can't be read is skipped with a warning. */
 function serviceSettings(
   settings: CloudSettings,
   warn: (message: string) => void,
@@ -275,7 +273,7 @@ function serviceSetting(
     case '_endpoint_override':
     case '_endpoint': {
       const endpoint = settings.url(key, settings.text(key));
-      // The newer of the two names wins wherever it stands.
+      // The newer of the two names wins, in any order.
       const loses = suffix === '_endpoint' && before.endpoint !== undefined;
       return endpoint === undefined || loses ? {} : { endpoint };
     }

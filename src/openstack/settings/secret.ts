@@ -1,6 +1,6 @@
 /**
- * A password or token: text that shows itself only when it is asked for by `reveal`. In a log line,
- * a stack's inspection or a JSON file it is `(secret)`.
+ * A password or token. Only `reveal` shows its text. In a log line, an inspected object or a JSON
+ * file it is `(secret)`.
  */
 import { inspect } from 'node:util';
 
@@ -13,7 +13,7 @@ export class Secret {
     this.#text = text;
   }
 
-  /** The text itself. Only for the body of a request that goes to the cloud. */
+  /** The text itself. Only for the body of a request to the cloud. */
   reveal(): string {
     return this.#text;
   }

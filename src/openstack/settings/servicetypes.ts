@@ -1,11 +1,11 @@
 /**
- * Names of the kinds of services. Each has one official type and names from before it was agreed
- * on, which catalogs and configurations still use (the "service types authority" of OpenStack).
+ * Service types and their aliases. Each service has one official type, and older names that
+ * catalogs and configurations still use (the "service types authority" of OpenStack).
  */
 
 /**
- * Official type, then its aliases from the preferred to the oldest. Types without aliases stand for
- * themselves.
+ * Official types, each with its aliases from the preferred to the oldest. A type without aliases
+ * needs no entry.
  */
 const ALIASES: readonly (readonly [type: string, ...aliases: string[]])[] = [
   ['block-storage', 'volumev3', 'volumev2', 'volume', 'block-store'],
@@ -33,7 +33,7 @@ const OFFICIAL = new Map(
   ALIASES.flatMap(([type, ...aliases]) => aliases.map((alias) => [alias, type] as const)),
 );
 
-/** The official type; of a type that nobody knows, the type itself. */
+/** The official type; for an unknown type, the type itself. */
 export function officialType(type: string): string {
   const lower = type.toLowerCase().replaceAll('_', '-');
   return OFFICIAL.get(lower) ?? OFFICIAL.get(type) ?? lower;

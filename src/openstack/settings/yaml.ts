@@ -1,18 +1,17 @@
 /**
- * Which cloud is meant, and its settings merged from everywhere they may stand, as openstacksdk
- * does it (openstack.config.loader; the user's documentation is "Configuring OpenStack SDK
- * Applications").
+ * Chooses the cloud and merges its settings from all their sources, as openstacksdk does
+ * (openstack.config.loader; the user documentation is "Configuring OpenStack SDK Applications").
  *
  *   built-in defaults < profile in clouds-public.yaml < clouds.yaml < secure.yaml < values of the
  *   chosen region
  *
- * The cloud is the one asked for (--os-cloud), else OS_CLOUD, else the one that OS_* variables
- * describe (`envvars`, or OS_CLOUD_NAME), else the only one there is. The region is the one asked
- * for, else OS_REGION_NAME, else the first of the cloud's. openstacksdk itself reads OS_REGION_NAME
- * only for `envvars`; the command line clients and Terraform, which are what a tunnel is started
- * for, read it for every cloud.
+ * The cloud is the one that the user names (--os-cloud), or else OS_CLOUD, or else the one that
+ * OS_* variables describe (`envvars`, or OS_CLOUD_NAME), or else the only one in the files. The
+ * region is the one that the user names, or else OS_REGION_NAME, or else the first of the cloud's
+ * regions. openstacksdk itself reads OS_REGION_NAME only for `envvars`. But the command line
+ * clients and Terraform, for which tunnels are started, read it for every cloud.
  *
- * The result is still untyped text by key; load.ts makes a `Cloud` of it, and gophercloud.ts
+ * The result is still untyped text by key. load.ts makes a `Cloud` from it, and gophercloud.ts
  * compares it with what Terraform's library would read.
  */
 import { TunnelError } from '../../errors/errors.ts';
@@ -21,7 +20,7 @@ import { type CloudsFile, findFile, isMapping, type Raw, type Surroundings } fro
 
 const DEFAULTS: Raw = { auth_type: 'password', interface: 'public' };
 const DEFAULT_ENVIRONMENT_CLOUD = 'envvars';
-/** They choose a cloud or a file, and describe none. */
+/** These choose a cloud or a file, but don't describe a cloud. */
 const SELECTORS = new Set([
   'OS_CLOUD',
   'OS_REGION_NAME',
@@ -29,7 +28,7 @@ const SELECTORS = new Set([
   'OS_CLIENT_SECURE_FILE',
   'OS_CLOUD_NAME',
 ]);
-/** Of the OpenStack developers' own test tools. */
+/** Variables of the OpenStack developers' own test tools. */
 const FOREIGN_VARIABLES = /^OS_(TEST|STD|LOG)/;
 
 export interface Choice {
@@ -41,16 +40,16 @@ export interface Choice {
 
 export interface RawCloud {
   readonly name: string;
-  /** The file that the cloud stands in; undefined: OS_* variables. */
+  /** The file that has the cloud; undefined: OS_* variables. */
   readonly file: string | undefined;
-  /** The secure file that has something of this cloud. */
+  /** The secure file, if it has settings of this cloud. */
   readonly secureFile: string | undefined;
-  /** Keys with `_`, numbers as text; `auth` is a mapping. */
+  /** Keys with `_`, values as written; `auth` is a mapping. */
   readonly settings: Raw;
   readonly region: string | undefined;
-  /** The region comes from a list `regions`. */
+  /** Whether the region comes from a list `regions`. */
   readonly regionListed: boolean;
-  /** `auth_type` was written by the user, not taken from the defaults. */
+  /** Whether the user wrote `auth_type`, and it isn't the default. */
   readonly authTypeGiven: boolean;
   readonly warnings: readonly string[];
 }
@@ -73,7 +72,7 @@ export function loadRawCloud(choice: Choice, surroundings: Surroundings): RawClo
   if (Object.hasOwn(merged, environmentName)) {
     throw new TunnelError(
       'openstack-config',
-      `${clouds?.path ?? secure?.path ?? ''} has a cloud ${quoted(environmentName)}, which is what the OS_* variables are called`,
+      `${clouds?.path ?? secure?.path ?? ''} has a cloud ${quoted(environmentName)}, which is the name for the OS_* variables`,
       { hint: 'rename the cloud, or set OS_CLOUD_NAME to another name' },
     );
   }
@@ -115,7 +114,7 @@ function chooseCloud(wanted: string | undefined, all: Raw, file: CloudsFile | un
     throw new TunnelError('openstack-cloud', `there is no cloud ${quoted(wanted)}${within(file)}`, {
       hint:
         known.length === 0
-          ? 'write a clouds.yaml, or name it in OS_CLIENT_CONFIG_FILE'
+          ? 'write a clouds.yaml, or name one in OS_CLIENT_CONFIG_FILE'
           : `the clouds are: ${known.map(quoted).join(', ')}`,
     });
   }
@@ -162,7 +161,7 @@ function cloudsOf(file: CloudsFile | undefined, key: 'clouds' | 'public-clouds')
   if (isMapping(clouds)) return clouds;
   throw new TunnelError(
     'openstack-config',
-    `${file.path}: "${key}" is no mapping of names to clouds`,
+    `${file.path}: "${key}" is not a mapping of names to clouds`,
     {
       hint: 'write each cloud as "NAME:" below it, with its settings indented',
     },
@@ -181,7 +180,7 @@ function mappingAt(clouds: Raw, name: string, path: string | undefined): Raw {
   );
 }
 
-/** The profile that a cloud names, out of clouds-public.yaml; empty: none. */
+/** The profile that a cloud names, from clouds-public.yaml; empty: none. */
 function profileOf(
   cloud: Raw,
   name: string,
@@ -195,12 +194,12 @@ function profileOf(
   const profiles = cloudsOf(file, 'public-clouds');
   if (Object.hasOwn(profiles, profile)) return mappingAt(profiles, profile, file?.path);
   warn(
-    `the profile ${quoted(profile)} of the cloud ${quoted(name)} is in no clouds-public.yaml; profiles that come with openstacksdk are not known here`,
+    `the profile ${quoted(profile)} of the cloud ${quoted(name)} is in no clouds-public.yaml; the built-in profiles of openstacksdk are not known here`,
   );
   return {};
 }
 
-/** The cloud's own list comes before its own name, and both before the profile's. */
+/** The cloud's `regions` take precedence over its `region_name`, and both over the profile's. */
 function chooseRegion(
   wanted: string | undefined,
   own: Raw,
@@ -244,7 +243,7 @@ function regionsOf(value: unknown, cloud: string): Region[] {
   });
 }
 
-/** `b` over `a`, down to the leaves. */
+/** Merges `b` over `a`, down to the leaves. */
 function merge(a: Raw, b: Raw): Raw {
   const result: Record<string, unknown> = { ...a };
   for (const [key, value] of Object.entries(b)) {
@@ -254,7 +253,7 @@ function merge(a: Raw, b: Raw): Raw {
   return result;
 }
 
-/** `b` over `a`, where only `auth` is merged by its keys. */
+/** Puts `b` over `a`; only `auth` is merged key by key. */
 function withAuth(a: Raw, b: Raw): Raw {
   const auths = [a['auth'], b['auth']].filter(isMapping);
   return { ...a, ...b, auth: Object.assign({}, ...auths) };

@@ -1,4 +1,4 @@
-/** A cloud of clouds.yaml and what its clients connect to, for runs and for `tunnel openstack`. */
+/** A configured cloud and what its clients connect to, for runs and for `tunnel openstack`. */
 import type { OpenStackOptions } from '../../config/openstackoptions.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import type { Connector } from '../../flow/connector.ts';
@@ -18,7 +18,7 @@ export interface CloudRunOptions {
   readonly signal: AbortSignal;
 }
 
-/** Before the jump host is dialled. Its warnings are logged. Throws what `loadCloud` throws. */
+/** Runs before the jump host is dialled. Logs warnings. Throws the errors of `loadCloud`. */
 export function loadConfiguredCloud(
   { cloud, region }: OpenStackOptions,
   observer: Observer,
@@ -32,8 +32,8 @@ export function loadConfiguredCloud(
 }
 
 /**
- * The rules that --os-cloud adds to a run's targets. Rejects with what `findCloudTargets` rejects
- * with, and with `openstack-catalog` when there are none: without targets a proxy would carry
+ * The rules that --os-cloud adds to a run's targets. Rejects with the errors of `findCloudTargets`,
+ * and with `openstack-catalog` when there are no rules: without targets a proxy would carry
  * everything.
  */
 export async function cloudRules(

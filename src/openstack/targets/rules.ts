@@ -1,7 +1,7 @@
 /**
- * From endpoints to targets: the hosts and ports that a cloud's clients connect to, each once, by
- * name where the catalog has a name. They are what a tunnel has to capture for the cloud, and what
- * is asked of the jump host.
+ * Turns endpoints into targets: the hosts and ports that a cloud's clients connect to, each once,
+ * by name if the catalog has a name. A tunnel captures them for the cloud, and asks the jump host
+ * to open them.
  */
 import type { NameTarget, Target } from '../../config/configuration.ts';
 import { TunnelError } from '../../errors/errors.ts';
@@ -12,13 +12,13 @@ import { hostPrefix } from '../../net/prefix.ts';
 import { specialRangeOf } from '../../net/special.ts';
 import { destinationOf } from '../keystone/http.ts';
 
-/** A cloud has one host a service at most; more is taken for a catalog gone wild. */
+/** A cloud has at most one host per service; more targets mean a broken catalog. */
 export const MAX_CLOUD_TARGETS = 256;
 
 export interface CloudTarget extends Destination {
-  /** Types of the services behind it, in the order of the catalog. */
+  /** Types of the services at this address, in the order of the catalog. */
   readonly services: readonly string[];
-  /** Only version documents name it. */
+  /** Whether only version documents name it. */
   readonly linked: boolean;
 }
 
@@ -34,8 +34,8 @@ export interface Address {
 }
 
 /**
- * Each host and port once. What can't be a target (a loopback address in a catalog, which would be
- * the jump host's own) is left out and handed to `warn`.
+ * Each host and port once. An address that can't be a target is skipped, with a warning to `warn`:
+ * for example a loopback address in a catalog, which would be the jump host's own.
  */
 export function cloudTargets(
   addresses: readonly Address[],
@@ -54,7 +54,7 @@ export function cloudTargets(
       found.set(key, { target, services: new Set([type]), linked });
     } else {
       warn(
-        `the cloud has more than ${MAX_CLOUD_TARGETS} addresses; ${key} and what follows is left out`,
+        `the cloud has more than ${MAX_CLOUD_TARGETS} addresses; ${key} and all after it are left out`,
       );
       break;
     }
@@ -89,7 +89,7 @@ function targetOf(
   return target;
 }
 
-/** The targets as the policy and the captures take them: for runs with --os-cloud. */
+/** The targets in the form of the policy and the captures, for runs with --os-cloud. */
 export function rulesOf(targets: readonly Destination[]): CloudRules {
   const rules = targets.map((target) => {
     const text = formatDestination(target);

@@ -1,7 +1,7 @@
 /**
- * What a cloud's clients connect to, found out through the tunnel.
+ * Finds out through the tunnel what a cloud's clients connect to.
  *
- *   clouds.yaml, OS_*  --cloudsettings.ts-->  Cloud: auth_url, credentials, region, interface, CA
+ *   clouds.yaml, OS_*  --settings/load.ts-->  Cloud: auth_url, credentials, region, interface, CA
  *          |                                |
  *          |                                v
  *          |     cache.ts  <---------->  keystone.ts: authenticates over http.ts, which opens
@@ -11,18 +11,19 @@
  *          |                          catalog.ts: endpoints of the region and interface
  *          |                                |
  *          |                                v
- *          |                          versionlinks.ts (on request): hosts that only version
+ *          |                          versionlinks.ts (if wanted): hosts that only version
  *          |                                |    documents name
  *          v                                v
  *   --os-catalog off: auth_url        rules.ts: hosts and ports -> targets, PermitOpen
  *   and overrides
  *
- * Nothing goes past the tunnel: names are resolved by the jump host, and Keystone sees the jump
- * host's address. A cloud that can't be asked is an error, and not a list with half of its targets.
+ * Nothing bypasses the tunnel: the jump host resolves names, and Keystone sees the jump host's
+ * address. A cloud that can't be asked is an error; there is never a list with only half of its
+ * targets.
  *
- * Modes (--os-catalog): `auto` takes the cached catalog up to its maximal age, else fetches it;
- * `refresh` always fetches it; `off` asks nobody. Secrets are `Secret`s from the file on, are put
- * into the one request that needs them and nowhere else.
+ * Modes (--os-catalog): `auto` takes the cached catalog up to its maximum age, or else fetches it;
+ * `refresh` always fetches it; `off` asks nobody. Secrets are `Secret`s from the moment they are
+ * read. They go into the one request that needs them and nowhere else.
  *
  * Limits: those of openstack/keystone/http.ts, MAX_CATALOG_ENDPOINTS, MAX_CLOUD_TARGETS,
  * MAX_VERSION_DOCUMENTS.
@@ -50,12 +51,12 @@ import { type CloudTarget, cloudTargets } from './rules.ts';
 export interface CloudTargetsOptions {
   readonly cloud: Cloud;
   readonly mode: CatalogMode;
-  /** Asks for version documents, too. */
+  /** Whether to fetch version documents, too. */
   readonly findLinks: boolean;
   /** Opens connections at the jump host. */
   readonly connect: Connector['connect'];
   readonly cacheDirectory: string;
-  /** For the variables that name certificate authorities. */
+  /** Read for the variables that name certificate authorities. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly observer: Observer;
   readonly signal?: AbortSignal;
@@ -65,14 +66,11 @@ export interface CloudTargetsOptions {
 
 export interface CloudTargets {
   readonly endpoints: readonly Endpoint[];
-  /** Each host and port once; those with `linked` come from version documents alone. */
+  /** Each host and port once; those with `linked` come only from version documents. */
   readonly targets: readonly CloudTarget[];
-  /** Seconds since the catalog was fetched; 0: just now; undefined: it wasn't asked for. */
+  /** Seconds since the catalog was fetched; 0: just now; undefined: it wasn't wanted. */
   readonly age: number | undefined;
-  /**
-   * What doesn't keep it from working, one sentence each; the cloud's own warnings are not among
-   * them.
-   */
+  /** Problems that don't stop the run, one sentence each, without the cloud's own warnings. */
   readonly warnings: readonly string[];
 }
 
@@ -82,7 +80,7 @@ interface Fetched {
   readonly age: number;
 }
 
-/** Rejects with what `fetchCatalog` and `selectEndpoints` throw, or with the signal's reason. */
+/** Rejects with the errors of `fetchCatalog` and `selectEndpoints`, or the signal's reason. */
 export async function findCloudTargets(options: CloudTargetsOptions): Promise<CloudTargets> {
   const { cloud, mode, findLinks } = options;
   const warnings: string[] = [];
@@ -104,7 +102,7 @@ export async function findCloudTargets(options: CloudTargetsOptions): Promise<Cl
   };
 }
 
-/** What the cloud has been given since the catalog was fetched is not in it. */
+/** A cached catalog lacks endpoints that the cloud got later: the hint says so. */
 function endpointsOf(cloud: Cloud, { catalog, age }: Fetched): Endpoint[] {
   try {
     return selectEndpoints(cloud, catalog);
@@ -151,7 +149,7 @@ async function catalogOf(
   try {
     cache.write(cloud, endpoints, links);
   } catch (error) {
-    warn(`the catalog is not kept for the next time: ${reasonOf(error)}`);
+    warn(`the catalog can't be cached: ${reasonOf(error)}`);
   }
   return { catalog: endpoints, links, age: 0 };
 }

@@ -1,7 +1,8 @@
 /**
  * The algorithm lists of ssh_config(5): `a,b` replaces the defaults, `+a,b` adds to their end,
- * `-a,b` removes from them, `^a,b` puts in front. The defaults are those of OpenSSH 9.2 to 9.8;
- * newer ones put further post-quantum key exchanges in front, which the embedded client hasn't.
+ * `-a,b` removes from them, `^a,b` puts in front. The defaults are those of OpenSSH 9.2 to 9.8.
+ * Newer versions put more post-quantum key exchanges in front, which the embedded client doesn't
+ * support.
  */
 
 import { matchPatterns } from '../patterns.ts';
@@ -33,7 +34,7 @@ function words(text: string): string[] {
 }
 
 /**
- * The list that `text` comes to, as `ssh -G` prints it; undefined: the keyword has no such list.
+ * The complete list for `text`, as `ssh -G` prints it. undefined: the keyword takes no such list.
  */
 export function assembleAlgorithms(keyword: string, text: string): string | undefined {
   const defaults = DEFAULTS[keyword];

@@ -1,12 +1,12 @@
 /**
- * What an ssh_config comes to for one host where no ssh is there to ask. As readconf.c has it: the
- * lines are read from top to bottom, those of Host and Match sections that don't match are skipped,
- * and the first value of a keyword stays; identity and certificate files add up. An Include doesn't
- * change which section the lines behind it belong to. `Match final` makes for a second pass, in
- * which Host is compared with the HostName found in the first.
+ * Evaluates an ssh_config for one host if ssh isn't installed. As in readconf.c, lines are read
+ * from top to bottom, Host and Match sections that don't match are skipped, and the first value of
+ * a keyword wins. Identity and certificate files add up. After an Include, the lines still belong
+ * to the section that contains it. `Match final` causes a second pass, in which Host is compared
+ * with the HostName found in the first.
  *
- * Not evaluated here, each named in one warning: `Match exec`, `Match localnetwork`, `canonical`,
- * `version`, `command`, `sessiontype` (such sections don't hold), CanonicalizeHostname, Includes
+ * Not evaluated here, and listed in one warning: `Match exec`, `Match localnetwork`, `canonical`,
+ * `version`, `command`, `sessiontype` (such sections don't match), CanonicalizeHostname, Includes
  * with tokens or variables, unknown keywords.
  */
 
@@ -23,22 +23,22 @@ export interface Evaluation {
   readonly parts: readonly ConfigPart[];
   /** As the user named the host. */
   readonly name: string;
-  /** Given outside of ssh_config. */
+  /** Given outside ssh_config. */
   readonly user: string | undefined;
   readonly port: number | undefined;
-  /** -J in ssh's form; `none`. */
+  /** -J in ssh's form, or `none`. */
   readonly jump: string | undefined;
-  /** Throws UsageError where there is no name for the calling user. */
+  /** Throws UsageError if the current user has no name on this machine. */
   readonly localUser: () => string;
 }
 
 export interface Evaluated {
   readonly values: KeywordValues;
-  /** What could not be evaluated, one phrase each. */
+  /** The parts that could not be evaluated, one phrase each. */
   readonly unevaluated: readonly string[];
 }
 
-/** Throws UsageError for lines that can't be read. */
+/** Throws UsageError for malformed lines. */
 export function evaluateConfig(evaluation: Evaluation): Evaluated {
   const pass = new ConfigPass(evaluation);
   pass.run(evaluation.name, false);
@@ -73,7 +73,7 @@ class ConfigPass {
   readonly unevaluated = new Set<string>();
   readonly #values = new Map<string, string[]>();
   readonly #evaluation: Evaluation;
-  /** What Host is compared with. */
+  /** The name that Host patterns are compared with. */
   #host = '';
   #final = false;
 
@@ -88,7 +88,7 @@ class ConfigPass {
   get hostName(): string {
     const { name } = this.#evaluation;
     const configured = this.#values.get('hostname')?.[0];
-    // What was given may have a % of its own: an IPv6 zone.
+    // The name that the user gave is not expanded: it may contain the % of an IPv6 zone.
     return (configured === undefined ? name : expandHostName(configured, name)).toLowerCase();
   }
 
@@ -162,24 +162,24 @@ class ConfigPass {
       if (known?.includes(file) !== true) this.#values.set(keyword, [...(known ?? []), file]);
       return;
     }
-    if (known !== undefined || this.#isRivalled(keyword)) return;
+    if (known !== undefined || this.#isOverridden(keyword)) return;
     this.#values.set(keyword, typeof values === 'string' ? [values] : values);
   }
 
   /**
-   * Of ProxyJump and ProxyCommand the first switches the other off; `ProxyCommand none` does,
-   * `ProxyJump none` doesn't.
+   * Of ProxyJump and ProxyCommand, the first one in the files wins. This is also true for
+   * `ProxyCommand none`, but not for `ProxyJump none`.
    */
-  #isRivalled(keyword: string): boolean {
+  #isOverridden(keyword: string): boolean {
     if (keyword === 'proxyjump') return this.#values.has('proxycommand');
     if (keyword !== 'proxycommand') return false;
     return (this.#values.get('proxyjump')?.[0] ?? 'none').toLowerCase() !== 'none';
   }
 
-  /** Criteria are `keyword value`, `keyword=value`, or alone; all must hold. */
+  /** Each criterion is `keyword value`, `keyword=value` or a lone `keyword`. All must match. */
   #matches({ args }: Directive, place: string, outer: boolean): boolean {
     const words = args.flatMap((arg) => splitCriterion(arg));
-    let holds = true;
+    let matches = true;
     for (let index = 0; index < words.length; index += 1) {
       const written = (words[index] ?? '').toLowerCase();
       const negated = written.startsWith('!');
@@ -187,14 +187,14 @@ class ConfigPass {
       if (criterion === 'all') continue;
       if (criterion === 'final') {
         if (!negated) this.wantsFinal = true;
-        if (this.#final === negated) holds = false;
+        if (this.#final === negated) matches = false;
         continue;
       }
       if (criterion !== 'canonical') index += 1;
       if (UNEVALUATED_CRITERIA.has(criterion)) {
-        if (outer && holds && criterion !== 'canonical')
+        if (outer && matches && criterion !== 'canonical')
           this.unevaluated.add(`"Match ${criterion}" at ${place}`);
-        if (criterion !== 'canonical' || !negated) holds = false;
+        if (criterion !== 'canonical' || !negated) matches = false;
         continue;
       }
       const subject = this.#subject(criterion, place);
@@ -204,9 +204,9 @@ class ConfigPass {
           hint: `write it as in: Match ${criterion} NAME`,
         });
       const list = (criterion.endsWith('host') ? patterns.toLowerCase() : patterns).split(',');
-      if (matchPatterns(list, subject) === negated) holds = false;
+      if (matchPatterns(list, subject) === negated) matches = false;
     }
-    return holds;
+    return matches;
   }
 
   #subject(criterion: string, place: string): string {
@@ -226,7 +226,7 @@ class ConfigPass {
         throw new UsageError(
           `${place}: Match has an unknown criterion ${JSON.stringify(criterion)}`,
           {
-            hint: 'known are all, canonical, final, exec, host, originalhost, user, localuser and tagged',
+            hint: 'the known ones are all, canonical, final, exec, host, originalhost, user, localuser and tagged',
           },
         );
     }

@@ -1,11 +1,12 @@
 /**
- * The files of ssh_config(5): which ones there are, their lines, and what they include.
+ * The files of ssh_config(5): which ones exist, their lines, and the files that they include.
  *
- * They are read once, into a tree in memory. From it come both ways of evaluating them: a copy for
- * `ssh -G` (writeConfig) and the lines for evaluate.ts. The copy exists because ssh looks for the
- * files, for `~/` and for relative Includes in the home directory of the passwd entry, where this
- * program has $HOME; and because values of our own can be put behind the user's, where they are
- * defaults. Line numbers stay the same, so that ssh's complaints can be led back.
+ * They are read once, into a tree in memory. They can then be evaluated in two ways: as a copy for
+ * `ssh -G` (writeConfig), or line by line in evaluate.ts. There are two reasons for the copy. For
+ * the files, `~/` and relative Includes, ssh uses the home directory of the passwd entry, but this
+ * program uses $HOME. And we can put our own values after the user's, where they act as defaults.
+ * The copy keeps the line numbers, so ssh's error messages can be mapped back to the original
+ * files.
  */
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -16,14 +17,14 @@ import { globRegExp } from '../patterns.ts';
 import { makePrivateDirectory } from '../privatedirectory.ts';
 import { type Directive, parseDirective, quoteArgument } from './syntax.ts';
 
-/** As ssh has it (READCONF_MAX_DEPTH). */
+/** The same as ssh's (READCONF_MAX_DEPTH). */
 export const MAX_INCLUDE_DEPTH = 16;
-/** Of one configuration, all Includes together: a directory full of fragments has dozens. */
+/** For one configuration with all its Includes. A directory full of fragments has dozens. */
 export const MAX_CONFIG_FILES = 1000;
 export const MAX_CONFIG_FILE_BYTES = 1024 * 1024;
 
 const OTHERS_MAY_WRITE = 0o022;
-/** Whose values name files, where ssh expands a leading `~/`. */
+/** Keywords whose values are file names, in which ssh expands a leading `~/`. */
 const PATH_KEYWORDS = new Set([
   'identityfile',
   'identityfile2',
@@ -42,13 +43,13 @@ export interface ConfigFile {
 
 export interface ConfigLine {
   readonly number: number;
-  /** As it is written, but for a leading `~/` of the values that name files. */
+  /** As written, except that a leading `~/` is expanded in values that are file names. */
   readonly text: string;
   /** undefined: a comment, or blank. */
   readonly directive: Directive | undefined;
   /**
-   * For an Include: what its patterns match, in order; undefined: it has tokens or variables, which
-   * only ssh expands.
+   * For an Include: the files that its patterns match, in order. undefined: it isn't an Include, or
+   * it has tokens or variables, which only ssh expands.
    */
   readonly includes: readonly ConfigFile[] | undefined;
 }
@@ -62,8 +63,7 @@ export interface ConfigPlaces {
 }
 
 /**
- * The files at the top, as far as they are there: the user's, and the system's behind it. Throws
- * UsageError.
+ * The top-level files that exist: the user's, and then the system's. Throws UsageError.
  */
 export async function loadConfig({ file, home, systemDirectory }: ConfigPlaces): Promise<{
   readonly user: ConfigFile | undefined;
@@ -71,40 +71,40 @@ export async function loadConfig({ file, home, systemDirectory }: ConfigPlaces):
 }> {
   if (file?.toLowerCase() === 'none') return { user: undefined, system: undefined };
   const userDirectory = join(home, '.ssh');
-  const reading = (directory: string, checked: boolean): Reading => ({
+  const contextFor = (directory: string, checked: boolean): ReadContext => ({
     directory,
     home,
     checked,
     count: { files: 0 },
   });
   if (file !== undefined) {
-    const given = await readConfigFile(file, reading(userDirectory, false), 0);
+    const given = await readConfigFile(file, contextFor(userDirectory, false), 0);
     if (given === undefined) {
       throw new UsageError(
         `-F: the configuration file ${file} can't be read: there is no such file`,
         {
-          hint: 'check the path, or leave -F out for ~/.ssh/config',
+          hint: 'check the path, or leave out -F to use ~/.ssh/config',
         },
       );
     }
     return { user: given, system: undefined };
   }
   return {
-    user: await readConfigFile(join(userDirectory, 'config'), reading(userDirectory, true), 0),
+    user: await readConfigFile(join(userDirectory, 'config'), contextFor(userDirectory, true), 0),
     system: await readConfigFile(
       join(systemDirectory, 'ssh_config'),
-      reading(systemDirectory, false),
+      contextFor(systemDirectory, false),
       0,
     ),
   };
 }
 
-interface Reading {
-  /** Where relative Includes are. */
+interface ReadContext {
+  /** Relative Includes start here. */
   readonly directory: string;
   readonly home: string;
   /**
-   * Whether files that others may write are refused: what stands in them is run (ProxyCommand,
+   * Whether to refuse files that other users may write: their commands would be run (ProxyCommand,
    * Match exec).
    */
   readonly checked: boolean;
@@ -113,7 +113,7 @@ interface Reading {
 
 async function readConfigFile(
   path: string,
-  reading: Reading,
+  context: ReadContext,
   depth: number,
 ): Promise<ConfigFile | undefined> {
   if (depth > MAX_INCLUDE_DEPTH) {
@@ -124,10 +124,10 @@ async function readConfigFile(
       },
     );
   }
-  const content = await readText(path, reading);
+  const content = await readText(path, context);
   if (content === undefined) return undefined;
-  reading.count.files += 1;
-  if (reading.count.files > MAX_CONFIG_FILES) {
+  context.count.files += 1;
+  if (context.count.files > MAX_CONFIG_FILES) {
     throw new UsageError(`${path}: the ssh_config includes more than ${MAX_CONFIG_FILES} files`, {
       hint: 'check whether files include each other',
     });
@@ -136,11 +136,11 @@ async function readConfigFile(
   for (const [index, line] of content.split('\n').entries()) {
     const number = index + 1;
     const place = `${path}:${number}`;
-    const text = homeExpanded(line, reading.home, place);
+    const text = homeExpanded(line, context.home, place);
     const directive = parseDirective(text, place);
     const includes =
       directive?.keyword === 'include'
-        ? await readIncludes(directive.args, reading, depth)
+        ? await readIncludes(directive.args, context, depth)
         : undefined;
     lines.push({ number, text, directive, includes });
   }
@@ -148,21 +148,18 @@ async function readConfigFile(
 }
 
 /** undefined: there is no such file. */
-async function readText(path: string, reading: Reading): Promise<string | undefined> {
+async function readText(path: string, context: ReadContext): Promise<string | undefined> {
   try {
     const { size, uid, mode } = await stat(path);
     const ours = uid === 0 || uid === process.getuid?.();
-    if (reading.checked && (!ours || (mode & OTHERS_MAY_WRITE) !== 0)) {
-      throw new UsageError(
-        `${path} belongs to somebody else or may be written by others; ssh refuses it, too`,
-        {
-          hint: `run: chmod go-w ${shellPath(path)}`,
-        },
-      );
+    if (context.checked && (!ours || (mode & OTHERS_MAY_WRITE) !== 0)) {
+      throw new UsageError(`${path} is owned or writable by other users; ssh refuses it, too`, {
+        hint: `run: chmod go-w ${shellPath(path)}`,
+      });
     }
     if (size > MAX_CONFIG_FILE_BYTES) {
       throw new UsageError(
-        `${path} is too large for an ssh_config (above ${MAX_CONFIG_FILE_BYTES} bytes)`,
+        `${path} is too large for an ssh_config (more than ${MAX_CONFIG_FILE_BYTES} bytes)`,
         {
           hint: 'check that it is the right file (-F, Include)',
         },
@@ -182,27 +179,27 @@ async function readText(path: string, reading: Reading): Promise<string | undefi
 
 async function readIncludes(
   patterns: readonly string[],
-  reading: Reading,
+  context: ReadContext,
   depth: number,
 ): Promise<ConfigFile[] | undefined> {
-  // A `~user` needs the passwd file; newer ssh expands tokens and variables here.
+  // A `~user` needs the passwd file. Newer versions of ssh expand tokens and variables here.
   if (patterns.some((pattern) => /^~[^/]|%|\$\{/.test(pattern))) return undefined;
   const files: ConfigFile[] = [];
   for (const pattern of patterns) {
     const absolute = pattern.startsWith('/')
       ? pattern
       : pattern.startsWith('~/')
-        ? join(reading.home, pattern.slice(2))
-        : join(reading.directory, pattern);
+        ? join(context.home, pattern.slice(2))
+        : join(context.directory, pattern);
     for (const path of await expandPattern(absolute)) {
-      const file = await readConfigFile(path, reading, depth + 1);
+      const file = await readConfigFile(path, context, depth + 1);
       if (file !== undefined) files.push(file);
     }
   }
   return files;
 }
 
-/** Paths that an absolute pattern of glob(7) matches, in the order of their names. */
+/** The paths that match an absolute glob(7) pattern, sorted by name. */
 async function expandPattern(pattern: string): Promise<string[]> {
   let paths = ['/'];
   for (const segment of pattern.split('/').filter((part) => part !== '')) {
@@ -230,22 +227,22 @@ async function namesIn(directory: string): Promise<string[]> {
   }
 }
 
-/** What `ssh -F` is given, in order; a text is lines that hold for all hosts. */
+/** A part of the file for `ssh -F`, in order. A string contains lines that apply to all hosts. */
 export type ConfigPart = ConfigFile | string;
 
 export interface WrittenConfig {
   /** For -F. */
   readonly path: string;
-  /** Names the files in a message of ssh's as the user knows them. */
+  /** Replaces the names of the copies in a message from ssh by the original names. */
   readonly originalNames: (message: string) => string;
   /** Removes the copy. */
   readonly remove: () => Promise<void>;
 }
 
 /**
- * Writes the parts to a directory that only this user can read, and which the next tunnel removes
- * if this one is killed. Throws TunnelError `openssh-directory` when there is no place for it,
- * UsageError when it can't be filled.
+ * Writes the parts to a directory that only this user can read. If this tunnel is killed, the next
+ * one removes it. Throws TunnelError `openssh-directory` if the directory can't be created, and
+ * UsageError if the files can't be written.
  */
 export async function writeConfig(parts: readonly ConfigPart[]): Promise<WrittenConfig> {
   const own = makePrivateDirectory(silentObserver);
@@ -277,19 +274,16 @@ export async function writeConfig(parts: readonly ConfigPart[]): Promise<Written
     return { path, originalNames, remove };
   } catch (error) {
     await remove();
-    throw error instanceof UsageError ? error : uncopied(directory, error);
+    throw error instanceof UsageError ? error : copyError(directory, error);
   }
 }
 
-function uncopied(directory: string, cause: unknown): UsageError {
+function copyError(directory: string, cause: unknown): UsageError {
   const { code = 'unknown' } = cause as NodeJS.ErrnoException;
-  return new UsageError(
-    `ssh_config can't be copied to ${directory}, for ssh to be asked about it (${code})`,
-    {
-      hint: 'make room there, or set XDG_RUNTIME_DIR to another directory',
-      cause,
-    },
-  );
+  return new UsageError(`can't copy ssh_config to ${directory} to ask ssh about it (${code})`, {
+    hint: 'free some space there, or set XDG_RUNTIME_DIR to another directory',
+    cause,
+  });
 }
 
 async function renderLine(
@@ -303,7 +297,7 @@ async function renderLine(
 }
 
 /**
- * A line of ssh_config with the home directory for a leading `~/` of the values that name files.
+ * A line of ssh_config, with the home directory for a leading `~/` in values that are file names.
  * Throws UsageError.
  */
 export function homeExpanded(line: string, home: string, place: string): string {

@@ -1,7 +1,7 @@
 /**
- * The keywords of ssh_config(5), to tell a misspelt `-o` from one that only a newer ssh knows
- * about. Up to OpenSSH 10.2, with the older names that ssh still takes. `Host`, `Match` and
- * `Include` are not options: ssh takes them in files only.
+ * The keywords of ssh_config(5), up to OpenSSH 10.2, including old names that ssh still accepts.
+ * They are used to find misspelt -o options. `Host`, `Match` and `Include` are not options: ssh
+ * accepts them only in files.
  */
 import { NotationError, quoted } from '../../net/notation.ts';
 
@@ -30,7 +30,7 @@ const KEYWORDS: readonly string[] = `
 
 const BY_LOWER_CASE = new Map(KEYWORDS.map((keyword) => [keyword.toLowerCase(), keyword]));
 const IN_FILES_ONLY = new Set(['host', 'match', 'include']);
-/** Differences of more characters than this make another word, not a misspelling. */
+/** Words that differ in more characters than this are not treated as misspellings. */
 const MAX_TYPOS = 3;
 
 /** Whether a keyword is one of ssh_config(5), in any case. */
@@ -39,9 +39,9 @@ export function isSshKeyword(keyword: string): boolean {
 }
 
 /**
- * Reads `Keyword=value`, or `Keyword value` as ssh takes it too. The result is `Keyword=value` with
- * the keyword as the manual has it, to be read as a line of ssh_config or handed to ssh's own -o.
- * Throws NotationError.
+ * Reads `Keyword=value`, or `Keyword value`, which ssh accepts too. The result is `Keyword=value`
+ * with the keyword spelt as in the manual. It is valid as a line of ssh_config and as an -o option
+ * of ssh. Throws NotationError.
  */
 export function parseSshOption(text: string): string {
   if (/[\u0000-\u0008\u000a-\u001f\u007f]/.test(text))
@@ -57,7 +57,7 @@ export function parseSshOption(text: string): string {
   if (IN_FILES_ONLY.has(keyword.toLowerCase())) {
     throw new NotationError(
       `${keyword} can't be given as an option, only in a file`,
-      'put it into a file and name that with -F',
+      'put it into a file, and give that file with -F',
     );
   }
   const known = BY_LOWER_CASE.get(keyword.toLowerCase());

@@ -1,7 +1,7 @@
 /**
- * What of an ssh_config only the system's ssh can do, so that `auto` can choose it, or --transport
- * ssh2 say what is missing: authentication that the embedded client has no means for, and
- * restrictions that it would silently not keep.
+ * Finds the settings in an ssh_config that only the system's ssh supports: authentication methods
+ * that the embedded client doesn't have, and restrictions that it would silently ignore. With them,
+ * `auto` chooses the system's ssh, and --transport ssh2 reports what is missing.
  */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,19 +10,19 @@ import { inspectKeyFile } from '../keys/keyfile.ts';
 import type { AuthenticationSettings } from '../settings.ts';
 import type { Keywords } from './values.ts';
 
-/** As ssh looks for them. */
+/** In ssh's order. */
 const DEFAULT_SECURITY_KEYS = ['id_ecdsa_sk', 'id_ed25519_sk'];
 
-/** Switched on by `yes`. */
-const SWITCHES: readonly (readonly [keyword: string, name: string])[] = [
+/** Turned on by `yes`. */
+const FLAG_KEYWORDS: readonly (readonly [keyword: string, name: string])[] = [
   ['gssapiauthentication', 'GSSAPIAuthentication'],
   ['gssapikeyexchange', 'GSSAPIKeyExchange'],
   ['hostbasedauthentication', 'HostbasedAuthentication'],
   ['proxyusefdpass', 'ProxyUseFdpass'],
   ['verifyhostkeydns', 'VerifyHostKeyDNS'],
 ];
-/** Switched on by any value but `none`. */
-const NAMES: readonly (readonly [keyword: string, name: string])[] = [
+/** Turned on by any value except `none`. */
+const VALUE_KEYWORDS: readonly (readonly [keyword: string, name: string])[] = [
   ['pkcs11provider', 'PKCS11Provider'],
   ['knownhostscommand', 'KnownHostsCommand'],
   ['revokedhostkeys', 'RevokedHostKeys'],
@@ -30,8 +30,8 @@ const NAMES: readonly (readonly [keyword: string, name: string])[] = [
 ];
 
 /**
- * One phrase each; empty: nothing. Looks for certificates and security keys beside the identity
- * files.
+ * One phrase for each such setting. Also looks for certificates and security keys next to the
+ * identity files.
  */
 export async function onlyOpenssh(
   keywords: Keywords,
@@ -39,8 +39,10 @@ export async function onlyOpenssh(
   home: string,
 ): Promise<string[]> {
   const phrases = [
-    ...SWITCHES.filter(([keyword]) => keywords.flag(keyword, false)).map(([, name]) => name),
-    ...NAMES.filter(([keyword]) => keywords.text(keyword) !== undefined).map(([, name]) => name),
+    ...FLAG_KEYWORDS.filter(([keyword]) => keywords.flag(keyword, false)).map(([, name]) => name),
+    ...VALUE_KEYWORDS.filter(([keyword]) => keywords.text(keyword) !== undefined).map(
+      ([, name]) => name,
+    ),
   ];
   if (!authentication.methods.includes('publickey')) return phrases;
   for (const path of authentication.certificateFiles) phrases.push(`the certificate ${path}`);
@@ -53,8 +55,8 @@ export async function onlyOpenssh(
 }
 
 /**
- * A default security key counts only where there is no other default key: else the other one may be
- * meant.
+ * A default security key counts only if there is no other default key, since the user may want to
+ * use the other key.
  */
 async function identitiesInUse(
   { identityFiles, noIdentityFiles }: AuthenticationSettings,

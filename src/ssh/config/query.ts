@@ -1,11 +1,11 @@
 /**
- * Asks the system's ssh what its configuration comes to for one host: `ssh -G`. It reads files and
- * may run what `Match exec` says, as every ssh does; it opens no connection (names are looked up
- * only with CanonicalizeHostname).
+ * Asks the system's ssh for the configuration of one host: `ssh -G`. Like every ssh, it reads files
+ * and runs the commands of `Match exec`. It opens no connection, and resolves names only with
+ * CanonicalizeHostname.
  *
- * It prints one `keyword value` a line, keywords in lower case, algorithm lists without `+ - ^`,
- * times in seconds, names of known_hosts files and the agent's socket expanded; identity files and
- * commands are printed as they are written.
+ * It prints one `keyword value` per line: keywords in lower case, algorithm lists without `+ - ^`,
+ * times in seconds. The paths of known_hosts files and of the agent's socket are expanded. Identity
+ * files and commands are printed as written.
  */
 import { spawn } from 'node:child_process';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
@@ -14,20 +14,21 @@ import { printable } from '../../observe/printable.ts';
 import type { KeywordValues } from './syntax.ts';
 
 /**
- * `Match exec` may ask a name server or a token; longer, and it waits for somebody who isn't there.
+ * Enough for a `Match exec` that asks a name server or a token. If it takes longer, it is probably
+ * waiting for a user who isn't there.
  */
 const QUERY_TIMEOUT_MS = 15_000;
-/** It prints about 5,000; more is an answer that can't be used, and counts as a refusal. */
+/** ssh prints about 5,000. If it prints more than this, it is killed, which counts as a refusal. */
 const MAX_OUTPUT_CHARACTERS = 1024 * 1024;
 
 export interface Query {
   /** The ssh program. */
   readonly program: string;
-  /** Options of ssh; the host follows them behind `--`. */
+  /** Options of ssh. `--` and the host come after them. */
   readonly args: readonly string[];
   readonly host: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Names the files in what ssh complains about as the user knows them. */
+  /** Replaces file names in ssh's error messages by those that the user knows. */
   readonly originalNames?: (message: string) => string;
   readonly signal?: AbortSignal | undefined;
   /** Default: QUERY_TIMEOUT_MS. */
@@ -35,9 +36,9 @@ export interface Query {
 }
 
 /**
- * undefined: there is no ssh that could answer. The program is missing, older than -G (6.8), or
- * doesn't find the calling user in the passwd file. Throws UsageError when ssh finds fault with the
- * configuration, TunnelError `ssh-config-timeout`.
+ * Returns undefined if no ssh can answer: the program is missing, is older than -G (6.8), or
+ * doesn't find the current user in the passwd file. Throws UsageError if ssh rejects the
+ * configuration, and TunnelError `ssh-config-timeout`.
  */
 export async function queryConfig(query: Query): Promise<KeywordValues | undefined> {
   const { host, signal, timeoutMs = QUERY_TIMEOUT_MS } = query;
@@ -55,7 +56,7 @@ export async function queryConfig(query: Query): Promise<KeywordValues | undefin
   if (status === 0) return parseOutput(stdout);
   if (/(unknown|illegal|invalid) option -- '?G|^No user exists for uid/m.test(stderr))
     return undefined;
-  throw complaint(host, query.originalNames?.(stderr) ?? stderr);
+  throw configurationError(host, query.originalNames?.(stderr) ?? stderr);
 }
 
 interface Outcome {
@@ -71,8 +72,8 @@ function runSsh(query: Query, timeoutMs: number): Promise<Outcome> {
   return new Promise((resolve) => {
     const output = { stdout: '', stderr: '' };
     let failure: Outcome['failure'];
-    // -T: it isn't about a terminal, and says so otherwise. A session of its own, so that what
-    // `Match exec` runs can be ended with it; and no stdin, which is meant for this program.
+    // -T: ssh would complain about a missing terminal otherwise. It gets its own session, so the
+    // commands of `Match exec` can be killed with it, and no stdin, which belongs to this program.
     const child = spawn(program, ['-G', '-T', ...args, '--', host], {
       env: { ...environment, LC_ALL: 'C' },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -82,7 +83,7 @@ function runSsh(query: Query, timeoutMs: number): Promise<Outcome> {
       try {
         if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
       } catch {
-        // ESRCH: it has ended meanwhile.
+        // ESRCH: it has already ended.
       }
     };
     const timer = setTimeout(() => {
@@ -101,7 +102,7 @@ function runSsh(query: Query, timeoutMs: number): Promise<Outcome> {
       signal?.removeEventListener('abort', end);
       resolve({ status, ...output, failure });
     };
-    // ENOENT, EACCES: whatever keeps it from being started, there is no ssh to ask.
+    // ENOENT, EACCES: whatever the reason, there is no ssh to ask.
     child.once('error', () => {
       failure = 'missing';
       settle(null);
@@ -110,25 +111,27 @@ function runSsh(query: Query, timeoutMs: number): Promise<Outcome> {
   });
 }
 
-function complaint(host: string, stderr: string): UsageError {
+function configurationError(host: string, stderr: string): UsageError {
   const loop = /^jumphost loop via (.*)$/m.exec(stderr);
   if (loop !== null) return jumpLoop(printable(loop[1] ?? host));
   const lines = stderr.split(/[\r\n]+/).filter((line) => line.trim() !== '');
-  // The last line only counts what the ones before it say.
-  const said = lines.filter((line) => !/: terminating, \d+ bad configuration options$/.test(line));
-  const text = printable((said.length > 0 ? said : lines).join('; '));
+  // The last line only counts the errors before it.
+  const errors = lines.filter(
+    (line) => !/: terminating, \d+ bad configuration options$/.test(line),
+  );
+  const text = printable((errors.length > 0 ? errors : lines).join('; '));
   return new UsageError(
     `ssh refuses its configuration for ${host}: ${text === '' ? 'no reason given' : text}`,
     {
-      hint: `"ssh -G ${shellWord(host)}" shows the same; -F none leaves the files out`,
+      hint: `"ssh -G ${shellWord(host)}" shows the same error; -F none ignores the files`,
     },
   );
 }
 
-/** A host is passed on the way to itself. */
+/** The error for a host that would be reached through itself. */
 export function jumpLoop(host: string): UsageError {
-  return new UsageError(`ProxyJump: ${host} would be passed on the way to itself`, {
-    hint: `put "ProxyJump none" into the section of ${host}, before the one that names it for all hosts`,
+  return new UsageError(`ProxyJump: ${host} would be reached through itself`, {
+    hint: `put "ProxyJump none" into the section of ${host}, before the section that sets ProxyJump for all hosts`,
   });
 }
 
@@ -146,8 +149,8 @@ function parseOutput(stdout: string): KeywordValues {
 }
 
 /**
- * Paths are printed without quotes. They have been expanded, so a word that begins no path belongs
- * to the one before it.
+ * ssh prints paths without quotes. They are expanded, so a word that can't begin a path belongs to
+ * the path before it.
  */
 function splitPaths(value: string): string[] {
   const paths: string[] = [];

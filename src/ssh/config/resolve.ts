@@ -1,31 +1,30 @@
 /**
- * From what the user wrote (REMOTE, -J, -F, -o, -p, -i and the ssh_config files) to the settings of
- * the jump host and of each host on the way to it.
+ * Turns the user's options (REMOTE, -J, -F, -o, -p, -i) and the ssh_config files into the settings
+ * of the jump host and of each host on the way to it.
  *
  *   files ──► files.ts  a tree of lines
  *               ├─► a copy ──► query.ts  `ssh -G`  ┐
- *               └─► evaluate.ts, where no ssh is      ┴─► KeywordValues
+ *               └─► evaluate.ts, without ssh       ┴─► KeywordValues
  *                  ──► values.ts, onlyopenssh.ts ──► SshSettings
  *                        └─ ProxyJump: the same again for each hop
  *
- * ssh answers if it is installed, since only it knows all of its own language. It is handed a copy
- * of the files: it would look for them in the passwd entry's home directory instead of $HOME, and
- * behind them stand defaults of this program, so that "unset" and "set to ssh's default" can be
- * told apart (ServerAliveInterval 0 switches keepalive off, none leaves it on). The user's lines
- * come first, so that they win.
+ * If ssh is installed, we ask ssh, since only it understands all of its own language. It gets a
+ * copy of the files, for two reasons. It would look for them in the home directory of the passwd
+ * entry instead of $HOME. And the copy ends with this program's defaults, to distinguish "not set"
+ * from "set to ssh's default" (ServerAliveInterval 0 turns keepalives off; without the keyword they
+ * stay on). The user's lines come first, so they win.
  *
- * What wins, from strong to weak: REMOTE's user and port; -p, -J, -i, --keepalive,
- * --connect-timeout; -o; the user's file or that of -F; the system's file. As with ssh, a hop has
- * its own section of the files, and -o, -i and -p are not for it; --keepalive and the timeouts hold
- * for every host.
+ * Precedence, highest first: REMOTE's user and port; -p, -J, -i, --keepalive, --connect-timeout;
+ * -o; the user's file or the -F file; the system's file. As in ssh, -o, -i and -p don't apply to
+ * hops: a hop gets its own section of the files. --keepalive and the timeouts apply to every host.
  *
- * Debian and Fedora switch GSSAPIAuthentication on for everybody in the system's file. That says
- * nothing about this jump host, and would make every configuration one that only the system's ssh
- * can serve. So the system's word on it counts only for users who have Kerberos tickets.
+ * Debian and Fedora turn on GSSAPIAuthentication for everybody in the system's file. This says
+ * nothing about this jump host, and we would need the system's ssh for every configuration. So the
+ * system's setting counts only for users who have Kerberos tickets.
  *
  * Limits: MAX_JUMP_HOPS hosts on the way; MAX_INCLUDE_DEPTH, MAX_CONFIG_FILES,
- * MAX_CONFIG_FILE_BYTES; QUERY_TIMEOUT_MS. Beyond them the start is refused with a UsageError (a
- * TunnelError for the time).
+ * MAX_CONFIG_FILE_BYTES; QUERY_TIMEOUT_MS. Beyond them, the start fails with a UsageError (with a
+ * TunnelError for the timeout).
  */
 
 import { UsageError } from '../../errors/errors.ts';
@@ -53,27 +52,27 @@ import {
   readTokens,
 } from './values.ts';
 
-/** Where they are looked for when the context doesn't say otherwise. */
+/** Used if the context doesn't name others. */
 const SSH_PROGRAM = 'ssh';
 const SYSTEM_DIRECTORY = '/etc/ssh';
-/** In the first interval of silence the server has not been asked for anything yet. */
+/** During the first silent interval, no keepalive has been sent yet. */
 const MIN_KEEPALIVES = 2;
 
-/** The machine that the configuration is read on; each has the obvious default. */
+/** The machine on which the configuration is read. Each field has the obvious default. */
 export interface ResolveContext {
   readonly observer?: Observer;
   readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly home?: string;
   /** Where the system's ssh_config is. */
   readonly systemDirectory?: string;
-  /** The ssh to ask; where there is none, the files are evaluated here. */
+  /** The ssh to ask. If it doesn't exist, this program evaluates the files. */
   readonly sshProgram?: string;
   readonly signal?: AbortSignal;
 }
 
 /**
- * What one REMOTE comes to. Opens no connection. Throws UsageError for a configuration that is
- * wrong, TunnelError `ssh-config-timeout` when a command in it doesn't end, or the signal's reason.
+ * The settings for one REMOTE. Opens no connection. Throws UsageError for an invalid configuration,
+ * TunnelError `ssh-config-timeout` if a command in it doesn't end, or the signal's reason.
  */
 export async function resolveSettings(
   remote: Remote,
@@ -93,9 +92,9 @@ export async function resolveSettings(
 }
 
 /**
- * A copy of the files that -F or its absence names, for the system's ssh to connect with: what
- * `resolveSettings` has read, with $HOME as the home directory. Remove it when ssh has read it.
- * Throws UsageError.
+ * Copies the file of -F, or the default files, for the system's ssh to connect with. These are the
+ * files that `resolveSettings` reads, with $HOME as the home directory. The caller removes the copy
+ * once ssh has read it. Throws UsageError.
  */
 export function copySshConfig(
   options: Pick<SshOptions, 'configFile'>,
@@ -115,13 +114,13 @@ function machineOf(context: ResolveContext): Machine {
 }
 
 /**
- * One host on the way: who it is, and through which hosts it is reached if that is not left to
- * ssh_config.
+ * One host on the way, and the hosts through which it is reached. `via` is undefined if ssh_config
+ * decides that.
  */
 interface Hop {
   readonly remote: Remote;
   readonly via: readonly Remote[] | undefined;
-  /** The endpoints that are reached through it. */
+  /** The endpoints that are reached through this host. */
   readonly beyond: readonly string[];
 }
 
@@ -137,14 +136,14 @@ class SettingsResolver {
     this.#observer = observer;
   }
 
-  /** Says once what was met on the way. */
+  /** Logs each warning once. */
   report(): void {
     for (const warning of this.#warnings) this.#observer.log('warning', warning);
-    const passedOver = this.#source.unevaluated;
-    if (passedOver.length === 0) return;
+    const ignored = this.#source.unevaluated;
+    if (ignored.length === 0) return;
     this.#observer.log(
       'warning',
-      `only ssh can evaluate parts of ssh_config, and it isn't here; they are passed over: ${passedOver.join(', ')}`,
+      `there is no ssh here, and only ssh can evaluate these parts of ssh_config, so they are ignored: ${ignored.join(', ')}`,
     );
   }
 
@@ -218,11 +217,11 @@ class SettingsResolver {
     const passed = [...beyond, endpoint(tokens)];
     if (passed.length > MAX_JUMP_HOPS) {
       this.#observer.count('tunnel_ssh_config_jumps_refused_total');
-      throw new UsageError(`ProxyJump: more than ${MAX_JUMP_HOPS} hosts one behind the other`, {
+      throw new UsageError(`ProxyJump: more than ${MAX_JUMP_HOPS} hosts in a row`, {
         hint: `check the ProxyJump of ${remote.host} in ssh_config`,
       });
     }
-    // As ssh does: it connects to the last one, and passes the others on the way there.
+    // As in ssh: the last hop is resolved like any other host, reached through the others.
     const before = hops.slice(0, -1);
     const via = before.length > 0 ? before : undefined;
     const settings = await this.#resolve({ remote: last, via, beyond: passed }, [], []);
@@ -245,7 +244,7 @@ class SettingsResolver {
   }
 }
 
-/** ssh/remote.ts has refused them already; but they are about to become arguments of a program. */
+/** ssh/remote.ts refuses these already. Check again, since they become arguments of a program. */
 function refuseDash({ host, user, text }: Remote): void {
   if (!host.startsWith('-') && user?.startsWith('-') !== true) return;
   throw new UsageError(`${quoted(text)} has a user or host that begins with a dash`, {

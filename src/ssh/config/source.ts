@@ -1,7 +1,7 @@
 /**
- * What the ssh_config files say about one host, as keywords and values: ssh's answer where there is
- * an ssh, else our own evaluation in the same form. One source serves the jump host and all hops;
- * `close` removes what it has written.
+ * The configuration of one host from the ssh_config files, as keywords and values. If ssh is
+ * installed, this is ssh's answer, otherwise our own evaluation in the same form. One source serves
+ * the jump host and all hops; `close` removes the files that it has written.
  */
 import { accessSync } from 'node:fs';
 import { userInfo } from 'node:os';
@@ -17,7 +17,7 @@ import { type KeywordValues, quoteArgument } from './syntax.ts';
 import { expandPath } from './tokens.ts';
 import { Keywords, localUser, readTokens } from './values.ts';
 
-/** Where the configuration is read. */
+/** The machine on which the configuration is read. */
 export interface Machine {
   readonly home: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -27,7 +27,7 @@ export interface Machine {
   readonly signal: AbortSignal | undefined;
 }
 
-/** What ssh expands before it prints it, so that a second time would be once too often. */
+/** ssh expands these before it prints them, so its answer must not be expanded again. */
 const PRINTED_EXPANDED = ['userknownhostsfile', 'identityagent'];
 /** Compiled into ssh. */
 const GLOBAL_KNOWN_HOSTS =
@@ -59,14 +59,14 @@ export class ConfigSource {
     return this.#copy.remove();
   }
 
-  /** What could not be evaluated for want of ssh, one phrase each. */
+  /** The parts that could not be evaluated without ssh, one phrase each. */
   get unevaluated(): readonly string[] {
     return [...this.#unevaluated];
   }
 
   /**
-   * `via`: -J; empty: no ProxyJump whatever the files say. `sshOptions`: lines that come before
-   * those of the files. Throws as queryConfig and evaluateConfig do.
+   * `via`: -J; empty: no ProxyJump, whatever the files say. `sshOptions`: lines that come before
+   * those of the files. Throws what queryConfig and evaluateConfig throw.
    */
   async valuesFor(
     { host, port, user }: Remote,
@@ -80,7 +80,7 @@ export class ConfigSource {
       ...(jump === undefined ? [] : ['-J', jump]),
       ...sshOptions.flatMap((option) => ['-o', option]),
     ];
-    const answer = await this.#ask(['-F', this.#copy.path, ...args], host);
+    const answer = await this.#querySsh(['-F', this.#copy.path, ...args], host);
     if (answer !== undefined) return answer;
     const { values, unevaluated } = evaluateConfig({
       parts: [...sshOptions, ...this.#parts, userKnownHosts(this.machine), GLOBAL_KNOWN_HOSTS],
@@ -100,22 +100,22 @@ export class ConfigSource {
     return expanded;
   }
 
-  /** What the same ssh says without any configuration. */
+  /** The answer of the same ssh without any configuration. */
   defaults(): Promise<KeywordValues> {
-    this.#defaults ??= this.#ask(['-F', 'none'], 'localhost').then(
+    this.#defaults ??= this.#querySsh(['-F', 'none'], 'localhost').then(
       (values) => values ?? defaultAlgorithms(),
     );
     return this.#defaults;
   }
 
-  #ask(args: readonly string[], host: string): Promise<KeywordValues | undefined> {
+  #querySsh(args: readonly string[], host: string): Promise<KeywordValues | undefined> {
     const { sshProgram: program, environment, signal } = this.machine;
     const { originalNames } = this.#copy;
     return queryConfig({ program, args, host, environment, originalNames, signal });
   }
 }
 
-/** The files as they are, for the system's ssh to connect with. */
+/** A copy of the files, without our defaults, for the system's ssh to connect with. */
 export async function copyConfig(
   file: string | undefined,
   machine: Machine,
@@ -129,8 +129,8 @@ function isPart(part: ConfigPart | undefined): part is ConfigPart {
 }
 
 /**
- * For an ssh that would look elsewhere. Where it wouldn't, it isn't told: naming the files switches
- * UpdateHostKeys off.
+ * The known_hosts files in $HOME, if ssh would look in another home directory. Otherwise they are
+ * not named, because naming them turns off UpdateHostKeys.
  */
 function movedKnownHosts(machine: Machine): string | undefined {
   try {
@@ -148,7 +148,7 @@ function userKnownHosts({ home }: Machine): string {
   return `UserKnownHostsFile ${files.join(' ')}`;
 }
 
-/** The default cache of MIT Kerberos is a file; others are named in the environment. */
+/** The default ticket cache of MIT Kerberos is a file. The environment names any other one. */
 function hasKerberosTickets({ environment }: Machine): boolean {
   if ((environment['KRB5CCNAME'] ?? '') !== '') return true;
   try {

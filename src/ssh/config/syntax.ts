@@ -1,12 +1,12 @@
 /**
- * How ssh_config(5) is written: lines, quotes, patterns. As OpenSSH's readconf.c, misc.c
- * (argv_split) and match.c read it.
+ * The syntax of ssh_config(5), lines and quotes, as OpenSSH's readconf.c and misc.c (argv_split)
+ * read it.
  */
 import { UsageError } from '../../errors/errors.ts';
 
 /**
- * What a configuration comes to for one host: keywords in lower case, values as `ssh -G` prints
- * them, each file by itself.
+ * The configuration for one host: keywords in lower case, and values as `ssh -G` prints them. Lists
+ * of files are split into one value per file.
  */
 export type KeywordValues = ReadonlyMap<string, readonly string[]>;
 
@@ -15,11 +15,11 @@ export interface Directive {
   readonly keyword: string;
   /** Without quotes and comment. */
   readonly args: readonly string[];
-  /** All behind the keyword as it is written: what commands are made of. */
+  /** Everything after the keyword, as written. Commands are read from this. */
   readonly rest: string;
 }
 
-/** One line; undefined: a comment, or blank. `place` is for messages. Throws UsageError. */
+/** One line. undefined: a comment, or blank. `place` is used in messages. Throws UsageError. */
 export function parseDirective(line: string, place: string): Directive | undefined {
   const text = line.trim();
   if (text === '' || text.startsWith('#')) return undefined;
@@ -35,8 +35,8 @@ export function parseDirective(line: string, place: string): Directive | undefin
 }
 
 /**
- * Quotes of both kinds; a backslash takes a quote, a backslash or a space its meaning; `#` at a
- * word's start is a comment.
+ * Handles both kinds of quotes. A backslash makes a quote, a backslash or a space literal. `#` at
+ * the start of a word begins a comment.
  */
 function splitArguments(text: string, place: string): string[] {
   const words: string[] = [];
@@ -63,14 +63,14 @@ function splitArguments(text: string, place: string): string[] {
     }
   }
   if (quote !== '')
-    throw new UsageError(`${place}: a quoted text isn't closed (${quote})`, {
+    throw new UsageError(`${place}: a quote isn't closed (${quote})`, {
       hint: 'write quotes in pairs',
     });
   if (word !== undefined) words.push(word);
   return words;
 }
 
-/** So that splitArguments gives it back whole. */
+/** Quotes a text, so that splitArguments returns it unchanged. */
 export function quoteArgument(text: string): string {
   return /^[\w./:@%+,-]+$/.test(text) ? text : `"${text.replace(/[\\"]/g, '\\$&')}"`;
 }

@@ -20,7 +20,7 @@ export interface TokenValues {
   /** %d */
   readonly home: string;
   /**
-   * %u; asked for only where it is needed, since not every machine has a name for its user. Throws
+   * %u. Called only if needed, since some machines have no name for the current user. Throws
    * UsageError.
    */
   readonly localUser: () => string;
@@ -28,8 +28,8 @@ export interface TokenValues {
 }
 
 /**
- * Of file names and the agent's socket: all tokens, variables, `~/` at the beginning. Throws
- * UsageError.
+ * For file names and the agent's socket: expands all tokens, variables, and `~/` at the beginning.
+ * Throws UsageError.
  */
 export function expandPath(text: string, values: TokenValues, keyword: string): string {
   const expanded = expandTokens(
@@ -42,19 +42,20 @@ export function expandPath(text: string, values: TokenValues, keyword: string): 
     : expanded;
 }
 
-/** Of HostName: `%h` is the name that was given. */
+/** For HostName: expands `%h` to the name that the user gave. */
 export function expandHostName(text: string, name: string): string {
   return expandTokens(text, { h: name }, 'HostName');
 }
 
-/** Of ProxyJump: `%h %n %p %r`. */
+/** For ProxyJump: expands `%h %n %p %r`. */
 export function expandJump(text: string, values: TokenValues): string {
   return expandTokens(text, commandTokens(values), 'ProxyJump');
 }
 
 /**
- * Of ProxyCommand: `%h %n %p %r`. A shell reads the result, so what is put in must mean nothing to
- * it: an alias or user from a URI would otherwise be run. Throws UsageError.
+ * For ProxyCommand: expands `%h %n %p %r`. A shell reads the result, so the values must not contain
+ * shell special characters. Otherwise an alias or a user from a URI could run commands. Throws
+ * UsageError.
  */
 export function expandCommand(text: string, values: TokenValues): string {
   const tokens = commandTokens(values);
@@ -62,7 +63,7 @@ export function expandCommand(text: string, values: TokenValues): string {
     if (!new RegExp(`%${token}`).test(text.replaceAll('%%', '')) || SAFE_IN_SHELL.test(value))
       continue;
     throw new UsageError(
-      `ProxyCommand: %${token} would put ${quoted(value)} into a shell command, with characters that mean something to a shell`,
+      `ProxyCommand: %${token} would put ${quoted(value)}, which has special characters of the shell, into a shell command`,
       { hint: 'use a Host alias whose HostName and User are plain, or ProxyJump' },
     );
   }
@@ -106,12 +107,9 @@ function expandTokens(
   return text.replace(/%(.?)/gs, (_, token: string) => {
     const value = token === '%' ? '%' : tokens[token];
     if (value !== undefined) return value;
-    throw new UsageError(
-      `${keyword}: %${token} in ${quoted(text)} is no token that is known there`,
-      {
-        hint: 'a literal % is written as %%',
-      },
-    );
+    throw new UsageError(`${keyword}: %${token} in ${quoted(text)} is not a known token`, {
+      hint: 'a literal % is written as %%',
+    });
   });
 }
 
@@ -122,7 +120,7 @@ function expandVariables(text: string, { environment }: TokenValues, keyword: st
     throw new UsageError(
       `${keyword}: the environment variable ${name} in ${quoted(text)} isn't set`,
       {
-        hint: 'set it, or write the path out',
+        hint: 'set it, or write the full path',
       },
     );
   });

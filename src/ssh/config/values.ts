@@ -1,11 +1,11 @@
 /**
- * From keywords and their values to typed settings: the one place where values of ssh_config(5) are
- * read, whether `ssh -G` printed them or evaluate.ts found them. Both spell some differently (`yes`
- * and `true`, `1G` and bytes), so both spellings are read.
+ * Turns keywords and their values into typed settings. This is the only place that reads values of
+ * ssh_config(5), both those from `ssh -G` and those from evaluate.ts. The two sources spell some
+ * values differently (`yes` and `true`, `1G` and bytes), so both spellings are accepted.
  *
- * Honoured are the keywords that appear here and in onlyopenssh.ts. What concerns sessions, other
- * forwards and the look of ssh's own output has no meaning for a tunnel and is passed over, with a
- * line in the debug log (INERT_KEYWORDS).
+ * The keywords that appear here and in onlyopenssh.ts have an effect. Keywords for sessions, for
+ * other forwards and for ssh's own output mean nothing to a tunnel. They are ignored, with a line
+ * in the debug log (INERT_KEYWORDS).
  */
 import { userInfo } from 'node:os';
 import { UsageError } from '../../errors/errors.ts';
@@ -20,9 +20,9 @@ import type { KeywordValues } from './syntax.ts';
 import { expandJump, expandPath, type TokenValues } from './tokens.ts';
 
 /**
- * Without effect when they are set: a tunnel has no such thing, or (host authentication of
- * localhost, CheckHostIP) doesn't let it weaken the check of host keys. For RequiredRSASize and
- * PubkeyAcceptedAlgorithms the server's own limits stand.
+ * Keywords without effect. Most are about things that a tunnel doesn't have.
+ * NoHostAuthenticationForLocalhost and CheckHostIP must not weaken host key checking. Instead of
+ * RequiredRSASize and PubkeyAcceptedAlgorithms, the server's own limits apply.
  */
 export const INERT_KEYWORDS: readonly string[] = `
   addkeystoagent canonicaldomains checkhostip clearallforwardings compression connectionattempts controlmaster
@@ -37,17 +37,17 @@ export const INERT_KEYWORDS: readonly string[] = `
 
 type Method = AuthenticationSettings['methods'][number];
 const METHODS: readonly Method[] = ['publickey', 'keyboard-interactive', 'password'];
-/** Which keyword switches a method off. */
+/** The keyword that turns each method on or off. */
 const METHOD_SWITCHES: Readonly<Record<Method, string>> = {
   publickey: 'pubkeyauthentication',
   'keyboard-interactive': 'kbdinteractiveauthentication',
   password: 'passwordauthentication',
 };
 
-/** Numbers of ssh_config larger than this are taken for a mistake: about 68 years of seconds. */
+/** Larger numbers in ssh_config are treated as mistakes. In seconds, this is about 68 years. */
 const MAX_NUMBER = 2 ** 31 - 1;
 
-/** Reads single values. A keyword that isn't there, or `none`, is undefined. */
+/** Reads single values. The result is undefined if a keyword is missing or `none`. */
 export class Keywords {
   readonly #values: KeywordValues;
 
@@ -78,7 +78,7 @@ export class Keywords {
     const value = this.text(keyword);
     if (value === undefined) return undefined;
     if (!/^[0-9]+$/.test(value) || Number(value) > MAX_NUMBER)
-      throw wrong(keyword, value, 'a number');
+      throw invalidValue(keyword, value, 'a number');
     return Number(value);
   }
 
@@ -89,11 +89,11 @@ export class Keywords {
   }
 }
 
-function wrong(keyword: string, value: string, expected: string): UsageError {
+function invalidValue(keyword: string, value: string, expected: string): UsageError {
   return new UsageError(
     `ssh_config: ${keyword} has the value ${quoted(value)}, which is not ${expected}`,
     {
-      hint: 'correct it in the ssh_config that is read (-F), or where -o sets it',
+      hint: 'correct it in the ssh_config file (-F) or in -o',
     },
   );
 }
@@ -109,31 +109,31 @@ const SECONDS_IN: Readonly<Record<string, number>> = {
 
 function readTime(keyword: string, text: string): number {
   if (!/^([0-9]+[smhdw]?)+$/i.test(text))
-    throw wrong(keyword, text, 'a time such as 30, 5m or 1h30m');
+    throw invalidValue(keyword, text, 'a time such as 30, 5m or 1h30m');
   let seconds = 0;
   for (const [, count = '', unit = ''] of text.matchAll(/([0-9]+)([smhdw]?)/gi)) {
     seconds += Number(count) * (SECONDS_IN[unit.toLowerCase()] ?? 0);
   }
-  if (seconds > MAX_NUMBER) throw wrong(keyword, text, 'a time below 68 years');
+  if (seconds > MAX_NUMBER) throw invalidValue(keyword, text, 'a time below 68 years');
   return seconds;
 }
 
 const BYTES_IN: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
 
-/** `default`, `none` and 0 leave it to the transport. */
+/** undefined (for `default`, `none` or 0): the transport decides. */
 export function readRekey(keywords: Keywords): SshSettings['rekey'] {
   const [size = 'default', time = 'none'] = (keywords.all('rekeylimit')[0] ?? '')
     .split(/\s+/)
     .filter(Boolean);
   const [, count, unit = ''] = /^([0-9]+)([kmg]?)$/i.exec(size) ?? [];
   if (count === undefined && size.toLowerCase() !== 'default')
-    throw wrong('rekeylimit', size, 'a size such as 1G');
+    throw invalidValue('rekeylimit', size, 'a size such as 1G');
   const bytes = Number(count ?? 0) * (BYTES_IN[unit.toLowerCase()] ?? 0);
   const seconds = time.toLowerCase() === 'none' ? 0 : readTime('rekeylimit', time);
   return { bytes: bytes === 0 ? undefined : bytes, seconds: seconds === 0 ? undefined : seconds };
 }
 
-/** Lists that are printed as the same ssh prints its own defaults are nobody's choice. */
+/** A list that is the same as the default of this ssh counts as not set. */
 export function readAlgorithms(keywords: Keywords, defaults: Keywords): SshSettings['algorithms'] {
   const list = (keyword: string): readonly string[] | undefined => {
     const text = keywords.text(keyword);
@@ -147,7 +147,7 @@ export function readAlgorithms(keywords: Keywords, defaults: Keywords): SshSetti
   };
 }
 
-/** What the tokens of this host's values stand for. */
+/** The values of the tokens for this host. */
 export function readTokens(
   { host }: Pick<Remote, 'host'>,
   keywords: Keywords,
@@ -167,7 +167,7 @@ export function readTokens(
   return { ...tokens, jumpHost: readJumps(keywords, tokens).at(-1)?.host ?? '' };
 }
 
-/** ProxyJump, in the order in which the hosts are passed. */
+/** ProxyJump: the hosts in the order in which the connection passes through them. */
 export function readJumps(keywords: Keywords, tokens: TokenValues): Remote[] {
   const text = keywords.text('proxyjump');
   return text === undefined
@@ -175,18 +175,18 @@ export function readJumps(keywords: Keywords, tokens: TokenValues): Remote[] {
     : parseJump(expandJump(text, tokens), { kind: 'ssh-config', keyword: 'ProxyJump' });
 }
 
-/** The calling user's name. Throws UsageError. */
+/** The name of the current user. Throws UsageError. */
 export function localUser(environment: TokenValues['environment']): string {
   try {
     return userInfo().username;
   } catch (cause) {
-    // No passwd entry, as in containers with a user of the day.
+    // No passwd entry, as in containers that run with an arbitrary user id.
     const name = environment['USER'] ?? environment['LOGNAME'];
     if (name !== undefined && name !== '') return name;
     throw new UsageError(
       'the user at the jump host is not known: this machine has no name for the calling user',
       {
-        hint: 'write it down, as in: -r user@jumphost; or set USER',
+        hint: 'name the user, as in: -r user@jumphost; or set USER',
         cause,
       },
     );
@@ -199,20 +199,20 @@ function readPort(keywords: Keywords): number {
   try {
     return parsePort(text);
   } catch {
-    // The parser only says what a port is.
-    throw wrong('port', text, 'a port number');
+    // The parser's error doesn't name the keyword.
+    throw invalidValue('port', text, 'a port number');
   }
 }
 
 export function readAddressFamily(keywords: Keywords): SshSettings['addressFamily'] {
   const text = (keywords.text('addressfamily') ?? 'any').toLowerCase();
   if (text === 'any' || text === 'inet' || text === 'inet6') return text;
-  throw wrong('addressfamily', text, 'any, inet or inet6');
+  throw invalidValue('addressfamily', text, 'any, inet or inet6');
 }
 
 /**
- * `pins` are left empty: they are no matter of ssh_config. `warn` gets a sentence when less was
- * asked for than is done.
+ * `pins` is left empty, since ssh_config can't set them. `warn` is called with a sentence if the
+ * settings ask for weaker checks than we make.
  */
 export function readHostKeys(keywords: Keywords, warn: (message: string) => void): HostKeySettings {
   const files = (keyword: string): readonly string[] =>
@@ -221,7 +221,7 @@ export function readHostKeys(keywords: Keywords, warn: (message: string) => void
   let strict = readStrict(keywords, warn);
   if (strict === 'accept-new' && userFiles.length === 0) {
     // Every key would be new each time.
-    warn('no UserKnownHostsFile is there to remember host keys in: unknown ones are asked about');
+    warn('there is no UserKnownHostsFile to save host keys in: unknown ones are asked about');
     strict = 'ask';
   }
   return {
@@ -247,25 +247,24 @@ function readStrict(
     case 'off':
     case 'false':
       warn(
-        'StrictHostKeyChecking no is read as accept-new: a host key that has changed is always refused',
+        'StrictHostKeyChecking no is treated as accept-new: a host key that has changed is always refused',
       );
       return 'accept-new';
     case 'ask':
     case 'accept-new':
       return text;
     default:
-      throw wrong('stricthostkeychecking', text, 'yes, ask or accept-new');
+      throw invalidValue('stricthostkeychecking', text, 'yes, ask or accept-new');
   }
 }
 
-/** `identityFiles` are those of the command line, which come before those of ssh_config. */
+/** `identityFiles`: those of the command line, which come before those of ssh_config. */
 export function readAuthentication(
   keywords: Keywords,
   tokens: TokenValues,
   identityFiles: readonly string[],
 ): AuthenticationSettings {
-  // What ssh prints of its own accord begins with "~/": everything that somebody wrote has been
-  // made absolute before.
+  // ssh prints its defaults with "~/". Paths that the user wrote have already been made absolute.
   const written = keywords.all('identityfile').filter((path) => !path.startsWith('~/'));
   const configured = written
     .filter((path) => path.toLowerCase() !== 'none')
@@ -305,7 +304,7 @@ function readMethods(keywords: Keywords): Method[] {
   const preferred = keywords.text('preferredauthentications')?.toLowerCase().split(',') ?? METHODS;
   return [...new Set(preferred)].flatMap((name) => {
     const method = METHODS.find((known) => known === name);
-    // PubkeyAuthentication also has `unbound` and `host-bound`, which are both on.
+    // PubkeyAuthentication can also be `unbound` or `host-bound`, which both turn it on.
     return method === undefined ||
       /^(no|false)$/i.test(keywords.text(METHOD_SWITCHES[method]) ?? 'yes')
       ? []

@@ -1,12 +1,12 @@
 /**
- * From names to the addresses that are dialled, and that the capture must leave alone. Done before
- * anything is dialled, and again on every reconnect: an address that is dialled but captured would
- * send the tunnel into itself.
+ * Resolves the names of jump hosts. The tunnel dials these addresses, and must not capture them:
+ * otherwise it would send its own connection into itself. So names are resolved before dialling,
+ * and again on every reconnect.
  *
  *   settings of each -r -> outermost hop -> BindAddress, AddressFamily -> getaddrinfo -> JumpHost
  *
- * The names are asked for all at once. When one is known, the others have RESOLVE_GRACE left: a
- * resolver that is silent about one name must not keep the other jump host from being tried.
+ * All names are resolved at the same time. Once one is resolved, the others have RESOLVE_GRACE
+ * left: if the resolver doesn't answer for one name, we must still try the other jump hosts.
  */
 import { lookup } from 'node:dns/promises';
 import { isIP, isIPv6 } from 'node:net';
@@ -19,37 +19,36 @@ import type { SshSettings } from '../settings.ts';
 
 export interface RemoteAddress {
   /**
-   * An IPv4 or IPv6 address; a link-local one with its zone (`fe80::1%eth0`, RFC 4007 §11), without
-   * which it can't be dialled.
+   * An IPv4 or IPv6 address. A link-local one has its zone (`fe80::1%eth0`, RFC 4007 §11), which is
+   * necessary to dial it.
    */
   readonly host: string;
   readonly port: number;
   /**
-   * The address of this machine that it is dialled from, of the same family; undefined: the
-   * kernel's choice.
+   * The address of this machine to dial from, of the same family. undefined: the kernel chooses.
    */
   readonly localAddress?: string;
 }
 
-/** A jump host and where its outermost hop is to be found. */
+/** A jump host and the addresses of its outermost hop. */
 export interface JumpHost {
   readonly settings: SshSettings;
   /**
-   * In the order of preference. Empty only behind a ProxyCommand: where that leads is its own
-   * business.
+   * In order of preference. Empty only with a ProxyCommand, since only the command knows where it
+   * connects to.
    */
   readonly addresses: readonly RemoteAddress[];
 }
 
 type AddressFamily = SshSettings['addressFamily'];
 
-/** All addresses of a name, in the system's order of preference. Rejects as dns.lookup does. */
+/** All addresses of a name, in the system's order of preference. Rejects like dns.lookup. */
 export type Lookup = (
   host: string,
   family: 0 | 4 | 6,
 ) => Promise<readonly { readonly address: string }[]>;
 
-/** Seconds that an attempt may take, from those that the settings allow. */
+/** Turns the seconds that the settings allow into the seconds that this attempt may take. */
 export type Patience = (limit: number) => number;
 
 export interface ResolveOptions {
@@ -65,12 +64,11 @@ export interface ResolveOptions {
 }
 
 /**
- * Seconds. Longer than glibc takes to ask two servers twice (resolv.conf(5): timeout 5, attempts
- * 2).
+ * Seconds. glibc needs less to ask two servers twice (resolv.conf(5): timeout 5, attempts 2).
  */
 export const RESOLVE_TIMEOUT = 25;
 /**
- * Seconds that the other names have when one is known: as long as glibc waits for a first server.
+ * Seconds that the other names have once one is resolved: glibc's timeout for the first server.
  */
 export const RESOLVE_GRACE = 5;
 
@@ -83,15 +81,16 @@ const FAMILIES: Readonly<Record<AddressFamily, { number: 0 | 4 | 6; name: string
 export interface ResolveJumpHostsOptions {
   readonly signal?: AbortSignal;
   readonly observer?: Observer;
-  /** Makes of the ConnectTimeout what the resolver may take. Default: all of it. */
+  /** Turns the ConnectTimeout into the time that the resolver may take. Default: all of it. */
   readonly patience?: Patience;
   readonly lookup?: Lookup;
 }
 
 /**
- * The jump hosts whose outermost hop can be resolved, in the given order; the others are left out
- * with a warning. Rejects with the first one's TunnelError (`jumphost-dns`) when there is none,
- * with UsageError for a chain that is too long, or with the signal's reason.
+ * The jump hosts whose outermost hop can be resolved, in the given order. The others are left out
+ * with a warning. If none can be resolved, rejects with the TunnelError of the first one
+ * (`jumphost-dns`). Also rejects with UsageError for a chain that is too long, or with the signal's
+ * reason.
  */
 export async function resolveJumpHosts(
   all: readonly SshSettings[],
@@ -114,24 +113,24 @@ export async function resolveJumpHosts(
     });
     const done = Promise.allSettled(work);
     await Promise.any(work).catch(() => {
-      // None could be resolved: `outcomes` has the reasons.
+      // None could be resolved. `outcomes` contains the reasons.
     });
     const grace = delay(RESOLVE_GRACE * 1000, undefined, { signal: over.signal }).catch(() => {
-      // Aborted, which is looked at below, or no longer waited for.
+      // Either the caller aborted, which is checked below, or nobody waits for this any more.
     });
     await Promise.race([done, grace]);
     signal?.throwIfAborted();
-    return select(all, outcomes, observer);
+    return selectResolved(all, outcomes, observer);
   } finally {
     signal?.removeEventListener('abort', abort);
     over.abort();
   }
 }
 
-/** undefined: not known yet. */
+/** undefined: still running. */
 type Outcome = JumpHost | Error | undefined;
 
-function select(
+function selectResolved(
   all: readonly SshSettings[],
   outcomes: readonly Outcome[],
   observer: Observer,
@@ -140,10 +139,10 @@ function select(
   const found = outcomes.filter(
     (outcome): outcome is JumpHost => outcome !== undefined && !(outcome instanceof Error),
   );
-  const wrong = failures.find(
+  const fatal = failures.find(
     (error) => !(error instanceof TunnelError) || error.code !== 'jumphost-dns',
   );
-  if (wrong !== undefined) throw wrong;
+  if (fatal !== undefined) throw fatal;
   if (found.length === 0)
     throw (
       failures[0] ??
@@ -154,7 +153,7 @@ function select(
     if (outcome === undefined)
       observer.log(
         'warning',
-        `${name} is left out: its name is not resolved ${RESOLVE_GRACE} s after another's`,
+        `${name} is left out: its name was not resolved within ${RESOLVE_GRACE} s of another's`,
       );
     else if (outcome instanceof Error)
       observer.log('warning', `${name} is left out: ${outcome.message}`);
@@ -179,10 +178,10 @@ async function resolveJumpHost(
 }
 
 /**
- * All addresses that can be dialled, in the system's order of preference (RFC 6724), each once; at
- * least one. Rejects with TunnelError `jumphost-dns`, or with the signal's reason. getaddrinfo
- * can't be cancelled: what is no longer waited for goes on in a thread of its own, and keeps the
- * event loop alive until the system's resolver gives up.
+ * All addresses that can be dialled, at least one, without duplicates, in the system's order of
+ * preference (RFC 6724). Rejects with TunnelError `jumphost-dns`, or with the signal's reason.
+ * getaddrinfo can't be cancelled: after a timeout or abort, it goes on in its own thread, and keeps
+ * the event loop alive until the system's resolver gives up.
  */
 export async function resolveRemote(
   host: string,
@@ -192,11 +191,11 @@ export async function resolveRemote(
   const { addressFamily = 'any', bindAddress } = options;
   const { number, name } = FAMILIES[addressFamily];
   const inFamily = (address: string): boolean => number === 0 || isIP(address) === number;
-  const found = (await find(host, number, options)).filter(inFamily);
+  const found = (await lookUp(host, number, options)).filter(inFamily);
   if (found.length === 0) throw familyError(host, `has no ${name} address`, 'AddressFamily');
   if (bindAddress === undefined) return found.map((address) => ({ host: address, port }));
 
-  const local = await find(bindAddress, number, options);
+  const local = await lookUp(bindAddress, number, options);
   const bound = found.flatMap((address) => {
     const localAddress = local.find((candidate) => isIP(candidate) === isIP(address));
     return localAddress === undefined ? [] : [{ host: address, port, localAddress }];
@@ -207,17 +206,21 @@ export async function resolveRemote(
 }
 
 function familyError(host: string, lacks: string, setting: string): TunnelError {
-  return new TunnelError('jumphost-dns', `the jump host ${host} ${lacks}, which is asked for`, {
-    hint: `check ${setting}, or give an address of the right family`,
-  });
+  return new TunnelError(
+    'jumphost-dns',
+    `the jump host ${host} ${lacks}, but ${setting} needs one`,
+    {
+      hint: `check ${setting}, or give an address of the right family`,
+    },
+  );
 }
 
-/** Addresses of a name, each once. */
-async function find(host: string, family: 0 | 4 | 6, options: ResolveOptions): Promise<string[]> {
-  const { signal, timeout = RESOLVE_TIMEOUT, lookup: ask = systemLookup } = options;
+/** The addresses of a name, without duplicates. */
+async function lookUp(host: string, family: 0 | 4 | 6, options: ResolveOptions): Promise<string[]> {
+  const { signal, timeout = RESOLVE_TIMEOUT, lookup: resolver = systemLookup } = options;
   const late = (): TunnelError => silentError(host, timeout);
   const found = await within({ signal, time: { milliseconds: timeout * 1000, late } }, () =>
-    ask(host, family).catch((cause: NodeJS.ErrnoException) => {
+    resolver(host, family).catch((cause: NodeJS.ErrnoException) => {
       throw lookupError(host, family, cause);
     }),
   );
@@ -225,9 +228,9 @@ async function find(host: string, family: 0 | 4 | 6, options: ResolveOptions): P
 }
 
 /**
- * What the capture must leave alone to reach `host` (a RemoteAddress's): the address without its
- * zone. undefined for a link-local IPv6 address (fe80::/10): no route that is captured leads there,
- * its zone names the device.
+ * The address that must not be captured, so that `host` (of a RemoteAddress) can be reached: the
+ * address without its zone. undefined for a link-local IPv6 address (fe80::/10): its zone names the
+ * device, so no captured route leads there.
  */
 export function addressToExclude(host: string): string | undefined {
   if (!isIPv6(host)) return host;
@@ -240,14 +243,14 @@ const systemLookup: Lookup = (host, family) =>
 
 function lookupError(host: string, family: 0 | 4 | 6, cause: NodeJS.ErrnoException): TunnelError {
   const { code = 'unknown' } = cause;
-  const asked = family === 0 ? '' : ` to an IPv${family} address`;
+  const wanted = family === 0 ? '' : ` to an IPv${family} address`;
   const check =
     family === 0
       ? 'check the spelling of the name'
       : 'check the spelling of the name, and AddressFamily';
   return new TunnelError(
     'jumphost-dns',
-    `the jump host's name ${host} can't be resolved${asked} (${code})`,
+    `the jump host's name ${host} can't be resolved${wanted} (${code})`,
     {
       hint: code === 'EAI_AGAIN' ? 'check the network and the resolver' : check,
       cause,
@@ -258,7 +261,7 @@ function lookupError(host: string, family: 0 | 4 | 6, cause: NodeJS.ErrnoExcepti
 function silentError(host: string, seconds: number): TunnelError {
   return new TunnelError(
     'jumphost-dns',
-    `the jump host's name ${host} can't be resolved: the resolver does not answer within ${seconds} s`,
+    `the jump host's name ${host} can't be resolved: the resolver did not answer within ${seconds} s`,
     {
       hint: "check the network and the resolver, or give the jump host's address instead of its name",
     },

@@ -3,22 +3,22 @@
  * sshd.
  *
  *   write ──► stdin   ┌─────────┐
- *                     │ command │ ── a network connection of its own ──► sshd
+ *                     │ command │ ── its own network connection ──► sshd
  *   read  ◄── stdout  └─────────┘
- *             stderr ──► log, sanitised, MAX_STDERR_LINES of it
+ *             stderr ──► log, sanitised, at most MAX_STDERR_LINES
  *
- * Run as ssh runs it: by the user's shell, with `exec` so that no shell stays in between, in this
- * process's group and session, so that it may ask at the terminal. The command comes from the
- * user's configuration with its tokens expanded already; nothing is added to it here.
+ * It is run as ssh runs it: by the user's shell, with `exec` so that no shell stays in between, and
+ * in this process's group and session so that it can ask at the terminal. The command comes from
+ * the user's configuration. Its tokens are already expanded, and nothing is added here.
  *
  * States: running -> ended (the program has exited: jumphost-proxy with its status), or running ->
- * closed (destroy(): SIGHUP as ssh does, SIGKILL after KILL_AFTER_MS; the stream is closed when the
- * program has gone, or after as long again if it may not be signalled). If this program is killed,
- * the command reads the end of its input.
+ * closed (destroy(): SIGHUP as in ssh, then SIGKILL after KILL_AFTER_MS). The stream is closed when
+ * the program is gone, or after 2 * KILL_AFTER_MS if we may not signal it. If this program is
+ * killed, the command reads the end of its input.
  *
- * Where the command connects to can't be known here, so it can't be left out of what is captured: a
- * destination among the targets would send the tunnel into itself. addressesNamedIn() finds the
- * addresses that are written in it.
+ * We don't know where the command connects to, so we can't exclude it from the capture. If that
+ * destination is among the targets, the tunnel would send its own connection into itself.
+ * addressesNamedIn() finds the addresses that appear in the command.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { Duplex, type Readable, type Writable } from 'node:stream';
@@ -28,31 +28,31 @@ import type { Observer } from '../../observe/observer.ts';
 import { printable } from '../../observe/printable.ts';
 
 /**
- * For the exit status to come in after the output has ended, or the rest of the output after the
- * exit.
+ * How long to wait for the exit status after the output has ended, or for the rest of the output
+ * after the exit.
  */
 const STATUS_GRACE_MS = 500;
-/** For the program to go after SIGHUP. */
+/** How long the program may take to exit after SIGHUP. */
 export const KILL_AFTER_MS = 1_000;
 export const MAX_STDERR_LINES = 100;
 const MAX_LINE_CHARACTERS = 300;
 
 export interface ProxyCommandOptions {
   readonly observer: Observer;
-  /** Only for the start; afterwards the stream is destroyed. */
+  /** Applies only to the start. Later, destroy the stream. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * Resolves when the program has been started. Rejects with TunnelError `jumphost-proxy`, or with
- * the signal's reason.
+ * Resolves when the program has started. Rejects with TunnelError `jumphost-proxy`, or with the
+ * signal's reason.
  */
 export async function openProxyCommand(
   command: string,
   { observer, signal }: ProxyCommandOptions,
 ): Promise<Duplex> {
   signal?.throwIfAborted();
-  // As ssh: what the user's shell is, it takes from the environment.
+  // As in ssh, the environment names the user's shell.
   const shell = process.env['SHELL'] || '/bin/sh';
   let child: ChildProcessByStdio<Writable, Readable, Readable>;
   try {
@@ -79,7 +79,7 @@ export async function openProxyCommand(
   return stream;
 }
 
-/** The addresses that are written in a command, canonical: none of them should be captured. */
+/** The addresses that appear in a command, canonical. None of them should be captured. */
 export function addressesNamedIn(command: string): string[] {
   const words = command.split(/[\s"'=,;|&()<>@]+/);
   const candidates = words.flatMap((word) => [
@@ -93,9 +93,9 @@ export function addressesNamedIn(command: string): string[] {
 class ProxyCommandStream extends Duplex {
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #stderr: StderrLog;
-  /** The program has exited, or isn't waited for any longer. Never rejects. */
+  /** The program has exited, or we no longer wait for it. Never rejects. */
   readonly #gone: Promise<void>;
-  #leave: () => void = () => {};
+  #stopWaiting: () => void = () => {};
   #status: string | undefined;
 
   constructor(child: ChildProcessByStdio<Writable, Readable, Readable>, observer: Observer) {
@@ -103,28 +103,28 @@ class ProxyCommandStream extends Duplex {
     this.#child = child;
     this.#stderr = new StderrLog(observer);
     this.on('error', () => {
-      // It may fail before its user has come to listen; the stream keeps the error.
+      // The stream may fail before its user listens; it keeps the error.
     });
     this.#gone = new Promise((resolve) => {
-      this.#leave = resolve;
+      this.#stopWaiting = resolve;
       child.once('exit', () => resolve());
     });
     child.on('error', () => {
-      // A signal that may not be sent: the program runs as somebody else (sudo). It has lost its
-      // input and output.
+      // We may not signal a program that runs as another user (sudo). Its input and output are
+      // closed anyway.
     });
-    child.once('exit', (status, signal) => this.#exited(status, signal));
+    child.once('exit', (status, signal) => this.#onExit(status, signal));
     child.stdout.on('data', (chunk: Buffer) => {
       if (!this.push(chunk)) child.stdout.pause();
     });
-    child.stdout.once('end', () => this.#ended());
-    child.stdout.once('error', () => this.#ended());
+    child.stdout.once('end', () => this.#onOutputEnd());
+    child.stdout.once('error', () => this.#onOutputEnd());
     child.stdin.on('error', () => {
-      // Each write is called back with it.
+      // Each write gets the error in its callback.
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => this.#stderr.add(text));
     child.stderr.once('error', () => {
-      // Nothing more is to be logged.
+      // There is nothing more to log.
     });
   }
 
@@ -138,7 +138,8 @@ class ProxyCommandStream extends Duplex {
     callback: (error?: Error | null) => void,
   ): void {
     this.#child.stdin.write(chunk, (error) => {
-      // It no longer reads. Most often it is about to end, and its status says more than EPIPE.
+      // The program no longer reads. Usually it is about to exit, and its status says more than
+      // EPIPE.
       if (error) setTimeout(callback, STATUS_GRACE_MS, error);
       else callback();
     });
@@ -163,7 +164,7 @@ class ProxyCommandStream extends Duplex {
     }
     this.#child.kill('SIGHUP');
     const kill = setTimeout(() => this.#child.kill('SIGKILL'), KILL_AFTER_MS);
-    const giveUp = setTimeout(this.#leave, 2 * KILL_AFTER_MS);
+    const giveUp = setTimeout(this.#stopWaiting, 2 * KILL_AFTER_MS);
     void this.#gone.then(() => {
       clearTimeout(kill);
       clearTimeout(giveUp);
@@ -171,16 +172,16 @@ class ProxyCommandStream extends Duplex {
     });
   }
 
-  /** The status usually follows at once, and says more than an end. */
-  #ended(): void {
+  /** The exit status usually follows at once, and says more than the end of the output. */
+  #onOutputEnd(): void {
     setTimeout(() => {
       if (!this.destroyed && this.#status === undefined) this.push(null);
     }, STATUS_GRACE_MS);
   }
 
-  #exited(status: number | null, signal: NodeJS.Signals | null): void {
+  #onExit(status: number | null, signal: NodeJS.Signals | null): void {
     this.#status = signal === null ? `exit status ${status}` : `signal ${signal}`;
-    // Its last words may still be on the way; and something that it has started may hold its output
+    // Its last output may not have been read yet. But a child process of it may keep the output
     // open for ever.
     this.#child.once('close', () => this.#fail());
     setTimeout(() => this.#fail(), STATUS_GRACE_MS);
@@ -192,13 +193,13 @@ class ProxyCommandStream extends Duplex {
     const words = this.#stderr.lastLine === undefined ? '' : `; it says "${this.#stderr.lastLine}"`;
     this.destroy(
       new TunnelError('jumphost-proxy', `the ProxyCommand has ended (${this.#status})${words}`, {
-        hint: 'run the command by itself: it must pass its standard input and output on to sshd',
+        hint: 'run the command alone: it must connect its standard input and output to sshd',
       }),
     );
   }
 }
 
-/** Whole lines, and no more of them than a person would read. */
+/** Logs whole lines, and no more of them than somebody would read. */
 class StderrLog {
   readonly #observer: Observer;
   #rest = '';

@@ -1,21 +1,21 @@
 /**
- * Which of several addresses carries the connection: a race as Happy Eyeballs Version 2 has it (RFC
- * 8305 §4, §5), over the addresses of one jump host and over several jump hosts that stand for each
- * other.
+ * Chooses the address for the connection with a race, as in Happy Eyeballs Version 2 (RFC 8305 §4,
+ * §5). The contenders are the addresses of one jump host, or of several jump hosts that can replace
+ * each other.
  *
  *   jump host 0:  v6 a ──250 ms──► v4 b ──250 ms──► v6 c
  *   jump host 1:                                     └──2 s──► v4 d ──250 ms──► ...
  *
- * Contenders start in order, each a while after the one before it. One that fails starts the next
- * of the same jump host at once; the next jump host is started early only when nothing of the ones
- * before it is under way any more, because the order of jump hosts is the user's preference and
- * that of addresses the resolver's. The first that connects wins and the others are given up; they
- * and those that had not been started are the `rest`, to be raced again if the winner proves to be
- * no use.
+ * Contenders start in order, each some time after the one before it. When one fails, the next
+ * address of the same jump host starts at once. The next jump host starts early only when no
+ * attempt for the jump hosts before it is still running, because the user chose the order of jump
+ * hosts, but the resolver chose that of the addresses. The first one to connect wins, and the
+ * others are aborted. These and those that haven't started are the `rest`: they can race again if
+ * the winner turns out not to work.
  *
- * Only what a contender calls open (a TCP connection, a started program) is raced. SSH runs on the
- * winner alone: a server counts unauthenticated connections (MaxStartups) and penalises those that
- * are dropped (PerSourcePenalties).
+ * Contenders race only until they are open: a TCP connection is established, or a program has
+ * started. SSH runs only on the winner, because a server limits unauthenticated connections
+ * (MaxStartups) and penalises clients that drop them (PerSourcePenalties).
  */
 import { isIPv6 } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -24,15 +24,15 @@ import { TunnelError } from '../../errors/errors.ts';
 /** RFC 8305 §5, "Connection Attempt Delay". */
 export const ATTEMPT_DELAY_MS = 250;
 /**
- * Until the next jump host is tried beside a silent one. One lost SYN is forgiven: it is sent again
- * after 1 s (RFC 6298 §2).
+ * How long a silent jump host runs alone before the next one starts. This allows for one lost SYN,
+ * which is sent again after 1 s (RFC 6298 §2).
  */
 export const JUMP_HOST_DELAY_MS = 2_000;
 
 export interface Contender {
   /** Contenders of one jump host have the same number. */
   readonly jumpHost: number;
-  /** Rejects with a TunnelError, or with the signal's reason; leaves nothing open then. */
+  /** Rejects with a TunnelError, or with the signal's reason, and then leaves nothing open. */
   open(signal: AbortSignal): Promise<Duplex>;
 }
 
@@ -45,12 +45,12 @@ export interface RaceResult<C> {
         readonly began: number;
       }
     | undefined;
-  /** Neither won nor failed, in order. */
+  /** Those that neither won nor failed, in order. */
   readonly rest: readonly C[];
   readonly failures: readonly TunnelError[];
 }
 
-/** Rejects with the signal's reason, and with errors of contenders that are no TunnelErrors. */
+/** Rejects with the signal's reason, or with a contender's error that isn't a TunnelError. */
 export function race<C extends Contender>(
   contenders: readonly C[],
   signal?: AbortSignal,
@@ -61,7 +61,7 @@ export function race<C extends Contender>(
 class ConnectionRace<C extends Contender> {
   readonly #contenders: readonly C[];
   readonly #waiting: C[];
-  /** With the time at which each was started. */
+  /** The value is the time at which each was started. */
   readonly #running = new Map<C, number>();
   readonly #failures: TunnelError[] = [];
   readonly #over = new AbortController();
@@ -113,7 +113,7 @@ class ConnectionRace<C extends Contender> {
   #opened(contender: C, stream: Duplex): void {
     const began = this.#running.get(contender);
     if (this.#over.signal.aborted || began === undefined) {
-      // It came in at the same moment as the winner, or as the end.
+      // It opened at the same moment as the winner, or as the race ended.
       stream.destroy();
       return;
     }
@@ -141,7 +141,7 @@ class ConnectionRace<C extends Contender> {
 
 /**
  * Alternates between the address families, beginning with that of the first address (RFC 8305 §4
- * with a First Address Family Count of 1); within a family the order stays.
+ * with a First Address Family Count of 1). Within a family, the order stays the same.
  */
 export function interleave<A extends { readonly host: string }>(addresses: readonly A[]): A[] {
   const [first] = addresses;

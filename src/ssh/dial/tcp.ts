@@ -1,4 +1,4 @@
-/** One TCP connection to a jump host, and what its failures are called. */
+/** One TCP connection to a jump host, and the errors for its failures. */
 import { connect, type Socket } from 'node:net';
 import { within } from '../../base/within.ts';
 import type { ErrorCode } from '../../errors/codes.ts';
@@ -8,8 +8,7 @@ import { PORT_OF, type Role } from '../hops.ts';
 import type { RemoteAddress } from './addresses.ts';
 
 /**
- * Silence after which the kernel asks whether the peer is still there, for as long as nobody above
- * TCP does.
+ * After this much silence the kernel sends keepalives. They matter until SSH sends its own.
  */
 const TCP_KEEPALIVE_MS = 15_000;
 
@@ -19,22 +18,22 @@ export interface TcpOptions {
   /** Whose address it is, for hints. */
   readonly role: Role;
   readonly signal?: AbortSignal;
-  /** Gets what is read, instead of the socket's 'data' events. */
+  /** Receives the data, instead of the socket's 'data' events. */
   readonly reader?: TcpReader;
 }
 
-/** As net.Socket's `onread` wants it. */
+/** The callbacks for net.Socket's `onread`. */
 export interface TcpReader {
-  /** Where the next bytes go. */
+  /** Returns the buffer for the next bytes. */
   readonly space: () => Buffer;
-  /** So many bytes have come; whether to read on. */
+  /** Called when `length` bytes have been read. Returns whether to read on. */
   readonly received: (length: number) => boolean;
 }
 
 /**
- * Resolves with a connected socket from which nothing is read before its `resume()` is called.
- * Rejects with TunnelError jumphost-refused, -timeout, -closed or -unreachable, or with the
- * signal's reason; the socket is destroyed then.
+ * Resolves with a connected socket that reads nothing until `resume()` is called. Rejects with
+ * TunnelError jumphost-refused, -timeout, -closed or -unreachable, or with the signal's reason. The
+ * socket is then destroyed.
  */
 export async function connectTcp(
   address: RemoteAddress,
@@ -48,7 +47,7 @@ export async function connectTcp(
     port,
     noDelay: true,
     ...(localAddress === undefined ? {} : { localAddress }),
-    // The types know a buffer only; a function that gives one for each read is documented as well.
+    // The types allow only a buffer. A function that returns one for each read is documented too.
     ...(reader && {
       onread: { buffer: reader.space as unknown as Uint8Array, callback: reader.received },
     }),
@@ -60,8 +59,8 @@ export async function connectTcp(
     const connected = (): Promise<void> =>
       new Promise((resolve, reject) => {
         socket.once('connect', resolve);
-        // Stays: a reset may follow a connect before SSH has come to listen; it is then seen as an
-        // early end.
+        // This listener stays: a reset may come after the connect and before SSH listens. SSH then
+        // sees an early end.
         socket.on('error', (error: NodeJS.ErrnoException) =>
           reject(tcpError(at, role, localAddress, error)),
         );
@@ -120,29 +119,29 @@ function tcpError(
   );
 }
 
-/** For a peer of which nothing was heard. `doing`: what did not come about. */
-export function timeoutError(at: string, seconds: number, doing: string): TunnelError {
+/** The error for a peer that has sent nothing. `missing`: the step that did not happen. */
+export function timeoutError(at: string, seconds: number, missing: string): TunnelError {
   return new TunnelError(
     'jumphost-timeout',
-    `${at} does not answer: no ${doing} within ${seconds} s`,
+    `${at} does not answer: no ${missing} within ${seconds} s`,
     {
       hint: 'check the address and the firewalls on the way, or allow more time with --connect-timeout',
     },
   );
 }
 
-/** For a peer that has accepted the connection, and so has been given something to do. */
-export function slowError(at: string, seconds: number, doing: string): TunnelError {
+/** The error for a peer that has accepted the connection, but then made no progress. */
+export function slowError(at: string, seconds: number, missing: string): TunnelError {
   return new TunnelError(
     'jumphost-slow',
-    `${at} accepted the connection, but does not get on: no ${doing} within ${seconds} s`,
+    `${at} accepted the connection, but is too slow: no ${missing} within ${seconds} s`,
     {
       hint: 'the jump host may be overloaded: try again later, or allow more time with --connect-timeout',
     },
   );
 }
 
-/** Whether `error` may be gone with more time. */
+/** Whether more time may help. */
 export function isTimeout({ code }: TunnelError): boolean {
   return code === 'jumphost-timeout' || code === 'jumphost-slow';
 }

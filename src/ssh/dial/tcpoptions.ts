@@ -1,20 +1,20 @@
 /**
- * Options of TCP sockets that Node has no call for. The only place that looks at a socket's
+ * Options of TCP sockets that Node can't set. This is the only file that uses a socket's file
  * descriptor.
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Addon, addon } from '../../native/addon.ts';
 
-/** The kernel's own is a signed number of 32 bits. */
+/** The kernel takes a signed 32-bit number. */
 const MAX_USER_TIMEOUT_MS = 2 ** 31 - 1;
 
 /**
- * After `milliseconds` in which the peer's kernel has acknowledged nothing of what was sent, the
- * connection ends with ETIMEDOUT (RFC 5482, tcp(7)) and not after the quarter of an hour for which
- * the kernel repeats it by default. It complements keepalives, which an SSH connection that is full
- * of unsent data can't send. False when it can't be set: Node keeps its sockets' descriptors to
- * itself, and a future one may hide them better; keepalives must do then.
+ * The connection ends with ETIMEDOUT if the peer's kernel acknowledges none of the sent data for
+ * `milliseconds` (TCP_USER_TIMEOUT: RFC 5482, tcp(7)). By default, the kernel retransmits for a
+ * quarter of an hour. This complements keepalives, which an SSH connection can't send while it is
+ * full of unsent data. Returns false if it can't be set: descriptors are internal to Node, and a
+ * future version may hide them better. We then rely on keepalives alone.
  */
 export function setUserTimeout(socket: Socket, milliseconds: number): boolean {
   const bounded = Math.min(Math.round(milliseconds), MAX_USER_TIMEOUT_MS);
@@ -22,19 +22,19 @@ export function setUserTimeout(socket: Socket, milliseconds: number): boolean {
 }
 
 /**
- * While `bytes` have not been sent the kernel takes no more (TCP_NOTSENT_LOWAT, tcp(7)): its buffer
- * may be megabytes, and what is asked for next would wait behind all of it. What has been sent and
- * not acknowledged doesn't count, so that throughput stays. False when it can't be set, or `socket`
- * is none of TCP's: then what is asked for next waits longer.
+ * While `bytes` are unsent, the kernel accepts no more data (TCP_NOTSENT_LOWAT, tcp(7)). Otherwise
+ * its buffer may contain megabytes, and the next request would wait behind all of it. Data that has
+ * been sent but not acknowledged doesn't count, so throughput stays the same. Returns false if it
+ * can't be set, or if `socket` isn't a TCP socket. The next request then waits longer.
  */
 export function limitUnsent(socket: Duplex, bytes: number): boolean {
   return setOption(socket, (native, fd) => native.setTcpUnsentLimit(fd, bytes));
 }
 
 /**
- * Has what has come acknowledged now, if an acknowledgement is being delayed (TCP_QUICKACK,
- * tcp(7)), which it is for up to 40 ms when there is nothing to send. The option doesn't stay: it
- * is set again for whatever comes next. False as above.
+ * Makes the kernel send a delayed acknowledgement now (TCP_QUICKACK, tcp(7)). If there is no data
+ * to send, the kernel delays it by up to 40 ms. The option doesn't stay set: call this again for
+ * later data. Returns false as above.
  */
 export function acknowledge(socket: Duplex): boolean {
   return setOption(socket, (native, fd) => native.setTcpQuickAck(fd, 1));
@@ -48,8 +48,7 @@ function setOption(socket: Duplex, set: (native: Addon, fd: number) => void): bo
     set(addon(), fd);
     return true;
   } catch {
-    // No addon, not a TCP socket, or a kernel that knows no such option: the caller is told that
-    // there is none.
+    // No addon, not a TCP socket, or a kernel without this option.
     return false;
   }
 }

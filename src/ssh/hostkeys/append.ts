@@ -1,9 +1,8 @@
 /**
- * Adds a line to a known_hosts file (docs/decisions/0012). The line goes out in one write(2) at the
- * end of the file (O_APPEND), so that several tunnels and ssh itself can add at the same time and
- * nobody's line is lost; owner, mode and symbolic links stay. Who replaces the file by an edited
- * copy in the same moment (ssh-keygen -R) may drop the new line: then the question is asked once
- * more.
+ * Adds a line to a known_hosts file (docs/decisions/0012). One write(2) with O_APPEND adds the
+ * whole line, so several tunnels and ssh itself can add lines at the same time and none is lost.
+ * Owner, mode and symbolic links stay. A program that replaces the file at the same moment
+ * (ssh-keygen -R) may drop the new line. The user is then asked again.
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -15,7 +14,8 @@ import type { PublicKey } from '../keys/publickey.ts';
 const FILE_MODE = 0o600;
 const DIRECTORY_MODE = 0o700;
 /**
- * Others would be read as patterns, lists or markers, or end the field; hashed, any name is safe.
+ * Names with other characters would be read as patterns, lists or markers, or would end the field.
+ * They are hashed, which is safe for any name.
  */
 const PLAIN_NAME = /^[\w[\].:%-]+$/;
 const HASH_BYTES = 20;
@@ -40,7 +40,7 @@ export async function appendKnownHost(
   }
 }
 
-/** `|1|salt|hash` as HashKnownHosts makes it: HMAC-SHA1 of the name, with the salt as the key. */
+/** `|1|salt|hash`, as with HashKnownHosts: HMAC-SHA1 of the name, with the salt as the key. */
 function hashedName(name: string, salt: Buffer = randomBytes(HASH_BYTES)): string {
   const hash = createHmac('sha1', salt).update(name).digest();
   return `|1|${salt.toString('base64')}|${hash.toString('base64')}`;

@@ -1,6 +1,6 @@
 /**
- * Why a host key is not accepted, in words: what was shown, what is known instead and where, and
- * what to do.
+ * Error messages for a host key that is not accepted: the key that the server presented, the keys
+ * that are known and where, and what to do.
  */
 import { TunnelError } from '../../errors/errors.ts';
 import { shellPath, shellWord } from '../../net/notation.ts';
@@ -8,7 +8,7 @@ import type { HostKeyPin } from '../keys/pin.ts';
 import { describeKey, fingerprint, type PublicKey } from '../keys/publickey.ts';
 import type { KnownKey } from './knownhosts.ts';
 
-/** Where a line stands, as editors and compilers write it. */
+/** `FILE:LINE`, as editors and compilers write it. */
 export function place(key: KnownKey): string {
   return `${key.file}:${key.line}`;
 }
@@ -49,13 +49,13 @@ export function changedKey(name: string, offered: PublicKey, known: KnownKey): T
       `but ${place(known)} has ${describeKey(known)}`,
     {
       hint:
-        'somebody may be listening in; if the jump host was set up anew, verify the new fingerprint there, ' +
+        'somebody may be listening in; if the jump host was reinstalled, verify the new fingerprint there, ' +
         `then remove the old key with: ssh-keygen -f ${shellPath(known.file)} -R ${shellWord(name)}`,
     },
   );
 }
 
-/** `accepted`: the key that was accepted earlier in this run, and is in no file. */
+/** `accepted`: the key that was accepted earlier in this run and is not in any file. */
 export function changedSinceAccepted(
   name: string,
   offered: PublicKey,
@@ -71,12 +71,12 @@ export function changedSinceAccepted(
 }
 
 export interface UnknownKey {
-  /** As known_hosts names the host. */
+  /** The host's name in known_hosts. */
   readonly name: string;
   readonly offered: PublicKey;
-  /** What known_hosts has about the name. */
+  /** The lines of known_hosts for this name. */
   readonly lines: readonly KnownKey[];
-  /** The file in which the key would be remembered. */
+  /** The file in which the key would be saved. */
   readonly file: string | undefined;
   /** Why nobody was asked, or what the answer was. */
   readonly why?: string;
@@ -85,7 +85,7 @@ export interface UnknownKey {
 export function unknownKey({ name, offered, lines, file, why }: UnknownKey): TunnelError {
   const authority = lines.find((line) => line.marker === 'authority');
   const message = `the host key of ${name} is not known: ${describeKey(offered)}${describeOthers(lines)}`;
-  // This very key and not one that is fetched again: it is the one that will have been compared.
+  // The hint contains this key, and doesn't fetch it again, because the user compares this one.
   const line = `${name} ${offered.type} ${offered.blob.toString('base64')}`;
   const target = file === undefined ? '~/.ssh/known_hosts' : shellPath(file);
   const compare =
@@ -99,10 +99,11 @@ export function unknownKey({ name, offered, lines, file, why }: UnknownKey): Tun
   });
 }
 
-/** ` (...)` when something else is known about the name, else nothing. */
+/** ` (...)` if other lines are known for the name, otherwise empty. */
 export function describeOthers(lines: readonly KnownKey[]): string {
   const others = lines.filter((line) => line.marker === 'key');
-  if (others.length > 0) return ` (known are only other types: ${others.map(place).join(', ')})`;
+  if (others.length > 0)
+    return ` (only keys of other types are known: ${others.map(place).join(', ')})`;
   const authority = lines.find((line) => line.marker === 'authority');
   return authority === undefined
     ? ''

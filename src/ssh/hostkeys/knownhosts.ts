@@ -1,8 +1,8 @@
 /**
  * The known_hosts files (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): which keys are known for a host,
- * and which are revoked. Plain, hashed, negated and wildcard names, `[host]:port`, @revoked. Lines
- * with @cert-authority are read, but say nothing about plain host keys. A line that can't be read
- * is skipped and counted, as ssh skips it. Here files are only read; append.ts adds to them.
+ * and which are revoked. Supports plain, hashed, negated and wildcard names, `[host]:port` and
+ * @revoked. Lines with @cert-authority are read, but don't apply to plain host keys. A malformed
+ * line is skipped, as in ssh, and counted. This file only reads; append.ts adds lines.
  */
 
 import { createHmac, timingSafeEqual } from 'node:crypto';
@@ -37,13 +37,13 @@ class KnownHosts {
     this.#entries = entries;
   }
 
-  /** All lines about `name` (as knownHostsName makes it, or an alias), in the files' order. */
+  /** All lines for `name` (from knownHostsName, or an alias), in the order of the files. */
   lookup(name: string): KnownKey[] {
     return this.#entries.filter((entry) => matchesNames(entry.names, name));
   }
 }
 
-/** Files that don't exist count as empty; one that can't be read is reported. */
+/** Missing files count as empty. If a file can't be read, a warning is logged. */
 export async function loadKnownHosts(
   files: readonly string[],
   observer: Observer,
@@ -104,7 +104,7 @@ function parseLine(text: string, file: string, line: number): Entry | undefined 
   return { ...key, marker, file, line, names };
 }
 
-/** The form in which known_hosts names a host: `host`, or `[host]:port` unless the port is 22. */
+/** The name of a host in known_hosts: `host` for port 22, otherwise `[host]:port`. */
 export function knownHostsName(host: string, port: number): string {
   const name = host.toLowerCase();
   return port === DEFAULT_PORT ? name : `[${name}]:${port}`;

@@ -1,8 +1,8 @@
 /**
- * One jump host under several names (several -r): all of them must show one key, whichever
- * transport dials them, and in whatever order they are reached. The first key that is proven counts
- * for the rest of the run. A machine whose certificate the user's authority has signed may have a
- * key of its own (docs/decisions/0012).
+ * One jump host with several names (several -r). All of them must present the same key, whichever
+ * transport dials them and in whatever order they are reached. The first proven key applies for the
+ * rest of the run. A machine may have a different key if an authority that the user trusts has
+ * signed its certificate (docs/decisions/0012).
  */
 import { TunnelError } from '../../errors/errors.ts';
 
@@ -22,7 +22,7 @@ export class ReplicaKeys {
     return this.#first;
   }
 
-  /** The server at `shown.at` holds the private half of what it has shown, and is the jump host. */
+  /** The server at `shown.at` has proven that it has the private key, and is the jump host. */
   prove(shown: ReplicaKey): void {
     this.#first ??= shown;
   }

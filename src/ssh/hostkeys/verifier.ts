@@ -1,41 +1,41 @@
 /**
- * Decides whether the key that a jump host shows is the jump host's. There are two sources of truth
- * and never both: the pins of --host-key if any are given, else the known_hosts files; what these
- * revoke is refused in any case. Nothing turns the check off.
+ * Decides whether a key really belongs to the jump host. There are two sources of truth, and only
+ * one is used: the pins of --host-key if there are any, otherwise the known_hosts files. A key that
+ * these files revoke is refused even if pinned. Nothing turns this check off.
  *
  *   dial -> preferredTypes(host, port)   the key types to ask for first, so that a server with
- *                                        several keys shows one that we can compare (as ssh orders
- *                                        HostKeyAlgorithms)
+ *                                        several keys presents one that we can compare (ssh orders
+ *                                        HostKeyAlgorithms in the same way)
  *        -> verify(host, port, blob)     during key exchange, before any authentication byte is
- *                                        sent; may ask
- *        -> proven()                     key exchange is done: the server holds the private half.
- *                                        Only now is a new key remembered, so that nobody can have
- *                                        keys written down that are not theirs
+ *                                        sent; may ask the user
+ *        -> proven()                     key exchange is done: the server has the private key. A
+ *                                        new key is saved only now, so no server can make us save
+ *                                        a key that isn't its own
  *
  * | what is known about the name                  | answer                                        |
  * |-----------------------------------------------|-----------------------------------------------|
  * | a @revoked line has this key                  | host-key-revoked, whatever else is known,     |
- * |                                               | pins too                                      |
+ * |                                               | even with pins                                |
  * | another address of the same jump host has     | host-key-differs, with both fingerprints      |
  * | another key                                   |                                               |
  * | a line has this key                           | accepted                                      |
- * | this key stands under the plain name, the     | accepted, as ssh does                         |
- * | port isn't 22                                 |                                               |
+ * | a line for the name without the port has this | accepted, as in ssh                           |
+ * | key, and the port isn't 22                    |                                               |
  * | other keys of the same type                   | host-key-changed, with both fingerprints and  |
  * |                                               | the line                                      |
  * | only a certificate authority                  | host-key-unknown: certificates need the       |
  * |                                               | system's ssh                                  |
- * | only keys of other types                      | `ask` asks and says so; otherwise             |
+ * | only keys of other types                      | `ask` asks and mentions them; otherwise       |
  * |                                               | host-key-unknown                              |
  * | nothing                                       | `ask` asks, `accept-new` accepts, `yes`       |
  * |                                               | host-key-unknown                              |
  *
- * accept-new is stricter than ssh's with keys of other types: a host that has a key is not new, and
- * whoever sits between could choose the type. The files are read again for each connection, so that
- * a reconnect sees what has changed meanwhile. A key that was accepted holds for the life of the
- * verifier, also when it could not be written down. Names are matched as HostName has them, or
- * HostKeyAlias, which stands without a port; addresses aren't looked up (CheckHostIP is off by
- * default in ssh as well).
+ * With keys of other types, accept-new is stricter than in ssh: a host with a known key is not new,
+ * and an attacker in the middle could choose the key type. The files are read again for each
+ * connection, so a reconnect sees changes in them. An accepted key stays accepted for the life of
+ * the verifier, even if it could not be saved. The name that is looked up is HostName with the
+ * port, or HostKeyAlias without a port. Addresses aren't looked up (ssh's CheckHostIP is off by
+ * default, too).
  */
 import { timingSafeEqual } from 'node:crypto';
 import { TunnelError } from '../../errors/errors.ts';
@@ -60,13 +60,13 @@ import type { ReplicaKeys } from './replicas.ts';
 
 export interface HostKeyVerifier {
   /**
-   * Types of the keys that would be accepted for this host, in no particular order; empty when any
+   * Types of the keys that would be accepted for this host, in no particular order. Empty: any type
    * may come.
    */
   preferredTypes(host: string, port: number): Promise<readonly string[]>;
   /**
-   * Rejects with TunnelError host-key-unknown, -changed, -revoked or -differs, `auth-cancelled`
-   * when the question was not answered, or with the reason of `signal`.
+   * Rejects with TunnelError host-key-unknown, -changed, -revoked or -differs, with
+   * `auth-cancelled` if the user doesn't answer, or with the reason of `signal`.
    */
   verify(
     host: string,
@@ -77,24 +77,24 @@ export interface HostKeyVerifier {
 }
 
 export interface HostKeyContext {
-  /** Aborted when the attempt is over, so that no question stays on the screen. */
+  /** Aborted when the attempt is over, so no question stays on the screen. */
   readonly signal: AbortSignal;
-  /** Called around each question: the time a person takes doesn't count. */
+  /** Called before and after each question: the time that the user takes doesn't count. */
   readonly onPrompt: (waiting: boolean) => void;
 }
 
 export interface AcceptedHostKey {
-  /** To be called when key exchange is done. Doesn't reject: what can't be written is a warning. */
+  /** Call this when key exchange is done. Never rejects: if the key can't be saved, it warns. */
   proven(): Promise<void>;
 }
 
 export interface HostKeyOptions {
-  /** undefined: nobody is to be asked (BatchMode). */
+  /** undefined: don't ask anybody (BatchMode). */
   readonly prompter: Prompter | undefined;
   readonly observer: Observer;
   /**
-   * Shared by the verifiers of all addresses of one jump host (several -r): all must show the same
-   * key.
+   * Shared by the verifiers of all addresses of one jump host (several -r), which must all present
+   * the same key.
    */
   readonly replicas?: ReplicaKeys;
 }
@@ -107,8 +107,8 @@ export function createHostKeyVerifier(
 }
 
 /**
- * Whether no key is known for the host, but an authority that may certify one: then only the
- * system's ssh can tell whether the host is the right one.
+ * Whether no key is known for the host, but a certificate authority is. Only the system's ssh can
+ * verify such a host.
  */
 export async function isKnownByAuthorityOnly(
   settings: HostKeySettings,
@@ -123,14 +123,14 @@ export async function isKnownByAuthorityOnly(
 }
 
 interface Names {
-  /** What is looked up, shown and written. */
+  /** The name that is looked up, shown and saved. */
   readonly name: string;
-  /** The name that stands for any port. */
+  /** The name without the port, which is valid for any port. */
   readonly plain: string | undefined;
 }
 
-/** What is known about a name at one moment. */
-interface Knowledge {
+/** The lines of known_hosts for a name. */
+interface KnownLines {
   readonly lines: readonly KnownKey[];
   readonly plain: readonly KnownKey[];
 }
@@ -153,8 +153,8 @@ class Verifier implements HostKeyVerifier {
     if (pins.length > 0)
       return pins.flatMap((pin) => (pin.key === undefined ? [] : [pin.key.type]));
     const names = namesOf(this.#settings, host, port);
-    // What is wrong with the files is said once, by `verify`.
-    const { lines, plain } = await this.#look(names, silentObserver);
+    // `verify` reports problems with the files, so they are reported only once.
+    const { lines, plain } = await this.#lookUp(names, silentObserver);
     const own: PublicKey[] = [...keysAmong(lines), ...(this.#accepted.get(names.name) ?? [])];
     return (own.length > 0 ? own : keysAmong(plain)).map((key) => key.type);
   }
@@ -169,7 +169,7 @@ class Verifier implements HostKeyVerifier {
     const { name } = names;
     const offered = publicKeyFromBlob(blob);
     if (offered === undefined) throw unreadableKey(name);
-    const known = await this.#look(names, this.#options.observer);
+    const known = await this.#lookUp(names, this.#options.observer);
 
     const revoked = [...known.lines, ...known.plain].find(
       (line) => line.marker === 'revoked' && sameKey(line, blob),
@@ -193,7 +193,7 @@ class Verifier implements HostKeyVerifier {
     };
   }
 
-  async #look({ name, plain }: Names, observer: Observer): Promise<Knowledge> {
+  async #lookUp({ name, plain }: Names, observer: Observer): Promise<KnownLines> {
     const { userFiles, globalFiles } = this.#settings;
     const known = await loadKnownHosts([...userFiles, ...globalFiles], observer);
     return { lines: known.lookup(name), plain: plain === undefined ? [] : known.lookup(plain) };
@@ -212,25 +212,25 @@ class Verifier implements HostKeyVerifier {
     throw notPinned(name, offered, pins);
   }
 
-  /** Throws when the host is known by another key. */
-  #isNew(name: string, offered: PublicKey, { lines, plain }: Knowledge): boolean {
+  /** Throws if another key of the same type is known for the host. */
+  #isNew(name: string, offered: PublicKey, { lines, plain }: KnownLines): boolean {
     const keys = keysAmong(lines);
     if (keys.some((key) => sameKey(key, offered.blob))) return false;
-    const rival = keys.find((key) => key.type === offered.type);
-    if (rival !== undefined) throw changedKey(name, offered, rival);
+    const known = keys.find((key) => key.type === offered.type);
+    if (known !== undefined) throw changedKey(name, offered, known);
     const accepted = this.#accepted.get(name) ?? [];
     if (accepted.some((key) => sameKey(key, offered.blob))) return false;
-    const former = accepted.find((key) => key.type === offered.type);
-    if (former !== undefined) throw changedSinceAccepted(name, offered, former);
-    // A different key under the plain name is no change: another server may listen at this port.
+    const earlier = accepted.find((key) => key.type === offered.type);
+    if (earlier !== undefined) throw changedSinceAccepted(name, offered, earlier);
+    // A different key for the name without the port is fine: this port may have another server.
     return keys.length > 0 || !keysAmong(plain).some((key) => sameKey(key, offered.blob));
   }
 
-  /** Returns when a key that is not known is to be trusted, and throws otherwise. */
+  /** Returns if an unknown key may be trusted, and throws otherwise. */
   async #accept(
     name: string,
     offered: PublicKey,
-    { lines }: Knowledge,
+    { lines }: KnownLines,
     { signal, onPrompt }: HostKeyContext,
   ): Promise<void> {
     const { strict, userFiles } = this.#settings;

@@ -1,8 +1,8 @@
 /**
- * A client of ssh-agent (draft-ietf-sshm-ssh-agent): lists keys and has data signed. Its own rather
- * than ssh2's, which leaves out keys of kinds that it can't parse without a word, waits for ever,
- * and doesn't check with which algorithm an RSA key has signed. One connection a request, as
- * ssh-add does; nothing is kept open.
+ * A client of ssh-agent (draft-ietf-sshm-ssh-agent): lists keys and requests signatures. We don't
+ * use ssh2's client, because it silently skips keys that it can't parse, has no timeout, and
+ * doesn't check which algorithm an RSA key used to sign. It opens one connection per request, as
+ * ssh-add does, and keeps nothing open.
  */
 import { createConnection } from 'node:net';
 import { TunnelError } from '../../errors/errors.ts';
@@ -16,10 +16,10 @@ const SIGN_RESPONSE = 14;
 const RSA_SHA2_256 = 2;
 const RSA_SHA2_512 = 4;
 
-/** As much as OpenSSH's agent sends at most. */
+/** The largest answer that OpenSSH's agent sends. */
 const MAX_ANSWER_BYTES = 256 * 1024;
 const LIST_TIMEOUT_MS = 5_000;
-/** Long: the agent may ask the user to confirm, or a token to be touched. */
+/** Long, because the agent may ask the user to confirm, or to touch a token. */
 const SIGN_TIMEOUT_MS = 120_000;
 
 export type RsaHash = 'sha256' | 'sha512';
@@ -38,7 +38,7 @@ export class SshAgent {
 
   /** The keys in the agent's order. Throws TunnelError `agent-failed`. */
   async list(): Promise<AgentKey[]> {
-    const answer = await this.#ask(
+    const answer = await this.#request(
       Buffer.of(REQUEST_IDENTITIES),
       IDENTITIES_ANSWER,
       LIST_TIMEOUT_MS,
@@ -49,7 +49,7 @@ export class SshAgent {
       const blob = answer.string();
       const comment = answer.text();
       if (blob === undefined || comment === undefined)
-        throw failed('its list of keys is cut short');
+        throw failed('its list of keys is incomplete');
       const key = publicKeyFromBlob(blob);
       if (key !== undefined) keys.push({ ...key, comment });
     }
@@ -57,8 +57,8 @@ export class SshAgent {
   }
 
   /**
-   * The signature proper, without the algorithm's name. `hash` chooses RSA's. Throws TunnelError
-   * `agent-failed`.
+   * The signature itself, without the algorithm's name. `hash` applies to RSA keys. Throws
+   * TunnelError `agent-failed`.
    */
   async sign(key: PublicKey, data: Buffer, hash: RsaHash | undefined): Promise<Buffer> {
     const rsa = key.type === 'ssh-rsa';
@@ -69,7 +69,7 @@ export class SshAgent {
       wireString(data),
       wireUint32(flags),
     ]);
-    const answer = await this.#ask(request, SIGN_RESPONSE, SIGN_TIMEOUT_MS);
+    const answer = await this.#request(request, SIGN_RESPONSE, SIGN_TIMEOUT_MS);
     const blob = answer.string();
     const signature = blob === undefined ? undefined : new WireReader(blob);
     const algorithm = signature?.text();
@@ -80,7 +80,7 @@ export class SshAgent {
     return octets;
   }
 
-  #ask(request: Buffer, expected: number, timeout: number): Promise<WireReader> {
+  #request(request: Buffer, expected: number, timeout: number): Promise<WireReader> {
     return new Promise((resolve, reject) => {
       const socket = createConnection(this.#path);
       const chunks: Buffer[] = [];

@@ -1,19 +1,19 @@
 /**
- * With which keys a user can be authenticated, in the order in which they are offered:
+ * Finds the keys with which a user can authenticate, in the order in which they are offered:
  *
  *   1. the files of -i, as they were given
- *   2. keys of ssh-agent that a file of ssh_config names (its public half is enough), in the files'
- *      order
+ *   2. keys of ssh-agent that a file of ssh_config names (its public half is enough), in the order
+ *      of the files
  *   3. the agent's other keys, unless IdentitiesOnly is set
  *   4. the other files of ssh_config
  *
- * Where no file is named at all, the default identities stand for those of ssh_config. Here it is
- * only found out what there is; passphrases are asked for and signatures made when a server has
- * accepted a key (ssh/embedded/auth/publickey.ts).
+ * If no file is named at all, the default identities take the place of those of ssh_config. This
+ * file only finds the keys. After a server has accepted a key, ssh/embedded/auth/publickey.ts asks
+ * for its passphrase and signs.
  *
- * A key that the agent also holds is signed by the agent, so that an unlocked key is never asked
- * for again; a public key as -i names a key of the agent's. Like ssh, a file of the user's own that
- * others may read is refused.
+ * If the agent also has the key, the agent signs, so the user is never asked to unlock a key again.
+ * A public key given as -i selects a key of the agent. As in ssh, a private key file that belongs
+ * to the user is refused if others may read it.
  */
 import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
@@ -31,9 +31,9 @@ import { SshAgent } from './agent.ts';
 export interface Identity {
   /** For messages: the file's path, or `ssh-agent (comment)`. */
   readonly source: string;
-  /** undefined: only the passphrase reveals it. */
+  /** undefined: not readable without the passphrase. */
   readonly publicKey: PublicKey | undefined;
-  /** Who signs: the agent if it is given, else the file. At least one is. */
+  /** The agent signs if it is set, otherwise the file. At least one of them is set. */
   readonly agent: SshAgent | undefined;
   readonly file: KeyFile | undefined;
 }
@@ -49,7 +49,7 @@ export interface IdentityOptions {
     | 'methods'
   >;
   readonly observer: Observer;
-  /** Where the default identities are; by default the user's. */
+  /** The home directory with the default identities. Default: the user's. */
   readonly home?: string;
 }
 
@@ -58,7 +58,8 @@ const MAX_KEY_FILE_BYTES = 64 * 1024;
 const OTHERS_MAY_ACCESS = 0o077;
 
 /**
- * What the embedded SSH client can sign with. Certificates and security keys need the system's ssh.
+ * Key types that the embedded SSH client can use to sign. Certificates and security keys need the
+ * system's ssh.
  */
 const USABLE_TYPES = new Set([
   'ssh-ed25519',
@@ -68,7 +69,7 @@ const USABLE_TYPES = new Set([
   'ssh-rsa',
 ]);
 
-interface Found {
+interface LoadedKeyFile {
   readonly path: string;
   readonly file: KeyFile;
   readonly explicit: boolean;
@@ -76,8 +77,8 @@ interface Found {
 
 /**
  * Throws TunnelError `auth-identity-unreadable` or `auth-identity-permissions` for a file that was
- * named explicitly (-i). Any other with the same faults is left out with a warning, and silently
- * when it isn't there.
+ * named explicitly (-i). Any other file with the same problems is skipped with a warning. A missing
+ * one is skipped silently.
  */
 export async function loadIdentities(options: IdentityOptions): Promise<Identity[]> {
   const { settings, observer } = options;
@@ -89,15 +90,16 @@ export async function loadIdentities(options: IdentityOptions): Promise<Identity
 }
 
 /**
- * Types of all keys that a server would be offered, also of those that the embedded SSH client
- * can't use; undefined for one whose passphrase hides it. Throws as loadIdentities does.
+ * Types of all keys that a server would be offered, including those that the embedded SSH client
+ * can't use. undefined for a key whose type can't be read without the passphrase. Throws what
+ * loadIdentities throws.
  */
 export async function offeredKeyTypes(options: IdentityOptions): Promise<(string | undefined)[]> {
   return (await findCandidates(options)).map(({ publicKey }) => publicKey?.type);
 }
 
 /**
- * The identities that stand for those of ssh_config where it names none, as far as they are there.
+ * The default identities that exist. They are used if ssh_config names none.
  */
 export function defaultIdentityFiles(home: string): string[] {
   return DEFAULT_IDENTITIES.map((name) => join(home, '.ssh', name)).filter((path) =>
@@ -106,8 +108,8 @@ export function defaultIdentityFiles(home: string): string[] {
 }
 
 /**
- * Rejects as a login with them would: with TunnelError auth-identity-unreadable or
- * auth-identity-permissions.
+ * Rejects with the error that a login with these files would give: TunnelError
+ * auth-identity-unreadable or auth-identity-permissions.
  */
 export async function checkIdentityFiles(
   named: AuthenticationSettings['identityFiles'],
@@ -115,24 +117,24 @@ export async function checkIdentityFiles(
   for (const { path, explicit } of named) if (explicit) await loadKeyFile(path);
 }
 
-/** In the order in which they are offered; some may be there twice. */
+/** In the order in which they are offered. Some may appear twice. */
 async function findCandidates({ settings, observer, home }: IdentityOptions): Promise<Identity[]> {
   if (!settings.methods.includes('publickey')) return [];
   const files = settings.noIdentityFiles
     ? []
     : await loadFiles(settings.identityFiles, home ?? homeDirectory(), observer);
-  const held = await listAgent(settings.agentSocket, observer);
+  const agentKeys = await listAgent(settings.agentSocket, observer);
 
   const named = (identity: Identity): boolean =>
     files.some(({ file }) => sameBlob(file.publicKey, identity.publicKey));
-  const identityOf = ({ path, file }: Found): Identity => ({
+  const identityOf = ({ path, file }: LoadedKeyFile): Identity => ({
     source: path,
     publicKey: file.publicKey,
-    agent: held.find((identity) => sameBlob(identity.publicKey, file.publicKey))?.agent,
+    agent: agentKeys.find((identity) => sameBlob(identity.publicKey, file.publicKey))?.agent,
     file,
   });
   const explicit = files.filter((found) => found.explicit).map(identityOf);
-  // Of a file that nobody named, a public half without its private one says nothing.
+  // Without -i, a public key whose private key isn't in the agent is skipped silently.
   const others = files
     .filter((found) => !found.explicit)
     .map(identityOf)
@@ -140,7 +142,7 @@ async function findCandidates({ settings, observer, home }: IdentityOptions): Pr
   return [
     ...explicit,
     ...others.filter(({ agent }) => agent !== undefined),
-    ...(settings.identitiesOnly ? held.filter(named) : held),
+    ...(settings.identitiesOnly ? agentKeys.filter(named) : agentKeys),
     ...others,
   ];
 }
@@ -149,12 +151,12 @@ async function loadFiles(
   named: AuthenticationSettings['identityFiles'],
   home: string,
   observer: Observer,
-): Promise<Found[]> {
+): Promise<LoadedKeyFile[]> {
   const defaults = DEFAULT_IDENTITIES.map((name) => ({
     path: join(home, '.ssh', name),
     explicit: false,
   }));
-  const found: Found[] = [];
+  const found: LoadedKeyFile[] = [];
   for (const { path, explicit } of named.length > 0 ? named : defaults) {
     try {
       found.push({ path, explicit, file: await loadKeyFile(path) });
@@ -184,7 +186,7 @@ function selectUsable(candidates: readonly Identity[], observer: Observer): Iden
     if (identity.file?.format === 'public' && identity.agent === undefined) {
       observer.log(
         'warning',
-        `${source} is a public key, and ssh-agent doesn't hold the private one`,
+        `${source} is a public key, and ssh-agent doesn't have the private one`,
       );
       continue;
     }
@@ -211,11 +213,11 @@ async function listAgent(path: string | undefined, observer: Observer): Promise<
 }
 
 /**
- * A private key, or the public half of one that the agent holds: the file itself, or the one with
- * .pub where only that is there.
+ * A private key, or the public half of a key in the agent. Reads the file itself, or the .pub file
+ * if only that exists.
  */
 async function loadKeyFile(path: string): Promise<KeyFile> {
-  const beside = await readSmall(`${path}.pub`);
+  const publicText = await readSmall(`${path}.pub`);
   let text: string;
   try {
     const { size, mode, uid } = await stat(path);
@@ -228,7 +230,9 @@ async function loadKeyFile(path: string): Promise<KeyFile> {
     if (cause instanceof TunnelError) throw cause;
     const { code = 'unknown' } = cause as NodeJS.ErrnoException;
     const publicHalf =
-      code === 'ENOENT' && beside !== undefined ? inspectKeyFile(beside, undefined) : undefined;
+      code === 'ENOENT' && publicText !== undefined
+        ? inspectKeyFile(publicText, undefined)
+        : undefined;
     if (publicHalf?.format === 'public') return publicHalf;
     throw new TunnelError(
       'auth-identity-unreadable',
@@ -239,7 +243,7 @@ async function loadKeyFile(path: string): Promise<KeyFile> {
       },
     );
   }
-  const file = inspectKeyFile(text, beside);
+  const file = inspectKeyFile(text, publicText);
   if (file === undefined) throw notAKey(path);
   return file;
 }
@@ -255,13 +259,13 @@ function tooOpen(path: string, mode: number): TunnelError {
 
 function notAKey(path: string): TunnelError {
   return new TunnelError('auth-identity-unreadable', `${path} is not a key file that can be used`, {
-    hint: 'give a private key as ssh-keygen makes them: OpenSSH or PEM format, ed25519, ecdsa or rsa',
+    hint: 'give a private key as ssh-keygen writes it: OpenSSH or PEM format; ed25519, ecdsa or rsa',
   });
 }
 
 /**
- * The text of a file that would help, but need not be there; undefined: it can't be read, or is too
- * large for a key.
+ * The text of an optional file. undefined: it doesn't exist, can't be read, or is too large for a
+ * key.
  */
 export async function readSmall(path: string): Promise<string | undefined> {
   try {

@@ -1,7 +1,7 @@
 /**
- * Private key files, as far as they can be read without their passphrase: the kind, whether they
- * are encrypted, and the public key. The public part is what a server is offered first, so that
- * nobody is asked for the passphrase of a key that the server doesn't want.
+ * Reads the parts of private key files that need no passphrase: the format, whether they are
+ * encrypted, and the public key. A server is offered the public key first, so the user isn't asked
+ * for the passphrase of a key that the server doesn't want.
  */
 import { createPublicKey } from 'node:crypto';
 import {
@@ -15,31 +15,31 @@ import { WireReader } from './wire.ts';
 
 export interface KeyFile {
   /**
-   * `openssh`: OpenSSH's own (PROTOCOL.key). `pem`: anything that OpenSSL reads. `public`: the
-   * private half is elsewhere.
+   * `openssh`: OpenSSH's own format (PROTOCOL.key). `pem`: any other format that OpenSSL reads.
+   * `public`: only the public key.
    */
   readonly format: 'openssh' | 'pem' | 'public';
   readonly encrypted: boolean;
-  /** undefined: hidden until the file is decrypted. */
+  /** undefined: not readable until the file is decrypted. */
   readonly publicKey: PublicKey | undefined;
-  /** As on disk. */
+  /** The text of the file. */
   readonly text: string;
 }
 
 const OPENSSH_MAGIC = 'openssh-key-v1\0';
 
 /**
- * undefined: no key file of a kind that can be used. `publicText`: the file beside it with .pub, if
- * there is one.
+ * Returns undefined if it isn't a supported key file. `publicText`: the text of the .pub file next
+ * to it, if there is one.
  */
 export function inspectKeyFile(text: string, publicText: string | undefined): KeyFile | undefined {
-  const beside =
+  const publicHalf =
     publicText === undefined ? undefined : parsePublicKey(publicText.split('\n', 1)[0] ?? '');
   const label = /-----BEGIN ([A-Z0-9 ]+)-----/.exec(text)?.[1];
   if (label === 'OPENSSH PRIVATE KEY') return inspectOpenssh(text);
   if (label?.endsWith('PRIVATE KEY')) {
     const encrypted = label.startsWith('ENCRYPTED') || /^Proc-Type:.*ENCRYPTED/m.test(text);
-    if (encrypted) return { format: 'pem', encrypted, publicKey: beside, text };
+    if (encrypted) return { format: 'pem', encrypted, publicKey: publicHalf, text };
     const publicKey = publicKeyOfPem(text);
     return publicKey === undefined ? undefined : { format: 'pem', encrypted, publicKey, text };
   }
@@ -73,7 +73,7 @@ function publicKeyOfPem(text: string): PublicKey | undefined {
   try {
     return publicKeyFromKeyObject(createPublicKey(text));
   } catch {
-    // Not a key that OpenSSL reads; the caller says so with the file's name.
+    // OpenSSL can't read it. The caller reports that with the file's name.
     return undefined;
   }
 }

@@ -1,4 +1,4 @@
-/** What --host-key takes: the host key that a jump host must have. */
+/** The value of --host-key: the host key that a jump host must have. */
 import { NotationError, quoted } from '../../net/notation.ts';
 import { fingerprint, type PublicKey, parsePublicKey } from './publickey.ts';
 

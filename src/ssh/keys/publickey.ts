@@ -1,6 +1,6 @@
 /**
- * Public keys as SSH sends them ("key blobs", RFC 4253 §6.6, RFC 5656 §3.1, RFC 8709 §4) and as
- * people see them.
+ * Public keys in the form that SSH sends ("key blobs", RFC 4253 §6.6, RFC 5656 §3.1, RFC 8709 §4)
+ * and in the form that people read.
  */
 import { createHash, type KeyObject } from 'node:crypto';
 import { WireReader, wireMpint, wireString } from './wire.ts';
@@ -11,7 +11,7 @@ export interface PublicKey {
   readonly blob: Buffer;
 }
 
-/** The longest key blob that is looked at: RSA with 16384 bits has 2 KiB. */
+/** Longer key blobs are refused. RSA with 16384 bits has 2 KiB. */
 const MAX_BLOB_BYTES = 16 * 1024;
 
 /** `SHA256:...` without padding, as ssh-keygen -l prints it. */
@@ -19,7 +19,7 @@ export function fingerprint(blob: Buffer): string {
   return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`;
 }
 
-/** undefined when the blob doesn't begin with the name of a key type. */
+/** undefined if the blob is too long or doesn't begin with the name of a key type. */
 export function publicKeyFromBlob(blob: Buffer): PublicKey | undefined {
   if (blob.length > MAX_BLOB_BYTES) return undefined;
   const type = new WireReader(blob).text();
@@ -27,8 +27,8 @@ export function publicKeyFromBlob(blob: Buffer): PublicKey | undefined {
 }
 
 /**
- * `ssh-ed25519 AAAA... [comment]`; undefined when it isn't one, or when name and blob disagree
- * about the type.
+ * Reads `ssh-ed25519 AAAA... [comment]`. undefined if it isn't a key, or if name and blob have
+ * different types.
  */
 export function parsePublicKey(
   line: string,
@@ -57,7 +57,7 @@ const SSH_CURVES: Readonly<Record<string, string>> = {
   'P-521': 'nistp521',
 };
 
-/** The SSH form of a key of OpenSSL's; undefined for kinds that SSH has no name for. */
+/** The SSH form of an OpenSSL key. undefined for kinds that SSH has no name for. */
 export function publicKeyFromKeyObject(key: KeyObject): PublicKey | undefined {
   const jwk = key.export({ format: 'jwk' });
   const octets = (value: string | undefined): Buffer => Buffer.from(value ?? '', 'base64url');

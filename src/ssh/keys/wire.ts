@@ -1,6 +1,6 @@
-/** The data types of RFC 4251 §5, as far as keys, key files and the agent's protocol need them. */
+/** The data types of RFC 4251 §5 that keys, key files and the agent protocol need. */
 
-/** Reads fields one after the other; every method returns undefined once the data is too short. */
+/** Reads fields one after another. Each method returns undefined if the data is too short. */
 export class WireReader {
   readonly #data: Buffer;
   #position = 0;
@@ -45,7 +45,7 @@ export function wireString(value: Buffer | string): Buffer {
   return Buffer.concat([wireUint32(data.length), data]);
 }
 
-/** A positive multiple precision integer from its unsigned big-endian octets. */
+/** A positive multiple precision integer (mpint), from unsigned big-endian octets. */
 export function wireMpint(octets: Buffer): Buffer {
   let start = 0;
   while (start < octets.length && octets[start] === 0) start++;

@@ -1,22 +1,22 @@
 /**
- * The command line of the system's ssh: pure, from what was asked for to an argument vector. No
- * shell sees it.
+ * The command line of the system's ssh. Pure functions turn the settings into an argument vector.
+ * No shell reads it.
  *
- *   COMMAND  what the tunnel rests on  what the user gave  -p PORT -l USER -- HOST
+ *   COMMAND  options the tunnel needs  options the user gave  -p PORT -l USER -- HOST
  *
- * For most options ssh takes the first value that it is given, so what the tunnel rests on comes
- * first and neither -o nor a configuration file changes it. Only a custom command (-e) stands
- * before, with its own arguments: it is the user's program, and it may do as it likes, but for
- * switching the check of host keys off in plain sight.
+ * For most options ssh uses the first value that it gets. So the options that the tunnel needs come
+ * first, and neither -o nor a configuration file can change them. Only a custom command (-e) comes
+ * before them, with its own arguments. It is the user's program and may do anything, except openly
+ * turn off host key checking.
  *
- * ClearAllForwardings would clear our -D too, so it is set to no, and what LocalForward and
- * RemoteForward of a configuration ask for is set up as for any ssh; ExitOnForwardFailure is no, so
- * that a port which another ssh to this host has taken doesn't end this one. Our own listener is
- * checked by connecting to it.
+ * ClearAllForwardings would clear our -D too, so it is set to no. This means that ssh sets up every
+ * LocalForward and RemoteForward in the configuration, as it always does. ExitOnForwardFailure is
+ * no, so this ssh doesn't exit when another ssh to this host already uses a forwarded port. We
+ * check our own listener by connecting to it.
  *
- * The jumps of -J and ProxyJump are processes that ssh starts with nothing but a -F of its own.
- * With jumps, -F is therefore a file of ours (hopConfiguration) that sets how each hop's key is
- * checked, and includes what would have been read otherwise.
+ * For -J and ProxyJump, ssh starts one process for each hop and passes only -F on to it. With hops,
+ * -F is therefore a file of ours (hopConfiguration). It sets how each hop's key is checked, and
+ * includes the files that ssh would have read otherwise.
  */
 
 import { resolve } from 'node:path';
@@ -25,14 +25,14 @@ import { printable } from '../../observe/printable.ts';
 import type { OpensshFiles } from '../privatedirectory.ts';
 import type { SshSettings } from '../settings.ts';
 
-/** What the user gave beside what `SshSettings` say; ssh reads its configuration files itself. */
+/** User options that aren't in `SshSettings`. ssh reads its configuration files itself. */
 export interface GivenOptions {
   /**
-   * -e: a program and its first arguments; undefined: `ssh`. It starts an ssh of this machine, and
-   * ends when that does.
+   * -e: a program and its first arguments; undefined: `ssh`. It must run an ssh on this machine and
+   * end when that ssh ends.
    */
   readonly command: readonly [string, ...string[]] | undefined;
-  /** -F; `none`: no file is read. */
+  /** -F; `none`: ssh reads no file. */
   readonly configFile: string | undefined;
   /** -o, each `Key=Value` or `Key Value`. */
   readonly options: readonly string[];
@@ -41,8 +41,8 @@ export interface GivenOptions {
   /** -i, in order. */
   readonly identityFiles: readonly string[];
   /**
-   * Stand for ssh's default identities, where no identity is named; undefined: those are the right
-   * ones.
+   * Replace ssh's default identities if no identity is configured. undefined: ssh's own defaults
+   * are right.
    */
   readonly defaultIdentities?: readonly string[] | undefined;
 }
@@ -56,8 +56,8 @@ export interface ArgumentOptions {
   /** native/guard.c */
   readonly guard: string;
   /**
-   * The fingerprint that all addresses of the jump host show; undefined: that isn't known yet, or
-   * there is one address.
+   * The fingerprint that all addresses of the jump host must present. undefined: not known yet, or
+   * there is only one address.
    */
   readonly replica?: string | undefined;
   readonly version: OpensshVersion;
@@ -66,7 +66,7 @@ export interface ArgumentOptions {
 /** [9, 2] for OpenSSH_9.2p1. */
 export type OpensshVersion = readonly [major: number, minor: number];
 
-/** accept-new came with it (and -J in 7.3, -D with a path in 6.7). */
+/** The first with accept-new. -J came in 7.3, -D with a path in 6.7. */
 export const OLDEST_OPENSSH: OpensshVersion = [7, 6];
 const KNOWN_HOSTS_COMMAND: OpensshVersion = [8, 5];
 const FORK_OPTION: OpensshVersion = [8, 7];
@@ -79,8 +79,7 @@ export function atLeast(
 }
 
 /**
- * The program and its arguments. Throws UsageError for what ssh would read as something else than
- * it is meant to be.
+ * The program and its arguments. Throws UsageError for a value that ssh would misread.
  */
 export function opensshArguments(options: ArgumentOptions): [string, ...string[]] {
   const { settings, given, files } = options;
@@ -99,12 +98,12 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
     ['RemoteCommand', 'none'],
     ...(atLeast(options.version, FORK_OPTION) ? [['ForkAfterAuthentication', 'no'] as const] : []),
     ['VisualHostKey', 'no'],
-    // In this form fingerprints are compared, with pins and between replicas.
+    // Pins and replicas are compared by fingerprints in this form.
     ['FingerprintHash', 'sha256'],
     ['BatchMode', yesNo(authentication.batch)],
     ['ConnectTimeout', connectTimeout(settings)],
     ['ServerAliveInterval', Math.ceil(keepalive.interval)],
-    // The interval in which ssh asks first is one more, in which nothing was heard either.
+    // ssh sends its first keepalive after one silent interval, which counts as well.
     ['ServerAliveCountMax', keepalive.count - 1],
     ['NoHostAuthenticationForLocalhost', 'no'],
     ['HashKnownHosts', yesNo(settings.hostKeys.hashNames)],
@@ -137,8 +136,8 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
 }
 
 /**
- * Whatever runs under a custom command can't be relied on to end with us, so ssh itself starts what
- * ends it (native/guard.c), when it has logged in.
+ * We can't rely on an ssh under a custom command to end with us. So it starts a guard after login,
+ * which ends it when we are gone (native/guard.c).
  */
 function localCommand({ given, guard, files }: ArgumentOptions): [string, string][] {
   if (given.command === undefined) return [['PermitLocalCommand', 'no']];
@@ -150,8 +149,8 @@ function localCommand({ given, guard, files }: ArgumentOptions): [string, string
 }
 
 /**
- * One word for any shell, also for csh and fish, which read a backslash or "!" in quotes in ways of
- * their own.
+ * Quotes a path as one word for any shell. csh and fish have their own rules for a backslash or "!"
+ * in quotes, so these are refused.
  */
 function shellWord(path: string): string {
   if (/['\\!\p{Cc}]/u.test(path)) throw unfit('file', path);
@@ -159,8 +158,8 @@ function shellWord(path: string): string {
 }
 
 /**
- * Seconds. ssh's counts from its start to the server's identification, which comes through all
- * hops: where they may ask somebody for something, it is given the time for that.
+ * Seconds. ssh's ConnectTimeout runs from its start until the server's identification has come
+ * through all hops. If the hops may ask the user, it includes the time for that.
  */
 function connectTimeout({ proxy, connectTimeout: own, authentication }: SshSettings): number {
   if (proxy.kind === 'direct' || authentication.batch) return Math.max(1, Math.ceil(own));
@@ -169,9 +168,9 @@ function connectTimeout({ proxy, connectTimeout: own, authentication }: SshSetti
 }
 
 /**
- * Pins are all that is known then, but for what is revoked: whole keys in a file of our own,
- * fingerprints through native/hostpin.c, to which ssh gives the fingerprint of the key that it has
- * before it.
+ * With pins, ssh accepts only the pinned keys and still refuses revoked ones. Whole keys go into
+ * our own known_hosts file. Fingerprints are checked by native/hostpin.c, which ssh runs with the
+ * fingerprint of the server's key.
  */
 function hostKeyOptions(options: ArgumentOptions): [string, string][] {
   const { settings, files, hostpin, version } = options;
@@ -206,9 +205,9 @@ function hostKeyOptions(options: ArgumentOptions): [string, string][] {
 }
 
 /**
- * Has ssh refuse whatever key differs from what the jump host has shown under another address. The
- * Start checks that too (dial.ts), but ssh knows it before it sends the user's name. Beside a
- * KnownHostsCommand of the user's there is no room for it.
+ * Makes ssh refuse any key that differs from the one that the jump host has presented at another
+ * address. dial.ts checks this too, but ssh can check it before it sends the user's name. If the
+ * user has set a KnownHostsCommand, ssh can't run ours as well.
  */
 function replicaOptions({
   settings,
@@ -233,7 +232,7 @@ function pair(name: string, value: string): [string, string] {
   return [name, value];
 }
 
-/** The private known_hosts with the keys of --host-key, for whatever name ssh looks up. */
+/** Our private known_hosts: the keys of --host-key, valid for any name that ssh looks up. */
 export function pinnedKnownHosts(settings: SshSettings): string {
   return settings.hostKeys.pins
     .flatMap(({ key }) =>
@@ -243,8 +242,8 @@ export function pinnedKnownHosts(settings: SshSettings): string {
 }
 
 /**
- * For -F when there are hops. ssh takes the first value, so what is set here wins over what is
- * included.
+ * The file for -F when there are hops. ssh uses the first value, so the values here win over those
+ * in the included files.
  */
 export function hopConfiguration(settings: SshSettings, given: GivenOptions): string {
   const hops = settings.proxy.kind === 'jump' ? settings.proxy.hops : [];
@@ -269,7 +268,7 @@ export function hopConfiguration(settings: SshSettings, given: GivenOptions): st
   return lines.map((line) => `${line}\n`).join('');
 }
 
-/** Empty where ssh is to use its own, or none at all. */
+/** Empty if ssh should use its own defaults, or no identities at all. */
 function defaultIdentities(
   { authentication }: SshSettings,
   given: GivenOptions,
@@ -280,33 +279,33 @@ function defaultIdentities(
 
 const PLAIN = /^[\w@%+:,./=~-]+$/;
 
-/** As one word of a configuration line. */
+/** Quotes a path as one word of a configuration line. */
 function fileName(path: string): string {
   if (PLAIN.test(path)) return path;
   if (/["\\\p{Cc}]|\$\{/u.test(path)) throw unfit('file', path);
   return `"${path}"`;
 }
 
-/** Include takes patterns (glob(7)). */
+/** Include takes patterns (glob(7)), so a path with their characters can't be passed. */
 function includeName(path: string): string {
   if (/[*?[\]]/.test(path)) throw unfit('configuration file', path);
   return fileName(path);
 }
 
-/** ssh expands %-tokens in this value. */
+/** For a value in which ssh expands %-tokens. */
 function escapeTokens(path: string): string {
   return path.replaceAll('%', '%%');
 }
 
 /**
- * An option may end up in a command that a shell reads (%h and %r in ProxyCommand), so ssh refuses
- * these too.
+ * A value may end up in a shell command (%h and %r in ProxyCommand), so ssh refuses these
+ * characters too.
  */
 const SHELL_CHARACTERS = /['"`$;&<>|(){}\\\p{Cc}]/u;
 
 /**
- * The host's name as the user wrote it, safe as ssh's argument: not an option, not user@host, not a
- * URI, not a pattern. Throws UsageError.
+ * Returns the host's name unchanged if it is safe as an argument of ssh: not an option, not
+ * user@host, not a URI, not a pattern. Throws UsageError.
  */
 function checkHost(host: string): string {
   if (
@@ -319,7 +318,9 @@ function checkHost(host: string): string {
   return host;
 }
 
-/** Throws UsageError. A backslash is usual between domain and user, and no harm but at the end. */
+/**
+ * Throws UsageError. A backslash is common between domain and user, and does harm only at the end.
+ */
 function checkUser(user: string): string {
   if (user === '' || /^-|\s-|\\$/.test(user) || SHELL_CHARACTERS.test(user.replaceAll('\\', '')))
     throw unfit('user', user);
@@ -355,7 +356,7 @@ function checkCommand(command: readonly string[]): void {
     });
   const off = command.find((word) => /stricthostkeychecking[= \t"]*(no|off)\b/i.test(word));
   if (off !== undefined) {
-    throw new UsageError(`-e: "${printable(off)}" would switch the check of host keys off`, {
+    throw new UsageError(`-e: "${printable(off)}" would turn off host key checking`, {
       hint: 'use -o StrictHostKeyChecking=accept-new, or --host-key',
     });
   }
@@ -363,6 +364,6 @@ function checkCommand(command: readonly string[]): void {
 
 function unfit(what: string, text: string): UsageError {
   return new UsageError(`the ${what} "${printable(text)}" can't be passed to ssh`, {
-    hint: `give a ${what} without quotes, spaces and the shell's special characters, and not beginning with "-"`,
+    hint: `give a ${what} without quotes, spaces and the shell's special characters, and without "-" at its beginning`,
   });
 }

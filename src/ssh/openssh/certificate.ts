@@ -1,7 +1,7 @@
 /**
- * OpenSSH certificates (PROTOCOL.certkeys): only until when one is valid, for an error that says
- * so. Which one was offered is in ssh's log, where a server can forge lines (log.ts): only files
- * that the settings name are looked into.
+ * OpenSSH certificates (PROTOCOL.certkeys). Only the validity period is read, for an error message
+ * about an expired certificate. ssh's log says which one was offered, but a server can forge lines
+ * there (log.ts), so only files that the settings name are read.
  */
 import { join, resolve } from 'node:path';
 import { homeDirectory } from '../../system/home.ts';
@@ -11,7 +11,7 @@ import { WireReader } from '../keys/wire.ts';
 import { serverText } from '../servertext.ts';
 import type { AuthenticationSettings } from '../settings.ts';
 
-/** What ssh offers where no identity is named (readconf.c, fill_default_options). */
+/** What ssh offers when no identity is configured (readconf.c, fill_default_options). */
 const DEFAULT_IDENTITIES = [
   'id_rsa',
   'id_ecdsa',
@@ -25,7 +25,7 @@ const DEFAULT_IDENTITIES = [
 /** Far above any certificate: sshd refuses keys of more than 16 KiB. */
 const MAX_CERTIFICATE_BYTES = 64 * 1024;
 
-/** How many fields of the key stand between the nonce and the serial number. */
+/** For each key type, the number of key fields between the nonce and the serial number. */
 const KEY_FIELDS: readonly (readonly [RegExp, number])[] = [
   [/^ssh-ed25519-cert/, 1],
   [/^sk-ssh-ed25519-cert/, 2],
@@ -36,14 +36,12 @@ const KEY_FIELDS: readonly (readonly [RegExp, number])[] = [
 const FOREVER = 0xffff_ffff_ffff_ffffn;
 
 export interface Validity {
-  /** undefined: without limit. */
+  /** undefined: no limit. */
   readonly from: Date | undefined;
   readonly until: Date | undefined;
 }
 
-/**
- * `line`: the content of a `-cert.pub` file. undefined: it isn't a certificate that can be read.
- */
+/** `line`: the content of a `-cert.pub` file. Returns undefined if it isn't a valid certificate. */
 export function certificateValidity(line: string): Validity | undefined {
   const key = parsePublicKey(line);
   const fields = KEY_FIELDS.find(([type]) => type.test(key?.type ?? ''))?.[1];
@@ -56,8 +54,8 @@ export function certificateValidity(line: string): Validity | undefined {
       ? undefined
       : (BigInt(high) << 32n) | BigInt(low);
   };
-  // A field that isn't whole leaves the reader within it: nothing behind it is looked at.
-  const before = [
+  // If a field is cut off, the reader stays in it, and the fields after it are not used.
+  const skipped = [
     ...Array.from({ length: 2 + fields }, () => reader.string()), // the type, the nonce, the key
     uint64(), // serial
     reader.uint32(), // user or host
@@ -66,7 +64,7 @@ export function certificateValidity(line: string): Validity | undefined {
   ];
   const from = uint64();
   const until = uint64();
-  if (before.includes(undefined) || from === undefined || until === undefined) return undefined;
+  if (skipped.includes(undefined) || from === undefined || until === undefined) return undefined;
   return {
     from: from === 0n ? undefined : date(from),
     until: until === FOREVER ? undefined : date(until),
@@ -78,13 +76,13 @@ function date(seconds: bigint): Date | undefined {
   return Number.isNaN(result.getTime()) ? undefined : result;
 }
 
-/** Absolute paths of the private keys and of the certificates that the settings stand for. */
+/** Absolute paths of the private keys and certificates that the settings name or imply. */
 export interface NamedFiles {
   readonly keys: ReadonlySet<string>;
   readonly certificates: ReadonlySet<string>;
 }
 
-/** `more`: identities that ssh is given besides. Relative paths begin in the working directory. */
+/** `more`: further identities that ssh is given. Paths are relative to the working directory. */
 export function namedFiles(
   settings: Pick<AuthenticationSettings, 'identityFiles' | 'certificateFiles'>,
   more: readonly string[],
@@ -98,9 +96,9 @@ export function namedFiles(
 }
 
 /**
- * What is wrong with the certificates that ssh has offered, one sentence each: sshd doesn't say
- * what it has against one, but when it has expired, that is seen here. `offered`: as ssh's log
- * names them, by the private key that a certificate is for, or by the file of CertificateFile.
+ * What is wrong with the certificates that ssh has offered, one sentence each. sshd doesn't say why
+ * it rejects a certificate, but we can see whether it has expired. `offered`: as named in ssh's
+ * log, either the private key that the certificate belongs to or the file given as CertificateFile.
  */
 export async function expiredCertificates(
   offered: readonly string[],
@@ -129,13 +127,13 @@ async function expiry(file: string, now: Date): Promise<string | undefined> {
   try {
     text = (await readSmallFile(file, MAX_CERTIFICATE_BYTES))?.text;
   } catch {
-    return undefined; // not there: the certificate is one of the agent's, which is in no file
+    return undefined; // no such file: the certificate comes from the agent
   }
   const { from, until } = (text === undefined ? undefined : certificateValidity(text)) ?? {};
   const shown = serverText(file);
   if (until !== undefined && until <= now)
     return `the certificate ${shown} expired on ${until.toISOString()}`;
   if (from !== undefined && from > now)
-    return `the certificate ${shown} is valid from ${from.toISOString()}`;
+    return `the certificate ${shown} is not valid before ${from.toISOString()}`;
   return undefined;
 }

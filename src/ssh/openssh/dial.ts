@@ -1,30 +1,30 @@
 /**
- * The transport through the system's ssh: `ssh -N -D SOCKET` as a child, one SOCKS5 dialogue for
- * each flow. Whatever that ssh can do (certificates, security keys, GSSAPI, PKCS#11, ProxyCommand,
- * Match) works. This file brings it up; link.ts is the link once it is up.
+ * The transport that uses the system's ssh. It runs `ssh -N -D SOCKET` as a child process, with one
+ * SOCKS5 dialogue for each flow. Everything that ssh can do works: certificates, security keys,
+ * GSSAPI, PKCS#11, ProxyCommand, Match. This file starts ssh; link.ts takes over once it is up.
  *
- *   arguments.ts -> launch.c -> ssh ---- log (FIFO) ----> log.ts: phases, reasons of refused flows,
- *                                |  |                     that it ends
+ *   arguments.ts -> launch.c -> ssh ---- log (FIFO) ----> log.ts: phases, why flows were refused,
+ *                                |  |                     ssh's end
  *                                |  `--- stderr --------> the server's banner, hops, ProxyCommand
  *                                `------ SOCKS socket --> socksdialogue.ts -> flowstream.ts, one
- *                                                         a flow
- *   all in a directory of our own (ssh/privatedirectory.ts)
+ *                                                         per flow
+ *   all in a private directory (ssh/privatedirectory.ts)
  *
- * States: starting -> authenticated (the log says so) -> up (its SOCKS socket, which it makes after
- * that, has accepted a connection) -> ended. Until it is up, its exit is a failed start
- * (errors/errors.ts).
+ * States: starting -> authenticated (according to the log) -> up (its SOCKS socket, which it
+ * creates after authentication, has accepted a connection) -> ended. If ssh exits before it is up,
+ * the start has failed (errors.ts).
  *
- * ssh verifies host keys and asks people, on the terminal that it shares with us or through
- * SSH_ASKPASS. A log that stays silent for longer than its phase may last, and somebody's answer,
- * ends the attempt (silence.ts).
+ * ssh verifies host keys and asks the user, on the terminal that it shares with us or through
+ * SSH_ASKPASS. The attempt ends if the log is silent for longer than the phase, plus the time for
+ * an answer, may take (silence.ts).
  *
- * ssh can't be left behind: the kernel kills it with us (launch.c); where a custom command stands
- * between, as sudo does, a guard that ssh itself has started does (guard.c). A directory that stays
- * after that is removed by the next start. A running ControlMaster is not made use of
+ * ssh never outlives us: the kernel kills it when we die (launch.c). If a custom command such as
+ * sudo runs ssh, a guard that ssh itself starts does this instead (guard.c). If the directory is
+ * left behind, the next start removes it. A running ControlMaster is not used
  * (docs/decisions/0013).
  *
- * Limits: MAX_CHANNELS flows, OPEN_TIMEOUT_MS for one to open, GREETING_LIMIT at once that ssh has
- * not yet accepted.
+ * Limits: MAX_CHANNELS flows, OPEN_TIMEOUT_MS for one to open, and GREETING_LIMIT connections that
+ * ssh has not accepted yet.
  */
 import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -58,18 +58,18 @@ export type { GivenOptions } from './arguments.ts';
 
 export interface OpensshOptions {
   /**
-   * ssh reads the same configuration by itself; of these, what doesn't stand there or must hold is
-   * passed to it.
+   * ssh reads the same configuration files itself. We pass it only the settings that aren't in
+   * those files, or that they must not override.
    */
   readonly settings: SshSettings;
   readonly given: GivenOptions;
   readonly observer: Observer;
   readonly signal?: AbortSignal;
-  /** Shared by all addresses of one jump host (several -r): all must show the same key. */
+  /** Shared by all addresses of one jump host (several -r): all must present the same key. */
   readonly replicas?: ReplicaKeys;
 }
 
-/** ssh listens right after authentication, before anything that can take time. */
+/** ssh listens right after authentication, before it does anything slow. */
 const LISTEN_TIMEOUT_MS = 5_000;
 const LISTEN_POLL_MS = 10;
 const MAX_STDERR_LINES = 40;
@@ -77,8 +77,8 @@ const MAX_STDERR_LINES = 40;
 /**
  * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed,
  * -not-ssh, -no-common-algorithm; host-key-unknown, -changed, -revoked, -differs; auth-failed,
- * auth-timeout; openssh-not-found, -unusable, -configuration, -directory, -failed; usage. Or with
- * the signal's reason.
+ * auth-timeout; openssh-not-found, -unusable, -configuration, -directory, -failed; usage. If the
+ * signal aborts, rejects with its reason.
  */
 export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
   const { given, observer, signal } = options;
@@ -123,20 +123,22 @@ function prepare(
   return argv;
 }
 
-/** Of several pins only the one that the jump host has shown under another address. */
+/**
+ * If the jump host has presented one of the pinned keys at another address, keeps only that pin.
+ */
 function pinnedTo(replica: string | undefined, settings: SshSettings): SshSettings {
   const { hostKeys } = settings;
   const pins = hostKeys.pins.filter(({ fingerprint }) => fingerprint === replica);
   return pins.length === 0 ? settings : { ...settings, hostKeys: { ...hostKeys, pins } };
 }
 
-/** What known_hosts marks as revoked is refused with pins as well (ssh/hostkeys/verifier.ts). */
+/** A key that known_hosts marks as revoked is refused even if pinned (ssh/hostkeys/verifier.ts). */
 function revokedLines({ hostKeys }: SshSettings): string {
   const lines = [...hostKeys.userFiles, ...hostKeys.globalFiles].flatMap((path) => {
     try {
       return readFileSync(path, 'utf8').split('\n');
     } catch {
-      return []; // ssh passes over files that it can't read, too
+      return []; // ssh skips files that it can't read, too
     }
   });
   return lines
@@ -145,9 +147,7 @@ function revokedLines({ hostKeys }: SshSettings): string {
     .join('');
 }
 
-/**
- * ssh passes over an included file that isn't there. What it is, and how large, is ssh's affair.
- */
+/** ssh silently skips an included file that is missing. Type and size are left to ssh to check. */
 function mustBeReadable(path: string): void {
   try {
     accessSync(path, constants.R_OK);
@@ -163,7 +163,7 @@ class SshStart {
   readonly #argv: readonly [string, ...string[]];
   readonly #at: string;
   readonly #log: SshLog;
-  readonly #said: string[] = [];
+  readonly #stderrLines: string[] = [];
   #link: OpensshLink | undefined;
   #timer: NodeJS.Timeout | undefined;
   #phaseChanged: () => void = () => {};
@@ -190,16 +190,16 @@ class SshStart {
       argv: this.#argv,
       log: this.#directory.log,
       onLog: (line) => this.#follow(line),
-      onStderr: (line) => this.#heard(line),
+      onStderr: (line) => this.#onStderr(line),
     });
     const up = (): Promise<void> =>
       new Promise((resolve, reject) => {
         this.#refuse = reject;
         this.#phaseChanged = () => {
-          if (this.#log.phase === 'up') this.#listening(process).then(resolve, reject);
+          if (this.#log.phase === 'up') this.#untilListening(process).then(resolve, reject);
         };
         process.exited.then((exit) => this.#failure(exit)).then(reject, reject);
-        this.#watch();
+        this.#restartSilenceTimer();
       });
     try {
       await within({ signal }, up);
@@ -207,20 +207,20 @@ class SshStart {
       await process.end();
       throw error;
     } finally {
-      // Not before: what ssh says while it ends is followed, too, and sets it anew.
+      // No earlier: log lines that ssh writes while it ends set the timer again.
       clearTimeout(this.#timer);
     }
-    // ssh listens, and so it has verified the key: lines of its log alone don't say so, a server
-    // can forge them (log.ts).
+    // ssh is listening, so it has verified the key. Log lines alone would not prove this, because a
+    // server can forge them (log.ts).
     const shown = this.#shownKey;
     if (shown !== undefined) this.#options.replicas?.prove(shown);
-    // The banner came before.
-    this.#said.length = 0;
+    // This drops the server's banner.
+    this.#stderrLines.length = 0;
     this.#link = new OpensshLink({
       process,
       log: this.#log,
       directory: this.#directory,
-      said: this.#said,
+      stderrLines: this.#stderrLines,
       at: this.#at,
       observer,
     });
@@ -232,14 +232,14 @@ class SshStart {
     this.#log.line(line);
     if (this.#link !== undefined) return;
     this.#options.observer.log('debug', `ssh: ${serverText(withoutCommand(line))}`);
-    this.#watch();
+    this.#restartSilenceTimer();
     this.#checkReplica();
     if (this.#log.phase !== before) this.#phaseChanged();
   }
 
   /**
-   * The key that is to be that of all addresses of the jump host; undefined where an authority
-   * vouches for each.
+   * The key that all addresses of the jump host must present. undefined: the server hasn't
+   * presented one yet, or a certificate authority vouches for it.
    */
   get #shownKey(): ReplicaKey | undefined {
     const { hostKey, hostKeyCertified } = this.#log;
@@ -258,16 +258,16 @@ class SshStart {
     }
   }
 
-  #heard(line: string): void {
-    this.#said.push(line);
-    if (this.#said.length > MAX_STDERR_LINES) this.#said.shift();
+  #onStderr(line: string): void {
+    this.#stderrLines.push(line);
+    if (this.#stderrLines.length > MAX_STDERR_LINES) this.#stderrLines.shift();
     const text = serverText(line);
     if (text !== '')
       this.#options.observer.log(this.#link === undefined ? 'notice' : 'debug', text);
   }
 
-  /** A log that is silent for too long is the end. */
-  #watch(): void {
+  /** The start fails when the log is silent for too long. */
+  #restartSilenceTimer(): void {
     clearTimeout(this.#timer);
     const { phase } = this.#log;
     const seconds = longestSilence(this.#log, this.#settings);
@@ -289,19 +289,19 @@ class SshStart {
     }, seconds * 1000);
   }
 
-  async #listening(process: SshProcess): Promise<void> {
+  async #untilListening(process: SshProcess): Promise<void> {
     const deadline = performance.now() + LISTEN_TIMEOUT_MS;
     while (process.alive && performance.now() < deadline) {
-      if (await accepts(this.#directory.socks)) {
-        // What ssh wrote before it listened is at most a pipe (64 KiB), which is read within one
-        // turn (link.ts, fate).
+      if (await acceptsConnection(this.#directory.socks)) {
+        // Whatever ssh logged before it listened fits in a pipe (64 KiB), which we read within one
+        // turn of the event loop (link.ts, fate).
         await turn();
         await turn();
         return;
       }
       await delay(LISTEN_POLL_MS);
     }
-    // If it is ending, its exit says more.
+    // If ssh is ending, its exit status says more.
     if (!process.alive) await process.exited;
     throw new TunnelError('openssh-failed', `ssh to ${this.#at} does not listen for flows`, {
       hint: 'try the same with "ssh -v -D SOCKET"',
@@ -320,7 +320,7 @@ class SshStart {
     return startError({
       at: this.#at,
       lines: kept,
-      stderr: this.#said,
+      stderr: this.#stderrLines,
       exit,
       phase,
       accepted,
@@ -339,12 +339,12 @@ class SshStart {
   }
 }
 
-/** ssh logs the whole ProxyCommand, and there may be a password in it (ncat --proxy-auth). */
+/** ssh logs the whole ProxyCommand, which may contain a password (ncat --proxy-auth). */
 function withoutCommand(line: string): string {
   return line.replace(/^(debug1: Executing proxy command: ).*/, '$1...');
 }
 
-function accepts(path: string): Promise<boolean> {
+function acceptsConnection(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
     const settle = (open: boolean): void => {

@@ -1,8 +1,8 @@
 /**
- * From what ssh said to the program's errors, with the codes that the embedded transport uses. ssh
- * says why it gives up in its log; hops of -J and a ProxyCommand say it on stderr, where the
- * server's banner is too. The log is therefore asked first, and stderr only as long as there can't
- * be a banner of the jump host's in it.
+ * Turns the output of ssh into the program's errors, with the codes that the embedded transport
+ * uses. ssh writes why it gives up to its log. The hops of -J and a ProxyCommand write to stderr,
+ * but the server's banner appears there too. So the log is searched first, and stderr only if it
+ * can't contain the jump host's banner yet.
  */
 import { resolve } from 'node:path';
 import type { ErrorCode } from '../../errors/codes.ts';
@@ -18,39 +18,39 @@ import { type Exit, notRunHint } from './process.ts';
 export interface StartFailure {
   /** `host:port` */
   readonly at: string;
-  /** That it was given to connect. */
+  /** The time limit for connecting. */
   readonly seconds: number;
-  /** Of the log, without those for debugging. */
+  /** The log without debug lines. */
   readonly lines: readonly string[];
   readonly stderr: readonly string[];
   readonly exit: Exit;
   readonly phase: Phase;
   /** The server's machine has accepted the connection. */
   readonly accepted: boolean;
-  /** `ssh-ed25519 SHA256:...`, if the server has shown it. */
+  /** `ssh-ed25519 SHA256:...`, if the server has presented it. */
   readonly hostKey: string | undefined;
-  /** Keys: all that ssh has offered, and the last one if the server would take it. */
+  /** All keys that ssh has offered, and the last one if the server would accept it. */
   readonly offered: readonly string[];
   readonly acceptedKey: string | undefined;
-  /** The command that ended is one of the user's (-e). */
+  /** The command is the user's own (-e). */
   readonly custom: boolean;
-  /** What ssh reads and writes is a ProxyCommand's. */
+  /** ssh is connected through a ProxyCommand. */
   readonly byCommand: boolean;
-  /** ssh reaches the jump host through others (ProxyJump), and each has an ssh of its own. */
+  /** ssh reaches the jump host through other hosts (ProxyJump), with a separate ssh for each. */
   readonly throughHops: boolean;
-  /** What the port sent instead of SSH's identification, if anything. */
+  /** The text, if any, that the port sent instead of an SSH identification. */
   readonly greeting: string | undefined;
   readonly pins: readonly string[];
-  /** Of the certificates that were offered: what is wrong with them, one sentence each. */
+  /** What is wrong with the certificates that were offered, one sentence each. */
   readonly certificates: readonly string[];
   /**
-   * Absolute paths of the private keys that the settings stand for: no command is proposed for any
-   * other path, which a server may have put into ssh's log (log.ts).
+   * Absolute paths of the private keys that the settings name or imply. No hint contains a command
+   * for any other path, since a server may have forged it in ssh's log (log.ts).
    */
   readonly keyFiles: ReadonlySet<string>;
 }
 
-interface Told {
+interface Diagnosis {
   readonly code: ErrorCode;
   readonly message: string;
   readonly hint?: string | undefined;
@@ -58,12 +58,12 @@ interface Told {
 
 type Rule = readonly [
   pattern: RegExp,
-  tell: (match: RegExpExecArray, failure: StartFailure) => Told,
+  diagnose: (match: RegExpExecArray, failure: StartFailure) => Diagnosis,
 ];
 
 const LIMITS = 'it may limit connections (MaxStartups, PerSourcePenalties)';
 
-/** As ssh calls the lists of RFC 4253 §7.1. */
+/** ssh's names for the lists of RFC 4253 §7.1, and the keywords that set them. */
 const LIST_KEYWORDS: Readonly<Record<string, string>> = {
   'key exchange method': 'KexAlgorithms',
   'host key type': 'HostKeyAlgorithms',
@@ -72,7 +72,7 @@ const LIST_KEYWORDS: Readonly<Record<string, string>> = {
   'compression method': 'Compression',
 };
 
-/** The first rule that one of the lines answers to is the cause. */
+/** The first rule that matches one of the lines gives the cause. */
 const RULES: readonly Rule[] = [
   [
     /REVOKED HOST KEY|host key for .* was revoked|Host key .* revoked by/i,
@@ -99,7 +99,7 @@ const RULES: readonly Rule[] = [
     ([, list = '', offer = ''], { at }) => ({
       code: 'jumphost-no-common-algorithm',
       message: `${at} and ssh have no ${serverText(list)} in common; it offers ${algorithmNames(offer)}`,
-      hint: `have the jump host's sshd updated, or allow one of these with -o ${LIST_KEYWORDS[list] ?? 'KexAlgorithms'}=+NAME`,
+      hint: `update sshd on the jump host, or allow one of these with -o ${LIST_KEYWORDS[list] ?? 'KexAlgorithms'}=+NAME`,
     }),
   ],
   [
@@ -111,7 +111,7 @@ const RULES: readonly Rule[] = [
     ([, host = '', port = '', why = ''], { throughHops }) =>
       connectFailed(
         formatDestination({ host: serverText(host), port: Number(port) }),
-        // Only the outermost is connected to; the others are passed on to.
+        // With hops, ssh itself connects only to the first one.
         throughHops ? 'hop' : 'jump host',
         serverText(why),
       ),
@@ -135,7 +135,7 @@ const RULES: readonly Rule[] = [
     ({ input }) => ({
       code: 'openssh-configuration',
       message: `ssh does not accept its configuration: ${serverText(input)}`,
-      hint: 'mend what it names; "ssh -G HOST" shows the same',
+      hint: 'fix the setting that it names; "ssh -G HOST" shows the same error',
     }),
   ],
   [
@@ -143,12 +143,12 @@ const RULES: readonly Rule[] = [
     ({ input }) => ({
       code: 'openssh-failed',
       message: `ssh can't listen for flows: ${serverText(input)}`,
-      hint: 'check that its directory takes sockets (XDG_RUNTIME_DIR, TMPDIR)',
+      hint: 'check that the file system of its directory supports sockets (XDG_RUNTIME_DIR, TMPDIR)',
     }),
   ],
 ];
 
-/** For when nobody says more. */
+/** Used only if no other rule matches. */
 const CLOSED_WITHOUT_WORDS: Rule = [
   /Connection (?:closed|reset) by|kex_exchange_identification: (?:Connection closed|read: )|banner exchange|Broken pipe/,
   (_match, failure) =>
@@ -157,7 +157,7 @@ const CLOSED_WITHOUT_WORDS: Rule = [
       : closed(failure.at, failure.phase, ''),
 ];
 
-/** For an ssh that has ended before it was ready. */
+/** The error for an ssh that ended before it was ready. */
 export function startError(failure: StartFailure): TunnelError {
   if (failure.exit.status === 127 || failure.exit.status === 126) {
     return make(failure, {
@@ -172,7 +172,7 @@ export function startError(failure: StartFailure): TunnelError {
     isWords(failure.greeting)
   )
     return make(failure, notSsh(failure));
-  // The banner comes with authentication (RFC 4252 §5.4), and might read like any of these.
+  // The banner comes during authentication (RFC 4252 §5.4), and its text may match any rule.
   const early = failure.phase === 'identification' || failure.phase === 'key exchange';
   const stderr = early ? failure.stderr : [];
   for (const [rules, lines] of [
@@ -180,52 +180,52 @@ export function startError(failure: StartFailure): TunnelError {
     [RULES, stderr],
     [[CLOSED_WITHOUT_WORDS], [...failure.lines, ...stderr]],
   ] as const) {
-    const told = firstTold(rules, lines, failure);
-    if (told !== undefined) return make(failure, told);
+    const diagnosis = firstDiagnosis(rules, lines, failure);
+    if (diagnosis !== undefined) return make(failure, diagnosis);
   }
   const last = failure.lines.at(-1) ?? failure.stderr.at(-1);
   const how = failure.exit.signal ?? `status ${failure.exit.status}`;
-  const said = last === undefined ? '' : `: ${serverText(last)}`;
+  const reason = last === undefined ? '' : `: ${serverText(last)}`;
   return make(failure, {
     code: 'openssh-failed',
-    message: `ssh to ${failure.at} ended with ${how} before it was ready${said}`,
+    message: `ssh to ${failure.at} ended with ${how} before it was ready${reason}`,
     hint: 'try the same with "ssh -v"',
   });
 }
 
-function firstTold(
+function firstDiagnosis(
   rules: readonly Rule[],
   lines: readonly string[],
   failure: StartFailure,
-): Told | undefined {
-  for (const [pattern, tell] of rules) {
+): Diagnosis | undefined {
+  for (const [pattern, diagnose] of rules) {
     for (const line of lines) {
       const match = pattern.exec(line);
-      if (match !== null) return tell(match, failure);
+      if (match !== null) return diagnose(match, failure);
     }
   }
   return undefined;
 }
 
-function make(failure: StartFailure, { code, message, hint }: Told): TunnelError {
-  const said = [...failure.lines, ...failure.stderr].map((line) => serverText(line)).join('\n');
-  const cause = new Error(`ssh said: ${said}`);
+function make(failure: StartFailure, { code, message, hint }: Diagnosis): TunnelError {
+  const output = [...failure.lines, ...failure.stderr].map((line) => serverText(line)).join('\n');
+  const cause = new Error(`ssh said: ${output}`);
   return new TunnelError(code, message, hint === undefined ? { cause } : { hint, cause });
 }
 
-/** ssh's own words about the connection are no greeting. */
+/** Whether it is text from the server, and not ssh's own message about the connection. */
 function isWords(greeting: string): boolean {
   return (
     !/^(Connection closed|read: |write: |Connection reset)/.test(greeting) && !turnedAway(greeting)
   );
 }
 
-/** What sshd says in clear before its identification when it turns a connection away. */
+/** What sshd sends in plain text instead of its identification when it turns a connection away. */
 function turnedAway(greeting: string): boolean {
   return /^(Exceeded MaxStartups|Not allowed at this time)/.test(greeting);
 }
 
-function connectFailed(at: string, role: Role, why: string): Told {
+function connectFailed(at: string, role: Role, why: string): Diagnosis {
   if (/refused/i.test(why))
     return {
       code: 'jumphost-refused',
@@ -245,26 +245,26 @@ function connectFailed(at: string, role: Role, why: string): Told {
   };
 }
 
-function closed(at: string, phase: Phase, words: string): Told {
+function closed(at: string, phase: Phase, words: string): Diagnosis {
   const when = phase === 'identification' ? 'before it said anything about SSH' : `during ${phase}`;
   return {
     code: 'jumphost-closed',
     message: `${at} closed the connection ${when}${words}`,
-    hint: `try again later, or look into the log of sshd on the jump host; ${LIMITS}`,
+    hint: `try again later, or check the log of sshd on the jump host; ${LIMITS}`,
   };
 }
 
-/** What a ProxyCommand says is on stderr, and so is the server's banner, but not that early. */
-function proxyEnded({ stderr }: StartFailure): Told {
+/** A ProxyCommand writes to stderr. The server's banner goes there too, but not this early. */
+function proxyEnded({ stderr }: StartFailure): Diagnosis {
   const last = stderr.at(-1);
   return {
     code: 'jumphost-proxy',
     message: `the ProxyCommand has ended${last === undefined ? '' : `; it says "${serverText(last)}"`}`,
-    hint: 'run the command by itself: it must pass its standard input and output on to sshd',
+    hint: 'run the command alone: it must connect its standard input and output to sshd',
   };
 }
 
-function notSsh({ at, greeting }: StartFailure): Told {
+function notSsh({ at, greeting }: StartFailure): Diagnosis {
   const words = greeting === undefined ? '' : `: it says "${serverText(greeting, 120)}"`;
   return {
     code: 'jumphost-not-ssh',
@@ -273,15 +273,15 @@ function notSsh({ at, greeting }: StartFailure): Told {
   };
 }
 
-function revoked({ at, hostKey }: StartFailure): Told {
+function revoked({ at, hostKey }: StartFailure): Diagnosis {
   return {
     code: 'host-key-revoked',
-    message: `${at} shows the host key ${serverText(hostKey ?? '(not told)')}, which is marked as revoked`,
+    message: `${at} shows the host key ${serverText(hostKey ?? '(unknown)')}, which is marked as revoked`,
     hint: 'do not connect: ask whoever runs the jump host for its new key',
   };
 }
 
-function changed(failure: StartFailure): Told {
+function changed(failure: StartFailure): Diagnosis {
   const { at, hostKey, lines } = failure;
   if (failure.pins.length > 0) return notPinned(failure);
   const place = lines
@@ -291,23 +291,23 @@ function changed(failure: StartFailure): Told {
     place === undefined ? '' : `, but ${serverText(place[1] ?? '')}:${place[2]} has another`;
   return {
     code: 'host-key-changed',
-    message: `the host key of ${at} has changed: it shows ${serverText(hostKey ?? '(not told)')}${known}`,
-    hint: 'somebody may be listening in; if the jump host was set up anew, verify the new fingerprint there, then remove the old key with ssh-keygen -R',
+    message: `the host key of ${at} has changed: it shows ${serverText(hostKey ?? '(unknown)')}${known}`,
+    hint: 'somebody may be listening in; if the jump host was reinstalled, verify the new fingerprint there, then remove the old key with ssh-keygen -R',
   };
 }
 
-function notPinned({ at, hostKey, pins }: StartFailure): Told {
+function notPinned({ at, hostKey, pins }: StartFailure): Diagnosis {
   return {
     code: 'host-key-changed',
-    message: `${at} shows the host key ${serverText(hostKey ?? '(not told)')}, but --host-key pins ${pins.join(', ')}`,
+    message: `${at} shows the host key ${serverText(hostKey ?? '(unknown)')}, but --host-key pins ${pins.join(', ')}`,
     hint: 'do not connect unless you can explain it: either the pin is out of date or this is another machine',
   };
 }
 
-function unknown(failure: StartFailure): Told {
+function unknown(failure: StartFailure): Diagnosis {
   const { at, lines } = failure;
   if (failure.pins.length > 0) return notPinned(failure);
-  const shown = serverText(failure.hostKey ?? '(not told)');
+  const shown = serverText(failure.hostKey ?? '(unknown)');
   const why = lines
     .map((line) => /^Certificate invalid: (.*)/.exec(line)?.[1])
     .find((text) => text !== undefined);
@@ -324,7 +324,7 @@ function fingerprintIn(hostKey: string | undefined): string {
   return /SHA256:[A-Za-z0-9+/]+/.exec(hostKey ?? '')?.[0] ?? 'SHA256:...';
 }
 
-function authFailed(match: RegExpExecArray, failure: StartFailure): Told {
+function authFailed(match: RegExpExecArray, failure: StartFailure): Diagnosis {
   const { at, certificates, lines, offered, acceptedKey } = failure;
   const tried =
     offered.length === 0 ? 'no key was offered' : `offered ${offered.map(briefly).join(', ')}`;
@@ -333,7 +333,7 @@ function authFailed(match: RegExpExecArray, failure: StartFailure): Told {
     .map((line) => sentence(line.replaceAll('@', '').trim()))
     .concat(certificates);
   if (acceptedKey !== undefined)
-    about.push('the server would take the last one, but ssh could not use it');
+    about.push('the server would accept the last one, but ssh could not use it');
   const because = [tried, ...about].join('; ');
   return {
     code: 'auth-failed',
@@ -342,7 +342,7 @@ function authFailed(match: RegExpExecArray, failure: StartFailure): Told {
   };
 }
 
-/** To be followed by another. */
+/** Without its final full stop, so another one can follow. */
 function sentence(text: string): string {
   return serverText(text).replace(/[.!]$/, '');
 }
@@ -351,18 +351,18 @@ function briefly(key: string): string {
   return serverText(key, 160);
 }
 
-/** `said`: what ssh says about the refusal. */
-function authHint(said: string, failure: StartFailure): string {
+/** `refusal`: the line in which ssh reports the refusal. */
+function authHint(refusal: string, failure: StartFailure): string {
   const { lines, certificates, acceptedKey, keyFiles } = failure;
   const open = lines
     .map((line) => /^Permissions \d+ for '(.+)' are too open/.exec(line)?.[1])
     .find((path) => path !== undefined && keyFiles.has(resolve(path)));
   if (open !== undefined) return `run: chmod 600 ${shellPath(open)}`;
   if (certificates.length > 0)
-    return "have a new certificate signed, and check this machine's clock";
+    return "get a new certificate signed, and check this machine's clock";
   if (acceptedKey !== undefined)
     return 'if it has a passphrase, run this at a terminal, set SSH_ASKPASS, or add the key to ssh-agent (ssh-add)';
-  if (/Too many authentication failures/.test(said))
+  if (/Too many authentication failures/.test(refusal))
     return 'name the right key with -i and set -o IdentitiesOnly=yes, so that no others are offered; or remove keys with ssh-add -d';
   return 'check the user, and that one of the keys (-i, ssh-add -l) is in authorized_keys on the jump host (ssh-copy-id)';
 }
@@ -370,12 +370,12 @@ function authHint(said: string, failure: StartFailure): string {
 const SILENT = /^Timeout, server .* not responding/;
 const CLOSED = /closed by remote host/;
 
-/** How far back in what ssh said its last words may stand. */
+/** How many of the last lines may contain the reason. */
 const LAST_LINES = 8;
 
 /**
- * For a connection that was up. `lines` of the log and `stderr` since it is up, in order. Without a
- * cause where the server closed it in order (ssh/transport.ts).
+ * The error for a connection that was up. `lines`: of the log; `stderr`: since it came up. It has
+ * no cause if the server closed the connection in an orderly way (ssh/transport.ts).
  */
 export function linkLostError(
   at: string,
@@ -383,7 +383,7 @@ export function linkLostError(
   stderr: readonly string[],
   exit: Exit,
 ): TunnelError {
-  const tail = [lines, stderr].flatMap((said) => said.slice(-LAST_LINES).reverse());
+  const tail = [lines, stderr].flatMap((output) => output.slice(-LAST_LINES).reverse());
   const lost = (why: string, cause?: Error): TunnelError =>
     new TunnelError('link-lost', `the connection to ${at} is lost: ${why}`, {
       hint: 'check the network, and the log of sshd on the jump host',

@@ -1,19 +1,16 @@
 /**
  * One flow: a Duplex over our end of a connection to ssh's SOCKS socket, once ssh has opened the
- * channel for it. Half-close and back-pressure are the kernel socket's own; what is added is the
- * truth about its end.
+ * channel for it. The kernel socket provides half-close and back-pressure. This class adds the
+ * correct meaning of its end.
  *
- *   the far side ends      ssh shuts its half down: 'end' here, writing goes on
- *   the far side is reset  as an end, until our next write fails there (see ssh2/channelstream.ts);
- *                          then ECONNRESET
- *   ssh or the link ends   the kernel closes ssh's end, which looks like an end of the far side,
- *                          and must not be taken for one: a download that was cut off would pass
- *                          for a whole one
- *   destroy()              ssh sees the end of our data, and an error when it has more for us. It
- *                          can't be told to abort a channel, so a far side that says nothing is
- *                          told of the end only
+ *   the far side ends      ssh shuts down its half: 'end' here, writing goes on
+ *   the far side is reset  looks like an end until our next write fails there; then ECONNRESET
+ *   ssh or the link ends   the kernel closes ssh's end. This looks like an end of the far side, but
+ *                          must not be treated as one: a truncated download would look complete
+ *   destroy()              ssh sees the end of our data, and an error if it has more for us. We
+ *                          can't make ssh abort a channel, so a silent far side only sees the end
  *
- * So neither an end nor an error is passed on before the link has found out whether ssh still lives
+ * So neither an end nor an error is passed on before the link knows whether ssh is still alive
  * (`fate`).
  */
 import type { Socket } from 'node:net';
@@ -21,15 +18,16 @@ import { Duplex } from 'node:stream';
 import type { TunnelError } from '../../errors/errors.ts';
 
 /**
- * One chunk of the usual size on the way and one waiting, each way; the kernel and ssh hold more.
+ * In each direction, one chunk of the usual size in progress and one waiting. The kernel and ssh
+ * buffer more.
  */
 const BUFFER = 128 * 1024;
 
 /** The link that the flow is on. */
 export interface FlowOwner {
   /**
-   * undefined: the link stands, whatever ssh wrote until now. Else it ends, and this resolves with
-   * the cause when it has. Never rejects.
+   * Resolves with undefined if the link is still up after everything that ssh has written so far.
+   * If the link is ending, resolves with the cause once it has ended. Never rejects.
    */
   fate(): Promise<TunnelError | undefined>;
   /** Called once. */
@@ -40,15 +38,16 @@ export class FlowStream extends Duplex {
   readonly #socket: Socket;
   readonly #owner: FlowOwner;
   #eof = false;
-  #futile = false;
+  /** Nobody receives what is written, so it is discarded. */
+  #discardWrites = false;
   #pendingWrite: ((error?: Error | null) => void) | undefined;
 
-  /** `socket` is connected, half-open, and has nobody else who listens. */
+  /** `socket` must be connected, allow half-open, and have no other listeners. */
   constructor(socket: Socket, owner: FlowOwner) {
     super({ allowHalfOpen: true, readableHighWaterMark: BUFFER, writableHighWaterMark: BUFFER });
     this.#socket = socket;
     this.#owner = owner;
-    // Its user may not listen yet when it fails (Connector.connect); the stream keeps the error.
+    // The stream may fail before its user listens (Connector.connect); it keeps the error.
     this.on('error', () => {
       // Nothing to do.
     });
@@ -57,7 +56,7 @@ export class FlowStream extends Duplex {
     });
     socket.once('end', () => void this.#ended());
     socket.once('error', (error) => void this.#gone(error));
-    // Also when the socket was closed before this stream came to listen.
+    // Also emitted if the socket was already closed when this stream was created.
     socket.once('close', () => void this.#gone(undefined));
   }
 
@@ -70,12 +69,12 @@ export class FlowStream extends Duplex {
     _encoding: string,
     callback: (error?: Error | null) => void,
   ): void {
-    if (this.#futile) {
+    if (this.#discardWrites) {
       callback();
       return;
     }
     this.#pendingWrite = callback;
-    // After an error, 'error' follows, and ends the write with what the error means.
+    // On failure, 'error' follows and completes the write with the right error.
     this.#socket.write(chunk, (error) => {
       if (error === null || error === undefined) this.#endWrite();
     });
@@ -108,7 +107,7 @@ export class FlowStream extends Duplex {
   }
 
   /**
-   * The socket is of no more use: it has failed, or was closed, or both directions have ended.
+   * The socket can't be used any more: it has failed, or was closed, or both directions have ended.
    * Never rejects.
    */
   async #gone(cause: Error | undefined): Promise<void> {
@@ -120,12 +119,11 @@ export class FlowStream extends Duplex {
   }
 
   /**
-   * What was received can still be read; what is written is swallowed, as a kernel does after an
-   * RST.
+   * Received data can still be read. Written data is discarded, as the kernel does after an RST.
    */
   #endAfterReading(cause: Error | undefined): void {
-    if (this.#futile) return;
-    this.#futile = true;
+    if (this.#discardWrites) return;
+    this.#discardWrites = true;
     this.#endWrite();
     this.once('end', () => this.destroy(connectionReset(cause)));
   }

@@ -1,16 +1,16 @@
 /**
  * A running ssh as a Transport.
  *
- *   connect() -> admitted -> in turn (GREETING_LIMIT) -> socket -> SOCKS5 request
+ *   connect() -> admitted -> waits its turn (GREETING_LIMIT) -> socket -> SOCKS5 request
  *        -> answered: FlowStream
  *        -> closed: the log says why (log.ts)
  *
- * States: up -> closing (close() was called) -> ended, or up -> ended (lost). ssh's exit is the
- * end: `ended` resolves when all that it wrote has been read, every flow has been destroyed and
- * every waiting connect() rejected.
+ * States: up -> closing (close() was called) -> ended, or up -> ended (lost). The link ends when
+ * ssh exits: `ended` resolves once everything that ssh wrote has been read, every flow has been
+ * destroyed and every waiting connect() has been rejected.
  *
- * A channel counts from the request until ssh has freed it. An aborted connect() closes its socket;
- * its channel goes on counting, and ssh closes it when it opens.
+ * A channel counts towards the limit from the request until ssh has freed it. An aborted connect()
+ * closes its socket, but its channel still counts until it opens and ssh closes it.
  */
 import { Socket } from 'node:net';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
@@ -34,22 +34,21 @@ import type { Exit, SshProcess } from './process.ts';
 import { socksDialogue } from './socksdialogue.ts';
 
 /**
- * Connections that ssh has not yet accepted. Its listen(2) backlog is 64; beyond it connect() fails
- * with EAGAIN.
+ * How many connections may wait for ssh to accept them. Its listen(2) backlog is 64; beyond that,
+ * connect() fails with EAGAIN.
  */
 const GREETING_LIMIT = 32;
-/** sshd takes about 130 s to find one address silent; a name may have several. */
+/** sshd takes about 130 s to give up on an address that doesn't answer; a name may have several. */
 export const OPEN_TIMEOUT_MS = 150_000;
 /**
- * ssh writes the reason before it closes the socket, so this is only for a machine that is very
- * busy.
+ * ssh writes the reason before it closes the socket, so this matters only on a very busy machine.
  */
 const REASON_TIMEOUT_MS = 1_000;
-/** SOCKS5 gives a name's length one octet. */
+/** SOCKS5 encodes the length of a name in one octet. */
 const MAX_NAME_OCTETS = 255;
 /**
- * Where a probe asks to be connected to: nobody can listen at port 0, so that the server refuses
- * it, whatever it permits.
+ * The destination that a probe asks for. Nobody can listen on port 0, so the server refuses it
+ * whatever it permits otherwise.
  */
 const PROBED: Destination = { host: '127.0.0.1', port: 0 };
 
@@ -58,16 +57,16 @@ export interface LinkOptions {
   readonly log: SshLog;
   readonly directory: PrivateDirectory;
   /**
-   * What ssh and the programs that it starts have lately said on stderr, since the link is up: the
-   * server's banner is not in it.
+   * The last lines that ssh and its child processes have written to stderr since the link came up.
+   * The server's banner is not among them.
    */
-  readonly said: readonly string[];
+  readonly stderrLines: readonly string[];
   /** `host:port`, for messages. */
   readonly at: string;
   readonly observer: Observer;
 }
 
-/** A connect() that is under way. */
+/** A connect() in progress. */
 class FlowOpening {
   readonly destination: Destination;
   readonly key: string;
@@ -84,7 +83,7 @@ class FlowOpening {
     });
   }
 
-  /** Nobody waits for it any more, or the link has ended. */
+  /** Nobody is waiting for it any more, or the link has ended. */
   get over(): boolean {
     return this.#over;
   }
@@ -98,14 +97,14 @@ class FlowOpening {
     this.#wake?.();
   }
 
-  /** If it has succeeded, the socket is the flow's. */
+  /** If it succeeded, the socket now belongs to the flow. */
   end(succeeded: boolean): void {
     this.#over = true;
     if (!succeeded) this.socket.destroy();
     this.#wake?.();
   }
 
-  /** What ssh says of it, if it does in time. */
+  /** Why ssh refused it; undefined if ssh doesn't say so in time. */
   async reason(): Promise<string | undefined> {
     if (this.#reason === undefined && !this.#over) {
       await new Promise<void>((resolve) => {
@@ -131,7 +130,7 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
   #end: { readonly error: TunnelError | undefined } | undefined;
   #fate: Promise<TunnelError | undefined> | undefined;
 
-  /** ssh's SOCKS socket has accepted a connection. */
+  /** Construct it only after ssh's SOCKS socket has accepted a connection. */
   constructor(options: LinkOptions) {
     this.#options = options;
     this.ended = options.process.exited.then((exit) => this.#exited(exit));
@@ -168,9 +167,9 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
   }
 
   /**
-   * ssh can't be told to ask the server for a sign of life, so it is asked for a channel that can't
-   * come about: the refusal is the answer. The opening counts like any other, but is not kept back
-   * at MAX_CHANNELS.
+   * We can't make ssh send the server a keepalive, so we ask for a channel that can't be opened:
+   * the refusal is the answer. This opening counts like any other, but MAX_CHANNELS doesn't block
+   * it.
    */
   async probe(milliseconds: number): Promise<boolean> {
     if (this.#closing || this.#end !== undefined) return false;
@@ -183,7 +182,7 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
           () => true,
           (error: unknown) => !(error instanceof LinkGoneError),
         ),
-        // When it is aborted, it is no longer waited for.
+        // Once it is aborted, nobody waits for this result.
         delay(milliseconds, false, { signal: late.signal }).catch(() => false),
       ]);
     } finally {
@@ -193,7 +192,7 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
     }
   }
 
-  /** For log.ts. */
+  /** Called when log.ts finds a refused channel in the log. */
   refused(host: string, port: number, reason: string): void {
     const key = keyOf(host, port);
     const waiting = [...this.#openings].filter((opening) => opening.key === key);
@@ -201,10 +200,10 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
   }
 
   /**
-   * ssh writes to its log before it closes a socket, and the kernel marks a process that dies
-   * before it closes its sockets. What is in the log is at most a pipe (64 KiB), which the event
-   * loop reads within one turn: the second one is over when everything before this call has been
-   * read. All that ask within one turn share one answer.
+   * ssh writes to its log before it closes a socket, and the kernel marks a dying process before it
+   * closes the process's sockets. The unread log fits in a pipe (64 KiB), which the event loop
+   * reads within one turn. So after two turns, everything written before this call has been read.
+   * All calls within one turn share one answer.
    */
   fate(): Promise<TunnelError | undefined> {
     if (this.#end !== undefined) return Promise.resolve(this.#end.error);
@@ -222,7 +221,7 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
     this.#flows.delete(flow);
   }
 
-  /** Throws ConnectError when no channel can be opened now. */
+  /** Throws ConnectError if no channel can be opened now. */
   #admit(destination: Destination): void {
     const to = formatDestination(destination);
     if (this.#closing || this.#end !== undefined) throw this.#gone();
@@ -265,11 +264,11 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
     } finally {
       greeted();
     }
-    // The link may have ended since.
+    // The link may have ended in the meantime.
     if (opening.over) throw this.#gone();
   }
 
-  /** Why ssh closed a flow's socket instead of answering. */
+  /** Why ssh closed the socket of a flow instead of answering. */
   async #failure(opening: FlowOpening, elapsed: number, cause: unknown): Promise<ConnectError> {
     const lost = await this.fate();
     if (lost !== undefined || opening.over) return this.#gone();
@@ -282,7 +281,7 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
     if (reason !== undefined) return refusal(opening.destination, reason);
     if (opening.over) return this.#gone();
     this.#options.observer.count('tunnel_open_reason_missing_total');
-    return new ConnectError('refused', `${to}: ssh closed the flow and did not say why`, { cause });
+    return new ConnectError('refused', `${to}: ssh closed the flow without saying why`, { cause });
   }
 
   async #greetingTurn(): Promise<void> {
@@ -291,7 +290,7 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
     else this.#greetings++;
   }
 
-  /** Hands the turn on. */
+  /** Gives the turn to the next opening. */
   #greeted(): void {
     const next = this.#turns.shift();
     if (next === undefined) this.#greetings--;
@@ -304,8 +303,8 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
   }
 
   #exited(exit: Exit): TunnelError | undefined {
-    const { at, log, said, directory } = this.#options;
-    const error = this.#closing ? undefined : linkLostError(at, log.kept, said, exit);
+    const { at, log, stderrLines, directory } = this.#options;
+    const error = this.#closing ? undefined : linkLostError(at, log.kept, stderrLines, exit);
     this.#end = { error };
     directory.remove();
     this.#destroyFlows(error);
@@ -318,12 +317,12 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
   }
 }
 
-/** The form in which both ssh's log and a Destination come out the same. */
+/** A key that is the same for a destination in ssh's log and for a `Destination`. */
 function keyOf(host: string, port: number): string {
   return `${isAddress(host) ? canonicalAddress(host) : host} ${port}`;
 }
 
-/** In ssh's words (reason2txt) the codes of RFC 4254 §5.1. */
+/** The codes of RFC 4254 §5.1 by ssh's texts for them (reason2txt). */
 const REASONS: Readonly<Record<string, number>> = {
   'administratively prohibited': OPEN_FAILURE.prohibited,
   'connect failed': OPEN_FAILURE.connectFailed,

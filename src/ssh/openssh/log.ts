@@ -1,27 +1,26 @@
 /**
- * What ssh writes to its log at LogLevel DEBUG1, read for what it means. The log is a FIFO of our
- * own (-E), so that neither the server's banner nor what a ProxyCommand says is in it; those go to
- * stderr. Wordings as in OpenSSH 7.6 to 10.
+ * Interprets the lines that ssh writes to its log at LogLevel DEBUG1. The log is our own FIFO (-E).
+ * The server's banner and the output of a ProxyCommand go to stderr, not to this log. The wordings
+ * are those of OpenSSH 7.6 to 10.
  *
- * Which open has failed for which reason: at this level ssh says of each failed open, directly
- * behind each other,
+ * Which open failed, and why: at this level ssh writes two consecutive lines for each failed open,
  *
  *   channel 3: open failed: connect failed: Connection refused
  *   debug1: channel 3: free: direct-tcpip: listening port -2 for 10.1.2.3 port 443, connect ...
  *
- * and only then closes the flow's socket. The second line names the destination as it was asked
- * for, so the reason is known for it whatever else is opened at the same time. Two opens of one
- * destination may swap their reasons, no others. At LogLevel INFO there is only the first line, and
- * a channel's number can't be told from the outside.
+ * and closes the flow's socket only after that. The second line names the destination as it was
+ * requested, so we can match the reason to it even while other channels are opening. Only two opens
+ * of the same destination may swap their reasons. At LogLevel INFO ssh writes only the first line,
+ * and we can't know the channel's number.
  *
- * `listener` is the channel of our own listening socket. ssh frees channels in the order of their
- * numbers when it ends, the listener before any flow: so a flow's socket that closes before the
- * listener's line is there has been closed by the far side.
+ * `listener` is the channel of our own listening socket. When ssh ends, it frees channels in the
+ * order of their numbers, the listener before any flow. So if a flow's socket closes before the
+ * listener's line appears, the far side closed it.
  *
- * ssh copies the server's words with line ends in them. Whoever answers can thereby forge lines,
- * also before ssh has seen its host key; what it gains is what it has anyway, refusing flows and
- * ending the link. So nothing is believed of a server for a line of the log alone: the link is up
- * when ssh listens (dial.ts). What is kept is bounded.
+ * ssh copies text from the server into its log, including line ends. So whoever answers can forge
+ * lines, even before ssh has seen a host key. This gives it no new power: it can already refuse
+ * flows and end the link. But we never trust a server because of a log line alone: the link is up
+ * only when ssh listens (dial.ts). The amount that is kept is bounded.
  */
 import { MAX_CHANNELS } from '../limits.ts';
 
@@ -29,13 +28,13 @@ export type Phase = 'identification' | 'key exchange' | 'authentication' | 'up';
 
 export interface LogEvents {
   /**
-   * ssh was refused a channel to `host` and `port`, which are as they were sent. `text` is `REASON:
-   * WORDS`.
+   * The server refused a channel to `host` and `port`, given as they were sent. The form of `text`
+   * is `REASON: WORDS`.
    */
   refused(host: string, port: number, text: string): void;
 }
 
-/** Channels are also ssh's own listeners, so there may be a few more than flows. */
+/** ssh's own listeners are channels too, so there may be a few more channels than flows. */
 const MAX_TRACKED = MAX_CHANNELS + 64;
 const MAX_KEPT_LINES = 60;
 
@@ -48,7 +47,7 @@ const PHASES: readonly (readonly [RegExp, Phase])[] = [
   [/^(debug1: )?(Authenticated to |Authentication succeeded)/, 'up'],
 ];
 
-/** Behind these, ssh may ask somebody something, and says nothing while it waits. */
+/** After one of these lines, ssh may ask the user something, and logs nothing while it waits. */
 const QUESTION =
   /^debug1: (Server host key: |Server accepts key: |Next authentication method: (password|keyboard-interactive)|read_passphrase|Trying private key: )/;
 
@@ -74,7 +73,7 @@ export class SshLog {
     this.#events = events;
   }
 
-  /** One line, without its end. */
+  /** Handles one line, given without its line end. */
   line(text: string): void {
     this.#hostKeyLine(text);
     if (this.#phase === 'up') this.#channelLine(text);
@@ -90,8 +89,8 @@ export class SshLog {
   }
 
   /**
-   * Flows that ssh holds a channel for, also those that are being opened, or that nobody here waits
-   * for any more.
+   * How many channels ssh has for flows. This includes channels that are still opening, and those
+   * that nobody waits for any more.
    */
   get channels(): number {
     return this.#channels.size;
@@ -102,55 +101,55 @@ export class SshLog {
     return this.#ending;
   }
 
-  /** The last lines that are not of the debugging kind. */
+  /** The last lines, without debug lines. */
   get kept(): readonly string[] {
     return this.#kept;
   }
 
-  /** `ssh-ed25519 SHA256:...`, as the server has shown it last. */
+  /** `ssh-ed25519 SHA256:...`: the last one that the server has presented. */
   get hostKey(): string | undefined {
     return this.#hostKey;
   }
 
-  /** It stands in a certificate, which ssh looks for an authority for. */
+  /** The host key came in a certificate, and ssh may know the authority that signed it. */
   get hostKeyCertified(): boolean {
     return this.#certified;
   }
 
   /**
-   * The server's machine has accepted the connection, as far as ssh knows: it doesn't know of what
-   * a ProxyCommand does.
+   * The server's machine has accepted the connection, as far as ssh knows. ssh can't see what a
+   * ProxyCommand does.
    */
   get accepted(): boolean {
     return this.#accepted || this.#phase !== 'identification';
   }
 
-  /** The first line that the port sent that isn't SSH's identification. */
+  /** The first line from the port that isn't an SSH identification. */
   get greeting(): string | undefined {
     return this.#greeting;
   }
 
   /**
-   * What ssh calls the certificates that it has offered: paths of private keys or of certificates.
+   * The certificates that ssh has offered, as it names them: paths of private keys or certificates.
    */
   get certificates(): readonly string[] {
     return [...this.#certificates];
   }
 
   /**
-   * The keys that ssh has offered, as `PATH TYPE FINGERPRINT` (of the agent's, a comment stands for
-   * the path).
+   * The keys that ssh has offered, as `PATH TYPE FINGERPRINT`. For keys of the agent, a comment
+   * takes the place of the path.
    */
   get offered(): readonly string[] {
     return [...this.#offered];
   }
 
-  /** That of `offered` which the server would take; what is missing then is that ssh can use it. */
+  /** The one of `offered` that the server would accept. ssh must still be able to use it. */
   get acceptedKey(): string | undefined {
     return this.#acceptedKey;
   }
 
-  /** ssh may be waiting for an answer of the user's. */
+  /** ssh may be waiting for an answer from the user. */
   get mayAsk(): boolean {
     return this.#question;
   }

@@ -1,12 +1,12 @@
 /**
- * The ssh process: started through native/launch.c, which has the kernel end it with us; followed
- * by its log and its stderr; and ended in order.
+ * The ssh process. It is started through native/launch.c, so the kernel kills it when we die. This
+ * file reads its log and its stderr, and ends it in an orderly manner.
  *
- *   start -> running -> (log says it ends, or the kernel has begun to take it apart) -> exited
+ *   start -> running -> (the log says it is ending, or the kernel tears it down) -> exited
  *
- * `exited` comes when the process is gone and everything it wrote has been read. The log is a FIFO,
- * of which a writing end is kept open here as long as the process lives: its end is the process's
- * end.
+ * `exited` resolves when the process is gone and everything it wrote has been read. The log is a
+ * FIFO. We keep a write end of it open while the process lives, so the reader sees the end of the
+ * log only after the process has ended.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
@@ -19,20 +19,20 @@ import { printable } from '../../observe/printable.ts';
 import { processStat } from '../../system/process.ts';
 import { atLeast, OLDEST_OPENSSH, type OpensshVersion } from './arguments.ts';
 
-/** How long ssh may take to end by itself when it is told to. */
+/** How long ssh may take to exit after it was asked to. */
 export const CLOSE_TIMEOUT_MS = 2_000;
-/** For what ssh has written before it ended to be read. */
-const LAST_WORDS_MS = 500;
+/** How long to read what ssh wrote before it ended. */
+const DRAIN_TIMEOUT_MS = 500;
 /** Characters. */
 const MAX_LINE = 8192;
-/** For `ssh -V`. A custom command may have to start something first. */
+/** For `ssh -V`: long, because a custom command may have to start something first. */
 const VERSION_TIMEOUT_MS = 10_000;
 /**
- * Flags of proc(5)'s stat, include/linux/sched.h: set before the kernel closes the descriptors of a
- * process that ends.
+ * A flag in /proc/PID/stat (proc(5), include/linux/sched.h). The kernel sets it before it closes
+ * the file descriptors of a process that is ending.
  */
 const PF_EXITING = 0x4;
-/** Of launch.c */
+/** Exit statuses of launch.c. */
 const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
 
@@ -43,7 +43,7 @@ export interface Exit {
 
 export interface ProcessOptions {
   readonly argv: readonly [string, ...string[]];
-  /** Where the FIFO is made; -E in `argv` names it. */
+  /** Path of the FIFO to create; -E in `argv` names it. */
   readonly log: string;
   readonly onLog: (line: string) => void;
   readonly onStderr: (line: string) => void;
@@ -64,9 +64,9 @@ export class SshProcess {
     this.#child = child;
     const finished = new Promise<Exit>((resolve) => {
       child.on('error', () => {
-        // Not started; or it may not be signalled, since it runs as somebody else (-e sudo): its
-        // guard ends it (guard.c) when nobody reads the log any more, and waiting for that is of no
-        // use.
+        // Either it didn't start, or we may not signal it because it runs as another user (-e
+        // sudo). In that case its guard ends it once nobody reads the log (guard.c), and there is
+        // nothing to wait for.
         resolve({ status: NOT_FOUND, signal: null });
         reader.destroy();
       });
@@ -79,13 +79,13 @@ export class SshProcess {
     if (child.stderr !== null) {
       const { stderr } = child;
       read.push(follow(stderr, options.onStderr));
-      // A process that ssh has started may hold it open; ssh itself has nothing more to say.
+      // A child of ssh may keep it open, but ssh itself writes nothing more.
       void finished.then(() => setImmediate(() => stderr.destroy()));
     }
     this.exited = finished.then(async (exit) => {
-      // A custom command may have ended without its ssh. Then nobody reads the log any more, and
-      // ssh's guard ends that.
-      const timer = setTimeout(() => reader.destroy(), LAST_WORDS_MS);
+      // A custom command may have exited while its ssh still runs. We stop reading the log, and
+      // ssh's guard then ends ssh.
+      const timer = setTimeout(() => reader.destroy(), DRAIN_TIMEOUT_MS);
       await Promise.all(read);
       clearTimeout(timer);
       return exit;
@@ -96,8 +96,8 @@ export class SshProcess {
     try {
       await promisify(execFile)('mkfifo', ['-m', '600', options.log]);
     } catch (cause) {
-      throw new TunnelError('openssh-directory', `no FIFO can be made at ${options.log}`, {
-        hint: 'check that the mkfifo command is there, and that the file system takes FIFOs',
+      throw new TunnelError('openssh-directory', `can't create a FIFO at ${options.log}`, {
+        hint: 'check that mkfifo is installed, and that the file system supports FIFOs',
         cause,
       });
     }
@@ -113,16 +113,16 @@ export class SshProcess {
       const socket = new Socket({ fd: reader, readable: true, writable: false });
       return new SshProcess(child, socket, writer, options);
     } catch (cause) {
-      // spawn throws for what the kernel has against the arguments themselves (E2BIG).
+      // spawn throws if the kernel rejects the arguments themselves (E2BIG).
       for (const fd of opened) closeSync(fd);
       throw new TunnelError('openssh-failed', `ssh can't be started: ${printable(String(cause))}`, {
-        hint: 'check the options that are passed on to ssh (-o, -i, -e): their text may be too long',
+        hint: 'check the options that are passed on to ssh (-o, -i, -e): they may be too long',
         cause,
       });
     }
   }
 
-  /** False from the moment at which the kernel begins to close what the process holds. */
+  /** False once the kernel begins to close the process's descriptors. */
   get alive(): boolean {
     if (this.#gone || this.#child.pid === undefined) return false;
     const { state = 'Z', flags = 0 } = processStat(this.#child.pid) ?? {};
@@ -130,8 +130,8 @@ export class SshProcess {
   }
 
   /**
-   * Resolves when it is gone. ssh closes its connection at QUIT; if it doesn't, it is killed after
-   * CLOSE_TIMEOUT_MS.
+   * Resolves when the process is gone. ssh closes its connection on SIGQUIT; if it hasn't exited
+   * after CLOSE_TIMEOUT_MS, it is killed.
    */
   async end(): Promise<Exit> {
     this.#child.kill('SIGQUIT');
@@ -145,8 +145,8 @@ export class SshProcess {
 }
 
 /**
- * Resolves when the stream has ended. What a line has beyond MAX_LINE is dropped: nothing that is
- * looked for is that long.
+ * Resolves when the stream has ended. A line is cut off after MAX_LINE characters: no line that we
+ * look for is that long.
  */
 function follow(stream: Readable, onLine: (line: string) => void): Promise<void> {
   let rest = '';
@@ -157,7 +157,7 @@ function follow(stream: Readable, onLine: (line: string) => void): Promise<void>
     for (const line of lines) onLine(line.slice(0, MAX_LINE).replace(/\r$/, ''));
   });
   stream.on('error', () => {
-    // The reading end of a pipe has no errors that aren't its end.
+    // For the read end of a pipe, any error means that it has ended.
     stream.destroy();
   });
   return new Promise((resolve) => {
@@ -168,14 +168,14 @@ function follow(stream: Readable, onLine: (line: string) => void): Promise<void>
   });
 }
 
-/** Which OpenSSH it is. Throws TunnelError: openssh-not-found, openssh-unusable, native-missing. */
+/** The version of OpenSSH. Throws TunnelError: openssh-not-found, -unusable, native-missing. */
 export async function opensshVersion(
   command: readonly [string, ...string[]],
   signal?: AbortSignal,
 ): Promise<OpensshVersion> {
-  // Not its arguments: there may be a password among them (sshpass -p).
+  // The program without its arguments, which may contain a password (sshpass -p).
   const shown = printable(command[0]);
-  const [said, status] = await new Promise<[string, number]>((resolve, reject) => {
+  const [output, status] = await new Promise<[string, number]>((resolve, reject) => {
     const options = {
       timeout: VERSION_TIMEOUT_MS,
       killSignal: 'SIGKILL',
@@ -193,20 +193,21 @@ export async function opensshVersion(
   });
   signal?.throwIfAborted();
   if (status === NOT_FOUND || status === NOT_EXECUTABLE) {
-    throw new TunnelError('openssh-not-found', `${shown} can't be run: ${printable(said.trim())}`, {
+    const reason = printable(output.trim());
+    throw new TunnelError('openssh-not-found', `${shown} can't be run: ${reason}`, {
       hint: notRunHint(command.join() !== 'ssh'),
     });
   }
-  if (/^No user exists for uid/m.test(said)) {
+  if (/^No user exists for uid/m.test(output)) {
     throw new TunnelError(
       'openssh-unusable',
-      `${shown} runs for nobody who has no entry in the passwd file`,
+      `${shown} can't be used: the current user has no entry in the passwd file`,
       {
-        hint: 'use --transport ssh2, which does, or add this user to /etc/passwd',
+        hint: 'use --transport ssh2, which needs no entry, or add this user to /etc/passwd',
       },
     );
   }
-  const [, major, minor] = /OpenSSH_(?:for_\w+_)?(\d+)\.(\d+)/.exec(said) ?? [];
+  const [, major, minor] = /OpenSSH_(?:for_\w+_)?(\d+)\.(\d+)/.exec(output) ?? [];
   const version: OpensshVersion = [Number(major), Number(minor)];
   if (major === undefined || !atLeast(version, OLDEST_OPENSSH)) {
     const what =
@@ -222,10 +223,10 @@ export async function opensshVersion(
   return version;
 }
 
-/** For a command that can't be run. `custom`: it is one of the user's (-e). */
+/** The hint for a command that can't be run. `custom`: it is the user's own command (-e). */
 export function notRunHint(custom: boolean): string {
   return custom
-    ? 'check the command that is given with -e, or leave it out'
+    ? 'check the command given with -e, or leave it out'
     : 'install OpenSSH (Debian: apt-get install openssh-client), or use --transport ssh2';
 }
 

@@ -1,8 +1,9 @@
 /**
- * How long ssh's log may be silent before the server is given up: as long as what ssh waits for may
- * last. While ssh may be asking somebody, the time is that person's; but ssh doesn't say when it
- * has its answer, and a path that breaks down then would be waited for until the kernel gives up, a
- * quarter of an hour or more. sshd itself waits two minutes (LoginGraceTime).
+ * How long ssh's log may be silent before we give up: as long as the step that ssh is in may take.
+ * While ssh may be asking the user, the user gets time to answer. That time must be limited,
+ * because ssh doesn't log when it gets the answer. If the path broke then, we would wait until the
+ * kernel gives up, after a quarter of an hour or more. sshd itself waits two minutes
+ * (LoginGraceTime).
  */
 import { RESOLVE_TIMEOUT } from '../dial/addresses.ts';
 import type { SshSettings } from '../settings.ts';
@@ -11,7 +12,7 @@ import type { SshLog } from './log.ts';
 /** Seconds for a person to answer. */
 export const QUESTION_SECONDS = 300;
 
-/** In seconds; undefined: ssh itself sees to it (ConnectTimeout, ServerAliveInterval). */
+/** In seconds. undefined: ssh has its own limit (ConnectTimeout, ServerAliveInterval). */
 export function longestSilence(
   { phase, mayAsk }: Pick<SshLog, 'phase' | 'mayAsk'>,
   { authentication, authTimeout, connectTimeout, proxy }: SshSettings,
@@ -19,10 +20,9 @@ export function longestSilence(
   const asks = mayAsk && !authentication.batch;
   switch (phase) {
     case 'identification':
-      // Hops may ask, too.
+      // Hops may ask the user, too.
       if (proxy.kind !== 'direct' && !authentication.batch) return undefined;
-      // The resolver's time is ssh's to take, once for each address's name; it is not counted in
-      // --connect-timeout.
+      // --connect-timeout doesn't include the time that ssh needs to resolve the name.
       return connectTimeout + RESOLVE_TIMEOUT;
     case 'key exchange':
       return asks ? QUESTION_SECONDS + connectTimeout : connectTimeout;

@@ -1,9 +1,9 @@
 /**
  * The SOCKS5 dialogue (RFC 1928) on a flow's socket, spoken by the `socks` library.
  *
- * The library would read from the socket until its user has come to listen, and lose what the far
- * side says first if nobody does so in time. So it gets an end of its own, which hands it the
- * answer octet by octet and takes nothing beyond it: what follows stays in the flow's buffer.
+ * The library would go on reading from the socket after the dialogue, and lose the far side's first
+ * data if nobody listens in time. So it gets a stand-in for the socket, which feeds it the answer
+ * octet by octet and reads nothing beyond it. The data that follows stays in the flow's buffer.
  */
 
 import type { Socket } from 'node:net';
@@ -11,35 +11,35 @@ import { Duplex } from 'node:stream';
 import { SocksClient } from 'socks';
 import type { Destination } from '../../net/destination.ts';
 
-/** The library wants the address of a proxy, and doesn't use it with a socket that is connected. */
+/** The library requires a proxy address, but doesn't use it when the socket is connected. */
 const PROXY = { host: 'localhost', port: 1, type: 5 } as const;
 
 export interface DialogueOptions {
   readonly destination: Destination;
   /** Milliseconds until the library gives up. */
   readonly timeout: number;
-  /** ssh has taken the connection and said its first word. */
+  /** ssh has accepted the connection and sent its first octet. */
   readonly onGreeted: () => void;
 }
 
 /**
- * `socket` is connected. Resolves when the channel is open; rejects when ssh has closed the socket
+ * `socket` must be connected. Resolves when the channel is open; rejects if ssh closes the socket
  * instead, or is too slow.
  */
 export async function socksDialogue(socket: Socket, options: DialogueOptions): Promise<void> {
   const { destination, timeout, onGreeted } = options;
-  const end = new SocksSocket(socket);
+  const standIn = new SocksSocket(socket);
   let greeted = false;
   const feed = (): void => {
-    while (!end.done) {
+    while (!standIn.done) {
       const octet: Buffer | null = socket.read(1);
       if (octet === null) return;
       if (!greeted) onGreeted();
       greeted = true;
-      end.emit('data', octet);
+      standIn.emit('data', octet);
     }
   };
-  const over = (): void => void end.emit('close');
+  const onClosed = (): void => void standIn.emit('close');
   const client = new SocksClient({
     proxy: PROXY,
     command: 'connect',
@@ -49,27 +49,27 @@ export async function socksDialogue(socket: Socket, options: DialogueOptions): P
   try {
     await new Promise<void>((resolve, reject) => {
       client.once('established', () => {
-        end.done = true;
+        standIn.done = true;
         resolve();
       });
       client.once('error', reject);
       socket.on('readable', feed);
-      socket.once('end', over);
-      socket.once('close', over);
-      client.connect(end as Duplex as Socket);
+      socket.once('end', onClosed);
+      socket.once('close', onClosed);
+      client.connect(standIn as Duplex as Socket);
     });
   } finally {
-    end.release();
+    standIn.release();
     socket.off('readable', feed);
-    socket.off('end', over);
-    socket.off('close', over);
+    socket.off('end', onClosed);
+    socket.off('close', onClosed);
   }
 }
 
-/** What the library takes for its socket. */
+/** The stand-in that the library uses as its socket. */
 class SocksSocket extends Duplex {
   done = false;
-  /** Let go at the end: the library's timer keeps this object until it is due. */
+  /** Released at the end: the library's timer keeps this object alive until it fires. */
   #socket: Socket | undefined;
 
   constructor(socket: Socket) {
@@ -78,7 +78,7 @@ class SocksSocket extends Duplex {
   }
 
   override _read(): void {
-    // The library is fed with events.
+    // The library gets its data through 'data' events.
   }
 
   override _write(

@@ -1,12 +1,12 @@
-/** What `tunnel doctor` finds. The names are stable: programs read them (--json). */
+/** The findings of `tunnel doctor`. The names are stable: programs read them (--json). */
 import { TunnelError } from '../../errors/errors.ts';
 
-/** One thing that was looked at. */
+/** The result of one check. */
 export interface Finding {
   /** `tun-device`, `helper`, `namespaces`, `kernel`, `routes`, `rules`, `resolver`, `jump-host` */
   readonly name: string;
   /**
-   * `failed` rules a capture out, `warning` is something that the user should know before relying
+   * `failed` rules out a capture; `warning` is something that the user should know before relying
    * on one.
    */
   readonly state: 'ok' | 'note' | 'warning' | 'failed';
@@ -15,7 +15,7 @@ export interface Finding {
   readonly hint?: string;
 }
 
-/** What a look at something has failed with. Throws what is no TunnelError. */
+/** A finding for a check that failed with `error`. Throws errors that aren't a TunnelError. */
 export function failure(name: string, error: unknown): Finding {
   if (!(error instanceof TunnelError)) throw error;
   const { message: detail, hint } = error;
@@ -23,7 +23,7 @@ export function failure(name: string, error: unknown): Finding {
 }
 
 export interface CaptureDiagnosis {
-  /** The command that captures so. */
+  /** The command with this capture. */
   readonly name: 'connect' | 'exec' | 'proxy';
   readonly possible: boolean;
   readonly why: string;
@@ -34,7 +34,7 @@ export interface Diagnosis {
   readonly findings: readonly Finding[];
 }
 
-/** Whether anything captures here; a proxy is none, programs go there by themselves. */
+/** Whether any capture works here. A proxy isn't one: programs connect to it themselves. */
 export function canCapture({ captures }: Diagnosis): boolean {
   return captures.some(({ name, possible }) => possible && name !== 'proxy');
 }

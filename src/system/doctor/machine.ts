@@ -1,6 +1,6 @@
 /**
- * Doctor's look at what captures need of this machine: the TUN's device node, root for the helper,
- * namespaces, the kernel.
+ * doctor's checks of what captures need from this machine: the TUN's device node, root for the
+ * helper, namespaces, the kernel.
  */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
@@ -15,9 +15,11 @@ import { type Finding, failure } from './diagnosis.ts';
 
 const TUN_NODE = '/dev/net/tun';
 const CAP_NET_ADMIN = 12n;
-/** For sudo's look at its rules, in ms. */
+/** For sudo to check its rules, in ms. */
 const SUDO_TIMEOUT_MS = 5_000;
-/** Direct dials are bound to a device without privileges from here on (SO_BINDTODEVICE). */
+/**
+ * From this version a direct dial can be bound to a device without privileges (SO_BINDTODEVICE).
+ */
 const KERNEL_FOR_BINDING = [5, 7] as const;
 
 export function lookAtTunDevice(): Finding {
@@ -32,14 +34,14 @@ export function lookAtTunDevice(): Finding {
     return {
       name,
       state: 'warning',
-      detail: `${TUN_NODE} may be opened by root only: enough for connect, not for exec`,
+      detail: `only root may open ${TUN_NODE}: enough for connect, not for exec`,
       hint: `let users open it, as distributions do: "chmod 666 ${TUN_NODE}"`,
     };
   }
   return { name, state: 'ok', detail: `${TUN_NODE} can be opened` };
 }
 
-/** Whether the helper can be started as root. Asks sudo for its rules, runs nothing. */
+/** Whether the helper can be started as root. Asks sudo for its rules, but runs nothing. */
 export function lookAtHelper(): Finding {
   const name = 'helper';
   const path = helperPath(silentObserver);
@@ -68,17 +70,17 @@ export function lookAtHelper(): Finding {
         };
   }
   if (via === 'doas')
-    return { name, state: 'note', detail: 'doas starts it, if its configuration permits' };
+    return { name, state: 'note', detail: 'doas can start it, if its configuration permits that' };
   const { status } = spawnSync('sudo', ['-n', '-l', '--', path], {
     stdio: 'ignore',
     timeout: SUDO_TIMEOUT_MS,
   });
   return status === 0
-    ? { name, state: 'ok', detail: `sudo starts ${path}` }
+    ? { name, state: 'ok', detail: `sudo can start ${path}` }
     : {
         name,
         state: 'note',
-        detail: 'sudo starts it, if it permits that; it would ask for a password',
+        detail: 'sudo can start it, if its rules permit that; it would ask for a password',
       };
 }
 
@@ -88,9 +90,7 @@ function hasNetAdmin(): boolean {
   return ((BigInt(`0x${mask}`) >> CAP_NET_ADMIN) & 1n) === 1n;
 }
 
-/**
- * Has the launcher make a namespace with all that `tunnel exec` needs in it, and lets it go again.
- */
+/** Tries to make a namespace with everything that `tunnel exec` needs. */
 export async function lookAtNamespaces(setup: LauncherSetup): Promise<Finding> {
   const name = 'namespaces';
   try {
@@ -113,6 +113,6 @@ export function lookAtKernel(version = release()): Finding {
     name,
     state: 'warning',
     detail: `Linux ${version}: with connect, ports that are excluded from a target can't be reached directly`,
-    hint: `it takes Linux ${needMajor}.${needMinor}, or exclusions of whole addresses`,
+    hint: `use Linux ${needMajor}.${needMinor} or later, or exclude whole addresses`,
   };
 }

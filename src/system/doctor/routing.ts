@@ -1,7 +1,7 @@
 /**
- * Doctor's look at the routes, rules and resolvers of this machine that the tunnel's routes would
- * meet. The kernel takes the longest prefix of the main table; rules before the main table's
- * (32766) come first of all.
+ * doctor's checks of this machine's routes, rules and resolvers that may conflict with the tunnel's
+ * routes. The kernel takes the longest prefix of the main table, but rules with a number below the
+ * main table's (32766) come first.
  */
 import { spawnSync } from 'node:child_process';
 import { isAddress } from '../../net/address.ts';
@@ -13,11 +13,11 @@ import type { Finding } from './diagnosis.ts';
 const MAIN_RULE = 32_766;
 const IP_TIMEOUT_MS = 5_000;
 const MAX_NAMED = 5;
-/** rtm_protocol of the routes of a tunnel (native/netlink.h). */
+/** rtm_protocol of a tunnel's routes (native/netlink.h). */
 const TUNNEL_PROTOCOL = '116';
 const DEFAULT_ROUTE: Readonly<Record<4 | 6, string>> = { 4: '0.0.0.0/0', 6: '::/0' };
 
-/** What ip(8) says of a route or rule, as far as it is needed. */
+/** The fields of ip(8)'s output that are needed here. */
 export interface RouteEntry {
   readonly dst?: string;
   readonly dev?: string;
@@ -30,7 +30,7 @@ export interface RuleEntry {
   readonly fwmark?: string;
 }
 
-/** A list that `ip -json` prints; undefined where there is no iproute2. */
+/** A list that `ip -json` prints; undefined if there is no iproute2. */
 function askIp<T>(...args: readonly string[]): T[] | undefined {
   const { status, stdout } = spawnSync('ip', ['-json', ...args], {
     encoding: 'utf8',
@@ -38,7 +38,7 @@ function askIp<T>(...args: readonly string[]): T[] | undefined {
     env: { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`, LANG: 'C' },
   });
   if (status !== 0) return undefined;
-  // No routes at all are printed as nothing.
+  // An empty list is printed as nothing.
   const list: unknown = stdout.trim() === '' ? [] : JSON.parse(stdout);
   return Array.isArray(list) ? (list as T[]) : undefined;
 }
@@ -65,13 +65,13 @@ export function lookAtRoutes(
     name,
     state: 'warning',
     detail: summary(found),
-    hint: 'what another route holds does not go through the tunnel of connect; exec is not concerned',
+    hint: 'with connect, what another route covers does not go through the tunnel; exec is not affected',
   };
 }
 
 function conflicts(route: RouteEntry, family: 4 | 6, targets: readonly Prefix[]): string[] {
   const prefix = routePrefix(route, family);
-  // A target of everything stands beside the default route: it is captured by its halves.
+  // A target of everything doesn't conflict with the default route: it is captured as two halves.
   if (prefix === undefined || prefix.length === 0) return [];
   const target = targets.find((wanted) => prefixContains(wanted, prefix));
   if (target === undefined) return [];
@@ -111,7 +111,7 @@ export function lookAtRules(
     name,
     state: 'warning',
     detail: summary(found),
-    hint: 'another VPN or a network manager made them: what their tables hold does not go through the tunnel of connect; exec is not concerned',
+    hint: 'another VPN or a network manager made them: with connect, what their tables cover does not go through the tunnel; exec is not affected',
   };
 }
 
@@ -128,7 +128,7 @@ export function lookAtResolver(
   return {
     name,
     state: 'warning',
-    detail: `the targets hold the resolver ${inside.join(', ')}, and connect does not carry queries unless it answers them`,
+    detail: `the targets contain the resolver ${inside.join(', ')}, and connect does not carry queries unless it answers them`,
     hint: `have them answered through the tunnel with --dns, or leave it out with ${inside.map((address) => `-x ${address}`).join(' ')}`,
   };
 }

@@ -1,4 +1,4 @@
-/** What the helper and those that start it report, as errors with what to do about them. */
+/** Turns what the helper, sudo and doas report into errors with hints. */
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { TunnelError } from '../../errors/errors.ts';
@@ -30,7 +30,7 @@ export function lostError(why: string): TunnelError {
 export function protocolError(what: string): TunnelError {
   return new TunnelError(
     'helper-lost',
-    `the privileged helper does not speak as expected: ${what}`,
+    `the privileged helper does not follow the protocol: ${what}`,
     {
       hint: 'program and helper must be of the same version: build both again',
     },
@@ -52,16 +52,16 @@ export function versionError(path: string, version: number): TunnelError {
 }
 
 /**
- * `status`: an exit status or a signal's name; `said`: what came on stderr, if it wasn't the
- * terminal's.
+ * `status`: an exit status or a signal's name. `stderr`: what was printed there, if it wasn't the
+ * terminal.
  */
 export function refusedStart(
   elevated: Elevation,
   status: number | string,
-  said: string,
+  stderr: string,
 ): TunnelError {
   const { via, command, args } = elevated;
-  const line = printable(said.trim().split('\n').at(-1) ?? '');
+  const line = printable(stderr.trim().split('\n').at(-1) ?? '');
   const because = line === '' ? '' : `: ${line}`;
   if (status === HELPER_EXIT_NOT_ROOT) {
     return new TunnelError(
@@ -74,7 +74,7 @@ export function refusedStart(
   }
   if (via === 'root' || status === HELPER_EXIT_SETUP) {
     return new TunnelError('capture-failed', `the helper could not start (${status})${because}`, {
-      hint: 'its message says what it objects to; the directory for temporary files must be a plain local one',
+      hint: 'its message says why; the directory for temporary files must be a plain local one',
     });
   }
   const helper = args.at(-2) ?? command;
@@ -173,10 +173,10 @@ function address(failed: FailedMessage): TunnelError {
 function route(failed: FailedMessage, resolversOf: () => readonly string[]): TunnelError {
   const [prefix = '', device = ''] = failed.detail.split(' ', 2);
   if (failed.errno === ERRNO.EBUSY && resolversOf().includes(prefix.replace(/\/(32|128)$/, ''))) {
-    // Without the resolver this tunnel would start, and nobody would find its names.
+    // Without this check the tunnel would start, but its names could not be resolved.
     return new TunnelError(
       'already-running',
-      `another tunnel has the queries to this machine's resolver, ${prefix} on ${device}`,
+      `another tunnel already answers the queries to this machine's resolver, ${prefix} on ${device}`,
       {
         hint: 'only one at a time can answer for names: give one tunnel the targets of both, or use "tunnel exec" for one of them',
       },

@@ -1,23 +1,22 @@
 /**
- * The program's side of the privileged helper (native/helper/): the one that makes the TUN device
- * and the routes while this process keeps the user's rights.
+ * The program's side of the privileged helper (native/helper/). The helper makes the TUN device and
+ * the routes, so this process can keep the user's rights.
  *
- *   startHelper()  listens on a socket in a fresh directory of its own (0700), starts the helper as
- *                  root (system/programs/privileges.ts), waits until it has connected and sudo, if
- *                  it was needed, has ended; the directory is removed again
- *   create()       the device: its descriptor, name and addresses (CREATE)
- *   setRoutes()    the whole set of captured prefixes, all of it or, on failure, what was before
+ *   startHelper()  listens on a socket in a new private directory (0700), starts the helper as root
+ *                  (system/programs/privileges.ts), waits until it has connected and sudo (if it
+ *                  was needed) has ended, and removes the directory
+ *   create()       makes the device; returns its descriptor, name and addresses (CREATE)
+ *   setRoutes()    replaces the whole set of captured prefixes; if that fails, the old set stays
  *                  (ROUTES)
- *   close()        nothing more is asked; the helper deletes the device and ends, and its socket's
- *                  close says that it has
+ *   close()        ends the requests: the helper deletes the device and ends, and its socket closes
  *
  * States: starting -> serving -> ended. One request is under way at a time; others wait. `ended`
- * resolves when the helper is gone: with `helper-lost` when that wasn't asked for or a request
- * wasn't answered in time, with `capture-device-lost` when the helper has seen somebody else take
- * the device, an address or a route away. The device outlives a helper that was killed for as long
- * as its descriptor is open, so whoever has it closes it then.
+ * resolves when the helper is gone: with `helper-lost` if that was unexpected or a request wasn't
+ * answered in time, with `capture-device-lost` if the helper saw somebody else remove the device,
+ * an address or a route. If the helper is killed, the device lives on while its descriptor is open,
+ * so the owner of the descriptor must close it then.
  *
- * What the helper reports (step, errno, detail) becomes a TunnelError with a hint in errors.ts.
+ * errors.ts turns what the helper reports (step, errno, detail) into a TunnelError with a hint.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -25,6 +24,7 @@ import { closeSync, lstatSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { systemCodeOf } from '../../errors/reason.ts';
@@ -54,54 +54,56 @@ import {
 } from './protocol.ts';
 
 /**
- * Between the exit of the process that was started, which has connected before, and the first
- * message.
+ * From the exit of the process that was started (it has connected by then) to the first message.
  */
 const HELLO_TIMEOUT_MS = 5_000;
 /**
- * For the answer to a request, from when it was asked for. Thousands of routes take a fraction of a
- * second.
+ * From a request (including the time it waits for others) to its answer. Thousands of routes take a
+ * fraction of a second.
  */
 const REQUEST_TIMEOUT_MS = 10_000;
-/** For the helper to delete the device and end, after which it is left to itself. */
+/**
+ * The time that the helper has to delete the device and end. After that we no longer wait for it.
+ */
 const CLOSE_TIMEOUT_MS = 2_000;
-/** Of what sudo or the helper say when there is no terminal to say it at. */
+/** How much to keep of what sudo or the helper print when there is no terminal to show it. */
 const MAX_STDERR = 4_096;
 
 export interface HelperOptions {
   readonly observer?: Observer;
-  /** Aborts the start, also while sudo asks for a password. */
+  /** Aborts the start, even while sudo asks for a password. */
   readonly signal?: AbortSignal;
-  /** Another build of the helper than the one that helperPath() finds. */
+  /** A helper to use instead of the one that helperPath() finds. */
   readonly path?: string;
 }
 
 export interface HelperDevice {
   /**
-   * Non-blocking, close-on-exec, and the only one: the device lives as long as it is open. The
-   * caller's to close.
+   * Non-blocking and close-on-exec. It is the only one: the device lives as long as it is open. The
+   * caller must close it.
    */
   readonly fd: number;
   readonly name: string;
   readonly ifindex: number;
   /**
-   * The device's own addresses, in a /24 and a /64 that are the caller's to use. Undefined where
-   * not asked for.
+   * The device's own addresses. The caller may use the /24 and the /64 around them. Undefined for a
+   * family that wasn't requested.
    */
   readonly address4: string | undefined;
   readonly address6: string | undefined;
 }
 
 export interface Helper {
-  /** Once. After a failure the helper ends. */
+  /** May be called once. If it fails, the helper ends. */
   create(request: CreateRequest): Promise<HelperDevice>;
   setRoutes(prefixes: readonly Prefix[]): Promise<void>;
-  /** Resolves with why the helper has ended, or with nothing after close(). Never rejects. */
+  /**
+   * Resolves with the reason why the helper ended, or with undefined after close(). Never rejects.
+   */
   readonly ended: Promise<TunnelError | undefined>;
   /**
-   * Resolves when the device and its routes are gone, or when the helper has not ended in
-   * CLOSE_TIMEOUT_MS. Requests that are under way fail at once. May be called more than once; never
-   * rejects.
+   * Resolves when the device and its routes are gone, or after CLOSE_TIMEOUT_MS. Requests that are
+   * under way fail at once. May be called more than once; never rejects.
    */
   close(): Promise<void>;
 }
@@ -130,7 +132,7 @@ export async function startHelper(options: HelperOptions = {}): Promise<Helper> 
   }
 }
 
-/** The directory that the helper's socket is in: nobody else's, mode 0700. */
+/** Makes a private directory for the helper's socket, with mode 0700. */
 async function makeDirectory(): Promise<string> {
   const parent = socketParent();
   try {
@@ -138,7 +140,7 @@ async function makeDirectory(): Promise<string> {
   } catch (cause) {
     throw new TunnelError(
       'capture-failed',
-      `no directory can be made in ${parent} (${systemCodeOf(cause)})`,
+      `can't make a directory in ${parent} (${systemCodeOf(cause)})`,
       {
         hint: 'set TMPDIR to a directory that can be written to',
         cause,
@@ -147,9 +149,7 @@ async function makeDirectory(): Promise<string> {
   }
 }
 
-/**
- * The user's runtime directory, if it is what it should be; else the directory for temporary files.
- */
+/** The user's runtime directory if it is safe to use, else the directory for temporary files. */
 function socketParent(): string {
   const directory = process.env['XDG_RUNTIME_DIR'];
   if (directory?.startsWith('/')) {
@@ -167,7 +167,7 @@ function socketParent(): string {
 
 interface Answer {
   readonly message: HelperMessage;
-  /** -1: none came with it. */
+  /** -1: none came with the message. */
   readonly fd: number;
 }
 
@@ -183,11 +183,11 @@ class LinkedHelper implements Helper {
   readonly #link: LinkHandle;
   readonly #end: (error: TunnelError | undefined) => void;
   #state: 'serving' | 'closing' | 'ended' = 'serving';
-  /** Why it has ended, if that wasn't asked for. */
+  /** Why it ended, if that was unexpected. */
   #error: TunnelError | undefined;
-  /** Whoever waits for the next message. */
+  /** Gets the next message. */
   #waiter: Waiter | undefined;
-  /** The last request's end, whatever it was. */
+  /** Resolves when the last request has ended, even if it failed. */
   #last: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
@@ -205,7 +205,7 @@ class LinkedHelper implements Helper {
       );
     } catch (cause) {
       if (cause instanceof TunnelError) throw cause;
-      throw new TunnelError('capture-failed', `no socket can be made for the helper at ${socket}`, {
+      throw new TunnelError('capture-failed', `can't make a socket for the helper at ${socket}`, {
         hint: 'set TMPDIR to a directory with a short path that can be written to',
         cause,
       });
@@ -214,13 +214,12 @@ class LinkedHelper implements Helper {
 
   async start(elevated: Elevation, signal: AbortSignal | undefined): Promise<void> {
     const hello = this.#nextMessage();
-    // Looked at below; until then a rejection of it isn't an unhandled one.
+    // It is awaited below. Until then its rejection must not count as unhandled.
     hello.catch(() => {});
     if (elevated.interactive) {
       this.#observer.log('info', `${elevated.via} starts the helper that makes the TUN device`);
     }
-    // Sudo's own messages belong at the terminal; where there is none, they become part of the
-    // error.
+    // Sudo's own messages belong on the terminal. Without one they become part of the error.
     const child = spawn(elevated.command, elevated.args, {
       stdio: ['ignore', 'ignore', elevated.interactive ? 'inherit' : 'pipe'],
       env: elevated.env,
@@ -245,7 +244,7 @@ class LinkedHelper implements Helper {
       this.#observer.log('debug', 'the device is made', { device: name, address4, address6 });
       return device;
     } catch (error) {
-      // The helper ends after that: its end is no news then.
+      // The helper ends after a failure; close() keeps `ended` from reporting that as well.
       await this.close();
       throw error;
     }
@@ -273,7 +272,7 @@ class LinkedHelper implements Helper {
     return this.#closed;
   }
 
-  /** Ends at once, without waiting for the helper's end. */
+  /** Ends at once, without waiting for the helper. */
   drop(): void {
     this.#finish(undefined);
   }
@@ -286,19 +285,19 @@ class LinkedHelper implements Helper {
       try {
         addon().linkShutdown(this.#link);
       } catch {
-        // The other side has closed already: the end is on its way.
+        // The other side has already closed; the end event will follow.
       }
-      const late = () => lostError('it does not end');
+      const late = () => lostError('it does not exit');
       await within({ time: { milliseconds: CLOSE_TIMEOUT_MS, late } }, () => this.ended).catch(() =>
-        this.#observer.log('warning', 'the helper does not end'),
+        this.#observer.log('warning', 'the helper does not exit'),
       );
     }
     this.#finish(undefined);
   }
 
   #request<T>(message: Uint8Array, read: (answer: Answer) => T): Promise<T> {
-    // A helper that is stopped or stuck would hold the program for ever, and with it the user's
-    // INT.
+    // Without a limit, a helper that is stopped or stuck would block the program for ever, even
+    // after the user's SIGINT.
     const timer = setTimeout(() => {
       this.#finish(lostError(`it has not answered for ${REQUEST_TIMEOUT_MS / 1000} s`));
     }, REQUEST_TIMEOUT_MS);
@@ -309,7 +308,7 @@ class LinkedHelper implements Helper {
         try {
           addon().linkSend(this.#link, message);
         } catch (cause) {
-          // Nothing will come for this request; what is wrong with the link, its end will say.
+          // This request gets no answer. The end of the link will say what is wrong with it.
           this.#waiter?.reject(lostError(`a request could not be sent (${String(cause)})`));
           this.#waiter = undefined;
         }
@@ -317,7 +316,7 @@ class LinkedHelper implements Helper {
       })
       .finally(() => clearTimeout(timer));
     this.#last = result.catch(() => {
-      // The caller's to handle; the next request only waits for it.
+      // The caller handles the error; the next request only waits.
     });
     return result;
   }
@@ -335,8 +334,8 @@ class LinkedHelper implements Helper {
     }
     const message = decodeMessage(bytes);
     if (message?.type === 'failed' && message.step === STEP.lost) {
-      // Instead of an answer or unasked: the helper deletes the device and ends. While this side
-      // closes it is no news.
+      // Comes instead of an answer, or at any time: the helper deletes the device and ends. While
+      // this side is closing, it is ignored.
       discard(fd);
       if (this.#state === 'serving') this.#finish(failedError(message));
       return;
@@ -348,10 +347,12 @@ class LinkedHelper implements Helper {
       return;
     }
     discard(fd);
-    // An answer that close() no longer waits for is no news.
+    // While closing, a late answer is ignored.
     if (this.#state === 'serving') {
       const error =
-        message === undefined ? this.#malformed(bytes) : protocolError(`${message.type} unasked`);
+        message === undefined
+          ? this.#malformed(bytes)
+          : protocolError(`an unexpected ${message.type}`);
       waiter?.reject(error);
       this.#finish(error);
     }
@@ -364,7 +365,7 @@ class LinkedHelper implements Helper {
       : versionError(this.#path, version);
   }
 
-  /** The link's end; `error` is why, unless it was asked for. */
+  /** Ends the link. `error`: the reason, undefined if we asked for it. */
   #finish(error: TunnelError | undefined): void {
     if (this.#state === 'ended') return;
     const wanted = this.#state === 'closing' || error === undefined;
@@ -392,8 +393,8 @@ function discard(fd: number): void {
 }
 
 /**
- * A default route is captured by its halves: the machine's own default route stays in its place,
- * for what isn't captured, and the halves are more specific whatever its metric.
+ * A default route is captured by its two halves. The machine's own default route stays for
+ * everything that isn't captured, and the halves are more specific, whatever its metric.
  */
 function withoutDefault(prefix: Prefix): Prefix[] {
   if (prefix.length !== 0) return [prefix];
@@ -409,25 +410,32 @@ function withoutDefault(prefix: Prefix): Prefix[] {
       ];
 }
 
-/** Waits until the process that was started has done its part; throws when it has failed. */
+/** A signal of the terminal's reaches all its processes within this. */
+const SAME_SIGNAL_MS = 100;
+
+/** Waits until the started process has exited; throws if it failed. */
 async function untilExit(
   child: ChildProcess,
   elevated: Elevation,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  let said = '';
+  let stderr = '';
   child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
-    said = (said + chunk).slice(-MAX_STDERR);
+    stderr = (stderr + chunk).slice(-MAX_STDERR);
   });
   try {
     const exit = once(child, 'close', signal === undefined ? {} : { signal });
     const [status, by] = (await exit) as [number | null, NodeJS.Signals | null];
-    if (status !== 0) throw refusedStart(elevated, status ?? by ?? 'unknown', said);
+    if (status === 0) return;
+    // Ctrl-C goes to both: sudo's end may be seen before the signal of our own.
+    if (elevated.interactive && signal !== undefined) await delay(SAME_SIGNAL_MS);
+    if (!signal?.aborted) throw refusedStart(elevated, status ?? by ?? 'unknown', stderr);
+    throw signal.reason;
   } catch (cause) {
     if (cause instanceof TunnelError) throw cause;
     if (signal?.aborted) {
-      // Sudo may be root's already and not ours to kill; without the socket the helper can't start
-      // anyway.
+      // Sudo may already run as root, so we may not be able to kill it. Without the socket the
+      // helper can't start anyway.
       child.on('error', () => {}).kill();
       child.stderr?.destroy();
       child.unref();

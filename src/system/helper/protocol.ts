@@ -1,7 +1,7 @@
 /**
  * The messages between the program and its privileged helper, as native/helper/protocol.h defines
- * them: C structs with fixed offsets, integers in this machine's byte order. A test compares sizes
- * and offsets with the compiler's.
+ * them: C structs with fixed offsets, integers in this machine's byte order. A test compares the
+ * sizes and offsets with those of the compiler.
  */
 import { addressBytes, addressFromBytes } from '../../net/address.ts';
 import type { Prefix } from '../../net/prefix.ts';
@@ -12,13 +12,13 @@ export const HELPER_VERSION = 1;
 /** Prefixes in one ROUTES message. */
 export const HELPER_MAX_PREFIXES = 8192;
 
-/** Exit statuses of the helper until it serves. */
+/** Exit statuses of the helper before it serves. */
 export const HELPER_EXIT_SETUP = 70;
 export const HELPER_EXIT_NOT_ROOT = 77;
 
 export const MESSAGE = { hello: 1, create: 2, created: 3, routes: 4, done: 5, failed: 6 } as const;
 
-/** At which step a request failed (enum helper_step). */
+/** The step at which a request failed (enum helper_step). */
 export const STEP = {
   privileges: 1,
   openTun: 2,
@@ -27,14 +27,11 @@ export const STEP = {
   linkUp: 5,
   route: 6,
   request: 7,
-  /** Unasked: the device, an address or a route was taken away. */
+  /** Sent at any time: somebody else removed the device, an address or a route. */
   lost: 8,
 } as const;
 
-/**
- * Sizes and offsets of the structs, in bytes. `prefixes` is where a ROUTES message's prefixes
- * begin.
- */
+/** Sizes and offsets of the structs, in bytes. A ROUTES message's prefixes begin after `routes`. */
 export const LAYOUT = {
   header: HEADER_LAYOUT,
   hello: { size: 16, pid: 12 },
@@ -88,7 +85,7 @@ export function encodeCreate(request: CreateRequest): Uint8Array {
   return bytes;
 }
 
-/** Throws RangeError beyond HELPER_MAX_PREFIXES. */
+/** Throws RangeError if there are more than HELPER_MAX_PREFIXES. */
 export function encodeRoutes(prefixes: readonly Prefix[]): Uint8Array {
   if (prefixes.length > HELPER_MAX_PREFIXES) throw new RangeError(`${prefixes.length} prefixes`);
   const { bytes, view } = framing.begin(
@@ -106,12 +103,12 @@ export function encodeRoutes(prefixes: readonly Prefix[]): Uint8Array {
   return bytes;
 }
 
-/** The version in a message's header; undefined when it isn't one. */
+/** The version in a message's header; undefined if it isn't such a message. */
 export function messageVersion(bytes: Uint8Array): number | undefined {
   return framing.version(bytes);
 }
 
-/** A message of the helper's; undefined when it isn't well-formed. */
+/** A message from the helper; undefined if it is malformed. */
 export function decodeMessage(bytes: Uint8Array): HelperMessage | undefined {
   const message = framing.read(bytes);
   if (message === undefined) return undefined;

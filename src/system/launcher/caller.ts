@@ -1,18 +1,19 @@
 /**
- * Under sudo and doas `tunnel exec` needs root until the command's network is made, and no longer:
- * what speaks SSH is then the user who has called them, as the command is, with his keys and his
- * known_hosts.
+ * Under sudo and doas `tunnel exec` needs root only to make the command's network. After that both
+ * the SSH connection and the command run as the user who called sudo or doas, with that user's keys
+ * and known_hosts.
  */
 import { userInfo } from 'node:os';
 import type { Observer } from '../../observe/observer.ts';
 import type { CommandUser, Variables } from './protocol.ts';
 
-/** Documented since Node 0.9.4, and missing in its types. */
+/** Documented since Node 0.9.4, but missing from its types. */
 type WithInitgroups = NodeJS.Process & { initgroups(user: number, extraGroup: number): void };
 
 /**
- * Becomes the user of the command, for good, if this process isn't his. What sudo has set in the
- * environment for root is set for him: here, and in what is returned, for the command.
+ * Switches this process to the command's user for good, if it runs as another one. Variables that
+ * sudo has set for root are set for the user instead: in this process, and in the result, for the
+ * command.
  */
 export function becomeUser({ uid, gid }: CommandUser, observer: Observer): Variables {
   if (process.getuid?.() === uid) return {};
@@ -21,7 +22,7 @@ export function becomeUser({ uid, gid }: CommandUser, observer: Observer): Varia
   try {
     (process as WithInitgroups).initgroups(uid, gid);
   } catch (error) {
-    // The user database doesn't know him: then he has no other groups.
+    // The user isn't in the user database, and so has no other groups.
     if (!(error instanceof Error && 'code' in error && error.code === 'ERR_UNKNOWN_CREDENTIAL'))
       throw error;
   }
@@ -33,15 +34,13 @@ export function becomeUser({ uid, gid }: CommandUser, observer: Observer): Varia
   Object.assign(process.env, variables);
   const via = process.env['SUDO_UID'] === undefined ? 'doas' : 'sudo';
   const who = after['USER'] ?? `uid ${uid}`;
-  observer.log(
-    'notice',
-    `the command and the SSH connection are those of ${who}, who has called ${via}`,
-  );
+  observer.log('notice', `the command and the SSH connection run as ${who}, who called ${via}`);
   return variables;
 }
 
 /**
- * What login(1) tells programs of the present user; nothing if the user database doesn't know him.
+ * The variables that login(1) sets for the current user; none if the user isn't in the user
+ * database.
  */
 function identity(): Readonly<Record<string, string>> {
   try {

@@ -1,7 +1,6 @@
 /**
- * What the launcher reports, as errors with what to do about them. `namespace-...` says that this
- * machine doesn't give a command a network of its own: where that isn't required, there is another
- * way (session/exec.ts).
+ * Turns what the launcher reports into errors with hints. `namespace-...`: this machine can't give
+ * a command its own network. If that isn't required, proxies are used instead (session/exec.ts).
  */
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -14,8 +13,8 @@ import { LAUNCHER_STEP, LAUNCHER_VERSION, type LauncherFailed } from './protocol
 const { errno: ERRNO } = constants;
 
 /**
- * Where an administrator puts the launcher, then where a package does; docs/apparmor/tunnel-exec
- * names both.
+ * Where an administrator installs the launcher, then where a package does;
+ * docs/apparmor/tunnel-exec names both.
  */
 export const INSTALLED_LAUNCHERS = [
   '/usr/local/libexec/tunnel-launcher',
@@ -23,8 +22,8 @@ export const INSTALLED_LAUNCHERS = [
 ] as const;
 
 /**
- * Kernel settings that keep ordinary users from namespaces. Each hint begins with the way that
- * gives up least.
+ * Kernel settings that keep ordinary users from making namespaces. Each hint begins with the
+ * smallest concession.
  */
 const RESTRICTIONS: readonly {
   readonly parameter: string;
@@ -34,21 +33,24 @@ const RESTRICTIONS: readonly {
   {
     parameter: 'kernel.apparmor_restrict_unprivileged_userns',
     restricts: (value) => value === '1',
-    hint: `permit them to this program alone, as root: ${installCommand(LAUNCHER_PATH, INSTALLED_LAUNCHERS[0])}; then install docs/apparmor/tunnel-exec as /etc/apparmor.d/tunnel-exec and run apparmor_parser -r /etc/apparmor.d/tunnel-exec`,
+    hint: `allow them for this program alone, as root: ${installCommand(LAUNCHER_PATH, INSTALLED_LAUNCHERS[0])}; then install docs/apparmor/tunnel-exec as /etc/apparmor.d/tunnel-exec and run apparmor_parser -r /etc/apparmor.d/tunnel-exec`,
   },
   {
     parameter: 'kernel.unprivileged_userns_clone',
     restricts: (value) => value === '0',
-    hint: 'permit user namespaces to ordinary users: "sysctl kernel.unprivileged_userns_clone=1"; or start "tunnel exec" with sudo, which makes the network; command and SSH connection are yours all the same',
+    hint: 'allow ordinary users to make user namespaces: "sysctl kernel.unprivileged_userns_clone=1"; or start "tunnel exec" with sudo: root makes the network, but the command and the SSH connection run as you',
   },
   {
     parameter: 'user.max_user_namespaces',
     restricts: (value) => value === '0',
-    hint: 'permit some user namespaces: "sysctl user.max_user_namespaces=1000"; or start "tunnel exec" with sudo, which makes the network; command and SSH connection are yours all the same',
+    hint: 'allow some user namespaces: "sysctl user.max_user_namespaces=1000"; or start "tunnel exec" with sudo: root makes the network, but the command and the SSH connection run as you',
   },
 ];
 
-/** A setting that explains a refusal of namespaces, if one does. Also for doctor. */
+/**
+ * The kernel setting that explains why namespaces are refused, if there is one. Also used by
+ * doctor.
+ */
 export function namespaceRestriction(
   read: (parameter: string) => string | undefined = readParameter,
 ): { readonly parameter: string; readonly value: string; readonly hint: string } | undefined {
@@ -116,9 +118,9 @@ export function launcherError(failed: LauncherFailed): TunnelError {
   }
 }
 
-/** user_namespaces(7): since Linux 5.12 root may be mapped only by who has CAP_SETFCAP. */
+/** user_namespaces(7): since Linux 5.12 mapping root takes CAP_SETFCAP. */
 const ROOT_UNMAPPED_HINT =
-  'root without CAP_SETFCAP can\'t have a user namespace: run "tunnel exec" as an ordinary user; inside of another "tunnel exec", too';
+  'root without CAP_SETFCAP can\'t have a user namespace: run "tunnel exec" as an ordinary user, also inside another "tunnel exec"';
 
 function namespacesRefused(reason: string, hint?: string): TunnelError {
   const restriction = namespaceRestriction();
@@ -136,14 +138,14 @@ function namespacesRefused(reason: string, hint?: string): TunnelError {
   );
 }
 
-/** For a machine without /dev/net/tun. Also for doctor. */
+/** For a machine without /dev/net/tun. Also used by doctor. */
 export const NO_TUN_HINT =
   'load the driver with "modprobe tun"; in a container, start it with --device /dev/net/tun';
 
 function noTun({ errno }: LauncherFailed): TunnelError {
   if (errno === ERRNO.EACCES || errno === ERRNO.EPERM) {
-    return new TunnelError('namespace-no-tun', '/dev/net/tun may be opened by root only', {
-      hint: 'let users open it, as distributions do: "chmod 666 /dev/net/tun"; who opens it still needs CAP_NET_ADMIN to make a device',
+    return new TunnelError('namespace-no-tun', 'only root may open /dev/net/tun', {
+      hint: 'let users open it, as distributions do: "chmod 666 /dev/net/tun"; making a device still takes CAP_NET_ADMIN',
     });
   }
   return new TunnelError(
@@ -161,21 +163,18 @@ const NOT_EXECUTABLE_HINTS: ReadonlyMap<number, string> = new Map([
     ERRNO.EACCES,
     'it must be a file that may be executed ("ls -l", "chmod +x"), and not on a noexec mount',
   ],
-  [
-    ERRNO.E2BIG,
-    'arguments and environment are too long together: hand some of them over in a file',
-  ],
-  [ERRNO.ENOEXEC, 'it is no program for this machine ("file" says what it is)'],
+  [ERRNO.E2BIG, 'arguments and environment together are too long: pass some of them in a file'],
+  [ERRNO.ENOEXEC, 'it is not a program for this machine ("file" says what it is)'],
 ]);
 
-/** What it was meant as, as far as the word tells. */
+/** Guesses from the word what the user meant. */
 function missingHint(word: string): string {
   if (word.startsWith('-'))
-    return 'options of "tunnel exec" stand before "--", and behind it the command';
-  if (/[\s|&;<>$]/.test(word)) return `for a whole line of shell, write: sh -c '...'`;
+    return 'put the options of "tunnel exec" before "--", and the command after it';
+  if (/[\s|&;<>$]/.test(word)) return `for a whole shell command line, write: sh -c '...'`;
   if (word.includes('/'))
     return 'see whether it is there ("ls -l"), and which interpreter its first line names';
-  return `if it was meant as a target, write "--" behind it and then the command; what only a shell knows takes sh -c '...'`;
+  return `if it was meant as a target, write "--" after it, then the command; for a shell's own commands, write: sh -c '...'`;
 }
 
 /** `command-not-found` ends with exit status 127, `command-not-executable` with 126. */
@@ -192,19 +191,19 @@ function notExecuted({ errno, detail }: Pick<LauncherFailed, 'errno' | 'detail'>
   );
 }
 
-/** For what spawn throws: what the kernel has against the words of the command themselves. */
+/** Translates what spawn throws when the kernel rejects the command's arguments. */
 export function notSpawned(command: string, cause: unknown): unknown {
   const { errno } = cause as NodeJS.ErrnoException;
   return errno === undefined ? cause : notExecuted({ errno: -errno, detail: command });
 }
 
 export function launcherLost(why: string): TunnelError {
-  return new TunnelError('launcher-failed', `the launcher of the command has ended: ${why}`, {
+  return new TunnelError('launcher-failed', `the launcher has ended: ${why}`, {
     hint: 'run tunnel with -v, and see what the kernel says ("dmesg")',
   });
 }
 
-/** The launcher at `path` is of another version than this program, or not one. */
+/** The launcher at `path` has another version than this program, or isn't a launcher. */
 export function launcherVersionError(path: string, version: number | undefined): TunnelError {
   return new TunnelError(
     'launcher-version',

@@ -1,37 +1,37 @@
 /**
- * The command of `tunnel exec` as a job: what a shell and its terminal do to it must look as if
- * there were no `tunnel exec`.
+ * The command of `tunnel exec` as a job: it must react to its shell and terminal as if it ran
+ * without `tunnel exec`.
  *
  * This process and the command are in one process group (the caller's), so that a pipeline around
  * them works and the terminal's signals reach the command. From here on this process:
  *
- *   passes on   what is sent to it alone (kill, a supervisor's TERM; the HUP for a terminal that is
- *               gone, where it leads the session), and nothing that the terminal sends to all
+ *   passes on   signals that are sent to it alone (kill, a supervisor's TERM; if it leads the
+ *               session, the HUP for a lost terminal), but not what the terminal sends to the group
  *   stops       when the command has been stopped (Ctrl-Z), so that the shell sees the job stopped;
  *               a command that ignores Ctrl-Z keeps it running. The shell's CONT goes to the group;
  *               one sent to this process alone is passed on
- *   ends        when the command does: 128 + N when signal N ended it
+ *   ends        when the command does: with 128 + N if signal N ended it
  *
- * It stops only where there is a terminal: without one nobody would continue it, and a command that
- * is stopped for a while from outside (a debugger, cpulimit) must find its network again.
+ * It stops only if there is a terminal. Without one nobody would continue it, and a command that is
+ * stopped for a while from outside (a debugger, cpulimit) still needs its network afterwards.
  */
 import { constants } from 'node:os';
 import { addon } from '../../native/addon.ts';
 import { hasTerminal } from '../terminal.ts';
 import type { CommandStatus } from './launcher.ts';
 
-/** Shells report a program that a signal ended as this plus the signal's number. */
+/** A shell's exit status for a program that a signal ended is this plus the signal's number. */
 const SIGNAL_BASE = 128;
 
 export interface Job {
-  /** The exit status of the command that has ended so, as a shell has it. */
+  /** The exit status that a shell would report for the command. */
   statusOf(ended: CommandStatus): number;
   end(): void;
 }
 
 /**
- * Begins to pass signals on to the command `pid`, and to stop when it is stopped. `end` undoes
- * that. It begins before the command does, so that no signal is lost in between.
+ * Starts to pass signals on to the command `pid`, and to stop when it stops. `end` undoes that.
+ * Call it before the command runs, so that no signal is lost.
  */
 export function superviseJob(pid: number): Job {
   const native = addon();
@@ -51,8 +51,8 @@ export function superviseJob(pid: number): Job {
 }
 
 /**
- * As a shell has it. `signalNumber`: of the signal that has ended it, where Node has no name for it
- * (0: none).
+ * The exit status that a shell would report. `signalNumber`: the signal that ended the command, if
+ * Node has no name for it (0: none).
  */
 export function exitStatus({ status, signal }: CommandStatus, signalNumber = 0): number {
   if (signal !== null) return SIGNAL_BASE + constants.signals[signal];

@@ -1,19 +1,19 @@
 /**
- * Starts the command of `tunnel exec`, in a network of its own or, where that can't be, in the
+ * Starts the command of `tunnel exec`, in its own network or, if that isn't possible, in the
  * host's.
  *
- *   startLauncher()  spawns native/launcher/ with one end of a socket pair; it makes namespaces
- *                    with a TUN in them and hands these over. Resolves with the descriptors;
- *                    rejects with `namespace-...` where that is refused
+ *   startLauncher()  spawns native/launcher/ with one end of a socket pair. The launcher makes
+ *                    namespaces with a TUN in them, and sends the TUN's descriptor. Rejects with
+ *                    `namespace-...` if that is refused
  *   startInPlace()   the same without namespaces, for a command in the host's network
- *   execute()        the launcher becomes the command: resolves when it runs, rejects with
- *                    `command-...` when it can't
- *   close()          before execute(): the launcher ends without having run anything
+ *   execute()        the launcher becomes the command; resolves when it runs, rejects with
+ *                    `command-...` if it can't run
+ *   close()          before execute(): the launcher ends without running anything
  *
  * States: starting -> ready -> executing -> running | ended. The command is this process's child,
- * in its process group and at its terminal; standard input, output and error are the caller's, and
- * so are the descriptors that the command's arguments name as /dev/fd/N (a shell's process
- * substitution). The probe of doctor is a launcher without a command: it ends after `ready`.
+ * in its process group and on its terminal. It inherits standard input, output and error, and the
+ * descriptors that its arguments name as /dev/fd/N (a shell's process substitution). doctor's probe
+ * is a launcher without a command: it ends after `ready`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, closeSync, constants as FILE, fstatSync } from 'node:fs';
@@ -43,13 +43,16 @@ import {
   type Variables,
 } from './protocol.ts';
 
-/** Namespaces take the kernel milliseconds; a launcher that says nothing for so long is stuck. */
+/**
+ * The kernel makes namespaces within milliseconds; a launcher that is silent for this long is
+ * stuck.
+ */
 const READY_TIMEOUT_MS = 10_000;
 const FIRST_FREE_FD = 3;
 const MAX_NAMED_FD = 1023;
 
 export interface CommandStatus {
-  /** null when a signal ended it. */
+  /** null if a signal ended it. */
   readonly status: number | null;
   readonly signal: NodeJS.Signals | null;
 }
@@ -57,32 +60,35 @@ export interface CommandStatus {
 export interface Command {
   readonly pid: number;
   readonly exited: Promise<CommandStatus>;
-  /** Sends it a signal; nothing, once it has ended. */
+  /** Sends a signal. Does nothing once the command has ended. */
   kill(signal: NodeJS.Signals): void;
 }
 
 /** What the launcher has made. */
 export interface LaunchedNetwork {
   readonly device: string;
-  /** The kernel has it, and the device an address. */
+  /** Whether the kernel has IPv6 and the device has an IPv6 address. */
   readonly hasIPv6: boolean;
-  /** Whether the command sees the resolv.conf of the set-up. */
+  /** Whether the command sees the resolv.conf of the setup. */
   readonly hasResolvConf: boolean;
 }
 
-/** A launcher that has done all that it does before the command runs. */
+/** A launcher that is ready to run the command. */
 export interface PreparedCommand {
   /** The launcher, which becomes the command. */
   readonly command: Command;
-  /** Whose it will be: this process's user, but under sudo and doas who has called them. */
+  /**
+   * The user that the command will run as: this process's user, or under sudo and doas their
+   * caller.
+   */
   readonly user: CommandUser;
   /**
-   * Once, with changes of the environment that this process was started with. Also resolves when a
-   * signal has ended the launcher at that moment: `command.exited` then says so.
+   * May be called once. `variables`: changes to the environment that this process was started with.
+   * Also resolves if a signal ends the launcher at that moment; `command.exited` then says so.
    */
   execute(variables?: Variables): Promise<void>;
   /**
-   * Ends a launcher that has not executed anything; later it does nothing. May be called more than
+   * Ends the launcher before it runs the command; does nothing after that. May be called more than
    * once.
    */
   close(): void;
@@ -91,8 +97,8 @@ export interface PreparedCommand {
 export interface Launcher extends PreparedCommand {
   readonly network: LaunchedNetwork;
   /**
-   * Once: the TUN's descriptor, which is the caller's to close from here on. It is non-blocking,
-   * and the only one: the device lives as long as it is open. Until then close() closes it.
+   * The TUN's descriptor; may be called once. The caller must close it; without this call close()
+   * does. It is non-blocking. It is the only one: the device lives as long as it is open.
    */
   takeTun(): number;
 }
@@ -103,13 +109,13 @@ export interface LaunchOptions<Setup = LauncherSetup> {
   readonly setup: Setup;
   readonly observer?: Observer;
   readonly signal?: AbortSignal;
-  /** Another build of the launcher than the one that launcherPath() finds. */
+  /** A launcher to use instead of the one that launcherPath() finds. */
   readonly path?: string;
 }
 
 /**
- * An installed launcher that only root can replace, to which an AppArmor profile may belong; else,
- * or where that one is for others than this user, the built one.
+ * An installed launcher that only root can replace, for which there may be an AppArmor profile. If
+ * there is none, or this user may not execute it, the built one.
  */
 function launcherPath(observer: Observer): string {
   const installed = installedPath(INSTALLED_LAUNCHERS, observer);
@@ -159,8 +165,7 @@ async function start(
 }
 
 /**
- * Has a launcher make all that `tunnel exec` needs, and lets it go again. Rejects as startLauncher
- * does where that is not possible.
+ * Checks that a launcher can make all that `tunnel exec` needs. Rejects like startLauncher if not.
  */
 export async function probeNamespaces(setup: LauncherSetup): Promise<{ readonly ipv6: boolean }> {
   const probe: LaunchOptions = { command: [], setup };
@@ -181,7 +186,7 @@ function outcome<T>(): Outcome<T> {
   const promise = new Promise<T>((...both) => {
     [resolve, reject] = both;
   });
-  promise.catch(() => {}); // whoever waits hears of it
+  promise.catch(() => {}); // whoever awaits it gets the error
   return { promise, resolve, reject };
 }
 
@@ -193,7 +198,7 @@ class LinkedLauncher implements Launcher {
   readonly #exited: Promise<CommandStatus>;
   readonly #ready = outcome<void>();
   readonly #executed = outcome<void>();
-  /** The TUN's, until it is taken. */
+  /** The TUN's descriptor, until takeTun(). */
   #tun: number | undefined;
   #network: LaunchedNetwork | undefined;
   #user: CommandUser | undefined;
@@ -210,8 +215,8 @@ class LinkedLauncher implements Launcher {
     const stdio: ('ignore' | number)[] = [0, 1, 2];
     for (const fd of named) stdio[fd] = fd;
     stdio[control] = pair.fd;
-    // A hole in the list is a descriptor that stays closed.
     try {
+      // A gap in the list is a descriptor that the child doesn't get.
       this.#child = spawn(path, [String(control), ...command], {
         stdio: Array.from(stdio, (fd) => fd ?? 'ignore'),
       });
@@ -232,7 +237,7 @@ class LinkedLauncher implements Launcher {
 
   takeTun(): number {
     const tun = this.#tun;
-    if (tun === undefined) throw new TypeError('the launcher has no TUN any more');
+    if (tun === undefined) throw new TypeError('the launcher no longer has the TUN');
     this.#tun = undefined;
     return tun;
   }
@@ -252,7 +257,8 @@ class LinkedLauncher implements Launcher {
     return {
       pid: this.#child.pid ?? 0,
       exited: this.#exited,
-      // Node knows whether it has been waited for: the number may be somebody else's by then.
+      // Node checks that the child hasn't been reaped; its pid may belong to another process by
+      // then.
       kill: (signal) => void this.#child.kill(signal),
     };
   }
@@ -276,7 +282,7 @@ class LinkedLauncher implements Launcher {
     try {
       addon().linkSend(this.#link, message);
     } catch {
-      // It has ended; the end of the link says why.
+      // It has ended; the link's end event says why.
     }
   }
 
@@ -305,7 +311,7 @@ class LinkedLauncher implements Launcher {
     const { device, hasResolvConf, hasIPv6, user } = message;
     const tun = this.#tun;
     if (this.#state !== 'starting' || (tun !== undefined) === this.#inPlace) {
-      this.#fail(launcherLost('it does not speak as expected'));
+      this.#fail(launcherLost('it does not follow the protocol'));
       return;
     }
     this.#state = 'ready';
@@ -314,7 +320,7 @@ class LinkedLauncher implements Launcher {
     this.#ready.resolve();
   }
 
-  /** The other end closes when the launcher ends, or becomes the command. */
+  /** The other end closes when the launcher ends or becomes the command. */
   #linkEnded(errno: number): void {
     if (this.#state !== 'executing') {
       this.#fail(launcherLost(errno === 0 ? 'it was ended from outside' : `errno ${errno}`));
@@ -345,7 +351,7 @@ class LinkedLauncher implements Launcher {
   #malformed(bytes: Uint8Array): TunnelError {
     const version = launcherVersion(bytes);
     return version === LAUNCHER_VERSION
-      ? launcherLost('it does not speak as expected')
+      ? launcherLost('it does not follow the protocol')
       : launcherVersionError(this.#path, version);
   }
 }
@@ -357,7 +363,7 @@ function exitOf(child: ChildProcess): Promise<CommandStatus> {
 }
 
 /**
- * The open descriptors that arguments name as /dev/fd/N or /proc/self/fd/N, other than the standard
+ * The open descriptors that arguments name as /dev/fd/N or /proc/self/fd/N, except the standard
  * ones.
  */
 export function namedDescriptors(args: readonly string[]): number[] {

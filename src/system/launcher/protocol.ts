@@ -1,21 +1,21 @@
 /**
  * The messages between the program and the launcher of `tunnel exec`, as native/launcher/protocol.h
  * defines them: C structs with fixed offsets, integers in this machine's byte order. A test
- * compares sizes and offsets with the compiler's.
+ * compares the sizes and offsets with those of the compiler.
  */
 import { addressBytes } from '../../net/address.ts';
 import { fieldText, HEADER_LAYOUT, LITTLE_ENDIAN, MessageFraming } from '../programs/framing.ts';
 
 export const LAUNCHER_MAGIC = 0x434e4c54;
 export const LAUNCHER_VERSION = 4;
-/** Bytes of a resolv.conf. */
+/** In bytes. */
 export const LAUNCHER_MAX_RESOLV_CONF = 8192;
-/** Bytes of the variables of GO. */
+/** Of the variables in GO, in bytes. */
 export const LAUNCHER_MAX_VARIABLES = 65_536;
 
 export const LAUNCHER_MESSAGE = { setup: 1, descriptor: 2, ready: 3, go: 4, failed: 5 } as const;
 
-/** At which step it failed (enum launcher_step). */
+/** The step at which it failed (enum launcher_step). */
 export const LAUNCHER_STEP = {
   request: 1,
   namespaces: 2,
@@ -53,21 +53,21 @@ const NOTE_NO_RESOLV_CONF = 1;
 const NOTE_HAS_IPV6 = 2;
 const framing = new MessageFraming(LAUNCHER_MAGIC, LAUNCHER_VERSION);
 
-/** What a command is run with, wherever it runs. */
+/** The settings of a command in any network. */
 export interface CommandSetup {
   /**
-   * The launcher takes the command and its environment from this process's own command line, which
-   * must end with it, and environment: for bytes that are no UTF-8. Default: as they are handed
-   * over.
+   * The launcher copies the command and its environment from this process's own command line (which
+   * must end with the command) and environment, because of bytes that aren't UTF-8. Default: it
+   * uses its own arguments and environment.
    */
   readonly verbatim?: boolean;
-  /** The command's soft limit of descriptors; undefined: this process's. */
+  /** The command's soft limit on descriptors; undefined: this process's limit. */
   readonly descriptors: number | undefined;
 }
 
-/** And the network of its own. */
+/** The settings of a command in its own network. */
 export interface LauncherSetup extends CommandSetup {
-  /** The command must not have names resolved by services of the host's. */
+  /** The command must not use the host's services to resolve names. */
   readonly isolate: boolean;
   readonly mtu: number;
   /** The device's own addresses, in a /24 and a /64. */
@@ -76,10 +76,10 @@ export interface LauncherSetup extends CommandSetup {
   readonly resolvConf: string;
 }
 
-/** Changes of an environment; undefined: the variable goes. */
+/** Changes to an environment; undefined removes the variable. */
 export type Variables = Readonly<Record<string, string | undefined>>;
 
-/** Whose the command will be. */
+/** The user that the command will run as. */
 export interface CommandUser {
   readonly uid: number;
   readonly gid: number;
@@ -95,11 +95,11 @@ export interface LauncherFailed {
 }
 
 export type LauncherMessage =
-  /** Comes with the TUN's. */
+  /** Carries the TUN's descriptor. */
   | { readonly type: 'descriptor' }
   | {
       readonly type: 'ready';
-      /** Empty in place. */
+      /** Empty if the command runs in the host's network. */
       readonly device: string;
       readonly hasResolvConf: boolean;
       readonly hasIPv6: boolean;
@@ -107,7 +107,7 @@ export type LauncherMessage =
     }
   | LauncherFailed;
 
-/** Throws RangeError beyond LAUNCHER_MAX_RESOLV_CONF. */
+/** Throws RangeError if resolv.conf is longer than LAUNCHER_MAX_RESOLV_CONF. */
 export function encodeSetup(setup: LauncherSetup): Uint8Array {
   const { setup: at } = LAUNCHER_LAYOUT;
   const text = Buffer.from(setup.resolvConf, 'latin1');
@@ -137,7 +137,7 @@ function commandFlags({ verbatim }: CommandSetup): number {
   return verbatim === true ? FLAG_VERBATIM : 0;
 }
 
-/** Throws RangeError beyond LAUNCHER_MAX_VARIABLES, and for what can't be in an environment. */
+/** Throws RangeError beyond LAUNCHER_MAX_VARIABLES, and for invalid environment variables. */
 export function encodeGo(variables: Variables = {}): Uint8Array {
   const { size } = LAUNCHER_LAYOUT.go;
   const words = Object.entries(variables).map(([name, value]) => {
@@ -153,12 +153,12 @@ export function encodeGo(variables: Variables = {}): Uint8Array {
   return bytes;
 }
 
-/** The version in a message's header; undefined when it isn't one. */
+/** The version in a message's header; undefined if it isn't such a message. */
 export function launcherVersion(bytes: Uint8Array): number | undefined {
   return framing.version(bytes);
 }
 
-/** A message of the launcher's; undefined when it isn't well-formed. */
+/** A message from the launcher; undefined if it is malformed. */
 export function decodeLauncherMessage(bytes: Uint8Array): LauncherMessage | undefined {
   const { descriptor, ready, failed } = LAUNCHER_LAYOUT;
   const message = framing.read(bytes);

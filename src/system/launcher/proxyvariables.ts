@@ -1,18 +1,18 @@
-/** The variables by which programs are told of a proxy. */
+/** The environment variables that tell programs to use a proxy. */
 import type { Variables } from './protocol.ts';
 
-/** Programs differ in which of the two spellings they read first; both get the same. */
+/** Programs differ in which spelling they read first; both are set to the same. */
 const PROXY_VARIABLES = ['HTTP_PROXY', 'http_proxy', 'HTTPS_PROXY', 'https_proxy'] as const;
-/** Some clients prefer them to those above. */
+/** Some clients prefer these to those above. */
 const CATCH_ALL_VARIABLES = ['ALL_PROXY', 'all_proxy'] as const;
 const EXCEPTION_VARIABLES = ['NO_PROXY', 'no_proxy'] as const;
-/** Python's clients would send these to the proxy, where they would mean the wrong machine. */
+/** Python's clients would send these to the proxy, where they mean the wrong machine. */
 const LOOPBACK = ['localhost', '127.0.0.1', '::1'];
 
 /**
- * What makes `proxy` (`http://127.0.0.1:PORT`) the HTTP proxy of everything but what the caller has
- * excepted in `env` already. The proxy dials what is no target directly, so it may have all the
- * rest. ALL_PROXY goes.
+ * The variables that make `proxy` (`http://127.0.0.1:PORT`) the HTTP proxy for everything except
+ * what `env` already excepts. The proxy dials anything that isn't a target directly, so it can take
+ * all the rest. ALL_PROXY is removed.
  */
 export function proxyVariables(env: Readonly<NodeJS.ProcessEnv>, proxy: string): Variables {
   const exceptions = EXCEPTION_VARIABLES.flatMap((name) => (env[name] ?? '').split(','))
@@ -29,14 +29,14 @@ export function proxyVariables(env: Readonly<NodeJS.ProcessEnv>, proxy: string):
 const LOOPBACK_PROXY = /^(?:[a-z0-9+.-]+:\/\/)?(?:[^@/]*@)?(?:localhost|127\.|\[::1\])/i;
 
 /**
- * Whether one of these variables names a proxy at a loopback address: a command in a network of its
- * own doesn't reach it.
+ * Whether one of these variables names a proxy at a loopback address, which a command in its own
+ * network can't reach.
  */
 export function isAnyLoopback(env: Readonly<NodeJS.ProcessEnv>, names: readonly string[]): boolean {
   return names.some((name) => LOOPBACK_PROXY.test(env[name] ?? ''));
 }
 
-/** Those by which the caller has told programs of a proxy already. */
+/** The variables with which the caller has already set a proxy. */
 export function proxiesOfCaller(env: Readonly<NodeJS.ProcessEnv>): string[] {
   return [...PROXY_VARIABLES, ...CATCH_ALL_VARIABLES].filter((name) => (env[name] ?? '') !== '');
 }

@@ -1,7 +1,7 @@
 /**
  * Runs an askpass program (ssh(1), SSH_ASKPASS): it gets the question as its only argument, asks
- * the user in a window of its own, and prints the answer. Started directly, not by a shell: what a
- * server asks is part of the argument.
+ * the user in its own window, and prints the answer. It is started directly, not by a shell,
+ * because the argument contains text from the server.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { TunnelError } from '../../errors/errors.ts';
@@ -10,24 +10,24 @@ import { TunnelError } from '../../errors/errors.ts';
 const KILL_AFTER_MS = 1000;
 
 export interface AskpassRequest {
-  /** A path, or a name that is looked for in PATH. */
+  /** A path, or a name to look for in PATH. */
   readonly program: string;
   /** May have several lines. */
   readonly message: string;
-  /** Bytes that an answer may have. */
+  /** How many bytes the answer may have. */
   readonly limit: number;
   readonly signal: AbortSignal | undefined;
 }
 
 /**
- * The first line of what the program prints. Rejects with TunnelError `no-terminal` when it can't
- * be started, `auth-cancelled` when it fails (the user has closed it), or with the signal's reason.
+ * The first line that the program prints. Rejects with TunnelError `no-terminal` if it can't be
+ * started, `auth-cancelled` if it fails (the user closed it), or with the signal's reason.
  */
 export function runAskpass({ program, message, limit, signal }: AskpassRequest): Promise<string> {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
     const environment = { ...process.env };
-    // Ours may be inherited from a program that wanted a yes or no; here an answer is wanted.
+    // We may have inherited it from a program that wanted a yes or no.
     delete environment['SSH_ASKPASS_PROMPT'];
     const child = spawn(program, [message], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -77,6 +77,6 @@ function stop(child: ChildProcess): void {
 
 function cancelled(message: string): TunnelError {
   return new TunnelError('auth-cancelled', message, {
-    hint: 'start it again and answer, or use a key that an agent holds',
+    hint: 'start it again and answer, or use a key from an agent',
   });
 }

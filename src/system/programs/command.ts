@@ -1,4 +1,4 @@
-/** Running one of the system's programs to its end. */
+/** Runs one of the system's programs and waits for its end. */
 import { execFile } from 'node:child_process';
 import { TunnelError } from '../../errors/errors.ts';
 import { elevation } from './privileges.ts';
@@ -9,16 +9,16 @@ const MAX_OUTPUT_BYTES = 64 * 1024;
 const DIRECTORIES = '/usr/sbin:/usr/bin:/sbin:/bin';
 
 export interface CommandResult {
-  /** null: it could not be started, was killed, or took too long. */
+  /** null: the program could not be started, was killed, or took too long. */
   readonly status: number | null;
   readonly stdout: string;
-  /** What it complained about, in one line. */
+  /** The last line of its error output. */
   readonly complaint: string;
 }
 
 export type RunCommand = (program: string, args: readonly string[]) => Promise<CommandResult>;
 
-/** Never rejects: what went wrong is in the result. */
+/** Never rejects: the result has the error. */
 export const runCommand: RunCommand = (program, args) => runWith(program, args, process.env);
 
 function runWith(
@@ -41,8 +41,8 @@ function runWith(
 }
 
 /**
- * The same as root, where that takes no question: this process is root, or sudo or doas remembers
- * the password that was given for the helper.
+ * The same as root, if no password has to be asked for: this process is root, or sudo or doas
+ * remembers the password that was given for the helper.
  */
 export const runElevated: RunCommand = async (program, args) => {
   try {

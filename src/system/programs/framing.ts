@@ -1,7 +1,7 @@
 /**
- * The frame of the messages that the program exchanges with its helpers in C
- * (system/helper/protocol.ts, system/launcher/protocol.ts): C structs with fixed offsets, integers
- * in this machine's byte order. Each begins with this header:
+ * The framing of the messages between the program and its C helpers (system/helper/protocol.ts,
+ * system/launcher/protocol.ts): C structs with fixed offsets, integers in this machine's byte
+ * order. Each begins with this header:
  *
  *   0  uint32  magic     which protocol
  *   4  uint16  version
@@ -40,7 +40,7 @@ export class MessageFraming {
     return { bytes, view };
   }
 
-  /** The version in a message's header; undefined when it isn't one. */
+  /** The version in a message's header; undefined if it isn't a message of this protocol. */
   version(bytes: Uint8Array): number | undefined {
     if (bytes.length < HEADER_LAYOUT.size) return undefined;
     const view = viewOf(bytes);
@@ -48,7 +48,7 @@ export class MessageFraming {
     return view.getUint16(HEADER_LAYOUT.version, LITTLE_ENDIAN);
   }
 
-  /** A message of this version whose header tells its length; undefined for anything else. */
+  /** Reads a message of this version with the right length; undefined for anything else. */
   read(bytes: Uint8Array): { readonly type: number; readonly view: DataView } | undefined {
     if (this.version(bytes) !== this.#version) return undefined;
     const view = viewOf(bytes);

@@ -1,7 +1,7 @@
 /**
- * Which file the helper is run from. A rule of sudo's or doas's for a file that the user can
- * replace would be a rule for everything; so a copy that only root can replace is preferred to the
- * one that was built beside this program.
+ * Chooses the helper's file. If sudo or doas permitted a file that the user can replace, it would
+ * permit everything. So a copy that only root can replace is preferred to the one that was built
+ * with this program.
  */
 import { lstatSync, realpathSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
@@ -9,7 +9,7 @@ import { HELPER_PATH } from '../../native/addon.ts';
 import { shellPath } from '../../net/notation.ts';
 import type { Observer } from '../../observe/observer.ts';
 
-/** Where an administrator puts it, then where a package does. */
+/** Where an administrator installs it, then where a package does. */
 export const INSTALLED_HELPERS = [
   '/usr/local/libexec/tunnel-helper',
   '/usr/libexec/tunnel-helper',
@@ -20,7 +20,7 @@ export function helperPath(observer: Observer): string {
   return installedPath(INSTALLED_HELPERS, observer) ?? HELPER_PATH;
 }
 
-/** The first of `candidates` that is there and that only root can replace, as its real path. */
+/** The first of `candidates` that exists and that only root can replace, as its real path. */
 export function installedPath(
   candidates: readonly string[],
   observer: Observer,
@@ -30,14 +30,14 @@ export function installedPath(
     if (path === undefined) continue;
     const weak = replaceableAt(path);
     if (weak === undefined) return path;
-    observer.log('warning', `${candidate} is not used: others than root can replace ${weak}`);
+    observer.log('warning', `${candidate} is not used: users other than root can replace ${weak}`);
   }
   return undefined;
 }
 
 /**
- * The part of the absolute path `path`, which has no symbolic links, that somebody other than root
- * can replace: the file or a directory above it. Undefined if there is none.
+ * The file or a directory above it that somebody other than root can replace; undefined if there is
+ * none. `path` is absolute, without symbolic links.
  */
 export function replaceableAt(path: string): string | undefined {
   for (let at = path, file = true; ; at = dirname(at), file = false) {
@@ -57,7 +57,7 @@ function onlyRoots(status: Stats): boolean {
   return status.uid === 0 && (status.mode & 0o022) === 0;
 }
 
-/** How an administrator makes such a copy of `built`. */
+/** The command with which an administrator makes such a copy of `built`. */
 export function installCommand(built: string, to: string = INSTALLED_HELPERS[0]): string {
   return `install -D -o root -g root -m 755 ${shellPath(built)} ${shellPath(to)}`;
 }
@@ -66,7 +66,7 @@ function realPath(path: string): string | undefined {
   try {
     return realpathSync(path);
   } catch {
-    // Not installed there, or not to be reached by this user.
+    // Not installed there, or this user can't reach it.
     return undefined;
   }
 }

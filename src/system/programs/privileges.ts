@@ -1,5 +1,5 @@
 /**
- * How the helper becomes root: directly when this process is root, else through sudo, else through
+ * How the helper becomes root: directly if this process is root, else through sudo, else through
  * doas.
  */
 import { isAbsolute } from 'node:path';
@@ -17,8 +17,8 @@ export interface Elevation {
 }
 
 /**
- * What tells the helper whose it is. Left over from a shell that was itself started that way, it
- * would tell the wrong one.
+ * They tell the helper who its user is. Ones that are left over from an outer sudo or doas would
+ * name the wrong user.
  */
 const CALLER_VARIABLES = [
   'SUDO_UID',
@@ -29,8 +29,8 @@ const CALLER_VARIABLES = [
 ] as const;
 
 /**
- * How to run `program` with `args` as root here. Throws TunnelError `capture-privileges` when there
- * is no way.
+ * How to run `program` with `args` as root here. Throws TunnelError `capture-privileges` if nothing
+ * can.
  */
 export function elevation(program: string, args: readonly string[]): Elevation {
   if (process.geteuid?.() === 0) {
@@ -39,12 +39,12 @@ export function elevation(program: string, args: readonly string[]): Elevation {
   const interactive = hasTerminal();
   const env = { ...process.env };
   for (const name of CALLER_VARIABLES) delete env[name];
-  // Nothing of the working directory's is to be run with a password.
+  // A program from the working directory must not get the password.
   const directories = pathDirectories().filter(isAbsolute);
   for (const via of ['sudo', 'doas'] as const) {
     const command = findProgram(via, directories);
     if (command === undefined) continue;
-    // Both ask at the terminal, not on stdin, and both know -n.
+    // Both ask on the terminal, not on stdin, and both know -n.
     return {
       via,
       interactive,

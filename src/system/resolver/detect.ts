@@ -1,6 +1,6 @@
 /**
- * How names are resolved on this machine, and what has to be done so that queries come to the
- * tunnel. Pure: facts in, plan out.
+ * Finds out how names are resolved on this machine, and what must be changed so that queries come
+ * to the tunnel. Pure: facts in, plan out.
  *
  *   programs ask                                  so that queries come here
  *   ────────────────────────────────────────────  ────────────────────────────────────────────
@@ -12,31 +12,30 @@
  *   another resolver on this machine (127.0.0.1:  resolv.conf is rewritten (file.ts), the last
  *   dnsmasq, unbound), or a link-local address    resort
  *
- * What counts is what resolv.conf says, not who wrote it: a header that names systemd-resolved is
- * no sign that it is asked, and a file of NetworkManager's may name the stub.
+ * The content of resolv.conf counts, not who wrote it. A header that names systemd-resolved doesn't
+ * mean that programs ask it, and a file from NetworkManager may name the stub.
  *
- * Several can apply at a time: nss-resolve beside a resolv.conf with the network's resolvers means
- * both settings and routes.
+ * Several can apply at once: nss-resolve together with a resolv.conf that names the network's
+ * resolvers needs both settings and routes.
  */
 import { canonicalAddress, isAddress } from '../../net/address.ts';
 import { hostPrefix, prefixContains } from '../../net/prefix.ts';
 import { OWN_RANGES, specialRangeOf } from '../../net/special.ts';
 import { DEFAULT_RESOLVER, parseResolvConf } from './resolvconf.ts';
 
-/** systemd-resolved(8): the stub, and the one without its own processing. */
+/** systemd-resolved(8): the stub, and the stub in proxy mode. */
 const STUBS: ReadonlySet<string> = new Set(['127.0.0.53', '127.0.0.54']);
-/**
- * As many as the resolver library would ask: more only lengthen the time until a failure is told.
- */
+/** As many as the resolver library would ask. More would only make failures take longer. */
 const MAX_UPLINKS = 3;
 
 export interface ResolverFacts {
-  /** The text of /etc/resolv.conf, undefined: there is none. */
+  /** The text of /etc/resolv.conf; undefined: there is no such file. */
   readonly resolvConf: string | undefined;
   /** systemd-resolved is running. */
   readonly resolved: boolean;
   /**
-   * What systemd-resolved writes about the servers that it asks (/run/systemd/resolve/resolv.conf).
+   * The file in which systemd-resolved lists the servers that it asks
+   * (/run/systemd/resolve/resolv.conf).
    */
   readonly resolvedUplinks: string | undefined;
   /** The text of /etc/nsswitch.conf. */
@@ -45,19 +44,17 @@ export interface ResolverFacts {
 
 export type ResolverStep =
   | { readonly kind: 'resolved' }
-  /**
-   * Canonical addresses to be routed into the TUN, where the tunnel's server answers at port 53.
-   */
+  /** Canonical addresses to route into the TUN, where the tunnel's server answers on port 53. */
   | { readonly kind: 'routes'; readonly addresses: readonly string[] }
   /** `why` completes "resolv.conf has to be rewritten, because ..." */
   | { readonly kind: 'file'; readonly why: string };
 
 export interface ResolverPlan {
-  /** What programs ask, canonical. */
+  /** The resolvers that programs ask, canonical. */
   readonly resolvers: readonly string[];
   /**
-   * What answers in the end, canonical: to be asked for names that aren't the tunnel's. Behind the
-   * stub, its servers.
+   * The resolvers to ask for names that aren't the tunnel's, canonical. If programs ask the stub,
+   * these are its servers.
    */
   readonly uplinks: readonly string[];
   readonly steps: readonly ResolverStep[];
@@ -84,8 +81,8 @@ export function planResolver(facts: ResolverFacts): ResolverPlan {
 }
 
 /**
- * The servers that systemd-resolved asks. It lists those of every link, and a tunnel's device may
- * come first.
+ * The servers that systemd-resolved asks. It lists those of every link; those of a tunnel's device
+ * may come first.
  */
 function uplinksOf(text: string): string[] {
   return nameservers(text, Number.POSITIVE_INFINITY)
@@ -93,12 +90,15 @@ function uplinksOf(text: string): string[] {
     .slice(0, MAX_UPLINKS);
 }
 
-/** The DNS server of a tunnel, whose device has settings in systemd-resolved. */
+/**
+ * Whether it is a tunnel's DNS server, which systemd-resolved asks because of the device's
+ * settings.
+ */
 function isOwn(address: string): boolean {
   return OWN_RANGES.some((range) => prefixContains(range, hostPrefix(address)));
 }
 
-/** The addresses that are named, canonical, each once. `zoned`: one with a zone. */
+/** The addresses that the file names, canonical, each once. `zoned`: the first with a zone. */
 function nameservers(
   text: string,
   most?: number,
@@ -116,8 +116,8 @@ function canBeRouted(address: string): boolean {
 }
 
 /**
- * `hosts: files resolve [!UNAVAIL=return] dns`: programs then ask systemd-resolved without reading
- * resolv.conf.
+ * `hosts: files resolve [!UNAVAIL=return] dns`: with this, programs ask systemd-resolved without
+ * reading resolv.conf.
  */
 function usesNssResolve(nsswitch: string): boolean {
   const [, sources = ''] = /^[ \t]*hosts:([^#\n]*)/m.exec(nsswitch) ?? [];

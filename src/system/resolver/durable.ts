@@ -1,4 +1,4 @@
-/** Files that are on the disk, whole, when the call returns. */
+/** Writes files that are complete and on the disk when the call returns. */
 import {
   closeSync,
   fchmodSync,
@@ -13,13 +13,13 @@ import {
 const CANNOT_SYNC = ['EACCES', 'EINVAL', 'ENOSYS', 'ENOTSUP', 'EROFS'];
 
 export interface DurableOptions {
-  /** Whatever the umask. */
+  /** Not changed by the umask. */
   readonly mode: number;
   readonly owner?: { readonly uid: number; readonly gid: number };
   readonly encoding?: BufferEncoding;
 }
 
-/** Makes a file. Throws what the file system says, also when there is one. */
+/** Makes a new file. Throws the file system's error, EEXIST included. */
 export function writeDurably(
   path: string,
   text: string,
@@ -36,7 +36,7 @@ export function writeDurably(
   }
 }
 
-/** Writes a file that is there, and that nothing can take the place of. */
+/** Overwrites an existing file that can't be replaced. */
 export function overwriteDurably(path: string, text: string, encoding: BufferEncoding): void {
   const fd = openSync(path, 'r+');
   try {
@@ -49,8 +49,8 @@ export function overwriteDurably(path: string, text: string, encoding: BufferEnc
 }
 
 /**
- * Which names there are in a directory, and for what, is on the disk from now on: as far as the
- * file system can do that, and the directory may be read.
+ * Writes a directory's entries to the disk, if the file system can do that and the directory may be
+ * read.
  */
 export function syncDirectory(path: string): void {
   let fd: number | undefined;

@@ -1,4 +1,4 @@
-/** What detect.ts wants to know, read from this machine. */
+/** Reads the facts that detect.ts needs from this machine. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ResolverFacts } from './detect.ts';
@@ -10,7 +10,7 @@ export const RESOLVED_UPLINKS = '/run/systemd/resolve/resolv.conf';
 export function readResolverFacts(root = '/'): ResolverFacts {
   return {
     resolvConf: read(join(root, 'etc/resolv.conf')),
-    // It makes the socket when it starts, and the directory goes with it.
+    // systemd-resolved makes the socket when it starts; the directory is removed when it ends.
     resolved: existsSync(join(root, 'run/systemd/resolve/io.systemd.Resolve')),
     resolvedUplinks: read(join(root, RESOLVED_UPLINKS)),
     nsswitch: read(join(root, 'etc/nsswitch.conf')),
@@ -21,6 +21,6 @@ function read(file: string): string | undefined {
   try {
     return readFileSync(file, 'utf8');
   } catch {
-    return undefined; // as good as absent: nobody else can read it either
+    return undefined; // the same as no file: other programs can't read it either
   }
 }

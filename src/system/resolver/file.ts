@@ -1,15 +1,15 @@
 /**
- * resolv.conf rewritten to name the tunnel's DNS server: the last resort, where programs ask a
- * resolver on this machine itself.
+ * Rewrites resolv.conf to name the tunnel's DNS server. This is the last resort, for machines where
+ * programs ask a resolver on the machine itself.
  *
- *   apply()      journal entry with what was there -> a new file is moved into its place
- *   undo()       what was there is moved back, link or file; but only if the file still is ours
+ *   apply()              writes the old state to the journal, then moves a new file into place
+ *   undo()               moves the old link or file back, but only if the file is still ours
  *   recoverResolvConf()  the same for the entry of a program that died, by `tunnel clean` and at
  *                        the next start
  *
- * One tunnel at a time: two that end in another order than they began would leave one's server
- * behind. Where the file can't be replaced because it is a mount of its own (containers), it is
- * written in place.
+ * Only one tunnel at a time may do this: if two ended in the order in which they started, the first
+ * one's server would be left in the file. A file that can't be replaced because it is a mount (in
+ * containers) is overwritten in place.
  */
 import { lstatSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -22,7 +22,7 @@ import { parseResolvConf, resolvConfText } from './resolvconf.ts';
 
 export const RESOLV_CONF = '/etc/resolv.conf';
 export const RESOLV_CONF_KIND = 'resolv.conf';
-/** Its octets are kept, whatever they are. */
+/** Keeps all octets as they are. */
 const ENCODING = 'latin1';
 const COMMENT =
   '# Written by tunnel while it runs; "tunnel clean" brings back what was here before.';
@@ -34,7 +34,7 @@ type Before =
 interface Entry {
   readonly path: string;
   readonly before: Before;
-  /** What was written: a file with another text isn't ours any more. */
+  /** The text that we wrote. A file with another text is no longer ours. */
   readonly after: string;
 }
 
@@ -64,11 +64,11 @@ export class ResolvConfFile implements HostChange {
       const before = stateOf(path);
       if (before === undefined) throw new Error('there is no such file');
       const text = readFileSync(path, ENCODING);
-      // Entries of programs that died were undone at the start. Two that run could end in the wrong
-      // order.
+      // Entries of programs that died were undone at the start, so another tunnel is running. The
+      // two could end in the wrong order.
       if (text.startsWith(COMMENT)) {
         throw new TunnelError('dns-resolv-conf', `another tunnel has rewritten ${path}`, {
-          hint: 'end it, or use "tunnel exec", which has a resolver of its own; run "sudo tunnel clean" if there is none',
+          hint: 'end it, or use "tunnel exec", which has its own resolver; run "sudo tunnel clean" if no other tunnel runs',
         });
       }
       const after = resolvConfText(servers, parseResolvConf(text).lines, COMMENT);
@@ -82,22 +82,22 @@ export class ResolvConfFile implements HostChange {
     } catch (cause) {
       const left = await this.undo().then(() => undefined, reasonOf);
       if (cause instanceof TunnelError && left === undefined) throw cause;
-      const also = left === undefined ? '' : `; nor can what was done be taken back: ${left}`;
+      const also = left === undefined ? '' : `; and the change can't be undone: ${left}`;
       throw new TunnelError(
         'dns-resolv-conf',
         `${path} can't be rewritten: ${reasonOf(cause)}${also}`,
         {
           hint:
             left === undefined
-              ? 'run tunnel as root, or use "tunnel exec", which has a resolver of its own'
-              : 'look at the file; "sudo tunnel clean" brings back what was there',
+              ? 'run tunnel as root, or use "tunnel exec", which has its own resolver'
+              : 'look at the file; "sudo tunnel clean" restores what was there before',
           cause,
         },
       );
     }
   }
 
-  /** Rejects with what the file system says; then it may be tried again. */
+  /** Rejects with the file system's error; then it may be tried again. */
   async undo(): Promise<void> {
     this.#undo?.();
     this.#undo = undefined;
@@ -105,8 +105,8 @@ export class ResolvConfFile implements HostChange {
 }
 
 /**
- * Undoes what a journal entry tells of. Returns what was done, as a sentence. Throws what the file
- * system says.
+ * Undoes the change in a journal entry. Returns what was done, as a sentence. Throws the file
+ * system's error.
  */
 export function recoverResolvConf(data: unknown): string {
   if (!isEntry(data)) return 'a journal entry about resolv.conf could not be read';
@@ -114,13 +114,13 @@ export function recoverResolvConf(data: unknown): string {
     case 'restored':
       return `${data.path} is as before`;
     case 'changed':
-      return `${data.path} was changed by somebody else meanwhile`;
+      return `${data.path} was changed by somebody else in the meantime`;
     case 'removed':
-      return `${data.path} was removed by somebody else meanwhile`;
+      return `${data.path} was removed by somebody else in the meantime`;
   }
 }
 
-/** Only a file that still is ours is restored. */
+/** Restores the file only if it is still ours. */
 function restore({ path, before, after }: Entry): 'restored' | 'changed' | 'removed' {
   const now = stateOf(path);
   if (now === undefined) return 'removed';
@@ -129,7 +129,7 @@ function restore({ path, before, after }: Entry): 'restored' | 'changed' | 'remo
   return 'restored';
 }
 
-/** undefined: there is no such file. */
+/** undefined: the file doesn't exist. */
 function stateOf(path: string): Before | undefined {
   const status = lstatSync(path, { throwIfNoEntry: false });
   if (status === undefined) return undefined;
@@ -138,18 +138,19 @@ function stateOf(path: string): Before | undefined {
   return { text: readFileSync(path, ENCODING), mode: mode & 0o777, uid, gid };
 }
 
-/** Whoever reads the file meanwhile sees the old one or the new one, nothing between. */
+/** Replaces the file in one step: programs read either the old file or the new one. */
 function replace(path: string, state: Before): void {
-  const beside = `${path}.tunnel-${process.pid}`;
-  rmSync(beside, { force: true });
+  const temporary = `${path}.tunnel-${process.pid}`;
+  rmSync(temporary, { force: true });
   try {
-    if ('link' in state) symlinkSync(state.link, beside);
-    else writeDurably(beside, state.text, { mode: state.mode, owner: state, encoding: ENCODING });
-    renameSync(beside, path);
+    if ('link' in state) symlinkSync(state.link, temporary);
+    else
+      writeDurably(temporary, state.text, { mode: state.mode, owner: state, encoding: ENCODING });
+    renameSync(temporary, path);
     syncDirectory(dirname(path));
   } catch (error) {
-    rmSync(beside, { force: true });
-    // A mount can't be replaced, but a file that is one can be written.
+    rmSync(temporary, { force: true });
+    // A file that is a mount can't be replaced, but it can be overwritten.
     if (!isBusy(error) || 'link' in state) throw error;
     overwriteDurably(path, state.text, ENCODING);
   }

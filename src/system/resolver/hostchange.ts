@@ -1,9 +1,9 @@
-/** A change to this machine that outlives neither the program nor a crash of it. */
+/** A change to this machine that is undone when the program ends, even after a crash. */
 export interface HostChange {
   /** What is changed, for messages: "the resolver settings of tun0 in systemd-resolved". */
   describe(): string;
-  /** Makes the change. Rejects with TunnelError when it can't be made; then nothing is changed. */
+  /** Makes the change. Rejects with TunnelError if that fails; then nothing is changed. */
   apply(): Promise<void>;
-  /** Takes it back. May be called more than once, and before `apply`. */
+  /** Undoes the change. May be called more than once, and before `apply`. */
   undo(): Promise<void>;
 }

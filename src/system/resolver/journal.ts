@@ -1,16 +1,16 @@
 /**
- * The journal: what has to be undone on this machine if the program dies before it can.
+ * The journal of changes to this machine that must be undone if the program dies before it can do
+ * so.
  *
- *   record(entry) -> <directory>/<pid>-<n>.json, on the disk before the change is made
- *   remove()         once it has been undone
- *   abandoned()      entries whose program no longer runs, for `tunnel clean` and for the next
- *                    start
+ *   record()     -> <directory>/<pid>-<n>.json, on the disk before the change is made
+ *   remove()     once the change has been undone
+ *   abandoned()  entries whose program no longer runs, for `tunnel clean` and for the next start
  *
- * An entry is written beside its name, and gets that when it is whole (<pid>-<n>.json.new). What is
- * not whole all the same was cut off by a crash: the change that it is about was never made.
+ * An entry is written as <pid>-<n>.json.new, and renamed when it is complete. An incomplete entry
+ * was cut off by a crash, so its change was never made.
  *
- * A program is known by its process id and its start time, since ids are used again. The directory
- * outlives a reboot, as the changes do. Only what can't hang on the TUN device is written here.
+ * A program is identified by its process id and its start time, since ids are reused. The directory
+ * survives a reboot, as the changes do. Changes that go away with the TUN device need no entry.
  */
 import {
   existsSync,
@@ -28,7 +28,7 @@ import { homeDirectory } from '../home.ts';
 import { processStat } from '../process.ts';
 import { syncDirectory, writeDurably } from './durable.ts';
 
-/** An entry as it was read: whoever wrote it knows what is in it. */
+/** An entry as it was read. The part that wrote it checks `data`. */
 export interface AbandonedEntry {
   readonly kind: string;
   readonly data: unknown;
@@ -37,25 +37,28 @@ export interface AbandonedEntry {
 
 interface Owner {
   readonly pid: number;
-  /** Field 22 of proc_pid_stat(5): clock ticks since boot; with it, the boot's own id. */
+  /** The boot id, and field 22 of proc_pid_stat(5): clock ticks since boot. */
   readonly startTime: string;
 }
 
 /**
- * Where the process that an entry's name tells is running, that may be about to write it; but not
- * for longer than this.
+ * If the process in an unfinished entry's name is running, it may still be writing the entry, but
+ * not for longer than this.
  */
 const UNFINISHED_MS = 60_000;
 const UNFINISHED = '.new';
 
-/** root's is the machine's own: sudo and a root shell may have different home directories. */
+/**
+ * root's directory is the same for the whole machine: sudo and a root shell may have different home
+ * directories.
+ */
 export function journalDirectory(
   env: NodeJS.ProcessEnv = process.env,
   uid = process.geteuid?.(),
 ): string {
   if (uid === 0) return '/var/lib/tunnel/journal';
   const state = env['XDG_STATE_HOME'];
-  // Relative paths don't count (XDG Base Directory Specification).
+  // Relative paths are ignored (XDG Base Directory Specification).
   return join(
     state?.startsWith('/') ? state : join(homeDirectory(), '.local/state'),
     'tunnel/journal',
@@ -71,7 +74,8 @@ export class Journal {
   }
 
   /**
-   * Returns what removes the entry. Throws TunnelError `journal`: then the change must not be made.
+   * Writes an entry and returns the function that removes it. Throws TunnelError `journal`: then
+   * the change must not be made.
    */
   record(kind: string, data: unknown): () => void {
     let file: string;
@@ -89,16 +93,16 @@ export class Journal {
 
   #makeDirectory(): void {
     const first = mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-    if (first === undefined) return; // it was there
+    if (first === undefined) return; // it existed
     for (let made = this.#directory; made.length >= first.length; made = dirname(made))
       syncDirectory(dirname(made));
   }
 
-  /** Returns the file. Under its name it is whole, or isn't there. */
+  /** Returns the file's path. A file of this name is always complete. */
   #write(text: string): string {
     for (;;) {
       const file = join(this.#directory, `${process.pid}-${this.#count++}.json`);
-      // Another program of this process id may have left one, which is not to be lost.
+      // An earlier program with the same process id may have left an entry, which must not be lost.
       if (existsSync(file)) continue;
       const unfinished = `${file}${UNFINISHED}`;
       rmSync(unfinished, { force: true });
@@ -114,10 +118,7 @@ export class Journal {
     }
   }
 
-  /**
-   * Entries of programs that don't run any more. One that can't be read is reported as kind
-   * `unreadable`.
-   */
+  /** Entries of programs that no longer run. One that can't be read has the kind `unreadable`. */
   abandoned(): AbandonedEntry[] {
     let files: string[];
     try {
@@ -144,11 +145,11 @@ function remove(file: string): void {
   syncDirectory(dirname(file));
 }
 
-/** Whether a program is in the middle of writing it. */
+/** Whether a program may still be writing it. */
 function mayBeWritten(file: string, pid: number): boolean {
   if (ownerOf(pid) === undefined) return false;
   const status = lstatSync(file, { throwIfNoEntry: false });
-  // The process may be another one that has the same id.
+  // The process may be another one with the same id.
   return status !== undefined && Math.abs(Date.now() - status.mtimeMs) < UNFINISHED_MS;
 }
 
@@ -165,7 +166,7 @@ function readEntry(file: string): { kind: string; owner: Owner; data: unknown } 
   }
 }
 
-/** undefined: no such process, or one that has ended and that nobody has waited for. */
+/** undefined: no such process, or a zombie. */
 function ownerOf(pid: number): Owner | undefined {
   const stat = processStat(pid);
   if (stat === undefined || /^[ZX]$/.test(stat.state)) return undefined;

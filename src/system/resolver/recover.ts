@@ -1,5 +1,5 @@
 /**
- * Repairs what programs that died have left: run by `tunnel clean`, and at each start before
+ * Undoes what programs that died have left behind. Run by `tunnel clean`, and at each start before
  * anything is changed.
  */
 import { reasonOf } from '../../errors/reason.ts';
@@ -10,7 +10,7 @@ import { Journal } from './journal.ts';
 export interface RecoveryReport {
   /** One sentence each. */
   readonly done: readonly string[];
-  /** What could not be undone; its journal entries stay. */
+  /** What could not be undone. The journal entries stay. */
   readonly failed: readonly string[];
 }
 

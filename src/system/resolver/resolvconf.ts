@@ -2,15 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { canonicalAddress, isAddress } from '../../net/address.ts';
 
-/**
- * The addresses of resolv.conf(5), canonical; none when the file can't be read (then there is no
- * DNS to speak of).
- */
+/** The addresses in resolv.conf(5), canonical; none if the file can't be read. */
 export function configuredResolvers(file = '/etc/resolv.conf'): string[] {
   return parseResolvConf(readText(file)).resolvers.filter(isAddress).map(canonicalAddress);
 }
 
-/** Empty where it can't be read: the resolver library then has its defaults. */
+/** Empty if it can't be read: the resolver library then uses its defaults. */
 function readText(file: string): string {
   try {
     return readFileSync(file, 'latin1');
@@ -19,31 +16,31 @@ function readText(file: string): string {
   }
 }
 
-/** resolv.conf(5): more are not asked. */
+/** resolv.conf(5): the library ignores any more. */
 const MAX_RESOLVERS = 3;
-/** Asked where none is named. */
+/** The library asks it if none is named. */
 export const DEFAULT_RESOLVER = '127.0.0.1';
-/** What is kept of a line; the resolver library reads no more of one either. */
+/** The resolver library reads no more of a line either. */
 const MAX_LINE = 1024;
-/** More lines of options than this are none that a person wrote. */
+/** Nobody writes more lines of options than this. */
 const MAX_OPTION_LINES = 4;
 
 export interface ResolverConfiguration {
-  /** As they are written, in order; an IPv6 address may have a zone. */
+  /** As written, in order. An IPv6 address may have a zone. */
   readonly resolvers: readonly string[];
-  /** The lines about names, not about servers. */
+  /** The `search`, `domain` and `options` lines that apply. */
   readonly lines: readonly string[];
 }
 
-/** What the resolver library makes of the file, or of its defaults without one. */
+/** The configuration that the resolver library uses: from the file, or its defaults without one. */
 export function resolverConfiguration(file = '/etc/resolv.conf'): ResolverConfiguration {
   const { resolvers, lines } = parseResolvConf(readText(file));
   return { resolvers: resolvers.length === 0 ? [DEFAULT_RESOLVER] : resolvers, lines };
 }
 
 /**
- * What the resolver library reads in a resolv.conf(5); of resolvers none, where none is named.
- * `most`: how many resolvers, for files that others read.
+ * What the resolver library reads in a resolv.conf(5), without its default resolver. `most`: how
+ * many resolvers to read.
  */
 export function parseResolvConf(text: string, most = MAX_RESOLVERS): ResolverConfiguration {
   const lines = text.split('\n').map((line) => line.slice(0, MAX_LINE).trimEnd());
@@ -51,19 +48,20 @@ export function parseResolvConf(text: string, most = MAX_RESOLVERS): ResolverCon
     .flatMap((line) => /^nameserver\s+(\S+)/.exec(line)?.[1] ?? [])
     .filter((address) => isAddress(address.replace(/%.*$/, '')))
     .slice(0, most);
-  // Of these the last one holds; options add up.
+  // Only the last of these applies, but options add up.
   const search = lines.filter((line) => /^(search|domain)\s/.test(line)).slice(-1);
   const options = lines.filter((line) => /^options\s/.test(line)).slice(0, MAX_OPTION_LINES);
   return { resolvers, lines: [...search, ...options] };
 }
 
-const OF_EXEC = '# made by "tunnel exec" for this command alone; the file of the host is unchanged';
+const EXEC_COMMENT =
+  '# made by "tunnel exec" for this command alone; the file of the host is unchanged';
 
-/** The text of a resolv.conf that names `resolvers` and searches as the host's does. */
+/** The text of a resolv.conf that names `resolvers` and keeps the search and options `lines`. */
 export function resolvConfText(
   resolvers: readonly string[],
   lines: readonly string[],
-  comment: string = OF_EXEC,
+  comment: string = EXEC_COMMENT,
 ): string {
   return [comment, ...lines, ...resolvers.map((address) => `nameserver ${address}`), ''].join('\n');
 }

@@ -1,23 +1,23 @@
 /**
- * systemd-resolved asks the tunnel's DNS server: per-link settings of the TUN device, which go with
- * the device.
+ * Makes systemd-resolved ask the tunnel's DNS server, with per-link settings of the TUN device.
+ * They go away with the device.
  *
  *   apply()  resolvectl dns, domain, default-route; LLMNR, mDNS, DNSSEC and DNS over TLS off;
  *            caches flushed
  *   watch()  applies them again when systemd-resolved has forgotten them
- *   undo()   resolvectl revert; the device's end does the same
+ *   undo()   resolvectl revert; removing the device does the same
  *
  * A domain `corp.example` becomes the routing domain `~corp.example`: names below it go to this
- * link alone, but it isn't appended to short names. `.` stands for all names; the link then also is
- * a default route for names, so that none goes to other links. DNSSEC is off because a virtual
- * address can't be signed, DNS over TLS because the way to the server never leaves this machine.
+ * link alone, but it isn't appended to short names. `.` stands for all names; the link is then also
+ * a default route for names, so that no query goes to other links. DNSSEC is off because a virtual
+ * address can't be signed, and DNS over TLS because queries to the server never leave this machine.
  *
- * It takes root, or on most desktops the user at the console (polkit). An ordinary user's is tried
- * through sudo first, which mostly remembers the password that was given for the helper a moment
- * ago; then without, where polkit decides. The helper doesn't do it: it runs no programs.
+ * It takes root, or on most desktops the user at the console (polkit). For an ordinary user sudo is
+ * tried first, since it usually remembers the password that was just given for the helper; then a
+ * plain call, for which polkit decides. The helper doesn't do it, because it runs no programs.
  *
- * resolvectl is used rather than D-Bus messages of our own: it is part of systemd-resolved, knows
- * its version's interface, and the settings take eight short calls, once.
+ * We use resolvectl rather than our own D-Bus messages: it is part of systemd-resolved and knows
+ * its version's interface, and the settings take only eight short calls.
  */
 import { type FSWatcher, watch } from 'node:fs';
 import { TunnelError } from '../../errors/errors.ts';
@@ -26,9 +26,9 @@ import type { Observer } from '../../observe/observer.ts';
 import { type RunCommand, runCommand, runElevated } from '../programs/command.ts';
 import type { HostChange } from './hostchange.ts';
 
-/** It writes its files here when it starts and whenever settings change. */
+/** systemd-resolved writes its files here when it starts and whenever settings change. */
 const STATE_DIRECTORY = '/run/systemd/resolve';
-/** systemd-resolved is given time to finish starting; several writes become one check. */
+/** Gives systemd-resolved time to finish starting, and turns several writes into one check. */
 const SETTLE_MS = 500;
 
 export interface ResolvedLinkOptions {
@@ -47,7 +47,7 @@ export class ResolvedLink implements HostChange {
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
   #applied = false;
-  /** What is being set: undo() waits for it, so that nothing is set after the revert. */
+  /** The settings under way. undo() waits for them, so that nothing is set after the revert. */
   #setting: Promise<void> = Promise.resolve();
   #checking: Promise<void> = Promise.resolve();
 
@@ -71,10 +71,7 @@ export class ResolvedLink implements HostChange {
     }
   }
 
-  /**
-   * From now on the settings are checked whenever systemd-resolved has started or changed
-   * something.
-   */
+  /** From now on checks the settings whenever systemd-resolved starts or changes something. */
   watch(directory: string = STATE_DIRECTORY): void {
     const { observer } = this.#options;
     try {
@@ -90,7 +87,7 @@ export class ResolvedLink implements HostChange {
     }
   }
 
-  /** What is being set meanwhile ends first. Never rejects. */
+  /** Waits for settings under way, then reverts them. Never rejects. */
   async undo(): Promise<void> {
     this.#watcher?.close();
     clearTimeout(this.#timer);
@@ -99,12 +96,12 @@ export class ResolvedLink implements HostChange {
     const { device, observer } = this.#options;
     await this.#checking;
     await this.#setting.catch(() => {
-      // apply() or the check has said so.
+      // apply() or the check has reported it.
     });
     try {
       await this.#resolvectl('revert', device);
     } catch (error) {
-      // Mostly the device has gone, and the settings with it.
+      // Usually the device has gone, and the settings with it.
       observer.log('debug', reasonOf(error));
     }
   }
@@ -113,15 +110,12 @@ export class ResolvedLink implements HostChange {
   async #check(): Promise<void> {
     const { device, servers, observer, run = runCommand } = this.#options;
     const { status, stdout } = await run('resolvectl', ['dns', device]);
-    // Where it isn't there yet, another event comes when it is.
+    // If systemd-resolved isn't ready yet, another event comes when it is.
     if (!this.#applied || status !== 0) return;
     if (servers.every((server) => stdout.split(/\s+/).includes(server))) return;
     observer.count('tunnel_dns_settings_restored_total');
-    observer.log(
-      'notice',
-      `systemd-resolved has forgotten ${this.describe()}: they are made again`,
-    );
-    // What fails is tried again after the next event: it may still be starting.
+    observer.log('notice', `systemd-resolved has lost ${this.describe()}: setting them again`);
+    // If this fails, the next event tries again: systemd-resolved may still be starting.
     this.#setting = this.#settings();
     await this.#setting.catch((error: unknown) => {
       observer.log('warning', reasonOf(error));
@@ -136,8 +130,7 @@ export class ResolvedLink implements HostChange {
       ['dnssec', device, 'no'],
       ['dnsovertls', device, 'no'],
       ['default-route', device, domains.includes('.') ? 'yes' : 'no'],
-      // Domains before servers: a link with servers and without domains would be asked for
-      // everything.
+      // Domains before servers: a link with servers but no domains would get all queries.
       ['domain', device, ...domains.map((name) => `~${name}`)],
       ['dns', device, ...servers],
       ['flush-caches'],
@@ -155,8 +148,8 @@ export class ResolvedLink implements HostChange {
     if (result.status === 0) return;
     throw new TunnelError(
       'dns-resolved',
-      `systemd-resolved did not take ${this.describe()}: resolvectl ${args[0]}: ${result.complaint}`,
-      { hint: 'run tunnel as root, or use "tunnel exec", which has a resolver of its own' },
+      `systemd-resolved did not accept ${this.describe()}: resolvectl ${args[0]}: ${result.complaint}`,
+      { hint: 'run tunnel as root, or use "tunnel exec", which has its own resolver' },
     );
   }
 }

@@ -1,20 +1,19 @@
 /**
- * Tells when this machine's resolvers become others: a laptop that joins another network gets them,
- * by a file that is written, moved into place, or linked to: resolv.conf, or the list of
- * systemd-resolved. Directories are watched, because a file that is replaced takes its own watch
- * along.
+ * Reports when this machine's resolvers change, as when a laptop joins another network. Then
+ * resolv.conf or the list of systemd-resolved is written, replaced, or linked elsewhere. The
+ * directories are watched, because a watch on a file stays with the old file when it is replaced.
  */
 import { type FSWatcher, realpathSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import type { Observer } from '../../observe/observer.ts';
 import { RESOLV_CONF } from './file.ts';
 
-/** Whoever writes it may write several times; then once is enough to look. */
+/** Several writes in a row become one change. */
 const SETTLE_MS = 50;
 
 /**
- * Calls `changed` until the result is called. Where it can't be watched, that is logged, and no
- * more.
+ * Calls `changed` for each change until the function that it returns is called. If a file can't be
+ * watched, that is only logged.
  */
 export function watchResolvers(
   changed: () => void,
@@ -35,7 +34,7 @@ export function watchResolvers(
           if (name !== null && name !== basename(file)) return;
           clearTimeout(timer);
           timer = setTimeout(() => {
-            start(); // a link may lead elsewhere now
+            start(); // a link may now lead elsewhere
             changed();
           }, SETTLE_MS).unref();
         });
@@ -53,7 +52,7 @@ export function watchResolvers(
   };
 }
 
-/** Where a link leads; the path itself where there is none, or nothing at its end. */
+/** The file that a link leads to; the path itself if it isn't a link or leads to no file. */
 function resolved(path: string): string {
   try {
     return realpathSync(path);

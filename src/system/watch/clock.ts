@@ -1,24 +1,24 @@
 /**
- * Tells when time was lost: the machine was suspended, the process or its virtual machine stopped,
- * or the wall clock set. Linux stops the monotonic clock, on which timers run, while it is
- * suspended; the wall clock goes on. So after each tick the two are compared with each other, and
- * the monotonic one with what the tick should have taken.
+ * Reports lost time: the machine was suspended, the process or its virtual machine was stopped, or
+ * the wall clock was set. While suspended, Linux stops the monotonic clock (which timers use), but
+ * the wall clock goes on. So each tick compares the two clocks with each other, and the monotonic
+ * clock with the time that a tick should take.
  */
 
 /** Short, so that a link that died in the meantime is noticed soon after the machine wakes up. */
 const TICK_MS = 2_000;
-/** Less than this is a busy machine or a clock that is being adjusted. */
+/** Smaller jumps come from a busy machine or a clock that is being adjusted. */
 const JUMP_MS = 4_000;
 
 export interface ClockwatchOptions {
   readonly jumped: () => void;
-  /** Milliseconds that don't advance while the machine sleeps; default: performance.now(). */
+  /** A clock in milliseconds that stops while the machine sleeps. Default: performance.now(). */
   readonly monotonic?: () => number;
-  /** Milliseconds that do; default: Date.now(). */
+  /** A clock in milliseconds that doesn't. Default: Date.now(). */
   readonly wall?: () => number;
 }
 
-/** Returns what ends the watch. */
+/** Returns the function that ends the watch. */
 export function watchClock(options: ClockwatchOptions): () => void {
   const { jumped, monotonic = () => performance.now(), wall = () => Date.now() } = options;
   let before = { monotonic: monotonic(), wall: wall() };

@@ -1,6 +1,6 @@
 /**
- * Tells when this machine's network has changed: a device came up or went, an address or a route
- * changed (rtnetlink).
+ * Reports changes of this machine's network: devices that come up or go, addresses, and routes
+ * (rtnetlink).
  */
 
 import { reasonOf } from '../../errors/reason.ts';
@@ -8,32 +8,33 @@ import { addon, type NetwatchHandle } from '../../native/addon.ts';
 import type { Observer } from '../../observe/observer.ts';
 
 export interface NetwatchOptions {
-  /** Its changes, and those of routes through it, are not told: the tunnel's own device. */
+  /** The tunnel's own device. Its changes, and those of routes through it, are ignored. */
   readonly ignoredDevice: string;
   /**
-   * Called once for changes that come together, a quarter of a second to a second after the first.
+   * Called once for changes that come together, between a quarter of a second and a second after
+   * the first.
    */
   readonly changed: () => void;
   readonly observer: Observer;
 }
 
 /**
- * Returns what ends the watch; it may be called more than once. Where the kernel can't be listened
- * to, that is logged, and `changed` is never called: what depends on it must be slower without it,
- * not wrong.
+ * Returns the function that ends the watch; it may be called more than once. If the kernel doesn't
+ * report changes, that is logged and `changed` is never called. Without it callers must still work,
+ * only more slowly.
  */
 export function watchNetwork({ ignoredDevice, changed, observer }: NetwatchOptions): () => void {
   const native = addon();
-  const deaf = (why: string) =>
-    observer.log('info', `changes of the network can't be seen: ${why}`);
+  const logFailure = (why: string) =>
+    observer.log('info', `network changes can't be watched: ${why}`);
   let watch: NetwatchHandle;
   try {
     watch = native.netwatchStart(ignoredDevice, (errno) => {
       if (errno === 0) changed();
-      else deaf(`errno ${errno}`);
+      else logFailure(`errno ${errno}`);
     });
   } catch (error) {
-    deaf(reasonOf(error));
+    logFailure(reasonOf(error));
     return () => {};
   }
   return () => native.netwatchStop(watch);

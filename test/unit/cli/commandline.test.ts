@@ -82,19 +82,19 @@ describe('tunnel, used wrongly', () => {
     ],
     [['-v', 'proxy', ...R], /command "proxy" comes before its options/, /tunnel proxy -r/],
     [[...R, 'exec', 'curl'], /command "exec" comes before its options/, /tunnel exec -r/],
-    [['exce', ...R, '--', 'true'], /there is no command "exce"/, /exec, .*behind the options/],
+    [['exce', ...R, '--', 'true'], /there is no command "exce"/, /exec, .*after the options/],
     [['status'], /there is no command "status"/, /connect, /],
     [['help', 'status'], /there is no command "status"/, /the commands are connect, /],
     [[...R, '--dns=yes', '10/8'], /unknown option '--dns=yes'/, /--dns takes no value$/],
     [[...R, '10/8', '--', '-x'], /target: "-x" begins with a dash/, /options come before "--"/],
     [
       [...R, '10/8', '--', 'terraform', 'apply'],
-      /"terraform" stands where "tunnel exec"/,
+      /"terraform" is in the place of the command of "tunnel exec"/,
       /tunnel exec -r/,
     ],
-    [['proxy', ...R, '--', 'curl', 'http://10.0.0.1/'], /"curl" stands where/, /tunnel exec -r/],
+    [['proxy', ...R, '--', 'curl', 'http://10.0.0.1/'], /"curl" is in the place/, /tunnel exec -r/],
     [['-r', 'user:secret@host', '10/8'], /what may be a password in it/, /leave the password out/],
-    [[...R, '--domain', 'corp.example', '10/8'], /--domain names are asked of/, /--dns-server/],
+    [[...R, '--domain', 'corp.example', '10/8'], /--domain needs a resolver/, /--dns-server/],
     [
       [...R, '--dns-server', 'resolver', '10/8'],
       /--dns-server: "resolver" is not an address/,
@@ -147,7 +147,7 @@ describe('tunnel, used wrongly', () => {
     [['proxy', ...R, '--only-targets'], /no target/],
     [
       ['proxy', ...R, '--listen', '0.0.0.0:1080'],
-      /0\.0\.0\.0 is no loopback address/,
+      /0\.0\.0\.0 is not a loopback address/,
       /--proxy-auth/,
     ],
     [

@@ -118,7 +118,7 @@ describe('expandArguments', () => {
     assert.throws(() => expandArguments(['@']), usage(/argument: "@" is not followed by the name/));
     assert.throws(() => expandArguments([`@${directory}`]), usage(/it is a directory/));
     const binary = file('binary', Uint8Array.of(0xff, 0xfe, 0x0a));
-    assert.throws(() => expandArguments([`@${binary}`]), usage(/is not a text in UTF-8/));
+    assert.throws(() => expandArguments([`@${binary}`]), usage(/is not text in UTF-8/));
   });
 
   it('ends a file that names itself, also one that doubles each time', () => {

@@ -225,7 +225,7 @@ describe('buildConfiguration', () => {
       [],
       /standard input .* more than once/,
     ],
-    ['stdin for --allow, too', { targetsFrom: ['-'], allow: '-' }, [], /by -s, -X and --allow, it/],
+    ['stdin for --allow, too', { targetsFrom: ['-'], allow: '-' }, [], /by -s, -X and --allow; it/],
     [
       'a list without a file',
       { dryRunTo: '' },
@@ -244,7 +244,7 @@ describe('buildConfiguration', () => {
       'too many hops',
       { jump: 'abcdefghi'.split('').join(',') },
       ['10/8'],
-      /^-J: 9 hosts one behind the other/,
+      /^-J: a chain of 9 hosts is too long/,
     ],
     ['empty -F', { sshConfig: '' }, ['10/8'], /^-F: the name of the configuration file is empty/],
     ['NUL in -F', { sshConfig: 'a\0' }, ['10/8'], /^-F: .* NUL/],

@@ -64,7 +64,7 @@ describe('readProxyOptions', () => {
 
   it('wants users named, or a word, where other machines can connect', () => {
     for (const text of ['*:1080', '0.0.0.0:0', '[::]:1080', '192.0.2.1:1080', '[2001:db8::1]:1']) {
-      assert.throws(() => listens({ listen: [text] }), /is no loopback address/, text);
+      assert.throws(() => listens({ listen: [text] }), /is not a loopback address/, text);
       assert.equal(
         readProxyOptions({ listen: [text], allowRemoteClients: true }, 'proxy')?.remoteClients,
         true,

@@ -53,7 +53,7 @@ describe('parseTarget', () => {
     const { target, notes } = parseTarget('2001:db8::1:443', TARGET);
     assert.equal(prefixNotation(target.prefix), '2001:db8::1:443/128');
     assert.deepEqual(notes, [
-      '2001:db8::1:443 is read as an address without port; if port 443 is meant, write [2001:db8::1]:443',
+      '2001:db8::1:443 is read as an address without a port; if you mean port 443, write [2001:db8::1]:443',
     ]);
     for (const unsuspicious of [
       '2001:db8::443',
@@ -112,7 +112,7 @@ describe('parseTarget', () => {
     ['[2001:db8::1', /a "\[" without "\]"/],
     ['2001:db8::1]:443', /a "\]" without "\["/],
     ['[2001:db8::1]443', /has "443" after the "\]"/],
-    ['[10.0.0.1]:443', /brackets around something that is no IPv6 address/],
+    ['[10.0.0.1]:443', /brackets around something that is not an IPv6 address/],
     ['[2001:db8::/32]/32', /more than one "\/"/],
     // The port makes nine groups, or a group that is no hexadecimal number.
     ['2001:db8:1:2:3:4:5:6:443', /9 groups/, /write \[2001:db8:1:2:3:4:5:6\]:443/],
@@ -120,7 +120,7 @@ describe('parseTarget', () => {
     ['2001:db8::1:65000', /more than four digits/, /write \[2001:db8::1\]:65000/],
     [
       '127.0.0.1',
-      /127\.0\.0\.1 is a loopback address \(127\.0\.0\.0\/8\), such addresses are never captured/,
+      /127\.0\.0\.1 is a loopback address \(127\.0\.0\.0\/8\), which is never captured/,
     ],
     ['::1', /loopback/],
     ['127/8:80', /loopback/],

@@ -67,7 +67,7 @@ describe('DirectConnector', { timeout: 60_000 }, () => {
     conduit.abort(undefined);
     await assert.rejects(
       connector.connect({ host: '127.0.0.3', port }),
-      refusedWith('no-network', /no route beside the tunnel/),
+      refusedWith('no-network', /no route except the tunnel/),
     );
   });
 

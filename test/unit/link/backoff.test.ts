@@ -49,7 +49,7 @@ describe('backoff', () => {
     assert.deepEqual(WAITS.punished, { floor: 15_000, ceiling: 600_000 });
   });
 
-  it('does not grow by attempts that reached nobody, unless it goes on for long', () => {
+  it('does not grow with attempts that reach nobody, unless they go on for long', () => {
     const backoff = new Backoff(() => 1);
     for (let i = 0; i < 100; i++)
       assert.equal(backoff.next('silent', SILENT_EAGER_MS - 1), WAITS.silent.ceiling);
@@ -67,7 +67,7 @@ describe('backoff', () => {
     );
   });
 
-  it('begins anew after a link that lasted, and counts one that did not as a failure', () => {
+  it('starts again after a link that lasted, and counts one that did not as a failure', () => {
     const backoff = new Backoff(() => 1);
     assert.equal(backoff.lost(LASTING_MS - 1), 2_000);
     assert.equal(backoff.lost(LASTING_MS - 1), 4_000);
@@ -78,7 +78,7 @@ describe('backoff', () => {
     assert.equal(backoff.next('ordinary', 0), 2_000);
   });
 
-  it('knows what each error is to the server', () => {
+  it('knows what each error means to the server', () => {
     const table: Partial<Record<ErrorCode, FailureKind | undefined>> = {
       'jumphost-timeout': 'silent',
       'jumphost-unreachable': 'silent',

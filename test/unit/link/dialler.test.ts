@@ -4,7 +4,7 @@ import { withPatience } from '../../../src/link/dialler.ts';
 import { hopsOf } from '../../../src/ssh/hops.ts';
 import { testSettings } from '../../support/settings.ts';
 
-it('patience is for all hops, of which the first is the one that is dialled, and keeps what belongs to a login', () => {
+it('patience applies to all hops, including the first, which is the one dialled, and keeps the authentication settings', () => {
   const hops = ['a', 'b'].map((name) => ({
     ...testSettings({ hostName: name, port: 22 }),
     connectTimeout: 10,

@@ -37,7 +37,7 @@ describe('gatherFacts', () => {
       authentication: authenticationSettings(names.map(path), { identitiesOnly: true }),
     });
 
-  it('types of all keys, also of those that only ssh can use, and of those that a passphrase hides', async () => {
+  it('types of all keys, including those that only ssh can use and those that a passphrase hides', async () => {
     const { identityTypes } = await gatherFacts(
       AUTO,
       settings(['plain', 'sk', 'hidden']),
@@ -46,13 +46,13 @@ describe('gatherFacts', () => {
     assert.deepEqual(identityTypes, ['ssh-ed25519', SK, undefined]);
   });
 
-  it('no types where a key file can not be used, or the transport is not to be chosen', async () => {
+  it('no types if a key file can not be used or the transport is given by name', async () => {
     assert.deepEqual((await gatherFacts(AUTO, settings(['absent']), undefined)).identityTypes, []);
     const asked = { ...AUTO, transport: 'ssh2' } as const;
     assert.deepEqual((await gatherFacts(asked, settings(['sk']), undefined)).identityTypes, []);
   });
 
-  it('a host that only a certificate authority speaks for, be it a hop', async () => {
+  it('a host that only a certificate authority speaks for, also as a hop', async () => {
     const key = readFileSync(path('plain.pub'), 'utf8');
     const authority = `@cert-authority [jump]:2222 ${key}`;
     const known = async (lines: string, alias?: string): Promise<boolean> => {
@@ -82,7 +82,7 @@ describe('gatherFacts', () => {
     assert.equal(await known(''), false);
   });
 
-  it('whether an ssh is given', async () => {
+  it('whether there is an ssh', async () => {
     const given = { ...AUTO, sshCommand: ['/my/ssh'] } as const;
     const facts = await gatherFacts(given, settings([]), 'jumphost-refused');
     assert.ok(facts.opensshInstalled && facts.customCommand);

@@ -47,7 +47,7 @@ function make() {
   return { held, counted, time, ask, askAside };
 }
 
-describe('Opens', () => {
+describe('OpenQueue', () => {
   it(`asks for ${MAX_OPENS} at a time, the others in order`, async () => {
     const { held, ask, counted } = make();
     const results = Array.from({ length: MAX_OPENS + 3 }, (_, i) => ask('192.0.2.1', i));
@@ -69,7 +69,7 @@ describe('Opens', () => {
     assert.equal(held.asked.length, MAX_OPENS + 3);
   });
 
-  it('few by name, fewer by one name; addresses pass them by', async () => {
+  it('opens few by name, fewer by one name, and addresses without waiting behind them', async () => {
     const { held, askAside } = make();
     for (let i = 0; i < MAX_OPENS_OF_A_NAME + 5; i++) askAside('dead.example');
     await turn();
@@ -88,7 +88,7 @@ describe('Opens', () => {
     assert.match(held.asked.at(-1)?.destination.host ?? '', /^n\d+/);
   });
 
-  it('who gives up while waiting leaves, and is not asked for', async () => {
+  it('a caller that gives up while waiting leaves, and its destination is not asked for', async () => {
     const { held, ask, askAside } = make();
     for (let i = 0; i < MAX_OPENS_OF_A_NAME; i++) askAside('dead.example');
     const abort = new AbortController();
@@ -105,7 +105,7 @@ describe('Opens', () => {
     assert.ok((await patient) instanceof StreamConduit);
   });
 
-  it('who gives up on an open that is under way keeps the place until it is answered; what opens then is closed', async () => {
+  it('an open that is given up keeps its place until it is answered; if it opens it is closed', async () => {
     const { held, ask } = make();
     const abort = new AbortController();
     const given = Array.from({ length: MAX_OPENS_OF_A_NAME }, () =>
@@ -142,7 +142,7 @@ describe('Opens', () => {
     assert.equal(counted.get('tunnel_opens_over_limit_total'), 1);
   });
 
-  it('what is prohibited is not asked for again for a while', async () => {
+  it('does not ask again for a prohibited destination for a while', async () => {
     const { held, ask, askAside, time, counted } = make();
     const first = ask('192.0.2.1');
     await turn();
@@ -161,7 +161,7 @@ describe('Opens', () => {
     assert.equal(held.asked.length, 3);
   });
 
-  it('other refusals are not remembered, and not more than a bound of prohibitions', async () => {
+  it('remembers no other refusals, and a limited number of prohibitions', async () => {
     const { held, ask, askAside, counted } = make();
     for (const refusal of ['refused', 'unreachable', 'timeout'] as const) {
       const result = ask('192.0.2.9');

@@ -65,7 +65,7 @@ describe('supervisor', () => {
       await supervisor.close();
     });
 
-    it('are refused then also when there are more of one name than are looked up at a time', async () => {
+    it('are refused in time even when more ask for one name than are looked up at a time', async () => {
       const { supervisor, twin } = supervised([serving(), 'hang']);
       await supervisor.start();
       await pass(5_000);
@@ -112,7 +112,7 @@ describe('supervisor', () => {
       for (const { error } of held) assertRefused(error);
     });
 
-    it('make room when the application gives up', async () => {
+    it('free their place when the application gives up', async () => {
       const { supervisor } = await down();
       for (let others = 1; others < MAX_HELD; others++) void watch(supervisor.connect(API));
       const application = new AbortController();
@@ -144,7 +144,7 @@ describe('supervisor', () => {
     await supervisor.close();
   });
 
-  it('and is refused when the hold is over that began with it', async () => {
+  it('such a connect is refused when its own hold is over', async () => {
     const first = new ProbedTwin();
     first.hang('*');
     const { supervisor } = supervised([first, 'hang']);
@@ -159,7 +159,7 @@ describe('supervisor', () => {
     await supervisor.close();
   });
 
-  it('what the far side says is not tried again', async () => {
+  it('a refusal by the far side is not tried again', async () => {
     const first = new ProbedTwin();
     first.refuse('*', 'unreachable');
     const { supervisor, dials } = supervised([first]);

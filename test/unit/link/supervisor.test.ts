@@ -18,7 +18,7 @@ import {
   inOrder,
   isUp,
   MINUTE,
-  type ProbedTwin,
+  ProbedTwin,
   pass,
   refused,
   serving,
@@ -88,6 +88,24 @@ describe('supervisor', () => {
     await supervisor.close();
   });
 
+  it('is closed only when the links that were lost are', async () => {
+    let closed = () => {};
+    const slow = new ProbedTwin();
+    slow.close = () => new Promise((resolve) => (closed = resolve));
+    const { supervisor } = supervised([slow]);
+    await supervisor.start();
+    slow.lose(broken());
+    await pass(10);
+    let over = false;
+    const end = supervisor.close().then(() => {
+      over = true;
+    });
+    await pass(10);
+    assert.equal(over, false);
+    closed();
+    await end;
+  });
+
   it('backs off, at most one dial at a time, until the jump host is back', async () => {
     const { supervisor, dials, twin, observer } = supervised(
       [serving(), refused(), refused(), refused()],
@@ -132,7 +150,7 @@ describe('supervisor', () => {
     await supervisor.close();
   });
 
-  it('leaves a server alone that is too slow to finish, and gives it all the time that it may have', async () => {
+  it('leaves a slow server alone for a while, then gives it all the time that is allowed', async () => {
     const { supervisor, dials, twin } = supervised(
       [serving(), ...Array.from({ length: 12 }, slow), serving()],
       { random: () => 1 },
@@ -143,12 +161,12 @@ describe('supervisor', () => {
     // In steps of 250 ms, of which each of the waits is a multiple.
     for (let i = 0; i < 24; i++) await pass(5_000);
     const [, first, ...again] = dials;
-    assert.notEqual(first?.request.usual, undefined);
+    assert.notEqual(first?.request.lastDialMs, undefined);
     assert.deepEqual(
       again.slice(0, 6).map(({ at }) => at - (first?.at ?? 0)),
       [2_000, 6_000, 14_000, 30_000, 60_000, 90_000],
     );
-    assert.ok(again.every(({ request }) => request.usual === undefined));
+    assert.ok(again.every(({ request }) => request.lastDialMs === undefined));
     await supervisor.close();
   });
 
@@ -185,7 +203,7 @@ describe('supervisor', () => {
     });
   }
 
-  it('a refused login is tried less than three times in ten minutes, also when events come, then it is the end', async () => {
+  it('a refused login is tried less than three times in ten minutes, whatever events come, and then no more', async () => {
     for (const random of [() => 0, () => 1]) {
       const { supervisor, dials, twin, observer } = supervised(
         [serving(), denied(), denied(), denied(), denied(), denied()],
@@ -234,7 +252,7 @@ describe('supervisor', () => {
   });
 
   describe('a link that the server closes in order', () => {
-    it('while nobody uses it, is dialled when it is needed', async () => {
+    it('while nobody uses it, is dialled again when it is needed', async () => {
       const { supervisor, dials, twin, observer } = supervised();
       await supervisor.start();
       (await supervisor.connect(API)).abort(undefined);
@@ -250,7 +268,7 @@ describe('supervisor', () => {
       await supervisor.close();
     });
 
-    it('while a flow is open, is dialled at once', async () => {
+    it('while a flow is open, is dialled again at once', async () => {
       const { supervisor, dials, twin } = supervised();
       await supervisor.start();
       const stream = await connectStream(supervisor, API);
@@ -262,7 +280,7 @@ describe('supervisor', () => {
       await supervisor.close();
     });
 
-    it('is down for good reason when that fails: the connect then waits for no longer than in any outage', async () => {
+    it('is an outage when that dial fails: the connect then waits no longer than in any outage', async () => {
       for (const hold of [0, 2]) {
         const { supervisor, twin, observer } = supervised([serving(), refused(), 'hang'], { hold });
         await supervisor.start();
@@ -279,7 +297,7 @@ describe('supervisor', () => {
       }
     });
 
-    it('is dialled also for a connect that may not wait in an outage', async () => {
+    it('is dialled even for a connect that may not wait in an outage', async () => {
       const { supervisor, twin } = supervised([], { hold: 0 });
       await supervisor.start();
       await pass(MINUTE);
@@ -317,7 +335,7 @@ describe('supervisor', () => {
       await supervisor.close();
     });
 
-    it('a link that does not answer is given up and dialled anew', async () => {
+    it('a link that does not answer is given up and dialled again', async () => {
       const { supervisor, dials, twin, observer } = supervised();
       await supervisor.start();
       const stream = await connectStream(supervisor, API);

@@ -80,7 +80,7 @@ describe('LineWriter', () => {
     writer.write('after it\n');
     assert.equal(
       reader.text,
-      `${LINE.repeat(FITTING)}tunnel: warning: 13 messages were left out: standard error took none for a while\nafter it\n`,
+      `${LINE.repeat(FITTING)}tunnel: warning: 13 messages were left out: standard error was blocked for a while\nafter it\n`,
     );
     assert.equal(writer.dropped, 13);
   });
@@ -124,6 +124,21 @@ describe('LineWriter', () => {
     reader.room = 2;
     writer.flush(1000);
     assert.equal(reader.text, 'a\n');
+  });
+
+  it('goes on when a full disk has space again', async () => {
+    const written: string[] = [];
+    let full = true;
+    const writer = new LineWriter((bytes) => {
+      if (full) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
+      written.push(bytes.toString());
+      return bytes.length;
+    });
+    writer.write('first\n');
+    full = false;
+    writer.flush(1000);
+    writer.write('second\n');
+    assert.deepEqual(written, ['first\n', 'second\n']);
   });
 
   it('stops at an error', () => {

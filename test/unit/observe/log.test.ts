@@ -78,7 +78,7 @@ describe('Log', () => {
     assert.equal(
       logged('info', count),
       'tunnel: tunnel_flows_opened_total 2: connections that the far side accepted\n' +
-        'tunnel: tunnel_tcp_flows_live 3: captured connections that are open now\n',
+        'tunnel: tunnel_tcp_flows_live 3: captured connections that are now open\n',
     );
     assert.equal(logged('notice', count), '');
   });

@@ -188,7 +188,7 @@ describe('denials', () => {
     assert.equal(logged.length, 2);
     pass(1);
     ask('api.example.com', 443);
-    assert.match(logged[2] ?? '', /and 3 times more before/);
+    assert.match(logged[2] ?? '', /and 3 more times before/);
     assert.equal(counters.get('tunnel_allowlist_denied_total'), 6);
   });
 
@@ -227,9 +227,9 @@ describe('a dry run', () => {
     const list = guard.learned() ?? '';
     assert.deepEqual(list.split('\n'), [
       '# what this run has asked for',
-      'api.example.com:443  # denied by the present list',
-      '[2001:db8::1]:443  # denied by the present list',
-      '203.0.113.1:443,8774-8775  # denied by the present list',
+      'api.example.com:443  # denied by the current list',
+      '[2001:db8::1]:443  # denied by the current list',
+      '203.0.113.1:443,8774-8775  # denied by the current list',
       '203.0.113.9:443',
       '203.0.113.10:443',
       '',
@@ -258,7 +258,7 @@ describe('a dry run', () => {
   it('remembers a limited number, and says that there was more', () => {
     const { ask, guard, counters } = guardOf(undefined, true);
     for (let i = 0; i < MAX_LEARNED_DESTINATIONS + 7; i += 1) ask('203.0.113.9', i + 1);
-    assert.match(guard.learned() ?? '', /and 7 connections more/);
+    assert.match(guard.learned() ?? '', /and 7 more connections/);
     assert.equal(counters.get('tunnel_allowlist_unlearned_total'), 7);
     assert.match(guard.learned() ?? '', /203\.0\.113\.9:1-4096/);
   });

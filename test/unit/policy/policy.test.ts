@@ -417,7 +417,7 @@ describe('capturedPrefixes', () => {
   });
 
   const empty: readonly (readonly [Parameters<typeof texts>[0], RegExp])[] = [
-    [{ targets: ['10.0.0.0/8'], exclusions: ['0/0'] }, /the exclusions hold all the targets/],
+    [{ targets: ['10.0.0.0/8'], exclusions: ['0/0'] }, /the exclusions cover all the targets/],
     [
       { targets: ['10.0.0.7'], always: ['10.0.0.7'] },
       /only the jump host's own addresses are left \(10\.0\.0\.7\)/,

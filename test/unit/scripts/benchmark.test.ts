@@ -6,7 +6,7 @@ import {
   type Check,
   isMet,
   judge,
-  judgeWhatIsThere,
+  judgeAvailable,
   type Measurement,
   Recorder,
   type Target,
@@ -160,7 +160,7 @@ describe('judging', () => {
 
   it('judges what the samples allow', () => {
     const other: Check = { ...RATIO, what: 'other', value: (read) => read('down', 'tunnel') };
-    const judged = judgeWhatIsThere([other, RATIO], { up: { tunnel: [1], peer: [1] } });
+    const judged = judgeAvailable([other, RATIO], { up: { tunnel: [1], peer: [1] } });
     assert.deepEqual(
       judged.map(({ what }) => what),
       [RATIO.what],
@@ -171,7 +171,7 @@ describe('judging', () => {
         throw new Error('broken');
       },
     };
-    assert.throws(() => judgeWhatIsThere([broken], {}), /broken/);
+    assert.throws(() => judgeAvailable([broken], {}), /broken/);
   });
 
   it('counts only rounds that all have', () => {

@@ -9,6 +9,7 @@ import { runConnect } from '../../../src/session/connect.ts';
 import { pseudoRandomBytes } from '../../support/bytes.ts';
 import { MemoryMachine, until } from '../../support/memorymachine.ts';
 import { udpFrame } from '../../support/tcpframes.ts';
+import { SeededRandom } from '../../support/tcprandom.ts';
 import { type TwinStream, TwinTransport } from '../../support/twin.ts';
 import { queryBytes } from '../dns/server/support.ts';
 
@@ -55,6 +56,23 @@ describe('connect', { timeout: 20_000 }, () => {
     await stop();
   });
 
+  it('loses no byte where the device loses frames', async () => {
+    const machine = new MemoryMachine();
+    const random = new SeededRandom(7);
+    const [upload, download] = [pseudoRandomBytes(BYTES, 'up'), pseudoRandomBytes(BYTES, 'down')];
+    machine.twin.serve(`${TARGET}:80`, answering(download));
+    const { stop } = await running(machine);
+    machine.tun.loses = () => random.chance(0.1);
+    const done = machine.request(TARGET, 80, upload, download);
+    const over = { yet: false };
+    void done.finally(() => {
+      over.yet = true;
+    });
+    while (!over.yet) await machine.advance(1000);
+    await done;
+    await stop();
+  });
+
   it('refuses what the far side refuses, with a reset or an ICMP error', async () => {
     const machine = new MemoryMachine();
     machine.twin.refuse(`${TARGET}:81`, 'unreachable');
@@ -81,6 +99,29 @@ describe('connect', { timeout: 20_000 }, () => {
     await assert.rejects(open, /^Error: R/);
     await machine.request(TARGET, 80, Buffer.from('hello'), download);
     assert.equal(machine.steps.filter((step) => step === 'dial').length, 2);
+    await stop();
+  });
+
+  it('lets a connect wait for a link for half a minute, and then refuses it', async () => {
+    const machine = new MemoryMachine();
+    const { stop } = await running(machine);
+    const down = new TunnelError('jumphost-unreachable', 'no route');
+    machine.atStep = (step) => (step === 'dial' ? Promise.reject(down) : undefined);
+    machine.twin.lose();
+    await machine.said('link lost');
+    const nothing = Buffer.alloc(0);
+    let outcome: unknown;
+    const connect = machine
+      .request(TARGET, 80, nothing, nothing)
+      .catch((error: Error) => (outcome = error.message));
+    await until(() => machine.counters.get('tunnel_held_total') === 1, 'the connect');
+    await machine.advance(29_000);
+    assert.equal(outcome, undefined);
+    await machine.advance(2_000);
+    await connect;
+    assert.equal(outcome, 'R.');
+    // Meanwhile it was dialled again and again, at growing distances.
+    assert.ok(machine.steps.filter((step) => step === 'dial').length >= 5);
     await stop();
   });
 
@@ -113,6 +154,32 @@ describe('connect', { timeout: 20_000 }, () => {
     const machine = new MemoryMachine();
     const { stop } = await running(machine, ['192.0.2.20/30']);
     assert.deepEqual(machine.routes, ['192.0.2.20/31', '192.0.2.23']);
+    await stop();
+  });
+
+  it('gives an application up that has not answered for five minutes', async () => {
+    const machine = new MemoryMachine();
+    let reset = false;
+    let received = 0;
+    machine.twin.serve(`${TARGET}:80`, (far) => {
+      far.on('error', () => {
+        reset = true;
+      });
+      far.on('data', (chunk: Buffer) => {
+        received += chunk.length;
+      });
+    });
+    const { stop } = await running(machine);
+    const open = machine.request(TARGET, 80, Buffer.from('hello'), Buffer.from('never comes'));
+    open.catch(() => {}); // its answers are lost from here on
+    await until(() => received === 5, 'what the application has sent');
+    await machine.advance(1000);
+    machine.tun.deaf = true;
+    await machine.clock.advance(4 * 60_000);
+    assert.equal(machine.twin.flows, 1);
+    await machine.clock.advance(6 * 60_000);
+    await until(() => machine.twin.flows === 0, 'the end of the flow');
+    assert.ok(reset);
     await stop();
   });
 

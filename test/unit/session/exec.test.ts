@@ -58,6 +58,8 @@ describe('exec', { timeout: 20_000 }, () => {
         ? Promise.reject(new TunnelError('host-key-changed', 'a new key'))
         : undefined;
     machine.twin.lose();
+    // The link hadn't been up for long: it is dialled again only after a wait.
+    await machine.advance(60_000);
     await machine.said('the command goes on');
     machine.exit({ status: 3, signal: null });
     assert.equal(await run, 3);

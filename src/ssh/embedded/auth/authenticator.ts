@@ -1,33 +1,34 @@
 /**
- * Authenticates a user (RFC 4252) in ssh's order. An Authenticator belongs to a jump host and
- * outlives its connections; an Authentication is one attempt at one connection.
+ * Authenticates a user (RFC 4252) in the same order as ssh. An Authenticator belongs to a jump host
+ * and outlives its connections; an Authentication is one attempt on one connection.
  *
  *   Authenticator.load()       finds the identities (files, agent)
- *   Authenticator.begin()      finds them anew for each attempt but the first
- *   Authentication.next()      when ssh2 has the service accepted:
+ *   Authenticator.begin()      finds them again for each attempt after the first
+ *   Authentication.next()      called by ssh2 when the server has accepted the service:
  *
  *     none ──► failure {methods} ──► the first of our methods that the server permits and that
  *                  ▲                        │ has something left: one attempt
  *                  └──────── failure ◄──────┴──► success: ssh2 reports 'ready'
  *
  *   failure with partial success: one more stage (`AuthenticationMethods
- *   publickey,keyboard-interactive`). Keys that were accepted are not offered again, counts of
- *   tries begin anew, and the order is gone through from the start.
+ *   publickey,keyboard-interactive`). Accepted keys are not offered again, tries are counted from
+ *   zero, and the methods are tried in order from the start.
  *
- *   nothing left: TunnelError auth-failed. That code means that the server has judged: who repeats
- *   it unchanged is refused again, and penalised for it.
+ *   nothing left: TunnelError auth-failed. That code means that the server has decided: the same
+ *   login would be refused again, and penalised.
  *
- * | file               | subject                                             |
- * |--------------------|-----------------------------------------------------|
- * | userauth.ts        | requests and answers on the wire                    |
- * | publickey.ts | keys of files and of the agent                      |
- * | questions.ts | keyboard-interactive and password                   |
- * | keyring.ts         | unlocked keys, which a reconnect needs without asking |
- * | report.ts      | what was tried, in words                            |
+ * | file         | subject                                               |
+ * |--------------|-------------------------------------------------------|
+ * | userauth.ts  | requests and answers on the wire                      |
+ * | method.ts    | what all methods share                                |
+ * | publickey.ts | keys of files and of the agent                        |
+ * | questions.ts | keyboard-interactive and password                     |
+ * | keyring.ts   | unlocked keys, so that a reconnect asks nobody        |
+ * | report.ts    | what was tried, in words                              |
  *
- * What is kept between connections: unlocked keys, and which keys were accepted last, to be offered
- * first: so a reconnect makes no refused offer. Passwords and answers are not kept, so a server
- * that wants them is asked for with the person there.
+ * Kept between connections: the unlocked keys, and which keys were accepted last. Those are offered
+ * first, so that no offer of a reconnect is refused. Passwords and answers are not kept, so a
+ * server that wants them can be reached again only while a person is there to answer.
  */
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
@@ -48,7 +49,7 @@ export interface AuthenticatorOptions {
   readonly settings: AuthenticationSettings;
   readonly prompter: Prompter;
   readonly observer: Observer;
-  /** Shared by the hops of a chain, so that one passphrase does for all of them. */
+  /** Shared by the hops of a chain, so that each passphrase is asked for only once. */
   readonly keyring?: Keyring;
   /** Where the default identities are. */
   readonly home?: string;
@@ -56,20 +57,23 @@ export interface AuthenticatorOptions {
 
 export interface AttemptOptions {
   readonly user: string;
-  /** As the user knows the jump host: questions name it. */
+  /** The user's own name for the jump host; it is shown in questions. */
   readonly host: string;
   /** Aborted when the attempt is over, so that no question stays on the screen. */
   readonly signal: AbortSignal;
-  /** Called around each question: the time a person takes doesn't count. */
+  /**
+   * Called before (true) and after (false) each question: the time that a person takes doesn't
+   * count.
+   */
   readonly onPrompt: (waiting: boolean) => void;
 }
 
 export class Authenticator {
   readonly #options: AuthenticatorOptions;
   readonly #keyring: Keyring;
-  /** Those that `load` has found, for the first attempt. */
+  /** The identities that `load` found, for the first attempt. */
   #identities: readonly Identity[] | undefined;
-  /** Which keys were accepted last, as describeKey has them. */
+  /** The keys that were accepted last, in the form of describeKey. */
   #accepted: readonly string[] = [];
 
   private constructor(options: AuthenticatorOptions, identities: readonly Identity[]) {
@@ -79,18 +83,18 @@ export class Authenticator {
   }
 
   /**
-   * Looks for the identities at once, so that what is wrong with a key file is said before anything
-   * is dialled: throws TunnelError `auth-identity-unreadable` or `auth-identity-permissions` for
-   * one that was named explicitly.
+   * Looks for the identities at once, so that an error in a key file is reported before anything is
+   * dialled. Throws TunnelError `auth-identity-unreadable` or `auth-identity-permissions` for a key
+   * file that was named explicitly.
    */
   static async load(options: AuthenticatorOptions): Promise<Authenticator> {
     return new Authenticator(options, await findIdentities(options, options.observer));
   }
 
-  /** One attempt. Throws as `load` does when a key file has changed since. */
+  /** Begins one attempt. Throws as `load` does, if a key file has changed since. */
   async begin(attempt: AttemptOptions): Promise<Authentication> {
     const { settings, prompter, observer } = this.#options;
-    // What is left out with a warning is said once, not at each reconnect.
+    // Warnings about unusable keys are logged once, not at each reconnect.
     const identities = this.#identities ?? (await findIdentities(this.#options, silentObserver));
     this.#identities = undefined;
     return new Authentication({
@@ -128,7 +132,7 @@ interface AuthenticationOptions extends AttemptOptions {
   readonly observer: Observer;
   readonly keyring: Keyring;
   readonly identities: readonly Identity[];
-  /** Gets the keys that were used, as describeKey has them. */
+  /** Gets the keys that were used, in the form of describeKey. */
   readonly onSuccess: (keys: readonly string[]) => void;
 }
 
@@ -143,8 +147,8 @@ export class Authentication {
   }
 
   /**
-   * To be called as soon as `client.connect()` has returned: what the server says about itself
-   * comes early.
+   * Must be called as soon as `client.connect()` has returned, because the server's EXT_INFO comes
+   * early.
    */
   watch(client: Client, onFailed: (error: unknown) => void): void {
     const exchange = new UserauthExchange(client, this.#options.user, this.#options.signal);
@@ -155,8 +159,8 @@ export class Authentication {
   }
 
   /**
-   * ssh2's authHandler, which it calls once: when the service is accepted. From then on
-   * authentication goes its way, and ends with ssh2's 'ready' or with `onFailed`.
+   * ssh2's authHandler, which it calls once, when the server has accepted the service.
+   * Authentication then runs here until it ends with ssh2's 'ready' or with `onFailed`.
    */
   readonly next = (): void => this.#start?.();
 
@@ -169,8 +173,8 @@ export class Authentication {
     const methods = this.#methods(exchange);
     let answer: UserauthAnswer | undefined = await exchange.none();
     while (answer !== undefined && answer.kind !== 'success') {
-      // `undefined` can't come of the first request, and the methods deal with all that is neither
-      // yes nor no.
+      // `none` never gives `undefined`, and the methods handle every answer that is neither yes nor
+      // no.
       if (answer.kind !== 'failure') throw unexpected(answer);
       this.#report.methods = answer.methods;
       if (answer.partial) this.#nextStage(methods);
@@ -181,7 +185,7 @@ export class Authentication {
     this.#options.onSuccess(used instanceof PublicKeyMethod ? used.signed.map(describeKey) : []);
   }
 
-  /** In the order of preference. */
+  /** In order of preference. */
   #methods(exchange: UserauthExchange): ReadonlyMap<MethodName, AuthMethod> {
     const { user, host, settings, prompter, signal, onPrompt, observer, keyring, identities } =
       this.#options;
@@ -224,7 +228,7 @@ export class Authentication {
   }
 }
 
-/** Without those that ask, where nobody is to be asked. */
+/** In BatchMode, without the methods that ask questions. */
 function enabledMethods({ methods, batch }: AuthenticationSettings): readonly MethodName[] {
   return batch ? methods.filter((name) => name === 'publickey') : methods;
 }

@@ -1,7 +1,7 @@
 /**
- * Unlocks private keys, asking for their passphrases. A key stays unlocked as long as the ring
- * lives, so that a reconnect in the middle of the night asks nobody; the passphrase itself is not
- * kept. Only OpenSSL's handle of the key is.
+ * Unlocks private keys, asking for their passphrases. A key stays unlocked as long as the keyring
+ * lives, so that a reconnect in the middle of the night asks nobody. The passphrase is not kept,
+ * only OpenSSL's handle of the key.
  */
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Observer } from '../../../observe/observer.ts';
@@ -14,7 +14,7 @@ const PASSPHRASE_TRIES = 3;
 
 export class Keyring {
   readonly #observer: Observer;
-  /** By path; with the text of the file, since it may be replaced. */
+  /** By path; with the text of the file, because the file may be replaced. */
   readonly #unlocked = new Map<string, { readonly text: string; readonly key: PrivateKey }>();
 
   constructor(observer: Observer) {
@@ -22,8 +22,8 @@ export class Keyring {
   }
 
   /**
-   * Throws TunnelError `auth-passphrase` after PASSPHRASE_TRIES wrong ones,
-   * `auth-identity-unreadable`, or what the prompter throws.
+   * Throws TunnelError `auth-passphrase` after PASSPHRASE_TRIES wrong passphrases,
+   * `auth-identity-unreadable`, or the prompter's error.
    */
   async unlock(path: string, file: KeyFile, questions: Questions): Promise<PrivateKey> {
     const known = this.#unlocked.get(path);

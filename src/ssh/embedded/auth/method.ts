@@ -1,6 +1,6 @@
 /**
- * What the methods of authentication have in common: what they are given, and how authenticator.ts
- * drives them.
+ * What the authentication methods share: their interface, which authenticator.ts calls, and what
+ * they are given.
  */
 import type { Observer } from '../../../observe/observer.ts';
 import type { Prompter, QuestionOptions } from '../../prompter.ts';
@@ -9,17 +9,17 @@ import type { UserauthAnswer, UserauthExchange } from './userauth.ts';
 
 export interface AuthMethod {
   /**
-   * Tries once. undefined: there is nothing left to try. Rejects with a TunnelError only when
-   * authentication is to end.
+   * Tries once. undefined: there is nothing left to try. A rejection with a TunnelError ends
+   * authentication.
    */
   attempt(): Promise<UserauthAnswer | undefined>;
-  /** The server has accepted something and wants more: counts of tries begin anew. */
+  /** The server has accepted something and wants more: tries are counted from zero again. */
   nextStage(): void;
 }
 
 export interface MethodContext {
   readonly user: string;
-  /** The jump host as the user knows it: questions name it. */
+  /** The user's own name for the jump host; it is shown in questions. */
   readonly host: string;
   readonly exchange: UserauthExchange;
   readonly questions: Questions;
@@ -27,7 +27,9 @@ export interface MethodContext {
   readonly observer: Observer;
 }
 
-/** The prompter for one attempt: questions end with it, and the time they take doesn't count. */
+/**
+ * The prompter for one attempt: its questions end with the attempt, and their time doesn't count.
+ */
 export class Questions {
   readonly #prompter: Prompter;
   readonly #signal: AbortSignal;

@@ -1,4 +1,4 @@
-/** Private keys, decrypted and made ready for OpenSSL, which signs. */
+/** Private keys, decrypted and loaded into OpenSSL, which signs with them. */
 import { createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
 import { TunnelError } from '../../../errors/errors.ts';
 import { shellPath } from '../../../net/notation.ts';
@@ -15,7 +15,7 @@ export class PrivateKey {
     this.publicKey = publicKey;
   }
 
-  /** RSA: PKCS#1 v1.5 with `hash`. ECDSA: DER, with the hash that belongs to the curve. */
+  /** RSA: PKCS#1 v1.5 with `hash`. ECDSA: DER, with the hash of the curve. */
   sign(data: Buffer, hash: string | undefined): Buffer {
     return sign(this.#digest(hash), data, this.#key);
   }
@@ -77,8 +77,8 @@ function pemInput(
 }
 
 /**
- * OpenSSH's own format, which OpenSSL doesn't read, as PEM. Takes a moment: bcrypt is slow on
- * purpose.
+ * Converts OpenSSH's own format, which OpenSSL doesn't read, to PEM. Takes a moment: bcrypt is slow
+ * on purpose.
  */
 function decryptOpenssh(text: string, passphrase: string | undefined): string {
   const key = ssh2.utils.parseKey(text, passphrase);

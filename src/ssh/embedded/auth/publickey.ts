@@ -1,13 +1,12 @@
 /**
- * Authentication by public key (RFC 4252 §7). One identity after the other: the server is offered
- * the public half, and only when it would do a signature is made, which is the moment to ask for a
- * passphrase. A key whose public half only the passphrase reveals is asked for when its turn comes
- * and not before.
+ * Authentication by public key (RFC 4252 §7), one identity after another. The server is offered the
+ * public half. Only if it would accept that is a signature made, and a passphrase asked for. If
+ * only the passphrase reveals the public half, it is asked for when the key's turn comes.
  *
- * All identities are offered, as ssh does: how many a server looks at is its own affair
- * (MaxAuthTries, 6 by default, refused keys count), and to stop earlier would lock out those whose
- * server looks at more. A key is offered once, also when the server has accepted another and wants
- * one more.
+ * All identities are offered, as ssh does. The server decides how many it looks at (MaxAuthTries, 6
+ * by default, refused keys count). If we stopped earlier, we would lock out users whose server
+ * looks at more. A key is offered only once, even if the server has accepted another and wants one
+ * more.
  */
 import { TunnelError } from '../../../errors/errors.ts';
 import type { RsaHash } from '../../identities/agent.ts';
@@ -22,7 +21,7 @@ export class PublicKeyMethod implements AuthMethod {
   readonly #context: MethodContext;
   readonly #keyring: Keyring;
   readonly #remaining: Identity[];
-  /** Those that the server took a signature of. */
+  /** The keys whose signature the server accepted. */
   readonly #signed: PublicKey[] = [];
 
   constructor(context: MethodContext, keyring: Keyring, identities: readonly Identity[]) {
@@ -32,7 +31,7 @@ export class PublicKeyMethod implements AuthMethod {
     context.report.keysLeft = this.#remaining.length;
   }
 
-  /** Once authentication has succeeded: the keys that did it. */
+  /** The keys whose signature the server has accepted so far. */
   get signed(): readonly PublicKey[] {
     return this.#signed;
   }
@@ -48,7 +47,7 @@ export class PublicKeyMethod implements AuthMethod {
       try {
         return await this.#offer(identity);
       } catch (error) {
-        // The key can't be used, and the server waits for a signature at most: it takes the next
+        // The key can't be used. The server may be waiting for its signature, but it takes the next
         // request instead.
         if (questions.aborted || !(error instanceof TunnelError)) throw error;
         const unasked = error.code === 'no-terminal';
@@ -63,10 +62,10 @@ export class PublicKeyMethod implements AuthMethod {
   }
 
   nextStage(): void {
-    // The keys that were refused will be refused again; the others are still to come.
+    // Refused keys would be refused again; the others are still in `#remaining`.
   }
 
-  /** Throws TunnelError, of whatever code, when the key can't be used. */
+  /** Throws a TunnelError, of any code, if the key can't be used. */
   async #offer(identity: Identity): Promise<UserauthAnswer> {
     const { exchange, report, observer } = this.#context;
     const unlocked = identity.publicKey === undefined ? await this.#unlock(identity) : undefined;

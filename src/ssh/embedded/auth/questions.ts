@@ -1,11 +1,11 @@
 /**
- * The methods that ask the user: keyboard-interactive (RFC 4256) and password (RFC 4252 §8). What
- * the server wants shown or asked is its own text: it is made printable, cut, and marked with user
- * and host, so that it can't pass for a question of this program or of another server. Answers are
- * sent and forgotten.
+ * The methods that ask the user: keyboard-interactive (RFC 4256) and password (RFC 4252 §8). The
+ * server chooses the text that is shown or asked. So the text is made printable, shortened, and
+ * marked with user and host: it can't pass for a question of this program or of another server.
+ * Answers are sent and forgotten.
  *
- * Each may be tried as often as NumberOfPasswordPrompts says. When nobody can be asked the method
- * is left out, and others are tried; a person who declines to answer ends authentication.
+ * Each may be tried as often as NumberOfPasswordPrompts says. If nobody can be asked, the method is
+ * skipped and others are tried. If a person declines to answer, authentication ends.
  */
 import { TunnelError } from '../../../errors/errors.ts';
 import { shellWord } from '../../../net/notation.ts';
@@ -14,17 +14,14 @@ import type { InteractivePrompt } from '../ssh2/internals.ts';
 import type { AuthMethod, MethodContext } from './method.ts';
 import type { MethodName, UserauthAnswer } from './userauth.ts';
 
-/** Questions at a time; one-time-code modules ask one or two. Beyond it the method is left out. */
+/** Questions at a time; one-time-code modules ask one or two. With more, the method is skipped. */
 export const MAX_PROMPTS = 16;
-/**
- * Rounds of questions in one attempt, also those without a question. Beyond it the method is left
- * out.
- */
+/** Rounds in one attempt, including those without a question. With more, the method is skipped. */
 export const MAX_ROUNDS = 32;
 
 type Questions = Extract<UserauthAnswer, { kind: 'questions' }>;
 
-/** What both have in common: the number of tries, and what happens when nobody answers. */
+/** What both share: the number of tries, and what happens when nobody answers. */
 abstract class QuestionMethod implements AuthMethod {
   protected readonly context: MethodContext;
   readonly #name: MethodName;
@@ -86,8 +83,8 @@ export class KeyboardInteractiveMethod extends QuestionMethod {
       asked ||= answer.prompts.length > 0;
       answer = await exchange.respond(await this.#answers(answer));
     }
-    // A server that refuses without a question will do so again: another try would only count as a
-    // failure.
+    // A server that refuses without a question will do that again: another try would only count as
+    // a failure.
     if (answer.kind === 'failure' && !answer.partial && !asked) this.giveUp();
     return answer;
   }

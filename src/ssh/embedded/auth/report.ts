@@ -1,4 +1,4 @@
-/** Keeps what was tried and what the server said, and words it when authentication fails. */
+/** Records what was tried and how the server answered, for the error if authentication fails. */
 import { TunnelError } from '../../../errors/errors.ts';
 import type { MethodName } from './userauth.ts';
 
@@ -7,7 +7,7 @@ const OWN_METHODS: readonly string[] = [
   'keyboard-interactive',
   'password',
 ] satisfies MethodName[];
-/** Names of keys that are listed in a message; an agent may hold hundreds. */
+/** At most this many names are listed in a message; an agent may have hundreds of keys. */
 const MAX_NAMED = 10;
 
 export class AuthReport {
@@ -15,11 +15,11 @@ export class AuthReport {
   readonly #enabled: readonly MethodName[];
   /** What the server permits now. */
   methods: readonly string[] = [];
-  /** Keys that the server hasn't been offered yet. */
+  /** How many keys the server hasn't been offered yet. */
   keysLeft = 0;
   readonly #accepted: string[] = [];
   #tried: string[] = [];
-  readonly #left: { readonly what: string; readonly unasked: boolean }[] = [];
+  readonly #leftOut: { readonly what: string; readonly unasked: boolean }[] = [];
 
   constructor(user: string, enabled: readonly MethodName[]) {
     this.#user = user;
@@ -31,12 +31,12 @@ export class AuthReport {
     this.#tried.push(what);
   }
 
-  /** `unasked`: because nobody was there to answer. */
+  /** `unasked`: it was skipped because nobody was there to answer. */
   leftOut(what: string, unasked: boolean): void {
-    this.#left.push({ what, unasked });
+    this.#leftOut.push({ what, unasked });
   }
 
-  /** What was tried last has been accepted, and the server wants more. */
+  /** The server has accepted what was tried last, and wants more. */
   accepted(): void {
     this.#accepted.push(this.#tried.pop() ?? 'what was sent');
     this.#tried = [];
@@ -78,7 +78,7 @@ export class AuthReport {
   #describe(): string {
     const tried =
       this.#tried.length === 0 ? this.#describeNothing() : `tried ${counted(this.#tried)}`;
-    const left = this.#left.map(({ what }) => what);
+    const left = this.#leftOut.map(({ what }) => what);
     return left.length === 0 ? tried : `${tried}; not usable: ${counted(left)}`;
   }
 
@@ -88,12 +88,12 @@ export class AuthReport {
 
   #hint(): string {
     if (this.methods.length > 0 && !this.methods.some((method) => OWN_METHODS.includes(method)))
-      return `use --transport openssh: the embedded client knows ${OWN_METHODS.join(', ')} only`;
+      return `use --transport openssh: the embedded client knows only ${OWN_METHODS.join(', ')}`;
     if (this.methods.length > 0 && !this.#enabled.some((method) => this.methods.includes(method)))
-      return `enable one of ${this.methods.join(', ')}: your ssh configuration permits ${this.#enabled.join(', ')} only (PreferredAuthentications, BatchMode)`;
-    if (this.#left.some(({ unasked }) => unasked))
+      return `enable one of ${this.methods.join(', ')}: your ssh configuration permits only ${this.#enabled.join(', ')} (PreferredAuthentications, BatchMode)`;
+    if (this.#leftOut.some(({ unasked }) => unasked))
       return 'run this at a terminal or set SSH_ASKPASS, or use a key that needs no passphrase, for example from ssh-agent (ssh-add)';
-    if (this.#left.length > 0)
+    if (this.#leftOut.length > 0)
       return 'the server may accept the key that could not be used: unlock it with ssh-add first';
     if (this.#tried.some((what) => OWN_METHODS.includes(what)))
       return 'check the user name and what you typed';

@@ -1,14 +1,14 @@
 /**
- * The dialogue of user authentication (RFC 4252, RFC 4256) as requests with answers, over ssh2's
- * packets.
+ * User authentication (RFC 4252, RFC 4256) as requests with answers, over ssh2's packets.
  *
- * ssh2 has an authentication of its own, which is left out here because it ignores partial success
- * after a key of an agent, knows one key exchange hash for RSA, and reports a failure only as an
- * event. It begins with one call of its authHandler when the service is accepted; from then on the
- * packet handlers are ours, except that ssh2 too hears of success, on which it reports 'ready'.
+ * ssh2's own authentication is not used: it ignores partial success after an agent's key, tries
+ * only one signature algorithm for an RSA key, and reports a failure only as an event. It calls its
+ * authHandler once, when the server has accepted the service. From then on the packet handlers are
+ * ours, but success is also passed to ssh2, which then reports 'ready'.
  *
- * One request is under way at a time. One that is given up in the middle (nobody could answer its
- * questions) needs no word to the server: the next request takes its place (RFC 4252 §5.1).
+ * One request is under way at a time. If a request is given up in the middle because nobody could
+ * answer its questions, the server need not be told: the next request takes its place (RFC 4252
+ * §5.1).
  */
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
@@ -29,7 +29,7 @@ export type UserauthAnswer =
   | { readonly kind: 'success' }
   /** `partial`: what was sent was accepted, and one of `methods` is wanted as well. */
   | { readonly kind: 'failure'; readonly methods: readonly string[]; readonly partial: boolean }
-  /** The offered key would do: a signature is wanted. */
+  /** The server would accept the offered key and wants a signature. */
   | { readonly kind: 'key-accepted' }
   /** SSH_MSG_USERAUTH_INFO_REQUEST, as the server wrote it. */
   | {
@@ -57,8 +57,8 @@ export class UserauthExchange {
   #signatureAlgorithms: readonly string[] | undefined;
 
   /**
-   * To be made as soon as `client.connect()` has returned. The signal's reason ends a request that
-   * is under way.
+   * Must be made as soon as `client.connect()` has returned. When `signal` is aborted, a request
+   * that is under way rejects with its reason.
    */
   constructor(client: Client, user: string, signal: AbortSignal) {
     this.#client = client;
@@ -68,7 +68,7 @@ export class UserauthExchange {
     this.#takeOver();
   }
 
-  /** Asks which methods there are. */
+  /** Asks which methods the server permits. */
   none(): Promise<UserauthAnswer> {
     return this.#request(() => this.#protocol.authNone(this.#user));
   }
@@ -79,7 +79,7 @@ export class UserauthExchange {
   }
 
   /**
-   * Rejects with what `signer` rejects with, or `auth-skipped` for a malformed signature; nothing
+   * Rejects with the error of `signer`, or with `auth-skipped` for a malformed signature; nothing
    * has been sent then.
    */
   async sign(
@@ -102,7 +102,7 @@ export class UserauthExchange {
     return this.#request(() => this.#protocol.authKeyboard(this.#user));
   }
 
-  /** To 'questions', with as many answers as there were prompts. */
+  /** Answers 'questions', with as many answers as there were prompts. */
   respond(answers: readonly string[]): Promise<UserauthAnswer> {
     return this.#expect(() => this.#protocol.authInfoRes(answers));
   }
@@ -111,7 +111,10 @@ export class UserauthExchange {
     return this.#request(() => this.#protocol.authPassword(this.#user, password));
   }
 
-  /** How to sign with a key of this type; undefined: only with SHA-1, which is not done. */
+  /**
+   * The signature algorithm for a key of this type; undefined: the server takes only SHA-1, which
+   * we refuse.
+   */
   signatureAlgorithm(type: string): string | undefined {
     if (type !== 'ssh-rsa') return type;
     const known = this.#signatureAlgorithms;
@@ -121,7 +124,7 @@ export class UserauthExchange {
   }
 
   #request(send: () => void): Promise<UserauthAnswer> {
-    // What was given up before gets no answer any more.
+    // A request that was given up before gets no answer any more.
     this.#protocol._authsQueue.length = 0;
     return this.#expect(send);
   }
@@ -132,7 +135,7 @@ export class UserauthExchange {
       try {
         send();
       } catch (cause) {
-        // A key or a signature that ssh2 can't read, from an agent perhaps.
+        // ssh2 can't read a key or a signature, perhaps one from an agent.
         const why = reasonOf(cause);
         reject(new TunnelError('auth-skipped', `it can't be sent (${why})`, { cause }));
       }

@@ -1,25 +1,25 @@
 /**
  * One flow: a conduit that is one channel of the connection (RFC 4254 §5).
  *
- *   receiving  CHANNEL_DATA -> other.send at once, as a view of the connection's memory; what the
- *              other end has taken is granted again. Before it is joined, what comes is kept, which
- *              the receive window bounds
- *   sending    send -> queue -> the scheduler's turn -> as many packets as window and connection
- *              admit -> other.taken
- *   finish()   CHANNEL_EOF behind the queue; receiving goes on
- *   shut()     what comes is let go, and no more is asked for; CHANNEL_CLOSE once the queue and EOF
- *              have gone
- *   abort()    CHANNEL_CLOSE; what waits is dropped
+ *   receiving  CHANNEL_DATA -> other.send at once, as a view of the connection's memory; when the
+ *              other end has taken the data, the window is granted again. Before the channel is
+ *              joined, data are kept here; the receive window limits them
+ *   sending    send -> queue -> the scheduler's turn -> as many packets as the window and the
+ *              connection admit -> other.taken
+ *   finish()   CHANNEL_EOF after the queue; receiving goes on
+ *   shut()     drops what is received, and grants no more; CHANNEL_CLOSE once the queue and EOF
+ *              have been sent
+ *   abort()    CHANNEL_CLOSE; the queue is dropped
  *
- * The server's CHANNEL_CLOSE, with or without its EOF before (many servers never send one): what
- * has come before it is delivered, then the end (RFC 4254 §5.3). Unless we have sent EOF, the other
- * end is shut: nobody takes what it still sends. So a reset at the far side doesn't cross SSH as
- * such: OpenSSH's sshd (read in 9.2, tried) sends EOF when its read() fails, and CLOSE once a write
- * has failed too or we have sent EOF.
+ * When the server sends CHANNEL_CLOSE, with or without EOF before it (many servers never send EOF),
+ * the data before it are delivered, then the end (RFC 4254 §5.3). Unless we have sent EOF, the
+ * other end is also shut, because nobody takes what it still sends. A reset at the far side doesn't
+ * cross SSH as a reset: OpenSSH's sshd (read and tried in 9.2) sends EOF when its read() fails, and
+ * CLOSE once a write has failed too or we have sent EOF.
  *
- * A server that sends more than the window admits would fill our memory for a reader that doesn't
- * read: its flow ends with `window-exceeded`. Extended data, which has no meaning here (RFC 4254
- * §7.2), is dropped, but counts.
+ * A server that sends more than the window admits would fill our memory while a reader doesn't
+ * read, so its flow ends with `window-exceeded`. Extended data has no meaning here (RFC 4254 §7.2).
+ * It is dropped, but counts towards the window.
  */
 import { TunnelError } from '../../../errors/errors.ts';
 import { both, type Conduit, connectionReset, type OverListener } from '../../../flow/conduit.ts';
@@ -31,15 +31,12 @@ import type { Sender } from './scheduler.ts';
 /** RFC 4254 §5.2: a window never exceeds it. */
 const MAX_SEND_WINDOW = 2 ** 32 - 1;
 /**
- * What can't go at once and is smaller is copied: it would keep memory from being used again that
- * is many times larger. What comes behind it is Pieces' business.
+ * Data smaller than this that can't be sent at once are copied. Otherwise they would keep a slab in
+ * use that is many times larger. PieceQueue decides about data that come after them.
  */
 const SMALL_BYTES = 16 * 1024;
 
-/**
- * What a flow needs of the connection that it is a channel of. `remote` is the server's number of
- * the channel.
- */
+/** What a channel needs of its connection. `remote` is the server's number of the channel. */
 export interface ChannelOwner {
   /** The channel has something to send: from now on its `transmit` is called in turn. */
   activate(channel: Channel): void;
@@ -48,7 +45,7 @@ export interface ChannelOwner {
   grant(remote: number, bytes: number): void;
   sendEof(remote: number): void;
   sendClose(remote: number): void;
-  /** The server has done what it must not. */
+  /** The server has broken a rule of the protocol; `what` says how. */
   violated(what: string): void;
 }
 
@@ -70,21 +67,21 @@ export class Channel implements Conduit, Sender {
   readonly #receiveWindow: ReceiveWindow;
   #sendWindow: number;
   #other: Conduit | undefined;
-  #over: OverListener | undefined;
-  /** What has come before the channel was joined. */
+  #onOver: OverListener | undefined;
+  /** Data received before the channel was joined. */
   #early: PieceQueue | undefined;
   #queue: PieceQueue | undefined;
   #finished = false;
-  /** The other end takes nothing more: what comes is let go, and what waits still goes. */
-  #discards = false;
+  /** The other end takes nothing more: received data are dropped, and the queue is still sent. */
+  #discarding = false;
   #eofSent = false;
   #eofReceived = false;
   #closeSent = false;
   #closeReceived = false;
-  /** It was aborted, or lost, with this. */
+  /** The channel was aborted or lost, with `#error`. */
   #failed = false;
   #error: Error | undefined;
-  /** Nothing more is to be said of it: in order, or failed. */
+  /** The flow is over, in order or not. */
   #done = false;
 
   constructor(options: ChannelOptions) {
@@ -95,7 +92,7 @@ export class Channel implements Conduit, Sender {
     this.#sendWindow = options.sendWindow;
   }
 
-  /** CHANNEL_CLOSE has been sent: nothing more may be. */
+  /** CHANNEL_CLOSE has been sent: nothing more may be sent. */
   get closing(): boolean {
     return this.#closeSent;
   }
@@ -120,7 +117,7 @@ export class Channel implements Conduit, Sender {
 
   whenOver(listener: OverListener): void {
     if (this.#done) listener(this.#outcome);
-    else this.#over = both(this.#over, listener);
+    else this.#onOver = both(this.#onOver, listener);
   }
 
   send(data: Buffer, memory: Slab | undefined): void {
@@ -135,14 +132,14 @@ export class Channel implements Conduit, Sender {
     queue.push(data, memory);
     if (waits) return;
     this.#owner.activate(this);
-    // It has not gone at once, and the rest is small.
+    // Not all of it was sent at once, and the rest is small.
     if (queue.bytes > 0 && queue.bytes < SMALL_BYTES) queue.settle();
   }
 
   finish(): void {
     if (this.#finished) return;
     this.#finished = true;
-    if (this.#waiting === 0) this.#sendEof();
+    if (this.#queuedBytes === 0) this.#sendEof();
   }
 
   taken(bytes: number): void {
@@ -151,8 +148,8 @@ export class Channel implements Conduit, Sender {
   }
 
   shut(): void {
-    if (this.#done || this.#discards) return;
-    this.#discards = true;
+    if (this.#done || this.#discarding) return;
+    this.#discarding = true;
     this.#receiveWindow.close();
     this.#closeIfOver();
   }
@@ -180,7 +177,7 @@ export class Channel implements Conduit, Sender {
 
   // The server's messages.
 
-  /** `memory`: what `data` is a view of, if it is used again. */
+  /** `memory`: the slab that `data` is a view of; undefined: `data` may be kept. */
   receive(data: Buffer, memory: Slab | undefined): void {
     if (!this.#admit(data.length) || data.length === 0) return;
     this.received += data.length;
@@ -192,7 +189,7 @@ export class Channel implements Conduit, Sender {
     this.#early.push(Buffer.from(data), undefined);
   }
 
-  /** Extended data: as if it had been taken. */
+  /** Extended data: dropped, and granted again at once. */
   discard(bytes: number): void {
     if (this.#admit(bytes)) this.taken(bytes);
   }
@@ -200,7 +197,7 @@ export class Channel implements Conduit, Sender {
   adjust(bytes: number): void {
     if (this.#sendWindow + bytes > MAX_SEND_WINDOW) this.#owner.violated('a window above 2^32 - 1');
     this.#sendWindow = Math.min(this.#sendWindow + bytes, MAX_SEND_WINDOW);
-    if (this.#waiting > 0) this.#owner.activate(this);
+    if (this.#queuedBytes > 0) this.#owner.activate(this);
   }
 
   endOfInput(): void {
@@ -251,11 +248,11 @@ export class Channel implements Conduit, Sender {
   }
 
   /**
-   * Whether data may be taken: not after abort(), when the rest of the window is let go and no more
-   * is asked for.
+   * Counts received data. False: they must be dropped, because the flow is over or shut, or because
+   * the server may not send them.
    */
   #admit(bytes: number): boolean {
-    if (this.#done || this.#discards) return false;
+    if (this.#done || this.#discarding) return false;
     if (this.#eofReceived) {
       this.#owner.violated('data after EOF');
       return false;
@@ -277,7 +274,7 @@ export class Channel implements Conduit, Sender {
 
   /** Both directions have ended: the channel is given back (RFC 4254 §5.3). */
   #closeIfOver(): void {
-    if (!this.#eofSent || !(this.#eofReceived || this.#discards)) return;
+    if (!this.#eofSent || !(this.#eofReceived || this.#discarding)) return;
     this.#sendClose();
     this.#ended();
   }
@@ -288,14 +285,14 @@ export class Channel implements Conduit, Sender {
     this.#owner.sendClose(this.remote);
   }
 
-  get #waiting(): number {
+  get #queuedBytes(): number {
     return this.#queue?.bytes ?? 0;
   }
 
   #ended(): void {
     this.#done = true;
-    const over = this.#over;
-    this.#over = undefined;
+    const over = this.#onOver;
+    this.#onOver = undefined;
     over?.(this.#outcome);
   }
 

@@ -1,4 +1,4 @@
-/** Translates what ssh2, the socket and the server report into the program's errors. */
+/** Translates errors of ssh2, of the socket and of the server into the program's own. */
 import { TunnelError } from '../../../errors/errors.ts';
 import type { ConnectError } from '../../../flow/connector.ts';
 import type { Destination } from '../../../net/destination.ts';
@@ -7,17 +7,17 @@ import { openFailure } from '../../openfailure.ts';
 import { algorithmNames, serverText } from '../../servertext.ts';
 import type { OpenFailure } from './multiplexer.ts';
 
-/** ssh2 puts its own and the protocol's details on plain Errors. */
+/** ssh2 adds these details, its own and the protocol's, to plain Errors. */
 export interface SshError extends Error {
   /**
    * `client-socket`, `client-timeout`, `client-authentication`, `agent`, `handshake`, `protocol`
    */
   readonly level?: string;
-  /** The reason of SSH_MSG_DISCONNECT (a number), or an errno's name. */
+  /** The reason of SSH_MSG_DISCONNECT (a number), or the name of an errno. */
   readonly code?: number | string;
 }
 
-/** What sshd says in clear before its identification when it turns a connection away. */
+/** What sshd sends in place of its identification when it turns a connection away. */
 const TURNED_AWAY = /^(Exceeded MaxStartups|Not allowed at this time)/;
 
 /**
@@ -55,8 +55,8 @@ export function closedError(at: string, doing: string, cause?: SshError): Tunnel
 }
 
 /**
- * What ssh2 calls the lists of RFC 4253 §7.1: in its errors, in its debug messages; and what people
- * call them.
+ * The lists of RFC 4253 §7.1: by the name in ssh2's errors, the name in its debug messages
+ * (`offer`), and the usual one.
  */
 const LISTS: Readonly<Record<string, { offer: string; name: string }>> = {
   'key exchange algorithm': { offer: 'KEX method', name: 'key exchange algorithm' },
@@ -69,7 +69,7 @@ const LISTS: Readonly<Record<string, { offer: string; name: string }>> = {
   'S->C compression': { offer: 'S->C compression', name: 'compression' },
 };
 
-/** `offers`: what the server offered, as ssh2's debug messages tell it. */
+/** `offers`: what the server offered, as ssh2's debug messages list it. */
 export function handshakeError(
   at: string,
   cause: SshError,
@@ -82,17 +82,17 @@ export function handshakeError(
     'jumphost-no-common-algorithm',
     `${at} and this program have no ${list.name} in common; it offers ${offer}`,
     {
-      hint: "use the system's ssh, which may know them, with --transport openssh; or have modern ones enabled in the server's sshd_config",
+      hint: "use the system's ssh, which may know one, with --transport openssh; or have a modern one enabled in the server's sshd_config",
       cause,
     },
   );
 }
 
-/** It can't wait until we know who it is. */
+/** The server went on before we had accepted its host key. */
 export function hostKeySkipped(at: string): TunnelError {
   const what = `${at} goes on before its host key has been accepted`;
   return new TunnelError('host-key-skipped', what, {
-    hint: 'no SSH server does so: someone may be in between; ask its owner for its host key',
+    hint: 'no SSH server does that: someone may be in between; ask its owner for its host key',
   });
 }
 

@@ -1,12 +1,12 @@
 /**
- * Has a server that leaves Nagle's algorithm on flush what it holds back, when flushtiming.ts says
- * that it is time.
+ * Makes a server that leaves Nagle's algorithm on send the data that it delays, when flushtiming.ts
+ * says that it is time.
  *
- *   9.5 and later: announces ping@openssh.com   one ping of a segment's size, answered with as much
- *   before that                                 so many global requests that the answers fill one
+ *   9.5 and later: announces ping@openssh.com   one ping of a segment's size; its answer is as long
+ *   before that                                 enough global requests that the answers fill one
  *
- * The answers to global requests have no names. Pulse, which asks the same, counts them all in
- * their order.
+ * The answers to global requests carry no number. LivenessProbe sends the same requests, so it
+ * counts all of them in order.
  */
 import type { Observer } from '../../../observe/observer.ts';
 import {
@@ -21,7 +21,7 @@ import type { LivenessProbe } from './livenessprobe.ts';
 
 export interface FlusherOptions {
   readonly protocol: SshProtocol;
-  readonly pulse: LivenessProbe;
+  readonly liveness: LivenessProbe;
   /** `host:port`, for the log. */
   readonly at: string;
   readonly observer: Observer;
@@ -30,12 +30,12 @@ export interface FlusherOptions {
 export class Flusher {
   readonly #options: FlusherOptions;
   readonly #timing = new FlushTiming();
-  /** Numbers of the last ping that was sent and of the last one that was answered. */
+  /** The numbers of the last ping sent and of the last ping answered. */
   #pinged = 0;
   #ponged = 0;
-  /** Flushes that are due at the end of this turn. */
-  #due = 0;
-  #told = false;
+  /** Flushes that will be sent at the end of this turn. */
+  #pending = 0;
+  #logged = false;
   #stopped = false;
 
   constructor(options: FlusherOptions) {
@@ -47,55 +47,55 @@ export class Flusher {
     };
   }
 
-  /** A global request was answered after so long. */
+  /** A global request was answered after this time. */
   roundTrip(milliseconds: number): void {
     this.#timing.roundTrip(milliseconds);
   }
 
-  /** So many bytes have come. */
+  /** This many bytes were received. */
   received(bytes: number): void {
     this.#timing.received(bytes);
   }
 
-  /** One of them was the answer to a global request. */
+  /** The received bytes included the answer to a global request. */
   answered(): void {
     this.#timing.answered(shortAnswerBytes(this.#options.protocol));
   }
 
-  /** So many bytes have been handed to the socket. */
+  /** This many bytes were given to the socket. */
   sent(bytes: number): void {
-    const { protocol, pulse, observer } = this.#options;
+    const { protocol, liveness, observer } = this.#options;
     const requests = Math.ceil(SEGMENT_BYTES / shortAnswerBytes(protocol));
-    const unanswered = this.#due + pulse.unanswered / requests + this.#pinged - this.#ponged;
+    const unanswered = this.#pending + liveness.unanswered / requests + this.#pinged - this.#ponged;
     const verdict = this.#timing.sent(bytes, performance.now(), unanswered);
     if (verdict === 'limited') observer.count('tunnel_flush_limit_total');
     if (verdict !== 'ask') return;
-    this.#due++;
-    // Not in the midst of a packet.
+    this.#pending++;
+    // Not in the middle of a packet.
     process.nextTick(() => this.#flush(requests));
   }
 
-  /** The connection ends: nothing is asked any more. */
+  /** The connection ends: from now on nothing is asked. */
   stop(): void {
     this.#stopped = true;
   }
 
   #flush(requests: number): void {
-    const { protocol, pulse, at, observer } = this.#options;
-    this.#due--;
-    // What is sent while keys are exchanged would be queued, and pings not answered.
+    const { protocol, liveness, at, observer } = this.#options;
+    this.#pending--;
+    // While keys are being exchanged, requests would be queued and pings not answered.
     if (this.#stopped || isExchangingKeys(protocol)) return;
     const ping = answersPings(protocol);
-    if (!this.#told) {
-      this.#told = true;
+    if (!this.#logged) {
+      this.#logged = true;
       const means = ping ? 'pings' : 'requests';
       observer.log(
         'info',
-        `${at} leaves Nagle's algorithm on; while data go up, answers to ${means} push out what it holds back (--no-flush: not)`,
+        `${at} leaves Nagle's algorithm on; while data go up, answers to ${means} make it send what it delays (--no-flush turns that off)`,
       );
     }
     observer.count('tunnel_flushes_total');
     if (ping) sendPing(protocol, ++this.#pinged, SEGMENT_BYTES);
-    else pulse.demand(requests);
+    else liveness.askUntimed(requests);
   }
 }

@@ -1,16 +1,16 @@
 /**
- * What comes in from the server: a TCP socket reads into one buffer, packets are decrypted there,
- * and what they carry is handed on as views of it.
+ * Incoming packets: a TCP socket reads into one buffer, packets are decrypted there, and their
+ * contents are passed on as views of it.
  *
  *   socket -> slab -> whole packets -> ssh2 decrypts in place -> channels
- *        -> whoever retains the slab
+ *        -> receivers, which may retain the slab
  *
- * The slab is used again as soon as nobody holds a view of it: so bulk data stay in the processor's
- * cache and make no garbage. While somebody does, another takes its place when this one is full.
+ * The slab is used again as soon as nobody retains it, so bulk data stay in the processor's cache
+ * and make no garbage. If somebody still retains it when it is full, another slab takes its place.
  *
- * Only whole packets are handed to ssh2 while the cipher is AES-GCM, whose packets say their length
- * in clear (RFC 5647 §7.3): it would copy the pieces of others, or keep them as views. With other
- * ciphers it gets a copy of what there is.
+ * With AES-GCM, whose packets have their length in clear (RFC 5647 §7.3), ssh2 gets only whole
+ * packets, since it would copy parts of packets or keep views of them. With other ciphers it gets a
+ * copy of whatever has come.
  */
 import type { Duplex } from 'node:stream';
 import { type Slab, SlabPool } from '../../../flow/memory.ts';
@@ -18,11 +18,13 @@ import { isExchangingKeys, missingInbound, type SshProtocol } from '../ssh2/inte
 
 const BUFFER_BYTES = 256 * 1024;
 /**
- * With less room than this behind an unfinished packet, it is moved to the front; or into another
- * buffer while this one is held.
+ * If less space than this is left after an unfinished packet, the packet is moved to the front, or
+ * into another buffer while this one is retained.
  */
 const MIN_READ_BYTES = 64 * 1024;
-/** Slabs that nobody holds and that are kept: bulk that is acknowledged at once needs no more. */
+/**
+ * Free slabs that are kept to be used again: bulk data that are acknowledged at once need no more.
+ */
 const SPARE_SLABS = 8;
 const LENGTH_BYTES = 4;
 const TAG_BYTES = 16;
@@ -31,57 +33,54 @@ export class Inbox {
   readonly #pool = new SlabPool(BUFFER_BYTES, SPARE_SLABS);
   #slab = this.#pool.take();
   #buffer = this.#slab.bytes;
-  /** Set while packets are being handed on that lie in the slab. */
+  /** Set while packets in the slab are being passed on. */
   #memory: Slab | undefined;
-  /** Received and not yet handed to ssh2: from `#start` to `#end`. */
+  /** From `#start` to `#end`: received, but not yet given to ssh2. */
   #start = 0;
   #end = 0;
   #parse: ((chunk: Buffer, start: number, end: number) => void) | undefined;
   #protocol: SshProtocol | undefined;
-  #early: Duplex | undefined;
+  #earlySocket: Duplex | undefined;
 
   /** For net.Socket's `onread`: where the next bytes go. */
   readonly space = (): Buffer => this.#buffer.subarray(this.#end);
 
-  /** For net.Socket's `onread`: so many bytes have come. */
+  /** For net.Socket's `onread`: this many bytes have come. */
   readonly received = (length: number): boolean => {
     this.#end += length;
     if (this.#protocol === undefined) {
       const bytes = Buffer.from(this.#buffer.subarray(this.#start, this.#end));
       this.#start = 0;
       this.#end = 0;
-      this.#early?.emit('data', bytes);
+      this.#earlySocket?.emit('data', bytes);
     } else {
       this.#deliver(this.#protocol);
-      this.#makeRoom();
+      this.#makeSpace();
     }
     return true;
   };
 
   /**
-   * Until `open` is called, what comes is emitted as 'data' by `socket`, which with `onread`
-   * doesn't do so by itself.
+   * Until `open` is called, makes `socket` emit received bytes as 'data': a socket with `onread`
+   * doesn't do that itself.
    */
   openEarly(socket: Duplex): void {
-    this.#early = socket;
+    this.#earlySocket = socket;
   }
 
-  /** From now on packets go to `parse`, which is to let `protocol` decrypt them. */
+  /** From now on packets go to `parse`, which must have `protocol` decrypt them. */
   open(protocol: SshProtocol, parse: (chunk: Buffer, start: number, end: number) => void): void {
     this.#protocol = protocol;
     this.#parse = parse;
   }
 
-  /**
-   * What the packets that are being handed on are views of; undefined: whoever gets them may keep
-   * them.
-   */
+  /** The slab of the packets that are being passed on; undefined: the receiver may keep them. */
   get memory(): Slab | undefined {
     return this.#memory;
   }
 
   #deliver(protocol: SshProtocol): void {
-    // Until the packet that has been begun is complete.
+    // Complete the packet of which ssh2 already has a part.
     while (this.#start < this.#end) {
       const missing = missingInbound(protocol);
       if (missing === undefined) {
@@ -99,7 +98,7 @@ export class Inbox {
     let at = this.#start;
     while (at + LENGTH_BYTES <= this.#end) {
       const next = at + LENGTH_BYTES + this.#buffer.readUInt32BE(at) + TAG_BYTES;
-      // One that is larger than any may be is for ssh2 to refuse.
+      // ssh2 itself refuses a packet that is too large.
       if (next - at > BUFFER_BYTES - MIN_READ_BYTES) return this.#end;
       if (next > this.#end) break;
       at = next;
@@ -110,19 +109,19 @@ export class Inbox {
   #hand(protocol: SshProtocol, end: number): void {
     const start = this.#start;
     this.#start = end;
-    // ssh2 takes a chunk for all that is to be read when it needs as many bytes as there are: so it
-    // must end there.
+    // If ssh2 needs as many bytes as the chunk has, it reads the whole chunk. So the chunk must end
+    // here.
     this.#memory = this.#slab;
     this.#parse?.(this.#buffer.subarray(0, end), start, end);
     this.#memory = undefined;
-    // ssh2 keeps views of key exchange packets until it is complete; and after it another cipher
-    // may have begun a packet.
+    // ssh2 keeps views of key exchange packets until the exchange is complete. After it, a new
+    // cipher may have kept the beginning of a packet.
     if (isExchangingKeys(protocol) || missingInbound(protocol) === undefined) this.#slab.retain();
   }
 
   /**
-   * For what may end within a packet: of one whose text is in one chunk and whose tag isn't whole,
-   * ssh2 keeps the text as a view until the rest has come.
+   * For bytes that may end within a packet. If a chunk has a packet's text but not its whole tag,
+   * ssh2 keeps a view of the text until the rest has come.
    */
   #handCopy(end: number): void {
     const bytes = Buffer.from(this.#buffer.subarray(this.#start, end));
@@ -130,7 +129,7 @@ export class Inbox {
     this.#parse?.(bytes, 0, bytes.length);
   }
 
-  #makeRoom(): void {
+  #makeSpace(): void {
     const rest = this.#end - this.#start;
     if (!this.#slab.shared && rest === 0) {
       this.#start = 0;

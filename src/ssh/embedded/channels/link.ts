@@ -1,23 +1,22 @@
 /**
- * An established SSH connection as a Transport: opens channels, keeps count of them, and ends all
- * of them together.
+ * An established SSH connection as a Transport: opens channels, counts them, and ends them all
+ * together.
  *
  *   connect() -> Multiplexer.open() -> Channel | ConnectError
  *   socket -> Inbox -> ssh2 (decrypts) -> Multiplexer -> Channel -> the other end
  *   the other end -> Channel -> Scheduler -> ssh2 (encrypts) -> Outbox -> socket
  *
  * States: up -> closing (close() was called) -> ended, or up -> ended (lost). `ended` resolves once
- * the socket has closed, after every flow has been aborted and every waiting connect() has been
+ * the socket has closed. By then every flow has been aborted and every waiting connect() has been
  * rejected.
  *
- * The link is lost with an error, with the server's DISCONNECT, with the end of what it sends, and
- * with its silence (livenessprobe.ts): whichever is first destroys the socket, since nobody may be
- * left there who would read what we have still to write. close() gives the server CLOSE_TIMEOUT_MS
- * for that.
+ * The link is lost by an error, by the server's DISCONNECT, by the end of what it sends, or by its
+ * silence (livenessprobe.ts). Whichever comes first destroys the socket: perhaps nobody is left to
+ * read what we still have to write. close() waits CLOSE_TIMEOUT_MS for the server to read it.
  *
- * A channel counts from CHANNEL_OPEN until the server has said CHANNEL_CLOSE or refused it: as long
- * as it takes a slot there. An aborted connect() can't take back its CHANNEL_OPEN; it goes on
- * counting, and is closed when it opens.
+ * A channel counts from CHANNEL_OPEN until the server has sent CHANNEL_CLOSE or refused it: for
+ * that time it takes a slot there. An aborted connect() can't take back its CHANNEL_OPEN. Its
+ * channel still counts, and is closed when it opens.
  */
 import type { Duplex } from 'node:stream';
 import type { Client } from 'ssh2';
@@ -29,11 +28,11 @@ import { acknowledge, limitUnsent } from '../../dial/tcpoptions.ts';
 import { MAX_CHANNELS } from '../../limits.ts';
 import type { Probing, Transport } from '../../transport.ts';
 import {
+  deliverChannelDataTo,
   protocolOf,
-  receiveThrough,
   type SshProtocol,
-  sendThrough,
   serverSoftwareOf,
+  writePacketsTo,
 } from '../ssh2/internals.ts';
 import { Acknowledger } from './acknowledger.ts';
 import { Channel } from './channel.ts';
@@ -48,13 +47,13 @@ import { type ReceiveWindowLimits, ReceiveWindows } from './receivewindow.ts';
 import { EXCHANGE_SECONDS, Rekeying, type RekeyLimits, type Stuck } from './rekey.ts';
 import { UnsentLimit } from './unsentlimit.ts';
 
-/** How long close() waits for the server to take leave. */
+/** How long close() waits for the server to close the connection. */
 export const CLOSE_TIMEOUT_MS = 2_000;
-/** As ssh -W says it: an address is wanted, and there may be none that means anything there. */
+/** As ssh -W sends it: the protocol wants an address, but none may mean anything there. */
 const NO_ORIGINATOR: Destination = { host: '127.0.0.1', port: 65535 };
 /**
- * After so many bytes it is time to measure the round trip, unless that has just been done:
- * keystrokes don't ask for it.
+ * After this many bytes the round trip is measured, unless that has just been done. Keystrokes
+ * don't need it.
  */
 const BULK_BYTES = 16 * 1024;
 const EXCHANGE_STUCK: Readonly<Record<Stuck, string>> = {
@@ -64,14 +63,14 @@ const EXCHANGE_STUCK: Readonly<Record<Stuck, string>> = {
 /** RFC 4253 §11.1 */
 const DISCONNECT_BY_APPLICATION = 11;
 
-/** What is counted when a key exchange is given up. */
+/** The counters for key exchanges that are given up. */
 const EXCHANGE_LIMITS = {
   time: 'tunnel_ssh_exchange_time_limit_total',
   queue: 'tunnel_ssh_exchange_queue_limit_total',
 } as const;
 
 export interface LinkOptions {
-  /** Has just authenticated over `socket`. */
+  /** A client that has just authenticated over `socket`. */
   readonly client: Client;
   readonly socket: Duplex;
   /** Reads for `socket`, if that is a TCP socket; undefined: it emits what it reads. */
@@ -98,12 +97,12 @@ export class Ssh2Link implements Transport, Probing {
   readonly #multiplexer: Multiplexer;
   readonly #windows: ReceiveWindows;
   readonly #rekeying: Rekeying;
-  readonly #pulse: LivenessProbe;
-  /** undefined: the server holds nothing back. */
+  readonly #liveness: LivenessProbe;
+  /** undefined: the server doesn't delay what it sends, or --no-flush was given. */
   readonly #flusher: Flusher | undefined;
   readonly #acknowledger: Acknowledger;
   #closing = false;
-  /** Bytes that have come since the round trip was last to be measured. */
+  /** Bytes received since the round trip was last measured. */
   #unmeasured = 0;
   #cause: SshError | undefined;
   #end: { readonly error: TunnelError | undefined } | undefined;
@@ -130,18 +129,18 @@ export class Ssh2Link implements Transport, Probing {
     const unsent = new UnsentLimit((bytes) => limitUnsent(socket, bytes));
     this.#outbox = new Outbox(socket, {
       onWritable: () => this.#multiplexer.run(),
-      onSent: (bytes, held) => {
+      onSent: (bytes, blocked) => {
         this.#rekeying.count(bytes);
-        unsent.sent(bytes, held);
+        unsent.sent(bytes, blocked);
         this.#flusher?.sent(bytes);
         this.#acknowledger.sent();
       },
       onOverflow: () => {
         observer.count('tunnel_ssh_backlog_limit_total');
-        this.#failed(new Error('it reads nothing of what it is told'));
+        this.#failed(new Error('it does not read what it is sent'));
       },
     });
-    sendThrough(this.#protocol, this.#outbox);
+    writePacketsTo(this.#protocol, this.#outbox);
     this.#multiplexer = new Multiplexer({
       protocol: this.#protocol,
       outbox: this.#outbox,
@@ -149,8 +148,8 @@ export class Ssh2Link implements Transport, Probing {
       windows: this.#windows,
       observer,
     });
-    receiveThrough(this.#protocol, this.#multiplexer.received);
-    this.#pulse = new LivenessProbe({
+    deliverChannelDataTo(this.#protocol, this.#multiplexer.received);
+    this.#liveness = new LivenessProbe({
       keepalive: options.keepalive ?? KEEPALIVE,
       ask: () => this.#protocol.ping(),
       lost: () => this.#failed(keepaliveTimeout()),
@@ -162,7 +161,7 @@ export class Ssh2Link implements Transport, Probing {
     if ((options.flush ?? true) && leavesNagleOn(serverSoftwareOf(client)))
       this.#flusher = new Flusher({
         protocol: this.#protocol,
-        pulse: this.#pulse,
+        liveness: this.#liveness,
         at: this.#at,
         observer,
       });
@@ -172,19 +171,19 @@ export class Ssh2Link implements Transport, Probing {
     });
     client.on('error', (error: SshError) => this.#failed(error));
     client.on('handshake', () => {
-      // After a key exchange: there is another cipher, and what waited may go.
+      // After a key exchange there is a new cipher, and waiting data may be sent.
       this.#rekeying.renewed();
-      sendThrough(this.#protocol, this.#outbox);
-      receiveThrough(this.#protocol, this.#multiplexer.received);
+      writePacketsTo(this.#protocol, this.#outbox);
+      deliverChannelDataTo(this.#protocol, this.#multiplexer.received);
       this.#multiplexer.run();
     });
-    // From here on ssh2 gets what comes from us, within its own 'data' listener for what is left of
-    // the present chunk.
+    // From here on we pass to ssh2 what is received. Its own 'data' listener may still be running:
+    // it handles the rest of the current chunk.
     socket.removeAllListeners('data');
     if (inbox === undefined)
       socket.on('data', (chunk: Buffer) => this.#received(chunk, 0, chunk.length));
     else inbox.open(this.#protocol, (chunk, start, end) => this.#received(chunk, start, end));
-    socket.once('end', () => this.#left());
+    socket.once('end', () => this.#inputEnded());
     this.ended = new Promise((resolve) => {
       client.once('close', () => resolve(this.#closed()));
     });
@@ -211,7 +210,7 @@ export class Ssh2Link implements Transport, Probing {
         (result) => {
           signal?.removeEventListener('abort', abort);
           if (!(result instanceof Channel))
-            reject(this.#end === undefined ? openError(destination, result) : this.#gone());
+            reject(this.#end === undefined ? openError(destination, result) : this.#goneError());
           else if (waiting) resolve(result);
           else result.abort(undefined);
         },
@@ -219,9 +218,9 @@ export class Ssh2Link implements Transport, Probing {
     });
   }
 
-  /** Whether the server says anything within `milliseconds`, when it is asked. */
+  /** Asks the server for an answer. Resolves to whether it sends anything within `milliseconds`. */
   probe(milliseconds: number): Promise<boolean> {
-    return this.#end === undefined ? this.#pulse.probe(milliseconds) : Promise.resolve(false);
+    return this.#end === undefined ? this.#liveness.probe(milliseconds) : Promise.resolve(false);
   }
 
   async close(): Promise<void> {
@@ -240,7 +239,7 @@ export class Ssh2Link implements Transport, Probing {
 
   /** Throws ConnectError when no channel can be opened now. */
   #admit({ host, port }: Destination): void {
-    if (this.#closing || this.#end !== undefined || this.#socket.destroyed) throw this.#gone();
+    if (this.#closing || this.#end !== undefined || this.#socket.destroyed) throw this.#goneError();
     if (this.#multiplexer.channels < MAX_CHANNELS) return;
     this.#observer.count('tunnel_channel_limit_total');
     throw new BusyError(`${host}:${port}: ${MAX_CHANNELS} channels are open, which is the limit`, {
@@ -248,18 +247,18 @@ export class Ssh2Link implements Transport, Probing {
     });
   }
 
-  #gone(): LinkGoneError {
+  #goneError(): LinkGoneError {
     const cause = this.#end?.error ?? (this.#cause && linkLostError(this.#at, this.#cause));
     return new LinkGoneError(`the connection to ${this.#at} is gone`, { cause });
   }
 
   #received(chunk: Buffer, start: number, end: number): void {
-    this.#pulse.heard();
+    this.#liveness.received();
     this.#unmeasured += end - start;
     this.#flusher?.received(end - start);
     if (this.#unmeasured >= BULK_BYTES) {
       this.#unmeasured = 0;
-      this.#pulse.measure();
+      this.#liveness.measure();
     }
     if (this.#cause !== undefined || this.#socket.destroyed) return;
     try {
@@ -268,32 +267,32 @@ export class Ssh2Link implements Transport, Probing {
     } catch (error) {
       this.#failed(error instanceof Error ? error : new Error(String(error)));
     }
-    // At a DISCONNECT ssh2 only ends our half, without an event.
-    if (this.#socket.writableEnded) this.#left();
-    // Nothing but answers to keepalives comes while there is no channel.
+    // At a DISCONNECT ssh2 only ends our half of the connection, without an event.
+    if (this.#socket.writableEnded) this.#inputEnded();
+    // Without a channel only answers to keepalives come.
     if (this.#multiplexer.channels > 0) this.#acknowledger.received(end - start);
   }
 
   #answered(): void {
-    this.#pulse.answered();
+    this.#liveness.answered();
     this.#flusher?.answered();
   }
 
   #failed(error: SshError): void {
     this.#cause ??= error;
-    // ssh2 only half-closes after an error; what is left of the connection is of no use.
+    // ssh2 only half-closes after an error, but the rest of the connection is of no use.
     this.#socket.destroy();
   }
 
-  /** The server says nothing more. */
-  #left(): void {
+  /** The server sends nothing more. */
+  #inputEnded(): void {
     if (!this.#closing) this.#socket.destroy();
   }
 
   #closed(): TunnelError | undefined {
     const error = this.#closing ? undefined : linkLostError(this.#at, this.#cause);
     this.#end = { error };
-    this.#pulse.stop();
+    this.#liveness.stop();
     this.#rekeying.stop();
     this.#flusher?.stop();
     this.#multiplexer.end({ reason: 0, text: 'the connection is gone' });
@@ -302,7 +301,7 @@ export class Ssh2Link implements Transport, Probing {
   }
 
   #endChannels(error: TunnelError | undefined): void {
-    for (const channel of [...this.#multiplexer.standing]) channel.lost(error);
+    for (const channel of [...this.#multiplexer.confirmedChannels]) channel.lost(error);
   }
 }
 

@@ -1,38 +1,35 @@
 /**
- * Whether the server is still there, and how long it takes to answer.
+ * Finds out whether the server is still there, and how long it takes to answer.
  *
- * Any byte from it is a sign of life. After an interval of silence it is asked for one (a global
- * request that it must answer, RFC 4254 §4, as OpenSSH's keepalive), and again after the next;
- * after `count` intervals without a byte it is given up. While data flow it is asked every
- * MEASURE_MS as well, for the time that an answer takes.
+ * Any byte from the server is a sign of life. After an interval of silence it is asked for one,
+ * with a global request that it must answer (RFC 4254 §4), like OpenSSH's keepalive. It is asked
+ * again after each further interval. After `count` intervals without a byte it is given up. While
+ * data flow it is also asked every MEASURE_MS, to measure the round trip.
  *
- * Answers have no names: they come in the order of the questions, so both are counted. One question
- * at a time is timed, so a server that never answers costs nothing but the questions of its
+ * Answers carry no number, but they come in the order of the questions, so both are counted. Only
+ * one question is timed at a time, so a server that never answers is asked only because of its
  * silence.
  */
 export interface Keepalive {
   /**
-   * Seconds of silence after which the server is asked for a sign of life, and between the
+   * Seconds of silence before the server is asked for a sign of life, and between further
    * questions. 0: never.
    */
   readonly interval: number;
-  /**
-   * How many intervals of silence in a row there may be: after the last the link is given up. At
-   * least 2.
-   */
+  /** After this many intervals of silence in a row the link is given up. At least 2. */
   readonly count: number;
 }
 
 export const KEEPALIVE: Keepalive = { interval: 15, count: 3 };
 
-/** Timers may be early by a part of a millisecond. */
+/** Timers may fire early by a fraction of a millisecond. */
 const TIMER_SLACK_MS = 1;
 /** The least time between two measurements of the round trip. */
 const MEASURE_MS = 250;
 
 export interface LivenessProbeOptions {
   readonly keepalive: Keepalive;
-  /** Makes the server say something: each call is answered once, in order. */
+  /** Asks the server something. It answers each call once, in order. */
   readonly ask: () => void;
   /** The server is given up. Called once. */
   readonly lost: () => void;
@@ -50,21 +47,21 @@ export class LivenessProbe {
   #timed: { readonly number: number; readonly at: number } | undefined;
   #askedAt = Number.NEGATIVE_INFINITY;
   #stopped = false;
-  /** When something has come last, and how many intervals have passed since. */
-  #heardAt: number;
-  #silent = 0;
+  /** When something was last received, and how many intervals have passed since. */
+  #receivedAt: number;
+  #silentIntervals = 0;
 
   constructor(options: LivenessProbeOptions) {
     this.#options = options;
-    this.#heardAt = performance.now();
+    this.#receivedAt = performance.now();
     this.#wait(options.keepalive.interval * 1000);
     this.#ask();
   }
 
   /** Something has come from the server. */
-  heard(): void {
-    this.#heardAt = performance.now();
-    this.#silent = 0;
+  received(): void {
+    this.#receivedAt = performance.now();
+    this.#silentIntervals = 0;
     if (this.#probes.size > 0) this.#settle(true);
   }
 
@@ -73,7 +70,7 @@ export class LivenessProbe {
     if (this.#timed === undefined && performance.now() - this.#askedAt >= MEASURE_MS) this.#ask();
   }
 
-  /** The answer to the oldest question. One that nothing was asked for is not counted. */
+  /** The server has answered the oldest question. An answer without a question is ignored. */
   answered(): void {
     if (this.#answered === this.#asked) return;
     this.#answered++;
@@ -84,10 +81,9 @@ export class LivenessProbe {
   }
 
   /**
-   * Asks so many times for the answers' own sake: none of them is timed, and none is a sign of life
-   * that is waited for.
+   * Asks this many times just to get answers: none of them is timed or awaited as a sign of life.
    */
-  demand(times: number): void {
+  askUntimed(times: number): void {
     for (let time = 0; time < times && !this.#stopped; time++) {
       this.#asked++;
       this.#options.ask();
@@ -100,8 +96,7 @@ export class LivenessProbe {
   }
 
   /**
-   * Asks at once. Resolves with whether anything came within `milliseconds`; with false when it is
-   * stopped.
+   * Asks at once. Resolves to whether anything came within `milliseconds`; to false when stopped.
    */
   probe(milliseconds: number): Promise<boolean> {
     if (this.#stopped) return Promise.resolve(false);
@@ -117,7 +112,7 @@ export class LivenessProbe {
     });
   }
 
-  /** Nothing is asked any more. */
+  /** From now on nothing is asked. */
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
@@ -135,10 +130,10 @@ export class LivenessProbe {
   #tick(): void {
     const { interval, count } = this.#options.keepalive;
     const now = performance.now();
-    const next = this.#heardAt + (this.#silent + 1) * interval * 1000;
+    const next = this.#receivedAt + (this.#silentIntervals + 1) * interval * 1000;
     if (now < next - TIMER_SLACK_MS) {
       this.#wait(next - now);
-    } else if (++this.#silent < count) {
+    } else if (++this.#silentIntervals < count) {
       this.#ask();
       this.#wait(interval * 1000);
     } else {

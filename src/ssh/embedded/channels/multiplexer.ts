@@ -1,6 +1,6 @@
 /**
- * The connection protocol (RFC 4254 §5) over ssh2's packet protocol: opens channels, and takes each
- * message to the channel that it is for.
+ * The connection protocol (RFC 4254 §5) over ssh2's packets: opens channels, and passes each
+ * message to its channel.
  *
  *   open() -> CHANNEL_OPEN direct-tcpip -> opening -- CONFIRMATION --> open: a Channel
  *                                             `------ FAILURE -------> gone: the callback gets
@@ -10,18 +10,18 @@
  *   sending    channel -> Scheduler (whose turn it is) -> one packet -> Outbox -> socket
  *   receiving  Inbox -> ssh2 -> CHANNEL_DATA -> channel, as a view of the inbox's memory
  *
- * A channel's number is in use from its CHANNEL_OPEN until the server has said FAILURE or CLOSE: as
- * long as it takes a slot there. Nothing is sent on a channel after its CLOSE: sshd would end the
- * connection. What a server may not say (data before the confirmation or after EOF, messages for
- * channels that don't exist, channels of its own) is counted and answered where RFC 4254 knows an
- * answer; more data than its window admits end the channel.
+ * A channel's number is in use from its CHANNEL_OPEN until the server has sent FAILURE or CLOSE:
+ * for that time it takes a slot there. Nothing is sent on a channel after its CLOSE, because sshd
+ * would end the connection. Messages that a server must not send (data before the confirmation or
+ * after EOF, messages for channels that don't exist, channels of its own) are counted, and answered
+ * where RFC 4254 has an answer. If it sends more data than the window admits, the channel ends.
  *
- * Data are sent while the outbox takes them and no keys are being exchanged: so nothing queues up
- * behind either. Control messages are not held back. They are few: each answers one message or one
- * act of a channel.
+ * Data are sent only while the outbox takes them and no keys are being exchanged, so nothing queues
+ * up in either. Control messages are never delayed. They are few: each belongs to one message of
+ * the server or one action of a channel.
  */
 import type { Observer } from '../../../observe/observer.ts';
-import { isExchangingKeys, type SshProtocol, sendData } from '../ssh2/internals.ts';
+import { isExchangingKeys, type SshProtocol, sendChannelData } from '../ssh2/internals.ts';
 import { Channel, type ChannelOwner } from './channel.ts';
 import type { Inbox } from './inbox.ts';
 import type { Outbox } from './outbox.ts';
@@ -56,7 +56,7 @@ interface Opening {
 export interface MultiplexerOptions {
   readonly protocol: SshProtocol;
   readonly outbox: Outbox;
-  /** Undefined: what is received may be kept by whoever gets it. */
+  /** undefined: the receiver of data may keep them. */
   readonly inbox: Inbox | undefined;
   readonly windows: ReceiveWindows;
   readonly observer: Observer;
@@ -71,7 +71,7 @@ export class Multiplexer implements ChannelOwner {
   readonly #opening = new Map<number, Opening>();
   readonly #channels = new Map<number, Channel>();
   readonly #scheduler = new Scheduler<Channel>();
-  readonly #room = (): boolean => this.#outbox.writable && !isExchangingKeys(this.#protocol);
+  readonly #maySend = (): boolean => this.#outbox.writable && !isExchangingKeys(this.#protocol);
   #next = 0;
   #running = false;
 
@@ -89,8 +89,8 @@ export class Multiplexer implements ChannelOwner {
     return this.#opening.size + this.#channels.size;
   }
 
-  /** Channels that stand at both ends, or did and have not been closed by the server. */
-  get standing(): Iterable<Channel> {
+  /** Channels that the server has confirmed and not closed yet. */
+  get confirmedChannels(): Iterable<Channel> {
     return this.#channels.values();
   }
 
@@ -101,20 +101,20 @@ export class Multiplexer implements ChannelOwner {
     this.#protocol.directTcpip(id, window.limit, MAX_PACKET, addresses);
   }
 
-  /** Sends what there is, as far as it may be sent now. */
+  /** Sends waiting data, as far as that is possible now. */
   run(): void {
     if (this.#running) return;
     this.#running = true;
     try {
-      this.#scheduler.run(this.#room);
+      this.#scheduler.run(this.#maySend);
     } finally {
       this.#running = false;
     }
   }
 
   /**
-   * The connection is gone: all that are opening get `failure`, and nothing more is sent. Those
-   * that stand are left as they are.
+   * The connection is gone: all channels that are opening get `failure`. Channels that are open are
+   * left as they are.
    */
   end(failure: OpenFailure): void {
     const opening = [...this.#opening.values()];
@@ -125,7 +125,7 @@ export class Multiplexer implements ChannelOwner {
     }
   }
 
-  /** Channel data have come. */
+  /** Channel data were received. */
   readonly received = (id: number, data: Buffer): void =>
     this.#channel(id)?.receive(data, this.#inbox?.memory);
 
@@ -141,7 +141,7 @@ export class Multiplexer implements ChannelOwner {
   }
 
   sendData(remote: number, data: Buffer): void {
-    sendData(this.#protocol, this.#outbox, remote, data);
+    sendChannelData(this.#protocol, this.#outbox, remote, data);
   }
 
   grant(remote: number, bytes: number): void {
@@ -169,11 +169,14 @@ export class Multiplexer implements ChannelOwner {
     return id;
   }
 
-  /** What ssh2's parser calls with the fields of each message, in place of its own channels. */
+  /**
+   * The handlers that ssh2's parser calls with the fields of each message, in place of its own
+   * channels.
+   */
   #handlers(): Record<string, (protocol: unknown, ...fields: never[]) => void> {
     return {
-      // ssh2 would have the server prove the keys that hostkeys-00@openssh.com announces: nobody
-      // here uses them, and its question's answer can't be told from those that the pulse waits
+      // ssh2 would ask the server to prove the keys that hostkeys-00@openssh.com announces. Nobody
+      // here uses them, and the answer to that question looks like those that LivenessProbe waits
       // for.
       GLOBAL_REQUEST: (_, _name: string, wantReply: boolean) => {
         if (wantReply) this.#protocol.requestFailure();
@@ -193,7 +196,7 @@ export class Multiplexer implements ChannelOwner {
       CHANNEL_EOF: (_, id: number) => this.#channel(id)?.endOfInput(),
       CHANNEL_CLOSE: (_, id: number) => this.#closed(id),
       CHANNEL_REQUEST: (_, id: number, _type: string, wantReply: boolean) => {
-        // Also how sshd asks whether we are alive (ClientAliveInterval). Any answer will do.
+        // sshd also asks this way whether we are alive (ClientAliveInterval). Any answer will do.
         const channel = this.#channel(id);
         if (channel !== undefined && wantReply && !channel.closing)
           this.#protocol.channelFailure(channel.remote);

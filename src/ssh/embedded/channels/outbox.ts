@@ -1,45 +1,46 @@
 /**
- * What goes out to the server: packets are laid out one behind the other in a slab, encrypted
- * there, and written with one system call.
+ * Outgoing packets: they are laid out one after another in a slab, encrypted there, and written
+ * with one system call.
  *
  *   reserve() -> channel data are sealed there -> sealed() -------------------------------.
  *   alloc() -> space in the slab -> ssh2 fills it in and encrypts it in place -> take() -> ...
  *        -> flush() -> socket
  *
- * A slab that the socket has written out at once is used again, so that bulk data stay in the
- * processor's cache and make no garbage; one that it could not goes on living until the socket has,
- * and another takes its place. While that is so `writable` is false, and flows wait: unsent data of
- * theirs are never more than a slab here and what the kernel admits (TCP_NOTSENT_LOWAT). Control
- * messages don't ask; they go behind it into the same slab, ahead of what flows still hold. They
- * are small, but a server that reads nothing could be made to be answered for ever: one that leaves
- * MAX_BACKLOG unread is given up.
+ * If the socket writes a slab out at once, the slab is used again, so bulk data stay in the
+ * processor's cache and make no garbage. If it can't, the slab is kept until it has been written,
+ * and another takes its place. Until then `writable` is false and flows wait: their unsent data are
+ * never more than one slab here plus what the kernel admits (TCP_NOTSENT_LOWAT).
+ *
+ * Control messages don't check `writable`. They follow in the same slab, ahead of the data that
+ * flows still keep. They are small, but a server that reads nothing could make us queue answers for
+ * ever, so a server that leaves MAX_BACKLOG unread is given up.
  */
 import { randomFillSync } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 
-/** Room for three packets of the largest size. */
+/** Enough for three packets of the largest size. */
 const SLAB_BYTES = 128 * 1024;
-/** Written out without waiting for the end of the turn. */
+/** This much is written out without waiting for the end of the turn. */
 const FLUSH_BYTES = 64 * 1024;
 /**
- * Random bytes for padding (RFC 4253 §6), drawn in bulk: a system call for each packet's few would
- * cost more than the packet.
+ * Random bytes for padding (RFC 4253 §6), generated in bulk: one system call for the few bytes of
+ * each packet would cost more than the packet.
  */
 const RANDOM_BYTES = 16 * 1024;
 /**
- * Several times what the largest number of channels can have to say at once, and more than any
- * kernel buffers.
+ * Several times what the largest number of channels can send at once, and more than any kernel
+ * buffers.
  */
 export const MAX_BACKLOG = 16 * 1024 * 1024;
-/** Slabs kept for use again. */
+/** Slabs kept to be used again. */
 const SPARE_SLABS = 2;
 
 export interface OutboxEvents {
   /** `writable` has become true. */
   readonly onWritable: () => void;
-  /** So many bytes have been written. `held`: the kernel has not taken all of them yet. */
-  readonly onSent: (bytes: number, held: boolean) => void;
-  /** The socket holds more than MAX_BACKLOG. Called once. */
+  /** This many bytes were written. `blocked`: the kernel has not taken all of them yet. */
+  readonly onSent: (bytes: number, blocked: boolean) => void;
+  /** More than MAX_BACKLOG waits in the socket. Called once. */
   readonly onOverflow: () => void;
 }
 
@@ -49,16 +50,16 @@ export class Outbox {
   readonly #random = Buffer.allocUnsafeSlow(RANDOM_BYTES);
   #randomUsed = RANDOM_BYTES;
   readonly #spare: Buffer[] = [];
-  /** Slabs that the socket has not written out yet, without the present one. */
-  #held: Buffer[] = [];
+  /** Slabs that the socket has not written out yet, without the current one. */
+  #unwritten: Buffer[] = [];
   #slab: Buffer = Buffer.allocUnsafeSlow(SLAB_BYTES);
   /**
-   * Encrypted and not yet handed over: from `#start` to `#end`; space has been given out up to
-   * `#given`.
+   * From `#start` to `#end`: encrypted, but not yet given to the socket. Space has been reserved up
+   * to `#reserved`.
    */
   #start = 0;
   #end = 0;
-  #given = 0;
+  #reserved = 0;
   #blocked = false;
   #overflowed = false;
   #scheduled = false;
@@ -73,21 +74,21 @@ export class Outbox {
     return !this.#blocked && this.#socket.writable;
   }
 
-  /** Space for one packet. */
+  /** Returns space for one packet. */
   alloc(length: number): Buffer {
     if (length > SLAB_BYTES) return Buffer.allocUnsafe(length);
     const from = this.reserve(length);
     return this.#slab.subarray(from, from + length);
   }
 
-  /** Space for a packet of at most SLAB_BYTES in `memory`, from the returned place on. */
+  /** Reserves space for a packet of at most SLAB_BYTES; returns where it begins in `memory`. */
   reserve(length: number): number {
-    if (this.#given + length > SLAB_BYTES) {
+    if (this.#reserved + length > SLAB_BYTES) {
       this.flush();
-      if (this.#given + length > SLAB_BYTES) this.#renew();
+      if (this.#reserved + length > SLAB_BYTES) this.#renew();
     }
-    const from = this.#given;
-    this.#given += length;
+    const from = this.#reserved;
+    this.#reserved += length;
     return from;
   }
 
@@ -125,7 +126,7 @@ export class Outbox {
   /** The packet that was laid out in reserved space is ready to go. */
   sealed(from: number, length: number): void {
     if (from !== this.#end) {
-      // Space before it has been given out and not been used.
+      // The space before it was reserved but not used.
       this.#write(this.#slab.subarray(this.#start, this.#end));
       this.#start = from;
     }
@@ -145,8 +146,8 @@ export class Outbox {
     const socket = this.#socket;
     if (bytes.length === 0 || !socket.writable) return;
     socket.write(bytes, this.#written);
-    // What the kernel has taken at once is no longer held by the socket, although its callback is
-    // still to come.
+    // If the kernel has taken all of it, the socket no longer uses the slab, although the callback
+    // is still to come.
     this.#blocked = socket.writableLength > 0;
     this.#events.onSent(bytes.length, this.#blocked);
     if (socket.writableLength <= MAX_BACKLOG || this.#overflowed) return;
@@ -155,42 +156,43 @@ export class Outbox {
   }
 
   readonly #written = (error?: Error | null): void => {
-    // After an error nothing more is written, and what the socket held is no matter.
+    // After an error nothing more is written, so the slabs don't matter.
     if (error || !this.#blocked || this.#socket.writableLength > 0) return;
     this.#blocked = false;
-    for (const slab of this.#held) if (this.#spare.length < SPARE_SLABS) this.#spare.push(slab);
-    this.#held = [];
+    for (const slab of this.#unwritten)
+      if (this.#spare.length < SPARE_SLABS) this.#spare.push(slab);
+    this.#unwritten = [];
     if (this.#start === this.#end) this.#rewind();
     this.#events.onWritable();
   };
 
   /**
-   * The slab from its beginning: nobody holds any of it, unless space has been given out that is
-   * still to be taken.
+   * Starts the slab again from its beginning, unless part of it is reserved for a packet that is
+   * still to come. Nobody uses the rest.
    */
   #rewind(): void {
-    if (this.#given > this.#end) return;
+    if (this.#reserved > this.#end) return;
     this.#start = 0;
     this.#end = 0;
-    this.#given = 0;
+    this.#reserved = 0;
   }
 
   /**
-   * Another slab: this one is full. It is used again only if the space that was given out has been
-   * taken.
+   * Takes another slab, because this one is full. This one is used again only if all its reserved
+   * space has been taken.
    */
   #renew(): void {
-    if (this.#blocked && this.#given === this.#end) this.#held.push(this.#slab);
+    if (this.#blocked && this.#reserved === this.#end) this.#unwritten.push(this.#slab);
     this.#slab = this.#spare.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES);
     this.#start = 0;
     this.#end = 0;
-    this.#given = 0;
+    this.#reserved = 0;
   }
 
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    // Behind all sockets that are ready now, not behind each: their packets go out together.
+    // After all sockets that are ready now have been handled: their packets go out together.
     setImmediate(() => {
       this.#scheduled = false;
       this.flush();

@@ -1,60 +1,63 @@
 /**
- * How much a server may send on each channel (RFC 4254 §5.2), and when it may send more.
+ * How much the server may send on each channel (RFC 4254 §5.2), and when it may send more.
  *
- *   limit = granted (may still be sent) + held (received, not consumed) + credit (consumed, not
- *   granted again)
+ *   limit = granted (may still be sent) + buffered (received, not consumed) + credit (consumed,
+ *   not granted again)
  *
- * Credit is what the application has consumed, so a reader that stalls holds no more than its
- * limit.
+ * Only consumed bytes are granted again, so at most `limit` bytes wait for a reader that stalls.
  *
- * - A channel begins with INITIAL_WINDOW, as with OpenSSH's ssh; with less, down to MIN_WINDOW,
- *   when many are open.
+ * - A channel begins with INITIAL_WINDOW, as with OpenSSH's ssh. When many are open it begins with
+ *   less, down to MIN_WINDOW.
  * - It grows when the server waits for the window: when the first byte that a grant admits comes
- *   within one round trip after it, and not later because others were queueing before it. By an
- *   eighth each time, and no further: what sshd may send and can't, it reads all the same, into a
- *   buffer that it copies as a whole for each packet by which it grows. So not at all on a path of
- *   less than LEAST_RTT_MS, where the first window carries 400 MB/s.
- * - It shrinks for two reasons. Busy channels share the budget; and they share what may be under
- *   way when a queue has been measured (standingqueue.ts). What was granted can't be taken back: a
- *   window shrinks by not being granted again.
+ *   within one round trip of the grant. If that byte comes later, it was queueing behind others. A
+ *   window grows by an eighth at a time, because too large a window is costly: sshd reads what the
+ *   window admits even if it can't send it yet, into a buffer that it copies as a whole for each
+ *   packet that is added. On a path shorter than LEAST_RTT_MS windows don't grow: there the first
+ *   window carries 400 MB/s.
+ * - It shrinks for two reasons. Busy channels share the budget. And when a queue has been measured
+ *   (standingqueue.ts), they share what may be under way. A grant can't be taken back, so a window
+ *   shrinks by granting less than was consumed.
  *
- * The sum of the limits is bounded by a budget, and MIN_WINDOW for each channel beside it. Half of
- * the budget is kept for those that grow.
+ * The limits add up to at most the budget, plus MIN_WINDOW for each channel. Half of the budget is
+ * reserved for channels that grow.
  */
 import { DEFAULT_MAX_WINDOW, DEFAULT_WINDOW_BUDGET } from '../../limits.ts';
 import { StandingQueue } from './standingqueue.ts';
 
 export const INITIAL_WINDOW = 2 * 1024 * 1024;
-/** What each channel has at first, whatever others have. */
+/** What each channel gets at first at the least, whatever others have. */
 export const MIN_WINDOW = 32 * 1024;
-/** A new channel gets at most this part of what is left for new ones. */
+/** A new channel gets at most this part of what is left for new channels. */
 const INITIAL_PART = 1 / 16;
 /**
- * Of what channels have at first that are opened within a second, each gets a quarter of what is
- * left, and this at the least.
+ * Channels that are opened within the same BURST_MS share BURST_BYTES: each gets BURST_PART of what
+ * is left, but at least BURST_LEAST.
  */
 const BURST_BYTES = 8 * 1024 * 1024;
 const BURST_MS = 1_000;
 const BURST_PART = 1 / 4;
 const BURST_LEAST = 256 * 1024;
-/** What is under way for a busy channel, at the least, when there is a queue. */
+/** The smallest share of a busy channel when there is a queue. */
 const LEAST_SHARE = 4 * 1024;
 /**
- * A channel is busy that has got this part of its window or share between two measurements of the
+ * A channel is busy if it received this part of its window or share between two measurements of the
  * round trip.
  */
 const BUSY_PART = 1 / 2;
-/** The server has waited for the window if what it admits comes within so many round trips. */
+/**
+ * The server was waiting for the window if the data that a grant admits come within this many round
+ * trips.
+ */
 const PROMPT = 1.125;
 /**
- * Paths shorter than this are taken for as long: what is under way must also outlast the scheduling
- * of processes.
+ * Shorter paths count as this long: what is under way must also last while processes wait to be
+ * scheduled.
  */
 const LEAST_RTT_MS = 5;
 const GROWTH = 1.125;
 /**
- * Credit is granted in such parts of the limit; but not in pieces smaller than a packet, unless
- * that is a larger part than the last.
+ * Credit is granted once it is CREDIT_PART of the limit and at least CREDIT_PACKET, or
+ * CREDIT_SMALL_PART of a limit so small that this is less than CREDIT_PACKET.
  */
 const CREDIT_PART = 1 / 16;
 const CREDIT_PACKET = 32 * 1024;
@@ -62,18 +65,18 @@ const CREDIT_SMALL_PART = 1 / 4;
 
 export interface ReceiveWindowLimits {
   /**
-   * Bytes that all channels of a link together may have granted or held. Default:
+   * Bytes that may be granted or buffered for all channels of a link together. Default:
    * DEFAULT_WINDOW_BUDGET.
    */
   readonly budget?: number | undefined;
-  /** Bytes that one may. Default: DEFAULT_MAX_WINDOW. */
+  /** The same for one channel. Default: DEFAULT_MAX_WINDOW. */
   readonly maxWindow?: number | undefined;
 }
 
 export interface ReceiveWindowOptions extends ReceiveWindowLimits {
   /** Milliseconds of a monotonic clock. */
   readonly clock?: () => number;
-  /** A channel has got less than it needed, for want of budget. */
+  /** A channel got less than it needed, because the budget is used up. */
   readonly onLimited?: () => void;
 }
 
@@ -89,7 +92,8 @@ export class ReceiveWindows {
   #burstSince = Number.NEGATIVE_INFINITY;
   #burstLeft = 0;
   /**
-   * Measurements of the round trip; the channels that are busy in this one, and were in the last.
+   * The number of round trip measurements so far; the channels that are busy since the last one,
+   * and that were busy before it.
    */
   #round = 0;
   #busy = 0;
@@ -119,7 +123,7 @@ export class ReceiveWindows {
     this.#busy = 0;
   }
 
-  /** Bytes that are granted or held. */
+  /** Bytes that are granted or buffered. */
   get used(): number {
     return this.#used;
   }
@@ -135,29 +139,29 @@ export class ReceiveWindows {
   }
 
   /**
-   * Windows may grow: nothing queues, and the path is long enough for the first window to be too
+   * Windows may grow: there is no queue, and the path is so long that the first window may be too
    * small.
    */
   get mayGrow(): boolean {
     return this.#queue.limit === Number.POSITIVE_INFINITY && this.#queue.least >= LEAST_RTT_MS;
   }
 
-  /** There may be a queue: those that have less than others stay so until it is known. */
-  get waits(): boolean {
+  /** There may be a queue. Until that is known, channels that began with less don't catch up. */
+  get queueSuspected(): boolean {
     return this.#queue.suspected;
   }
 
-  /** The server has answered this soon to what has just been asked, or done before it answered. */
+  /** The server took this long to answer, including what it had to do first. */
   answered(milliseconds: number): void {
     this.#queue.atMost(milliseconds);
   }
 
-  /** Data that come so long after they were admitted have been waiting for that. */
-  get promptly(): number {
+  /** In ms: data that come this soon after they were granted had been waiting for the grant. */
+  get promptMs(): number {
     return PROMPT * Math.max(this.#queue.least, LEAST_RTT_MS);
   }
 
-  /** Data of some channel have come. */
+  /** Data of some channel were received. */
   delivered(bytes: number): void {
     this.#queue.delivered(bytes, this.#clock());
   }
@@ -167,14 +171,15 @@ export class ReceiveWindows {
     this.#busy++;
   }
 
-  /** What a busy channel may have, and `more` beside it. */
+  /** What each busy channel may have, counting `more` channels that are not busy yet. */
   share(more = 0): number {
     const busy = Math.max(1, this.#busy, this.#busyBefore) + more;
     return Math.max(LEAST_SHARE, Math.floor(Math.min(this.#queue.limit, this.#budget) / busy));
   }
 
   /**
-   * Takes up to `bytes` out of the budget, or gives back if it is negative. Returns what it took.
+   * Takes up to `bytes` out of the budget; a negative number gives bytes back. Returns what it
+   * took.
    */
   reserve(bytes: number): number {
     const reserved = bytes > 0 ? Math.max(0, Math.min(bytes, this.#budget - this.#taken)) : bytes;
@@ -183,7 +188,7 @@ export class ReceiveWindows {
     return reserved;
   }
 
-  /** What a new channel needs it gets. */
+  /** For a new channel: takes `bytes` even if the budget is used up. */
   reserveInitial(bytes: number): void {
     this.#used += bytes;
   }
@@ -192,7 +197,7 @@ export class ReceiveWindows {
     this.#open--;
   }
 
-  /** What one may begin with of those that are opened in the same moment. */
+  /** What a channel may begin with if others are opened in the same second. */
   #burst(): number {
     const now = this.#clock();
     if (now - this.#burstSince > BURST_MS) {
@@ -204,7 +209,7 @@ export class ReceiveWindows {
     return part;
   }
 
-  /** Out of the budget. */
+  /** Bytes that are taken out of the budget. */
   get #taken(): number {
     return Math.max(0, this.#used - this.#open * MIN_WINDOW);
   }
@@ -213,20 +218,22 @@ export class ReceiveWindows {
 export class ReceiveWindow {
   readonly #windows: ReceiveWindows;
   readonly #openedAt: number;
-  /** Bytes of the budget that it has. Never less than what is granted and held. */
+  /** Bytes that it has reserved. Never less than what is granted and buffered. */
   #limit: number;
-  /** What its limit is to be, as far as its share and the budget admit. */
+  /** What its limit should be, if its share and the budget admit it. */
   #wanted: number;
   #granted: number;
-  #held = 0;
+  #buffered = 0;
   #ended = false;
   /**
-   * When the grant was made whose first byte is awaited, and how many come before that. None is:
-   * infinitely many.
+   * A grant is marked and its first byte awaited: when it was made, and how many bytes come before
+   * that byte. Infinity: no grant is marked.
    */
   #markedAt = 0;
   #beforeMark = Number.POSITIVE_INFINITY;
-  /** What has come since the round trip was last measured, and when it was much. */
+  /**
+   * The current round, the bytes received in it, and the last round in which the channel was busy.
+   */
   #round = -1;
   #received = 0;
   #busyRound = Number.NEGATIVE_INFINITY;
@@ -240,7 +247,7 @@ export class ReceiveWindow {
     windows.reserveInitial(initial);
   }
 
-  /** What is in memory at most; at first, what CHANNEL_OPEN grants. */
+  /** The most that may be granted and buffered; at first, what CHANNEL_OPEN grants. */
   get limit(): number {
     return this.#limit;
   }
@@ -250,11 +257,11 @@ export class ReceiveWindow {
     this.#windows.answered(this.#windows.now - this.#openedAt);
   }
 
-  /** Data came. False: more than was granted. */
+  /** Data were received. False: more than was granted. */
   receive(bytes: number): boolean {
     if (bytes > this.#granted) return false;
     this.#granted -= bytes;
-    this.#held += bytes;
+    this.#buffered += bytes;
     this.#windows.delivered(bytes);
     this.#noteBusy(bytes);
     this.#beforeMark -= bytes;
@@ -262,18 +269,16 @@ export class ReceiveWindow {
     return true;
   }
 
-  /**
-   * Data were consumed. Returns how much is to be granted to the server now, 0 while it has enough.
-   */
+  /** Data were consumed. Returns how much to grant to the server now; 0: it has enough. */
   consume(bytes: number): number {
-    this.#held = Math.max(0, this.#held - bytes);
+    this.#buffered = Math.max(0, this.#buffered - bytes);
     if (this.#ended) {
-      this.#resize(this.#held);
+      this.#resize(this.#buffered);
       return 0;
     }
     this.#catchUp(bytes);
     const wanted = this.#busy ? Math.min(this.#wanted, this.#windows.share()) : this.#wanted;
-    const outstanding = this.#granted + this.#held;
+    const outstanding = this.#granted + this.#buffered;
     this.#resize(Math.max(wanted, outstanding));
     const limit = Math.min(this.#limit, wanted);
     const credit = limit - outstanding;
@@ -287,17 +292,20 @@ export class ReceiveWindow {
     return credit;
   }
 
-  /** Nothing more will come: from now on the limit is what is held, and falls as it is consumed. */
+  /**
+   * Nothing more will come: from now on the limit is what is buffered, and falls as that is
+   * consumed.
+   */
   end(): void {
     if (!this.#ended) this.#windows.ended();
     this.#ended = true;
     this.#granted = 0;
-    this.#resize(this.#held);
+    this.#resize(this.#buffered);
   }
 
-  /** What is held is thrown away as well. */
+  /** Buffered data are thrown away as well. */
   close(): void {
-    this.#held = 0;
+    this.#buffered = 0;
     this.end();
   }
 
@@ -319,20 +327,20 @@ export class ReceiveWindow {
   }
 
   /**
-   * One that began with less than others has as much as they after a few round trips: each consumed
-   * byte admits two.
+   * A channel that began with less than others catches up within a few round trips: for each byte
+   * consumed it is granted two.
    */
   #catchUp(bytes: number): void {
     const whole = Math.min(INITIAL_WINDOW, this.#windows.maxWindow);
-    if (this.#wanted < whole && !this.#windows.waits)
+    if (this.#wanted < whole && !this.#windows.queueSuspected)
       this.#wanted = Math.min(this.#wanted + bytes, whole);
   }
 
-  /** What the marked grant has admitted begins to come. */
+  /** The first byte that the marked grant admitted has come. */
   #grow(): void {
     this.#beforeMark = Number.POSITIVE_INFINITY;
-    const { now, promptly, mayGrow, maxWindow } = this.#windows;
-    if (!mayGrow || now - this.#markedAt > promptly) return;
+    const { now, promptMs, mayGrow, maxWindow } = this.#windows;
+    if (!mayGrow || now - this.#markedAt > promptMs) return;
     this.#wanted = Math.floor(Math.min(GROWTH * this.#wanted, maxWindow));
   }
 

@@ -1,29 +1,30 @@
 /**
- * Whose turn it is to send: deficit round-robin with precedence for new flows, as FQ-CoDel's
- * scheduler has it (RFC 8290 §4.1.1 and §4.2; deficit round-robin: Shreedhar and Varghese 1995).
+ * Decides which flow sends next: deficit round-robin with precedence for new flows, as in
+ * FQ-CoDel's scheduler (RFC 8290 §4.1.1 and §4.2; deficit round-robin: Shreedhar and Varghese
+ * 1995).
  *
  *   activate(flow) -> fresh -- quantum used, or emptied --> old -- the same --> old (at the end)
  *                                                            `-- nothing sent in its turn --> idle
  *
- * A flow that has been idle goes ahead of those that send all the time, with one quantum: so an
- * interactive flow and a small request don't wait for bulk. It is idle when it had a turn and
- * nothing to send (RFC 8290 forgets an old flow as soon as it is emptied, and one that pauses for a
- * moment then has up to twice its part). Among old flows each gets a quantum a round, however small
- * its packets are. The scheduler holds flows and no data.
+ * A flow that has been idle goes ahead of flows that send all the time, for one quantum. So
+ * interactive flows and small requests don't wait for bulk data. A flow is idle after a turn in
+ * which it had nothing to send. (RFC 8290 forgets an old flow as soon as it is empty; a flow that
+ * pauses for a moment then gets up to twice its share.) Each old flow gets one quantum a round,
+ * however small its packets are. The scheduler keeps flows but no data.
  */
 
 /** Bytes that a flow may send in its turn: one packet of the largest size. */
 export const QUANTUM = 32 * 1024;
 /**
- * What a packet costs beside its data (header, padding, tag, our own time), so that small packets
- * aren't free.
+ * What a packet costs in addition to its data (header, padding, tag, our own time). It makes small
+ * packets count.
  */
 const PACKET_COST = 64;
 
 export interface Sender {
   /**
-   * Sends one packet of at most `limit` bytes; returns how many bytes of data it had, 0 when there
-   * is nothing that may be sent.
+   * Sends one packet with at most `limit` bytes of data. Returns how many it had; 0: nothing may be
+   * sent.
    */
   transmit(limit: number): number;
 }
@@ -31,7 +32,7 @@ export interface Sender {
 interface Turn {
   /** Bytes that the flow may still send in this turn. */
   deficit: number;
-  /** It has sent something in this turn, or ahead of it. */
+  /** It has sent something in this turn, or has already used part of it. */
   used: boolean;
 }
 
@@ -40,7 +41,7 @@ export class Scheduler<Flow extends Sender> {
   readonly #old = new Set<Flow>();
   readonly #turns = new Map<Flow, Turn>();
 
-  /** Flows that have, or had in their last turn, something to send. */
+  /** How many flows have something to send, or had in their last turn. */
   get size(): number {
     return this.#turns.size;
   }
@@ -59,9 +60,11 @@ export class Scheduler<Flow extends Sender> {
     this.#old.delete(flow);
   }
 
-  /** Lets flows send, in turn, for as long as there is room. `room` is asked before each packet. */
-  run(room: () => boolean): void {
-    while (this.#turns.size > 0 && room()) this.#turn();
+  /**
+   * Lets flows send in turn, as long as `maySend` returns true. It is called before each packet.
+   */
+  run(maySend: () => boolean): void {
+    while (this.#turns.size > 0 && maySend()) this.#turn();
   }
 
   #turn(): void {
@@ -76,8 +79,8 @@ export class Scheduler<Flow extends Sender> {
     if (turn.deficit <= 0) {
       turn.deficit += QUANTUM;
       this.#toEnd(flow, turn, queue);
-      // Of its next turn it may have spent a part already, if its last packet was larger than what
-      // it had left.
+      // If its last packet was larger than what it had left, it has already used part of its next
+      // turn.
       turn.used = true;
       return;
     }

@@ -1,56 +1,57 @@
 /**
- * Whether data stand in a queue on their way to here, and how much may then be under way.
+ * Finds out whether incoming data wait in a queue on their way here, and limits how much may then
+ * be under way.
  *
  *   round trip <= allowed                    no limit
- *   two in a row above it, at full rate      a queue: as much as comes in a target round trip may
- *                                            be under way, for all channels together
+ *   two in a row above it, at full rate      a queue: all channels together may have as much under
+ *                                            way as arrives in a target round trip
  *   then <= allowed                          a tenth more; <= target: a quarter more, until the
- *                                            limit is of no consequence
- *   then above it again                      back to what comes in a target round trip
- *   STRIKES times, and less comes            it is no queue, the path has become longer: no limit,
- *                                            and that is the least round trip from now on
- *   nothing has come for IDLE_MS             no limit: what was measured before a pause is not
- *                                            known after it
+ *                                            limit is so high that it doesn't matter
+ *   then above it again                      back to what arrives in a target round trip
+ *   STRIKES times, and less arrives          not a queue, the path has become longer: no limit, and
+ *                                            the new time is the least round trip from now on
+ *   nothing has come for IDLE_MS             no limit: measurements from before a pause don't count
+ *                                            after it
  *
- *   target = the least round trip and a half, or and TARGET_MS; allowed = twice the least, or and
- *   ALLOWED_MS: whichever is more
+ *   target  = the least round trip times 1.5, or plus TARGET_MS, whichever is more
+ *   allowed = the least round trip times 2, or plus ALLOWED_MS, whichever is more
  *
- * A queue in the server's socket goes by itself while TCP finds its rate or recovers from losses:
- * then the rate grows, or is below what it was. Times are milliseconds of a monotonic clock, passed
- * in.
+ * While TCP finds its rate or recovers from losses, a queue forms in the server's socket and goes
+ * away without our help. The rate then grows, or is below what it was, so no limit is set. Times
+ * are milliseconds of a monotonic clock, passed in.
  */
 
-/** Before the first measurement. */
+/** The least round trip before the first measurement. */
 const ASSUMED_MS = 50;
-/** The scheduling of busy processors takes as long as a short path, and is no queue. */
+/** On a short path, processes that wait to be scheduled may take this long; that is no queue. */
 const TARGET_MS = 20;
 const ALLOWED_MS = 40;
 /** A rate that has grown by this factor from one round trip to the next is still growing. */
 const GROWS = 1.25;
 /**
- * Less than this part of a rate is less than it. A wrong limit leaves no more than target /
- * allowed.
+ * A rate below this part of another counts as less. A wrong limit leaves no more than target /
+ * allowed of the rate.
  */
 const AS_MUCH = 0.8;
 const STRIKES = 4;
-/** The best rate is forgotten by this factor with each round trip. */
+/** With each round trip the best rate is reduced by this factor. */
 const MEMORY = 0.95;
 const REGROWTH = 1.25;
 /**
- * Also where nothing is wrong: or a path that has become somewhat longer would be left with less
- * than it carries.
+ * The limit grows by this even between target and allowed. Otherwise a path that has become a
+ * little longer would carry less than it can.
  */
 const PROBING = 1.1;
-/** Of what comes in a target round trip: a limit that is more is of no consequence. */
+/** A limit above this many times what arrives in a target round trip doesn't matter any more. */
 const AMPLE = 4;
 const IDLE_MS = 2_000;
 
-/** A limit, and how it does. */
+/** A limit, and what was measured since it was set. */
 interface Episode {
   limit: number;
-  /** The best since it stands, bytes a millisecond. */
+  /** The best rate since the limit was set, in bytes per millisecond. */
   rate: number;
-  /** Of the round trips in a row that took too long: how many, the best rate and the least time. */
+  /** The round trips in a row that took too long: how many, their best rate, and the least time. */
   strikes: number;
   strikeRate: number;
   strikeLeast: number;
@@ -61,10 +62,10 @@ const NO_STRIKES = { strikes: 0, strikeRate: 0, strikeLeast: Number.POSITIVE_INF
 export class StandingQueue {
   #least: number | undefined;
   #episode: Episode | undefined;
-  /** The rate with the last round trip, if that took too long. */
+  /** The rate during the last round trip, if that took too long. */
   #suspect: number | undefined;
   #best = 0;
-  /** What has come since the last round trip was measured, or a pause ended. */
+  /** Bytes since the last round trip was measured or a pause ended. */
   #bytes = 0;
   #since = Number.NEGATIVE_INFINITY;
   #lastAt = Number.NEGATIVE_INFINITY;
@@ -74,7 +75,7 @@ export class StandingQueue {
     return this.#episode?.limit ?? Number.POSITIVE_INFINITY;
   }
 
-  /** A round trip has taken too long, and the next one will tell whether it is a queue. */
+  /** A round trip took too long; the next one shows whether there is a queue. */
   get suspected(): boolean {
     return this.#episode === undefined && this.#suspect !== undefined;
   }
@@ -95,12 +96,12 @@ export class StandingQueue {
     this.#bytes += bytes;
   }
 
-  /** A round trip takes no longer than this, whatever else took time. */
+  /** A round trip takes no longer than this; other delays may be included. */
   atMost(milliseconds: number): void {
     this.#least = Math.min(milliseconds, this.#least ?? milliseconds);
   }
 
-  /** So long took the answer to a question that queued up with the data. */
+  /** A round trip was measured, with a question whose answer queued together with the data. */
   roundTrip(milliseconds: number, now: number): void {
     this.atMost(milliseconds);
     const duration = now - this.#since;

@@ -1,27 +1,27 @@
 /**
- * How much the kernel holds of what can't be sent yet (TCP_NOTSENT_LOWAT, tcp(7)): as much as the
- * path takes in UNSENT_MS. An interactive flow waits behind all of it, so a slow uplink must hold
- * little; and Linux wakes a writer only when a third of the send buffer is free, so that a fast and
- * long path which holds little is used to two thirds.
+ * Limits how much unsent data the kernel buffers (TCP_NOTSENT_LOWAT, tcp(7)): as much as the path
+ * carries in UNSENT_MS. An interactive flow waits behind all of it, so a slow uplink must buffer
+ * little. But Linux wakes a writer only when a third of the send buffer is free, so a fast and long
+ * path that buffers little is used only to two thirds.
  *
  *   bytes written -> the rate of each interval -> the best of the last INTERVALS
  *        -> limit, when it has changed enough
  *
- * The rate of an application that has little to send says nothing of the path: that is why it is
- * the best that counts. An interval in which the kernel took no more does: on a path that has
- * become slow it is as long as what the kernel holds takes to go, and counts for all that have
- * passed, or a large limit would outlast its path by INTERVALS of them. What the kernel takes at
- * once counts as well, but is itself bounded by the limit, so the limit can't feed itself.
+ * If the application has little to send, the rate says nothing about the path. That is why the best
+ * rate counts. But an interval in which the kernel took no more says something: on a path that has
+ * become slow, it lasts until the kernel has sent what it buffers. It counts as all the intervals
+ * that have passed, or a large limit would be kept for INTERVALS such long intervals. Bytes that
+ * the kernel takes at once count too, but the limit bounds them, so the limit can't raise itself.
  */
 
 const UNSENT_MS = 30;
 /**
- * Before anything is known, and for the slowest: less makes more wake-ups, and a packet is 32 KiB.
+ * At first, and for the slowest paths: a lower limit means more wake-ups, and a packet is 32 KiB.
  */
 export const LEAST_UNSENT = 128 * 1024;
-/** A send buffer is hardly ever larger. */
+/** Send buffers are hardly ever larger. */
 export const MOST_UNSENT = 4 * 1024 * 1024;
-/** Long enough to hold several wake-ups of the writer at any rate. */
+/** Long enough to contain several wake-ups of the writer at any rate. */
 const INTERVAL_MS = 100;
 const INTERVALS = 10;
 /** Smaller changes aren't worth a system call. */
@@ -30,11 +30,11 @@ const WORTHWHILE = 1.25;
 export class UnsentLimit {
   readonly #set: (bytes: number) => void;
   readonly #clock: () => number;
-  /** Bytes a millisecond, of the last intervals in which there was something to send. */
+  /** Bytes per millisecond in the last intervals in which there was something to send. */
   #rates: number[] = [];
   #start: number;
   #bytes = 0;
-  #held = false;
+  #blocked = false;
   #limit = LEAST_UNSENT;
 
   /**
@@ -48,10 +48,10 @@ export class UnsentLimit {
     set(this.#limit);
   }
 
-  /** So many bytes have been handed to the kernel. `held`: it has not taken all of them yet. */
-  sent(bytes: number, held: boolean): void {
-    const most = this.#held ? INTERVALS : 1;
-    this.#held = held;
+  /** This many bytes were given to the kernel. `blocked`: it has not taken all of them yet. */
+  sent(bytes: number, blocked: boolean): void {
+    const most = this.#blocked ? INTERVALS : 1;
+    this.#blocked = blocked;
     this.#bytes += bytes;
     const now = this.#clock();
     const duration = now - this.#start;

@@ -1,11 +1,11 @@
 /**
- * What is offered in key exchange (RFC 4253 §7.1): what the user's settings name, else a choice of
- * our own. Not left to ssh2, whose defaults depend on whether two optional native modules were
- * built, and still hold SHA-1.
+ * The algorithms that are offered in key exchange (RFC 4253 §7.1): those that the user's settings
+ * name, or else our own choice. We don't leave it to ssh2: its defaults depend on whether two
+ * optional native modules were built, and still contain SHA-1.
  *
- * A setting is taken as it is, order included, as ssh takes it: whoever names an old algorithm has
- * an old server. Names that ssh2 doesn't know are passed over, since they are usually a list that
- * was written for OpenSSH; when nothing is left, the settings can't be met.
+ * A setting is used as it is, including its order, as in ssh: a user who names an old algorithm has
+ * an old server. Names that ssh2 doesn't know are skipped, because such lists are usually written
+ * for OpenSSH. If no name is left, that is an error.
  */
 import { readFileSync } from 'node:fs';
 import type { Algorithms } from 'ssh2';
@@ -46,7 +46,7 @@ const HOST_KEYS = [
 ] as const;
 
 /**
- * What ssh2 1.17 can do beyond that with every OpenSSL that Node is built with. Offered only when a
+ * What else ssh2 1.17 can do with every OpenSSL that Node is built with. Offered only when a
  * setting names it.
  */
 const ONLY_WHEN_NAMED = {
@@ -64,7 +64,7 @@ const ONLY_WHEN_NAMED = {
 
 type Kind = keyof SshSettings['algorithms'];
 
-/** All that a setting may name. */
+/** Everything that a setting may name. */
 export const KNOWN_ALGORITHMS: Readonly<Record<Kind, readonly string[]>> = {
   kex: [...KEX, ...ONLY_WHEN_NAMED.kex],
   ciphers: [...GCM, ...CHACHA, ...CTR, ...ONLY_WHEN_NAMED.ciphers],
@@ -81,9 +81,9 @@ const KEYWORDS: Readonly<Record<Kind, string>> = {
 
 export interface OfferOptions {
   /**
-   * The types of the keys that are known for the host. Their algorithms come first, in the usual
-   * order among themselves, so that a server with several host keys shows one that can be compared;
-   * not when a setting gives the order.
+   * The types of the known keys of the host. Their algorithms come first, in the usual order among
+   * themselves, so that a server with several host keys shows one that we know. Ignored when a
+   * setting gives the order.
    */
   readonly preferredTypes: readonly string[];
   readonly wanted: SshSettings['algorithms'];
@@ -95,7 +95,7 @@ export function offeredAlgorithms({ preferredTypes, wanted, observer }: OfferOpt
   const known = HOST_KEYS.filter((algorithm) => preferredTypes.includes(keyTypeOf(algorithm)));
   const offer = (kind: Kind, fallback: readonly string[]): string[] =>
     choose(kind, wanted[kind], fallback, observer);
-  // ssh2's types have the names as literals.
+  // In ssh2's types the names are literals.
   return {
     kex: offer('kex', KEX),
     serverHostKey: offer('hostKeys', [...new Set([...known, ...HOST_KEYS])]),
@@ -127,25 +127,25 @@ function choose(
   if (unknown.length > 0)
     observer.log(
       'debug',
-      `${KEYWORDS[kind]}: the embedded SSH client passes over ${unknown.join(', ')}`,
+      `${KEYWORDS[kind]}: the embedded SSH client ignores ${unknown.join(', ')}`,
     );
   return chosen;
 }
 
-/** RSA keys are all of type ssh-rsa; what differs is how they sign (RFC 8332 §3). */
+/** RSA keys are all of type ssh-rsa; only the signatures differ (RFC 8332 §3). */
 function keyTypeOf(algorithm: string): string {
   return algorithm.startsWith('rsa-sha2-') ? 'ssh-rsa' : algorithm;
 }
 
 let aes: boolean | undefined;
 
-/** Without them AES-GCM is slow, and chacha20-poly1305 the better cipher. */
+/** Without them AES-GCM is slow, and chacha20-poly1305 is the better cipher. */
 function hasAesInstructions(): boolean {
   if (aes === undefined) {
     try {
       aes = /^(flags|Features)\s*:.*\baes\b/m.test(readFileSync('/proc/cpuinfo', 'latin1'));
     } catch {
-      // No /proc: nearly all machines of today have them.
+      // Without /proc, assume them: nearly all machines of today have them.
       aes = true;
     }
   }

@@ -1,16 +1,16 @@
 /**
- * One SSH handshake over a byte stream that is there already (TCP, a channel of another connection,
- * a program's pipes):
+ * One SSH handshake over an existing byte stream (TCP, a channel of another connection, a program's
+ * pipes):
  *
  *   stream -> identification -> key exchange -> host key -> authentication -> Ssh2Link
  *             `----------------- time ----------------'     `- authTimeout -'
  *
- * The stream is ours and is handed to ssh2 connected, so that its errors are told from those of
- * SSH; its first bytes are looked at in passing, to say what a port that doesn't speak SSH says
- * instead. The host key is checked before key exchange completes, so before the service request,
- * the user's name or anything else that follows it is sent.
+ * We open the stream and give it to ssh2 connected, so that its errors can be told from those of
+ * SSH. We also look at its first bytes, to report what a port sends that doesn't speak SSH. The
+ * host key is checked before key exchange completes: before the service request, the user's name or
+ * anything else that follows is sent.
  *
- * An attempt settles with the first thing that decides. After a failure the stream is destroyed.
+ * The first event that decides settles an attempt. After a failure the stream is destroyed.
  */
 import type { Duplex } from 'node:stream';
 import type { Client } from 'ssh2';
@@ -40,37 +40,39 @@ import { FirstLine } from './firstline.ts';
 import { hostKeyCheck } from './hostkeycheck.ts';
 import { PhaseTimer } from './phasetimer.ts';
 
-/** With what one SSH server is spoken to: who it must be, and who we are. */
+/** What we need to talk to one SSH server: how to verify it, and how to log in. */
 export interface Access {
   readonly hostKeys: HostKeyVerifier;
   readonly authenticator: Authenticator;
 }
 
 export interface AttemptOptions extends Access {
-  /** Connected, and not read from yet. */
+  /** Connected. Nothing has been read from it yet. */
   readonly stream: Duplex;
-  /** Reads for `stream`, if that is a TCP connection of this program's. */
+  /** Reads for `stream`, if that is a TCP connection of this program. */
   readonly inbox: Inbox | undefined;
   /** `host:port`, for messages. */
   readonly at: string;
-  /** The server's machine is known to have accepted the connection. */
+  /** It is known that the server's machine has accepted the connection. */
   readonly accepted: boolean;
   readonly settings: SshSettings;
   /** For hints. */
   readonly role: Role;
   readonly observer: Observer;
   readonly windows?: ReceiveWindowLimits | undefined;
-  /** For identification and key exchange: so many seconds since `began` (performance.now()). */
+  /** For identification and key exchange: `seconds`, counted from `began` (performance.now()). */
   readonly time: { readonly began: number; readonly seconds: number };
-  /** Given what the server says in SSH_MSG_DEBUG (RFC 4253 §11.3), also later. Not sanitised. */
+  /**
+   * Gets the text of each SSH_MSG_DEBUG (RFC 4253 §11.3), also after the handshake. Not sanitised.
+   */
   readonly onDebugMessage: (text: string) => void;
   readonly signal: AbortSignal | undefined;
 }
 
 /**
- * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm,
- * what the stream failed with (jumphost-proxy); algorithms-unknown; host-key-*; auth-*. Or with the
- * signal's reason.
+ * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm; the
+ * stream's own error (jumphost-proxy); algorithms-unknown; host-key-*; auth-*. Or with the signal's
+ * reason.
  */
 export function establish(options: AttemptOptions): Promise<Ssh2Link> {
   return new ConnectionAttempt(options).run();
@@ -114,7 +116,7 @@ class ConnectionAttempt {
     }
   }
 
-  /** The time that a person takes for an answer doesn't count. */
+  /** The time that a person takes to answer doesn't count. */
   readonly #pause = (waiting: boolean): void => this.#timer?.pause(waiting);
 
   #handshake(preferredTypes: readonly string[]): Promise<Ssh2Link> {
@@ -126,10 +128,10 @@ class ConnectionAttempt {
       signal?.addEventListener('abort', abort, { once: true, signal: this.#over.signal });
       this.#limitHandshake(reject);
       stream.on('data', this.#greeting.listener);
-      // A stream that may stay half open would wait for us to take leave. Behind ssh2's listeners
-      // for what came before.
-      const left = (): void => void setImmediate(() => stream.destroy());
-      stream.once('end', left);
+      // A stream that allows half-open would wait for us to close it. Destroy it only after ssh2's
+      // listeners have handled what came before the end.
+      const onEnd = (): void => void setImmediate(() => stream.destroy());
+      stream.once('end', onEnd);
       client.on('error', (error: SshError) => reject(this.#translate(error)));
       client.on('close', () => reject(this.#closed()));
       client.on('banner', (text) => {
@@ -147,10 +149,10 @@ class ConnectionAttempt {
         });
       });
       client.on('ready', () => {
-        // The link takes over within this event: what the server says next may be in the same chunk
-        // of data.
+        // The link must take over during this event: the server's next message may be in the same
+        // chunk of data.
         client.removeAllListeners();
-        stream.off('end', left);
+        stream.off('end', onEnd);
         resolve(
           new Ssh2Link({
             client,
@@ -176,8 +178,8 @@ class ConnectionAttempt {
 
   #limitHandshake(reject: (error: TunnelError) => void): void {
     const { at, role, time } = this.#options;
-    const left = time.seconds * 1000 - (performance.now() - time.began);
-    this.#timer = new PhaseTimer(Math.max(1, left), () =>
+    const remaining = time.seconds * 1000 - (performance.now() - time.began);
+    this.#timer = new PhaseTimer(Math.max(1, remaining), () =>
       reject(
         this.#phase === 'identification' && this.#greeting.text !== undefined
           ? noIdentificationError(at, role, this.#greeting.text)
@@ -186,10 +188,7 @@ class ConnectionAttempt {
     );
   }
 
-  /**
-   * What a program connects to (ProxyCommand) may not even have been reached, until it says
-   * something.
-   */
+  /** Until the server has sent something, a ProxyCommand may not even have reached it. */
   #timedOut(at: string, seconds: number): TunnelError {
     const reached = this.#options.accepted || this.#phase !== 'identification';
     return (reached ? slowError : timeoutError)(at, seconds, this.#phase);
@@ -227,7 +226,7 @@ class ConnectionAttempt {
         onRejected: reject,
       }),
       authHandler: () => this.#authentication?.next(),
-      // Each phase has a timer of its own here.
+      // Here each phase has its own timer.
       readyTimeout: 0,
       debug: (message) => this.#follow(message),
     });
@@ -240,14 +239,14 @@ class ConnectionAttempt {
   }
 
   /**
-   * ssh2 tells some things only in debug messages. Its own are switched off when key exchange is
-   * done: they cost time.
+   * ssh2 reports some things only in debug messages. They are switched off when key exchange is
+   * done, because they cost time.
    */
   #follow(message: string): void {
     const { observer, onDebugMessage } = this.#options;
     const offer = /^Handshake: \(remote\) ([^:]+): (.*)$/.exec(message);
-    const said = /^Debug output from server: (".*")$/s.exec(message);
-    if (said?.[1] !== undefined) onDebugMessage(String(JSON.parse(said[1])));
+    const debugText = /^Debug output from server: (".*")$/s.exec(message);
+    if (debugText?.[1] !== undefined) onDebugMessage(String(JSON.parse(debugText[1])));
     else if (offer?.[1] !== undefined && offer[2] !== undefined)
       this.#offers.set(offer[1], offer[2]);
     else if (message.startsWith('Remote ident:')) this.#phase = 'key exchange';
@@ -257,7 +256,7 @@ class ConnectionAttempt {
 
   #translate(error: SshError): TunnelError {
     const { at, role } = this.#options;
-    // A stream of our own making has said what happened.
+    // The stream itself has already said what happened.
     if (error instanceof TunnelError) return error;
     if (this.#phase === 'identification')
       return noIdentificationError(at, role, this.#greeting.text, error);

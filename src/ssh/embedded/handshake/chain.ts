@@ -1,22 +1,22 @@
 /**
- * The SSH connections that lead to a jump host, in one another (ProxyJump); most often it is only
- * one.
+ * The SSH connections that lead to a jump host, one inside another (ProxyJump). Usually there is
+ * only one.
  *
  *   stream ── link 0 ── direct-tcpip channel ── link 1 ── ... ── link n: the jump host, which
  *   (TCP or a ProxyCommand)                                      opens the flows
  *
- * Each hop is dialled by the hop before it, by name as configured; its host key is verified and its
- * user authenticated with its own settings, before anything is sent to the next one. Errors say
- * through which hops it was: `via a, b: ...`.
+ * Each hop is dialled by the hop before it, by its configured name. Its host key is verified and
+ * its user authenticated with its own settings before anything is sent to the next one. Errors name
+ * the hops on the way: `via a, b: ...`.
  *
- * The links live and end together. When one is lost, those inside it lose their stream and end by
- * themselves, and those around it are closed; the chain ends with the error of the one that was
- * lost. close() takes leave from the innermost to the outermost, CLOSE_TIMEOUT_MS for all of them
- * together: then the outermost stream is destroyed, and the rest with it.
+ * The links live and end together. When one is lost, the links inside it lose their stream and end
+ * too, and those around it are closed. The chain ends with the error of the lost link. close()
+ * closes the links from the innermost to the outermost. After CLOSE_TIMEOUT_MS for all of them
+ * together, the outermost stream is destroyed, and the rest with it.
  *
- * Back-pressure: a link waits for its stream's buffer as it waits for a socket's, and a channel's
- * buffer empties as the window of the hop before it admits. So each hop holds at most a window and
- * a buffer in either direction.
+ * Back-pressure: a link waits for its stream's buffer as it would for a socket's, and a channel's
+ * buffer empties as the window of the hop before it admits. So each hop buffers at most one window
+ * and one stream buffer in each direction.
  */
 import type { Duplex } from 'node:stream';
 import { within } from '../../../base/within.ts';
@@ -40,23 +40,21 @@ import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
 import { type Access, type AttemptOptions, establish } from './attempt.ts';
 import { ForwardingWatch } from './forwarding.ts';
 
-/** What happened at a hop behind the first one. */
+/** An error at a hop after the first one. */
 export class ViaError extends TunnelError {}
 
 export interface ChainOptions {
-  /** Connected to the first hop, and not read from yet. */
+  /** Connected to the first hop. Nothing has been read from it yet. */
   readonly stream: Duplex;
-  /** Reads for `stream`, if that is a TCP connection of this program's. */
+  /** Reads for `stream`, if that is a TCP connection of this program. */
   readonly inbox: Inbox | undefined;
   /** `host:port` of the first hop as it was dialled, for messages. */
   readonly at: string;
-  /** undefined: `stream` is no TCP connection of this program's. */
+  /** undefined: `stream` is not a TCP connection of this program. */
   readonly dialled: RemoteAddress | undefined;
   readonly hops: Hops;
   readonly accessOf: (hop: SshSettings) => Access;
-  /**
-   * Of the jump host; what is passed on to it is one channel of each hop, with the default limits.
-   */
+  /** For the jump host. Each hop before it has only one channel, with the default limits. */
   readonly windows: ReceiveWindowLimits | undefined;
   readonly observer: Observer;
   /** For the first hop's identification and key exchange. */
@@ -65,9 +63,9 @@ export interface ChainOptions {
 }
 
 /**
- * Rejects with a TunnelError: those of an attempt (attempt.ts) for whichever hop they come from,
- * and for a hop that can't be reached from the one before it jumphost-refused, -unreachable,
- * -timeout, -dns, or jumphost-forwarding-prohibited. Or with the signal's reason.
+ * Rejects with a TunnelError: the errors of an attempt (attempt.ts) at any hop; and
+ * jumphost-refused, -unreachable, -timeout, -dns or -forwarding-prohibited for a hop that can't be
+ * reached from the one before it. Or with the signal's reason.
  */
 export async function connectChain(options: ChainOptions): Promise<HopChain> {
   const { stream, hops, observer, signal } = options;
@@ -133,8 +131,8 @@ export async function connectChain(options: ChainOptions): Promise<HopChain> {
 export class HopChain implements Transport {
   readonly ended: Promise<TunnelError | undefined>;
   /**
-   * The address that this machine is connected to: the one that must not be captured. undefined
-   * behind a ProxyCommand.
+   * The address that this machine is connected to, which must not be captured. undefined with a
+   * ProxyCommand.
    */
   readonly dialled: RemoteAddress | undefined;
   /** Outermost first. */
@@ -171,7 +169,7 @@ export class HopChain implements Transport {
     return opening;
   }
 
-  /** Whether the jump host says anything within `milliseconds`, when it is asked. */
+  /** Asks the jump host for an answer. Resolves to whether anything comes within `milliseconds`. */
   probe(milliseconds: number): Promise<boolean> {
     return this.#innermost.probe(milliseconds);
   }
@@ -189,13 +187,13 @@ export class HopChain implements Transport {
     await Promise.all(ends.slice(index + 1));
     await closeLinks(this.#links.slice(0, index), this.#stream);
     if (this.#closing || error === undefined) return undefined;
-    // Whether there is a cause says whether it was closed in order (ssh/transport.ts); that it was
-    // another hop is none.
+    // An error without a cause means that the server closed in order (ssh/transport.ts). So keep
+    // `cause` as it is: the error of another hop must not become one.
     return viaError(error, this.#hops, index, { code: error.code, cause: error.cause });
   }
 }
 
-/** Innermost first. */
+/** Closes them, innermost first. */
 async function closeLinks(links: readonly Ssh2Link[], stream: Duplex): Promise<void> {
   const timer = setTimeout(() => stream.destroy(), CLOSE_TIMEOUT_MS);
   try {
@@ -205,7 +203,7 @@ async function closeLinks(links: readonly Ssh2Link[], stream: Duplex): Promise<v
   }
 }
 
-/** A stream from one hop to the next, within `timeout` seconds. */
+/** Opens a stream from one hop to the next, within `timeout` seconds. */
 async function passOn(
   link: Ssh2Link,
   destination: Destination,
@@ -224,7 +222,7 @@ async function passOn(
   }
 }
 
-/** As a server wants to be told: a canonical address, or a name in lower case. */
+/** In the form that servers expect: a canonical address, or a name in lower case. */
 function hopDestination({ hostName, port }: SshSettings): Destination {
   return { host: isAddress(hostName) ? canonicalAddress(hostName) : hostName.toLowerCase(), port };
 }
@@ -246,7 +244,7 @@ const HOP_CODES: Readonly<
   },
 };
 
-/** getaddrinfo(3) as sshd passes it on. */
+/** Errors of getaddrinfo(3), as sshd passes them on. */
 const RESOLVER_WORDS =
   /name or service not known|name resolution|no address associated|nodename nor servname/i;
 
@@ -275,10 +273,10 @@ function hopError(destination: Destination, role: Role, cause: ConnectError): Tu
   return new TunnelError(code, cause.message, { hint, cause });
 }
 
-/** For what went wrong at the hop `index` while the chain was built. */
+/** For an error at the hop `index` while the chain was built. */
 function dialError(error: TunnelError, hops: Hops, index: number): TunnelError {
-  // A hop that is lost while others are dialled through it is of no use, like one that closes
-  // early: the rest is tried.
+  // A hop that is lost while the next is dialled through it counts as one that closed early, so
+  // that the other addresses are tried.
   const code = error.code === 'link-lost' ? 'jumphost-closed' : error.code;
   return viaError(error, hops, index, { code, cause: error });
 }

@@ -1,8 +1,8 @@
 /**
- * The embedded transport: SSH spoken by the ssh2 library over a stream of our own. This file brings
- * a connection up; attempt.ts is the handshake with one server, chain.ts what holds the connections
- * of several hops together, ssh/embedded/channels/link.ts one connection once it is up,
- * ssh/embedded/channels/channel.ts one flow in it.
+ * The embedded transport: the ssh2 library speaks SSH over a stream that we open. This file brings
+ * a connection up. attempt.ts is the handshake with one server, chain.ts joins the connections of
+ * several hops, ssh/embedded/channels/link.ts is one connection once it is up, and
+ * ssh/embedded/channels/channel.ts is one flow in it.
  *
  *   jump hosts, each with addresses or a ProxyCommand
  *        │ ssh/dial/race.ts: TCP only (or the start of a program)
@@ -12,13 +12,13 @@
  *        ▼
  *   the rest is raced again
  *
- * What fails with a jumphost-* code belongs to one address (or one way), and the rest is tried. A
- * host key that is not accepted, and an authentication that fails, end it all: another address
- * would not make them better, and servers penalise repetition.
+ * A failure with a jumphost-* code concerns one address (or one ProxyCommand) only, so the rest is
+ * tried. If a host key is not accepted or authentication fails, nothing else is tried: another
+ * address would not help, and servers penalise repetition.
  *
- * An address that accepts a connection and then says nothing would hold up the others for the whole
- * ConnectTimeout. So while there are others, a handshake has HURRIED_SECONDS; those that were too
- * slow get their whole time when no other is left.
+ * An address that accepts a connection and then sends nothing would delay the others for the whole
+ * ConnectTimeout. So while others are left, a handshake gets only HURRIED_SECONDS. Addresses that
+ * were too slow get their whole time when no others are left.
  */
 import type { Duplex } from 'node:stream';
 import { TunnelError } from '../../../errors/errors.ts';
@@ -41,11 +41,11 @@ export const HURRIED_SECONDS = 5;
 
 export interface DialOptions {
   /**
-   * Stand for each other, in order of preference (several -r). At least one; addresses as
-   * resolveJumpHosts gives them.
+   * Alternatives, in order of preference (several -r). At least one; their addresses come from
+   * resolveJumpHosts.
    */
   readonly jumpHosts: readonly JumpHost[];
-  /** Asked once for each hop of each jump host, before anything is dialled. */
+  /** Called once for each hop of each jump host, before anything is dialled. */
   readonly access: (hop: SshSettings) => Promise<Access>;
   readonly windows?: ReceiveWindowLimits | undefined;
   readonly observer: Observer;
@@ -69,8 +69,8 @@ export async function dialSsh2(options: DialOptions): Promise<HopChain> {
 }
 
 /**
- * In order, because an error in a key file is told before anything is dialled, and always the same
- * one.
+ * One after another, before anything is dialled: so an error in a key file is reported early, and
+ * it is always the same one.
  */
 async function loadAccess({ jumpHosts, access }: DialOptions): Promise<Map<SshSettings, Access>> {
   const loaded = new Map<SshSettings, Access>();
@@ -79,8 +79,8 @@ async function loadAccess({ jumpHosts, access }: DialOptions): Promise<Map<SshSe
   return loaded;
 }
 
-/** One way to a jump host's first hop. */
-interface Way extends Contender {
+/** One way to reach a jump host's first hop: an address, or a ProxyCommand. */
+interface Route extends Contender {
   readonly settings: SshSettings;
   readonly at: string;
   readonly dialled: RemoteAddress | undefined;
@@ -90,9 +90,9 @@ class JumpHostDial {
   readonly #options: DialOptions;
   readonly #accessOf: ChainOptions['accessOf'];
   readonly #failures: TunnelError[] = [];
-  /** Were too slow for a hurried handshake. */
-  readonly #slow: Way[] = [];
-  /** What reads for the TCP connections that were made. */
+  /** Routes that were too slow for a hurried handshake. */
+  readonly #slow: Route[] = [];
+  /** The inboxes that read from the TCP connections that were made. */
   readonly #inboxes = new WeakMap<Duplex, Inbox>();
 
   constructor(options: DialOptions, accessOf: ChainOptions['accessOf']) {
@@ -102,19 +102,19 @@ class JumpHostDial {
 
   async run(): Promise<HopChain> {
     const { jumpHosts } = this.#options;
-    let ways = jumpHosts.flatMap((jumpHost, index) => this.#waysTo(jumpHost, index));
+    let routes = jumpHosts.flatMap((jumpHost, index) => this.#routesTo(jumpHost, index));
     for (let hurried = true; ; hurried = false) {
-      const chain = await this.#tryAll(ways, hurried);
+      const chain = await this.#tryAll(routes, hurried);
       if (chain !== undefined) return chain;
-      ways = this.#slow.splice(0);
-      if (ways.length === 0) throw summary(this.#failures, jumpHosts);
+      routes = this.#slow.splice(0);
+      if (routes.length === 0) throw summary(this.#failures, jumpHosts);
     }
   }
 
-  /** undefined: each way has failed, or was too slow. */
-  async #tryAll(ways: readonly Way[], mayHurry: boolean): Promise<HopChain | undefined> {
+  /** undefined: every route has failed or was too slow. */
+  async #tryAll(routes: readonly Route[], mayHurry: boolean): Promise<HopChain | undefined> {
     const { observer, signal } = this.#options;
-    for (let waiting = ways; waiting.length > 0; ) {
+    for (let waiting = routes; waiting.length > 0; ) {
       const { winner, rest, failures } = await race(waiting, signal);
       for (const failure of failures) this.#failed(failure);
       if (winner === undefined) return undefined;
@@ -127,11 +127,11 @@ class JumpHostDial {
         : { began, seconds: connectTimeout };
       try {
         const chain = await this.#connect(contender, stream, time);
-        if (ways.length > 1) observer.log('info', `connected by way of ${contender.at}`);
+        if (routes.length > 1) observer.log('info', `connected to ${contender.at}`);
         return chain;
       } catch (error) {
         if (!(error instanceof TunnelError) || !error.code.startsWith('jumphost-')) throw error;
-        // Only the first hop is hurried; the others have had their whole time.
+        // Only the first hop is hurried; the others had their whole time.
         if (hurried && isTimeout(error) && !(error instanceof ViaError)) {
           observer.log('info', `${error.message}; trying others first`);
           observer.count('tunnel_dial_slow_total');
@@ -145,12 +145,12 @@ class JumpHostDial {
   }
 
   #connect(
-    way: Way,
+    route: Route,
     stream: ChainOptions['stream'],
     time: ChainOptions['time'],
   ): Promise<HopChain> {
     const { observer, signal } = this.#options;
-    const { at, dialled, settings } = way;
+    const { at, dialled, settings } = route;
     return connectChain({
       stream,
       inbox: this.#inboxes.get(stream),
@@ -165,7 +165,7 @@ class JumpHostDial {
     });
   }
 
-  #waysTo({ settings, addresses }: JumpHost, jumpHost: number): Way[] {
+  #routesTo({ settings, addresses }: JumpHost, jumpHost: number): Route[] {
     const { observer } = this.#options;
     const [outermost] = hopsOf(settings);
     const { proxy, hostName, port, keepalive, connectTimeout: timeout } = outermost;
@@ -207,7 +207,7 @@ class JumpHostDial {
   }
 }
 
-/** The errors from which a user learns most come first. */
+/** The errors that tell a user most come first. */
 const TELLING = [
   'jumphost-forwarding-prohibited',
   'jumphost-no-common-algorithm',

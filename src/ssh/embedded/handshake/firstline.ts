@@ -1,27 +1,27 @@
-/** What a port says that doesn't speak SSH. */
+/** What a port sends that doesn't speak SSH. */
 import { serverText } from '../../servertext.ts';
 
-const ENOUGH = 1024;
+const MAX_BYTES = 1024;
 const MAX_CHARACTERS = 120;
-/** An alert record (RFC 8446 §5.1, §6), with which TLS servers answer what is no handshake. */
+/** An alert record (RFC 8446 §5.1, §6), which TLS servers send when they don't get a handshake. */
 const TLS = /^\x15\x03[\x00-\x04]/;
 
 /**
- * The first line that a port sends, unless it is SSH's identification (RFC 4253 §4.2 lets other
- * lines come before it).
+ * The first line that a port sends, unless an SSH identification comes (RFC 4253 §4.2 allows other
+ * lines before it).
  */
 export class FirstLine {
   #data = '';
   #ssh = false;
 
-  /** For 'data' events, beside whoever reads the stream. */
+  /** For 'data' events; others also listen to the stream. */
   readonly listener = (chunk: Buffer): void => {
-    if (this.#ssh || this.#data.length >= ENOUGH) return;
-    this.#data += chunk.toString('latin1', 0, ENOUGH);
+    if (this.#ssh || this.#data.length >= MAX_BYTES) return;
+    this.#data += chunk.toString('latin1', 0, MAX_BYTES);
     this.#ssh = /^SSH-(2\.0|1\.99)-/m.test(this.#data);
   };
 
-  /** undefined: nothing came, or SSH. */
+  /** undefined: nothing came, or the server speaks SSH. */
   get text(): string | undefined {
     if (this.#ssh || this.#data === '') return undefined;
     if (TLS.test(this.#data)) return 'a TLS alert';

@@ -1,18 +1,17 @@
 /**
- * Finds out whether an account may forward at all, and says so once. A single prohibited connection
- * is nothing special where PermitOpen lists what may be reached; but when nothing has been
- * permitted so far, a person wants to hear at the first of them that the account, and not the
- * destination, may be the reason.
+ * Finds out whether an account may forward at all, and warns once if it may not. Where PermitOpen
+ * lists what may be reached, one prohibited connection is nothing special. But if the very first
+ * one is prohibited, the user should know that the reason may be the account and not the
+ * destination.
  *
- *   undecided -> the first connection that isn't prohibited (open, refused, unreachable)
- *        -> silent from then on
- *             -> the first one that is prohibited -> one warning, then silent
+ *   undecided -> a connection that isn't prohibited (open, refused, unreachable) -> silent
+ *             -> a connection that is prohibited -> one warning, then silent
  *
- * sshd gives every prohibition the same answer (RFC 4254 §5.1, reason 1). But it tells the client
- * in debug messages (tried with 9.2) which options stand before its key in authorized_keys: `key
- * options: port-forwarding pty permitopen`, without `port-forwarding` where `restrict` or
- * `no-port-forwarding` took it away, and with `permitopen` only where AllowTcpForwarding permits
- * local forwards at all. So the key's part can be told from that of sshd_config.
+ * sshd answers every prohibition in the same way (RFC 4254 §5.1, reason 1). But its debug messages
+ * (tried with 9.2) tell the client which options its key has in authorized_keys: `key options:
+ * port-forwarding pty permitopen`. `port-forwarding` is missing if `restrict` or
+ * `no-port-forwarding` took it away, and `permitopen` is there only if AllowTcpForwarding permits
+ * local forwards at all. So we can tell a restriction of the key from one in sshd_config.
  */
 
 import { ConnectError } from '../../../flow/connector.ts';
@@ -33,13 +32,14 @@ export class ForwardingWatch {
     this.#observer = observer;
   }
 
-  /** Nothing more is to be found out. */
+  /** There is nothing more to find out. */
   get decided(): boolean {
     return this.#decided;
   }
 
   /**
-   * For what the server says in SSH_MSG_DEBUG. Of several keys the last is the one that let us in.
+   * Takes the text of an SSH_MSG_DEBUG. If it reports several keys, the last one is the key that
+   * let us in.
    */
   readonly debugMessage = (text: string): void => {
     const options = /\bkey options:([a-z0-9 -]*)$/.exec(text)?.[1];
@@ -47,8 +47,8 @@ export class ForwardingWatch {
   };
 
   /**
-   * For each connection while it isn't decided: with undefined, or with what connect() rejected
-   * with.
+   * Call it for each connection until `decided`: with undefined if the connection opened, or with
+   * the error of connect().
    */
   outcome(error: unknown): void {
     if (this.#decided) return;

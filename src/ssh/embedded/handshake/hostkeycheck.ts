@@ -1,11 +1,11 @@
 /**
- * The host key check as ssh2 wants it. ssh2 calls the verifier in each key exchange with what the
- * server shows, and waits for the answer before it uses the new keys for what it sends and reports
- * 'handshake'. It has verified the signature then. What the server says meanwhile it would take:
- * guardFirstExchange keeps that away.
+ * The host key check, in the form that ssh2 wants. In each key exchange ssh2 calls the verifier
+ * with the key that the server shows. It waits for the answer before it sends with the new keys and
+ * reports 'handshake'. By then it has also verified the signature. Meanwhile ssh2 itself would
+ * process what the server sends; guardFirstExchange prevents that.
  *
- * Only the first key exchange of a connection is judged, since a person may be asked there. In a
- * later one the key must be the same: another would be a change in the middle of a session.
+ * Only the key of a connection's first key exchange is judged, and a person may be asked. In later
+ * exchanges the key must be the same: another one would be a change in the middle of a session.
  */
 import type { Client } from 'ssh2';
 import type { HostKeyContext, HostKeyVerifier } from '../../hostkeys/verifier.ts';
@@ -26,7 +26,7 @@ export function hostKeyCheck(
   const { client, verifier, host, port, onRejected } = options;
   let accepted: Buffer | undefined;
   return (shown, answer) => {
-    // ssh2 reuses the buffer that it is in.
+    // Copied, because ssh2 reuses the buffer.
     const blob = Buffer.from(shown);
     if (accepted !== undefined) {
       answer(accepted.equals(blob));
@@ -47,8 +47,8 @@ export function hostKeyCheck(
 }
 
 /**
- * ssh2 throws when the connection has gone while somebody was asked; that has been reported where
- * it happened.
+ * Passes the answer to ssh2. It throws if the connection was lost while a person was asked; that
+ * has already been reported where it happened.
  */
 function settle(answer: () => void): void {
   try {

@@ -1,13 +1,13 @@
 /**
- * AES-GCM for SSH packets (RFC 5647) in the addon, in the place of ssh2's own classes, which need a
- * module that npm can't build everywhere.
+ * AES-GCM for SSH packets (RFC 5647), done in our addon. It replaces ssh2's own classes, which need
+ * a module that npm can't build everywhere.
  *
- *   sending    sealData: channel data, from where they lie into the outbox's memory, in one call
- *              allocPacket ... encrypt: any other packet of ssh2's, where it was laid out
- *   receiving  decrypt: each packet is opened where it lies; channel data go to `onData`, the rest
- *              to ssh2
+ *   sending    sealData: encrypts channel data from where they are into the outbox's memory, in
+ *              one call
+ *              allocPacket ... encrypt: encrypts any other packet of ssh2 in place
+ *   receiving  decrypt: opens each packet in place; channel data go to `onData`, the rest to ssh2
  *
- * They have the fields and methods of ssh2's classes that ssh2 uses (internals.ts).
+ * The classes have those fields and methods of ssh2's own classes that ssh2 uses (internals.ts).
  */
 import { randomFillSync } from 'node:crypto';
 import { addon, type GcmHandle } from '../../../native/addon.ts';
@@ -20,12 +20,12 @@ const LEAST_PADDING = 4;
 /** RFC 4254 §5.2: the message, the channel, the length of the data. */
 const DATA_HEAD = 9;
 const CHANNEL_DATA = 94;
-/** Of a whole packet: RFC 4253 §6.1, and what ssh2 takes. */
+/** The longest whole packet: RFC 4253 §6.1, and what ssh2 accepts. */
 const MAX_PACKET = 35_000;
 
 /**
- * The length of a packet with so much payload, of a cipher that leaves the length field out of its
- * blocks: RFC 4253 §6, RFC 5647 §7.2, and PROTOCOL.chacha20poly1305 of OpenSSH.
+ * The length of a packet with this much payload, for a cipher that doesn't count the length field
+ * in its blocks: RFC 4253 §6, RFC 5647 §7.2, and PROTOCOL.chacha20poly1305 of OpenSSH.
  */
 export function packetBytes(payload: number, block = BLOCK_BYTES): number {
   let padding = block - ((1 + payload) % block);
@@ -33,7 +33,9 @@ export function packetBytes(payload: number, block = BLOCK_BYTES): number {
   return HEAD_BYTES + payload + padding + TAG_BYTES;
 }
 
-/** Writes the head of a packet with so much payload; its padding, to be filled. */
+/**
+ * Writes the head of a packet with this much payload. Returns its padding, for the caller to fill.
+ */
 export function layOut(packet: Buffer, payload: number): Buffer {
   const length = packet.length - LENGTH_BYTES - TAG_BYTES;
   packet.writeUInt32BE(length, 0);
@@ -41,7 +43,7 @@ export function layOut(packet: Buffer, payload: number): Buffer {
   return packet.subarray(HEAD_BYTES + payload, packet.length - TAG_BYTES);
 }
 
-/** The length of a packet with so much channel data. */
+/** The length of a packet with this much channel data. */
 export function dataPacketBytes(data: number): number {
   return packetBytes(DATA_HEAD + data);
 }
@@ -76,8 +78,8 @@ export class AESGCMCipher {
   }
 
   /**
-   * Lays channel data out in `memory` between `from` and `to`, which are dataPacketBytes apart.
-   * `channel` is the server's number.
+   * Writes channel data as an encrypted packet into `memory`, between `from` and `to`, which are
+   * dataPacketBytes apart. `channel` is the server's number.
    */
   sealData(memory: Buffer, from: number, to: number, channel: number, data: Buffer): void {
     if (!addon().gcmSealData(this.#gcm, memory, from, to, channel, data)) throw sealingFailed();
@@ -85,21 +87,21 @@ export class AESGCMCipher {
   }
 }
 
-/** Takes what ssh2 would take; undefined: it goes on. */
+/** ssh2's handler of a payload; if it returns undefined, decrypting goes on. */
 type OnPayload = (payload: Buffer) => number | boolean | undefined;
 
 export class AESGCMDecipher {
   inSeqno: number;
-  /** ssh2 puts another in its place while keys are exchanged. */
+  /** ssh2 replaces it while keys are being exchanged. */
   _onPayload: OnPayload;
   /**
-   * Gets channel data, as long as no keys are exchanged; the rest, and all without it, goes to
-   * ssh2.
+   * Gets channel data, except while keys are being exchanged. Everything else goes to ssh2; without
+   * `onData`, so do channel data.
    */
   onData: ((channel: number, data: Buffer) => void) | undefined;
   readonly #gcm: GcmHandle;
   readonly #ordinary: OnPayload;
-  /** Of a packet that has come in part: its length field, and then all of it. */
+  /** A packet that has come in part: first its length field, then all of it. */
   #head = Buffer.alloc(LENGTH_BYTES);
   #packet: Buffer | undefined;
   #filled = 0;
@@ -114,15 +116,18 @@ export class AESGCMDecipher {
   free(): void {}
 
   /**
-   * How many bytes the packet that has begun to come still needs before anything else can be told
-   * of it.
+   * How many bytes must still come before the unfinished packet can be read further: the rest of
+   * its length field or of the packet.
    */
   get missing(): number {
     if (this.#packet !== undefined) return this.#packet.length - this.#filled;
     return this.#filled === 0 ? 0 : LENGTH_BYTES - this.#filled;
   }
 
-  /** What has come lies in `data` between `from` and `end`. Returns, and throws, as ssh2's do. */
+  /**
+   * Decrypts what was received: `data` between `from` and `end`. Returns and throws as ssh2's class
+   * does.
+   */
   decrypt(data: Buffer, from: number, end: number): number | undefined {
     let at = from;
     while (at < end) {
@@ -147,7 +152,7 @@ export class AESGCMDecipher {
     return undefined;
   }
 
-  /** Copies what belongs to the packet that isn't complete; returns how much it was. */
+  /** Copies what belongs to the incomplete packet. Returns how many bytes that was. */
   #keep(data: Buffer, from: number, end: number): number {
     const whole = this.#packet ?? this.#head;
     const bytes = Math.min(whole.length - this.#filled, end - from);
@@ -168,7 +173,7 @@ export class AESGCMDecipher {
     const ordinary = this._onPayload === this.#ordinary;
     if (packet[from] === CHANNEL_DATA && this.onData !== undefined && ordinary) {
       const bytes = payload < DATA_HEAD ? -1 : packet.readUInt32BE(from + 5);
-      // One that is malformed is for ssh2 to refuse.
+      // ssh2 itself refuses a malformed one.
       if (bytes >= 0 && bytes <= payload - DATA_HEAD) {
         this.onData(
           packet.readUInt32BE(from + 1),
@@ -181,7 +186,7 @@ export class AESGCMDecipher {
   }
 }
 
-/** Of the packet whose length field lies at `at`, in all. Throws if it can't be one. */
+/** The total length of the packet whose length field is at `at`. Throws if it isn't possible. */
 function lengthOf(bytes: Buffer, at: number): number {
   const length = bytes.readUInt32BE(at);
   const whole = LENGTH_BYTES + length + TAG_BYTES;

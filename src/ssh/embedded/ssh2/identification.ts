@@ -1,13 +1,13 @@
 /**
- * The server's identification, whole (RFC 4253 §4.2): other lines may come before it, and all of
- * them in pieces of any size. ssh2 loses the second piece of three: it keeps the first one, and
- * with it reads only the last. What it then takes for the identification goes into the exchange
- * hash, and the host key's signature is found to be wrong. So it is handed nothing before the
- * identification is complete, and none of the lines before it, of which nothing is made here.
+ * Collects the server's identification (RFC 4253 §4.2) before ssh2 sees it. Other lines may come
+ * before it, and all of this may come in pieces of any size. If it comes in three pieces, ssh2
+ * loses the second: it keeps the first, and joins it with the last only. The wrong identification
+ * goes into the exchange hash, and the host key's signature then fails. So ssh2 gets nothing until
+ * the identification is complete, and never gets the lines before it, which are dropped here.
  */
 import type { SshProtocol } from './internals.ts';
 
-/** Octets of one line, and lines before the identification; both as ssh2 has them. */
+/** Octets of one line, and lines before the identification: the same limits as in ssh2. */
 const MAX_LINE_LENGTH = 8192;
 const MAX_LINES = 1024;
 
@@ -16,8 +16,8 @@ const LF = 10;
 const BEGINNING = 'SSH-';
 
 /**
- * Has `protocol.parse` wait for the identification. It throws as ssh2's own does: for a line that
- * is too long, for too many of them, and for a carriage return within one. To be called before
+ * Makes `protocol.parse` wait for the identification. It throws as ssh2's own does: for a line that
+ * is too long, for too many lines, and for a carriage return within a line. Must be called before
  * anything is read.
  */
 export function awaitIdentification(protocol: Pick<SshProtocol, 'parse'>): void {
@@ -36,7 +36,7 @@ export function awaitIdentification(protocol: Pick<SshProtocol, 'parse'>): void 
         continue;
       }
       if (isIdentification(line, length)) {
-        // From here on ssh2 reads by itself.
+        // From here on ssh2 reads directly.
         protocol.parse = parse;
         const whole = Buffer.concat([line.subarray(0, length), chunk.subarray(at + 1, end)]);
         protocol.parse(whole, 0, whole.length);
@@ -48,7 +48,7 @@ export function awaitIdentification(protocol: Pick<SshProtocol, 'parse'>): void 
   };
 }
 
-/** As ssh2 has it: something must follow the beginning. */
+/** As ssh2 does, wants something after the beginning. */
 function isIdentification(line: Buffer, length: number): boolean {
   const text = line
     .subarray(0, length)

@@ -1,10 +1,15 @@
 /**
- * The one place that knows what ssh2 keeps to itself. All of it was read in version 1.17.0, which
- * package.json pins exactly (docs/decisions/0005); `protocolOf` checks at run time that it is still
- * there, and test/contract/ssh2-internals.test.ts that it still behaves so.
+ * The private parts of ssh2 that this program uses: their types, and functions over them. They were
+ * read in version 1.17.0, which package.json pins exactly (docs/decisions/0005). `protocolOf`
+ * checks at run time that they are still there, and test/contract/ssh2-internals.test.ts checks
+ * that they still behave the same.
  *
- * ssh2 goes on doing the transport layer (RFC 4253): ciphers, key exchange, global requests. Its
- * channels are not used.
+ * ssh2 still does the transport layer (RFC 4253): ciphers, key exchange, global requests. Its
+ * channels are not used, and channel data go past it where the cipher allows that:
+ *
+ *   writePacketsTo        gives every outgoing packet to the outbox, not to ssh2's socket
+ *   sendChannelData       sends one packet of channel data, past ssh2 if the cipher is AES-GCM
+ *   deliverChannelDataTo  delivers received channel data, past ssh2 if the cipher is AES-GCM
  */
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
@@ -12,9 +17,9 @@ import { AESGCMCipher, AESGCMDecipher, dataPacketBytes, layOut, packetBytes } fr
 import { messageHandlers } from './library.ts';
 
 /**
- * Encrypts packets. `allocPacket` makes space for one, with room for the cipher's framing, and
- * fills in length and padding; `encrypt` encrypts it, mostly in place, and gives the result to
- * `_onWrite`. Replaced by another after each key exchange, which takes `SshProtocol._onWrite` over.
+ * Encrypts packets. `allocPacket` allocates one, including the cipher's framing, and fills in
+ * length and padding. `encrypt` encrypts it, usually in place, and gives the result to `_onWrite`.
+ * Each key exchange replaces the cipher; the new one copies `SshProtocol._onWrite`.
  */
 export interface OutboundCipher {
   allocPacket(payloadLength: number): Buffer;
@@ -31,16 +36,16 @@ export interface InteractivePrompt {
 type Handler = (protocol: unknown, ...fields: never[]) => void;
 
 /**
- * Message 60 of RFC 4252 and RFC 4256 means one of three things; which one, ssh2 reads off the
- * first entry of `_authsQueue`, to which each request adds and from which each answer but 60 for
- * keyboard-interactive takes.
+ * Message 60 of RFC 4252 and RFC 4256 means one of three things. ssh2 decides which one by the
+ * first entry of `_authsQueue`. Each request adds an entry; each answer removes one, except message
+ * 60 for keyboard-interactive.
  */
 export interface SshProtocol {
   /** Called for every packet while it is set. */
   _debug: ((message: string) => void) | undefined;
   /**
-   * Not undefined while keys are exchanged (RFC 4253 §7): what is sent meanwhile is queued without
-   * a bound.
+   * Defined while keys are being exchanged (RFC 4253 §7). Packets that are sent meanwhile are
+   * queued, without a limit.
    */
   readonly _kexinit: unknown;
   readonly _queue?: readonly Buffer[] | undefined;
@@ -50,8 +55,8 @@ export interface SshProtocol {
   readonly _authsQueue: string[];
   authNone(user: string): void;
   /**
-   * Offers a key without `sign`; with it, `sign` gets what is to be signed, and a function that
-   * sends the signature.
+   * Without `sign`, offers a key. With it, `sign` gets the data to sign and a function that sends
+   * the signature.
    */
   authPK(
     user: string,
@@ -62,13 +67,13 @@ export interface SshProtocol {
   authKeyboard(user: string): void;
   authInfoRes(answers: readonly string[]): void;
   authPassword(user: string, password: string): void;
-  /** By the name of the message; called with the protocol and the message's fields. */
+  /** By message name. Each is called with the protocol and the message's fields. */
   readonly _handlers: Record<string, Handler | undefined> & {
     EXT_INFO: (
       protocol: unknown,
       extensions: readonly { name: string; algs?: readonly string[] }[],
     ) => void;
-    /** Set by us: the answer to the ping with this number (sendPing). */
+    /** Set by us. Gets the number of the ping that was answered (sendPing). */
     PONG?: (protocol: unknown, number: number) => void;
     USERAUTH_SUCCESS: (protocol: unknown) => void;
     USERAUTH_FAILURE: (protocol: unknown, methods: string[], partialSuccess: boolean) => void;
@@ -81,12 +86,9 @@ export interface SshProtocol {
       prompts: readonly InteractivePrompt[],
     ) => void;
   };
-  /**
-   * Given each packet's payload outside of key exchanges; each new decipher takes the present one
-   * over.
-   */
+  /** Gets each packet's payload, except during key exchanges. Each new decipher copies it. */
   _onPayload: (payload: Buffer) => number | boolean | undefined;
-  /** Decrypts what has come, and calls the handlers. Throws when a packet is malformed. */
+  /** Decrypts what was received and calls the handlers. Throws when a packet is malformed. */
   parse(chunk: Buffer, start: number, end: number): void;
   /** RFC 4254 §7.2, §5.1 */
   directTcpip(
@@ -102,9 +104,9 @@ export interface SshProtocol {
   channelEOF(channel: number): void;
   channelClose(channel: number): void;
   channelFailure(channel: number): void;
-  /** RFC 4254 §4: no to a global request of the server's. */
+  /** Refuses a global request of the server (RFC 4254 §4). */
   requestFailure(): void;
-  /** A global request keepalive@openssh.com that wants a reply. */
+  /** Sends a global request keepalive@openssh.com that wants a reply. */
   ping(): void;
   disconnect(reason: number): void;
   /** Begins a key exchange, unless one is under way. */
@@ -131,16 +133,16 @@ const METHODS = [
   'rekey',
 ] as const satisfies readonly (keyof SshProtocol)[];
 /**
- * DISCONNECT, IGNORE, UNIMPLEMENTED and DEBUG (RFC 4253 §11), and EXT_INFO (RFC 8308 §2.4), which
- * change nothing.
+ * DISCONNECT, IGNORE, UNIMPLEMENTED and DEBUG (RFC 4253 §11), and EXT_INFO (RFC 8308 §2.4): they do
+ * no harm before the host key is accepted.
  */
 const BEFORE_ACCEPTANCE: readonly (number | undefined)[] = [1, 2, 3, 4, 7];
 
 /**
- * While the host key is being judged, nothing of the server's counts but what belongs to the key
- * exchange. ssh2 takes the server's new keys into use before that, and all that comes with them,
- * with the answers in clear. `refusal` gives what is thrown then. Returns what ends this, when the
- * first key exchange is done.
+ * While the host key is being judged, accepts only packets that belong to the key exchange. ssh2
+ * already uses the server's new keys by then: it would process everything that comes with them, and
+ * answer it in clear. For any other packet, the error that `refusal` makes is thrown. Returns a
+ * function that ends this; call it when the first key exchange is done.
  */
 export function guardFirstExchange(protocol: SshProtocol, refusal: () => Error): () => void {
   const deliver = protocol._onPayload;
@@ -184,16 +186,16 @@ export function protocolOf(client: Client): SshProtocol {
   return protocol;
 }
 
-/** The server's software as its identification has it (`OpenSSH_9.2p1`); '' before that. */
+/** The server's software, from its identification (`OpenSSH_9.2p1`); '' before that has come. */
 export function serverSoftwareOf(client: Client): string {
   const { _remoteVer } = client as unknown as { _remoteVer?: string };
   return _remoteVer ?? '';
 }
 
 /**
- * What the shortest answer (REQUEST_FAILURE, or REQUEST_SUCCESS without data) has on the wire: RFC
- * 4253 §6 with the ciphers that ssh2 knows. At least so much; more with a MAC of which nothing is
- * known here.
+ * Bytes that the shortest answer (REQUEST_FAILURE, or REQUEST_SUCCESS without data) takes on the
+ * wire: RFC 4253 §6 with the ciphers that ssh2 knows. This is the least; a MAC that is unknown here
+ * adds to it.
  */
 export function shortAnswerBytes({ _decipher }: SshProtocol): number {
   const { name } = _decipher.constructor;
@@ -204,18 +206,18 @@ export function shortAnswerBytes({ _decipher }: SshProtocol): number {
 }
 
 const EXT_INFO = 7;
-/** PROTOCOL of OpenSSH, section 1.9: `string data`, answered with the same. */
+/** PROTOCOL of OpenSSH, section 1.9: `string data`; the answer has the same data. */
 const PING = 192;
 const PONG = 193;
 const PING_EXTENSION = 'ping@openssh.com';
 const PING_VERSION = '0';
-/** What is sent and received beside the data: the message's number and the data's length. */
+/** Bytes before the data: the message's number and the data's length. */
 const PING_HEAD = 5;
-/** ssh2 gives a packet's payload out from here on. */
+/** Where the payload begins in a packet. */
 const PAYLOAD_START = 5;
 const pingAnnounced = new WeakSet<object>();
 
-// ssh2 tells of no extension but server-sig-algs, and passes over messages that it doesn't know.
+// ssh2 reports no extension except server-sig-algs, and ignores messages that it doesn't know.
 const extInfo = messageHandlers[EXT_INFO];
 messageHandlers[EXT_INFO] = (protocol, payload) => {
   if (namesExtension(payload, PING_EXTENSION)) pingAnnounced.add(protocol);
@@ -226,7 +228,7 @@ messageHandlers[PONG] ??= (protocol, payload) => {
   if (payload.length >= PING_HEAD + 4) handlers.PONG?.(protocol, payload.readUInt32BE(PING_HEAD));
 };
 
-/** RFC 8308 §2.3. A malformed one is for ssh2 to refuse. */
+/** RFC 8308 §2.3. ssh2 itself refuses a malformed message. */
 function namesExtension(payload: Buffer, wanted: string): boolean {
   if (payload.length < 5) return false;
   let at = 5;
@@ -246,18 +248,18 @@ function namesExtension(payload: Buffer, wanted: string): boolean {
   return false;
 }
 
-/** The server answers pings, each with as much as it carries. */
+/** Whether the server answers pings, each with the data that it carried. */
 export function answersPings(protocol: SshProtocol): boolean {
   return pingAnnounced.has(protocol);
 }
 
 /**
- * A ping with a number and `bytes` of data in all. Not to be sent while keys are exchanged; the
- * server leaves those that it gets while it exchanges them unanswered.
+ * Sends a ping with `bytes` of data in all, which begin with `number`. Don't call it while keys are
+ * being exchanged: the server doesn't answer the pings that it gets then.
  */
 export function sendPing(protocol: SshProtocol, number: number, bytes: number): void {
   const packet = protocol._cipher.allocPacket(PING_HEAD + bytes);
-  // What stood in this memory is not for the server.
+  // The server must not see what was in this memory before.
   packet.fill(0, PAYLOAD_START, PAYLOAD_START + PING_HEAD + bytes);
   packet[PAYLOAD_START] = PING;
   packet.writeUInt32BE(bytes, PAYLOAD_START + 1);
@@ -269,14 +271,15 @@ export function isExchangingKeys(protocol: SshProtocol): boolean {
   return protocol._kexinit !== undefined;
 }
 
-/** Packets that wait for the end of a key exchange. */
+/** How many packets wait for the end of a key exchange. */
 export function queuedPackets(protocol: SshProtocol): number {
   return protocol._queue?.length ?? 0;
 }
 
 /**
- * How many bytes the packet that has begun to come still needs before anything else can be told of
- * it. undefined: the cipher is not gcm.ts's, which alone decrypts in place.
+ * How many bytes must still come before the unfinished packet can be read further: the rest of its
+ * length field or of the packet. undefined: the cipher isn't the one in gcm.ts, which is the only
+ * one that decrypts in place.
  */
 export function missingInbound({ _decipher }: SshProtocol): number | undefined {
   return _decipher instanceof AESGCMDecipher ? _decipher.missing : undefined;
@@ -285,23 +288,29 @@ export function missingInbound({ _decipher }: SshProtocol): number | undefined {
 /** The ciphers that encrypt in place, and their blocks in bytes. */
 const BLOCKS: Readonly<Record<string, number>> = { AESGCMCipher: 16, ChaChaPolyCipherBinding: 8 };
 
-/** Where packets are laid out, padded, and given when they are encrypted. */
+/** Provides memory for outgoing packets and takes them when they are encrypted: the Outbox. */
 export interface PacketSpace {
   alloc(length: number): Buffer;
+  /** Fills `target` with random bytes. */
   pad(target: Uint8Array): void;
+  /** Takes an encrypted packet, to be written to the socket. */
   take(packet: Buffer): void;
 }
 
-/** Where packets with channel data are laid out and encrypted. */
+/** The same for packets with channel data, which are encrypted directly into `memory`. */
 export interface DataSpace {
-  /** Room for `length` bytes in `memory`, from the returned place on; `sealed` follows. */
+  /** Reserves `length` bytes of `memory`; returns where they begin. A call of `sealed` follows. */
   reserve(length: number): number;
   readonly memory: Buffer;
   sealed(from: number, length: number): void;
 }
 
-/** Sends channel data; not while keys are exchanged. `channel` is the server's number. */
-export function sendData(
+/**
+ * Sends one packet of channel data: AES-GCM encrypts it straight into `space`, past ssh2; with
+ * another cipher ssh2 sends it. Don't call it while keys are being exchanged. `channel` is the
+ * server's number.
+ */
+export function sendChannelData(
   protocol: SshProtocol,
   space: DataSpace,
   channel: number,
@@ -319,10 +328,11 @@ export function sendData(
 }
 
 /**
- * Has `onData` called with channel data as far as the present cipher does that itself; the handler
- * CHANNEL_DATA gets the rest. To be called again after each key exchange.
+ * Delivers received channel data to `onData`, past ssh2, if the current cipher is AES-GCM. With
+ * another cipher, and during key exchanges, the handler CHANNEL_DATA gets them. Must be called
+ * again after each key exchange, because that replaces the cipher.
  */
-export function receiveThrough(
+export function deliverChannelDataTo(
   { _decipher }: SshProtocol,
   onData: (channel: number, data: Buffer) => void,
 ): void {
@@ -330,10 +340,12 @@ export function receiveThrough(
 }
 
 /**
- * Has the packets of the present cipher, as far as it encrypts in place, laid out in `space`, and
- * gives it all that goes out. To be called again after each key exchange.
+ * Makes ssh2 give every outgoing packet to `space` instead of writing it to the socket. If the
+ * current cipher encrypts in place, its packets are also laid out in memory of `space`, so that
+ * they aren't copied. Must be called again after each key exchange, because that replaces the
+ * cipher.
  */
-export function sendThrough(protocol: SshProtocol, space: PacketSpace): void {
+export function writePacketsTo(protocol: SshProtocol, space: PacketSpace): void {
   const take = (packet: Buffer): void => space.take(packet);
   protocol._onWrite = take;
   const cipher = protocol._cipher;

@@ -1,9 +1,9 @@
 /**
- * The only loader of ssh2: with our AES-GCM (gcm.ts) in the place of its own.
+ * The only place that loads ssh2. It replaces ssh2's AES-GCM with ours (gcm.ts).
  *
- * ssh2 makes its ciphers by two functions of a module of its own, which others take from there when
- * they are loaded. So they are replaced before anything else of ssh2 is loaded. Without the addon,
- * and where it finds no OpenSSL, ssh2's own classes stay.
+ * ssh2 makes its ciphers with two functions of one of its modules. Its other modules copy them when
+ * they are loaded, so the two are replaced before anything else of ssh2 is loaded. Without the
+ * addon, or if the addon finds no OpenSSL, ssh2's own classes are used.
  */
 import { createRequire } from 'node:module';
 import type ssh2 from 'ssh2';
@@ -15,7 +15,7 @@ interface CipherInfo {
   readonly sslName: string;
 }
 
-/** What ssh2 makes a cipher of, for each direction. */
+/** What ssh2 makes a cipher from, for each direction. */
 interface CipherConfig {
   readonly inbound: {
     readonly onPayload: AESGCMDecipher['_onPayload'];
@@ -44,14 +44,14 @@ const require = createRequire(import.meta.url);
 const ciphers = require('ssh2/lib/protocol/crypto.js') as CipherModule;
 const { createCipher, createDecipher } = ciphers;
 
-/** Null: ssh2 has to do it. */
+/** null: ssh2's own class must be used. */
 function gcm(info: CipherInfo, key: Buffer, nonce: Buffer, seals: boolean): GcmHandle | null {
   if (!AES_GCM.test(info.sslName)) return null;
   let native: ReturnType<typeof addon>;
   try {
     native = addon();
   } catch {
-    return null; // said by whatever can't do without it
+    return null; // reported by the parts that need the addon
   }
   return native.gcmCreate(key, nonce, seals);
 }
@@ -71,8 +71,8 @@ ciphers.createDecipher = (config) => {
 export default require('ssh2') as typeof ssh2;
 
 /**
- * By the number of the message, for all connections. The first argument is the connection's
- * protocol object.
+ * ssh2's message handlers for all connections, by message number. The first argument is the
+ * connection's protocol object.
  */
 export const messageHandlers = require('ssh2/lib/protocol/handlers.js') as (
   | ((protocol: object, payload: Buffer) => unknown)

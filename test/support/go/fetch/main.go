@@ -1,4 +1,4 @@
-// Fetches a URL by way of the proxy that its environment names: prints the status and the body.
+// Fetches a URL through the proxy that its environment names: prints the status and the body.
 package main
 
 import (

@@ -374,31 +374,31 @@ describe('HTTP', { timeout: 30_000 }, () => {
     const table: readonly (readonly [string, number, RegExp])[] = [
       ['GET / HTTP/1.1\r\nHost: x\r\n', 400, /this is a proxy, not a server/],
       ['GET https://a.example/ HTTP/1.1\r\nHost: x\r\n', 400, /CONNECT/],
-      ['GET ftp://a.example/ HTTP/1.1\r\nHost: x\r\n', 400, /is no address of a web server/],
+      ['GET ftp://a.example/ HTTP/1.1\r\nHost: x\r\n', 400, /is not the address of a web server/],
       ['GET http://a.example:0/ HTTP/1.1\r\nHost: x\r\n', 400, /ports are 1 to 65535/],
       ['GET http://127.1/ HTTP/1.1\r\nHost: x\r\n', 400, /neither a name nor an address/],
       ['GET http://[::1/ HTTP/1.1\r\nHost: x\r\n', 400, /not host:port/],
       [
         'GET http://u@b.example@a.example/ HTTP/1.1\r\nHost: x\r\n',
         400,
-        /is no address of a web server/,
+        /is not the address of a web server/,
       ],
       ['GET http://a.example/ HTTP/1.1\r\n', 400, /no Host field/],
       ['GET http://a.example/ HTTP/1.1\r\nHost: x\r\nhost: x\r\n', 400, /several Host fields/],
       [
         'OPTIONS http://a.example/ HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\n',
         501,
-        /ends at this proxy/,
+        /must not be passed on/,
       ],
       [
         'POST http://a.example/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n',
         400,
-        /no HTTP request/,
+        /not an HTTP request/,
       ],
       [
         'POST http://a.example/ HTTP/1.1\r\nHost: x\r\nExpect: wonders\r\n',
         417,
-        /expects what is not known/,
+        /has an expectation that this proxy does not know/,
       ],
       [
         'POST http://a.example/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n',
@@ -406,9 +406,13 @@ describe('HTTP', { timeout: 30_000 }, () => {
         /coding other than chunked/,
       ],
       ['CONNECT a.example HTTP/1.1\r\nHost: x\r\n', 400, /has no port/],
-      ['CONNECT http://a.example/ HTTP/1.1\r\nHost: x\r\n', 400, /not host:port|no HTTP request/],
-      ['\x16\x03\x01\x02', 400, /no HTTP request/],
-      ['SSH-2.0-OpenSSH_9.2\r\n', 400, /no HTTP request/],
+      [
+        'CONNECT http://a.example/ HTTP/1.1\r\nHost: x\r\n',
+        400,
+        /not host:port|not an HTTP request/,
+      ],
+      ['\x16\x03\x01\x02', 400, /not an HTTP request/],
+      ['SSH-2.0-OpenSSH_9.2\r\n', 400, /not an HTTP request/],
       [
         `GET http://a.example/ HTTP/1.1\r\nX: ${'y'.repeat(MAX_HEADER_BYTES)}\r\n`,
         431,

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises';
+import { systemClock } from '../../../../src/base/clock.ts';
 import { HEADER_BYTES, type PacketDevice } from '../../../../src/capture/tun/device.ts';
 import { PacketStack, type PacketStackOptions } from '../../../../src/capture/tun/stack.ts';
 import type { TcpFlow } from '../../../../src/capture/tun/tcpflow.ts';
@@ -62,6 +63,7 @@ function start(options: Partial<PacketStackOptions> = {}) {
     onDatagram: undefined,
     onGone: () => assert.fail('it is not gone'),
     families: new Set([4, 6] as const),
+    clock: systemClock,
     router4: '198.18.0.2',
     router6: '2001:2::2',
     ...options,

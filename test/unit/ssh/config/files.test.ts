@@ -110,10 +110,7 @@ describe('loadConfig', () => {
   it('refuses a file that others may write, as ssh does, but not one that was named', async () => {
     const home = homeWith({ config: 'Include x', x: 'Port 1' });
     chmodSync(join(home, '.ssh/x'), 0o620);
-    assert.match(
-      await refusal(home),
-      /\.ssh\/x belongs to somebody else or may be written by others/,
-    );
+    assert.match(await refusal(home), /\.ssh\/x is owned or writable by other users/);
     await load(home, join(home, '.ssh/x'));
   });
 

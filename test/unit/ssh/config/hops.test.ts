@@ -112,7 +112,7 @@ describe('resolveSettings, through jump hosts', { skip: LACKING }, () => {
       for (const sshProgram of ['ssh', NO_SSH]) {
         await assert.rejects(resolve(lab(config), 'a', {}, { sshProgram }), (error) => {
           assert.ok(error instanceof UsageError);
-          assert.match(error.message, /^ProxyJump: [abc] would be passed on the way to itself$/);
+          assert.match(error.message, /^ProxyJump: [abc] would be reached through itself$/);
           assert.match(error.hint ?? '', /ProxyJump none/);
           return true;
         });
@@ -194,7 +194,7 @@ describe('resolveSettings, what only ssh can', { skip: LACKING }, () => {
     const path = join(where.home, '.ssh/config');
     assert.equal(
       warnings[0]?.message,
-      `only ssh can evaluate parts of ssh_config, and it isn't here; they are passed over: "Match exec" at ${path}:1, the Include at ${path}:4, the keyword newkeyword at ${path}:5, CanonicalizeHostname`,
+      `there is no ssh here, and only ssh can evaluate these parts of ssh_config, so they are ignored: "Match exec" at ${path}:1, the Include at ${path}:4, the keyword newkeyword at ${path}:5, CanonicalizeHostname`,
     );
   });
 

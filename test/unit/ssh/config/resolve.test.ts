@@ -332,7 +332,7 @@ describe('resolveSettings', { skip: LACKING }, () => {
       assert.deepEqual([hostKeys.strict, hostKeys.userFiles], ['ask', []]);
       assert.match(
         where.logged.map(({ message }) => message).join('\n'),
-        /no UserKnownHostsFile is there/,
+        /there is no UserKnownHostsFile/,
       );
     });
   }

@@ -201,7 +201,7 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
       await fails(
         server,
         'auth-failed',
-        /the server would take the last one, but ssh could not use it/,
+        /the server would accept the last one, but ssh could not use it/,
         {
           given,
         },

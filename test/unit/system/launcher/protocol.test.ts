@@ -164,7 +164,7 @@ describe('launcher errors', () => {
     );
     assert.match(
       apparmor?.hint ?? '',
-      /^permit them to this program alone.*docs\/apparmor\/tunnel-exec/,
+      /^allow them for this program alone.*docs\/apparmor\/tunnel-exec/,
     );
     assert.doesNotMatch(apparmor?.hint ?? '', /sysctl/);
     assert.match(

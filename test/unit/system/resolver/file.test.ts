@@ -174,7 +174,7 @@ describe('resolv.conf as the last resort', { skip }, () => {
     crash();
     rmSync(path);
     assert.deepEqual(recover(silentObserver, journal), {
-      done: [`${path} was removed by somebody else meanwhile`],
+      done: [`${path} was removed by somebody else in the meantime`],
       failed: [],
     });
     assert.deepEqual(entries(), []);

@@ -156,7 +156,7 @@ describe('authentication', { skip: sshdMissing }, () => {
       assert.equal(await offers(server), 5);
     }));
 
-  it('publickey,publickey with one key: says that it was accepted, and does not offer it again', () =>
+  it('publickey,publickey with one key: reports that it was accepted, and does not offer it again', () =>
     withSshd(['AuthenticationMethods publickey,publickey'], async (server) => {
       const error = await refused({ server, files: ['first'] });
       assert.equal(error.code, 'auth-failed');
@@ -167,7 +167,7 @@ describe('authentication', { skip: sshdMissing }, () => {
       assert.equal(await offers(server), 2);
     }));
 
-  it('MaxAuthTries 2: says what was tried, and how many keys were not offered', () =>
+  it('MaxAuthTries 2: reports what was tried, and how many keys were not offered', () =>
     withSshd(['MaxAuthTries 2'], async (server) => {
       const error = await refused({ server, files: ['s1', 's2', 's3', 'first'] });
       assert.equal(error.code, 'auth-failed');
@@ -205,7 +205,7 @@ describe('authentication', { skip: sshdMissing }, () => {
       assert.equal(prompter.asked.length, 1);
     }));
 
-  it('an agent that holds a malformed key: it is left out, and the next one is tried', async () => {
+  it('an agent with a malformed key: the key is left out, and the next one is tried', async () => {
     const blob = Buffer.concat([wireString('ssh-ed25519'), wireString('short')]);
     const list = Buffer.concat([
       Buffer.of(12),
@@ -229,21 +229,21 @@ describe('authentication', { skip: sshdMissing }, () => {
     );
   });
 
-  it('one passphrase does for two jump hosts that share a keyring', async () => {
+  it('one passphrase is enough for two jump hosts that share a keyring', async () => {
     const prompter = new Answers(PASSPHRASE);
     const keyring = new Keyring(new Log());
     for (let hop = 1; hop <= 2; hop++) await login({ files: ['encrypted'], prompter, keyring });
     assert.equal(prompter.asked.length, 1);
   });
 
-  it('a key file that is not there is told before anything is dialled', async () => {
+  it('a missing key file is reported before anything is dialled', async () => {
     await assert.rejects(
       authenticatorFor({ files: ['absent'] }),
       (error) => (error as TunnelError).code === 'auth-identity-unreadable',
     );
   });
 
-  it('a key file that was replaced is read anew, and its passphrase asked for', async () => {
+  it('a key file that was replaced is read again, and its passphrase asked for', async () => {
     const copy = key('copy');
     const put = (name: string) => execFileSync('cp', ['-p', key(name), copy]);
     put('encrypted');
@@ -261,14 +261,14 @@ describe('authentication', { skip: sshdMissing }, () => {
     );
   });
 
-  it('the methods of PreferredAuthentications only, whatever the server permits', async () => {
+  it('only the methods of PreferredAuthentications, whatever the server permits', async () => {
     const error = await refused({ files: ['first'], settings: { methods: ['password'] } });
     assert.equal(error.code, 'auth-failed');
     assert.match(error.message, /permits publickey; no key was offered$/);
-    assert.match(error.hint ?? '', /your ssh configuration permits password only/);
+    assert.match(error.hint ?? '', /your ssh configuration permits only password/);
   });
 
-  it('BatchMode asks nobody, neither for a passphrase nor for a password', () =>
+  it('BatchMode asks for neither a passphrase nor a password', () =>
     withSshd(['PasswordAuthentication yes'], async (server) => {
       const prompter = new Answers('a', 'b', 'c', 'd');
       const error = await refused({
@@ -283,7 +283,7 @@ describe('authentication', { skip: sshdMissing }, () => {
       await login({ server, files: ['encrypted', 'first'], prompter, settings: { batch: true } });
     }));
 
-  it('the user arrives unchanged, whatever is in it', async () => {
+  it('the user name arrives unchanged, whatever is in it', async () => {
     // As sshd's log writes them (vis(3)).
     for (const [user, logged] of [
       ['user@session@domain', 'user@session@domain'],
@@ -344,7 +344,7 @@ describe('authentication', { skip: sshdMissing }, () => {
       assert.doesNotMatch(await server.log(), /userauth/);
     }));
 
-  it('nothing secret is logged, however much is said', () =>
+  it('nothing secret is logged, even at debug level', () =>
     withSshd(['PasswordAuthentication yes'], async (server) => {
       const observer = new Log();
       const secrets = ['pass-phrase-1', PASSPHRASE, 'pass-word-1', 'pass-word-2', 'pass-word-3'];

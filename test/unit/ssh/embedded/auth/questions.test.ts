@@ -148,7 +148,7 @@ describe('keyboard-interactive', () => {
     assert.deepEqual(prompter.preambles, [shown, [], [], []]);
   });
 
-  it('a round without a question is answered, and its words are shown', async () => {
+  it('a round without a question is answered, and its text is shown', async () => {
     const observer = new Log();
     await login({
       observer,
@@ -192,7 +192,7 @@ describe('keyboard-interactive', () => {
     assert.equal(tries, 2);
   });
 
-  it('too many questions at once, and questions without end, are not answered', async () => {
+  it('too many questions at once, or in endless rounds, are not answered', async () => {
     const many = Array.from({ length: MAX_PROMPTS + 1 }, (_, i) => ({
       prompt: `${i}`,
       echo: false,
@@ -219,7 +219,7 @@ describe('keyboard-interactive', () => {
     }
   });
 
-  it('when nobody can answer, another method takes its place in the middle', async () => {
+  it('when nobody can answer, another method takes over in the middle', async () => {
     const prompter = new Answers(new TunnelError('no-terminal', 'nobody'), 'the password');
     await login({
       prompter,
@@ -234,7 +234,7 @@ describe('keyboard-interactive', () => {
     assert.deepEqual(prompter.asked, ['line: (u@jump) Code:', 'secret: Password of u@jump:']);
   });
 
-  it('what the server asks after that is not taken for the question that was left', async () => {
+  it('the server’s next question is not taken for the abandoned one', async () => {
     const error = await refused({
       prompter: new Answers(new TunnelError('no-terminal', 'nobody'), 'old'),
       onAuthentication: (context) => {
@@ -247,7 +247,7 @@ describe('keyboard-interactive', () => {
     assert.equal(error.code, 'auth-password-expired');
   });
 
-  it('a person who declines ends it', async () => {
+  it('a person who declines to answer ends authentication', async () => {
     const prompter = new Answers(
       new TunnelError('auth-cancelled', 'a question was not answered'),
       'x',
@@ -264,7 +264,7 @@ describe('keyboard-interactive', () => {
 });
 
 describe('password', () => {
-  it('one that has to be changed first: says so, with the words of the server', async () => {
+  it('one that must be changed first: the error says so in the server’s words', async () => {
     const prompter = new Answers('old', 'new');
     const error = await refused({
       prompter,

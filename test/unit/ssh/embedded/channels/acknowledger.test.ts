@@ -27,7 +27,7 @@ describe('Acknowledger', () => {
     assert.equal(calls(), 2);
   });
 
-  it('leaves it to what is sent', async () => {
+  it('does nothing if something is sent that carries the acknowledgement', async () => {
     const { subject, calls } = acknowledger();
     subject.received(100);
     subject.sent();
@@ -46,7 +46,7 @@ describe('Acknowledger', () => {
     assert.equal(calls(), 0);
   });
 
-  it('tries once where it can’t be done', async () => {
+  it('tries only once if it can’t be done', async () => {
     const { subject, calls } = acknowledger(false);
     for (let read = 0; read < 3; read++) {
       subject.received(100);

@@ -22,7 +22,7 @@ function open(options: { readonly window?: number; readonly automatic?: boolean 
 }
 
 describe('Channel', () => {
-  it('takes what it is sent as it goes, and says EOF behind it', () => {
+  it('takes data when it has sent them, and sends EOF after them', () => {
     const { bench, told, end, say } = open({ window: 10 });
     end.give('question');
     assert.deepEqual([told.data, end.outstanding], [8, 0]);
@@ -35,7 +35,7 @@ describe('Channel', () => {
     assert.deepEqual([end.wrong, bench.server.wrong], [[], []]);
   });
 
-  it('passes on what comes within the call, grants what was taken, and is given back when both have ended', () => {
+  it('passes data on within the call, grants what was taken, and is closed when both directions have ended', () => {
     const { bench, told, end, over, say } = open({ automatic: false });
     const window = told.granted;
     say('CHANNEL_DATA', Buffer.alloc(window, 'x'));
@@ -63,7 +63,7 @@ describe('Channel', () => {
   });
 
   for (const eof of [true, false]) {
-    it(`CLOSE ${eof ? 'behind' : 'without'} EOF: what came before is delivered, then the end, then the other end is shut`, () => {
+    it(`CLOSE ${eof ? 'after' : 'without'} EOF: the data before it are delivered, then the end, then the other end is shut`, () => {
       const { bench, told, end, over, say } = open({ window: 4, automatic: false });
       end.give('this is never sent');
       say('CHANNEL_DATA', text('last '));
@@ -84,7 +84,7 @@ describe('Channel', () => {
     });
   }
 
-  it('CLOSE after our EOF is the end, and no more', () => {
+  it('CLOSE after our EOF: only the end is delivered', () => {
     const { end, told, over, say } = open();
     end.other.finish();
     say('CHANNEL_DATA', text('answer'));
@@ -95,7 +95,7 @@ describe('Channel', () => {
     );
   });
 
-  it('CLOSE while our EOF waits behind what can not be sent: that is lost, so the other end is shut', () => {
+  it('CLOSE while our EOF waits behind data that can not be sent: they are lost, so the other end is shut', () => {
     const { end, told, say } = open({ window: 4 });
     end.give('too much');
     end.other.finish();
@@ -103,7 +103,7 @@ describe('Channel', () => {
     assert.deepEqual([end.said, told.eof, told.closes], [['finish', 'shut'], false, 1]);
   });
 
-  it('abort: the channel is closed, and what waits or still comes is dropped', () => {
+  it('abort: the channel is closed, and queued and later data are dropped', () => {
     const { bench, end, told, over, say } = open({ window: 4, automatic: false });
     end.give('too much');
     say('CHANNEL_DATA', text('unread'));
@@ -122,7 +122,7 @@ describe('Channel', () => {
     assert.deepEqual([bench.server.wrong, bench.counted], [[], []], 'which is no violation');
   });
 
-  it('shut: what comes is let go, what waits still goes, then the channel is closed', () => {
+  it('shut: received data are dropped, the queue is sent, then the channel is closed', () => {
     const { bench, end, told, over, say } = open({ window: 4, automatic: false });
     end.give('too much');
     say('CHANNEL_DATA', text('unread'));
@@ -147,7 +147,7 @@ describe('Channel', () => {
     assert.deepEqual(over, ['why']);
   });
 
-  it('abort after the end in order: what was not taken counts no longer', () => {
+  it('abort after the end in order: data that were not taken no longer count', () => {
     const { bench, end, say } = open({ automatic: false });
     say('CHANNEL_DATA', text('unread'));
     say('CHANNEL_CLOSE');
@@ -192,7 +192,7 @@ describe('Channel', () => {
     assert.deepEqual([end.text, end.said], ['fine', []]);
   });
 
-  it('says to each who asks when it is over, also afterwards', () => {
+  it('tells every listener when it is over, also those that come later', () => {
     const { channel, end, over } = open();
     channel.whenOver(() => over.push('second'));
     end.other.abort(Object.assign(new Error('why'), { code: 'why' }));
@@ -201,7 +201,7 @@ describe('Channel', () => {
   });
 
   describe('before it is joined', () => {
-    it('keeps what comes, as far as the window admits, and passes it on with the end', () => {
+    it('keeps data as far as the window admits, and passes them on with the end', () => {
       const memory = new Slab(100);
       const bench = new Bench({ memory });
       const { id, channel } = bench.confirmed();
@@ -216,7 +216,7 @@ describe('Channel', () => {
       assert.equal(bench.windows.used, 0, 'nothing more comes, and all was taken');
     });
 
-    it('a CLOSE is told when it is', () => {
+    it('a CLOSE is passed on when it is joined', () => {
       const bench = new Bench();
       const { id, channel, told } = bench.confirmed();
       bench.server.say('CHANNEL_DATA', id, text('a greeting'));
@@ -230,7 +230,7 @@ describe('Channel', () => {
       assert.equal(bench.windows.used, 0);
     });
 
-    it('the loss of the link is told when it is', () => {
+    it('the loss of the link is passed on when it is joined', () => {
       const bench = new Bench();
       const { id, channel } = bench.confirmed();
       bench.server.say('CHANNEL_DATA', id, text('lost with it'));
@@ -245,7 +245,7 @@ describe('Channel', () => {
       );
     });
 
-    it('it may be reset', () => {
+    it('may be reset', () => {
       const bench = new Bench();
       const { id, channel, told } = bench.confirmed();
       bench.server.say('CHANNEL_DATA', id, text('nobody wants it'));
@@ -255,7 +255,7 @@ describe('Channel', () => {
   });
 
   describe('memory that is used again', () => {
-    it('is passed on with what comes', () => {
+    it('is passed on with received data', () => {
       const memory = new Slab(100);
       const bench = new Bench({ memory });
       const { id, channel } = bench.confirmed();
@@ -273,7 +273,7 @@ describe('Channel', () => {
       assert.deepEqual(got, [memory.bytes.buffer, memory]);
     });
 
-    it('is held by what waits to be sent if that is large, and not if it is small', () => {
+    it('is retained by queued data if they are large, not if they are small', () => {
       for (const [size, held] of [
         [16 * KIB, 1],
         [16 * KIB - 1, 0],
@@ -294,7 +294,7 @@ describe('Channel', () => {
       }
     });
 
-    it('is let go when the flow ends before it was sent', () => {
+    it('is released when the flow ends before the data were sent', () => {
       const ways: readonly ((setup: ReturnType<typeof open>) => void)[] = [
         ({ end }) => end.other.abort(undefined),
         ({ say }) => say('CHANNEL_CLOSE'),

@@ -159,7 +159,7 @@ async function pair(options: ServerOptions, flush = true) {
 }
 
 describe('Flusher', { timeout: 60_000 }, () => {
-  it('global requests that fill a segment follow an upload; it is said once and counted', async () => {
+  it('global requests that fill a segment follow an upload; this is logged once and counted', async () => {
     const { observer, seen, upload, counted, close } = await pair({ ident: 'OpenSSH_9.2p1' });
     assert.equal(seen.requests, 1);
     await upload(8 * MEGABYTE);
@@ -209,7 +209,7 @@ describe('Flusher', { timeout: 60_000 }, () => {
     });
   }
 
-  it('pings in a version that is not known are not sent', async () => {
+  it('pings of an unknown version are not sent', async () => {
     const { seen, upload, counted, close } = await pair({ ident: 'OpenSSH_9.9p2', ping: '1' });
     await upload(4 * MEGABYTE);
     assert.deepEqual(seen.pings, []);
@@ -230,7 +230,7 @@ describe('Flusher', { timeout: 60_000 }, () => {
     close();
   });
 
-  it('one that stops answering is asked no more after a bounded number', async () => {
+  it('a server that stops answering is asked a limited number of times', async () => {
     const { seen, upload, counted, link, close } = await pair({
       ident: 'OpenSSH_9.2p1',
       answers: (number) => number === 1,
@@ -246,7 +246,7 @@ describe('Flusher', { timeout: 60_000 }, () => {
     close();
   });
 
-  it('nothing is asked within a key exchange of our own (RFC 4253 §7.1)', async () => {
+  it('nothing is asked during a key exchange that we began (RFC 4253 §7.1)', async () => {
     const all = await pair({ ident: 'OpenSSH_9.9p2', ping: '0', rekeyBytes: MEGABYTE / 2 });
     const { seen, upload, counted, sent, client, close } = all;
     let exchanges = 0;
@@ -260,7 +260,7 @@ describe('Flusher', { timeout: 60_000 }, () => {
   });
 
   for (const ping of [undefined, '0']) {
-    it(`keys are exchanged meanwhile: all arrives, and flushes go on (${ping ? 'pings' : 'requests'})`, async () => {
+    it(`keys are exchanged meanwhile: all data arrive, and flushes go on (${ping ? 'pings' : 'requests'})`, async () => {
       const all = await pair({ ident: 'OpenSSH_9.9p2', ...(ping ? { ping } : {}) });
       const { seen, upload, counted, sent, peer, client, close } = all;
       let exchanges = 0;

@@ -74,7 +74,7 @@ describe('FlushTiming', () => {
     assert.deepEqual(send(10 * STEP_BYTES, 40_000), Array(10).fill('ask'));
   });
 
-  it('counts what a write has beyond a step', () => {
+  it('counts the bytes of a write beyond a step for the next one', () => {
     const timing = new FlushTiming();
     timing.roundTrip(RTT);
     let asked = 0;
@@ -91,7 +91,7 @@ describe('FlushTiming', () => {
     assert.deepEqual(send(100 * STEP_BYTES, 40_000), []);
   });
 
-  it('asks nothing of one that is near, even if answers have been late', () => {
+  it('asks nothing of a server that is near, even if answers have been late', () => {
     const { timing, send } = answering(LEAST_RTT_MS - 0.1);
     timing.roundTrip(200);
     assert.deepEqual(send(100 * STEP_BYTES, 40_000), []);
@@ -111,7 +111,7 @@ describe('FlushTiming', () => {
     assert.deepEqual(send(STEP_BYTES, 40_000), []);
   });
 
-  it('asks nothing while the server says enough by itself; answers to what was asked are not that', () => {
+  it('asks nothing while the server sends enough anyway, not counting answers to our questions', () => {
     const { timing, send } = answering();
     const download = () => timing.received(SEGMENT_BYTES);
     assert.deepEqual(send(10 * STEP_BYTES, 40_000, 0, download), []);
@@ -124,7 +124,7 @@ describe('FlushTiming', () => {
     assert.equal(send(10 * STEP_BYTES, 40_000, 0, adjustments).length, 10);
   });
 
-  it('asks a bounded number of times in a round trip, whatever is sent', () => {
+  it('asks a limited number of times in a round trip, whatever is sent', () => {
     const { send } = answering();
     const rate = 1_000_000;
     const roundTrips = 20;

@@ -85,7 +85,7 @@ const cuts = fc.array(
 );
 
 describe('Inbox', () => {
-  it('any cut of the stream gives the same packets; a view whose memory is held is never written over', () => {
+  it('any cut of the stream gives the same packets; a view whose memory is retained is never overwritten', () => {
     fc.assert(
       fc.property(sizes, cuts, fc.infiniteStream(fc.nat(5)), (blocks, pieces, choices) => {
         const inbox = new Inbox();
@@ -128,7 +128,7 @@ describe('Inbox', () => {
     );
   });
 
-  it('a buffer that nobody holds a part of is used again', () => {
+  it('a buffer that nobody retains is used again', () => {
     const inbox = new Inbox();
     const buffers = new Set<ArrayBufferLike>();
     open(
@@ -144,7 +144,7 @@ describe('Inbox', () => {
     assert.equal(buffers.size, 1);
   });
 
-  it('one that is held is used again once it is released, so a window needs few', () => {
+  it('a retained buffer is used again once it is released, so a window needs few', () => {
     const inbox = new Inbox();
     const buffers = new Set<ArrayBufferLike>();
     const held: Slab[] = [];
@@ -167,7 +167,7 @@ describe('Inbox', () => {
     assert.equal(inbox.memory, undefined, 'between packets there is nothing to hold');
   });
 
-  it('with other ciphers everything is handed on as it comes', () => {
+  it('with other ciphers everything is passed on as it comes', () => {
     const inbox = new Inbox();
     const got: Buffer[] = [];
     open(inbox, new OtherDecipher((bytes) => void got.push(Buffer.from(bytes))));
@@ -176,7 +176,7 @@ describe('Inbox', () => {
     assert.ok(Buffer.concat(got).equals(stream));
   });
 
-  it('a packet in pieces from before it took over is completed', () => {
+  it('a packet that began before it took over is completed', () => {
     for (const cut of [1, 3, 4, 5, 1_000, -17, -16, -1]) {
       const inbox = new Inbox();
       const got: number[] = [];
@@ -191,7 +191,7 @@ describe('Inbox', () => {
     }
   });
 
-  it('a length that no packet may have is handed over, for ssh2 to refuse', () => {
+  it('an impossible packet length is passed on, for ssh2 to refuse', () => {
     const inbox = new Inbox();
     open(
       inbox,
@@ -200,7 +200,7 @@ describe('Inbox', () => {
     assert.throws(() => read(inbox, Buffer.alloc(100, 0xff)), /Bad packet length: 4294967295/);
   });
 
-  it('before it is opened, what comes is emitted by the socket, as bytes of their own', () => {
+  it('before it is opened, the socket emits copies of what comes', () => {
     const inbox = new Inbox();
     const socket = new Duplex({ read() {} });
     const got: Buffer[] = [];
@@ -211,7 +211,7 @@ describe('Inbox', () => {
     assert.equal(Buffer.concat(got).toString(), 'SSH-2.0-x\r\n');
   });
 
-  it('hands a cipher that keeps what it is given nothing that is written over', () => {
+  it('gives a cipher that keeps its input nothing that is overwritten later', () => {
     const inbox = new Inbox();
     const kept: { readonly view: Buffer; readonly copy: Buffer }[] = [];
     // As ssh2's ChaCha20 and AES-CTR: a view of the text waits for the tag to come.

@@ -131,7 +131,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
     await transport.close();
   });
 
-  it('close() takes a bounded time when the server does not take leave', async () => {
+  it('close() takes a limited time when the server does not close the connection', async () => {
     const transport = await link();
     // Deaf: what the server would answer to is no longer read.
     const { _sock: deaf } = peer as unknown as PeerInternals;
@@ -144,7 +144,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
     deaf.destroy();
   });
 
-  it('close() takes a bounded time when nothing that is written is read', async () => {
+  it('close() takes a limited time when the server reads nothing', async () => {
     const transport = await link();
     const { _sock: deaf } = peer as unknown as PeerInternals;
     await clog(transport, deaf);
@@ -173,7 +173,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
     });
   }
 
-  it('a CHANNEL_CLOSE right behind the confirmation: errored before anybody listens', async () => {
+  it('a CHANNEL_CLOSE right after the confirmation: an error before anybody listens', async () => {
     const transport = await link();
     const uncaught: unknown[] = [];
     const guard = (error: unknown): void => void uncaught.push(error);
@@ -231,7 +231,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
       ],
       ['four windows', true, (protocol, id) => data(protocol, id, 4 * WINDOW)],
       [
-        'extended data to have the window granted anew',
+        'extended data to have the window granted again',
         true,
         (protocol, id) => {
           data(protocol, id, WINDOW - 1);
@@ -260,7 +260,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
             received += bytes.length;
           });
           await delay(50);
-          // The window was granted anew, and to the byte: another one goes through, and no more.
+          // The window was granted again, and to the byte: another one goes through, and no more.
           onOpen = undefined;
           data(protocol, 0, WINDOW);
           await delay(300);
@@ -275,7 +275,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
       });
     }
 
-    it('extended data for a reader that reads is dropped, and its window granted anew', async () => {
+    it('extended data for a reader that reads is dropped, and its window granted again', async () => {
       const transport = await link();
       const { _protocol: protocol } = peer as unknown as PeerInternals;
       onOpen = (id) => {
@@ -303,7 +303,7 @@ describe('Ssh2Link', { timeout: 30_000 }, () => {
     assert.ok(socket.writableLength > 0, 'the socket is full');
   }
 
-  it('a server that takes its leave: link-lost', async () => {
+  it('a server that closes the connection: link-lost', async () => {
     const transport = await link();
     peer.end();
     const ended = await transport.ended;

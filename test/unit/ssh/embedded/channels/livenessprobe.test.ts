@@ -5,7 +5,7 @@ import { LivenessProbe } from '../../../../../src/ssh/embedded/channels/liveness
 const INTERVAL = 15;
 const COUNT = 3;
 
-describe('Pulse', () => {
+describe('LivenessProbe', () => {
   let now: number;
   let asked: number;
   let lost: number;
@@ -24,7 +24,7 @@ describe('Pulse', () => {
     mock.restoreAll();
   });
 
-  function pulse(interval = INTERVAL): LivenessProbe {
+  function probe(interval = INTERVAL): LivenessProbe {
     return new LivenessProbe({
       keepalive: { interval, count: COUNT },
       ask: () => asked++,
@@ -40,7 +40,7 @@ describe('Pulse', () => {
   };
 
   it('asks at the start, and times the answer', () => {
-    const subject = pulse();
+    const subject = probe();
     assert.equal(asked, 1);
     now += 37;
     subject.answered();
@@ -49,7 +49,7 @@ describe('Pulse', () => {
   });
 
   it('gives a silent server up after `count` intervals, once', () => {
-    pulse();
+    probe();
     pass(COUNT * INTERVAL - 1);
     assert.equal(lost, 0);
     assert.equal(asked, COUNT);
@@ -61,10 +61,10 @@ describe('Pulse', () => {
   });
 
   it('takes any byte as a sign of life', () => {
-    const subject = pulse();
+    const subject = probe();
     for (let time = 0; time < 20; time++) {
       pass(INTERVAL - 1);
-      subject.heard();
+      subject.received();
     }
     assert.equal(lost, 0);
     assert.equal(asked, 1, 'and asks for none while there are some');
@@ -75,14 +75,14 @@ describe('Pulse', () => {
   });
 
   it('an interval of 0 means never', () => {
-    const subject = pulse(0);
+    const subject = probe(0);
     pass(1000);
     assert.equal(lost, 0);
     subject.stop();
   });
 
   it('measures no more often than four times a second, and one question at a time', () => {
-    const subject = pulse();
+    const subject = probe();
     subject.answered();
     subject.measure();
     assert.equal(asked, 1, 'just asked');
@@ -99,8 +99,8 @@ describe('Pulse', () => {
     subject.stop();
   });
 
-  it('matches answers with questions by their order, and counts none that nothing was asked for', async () => {
-    const subject = pulse();
+  it('matches answers with questions by their order, and ignores answers without a question', async () => {
+    const subject = probe();
     now += 10;
     const first = subject.probe(1_000);
     const second = subject.probe(1_000);
@@ -117,10 +117,10 @@ describe('Pulse', () => {
     assert.deepEqual(await Promise.all([first, second]), [false, false]);
   });
 
-  it('questions for the answers’ own sake are counted in their order, and not timed', () => {
-    const subject = pulse();
+  it('untimed questions are counted in their order', () => {
+    const subject = probe();
     subject.answered();
-    subject.demand(40);
+    subject.askUntimed(40);
     assert.equal(asked, 41);
     assert.equal(subject.unanswered, 40);
     now += 250;
@@ -133,21 +133,21 @@ describe('Pulse', () => {
     assert.deepEqual(measured, [0, 25]);
     assert.equal(subject.unanswered, 0);
     subject.stop();
-    subject.demand(40);
+    subject.askUntimed(40);
     assert.equal(asked, 42);
   });
 
-  it('a silent server is given up although it was asked much', () => {
-    const subject = pulse();
-    subject.demand(1_000);
+  it('a silent server is given up even if many questions were asked', () => {
+    const subject = probe();
+    subject.askUntimed(1_000);
     pass(COUNT * INTERVAL);
     assert.equal(lost, 1);
   });
 
-  it('two probes at once: both learn of the first byte', async () => {
-    const subject = pulse();
+  it('two probes at once: the first byte settles both', async () => {
+    const subject = probe();
     const probes = [subject.probe(1_000), subject.probe(1_000)];
-    subject.heard();
+    subject.received();
     assert.deepEqual(await Promise.all(probes), [true, true]);
     const silent = subject.probe(1_000);
     pass(1);
@@ -155,8 +155,8 @@ describe('Pulse', () => {
     subject.stop();
   });
 
-  it('after stop() nothing is asked, and who waits is told', async () => {
-    const subject = pulse();
+  it('after stop() nothing is asked, and waiting probes are settled', async () => {
+    const subject = probe();
     const waiting = subject.probe(60_000);
     subject.stop();
     assert.equal(await waiting, false);

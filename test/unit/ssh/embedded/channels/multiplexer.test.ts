@@ -84,7 +84,7 @@ describe('Multiplexer', () => {
     },
   );
 
-  it('keeps to RFC 4254 whatever the server says, and settles everything', async () => {
+  it('keeps to RFC 4254 whatever the server sends, and settles everything', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(action, { maxLength: 100, size: 'max' }), async (actions) => {
         const bench = new Bench();
@@ -101,7 +101,7 @@ describe('Multiplexer', () => {
     );
   });
 
-  it('opens what is confirmed, and says what is refused, once each', () => {
+  it('reports each confirmation and each refusal once', () => {
     const bench = new Bench();
     const [first, second, third] = [bench.open(), bench.open(), bench.open()];
     assert.deepEqual([first.id, second.id, third.id], [0, 1, 2]);
@@ -131,7 +131,7 @@ describe('Multiplexer', () => {
     assert.equal(bench.multiplexer.channels, 1);
   });
 
-  it('writes what window and packet size admit, and the rest when there is more', async () => {
+  it('sends what window and packet size admit, and the rest when the window grows', async () => {
     const bench = new Bench();
     const { id, channel, told } = bench.confirmed(1_000, 300);
     const stream = streamOf(channel);
@@ -197,7 +197,7 @@ describe('Multiplexer', () => {
     assert.equal(stream.errored, null);
   });
 
-  it('a paused reader holds its window and not a byte more, wherever the bytes wait', async () => {
+  it('for a paused reader its window is kept and not a byte more, wherever the bytes wait', async () => {
     const bench = new Bench();
     const { id, channel, told } = bench.confirmed();
     const stream = streamOf(channel);
@@ -277,7 +277,7 @@ describe('Multiplexer', () => {
     assert.equal(stream.errored, null);
   });
 
-  it('answers requests on open channels, channels of the server and global requests with no', () => {
+  it('answers requests on open channels, channels of the server and global requests with a refusal', () => {
     const bench = new Bench();
     const { id, channel, told } = bench.confirmed();
     const stream = streamOf(channel);
@@ -301,7 +301,7 @@ describe('Multiplexer', () => {
     assert.equal(bench.server.globalFailures, 1);
   });
 
-  it('end(): all that are opening fail, and the windows are free', () => {
+  it('end(): all channels that are opening fail, and their windows are free', () => {
     const bench = new Bench();
     const opens = [bench.open(), bench.open()];
     bench.multiplexer.end({ reason: 0, text: 'gone' });

@@ -88,7 +88,7 @@ const action = fc.oneof(
 );
 
 describe('Outbox', () => {
-  it('what goes out is what was given, in order, and nothing that the socket holds is written over', async () => {
+  it('sends what it was given, in order, and overwrites nothing that is still in the socket', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.boolean(),
@@ -135,7 +135,7 @@ describe('Outbox', () => {
     );
   });
 
-  it('is not writable while the socket holds anything, and says when it is again: once', async () => {
+  it('is not writable while data wait in the socket, and reports once when it is again', async () => {
     const subject = make();
     const { socket, outbox } = subject;
     socket.slow = true;
@@ -156,7 +156,7 @@ describe('Outbox', () => {
     assert.equal(subject.writable, 1);
   });
 
-  it('control messages to a server that reads nothing take the memory of their bytes, and are bounded', async () => {
+  it('control messages to a server that reads nothing take no more memory than their bytes, and are limited', async () => {
     const subject = make();
     const { socket, outbox } = subject;
     socket.slow = true;
@@ -179,7 +179,7 @@ describe('Outbox', () => {
     assert.equal(subject.overflows, 1, 'said once');
   });
 
-  it('a socket that fails while it holds data: nothing is writable, and nothing is thrown', async () => {
+  it('a socket that fails while data wait in it: nothing is writable, and nothing is thrown', async () => {
     for (const fail of [
       (socket: FakeSocket) => socket.takeOne(new Error('EPIPE')),
       (socket: FakeSocket) => void socket.destroy(),
@@ -210,7 +210,7 @@ describe('Outbox', () => {
     assert.equal(outbox.writable, false);
   });
 
-  it('bulk through a quick socket uses one slab', async () => {
+  it('bulk data through a fast socket uses one slab', async () => {
     const { outbox } = make();
     const slabs = new Set<ArrayBufferLike>();
     for (let packet = 0; packet < 1_000; packet++) {

@@ -37,7 +37,7 @@ const step = fc.record({
 });
 
 describe('ReceiveWindows', () => {
-  it('grants no more than the budget, holds what it says, and has all of it back at the end', () => {
+  it('grants no more than the budget, keeps to its limits, and has the whole budget back at the end', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
         let now = 0;
@@ -100,7 +100,7 @@ describe('ReceiveWindows', () => {
     );
   });
 
-  it('channels begin with what ssh grants, with less when many are open, and are bounded with thousands', () => {
+  it('channels begin with what ssh grants, with less when many are open, and are limited with thousands', () => {
     let now = 0;
     const budget = 128 * INITIAL_WINDOW;
     const windows = new ReceiveWindows({ budget, clock: () => now });
@@ -115,7 +115,7 @@ describe('ReceiveWindows', () => {
     assert.ok(windows.used <= budget / 2 + 3000 * MIN_WINDOW, `${windows.used}`);
   });
 
-  it('those that are opened in the same moment share, and none waits for more than a few round trips for it', () => {
+  it('channels that are opened in the same moment share, which costs none more than a few round trips', () => {
     const simulation = new PathSimulation({ rate: 100_000, rtt: 50 });
     const flows = Array.from({ length: 50 }, () => simulation.open());
     assert.ok(simulation.windows.used <= 20 * 1024 * 1024, `${simulation.windows.used}`);
@@ -124,7 +124,7 @@ describe('ReceiveWindows', () => {
     assert.ok((flows.at(-1)?.window.limit ?? 0) >= INITIAL_WINDOW);
   });
 
-  it('one that is busy beside thousands that are not has more than they', () => {
+  it('a busy channel among thousands of idle ones has more than they do', () => {
     const simulation = new PathSimulation({ rate: 100_000, rtt: 50 }, { budget: 64 * 1024 * 1024 });
     for (let count = 0; count < 5_000; count++) simulation.windows.open();
     const flow = simulation.open();
@@ -133,7 +133,7 @@ describe('ReceiveWindows', () => {
     assert.ok(simulation.run(1_000).rate >= 95_000);
   });
 
-  it('busy ones share a budget that is too small for them', () => {
+  it('busy channels share a budget that is too small for them', () => {
     const budget = 4 * 1024 * 1024;
     const simulation = new PathSimulation({ rate: 1_000_000, rtt: 50 }, { budget });
     const flows = Array.from({ length: 8 }, () => simulation.open());
@@ -229,7 +229,7 @@ describe('the windows of one download', () => {
 });
 
 describe('the window of a download from nearby', () => {
-  it('stays as it was: what sshd may send and can not, it would only pile up', () => {
+  it('does not grow: sshd would only pile up what it may send but can not', () => {
     const simulation = new PathSimulation({ rate: 1_000_000, rtt: 0.3 });
     simulation.run(100);
     const flow = simulation.open();
@@ -239,7 +239,7 @@ describe('the window of a download from nearby', () => {
 });
 
 describe('the windows of several channels', () => {
-  it('flows that join and leave have equal parts of a full path', () => {
+  it('flows that join and leave get equal parts of a full path', () => {
     const simulation = new PathSimulation({ rate: 10_000, rtt: 50 });
     const first = Array.from({ length: 4 }, () => simulation.open());
     simulation.run(4_000);
@@ -258,7 +258,7 @@ describe('the windows of several channels', () => {
     assert.equal(simulation.windows.used, 0);
   });
 
-  it('fifty at once are in the end a queue of their packets only', () => {
+  it('fifty at once end up filling the path with a short queue', () => {
     const simulation = new PathSimulation({ rate: 10_000, rtt: 50 });
     for (let count = 0; count < 50; count++) simulation.open();
     // What they began with has come.
@@ -268,7 +268,7 @@ describe('the windows of several channels', () => {
     assert.ok(delay <= 75, `${delay}`);
   });
 
-  it('many small flows beside it take nothing from a download, nor make it forget the path', () => {
+  it('many small flows take nothing from a download, nor make it forget the path', () => {
     const simulation = new PathSimulation({ rate: 10_000, rtt: 50 });
     for (let count = 0; count < 50; count++) simulation.open(4);
     // Much longer than rates are remembered, and with nothing that fills the path.
@@ -282,7 +282,7 @@ describe('the windows of several channels', () => {
     assert.ok(delay <= allowed(10_000, 50), `${delay}`);
   });
 
-  it('requests beside a download share nothing with it where there is a queue', () => {
+  it('requests take no share from a download when there is a queue', () => {
     const simulation = new PathSimulation({ rate: 2_500, rtt: 40 });
     for (let count = 0; count < 12; count++) simulation.open(20);
     simulation.run(2_000);
@@ -294,7 +294,7 @@ describe('the windows of several channels', () => {
     assert.ok(delay <= allowed(2_500, 40), `${delay}`);
   });
 
-  it('a stalled reader holds no more than its window and takes nothing from the others', () => {
+  it('a stalled reader keeps no more than its window and takes nothing from the others', () => {
     const simulation = new PathSimulation({ rate: 10_000, rtt: 50 });
     const [stalled, other] = [simulation.open(), simulation.open()];
     simulation.run(3_000);

@@ -42,7 +42,7 @@ describe('Rekeying', () => {
   }
   const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-  it('by volume, both directions together, once for each volume', async () => {
+  it('by bytes, both directions together, once for each limit reached', async () => {
     const { seen, rekeying } = make({ bytes: 1000, seconds: undefined });
     rekeying.count(999);
     await turn();
@@ -57,7 +57,7 @@ describe('Rekeying', () => {
     assert.equal(seen.rekeys, 1);
   });
 
-  it('by time, when something is carried', async () => {
+  it('by time, when there is traffic', async () => {
     const { seen, time, rekeying } = make({ bytes: undefined, seconds: 60 });
     time.now = 59_999;
     rekeying.count(1);
@@ -102,7 +102,7 @@ describe('a key exchange that does not end', () => {
     return { protocol, rekeying, why };
   }
 
-  it('is given up after so many seconds, however much comes meanwhile', () => {
+  it('is given up after a number of seconds, however much is received meanwhile', () => {
     const { rekeying, why } = exchanging();
     for (let second = 0; second < EXCHANGE_SECONDS; second++) {
       assert.deepEqual(why, []);
@@ -125,7 +125,7 @@ describe('a key exchange that does not end', () => {
     assert.deepEqual(why, ['queue']);
   });
 
-  it('begins to count anew for each, and for none once the link has ended', () => {
+  it('counts again from zero for each exchange, and for none once the link has ended', () => {
     const { rekeying, why } = exchanging();
     for (let round = 0; round < 3; round++) {
       rekeying.count(1);
@@ -139,7 +139,7 @@ describe('a key exchange that does not end', () => {
     assert.deepEqual(why, []);
   });
 
-  it('ends the link with an error that says so, with a real sshd that hears nothing more', {
+  it('ends the link with an error that says so, with a real sshd that receives nothing more', {
     skip: sshdMissing,
     timeout: 30_000,
   }, async () => {

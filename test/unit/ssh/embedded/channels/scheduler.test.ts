@@ -119,7 +119,7 @@ describe('Scheduler', () => {
     );
   });
 
-  it('no flow with something to send waits for ever, and none that has ended is asked', () => {
+  it('no flow with data waits for ever, and no ended flow is asked', () => {
     const action = fc.record({
       kind: fc.constantFrom('add', 'add', 'more', 'remove', 'run'),
       index: fc.nat(9),
@@ -166,7 +166,7 @@ describe('Scheduler', () => {
     );
   });
 
-  it('asks for room before each packet', () => {
+  it('asks before each packet whether it may be sent', () => {
     const scheduler = new Scheduler<Flow>();
     const flow = new Flow(ENDLESS, 100);
     scheduler.activate(flow);

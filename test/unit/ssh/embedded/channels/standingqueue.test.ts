@@ -52,7 +52,7 @@ const near = (value: number, expected: number): void =>
   assert.ok(Math.abs(value / expected - 1) < 0.05, `${value}, not ${expected}`);
 
 describe('StandingQueue', () => {
-  it('takes two long round trips in a row for a queue, and admits what comes in a target round trip', () => {
+  it('takes two long round trips in a row for a queue, and admits what arrives in a target round trip', () => {
     const bench = new Bench();
     assert.equal(bench.measure(300), Number.POSITIVE_INFINITY);
     assert.equal(bench.queue.suspected, true);
@@ -60,13 +60,13 @@ describe('StandingQueue', () => {
     assert.equal(bench.queue.suspected, false);
   });
 
-  it('takes one for none, nor two that are as long as allowed', () => {
+  it('takes neither one long round trip nor two that are just allowed for a queue', () => {
     const bench = new Bench();
     for (const milliseconds of [300, LEAST_MS, 300, ALLOWED_MS - 1, ALLOWED_MS - 1, 300, LEAST_MS])
       assert.equal(bench.measure(milliseconds), Number.POSITIVE_INFINITY, `${milliseconds}`);
   });
 
-  it('takes what busy processors make of a short path for none', () => {
+  it('does not take delays of busy processors on a short path for a queue', () => {
     const bench = new Bench();
     bench.queue.atMost(0.2);
     for (const milliseconds of [30, 35, 39, 25])
@@ -98,14 +98,14 @@ describe('StandingQueue', () => {
     near(bench.measure(ALLOWED_MS + 1, 2 * RATE), 2 * first);
   });
 
-  it('ends a limit that is of no consequence', () => {
+  it('ends a limit that does not matter any more', () => {
     const bench = new Bench().limited();
     let rounds = 0;
     while (Number.isFinite(bench.measure(LEAST_MS + 1))) rounds++;
     assert.ok(rounds > 4 && rounds < 10, `${rounds}`);
   });
 
-  it('ends a limit that takes from the rate and shortens nothing, and knows the path to be longer', () => {
+  it('ends a limit that lowers the rate without shortening round trips, and takes the path to be longer', () => {
     const bench = new Bench().limited();
     for (const rate of [0.5, 0.4, 0.4])
       assert.ok(Number.isFinite(bench.measure(201 + rate, rate * RATE)));
@@ -117,7 +117,7 @@ describe('StandingQueue', () => {
     assert.equal(other.queue.least, LEAST_MS);
   });
 
-  it('does not end one for a moment in which less comes', () => {
+  it('does not end a limit because less arrives for a moment', () => {
     const bench = new Bench().limited();
     for (const rate of [0.2, 0.3, 1, 0.2, 1, 1])
       assert.ok(Number.isFinite(bench.measure(300, rate * RATE)));
@@ -126,7 +126,7 @@ describe('StandingQueue', () => {
     for (const rate of [0.2, 0.2]) assert.ok(Number.isFinite(bench.measure(300, rate * RATE)));
   });
 
-  it('forgets its limit in a pause, and not the least round trip', () => {
+  it('forgets its limit in a pause, but not the least round trip', () => {
     const bench = new Bench().limited();
     bench.pause(1_900);
     assert.ok(Number.isFinite(bench.queue.limit));

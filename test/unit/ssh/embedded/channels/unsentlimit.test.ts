@@ -31,11 +31,11 @@ function sender() {
 }
 
 describe('UnsentLimit', () => {
-  it('begins with the least', () => {
+  it('begins with the lowest limit', () => {
     assert.deepEqual(sender().limits, [LEAST_UNSENT]);
   });
 
-  it('holds 30 ms of a fast path, and little of a slow one', () => {
+  it('admits 30 ms of a fast path, and little of a slow one', () => {
     const fast = sender();
     fast.send(70_000, 300);
     assert.deepEqual(fast.limits, [LEAST_UNSENT, 2_100_000]);
@@ -65,7 +65,7 @@ describe('UnsentLimit', () => {
     assert.equal(limits.at(-1), LEAST_UNSENT);
   });
 
-  it('is left alone when the rate changes a little', () => {
+  it('does not change when the rate changes a little', () => {
     const { limits, send } = sender();
     for (const rate of [40_000, 45_000, 38_000, 47_000]) send(rate, 1_500);
     assert.equal(limits.length, 2);

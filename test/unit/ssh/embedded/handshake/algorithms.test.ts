@@ -12,7 +12,7 @@ import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
 const NOTHING = { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: undefined };
 
 describe('offeredAlgorithms', () => {
-  it('offers nothing weak by itself', () => {
+  it('offers nothing weak unless a setting names it', () => {
     const offer = offeredAlgorithms({
       preferredTypes: [],
       wanted: NOTHING,
@@ -36,7 +36,7 @@ describe('offeredAlgorithms', () => {
     ]);
   });
 
-  it('a setting of which nothing is known is an error that names its keyword', () => {
+  it('a setting that names only unknown algorithms is an error with its keyword', () => {
     for (const [kind, keyword] of [
       ['kex', 'KexAlgorithms'],
       ['ciphers', 'Ciphers'],
@@ -54,7 +54,7 @@ describe('offeredAlgorithms', () => {
     }
   });
 
-  it('all that is known here, ssh2 knows', () => {
+  it('ssh2 knows every algorithm that is known here', () => {
     const { kex, ciphers: cipher, macs: hmac, hostKeys: serverHostKey } = KNOWN_ALGORITHMS;
     // connect() throws for a name that it doesn't know.
     const sock = new PassThrough();

@@ -1,5 +1,5 @@
 /**
- * The embedded transport's way up to ports that are no SSH server: what is there is told, and in
+ * The embedded transport's way up to ports that are not SSH servers: what is there is told, and in
  * time.
  */
 import assert from 'node:assert/strict';
@@ -10,7 +10,7 @@ import { closedPort, listen, triesAt } from '../../../../support/dialtries.ts';
 import { sshdMissing } from '../../../../support/loopback-sshd.ts';
 import { testSettings } from '../../../../support/settings.ts';
 
-describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing }, () => {
+describe('dialSsh2 against ports that are not SSH servers', { skip: sshdMissing }, () => {
   const { rejected } = triesAt(() => ({
     knownHostsLine: async () =>
       'x ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKg5qG8aFvX8xA7W0VJbYx5mXp9dJ3mQv6ZQw8V2oC1B',
@@ -44,7 +44,7 @@ describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing },
     assert.match(error.message, /it says "HTTP\/1.1 400 Bad Request"/);
   });
 
-  it('a mail server that waits: told when the time is over, with its words', async () => {
+  it('a mail server that waits: reported when the time is over, with its greeting', async () => {
     const error = await at(
       (socket) => socket.write('220 mail.example.com \x1b]0;evil\x07ESMTP\r\n'),
       1,
@@ -85,7 +85,7 @@ describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing },
     assert.match(error.message, /a TLS alert/);
   });
 
-  it('a port that says nothing', async () => {
+  it('a port that sends nothing', async () => {
     const before = Date.now();
     const error = await at(() => {}, 1);
     assert.equal(error.code, 'jumphost-slow');
@@ -98,13 +98,13 @@ describe('dialSsh2 against ports that are no SSH server', { skip: sshdMissing },
     assert.match(error.message, /no key exchange within 1 s/);
   });
 
-  it('a closed port: the hint says how it is given', async () => {
+  it('a closed port: the hint says how to set the port', async () => {
     const { code, hint } = await rejected({ port: await closedPort() });
     assert.equal(code, 'jumphost-refused');
     assert.match(hint ?? '', /\(-p\)/);
   });
 
-  it('a closed port, or one that is no SSH server, of a host on the way', async () => {
+  it('a closed port, or one that is not an SSH server, of a host on the way', async () => {
     const hops = [testSettings({ hostName: 'hop.test', port: 23, user: 'u' })] as const;
     const settings = { proxy: { kind: 'jump', hops } } as const;
     const listener = createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n'));

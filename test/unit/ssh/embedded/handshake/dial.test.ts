@@ -63,7 +63,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
   it('a real ssh-agent, with an RSA key, at a server that refuses ssh-rsa signatures', () =>
     accepted({ agentSocket }));
 
-  it('the right passphrase, at the second try', async () => {
+  it('the right passphrase, on the second try', async () => {
     const prompter = new Answers('wrong', PASSPHRASE);
     const observer = new LogLines();
     await accepted({ files: [key('encrypted')], prompter, options: { observer } });
@@ -88,7 +88,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
     assert.deepEqual(prompter.asked, []);
   });
 
-  it('a key whose public half is hidden asks when its turn comes', async () => {
+  it('a key whose public half is hidden has its passphrase asked for when its turn comes', async () => {
     execFileSync('rm', [key('hidden.pub')]);
     const prompter = new Answers(PASSPHRASE);
     await accepted({ files: [key('stranger'), key('hidden')], prompter });
@@ -127,7 +127,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
     });
   });
 
-  it('a wrong key: which methods the server permits, and what was tried', async () => {
+  it('a wrong key: the error names the permitted methods and what was tried', async () => {
     const error = await rejected({ files: [key('stranger')] });
     assert.equal(error.code, 'auth-failed');
     assert.match(error.message, /permits publickey; tried .*stranger \(ssh-ed25519 SHA256:/);
@@ -193,7 +193,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
     assert.ok(error.message.includes(`ssh-ed25519 ${shown}`));
   });
 
-  it('the bounds of what may be received are those that were given', async () => {
+  it('the limits of what may be received are those that were given', async () => {
     const counted: string[] = [];
     const observer = { log: () => {}, count: (name: string) => counted.push(name) };
     const transport = await dial({
@@ -220,7 +220,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
     await assert.rejects(attempt, reason);
   });
 
-  it('the next address is tried when one is refused; several failures are told together', async () => {
+  it('the next address is tried when one is refused; several failures are reported together', async () => {
     const refusing = { host: '127.0.0.1', port: await closedPort() };
     await accepted({
       files: [key('user_key')],
@@ -259,14 +259,14 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
       }
     }));
 
-  it('algorithms that nobody should use: what the server offers is told', () =>
+  it('algorithms that nobody should use: the error lists what the server offers', () =>
     withSshd({ config: ['Ciphers aes128-cbc'] }, async (server) => {
       const error = await rejected({ server, files: [server.userKey] });
       assert.equal(error.code, 'jumphost-no-common-algorithm');
       assert.match(error.message, /no cipher in common; it offers aes128-cbc/);
     }));
 
-  it('no MAC and no host key type in common: told by its name, with what to do', async () => {
+  it('no MAC and no host key type in common: each is named, with what to do', async () => {
     await withSshd(
       { config: ['Ciphers aes128-ctr', 'MACs umac-64@openssh.com'] },
       async (server) => {
@@ -289,7 +289,7 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
     });
   });
 
-  it('settings name what is offered: an old cipher of an old server, a key exchange of a list for OpenSSH', () =>
+  it('settings choose what is offered: an old cipher of an old server, a key exchange of a list written for OpenSSH', () =>
     withSshd({ config: ['Ciphers aes256-cbc', 'MACs hmac-sha1'] }, async (server) => {
       const observer = new LogLines();
       const algorithms = {
@@ -306,7 +306,7 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
       });
       assert.match(
         observer.lines.join('\n'),
-        /KexAlgorithms: .* passes over sntrup761x25519-sha512@openssh\.com/,
+        /KexAlgorithms: .* ignores sntrup761x25519-sha512@openssh\.com/,
       );
       assert.match(await server.log(), /kex: algorithm: ecdh-sha2-nistp521/);
       assert.match(await server.log(), /cipher: aes256-cbc MAC: hmac-sha1 /);

@@ -183,11 +183,14 @@ describe('ask', () => {
     assert.deepEqual(prompter.asked, []);
   });
 
-  it('says that keys of other types are known', async () => {
+  it('reports that keys of other types are known', async () => {
     write(`jump ${lineOf(rsa)}\n`);
     const prompter = new Answers(true);
     await connect(verifierFor({ prompter }), ed25519);
-    assert.match(prompter.preambles[0]?.[0] ?? '', /known are only other types: .*known_hosts:1\)/);
+    assert.match(
+      prompter.preambles[0]?.[0] ?? '',
+      /only keys of other types are known: .*known_hosts:1\)/,
+    );
   });
 
   it('a key that the server does not prove is not remembered', async () => {
@@ -198,7 +201,7 @@ describe('ask', () => {
     assert.equal((await refused(verifier, ed25519)).code, 'host-key-unknown');
   });
 
-  it('a file that can not be written: a warning, and the key holds for this run', async () => {
+  it('a file that can not be written: a warning, and the key is valid for this run', async () => {
     write('');
     const observer = new Log();
     const below = join(file, 'is', 'a', 'file');
@@ -218,7 +221,7 @@ describe('ask', () => {
       assert.ok(error.message.includes(fingerprint(key.blob)), error.message);
   });
 
-  it('what is revoked while it runs is refused at the next connection', async () => {
+  it('a key that is revoked during the run is refused at the next connection', async () => {
     const verifier = verifierFor({ prompter: new Answers(true) });
     await connect(verifier, ed25519);
     writeFileSync(file, `${text()}@revoked * ${lineOf(ed25519)}\n`);
@@ -266,7 +269,7 @@ describe('several addresses of one jump host', () => {
     await connect(verifierFor({ replicas, alias: 'a' }), ed25519, 'b');
   });
 
-  it("a key that was not proven binds nobody; pins don't lift the rule", async () => {
+  it("a key that was not proven does not count; pins don't change that", async () => {
     const replicas = new ReplicaKeys();
     const pins = [ed25519, another].map((key) => parseHostKeyPin(lineOf(key)));
     const verifier = verifierFor({ replicas, pins });

@@ -3,7 +3,7 @@ import { describe, it, mock } from 'node:test';
 import { PhaseTimer } from '../../../../../src/ssh/embedded/handshake/phasetimer.ts';
 
 describe('PhaseTimer', () => {
-  it('counts the time itself, however the wall clock is set meanwhile', async () => {
+  it('measures elapsed time, however the wall clock is set meanwhile', async () => {
     const wall = { now: 1e12 };
     const clock = mock.method(Date, 'now', () => wall.now);
     try {

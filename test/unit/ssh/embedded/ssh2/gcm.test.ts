@@ -55,7 +55,7 @@ function padded(payload: Buffer): Buffer {
   return Buffer.concat([Buffer.from([padding]), payload, Buffer.alloc(padding)]);
 }
 
-describe('AES-GCM of what goes out', () => {
+describe('AES-GCM of outgoing packets', () => {
   for (const bytes of KEYS) {
     it(`key of ${bytes} bytes: Node opens packets of any length, one after the other`, () => {
       const key = randomBytes(bytes);
@@ -81,7 +81,7 @@ describe('AES-GCM of what goes out', () => {
     });
   }
 
-  it('channel data are laid out as RFC 4254 §5.2 has it, with padding of their own, and nothing around them is touched', () => {
+  it('channel data are laid out as in RFC 4254 §5.2, with their own padding, and nothing around them is touched', () => {
     const key = randomBytes(16);
     const nonce = randomBytes(12);
     const cipher = new AESGCMCipher(gcm(true, key, nonce), 0xffff_ffff, () => {});
@@ -114,7 +114,7 @@ describe('AES-GCM of what goes out', () => {
     assert.equal(cipher.outSeqno, count - 1, 'the sequence number wraps');
   });
 
-  it('what has no room is refused, and so is what is sealed with the key of the other direction', () => {
+  it('refuses a packet without enough space, and sealing with the key of the other direction', () => {
     const cipher = new AESGCMCipher(gcm(true), 0, () => {});
     const whole = dataPacketBytes(100);
     for (const room of [whole - 1, whole - 16, whole + 1, whole + 256, 100, 0])
@@ -126,9 +126,9 @@ describe('AES-GCM of what goes out', () => {
   });
 });
 
-describe('AES-GCM of what comes in', () => {
+describe('AES-GCM of incoming packets', () => {
   for (const bytes of KEYS) {
-    it(`key of ${bytes} bytes: what Node has sealed is opened, however it is cut`, () => {
+    it(`key of ${bytes} bytes: opens what Node has sealed, however it is cut`, () => {
       fc.assert(
         fc.property(
           fc.array(fc.integer({ min: 0, max: 3_000 }), { minLength: 1, maxLength: 12 }),
@@ -164,7 +164,7 @@ describe('AES-GCM of what comes in', () => {
     });
   }
 
-  it('a bit that is changed anywhere is refused', () => {
+  it('refuses a packet with any bit changed', () => {
     const payload = randomBytes(40);
     const whole = new Sealer().seal(payload);
     for (let bit = 0; bit < whole.length * 8; bit++) {
@@ -183,7 +183,7 @@ describe('AES-GCM of what comes in', () => {
     }
   });
 
-  it('so is a packet that comes twice, or in the wrong order', () => {
+  it('refuses a packet that comes twice or in the wrong order', () => {
     const sealer = new Sealer();
     const [first, second] = [sealer.seal(Buffer.alloc(20)), sealer.seal(Buffer.alloc(20))];
     const own = decipher(() => {});
@@ -193,7 +193,7 @@ describe('AES-GCM of what comes in', () => {
     assert.throws(() => other.decrypt(Buffer.from(second), 0, second.length), /not authentic/);
   });
 
-  it('so are padding and lengths that RFC 4253 §6 forbids, though they are authentic', () => {
+  it('refuses padding and lengths that RFC 4253 §6 forbids, even if they are authentic', () => {
     const key = Buffer.alloc(16, 7);
     const nonce = Buffer.alloc(12, 9);
     for (const padding of [0, 3, 16, 17, 255]) {
@@ -248,7 +248,7 @@ describe('AES-GCM of what comes in', () => {
   });
 });
 
-it('the addon takes nothing but what it is made for', () => {
+it('the addon refuses arguments of the wrong kind', () => {
   const native = addon();
   const handle = gcm(true);
   const bytes = Buffer.alloc(64);
@@ -267,7 +267,7 @@ it('the addon takes nothing but what it is made for', () => {
   assert.equal(native.gcmOpen(handle, bytes, 0, 64) < 0, true, 'a key that seals opens nothing');
 });
 
-it('its native part keeps to the memory that it is given', {
+it('the native part stays within the memory that it is given', {
   skip: existsSync(CHECK) ? false : 'native-test/gcmcheck has not been built (make -C native lab)',
 }, async () => {
   const { status, stdout, stderr } = await run([CHECK, '1', '2000']);

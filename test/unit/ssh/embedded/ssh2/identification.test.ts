@@ -42,7 +42,7 @@ async function inPieces(to: Socket, text: Buffer, at: readonly number[]): Promis
 }
 
 describe('an identification', () => {
-  it('is handed on whole, wherever it is cut once or twice, behind other lines or not', () => {
+  it('is passed on whole, wherever it is cut once or twice, after other lines or not', () => {
     for (const before of ['', 'hello\r\nSSH\n\r\nSSH-\r\n']) {
       const text = before + IDENTIFICATION;
       const all = text + AFTER;
@@ -56,13 +56,13 @@ describe('an identification', () => {
     }
   });
 
-  it('is handed on whole, octet by octet', () => {
+  it('is passed on whole, octet by octet', () => {
     const handed = read(...`a line\r\n${IDENTIFICATION}${AFTER}`);
     assert.equal(handed[0], IDENTIFICATION);
     assert.equal(handed.join(''), IDENTIFICATION + AFTER);
   });
 
-  it('is waited for no longer than so many lines, and lines so long', () => {
+  it('is waited for only for a limited number of lines of limited length', () => {
     assert.deepEqual(read('x\n'.repeat(1024), IDENTIFICATION), [IDENTIFICATION]);
     assert.throws(() => read('x\n'.repeat(1025)), /Max greeting lines exceeded/);
     assert.throws(() => read(...Array<string>(1025).fill('x\n')), /Max greeting lines exceeded/);
@@ -73,7 +73,7 @@ describe('an identification', () => {
   });
 });
 
-describe('the identification of a sshd, in pieces', { skip: sshdMissing }, () => {
+describe('the identification of an sshd, in pieces', { skip: sshdMissing }, () => {
   let sshd: LoopbackSshd;
   let relay: Server;
   let port: number;
@@ -118,7 +118,7 @@ describe('the identification of a sshd, in pieces', { skip: sshdMissing }, () =>
     for (let cut = 1; cut < 45; cut++) await reads('', [cut, cut + 1]);
   });
 
-  it('octet by octet, and so what comes before it', async () => {
+  it('octet by octet, also the lines before it', async () => {
     const before = 'Welcome.\r\nSSH is spoken here\n\r\n';
     const every = Array.from({ length: before.length + 60 }, (_, index) => index + 1);
     await reads('', every);

@@ -2,11 +2,11 @@
  * The start of a part that can be closed at any time, also while it starts: *close awaits start*.
  *
  *   start(signal)  run(signal, work)   `work` gets a signal that aborts with `signal` or with end()
- *   close()        end(reason)         aborts `work`, and resolves when it is over, whichever way
- *                                      then undo what `work` has done: nothing is added any more
+ *   close()        end(reason)         aborts `work`, and resolves when it has settled
+ *                                      after that, undo what `work` has done: it adds no more
  *
- * `work` checks the signal after each await. It doesn't call close() itself when it fails: whoever
- * owns the part closes it then.
+ * `work` checks the signal after each await. If it fails it doesn't call close(): the owner of the
+ * part does.
  */
 export class PartStart {
   readonly #ending = new AbortController();
@@ -18,14 +18,14 @@ export class PartStart {
   }
 
   /**
-   * Runs one step of the start. Rejects as `work` does, or without calling it with the reason why
-   * there is no point any more.
+   * Runs one step of the start. Rejects as `work` does. If the start has already been aborted, it
+   * rejects with the reason and doesn't call `work`.
    */
   async run<T>(outer: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const signal = AbortSignal.any([outer, this.#ending.signal]);
     signal.throwIfAborted();
     const result = work(signal);
-    // Whoever has called hears of a failure.
+    // The caller gets the failure.
     this.#over = Promise.allSettled([this.#over, result]);
     return result;
   }
