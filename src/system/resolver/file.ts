@@ -11,8 +11,8 @@
  * one's server would be left in the file.
  *
  * A file that can't be replaced because it is a mount (in containers) is overwritten in place. The
- * journal says so first, since that may be cut short: by a kill, or by a disk that is full. The file
- * then has octets of both texts, and is ours all the same.
+ * journal says so first, since that may be cut short: by a kill, or by a disk that is full. The
+ * file then has octets of both texts, and is ours all the same.
  */
 import { lstatSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
