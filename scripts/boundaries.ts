@@ -37,7 +37,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'dns/wire': [],
   'dns/upstream': ['dns/wire'],
   'dns/server': ['dns', 'dns/upstream', 'dns/wire', 'flow'],
-  connect: ['config', 'flow', 'policy'],
+  connect: ['flow', 'policy'],
   system: [],
   'system/programs': ['native', 'system'],
   'system/resolver': ['system', 'system/programs'],

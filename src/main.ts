@@ -16,10 +16,12 @@
  * is something to run: --help and usage errors don't wait for them.
  */
 import { constants } from 'node:os';
+import { isatty } from 'node:tty';
 import { learnedList } from './cli/allow.ts';
 import { reportRecovery } from './cli/clean.ts';
 import { formatJson, formatTable } from './cli/doctor.ts';
 import { EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from './cli/exit.ts';
+import { print } from './cli/output.ts';
 import { isExec, runCommandLine } from './cli/program.ts';
 import { createPrompter } from './cli/prompt.ts';
 import { reportError } from './cli/report.ts';
@@ -33,6 +35,7 @@ import { addon } from './native/addon.ts';
 import { LineWriter } from './observe/linewriter.ts';
 import { Log } from './observe/log.ts';
 import type { Level } from './observe/observer.ts';
+import { printable } from './observe/printable.ts';
 import { type NativeWrite, standardErrorWriter } from './observe/standarderror.ts';
 import type { RunOptions } from './session/tunnel.ts';
 import { canCapture } from './system/doctor/diagnosis.ts';
@@ -74,6 +77,11 @@ function createLog(level: Level): Log {
 function fail(error: unknown): void {
   process.exitCode = isExec(args) ? execExitCodeOf(error) : exitCodeOf(error);
   stderr.writeSurely(reportError(error, detailed));
+}
+
+/** process.stdout isn't touched unless it is a terminal. */
+function terminalColumns(): number {
+  return (isatty(1) ? process.stdout.columns : undefined) ?? DEFAULT_COLUMNS;
 }
 
 type StopSignal = 'SIGINT' | 'SIGTERM' | 'SIGHUP';
@@ -121,7 +129,7 @@ async function start(configuration: Configuration, command: 'connect' | 'proxy')
       observer,
       prompter: createPrompter(),
       stop,
-      learned: learnedList(configuration.allow, (text) => process.stdout.write(text), observer),
+      learned: learnedList(configuration.allow, print, observer),
     });
   } catch (error) {
     // An operation that was waiting when the signal came rejects with the signal's reason: that is
@@ -166,46 +174,52 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
 async function doctor(configuration: DoctorConfiguration): Promise<void> {
   const { diagnose } = await import('./session/doctor.ts');
   const diagnosis = await diagnose(configuration);
-  process.stdout.write(configuration.json ? formatJson(diagnosis) : formatTable(diagnosis));
+  print(configuration.json ? formatJson(diagnosis) : formatTable(diagnosis));
   process.exitCode = canCapture(diagnosis) ? EXIT.ok : EXIT.capture;
 }
 
 async function openstack(configuration: OpenStackConfiguration): Promise<void> {
   const { reportCloud } = await import('./session/openstack.ts');
-  await print(configuration, reportCloud);
+  await printResult(configuration, reportCloud);
 }
 
 async function jumphost(configuration: JumpHostConfiguration): Promise<void> {
   const { renderJumpHost } = await import('./session/jumphost.ts');
-  await print(configuration, renderJumpHost);
+  await printResult(configuration, renderJumpHost);
 }
 
 /** Prints what a run resolves with. */
-async function print<C extends { readonly logLevel: Level }>(
+async function printResult<C extends { readonly logLevel: Level }>(
   configuration: C,
   run: (configuration: C, options: Omit<RunOptions, 'learned'>) => Promise<string>,
 ): Promise<void> {
   const { logLevel } = configuration;
   detailed = logLevel === 'debug';
-  const stop = stopOnSignals();
+  let stoppedBy: StopSignal | undefined;
+  const stop = stopOnSignals((name) => {
+    stoppedBy = name;
+  });
   const observer = createLog(logLevel);
   try {
-    process.stdout.write(await run(configuration, { observer, prompter: createPrompter(), stop }));
+    print(await run(configuration, { observer, prompter: createPrompter(), stop }));
   } catch (error) {
-    if (!(stop.aborted && error === stop.reason)) throw error;
+    if (stoppedBy === undefined || error !== stop.reason) throw error;
+    // Unlike a tunnel that is stopped, it has not done what it was asked for.
+    process.exitCode = EXIT_SIGNAL_BASE + constants.signals[stoppedBy];
   }
 }
 
 async function clean(): Promise<void> {
   const { recover } = await import('./system/resolver/recover.ts');
   const observer = createLog('notice');
-  reportRecovery(recover(observer), (text) => process.stdout.write(text));
+  reportRecovery(recover(observer), print);
 }
 
-// A closed stderr or stdout must not end a tunnel; the log then stops writing. Node's own warnings
-// still go to process.stderr.
-process.stderr.on('error', () => {});
-process.stdout.on('error', () => {});
+// Node's own streams stay unused: for a pipe they would set O_NONBLOCK for everybody who shares it.
+process.removeAllListeners('warning');
+process.on('warning', (warning) =>
+  stderr.write(`tunnel: warning: ${printable(String(warning))}\n`),
+);
 // After an unhandled fault the parts are in an unknown state. All host state depends on the
 // process, so end it.
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
@@ -229,8 +243,8 @@ try {
       clean,
     },
     {
-      output: (text) => process.stdout.write(text),
-      columns: Math.min(process.stdout.columns ?? DEFAULT_COLUMNS, MAX_COLUMNS),
+      output: print,
+      columns: Math.min(terminalColumns(), MAX_COLUMNS),
     },
   );
 } catch (error) {

@@ -109,6 +109,27 @@ unpack_resolved() {
   rm -rf "$download"
 }
 
+# The tests of the rendered jump host run a newer sshd, too: that of Debian's backports, unpacked
+# beside the system's. Where there is none, they are skipped.
+unpack_newer_sshd() {
+  local into=$ROOT/dist/openssh-newer keys=/usr/share/keyrings/debian-archive-keyring.gpg work archive
+  [ ! -d "$into" ] && [ -f "$keys" ] && command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 0
+  grep -qx VERSION_CODENAME=bookworm /etc/os-release || return 0
+  archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' | head -n 1)
+  [ -n "$archive" ] || return 0
+  work=$(mktemp -d)
+  mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
+  echo "deb [signed-by=$keys] $archive bookworm-backports main" >"$work/sources.list"
+  local apt=(apt-get -qq -o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=/dev/null
+    -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
+  if (cd "$work" && "${apt[@]}" update && "${apt[@]}" download openssh-server/bookworm-backports) >/dev/null 2>&1; then
+    as_owner mkdir -p "$into"
+    dpkg-deb -x "$work"/openssh-server_*.deb "$into"
+    chown -R --reference="$ROOT" "$into"
+  fi
+  rm -rf "$work"
+}
+
 # make also builds npm's native packages.
 export MAKEFLAGS=${MAKEFLAGS:--j$(nproc)}
 

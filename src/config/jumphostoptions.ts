@@ -8,7 +8,13 @@
 import { UsageError } from '../errors/errors.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
 import { type JumpHostPlan, MFA_MODULES } from '../jumphost/plan.ts';
-import { DEFAULT_SSHD, parseSshdVersion } from '../jumphost/versions.ts';
+import {
+  DEFAULT_SSHD,
+  formatSshdVersion,
+  knows,
+  parseSshdVersion,
+  SINCE,
+} from '../jumphost/versions.ts';
 import { quoted } from '../net/notation.ts';
 import { filePrefix, formatPlace, oneOf, type Place, readAt } from '../net/place.ts';
 import { parsePort } from '../net/ports.ts';
@@ -188,6 +194,13 @@ export function buildJumpHostConfiguration(given: GivenArguments): JumpHostConfi
 function readPlan(options: GivenOptions): JumpHostConfiguration['plan'] {
   const host = readOptions(HOST_OPTIONS, options);
   const { user, key, keysFrom, from, port, openssh, mfa, mfaModule, behindProxy } = host;
+  if (mfa !== undefined && openssh !== undefined && !knows(openssh.value, 'kbdInteractiveInMatch'))
+    throw new UsageError(
+      `${filePrefix(mfa)}--mfa is not possible with OpenSSH ${formatSshdVersion(openssh.value)}: it asks either all users for a code or nobody`,
+      {
+        hint: `upgrade the jump host to ${formatSshdVersion(SINCE.kbdInteractiveInMatch)} or later`,
+      },
+    );
   return {
     user: user?.value ?? 'tunnel',
     port: port?.value ?? DEFAULT_PORT,

@@ -9,15 +9,17 @@
  * No other part has direct access to the link, so nothing is opened through the jump host unless a
  * rule permits it.
  */
-import type { AllowOptions } from '../config/configuration.ts';
 import { ConnectError, type Connector } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Refusal } from '../net/refusal.ts';
 import type { Observer } from '../observe/observer.ts';
-import { type AllowGuard, createAllowGuard } from '../policy/allowlist.ts';
+import { type AllowGuard, type AllowGuardOptions, createAllowGuard } from '../policy/allowlist.ts';
 import type { Policy } from '../policy/policy.ts';
 
-export function createGuard({ rules, dryRun }: AllowOptions, observer: Observer): AllowGuard {
+export function createGuard(
+  { rules, dryRun }: Pick<AllowGuardOptions, 'rules' | 'dryRun'>,
+  observer: Observer,
+): AllowGuard {
   return createAllowGuard({ rules, dryRun, observer });
 }
 

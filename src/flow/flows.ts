@@ -143,7 +143,7 @@ export class Flows {
 
   /** Dials a name whose addresses decide. If one of them is a target, none is dialled directly. */
   async #dialResolved(request: FlowRequest, policy: Policy): Promise<Conduit> {
-    const { tunnel, direct, resolve, observer } = this.#options;
+    const { tunnel, direct, resolve } = this.#options;
     const { id: flow, signal, source: originator } = request;
     const { host, port } = request.destination;
     const verdicts = (await resolve(host, signal)).map((address) => ({
@@ -157,8 +157,7 @@ export class Flows {
       return connectInTurn(tunnel, tunnelled, port, { flow, signal, originator, name: host });
     for (const { address, verdict } of verdicts) {
       if (verdict.kind !== 'refuse') continue;
-      observer.count('tunnel_flows_denied_total');
-      throw new ConnectError(verdict.refusal, `${host}:${port} is ${address}: ${verdict.why}`);
+      throw new DeniedError(verdict.refusal, `${host}:${port} is ${address}: ${verdict.why}`);
     }
     return direct.connect(request.destination, {
       flow,
@@ -182,7 +181,9 @@ export class Flows {
       return;
     }
     const refusal: Refusal = error instanceof ConnectError ? error.refusal : 'refused';
-    observer.count('tunnel_flows_refused_total');
+    const denied = error instanceof DeniedError;
+    observer.count(denied ? 'tunnel_flows_denied_total' : 'tunnel_flows_refused_total');
+    // The message begins with the destination.
     observer.log('info', `${formatDestination(request.source)} -> ${message}`, {
       flow: request.id,
       refusal,
@@ -190,6 +191,9 @@ export class Flows {
     request.refuse(refusal, message);
   }
 }
+
+/** The policy refuses one of the addresses of a name. */
+class DeniedError extends ConnectError {}
 
 /** Connects to the first address that accepts. If none does, throws the first one's error. */
 async function connectInTurn(

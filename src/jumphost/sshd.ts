@@ -8,10 +8,10 @@
  *   Match all      whatever is read after this file is global again
  *
  * sshd takes the first value that it reads of each keyword. On Debian, Ubuntu and Fedora it reads
- * sshd_config.d before the rest of sshd_config. docs/hardening.md explains each line: why it is
- * there, and what it costs.
+ * sshd_config.d before the rest of sshd_config. Before 8.4 a Match in an included file never
+ * matches: there the text goes into sshd_config, before its first line. docs/hardening.md explains
+ * each line: why it is there, and what it costs.
  */
-
 import {
   KEYS_COMMAND,
   KEYS_COMMAND_PATH,
@@ -26,22 +26,21 @@ import { formatSshdVersion, knows, type SshdVersion } from './versions.ts';
 /** Before what a distribution or a cloud image brings (50-cloud-init.conf). */
 export const DROP_IN = '10-tunnel.conf';
 export const DROP_IN_PATH = `/etc/ssh/sshd_config.d/${DROP_IN}`;
+
 /** The drop-in, and what it needs: the PAM file of --mfa, the script of --keys-from. */
 export function renderSshd(plan: JumpHostPlan): RenderedFile[] {
-  const { version } = plan;
   const sections = [
     comment(...head(plan)),
     comment('For every login: sshd takes these only globally.'),
     lines(globalLines(plan)),
     comment('Nobody forwards anything, except the group below. Administrators log in as before.'),
-    lines(DENIED.map((keyword) => [keyword, 'no'])),
+    lines(DENIED_LINES),
     comment(
-      `Forwarding to the listed destinations, and nothing else. One PermitOpen line: of several sshd`,
+      'Forwarding to the listed destinations, and nothing else. One PermitOpen line: of several sshd',
       'takes the first. Host and port are compared as text.',
     ),
-    `Match Group ${GROUP}\n${lines(groupLines(plan, version), '    ')}`,
-    comment('Whatever is read after this file is global again.'),
-    'Match all',
+    `Match Group ${GROUP}\n${lines(groupLines(plan), '    ')}`,
+    ...ending(plan.version),
   ];
   return [
     { path: DROP_IN, mode: 0o600, text: `${sections.join('\n\n')}\n` },
@@ -50,24 +49,38 @@ export function renderSshd(plan: JumpHostPlan): RenderedFile[] {
   ];
 }
 
+/**
+ * In sshd_config itself, lines after `Match all` are of that Match: they would come before the
+ * denials above. After an included file, sshd is where it was before.
+ */
+function ending(version: SshdVersion): string[] {
+  if (knows(version, 'matchInInclude'))
+    return [comment('Whatever is read after this file is global again.'), 'Match all'];
+  return [
+    comment('Whatever is read after this is for everybody again, except what was denied above.'),
+    `Match all\n${lines(DENIED_LINES, '    ')}`,
+  ];
+}
+
 type Line = readonly [keyword: string, value: string];
 
-const DENIED = [
-  'AllowTcpForwarding',
-  'AllowStreamLocalForwarding',
-  'AllowAgentForwarding',
-  'X11Forwarding',
-  'PermitTunnel',
-  'GatewayPorts',
-] as const;
+const DENIED_LINES: readonly Line[] = [
+  ['AllowTcpForwarding', 'no'],
+  ['AllowStreamLocalForwarding', 'no'],
+  ['AllowAgentForwarding', 'no'],
+  ['X11Forwarding', 'no'],
+  ['PermitTunnel', 'no'],
+  ['GatewayPorts', 'no'],
+];
 
 function globalLines({ version, behindProxy, port, mfa }: JumpHostPlan): Line[] {
   return [
     ...(port === 22 ? [] : [['Port', String(port)] as const]),
-    ['LoginGraceTime', '30'],
+    // Somebody who has to find a code needs longer than a key.
+    ['LoginGraceTime', mfa === undefined ? '30' : '120'],
     // Many clients reconnect at the same time after an outage.
     ['MaxStartups', '100:30:200'],
-    ...(behindProxy ? [] : perSource(version)),
+    ...(behindProxy ? unlimitedSources(version) : limitedSources(version)),
     ['StrictModes', 'yes'],
     // Distributions that build with PAM have this line in sshd_config already.
     ...(mfa === undefined ? [] : [['UsePAM', 'yes'] as const]),
@@ -79,24 +92,32 @@ function globalLines({ version, behindProxy, port, mfa }: JumpHostPlan): Line[] 
   ];
 }
 
-/** Limits for one client's address. They would hit everybody where a proxy is in front. */
-function perSource(version: SshdVersion): Line[] {
-  return [
-    ...(knows(version, 'perSourceMaxStartups')
-      ? ([
-          ['PerSourceMaxStartups', '20'],
-          ['PerSourceNetBlockSize', '32:64'],
-        ] as const)
-      : []),
-    ...(knows(version, 'perSourcePenalties')
-      ? ([
-          ['PerSourcePenalties', 'authfail:5s noauth:1s grace-exceeded:10s max:10m min:15s'],
-        ] as const)
-      : []),
-  ];
+/**
+ * Limits for one client's address. Versions 9.8 to 10.0 never forget a login that
+ * PerSourceMaxStartups has counted, and shut its address out in the end. Older ones count rightly,
+ * but what is rendered for them has to survive an upgrade.
+ */
+function limitedSources(version: SshdVersion): Line[] {
+  const lines: Line[] = [];
+  if (knows(version, 'perSourceForgotten'))
+    lines.push(['PerSourceMaxStartups', '20'], ['PerSourceNetBlockSize', '32:64']);
+  if (knows(version, 'perSourcePenalties'))
+    lines.push([
+      'PerSourcePenalties',
+      'crash:90s authfail:5s noauth:1s grace-exceeded:10s max:10m min:15s',
+    ]);
+  return lines;
 }
 
-function groupLines({ permitted, mfa, keysFrom }: JumpHostPlan, version: SshdVersion): Line[] {
+/** Where a proxy is in front, a limit would hit everybody. From 9.8 on sshd has one by default. */
+function unlimitedSources(version: SshdVersion): Line[] {
+  const lines: Line[] = [];
+  if (knows(version, 'perSourceMaxStartups')) lines.push(['PerSourceMaxStartups', 'none']);
+  if (knows(version, 'perSourcePenalties')) lines.push(['PerSourcePenalties', 'no']);
+  return lines;
+}
+
+function groupLines({ permitted, mfa, keysFrom, version }: JumpHostPlan): Line[] {
   return [
     ['AllowTcpForwarding', 'local'],
     ['PermitOpen', permitted.map(formatPermitted).join(' ')],
@@ -114,6 +135,9 @@ function groupLines({ permitted, mfa, keysFrom }: JumpHostPlan, version: SshdVer
       mfa === undefined ? 'publickey' : 'publickey,keyboard-interactive:pam',
     ],
     ['PubkeyAuthentication', 'yes'],
+    ...(knows(version, 'sha1Refused')
+      ? []
+      : [['PubkeyAcceptedKeyTypes', SHA2_SIGNATURES.join(',')] as const]),
     ['PasswordAuthentication', 'no'],
     ['KbdInteractiveAuthentication', mfa === undefined ? 'no' : 'yes'],
     ...(keysFrom.length === 0
@@ -125,13 +149,10 @@ function groupLines({ permitted, mfa, keysFrom }: JumpHostPlan, version: SshdVer
     ['MaxAuthTries', '4'],
     ['ClientAliveInterval', '30'],
     ['ClientAliveCountMax', '4'],
-    // Idle connections of an application are its own affair.
-    ...(knows(version, 'channelTimeout')
-      ? ([
-          // Not "none": with it, 9.2 to 9.7 end each connection of the group.
-          ['ChannelTimeout', 'direct-tcpip=0'],
-          ['UnusedConnectionTimeout', 'none'],
-        ] as const)
+    // A tunnel may carry no flow for hours. ChannelTimeout isn't here: no version up to 10.4 takes
+    // it in a Match, and with "none" in one, 9.2 to 9.7 end each connection of the group.
+    ...(knows(version, 'unusedConnectionTimeout')
+      ? [['UnusedConnectionTimeout', 'none'] as const]
       : []),
     // The key's fingerprint and each denied destination are in the log at INFO; this adds what was
     // tried before.
@@ -172,6 +193,22 @@ const HOST_KEYS = [
   'rsa-sha2-512',
   'rsa-sha2-256',
 ];
+/** What OpenSSH 8.8 and later accept by themselves: no SHA-1. The keyword's name is that of 8.2. */
+const SHA2_SIGNATURES = [
+  'ssh-ed25519',
+  'sk-ssh-ed25519@openssh.com',
+  'rsa-sha2-512',
+  'rsa-sha2-256',
+  'ecdsa-sha2-nistp256',
+  'ecdsa-sha2-nistp384',
+  'ecdsa-sha2-nistp521',
+  'sk-ecdsa-sha2-nistp256@openssh.com',
+].flatMap((name) => [name, certified(name)]);
+
+/** The algorithm for a certificate of such a key. */
+function certified(name: string): string {
+  return `${name.replace('@openssh.com', '')}-cert-v01@openssh.com`;
+}
 
 function head(plan: JumpHostPlan): string[] {
   const { user, version, permitted, port } = plan;
@@ -179,30 +216,83 @@ function head(plan: JumpHostPlan): string[] {
     /:\*$/,
     ':443',
   );
+  const { apply, undo } = knows(version, 'matchInInclude') ? IN_DROP_IN : IN_SSHD_CONFIG;
   return [
     `A forward-only jump host for the group "${GROUP}", for OpenSSH ${formatSshdVersion(version)}.`,
     '',
     'Apply, as root:',
     `  getent group ${GROUP} >/dev/null || groupadd --system ${GROUP}`,
-    `  useradd --gid ${GROUP} --create-home --shell /usr/sbin/nologin --password '*' ${user}`,
-    `  install -m 600 ${DROP_IN} ${DROP_IN_PATH}`,
-    "  grep -q '^Include /etc/ssh/sshd_config.d/' /etc/ssh/sshd_config ||",
-    "    sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config",
-    '  sshd -t && systemctl reload ssh   # sshd on Fedora and RHEL',
+    // The "*" is no password, but an account with "!" would be locked. A password that is too old
+    // would take forwarding away (sshd's auth-pam.c).
+    `  useradd --gid ${GROUP} --create-home --shell /usr/sbin/nologin --password '*' \\`,
+    `    --key PASS_MAX_DAYS=-1 ${user}`,
+    ...prerequisites(plan),
+    ...apply,
     `The keys of the users go into ~${user}/.ssh/authorized_keys ("tunnel jumphost authorized-key").`,
-    ...(plan.keysFrom.length === 0
-      ? []
-      : [`Before sshd is reloaded, install ${KEYS_COMMAND_PATH}, as the script itself says.`]),
-    ...(plan.mfa === undefined
-      ? []
-      : [`Before sshd is reloaded, install ${PAM_PATH}, as that file itself says.`]),
+    ...notes(plan),
     '',
     'Verify:',
-    `  sshd -T -C user=${user},host=x,addr=192.0.2.1 | grep -i -E 'permitopen|tcpforwarding'`,
+    `  sshd -T -C user=${user},host=x,addr=192.0.2.1 |`,
+    "    grep -E '^(maxsessions 0|allowtcpforwarding local|permitopen .+)$'   # three lines",
     `  tunnel -r ${user}@THIS-HOST${port === 22 ? '' : `:${port}`} ${example}   # from a client`,
     '',
     'Undo, as root:',
-    `  rm ${DROP_IN_PATH} && systemctl reload ssh`,
+    ...undo,
+  ];
+}
+
+const RELOAD = 'systemctl try-reload-or-restart ssh';
+
+/** A file that sshd can't read would keep it from starting again. */
+const IN_DROP_IN = {
+  apply: [
+    `  install -m 600 ${DROP_IN} ${DROP_IN_PATH}`,
+    "  grep -qiE '^ *Include +/etc/ssh/sshd_config\\.d/' /etc/ssh/sshd_config ||",
+    "    sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config",
+    `  if sshd -t; then ${RELOAD}; else rm ${DROP_IN_PATH}; fi`,
+    'The service is called sshd on Fedora and RHEL.',
+  ],
+  undo: [`  rm ${DROP_IN_PATH} && ${RELOAD}`],
+} as const;
+
+const BEFORE = '/etc/ssh/sshd_config.before-tunnel';
+const IN_SSHD_CONFIG = {
+  apply: [
+    `  cp -p /etc/ssh/sshd_config ${BEFORE}`,
+    `  cat ${DROP_IN} ${BEFORE} >/etc/ssh/sshd_config`,
+    `  if sshd -t; then ${RELOAD}; else mv ${BEFORE} /etc/ssh/sshd_config; fi`,
+    'Not in sshd_config.d: before OpenSSH 8.4 a Match in an included file never matches.',
+  ],
+  undo: [`  mv ${BEFORE} /etc/ssh/sshd_config && ${RELOAD}`],
+} as const;
+
+/** Files that have to be there before sshd reads the drop-in. */
+function prerequisites({ mfa, keysFrom }: JumpHostPlan): string[] {
+  const files = [
+    ...(mfa === undefined ? [] : [PAM_PATH]),
+    ...(keysFrom.length === 0 ? [] : [KEYS_COMMAND_PATH]),
+  ];
+  return files.map((path) => `Install ${path} first, as that file says itself. Then:`);
+}
+
+/** What some plans need besides. */
+function notes({ port, behindProxy, version }: JumpHostPlan): string[] {
+  return [
+    ...(port === 22
+      ? []
+      : [
+          'Port holds for administrators too. Where systemd listens for sshd (ssh.socket, as on Ubuntu',
+          '22.10 and later), sshd ignores it until systemd has handed the port over:',
+          '  systemctl disable --now ssh.socket && systemctl enable --now ssh.service',
+          'SELinux (Fedora, RHEL) wants to know the port:',
+          `  semanage port -a -t ssh_port_t -p tcp ${port}`,
+        ]),
+    ...(behindProxy && !knows(version, 'perSourcePenalties')
+      ? [
+          'OpenSSH 9.8 and later punish addresses by themselves, here the proxy. Once the host has it,',
+          'render again with its --openssh.',
+        ]
+      : []),
   ];
 }
 

@@ -14,15 +14,24 @@ export const DEFAULT_SSHD: SshdVersion = [9, 2];
 export const OLDEST_SSHD: SshdVersion = [8, 2];
 export const NEWEST_SSHD: SshdVersion = [10, 2];
 
-/** The first version that has a keyword or an algorithm. */
+/** The first version that has a keyword, an algorithm or a behaviour. */
 export const SINCE = {
+  /** A Match in an included file; before, it never matches (OpenSSH's bug 3122). */
+  matchInInclude: [8, 4],
   perSourceMaxStartups: [8, 5],
   sntrup: [8, 5],
+  /** KbdInteractiveAuthentication for some users only; before, a global keyword overrules it. */
+  kbdInteractiveInMatch: [8, 7],
+  /** No RSA signatures with SHA-1 unless they are asked for. */
+  sha1Refused: [8, 8],
   requiredRsaSize: [9, 1],
-  channelTimeout: [9, 2],
+  unusedConnectionTimeout: [9, 2],
+  /** They are on unless they are switched off. */
   perSourcePenalties: [9, 8],
-  /** sntrup761x25519-sha512 without a domain, mlkem768x25519-sha256, RefuseConnection */
+  /** mlkem768x25519-sha256, and sntrup761x25519-sha512 without a domain. */
   mlkem: [9, 9],
+  /** PerSourceMaxStartups without its fault of 9.8 to 10.0. */
+  perSourceForgotten: [10, 1],
 } as const satisfies Record<string, SshdVersion>;
 
 export function knows([major, minor]: SshdVersion, what: keyof typeof SINCE): boolean {

@@ -33,7 +33,7 @@
  *   bother an sshd more often that is busy or that refused a login.
  * - At most one dial is under way at a time.
  *
- * Time is measured with `now`, which stands still while the machine sleeps, as timers do.
+ * Time is that of `clock`, which stands still while the machine sleeps, as timers do.
  */
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
@@ -113,6 +113,8 @@ export class Supervisor implements Transport {
   readonly #closing = new AbortController();
   #state: State = { name: 'connecting' };
   #end: (error: TunnelError | undefined) => void = () => {};
+  /** Of links that were lost: their close() is under way. */
+  readonly #closingLinks = new Set<Promise<void>>();
   /** In states up and probing. */
   #link: Link | undefined;
   /** When the link was lost. */
@@ -226,7 +228,7 @@ export class Supervisor implements Transport {
   async close(): Promise<void> {
     const link = this.#link;
     this.#finish({ name: 'closed' }, undefined);
-    await Promise.all([link?.transport.close(), this.#dialling]);
+    await Promise.all([link?.transport.close(), this.#dialling, ...this.#closingLinks]);
   }
 
   /** Resolves when there may be a link again. Rejects as WaitingConnects.wait does. */
@@ -301,9 +303,12 @@ export class Supervisor implements Transport {
     this.#link = undefined;
     this.#downSince = this.#clock.now();
     this.#lastError = error;
-    void link.transport.close();
+    const closed = link.transport.close();
+    this.#closingLinks.add(closed);
+    void closed.finally(() => this.#closingLinks.delete(closed));
     this.#observer.count('tunnel_links_lost_total');
     const unused = link.flows === 0 && this.#downSince - link.lastUse >= IDLE_MS;
+    // Without a cause it says that the server closed the connection in order (ssh/transport.ts).
     if (unused && error?.code === 'link-lost' && error.cause === undefined) {
       this.#observer.log(
         'debug',

@@ -2,9 +2,9 @@
  * Connects that wait for a link. A wait ends by `release` (there is a link), when its time is over,
  * by `refuseAll` (there will be no link), or when the application gives up.
  *
- * At most MAX_HELD wait; further ones are refused at once and counted. The answer is always
- * "refused": programs understand it as "not now" and react at once. They take "unreachable" for a
- * wrong address, and silence makes them hang.
+ * At most MAX_WAITING_CONNECTS wait; further ones are refused at once and counted. The answer is
+ * always "refused": programs understand it as "not now" and react at once. They take "unreachable"
+ * for a wrong address, and silence makes them hang.
  */
 import type { Clock, ClockTimer } from '../base/clock.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
@@ -12,8 +12,8 @@ import { ConnectError } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 
-/** As many as the endpoint keeps waiting (capture/tun/endpoint.ts, MAX_HELD). */
-export const MAX_HELD = 4096;
+/** As many as the endpoint keeps waiting (capture/tun/endpoint.ts, MAX_WAITING_CONNECTS). */
+export const MAX_WAITING_CONNECTS = 4096;
 
 export interface WaitingConnectsOptions {
   readonly observer: Observer;
@@ -58,10 +58,10 @@ export class WaitingConnects {
         observer.count('tunnel_hold_timeouts_total');
         throw refused(noLink(seconds), cause());
       }
-      if (this.#entries.size >= MAX_HELD) {
+      if (this.#entries.size >= MAX_WAITING_CONNECTS) {
         observer.count('tunnel_hold_limit_total');
         throw refused(
-          `no link to the jump host, and ${MAX_HELD} connections are already waiting for it`,
+          `no link to the jump host, and ${MAX_WAITING_CONNECTS} connections are already waiting for it`,
           cause(),
         );
       }

@@ -16,6 +16,7 @@
  *
  * Lines are left out in one block, so the place where they are missing is known.
  */
+import { systemCodeOf } from '../errors/reason.ts';
 
 /** The capacity of the queue in bytes: some 2,500 lines. */
 export const MAX_WAITING_BYTES = 256 * 1024;
@@ -32,6 +33,8 @@ const FLUSH_RETRY_MS = 5;
  * block. Throws if nobody will read any more.
  */
 export type WriteNow = (bytes: Uint8Array) => number;
+
+const TRY_AGAIN: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EINTR']);
 
 export class LineWriter {
   readonly #writeNow: WriteNow;
@@ -140,8 +143,10 @@ export class LineWriter {
   #take(bytes: Buffer): number {
     try {
       return this.#writeNow(bytes);
-    } catch {
-      // EPIPE, EIO, ENOSPC: there is no place to report it.
+    } catch (error) {
+      // A full disk may have space again.
+      if (TRY_AGAIN.has(systemCodeOf(error))) return 0;
+      // EPIPE, EIO, EBADF: there is no place to report it.
       this.#broken = true;
       this.#queue.length = 0;
       this.#waitingBytes = 0;

@@ -27,7 +27,7 @@ import { createFlows } from './flows.ts';
 import { HostResolvers } from './hostresolvers.ts';
 import { Interception } from './interception.ts';
 import { linux } from './machine.ts';
-import { answersQueries, lookupPastTunnel, openNames } from './names.ts';
+import { answersQueries, lookupPastTunnel, namedPolicy, openNames } from './names.ts';
 import { startProxies } from './proxies.ts';
 import { announceReady } from './ready.ts';
 import { inSession, type Session } from './session.ts';
@@ -43,7 +43,7 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     const { signal } = session;
     reportRecovery(machine.recover(observer), observer);
     const resolvers = new HostResolvers(machine, observer);
-    // What --dns can't do is said before anybody is asked for a password.
+    // Throws if --dns can't work here: before anybody is asked for a password.
     tunnelResolvers(wanted.dns, resolvers.plan.uplinks);
     const captured = new CapturedPrefixes(rulesOf(wanted, resolvers));
     const tunnel = await openTunnel(session, wanted, { ...options, captured });
@@ -53,6 +53,7 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     const intercepts = answersQueries(configuration);
     if (!intercepts) warnOfCapturedResolvers(captured, resolvers, observer);
 
+    // Not within(): a helper that comes late would have no owner. The signal aborts its start.
     const host = await machine.startHelper({ observer, signal });
     const capture = session.own(
       'the capture',
@@ -68,7 +69,8 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
       ? openDeviceNames(session, tunnel, { device, resolvers, uplink })
       : undefined;
     const direct = uplink.connector(lookupPastTunnel(names));
-    const flows = createFlows(tunnel, { policy: createPolicy(configuration), direct, names });
+    const policy = namedPolicy(tunnel, createPolicy(configuration));
+    const flows = createFlows(tunnel, { policy, direct, names });
     const accept = (request: FlowRequest) => flows.accept(request);
     const served =
       names === undefined ? { accept } : serve(names, accept, { capture, resolvers, observer });
@@ -82,7 +84,7 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     }
     await startProxies(session, tunnel, flows);
     logCaptured(device.name, configuration, captured, observer);
-    tunnel.begin();
+    tunnel.beginLearning();
     announceReady(configuration.readyFd);
     observer.log('notice', 'ready');
     return session.untilEnd();

@@ -5,10 +5,11 @@
  *            -> the launcher becomes the command -> its exit status
  *
  * The launcher comes first. It takes milliseconds, and it shows whether this machine allows
- * namespaces before anybody is asked for a password. If it doesn't, the command gets proxy variables
- * instead (execproxy.ts). A program may ignore those, so with --isolate this is an error. After the
- * launcher nothing needs root: under sudo or doas this process becomes the user who called them,
- * before it speaks to anybody.
+ * namespaces before anybody is asked for a password. If it doesn't, the command gets proxy
+ * variables instead (execproxy.ts). A program may ignore those, so with --isolate this is an error.
+ * If the launcher is lost before it has become the command, the session ends at once, also while a
+ * password is asked for. After the launcher nothing needs root: under sudo or doas this process
+ * becomes the user who called them, before it speaks to anybody.
  *
  * An allow-list applies to connections past the tunnel, too. Otherwise a command that may not open
  * something through the jump host could go there another way. Its rules may be names although the
@@ -47,53 +48,63 @@ import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
  */
 export function runExec(configuration: ExecConfiguration, options: RunOptions): Promise<number> {
   const { observer, stop, machine = linux } = options;
-  return inSession(options, async (session) => {
-    const { isolate, tunnel: wanted } = configuration;
-    const plan = planExec(configuration, machine);
-    const launcher = await launch(session, configuration, plan, { observer, machine });
-    if (launcher === undefined) return runBehindProxy(session, configuration, plan.setup, options);
-    if (!launcher.network.hasResolvConf)
-      observer.log(
-        'warning',
-        'there is no /etc/resolv.conf here: names do not resolve in the command',
-      );
-    const variables = machine.becomeUser(launcher.user, observer);
-    adviseAboutProxies(observer);
+  return inSession(
+    options,
+    async (session) => {
+      const { isolate, tunnel: wanted } = configuration;
+      const plan = planExec(configuration, machine);
+      const launcher = await launch(session, configuration, plan, { observer, machine });
+      if (launcher === undefined)
+        return runBehindProxy(session, configuration, plan.setup, options);
+      if (!launcher.network.hasResolvConf)
+        observer.log(
+          'warning',
+          'there is no /etc/resolv.conf here: names do not resolve in the command',
+        );
+      const variables = machine.becomeUser(launcher.user, observer);
+      adviseAboutProxies(observer);
 
-    const tunnel = await openTunnel(session, wanted, options);
-    const { configuration: complete, link, guard } = tunnel;
-    session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
-    const device = machine.launchedDevice(launcher, plan.addresses);
-    const { resolvers } = plan.addresses;
-    const capture = session.own(
-      'the capture',
-      new NamespaceCapture({ device, resolvers, observer, clock: machine.clock }),
-      (it) => it.close(),
-    );
-    const targets = namedPolicy(tunnel, createPolicy(complete), !isolate);
-    const policy = new ExecPolicy({ targets, isolate, resolvers: plan.resolvers });
-    const direct = towardsActual(policy);
-    const names =
-      plan.names === undefined
-        ? undefined
-        : openNames(session, tunnel, {
-            ...plan.names,
-            direct,
-            device,
-            keepsLocalNames: guard.active,
-          });
-    const flows = createFlows(tunnel, { policy, direct, names });
-    const accept: NamespaceTraffic['accept'] = (request) => flows.accept(request);
-    const traffic =
-      names === undefined ? plain(policy, accept) : named(names, policy, accept, capture, tunnel);
-    await session.within(capture.start(traffic, session.signal));
-    tunnel.begin();
-    announceReady(wanted.readyFd);
-    observer.log('info', 'ready');
-    for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
-    session.signal.throwIfAborted();
-    return runToEnd(launcher, stop, variables);
-  });
+      const tunnel = await openTunnel(session, wanted, options);
+      const { configuration: complete, link, guard } = tunnel;
+      session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
+      const device = machine.launchedDevice(launcher, plan.addresses);
+      const { resolvers } = plan.addresses;
+      const capture = session.own(
+        'the capture',
+        new NamespaceCapture({ device, resolvers, observer, clock: machine.clock }),
+        (it) => it.close(),
+      );
+      const targets = namedPolicy(tunnel, createPolicy(complete), !isolate);
+      const policy = new ExecPolicy({ targets, isolate, resolvers: plan.resolvers });
+      const direct = towardsActual(policy);
+      const names =
+        plan.names === undefined
+          ? undefined
+          : openNames(session, tunnel, {
+              ...plan.names,
+              direct,
+              device,
+              keepsLocalNames: guard.active,
+            });
+      const flows = createFlows(tunnel, { policy, direct, names });
+      const accept: NamespaceTraffic['accept'] = (request) => flows.accept(request);
+      const traffic =
+        names === undefined ? plain(policy, accept) : named(names, policy, accept, capture, tunnel);
+      await session.within(capture.start(traffic, session.signal));
+      tunnel.beginLearning();
+      announceReady(wanted.readyFd);
+      observer.log('info', 'ready');
+      for (const ended of [link.ended, capture.ended]) reportLoss(ended, observer);
+      session.signal.throwIfAborted();
+      return runToEnd(launcher, stop, variables);
+    },
+    keepStatus,
+  );
+}
+
+/** What could not be closed has been logged; the status is the command's. */
+function keepStatus(_error: TunnelError, status: number): number {
+  return status;
 }
 
 /** undefined: this machine has no namespaces for it, and the command may run without. */
@@ -106,6 +117,7 @@ async function launch(
   try {
     const { signal } = session;
     const launcher = await machine.startLauncher({ command, setup, observer, signal });
+    session.endsWith(launcher.ended);
     return session.own('the launcher', launcher, (it) => it.close());
   } catch (error) {
     if (!(error instanceof TunnelError) || !error.code.startsWith('namespace-')) throw error;

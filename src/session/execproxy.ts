@@ -1,8 +1,8 @@
 /**
  * `tunnel exec` without namespaces: the command runs in the caller's network and is told of an HTTP
- * proxy. The proxy carries connections to the targets through SSH, and dials everything else itself.
- * With an allow-list it dials only what a rule permits; but what doesn't use the proxy isn't held
- * to it.
+ * proxy. The proxy carries connections to the targets through SSH, and dials everything else
+ * itself. With an allow-list it dials only what a rule permits; but what doesn't use the proxy
+ * isn't held to it.
  */
 import { ProxyCapture } from '../capture/proxy/proxy.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
@@ -16,7 +16,7 @@ import { descriptorLimit } from '../system/limits.ts';
 import { createFlows } from './flows.ts';
 import { runToEnd } from './job.ts';
 import { linux } from './machine.ts';
-import { lookupPastTunnel, openProxyNames } from './names.ts';
+import { lookupPastTunnel, namedPolicy, openProxyNames } from './names.ts';
 import { announceReady } from './ready.ts';
 import type { Session } from './session.ts';
 import { openTunnel, type RunOptions } from './tunnel.ts';
@@ -35,6 +35,7 @@ export async function runBehindProxy(
     await machine.startInPlace({ command, setup, observer, signal }),
     (it) => it.close(),
   );
+  session.endsWith(launcher.ended);
   const ofUser = machine.becomeUser(launcher.user, observer);
   adviseWithoutNamespace(wanted.allow.rules !== undefined, observer);
 
@@ -43,10 +44,13 @@ export async function runBehindProxy(
   session.own('the watch', machine.watch(link, '', observer), (unwatch) => unwatch());
   const names = openProxyNames(session, tunnel, { machine, direct: new DirectConnector() });
   const flows = createFlows(tunnel, {
-    policy: createPolicy(configuration, { beyond: 'direct', proxied: true }),
+    policy: namedPolicy(
+      tunnel,
+      createPolicy(configuration, { beyond: 'direct', proxied: true }),
+      true,
+    ),
     direct: new DirectConnector({ lookup: lookupPastTunnel(names) }),
     names,
-    guardsDirect: true,
     keepsLocalNames: true,
   });
   const proxy = session.own(
@@ -61,7 +65,7 @@ export async function runBehindProxy(
   );
   const accept = (request: FlowRequest) => flows.accept(request);
   await session.within(proxy.start({ accept }, signal));
-  tunnel.begin();
+  tunnel.beginLearning();
   announceReady(wanted.readyFd);
   observer.log('info', `ready, proxy at ${proxy.addresses.join(', ')}`);
   signal.throwIfAborted();

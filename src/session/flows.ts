@@ -3,28 +3,26 @@ import type { NameService } from '../dns/server/nameservice.ts';
 import type { Connector } from '../flow/connector.ts';
 import { Flows } from '../flow/flows.ts';
 import type { Policy } from '../policy/policy.ts';
-import { createNameOrAddress, createResolve, namedPolicy } from './names.ts';
+import { createNameOrAddress, createResolve } from './names.ts';
 import type { Tunnel } from './tunnel.ts';
 
 export interface FlowsParts {
-  /** Who goes which way, before names and the allow-list are looked at. */
+  /** Decides which way each flow goes; it knows names and the allow-list (namedPolicy). */
   readonly policy: Policy;
   /** Dials past the tunnel. */
   readonly direct: Connector;
   /** What answers queries; undefined: nothing of the tunnel's does. */
   readonly names: NameService | undefined;
-  /** What goes past the tunnel is held to the allow-list as well. Default: false. */
-  readonly guardsDirect?: boolean;
   /** Addresses that are resolved for a flow are kept with their names. Default: false. */
   readonly keepsLocalNames?: boolean;
 }
 
 /** What carries the flows of a capture through the tunnel and past it. */
 export function createFlows(tunnel: Tunnel, parts: FlowsParts): Flows {
-  const { names, direct, policy, guardsDirect = false, keepsLocalNames = false } = parts;
+  const { names, direct, policy, keepsLocalNames = false } = parts;
   const { observer } = tunnel;
   return new Flows({
-    policy: namedPolicy(tunnel, policy, guardsDirect),
+    policy,
     tunnel: createNameOrAddress(tunnel, names),
     direct,
     resolve: createResolve(names, keepsLocalNames ? tunnel.book.here : undefined),

@@ -12,13 +12,14 @@
  * addresses are routed into the device. Of those addresses only port 53 is taken; other TCP goes
  * past the tunnel as before, other UDP is refused.
  */
+
+import { PartStart } from '../base/partstart.ts';
 import type { Configuration } from '../config/configuration.ts';
 import { namingOptions } from '../config/dnsoptions.ts';
 import { routedDomains } from '../dns/naming.ts';
 import type { NameService } from '../dns/server/nameservice.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
-import { PartStart } from '../flow/partstart.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
 import type { ResolverStep } from '../system/resolver/detect.ts';
@@ -105,7 +106,6 @@ export class Interception {
     const change = machine.resolved({ device, servers, domains, observer });
     await change.apply();
     this.#changes.unshift(change);
-    change.watch();
   }
 
   /** This machine's resolvers may have changed. Never rejects. */

@@ -66,8 +66,8 @@ export interface Machine {
   /** What resolv.conf says. */
   resolverConfiguration(): ResolverConfiguration;
   resolvConf(servers: readonly string[]): HostChange;
-  /** Watched by itself once it is applied, until it is undone. */
-  resolved(options: ResolvedLinkOptions): HostChange & { watch(): void };
+  /** Made again whenever systemd-resolved has lost it, until it is undone. */
+  resolved(options: ResolvedLinkOptions): HostChange;
   /** Calls `changed` when resolverPlan() may give another one. Returns what ends that. */
   watchResolvers(changed: () => void, observer: Observer, asksResolved: boolean): () => void;
 }
@@ -101,7 +101,17 @@ export const linux: Machine = {
   resolverPlan: () => planResolver(readResolverFacts()),
   resolverConfiguration: () => resolverConfiguration(),
   resolvConf: (servers) => new ResolvConfFile({ servers, journal: new Journal() }),
-  resolved: (options) => new ResolvedLink(options),
+  resolved(options) {
+    const link = new ResolvedLink(options);
+    return {
+      describe: () => link.describe(),
+      async apply() {
+        await link.apply();
+        link.watch();
+      },
+      undo: () => link.undo(),
+    };
+  },
   watchResolvers: (changed, observer, asksResolved) =>
     watchResolvers(
       changed,

@@ -4,7 +4,7 @@
  *
  *   Flows -> allow-list -> byKnownNames(policy)   an address that was answered for a name target is
  *                                                 carried like the name
- *         -> Forms -> link                        prohibited in one form: the other one
+ *         -> NameOrAddressConnector -> link       prohibited in one form: the other one
  *   DNS server -> resolvers behind the jump host -> link
  *              -> this machine's own resolvers, past the tunnel
  *
@@ -54,7 +54,7 @@ export interface NamesParts {
   readonly keepsLocalNames?: boolean;
 }
 
-/** What answers queries, as part of `session`. Throws as the constructor of Names does. */
+/** What answers queries, as part of `session`. Throws as the constructor of NameService does. */
 export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): NameService {
   const { configuration, connector, book, observer } = tunnel;
   const { direct, device, servers, local, isolated = false, socketFor, keepsLocalNames } = parts;
@@ -112,17 +112,17 @@ export interface Decided extends Pick<Tunnel, 'guard' | 'book'> {
 }
 
 /**
- * `policy` with the names that are known, and the allow-list before the link. `direct`: what goes
- * past the tunnel is held to the list as well.
+ * `policy` with the names that are known, and the allow-list before the link. `guardsDirect`:
+ * connections past the tunnel need a rule as well.
  */
 export function namedPolicy(
   { configuration, guard, book }: Decided,
   policy: Policy,
-  direct = false,
+  guardsDirect = false,
 ): Policy {
   const targetName = createTargetName(configuration, (address) => book.namesOf(address));
   return guard.guard(byKnownNames(policy, targetName), {
-    direct,
+    direct: guardsDirect,
     namesOf: (address, way) =>
       way === 'tunnel' ? book.namesOf(address) : book.namesPastTunnel(address),
   });

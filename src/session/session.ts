@@ -10,7 +10,7 @@
  *
  * `signal` aborts when the session ends: with the reason of `stop`, or with the error of the part
  * that was lost. What is under way then is not waited for by within(), but by the close() of the
- * part that does it (flow/partstart.ts): nothing is started behind the session's back.
+ * part that does it (base/partstart.ts): nothing is started behind the session's back.
  *
  * A part that can't be closed, or not in time, is logged and named by close(); the next one is
  * closed all the same.
@@ -132,11 +132,14 @@ export class Session {
 /**
  * Runs `body` in a session, and closes that whatever happens. Resolves to what `body` gives.
  * Rejects with what it rejects with, which is the reason of `stop` after an orderly stop; or with
- * `unclean` when all went well until a part could not be closed.
+ * `unclean` when all went well until a part could not be closed: `whenUnclean` may say otherwise.
  */
 export async function inSession<T>(
   options: SessionOptions,
   body: (session: Session) => Promise<T>,
+  whenUnclean: (error: TunnelError, result: T) => T = (error) => {
+    throw error;
+  },
 ): Promise<T> {
   const session = new Session(options);
   const { stop } = options;
@@ -148,8 +151,7 @@ export async function inSession<T>(
     throw isReasonOf(stop, error) ? (uncleanError(failures) ?? stop.reason) : error;
   }
   const unclean = uncleanError(await session.close());
-  if (unclean !== undefined) throw unclean;
-  return result;
+  return unclean === undefined ? result : whenUnclean(unclean, result);
 }
 
 /** Whether `error` says no more than that there was a stop. */

@@ -7,7 +7,7 @@
  *   targets of a cloud    are fetched through the connector: now the configuration is complete
  *
  * What differs from one command to the other is what captures connections, what answers queries,
- * and what its flows may do (flows.ts).
+ * and what its flows may do (session/flows.ts).
  */
 import type { Configuration } from '../config/configuration.ts';
 import { createGuard, guardedConnector } from '../connect/guarded.ts';
@@ -50,7 +50,7 @@ export interface Tunnel {
    * Everything is captured: from here on a list for --dry-run is worth having. What fails before
    * has asked for nothing that one could be made of.
    */
-  begin(): void;
+  beginLearning(): void;
 }
 
 /**
@@ -64,9 +64,10 @@ export async function openTunnel(
 ): Promise<Tunnel> {
   const { ssh, allow } = wanted;
   const complete = await session.within(prepareTargets(wanted, observer));
-  const guard = session.own('the allow-list', new LearningGuard(allow, observer), (it) =>
+  const learning = session.own('the allow-list', new LearningGuard(allow, observer), (it) =>
     it.report(learned),
   );
+  const { guard } = learning;
   const book = new NameBook({ observer });
   const dialler = machine.dialler({ ssh, prompter, observer });
   const link = session.own(
@@ -81,16 +82,16 @@ export async function openTunnel(
     (it) => it.close(),
   );
   await session.within(link.start());
-  const connector = guardedConnector(link, guard.guard, (address) => book.namesOf(address));
+  const connector = guardedConnector(link, guard, (address) => book.namesOf(address));
   const configuration = await session.within(complete(connector, session.signal));
   return {
     configuration,
     link,
-    guard: guard.guard,
+    guard,
     connector,
     book,
     observer,
-    begin: () => guard.begin(),
+    beginLearning: () => learning.begin(),
   };
 }
 

@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { addon, LAUNCHER_PATH } from '../../src/native/addon.ts';
+import { startLauncher } from '../../src/system/launcher/launcher.ts';
 import {
   decodeLauncherMessage,
   encodeGo,
@@ -98,6 +99,17 @@ describe('launcher', { skip }, () => {
     assert.ok(ready?.type === 'ready' && ready.hasIPv6);
     assert.equal(descriptors, 1);
     assert.equal(status, 0);
+  });
+
+  it('takes the device along when it is lost, and that is what is said then', async () => {
+    const launcher = await startLauncher({ command: ['true'], setup: SETUP });
+    launcher.command.kill('SIGKILL');
+    const error = await launcher.ended;
+    assert.equal(error?.code, 'launcher-failed');
+    assert.throws(
+      () => launcher.takeTun(),
+      (thrown) => thrown === error,
+    );
   });
 
   it('runs nothing when the program ends before GO', async () => {

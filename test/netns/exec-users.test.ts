@@ -124,7 +124,7 @@ describe('exec: the user of the command', {
       env: { HOME: exec.home },
     });
     try {
-      await child.waitForLine(/the command and the SSH connection are those of/);
+      await child.waitForLine(/the command and the SSH connection run as/);
       const ours = [...withDescendants([child.pid], allProcesses())].map((pid) => `/proc/${pid}`);
       const path = ours.find(
         (process) => readFileSync(`${process}/comm`, 'latin1') === 'tunnel-launcher\n',

@@ -64,6 +64,8 @@ export class MemoryMachine implements Machine {
   atStep: StepAction = () => undefined;
   /** Ends the command of exec. */
   exit: (status: CommandStatus) => void = () => {};
+  /** The launcher ends before it has become the command. */
+  loseLauncher: (error: TunnelError) => void = () => {};
   /** The environment variables that exec gave its command. */
   variables: unknown;
   readonly #clients = new Set<TcpClient>();
@@ -227,7 +229,13 @@ export class MemoryMachine implements Machine {
       this.exit = resolve;
     });
     void exited.then(() => this.standing.delete('launcher'));
+    let end: (error: TunnelError | undefined) => void = () => {};
+    const ended = new Promise<TunnelError | undefined>((resolve) => {
+      end = resolve;
+    });
+    this.loseLauncher = end;
     return {
+      ended,
       network: { device: 'tun7', hasIPv6: true, hasResolvConf: true },
       takeTun: () => {
         throw new Error('launchedDevice() is asked for it');
@@ -237,8 +245,12 @@ export class MemoryMachine implements Machine {
       execute: async (variables) => {
         await this.#step('execute');
         this.variables = variables;
+        end(undefined);
       },
-      close: () => this.standing.delete('launcher'),
+      close: () => {
+        this.standing.delete('launcher');
+        end(undefined);
+      },
     };
   }
 
@@ -271,8 +283,8 @@ export class MemoryMachine implements Machine {
     return this.#change('resolv.conf');
   }
 
-  resolved(): HostChange & { watch(): void } {
-    return { ...this.#change('systemd-resolved'), watch() {} };
+  resolved(): HostChange {
+    return this.#change('systemd-resolved');
   }
 
   #change(what: string): HostChange {

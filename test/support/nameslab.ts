@@ -15,6 +15,7 @@ import { API1, API1_NAME, API2, API2_NAME, UPLINK4 } from './addresses.ts';
 import { makeCertificates } from './certificates.ts';
 import { dnsmasqAt } from './dnsmasq.ts';
 import { ExecLab } from './execlab.ts';
+import type { SshdOptions } from './sshd.ts';
 
 const TLS_SERVER = fileURLToPath(new URL('./tlsnames.js', import.meta.url));
 /** resolv.conf with the client's own resolver and short timeouts, so that a leak shows soon. */
@@ -46,10 +47,11 @@ export interface NamesLab {
   close(): Promise<void>;
 }
 
-export async function createNamesLab(resolvConf = RESOLV_CONF): Promise<NamesLab> {
-  const exec = await ExecLab.create(resolvConf, {
-    sshd: { variant: 'hardened', permitOpen: PERMIT_OPEN },
-  });
+export async function createNamesLab(
+  resolvConf = RESOLV_CONF,
+  sshd: SshdOptions = { variant: 'hardened', permitOpen: PERMIT_OPEN },
+): Promise<NamesLab> {
+  const exec = await ExecLab.create(resolvConf, { sshd });
   try {
     const { lab } = exec;
     const directoryOf = (name: string) => join(lab.directory, `tls-${name}`);

@@ -67,6 +67,10 @@ export interface SshdOptions {
   readonly pam?: string;
   /** What sshd sees instead of a path of this machine: `[source, target]`, both exist. */
   readonly binds?: readonly (readonly [source: string, target: string])[];
+  /**
+   * An unpacked package of another OpenSSH: its sshd and helpers are used instead of the system's.
+   */
+  readonly unpacked?: string;
   /** The soft limit of descriptors; service managers often set 1024. */
   readonly openFiles?: number;
 }
@@ -79,7 +83,8 @@ const FIRST_UID = 2000;
 const NOGROUP = 65534;
 
 /**
- * $1: the directory with etc, run and log; $2: the limit of descriptors or nothing; $3: sshd.
+ * $1: the directory with etc, run and log; $2: the limit of descriptors or nothing; $3: sshd; $4:
+ * the directory of its helpers or nothing.
  */
 const ENTER = `set -e
 for file in passwd shadow group hosts resolv.conf; do
@@ -88,6 +93,7 @@ done
 if [ -e "$1/etc/pam" ]; then mount --bind "$1/etc/pam" /etc/pam.d/sshd; fi
 mount --bind "$1/run" /run
 mount --bind "$1/log" /var/log
+if [ -n "$4" ]; then mount --bind "$4" /usr/lib/openssh; fi
 while read -r source target; do mount --bind "$source" "$target"; done <"$1/binds"
 if [ -n "$2" ]; then ulimit -S -n "$2"; fi
 cd /
@@ -167,6 +173,10 @@ export class Sshd {
     return this.#child?.ended === undefined ? this.#child?.pid : undefined;
   }
 
+  get program(): string {
+    return join(this.#options.unpacked ?? '/', SSHD);
+  }
+
   /** Runs a program in the jump host's namespaces, with sshd's /etc. */
   exec(argv: readonly string[]): Promise<ExecResult> {
     if (this.pid === undefined) throw new LabError('sshd-ended', 'this sshd does not run');
@@ -208,9 +218,14 @@ export class Sshd {
     for (const user of users) this.#makeHome(user.name, user.uid, user.authorizedKeys);
     const log = openSync(this.logFile, 'a');
     const offset = this.log().length;
+    const { openFiles = '', unpacked } = this.#options;
+    const programs = [
+      this.program,
+      unpacked === undefined ? '' : join(unpacked, 'usr/lib/openssh'),
+    ];
     try {
       this.#child = await this.#namespace.spawn(
-        ['sh', '-c', ENTER, 'sh', this.#directory, String(this.#options.openFiles ?? ''), SSHD],
+        ['sh', '-c', ENTER, 'sh', this.#directory, String(openFiles), ...programs],
         { stderrTo: log },
       );
     } finally {

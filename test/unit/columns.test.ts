@@ -17,7 +17,7 @@ import { fileURLToPath } from 'node:url';
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const COLUMNS = 100;
 const FOLDERS = ['src', 'test', 'scripts', 'native', 'docs'];
-/** Parts whose comments are still wider. */
+/** Endings of the files that are looked at. */
 const KINDS = /(\.(ts|c|h|py|go|md|sh|yaml)|\/[a-z]+)$/i;
 
 const COMMENT = /^\s*(\/\/|\/\*|\*|#)/;

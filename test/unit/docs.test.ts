@@ -29,7 +29,7 @@ describe('documents', () => {
 });
 
 describe('decisions', () => {
-  /** Waits for its revision. */
+  /**  */
   for (const name of DECISIONS) {
     it(`${name} says its status and date`, () => {
       const [title, , status, date] = read(`docs/decisions/${name}`).split('\n');

@@ -26,8 +26,8 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { PartStart } from '../../base/partstart.ts';
 import { TunnelError } from '../../errors/errors.ts';
-import { PartStart } from '../../flow/partstart.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { Capture, Traffic } from '../capture.ts';

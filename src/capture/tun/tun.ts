@@ -16,9 +16,9 @@
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import { type Clock, systemClock } from '../../base/clock.ts';
+import { PartStart } from '../../base/partstart.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import type { Datagram } from '../../flow/datagram.ts';
-import { PartStart } from '../../flow/partstart.ts';
 import { addressFromNumber, addressNumber } from '../../net/address.ts';
 import { formatPrefix, type Prefix, prefixAround, prefixBounds } from '../../net/prefix.ts';
 import { PrefixSet } from '../../net/prefixset.ts';

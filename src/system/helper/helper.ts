@@ -24,6 +24,7 @@ import { closeSync, lstatSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { systemCodeOf } from '../../errors/reason.ts';
@@ -409,6 +410,9 @@ function withoutDefault(prefix: Prefix): Prefix[] {
       ];
 }
 
+/** A signal of the terminal's reaches all its processes within this. */
+const SAME_SIGNAL_MS = 100;
+
 /** Waits until the started process has exited; throws if it failed. */
 async function untilExit(
   child: ChildProcess,
@@ -422,7 +426,11 @@ async function untilExit(
   try {
     const exit = once(child, 'close', signal === undefined ? {} : { signal });
     const [status, by] = (await exit) as [number | null, NodeJS.Signals | null];
-    if (status !== 0) throw refusedStart(elevated, status ?? by ?? 'unknown', stderr);
+    if (status === 0) return;
+    // Ctrl-C goes to both: sudo's end may be seen before the signal of our own.
+    if (elevated.interactive && signal !== undefined) await delay(SAME_SIGNAL_MS);
+    if (!signal?.aborted) throw refusedStart(elevated, status ?? by ?? 'unknown', stderr);
+    throw signal.reason;
   } catch (cause) {
     if (cause instanceof TunnelError) throw cause;
     if (signal?.aborted) {

@@ -9,6 +9,7 @@
  *   execute()        the launcher becomes the command; resolves when it runs, rejects with
  *                    `command-...` if it can't run
  *   close()          before execute(): the launcher ends without running anything
+ *   ended            tells of a launcher that is lost before it has become the command
  *
  * States: starting -> ready -> executing -> running | ended. The command is this process's child,
  * in its process group and on its terminal. It inherits standard input, output and error, and the
@@ -83,8 +84,14 @@ export interface PreparedCommand {
    */
   readonly user: CommandUser;
   /**
+   * Resolves with the error when the launcher ends before it has become the command, and with
+   * undefined when it has become the command or is closed.
+   */
+  readonly ended: Promise<TunnelError | undefined>;
+  /**
    * May be called once. `variables`: changes to the environment that this process was started with.
    * Also resolves if a signal ends the launcher at that moment; `command.exited` then says so.
+   * Rejects with `command-...` if the command can't run, or with the error of `ended`.
    */
   execute(variables?: Variables): Promise<void>;
   /**
@@ -98,7 +105,8 @@ export interface Launcher extends PreparedCommand {
   readonly network: LaunchedNetwork;
   /**
    * The TUN's descriptor; may be called once. The caller must close it; without this call close()
-   * does. It is non-blocking. It is the only one: the device lives as long as it is open.
+   * does. It is non-blocking. It is the only one: the device lives as long as it is open. Throws
+   * the error of `ended`.
    */
   takeTun(): number;
 }
@@ -198,6 +206,9 @@ class LinkedLauncher implements Launcher {
   readonly #exited: Promise<CommandStatus>;
   readonly #ready = outcome<void>();
   readonly #executed = outcome<void>();
+  readonly #ended = outcome<TunnelError | undefined>();
+  /** Why it has ended without becoming the command. */
+  #failure: TunnelError | undefined;
   /** The TUN's descriptor, until takeTun(). */
   #tun: number | undefined;
   #network: LaunchedNetwork | undefined;
@@ -235,7 +246,12 @@ class LinkedLauncher implements Launcher {
     return this.#network;
   }
 
+  get ended(): Promise<TunnelError | undefined> {
+    return this.#ended.promise;
+  }
+
   takeTun(): number {
+    if (this.#failure !== undefined) throw this.#failure;
     const tun = this.#tun;
     if (tun === undefined) throw new TypeError('the launcher no longer has the TUN');
     this.#tun = undefined;
@@ -264,8 +280,8 @@ class LinkedLauncher implements Launcher {
   }
 
   async execute(variables: Variables = {}): Promise<void> {
-    if (this.#state !== 'ready')
-      throw launcherLost('it was stopped before the command could start');
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#state !== 'ready') throw new TypeError('the launcher is not ready');
     const message = encodeGo(variables);
     this.#state = 'executing';
     this.#send(message);
@@ -274,7 +290,8 @@ class LinkedLauncher implements Launcher {
 
   close(): void {
     if (this.#state === 'running' || this.#state === 'ended') return;
-    this.#fail(launcherLost('it was stopped'));
+    this.#ended.resolve(undefined);
+    this.#fail(launcherLost('it was stopped before the command could start'));
     this.#child.kill('SIGKILL');
   }
 
@@ -329,16 +346,19 @@ class LinkedLauncher implements Launcher {
     this.#state = 'running';
     addon().linkClose(this.#link);
     this.#executed.resolve();
+    this.#ended.resolve(undefined);
   }
 
-  #fail(error: unknown): void {
+  #fail(error: TunnelError): void {
     if (this.#state === 'running' || this.#state === 'ended') return;
     this.#state = 'ended';
+    this.#failure = error;
     addon().linkClose(this.#link);
     if (this.#tun !== undefined) closeSync(this.#tun);
     this.#tun = undefined;
     this.#ready.reject(error);
     this.#executed.reject(error);
+    this.#ended.resolve(error);
   }
 
   #missing(cause: Error): TunnelError {

@@ -36,12 +36,16 @@ export function writeDurably(
   }
 }
 
-/** Overwrites an existing file that can't be replaced. */
+/**
+ * Overwrites an existing file that can't be replaced. When it throws, or the program is killed, the
+ * file begins with some of `text` and goes on as before. It is never empty on the way.
+ */
 export function overwriteDurably(path: string, text: string, encoding: BufferEncoding): void {
   const fd = openSync(path, 'r+');
   try {
-    ftruncateSync(fd);
-    writeFileSync(fd, text, { encoding });
+    const octets = Buffer.from(text, encoding);
+    writeFileSync(fd, octets);
+    ftruncateSync(fd, octets.length);
     fsyncSync(fd);
   } finally {
     closeSync(fd);

@@ -8,8 +8,11 @@
  *                        the next start
  *
  * Only one tunnel at a time may do this: if two ended in the order in which they started, the first
- * one's server would be left in the file. A file that can't be replaced because it is a mount (in
- * containers) is overwritten in place.
+ * one's server would be left in the file.
+ *
+ * A file that can't be replaced because it is a mount (in containers) is overwritten in place. The
+ * journal says so first, since that may be cut short: by a kill, or by a disk that is full. The
+ * file then has octets of both texts, and is ours all the same.
  */
 import { lstatSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -17,7 +20,7 @@ import { TunnelError } from '../../errors/errors.ts';
 import { reasonOf } from '../../errors/reason.ts';
 import { overwriteDurably, syncDirectory, writeDurably } from './durable.ts';
 import type { HostChange } from './hostchange.ts';
-import { isRecord, type Journal } from './journal.ts';
+import { type AbandonedEntry, isRecord, type Journal, type JournalEntry } from './journal.ts';
 import { parseResolvConf, resolvConfText } from './resolvconf.ts';
 
 export const RESOLV_CONF = '/etc/resolv.conf';
@@ -36,6 +39,8 @@ interface Entry {
   readonly before: Before;
   /** The text that we wrote. A file with another text is no longer ours. */
   readonly after: string;
+  /** The file is being overwritten, or has been: it may have some of both texts. */
+  readonly inPlace?: boolean;
 }
 
 export interface ResolvConfOptions {
@@ -72,13 +77,16 @@ export class ResolvConfFile implements HostChange {
         });
       }
       const after = resolvConfText(servers, parseResolvConf(text).lines, COMMENT);
-      const entry: Entry = { path, before, after };
-      const forget = journal.record(RESOLV_CONF_KIND, entry);
-      this.#undo = () => {
-        restore(entry);
-        forget();
+      let entry: Entry = { path, before, after };
+      const recorded = journal.record(RESOLV_CONF_KIND, entry);
+      const markInPlace = () => {
+        entry = marked(entry, recorded);
       };
-      replace(path, { text: after, mode: 0o644, uid: 0, gid: 0 });
+      this.#undo = () => {
+        restore(entry, markInPlace);
+        recorded.remove();
+      };
+      replace(path, { text: after, mode: 0o644, uid: 0, gid: 0 }, markInPlace);
     } catch (cause) {
       const left = await this.undo().then(() => undefined, reasonOf);
       if (cause instanceof TunnelError && left === undefined) throw cause;
@@ -108,9 +116,10 @@ export class ResolvConfFile implements HostChange {
  * Undoes the change in a journal entry. Returns what was done, as a sentence. Throws the file
  * system's error.
  */
-export function recoverResolvConf(data: unknown): string {
+export function recoverResolvConf(abandoned: AbandonedEntry): string {
+  const { data } = abandoned;
   if (!isEntry(data)) return 'a journal entry about resolv.conf could not be read';
-  switch (restore(data)) {
+  switch (restore(data, () => void marked(data, abandoned))) {
     case 'restored':
       return `${data.path} is as before`;
     case 'changed':
@@ -120,13 +129,38 @@ export function recoverResolvConf(data: unknown): string {
   }
 }
 
-/** Restores the file only if it is still ours. */
-function restore({ path, before, after }: Entry): 'restored' | 'changed' | 'removed' {
+/** The entry with the mark that the file is overwritten, as it then also is in the journal. */
+function marked(entry: Entry, recorded: JournalEntry): Entry {
+  if (entry.inPlace === true) return entry;
+  const inPlace: Entry = { ...entry, inPlace: true };
+  recorded.replace(inPlace);
+  return inPlace;
+}
+
+/**
+ * Restores the file only if it is still ours. Throws the file system's error; then the entry must
+ * be kept.
+ */
+function restore(entry: Entry, markInPlace: () => void): 'restored' | 'changed' | 'removed' {
+  const { path, before } = entry;
   const now = stateOf(path);
   if (now === undefined) return 'removed';
-  if (!('text' in now) || now.text !== after) return 'changed';
-  replace(path, before);
+  if (!('text' in now) || !isOurs(now.text, entry)) return 'changed';
+  replace(path, before, markInPlace);
   return 'restored';
+}
+
+function isOurs(text: string, { before, after, inPlace }: Entry): boolean {
+  if (text === after) return true;
+  return inPlace === true && 'text' in before && isCutShort(text, [before.text, after]);
+}
+
+/** Whether each octet is that of one of the texts at its place; also of a file that is empty. */
+function isCutShort(text: string, texts: readonly string[]): boolean {
+  for (let at = 0; at < text.length; at++) {
+    if (!texts.some((one) => one[at] === text[at])) return false;
+  }
+  return true;
 }
 
 /** undefined: the file doesn't exist. */
@@ -138,8 +172,11 @@ function stateOf(path: string): Before | undefined {
   return { text: readFileSync(path, ENCODING), mode: mode & 0o777, uid, gid };
 }
 
-/** Replaces the file in one step: programs read either the old file or the new one. */
-function replace(path: string, state: Before): void {
+/**
+ * Replaces the file in one step: programs read either the old file or the new one. Calls
+ * `markInPlace` before it does so in more than one step.
+ */
+function replace(path: string, state: Before, markInPlace: () => void): void {
   const temporary = `${path}.tunnel-${process.pid}`;
   rmSync(temporary, { force: true });
   try {
@@ -152,6 +189,7 @@ function replace(path: string, state: Before): void {
     rmSync(temporary, { force: true });
     // A file that is a mount can't be replaced, but it can be overwritten.
     if (!isBusy(error) || 'link' in state) throw error;
+    markInPlace();
     overwriteDurably(path, state.text, ENCODING);
   }
 }

@@ -3,11 +3,13 @@
  * so.
  *
  *   record()     -> <directory>/<pid>-<n>.json, on the disk before the change is made
+ *   replace()    before the change is made in another way
  *   remove()     once the change has been undone
  *   abandoned()  entries whose program no longer runs, for `tunnel clean` and for the next start
  *
  * An entry is written as <pid>-<n>.json.new, and renamed when it is complete. An incomplete entry
  * was cut off by a crash, so its change was never made.
+ * replace() does the same with the same name.
  *
  * A program is identified by its process id and its start time, since ids are reused. The directory
  * survives a reboot, as the changes do. Changes that go away with the TUN device need no entry.
@@ -28,11 +30,17 @@ import { homeDirectory } from '../home.ts';
 import { processStat } from '../process.ts';
 import { syncDirectory, writeDurably } from './durable.ts';
 
+export interface JournalEntry {
+  /** Writes it again, with other data. Throws the file system's error; then it is as before. */
+  replace(data: unknown): void;
+  /** Throws the file system's error. */
+  remove(): void;
+}
+
 /** An entry as it was read. The part that wrote it checks `data`. */
-export interface AbandonedEntry {
+export interface AbandonedEntry extends JournalEntry {
   readonly kind: string;
   readonly data: unknown;
-  remove(): void;
 }
 
 interface Owner {
@@ -74,21 +82,19 @@ export class Journal {
   }
 
   /**
-   * Writes an entry and returns the function that removes it. Throws TunnelError `journal`: then
-   * the change must not be made.
+   * Writes an entry. Throws TunnelError `journal`: then the change must not be made.
    */
-  record(kind: string, data: unknown): () => void {
-    let file: string;
+  record(kind: string, data: unknown): JournalEntry {
     try {
       this.#makeDirectory();
-      file = this.#write(JSON.stringify({ kind, owner: ownerOf(process.pid), data }));
+      const owner = ownerOf(process.pid);
+      return entryAt(this.#write(JSON.stringify({ kind, owner, data })), kind, owner);
     } catch (cause) {
       throw new TunnelError('journal', `the journal can't be written: ${reasonOf(cause)}`, {
         hint: `make ${this.#directory} a directory that can be written to, or use "tunnel exec", which needs no journal`,
         cause,
       });
     }
-    return () => remove(file);
   }
 
   #makeDirectory(): void {
@@ -104,16 +110,7 @@ export class Journal {
       const file = join(this.#directory, `${process.pid}-${this.#count++}.json`);
       // An earlier program with the same process id may have left an entry, which must not be lost.
       if (existsSync(file)) continue;
-      const unfinished = `${file}${UNFINISHED}`;
-      rmSync(unfinished, { force: true });
-      try {
-        writeDurably(unfinished, text, { mode: 0o600 });
-        renameSync(unfinished, file);
-      } catch (error) {
-        rmSync(unfinished, { force: true });
-        throw error;
-      }
-      syncDirectory(this.#directory);
+      write(file, text);
       return file;
     }
   }
@@ -132,12 +129,34 @@ export class Journal {
       if (entry === undefined)
         return mayBeWritten(file, Number.parseInt(name, 10))
           ? []
-          : [{ kind: 'unreadable', data: file, remove: () => remove(file) }];
-      const now = ownerOf(entry.owner.pid);
-      const running = now !== undefined && now.startTime === entry.owner.startTime;
-      return running ? [] : [{ kind: entry.kind, data: entry.data, remove: () => remove(file) }];
+          : [{ kind: 'unreadable', data: file, ...entryAt(file, 'unreadable', undefined) }];
+      const { kind, owner, data } = entry;
+      const now = ownerOf(owner.pid);
+      const running = now !== undefined && now.startTime === owner.startTime;
+      return running ? [] : [{ kind, data, ...entryAt(file, kind, owner) }];
     });
   }
+}
+
+function entryAt(file: string, kind: string, owner: Owner | undefined): JournalEntry {
+  return {
+    replace: (data) => write(file, JSON.stringify({ kind, owner, data })),
+    remove: () => remove(file),
+  };
+}
+
+/** The file has its old text or the new one, whatever happens. */
+function write(file: string, text: string): void {
+  const unfinished = `${file}${UNFINISHED}`;
+  rmSync(unfinished, { force: true });
+  try {
+    writeDurably(unfinished, text, { mode: 0o600 });
+    renameSync(unfinished, file);
+  } catch (error) {
+    rmSync(unfinished, { force: true });
+    throw error;
+  }
+  syncDirectory(dirname(file));
 }
 
 function remove(file: string): void {

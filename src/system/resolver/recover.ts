@@ -19,7 +19,7 @@ export function recover(observer: Observer, journal: Journal = new Journal()): R
   const failed: string[] = [];
   for (const entry of journal.abandoned()) {
     try {
-      if (entry.kind === RESOLV_CONF_KIND) done.push(recoverResolvConf(entry.data));
+      if (entry.kind === RESOLV_CONF_KIND) done.push(recoverResolvConf(entry));
       else if (entry.kind === 'unreadable') done.push('an unfinished journal entry was removed');
       else {
         failed.push(`a journal entry of the kind "${entry.kind}" is not known to this version`);

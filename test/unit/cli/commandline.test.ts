@@ -294,6 +294,12 @@ describe('the help of each command', () => {
     return text;
   }
 
+  it('of the program names all of them', async () => {
+    const text = await helpOf('connect');
+    for (const name of ['exec', 'proxy', 'doctor', 'openstack', 'jumphost', 'clean'])
+      assert.match(text, new RegExp(`^  ${name} +\\S`, 'm'));
+  });
+
   const TUNNEL = ['Jump host', 'Targets', 'Names', 'SSH connection', 'OpenStack cloud'];
   for (const [command, headings] of [
     ['connect', [...TUNNEL, 'Allow-list', 'Proxies', 'Running', 'Help', 'Global Options']],

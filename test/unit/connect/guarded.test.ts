@@ -30,7 +30,7 @@ function linkOf(): { link: Connector; opened: string[] } {
 describe("the tunnel's own connections", () => {
   it('are held to the list', async () => {
     const { link, opened } = linkOf();
-    const guard = createGuard({ rules: RULES, dryRun: false, dryRunTo: undefined }, silentObserver);
+    const guard = createGuard({ rules: RULES, dryRun: false }, silentObserver);
     const connector = guardedConnector(link, guard, NAMELESS);
     await connector.connect({ host: '10.0.0.53', port: 53 });
     await assert.rejects(
@@ -45,10 +45,7 @@ describe("the tunnel's own connections", () => {
 
   it('are learned', async () => {
     const { link, opened } = linkOf();
-    const guard = createGuard(
-      { rules: undefined, dryRun: true, dryRunTo: undefined },
-      silentObserver,
-    );
+    const guard = createGuard({ rules: undefined, dryRun: true }, silentObserver);
     await guardedConnector(link, guard, NAMELESS).connect({ host: 'keystone.example', port: 5000 });
     assert.equal(opened.length, 1);
     assert.match(guard.learned() ?? '', /\nkeystone\.example:5000\n$/);
@@ -56,10 +53,7 @@ describe("the tunnel's own connections", () => {
 
   it('go straight to the link where there is no list', () => {
     const { link } = linkOf();
-    const guard = createGuard(
-      { rules: undefined, dryRun: false, dryRunTo: undefined },
-      silentObserver,
-    );
+    const guard = createGuard({ rules: undefined, dryRun: false }, silentObserver);
     assert.equal(guardedConnector(link, guard, NAMELESS), link);
     assert.equal(guard.learned(), undefined);
   });

@@ -8,7 +8,7 @@ import type { TunnelError } from '../../../src/errors/errors.ts';
 import { ConnectError } from '../../../src/flow/connector.ts';
 import { MAX_OPENS_OF_A_NAME } from '../../../src/link/openqueue.ts';
 import type { SupervisorOptions } from '../../../src/link/supervisor.ts';
-import { MAX_HELD } from '../../../src/link/waitingconnects.ts';
+import { MAX_WAITING_CONNECTS } from '../../../src/link/waitingconnects.ts';
 import {
   API,
   assertRefused,
@@ -101,7 +101,9 @@ describe('supervisor', () => {
 
     it('are refused at once when enough wait already', async () => {
       const { supervisor, observer } = await down();
-      const held = Array.from({ length: MAX_HELD }, () => watch(supervisor.connect(API)));
+      const held = Array.from({ length: MAX_WAITING_CONNECTS }, () =>
+        watch(supervisor.connect(API)),
+      );
       const surplus = watch(supervisor.connect(API));
       await settle();
       assertRefused(surplus.error);
@@ -114,7 +116,8 @@ describe('supervisor', () => {
 
     it('free their place when the application gives up', async () => {
       const { supervisor } = await down();
-      for (let others = 1; others < MAX_HELD; others++) void watch(supervisor.connect(API));
+      for (let others = 1; others < MAX_WAITING_CONNECTS; others++)
+        void watch(supervisor.connect(API));
       const application = new AbortController();
       const held = watch(supervisor.connect(API, { signal: application.signal }));
       await settle();

@@ -18,7 +18,7 @@ import {
   inOrder,
   isUp,
   MINUTE,
-  type ProbedTwin,
+  ProbedTwin,
   pass,
   refused,
   serving,
@@ -86,6 +86,24 @@ describe('supervisor', () => {
       },
     ]);
     await supervisor.close();
+  });
+
+  it('is closed only when the links that were lost are', async () => {
+    let closed = () => {};
+    const slow = new ProbedTwin();
+    slow.close = () => new Promise((resolve) => (closed = resolve));
+    const { supervisor } = supervised([slow]);
+    await supervisor.start();
+    slow.lose(broken());
+    await pass(10);
+    let over = false;
+    const end = supervisor.close().then(() => {
+      over = true;
+    });
+    await pass(10);
+    assert.equal(over, false);
+    closed();
+    await end;
   });
 
   it('backs off, at most one dial at a time, until the jump host is back', async () => {

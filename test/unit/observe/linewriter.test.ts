@@ -126,6 +126,21 @@ describe('LineWriter', () => {
     assert.equal(reader.text, 'a\n');
   });
 
+  it('goes on when a full disk has space again', async () => {
+    const written: string[] = [];
+    let full = true;
+    const writer = new LineWriter((bytes) => {
+      if (full) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
+      written.push(bytes.toString());
+      return bytes.length;
+    });
+    writer.write('first\n');
+    full = false;
+    writer.flush(1000);
+    writer.write('second\n');
+    assert.deepEqual(written, ['first\n', 'second\n']);
+  });
+
   it('stops at an error', () => {
     let calls = 0;
     const writer = new LineWriter(() => {

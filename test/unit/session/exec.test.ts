@@ -58,6 +58,8 @@ describe('exec', { timeout: 20_000 }, () => {
         ? Promise.reject(new TunnelError('host-key-changed', 'a new key'))
         : undefined;
     machine.twin.lose();
+    // The link hadn't been up for long: it is dialled again only after a wait.
+    await machine.advance(60_000);
     await machine.said('the command goes on');
     machine.exit({ status: 3, signal: null });
     assert.equal(await run, 3);
@@ -91,6 +93,27 @@ describe('exec', { timeout: 20_000 }, () => {
       message: /--isolate can't be kept/,
     });
   });
+
+  for (const namespaces of [true, false]) {
+    const where = namespaces ? '' : ', also where there are no namespaces';
+    it(`ends at once when the launcher is lost while the link is dialled${where}`, async () => {
+      const machine = new MemoryMachine();
+      const lost = new TunnelError('launcher-failed', 'the launcher has ended');
+      let refused = namespaces;
+      machine.atStep = (step) => {
+        if (step === 'start the launcher' && !refused) {
+          refused = true;
+          return Promise.reject(new TunnelError('namespace-refused', 'no namespaces here'));
+        }
+        if (step !== 'dial') return undefined;
+        machine.loseLauncher(lost);
+        return machine.said('stopping'); // the session ends, whatever becomes of the dial
+      };
+      await assert.rejects(runExec(execConfiguration(['10.0.0.0/8']), machine.options()), lost);
+      assert.ok(!machine.steps.includes('execute'));
+      assert.deepEqual([...machine.standing], []);
+    });
+  }
 
   const STEPS = ['start the launcher', 'locate', 'dial', 'execute'];
   for (const name of STEPS) {

@@ -45,7 +45,7 @@ function worldOf({ allow, permitted, behind = [], dryRun = false }: World) {
       .filter((text) => !isAddress(text))
       .map((text) => ({ pattern: parseNamePattern(text), ports: [], text })),
   };
-  const guard = createGuard({ rules, dryRun, dryRunTo: undefined }, silentObserver);
+  const guard = createGuard({ rules, dryRun }, silentObserver);
   const book = new NameBook({ observer: silentObserver });
   for (const name of behind.toReversed()) book.behind.add(name, { address: ADDRESS, ttl: 60 });
   const forms = createNameOrAddress(

@@ -134,6 +134,19 @@ describe('inSession', () => {
     await assert.rejects(run, failure);
   });
 
+  it('may keep its result when a part could not be closed', async () => {
+    const { options } = setUp();
+    const result = await inSession(
+      options,
+      async (session) => {
+        session.own('a part', 1, () => Promise.reject(new Error('no luck')));
+        return 7;
+      },
+      (_error, status) => status,
+    );
+    assert.equal(result, 7);
+  });
+
   it('reports what could not be closed, after a stop and after a result', async () => {
     const { options, stop } = setUp();
     const bad = (session: Session) =>

@@ -60,20 +60,23 @@ export class Rekeying {
     this.#limits = limits;
     this.#onStuck = onStuck;
     this.#clock = clock;
-    this.renewed();
+    this.#countFromZero();
   }
 
   /** This many bytes were sent or received. Begins a key exchange if it is time. */
   count(bytes: number): void {
     this.#bytes += bytes;
     this.#checkExchange();
+    // One that is under way keeps its timer and is not begun again.
+    if (this.#stopped || isExchangingKeys(this.#protocol)) return;
     const { seconds } = this.#limits;
     const late = seconds !== undefined && this.#clock() - this.#since >= seconds * 1000;
     if (!late && this.#bytes < this.#byteLimit) return;
     // Begin only one: count from zero for the next one.
-    this.renewed();
+    this.#countFromZero();
     // Not in the middle of a packet.
     process.nextTick(() => {
+      if (this.#stopped) return;
       this.#protocol.rekey();
       this.#checkExchange();
     });
@@ -115,6 +118,10 @@ export class Rekeying {
   /** Keys have been exchanged, whichever side began it. */
   renewed(): void {
     this.#stopTimer();
+    this.#countFromZero();
+  }
+
+  #countFromZero(): void {
     this.#bytes = 0;
     this.#since = this.#clock();
     const allowed = /^AES/.test(this.#protocol._cipher.constructor.name) ? AES_BYTES : OTHER_BYTES;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import {
   createPublicKey,
   generateKeyPairSync,
@@ -10,7 +10,6 @@ import {
 import {
   chmodSync,
   copyFileSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -36,6 +35,7 @@ import { fingerprint } from '../../../../src/ssh/keys/publickey.ts';
 import type { AuthenticationSettings } from '../../../../src/ssh/settings.ts';
 import { makeKey } from '../../../support/loopback-sshd.ts';
 import { authenticationSettings } from '../../../support/settings.ts';
+import { startAgent } from '../../../support/sshagent.ts';
 
 let directory: string;
 let agent: ChildProcess;
@@ -61,14 +61,10 @@ before(async () => {
   directory = mkdtempSync(join(tmpdir(), 'tunnel-identities-'));
   for (const [name, type, options] of MADE) await makeKey(join(directory, name), type, options);
   agentSocket = join(directory, 'agent');
-  agent = spawn('ssh-agent', ['-D', '-a', agentSocket], { stdio: 'ignore' });
-  while (!existsSync(agentSocket)) await new Promise((resolve) => setTimeout(resolve, 10));
-  for (const name of ['ecdsa', 'rsa']) {
-    execFileSync('ssh-add', ['-q', join(directory, name)], {
-      env: { ...process.env, SSH_AUTH_SOCK: agentSocket },
-      stdio: 'ignore',
-    });
-  }
+  agent = await startAgent(
+    agentSocket,
+    ['ecdsa', 'rsa'].map((name) => join(directory, name)),
+  );
 });
 after(() => {
   agent.kill();

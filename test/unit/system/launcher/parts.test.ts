@@ -144,6 +144,7 @@ describe('startInPlace', () => {
     delete process.env['TUNNEL_TEST_GONE'];
     assert.deepEqual(launcher.user, { uid: process.getuid?.(), gid: process.getgid?.() });
     await launcher.execute({ MARK: 'x=y', TUNNEL_TEST_GONE: undefined });
+    assert.equal(await launcher.ended, undefined);
     assert.deepEqual(await launcher.command.exited, { status: 9, signal: null });
   });
 
@@ -156,13 +157,25 @@ describe('startInPlace', () => {
     ] as const) {
       const launcher = await startInPlace({ command: [file], setup });
       await assert.rejects(launcher.execute(), { code });
+      assert.equal((await launcher.ended)?.code, code);
     }
+  });
+
+  it('tells at once that it is lost, and says why to whoever uses it then', async () => {
+    const launcher = await startInPlace({ command: ['true'], setup });
+    launcher.command.kill('SIGKILL');
+    const error = await launcher.ended;
+    assert.match(error?.message ?? '', /it was ended from outside/);
+    await assert.rejects(launcher.execute(), (thrown) => thrown === error);
+    launcher.close();
+    await assert.rejects(launcher.execute(), (thrown) => thrown === error);
   });
 
   it('runs nothing once it is closed', async () => {
     const launcher = await startInPlace({ command: ['true'], setup });
     launcher.close();
-    await assert.rejects(launcher.execute(), { code: 'launcher-failed' });
+    await assert.rejects(launcher.execute(), { code: 'launcher-failed', message: /stopped/ });
+    assert.equal(await launcher.ended, undefined);
     // Killed, unless it has seen the end of its socket first.
     assert.notEqual((await launcher.command.exited).status, 0);
   });

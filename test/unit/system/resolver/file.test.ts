@@ -189,9 +189,11 @@ describe('resolv.conf as the last resort', { skip }, () => {
 
   it('that can neither be rewritten nor its entry be removed: both are said', async () => {
     const stubborn = {
-      record: () => () => {
-        throw new Error('the entry stays');
-      },
+      record: () => ({
+        remove() {
+          throw new Error('the entry stays');
+        },
+      }),
     } as unknown as Journal;
     const long = join(directory, 'x'.repeat(250));
     writeFileSync(long, ORIGINAL);
@@ -250,8 +252,7 @@ describe('resolv.conf as the last resort', { skip }, () => {
 
 describe('the journal', () => {
   it('forgets what a crash has cut off, and keeps what it does not know', () => {
-    const remove = journal.record('x', 1);
-    remove();
+    journal.record('x', 1).remove();
     writeFileSync(join(directory, 'journal', '999999999-0.json'), '{"kind": "resol');
     // Its owner runs: it may be in the middle of writing.
     writeFileSync(join(directory, 'journal', `${process.pid}-9.json`), '');
@@ -282,9 +283,15 @@ describe('the journal', () => {
     mkdirSync(join(directory, 'journal'));
     const kept = join(directory, 'journal', `${process.pid}-0.json`);
     writeFileSync(kept, 'kept');
-    const remove = journal.record('x', 1);
+    const entry = journal.record('x', 1);
     assert.deepEqual(entries().sort(), [`${process.pid}-0.json`, `${process.pid}-1.json`]);
-    remove();
+    entry.replace(2);
+    assert.match(
+      readFileSync(join(directory, 'journal', `${process.pid}-1.json`), 'utf8'),
+      /^\{"kind":"x","owner":\{"pid":\d+,"startTime":"[^"]+"\},"data":2\}$/,
+    );
+    entry.remove();
+    assert.deepEqual(entries(), [`${process.pid}-0.json`]);
     assert.equal(readFileSync(kept, 'utf8'), 'kept');
   });
 

@@ -3,8 +3,8 @@
  * what is kept for a reconnect.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -25,6 +25,7 @@ import {
   pinned,
   testSettings,
 } from '../../../../support/settings.ts';
+import { startAgent } from '../../../../support/sshagent.ts';
 
 const PASSPHRASE = 'correct horse';
 const AUTHORIZED = ['first', 'second', 'rsa', 'encrypted'];
@@ -137,12 +138,10 @@ describe('authentication', { skip: sshdMissing }, () => {
     authorized = AUTHORIZED.map((name) => readFileSync(key(`${name}.pub`), 'utf8').trim());
     writeFileSync(key('authorized_keys'), `${authorized.join('\n')}\n`);
     agentSocket = key('agent');
-    agent = spawn('ssh-agent', ['-D', '-a', agentSocket], { stdio: 'ignore' });
-    while (!existsSync(agentSocket)) await new Promise((resolve) => setTimeout(resolve, 10));
-    execFileSync('ssh-add', ['-q', ...['s1', 's2', 's3', 's4', 's5', 's6', 's7', 'rsa'].map(key)], {
-      env: { ...process.env, SSH_AUTH_SOCK: agentSocket },
-      stdio: 'ignore',
-    });
+    agent = await startAgent(
+      agentSocket,
+      ['s1', 's2', 's3', 's4', 's5', 's6', 's7', 'rsa'].map(key),
+    );
   });
   after(async () => {
     agent?.kill();

@@ -69,6 +69,15 @@ describe('Rekeying', () => {
     assert.equal(seen.rekeys, 1);
   });
 
+  it('not on a link that has ended in the meantime', async () => {
+    const { seen, rekeying } = make({ bytes: 1000, seconds: undefined });
+    rekeying.count(1000);
+    rekeying.stop();
+    rekeying.count(1000);
+    await turn();
+    assert.equal(seen.rekeys, 0);
+  });
+
   for (const [cipher, gib] of [
     [new AESGCMCipher(), 64],
     [new ChaChaPolyCipherBinding(), 1],
@@ -91,15 +100,22 @@ describe('a key exchange that does not end', () => {
   beforeEach(() => mock.timers.enable({ apis: ['setInterval'] }));
   afterEach(() => mock.timers.reset());
 
-  function exchanging() {
-    const protocol = { _cipher: new AESGCMCipher(), _kexinit: {}, _queue: [] as Buffer[] };
+  function exchanging(limits: RekeyLimits = { bytes: undefined, seconds: undefined }) {
+    const protocol = {
+      _cipher: new AESGCMCipher(),
+      _kexinit: {},
+      _queue: [] as Buffer[],
+      rekey: () => assert.fail('an exchange is under way'),
+    };
     const why: Stuck[] = [];
+    const time = { now: 0 };
     const rekeying = new Rekeying(
       protocol as unknown as SshProtocol,
-      { bytes: undefined, seconds: undefined },
+      limits,
       (reason) => void why.push(reason),
+      () => time.now,
     );
-    return { protocol, rekeying, why };
+    return { protocol, rekeying, time, why };
   }
 
   it('is given up after a number of seconds, however much is received meanwhile', () => {
@@ -114,6 +130,23 @@ describe('a key exchange that does not end', () => {
     mock.timers.tick(2000 * EXCHANGE_SECONDS);
     assert.deepEqual(why, ['time'], 'once');
   });
+
+  for (const [name, limits] of [
+    ['a time', { bytes: undefined, seconds: 120 }],
+    ['a number of bytes', { bytes: 1000, seconds: undefined }],
+  ] as const) {
+    it(`is given up although ${name} after which keys are exchanged passes meanwhile`, async () => {
+      const { rekeying, time, why } = exchanging(limits);
+      for (let second = 0; second < EXCHANGE_SECONDS; second++) {
+        assert.deepEqual(why, []);
+        rekeying.count(100);
+        await new Promise(process.nextTick);
+        time.now += 1000;
+        mock.timers.tick(1000);
+      }
+      assert.deepEqual(why, ['time']);
+    });
+  }
 
   it('is given up when too many packets wait for it', () => {
     const { protocol, rekeying, why } = exchanging();

@@ -3,9 +3,9 @@
  * falls silent.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +15,7 @@ import { closedPort, triesAt } from '../../../../support/dialtries.ts';
 import { LogLines } from '../../../../support/embedded.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../../support/loopback-sshd.ts';
 import { Answers, hostKeySettings } from '../../../../support/settings.ts';
+import { startAgent } from '../../../../support/sshagent.ts';
 
 const PASSPHRASE = 'correct horse';
 
@@ -45,12 +46,7 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
       stdio: ['pipe', 'ignore', 'inherit'],
     });
     agentSocket = key('agent');
-    agent = spawn('ssh-agent', ['-D', '-a', agentSocket], { stdio: 'ignore' });
-    while (!existsSync(agentSocket)) await new Promise((resolve) => setTimeout(resolve, 10));
-    execFileSync('ssh-add', ['-q', key('rsa')], {
-      env: { ...process.env, SSH_AUTH_SOCK: agentSocket },
-      stdio: 'ignore',
-    });
+    agent = await startAgent(agentSocket, [key('rsa')]);
   });
   after(async () => {
     agent.kill();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { PartStart } from '../../../src/flow/partstart.ts';
+import { PartStart } from '../../../src/base/partstart.ts';
 
 const REASON = new Error('it was closed');
 const NEVER = new AbortController().signal;
