@@ -1,6 +1,6 @@
 /**
- * The keys that an authorized_keys file of sshd(8) may list, and how each looks in base64. All lines
- * of a type begin alike, since the blob begins with the type's name (RFC 4253 §6.6). Neither
+ * The keys that an authorized_keys file of sshd(8) may list, and how each looks in base64. All
+ * lines of a type begin alike, since the blob begins with the type's name (RFC 4253 §6.6). Neither
  * certificates nor DSA: sshd takes the first only by their authority, and the second not at all.
  */
 

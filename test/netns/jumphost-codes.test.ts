@@ -1,6 +1,6 @@
 /**
- * Codes by time, as `tunnel jumphost sshd --mfa` renders them: a real sshd with a real PAM stack, to
- * which the commands of the rendered file's comment have added what they add.
+ * Codes by time, as `tunnel jumphost sshd --mfa` renders them: a real sshd with a real PAM stack,
+ * to which the commands of the rendered file's comment have added what they add.
  */
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, writeFileSync } from 'node:fs';

@@ -212,10 +212,10 @@ test('sshd can drop its connections, be killed and come back as another variant'
     };
     const first = await connected();
     await lab.sshd.dropConnections();
-    assert.equal((await first.wait(2000)).status, 255);
+    assert.equal((await first.wait(20_000)).status, 255);
     const second = await connected();
     await lab.sshd.kill();
-    assert.equal((await second.wait(2000)).status, 255);
+    assert.equal((await second.wait(20_000)).status, 255);
     assert.equal(lab.sshd.pid, undefined);
     const down = await ssh(lab, ['jump', 'true']);
     assert.match(down.stderr, /Connection refused/);

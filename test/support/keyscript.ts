@@ -1,7 +1,7 @@
 /**
- * For the script of `tunnel jumphost keys-command`: the script with a cache and a log of its own, as
- * sshd would run it, and an HTTP source of keys. How old the cache is, the test decides: it sets the
- * times of its files.
+ * For the script of `tunnel jumphost keys-command`: the script with a cache and a log of its own,
+ * as sshd would run it, and an HTTP source of keys. How old the cache is, the test decides: it sets
+ * the times of its files.
  */
 import { randomBytes } from 'node:crypto';
 import {

@@ -50,6 +50,9 @@ function exempt(path: string, line: string): boolean {
   return [...bare.replace(/`.*$/, '')].length <= COLUMNS;
 }
 
+/** Rendered for users: sshd's lines are as long as their lists. */
+const GOLDEN = 'test/golden/';
+
 function files(): string[] {
   const below = FOLDERS.flatMap((folder) =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' }).map((path) =>
@@ -57,7 +60,10 @@ function files(): string[] {
     ),
   );
   return [...readdirSync(ROOT).filter((name) => name.endsWith('.md')), 'tunnel', ...below].filter(
-    (path) => (KINDS.test(path) || path === 'tunnel') && statSync(join(ROOT, path)).isFile(),
+    (path) =>
+      !path.startsWith(GOLDEN) &&
+      (KINDS.test(path) || path === 'tunnel') &&
+      statSync(join(ROOT, path)).isFile(),
   );
 }
 

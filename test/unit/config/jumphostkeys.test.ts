@@ -1,4 +1,6 @@
-/** --key, --keys-from, --from and --mfa of `tunnel jumphost`: what is taken, and what is refused. */
+/**
+ * --key, --keys-from, --from and --mfa of `tunnel jumphost`: what is taken, and what is refused.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
