@@ -3,9 +3,9 @@
  * for keys that are kept behind an API or printed by a command.
  *
  *   sshd ── LOGIN, KEY ──► script ──► its cache, one file for each source
- *                             │           the key is in a file younger than 15 min.: nobody is asked
- *                             │           else each source is asked whose file is not younger than
- *                             │           2 min., and that has not failed within 10 s
+ *                             │        the key is in a file younger than 15 min: nobody is asked
+ *                             │        else each source is asked whose file is at least 2 min old
+ *                             │        and that has not failed in the last 10 s
  *                             └─ lock ─► sources, all at the same time, in the background
  *
  * A login waits for the sources for 3 s, and then takes what the cache has; for 20 s where a source
