@@ -8,7 +8,7 @@ import { resolve } from 'node:path';
 import type { ErrorCode } from '../../errors/codes.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
-import { shellPath } from '../../net/notation.ts';
+import { closeToOthersHint } from '../../system/ownfile.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { PORT_OF, type Role } from '../hops.ts';
 import { algorithmNames, serverText } from '../servertext.ts';
@@ -357,7 +357,7 @@ function authHint(refusal: string, failure: StartFailure): string {
   const open = lines
     .map((line) => /^Permissions \d+ for '(.+)' are too open/.exec(line)?.[1])
     .find((path) => path !== undefined && keyFiles.has(resolve(path)));
-  if (open !== undefined) return `run: chmod 600 ${shellPath(open)}`;
+  if (open !== undefined) return closeToOthersHint(open, '-i');
   if (certificates.length > 0)
     return "get a new certificate signed, and check this machine's clock";
   if (acceptedKey !== undefined)
