@@ -11,7 +11,7 @@ import { formatDestination } from '../../net/destination.ts';
 import { closeToOthersHint } from '../../system/ownfile.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { PORT_OF, type Role } from '../hops.ts';
-import { algorithmNames, serverText } from '../servertext.ts';
+import { algorithmNames, MAX_SERVER_TEXT, serverText } from '../servertext.ts';
 import type { Phase } from './log.ts';
 import { type Exit, notRunHint } from './process.ts';
 
@@ -128,7 +128,7 @@ const RULES: readonly Rule[] = [
   [
     /[Rr]eceived disconnect from \S+ port \S+?:\s*\d+: (.*)/,
     ([, text = ''], { at, phase }) =>
-      closed(at, phase, `: the jump host says "${serverText(text)}"`),
+      closed(at, phase, `: the jump host says "${serverText(text, MAX_SERVER_TEXT)}"`),
   ],
   [
     /Bad configuration option|terminating, \d+ bad|Bad .* spec|Unsupported option|Missing argument|garbage at end of line|Can't open user config/,
