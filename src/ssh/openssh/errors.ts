@@ -8,11 +8,11 @@ import { resolve } from 'node:path';
 import type { ErrorCode } from '../../errors/codes.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
-import { shellPath } from '../../net/notation.ts';
+import { closeToOthersHint } from '../../system/ownfile.ts';
 import { closedUnidentified, notSsh, TURNED_AWAY } from '../dial/notssh.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { PORT_OF, type Role } from '../hops.ts';
-import { algorithmNames, serverText } from '../servertext.ts';
+import { algorithmNames, MAX_SERVER_TEXT, serverText } from '../servertext.ts';
 import type { Phase } from './log.ts';
 import { type Exit, notRunHint } from './process.ts';
 
@@ -129,7 +129,7 @@ const RULES: readonly Rule[] = [
   [
     /[Rr]eceived disconnect from \S+ port \S+?:\s*\d+: (.*)/,
     ([, text = ''], { at, phase }) =>
-      closed(at, phase, `: the jump host says "${serverText(text)}"`),
+      closed(at, phase, `: the jump host says "${serverText(text, MAX_SERVER_TEXT)}"`),
   ],
   [
     /Bad configuration option|terminating, \d+ bad|Bad .* spec|Unsupported option|Missing argument|garbage at end of line|Can't open user config/,
@@ -364,7 +364,7 @@ function authHint(refusal: string, failure: StartFailure): string {
   const open = lines
     .map((line) => /^Permissions \d+ for '(.+)' are too open/.exec(line)?.[1])
     .find((path) => path !== undefined && keyFiles.has(resolve(path)));
-  if (open !== undefined) return `run: chmod 600 ${shellPath(open)}`;
+  if (open !== undefined) return closeToOthersHint(open, '-i');
   if (certificates.length > 0)
     return "get a new certificate signed, and check this machine's clock";
   if (acceptedKey !== undefined)
