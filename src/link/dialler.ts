@@ -23,6 +23,7 @@ import { userInfo } from 'node:os';
 import { TunnelError } from '../errors/errors.ts';
 import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
+import { KnownAnswers } from '../ssh/answers.ts';
 import { homeExpanded } from '../ssh/config/files.ts';
 import { copySshConfig, resolveSettings } from '../ssh/config/resolve.ts';
 import {
@@ -98,6 +99,7 @@ export class Dialler {
   readonly #options: DiallerOptions;
   readonly #keyring: Keyring;
   readonly #replicas = new ReplicaKeys();
+  readonly #answers = new KnownAnswers();
   /**
    * By the hop's authentication settings: that object stays the same when patientSettings copies
    * the rest.
@@ -202,6 +204,7 @@ export class Dialler {
       jumpHosts,
       access: (hop) => this.#accessTo(hop, ends.has(hop) && jumpHosts.length > 1),
       windows: ssh.windows,
+      answers: this.#answers,
       observer,
       signal,
     });
