@@ -16,6 +16,7 @@ import type { Duplex } from 'node:stream';
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Observer } from '../../../observe/observer.ts';
+import type { ServerAnswers } from '../../answers.ts';
 import { slowError, timeoutError } from '../../dial/tcp.ts';
 import type { Role } from '../../hops.ts';
 import type { HostKeyVerifier } from '../../hostkeys/verifier.ts';
@@ -60,6 +61,8 @@ export interface AttemptOptions extends Access {
   readonly role: Role;
   readonly observer: Observer;
   readonly windows?: ReceiveWindowLimits | undefined;
+  /** What earlier links have shown about the server. */
+  readonly answers?: ServerAnswers | undefined;
   /** For identification and key exchange: `seconds`, counted from `began` (performance.now()). */
   readonly time: { readonly began: number; readonly seconds: number };
   /**
@@ -123,7 +126,7 @@ class ConnectionAttempt {
   readonly #pause = (waiting: boolean): void => this.#timer?.pause(waiting);
 
   #handshake(preferredTypes: readonly string[]): Promise<Ssh2Link> {
-    const { at, observer, signal, stream, inbox, settings, windows } = this.#options;
+    const { at, observer, signal, stream, inbox, settings, windows, answers } = this.#options;
     const { keepalive, rekey, flush } = settings;
     const client = this.#client;
     return new Promise((resolve, reject) => {
@@ -164,6 +167,7 @@ class ConnectionAttempt {
             inbox,
             at,
             keepalive,
+            answers,
             rekey,
             windows,
             flush,
