@@ -3,45 +3,27 @@
  * routes. The kernel takes the longest prefix of the main table, but rules with a number below the
  * main table's (32766) come first.
  */
-import { spawnSync } from 'node:child_process';
-import { isAddress } from '../../net/address.ts';
-import { formatPrefix, type Prefix, parsePrefix, prefixContains } from '../../net/prefix.ts';
-import { PrefixSet } from '../../net/prefixset.ts';
+import { addressFromNumber, isAddress } from '../../net/address.ts';
+import {
+  formatPrefix,
+  type Prefix,
+  parsePrefix,
+  prefixBounds,
+  prefixContains,
+} from '../../net/prefix.ts';
+import { PrefixSet, subtractPrefixes } from '../../net/prefixset.ts';
 import { resolverConfiguration } from '../resolver/resolvconf.ts';
 import type { Finding } from './diagnosis.ts';
+import { type AskIp, askIp, type LinkEntry, type RouteEntry, type RuleEntry } from './ip.ts';
 
 const MAIN_RULE = 32_766;
-const IP_TIMEOUT_MS = 5_000;
 const MAX_NAMED = 5;
+/** Targets for which the kernel is asked. */
+const MAX_ASKED = 16;
+const USUAL_TABLES = ['main', 'local', 'default'];
 /** rtm_protocol of a tunnel's routes (native/netlink.h). */
 const TUNNEL_PROTOCOL = '116';
 const DEFAULT_ROUTE: Readonly<Record<4 | 6, string>> = { 4: '0.0.0.0/0', 6: '::/0' };
-
-/** The fields of ip(8)'s output that are needed here. */
-export interface RouteEntry {
-  readonly dst?: string;
-  readonly dev?: string;
-  readonly protocol?: string;
-}
-export interface RuleEntry {
-  readonly priority?: number;
-  readonly table?: string;
-  readonly src?: string;
-  readonly fwmark?: string;
-}
-
-/** A list that `ip -json` prints; undefined if there is no iproute2. */
-function askIp<T>(...args: readonly string[]): T[] | undefined {
-  const { status, stdout } = spawnSync('ip', ['-json', ...args], {
-    encoding: 'utf8',
-    timeout: IP_TIMEOUT_MS,
-    env: { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`, LANG: 'C' },
-  });
-  if (status !== 0) return undefined;
-  // An empty list is printed as nothing.
-  const list: unknown = stdout.trim() === '' ? [] : JSON.parse(stdout);
-  return Array.isArray(list) ? (list as T[]) : undefined;
-}
 
 export function lookAtRoutes(
   targets: readonly Prefix[],
@@ -90,29 +72,82 @@ function routePrefix({ dst }: RouteEntry, family: 4 | 6): Prefix | undefined {
   return isAddress(text.replace(/\/\d+$/, '')) ? parsePrefix(text).prefix : undefined;
 }
 
-export function lookAtRules(
-  rulesOf: (family: 4 | 6) => RuleEntry[] | undefined = (family) =>
-    askIp<RuleEntry>(`-${family}`, 'rule', 'show'),
-): Finding {
+/** Rules and routes of one family, as lookAtRules asks for them. */
+export interface RoutingTables {
+  rules(family: 4 | 6): RuleEntry[] | undefined;
+  /** What the kernel answers for an address (RTM_GETROUTE); undefined: it has no route. */
+  routeTo(address: string): RouteEntry | undefined;
+}
+
+const KERNEL: RoutingTables = {
+  rules: (family) => askIp<RuleEntry>(`-${family}`, 'rule', 'show'),
+  routeTo: (address) => askIp<RouteEntry>('route', 'get', address)?.[0],
+};
+
+/**
+ * Rules that come before the main table, where the tunnel's routes are. Whether they would win is
+ * asked of the kernel, with the first address of each target.
+ */
+export function lookAtRules(targets: readonly Prefix[], tables: RoutingTables = KERNEL): Finding {
   const name = 'rules';
   const found: string[] = [];
+  const winning: string[] = [];
   for (const family of [4, 6] as const) {
-    const rules = rulesOf(family);
+    const rules = tables.rules(family);
     if (rules === undefined)
       return { name, state: 'note', detail: 'not known: ip (iproute2) is not installed' };
-    for (const { priority = 0, table = '?', src = 'all', fwmark } of rules) {
-      if (priority === 0 || priority >= MAIN_RULE || table === 'main') continue;
-      const mark = fwmark === undefined ? '' : ` fwmark ${fwmark}`;
-      found.push(`IPv${family} ${priority}: from ${src}${mark} lookup ${table}`);
+    const others = rules.filter(comesBeforeMain);
+    found.push(...others.map((rule) => `IPv${family} ${describeRule(rule)}`));
+    if (others.length === 0) continue;
+    const wanted = targets.filter((target) => target.family === family).slice(0, MAX_ASKED);
+    for (const target of wanted) {
+      const winner = winnerOver(target, rules, tables);
+      if (winner !== undefined) winning.push(winner);
     }
   }
   if (found.length === 0) return { name, state: 'ok', detail: 'none comes before the main table' };
-  return {
-    name,
-    state: 'warning',
-    detail: summary(found),
-    hint: 'another VPN or a network manager made them: with connect, what their tables cover does not go through the tunnel; exec is not affected',
-  };
+  if (winning.length > 0)
+    return {
+      name,
+      state: 'warning',
+      detail: summary(winning),
+      hint: 'another VPN or a network manager made the rule: with connect, what its table covers does not go through the tunnel; exec is not affected',
+    };
+  const why = targets.length === 0 ? 'no targets are given to compare' : 'none applies to a target';
+  return { name, state: targets.length === 0 ? 'note' : 'ok', detail: `${summary(found)}; ${why}` };
+}
+
+function comesBeforeMain({ priority = 0, table = '?' }: RuleEntry): boolean {
+  return priority > 0 && priority < MAIN_RULE && table !== 'main';
+}
+
+function describeRule({ priority = 0, table = '?', src = 'all', fwmark }: RuleEntry): string {
+  const mark = fwmark === undefined ? '' : ` fwmark ${fwmark}`;
+  return `${priority}: from ${src}${mark} lookup ${table}`;
+}
+
+/** What wins over the tunnel's route for the target; undefined: nothing. */
+function winnerOver(
+  target: Prefix,
+  rules: readonly RuleEntry[],
+  { routeTo }: RoutingTables,
+): string | undefined {
+  const { first, last } = prefixBounds(target);
+  const address = addressFromNumber(last > first ? first + 1n : first, target.family);
+  const { table, dev = '?' } = routeTo(address) ?? {};
+  if (table === undefined || USUAL_TABLES.includes(table)) return undefined;
+  const by = rules.find((rule) => rule.table === table && comesBeforeMain(rule));
+  // wg-quick has the main table asked first, for all but its default route.
+  const mainFirst = rules.some(
+    (rule) =>
+      rule.table === 'main' &&
+      rule.fwmark === undefined &&
+      (rule.src ?? 'all') === 'all' &&
+      (rule.priority ?? 0) < (by?.priority ?? 0) &&
+      (rule.suppress_prefixlen ?? -1) < Math.max(1, target.length),
+  );
+  if (mainFirst) return undefined;
+  return `${address} goes by table ${table} (dev ${dev}), which comes before the main table`;
 }
 
 export function lookAtResolver(
@@ -136,4 +171,62 @@ export function lookAtResolver(
 function summary(found: readonly string[]): string {
   const rest = found.length > MAX_NAMED ? `; and ${found.length - MAX_NAMED} more` : '';
   return found.slice(0, MAX_NAMED).join('; ') + rest;
+}
+
+/** 0/0 without ::/0 on a machine with IPv6: programs prefer the addresses that are left out. */
+export function lookAtIPv6(
+  targets: readonly Prefix[],
+  hasDefaultRoute: () => boolean | undefined = () => {
+    const routes = askIp<RouteEntry>('-6', 'route', 'show', 'default');
+    return routes === undefined ? undefined : routes.length > 0;
+  },
+): Finding {
+  const name = 'ipv6';
+  const covered = (family: 4 | 6): boolean => {
+    const whole = parsePrefix(DEFAULT_ROUTE[family]).prefix;
+    return (
+      subtractPrefixes(
+        [whole],
+        targets.filter((target) => target.family === family),
+      ).length === 0
+    );
+  };
+  if (!covered(4) || covered(6))
+    return { name, state: 'ok', detail: 'the targets leave no family out by mistake' };
+  const route = hasDefaultRoute();
+  if (route === undefined)
+    return { name, state: 'note', detail: 'not known: ip (iproute2) is not installed' };
+  if (!route) return { name, state: 'ok', detail: 'left out of the targets, and not in use here' };
+  return {
+    name,
+    state: 'warning',
+    detail:
+      'all of IPv4 is a target, but IPv6 is not, and this machine has it: programs reach whatever has an IPv6 address past the tunnel',
+    hint: 'add the target ::/0, or leave IPv6 out on purpose with -x ::/0',
+  };
+}
+
+/** The least that IPv6 needs (RFC 8200 §5); below it tunnels and VPNs lose packets. */
+const LEAST_MTU = 1280;
+
+/** `jumpHost`: the address that is dialled; undefined: not known, as behind a ProxyCommand. */
+export function lookAtMtu(jumpHost: string | undefined, ask: AskIp = askIp): Finding {
+  const name = 'mtu';
+  if (jumpHost === undefined)
+    return { name, state: 'note', detail: 'not known: the address of the jump host is not known' };
+  const [route] = ask<RouteEntry>('route', 'get', jumpHost) ?? [];
+  const [link] =
+    route?.dev === undefined ? [] : (ask<LinkEntry>('link', 'show', 'dev', route.dev) ?? []);
+  if (route?.dev === undefined || link?.mtu === undefined)
+    return { name, state: 'note', detail: `not known: no route to ${jumpHost} is known` };
+  const learned = route.metrics?.find((metric) => metric.mtu !== undefined)?.mtu;
+  const mtu = Math.min(link.mtu, learned ?? link.mtu);
+  const detail = `${mtu} octets to ${jumpHost}, by ${route.dev}`;
+  if (mtu >= LEAST_MTU) return { name, state: 'ok', detail };
+  return {
+    name,
+    state: 'warning',
+    detail: `${detail}: less than ${LEAST_MTU}`,
+    hint: `look for another VPN or tunnel on the way, or set the MTU: ip link set ${route.dev} mtu ${LEAST_MTU}`,
+  };
 }
