@@ -111,6 +111,7 @@ export const COUNTERS = {
   tunnel_open_reason_missing_total: 'refusals of which ssh did not say the reason',
   tunnel_forwarding_prohibited_total: 'warnings that the server may prohibit all forwarding',
   tunnel_dial_slow_total: 'slow dials of an address given up for others that waited',
+  tunnel_server_text_cut_total: 'texts of servers cut because they were too long for one login',
   tunnel_auth_questions_limit_total: 'logins ended because the server asked too much',
   tunnel_known_hosts_malformed_total: 'lines of known_hosts that are malformed',
   tunnel_known_hosts_unwritable_total: 'accepted host keys that could not be written down',
