@@ -21,6 +21,8 @@
  * lines, even before ssh has seen a host key. This gives it no new power: it can already refuse
  * flows and end the link. But we never trust a server because of a log line alone: the link is up
  * only when ssh listens (dial.ts). The amount that is kept is bounded.
+ *
+ * Under a custom command the guard writes lines as well: how many bytes ssh has read.
  */
 import { MAX_CHANNELS } from '../limits.ts';
 
@@ -47,6 +49,9 @@ const PHASES: readonly (readonly [RegExp, Phase])[] = [
   [/^(debug1: )?(Authenticated to |Authentication succeeded)/, 'up'],
 ];
 
+/** Written by native/guard.c, not by ssh. */
+const GUARD = /^tunnel-guard: ssh has read (\d{1,15})$/;
+
 /** After one of these lines, ssh may ask the user something, and logs nothing while it waits. */
 const QUESTION =
   /^debug1: (Server host key: |Server accepts key: |Next authentication method: (password|keyboard-interactive)|read_passphrase|Trying private key: )/;
@@ -68,6 +73,8 @@ export class SshLog {
   #certified = false;
   #greeting: string | undefined;
   #question = false;
+  #serverSoftware: string | undefined;
+  #bytesRead: number | undefined;
 
   constructor(events: LogEvents) {
     this.#events = events;
@@ -75,6 +82,11 @@ export class SshLog {
 
   /** Handles one line, given without its line end. */
   line(text: string): void {
+    const [, bytes] = GUARD.exec(text) ?? [];
+    if (bytes !== undefined) {
+      this.#bytesRead = Number(bytes);
+      return;
+    }
     this.#hostKeyLine(text);
     if (this.#phase === 'up') this.#channelLine(text);
     else this.#startLine(text);
@@ -154,10 +166,22 @@ export class SshLog {
     return this.#question;
   }
 
+  /** What the server calls its software, with a version: `OpenSSH_9.2p1 Debian-2`. */
+  get serverSoftware(): string | undefined {
+    return this.#serverSoftware;
+  }
+
+  /** Bytes that ssh has read, if a guard has told: only under a custom command. */
+  get bytesRead(): number | undefined {
+    return this.#bytesRead;
+  }
+
   #startLine(text: string): void {
     this.#question = QUESTION.test(text);
     this.#accepted ||= text === 'debug1: Connection established.';
     for (const [pattern, phase] of PHASES) if (pattern.test(text)) this.#phase = phase;
+    this.#serverSoftware ??=
+      /^debug1: Remote protocol version \S+, remote software version (.+)$/.exec(text)?.[1];
     this.#greeting ??=
       /^debug1: (?:kex_exchange_identification|ssh_exchange_identification): (?:banner line \d+: )?(.+)$/.exec(
         text,
