@@ -140,7 +140,11 @@ function describeWell({ captures, findings }: Diagnosis): string {
   return [
     jumpHost ?? `${can.join(', ')} can be used here`,
     ...detailOf('latency'),
-    ...(opened.length === 0 ? [] : [`${opened.length} destinations forwarded`]),
+    ...(opened.length === 0 ? [] : [counted(opened.length)]),
     ...(warnings.length === 0 ? [] : [`warnings: ${[...new Set(warnings)].join(', ')}`]),
   ].join('; ');
+}
+
+function counted(opened: number): string {
+  return `${opened} ${opened === 1 ? 'destination' : 'destinations'} forwarded`;
 }

@@ -10,6 +10,7 @@ import { addressFromNumber } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import { formatNamePattern } from '../net/name.ts';
 import { type Prefix, prefixBounds } from '../net/prefix.ts';
+import type { Refusal } from '../net/refusal.ts';
 import { createPolicy, type NameRule, type Rule, type Rules } from '../policy/policy.ts';
 import type { ForwardingLimits } from '../ssh/established.ts';
 import type { Finding } from '../system/doctor/diagnosis.ts';
@@ -121,58 +122,89 @@ export async function tryForwarding(
   { samples, left }: Sampled,
   options: ForwardingOptions,
 ): Promise<Finding[]> {
-  const findings: Finding[] = new Array(samples.length);
+  const outcomes: Outcome[] = new Array(samples.length);
   let next = 0;
   const worker = async (): Promise<void> => {
     for (let at = next++; at < samples.length; at = next++) {
       const sample = samples[at];
-      if (sample !== undefined) findings[at] = await trySample(sample, options);
+      if (sample !== undefined) outcomes[at] = await trySample(sample, options);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  const permitsSome = outcomes.some(
+    ({ error }) => error === undefined || (isAnswer(error) && error.refusal !== 'prohibited'),
+  );
+  const why: ForwardingLimits | undefined = permitsSome ? NOT_LISTED : options.limits();
+  const findings = outcomes.map((outcome) => describe(outcome, options.confirmsEarly, why));
   if (left.length === 0) return findings;
   const detail = left.map(({ target, why }) => `${target} was not tried: ${why}`).join('; ');
   const hint = 'name an address or a name with its port to have it tried, as in 10.1.2.3:443';
   return [...findings, { name: 'forwarding', state: 'note', detail, hint }];
 }
 
-async function trySample(sample: Sample, options: ForwardingOptions): Promise<Finding> {
-  const { connector, confirmsEarly, signal, patienceMs = OPEN_PATIENCE_MS } = options;
+const NOT_LISTED: ForwardingLimits = {
+  what: 'it permits others, so a list there lacks this one',
+  hint: 'have it added to PermitOpen in sshd_config, or permitopen before the key in authorized_keys, as it is written here',
+};
+
+interface Outcome {
+  readonly sample: Sample;
+  readonly milliseconds: number;
+  /** undefined: it was opened. */
+  readonly error: TunnelError | undefined;
+}
+
+async function trySample(
+  sample: Sample,
+  { connector, signal, patienceMs = OPEN_PATIENCE_MS }: ForwardingOptions,
+): Promise<Outcome> {
   const { destination } = sample;
-  const at = formatDestination(destination);
   const began = performance.now();
-  const late = () => new SilentError(at, patienceMs);
+  const late = () => new SilentError(formatDestination(destination), patienceMs);
+  let error: TunnelError | undefined;
   try {
     const conduit = await within({ signal, time: { milliseconds: patienceMs, late } }, (giveUp) =>
       connector.connect(destination, { signal: giveUp }),
     );
     conduit.abort(undefined);
-  } catch (error) {
-    if (!(error instanceof TunnelError)) throw error;
-    return refused(sample, error, options);
+  } catch (cause) {
+    if (!(cause instanceof TunnelError)) throw cause;
+    error = cause;
   }
-  const took = `${Math.round(performance.now() - began)} ms`;
-  return confirmsEarly
-    ? finding(sample, 'note', `${at}: confirmed, which this server does before it has connected`)
-    : finding(sample, 'ok', `${at}: opened in ${took}`);
+  return { sample, milliseconds: Math.round(performance.now() - began), error };
 }
 
 class SilentError extends ConnectError {
   constructor(at: string, milliseconds: number) {
-    super('timeout', `${at}: no answer within ${milliseconds / 1000} s`, {
-      hint: 'a firewall behind the jump host drops it, or no host has this address',
-    });
+    super('timeout', `${at}: no answer within ${milliseconds / 1000} s`);
   }
 }
 
-function refused(sample: Sample, error: TunnelError, { limits }: ForwardingOptions): Finding {
+/** The server, or what is behind it, has answered: it is no limit of our own. */
+function isAnswer(error: TunnelError): error is ConnectError {
+  return (
+    error instanceof ConnectError &&
+    !(error instanceof NotAllowedError || error instanceof BusyError)
+  );
+}
+
+function describe(
+  { sample, milliseconds, error }: Outcome,
+  confirmsEarly: boolean,
+  why: ForwardingLimits | undefined,
+): Finding {
+  const at = formatDestination(sample.destination);
+  if (error === undefined)
+    return confirmsEarly
+      ? finding(sample, 'note', `${at}: confirmed, which this server does before it has connected`)
+      : finding(sample, 'ok', `${at}: opened in ${milliseconds} ms`);
   const { message, hint, code } = error;
   const told = { code, ...(hint !== undefined && { hint }) };
-  if (error instanceof NotAllowedError || !(error instanceof ConnectError))
-    return finding(sample, 'failed', message, told);
-  if (error instanceof BusyError) return finding(sample, 'warning', message, told);
-  if (error.refusal === 'prohibited') return prohibited(sample, error, limits());
-  if (sample.exact) return finding(sample, 'failed', message, told);
+  if (!isAnswer(error))
+    return finding(sample, error instanceof BusyError ? 'warning' : 'failed', message, told);
+  if (error.refusal === 'prohibited') return prohibited(sample, error, why);
+  if (sample.exact)
+    return finding(sample, 'failed', message, { code, hint: hint ?? HINTS[error.refusal] });
   const permitted = error.refusal === 'refused' ? 'forwarding is permitted' : 'not prohibited';
   return finding(sample, error.refusal === 'refused' ? 'ok' : 'note', `${message}; ${permitted}`, {
     code,
@@ -180,19 +212,26 @@ function refused(sample: Sample, error: TunnelError, { limits }: ForwardingOptio
   });
 }
 
+const HINTS: Readonly<Record<Exclude<Refusal, 'prohibited'>, string>> = {
+  refused: 'nothing listens there, or a firewall refuses the jump host: check the port',
+  unreachable:
+    "the jump host has no way there: check the address, or the name as the jump host's resolver has it",
+  'no-network': 'the jump host has no network of this family: use an address of the other one',
+  timeout: 'a firewall behind the jump host drops it, or no host has this address',
+};
+
 function prohibited(
   sample: Sample,
-  { message, hint, code }: ConnectError,
-  limits: ForwardingLimits | undefined,
+  { message, code }: ConnectError,
+  why: ForwardingLimits | undefined,
 ): Finding {
   if (!sample.exact)
     return finding(sample, 'warning', message, {
       code,
       hint: `it was tried for ${sample.target}: if only some addresses or ports are permitted, name one that should be`,
     });
-  if (limits !== undefined)
-    return finding(sample, 'failed', `${message}: ${limits.what}`, { code, hint: limits.hint });
-  return finding(sample, 'failed', message, { code, ...(hint !== undefined && { hint }) });
+  if (why === undefined) return finding(sample, 'failed', message, { code, hint: NOT_LISTED.hint });
+  return finding(sample, 'failed', `${message}: ${why.what}`, { code, hint: why.hint });
 }
 
 function finding(

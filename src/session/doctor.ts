@@ -17,6 +17,7 @@ import type { DoctorConfiguration } from '../config/doctoroptions.ts';
 import { createGuard, guardedConnector } from '../connect/guarded.ts';
 import { samplesOf, tryForwarding } from '../doctor/forwarding.ts';
 import { describeLogin, loginFailure } from '../doctor/login.ts';
+import { lookAtNetwork } from '../doctor/network.ts';
 import { describePath, measureRoundTrip, tcpBuffers } from '../doctor/path.ts';
 import { tryResolvers } from '../doctor/resolvers.ts';
 import { streamOf } from '../flow/conduitstream.ts';
@@ -30,10 +31,8 @@ import { checkIdentityFiles } from '../ssh/identities/identities.ts';
 import { DEFAULT_PORT } from '../ssh/options.ts';
 import { serverKind } from '../ssh/servers.ts';
 import type { Transport } from '../ssh/transport.ts';
-import { lookAtClock } from '../system/doctor/clock.ts';
 import type { CaptureDiagnosis, Diagnosis, Finding } from '../system/doctor/diagnosis.ts';
 import { failure } from '../system/doctor/diagnosis.ts';
-import { lookAtFirewall } from '../system/doctor/firewall.ts';
 import {
   lookAtHelper,
   lookAtKernel,
@@ -41,14 +40,8 @@ import {
   lookAtTunDevice,
 } from '../system/doctor/machine.ts';
 import { lookAtProxies } from '../system/doctor/proxies.ts';
-import {
-  lookAtIPv6,
-  lookAtMtu,
-  lookAtResolver,
-  lookAtRoutes,
-  lookAtRules,
-} from '../system/doctor/routing.ts';
 import { linux } from './machine.ts';
+import { answersQueries } from './names.ts';
 import { inSession, type Session } from './session.ts';
 import { prepareTargets } from './targets.ts';
 import type { RunOptions } from './tunnel.ts';
@@ -79,31 +72,14 @@ export function diagnose(
       findings: [
         ...(jumpHost?.findings ?? []),
         ...findings,
-        ...lookAtNetwork(rules, jumpHost?.address),
+        ...(await lookAtNetwork(rules, {
+          jumpHost: jumpHost?.address,
+          answersQueries: tunnel !== undefined && answersQueries(tunnel),
+        })),
         ...(await lookAtProxies(tunnel?.proxies?.listens ?? [])),
-        lookAtClock(),
       ],
     };
   });
-}
-
-/**
- * What may keep a capture from working although it has started, and costs nothing to find out.
- * `jumpHost`: the address that is dialled, if it is known.
- */
-export function lookAtNetwork(
-  { targets }: Pick<TargetRules, 'targets'>,
-  jumpHost: string | undefined,
-): Finding[] {
-  const prefixes = targets.map(({ prefix }) => prefix);
-  return [
-    lookAtRoutes(prefixes),
-    lookAtRules(prefixes),
-    lookAtFirewall(targets),
-    lookAtResolver(prefixes),
-    lookAtIPv6(prefixes),
-    ...(jumpHost === undefined ? [] : [lookAtMtu(jumpHost)]),
-  ];
 }
 
 async function lookAtCaptures(): Promise<Diagnosis> {

@@ -9,7 +9,7 @@
  * with an unknown condition a packet has several possible ends. nft also shows the rules of
  * iptables-nft; it doesn't show those of iptables-legacy.
  */
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { isAddress } from '../../net/address.ts';
 import type { PortRange } from '../../net/ports.ts';
 import {
@@ -20,6 +20,7 @@ import {
   prefixContains,
 } from '../../net/prefix.ts';
 import type { Finding } from './diagnosis.ts';
+import { ADMINISTRATION_PATH } from './ip.ts';
 
 const NFT_TIMEOUT_MS = 5_000;
 const MAX_RULESET_BYTES = 64 * 2 ** 20;
@@ -57,28 +58,35 @@ export interface FirewallTarget {
   readonly ports: readonly PortRange[];
 }
 
-export type ListRuleset = () => { readonly json: string } | { readonly why: string };
+export type ListRuleset = () => Promise<{ readonly json: string } | { readonly why: string }>;
 
 const listRuleset: ListRuleset = () => {
-  if (process.geteuid?.() !== 0) return { why: "only root may read the firewall's rules" };
-  const { status, stdout, error } = spawnSync('nft', ['-j', 'list', 'ruleset'], {
-    encoding: 'utf8',
+  if (process.geteuid?.() !== 0)
+    return Promise.resolve({ why: "only root may read the firewall's rules" });
+  const options = {
     timeout: NFT_TIMEOUT_MS,
     maxBuffer: MAX_RULESET_BYTES,
-    env: { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`, LANG: 'C' },
+    env: { PATH: ADMINISTRATION_PATH, LANG: 'C' },
+  };
+  return new Promise((resolve) => {
+    execFile('nft', ['-j', 'list', 'ruleset'], options, (error, stdout) => {
+      if (error === null) resolve({ json: stdout });
+      else
+        resolve({
+          why: error.code === 'ENOENT' ? 'nft is not installed' : 'nft does not list them',
+        });
+    });
   });
-  if (error !== undefined) return { why: 'nft is not installed' };
-  return status === 0 ? { json: stdout } : { why: 'nft does not list them' };
 };
 
-export function lookAtFirewall(
+export async function lookAtFirewall(
   targets: readonly FirewallTarget[],
   list: ListRuleset = listRuleset,
-): Finding {
+): Promise<Finding> {
   const name = 'firewall';
   if (targets.length === 0)
     return { name, state: 'note', detail: 'no targets are given to compare it with' };
-  const listed = list();
+  const listed = await list();
   if ('why' in listed) return { name, state: 'note', detail: `not known: ${listed.why}` };
   const chains = readChains(listed.json);
   for (const family of [4, 6] as const) {

@@ -1,5 +1,5 @@
 /** What ip(8) of iproute2 says about routes, rules and devices, as JSON. */
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 
 const IP_TIMEOUT_MS = 5_000;
 
@@ -25,17 +25,30 @@ export interface LinkEntry {
   readonly mtu?: number;
 }
 
-/** A list that `ip -json` prints; undefined if it fails, or if there is no iproute2. */
-export type AskIp = <T>(...args: readonly string[]) => T[] | undefined;
+/** Where administrators' programs are, whatever PATH a user has. */
+export const ADMINISTRATION_PATH = `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`;
 
-export const askIp: AskIp = <T>(...args: readonly string[]) => {
-  const { status, stdout } = spawnSync('ip', ['-json', ...args], {
-    encoding: 'utf8',
-    timeout: IP_TIMEOUT_MS,
-    env: { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`, LANG: 'C' },
-  });
-  if (status !== 0) return undefined;
+/** A list that `ip -json` prints; undefined if it fails, or if there is no iproute2. */
+export type AskIp = <T>(...args: readonly string[]) => Promise<T[] | undefined>;
+
+export const askIp: AskIp = async <T>(...args: readonly string[]) => {
+  const stdout = await outputOf('ip', ['-json', ...args], IP_TIMEOUT_MS);
+  if (stdout === undefined) return undefined;
   // An empty list is printed as nothing.
   const list: unknown = stdout.trim() === '' ? [] : JSON.parse(stdout);
   return Array.isArray(list) ? (list as T[]) : undefined;
 };
+
+/** undefined: it could not be run, has failed, or took longer than `timeout` (ms). */
+function outputOf(
+  program: string,
+  args: readonly string[],
+  timeout: number,
+): Promise<string | undefined> {
+  const options = { timeout, env: { PATH: ADMINISTRATION_PATH, LANG: 'C' } };
+  return new Promise((resolve) => {
+    execFile(program, args, options, (error, stdout) => {
+      resolve(error === null ? stdout : undefined);
+    });
+  });
+}

@@ -25,11 +25,13 @@ const USUAL_TABLES = ['main', 'local', 'default'];
 const TUNNEL_PROTOCOL = '116';
 const DEFAULT_ROUTE: Readonly<Record<4 | 6, string>> = { 4: '0.0.0.0/0', 6: '::/0' };
 
-export function lookAtRoutes(
+/** `own`: the device of this tunnel, whose routes are none in the way. */
+export async function lookAtRoutes(
   targets: readonly Prefix[],
-  routesOf: (family: 4 | 6) => RouteEntry[] | undefined = (family) =>
+  own?: string,
+  routesOf: (family: 4 | 6) => Promise<RouteEntry[] | undefined> = (family) =>
     askIp<RouteEntry>(`-${family}`, 'route', 'show', 'table', 'main'),
-): Finding {
+): Promise<Finding> {
   const name = 'routes';
   if (targets.length === 0)
     return { name, state: 'note', detail: 'no targets are given to compare them with' };
@@ -37,10 +39,11 @@ export function lookAtRoutes(
   for (const family of [4, 6] as const) {
     const wanted = targets.filter((target) => target.family === family);
     if (wanted.length === 0) continue;
-    const routes = routesOf(family);
+    const routes = await routesOf(family);
     if (routes === undefined)
       return { name, state: 'note', detail: 'not known: ip (iproute2) is not installed' };
-    for (const route of routes) found.push(...conflicts(route, family, wanted));
+    const others = routes.filter(({ dev }) => own === undefined || dev !== own);
+    for (const route of others) found.push(...conflicts(route, family, wanted));
   }
   if (found.length === 0) return { name, state: 'ok', detail: 'none is in the way of the targets' };
   return {
@@ -74,26 +77,29 @@ function routePrefix({ dst }: RouteEntry, family: 4 | 6): Prefix | undefined {
 
 /** Rules and routes of one family, as lookAtRules asks for them. */
 export interface RoutingTables {
-  rules(family: 4 | 6): RuleEntry[] | undefined;
+  rules(family: 4 | 6): Promise<RuleEntry[] | undefined>;
   /** What the kernel answers for an address (RTM_GETROUTE); undefined: it has no route. */
-  routeTo(address: string): RouteEntry | undefined;
+  routeTo(address: string): Promise<RouteEntry | undefined>;
 }
 
 const KERNEL: RoutingTables = {
   rules: (family) => askIp<RuleEntry>(`-${family}`, 'rule', 'show'),
-  routeTo: (address) => askIp<RouteEntry>('route', 'get', address)?.[0],
+  routeTo: async (address) => (await askIp<RouteEntry>('route', 'get', address))?.[0],
 };
 
 /**
  * Rules that come before the main table, where the tunnel's routes are. Whether they would win is
  * asked of the kernel, with the first address of each target.
  */
-export function lookAtRules(targets: readonly Prefix[], tables: RoutingTables = KERNEL): Finding {
+export async function lookAtRules(
+  targets: readonly Prefix[],
+  tables: RoutingTables = KERNEL,
+): Promise<Finding> {
   const name = 'rules';
   const found: string[] = [];
   const winning: string[] = [];
   for (const family of [4, 6] as const) {
-    const rules = tables.rules(family);
+    const rules = await tables.rules(family);
     if (rules === undefined)
       return { name, state: 'note', detail: 'not known: ip (iproute2) is not installed' };
     const others = rules.filter(comesBeforeMain);
@@ -101,7 +107,7 @@ export function lookAtRules(targets: readonly Prefix[], tables: RoutingTables = 
     if (others.length === 0) continue;
     const wanted = targets.filter((target) => target.family === family).slice(0, MAX_ASKED);
     for (const target of wanted) {
-      const winner = winnerOver(target, rules, tables);
+      const winner = await winnerOver(target, rules, tables);
       if (winner !== undefined) winning.push(winner);
     }
   }
@@ -127,14 +133,14 @@ function describeRule({ priority = 0, table = '?', src = 'all', fwmark }: RuleEn
 }
 
 /** What wins over the tunnel's route for the target; undefined: nothing. */
-function winnerOver(
+async function winnerOver(
   target: Prefix,
   rules: readonly RuleEntry[],
   { routeTo }: RoutingTables,
-): string | undefined {
+): Promise<string | undefined> {
   const { first, last } = prefixBounds(target);
   const address = addressFromNumber(last > first ? first + 1n : first, target.family);
-  const { table, dev = '?' } = routeTo(address) ?? {};
+  const { table, dev = '?' } = (await routeTo(address)) ?? {};
   if (table === undefined || USUAL_TABLES.includes(table)) return undefined;
   const by = rules.find((rule) => rule.table === table && comesBeforeMain(rule));
   // wg-quick has the main table asked first, for all but its default route.
@@ -160,9 +166,14 @@ export function lookAtResolver(
   const inside = resolvers.filter((address) => isAddress(address) && captured.contains(address));
   const kind = resolvers.includes('127.0.0.53') ? ' (systemd-resolved)' : '';
   if (inside.length === 0) return { name, state: 'ok', detail: `${resolvers.join(', ')}${kind}` };
+  return { name, state: 'warning', ...capturedResolver(inside) };
+}
+
+/** What to say of resolvers that are targets of a tunnel that doesn't answer queries. */
+export function capturedResolver(
+  inside: readonly string[],
+): Pick<Finding, 'detail'> & { readonly hint: string } {
   return {
-    name,
-    state: 'warning',
     detail: `the targets contain the resolver ${inside.join(', ')}, and connect does not carry queries unless it answers them`,
     hint: `have them answered through the tunnel with --dns, or leave it out with ${inside.map((address) => `-x ${address}`).join(' ')}`,
   };
@@ -174,13 +185,13 @@ function summary(found: readonly string[]): string {
 }
 
 /** 0/0 without ::/0 on a machine with IPv6: programs prefer the addresses that are left out. */
-export function lookAtIPv6(
+export async function lookAtIPv6(
   targets: readonly Prefix[],
-  hasDefaultRoute: () => boolean | undefined = () => {
-    const routes = askIp<RouteEntry>('-6', 'route', 'show', 'default');
+  hasDefaultRoute: () => Promise<boolean | undefined> = async () => {
+    const routes = await askIp<RouteEntry>('-6', 'route', 'show', 'default');
     return routes === undefined ? undefined : routes.length > 0;
   },
-): Finding {
+): Promise<Finding> {
   const name = 'ipv6';
   const covered = (family: 4 | 6): boolean => {
     const whole = parsePrefix(DEFAULT_ROUTE[family]).prefix;
@@ -193,7 +204,7 @@ export function lookAtIPv6(
   };
   if (!covered(4) || covered(6))
     return { name, state: 'ok', detail: 'the targets leave no family out by mistake' };
-  const route = hasDefaultRoute();
+  const route = await hasDefaultRoute();
   if (route === undefined)
     return { name, state: 'note', detail: 'not known: ip (iproute2) is not installed' };
   if (!route) return { name, state: 'ok', detail: 'left out of the targets, and not in use here' };
@@ -210,13 +221,18 @@ export function lookAtIPv6(
 const LEAST_MTU = 1280;
 
 /** `jumpHost`: the address that is dialled; undefined: not known, as behind a ProxyCommand. */
-export function lookAtMtu(jumpHost: string | undefined, ask: AskIp = askIp): Finding {
+export async function lookAtMtu(
+  jumpHost: string | undefined,
+  ask: AskIp = askIp,
+): Promise<Finding> {
   const name = 'mtu';
   if (jumpHost === undefined)
     return { name, state: 'note', detail: 'not known: the address of the jump host is not known' };
-  const [route] = ask<RouteEntry>('route', 'get', jumpHost) ?? [];
+  const [route] = (await ask<RouteEntry>('route', 'get', jumpHost)) ?? [];
   const [link] =
-    route?.dev === undefined ? [] : (ask<LinkEntry>('link', 'show', 'dev', route.dev) ?? []);
+    route?.dev === undefined
+      ? []
+      : ((await ask<LinkEntry>('link', 'show', 'dev', route.dev)) ?? []);
   if (route?.dev === undefined || link?.mtu === undefined)
     return { name, state: 'note', detail: `not known: no route to ${jumpHost} is known` };
   const learned = route.metrics?.find((metric) => metric.mtu !== undefined)?.mtu;
