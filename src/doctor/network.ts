@@ -4,6 +4,7 @@
  */
 import type { PortRange } from '../net/ports.ts';
 import type { Prefix } from '../net/prefix.ts';
+import { subtractPrefixes } from '../net/prefixset.ts';
 import { lookAtClock } from '../system/doctor/clock.ts';
 import type { Finding } from '../system/doctor/diagnosis.ts';
 import { lookAtFirewall } from '../system/doctor/firewall.ts';
@@ -15,8 +16,14 @@ import {
   lookAtRules,
 } from '../system/doctor/routing.ts';
 
+interface Range {
+  readonly prefix: Prefix;
+  readonly ports: readonly PortRange[];
+}
+
 export interface NetworkTargets {
-  readonly targets: readonly { readonly prefix: Prefix; readonly ports: readonly PortRange[] }[];
+  readonly targets: readonly Range[];
+  readonly exclusions: readonly Range[];
 }
 
 export interface NetworkContext {
@@ -30,16 +37,17 @@ export interface NetworkContext {
 
 /** Changes nothing, and sends nothing. */
 export function lookAtNetwork(
-  { targets }: NetworkTargets,
+  { targets, exclusions }: NetworkTargets,
   { jumpHost, device, answersQueries = false }: NetworkContext = {},
 ): Promise<Finding[]> {
   const prefixes = targets.map(({ prefix }) => prefix);
+  const left = exclusions.filter(({ ports }) => ports.length === 0).map(({ prefix }) => prefix);
   return Promise.all([
-    lookAtRoutes(prefixes, device),
+    lookAtRoutes(prefixes, { own: device, exclusions: left }),
     lookAtRules(prefixes),
     lookAtFirewall(targets),
-    lookAtResolver(answersQueries ? [] : prefixes),
-    lookAtIPv6(prefixes),
+    lookAtResolver(answersQueries ? [] : subtractPrefixes(prefixes, left)),
+    lookAtIPv6(prefixes, left),
     ...(jumpHost === undefined ? [] : [lookAtMtu(jumpHost)]),
     lookAtClock(),
   ]);

@@ -29,6 +29,29 @@ export async function measureRoundTrip(transport: Transport): Promise<number | u
   return took.sort((a, b) => a - b)[Math.floor(took.length / 2)];
 }
 
+/** More than one packet of an Ethernet holds. */
+const FULL_PACKET_OCTETS = 4_000;
+
+/**
+ * Whether full packets arrive as small ones do: a network that drops what is too large for it and
+ * doesn't say so (RFC 2923 §2.1) lets a login through, and nothing that needs more. The connection
+ * is of no use after that. undefined: they do, or that can't be seen. The last check of all.
+ */
+export async function tryFullPackets(
+  transport: Transport,
+  roundTrip: number | undefined,
+): Promise<Finding | undefined> {
+  if (roundTrip === undefined || !isProbing(transport)) return undefined;
+  const patience = ANSWER_MS + 4 * roundTrip;
+  if (await transport.probe(patience, FULL_PACKET_OCTETS)) return undefined;
+  return {
+    name: 'mtu',
+    state: 'failed',
+    detail: `full packets do not arrive at the jump host, although small ones do: ${FULL_PACKET_OCTETS} octets were not answered within ${Math.round(patience) / 1000} s`,
+    hint: 'a network on the way has a smaller MTU and does not say so: lower it here, as in ip link set DEVICE mtu 1400, or have the MSS clamped there',
+  };
+}
+
 /** Largest buffers that the kernel gives one TCP connection, in bytes (tcp(7)). */
 export interface TcpBuffers {
   readonly receive: number;

@@ -18,7 +18,7 @@ import { createGuard, guardedConnector } from '../connect/guarded.ts';
 import { samplesOf, tryForwarding } from '../doctor/forwarding.ts';
 import { describeLogin, loginFailure } from '../doctor/login.ts';
 import { lookAtNetwork } from '../doctor/network.ts';
-import { describePath, measureRoundTrip, tcpBuffers } from '../doctor/path.ts';
+import { describePath, measureRoundTrip, tcpBuffers, tryFullPackets } from '../doctor/path.ts';
 import { tryResolvers } from '../doctor/resolvers.ts';
 import { streamOf } from '../flow/conduitstream.ts';
 import type { Connector } from '../flow/connector.ts';
@@ -208,6 +208,7 @@ class ConnectedDoctor {
       }),
       this.#resolvers(),
     ]);
+    const mtu = await tryFullPackets(transport, roundTrip);
     // The server's window is known once it has opened a channel.
     const established = describe();
     return {
@@ -218,6 +219,7 @@ class ConnectedDoctor {
         ...forwarding,
         ...(established === undefined ? [] : describePath(established, roundTrip, tcpBuffers())),
         ...dns,
+        ...(mtu === undefined ? [] : [mtu]),
       ],
     };
   }

@@ -38,7 +38,7 @@ export interface TunnelOptions extends RunOptions {
   readonly captured?: CapturedPrefixes;
 }
 
-const NO_ROUTES = { targets: [] };
+const NO_ROUTES = { targets: [], exclusions: [] };
 
 export interface Tunnel {
   /** Complete: with the targets of a cloud. The same object as was given where there is none. */

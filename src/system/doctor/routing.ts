@@ -20,15 +20,23 @@ const MAIN_RULE = 32_766;
 const MAX_NAMED = 5;
 /** Targets for which the kernel is asked. */
 const MAX_ASKED = 16;
+/** A target of 0/0 may be written as two halves. */
+const HALF = 1;
 const USUAL_TABLES = ['main', 'local', 'default'];
 /** rtm_protocol of a tunnel's routes (native/netlink.h). */
 const TUNNEL_PROTOCOL = '116';
 const DEFAULT_ROUTE: Readonly<Record<4 | 6, string>> = { 4: '0.0.0.0/0', 6: '::/0' };
 
-/** `own`: the device of this tunnel, whose routes are none in the way. */
+export interface RoutesContext {
+  /** The device of this tunnel, whose routes are none in the way. */
+  readonly own?: string | undefined;
+  /** Prefixes that the user has left out: what their routes cover is none of the tunnel's. */
+  readonly exclusions?: readonly Prefix[];
+}
+
 export async function lookAtRoutes(
   targets: readonly Prefix[],
-  own?: string,
+  { own, exclusions = [] }: RoutesContext = {},
   routesOf: (family: 4 | 6) => Promise<RouteEntry[] | undefined> = (family) =>
     askIp<RouteEntry>(`-${family}`, 'route', 'show', 'table', 'main'),
 ): Promise<Finding> {
@@ -42,8 +50,9 @@ export async function lookAtRoutes(
     const routes = await routesOf(family);
     if (routes === undefined)
       return { name, state: 'note', detail: 'not known: ip (iproute2) is not installed' };
-    const others = routes.filter(({ dev }) => own === undefined || dev !== own);
-    for (const route of others) found.push(...conflicts(route, family, wanted));
+    const left = (prefix: Prefix) => exclusions.some((outer) => prefixContains(outer, prefix));
+    for (const route of routes)
+      if (own === undefined || route.dev !== own) found.push(...conflicts(route, wanted, left));
   }
   if (found.length === 0) return { name, state: 'ok', detail: 'none is in the way of the targets' };
   return {
@@ -54,12 +63,19 @@ export async function lookAtRoutes(
   };
 }
 
-function conflicts(route: RouteEntry, family: 4 | 6, targets: readonly Prefix[]): string[] {
+function conflicts(
+  route: RouteEntry,
+  targets: readonly Prefix[],
+  isLeftOut: (prefix: Prefix) => boolean,
+): string[] {
+  const [{ family }] = targets as [Prefix, ...Prefix[]];
   const prefix = routePrefix(route, family);
   // A target of everything doesn't conflict with the default route: it is captured as two halves.
-  if (prefix === undefined || prefix.length === 0) return [];
+  if (prefix === undefined || prefix.length === 0 || isLeftOut(prefix)) return [];
   const target = targets.find((wanted) => prefixContains(wanted, prefix));
   if (target === undefined) return [];
+  // Who captures everything doesn't expect this machine's own networks to be captured as well.
+  if (target.length <= HALF && route.protocol === 'kernel') return [];
   const text = `${formatPrefix(prefix)} dev ${route.dev ?? '?'}`;
   if (route.protocol === TUNNEL_PROTOCOL) return [`${text} belongs to another tunnel`];
   return [
@@ -187,6 +203,7 @@ function summary(found: readonly string[]): string {
 /** 0/0 without ::/0 on a machine with IPv6: programs prefer the addresses that are left out. */
 export async function lookAtIPv6(
   targets: readonly Prefix[],
+  exclusions: readonly Prefix[] = [],
   hasDefaultRoute: () => Promise<boolean | undefined> = async () => {
     const routes = await askIp<RouteEntry>('-6', 'route', 'show', 'default');
     return routes === undefined ? undefined : routes.length > 0;
@@ -202,7 +219,8 @@ export async function lookAtIPv6(
       ).length === 0
     );
   };
-  if (!covered(4) || covered(6))
+  const onPurpose = exclusions.some((prefix) => prefix.family === 6 && prefix.length === 0);
+  if (!covered(4) || covered(6) || onPurpose)
     return { name, state: 'ok', detail: 'the targets leave no family out by mistake' };
   const route = await hasDefaultRoute();
   if (route === undefined)

@@ -255,7 +255,9 @@ export class Ssh2Link implements Transport, Probing {
    * Asks the server for an answer. Resolves to whether it sends anything within `milliseconds`; for
    * a server that answers nothing, as LivenessProbe.probe does.
    */
-  probe(milliseconds: number): Promise<boolean> {
+  probe(milliseconds: number, load = 0): Promise<boolean> {
+    if (load > 0 && this.#end === undefined && !isExchangingKeys(this.#protocol))
+      sendIgnore(this.#protocol, load);
     return this.#end === undefined ? this.#liveness.probe(milliseconds) : Promise.resolve(false);
   }
 

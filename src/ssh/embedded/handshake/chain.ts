@@ -180,8 +180,12 @@ export class HopChain implements Transport, Probing, Describable {
    * jump host may be one that never answers (livenessprobe.ts): the hops before it then show whether
    * the path is there.
    */
-  async probe(milliseconds: number): Promise<boolean> {
-    const alive = await Promise.all(this.#links.map((link) => link.probe(milliseconds)));
+  async probe(milliseconds: number, load?: number): Promise<boolean> {
+    const alive = await Promise.all(
+      this.#links.map((link) =>
+        link === this.#innermost ? link.probe(milliseconds, load) : link.probe(milliseconds),
+      ),
+    );
     return alive.every(Boolean);
   }
 

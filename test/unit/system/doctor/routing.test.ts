@@ -23,7 +23,7 @@ describe('lookAtRoutes', () => {
     { dst: '192.0.2.0/24', dev: 'eth0', protocol: 'kernel' },
   ];
   const look = (...targets: readonly string[]) =>
-    lookAtRoutes(prefixes(...targets), undefined, async (family) =>
+    lookAtRoutes(prefixes(...targets), {}, async (family) =>
       family === 4 ? [...ROUTES] : [{ dst: '2001:db8::/64', dev: 'eth0' }],
     );
 
@@ -43,13 +43,24 @@ describe('lookAtRoutes', () => {
   });
 
   it('leaves out those of the tunnel that runs', async () => {
-    const own = await lookAtRoutes(prefixes('10.2.0.0/16'), 'tun0', async () => [...ROUTES]);
+    const own = await lookAtRoutes(prefixes('10.2.0.0/16'), { own: 'tun0' }, async () => [
+      ...ROUTES,
+    ]);
     assert.equal(own.state, 'ok');
+  });
+
+  it('leaves out what is excluded, and what everybody expects of 0/0', async () => {
+    const exclusions = prefixes('10.0.0.0/8');
+    const found = await lookAtRoutes(prefixes('0.0.0.0/0'), { exclusions }, async (family) =>
+      family === 4 ? [...ROUTES] : [],
+    );
+    assert.equal(found.state, 'ok');
+    assert.match((await look('192.0.0.0/8')).detail, /192\.0\.2\.0\/24 dev eth0 wins/);
   });
 
   it('says what it can not know', async () => {
     assert.equal((await lookAtRoutes([])).state, 'note');
-    const unknown = await lookAtRoutes(prefixes('10.0.0.0/8'), undefined, async () => undefined);
+    const unknown = await lookAtRoutes(prefixes('10.0.0.0/8'), {}, async () => undefined);
     assert.match(unknown.detail, /not known/);
   });
 });
@@ -103,8 +114,9 @@ describe('lookAtRules', () => {
 });
 
 describe('lookAtIPv6', () => {
+  let exclusions = prefixes();
   const look = (targets: readonly string[], inUse: boolean) =>
-    lookAtIPv6(prefixes(...targets), async () => inUse);
+    lookAtIPv6(prefixes(...targets), exclusions, async () => inUse);
 
   it('warns where all of IPv4 is a target and IPv6 is in use', async () => {
     assert.equal((await look(['0.0.0.0/0'], true)).state, 'warning');
@@ -112,6 +124,8 @@ describe('lookAtIPv6', () => {
     assert.equal((await look(['0.0.0.0/0'], false)).state, 'ok');
     assert.equal((await look(['0.0.0.0/0', '::/0'], true)).state, 'ok');
     assert.equal((await look(['10.0.0.0/8'], true)).state, 'ok');
+    exclusions = prefixes('::/0');
+    assert.equal((await look(['0.0.0.0/0'], true)).state, 'ok');
   });
 });
 
