@@ -39,7 +39,7 @@ import { readLogLevel, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { CONNECTION_OPTIONS, JUMP_HOST_OPTIONS, readSshOptions } from './sshoptions.ts';
 import { readTargetRules, TARGET_OPTIONS } from './targetoptions.ts';
 
-export const JUMP_HOST_FORMATS = ['sshd', 'authorized-key', 'keys-command'] as const;
+export const JUMP_HOST_FORMATS = ['sshd', 'authorized-key', 'keys-command', 'cloud-init'] as const;
 export type JumpHostFormat = (typeof JUMP_HOST_FORMATS)[number];
 
 const LIST_OPTIONS = {
@@ -131,6 +131,7 @@ const USES: Readonly<Record<JumpHostFormat, readonly Option[]>> = {
   sshd: Object.values(HOST_OPTIONS.options).filter((option) => option !== KEY),
   'authorized-key': [USER, KEY, FROM, PORT],
   'keys-command': [KEYS_FROM, FROM],
+  'cloud-init': Object.values(HOST_OPTIONS.options),
 };
 
 export interface JumpHostConfiguration {
@@ -265,6 +266,11 @@ function requireKeys(format: JumpHostFormat, options: GivenOptions): void {
   if (format === 'authorized-key' && key.length === 0) {
     throw new UsageError('no key is given', {
       hint: 'name public keys with --key, as in: --key ~/.ssh/id_ed25519.pub, or --key agent',
+    });
+  }
+  if (format === 'cloud-init' && key.length + keysFrom.length === 0) {
+    throw new UsageError('no key is given, and no source of keys', {
+      hint: 'name public keys with --key, or where they come from with --keys-from',
     });
   }
   if (format === 'keys-command' && keysFrom.length === 0) {
