@@ -19,6 +19,7 @@ FORMAT is:
   authorized-key  lines for authorized_keys: what a key may do, whatever sshd_config says
   keys-command    a script for AuthorizedKeysCommand: keys from behind an API, cached
   cloud-init      user-data that makes a cloud's image such a host at its first boot
+  terraform       HCL for OpenStack: an instance with that user-data, and security groups
 
 The list of what the jump host admits is what TARGETs, -s and --allow name together, and with
 --os-cloud the endpoints of a cloud. sshd compares hosts and ports as text: prefixes and

@@ -38,8 +38,15 @@ import {
 import { readLogLevel, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { CONNECTION_OPTIONS, JUMP_HOST_OPTIONS, readSshOptions } from './sshoptions.ts';
 import { readTargetRules, TARGET_OPTIONS } from './targetoptions.ts';
+import { readTerraformPlan, TERRAFORM_OPTIONS } from './terraformoptions.ts';
 
-export const JUMP_HOST_FORMATS = ['sshd', 'authorized-key', 'keys-command', 'cloud-init'] as const;
+export const JUMP_HOST_FORMATS = [
+  'sshd',
+  'authorized-key',
+  'keys-command',
+  'cloud-init',
+  'terraform',
+] as const;
 export type JumpHostFormat = (typeof JUMP_HOST_FORMATS)[number];
 
 const LIST_OPTIONS = {
@@ -118,6 +125,7 @@ export const JUMPHOST_GROUPS = [
   LIST_OPTIONS,
   CLOUD_OPTIONS,
   HOST_OPTIONS,
+  TERRAFORM_OPTIONS,
   OUTPUT_OPTIONS,
   REMOTE_OPTIONS,
   CONNECTION_OPTIONS,
@@ -126,12 +134,17 @@ export const JUMPHOST_GROUPS = [
 
 const { user: USER, key: KEY, keysFrom: KEYS_FROM, from: FROM, port: PORT } = HOST_OPTIONS.options;
 
-/** Of HOST_OPTIONS, what each format makes something of. */
+/** The groups that a format may have no use for. */
+const FORMAT_GROUPS = [HOST_OPTIONS, TERRAFORM_OPTIONS] as const;
+const FORMAT_OPTIONS = FORMAT_GROUPS.flatMap(({ options }) => Object.values<Option>(options));
+
+/** Of FORMAT_OPTIONS, what each format makes something of. */
 const USES: Readonly<Record<JumpHostFormat, readonly Option[]>> = {
   sshd: Object.values(HOST_OPTIONS.options).filter((option) => option !== KEY),
   'authorized-key': [USER, KEY, FROM, PORT],
   'keys-command': [KEYS_FROM, FROM],
   'cloud-init': Object.values(HOST_OPTIONS.options),
+  terraform: [...Object.values(HOST_OPTIONS.options), ...Object.values(TERRAFORM_OPTIONS.options)],
 };
 
 export interface JumpHostConfiguration {
@@ -211,6 +224,7 @@ function readPlan(options: GivenOptions): JumpHostConfiguration['plan'] {
     from: from.map(({ value }) => value),
     mfa: mfa === undefined ? undefined : (mfaModule?.value ?? MFA_MODULES[0]),
     behindProxy: behindProxy !== undefined,
+    terraform: readTerraformPlan(options),
   };
 }
 
@@ -268,7 +282,7 @@ function requireKeys(format: JumpHostFormat, options: GivenOptions): void {
       hint: 'name public keys with --key, as in: --key ~/.ssh/id_ed25519.pub, or --key agent',
     });
   }
-  if (format === 'cloud-init' && key.length + keysFrom.length === 0) {
+  if ((format === 'cloud-init' || format === 'terraform') && key.length + keysFrom.length === 0) {
     throw new UsageError('no key is given, and no source of keys', {
       hint: 'name public keys with --key, or where they come from with --keys-from',
     });
@@ -288,7 +302,7 @@ function requireKeys(format: JumpHostFormat, options: GivenOptions): void {
 }
 
 function refuseUnused(format: JumpHostFormat, options: GivenOptions): void {
-  for (const option of Object.values<Option>(HOST_OPTIONS.options)) {
+  for (const option of FORMAT_OPTIONS) {
     const [entry] = options.get(option) ?? [];
     if (entry === undefined || USES[format].includes(option)) continue;
     const formats = JUMP_HOST_FORMATS.filter((other) => USES[other].includes(option));

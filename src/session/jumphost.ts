@@ -15,6 +15,7 @@ import { printable, writeFiles } from '../jumphost/output.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
 import type { JumpHostPlan, RenderedFile } from '../jumphost/plan.ts';
 import { renderSshd } from '../jumphost/sshd.ts';
+import { renderTerraform } from '../jumphost/terraform.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CloudRules } from '../openstack/targets/rules.ts';
 import { agentKeys } from './agentkeys.ts';
@@ -27,6 +28,7 @@ const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => Rendere
   'authorized-key': renderAuthorizedKey,
   'keys-command': renderKeysCommand,
   'cloud-init': renderCloudInit,
+  terraform: renderTerraform,
 };
 
 /**

@@ -16,6 +16,7 @@ export function planOf(
     mfa: undefined,
     behindProxy: false,
     keysFrom: [],
+    terraform: { network: undefined, floatingPool: undefined, privateNetwork: undefined },
     ...more,
     permitted: permitted.map((text) => {
       const [, host = '', port = ''] = /^\[?(.*?)\]?:([0-9]+|\*)$/.exec(text) ?? [];

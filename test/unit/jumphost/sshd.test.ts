@@ -27,6 +27,7 @@ const PLAN: JumpHostPlan = {
   from: [],
   behindProxy: false,
   keysFrom: [],
+  terraform: { network: undefined, floatingPool: undefined, privateNetwork: undefined },
 };
 const CASES: Readonly<Record<string, Partial<JumpHostPlan>>> = {
   default: {},
