@@ -7,7 +7,8 @@
  * What PyYAML reads in a block as it stands: printable, and no line break except `\n`. Without
  * surrogates, byte order marks, and the breaks of Unicode (YAML 1.1, chapters 4.1 and 5.4).
  */
-const PLAIN = /^[\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd]*$/;
+const PLAIN =
+  /^[\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\u{10000}-\u{10ffff}]*$/u;
 
 /**
  * Lines of a literal block (`|`), without indentation. undefined for a text that a block can't

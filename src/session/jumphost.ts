@@ -9,7 +9,7 @@
  */
 import type { JumpHostConfiguration, JumpHostFormat } from '../config/jumphostoptions.ts';
 import { renderAuthorizedKey } from '../jumphost/authorizedkey.ts';
-import { renderCloudInit } from '../jumphost/cloudinit.ts';
+import { cloudInitWarnings, renderCloudInit } from '../jumphost/cloudinit.ts';
 import { renderKeysCommand } from '../jumphost/keyscommand.ts';
 import { printable, writeFiles } from '../jumphost/output.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
@@ -52,6 +52,8 @@ export async function renderJumpHost(
     permitted,
     keys: withoutRepetition([...plan.keys, ...agent]),
   });
+  if (format === 'cloud-init')
+    for (const warning of cloudInitWarnings(plan, files)) options.observer.log('warning', warning);
   if (output === undefined) return printable(files);
   writeFiles(output, files);
   return '';
