@@ -40,7 +40,11 @@ import {
 import { readLogLevel, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { CONNECTION_OPTIONS, JUMP_HOST_OPTIONS, readSshOptions } from './sshoptions.ts';
 import { readTargetRules, TARGET_OPTIONS } from './targetoptions.ts';
-import { readTerraformPlan, TERRAFORM_OPTIONS } from './terraformoptions.ts';
+import {
+  readTerraformPlan,
+  requireCertifiedAddress,
+  TERRAFORM_OPTIONS,
+} from './terraformoptions.ts';
 
 export const JUMP_HOST_FORMATS = [
   'sshd',
@@ -200,6 +204,7 @@ export function buildJumpHostConfiguration(given: GivenArguments): JumpHostConfi
     output: readOptions(OUTPUT_OPTIONS, options).output?.value,
     logLevel: readLogLevel(options),
   };
+  if (format === 'terraform') requireCertifiedAddress(configuration.plan.cloudInit);
   // What is wrong with the list is said before anybody is asked for a catalog.
   const { targets, nameTargets } = configuration;
   if (openstack === undefined || targets.length + nameTargets.length > 0)

@@ -1,6 +1,6 @@
 /** Options that only `tunnel jumphost terraform` has: where the instance is in the cloud. */
 import { UsageError } from '../errors/errors.ts';
-import type { TerraformPlan } from '../jumphost/plan.ts';
+import type { CloudInitPlan, TerraformPlan } from '../jumphost/plan.ts';
 import { quoted } from '../net/notation.ts';
 import { filePrefix, formatPlace, type Place } from '../net/place.ts';
 import { type GivenOptions, once, readOptions } from './option.ts';
@@ -53,7 +53,26 @@ export function readTerraformPlan(options: GivenOptions): TerraformPlan {
   };
 }
 
+/**
+ * Throws UsageError for a certificate of some names where the address isn't given: users would write
+ * the one that Terraform learns, and the certificate isn't good for it.
+ */
+export function requireCertifiedAddress({ address, hostKey }: CloudInitPlan): void {
+  const principals = hostKey?.certificate?.principals ?? [];
+  if (address !== undefined || principals.length === 0) return;
+  throw new UsageError(
+    `--host-certificate is for ${principals.map(quoted).join(', ')}, and --address is not given`,
+    { hint: 'give the one that users will write, as in: --address jump.example.com' },
+  );
+}
+
 function readNetworkName(text: string, place: Place): string {
+  if (text.normalize('NFC') !== text) {
+    throw new UsageError(
+      `${formatPlace(place)}: ${quoted(text)} has accents that are characters of their own, and Terraform would look for another name`,
+      { hint: 'rename the network, as in: openstack network set --name NAME ID' },
+    );
+  }
   const characters = Array.from(text).length;
   if (characters > 0 && characters <= MAX_NAME_CHARACTERS && !/\p{C}/u.test(text)) return text;
   throw new UsageError(

@@ -12,14 +12,11 @@
  * no conditions. All of it is one file, and the same whether it is printed or written.
  */
 import { isAddress } from '../net/address.ts';
-import { shellWord } from '../net/notation.ts';
-import { formatPorts } from '../net/ports.ts';
-import { formatPrefix, hostPrefix } from '../net/prefix.ts';
-import { mergePrefixes } from '../net/prefixset.ts';
 import { renderCloudInit } from './cloudinit.ts';
-import { egressRules, permittedHosts } from './egress.ts';
+import { egressRules } from './egress.ts';
 import { hclHeredoc, hclString } from './hcl.ts';
 import { comment, type JumpHostPlan, type KeySource, type RenderedFile } from './plan.ts';
+import { terraformOutputs } from './terraformoutputs.ts';
 import { requiredVariables, terraformVariables } from './terraformvariables.ts';
 import { formatSshdVersion } from './versions.ts';
 
@@ -30,7 +27,7 @@ const METADATA = '169.254.169.254/32';
 
 /** Security groups have a quota of rules; this is Neutron's default for a whole project. */
 const DEFAULT_QUOTA = 100;
-/** Of the variables' defaults: ssh, DNS, updates, time and metadata, over IPv4 and IPv6. */
+/** With open variables: ssh, DNS, updates, time and metadata, over IPv4 and IPv6. */
 const OTHER_RULES = 13;
 
 const STANDARD_PORTS: Readonly<Record<string, number>> = { 'http:': 80, 'https:': 443 };
@@ -46,19 +43,26 @@ export function renderTerraform(plan: JumpHostPlan): RenderedFile[] {
     securityGroups(plan),
     ...ports(plan),
     instance(plan),
-    ...outputs(plan),
+    ...terraformOutputs(plan),
     userData(plan),
   ];
   return [{ path: FILE, mode: 0o600, text: `${sections.join('\n\n')}\n` }];
 }
 
 function head(plan: JumpHostPlan): string[] {
-  const { version, permitted, keysFrom, terraform } = plan;
+  const { version, permitted, keysFrom, terraform, cloudInit } = plan;
   const lines = new Set([...listedRules(permitted), ...sourceRules(keysFrom)]);
   const rules = [...lines].filter((line) => !line.startsWith('#')).length + OTHER_RULES;
-  const floating = terraform.network === undefined;
+  const { hostKey, address } = cloudInit;
   return [
     'A forward-only jump host on OpenStack. For Terraform 1.3 or later, or OpenTofu.',
+    ...(hostKey === undefined
+      ? []
+      : [
+          '',
+          'A PRIVATE KEY IS IN THIS FILE, and will be in the metadata of the machine. Whoever runs a',
+          "program there, or may ask the cloud's API, can read it.",
+        ]),
     '',
     `Apply, with this file as ${FILE} in a directory of its own, and with OS_CLOUD or the OS_*`,
     'variables naming the cloud:',
@@ -67,20 +71,25 @@ function head(plan: JumpHostPlan): string[] {
     '    >terraform.tfvars',
     '  terraform init',
     '  terraform apply',
+    'Besides the list the machine reaches DNS servers, and what two variables say: updates_from for',
+    'package mirrors, time_servers for clocks. As written here these are anywhere; [] is nowhere.',
     `The image needs cloud-init, and OpenSSH ${formatSshdVersion(version)} or later. The variables say what else can be set.`,
-    `With their defaults there are up to ${rules} rules of security groups. A project may have`,
-    `${DEFAULT_QUOTA} unless its quota says otherwise (openstack quota show).`,
-    ...(floating
+    `So there are up to ${rules} rules of security groups. A project may have ${DEFAULT_QUOTA} unless its`,
+    'quota says otherwise (openstack quota show).',
+    ...(terraform.network === undefined
       ? ['The network of the instance needs a router to the floating pool.']
       : ['The network has to be one whose addresses the users reach.']),
+    ...(address === undefined || isAddress(address)
+      ? []
+      : [`${address} has to be a name of the address that is made (the output "address").`]),
     '',
     'Verify:',
     '  terraform plan -detailed-exitcode   # status 0: everything is as described here',
-    '  terraform output -raw host_key      # a command: the host key, from the console',
-    '  terraform output -raw tunnel        # a command for the users',
+    '  terraform output                    # what users run, and how they pin the host key',
     '',
-    'A changed list or option makes a new instance, at the same address but with a new host key. A',
-    'newer image is used only by a new instance:',
+    'A changed list or option makes a new instance, at the same address.',
+    ...(hostKey === undefined ? ['Its host key is a new one.'] : []),
+    'A newer image is used only by a new instance:',
     '  terraform apply -replace=openstack_compute_instance_v2.jumphost',
     '',
     'Undo:',
@@ -293,48 +302,6 @@ ${names
     openstack_networking_secgroup_rule_v2.egress,
   ]
 }`;
-}
-
-/** As a client takes them: addresses with the same ports as prefixes. */
-function targetsOf(permitted: JumpHostPlan['permitted']): string[] {
-  const names: string[] = [];
-  const byPorts = new Map<string, string[]>();
-  for (const { host, ports } of permittedHosts(permitted)) {
-    const suffix = ports.length === 0 ? '' : `:${formatPorts(ports)}`;
-    if (isAddress(host)) byPorts.set(suffix, [...(byPorts.get(suffix) ?? []), host]);
-    else names.push(host + suffix);
-  }
-  const addresses = [...byPorts].flatMap(([suffix, hosts]) =>
-    mergePrefixes(hosts.map(hostPrefix)).map((prefix) => {
-      const text = formatPrefix(prefix);
-      if (suffix === '' || prefix.family === 4) return text + suffix;
-      return `${text.replace(/^[^/]+/, '[$&]')}${suffix}`;
-    }),
-  );
-  return [...names, ...addresses];
-}
-
-function outputs({ user, port, permitted }: JumpHostPlan): string[] {
-  const targets = targetsOf(permitted).map(shellWord).join(' ');
-  const remote = `\${local.host}${port === 22 ? '' : `:${port}`}`;
-  return [
-    `locals {
-  id   = openstack_compute_instance_v2.jumphost.id
-  host = length(regexall(":", local.address)) > 0 ? "[\${local.address}]" : local.address
-}`,
-    `output "address" {
-  description = "Where the jump host is."
-  value       = local.address
-}`,
-    `output "tunnel" {
-  description = "What users run. Give them the host key with it."
-  value       = "tunnel -r ${user}@${remote} ${hclString(targets).slice(1, -1)}"
-}`,
-    `output "host_key" {
-  description = "A command that prints the option to pin the host key, once the jump host is ready."
-  value       = "openstack console log show \${local.id} | grep -o -e '--host-key .*'"
-}`,
-  ];
 }
 
 function userData(plan: JumpHostPlan): string {

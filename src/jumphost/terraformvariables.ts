@@ -11,6 +11,8 @@ interface Variable {
   readonly standard: string | undefined;
   /** Why it is as it is. */
   readonly comment?: readonly string[];
+  /** As HCL, to be written for one without a standard value. */
+  readonly example?: string;
   /** Its prefixes: what follows its name. Neutron would change some that have host bits. */
   readonly prefixes?: string;
 }
@@ -24,7 +26,7 @@ export function terraformVariables(plan: JumpHostPlan): string[] {
 export function requiredVariables(plan: JumpHostPlan): string[] {
   return variables(plan)
     .filter(({ standard }) => standard === undefined)
-    .map(({ name, prefixes }) => `${name} = ${prefixes === undefined ? '"NAME"' : '["PREFIX"]'}`);
+    .map(({ name, example = '"NAME"' }) => `${name} = ${example}`);
 }
 
 function variables(plan: JumpHostPlan): Variable[] {
@@ -62,9 +64,11 @@ function variables(plan: JumpHostPlan): Variable[] {
     {
       name: 'updates_from',
       ...PREFIXES,
+      standard: undefined,
+      example: OPEN,
       description: 'Prefixes of package mirrors, for ports 80 and 443.',
       comment: [
-        'Mirrors have names, and security groups know none. So these ports are open to every address',
+        'Mirrors have names, and security groups know none. So these ports are open to every address,',
         'unless you have a mirror of your own. With [] the machine gets no security updates, and what',
         "the first boot installs must be in the image. sshd's list stays as it is in any case.",
       ],
@@ -72,6 +76,8 @@ function variables(plan: JumpHostPlan): Variable[] {
     {
       name: 'time_servers',
       ...PREFIXES,
+      standard: undefined,
+      example: OPEN,
       description: 'Prefixes of NTP servers.',
       comment: ['Certificates and codes by time need the right time.'],
     },
@@ -79,10 +85,11 @@ function variables(plan: JumpHostPlan): Variable[] {
   ];
 }
 
+const OPEN = `[${EVERYWHERE.map(hclString).join(', ')}]`;
 const PREFIXES = {
   type: 'list(string)',
   prefixes: '',
-  standard: `[${EVERYWHERE.map(hclString).join(', ')}]`,
+  standard: OPEN,
 } as const;
 
 function networks({ terraform }: JumpHostPlan): Variable[] {
@@ -129,6 +136,7 @@ function sshFrom({ behindProxy }: JumpHostPlan): Variable {
       ...common,
       description: 'Prefixes of the proxy that is in front. Nobody else may connect.',
       standard: undefined,
+      example: '["PREFIX"]',
     };
   return {
     ...common,

@@ -52,11 +52,20 @@ export async function renderJumpHost(
     permitted,
     keys: withoutRepetition([...plan.keys, ...agent]),
   });
-  if (format === 'cloud-init')
-    for (const warning of cloudInitWarnings(plan, files)) options.observer.log('warning', warning);
+  for (const warning of warningsOf(format, plan, files)) options.observer.log('warning', warning);
   if (output === undefined) return printable(files);
   writeFiles(output, files);
   return '';
+}
+
+function warningsOf(
+  format: JumpHostFormat,
+  plan: Pick<JumpHostPlan, 'cloudInit'>,
+  files: readonly RenderedFile[],
+): string[] {
+  if (format === 'cloud-init') return cloudInitWarnings(plan, files);
+  // It is for OpenStack alone, so the limits of other clouds are nothing to it.
+  return format === 'terraform' ? cloudInitWarnings(plan, []) : [];
 }
 
 /** What comes without TLS can be changed on its way, and these are keys that open a door. */

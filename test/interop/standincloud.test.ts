@@ -54,6 +54,15 @@ describe('the stand-in of a cloud', () => {
     assert.equal(cloud.neutron.permits(made, { ...ANYWHERE, direction: 'ingress' }), false);
   });
 
+  it('gives a port without groups the one of the project, which lets everything out', async () => {
+    const allowed = async (body: object) => {
+      const made = cloud.neutron.ports.get((await port(body))[1]);
+      return made !== undefined && cloud.neutron.permits(made, ANYWHERE);
+    };
+    assert.equal(await allowed({}), true);
+    assert.equal(await allowed({ security_groups: [] }), false);
+  });
+
   it('refuses rules that Neutron refuses', async () => {
     const id = await group();
     const tcp = { protocol: 'tcp', port_range_min: 22, port_range_max: 22 };
@@ -123,6 +132,24 @@ describe('the stand-in of a cloud', () => {
     assert.equal(await remove(`ports/${portId}`), 409);
     const [server] = cloud.nova.servers.values();
     assert.equal(server?.userData, '#cloud-config\n');
+  });
+
+  it('gives a token for its user and project alone', async () => {
+    const { OS_USERNAME: name, OS_PASSWORD: password, OS_PROJECT_ID: id } = cloud.environment;
+    const good = { name, password, domain: { name: 'Default' } };
+    for (const [status, user, scope] of [
+      [201, good, { project: { id } }],
+      [401, { ...good, password: 'wrong' }, { project: { id } }],
+      [401, { ...good, domain: { name: 'Other' } }, { project: { id } }],
+      [401, good, { project: { id: 'other' } }],
+      [400, good, { project: { name: 'project' } }],
+      [400, { name, password }, { project: { id } }],
+    ] as const) {
+      const identity = { methods: ['password'], password: { user } };
+      const body = { auth: { identity, scope } };
+      const answer = await cloud.request('POST', '/identity/v3/auth/tokens', body);
+      assert.equal(answer.status, status, JSON.stringify(body));
+    }
   });
 
   it('answers nobody without its token, and knows nothing that it does not check', async () => {

@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { renderTerraform } from '../../src/jumphost/terraform.ts';
-import { mustRun } from '../support/process.ts';
+import { mustRun, run, SEARCH_PATH } from '../support/process.ts';
 import { StandInCloud } from '../support/standincloud.ts';
 import type { Attempt, Port } from '../support/standinneutron.ts';
 import type { Server } from '../support/standinnova.ts';
@@ -67,6 +67,39 @@ const CLOSED_EGRESS: readonly Row[] = [
   ['egress', 'tcp', '192.0.2.14', 514, false],
   ['egress', 'icmp', '198.51.100.1', 0, false],
 ];
+
+/** All rules of the same, and no other. */
+const CLOSED_RULES: readonly string[] = [
+  'egress tcp 1-65535 10.0.0.20/32',
+  'egress tcp 443-443 0.0.0.0/0',
+  'egress tcp 443-443 10.0.0.4/30',
+  'egress tcp 443-443 192.0.2.80/32',
+  'egress tcp 443-443 2001:db8::5/128',
+  'egress tcp 443-443 ::/0',
+  'egress tcp 53-53 192.0.2.53/32',
+  'egress tcp 80-80 169.254.169.254/32',
+  'egress tcp 80-80 192.0.2.80/32',
+  'egress tcp 8000-8002 10.0.0.9/32',
+  'egress tcp 8774-8774 10.0.0.4/30',
+  'egress udp 514-514 192.0.2.14/32',
+  'egress udp 53-53 192.0.2.53/32',
+];
+
+function rulesOf({ neutron }: StandInCloud): string[] {
+  return [...neutron.rules.values()]
+    .map(
+      ({ direction, protocol, port_range_min, port_range_max, remote_ip_prefix }) =>
+        `${direction} ${protocol} ${port_range_min}-${port_range_max} ${remote_ip_prefix}`,
+    )
+    .sort();
+}
+
+const NOTHING_ELSE: readonly string[] = ['updates_from = []', 'time_servers = []'];
+
+/** As the comment of the file has it. */
+const OPEN: readonly string[] = ['updates_from', 'time_servers'].map(
+  (name) => `${name} = ["0.0.0.0/0", "::/0"]`,
+);
 
 function assertTable(cloud: StandInCloud, port: Port | undefined, rows: readonly Row[]): void {
   assert.ok(port !== undefined);
@@ -177,6 +210,11 @@ describe('the rendered Terraform configuration', { skip: terraformMissing() }, (
     assert.equal(server.key_name, 'admin');
     assert.equal(server.config_drive, true);
 
+    assert.deepEqual(rulesOf(cloud), [
+      ...CLOSED_RULES,
+      'ingress tcp 2222-2222 192.0.2.0/24',
+      'ingress tcp 2222-2222 2001:db8:5::/48',
+    ]);
     const [first, second, ...others] = server.ports;
     assert.equal(others.length, 0);
     const nameOf = (port: Port | undefined) => neutron.networks.get(port?.network_id ?? '')?.name;
@@ -209,13 +247,15 @@ describe('the rendered Terraform configuration', { skip: terraformMissing() }, (
     await destroy(directory);
   });
 
-  it('puts it on a public network, with the defaults of all variables', async () => {
-    const directory = await configure(['--network', 'public', ...LIST]);
+  it('puts it on a public network, with the variables that its comment has', async () => {
+    const directory = await configure(['--network', 'public', ...LIST], ...OPEN);
+    for (const assignment of OPEN)
+      assert.ok(mainOf(directory).includes(`\n#     '${assignment}' \\\n`));
     const server = await apply(directory);
     assert.equal(server.ports.length, 1);
     assert.equal(server.key_name, null);
     // The rules for updates on port 443 are those for the name.
-    const [, most] = /^# With .* up to ([0-9]+) rules/m.exec(mainOf(directory)) ?? [];
+    const [, most] = /^# So there are up to ([0-9]+) rules/m.exec(mainOf(directory)) ?? [];
     assert.equal(cloud.neutron.rules.size, Number(most) - 2);
     assert.deepEqual([...cloud.neutron.floating.values()], []);
     assertTable(cloud, server.ports[0], [
@@ -240,7 +280,10 @@ describe('the rendered Terraform configuration', { skip: terraformMissing() }, (
   });
 
   it('has a bracketed address in its command where there is only IPv6', async () => {
-    const directory = await configure(['--network', 'public6', '--port', '2222', '10.0.0.5:443']);
+    const directory = await configure(
+      ['--network', 'public6', '--port', '2222', '10.0.0.5:443'],
+      ...NOTHING_ELSE,
+    );
     const server = await apply(directory);
     const outputs = await terraform.outputs(directory);
     const [{ ip_address } = { ip_address: '' }] = server.ports[0]?.fixed_ips ?? [];
@@ -249,7 +292,7 @@ describe('the rendered Terraform configuration', { skip: terraformMissing() }, (
   });
 
   it('replaces the machine, and keeps its address, where the list changes', async () => {
-    const directory = await configure(['--network', 'public', '10.0.0.5:443']);
+    const directory = await configure(['--network', 'public', '10.0.0.5:443'], ...NOTHING_ELSE);
     const old = await apply(directory);
     const before = await terraform.outputs(directory);
     const other = await renderFormat('terraform', ['--network', 'public', '10.0.0.6:8443']);
@@ -264,7 +307,7 @@ describe('the rendered Terraform configuration', { skip: terraformMissing() }, (
       ['egress', 'tcp', '10.0.0.5', 8443, false],
     ]);
     // A newer image, or an old one under another name, is no reason.
-    setVariables(directory, 'debian-13');
+    setVariables(directory, 'debian-13', ...NOTHING_ELSE);
     await assertUnchanged(directory);
     await destroy(directory);
   });
@@ -281,7 +324,7 @@ describe('the rendered Terraform configuration', { skip: terraformMissing() }, (
     const directory = await configure(
       ['--network', 'public', ...from, ...args],
       'ssh_from = ["0.0.0.0/0", "0.0.0.0/0"]',
-      'updates_from = []',
+      ...NOTHING_ELSE,
     );
     const server = await apply(directory);
     assertTable(cloud, server.ports[0], [
@@ -302,7 +345,11 @@ describe('the rendered Terraform configuration', { skip: terraformMissing() }, (
     ],
   ] as const) {
     it(`refuses ${what} before anything is made`, async () => {
-      const directory = await configure(['--network', 'public', '10.0.0.5:443'], ...variables);
+      const directory = await configure(
+        ['--network', 'public', '10.0.0.5:443'],
+        ...NOTHING_ELSE,
+        ...variables,
+      );
       const { status, stderr } = await terraform.run(directory, 'apply', '-auto-approve');
       assert.equal(status, 1);
       assert.match(stderr, message);
@@ -311,10 +358,97 @@ describe('the rendered Terraform configuration', { skip: terraformMissing() }, (
   }
 
   it('wants to know the proxy that is in front', async () => {
-    const directory = await configure(['--network', 'public', '--behind-proxy', '10.0.0.5:443']);
+    const args = ['--network', 'public', '--behind-proxy', '10.0.0.5:443'];
+    const directory = await configure(args, ...NOTHING_ELSE);
     const { status, stderr } = await terraform.run(directory, 'plan', '-input=false');
     assert.equal(status, 1);
     assert.match(stderr, /input variable "ssh_from" is not set/);
+  });
+
+  it('opens nothing for updates and clocks that nobody has asked for', async () => {
+    const directory = await configure(['--network', 'public', '10.0.0.5:443']);
+    const { status, stderr } = await terraform.run(directory, 'plan', '-input=false');
+    assert.equal(status, 1);
+    for (const name of ['updates_from', 'time_servers'])
+      assert.match(stderr, new RegExp(`input variable "${name}" is not set`));
+  });
+
+  it('gives no address where no router leads to the pool', async () => {
+    const args = ['--floating-pool', 'ext', '10.0.0.5:443'];
+    const directory = await configure(args, 'network = "island"', ...NOTHING_ELSE);
+    const { status, stderr } = await terraform.run(directory, 'apply', '-auto-approve');
+    assert.equal(status, 1);
+    assert.match(stderr, /External network \S+ is not reachable from subnet/);
+  });
+
+  it('passes the user-data on byte by byte', async () => {
+    // Terraform composes accents in all its texts.
+    writeFileSync(join(terraform.directory, 'key.pub'), `${KEY} e\u0301 \u212b\n`);
+    const list = ['10.0.0.5:443', '--keys-from', "/bin/echo 'e\u0301'"];
+    const directory = await configure(['--network', 'public', ...list], ...NOTHING_ELSE);
+    const { userData } = await apply(directory);
+    const rendered = join(await renderFormat('cloud-init', list), 'user-data');
+    assert.equal(userData, readFileSync(rendered, 'utf8'));
+    await destroy(directory);
+  });
+
+  it('says how the key is pinned that the machine makes', async () => {
+    const directory = await configure(['--network', 'public', '10.0.0.5:443'], ...NOTHING_ELSE);
+    const { id } = await apply(directory);
+    const { host_key = '', known_hosts } = await terraform.outputs(directory);
+    assert.equal(known_hosts, undefined);
+    const programs = join(terraform.directory, 'programs');
+    mkdirSync(programs);
+    writeFileSync(
+      join(programs, 'openstack'),
+      [
+        '#!/bin/sh',
+        `[ "$*" = "console log show ${id}" ] || exit 1`,
+        "printf '\\000 tunnel-jumphost login: \\r\\n'",
+        "printf '[ 9.1] cloud-init[7]: tunnel-jumphost: --host-key SHA256:a+/b \\r\\n'",
+        "printf 'Invalid user tunnel-jumphost: --host-key SHA256:c\\r\\n'",
+      ].join('\n'),
+      { mode: 0o755 },
+    );
+    const env = { PATH: `${programs}:${SEARCH_PATH}` };
+    const { stdout } = await run(['sh', '-c', host_key], { env });
+    assert.equal(stdout, '--host-key SHA256:a+/b\n');
+    await destroy(directory);
+  });
+
+  it('says how a given key, and a given certificate, are believed', async () => {
+    const file = (name: string) => join(terraform.directory, name);
+    const keygen = (...args: readonly string[]) => mustRun(['ssh-keygen', '-q', ...args]);
+    for (const name of ['host', 'ca']) await keygen('-t', 'ed25519', '-N', '', '-f', file(name));
+    await keygen('-s', file('ca'), '-h', '-I', 'a', '-n', 'jump.example.com', file('host.pub'));
+    const found = async (line: string, host: string) => {
+      writeFileSync(file('known_hosts'), `${line}\n`);
+      return mustRun(['ssh-keygen', '-F', host, '-f', file('known_hosts')]);
+    };
+    const blobOf = (name: string) => readFileSync(file(`${name}.pub`), 'utf8').split(' ')[1] ?? '';
+
+    const args = ['--network', 'public', '--port', '2222', '10.0.0.5:443'];
+    const key = ['--host-private-key', file('host')];
+    const pinned = await configure([...args, ...key], ...NOTHING_ELSE);
+    const { userData } = await apply(pinned);
+    assert.ok(userData.includes('-----BEGIN OPENSSH PRIVATE KEY-----'));
+    const { tunnel = '', address, known_hosts = '', host_key } = await terraform.outputs(pinned);
+    assert.equal(host_key, undefined);
+    const [, fingerprint = ''] = (await keygen('-l', '-f', file('host'))).split(' ');
+    assert.equal(tunnel, `tunnel -r tunnel@${address}:2222 --host-key ${fingerprint} 10.0.0.5:443`);
+    assert.ok((await found(known_hosts, `[${address}]:2222`)).includes(blobOf('host')));
+    await destroy(pinned);
+
+    const certificate = ['--host-certificate', file('host-cert.pub')];
+    const named = ['--address', 'jump.example.com'];
+    const signed = await configure([...args, ...key, ...certificate, ...named], ...NOTHING_ELSE);
+    await apply(signed);
+    const outputs = await terraform.outputs(signed);
+    assert.equal(outputs['tunnel'], 'tunnel -r tunnel@jump.example.com:2222 10.0.0.5:443');
+    const line = await found(outputs['known_hosts'] ?? '', '[jump.example.com]:2222');
+    assert.match(line, /^@cert-authority /m);
+    assert.ok(line.includes(blobOf('ca')));
+    await destroy(signed);
   });
 
   for (const name of Object.keys(TERRAFORM_CASES)) {

@@ -12,10 +12,18 @@ import { createServer, type Server as HttpServer, type IncomingMessage } from 'n
 import type { AddressInfo } from 'node:net';
 import { PROJECT, StandInNeutron } from './standinneutron.ts';
 import { handleImages, named, StandInNova } from './standinnova.ts';
-import { type ApiAnswer, type ApiRequest, Refusal } from './standinrequest.ts';
+import {
+  type ApiAnswer,
+  type ApiRequest,
+  bodyOf,
+  type Check,
+  checkFields,
+  Refusal,
+} from './standinrequest.ts';
 
 const USER = 'terraform';
 const PASSWORD = 'of-the-stand-in';
+const DOMAIN = 'Default';
 const REGION = 'RegionOne';
 
 export class StandInCloud {
@@ -57,7 +65,7 @@ export class StandInCloud {
       OS_USERNAME: USER,
       OS_PASSWORD: PASSWORD,
       OS_PROJECT_ID: PROJECT,
-      OS_USER_DOMAIN_NAME: 'Default',
+      OS_USER_DOMAIN_NAME: DOMAIN,
       OS_REGION_NAME: REGION,
     };
   }
@@ -128,8 +136,7 @@ export class StandInCloud {
       };
     if (`${method} ${path.join('/')}` !== 'POST auth/tokens')
       throw new Refusal(501, 'not in this stand-in');
-    const { user } = (body as Login).auth.identity.password;
-    if (user.name !== USER || user.password !== PASSWORD) throw new Refusal(401, 'wrong password');
+    checkFields(bodyOf(body, 'auth'), 'auth', { identity: passwordOfUser, scope: scopeOfProject });
     return { status: 201, body: { token: this.#tokenBody() } };
   }
 
@@ -164,13 +171,33 @@ export class StandInCloud {
   }
 }
 
-interface Login {
-  readonly auth: {
-    readonly identity: {
-      readonly password: { readonly user: { readonly name?: string; readonly password?: string } };
-    };
+/** Keystone tells nobody what was wrong. */
+const known =
+  (...values: readonly unknown[]): Check =>
+  (value) => {
+    if (!values.includes(value)) throw new Refusal(401, 'the request needs authentication');
   };
-}
+
+const passwordOfUser: Check = (identity, at) =>
+  checkFields(identity, at, {
+    methods: (methods, place) => {
+      if (JSON.stringify(methods) !== '["password"]') throw new Refusal(400, `${place}: unknown`);
+    },
+    password: (password, place) =>
+      checkFields(password, place, {
+        user: (user, of) =>
+          checkFields(user, of, {
+            name: known(USER),
+            password: known(PASSWORD),
+            domain: (domain, its) => checkFields(domain, its, { name: known(DOMAIN) }),
+          }),
+      }),
+  });
+
+const scopeOfProject: Check = (scope, at) =>
+  checkFields(scope, at, {
+    project: (project, place) => checkFields(project, place, { id: known(PROJECT) }),
+  });
 
 async function bodyOfMessage(message: IncomingMessage): Promise<unknown> {
   const chunks: Buffer[] = [];

@@ -5,7 +5,7 @@
  *
  *   new group      has Neutron's own rules, which let everything out
  *   rule           of one family, with canonical prefixes; the same one twice is a conflict
- *   port           an address of each subnet of its network
+ *   port           an address of each subnet of its network; without groups the project's own one
  *   floating       only from an external network to which the port's subnet is routed
  */
 import { randomUUID } from 'node:crypto';
@@ -36,6 +36,9 @@ import {
 } from './standinrequest.ts';
 
 export const PROJECT = '5f2f9c5d0f6b4f0e9d0a7c1b2e3d4f50';
+
+/** The project's own group, which lets everything out. A port without groups has it. */
+const DEFAULT_GROUP = randomUUID();
 
 export interface Network {
   readonly id: string;
@@ -130,6 +133,7 @@ export class StandInNeutron {
 
   /** Whether a rule of any group of the port lets it. Answers are always let through. */
   permits(port: Port, { direction, protocol, address, port: number }: Attempt): boolean {
+    if (port.security_groups.includes(DEFAULT_GROUP) && direction === 'egress') return true;
     return [...this.rules.values()].some(
       (rule) =>
         port.security_groups.includes(rule.security_group_id) &&
@@ -332,7 +336,7 @@ export class StandInNeutron {
       network_id: network.id,
       admin_state_up: admin_state_up ?? true,
       mac_address: `fa:16:3e:${id.slice(0, 2)}:${id.slice(2, 4)}:${id.slice(4, 6)}`,
-      security_groups: security_groups ?? [],
+      security_groups: security_groups ?? [DEFAULT_GROUP],
       fixed_ips: this.#lease(network),
       device_id: '',
     };
@@ -375,7 +379,10 @@ export class StandInNeutron {
     if (port_id !== null) {
       const { network_id } = found(this.ports, port_id, 'port');
       if (found(this.networks, network_id, 'network').routedTo !== external.id)
-        throw new Refusal(404, `${external.name} is not reachable from the port's subnet`);
+        throw new Refusal(
+          404,
+          `External network ${external.id} is not reachable from subnet of port ${port_id}`,
+        );
     }
     const [{ ip_address } = { ip_address: '' }] = this.#lease(external);
     const floating: FloatingAddress = {

@@ -15,6 +15,20 @@ const DIRECT: TerraformPlan = {
 };
 const FLOATING: TerraformPlan = { ...DIRECT, network: undefined };
 
+const HOST_KEY = {
+  kind: 'ed25519',
+  privateKey:
+    '-----BEGIN OPENSSH PRIVATE KEY-----\nnone: of a test\n-----END OPENSSH PRIVATE KEY-----\n',
+  publicKey: KEY,
+  fingerprint: 'SHA256:of-a-test',
+  certificate: undefined,
+} as const;
+const CERTIFICATE = {
+  line: 'ssh-ed25519-cert-v01@openssh.com AAAAofatest',
+  principals: ['jump.example.com'],
+  until: new Date('2030-01-01T00:00:00Z'),
+} as const;
+
 interface Case extends Partial<Omit<JumpHostPlan, 'permitted'>> {
   readonly list?: readonly string[];
 }
@@ -36,6 +50,24 @@ export const TERRAFORM_CASES: Readonly<Record<string, Case>> = {
       '10.0.1.16:443',
       '10.0.1.16:444',
     ],
+  },
+  'host-key': {
+    terraform: DIRECT,
+    port: 2222,
+    cloudInit: { address: undefined, hostKey: HOST_KEY, hostCa: undefined },
+  },
+  'host-certificate': {
+    terraform: DIRECT,
+    cloudInit: {
+      address: 'jump.example.com',
+      hostKey: { ...HOST_KEY, certificate: CERTIFICATE },
+      hostCa: KEY,
+    },
+  },
+  'host-ca': {
+    terraform: DIRECT,
+    port: 2222,
+    cloudInit: { address: '2001:db8::22', hostKey: undefined, hostCa: KEY },
   },
   'keys-from': {
     terraform: DIRECT,

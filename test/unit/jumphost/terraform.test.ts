@@ -50,10 +50,27 @@ describe('the Terraform configuration', () => {
     assert.match(text, /default {5}= \["0\.0\.0\.0\/0", "::\/0"\]/);
   });
 
+  it('says so where a private key is in it', () => {
+    const warning = /^# A PRIVATE KEY IS IN THIS FILE/m;
+    const head = (name: string) => render(terraformPlan(name)).split('\n\n')[0] ?? '';
+    assert.match(head('host-key'), warning);
+    assert.doesNotMatch(head('direct'), warning);
+  });
+
+  it('has a comment as wide as others', () => {
+    for (const name of Object.keys(TERRAFORM_CASES)) {
+      const [head = ''] = render(terraformPlan(name)).split('\n\n');
+      assert.deepEqual(
+        head.split('\n').filter((line) => line.length > 100),
+        [],
+      );
+    }
+  });
+
   it('says how many rules there are, for the quota of the project', () => {
     assert.match(
       render(terraformPlan('many-ports')),
-      /^# With .* up to 16 rules of security groups/m,
+      /^# So there are up to 16 rules of security groups/m,
     );
   });
 });

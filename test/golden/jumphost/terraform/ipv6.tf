@@ -5,21 +5,25 @@
 #   printf '%s\n' \
 #     'image = "NAME"' \
 #     'flavor = "NAME"' \
+#     'updates_from = ["0.0.0.0/0", "::/0"]' \
+#     'time_servers = ["0.0.0.0/0", "::/0"]' \
 #     >terraform.tfvars
 #   terraform init
 #   terraform apply
+# Besides the list the machine reaches DNS servers, and what two variables say: updates_from for
+# package mirrors, time_servers for clocks. As written here these are anywhere; [] is nowhere.
 # The image needs cloud-init, and OpenSSH 9.2 or later. The variables say what else can be set.
-# With their defaults there are up to 15 rules of security groups. A project may have
-# 100 unless its quota says otherwise (openstack quota show).
+# So there are up to 15 rules of security groups. A project may have 100 unless its
+# quota says otherwise (openstack quota show).
 # The network has to be one whose addresses the users reach.
 #
 # Verify:
 #   terraform plan -detailed-exitcode   # status 0: everything is as described here
-#   terraform output -raw host_key      # a command: the host key, from the console
-#   terraform output -raw tunnel        # a command for the users
+#   terraform output                    # what users run, and how they pin the host key
 #
-# A changed list or option makes a new instance, at the same address but with a new host key. A
-# newer image is used only by a new instance:
+# A changed list or option makes a new instance, at the same address.
+# Its host key is a new one.
+# A newer image is used only by a new instance:
 #   terraform apply -replace=openstack_compute_instance_v2.jumphost
 #
 # Undo:
@@ -94,13 +98,12 @@ variable "dns_servers" {
   }
 }
 
-# Mirrors have names, and security groups know none. So these ports are open to every address
+# Mirrors have names, and security groups know none. So these ports are open to every address,
 # unless you have a mirror of your own. With [] the machine gets no security updates, and what
 # the first boot installs must be in the image. sshd's list stays as it is in any case.
 variable "updates_from" {
   type        = list(string)
   description = "Prefixes of package mirrors, for ports 80 and 443."
-  default     = ["0.0.0.0/0", "::/0"]
 
   validation {
     condition = alltrue([
@@ -114,7 +117,6 @@ variable "updates_from" {
 variable "time_servers" {
   type        = list(string)
   description = "Prefixes of NTP servers."
-  default     = ["0.0.0.0/0", "::/0"]
 
   validation {
     condition = alltrue([
@@ -254,8 +256,9 @@ resource "openstack_compute_instance_v2" "jumphost" {
 }
 
 locals {
-  id   = openstack_compute_instance_v2.jumphost.id
-  host = length(regexall(":", local.address)) > 0 ? "[${local.address}]" : local.address
+  reached    = local.address
+  host       = length(regexall(":", local.reached)) > 0 ? "[${local.reached}]" : local.reached
+  known_host = local.reached
 }
 
 output "address" {
@@ -264,13 +267,13 @@ output "address" {
 }
 
 output "tunnel" {
-  description = "What users run. Give them the host key with it."
+  description = "What users run. Tell them how to believe the host key, too."
   value       = "tunnel -r tunnel@${local.host} '[2001:db8::4]:443' '[2001:db8::5]:22,443'"
 }
 
 output "host_key" {
   description = "A command that prints the option to pin the host key, once the jump host is ready."
-  value       = "openstack console log show ${local.id} | grep -o -e '--host-key .*'"
+  value       = "openstack console log show ${openstack_compute_instance_v2.jumphost.id} | grep -a -m 1 -e 'tunnel-jumphost: --host-key SHA256:' | grep -a -o -e '--host-key SHA256:[A-Za-z0-9+/]*'"
 }
 
 # As "tunnel jumphost cloud-init" renders it, with the same options.
