@@ -92,6 +92,12 @@ install_quietly() (
       say "unbound was installed for the lab; its service is neither started nor enabled"
       ;;
   esac
+  case " $* " in
+    *" haproxy "*)
+      if [ -d /run/systemd/system ]; then systemctl -q disable haproxy.service 2>/dev/null || true; fi
+      say "haproxy was installed for the lab; its service is neither started nor enabled"
+      ;;
+  esac
 )
 
 # The tests run their own systemd-resolved. If installed, the package would take over this machine's
@@ -126,6 +132,23 @@ unpack_newer_sshd() {
     as_owner mkdir -p "$into"
     dpkg-deb -x "$work"/openssh-server_*.deb "$into"
     chown -R --reference="$ROOT" "$into"
+  fi
+  rm -rf "$work"
+}
+
+# The tests read user-data with cloud-init, and boot machines with it. If installed, the package
+# would run at each boot of this machine, so it is only unpacked; its libraries are installed.
+unpack_cloud_init() {
+  local into=$ROOT/dist/cloud-init work package
+  [ ! -d "$into" ] && command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 0
+  work=$(mktemp -d)
+  if (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download cloud-init) >/dev/null 2>&1; then
+    package=$(echo "$work"/cloud-init_*.deb)
+    as_owner mkdir -p "$into"
+    dpkg-deb -x "$package" "$into"
+    chown -R --reference="$ROOT" "$into"
+    # shellcheck disable=SC2046
+    want $(dpkg-deb -f "$package" Depends | grep -o 'python3-[a-z0-9-]*')
   fi
   rm -rf "$work"
 }

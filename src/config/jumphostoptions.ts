@@ -26,7 +26,12 @@ import { CLOUD_INIT_OPTIONS, readCloudInitPlan } from './cloudinitoptions.ts';
 import type { NameTarget, Target } from './configuration.ts';
 import { AGENT, readKeys } from './keyfile.ts';
 import { readFromPattern, readKeySource } from './keysource.ts';
-import { CLOUD_OPTIONS, type OpenStackOptions, readOpenStackOptions } from './openstackoptions.ts';
+import {
+  CLOUD_OPTIONS,
+  isAsked,
+  type OpenStackOptions,
+  readOpenStackOptions,
+} from './openstackoptions.ts';
 import {
   type GivenArguments,
   type GivenOptions,
@@ -244,17 +249,17 @@ function readRemote(
   const { remote } = readOptions(REMOTE_OPTIONS, options);
   const [first] = remote;
   if (first !== undefined) {
-    if (openstack !== undefined && openstack.catalog !== 'off') return readSshOptions(options);
+    if (openstack !== undefined && isAsked(openstack.catalog)) return readSshOptions(options);
     throw new UsageError(
       `${filePrefix(first.place)}-r is for the catalog of --os-cloud, and none is fetched`,
       { hint: 'leave -r out: a jump host is rendered without asking anybody' },
     );
   }
-  if (openstack === undefined || openstack.catalog === 'off') return undefined;
+  if (openstack === undefined || !isAsked(openstack.catalog)) return undefined;
   throw new UsageError(
     '--os-cloud has its catalog fetched through a jump host, and none is given',
     {
-      hint: 'name one with -r; without any yet, --os-catalog off takes the auth_url alone',
+      hint: 'name one with -r; without any yet, give the catalog with --os-catalog-file, or --os-catalog off takes the auth_url alone',
     },
   );
 }

@@ -160,7 +160,7 @@ take_back() {
 sshd -t || take_back "sshd refuses its files: render for its version, $(ssh -V 2>&1 | cut -d, -f1)"
 ${asked(user)} | grep -qx 'maxsessions 0' ||
   take_back 'another file of sshd_config.d overrules the drop-in for ${user}'
-! ${asked('root')} | grep -qxE '[a-z]+(password|interactive|response)authentication yes' ||
+! ${asked('root')} | grep -qxE '(password|kbdinteractive|challengeresponse)authentication yes' ||
   take_back 'another file of sshd_config.d lets passwords in'`;
 }
 

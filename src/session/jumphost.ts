@@ -102,8 +102,8 @@ async function cloudRulesOf(
   return inSession(options, async (session) => {
     const { signal } = session;
     if (ssh === undefined) {
-      const connect = () => Promise.reject(new TypeError('--os-catalog off asks nobody'));
-      return cloudRules(cloud, openstack, { connect, observer, signal });
+      const connect = () => Promise.reject(new TypeError('this catalog asks nobody'));
+      return cloudRules(cloud, { connect, observer, signal });
     }
     const dialler = machine.dialler({ ssh, prompter, observer });
     const transport = session.own(
@@ -113,6 +113,6 @@ async function cloudRulesOf(
     );
     session.endsWith(transport.ended);
     const connect = transport.connect.bind(transport);
-    return session.within(cloudRules(cloud, openstack, { connect, observer, signal }));
+    return session.within(cloudRules(cloud, { connect, observer, signal }));
   });
 }

@@ -11,7 +11,8 @@ import { run } from './process.ts';
 
 export const UNPACKED = fileURLToPath(new URL('../../cloud-init', import.meta.url));
 const PACKAGES = 'usr/lib/python3/dist-packages';
-const LIBRARIES = 'yaml, jsonschema, configobj, jinja2, oauthlib, requests';
+/** What cloudinit.cmd.main loads besides. */
+const LIBRARIES = 'yaml, jsonschema, jsonpatch, configobj, jinja2, oauthlib, requests';
 
 /** Of a cloud-config, what the renderer writes. */
 export interface UserData {
