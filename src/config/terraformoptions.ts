@@ -6,7 +6,7 @@ import { filePrefix, formatPlace, type Place } from '../net/place.ts';
 import { type GivenOptions, once, readOptions } from './option.ts';
 
 /** Neutron's own limit for a name. */
-const MAX_NAME_CHARACTERS = 255;
+const MAX_NETWORK_NAME_CHARACTERS = 255;
 
 export const TERRAFORM_OPTIONS = {
   heading: 'OpenStack, for terraform:',
@@ -74,9 +74,10 @@ function readNetworkName(text: string, place: Place): string {
     );
   }
   const characters = Array.from(text).length;
-  if (characters > 0 && characters <= MAX_NAME_CHARACTERS && !/\p{C}/u.test(text)) return text;
+  if (characters > 0 && characters <= MAX_NETWORK_NAME_CHARACTERS && !/\p{C}/u.test(text))
+    return text;
   throw new UsageError(
-    `${formatPlace(place)}: ${quoted(text)} is not the name of a network: 1 to ${MAX_NAME_CHARACTERS} characters that can be seen`,
+    `${formatPlace(place)}: ${quoted(text)} is not the name of a network: 1 to ${MAX_NETWORK_NAME_CHARACTERS} characters that can be seen`,
     { hint: 'write it as "openstack network list" shows it' },
   );
 }
