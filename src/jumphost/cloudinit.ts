@@ -128,9 +128,9 @@ function files(plan: JumpHostPlan): RenderedFile[] {
 }
 
 /**
- * A file of `sshd`, without what its comments say about installing it. The PAM file keeps them: they
- * tell administrators how users are enrolled. The script has no other comment that is of use on the
- * machine.
+ * A file of `sshd`, without what its comments say about installing it. The PAM file keeps them:
+ * they tell administrators how users are enrolled. The script has no other comment that is of use
+ * on the machine.
  */
 function installed({ path, mode, text }: RenderedFile): RenderedFile {
   if (path === PAM_FILE) return { path: PAM_PATH, mode, text };

@@ -47,7 +47,7 @@ export function cloudInitHead(plan: JumpHostPlan): string[] {
     `  ${command(plan)}   # from a client`,
     ...(mfa === undefined
       ? []
-      : [`Nobody can log in before he is enrolled: ${PAM_PATH} on the machine says how.`]),
+      : [`Users can log in once they are enrolled: ${PAM_PATH} on the machine says how.`]),
     '',
     ...hostKey(plan),
     '',

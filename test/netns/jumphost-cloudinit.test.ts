@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { API1, API1_NAME, JUMPHOST4 } from '../support/addresses.ts';
 import { cloudInitUnavailable } from '../support/cloudinit.ts';
 import { ADMINISTRATOR, type CloudImage, CloudMachine } from '../support/cloudmachine.ts';
@@ -14,6 +15,7 @@ import { Lab, labUnavailable } from '../support/lab.ts';
 import { mustRun } from '../support/process.ts';
 import { MAIN } from '../support/tunnel.ts';
 
+const GUIDE = fileURLToPath(new URL('../../../docs/provision.md', import.meta.url));
 const USER = 'tunnel';
 const skip = labUnavailable('curl', 'nsenter', 'unshare', 'ssh-keygen') || cloudInitUnavailable();
 
@@ -181,6 +183,22 @@ describe('a machine that boots with user-data of cloud-init', { skip, timeout: 3
     });
   });
 
+  it('is changed by another rendering as docs/provision.md says', async () => {
+    const machine = await boot(own());
+    assert.ok(await reaches(`${API1}:80`));
+    const output = await files.render('cloud-init', '--key', `${administratorKey()}.pub`);
+    const userData = readFileSync(join(output, 'user-data'), 'utf8');
+    await machine.exec(['tee', '/tmp/user-data'], userData);
+    const guide = readFileSync(GUIDE, 'utf8');
+    const [commands = ''] = /^ {2}'cd \/tmp(?:.|\n)*?'$/m.exec(guide) ?? [];
+    await machine.script(commands.replaceAll("'", '').replaceAll('sudo ', ''));
+    assert.ok(!(await reaches(`${API1}:80`)));
+    const { stdout } = await ssh(USER, administratorKey(), ['-W', `${API1}:80`, JUMPHOST4], {
+      input: GET,
+    });
+    assert.match(stdout, /^HTTP\/1/);
+  });
+
   it('takes the drop-in back where sshd is too old for it, and admits no user', async () => {
     const machine = await boot([...own(), '--openssh', '10.2']);
     assert.match(machine.console, /^tunnel-jumphost: sshd refuses its files: .*OpenSSH_/m);
@@ -199,6 +217,17 @@ describe('a machine that boots with user-data of cloud-init', { skip, timeout: 3
     assert.match(machine.console, /lets passwords in$/m);
     assert.doesNotMatch(await machine.script('ls /etc/ssh/sshd_config.d'), /tunnel/);
     assert.ok(await administers());
+  });
+
+  it('and where sshd does not answer in the end, with its files as they were', async () => {
+    const machine = await boot(own(), {
+      files: { 'etc/ssh/sshd_config.d/00-own.conf': `ListenAddress ${JUMPHOST4}\n` },
+    });
+    assert.match(machine.console, /^tunnel-jumphost: sshd does not answer at port 22/m);
+    assert.match(machine.console, /: NOT READY/);
+    assert.doesNotMatch(await machine.script('ls /etc/ssh/sshd_config.d'), /tunnel/);
+    assert.ok(await administers());
+    assert.match((await ssh(USER, key(), ['-N', JUMPHOST4])).stderr, /Permission denied/);
   });
 
   it('leaves an account alone that the image has already', async () => {

@@ -5,7 +5,7 @@
  *   overlay of this machine's /       what is written stays in a tmpfs, and goes with it
  *   own pid, uts, mount namespaces    all its processes end with it
  *   cloud-init's own stages           local, init, config, final, with the modules that matter
- *   systemctl, apt-get, ...           stand-ins: they note how they were called; systemctl runs sshd
+ *   systemctl, apt-get                stand-ins that note how they were called; the first runs sshd
  *
  * What cloud-init and its scripts say on the console is the output of the first process.
  *
@@ -40,6 +40,12 @@ const SSHD_LOG = '/var/log/sshd.log';
 /** How the stand-ins were called, a line each. */
 const CALLS = '/var/log/calls';
 
+const CLOUD_INIT_PATHS = [
+  'usr/bin/cloud-init',
+  'usr/lib/cloud-init',
+  'usr/libexec/cloud-init',
+  'usr/lib/python3',
+];
 const LOGGING = 'etc/cloud/cloud.cfg.d/05_logging.cfg';
 const CLOUD_CONFIG = `datasource_list: [NoCloud]
 network: {config: disabled}
@@ -92,7 +98,7 @@ exec chroot . /bin/sh -c '
   # What logger(1) and sshd say is taken, as by any syslog.
   python3 -c "$1" &
   until [ -S /dev/log ]; do sleep 0.05; done
-  stage() { /usr/bin/python3 -m cloudinit.cmd.main "$@" || echo "stage $* failed"; }
+  stage() { cloud-init "$@" || echo "stage $* failed"; }
   stage init --local
   stage init
   systemctl start ssh
@@ -108,7 +114,7 @@ with open("/var/log/syslog", "ab", 0) as file:
     while True: file.write(log.recv(65536) + b"\\n")
 `;
 
-/** Service managers check sshd's files first (ExecStartPre=sshd -t); a reload goes to the process. */
+/** As ssh.service: sshd's files are checked first (ExecStartPre), a reload goes to the process. */
 const SYSTEMCTL = `#!/bin/sh
 echo "systemctl $*" >>${CALLS}
 running() { [ -f /run/sshd.pid ] && kill -0 "$(cat /run/sshd.pid)" 2>/dev/null; }
@@ -156,7 +162,7 @@ export class CloudMachine {
       writeFileSync(join(files, path), text, { mode });
     }
     if (cloudInitRoot() === UNPACKED) {
-      for (const path of ['usr/lib/python3', 'usr/lib/cloud-init', 'usr/libexec/cloud-init'])
+      for (const path of CLOUD_INIT_PATHS)
         if (existsSync(join(UNPACKED, path)))
           cpSync(join(UNPACKED, path), join(files, path), { recursive: true });
     }

@@ -75,7 +75,7 @@ export function parseCertificate(line: string): Certificate | undefined {
   };
 }
 
-/** `ssh-ed25519` of `ssh-ed25519-cert-v01@openssh.com`, `sk-ssh-ed25519@openssh.com` of its kind. */
+/** `ssh-ed25519` of `ssh-ed25519-cert-v01@openssh.com`; those of security keys keep their end. */
 function plainKey(
   certified: string,
   fields: readonly (Buffer | undefined)[],

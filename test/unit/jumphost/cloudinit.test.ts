@@ -5,7 +5,9 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { UsageError } from '../../../src/errors/errors.ts';
 import {
   cloudInitWarnings,
@@ -22,6 +24,8 @@ import { cloudInitSchema, readUserData, userDataUnreadable } from '../../support
 import { assertGolden } from '../../support/golden.ts';
 import { planOf } from '../../support/jumphostplan.ts';
 
+const GUIDE = fileURLToPath(new URL('../../../../docs/provision.md', import.meta.url));
+
 /** The same each time, as golden files need it. */
 function publicKeyLine(comment: string): string {
   const blob = [
@@ -33,7 +37,7 @@ function publicKeyLine(comment: string): string {
 
 const LIST = ['api.example.com:443', '10.0.0.5:*', '[2001:db8::5]:8774'];
 const KEYS = [publicKeyLine('alice'), publicKeyLine('bob')];
-const URL = { kind: 'url', url: 'https://keys.example.com/authorized_keys' } as const;
+const KEYS_URL = { kind: 'url', url: 'https://keys.example.com/authorized_keys' } as const;
 const PRIVATE_KEY = {
   kind: 'ed25519',
   privateKey:
@@ -54,7 +58,10 @@ const CASES: Readonly<Record<string, Partial<Omit<JumpHostPlan, 'permitted'>>>> 
   default: {},
   mfa: { mfa: 'google-authenticator' },
   'mfa-oath': { mfa: 'oath' },
-  'keys-from': { keys: [], keysFrom: [URL, { kind: 'command', command: '/usr/bin/list-keys' }] },
+  'keys-from': {
+    keys: [],
+    keysFrom: [KEYS_URL, { kind: 'command', command: '/usr/bin/list-keys' }],
+  },
   'behind-proxy': { behindProxy: true },
   'openssh-8.4': { version: [8, 4] },
   'openssh-10.0': { version: [10, 0] },
@@ -135,6 +142,19 @@ describe('the user-data of cloud-init', () => {
     assert.throws(() => render({ keys }), refused(/--keys-from/));
   });
 
+  it('says what docs/provision.md explains', () => {
+    const [, table = ''] = readFileSync(GUIDE, 'utf8').split('| the console says |');
+    const rows = table.split('\n').filter((line) => line.startsWith('| '));
+    const said = rows.flatMap((row) =>
+      [...(row.split(' | ')[0] ?? '').matchAll(/`(.*?)`/g)].flatMap(([, text = '']) =>
+        text.split(/ ?\.\.\.|OpenSSH_/).filter((part) => part !== ''),
+      ),
+    );
+    assert.ok(said.length > 6, `${said.length}`);
+    const { text } = render({ mfa: 'oath', keysFrom: [KEYS_URL] });
+    for (const part of said) assert.ok(text.includes(part), part);
+  });
+
   it('warns of a private key, and of what EC2 does not take', () => {
     const warnings = (changes: Partial<Omit<JumpHostPlan, 'permitted'>>) => {
       const plan = planOf(LIST, changes);
@@ -162,7 +182,7 @@ describe('the user-data of cloud-init, read by its own reader', {
 
   it('has the files with their modes, and runs one script', () => {
     const { write_files, runcmd, ssh_pwauth, ssh_genkeytypes } = readUserData(
-      render({ mfa: 'oath', keysFrom: [URL] }).text,
+      render({ mfa: 'oath', keysFrom: [KEYS_URL] }).text,
     );
     assert.deepEqual(
       write_files.map(({ path, permissions }) => [path, permissions]),
