@@ -13,6 +13,8 @@ Examples:
       the keys of your agent, each good for this and nothing else
   tunnel jumphost cloud-init -s jump.list --key team.pub >user-data
       a new machine of a cloud that is such a host, for the users in team.pub
+  tunnel jumphost terraform -s jump.list --key team.pub --network public --output jump
+      the same on OpenStack, with security groups that let out what is listed
 `;
 
 const AFTER = `
