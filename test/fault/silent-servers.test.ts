@@ -42,7 +42,7 @@ const WAYS = [
   { name: 'openssh', args: ['--transport', 'openssh'], tcp: true },
   { name: 'ssh2, ProxyCommand', args: ['--transport', 'ssh2', ...PROXY_COMMAND], tcp: false },
   { name: 'openssh, ProxyCommand', args: ['--transport', 'openssh', ...PROXY_COMMAND], tcp: false },
-  { name: 'openssh, -e', args: WRAPPER, tcp: false },
+  { name: 'openssh, -e', args: WRAPPER, tcp: true },
 ] as const;
 const LARGE = 100_000_000;
 /** The path's own time for it, at 50 ms, is some 5 s. */
