@@ -224,6 +224,37 @@ describe('servers that stop answering', { skip: labUnavailable('curl'), concurre
     });
   }
 
+  for (const { name, args } of WAYS.filter((way) => way.name.startsWith('openssh')))
+    it(`uploads alone keep the link, and it is lost in the middle of one (${name})`, async () => {
+      const lab = await Lab.create({ sshd: 'open', rtt: 20 });
+      try {
+        await withTunnel(lab, { remote: `${JUMP_USER}@${JUMPHOST4}`, args }, async (tunnel) => {
+          const upload = (bytes: string, rate: string): string =>
+            `head -c ${bytes} /dev/zero | curl -sS --limit-rate ${rate} -T - -X POST http://${API1}/sha256`;
+          // Slow enough that sshd grants no window for it, and as fast as it goes.
+          for (const [bytes, rate] of [
+            ['8K', '1K'],
+            ['20M', '4M'],
+            ['50M', '1G'],
+          ] as const) {
+            const command = ['sh', '-c', upload(bytes, rate)];
+            const { stdout } = await lab.client.exec(command, { timeout: 60_000 });
+            assert.match(stdout, /sha256/, tunnel.stderr);
+          }
+          assert.doesNotMatch(tunnel.stderr, /link lost/);
+          const uploading = await lab.client.spawn(['sh', '-c', upload('1G', '20M')]);
+          await sleep(1_000);
+          stopSessions(lab);
+          // What ssh has read of the upload until then shows as life.
+          await tunnel.waitForLine(/link lost: .*\n/, SILENT_MS + 2 * SLACK_MS);
+          assert.match(tunnel.stderr, /link lost: .*no longer answers keepalives/);
+          await uploading.stop('SIGKILL');
+        });
+      } finally {
+        await lab.close();
+      }
+    });
+
   it('a download of 100 MB at 50 ms from a silent server is as fast as from another', () =>
     withSilentServer({ rtt: 50 }, ({ lab }) =>
       withTunnel(lab, { remote: REMOTE, args: [] }, async () => {
