@@ -21,6 +21,8 @@ interface Internals {
 
 /** chanSize of golang.org/x/crypto/ssh. */
 const MOST_REQUESTS = 16;
+/** Longer than any test. */
+const NEVER_MS = 24 * 3_600_000;
 
 const [mode = '', port = '', authorizedKeys = '', ...hostKeys] = process.argv.slice(2);
 const authorized = readFileSync(authorizedKeys, 'utf8').trim().split('\n');
@@ -45,7 +47,8 @@ function carry(channel: ServerChannel, target: Socket): void {
 }
 
 const server = new ssh2.Server(
-  { hostKeys: hostKeys.map((path) => readFileSync(path)) },
+  // ssh2 asks its client every 15 s, which would keep the link from being silent.
+  { hostKeys: hostKeys.map((path) => readFileSync(path)), keepaliveInterval: NEVER_MS },
   (connection) => {
     if (mode === 'silent') swallowRequests(connection);
     connection.on('authentication', (context) => {

@@ -20,14 +20,16 @@
  *
  * An answer is what ssh reads soon after it has asked, when no flow has sent or received anything
  * since the last sign of life. A server that is never idle so long can't be seen to answer, so
- * OpenSSH's is taken to do so (`expected`), until it has been given up for that alone.
+ * OpenSSH's is taken to do so (`expected`), until it has been given up for that alone. One that sends
+ * something by itself in every interval may be taken for one that answers: it isn't silent either.
  *
  * After MAX_UNANSWERED_REQUESTS the server must not be asked any more. ssh can't be told that, but
  * it asks only after an interval of silence. So the server is then asked for a channel that can't be
  * opened, a little before that. Its refusal is an answer: from then on its silence counts.
  *
- * What ssh has read may be hidden (its program has capabilities, for example). Then it is asked for
- * such a channel from the beginning, and signs of life are its refusals and what flows receive.
+ * What ssh has read may be hidden (its program has capabilities, for example). Then the
+ * server is asked for such a channel from the beginning, and signs of life are its refusals and what
+ * flows receive.
  */
 import { type Clock, type ClockTimer, systemClock } from '../../base/clock.ts';
 import { MAX_UNANSWERED_REQUESTS, type ServerAnswers } from '../answers.ts';
