@@ -20,8 +20,8 @@
  * SOCKET is where ssh listens for the tunnel's flows. If ssh runs as root, the socket is root's, so
  * its ownership is given to the owner of LOG.
  *
- * Once a second it writes to LOG how many bytes ssh has read (rchar of /proc/PID/io), if that has
- * grown. Only a process with ssh's own rights can see that, and the tunnel judges by it whether the
+ * Once a second it writes to LOG ssh's process id and how many bytes ssh has read (rchar of
+ * /proc/PID/io), if that has grown. Only a process with ssh's own rights can see that, and the tunnel judges by it whether the
  * server still answers.
  *
  * The program reads and writes nothing else. If it can't watch, it sends QUIT to ssh, and exits
@@ -104,9 +104,9 @@ static long long bytes_read(pid_t ssh) {
 }
 
 /* One short line: a FIFO takes it as a whole or, if it is full, not at all. */
-static void report(int log, long long bytes) {
+static void report(int log, pid_t ssh, long long bytes) {
   char line[64];
-  int length = snprintf(line, sizeof line, "tunnel-guard: ssh has read %lld\n", bytes);
+  int length = snprintf(line, sizeof line, "tunnel-guard: ssh %ld has read %lld\n", (long)ssh, bytes);
   if (write(log, line, (size_t)length) < 0) return; /* the next one says more */
 }
 
@@ -126,7 +126,7 @@ static void watch(int log, int ssh, pid_t pid) {
       return;
     }
     long long bytes = bytes_read(pid);
-    if (bytes > reported) report(log, reported = bytes);
+    if (bytes > reported) report(log, pid, reported = bytes);
   }
 }
 

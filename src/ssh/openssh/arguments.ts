@@ -138,7 +138,7 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
   ];
 }
 
-function serverAlive({ settings, givesUp }: ArgumentOptions): [string, number][] {
+function serverAlive({ settings, given, givesUp }: ArgumentOptions): [string, number][] {
   const { count } = settings.keepalive;
   const interval = Math.ceil(settings.keepalive.interval);
   // ssh sends its first keepalive after one silent interval, which counts as well.
@@ -147,10 +147,11 @@ function serverAlive({ settings, givesUp }: ArgumentOptions): [string, number][]
       ['ServerAliveInterval', interval],
       ['ServerAliveCountMax', count - 1],
     ];
+  // serverlife.ts must be able to ask before ssh does. ssh counts whole seconds, and so asks up to a
+  // second early. The guard of a custom command tells a second late what ssh has read.
+  const later = given.command === undefined ? 1 : 2;
   return [
-    // ssh counts whole seconds and asks up to a second early. Then serverlife.ts, which must be able
-    // to ask before it, would come too late.
-    ['ServerAliveInterval', interval + 1],
+    ['ServerAliveInterval', interval + later],
     ['ServerAliveCountMax', NEVER],
   ];
 }

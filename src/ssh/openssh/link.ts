@@ -258,14 +258,18 @@ export class OpensshLink implements Transport, Probing, Describable, FlowOwner {
   /** Looks after the server's silence, which ends the link. */
   #judge({ keepalive, port, answers, custom }: NonNullable<LinkOptions['life']>): ServerLife {
     const { process, log, at, observer } = this.#options;
-    const { pid } = process;
-    const stuck = (): boolean | undefined =>
-      custom || pid === undefined ? undefined : retransmits(pid, port);
+    const ssh = (): number | undefined => (custom ? log.told?.pid : process.pid);
+    const stuck = (): boolean | undefined => {
+      const pid = ssh();
+      return pid === undefined ? undefined : retransmits(pid, port);
+    };
+    const read = (): number | undefined =>
+      custom || process.pid === undefined ? log.told?.bytesRead : bytesRead(process.pid);
     return new ServerLife({
       keepalive,
       answers,
       expected: ANSWERS.test(log.serverSoftware ?? ''),
-      read: () => (custom || pid === undefined ? log.bytesRead : bytesRead(pid)),
+      read,
       flows: () => this.#flowBytes(),
       stuck,
       ask: () => this.probe(OPEN_TIMEOUT_MS - 1_000),

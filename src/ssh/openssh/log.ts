@@ -22,7 +22,8 @@
  * flows and end the link. But we never trust a server because of a log line alone: the link is up
  * only when ssh listens (dial.ts). The amount that is kept is bounded.
  *
- * Under a custom command the guard writes lines as well: how many bytes ssh has read.
+ * Under a custom command the guard writes lines as well: ssh's process, and how many bytes it has
+ * read. Forged ones show, at worst, the forger's own link as alive.
  */
 import { MAX_CHANNELS } from '../limits.ts';
 
@@ -49,8 +50,14 @@ const PHASES: readonly (readonly [RegExp, Phase])[] = [
   [/^(debug1: )?(Authenticated to |Authentication succeeded)/, 'up'],
 ];
 
+/** Of ssh itself, by a guard. */
+interface Told {
+  readonly pid: number;
+  readonly bytesRead: number;
+}
+
 /** Written by native/guard.c, not by ssh. */
-const GUARD = /^tunnel-guard: ssh has read (\d{1,15})$/;
+const GUARD = /^tunnel-guard: ssh (\d{1,10}) has read (\d{1,15})$/;
 
 /** After one of these lines, ssh may ask the user something, and logs nothing while it waits. */
 const QUESTION =
@@ -74,7 +81,7 @@ export class SshLog {
   #greeting: string | undefined;
   #question = false;
   #serverSoftware: string | undefined;
-  #bytesRead: number | undefined;
+  #told: Told | undefined;
 
   constructor(events: LogEvents) {
     this.#events = events;
@@ -82,9 +89,9 @@ export class SshLog {
 
   /** Handles one line, given without its line end. */
   line(text: string): void {
-    const [, bytes] = GUARD.exec(text) ?? [];
+    const [, pid, bytes] = GUARD.exec(text) ?? [];
     if (bytes !== undefined) {
-      this.#bytesRead = Number(bytes);
+      this.#told = { pid: Number(pid), bytesRead: Number(bytes) };
       return;
     }
     this.#hostKeyLine(text);
@@ -171,9 +178,9 @@ export class SshLog {
     return this.#serverSoftware;
   }
 
-  /** Bytes that ssh has read, if a guard has told: only under a custom command. */
-  get bytesRead(): number | undefined {
-    return this.#bytesRead;
+  /** What a guard has told last: only under a custom command. */
+  get told(): Told | undefined {
+    return this.#told;
   }
 
   #startLine(text: string): void {

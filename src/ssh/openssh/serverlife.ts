@@ -20,14 +20,16 @@
  *
  * An answer is what ssh reads soon after it has asked, when no flow has sent or received anything
  * since the last sign of life. A server that is never idle so long can't be seen to answer, so
- * OpenSSH's is taken to do so (`expected`), until it has been given up for that alone.
+ * OpenSSH's is taken to do so (`expected`), until it has been given up for that alone. One that sends
+ * something by itself in every interval may be taken for one that answers: it isn't silent either.
  *
  * After MAX_UNANSWERED_REQUESTS the server must not be asked any more. ssh can't be told that, but
  * it asks only after an interval of silence. So the server is then asked for a channel that can't be
  * opened, a little before that. Its refusal is an answer: from then on its silence counts.
  *
- * What ssh has read may be hidden (its program has capabilities, for example). Then it is asked for
- * such a channel from the beginning, and signs of life are its refusals and what flows receive.
+ * What ssh has read may be hidden (its program has capabilities, for example). Then the
+ * server is asked for such a channel from the beginning, and signs of life are its refusals and what
+ * flows receive.
  */
 import { type Clock, type ClockTimer, systemClock } from '../../base/clock.ts';
 import { MAX_UNANSWERED_REQUESTS, type ServerAnswers } from '../answers.ts';
@@ -67,7 +69,9 @@ export interface ServerLifeOptions {
   readonly limited: () => void;
   /** The server is given up. Called once. */
   readonly lost: (why: string) => void;
-  /** Milliseconds by which what ssh has read may be seen late. */
+  /**
+   * Milliseconds by which what ssh has read may be seen late. ssh asks as much later (arguments.ts).
+   */
   readonly delay: number;
   readonly clock?: Clock;
 }
@@ -104,8 +108,10 @@ export class ServerLife {
   #read: number | undefined;
   #hidden = false;
   #flows: FlowBytes;
-  /** A flow has done something since the last sign of life. */
-  #busy = true;
+  /** How long ago a flow last did anything, was written to, and ended. */
+  #sinceActivity = 0;
+  #sinceWrite = 0;
+  #sinceEnd = 0;
   /** What was last read may be an answer, if no flow shows at the next look that it was its own. */
   #perhapsAnswered = false;
   /** The most that ssh had read beyond what we wrote. */
@@ -124,7 +130,7 @@ export class ServerLife {
     // ssh takes whole seconds (arguments.ts).
     this.#interval = Math.ceil(keepalive.interval) * 1_000;
     this.#stuckLimit = keepalive.count * this.#interval;
-    const least = this.#interval + LATE_MS + LEAST_ANSWER_MS + options.delay;
+    const least = this.#interval + LATE_MS + LEAST_ANSWER_MS + 2 * options.delay;
     this.#limit = Math.max(this.#stuckLimit, least);
     this.#step = Math.min(MOST_STEP_MS, Math.max(LEAST_STEP_MS, this.#interval / LOOKS));
     this.#lookedAt = clock.now();
@@ -148,16 +154,24 @@ export class ServerLife {
     const passed = Math.min(now - this.#lookedAt, 2 * this.#step);
     this.#lookedAt = now;
     const flows = this.#options.flows();
-    const quiet = this.#isQuiet(flows);
-    if (this.#perhapsAnswered && quiet) this.#options.answers.seen = true;
+    this.#compare(flows, passed);
+    if (this.#perhapsAnswered && this.#sinceActivity > 0) this.#options.answers.seen = true;
     this.#perhapsAnswered = false;
-    if (!quiet) this.#busy = true;
     const read = this.#options.read();
     this.#hidden = read === undefined;
     if (this.#isLife(read, flows)) this.#alive(passed);
     else this.#silent(passed);
-    this.#remember(read, flows);
+    this.#remember(read, flows, passed);
     if (!this.#stopped) this.#wait();
+  }
+
+  #compare({ written, received, waiting, ends }: FlowBytes, passed: number): void {
+    const before = this.#flows;
+    const since = (time: number, same: boolean): number => (same ? time + passed : 0);
+    this.#sinceWrite = since(this.#sinceWrite, written === before.written);
+    this.#sinceEnd = since(this.#sinceEnd, ends === before.ends);
+    const quiet = this.#sinceWrite > 0 && this.#sinceEnd > 0 && received === before.received;
+    this.#sinceActivity = since(this.#sinceActivity, quiet && !waiting);
   }
 
   #isLife(read: number | undefined, flows: FlowBytes): boolean {
@@ -167,32 +181,32 @@ export class ServerLife {
     // The first time that it can be seen.
     if (this.#read === undefined) return true;
     const grown = read > this.#read;
-    if (grown && (flows.written === before.written || flows.waiting)) return true;
+    if (grown && (this.#sinceWrite > this.#options.delay || flows.waiting)) return true;
     return read - flows.written > this.#most;
   }
 
-  #remember(read: number | undefined, flows: FlowBytes): void {
+  #remember(read: number | undefined, flows: FlowBytes, passed: number): void {
     if (read !== undefined) {
       const beyond = read - flows.written;
-      this.#most = flows.ends === this.#flows.ends ? Math.max(this.#most, beyond) : beyond;
+      // What a flow had written is read by now, or never will be.
+      const ended = this.#sinceEnd > this.#options.delay;
+      const justEnded = ended && this.#sinceEnd - passed <= this.#options.delay;
+      this.#most = justEnded ? beyond : Math.max(this.#most, beyond);
     }
     this.#read = read;
     this.#flows = flows;
   }
 
-  #isQuiet({ written, received, waiting, ends }: FlowBytes): boolean {
-    const before = this.#flows;
-    return (
-      written === before.written && received === before.received && ends === before.ends && !waiting
-    );
-  }
-
   #alive(passed: number): void {
     const silence = this.#silence + passed;
-    const latest = this.#interval + LATE_MS + MOST_ANSWER_MS;
+    const latest = this.#interval + LATE_MS + MOST_ANSWER_MS + 2 * this.#options.delay;
     const inTime = silence >= this.#interval - this.#step && silence <= latest;
-    this.#perhapsAnswered = inTime && !this.#busy && !this.#hidden;
-    this.#busy = false;
+    const idle = this.#sinceActivity >= silence + this.#options.delay;
+    this.#perhapsAnswered = inTime && idle && !this.#hidden;
+    this.#restart();
+  }
+
+  #restart(): void {
     this.#silence = 0;
     this.#stuck = 0;
   }
@@ -210,17 +224,22 @@ export class ServerLife {
     if (passes(this.#interval)) this.#requests++;
     if (this.#silence >= this.#interval && passes(this.#interval / TCP_LOOKS)) this.#judgeTcp();
     if (this.#stopped) return;
-    if (this.#silence >= this.#stuckLimit && !this.#told) {
+    if (this.#silence >= this.#limit && !this.#told) {
       this.#told = true;
       this.#options.unanswering();
     }
     this.#askInstead();
   }
 
+  get #asksForChannels(): boolean {
+    return this.#limited || this.#hidden;
+  }
+
   /** Its silence says that it is gone. */
   get #mustAnswer(): boolean {
     const { answers, expected } = this.#options;
-    return answers.seen || this.#refuses || (expected && !answers.doubted);
+    const refuses = this.#refuses && this.#asksForChannels;
+    return answers.seen || refuses || (expected && !answers.doubted);
   }
 
   #giveUp(): void {
@@ -239,8 +258,8 @@ export class ServerLife {
   #askInstead(): void {
     const limited = this.#requests >= MAX_UNANSWERED_REQUESTS && !this.#options.answers.seen;
     if (limited && !this.#limited) this.#options.limited();
-    this.#limited ||= limited;
-    if (this.#asking || !(limited || this.#hidden)) return;
+    this.#limited = limited;
+    if (this.#asking || !this.#asksForChannels) return;
     if (this.#silence < ASK_AT * this.#interval) return;
     this.#asking = true;
     void this.#options.ask().then((answered) => {
@@ -248,7 +267,7 @@ export class ServerLife {
       if (!answered) return;
       this.#asking = false;
       this.#refuses = true;
-      if (this.#hidden) this.#alive(0);
+      this.#restart();
     });
   }
 

@@ -124,15 +124,19 @@ describe("ssh's log", () => {
   });
 
   it('what the guard has told last, and nothing else of it', () => {
-    assert.equal(read(UP).log.bytesRead, undefined);
-    const { log } = read([...UP, 'tunnel-guard: ssh has read 7', 'tunnel-guard: ssh has read 812']);
-    assert.equal(log.bytesRead, 812);
+    assert.equal(read(UP).log.told, undefined);
+    const { log } = read([
+      ...UP,
+      'tunnel-guard: ssh 31 has read 7',
+      'tunnel-guard: ssh 31 has read 812',
+    ]);
+    assert.deepEqual(log.told, { pid: 31, bytesRead: 812 });
     assert.deepEqual(log.kept, read(UP).log.kept);
     for (const forged of [
-      'tunnel-guard: ssh has read',
-      'tunnel-guard: ssh has read 1e99',
-      'ssh has read 5',
+      'tunnel-guard: ssh 31 has read',
+      'tunnel-guard: ssh 31 has read 1e99',
+      'ssh 31 has read 5',
     ])
-      assert.equal(read([forged]).log.bytesRead, undefined, forged);
+      assert.equal(read([forged]).log.told, undefined, forged);
   });
 });

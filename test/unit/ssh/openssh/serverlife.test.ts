@@ -25,6 +25,8 @@ describe('ServerLife', () => {
   let hidden: boolean;
   let stuck: boolean | undefined;
   let read: number;
+  /** Told once a second, as by the guard of a custom command; undefined: `read` itself. */
+  let reported: number | undefined;
   let flows: { written: number; received: number; waiting: boolean; ends: number };
   /** What the server was asked. */
   let asked: { requests: number; opens: number };
@@ -56,13 +58,19 @@ describe('ServerLife', () => {
     silenceTimer();
   };
 
-  function start({ expected = false } = {}): void {
+  const report = (): void => {
+    reported = read;
+    clock.after(SECOND, report);
+  };
+
+  function start({ expected = false, delay = 0 } = {}): void {
     silenceTimer();
+    if (delay > 0) clock.after(SECOND / 3, report);
     life = new ServerLife({
       keepalive: { interval: INTERVAL, count: COUNT },
       answers,
       expected,
-      read: () => (hidden ? undefined : read),
+      read: () => (hidden ? undefined : (reported ?? read)),
       flows: () => ({ ...flows }),
       stuck: () => stuck,
       ask: () => {
@@ -80,7 +88,7 @@ describe('ServerLife', () => {
       unanswering: () => void events.push('unanswering'),
       limited: () => void events.push('limited'),
       lost: (why) => void events.push(why),
-      delay: 0,
+      delay,
       clock,
     });
   }
@@ -94,6 +102,7 @@ describe('ServerLife', () => {
     hidden = false;
     stuck = false;
     read = 10_000;
+    reported = undefined;
     flows = { written: 0, received: 0, waiting: false, ends: 0 };
     asked = { requests: 0, opens: 0 };
     events = [];
@@ -261,6 +270,75 @@ describe('ServerLife', () => {
     });
   });
 
+  describe('what ssh has read is told a second late', () => {
+    const delay = SECOND;
+
+    it('an idle server that answers is seen to, and is given up when it is silent', async () => {
+      start({ delay });
+      await pass(60);
+      assert.equal(answers.seen, true);
+      server = { requests: false, opens: false };
+      await pass(COUNT * INTERVAL + 5);
+      assert.ok(lost());
+    });
+
+    it('what flows write, now and then, is not taken for a sign of life', async () => {
+      answers.seen = true;
+      server = { requests: false, opens: false };
+      start({ delay });
+      await pass(0.5);
+      for (let time = 0; time < 17; time++) {
+        send(500);
+        await pass(0.1);
+        // ssh will never read this.
+        flows.written += 40;
+        flows.ends++;
+        await pass(2.9);
+      }
+      assert.ok(lost());
+    });
+
+    it('uploads that are answered keep the link, whatever was not read of others', async () => {
+      answers.seen = true;
+      server = { requests: false, opens: false };
+      start({ delay });
+      for (let time = 0; time < 40; time++) {
+        if (time % 10 === 0) {
+          flows.written += 100_000;
+          await pass(0.2);
+          flows.ends++;
+        }
+        for (let second = 0; second < 10; second++) {
+          send(500);
+          await pass(1);
+        }
+        fromServer();
+      }
+      assert.deepEqual(events, []);
+    });
+
+    it('a silent server keeps its link, also when it refuses the first channel', async () => {
+      server.requests = false;
+      start({ delay });
+      await pass(1800);
+      assert.deepEqual(events, ['unanswering', 'limited']);
+      assert.ok(asked.requests <= MAX_UNANSWERED_REQUESTS + 1, `${asked.requests} requests`);
+    });
+
+    it('what flows do just when ssh has asked is not taken for an answer', async () => {
+      server.requests = false;
+      start({ delay });
+      for (let time = 0; time < 20; time++) {
+        receive(10);
+        await pass(INTERVAL + 0.6 + time / 10);
+        flows.ends++;
+        fromServer();
+        await pass(3);
+      }
+      assert.equal(answers.seen, false);
+    });
+  });
+
   it('software that is known to answer needs not be seen to; it is doubted after that', async () => {
     server = { requests: false, opens: false };
     start({ expected: true });
@@ -287,6 +365,18 @@ describe('ServerLife', () => {
     server = { requests: false, opens: false };
     await pass(60);
     assert.ok(lost());
+  });
+
+  it('is asked so only as long as that is hidden', async () => {
+    hidden = true;
+    server.requests = false;
+    start();
+    await pass(12);
+    assert.equal(asked.opens, 1);
+    hidden = false;
+    server.opens = false;
+    await pass(100);
+    assert.deepEqual(events, ['unanswering']);
   });
 
   it('after a stop of this process silence begins where it was', async () => {
