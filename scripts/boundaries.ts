@@ -104,7 +104,6 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'openstack/targets',
     'policy',
     'ssh',
-    'ssh/config',
     'ssh/dial',
     'ssh/identities',
     'system',
@@ -113,7 +112,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/launcher',
     'system/resolver',
   ],
-  main: ['cli', 'config', 'native', 'session', 'system/doctor', 'system/resolver'],
+  main: ['cli', 'config', 'native', 'session', 'system/resolver'],
 };
 
 export interface Module {
