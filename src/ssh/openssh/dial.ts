@@ -33,12 +33,13 @@ import { within } from '../../base/within.ts';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
 import { GUARD_PATH, HOSTPIN_PATH } from '../../native/addon.ts';
 import { formatDestination } from '../../net/destination.ts';
-import type { Observer } from '../../observe/observer.ts';
+import type { Level, Observer } from '../../observe/observer.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import type { ReplicaKey, ReplicaKeys } from '../hostkeys/replicas.ts';
 import { makePrivateDirectory, type PrivateDirectory } from '../privatedirectory.ts';
 import { ServerWords, serverText } from '../servertext.ts';
 import type { SshSettings } from '../settings.ts';
+import { progressOf, tellProgress } from '../startprogress.ts';
 import type { Transport } from '../transport.ts';
 import {
   type GivenOptions,
@@ -52,7 +53,7 @@ import { startError } from './errors.ts';
 import { OpensshLink } from './link.ts';
 import { SshLog } from './log.ts';
 import { type Exit, opensshVersion, SshProcess } from './process.ts';
-import { longestSilence } from './silence.ts';
+import { longestSilence, mayBeAsking } from './silence.ts';
 
 export type { GivenOptions } from './arguments.ts';
 
@@ -64,6 +65,8 @@ export interface OpensshOptions {
   readonly settings: SshSettings;
   readonly given: GivenOptions;
   readonly observer: Observer;
+  /** For messages about what takes long. Default: `notice`. */
+  readonly progress?: Level | undefined;
   readonly signal?: AbortSignal;
   /** Shared by all addresses of one jump host (several -r): all must present the same key. */
   readonly replicas?: ReplicaKeys;
@@ -73,6 +76,8 @@ export interface OpensshOptions {
 const LISTEN_TIMEOUT_MS = 5_000;
 const LISTEN_POLL_MS = 10;
 const MAX_STDERR_LINES = 40;
+/** For a person to answer a question of ssh, before we write to the same terminal. Milliseconds. */
+const ANSWER_MS = 30_000;
 
 /**
  * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed,
@@ -187,7 +192,7 @@ class SshStart {
   }
 
   async run(): Promise<Transport> {
-    const { observer, signal } = this.#options;
+    const { observer, progress: level, signal } = this.#options;
     const process = await SshProcess.start({
       argv: this.#argv,
       log: this.#directory.log,
@@ -203,12 +208,14 @@ class SshStart {
         process.exited.then((exit) => this.#failure(exit)).then(reject, reject);
         this.#restartSilenceTimer();
       });
+    const progress = tellProgress({ observer, level, what: (elapsed) => this.#progress(elapsed) });
     try {
       await within({ signal }, up);
     } catch (error) {
       await process.end();
       throw error;
     } finally {
+      progress.stop();
       // No earlier: log lines that ssh writes while it ends set the timer again.
       clearTimeout(this.#timer);
     }
@@ -270,6 +277,19 @@ class SshStart {
       return;
     }
     for (const text of this.#words.lines(line)) observer.log('notice', text);
+  }
+
+  /**
+   * ssh doesn't log when it gets an answer, so it may still be asking the user: a message would
+   * appear within the question. It comes when most people have answered.
+   */
+  #progress(elapsed: number): string | undefined {
+    const { phase, accepted } = this.#log;
+    if (phase === 'up') return undefined;
+    if (mayBeAsking(this.#log, this.#settings))
+      return elapsed < ANSWER_MS ? undefined : `your answer to ssh, or for one from ${this.#at}`;
+    const { authTimeout } = this.#settings;
+    return progressOf({ phase, at: this.#at, accepted, authTimeout });
   }
 
   /** The start fails when the log is silent for too long. */

@@ -28,7 +28,7 @@ import { ConnectError, type ConnectOptions } from '../../../flow/connector.ts';
 import { canonicalAddress, isAddress } from '../../../net/address.ts';
 import { type Destination, formatDestination } from '../../../net/destination.ts';
 import type { Refusal } from '../../../net/refusal.ts';
-import type { Observer } from '../../../observe/observer.ts';
+import type { Level, Observer } from '../../../observe/observer.ts';
 import type { RemoteAddress } from '../../dial/addresses.ts';
 import { type TcpOptions, timeoutError } from '../../dial/tcp.ts';
 import { type Hops, PORT_OF, type Role } from '../../hops.ts';
@@ -57,6 +57,8 @@ export interface ChainOptions {
   /** For the jump host. Each hop before it has only one channel, with the default limits. */
   readonly windows: ReceiveWindowLimits | undefined;
   readonly observer: Observer;
+  /** As in AttemptOptions. */
+  readonly progress?: Level | undefined;
   /** For the first hop's identification and key exchange. */
   readonly time: { readonly began: number; readonly seconds: number };
   readonly signal: AbortSignal | undefined;
@@ -68,7 +70,7 @@ export interface ChainOptions {
  * reached from the one before it. Or with the signal's reason.
  */
 export async function connectChain(options: ChainOptions): Promise<HopChain> {
-  const { stream, hops, observer, signal } = options;
+  const { stream, hops, observer, progress, signal } = options;
   const [outermost, ...inner] = hops;
   const jumpHost = hops.at(-1) ?? outermost;
   const roleOf = (hop: SshSettings): Role => (hop === jumpHost ? 'jump host' : 'hop');
@@ -84,6 +86,7 @@ export async function connectChain(options: ChainOptions): Promise<HopChain> {
       settings: hop,
       role: roleOf(hop),
       observer,
+      progress,
       windows: hop === jumpHost ? options.windows : undefined,
       onDebugMessage: hop === jumpHost ? watch.debugMessage : () => {},
       signal,
