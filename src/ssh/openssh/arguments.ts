@@ -23,7 +23,7 @@ import { resolve } from 'node:path';
 import { UsageError } from '../../errors/errors.ts';
 import { printable } from '../../observe/printable.ts';
 import type { OpensshFiles } from '../privatedirectory.ts';
-import type { SshSettings } from '../settings.ts';
+import type { AuthenticationSettings, SshSettings } from '../settings.ts';
 
 /** User options that aren't in `SshSettings`. ssh reads its configuration files itself. */
 export interface GivenOptions {
@@ -101,6 +101,8 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
     // Pins and replicas are compared by fingerprints in this form.
     ['FingerprintHash', 'sha256'],
     ['BatchMode', yesNo(authentication.batch)],
+    ...oneKey(authentication),
+    ...(authentication.identitiesOnly ? [['IdentitiesOnly', 'yes'] as const] : []),
     ['ConnectTimeout', connectTimeout(settings)],
     ['ServerAliveInterval', Math.ceil(keepalive.interval)],
     // ssh sends its first keepalive after one silent interval, which counts as well.
@@ -133,6 +135,25 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
       checkHost(settings.name),
     ],
   ];
+}
+
+/**
+ * ssh offers every key that its configuration names. So with --one-key, that must be one. (If it has
+ * a certificate, ssh offers that first, and the key itself only when that is refused.)
+ */
+function oneKey({ oneKey, identityFiles }: AuthenticationSettings): [string, string][] {
+  if (oneKey !== true) return [];
+  const [first, ...others] = identityFiles;
+  if (first !== undefined && others.length === 0) return [['IdentitiesOnly', 'yes']];
+  const paths = identityFiles.map(({ path }) => printable(path));
+  throw new UsageError(
+    first === undefined
+      ? '--one-key: ssh would offer all keys of the agent and of ~/.ssh, because none is named'
+      : `--one-key: ssh would offer ${identityFiles.length} keys, those of -i and of ssh_config (${paths.join(', ')})`,
+    {
+      hint: 'name one key with -i, and leave out the IdentityFile of ssh_config; or use --transport ssh2',
+    },
+  );
 }
 
 /**

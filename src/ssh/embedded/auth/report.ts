@@ -1,5 +1,6 @@
 /** Records what was tried and how the server answered, for the error if authentication fails. */
 import { TunnelError } from '../../../errors/errors.ts';
+import { keysOffered } from '../../keys/publickey.ts';
 import type { MethodName } from './userauth.ts';
 
 const OWN_METHODS: readonly string[] = [
@@ -17,7 +18,11 @@ export class AuthReport {
   methods: readonly string[] = [];
   /** How many keys the server hasn't been offered yet. */
   keysLeft = 0;
+  /** How many of these were not offered because of --one-key. */
+  heldBack = 0;
   readonly #accepted: string[] = [];
+  /** In all stages. */
+  #keysOffered = 0;
   #tried: string[] = [];
   readonly #leftOut: { readonly what: string; readonly unasked: boolean }[] = [];
 
@@ -26,7 +31,13 @@ export class AuthReport {
     this.#enabled = enabled;
   }
 
-  /** `what`: a key with its fingerprint, or a method. */
+  /** `key`: its source and fingerprint. */
+  offered(key: string): void {
+    this.#keysOffered++;
+    this.#tried.push(key);
+  }
+
+  /** `what`: a method that asks for something. */
   tried(what: string): void {
     this.#tried.push(what);
   }
@@ -76,14 +87,17 @@ export class AuthReport {
   }
 
   #describe(): string {
-    const tried =
-      this.#tried.length === 0 ? this.#describeNothing() : `tried ${counted(this.#tried)}`;
     const left = this.#leftOut.map(({ what }) => what);
-    return left.length === 0 ? tried : `${tried}; not usable: ${counted(left)}`;
+    return [
+      ...(this.#keysOffered === 0 ? [] : [keysOffered(this.#keysOffered)]),
+      this.#tried.length === 0 ? this.#describeNothing() : `tried ${counted(this.#tried)}`,
+      ...(this.heldBack === 0 ? [] : [`${this.heldBack} more were held back (--one-key)`]),
+      ...(left.length === 0 ? [] : [`not usable: ${counted(left)}`]),
+    ].join('; ');
   }
 
   #describeNothing(): string {
-    return this.#accepted.length === 0 ? 'no key was offered' : 'nothing else was tried';
+    return this.#accepted.length === 0 ? keysOffered(0) : 'nothing else was tried';
   }
 
   #hint(): string {

@@ -17,6 +17,7 @@ import {
 } from '../../../../src/ssh/openssh/arguments.ts';
 import type { SshSettings } from '../../../../src/ssh/settings.ts';
 import { loopbackSettings } from '../../../support/openssh.ts';
+import { authenticationSettings } from '../../../support/settings.ts';
 
 const FILES = {
   log: '/d/log',
@@ -96,6 +97,28 @@ describe('arguments of ssh', () => {
     assert.equal(value(argv, 'ClearAllForwardings'), 'no');
     assert.equal(value(argv, 'ControlPath'), 'none');
     assert.equal(value(argv, 'StrictHostKeyChecking'), 'yes');
+  });
+
+  it('offers one key with oneKey, whatever the configuration says, or starts nothing', () => {
+    const withKeys = (...paths: string[]) => ({
+      authentication: authenticationSettings(paths, { oneKey: true }),
+    });
+    const argv = build(withKeys('/k'), {
+      identityFiles: ['/k'],
+      options: ['IdentitiesOnly=no'],
+    });
+    assert.equal(value(argv, 'IdentitiesOnly'), 'yes');
+    assert.equal(value(build(), 'IdentitiesOnly'), 'yes', 'settings of this test');
+    const plain = { authentication: authenticationSettings(['/k']) };
+    assert.equal(value(build(plain), 'IdentitiesOnly'), undefined);
+    for (const [paths, message] of [
+      [['/k', '/l'], /would offer 2 keys, .*\/k, \/l/],
+      [[], /none is named/],
+    ] as const)
+      assert.throws(
+        () => build(withKeys(...paths)),
+        (error) => error instanceof UsageError && message.test(error.message),
+      );
   });
 
   it('whatever name and user are, ssh gets these, or nothing is started', () => {
