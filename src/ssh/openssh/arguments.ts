@@ -16,7 +16,9 @@
  *
  * For -J and ProxyJump, ssh starts one process for each hop and passes only -F on to it. With hops,
  * -F is therefore a file of ours (hopConfiguration). It sets how each hop's key is checked, and
- * includes the files that ssh would have read otherwise.
+ * includes the files that ssh would have read otherwise. ssh starts these processes with a shell,
+ * without quotes, and the shell drops the backslash of a user such as `DOMAIN\user`. So such users
+ * are in that file instead of -J.
  */
 
 import { resolve } from 'node:path';
@@ -124,7 +126,7 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
       '-i',
       path,
     ]),
-    ...(given.jump === undefined ? [] : ['-J', checkJump(given.jump)]),
+    ...(given.jump === undefined ? [] : ['-J', jumpArgument(given.jump, settings)]),
     ...given.options.flatMap((option) => ['-o', checkOption(option)]),
     ...[
       '-p',
@@ -279,6 +281,7 @@ export function hopConfiguration(settings: SshSettings, given: GivenOptions): st
       `Host ${checkHost(hop.name)}`,
       `  StrictHostKeyChecking ${hop.hostKeys.strict}`,
       '  NoHostAuthenticationForLocalhost no',
+      ...(hop.user.includes('\\') ? [`  User ${hop.user}`] : []),
       ...defaultIdentities(hop, given).map(
         (path) => `  IdentityFile ${fileName(escapeTokens(path))}`,
       ),
@@ -346,6 +349,24 @@ function checkUser(user: string): string {
   if (user === '' || /^-|\s-|\\$/.test(user) || SHELL_CHARACTERS.test(user.replaceAll('\\', '')))
     throw unfit('user', user);
   return user;
+}
+
+/** The value of -J. Throws UsageError. */
+function jumpArgument(jump: string, { proxy }: SshSettings): string {
+  const hops = proxy.kind === 'jump' ? proxy.hops : [];
+  return checkJump(jump)
+    .split(',')
+    .map((hop) => {
+      const [, user, place] = /^(.*)@([^@]+)$/.exec(hop) ?? [];
+      if (user === undefined || place === undefined || !user.includes('\\')) return hop;
+      const found = hops.find((settings) => settings.user === user);
+      // A line of ssh_config may have an escaped backslash, and ours counts for all of that name.
+      const others = hops.filter(({ name }) => name === found?.name);
+      if (found === undefined || others.length > 1 || user.includes('\\\\'))
+        throw unfit('jump host', hop);
+      return place;
+    })
+    .join(',');
 }
 
 function checkJump(jump: string): string {

@@ -121,6 +121,21 @@ describe('arguments of ssh', () => {
       );
   });
 
+  it('the user of a hop may have a backslash, which ssh would lose on the way', () => {
+    const hop = (name: string, user: string) => ({ ...SETTINGS, name, hostName: name, user });
+    const hops = [hop('a', 'DOMAIN\\user'), hop('b', 'user:target')];
+    const settings = { proxy: { kind: 'jump', hops } } as const;
+    const argv = build(settings, { jump: 'DOMAIN\\user@a:2222,user:target@b' });
+    assert.equal(argv[argv.indexOf('-J') + 1], 'a:2222,user:target@b');
+    const lines = hopConfiguration({ ...SETTINGS, ...settings }, GIVEN).split('\n');
+    assert.deepEqual(
+      lines.filter((line) => /Host |User /.test(line)),
+      ['Host a', '  User DOMAIN\\user', 'Host b'],
+    );
+    const twice = { proxy: { kind: 'jump', hops: [...hops, hop('a', 'other')] } } as const;
+    assert.throws(() => build(twice, { jump: 'DOMAIN\\user@a,b,other@a' }), UsageError);
+  });
+
   it('whatever name and user are, ssh gets these, or nothing is started', () => {
     const awkward = fc.oneof(
       fc.string({ maxLength: 12 }),
