@@ -63,14 +63,18 @@ export class LoginWait {
     const refused = error.code === 'auth-failed';
     const outage = this.#refusal !== undefined && error.code.startsWith('jumphost-');
     if (!refused && !outage) return undefined;
-    const now = this.#options.clock.now();
+    // Whole numbers, so that no rounding makes a wait look too short.
+    const now = Math.round(this.#options.clock.now());
     if (refused) {
       this.#refusal = error;
       this.#refusals.push(now);
     }
     const wait = this.#wait(now);
     this.#attempts++;
-    if (wait !== undefined) this.#tell(error, now, wait);
+    if (wait !== undefined) {
+      this.#options.observer.count('tunnel_logins_waited_for_total');
+      this.#tell(error, now, wait);
+    }
     this.#last = error;
     return wait;
   }

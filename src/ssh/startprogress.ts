@@ -28,11 +28,9 @@ export interface StartState {
   readonly at: string;
   /** It is known that the server's machine has accepted the connection. */
   readonly accepted: boolean;
-  /** Seconds. */
-  readonly authTimeout: number;
 }
 
-export function progressOf({ phase, at, accepted, authTimeout }: StartState): string {
+export function progressOf({ phase, at, accepted }: StartState): string {
   switch (phase) {
     case 'identification':
       return accepted
@@ -41,6 +39,6 @@ export function progressOf({ phase, at, accepted, authTimeout }: StartState): st
     case 'key exchange':
       return `the key exchange with ${at}`;
     case 'authentication':
-      return `${at} to decide about the login, up to ${authTimeout} s (--auth-timeout)`;
+      return `${at} to decide about the login`;
   }
 }

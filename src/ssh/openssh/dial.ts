@@ -288,8 +288,7 @@ class SshStart {
     if (phase === 'up') return undefined;
     if (mayBeAsking(this.#log, this.#settings))
       return elapsed < ANSWER_MS ? undefined : `your answer to ssh, or for one from ${this.#at}`;
-    const { authTimeout } = this.#settings;
-    return progressOf({ phase, at: this.#at, accepted, authTimeout });
+    return progressOf({ phase, at: this.#at, accepted });
   }
 
   /** The start fails when the log is silent for too long. */

@@ -9,8 +9,9 @@ import { denied, Recorder, silent } from '../../support/supervised.ts';
 const LOGIN_SECONDS = 0.5;
 
 /** When logins are tried that are all refused, in seconds from the first. */
-async function attempts(seconds: number, error: () => TunnelError = denied) {
+async function attempts(seconds: number, error: () => TunnelError = denied, start = 0) {
   const clock = new ManualClock();
+  await clock.advance(start);
   const observer = new Recorder();
   const wait = new LoginWait({ seconds, observer, clock });
   const begin = clock.now();
@@ -41,6 +42,13 @@ describe('LoginWait', () => {
   for (const [seconds, times] of cases)
     it(`${seconds} s: tries at ${times.join(', ')}`, async () =>
       assert.deepEqual((await attempts(seconds)).times, times));
+
+  it('a clock with fractions changes nothing', async () => {
+    for (let i = 0; i < 50; i++) {
+      const { times } = await attempts(15, denied, i * 1234.56789);
+      assert.deepEqual(times.map(Math.round), [0, 15]);
+    }
+  });
 
   it('a cache that lasts 2 or 15 minutes is met soon after', async () => {
     const { times } = await attempts(1200);
@@ -81,6 +89,7 @@ describe('LoginWait', () => {
       'the login is still refused, after 75 of 120 s; trying again in 45 s',
     ]);
     assert.ok(outcome instanceof TunnelError && outcome.code === 'auth-failed');
+    assert.equal(observer.counters.get('tunnel_logins_waited_for_total'), 2);
   });
 
   it('is patient with a jump host that is unreachable meanwhile; the refusal is the error', async () => {

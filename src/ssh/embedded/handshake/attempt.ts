@@ -134,12 +134,12 @@ class ConnectionAttempt {
   #handshake(preferredTypes: readonly string[]): Promise<Ssh2Link> {
     const { at, accepted, observer, progress, signal } = this.#options;
     const { stream, inbox, settings, windows } = this.#options;
-    const { keepalive, rekey, flush, authTimeout } = settings;
+    const { keepalive, rekey, flush } = settings;
     const client = this.#client;
     this.#progress = tellProgress({
       observer,
       level: progress,
-      what: () => progressOf({ phase: this.#phase, at, accepted, authTimeout }),
+      what: () => progressOf({ phase: this.#phase, at, accepted }),
     });
     return new Promise((resolve, reject) => {
       const abort = (): void => reject(signal?.reason);
