@@ -5,7 +5,8 @@
  * loopback unless another address is given. Another address needs either names of users
  * (--proxy-auth) or the user's explicit consent (--allow-remote-clients).
  */
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync } from 'node:fs';
+import { readAtMost } from '../base/boundedread.ts';
 import { UsageError } from '../errors/errors.ts';
 import { systemCodeOf } from '../errors/reason.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
@@ -199,11 +200,11 @@ function readSecretFile(file: string, at: string): string {
         hint: closeToOthersHint(file, '--proxy-auth'),
       });
     }
-    if (status.size > MAX_CREDENTIALS_FILE_BYTES)
-      throw new UsageError(`${at}: ${file} is larger than ${MAX_CREDENTIALS_FILE_BYTES} bytes`, {
-        hint: 'check that it is the right file',
-      });
-    return readFileSync(fd, 'utf8');
+    const bytes = readAtMost(fd, MAX_CREDENTIALS_FILE_BYTES);
+    if (bytes !== undefined) return bytes.toString('utf8');
+    throw new UsageError(`${at}: ${file} is larger than ${MAX_CREDENTIALS_FILE_BYTES} bytes`, {
+      hint: 'check that it is the right file',
+    });
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
     const reason = systemCodeOf(cause);

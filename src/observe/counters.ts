@@ -101,6 +101,8 @@ export const COUNTERS = {
   tunnel_window_budget_total: 'times that --window-budget kept a channel from more',
   tunnel_flushes_total: 'flushes asked of a server that holds back what is small',
   tunnel_flush_limit_total: 'flushes left out because the server had not answered others',
+  tunnel_unanswering_links_total: 'links to servers that answered no keepalive',
+  tunnel_unanswered_limit_total: 'links whose server was asked no more, for it answered nothing',
   tunnel_ssh_backlog_limit_total: 'links given up because the server read nothing more',
   tunnel_ssh_exchange_time_limit_total: 'links given up because a key exchange did not end',
   tunnel_ssh_exchange_queue_limit_total:

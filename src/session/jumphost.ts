@@ -9,6 +9,7 @@
  */
 import type { JumpHostConfiguration, JumpHostFormat } from '../config/jumphostoptions.ts';
 import { renderAuthorizedKey } from '../jumphost/authorizedkey.ts';
+import { cloudInitWarnings, renderCloudInit } from '../jumphost/cloudinit.ts';
 import { renderKeysCommand } from '../jumphost/keyscommand.ts';
 import { printable, writeFiles } from '../jumphost/output.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
@@ -25,6 +26,7 @@ const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => Rendere
   sshd: renderSshd,
   'authorized-key': renderAuthorizedKey,
   'keys-command': renderKeysCommand,
+  'cloud-init': renderCloudInit,
 };
 
 /**
@@ -48,6 +50,8 @@ export async function renderJumpHost(
     permitted,
     keys: withoutRepetition([...plan.keys, ...agent]),
   });
+  if (format === 'cloud-init')
+    for (const warning of cloudInitWarnings(plan, files)) options.observer.log('warning', warning);
   if (output === undefined) return printable(files);
   writeFiles(output, files);
   return '';
@@ -87,8 +91,8 @@ async function cloudRulesOf(
   return inSession(options, async (session) => {
     const { signal } = session;
     if (ssh === undefined) {
-      const connect = () => Promise.reject(new TypeError('--os-catalog off asks nobody'));
-      return cloudRules(cloud, openstack, { connect, observer, signal });
+      const connect = () => Promise.reject(new TypeError('this catalog asks nobody'));
+      return cloudRules(cloud, { connect, observer, signal });
     }
     const dialler = machine.dialler({ ssh, prompter, observer });
     const transport = session.own(
@@ -98,6 +102,6 @@ async function cloudRulesOf(
     );
     session.endsWith(transport.ended);
     const connect = transport.connect.bind(transport);
-    return session.within(cloudRules(cloud, openstack, { connect, observer, signal }));
+    return session.within(cloudRules(cloud, { connect, observer, signal }));
   });
 }

@@ -17,6 +17,7 @@ import type { Client } from 'ssh2';
 import type { Reminder } from '../../../base/reminder.ts';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Level, Observer } from '../../../observe/observer.ts';
+import type { ServerAnswers } from '../../answers.ts';
 import { slowError, timeoutError } from '../../dial/tcp.ts';
 import type { Role } from '../../hops.ts';
 import type { HostKeyVerifier } from '../../hostkeys/verifier.ts';
@@ -64,6 +65,8 @@ export interface AttemptOptions extends Access {
   /** For messages about what takes long. Default: `notice`. */
   readonly progress?: Level | undefined;
   readonly windows?: ReceiveWindowLimits | undefined;
+  /** What earlier links have shown about the server. */
+  readonly answers?: ServerAnswers | undefined;
   /** For identification and key exchange: `seconds`, counted from `began` (performance.now()). */
   readonly time: { readonly began: number; readonly seconds: number };
   /**
@@ -133,7 +136,7 @@ class ConnectionAttempt {
 
   #handshake(preferredTypes: readonly string[]): Promise<Ssh2Link> {
     const { at, accepted, observer, progress, signal } = this.#options;
-    const { stream, inbox, settings, windows } = this.#options;
+    const { stream, inbox, settings, windows, answers } = this.#options;
     const { keepalive, rekey, flush } = settings;
     const client = this.#client;
     this.#progress = tellProgress({
@@ -179,6 +182,7 @@ class ConnectionAttempt {
             inbox,
             at,
             keepalive,
+            answers,
             rekey,
             windows,
             flush,
