@@ -332,6 +332,7 @@ export class Dialler {
           identityFiles: ssh.identityFiles,
           defaultIdentities: moved ? defaultIdentityFiles(home) : undefined,
         },
+        answers: this.#answers,
         observer,
         progress: this.#progressLevel,
         signal,

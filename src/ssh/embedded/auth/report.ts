@@ -1,5 +1,6 @@
 /** Records what was tried and how the server answered, for the error if authentication fails. */
 import { TunnelError } from '../../../errors/errors.ts';
+import type { Login } from '../../established.ts';
 import { keysOffered } from '../../keys/publickey.ts';
 import type { MethodName } from './userauth.ts';
 
@@ -15,7 +16,8 @@ export class AuthReport {
   readonly #user: string;
   readonly #enabled: readonly MethodName[];
   /** What the server permits now. */
-  methods: readonly string[] = [];
+  #methods: readonly string[] = [];
+  #permitted: readonly string[] | undefined;
   /** How many keys the server hasn't been offered yet. */
   keysLeft = 0;
   /** How many of these were not offered because of --one-key. */
@@ -31,13 +33,34 @@ export class AuthReport {
     this.#enabled = enabled;
   }
 
-  /** `key`: its source and fingerprint. */
-  offered(key: string): void {
-    this.#keysOffered++;
-    this.#tried.push(key);
+  get methods(): readonly string[] {
+    return this.#methods;
   }
 
-  /** `what`: a method that asks for something. */
+  /** The server permits these from now on. */
+  permits(methods: readonly string[]): void {
+    this.#permitted ??= methods;
+    this.#methods = methods;
+  }
+
+  /** The server is offered a key. */
+  offered(what: string): void {
+    this.#keysOffered++;
+    this.tried(what);
+  }
+
+  /** For a server that has let the user in. */
+  get login(): Login {
+    const last = this.#tried.at(-1);
+    return {
+      user: this.#user,
+      permitted: this.#permitted ?? [],
+      accepted: last === undefined ? [...this.#accepted] : [...this.#accepted, last],
+      keysOffered: this.#keysOffered,
+    };
+  }
+
+  /** `what`: a method that asks for something, or a key with its fingerprint. */
   tried(what: string): void {
     this.#tried.push(what);
   }
