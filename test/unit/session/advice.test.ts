@@ -1,4 +1,6 @@
-/** What a tunnel says about this machine by itself: when its start is slow, and when it is ready. */
+/**
+ * What a tunnel says about this machine by itself: when its start is slow, and when it is ready.
+ */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { START_PATIENCE_MS } from '../../../src/session/advice.ts';
