@@ -1,9 +1,10 @@
 /** Targets and exclusions: from the command line, from -x, and from the files of -s and -X. */
 import { UsageError } from '../errors/errors.ts';
-import { filePrefix } from '../net/place.ts';
+import { filePrefix, formatPlace } from '../net/place.ts';
 import { ALLOW_OPTIONS } from './allowfile.ts';
 import { type Entry, readTargetsFile } from './argsfile.ts';
 import type { NameTarget, Target, TargetRules } from './configuration.ts';
+import { CLOUD_OPTIONS } from './openstackoptions.ts';
 import {
   asText,
   type Given,
@@ -44,14 +45,15 @@ export interface ReadTargets {
 }
 
 /**
- * `routed`: targets become routes, so a target that no route can capture is refused. Throws
- * UsageError.
+ * `routed`: targets become routes, so a target that no route can capture is refused. `otherFiles`:
+ * the command's other options whose file may be standard input. Throws UsageError.
  */
 export function readTargetRules(
   { operands, options }: GivenArguments,
   routed: boolean,
+  otherFiles: readonly Given<string>[] = [],
 ): ReadTargets {
-  requireOneStdin(options);
+  requireOneStdin(options, otherFiles);
   const { exclude, targetsFrom, excludesFrom } = readOptions(TARGET_OPTIONS, options);
   const wanted = readEntries(
     [...operands.map(asTarget), ...targetsFrom.flatMap(readFile)],
@@ -102,14 +104,20 @@ function readEntries(entries: readonly Entry[], parse: typeof parseTarget): Read
   };
 }
 
-function requireOneStdin(options: GivenOptions): void {
+function requireOneStdin(options: GivenOptions, otherFiles: readonly Given<string>[]): void {
   const { targetsFrom, excludesFrom } = readOptions(TARGET_OPTIONS, options);
   const { allow } = readOptions(ALLOW_OPTIONS, options);
-  const files: Given<string>[] = [...targetsFrom, ...excludesFrom, ...(allow ? [allow] : [])];
-  const [, second] = files.filter(({ value }) => value === '-');
-  if (second === undefined) return;
+  const { osCatalogFile } = readOptions(CLOUD_OPTIONS, options);
+  const single = [allow, osCatalogFile].filter((given) => given !== undefined);
+  const files = [...targetsFrom, ...excludesFrom, ...single, ...otherFiles];
+  const [first, second] = files.filter(({ value }) => value === '-');
+  if (first === undefined || second === undefined) return;
   throw new UsageError(
-    `${filePrefix(second.place)}standard input ("-") is named more than once by -s, -X and --allow; it can be read only once`,
-    { hint: 'give the other list in a file' },
+    `${filePrefix(second.place)}standard input ("-") is named by ${optionOf(first)} and by ${optionOf(second)}; it can be read only once`,
+    { hint: 'give one of them in a file' },
   );
+}
+
+function optionOf({ place }: Given<string>): string {
+  return place.kind === 'file' ? (place.option ?? '') : formatPlace(place);
 }

@@ -23,6 +23,7 @@ describe('tunnel jumphost sshd', () => {
     ['a version too old', ['sshd', '--openssh', '8.1', '10.0.0.1:443'], /older than 8\.2/],
     ['one not known yet', ['sshd', '--openssh', '10.9', '10.0.0.1:443'], /the newest is 10\.2/],
     ['a login that is none', ['sshd', '--user', 'a b', '10.0.0.1:443'], /not a login name/],
+    ['root', ['sshd', '--user', 'root', '10.0.0.1:443'], /root administrates the jump host/],
     [
       'codes where sshd asks everybody or nobody',
       ['sshd', '--mfa', '--openssh', '8.6', '10.0.0.1:443'],
