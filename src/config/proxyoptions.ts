@@ -10,10 +10,11 @@ import { readAtMost } from '../base/boundedread.ts';
 import { UsageError } from '../errors/errors.ts';
 import { systemCodeOf } from '../errors/reason.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
-import { NotationError, quoted, shellPath } from '../net/notation.ts';
+import { NotationError, quoted } from '../net/notation.ts';
 import { formatPlace, type Place, readAt } from '../net/place.ts';
 import { parsePort } from '../net/ports.ts';
 import { parsePrefix, prefixContains } from '../net/prefix.ts';
+import { closeToOthersHint } from '../system/ownfile.ts';
 import type { ProxyListenAddress, ProxyOptions } from './configuration.ts';
 import {
   asText,
@@ -196,7 +197,7 @@ function readSecretFile(file: string, at: string): string {
     const status = fstatSync(fd);
     if (status.isFile() && (status.mode & 0o077) !== 0) {
       throw new UsageError(`${at}: other users can read ${file}`, {
-        hint: `run: chmod 600 ${shellPath(file)}`,
+        hint: closeToOthersHint(file, '--proxy-auth'),
       });
     }
     const bytes = readAtMost(fd, MAX_CREDENTIALS_FILE_BYTES);

@@ -37,7 +37,7 @@ import type { Observer } from '../../observe/observer.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import type { ReplicaKey, ReplicaKeys } from '../hostkeys/replicas.ts';
 import { makePrivateDirectory, type PrivateDirectory } from '../privatedirectory.ts';
-import { serverText } from '../servertext.ts';
+import { ServerWords, serverText } from '../servertext.ts';
 import type { SshSettings } from '../settings.ts';
 import type { Transport } from '../transport.ts';
 import {
@@ -164,6 +164,7 @@ class SshStart {
   readonly #at: string;
   readonly #log: SshLog;
   readonly #stderrLines: string[] = [];
+  readonly #words: ServerWords;
   #link: OpensshLink | undefined;
   #timer: NodeJS.Timeout | undefined;
   #phaseChanged: () => void = () => {};
@@ -179,6 +180,7 @@ class SshStart {
     this.#directory = directory;
     this.#argv = argv;
     this.#at = formatDestination({ host: options.settings.hostName, port: options.settings.port });
+    this.#words = new ServerWords(options.observer);
     this.#log = new SshLog({
       refused: (host, port, text) => this.#link?.refused(host, port, text),
     });
@@ -261,9 +263,13 @@ class SshStart {
   #onStderr(line: string): void {
     this.#stderrLines.push(line);
     if (this.#stderrLines.length > MAX_STDERR_LINES) this.#stderrLines.shift();
-    const text = serverText(line);
-    if (text !== '')
-      this.#options.observer.log(this.#link === undefined ? 'notice' : 'debug', text);
+    const { observer } = this.#options;
+    // Before it is up it may be the server's banner; after that, ssh's own remarks.
+    if (this.#link !== undefined) {
+      if (line !== '') observer.log('debug', serverText(line));
+      return;
+    }
+    for (const text of this.#words.lines(line)) observer.log('notice', text);
   }
 
   /** The start fails when the log is silent for too long. */

@@ -36,7 +36,7 @@ import { type Observer, silentObserver } from '../../../observe/observer.ts';
 import { type Identity, loadIdentities } from '../../identities/identities.ts';
 import { describeKey } from '../../keys/publickey.ts';
 import { nobody, type Prompter } from '../../prompter.ts';
-import { serverText } from '../../servertext.ts';
+import { type ServerWords, serverText } from '../../servertext.ts';
 import type { AuthenticationSettings } from '../../settings.ts';
 import { Keyring } from './keyring.ts';
 import { type AuthMethod, type MethodContext, Questions } from './method.ts';
@@ -66,6 +66,8 @@ export interface AttemptOptions {
    * count.
    */
   readonly onPrompt: (waiting: boolean) => void;
+  /** For what the server says with its questions. */
+  readonly words: ServerWords;
 }
 
 export class Authenticator {
@@ -189,12 +191,14 @@ export class Authentication {
   #methods(exchange: UserauthExchange): ReadonlyMap<MethodName, AuthMethod> {
     const { user, host, settings, prompter, signal, onPrompt, observer, keyring, identities } =
       this.#options;
+    const { words } = this.#options;
     const questions = new Questions(prompter, signal, onPrompt);
     const context: MethodContext = {
       user,
       host,
       exchange,
       questions,
+      words,
       report: this.#report,
       observer,
     };

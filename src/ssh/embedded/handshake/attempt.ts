@@ -16,10 +16,11 @@ import type { Duplex } from 'node:stream';
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Observer } from '../../../observe/observer.ts';
+import type { ServerAnswers } from '../../answers.ts';
 import { slowError, timeoutError } from '../../dial/tcp.ts';
 import type { Role } from '../../hops.ts';
 import type { HostKeyVerifier } from '../../hostkeys/verifier.ts';
-import { serverLines, serverText } from '../../servertext.ts';
+import { MAX_SERVER_TEXT, ServerWords, serverText } from '../../servertext.ts';
 import type { SshSettings } from '../../settings.ts';
 import type { Authentication, Authenticator } from '../auth/authenticator.ts';
 import {
@@ -60,6 +61,8 @@ export interface AttemptOptions extends Access {
   readonly role: Role;
   readonly observer: Observer;
   readonly windows?: ReceiveWindowLimits | undefined;
+  /** What earlier links have shown about the server. */
+  readonly answers?: ServerAnswers | undefined;
   /** For identification and key exchange: `seconds`, counted from `began` (performance.now()). */
   readonly time: { readonly began: number; readonly seconds: number };
   /**
@@ -86,12 +89,14 @@ class ConnectionAttempt {
   readonly #client: Client = new ssh2.Client();
   readonly #offers = new Map<string, string>();
   readonly #greeting = new FirstLine();
+  readonly #words: ServerWords;
   #authentication: Authentication | undefined;
   #phase: Phase = 'identification';
   #timer: PhaseTimer | undefined;
 
   constructor(options: AttemptOptions) {
     this.#options = options;
+    this.#words = new ServerWords(options.observer);
   }
 
   async run(): Promise<Ssh2Link> {
@@ -103,6 +108,7 @@ class ConnectionAttempt {
         host: settings.name,
         signal: this.#over.signal,
         onPrompt: this.#pause,
+        words: this.#words,
       });
       signal?.throwIfAborted();
       if (stream.destroyed) throw this.#closed();
@@ -120,7 +126,7 @@ class ConnectionAttempt {
   readonly #pause = (waiting: boolean): void => this.#timer?.pause(waiting);
 
   #handshake(preferredTypes: readonly string[]): Promise<Ssh2Link> {
-    const { at, observer, signal, stream, inbox, settings, windows } = this.#options;
+    const { at, observer, signal, stream, inbox, settings, windows, answers } = this.#options;
     const { keepalive, rekey, flush } = settings;
     const client = this.#client;
     return new Promise((resolve, reject) => {
@@ -135,7 +141,8 @@ class ConnectionAttempt {
       client.on('error', (error: SshError) => reject(this.#translate(error)));
       client.on('close', () => reject(this.#closed()));
       client.on('banner', (text) => {
-        for (const line of serverLines(text)) observer.log('notice', line === '' ? ' ' : line);
+        for (const line of this.#words.lines(text))
+          observer.log('notice', line === '' ? ' ' : line);
       });
       client.on('handshake', (negotiated) => {
         this.#phase = 'authentication';
@@ -160,6 +167,7 @@ class ConnectionAttempt {
             inbox,
             at,
             keepalive,
+            answers,
             rekey,
             windows,
             flush,
@@ -262,7 +270,7 @@ class ConnectionAttempt {
       return noIdentificationError(at, role, this.#greeting.text, error);
     if (this.#phase === 'key exchange') return handshakeError(at, error, this.#offers);
     if (typeof error.code === 'number' && this.#authentication !== undefined)
-      return this.#authentication.disconnected(serverText(error.message), error);
+      return this.#authentication.disconnected(serverText(error.message, MAX_SERVER_TEXT), error);
     return closedError(at, this.#phase, error);
   }
 

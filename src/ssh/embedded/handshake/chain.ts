@@ -29,6 +29,7 @@ import { canonicalAddress, isAddress } from '../../../net/address.ts';
 import { type Destination, formatDestination } from '../../../net/destination.ts';
 import type { Refusal } from '../../../net/refusal.ts';
 import type { Observer } from '../../../observe/observer.ts';
+import type { KnownAnswers } from '../../answers.ts';
 import type { RemoteAddress } from '../../dial/addresses.ts';
 import { type TcpOptions, timeoutError } from '../../dial/tcp.ts';
 import { type Hops, PORT_OF, type Role } from '../../hops.ts';
@@ -56,6 +57,7 @@ export interface ChainOptions {
   readonly accessOf: (hop: SshSettings) => Access;
   /** For the jump host. Each hop before it has only one channel, with the default limits. */
   readonly windows: ReceiveWindowLimits | undefined;
+  readonly answers: KnownAnswers | undefined;
   readonly observer: Observer;
   /** For the first hop's identification and key exchange. */
   readonly time: { readonly began: number; readonly seconds: number };
@@ -85,6 +87,7 @@ export async function connectChain(options: ChainOptions): Promise<HopChain> {
       role: roleOf(hop),
       observer,
       windows: hop === jumpHost ? options.windows : undefined,
+      answers: options.answers?.of(hop),
       onDebugMessage: hop === jumpHost ? watch.debugMessage : () => {},
       signal,
     });
@@ -169,9 +172,14 @@ export class HopChain implements Transport {
     return opening;
   }
 
-  /** Asks the jump host for an answer. Resolves to whether anything comes within `milliseconds`. */
-  probe(milliseconds: number): Promise<boolean> {
-    return this.#innermost.probe(milliseconds);
+  /**
+   * Asks every hop for an answer. Resolves to whether each sends anything within `milliseconds`. The
+   * jump host may be one that never answers (livenessprobe.ts): the hops before it then show whether
+   * the path is there.
+   */
+  async probe(milliseconds: number): Promise<boolean> {
+    const alive = await Promise.all(this.#links.map((link) => link.probe(milliseconds)));
+    return alive.every(Boolean);
   }
 
   async close(): Promise<void> {
