@@ -4,14 +4,12 @@
  * more with a newer sshd, where scripts/test could unpack one.
  */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { formatSshdVersion, NEWEST_SSHD, parseSshdVersion } from '../../src/jumphost/versions.ts';
 import {
   API1,
   API1_6,
@@ -25,6 +23,7 @@ import {
   PRIVATE6,
 } from '../support/addresses.ts';
 import { JUMP_USER } from '../support/credentials.ts';
+import { installedOpenssh } from '../support/installedopenssh.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import {
   BY_ADDRESS,
@@ -60,19 +59,8 @@ interface Server {
   readonly skip: string | false;
 }
 const NEWER = fileURLToPath(new URL('../../openssh-newer', import.meta.url));
-/** The machine's own; its ssh and sshd are of one source. */
-function installed(): string {
-  const [, version = ''] =
-    /OpenSSH_([\d.]+)/.exec(spawnSync('ssh', ['-V'], { encoding: 'utf8' }).stderr) ?? [];
-  try {
-    return formatSshdVersion(parseSshdVersion(version));
-  } catch {
-    return formatSshdVersion(NEWEST_SSHD); // newer than what is known
-  }
-}
-
 const SERVERS: readonly Server[] = [
-  { title: 'the sshd of this machine', openssh: installed(), skip: false },
+  { title: 'the sshd of this machine', openssh: installedOpenssh(), skip: false },
   {
     title: 'a newer sshd',
     openssh: '10.0',
