@@ -13,8 +13,8 @@ import { systemCodeOf } from '../errors/reason.ts';
 const RETRY_MS = 10;
 
 /**
- * Writes all of `text`. A reader that has gone is no error, as for any program in a pipeline. Throws
- * TunnelError `output-failed`, also when a part has been written.
+ * Writes all of `text`. A reader that has gone is no error, as for any program in a pipeline.
+ * Throws TunnelError `output-failed`, also when a part has been written.
  *
  * A standard output that was closed before the program began takes everything: Node has opened
  * /dev/null in its place by now.

@@ -1,7 +1,7 @@
 /**
  * Two jump hosts with one host key behind a balancer, as replicas on Kubernetes are: haproxy, which
- * hides the clients' addresses, or the kernel's DNAT, as kube-proxy sets it up. The one that carries
- * the link is killed under load, or falls silent.
+ * hides the clients' addresses, or the kernel's DNAT, as kube-proxy sets it up. The one that
+ * carries the link is killed under load, or falls silent.
  *
  *   client ---- uplink, 198.51.100.1:2022 ----+---- sshd at 198.51.100.10:22
  *               haproxy or DNAT               +---- sshd at 198.51.100.10:2222
