@@ -5,7 +5,8 @@
  *   endpoints of a cloud, fetched through -r   ─┴─► permitted.ts ─► the format's renderer ─► files
  *
  * Nobody is asked for anything, except for a catalog and for the keys of an agent. What is rendered
- * depends on the arguments and these answers alone.
+ * depends on the arguments and these answers alone. The sshd of this machine, if there is one,
+ * reads a drop-in before it is printed (sshdcheck.ts).
  */
 import type { JumpHostConfiguration, JumpHostFormat } from '../config/jumphostoptions.ts';
 import { renderAuthorizedKey } from '../jumphost/authorizedkey.ts';
@@ -19,6 +20,7 @@ import type { CloudRules } from '../openstack/targets/rules.ts';
 import { agentKeys } from './agentkeys.ts';
 import { linux } from './machine.ts';
 import { inSession } from './session.ts';
+import { checkDropIn } from './sshdcheck.ts';
 import type { RunOptions } from './tunnel.ts';
 
 const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => RenderedFile[]>> = {
@@ -43,11 +45,9 @@ export async function renderJumpHost(
   );
   warnOfPlainSources(plan, options.observer);
   const agent = configuration.agentKeys ? await agentKeys(options.observer) : [];
-  const files = RENDERERS[format]({
-    ...plan,
-    permitted,
-    keys: withoutRepetition([...plan.keys, ...agent]),
-  });
+  const whole = { ...plan, permitted, keys: withoutRepetition([...plan.keys, ...agent]) };
+  const files = RENDERERS[format](whole);
+  if (format === 'sshd') await checkDropIn(whole, files, options.observer);
   if (output === undefined) return printable(files);
   writeFiles(output, files);
   return '';
