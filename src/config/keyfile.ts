@@ -37,8 +37,8 @@ export function keyLine(type: string, blob: Buffer, comment: string): string | u
  */
 export function readKeyFile(file: string, place: Place): string[] {
   const at = formatPlace(place);
-  const text = readText(file, at);
-  if (PRIVATE_KEY.test(text)) {
+  const text = readKeyText(file, at);
+  if (isPrivateKey(text)) {
     throw new UsageError(`${at}: ${fileName(file)} is a private key`, {
       hint: `give the public one, ${publicKeyOf(file)}`,
     });
@@ -67,15 +67,18 @@ export function readKeyFile(file: string, place: Place): string[] {
   });
 }
 
-/** Of OpenSSH, OpenSSL, SSH2 and PuTTY. */
-const PRIVATE_KEY = /^\s*(-{4,5} ?BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File-\d)/m;
+/** Of OpenSSH, OpenSSL, SSH2 or PuTTY. */
+export function isPrivateKey(text: string): boolean {
+  return /^\s*(-{4,5} ?BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File-\d)/m.test(text);
+}
 
 function publicKeyOf(file: string): string {
   if (file.endsWith('.ppk')) return 'which puttygen -L prints';
   return file === '-' ? 'which ssh-keygen -y prints' : `${file}.pub`;
 }
 
-function readText(file: string, at: string): string {
+/** `-` is standard input; `at` is where the file was named. Throws UsageError. */
+export function readKeyText(file: string, at: string): string {
   let fd: number | undefined;
   try {
     fd = file === '-' ? 0 : openSync(file, 'r');

@@ -1,6 +1,6 @@
 /** Targets and exclusions: from the command line, from -x, and from the files of -s and -X. */
 import { UsageError } from '../errors/errors.ts';
-import { filePrefix, formatPlace } from '../net/place.ts';
+import { filePrefix, formatPlace, type Place, placeOfOption } from '../net/place.ts';
 import { ALLOW_OPTIONS } from './allowfile.ts';
 import { type Entry, readTargetsFile } from './argsfile.ts';
 import type { NameTarget, Target, TargetRules } from './configuration.ts';
@@ -10,6 +10,7 @@ import {
   type Given,
   type GivenArguments,
   type GivenOptions,
+  type Option,
   readOptions,
   repeated,
 } from './option.ts';
@@ -51,7 +52,7 @@ export interface ReadTargets {
 export function readTargetRules(
   { operands, options }: GivenArguments,
   routed: boolean,
-  otherFiles: readonly Given<string>[] = [],
+  otherFiles: readonly Option[] = [],
 ): ReadTargets {
   requireOneStdin(options, otherFiles);
   const { exclude, targetsFrom, excludesFrom } = readOptions(TARGET_OPTIONS, options);
@@ -104,20 +105,21 @@ function readEntries(entries: readonly Entry[], parse: typeof parseTarget): Read
   };
 }
 
-function requireOneStdin(options: GivenOptions, otherFiles: readonly Given<string>[]): void {
-  const { targetsFrom, excludesFrom } = readOptions(TARGET_OPTIONS, options);
-  const { allow } = readOptions(ALLOW_OPTIONS, options);
-  const { osCatalogFile } = readOptions(CLOUD_OPTIONS, options);
-  const single = [allow, osCatalogFile].filter((given) => given !== undefined);
-  const files = [...targetsFrom, ...excludesFrom, ...single, ...otherFiles];
-  const [first, second] = files.filter(({ value }) => value === '-');
+function requireOneStdin(options: GivenOptions, otherFiles: readonly Option[]): void {
+  const { targetsFrom, excludesFrom } = TARGET_OPTIONS.options;
+  const { osCatalogFile } = CLOUD_OPTIONS.options;
+  const files = [targetsFrom, excludesFrom, ALLOW_OPTIONS.options.allow, osCatalogFile];
+  const [first, second] = [...files, ...otherFiles]
+    .flatMap((option) => (options.get(option) ?? []).map((entry) => ({ ...entry, option })))
+    .filter(({ text }) => text === '-')
+    .map(({ place, option }) => placeOfOption(place, option.name));
   if (first === undefined || second === undefined) return;
   throw new UsageError(
-    `${filePrefix(second.place)}standard input ("-") is named by ${optionOf(first)} and by ${optionOf(second)}; it can be read only once`,
+    `${filePrefix(second)}standard input ("-") is named by ${optionOf(first)} and by ${optionOf(second)}; it can be read only once`,
     { hint: 'give one of them in a file' },
   );
 }
 
-function optionOf({ place }: Given<string>): string {
+function optionOf(place: Place): string {
   return place.kind === 'file' ? (place.option ?? '') : formatPlace(place);
 }

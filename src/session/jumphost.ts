@@ -10,6 +10,7 @@
  */
 import type { JumpHostConfiguration, JumpHostFormat } from '../config/jumphostoptions.ts';
 import { renderAuthorizedKey } from '../jumphost/authorizedkey.ts';
+import { cloudInitWarnings, renderCloudInit } from '../jumphost/cloudinit.ts';
 import { renderKeysCommand } from '../jumphost/keyscommand.ts';
 import { printable, writeFiles } from '../jumphost/output.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
@@ -27,7 +28,11 @@ const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => Rendere
   sshd: renderSshd,
   'authorized-key': renderAuthorizedKey,
   'keys-command': renderKeysCommand,
+  'cloud-init': renderCloudInit,
 };
+
+/** Their sshd has the drop-in as `sshd` renders it. */
+const DROP_INS: readonly JumpHostFormat[] = ['sshd', 'cloud-init'];
 
 /**
  * Resolves with what is to be printed: the files, or nothing where they were written. Rejects with
@@ -47,7 +52,9 @@ export async function renderJumpHost(
   const agent = configuration.agentKeys ? await agentKeys(options.observer) : [];
   const whole = { ...plan, permitted, keys: withoutRepetition([...plan.keys, ...agent]) };
   const files = RENDERERS[format](whole);
-  if (format === 'sshd') await checkDropIn(whole, files, options.observer);
+  if (DROP_INS.includes(format)) await checkDropIn(whole, options.observer);
+  if (format === 'cloud-init')
+    for (const warning of cloudInitWarnings(plan, files)) options.observer.log('warning', warning);
   if (output === undefined) return printable(files);
   writeFiles(output, files);
   return '';

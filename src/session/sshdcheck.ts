@@ -4,19 +4,15 @@
  * that it can't decide.
  */
 import { formatPermitted } from '../jumphost/permitted.ts';
-import { FORCED_COMMAND, GROUP, type JumpHostPlan, type RenderedFile } from '../jumphost/plan.ts';
-import { DROP_IN } from '../jumphost/sshd.ts';
+import { FORCED_COMMAND, GROUP, type JumpHostPlan } from '../jumphost/plan.ts';
+import { DROP_IN, renderSshd } from '../jumphost/sshd.ts';
 import { formatSshdVersion, isOlder, type SshdVersion } from '../jumphost/versions.ts';
 import type { Observer } from '../observe/observer.ts';
 import { askSshd } from '../system/programs/sshd.ts';
 
-/** `files` has the drop-in for `plan`. */
-export async function checkDropIn(
-  plan: JumpHostPlan,
-  files: readonly RenderedFile[],
-  observer: Observer,
-): Promise<void> {
-  const text = files.find(({ path }) => path === DROP_IN)?.text ?? '';
+/** The drop-in that renderSshd makes of `plan`. */
+export async function checkDropIn(plan: JumpHostPlan, observer: Observer): Promise<void> {
+  const text = renderSshd(plan).find(({ path }) => path === DROP_IN)?.text ?? '';
   // The group's accounts are on the jump host, and without one no Match Group is ever true.
   const here = text.replace(`\nMatch Group ${GROUP}\n`, `\nMatch User ${plan.user}\n`);
   const sshd = await askSshd(here, plan.user);

@@ -16,6 +16,7 @@ export function planOf(
     mfa: undefined,
     behindProxy: false,
     keysFrom: [],
+    cloudInit: { address: undefined, hostKey: undefined, hostCa: undefined },
     ...more,
     permitted: permitted.map((text) => {
       const [, host = '', port = ''] = /^\[?(.*?)\]?:([0-9]+|\*)$/.exec(text) ?? [];

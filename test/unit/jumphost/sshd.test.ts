@@ -27,6 +27,7 @@ const PLAN: JumpHostPlan = {
   from: [],
   behindProxy: false,
   keysFrom: [],
+  cloudInit: { address: undefined, hostKey: undefined, hostCa: undefined },
 };
 const CASES: Readonly<Record<string, Partial<JumpHostPlan>>> = {
   default: {},

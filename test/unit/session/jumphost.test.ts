@@ -20,7 +20,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { JUMP_HOST_FORMATS } from '../../../src/config/jumphostoptions.ts';
+import { JUMP_HOST_FORMATS, type JumpHostFormat } from '../../../src/config/jumphostoptions.ts';
 import { EXIT } from '../../../src/errors/codes.ts';
 import { publicKeyLine } from '../../support/keyscript.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../support/loopback-sshd.ts';
@@ -99,9 +99,12 @@ const usage = (message: RegExp, hint: RegExp): Refusal => ({
 
 type Case = readonly [what: string, args: () => readonly string[], refusal: Refusal];
 
+const withKeys = () => ['--key', written('users.pub', `${publicKeyLine('alice')}\n`)];
 /** What each format needs besides a list. */
-const NEEDS: Readonly<Record<string, () => readonly string[]>> = {
-  'authorized-key': () => ['--key', written('users.pub', `${publicKeyLine('alice')}\n`)],
+const NEEDS: Readonly<Record<JumpHostFormat, () => readonly string[]>> = {
+  sshd: () => [],
+  'authorized-key': withKeys,
+  'cloud-init': withKeys,
   'keys-command': () => ['--keys-from', 'https://keys.example.com/'],
 };
 
@@ -158,8 +161,7 @@ describe('a list that no jump host can be made of', () => {
     // The list is read before it is rendered: two of them show that the others read it as well.
     const some = format === 'sshd' ? cases : cases.filter(([what]) => SHARED.includes(what));
     for (const [what, args, refusal] of some) {
-      it(`${format}: ${what}`, () =>
-        refused([format, ...(NEEDS[format]?.() ?? []), ...args()], refusal));
+      it(`${format}: ${what}`, () => refused([format, ...NEEDS[format](), ...args()], refusal));
     }
   }
 });
@@ -239,10 +241,26 @@ describe('keys that no jump host can be made of', () => {
     ['an empty file', () => key(written('empty.pub', '')), usage(/holds no key/, /\.pub/)],
     ['no end', () => key('/dev/zero'), usage(/\/dev\/zero is larger than/, /right file/)],
     ['no agent', () => key('agent'), usage(/SSH_AUTH_SOCK is not set/, /ssh-agent/)],
+  ];
+  for (const [what, args, refusal] of cases) it(what, () => refused(args(), refusal));
+});
+
+describe('standard input for two files', () => {
+  const cases: readonly Case[] = [
     [
-      'standard input for two',
+      'keys, and a list',
       () => ['authorized-key', '--key', '-', '-s', '-'],
       usage(/standard input .* -s and by --key/, /in a file/),
+    ],
+    [
+      'keys twice',
+      () => ['authorized-key', '--key', '-', '--key', '-', LISTED],
+      usage(/standard input .* by --key and by --key/, /in a file/),
+    ],
+    [
+      'keys of users, and of the host',
+      () => ['cloud-init', '--key', '-', '--host-private-key', '-', LISTED],
+      usage(/standard input .* by --key and by --host-private-key/, /in a file/),
     ],
   ];
   for (const [what, args, refusal] of cases) it(what, () => refused(args(), refusal));
