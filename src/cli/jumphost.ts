@@ -13,6 +13,8 @@ Examples:
       the keys of your agent, each good for this and nothing else
   tunnel jumphost cloud-init -s jump.list --key team.pub >user-data
       a new machine of a cloud that is such a host, for the users in team.pub
+  tunnel jumphost terraform -s jump.list --key team.pub --network public --output jump
+      the same on OpenStack, with security groups that let out what is listed
 `;
 
 const AFTER = `
@@ -22,6 +24,7 @@ FORMAT is:
   authorized-key  lines for authorized_keys: what a key may do, whatever sshd_config says
   keys-command    a script for AuthorizedKeysCommand: keys from behind an API, cached
   cloud-init      user-data that makes a cloud's image such a host at its first boot
+  terraform       HCL for OpenStack: an instance with that user-data, and security groups
 
 The list of what the jump host admits is what TARGETs, -s and --allow name together, and with
 --os-cloud the endpoints of a cloud. Its catalog is fetched through -r; before there is any

@@ -45,8 +45,19 @@ import {
 import { readLogLevel, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { CONNECTION_OPTIONS, JUMP_HOST_OPTIONS, readSshOptions } from './sshoptions.ts';
 import { readTargetRules, TARGET_OPTIONS } from './targetoptions.ts';
+import {
+  readTerraformPlan,
+  requireCertifiedAddress,
+  TERRAFORM_OPTIONS,
+} from './terraformoptions.ts';
 
-export const JUMP_HOST_FORMATS = ['sshd', 'authorized-key', 'keys-command', 'cloud-init'] as const;
+export const JUMP_HOST_FORMATS = [
+  'sshd',
+  'authorized-key',
+  'keys-command',
+  'cloud-init',
+  'terraform',
+] as const;
 export type JumpHostFormat = (typeof JUMP_HOST_FORMATS)[number];
 
 const LIST_OPTIONS = {
@@ -127,6 +138,7 @@ export const JUMPHOST_GROUPS = [
   CLOUD_OPTIONS,
   HOST_OPTIONS,
   CLOUD_INIT_OPTIONS,
+  TERRAFORM_OPTIONS,
   OUTPUT_OPTIONS,
   REMOTE_OPTIONS,
   CONNECTION_OPTIONS,
@@ -136,7 +148,7 @@ export const JUMPHOST_GROUPS = [
 const { user: USER, key: KEY, keysFrom: KEYS_FROM, from: FROM, port: PORT } = HOST_OPTIONS.options;
 
 /** Groups of which a format uses some options. */
-const FORMAT_GROUPS = [HOST_OPTIONS, CLOUD_INIT_OPTIONS] as const;
+const FORMAT_GROUPS = [HOST_OPTIONS, CLOUD_INIT_OPTIONS, TERRAFORM_OPTIONS] as const;
 
 const { hostPrivateKey, hostCertificate, hostCa } = CLOUD_INIT_OPTIONS.options;
 /** Besides those of the list: whose file may be standard input. */
@@ -148,6 +160,7 @@ const USES: Readonly<Record<JumpHostFormat, readonly Option[]>> = {
   'authorized-key': [USER, KEY, FROM, PORT],
   'keys-command': [KEYS_FROM, FROM],
   'cloud-init': [HOST_OPTIONS, CLOUD_INIT_OPTIONS].flatMap(({ options }) => Object.values(options)),
+  terraform: FORMAT_GROUPS.flatMap(({ options }) => Object.values<Option>(options)),
 };
 
 export interface JumpHostConfiguration {
@@ -202,6 +215,7 @@ export function buildJumpHostConfiguration(given: GivenArguments): JumpHostConfi
     output: readOptions(OUTPUT_OPTIONS, options).output?.value,
     logLevel: readLogLevel(options),
   };
+  if (format === 'terraform') requireCertifiedAddress(configuration.plan.cloudInit);
   // What is wrong with the list is said before anybody is asked for a catalog.
   const { targets, nameTargets } = configuration;
   if (openstack === undefined || targets.length + nameTargets.length > 0)
@@ -229,6 +243,7 @@ function readPlan(options: GivenOptions): JumpHostConfiguration['plan'] {
     mfa: mfa === undefined ? undefined : (mfaModule?.value ?? MFA_MODULES[0]),
     behindProxy: behindProxy !== undefined,
     cloudInit: readCloudInitPlan(options),
+    terraform: readTerraformPlan(options),
   };
 }
 
@@ -287,18 +302,19 @@ const IMAGE_USERS: ReadonlySet<string> = new Set([
 /** What a format is made of besides the list. */
 function requireKeys(format: JumpHostFormat, options: GivenOptions): void {
   const { user, key, keysFrom, from } = readOptions(HOST_OPTIONS, options);
+  const makesMachine = format === 'cloud-init' || format === 'terraform';
   if (format === 'authorized-key' && key.length === 0) {
     throw new UsageError('no key is given', {
       hint: 'name public keys with --key, as in: --key ~/.ssh/id_ed25519.pub, or --key agent',
     });
   }
-  if (format === 'cloud-init' && user !== undefined && IMAGE_USERS.has(user.value)) {
+  if (makesMachine && user !== undefined && IMAGE_USERS.has(user.value)) {
     throw new UsageError(
       `${filePrefix(user.place)}--user ${user.value} is an account that images have already`,
       { hint: 'leave --user out, or write another name' },
     );
   }
-  if (format === 'cloud-init' && key.length + keysFrom.length === 0) {
+  if (makesMachine && key.length + keysFrom.length === 0) {
     throw new UsageError('no key is given, and no source of keys', {
       hint: 'name public keys with --key, or where they come from with --keys-from',
     });

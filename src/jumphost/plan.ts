@@ -72,6 +72,18 @@ export interface JumpHostPlan {
   /** Where sshd looks for keys at each login. Empty: only authorized_keys has them. */
   readonly keysFrom: readonly KeySource[];
   readonly cloudInit: CloudInitPlan;
+  /** For the format of that name. */
+  readonly terraform: TerraformPlan;
+}
+
+/** Names of networks in OpenStack. */
+export interface TerraformPlan {
+  /** A public network. undefined: the instance has a floating address. */
+  readonly network: string | undefined;
+  /** Where that comes from; undefined: whoever applies it says so. */
+  readonly floatingPool: string | undefined;
+  /** undefined: the instance has no second port. */
+  readonly privateNetwork: string | undefined;
 }
 
 /** One file of a format. */

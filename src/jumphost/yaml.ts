@@ -12,10 +12,12 @@ const PLAIN =
 
 /**
  * Lines of a literal block (`|`), without indentation. undefined for a text that a block can't
- * hold: without exactly one `\n` at its end, with a space at its beginning, or not PLAIN.
+ * hold: without exactly one `\n` at its end, with a space at its beginning, or not PLAIN. Or one that
+ * is not in Unicode's normal form C: what passes it on may change that, and Terraform does.
  */
 export function blockLines(text: string): string[] | undefined {
   if (!/^\S/.test(text) || !/[^\n]\n$/.test(text) || !PLAIN.test(text)) return undefined;
+  if (text.normalize('NFC') !== text) return undefined;
   return text.slice(0, -1).split('\n');
 }
 

@@ -323,6 +323,7 @@ export class Dialler {
           identityFiles: ssh.identityFiles,
           defaultIdentities: moved ? defaultIdentityFiles(home) : undefined,
         },
+        answers: this.#answers,
         observer,
         signal,
         ...(replica ? { replicas: this.#replicas } : {}),

@@ -16,6 +16,7 @@ import { printable, writeFiles } from '../jumphost/output.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
 import type { JumpHostPlan, RenderedFile } from '../jumphost/plan.ts';
 import { renderSshd } from '../jumphost/sshd.ts';
+import { renderTerraform } from '../jumphost/terraform.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CloudRules } from '../openstack/targets/rules.ts';
 import { agentKeys } from './agentkeys.ts';
@@ -29,10 +30,11 @@ const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => Rendere
   'authorized-key': renderAuthorizedKey,
   'keys-command': renderKeysCommand,
   'cloud-init': renderCloudInit,
+  terraform: renderTerraform,
 };
 
 /** Their sshd has the drop-in as `sshd` renders it. */
-const DROP_INS: readonly JumpHostFormat[] = ['sshd', 'cloud-init'];
+const DROP_INS: readonly JumpHostFormat[] = ['sshd', 'cloud-init', 'terraform'];
 
 /**
  * Resolves with what is to be printed: the files, or nothing where they were written. Rejects with
@@ -53,11 +55,20 @@ export async function renderJumpHost(
   const whole = { ...plan, permitted, keys: withoutRepetition([...plan.keys, ...agent]) };
   const files = RENDERERS[format](whole);
   if (DROP_INS.includes(format)) await checkDropIn(whole, options.observer);
-  if (format === 'cloud-init')
-    for (const warning of cloudInitWarnings(plan, files)) options.observer.log('warning', warning);
+  for (const warning of warningsOf(format, plan, files)) options.observer.log('warning', warning);
   if (output === undefined) return printable(files);
   writeFiles(output, files);
   return '';
+}
+
+function warningsOf(
+  format: JumpHostFormat,
+  plan: Pick<JumpHostPlan, 'cloudInit'>,
+  files: readonly RenderedFile[],
+): string[] {
+  if (format === 'cloud-init') return cloudInitWarnings(plan, files);
+  // It is for OpenStack alone, so the limits of other clouds are nothing to it.
+  return format === 'terraform' ? cloudInitWarnings(plan, []) : [];
 }
 
 /** What comes without TLS can be changed on its way, and these are keys that open a door. */

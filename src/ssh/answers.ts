@@ -10,6 +10,11 @@ import type { Observer } from '../observe/observer.ts';
 export interface ServerAnswers {
   /** It has answered one: from now on silence means that it is gone. */
   seen: boolean;
+  /**
+   * It was expected to answer, for its software does, and has been given up for its silence before
+   * it had ever answered. It may only look like that software.
+   */
+  doubted: boolean;
   /** The user has been told that it answers none. */
   told: boolean;
 }
@@ -22,7 +27,7 @@ export interface ServerAnswers {
 export const MAX_UNANSWERED_REQUESTS = 8;
 
 export function noAnswersYet(): ServerAnswers {
-  return { seen: false, told: false };
+  return { seen: false, doubted: false, told: false };
 }
 
 /** All servers of a run. They come from the configuration, so their number is bounded there. */

@@ -17,6 +17,7 @@ export function planOf(
     behindProxy: false,
     keysFrom: [],
     cloudInit: { address: undefined, hostKey: undefined, hostCa: undefined },
+    terraform: { network: undefined, floatingPool: undefined, privateNetwork: undefined },
     ...more,
     permitted: permitted.map((text) => {
       const [, host = '', port = ''] = /^\[?(.*?)\]?:([0-9]+|\*)$/.exec(text) ?? [];

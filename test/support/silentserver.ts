@@ -1,8 +1,8 @@
 /**
- * An SSH server that answers no global request (RFC 4254 §4 obliges it to): `node silentserver.js
- * PORT AUTHORIZED_KEYS HOST_KEY...`. It carries direct-tcpip channels to real TCP targets. After
- * MOST_REQUESTS of them it reads nothing more from that connection, as a server written in Go does
- * that forgets about them.
+ * An SSH server that answers no global request (RFC 4254 §4 obliges it to), or one that answers
+ * them: `node silentserver.js silent|answering PORT AUTHORIZED_KEYS HOST_KEY...`. It carries
+ * direct-tcpip channels to real TCP targets. After MOST_REQUESTS unanswered requests it reads
+ * nothing more from that connection, as a server written in Go does that forgets about them.
  *
  * It prints `ready PORT`, and `frozen` when it stops reading. For each line on standard input it
  * prints how many global requests it has had: `requests N`.
@@ -21,8 +21,10 @@ interface Internals {
 
 /** chanSize of golang.org/x/crypto/ssh. */
 const MOST_REQUESTS = 16;
+/** Longer than any test. */
+const NEVER_MS = 24 * 3_600_000;
 
-const [port = '', authorizedKeys = '', ...hostKeys] = process.argv.slice(2);
+const [mode = '', port = '', authorizedKeys = '', ...hostKeys] = process.argv.slice(2);
 const authorized = readFileSync(authorizedKeys, 'utf8').trim().split('\n');
 let requests = 0;
 
@@ -45,9 +47,10 @@ function carry(channel: ServerChannel, target: Socket): void {
 }
 
 const server = new ssh2.Server(
-  { hostKeys: hostKeys.map((path) => readFileSync(path)) },
+  // ssh2 asks its client every 15 s, which would keep the link from being silent.
+  { hostKeys: hostKeys.map((path) => readFileSync(path)), keepaliveInterval: NEVER_MS },
   (connection) => {
-    swallowRequests(connection);
+    if (mode === 'silent') swallowRequests(connection);
     connection.on('authentication', (context) => {
       const key = context.method === 'publickey' ? context.key.data.toString('base64') : undefined;
       // ssh2 leaves checking the signature to its caller; here it is enough to compare the key.

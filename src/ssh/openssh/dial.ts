@@ -34,6 +34,8 @@ import { TunnelError, UsageError } from '../../errors/errors.ts';
 import { GUARD_PATH, HOSTPIN_PATH } from '../../native/addon.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
+import { bytesRead } from '../../system/process.ts';
+import { type KnownAnswers, noAnswersYet } from '../answers.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import type { ReplicaKey, ReplicaKeys } from '../hostkeys/replicas.ts';
 import { makePrivateDirectory, type PrivateDirectory } from '../privatedirectory.ts';
@@ -49,7 +51,7 @@ import {
 } from './arguments.ts';
 import { expiredCertificates, namedFiles } from './certificate.ts';
 import { startError } from './errors.ts';
-import { OpensshLink } from './link.ts';
+import { type LinkOptions, OpensshLink } from './link.ts';
 import { SshLog } from './log.ts';
 import { type Exit, opensshVersion, SshProcess } from './process.ts';
 import { longestSilence } from './silence.ts';
@@ -67,6 +69,8 @@ export interface OpensshOptions {
   readonly signal?: AbortSignal;
   /** Shared by all addresses of one jump host (several -r): all must present the same key. */
   readonly replicas?: ReplicaKeys;
+  /** What this run has learned about the servers. Default: nothing. */
+  readonly answers?: KnownAnswers;
 }
 
 /** ssh listens right after authentication, before it does anything slow. */
@@ -110,6 +114,7 @@ function prepare(
     guard: GUARD_PATH,
     version,
     replica,
+    givesUp: !seesWhatIsRead(),
   });
   if (settings.hostKeys.pins.length > 0)
     writeFileSync(directory.knownHosts, pinnedKnownHosts(settings) + revokedLines(settings), {
@@ -121,6 +126,11 @@ function prepare(
     writeFileSync(directory.hopConfiguration, hopConfiguration(settings, given), { mode: 0o600 });
   }
   return argv;
+}
+
+/** Whether this kernel counts what processes read; without that, ssh judges the server's silence. */
+function seesWhatIsRead(): boolean {
+  return bytesRead('self') !== undefined;
 }
 
 /**
@@ -225,8 +235,21 @@ class SshStart {
       stderrLines: this.#stderrLines,
       at: this.#at,
       observer,
+      life: this.#life(),
     });
     return this.#link;
+  }
+
+  #life(): LinkOptions['life'] {
+    if (!seesWhatIsRead()) return undefined;
+    const { answers, given } = this.#options;
+    const { keepalive, port } = this.#settings;
+    return {
+      keepalive,
+      port,
+      answers: answers?.of(this.#settings) ?? noAnswersYet(),
+      custom: given.command !== undefined,
+    };
   }
 
   #follow(line: string): void {

@@ -391,11 +391,7 @@ export function linkLostError(
   exit: Exit,
 ): TunnelError {
   const tail = [lines, stderr].flatMap((output) => output.slice(-LAST_LINES).reverse());
-  const lost = (why: string, cause?: Error): TunnelError =>
-    new TunnelError('link-lost', `the connection to ${at} is lost: ${why}`, {
-      hint: 'check the network, and the log of sshd on the jump host',
-      cause,
-    });
+  const lost = (why: string, cause?: Error): TunnelError => lostError(at, why, cause);
   const cause = new Error(`ssh said: ${tail.map((line) => serverText(line)).join('\n')}`);
   if (tail.some((line) => SILENT.test(line)))
     return lost('the jump host no longer answers keepalives', cause);
@@ -408,4 +404,16 @@ export function linkLostError(
       ? `ssh ended with status ${exit.status}`
       : `ssh was ended by ${exit.signal}`;
   return lost(last === undefined ? ended : serverText(last), cause);
+}
+
+/** For a server that was given up, although ssh was still running (serverlife.ts). */
+export function serverSilentError(at: string, why: string): TunnelError {
+  return lostError(at, why, new Error(why));
+}
+
+function lostError(at: string, why: string, cause?: Error): TunnelError {
+  return new TunnelError('link-lost', `the connection to ${at} is lost: ${why}`, {
+    hint: 'check the network, and the log of sshd on the jump host',
+    cause,
+  });
 }

@@ -124,6 +124,11 @@ export class SshProcess {
     }
   }
 
+  /** Of ssh, or of the user's own command. undefined: it didn't start. */
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
   /** False once the kernel begins to close the process's descriptors. */
   get alive(): boolean {
     if (this.#gone || this.#child.pid === undefined) return false;

@@ -28,6 +28,7 @@ const PLAN: JumpHostPlan = {
   behindProxy: false,
   keysFrom: [],
   cloudInit: { address: undefined, hostKey: undefined, hostCa: undefined },
+  terraform: { network: undefined, floatingPool: undefined, privateNetwork: undefined },
 };
 const CASES: Readonly<Record<string, Partial<JumpHostPlan>>> = {
   default: {},

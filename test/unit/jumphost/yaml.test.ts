@@ -56,6 +56,7 @@ describe('texts as YAML', { skip: missing }, () => {
     'a line break of Unicode': 'a\u2028b\u2029c\u0085d\n',
     'a byte order mark': 'a\ufeffb\n',
     'control characters': 'a\x00\x1b[2J\x7f\x9b\n',
+    'an accent that is a character of its own': 'e\u0301\n',
     'nothing in it': '',
   };
   for (const [what, text] of Object.entries(others)) {

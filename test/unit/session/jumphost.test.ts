@@ -105,6 +105,7 @@ const NEEDS: Readonly<Record<JumpHostFormat, () => readonly string[]>> = {
   sshd: () => [],
   'authorized-key': withKeys,
   'cloud-init': withKeys,
+  terraform: withKeys,
   'keys-command': () => ['--keys-from', 'https://keys.example.com/'],
 };
 
