@@ -85,6 +85,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'openstack/targets': ['config', 'flow', 'openstack/keystone', 'openstack/settings', 'system'],
   'openstack/report': ['config', 'flow', 'openstack/settings', 'openstack/targets'],
   cli: ['config', 'ssh', 'system', 'system/doctor', 'system/programs', 'system/resolver'],
+  doctor: ['connect', 'dns/upstream', 'dns/wire', 'flow', 'policy', 'ssh', 'system/doctor'],
   session: [
     'capture/namespace',
     'capture/proxy',
@@ -94,6 +95,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'dns',
     'dns/server',
     'dns/upstream',
+    'doctor',
     'flow',
     'jumphost',
     'link',
@@ -102,7 +104,6 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'openstack/targets',
     'policy',
     'ssh',
-    'ssh/config',
     'ssh/dial',
     'ssh/identities',
     'system',
@@ -112,7 +113,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/programs',
     'system/resolver',
   ],
-  main: ['cli', 'config', 'native', 'session', 'system/doctor', 'system/resolver'],
+  main: ['cli', 'config', 'native', 'session', 'system/resolver'],
 };
 
 export interface Module {

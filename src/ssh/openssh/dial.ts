@@ -37,6 +37,7 @@ import type { Observer } from '../../observe/observer.ts';
 import { bytesRead } from '../../system/process.ts';
 import { type KnownAnswers, noAnswersYet } from '../answers.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
+import { hopsOf } from '../hops.ts';
 import type { ReplicaKey, ReplicaKeys } from '../hostkeys/replicas.ts';
 import { makePrivateDirectory, type PrivateDirectory } from '../privatedirectory.ts';
 import { ServerWords, serverText } from '../servertext.ts';
@@ -51,6 +52,7 @@ import {
 } from './arguments.ts';
 import { expiredCertificates, namedFiles } from './certificate.ts';
 import { startError } from './errors.ts';
+import { LogFacts } from './facts.ts';
 import { type LinkOptions, OpensshLink } from './link.ts';
 import { SshLog } from './log.ts';
 import { type Exit, opensshVersion, SshProcess } from './process.ts';
@@ -92,7 +94,7 @@ export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
   try {
     const argv = prepare(options, version, directory);
     observer.log('debug', `starting ${argv[0]} (OpenSSH ${version.join('.')})`);
-    return await new SshStart(options, directory, argv).run();
+    return await new SshStart(options, directory, argv, version).run();
   } catch (error) {
     directory.remove();
     throw error;
@@ -172,7 +174,9 @@ class SshStart {
   readonly #directory: PrivateDirectory;
   readonly #argv: readonly [string, ...string[]];
   readonly #at: string;
+  readonly #version: OpensshVersion;
   readonly #log: SshLog;
+  readonly #facts = new LogFacts();
   readonly #stderrLines: string[] = [];
   readonly #words: ServerWords;
   #link: OpensshLink | undefined;
@@ -184,11 +188,13 @@ class SshStart {
     options: OpensshOptions,
     directory: PrivateDirectory,
     argv: readonly [string, ...string[]],
+    version: OpensshVersion,
   ) {
     this.#options = options;
     this.#settings = options.settings;
     this.#directory = directory;
     this.#argv = argv;
+    this.#version = version;
     this.#at = formatDestination({ host: options.settings.hostName, port: options.settings.port });
     this.#words = new ServerWords(options.observer);
     this.#log = new SshLog({
@@ -234,6 +240,15 @@ class SshStart {
       directory: this.#directory,
       stderrLines: this.#stderrLines,
       at: this.#at,
+      established: this.#facts.established({
+        at: this.#at,
+        user: this.#settings.user,
+        via: hopsOf(this.#settings)
+          .slice(0, -1)
+          .map(({ name }) => name),
+        version: this.#version.join('.'),
+        log: this.#log,
+      }),
       observer,
       life: this.#life(),
     });
@@ -256,6 +271,7 @@ class SshStart {
     const before = this.#log.phase;
     this.#log.line(line);
     if (this.#link !== undefined) return;
+    this.#facts.line(line);
     this.#options.observer.log('debug', `ssh: ${serverText(withoutCommand(line))}`);
     this.#restartSilenceTimer();
     this.#checkReplica();
