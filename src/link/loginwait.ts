@@ -1,7 +1,7 @@
 /**
- * --wait-auth: a login that is refused now may be accepted soon, because the server has not heard of
- * the key yet (a cache, a directory). It is tried again until SECONDS have passed since the first
- * refusal.
+ * --wait-auth: a login that is refused now may be accepted soon, because the server has not heard
+ * of the key yet (a cache, a directory). It is tried again until SECONDS have passed since the
+ * first refusal.
  *
  *   time      0     75   150        330             630      795      960  ...      SECONDS
  *   attempt   ×──────×─────×─────────×───────────────×────────×────────×── 165 s ──────×
@@ -135,11 +135,15 @@ export class LoginWait {
     const { observer, seconds } = this.#options;
     const [first = now] = this.#refusals;
     const again = `trying again in ${whole(wait)} s`;
-    const text =
-      this.#last === undefined
-        ? `${error.message}; waiting up to ${seconds} s for the login to be accepted (--wait-auth); ${again}`
-        : `${this.#last.code === error.code && error.code === 'auth-failed' ? 'the login is still refused' : error.message}, after ${whole(now - first)} of ${seconds} s; ${again}`;
-    observer.log('notice', text);
+    if (this.#last === undefined) {
+      const what = `waiting up to ${seconds} s for the login to be accepted (--wait-auth)`;
+      observer.log('notice', `${error.message}; ${what}; ${again}`);
+      return;
+    }
+    // A refusal names all keys each time: once is enough.
+    const same = error.code === 'auth-failed' && this.#last.code === error.code;
+    const what = same ? 'the login is still refused' : error.message;
+    observer.log('notice', `${what}, after ${whole(now - first)} of ${seconds} s; ${again}`);
   }
 }
 

@@ -104,8 +104,8 @@ export interface SshOptions {
    */
   readonly reconnectHold: number;
   /**
-   * --wait-auth: seconds for which a refused login is tried again; 0: not at all. Then only the keys
-   * of -i are offered, if there are any.
+   * --wait-auth: seconds for which a refused login is tried again; 0: not at all. Above 0, only the
+   * keys of -i are offered, if there are any.
    */
   readonly waitAuth: number;
 }

@@ -159,8 +159,8 @@ function serverAlive({ settings, given, givesUp }: ArgumentOptions): [string, nu
 }
 
 /**
- * ssh offers every key that its configuration names. So with --one-key, that must be one. (If it has
- * a certificate, ssh offers that first, and the key itself only when that is refused.)
+ * ssh offers every key that its configuration names. So with --one-key, that must be one. (If it
+ * has a certificate, ssh offers that first, and the key itself only when that is refused.)
  */
 function oneKey({ oneKey, identityFiles }: AuthenticationSettings): [string, string][] {
   if (oneKey !== true) return [];
