@@ -1,4 +1,4 @@
-/** The program itself on this machine, as `tunnel proxy`, with jump hosts on the loopback device. */
+/** The program itself, as `tunnel proxy`, with jump hosts on the loopback device. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
