@@ -84,6 +84,7 @@ export const COUNTERS = {
   // link/
   tunnel_links_lost_total: 'times that the connection to the jump host was lost',
   tunnel_redials_total: 'attempts to connect to the jump host again',
+  tunnel_logins_waited_for_total: 'refused logins that are tried again (--wait-auth)',
   tunnel_redial_failures_total: 'of these, attempts that failed',
   tunnel_probes_total: 'times that the jump host was asked for a sign of life',
   tunnel_probes_failed_total: 'of these, times that none came',

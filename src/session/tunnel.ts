@@ -76,7 +76,7 @@ export async function openTunnel(
   const dialler = machine.dialler({ ssh, prompter, observer });
   const link = session.own(
     'the SSH connection',
-    createLink(ssh.reconnectHold, {
+    createLink(ssh, {
       dialler,
       clock: machine.clock,
       observer,

@@ -33,7 +33,7 @@ import { within } from '../../base/within.ts';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
 import { GUARD_PATH, HOSTPIN_PATH } from '../../native/addon.ts';
 import { formatDestination } from '../../net/destination.ts';
-import type { Observer } from '../../observe/observer.ts';
+import type { Level, Observer } from '../../observe/observer.ts';
 import { bytesRead } from '../../system/process.ts';
 import { type KnownAnswers, noAnswersYet } from '../answers.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
@@ -42,6 +42,7 @@ import type { ReplicaKey, ReplicaKeys } from '../hostkeys/replicas.ts';
 import { makePrivateDirectory, type PrivateDirectory } from '../privatedirectory.ts';
 import { ServerWords, serverText } from '../servertext.ts';
 import type { SshSettings } from '../settings.ts';
+import { progressOf, tellProgress } from '../startprogress.ts';
 import type { Transport } from '../transport.ts';
 import {
   type GivenOptions,
@@ -56,7 +57,7 @@ import { LogFacts } from './facts.ts';
 import { type LinkOptions, OpensshLink } from './link.ts';
 import { SshLog } from './log.ts';
 import { type Exit, opensshVersion, SshProcess } from './process.ts';
-import { longestSilence } from './silence.ts';
+import { longestSilence, mayBeAsking } from './silence.ts';
 
 export type { GivenOptions } from './arguments.ts';
 
@@ -68,6 +69,8 @@ export interface OpensshOptions {
   readonly settings: SshSettings;
   readonly given: GivenOptions;
   readonly observer: Observer;
+  /** For messages about what takes long. Default: `notice`. */
+  readonly progress?: Level | undefined;
   readonly signal?: AbortSignal;
   /** Shared by all addresses of one jump host (several -r): all must present the same key. */
   readonly replicas?: ReplicaKeys;
@@ -79,6 +82,8 @@ export interface OpensshOptions {
 const LISTEN_TIMEOUT_MS = 5_000;
 const LISTEN_POLL_MS = 10;
 const MAX_STDERR_LINES = 40;
+/** For a person to answer a question of ssh, before we write to the same terminal. Milliseconds. */
+const ANSWER_MS = 30_000;
 
 /**
  * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed,
@@ -130,7 +135,9 @@ function prepare(
   return argv;
 }
 
-/** Whether this kernel counts what processes read; without that, ssh judges the server's silence. */
+/**
+ * Whether this kernel counts what processes read; without that, ssh judges the server's silence.
+ */
 function seesWhatIsRead(): boolean {
   return bytesRead('self') !== undefined;
 }
@@ -203,7 +210,7 @@ class SshStart {
   }
 
   async run(): Promise<Transport> {
-    const { observer, signal } = this.#options;
+    const { observer, progress: level, signal } = this.#options;
     const process = await SshProcess.start({
       argv: this.#argv,
       log: this.#directory.log,
@@ -219,12 +226,14 @@ class SshStart {
         process.exited.then((exit) => this.#failure(exit)).then(reject, reject);
         this.#restartSilenceTimer();
       });
+    const progress = tellProgress({ observer, level, what: (elapsed) => this.#progress(elapsed) });
     try {
       await within({ signal }, up);
     } catch (error) {
       await process.end();
       throw error;
     } finally {
+      progress.stop();
       // No earlier: log lines that ssh writes while it ends set the timer again.
       clearTimeout(this.#timer);
     }
@@ -309,6 +318,18 @@ class SshStart {
       return;
     }
     for (const text of this.#words.lines(line)) observer.log('notice', text);
+  }
+
+  /**
+   * ssh doesn't log when it gets an answer, so it may still be asking the user: a message would
+   * appear within the question. It comes when most people have answered.
+   */
+  #progress(elapsed: number): string | undefined {
+    const { phase, accepted } = this.#log;
+    if (phase === 'up') return undefined;
+    if (mayBeAsking(this.#log, this.#settings))
+      return elapsed < ANSWER_MS ? undefined : `your answer to ssh, or for one from ${this.#at}`;
+    return progressOf({ phase, at: this.#at, accepted });
   }
 
   /** The start fails when the log is silent for too long. */

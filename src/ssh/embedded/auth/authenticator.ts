@@ -210,7 +210,8 @@ export class Authentication {
     };
     const limit = settings.numberOfPasswordPrompts;
     const make: Readonly<Record<MethodName, () => AuthMethod>> = {
-      publickey: () => new PublicKeyMethod(context, keyring, identities),
+      publickey: () =>
+        new PublicKeyMethod(context, { keyring, identities, oneKey: settings.oneKey }),
       'keyboard-interactive': () => new KeyboardInteractiveMethod(context, limit),
       password: () => new PasswordMethod(context, limit),
     };

@@ -7,7 +7,8 @@
  * by default, refused keys count). If we stopped earlier, we would lock out users whose server
  * looks at more. A refused key is offered only once. An accepted one is offered once more if
  * something other than a key was accepted after it: sshd wants another key then, but other servers
- * the same one (a login that begins with a web page and ends with the key that it began with).
+ * the same one (a login that begins with a web page and ends with the key that it began with). With
+ * --one-key, one is offered in each stage, for servers that count refused keys.
  */
 import { TunnelError } from '../../../errors/errors.ts';
 import type { RsaHash } from '../../identities/agent.ts';
@@ -18,9 +19,19 @@ import type { AuthMethod, MethodContext } from './method.ts';
 import type { PrivateKey } from './privatekey.ts';
 import type { UserauthAnswer } from './userauth.ts';
 
+export interface PublicKeyOptions {
+  readonly keyring: Keyring;
+  /** In the order in which they are offered. */
+  readonly identities: readonly Identity[];
+  readonly oneKey?: boolean | undefined;
+}
+
 export class PublicKeyMethod implements AuthMethod {
   readonly #context: MethodContext;
   readonly #keyring: Keyring;
+  readonly #oneKey: boolean;
+  /** Keys offered in this stage. */
+  #offered = 0;
   readonly #remaining: Identity[];
   /** The keys whose signature the server accepted. */
   readonly #signed: PublicKey[] = [];
@@ -30,9 +41,10 @@ export class PublicKeyMethod implements AuthMethod {
   /** What was accepted last was a key. */
   #acceptedLast = false;
 
-  constructor(context: MethodContext, keyring: Keyring, identities: readonly Identity[]) {
+  constructor(context: MethodContext, { keyring, identities, oneKey = false }: PublicKeyOptions) {
     this.#context = context;
     this.#keyring = keyring;
+    this.#oneKey = oneKey;
     this.#remaining = [...identities];
     context.report.keysLeft = this.#remaining.length;
   }
@@ -44,6 +56,8 @@ export class PublicKeyMethod implements AuthMethod {
 
   async attempt(): Promise<UserauthAnswer | undefined> {
     const { report, observer, questions } = this.#context;
+    report.heldBack = this.#oneKey && this.#offered > 0 ? this.#remaining.length : 0;
+    if (this.#oneKey && this.#offered > 0) return undefined;
     for (
       let identity = this.#remaining.shift();
       identity !== undefined;
@@ -76,6 +90,7 @@ export class PublicKeyMethod implements AuthMethod {
       this.#accepted = [];
     }
     this.#acceptedLast = false;
+    this.#offered = 0;
   }
 
   /** Throws a TunnelError, of any code, if the key can't be used. */
@@ -87,6 +102,7 @@ export class PublicKeyMethod implements AuthMethod {
     const algorithm = exchange.signatureAlgorithm(publicKey.type);
     if (algorithm === undefined)
       throw unusable('the server wants a SHA-1 signature, which is not secure');
+    this.#offered++;
     report.offered(`${identity.source} (${describeKey(publicKey)})`);
     observer.log('debug', `offering ${identity.source}`, { key: describeKey(publicKey) });
     const answer = await exchange.offerKey(publicKey, algorithm);

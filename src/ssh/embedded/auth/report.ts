@@ -1,6 +1,7 @@
 /** Records what was tried and how the server answered, for the error if authentication fails. */
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Login } from '../../established.ts';
+import { keysOffered } from '../../keys/publickey.ts';
 import type { MethodName } from './userauth.ts';
 
 const OWN_METHODS: readonly string[] = [
@@ -17,10 +18,13 @@ export class AuthReport {
   /** What the server permits now. */
   #methods: readonly string[] = [];
   #permitted: readonly string[] | undefined;
-  #keysOffered = 0;
   /** How many keys the server hasn't been offered yet. */
   keysLeft = 0;
+  /** How many of these were not offered because of --one-key. */
+  heldBack = 0;
   readonly #accepted: string[] = [];
+  /** In all stages. */
+  #keysOffered = 0;
   #tried: string[] = [];
   readonly #leftOut: { readonly what: string; readonly unasked: boolean }[] = [];
 
@@ -56,7 +60,7 @@ export class AuthReport {
     };
   }
 
-  /** `what`: a key with its fingerprint, or a method. */
+  /** `what`: a method that asks for something, or a key with its fingerprint. */
   tried(what: string): void {
     this.#tried.push(what);
   }
@@ -106,14 +110,17 @@ export class AuthReport {
   }
 
   #describe(): string {
-    const tried =
-      this.#tried.length === 0 ? this.#describeNothing() : `tried ${counted(this.#tried)}`;
     const left = this.#leftOut.map(({ what }) => what);
-    return left.length === 0 ? tried : `${tried}; not usable: ${counted(left)}`;
+    return [
+      ...(this.#keysOffered === 0 ? [] : [keysOffered(this.#keysOffered)]),
+      this.#tried.length === 0 ? this.#describeNothing() : `tried ${counted(this.#tried)}`,
+      ...(this.heldBack === 0 ? [] : [`${this.heldBack} more were held back (--one-key)`]),
+      ...(left.length === 0 ? [] : [`not usable: ${counted(left)}`]),
+    ].join('; ');
   }
 
   #describeNothing(): string {
-    return this.#accepted.length === 0 ? 'no key was offered' : 'nothing else was tried';
+    return this.#accepted.length === 0 ? keysOffered(0) : 'nothing else was tried';
   }
 
   #hint(): string {

@@ -14,8 +14,9 @@
  */
 import type { Duplex } from 'node:stream';
 import type { Client } from 'ssh2';
+import type { Reminder } from '../../../base/reminder.ts';
 import { TunnelError } from '../../../errors/errors.ts';
-import type { Observer } from '../../../observe/observer.ts';
+import type { Level, Observer } from '../../../observe/observer.ts';
 import type { ServerAnswers } from '../../answers.ts';
 import { slowError, timeoutError } from '../../dial/tcp.ts';
 import type { Established, NegotiatedAlgorithms, TrustedHostKey } from '../../established.ts';
@@ -23,6 +24,7 @@ import type { Role } from '../../hops.ts';
 import type { HostKeyVerifier } from '../../hostkeys/verifier.ts';
 import { MAX_SERVER_TEXT, ServerWords, serverText } from '../../servertext.ts';
 import type { SshSettings } from '../../settings.ts';
+import { progressOf, tellProgress } from '../../startprogress.ts';
 import type { Authentication, Authenticator } from '../auth/authenticator.ts';
 import {
   closedError,
@@ -61,6 +63,8 @@ export interface AttemptOptions extends Access {
   /** For hints. */
   readonly role: Role;
   readonly observer: Observer;
+  /** For messages about what takes long. Default: `notice`. */
+  readonly progress?: Level | undefined;
   readonly windows?: ReceiveWindowLimits | undefined;
   /** What earlier links have shown about the server. */
   readonly answers?: ServerAnswers | undefined;
@@ -102,6 +106,7 @@ class ConnectionAttempt {
   #authentication: Authentication | undefined;
   #phase: Phase = 'identification';
   #timer: PhaseTimer | undefined;
+  #progress: Reminder | undefined;
 
   constructor(options: AttemptOptions) {
     this.#options = options;
@@ -127,17 +132,27 @@ class ConnectionAttempt {
       throw error;
     } finally {
       this.#timer?.stop();
+      this.#progress?.stop();
       this.#over.abort();
     }
   }
 
   /** The time that a person takes to answer doesn't count. */
-  readonly #pause = (waiting: boolean): void => this.#timer?.pause(waiting);
+  readonly #pause = (waiting: boolean): void => {
+    this.#timer?.pause(waiting);
+    this.#progress?.pause(waiting);
+  };
 
   #handshake(preferredTypes: readonly string[]): Promise<EstablishedLink> {
-    const { at, observer, signal, stream, inbox, settings, windows, answers } = this.#options;
+    const { at, accepted, observer, progress, signal } = this.#options;
+    const { stream, inbox, settings, windows, answers } = this.#options;
     const { keepalive, rekey, flush } = settings;
     const client = this.#client;
+    this.#progress = tellProgress({
+      observer,
+      level: progress,
+      what: () => progressOf({ phase: this.#phase, at, accepted }),
+    });
     return new Promise((resolve, reject) => {
       const abort = (): void => reject(signal?.reason);
       signal?.addEventListener('abort', abort, { once: true, signal: this.#over.signal });

@@ -28,7 +28,7 @@ import { ConnectError, type ConnectOptions } from '../../../flow/connector.ts';
 import { canonicalAddress, isAddress } from '../../../net/address.ts';
 import { type Destination, formatDestination } from '../../../net/destination.ts';
 import type { Refusal } from '../../../net/refusal.ts';
-import type { Observer } from '../../../observe/observer.ts';
+import type { Level, Observer } from '../../../observe/observer.ts';
 import type { KnownAnswers } from '../../answers.ts';
 import type { RemoteAddress } from '../../dial/addresses.ts';
 import { type TcpOptions, timeoutError } from '../../dial/tcp.ts';
@@ -60,6 +60,8 @@ export interface ChainOptions {
   readonly windows: ReceiveWindowLimits | undefined;
   readonly answers: KnownAnswers | undefined;
   readonly observer: Observer;
+  /** As in AttemptOptions. */
+  readonly progress?: Level | undefined;
   /** For the first hop's identification and key exchange. */
   readonly time: { readonly began: number; readonly seconds: number };
   readonly signal: AbortSignal | undefined;
@@ -71,7 +73,7 @@ export interface ChainOptions {
  * reached from the one before it. Or with the signal's reason.
  */
 export async function connectChain(options: ChainOptions): Promise<HopChain> {
-  const { stream, hops, observer, signal } = options;
+  const { stream, hops, observer, progress, signal } = options;
   const [outermost, ...inner] = hops;
   const jumpHost = hops.at(-1) ?? outermost;
   const roleOf = (hop: SshSettings): Role => (hop === jumpHost ? 'jump host' : 'hop');
@@ -87,6 +89,7 @@ export async function connectChain(options: ChainOptions): Promise<HopChain> {
       settings: hop,
       role: roleOf(hop),
       observer,
+      progress,
       windows: hop === jumpHost ? options.windows : undefined,
       answers: options.answers?.of(hop),
       onDebugMessage: hop === jumpHost ? watch.debugMessage : () => {},
@@ -176,9 +179,9 @@ export class HopChain implements Transport, Probing, Describable {
   }
 
   /**
-   * Asks every hop for an answer. Resolves to whether each sends anything within `milliseconds`. The
-   * jump host may be one that never answers (livenessprobe.ts): the hops before it then show whether
-   * the path is there.
+   * Asks every hop for an answer. Resolves to whether each sends anything within `milliseconds`.
+   * The jump host may be one that never answers (livenessprobe.ts): the hops before it then show
+   * whether the path is there.
    */
   async probe(milliseconds: number, load?: number): Promise<boolean> {
     const alive = await Promise.all(
