@@ -31,7 +31,8 @@ export type LimitCode =
   | 'ipv4-only'
   | 'forwarding-off'
   | 'denials-look-refused'
-  | 'slow-downloads';
+  | 'slow-downloads'
+  | 'few-connections';
 
 interface Row {
   readonly name: string;
@@ -49,6 +50,12 @@ const HALF_CLOSE: ServerLimit = {
   code: 'half-close',
   what: 'it drops a connection as soon as the application ends its side, with the answer that is still to come',
   hint: 'nothing to switch on: protocols that end their side before the answer do not work, with ssh -L either',
+};
+
+const CONFIRMS_EARLY: ServerLimit = {
+  code: 'confirms-before-connecting',
+  what: 'it confirms each connection before it has connected, so closed and unreachable ports look open and then end',
+  hint: 'nothing to switch on: the protocol leaves the client no way to know',
 };
 
 const ROWS: readonly Row[] = [
@@ -80,11 +87,18 @@ const ROWS: readonly Row[] = [
   {
     name: 'Twisted Conch',
     pattern: /^Twisted(?:_([\d.]+))?/,
+    limits: [CONFIRMS_EARLY],
+  },
+  {
+    // internal/server/{ssh,directcpip}.go and config/config.yaml of github.com/k8shell-io/ssh-proxy
+    name: "K8shell's SSH proxy",
+    pattern: /^ssh-proxy_([\w.-]+)\/\S*_k8shell\.io/,
     limits: [
+      CONFIRMS_EARLY,
       {
-        code: 'confirms-before-connecting',
-        what: 'it confirms each connection before it has connected, so closed and unreachable ports look open and then end',
-        hint: 'nothing to switch on: the protocol leaves the client no way to know',
+        code: 'few-connections',
+        what: 'it carries 15 connections at a time unless it is configured otherwise, and refuses more',
+        hint: 'ask its administrator for a higher server.maxDirectTCPIPConnections',
       },
     ],
   },
