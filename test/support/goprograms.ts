@@ -11,7 +11,8 @@ export type GoProgram =
   | 'gliderserver'
   | 'gophercloud'
   | 'lookup'
-  | 'terraform-provider-openstack';
+  | 'terraform-provider-openstack'
+  | 'workspaceproxy';
 
 /** The program's path, once it is built. */
 export function goProgram(name: GoProgram): string {
