@@ -162,6 +162,7 @@ frontend secure
         assert.equal(stdout, '');
         assert.ok(performance.now() - began < 10_000);
         assert.match(told, new RegExp(`the jump host does not permit ${API1}:80`));
+        assertForwardsOnly(logs().join('\n'));
       });
 
     it('without -v it is a line as well', async () => {
