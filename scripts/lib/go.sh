@@ -2,7 +2,7 @@
 # share one cache, since a cold one costs half a minute. It names programs that can't be built here;
 # their tests are skipped.
 
-GO_PROGRAMS=(dial fetch lookup gophercloud gliderserver)
+GO_PROGRAMS=(dial fetch lookup gophercloud gliderserver wishserver xcryptoserver)
 
 build_go_programs() {
   command -v go >/dev/null || { say "Go is not installed: the tests with Go programs will be skipped"; return 0; }
@@ -13,13 +13,13 @@ build_go_programs() {
   done
 }
 
-# lookup contains both Go's resolver and the C library's; gophercloud is Debian's package;
-# gliderserver's library comes from the Go module proxy, with the checksums of go.sum.
+# lookup contains both Go's resolver and the C library's; gophercloud is Debian's package; the
+# servers' libraries come from the Go module proxy, with the checksums of go.sum.
 build_go_program() {
   local cgo=0 modules=off path=/usr/share/gocode
   case $1 in
     lookup) cgo=1 ;;
-    gliderserver) modules=on path=$ROOT/dist/go/path ;;
+    *server) modules=on path=$ROOT/dist/go/path ;;
   esac
   (cd "test/support/go/$1" && as_owner env \
     GOCACHE="$ROOT/dist/go/cache" GOPATH="$path" GO111MODULE=$modules CGO_ENABLED=$cgo GOTOOLCHAIN=local \

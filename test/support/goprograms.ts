@@ -5,7 +5,14 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-export type GoProgram = 'dial' | 'fetch' | 'gliderserver' | 'gophercloud' | 'lookup';
+export type GoProgram =
+  | 'dial'
+  | 'fetch'
+  | 'gliderserver'
+  | 'gophercloud'
+  | 'lookup'
+  | 'wishserver'
+  | 'xcryptoserver';
 
 /** The program's path, once it is built. */
 export function goProgram(name: GoProgram): string {
