@@ -13,7 +13,7 @@
  * The first event that decides settles an attempt. After a failure the stream is destroyed.
  */
 import type { Duplex } from 'node:stream';
-import type { Client } from 'ssh2';
+import type { Algorithms, Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Observer } from '../../../observe/observer.ts';
 import { slowError, timeoutError } from '../../dial/tcp.ts';
@@ -24,7 +24,6 @@ import type { SshSettings } from '../../settings.ts';
 import type { Authentication, Authenticator } from '../auth/authenticator.ts';
 import {
   closedError,
-  handshakeError,
   hostKeySkipped,
   noIdentificationError,
   type SshError,
@@ -39,6 +38,7 @@ import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
 import { hostKeyCheck } from './hostkeycheck.ts';
 import { PhaseTimer } from './phasetimer.ts';
+import { noCommonAlgorithm, ServerOffer } from './serveroffer.ts';
 
 /** What we need to talk to one SSH server: how to verify it, and how to log in. */
 export interface Access {
@@ -84,10 +84,11 @@ class ConnectionAttempt {
   readonly #options: AttemptOptions;
   readonly #over = new AbortController();
   readonly #client: Client = new ssh2.Client();
-  readonly #offers = new Map<string, string>();
+  readonly #serverOffer = new ServerOffer();
   readonly #greeting = new FirstLine();
   #authentication: Authentication | undefined;
   #phase: Phase = 'identification';
+  #algorithms: Algorithms = {};
   #timer: PhaseTimer | undefined;
 
   constructor(options: AttemptOptions) {
@@ -128,6 +129,7 @@ class ConnectionAttempt {
       signal?.addEventListener('abort', abort, { once: true, signal: this.#over.signal });
       this.#limitHandshake(reject);
       stream.on('data', this.#greeting.listener);
+      stream.on('data', this.#serverOffer.listener);
       // A stream that allows half-open would wait for us to close it. Destroy it only after ssh2's
       // listeners have handled what came before the end.
       const onEnd = (): void => void setImmediate(() => stream.destroy());
@@ -212,10 +214,11 @@ class ConnectionAttempt {
     const { at, settings, hostKeys, observer, stream } = this.#options;
     const { hostName, port, user, algorithms } = settings;
     const client = this.#client;
+    this.#algorithms = offeredAlgorithms({ preferredTypes, wanted: algorithms, observer });
     client.connect({
       sock: stream,
       username: user,
-      algorithms: offeredAlgorithms({ preferredTypes, wanted: algorithms, observer }),
+      algorithms: this.#algorithms,
       hostVerifier: hostKeyCheck({
         client,
         verifier: hostKeys,
@@ -244,11 +247,8 @@ class ConnectionAttempt {
    */
   #follow(message: string): void {
     const { observer, onDebugMessage } = this.#options;
-    const offer = /^Handshake: \(remote\) ([^:]+): (.*)$/.exec(message);
     const debugText = /^Debug output from server: (".*")$/s.exec(message);
     if (debugText?.[1] !== undefined) onDebugMessage(String(JSON.parse(debugText[1])));
-    else if (offer?.[1] !== undefined && offer[2] !== undefined)
-      this.#offers.set(offer[1], offer[2]);
     else if (message.startsWith('Remote ident:')) this.#phase = 'key exchange';
     else if (message === 'Custom crypto binding not available')
       observer.log('debug', "ssh2's native ciphers were not built: all but AES-GCM are slow");
@@ -260,10 +260,20 @@ class ConnectionAttempt {
     if (error instanceof TunnelError) return error;
     if (this.#phase === 'identification')
       return noIdentificationError(at, role, this.#greeting.text, error);
-    if (this.#phase === 'key exchange') return handshakeError(at, error, this.#offers);
+    if (this.#phase === 'key exchange') return this.#exchangeError(error);
     if (typeof error.code === 'number' && this.#authentication !== undefined)
       return this.#authentication.disconnected(serverText(error.message), error);
     return closedError(at, this.#phase, error);
+  }
+
+  #exchangeError(error: SshError): TunnelError {
+    const { at, role } = this.#options;
+    const { lists } = this.#serverOffer;
+    const lacking =
+      /no matching /i.test(error.message) && lists !== undefined
+        ? noCommonAlgorithm(at, role, this.#algorithms, lists, error)
+        : undefined;
+    return lacking ?? closedError(at, 'key exchange', error);
   }
 
   #closed(): TunnelError {
