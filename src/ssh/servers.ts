@@ -31,8 +31,7 @@ export type NoteCode =
   | 'few-reasons'
   | 'half-close'
   | 'ipv4-only'
-  | 'one-connect-at-a-time'
-  | 'denials-look-refused';
+  | 'one-connect-at-a-time';
 
 interface Row {
   readonly name: string;
@@ -81,7 +80,7 @@ const ROWS: readonly Row[] = [
       {
         code: 'forwarding-off-by-default',
         what: 'it forwards only where its program says so, and says "Connection refused" where it does not',
-        hint: 'if a port that is open is refused, see its connection_requested() and permitopen',
+        hint: "if a port that is open is refused, see the program's connection_requested()",
       },
     ],
   },

@@ -14,8 +14,8 @@ const FIRST_PORT = 2301;
 const START_TIMEOUT_MS = 30_000;
 const CARRY_TIMEOUT_MS = 120_000;
 /**
- * A silent destination is given up after 7 s, instead of two minutes: later than an absent one (3 s,
- * the kernel's search for a neighbour).
+ * A silent destination is given up after 7 s, instead of two minutes: later than an absent one
+ * (3 s, the kernel's search for a neighbour).
  */
 const SYN_RETRIES = 2;
 
