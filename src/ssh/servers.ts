@@ -91,7 +91,7 @@ const ROWS: readonly Row[] = [
       NO_REASONS,
       {
         code: 'one-connect-at-a-time',
-        what: 'most programs that embed it connect to one destination after the other, so a silent one holds up all others',
+        what: 'most programs that embed it connect to one destination after the other, so a silent one holds up all others, and the link is lost because keepalives are not answered either',
         hint: 'leave silent addresses out of the targets, or have the program connect in a thread',
       },
     ],
@@ -157,7 +157,7 @@ const ROWS: readonly Row[] = [
       },
       {
         code: 'one-connect-at-a-time',
-        what: 'it connects to one destination after the other, so a silent one holds up everything else for two minutes',
+        what: 'it connects to one destination after the other, so a silent one holds up all others, and the link is lost because keepalives are not answered either',
         hint: 'leave silent addresses out of the targets',
       },
       HALF_CLOSE,

@@ -19,6 +19,9 @@ const LARGE = 100_000_000;
 const MANY = 200;
 const SMALL = 2_000;
 const DOWN_MS = 500;
+/** A connect to a silent destination has begun, and ends SYN_RETRIES later (serverlab.ts): 7 s. */
+const SILENT_SINCE_MS = 1_000;
+const PROMPT_MS = 4_000;
 const AT_A_TIME = 3;
 /** How these are called in src/ssh/servers.ts, by their names here. */
 const NAMES: Readonly<Record<string, string>> = {
@@ -81,6 +84,16 @@ function suite(kind: JumpServer, labOf: () => ServerLab): void {
   });
 
   if (kind.halfCloses !== undefined) {
+    it('connects while another destination is silent, or does not', async () => {
+      const silent = lab.carry<string[]>(way, ['opens', ...CASES.silent]);
+      await delay(SILENT_SINCE_MS);
+      const begin = performance.now();
+      assert.deepEqual(await lab.carry(way, ['opens', API1, Port.http]), ['open']);
+      const waited = performance.now() - begin > PROMPT_MS;
+      assert.equal(waited, kind.oneAtATime ?? false);
+      assert.deepEqual(await silent, [told(words.silent)]);
+    });
+
     it('half-closes', async () => {
       assert.deepEqual(await lab.carry(way, ['halves', API1]), kind.halfCloses);
     });

@@ -57,6 +57,8 @@ export interface JumpServer {
   readonly name: string;
   /** What it makes of connections of which one end sends no more; absent: it forwards nothing. */
   readonly halfCloses?: HalfCloses;
+  /** It connects to one destination after the other: a silent one holds up the rest. */
+  readonly oneAtATime?: true;
   /** It doesn't print `session` when somebody opens a session channel. */
   readonly hidesSessions?: true;
   /** False, or why it can't run here. */
@@ -129,6 +131,7 @@ export const tinyssh: JumpServer = {
 export const erlang: JumpServer = {
   name: 'erlang',
   halfCloses: BOTH_DROPPED,
+  oneAtATime: true,
   missing: () =>
     program(ESCRIPT, 'erlang-base')() || (!hasErlangSsh() && 'package erlang-ssh is not installed'),
   prepare: async (place) => [ESCRIPT, join(SOURCES, 'erlangserver.erl'), ...common(place)],
@@ -163,7 +166,10 @@ export const ssh2: JumpServer = {
 };
 
 export const asyncssh = ofPython('asyncssh', 'asyncssh', BOTH_CARRIED);
-export const paramiko = ofPython('paramiko', 'paramiko', BOTH_CARRIED);
+export const paramiko: JumpServer = {
+  ...ofPython('paramiko', 'paramiko', BOTH_CARRIED),
+  oneAtATime: true,
+};
 export const conch = ofPython('conch', 'twisted.conch', { application: 'hangs', far: 'dropped' });
 export const xcrypto = ofGo('xcrypto', 'xcryptoserver', BOTH_CARRIED);
 export const gliderlabs = ofGo('gliderlabs', 'gliderserver', BOTH_DROPPED);
