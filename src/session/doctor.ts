@@ -20,6 +20,7 @@ import { describeLogin, loginFailure } from '../doctor/login.ts';
 import { lookAtNetwork } from '../doctor/network.ts';
 import { describePath, measureRoundTrip, tcpBuffers, tryFullPackets } from '../doctor/path.ts';
 import { tryResolvers } from '../doctor/resolvers.ts';
+import type { TunnelError } from '../errors/errors.ts';
 import { streamOf } from '../flow/conduitstream.ts';
 import type { Connector } from '../flow/connector.ts';
 import type { Located } from '../link/dialler.ts';
@@ -189,6 +190,10 @@ class ConnectedDoctor {
   async examine(): Promise<{ findings: Finding[]; rules: TargetRules }> {
     const { transport, probes, signal } = this.#parts;
     const describe = () => (isDescribable(transport) ? transport.describe() : undefined);
+    let lost: TunnelError | undefined;
+    void transport.ended.then((error) => {
+      lost = error;
+    });
     const login = describe();
     const { findings: cloud, configuration } = await this.#completed();
     // Alone: whatever else comes from the server would be taken for its answer.
@@ -203,7 +208,7 @@ class ConnectedDoctor {
       }),
       this.#resolvers(),
     ]);
-    const mtu = await tryFullPackets(transport, roundTrip);
+    const mtu = lost === undefined ? await tryFullPackets(transport, roundTrip) : undefined;
     // The server's window is known once it has opened a channel.
     const established = describe();
     return {
@@ -214,7 +219,8 @@ class ConnectedDoctor {
         ...forwarding,
         ...(established === undefined ? [] : describePath(established, roundTrip, tcpBuffers())),
         ...dns,
-        ...(mtu === undefined ? [] : [mtu]),
+        // A connection that is lost answers nothing, whatever its packets' size.
+        ...(lost === undefined ? (mtu === undefined ? [] : [mtu]) : [failure('jump-host', lost)]),
       ],
     };
   }
