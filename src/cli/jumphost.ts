@@ -18,6 +18,7 @@ FORMAT is:
                   --keys-from
   authorized-key  lines for authorized_keys: what a key may do, whatever sshd_config says
   keys-command    a script for AuthorizedKeysCommand: keys from behind an API, cached
+  kubernetes      manifests: unprivileged pods with one host key, and the file of their image
 
 The list of what the jump host admits is what TARGETs, -s and --allow name together, and with
 --os-cloud the endpoints of a cloud. sshd compares hosts and ports as text: prefixes and

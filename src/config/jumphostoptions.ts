@@ -24,6 +24,7 @@ import { ALLOW_OPTIONS, readAllowOptions } from './allowfile.ts';
 import type { NameTarget, Target } from './configuration.ts';
 import { AGENT, readKeys } from './keyfile.ts';
 import { readFromPattern, readKeySource } from './keysource.ts';
+import { KUBERNETES_OPTIONS, readKubernetesPlan } from './kubernetesoptions.ts';
 import { CLOUD_OPTIONS, type OpenStackOptions, readOpenStackOptions } from './openstackoptions.ts';
 import {
   type GivenArguments,
@@ -39,7 +40,7 @@ import { readLogLevel, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { CONNECTION_OPTIONS, JUMP_HOST_OPTIONS, readSshOptions } from './sshoptions.ts';
 import { readTargetRules, TARGET_OPTIONS } from './targetoptions.ts';
 
-export const JUMP_HOST_FORMATS = ['sshd', 'authorized-key', 'keys-command'] as const;
+export const JUMP_HOST_FORMATS = ['sshd', 'authorized-key', 'keys-command', 'kubernetes'] as const;
 export type JumpHostFormat = (typeof JUMP_HOST_FORMATS)[number];
 
 const LIST_OPTIONS = {
@@ -118,19 +119,46 @@ export const JUMPHOST_GROUPS = [
   LIST_OPTIONS,
   CLOUD_OPTIONS,
   HOST_OPTIONS,
+  KUBERNETES_OPTIONS,
   OUTPUT_OPTIONS,
   REMOTE_OPTIONS,
   CONNECTION_OPTIONS,
   VERBOSITY_OPTIONS,
 ] as const;
 
-const { user: USER, key: KEY, keysFrom: KEYS_FROM, from: FROM, port: PORT } = HOST_OPTIONS.options;
+const {
+  user: USER,
+  key: KEY,
+  keysFrom: KEYS_FROM,
+  from: FROM,
+  port: PORT,
+  mfa: MFA,
+  mfaModule: MFA_MODULE,
+} = HOST_OPTIONS.options;
 
-/** Of HOST_OPTIONS, what each format makes something of. */
+/** Options that not every format makes something of. */
+const FORMAT_OPTIONS: readonly Option[] = [HOST_OPTIONS, KUBERNETES_OPTIONS].flatMap(
+  ({ options }) => Object.values<Option>(options),
+);
+
+/** Of FORMAT_OPTIONS, what each format makes something of. */
 const USES: Readonly<Record<JumpHostFormat, readonly Option[]>> = {
   sshd: Object.values(HOST_OPTIONS.options).filter((option) => option !== KEY),
   'authorized-key': [USER, KEY, FROM, PORT],
   'keys-command': [KEYS_FROM, FROM],
+  kubernetes: [
+    ...Object.values<Option>(HOST_OPTIONS.options).filter(
+      (option) => option !== MFA && option !== MFA_MODULE,
+    ),
+    ...Object.values(KUBERNETES_OPTIONS.options),
+  ],
+};
+
+/** Why a format can't use an option that others use, where that isn't plain. */
+const REASONS: Readonly<Partial<Record<JumpHostFormat, ReadonlyMap<Option, string>>>> = {
+  kubernetes: new Map(
+    [MFA, MFA_MODULE].map((option) => [option, 'codes are checked by PAM, which needs root']),
+  ),
 };
 
 export interface JumpHostConfiguration {
@@ -175,7 +203,7 @@ export function buildJumpHostConfiguration(given: GivenArguments): JumpHostConfi
   const allowed = readAllowOptions(options).rules;
   const configuration = {
     format,
-    plan: readPlan(options),
+    plan: withFormat(format, readPlan(options), options),
     agentKeys: readOptions(HOST_OPTIONS, options).key.some(({ value }) => value === AGENT),
     targets: [...rules.targets, ...(allowed?.prefixes ?? [])],
     nameTargets: [...rules.nameTargets, ...(allowed?.names ?? [])],
@@ -211,6 +239,15 @@ function readPlan(options: GivenOptions): JumpHostConfiguration['plan'] {
     mfa: mfa === undefined ? undefined : (mfaModule?.value ?? MFA_MODULES[0]),
     behindProxy: behindProxy !== undefined,
   };
+}
+
+/** With what only one format has. */
+function withFormat(
+  format: JumpHostFormat,
+  plan: JumpHostConfiguration['plan'],
+  options: GivenOptions,
+): JumpHostConfiguration['plan'] {
+  return format === 'kubernetes' ? readKubernetesPlan(plan, options) : plan;
 }
 
 /** A catalog is fetched through a jump host, or not needed. */
@@ -267,6 +304,11 @@ function requireKeys(format: JumpHostFormat, options: GivenOptions): void {
       hint: 'name public keys with --key, as in: --key ~/.ssh/id_ed25519.pub, or --key agent',
     });
   }
+  if (format === 'kubernetes' && key.length + keysFrom.length === 0) {
+    throw new UsageError('no key is given, and no source of keys', {
+      hint: 'name public keys as in: --key team.pub, or where they are kept with --keys-from',
+    });
+  }
   if (format === 'keys-command' && keysFrom.length === 0) {
     throw new UsageError('no source of keys is given', {
       hint: 'name it as in: --keys-from https://keys.example.com/authorized_keys',
@@ -282,11 +324,13 @@ function requireKeys(format: JumpHostFormat, options: GivenOptions): void {
 }
 
 function refuseUnused(format: JumpHostFormat, options: GivenOptions): void {
-  for (const option of Object.values<Option>(HOST_OPTIONS.options)) {
+  for (const option of FORMAT_OPTIONS) {
     const [entry] = options.get(option) ?? [];
     if (entry === undefined || USES[format].includes(option)) continue;
     const formats = JUMP_HOST_FORMATS.filter((other) => USES[other].includes(option));
-    throw new UsageError(`${filePrefix(entry.place)}${option.name} changes nothing in ${format}`, {
+    const why = REASONS[format]?.get(option);
+    const message = `${filePrefix(entry.place)}${option.name} changes nothing in ${format}`;
+    throw new UsageError(why === undefined ? message : `${message}: ${why}`, {
       hint:
         formats.length === 0
           ? `leave ${option.name} out`

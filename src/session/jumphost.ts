@@ -10,6 +10,7 @@
 import type { JumpHostConfiguration, JumpHostFormat } from '../config/jumphostoptions.ts';
 import { renderAuthorizedKey } from '../jumphost/authorizedkey.ts';
 import { renderKeysCommand } from '../jumphost/keyscommand.ts';
+import { printKubernetes, renderKubernetes } from '../jumphost/kubernetes/render.ts';
 import { printable, writeFiles } from '../jumphost/output.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
 import type { JumpHostPlan, RenderedFile } from '../jumphost/plan.ts';
@@ -25,6 +26,11 @@ const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => Rendere
   sshd: renderSshd,
   'authorized-key': renderAuthorizedKey,
   'keys-command': renderKeysCommand,
+  kubernetes: renderKubernetes,
+};
+/** Formats that are printed otherwise than as the files one after the other. */
+const PRINTERS: Readonly<Partial<Record<JumpHostFormat, (plan: JumpHostPlan) => string>>> = {
+  kubernetes: printKubernetes,
 };
 
 /**
@@ -43,13 +49,10 @@ export async function renderJumpHost(
   );
   warnOfPlainSources(plan, options.observer);
   const agent = configuration.agentKeys ? await agentKeys(options.observer) : [];
-  const files = RENDERERS[format]({
-    ...plan,
-    permitted,
-    keys: withoutRepetition([...plan.keys, ...agent]),
-  });
-  if (output === undefined) return printable(files);
-  writeFiles(output, files);
+  const whole = { ...plan, permitted, keys: withoutRepetition([...plan.keys, ...agent]) };
+  const print = PRINTERS[format] ?? ((of) => printable(RENDERERS[format](of)));
+  if (output === undefined) return print(whole);
+  writeFiles(output, RENDERERS[format](whole));
   return '';
 }
 

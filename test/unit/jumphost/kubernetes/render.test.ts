@@ -1,0 +1,293 @@
+/**
+ * The manifests as text, and what kubectl and Kubernetes make of them. That their sshd runs so is
+ * shown in test/netns/jumphost-kubernetes.test.ts.
+ */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { parse, parseAllDocuments } from 'yaml';
+import { printKubernetes, renderKubernetes } from '../../../../src/jumphost/kubernetes/render.ts';
+import { printable, writeFiles } from '../../../../src/jumphost/output.ts';
+import type { JumpHostPlan } from '../../../../src/jumphost/plan.ts';
+import { assertGolden } from '../../../support/golden.ts';
+import { kubernetesPlanOf } from '../../../support/jumphostplan.ts';
+
+const LIST = ['api.example.com:443', '10.0.0.5:*', '[2001:db8::5]:8774'];
+const CASES: Readonly<Record<string, JumpHostPlan>> = {
+  loadbalancer: kubernetesPlanOf(LIST, { dnsName: 'jump.example.com' }),
+  nodeport: kubernetesPlanOf(
+    LIST,
+    { expose: 'nodeport', replicas: 3, maxReplicas: 3 },
+    { port: 30_022, from: ['192.0.2.0/24'] },
+  ),
+  'tcp-services': kubernetesPlanOf(
+    LIST,
+    { expose: 'tcp-services', dnsName: 'jump.example.com' },
+    { port: 2222, behindProxy: true, version: [10, 0] },
+  ),
+  'keys-from': kubernetesPlanOf(
+    LIST,
+    {
+      keySources: [
+        {
+          prefix: { family: 4, address: '10.0.0.10', length: 32 },
+          port: 6443,
+          text: '10.0.0.10:6443',
+        },
+      ],
+    },
+    {
+      keys: [],
+      user: 'gate',
+      keysFrom: [
+        { kind: 'url', url: 'https://keys.example.com/authorized_keys' },
+        { kind: 'command', command: `/usr/bin/list --team 'a b' "$x" {{ y }}` },
+      ],
+    },
+  ),
+};
+
+const directory = mkdtempSync(join(tmpdir(), 'tunnel-kubernetes-'));
+after(() => rmSync(directory, { recursive: true }));
+
+interface KubernetesObject {
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly data?: Readonly<Record<string, string>>;
+  // biome-ignore lint/suspicious/noExplicitAny: what YAML holds
+  readonly spec?: any;
+}
+
+/** The objects of a printed text. */
+function objectsOf(plan: JumpHostPlan): KubernetesObject[] {
+  return parseAllDocuments(printKubernetes(plan), { version: '1.1' }).flatMap((document) => {
+    assert.deepEqual(document.errors, []);
+    const value: KubernetesObject | null = document.toJS();
+    return value === null ? [] : [value];
+  });
+}
+
+function find(plan: JumpHostPlan, kind: string, name = 'jumphost'): KubernetesObject {
+  const found = objectsOf(plan).find((it) => it.kind === kind && it.metadata.name === name);
+  assert.ok(found !== undefined, `${kind} ${name}`);
+  return found;
+}
+
+describe('manifests for Kubernetes', () => {
+  for (const [name, plan] of Object.entries(CASES)) {
+    it(`${name}: rendered as in test/golden/jumphost/kubernetes/${name}*`, () => {
+      assertGolden(`jumphost/kubernetes/${name}.yaml`, printKubernetes(plan));
+      assertGolden(`jumphost/kubernetes/${name}.files`, printable(renderKubernetes(plan)));
+    });
+
+    it(`${name}: the base has the same objects as the printed text`, () => {
+      const files = renderKubernetes(plan);
+      const { resources } = parse(files[0]?.text ?? '');
+      const manifests = files.filter(({ path }) => path.endsWith('.yaml')).slice(1);
+      assert.deepEqual(
+        resources,
+        manifests.map(({ path }) => path),
+      );
+      assert.deepEqual(
+        manifests.map(({ text }) => parse(text)),
+        objectsOf(plan),
+      );
+    });
+
+    it(`${name}: comments say how to apply, verify and undo, in at most 100 columns`, () => {
+      for (const { path, text } of [
+        ...renderKubernetes(plan),
+        { path: 'printed', text: printKubernetes(plan) },
+      ]) {
+        const [comment = ''] = /^(#.*\n)+/.exec(text) ?? [];
+        for (const word of ['Apply', 'Verify', 'Undo'])
+          assert.match(comment, new RegExp(word), path);
+        // What is a file in a manifest is indented there, and not where it goes.
+        const comments = text.split('\n').map((line) => line.trimStart());
+        const long = comments.filter((line) => line.startsWith('#') && line.length > 100);
+        assert.deepEqual(long, [], path);
+      }
+    });
+  }
+
+  it('each step in order: image, namespace, key, Secret, apply, wait', () => {
+    const steps = [
+      /podman build /,
+      /podman push/,
+      /create namespace jumphost/,
+      /ssh-keygen .* -f ssh_host_ed25519_key/,
+      /create secret generic jumphost-host-key --from-file=ssh_host_ed25519_key/,
+      /kubectl apply --server-side/,
+      /rollout status deployment\/jumphost/,
+      /ssh-keygen -lf/,
+      /tunnel -r tunnel@jump\.example\.com --host-key SHA256:\.\.\. api\.example\.com:443/,
+      /delete namespace jumphost/,
+    ];
+    const plan = kubernetesPlanOf(LIST, { dnsName: 'jump.example.com' });
+    for (const text of [printKubernetes(plan), renderKubernetes(plan)[0]?.text ?? '']) {
+      const at = steps.map((step) => text.search(step));
+      assert.ok(at[0] !== -1);
+      assert.deepEqual(
+        at,
+        at.toSorted((a, b) => a - b),
+        text,
+      );
+    }
+  });
+
+  it('what a pod mounts is there: names and keys of ConfigMaps and of the Secret', () => {
+    for (const plan of Object.values(CASES)) {
+      const { volumes, containers } = find(plan, 'Deployment').spec.template.spec;
+      const [container] = containers;
+      const mounted = container.volumeMounts.map(({ name }: { name: string }) => name);
+      assert.deepEqual(
+        [...new Set(mounted)].sort(),
+        volumes.map(({ name }: { name: string }) => name).sort(),
+      );
+      for (const { configMap, secret } of volumes) {
+        if (configMap !== undefined) {
+          const { data = {} } = find(plan, 'ConfigMap', configMap.name);
+          for (const { key } of configMap.items ?? []) assert.ok(key in data, key);
+        }
+        if (secret !== undefined)
+          assert.match(
+            printKubernetes(plan),
+            new RegExp(`secret generic ${secret.secretName} --from-file=${secret.items[0].key}\n`),
+          );
+      }
+    }
+  });
+
+  it('--expose: what users see, and their addresses', () => {
+    const service = (name: string) => find(CASES[name] ?? kubernetesPlanOf([]), 'Service').spec;
+    const ports = (name: string) =>
+      service(name).ports.map((p: { port: number; nodePort?: number }) => [p.port, p.nodePort]);
+    assert.equal(service('loadbalancer').externalTrafficPolicy, 'Local');
+    assert.equal(service('nodeport').externalTrafficPolicy, 'Local');
+    assert.deepEqual(ports('loadbalancer'), [[22, undefined]]);
+    assert.deepEqual(ports('nodeport'), [[22, 30_022]]);
+    assert.equal(service('tcp-services').type, 'ClusterIP');
+    const { metadata, data } = find(
+      CASES['tcp-services'] ?? kubernetesPlanOf([]),
+      'ConfigMap',
+      'tcp-services',
+    );
+    assert.deepEqual(
+      [metadata.namespace, data],
+      ['ingress-nginx', { 2222: 'jumphost/jumphost:22' }],
+    );
+  });
+
+  it('replicas are set by one object alone', () => {
+    const scaled = CASES['loadbalancer'] ?? kubernetesPlanOf([]);
+    assert.equal(find(scaled, 'Deployment').spec.replicas, undefined);
+    const { minReplicas, maxReplicas } = find(scaled, 'HorizontalPodAutoscaler').spec;
+    assert.deepEqual([minReplicas, maxReplicas], [2, 8]);
+    const fixed = CASES['nodeport'] ?? kubernetesPlanOf([]);
+    assert.equal(find(fixed, 'Deployment').spec.replicas, 3);
+    assert.ok(objectsOf(fixed).every(({ kind }) => kind !== 'HorizontalPodAutoscaler'));
+  });
+
+  it('another list replaces the pods, other keys do not', () => {
+    const annotation = (plan: JumpHostPlan) =>
+      find(plan, 'Deployment').spec.template.metadata.annotations['tunnel/configuration-sha256'];
+    const plan = kubernetesPlanOf(['10.0.0.5:80']);
+    assert.notEqual(annotation(plan), annotation(kubernetesPlanOf(['10.0.0.5:81'])));
+    assert.equal(annotation(plan), annotation({ ...plan, keys: [...plan.keys, ...plan.keys] }));
+  });
+
+  it('comments of keys stay in their ConfigMap, whatever is in them', () => {
+    const keys = ['a: b #"c', "'$(id)' `id`", '{{ x }} %s |', '\u00e9\u{1f600}', '- --- ...'].map(
+      (comment) => `ssh-ed25519 AAAA ${comment}`,
+    );
+    const { data } = find(
+      kubernetesPlanOf(['10.0.0.5:80'], {}, { keys }),
+      'ConfigMap',
+      'jumphost-keys',
+    );
+    const lines = data?.['authorized_keys']?.trimEnd().split('\n') ?? [];
+    assert.deepEqual(
+      lines.map((line) => line.replace(/^\S+ /, '')),
+      keys,
+    );
+  });
+
+  it('a ConfigMap that Kubernetes would refuse is refused', () => {
+    const keys = Array.from({ length: 6000 }, (_, i) => `ssh-ed25519 ${'A'.repeat(100)} ${i}`);
+    assert.throws(() => printKubernetes(kubernetesPlanOf(['10.0.0.5:80'], {}, { keys })), {
+      message: /keys would have \d+ bytes, and Kubernetes takes 1048576 in a ConfigMap/,
+    });
+  });
+
+  const kubectl = spawnSync('kubectl', ['version', '--client']).status === 0;
+  it('kubectl kustomize takes the base', {
+    skip: !kubectl && "no kubectl here: scripts/test installs Debian's kubernetes-client",
+  }, () => {
+    for (const [name, plan] of Object.entries(CASES)) {
+      const base = join(directory, name);
+      writeFiles(base, renderKubernetes(plan));
+      const { stdout, stderr } = spawnSync('kubectl', ['kustomize', base], { encoding: 'utf8' });
+      const order = (objects: readonly KubernetesObject[]) =>
+        objects.map((it) => JSON.stringify([it.kind, it.metadata.name, it.data])).sort();
+      const built = parseAllDocuments(stdout).map((it): KubernetesObject => it.toJS());
+      assert.deepEqual(order(built), order(objectsOf(plan)), stderr);
+    }
+  });
+});
+
+/** As scripts/test installs it, with the schemas of the OpenAPI documents of each version. */
+const VALIDATE = fileURLToPath(
+  new URL('../../../../kubernetes-validate/bin/kubernetes-validate', import.meta.url),
+);
+
+describe('schemas of Kubernetes, strictly', {
+  skip: !existsSync(VALIDATE) && 'no kubernetes-validate: scripts/test installs it with pip',
+}, () => {
+  const check = (version: string, files: readonly string[]) =>
+    spawnSync(VALIDATE, ['-k', version, '--strict', '--no-warn', ...files], { encoding: 'utf8' });
+  /** The oldest that is promised, two with support for years, and the newest that it has. */
+  for (const version of ['1.27.0', '1.30.0', '1.34.0', newest()]) {
+    it(`${version} takes all objects`, () => {
+      for (const [name, plan] of Object.entries(CASES)) {
+        const base = join(directory, `schema-${version}-${name}`);
+        const files = renderKubernetes(plan).filter(
+          ({ path }) => path.endsWith('.yaml') && path !== 'kustomization.yaml',
+        );
+        writeFiles(base, files);
+        const { status, stdout, stderr } = check(
+          version,
+          files.map(({ path }) => join(base, path)),
+        );
+        const passed = `${stdout}${stderr}`.match(/ passed /g)?.length;
+        assert.deepEqual([status, passed], [0, files.length], stdout + stderr);
+      }
+    });
+  }
+
+  it('would find a field that no version has, and a wrong type', () => {
+    const plan = CASES['loadbalancer'] ?? kubernetesPlanOf([]);
+    for (const [index, [from, to]] of (
+      [
+        ['fsGroup:', 'fsGroups:'],
+        ['fsGroup: 10022', 'fsGroup: tunnel'],
+      ] as const
+    ).entries()) {
+      const base = join(directory, `wrong-${index}`);
+      const files = renderKubernetes(plan).filter(({ path }) => path === 'deployment.yaml');
+      writeFiles(
+        base,
+        files.map((file) => ({ ...file, text: file.text.replace(from, to) })),
+      );
+      assert.notEqual(check('1.34.0', [join(base, 'deployment.yaml')]).status, 0, to);
+    }
+  });
+});
+
+function newest(): string {
+  const { stdout } = spawnSync(VALIDATE, ['--help'], { encoding: 'utf8' });
+  return /Defaults\s+to\s+([\d.]+)/.exec(stdout ?? '')?.[1] ?? 'newest';
+}
