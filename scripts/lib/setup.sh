@@ -92,6 +92,12 @@ install_quietly() (
       say "unbound was installed for the lab; its service is neither started nor enabled"
       ;;
   esac
+  case " $* " in
+    *" haproxy "*)
+      if [ -d /run/systemd/system ]; then systemctl -q disable haproxy.service 2>/dev/null || true; fi
+      say "haproxy was installed for the lab; its service is neither started nor enabled"
+      ;;
+  esac
 )
 
 # The tests run their own systemd-resolved. If installed, the package would take over this machine's

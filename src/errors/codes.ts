@@ -91,6 +91,12 @@ export const ERRORS = [
     meaning: "your configuration names only algorithms that the SSH client doesn't have",
   },
   {
+    codes: ['jumphost-no-identification'],
+    exit: EXIT.jumpHost,
+    meaning:
+      'the connection was closed before the jump host said anything: a load balancer without a working server behind it, a TLS port, or an address that is shut out',
+  },
+  {
     codes: ['jumphost-closed'],
     exit: EXIT.jumpHost,
     meaning:

@@ -1,22 +1,32 @@
 /**
  * How long to wait before the jump host is dialled again. That depends on whom the next attempt
- * would burden, which shows in how the last one failed:
+ * would burden, which shows in how the last one failed, and on whether a connection waits for it:
  *
- * | kind     | the last attempt                        | wait                                     |
- * |----------|-----------------------------------------|------------------------------------------|
- * | silent   | reached nobody: no answer, no route, no | 1-2 s; after 10 min of an outage 1-30 s  |
- * |          | such name                               |                                          |
- * | ordinary | was refused by the kernel there, was    | 1-30 s                                   |
- * |          | accepted but not served in time, or the |                                          |
- * |          | link did not last                       |                                          |
- * | punished | took up sshd's time: closed before or   | 15 s - 10 min (MaxStartups,              |
- * |          | during authentication                   | PerSourcePenalties)                      |
- * | login    | was refused the login                   | 5.5-6.5 min: at most two within 10       |
- * |          |                                         | minutes                                  |
+ * | kind         | the last attempt                    | wait              | while one waits      |
+ * |--------------|-------------------------------------|-------------------|----------------------|
+ * | silent       | reached nobody: no answer, no       | 1-2 s; after 10   | 1-2 s                |
+ * |              | route, no such name                 | min 1-30 s        |                      |
+ * | refused      | was refused by the kernel there     | 1-30 s            | 0.25-0.5 s, after    |
+ * |              |                                     |                   | ten times 2-3 s      |
+ * | dropped      | was let in, and the link did not    | 1-30 s            | 0.5-1 s once, then   |
+ * |              | last                                |                   | 3 s between attempts |
+ * | unidentified | was closed before anything was said | 1-30 s            | 1-2 s                |
+ * |              | about SSH                           |                   |                      |
+ * | slow         | was accepted but not served in time | 1-30 s            | the same             |
+ * | punished     | took up sshd's time: closed before  | 15 s - 10 min     | the same             |
+ * |              | or during authentication            |                   |                      |
+ * |              | (MaxStartups, PerSourcePenalties)   |                   |                      |
+ * | login        | was refused the login               | 5.5-6.5 min: at   | the same             |
+ * |              |                                     | most two within   |                      |
+ * |              |                                     | 10 minutes        |                      |
  *
- * The ceiling of `ordinary` and `punished` doubles with each such failure. The wait is drawn evenly
- * from between the floor and the ceiling ("full jitter"), so that not all clients of a jump host
- * dial at the same moment when it comes back.
+ * The ceiling of a wait up to 30 s or 10 min doubles with each such failure. The wait is drawn
+ * evenly from between the floor and the ceiling ("full jitter"), so that not all clients of a jump
+ * host dial at the same moment when it comes back.
+ *
+ * A balancer without a working server behind it closes a connection as an sshd does that shuts an
+ * address out without a word. So once the jump host has been seen to punish or to refuse a login,
+ * `unidentified` counts as `punished`.
  */
 import type { ErrorCode } from '../errors/codes.ts';
 
@@ -24,18 +34,50 @@ const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 
 /** A link that lasted this long really worked; a shorter one counts as a failed dial. */
-export const LASTING_MS = 2_000;
+export const LASTING_MS = 3_000;
 
-export type FailureKind = 'silent' | 'ordinary' | 'punished' | 'login';
+export type FailureKind =
+  | 'silent'
+  | 'refused'
+  | 'dropped'
+  | 'unidentified'
+  | 'slow'
+  | 'punished'
+  | 'login';
 
-/** Milliseconds. */
+interface Range {
+  readonly floor: number;
+  readonly ceiling: number;
+}
+
+const ORDINARY = { floor: SECOND, ceiling: 30 * SECOND } as const;
+
+/** Milliseconds, while nobody waits. */
 export const WAITS = {
   silent: { floor: SECOND, ceiling: 2 * SECOND },
-  ordinary: { floor: SECOND, ceiling: 30 * SECOND },
+  refused: ORDINARY,
+  dropped: ORDINARY,
+  unidentified: ORDINARY,
+  slow: ORDINARY,
   /** sshd 9.8 and later enforces penalties from 15 s on; they last up to 10 minutes. */
   punished: { floor: 15 * SECOND, ceiling: 10 * MINUTE },
   login: { floor: 5.5 * MINUTE, ceiling: 6.5 * MINUTE },
-} as const;
+} as const satisfies Record<FailureKind, Range>;
+
+/** Milliseconds, while a connection waits: for those who would not be burdened. */
+export const EAGER_WAITS = {
+  silent: { floor: SECOND, ceiling: 2 * SECOND },
+  refused: { floor: SECOND / 4, ceiling: SECOND / 2 },
+  /** After EAGER_TRIES. */
+  stillRefused: { floor: 2 * SECOND, ceiling: 3 * SECOND },
+  dropped: { floor: SECOND / 2, ceiling: SECOND },
+  unidentified: { floor: SECOND, ceiling: 2 * SECOND },
+} as const satisfies Record<string, Range>;
+
+/** A restart of sshd takes a second or two. What is refused for longer will be for a while. */
+export const EAGER_TRIES = 10;
+/** Between two logins at a server that lets us in and throws us out. Milliseconds. */
+export const LOGIN_SPACING_MS = 3 * SECOND;
 
 /** Attempts that reach nobody burden nobody, but each wakes this machine. */
 export const SILENT_EAGER_MS = 10 * MINUTE;
@@ -48,8 +90,11 @@ export function failureKind(code: ErrorCode): FailureKind | undefined {
     case 'jumphost-dns':
       return 'silent';
     case 'jumphost-refused':
+      return 'refused';
+    case 'jumphost-no-identification':
+      return 'unidentified';
     case 'jumphost-slow':
-      return 'ordinary';
+      return 'slow';
     case 'auth-failed':
     case 'auth-timeout':
       return 'login';
@@ -82,46 +127,86 @@ export function dialPatience(
   return Math.min(limit, Math.max(SHORT_PATIENCE, (4 * lastDialMs) / SECOND));
 }
 
+/** Milliseconds before the next attempt. */
+export interface Waits {
+  /** While nobody waits for it. */
+  readonly patient: number;
+  /** While a connection waits; never longer. */
+  readonly eager: number;
+}
+
 export class Backoff {
   readonly #random: () => number;
-  /** Failures of each kind since the last reset: each doubles the kind's ceiling. */
+  /** Failures since the last reset: each doubles the ceiling of its row. */
   readonly #failures = { ordinary: 0, punished: 0 };
+  /** Refusals by the kernel since a dial has succeeded. */
+  #refusals = 0;
+  /** Links that did not last, since the last reset. */
+  #dropped = 0;
+  /** The jump host has been seen to punish or to refuse a login. */
+  #punishes = false;
 
   /** `random`: like Math.random. */
   constructor(random: () => number = Math.random) {
     this.#random = random;
   }
 
-  /**
-   * Records a failure. Returns the wait before the next attempt, in ms. `downFor`: ms since the
-   * link was lost.
-   */
-  next(kind: FailureKind, downFor: number): number {
-    const { floor, ceiling } = this.#range(kind, downFor);
-    if (kind === 'ordinary' || kind === 'punished') this.#failures[kind]++;
-    return floor + this.#random() * (ceiling - floor);
+  /** Records a failed dial. `downFor`: ms since the link was lost. */
+  failed(kind: FailureKind, downFor: number): Waits {
+    if (kind === 'punished' || kind === 'login') this.#punishes = true;
+    const effective = kind === 'unidentified' && this.#punishes ? 'punished' : kind;
+    const patient = this.#draw(this.#patientRange(effective, downFor));
+    const range = this.#eagerRange(effective);
+    if (effective === 'refused') this.#refusals++;
+    if (effective === 'punished') this.#failures.punished++;
+    else if (effective !== 'silent' && effective !== 'login') this.#failures.ordinary++;
+    return { patient, eager: range === undefined ? patient : Math.min(patient, this.#draw(range)) };
   }
 
   /**
-   * Records the loss of a link that was up for `ms`. Returns the wait in ms: 0 if the link had
-   * lasted. A server that lets us in and throws us out again must not be hammered.
+   * Records the loss of a link that was up for `ms`. Both waits are 0 if it had lasted. A server
+   * that lets us in and throws us out again must not be hammered.
    */
-  lost(ms: number): number {
-    if (ms < LASTING_MS) return this.next('ordinary', 0);
-    this.reset();
-    return 0;
+  lost(ms: number): Waits {
+    if (ms >= LASTING_MS) {
+      this.reset();
+      return { patient: 0, eager: 0 };
+    }
+    const { patient, eager } = this.failed('dropped', 0);
+    if (this.#dropped++ === 0) return { patient, eager };
+    const spaced = Math.max(eager, LOGIN_SPACING_MS - ms);
+    return { patient: Math.max(patient, spaced), eager: spaced };
+  }
+
+  /** A dial has succeeded. Whether the link lasts will be seen. */
+  succeeded(): void {
+    this.#refusals = 0;
   }
 
   /** Starts again from the lowest ceilings: the link has lasted, or the network has changed. */
   reset(): void {
+    this.#dropped = 0;
     this.#failures.ordinary = 0;
     this.#failures.punished = 0;
   }
 
-  #range(kind: FailureKind, downFor: number): { floor: number; ceiling: number } {
+  #draw({ floor, ceiling }: Range): number {
+    return floor + this.#random() * (ceiling - floor);
+  }
+
+  #patientRange(kind: FailureKind, downFor: number): Range {
     if (kind === 'login') return WAITS.login;
-    if (kind === 'silent') return downFor < SILENT_EAGER_MS ? WAITS.silent : WAITS.ordinary;
+    if (kind === 'silent') return downFor < SILENT_EAGER_MS ? WAITS.silent : ORDINARY;
     const { floor, ceiling } = WAITS[kind];
-    return { floor, ceiling: Math.min(ceiling, floor * 2 ** (this.#failures[kind] + 1)) };
+    const failures = kind === 'punished' ? this.#failures.punished : this.#failures.ordinary;
+    return { floor, ceiling: Math.min(ceiling, floor * 2 ** (failures + 1)) };
+  }
+
+  /** undefined: the same as without anybody. */
+  #eagerRange(kind: FailureKind): Range | undefined {
+    if (kind === 'refused' && this.#refusals >= EAGER_TRIES) return EAGER_WAITS.stillRefused;
+    return kind === 'slow' || kind === 'punished' || kind === 'login'
+      ? undefined
+      : EAGER_WAITS[kind];
   }
 }

@@ -21,6 +21,7 @@
 import { isIP } from 'node:net';
 import { userInfo } from 'node:os';
 import { TunnelError } from '../errors/errors.ts';
+import { formatDestination } from '../net/destination.ts';
 import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { homeExpanded } from '../ssh/config/files.ts';
@@ -31,8 +32,10 @@ import {
   type Patience,
   resolveJumpHosts,
 } from '../ssh/dial/addresses.ts';
+import { notSsh, TLS } from '../ssh/dial/notssh.ts';
 import { addressesNamedIn } from '../ssh/dial/proxycommand.ts';
 import { isTimeout } from '../ssh/dial/tcp.ts';
+import { speaksTls } from '../ssh/dial/tlsprobe.ts';
 import { Authenticator } from '../ssh/embedded/auth/authenticator.ts';
 import { Keyring } from '../ssh/embedded/auth/keyring.ts';
 import type { Access } from '../ssh/embedded/handshake/attempt.ts';
@@ -106,6 +109,7 @@ export class Dialler {
   #settings: readonly SshSettings[] | undefined;
   #embeddedFailure: string | undefined;
   #choice: TransportChoice | undefined;
+  #askedForTls = false;
 
   constructor(options: DiallerOptions) {
     this.#options = options;
@@ -129,6 +133,35 @@ export class Dialler {
 
   /** Rejects as chooseTransport, dialSsh2 and dialOpenssh do. */
   async dial({ jumpHosts }: Located, signal: AbortSignal): Promise<Transport> {
+    try {
+      return await this.#dial(jumpHosts, signal);
+    } catch (error) {
+      throw (await this.#recognised(jumpHosts, error, signal)) ?? error;
+    }
+  }
+
+  /**
+   * What closes a connection without a word may be a TLS port. It is asked once in a run.
+   * undefined: `error` says all that is known.
+   */
+  async #recognised(
+    jumpHosts: readonly JumpHost[],
+    error: unknown,
+    signal: AbortSignal,
+  ): Promise<TunnelError | undefined> {
+    if (!(error instanceof TunnelError) || error.code !== 'jumphost-no-identification')
+      return undefined;
+    const [first] = jumpHosts;
+    const [address] = first?.addresses ?? [];
+    if (first === undefined || address === undefined || this.#askedForTls) return undefined;
+    this.#askedForTls = true;
+    const [hop] = hopsOf(first.settings);
+    if (!(await speaksTls(address, hop.hostName, signal))) return undefined;
+    const role = hop === first.settings ? 'jump host' : 'hop';
+    return notSsh(formatDestination(address), role, TLS, error);
+  }
+
+  async #dial(jumpHosts: readonly JumpHost[], signal: AbortSignal): Promise<Transport> {
     const { kind } = await this.#choose(jumpHosts);
     if (kind === 'openssh') return this.#dialOpenssh(jumpHosts, signal);
     try {

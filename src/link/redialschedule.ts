@@ -1,15 +1,15 @@
 /**
  * When the jump host is dialled again. It runs the timer for the wait that backoff.ts computes,
- * shortens it when something may have brought the network back, and says when another attempt is of
- * no use.
+ * shortens it when a connection begins to wait or something may have brought the network back, and
+ * says when another attempt is of no use.
  *
- * A wait that is cut short still lasts for the floor of its kind, counted from the failure. So no
- * number of events makes us bother a busy server more often, or try a refused login three times in
- * ten minutes.
+ * A wait that is cut short still lasts for a least time, counted from the failure. So no number of
+ * events makes us bother a busy server more often, or try a refused login three times in ten
+ * minutes.
  */
 import type { Clock, ClockTimer } from '../base/clock.ts';
 import type { ErrorCode } from '../errors/codes.ts';
-import { Backoff, type FailureKind, failureKind, WAITS } from './backoff.ts';
+import { Backoff, type FailureKind, failureKind, WAITS, type Waits } from './backoff.ts';
 
 /** After this many refused logins in a row, minutes apart, the account itself must have changed. */
 export const LOGIN_TRIES = 3;
@@ -17,6 +17,8 @@ export const LOGIN_TRIES = 3;
 export interface RedialOptions {
   /** Called when it is time to dial. */
   readonly dial: () => void;
+  /** Whether a connection waits for the link. */
+  readonly wanted: () => boolean;
   readonly clock: Clock;
   readonly random: (() => number) | undefined;
 }
@@ -24,6 +26,8 @@ export interface RedialOptions {
 interface Wait {
   readonly kind: FailureKind;
   readonly since: number;
+  /** Milliseconds from `since`, once a connection waits. */
+  readonly eager: number;
   readonly until: number;
   readonly timer: ClockTimer;
 }
@@ -41,11 +45,15 @@ export class RedialSchedule {
     this.#backoff = new Backoff(options.random);
   }
 
+  /** A login was refused since the last dial that succeeded. */
+  get loginRefused(): boolean {
+    return this.#loginsRefused > 0;
+  }
+
   /** A link that was up for `ms` is lost. Returns the wait in ms; 0: the caller dials now. */
   afterLoss(ms: number): number {
-    const wait = this.#backoff.lost(ms);
-    if (wait > 0) this.#start('ordinary', wait);
-    return wait;
+    const waits = this.#backoff.lost(ms);
+    return waits.patient === 0 ? 0 : this.#start('dropped', waits);
   }
 
   /**
@@ -56,16 +64,21 @@ export class RedialSchedule {
     const kind = failureKind(code);
     if (kind === 'login') this.#loginsRefused++;
     if (kind === undefined || this.#loginsRefused >= LOGIN_TRIES) return undefined;
-    const computed = this.#backoff.next(kind, downFor);
-    const wait = this.#hurried ? WAITS[kind].floor : computed;
-    this.#start(kind, wait);
-    return wait;
+    const { patient, eager } = this.#backoff.failed(kind, downFor);
+    return this.#start(kind, { patient: this.#hurried ? WAITS[kind].floor : patient, eager });
   }
 
   /** A dial has succeeded. */
   succeeded(): void {
     this.#loginsRefused = 0;
     this.#hurried = false;
+    this.#backoff.succeeded();
+  }
+
+  /** A connection has begun to wait. */
+  demanded(): void {
+    const wait = this.#wait;
+    if (wait !== undefined) this.#shorten(wait, wait.eager);
   }
 
   /**
@@ -79,12 +92,7 @@ export class RedialSchedule {
       return undefined;
     }
     this.#backoff.reset();
-    const now = this.#options.clock.now();
-    const until = Math.max(now, wait.since + WAITS[wait.kind].floor);
-    if (until >= wait.until) return undefined;
-    wait.timer.cancel();
-    this.#wait = { ...wait, until, timer: this.#timer(until - now) };
-    return until - now;
+    return this.#shorten(wait, WAITS[wait.kind].floor);
   }
 
   cancel(): void {
@@ -92,9 +100,22 @@ export class RedialSchedule {
     this.#wait = undefined;
   }
 
-  #start(kind: FailureKind, wait: number): void {
+  /** Returns the wait in ms. */
+  #start(kind: FailureKind, { patient, eager }: Waits): number {
     const since = this.#options.clock.now();
-    this.#wait = { kind, since, until: since + wait, timer: this.#timer(wait) };
+    const wait = this.#options.wanted() ? Math.min(eager, patient) : patient;
+    this.#wait = { kind, since, eager, until: since + wait, timer: this.#timer(wait) };
+    return wait;
+  }
+
+  /** To `least` ms from its beginning. Returns what is left of it in ms if that is less. */
+  #shorten(wait: Wait, least: number): number | undefined {
+    const now = this.#options.clock.now();
+    const until = Math.max(now, wait.since + least);
+    if (until >= wait.until) return undefined;
+    wait.timer.cancel();
+    this.#wait = { ...wait, until, timer: this.#timer(until - now) };
+    return until - now;
   }
 
   #timer(ms: number): ClockTimer {

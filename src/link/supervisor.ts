@@ -37,6 +37,7 @@
  */
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { GiveUpSignal } from '../base/giveup.ts';
+import type { ErrorCode } from '../errors/codes.ts';
 import { TunnelError } from '../errors/errors.ts';
 import { reasonOf } from '../errors/reason.ts';
 import type { Conduit } from '../flow/conduit.ts';
@@ -57,6 +58,14 @@ const IDLE_MS = 1_000;
  * that dial fails.
  */
 const DEMAND_SECONDS = 10;
+
+/** What a client sees that has been shut out. */
+const NOT_SERVED: readonly ErrorCode[] = [
+  'jumphost-timeout',
+  'jumphost-unreachable',
+  'jumphost-refused',
+  'jumphost-no-identification',
+];
 
 type State =
   | { readonly name: 'connecting' | 'up' | 'probing' | 'idle' | 'waiting' | 'closed' }
@@ -135,6 +144,7 @@ export class Supervisor implements Transport {
     this.#waiting = new WaitingConnects({ observer, clock });
     this.#redial = new RedialSchedule({
       dial: () => this.#dialAgain(),
+      wanted: () => this.#waiting.size > 0,
       clock,
       random: options.random,
     });
@@ -247,12 +257,15 @@ export class Supervisor implements Transport {
       this.#dialAgain();
     }
     const { hold } = this.#options;
-    return this.#waiting.wait(destination, {
+    const wait = this.#waiting.wait(destination, {
       since,
       seconds: this.#inOutage ? hold : Math.max(hold, DEMAND_SECONDS),
       signal,
       cause: () => this.#lastError,
     });
+    // Also when it was refused at once: the next one comes soon.
+    this.#redial.demanded();
+    return wait;
   }
 
   /** A flow has ended, or could not be opened. */
@@ -351,9 +364,17 @@ export class Supervisor implements Transport {
     this.#inOutage = true;
     const again = known.code.startsWith('auth-')
       ? 'the login is tried again only in'
-      : 'trying again in';
+      : `${this.#blocked(known)}trying again in`;
     this.#observer.log(news ? 'notice' : 'info', `${known.message}; ${again} ${seconds(wait)}`);
     this.#state = { name: 'waiting' };
+  }
+
+  /** A firewall or fail2ban may have shut us out, with or without a word. */
+  #blocked({ code }: TunnelError): string {
+    const unanswered = NOT_SERVED.includes(code);
+    return unanswered && this.#redial.loginRefused
+      ? 'it may block this address since it refused the login; '
+      : '';
   }
 
   async #probe(link: Link, what: string): Promise<void> {

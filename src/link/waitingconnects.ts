@@ -43,6 +43,11 @@ export class WaitingConnects {
     this.#options = options;
   }
 
+  /** How many wait now. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
   /**
    * Resolves when there is a link. Rejects with ConnectError `refused`, or with the signal's
    * reason. It may wait for `seconds` (0: not at all) from `since`, when it was asked for. `cause`

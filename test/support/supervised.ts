@@ -108,6 +108,8 @@ export const refused = () =>
   new TunnelError('jumphost-refused', 'the jump host refused the connection');
 export const closed = () =>
   new TunnelError('jumphost-closed', 'the jump host closed the connection');
+export const unidentified = () =>
+  new TunnelError('jumphost-no-identification', 'the jump host closed the connection');
 export const denied = () => new TunnelError('auth-failed', 'the jump host does not let "jump" in');
 export const slow = () => new TunnelError('jumphost-slow', 'no key exchange within 4 s');
 export const silent = () => new TunnelError('jumphost-timeout', 'the jump host does not answer');

@@ -1,11 +1,11 @@
 /** One TCP connection to a jump host, and the errors for its failures. */
 import { connect, type Socket } from 'node:net';
 import { within } from '../../base/within.ts';
-import type { ErrorCode } from '../../errors/codes.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { PORT_OF, type Role } from '../hops.ts';
 import type { RemoteAddress } from './addresses.ts';
+import { closedUnidentified } from './notssh.ts';
 
 /**
  * After this much silence the kernel sends keepalives. They matter until SSH sends its own.
@@ -32,8 +32,8 @@ export interface TcpReader {
 
 /**
  * Resolves with a connected socket that reads nothing until `resume()` is called. Rejects with
- * TunnelError jumphost-refused, -timeout, -closed or -unreachable, or with the signal's reason. The
- * socket is then destroyed.
+ * TunnelError jumphost-refused, -timeout, -no-identification or -unreachable, or with the signal's
+ * reason. The socket is then destroyed.
  */
 export async function connectTcp(
   address: RemoteAddress,
@@ -73,19 +73,6 @@ export async function connectTcp(
   return socket;
 }
 
-const TCP_CODES: Readonly<Record<string, { code: ErrorCode; text: string; hint: string }>> = {
-  ETIMEDOUT: {
-    code: 'jumphost-timeout',
-    text: 'does not answer',
-    hint: 'check the address, and that no firewall drops the connection',
-  },
-  ECONNRESET: {
-    code: 'jumphost-closed',
-    text: 'reset the connection',
-    hint: 'try again later; the jump host may limit connections (MaxStartups, PerSourcePenalties)',
-  },
-};
-
 function tcpError(
   at: string,
   role: Role,
@@ -106,9 +93,12 @@ function tcpError(
       hint: `check ${PORT_OF[role]}, and that sshd runs there`,
       cause,
     });
-  const known = TCP_CODES[cause.code ?? ''];
-  if (known !== undefined)
-    return new TunnelError(known.code, `${at} ${known.text}`, { hint: known.hint, cause });
+  if (cause.code === 'ECONNRESET') return closedUnidentified(at, cause);
+  if (cause.code === 'ETIMEDOUT')
+    return new TunnelError('jumphost-timeout', `${at} does not answer`, {
+      hint: 'check the address, and that no firewall drops the connection',
+      cause,
+    });
   return new TunnelError(
     'jumphost-unreachable',
     `${at} can't be reached (${cause.code ?? cause.message})`,

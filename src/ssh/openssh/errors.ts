@@ -9,6 +9,7 @@ import type { ErrorCode } from '../../errors/codes.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { shellPath } from '../../net/notation.ts';
+import { closedUnidentified, notSsh, TURNED_AWAY } from '../dial/notssh.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { PORT_OF, type Role } from '../hops.ts';
 import { algorithmNames, serverText } from '../servertext.ts';
@@ -123,7 +124,7 @@ const RULES: readonly Rule[] = [
   ],
   [
     /Bad remote protocol version|banner line contains invalid|No SSH version received|protocol identif|Protocol major versions differ/i,
-    (_match, failure) => notSsh(failure),
+    (_match, failure) => spokenNotSsh(failure),
   ],
   [
     /[Rr]eceived disconnect from \S+ port \S+?:\s*\d+: (.*)/,
@@ -154,7 +155,7 @@ const CLOSED_WITHOUT_WORDS: Rule = [
   (_match, failure) =>
     failure.byCommand && failure.phase === 'identification'
       ? proxyEnded(failure)
-      : closed(failure.at, failure.phase, ''),
+      : closedWithoutWords(failure),
 ];
 
 /** The error for an ssh that ended before it was ready. */
@@ -171,7 +172,7 @@ export function startError(failure: StartFailure): TunnelError {
     failure.phase === 'identification' &&
     isWords(failure.greeting)
   )
-    return make(failure, notSsh(failure));
+    return make(failure, spokenNotSsh(failure));
   // The banner comes during authentication (RFC 4252 §5.4), and its text may match any rule.
   const early = failure.phase === 'identification' || failure.phase === 'key exchange';
   const stderr = early ? failure.stderr : [];
@@ -216,13 +217,9 @@ function make(failure: StartFailure, { code, message, hint }: Diagnosis): Tunnel
 /** Whether it is text from the server, and not ssh's own message about the connection. */
 function isWords(greeting: string): boolean {
   return (
-    !/^(Connection closed|read: |write: |Connection reset)/.test(greeting) && !turnedAway(greeting)
+    !/^(Connection closed|read: |write: |Connection reset)/.test(greeting) &&
+    !TURNED_AWAY.test(greeting)
   );
-}
-
-/** What sshd sends in plain text instead of its identification when it turns a connection away. */
-function turnedAway(greeting: string): boolean {
-  return /^(Exceeded MaxStartups|Not allowed at this time)/.test(greeting);
 }
 
 function connectFailed(at: string, role: Role, why: string): Diagnosis {
@@ -232,6 +229,7 @@ function connectFailed(at: string, role: Role, why: string): Diagnosis {
       message: `${at} refused the connection`,
       hint: `check ${PORT_OF[role]}, and that sshd runs there`,
     };
+  if (/reset by peer/i.test(why)) return described(closedUnidentified(at));
   if (/timed out/i.test(why))
     return {
       code: 'jumphost-timeout',
@@ -243,6 +241,14 @@ function connectFailed(at: string, role: Role, why: string): Diagnosis {
     message: `${at} can't be reached (${why})`,
     hint: "check this machine's network and its route to the jump host",
   };
+}
+
+/** Except for those that sshd may have sent in place of its identification. */
+function closedWithoutWords({ at, phase, greeting = '' }: StartFailure): Diagnosis {
+  if (phase !== 'identification') return closed(at, phase, '');
+  return TURNED_AWAY.test(greeting)
+    ? closed(at, phase, `: "${serverText(greeting)}"`)
+    : described(closedUnidentified(at));
 }
 
 function closed(at: string, phase: Phase, words: string): Diagnosis {
@@ -264,13 +270,14 @@ function proxyEnded({ stderr }: StartFailure): Diagnosis {
   };
 }
 
-function notSsh({ at, greeting }: StartFailure): Diagnosis {
-  const words = greeting === undefined ? '' : `: it says "${serverText(greeting, 120)}"`;
-  return {
-    code: 'jumphost-not-ssh',
-    message: `${at} is not an SSH server${words}`,
-    hint: `check ${PORT_OF['jump host']}; SSH is usually at 22`,
-  };
+function described({ code, message, hint }: TunnelError): Diagnosis {
+  return { code, message, hint };
+}
+
+function spokenNotSsh({ at, greeting }: StartFailure): Diagnosis {
+  const line =
+    greeting === undefined ? 'something that ssh does not show' : serverText(greeting, 120);
+  return described(notSsh(at, 'jump host', line));
 }
 
 function revoked({ at, hostKey }: StartFailure): Diagnosis {

@@ -5,77 +5,124 @@ import { ERRORS, type ErrorCode } from '../../../src/errors/codes.ts';
 import {
   Backoff,
   dialPatience,
+  EAGER_TRIES,
+  EAGER_WAITS,
   type FailureKind,
   failureKind,
   LASTING_MS,
+  LOGIN_SPACING_MS,
   SILENT_EAGER_MS,
   WAITS,
 } from '../../../src/link/backoff.ts';
 
-const kinds = fc.constantFrom<FailureKind>('silent', 'ordinary', 'punished', 'login');
+const kinds = fc.constantFrom<FailureKind>(
+  'silent',
+  'refused',
+  'dropped',
+  'unidentified',
+  'slow',
+  'punished',
+  'login',
+);
 const fraction = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
 const outage = fc.integer({ min: 0, max: 4 * SILENT_EAGER_MS });
 
 describe('backoff', () => {
-  it('stays between its floor and its ceiling, whatever has happened', () => {
+  it('stays between its floor and its ceiling, and is no longer while somebody waits', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(kinds, fraction, outage), { minLength: 1 }), (failures) => {
         let random = 0;
+        let punishes = false;
         const backoff = new Backoff(() => random);
         for (const [kind, value, downFor] of failures) {
           random = value;
-          const wait = backoff.next(kind, downFor);
-          const range =
-            kind === 'silent' && downFor >= SILENT_EAGER_MS ? WAITS.ordinary : WAITS[kind];
-          assert.ok(wait >= range.floor && wait <= range.ceiling, `${kind}: ${wait}`);
+          const { patient, eager } = backoff.failed(kind, downFor);
+          punishes ||= kind === 'punished' || kind === 'login';
+          const counted = kind === 'unidentified' && punishes ? 'punished' : kind;
+          const { floor, ceiling } =
+            kind === 'silent' && downFor >= SILENT_EAGER_MS ? WAITS.slow : WAITS[counted];
+          assert.ok(patient >= floor && patient <= ceiling, `${kind}: ${patient}`);
+          assert.ok(eager <= patient && eager > 0, `${kind}: ${eager} of ${patient}`);
+          if (counted === 'punished' || kind === 'login' || kind === 'slow')
+            assert.equal(eager, patient);
         }
       }),
     );
   });
 
   it('grows to its ceiling and no further, and is drawn from the whole range', () => {
-    for (const kind of ['ordinary', 'punished'] as const) {
+    for (const kind of ['refused', 'dropped', 'unidentified', 'slow', 'punished'] as const) {
       const { floor, ceiling } = WAITS[kind];
       const longest = new Backoff(() => 1);
       const shortest = new Backoff(() => 0);
       let expected = floor;
       for (let failure = 0; failure < 2_000; failure++) {
         expected = Math.min(ceiling, expected * 2);
-        assert.equal(longest.next(kind, 0), expected);
-        assert.equal(shortest.next(kind, 0), floor);
+        assert.equal(longest.failed(kind, 0).patient, expected);
+        assert.equal(shortest.failed(kind, 0).patient, floor);
       }
     }
-    assert.deepEqual(WAITS.ordinary, { floor: 1_000, ceiling: 30_000 });
+    assert.deepEqual(WAITS.refused, { floor: 1_000, ceiling: 30_000 });
     assert.deepEqual(WAITS.punished, { floor: 15_000, ceiling: 600_000 });
   });
 
   it('does not grow with attempts that reach nobody, unless they go on for long', () => {
     const backoff = new Backoff(() => 1);
     for (let i = 0; i < 100; i++)
-      assert.equal(backoff.next('silent', SILENT_EAGER_MS - 1), WAITS.silent.ceiling);
-    assert.equal(backoff.next('ordinary', 0), 2 * WAITS.ordinary.floor);
-    assert.equal(backoff.next('silent', SILENT_EAGER_MS), WAITS.ordinary.ceiling);
+      assert.equal(backoff.failed('silent', SILENT_EAGER_MS - 1).patient, WAITS.silent.ceiling);
+    assert.equal(backoff.failed('refused', 0).patient, 2 * WAITS.refused.floor);
+    const { patient, eager } = backoff.failed('silent', SILENT_EAGER_MS);
+    assert.equal(patient, 30_000);
+    assert.equal(eager, EAGER_WAITS.silent.ceiling);
+  });
+
+  it('while somebody waits: a refusal by the kernel is tried again soon, ten times, then less often', () => {
+    const backoff = new Backoff(() => 1);
+    const waits = Array.from({ length: 12 }, () => backoff.failed('refused', 0).eager);
+    assert.deepEqual(waits.slice(0, EAGER_TRIES), new Array(EAGER_TRIES).fill(500));
+    assert.deepEqual(waits.slice(EAGER_TRIES), [3_000, 3_000]);
+  });
+
+  it('while somebody waits: a close without a word is tried again soon, unless the server punishes', () => {
+    for (const kind of ['punished', 'login'] as const) {
+      const backoff = new Backoff(() => 1);
+      for (let i = 0; i < 30; i++) assert.equal(backoff.failed('unidentified', 0).eager, 2_000);
+      backoff.failed(kind, 0);
+      backoff.reset();
+      assert.ok(backoff.failed('unidentified', 0).eager >= WAITS.punished.floor);
+    }
   });
 
   it('never lets more than two refused logins into ten minutes', () => {
     fc.assert(
       fc.property(fraction, fraction, (one, other) => {
-        const values = [one, other];
+        const values = [one, one, other, other];
         const backoff = new Backoff(() => values.shift() ?? 0);
-        assert.ok(backoff.next('login', 0) + backoff.next('login', 0) > 10 * 60_000);
+        const waits = [backoff.failed('login', 0), backoff.failed('login', 0)];
+        assert.ok(waits.reduce((sum, { eager }) => sum + eager, 0) > 10 * 60_000);
       }),
     );
   });
 
   it('starts again after a link that lasted, and counts one that did not as a failure', () => {
     const backoff = new Backoff(() => 1);
-    assert.equal(backoff.lost(LASTING_MS - 1), 2_000);
-    assert.equal(backoff.lost(LASTING_MS - 1), 4_000);
-    assert.equal(backoff.next('ordinary', 0), 8_000);
-    assert.equal(backoff.lost(LASTING_MS), 0);
-    assert.equal(backoff.next('ordinary', 0), 2_000);
+    assert.equal(backoff.lost(LASTING_MS - 1).patient, 2_000);
+    assert.equal(backoff.lost(LASTING_MS - 1).patient, 4_000);
+    assert.equal(backoff.failed('refused', 0).patient, 8_000);
+    assert.deepEqual(backoff.lost(LASTING_MS), { patient: 0, eager: 0 });
+    assert.equal(backoff.failed('refused', 0).patient, 2_000);
     backoff.reset();
-    assert.equal(backoff.next('ordinary', 0), 2_000);
+    assert.equal(backoff.failed('refused', 0).patient, 2_000);
+  });
+
+  it('spaces the logins at a server that throws them out, after the first', () => {
+    const backoff = new Backoff(() => 0);
+    assert.equal(backoff.lost(1_000).eager, 500);
+    for (let i = 0; i < 5; i++) {
+      const { eager, patient } = backoff.lost(1_000);
+      assert.equal(1_000 + eager, LOGIN_SPACING_MS);
+      assert.ok(patient >= eager);
+    }
   });
 
   it('knows what each error means to the server', () => {
@@ -83,8 +130,9 @@ describe('backoff', () => {
       'jumphost-timeout': 'silent',
       'jumphost-unreachable': 'silent',
       'jumphost-dns': 'silent',
-      'jumphost-refused': 'ordinary',
-      'jumphost-slow': 'ordinary',
+      'jumphost-refused': 'refused',
+      'jumphost-no-identification': 'unidentified',
+      'jumphost-slow': 'slow',
       'jumphost-closed': 'punished',
       'jumphost-not-ssh': 'punished',
       'jumphost-no-common-algorithm': 'punished',

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { TunnelError } from '../../../src/errors/errors.ts';
 import { ConnectError } from '../../../src/flow/connector.ts';
 import { LOGIN_TRIES } from '../../../src/link/redialschedule.ts';
-import { PROBE_TIMEOUT_MS } from '../../../src/link/supervisor.ts';
+import { PROBE_TIMEOUT_MS, type Supervisor } from '../../../src/link/supervisor.ts';
 import { connectStream } from '../../support/connectstream.ts';
 import {
   API,
@@ -26,9 +26,17 @@ import {
   silent,
   slow,
   supervised,
+  unidentified,
   watch,
 } from '../../support/supervised.ts';
 import type { TwinTransport } from '../../support/twin.ts';
+
+async function refusalOf(supervisor: Supervisor): Promise<unknown> {
+  return supervisor.connect(API).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+}
 
 describe('supervisor', () => {
   beforeEach(() => mock.timers.enable({ apis: ['setTimeout', 'Date'] }));
@@ -147,6 +155,96 @@ describe('supervisor', () => {
       `${gaps}`,
     );
     assert.ok(await isUp(supervisor));
+    await supervisor.close();
+  });
+
+  describe('while a connection waits', () => {
+    const dialsAfterLoss = async (failure: () => TunnelError, count: number, ms: number) => {
+      const failures = Array.from({ length: count }, failure);
+      const { supervisor, dials, twin } = supervised([serving(), ...failures], {
+        random: () => 1,
+        hold: 600,
+      });
+      await supervisor.start();
+      await pass(5_000);
+      twin().lose(broken());
+      const held = watch(supervisor.connect(API));
+      await pass(ms);
+      const gaps = dials.slice(2).map(({ at }, i) => at - (dials[i + 1]?.at ?? 0));
+      await supervisor.close();
+      return { gaps, held };
+    };
+
+    it('a jump host that refuses is tried soon, and less often after ten times', async () => {
+      const { gaps } = await dialsAfterLoss(refused, 100, 30_000);
+      assert.deepEqual(gaps.slice(0, 10), new Array(10).fill(500));
+      assert.ok(gaps.length > 15 && gaps.slice(10).every((gap) => gap === 3_000), `${gaps}`);
+    });
+
+    it('so is one behind a balancer, which closes without a word', async () => {
+      const { gaps, held } = await dialsAfterLoss(unidentified, 20, 60_000);
+      assert.ok(
+        gaps.every((gap) => gap <= 2_300),
+        `${gaps}`,
+      );
+      assert.ok(held.value !== undefined);
+    });
+
+    it('one that is busy is not', async () => {
+      for (const failure of [closed, slow]) {
+        const { gaps } = await dialsAfterLoss(failure, 20, 60_000);
+        assert.ok(gaps.length <= 5, `${gaps}`);
+      }
+    });
+
+    it('a wait that has begun is cut short', async () => {
+      const { supervisor, dials, twin } = supervised(
+        [serving(), ...Array.from({ length: 7 }, refused)],
+        { random: () => 1, hold: 0 },
+      );
+      await supervisor.start();
+      await pass(5_000);
+      twin().lose(broken());
+      // 2, 4, 8 and 16 s after each other, and then 30 s.
+      await pass(31_000);
+      const before = dials.length;
+      await pass(5_000);
+      assert.equal(dials.length, before);
+      // Also by one that may not wait.
+      assertRefused(await refusalOf(supervisor));
+      await pass(250);
+      assert.equal(dials.length, before + 1);
+      await supervisor.close();
+    });
+
+    it('a server that lets us in and throws us out is tried once in three seconds', async () => {
+      const { supervisor, dials, twin } = supervised([], { random: () => 0, hold: 600 });
+      await supervisor.start();
+      await pass(5_000);
+      const thrownOut = new Map<ProbedTwin, number>();
+      const begin = dials.length;
+      for (const end = Date.now() + MINUTE; Date.now() < end; await pass(250)) {
+        const since = thrownOut.get(twin());
+        if (since === undefined) thrownOut.set(twin(), Date.now());
+        else if (Date.now() - since === 1_000) twin().lose(inOrder());
+        void supervisor.connect(API).catch(() => {});
+      }
+      assert.ok(dials.length - begin <= 21, `${dials.length - begin} dials in a minute`);
+      assert.ok(dials.length - begin >= 18, `${dials.length - begin} dials in a minute`);
+      await supervisor.close();
+    });
+  });
+
+  it('silence after a refused login is told as a possible block, with the next attempt', async () => {
+    const { supervisor, twin, observer } = supervised([serving(), denied(), silent()]);
+    await supervisor.start();
+    await pass(5_000);
+    twin().lose(broken());
+    await pass(6 * MINUTE);
+    assert.match(
+      observer.notices().at(-2) ?? '',
+      /does not answer; it may block this address since it refused the login; trying again in 1.0 s$/,
+    );
     await supervisor.close();
   });
 

@@ -2,7 +2,8 @@
 import { TunnelError } from '../../../errors/errors.ts';
 import type { ConnectError } from '../../../flow/connector.ts';
 import type { Destination } from '../../../net/destination.ts';
-import { PORT_OF, type Role } from '../../hops.ts';
+import { closedUnidentified, notSsh, TURNED_AWAY } from '../../dial/notssh.ts';
+import type { Role } from '../../hops.ts';
 import { openFailure } from '../../openfailure.ts';
 import { algorithmNames, serverText } from '../../servertext.ts';
 import type { OpenFailure } from './multiplexer.ts';
@@ -17,9 +18,6 @@ export interface SshError extends Error {
   readonly code?: number | string;
 }
 
-/** What sshd sends in place of its identification when it turns a connection away. */
-const TURNED_AWAY = /^(Exceeded MaxStartups|Not allowed at this time)/;
-
 /**
  * `firstLine`: what the port sent instead of an SSH identification; undefined if it sent nothing.
  */
@@ -29,21 +27,15 @@ export function noIdentificationError(
   firstLine: string | undefined,
   cause?: unknown,
 ): TunnelError {
-  if (firstLine === undefined || TURNED_AWAY.test(firstLine)) {
-    const words = firstLine === undefined ? '' : `: "${firstLine}"`;
+  if (firstLine === undefined) return closedUnidentified(at, cause);
+  if (TURNED_AWAY.test(firstLine)) {
     return new TunnelError(
       'jumphost-closed',
-      `${at} closed the connection before it said anything about SSH${words}`,
-      {
-        hint: 'try again later; the jump host may limit connections (MaxStartups, PerSourcePenalties)',
-        cause,
-      },
+      `${at} closed the connection before it said anything about SSH: "${firstLine}"`,
+      { hint: 'try again later; the jump host limits connections (MaxStartups)', cause },
     );
   }
-  return new TunnelError('jumphost-not-ssh', `${at} is not an SSH server: it says "${firstLine}"`, {
-    hint: `check ${PORT_OF[role]}; SSH is usually at 22`,
-    cause,
-  });
+  return notSsh(at, role, firstLine, cause);
 }
 
 export function closedError(at: string, doing: string, cause?: SshError): TunnelError {

@@ -214,6 +214,7 @@ const TELLING = [
   'jumphost-not-ssh',
   'jumphost-proxy',
   'jumphost-closed',
+  'jumphost-no-identification',
   'jumphost-refused',
   'jumphost-slow',
   'jumphost-timeout',

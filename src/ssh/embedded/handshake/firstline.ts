@@ -1,10 +1,11 @@
 /** What a port sends that doesn't speak SSH. */
+import { TLS } from '../../dial/notssh.ts';
 import { serverText } from '../../servertext.ts';
 
 const MAX_BYTES = 1024;
 const MAX_CHARACTERS = 120;
 /** An alert record (RFC 8446 §5.1, §6), which TLS servers send when they don't get a handshake. */
-const TLS = /^\x15\x03[\x00-\x04]/;
+const ALERT = /^\x15\x03[\x00-\x04]/;
 
 /**
  * The first line that a port sends, unless an SSH identification comes (RFC 4253 §4.2 allows other
@@ -24,7 +25,7 @@ export class FirstLine {
   /** undefined: nothing came, or the server speaks SSH. */
   get text(): string | undefined {
     if (this.#ssh || this.#data === '') return undefined;
-    if (TLS.test(this.#data)) return 'a TLS alert';
+    if (ALERT.test(this.#data)) return TLS;
     return serverText(this.#data.split('\n', 1)[0] ?? '', MAX_CHARACTERS);
   }
 }

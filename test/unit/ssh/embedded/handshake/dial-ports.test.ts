@@ -42,6 +42,7 @@ describe('dialSsh2 against ports that are not SSH servers', { skip: sshdMissing 
     );
     assert.equal(error.code, 'jumphost-not-ssh');
     assert.match(error.message, /it says "HTTP\/1.1 400 Bad Request"/);
+    assert.match(error.hint ?? '', /layer 7/);
   });
 
   it('a mail server that waits: reported when the time is over, with its greeting', async () => {
@@ -61,11 +62,14 @@ describe('dialSsh2 against ports that are not SSH servers', { skip: sshdMissing 
   });
 
   it('a port that closes at once', async () => {
-    assert.equal((await at((socket) => socket.end())).code, 'jumphost-closed');
+    assert.equal((await at((socket) => socket.end())).code, 'jumphost-no-identification');
   });
 
   it('a port that resets at once', async () => {
-    assert.equal((await at((socket) => socket.resetAndDestroy())).code, 'jumphost-closed');
+    assert.equal(
+      (await at((socket) => socket.resetAndDestroy())).code,
+      'jumphost-no-identification',
+    );
   });
 
   it('a port that closes during key exchange', async () => {
@@ -82,7 +86,8 @@ describe('dialSsh2 against ports that are not SSH servers', { skip: sshdMissing 
       socket.once('data', () => socket.end(Buffer.of(0x15, 3, 1, 0, 2, 2, 0x28))),
     );
     assert.equal(error.code, 'jumphost-not-ssh');
-    assert.match(error.message, /a TLS alert/);
+    assert.match(error.message, /it speaks TLS$/);
+    assert.match(error.hint ?? '', /layer 7/);
   });
 
   it('a port that sends nothing', async () => {
