@@ -59,7 +59,8 @@ export function containerfile(plan: JumpHostPlan, { image }: KubernetesPlan): st
 
 FROM docker.io/library/debian:${releaseFor(version)}-slim
 RUN apt-get update \\
- && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ${packages.join(' ')} \\
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \\
+    ${packages.join(' ')} \\
  && rm -rf /var/lib/apt/lists/* /var/log/* /etc/ssh/ssh_host_* \\
  && groupadd --gid ${UID} ${GROUP} \\
  && useradd --uid ${UID} --gid ${UID} --no-create-home --home-dir /nonexistent \\
