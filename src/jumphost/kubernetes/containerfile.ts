@@ -3,7 +3,7 @@
  * as volumes, so that the image is the same for all lists.
  */
 import { UsageError } from '../../errors/errors.ts';
-import { comment, GROUP, type JumpHostPlan, type KubernetesPlan } from '../plan.ts';
+import { comment, FORCED_COMMAND, GROUP, type JumpHostPlan, type KubernetesPlan } from '../plan.ts';
 import { formatSshdVersion, type SshdVersion } from '../versions.ts';
 import { UID } from './names.ts';
 
@@ -33,6 +33,10 @@ export function releaseFor(version: SshdVersion): string {
   return found.name;
 }
 
+/**
+ * The user's shell is one that every release has: sshd refuses a user whose shell doesn't exist, and
+ * trixie's essential packages have no nologin.
+ */
 export function containerfile(plan: JumpHostPlan, { image }: KubernetesPlan): string {
   const { user, keysFrom, version } = plan;
   const packages = [
@@ -64,7 +68,7 @@ RUN apt-get update \\
  && rm -rf /var/lib/apt/lists/* /var/log/* /etc/ssh/ssh_host_* \\
  && groupadd --gid ${UID} ${GROUP} \\
  && useradd --uid ${UID} --gid ${UID} --no-create-home --home-dir /nonexistent \\
-    --no-log-init --shell /usr/sbin/nologin ${user} \\
+    --no-log-init --shell ${FORCED_COMMAND} ${user} \\
  && mkdir -p /usr/libexec /etc/tunnel
 USER ${UID}:${UID}
 `;

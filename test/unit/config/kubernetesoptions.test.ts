@@ -6,6 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { runCommandLine } from '../../../src/cli/program.ts';
+import type { JumpHostConfiguration } from '../../../src/config/jumphostoptions.ts';
+import { UsageError } from '../../../src/errors/errors.ts';
+import { printKubernetes } from '../../../src/jumphost/kubernetes/render.ts';
+import { permittedDestinations } from '../../../src/jumphost/permitted.ts';
 import { publicKeyLine } from '../../support/keyscript.ts';
 
 const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
@@ -14,12 +19,29 @@ after(() => rmSync(directory, { recursive: true }));
 const PUB = join(directory, 'team.pub');
 writeFileSync(PUB, `${publicKeyLine('alice')}\n`);
 
-function jumphost(...args: readonly string[]) {
-  return spawnSync(process.execPath, [MAIN, 'jumphost', ...args], {
-    encoding: 'utf8',
-    timeout: 30_000,
-    env: { ...process.env, SSH_AUTH_SOCK: '' },
-  });
+/** What the command line says. Rejects with UsageError. */
+async function configurationOf(args: readonly string[]): Promise<JumpHostConfiguration> {
+  const other = () => Promise.reject(new TypeError('another command'));
+  const commands = {
+    connect: other,
+    proxy: other,
+    exec: other,
+    doctor: other,
+    openstack: other,
+    clean: other,
+    jumphost: async (it: JumpHostConfiguration) => {
+      configuration = it;
+    },
+  };
+  let configuration: JumpHostConfiguration | undefined;
+  await runCommandLine(['jumphost', ...args], commands, { output: () => {}, columns: 100 });
+  assert.ok(configuration !== undefined);
+  return configuration;
+}
+
+async function rendered(args: readonly string[]): Promise<string> {
+  const { plan, targets, nameTargets } = await configurationOf(args);
+  return printKubernetes({ ...plan, permitted: permittedDestinations(targets, nameTargets) });
 }
 
 const IMAGE = ['--image', 'registry.example.com/jumphost:1'];
@@ -124,22 +146,38 @@ const REFUSED: readonly (readonly [args: readonly string[], message: RegExp, hin
 
 describe('tunnel jumphost kubernetes refuses', () => {
   for (const [args, message, hint] of REFUSED) {
-    it(args.map((word) => (word === PUB ? 'team.pub' : JSON.stringify(word))).join(' '), () => {
-      const output = join(directory, 'refused');
-      const { status, stdout, stderr } = jumphost(...args, '--output', output);
-      assert.deepEqual([status, stdout], [2, ''], stderr);
-      const [first = '', second = '', ...rest] = stderr.split('\n');
-      assert.match(first, message);
-      assert.match(second, /^tunnel: hint: /);
-      assert.match(second, hint);
-      assert.deepEqual(rest, ['']);
-      assert.ok(!existsSync(output));
-    });
+    it(args.map((word) => (word === PUB ? 'team.pub' : JSON.stringify(word))).join(' '), () =>
+      assert.rejects(configurationOf(args), (error) => {
+        assert.ok(error instanceof UsageError, String(error));
+        assert.match(error.message, message);
+        assert.doesNotMatch(error.message, /\n/);
+        assert.match(error.hint ?? '', hint);
+        return true;
+      }),
+    );
   }
+
+  it('with one line, a hint and status 2, and writes nothing', () => {
+    const output = join(directory, 'refused');
+    for (const args of [
+      [...BASE, '--namespace', 'a\nb', TARGET],
+      [...BASE, '--key-source', '10.0.0.1:6443', TARGET],
+      [...BASE],
+    ]) {
+      const { status, stdout, stderr } = spawnSync(
+        process.execPath,
+        [MAIN, 'jumphost', ...args, '--output', output],
+        { encoding: 'utf8', timeout: 30_000 },
+      );
+      assert.deepEqual([status, stdout], [2, ''], stderr);
+      assert.match(stderr, /^tunnel: error .*\ntunnel: hint: .*\n$/);
+      assert.ok(!existsSync(output));
+    }
+  });
 });
 
 describe('tunnel jumphost kubernetes takes', () => {
-  for (const [args, rendered] of [
+  for (const [args, expected] of [
     [['--port', '1023'], /^ {6}port: 1023$/m],
     [['--expose', 'nodeport', '--port', '32767'], /^ {6}nodePort: 32767$/m],
     [['--replicas', '3'], /^ {2}minReplicas: 3\n {2}maxReplicas: 12$/m],
@@ -166,18 +204,10 @@ describe('tunnel jumphost kubernetes takes', () => {
     [['--behind-proxy'], /PerSourceMaxStartups none/],
     [['--expose', 'tcp-services'], /PerSourceMaxStartups none/],
   ] as const) {
-    it(args.join(' '), () => {
+    it(args.join(' '), async () => {
       const image = args.some((word) => word === '--image') ? [] : IMAGE;
-      const { status, stdout, stderr } = jumphost(
-        'kubernetes',
-        ...image,
-        '--key',
-        PUB,
-        ...args,
-        TARGET,
-      );
-      assert.equal(status, 0, stderr);
-      assert.match(stdout, rendered);
+      const text = await rendered(['kubernetes', ...image, '--key', PUB, ...args, TARGET]);
+      assert.match(text, expected);
     });
   }
 });

@@ -1,55 +1,20 @@
 /**
- * The manifests as text, and what kubectl and Kubernetes make of them. That their sshd runs so is
- * shown in test/netns/jumphost-kubernetes.test.ts.
+ * The manifests as text, and what kubectl makes of them. The schemas of Kubernetes:
+ * manifests.test.ts. How their sshd runs: test/netns/jumphost-kubernetes.test.ts.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { parse, parseAllDocuments } from 'yaml';
 import { printKubernetes, renderKubernetes } from '../../../../src/jumphost/kubernetes/render.ts';
 import { printable, writeFiles } from '../../../../src/jumphost/output.ts';
 import type { JumpHostPlan } from '../../../../src/jumphost/plan.ts';
 import { assertGolden } from '../../../support/golden.ts';
 import { kubernetesPlanOf } from '../../../support/jumphostplan.ts';
-
-const LIST = ['api.example.com:443', '10.0.0.5:*', '[2001:db8::5]:8774'];
-const CASES: Readonly<Record<string, JumpHostPlan>> = {
-  loadbalancer: kubernetesPlanOf(LIST, { dnsName: 'jump.example.com' }),
-  nodeport: kubernetesPlanOf(
-    LIST,
-    { expose: 'nodeport', replicas: 3, maxReplicas: 3 },
-    { port: 30_022, from: ['192.0.2.0/24'] },
-  ),
-  'tcp-services': kubernetesPlanOf(
-    LIST,
-    { expose: 'tcp-services', dnsName: 'jump.example.com' },
-    { port: 2222, behindProxy: true, version: [10, 0] },
-  ),
-  'keys-from': kubernetesPlanOf(
-    LIST,
-    {
-      keySources: [
-        {
-          prefix: { family: 4, address: '10.0.0.10', length: 32 },
-          port: 6443,
-          text: '10.0.0.10:6443',
-        },
-      ],
-    },
-    {
-      keys: [],
-      user: 'gate',
-      keysFrom: [
-        { kind: 'url', url: 'https://keys.example.com/authorized_keys' },
-        { kind: 'command', command: `/usr/bin/list --team 'a b' "$x" {{ y }}` },
-      ],
-    },
-  ),
-};
+import { CASES, LIST } from '../../../support/kubernetescases.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-kubernetes-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -238,56 +203,3 @@ describe('manifests for Kubernetes', () => {
     }
   });
 });
-
-/** As scripts/test installs it, with the schemas of the OpenAPI documents of each version. */
-const VALIDATE = fileURLToPath(
-  new URL('../../../../kubernetes-validate/bin/kubernetes-validate', import.meta.url),
-);
-
-describe('schemas of Kubernetes, strictly', {
-  skip: !existsSync(VALIDATE) && 'no kubernetes-validate: scripts/test installs it with pip',
-}, () => {
-  const check = (version: string, files: readonly string[]) =>
-    spawnSync(VALIDATE, ['-k', version, '--strict', '--no-warn', ...files], { encoding: 'utf8' });
-  /** The oldest that is promised, two with support for years, and the newest that it has. */
-  for (const version of ['1.27.0', '1.30.0', '1.34.0', newest()]) {
-    it(`${version} takes all objects`, () => {
-      for (const [name, plan] of Object.entries(CASES)) {
-        const base = join(directory, `schema-${version}-${name}`);
-        const files = renderKubernetes(plan).filter(
-          ({ path }) => path.endsWith('.yaml') && path !== 'kustomization.yaml',
-        );
-        writeFiles(base, files);
-        const { status, stdout, stderr } = check(
-          version,
-          files.map(({ path }) => join(base, path)),
-        );
-        const passed = `${stdout}${stderr}`.match(/ passed /g)?.length;
-        assert.deepEqual([status, passed], [0, files.length], stdout + stderr);
-      }
-    });
-  }
-
-  it('would find a field that no version has, and a wrong type', () => {
-    const plan = CASES['loadbalancer'] ?? kubernetesPlanOf([]);
-    for (const [index, [from, to]] of (
-      [
-        ['fsGroup:', 'fsGroups:'],
-        ['fsGroup: 10022', 'fsGroup: tunnel'],
-      ] as const
-    ).entries()) {
-      const base = join(directory, `wrong-${index}`);
-      const files = renderKubernetes(plan).filter(({ path }) => path === 'deployment.yaml');
-      writeFiles(
-        base,
-        files.map((file) => ({ ...file, text: file.text.replace(from, to) })),
-      );
-      assert.notEqual(check('1.34.0', [join(base, 'deployment.yaml')]).status, 0, to);
-    }
-  });
-});
-
-function newest(): string {
-  const { stdout } = spawnSync(VALIDATE, ['--help'], { encoding: 'utf8' });
-  return /Defaults\s+to\s+([\d.]+)/.exec(stdout ?? '')?.[1] ?? 'newest';
-}
