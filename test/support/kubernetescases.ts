@@ -1,4 +1,7 @@
-/** Plans for Kubernetes of each kind, for the tests of what is rendered from them. */
+/** Plans for Kubernetes of each kind, and the objects that are rendered from them. */
+import assert from 'node:assert/strict';
+import { parseAllDocuments } from 'yaml';
+import { printKubernetes } from '../../src/jumphost/kubernetes/render.ts';
 import type { JumpHostPlan } from '../../src/jumphost/plan.ts';
 import { kubernetesPlanOf } from './jumphostplan.ts';
 
@@ -36,3 +39,25 @@ export const CASES: Readonly<Record<string, JumpHostPlan>> = {
     },
   ),
 };
+
+export interface KubernetesObject {
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly data?: Readonly<Record<string, string>>;
+  // biome-ignore lint/suspicious/noExplicitAny: what YAML holds
+  readonly spec?: any;
+}
+
+/** The objects of a printed text. */
+export function objectsOf(plan: JumpHostPlan): KubernetesObject[] {
+  return documentsOf(printKubernetes(plan));
+}
+
+/** As YAML 1.1 reads them, which kubectl does. */
+export function documentsOf(text: string): KubernetesObject[] {
+  return parseAllDocuments(text, { version: '1.1' }).flatMap((document) => {
+    assert.deepEqual(document.errors, []);
+    const value: KubernetesObject | null = document.toJS();
+    return value === null ? [] : [value];
+  });
+}

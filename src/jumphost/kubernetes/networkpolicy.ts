@@ -4,8 +4,9 @@
  *
  * A NetworkPolicy knows addresses and ports, as they are after a Service's translation: no names,
  * and no port of a Service that differs from its pods'. So a name that is listed opens its port to
- * every address; PermitOpen still compares the name. Excepted are link-local addresses, where
- * clouds keep the credentials of a node: a name must not lead there.
+ * every address; PermitOpen still compares the name. Excepted are link-local addresses, and the
+ * others at which clouds have the credentials of a node (EC2 and Compute Engine by IPv6, Alibaba):
+ * a name must not lead there.
  */
 import { isAddress } from '../../net/address.ts';
 import { hostPrefix, prefixNotation } from '../../net/prefix.ts';
@@ -14,8 +15,8 @@ import { LABELS, SSH_PORT } from './names.ts';
 import type { Yaml, YamlMap } from './yaml.ts';
 
 const EVERYWHERE = [
-  { cidr: '0.0.0.0/0', except: '169.254.0.0/16' },
-  { cidr: '::/0', except: 'fe80::/10' },
+  { cidr: '0.0.0.0/0', except: ['169.254.0.0/16', '100.100.100.200/32'] },
+  { cidr: '::/0', except: ['fe80::/10', 'fd00:ec2::254/128', 'fd20:ce::254/128'] },
 ];
 
 /** The name that Kubernetes itself gives to a namespace as a label. */
@@ -75,8 +76,8 @@ function destinations({ permitted }: JumpHostPlan): YamlMap[] {
   if (names.length > 0)
     rules.push({
       '#':
-        'Listed names. A NetworkPolicy knows none: their ports are open to every address except the\n' +
-        "link-local ones. sshd's PermitOpen still compares the name.",
+        'Listed names. A NetworkPolicy knows none: their ports are open to every address except those\n' +
+        "where clouds have the credentials of a node. sshd's PermitOpen still compares the name.",
       to: everywhere(),
       ports: portsOf(names.map(({ port }) => port)),
     });
@@ -112,7 +113,7 @@ function tcp(port: number): YamlMap {
 }
 
 function everywhere(): YamlMap[] {
-  return EVERYWHERE.map(({ cidr, except }) => ({ ipBlock: { cidr, except: [except] } }));
+  return EVERYWHERE.map(({ cidr, except }) => ({ ipBlock: { cidr, except } }));
 }
 
 function inNamespace(name: string): YamlMap {

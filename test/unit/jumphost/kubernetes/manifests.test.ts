@@ -1,4 +1,4 @@
-/** The manifests, by the schemas of named versions of Kubernetes. */
+/** The manifests, by the schemas of named versions of Kubernetes, and by kubectl. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -10,7 +10,12 @@ import { renderKubernetes } from '../../../../src/jumphost/kubernetes/render.ts'
 import { writeFiles } from '../../../../src/jumphost/output.ts';
 import type { JumpHostPlan, RenderedFile } from '../../../../src/jumphost/plan.ts';
 import { kubernetesPlanOf } from '../../../support/jumphostplan.ts';
-import { CASES } from '../../../support/kubernetescases.ts';
+import {
+  CASES,
+  documentsOf,
+  type KubernetesObject,
+  objectsOf,
+} from '../../../support/kubernetescases.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-manifests-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -39,7 +44,7 @@ const PLANS: Readonly<Record<string, JumpHostPlan>> = {
   ),
 };
 
-function objectsOf(plan: JumpHostPlan): RenderedFile[] {
+function filesOf(plan: JumpHostPlan): RenderedFile[] {
   return renderKubernetes(plan).filter(
     ({ path }) => path.endsWith('.yaml') && path !== 'kustomization.yaml',
   );
@@ -62,7 +67,7 @@ describe('schemas of Kubernetes, strictly', {
   for (const version of VERSIONS) {
     it(`${version} takes all objects`, () => {
       for (const [name, plan] of Object.entries(PLANS)) {
-        const files = objectsOf(plan);
+        const files = filesOf(plan);
         const { status, passed, said } = check(`${version}-${name}`, version, files);
         assert.deepEqual([status, passed], [0, files.length], said);
       }
@@ -70,7 +75,7 @@ describe('schemas of Kubernetes, strictly', {
   }
 
   it('would find a field that no version has, and a wrong type', () => {
-    const files = objectsOf(kubernetesPlanOf(['10.0.0.5:443']));
+    const files = filesOf(kubernetesPlanOf(['10.0.0.5:443']));
     for (const [path, from, to] of [
       ['deployment.yaml', 'fsGroup:', 'fsGroups:'],
       ['deployment.yaml', 'fsGroup: 10022', 'fsGroup: tunnel'],
@@ -85,5 +90,45 @@ describe('schemas of Kubernetes, strictly', {
       assert.ok(changed[0]?.text.includes(to), to);
       assert.equal(check(`wrong-${to.replace(/\W/g, '')}`, NEWEST, changed).passed, 0, to);
     }
+  });
+});
+
+const KUBECTL = spawnSync('kubectl', ['version', '--client']).status === 0;
+
+describe('kubectl', {
+  skip: !KUBECTL && "no kubectl: scripts/test installs Debian's kubernetes-client",
+}, () => {
+  it('takes the base', () => {
+    for (const [name, plan] of Object.entries(PLANS)) {
+      const base = join(directory, `kubectl-${name}`);
+      writeFiles(base, renderKubernetes(plan));
+      const { stdout, stderr } = spawnSync('kubectl', ['kustomize', base], { encoding: 'utf8' });
+      const inOrder = (objects: readonly KubernetesObject[]) =>
+        objects.map((it) => JSON.stringify([it.kind, it.metadata.name, it.data])).sort();
+      assert.deepEqual(inOrder(documentsOf(stdout)), inOrder(objectsOf(plan)), stderr);
+    }
+  });
+
+  it('makes the Secret that the pods mount, by the commands of the comment', () => {
+    const plan = kubernetesPlanOf(['10.0.0.5:443']);
+    const [{ text } = { text: '' }] = renderKubernetes(plan);
+    const commands = [/ssh-keygen -q .*/, /kubectl -n \S+ create secret .*/].map(
+      (command) => command.exec(text)?.[0] ?? 'false',
+    );
+    const { status, stdout, stderr } = spawnSync(
+      'sh',
+      ['-ec', `${commands.join('\n')} --dry-run=client -o yaml`],
+      { cwd: directory, encoding: 'utf8' },
+    );
+    assert.equal(status, 0, stderr);
+    const [secret] = documentsOf(stdout);
+    const deployment = objectsOf(plan).find(({ kind }) => kind === 'Deployment');
+    const volume = deployment?.spec.template.spec.volumes.find(
+      (it: { secret?: object }) => it.secret !== undefined,
+    );
+    assert.deepEqual(
+      [secret?.metadata.namespace, secret?.metadata.name, Object.keys(secret?.data ?? {})],
+      ['jumphost', volume.secret.secretName, [volume.secret.items[0].key]],
+    );
   });
 });

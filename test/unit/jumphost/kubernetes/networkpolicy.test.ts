@@ -1,6 +1,7 @@
 /** The NetworkPolicy, rendered, read back, and asked about attempts. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import fc from 'fast-check';
 import { parse } from 'yaml';
 import { renderKubernetes } from '../../../../src/jumphost/kubernetes/render.ts';
 import type { JumpHostPlan } from '../../../../src/jumphost/plan.ts';
@@ -85,7 +86,10 @@ const CASES: Readonly<Record<string, { plan: JumpHostPlan; rows: readonly Row[] 
       ['out', at('10.0.0.5'), 'TCP 22', true],
       // Where clouds keep the credentials of a node.
       ['out', at('169.254.169.254'), 'TCP 443', false],
+      ['out', at('100.100.100.200'), 'TCP 443', false],
       ['out', at('fe80::1'), 'TCP 443', false],
+      ['out', at('fd00:ec2::254'), 'TCP 443', false],
+      ['out', at('fd20:ce::254'), 'TCP 443', false],
       ['out', DNS, 'UDP 53', true],
       ['out', DNS, 'TCP 53', true],
       ['out', at('169.254.20.10'), 'UDP 53', true],
@@ -163,10 +167,29 @@ describe('the NetworkPolicy for', () => {
       ),
       'Egress UDP 53 169.254.20.10/32',
       'Egress TCP 53 169.254.20.10/32',
-      'Egress TCP 443 0.0.0.0/0 except 169.254.0.0/16',
-      'Egress TCP 443 ::/0 except fe80::/10',
+      'Egress TCP 443 0.0.0.0/0 except 169.254.0.0/16 except 100.100.100.200/32',
+      'Egress TCP 443 ::/0 except fe80::/10 except fd00:ec2::254/128 except fd20:ce::254/128',
       'Egress TCP * 10.0.0.5/32',
     ]);
+  });
+
+  it('any list of addresses, as a table: the list', () => {
+    const host = fc.oneof(
+      fc.nat(30).map((n) => `10.0.0.${n}`),
+      fc.nat(30).map((n) => `[2001:db8::${n + 1}]`),
+    );
+    const entry = fc.tuple(host, fc.integer({ min: 1, max: 65_535 }));
+    fc.assert(
+      fc.property(fc.uniqueArray(entry, { selector: String, minLength: 1 }), (list) => {
+        const policy = policyOf(kubernetesPlanOf(list.map((both) => both.join(':'))));
+        const expected = list.map(([address, port]) => {
+          const cidr = address.startsWith('[') ? `${address.slice(1, -1)}/128` : `${address}/32`;
+          return `Egress TCP ${port} ${cidr}`;
+        });
+        const table = tableOf(policy).filter((line) => line.startsWith('Egress'));
+        assert.deepEqual(table.sort(), expected.sort());
+      }),
+    );
   });
 
   it('the pods of the Deployment, and both directions', () => {

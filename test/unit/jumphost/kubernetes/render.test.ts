@@ -1,40 +1,16 @@
 /**
- * The manifests as text, and what kubectl makes of them. The schemas of Kubernetes:
- * manifests.test.ts. How their sshd runs: test/netns/jumphost-kubernetes.test.ts.
+ * The manifests as text. The schemas of Kubernetes, and kubectl: manifests.test.ts. How their sshd
+ * runs: test/netns/jumphost-kubernetes.test.ts.
  */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, describe, it } from 'node:test';
-import { parse, parseAllDocuments } from 'yaml';
+import { describe, it } from 'node:test';
+import { parse } from 'yaml';
 import { printKubernetes, renderKubernetes } from '../../../../src/jumphost/kubernetes/render.ts';
-import { printable, writeFiles } from '../../../../src/jumphost/output.ts';
+import { printable } from '../../../../src/jumphost/output.ts';
 import type { JumpHostPlan } from '../../../../src/jumphost/plan.ts';
 import { assertGolden } from '../../../support/golden.ts';
 import { kubernetesPlanOf } from '../../../support/jumphostplan.ts';
-import { CASES, LIST } from '../../../support/kubernetescases.ts';
-
-const directory = mkdtempSync(join(tmpdir(), 'tunnel-kubernetes-'));
-after(() => rmSync(directory, { recursive: true }));
-
-interface KubernetesObject {
-  readonly kind: string;
-  readonly metadata: { readonly name: string; readonly namespace?: string };
-  readonly data?: Readonly<Record<string, string>>;
-  // biome-ignore lint/suspicious/noExplicitAny: what YAML holds
-  readonly spec?: any;
-}
-
-/** The objects of a printed text. */
-function objectsOf(plan: JumpHostPlan): KubernetesObject[] {
-  return parseAllDocuments(printKubernetes(plan), { version: '1.1' }).flatMap((document) => {
-    assert.deepEqual(document.errors, []);
-    const value: KubernetesObject | null = document.toJS();
-    return value === null ? [] : [value];
-  });
-}
+import { CASES, type KubernetesObject, LIST, objectsOf } from '../../../support/kubernetescases.ts';
 
 function find(plan: JumpHostPlan, kind: string, name = 'jumphost'): KubernetesObject {
   const found = objectsOf(plan).find((it) => it.kind === kind && it.metadata.name === name);
@@ -186,20 +162,5 @@ describe('manifests for Kubernetes', () => {
     assert.throws(() => printKubernetes(kubernetesPlanOf(['10.0.0.5:80'], {}, { keys })), {
       message: /keys would have \d+ bytes, and Kubernetes takes 1048576 in a ConfigMap/,
     });
-  });
-
-  const kubectl = spawnSync('kubectl', ['version', '--client']).status === 0;
-  it('kubectl kustomize takes the base', {
-    skip: !kubectl && "no kubectl here: scripts/test installs Debian's kubernetes-client",
-  }, () => {
-    for (const [name, plan] of Object.entries(CASES)) {
-      const base = join(directory, name);
-      writeFiles(base, renderKubernetes(plan));
-      const { stdout, stderr } = spawnSync('kubectl', ['kustomize', base], { encoding: 'utf8' });
-      const order = (objects: readonly KubernetesObject[]) =>
-        objects.map((it) => JSON.stringify([it.kind, it.metadata.name, it.data])).sort();
-      const built = parseAllDocuments(stdout).map((it): KubernetesObject => it.toJS());
-      assert.deepEqual(order(built), order(objectsOf(plan)), stderr);
-    }
   });
 });
