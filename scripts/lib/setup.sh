@@ -136,8 +136,8 @@ unpack_newer_sshd() {
   rm -rf "$work"
 }
 
-# What the image of `tunnel jumphost kubernetes` is made from, as archives: the essential packages of
-# two releases of Debian, and sshd. Where there is no mmdebstrap, those tests are skipped.
+# What the image of `tunnel jumphost kubernetes` is made from, as archives: the essential packages
+# of two releases of Debian, and sshd. Where there is no mmdebstrap, those tests are skipped.
 archive_debian() {
   local into=$ROOT/dist/debian archive release
   [ "$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null || return 0
@@ -164,11 +164,12 @@ archive_debian() {
 
 # A checker for manifests of Kubernetes, with the schemas of the last versions.
 install_kubernetes_validate() {
-  local into=$ROOT/dist/kubernetes-validate python=/usr/bin/python3
+  local into=$ROOT/dist/kubernetes-validate
+  local pip=("$into/bin/pip" --quiet --disable-pip-version-check install)
   [ ! -x "$into/bin/kubernetes-validate" ] || return 0
   as_owner rm -rf "$into"
-  if ! as_owner "$python" -m venv "$into" >/dev/null 2>&1 ||
-    ! as_owner "$into/bin/pip" --quiet --disable-pip-version-check install kubernetes-validate==1.37.0 >/dev/null 2>&1; then
+  if ! as_owner /usr/bin/python3 -m venv "$into" >/dev/null 2>&1 ||
+    ! as_owner "${pip[@]}" kubernetes-validate==1.37.0 >/dev/null 2>&1; then
     say "kubernetes-validate is not installed: the tests that need it will be skipped"
     as_owner rm -rf "$into"
   fi

@@ -10,6 +10,9 @@ Examples:
       for the auth_url of a cloud, with codes by time besides the key
   tunnel jumphost authorized-key --key agent api.example.com:443
       the keys of your agent, each good for this and nothing else
+  tunnel jumphost kubernetes --image registry.example.com/jumphost:1 --key team.pub \\
+      --output jumphost api.example.com:443
+      a base for kustomize, which begins with every step
 `;
 
 const AFTER = `
@@ -24,7 +27,8 @@ The list of what the jump host admits is what TARGETs, -s and --allow name toget
 --os-cloud the endpoints of a cloud. sshd compares hosts and ports as text: prefixes and
 ranges of ports are listed one by one, up to 256 entries each, and patterns are refused.
 
-Each file begins with how to apply, verify and undo it. docs/hardening.md explains the lines.
+Each file begins with how to apply, verify and undo it. docs/hardening.md explains the lines, and
+docs/kubernetes.md the manifests.
 `;
 
 export const JUMPHOST: CommandDeclaration = {

@@ -1,8 +1,8 @@
 /**
  * The manifests of `tunnel jumphost kubernetes`, rendered by the program, and run with their
  * securityContext in namespaces: Debian's sshd of each release that the image is made from, two
- * replicas behind a balancer, and real clients. What kubectl and Kubernetes make of the text is in
- * test/unit/jumphost/kubernetes/.
+ * replicas behind a balancer, and real clients. What kubectl and Kubernetes make of the text:
+ * test/interop/jumphost-manifests.test.ts.
  */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';

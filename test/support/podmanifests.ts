@@ -75,7 +75,7 @@ interface Manifest {
   };
 }
 
-/** Reads a rendered base. Its Secret is made of `hostKey`, by the command that the comment gives. */
+/** Reads a rendered base. Its Secret has `hostKey`, under the names that the comment gives. */
 export function readPodManifest(base: string, hostKey: string): PodManifest {
   const manifests = readdirSync(base)
     .filter((name) => name.endsWith('.yaml'))

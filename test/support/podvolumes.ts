@@ -39,7 +39,7 @@ export interface Objects {
 const DEFAULT_MODE = 0o644;
 const GENERATION = '..2026_11_28_12_00_00.1';
 
-/** Makes the volume at `directory`. Throws LabError where a pod would wait for an object for ever. */
+/** Makes it at `directory`. Throws LabError where a pod would wait for an object for ever. */
 export function makeVolume(
   directory: string,
   volume: Volume,

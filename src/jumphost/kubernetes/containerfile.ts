@@ -34,8 +34,8 @@ export function releaseFor(version: SshdVersion): string {
 }
 
 /**
- * The user's shell is one that every release has: sshd refuses a user whose shell doesn't exist, and
- * trixie's essential packages have no nologin.
+ * The user's shell is one that every release has: sshd refuses a user whose shell doesn't exist,
+ * and trixie's essential packages have no nologin.
  */
 export function containerfile(plan: JumpHostPlan, { image }: KubernetesPlan): string {
   const { user, keysFrom, version } = plan;

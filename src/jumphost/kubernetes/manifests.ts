@@ -220,7 +220,8 @@ function container({ keys, keysFrom }: JumpHostPlan, image: string): YamlMap {
     resources: {
       requests: { cpu: '250m', memory: '256Mi' },
       '#limits':
-        'No limit of the processor: it would delay every tunnel. A session takes some 10 MiB.',
+        'No limit of the processor: it would delay every tunnel. An idle session takes some 2 MiB, and\n' +
+        'each flow up to 2 MiB more while data waits.',
       limits: { memory: '1Gi' },
     },
     volumeMounts: [

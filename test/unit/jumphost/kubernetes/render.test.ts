@@ -1,6 +1,7 @@
 /**
- * The manifests as text. The schemas of Kubernetes, and kubectl: manifests.test.ts. How their sshd
- * runs: test/netns/jumphost-kubernetes.test.ts.
+ * The manifests as text. The schemas of Kubernetes, and kubectl:
+ * test/interop/jumphost-manifests.test.ts. How their sshd runs:
+ * test/netns/jumphost-kubernetes.test.ts.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';

@@ -6,23 +6,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { renderKubernetes } from '../../../../src/jumphost/kubernetes/render.ts';
-import { writeFiles } from '../../../../src/jumphost/output.ts';
-import type { JumpHostPlan, RenderedFile } from '../../../../src/jumphost/plan.ts';
-import { kubernetesPlanOf } from '../../../support/jumphostplan.ts';
+import { renderKubernetes } from '../../src/jumphost/kubernetes/render.ts';
+import { writeFiles } from '../../src/jumphost/output.ts';
+import type { JumpHostPlan, RenderedFile } from '../../src/jumphost/plan.ts';
+import { kubernetesPlanOf } from '../support/jumphostplan.ts';
 import {
   CASES,
   documentsOf,
   type KubernetesObject,
   objectsOf,
-} from '../../../support/kubernetescases.ts';
+} from '../support/kubernetescases.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tunnel-manifests-'));
 after(() => rmSync(directory, { recursive: true }));
 
 /** As scripts/test installs it: with the schemas of the OpenAPI documents of each version. */
 const VALIDATE = fileURLToPath(
-  new URL('../../../../kubernetes-validate/bin/kubernetes-validate', import.meta.url),
+  new URL('../../kubernetes-validate/bin/kubernetes-validate', import.meta.url),
 );
 /** The oldest that docs/kubernetes.md promises, some of the versions since, and the newest. */
 const VERSIONS = ['1.25.0', '1.30.0', '1.34.0', '1.37.0'];
