@@ -208,6 +208,14 @@ for (const [release, openssh] of Object.entries(RELEASES)) {
         if (tunnel.ended === undefined) await tunnel.stop('SIGKILL');
       }
     });
+
+    it('end when they are told to, with their sessions', async () => {
+      const argv = ['ssh', '-F', lab.credentials.sshConfig, '-l', USER, '-N', 'jump'];
+      const session = await lab.client.spawn(argv);
+      const pod = await withSession(service.pods);
+      await pod.terminate();
+      assert.notEqual((await session.wait(5_000)).status, 0);
+    });
   });
 }
 

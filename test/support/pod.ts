@@ -47,6 +47,7 @@ export interface PodOptions {
 
 const ARCHIVES = fileURLToPath(new URL('../../debian', import.meta.url));
 const START_TIMEOUT_MS = 20_000;
+const END_TIMEOUT_MS = 5_000;
 const PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** In the image, while RUN is done: each package that is asked for must be there. */
@@ -173,6 +174,12 @@ export class Pod {
   async kill(): Promise<void> {
     process.kill(this.pid, 'SIGKILL');
     await this.#child.exited;
+  }
+
+  /** As the kubelet does after preStop. Throws LabError when it doesn't end within END_TIMEOUT_MS. */
+  async terminate(): Promise<void> {
+    process.kill(this.pid, 'SIGTERM');
+    await this.#child.wait(END_TIMEOUT_MS);
   }
 }
 

@@ -148,7 +148,7 @@ function tunnelLine({ user, port, permitted }: JumpHostPlan, { dnsName, expose }
 }
 
 /** How users find it, and what that needs besides. */
-function exposed({ port }: JumpHostPlan, kubernetes: KubernetesPlan): string[] {
+function exposed({ port, behindProxy }: JumpHostPlan, kubernetes: KubernetesPlan): string[] {
   const { namespace, expose, ingressConfigMap } = kubernetes;
   switch (expose) {
     case 'loadbalancer':
@@ -157,6 +157,12 @@ function exposed({ port }: JumpHostPlan, kubernetes: KubernetesPlan): string[] {
         `  kubectl -n ${namespace} get service ${names.NAME} \\`,
         "    -o jsonpath='{.status.loadBalancer.ingress[0]}'",
         ...record(kubernetes, 'with this address (CNAME, where it is a name)'),
+        ...(behindProxy
+          ? []
+          : [
+              "Where the load balancer is a proxy, as Octavia's amphorae are, all users have its address: render",
+              'with --behind-proxy, so that nobody is shut out for what others do.',
+            ]),
       ];
     case 'nodeport':
       return [

@@ -104,6 +104,47 @@ describe('manifests for Kubernetes', () => {
     }
   });
 
+  it('what objects say of each other is so: labels, names and ports', () => {
+    for (const plan of Object.values(CASES)) {
+      const { template, selector } = find(plan, 'Deployment').spec;
+      const [{ ports }] = template.spec.containers;
+      const { labels } = template.metadata;
+      const service = find(plan, 'Service').spec;
+      const policy = find(plan, 'NetworkPolicy').spec;
+      const budget = find(plan, 'PodDisruptionBudget').spec;
+      const spread = template.spec.topologySpreadConstraints;
+      for (const selected of [
+        selector.matchLabels,
+        service.selector,
+        policy.podSelector.matchLabels,
+        budget.selector.matchLabels,
+        ...spread.map(
+          (it: { labelSelector: { matchLabels: object } }) => it.labelSelector.matchLabels,
+        ),
+      ])
+        assert.deepEqual(selected, labels);
+      assert.equal(service.ports[0].targetPort, ports[0].name);
+      assert.equal(policy.ingress[0].ports[0].port, ports[0].containerPort);
+      const { data } = find(plan, 'ConfigMap', 'jumphost-config');
+      assert.match(
+        data?.['sshd_config'] ?? '',
+        new RegExp(`^Port ${ports[0].containerPort}$`, 'm'),
+      );
+      for (const scaler of objectsOf(plan).filter((it) => it.kind === 'HorizontalPodAutoscaler'))
+        assert.deepEqual(
+          [scaler.spec.scaleTargetRef.kind, scaler.spec.scaleTargetRef.name],
+          ['Deployment', find(plan, 'Deployment').metadata.name],
+        );
+    }
+  });
+
+  it('a load balancer that may be a proxy is spoken of, unless it is said to be one', () => {
+    const text = (behindProxy: boolean) =>
+      printKubernetes(kubernetesPlanOf(LIST, {}, { behindProxy }));
+    assert.match(text(false), /^# with --behind-proxy/m);
+    assert.doesNotMatch(text(true), /--behind-proxy/);
+  });
+
   it('--expose: what users see, and their addresses', () => {
     const service = (name: string) => find(CASES[name] ?? kubernetesPlanOf([]), 'Service').spec;
     const ports = (name: string) =>
