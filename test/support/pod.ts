@@ -176,7 +176,7 @@ export class Pod {
     await this.#child.exited;
   }
 
-  /** As the kubelet does after preStop. Throws LabError when it doesn't end within END_TIMEOUT_MS. */
+  /** As the kubelet does after preStop. Throws LabError when that takes END_TIMEOUT_MS. */
   async terminate(): Promise<void> {
     process.kill(this.pid, 'SIGTERM');
     await this.#child.wait(END_TIMEOUT_MS);
