@@ -86,6 +86,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'openstack/targets': ['config', 'flow', 'openstack/keystone', 'openstack/settings', 'system'],
   'openstack/report': ['config', 'flow', 'openstack/settings', 'openstack/targets'],
   cli: ['config', 'ssh', 'system', 'system/doctor', 'system/programs', 'system/resolver'],
+  doctor: ['connect', 'dns/upstream', 'dns/wire', 'flow', 'policy', 'ssh', 'system/doctor'],
   session: [
     'capture/namespace',
     'capture/proxy',
@@ -95,6 +96,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'dns',
     'dns/server',
     'dns/upstream',
+    'doctor',
     'flow',
     'jumphost',
     'jumphost/kubernetes',
@@ -104,7 +106,6 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'openstack/targets',
     'policy',
     'ssh',
-    'ssh/config',
     'ssh/dial',
     'ssh/identities',
     'system',
@@ -113,7 +114,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/launcher',
     'system/resolver',
   ],
-  main: ['cli', 'config', 'native', 'session', 'system/doctor', 'system/resolver'],
+  main: ['cli', 'config', 'native', 'session', 'system/resolver'],
 };
 
 export interface Module {

@@ -1,5 +1,6 @@
 /** Files of public keys. */
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
+import { readAtMost } from '../base/boundedread.ts';
 import { UsageError } from '../errors/errors.ts';
 import { systemCodeOf } from '../errors/reason.ts';
 import { keyTypeOf } from '../jumphost/keytypes.ts';
@@ -34,7 +35,7 @@ export function keyLine(type: string, blob: Buffer, comment: string): string | u
  */
 export function readKeyFile(file: string, place: Place): string[] {
   const at = formatPlace(place);
-  const text = readText(file, at);
+  const text = readKeyText(file, at);
   if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(text)) {
     throw new UsageError(`${at}: ${fileName(file)} is a private key`, {
       hint: `give the public one, ${file === '-' ? 'which ssh-keygen -y prints' : `${file}.pub`}`,
@@ -64,16 +65,16 @@ export function readKeyFile(file: string, place: Place): string[] {
   });
 }
 
-function readText(file: string, at: string): string {
+/** `-` is standard input; `at` is where the file was named. Throws UsageError. */
+export function readKeyText(file: string, at: string): string {
   let fd: number | undefined;
   try {
     fd = file === '-' ? 0 : openSync(file, 'r');
-    if (fstatSync(fd).size > MAX_KEY_FILE_BYTES) {
-      throw new UsageError(`${at}: ${fileName(file)} is larger than ${MAX_KEY_FILE_BYTES} bytes`, {
-        hint: 'check that it is the right file',
-      });
-    }
-    return readFileSync(fd, 'utf8');
+    const bytes = readAtMost(fd, MAX_KEY_FILE_BYTES);
+    if (bytes !== undefined) return bytes.toString('utf8');
+    throw new UsageError(`${at}: ${fileName(file)} is larger than ${MAX_KEY_FILE_BYTES} bytes`, {
+      hint: 'check that it is the right file',
+    });
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
     throw new UsageError(`${at}: ${fileName(file)} can't be read: ${systemCodeOf(cause)}`, {

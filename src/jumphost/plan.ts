@@ -48,6 +48,40 @@ export interface KubernetesPlan {
   readonly ingressConfigMap: { readonly namespace: string; readonly name: string };
 }
 
+/** Of a host key: `ssh_host_KIND_key`. */
+export type HostKeyKind = 'ed25519' | 'rsa';
+
+/** A host key that is not made on the machine. */
+export interface GivenHostKey {
+  readonly kind: HostKeyKind;
+  /** The whole file, without a passphrase. */
+  readonly privateKey: string;
+  /** `TYPE BASE64` */
+  readonly publicKey: string;
+  /** `SHA256:...` */
+  readonly fingerprint: string;
+  readonly certificate:
+    | {
+        /** `TYPE BASE64` */
+        readonly line: string;
+        /** Empty: it is good for every name. */
+        readonly principals: readonly string[];
+        /** undefined: it has no end. */
+        readonly until: Date | undefined;
+      }
+    | undefined;
+}
+
+/** cloud-init: what a machine has that is made for this. */
+export interface CloudInitPlan {
+  /** The canonical name or address by which users reach it; undefined: nobody knows it yet. */
+  readonly address: string | undefined;
+  /** undefined: it is made on the machine. */
+  readonly hostKey: GivenHostKey | undefined;
+  /** `TYPE BASE64` of who signs the host's certificate; undefined: it has none. */
+  readonly hostCa: string | undefined;
+}
+
 export interface JumpHostPlan {
   /** The login of its users. */
   readonly user: string;
@@ -68,6 +102,19 @@ export interface JumpHostPlan {
   readonly keysFrom: readonly KeySource[];
   /** Of the format `kubernetes`. */
   readonly kubernetes?: KubernetesPlan;
+  readonly cloudInit: CloudInitPlan;
+  /** For the format of that name. */
+  readonly terraform: TerraformPlan;
+}
+
+/** Names of networks in OpenStack. */
+export interface TerraformPlan {
+  /** A public network. undefined: the instance has a floating address. */
+  readonly network: string | undefined;
+  /** Where that comes from; undefined: whoever applies it says so. */
+  readonly floatingPool: string | undefined;
+  /** undefined: the instance has no second port. */
+  readonly privateNetwork: string | undefined;
 }
 
 /** One file of a format. */

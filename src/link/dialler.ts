@@ -24,6 +24,7 @@ import { TunnelError } from '../errors/errors.ts';
 import { formatDestination } from '../net/destination.ts';
 import { hostPrefix, type Prefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
+import { KnownAnswers } from '../ssh/answers.ts';
 import { homeExpanded } from '../ssh/config/files.ts';
 import { copySshConfig, resolveSettings } from '../ssh/config/resolve.ts';
 import {
@@ -101,6 +102,7 @@ export class Dialler {
   readonly #options: DiallerOptions;
   readonly #keyring: Keyring;
   readonly #replicas = new ReplicaKeys();
+  readonly #answers = new KnownAnswers();
   /**
    * By the hop's authentication settings: that object stays the same when patientSettings copies
    * the rest.
@@ -235,6 +237,7 @@ export class Dialler {
       jumpHosts,
       access: (hop) => this.#accessTo(hop, ends.has(hop) && jumpHosts.length > 1),
       windows: ssh.windows,
+      answers: this.#answers,
       observer,
       signal,
     });
@@ -320,6 +323,7 @@ export class Dialler {
           identityFiles: ssh.identityFiles,
           defaultIdentities: moved ? defaultIdentityFiles(home) : undefined,
         },
+        answers: this.#answers,
         observer,
         signal,
         ...(replica ? { replicas: this.#replicas } : {}),

@@ -9,12 +9,14 @@
  */
 import type { JumpHostConfiguration, JumpHostFormat } from '../config/jumphostoptions.ts';
 import { renderAuthorizedKey } from '../jumphost/authorizedkey.ts';
+import { cloudInitWarnings, renderCloudInit } from '../jumphost/cloudinit.ts';
 import { renderKeysCommand } from '../jumphost/keyscommand.ts';
 import { printKubernetes, renderKubernetes } from '../jumphost/kubernetes/render.ts';
 import { printable, writeFiles } from '../jumphost/output.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
 import type { JumpHostPlan, RenderedFile } from '../jumphost/plan.ts';
 import { renderSshd } from '../jumphost/sshd.ts';
+import { renderTerraform } from '../jumphost/terraform.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CloudRules } from '../openstack/targets/rules.ts';
 import { agentKeys } from './agentkeys.ts';
@@ -26,6 +28,8 @@ const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => Rendere
   sshd: renderSshd,
   'authorized-key': renderAuthorizedKey,
   'keys-command': renderKeysCommand,
+  'cloud-init': renderCloudInit,
+  terraform: renderTerraform,
   kubernetes: renderKubernetes,
 };
 /** Formats that are printed otherwise than as the files one after the other. */
@@ -50,10 +54,21 @@ export async function renderJumpHost(
   warnOfPlainSources(plan, options.observer);
   const agent = configuration.agentKeys ? await agentKeys(options.observer) : [];
   const whole = { ...plan, permitted, keys: withoutRepetition([...plan.keys, ...agent]) };
-  const print = PRINTERS[format] ?? ((of) => printable(RENDERERS[format](of)));
-  if (output === undefined) return print(whole);
-  writeFiles(output, RENDERERS[format](whole));
+  const files = RENDERERS[format](whole);
+  for (const warning of warningsOf(format, plan, files)) options.observer.log('warning', warning);
+  if (output === undefined) return PRINTERS[format]?.(whole) ?? printable(files);
+  writeFiles(output, files);
   return '';
+}
+
+function warningsOf(
+  format: JumpHostFormat,
+  plan: Pick<JumpHostPlan, 'cloudInit'>,
+  files: readonly RenderedFile[],
+): string[] {
+  if (format === 'cloud-init') return cloudInitWarnings(plan, files);
+  // It is for OpenStack alone, so the limits of other clouds are nothing to it.
+  return format === 'terraform' ? cloudInitWarnings(plan, []) : [];
 }
 
 /** What comes without TLS can be changed on its way, and these are keys that open a door. */
@@ -90,8 +105,8 @@ async function cloudRulesOf(
   return inSession(options, async (session) => {
     const { signal } = session;
     if (ssh === undefined) {
-      const connect = () => Promise.reject(new TypeError('--os-catalog off asks nobody'));
-      return cloudRules(cloud, openstack, { connect, observer, signal });
+      const connect = () => Promise.reject(new TypeError('this catalog asks nobody'));
+      return cloudRules(cloud, { connect, observer, signal });
     }
     const dialler = machine.dialler({ ssh, prompter, observer });
     const transport = session.own(
@@ -101,6 +116,6 @@ async function cloudRulesOf(
     );
     session.endsWith(transport.ended);
     const connect = transport.connect.bind(transport);
-    return session.within(cloudRules(cloud, openstack, { connect, observer, signal }));
+    return session.within(cloudRules(cloud, { connect, observer, signal }));
   });
 }

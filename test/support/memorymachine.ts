@@ -24,6 +24,7 @@ import type { Fields, Level, Observer } from '../../src/observe/observer.ts';
 import type { Machine } from '../../src/session/machine.ts';
 import type { RunOptions } from '../../src/session/tunnel.ts';
 import { nobody } from '../../src/ssh/prompter.ts';
+import type { Finding } from '../../src/system/doctor/diagnosis.ts';
 import type { CommandStatus, Launcher } from '../../src/system/launcher/launcher.ts';
 import type { CommandUser } from '../../src/system/launcher/protocol.ts';
 import { planResolver, type ResolverPlan } from '../../src/system/resolver/detect.ts';
@@ -264,6 +265,13 @@ export class MemoryMachine implements Machine {
 
   becomeUser(): Record<string, string> {
     return {};
+  }
+
+  /** What the machine would say about its network. */
+  findings: readonly Finding[] = [];
+
+  lookAtNetwork(): Promise<readonly Finding[]> {
+    return Promise.resolve(this.findings);
   }
 
   resolverPlan(): ResolverPlan {

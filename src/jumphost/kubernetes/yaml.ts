@@ -7,6 +7,7 @@
  */
 
 import { comment } from '../plan.ts';
+import { blockLines, quotedScalar } from '../yaml.ts';
 
 export type Yaml = string | number | boolean | YamlMap | readonly Yaml[];
 export interface YamlMap {
@@ -38,8 +39,8 @@ function commentLines(text: Yaml, indent: string): string[] {
 
 /** `head` is what stands before the value: `key:`, or `-`. */
 function entryLines(head: string, value: Yaml, indent: string): string[] {
-  if (typeof value === 'string' && isBlock(value)) {
-    const body = value.slice(0, -1).split('\n');
+  const body = typeof value === 'string' ? blockLines(value) : undefined;
+  if (body !== undefined) {
     return [`${head} |`, ...body.map((line) => (line === '' ? '' : `${indent}  ${line}`))];
   }
   if (typeof value !== 'object') return [`${head} ${scalar(value)}`];
@@ -69,23 +70,8 @@ function isList(value: YamlMap | readonly Yaml[]): value is readonly Yaml[] {
 const PLAIN = /^[A-Za-z/][A-Za-z0-9_./@-]*(:[A-Za-z0-9_./@-]+)*$/;
 /** What YAML 1.1 or 1.2 takes for something else (yaml.org/type/bool.html, null.html). */
 const RESERVED = /^(y|n|yes|no|on|off|true|false|null)$/i;
-/** What may stand in YAML as it is, besides line feeds (YAML 1.2.2 §5.1), less a mark of order. */
-const PRINTABLE = /^[\t\n\x20-\x7e\u00a0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd]*$/;
 
 function scalar(value: string | number | boolean): string {
   if (typeof value !== 'string') return String(value);
   return PLAIN.test(value) && !RESERVED.test(value) ? value : quotedScalar(value);
-}
-
-/** JSON's strings are YAML's, except for what JSON leaves as it is and YAML doesn't permit. */
-function quotedScalar(value: string): string {
-  return JSON.stringify(value).replace(
-    /[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
-}
-
-/** Ends with one line feed, and no first line that would set the indentation. */
-function isBlock(value: string): boolean {
-  return /^[^ \t\n](?:[\s\S]*[^\n])?\n$/.test(value) && PRINTABLE.test(value);
 }

@@ -61,7 +61,12 @@ export interface ArgumentOptions {
    */
   readonly replica?: string | undefined;
   readonly version: OpensshVersion;
+  /** ssh judges by itself whether the server still answers (ServerAliveCountMax). */
+  readonly givesUp: boolean;
 }
+
+/** As ServerAliveCountMax: more intervals than any link lasts. */
+const NEVER = 1_000_000;
 
 /** [9, 2] for OpenSSH_9.2p1. */
 export type OpensshVersion = readonly [major: number, minor: number];
@@ -83,7 +88,7 @@ export function atLeast(
  */
 export function opensshArguments(options: ArgumentOptions): [string, ...string[]] {
   const { settings, given, files } = options;
-  const { authentication, keepalive } = settings;
+  const { authentication } = settings;
   const yesNo = (value: boolean): string => (value ? 'yes' : 'no');
   checkCommand(given.command ?? ['ssh']);
   const set: readonly (readonly [name: string, value: string | number])[] = [
@@ -102,9 +107,7 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
     ['FingerprintHash', 'sha256'],
     ['BatchMode', yesNo(authentication.batch)],
     ['ConnectTimeout', connectTimeout(settings)],
-    ['ServerAliveInterval', Math.ceil(keepalive.interval)],
-    // ssh sends its first keepalive after one silent interval, which counts as well.
-    ['ServerAliveCountMax', keepalive.count - 1],
+    ...serverAlive(options),
     ['NoHostAuthenticationForLocalhost', 'no'],
     ['HashKnownHosts', yesNo(settings.hostKeys.hashNames)],
     ...hostKeyOptions(options),
@@ -132,6 +135,24 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
       '--',
       checkHost(settings.name),
     ],
+  ];
+}
+
+function serverAlive({ settings, given, givesUp }: ArgumentOptions): [string, number][] {
+  const { count } = settings.keepalive;
+  const interval = Math.ceil(settings.keepalive.interval);
+  // ssh sends its first keepalive after one silent interval, which counts as well.
+  if (givesUp || interval === 0)
+    return [
+      ['ServerAliveInterval', interval],
+      ['ServerAliveCountMax', count - 1],
+    ];
+  // serverlife.ts must be able to ask before ssh does. ssh counts whole seconds, and so asks up to a
+  // second early. The guard of a custom command tells a second late what ssh has read.
+  const later = given.command === undefined ? 1 : 2;
+  return [
+    ['ServerAliveInterval', interval + later],
+    ['ServerAliveCountMax', NEVER],
   ];
 }
 

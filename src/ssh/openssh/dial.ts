@@ -34,10 +34,13 @@ import { TunnelError, UsageError } from '../../errors/errors.ts';
 import { GUARD_PATH, HOSTPIN_PATH } from '../../native/addon.ts';
 import { formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
+import { bytesRead } from '../../system/process.ts';
+import { type KnownAnswers, noAnswersYet } from '../answers.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
+import { hopsOf } from '../hops.ts';
 import type { ReplicaKey, ReplicaKeys } from '../hostkeys/replicas.ts';
 import { makePrivateDirectory, type PrivateDirectory } from '../privatedirectory.ts';
-import { serverText } from '../servertext.ts';
+import { ServerWords, serverText } from '../servertext.ts';
 import type { SshSettings } from '../settings.ts';
 import type { Transport } from '../transport.ts';
 import {
@@ -49,7 +52,8 @@ import {
 } from './arguments.ts';
 import { expiredCertificates, namedFiles } from './certificate.ts';
 import { startError } from './errors.ts';
-import { OpensshLink } from './link.ts';
+import { LogFacts } from './facts.ts';
+import { type LinkOptions, OpensshLink } from './link.ts';
 import { SshLog } from './log.ts';
 import { type Exit, opensshVersion, SshProcess } from './process.ts';
 import { longestSilence } from './silence.ts';
@@ -67,6 +71,8 @@ export interface OpensshOptions {
   readonly signal?: AbortSignal;
   /** Shared by all addresses of one jump host (several -r): all must present the same key. */
   readonly replicas?: ReplicaKeys;
+  /** What this run has learned about the servers. Default: nothing. */
+  readonly answers?: KnownAnswers;
 }
 
 /** ssh listens right after authentication, before it does anything slow. */
@@ -88,7 +94,7 @@ export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
   try {
     const argv = prepare(options, version, directory);
     observer.log('debug', `starting ${argv[0]} (OpenSSH ${version.join('.')})`);
-    return await new SshStart(options, directory, argv).run();
+    return await new SshStart(options, directory, argv, version).run();
   } catch (error) {
     directory.remove();
     throw error;
@@ -110,6 +116,7 @@ function prepare(
     guard: GUARD_PATH,
     version,
     replica,
+    givesUp: !seesWhatIsRead(),
   });
   if (settings.hostKeys.pins.length > 0)
     writeFileSync(directory.knownHosts, pinnedKnownHosts(settings) + revokedLines(settings), {
@@ -121,6 +128,11 @@ function prepare(
     writeFileSync(directory.hopConfiguration, hopConfiguration(settings, given), { mode: 0o600 });
   }
   return argv;
+}
+
+/** Whether this kernel counts what processes read; without that, ssh judges the server's silence. */
+function seesWhatIsRead(): boolean {
+  return bytesRead('self') !== undefined;
 }
 
 /**
@@ -162,8 +174,11 @@ class SshStart {
   readonly #directory: PrivateDirectory;
   readonly #argv: readonly [string, ...string[]];
   readonly #at: string;
+  readonly #version: OpensshVersion;
   readonly #log: SshLog;
+  readonly #facts = new LogFacts();
   readonly #stderrLines: string[] = [];
+  readonly #words: ServerWords;
   #link: OpensshLink | undefined;
   #timer: NodeJS.Timeout | undefined;
   #phaseChanged: () => void = () => {};
@@ -173,12 +188,15 @@ class SshStart {
     options: OpensshOptions,
     directory: PrivateDirectory,
     argv: readonly [string, ...string[]],
+    version: OpensshVersion,
   ) {
     this.#options = options;
     this.#settings = options.settings;
     this.#directory = directory;
     this.#argv = argv;
+    this.#version = version;
     this.#at = formatDestination({ host: options.settings.hostName, port: options.settings.port });
+    this.#words = new ServerWords(options.observer);
     this.#log = new SshLog({
       refused: (host, port, text) => this.#link?.refused(host, port, text),
     });
@@ -222,15 +240,38 @@ class SshStart {
       directory: this.#directory,
       stderrLines: this.#stderrLines,
       at: this.#at,
+      established: this.#facts.established({
+        at: this.#at,
+        user: this.#settings.user,
+        via: hopsOf(this.#settings)
+          .slice(0, -1)
+          .map(({ name }) => name),
+        version: this.#version.join('.'),
+        log: this.#log,
+      }),
       observer,
+      life: this.#life(),
     });
     return this.#link;
+  }
+
+  #life(): LinkOptions['life'] {
+    if (!seesWhatIsRead()) return undefined;
+    const { answers, given } = this.#options;
+    const { keepalive, port } = this.#settings;
+    return {
+      keepalive,
+      port,
+      answers: answers?.of(this.#settings) ?? noAnswersYet(),
+      custom: given.command !== undefined,
+    };
   }
 
   #follow(line: string): void {
     const before = this.#log.phase;
     this.#log.line(line);
     if (this.#link !== undefined) return;
+    this.#facts.line(line);
     this.#options.observer.log('debug', `ssh: ${serverText(withoutCommand(line))}`);
     this.#restartSilenceTimer();
     this.#checkReplica();
@@ -261,9 +302,13 @@ class SshStart {
   #onStderr(line: string): void {
     this.#stderrLines.push(line);
     if (this.#stderrLines.length > MAX_STDERR_LINES) this.#stderrLines.shift();
-    const text = serverText(line);
-    if (text !== '')
-      this.#options.observer.log(this.#link === undefined ? 'notice' : 'debug', text);
+    const { observer } = this.#options;
+    // Before it is up it may be the server's banner; after that, ssh's own remarks.
+    if (this.#link !== undefined) {
+      if (line !== '') observer.log('debug', serverText(line));
+      return;
+    }
+    for (const text of this.#words.lines(line)) observer.log('notice', text);
   }
 
   /** The start fails when the log is silent for too long. */

@@ -93,7 +93,11 @@ describe('tunnel, used wrongly', () => {
       /tunnel exec -r/,
     ],
     [['proxy', ...R, '--', 'curl', 'http://10.0.0.1/'], /"curl" is in the place/, /tunnel exec -r/],
-    [['-r', 'user:secret@host', '10/8'], /what may be a password in it/, /leave the password out/],
+    [
+      ['-r', 'ssh://user:secret@host', '10/8'],
+      /what may be a password after it/,
+      /leave a password out/,
+    ],
     [[...R, '--domain', 'corp.example', '10/8'], /--domain needs a resolver/, /--dns-server/],
     [
       [...R, '--dns-server', 'resolver', '10/8'],

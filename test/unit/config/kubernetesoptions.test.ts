@@ -60,6 +60,20 @@ const REFUSED: readonly (readonly [args: readonly string[], message: RegExp, hin
   ],
   [['sshd', ...IMAGE, TARGET], /--image changes nothing in sshd/, /render kubernetes/],
   [['sshd', '--replicas', '3', TARGET], /--replicas changes nothing in sshd/, /render kubernetes/],
+  ...['sshd', 'cloud-init', 'terraform'].map(
+    (format) =>
+      [
+        [format, '--key-source', '10.0.0.1:6443', '--keys-from', '/bin/x', TARGET],
+        new RegExp(`--key-source changes nothing in ${format}`),
+        /render kubernetes$/,
+      ] as const,
+  ),
+  [[...BASE, '--network', 'public', TARGET], /--network changes nothing in/, /render terraform$/],
+  [[...BASE, '--host-ca', PUB, TARGET], /--host-ca changes nothing in kubernetes/, /cloud-init/],
+  ...['root', 'sshd', 'www-data'].map(
+    (user) =>
+      [[...BASE, '--user', user, TARGET], /that images have already/, /another name/] as const,
+  ),
   ...['Registry/x', 'a b', 'x:', 'x y', 'x;id', 'x$(id)', '-x', 'x@sha256:1', 'x/', ''].map(
     (image) =>
       [
@@ -134,7 +148,14 @@ const REFUSED: readonly (readonly [args: readonly string[], message: RegExp, hin
   ...['10.0.0.1', ':443', '10.0.0.1:', 'a:b:1', '10.0.0.1:0', '10.0.0.1:65536', '10.0.0.300:1'].map(
     (end) => [[...BASE, ...KEYS_FROM, '--key-source', end, TARGET], /--key-source/, /./] as const,
   ),
-  ...['a b:443', '[keys.example.com]:443', '10.0.0.0/33:443', '"x":1', 'x\n y:1'].map(
+  ...[
+    'a b:443',
+    '[keys.example.com]:443',
+    '10.0.0.0/33:443',
+    '"x":1',
+    'x\n y:1',
+    'Keys\n.example.com:443',
+  ].map(
     (end) => [[...BASE, ...KEYS_FROM, '--key-source', end, TARGET], /--key-source/, /./] as const,
   ),
   ...['a b', '192.0.2.1', '*.example.com', 'a_b.example.com', '-a', 'a"b', ''].map(
@@ -195,10 +216,6 @@ describe('tunnel jumphost kubernetes takes', () => {
     [
       [...KEYS_FROM, '--key-source', 'keys.example.com:443'],
       /Keys, at keys\.example\.com:443: .*any address/,
-    ],
-    [
-      [...KEYS_FROM, '--key-source', 'Keys\n.example.com:443'],
-      /^ +# Keys, at keys\.example\.com:443: /m,
     ],
     [['--keys-from', '/usr/bin/list'], /AuthorizedKeysCommand \/usr\/libexec/],
     [['--behind-proxy'], /PerSourceMaxStartups none/],

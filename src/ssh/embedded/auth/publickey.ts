@@ -74,7 +74,7 @@ export class PublicKeyMethod implements AuthMethod {
     const algorithm = exchange.signatureAlgorithm(publicKey.type);
     if (algorithm === undefined)
       throw unusable('the server wants a SHA-1 signature, which is not secure');
-    report.tried(`${identity.source} (${describeKey(publicKey)})`);
+    report.offered(`${identity.source} (${describeKey(publicKey)})`);
     observer.log('debug', `offering ${identity.source}`, { key: describeKey(publicKey) });
     const answer = await exchange.offerKey(publicKey, algorithm);
     if (answer.kind !== 'key-accepted') return answer;

@@ -1,5 +1,6 @@
 /** Records what was tried and how the server answered, for the error if authentication fails. */
 import { TunnelError } from '../../../errors/errors.ts';
+import type { Login } from '../../established.ts';
 import type { MethodName } from './userauth.ts';
 
 const OWN_METHODS: readonly string[] = [
@@ -14,7 +15,9 @@ export class AuthReport {
   readonly #user: string;
   readonly #enabled: readonly MethodName[];
   /** What the server permits now. */
-  methods: readonly string[] = [];
+  #methods: readonly string[] = [];
+  #permitted: readonly string[] | undefined;
+  #keysOffered = 0;
   /** How many keys the server hasn't been offered yet. */
   keysLeft = 0;
   readonly #accepted: string[] = [];
@@ -24,6 +27,33 @@ export class AuthReport {
   constructor(user: string, enabled: readonly MethodName[]) {
     this.#user = user;
     this.#enabled = enabled;
+  }
+
+  get methods(): readonly string[] {
+    return this.#methods;
+  }
+
+  /** The server permits these from now on. */
+  permits(methods: readonly string[]): void {
+    this.#permitted ??= methods;
+    this.#methods = methods;
+  }
+
+  /** The server is offered a key. */
+  offered(what: string): void {
+    this.#keysOffered++;
+    this.tried(what);
+  }
+
+  /** For a server that has let the user in. */
+  get login(): Login {
+    const last = this.#tried.at(-1);
+    return {
+      user: this.#user,
+      permitted: this.#permitted ?? [],
+      accepted: last === undefined ? [...this.#accepted] : [...this.#accepted, last],
+      keysOffered: this.#keysOffered,
+    };
   }
 
   /** `what`: a key with its fingerprint, or a method. */

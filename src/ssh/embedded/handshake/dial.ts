@@ -24,6 +24,7 @@ import type { Duplex } from 'node:stream';
 import { TunnelError } from '../../../errors/errors.ts';
 import { formatDestination } from '../../../net/destination.ts';
 import type { Observer } from '../../../observe/observer.ts';
+import type { KnownAnswers } from '../../answers.ts';
 import type { JumpHost, RemoteAddress } from '../../dial/addresses.ts';
 import { openProxyCommand } from '../../dial/proxycommand.ts';
 import { type Contender, interleave, race } from '../../dial/race.ts';
@@ -48,6 +49,8 @@ export interface DialOptions {
   /** Called once for each hop of each jump host, before anything is dialled. */
   readonly access: (hop: SshSettings) => Promise<Access>;
   readonly windows?: ReceiveWindowLimits | undefined;
+  /** What this run has learned about the servers. Default: nothing. */
+  readonly answers?: KnownAnswers | undefined;
   readonly observer: Observer;
   readonly signal?: AbortSignal;
 }
@@ -159,6 +162,7 @@ class JumpHostDial {
       hops: hopsOf(settings),
       accessOf: this.#accessOf,
       windows: this.#options.windows,
+      answers: this.#options.answers,
       observer,
       time,
       signal,

@@ -47,6 +47,7 @@ function build(
     hostpin: '/opt/tunnel/hostpin',
     guard: '/opt/tunnel/guard',
     version: [9, 2],
+    givesUp: false,
     ...more,
   });
 }
@@ -83,6 +84,21 @@ describe('arguments of ssh', () => {
     assert.deepEqual(argv.slice(-6), ['-p', '2222', '-l', 'jump', '--', 'jump-alias']);
     assert.deepEqual(parse(argv).rest, ['jump-alias']);
     assert.ok(argv.join(' ').includes('-F -F -i /k -J a,b:22'));
+  });
+
+  it('ssh never gives the server up, unless what it has read can not be seen', () => {
+    const keepalive = { interval: 14.2, count: 3 };
+    const alive = (argv: readonly string[]) => [
+      value(argv, 'ServerAliveInterval'),
+      value(argv, 'ServerAliveCountMax'),
+    ];
+    assert.deepEqual(alive(build({ keepalive })), ['16', '1000000']);
+    assert.deepEqual(alive(build({ keepalive }, { command: ['sudo', 'ssh'] })), ['17', '1000000']);
+    assert.deepEqual(alive(build({ keepalive }, {}, { givesUp: true })), ['15', '2']);
+    const never = { keepalive: { interval: 0, count: 3 } };
+    for (const givesUp of [true, false]) assert.equal(alive(build(never, {}, { givesUp }))[0], '0');
+    const given = { options: ['ServerAliveCountMax=1', 'ServerAliveInterval=1'] };
+    assert.deepEqual(alive(build({ keepalive }, given)), ['16', '1000000']);
   });
 
   it('is not changed by anything that the user gives in what the tunnel rests on', () => {

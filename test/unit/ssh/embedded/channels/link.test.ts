@@ -324,7 +324,7 @@ describe('channel open failures', () => {
     [2, 'Name or service not known', 'unreachable'],
     [2, 'Temporary failure in name resolution', 'unreachable'],
     [2, 'open failed', 'unreachable'],
-    [2, '', 'unreachable'],
+    [2, '', 'refused'],
     [3, 'unknown channel type', 'prohibited'],
     [4, 'out of channels', 'refused'],
     [0, 'the server closed the channel', 'refused'],
