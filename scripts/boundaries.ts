@@ -112,6 +112,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/doctor',
     'system/helper',
     'system/launcher',
+    'system/programs',
     'system/resolver',
   ],
   main: ['cli', 'config', 'native', 'session', 'system/resolver'],

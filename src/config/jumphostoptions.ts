@@ -77,7 +77,8 @@ const HOST_OPTIONS = {
     key: repeated(
       '--key <file>',
       'public keys of its users, one a line, or "agent" for those of ssh-agent (repeatable)',
-      readKeys,
+      // A file is read later, once: options are read again and again, and a pipe has its text once.
+      nonEmpty('the name of the file'),
     ),
     keysFrom: repeated(
       '--keys-from <source>',
@@ -165,6 +166,10 @@ const FORMAT_GROUPS = [
   KUBERNETES_OPTIONS,
 ] as const;
 
+const { hostPrivateKey, hostCertificate, hostCa } = CLOUD_INIT_OPTIONS.options;
+/** Besides those of the list: whose file may be standard input. */
+const KEY_FILES: readonly Option[] = [KEY, hostPrivateKey, hostCertificate, hostCa];
+
 /** Of FORMAT_GROUPS, what each format makes something of. */
 const USES: Readonly<Record<JumpHostFormat, readonly Option[]>> = {
   sshd: Object.values(HOST_OPTIONS.options).filter((option) => option !== KEY),
@@ -227,12 +232,13 @@ export function buildJumpHostConfiguration(given: GivenArguments): JumpHostConfi
   requireKeys(format, options);
   const openstack = readOpenStackOptions(options);
   const ssh = readRemote(openstack, options);
-  const { rules } = readTargetRules({ operands, options }, false);
+  const { key } = readOptions(HOST_OPTIONS, options);
+  const { rules } = readTargetRules({ operands, options }, false, KEY_FILES);
   const allowed = readAllowOptions(options).rules;
   const configuration = {
     format,
     plan: withFormat(format, readPlan(options), options),
-    agentKeys: readOptions(HOST_OPTIONS, options).key.some(({ value }) => value === AGENT),
+    agentKeys: key.some(({ value }) => value === AGENT),
     targets: [...rules.targets, ...(allowed?.prefixes ?? [])],
     nameTargets: [...rules.nameTargets, ...(allowed?.names ?? [])],
     openstack,
@@ -262,7 +268,7 @@ function readPlan(options: GivenOptions): JumpHostConfiguration['plan'] {
     user: user?.value ?? 'tunnel',
     port: port?.value ?? DEFAULT_PORT,
     version: openssh?.value ?? DEFAULT_SSHD,
-    keys: key.flatMap(({ value }) => (value === AGENT ? [] : value)),
+    keys: readKeys(key),
     keysFrom: keysFrom.map(({ value }) => value),
     from: from.map(({ value }) => value),
     mfa: mfa === undefined ? undefined : (mfaModule?.value ?? MFA_MODULES[0]),
@@ -397,6 +403,11 @@ function refuseUnused(format: JumpHostFormat, options: GivenOptions): void {
 
 /** As useradd(8) takes it on Debian and Fedora. */
 function readUser(text: string, place: Place): string {
+  if (text === 'root') {
+    throw new UsageError(`${formatPlace(place)}: root administrates the jump host`, {
+      hint: 'name another login, which forwards and does nothing else, as in: --user tunnel',
+    });
+  }
   if (/^[a-z_][a-z0-9_-]{0,30}$/.test(text)) return text;
   throw new UsageError(`${formatPlace(place)}: ${quoted(text)} is not a login name`, {
     hint: 'write lower-case letters, digits, "-" and "_", as in: --user tunnel',

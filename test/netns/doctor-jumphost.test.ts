@@ -26,7 +26,7 @@ import { switchOff, switchOn } from '../support/firewall.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
 import { Sshd } from '../support/sshd.ts';
-import { MAIN, REMOTE } from '../support/tunnel.ts';
+import { MAIN, REMOTE, startTunnel } from '../support/tunnel.ts';
 
 const BROKEN = fileURLToPath(new URL('../support/brokenserver.js', import.meta.url));
 const SILENT = fileURLToPath(new URL('../support/silentserver.js', import.meta.url));
@@ -103,7 +103,7 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
     const keys = join(lab.directory, 'authorized_keys');
     writeFileSync(keys, lab.credentials.authorizedKeys);
     const silent = await lab.jumphost.spawn(
-      [process.execPath, SILENT, '2222', keys, ...lab.credentials.hostKeys],
+      [process.execPath, SILENT, 'silent', '2222', keys, ...lab.credentials.hostKeys],
       { stdin: 'open' },
     );
     servers.push(silent);
@@ -537,6 +537,21 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
     );
     assert.match(named('server')?.detail ?? '', /^OpenSSH_/);
     assert.equal(named('latency')?.state, 'ok');
+  });
+
+  it('is not needed for what connect says by itself', async () => {
+    const rules = ['route add 10.77.0.0/16 via 192.0.2.1 table 52', 'rule add lookup 52 pref 5270'];
+    await lab.client.configure(rules);
+    try {
+      const tunnel = await startTunnel(lab.client, [PRIVATE4]);
+      await tunnel.waitForLine(/warning: 10\.77\.0\.1 goes by table 52/, TIMEOUT_MS);
+      await tunnel.stop();
+    } finally {
+      await lab.client.configure(['rule del pref 5270', 'route flush table 52']);
+    }
+    const quiet = await startTunnel(lab.client, [PRIVATE4]);
+    await quiet.stop();
+    assert.doesNotMatch(quiet.stderr, /warning/);
   });
 
   it('prints one line for monitoring', async () => {

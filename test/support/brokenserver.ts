@@ -1,6 +1,6 @@
 /**
- * What may answer in the place of an SSH server: `node brokenserver.js DIRECTORY KIND=PORT...`, with
- * the certificate of certificates.ts in DIRECTORY. Prints `ready` when all listen.
+ * What may answer in the place of an SSH server: `node brokenserver.js DIRECTORY KIND=PORT...`,
+ * with the certificate of certificates.ts in DIRECTORY. Prints `ready` when all listen.
  */
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';

@@ -16,6 +16,7 @@ import { HEADER_BYTES, type PacketDevice } from '../../src/capture/tun/device.ts
 import type { TunDevice, TunHost } from '../../src/capture/tun/tun.ts';
 import type { Configuration } from '../../src/config/configuration.ts';
 import { buildConfiguration } from '../../src/config/options.ts';
+import type { NetworkContext, NetworkTargets } from '../../src/doctor/network.ts';
 import { TunnelError } from '../../src/errors/errors.ts';
 import type { LinkDialler } from '../../src/link/link.ts';
 import type { Supervisor } from '../../src/link/supervisor.ts';
@@ -270,7 +271,11 @@ export class MemoryMachine implements Machine {
   /** What the machine would say about its network. */
   findings: readonly Finding[] = [];
 
-  lookAtNetwork(): Promise<readonly Finding[]> {
+  /** What was said about each look at it. */
+  readonly looked: NetworkContext[] = [];
+
+  lookAtNetwork(_targets: NetworkTargets, context: NetworkContext): Promise<readonly Finding[]> {
+    this.looked.push(context);
     return Promise.resolve(this.findings);
   }
 

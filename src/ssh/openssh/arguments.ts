@@ -83,9 +83,7 @@ export function atLeast(
   return major > least || (major === least && minor >= leastMinor);
 }
 
-/**
- * The program and its arguments. Throws UsageError for a value that ssh would misread.
- */
+/** The program and its arguments. Throws UsageError for a value that ssh would misread. */
 export function opensshArguments(options: ArgumentOptions): [string, ...string[]] {
   const { settings, given, files } = options;
   const { authentication } = settings;
@@ -147,8 +145,8 @@ function serverAlive({ settings, given, givesUp }: ArgumentOptions): [string, nu
       ['ServerAliveInterval', interval],
       ['ServerAliveCountMax', count - 1],
     ];
-  // serverlife.ts must be able to ask before ssh does. ssh counts whole seconds, and so asks up to a
-  // second early. The guard of a custom command tells a second late what ssh has read.
+  // serverlife.ts must be able to ask before ssh does. ssh counts whole seconds, and so asks up to
+  // a second early. The guard of a custom command tells a second late what ssh has read.
   const later = given.command === undefined ? 1 : 2;
   return [
     ['ServerAliveInterval', interval + later],

@@ -70,7 +70,7 @@ const REFUSED: readonly (readonly [args: readonly string[], message: RegExp, hin
   ),
   [[...BASE, '--network', 'public', TARGET], /--network changes nothing in/, /render terraform$/],
   [[...BASE, '--host-ca', PUB, TARGET], /--host-ca changes nothing in kubernetes/, /cloud-init/],
-  ...['root', 'sshd', 'www-data'].map(
+  ...['sshd', 'www-data'].map(
     (user) =>
       [[...BASE, '--user', user, TARGET], /that images have already/, /another name/] as const,
   ),

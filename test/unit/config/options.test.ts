@@ -223,9 +223,15 @@ describe('buildConfiguration', () => {
       'two stdins',
       { targetsFrom: ['-'], excludesFrom: ['-'] },
       [],
-      /standard input .* more than once/,
+      /standard input .* is named by -s and by -X; it can be read only once/,
     ],
-    ['stdin for --allow, too', { targetsFrom: ['-'], allow: '-' }, [], /by -s, -X and --allow; it/],
+    ['stdin for --allow, too', { targetsFrom: ['-'], allow: '-' }, [], /by -s and by --allow; it/],
+    [
+      'stdin for a catalog, too',
+      { osCloud: 'c', osCatalogFile: '-', allow: '-' },
+      [],
+      /by --allow and by --os-catalog-file; it/,
+    ],
     [
       'a list without a file',
       { dryRunTo: '' },

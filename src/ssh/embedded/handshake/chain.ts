@@ -176,9 +176,9 @@ export class HopChain implements Transport, Probing, Describable {
   }
 
   /**
-   * Asks every hop for an answer. Resolves to whether each sends anything within `milliseconds`. The
-   * jump host may be one that never answers (livenessprobe.ts): the hops before it then show whether
-   * the path is there.
+   * Asks every hop for an answer. Resolves to whether each sends anything within `milliseconds`.
+   * The jump host may be one that never answers (livenessprobe.ts): the hops before it then show
+   * whether the path is there.
    */
   async probe(milliseconds: number, load?: number): Promise<boolean> {
     const alive = await Promise.all(
