@@ -1,8 +1,9 @@
 /* addon_socket.c - socket options that Node has no calls for (src/native/addon.ts). */
 #include <errno.h>
+#include <linux/tcp.h> /* the C library's own struct tcp_info may be older than the kernel's */
 #include <net/if.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -73,6 +74,26 @@ static napi_value set_tcp_quick_ack_js(napi_env env, napi_callback_info info) {
   return set_tcp_option(env, info, "setTcpQuickAck", TCP_QUICKACK);
 }
 
+static napi_value tcp_acknowledged_js(napi_env env, napi_callback_info info) {
+  size_t argc = 1;
+  napi_value argv[1], result;
+  int32_t fd;
+  struct tcp_info known;
+  socklen_t size = sizeof known;
+  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 1 ||
+      napi_get_value_int32(env, argv[0], &fd) != napi_ok) {
+    napi_throw_type_error(env, NULL, "a descriptor is needed");
+    return NULL;
+  }
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &known, &size) < 0)
+    return addon_throw_errno(env, "tcpAcknowledged", errno);
+  /* Before Linux 4.1 the kernel doesn't tell. */
+  if (size < offsetof(struct tcp_info, tcpi_bytes_acked) + sizeof known.tcpi_bytes_acked)
+    return addon_throw_errno(env, "tcpAcknowledged", ENOPROTOOPT);
+  double bytes = (double)known.tcpi_bytes_acked;
+  return napi_create_double(env, bytes, &result) == napi_ok ? result : NULL;
+}
+
 napi_status addon_socket_register(napi_env env, napi_value exports) {
   napi_status status = addon_function(env, exports, "socketOnDevice", socket_on_device_js);
   if (status == napi_ok)
@@ -83,5 +104,7 @@ napi_status addon_socket_register(napi_env env, napi_value exports) {
     status = addon_function(env, exports, "setTcpUnsentLimit", set_tcp_unsent_limit_js);
   if (status == napi_ok)
     status = addon_function(env, exports, "setTcpQuickAck", set_tcp_quick_ack_js);
+  if (status == napi_ok)
+    status = addon_function(env, exports, "tcpAcknowledged", tcp_acknowledged_js);
   return status;
 }

@@ -20,7 +20,11 @@
  * SOCKET is where ssh listens for the tunnel's flows. If ssh runs as root, the socket is root's, so
  * its ownership is given to the owner of LOG.
  *
- * The program reads nothing and writes nothing. If it can't watch, it sends QUIT to ssh, and exits
+ * Once a second it writes to LOG ssh's process id and how many bytes ssh has read (rchar of
+ * /proc/PID/io), if that has grown. Only a process with ssh's own rights can see that, and the
+ * tunnel judges by it whether the server still answers.
+ *
+ * The program reads and writes nothing else. If it can't watch, it sends QUIT to ssh, and exits
  * with 1 and a line on stderr. Without pidfd_open (before Linux 5.3) it can't send the signal.
  */
 #include <errno.h>
@@ -28,12 +32,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { KILL_AFTER_MS = 2000 };
+enum { KILL_AFTER_MS = 2000, REPORT_MS = 1000 };
 /* The watcher's descriptors. */
 enum { LOG_FD = 3, SSH_FD = 4, FIRST_OTHER_FD = 5 };
 
@@ -84,10 +89,34 @@ static void end(int ssh) {
   if (poll(&gone, 1, KILL_AFTER_MS) == 0) signal_ssh(ssh, SIGKILL);
 }
 
-static void watch(int log, int ssh) {
+/* What ssh has read so far, or -1. */
+static long long bytes_read(pid_t ssh) {
+  char path[64], text[512];
+  snprintf(path, sizeof path, "/proc/%ld/io", (long)ssh);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  ssize_t length = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (length < 0) return -1;
+  text[length] = '\0';
+  const char *count = strstr(text, "rchar: ");
+  return count == NULL ? -1 : strtoll(count + strlen("rchar: "), NULL, 10);
+}
+
+/* One short line: a FIFO takes it as a whole or, if it is full, not at all. */
+static void report(int log, pid_t ssh, long long bytes) {
+  char line[64];
+  int length = snprintf(line, sizeof line, "tunnel-guard: ssh %ld has read %lld\n", (long)ssh, bytes);
+  if (write(log, line, (size_t)length) < 0) return; /* the next one says more */
+}
+
+static void watch(int log, int ssh, pid_t pid) {
   struct pollfd watched[] = {{.fd = log}, {.fd = ssh, .events = POLLIN}};
+  long long reported = -1;
+  /* A log without a reader is noticed by poll(2). */
+  ignore(SIGPIPE);
   for (;;) {
-    if (poll(watched, 2, -1) < 0) {
+    if (poll(watched, 2, REPORT_MS) < 0) {
       if (errno == EINTR) continue;
       return;
     }
@@ -96,6 +125,8 @@ static void watch(int log, int ssh) {
       end(ssh);
       return;
     }
+    long long bytes = bytes_read(pid);
+    if (bytes > reported) report(log, pid, reported = bytes);
   }
 }
 
@@ -145,7 +176,7 @@ int main(int argc, char **argv) {
       return give_up(opened, "fork");
     case 0:
       if (detach(&log, &ssh) == 0)
-        watch(log, ssh);
+        watch(log, ssh, parent);
       else
         signal_ssh(ssh, SIGQUIT);
       _exit(0);

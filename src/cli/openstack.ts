@@ -18,7 +18,8 @@ the only one in clouds.yaml.
 --format targets prints a file for -s, permitopen the line for sshd_config.
 
 The catalog is cached for 12 hours below \${XDG_CACHE_HOME:-~/.cache}/tunnel, without
-credentials. --os-catalog refresh fetches a new one, --os-catalog off uses none.
+credentials. --os-catalog refresh fetches a new one, --os-catalog off uses none, and
+--os-catalog-file takes the output of "openstack catalog list -f json".
 `;
 
 export const OPENSTACK: CommandDeclaration = {

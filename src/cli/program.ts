@@ -29,6 +29,7 @@ import {
 } from '../config/openstackreport.ts';
 import type { GivenArguments } from '../config/option.ts';
 import { buildConfiguration } from '../config/options.ts';
+import { refusePastedCommand, refuseRemoteWithoutOption } from '../config/pasted.ts';
 import type { OptionShape } from '../config/words.ts';
 import { UsageError } from '../errors/errors.ts';
 import { quoted } from '../net/notation.ts';
@@ -57,6 +58,14 @@ const COMMANDS = {
 } as const;
 type CommandName = keyof typeof COMMANDS;
 const NAMES = Object.keys(COMMANDS) as CommandName[];
+/** Commands that can do little without a jump host. */
+const TAKES_REMOTE: ReadonlySet<CommandName> = new Set([
+  'connect',
+  'exec',
+  'proxy',
+  'doctor',
+  'openstack',
+]);
 
 export interface Commands {
   connect(configuration: Configuration): Promise<void>;
@@ -80,6 +89,7 @@ export async function runCommandLine(
   commands: Commands,
   output: Output,
 ): Promise<void> {
+  refusePastedCommand(args);
   // The arguments of exec's command belong to it alone: they are split off before anything is
   // expanded or read.
   const { own, command } = isExec(args)
@@ -97,6 +107,16 @@ export async function runCommandLine(
     jumphost: (given) => commands.jumphost(buildJumpHostConfiguration(given)),
     clean: () => commands.clean(),
   };
+  const [first, ...others] = own;
+  const named = commandNamed(first);
+  if (TAKES_REMOTE.has(named ?? 'connect')) {
+    refuseRemoteWithoutOption({
+      named,
+      words: named === undefined ? own : others,
+      options: optionShapes(COMMANDS[named ?? 'connect']),
+      command: command ?? [],
+    });
+  }
   if (command === undefined) refuseCommands(own);
   const marked = markArguments(expandArguments(own));
   const program = new Command('tunnel');

@@ -10,7 +10,8 @@
  * ends on the line on which it begins. As with sshuttle and gcc, file names are relative to the
  * working directory, not to the file that contains them.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
+import { readAtMost } from '../base/boundedread.ts';
 import { UsageError } from '../errors/errors.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { fileName, formatPlace, type Place, readAt } from '../net/place.ts';
@@ -24,7 +25,6 @@ export const MAX_FILE_BYTES = 16 * 1024 * 1024;
 export const MAX_ARGUMENTS = 100_000;
 
 const STDIN_FD = 0;
-const READ_CHUNK = 64 * 1024;
 
 /** An argument or a target, and the place where it was given. */
 export interface Entry {
@@ -166,22 +166,14 @@ function readBytes(file: string, name: string, place: Place): Uint8Array {
   let fd: number | undefined;
   try {
     fd = file === '-' ? STDIN_FD : openSync(file, 'r');
-    const chunks: Uint8Array[] = [];
-    for (let total = 0; ; ) {
-      const chunk = Buffer.alloc(READ_CHUNK);
-      const length = readSync(fd, chunk);
-      if (length === 0) return Buffer.concat(chunks);
-      total += length;
-      if (total > MAX_FILE_BYTES) {
-        throw new UsageError(
-          `${formatPlace(place)}: ${name} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB`,
-          {
-            hint: 'check that it is the right file, or merge its targets into shorter prefixes',
-          },
-        );
-      }
-      chunks.push(chunk.subarray(0, length));
-    }
+    const bytes = readAtMost(fd, MAX_FILE_BYTES);
+    if (bytes !== undefined) return bytes;
+    throw new UsageError(
+      `${formatPlace(place)}: ${name} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MiB`,
+      {
+        hint: 'check that it is the right file, or merge its targets into shorter prefixes',
+      },
+    );
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
     throw new UsageError(`${formatPlace(place)}: ${name} can't be read: ${systemReason(cause)}`, {

@@ -1,11 +1,13 @@
 /** Files of public keys. */
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
+import { readAtMost } from '../base/boundedread.ts';
 import { UsageError } from '../errors/errors.ts';
 import { systemCodeOf } from '../errors/reason.ts';
 import { keyTypeOf } from '../jumphost/keytypes.ts';
 import { quoted } from '../net/notation.ts';
 import { fileName, formatPlace, type Place } from '../net/place.ts';
 import { parsePublicKey } from '../ssh/keys/publickey.ts';
+import type { Given } from './option.ts';
 
 /** More is no list of the users of one jump host. */
 export const MAX_KEY_FILE_BYTES = 1024 * 1024;
@@ -13,8 +15,9 @@ export const MAX_KEY_FILE_BYTES = 1024 * 1024;
 /** --key: the keys of ssh-agent. A file of that name is `./agent`. */
 export const AGENT = 'agent';
 
-export function readKeys(text: string, place: Place): readonly string[] | typeof AGENT {
-  return text === AGENT ? AGENT : readKeyFile(text, place);
+/** The keys of all files, without those of the agent. To be called once. Throws UsageError. */
+export function readKeys(given: readonly Given<string>[]): string[] {
+  return given.flatMap(({ value, place }) => (value === AGENT ? [] : readKeyFile(value, place)));
 }
 
 /**
@@ -34,10 +37,10 @@ export function keyLine(type: string, blob: Buffer, comment: string): string | u
  */
 export function readKeyFile(file: string, place: Place): string[] {
   const at = formatPlace(place);
-  const text = readText(file, at);
-  if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(text)) {
+  const text = readKeyText(file, at);
+  if (isPrivateKey(text)) {
     throw new UsageError(`${at}: ${fileName(file)} is a private key`, {
-      hint: `give the public one, ${file === '-' ? 'which ssh-keygen -y prints' : `${file}.pub`}`,
+      hint: `give the public one, ${publicKeyOf(file)}`,
     });
   }
   const keys = text.split('\n').flatMap((line, index) => {
@@ -64,16 +67,26 @@ export function readKeyFile(file: string, place: Place): string[] {
   });
 }
 
-function readText(file: string, at: string): string {
+/** Of OpenSSH, OpenSSL, SSH2 or PuTTY. */
+export function isPrivateKey(text: string): boolean {
+  return /^\s*(-{4,5} ?BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File-\d)/m.test(text);
+}
+
+function publicKeyOf(file: string): string {
+  if (file.endsWith('.ppk')) return 'which puttygen -L prints';
+  return file === '-' ? 'which ssh-keygen -y prints' : `${file}.pub`;
+}
+
+/** `-` is standard input; `at` is where the file was named. Throws UsageError. */
+export function readKeyText(file: string, at: string): string {
   let fd: number | undefined;
   try {
     fd = file === '-' ? 0 : openSync(file, 'r');
-    if (fstatSync(fd).size > MAX_KEY_FILE_BYTES) {
-      throw new UsageError(`${at}: ${fileName(file)} is larger than ${MAX_KEY_FILE_BYTES} bytes`, {
-        hint: 'check that it is the right file',
-      });
-    }
-    return readFileSync(fd, 'utf8');
+    const bytes = readAtMost(fd, MAX_KEY_FILE_BYTES);
+    if (bytes !== undefined) return bytes.toString('utf8');
+    throw new UsageError(`${at}: ${fileName(file)} is larger than ${MAX_KEY_FILE_BYTES} bytes`, {
+      hint: 'check that it is the right file',
+    });
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
     throw new UsageError(`${at}: ${fileName(file)} can't be read: ${systemCodeOf(cause)}`, {

@@ -10,6 +10,12 @@ import { type GivenOptions, nonEmpty, once, readOptions, toggle } from './option
 export const CATALOG_MODES = ['auto', 'refresh', 'off'] as const;
 export type CatalogMode = (typeof CATALOG_MODES)[number];
 
+/** --os-catalog-file: the catalog is in a file, and nobody is asked for it. */
+export interface CatalogFile {
+  /** `-` is standard input. */
+  readonly file: string;
+}
+
 export const CLOUD_OPTIONS = {
   heading: 'OpenStack cloud:',
   options: {
@@ -29,6 +35,11 @@ export const CLOUD_OPTIONS = {
       (text, place) =>
         oneOf(CATALOG_MODES, text, place, 'write one of them, as in: --os-catalog auto'),
     ),
+    osCatalogFile: once(
+      '--os-catalog-file <file>',
+      'take its catalog from this file: the output of "openstack catalog list -f json"',
+      nonEmpty('the name of the file'),
+    ),
     osFollowLinks: toggle(
       '--os-follow-links',
       'also add hosts that only version documents of its services name',
@@ -41,7 +52,7 @@ export interface OpenStackOptions {
   readonly cloud: string | undefined;
   /** --os-region */
   readonly region: string | undefined;
-  readonly catalog: CatalogMode;
+  readonly catalog: CatalogMode | CatalogFile;
   /** --os-follow-links: hosts that only version documents name are also targets. */
   readonly followLinks: boolean;
 }
@@ -52,9 +63,12 @@ export interface OpenStackOptions {
  * another program. Throws UsageError.
  */
 export function readOpenStackOptions(given: GivenOptions): OpenStackOptions | undefined {
-  const { osCloud, osRegion, osCatalog, osFollowLinks } = readOptions(CLOUD_OPTIONS, given);
+  const { osCloud, osRegion, osCatalog, osCatalogFile, osFollowLinks } = readOptions(
+    CLOUD_OPTIONS,
+    given,
+  );
   if (osCloud !== undefined) return readCloudChoice(given);
-  const other = osRegion?.place ?? osCatalog?.place ?? osFollowLinks;
+  const other = osRegion?.place ?? osCatalog?.place ?? osCatalogFile?.place ?? osFollowLinks;
   if (other === undefined) return undefined;
   throw new UsageError(`${formatPlace(other)} belongs to a cloud, and none is named`, {
     hint: 'name it with --os-cloud; the cloud of the OS_* variables is called "envvars"',
@@ -63,11 +77,33 @@ export function readOpenStackOptions(given: GivenOptions): OpenStackOptions | un
 
 /** For `tunnel openstack`: without --os-cloud, environment and files choose. Throws UsageError. */
 export function readCloudChoice(given: GivenOptions): OpenStackOptions {
-  const { osCloud, osRegion, osCatalog, osFollowLinks } = readOptions(CLOUD_OPTIONS, given);
+  const { osCloud, osRegion, osCatalog, osCatalogFile, osFollowLinks } = readOptions(
+    CLOUD_OPTIONS,
+    given,
+  );
+  if (osCatalog !== undefined && osCatalogFile !== undefined) {
+    throw new UsageError(
+      `${formatPlace(osCatalogFile.place)} is given with --os-catalog, and there is one catalog`,
+      { hint: 'leave --os-catalog out: nobody is asked for a catalog that is in a file' },
+    );
+  }
+  const catalog =
+    osCatalogFile === undefined ? (osCatalog?.value ?? 'auto') : { file: osCatalogFile.value };
+  if (osFollowLinks !== undefined && !isAsked(catalog)) {
+    throw new UsageError(
+      `${formatPlace(osFollowLinks)} asks the services of the catalog, and with ${catalog === 'off' ? '--os-catalog off' : '--os-catalog-file'} nobody is asked`,
+      { hint: 'leave one of them out, and name further hosts as TARGETs' },
+    );
+  }
   return {
     cloud: osCloud?.value,
     region: osRegion?.value,
-    catalog: osCatalog?.value ?? 'auto',
+    catalog,
     followLinks: osFollowLinks !== undefined,
   };
+}
+
+/** Whether the catalog may have to be fetched from the cloud. */
+export function isAsked(catalog: OpenStackOptions['catalog']): boolean {
+  return catalog === 'auto' || catalog === 'refresh';
 }

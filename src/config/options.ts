@@ -4,6 +4,8 @@
  * anything is started. Only descriptors and the files that options name are touched.
  */
 import { UsageError } from '../errors/errors.ts';
+import { shellWord } from '../net/notation.ts';
+import type { SshOptions } from '../ssh/options.ts';
 import { ALLOW_OPTIONS, readAllowOptions } from './allowfile.ts';
 import { type Configuration, EVERYTHING } from './configuration.ts';
 import { DNS_OPTIONS, readDnsOptions } from './dnsoptions.ts';
@@ -44,7 +46,7 @@ export const PROXY_GROUPS = [PROXY_OPTIONS, ...TUNNEL_GROUPS] as const;
  */
 export function buildConfiguration(
   given: GivenArguments,
-  command: 'connect' | 'proxy' | 'exec' = 'connect',
+  command: 'connect' | 'proxy' | 'exec' | 'doctor' = 'connect',
 ): Configuration {
   const { options } = given;
   const ssh = readSshOptions(options);
@@ -54,7 +56,7 @@ export function buildConfiguration(
   const everything = command === 'exec' && !named && cloud === undefined;
   const targets = everything ? EVERYTHING : rules.targets;
   const none = targets.length + rules.nameTargets.length === 0 && cloud === undefined;
-  if (none) requireNoTarget(command, proxies?.onlyTargets ?? false);
+  if (none && command !== 'doctor') requireNoTarget(command, ssh, proxies?.onlyTargets ?? false);
   return {
     ssh,
     ...rules,
@@ -70,14 +72,19 @@ export function buildConfiguration(
 }
 
 /** Throws UsageError if the command needs a target. (A cloud counts as a target.) */
-function requireNoTarget(command: 'connect' | 'proxy' | 'exec', onlyTargets: boolean): void {
+function requireNoTarget(
+  command: 'connect' | 'proxy' | 'exec',
+  { remotes: [remote] }: SshOptions,
+  onlyTargets: boolean,
+): void {
   if (command === 'proxy' && !onlyTargets) return;
   if (command === 'proxy') {
     throw new UsageError('--only-targets is given, but no target', {
       hint: 'name what may be reached',
     });
   }
+  const given = `-r ${shellWord(remote.text)}`;
   throw new UsageError('no target is given', {
-    hint: 'name the networks to reach through the jump host, as in: tunnel -r user@jumphost 10.0.0.0/8; or a cloud with --os-cloud',
+    hint: `name the networks or hosts to reach through the jump host, as in: tunnel ${given} 10.0.0.0/8 (api.example.com:443 is one, too); or a cloud with --os-cloud; "tunnel proxy ${given}" needs none`,
   });
 }

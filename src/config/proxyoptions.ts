@@ -5,14 +5,16 @@
  * loopback unless another address is given. Another address needs either names of users
  * (--proxy-auth) or the user's explicit consent (--allow-remote-clients).
  */
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync } from 'node:fs';
+import { readAtMost } from '../base/boundedread.ts';
 import { UsageError } from '../errors/errors.ts';
 import { systemCodeOf } from '../errors/reason.ts';
 import { canonicalAddress, isAddress } from '../net/address.ts';
-import { NotationError, quoted, shellPath } from '../net/notation.ts';
+import { NotationError, quoted } from '../net/notation.ts';
 import { formatPlace, type Place, readAt } from '../net/place.ts';
 import { parsePort } from '../net/ports.ts';
 import { parsePrefix, prefixContains } from '../net/prefix.ts';
+import { closeToOthersHint } from '../system/ownfile.ts';
 import type { ProxyListenAddress, ProxyOptions } from './configuration.ts';
 import {
   asText,
@@ -195,14 +197,14 @@ function readSecretFile(file: string, at: string): string {
     const status = fstatSync(fd);
     if (status.isFile() && (status.mode & 0o077) !== 0) {
       throw new UsageError(`${at}: other users can read ${file}`, {
-        hint: `run: chmod 600 ${shellPath(file)}`,
+        hint: closeToOthersHint(file, '--proxy-auth'),
       });
     }
-    if (status.size > MAX_CREDENTIALS_FILE_BYTES)
-      throw new UsageError(`${at}: ${file} is larger than ${MAX_CREDENTIALS_FILE_BYTES} bytes`, {
-        hint: 'check that it is the right file',
-      });
-    return readFileSync(fd, 'utf8');
+    const bytes = readAtMost(fd, MAX_CREDENTIALS_FILE_BYTES);
+    if (bytes !== undefined) return bytes.toString('utf8');
+    throw new UsageError(`${at}: ${file} is larger than ${MAX_CREDENTIALS_FILE_BYTES} bytes`, {
+      hint: 'check that it is the right file',
+    });
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
     const reason = systemCodeOf(cause);

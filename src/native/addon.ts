@@ -86,6 +86,11 @@ export interface Addon {
    * `errno` (positive).
    */
   setTcpQuickAck(fd: number, on: number): void;
+  /**
+   * How many sent bytes the peer's kernel has acknowledged (tcpi_bytes_acked of TCP_INFO). Throws
+   * an Error with `errno` (positive).
+   */
+  tcpAcknowledged(fd: number): number;
 
   /**
    * Listens on a SOCK_SEQPACKET Unix socket at `path` for one helper that runs as root. `onMessage`

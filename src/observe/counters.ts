@@ -84,6 +84,7 @@ export const COUNTERS = {
   // link/
   tunnel_links_lost_total: 'times that the connection to the jump host was lost',
   tunnel_redials_total: 'attempts to connect to the jump host again',
+  tunnel_logins_waited_for_total: 'refused logins that are tried again (--wait-auth)',
   tunnel_redial_failures_total: 'of these, attempts that failed',
   tunnel_probes_total: 'times that the jump host was asked for a sign of life',
   tunnel_probes_failed_total: 'of these, times that none came',
@@ -100,6 +101,8 @@ export const COUNTERS = {
   tunnel_window_budget_total: 'times that --window-budget kept a channel from more',
   tunnel_flushes_total: 'flushes asked of a server that holds back what is small',
   tunnel_flush_limit_total: 'flushes left out because the server had not answered others',
+  tunnel_unanswering_links_total: 'links to servers that answered no keepalive',
+  tunnel_unanswered_limit_total: 'links whose server was asked no more, for it answered nothing',
   tunnel_ssh_backlog_limit_total: 'links given up because the server read nothing more',
   tunnel_ssh_exchange_time_limit_total: 'links given up because a key exchange did not end',
   tunnel_ssh_exchange_queue_limit_total:
@@ -108,7 +111,10 @@ export const COUNTERS = {
   tunnel_ssh_config_jumps_refused_total: 'ProxyJumps of ssh_config with more than MAX_JUMP_HOPS',
   tunnel_open_reason_missing_total: 'refusals of which ssh did not say the reason',
   tunnel_forwarding_prohibited_total: 'warnings that the server may prohibit all forwarding',
+  tunnel_promises_doubtful_total:
+    'warnings that something on this machine is in the way of a tunnel',
   tunnel_dial_slow_total: 'slow dials of an address given up for others that waited',
+  tunnel_server_text_cut_total: 'texts of servers cut because they were too long for one login',
   tunnel_auth_questions_limit_total: 'logins ended because the server asked too much',
   tunnel_known_hosts_malformed_total: 'lines of known_hosts that are malformed',
   tunnel_known_hosts_unwritable_total: 'accepted host keys that could not be written down',

@@ -1,8 +1,11 @@
 /** Makes text from outside (the server, a file, the command line) safe to show on a terminal. */
 import { stripVTControlCharacters } from 'node:util';
 
-/** Longer text is cut: no message of the program needs more. */
-export const MAX_PRINTABLE_LENGTH = 4096;
+/**
+ * Longer text is cut: no message of the program needs more. The longest are lines that a server
+ * says to a person (MAX_SERVER_TEXT of ssh/servertext.ts), with the host's name before them.
+ */
+export const MAX_PRINTABLE_LENGTH = 80 * 1024;
 
 /**
  * C0 and C1 controls, characters that reorder or hide text (bidirectional controls, zero-width

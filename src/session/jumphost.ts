@@ -5,27 +5,42 @@
  *   endpoints of a cloud, fetched through -r   ─┴─► permitted.ts ─► the format's renderer ─► files
  *
  * Nobody is asked for anything, except for a catalog and for the keys of an agent. What is rendered
- * depends on the arguments and these answers alone.
+ * depends on the arguments and these answers alone. The sshd of this machine, if there is one,
+ * reads a drop-in before it is printed (sshdcheck.ts).
  */
 import type { JumpHostConfiguration, JumpHostFormat } from '../config/jumphostoptions.ts';
 import { renderAuthorizedKey } from '../jumphost/authorizedkey.ts';
+import { cloudInitWarnings, renderCloudInit } from '../jumphost/cloudinit.ts';
 import { renderKeysCommand } from '../jumphost/keyscommand.ts';
+import { printKubernetes, renderKubernetes } from '../jumphost/kubernetes/render.ts';
 import { printable, writeFiles } from '../jumphost/output.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
 import type { JumpHostPlan, RenderedFile } from '../jumphost/plan.ts';
 import { renderSshd } from '../jumphost/sshd.ts';
+import { renderTerraform } from '../jumphost/terraform.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CloudRules } from '../openstack/targets/rules.ts';
 import { agentKeys } from './agentkeys.ts';
 import { linux } from './machine.ts';
 import { inSession } from './session.ts';
+import { checkDropIn } from './sshdcheck.ts';
 import type { RunOptions } from './tunnel.ts';
 
 const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => RenderedFile[]>> = {
   sshd: renderSshd,
   'authorized-key': renderAuthorizedKey,
   'keys-command': renderKeysCommand,
+  'cloud-init': renderCloudInit,
+  terraform: renderTerraform,
+  kubernetes: renderKubernetes,
 };
+/** Formats that are printed otherwise than as the files one after the other. */
+const PRINTERS: Readonly<Partial<Record<JumpHostFormat, (plan: JumpHostPlan) => string>>> = {
+  kubernetes: printKubernetes,
+};
+
+/** Their sshd has the drop-in as `sshd` renders it. */
+const DROP_INS: readonly JumpHostFormat[] = ['sshd', 'cloud-init', 'terraform'];
 
 /**
  * Resolves with what is to be printed: the files, or nothing where they were written. Rejects with
@@ -43,14 +58,23 @@ export async function renderJumpHost(
   );
   warnOfPlainSources(plan, options.observer);
   const agent = configuration.agentKeys ? await agentKeys(options.observer) : [];
-  const files = RENDERERS[format]({
-    ...plan,
-    permitted,
-    keys: withoutRepetition([...plan.keys, ...agent]),
-  });
-  if (output === undefined) return printable(files);
+  const whole = { ...plan, permitted, keys: withoutRepetition([...plan.keys, ...agent]) };
+  const files = RENDERERS[format](whole);
+  if (DROP_INS.includes(format)) await checkDropIn(whole, options.observer);
+  for (const warning of warningsOf(format, plan, files)) options.observer.log('warning', warning);
+  if (output === undefined) return PRINTERS[format]?.(whole) ?? printable(files);
   writeFiles(output, files);
   return '';
+}
+
+function warningsOf(
+  format: JumpHostFormat,
+  plan: Pick<JumpHostPlan, 'cloudInit'>,
+  files: readonly RenderedFile[],
+): string[] {
+  if (format === 'cloud-init') return cloudInitWarnings(plan, files);
+  // It is for OpenStack alone, so the limits of other clouds are nothing to it.
+  return format === 'terraform' ? cloudInitWarnings(plan, []) : [];
 }
 
 /** What comes without TLS can be changed on its way, and these are keys that open a door. */
@@ -87,8 +111,8 @@ async function cloudRulesOf(
   return inSession(options, async (session) => {
     const { signal } = session;
     if (ssh === undefined) {
-      const connect = () => Promise.reject(new TypeError('--os-catalog off asks nobody'));
-      return cloudRules(cloud, openstack, { connect, observer, signal });
+      const connect = () => Promise.reject(new TypeError('this catalog asks nobody'));
+      return cloudRules(cloud, { connect, observer, signal });
     }
     const dialler = machine.dialler({ ssh, prompter, observer });
     const transport = session.own(
@@ -98,6 +122,6 @@ async function cloudRulesOf(
     );
     session.endsWith(transport.ended);
     const connect = transport.connect.bind(transport);
-    return session.within(cloudRules(cloud, openstack, { connect, observer, signal }));
+    return session.within(cloudRules(cloud, { connect, observer, signal }));
   });
 }

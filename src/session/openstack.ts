@@ -29,7 +29,7 @@ export function reportCloud(
   const warnings = format === 'table' || format === 'json' ? silentObserver : observer;
   return inSession(options, async (session) => {
     const { signal } = session;
-    const cloud = loadConfiguredCloud(openstack, warnings);
+    const configured = loadConfiguredCloud(openstack, warnings);
     const dialler = machine.dialler({ ssh, prompter, observer });
     const located = await dialler.locate(signal);
     const transport = session.own('the SSH connection', await dialler.dial(located, signal), (it) =>
@@ -38,12 +38,13 @@ export function reportCloud(
     session.endsWith(transport.ended);
     const connect = transport.connect.bind(transport);
     const found = await session.within(
-      cloudTargetsOf(cloud, openstack, true, { connect, observer, signal }),
+      cloudTargetsOf(configured, true, { connect, observer, signal }),
     );
     for (const warning of found.warnings) warnings.log('warning', warning);
     const wanted = found.targets.filter(({ linked }) => !linked || openstack.followLinks);
     const linkedOnly = found.targets.filter((target) => !wanted.includes(target));
     const targets = await session.within(probeTargets(wanted, connect, signal));
+    const { cloud } = configured;
     const report = { cloud, found, targets, linkedOnly, sources: sourcesOf(located) };
     return formatReport(report, format);
   });

@@ -38,7 +38,7 @@ export async function prepareTargets(
         const hint = error.hint === undefined ? {} : { hint: error.hint };
         throw new TunnelError('openstack-not-allowed', error.message, { ...hint, cause: error });
       });
-    const { targets, nameTargets } = await cloudRules(cloud, options, {
+    const { targets, nameTargets } = await cloudRules(cloud, {
       connect,
       observer,
       signal,

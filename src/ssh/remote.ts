@@ -2,9 +2,12 @@
  * Parses a jump host: `[user@]host[:port]`, `[user@][v6]:port`, `[user@]v6`,
  * `ssh://[user@]host[:port]`.
  *
- * The user ends at the last `@`, because some bastions take `user@session@domain` as the user. User
- * and host must not begin with a dash: a program that gets them as arguments would take them for
- * options.
+ * The user ends at the last `@`, because some bastions take `user@session@domain` as the user.
+ * Whatever is before it is the user, as with ssh: `user:target` and `DOMAIN\user` as well. In a URI
+ * the user is percent-encoded, and a `:` in it would begin a password (RFC 3986 §3.2.1).
+ *
+ * User and host must not begin with a dash: a program that gets them as arguments would take them
+ * for options.
  */
 import { isIPv4, isIPv6 } from 'node:net';
 import { UsageError } from '../errors/errors.ts';
@@ -43,6 +46,15 @@ export const MAX_JUMP_HOPS = 8;
 export function parseJump(text: string, place: Place): Remote[] {
   if (text.toLowerCase() === 'none') return [];
   const hops = text.split(',').map((hop) => parseRemote(hop.trim(), place));
+  const comma = hops.find(({ user }) => user?.includes(','));
+  if (comma !== undefined) {
+    throw new UsageError(
+      `${formatPlace(place)}: ${quoted(comma.text)} has a user with a "," in it`,
+      {
+        hint: 'give the host a section in ssh_config with HostName and User, and name that here',
+      },
+    );
+  }
   if (hops.length > MAX_JUMP_HOPS) {
     throw new UsageError(
       `${formatPlace(place)}: a chain of ${hops.length} hosts is too long, at most ${MAX_JUMP_HOPS} are allowed`,
@@ -63,14 +75,23 @@ function formatHop({ user, host, port }: Remote): string {
 }
 
 function parsePlain(text: string): Remote {
-  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text);
-  if (scheme !== null) {
-    throw new NotationError(
-      `${quoted(text)} is not an SSH address`,
-      `write ssh://${text.slice(scheme[0].length)}`,
+  const [prefix, scheme] = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text) ?? [];
+  if (prefix !== undefined) throw notSsh(text, text.slice(prefix.length), scheme ?? '');
+  return assemble(text, text);
+}
+
+/** `rest`: what follows the `://`. */
+function notSsh(text: string, rest: string, scheme: string): NotationError {
+  // The port of a web address is not that of SSH.
+  const [host = ''] = rest.replace(/^.*@/, '').split(/[/?#:]/, 1);
+  if (/^https?$/i.test(scheme)) {
+    return new NotationError(
+      `${quoted(text)} is a web address`,
+      `name the SSH server, as its page or administrator does: USER@${host === '' ? 'HOST' : host}, with :PORT if it isn't 22`,
     );
   }
-  return assemble(text, text);
+  const [authority = ''] = rest.split(/[/?#]/, 1);
+  return new NotationError(`${quoted(text)} is not an SSH address`, `write ssh://${authority}`);
 }
 
 /** draft-salowey-ssh-uri-00, as ssh(1) reads it. */
@@ -82,8 +103,8 @@ function parseUri(text: string): Remote {
   const user = rest.slice(0, Math.max(at, 0));
   if (user.includes(':')) {
     throw new NotationError(
-      'the URI has a password in it',
-      'leave the password out: it is asked for when it is needed',
+      'the URI has a ":" in the user, and what may be a password after it',
+      'leave a password out: it is asked for when it is needed; write %3A if the ":" belongs to the user',
     );
   }
   return assemble(text, at === -1 ? rest : `${decodePercent(text, user)}@${rest.slice(at + 1)}`);
@@ -113,15 +134,6 @@ function checkUser(text: string, user: string): void {
   if (user === '') throw new NotationError(`${quoted(text)} has no user before the "@"`);
   if (user.startsWith('-'))
     throw new NotationError(`${quoted(text)} has a user that begins with a dash`);
-  // sshuttle takes a password there. We would send it to sshd as part of the user name, and sshd
-  // would log it. Bastions have users such as user@local@target:SSH:primary, which contain no
-  // password.
-  if (/^[^@:]+:[^@:]*$/.test(user)) {
-    throw new NotationError(
-      'the user has a ":" and what may be a password in it',
-      'leave the password out',
-    );
-  }
   // Percent-decoding can produce them.
   if (/[\u0000-\u001f\u007f-\u009f]/.test(user))
     throw new NotationError(`${quoted(text)} has control characters`);

@@ -6,24 +6,24 @@
  * the same as a table.
  */
 
-export interface KnownServer {
+export interface ServerKind {
   /** As people call it. */
   readonly name: string;
   /** The version, where the identification has one. */
   readonly version: string | undefined;
   /** Its limits as a jump host. Empty: none is known. */
-  readonly notes: readonly ServerNote[];
+  readonly limits: readonly ServerLimit[];
 }
 
-export interface ServerNote {
-  readonly code: NoteCode;
+export interface ServerLimit {
+  readonly code: LimitCode;
   /** One sentence, beginning with a small letter and without its full stop. */
   readonly what: string;
   /** What its administrator or the user can do, in the same form. */
   readonly hint: string;
 }
 
-export type NoteCode =
+export type LimitCode =
   | 'no-forwarding'
   | 'forwarding-off-by-default'
   | 'confirms-before-connecting'
@@ -37,21 +37,21 @@ interface Row {
   readonly name: string;
   /** Matches what follows `SSH-2.0-`. Group 1: the version. The first row that matches counts. */
   readonly pattern: RegExp;
-  readonly notes: readonly ServerNote[];
+  readonly limits: readonly ServerLimit[];
 }
 
-const NO_REASONS: ServerNote = {
+const NO_REASONS: ServerLimit = {
   code: 'no-reasons',
   what: 'it gives one answer for every connection that fails, so closed ports, unreachable hosts and unknown names are all told as refused',
   hint: "the reason is at most in the server's own log",
 };
 const SSH_HAS_IT_TOO = 'nothing can be switched on for that; ssh -L meets the same';
-const HALF_CLOSE: ServerNote = {
+const HALF_CLOSE: ServerLimit = {
   code: 'half-close',
   what: 'it ends a connection as a whole as soon as one end has sent its last byte, with the answer that is still to come',
   hint: SSH_HAS_IT_TOO,
 };
-const HALF_CLOSE_FAR: ServerNote = {
+const HALF_CLOSE_FAR: ServerLimit = {
   code: 'half-close',
   what: 'it ends a connection as a whole as soon as the far side has sent its last byte',
   hint: SSH_HAS_IT_TOO,
@@ -59,13 +59,13 @@ const HALF_CLOSE_FAR: ServerNote = {
 
 const ROWS: readonly Row[] = [
   // wish's fixed identification; that OpenSSH itself has its distribution's name after it.
-  { name: 'charmbracelet/wish or OpenSSH', pattern: /^OpenSSH_(7\.6p1)$/, notes: [HALF_CLOSE] },
-  { name: 'OpenSSH', pattern: /^OpenSSH_(?:for_Windows_)?([\d.]+(?:p\d+)?)/, notes: [] },
-  { name: 'dropbear', pattern: /^dropbear(?:_([\d.]+))?/, notes: [] },
+  { name: 'charmbracelet/wish or OpenSSH', pattern: /^OpenSSH_(7\.6p1)$/, limits: [HALF_CLOSE] },
+  { name: 'OpenSSH', pattern: /^OpenSSH_(?:for_Windows_)?([\d.]+(?:p\d+)?)/, limits: [] },
+  { name: 'dropbear', pattern: /^dropbear(?:_([\d.]+))?/, limits: [] },
   {
     name: 'tinyssh',
     pattern: /^tinyssh(?:_(\w+))?/,
-    notes: [
+    limits: [
       {
         code: 'no-forwarding',
         what: 'it has session channels only and forwards nothing',
@@ -76,7 +76,7 @@ const ROWS: readonly Row[] = [
   {
     name: 'AsyncSSH',
     pattern: /^AsyncSSH_([\d.]+)/,
-    notes: [
+    limits: [
       {
         code: 'forwarding-off-by-default',
         what: 'it forwards only where its program says so, and says "Connection refused" where it does not',
@@ -87,7 +87,7 @@ const ROWS: readonly Row[] = [
   {
     name: 'paramiko',
     pattern: /^paramiko_([\d.]+)/,
-    notes: [
+    limits: [
       NO_REASONS,
       {
         code: 'one-connect-at-a-time',
@@ -99,7 +99,7 @@ const ROWS: readonly Row[] = [
   {
     name: 'Twisted Conch',
     pattern: /^Twisted(?:_([\d.]+))?/,
-    notes: [
+    limits: [
       {
         code: 'confirms-before-connecting',
         what: 'it confirms each connection before it has connected, so closed and unreachable ports look open and then end',
@@ -115,7 +115,7 @@ const ROWS: readonly Row[] = [
   {
     name: 'golang.org/x/crypto/ssh',
     pattern: /^Go$/,
-    notes: [
+    limits: [
       {
         ...HALF_CLOSE,
         what: 'if it is made with gliderlabs/ssh, it ends a connection as a whole as soon as one end has sent its last byte',
@@ -125,7 +125,7 @@ const ROWS: readonly Row[] = [
   {
     name: 'Apache MINA SSHD',
     pattern: /^APACHE-SSHD-([\w.-]+)/,
-    notes: [
+    limits: [
       {
         code: 'few-reasons',
         what: 'it names only hosts without a route and unknown names; all else that fails is told as refused',
@@ -134,11 +134,11 @@ const ROWS: readonly Row[] = [
       HALF_CLOSE_FAR,
     ],
   },
-  { name: 'russh', pattern: /^russh_([\w.-]+)/, notes: [NO_REASONS] },
+  { name: 'russh', pattern: /^russh_([\w.-]+)/, limits: [NO_REASONS] },
   {
     name: 'ssh2 (Node)',
     pattern: /^ssh2js([\d.]+)/,
-    notes: [
+    limits: [
       {
         ...NO_REASONS,
         what: 'it never says why, so denied and closed ports, unreachable hosts and unknown names are all told as refused',
@@ -149,7 +149,7 @@ const ROWS: readonly Row[] = [
   {
     name: "Erlang's ssh",
     pattern: /^Erlang(?:\/([\d.]+))?/,
-    notes: [
+    limits: [
       {
         code: 'ipv4-only',
         what: 'it connects over IPv4 only, and tells IPv6 addresses as unknown names',
@@ -169,11 +169,11 @@ const ROWS: readonly Row[] = [
  * What answers with this identification; undefined: not one that is known. `identification`: the
  * whole line (`SSH-2.0-OpenSSH_9.2p1 Debian-2`), or what follows `SSH-2.0-`.
  */
-export function knownServer(identification: string): KnownServer | undefined {
+export function serverKind(identification: string): ServerKind | undefined {
   const software = identification.replace(/^SSH-\d\.\d+-/, '').trim();
-  for (const { name, pattern, notes } of ROWS) {
+  for (const { name, pattern, limits } of ROWS) {
     const match = pattern.exec(software);
-    if (match !== null) return { name, version: match[1], notes };
+    if (match !== null) return { name, version: match[1], limits };
   }
   return undefined;
 }

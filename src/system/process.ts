@@ -33,3 +33,17 @@ export function processStat(pid: number | 'self'): ProcessStat | undefined {
     startTime: Number(fields[19]),
   };
 }
+
+/**
+ * Bytes that a process has read with read(2), from files, sockets and pipes alike (rchar of
+ * proc(5)'s io). undefined: there is no such process, it is another user's, or the kernel doesn't
+ * count.
+ */
+export function bytesRead(pid: number | 'self'): number | undefined {
+  try {
+    const [, bytes] = /^rchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'latin1')) ?? [];
+    return bytes === undefined ? undefined : Number(bytes);
+  } catch {
+    return undefined;
+  }
+}

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SOCKS5_REPLIES } from '../../src/capture/proxy/answers.ts';
-import { knownServer } from '../../src/ssh/servers.ts';
+import { serverKind } from '../../src/ssh/servers.ts';
 import { API1, Port } from '../support/addresses.ts';
 import { labUnavailable } from '../support/lab.ts';
 import type { OpenAnswer } from '../support/openwords.ts';
@@ -71,7 +71,7 @@ function suite(kind: JumpServer, labOf: () => ServerLab): void {
 
   it('is known by its identification, and its words are those in the table', async () => {
     const { identification, answers } = await lab.words(server, pairs);
-    assert.equal(knownServer(identification)?.name, NAMES[kind.name], identification);
+    assert.equal(serverKind(identification)?.name, NAMES[kind.name], identification);
     cases.forEach((name, at) => void assertSaid(name, answers[at], words[name]));
   });
 

@@ -134,6 +134,35 @@ describe('a run with a cloud', { skip: keystoneUnavailable() }, () => {
     assert.equal(cloud.accessLog().length, before);
   });
 
+  it('has the endpoints of a catalog that its own client has written, and asks nobody', async () => {
+    const saved = join(cloud.directory, 'catalog.json');
+    const list = await exec(['--os-cloud', 'demo'], ...openstack('catalog list -f json'));
+    assert.equal(list.status, 0, list.stderr);
+    writeFileSync(saved, list.stdout);
+    const asked = cloud.accessLog().length;
+    const from = ['--os-cloud', 'demo', '--os-catalog-file', saved];
+
+    // Without any jump host, and without a password.
+    const clouds = join(cloud.directory, 'address-alone.yaml');
+    writeFileSync(
+      clouds,
+      `clouds: {demo: {auth: {auth_url: ${AUTH_URL}}, region_name: RegionOne}}\n`,
+    );
+    const env = { OS_CLIENT_CONFIG_FILE: clouds, OS_CLIENT_SECURE_FILE: clouds };
+    const rendered = await tunnel(['jumphost', 'sshd', ...from], env);
+    assert.equal(rendered.status, 0, rendered.stderr);
+    const [, permitted = ''] = /^ +PermitOpen (.*)/m.exec(rendered.stdout) ?? [];
+    assert.deepEqual(permitted.split(' ').sort(), [...TARGETS].sort(), rendered.stdout);
+
+    const run = await exec(from, 'getent', 'hosts', 'nova.cloud.example', KEYSTONE_HOST);
+    assert.equal(run.status, 0, run.stderr);
+    assert.ok(run.stderr.includes(`5 targets of the cloud demo, from the catalog of ${saved}\n`));
+    const report = await tunnel(['openstack', '-r', REMOTE, ...from, '--format', 'json']);
+    const { catalogFile, catalogAge, targets } = JSON.parse(report.stdout);
+    assert.deepEqual([catalogFile, catalogAge, targets.length], [saved, null, TARGETS.length]);
+    assert.equal(cloud.accessLog().length, asked);
+  });
+
   it('has the endpoints of the cloud that the environment describes, as in a CI job', async () => {
     const { id, secret } = cloud.seeded.lasting;
     const args = [

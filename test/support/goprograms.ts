@@ -11,6 +11,7 @@ export type GoProgram =
   | 'gliderserver'
   | 'gophercloud'
   | 'lookup'
+  | 'terraform-provider-openstack'
   | 'wishserver'
   | 'xcryptoserver';
 

@@ -16,6 +16,8 @@ const PAGES = [
 ].filter((path) => path.endsWith('.md'));
 
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
+const sourcesIn = (folder: string): string[] =>
+  readdirSync(join(ROOT, folder)).filter((name) => name.endsWith('.ts'));
 
 describe('documents', () => {
   for (const page of PAGES) {
@@ -26,6 +28,40 @@ describe('documents', () => {
       assert.deepEqual(dead, []);
     });
   }
+});
+
+describe('architecture.md', () => {
+  const page = read('docs/architecture.md');
+  const section = (title: string) =>
+    page.split(/^## /m).find((part) => part.startsWith(title)) ?? '';
+
+  it('has a row for each limit of the command line and of jumphost', () => {
+    const limits = ['src/config', 'src/jumphost', 'src/jumphost/kubernetes'].flatMap((folder) =>
+      sourcesIn(folder).flatMap((file) =>
+        [...read(join(folder, file)).matchAll(/^(?:export )?const (MAX_\w+) = /gm)].map(
+          ([, name = '']) => name,
+        ),
+      ),
+    );
+    assert.ok(limits.length > 10);
+    const rows = section('Limits');
+    assert.deepEqual(
+      limits.filter((name) => !rows.includes(`\`${name}\``)),
+      [],
+    );
+  });
+
+  it('has each folder once', () => {
+    const rows = [...section('Parts').matchAll(/^\| (`.*?`) \| (?!may)/gm)].map(
+      ([, first]) => first,
+    );
+    const tree = rows.slice(0, rows.indexOf('`main.ts`') + 1);
+    assert.ok(tree.length > 30, tree.join(' '));
+    assert.deepEqual(
+      tree.filter((row, index) => tree.indexOf(row) !== index),
+      [],
+    );
+  });
 });
 
 describe('decisions', () => {

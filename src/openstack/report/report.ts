@@ -142,6 +142,7 @@ function jsonOf(report: CloudReport): object {
     region: cloud.region ?? null,
     interfaces: cloud.interfaces,
     catalogAge: found.age ?? null,
+    catalogFile: found.file ?? null,
     endpoints: found.endpoints.map(({ type, name, interface: which, region, url, origin }) => ({
       type,
       name,
@@ -180,11 +181,13 @@ const PROBE_TEXTS: Readonly<Record<Probe['outcome'], string>> = {
 function tableOf(report: CloudReport): string {
   const { cloud, found, targets } = report;
   const age =
-    found.age === undefined
-      ? 'not asked'
-      : found.age === 0
-        ? 'fresh'
-        : `${formatAge(found.age)} old`;
+    found.file !== undefined
+      ? `of ${found.file}`
+      : found.age === undefined
+        ? 'not asked'
+        : found.age === 0
+          ? 'fresh'
+          : `${formatAge(found.age)} old`;
   const sections = [
     [
       `Cloud ${cloud.name} (${cloud.source})`,

@@ -11,7 +11,7 @@ import type { Authentication, Method, Named, Scope } from './cloud.ts';
 import { Secret } from './secret.ts';
 
 const WITHOUT_CATALOG =
-  'with --os-catalog off only auth_url is used, without authentication: add the other services as targets';
+  'without authentication, give the catalog with --os-catalog-file, or use --os-catalog off, which takes auth_url alone';
 
 export interface AuthSettings {
   /** The cloud's name, for messages. */

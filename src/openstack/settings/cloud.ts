@@ -65,7 +65,7 @@ export interface Cloud {
   readonly authType: string;
   /**
    * Returns the credentials, or throws a TunnelError that says what is missing. Not called with
-   * --os-catalog off.
+   * --os-catalog off or --os-catalog-file.
    */
   authentication(): Authentication;
   readonly region: string | undefined;

@@ -11,9 +11,10 @@
  * `/etc/openstack`, as .yaml, .yml and .json; the first one that exists and can be read counts. The
  * variable takes precedence over all of these. It may name a file that doesn't exist.
  */
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
+import { readAtMost } from '../../base/boundedread.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { systemCodeOf } from '../../errors/reason.ts';
 
@@ -103,16 +104,15 @@ function readBounded(path: string): string | undefined {
     throw error;
   }
   try {
-    if (fstatSync(fd).size > MAX_CLOUDS_FILE_BYTES) {
-      throw new TunnelError(
-        'openstack-config',
-        `${path} is larger than ${MAX_CLOUDS_FILE_BYTES >> 20} MiB`,
-        {
-          hint: 'check whether this is the file that you mean',
-        },
-      );
-    }
-    return readFileSync(fd, 'utf8');
+    const bytes = readAtMost(fd, MAX_CLOUDS_FILE_BYTES);
+    if (bytes !== undefined) return bytes.toString('utf8');
+    throw new TunnelError(
+      'openstack-config',
+      `${path} is larger than ${MAX_CLOUDS_FILE_BYTES >> 20} MiB`,
+      {
+        hint: 'check whether this is the file that you mean',
+      },
+    );
   } finally {
     closeSync(fd);
   }

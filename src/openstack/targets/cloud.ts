@@ -6,10 +6,16 @@ import { quoted } from '../../net/notation.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { homeDirectory } from '../../system/home.ts';
 import { cacheDirectory } from '../keystone/cache.ts';
+import { readCatalogFile } from '../keystone/catalogfile.ts';
 import type { Cloud } from '../settings/cloud.ts';
 import { loadCloud } from '../settings/load.ts';
 import { type CloudRules, rulesOf } from './rules.ts';
-import { type CloudTargets, findCloudTargets, formatAge } from './targets.ts';
+import {
+  type CloudTargets,
+  type CloudTargetsOptions,
+  findCloudTargets,
+  formatAge,
+} from './targets.ts';
 
 export interface CloudRunOptions {
   /** Opens connections at the jump host. */
@@ -18,17 +24,30 @@ export interface CloudRunOptions {
   readonly signal: AbortSignal;
 }
 
-/** Runs before the jump host is dialled. Logs warnings. Throws the errors of `loadCloud`. */
+export interface ConfiguredCloud {
+  readonly cloud: Cloud;
+  readonly catalog: CloudTargetsOptions['catalog'];
+  readonly followLinks: boolean;
+}
+
+/**
+ * Reads all files that describe the cloud, before the jump host is dialled. Logs warnings. Throws
+ * the errors of `loadCloud` and `readCatalogFile`.
+ */
 export function loadConfiguredCloud(
-  { cloud, region }: OpenStackOptions,
+  { cloud, region, catalog, followLinks }: OpenStackOptions,
   observer: Observer,
-): Cloud {
+): ConfiguredCloud {
   const found = loadCloud(
     { cloud, region },
     { env: process.env, directory: process.cwd(), home: homeDirectory() },
   );
   for (const warning of found.warnings) observer.log('warning', warning);
-  return found;
+  return {
+    cloud: found,
+    catalog: typeof catalog === 'object' ? readCatalogFile(catalog.file) : catalog,
+    followLinks,
+  };
 }
 
 /**
@@ -37,12 +56,12 @@ export function loadConfiguredCloud(
  * everything.
  */
 export async function cloudRules(
-  cloud: Cloud,
-  options: OpenStackOptions,
+  configured: ConfiguredCloud,
   run: CloudRunOptions,
 ): Promise<CloudRules> {
   const { observer } = run;
-  const { targets, age, warnings } = await cloudTargetsOf(cloud, options, options.followLinks, run);
+  const { cloud, followLinks } = configured;
+  const { targets, age, file, warnings } = await cloudTargetsOf(configured, followLinks, run);
   for (const warning of warnings) observer.log('warning', warning);
   if (targets.length === 0) {
     throw new TunnelError(
@@ -52,25 +71,26 @@ export async function cloudRules(
     );
   }
   const from =
-    age === undefined
-      ? 'auth_url alone'
-      : age === 0
-        ? 'a fresh catalog'
-        : `a catalog ${formatAge(age)} old`;
+    file !== undefined
+      ? `the catalog of ${file}`
+      : age === undefined
+        ? 'auth_url alone'
+        : age === 0
+          ? 'a fresh catalog'
+          : `a catalog ${formatAge(age)} old`;
   const count = targets.length === 1 ? '1 target' : `${targets.length} targets`;
   observer.log('notice', `${count} of the cloud ${cloud.name}, from ${from}`);
   return rulesOf(targets);
 }
 
 export function cloudTargetsOf(
-  cloud: Cloud,
-  { catalog }: OpenStackOptions,
+  { cloud, catalog }: ConfiguredCloud,
   findLinks: boolean,
   { connect, observer, signal }: CloudRunOptions,
 ): Promise<CloudTargets> {
   return findCloudTargets({
     cloud,
-    mode: catalog,
+    catalog,
     findLinks,
     connect,
     cacheDirectory: cacheDirectory(process.env, homeDirectory()),

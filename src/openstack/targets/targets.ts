@@ -15,14 +15,17 @@
  *          |                                |    documents name
  *          v                                v
  *   --os-catalog off: auth_url        rules.ts: hosts and ports -> targets, PermitOpen
- *   and overrides
+ *   and overrides                           ^
+ *                                           |
+ *   --os-catalog-file  --catalogfile.ts-->  catalog.ts: as above, without links
  *
  * Nothing bypasses the tunnel: the jump host resolves names, and Keystone sees the jump host's
  * address. A cloud that can't be asked is an error; there is never a list with only half of its
  * targets.
  *
  * Modes (--os-catalog): `auto` takes the cached catalog up to its maximum age, or else fetches it;
- * `refresh` always fetches it; `off` asks nobody. Secrets are `Secret`s from the moment they are
+ * `refresh` always fetches it; `off` asks nobody. A catalog from a file asks nobody either, and is
+ * not kept. Secrets are `Secret`s from the moment they are
  * read. They go into the one request that needs them and nowhere else.
  *
  * Limits: those of openstack/keystone/http.ts, MAX_CATALOG_ENDPOINTS, MAX_CLOUD_TARGETS,
@@ -42,6 +45,7 @@ import {
   MAX_CATALOG_ENDPOINTS,
   selectEndpoints,
 } from '../keystone/catalog.ts';
+import type { FiledCatalog } from '../keystone/catalogfile.ts';
 import { HttpClient } from '../keystone/http.ts';
 import { fetchCatalog } from '../keystone/keystone.ts';
 import { findVersionLinks, type VersionLink } from '../keystone/versionlinks.ts';
@@ -50,7 +54,7 @@ import { type CloudTarget, cloudTargets } from './rules.ts';
 
 export interface CloudTargetsOptions {
   readonly cloud: Cloud;
-  readonly mode: CatalogMode;
+  readonly catalog: CatalogMode | FiledCatalog;
   /** Whether to fetch version documents, too. */
   readonly findLinks: boolean;
   /** Opens connections at the jump host. */
@@ -68,8 +72,10 @@ export interface CloudTargets {
   readonly endpoints: readonly Endpoint[];
   /** Each host and port once; those with `linked` come only from version documents. */
   readonly targets: readonly CloudTarget[];
-  /** Seconds since the catalog was fetched; 0: just now; undefined: it wasn't wanted. */
+  /** Seconds since the catalog was fetched; 0: just now; undefined: it wasn't. */
   readonly age: number | undefined;
+  /** The file that the catalog is from, where it is from one. */
+  readonly file?: string;
   /** Problems that don't stop the run, one sentence each, without the cloud's own warnings. */
   readonly warnings: readonly string[];
 }
@@ -77,17 +83,23 @@ export interface CloudTargets {
 interface Fetched {
   readonly catalog: readonly CatalogEndpoint[];
   readonly links: readonly VersionLink[] | undefined;
-  readonly age: number;
+  readonly age: number | undefined;
+  readonly file?: string;
 }
 
 /** Rejects with the errors of `fetchCatalog` and `selectEndpoints`, or the signal's reason. */
 export async function findCloudTargets(options: CloudTargetsOptions): Promise<CloudTargets> {
-  const { cloud, mode, findLinks } = options;
+  const { cloud, catalog, findLinks } = options;
   const warnings: string[] = [];
-  const warn = (message: string): void => {
+  const warn: Warn = (message) => {
     warnings.push(message);
   };
-  const fetched = mode === 'off' ? undefined : await catalogOf(options, warn);
+  const fetched =
+    catalog === 'off'
+      ? undefined
+      : typeof catalog === 'object'
+        ? fromFile(catalog, warn)
+        : await catalogOf(options, catalog, warn);
   const endpoints =
     fetched === undefined ? configuredEndpoints(cloud) : endpointsOf(cloud, fetched);
   const addresses = endpoints.map(({ url, type }) => ({ url, type, linked: false }));
@@ -98,6 +110,7 @@ export async function findCloudTargets(options: CloudTargetsOptions): Promise<Cl
     endpoints,
     targets: cloudTargets([...addresses, ...links], warn),
     age: fetched?.age,
+    ...(fetched?.file !== undefined && { file: fetched.file }),
     warnings,
   };
 }
@@ -107,18 +120,33 @@ function endpointsOf(cloud: Cloud, { catalog, age }: Fetched): Endpoint[] {
   try {
     return selectEndpoints(cloud, catalog);
   } catch (error) {
-    if (!(error instanceof TunnelError) || age === 0) throw error;
+    if (!(error instanceof TunnelError) || age === undefined || age === 0) throw error;
     const stale = `this catalog is ${formatAge(age)} old, --os-catalog refresh fetches a new one`;
     const hint = error.hint === undefined ? stale : `${error.hint}; ${stale}`;
     throw new TunnelError(error.code, error.message, { hint, cause: error });
   }
 }
 
+type Warn = (message: string) => void;
+
+function fromFile({ file, endpoints, unusable }: FiledCatalog, warn: Warn): Fetched {
+  warnOfUnusable(unusable, warn);
+  return { catalog: endpoints, links: undefined, age: undefined, file };
+}
+
+function warnOfUnusable(unusable: number, warn: Warn): void {
+  if (unusable === 0) return;
+  warn(
+    `entries of the catalog that are not used: ${unusable}, without a type, a known interface or a proper URL, or beyond the first ${MAX_CATALOG_ENDPOINTS}`,
+  );
+}
+
 async function catalogOf(
   options: CloudTargetsOptions,
-  warn: (message: string) => void,
+  mode: Exclude<CatalogMode, 'off'>,
+  warn: Warn,
 ): Promise<Fetched> {
-  const { cloud, mode, findLinks, observer } = options;
+  const { cloud, findLinks, observer } = options;
   const cache = new CatalogCache({
     directory: options.cacheDirectory,
     now: options.now ?? Date.now,
@@ -135,10 +163,7 @@ async function catalogOf(
     signal: options.signal,
   });
   const { endpoints, unusable, foreignLinks } = await fetchCatalog(cloud, http);
-  if (unusable > 0)
-    warn(
-      `entries of the catalog that are not used: ${unusable}, without a type, a known interface or a proper URL, or beyond the first ${MAX_CATALOG_ENDPOINTS}`,
-    );
+  warnOfUnusable(unusable, warn);
   observer.log('info', `the catalog of the cloud ${cloud.name} has ${endpoints.length} endpoints`);
   const links = findLinks
     ? [

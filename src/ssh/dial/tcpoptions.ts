@@ -1,5 +1,5 @@
 /**
- * Options of TCP sockets that Node can't set. This is the only file that uses a socket's file
+ * What Node can't set or read of TCP sockets. This is the only file that uses a socket's file
  * descriptor.
  */
 import type { Socket } from 'node:net';
@@ -40,15 +40,30 @@ export function acknowledge(socket: Duplex): boolean {
   return setOption(socket, (native, fd) => native.setTcpQuickAck(fd, 1));
 }
 
+/**
+ * How many bytes the peer's kernel has acknowledged so far. undefined: that can't be seen, because
+ * `socket` isn't a TCP socket of this program.
+ */
+export function acknowledgedBytes(socket: Duplex): number | undefined {
+  return withDescriptor(socket, (native, fd) => native.tcpAcknowledged(fd));
+}
+
 function setOption(socket: Duplex, set: (native: Addon, fd: number) => void): boolean {
+  const done = withDescriptor(socket, (native, fd) => {
+    set(native, fd);
+    return true;
+  });
+  return done ?? false;
+}
+
+function withDescriptor<T>(socket: Duplex, call: (native: Addon, fd: number) => T): T | undefined {
   const { _handle: handle } = socket as unknown as { _handle?: { readonly fd?: unknown } | null };
   const fd = handle?.fd;
-  if (typeof fd !== 'number' || !Number.isInteger(fd) || fd < 0) return false;
+  if (typeof fd !== 'number' || !Number.isInteger(fd) || fd < 0) return undefined;
   try {
-    set(addon(), fd);
-    return true;
+    return call(addon(), fd);
   } catch {
     // No addon, not a TCP socket, or a kernel without this option.
-    return false;
+    return undefined;
   }
 }

@@ -19,9 +19,9 @@ import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
-import { shellPath } from '../../net/notation.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { homeDirectory } from '../../system/home.ts';
+import { closeToOthersHint } from '../../system/ownfile.ts';
 import { readSmallFile } from '../../system/smallfile.ts';
 import { inspectKeyFile, type KeyFile } from '../keys/keyfile.ts';
 import { describeKey, type PublicKey } from '../keys/publickey.ts';
@@ -253,7 +253,7 @@ function tooOpen(path: string, mode: number): TunnelError {
   return new TunnelError(
     'auth-identity-permissions',
     `the private key ${path} may be read by others (mode ${octal})`,
-    { hint: `run: chmod 600 ${shellPath(path)}` },
+    { hint: closeToOthersHint(path, '-i') },
   );
 }
 

@@ -33,12 +33,16 @@ import { within } from '../../base/within.ts';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
 import { GUARD_PATH, HOSTPIN_PATH } from '../../native/addon.ts';
 import { formatDestination } from '../../net/destination.ts';
-import type { Observer } from '../../observe/observer.ts';
+import type { Level, Observer } from '../../observe/observer.ts';
+import { bytesRead } from '../../system/process.ts';
+import { type KnownAnswers, noAnswersYet } from '../answers.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
+import { hopsOf } from '../hops.ts';
 import type { ReplicaKey, ReplicaKeys } from '../hostkeys/replicas.ts';
 import { makePrivateDirectory, type PrivateDirectory } from '../privatedirectory.ts';
-import { serverText } from '../servertext.ts';
+import { ServerWords, serverText } from '../servertext.ts';
 import type { SshSettings } from '../settings.ts';
+import { progressOf, tellProgress } from '../startprogress.ts';
 import type { Transport } from '../transport.ts';
 import {
   type GivenOptions,
@@ -49,10 +53,11 @@ import {
 } from './arguments.ts';
 import { expiredCertificates, namedFiles } from './certificate.ts';
 import { startError } from './errors.ts';
-import { OpensshLink } from './link.ts';
+import { LogFacts } from './facts.ts';
+import { type LinkOptions, OpensshLink } from './link.ts';
 import { SshLog } from './log.ts';
 import { type Exit, opensshVersion, SshProcess } from './process.ts';
-import { longestSilence } from './silence.ts';
+import { longestSilence, mayBeAsking } from './silence.ts';
 
 export type { GivenOptions } from './arguments.ts';
 
@@ -64,15 +69,21 @@ export interface OpensshOptions {
   readonly settings: SshSettings;
   readonly given: GivenOptions;
   readonly observer: Observer;
+  /** For messages about what takes long. Default: `notice`. */
+  readonly progress?: Level | undefined;
   readonly signal?: AbortSignal;
   /** Shared by all addresses of one jump host (several -r): all must present the same key. */
   readonly replicas?: ReplicaKeys;
+  /** What this run has learned about the servers. Default: nothing. */
+  readonly answers?: KnownAnswers;
 }
 
 /** ssh listens right after authentication, before it does anything slow. */
 const LISTEN_TIMEOUT_MS = 5_000;
 const LISTEN_POLL_MS = 10;
 const MAX_STDERR_LINES = 40;
+/** For a person to answer a question of ssh, before we write to the same terminal. Milliseconds. */
+const ANSWER_MS = 30_000;
 
 /**
  * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed,
@@ -88,7 +99,7 @@ export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
   try {
     const argv = prepare(options, version, directory);
     observer.log('debug', `starting ${argv[0]} (OpenSSH ${version.join('.')})`);
-    return await new SshStart(options, directory, argv).run();
+    return await new SshStart(options, directory, argv, version).run();
   } catch (error) {
     directory.remove();
     throw error;
@@ -110,6 +121,7 @@ function prepare(
     guard: GUARD_PATH,
     version,
     replica,
+    givesUp: !seesWhatIsRead(),
   });
   if (settings.hostKeys.pins.length > 0)
     writeFileSync(directory.knownHosts, pinnedKnownHosts(settings) + revokedLines(settings), {
@@ -121,6 +133,13 @@ function prepare(
     writeFileSync(directory.hopConfiguration, hopConfiguration(settings, given), { mode: 0o600 });
   }
   return argv;
+}
+
+/**
+ * Whether this kernel counts what processes read; without that, ssh judges the server's silence.
+ */
+function seesWhatIsRead(): boolean {
+  return bytesRead('self') !== undefined;
 }
 
 /**
@@ -162,8 +181,11 @@ class SshStart {
   readonly #directory: PrivateDirectory;
   readonly #argv: readonly [string, ...string[]];
   readonly #at: string;
+  readonly #version: OpensshVersion;
   readonly #log: SshLog;
+  readonly #facts = new LogFacts();
   readonly #stderrLines: string[] = [];
+  readonly #words: ServerWords;
   #link: OpensshLink | undefined;
   #timer: NodeJS.Timeout | undefined;
   #phaseChanged: () => void = () => {};
@@ -173,19 +195,22 @@ class SshStart {
     options: OpensshOptions,
     directory: PrivateDirectory,
     argv: readonly [string, ...string[]],
+    version: OpensshVersion,
   ) {
     this.#options = options;
     this.#settings = options.settings;
     this.#directory = directory;
     this.#argv = argv;
+    this.#version = version;
     this.#at = formatDestination({ host: options.settings.hostName, port: options.settings.port });
+    this.#words = new ServerWords(options.observer);
     this.#log = new SshLog({
       refused: (host, port, text) => this.#link?.refused(host, port, text),
     });
   }
 
   async run(): Promise<Transport> {
-    const { observer, signal } = this.#options;
+    const { observer, progress: level, signal } = this.#options;
     const process = await SshProcess.start({
       argv: this.#argv,
       log: this.#directory.log,
@@ -201,12 +226,14 @@ class SshStart {
         process.exited.then((exit) => this.#failure(exit)).then(reject, reject);
         this.#restartSilenceTimer();
       });
+    const progress = tellProgress({ observer, level, what: (elapsed) => this.#progress(elapsed) });
     try {
       await within({ signal }, up);
     } catch (error) {
       await process.end();
       throw error;
     } finally {
+      progress.stop();
       // No earlier: log lines that ssh writes while it ends set the timer again.
       clearTimeout(this.#timer);
     }
@@ -222,15 +249,38 @@ class SshStart {
       directory: this.#directory,
       stderrLines: this.#stderrLines,
       at: this.#at,
+      established: this.#facts.established({
+        at: this.#at,
+        user: this.#settings.user,
+        via: hopsOf(this.#settings)
+          .slice(0, -1)
+          .map(({ name }) => name),
+        version: this.#version.join('.'),
+        log: this.#log,
+      }),
       observer,
+      life: this.#life(),
     });
     return this.#link;
+  }
+
+  #life(): LinkOptions['life'] {
+    if (!seesWhatIsRead()) return undefined;
+    const { answers, given } = this.#options;
+    const { keepalive, port } = this.#settings;
+    return {
+      keepalive,
+      port,
+      answers: answers?.of(this.#settings) ?? noAnswersYet(),
+      custom: given.command !== undefined,
+    };
   }
 
   #follow(line: string): void {
     const before = this.#log.phase;
     this.#log.line(line);
     if (this.#link !== undefined) return;
+    this.#facts.line(line);
     this.#options.observer.log('debug', `ssh: ${serverText(withoutCommand(line))}`);
     this.#restartSilenceTimer();
     this.#checkReplica();
@@ -261,9 +311,25 @@ class SshStart {
   #onStderr(line: string): void {
     this.#stderrLines.push(line);
     if (this.#stderrLines.length > MAX_STDERR_LINES) this.#stderrLines.shift();
-    const text = serverText(line);
-    if (text !== '')
-      this.#options.observer.log(this.#link === undefined ? 'notice' : 'debug', text);
+    const { observer } = this.#options;
+    // Before it is up it may be the server's banner; after that, ssh's own remarks.
+    if (this.#link !== undefined) {
+      if (line !== '') observer.log('debug', serverText(line));
+      return;
+    }
+    for (const text of this.#words.lines(line)) observer.log('notice', text);
+  }
+
+  /**
+   * ssh doesn't log when it gets an answer, so it may still be asking the user: a message would
+   * appear within the question. It comes when most people have answered.
+   */
+  #progress(elapsed: number): string | undefined {
+    const { phase, accepted } = this.#log;
+    if (phase === 'up') return undefined;
+    if (mayBeAsking(this.#log, this.#settings))
+      return elapsed < ANSWER_MS ? undefined : `your answer to ssh, or for one from ${this.#at}`;
+    return progressOf({ phase, at: this.#at, accepted });
   }
 
   /** The start fails when the log is silent for too long. */

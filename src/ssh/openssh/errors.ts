@@ -8,11 +8,12 @@ import { resolve } from 'node:path';
 import type { ErrorCode } from '../../errors/codes.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
-import { shellPath } from '../../net/notation.ts';
+import { closeToOthersHint } from '../../system/ownfile.ts';
 import { closedUnidentified, notSsh, TURNED_AWAY } from '../dial/notssh.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { PORT_OF, type Role } from '../hops.ts';
-import { algorithmNames, serverText } from '../servertext.ts';
+import { keysOffered } from '../keys/publickey.ts';
+import { algorithmNames, MAX_SERVER_TEXT, serverText } from '../servertext.ts';
 import type { Phase } from './log.ts';
 import { type Exit, notRunHint } from './process.ts';
 
@@ -129,7 +130,7 @@ const RULES: readonly Rule[] = [
   [
     /[Rr]eceived disconnect from \S+ port \S+?:\s*\d+: (.*)/,
     ([, text = ''], { at, phase }) =>
-      closed(at, phase, `: the jump host says "${serverText(text)}"`),
+      closed(at, phase, `: the jump host says "${serverText(text, MAX_SERVER_TEXT)}"`),
   ],
   [
     /Bad configuration option|terminating, \d+ bad|Bad .* spec|Unsupported option|Missing argument|garbage at end of line|Can't open user config/,
@@ -333,8 +334,8 @@ function fingerprintIn(hostKey: string | undefined): string {
 
 function authFailed(match: RegExpExecArray, failure: StartFailure): Diagnosis {
   const { at, certificates, lines, offered, acceptedKey } = failure;
-  const tried =
-    offered.length === 0 ? 'no key was offered' : `offered ${offered.map(briefly).join(', ')}`;
+  const keys = keysOffered(offered.length);
+  const tried = offered.length === 0 ? keys : `${keys}: ${offered.map(briefly).join(', ')}`;
   const about = lines
     .filter((line) => /UNPROTECTED|too open|signing failed|no such identity/i.test(line))
     .map((line) => sentence(line.replaceAll('@', '').trim()))
@@ -364,7 +365,7 @@ function authHint(refusal: string, failure: StartFailure): string {
   const open = lines
     .map((line) => /^Permissions \d+ for '(.+)' are too open/.exec(line)?.[1])
     .find((path) => path !== undefined && keyFiles.has(resolve(path)));
-  if (open !== undefined) return `run: chmod 600 ${shellPath(open)}`;
+  if (open !== undefined) return closeToOthersHint(open, '-i');
   if (certificates.length > 0)
     return "get a new certificate signed, and check this machine's clock";
   if (acceptedKey !== undefined)
@@ -391,11 +392,7 @@ export function linkLostError(
   exit: Exit,
 ): TunnelError {
   const tail = [lines, stderr].flatMap((output) => output.slice(-LAST_LINES).reverse());
-  const lost = (why: string, cause?: Error): TunnelError =>
-    new TunnelError('link-lost', `the connection to ${at} is lost: ${why}`, {
-      hint: 'check the network, and the log of sshd on the jump host',
-      cause,
-    });
+  const lost = (why: string, cause?: Error): TunnelError => lostError(at, why, cause);
   const cause = new Error(`ssh said: ${tail.map((line) => serverText(line)).join('\n')}`);
   if (tail.some((line) => SILENT.test(line)))
     return lost('the jump host no longer answers keepalives', cause);
@@ -408,4 +405,16 @@ export function linkLostError(
       ? `ssh ended with status ${exit.status}`
       : `ssh was ended by ${exit.signal}`;
   return lost(last === undefined ? ended : serverText(last), cause);
+}
+
+/** For a server that was given up, although ssh was still running (serverlife.ts). */
+export function serverSilentError(at: string, why: string): TunnelError {
+  return lostError(at, why, new Error(why));
+}
+
+function lostError(at: string, why: string, cause?: Error): TunnelError {
+  return new TunnelError('link-lost', `the connection to ${at} is lost: ${why}`, {
+    hint: 'check the network, and the log of sshd on the jump host',
+    cause,
+  });
 }

@@ -5,9 +5,10 @@
  *        -> answered: FlowStream
  *        -> closed: the log says why (log.ts)
  *
- * States: up -> closing (close() was called) -> ended, or up -> ended (lost). The link ends when
- * ssh exits: `ended` resolves once everything that ssh wrote has been read, every flow has been
- * destroyed and every waiting connect() has been rejected.
+ * States: up -> closing (close() was called) -> ended, or up -> ended (lost). A server that no
+ * longer answers is noticed by serverlife.ts, and ssh is then ended. The link ends when ssh exits:
+ * `ended` resolves once everything that ssh wrote has been read, every flow has been destroyed and
+ * every waiting connect() has been rejected.
  *
  * A channel counts towards the limit from the request until ssh has freed it. An aborted connect()
  * closes its socket, but its channel still counts until it opens and ssh closes it.
@@ -22,15 +23,21 @@ import { StreamConduit } from '../../flow/streamconduit.ts';
 import { canonicalAddress, isAddress } from '../../net/address.ts';
 import { type Destination, formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
+import { bytesRead } from '../../system/process.ts';
+import { retransmits } from '../../system/tcptable.ts';
+import { type ServerAnswers, tellUnanswering } from '../answers.ts';
+import type { Describable, Established } from '../established.ts';
 import { MAX_CHANNELS } from '../limits.ts';
 import { OPEN_FAILURE, openFailure } from '../openfailure.ts';
 import type { PrivateDirectory } from '../privatedirectory.ts';
 import { serverText } from '../servertext.ts';
+import type { SshSettings } from '../settings.ts';
 import type { Probing, Transport } from '../transport.ts';
-import { linkLostError } from './errors.ts';
+import { linkLostError, serverSilentError } from './errors.ts';
 import { type FlowOwner, FlowStream } from './flowstream.ts';
 import type { SshLog } from './log.ts';
 import type { Exit, SshProcess } from './process.ts';
+import { type FlowBytes, ServerLife } from './serverlife.ts';
 import { socksDialogue } from './socksdialogue.ts';
 
 /**
@@ -44,6 +51,12 @@ export const OPEN_TIMEOUT_MS = 150_000;
  * ssh writes the reason before it closes the socket, so this matters only on a very busy machine.
  */
 const REASON_TIMEOUT_MS = 1_000;
+/** What ssh says itself on each SOCKS socket: how to authenticate. */
+const GREETING_BYTES = 2;
+/** Software that has always answered global requests. */
+const ANSWERS = /^OpenSSH_/;
+/** The guard looks once a second. */
+const GUARD_MS = 1_000;
 /** SOCKS5 encodes the length of a name in one octet. */
 const MAX_NAME_OCTETS = 255;
 /**
@@ -63,7 +76,19 @@ export interface LinkOptions {
   readonly stderrLines: readonly string[];
   /** `host:port`, for messages. */
   readonly at: string;
+  /** What was known when the connection came up. */
+  readonly established: Established;
   readonly observer: Observer;
+  /**
+   * How its silence is judged. undefined: ssh does that. `custom`: the process is the user's own
+   * command, and what its ssh has read is in the log.
+   */
+  readonly life:
+    | (Pick<SshSettings, 'keepalive' | 'port'> & {
+        readonly answers: ServerAnswers;
+        readonly custom: boolean;
+      })
+    | undefined;
 }
 
 /** A connect() in progress. */
@@ -119,13 +144,19 @@ class FlowOpening {
   }
 }
 
-export class OpensshLink implements Transport, Probing, FlowOwner {
+export class OpensshLink implements Transport, Probing, Describable, FlowOwner {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #options: LinkOptions;
   readonly #flows = new Set<FlowStream>();
   readonly #openings = new Set<FlowOpening>();
   #greetings = 0;
   readonly #turns: (() => void)[] = [];
+  /** All sockets that are open to ssh, and what those have carried that are not any more. */
+  readonly #sockets = new Set<Socket>();
+  #past = { written: 0, received: 0, ends: 0 };
+  readonly #life: ServerLife | undefined;
+  /** Why the server was given up. */
+  #silence: TunnelError | undefined;
   #closing = false;
   #end: { readonly error: TunnelError | undefined } | undefined;
   #fate: Promise<TunnelError | undefined> | undefined;
@@ -134,14 +165,18 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
   constructor(options: LinkOptions) {
     this.#options = options;
     this.ended = options.process.exited.then((exit) => this.#exited(exit));
+    this.#life = options.life && this.#judge(options.life);
+  }
+
+  describe(): Established {
+    return this.#options.established;
   }
 
   async connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {
     const { signal } = options;
     signal?.throwIfAborted();
     this.#admit(destination);
-    const opening = new FlowOpening(destination);
-    this.#openings.add(opening);
+    const opening = this.#begin(destination);
     let succeeded = false;
     try {
       await within({ signal }, () => this.#open(opening));
@@ -173,9 +208,8 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
    */
   async probe(milliseconds: number): Promise<boolean> {
     if (this.#closing || this.#end !== undefined) return false;
-    const opening = new FlowOpening(PROBED);
+    const opening = this.#begin(PROBED);
     const late = new AbortController();
-    this.#openings.add(opening);
     try {
       return await Promise.race([
         this.#open(opening).then(
@@ -219,6 +253,65 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
 
   released(flow: FlowStream): void {
     this.#flows.delete(flow);
+  }
+
+  /** Looks after the server's silence, which ends the link. */
+  #judge({ keepalive, port, answers, custom }: NonNullable<LinkOptions['life']>): ServerLife {
+    const { process, log, at, observer } = this.#options;
+    const ssh = (): number | undefined => (custom ? log.told?.pid : process.pid);
+    const stuck = (): boolean | undefined => {
+      const pid = ssh();
+      return pid === undefined ? undefined : retransmits(pid, port);
+    };
+    const read = (): number | undefined =>
+      custom || process.pid === undefined ? log.told?.bytesRead : bytesRead(process.pid);
+    return new ServerLife({
+      keepalive,
+      answers,
+      expected: ANSWERS.test(log.serverSoftware ?? ''),
+      read,
+      flows: () => this.#flowBytes(),
+      stuck,
+      ask: () => this.probe(OPEN_TIMEOUT_MS - 1_000),
+      unanswering: () => {
+        const seconds = stuck() === undefined ? undefined : keepalive.interval * keepalive.count;
+        tellUnanswering({ at, answers, seconds, observer });
+      },
+      limited: () => observer.count('tunnel_unanswered_limit_total'),
+      lost: (why) => {
+        this.#silence = serverSilentError(at, why);
+        void process.end();
+      },
+      delay: custom ? GUARD_MS : 0,
+    });
+  }
+
+  #flowBytes(): FlowBytes {
+    let { written, received } = this.#past;
+    let waiting = false;
+    for (const socket of this.#sockets) {
+      written += socket.bytesWritten ?? 0;
+      received += fromServer(socket);
+      waiting ||= socket.writableLength > 0;
+    }
+    return { written, received, waiting, ends: this.#past.ends };
+  }
+
+  #begin(destination: Destination): FlowOpening {
+    const opening = new FlowOpening(destination);
+    const { socket } = opening;
+    this.#openings.add(opening);
+    this.#sockets.add(socket);
+    socket.once('end', () => {
+      this.#past.ends++;
+    });
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      this.#past.written += socket.bytesWritten ?? 0;
+      this.#past.received += fromServer(socket);
+      this.#past.ends++;
+    });
+    return opening;
   }
 
   /** Throws ConnectError if no channel can be opened now. */
@@ -304,7 +397,10 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
 
   #exited(exit: Exit): TunnelError | undefined {
     const { at, log, stderrLines, directory } = this.#options;
-    const error = this.#closing ? undefined : linkLostError(at, log.kept, stderrLines, exit);
+    this.#life?.stop();
+    const error = this.#closing
+      ? undefined
+      : (this.#silence ?? linkLostError(at, log.kept, stderrLines, exit));
     this.#end = { error };
     directory.remove();
     this.#destroyFlows(error);
@@ -315,6 +411,11 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
     for (const flow of this.#flows) flow.destroy(error);
     for (const opening of this.#openings) opening.end(false);
   }
+}
+
+/** How much of what a socket has received can only come from the server. */
+function fromServer(socket: Socket): number {
+  return Math.max(0, socket.bytesRead - GREETING_BYTES);
 }
 
 /** A key that is the same for a destination in ssh's log and for a `Destination`. */

@@ -21,6 +21,9 @@
  * lines, even before ssh has seen a host key. This gives it no new power: it can already refuse
  * flows and end the link. But we never trust a server because of a log line alone: the link is up
  * only when ssh listens (dial.ts). The amount that is kept is bounded.
+ *
+ * Under a custom command the guard writes lines as well: ssh's process, and how many bytes it has
+ * read. Forged ones show, at worst, the forger's own link as alive.
  */
 import { MAX_CHANNELS } from '../limits.ts';
 
@@ -47,6 +50,15 @@ const PHASES: readonly (readonly [RegExp, Phase])[] = [
   [/^(debug1: )?(Authenticated to |Authentication succeeded)/, 'up'],
 ];
 
+/** Of ssh itself, by a guard. */
+interface Told {
+  readonly pid: number;
+  readonly bytesRead: number;
+}
+
+/** Written by native/guard.c, not by ssh. */
+const GUARD = /^tunnel-guard: ssh (\d{1,10}) has read (\d{1,15})$/;
+
 /** After one of these lines, ssh may ask the user something, and logs nothing while it waits. */
 const QUESTION =
   /^debug1: (Server host key: |Server accepts key: |Next authentication method: (password|keyboard-interactive)|read_passphrase|Trying private key: )/;
@@ -68,6 +80,8 @@ export class SshLog {
   #certified = false;
   #greeting: string | undefined;
   #question = false;
+  #serverSoftware: string | undefined;
+  #told: Told | undefined;
 
   constructor(events: LogEvents) {
     this.#events = events;
@@ -75,6 +89,11 @@ export class SshLog {
 
   /** Handles one line, given without its line end. */
   line(text: string): void {
+    const [, pid, bytes] = GUARD.exec(text) ?? [];
+    if (bytes !== undefined) {
+      this.#told = { pid: Number(pid), bytesRead: Number(bytes) };
+      return;
+    }
     this.#hostKeyLine(text);
     if (this.#phase === 'up') this.#channelLine(text);
     else this.#startLine(text);
@@ -154,10 +173,22 @@ export class SshLog {
     return this.#question;
   }
 
+  /** What the server calls its software, with a version: `OpenSSH_9.2p1 Debian-2`. */
+  get serverSoftware(): string | undefined {
+    return this.#serverSoftware;
+  }
+
+  /** What a guard has told last: only under a custom command. */
+  get told(): Told | undefined {
+    return this.#told;
+  }
+
   #startLine(text: string): void {
     this.#question = QUESTION.test(text);
     this.#accepted ||= text === 'debug1: Connection established.';
     for (const [pattern, phase] of PHASES) if (pattern.test(text)) this.#phase = phase;
+    this.#serverSoftware ??=
+      /^debug1: Remote protocol version \S+, remote software version (.+)$/.exec(text)?.[1];
     this.#greeting ??=
       /^debug1: (?:kex_exchange_identification|ssh_exchange_identification): (?:banner line \d+: )?(.+)$/.exec(
         text,

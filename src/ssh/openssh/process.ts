@@ -17,14 +17,16 @@ import { TunnelError } from '../../errors/errors.ts';
 import { LAUNCH_PATH } from '../../native/addon.ts';
 import { printable } from '../../observe/printable.ts';
 import { processStat } from '../../system/process.ts';
+import { MAX_SERVER_TEXT } from '../servertext.ts';
 import { atLeast, OLDEST_OPENSSH, type OpensshVersion } from './arguments.ts';
 
 /** How long ssh may take to exit after it was asked to. */
 export const CLOSE_TIMEOUT_MS = 2_000;
 /** How long to read what ssh wrote before it ended. */
 const DRAIN_TIMEOUT_MS = 500;
-/** Characters. */
-const MAX_LINE = 8192;
+/** Characters of a line of the log, and of one on stderr, which may be the server's banner. */
+const MAX_LOG_LINE = 8192;
+const MAX_STDERR_LINE = MAX_SERVER_TEXT + 1;
 /** For `ssh -V`: long, because a custom command may have to start something first. */
 const VERSION_TIMEOUT_MS = 10_000;
 /**
@@ -75,10 +77,10 @@ export class SshProcess {
       this.#gone = true;
       closeSync(writer);
     });
-    const read = [follow(reader, options.onLog)];
+    const read = [follow(reader, MAX_LOG_LINE, options.onLog)];
     if (child.stderr !== null) {
       const { stderr } = child;
-      read.push(follow(stderr, options.onStderr));
+      read.push(follow(stderr, MAX_STDERR_LINE, options.onStderr));
       // A child of ssh may keep it open, but ssh itself writes nothing more.
       void finished.then(() => setImmediate(() => stderr.destroy()));
     }
@@ -122,6 +124,11 @@ export class SshProcess {
     }
   }
 
+  /** Of ssh, or of the user's own command. undefined: it didn't start. */
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
   /** False once the kernel begins to close the process's descriptors. */
   get alive(): boolean {
     if (this.#gone || this.#child.pid === undefined) return false;
@@ -145,16 +152,16 @@ export class SshProcess {
 }
 
 /**
- * Resolves when the stream has ended. A line is cut off after MAX_LINE characters: no line that we
+ * Resolves when the stream has ended. A line is cut off after `limit` characters: no line that we
  * look for is that long.
  */
-function follow(stream: Readable, onLine: (line: string) => void): Promise<void> {
+function follow(stream: Readable, limit: number, onLine: (line: string) => void): Promise<void> {
   let rest = '';
   stream.setEncoding('utf8');
   stream.on('data', (text: string) => {
     const lines = (rest + text).split('\n');
-    rest = (lines.pop() ?? '').slice(0, MAX_LINE);
-    for (const line of lines) onLine(line.slice(0, MAX_LINE).replace(/\r$/, ''));
+    rest = (lines.pop() ?? '').slice(0, limit);
+    for (const line of lines) onLine(line.slice(0, limit).replace(/\r$/, ''));
   });
   stream.on('error', () => {
     // For the read end of a pipe, any error means that it has ended.

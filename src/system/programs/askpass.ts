@@ -3,8 +3,12 @@
  * the user in its own window, and prints the answer. It is started directly, not by a shell,
  * because the argument contains text from the server.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
 import { TunnelError } from '../../errors/errors.ts';
+import { systemCodeOf } from '../../errors/reason.ts';
+
+type AskpassProcess = ChildProcessByStdio<null, Readable, null>;
 
 /** After SIGTERM. */
 const KILL_AFTER_MS = 1000;
@@ -29,10 +33,17 @@ export function runAskpass({ program, message, limit, signal }: AskpassRequest):
     const environment = { ...process.env };
     // We may have inherited it from a program that wanted a yes or no.
     delete environment['SSH_ASKPASS_PROMPT'];
-    const child = spawn(program, [message], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-      env: environment,
-    });
+    let child: AskpassProcess;
+    try {
+      child = spawn(program, [message], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+        env: environment,
+      });
+    } catch (cause) {
+      // E2BIG: the kernel takes no argument of 128 KiB, and a server may say a lot.
+      reject(notStarted(program, cause));
+      return;
+    }
     const abort = (): void => {
       stop(child);
       reject(signal?.reason);
@@ -49,15 +60,9 @@ export function runAskpass({ program, message, limit, signal }: AskpassRequest):
       tooLong = true;
       stop(child);
     });
-    child.once('error', (cause: NodeJS.ErrnoException) => {
+    child.once('error', (cause) => {
       signal?.removeEventListener('abort', abort);
-      reject(
-        new TunnelError(
-          'no-terminal',
-          `there is no terminal to ask at, and ${program} can't be started (${cause.code ?? 'unknown'})`,
-          { hint: 'start it from a terminal, or let SSH_ASKPASS name a program that asks', cause },
-        ),
-      );
+      reject(notStarted(program, cause));
     });
     child.once('close', (status) => {
       signal?.removeEventListener('abort', abort);
@@ -73,6 +78,15 @@ function stop(child: ChildProcess): void {
   const timer = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS);
   timer.unref();
   child.once('exit', () => clearTimeout(timer));
+}
+
+function notStarted(program: string, cause: unknown): TunnelError {
+  const code = systemCodeOf(cause);
+  return new TunnelError(
+    'no-terminal',
+    `there is no terminal to ask at, and ${program} can't be started (${code})`,
+    { hint: 'start it from a terminal, or let SSH_ASKPASS name a program that asks', cause },
+  );
 }
 
 function cancelled(message: string): TunnelError {

@@ -36,6 +36,32 @@ describe('options that name a cloud', () => {
       () => readOpenStackOptions(givenOptions({ osFollowLinks: true })),
       /--os-follow-links belongs/,
     );
+    wrong(
+      () => readOpenStackOptions(givenOptions({ osCatalogFile: 'c.json' })),
+      /--os-catalog-file belongs/,
+    );
+  });
+
+  it('have one catalog, and ask nobody where it is given', () => {
+    const catalogOf = (options: OptionTexts) =>
+      readOpenStackOptions(givenOptions({ osCloud: 'one', ...options }))?.catalog;
+    assert.deepEqual(catalogOf({ osCatalogFile: '-' }), { file: '-' });
+    wrong(
+      () => catalogOf({ osCatalogFile: 'c.json', osCatalog: 'refresh' }),
+      /--os-catalog-file is given with --os-catalog.*leave --os-catalog out/,
+    );
+    wrong(
+      () => catalogOf({ osCatalogFile: 'c.json', osFollowLinks: true }),
+      /--os-follow-links asks.*with --os-catalog-file nobody is asked/,
+    );
+    wrong(
+      () => catalogOf({ osCatalog: 'off', osFollowLinks: true }),
+      /--os-follow-links asks.*with --os-catalog off nobody is asked/,
+    );
+    wrong(
+      () => catalogOf({ osCatalogFile: '' }),
+      /--os-catalog-file: the name of the file is empty/,
+    );
   });
 
   it('are checked', () => {

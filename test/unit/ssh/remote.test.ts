@@ -21,6 +21,15 @@ describe('parseRemote', () => {
     ['user@session@bastion.example.com', 'user@session', 'bastion.example.com'],
     ['user@local@target:SSH:primary@bastion', 'user@local@target:SSH:primary', 'bastion'],
     ['DOMAIN\\user name@jump_host', 'DOMAIN\\user name', 'jump_host'],
+    ['DOMAIN\\user@jumphost:2222', 'DOMAIN\\user', 'jumphost', 2222],
+    ['user:target@warpgate', 'user:target', 'warpgate'],
+    ['user:target@warpgate:2222', 'user:target', 'warpgate', 2222],
+    ['user:target@[2001:db8::1]:2222', 'user:target', '2001:db8::1', 2222],
+    ['user:target@2001:db8::1', 'user:target', '2001:db8::1'],
+    ['ssh://user%3Atarget@warpgate:2222', 'user:target', 'warpgate', 2222],
+    ['ssh://DOMAIN%5cuser@jumphost', 'DOMAIN\\user', 'jumphost'],
+    ['ssh://DOMAIN\\user@jumphost', 'DOMAIN\\user', 'jumphost'],
+    ['ssh://user%40session%40domain@jumphost:2222', 'user@session@domain', 'jumphost', 2222],
     ['192.0.2.1', undefined, '192.0.2.1'],
     ['u@192.0.2.1:22', 'u', '192.0.2.1', 22],
     ['u@[192.0.2.1]:22', 'u', '192.0.2.1', 22],
@@ -80,9 +89,12 @@ describe('parseRemote', () => {
     ['u@1234', /above 255|one part/],
     ['u@0x7f.0.0.1', /not a decimal number/],
     ['u@127.0x1', /not a decimal number/],
-    ['http://jumphost', /is not an SSH address/, /write ssh:\/\/jumphost/],
-    ['ssh://u:secret@jumphost', /a password in it/, /leave the password out/],
-    ['ssh://u@session:secret@jumphost', /a password in it/],
+    ['http://jumphost', /is a web address/, /USER@jumphost, with :PORT/],
+    ['https://u:p@bastion.example.com:8443/x?y', /is a web address/, /USER@bastion\.example\.com,/],
+    ['HTTPS://', /is a web address/, /USER@HOST,/],
+    ['sftp://u@jumphost:22/dir', /is not an SSH address/, /write ssh:\/\/u@jumphost:22$/],
+    ['ssh://u:secret@jumphost', /may be a password/, /write %3A if the ":" belongs to the user/],
+    ['ssh://u@session:secret@jumphost', /may be a password/],
     ['ssh://u@jumphost/path', /something after the host/],
     ['ssh://u%zz@jumphost', /"%" that isn't followed/],
     ['ssh://', /no host/],
@@ -121,12 +133,16 @@ describe('parseJump', () => {
   });
 
   it('is written as it was read', () => {
-    for (const text of ['none', 'a,u@s@b:2222,[2001:db8::1]:23'])
+    for (const text of [
+      'none',
+      'a,u@s@b:2222,[2001:db8::1]:23',
+      'user:target@a:2222,DOMAIN\\user@b',
+    ])
       assert.equal(formatJump(parseJump(text, JUMP)), text);
   });
 
   it('refuses wrong hosts, and too many', () => {
-    for (const text of ['', 'a,', 'a,-b', 'a,none,b c']) {
+    for (const text of ['', 'a,', 'a,-b', 'a,none,b c', 'a,ssh://u%2cv@b']) {
       assert.throws(() => parseJump(text, JUMP), /^UsageError: -J[: ]/, text);
     }
     const hops = Array(MAX_JUMP_HOPS).fill('h');

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { knownServer } from '../../../src/ssh/servers.ts';
+import { serverKind } from '../../../src/ssh/servers.ts';
 
-describe('knownServer', () => {
+describe('serverKind', () => {
   // As they sent it in the interop tests, or as their sources have it.
   const identifications: readonly (readonly [line: string, name: string, version?: string])[] = [
     ['SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u10', 'OpenSSH', '9.2p1'],
@@ -24,7 +24,7 @@ describe('knownServer', () => {
   it('knows servers by the whole line, and by the part after the protocol', () => {
     for (const [line, name, version] of identifications)
       for (const given of [line, `${line}\r\n`, line.replace('SSH-2.0-', '')]) {
-        const known = knownServer(given);
+        const known = serverKind(given);
         assert.equal(known?.name, name, given);
         assert.equal(known.version, version, given);
       }
@@ -32,11 +32,11 @@ describe('knownServer', () => {
 
   it('does not guess', () => {
     for (const line of ['', 'SSH-2.0-', 'SSH-2.0-Golang', 'SSH-2.0-myOpenSSH_9', 'Bastion'])
-      assert.equal(knownServer(line), undefined, line);
+      assert.equal(serverKind(line), undefined, line);
   });
 
   it('says that Conch confirms before it connects, and that tinyssh forwards nothing', () => {
-    const codes = (line: string) => knownServer(line)?.notes.map(({ code }) => code);
+    const codes = (line: string) => serverKind(line)?.limits.map(({ code }) => code);
     assert.deepEqual(codes('Twisted_26.10.0'), ['confirms-before-connecting', 'half-close']);
     assert.deepEqual(codes('tinyssh_noversion'), ['no-forwarding']);
     assert.deepEqual(codes('OpenSSH_9.2p1'), []);
@@ -44,7 +44,7 @@ describe('knownServer', () => {
 
   it('has sentences that a list can end with a full stop', () => {
     for (const [line] of identifications)
-      for (const { what, hint } of knownServer(line)?.notes ?? [])
+      for (const { what, hint } of serverKind(line)?.limits ?? [])
         for (const sentence of [what, hint]) {
           assert.match(sentence, /^[a-z]/, sentence);
           assert.doesNotMatch(sentence, /\.$/, sentence);

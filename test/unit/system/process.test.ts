@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { processStat } from '../../../src/system/process.ts';
+import { bytesRead, processStat } from '../../../src/system/process.ts';
 
 describe('processStat', () => {
   it('reads what ps reads, whatever the program calls itself', async () => {
@@ -39,5 +39,26 @@ describe('processStat', () => {
     const child = spawn('true');
     await once(child, 'close');
     assert.equal(processStat(child.pid ?? 0), undefined);
+  });
+});
+
+describe('bytesRead', () => {
+  it('counts what a process reads, from pipes as well', async () => {
+    const child = spawn('cat', { stdio: ['pipe', 'pipe', 'inherit'] });
+    const { pid = 0 } = child;
+    child.stdin.write('a');
+    await once(child.stdout, 'data');
+    const before = bytesRead(pid);
+    assert.ok(before !== undefined && before > 0);
+    child.stdin.write('b'.repeat(1000));
+    await once(child.stdout, 'data');
+    assert.equal(bytesRead(pid), before + 1000);
+    child.stdin.end();
+    await once(child, 'close');
+    assert.equal(bytesRead(pid), undefined);
+  });
+
+  it('sees this process', () => {
+    assert.ok((bytesRead('self') ?? 0) > 0);
   });
 });

@@ -33,10 +33,11 @@
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
 import { type Observer, silentObserver } from '../../../observe/observer.ts';
+import type { Login } from '../../established.ts';
 import { type Identity, loadIdentities } from '../../identities/identities.ts';
 import { describeKey } from '../../keys/publickey.ts';
 import { nobody, type Prompter } from '../../prompter.ts';
-import { serverText } from '../../servertext.ts';
+import { type ServerWords, serverText } from '../../servertext.ts';
 import type { AuthenticationSettings } from '../../settings.ts';
 import { Keyring } from './keyring.ts';
 import { type AuthMethod, type MethodContext, Questions } from './method.ts';
@@ -66,6 +67,8 @@ export interface AttemptOptions {
    * count.
    */
   readonly onPrompt: (waiting: boolean) => void;
+  /** For what the server says with its questions. */
+  readonly words: ServerWords;
 }
 
 export class Authenticator {
@@ -164,6 +167,11 @@ export class Authentication {
    */
   readonly next = (): void => this.#start?.();
 
+  /** For a server that has let the user in. */
+  get login(): Login {
+    return this.#report.login;
+  }
+
   /** The server ended the attempt with a message of its own (printable). */
   disconnected(text: string, cause: unknown): TunnelError {
     return this.#report.disconnected(text, cause);
@@ -176,7 +184,7 @@ export class Authentication {
       // `none` never gives `undefined`, and the methods handle every answer that is neither yes nor
       // no.
       if (answer.kind !== 'failure') throw unexpected(answer);
-      this.#report.methods = answer.methods;
+      this.#report.permits(answer.methods);
       if (answer.partial) this.#nextStage(methods);
       answer = await this.#next(methods, answer.methods);
     }
@@ -189,18 +197,21 @@ export class Authentication {
   #methods(exchange: UserauthExchange): ReadonlyMap<MethodName, AuthMethod> {
     const { user, host, settings, prompter, signal, onPrompt, observer, keyring, identities } =
       this.#options;
+    const { words } = this.#options;
     const questions = new Questions(prompter, signal, onPrompt);
     const context: MethodContext = {
       user,
       host,
       exchange,
       questions,
+      words,
       report: this.#report,
       observer,
     };
     const limit = settings.numberOfPasswordPrompts;
     const make: Readonly<Record<MethodName, () => AuthMethod>> = {
-      publickey: () => new PublicKeyMethod(context, keyring, identities),
+      publickey: () =>
+        new PublicKeyMethod(context, { keyring, identities, oneKey: settings.oneKey }),
       'keyboard-interactive': () => new KeyboardInteractiveMethod(context, limit),
       password: () => new PasswordMethod(context, limit),
     };

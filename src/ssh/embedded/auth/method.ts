@@ -4,6 +4,7 @@
  */
 import type { Observer } from '../../../observe/observer.ts';
 import type { Prompter, QuestionOptions } from '../../prompter.ts';
+import type { ServerWords } from '../../servertext.ts';
 import type { AuthReport } from './report.ts';
 import type { UserauthAnswer, UserauthExchange } from './userauth.ts';
 
@@ -23,6 +24,7 @@ export interface MethodContext {
   readonly host: string;
   readonly exchange: UserauthExchange;
   readonly questions: Questions;
+  readonly words: ServerWords;
   readonly report: AuthReport;
   readonly observer: Observer;
 }

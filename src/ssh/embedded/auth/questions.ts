@@ -1,6 +1,6 @@
 /**
  * The methods that ask the user: keyboard-interactive (RFC 4256) and password (RFC 4252 §8). The
- * server chooses the text that is shown or asked. So the text is made printable, shortened, and
+ * server chooses the text that is shown or asked. So the text is made printable, and
  * marked with user and host: it can't pass for a question of this program or of another server.
  * Answers are sent and forgotten.
  *
@@ -9,7 +9,6 @@
  */
 import { TunnelError } from '../../../errors/errors.ts';
 import { shellWord } from '../../../net/notation.ts';
-import { serverLines, serverText } from '../../servertext.ts';
 import type { InteractivePrompt } from '../ssh2/internals.ts';
 import type { AuthMethod, MethodContext } from './method.ts';
 import type { MethodName, UserauthAnswer } from './userauth.ts';
@@ -91,7 +90,8 @@ export class KeyboardInteractiveMethod extends QuestionMethod {
 
   async #answers({ name, instruction, prompts }: Questions): Promise<string[]> {
     if (prompts.length > MAX_PROMPTS) throw this.#tooMuch(`${prompts.length} questions at once`);
-    const shown = [...serverLines(name), ...serverLines(instruction)];
+    const { words } = this.context;
+    const shown = [...words.lines(name), ...words.lines(instruction)];
     if (prompts.length === 0) {
       for (const line of shown)
         this.context.observer.log('notice', `${this.context.host}: ${line}`);
@@ -104,10 +104,10 @@ export class KeyboardInteractiveMethod extends QuestionMethod {
   }
 
   #ask({ prompt, echo }: InteractivePrompt, shown: readonly string[]): Promise<string> {
-    const { questions, user, host } = this.context;
+    const { questions, user, host, words } = this.context;
     const mark = `(${user}@${host})`;
     const preamble = shown.map((line) => `${mark} ${line}`);
-    const question = `${mark} ${serverText(prompt)}`;
+    const question = `${mark} ${words.line(prompt)}`;
     return echo === true
       ? questions.line(question, preamble)
       : questions.secret(question, preamble);

@@ -14,7 +14,7 @@ import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
 import { reasonOf } from '../../../errors/reason.ts';
 import type { PublicKey } from '../../keys/publickey.ts';
-import { serverText } from '../../servertext.ts';
+import { MAX_SERVER_TEXT, serverText } from '../../servertext.ts';
 import type { AuthenticationSettings } from '../../settings.ts';
 import {
   type InteractivePrompt,
@@ -168,7 +168,7 @@ export class UserauthExchange {
       });
     handlers.USERAUTH_PK_OK = () => this.#answer({ kind: 'key-accepted' });
     handlers.USERAUTH_PASSWD_CHANGEREQ = (_protocol, text) =>
-      this.#answer({ kind: 'password-expired', text: serverText(text) });
+      this.#answer({ kind: 'password-expired', text: serverText(text, MAX_SERVER_TEXT) });
     handlers.USERAUTH_INFO_REQUEST = (_protocol, name, instruction, prompts) =>
       this.#answer({ kind: 'questions', name, instruction, prompts });
   }

@@ -11,8 +11,9 @@
  * rejected.
  *
  * The link is lost by an error, by the server's DISCONNECT, by the end of what it sends, or by its
- * silence (livenessprobe.ts). Whichever comes first destroys the socket: perhaps nobody is left to
- * read what we still have to write. close() waits CLOSE_TIMEOUT_MS for the server to read it.
+ * silence, if it has ever answered (livenessprobe.ts). Whichever comes first destroys the socket:
+ * perhaps nobody is left to read what we still have to write. close() waits CLOSE_TIMEOUT_MS for
+ * the server to read it.
  *
  * A channel counts from CHANNEL_OPEN until the server has sent CHANNEL_CLOSE or refused it: for
  * that time it takes a slot there. An aborted connect() can't take back its CHANNEL_OPEN. Its
@@ -24,13 +25,17 @@ import { TunnelError } from '../../../errors/errors.ts';
 import { BusyError, type ConnectOptions, LinkGoneError } from '../../../flow/connector.ts';
 import type { Destination } from '../../../net/destination.ts';
 import type { Observer } from '../../../observe/observer.ts';
-import { acknowledge, limitUnsent } from '../../dial/tcpoptions.ts';
+import { noAnswersYet, type ServerAnswers, tellUnanswering } from '../../answers.ts';
+import { acknowledge, acknowledgedBytes, limitUnsent } from '../../dial/tcpoptions.ts';
+import type { Established } from '../../established.ts';
 import { MAX_CHANNELS } from '../../limits.ts';
 import type { Probing, Transport } from '../../transport.ts';
 import {
   deliverChannelDataTo,
+  isExchangingKeys,
   protocolOf,
   type SshProtocol,
+  sendIgnore,
   serverSoftwareOf,
   writePacketsTo,
 } from '../ssh2/internals.ts';
@@ -79,6 +84,8 @@ export interface LinkOptions {
   readonly at: string;
   /** Default: KEEPALIVE. */
   readonly keepalive?: Keepalive | undefined;
+  /** What earlier links have shown about the server. Default: nothing. */
+  readonly answers?: ServerAnswers | undefined;
   /** Default: what the cipher allows. */
   readonly rekey?: RekeyLimits | undefined;
   readonly windows?: ReceiveWindowLimits | undefined;
@@ -97,6 +104,7 @@ export class Ssh2Link implements Transport, Probing {
   readonly #multiplexer: Multiplexer;
   readonly #windows: ReceiveWindows;
   readonly #rekeying: Rekeying;
+  readonly #answers: ServerAnswers;
   readonly #liveness: LivenessProbe;
   /** undefined: the server doesn't delay what it sends, or --no-flush was given. */
   readonly #flusher: Flusher | undefined;
@@ -149,14 +157,31 @@ export class Ssh2Link implements Transport, Probing {
       observer,
     });
     deliverChannelDataTo(this.#protocol, this.#multiplexer.received);
+    const { keepalive = KEEPALIVE, answers = noAnswersYet() } = options;
+    this.#answers = answers;
     this.#liveness = new LivenessProbe({
-      keepalive: options.keepalive ?? KEEPALIVE,
+      keepalive,
+      answers,
       ask: () => this.#protocol.ping(),
+      limited: () => observer.count('tunnel_unanswered_limit_total'),
+      nudge: () => {
+        // Keys are exchanged within a limited time (rekey.ts), and that sends enough.
+        if (!isExchangingKeys(this.#protocol)) sendIgnore(this.#protocol);
+      },
+      acknowledged: () => acknowledgedBytes(socket),
+      unanswering: () => {
+        const seconds =
+          acknowledgedBytes(socket) === undefined
+            ? undefined
+            : keepalive.interval * keepalive.count;
+        tellUnanswering({ at: this.#at, answers, seconds, observer });
+      },
       lost: () => this.#failed(keepaliveTimeout()),
       measured: (milliseconds) => {
         this.#windows.roundTrip(milliseconds);
         this.#flusher?.roundTrip(milliseconds);
       },
+      unmeasured: () => this.#windows.roundPassed(),
     });
     if ((options.flush ?? true) && leavesNagleOn(serverSoftwareOf(client)))
       this.#flusher = new Flusher({
@@ -218,8 +243,22 @@ export class Ssh2Link implements Transport, Probing {
     });
   }
 
-  /** Asks the server for an answer. Resolves to whether it sends anything within `milliseconds`. */
-  probe(milliseconds: number): Promise<boolean> {
+  /** What the connection has shown so far. */
+  get observed(): Pick<Established, 'sendWindow' | 'receiveWindow' | 'answersRequests'> {
+    return {
+      sendWindow: this.#multiplexer.sendWindow,
+      receiveWindow: this.#windows.maxWindow,
+      answersRequests: this.#answers.seen,
+    };
+  }
+
+  /**
+   * Asks the server for an answer. Resolves to whether it sends anything within `milliseconds`; for
+   * a server that answers nothing, as LivenessProbe.probe does.
+   */
+  probe(milliseconds: number, load = 0): Promise<boolean> {
+    if (load > 0 && this.#end === undefined && !isExchangingKeys(this.#protocol))
+      sendIgnore(this.#protocol, load);
     return this.#end === undefined ? this.#liveness.probe(milliseconds) : Promise.resolve(false);
   }
 

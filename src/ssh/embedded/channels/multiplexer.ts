@@ -79,6 +79,7 @@ export class Multiplexer implements ChannelOwner {
   readonly #scheduler = new Scheduler<Channel>();
   readonly #maySend = (): boolean => this.#outbox.writable && !isExchangingKeys(this.#protocol);
   #next = 0;
+  #sendWindow: number | undefined;
   #running = false;
   /** Granted, and not sent yet. */
   #unsentGrants = 0;
@@ -90,6 +91,11 @@ export class Multiplexer implements ChannelOwner {
     this.#windows = options.windows;
     this.#observer = options.observer;
     Object.assign(this.#protocol._handlers, this.#handlers());
+  }
+
+  /** The window of the last channel that the server confirmed, in bytes; undefined: none yet. */
+  get sendWindow(): number | undefined {
+    return this.#sendWindow;
   }
 
   /** Channel numbers in use. */
@@ -236,6 +242,7 @@ export class Multiplexer implements ChannelOwner {
     }
     this.#opening.delete(info.recipient);
     opening.window.confirmed();
+    this.#sendWindow = info.window;
     const channel = new Channel({
       remote: info.sender,
       sendWindow: info.window,

@@ -118,6 +118,14 @@ export class ReceiveWindows {
 
   roundTrip(milliseconds: number): void {
     this.#queue.roundTrip(milliseconds, this.#clock());
+    this.roundPassed();
+  }
+
+  /**
+   * A round is over although no round trip can be measured. Without it, channels that were busy
+   * once would count as busy for ever, and the others' shares would only shrink.
+   */
+  roundPassed(): void {
     this.#round++;
     this.#busyBefore = this.#busy;
     this.#busy = 0;

@@ -14,13 +14,17 @@
  */
 import type { Duplex } from 'node:stream';
 import type { Algorithms, Client } from 'ssh2';
+import type { Reminder } from '../../../base/reminder.ts';
 import { TunnelError } from '../../../errors/errors.ts';
-import type { Observer } from '../../../observe/observer.ts';
+import type { Level, Observer } from '../../../observe/observer.ts';
+import type { ServerAnswers } from '../../answers.ts';
 import { slowError, timeoutError } from '../../dial/tcp.ts';
+import type { Established, NegotiatedAlgorithms, TrustedHostKey } from '../../established.ts';
 import type { Role } from '../../hops.ts';
 import type { HostKeyVerifier } from '../../hostkeys/verifier.ts';
-import { serverLines, serverText } from '../../servertext.ts';
+import { MAX_SERVER_TEXT, ServerWords, serverText } from '../../servertext.ts';
 import type { SshSettings } from '../../settings.ts';
+import { progressOf, tellProgress } from '../../startprogress.ts';
 import type { Authentication, Authenticator } from '../auth/authenticator.ts';
 import {
   closedError,
@@ -32,7 +36,7 @@ import type { Inbox } from '../channels/inbox.ts';
 import { Ssh2Link } from '../channels/link.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
 import { awaitIdentification } from '../ssh2/identification.ts';
-import { guardFirstExchange, protocolOf } from '../ssh2/internals.ts';
+import { guardFirstExchange, protocolOf, serverSoftwareOf } from '../ssh2/internals.ts';
 import ssh2 from '../ssh2/library.ts';
 import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
@@ -59,7 +63,11 @@ export interface AttemptOptions extends Access {
   /** For hints. */
   readonly role: Role;
   readonly observer: Observer;
+  /** For messages about what takes long. Default: `notice`. */
+  readonly progress?: Level | undefined;
   readonly windows?: ReceiveWindowLimits | undefined;
+  /** What earlier links have shown about the server. */
+  readonly answers?: ServerAnswers | undefined;
   /** For identification and key exchange: `seconds`, counted from `began` (performance.now()). */
   readonly time: { readonly began: number; readonly seconds: number };
   /**
@@ -69,12 +77,18 @@ export interface AttemptOptions extends Access {
   readonly signal: AbortSignal | undefined;
 }
 
+/** A connection that has just come up, and what its handshake has shown. */
+export interface EstablishedLink {
+  readonly link: Ssh2Link;
+  readonly facts: Pick<Established, 'at' | 'software' | 'algorithms' | 'hostKey' | 'login'>;
+}
+
 /**
  * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm; the
  * stream's own error (jumphost-proxy); algorithms-unknown; host-key-*; auth-*. Or with the signal's
  * reason.
  */
-export function establish(options: AttemptOptions): Promise<Ssh2Link> {
+export function establish(options: AttemptOptions): Promise<EstablishedLink> {
   return new ConnectionAttempt(options).run();
 }
 
@@ -86,16 +100,21 @@ class ConnectionAttempt {
   readonly #client: Client = new ssh2.Client();
   readonly #serverOffer = new ServerOffer();
   readonly #greeting = new FirstLine();
+  readonly #words: ServerWords;
+  #algorithms: NegotiatedAlgorithms | undefined;
+  #hostKey: TrustedHostKey | undefined;
   #authentication: Authentication | undefined;
   #phase: Phase = 'identification';
-  #algorithms: Algorithms = {};
+  #ours: Algorithms = {};
   #timer: PhaseTimer | undefined;
+  #progress: Reminder | undefined;
 
   constructor(options: AttemptOptions) {
     this.#options = options;
+    this.#words = new ServerWords(options.observer);
   }
 
-  async run(): Promise<Ssh2Link> {
+  async run(): Promise<EstablishedLink> {
     const { hostKeys, authenticator, settings, stream, signal } = this.#options;
     try {
       const preferred = await hostKeys.preferredTypes(settings.hostName, settings.port);
@@ -104,6 +123,7 @@ class ConnectionAttempt {
         host: settings.name,
         signal: this.#over.signal,
         onPrompt: this.#pause,
+        words: this.#words,
       });
       signal?.throwIfAborted();
       if (stream.destroyed) throw this.#closed();
@@ -113,17 +133,27 @@ class ConnectionAttempt {
       throw error;
     } finally {
       this.#timer?.stop();
+      this.#progress?.stop();
       this.#over.abort();
     }
   }
 
   /** The time that a person takes to answer doesn't count. */
-  readonly #pause = (waiting: boolean): void => this.#timer?.pause(waiting);
+  readonly #pause = (waiting: boolean): void => {
+    this.#timer?.pause(waiting);
+    this.#progress?.pause(waiting);
+  };
 
-  #handshake(preferredTypes: readonly string[]): Promise<Ssh2Link> {
-    const { at, observer, signal, stream, inbox, settings, windows } = this.#options;
+  #handshake(preferredTypes: readonly string[]): Promise<EstablishedLink> {
+    const { at, accepted, observer, progress, signal } = this.#options;
+    const { stream, inbox, settings, windows, answers } = this.#options;
     const { keepalive, rekey, flush } = settings;
     const client = this.#client;
+    this.#progress = tellProgress({
+      observer,
+      level: progress,
+      what: () => progressOf({ phase: this.#phase, at, accepted }),
+    });
     return new Promise((resolve, reject) => {
       const abort = (): void => reject(signal?.reason);
       signal?.addEventListener('abort', abort, { once: true, signal: this.#over.signal });
@@ -137,37 +167,41 @@ class ConnectionAttempt {
       client.on('error', (error: SshError) => reject(this.#translate(error)));
       client.on('close', () => reject(this.#closed()));
       client.on('banner', (text) => {
-        for (const line of serverLines(text)) observer.log('notice', line === '' ? ' ' : line);
+        for (const line of this.#words.lines(text))
+          observer.log('notice', line === '' ? ' ' : line);
       });
       client.on('handshake', (negotiated) => {
         this.#phase = 'authentication';
         protocolOf(client)._debug = undefined;
         this.#limitAuthentication(reject);
-        const { kex, serverHostKey, cs } = negotiated;
-        observer.log('debug', 'key exchange done', {
+        const { kex, serverHostKey, sc } = negotiated;
+        const { cipher } = sc;
+        this.#algorithms = {
           kex,
           hostKey: serverHostKey,
-          cipher: cs.cipher,
-        });
+          cipher,
+          mac: sc.mac === '' ? undefined : sc.mac,
+        };
+        observer.log('debug', 'key exchange done', { kex, hostKey: serverHostKey, cipher });
       });
       client.on('ready', () => {
         // The link must take over during this event: the server's next message may be in the same
         // chunk of data.
         client.removeAllListeners();
         stream.off('end', onEnd);
-        resolve(
-          new Ssh2Link({
-            client,
-            socket: stream,
-            inbox,
-            at,
-            keepalive,
-            rekey,
-            windows,
-            flush,
-            observer,
-          }),
-        );
+        const link = new Ssh2Link({
+          client,
+          socket: stream,
+          inbox,
+          at,
+          keepalive,
+          answers,
+          rekey,
+          windows,
+          flush,
+          observer,
+        });
+        resolve({ link, facts: this.#facts() });
       });
       try {
         this.#start(preferredTypes, reject);
@@ -176,6 +210,22 @@ class ConnectionAttempt {
         reject(error);
       }
     });
+  }
+
+  #facts(): EstablishedLink['facts'] {
+    const { at, settings } = this.#options;
+    return {
+      at,
+      software: serverText(serverSoftwareOf(this.#client)),
+      algorithms: this.#algorithms,
+      hostKey: this.#hostKey,
+      login: this.#authentication?.login ?? {
+        user: settings.user,
+        permitted: [],
+        accepted: [],
+        keysOffered: 0,
+      },
+    };
   }
 
   #limitHandshake(reject: (error: TunnelError) => void): void {
@@ -214,11 +264,11 @@ class ConnectionAttempt {
     const { at, settings, hostKeys, observer, stream } = this.#options;
     const { hostName, port, user, algorithms } = settings;
     const client = this.#client;
-    this.#algorithms = offeredAlgorithms({ preferredTypes, wanted: algorithms, observer });
+    this.#ours = offeredAlgorithms({ preferredTypes, wanted: algorithms, observer });
     client.connect({
       sock: stream,
       username: user,
-      algorithms: this.#algorithms,
+      algorithms: this.#ours,
       hostVerifier: hostKeyCheck({
         client,
         verifier: hostKeys,
@@ -226,6 +276,9 @@ class ConnectionAttempt {
         port,
         signal: this.#over.signal,
         onPrompt: this.#pause,
+        onAccepted: ({ described, why }) => {
+          this.#hostKey = { key: described, why };
+        },
         onRejected: reject,
       }),
       authHandler: () => this.#authentication?.next(),
@@ -262,7 +315,7 @@ class ConnectionAttempt {
       return noIdentificationError(at, role, this.#greeting.text, error);
     if (this.#phase === 'key exchange') return this.#exchangeError(error);
     if (typeof error.code === 'number' && this.#authentication !== undefined)
-      return this.#authentication.disconnected(serverText(error.message), error);
+      return this.#authentication.disconnected(serverText(error.message, MAX_SERVER_TEXT), error);
     return closedError(at, this.#phase, error);
   }
 
@@ -271,7 +324,7 @@ class ConnectionAttempt {
     const { lists } = this.#serverOffer;
     const lacking =
       /no matching /i.test(error.message) && lists !== undefined
-        ? noCommonAlgorithm(at, role, this.#algorithms, lists, error)
+        ? noCommonAlgorithm(at, role, this.#ours, lists, error)
         : undefined;
     return lacking ?? closedError(at, 'key exchange', error);
   }

@@ -267,6 +267,24 @@ export function sendPing(protocol: SshProtocol, number: number, bytes: number): 
   protocol._cipher.encrypt(packet);
 }
 
+/** RFC 4253 §11.2 */
+const IGNORE = 2;
+/** The message's number and the length of its data, which are empty. */
+const IGNORE_BYTES = 5;
+
+/**
+ * Sends an SSH_MSG_IGNORE, which no server answers, but which its kernel must acknowledge. Don't
+ * call it while keys are being exchanged.
+ */
+export function sendIgnore(protocol: SshProtocol, octets = 0): void {
+  const length = IGNORE_BYTES + octets;
+  const packet = protocol._cipher.allocPacket(length);
+  packet.fill(0, PAYLOAD_START, PAYLOAD_START + length);
+  packet.writeUInt32BE(octets, PAYLOAD_START + 1);
+  packet[PAYLOAD_START] = IGNORE;
+  protocol._cipher.encrypt(packet);
+}
+
 export function isExchangingKeys(protocol: SshProtocol): boolean {
   return protocol._kexinit !== undefined;
 }

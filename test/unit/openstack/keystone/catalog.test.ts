@@ -372,7 +372,7 @@ describe('the cache of catalogs', () => {
   it('is said to be the kept one where it lacks what is looked for', async () => {
     const run: CloudTargetsOptions = {
       cloud: { ...CLOUD, region: 'C' },
-      mode: 'auto',
+      catalog: 'auto',
       findLinks: false,
       connect: () => Promise.reject(new Error('nobody is to be asked')),
       cacheDirectory: directory,

@@ -4,8 +4,13 @@ import { connect, createServer, Socket } from 'node:net';
 import { constants } from 'node:os';
 import { PassThrough } from 'node:stream';
 import { describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { addon } from '../../../../src/native/addon.ts';
-import { acknowledge, setUserTimeout } from '../../../../src/ssh/dial/tcpoptions.ts';
+import {
+  acknowledge,
+  acknowledgedBytes,
+  setUserTimeout,
+} from '../../../../src/ssh/dial/tcpoptions.ts';
 
 describe('acknowledge', () => {
   it('can be asked for on a connected socket, as often as wanted, and on no other', async () => {
@@ -22,6 +27,29 @@ describe('acknowledge', () => {
     await once(socket, 'close');
     assert.equal(acknowledge(socket), false);
     assert.equal(acknowledge(new PassThrough()), false);
+    server.close();
+  });
+});
+
+describe('acknowledgedBytes', () => {
+  it("counts what the peer's kernel has acknowledged, whether or not the peer reads it", async () => {
+    const server = createServer((socket) => socket.on('error', () => {}).pause());
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    assert.ok(address !== null && typeof address === 'object');
+    const socket = connect(address.port, '127.0.0.1');
+    await once(socket, 'connect');
+    const before = acknowledgedBytes(socket);
+    assert.ok(before !== undefined);
+    socket.write(Buffer.alloc(1000));
+    for (const since = Date.now(); Date.now() - since < 5_000; await delay(5))
+      if (acknowledgedBytes(socket) === before + 1000) break;
+    assert.equal(acknowledgedBytes(socket), before + 1000);
+    socket.destroy();
+    await once(socket, 'close');
+    assert.equal(acknowledgedBytes(socket), undefined);
+    assert.equal(acknowledgedBytes(new PassThrough()), undefined);
     server.close();
   });
 });

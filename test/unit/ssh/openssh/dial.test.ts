@@ -174,9 +174,9 @@ describe("the system's ssh", { skip: sshdMissing }, () => {
         assert.match(error?.message ?? '', /no longer answers keepalives/);
         assert.ok(error?.cause !== undefined, 'that is no end in order');
         assert.equal(await transport.probe(200), false);
-        // One interval may have begun before.
+        // With intervals so short it is given a second more to answer.
         const ms = performance.now() - stopped;
-        assert.ok(ms < 2_000 + 700, `noticed after ${ms} ms`);
+        assert.ok(ms < 3_000 + 700, `noticed after ${ms} ms`);
       }
       await closeAll();
     } finally {

@@ -114,4 +114,29 @@ describe("ssh's log", () => {
     ]);
     assert.equal(log.hostKey, 'ssh-ed25519 SHA256:true');
   });
+
+  it('what the server calls its software', () => {
+    const line =
+      'debug1: Remote protocol version 2.0, remote software version OpenSSH_9.2p1 Debian-2';
+    assert.equal(read([line]).log.serverSoftware, 'OpenSSH_9.2p1 Debian-2');
+    assert.equal(read(UP).log.serverSoftware, undefined);
+    assert.equal(read([...UP, line]).log.serverSoftware, undefined, 'only before the login');
+  });
+
+  it('what the guard has told last, and nothing else of it', () => {
+    assert.equal(read(UP).log.told, undefined);
+    const { log } = read([
+      ...UP,
+      'tunnel-guard: ssh 31 has read 7',
+      'tunnel-guard: ssh 31 has read 812',
+    ]);
+    assert.deepEqual(log.told, { pid: 31, bytesRead: 812 });
+    assert.deepEqual(log.kept, read(UP).log.kept);
+    for (const forged of [
+      'tunnel-guard: ssh 31 has read',
+      'tunnel-guard: ssh 31 has read 1e99',
+      'ssh 31 has read 5',
+    ])
+      assert.equal(read([forged]).log.told, undefined, forged);
+  });
 });

@@ -17,6 +17,7 @@ import { MAX_PROMPTS, MAX_ROUNDS } from '../../../../../src/ssh/embedded/auth/qu
 import { dialSsh2 } from '../../../../../src/ssh/embedded/handshake/dial.ts';
 import ssh2 from '../../../../../src/ssh/embedded/ssh2/library.ts';
 import { createHostKeyVerifier } from '../../../../../src/ssh/hostkeys/verifier.ts';
+import { MAX_SERVER_TEXT } from '../../../../../src/ssh/servertext.ts';
 import type { AuthenticationSettings } from '../../../../../src/ssh/settings.ts';
 import { makeKey } from '../../../../support/loopback-sshd.ts';
 import {
@@ -161,6 +162,50 @@ describe('keyboard-interactive', () => {
     });
     assert.ok(observer.lines.includes('notice: jump: Look at your phone'));
     assert.ok(observer.lines.includes('notice: jump: and press yes'), observer.lines.join('\n'));
+  });
+
+  it('long texts, addresses and prompts are shown whole', async () => {
+    const url = `https://id.example.com/device?code=${'x'.repeat(5000)}&end`;
+    const instruction = Array.from({ length: 200 }, (_, i) => `line ${i} ${url}`);
+    const observer = new Log();
+    const prompter = new Answers('one');
+    await login({
+      observer,
+      prompter,
+      onAuthentication: interactive((context) =>
+        context.prompt([], `Open ${url}`, () =>
+          context.prompt(
+            [{ prompt: `Open ${url} and answer: `, echo: true }],
+            'Sign in',
+            instruction.slice(0, 5).join('\n'),
+            () => context.accept(),
+          ),
+        ),
+      ),
+    });
+    assert.ok(observer.lines.includes(`notice: jump: Open ${url}`));
+    assert.deepEqual(prompter.asked, [`line: (u@jump) Open ${url} and answer:`]);
+    assert.deepEqual(prompter.preambles, [
+      ['Sign in', ...instruction.slice(0, 5)].map((line) => `(u@jump) ${line}`),
+    ]);
+  });
+
+  it('a server that talks without end is cut off, told so once, and counted', async () => {
+    const observer = new Log();
+    await login({
+      observer,
+      onAuthentication: interactive((context) => {
+        const flood = 'word '.repeat(5_000);
+        const talk = (left: number): void =>
+          context.prompt([], flood, () => (left === 0 ? context.accept() : talk(left - 1)));
+        talk(5);
+      }),
+    });
+    const said = observer.lines.filter((line) => line.startsWith('notice: jump: '));
+    const length = said.join('').length;
+    assert.ok(length > MAX_SERVER_TEXT - 100 && length < MAX_SERVER_TEXT + 1000, `${length}`);
+    assert.equal(said.filter((line) => line.includes('said more than 64 KiB')).length, 1);
+    assert.deepEqual(new Set(observer.counted), new Set(['tunnel_server_text_cut_total']));
   });
 
   it('a server that refuses without a question is asked once', async () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { MAX_UNANSWERED_REQUESTS, noAnswersYet } from '../../../../../src/ssh/answers.ts';
 import { LivenessProbe } from '../../../../../src/ssh/embedded/channels/livenessprobe.ts';
 
 const INTERVAL = 15;
@@ -10,9 +11,19 @@ describe('LivenessProbe', () => {
   let asked: number;
   let lost: number;
   let measured: number[];
+  /** Whether the server has answered in an earlier link. */
+  let seen: boolean;
+  let nudged: number;
+  /** What `unanswering`, `limited` and `unmeasured` were called for, in order. */
+  let events: string[];
+  let acknowledged: number | undefined;
 
   beforeEach(() => {
     now = 1_000;
+    seen = true;
+    nudged = 0;
+    events = [];
+    acknowledged = 0;
     asked = 0;
     lost = 0;
     measured = [];
@@ -27,9 +38,15 @@ describe('LivenessProbe', () => {
   function probe(interval = INTERVAL): LivenessProbe {
     return new LivenessProbe({
       keepalive: { interval, count: COUNT },
+      answers: { ...noAnswersYet(), seen },
       ask: () => asked++,
+      nudge: () => nudged++,
+      acknowledged: () => acknowledged,
+      unanswering: () => void events.push('unanswering'),
+      limited: () => void events.push('limited'),
       lost: () => lost++,
       measured: (milliseconds) => void measured.push(milliseconds),
+      unmeasured: () => void events.push('unmeasured'),
     });
   }
   const pass = (seconds: number): void => {
@@ -153,6 +170,99 @@ describe('LivenessProbe', () => {
     pass(1);
     assert.equal(await silent, false);
     subject.stop();
+  });
+
+  describe('a server that has never answered', () => {
+    beforeEach(() => {
+      seen = false;
+    });
+
+    it('is not given up for its silence; it is told once', () => {
+      const subject = probe();
+      pass(COUNT * INTERVAL - 1);
+      assert.deepEqual(events, []);
+      pass(1);
+      assert.deepEqual(events, ['unanswering']);
+      subject.received();
+      pass(40 * INTERVAL);
+      assert.equal(lost, 0);
+      assert.deepEqual(events, ['unanswering', 'limited']);
+      subject.stop();
+    });
+
+    it('is asked a few times in all, and then sent something else in each interval', () => {
+      const subject = probe();
+      pass(5 * INTERVAL);
+      subject.received();
+      pass(35 * INTERVAL);
+      assert.equal(asked, MAX_UNANSWERED_REQUESTS);
+      assert.equal(asked + nudged, 1 + 40);
+      subject.stop();
+      pass(INTERVAL);
+      assert.equal(asked + nudged, 1 + 40);
+    });
+
+    it('is given up as any other once it has answered', () => {
+      const subject = probe();
+      pass(20 * INTERVAL);
+      subject.answered();
+      subject.received();
+      pass(COUNT * INTERVAL);
+      assert.equal(lost, 1);
+    });
+
+    it('is given up when it has answered in an earlier link', () => {
+      seen = true;
+      probe();
+      pass(COUNT * INTERVAL);
+      assert.equal(lost, 1);
+      assert.deepEqual(events, []);
+    });
+
+    it('a probe is answered by an acknowledgement, and fails without one', async () => {
+      const subject = probe();
+      const answered = subject.probe(3_000);
+      assert.equal(asked, 2);
+      acknowledged = 36;
+      pass(3);
+      assert.equal(await answered, true);
+      const unanswered = subject.probe(3_000);
+      pass(3);
+      assert.equal(await unanswered, false);
+      for (let time = 0; time < 10; time++) void subject.probe(3_000);
+      assert.equal(asked, MAX_UNANSWERED_REQUESTS);
+      assert.equal(nudged, 5, 'what must be acknowledged is sent all the same');
+      subject.stop();
+    });
+
+    it('a probe does not fail where TCP can not be seen, unless the server has answered before', async () => {
+      acknowledged = undefined;
+      const subject = probe();
+      const first = subject.probe(3_000);
+      pass(3);
+      assert.equal(await first, true);
+      subject.answered();
+      const second = subject.probe(3_000);
+      pass(3);
+      assert.equal(await second, false);
+      subject.stop();
+    });
+
+    it('while data flow, a second without a measurement is a round', () => {
+      const subject = probe();
+      for (let time = 0; time < 35; time++) {
+        now += 100;
+        subject.measure();
+      }
+      assert.deepEqual(events, ['unmeasured', 'unmeasured', 'unmeasured']);
+      assert.equal(asked, 1);
+      subject.answered();
+      subject.measure();
+      now += 5_000;
+      subject.measure();
+      assert.equal(events.length, 3, 'a slow answer is none of these');
+      subject.stop();
+    });
   });
 
   it('after stop() nothing is asked, and waiting probes are settled', async () => {

@@ -8,6 +8,7 @@ import {
   type ReceiveWindow,
   ReceiveWindows,
 } from '../../../../../src/ssh/embedded/channels/receivewindow.ts';
+import { DEFAULT_WINDOW_BUDGET } from '../../../../../src/ssh/limits.ts';
 import { PathSimulation } from '../../../../support/pathsimulation.ts';
 
 const BUDGET = 2 * 1024 * 1024;
@@ -321,5 +322,18 @@ describe('the windows of several channels', () => {
     simulation.open();
     simulation.run(3_000);
     assert.ok(simulation.run(5_000).rate >= 95_000);
+  });
+
+  it('a server that answers no questions: channels that were busy once do not count for ever', () => {
+    const windows = new ReceiveWindows({ clock: () => 0 });
+    for (let past = 0; past < 1_000; past++) {
+      const window = windows.open();
+      assert.ok(window.receive(window.limit), 'it is busy');
+      window.consume(window.limit);
+      window.close();
+      windows.roundPassed();
+    }
+    windows.roundPassed();
+    assert.equal(windows.share(), DEFAULT_WINDOW_BUDGET);
   });
 });
