@@ -136,6 +136,23 @@ unpack_newer_sshd() {
   rm -rf "$work"
 }
 
+# The tests read user-data with cloud-init, and boot machines with it. If installed, the package
+# would run at each boot of this machine, so it is only unpacked; its libraries are installed.
+unpack_cloud_init() {
+  local into=$ROOT/dist/cloud-init work package
+  [ ! -d "$into" ] && command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 0
+  work=$(mktemp -d)
+  if (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download cloud-init) >/dev/null 2>&1; then
+    package=$(echo "$work"/cloud-init_*.deb)
+    as_owner mkdir -p "$into"
+    dpkg-deb -x "$package" "$into"
+    chown -R --reference="$ROOT" "$into"
+    # shellcheck disable=SC2046
+    want $(dpkg-deb -f "$package" Depends | grep -o 'python3-[a-z0-9-]*')
+  fi
+  rm -rf "$work"
+}
+
 # make also builds npm's native packages.
 export MAKEFLAGS=${MAKEFLAGS:--j$(nproc)}
 

@@ -11,6 +11,10 @@ Examples:
       for the endpoints of a cloud, with codes by time besides the key
   tunnel jumphost authorized-key --key agent api.example.com:443
       the keys of your agent, each good for this and nothing else
+  tunnel jumphost cloud-init -s jump.list --key team.pub >user-data
+      a new machine of a cloud that is such a host, for the users in team.pub
+  tunnel jumphost terraform -s jump.list --key team.pub --network public --output jump
+      the same on OpenStack, with security groups that let out what is listed
 `;
 
 const AFTER = `
@@ -19,14 +23,17 @@ FORMAT is:
                   --keys-from
   authorized-key  lines for authorized_keys: what a key may do, whatever sshd_config says
   keys-command    a script for AuthorizedKeysCommand: keys from behind an API, cached
+  cloud-init      user-data that makes a cloud's image such a host at its first boot
+  terraform       HCL for OpenStack: an instance with that user-data, and security groups
 
 The list of what the jump host admits is what TARGETs, -s and --allow name together, and with
 --os-cloud the endpoints of a cloud. Its catalog is fetched through -r; before there is any
 jump host, give it with --os-catalog-file, or take the auth_url alone with --os-catalog
-off. sshd compares hosts and ports as text: prefixes and
-ranges of ports are listed one by one, up to 256 entries each, and patterns are refused.
+off. sshd compares hosts and ports as text: prefixes and ranges of ports are listed one by
+one, up to 256 entries each, and patterns are refused.
 
-Each file begins with how to apply, verify and undo it. docs/hardening.md explains the lines.
+Each file begins with how to apply, verify and undo it. docs/hardening.md explains the lines,
+docs/provision.md leads from the list to the first login.
 `;
 
 export const JUMPHOST: CommandDeclaration = {

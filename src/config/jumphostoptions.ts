@@ -6,6 +6,7 @@
  * use for are errors, so that nobody believes they had an effect.
  */
 import { UsageError } from '../errors/errors.ts';
+import { KEYS_COMMAND_USER } from '../jumphost/keyscommand.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
 import { type JumpHostPlan, MFA_MODULES } from '../jumphost/plan.ts';
 import {
@@ -21,6 +22,7 @@ import { parsePort } from '../net/ports.ts';
 import type { Level } from '../observe/observer.ts';
 import { DEFAULT_PORT, type SshOptions } from '../ssh/options.ts';
 import { ALLOW_OPTIONS, readAllowOptions } from './allowfile.ts';
+import { CLOUD_INIT_OPTIONS, readCloudInitPlan } from './cloudinitoptions.ts';
 import type { NameTarget, Target } from './configuration.ts';
 import { AGENT, readKeys } from './keyfile.ts';
 import { readFromPattern, readKeySource } from './keysource.ts';
@@ -43,8 +45,19 @@ import {
 import { readLogLevel, VERBOSITY_OPTIONS } from './runoptions.ts';
 import { CONNECTION_OPTIONS, JUMP_HOST_OPTIONS, readSshOptions } from './sshoptions.ts';
 import { readTargetRules, TARGET_OPTIONS } from './targetoptions.ts';
+import {
+  readTerraformPlan,
+  requireCertifiedAddress,
+  TERRAFORM_OPTIONS,
+} from './terraformoptions.ts';
 
-export const JUMP_HOST_FORMATS = ['sshd', 'authorized-key', 'keys-command'] as const;
+export const JUMP_HOST_FORMATS = [
+  'sshd',
+  'authorized-key',
+  'keys-command',
+  'cloud-init',
+  'terraform',
+] as const;
 export type JumpHostFormat = (typeof JUMP_HOST_FORMATS)[number];
 
 const LIST_OPTIONS = {
@@ -123,6 +136,8 @@ export const JUMPHOST_GROUPS = [
   LIST_OPTIONS,
   CLOUD_OPTIONS,
   HOST_OPTIONS,
+  CLOUD_INIT_OPTIONS,
+  TERRAFORM_OPTIONS,
   OUTPUT_OPTIONS,
   REMOTE_OPTIONS,
   CONNECTION_OPTIONS,
@@ -131,11 +146,16 @@ export const JUMPHOST_GROUPS = [
 
 const { user: USER, key: KEY, keysFrom: KEYS_FROM, from: FROM, port: PORT } = HOST_OPTIONS.options;
 
-/** Of HOST_OPTIONS, what each format makes something of. */
+/** Groups of which a format uses some options. */
+const FORMAT_GROUPS = [HOST_OPTIONS, CLOUD_INIT_OPTIONS, TERRAFORM_OPTIONS] as const;
+
+/** Of FORMAT_GROUPS, what each format makes something of. */
 const USES: Readonly<Record<JumpHostFormat, readonly Option[]>> = {
   sshd: Object.values(HOST_OPTIONS.options).filter((option) => option !== KEY),
   'authorized-key': [USER, KEY, FROM, PORT],
   'keys-command': [KEYS_FROM, FROM],
+  'cloud-init': [HOST_OPTIONS, CLOUD_INIT_OPTIONS].flatMap(({ options }) => Object.values(options)),
+  terraform: FORMAT_GROUPS.flatMap(({ options }) => Object.values<Option>(options)),
 };
 
 export interface JumpHostConfiguration {
@@ -189,6 +209,7 @@ export function buildJumpHostConfiguration(given: GivenArguments): JumpHostConfi
     output: readOptions(OUTPUT_OPTIONS, options).output?.value,
     logLevel: readLogLevel(options),
   };
+  if (format === 'terraform') requireCertifiedAddress(configuration.plan.cloudInit);
   // What is wrong with the list is said before anybody is asked for a catalog.
   const { targets, nameTargets } = configuration;
   if (openstack === undefined || targets.length + nameTargets.length > 0)
@@ -215,6 +236,8 @@ function readPlan(options: GivenOptions): JumpHostConfiguration['plan'] {
     from: from.map(({ value }) => value),
     mfa: mfa === undefined ? undefined : (mfaModule?.value ?? MFA_MODULES[0]),
     behindProxy: behindProxy !== undefined,
+    cloudInit: readCloudInitPlan(options),
+    terraform: readTerraformPlan(options),
   };
 }
 
@@ -264,12 +287,30 @@ function refuseContradictions(options: GivenOptions): void {
   }
 }
 
+/** Administrators of cloud images, and whom sshd and its script run as. */
+const IMAGE_USERS: ReadonlySet<string> = new Set([
+  ...['root', 'debian', 'ubuntu', 'fedora', 'centos', 'rocky', 'almalinux', 'cloud-user'],
+  ...['ec2-user', 'admin', 'opc', 'sshd', 'nobody', KEYS_COMMAND_USER],
+]);
+
 /** What a format is made of besides the list. */
 function requireKeys(format: JumpHostFormat, options: GivenOptions): void {
-  const { key, keysFrom, from } = readOptions(HOST_OPTIONS, options);
+  const { user, key, keysFrom, from } = readOptions(HOST_OPTIONS, options);
+  const makesMachine = format === 'cloud-init' || format === 'terraform';
   if (format === 'authorized-key' && key.length === 0) {
     throw new UsageError('no key is given', {
       hint: 'name public keys with --key, as in: --key ~/.ssh/id_ed25519.pub, or --key agent',
+    });
+  }
+  if (makesMachine && user !== undefined && IMAGE_USERS.has(user.value)) {
+    throw new UsageError(
+      `${filePrefix(user.place)}--user ${user.value} is an account that images have already`,
+      { hint: 'leave --user out, or write another name' },
+    );
+  }
+  if (makesMachine && key.length + keysFrom.length === 0) {
+    throw new UsageError('no key is given, and no source of keys', {
+      hint: 'name public keys with --key, or where they come from with --keys-from',
     });
   }
   if (format === 'keys-command' && keysFrom.length === 0) {
@@ -287,7 +328,7 @@ function requireKeys(format: JumpHostFormat, options: GivenOptions): void {
 }
 
 function refuseUnused(format: JumpHostFormat, options: GivenOptions): void {
-  for (const option of Object.values<Option>(HOST_OPTIONS.options)) {
+  for (const option of FORMAT_GROUPS.flatMap((group) => Object.values<Option>(group.options))) {
     const [entry] = options.get(option) ?? [];
     if (entry === undefined || USES[format].includes(option)) continue;
     const formats = JUMP_HOST_FORMATS.filter((other) => USES[other].includes(option));

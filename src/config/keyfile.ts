@@ -35,7 +35,7 @@ export function keyLine(type: string, blob: Buffer, comment: string): string | u
  */
 export function readKeyFile(file: string, place: Place): string[] {
   const at = formatPlace(place);
-  const text = readText(file, at);
+  const text = readKeyText(file, at);
   if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(text)) {
     throw new UsageError(`${at}: ${fileName(file)} is a private key`, {
       hint: `give the public one, ${file === '-' ? 'which ssh-keygen -y prints' : `${file}.pub`}`,
@@ -65,7 +65,8 @@ export function readKeyFile(file: string, place: Place): string[] {
   });
 }
 
-function readText(file: string, at: string): string {
+/** `-` is standard input; `at` is where the file was named. Throws UsageError. */
+export function readKeyText(file: string, at: string): string {
   let fd: number | undefined;
   try {
     fd = file === '-' ? 0 : openSync(file, 'r');

@@ -18,7 +18,7 @@ export const PAM_PATH = `/etc/pam.d/${PAM_FILE}`;
 export const SECRETS = '/var/lib/tunnel-mfa';
 const OATH_USERS = `${SECRETS}/users.oath`;
 
-const PACKAGES: Readonly<Record<MfaModule, string>> = {
+export const PACKAGES: Readonly<Record<MfaModule, string>> = {
   'google-authenticator': 'libpam-google-authenticator',
   oath: 'libpam-oath oathtool',
 };

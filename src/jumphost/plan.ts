@@ -19,6 +19,40 @@ export type KeySource =
 export const MFA_MODULES = ['google-authenticator', 'oath'] as const;
 export type MfaModule = (typeof MFA_MODULES)[number];
 
+/** Of a host key: `ssh_host_KIND_key`. */
+export type HostKeyKind = 'ed25519' | 'rsa';
+
+/** A host key that is not made on the machine. */
+export interface GivenHostKey {
+  readonly kind: HostKeyKind;
+  /** The whole file, without a passphrase. */
+  readonly privateKey: string;
+  /** `TYPE BASE64` */
+  readonly publicKey: string;
+  /** `SHA256:...` */
+  readonly fingerprint: string;
+  readonly certificate:
+    | {
+        /** `TYPE BASE64` */
+        readonly line: string;
+        /** Empty: it is good for every name. */
+        readonly principals: readonly string[];
+        /** undefined: it has no end. */
+        readonly until: Date | undefined;
+      }
+    | undefined;
+}
+
+/** cloud-init: what a machine has that is made for this. */
+export interface CloudInitPlan {
+  /** The canonical name or address by which users reach it; undefined: nobody knows it yet. */
+  readonly address: string | undefined;
+  /** undefined: it is made on the machine. */
+  readonly hostKey: GivenHostKey | undefined;
+  /** `TYPE BASE64` of who signs the host's certificate; undefined: it has none. */
+  readonly hostCa: string | undefined;
+}
+
 export interface JumpHostPlan {
   /** The login of its users. */
   readonly user: string;
@@ -37,6 +71,19 @@ export interface JumpHostPlan {
   readonly behindProxy: boolean;
   /** Where sshd looks for keys at each login. Empty: only authorized_keys has them. */
   readonly keysFrom: readonly KeySource[];
+  readonly cloudInit: CloudInitPlan;
+  /** For the format of that name. */
+  readonly terraform: TerraformPlan;
+}
+
+/** Names of networks in OpenStack. */
+export interface TerraformPlan {
+  /** A public network. undefined: the instance has a floating address. */
+  readonly network: string | undefined;
+  /** Where that comes from; undefined: whoever applies it says so. */
+  readonly floatingPool: string | undefined;
+  /** undefined: the instance has no second port. */
+  readonly privateNetwork: string | undefined;
 }
 
 /** One file of a format. */

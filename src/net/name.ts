@@ -22,6 +22,12 @@ const MAX_NAME_LENGTH = 253;
 const MAX_LABEL_LENGTH = 63;
 
 /**
+ * What domainToASCII is for. In a text with other ASCII characters it decodes "%41", leaves line
+ * breaks out, and takes what follows a "/" for a path. Nobody means that in a host name.
+ */
+const INTERNATIONAL = /^[\w.-]*[\u0080-\u{10ffff}][\w.\u0080-\u{10ffff}-]*$/u;
+
+/**
  * `api.example.com`; or with `below`, all names below `example.com` at any depth, but not
  * `example.com` itself.
  */
@@ -33,8 +39,7 @@ export interface NamePattern {
 /** Checks a name and brings it into canonical form. Throws NotationError. */
 export function canonicalName(text: string): string {
   const bare = text.replace(/\.$/, '');
-  // domainToASCII also decodes "%41", which nobody means in a host name.
-  const ascii = /^[\u0021-\u007e]*$/.test(bare) || bare.includes('%') ? bare : domainToASCII(bare);
+  const ascii = INTERNATIONAL.test(bare) ? domainToASCII(bare) : bare;
   const name = ascii.toLowerCase();
   // RFC 1123 §2.1, and the underscore, which resolvers accept and people use.
   if (!/^[a-z0-9_-]+(\.[a-z0-9_-]+)*$/.test(name))

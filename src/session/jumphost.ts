@@ -9,11 +9,13 @@
  */
 import type { JumpHostConfiguration, JumpHostFormat } from '../config/jumphostoptions.ts';
 import { renderAuthorizedKey } from '../jumphost/authorizedkey.ts';
+import { cloudInitWarnings, renderCloudInit } from '../jumphost/cloudinit.ts';
 import { renderKeysCommand } from '../jumphost/keyscommand.ts';
 import { printable, writeFiles } from '../jumphost/output.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
 import type { JumpHostPlan, RenderedFile } from '../jumphost/plan.ts';
 import { renderSshd } from '../jumphost/sshd.ts';
+import { renderTerraform } from '../jumphost/terraform.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CloudRules } from '../openstack/targets/rules.ts';
 import { agentKeys } from './agentkeys.ts';
@@ -25,6 +27,8 @@ const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => Rendere
   sshd: renderSshd,
   'authorized-key': renderAuthorizedKey,
   'keys-command': renderKeysCommand,
+  'cloud-init': renderCloudInit,
+  terraform: renderTerraform,
 };
 
 /**
@@ -48,9 +52,20 @@ export async function renderJumpHost(
     permitted,
     keys: withoutRepetition([...plan.keys, ...agent]),
   });
+  for (const warning of warningsOf(format, plan, files)) options.observer.log('warning', warning);
   if (output === undefined) return printable(files);
   writeFiles(output, files);
   return '';
+}
+
+function warningsOf(
+  format: JumpHostFormat,
+  plan: Pick<JumpHostPlan, 'cloudInit'>,
+  files: readonly RenderedFile[],
+): string[] {
+  if (format === 'cloud-init') return cloudInitWarnings(plan, files);
+  // It is for OpenStack alone, so the limits of other clouds are nothing to it.
+  return format === 'terraform' ? cloudInitWarnings(plan, []) : [];
 }
 
 /** What comes without TLS can be changed on its way, and these are keys that open a door. */

@@ -5,7 +5,13 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-export type GoProgram = 'dial' | 'fetch' | 'gliderserver' | 'gophercloud' | 'lookup';
+export type GoProgram =
+  | 'dial'
+  | 'fetch'
+  | 'gliderserver'
+  | 'gophercloud'
+  | 'lookup'
+  | 'terraform-provider-openstack';
 
 /** The program's path, once it is built. */
 export function goProgram(name: GoProgram): string {

@@ -16,6 +16,8 @@ export function planOf(
     mfa: undefined,
     behindProxy: false,
     keysFrom: [],
+    cloudInit: { address: undefined, hostKey: undefined, hostCa: undefined },
+    terraform: { network: undefined, floatingPool: undefined, privateNetwork: undefined },
     ...more,
     permitted: permitted.map((text) => {
       const [, host = '', port = ''] = /^\[?(.*?)\]?:([0-9]+|\*)$/.exec(text) ?? [];

@@ -2,6 +2,7 @@
 import type { Entry } from '../../src/config/argsfile.ts';
 import { DOCTOR_GROUPS } from '../../src/config/doctoroptions.ts';
 import { EXEC_GROUPS } from '../../src/config/execoptions.ts';
+import { JUMPHOST_GROUPS } from '../../src/config/jumphostoptions.ts';
 import { OPENSTACK_GROUPS } from '../../src/config/openstackreport.ts';
 import type { GivenArguments, GivenOptions, Option } from '../../src/config/option.ts';
 import { CONNECT_GROUPS } from '../../src/config/options.ts';
@@ -14,9 +15,10 @@ import type { Place } from '../../src/net/place.ts';
 export type OptionTexts = Readonly<Record<string, string | readonly string[] | true | number>>;
 
 const OPTIONS: ReadonlyMap<string, Option> = new Map(
-  [...CONNECT_GROUPS, ...EXEC_GROUPS, ...DOCTOR_GROUPS, ...OPENSTACK_GROUPS].flatMap(
-    ({ options }) => Object.entries<Option>(options),
-  ),
+  [
+    ...JUMPHOST_GROUPS,
+    ...[...CONNECT_GROUPS, ...EXEC_GROUPS, ...DOCTOR_GROUPS, ...OPENSTACK_GROUPS],
+  ].flatMap(({ options }) => Object.entries<Option>(options)),
 );
 
 const ARGUMENT: Place = { kind: 'argument', name: 'argument' };

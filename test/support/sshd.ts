@@ -100,7 +100,7 @@ cd /
 exec "$3" -D -e -f "$1/sshd_config"
 `;
 
-const HOSTS_FILE = `127.0.0.1 localhost
+export const HOSTS_FILE = `127.0.0.1 localhost
 ::1 localhost
 ${address.API1} ${address.API1_NAME}
 ${address.API1_6} ${address.API1_NAME}

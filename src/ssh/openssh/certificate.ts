@@ -1,13 +1,12 @@
 /**
- * OpenSSH certificates (PROTOCOL.certkeys). Only the validity period is read, for an error message
- * about an expired certificate. ssh's log says which one was offered, but a server can forge lines
- * there (log.ts), so only files that the settings name are read.
+ * Users' certificates that have expired, for an error message. ssh's log says which one was
+ * offered, but a server can forge lines there (log.ts), so only files that the settings name are
+ * read.
  */
 import { join, resolve } from 'node:path';
 import { homeDirectory } from '../../system/home.ts';
 import { readSmallFile } from '../../system/smallfile.ts';
-import { parsePublicKey } from '../keys/publickey.ts';
-import { WireReader } from '../keys/wire.ts';
+import { parseCertificate } from '../keys/certificate.ts';
 import { serverText } from '../servertext.ts';
 import type { AuthenticationSettings } from '../settings.ts';
 
@@ -24,57 +23,6 @@ const DEFAULT_IDENTITIES = [
 
 /** Far above any certificate: sshd refuses keys of more than 16 KiB. */
 const MAX_CERTIFICATE_BYTES = 64 * 1024;
-
-/** For each key type, the number of key fields between the nonce and the serial number. */
-const KEY_FIELDS: readonly (readonly [RegExp, number])[] = [
-  [/^ssh-ed25519-cert/, 1],
-  [/^sk-ssh-ed25519-cert/, 2],
-  [/^ecdsa-sha2-\w+-cert/, 2],
-  [/^sk-ecdsa-sha2-\w+-cert/, 3],
-  [/^(ssh-rsa|rsa-sha2-\d+)-cert/, 2],
-];
-const FOREVER = 0xffff_ffff_ffff_ffffn;
-
-export interface Validity {
-  /** undefined: no limit. */
-  readonly from: Date | undefined;
-  readonly until: Date | undefined;
-}
-
-/** `line`: the content of a `-cert.pub` file. Returns undefined if it isn't a valid certificate. */
-export function certificateValidity(line: string): Validity | undefined {
-  const key = parsePublicKey(line);
-  const fields = KEY_FIELDS.find(([type]) => type.test(key?.type ?? ''))?.[1];
-  if (key === undefined || fields === undefined) return undefined;
-  const reader = new WireReader(key.blob);
-  const uint64 = (): bigint | undefined => {
-    const high = reader.uint32();
-    const low = reader.uint32();
-    return high === undefined || low === undefined
-      ? undefined
-      : (BigInt(high) << 32n) | BigInt(low);
-  };
-  // If a field is cut off, the reader stays in it, and the fields after it are not used.
-  const skipped = [
-    ...Array.from({ length: 2 + fields }, () => reader.string()), // the type, the nonce, the key
-    uint64(), // serial
-    reader.uint32(), // user or host
-    reader.string(), // key id
-    reader.string(), // principals
-  ];
-  const from = uint64();
-  const until = uint64();
-  if (skipped.includes(undefined) || from === undefined || until === undefined) return undefined;
-  return {
-    from: from === 0n ? undefined : date(from),
-    until: until === FOREVER ? undefined : date(until),
-  };
-}
-
-function date(seconds: bigint): Date | undefined {
-  const result = new Date(Number(seconds) * 1000);
-  return Number.isNaN(result.getTime()) ? undefined : result;
-}
 
 /** Absolute paths of the private keys and certificates that the settings name or imply. */
 export interface NamedFiles {
@@ -129,7 +77,7 @@ async function expiry(file: string, now: Date): Promise<string | undefined> {
   } catch {
     return undefined; // no such file: the certificate comes from the agent
   }
-  const { from, until } = (text === undefined ? undefined : certificateValidity(text)) ?? {};
+  const { from, until } = (text === undefined ? undefined : parseCertificate(text)) ?? {};
   const shown = serverText(file);
   if (until !== undefined && until <= now)
     return `the certificate ${shown} expired on ${until.toISOString()}`;

@@ -27,6 +27,8 @@ const PLAN: JumpHostPlan = {
   from: [],
   behindProxy: false,
   keysFrom: [],
+  cloudInit: { address: undefined, hostKey: undefined, hostCa: undefined },
+  terraform: { network: undefined, floatingPool: undefined, privateNetwork: undefined },
 };
 const CASES: Readonly<Record<string, Partial<JumpHostPlan>>> = {
   default: {},

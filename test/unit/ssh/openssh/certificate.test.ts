@@ -1,49 +1,17 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { HOSTPIN_PATH } from '../../../../src/native/addon.ts';
-import {
-  certificateValidity,
-  expiredCertificates,
-  namedFiles,
-} from '../../../../src/ssh/openssh/certificate.ts';
+import { expiredCertificates, namedFiles } from '../../../../src/ssh/openssh/certificate.ts';
 import { makeKey } from '../../../support/loopback-sshd.ts';
 import { authority, sign } from '../../../support/sshcertificates.ts';
 
 const keygenMissing = existsSync('/usr/bin/ssh-keygen') ? false : 'ssh-keygen is not installed';
-
-describe('a certificate', { skip: keygenMissing }, () => {
-  it('tells from when and until when it is valid, for each type of key', async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'tunnel-certificate-'));
-    try {
-      const ca = await authority(directory, 'ca');
-      for (const type of ['ed25519', 'ecdsa', 'rsa']) {
-        const key = join(directory, type);
-        await makeKey(key, type);
-        await sign(ca, key, ['-n', 'a,b', '-V', '0x10:0x7fffffff']);
-        const line = await readFile(`${key}-cert.pub`, 'utf8');
-        assert.deepEqual(certificateValidity(line), {
-          from: new Date(16_000),
-          until: new Date(0x7fffffff * 1000),
-        });
-        await sign(ca, key, ['-n', 'a', '-V', 'always:forever']);
-        const endless = await readFile(`${key}-cert.pub`, 'utf8');
-        assert.deepEqual(certificateValidity(endless), { from: undefined, until: undefined });
-        assert.equal(certificateValidity(await readFile(`${key}.pub`, 'utf8')), undefined);
-        const [name, blob = ''] = endless.split(' ');
-        for (let length = 4; length < blob.length / 3; length += 4)
-          assert.equal(certificateValidity(`${name} ${blob.slice(0, length)}`), undefined);
-      }
-    } finally {
-      await rm(directory, { recursive: true, force: true });
-    }
-  });
-});
 
 describe('an expired certificate', { skip: keygenMissing }, () => {
   it('is told of only when the settings name its file, whatever else the log names', async () => {
