@@ -21,8 +21,8 @@
  * its ownership is given to the owner of LOG.
  *
  * Once a second it writes to LOG ssh's process id and how many bytes ssh has read (rchar of
- * /proc/PID/io), if that has grown. Only a process with ssh's own rights can see that, and the tunnel judges by it whether the
- * server still answers.
+ * /proc/PID/io), if that has grown. Only a process with ssh's own rights can see that, and the
+ * tunnel judges by it whether the server still answers.
  *
  * The program reads and writes nothing else. If it can't watch, it sends QUIT to ssh, and exits
  * with 1 and a line on stderr. Without pidfd_open (before Linux 5.3) it can't send the signal.

@@ -87,8 +87,8 @@ export interface Addon {
    */
   setTcpQuickAck(fd: number, on: number): void;
   /**
-   * How many sent bytes the peer's kernel has acknowledged (tcpi_bytes_acked of TCP_INFO). Throws an
-   * Error with `errno` (positive).
+   * How many sent bytes the peer's kernel has acknowledged (tcpi_bytes_acked of TCP_INFO). Throws
+   * an Error with `errno` (positive).
    */
   tcpAcknowledged(fd: number): number;
 

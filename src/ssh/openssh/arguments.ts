@@ -147,8 +147,8 @@ function serverAlive({ settings, given, givesUp }: ArgumentOptions): [string, nu
       ['ServerAliveInterval', interval],
       ['ServerAliveCountMax', count - 1],
     ];
-  // serverlife.ts must be able to ask before ssh does. ssh counts whole seconds, and so asks up to a
-  // second early. The guard of a custom command tells a second late what ssh has read.
+  // serverlife.ts must be able to ask before ssh does. ssh counts whole seconds, and so asks up to
+  // a second early. The guard of a custom command tells a second late what ssh has read.
   const later = given.command === undefined ? 1 : 2;
   return [
     ['ServerAliveInterval', interval + later],

@@ -128,7 +128,7 @@ function prepare(
   return argv;
 }
 
-/** Whether this kernel counts what processes read; without that, ssh judges the server's silence. */
+/** Whether this kernel counts what processes read. Otherwise ssh judges the server's silence. */
 function seesWhatIsRead(): boolean {
   return bytesRead('self') !== undefined;
 }

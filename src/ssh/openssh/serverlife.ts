@@ -12,24 +12,25 @@
  *   ssh has read more than we wrote           the same, compared with the most seen so far
  *   ssh goes on reading what we had to queue  the server has admitted more
  *
- * | silence for                | the server is known to answer  | it has never answered               |
- * |----------------------------|--------------------------------|-------------------------------------|
- * | an interval                | ssh asks                       | ssh asks; TCP is looked at          |
- * | `count` intervals          | the link is lost               | it is told, and the link stays      |
- * | TCP sends again, as long   |                                | the link is lost                    |
+ * | silence for              | the server is known to answer | it has never answered          |
+ * |--------------------------|-------------------------------|--------------------------------|
+ * | an interval              | ssh asks                      | ssh asks; TCP is looked at     |
+ * | `count` intervals        | the link is lost              | it is told, and the link stays |
+ * | TCP sends again, as long |                               | the link is lost               |
  *
  * An answer is what ssh reads soon after it has asked, when no flow has sent or received anything
  * since the last sign of life. A server that is never idle so long can't be seen to answer, so
- * OpenSSH's is taken to do so (`expected`), until it has been given up for that alone. One that sends
- * something by itself in every interval may be taken for one that answers: it isn't silent either.
+ * OpenSSH's is taken to do so (`expected`), until it has been given up for that alone. One that
+ * sends something by itself in every interval may be taken for one that answers: it isn't silent
+ * either.
  *
  * After MAX_UNANSWERED_REQUESTS the server must not be asked any more. ssh can't be told that, but
- * it asks only after an interval of silence. So the server is then asked for a channel that can't be
- * opened, a little before that. Its refusal is an answer: from then on its silence counts.
+ * it asks only after an interval of silence. So the server is then asked for a channel that can't
+ * be opened, a little before that. Its refusal is an answer: from then on its silence counts.
  *
- * What ssh has read may be hidden (its program has capabilities, for example). Then the
- * server is asked for such a channel from the beginning, and signs of life are its refusals and what
- * flows receive.
+ * What ssh has read may be hidden (its program has capabilities, for example). Then the server is
+ * asked for such a channel from the beginning, and signs of life are its refusals and what flows
+ * receive.
  */
 import { type Clock, type ClockTimer, systemClock } from '../../base/clock.ts';
 import { MAX_UNANSWERED_REQUESTS, mustAnswer, type ServerAnswers } from '../answers.ts';
@@ -70,7 +71,8 @@ export interface ServerLifeOptions {
   /** The server is given up. Called once. */
   readonly lost: (why: string) => void;
   /**
-   * Milliseconds by which what ssh has read may be seen late. ssh asks as much later (arguments.ts).
+   * Milliseconds by which what ssh has read may be seen late. ssh asks as much later
+   * (arguments.ts).
    */
   readonly delay: number;
   readonly clock?: Clock;

@@ -122,8 +122,8 @@ export class ReceiveWindows {
   }
 
   /**
-   * A round is over although no round trip can be measured. Without it, channels that were busy once
-   * would count as busy for ever, and the others' shares would only shrink.
+   * A round is over although no round trip can be measured. Without it, channels that were busy
+   * once would count as busy for ever, and the others' shares would only shrink.
    */
   roundPassed(): void {
     this.#round++;

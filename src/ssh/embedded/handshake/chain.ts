@@ -173,9 +173,9 @@ export class HopChain implements Transport {
   }
 
   /**
-   * Asks every hop for an answer. Resolves to whether each sends anything within `milliseconds`. The
-   * jump host may be one that never answers (livenessprobe.ts): the hops before it then show whether
-   * the path is there.
+   * Asks every hop for an answer. Resolves to whether each sends anything within `milliseconds`.
+   * The jump host may be one that never answers (livenessprobe.ts): the hops before it then show
+   * whether the path is there.
    */
   async probe(milliseconds: number): Promise<boolean> {
     const alive = await Promise.all(this.#links.map((link) => link.probe(milliseconds)));
