@@ -12,7 +12,8 @@
  *
  * The link is lost by an error, by the server's DISCONNECT, by the end of what it sends, or by its
  * silence, if it has ever answered (livenessprobe.ts). Whichever comes first destroys the socket:
- * perhaps nobody is left to read what we still have to write. close() waits CLOSE_TIMEOUT_MS for the server to read it.
+ * perhaps nobody is left to read what we still have to write. close() waits CLOSE_TIMEOUT_MS for
+ * the server to read it.
  *
  * A channel counts from CHANNEL_OPEN until the server has sent CHANNEL_CLOSE or refused it: for
  * that time it takes a slot there. An aborted connect() can't take back its CHANNEL_OPEN. Its
