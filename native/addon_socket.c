@@ -90,8 +90,8 @@ static napi_value tcp_acknowledged_js(napi_env env, napi_callback_info info) {
   /* Before Linux 4.1 the kernel doesn't tell. */
   if (size < offsetof(struct tcp_info, tcpi_bytes_acked) + sizeof known.tcpi_bytes_acked)
     return addon_throw_errno(env, "tcpAcknowledged", ENOPROTOOPT);
-  double acknowledged = (double)known.tcpi_bytes_acked;
-  return napi_create_double(env, acknowledged, &result) == napi_ok ? result : NULL;
+  double bytes = (double)known.tcpi_bytes_acked;
+  return napi_create_double(env, bytes, &result) == napi_ok ? result : NULL;
 }
 
 napi_status addon_socket_register(napi_env env, napi_value exports) {

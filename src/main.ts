@@ -19,7 +19,7 @@ import { constants } from 'node:os';
 import { isatty } from 'node:tty';
 import { learnedList } from './cli/allow.ts';
 import { reportRecovery } from './cli/clean.ts';
-import { formatJson, formatTable } from './cli/doctor.ts';
+import { formatJson, formatLine, formatTable, verdictOf } from './cli/doctor.ts';
 import { EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from './cli/exit.ts';
 import { print } from './cli/output.ts';
 import { isExec, runCommandLine } from './cli/program.ts';
@@ -38,7 +38,6 @@ import type { Level } from './observe/observer.ts';
 import { printable } from './observe/printable.ts';
 import { type NativeWrite, standardErrorWriter } from './observe/standarderror.ts';
 import type { RunOptions } from './session/tunnel.ts';
-import { canCapture } from './system/doctor/diagnosis.ts';
 
 /** How long the end of the program waits for a terminal that takes nothing. */
 const FLUSH_MS = 1000;
@@ -172,10 +171,14 @@ async function exec(configuration: ExecConfiguration): Promise<void> {
 }
 
 async function doctor(configuration: DoctorConfiguration): Promise<void> {
+  const { json, quiet } = configuration;
   const { diagnose } = await import('./session/doctor.ts');
-  const diagnosis = await diagnose(configuration);
-  print(configuration.json ? formatJson(diagnosis) : formatTable(diagnosis));
-  process.exitCode = canCapture(diagnosis) ? EXIT.ok : EXIT.capture;
+  await printResult(configuration, async (wanted, options) => {
+    const diagnosis = await diagnose(wanted, options);
+    process.exitCode = verdictOf(diagnosis).exitStatus;
+    if (json) return formatJson(diagnosis, quiet);
+    return quiet ? formatLine(diagnosis) : formatTable(diagnosis);
+  });
 }
 
 async function openstack(configuration: OpenStackConfiguration): Promise<void> {

@@ -6,11 +6,19 @@
  * in it at the end of the program is lost.
  */
 import { writeSync } from 'node:fs';
+import { TunnelError } from '../errors/errors.ts';
+import { systemCodeOf } from '../errors/reason.ts';
 
 /** Between two tries where a pipe is full, in milliseconds. */
 const RETRY_MS = 10;
 
-/** Writes all of `text`. A reader that has gone is no error, as for any program in a pipeline. */
+/**
+ * Writes all of `text`. A reader that has gone is no error, as for any program in a pipeline.
+ * Throws TunnelError `output-failed`, also when a part has been written.
+ *
+ * A standard output that was closed before the program began takes everything: Node has opened
+ * /dev/null in its place by now.
+ */
 export function print(text: string, fd = 1): void {
   let rest = Buffer.from(text);
   const pause = new Int32Array(new SharedArrayBuffer(4));
@@ -18,10 +26,17 @@ export function print(text: string, fd = 1): void {
     try {
       rest = rest.subarray(writeSync(fd, rest));
     } catch (error) {
-      const code = error instanceof Error && 'code' in error ? error.code : undefined;
+      const code = systemCodeOf(error);
       if (code === 'EPIPE') return;
-      if (code !== 'EAGAIN') throw error;
+      if (code !== 'EAGAIN') throw failed(code, error);
       Atomics.wait(pause, 0, 0, RETRY_MS);
     }
   }
+}
+
+function failed(code: string, cause: unknown): TunnelError {
+  return new TunnelError('output-failed', `standard output can't be written: ${code}`, {
+    hint: 'send it elsewhere: what is there now may be a part of it',
+    cause,
+  });
 }

@@ -16,7 +16,7 @@ import { fileName, filePrefix, formatPlace, type Place, readAt } from '../net/pl
 import { type Certificate, parseCertificate } from '../ssh/keys/certificate.ts';
 import { inspectKeyFile } from '../ssh/keys/keyfile.ts';
 import { describeKey, fingerprint, type PublicKey, parsePublicKey } from '../ssh/keys/publickey.ts';
-import { readKeyText } from './keyfile.ts';
+import { isPrivateKey, readKeyText } from './keyfile.ts';
 import { type Given, type GivenOptions, once, readOptions } from './option.ts';
 
 /** What HostKeyAlgorithms of the drop-in has. */
@@ -186,7 +186,7 @@ function readCertificateFile(file: string, place: Place): CertificateFile {
 function readAuthority(file: string, place: Place): PublicKey {
   const at = formatPlace(place);
   const text = readKeyText(file, at).trim();
-  if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(text)) {
+  if (isPrivateKey(text)) {
     throw new UsageError(`${at}: ${fileName(file)} is a private key`, {
       hint: 'give the public one (.pub): the private key of an authority goes nowhere',
     });

@@ -7,6 +7,7 @@ import { keyTypeOf } from '../jumphost/keytypes.ts';
 import { quoted } from '../net/notation.ts';
 import { fileName, formatPlace, type Place } from '../net/place.ts';
 import { parsePublicKey } from '../ssh/keys/publickey.ts';
+import type { Given } from './option.ts';
 
 /** More is no list of the users of one jump host. */
 export const MAX_KEY_FILE_BYTES = 1024 * 1024;
@@ -14,8 +15,9 @@ export const MAX_KEY_FILE_BYTES = 1024 * 1024;
 /** --key: the keys of ssh-agent. A file of that name is `./agent`. */
 export const AGENT = 'agent';
 
-export function readKeys(text: string, place: Place): readonly string[] | typeof AGENT {
-  return text === AGENT ? AGENT : readKeyFile(text, place);
+/** The keys of all files, without those of the agent. To be called once. Throws UsageError. */
+export function readKeys(given: readonly Given<string>[]): string[] {
+  return given.flatMap(({ value, place }) => (value === AGENT ? [] : readKeyFile(value, place)));
 }
 
 /**
@@ -36,9 +38,9 @@ export function keyLine(type: string, blob: Buffer, comment: string): string | u
 export function readKeyFile(file: string, place: Place): string[] {
   const at = formatPlace(place);
   const text = readKeyText(file, at);
-  if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(text)) {
+  if (isPrivateKey(text)) {
     throw new UsageError(`${at}: ${fileName(file)} is a private key`, {
-      hint: `give the public one, ${file === '-' ? 'which ssh-keygen -y prints' : `${file}.pub`}`,
+      hint: `give the public one, ${publicKeyOf(file)}`,
     });
   }
   const keys = text.split('\n').flatMap((line, index) => {
@@ -63,6 +65,16 @@ export function readKeyFile(file: string, place: Place): string[] {
   throw new UsageError(`${at}: ${fileName(file)} holds no key`, {
     hint: 'give a .pub file, as in: --key ~/.ssh/id_ed25519.pub',
   });
+}
+
+/** Of OpenSSH, OpenSSL, SSH2 or PuTTY. */
+export function isPrivateKey(text: string): boolean {
+  return /^\s*(-{4,5} ?BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File-\d)/m.test(text);
+}
+
+function publicKeyOf(file: string): string {
+  if (file.endsWith('.ppk')) return 'which puttygen -L prints';
+  return file === '-' ? 'which ssh-keygen -y prints' : `${file}.pub`;
 }
 
 /** `-` is standard input; `at` is where the file was named. Throws UsageError. */

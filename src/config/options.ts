@@ -46,7 +46,7 @@ export const PROXY_GROUPS = [PROXY_OPTIONS, ...TUNNEL_GROUPS] as const;
  */
 export function buildConfiguration(
   given: GivenArguments,
-  command: 'connect' | 'proxy' | 'exec' = 'connect',
+  command: 'connect' | 'proxy' | 'exec' | 'doctor' = 'connect',
 ): Configuration {
   const { options } = given;
   const ssh = readSshOptions(options);
@@ -56,7 +56,7 @@ export function buildConfiguration(
   const everything = command === 'exec' && !named && cloud === undefined;
   const targets = everything ? EVERYTHING : rules.targets;
   const none = targets.length + rules.nameTargets.length === 0 && cloud === undefined;
-  if (none) requireNoTarget(command, ssh, proxies?.onlyTargets ?? false);
+  if (none && command !== 'doctor') requireNoTarget(command, ssh, proxies?.onlyTargets ?? false);
   return {
     ssh,
     ...rules,

@@ -16,6 +16,7 @@ import {
   DEFAULT_CONNECT_TIMEOUT,
   DEFAULT_KEEPALIVE,
   DEFAULT_RECONNECT_HOLD,
+  LEAST_WAIT_AUTH,
   type Remote,
   type SshOptions,
   TRANSPORTS,
@@ -96,6 +97,10 @@ export const CONNECTION_OPTIONS = {
       (text, place) =>
         readAt(place, text, 'write it as "ssh-keygen -l" prints it', parseHostKeyPin),
     ),
+    oneKey: toggle(
+      '--one-key',
+      'offer the jump host only one key: the first of -i, the agent and ~/.ssh/id_*',
+    ),
     connectTimeout: once(
       '--connect-timeout <seconds>',
       `limit for TCP and key exchange, per address (default: ssh_config, else ${DEFAULT_CONNECT_TIMEOUT})`,
@@ -123,6 +128,11 @@ export const LINK_OPTIONS = {
       `how long new connections wait while the link is down; 0: refuse them (default: ${DEFAULT_RECONNECT_HOLD})`,
       seconds('--reconnect-hold', 'from 0', MAX_TIMEOUT),
     ),
+    waitAuth: once(
+      '--wait-auth <seconds>',
+      'try a refused login again for this long, a few times in ten minutes: for a key that the jump host learns about later',
+      readWaitAuth,
+    ),
     maxWindow: once(
       '--max-window <size>',
       `bytes that one connection may have in flight or waiting for its reader (default: ${DEFAULT_MAX_WINDOW / MIB}M)`,
@@ -148,7 +158,7 @@ export function readSshOptions(given: GivenOptions): SshOptions {
   );
   const remotes = requireRemotes(remote);
   const connection = readOptions(CONNECTION_OPTIONS, given);
-  const { hostKey, connectTimeout, authTimeout, keepalive } = connection;
+  const { hostKey, connectTimeout, authTimeout, keepalive, oneKey } = connection;
   const link = readOptions(LINK_OPTIONS, given);
   const client = chooseClient(connection);
   return {
@@ -159,6 +169,7 @@ export function readSshOptions(given: GivenOptions): SshOptions {
     sshOptions: sshOption.map(theValue),
     ...client,
     identityFiles: identity.map(theValue),
+    oneKey: oneKey !== undefined,
     hostKeyPins: hostKey.map(theValue),
     connectTimeout: connectTimeout?.value,
     authTimeout: authTimeout?.value ?? DEFAULT_AUTH_TIMEOUT,
@@ -166,6 +177,7 @@ export function readSshOptions(given: GivenOptions): SshOptions {
     windows: windowsFor(client.transport, link),
     flush: link.noFlush === undefined,
     reconnectHold: link.reconnectHold?.value ?? DEFAULT_RECONNECT_HOLD,
+    waitAuth: link.waitAuth?.value ?? 0,
   };
 }
 
@@ -202,6 +214,15 @@ function chooseClient({
     );
   }
   return { transport: 'openssh', sshCommand: sshCmd.value };
+}
+
+function readWaitAuth(text: string, place: Place): number {
+  const value = seconds('--wait-auth', 'from 0', MAX_TIMEOUT)(text, place);
+  if (value === 0 || value >= LEAST_WAIT_AUTH) return value;
+  throw new UsageError(
+    `${formatPlace(place)}: a refused login is not tried again within ${text} s, which servers would penalise`,
+    { hint: `write at least ${LEAST_WAIT_AUTH}, as in: --wait-auth 900` },
+  );
 }
 
 function windowsFor(

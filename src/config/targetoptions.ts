@@ -1,14 +1,16 @@
 /** Targets and exclusions: from the command line, from -x, and from the files of -s and -X. */
 import { UsageError } from '../errors/errors.ts';
-import { filePrefix } from '../net/place.ts';
+import { filePrefix, formatPlace, type Place, placeOfOption } from '../net/place.ts';
 import { ALLOW_OPTIONS } from './allowfile.ts';
 import { type Entry, readTargetsFile } from './argsfile.ts';
 import type { NameTarget, Target, TargetRules } from './configuration.ts';
+import { CLOUD_OPTIONS } from './openstackoptions.ts';
 import {
   asText,
   type Given,
   type GivenArguments,
   type GivenOptions,
+  type Option,
   readOptions,
   repeated,
 } from './option.ts';
@@ -44,14 +46,15 @@ export interface ReadTargets {
 }
 
 /**
- * `routed`: targets become routes, so a target that no route can capture is refused. Throws
- * UsageError.
+ * `routed`: targets become routes, so a target that no route can capture is refused. `otherFiles`:
+ * the command's other options whose file may be standard input. Throws UsageError.
  */
 export function readTargetRules(
   { operands, options }: GivenArguments,
   routed: boolean,
+  otherFiles: readonly Option[] = [],
 ): ReadTargets {
-  requireOneStdin(options);
+  requireOneStdin(options, otherFiles);
   const { exclude, targetsFrom, excludesFrom } = readOptions(TARGET_OPTIONS, options);
   const wanted = readEntries(
     [...operands.map(asTarget), ...targetsFrom.flatMap(readFile)],
@@ -102,14 +105,21 @@ function readEntries(entries: readonly Entry[], parse: typeof parseTarget): Read
   };
 }
 
-function requireOneStdin(options: GivenOptions): void {
-  const { targetsFrom, excludesFrom } = readOptions(TARGET_OPTIONS, options);
-  const { allow } = readOptions(ALLOW_OPTIONS, options);
-  const files: Given<string>[] = [...targetsFrom, ...excludesFrom, ...(allow ? [allow] : [])];
-  const [, second] = files.filter(({ value }) => value === '-');
-  if (second === undefined) return;
+function requireOneStdin(options: GivenOptions, otherFiles: readonly Option[]): void {
+  const { targetsFrom, excludesFrom } = TARGET_OPTIONS.options;
+  const { osCatalogFile } = CLOUD_OPTIONS.options;
+  const files = [targetsFrom, excludesFrom, ALLOW_OPTIONS.options.allow, osCatalogFile];
+  const [first, second] = [...files, ...otherFiles]
+    .flatMap((option) => (options.get(option) ?? []).map((entry) => ({ ...entry, option })))
+    .filter(({ text }) => text === '-')
+    .map(({ place, option }) => placeOfOption(place, option.name));
+  if (first === undefined || second === undefined) return;
   throw new UsageError(
-    `${filePrefix(second.place)}standard input ("-") is named more than once by -s, -X and --allow; it can be read only once`,
-    { hint: 'give the other list in a file' },
+    `${filePrefix(second)}standard input ("-") is named by ${optionOf(first)} and by ${optionOf(second)}; it can be read only once`,
+    { hint: 'give one of them in a file' },
   );
+}
+
+function optionOf(place: Place): string {
+  return place.kind === 'file' ? (place.option ?? '') : formatPlace(place);
 }

@@ -54,8 +54,8 @@ export function readTerraformPlan(options: GivenOptions): TerraformPlan {
 }
 
 /**
- * Throws UsageError for a certificate of some names where the address isn't given: users would write
- * the one that Terraform learns, and the certificate isn't good for it.
+ * Throws UsageError for a certificate of some names where the address isn't given: users would
+ * write the one that Terraform learns, and the certificate isn't good for it.
  */
 export function requireCertifiedAddress({ address, hostKey }: CloudInitPlan): void {
   const principals = hostKey?.certificate?.principals ?? [];

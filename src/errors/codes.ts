@@ -359,6 +359,11 @@ export const ERRORS = [
       "the cloud couldn't be asked, or gave no usable answer: [list](openstack.md#when-it-fails)",
   },
   {
+    codes: ['output-failed'],
+    exit: EXIT.unexpected,
+    meaning: "standard output can't be written, often because a disk is full",
+  },
+  {
     codes: ['clean-incomplete'],
     exit: EXIT.unexpected,
     meaning: 'something that `tunnel clean` found could not be repaired; run it as root',

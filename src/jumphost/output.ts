@@ -1,6 +1,6 @@
 /** Where rendered files go. */
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { mkdirSync, readdirSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { UsageError } from '../errors/errors.ts';
 import { systemCodeOf } from '../errors/reason.ts';
 import type { RenderedFile } from './plan.ts';
@@ -13,12 +13,13 @@ export function printable(files: readonly RenderedFile[]): string {
 }
 
 /**
- * Writes the files below `directory`, which is made, or must be empty. Throws UsageError before
- * anything is written where that isn't possible.
+ * Writes the files below `directory`, which is made, or must be empty. Throws UsageError where that
+ * isn't possible, after removing whatever was made: half of a jump host is none.
  */
 export function writeFiles(directory: string, files: readonly RenderedFile[]): void {
+  const made = new Made();
   try {
-    mkdirSync(directory, { recursive: true });
+    made.directory(directory);
     if (readdirSync(directory).length > 0) {
       throw new UsageError(`--output: ${directory} is not empty`, {
         hint: 'name a new directory: what is in it may be in use',
@@ -26,14 +27,60 @@ export function writeFiles(directory: string, files: readonly RenderedFile[]): v
     }
     for (const { path, mode, text } of files) {
       const target = join(directory, path);
-      mkdirSync(dirname(target), { recursive: true });
-      writeFileSync(target, text, { mode, flag: 'wx' });
+      made.directory(dirname(target));
+      made.file(target, text, mode);
     }
   } catch (cause) {
+    made.remove();
     if (cause instanceof UsageError) throw cause;
-    throw new UsageError(`--output: ${directory} can't be written: ${systemCodeOf(cause)}`, {
-      hint: 'check the path and its permissions',
+    const code = systemCodeOf(cause);
+    throw new UsageError(`--output: ${directory} can't be written: ${code}`, {
+      hint: HINTS[code] ?? 'check the path and its permissions',
       cause,
     });
+  }
+}
+
+const HINTS: Readonly<Record<string, string>> = {
+  ENOSPC: 'make room there, or name a directory elsewhere; nothing was written',
+  EDQUOT: 'make room there, or name a directory elsewhere; nothing was written',
+  EEXIST: 'name a new directory: there is a file or a dangling link of that name',
+  ENOTDIR: 'name a new directory: there is a file of that name, or of one above it',
+};
+
+/** What this program has made, and nothing that others have. */
+class Made {
+  /** Innermost last. */
+  readonly #directories: string[] = [];
+  readonly #files: string[] = [];
+
+  /**
+   * Makes it with those above it. Not with Node's own `recursive`, which never returns where a
+   * directory can't be made although the one above it is there, as in /proc.
+   */
+  directory(path: string): void {
+    if (statSync(path, { throwIfNoEntry: false }) !== undefined) return;
+    const above = dirname(resolve(path));
+    if (above !== resolve(path)) this.directory(above);
+    mkdirSync(path);
+    this.#directories.push(path);
+  }
+
+  /** There must be none of that name. */
+  file(path: string, text: string, mode: number): void {
+    writeFileSync(path, '', { mode, flag: 'wx' });
+    this.#files.push(path);
+    writeFileSync(path, text);
+  }
+
+  remove(): void {
+    for (const path of this.#files) rmSync(path, { force: true });
+    for (const path of this.#directories.toReversed()) {
+      try {
+        rmdirSync(path);
+      } catch {
+        return; // somebody else has put something into it: it stays, and so do those above it
+      }
+    }
   }
 }

@@ -16,7 +16,7 @@ import { addressFromNumber, isAddress } from '../net/address.ts';
 import type { NamePattern } from '../net/name.ts';
 import { quoted } from '../net/notation.ts';
 import type { PortRange } from '../net/ports.ts';
-import { type Prefix, prefixBounds } from '../net/prefix.ts';
+import { type Prefix, parsePrefix, prefixBounds, prefixContains } from '../net/prefix.ts';
 
 /**
  * Entries that one prefix or one range of ports may become: more is no list that a person reads.
@@ -24,6 +24,19 @@ import { type Prefix, prefixBounds } from '../net/prefix.ts';
 export const MAX_EXPANDED = 256;
 /** Entries of one jump host. sshd reads them all for each login. */
 export const MAX_PERMITTED = 4096;
+
+/**
+ * Nothing is there: groups, links that need a zone, and addresses that the kernel takes for the
+ * jump host itself, which `0.0.0.0:22` would open to everybody.
+ */
+const NO_DESTINATIONS: readonly Prefix[] = [
+  '0.0.0.0/8',
+  '224.0.0.0/4',
+  '255.255.255.255',
+  '::',
+  'fe80::/10',
+  'ff00::/8',
+].map((text) => parsePrefix(text).prefix);
 
 /** One entry. */
 export interface PermittedDestination {
@@ -100,6 +113,13 @@ function expandPrefix({ prefix, ports, text }: AllowedPrefix): PermittedDestinat
       `${quoted(text)}: sshd knows no prefixes, and this one has ${count} addresses; at most ${MAX_EXPANDED} are listed one by one`,
       { hint: 'list the addresses that are needed, or a smaller prefix' },
     );
+  }
+  const overlaps = (range: Prefix) =>
+    prefixContains(range, prefix) || prefixContains(prefix, range);
+  if (NO_DESTINATIONS.some(overlaps)) {
+    throw new UsageError(`${quoted(text)} is or holds an address that no host can have`, {
+      hint: 'list what is behind the jump host; services of its own are at 127.0.0.1',
+    });
   }
   const allPorts = portsOf(ports, text);
   if (count * BigInt(allPorts.length) > BigInt(MAX_EXPANDED)) {

@@ -61,8 +61,9 @@ function output(name: string, description: string, value: string): string {
 }
 
 /**
- * Inside of quotes. The first such line counts: later ones may be of a log that repeats what clients
- * have sent. What follows the fingerprint is left out, since lines of a console end with "\r\n".
+ * Inside of quotes. The first such line counts: later ones may be of a log that repeats what
+ * clients have sent. What follows the fingerprint is left out, since lines of a console end with
+ * "\r\n".
  */
 const HOST_KEY = [
   `openstack console log show \${openstack_compute_instance_v2.jumphost.id}`,

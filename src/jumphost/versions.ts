@@ -34,9 +34,12 @@ export const SINCE = {
   perSourceForgotten: [10, 1],
 } as const satisfies Record<string, SshdVersion>;
 
-export function knows([major, minor]: SshdVersion, what: keyof typeof SINCE): boolean {
-  const [since, sinceMinor] = SINCE[what];
-  return major > since || (major === since && minor >= sinceMinor);
+export function knows(version: SshdVersion, what: keyof typeof SINCE): boolean {
+  return !isOlder(version, SINCE[what]);
+}
+
+export function isOlder([major, minor]: SshdVersion, than: SshdVersion): boolean {
+  return major < than[0] || (major === than[0] && minor < than[1]);
 }
 
 /** Reads `9.2`, `9.2p1` or `OpenSSH_9.2p1`. Throws NotationError, or UsageError for one too old. */
@@ -49,23 +52,19 @@ export function parseSshdVersion(text: string): SshdVersion {
       'write it as in: --openssh 9.2',
     );
   const version: SshdVersion = [Number(major), Number(minor)];
-  const [oldest, oldestMinor] = OLDEST_SSHD;
-  if (version[0] < oldest || (version[0] === oldest && version[1] < oldestMinor)) {
+  if (isOlder(version, OLDEST_SSHD)) {
     throw new UsageError(
-      `OpenSSH ${text} is older than ${oldest}.${oldestMinor}, the oldest that is rendered for`,
+      `OpenSSH ${text} is older than ${formatSshdVersion(OLDEST_SSHD)}, the oldest that is rendered for`,
       {
         hint: 'upgrade the jump host first: a host that is open to the network needs updates',
       },
     );
   }
-  const [newest, newestMinor] = NEWEST_SSHD;
-  if (version[0] > newest || (version[0] === newest && version[1] > newestMinor)) {
-    throw new UsageError(
-      `OpenSSH ${text} is not known here: the newest is ${newest}.${newestMinor}`,
-      {
-        hint: `write --openssh ${newest}.${newestMinor}: newer servers take what it renders`,
-      },
-    );
+  if (isOlder(NEWEST_SSHD, version)) {
+    const newest = formatSshdVersion(NEWEST_SSHD);
+    throw new UsageError(`OpenSSH ${text} is not known here: the newest is ${newest}`, {
+      hint: `write --openssh ${newest}: newer servers take what it renders`,
+    });
   }
   return version;
 }

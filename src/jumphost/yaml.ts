@@ -1,6 +1,6 @@
 /**
- * Texts as scalars of YAML 1.1, as far as user-data needs them. A text comes back from any reader
- * exactly as it was, or isn't rendered by these functions.
+ * Texts as scalars of YAML 1.1, as far as user-data and manifests need them. A text comes back from
+ * any reader exactly as it was, or isn't rendered by these functions.
  */
 
 /**
@@ -12,8 +12,8 @@ const PLAIN =
 
 /**
  * Lines of a literal block (`|`), without indentation. undefined for a text that a block can't
- * hold: without exactly one `\n` at its end, with a space at its beginning, or not PLAIN. Or one that
- * is not in Unicode's normal form C: what passes it on may change that, and Terraform does.
+ * hold: without exactly one `\n` at its end, with a space at its beginning, or not PLAIN. Or one
+ * that is not in Unicode's normal form C: what passes it on may change that, and Terraform does.
  */
 export function blockLines(text: string): string[] | undefined {
   if (!/^\S/.test(text) || !/[^\n]\n$/.test(text) || !PLAIN.test(text)) return undefined;

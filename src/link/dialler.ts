@@ -23,7 +23,7 @@ import { userInfo } from 'node:os';
 import { TunnelError } from '../errors/errors.ts';
 import { formatDestination } from '../net/destination.ts';
 import { hostPrefix, type Prefix } from '../net/prefix.ts';
-import type { Observer } from '../observe/observer.ts';
+import type { Level, Observer } from '../observe/observer.ts';
 import { KnownAnswers } from '../ssh/answers.ts';
 import { homeExpanded } from '../ssh/config/files.ts';
 import { copySshConfig, resolveSettings } from '../ssh/config/resolve.ts';
@@ -112,6 +112,8 @@ export class Dialler {
   #embeddedFailure: string | undefined;
   #choice: TransportChoice | undefined;
   #askedForTls = false;
+  /** A dial has succeeded: while the link is only lost for a while, progress is not news. */
+  #everUp = false;
 
   constructor(options: DiallerOptions) {
     this.#options = options;
@@ -136,7 +138,9 @@ export class Dialler {
   /** Rejects as chooseTransport, dialSsh2 and dialOpenssh do. */
   async dial({ jumpHosts }: Located, signal: AbortSignal): Promise<Transport> {
     try {
-      return await this.#dial(jumpHosts, signal);
+      const transport = await this.#dial(jumpHosts, signal);
+      this.#everUp = true;
+      return transport;
     } catch (error) {
       throw (await this.#recognised(jumpHosts, error, signal)) ?? error;
     }
@@ -230,6 +234,10 @@ export class Dialler {
     return true;
   }
 
+  get #progressLevel(): Level {
+    return this.#everUp ? 'info' : 'notice';
+  }
+
   #dialSsh2(jumpHosts: readonly JumpHost[], signal: AbortSignal): Promise<Transport> {
     const { ssh, observer } = this.#options;
     const ends = new Set(jumpHosts.map(({ settings }) => settings));
@@ -239,6 +247,7 @@ export class Dialler {
       windows: ssh.windows,
       answers: this.#answers,
       observer,
+      progress: this.#progressLevel,
       signal,
     });
   }
@@ -325,6 +334,7 @@ export class Dialler {
         },
         answers: this.#answers,
         observer,
+        progress: this.#progressLevel,
         signal,
         ...(replica ? { replicas: this.#replicas } : {}),
       });

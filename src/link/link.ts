@@ -14,6 +14,7 @@ import { TunnelError } from '../errors/errors.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
 import type { Patience } from '../ssh/dial/addresses.ts';
+import type { SshOptions } from '../ssh/options.ts';
 import type { Transport } from '../ssh/transport.ts';
 import { watchClock } from '../system/watch/clock.ts';
 import { watchNetwork } from '../system/watch/network.ts';
@@ -34,11 +35,19 @@ export interface LinkParts {
   readonly book: { setOwn(names: readonly string[]): void };
 }
 
-/** `hold`: --reconnect-hold, in seconds. */
-export function createLink(hold: number, parts: LinkParts): Supervisor {
+/** Seconds: --reconnect-hold and --wait-auth. */
+export type LinkTimes = Pick<SshOptions, 'reconnectHold' | 'waitAuth'>;
+
+export function createLink(times: LinkTimes, parts: LinkParts): Supervisor {
   const { observer, clock } = parts;
   const dials = new LinkDials(parts);
-  return new Supervisor({ hold, observer, clock, dial: (request) => dials.dial(request) });
+  return new Supervisor({
+    hold: times.reconnectHold,
+    waitAuth: times.waitAuth,
+    observer,
+    clock,
+    dial: (request) => dials.dial(request),
+  });
 }
 
 /** Makes one connection after another. */

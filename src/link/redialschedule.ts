@@ -50,6 +50,11 @@ export class RedialSchedule {
     return this.#loginsRefused > 0;
   }
 
+  /** A login was refused, and is tried again by somebody else (loginwait.ts). */
+  loginWasRefused(): void {
+    this.#loginsRefused++;
+  }
+
   /** A link that was up for `ms` is lost. Returns the wait in ms; 0: the caller dials now. */
   afterLoss(ms: number): number {
     const waits = this.#backoff.lost(ms);

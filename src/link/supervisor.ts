@@ -19,6 +19,8 @@
  * - `start` resolves only if the first dial succeeds: a typing mistake is an error, not an outage.
  *   After that, every lost link is dialled again until that is of no use. `ended` then has the
  *   error.
+ * - With --wait-auth, a refused login is tried again within the same dial (loginwait.ts). The state
+ *   is `connecting` meanwhile.
  * - A lost link is dialled again at once if it had lasted for a while, and otherwise after a wait.
  *   A link that the server closed while nobody used it (UnusedConnectionTimeout) is dialled again
  *   when it is needed.
@@ -45,8 +47,10 @@ import { ConnectError, type ConnectOptions, LinkGoneError } from '../flow/connec
 import { type Destination, formatDestination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import { isProbing, type Transport } from '../ssh/transport.ts';
+import { LoginWait } from './loginwait.ts';
 import { OpenQueue } from './openqueue.ts';
 import { RedialSchedule } from './redialschedule.ts';
+import { SlowOpens } from './slowopens.ts';
 import { WaitingConnects } from './waitingconnects.ts';
 
 /** How long a link that has been up may take to answer: a few round trips of a bad network. */
@@ -91,6 +95,8 @@ export interface SupervisorOptions {
    * once.
    */
   readonly hold: number;
+  /** --wait-auth: seconds for which a refused login is tried again. Default: 0, not at all. */
+  readonly waitAuth?: number;
   readonly observer: Observer;
   /** Default: systemClock. */
   readonly clock?: Clock;
@@ -119,6 +125,8 @@ export class Supervisor implements Transport {
   readonly #clock: Clock;
   readonly #waiting: WaitingConnects;
   readonly #redial: RedialSchedule;
+  readonly #logins: LoginWait;
+  readonly #slowOpens: SlowOpens;
   readonly #closing = new AbortController();
   #state: State = { name: 'connecting' };
   #end: (error: TunnelError | undefined) => void = () => {};
@@ -133,15 +141,19 @@ export class Supervisor implements Transport {
   #lastError: TunnelError | undefined;
   /** The link was lost, and that has been logged. */
   #inOutage = false;
+  /** A dial has succeeded. */
+  #everUp = false;
   /** The dial that is under way; never rejects. */
   #dialling: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
-    const { observer, clock = systemClock } = options;
+    const { observer, clock = systemClock, waitAuth = 0 } = options;
     this.#options = options;
     this.#observer = observer;
     this.#clock = clock;
     this.#waiting = new WaitingConnects({ observer, clock });
+    this.#logins = new LoginWait({ seconds: waitAuth, observer, clock });
+    this.#slowOpens = new SlowOpens(observer, clock);
     this.#redial = new RedialSchedule({
       dial: () => this.#dialAgain(),
       wanted: () => this.#waiting.size > 0,
@@ -161,7 +173,7 @@ export class Supervisor implements Transport {
     let failure: unknown;
     this.#attempt = 1;
     this.#downSince = this.#clock.now();
-    this.#dialling = this.#dial().catch((error: unknown) => {
+    this.#dialling = this.#dialUntilAccepted().catch((error: unknown) => {
       failure = error;
       this.#finish({ name: 'closed' }, undefined);
     });
@@ -180,8 +192,11 @@ export class Supervisor implements Transport {
         continue;
       }
       link.flows++;
+      let opened = false;
+      const answered = this.#slowOpens.begin(destination);
       try {
         const conduit = await link.opens.connect(destination, options);
+        opened = true;
         this.#follow(link, conduit, destination, { flow: options.flow, since });
         return conduit;
       } catch (error) {
@@ -192,6 +207,8 @@ export class Supervisor implements Transport {
         if (error instanceof LinkGoneError)
           this.#lost(link, error.cause instanceof TunnelError ? error.cause : error);
         else if (this.#link === link) throw error;
+      } finally {
+        answered(opened);
       }
     }
   }
@@ -274,6 +291,34 @@ export class Supervisor implements Transport {
     link.lastUse = this.#clock.now();
   }
 
+  /** As #dial; with --wait-auth, a refused login is not the end of it. */
+  async #dialUntilAccepted(): Promise<void> {
+    const { signal } = this.#closing;
+    for (;;) {
+      try {
+        await this.#dial();
+        this.#logins.succeeded();
+        return;
+      } catch (error) {
+        const wait = signal.aborted ? undefined : this.#logins.failed(error);
+        if (wait === undefined) throw this.#logins.outcome(error);
+        if (error instanceof TunnelError) this.#notAccepted(error);
+        await this.#logins.pause(wait, signal);
+        this.#attempt++;
+      }
+    }
+  }
+
+  /** A login is waited for, so connections wait for a link only as long as in any outage. */
+  #notAccepted(error: TunnelError): void {
+    if (error.code === 'auth-failed') this.#redial.loginWasRefused();
+    this.#lastError = error;
+    if (this.#everUp && !this.#inOutage) {
+      this.#waiting.allow(this.#options.hold);
+      this.#inOutage = true;
+    }
+  }
+
   /**
    * Resolves when there is a link. Rejects with the error of the dial; the state is then still
    * `connecting`.
@@ -302,6 +347,7 @@ export class Supervisor implements Transport {
     if (this.#inOutage)
       this.#observer.log('notice', `reconnected after ${seconds(now - this.#downSince)}`);
     this.#inOutage = false;
+    this.#everUp = true;
     this.#state = { name: 'up' };
     void transport.ended.then((error) => this.#lost(link, error));
     this.#waiting.release();
@@ -343,7 +389,7 @@ export class Supervisor implements Transport {
     this.#attempt++;
     this.#observer.count('tunnel_redials_total');
     this.#state = { name: 'connecting' };
-    this.#dialling = this.#dial().catch((error: unknown) => this.#dialFailed(error));
+    this.#dialling = this.#dialUntilAccepted().catch((error: unknown) => this.#dialFailed(error));
   }
 
   #dialFailed(error: unknown): void {

@@ -84,6 +84,7 @@ export const COUNTERS = {
   // link/
   tunnel_links_lost_total: 'times that the connection to the jump host was lost',
   tunnel_redials_total: 'attempts to connect to the jump host again',
+  tunnel_logins_waited_for_total: 'refused logins that are tried again (--wait-auth)',
   tunnel_redial_failures_total: 'of these, attempts that failed',
   tunnel_probes_total: 'times that the jump host was asked for a sign of life',
   tunnel_probes_failed_total: 'of these, times that none came',
@@ -110,6 +111,8 @@ export const COUNTERS = {
   tunnel_ssh_config_jumps_refused_total: 'ProxyJumps of ssh_config with more than MAX_JUMP_HOPS',
   tunnel_open_reason_missing_total: 'refusals of which ssh did not say the reason',
   tunnel_forwarding_prohibited_total: 'warnings that the server may prohibit all forwarding',
+  tunnel_promises_doubtful_total:
+    'warnings that something on this machine is in the way of a tunnel',
   tunnel_dial_slow_total: 'slow dials of an address given up for others that waited',
   tunnel_server_text_cut_total: 'texts of servers cut because they were too long for one login',
   tunnel_auth_questions_limit_total: 'logins ended because the server asked too much',

@@ -22,6 +22,7 @@ import { formatPrefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { CapturedPrefixes } from '../policy/captured.ts';
 import { type CaptureRules, createPolicy } from '../policy/policy.ts';
+import { capturedResolver } from '../system/doctor/routing.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
 import { createFlows } from './flows.ts';
 import { HostResolvers } from './hostresolvers.ts';
@@ -87,6 +88,7 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     tunnel.beginLearning();
     announceReady(configuration.readyFd);
     observer.log('notice', 'ready');
+    void tunnel.advice.give(session, configuration, device.name);
     return session.untilEnd();
   });
 }
@@ -174,11 +176,8 @@ function warnOfCapturedResolvers(
 ): void {
   const resolvers = plan.resolvers.filter((address) => captured.contains(address));
   if (resolvers.length === 0) return;
-  const options = resolvers.map((address) => `-x ${address}`).join(' ');
-  observer.log(
-    'warning',
-    `the targets hold this machine's resolver ${resolvers.join(', ')}, and queries are not carried: names will not resolve; have them answered through the tunnel with --dns, or leave it out with ${options}`,
-  );
+  const { detail, hint } = capturedResolver(resolvers);
+  observer.log('warning', detail, { hint });
 }
 
 function logCaptured(

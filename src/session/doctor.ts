@@ -1,30 +1,89 @@
 /**
- * `tunnel doctor`: looks at everything, and says what that means for each kind of capture. Changes
- * nothing.
+ * `tunnel doctor`: looks at everything, says what is in the way, and starts nothing.
+ *
+ *   this machine   TUN, namespaces, routes, firewall, resolver, ...         system/doctor/
+ *   jump host      settings -> addresses -> one login, as connect makes it   doctor/login.ts
+ *                  -> targets of a cloud -> each target is opened once       doctor/forwarding.ts
+ *                  -> round trip, windows, keepalive                         doctor/path.ts
+ *                  -> resolvers of --dns                                     doctor/resolvers.ts
+ *
+ * There is one login and no session channel, so that no server sees more than of a tunnel. What
+ * fails ends only the checks that need it.
  */
 import { NAMESPACE_MTU, namespaceAddresses } from '../capture/namespace/namespace.ts';
+import type { Configuration, TargetRules } from '../config/configuration.ts';
+import { tunnelResolvers } from '../config/dnsoptions.ts';
 import type { DoctorConfiguration } from '../config/doctoroptions.ts';
-import { TunnelError } from '../errors/errors.ts';
-import { type ResolveContext, resolveSettings } from '../ssh/config/resolve.ts';
-import { addressToExclude, resolveJumpHosts } from '../ssh/dial/addresses.ts';
+import { createGuard, guardedConnector } from '../connect/guarded.ts';
+import { samplesOf, tryForwarding } from '../doctor/forwarding.ts';
+import { describeLogin, loginFailure } from '../doctor/login.ts';
+import { lookAtNetwork } from '../doctor/network.ts';
+import { describePath, measureRoundTrip, tcpBuffers, tryFullPackets } from '../doctor/path.ts';
+import { tryResolvers } from '../doctor/resolvers.ts';
+import type { TunnelError } from '../errors/errors.ts';
+import { streamOf } from '../flow/conduitstream.ts';
+import type { Connector } from '../flow/connector.ts';
+import type { Located } from '../link/dialler.ts';
+import { silentObserver } from '../observe/observer.ts';
+import { addressToExclude } from '../ssh/dial/addresses.ts';
+import { isDescribable } from '../ssh/established.ts';
 import { hopsOf } from '../ssh/hops.ts';
 import { checkIdentityFiles } from '../ssh/identities/identities.ts';
-import type { Remote, SshOptions } from '../ssh/options.ts';
 import { DEFAULT_PORT } from '../ssh/options.ts';
+import { serverKind } from '../ssh/servers.ts';
+import type { Transport } from '../ssh/transport.ts';
 import type { CaptureDiagnosis, Diagnosis, Finding } from '../system/doctor/diagnosis.ts';
+import { failure } from '../system/doctor/diagnosis.ts';
 import {
   lookAtHelper,
   lookAtKernel,
   lookAtNamespaces,
   lookAtTunDevice,
 } from '../system/doctor/machine.ts';
-import { lookAtResolver, lookAtRoutes, lookAtRules } from '../system/doctor/routing.ts';
+import { lookAtProxies } from '../system/doctor/proxies.ts';
+import { linux } from './machine.ts';
+import { answersQueries } from './names.ts';
+import { inSession, type Session } from './session.ts';
+import { prepareTargets } from './targets.ts';
+import type { RunOptions } from './tunnel.ts';
 
-/** For the name of the jump host, in seconds: somebody waits for the report. */
+/** For the resolver of this machine with --offline, in seconds: somebody waits for the report. */
 const PATIENCE = 10;
 
-export async function diagnose({ ssh, targets }: DoctorConfiguration): Promise<Diagnosis> {
-  const prefixes = targets.map(({ prefix }) => prefix);
+type DoctorOptions = Omit<RunOptions, 'learned'>;
+
+/** Rejects with the reason of `stop`; what is wrong is in the report. */
+export function diagnose(
+  configuration: DoctorConfiguration,
+  options: DoctorOptions,
+): Promise<Diagnosis> {
+  const { tunnel } = configuration;
+  return inSession(options, async (session) => {
+    const [machine, jumpHost] = await session.within(
+      Promise.all([
+        lookAtCaptures(),
+        tunnel === undefined ? undefined : lookAtJumpHost(session, tunnel, configuration, options),
+      ]),
+    );
+    // The targets of a cloud are known only now.
+    const rules = jumpHost?.rules ?? configuration.rules;
+    const { captures, findings } = machine;
+    return {
+      captures,
+      findings: [
+        ...(jumpHost?.findings ?? []),
+        ...findings,
+        ...(await lookAtNetwork(rules, {
+          jumpHost: jumpHost?.address,
+          answersQueries: tunnel !== undefined && answersQueries(tunnel),
+        })),
+        ...(await lookAtProxies(tunnel?.proxies?.listens ?? [])),
+      ],
+    };
+  });
+}
+
+async function lookAtCaptures(): Promise<Diagnosis> {
   const tun = lookAtTunDevice();
   const helper = lookAtHelper();
   const namespaces = await lookAtNamespaces({
@@ -40,16 +99,7 @@ export async function diagnose({ ssh, targets }: DoctorConfiguration): Promise<D
       needs('exec', 'captures for one command, without root', [namespaces], WITHOUT_NAMESPACES),
       { name: 'proxy', possible: true, why: 'needs nothing; programs must be told of it' },
     ],
-    findings: [
-      tun,
-      helper,
-      namespaces,
-      lookAtKernel(),
-      lookAtRoutes(prefixes),
-      lookAtRules(),
-      lookAtResolver(prefixes),
-      ...(await Promise.all(ssh?.remotes.map((remote) => lookAtRemote(remote, ssh)) ?? [])),
-    ],
+    findings: [tun, helper, namespaces, lookAtKernel()],
   };
 }
 
@@ -72,37 +122,162 @@ function needs(
   };
 }
 
-/**
- * Where ssh_config says that it is, and whether there are the keys of -i. Opens no connection: what
- * it permits, it would have to be asked.
- */
-export async function lookAtRemote(
-  remote: Remote,
-  ssh: SshOptions,
-  context: ResolveContext = {},
-): Promise<Finding> {
-  const name = 'jump-host';
-  const { text } = remote;
+interface JumpHostDiagnosis {
+  readonly findings: readonly Finding[];
+  /** The targets, with those of a cloud. */
+  readonly rules: TargetRules;
+  /** The address that is dialled. undefined: not known. */
+  readonly address: string | undefined;
+}
+
+async function lookAtJumpHost(
+  session: Session,
+  tunnel: Configuration,
+  { offline, probes }: DoctorConfiguration,
+  options: DoctorOptions,
+): Promise<JumpHostDiagnosis> {
+  const { observer, prompter, machine = linux } = options;
+  const { signal } = session;
+  const nothing = { rules: tunnel, address: undefined };
+  const dialler = machine.dialler({ ssh: tunnel.ssh, prompter, observer });
+  let located: Located;
   try {
-    const settings = await resolveSettings(remote, ssh, context);
-    const [outermost] = hopsOf(settings);
-    const found = await resolveJumpHosts([settings], { patience: () => PATIENCE });
-    const own = found.flatMap(({ addresses }) =>
-      addresses.map(({ host }) => addressToExclude(host) ?? host),
-    );
-    const where = own.length === 0 ? 'reached by a ProxyCommand' : [...new Set(own)].join(', ');
-    const via = outermost === settings ? '' : `reached by way of ${outermost.name}, which is `;
-    const port =
-      own.length === 0 || outermost.port === DEFAULT_PORT ? '' : `, port ${outermost.port}`;
-    await checkIdentityFiles(settings.authentication.identityFiles);
-    return { name, state: 'ok', detail: `${text} is ${via}${where}${port}` };
+    located = await dialler.locate(signal, offline ? () => PATIENCE : undefined);
+    for (const { settings } of located.jumpHosts)
+      await checkIdentityFiles(settings.authentication.identityFiles);
   } catch (error) {
-    if (!(error instanceof TunnelError)) throw error;
+    signal.throwIfAborted();
+    return { ...nothing, findings: [loginFailure(error)] };
+  }
+  const address = addressesOf(located)[0];
+  const found: Finding = { name: 'jump-host', state: 'ok', detail: describeLocated(located) };
+  if (offline) return { ...nothing, address, findings: [found] };
+  let transport: Transport;
+  try {
+    transport = await dialler.dial(located, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    const failed = loginFailure(error);
+    const reached = failed.name === 'jump-host' ? [] : [found];
+    return { ...nothing, address, findings: [...reached, failed] };
+  }
+  session.own('the SSH connection', transport, (it) => it.close());
+  const connected = new ConnectedDoctor({ transport, tunnel, probes, options, signal });
+  const { findings, rules } = await connected.examine();
+  return { address, rules, findings: [found, ...findings] };
+}
+
+interface Connected {
+  readonly transport: Transport;
+  readonly tunnel: Configuration;
+  /** Addresses that are tried of each range. */
+  readonly probes: number;
+  readonly options: DoctorOptions;
+  readonly signal: AbortSignal;
+}
+
+/** What can be found out over a connection that stands. */
+class ConnectedDoctor {
+  readonly #parts: Connected;
+  readonly #connector: Connector;
+
+  constructor(parts: Connected) {
+    this.#parts = parts;
+    const guard = createGuard(parts.tunnel.allow, silentObserver);
+    this.#connector = guardedConnector(parts.transport, guard, () => []);
+  }
+
+  async examine(): Promise<{ findings: Finding[]; rules: TargetRules }> {
+    const { transport, probes, signal } = this.#parts;
+    const describe = () => (isDescribable(transport) ? transport.describe() : undefined);
+    let lost: TunnelError | undefined;
+    void transport.ended.then((error) => {
+      lost = error;
+    });
+    const login = describe();
+    const { findings: cloud, configuration } = await this.#completed();
+    // Alone: whatever else comes from the server would be taken for its answer.
+    const roundTrip = await measureRoundTrip(transport);
+    const limits = serverKind(login?.software ?? '')?.limits ?? [];
+    const [forwarding, dns] = await Promise.all([
+      tryForwarding(samplesOf(configuration, probes), {
+        connector: this.#connector,
+        limits: () => describe()?.forwarding,
+        confirmsEarly: limits.some(({ code }) => code === 'confirms-before-connecting'),
+        signal,
+      }),
+      this.#resolvers(),
+    ]);
+    const mtu = lost === undefined ? await tryFullPackets(transport, roundTrip) : undefined;
+    // The server's window is known once it has opened a channel.
+    const established = describe();
     return {
-      name,
-      state: 'failed',
-      detail: error.message,
-      ...(error.hint && { hint: error.hint }),
+      rules: configuration,
+      findings: [
+        ...(login === undefined ? [] : describeLogin(login)),
+        ...cloud,
+        ...forwarding,
+        ...(established === undefined ? [] : describePath(established, roundTrip, tcpBuffers())),
+        ...dns,
+        // A connection that is lost answers nothing, whatever its packets' size.
+        ...(lost === undefined ? (mtu === undefined ? [] : [mtu]) : [failure('jump-host', lost)]),
+      ],
     };
   }
+
+  /** The configuration with the targets of a cloud. */
+  async #completed(): Promise<{ findings: Finding[]; configuration: Configuration }> {
+    const { tunnel: configuration, options, signal } = this.#parts;
+    if (configuration.cloud === undefined) return { findings: [], configuration };
+    const { cloud } = configuration.cloud;
+    try {
+      const complete = await prepareTargets(configuration, options.observer);
+      const completed = await complete(this.#connector, signal);
+      const added = completed.targets.length + completed.nameTargets.length;
+      const own = configuration.targets.length + configuration.nameTargets.length;
+      const detail = `the catalog of ${cloud ?? 'the cloud'} has ${added - own} targets`;
+      return { findings: [{ name: 'cloud', state: 'ok', detail }], configuration: completed };
+    } catch (error) {
+      signal.throwIfAborted();
+      return { findings: [failure('cloud', error)], configuration };
+    }
+  }
+
+  async #resolvers(): Promise<Finding[]> {
+    const { tunnel, options, signal } = this.#parts;
+    const { dns } = tunnel;
+    const { machine = linux } = options;
+    if (!dns.throughTunnel) return [];
+    try {
+      const servers = tunnelResolvers(dns, machine.resolverPlan().uplinks);
+      return await tryResolvers({
+        servers,
+        domains: dns.domains,
+        connect: async (destination, options) =>
+          streamOf(await this.#connector.connect(destination, options)),
+      });
+    } catch (error) {
+      signal.throwIfAborted();
+      return [failure('dns', error)];
+    }
+  }
+}
+
+/** `u@jump is reached by way of inner, which is 192.0.2.7, port 2222` */
+function describeLocated({ jumpHosts }: Located): string {
+  return jumpHosts
+    .map(({ settings, addresses }) => {
+      const [outermost] = hopsOf(settings);
+      const hosts = [...new Set(addresses.map(({ host }) => addressToExclude(host) ?? host))];
+      const where = hosts.length === 0 ? 'reached by a ProxyCommand' : hosts.join(', ');
+      const via = outermost === settings ? '' : `reached by way of ${outermost.name}, which is `;
+      const port =
+        hosts.length === 0 || outermost.port === DEFAULT_PORT ? '' : `, port ${outermost.port}`;
+      return `${settings.user}@${settings.name} is ${via}${where}${port}`;
+    })
+    .join('; ');
+}
+
+function addressesOf({ jumpHosts }: Located): string[] {
+  return jumpHosts.flatMap(({ addresses }) => addresses.map(({ host }) => host));
 }

@@ -5,12 +5,14 @@
  *   endpoints of a cloud, fetched through -r   ─┴─► permitted.ts ─► the format's renderer ─► files
  *
  * Nobody is asked for anything, except for a catalog and for the keys of an agent. What is rendered
- * depends on the arguments and these answers alone.
+ * depends on the arguments and these answers alone. The sshd of this machine, if there is one,
+ * reads a drop-in before it is printed (sshdcheck.ts).
  */
 import type { JumpHostConfiguration, JumpHostFormat } from '../config/jumphostoptions.ts';
 import { renderAuthorizedKey } from '../jumphost/authorizedkey.ts';
 import { cloudInitWarnings, renderCloudInit } from '../jumphost/cloudinit.ts';
 import { renderKeysCommand } from '../jumphost/keyscommand.ts';
+import { printKubernetes, renderKubernetes } from '../jumphost/kubernetes/render.ts';
 import { printable, writeFiles } from '../jumphost/output.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
 import type { JumpHostPlan, RenderedFile } from '../jumphost/plan.ts';
@@ -21,6 +23,7 @@ import type { CloudRules } from '../openstack/targets/rules.ts';
 import { agentKeys } from './agentkeys.ts';
 import { linux } from './machine.ts';
 import { inSession } from './session.ts';
+import { checkDropIn } from './sshdcheck.ts';
 import type { RunOptions } from './tunnel.ts';
 
 const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => RenderedFile[]>> = {
@@ -29,7 +32,15 @@ const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => Rendere
   'keys-command': renderKeysCommand,
   'cloud-init': renderCloudInit,
   terraform: renderTerraform,
+  kubernetes: renderKubernetes,
 };
+/** Formats that are printed otherwise than as the files one after the other. */
+const PRINTERS: Readonly<Partial<Record<JumpHostFormat, (plan: JumpHostPlan) => string>>> = {
+  kubernetes: printKubernetes,
+};
+
+/** Their sshd has the drop-in as `sshd` renders it. */
+const DROP_INS: readonly JumpHostFormat[] = ['sshd', 'cloud-init', 'terraform'];
 
 /**
  * Resolves with what is to be printed: the files, or nothing where they were written. Rejects with
@@ -47,13 +58,11 @@ export async function renderJumpHost(
   );
   warnOfPlainSources(plan, options.observer);
   const agent = configuration.agentKeys ? await agentKeys(options.observer) : [];
-  const files = RENDERERS[format]({
-    ...plan,
-    permitted,
-    keys: withoutRepetition([...plan.keys, ...agent]),
-  });
+  const whole = { ...plan, permitted, keys: withoutRepetition([...plan.keys, ...agent]) };
+  const files = RENDERERS[format](whole);
+  if (DROP_INS.includes(format)) await checkDropIn(whole, options.observer);
   for (const warning of warningsOf(format, plan, files)) options.observer.log('warning', warning);
-  if (output === undefined) return printable(files);
+  if (output === undefined) return PRINTERS[format]?.(whole) ?? printable(files);
   writeFiles(output, files);
   return '';
 }

@@ -6,11 +6,13 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import { linuxTunDevice, linuxTunHost } from '../capture/tun/linuxtun.ts';
 import type { TunDevice, TunHost } from '../capture/tun/tun.ts';
 import type { BoundSockets } from '../connect/uplink.ts';
+import { lookAtNetwork, type NetworkContext, type NetworkTargets } from '../doctor/network.ts';
 import { Dialler, type DiallerOptions } from '../link/dialler.ts';
 import { type LinkDialler, watchDisturbances } from '../link/link.ts';
 import type { Supervisor } from '../link/supervisor.ts';
 import { addon } from '../native/addon.ts';
 import type { Observer } from '../observe/observer.ts';
+import type { Finding } from '../system/doctor/diagnosis.ts';
 import { startHelper } from '../system/helper/helper.ts';
 import { hasIPv6 } from '../system/ipv6.ts';
 import { becomeUser } from '../system/launcher/caller.ts';
@@ -50,6 +52,9 @@ export interface Machine {
   /** Calls the link's `disturbed` when there is a reason to. Returns what ends that. */
   watch(link: Pick<Supervisor, 'disturbed'>, device: string, observer: Observer): () => void;
 
+  /** What may keep the tunnel from carrying what it captures (doctor/network.ts). */
+  lookAtNetwork(targets: NetworkTargets, context: NetworkContext): Promise<readonly Finding[]>;
+
   /** The privileged helper. Rejects as startHelper does. */
   startHelper(starting: Starting): Promise<TunHost>;
   readonly sockets: BoundSockets;
@@ -83,6 +88,7 @@ export const linux: Machine = {
   hasIPv6: () => hasIPv6(),
   dialler: (options) => new Dialler(options),
   watch: watchDisturbances,
+  lookAtNetwork,
 
   startHelper: async (starting) => linuxTunHost(await startHelper(starting)),
   get sockets() {

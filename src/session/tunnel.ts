@@ -19,6 +19,7 @@ import type { Observer } from '../observe/observer.ts';
 import type { AllowGuard } from '../policy/allowlist.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
 import type { Prompter } from '../ssh/prompter.ts';
+import { Advice } from './advice.ts';
 import { linux, type Machine } from './machine.ts';
 import type { Session, SessionOptions } from './session.ts';
 import { prepareTargets } from './targets.ts';
@@ -37,6 +38,8 @@ export interface TunnelOptions extends RunOptions {
   readonly captured?: CapturedPrefixes;
 }
 
+const NO_ROUTES = { targets: [], exclusions: [] };
+
 export interface Tunnel {
   /** Complete: with the targets of a cloud. The same object as was given where there is none. */
   readonly configuration: Configuration;
@@ -46,6 +49,7 @@ export interface Tunnel {
   readonly connector: Connector;
   readonly book: NameBook;
   readonly observer: Observer;
+  readonly advice: Advice;
   /**
    * Everything is captured: from here on a list for --dry-run is worth having. What fails before
    * has asked for nothing that one could be made of.
@@ -72,7 +76,7 @@ export async function openTunnel(
   const dialler = machine.dialler({ ssh, prompter, observer });
   const link = session.own(
     'the SSH connection',
-    createLink(ssh.reconnectHold, {
+    createLink(ssh, {
       dialler,
       clock: machine.clock,
       observer,
@@ -81,7 +85,9 @@ export async function openTunnel(
     }),
     (it) => it.close(),
   );
-  await session.within(link.start());
+  const advice = new Advice(machine, observer);
+  const routed = captured === undefined ? NO_ROUTES : wanted;
+  await session.within(advice.during(session, routed, link.start()));
   const connector = guardedConnector(link, guard, (address) => book.namesOf(address));
   const configuration = await session.within(complete(connector, session.signal));
   return {
@@ -91,6 +97,7 @@ export async function openTunnel(
     connector,
     book,
     observer,
+    advice,
     beginLearning: () => learning.begin(),
   };
 }

@@ -14,6 +14,11 @@ export const DEFAULT_KEEPALIVE = 15;
  * Seconds: longer than changing networks takes, shorter than most clients wait for a connection.
  */
 export const DEFAULT_RECONNECT_HOLD = 30;
+/**
+ * Seconds, the least for --wait-auth: two logins that are refused within this time can make sshd
+ * shut an address out (PerSourcePenalties).
+ */
+export const LEAST_WAIT_AUTH = 15;
 /** The usual SSH port, which known_hosts leaves out of a host's name. */
 export const DEFAULT_PORT = 22;
 
@@ -70,6 +75,8 @@ export interface SshOptions {
   readonly sshCommand: readonly [string, ...string[]] | undefined;
   /** -i, in order, with a leading `~/` expanded; not opened yet. */
   readonly identityFiles: readonly string[];
+  /** --one-key: a login offers the jump host one key, the first that can be used. */
+  readonly oneKey: boolean;
   /**
    * --host-key: `SHA256:...` fingerprints (43 characters of base64, no padding) or `ssh-ed25519
    * AAAA...` keys (type, one space, base64). If it isn't empty, only the @revoked lines of
@@ -96,4 +103,9 @@ export interface SshOptions {
    * at once.
    */
   readonly reconnectHold: number;
+  /**
+   * --wait-auth: seconds for which a refused login is tried again; 0: not at all. Above 0, only the
+   * keys of -i are offered, if there are any.
+   */
+  readonly waitAuth: number;
 }

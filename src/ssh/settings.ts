@@ -88,6 +88,8 @@ export interface AuthenticationSettings {
   readonly certificateFiles: readonly string[];
   /** IdentitiesOnly: use only those keys of the agent that `identityFiles` name. */
   readonly identitiesOnly: boolean;
+  /** --one-key: at most one key is offered, and one more after each that was accepted in part. */
+  readonly oneKey?: boolean;
   /** IdentityAgent or SSH_AUTH_SOCK; undefined: none. */
   readonly agentSocket: string | undefined;
   /**

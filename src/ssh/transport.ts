@@ -23,9 +23,10 @@ export interface Transport extends Connector {
 export interface Probing {
   /**
    * Asks the server for a sign of life. Resolves to whether one came within `timeout` ms; never
-   * rejects.
+   * rejects. `load`: octets that are sent before it, for the server to ignore. The system's ssh
+   * can't send any.
    */
-  probe(timeout: number): Promise<boolean>;
+  probe(timeout: number, load?: number): Promise<boolean>;
 }
 
 export function isProbing(transport: Transport): transport is Transport & Probing {

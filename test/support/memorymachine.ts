@@ -16,6 +16,7 @@ import { HEADER_BYTES, type PacketDevice } from '../../src/capture/tun/device.ts
 import type { TunDevice, TunHost } from '../../src/capture/tun/tun.ts';
 import type { Configuration } from '../../src/config/configuration.ts';
 import { buildConfiguration } from '../../src/config/options.ts';
+import type { NetworkContext, NetworkTargets } from '../../src/doctor/network.ts';
 import { TunnelError } from '../../src/errors/errors.ts';
 import type { LinkDialler } from '../../src/link/link.ts';
 import type { Supervisor } from '../../src/link/supervisor.ts';
@@ -24,6 +25,7 @@ import type { Fields, Level, Observer } from '../../src/observe/observer.ts';
 import type { Machine } from '../../src/session/machine.ts';
 import type { RunOptions } from '../../src/session/tunnel.ts';
 import { nobody } from '../../src/ssh/prompter.ts';
+import type { Finding } from '../../src/system/doctor/diagnosis.ts';
 import type { CommandStatus, Launcher } from '../../src/system/launcher/launcher.ts';
 import type { CommandUser } from '../../src/system/launcher/protocol.ts';
 import { planResolver, type ResolverPlan } from '../../src/system/resolver/detect.ts';
@@ -264,6 +266,17 @@ export class MemoryMachine implements Machine {
 
   becomeUser(): Record<string, string> {
     return {};
+  }
+
+  /** What the machine would say about its network. */
+  findings: readonly Finding[] = [];
+
+  /** What was said about each look at it. */
+  readonly looked: NetworkContext[] = [];
+
+  lookAtNetwork(_targets: NetworkTargets, context: NetworkContext): Promise<readonly Finding[]> {
+    this.looked.push(context);
+    return Promise.resolve(this.findings);
   }
 
   resolverPlan(): ResolverPlan {

@@ -89,8 +89,10 @@ export async function lookupAddresses(resolver: Resolver, name: string): Promise
   return [...new Set(found)].slice(0, MAX_ADDRESSES);
 }
 
-function questionFor(name: string, type: number): Question {
-  const labels = name.split('.').map((label) => Buffer.from(`\0${label}`, 'latin1'));
+/** `name`: canonical; empty: the root. */
+export function questionFor(name: string, type: number): Question {
+  const parts = name === '' ? [] : name.split('.');
+  const labels = parts.map((label) => Buffer.from(`\0${label}`, 'latin1'));
   for (const label of labels) label[0] = label.length - 1;
   const wire = Buffer.concat([...labels, Buffer.alloc(1)]);
   return makeQuestion({ wire, type, class: CLASS_IN, dnssecOk: false, checkingDisabled: false });

@@ -148,13 +148,21 @@ class SettingsResolver {
   }
 
   async jumpHost(remote: Remote): Promise<SshSettings> {
-    const { port, jump, sshOptions, identityFiles, hostKeyPins } = this.#options;
+    const { port, jump, sshOptions, identityFiles, hostKeyPins, oneKey, waitAuth } = this.#options;
     const settings = await this.#resolve(
       { remote: { ...remote, port: remote.port ?? port }, via: jump, beyond: [] },
       sshOptions.map((line) => homeExpanded(line, this.#source.machine.home, '-o')),
       identityFiles,
     );
-    return { ...settings, hostKeys: { ...settings.hostKeys, pins: hostKeyPins } };
+    const { authentication } = settings;
+    // While the jump host doesn't know a key yet, the others would only be refused with it.
+    const identitiesOnly =
+      authentication.identitiesOnly || (waitAuth > 0 && identityFiles.length > 0);
+    return {
+      ...settings,
+      authentication: { ...authentication, identitiesOnly, oneKey },
+      hostKeys: { ...settings.hostKeys, pins: hostKeyPins },
+    };
   }
 
   async #resolve(

@@ -84,6 +84,10 @@ export interface HostKeyContext {
 }
 
 export interface AcceptedHostKey {
+  /** `ssh-ed25519 SHA256:...` */
+  readonly described: string;
+  /** Completes "it is trusted because ...". */
+  readonly why: string;
   /** Call this when key exchange is done. Never rejects: if the key can't be saved, it warns. */
   proven(): Promise<void>;
 }
@@ -180,12 +184,15 @@ class Verifier implements HostKeyVerifier {
     const shown = { at, type: offered.type, fingerprint: fingerprint(blob) };
     replicas?.check(shown);
 
-    const isNew =
+    const trust =
       this.#settings.pins.length > 0
         ? this.#checkPins(name, offered)
-        : this.#isNew(name, offered, known);
+        : this.#known(name, offered, known);
+    const isNew = trust === undefined;
     if (isNew) await this.#accept(name, offered, known, context);
     return {
+      described: describeKey(offered),
+      why: trust ?? this.#whyNew(),
       proven: async () => {
         replicas?.prove(shown);
         if (isNew) await this.#remember(name, offered);
@@ -199,8 +206,8 @@ class Verifier implements HostKeyVerifier {
     return { lines: known.lookup(name), plain: plain === undefined ? [] : known.lookup(plain) };
   }
 
-  /** Always false: a pinned key is not new. */
-  #checkPins(name: string, offered: PublicKey): boolean {
+  /** Gives the reason for trust: a pinned key is not new. */
+  #checkPins(name: string, offered: PublicKey): string {
     const { pins } = this.#settings;
     const shown = fingerprint(offered.blob);
     if (
@@ -208,22 +215,35 @@ class Verifier implements HostKeyVerifier {
         pin.key === undefined ? pin.fingerprint === shown : sameKey(pin.key, offered.blob),
       )
     )
-      return false;
+      return '--host-key pins it';
     throw notPinned(name, offered, pins);
   }
 
-  /** Throws if another key of the same type is known for the host. */
-  #isNew(name: string, offered: PublicKey, { lines, plain }: KnownLines): boolean {
+  /**
+   * Why the key is known; undefined: it is new. Throws if another key of the same type is known for
+   * the host.
+   */
+  #known(name: string, offered: PublicKey, { lines, plain }: KnownLines): string | undefined {
     const keys = keysAmong(lines);
-    if (keys.some((key) => sameKey(key, offered.blob))) return false;
+    const same = keys.find((key) => sameKey(key, offered.blob));
+    if (same !== undefined) return `line ${same.line} of ${same.file} has it`;
     const known = keys.find((key) => key.type === offered.type);
     if (known !== undefined) throw changedKey(name, offered, known);
     const accepted = this.#accepted.get(name) ?? [];
-    if (accepted.some((key) => sameKey(key, offered.blob))) return false;
+    if (accepted.some((key) => sameKey(key, offered.blob)))
+      return 'it was accepted earlier in this run';
     const earlier = accepted.find((key) => key.type === offered.type);
     if (earlier !== undefined) throw changedSinceAccepted(name, offered, earlier);
     // A different key for the name without the port is fine: this port may have another server.
-    return keys.length > 0 || !keysAmong(plain).some((key) => sameKey(key, offered.blob));
+    if (keys.length > 0) return undefined;
+    const ofHost = keysAmong(plain).find((key) => sameKey(key, offered.blob));
+    return ofHost && `line ${ofHost.line} of ${ofHost.file} has it for the host without its port`;
+  }
+
+  #whyNew(): string {
+    return this.#settings.strict === 'accept-new'
+      ? 'the host was new, and StrictHostKeyChecking is accept-new'
+      : 'you have just accepted it';
   }
 
   /** Returns if an unknown key may be trusted, and throws otherwise. */

@@ -81,3 +81,9 @@ export function publicKeyFromKeyObject(key: KeyObject): PublicKey | undefined {
   const point = Buffer.concat([Buffer.of(4), octets(jwk.x), octets(jwk.y)]);
   return { type, blob: Buffer.concat([wireString(type), wireString(curve), wireString(point)]) };
 }
+
+/** For messages about a refused login. */
+export function keysOffered(count: number): string {
+  if (count === 0) return 'no key was offered';
+  return count === 1 ? '1 key was offered' : `${count} keys were offered`;
+}

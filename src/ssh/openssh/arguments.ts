@@ -16,14 +16,16 @@
  *
  * For -J and ProxyJump, ssh starts one process for each hop and passes only -F on to it. With hops,
  * -F is therefore a file of ours (hopConfiguration). It sets how each hop's key is checked, and
- * includes the files that ssh would have read otherwise.
+ * includes the files that ssh would have read otherwise. ssh starts these processes with a shell,
+ * without quotes, and the shell drops the backslash of a user such as `DOMAIN\user`. So such users
+ * are in that file instead of -J.
  */
 
 import { resolve } from 'node:path';
 import { UsageError } from '../../errors/errors.ts';
 import { printable } from '../../observe/printable.ts';
 import type { OpensshFiles } from '../privatedirectory.ts';
-import type { SshSettings } from '../settings.ts';
+import type { AuthenticationSettings, SshSettings } from '../settings.ts';
 
 /** User options that aren't in `SshSettings`. ssh reads its configuration files itself. */
 export interface GivenOptions {
@@ -83,9 +85,7 @@ export function atLeast(
   return major > least || (major === least && minor >= leastMinor);
 }
 
-/**
- * The program and its arguments. Throws UsageError for a value that ssh would misread.
- */
+/** The program and its arguments. Throws UsageError for a value that ssh would misread. */
 export function opensshArguments(options: ArgumentOptions): [string, ...string[]] {
   const { settings, given, files } = options;
   const { authentication } = settings;
@@ -106,6 +106,8 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
     // Pins and replicas are compared by fingerprints in this form.
     ['FingerprintHash', 'sha256'],
     ['BatchMode', yesNo(authentication.batch)],
+    ...oneKey(authentication),
+    ...(authentication.identitiesOnly ? [['IdentitiesOnly', 'yes'] as const] : []),
     ['ConnectTimeout', connectTimeout(settings)],
     ...serverAlive(options),
     ['NoHostAuthenticationForLocalhost', 'no'],
@@ -125,7 +127,7 @@ export function opensshArguments(options: ArgumentOptions): [string, ...string[]
       '-i',
       path,
     ]),
-    ...(given.jump === undefined ? [] : ['-J', checkJump(given.jump)]),
+    ...(given.jump === undefined ? [] : ['-J', jumpArgument(given.jump, settings)]),
     ...given.options.flatMap((option) => ['-o', checkOption(option)]),
     ...[
       '-p',
@@ -154,6 +156,25 @@ function serverAlive({ settings, given, givesUp }: ArgumentOptions): [string, nu
     ['ServerAliveInterval', interval + later],
     ['ServerAliveCountMax', NEVER],
   ];
+}
+
+/**
+ * ssh offers every key that its configuration names. So with --one-key, that must be one. (If it
+ * has a certificate, ssh offers that first, and the key itself only when that is refused.)
+ */
+function oneKey({ oneKey, identityFiles }: AuthenticationSettings): [string, string][] {
+  if (oneKey !== true) return [];
+  const [first, ...others] = identityFiles;
+  if (first !== undefined && others.length === 0) return [['IdentitiesOnly', 'yes']];
+  const paths = identityFiles.map(({ path }) => printable(path));
+  throw new UsageError(
+    first === undefined
+      ? '--one-key: ssh would offer all keys of the agent and of ~/.ssh, because none is named'
+      : `--one-key: ssh would offer ${identityFiles.length} keys, those of -i and of ssh_config (${paths.join(', ')})`,
+    {
+      hint: 'name one key with -i, and leave out the IdentityFile of ssh_config; or use --transport ssh2',
+    },
+  );
 }
 
 /**
@@ -279,6 +300,7 @@ export function hopConfiguration(settings: SshSettings, given: GivenOptions): st
       `Host ${checkHost(hop.name)}`,
       `  StrictHostKeyChecking ${hop.hostKeys.strict}`,
       '  NoHostAuthenticationForLocalhost no',
+      ...(hop.user.includes('\\') ? [`  User ${hop.user}`] : []),
       ...defaultIdentities(hop, given).map(
         (path) => `  IdentityFile ${fileName(escapeTokens(path))}`,
       ),
@@ -346,6 +368,24 @@ function checkUser(user: string): string {
   if (user === '' || /^-|\s-|\\$/.test(user) || SHELL_CHARACTERS.test(user.replaceAll('\\', '')))
     throw unfit('user', user);
   return user;
+}
+
+/** The value of -J. Throws UsageError. */
+function jumpArgument(jump: string, { proxy }: SshSettings): string {
+  const hops = proxy.kind === 'jump' ? proxy.hops : [];
+  return checkJump(jump)
+    .split(',')
+    .map((hop) => {
+      const [, user, place] = /^(.*)@([^@]+)$/.exec(hop) ?? [];
+      if (user === undefined || place === undefined || !user.includes('\\')) return hop;
+      const found = hops.find((settings) => settings.user === user);
+      // A line of ssh_config may have an escaped backslash, and ours counts for all of that name.
+      const others = hops.filter(({ name }) => name === found?.name);
+      if (found === undefined || others.length > 1 || user.includes('\\\\'))
+        throw unfit('jump host', hop);
+      return place;
+    })
+    .join(',');
 }
 
 function checkJump(jump: string): string {

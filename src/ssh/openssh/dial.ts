@@ -33,14 +33,16 @@ import { within } from '../../base/within.ts';
 import { TunnelError, UsageError } from '../../errors/errors.ts';
 import { GUARD_PATH, HOSTPIN_PATH } from '../../native/addon.ts';
 import { formatDestination } from '../../net/destination.ts';
-import type { Observer } from '../../observe/observer.ts';
+import type { Level, Observer } from '../../observe/observer.ts';
 import { bytesRead } from '../../system/process.ts';
 import { type KnownAnswers, noAnswersYet } from '../answers.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
+import { hopsOf } from '../hops.ts';
 import type { ReplicaKey, ReplicaKeys } from '../hostkeys/replicas.ts';
 import { makePrivateDirectory, type PrivateDirectory } from '../privatedirectory.ts';
 import { ServerWords, serverText } from '../servertext.ts';
 import type { SshSettings } from '../settings.ts';
+import { progressOf, tellProgress } from '../startprogress.ts';
 import type { Transport } from '../transport.ts';
 import {
   type GivenOptions,
@@ -51,10 +53,11 @@ import {
 } from './arguments.ts';
 import { expiredCertificates, namedFiles } from './certificate.ts';
 import { startError } from './errors.ts';
+import { LogFacts } from './facts.ts';
 import { type LinkOptions, OpensshLink } from './link.ts';
 import { SshLog } from './log.ts';
 import { type Exit, opensshVersion, SshProcess } from './process.ts';
-import { longestSilence } from './silence.ts';
+import { longestSilence, mayBeAsking } from './silence.ts';
 
 export type { GivenOptions } from './arguments.ts';
 
@@ -66,6 +69,8 @@ export interface OpensshOptions {
   readonly settings: SshSettings;
   readonly given: GivenOptions;
   readonly observer: Observer;
+  /** For messages about what takes long. Default: `notice`. */
+  readonly progress?: Level | undefined;
   readonly signal?: AbortSignal;
   /** Shared by all addresses of one jump host (several -r): all must present the same key. */
   readonly replicas?: ReplicaKeys;
@@ -77,6 +82,8 @@ export interface OpensshOptions {
 const LISTEN_TIMEOUT_MS = 5_000;
 const LISTEN_POLL_MS = 10;
 const MAX_STDERR_LINES = 40;
+/** For a person to answer a question of ssh, before we write to the same terminal. Milliseconds. */
+const ANSWER_MS = 30_000;
 
 /**
  * Rejects with a TunnelError: jumphost-dns, -refused, -unreachable, -timeout, -slow, -closed,
@@ -92,7 +99,7 @@ export async function dialOpenssh(options: OpensshOptions): Promise<Transport> {
   try {
     const argv = prepare(options, version, directory);
     observer.log('debug', `starting ${argv[0]} (OpenSSH ${version.join('.')})`);
-    return await new SshStart(options, directory, argv).run();
+    return await new SshStart(options, directory, argv, version).run();
   } catch (error) {
     directory.remove();
     throw error;
@@ -128,7 +135,9 @@ function prepare(
   return argv;
 }
 
-/** Whether this kernel counts what processes read. Otherwise ssh judges the server's silence. */
+/**
+ * Whether this kernel counts what processes read; without that, ssh judges the server's silence.
+ */
 function seesWhatIsRead(): boolean {
   return bytesRead('self') !== undefined;
 }
@@ -172,7 +181,9 @@ class SshStart {
   readonly #directory: PrivateDirectory;
   readonly #argv: readonly [string, ...string[]];
   readonly #at: string;
+  readonly #version: OpensshVersion;
   readonly #log: SshLog;
+  readonly #facts = new LogFacts();
   readonly #stderrLines: string[] = [];
   readonly #words: ServerWords;
   #link: OpensshLink | undefined;
@@ -184,11 +195,13 @@ class SshStart {
     options: OpensshOptions,
     directory: PrivateDirectory,
     argv: readonly [string, ...string[]],
+    version: OpensshVersion,
   ) {
     this.#options = options;
     this.#settings = options.settings;
     this.#directory = directory;
     this.#argv = argv;
+    this.#version = version;
     this.#at = formatDestination({ host: options.settings.hostName, port: options.settings.port });
     this.#words = new ServerWords(options.observer);
     this.#log = new SshLog({
@@ -197,7 +210,7 @@ class SshStart {
   }
 
   async run(): Promise<Transport> {
-    const { observer, signal } = this.#options;
+    const { observer, progress: level, signal } = this.#options;
     const process = await SshProcess.start({
       argv: this.#argv,
       log: this.#directory.log,
@@ -213,12 +226,14 @@ class SshStart {
         process.exited.then((exit) => this.#failure(exit)).then(reject, reject);
         this.#restartSilenceTimer();
       });
+    const progress = tellProgress({ observer, level, what: (elapsed) => this.#progress(elapsed) });
     try {
       await within({ signal }, up);
     } catch (error) {
       await process.end();
       throw error;
     } finally {
+      progress.stop();
       // No earlier: log lines that ssh writes while it ends set the timer again.
       clearTimeout(this.#timer);
     }
@@ -234,6 +249,15 @@ class SshStart {
       directory: this.#directory,
       stderrLines: this.#stderrLines,
       at: this.#at,
+      established: this.#facts.established({
+        at: this.#at,
+        user: this.#settings.user,
+        via: hopsOf(this.#settings)
+          .slice(0, -1)
+          .map(({ name }) => name),
+        version: this.#version.join('.'),
+        log: this.#log,
+      }),
       observer,
       life: this.#life(),
     });
@@ -256,6 +280,7 @@ class SshStart {
     const before = this.#log.phase;
     this.#log.line(line);
     if (this.#link !== undefined) return;
+    this.#facts.line(line);
     this.#options.observer.log('debug', `ssh: ${serverText(withoutCommand(line))}`);
     this.#restartSilenceTimer();
     this.#checkReplica();
@@ -293,6 +318,18 @@ class SshStart {
       return;
     }
     for (const text of this.#words.lines(line)) observer.log('notice', text);
+  }
+
+  /**
+   * ssh doesn't log when it gets an answer, so it may still be asking the user: a message would
+   * appear within the question. It comes when most people have answered.
+   */
+  #progress(elapsed: number): string | undefined {
+    const { phase, accepted } = this.#log;
+    if (phase === 'up') return undefined;
+    if (mayBeAsking(this.#log, this.#settings))
+      return elapsed < ANSWER_MS ? undefined : `your answer to ssh, or for one from ${this.#at}`;
+    return progressOf({ phase, at: this.#at, accepted });
   }
 
   /** The start fails when the log is silent for too long. */

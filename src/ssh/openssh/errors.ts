@@ -12,6 +12,7 @@ import { closeToOthersHint } from '../../system/ownfile.ts';
 import { closedUnidentified, notSsh, TURNED_AWAY } from '../dial/notssh.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { PORT_OF, type Role } from '../hops.ts';
+import { keysOffered } from '../keys/publickey.ts';
 import { algorithmNames, MAX_SERVER_TEXT, serverText } from '../servertext.ts';
 import type { Phase } from './log.ts';
 import { type Exit, notRunHint } from './process.ts';
@@ -333,8 +334,8 @@ function fingerprintIn(hostKey: string | undefined): string {
 
 function authFailed(match: RegExpExecArray, failure: StartFailure): Diagnosis {
   const { at, certificates, lines, offered, acceptedKey } = failure;
-  const tried =
-    offered.length === 0 ? 'no key was offered' : `offered ${offered.map(briefly).join(', ')}`;
+  const keys = keysOffered(offered.length);
+  const tried = offered.length === 0 ? keys : `${keys}: ${offered.map(briefly).join(', ')}`;
   const about = lines
     .filter((line) => /UNPROTECTED|too open|signing failed|no such identity/i.test(line))
     .map((line) => sentence(line.replaceAll('@', '').trim()))

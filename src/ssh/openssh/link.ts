@@ -26,6 +26,7 @@ import type { Observer } from '../../observe/observer.ts';
 import { bytesRead } from '../../system/process.ts';
 import { retransmits } from '../../system/tcptable.ts';
 import { knownToAnswer, type ServerAnswers, tellUnanswering } from '../answers.ts';
+import type { Describable, Established } from '../established.ts';
 import { MAX_CHANNELS } from '../limits.ts';
 import { OPEN_FAILURE, openFailure } from '../openfailure.ts';
 import type { PrivateDirectory } from '../privatedirectory.ts';
@@ -73,6 +74,8 @@ export interface LinkOptions {
   readonly stderrLines: readonly string[];
   /** `host:port`, for messages. */
   readonly at: string;
+  /** What was known when the connection came up. */
+  readonly established: Established;
   readonly observer: Observer;
   /**
    * How its silence is judged. undefined: ssh does that. `custom`: the process is the user's own
@@ -139,7 +142,7 @@ class FlowOpening {
   }
 }
 
-export class OpensshLink implements Transport, Probing, FlowOwner {
+export class OpensshLink implements Transport, Probing, Describable, FlowOwner {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #options: LinkOptions;
   readonly #flows = new Set<FlowStream>();
@@ -161,6 +164,10 @@ export class OpensshLink implements Transport, Probing, FlowOwner {
     this.#options = options;
     this.ended = options.process.exited.then((exit) => this.#exited(exit));
     this.#life = options.life && this.#judge(options.life);
+  }
+
+  describe(): Established {
+    return this.#options.established;
   }
 
   async connect(destination: Destination, options: ConnectOptions = {}): Promise<Conduit> {

@@ -12,11 +12,11 @@
  *   ssh has read more than we wrote           the same, compared with the most seen so far
  *   ssh goes on reading what we had to queue  the server has admitted more
  *
- * | silence for              | the server is known to answer | it has never answered          |
- * |--------------------------|-------------------------------|--------------------------------|
- * | an interval              | ssh asks                      | ssh asks; TCP is looked at     |
- * | `count` intervals        | the link is lost              | it is told, and the link stays |
- * | TCP sends again, as long |                               | the link is lost               |
+ * | silence for               | the server is known to answer  | it has never answered           |
+ * |---------------------------|--------------------------------|---------------------------------|
+ * | an interval               | ssh asks                       | ssh asks; TCP is looked at      |
+ * | `count` intervals         | the link is lost               | it is told, and the link stays  |
+ * | TCP sends again, as long  |                                | the link is lost                |
  *
  * An answer is what ssh reads soon after it has asked, when no flow has sent or received anything
  * since the last sign of life. A server that is never idle so long can't be seen to answer, so

@@ -12,16 +12,25 @@ import type { SshLog } from './log.ts';
 /** Seconds for a person to answer. */
 export const QUESTION_SECONDS = 300;
 
+/** ssh may be asking the user something. Hops may, before ssh hears from the jump host. */
+export function mayBeAsking(
+  { phase, mayAsk }: Pick<SshLog, 'phase' | 'mayAsk'>,
+  { authentication, proxy }: Pick<SshSettings, 'authentication' | 'proxy'>,
+): boolean {
+  if (authentication.batch) return false;
+  return phase === 'identification' ? proxy.kind !== 'direct' : mayAsk;
+}
+
 /** In seconds. undefined: ssh has its own limit (ConnectTimeout, ServerAliveInterval). */
 export function longestSilence(
-  { phase, mayAsk }: Pick<SshLog, 'phase' | 'mayAsk'>,
-  { authentication, authTimeout, connectTimeout, proxy }: SshSettings,
+  log: Pick<SshLog, 'phase' | 'mayAsk'>,
+  settings: SshSettings,
 ): number | undefined {
-  const asks = mayAsk && !authentication.batch;
-  switch (phase) {
+  const { authTimeout, connectTimeout } = settings;
+  const asks = mayBeAsking(log, settings);
+  switch (log.phase) {
     case 'identification':
-      // Hops may ask the user, too.
-      if (proxy.kind !== 'direct' && !authentication.batch) return undefined;
+      if (asks) return undefined;
       // --connect-timeout doesn't include the time that ssh needs to resolve the name.
       return connectTimeout + RESOLVE_TIMEOUT;
     case 'key exchange':

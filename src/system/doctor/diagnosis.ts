@@ -1,25 +1,56 @@
 /** The findings of `tunnel doctor`. The names are stable: programs read them (--json). */
+import type { ErrorCode } from '../../errors/codes.ts';
 import { TunnelError } from '../../errors/errors.ts';
+
+export type CheckName =
+  // the jump host
+  | 'jump-host'
+  | 'host-key'
+  | 'algorithms'
+  | 'authentication'
+  | 'server'
+  | 'forwarding'
+  | 'latency'
+  | 'throughput'
+  | 'keepalive'
+  | 'dns'
+  | 'cloud'
+  // this machine
+  | 'tun-device'
+  | 'helper'
+  | 'namespaces'
+  | 'kernel'
+  | 'routes'
+  | 'rules'
+  | 'firewall'
+  | 'resolver'
+  | 'ipv6'
+  | 'mtu'
+  | 'proxies'
+  | 'clock';
 
 /** The result of one check. */
 export interface Finding {
-  /** `tun-device`, `helper`, `namespaces`, `kernel`, `routes`, `rules`, `resolver`, `jump-host` */
-  readonly name: string;
+  readonly name: CheckName;
+  /** What was checked, where there are several: a target, a resolver. */
+  readonly subject?: string;
   /**
-   * `failed` rules out a capture; `warning` is something that the user should know before relying
-   * on one.
+   * `failed`: something that was asked for can't work. `warning`: something that the user should
+   * know before relying on it. `note`: it is not known, or not a matter of right and wrong.
    */
   readonly state: 'ok' | 'note' | 'warning' | 'failed';
   readonly detail: string;
   /** What can be done about it. */
   readonly hint?: string;
+  /** The code of the error that the finding is made of. */
+  readonly code?: ErrorCode;
 }
 
 /** A finding for a check that failed with `error`. Throws errors that aren't a TunnelError. */
-export function failure(name: string, error: unknown): Finding {
+export function failure(name: CheckName, error: unknown): Finding {
   if (!(error instanceof TunnelError)) throw error;
-  const { message: detail, hint } = error;
-  return { name, state: 'failed', detail, ...(hint !== undefined && { hint }) };
+  const { message: detail, hint, code } = error;
+  return { name, state: 'failed', detail, ...(hint !== undefined && { hint }), code };
 }
 
 export interface CaptureDiagnosis {

@@ -34,6 +34,19 @@ describe('standard output', () => {
     assert.equal(stderr, 'status 0\n');
   });
 
+  it('is an error where it is full, in one line with a hint', () => {
+    const { status, stderr } = spawnSync(
+      'sh',
+      ['-c', '"$@" >/dev/full', 'sh', process.execPath, MAIN, ...MANY],
+      { encoding: 'utf8' },
+    );
+    assert.equal(status, 1);
+    assert.match(
+      stderr,
+      /^tunnel: error \[output-failed\]: standard output can't be written: ENOSPC\ntunnel: hint: .+\n$/,
+    );
+  });
+
   it('leaves pipes that others share as they were', () => {
     for (const args of [['--version'], ['--nonsense']]) {
       const { stdout, stderr } = spawnSync(

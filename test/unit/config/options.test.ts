@@ -37,6 +37,7 @@ describe('buildConfiguration', () => {
         transport: 'auto',
         sshCommand: undefined,
         identityFiles: [],
+        oneKey: false,
         hostKeyPins: [],
         connectTimeout: undefined,
         authTimeout: 60,
@@ -44,6 +45,7 @@ describe('buildConfiguration', () => {
         windows: { maxWindow: undefined, budget: undefined },
         flush: true,
         reconnectHold: 30,
+        waitAuth: 0,
       },
       targets: [
         { prefix: { family: 4, address: '10.0.0.0', length: 8 }, ports: [], text: '10.0.0.0/8' },
@@ -223,9 +225,15 @@ describe('buildConfiguration', () => {
       'two stdins',
       { targetsFrom: ['-'], excludesFrom: ['-'] },
       [],
-      /standard input .* more than once/,
+      /standard input .* is named by -s and by -X; it can be read only once/,
     ],
-    ['stdin for --allow, too', { targetsFrom: ['-'], allow: '-' }, [], /by -s, -X and --allow; it/],
+    ['stdin for --allow, too', { targetsFrom: ['-'], allow: '-' }, [], /by -s and by --allow; it/],
+    [
+      'stdin for a catalog, too',
+      { osCloud: 'c', osCatalogFile: '-', allow: '-' },
+      [],
+      /by --allow and by --os-catalog-file; it/,
+    ],
     [
       'a list without a file',
       { dryRunTo: '' },
@@ -290,6 +298,13 @@ describe('buildConfiguration', () => {
       ['10/8'],
       /^--max-window is for the embedded/,
     ],
+    [
+      'a wait for the login that would be penalised',
+      { waitAuth: '14.9' },
+      ['10/8'],
+      /^--wait-auth: a refused login is not tried again within 14\.9 s/,
+    ],
+    ['a wait for the login without end', { waitAuth: 'inf' }, ['10/8'], /^--wait-auth: "inf"/],
     ['hold too long', { reconnectHold: '3601' }, ['10/8'], /^--reconnect-hold: "3601"/],
     ['-q with -v', { quiet: true, verbose: 1 }, ['10/8'], /-q and -v exclude each other/],
     [

@@ -57,6 +57,10 @@ describe('permittedDestinations', () => {
     ['a prefix times ports', () => rendered([prefix('10.0.0.0/25', '80,443,8080')], [])],
     ['a pattern', () => rendered([], [name('*.example.com', '443')])],
     ['nothing', () => rendered([], [])],
+    ...['0.0.0.0', '224.0.0.5', '255.255.255.255', '::', 'fe80::1', 'ff02::1'].map(
+      (address) => [address, () => rendered([prefix(address, '22')], [])] as const,
+    ),
+    ['a prefix that holds ::', () => rendered([prefix('::/125', '22')], [])],
     [
       'too many altogether',
       () =>

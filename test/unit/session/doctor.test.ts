@@ -1,10 +1,15 @@
-/** Where `tunnel doctor` finds the jump host: what it is told, read as `connect` reads it. */
+/** Where `tunnel doctor --offline` finds the jump host, as `connect` would. */
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
 import { buildDoctorConfiguration } from '../../../src/config/doctoroptions.ts';
-import { lookAtRemote } from '../../../src/session/doctor.ts';
+import { silentObserver } from '../../../src/observe/observer.ts';
+import { diagnose } from '../../../src/session/doctor.ts';
+import { nobody } from '../../../src/ssh/prompter.ts';
+import type { Finding } from '../../../src/system/doctor/diagnosis.ts';
 import { given, type OptionTexts } from '../../support/options.ts';
-import { lab, NO_SSH } from '../../support/sshconfiglab.ts';
 
 const CONFIG = `
 Host inner
@@ -20,35 +25,51 @@ Host wrong
 `;
 
 describe('doctor', () => {
-  async function look(remote: string, options: OptionTexts = {}) {
-    const { ssh } = buildDoctorConfiguration(given({ remote: [remote], ...options }));
-    assert.ok(ssh !== undefined);
-    return lookAtRemote(ssh.remotes[0], ssh, { ...lab(CONFIG).context, sshProgram: NO_SSH });
+  let directory: string;
+  before(() => {
+    directory = mkdtempSync(join(tmpdir(), 'doctor-'));
+    writeFileSync(join(directory, 'config'), CONFIG);
+  });
+  after(() => rmSync(directory, { recursive: true }));
+
+  async function look(remote: string, options: OptionTexts = {}): Promise<Finding> {
+    const sshConfig = join(directory, 'config');
+    const configuration = buildDoctorConfiguration(
+      given({ remote: [remote], sshConfig, offline: '', ...options }),
+    );
+    const { findings } = await diagnose(configuration, {
+      observer: silentObserver,
+      prompter: nobody('nobody is asked here'),
+      stop: new AbortController().signal,
+    });
+    const [first] = findings;
+    assert.ok(first !== undefined);
+    return first;
   }
 
   for (const [remote, detail] of [
     ['u@192.0.2.1', 'u@192.0.2.1 is 192.0.2.1'],
     ['u@inner', 'u@inner is 192.0.2.7'],
-    ['behind', 'behind is reached by way of inner, which is 192.0.2.7'],
-    ['command', 'command is reached by a ProxyCommand'],
+    ['u@behind', 'u@behind is reached by way of inner, which is 192.0.2.7'],
+    ['u@command', 'u@command is reached by a ProxyCommand'],
   ] as const) {
     it(`finds ${remote}`, async () => {
       assert.deepEqual(await look(remote), { name: 'jump-host', state: 'ok', detail });
     });
   }
 
-  it('goes by -o, -J and -F', async () => {
-    assert.match(
-      (await look('inner', { sshOption: ['HostName=192.0.2.8'] })).detail,
-      /is 192\.0\.2\.8$/,
-    );
-    assert.match((await look('behind', { jump: '192.0.2.9' })).detail, /by way of 192\.0\.2\.9,/);
-    assert.equal((await look('inner.invalid', { sshConfig: 'none' })).state, 'failed');
+  it('goes by -o, -J, -F and -p', async () => {
+    const other = await look('u@inner', { sshOption: ['HostName=192.0.2.8'] });
+    assert.match(other.detail, /is 192\.0\.2\.8$/);
+    assert.match((await look('u@behind', { jump: '192.0.2.9' })).detail, /by way of 192\.0\.2\.9,/);
+    assert.equal((await look('u@inner.invalid', { sshConfig: 'none' })).state, 'failed');
+    const port = await look('u@inner', { port: '2222' });
+    assert.match(port.detail, /is 192\.0\.2\.7, port 2222$/);
   });
 
-  it('goes by -p and -i, as connect does', async () => {
-    assert.match((await look('inner', { port: '2222' })).detail, /is 192\.0\.2\.7, port 2222$/);
-    const { state, detail, hint } = await look('inner', { identity: ['/no/such/key'] });
+  it('goes by -i, as connect does', async () => {
+    const { name, state, detail, hint } = await look('inner', { identity: ['/no/such/key'] });
+    assert.equal(name, 'authentication');
     assert.equal(state, 'failed');
     assert.match(detail, /\/no\/such\/key can't be read \(ENOENT\)/);
     assert.match(hint ?? '', /-i/);
@@ -58,9 +79,5 @@ describe('doctor', () => {
     const { state, detail } = await look('wrong');
     assert.equal(state, 'failed');
     assert.match(detail, /itself|loop|through/i);
-  });
-
-  it('looks for none where none is given', () => {
-    assert.equal(buildDoctorConfiguration(given({}, ['10/8'])).ssh, undefined);
   });
 });

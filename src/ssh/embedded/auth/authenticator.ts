@@ -33,6 +33,7 @@
 import type { Client } from 'ssh2';
 import { TunnelError } from '../../../errors/errors.ts';
 import { type Observer, silentObserver } from '../../../observe/observer.ts';
+import type { Login } from '../../established.ts';
 import { type Identity, loadIdentities } from '../../identities/identities.ts';
 import { describeKey } from '../../keys/publickey.ts';
 import { nobody, type Prompter } from '../../prompter.ts';
@@ -166,6 +167,11 @@ export class Authentication {
    */
   readonly next = (): void => this.#start?.();
 
+  /** For a server that has let the user in. */
+  get login(): Login {
+    return this.#report.login;
+  }
+
   /** The server ended the attempt with a message of its own (printable). */
   disconnected(text: string, cause: unknown): TunnelError {
     return this.#report.disconnected(text, cause);
@@ -178,7 +184,7 @@ export class Authentication {
       // `none` never gives `undefined`, and the methods handle every answer that is neither yes nor
       // no.
       if (answer.kind !== 'failure') throw unexpected(answer);
-      this.#report.methods = answer.methods;
+      this.#report.permits(answer.methods);
       if (answer.partial) this.#nextStage(methods);
       answer = await this.#next(methods, answer.methods);
     }
@@ -204,7 +210,8 @@ export class Authentication {
     };
     const limit = settings.numberOfPasswordPrompts;
     const make: Readonly<Record<MethodName, () => AuthMethod>> = {
-      publickey: () => new PublicKeyMethod(context, keyring, identities),
+      publickey: () =>
+        new PublicKeyMethod(context, { keyring, identities, oneKey: settings.oneKey }),
       'keyboard-interactive': () => new KeyboardInteractiveMethod(context, limit),
       password: () => new PasswordMethod(context, limit),
     };

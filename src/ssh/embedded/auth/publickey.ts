@@ -6,7 +6,7 @@
  * All identities are offered, as ssh does. The server decides how many it looks at (MaxAuthTries, 6
  * by default, refused keys count). If we stopped earlier, we would lock out users whose server
  * looks at more. A key is offered only once, even if the server has accepted another and wants one
- * more.
+ * more. With --one-key, one is offered in each stage, for servers that count refused keys.
  */
 import { TunnelError } from '../../../errors/errors.ts';
 import type { RsaHash } from '../../identities/agent.ts';
@@ -17,16 +17,27 @@ import type { AuthMethod, MethodContext } from './method.ts';
 import type { PrivateKey } from './privatekey.ts';
 import type { UserauthAnswer } from './userauth.ts';
 
+export interface PublicKeyOptions {
+  readonly keyring: Keyring;
+  /** In the order in which they are offered. */
+  readonly identities: readonly Identity[];
+  readonly oneKey?: boolean | undefined;
+}
+
 export class PublicKeyMethod implements AuthMethod {
   readonly #context: MethodContext;
   readonly #keyring: Keyring;
+  readonly #oneKey: boolean;
+  /** Keys offered in this stage. */
+  #offered = 0;
   readonly #remaining: Identity[];
   /** The keys whose signature the server accepted. */
   readonly #signed: PublicKey[] = [];
 
-  constructor(context: MethodContext, keyring: Keyring, identities: readonly Identity[]) {
+  constructor(context: MethodContext, { keyring, identities, oneKey = false }: PublicKeyOptions) {
     this.#context = context;
     this.#keyring = keyring;
+    this.#oneKey = oneKey;
     this.#remaining = [...identities];
     context.report.keysLeft = this.#remaining.length;
   }
@@ -38,6 +49,8 @@ export class PublicKeyMethod implements AuthMethod {
 
   async attempt(): Promise<UserauthAnswer | undefined> {
     const { report, observer, questions } = this.#context;
+    report.heldBack = this.#oneKey && this.#offered > 0 ? this.#remaining.length : 0;
+    if (this.#oneKey && this.#offered > 0) return undefined;
     for (
       let identity = this.#remaining.shift();
       identity !== undefined;
@@ -63,6 +76,7 @@ export class PublicKeyMethod implements AuthMethod {
 
   nextStage(): void {
     // Refused keys would be refused again; the others are still in `#remaining`.
+    this.#offered = 0;
   }
 
   /** Throws a TunnelError, of any code, if the key can't be used. */
@@ -74,7 +88,8 @@ export class PublicKeyMethod implements AuthMethod {
     const algorithm = exchange.signatureAlgorithm(publicKey.type);
     if (algorithm === undefined)
       throw unusable('the server wants a SHA-1 signature, which is not secure');
-    report.tried(`${identity.source} (${describeKey(publicKey)})`);
+    this.#offered++;
+    report.offered(`${identity.source} (${describeKey(publicKey)})`);
     observer.log('debug', `offering ${identity.source}`, { key: describeKey(publicKey) });
     const answer = await exchange.offerKey(publicKey, algorithm);
     if (answer.kind !== 'key-accepted') return answer;

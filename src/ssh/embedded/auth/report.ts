@@ -1,5 +1,7 @@
 /** Records what was tried and how the server answered, for the error if authentication fails. */
 import { TunnelError } from '../../../errors/errors.ts';
+import type { Login } from '../../established.ts';
+import { keysOffered } from '../../keys/publickey.ts';
 import type { MethodName } from './userauth.ts';
 
 const OWN_METHODS: readonly string[] = [
@@ -14,10 +16,15 @@ export class AuthReport {
   readonly #user: string;
   readonly #enabled: readonly MethodName[];
   /** What the server permits now. */
-  methods: readonly string[] = [];
+  #methods: readonly string[] = [];
+  #permitted: readonly string[] | undefined;
   /** How many keys the server hasn't been offered yet. */
   keysLeft = 0;
+  /** How many of these were not offered because of --one-key. */
+  heldBack = 0;
   readonly #accepted: string[] = [];
+  /** In all stages. */
+  #keysOffered = 0;
   #tried: string[] = [];
   readonly #leftOut: { readonly what: string; readonly unasked: boolean }[] = [];
 
@@ -26,7 +33,34 @@ export class AuthReport {
     this.#enabled = enabled;
   }
 
-  /** `what`: a key with its fingerprint, or a method. */
+  get methods(): readonly string[] {
+    return this.#methods;
+  }
+
+  /** The server permits these from now on. */
+  permits(methods: readonly string[]): void {
+    this.#permitted ??= methods;
+    this.#methods = methods;
+  }
+
+  /** The server is offered a key. */
+  offered(what: string): void {
+    this.#keysOffered++;
+    this.tried(what);
+  }
+
+  /** For a server that has let the user in. */
+  get login(): Login {
+    const last = this.#tried.at(-1);
+    return {
+      user: this.#user,
+      permitted: this.#permitted ?? [],
+      accepted: last === undefined ? [...this.#accepted] : [...this.#accepted, last],
+      keysOffered: this.#keysOffered,
+    };
+  }
+
+  /** `what`: a method that asks for something, or a key with its fingerprint. */
   tried(what: string): void {
     this.#tried.push(what);
   }
@@ -76,14 +110,17 @@ export class AuthReport {
   }
 
   #describe(): string {
-    const tried =
-      this.#tried.length === 0 ? this.#describeNothing() : `tried ${counted(this.#tried)}`;
     const left = this.#leftOut.map(({ what }) => what);
-    return left.length === 0 ? tried : `${tried}; not usable: ${counted(left)}`;
+    return [
+      ...(this.#keysOffered === 0 ? [] : [keysOffered(this.#keysOffered)]),
+      this.#tried.length === 0 ? this.#describeNothing() : `tried ${counted(this.#tried)}`,
+      ...(this.heldBack === 0 ? [] : [`${this.heldBack} more were held back (--one-key)`]),
+      ...(left.length === 0 ? [] : [`not usable: ${counted(left)}`]),
+    ].join('; ');
   }
 
   #describeNothing(): string {
-    return this.#accepted.length === 0 ? 'no key was offered' : 'nothing else was tried';
+    return this.#accepted.length === 0 ? keysOffered(0) : 'nothing else was tried';
   }
 
   #hint(): string {

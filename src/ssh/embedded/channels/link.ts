@@ -27,6 +27,7 @@ import type { Destination } from '../../../net/destination.ts';
 import type { Observer } from '../../../observe/observer.ts';
 import { knownToAnswer, noAnswersYet, type ServerAnswers, tellUnanswering } from '../../answers.ts';
 import { acknowledge, acknowledgedBytes, limitUnsent } from '../../dial/tcpoptions.ts';
+import type { Established } from '../../established.ts';
 import { MAX_CHANNELS } from '../../limits.ts';
 import type { Probing, Transport } from '../../transport.ts';
 import {
@@ -103,6 +104,7 @@ export class Ssh2Link implements Transport, Probing {
   readonly #multiplexer: Multiplexer;
   readonly #windows: ReceiveWindows;
   readonly #rekeying: Rekeying;
+  readonly #answers: ServerAnswers;
   readonly #liveness: LivenessProbe;
   /** undefined: the server doesn't delay what it sends, or --no-flush was given. */
   readonly #flusher: Flusher | undefined;
@@ -156,6 +158,7 @@ export class Ssh2Link implements Transport, Probing {
     });
     deliverChannelDataTo(this.#protocol, this.#multiplexer.received);
     const { keepalive = KEEPALIVE, answers = noAnswersYet() } = options;
+    this.#answers = answers;
     this.#liveness = new LivenessProbe({
       keepalive,
       answers,
@@ -241,11 +244,22 @@ export class Ssh2Link implements Transport, Probing {
     });
   }
 
+  /** What the connection has shown so far. */
+  get observed(): Pick<Established, 'sendWindow' | 'receiveWindow' | 'answersRequests'> {
+    return {
+      sendWindow: this.#multiplexer.sendWindow,
+      receiveWindow: this.#windows.maxWindow,
+      answersRequests: this.#answers.seen,
+    };
+  }
+
   /**
    * Asks the server for an answer. Resolves to whether it sends anything within `milliseconds`; for
    * a server that answers nothing, as LivenessProbe.probe does.
    */
-  probe(milliseconds: number): Promise<boolean> {
+  probe(milliseconds: number, load = 0): Promise<boolean> {
+    if (load > 0 && this.#end === undefined && !isExchangingKeys(this.#protocol))
+      sendIgnore(this.#protocol, load);
     return this.#end === undefined ? this.#liveness.probe(milliseconds) : Promise.resolve(false);
   }
 

@@ -73,6 +73,7 @@ export class Multiplexer implements ChannelOwner {
   readonly #scheduler = new Scheduler<Channel>();
   readonly #maySend = (): boolean => this.#outbox.writable && !isExchangingKeys(this.#protocol);
   #next = 0;
+  #sendWindow: number | undefined;
   #running = false;
 
   constructor(options: MultiplexerOptions) {
@@ -82,6 +83,11 @@ export class Multiplexer implements ChannelOwner {
     this.#windows = options.windows;
     this.#observer = options.observer;
     Object.assign(this.#protocol._handlers, this.#handlers());
+  }
+
+  /** The window of the last channel that the server confirmed, in bytes; undefined: none yet. */
+  get sendWindow(): number | undefined {
+    return this.#sendWindow;
   }
 
   /** Channel numbers in use. */
@@ -225,6 +231,7 @@ export class Multiplexer implements ChannelOwner {
     }
     this.#opening.delete(info.recipient);
     opening.window.confirmed();
+    this.#sendWindow = info.window;
     const channel = new Channel({
       remote: info.sender,
       sendWindow: info.window,

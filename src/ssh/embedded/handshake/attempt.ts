@@ -14,14 +14,17 @@
  */
 import type { Duplex } from 'node:stream';
 import type { Client } from 'ssh2';
+import type { Reminder } from '../../../base/reminder.ts';
 import { TunnelError } from '../../../errors/errors.ts';
-import type { Observer } from '../../../observe/observer.ts';
+import type { Level, Observer } from '../../../observe/observer.ts';
 import type { ServerAnswers } from '../../answers.ts';
 import { slowError, timeoutError } from '../../dial/tcp.ts';
+import type { Established, NegotiatedAlgorithms, TrustedHostKey } from '../../established.ts';
 import type { Role } from '../../hops.ts';
 import type { HostKeyVerifier } from '../../hostkeys/verifier.ts';
 import { MAX_SERVER_TEXT, ServerWords, serverText } from '../../servertext.ts';
 import type { SshSettings } from '../../settings.ts';
+import { progressOf, tellProgress } from '../../startprogress.ts';
 import type { Authentication, Authenticator } from '../auth/authenticator.ts';
 import {
   closedError,
@@ -34,7 +37,7 @@ import type { Inbox } from '../channels/inbox.ts';
 import { Ssh2Link } from '../channels/link.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
 import { awaitIdentification } from '../ssh2/identification.ts';
-import { guardFirstExchange, protocolOf } from '../ssh2/internals.ts';
+import { guardFirstExchange, protocolOf, serverSoftwareOf } from '../ssh2/internals.ts';
 import ssh2 from '../ssh2/library.ts';
 import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
@@ -60,6 +63,8 @@ export interface AttemptOptions extends Access {
   /** For hints. */
   readonly role: Role;
   readonly observer: Observer;
+  /** For messages about what takes long. Default: `notice`. */
+  readonly progress?: Level | undefined;
   readonly windows?: ReceiveWindowLimits | undefined;
   /** What earlier links have shown about the server. */
   readonly answers?: ServerAnswers | undefined;
@@ -72,12 +77,18 @@ export interface AttemptOptions extends Access {
   readonly signal: AbortSignal | undefined;
 }
 
+/** A connection that has just come up, and what its handshake has shown. */
+export interface EstablishedLink {
+  readonly link: Ssh2Link;
+  readonly facts: Pick<Established, 'at' | 'software' | 'algorithms' | 'hostKey' | 'login'>;
+}
+
 /**
  * Rejects with a TunnelError: jumphost-timeout, -slow, -closed, -not-ssh, -no-common-algorithm; the
  * stream's own error (jumphost-proxy); algorithms-unknown; host-key-*; auth-*. Or with the signal's
  * reason.
  */
-export function establish(options: AttemptOptions): Promise<Ssh2Link> {
+export function establish(options: AttemptOptions): Promise<EstablishedLink> {
   return new ConnectionAttempt(options).run();
 }
 
@@ -90,16 +101,19 @@ class ConnectionAttempt {
   readonly #offers = new Map<string, string>();
   readonly #greeting = new FirstLine();
   readonly #words: ServerWords;
+  #algorithms: NegotiatedAlgorithms | undefined;
+  #hostKey: TrustedHostKey | undefined;
   #authentication: Authentication | undefined;
   #phase: Phase = 'identification';
   #timer: PhaseTimer | undefined;
+  #progress: Reminder | undefined;
 
   constructor(options: AttemptOptions) {
     this.#options = options;
     this.#words = new ServerWords(options.observer);
   }
 
-  async run(): Promise<Ssh2Link> {
+  async run(): Promise<EstablishedLink> {
     const { hostKeys, authenticator, settings, stream, signal } = this.#options;
     try {
       const preferred = await hostKeys.preferredTypes(settings.hostName, settings.port);
@@ -118,17 +132,27 @@ class ConnectionAttempt {
       throw error;
     } finally {
       this.#timer?.stop();
+      this.#progress?.stop();
       this.#over.abort();
     }
   }
 
   /** The time that a person takes to answer doesn't count. */
-  readonly #pause = (waiting: boolean): void => this.#timer?.pause(waiting);
+  readonly #pause = (waiting: boolean): void => {
+    this.#timer?.pause(waiting);
+    this.#progress?.pause(waiting);
+  };
 
-  #handshake(preferredTypes: readonly string[]): Promise<Ssh2Link> {
-    const { at, observer, signal, stream, inbox, settings, windows, answers } = this.#options;
+  #handshake(preferredTypes: readonly string[]): Promise<EstablishedLink> {
+    const { at, accepted, observer, progress, signal } = this.#options;
+    const { stream, inbox, settings, windows, answers } = this.#options;
     const { keepalive, rekey, flush } = settings;
     const client = this.#client;
+    this.#progress = tellProgress({
+      observer,
+      level: progress,
+      what: () => progressOf({ phase: this.#phase, at, accepted }),
+    });
     return new Promise((resolve, reject) => {
       const abort = (): void => reject(signal?.reason);
       signal?.addEventListener('abort', abort, { once: true, signal: this.#over.signal });
@@ -148,32 +172,34 @@ class ConnectionAttempt {
         this.#phase = 'authentication';
         protocolOf(client)._debug = undefined;
         this.#limitAuthentication(reject);
-        const { kex, serverHostKey, cs } = negotiated;
-        observer.log('debug', 'key exchange done', {
+        const { kex, serverHostKey, sc } = negotiated;
+        const { cipher } = sc;
+        this.#algorithms = {
           kex,
           hostKey: serverHostKey,
-          cipher: cs.cipher,
-        });
+          cipher,
+          mac: sc.mac === '' ? undefined : sc.mac,
+        };
+        observer.log('debug', 'key exchange done', { kex, hostKey: serverHostKey, cipher });
       });
       client.on('ready', () => {
         // The link must take over during this event: the server's next message may be in the same
         // chunk of data.
         client.removeAllListeners();
         stream.off('end', onEnd);
-        resolve(
-          new Ssh2Link({
-            client,
-            socket: stream,
-            inbox,
-            at,
-            keepalive,
-            answers,
-            rekey,
-            windows,
-            flush,
-            observer,
-          }),
-        );
+        const link = new Ssh2Link({
+          client,
+          socket: stream,
+          inbox,
+          at,
+          keepalive,
+          answers,
+          rekey,
+          windows,
+          flush,
+          observer,
+        });
+        resolve({ link, facts: this.#facts() });
       });
       try {
         this.#start(preferredTypes, reject);
@@ -182,6 +208,22 @@ class ConnectionAttempt {
         reject(error);
       }
     });
+  }
+
+  #facts(): EstablishedLink['facts'] {
+    const { at, settings } = this.#options;
+    return {
+      at,
+      software: serverText(serverSoftwareOf(this.#client)),
+      algorithms: this.#algorithms,
+      hostKey: this.#hostKey,
+      login: this.#authentication?.login ?? {
+        user: settings.user,
+        permitted: [],
+        accepted: [],
+        keysOffered: 0,
+      },
+    };
   }
 
   #limitHandshake(reject: (error: TunnelError) => void): void {
@@ -231,6 +273,9 @@ class ConnectionAttempt {
         port,
         signal: this.#over.signal,
         onPrompt: this.#pause,
+        onAccepted: ({ described, why }) => {
+          this.#hostKey = { key: described, why };
+        },
         onRejected: reject,
       }),
       authHandler: () => this.#authentication?.next(),

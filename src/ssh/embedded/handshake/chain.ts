@@ -28,17 +28,18 @@ import { ConnectError, type ConnectOptions } from '../../../flow/connector.ts';
 import { canonicalAddress, isAddress } from '../../../net/address.ts';
 import { type Destination, formatDestination } from '../../../net/destination.ts';
 import type { Refusal } from '../../../net/refusal.ts';
-import type { Observer } from '../../../observe/observer.ts';
+import type { Level, Observer } from '../../../observe/observer.ts';
 import type { KnownAnswers } from '../../answers.ts';
 import type { RemoteAddress } from '../../dial/addresses.ts';
 import { type TcpOptions, timeoutError } from '../../dial/tcp.ts';
+import type { Describable, Established } from '../../established.ts';
 import { type Hops, PORT_OF, type Role } from '../../hops.ts';
 import type { SshSettings } from '../../settings.ts';
-import type { Transport } from '../../transport.ts';
+import type { Probing, Transport } from '../../transport.ts';
 import type { Inbox } from '../channels/inbox.ts';
 import { CLOSE_TIMEOUT_MS, type Ssh2Link } from '../channels/link.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
-import { type Access, type AttemptOptions, establish } from './attempt.ts';
+import { type Access, type AttemptOptions, type EstablishedLink, establish } from './attempt.ts';
 import { ForwardingWatch } from './forwarding.ts';
 
 /** An error at a hop after the first one. */
@@ -59,6 +60,8 @@ export interface ChainOptions {
   readonly windows: ReceiveWindowLimits | undefined;
   readonly answers: KnownAnswers | undefined;
   readonly observer: Observer;
+  /** As in AttemptOptions. */
+  readonly progress?: Level | undefined;
   /** For the first hop's identification and key exchange. */
   readonly time: { readonly began: number; readonly seconds: number };
   readonly signal: AbortSignal | undefined;
@@ -70,7 +73,7 @@ export interface ChainOptions {
  * reached from the one before it. Or with the signal's reason.
  */
 export async function connectChain(options: ChainOptions): Promise<HopChain> {
-  const { stream, hops, observer, signal } = options;
+  const { stream, hops, observer, progress, signal } = options;
   const [outermost, ...inner] = hops;
   const jumpHost = hops.at(-1) ?? outermost;
   const roleOf = (hop: SshSettings): Role => (hop === jumpHost ? 'jump host' : 'hop');
@@ -80,22 +83,23 @@ export async function connectChain(options: ChainOptions): Promise<HopChain> {
     hop: SshSettings,
     over: Pick<AttemptOptions, 'stream' | 'inbox' | 'at' | 'accepted' | 'time'>,
   ) => {
-    const link = await establish({
+    const attempted = await establish({
       ...over,
       ...options.accessOf(hop),
       settings: hop,
       role: roleOf(hop),
       observer,
+      progress,
       windows: hop === jumpHost ? options.windows : undefined,
       answers: options.answers?.of(hop),
       onDebugMessage: hop === jumpHost ? watch.debugMessage : () => {},
       signal,
     });
-    links.push(link);
-    return link;
+    links.push(attempted.link);
+    return attempted;
   };
   try {
-    let link = await handshake(outermost, {
+    let attempted = await handshake(outermost, {
       stream,
       inbox: options.inbox,
       at: options.at,
@@ -108,12 +112,12 @@ export async function connectChain(options: ChainOptions): Promise<HopChain> {
         destination: formatDestination(destination),
       });
       const time = { began: performance.now(), seconds: hop.connectTimeout };
-      const channel = await passOn(link, destination, {
+      const channel = await passOn(attempted.link, destination, {
         timeout: hop.connectTimeout,
         role: roleOf(hop),
         signal,
       });
-      link = await handshake(hop, {
+      attempted = await handshake(hop, {
         stream: channel,
         inbox: undefined,
         at: formatDestination(destination),
@@ -121,7 +125,7 @@ export async function connectChain(options: ChainOptions): Promise<HopChain> {
         time,
       });
     }
-    return new HopChain(options, links, link, watch);
+    return new HopChain(options, links, attempted, watch);
   } catch (error) {
     if (signal?.aborted) stream.destroy();
     await closeLinks(links, stream);
@@ -131,7 +135,7 @@ export async function connectChain(options: ChainOptions): Promise<HopChain> {
   }
 }
 
-export class HopChain implements Transport {
+export class HopChain implements Transport, Probing, Describable {
   readonly ended: Promise<TunnelError | undefined>;
   /**
    * The address that this machine is connected to, which must not be captured. undefined with a
@@ -141,20 +145,22 @@ export class HopChain implements Transport {
   /** Outermost first. */
   readonly #links: readonly Ssh2Link[];
   readonly #innermost: Ssh2Link;
+  readonly #facts: EstablishedLink['facts'];
   readonly #stream: Duplex;
   readonly #hops: Hops;
   readonly #watch: ForwardingWatch;
   #closing = false;
 
-  /** For connectChain; `innermost` is the last of `links`. */
+  /** For connectChain; the third is the last of `links`. */
   constructor(
     { stream, dialled, hops }: Pick<ChainOptions, 'stream' | 'dialled' | 'hops'>,
     links: readonly Ssh2Link[],
-    innermost: Ssh2Link,
+    { link, facts }: EstablishedLink,
     watch: ForwardingWatch,
   ) {
     this.#links = links;
-    this.#innermost = innermost;
+    this.#innermost = link;
+    this.#facts = facts;
     this.#stream = stream;
     this.dialled = dialled;
     this.#hops = hops;
@@ -177,9 +183,23 @@ export class HopChain implements Transport {
    * The jump host may be one that never answers (livenessprobe.ts): the hops before it then show
    * whether the path is there.
    */
-  async probe(milliseconds: number): Promise<boolean> {
-    const alive = await Promise.all(this.#links.map((link) => link.probe(milliseconds)));
+  async probe(milliseconds: number, load?: number): Promise<boolean> {
+    const alive = await Promise.all(
+      this.#links.map((link) =>
+        link === this.#innermost ? link.probe(milliseconds, load) : link.probe(milliseconds),
+      ),
+    );
     return alive.every(Boolean);
+  }
+
+  describe(): Established {
+    return {
+      ...this.#facts,
+      ...this.#innermost.observed,
+      via: this.#hops.slice(0, -1).map(({ name }) => name),
+      client: 'the embedded client',
+      forwarding: this.#watch.limits(),
+    };
   }
 
   async close(): Promise<void> {

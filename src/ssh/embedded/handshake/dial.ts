@@ -23,15 +23,16 @@
 import type { Duplex } from 'node:stream';
 import { TunnelError } from '../../../errors/errors.ts';
 import { formatDestination } from '../../../net/destination.ts';
-import type { Observer } from '../../../observe/observer.ts';
+import type { Level, Observer } from '../../../observe/observer.ts';
 import type { KnownAnswers } from '../../answers.ts';
 import type { JumpHost, RemoteAddress } from '../../dial/addresses.ts';
 import { openProxyCommand } from '../../dial/proxycommand.ts';
-import { type Contender, interleave, race } from '../../dial/race.ts';
+import { type Contender, interleave, type RaceResult, race } from '../../dial/race.ts';
 import { connectTcp, isTimeout } from '../../dial/tcp.ts';
 import { setUserTimeout } from '../../dial/tcpoptions.ts';
 import { hopsOf } from '../../hops.ts';
 import type { SshSettings } from '../../settings.ts';
+import { tellProgress } from '../../startprogress.ts';
 import { Inbox } from '../channels/inbox.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
 import type { Access } from './attempt.ts';
@@ -52,6 +53,8 @@ export interface DialOptions {
   /** What this run has learned about the servers. Default: nothing. */
   readonly answers?: KnownAnswers | undefined;
   readonly observer: Observer;
+  /** For messages about what takes long. Default: `notice`. */
+  readonly progress?: Level | undefined;
   readonly signal?: AbortSignal;
 }
 
@@ -116,9 +119,9 @@ class JumpHostDial {
 
   /** undefined: every route has failed or was too slow. */
   async #tryAll(routes: readonly Route[], mayHurry: boolean): Promise<HopChain | undefined> {
-    const { observer, signal } = this.#options;
+    const { observer } = this.#options;
     for (let waiting = routes; waiting.length > 0; ) {
-      const { winner, rest, failures } = await race(waiting, signal);
+      const { winner, rest, failures } = await this.#race(waiting);
       for (const failure of failures) this.#failed(failure);
       if (winner === undefined) return undefined;
       const { contender, stream, began } = winner;
@@ -147,12 +150,24 @@ class JumpHostDial {
     return undefined;
   }
 
+  async #race(routes: readonly Route[]): Promise<RaceResult<Route>> {
+    const { observer, progress: level, signal } = this.#options;
+    const places = [...new Set(routes.map(({ at }) => at))];
+    const what = () => `an answer from ${places.join(' or ')}`;
+    const progress = tellProgress({ observer, level, what });
+    try {
+      return await race(routes, signal);
+    } finally {
+      progress.stop();
+    }
+  }
+
   #connect(
     route: Route,
     stream: ChainOptions['stream'],
     time: ChainOptions['time'],
   ): Promise<HopChain> {
-    const { observer, signal } = this.#options;
+    const { observer, progress, signal } = this.#options;
     const { at, dialled, settings } = route;
     return connectChain({
       stream,
@@ -164,6 +179,7 @@ class JumpHostDial {
       windows: this.#options.windows,
       answers: this.#options.answers,
       observer,
+      progress,
       time,
       signal,
     });

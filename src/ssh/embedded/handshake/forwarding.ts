@@ -16,6 +16,7 @@
 
 import { ConnectError } from '../../../flow/connector.ts';
 import type { Observer } from '../../../observe/observer.ts';
+import type { ForwardingLimits } from '../../established.ts';
 
 const SSHD_CONFIG =
   'in its sshd_config, AllowTcpForwarding must be yes, all or local, DisableForwarding no, and PermitOpen must list the destination as it is dialled';
@@ -61,7 +62,7 @@ export class ForwardingWatch {
   }
 
   #warn(error: ConnectError): void {
-    const { what, hint } = this.#explain();
+    const { what, hint } = this.limits();
     this.#observer.count('tunnel_forwarding_prohibited_total');
     this.#observer.log(
       'warning',
@@ -72,7 +73,8 @@ export class ForwardingWatch {
     );
   }
 
-  #explain(): { what: string; hint: string } {
+  /** What may be the reason when a connection is prohibited. */
+  limits(): ForwardingLimits {
     const options = this.#keyOptions;
     if (options !== undefined && !options.has('port-forwarding'))
       return {

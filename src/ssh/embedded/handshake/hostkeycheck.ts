@@ -8,13 +8,15 @@
  * exchanges the key must be the same: another one would be a change in the middle of a session.
  */
 import type { Client } from 'ssh2';
-import type { HostKeyContext, HostKeyVerifier } from '../../hostkeys/verifier.ts';
+import type { AcceptedHostKey, HostKeyContext, HostKeyVerifier } from '../../hostkeys/verifier.ts';
 
 export interface HostKeyCheckOptions extends HostKeyContext {
   readonly client: Client;
   readonly verifier: HostKeyVerifier;
   readonly host: string;
   readonly port: number;
+  /** Called with the key that is trusted, once in a connection. */
+  readonly onAccepted: (key: AcceptedHostKey) => void;
   /** Called with the verifier's error, before ssh2 reports its own. */
   readonly onRejected: (error: unknown) => void;
 }
@@ -23,7 +25,7 @@ export interface HostKeyCheckOptions extends HostKeyContext {
 export function hostKeyCheck(
   options: HostKeyCheckOptions,
 ): (blob: Buffer, answer: (permitted: boolean) => void) => void {
-  const { client, verifier, host, port, onRejected } = options;
+  const { client, verifier, host, port, onAccepted, onRejected } = options;
   let accepted: Buffer | undefined;
   return (shown, answer) => {
     // Copied, because ssh2 reuses the buffer.
@@ -35,6 +37,7 @@ export function hostKeyCheck(
     verifier.verify(host, port, blob, options).then(
       (key) => {
         accepted = blob;
+        onAccepted(key);
         client.once('handshake', () => void key.proven());
         settle(() => answer(true));
       },

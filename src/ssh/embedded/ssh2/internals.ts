@@ -276,9 +276,11 @@ const IGNORE_BYTES = 5;
  * Sends an SSH_MSG_IGNORE, which no server answers, but which its kernel must acknowledge. Don't
  * call it while keys are being exchanged.
  */
-export function sendIgnore(protocol: SshProtocol): void {
-  const packet = protocol._cipher.allocPacket(IGNORE_BYTES);
-  packet.fill(0, PAYLOAD_START, PAYLOAD_START + IGNORE_BYTES);
+export function sendIgnore(protocol: SshProtocol, octets = 0): void {
+  const length = IGNORE_BYTES + octets;
+  const packet = protocol._cipher.allocPacket(length);
+  packet.fill(0, PAYLOAD_START, PAYLOAD_START + length);
+  packet.writeUInt32BE(octets, PAYLOAD_START + 1);
   packet[PAYLOAD_START] = IGNORE;
   protocol._cipher.encrypt(packet);
 }

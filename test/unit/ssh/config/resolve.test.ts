@@ -43,6 +43,7 @@ describe('resolveSettings', { skip: LACKING }, () => {
         identityFiles: [],
         certificateFiles: [],
         identitiesOnly: false,
+        oneKey: false,
         agentSocket: '/run/agent',
         methods: ['publickey', 'keyboard-interactive', 'password'],
         numberOfPasswordPrompts: 3,

@@ -17,6 +17,7 @@ import {
 } from '../../../../src/ssh/openssh/arguments.ts';
 import type { SshSettings } from '../../../../src/ssh/settings.ts';
 import { loopbackSettings } from '../../../support/openssh.ts';
+import { authenticationSettings } from '../../../support/settings.ts';
 
 const FILES = {
   log: '/d/log',
@@ -93,7 +94,8 @@ describe('arguments of ssh', () => {
       value(argv, 'ServerAliveCountMax'),
     ];
     assert.deepEqual(alive(build({ keepalive })), ['16', '1000000']);
-    assert.deepEqual(alive(build({ keepalive }, { command: ['wrapper'] })), ['17', '1000000']);
+    const sudo = build({ keepalive }, { command: ['sudo', 'ssh'] });
+    assert.deepEqual(alive(sudo.slice(1)), ['17', '1000000']);
     assert.deepEqual(alive(build({ keepalive }, {}, { givesUp: true })), ['15', '2']);
     const never = { keepalive: { interval: 0, count: 3 } };
     for (const givesUp of [true, false]) assert.equal(alive(build(never, {}, { givesUp }))[0], '0');
@@ -112,6 +114,43 @@ describe('arguments of ssh', () => {
     assert.equal(value(argv, 'ClearAllForwardings'), 'no');
     assert.equal(value(argv, 'ControlPath'), 'none');
     assert.equal(value(argv, 'StrictHostKeyChecking'), 'yes');
+  });
+
+  it('offers one key with oneKey, whatever the configuration says, or starts nothing', () => {
+    const withKeys = (...paths: string[]) => ({
+      authentication: authenticationSettings(paths, { oneKey: true }),
+    });
+    const argv = build(withKeys('/k'), {
+      identityFiles: ['/k'],
+      options: ['IdentitiesOnly=no'],
+    });
+    assert.equal(value(argv, 'IdentitiesOnly'), 'yes');
+    assert.equal(value(build(), 'IdentitiesOnly'), 'yes', 'settings of this test');
+    const plain = { authentication: authenticationSettings(['/k']) };
+    assert.equal(value(build(plain), 'IdentitiesOnly'), undefined);
+    for (const [paths, message] of [
+      [['/k', '/l'], /would offer 2 keys, .*\/k, \/l/],
+      [[], /none is named/],
+    ] as const)
+      assert.throws(
+        () => build(withKeys(...paths)),
+        (error) => error instanceof UsageError && message.test(error.message),
+      );
+  });
+
+  it('the user of a hop may have a backslash, which ssh would lose on the way', () => {
+    const hop = (name: string, user: string) => ({ ...SETTINGS, name, hostName: name, user });
+    const hops = [hop('a', 'DOMAIN\\user'), hop('b', 'user:target')];
+    const settings = { proxy: { kind: 'jump', hops } } as const;
+    const argv = build(settings, { jump: 'DOMAIN\\user@a:2222,user:target@b' });
+    assert.equal(argv[argv.indexOf('-J') + 1], 'a:2222,user:target@b');
+    const lines = hopConfiguration({ ...SETTINGS, ...settings }, GIVEN).split('\n');
+    assert.deepEqual(
+      lines.filter((line) => /Host |User /.test(line)),
+      ['Host a', '  User DOMAIN\\user', 'Host b'],
+    );
+    const twice = { proxy: { kind: 'jump', hops: [...hops, hop('a', 'other')] } } as const;
+    assert.throws(() => build(twice, { jump: 'DOMAIN\\user@a,b,other@a' }), UsageError);
   });
 
   it('whatever name and user are, ssh gets these, or nothing is started', () => {

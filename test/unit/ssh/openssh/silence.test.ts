@@ -2,7 +2,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Phase } from '../../../../src/ssh/openssh/log.ts';
-import { longestSilence, QUESTION_SECONDS } from '../../../../src/ssh/openssh/silence.ts';
+import {
+  longestSilence,
+  mayBeAsking,
+  QUESTION_SECONDS,
+} from '../../../../src/ssh/openssh/silence.ts';
 import type { SshSettings } from '../../../../src/ssh/settings.ts';
 import { authenticationSettings, testSettings } from '../../../support/settings.ts';
 
@@ -44,5 +48,22 @@ describe("the silence of ssh's log", () => {
     const proxy = { kind: 'command', command: 'nc' } as const;
     assert.equal(limits(false, false, { proxy })[0], undefined);
     assert.notEqual(limits(false, true, { proxy })[0], undefined);
+  });
+
+  it('while somebody may be asked, messages would appear within the question', () => {
+    const authentication = authenticationSettings();
+    const asks = (phase: Phase, mayAsk: boolean, changes: Partial<SshSettings> = {}) =>
+      mayBeAsking(
+        { phase, mayAsk },
+        testSettings({ hostName: 'jumphost', port: 22, authentication, ...changes }),
+      );
+    const batch = { authentication: authenticationSettings([], { batch: true }) };
+    const command = { proxy: { kind: 'command', command: 'x' } } as const;
+    assert.equal(asks('authentication', true), true);
+    assert.equal(asks('authentication', false), false);
+    assert.equal(asks('authentication', true, batch), false);
+    assert.equal(asks('identification', false), false);
+    assert.equal(asks('identification', false, command), true, 'a hop, or the command');
+    assert.equal(asks('identification', false, { ...command, ...batch }), false);
   });
 });

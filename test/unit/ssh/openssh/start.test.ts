@@ -183,7 +183,7 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
     fails(
       sshd,
       'auth-failed',
-      /Permission denied \(publickey\); offered \S+user_key ED25519 SHA256:/,
+      /Permission denied \(publickey\); 1 key was offered: \S+user_key ED25519 SHA256:/,
       {
         settings: { user: 'nobodyhere' },
       },

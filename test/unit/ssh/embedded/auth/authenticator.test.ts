@@ -172,7 +172,7 @@ describe('authentication', { skip: sshdMissing }, () => {
       assert.equal(error.code, 'auth-failed');
       assert.match(
         error.message,
-        /its MaxAuthTries\); tried \S+s1 .*, \S+s2 .*; 2 more were not offered$/,
+        /its MaxAuthTries\); 2 keys were offered; tried \S+s1 .*, \S+s2 .*; 2 more were not offered$/,
       );
       assert.match(error.hint ?? '', /-i.*IdentitiesOnly/);
       await login({ server, files: ['s1', 'first'] });
@@ -190,6 +190,40 @@ describe('authentication', { skip: sshdMissing }, () => {
         /tried \S+s1.pub/,
       );
       assert.equal((await offers(server)) - before, 1);
+    }));
+
+  it('a refused login says how many keys were offered', () =>
+    withSshd(['MaxAuthTries 9'], async (server) => {
+      const { message } = await refused({ server, files: ['s1', 's2', 's3'] });
+      assert.match(message, /permits publickey; 3 keys were offered; tried \S+s1 .*s2 .*s3 [^;]*$/);
+    }));
+
+  it('oneKey: one offer a login, the first; the message says that others were held back', () =>
+    withSshd([], async (server) => {
+      const settings = { agentSocket, oneKey: true };
+      const error = await refused({ server, files: ['s1', 'first'], settings });
+      assert.equal(error.code, 'auth-failed');
+      assert.match(
+        error.message,
+        /; 1 key was offered; tried \S+s1 \S+ \S+; 8 more were held back/,
+      );
+      assert.equal(await offers(server), 1);
+      await login({ server, files: ['first', 's1'], settings });
+      assert.equal(await offers(server), 3, 'offered and signed');
+    }));
+
+  it('oneKey: a key that can not be used is no offer', () =>
+    withSshd([], async (server) => {
+      // The server is offered the public half, and the passphrase is asked for after that.
+      const settings = { oneKey: true };
+      await login({ server, files: ['rsa.pub', 'first'], settings });
+      assert.equal(await offers(server), 2);
+    }));
+
+  it('oneKey: a stage that wants another key may be offered one more', () =>
+    withSshd(['AuthenticationMethods publickey,publickey'], async (server) => {
+      await login({ server, files: ['first', 'second', 's1'], settings: { oneKey: true } });
+      assert.equal(await offers(server), 4);
     }));
 
   it('a reconnect offers the key that was accepted first, and asks for no passphrase again', () =>

@@ -1,0 +1,54 @@
+/**
+ * What may keep a capture from working although it has started: the cheap part of `tunnel doctor`,
+ * which `tunnel connect` also runs by itself.
+ */
+import type { PortRange } from '../net/ports.ts';
+import type { Prefix } from '../net/prefix.ts';
+import { subtractPrefixes } from '../net/prefixset.ts';
+import { lookAtClock } from '../system/doctor/clock.ts';
+import type { Finding } from '../system/doctor/diagnosis.ts';
+import { lookAtFirewall } from '../system/doctor/firewall.ts';
+import {
+  lookAtIPv6,
+  lookAtMtu,
+  lookAtResolver,
+  lookAtRoutes,
+  lookAtRules,
+} from '../system/doctor/routing.ts';
+
+interface Range {
+  readonly prefix: Prefix;
+  readonly ports: readonly PortRange[];
+}
+
+export interface NetworkTargets {
+  readonly targets: readonly Range[];
+  readonly exclusions: readonly Range[];
+}
+
+export interface NetworkContext {
+  /** The address that is dialled. undefined: not known. */
+  readonly jumpHost?: string | undefined;
+  /** The device of the tunnel that runs. undefined: none does. */
+  readonly device?: string | undefined;
+  /** The tunnel answers queries, so its targets may contain resolvers. */
+  readonly answersQueries?: boolean | undefined;
+}
+
+/** Changes nothing, and sends nothing. */
+export function lookAtNetwork(
+  { targets, exclusions }: NetworkTargets,
+  { jumpHost, device, answersQueries = false }: NetworkContext = {},
+): Promise<Finding[]> {
+  const prefixes = targets.map(({ prefix }) => prefix);
+  const left = exclusions.filter(({ ports }) => ports.length === 0).map(({ prefix }) => prefix);
+  return Promise.all([
+    lookAtRoutes(prefixes, { own: device, exclusions: left }),
+    lookAtRules(prefixes),
+    lookAtFirewall(targets),
+    lookAtResolver(answersQueries ? [] : subtractPrefixes(prefixes, left)),
+    lookAtIPv6(prefixes, left),
+    ...(jumpHost === undefined ? [] : [lookAtMtu(jumpHost)]),
+    lookAtClock(),
+  ]);
+}

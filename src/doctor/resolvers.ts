@@ -1,0 +1,84 @@
+/**
+ * Whether the resolvers of --dns and --dns-server answer, asked from the jump host over TCP as the
+ * tunnel asks them.
+ */
+import { questionFor } from '../dns/upstream/addresses.ts';
+import { StreamUpstream, type StreamUpstreamOptions } from '../dns/upstream/stream.ts';
+import { Rcode, Type } from '../dns/wire/message.ts';
+import { TunnelError } from '../errors/errors.ts';
+import { type Destination, formatDestination } from '../net/destination.ts';
+import { silentObserver } from '../observe/observer.ts';
+import type { Finding } from '../system/doctor/diagnosis.ts';
+
+/** For one resolver, in milliseconds. */
+const ANSWER_MS = 4_000;
+const ROOT = '';
+
+export interface ResolverCheck {
+  readonly servers: readonly Destination[];
+  /** --domain: the first is asked for. Empty: the root is. */
+  readonly domains: readonly string[];
+  readonly connect: StreamUpstreamOptions['connect'];
+}
+
+/** One finding a resolver. */
+export async function tryResolvers({
+  servers,
+  domains,
+  connect,
+}: ResolverCheck): Promise<Finding[]> {
+  const name = domains[0] ?? ROOT;
+  return Promise.all(servers.map((server) => tryResolver(server, name, connect)));
+}
+
+async function tryResolver(
+  server: Destination,
+  name: string,
+  connect: ResolverCheck['connect'],
+): Promise<Finding> {
+  const at = formatDestination(server);
+  const upstream = new StreamUpstream({
+    servers: [server],
+    connect,
+    observer: silentObserver,
+    attemptTimeoutMs: ANSWER_MS,
+    totalTimeoutMs: ANSWER_MS,
+  });
+  const finding = { name: 'dns', subject: at } as const;
+  const began = performance.now();
+  try {
+    const { rcode } = await upstream.resolve(questionFor(name, name === ROOT ? Type.NS : Type.SOA));
+    const took = `${Math.round(performance.now() - began)} ms`;
+    if (rcode === Rcode.NOERROR)
+      return { ...finding, state: 'ok', detail: `${at} answers from the jump host in ${took}` };
+    const asked = name === ROOT ? 'the root' : name;
+    return {
+      ...finding,
+      state: name === ROOT ? 'note' : 'warning',
+      detail: `${at} answers from the jump host in ${took}, but ${RCODES[rcode] ?? `code ${rcode}`} for ${asked}`,
+      hint:
+        name === ROOT
+          ? 'it may answer only for its own names'
+          : 'check --domain, and whether this resolver knows it',
+    };
+  } catch (error) {
+    if (!(error instanceof TunnelError)) throw error;
+    return {
+      ...finding,
+      state: 'failed',
+      detail: `${at} does not answer from the jump host: ${error.message}`,
+      code: error.code,
+      hint: 'the tunnel asks over TCP: have TCP to this port permitted there, or name another resolver with --dns-server',
+    };
+  } finally {
+    upstream.close();
+  }
+}
+
+const RCODES: Readonly<Record<number, string>> = {
+  [Rcode.SERVFAIL]: 'SERVFAIL',
+  [Rcode.NXDOMAIN]: 'NXDOMAIN',
+  [Rcode.NOTIMP]: 'NOTIMP',
+  [Rcode.REFUSED]: 'REFUSED',
+  [Rcode.FORMERR]: 'FORMERR',
+};
