@@ -136,6 +136,45 @@ unpack_newer_sshd() {
   rm -rf "$work"
 }
 
+# What the image of `tunnel jumphost kubernetes` is made from, as archives: the essential packages
+# of two releases of Debian, and sshd. Where there is no mmdebstrap, those tests are skipped.
+archive_debian() {
+  local into=$ROOT/dist/debian archive release
+  [ "$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null || return 0
+  archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/$') || return 0
+  as_owner mkdir -p "$into"
+  for release in bookworm trixie; do
+    [ ! -f "$into/$release.tar" ] || continue
+    say "packing Debian's $release"
+    (
+      if mmdebstrap --quiet --variant=essential --include=openssh-server,ca-certificates,curl \
+        --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' \
+        --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --format=tar "$release" "$into/$release.new" "$archive" >/dev/null 2>&1; then
+        chown --reference="$ROOT" "$into/$release.new"
+        mv "$into/$release.new" "$into/$release.tar"
+      else
+        rm -f "$into/$release.new"
+        say "not packed: the tests with Debian's $release will be skipped"
+      fi
+    ) &
+  done
+  wait
+}
+
+# A checker for manifests of Kubernetes, with the schemas of the last versions.
+install_kubernetes_validate() {
+  local into=$ROOT/dist/kubernetes-validate
+  local pip=("$into/bin/pip" --quiet --disable-pip-version-check install)
+  [ ! -x "$into/bin/kubernetes-validate" ] || return 0
+  as_owner rm -rf "$into"
+  if ! as_owner /usr/bin/python3 -m venv "$into" >/dev/null 2>&1 ||
+    ! as_owner "${pip[@]}" kubernetes-validate==1.37.0 >/dev/null 2>&1; then
+    say "kubernetes-validate is not installed: the tests that need it will be skipped"
+    as_owner rm -rf "$into"
+  fi
+}
+
 # The tests read user-data with cloud-init, and boot machines with it. If installed, the package
 # would run at each boot of this machine, so it is only unpacked; its libraries are installed.
 unpack_cloud_init() {

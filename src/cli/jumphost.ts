@@ -15,6 +15,9 @@ Examples:
       a new machine of a cloud that is such a host, for the users in team.pub
   tunnel jumphost terraform -s jump.list --key team.pub --network public --output jump
       the same on OpenStack, with security groups that let out what is listed
+  tunnel jumphost kubernetes --image registry.example.com/jumphost:1 --key team.pub \\
+      --output jumphost api.example.com:443
+      a base for kustomize, which begins with every step
 `;
 
 const AFTER = `
@@ -25,6 +28,7 @@ FORMAT is:
   keys-command    a script for AuthorizedKeysCommand: keys from behind an API, cached
   cloud-init      user-data that makes a cloud's image such a host at its first boot
   terraform       HCL for OpenStack: an instance with that user-data, and security groups
+  kubernetes      manifests: unprivileged pods with one host key, and the file of their image
 
 The list of what the jump host admits is what TARGETs, -s and --allow name together, and with
 --os-cloud the endpoints of a cloud. Its catalog is fetched through -r; before there is any
@@ -33,7 +37,7 @@ off. sshd compares hosts and ports as text: prefixes and ranges of ports are lis
 one, up to 256 entries each, and patterns are refused.
 
 Each file begins with how to apply, verify and undo it. docs/hardening.md explains the lines,
-docs/provision.md leads from the list to the first login.
+docs/kubernetes.md the manifests; docs/provision.md leads from the list to the first login.
 `;
 
 export const JUMPHOST: CommandDeclaration = {

@@ -26,6 +26,7 @@ import { CLOUD_INIT_OPTIONS, readCloudInitPlan } from './cloudinitoptions.ts';
 import type { NameTarget, Target } from './configuration.ts';
 import { AGENT, readKeys } from './keyfile.ts';
 import { readFromPattern, readKeySource } from './keysource.ts';
+import { KUBERNETES_OPTIONS, readKubernetesPlan } from './kubernetesoptions.ts';
 import {
   CLOUD_OPTIONS,
   isAsked,
@@ -57,6 +58,7 @@ export const JUMP_HOST_FORMATS = [
   'keys-command',
   'cloud-init',
   'terraform',
+  'kubernetes',
 ] as const;
 export type JumpHostFormat = (typeof JUMP_HOST_FORMATS)[number];
 
@@ -139,16 +141,30 @@ export const JUMPHOST_GROUPS = [
   HOST_OPTIONS,
   CLOUD_INIT_OPTIONS,
   TERRAFORM_OPTIONS,
+  KUBERNETES_OPTIONS,
   OUTPUT_OPTIONS,
   REMOTE_OPTIONS,
   CONNECTION_OPTIONS,
   VERBOSITY_OPTIONS,
 ] as const;
 
-const { user: USER, key: KEY, keysFrom: KEYS_FROM, from: FROM, port: PORT } = HOST_OPTIONS.options;
+const {
+  user: USER,
+  key: KEY,
+  keysFrom: KEYS_FROM,
+  from: FROM,
+  port: PORT,
+  mfa: MFA,
+  mfaModule: MFA_MODULE,
+} = HOST_OPTIONS.options;
 
 /** Groups of which a format uses some options. */
-const FORMAT_GROUPS = [HOST_OPTIONS, CLOUD_INIT_OPTIONS, TERRAFORM_OPTIONS] as const;
+const FORMAT_GROUPS = [
+  HOST_OPTIONS,
+  CLOUD_INIT_OPTIONS,
+  TERRAFORM_OPTIONS,
+  KUBERNETES_OPTIONS,
+] as const;
 
 const { hostPrivateKey, hostCertificate, hostCa } = CLOUD_INIT_OPTIONS.options;
 /** Besides those of the list: whose file may be standard input. */
@@ -160,7 +176,22 @@ const USES: Readonly<Record<JumpHostFormat, readonly Option[]>> = {
   'authorized-key': [USER, KEY, FROM, PORT],
   'keys-command': [KEYS_FROM, FROM],
   'cloud-init': [HOST_OPTIONS, CLOUD_INIT_OPTIONS].flatMap(({ options }) => Object.values(options)),
-  terraform: FORMAT_GROUPS.flatMap(({ options }) => Object.values<Option>(options)),
+  terraform: [HOST_OPTIONS, CLOUD_INIT_OPTIONS, TERRAFORM_OPTIONS].flatMap(({ options }) =>
+    Object.values<Option>(options),
+  ),
+  kubernetes: [
+    ...Object.values<Option>(HOST_OPTIONS.options).filter(
+      (option) => option !== MFA && option !== MFA_MODULE,
+    ),
+    ...Object.values(KUBERNETES_OPTIONS.options),
+  ],
+};
+
+/** Why a format can't use an option that others use, where that isn't plain. */
+const REASONS: Readonly<Partial<Record<JumpHostFormat, ReadonlyMap<Option, string>>>> = {
+  kubernetes: new Map(
+    [MFA, MFA_MODULE].map((option) => [option, 'codes are checked by PAM, which needs root']),
+  ),
 };
 
 export interface JumpHostConfiguration {
@@ -206,7 +237,7 @@ export function buildJumpHostConfiguration(given: GivenArguments): JumpHostConfi
   const allowed = readAllowOptions(options).rules;
   const configuration = {
     format,
-    plan: readPlan(options),
+    plan: withFormat(format, readPlan(options), options),
     agentKeys: key.some(({ value }) => value === AGENT),
     targets: [...rules.targets, ...(allowed?.prefixes ?? [])],
     nameTargets: [...rules.nameTargets, ...(allowed?.names ?? [])],
@@ -245,6 +276,15 @@ function readPlan(options: GivenOptions): JumpHostConfiguration['plan'] {
     cloudInit: readCloudInitPlan(options),
     terraform: readTerraformPlan(options),
   };
+}
+
+/** With what only one format has. */
+function withFormat(
+  format: JumpHostFormat,
+  plan: JumpHostConfiguration['plan'],
+  options: GivenOptions,
+): JumpHostConfiguration['plan'] {
+  return format === 'kubernetes' ? readKubernetesPlan(plan, options) : plan;
 }
 
 /** A catalog is fetched through a jump host, or not needed. */
@@ -293,16 +333,28 @@ function refuseContradictions(options: GivenOptions): void {
   }
 }
 
-/** Administrators of cloud images, and whom sshd and its script run as. */
+/**
+ * Administrators of cloud images, whom sshd and its script run as, and what every Debian has
+ * (base-passwd).
+ */
 const IMAGE_USERS: ReadonlySet<string> = new Set([
   ...['root', 'debian', 'ubuntu', 'fedora', 'centos', 'rocky', 'almalinux', 'cloud-user'],
   ...['ec2-user', 'admin', 'opc', 'sshd', 'nobody', KEYS_COMMAND_USER],
+  ...['daemon', 'bin', 'sys', 'sync', 'games', 'man', 'lp', 'mail', 'news', 'uucp', 'proxy'],
+  ...['www-data', 'backup', 'list', 'irc', '_apt'],
+]);
+
+/** Formats for machines, or images of pods, that are made for this. */
+const MAKE_MACHINES: ReadonlySet<JumpHostFormat> = new Set([
+  'cloud-init',
+  'terraform',
+  'kubernetes',
 ]);
 
 /** What a format is made of besides the list. */
 function requireKeys(format: JumpHostFormat, options: GivenOptions): void {
   const { user, key, keysFrom, from } = readOptions(HOST_OPTIONS, options);
-  const makesMachine = format === 'cloud-init' || format === 'terraform';
+  const makesMachine = MAKE_MACHINES.has(format);
   if (format === 'authorized-key' && key.length === 0) {
     throw new UsageError('no key is given', {
       hint: 'name public keys with --key, as in: --key ~/.ssh/id_ed25519.pub, or --key agent',
@@ -338,7 +390,9 @@ function refuseUnused(format: JumpHostFormat, options: GivenOptions): void {
     const [entry] = options.get(option) ?? [];
     if (entry === undefined || USES[format].includes(option)) continue;
     const formats = JUMP_HOST_FORMATS.filter((other) => USES[other].includes(option));
-    throw new UsageError(`${filePrefix(entry.place)}${option.name} changes nothing in ${format}`, {
+    const why = REASONS[format]?.get(option);
+    const message = `${filePrefix(entry.place)}${option.name} changes nothing in ${format}`;
+    throw new UsageError(why === undefined ? message : `${message}: ${why}`, {
       hint:
         formats.length === 0
           ? `leave ${option.name} out`

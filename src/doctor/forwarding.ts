@@ -5,7 +5,7 @@
 import { within } from '../base/within.ts';
 import { NotAllowedError } from '../connect/guarded.ts';
 import { TunnelError } from '../errors/errors.ts';
-import { BusyError, ConnectError, type Connector } from '../flow/connector.ts';
+import { BusyError, ConnectError, type Connector, LinkGoneError } from '../flow/connector.ts';
 import { addressFromNumber } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import { formatNamePattern } from '../net/name.ts';
@@ -184,7 +184,11 @@ class SilentError extends ConnectError {
 function isAnswer(error: TunnelError): error is ConnectError {
   return (
     error instanceof ConnectError &&
-    !(error instanceof NotAllowedError || error instanceof BusyError)
+    !(
+      error instanceof NotAllowedError ||
+      error instanceof BusyError ||
+      error instanceof LinkGoneError
+    )
   );
 }
 
@@ -198,6 +202,8 @@ function describe(
     return confirmsEarly
       ? finding(sample, 'note', `${at}: confirmed, which this server does before it has connected`)
       : finding(sample, 'ok', `${at}: opened in ${milliseconds} ms`);
+  if (error instanceof LinkGoneError)
+    return finding(sample, 'note', `${at}: not known, because the connection was lost`);
   const { message, hint, code } = error;
   const told = { code, ...(hint !== undefined && { hint }) };
   if (!isAnswer(error))
@@ -217,7 +223,8 @@ const HINTS: Readonly<Record<Exclude<Refusal, 'prohibited'>, string>> = {
   unreachable:
     "the jump host has no way there: check the address, or the name as the jump host's resolver has it",
   'no-network': 'the jump host has no network of this family: use an address of the other one',
-  timeout: 'a firewall behind the jump host drops it, or no host has this address',
+  timeout:
+    'a firewall behind the jump host drops it, or no host has this address; a jump host that starts something on first use may only be slow',
 };
 
 function prohibited(

@@ -111,6 +111,6 @@ function server({ software, client }: Established): Finding {
     name,
     state: limits.some(({ code }) => code === 'no-forwarding') ? 'failed' : 'note',
     detail: `${detail}: ${limits.map(({ what }) => what).join('; ')}`,
-    hint: limits.map(({ hint }) => hint).join('; '),
+    hint: [...new Set(limits.map(({ hint }) => hint))].join('; '),
   };
 }

@@ -83,7 +83,7 @@ export const ERRORS = [
   {
     codes: ['jumphost-no-common-algorithm'],
     exit: EXIT.jumpHost,
-    meaning: "the server offers only algorithms that the SSH client doesn't have",
+    meaning: 'server and SSH client offer no common algorithm; the hint says what to allow',
   },
   {
     codes: ['algorithms-unknown'],

@@ -31,6 +31,26 @@ export const KEYS_COMMAND = `${KEYS_COMMAND_PATH} %u %k`;
 /** What a source may send. A list of 10,000 keys is smaller. */
 export const MAX_SOURCE_BYTES = 1024 * 1024;
 
+/** Where the script stands, as whom it runs, and whom it tells what is wrong. */
+export interface KeysCommandPlace {
+  readonly path: string;
+  readonly user: string;
+  readonly cache: string;
+  /**
+   * `host`: root has made the cache, and syslog is there. `container`: nobody is root, so that the
+   * script makes the cache in a directory that is there, and writes to the standard error of the
+   * first process.
+   */
+  readonly where: 'host' | 'container';
+}
+
+const ON_HOST: KeysCommandPlace = {
+  path: KEYS_COMMAND_PATH,
+  user: KEYS_COMMAND_USER,
+  cache: KEYS_CACHE,
+  where: 'host',
+};
+
 const FILE = 'tunnel-authorized-keys';
 const FRESH_MINUTES = 2;
 const USABLE_MINUTES = 15;
@@ -41,9 +61,18 @@ const SOURCE_SECONDS = 20;
 
 /** `plan.keysFrom` has at least one entry. Throws UsageError as keyOptions does. */
 export function renderKeysCommand(plan: JumpHostPlan): RenderedFile[] {
+  return [{ path: FILE, mode: 0o755, text: keysScript(plan, ON_HOST, head(plan)) }];
+}
+
+/** The script. `about` is its comment. Throws UsageError as keyOptions does. */
+export function keysScript(
+  plan: JumpHostPlan,
+  place: KeysCommandPlace,
+  about: readonly string[],
+): string {
   const sources = plan.keysFrom.map((source) => ({ source, id: idOf(source) }));
-  const text = `#!/bin/sh
-${comment(...head(plan))}
+  return `#!/bin/sh
+${comment(...about)}
 
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
@@ -51,7 +80,7 @@ export PATH LC_ALL
 umask 077
 cd / || exit 1
 
-cache=${KEYS_CACHE}
+cache=${place.cache}
 group=${GROUP}
 options=${shellQuoted(keyOptions(plan))}
 
@@ -66,8 +95,7 @@ ask() {
 ${sources.map(({ id, source }) => `    ${id}) ${askOf(source)} ;;`).join('\n')}
   esac
 }
-${PROGRAM}`;
-  return [{ path: FILE, mode: 0o755, text }];
+${program(place)}`;
 }
 
 function head({ keysFrom }: JumpHostPlan): string[] {
@@ -94,19 +122,25 @@ function head({ keysFrom }: JumpHostPlan): string[] {
     'Undo, as root, without the lines in sshd_config:',
     `  rm -r ${KEYS_COMMAND_PATH} ${KEYS_CACHE} && userdel ${KEYS_COMMAND_USER}`,
     '',
-    `A key in a file of the cache that is younger than ${USABLE_MINUTES} minutes is good without asking. For`,
-    `every other key, the sources are asked whose file is not younger than ${FRESH_MINUTES} minutes. So a new key`,
-    `works within ${FRESH_MINUTES} minutes, and a removed one for up to ${USABLE_MINUTES}. --refresh asks all sources now. The`,
-    'file of a source that is down, or sends anything but keys, stays as it is, and that is logged.',
+    ...ABOUT_CACHE,
   ];
 }
+
+/** How old keys may be. */
+export const ABOUT_CACHE: readonly string[] = [
+  `A key in a file of the cache that is younger than ${USABLE_MINUTES} minutes is good without asking. For`,
+  `every other key, the sources are asked whose file is not younger than ${FRESH_MINUTES} minutes. So a new key`,
+  `works within ${FRESH_MINUTES} minutes, and a removed one for up to ${USABLE_MINUTES}. --refresh asks all sources now. The`,
+  'file of a source that is down, or sends anything but keys, stays as it is, and that is logged.',
+];
 
 /** A name for its file in the cache: another source never takes over what this one has said. */
 function idOf(source: KeySource): string {
   return createHash('sha256').update(nameOf(source)).digest('hex').slice(0, 16);
 }
 
-function nameOf(source: KeySource): string {
+/** The address or the command, as the user wrote it. */
+export function nameOf(source: KeySource): string {
   return source.kind === 'url' ? source.url : source.command;
 }
 
@@ -127,13 +161,19 @@ const TYPES = KEY_TYPES.map(
     `    start["${name}"] = "${start}"; least["${name}"] = ${least}; most["${name}"] = ${most}`,
 ).join('\n');
 
-const PROGRAM = String.raw`
+/** How the log is told: what sshd runs has no standard error. */
+const TELL: Readonly<Record<KeysCommandPlace['where'], (user: string) => string>> = {
+  host: (user) => `logger -t ${user} -p auth.warning -- "$*" 2>/dev/null`,
+  container: (user) => `{ echo "${user}: $*" >/proc/1/fd/2; } 2>/dev/null`,
+};
+
+const program = ({ path, user, where }: KeysCommandPlace) => String.raw`
 say() {
-  logger -t ${KEYS_COMMAND_USER} -p auth.warning -- "$*" 2>/dev/null
+  ${TELL[where](KEYS_COMMAND_USER)}
   [ "$mode" = login ] || echo "$*" >&2
 }
 
-# Seconds since a file of the cache was written; very many without one, or when it is from the future.
+# Seconds since a file of the cache was written; very many without one, or with one of the future.
 age() {
   seconds=$(($(date +%s) - $(stat -c %Y "$cache/$1" 2>/dev/null || echo 0)))
   [ "$seconds" -ge 0 ] || seconds=999999999
@@ -262,9 +302,9 @@ take_all() {
   return "$failed"
 }
 
-# Waits up to $1 seconds for what is under way, and starts it where nothing is. Who has a cache does
-# not wait for what others have waited for. Descriptor 9 holds the lock, and belongs to the process in
-# the background.
+# Waits up to $1 seconds for what is under way, and starts it where nothing is. Who has a cache
+# doesn't wait for what others have waited for. Descriptor 9 holds the lock, and belongs to the
+# process in the background.
 update() {
   left=$1
   exec 9>>"$cache/lock"
@@ -298,15 +338,18 @@ mode=login
 [ "$1" != --refresh ] || mode=refresh
 if [ "$(id -u)" = 0 ]; then
   [ "$mode" = refresh ] || { say 'it must not run as root' && exit 1; }
-  exec su -s /bin/sh ${KEYS_COMMAND_USER} -c '${KEYS_COMMAND_PATH} --refresh'
+  exec su -s /bin/sh ${user} -c '${path} --refresh'
 fi
 for program in awk flock stat timeout; do
   command -v "$program" >/dev/null || { say "$program is not installed" && exit 1; }
 done
-if [ "$(stat -c %u:%a "$cache" 2>/dev/null)" != "$(id -u):700" ]; then
-  say "$cache must be a directory of $(id -un), with mode 700"
-  exit 1
-fi
+${where === 'host' ? '' : '# Below the volume of the pod, whose group comes with a set-group-ID bit.\nmkdir "$cache" 2>/dev/null\n'}case $(stat -c %u:%a "$cache" 2>/dev/null) in
+  "$(id -u):700" | "$(id -u):2700") ;;
+  *)
+    say "$cache must be a directory of $(id -un), with mode 700"
+    exit 1
+    ;;
+esac
 if [ "$mode" = refresh ]; then
   exec 9>>"$cache/lock"
   timeout $((2 * ${SOURCE_SECONDS})) flock 9 || { say 'it is being refreshed already' && exit 1; }

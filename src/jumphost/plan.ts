@@ -1,6 +1,7 @@
 /**
  * What a jump host is to be: read from the command line, and rendered by one file for each format.
  */
+import type { Prefix } from '../net/prefix.ts';
 import type { PermittedDestination } from './permitted.ts';
 import type { SshdVersion } from './versions.ts';
 
@@ -18,6 +19,34 @@ export type KeySource =
 /** --mfa: the modules of PAM that check codes by time. Debian has both. */
 export const MFA_MODULES = ['google-authenticator', 'oath'] as const;
 export type MfaModule = (typeof MFA_MODULES)[number];
+
+/** --expose: how users reach it from outside of the cluster. */
+export const EXPOSURES = ['loadbalancer', 'nodeport', 'tcp-services'] as const;
+export type Exposure = (typeof EXPOSURES)[number];
+
+/** An end that pods connect to, as a NetworkPolicy sees it. */
+export interface KeySourceEnd {
+  /** undefined: a name, which no NetworkPolicy knows. */
+  readonly prefix: Prefix | undefined;
+  readonly port: number;
+  /** `HOST:PORT` in canonical form, for a comment. */
+  readonly text: string;
+}
+
+/** What only the format `kubernetes` has. Names are such of RFC 1123. */
+export interface KubernetesPlan {
+  readonly image: string;
+  readonly namespace: string;
+  /** At least 2, and not more than maxReplicas. */
+  readonly replicas: number;
+  readonly maxReplicas: number;
+  readonly expose: Exposure;
+  readonly dnsName: string | undefined;
+  /** What the script of --keys-from connects to. */
+  readonly keySources: readonly KeySourceEnd[];
+  /** Where an ingress controller of nginx reads the ports of TCP from. */
+  readonly ingressConfigMap: { readonly namespace: string; readonly name: string };
+}
 
 /** Of a host key: `ssh_host_KIND_key`. */
 export type HostKeyKind = 'ed25519' | 'rsa';
@@ -71,6 +100,8 @@ export interface JumpHostPlan {
   readonly behindProxy: boolean;
   /** Where sshd looks for keys at each login. Empty: only authorized_keys has them. */
   readonly keysFrom: readonly KeySource[];
+  /** Of the format `kubernetes`. */
+  readonly kubernetes?: KubernetesPlan;
   readonly cloudInit: CloudInitPlan;
   /** For the format of that name. */
   readonly terraform: TerraformPlan;

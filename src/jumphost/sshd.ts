@@ -62,9 +62,9 @@ function ending(version: SshdVersion): string[] {
   ];
 }
 
-type Line = readonly [keyword: string, value: string];
+export type Line = readonly [keyword: string, value: string];
 
-const DENIED_LINES: readonly Line[] = [
+export const DENIED_LINES: readonly Line[] = [
   ['AllowTcpForwarding', 'no'],
   ['AllowStreamLocalForwarding', 'no'],
   ['AllowAgentForwarding', 'no'],
@@ -73,7 +73,8 @@ const DENIED_LINES: readonly Line[] = [
   ['GatewayPorts', 'no'],
 ];
 
-function globalLines({ version, behindProxy, port, mfa }: JumpHostPlan): Line[] {
+/** What holds for every login, before it and during it. */
+export function globalLines({ version, behindProxy, port, mfa }: JumpHostPlan): Line[] {
   return [
     ...(port === 22 ? [] : [['Port', String(port)] as const]),
     // Somebody who has to find a code needs longer than a key.
@@ -117,7 +118,11 @@ function unlimitedSources(version: SshdVersion): Line[] {
   return lines;
 }
 
-function groupLines({ permitted, mfa, keysFrom, version }: JumpHostPlan): Line[] {
+/** What holds for those who may forward. `keysUser` runs the script of --keys-from. */
+export function groupLines(
+  { permitted, mfa, keysFrom, version }: JumpHostPlan,
+  keysUser = KEYS_COMMAND_USER,
+): Line[] {
   return [
     ['AllowTcpForwarding', 'local'],
     ['PermitOpen', permitted.map(formatPermitted).join(' ')],
@@ -144,7 +149,7 @@ function groupLines({ permitted, mfa, keysFrom, version }: JumpHostPlan): Line[]
       ? []
       : ([
           ['AuthorizedKeysCommand', KEYS_COMMAND],
-          ['AuthorizedKeysCommandUser', KEYS_COMMAND_USER],
+          ['AuthorizedKeysCommandUser', keysUser],
         ] as const)),
     ['MaxAuthTries', '4'],
     ['ClientAliveInterval', '30'],
@@ -296,6 +301,6 @@ function notes({ port, behindProxy, version }: JumpHostPlan): string[] {
   ];
 }
 
-function lines(of: readonly Line[], indent = ''): string {
+export function lines(of: readonly Line[], indent = ''): string {
   return of.map(([keyword, value]) => `${indent}${keyword} ${value}`).join('\n');
 }

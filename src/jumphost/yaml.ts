@@ -1,6 +1,6 @@
 /**
- * Texts as scalars of YAML 1.1, as far as user-data needs them. A text comes back from any reader
- * exactly as it was, or isn't rendered by these functions.
+ * Texts as scalars of YAML 1.1, as far as user-data and manifests need them. A text comes back from
+ * any reader exactly as it was, or isn't rendered by these functions.
  */
 
 /**

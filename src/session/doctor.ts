@@ -20,6 +20,7 @@ import { describeLogin, loginFailure } from '../doctor/login.ts';
 import { lookAtNetwork } from '../doctor/network.ts';
 import { describePath, measureRoundTrip, tcpBuffers, tryFullPackets } from '../doctor/path.ts';
 import { tryResolvers } from '../doctor/resolvers.ts';
+import type { TunnelError } from '../errors/errors.ts';
 import { streamOf } from '../flow/conduitstream.ts';
 import type { Connector } from '../flow/connector.ts';
 import type { Located } from '../link/dialler.ts';
@@ -161,54 +162,53 @@ async function lookAtJumpHost(
     return { ...nothing, address, findings: [...reached, failed] };
   }
   session.own('the SSH connection', transport, (it) => it.close());
-  const connected = new ConnectedDoctor(transport, tunnel, probes, options, signal);
+  const connected = new ConnectedDoctor({ transport, tunnel, probes, options, signal });
   const { findings, rules } = await connected.examine();
   return { address, rules, findings: [found, ...findings] };
 }
 
+interface Connected {
+  readonly transport: Transport;
+  readonly tunnel: Configuration;
+  /** Addresses that are tried of each range. */
+  readonly probes: number;
+  readonly options: DoctorOptions;
+  readonly signal: AbortSignal;
+}
+
 /** What can be found out over a connection that stands. */
 class ConnectedDoctor {
-  readonly #transport: Transport;
-  readonly #tunnel: Configuration;
-  readonly #probes: number;
-  readonly #options: DoctorOptions;
-  readonly #signal: AbortSignal;
+  readonly #parts: Connected;
   readonly #connector: Connector;
 
-  constructor(
-    transport: Transport,
-    tunnel: Configuration,
-    probes: number,
-    options: DoctorOptions,
-    signal: AbortSignal,
-  ) {
-    this.#transport = transport;
-    this.#tunnel = tunnel;
-    this.#probes = probes;
-    this.#options = options;
-    this.#signal = signal;
-    const guard = createGuard(tunnel.allow, silentObserver);
-    this.#connector = guardedConnector(transport, guard, () => []);
+  constructor(parts: Connected) {
+    this.#parts = parts;
+    const guard = createGuard(parts.tunnel.allow, silentObserver);
+    this.#connector = guardedConnector(parts.transport, guard, () => []);
   }
 
   async examine(): Promise<{ findings: Finding[]; rules: TargetRules }> {
-    const transport = this.#transport;
+    const { transport, probes, signal } = this.#parts;
     const describe = () => (isDescribable(transport) ? transport.describe() : undefined);
+    let lost: TunnelError | undefined;
+    void transport.ended.then((error) => {
+      lost = error;
+    });
     const login = describe();
     const { findings: cloud, configuration } = await this.#completed();
     // Alone: whatever else comes from the server would be taken for its answer.
     const roundTrip = await measureRoundTrip(transport);
     const limits = serverKind(login?.software ?? '')?.limits ?? [];
     const [forwarding, dns] = await Promise.all([
-      tryForwarding(samplesOf(configuration, this.#probes), {
+      tryForwarding(samplesOf(configuration, probes), {
         connector: this.#connector,
         limits: () => describe()?.forwarding,
         confirmsEarly: limits.some(({ code }) => code === 'confirms-before-connecting'),
-        signal: this.#signal,
+        signal,
       }),
       this.#resolvers(),
     ]);
-    const mtu = await tryFullPackets(transport, roundTrip);
+    const mtu = lost === undefined ? await tryFullPackets(transport, roundTrip) : undefined;
     // The server's window is known once it has opened a channel.
     const established = describe();
     return {
@@ -219,33 +219,34 @@ class ConnectedDoctor {
         ...forwarding,
         ...(established === undefined ? [] : describePath(established, roundTrip, tcpBuffers())),
         ...dns,
-        ...(mtu === undefined ? [] : [mtu]),
+        // A connection that is lost answers nothing, whatever its packets' size.
+        ...(lost === undefined ? (mtu === undefined ? [] : [mtu]) : [failure('jump-host', lost)]),
       ],
     };
   }
 
   /** The configuration with the targets of a cloud. */
   async #completed(): Promise<{ findings: Finding[]; configuration: Configuration }> {
-    const configuration = this.#tunnel;
-    const { observer } = this.#options;
+    const { tunnel: configuration, options, signal } = this.#parts;
     if (configuration.cloud === undefined) return { findings: [], configuration };
     const { cloud } = configuration.cloud;
     try {
-      const complete = await prepareTargets(configuration, observer);
-      const completed = await complete(this.#connector, this.#signal);
+      const complete = await prepareTargets(configuration, options.observer);
+      const completed = await complete(this.#connector, signal);
       const added = completed.targets.length + completed.nameTargets.length;
       const own = configuration.targets.length + configuration.nameTargets.length;
       const detail = `the catalog of ${cloud ?? 'the cloud'} has ${added - own} targets`;
       return { findings: [{ name: 'cloud', state: 'ok', detail }], configuration: completed };
     } catch (error) {
-      this.#signal.throwIfAborted();
+      signal.throwIfAborted();
       return { findings: [failure('cloud', error)], configuration };
     }
   }
 
   async #resolvers(): Promise<Finding[]> {
-    const { dns } = this.#tunnel;
-    const { machine = linux } = this.#options;
+    const { tunnel, options, signal } = this.#parts;
+    const { dns } = tunnel;
+    const { machine = linux } = options;
     if (!dns.throughTunnel) return [];
     try {
       const servers = tunnelResolvers(dns, machine.resolverPlan().uplinks);
@@ -256,7 +257,7 @@ class ConnectedDoctor {
           streamOf(await this.#connector.connect(destination, options)),
       });
     } catch (error) {
-      this.#signal.throwIfAborted();
+      signal.throwIfAborted();
       return [failure('dns', error)];
     }
   }

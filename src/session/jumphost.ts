@@ -12,6 +12,7 @@ import type { JumpHostConfiguration, JumpHostFormat } from '../config/jumphostop
 import { renderAuthorizedKey } from '../jumphost/authorizedkey.ts';
 import { cloudInitWarnings, renderCloudInit } from '../jumphost/cloudinit.ts';
 import { renderKeysCommand } from '../jumphost/keyscommand.ts';
+import { printKubernetes, renderKubernetes } from '../jumphost/kubernetes/render.ts';
 import { printable, writeFiles } from '../jumphost/output.ts';
 import { permittedDestinations } from '../jumphost/permitted.ts';
 import type { JumpHostPlan, RenderedFile } from '../jumphost/plan.ts';
@@ -31,6 +32,11 @@ const RENDERERS: Readonly<Record<JumpHostFormat, (plan: JumpHostPlan) => Rendere
   'keys-command': renderKeysCommand,
   'cloud-init': renderCloudInit,
   terraform: renderTerraform,
+  kubernetes: renderKubernetes,
+};
+/** Formats that are printed otherwise than as the files one after the other. */
+const PRINTERS: Readonly<Partial<Record<JumpHostFormat, (plan: JumpHostPlan) => string>>> = {
+  kubernetes: printKubernetes,
 };
 
 /** Their sshd has the drop-in as `sshd` renders it. */
@@ -56,7 +62,7 @@ export async function renderJumpHost(
   const files = RENDERERS[format](whole);
   if (DROP_INS.includes(format)) await checkDropIn(whole, options.observer);
   for (const warning of warningsOf(format, plan, files)) options.observer.log('warning', warning);
-  if (output === undefined) return printable(files);
+  if (output === undefined) return PRINTERS[format]?.(whole) ?? printable(files);
   writeFiles(output, files);
   return '';
 }

@@ -26,6 +26,16 @@ export interface ServerAnswers {
  */
 export const MAX_UNANSWERED_REQUESTS = 8;
 
+/** Whether a server's software, as its identification names it, has always answered them. */
+export function knownToAnswer(software: string | undefined): boolean {
+  return software?.startsWith('OpenSSH_') ?? false;
+}
+
+/** Whether the server's silence says that it is gone. `expected`: see knownToAnswer(). */
+export function mustAnswer(answers: ServerAnswers, expected: boolean): boolean {
+  return answers.seen || (expected && !answers.doubted);
+}
+
 export function noAnswersYet(): ServerAnswers {
   return { seen: false, doubted: false, told: false };
 }

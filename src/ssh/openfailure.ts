@@ -55,14 +55,16 @@ const WORDS: readonly Row[] = [
   [errno(112, 113, 64, 65, 10064, 10065), 'unreachable'],
   [/\benet(unreach|down)\b/i, 'no-network'],
   [errno(100, 101, 50, 51, 10050, 10051), 'no-network'],
+  [errno(1, 13, 10013), 'prohibited'],
   // Phrases.
   [/(?<!forwarded )connection refused|actively refused/i, 'refused'],
   [/\btimed out\b|\btime-?out\b|deadline exceeded|did not properly respond/i, 'timeout'],
-  [/no route to host|host is (unreachable|down)|unreachable host/i, 'unreachable'],
+  [/Timeout(Error|Exception)\b/, 'timeout'],
+  [/no route to host|host (is )?(unreachable|down)|unreachable host/i, 'unreachable'],
   [/network (is )?(unreachable|down)|unreachable network/i, 'no-network'],
   [/permission denied|operation not permitted|access denied|\be(perm|acces)\b/i, 'prohibited'],
-  [/forwarding (is )?(disabled|denied|prohibited|not (allowed|permitted))/i, 'prohibited'],
-  [/administratively prohibited/i, 'prohibited'],
+  [/\b(disabled|prohibited|forbidden)\b|(\bnot|n't) (allowed|permitted)\b/i, 'prohibited'],
+  [/\b(is|was) denied\b|\bdenied by\b|\bforwarding denied\b/i, 'prohibited'],
 ];
 
 /** What an application gets when the words are not in the table. */

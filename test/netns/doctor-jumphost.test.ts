@@ -539,6 +539,15 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
     assert.equal(named('latency')?.state, 'ok');
   });
 
+  it('says that the connection was lost, and blames nothing else for it', async () => {
+    const offset = lab.sshd.log().length;
+    const running = doctor(['-r', REMOTE, `${BLACKHOLE4}:80`]);
+    await lab.sshd.waitForLog(/Accepted publickey/, TIMEOUT_MS, offset);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await lab.sshd.dropConnections();
+    compare(await running, { 'jump-host': /connection to 198\.51\.100\.10:22/ });
+  });
+
   it('is not needed for what connect says by itself', async () => {
     const rules = ['route add 10.77.0.0/16 via 192.0.2.1 table 52', 'rule add lookup 52 pref 5270'];
     await lab.client.configure(rules);

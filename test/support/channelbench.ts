@@ -11,6 +11,8 @@ import { Outbox } from '../../src/ssh/embedded/channels/outbox.ts';
 import { ReceiveWindows } from '../../src/ssh/embedded/channels/receivewindow.ts';
 import { FakeProtocol, type Told } from './fakeprotocol.ts';
 
+/** A window adjustment with AES-GCM. */
+const ADJUST_BYTES = 36;
 const ADDRESSES = { srcIP: '127.0.0.1', srcPort: 1, dstIP: '192.0.2.1', dstPort: 80 };
 
 export class Bench {
@@ -18,14 +20,24 @@ export class Bench {
   readonly windows = new ReceiveWindows({ clock: () => this.now });
   readonly counted: string[] = [];
   readonly multiplexer: Multiplexer;
+  /** What the socket was given, in bytes. */
+  written = 0;
   now = 0;
 
   /** With `inbox`, received data count as views of its memory. */
   constructor(inbox?: Pick<Inbox, 'memory'>) {
-    const socket = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+    const socket = new Duplex({
+      read() {},
+      write: (chunk: Buffer, _encoding, done) => {
+        this.written += chunk.length;
+        done();
+      },
+    });
+    const outbox = new Outbox(socket, { onWritable() {}, onSent() {}, onOverflow() {} });
+    this.server.onAdjust = () => outbox.take(Buffer.alloc(ADJUST_BYTES));
     this.multiplexer = new Multiplexer({
       protocol: this.server.protocol,
-      outbox: new Outbox(socket, { onWritable() {}, onSent() {}, onOverflow() {} }),
+      outbox,
       inbox: inbox as Inbox | undefined,
       windows: this.windows,
       observer: { log() {}, count: (name) => void this.counted.push(name) },

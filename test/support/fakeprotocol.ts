@@ -39,6 +39,8 @@ export class FakeProtocol {
   /** The server's CHANNEL_OPENs that were refused, and global requests. */
   readonly refused: number[] = [];
   globalFailures = 0;
+  /** Puts a packet as long as a window adjustment into the outbox. */
+  onAdjust: () => void = () => {};
   /** What we sent and should not have. */
   readonly wrong: string[] = [];
 
@@ -87,6 +89,7 @@ export class FakeProtocol {
   channelWindowAdjust(remote: number, bytes: number): void {
     this.#check(bytes > 0, 'an adjustment by nothing');
     this.#open(remote).granted += bytes;
+    this.onAdjust();
   }
 
   channelEOF(remote: number): void {

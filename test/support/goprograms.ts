@@ -12,7 +12,9 @@ export type GoProgram =
   | 'gophercloud'
   | 'lookup'
   | 'terraform-provider-openstack'
-  | 'workspaceproxy';
+  | 'wishserver'
+  | 'workspaceproxy'
+  | 'xcryptoserver';
 
 /** The program's path, once it is built. */
 export function goProgram(name: GoProgram): string {

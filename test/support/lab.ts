@@ -61,6 +61,8 @@ const KNOWN_PORTS = [22, 2222];
 
 export interface LabOptions extends LineOptions {
   readonly sshd?: SshdVariant | SshdOptions;
+  /** Of other servers at the jump host: the client's known_hosts has its keys for them, too. */
+  readonly knownPorts?: readonly number[];
   /** The lab was made by scripts/lab; `scripts/lab down` may remove it. */
   readonly forPerson?: boolean;
 }
@@ -173,7 +175,8 @@ async function assemble(id: string, options: LabOptions): Promise<Parts> {
   ) as Namespaces;
   const sshdOptions: SshdOptions =
     typeof options.sshd === 'string' ? { variant: options.sshd } : (options.sshd ?? {});
-  const ports = [...new Set([...KNOWN_PORTS, ...(sshdOptions.ports ?? [])])];
+  const { knownPorts = [] } = options;
+  const ports = [...new Set([...KNOWN_PORTS, ...knownPorts, ...(sshdOptions.ports ?? [])])];
 
   const network = build(namespaces, options);
   const work = [

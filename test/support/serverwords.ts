@@ -136,7 +136,11 @@ export const SERVER_WORDS: Readonly<Record<string, Readonly<Partial<Record<Case,
       'NoRouteToHostException while opening channel: Generic error while opening channel: #',
       'unreachable',
     ),
-    absent: words(FAILED, 'Generic error while opening channel: #', 'refused'),
+    absent: words(
+      0,
+      'NoRouteToHostException while opening channel: Generic error while opening channel: #',
+      'unreachable',
+    ),
     noNetwork: words(
       0,
       'SocketException while opening channel: Generic error while opening channel: #',

@@ -5,7 +5,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, connect } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { AuthContext, Connection } from 'ssh2';
 import ssh2 from '../../src/ssh/embedded/ssh2/library.ts';
 
@@ -52,27 +51,28 @@ export class SlowServer {
         // The client has gone.
       });
       connection.on('close', () => connections.delete(connection));
-      connection.on('authentication', async (context: AuthContext) => {
+      connection.on('authentication', (context: AuthContext) => {
         if (context.method !== 'publickey') return context.reject(['publickey']);
         if (context.signature === undefined) return context.accept();
         users.push(context.username);
-        await delay(loginMs);
-        context.accept();
+        setTimeout(() => context.accept(), loginMs);
       });
       connection.on('session', (_accept, reject) => {
         sessions++;
         reject();
       });
-      connection.on('tcpip', async (accept, reject, { destIP, destPort }) => {
-        await delay(openMs);
-        const socket = connect(destPort, destIP);
-        socket.on('error', () => reject());
-        socket.once('connect', () => {
-          const channel = accept();
-          channel.on('error', () => socket.destroy());
-          socket.on('error', () => channel.destroy());
-          channel.pipe(socket).pipe(channel);
-        });
+      connection.on('tcpip', (accept, reject, { destIP, destPort }) => {
+        const open = (): void => {
+          const socket = connect(destPort, destIP);
+          socket.on('error', () => reject());
+          socket.once('connect', () => {
+            const channel = accept();
+            channel.on('error', () => socket.destroy());
+            socket.on('error', () => channel.destroy());
+            channel.pipe(socket).pipe(channel);
+          });
+        };
+        setTimeout(open, openMs);
       });
     });
     server.listen(0, '127.0.0.1');

@@ -25,7 +25,7 @@ import { type Destination, formatDestination } from '../../net/destination.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { bytesRead } from '../../system/process.ts';
 import { retransmits } from '../../system/tcptable.ts';
-import { type ServerAnswers, tellUnanswering } from '../answers.ts';
+import { knownToAnswer, type ServerAnswers, tellUnanswering } from '../answers.ts';
 import type { Describable, Established } from '../established.ts';
 import { MAX_CHANNELS } from '../limits.ts';
 import { OPEN_FAILURE, openFailure } from '../openfailure.ts';
@@ -53,8 +53,6 @@ export const OPEN_TIMEOUT_MS = 150_000;
 const REASON_TIMEOUT_MS = 1_000;
 /** What ssh says itself on each SOCKS socket: how to authenticate. */
 const GREETING_BYTES = 2;
-/** Software that has always answered global requests. */
-const ANSWERS = /^OpenSSH_/;
 /** The guard looks once a second. */
 const GUARD_MS = 1_000;
 /** SOCKS5 encodes the length of a name in one octet. */
@@ -268,7 +266,7 @@ export class OpensshLink implements Transport, Probing, Describable, FlowOwner {
     return new ServerLife({
       keepalive,
       answers,
-      expected: ANSWERS.test(log.serverSoftware ?? ''),
+      expected: knownToAnswer(log.serverSoftware),
       read,
       flows: () => this.#flowBytes(),
       stuck,

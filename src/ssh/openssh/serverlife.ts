@@ -33,7 +33,7 @@
  * receive.
  */
 import { type Clock, type ClockTimer, systemClock } from '../../base/clock.ts';
-import { MAX_UNANSWERED_REQUESTS, type ServerAnswers } from '../answers.ts';
+import { MAX_UNANSWERED_REQUESTS, mustAnswer, type ServerAnswers } from '../answers.ts';
 import type { SshSettings } from '../settings.ts';
 
 /** What all flows together have done so far. */
@@ -55,7 +55,7 @@ export interface ServerLifeOptions {
   readonly keepalive: SshSettings['keepalive'];
   /** What is known about the server. `seen` and `doubted` are set here. */
   readonly answers: ServerAnswers;
-  /** The server's software is known to answer. */
+  /** knownToAnswer() of the server's software. */
   readonly expected: boolean;
   /** Bytes that ssh has read so far; undefined: that can't be seen. */
   readonly read: () => number | undefined;
@@ -241,7 +241,7 @@ export class ServerLife {
   get #mustAnswer(): boolean {
     const { answers, expected } = this.#options;
     const refuses = this.#refuses && this.#asksForChannels;
-    return answers.seen || refuses || (expected && !answers.doubted);
+    return refuses || mustAnswer(answers, expected);
   }
 
   #giveUp(): void {

@@ -63,13 +63,13 @@ describe('tunnel, used wrongly', () => {
       /"tunnel connect", .*"tunnel exec", .*only$/,
     ],
     [
-      ['doctor', ...R, '--dns-server=10.0.0.53', '10/8'],
+      ['openstack', ...R, '--dns-server=10.0.0.53'],
       /unknown option '--dns-server=/,
       /leave it out/,
     ],
     [
-      ['doctor', ...R, '--keepalive', '5', '10/8'],
-      /unknown option '--keepalive'/,
+      ['openstack', ...R, '--reconnect-hold', '5'],
+      /unknown option '--reconnect-hold'/,
       /leave it out: .*"tunnel connect"/,
     ],
     [[...R, '--identty', 'x', '10/8'], /unknown option '--identty'/, /Did you mean --identity\?/],
@@ -309,7 +309,7 @@ describe('the help of each command', () => {
     ['connect', [...TUNNEL, 'Allow-list', 'Proxies', 'Running', 'Help', 'Global Options']],
     ['proxy', ['Proxies', ...TUNNEL, 'Allow-list', 'Running', 'Help']],
     ['exec', ['Command', ...TUNNEL, 'Allow-list', 'Running', 'Help']],
-    ['doctor', ['Report', 'Jump host', 'Help']],
+    ['doctor', ['Report', ...TUNNEL, 'Allow-list', 'Proxies', 'Running', 'Help']],
     ['openstack', ['Jump host', 'OpenStack cloud', 'Report', 'SSH connection', 'Running', 'Help']],
     ['clean', ['Help']],
   ] as const) {
@@ -317,12 +317,12 @@ describe('the help of each command', () => {
       const help = await helpOf(command);
       const found = [...help.matchAll(/^([A-Z].*):\n(?: {2}-)/gm)].map(([, heading]) => heading);
       assert.deepEqual(found, headings);
-      assert.equal(help.includes('--listen <'), command === 'connect' || command === 'proxy');
+      assert.equal(help.includes('--listen <'), ['connect', 'proxy', 'doctor'].includes(command));
       assert.equal(help.includes('--isolate  '), command === 'exec');
       assert.equal(help.includes('--json'), command === 'doctor');
       assert.equal(help.includes('--format <'), command === 'openstack');
-      assert.equal(help.includes('--transport <'), !['doctor', 'clean'].includes(command));
-      const tunnels = ['connect', 'proxy', 'exec'].includes(command);
+      assert.equal(help.includes('--transport <'), command !== 'clean');
+      const tunnels = ['connect', 'proxy', 'exec', 'doctor'].includes(command);
       for (const option of ['--exclude <', '--reconnect-hold <', '--ready-fd <', '--allow <'])
         assert.equal(help.includes(option), tunnels, option);
     });

@@ -106,6 +106,7 @@ const NEEDS: Readonly<Record<JumpHostFormat, () => readonly string[]>> = {
   'authorized-key': withKeys,
   'cloud-init': withKeys,
   terraform: withKeys,
+  kubernetes: () => ['--image', 'jumphost:1', ...withKeys()],
   'keys-command': () => ['--keys-from', 'https://keys.example.com/'],
 };
 

@@ -55,6 +55,16 @@ describe('openFailure', () => {
     // Erlang
     ['Forwarding disabled', 'prohibited'],
     ['Forwarded connection refused: eacces', 'prohibited'],
+    // policies
+    ['direct-tcpip to 10.0.0.1:80 denied by policy', 'prohibited'],
+    ['destination is not allowed', 'prohibited'],
+    ["this port isn't permitted", 'prohibited'],
+    ['port forwarding is denied', 'prohibited'],
+    ['administratively prohibited', 'prohibited'],
+    // and more systems
+    ['Host unreachable', 'unreachable'],
+    ['SocketTimeoutException while opening channel', 'timeout'],
+    ['[WinError 10013] An attempt was made to access a socket', 'prohibited'],
   ];
   it('knows the words of other systems and libraries, whatever the reason code', () => {
     for (const [text, refusal] of texts)

@@ -5,7 +5,7 @@ import type { Destination } from '../../../net/destination.ts';
 import { closedUnidentified, notSsh, TURNED_AWAY } from '../../dial/notssh.ts';
 import type { Role } from '../../hops.ts';
 import { openFailure } from '../../openfailure.ts';
-import { algorithmNames, serverText } from '../../servertext.ts';
+import { serverText } from '../../servertext.ts';
 import type { OpenFailure } from './multiplexer.ts';
 
 /** ssh2 adds these details, its own and the protocol's, to plain Errors. */
@@ -44,40 +44,6 @@ export function closedError(at: string, doing: string, cause?: SshError): Tunnel
     hint: 'look into the log of sshd on the jump host; it may limit connections (MaxStartups, PerSourcePenalties)',
     cause,
   });
-}
-
-/**
- * The lists of RFC 4253 §7.1: by the name in ssh2's errors, the name in its debug messages
- * (`offer`), and the usual one.
- */
-const LISTS: Readonly<Record<string, { offer: string; name: string }>> = {
-  'key exchange algorithm': { offer: 'KEX method', name: 'key exchange algorithm' },
-  'host key format': { offer: 'Host key format', name: 'host key type' },
-  'C->S cipher': { offer: 'C->S cipher', name: 'cipher' },
-  'S->C cipher': { offer: 'S->C cipher', name: 'cipher' },
-  'C->S MAC': { offer: 'C->S MAC', name: 'MAC' },
-  'S->C MAC': { offer: 'S->C MAC', name: 'MAC' },
-  'C->S compression': { offer: 'C->S compression', name: 'compression' },
-  'S->C compression': { offer: 'S->C compression', name: 'compression' },
-};
-
-/** `offers`: what the server offered, as ssh2's debug messages list it. */
-export function handshakeError(
-  at: string,
-  cause: SshError,
-  offers: ReadonlyMap<string, string>,
-): TunnelError {
-  const list = LISTS[/no matching (.+)$/i.exec(cause.message)?.[1] ?? ''];
-  if (list === undefined) return closedError(at, 'key exchange', cause);
-  const offer = algorithmNames(offers.get(list.offer) ?? 'nothing');
-  return new TunnelError(
-    'jumphost-no-common-algorithm',
-    `${at} and this program have no ${list.name} in common; it offers ${offer}`,
-    {
-      hint: "use the system's ssh, which may know one, with --transport openssh; or have a modern one enabled in the server's sshd_config",
-      cause,
-    },
-  );
 }
 
 /** The server went on before we had accepted its host key. */

@@ -25,7 +25,7 @@ import { TunnelError } from '../../../errors/errors.ts';
 import { BusyError, type ConnectOptions, LinkGoneError } from '../../../flow/connector.ts';
 import type { Destination } from '../../../net/destination.ts';
 import type { Observer } from '../../../observe/observer.ts';
-import { noAnswersYet, type ServerAnswers, tellUnanswering } from '../../answers.ts';
+import { knownToAnswer, noAnswersYet, type ServerAnswers, tellUnanswering } from '../../answers.ts';
 import { acknowledge, acknowledgedBytes, limitUnsent } from '../../dial/tcpoptions.ts';
 import type { Established } from '../../established.ts';
 import { MAX_CHANNELS } from '../../limits.ts';
@@ -162,6 +162,7 @@ export class Ssh2Link implements Transport, Probing {
     this.#liveness = new LivenessProbe({
       keepalive,
       answers,
+      expected: knownToAnswer(serverSoftwareOf(client)),
       ask: () => this.#protocol.ping(),
       limited: () => observer.count('tunnel_unanswered_limit_total'),
       nudge: () => {

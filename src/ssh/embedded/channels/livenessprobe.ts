@@ -7,6 +7,7 @@
  * the round trip. What `count` intervals without a byte mean depends on the server:
  *
  *   has answered a request, now or in an earlier link    it is given up
+ *   has never answered one, but its software always does it is given up, and doubted from then on
  *   has never answered one                               its silence says nothing; TCP judges
  *
  * TCP judges by what is sent in each interval: if nothing of it is acknowledged, the kernel ends
@@ -18,7 +19,7 @@
  * one question is timed at a time, so a server that never answers is asked only because of its
  * silence.
  */
-import { MAX_UNANSWERED_REQUESTS, type ServerAnswers } from '../../answers.ts';
+import { MAX_UNANSWERED_REQUESTS, mustAnswer, type ServerAnswers } from '../../answers.ts';
 
 export interface Keepalive {
   /**
@@ -41,8 +42,10 @@ const UNMEASURED_ROUND_MS = 1_000;
 
 export interface LivenessProbeOptions {
   readonly keepalive: Keepalive;
-  /** What is known about the server. `seen` is set here. */
+  /** What is known about the server. `seen` and `doubted` are set here. */
   readonly answers: ServerAnswers;
+  /** knownToAnswer() of the server's software. */
+  readonly expected: boolean;
   /** Asks the server something. It answers each call once, in order. */
   readonly ask: () => void;
   /** It has left MAX_UNANSWERED_REQUESTS unanswered, and gets no more. Called once. */
@@ -138,10 +141,13 @@ export class LivenessProbe {
    */
   probe(milliseconds: number): Promise<boolean> {
     if (this.#stopped) return Promise.resolve(false);
-    const { answers, acknowledged } = this.#options;
+    const { acknowledged } = this.#options;
     const before = acknowledged();
     const silenceMayBeLife = (): boolean => {
-      if (answers.seen) return false;
+      if (this.#mustAnswer) {
+        this.#doubt();
+        return false;
+      }
       const now = acknowledged();
       return before === undefined || now === undefined || now > before;
     };
@@ -173,7 +179,7 @@ export class LivenessProbe {
   }
 
   #tick(): void {
-    const { keepalive, answers } = this.#options;
+    const { keepalive } = this.#options;
     const { interval, count } = keepalive;
     const now = performance.now();
     const next = this.#receivedAt + (this.#silentIntervals + 1) * interval * 1000;
@@ -182,7 +188,8 @@ export class LivenessProbe {
       return;
     }
     if (++this.#silentIntervals >= count) {
-      if (answers.seen) {
+      if (this.#mustAnswer) {
+        this.#doubt();
         this.stop();
         this.#options.lost();
         return;
@@ -192,6 +199,16 @@ export class LivenessProbe {
     }
     this.#prompt();
     this.#wait(interval * 1000);
+  }
+
+  get #mustAnswer(): boolean {
+    return mustAnswer(this.#options.answers, this.#options.expected);
+  }
+
+  /** The server is given up: if it has never answered, it may only look like software that does. */
+  #doubt(): void {
+    const { answers } = this.#options;
+    answers.doubted ||= !answers.seen;
   }
 
   /** Makes the server, or at least its kernel, answer. */

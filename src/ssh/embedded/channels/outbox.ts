@@ -74,6 +74,11 @@ export class Outbox {
     return !this.#blocked && this.#socket.writable;
   }
 
+  /** Whether nothing waits here for `flush`. */
+  get empty(): boolean {
+    return this.#start === this.#end;
+  }
+
   /** Returns space for one packet. */
   alloc(length: number): Buffer {
     if (length > SLAB_BYTES) return Buffer.allocUnsafe(length);

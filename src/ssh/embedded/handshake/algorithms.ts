@@ -62,7 +62,7 @@ const ONLY_WHEN_NAMED = {
   hostKeys: ['ssh-rsa'],
 } as const;
 
-type Kind = keyof SshSettings['algorithms'];
+export type Kind = keyof SshSettings['algorithms'];
 
 /** Everything that a setting may name. */
 export const KNOWN_ALGORITHMS: Readonly<Record<Kind, readonly string[]>> = {
@@ -72,7 +72,8 @@ export const KNOWN_ALGORITHMS: Readonly<Record<Kind, readonly string[]>> = {
   hostKeys: [...HOST_KEYS, ...ONLY_WHEN_NAMED.hostKeys],
 };
 
-const KEYWORDS: Readonly<Record<Kind, string>> = {
+/** Of ssh_config. */
+export const KEYWORDS: Readonly<Record<Kind, string>> = {
   kex: 'KexAlgorithms',
   ciphers: 'Ciphers',
   macs: 'MACs',

@@ -13,7 +13,7 @@
  * The first event that decides settles an attempt. After a failure the stream is destroyed.
  */
 import type { Duplex } from 'node:stream';
-import type { Client } from 'ssh2';
+import type { Algorithms, Client } from 'ssh2';
 import type { Reminder } from '../../../base/reminder.ts';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Level, Observer } from '../../../observe/observer.ts';
@@ -28,7 +28,6 @@ import { progressOf, tellProgress } from '../../startprogress.ts';
 import type { Authentication, Authenticator } from '../auth/authenticator.ts';
 import {
   closedError,
-  handshakeError,
   hostKeySkipped,
   noIdentificationError,
   type SshError,
@@ -43,6 +42,7 @@ import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
 import { hostKeyCheck } from './hostkeycheck.ts';
 import { PhaseTimer } from './phasetimer.ts';
+import { noCommonAlgorithm, ServerOffer } from './serveroffer.ts';
 
 /** What we need to talk to one SSH server: how to verify it, and how to log in. */
 export interface Access {
@@ -98,13 +98,14 @@ class ConnectionAttempt {
   readonly #options: AttemptOptions;
   readonly #over = new AbortController();
   readonly #client: Client = new ssh2.Client();
-  readonly #offers = new Map<string, string>();
+  readonly #serverOffer = new ServerOffer();
   readonly #greeting = new FirstLine();
   readonly #words: ServerWords;
   #algorithms: NegotiatedAlgorithms | undefined;
   #hostKey: TrustedHostKey | undefined;
   #authentication: Authentication | undefined;
   #phase: Phase = 'identification';
+  #ours: Algorithms = {};
   #timer: PhaseTimer | undefined;
   #progress: Reminder | undefined;
 
@@ -158,6 +159,7 @@ class ConnectionAttempt {
       signal?.addEventListener('abort', abort, { once: true, signal: this.#over.signal });
       this.#limitHandshake(reject);
       stream.on('data', this.#greeting.listener);
+      stream.on('data', this.#serverOffer.listener);
       // A stream that allows half-open would wait for us to close it. Destroy it only after ssh2's
       // listeners have handled what came before the end.
       const onEnd = (): void => void setImmediate(() => stream.destroy());
@@ -262,10 +264,11 @@ class ConnectionAttempt {
     const { at, settings, hostKeys, observer, stream } = this.#options;
     const { hostName, port, user, algorithms } = settings;
     const client = this.#client;
+    this.#ours = offeredAlgorithms({ preferredTypes, wanted: algorithms, observer });
     client.connect({
       sock: stream,
       username: user,
-      algorithms: offeredAlgorithms({ preferredTypes, wanted: algorithms, observer }),
+      algorithms: this.#ours,
       hostVerifier: hostKeyCheck({
         client,
         verifier: hostKeys,
@@ -297,11 +300,8 @@ class ConnectionAttempt {
    */
   #follow(message: string): void {
     const { observer, onDebugMessage } = this.#options;
-    const offer = /^Handshake: \(remote\) ([^:]+): (.*)$/.exec(message);
     const debugText = /^Debug output from server: (".*")$/s.exec(message);
     if (debugText?.[1] !== undefined) onDebugMessage(String(JSON.parse(debugText[1])));
-    else if (offer?.[1] !== undefined && offer[2] !== undefined)
-      this.#offers.set(offer[1], offer[2]);
     else if (message.startsWith('Remote ident:')) this.#phase = 'key exchange';
     else if (message === 'Custom crypto binding not available')
       observer.log('debug', "ssh2's native ciphers were not built: all but AES-GCM are slow");
@@ -313,10 +313,20 @@ class ConnectionAttempt {
     if (error instanceof TunnelError) return error;
     if (this.#phase === 'identification')
       return noIdentificationError(at, role, this.#greeting.text, error);
-    if (this.#phase === 'key exchange') return handshakeError(at, error, this.#offers);
+    if (this.#phase === 'key exchange') return this.#exchangeError(error);
     if (typeof error.code === 'number' && this.#authentication !== undefined)
       return this.#authentication.disconnected(serverText(error.message, MAX_SERVER_TEXT), error);
     return closedError(at, this.#phase, error);
+  }
+
+  #exchangeError(error: SshError): TunnelError {
+    const { at, role } = this.#options;
+    const { lists } = this.#serverOffer;
+    const lacking =
+      /no matching /i.test(error.message) && lists !== undefined
+        ? noCommonAlgorithm(at, role, this.#ours, lists, error)
+        : undefined;
+    return lacking ?? closedError(at, 'key exchange', error);
   }
 
   #closed(): TunnelError {

@@ -1,7 +1,9 @@
 /** One channel and its other end: what it says to either, in which order. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { Slab } from '../../../../../src/flow/memory.ts';
+import { EARLY_GRANT_BYTES } from '../../../../../src/ssh/embedded/channels/multiplexer.ts';
 import { Bench } from '../../../../support/channelbench.ts';
 import { CountingPool } from '../../../../support/countingpool.ts';
 import { joined, TestConduit } from '../../../../support/testconduit.ts';
@@ -50,6 +52,31 @@ describe('Channel', () => {
     assert.deepEqual([end.said, told.closes, over], [['finish'], 1, [undefined]]);
     assert.equal(bench.windows.used, 0);
     assert.deepEqual(bench.server.wrong, []);
+  });
+
+  it('grants go out within a turn that reads a whole window', async () => {
+    const { bench, told, say } = open();
+    const [window, packet] = [told.granted, 32 * KIB];
+    const sentAfter = (): number[] => {
+      const sent: number[] = [];
+      for (let at = 0; at < window; at += packet) {
+        const before = bench.written;
+        say('CHANNEL_DATA', Buffer.alloc(packet));
+        if (bench.written > before) sent.push(told.granted - window);
+      }
+      return sent;
+    };
+    const sent = sentAfter();
+    assert.equal(sent.length, window / EARLY_GRANT_BYTES);
+    sent.forEach((granted, at) => void assert.equal(granted, (at + 1) * EARLY_GRANT_BYTES));
+    // What is sent at the end of a turn doesn't count for the next.
+    say('CHANNEL_DATA', Buffer.alloc(EARLY_GRANT_BYTES - packet));
+    await turn();
+    const before = bench.written;
+    say('CHANNEL_DATA', Buffer.alloc(EARLY_GRANT_BYTES / 2));
+    assert.equal(bench.written, before);
+    await turn();
+    assert.ok(bench.written > before);
   });
 
   it('EOF is the end of one direction: the other goes on', () => {

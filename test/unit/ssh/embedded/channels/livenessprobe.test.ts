@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
-import { MAX_UNANSWERED_REQUESTS, noAnswersYet } from '../../../../../src/ssh/answers.ts';
+import {
+  MAX_UNANSWERED_REQUESTS,
+  noAnswersYet,
+  type ServerAnswers,
+} from '../../../../../src/ssh/answers.ts';
 import { LivenessProbe } from '../../../../../src/ssh/embedded/channels/livenessprobe.ts';
 
 const INTERVAL = 15;
@@ -13,6 +17,7 @@ describe('LivenessProbe', () => {
   let measured: number[];
   /** Whether the server has answered in an earlier link. */
   let seen: boolean;
+  let answers: ServerAnswers;
   let nudged: number;
   /** What `unanswering`, `limited` and `unmeasured` were called for, in order. */
   let events: string[];
@@ -21,6 +26,7 @@ describe('LivenessProbe', () => {
   beforeEach(() => {
     now = 1_000;
     seen = true;
+    answers = noAnswersYet();
     nudged = 0;
     events = [];
     acknowledged = 0;
@@ -35,10 +41,12 @@ describe('LivenessProbe', () => {
     mock.restoreAll();
   });
 
-  function probe(interval = INTERVAL): LivenessProbe {
+  function probe(interval = INTERVAL, expected = false): LivenessProbe {
+    answers = { ...answers, seen };
     return new LivenessProbe({
       keepalive: { interval, count: COUNT },
-      answers: { ...noAnswersYet(), seen },
+      answers,
+      expected,
       ask: () => asked++,
       nudge: () => nudged++,
       acknowledged: () => acknowledged,
@@ -217,6 +225,38 @@ describe('LivenessProbe', () => {
       pass(COUNT * INTERVAL);
       assert.equal(lost, 1);
       assert.deepEqual(events, []);
+    });
+
+    it('is given up if its software always answers, but not again', async () => {
+      probe(INTERVAL, true);
+      pass(COUNT * INTERVAL);
+      assert.equal(lost, 1);
+      assert.equal(answers.doubted, true);
+      const again = probe(INTERVAL, true);
+      pass(20 * INTERVAL);
+      assert.equal(lost, 1);
+      acknowledged = undefined;
+      const probed = again.probe(3_000);
+      pass(3);
+      assert.equal(await probed, true);
+      again.stop();
+    });
+
+    it('is doubted after a probe that it should have answered, not after one that it has', async () => {
+      const subject = probe(INTERVAL, true);
+      acknowledged = 36;
+      const unanswered = subject.probe(3_000);
+      acknowledged = 72;
+      pass(3);
+      assert.equal(await unanswered, false);
+      assert.equal(answers.doubted, true);
+      answers.doubted = false;
+      subject.answered();
+      const late = subject.probe(3_000);
+      pass(3);
+      assert.equal(await late, false);
+      assert.equal(answers.doubted, false);
+      subject.stop();
     });
 
     it('a probe is answered by an acknowledgement, and fails without one', async () => {

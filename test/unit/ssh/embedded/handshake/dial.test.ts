@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { createHostKeyVerifier } from '../../../../../src/ssh/hostkeys/verifier.ts';
+import type { SshSettings } from '../../../../../src/ssh/settings.ts';
 import { closedPort, triesAt } from '../../../../support/dialtries.ts';
 import { LogLines } from '../../../../support/embedded.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../../support/loopback-sshd.ts';
@@ -322,6 +323,54 @@ describe('dialSsh2 against other sshds', { skip: sshdMissing }, () => {
       );
       assert.match(error.hint ?? '', /--transport openssh/);
     }));
+
+  it('an old server lacks much: all of it is named, and what the hint says gets in', () =>
+    withSshd(
+      {
+        hostKeys: ['ed25519', 'rsa'],
+        config: [
+          'KexAlgorithms diffie-hellman-group14-sha1,diffie-hellman-group1-sha1',
+          'HostKeyAlgorithms ssh-rsa',
+          'Ciphers aes128-cbc,3des-cbc',
+          'MACs hmac-sha1',
+        ],
+      },
+      async (server) => {
+        const line = await server.knownHostsLine('rsa');
+        const tried = {
+          server,
+          files: [server.userKey],
+          pins: [line.split(' ').slice(1).join(' ')],
+        };
+        const error = await rejected(tried);
+        assert.equal(error.code, 'jumphost-no-common-algorithm');
+        assert.match(
+          error.message,
+          /key exchange algorithm in common; it offers diffie-hellman-gr/,
+        );
+        assert.match(
+          error.message,
+          /no host key type: it offers ssh-rsa, and no cipher: .*, and n/,
+        );
+        const allowed = Object.fromEntries(
+          [...(error.hint ?? '').matchAll(/-o (\w+)=\+(\S+?)(?=[ ,])/g)].map(
+            ([, keyword, name]) => [keyword, [name]],
+          ),
+        );
+        const { KexAlgorithms: kex, Ciphers: ciphers, MACs: macs, HostKeyAlgorithms } = allowed;
+        const algorithms = {
+          kex,
+          ciphers,
+          macs,
+          hostKeys: HostKeyAlgorithms,
+        } as SshSettings['algorithms'];
+        await accepted({ ...tried, settings: { algorithms } });
+        assert.match(
+          error.hint ?? '',
+          /in ssh_config with "KexAlgorithms \+diffie-hellman-group14-s/,
+        );
+      },
+    ));
 
   it('a post-quantum key exchange only', () =>
     withSshd({ config: ['KexAlgorithms sntrup761x25519-sha512@openssh.com'] }, async (server) => {
