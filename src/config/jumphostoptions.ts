@@ -217,7 +217,7 @@ export function buildJumpHostConfiguration(given: GivenArguments): JumpHostConfi
   const [first, ...operands] = given.operands;
   if (first === undefined) {
     throw new UsageError('no format is given', {
-      hint: `write one of ${JUMP_HOST_FORMATS.join(', ')}, as in: tunnel jumphost sshd api.example.com:443`,
+      hint: `write one of ${JUMP_HOST_FORMATS.join(', ')}; as in: tunnel jumphost sshd api.example.com:443`,
     });
   }
   const format = oneOf(
@@ -396,7 +396,7 @@ function refuseUnused(format: JumpHostFormat, options: GivenOptions): void {
       hint:
         formats.length === 0
           ? `leave ${option.name} out`
-          : `leave it out, or render ${formats.join(' or ')}`,
+          : `leave it out, or render ${formats.join(', ').replace(/, ([^,]*)$/, ' or $1')}`,
     });
   }
 }
