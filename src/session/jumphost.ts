@@ -78,9 +78,9 @@ export async function renderJumpHost(
 
 /** Renderers put the file first whose comment has the steps of all. */
 function written(output: string, files: readonly RenderedFile[]): string {
-  const first = files.length === 1 ? 'it' : 'the first';
   const names = files.map(({ path }) => path).join(', ');
-  return `${output} has ${names}; the comment of ${first} says how to go on`;
+  const comment = files.length === 1 ? 'its comment' : 'the comment of the first';
+  return `${output} has ${names}; ${comment} says how to go on`;
 }
 
 function warningsOf(

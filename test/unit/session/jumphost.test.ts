@@ -284,6 +284,14 @@ describe('more than one file', () => {
     );
   });
 
+  it('and so is one by itself', async () => {
+    const { stderr } = await jumphost(['sshd', LISTED, '--output', file('one')]);
+    assert.equal(
+      stderr,
+      `tunnel: ${file('one')} has 10-tunnel.conf; its comment says how to go on\n`,
+    );
+  });
+
   it('is printed as one text, which no program reads: that is said as well', async () => {
     const { stdout, stderr } = await jumphost(args);
     assert.match(stdout, /^# ===== 10-tunnel\.conf\n[\s\S]*\n# ===== tunnel-mfa\n/);
