@@ -154,7 +154,12 @@ describe('a list that no jump host can be made of', () => {
       [
         'a wildcard in --allow',
         () => ['--allow', written('allow', `${LISTED}\n*.example.com:443\n`)],
-        usage(/"\*\.example\.com:443"/, /list each name by itself/),
+        usage(/allow:2: "\*\.example\.com:443": sshd/, /list each name by itself/),
+      ],
+      [
+        'a long prefix in -s',
+        () => ['-s', written('list', `# ours\n${LISTED}\n10.0.0.0/8:443\n`)],
+        usage(/list:3: "10\.0\.0\.0\/8:443": sshd knows no prefixes/, /smaller prefix/),
       ],
       ['a quote', () => [`${LISTED}"`], usage(/is not a port number/, /10\.0\.0\.0\/8/)],
       ['a line break', () => [`${LISTED}\n`], usage(/is not a port number/, /10\.0\.0\.0\/8/)],
