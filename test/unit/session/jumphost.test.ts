@@ -248,6 +248,12 @@ describe('keys that no jump host can be made of', () => {
       () => key(file('nowhere')),
       usage(/nowhere can't be read: there is no such file/, /path/),
     ],
+    [
+      'an address',
+      () => key('https://keys.example.com/team'),
+      usage(/team is an address, not a file/, /curl .*--keys-from/),
+    ],
+    ['a key itself', () => key(publicKeyLine('al')), usage(/is a key itself/, /into a file/)],
     ['a directory', () => key(root), usage(/can't be read: it is a directory/, /path/)],
     ['an empty file', () => key(written('empty.pub', '')), usage(/holds no key/, /\.pub/)],
     ['no end', () => key('/dev/zero'), usage(/\/dev\/zero is larger than/, /right file/)],
