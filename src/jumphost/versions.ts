@@ -42,7 +42,10 @@ export function isOlder([major, minor]: SshdVersion, than: SshdVersion): boolean
   return major < than[0] || (major === than[0] && minor < than[1]);
 }
 
-/** Reads `9.2`, `9.2p1`, or what `ssh -V` prints (`OpenSSH_9.2p1 Debian-2+deb12u7, OpenSSL ...`). Throws NotationError, or UsageError for one too old. */
+/**
+ * Reads `9.2`, `9.2p1`, or what `ssh -V` prints (`OpenSSH_9.2p1 Debian-2+deb12u7, OpenSSL ...`).
+ * Throws NotationError, or UsageError for one that is too old or not known.
+ */
 export function parseSshdVersion(text: string): SshdVersion {
   const [, major = '', minor = ''] =
     /^(?:OpenSSH_)?([0-9]{1,2})\.([0-9]{1,2})(?:p[0-9]+)?(?:[ ,].*)?$/.exec(text) ?? [];
