@@ -14,7 +14,7 @@ import { KEYS_CACHE, KEYS_COMMAND_PATH, KEYS_COMMAND_USER } from './keyscommand.
 import { PAM_FILE, PAM_PATH, SECRETS } from './pam.ts';
 import { formatPermitted } from './permitted.ts';
 import type { GivenHostKey, JumpHostPlan } from './plan.ts';
-import { DROP_IN } from './sshd.ts';
+import { DROP_IN, removeAccount } from './sshd.ts';
 import { formatSshdVersion } from './versions.ts';
 
 /** Lines without "#". */
@@ -72,10 +72,10 @@ function hostKey(plan: JumpHostPlan): string[] {
 function undo({ user, mfa, keysFrom }: JumpHostPlan): string[] {
   return [
     'Undo: delete the machine. To make an ordinary one of it instead, as root:',
+    ...removeAccount(user),
     `  rm -r /etc/ssh/sshd_config.d/${DROP_IN} /etc/ssh/sshd_config.d/${MACHINE_DROP_IN} \\`,
     `    ${SETUP_DIRECTORY}`,
     '  systemctl try-reload-or-restart ssh   # Fedora, RHEL: sshd',
-    `  userdel -r ${user}`,
     ...(mfa === undefined
       ? []
       : [`  sed -i '/include ${PAM_FILE}/d' /etc/pam.d/sshd`, `  rm -r ${PAM_PATH} ${SECRETS}`]),

@@ -237,24 +237,38 @@ function head(plan: JumpHostPlan): string[] {
     ...notes(plan),
     '',
     'Verify:',
-    `  sshd -T -C user=${user},host=x,addr=192.0.2.1 |`,
-    "    grep -E '^(maxsessions 0|allowtcpforwarding local|permitopen .+)$'   # three lines",
+    `  { sed -n 's/^ *PermitOpen /permitopen /p' ${DROP_IN}`,
+    "    printf '%s\\n' 'maxsessions 0' 'allowtcpforwarding local' 'permitlisten none'",
+    `    sshd -T -C user=${user},host=x,addr=192.0.2.1; } | sort | uniq -d   # four lines`,
     `  tunnel -r ${user}@THIS-HOST${port === 22 ? '' : `:${port}`} ${example}   # from a client`,
     '',
-    'Undo, as root:',
+    'Undo, as root. Without these lines the group may forward anywhere, so its accounts go first,',
+    `${user} and whoever else is in it:`,
+    ...removeAccount(user),
     ...undo,
   ];
 }
 
 const RELOAD = 'systemctl try-reload-or-restart ssh';
 
-/** A file that sshd can't read would keep it from starting again. */
+/** As root: also while it is logged in, which ends. */
+export function removeAccount(user: string): string[] {
+  return [`  uid=$(id -u ${user}) && { userdel -f -r ${user}; pkill -u "$uid"; }`];
+}
+
+/**
+ * A file that sshd can't read would keep it from starting again. Without any, the group could
+ * forward anywhere: so the one that was there comes back.
+ */
 const IN_DROP_IN = {
   apply: [
-    `  install -m 600 ${DROP_IN} ${DROP_IN_PATH}`,
+    `  file=${DROP_IN_PATH}; rm -f $file.before`,
+    '  [ ! -e $file ] || cp -p $file $file.before',
+    `  install -m 600 ${DROP_IN} $file`,
     "  grep -qiE '^ *Include +/etc/ssh/sshd_config\\.d/' /etc/ssh/sshd_config ||",
     "    sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config",
-    `  if sshd -t; then ${RELOAD}; else rm ${DROP_IN_PATH}; fi`,
+    `  if sshd -t; then rm -f $file.before; ${RELOAD}`,
+    '  elif [ -e $file.before ]; then mv $file.before $file; else rm $file; fi',
     'The service is called sshd on Fedora and RHEL.',
   ],
   undo: [`  rm ${DROP_IN_PATH} && ${RELOAD}`],
@@ -263,10 +277,12 @@ const IN_DROP_IN = {
 const BEFORE = '/etc/ssh/sshd_config.before-tunnel';
 const IN_SSHD_CONFIG = {
   apply: [
-    `  cp -p /etc/ssh/sshd_config ${BEFORE}`,
-    `  cat ${DROP_IN} ${BEFORE} >/etc/ssh/sshd_config`,
-    `  if sshd -t; then ${RELOAD}; else mv ${BEFORE} /etc/ssh/sshd_config; fi`,
-    'Not in sshd_config.d: before OpenSSH 8.4 a Match in an included file never matches.',
+    `  before=${BEFORE}; new=/etc/ssh/sshd_config.new`,
+    '  [ -e $before ] || cp -p /etc/ssh/sshd_config $before',
+    `  cp -p $before $new && cat ${DROP_IN} $before >$new`,
+    `  if sshd -t -f $new; then mv $new /etc/ssh/sshd_config && ${RELOAD}; else rm $new; fi`,
+    'Not in sshd_config.d: before OpenSSH 8.4 a Match in an included file never matches. Changes of',
+    `your own go into ${BEFORE}, which this is put before each time.`,
   ],
   undo: [`  mv ${BEFORE} /etc/ssh/sshd_config && ${RELOAD}`],
 } as const;

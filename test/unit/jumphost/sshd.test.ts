@@ -101,12 +101,9 @@ describe('the drop-in for sshd', () => {
     const ending = (version: JumpHostPlan['version']) =>
       render({ version }).split(/^Match all$/m)[1];
     assert.match(ending([8, 3]) ?? '', /^ {4}AllowTcpForwarding no$/m);
-    assert.match(
-      render({ version: [8, 3] }),
-      /^# {3}cat 10-tunnel\.conf .*>\/etc\/ssh\/sshd_config$/m,
-    );
+    assert.match(render({ version: [8, 3] }), /^# {3}.* && cat 10-tunnel\.conf \$before >\$new$/m);
     assert.equal(ending([8, 4]), '\n');
-    assert.match(render({ version: [8, 4] }), /^# {3}install .*sshd_config\.d\/10-tunnel\.conf$/m);
+    assert.match(render({ version: [8, 4] }), /^# {3}file=.*sshd_config\.d\/10-tunnel\.conf;/m);
   });
 
   it('is explained keyword by keyword in docs/hardening.md, and nothing else is', () => {
