@@ -114,7 +114,7 @@ function signedKey(plan: JumpHostPlan, hostCa: string): string[] {
     'is, CA below:',
     '  openstack console log show NAME |',
     `    sed -n 's/.*${CONSOLE_NAME}: known_hosts: [^ ]* \\(ssh-ed25519 [A-Za-z0-9+/=]*\\).*/\\1/p' |`,
-    '    tail -n 1 >host.pub',
+    '    head -n 1 >host.pub   # later lines may be of a log that repeats what clients have sent',
     `  ssh-keygen -s CA -h -I ${host(plan)} -n ${plan.cloudInit.address ?? ADDRESS} -V +52w host.pub`,
     `  ${to} sudo tee ${path} <host-cert.pub`,
     `  ${to} sudo systemctl reload ssh   # Fedora, RHEL: sshd`,

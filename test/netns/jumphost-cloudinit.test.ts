@@ -306,7 +306,10 @@ describe('a machine that boots with user-data of cloud-init', { skip, timeout: 3
     const [, line = ''] = /^# {3}(@cert-authority .*)$/m.exec(head) ?? [];
     const knownHosts = path('known_hosts-later');
     writeFileSync(knownHosts, `${line}\n`);
-    writeFileSync(path('console'), machine.console);
+    // Where the log goes to the console as well: what a client has sent as its user's name.
+    const [, , evil = ''] = readFileSync(`${key()}.pub`, 'utf8').match(/(ssh-ed25519 (\S+))/) ?? [];
+    const logged = `sshd[9]: Invalid user tunnel-jumphost: known_hosts: x ssh-ed25519 ${evil} from`;
+    writeFileSync(path('console'), `${machine.console}\n${logged}\n`);
     const [, commands = ''] = /CA below:\n([\s\S]*)\n# Until then/.exec(head) ?? [];
     const script = commands
       .replaceAll(/^# {3}/gm, '')
