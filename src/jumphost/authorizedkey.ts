@@ -6,7 +6,7 @@
  *   restrict          nothing: no terminal, agent, X11, tunnel device, ~/.ssh/rc, forwarding
  *   port-forwarding   except TCP forwarding, to
  *   permitopen=       the listed destinations; with a list sshd opens no Unix socket either
- *   permitlisten=     and none in the other direction: the one listed port needs root
+ *   permitlisten=     and none in the other direction: nothing matches the listed host
  *   command=          ends at once. It also takes the place of sftp and of every other subsystem
  *   from=             only when asked for
  *
@@ -20,8 +20,12 @@ import { comment, FORCED_COMMAND, GROUP, type JumpHostPlan, type RenderedFile } 
 /** sshd's own processes pass the options of a key on in one message of at most 256 KiB. */
 export const MAX_KEY_OPTIONS_BYTES = 240 * 1024;
 
-/** There is no `none`. sshd gives ports below 1024 to nobody but root. */
-const NO_LISTENER = 'localhost:1';
+/**
+ * There is no `none`. sshd compares the host that a client asks for in lower case with this as it
+ * stands (remote_open_match of its channels.c). Port 1 alone wouldn't do: where
+ * net.ipv4.ip_unprivileged_port_start is 0, as in containers, everybody may listen there.
+ */
+const NO_LISTENER = 'NONE:1';
 
 const FILE = 'authorized_keys';
 
