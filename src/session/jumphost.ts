@@ -62,6 +62,13 @@ export async function renderJumpHost(
   const files = RENDERERS[format](whole);
   if (DROP_INS.includes(format)) await checkDropIn(whole, options.observer);
   for (const warning of warningsOf(format, plan, files)) options.observer.log('warning', warning);
+  if (output === undefined && plan.cloudInit.hostKey !== undefined) {
+    const hint = 'write it with --output, into files that only you can read';
+    options.observer.log(
+      'warning',
+      `--host-private-key: what is printed has the key in it; ${hint}`,
+    );
+  }
   if (output === undefined) return PRINTERS[format]?.(whole) ?? printable(files);
   writeFiles(output, files);
   return '';
