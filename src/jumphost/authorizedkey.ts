@@ -14,7 +14,7 @@
  * AllowStreamLocalForwarding no does, in the drop-in (sshd.ts).
  */
 import { UsageError } from '../errors/errors.ts';
-import { formatPermitted } from './permitted.ts';
+import { exampleOf, formatPermitted } from './permitted.ts';
 import { comment, FORCED_COMMAND, GROUP, type JumpHostPlan, type RenderedFile } from './plan.ts';
 
 /** sshd's own processes pass the options of a key on in one message of at most 256 KiB. */
@@ -61,8 +61,7 @@ function quotedValue(value: string): string {
 }
 
 function head({ user, port, permitted }: JumpHostPlan): string[] {
-  const [first] = permitted;
-  const example = first === undefined ? 'HOST:443' : formatPermitted(first).replace(/\*$/, '443');
+  const example = exampleOf(permitted);
   return [
     `Keys that may forward to the listed destinations, and nothing else.`,
     '',

@@ -12,7 +12,7 @@ import {
 } from './cloudinitscript.ts';
 import { KEYS_CACHE, KEYS_COMMAND_PATH, KEYS_COMMAND_USER } from './keyscommand.ts';
 import { PAM_FILE, PAM_PATH, SECRETS } from './pam.ts';
-import { formatPermitted } from './permitted.ts';
+import { exampleOf } from './permitted.ts';
 import type { GivenHostKey, JumpHostPlan } from './plan.ts';
 import { DROP_IN, removeAccount } from './sshd.ts';
 import { formatSshdVersion } from './versions.ts';
@@ -130,11 +130,9 @@ function authorityLine(plan: JumpHostPlan, hostCa: string): string {
 /** The command of a user, with one destination of the list. */
 function command(plan: JumpHostPlan, pin?: string): string {
   const { user, port, permitted } = plan;
-  const [first] = permitted;
-  const destination = first === undefined ? 'HOST:443' : formatPermitted(first);
   const at = `${user}@${host(plan)}${port === 22 ? '' : `:${port}`}`;
   const pinned = pin === undefined ? '' : ` --host-key ${pin}`;
-  return `tunnel -r ${at}${pinned} ${destination.replace(/:\*$/, ':443')}`;
+  return `tunnel -r ${at}${pinned} ${exampleOf(permitted)}`;
 }
 
 function host({ cloudInit: { address = ADDRESS } }: JumpHostPlan): string {

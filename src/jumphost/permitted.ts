@@ -102,6 +102,12 @@ export function formatPermitted({ host, port }: PermittedDestination): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** One destination with a port, for the users' command in a comment. */
+export function exampleOf([first]: readonly PermittedDestination[]): string {
+  const { host, port } = first ?? { host: 'HOST', port: '*' };
+  return formatPermitted({ host, port: port === '*' ? 443 : port });
+}
+
 function expandName({
   pattern: { name, below },
   ports,

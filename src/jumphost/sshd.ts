@@ -19,7 +19,7 @@ import {
   renderKeysCommand,
 } from './keyscommand.ts';
 import { PAM_PATH, renderPam } from './pam.ts';
-import { formatPermitted } from './permitted.ts';
+import { exampleOf, formatPermitted } from './permitted.ts';
 import { comment, FORCED_COMMAND, GROUP, type JumpHostPlan, type RenderedFile } from './plan.ts';
 import { formatSshdVersion, knows, type SshdVersion } from './versions.ts';
 
@@ -217,10 +217,7 @@ function certified(name: string): string {
 
 function head(plan: JumpHostPlan): string[] {
   const { user, version, permitted, port } = plan;
-  const example = formatPermitted(permitted[0] ?? { host: 'HOST', port: 443 }).replace(
-    /:\*$/,
-    ':443',
-  );
+  const example = exampleOf(permitted);
   const { apply, undo } = knows(version, 'matchInInclude') ? IN_DROP_IN : IN_SSHD_CONFIG;
   return [
     `A forward-only jump host for the group "${GROUP}", for OpenSSH ${formatSshdVersion(version)}.`,
