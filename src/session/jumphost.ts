@@ -14,7 +14,7 @@ import { cloudInitWarnings, renderCloudInit } from '../jumphost/cloudinit.ts';
 import { renderKeysCommand } from '../jumphost/keyscommand.ts';
 import { printKubernetes, renderKubernetes } from '../jumphost/kubernetes/render.ts';
 import { printable, writeFiles } from '../jumphost/output.ts';
-import { permittedDestinations } from '../jumphost/permitted.ts';
+import { formatPermitted, permittedDestinations } from '../jumphost/permitted.ts';
 import type { JumpHostPlan, RenderedFile } from '../jumphost/plan.ts';
 import { renderSshd } from '../jumphost/sshd.ts';
 import { renderTerraform } from '../jumphost/terraform.ts';
@@ -57,6 +57,7 @@ export async function renderJumpHost(
     [...nameTargets, ...(cloud?.nameTargets ?? [])],
   );
   warnOfPlainSources(plan, options.observer);
+  warnOfMetadata(permitted, options.observer);
   const agent = configuration.agentKeys ? await agentKeys(options.observer) : [];
   const whole = { ...plan, permitted, keys: withoutRepetition([...plan.keys, ...agent]) };
   const files = RENDERERS[format](whole);
@@ -72,6 +73,14 @@ export async function renderJumpHost(
   if (output === undefined) return PRINTERS[format]?.(whole) ?? printable(files);
   writeFiles(output, files);
   return '';
+}
+
+/** Of IPv4's link-local addresses; listed by mistake maybe, with others of a client's list. */
+function warnOfMetadata(permitted: JumpHostPlan['permitted'], observer: Observer): void {
+  const listed = permitted.filter(({ host }) => host.startsWith('169.254.')).map(formatPermitted);
+  if (listed.length === 0) return;
+  const what = 'the metadata of the jump host there: its user-data, in some clouds credentials';
+  observer.log('warning', `${listed.join(', ')}: users can read ${what}`);
 }
 
 function warningsOf(
