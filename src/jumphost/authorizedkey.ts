@@ -6,7 +6,7 @@
  *   restrict          nothing: no terminal, agent, X11, tunnel device, ~/.ssh/rc, forwarding
  *   port-forwarding   except TCP forwarding, to
  *   permitopen=       the listed destinations; with a list sshd opens no Unix socket either
- *   permitlisten=     and none in the other direction: the one listed port needs root
+ *   permitlisten=     and none in the other direction: nothing matches the listed host
  *   command=          ends at once. It also takes the place of sftp and of every other subsystem
  *   from=             only when asked for
  *
@@ -14,14 +14,18 @@
  * AllowStreamLocalForwarding no does, in the drop-in (sshd.ts).
  */
 import { UsageError } from '../errors/errors.ts';
-import { formatPermitted } from './permitted.ts';
+import { exampleOf, formatPermitted } from './permitted.ts';
 import { comment, FORCED_COMMAND, type JumpHostPlan, type RenderedFile } from './plan.ts';
 
 /** sshd's own processes pass the options of a key on in one message of at most 256 KiB. */
 export const MAX_KEY_OPTIONS_BYTES = 240 * 1024;
 
-/** There is no `none`. sshd gives ports below 1024 to nobody but root. */
-const NO_LISTENER = 'localhost:1';
+/**
+ * There is no `none`. sshd compares the host that a client asks for in lower case with this as it
+ * stands (remote_open_match of its channels.c). Port 1 alone wouldn't do: where
+ * net.ipv4.ip_unprivileged_port_start is 0, as in containers, everybody may listen there.
+ */
+const NO_LISTENER = 'NONE:1';
 
 const FILE = 'authorized_keys';
 
@@ -57,8 +61,7 @@ function quotedValue(value: string): string {
 }
 
 function head({ user, port, permitted }: JumpHostPlan): string[] {
-  const [first] = permitted;
-  const example = first === undefined ? 'HOST:443' : formatPermitted(first).replace(/\*$/, '443');
+  const example = exampleOf(permitted);
   return [
     `Keys that may forward to the listed destinations, and nothing else.`,
     '',

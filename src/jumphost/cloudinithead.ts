@@ -12,9 +12,9 @@ import {
 } from './cloudinitscript.ts';
 import { KEYS_CACHE, KEYS_COMMAND_PATH, KEYS_COMMAND_USER } from './keyscommand.ts';
 import { PAM_FILE, PAM_PATH, SECRETS } from './pam.ts';
-import { formatPermitted } from './permitted.ts';
+import { exampleOf } from './permitted.ts';
 import type { GivenHostKey, JumpHostPlan } from './plan.ts';
-import { DROP_IN } from './sshd.ts';
+import { DROP_IN, removeAccount } from './sshd.ts';
 import { formatSshdVersion } from './versions.ts';
 
 /** Lines without "#". */
@@ -72,10 +72,10 @@ function hostKey(plan: JumpHostPlan): string[] {
 function undo({ user, mfa, keysFrom }: JumpHostPlan): string[] {
   return [
     'Undo: delete the machine. To make an ordinary one of it instead, as root:',
+    ...removeAccount(user),
     `  rm -r /etc/ssh/sshd_config.d/${DROP_IN} /etc/ssh/sshd_config.d/${MACHINE_DROP_IN} \\`,
     `    ${SETUP_DIRECTORY}`,
     '  systemctl try-reload-or-restart ssh   # Fedora, RHEL: sshd',
-    `  pkill -u ${user}; userdel -r ${user}   # with its keys and connections`,
     ...(mfa === undefined
       ? []
       : [`  sed -i '/include ${PAM_FILE}/d' /etc/pam.d/sshd`, `  rm -r ${PAM_PATH} ${SECRETS}`]),
@@ -114,7 +114,7 @@ function signedKey(plan: JumpHostPlan, hostCa: string): string[] {
     'is, CA below:',
     '  openstack console log show NAME |',
     `    sed -n 's/.*${CONSOLE_NAME}: known_hosts: [^ ]* \\(ssh-ed25519 [A-Za-z0-9+/=]*\\).*/\\1/p' |`,
-    '    tail -n 1 >host.pub',
+    '    head -n 1 >host.pub   # later lines may be of a log that repeats what clients have sent',
     `  ssh-keygen -s CA -h -I ${host(plan)} -n ${plan.cloudInit.address ?? ADDRESS} -V +52w host.pub`,
     `  ${to} sudo tee ${path} <host-cert.pub`,
     `  ${to} sudo systemctl reload ssh   # Fedora, RHEL: sshd`,
@@ -130,11 +130,9 @@ function authorityLine(plan: JumpHostPlan, hostCa: string): string {
 /** The command of a user, with one destination of the list. */
 function command(plan: JumpHostPlan, pin?: string): string {
   const { user, port, permitted } = plan;
-  const [first] = permitted;
-  const destination = first === undefined ? 'HOST:443' : formatPermitted(first);
   const at = `${user}@${host(plan)}${port === 22 ? '' : `:${port}`}`;
   const pinned = pin === undefined ? '' : ` --host-key ${pin}`;
-  return `tunnel -r ${at}${pinned} ${destination.replace(/:\*$/, ':443')}`;
+  return `tunnel -r ${at}${pinned} ${exampleOf(permitted)}`;
 }
 
 function host({ cloudInit: { address = ADDRESS } }: JumpHostPlan): string {

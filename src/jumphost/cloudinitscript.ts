@@ -158,8 +158,12 @@ take_back() {
   fail "$*"
 }
 sshd -t || take_back "sshd refuses its files: render for its version, $(ssh -V 2>&1 | cut -d, -f1)"
-${asked(user)} | grep -qx 'maxsessions 0' ||
-  take_back 'another file of sshd_config.d overrules the drop-in for ${user}'
+${asked(user)} >in-force
+# The lines of the group are indented. One keyword has another name in newer versions.
+other=$(awk '/^ / { $1 = tolower($1); print }' ${DROP_IN} | grep -v ^pubkeyaccepted |
+  grep -vxFf in-force | cut -d ' ' -f 1)
+[ -z "$other" ] ||
+  take_back "another file of sshd_config.d overrules the drop-in for ${user}:" $other
 ! ${asked('root')} | grep -qxE '(password|kbdinteractive|challengeresponse)authentication yes' ||
   take_back 'another file of sshd_config.d lets passwords in'`;
 }

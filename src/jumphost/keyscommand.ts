@@ -87,7 +87,7 @@ options=${shellQuoted(keyOptions(plan))}
 sources='${sources.map(({ id }) => id).join(' ')}'
 name_of() {
   case $1 in
-${sources.map(({ id, source }) => `    ${id}) echo ${shellQuoted(nameOf(source))} ;;`).join('\n')}
+${sources.map(({ id, source }) => `    ${id}) printf '%s\\n' ${shellQuoted(nameOf(source))} ;;`).join('\n')}
   esac
 }
 ask() {
@@ -161,16 +161,19 @@ const TYPES = KEY_TYPES.map(
     `    start["${name}"] = "${start}"; least["${name}"] = ${least}; most["${name}"] = ${most}`,
 ).join('\n');
 
-/** How the log is told: what sshd runs has no standard error. */
+/**
+ * How the log is told: what sshd runs has no standard error. Not with `echo`: what a source says
+ * has `\n` in it maybe, and would begin another line.
+ */
 const TELL: Readonly<Record<KeysCommandPlace['where'], (user: string) => string>> = {
   host: (user) => `logger -t ${user} -p auth.warning -- "$*" 2>/dev/null`,
-  container: (user) => `{ echo "${user}: $*" >/proc/1/fd/2; } 2>/dev/null`,
+  container: (user) => `{ printf '${user}: %s\\n' "$*" >/proc/1/fd/2; } 2>/dev/null`,
 };
 
 const program = ({ path, user, where }: KeysCommandPlace) => String.raw`
 say() {
   ${TELL[where](KEYS_COMMAND_USER)}
-  [ "$mode" = login ] || echo "$*" >&2
+  [ "$mode" = login ] || printf '%s\n' "$*" >&2
 }
 
 # Seconds since a file of the cache was written; very many without one, or with one of the future.

@@ -1,5 +1,14 @@
 /** Where rendered files go. */
-import { mkdirSync, readdirSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { UsageError } from '../errors/errors.ts';
 import { systemCodeOf } from '../errors/reason.ts';
@@ -66,11 +75,18 @@ class Made {
     this.#directories.push(path);
   }
 
-  /** There must be none of that name. */
+  /**
+   * There must be none of that name. Opened once: where others may write to the directory, the name
+   * might lead elsewhere a moment later, and some texts are secrets.
+   */
   file(path: string, text: string, mode: number): void {
-    writeFileSync(path, '', { mode, flag: 'wx' });
+    const fd = openSync(path, 'wx', mode);
     this.#files.push(path);
-    writeFileSync(path, text);
+    try {
+      writeFileSync(fd, text);
+    } finally {
+      closeSync(fd);
+    }
   }
 
   remove(): void {

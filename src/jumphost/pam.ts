@@ -2,9 +2,10 @@
  * --mfa: a file of pam.conf(5) that asks for codes by time (RFC 6238), for sshd's stack to include
  * first.
  *
- *   not in the group       the module is skipped, and sshd's own stack goes on as before
- *   in the group           the code decides. A wrong one, no enrolment, or a fault in the file of
- *                          secrets refuses the login; the stack, with its passwords, isn't reached
+ *   not in the group       the modules are skipped, and sshd's own stack goes on as before
+ *   in the group           the code decides. A wrong one, too many wrong ones before, no enrolment,
+ *                          or a fault in the file of secrets refuses the login; the stack, with its
+ *                          passwords, isn't reached
  *
  * sshd asks PAM only after the key (AuthenticationMethods publickey,keyboard-interactive:pam), and
  * asks it nothing about a login with a key alone. The secrets are root's: the users have no part in
@@ -23,19 +24,36 @@ export const PACKAGES: Readonly<Record<MfaModule, string>> = {
   oath: 'libpam-oath oathtool',
 };
 
-const MODULES: Readonly<Record<MfaModule, string>> = {
-  'google-authenticator': `pam_google_authenticator.so user=root secret=${SECRETS}/\${USER}`,
-  oath: `pam_oath.so usersfile=${OATH_USERS} window=2 digits=6`,
+/**
+ * After five wrong codes the user waits five minutes. Without that, whoever has a key tries codes
+ * as fast as sshd takes logins, and several are good at a time.
+ */
+const FAILLOCK = `dir=${SECRETS}/failures deny=5 fail_interval=300 unlock_time=300`;
+
+/** Decide about whoever is in the group, and end there. */
+const MODULES: Readonly<Record<MfaModule, readonly string[]>> = {
+  // Its file of secrets has a limit of its own: --rate-limit, below.
+  'google-authenticator': [
+    `auth [success=done default=die] pam_google_authenticator.so user=root secret=${SECRETS}/\${USER}`,
+  ],
+  oath: [
+    `auth requisite pam_faillock.so preauth ${FAILLOCK}`,
+    `auth [success=1 default=ignore] pam_oath.so usersfile=${OATH_USERS} window=2 digits=6`,
+    `auth [default=die] pam_faillock.so authfail ${FAILLOCK}`,
+    `auth [success=done default=die] pam_faillock.so authsucc ${FAILLOCK}`,
+  ],
 };
 
 export function renderPam(mfa: MfaModule, { user }: Pick<JumpHostPlan, 'user'>): RenderedFile[] {
+  const modules = MODULES[mfa];
+  const others = modules.length === 1 ? 'the next line is' : 'the other lines are';
   const lines = [
     comment(...head(mfa, user)),
     '',
-    comment('Whoever is not in the group: the next line is skipped.'),
-    `auth [success=1 default=ignore] pam_succeed_if.so quiet user notingroup ${GROUP}`,
+    comment(`Whoever is not in the group: ${others} skipped.`),
+    `auth [success=${modules.length} default=ignore] pam_succeed_if.so quiet user notingroup ${GROUP}`,
     comment('Whoever is: this decides, and nothing after it is asked.'),
-    `auth [success=done default=die] ${MODULES[mfa]}`,
+    ...modules,
   ];
   return [{ path: PAM_FILE, mode: 0o644, text: `${lines.join('\n')}\n` }];
 }
@@ -93,5 +111,8 @@ const ENROLMENT: Readonly<Record<MfaModule, readonly string[]>> = {
     'The same command without enrolling locks NAME out:',
     // The module writes the line again at each login, with tabs.
     `  sed -i '/^HOTP[^[:space:]]*[[:space:]]NAME[[:space:]]/d' ${OATH_USERS}`,
+    '',
+    'After five wrong codes NAME waits for five minutes, or until:',
+    `  faillock --dir ${SECRETS}/failures --user NAME --reset`,
   ],
 };

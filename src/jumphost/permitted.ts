@@ -25,6 +25,11 @@ import { type Prefix, parsePrefix, prefixBounds, prefixContains } from '../net/p
 export const MAX_EXPANDED = 256;
 /** Entries of one jump host. sshd reads them all for each login. */
 export const MAX_PERMITTED = 4096;
+/**
+ * Bytes of all entries. sshd's processes pass them on in one message of at most 256 KiB, from 9.8
+ * on with everything else in sshd's files. `sshd -t` accepts more, and then nobody can log in.
+ */
+export const MAX_PERMITTED_BYTES = 192 * 1024;
 
 /**
  * Nothing is there: groups, links that need a zone, and addresses that the kernel takes for the
@@ -85,7 +90,15 @@ export function permittedDestinations(
       { hint: 'list fewer destinations, or every port of an address by leaving its ports out' },
     );
   }
-  return [...unique.values()].filter((entry) => !isCovered(entry, unique)).sort(compare);
+  const permitted = [...unique.values()].filter((entry) => !isCovered(entry, unique)).sort(compare);
+  const bytes = permitted.map(formatPermitted).join(' ').length;
+  if (bytes > MAX_PERMITTED_BYTES) {
+    throw new UsageError(
+      `the list has ${bytes} bytes, and with more than ${MAX_PERMITTED_BYTES} sshd would let nobody in`,
+      { hint: 'list fewer destinations, or every port of a host by leaving its ports out' },
+    );
+  }
+  return permitted;
 }
 
 /** As PermitOpen takes it: an IPv6 address in brackets. */
@@ -96,6 +109,12 @@ export function formatPermitted({ host, port }: PermittedDestination): string {
 /** For the beginning of a message. */
 function written({ text, place }: Allowed): string {
   return `${place === undefined ? '' : filePrefix(place)}${quoted(text)}`;
+}
+
+/** One destination with a port, for the users' command in a comment. */
+export function exampleOf([first]: readonly PermittedDestination[]): string {
+  const { host, port } = first ?? { host: 'HOST', port: '*' };
+  return formatPermitted({ host, port: port === '*' ? 443 : port });
 }
 
 function expandName(allowed: AllowedName): PermittedDestination[] {

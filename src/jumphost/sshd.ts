@@ -19,7 +19,7 @@ import {
   renderKeysCommand,
 } from './keyscommand.ts';
 import { PAM_PATH, renderPam } from './pam.ts';
-import { formatPermitted } from './permitted.ts';
+import { exampleOf, formatPermitted } from './permitted.ts';
 import { comment, FORCED_COMMAND, GROUP, type JumpHostPlan, type RenderedFile } from './plan.ts';
 import { formatSshdVersion, knows, type SshdVersion } from './versions.ts';
 
@@ -218,10 +218,7 @@ function certified(name: string): string {
 
 function head(plan: JumpHostPlan): string[] {
   const { user, version, permitted, port } = plan;
-  const example = formatPermitted(permitted[0] ?? { host: 'HOST', port: 443 }).replace(
-    /:\*$/,
-    ':443',
-  );
+  const example = exampleOf(permitted);
   const { apply, undo } = knows(version, 'matchInInclude') ? IN_DROP_IN : IN_SSHD_CONFIG;
   const keys = `~${user}/.ssh/authorized_keys`;
   return [
@@ -242,14 +239,15 @@ function head(plan: JumpHostPlan): string[] {
     ...notes(plan),
     '',
     'Verify:',
-    `  sshd -T -C user=${user},host=x,addr=192.0.2.1 |`,
-    "    grep -E '^(maxsessions 0|allowtcpforwarding local|permitopen .+)$'   # three lines",
+    `  { sed -n 's/^ *PermitOpen /permitopen /p' ${DROP_IN}`,
+    "    printf '%s\\n' 'maxsessions 0' 'allowtcpforwarding local' 'permitlisten none'",
+    `    sshd -T -C user=${user},host=x,addr=192.0.2.1; } | sort | uniq -d   # four lines`,
     `  tunnel -r ${user}@THIS-HOST${port === 22 ? '' : `:${port}`} ${example}   # from a client`,
     '',
-    'Undo, as root:',
+    'Undo, as root. Without these lines the group may forward anywhere, so its accounts go first,',
+    `${user} and whoever else is in it:`,
+    ...removeAccount(user),
     ...undo,
-    'The account goes with its keys, and ends the connections that it has:',
-    `  pkill -u ${user}; userdel --remove ${user}`,
     // userdel takes the group of the same name with it (USERGROUPS_ENAB in login.defs).
     ...(user === GROUP ? [] : [`  groupdel ${GROUP}`]),
   ];
@@ -257,19 +255,24 @@ function head(plan: JumpHostPlan): string[] {
 
 const RELOAD = 'systemctl try-reload-or-restart ssh';
 
+/** As root: also while it is logged in, which ends. */
+export function removeAccount(user: string): string[] {
+  return [`  uid=$(id -u ${user}) && { userdel -f -r ${user}; pkill -u "$uid"; }`];
+}
+
 /**
- * A file that sshd can't read would keep it from starting again. An earlier rendering comes back
- * then: without any, the group could do what everybody can.
+ * A file that sshd can't read would keep it from starting again. Without any, the group could
+ * forward anywhere: so the one that was there comes back.
  */
 const IN_DROP_IN = {
   apply: [
-    `  install --backup=simple --suffix=.before -m 600 ${DROP_IN} ${DROP_IN_PATH}`,
+    `  file=${DROP_IN_PATH}; rm -f $file.before`,
+    '  [ ! -e $file ] || cp -p $file $file.before',
+    `  install -m 600 ${DROP_IN} $file`,
     "  grep -qiE '^ *Include +/etc/ssh/sshd_config\\.d/' /etc/ssh/sshd_config ||",
     "    sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config",
-    `  if sshd -t; then ${RELOAD}; else (`,
-    `    cd ${DROP_IN_DIRECTORY}`,
-    `    mv ${DROP_IN}.before ${DROP_IN} 2>/dev/null || rm ${DROP_IN}`,
-    '  ); fi',
+    `  if sshd -t; then rm -f $file.before; ${RELOAD}`,
+    '  elif [ -e $file.before ]; then mv $file.before $file; else rm $file; fi',
     'The service is called sshd on Fedora and RHEL.',
   ],
   undo: [`  rm -f ${DROP_IN_PATH} ${DROP_IN_PATH}.before`, `  ${RELOAD}`],
@@ -277,17 +280,14 @@ const IN_DROP_IN = {
 
 /** As it was before the first rendering. */
 const BEFORE = '/etc/ssh/sshd_config.before-tunnel';
-const NEW = '/etc/ssh/sshd_config.with-tunnel';
 const IN_SSHD_CONFIG = {
   apply: [
-    `  base=${BEFORE}; [ -e "$base" ] || base=/etc/ssh/sshd_config`,
-    `  cp -p "$base" ${NEW} && cat ${DROP_IN} "$base" >${NEW}`,
-    `  if sshd -t -f ${NEW}; then`,
-    `    cp -np /etc/ssh/sshd_config ${BEFORE}`,
-    `    mv ${NEW} /etc/ssh/sshd_config; ${RELOAD}`,
-    `  else rm ${NEW}; fi`,
-    'An earlier rendering is replaced, and with it what was changed in sshd_config since.',
-    'Not in sshd_config.d: before OpenSSH 8.4 a Match in an included file never matches.',
+    `  before=${BEFORE}; new=/etc/ssh/sshd_config.new`,
+    '  [ -e $before ] || cp -p /etc/ssh/sshd_config $before',
+    `  cp -p $before $new && cat ${DROP_IN} $before >$new`,
+    `  if sshd -t -f $new; then mv $new /etc/ssh/sshd_config && ${RELOAD}; else rm $new; fi`,
+    'Not in sshd_config.d: before OpenSSH 8.4 a Match in an included file never matches. Changes of',
+    `your own go into ${BEFORE}, which this is put before each time.`,
   ],
   undo: [`  mv ${BEFORE} /etc/ssh/sshd_config && ${RELOAD}`],
 } as const;

@@ -14,7 +14,7 @@ import { cloudInitWarnings, renderCloudInit } from '../jumphost/cloudinit.ts';
 import { renderKeysCommand } from '../jumphost/keyscommand.ts';
 import { printKubernetes, renderKubernetes } from '../jumphost/kubernetes/render.ts';
 import { printable, writeFiles } from '../jumphost/output.ts';
-import { permittedDestinations } from '../jumphost/permitted.ts';
+import { formatPermitted, permittedDestinations } from '../jumphost/permitted.ts';
 import type { JumpHostPlan, RenderedFile } from '../jumphost/plan.ts';
 import { renderSshd } from '../jumphost/sshd.ts';
 import { renderTerraform } from '../jumphost/terraform.ts';
@@ -57,11 +57,19 @@ export async function renderJumpHost(
     [...nameTargets, ...(cloud?.nameTargets ?? [])],
   );
   warnOfPlainSources(plan, options.observer);
+  warnOfMetadata(permitted, options.observer);
   const agent = configuration.agentKeys ? await agentKeys(options.observer) : [];
   const whole = { ...plan, permitted, keys: withoutRepetition([...plan.keys, ...agent]) };
   const files = RENDERERS[format](whole);
   if (DROP_INS.includes(format)) await checkDropIn(whole, options.observer);
   for (const warning of warningsOf(format, plan, files)) options.observer.log('warning', warning);
+  if (output === undefined && plan.cloudInit.hostKey !== undefined) {
+    const hint = 'write it with --output, into files that only you can read';
+    options.observer.log(
+      'warning',
+      `--host-private-key: what is printed has the key in it; ${hint}`,
+    );
+  }
   if (output !== undefined) {
     writeFiles(output, files);
     options.observer.log('notice', written(output, files));
@@ -81,6 +89,14 @@ function written(output: string, files: readonly RenderedFile[]): string {
   const names = files.map(({ path }) => path).join(', ');
   const comment = files.length === 1 ? 'its comment' : 'the comment of the first';
   return `${output} has ${names}; ${comment} says how to go on`;
+}
+
+/** Of IPv4's link-local addresses; listed by mistake maybe, with others of a client's list. */
+function warnOfMetadata(permitted: JumpHostPlan['permitted'], observer: Observer): void {
+  const listed = permitted.filter(({ host }) => host.startsWith('169.254.')).map(formatPermitted);
+  if (listed.length === 0) return;
+  const what = 'the metadata of the jump host there: its user-data, in some clouds credentials';
+  observer.log('warning', `${listed.join(', ')}: users can read ${what}`);
 }
 
 function warningsOf(

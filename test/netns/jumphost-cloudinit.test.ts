@@ -219,6 +219,15 @@ describe('a machine that boots with user-data of cloud-init', { skip, timeout: 3
     assert.ok(await administers());
   });
 
+  it('and where one lets the group forward anywhere, though it has no sessions', async () => {
+    const machine = await boot(own(), {
+      files: { 'etc/ssh/sshd_config.d/00-own.conf': 'Match all\nPermitOpen any\n' },
+    });
+    assert.match(machine.console, /overrules the drop-in for tunnel: permitopen\r?$/m);
+    assert.doesNotMatch(machine.console, /: READY/);
+    assert.match((await ssh(USER, key(), ['-N', JUMPHOST4])).stderr, /Permission denied/);
+  });
+
   it('and where sshd does not answer in the end, with its files as they were', async () => {
     const machine = await boot(own(), {
       files: { 'etc/ssh/sshd_config.d/00-own.conf': `ListenAddress ${JUMPHOST4}\n` },
@@ -231,9 +240,15 @@ describe('a machine that boots with user-data of cloud-init', { skip, timeout: 3
   });
 
   it('leaves an account alone that the image has already', async () => {
-    const machine = await boot([...own(), '--user', 'games']);
-    assert.match(machine.console, /games is somebody else on this image/);
-    assert.equal(await machine.script('id -gn games'), 'games\n');
+    const more = (file: string, line: string) => `${readFileSync(file, 'utf8').trim()}\n${line}\n`;
+    const machine = await boot([...own(), '--user', 'monitoring'], {
+      files: {
+        'etc/passwd': more('/etc/passwd', 'monitoring:x:990:990::/nonexistent:/usr/sbin/nologin'),
+        'etc/group': more('/etc/group', 'monitoring:x:990:'),
+      },
+    });
+    assert.match(machine.console, /monitoring is somebody else on this image/);
+    assert.equal(await machine.script('id -gn monitoring'), 'monitoring\n');
     assert.ok(await administers());
   });
 
@@ -291,7 +306,10 @@ describe('a machine that boots with user-data of cloud-init', { skip, timeout: 3
     const [, line = ''] = /^# {3}(@cert-authority .*)$/m.exec(head) ?? [];
     const knownHosts = path('known_hosts-later');
     writeFileSync(knownHosts, `${line}\n`);
-    writeFileSync(path('console'), machine.console);
+    // Where the log goes to the console as well: what a client has sent as its user's name.
+    const [, , evil = ''] = readFileSync(`${key()}.pub`, 'utf8').match(/(ssh-ed25519 (\S+))/) ?? [];
+    const logged = `sshd[9]: Invalid user tunnel-jumphost: known_hosts: x ssh-ed25519 ${evil} from`;
+    writeFileSync(path('console'), `${machine.console}\n${logged}\n`);
     const [, commands = ''] = /CA below:\n([\s\S]*)\n# Until then/.exec(head) ?? [];
     const script = commands
       .replaceAll(/^# {3}/gm, '')

@@ -170,6 +170,7 @@ for (const mfa of ['google-authenticator', 'oath'] as const) {
     });
 
     it('recovery: who is locked out stays so until the next enrolment', async () => {
+      await waitOutRateLimit();
       await follow(/^# .*lock.* NAME out:$/m);
       // One that no login has used.
       const [, , code = ''] = codes();
@@ -180,9 +181,19 @@ for (const mfa of ['google-authenticator', 'oath'] as const) {
       assert.match((await reach(USER, codes()[0] ?? '')).stdout, /^HTTP\/1/, lab.sshd.log());
     });
 
-    /** Three tries in 30 s are what the module admits: as if they were long ago. */
+    it('after some wrong codes the right one is refused, too', async () => {
+      await waitOutRateLimit();
+      await follow(/^# .*lock.* NAME out:$/m);
+      await enrol();
+      for (let i = 0; i < 5; i++) await reach(USER, '000000');
+      assert.equal((await reach(USER, codes()[0] ?? '')).stdout, '');
+      await waitOutRateLimit();
+      assert.match((await reach(USER, codes()[2] ?? '')).stdout, /^HTTP\/1/, lab.sshd.log());
+    });
+
+    /** As if the tries that count were long ago. */
     async function waitOutRateLimit(): Promise<void> {
-      if (mfa === 'oath') return;
+      if (mfa === 'oath') return void (await follow(/^# After five wrong codes/m));
       const file = `${SECRETS}/${USER}`;
       await lab.sshd.exec(['sed', '-i', 's/^" RATE_LIMIT 3 30.*/" RATE_LIMIT 3 30/', file]);
     }

@@ -93,7 +93,7 @@ describe('the comment of the drop-in, word by word', { skip, timeout: 60_000 }, 
       const state = 'grep -v ^Include /etc/ssh/sshd_config; ls /etc/ssh /etc/ssh/sshd_config.d';
       const said = await onMachine(
         output,
-        `before=$(${state})
+        `untouched=$(${state})
         ${apply}
         ${verify}
         echo again
@@ -105,15 +105,16 @@ describe('the comment of the drop-in, word by word', { skip, timeout: 60_000 }, 
         ${apply}
         ${verify}
         echo undone
-        ${commands(dropIn, 'Undo, as root:')}
-        diff <(echo "$before") <(${state})
+        ${commands(dropIn, 'Undo, as root')}
+        diff <(echo "$untouched") <(${state})
         getent group tunnel; getent passwd ${user}
         sshd -t`,
       );
       const reload = 'systemctl try-reload-or-restart ssh';
       const shown = (port: string) => [
-        'maxsessions 0',
         'allowtcpforwarding local',
+        'maxsessions 0',
+        'permitlisten none',
         `permitopen ${port}`,
       ];
       const lines = said.split('\n').filter((line) => !/mail spool|^$/.test(line));

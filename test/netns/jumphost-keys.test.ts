@@ -102,7 +102,11 @@ describe('authorized-key, with an sshd that permits everything', {
   });
 
   it('no listener, not even at the port that is named', async () => {
-    for (const listen of ['7777', '127.0.0.1:7777', 'localhost:1', '1', '127.0.0.1:0', '*:0']) {
+    // As in containers: no port is root's alone.
+    const ports = 'net.ipv4.ip_unprivileged_port_start';
+    assert.equal((await lab.jumphost.exec(['sysctl', '-qw', `${ports}=0`])).status, 0);
+    const listeners = ['7777', '127.0.0.1:7777', 'localhost:1', '1', 'NONE:1', 'none:1'];
+    for (const listen of [...listeners, '127.0.0.1:0', '*:0']) {
       const { child, said } = await sshOf(lab).asks('-R', `${listen}:${API1}:80`);
       assert.match(said, /remote port forwarding failed/, listen);
       await child.stop();

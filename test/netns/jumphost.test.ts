@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { MAX_PERMITTED_BYTES } from '../../src/jumphost/permitted.ts';
 import {
   API1,
   API1_6,
@@ -303,6 +304,19 @@ for (const server of SERVERS) {
       await lab.sshd.restart(await hardened(server, [...list.slice(1), `${API1}:80`]));
       assert.match((await fetch(`${API1}:80`)).stdout, /^HTTP\/1/);
       assert.doesNotMatch((await fetch(`${API2}:80`)).stdout, /^HTTP/);
+    });
+
+    it('lets users and administrators in with as many bytes as are rendered', async () => {
+      const long = Array.from({ length: 3 }, () => 'a'.repeat(63)).join('.');
+      const count = Math.floor((0.99 * MAX_PERMITTED_BYTES) / `${long}.h1000.example:443 `.length);
+      const directory = mkdtempSync(join(tmpdir(), 'tunnel-jumphost-'));
+      made.push(directory);
+      const list = join(directory, 'list');
+      const names = Array.from({ length: count }, (_, i) => `${long}.h${i + 1000}.example:443`);
+      writeFileSync(list, [...names, `${API1}:80`, ''].join('\n'));
+      await lab.sshd.restart(await hardened(server, ['-s', list]));
+      assert.match((await fetch(`${API1}:80`)).stdout, /^HTTP\/1/);
+      assert.equal((await ssh(['jump', 'echo in'])).stdout, 'in\n');
     });
 
     it('is not widened by authorized_keys, nor by a Match of the administrator', async () => {

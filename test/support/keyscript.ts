@@ -169,7 +169,7 @@ export class KeyScript {
 
 /** What the script puts before the keys of a test. */
 export const printed = (line: string) =>
-  `restrict,port-forwarding,permitopen="${DESTINATION}",permitlisten="localhost:1",command="/bin/false" ${line}\n`;
+  `restrict,port-forwarding,permitopen="${DESTINATION}",permitlisten="NONE:1",command="/bin/false" ${line}\n`;
 
 /** The source answers with these from now on. */
 export function lists(source: HttpSource, ...lines: readonly string[]): void {

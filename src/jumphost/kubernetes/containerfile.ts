@@ -4,7 +4,7 @@
  */
 import { UsageError } from '../../errors/errors.ts';
 import { comment, FORCED_COMMAND, GROUP, type JumpHostPlan, type KubernetesPlan } from '../plan.ts';
-import { formatSshdVersion, type SshdVersion } from '../versions.ts';
+import { formatSshdVersion, isOlder, type SshdVersion } from '../versions.ts';
 import { UID } from './names.ts';
 
 export const CONTAINERFILE = 'Containerfile';
@@ -18,9 +18,9 @@ const RELEASES: readonly { readonly sshd: SshdVersion; readonly name: string }[]
 /** The oldest release whose sshd takes what is rendered. Throws UsageError when there is none. */
 export function releaseFor(version: SshdVersion): string {
   const [oldest, newest] = [RELEASES[0], RELEASES.at(-1)];
-  const found = RELEASES.find(({ sshd }) => !isBefore(sshd, version));
+  const found = RELEASES.find(({ sshd }) => !isOlder(sshd, version));
   if (oldest === undefined || newest === undefined) throw new TypeError('no release is listed');
-  if (isBefore(version, oldest.sshd))
+  if (isOlder(version, oldest.sshd))
     throw new UsageError(
       `--openssh ${formatSshdVersion(version)}: the image is a new one, and its sshd is not that old`,
       { hint: `leave it out: the image has ${formatSshdVersion(oldest.sshd)}` },
@@ -72,8 +72,4 @@ RUN apt-get update \\
  && mkdir -p /usr/libexec /etc/tunnel
 USER ${UID}:${UID}
 `;
-}
-
-function isBefore([major, minor]: SshdVersion, [other, otherMinor]: SshdVersion): boolean {
-  return major < other || (major === other && minor < otherMinor);
 }

@@ -5,8 +5,8 @@
  * A NetworkPolicy knows addresses and ports, as they are after a Service's translation: no names,
  * and no port of a Service that differs from its pods'. So a name that is listed opens its port to
  * every address; PermitOpen still compares the name. Excepted are link-local addresses, and the
- * others at which clouds have the credentials of a node (EC2 and Compute Engine by IPv6, Alibaba):
- * a name must not lead there.
+ * others at which clouds have the credentials of a node (EC2, Compute Engine and Scaleway by IPv6,
+ * Alibaba, Azure's WireServer): a name must not lead there.
  */
 import { isAddress } from '../../net/address.ts';
 import { hostPrefix, prefixNotation } from '../../net/prefix.ts';
@@ -15,8 +15,11 @@ import { LABELS, SSH_PORT } from './names.ts';
 import type { Yaml, YamlMap } from './yaml.ts';
 
 const EVERYWHERE = [
-  { cidr: '0.0.0.0/0', except: ['169.254.0.0/16', '100.100.100.200/32'] },
-  { cidr: '::/0', except: ['fe80::/10', 'fd00:ec2::254/128', 'fd20:ce::254/128'] },
+  { cidr: '0.0.0.0/0', except: ['169.254.0.0/16', '100.100.100.200/32', '168.63.129.16/32'] },
+  {
+    cidr: '::/0',
+    except: ['fe80::/10', 'fd00:ec2::254/128', 'fd20:ce::254/128', 'fd00:42::42/128'],
+  },
 ];
 
 /** The name that Kubernetes itself gives to a namespace as a label. */

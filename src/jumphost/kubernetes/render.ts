@@ -7,7 +7,7 @@
  * Both begin with every step in order. The host key is no part of them: it is made once, and put
  * into a Secret with kubectl, so that it is in no file that is kept with the manifests.
  */
-import { formatPermitted } from '../permitted.ts';
+import { exampleOf } from '../permitted.ts';
 import type { JumpHostPlan, KubernetesPlan, RenderedFile } from '../plan.ts';
 import { formatSshdVersion } from '../versions.ts';
 import { CONTAINERFILE, containerfile } from './containerfile.ts';
@@ -146,8 +146,7 @@ function head(plan: JumpHostPlan, kubernetes: KubernetesPlan, form: Form): strin
 
 function tunnelLine({ user, port, permitted }: JumpHostPlan, { dnsName, expose }: KubernetesPlan) {
   const host = dnsName ?? (expose === 'nodeport' ? 'NODE' : 'ADDRESS');
-  const [first] = permitted;
-  const example = first === undefined ? 'HOST:443' : formatPermitted(first).replace(/:\*$/, ':443');
+  const example = exampleOf(permitted);
   const at = port === 22 ? '' : `:${port}`;
   return `tunnel -r ${user}@${host}${at} --host-key SHA256:... ${example}`;
 }

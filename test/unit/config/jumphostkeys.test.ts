@@ -133,6 +133,16 @@ describe('options of keys, used wrongly', () => {
     });
   }
 
+  it('warns where users could read the metadata of the jump host', () => {
+    const { status, stderr } = jumphost(['sshd', '169.254.169.254:80']);
+    assert.equal(status, 0);
+    assert.match(
+      stderr,
+      /^tunnel: warning: 169\.254\.169\.254:80: users can read the metadata of the jump host/m,
+    );
+    assert.doesNotMatch(jumphost(['sshd']).stderr, /metadata/);
+  });
+
   it('a source without TLS: a warning', () => {
     assert.match(
       jumphost(['keys-command', '--keys-from', 'http://k.example/a']).stderr,

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -91,10 +91,17 @@ describe('tunnel jumphost terraform', () => {
       const options = ['--key', keys, '--host-private-key', host];
       const { status, stderr } = jumphost('terraform', ...options);
       assert.equal(status, 0);
-      assert.match(
-        stderr,
-        /^[^\n]*--host-private-key: the key lies in the machine's metadata[^\n]*\n$/,
-      );
+      const [metadata = '', printed = '', ...others] = stderr.split('\n');
+      assert.match(metadata, /--host-private-key: the key lies in the machine's metadata/);
+      assert.match(printed, /--host-private-key: what is printed has the key in it.*--output/);
+      assert.deepEqual(others, ['']);
+      // A file that only its owner can read.
+      const output = join(directory, 'with-key');
+      const written = jumphost('terraform', ...options, '--output', output);
+      assert.equal(written.status, 0);
+      assert.ok(written.stderr.startsWith(`${metadata}\n`), written.stderr);
+      assert.doesNotMatch(written.stderr, /what is printed/);
+      assert.equal(statSync(join(output, 'main.tf')).mode & 0o777, 0o600);
     });
 
     it('needs the address that its certificate is for', () => {

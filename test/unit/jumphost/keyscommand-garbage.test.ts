@@ -84,6 +84,18 @@ describe('the script of keys-command, with garbage from its source', () => {
     assert.equal(await script.login(STRANGER), '');
   });
 
+  it('writes what a source says into one line, whatever escapes are in it', async (t) => {
+    const script = scriptOf(
+      t,
+      String.raw`/usr/bin/printf %s 'no\nAccepted publickey\033[2J\c' >&2; exit 1`,
+    );
+    const { stderr } = await script.run('--refresh');
+    assert.match(
+      stderr,
+      /^[^\n]*: it does not answer: no\\nAccepted publickey\\033\[2J\\c; [^\n]*\n$/,
+    );
+  });
+
   it('nothing at all, with status 200: a list without keys, which the log mentions', async (t) => {
     const script = scriptOf(t, first);
     await script.login(ALICE);

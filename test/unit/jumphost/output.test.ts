@@ -1,17 +1,19 @@
 /** Where the files of a jump host go: all of them, or nothing is left. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import {
+import fs, {
   chmodSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -123,6 +125,35 @@ describe('rendered files', () => {
     for (const directory of [join(at, 'new/one'), join(at, 'there')])
       assert.throws(() => writeFiles(directory, files), UsageError);
     assert.deepEqual(listed(at), ['there']);
+  });
+
+  it('give nothing to a file that others put in their place meanwhile', (t) => {
+    const at = fresh();
+    const elsewhere = join(fresh(), 'elsewhere');
+    writeFileSync(elsewhere, '');
+    // Whoever may write to the directory, as soon as the first file is there.
+    const target = join(at, 'a.conf');
+    const replace = () => {
+      if (statSync(target, { throwIfNoEntry: false }) === undefined) return;
+      t.mock.restoreAll();
+      syncBuiltinESMExports();
+      renameSync(target, join(at, 'theirs'));
+      symlinkSync(elsewhere, target);
+    };
+    const { openSync, writeFileSync: write } = fs;
+    t.mock.method(fs, 'openSync', (...args: Parameters<typeof openSync>) => {
+      const fd = openSync(...args);
+      replace();
+      return fd;
+    });
+    t.mock.method(fs, 'writeFileSync', (...args: Parameters<typeof write>) => {
+      write(...args);
+      replace();
+    });
+    syncBuiltinESMExports();
+    writeFiles(at, [FILES[0]]);
+    assert.equal(readFileSync(elsewhere, 'utf8'), '');
+    assert.equal(readFileSync(join(at, 'theirs'), 'utf8'), 'a\n');
   });
 
   it('are not written without permission', {

@@ -1,4 +1,4 @@
-/** The PAM file of --mfa as text. Logins with codes: test/netns/jumphost-keys.test.ts. */
+/** The PAM file of --mfa as text. Logins with codes: test/netns/jumphost-codes.test.ts. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { renderPam } from '../../../src/jumphost/pam.ts';

@@ -20,6 +20,8 @@ const name = (text: string, of = '') => ({
 const rendered = (...parameters: Parameters<typeof permittedDestinations>) =>
   permittedDestinations(...parameters).map(formatPermitted);
 
+const LONG_NAME = Array.from({ length: 3 }, () => 'a'.repeat(63)).join('.');
+
 describe('permittedDestinations', () => {
   it('writes each destination in the form that this client sends', () => {
     assert.deepEqual(
@@ -67,6 +69,14 @@ describe('permittedDestinations', () => {
         rendered(
           Array.from({ length: 17 }, (_, i) => prefix(`10.0.${i}.0/24`)),
           [],
+        ),
+    ],
+    [
+      'more text than sshd passes on',
+      () =>
+        rendered(
+          [],
+          Array.from({ length: 1000 }, (_, i) => name(`${LONG_NAME}.h${i}.example.com`, '443')),
         ),
     ],
   ] as const) {

@@ -3,33 +3,18 @@
  * test/netns/jumphost.test.ts.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { JumpHostPlan } from '../../../src/jumphost/plan.ts';
 import { renderSshd } from '../../../src/jumphost/sshd.ts';
 import { NEWEST_SSHD, OLDEST_SSHD } from '../../../src/jumphost/versions.ts';
+import { assertGolden } from '../../support/golden.ts';
+import { planOf } from '../../support/jumphostplan.ts';
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
-const GOLDEN = join(ROOT, 'test/golden/jumphost/sshd');
-const PLAN: JumpHostPlan = {
-  user: 'tunnel',
-  port: 22,
-  version: [9, 2],
-  permitted: [
-    { host: 'api.example.com', port: 443 },
-    { host: '10.0.0.5', port: '*' },
-    { host: '2001:db8::5', port: 8774 },
-  ],
-  keys: [],
-  mfa: undefined,
-  from: [],
-  behindProxy: false,
-  keysFrom: [],
-  cloudInit: { address: undefined, hostKey: undefined, hostCa: undefined },
-  terraform: { network: undefined, floatingPool: undefined, privateNetwork: undefined },
-};
+const PLAN = planOf(['api.example.com:443', '10.0.0.5:*', '[2001:db8::5]:8774']);
 const CASES: Readonly<Record<string, Partial<JumpHostPlan>>> = {
   default: {},
   mfa: { mfa: 'google-authenticator' },
@@ -59,13 +44,7 @@ const all = (): string[] => {
 describe('the drop-in for sshd', () => {
   for (const [name, changes] of Object.entries(CASES)) {
     it(`${name} is rendered as in test/golden/jumphost/sshd/${name}.conf`, () => {
-      const path = join(GOLDEN, `${name}.conf`);
-      const text = render(changes);
-      if (process.env['UPDATE_GOLDEN'] === '1') {
-        mkdirSync(dirname(path), { recursive: true });
-        writeFileSync(path, text);
-      }
-      assert.equal(text, readFileSync(path, 'utf8'));
+      assertGolden(`jumphost/sshd/${name}.conf`, render(changes));
     });
   }
 
@@ -101,12 +80,9 @@ describe('the drop-in for sshd', () => {
     const ending = (version: JumpHostPlan['version']) =>
       render({ version }).split(/^Match all$/m)[1];
     assert.match(ending([8, 3]) ?? '', /^ {4}AllowTcpForwarding no$/m);
-    assert.match(
-      render({ version: [8, 3] }),
-      /cat 10-tunnel\.conf .*>\/etc\/ssh\/sshd_config\.with-tunnel$/m,
-    );
+    assert.match(render({ version: [8, 3] }), /^# {3}.* && cat 10-tunnel\.conf \$before >\$new$/m);
     assert.equal(ending([8, 4]), '\n');
-    assert.match(render({ version: [8, 4] }), /^# {3}install .*sshd_config\.d\/10-tunnel\.conf$/m);
+    assert.match(render({ version: [8, 4] }), /^# {3}file=.*sshd_config\.d\/10-tunnel\.conf;/m);
   });
 
   it('is explained keyword by keyword in docs/hardening.md, and nothing else is', () => {

@@ -86,6 +86,8 @@ const CASES: Readonly<Record<string, { plan: JumpHostPlan; rows: readonly Row[] 
       ['out', at('10.0.0.5'), 'TCP 22', true],
       // Where clouds keep the credentials of a node.
       ['out', at('169.254.169.254'), 'TCP 443', false],
+      ['out', at('168.63.129.16'), 'TCP 443', false],
+      ['out', at('fd00:42::42'), 'TCP 443', false],
       ['out', at('100.100.100.200'), 'TCP 443', false],
       ['out', at('fe80::1'), 'TCP 443', false],
       ['out', at('fd00:ec2::254'), 'TCP 443', false],
@@ -167,8 +169,8 @@ describe('the NetworkPolicy for', () => {
       ),
       'Egress UDP 53 169.254.20.10/32',
       'Egress TCP 53 169.254.20.10/32',
-      'Egress TCP 443 0.0.0.0/0 except 169.254.0.0/16 except 100.100.100.200/32',
-      'Egress TCP 443 ::/0 except fe80::/10 except fd00:ec2::254/128 except fd20:ce::254/128',
+      'Egress TCP 443 0.0.0.0/0 except 169.254.0.0/16 except 100.100.100.200/32 except 168.63.129.16/32',
+      'Egress TCP 443 ::/0 except fe80::/10 except fd00:ec2::254/128 except fd20:ce::254/128 except fd00:42::42/128',
       'Egress TCP * 10.0.0.5/32',
     ]);
   });
