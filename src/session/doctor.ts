@@ -30,7 +30,7 @@ import { isDescribable } from '../ssh/established.ts';
 import { hopsOf } from '../ssh/hops.ts';
 import { checkIdentityFiles } from '../ssh/identities/identities.ts';
 import { DEFAULT_PORT } from '../ssh/options.ts';
-import { serverKind } from '../ssh/servers.ts';
+import { forwardingOfKind, serverKind } from '../ssh/servers.ts';
 import type { Transport } from '../ssh/transport.ts';
 import type { CaptureDiagnosis, Diagnosis, Finding } from '../system/doctor/diagnosis.ts';
 import { failure } from '../system/doctor/diagnosis.ts';
@@ -198,16 +198,14 @@ class ConnectedDoctor {
     const { findings: cloud, configuration } = await this.#completed();
     // Alone: whatever else comes from the server would be taken for its answer.
     const roundTrip = await measureRoundTrip(transport);
-    const limits = serverKind(login?.software ?? '')?.limits ?? [];
-    const [forwarding, dns] = await Promise.all([
-      tryForwarding(samplesOf(configuration, probes), {
-        connector: this.#connector,
-        limits: () => describe()?.forwarding,
-        confirmsEarly: limits.some(({ code }) => code === 'confirms-before-connecting'),
-        signal,
-      }),
-      this.#resolvers(),
-    ]);
+    const software = login?.software ?? '';
+    const forwarding = await tryForwarding(samplesOf(configuration, probes), {
+      connector: this.#connector,
+      limits: () => describe()?.forwarding ?? forwardingOfKind(software),
+      server: serverKind(software),
+      signal,
+    });
+    const dns = await this.#resolvers(forwarding.heldUpBy);
     const mtu = lost === undefined ? await tryFullPackets(transport, roundTrip) : undefined;
     // The server's window is known once it has opened a channel.
     const established = describe();
@@ -216,7 +214,7 @@ class ConnectedDoctor {
       findings: [
         ...(login === undefined ? [] : describeLogin(login)),
         ...cloud,
-        ...forwarding,
+        ...forwarding.findings,
         ...(established === undefined ? [] : describePath(established, roundTrip, tcpBuffers())),
         ...dns,
         // A connection that is lost answers nothing, whatever its packets' size.
@@ -243,11 +241,21 @@ class ConnectedDoctor {
     }
   }
 
-  async #resolvers(): Promise<Finding[]> {
+  /** `heldUpBy`: a silent destination that keeps the jump host from answering. */
+  async #resolvers(heldUpBy: string | undefined): Promise<Finding[]> {
     const { tunnel, options, signal } = this.#parts;
     const { dns } = tunnel;
     const { machine = linux } = options;
     if (!dns.throughTunnel) return [];
+    if (heldUpBy !== undefined)
+      return [
+        {
+          name: 'dns',
+          state: 'note',
+          detail: `no resolver was asked: the jump host waits for ${heldUpBy}, which does not answer`,
+          hint: `leave ${heldUpBy} out, and try again`,
+        },
+      ];
     try {
       const servers = tunnelResolvers(dns, machine.resolverPlan().uplinks);
       return await tryResolvers({

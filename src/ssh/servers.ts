@@ -5,6 +5,7 @@
  * Each limit was seen in the interop tests (test/interop/servers*.test.ts). docs/jump-hosts.md has
  * the same as a table.
  */
+import type { ForwardingLimits } from './established.ts';
 
 export interface ServerKind {
   /** As people call it. */
@@ -13,6 +14,11 @@ export interface ServerKind {
   readonly version: string | undefined;
   /** Its limits as a jump host. Empty: none is known. */
   readonly limits: readonly ServerLimit[];
+  /**
+   * What its administrator does to have a connection permitted, as a sentence like those of a
+   * limit. undefined: as with OpenSSH.
+   */
+  readonly permits: string | undefined;
 }
 
 export interface ServerLimit {
@@ -38,6 +44,8 @@ interface Row {
   /** Matches what follows `SSH-2.0-`. Group 1: the version. The first row that matches counts. */
   readonly pattern: RegExp;
   readonly limits: readonly ServerLimit[];
+  /** As in ServerKind. */
+  readonly permits?: string;
 }
 
 const NO_REASONS: ServerLimit = {
@@ -61,7 +69,13 @@ const ROWS: readonly Row[] = [
   // wish's fixed identification; that OpenSSH itself has its distribution's name after it.
   { name: 'charmbracelet/wish or OpenSSH', pattern: /^OpenSSH_(7\.6p1)$/, limits: [HALF_CLOSE] },
   { name: 'OpenSSH', pattern: /^OpenSSH_(?:for_Windows_)?([\d.]+(?:p\d+)?)/, limits: [] },
-  { name: 'dropbear', pattern: /^dropbear(?:_([\d.]+))?/, limits: [] },
+  {
+    name: 'dropbear',
+    pattern: /^dropbear(?:_([\d.]+))?/,
+    limits: [],
+    permits:
+      'dropbear must run without -j, and authorized_keys must not have "restrict" or "no-port-forwarding" before this key',
+  },
   {
     name: 'tinyssh',
     pattern: /^tinyssh(?:_(\w+))?/,
@@ -83,6 +97,8 @@ const ROWS: readonly Row[] = [
         hint: "if a port that is open is refused, see the program's connection_requested()",
       },
     ],
+    permits:
+      "the program's connection_requested() must return true for it, and a permitopen before the key in authorized_keys, if there is one, must list it",
   },
   {
     name: 'paramiko',
@@ -95,6 +111,7 @@ const ROWS: readonly Row[] = [
         hint: 'leave silent addresses out of the targets, or have the program connect in a thread',
       },
     ],
+    permits: 'the program must permit it in check_channel_direct_tcpip_request()',
   },
   {
     name: 'Twisted Conch',
@@ -111,6 +128,7 @@ const ROWS: readonly Row[] = [
         hint: SSH_HAS_IT_TOO,
       },
     ],
+    permits: "the user's channelLookup must have direct-tcpip",
   },
   {
     name: 'golang.org/x/crypto/ssh',
@@ -121,6 +139,8 @@ const ROWS: readonly Row[] = [
         what: 'if it is made with gliderlabs/ssh, it ends a connection as a whole as soon as one end has sent its last byte',
       },
     ],
+    permits:
+      'the program must accept channels of the type direct-tcpip; with gliderlabs/ssh, LocalPortForwardingCallback must return true for it',
   },
   {
     name: 'Apache MINA SSHD',
@@ -133,8 +153,15 @@ const ROWS: readonly Row[] = [
       },
       HALF_CLOSE_FAR,
     ],
+    permits:
+      'the program must permit it with setForwardingFilter(); in a product that is a setting of its own',
   },
-  { name: 'russh', pattern: /^russh_([\w.-]+)/, limits: [NO_REASONS] },
+  {
+    name: 'russh',
+    pattern: /^russh_([\w.-]+)/,
+    limits: [NO_REASONS],
+    permits: 'the program must accept it in channel_open_direct_tcpip()',
+  },
   {
     name: 'ssh2 (Node)',
     pattern: /^ssh2js([\d.]+)/,
@@ -145,6 +172,7 @@ const ROWS: readonly Row[] = [
       },
       HALF_CLOSE_FAR,
     ],
+    permits: 'the program must accept it where it listens for "tcpip"',
   },
   {
     name: "Erlang's ssh",
@@ -162,6 +190,7 @@ const ROWS: readonly Row[] = [
       },
       HALF_CLOSE,
     ],
+    permits: 'the daemon needs the option {tcpip_tunnel_in, true}',
   },
 ];
 
@@ -171,9 +200,25 @@ const ROWS: readonly Row[] = [
  */
 export function serverKind(identification: string): ServerKind | undefined {
   const software = identification.replace(/^SSH-\d\.\d+-/, '').trim();
-  for (const { name, pattern, limits } of ROWS) {
+  for (const { name, pattern, limits, permits } of ROWS) {
     const match = pattern.exec(software);
-    if (match !== null) return { name, version: match[1], limits };
+    if (match !== null) return { name, version: match[1], limits, permits };
   }
   return undefined;
+}
+
+/**
+ * Why a server prohibits connections, as far as its kind tells. undefined: it is OpenSSH or not
+ * known, so it may have OpenSSH's settings. `identification`: as for `serverKind`.
+ */
+export function forwardingOfKind(identification: string): ForwardingLimits | undefined {
+  const kind = serverKind(identification);
+  if (kind === undefined) return undefined;
+  const none = kind.limits.find(({ code }) => code === 'no-forwarding');
+  if (none !== undefined)
+    return { what: `${kind.name} forwards nothing`, hint: none.hint, certain: true };
+  const { permits } = kind;
+  return permits === undefined
+    ? undefined
+    : { what: 'this server may forward nothing for the account', hint: permits };
 }

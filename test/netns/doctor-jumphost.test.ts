@@ -26,6 +26,7 @@ import { switchOff, switchOn } from '../support/firewall.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
 import { Sshd } from '../support/sshd.ts';
+import { paramiko, SshServer } from '../support/sshservers.ts';
 import { MAIN, REMOTE, startTunnel } from '../support/tunnel.ts';
 
 const BROKEN = fileURLToPath(new URL('../support/brokenserver.js', import.meta.url));
@@ -353,6 +354,12 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
       exit: 5,
     },
     {
+      what: 'a key that may not forward, and a range',
+      args: () => ['-r', `restricted@${JUMPHOST4}`, PRIVATE4],
+      expected: { forwarding: /the key that was used may not forward/ },
+      exit: 5,
+    },
+    {
       what: 'a target that permitopen lacks',
       args: () => ['-r', `narrow@${JUMPHOST4}`, HTTP, `${API2}:80`],
       expected: { forwarding: /does not permit .*it permits others/ },
@@ -510,6 +517,22 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
       }
     });
   }
+
+  it('blames a silent destination alone at a server that connects to one after the other', {
+    skip: paramiko.missing(),
+  }, async () => {
+    const server = await SshServer.start(lab, paramiko, 2301);
+    try {
+      const options = ['-o', 'StrictHostKeyChecking=accept-new'];
+      const report = await doctor(['-r', server.remote, ...options, `${BLACKHOLE4}:80`, HTTP]);
+      const states = report.findings
+        .filter(({ name }) => name === 'forwarding' || name === 'mtu')
+        .map(({ name, state }) => `${name} ${state}`);
+      assert.deepEqual(states, ['forwarding failed', 'forwarding warning', 'mtu note', 'mtu ok']);
+    } finally {
+      await server.kill();
+    }
+  });
 
   it('finds nothing wrong where nothing is, opens no session, and leaves nothing behind', async () => {
     const untouched = await lab.client.hostState();

@@ -125,6 +125,7 @@ export async function connectChain(options: ChainOptions): Promise<HopChain> {
         time,
       });
     }
+    watch.software = attempted.facts.software;
     return new HopChain(options, links, attempted, watch);
   } catch (error) {
     if (signal?.aborted) stream.destroy();
