@@ -164,7 +164,7 @@ async function lookAtJumpHost(
   session.own('the SSH connection', transport, (it) => it.close());
   const connected = new ConnectedDoctor({ transport, tunnel, probes, options, signal });
   const { findings, rules } = await connected.examine();
-  return { address, rules, findings: [found, ...findings] };
+  return { address, rules, findings: [answeredBy(found, located, transport), ...findings] };
 }
 
 interface Connected {
@@ -269,6 +269,13 @@ class ConnectedDoctor {
       return [failure('dns', error)];
     }
   }
+}
+
+/** Of several addresses, names the one that this connection leads to. */
+function answeredBy(found: Finding, { jumpHosts }: Located, transport: Transport): Finding {
+  const several = jumpHosts.length > 1 || jumpHosts.some(({ addresses }) => addresses.length > 1);
+  if (!several || !isDescribable(transport)) return found;
+  return { ...found, detail: `${found.detail}; ${transport.describe().at} answered` };
 }
 
 /** `u@jump is reached by way of inner, which is 192.0.2.7, port 2222` */

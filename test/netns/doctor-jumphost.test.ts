@@ -336,6 +336,12 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
       exit: 5,
     },
     {
+      what: 'a hop that does not let the user in',
+      args: () => ['-r', REMOTE, '-J', `missing@${JUMPHOST4}`, HTTP],
+      expected: { authentication: new RegExp(`^${JUMPHOST4} does not let "missing" in`) },
+      exit: 3,
+    },
+    {
       what: 'an ssh_config with an error',
       args: () => ['-r', REMOTE, '-F', join(lab.clientHome, 'bad_config'), HTTP],
       expected: { 'jump-host': /bad_config/ },
@@ -517,6 +523,19 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
       }
     });
   }
+
+  it('says what a login was asked for, and which address answered', async () => {
+    const askpass = join(lab.clientHome, 'askpass');
+    writeFileSync(askpass, '#!/bin/sh\necho secret\n', { mode: 0o755 });
+    const report = await doctor(
+      ['-r', `second@${JUMPHOST4}`, '-r', `second@${JUMPHOST4}:2200`, HTTP],
+      { within: `export SSH_ASKPASS=${askpass} SSH_ASKPASS_REQUIRE=force; exec "$@"` },
+    );
+    const detail = (wanted: string): string =>
+      report.findings.find(({ name }) => name === wanted)?.detail ?? '';
+    assert.match(detail('authentication'), /it accepted \S+id_ed25519 .*, then password;/);
+    assert.match(detail('jump-host'), new RegExp(`; ${JUMPHOST4}:22 answered$`));
+  });
 
   it('blames a silent destination alone at a server that connects to one after the other', {
     skip: paramiko.missing(),

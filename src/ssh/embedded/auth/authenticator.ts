@@ -60,6 +60,8 @@ export interface AttemptOptions {
   readonly user: string;
   /** The user's own name for the jump host; it is shown in questions. */
   readonly host: string;
+  /** It is a host on the way to the jump host. */
+  readonly onTheWay?: boolean;
   /** Aborted when the attempt is over, so that no question stays on the screen. */
   readonly signal: AbortSignal;
   /**
@@ -161,7 +163,11 @@ export class Authentication {
 
   constructor(options: AuthenticationOptions) {
     this.#options = options;
-    this.#report = new AuthReport(options.user, enabledMethods(options.settings));
+    this.#report = new AuthReport(
+      options.user,
+      options.onTheWay ? options.host : 'the jump host',
+      enabledMethods(options.settings),
+    );
     for (const what of options.unusable) this.#report.leftOut(what, false);
   }
 

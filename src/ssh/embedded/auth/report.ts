@@ -14,6 +14,7 @@ const MAX_NAMED = 10;
 
 export class AuthReport {
   readonly #user: string;
+  readonly #server: string;
   readonly #enabled: readonly MethodName[];
   /** What the server permits now. */
   #methods: readonly string[] = [];
@@ -28,8 +29,10 @@ export class AuthReport {
   #tried: string[] = [];
   readonly #leftOut: LeftOut[] = [];
 
-  constructor(user: string, enabled: readonly MethodName[]) {
+  /** `server`: what messages call it, `the jump host` or a name. */
+  constructor(user: string, server: string, enabled: readonly MethodName[]) {
     this.#user = user;
+    this.#server = server;
     this.#enabled = enabled;
   }
 
@@ -65,6 +68,11 @@ export class AuthReport {
     this.#tried.push(what);
   }
 
+  /** What was tried last has not reached the server. */
+  untried(): void {
+    this.#tried.pop();
+  }
+
   /** `unasked`: it was skipped because nobody was there to answer. */
   leftOut(what: string, unasked: boolean): void {
     this.#leftOut.push({ what, unasked });
@@ -81,8 +89,8 @@ export class AuthReport {
     const permits = this.methods.length === 0 ? 'no method' : this.methods.join(', ');
     const message =
       this.#accepted.length === 0
-        ? `the jump host does not let "${this.#user}" in: it permits ${permits}; ${this.#describe()}`
-        : `the jump host accepted ${this.#accepted.join(' and ')}, but also wants ${this.methods.join(' or ')}; ${this.#describe()}`;
+        ? `${this.#server} does not let "${this.#user}" in: it permits ${permits}; ${this.#describe()}`
+        : `${this.#server} accepted ${this.#accepted.join(' and ')}, but also wants ${this.methods.join(' or ')}; ${this.#describe()}`;
     return new TunnelError('auth-failed', message, { hint: this.#hint() });
   }
 
@@ -91,7 +99,7 @@ export class AuthReport {
     if (!/too many authentication failures/i.test(text)) {
       return new TunnelError(
         'auth-failed',
-        `the jump host ended authentication: ${text}; ${this.#describe()}`,
+        `${this.#server} ended authentication: ${text}; ${this.#describe()}`,
         {
           hint: this.#hint(),
           cause,
@@ -101,7 +109,7 @@ export class AuthReport {
     const rest = this.keysLeft === 0 ? '' : `; ${more(this.keysLeft)} not offered`;
     return new TunnelError(
       'auth-failed',
-      `the jump host ended authentication after too many refused keys or answers (its MaxAuthTries); ${this.#describe()}${rest}`,
+      `${this.#server} ended authentication after too many refused keys or answers (its MaxAuthTries); ${this.#describe()}${rest}`,
       {
         hint: 'name the right key with -i, so that it is offered first, and set IdentitiesOnly to offer no others; or remove keys with ssh-add -d',
         cause,
@@ -152,14 +160,13 @@ export class AuthReport {
   /** A password or a code would have been asked for, and nobody is there. */
   #hintForUnasked(): string {
     const ask = 'run this at a terminal or set SSH_ASKPASS';
-    if (this.#accepted.length > 0) return `to be asked for the rest, ${ask}`;
+    if (this.#accepted.length > 0) return `${ask}, to be asked for the rest`;
     if (this.#tried.length > 0) return `${KEY_HINT}; to log in without a key, ${ask}`;
     return this.methods.includes('publickey') ? `name a key with -i, or ${ask}` : ask;
   }
 }
 
-const KEY_HINT =
-  'check the user name, and that the key is in authorized_keys on the jump host (ssh-copy-id)';
+const KEY_HINT = 'check the user name, and that the key is in authorized_keys there (ssh-copy-id)';
 
 interface LeftOut {
   readonly what: string;
