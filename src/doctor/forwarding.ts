@@ -115,7 +115,7 @@ function addressSamples(prefix: Prefix, count: number): string[] {
 export interface ForwardingOptions {
   readonly connector: Connector;
   /** What may be the reason when the jump host prohibits a connection. */
-  readonly limits: () => ForwardingLimits | undefined;
+  readonly limits: () => ForwardingLimits;
   /** What the jump host runs. undefined: not known. */
   readonly server: ServerKind | undefined;
   readonly signal: AbortSignal;
@@ -353,12 +353,12 @@ const HINTS: Readonly<Record<Exclude<Refusal, 'prohibited'>, string>> = {
 function prohibited(
   sample: Sample,
   { message, code }: ConnectError,
-  why: ForwardingLimits | undefined,
+  why: ForwardingLimits,
   permitsSome: boolean,
 ): Finding {
-  const because = why === undefined ? message : `${message}: ${why.what}`;
-  const hint = why?.hint ?? OPENSSH_LIST_HINT;
-  if (sample.exact || why?.certain) return finding(sample, 'failed', because, { code, hint });
+  const because = `${message}: ${why.what}`;
+  const { hint } = why;
+  if (sample.exact || why.certain) return finding(sample, 'failed', because, { code, hint });
   const example = `it was tried for ${sample.target}: if only some addresses or ports are permitted, name one that should be`;
   return permitsSome
     ? finding(sample, 'warning', message, { code, hint: example })

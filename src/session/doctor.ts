@@ -30,7 +30,7 @@ import { isDescribable } from '../ssh/established.ts';
 import { hopsOf } from '../ssh/hops.ts';
 import { checkIdentityFiles } from '../ssh/identities/identities.ts';
 import { DEFAULT_PORT } from '../ssh/options.ts';
-import { forwardingOfKind, serverKind } from '../ssh/servers.ts';
+import { forwardingOfKind, OPENSSH_FORWARDING, serverKind } from '../ssh/servers.ts';
 import type { Transport } from '../ssh/transport.ts';
 import type { CaptureDiagnosis, Diagnosis, Finding } from '../system/doctor/diagnosis.ts';
 import { failure } from '../system/doctor/diagnosis.ts';
@@ -201,7 +201,7 @@ class ConnectedDoctor {
     const software = login?.software ?? '';
     const forwarding = await tryForwarding(samplesOf(configuration, probes), {
       connector: this.#connector,
-      limits: () => describe()?.forwarding ?? forwardingOfKind(software),
+      limits: () => describe()?.forwarding ?? forwardingOfKind(software) ?? OPENSSH_FORWARDING,
       server: serverKind(software),
       signal,
     });

@@ -207,6 +207,16 @@ export function serverKind(identification: string): ServerKind | undefined {
   return undefined;
 }
 
+/** What OpenSSH must have, apart from what is said about the key in authorized_keys. */
+export const SSHD_CONFIG =
+  'in its sshd_config, AllowTcpForwarding must be yes, all or local, DisableForwarding no, and PermitOpen must list the destination as it is dialled';
+
+/** Why OpenSSH prohibits connections, where nothing more is known. */
+export const OPENSSH_FORWARDING: ForwardingLimits = {
+  what: 'the account may lack the right to forward',
+  hint: `${SSHD_CONFIG}; "restrict" or "no-port-forwarding" in authorized_keys forbid it as well`,
+};
+
 /**
  * Why a server prohibits connections, as far as its kind tells. undefined: it is OpenSSH or not
  * known, so it may have OpenSSH's settings. `identification`: as for `serverKind`.

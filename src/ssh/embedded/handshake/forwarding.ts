@@ -17,10 +17,7 @@
 import { ConnectError } from '../../../flow/connector.ts';
 import type { Observer } from '../../../observe/observer.ts';
 import type { ForwardingLimits } from '../../established.ts';
-import { forwardingOfKind } from '../../servers.ts';
-
-const SSHD_CONFIG =
-  'in its sshd_config, AllowTcpForwarding must be yes, all or local, DisableForwarding no, and PermitOpen must list the destination as it is dialled';
+import { forwardingOfKind, OPENSSH_FORWARDING, SSHD_CONFIG } from '../../servers.ts';
 
 export class ForwardingWatch {
   readonly #at: string;
@@ -92,9 +89,8 @@ export class ForwardingWatch {
       };
     const ofKind = forwardingOfKind(this.software);
     if (ofKind !== undefined) return ofKind;
-    return {
-      what: 'the account may lack the right to forward',
-      hint: `${SSHD_CONFIG}${options === undefined ? '; "restrict" or "no-port-forwarding" in authorized_keys forbid it as well' : ''}`,
-    };
+    return options === undefined
+      ? OPENSSH_FORWARDING
+      : { ...OPENSSH_FORWARDING, hint: SSHD_CONFIG };
   }
 }
