@@ -24,7 +24,10 @@ import type { TunnelError } from '../errors/errors.ts';
 import { streamOf } from '../flow/conduitstream.ts';
 import type { Connector } from '../flow/connector.ts';
 import type { Located } from '../link/dialler.ts';
+import { isAddress } from '../net/address.ts';
+import { parsePrefix } from '../net/prefix.ts';
 import { silentObserver } from '../observe/observer.ts';
+import { capturedPrefixes } from '../policy/policy.ts';
 import { addressToExclude } from '../ssh/dial/addresses.ts';
 import { isDescribable } from '../ssh/established.ts';
 import { hopsOf } from '../ssh/hops.ts';
@@ -71,6 +74,7 @@ export function diagnose(
     return {
       captures,
       findings: [
+        ...(tunnel === undefined ? [] : lookAtCaptured(tunnel, rules, jumpHost?.address)),
         ...(jumpHost?.findings ?? []),
         ...findings,
         ...(await lookAtNetwork(rules, {
@@ -81,6 +85,23 @@ export function diagnose(
       ],
     };
   });
+}
+
+/** A finding if "tunnel connect" would end because nothing, or too much, is left of the targets. */
+function lookAtCaptured(
+  tunnel: Configuration,
+  rules: TargetRules,
+  jumpHost: string | undefined,
+): Finding[] {
+  if (rules.targets.length === 0 || answersQueries(tunnel)) return [];
+  const always =
+    jumpHost === undefined || !isAddress(jumpHost) ? [] : [parsePrefix(jumpHost).prefix];
+  try {
+    capturedPrefixes({ ...rules, always });
+    return [];
+  } catch (error) {
+    return [failure('routes', error)];
+  }
 }
 
 async function lookAtCaptures(): Promise<Diagnosis> {

@@ -435,6 +435,18 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
       exit: 0,
     },
     {
+      what: 'exclusions that cover all targets',
+      args: () => ['-r', REMOTE, PRIVATE4, '-x', '10.0.0.0/8'],
+      expected: { routes: /the exclusions cover all the targets/ },
+      exit: 2,
+    },
+    {
+      what: 'the jump host as its own target',
+      args: () => ['-r', REMOTE, `${JUMPHOST4}:22`],
+      expected: { routes: /only the jump host's own addresses are left/ },
+      exit: 2,
+    },
+    {
       what: 'a rule that comes before the main table',
       args: () => ['-r', REMOTE, HTTP],
       prepare: async () =>
