@@ -32,7 +32,6 @@ import { addressToExclude } from '../ssh/dial/addresses.ts';
 import { isDescribable } from '../ssh/established.ts';
 import { hopsOf } from '../ssh/hops.ts';
 import { checkIdentityFiles } from '../ssh/identities/identities.ts';
-import { DEFAULT_PORT } from '../ssh/options.ts';
 import { forwardingOfKind, OPENSSH_FORWARDING, serverKind } from '../ssh/servers.ts';
 import type { Transport } from '../ssh/transport.ts';
 import type { CaptureDiagnosis, Diagnosis, Finding } from '../system/doctor/diagnosis.ts';
@@ -299,17 +298,21 @@ function answeredBy(found: Finding, { jumpHosts }: Located, transport: Transport
   return { ...found, detail: `${found.detail}; ${transport.describe().at} answered` };
 }
 
-/** `u@jump is reached by way of inner, which is 192.0.2.7, port 2222` */
+/**
+ * `u@198.51.100.10, port 22`, `u@jump: 198.51.100.10, port 22`, or `u@inner: by way of outer
+ * (192.0.2.7), port 2222`
+ */
 function describeLocated({ jumpHosts }: Located): string {
   return jumpHosts
     .map(({ settings, addresses }) => {
       const [outermost] = hopsOf(settings);
+      const who = `${settings.user}@${settings.name}`;
       const hosts = [...new Set(addresses.map(({ host }) => addressToExclude(host) ?? host))];
-      const where = hosts.length === 0 ? 'reached by a ProxyCommand' : hosts.join(', ');
-      const via = outermost === settings ? '' : `reached by way of ${outermost.name}, which is `;
-      const port =
-        hosts.length === 0 || outermost.port === DEFAULT_PORT ? '' : `, port ${outermost.port}`;
-      return `${settings.user}@${settings.name} is ${via}${where}${port}`;
+      if (hosts.length === 0) return `${who}: by a ProxyCommand`;
+      const [where, port] = [hosts.join(', '), `port ${outermost.port}`];
+      const known = where === outermost.name;
+      if (outermost === settings) return `${who}${known ? '' : `: ${where}`}, ${port}`;
+      return `${who}: by way of ${outermost.name}${known ? '' : ` (${where})`}, ${port}`;
     })
     .join('; ');
 }
