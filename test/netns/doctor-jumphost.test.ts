@@ -560,6 +560,11 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
         .filter(({ name }) => name === 'forwarding' || name === 'mtu')
         .map(({ name, state }) => `${name} ${state}`);
       assert.deepEqual(states, ['forwarding failed', 'forwarding warning', 'mtu note', 'mtu ok']);
+      // It denies port 9.
+      const through = ['-J', server.remote, '-r', `${JUMP_USER}@${API1}:${Port.discard}`];
+      const { findings } = await doctor([...through, ...options, HTTP]);
+      assert.match(findings[0]?.detail ?? '', /passing on to \S+:9 is prohibited there/);
+      assert.match(findings[0]?.hint ?? '', /check_channel_direct_tcpip_request/);
     } finally {
       await server.kill();
     }
@@ -624,7 +629,7 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
       });
     const well = await run('--quiet', HTTP);
     assert.deepEqual([well.status, well.stderr], [0, '']);
-    assert.match(well.stdout, /^ok: jump@198\.51\.100\.10 is .*; 1 destination forwarded\n$/);
+    assert.match(well.stdout, /^ok: jump@198\.51\.100\.10, port 22; .*; 1 destination forwarded\n$/);
     const problem = await run('--quiet', '--json', `${API1}:${Port.closed}`);
     assert.equal(problem.status, 5);
     assert.deepEqual(Object.keys(JSON.parse(problem.stdout)), ['state', 'exitStatus', 'summary']);
