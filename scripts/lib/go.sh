@@ -2,7 +2,7 @@
 # share one cache, since a cold one costs half a minute. It names programs that can't be built here;
 # their tests are skipped.
 
-GO_PROGRAMS=(dial fetch lookup gophercloud gliderserver wishserver xcryptoserver)
+GO_PROGRAMS=(dial fetch lookup gophercloud gliderserver wishserver workspaceproxy xcryptoserver)
 # A minute and 700 MB: only for the tests that need it. Needs Go 1.24.
 TERRAFORM_PROVIDER=terraform-provider-openstack
 
@@ -23,7 +23,7 @@ build_go_program() {
   local cgo=0 modules=off path=/usr/share/gocode
   case $1 in
     lookup) cgo=1 ;;
-    *server | $TERRAFORM_PROVIDER) modules=on path=$ROOT/dist/go/path ;;
+    *server | workspaceproxy | $TERRAFORM_PROVIDER) modules=on path=$ROOT/dist/go/path ;;
   esac
   (cd "test/support/go/$1" && as_owner env \
     GOCACHE="$ROOT/dist/go/cache" GOPATH="$path" GO111MODULE=$modules CGO_ENABLED=$cgo GOTOOLCHAIN=local \

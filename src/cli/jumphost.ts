@@ -7,7 +7,8 @@ Examples:
   tunnel jumphost sshd api.example.com:443 10.0.0.0/28:8774
       a drop-in for sshd_config: a forward-only jump host for these, and nothing else
   openstack --os-cloud mycloud catalog list -f json >catalog.json
-  tunnel jumphost sshd --os-cloud mycloud --os-catalog-file catalog.json --mfa
+  tunnel jumphost sshd --os-cloud mycloud --os-catalog-file catalog.json --mfa \\
+      --output jumphost
       for the endpoints of a cloud, with codes by time besides the key
   tunnel jumphost authorized-key --key agent api.example.com:443
       the keys of your agent, each good for this and nothing else

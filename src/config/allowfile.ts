@@ -21,7 +21,7 @@ import {
   readOptions,
   toggle,
 } from './option.ts';
-import { parseExclusion, separateNames } from './target.ts';
+import { parseExclusion, placed, separateNames } from './target.ts';
 
 /** A longer list can't be a list of what a run needs. */
 export const MAX_ALLOW_RULES = 10_000;
@@ -67,6 +67,8 @@ function readAllowFile({ value: file, place }: Given<string>): AllowRules {
     );
   }
   const { addresses, names } = separateNames(entries);
-  const prefixes = addresses.map((entry) => parseExclusion(entry.text, entry.place).target);
+  const prefixes = addresses.map(({ text, place }) =>
+    placed(parseExclusion(text, place).target, place),
+  );
   return { prefixes, names };
 }

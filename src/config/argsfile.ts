@@ -13,6 +13,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { readAtMost } from '../base/boundedread.ts';
 import { UsageError } from '../errors/errors.ts';
+import { fileReasonOf } from '../errors/reason.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { fileName, formatPlace, type Place, readAt } from '../net/place.ts';
 
@@ -176,27 +177,11 @@ function readBytes(file: string, name: string, place: Place): Uint8Array {
     );
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
-    throw new UsageError(`${formatPlace(place)}: ${name} can't be read: ${systemReason(cause)}`, {
+    throw new UsageError(`${formatPlace(place)}: ${name} can't be read: ${fileReasonOf(cause)}`, {
       hint: 'check the path, which is relative to the current directory, and its permissions',
       cause,
     });
   } finally {
     if (fd !== undefined && fd !== STDIN_FD) closeSync(fd);
-  }
-}
-
-function systemReason(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  switch (code) {
-    case 'ENOENT':
-      return 'there is no such file';
-    case 'EACCES':
-      return 'permission denied';
-    case 'EISDIR':
-      return 'it is a directory';
-    case 'EAGAIN':
-      return 'it is in non-blocking mode and has nothing to read';
-    default:
-      return String(code ?? error);
   }
 }

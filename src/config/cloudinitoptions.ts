@@ -26,14 +26,15 @@ const KINDS: ReadonlyMap<string, HostKeyKind> = new Map([
 ]);
 const MAKE_KEY = "make one, as in: ssh-keygen -t ed25519 -N '' -f host_key";
 
+const ADDRESS_FORM = 'write it alone, as in: --address jump.example.com; its port is --port';
+
 export const CLOUD_INIT_OPTIONS = {
   heading: 'New machine:',
   options: {
     address: once(
       '--address <host>',
       'the name or address by which users will reach it',
-      (text, place) =>
-        readAt(place, text, 'write it as in: --address jump.example.com', canonicalHost),
+      (text, place) => readAt(place, text, ADDRESS_FORM, canonicalHost),
     ),
     hostPrivateKey: once(
       '--host-private-key <file>',

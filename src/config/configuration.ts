@@ -5,6 +5,7 @@
  * openstackreport.ts).
  */
 import type { NamePattern } from '../net/name.ts';
+import type { Place } from '../net/place.ts';
 import type { PortRange } from '../net/ports.ts';
 import { type Prefix, parsePrefix } from '../net/prefix.ts';
 import type { Level } from '../observe/observer.ts';
@@ -18,6 +19,8 @@ export interface Target {
   readonly ports: readonly PortRange[];
   /** As the user wrote it, for messages. */
   readonly text: string;
+  /** Where, if it was in a file. */
+  readonly place?: Place;
 }
 
 /** All addresses of both families, for `exec` without targets. */
@@ -35,6 +38,8 @@ export interface NameTarget {
   readonly ports: readonly PortRange[];
   /** As the user wrote it, for messages. */
   readonly text: string;
+  /** Where, if it was in a file. */
+  readonly place?: Place;
 }
 
 /** Where a proxy listens: --listen, --socks, --http. */

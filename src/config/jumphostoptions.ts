@@ -217,7 +217,7 @@ export function buildJumpHostConfiguration(given: GivenArguments): JumpHostConfi
   const [first, ...operands] = given.operands;
   if (first === undefined) {
     throw new UsageError('no format is given', {
-      hint: `write one of ${JUMP_HOST_FORMATS.join(', ')}, as in: tunnel jumphost sshd api.example.com:443`,
+      hint: `write one of ${JUMP_HOST_FORMATS.join(', ')}; as in: tunnel jumphost sshd api.example.com:443`,
     });
   }
   const format = oneOf(
@@ -339,7 +339,7 @@ function refuseContradictions(options: GivenOptions): void {
  */
 const IMAGE_USERS: ReadonlySet<string> = new Set([
   ...['root', 'debian', 'ubuntu', 'fedora', 'centos', 'rocky', 'almalinux', 'cloud-user'],
-  ...['ec2-user', 'admin', 'opc', 'sshd', 'nobody', KEYS_COMMAND_USER],
+  ...['ec2-user', 'admin', 'opc', 'sshd', 'nobody'],
   ...['daemon', 'bin', 'sys', 'sync', 'games', 'man', 'lp', 'mail', 'news', 'uucp', 'proxy'],
   ...['www-data', 'backup', 'list', 'irc', '_apt'],
 ]);
@@ -396,7 +396,7 @@ function refuseUnused(format: JumpHostFormat, options: GivenOptions): void {
       hint:
         formats.length === 0
           ? `leave ${option.name} out`
-          : `leave it out, or render ${formats.join(' or ')}`,
+          : `leave it out, or render ${formats.join(', ').replace(/, ([^,]*)$/, ' or $1')}`,
     });
   }
 }
@@ -406,6 +406,11 @@ function readUser(text: string, place: Place): string {
   if (text === 'root') {
     throw new UsageError(`${formatPlace(place)}: root administrates the jump host`, {
       hint: 'name another login, which forwards and does nothing else, as in: --user tunnel',
+    });
+  }
+  if (text === KEYS_COMMAND_USER) {
+    throw new UsageError(`${formatPlace(place)}: ${text} runs the script of --keys-from`, {
+      hint: 'name another login, as in: --user tunnel',
     });
   }
   if (/^[a-z_][a-z0-9_-]{0,30}$/.test(text)) return text;

@@ -2,12 +2,13 @@
 import { closeSync, openSync } from 'node:fs';
 import { readAtMost } from '../base/boundedread.ts';
 import { UsageError } from '../errors/errors.ts';
-import { systemCodeOf } from '../errors/reason.ts';
+import { fileReasonOf } from '../errors/reason.ts';
 import { keyTypeOf } from '../jumphost/keytypes.ts';
 import { quoted } from '../net/notation.ts';
 import { fileName, formatPlace, type Place } from '../net/place.ts';
 import { parsePublicKey } from '../ssh/keys/publickey.ts';
 import type { Given } from './option.ts';
+import { isUrl } from './target.ts';
 
 /** More is no list of the users of one jump host. */
 export const MAX_KEY_FILE_BYTES = 1024 * 1024;
@@ -37,6 +38,7 @@ export function keyLine(type: string, blob: Buffer, comment: string): string | u
  */
 export function readKeyFile(file: string, place: Place): string[] {
   const at = formatPlace(place);
+  refuseNoFile(file, at);
   const text = readKeyText(file, at);
   if (isPrivateKey(text)) {
     throw new UsageError(`${at}: ${fileName(file)} is a private key`, {
@@ -67,6 +69,20 @@ export function readKeyFile(file: string, place: Place): string[] {
   });
 }
 
+/** An address or a key itself, where the name of a file is meant. */
+function refuseNoFile(file: string, at: string): void {
+  if (isUrl(file)) {
+    throw new UsageError(`${at}: ${file} is an address, not a file`, {
+      hint: 'save it first, as in: curl -fsS ADDRESS >team.pub; with --keys-from the host asks it itself',
+    });
+  }
+  if (parsePublicKey(file) !== undefined) {
+    throw new UsageError(`${at}: this is a key itself, not the name of a file`, {
+      hint: 'write it into a file, one a line, as in: --key team.pub',
+    });
+  }
+}
+
 /** Of OpenSSH, OpenSSL, SSH2 or PuTTY. */
 export function isPrivateKey(text: string): boolean {
   return /^\s*(-{4,5} ?BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File-\d)/m.test(text);
@@ -89,8 +105,8 @@ export function readKeyText(file: string, at: string): string {
     });
   } catch (cause) {
     if (cause instanceof UsageError) throw cause;
-    throw new UsageError(`${at}: ${fileName(file)} can't be read: ${systemCodeOf(cause)}`, {
-      hint: 'check the path and its permissions',
+    throw new UsageError(`${at}: ${fileName(file)} can't be read: ${fileReasonOf(cause)}`, {
+      hint: 'check the path, which is relative to the current directory, and its permissions',
       cause,
     });
   } finally {

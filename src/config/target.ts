@@ -47,6 +47,11 @@ export function parseExclusion(text: string, place: Place): ParsedTarget {
   });
 }
 
+/** With its place, where that is a line of a file. */
+export function placed<T extends Target | NameTarget>(target: T, place: Place): T {
+  return place.kind === 'file' ? { ...target, place } : target;
+}
+
 /**
  * Separates the names (`api.example.com[:ports]`, `*.example.com[:ports]`) from the addresses.
  * Throws UsageError.
@@ -59,7 +64,7 @@ export function separateNames(entries: readonly Entry[]): {
     addresses: entries.filter(({ text }) => !isNameTarget(text)),
     names: entries
       .filter(({ text }) => isNameTarget(text))
-      .map(({ text, place }) => readNameTarget(text, place)),
+      .map(({ text, place }) => placed(readNameTarget(text, place), place)),
   };
 }
 

@@ -14,7 +14,7 @@ import {
   readOptions,
   repeated,
 } from './option.ts';
-import { parseExclusion, parseTarget, separateNames } from './target.ts';
+import { parseExclusion, parseTarget, placed, separateNames } from './target.ts';
 
 export const TARGET_OPTIONS = {
   heading: 'Targets:',
@@ -97,7 +97,7 @@ function readEntries(entries: readonly Entry[], parse: typeof parseTarget): Read
   const { addresses, names } = separateNames(entries);
   const parsed = addresses.map(({ text, place }) => ({ ...parse(text, place), place }));
   return {
-    targets: parsed.map(({ target }) => target),
+    targets: parsed.map(({ target, place }) => placed(target, place)),
     names,
     notices: parsed.flatMap(({ notes, place }) =>
       notes.map((note) => `${filePrefix(place)}${note}`),

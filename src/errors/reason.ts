@@ -12,3 +12,16 @@ export function reasonOf(error: unknown): string {
 export function systemCodeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : String(error);
 }
+
+/** Why a file that the user has named can't be read, in words where they are known. */
+export function fileReasonOf(error: unknown): string {
+  const code = systemCodeOf(error);
+  return FILE_REASONS[code] ?? code;
+}
+
+const FILE_REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EACCES: 'permission denied',
+  EISDIR: 'it is a directory',
+  EAGAIN: 'it is in non-blocking mode and has nothing to read',
+};

@@ -15,7 +15,7 @@
  */
 import { UsageError } from '../errors/errors.ts';
 import { formatPermitted } from './permitted.ts';
-import { comment, FORCED_COMMAND, GROUP, type JumpHostPlan, type RenderedFile } from './plan.ts';
+import { comment, FORCED_COMMAND, type JumpHostPlan, type RenderedFile } from './plan.ts';
 
 /** sshd's own processes pass the options of a key on in one message of at most 256 KiB. */
 export const MAX_KEY_OPTIONS_BYTES = 240 * 1024;
@@ -63,9 +63,14 @@ function head({ user, port, permitted }: JumpHostPlan): string[] {
     `Keys that may forward to the listed destinations, and nothing else.`,
     '',
     `Apply, as root, on the jump host (${FILE} may have other lines already, which stay):`,
-    `  install -d -m 700 -o ${user} -g ${GROUP} ~${user}/.ssh`,
+    `  install -d -m 700 -o ${user} -g "$(id -g ${user})" ~${user}/.ssh`,
     `  cat ${FILE} >>~${user}/.ssh/${FILE}`,
     `  chown ${user}: ~${user}/.ssh/${FILE} && chmod 600 ~${user}/.ssh/${FILE}`,
+    'Without root, logged in as that user:',
+    `  mkdir -p -m 700 ~/.ssh && cat ${FILE} >>~/.ssh/${FILE} &&`,
+    `    chmod 600 ~/.ssh/${FILE}`,
+    'sshd takes the first line of a key. So where these keys have lines from an earlier rendering,',
+    'remove those first, as under "Undo".',
     'sshd_config must say "AllowStreamLocalForwarding no": no option of a key forbids listeners on',
     'Unix sockets (ssh -R PATH:...). The drop-in of "tunnel jumphost sshd" has that line.',
     '',
@@ -73,7 +78,8 @@ function head({ user, port, permitted }: JumpHostPlan): string[] {
     `  ssh-keygen -l -f ~${user}/.ssh/${FILE}   # a line for each key`,
     `  tunnel -r ${user}@THIS-HOST${port === 22 ? '' : `:${port}`} ${example}   # from a client`,
     '',
-    `Undo: remove the lines from ~${user}/.ssh/${FILE}. Whoever is logged in stays so until`,
+    'Undo, for all lines of this kind. Whoever is logged in stays so until the second command:',
+    `  sed -i '/^restrict,port-forwarding,.*,command="\\/bin\\/false" /d' ~${user}/.ssh/${FILE}`,
     `  pkill -u ${user}`,
   ];
 }

@@ -75,7 +75,7 @@ function undo({ user, mfa, keysFrom }: JumpHostPlan): string[] {
     `  rm -r /etc/ssh/sshd_config.d/${DROP_IN} /etc/ssh/sshd_config.d/${MACHINE_DROP_IN} \\`,
     `    ${SETUP_DIRECTORY}`,
     '  systemctl try-reload-or-restart ssh   # Fedora, RHEL: sshd',
-    `  userdel -r ${user}`,
+    `  pkill -u ${user}; userdel -r ${user}   # with its keys and connections`,
     ...(mfa === undefined
       ? []
       : [`  sed -i '/include ${PAM_FILE}/d' /etc/pam.d/sshd`, `  rm -r ${PAM_PATH} ${SECRETS}`]),

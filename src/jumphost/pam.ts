@@ -56,6 +56,7 @@ function head(mfa: MfaModule, user: string): string[] {
     `  useradd --gid ${GROUP} --create-home --shell /usr/sbin/nologin --password '*' \\`,
     '    --key PASS_MAX_DAYS=-1 NAME',
     `("${user}" is one. People who share it share its secret, and a used code is used for all.)`,
+    'For its key: tunnel jumphost authorized-key --user NAME. That file says where it goes.',
     '',
     ...ENROLMENT[mfa],
     '',
@@ -90,6 +91,7 @@ const ENROLMENT: Readonly<Record<MfaModule, readonly string[]>> = {
     '',
     'Recovery. A phone is lost: remove the line, and enrol NAME again. There are no printed codes.',
     'The same command without enrolling locks NAME out:',
-    `  sed -i '/^HOTP[^ ]* NAME /d' ${OATH_USERS}`,
+    // The module writes the line again at each login, with tabs.
+    `  sed -i '/^HOTP[^[:space:]]*[[:space:]]NAME[[:space:]]/d' ${OATH_USERS}`,
   ],
 };

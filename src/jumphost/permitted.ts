@@ -15,6 +15,7 @@ import { UsageError } from '../errors/errors.ts';
 import { addressFromNumber, isAddress } from '../net/address.ts';
 import type { NamePattern } from '../net/name.ts';
 import { quoted } from '../net/notation.ts';
+import { filePrefix, type Place } from '../net/place.ts';
 import type { PortRange } from '../net/ports.ts';
 import { type Prefix, parsePrefix, prefixBounds, prefixContains } from '../net/prefix.ts';
 
@@ -46,18 +47,21 @@ export interface PermittedDestination {
   readonly port: number | '*';
 }
 
-export interface AllowedPrefix {
-  readonly prefix: Prefix;
+interface Allowed {
   /** Empty: every port. */
   readonly ports: readonly PortRange[];
   /** As the user wrote it. */
   readonly text: string;
+  /** Where, if it was in a file. */
+  readonly place?: Place;
 }
 
-export interface AllowedName {
+export interface AllowedPrefix extends Allowed {
+  readonly prefix: Prefix;
+}
+
+export interface AllowedName extends Allowed {
   readonly pattern: NamePattern;
-  readonly ports: readonly PortRange[];
-  readonly text: string;
 }
 
 /**
@@ -89,42 +93,45 @@ export function formatPermitted({ host, port }: PermittedDestination): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-function expandName({
-  pattern: { name, below },
-  ports,
-  text,
-}: AllowedName): PermittedDestination[] {
+/** For the beginning of a message. */
+function written({ text, place }: Allowed): string {
+  return `${place === undefined ? '' : filePrefix(place)}${quoted(text)}`;
+}
+
+function expandName(allowed: AllowedName): PermittedDestination[] {
+  const { name, below } = allowed.pattern;
   if (below) {
     throw new UsageError(
-      `${quoted(text)}: sshd knows no patterns in names, so that it would never match`,
+      `${written(allowed)}: sshd knows no patterns in names, so that it would never match`,
       {
         hint: `list each name by itself, as in: api.${name}:443`,
       },
     );
   }
-  return portsOf(ports, text).map((port) => ({ host: name, port }));
+  return portsOf(allowed).map((port) => ({ host: name, port }));
 }
 
-function expandPrefix({ prefix, ports, text }: AllowedPrefix): PermittedDestination[] {
+function expandPrefix(allowed: AllowedPrefix): PermittedDestination[] {
+  const { prefix } = allowed;
   const { first, last } = prefixBounds(prefix);
   const count = last - first + 1n;
   if (count > BigInt(MAX_EXPANDED)) {
     throw new UsageError(
-      `${quoted(text)}: sshd knows no prefixes, and this one has ${count} addresses; at most ${MAX_EXPANDED} are listed one by one`,
+      `${written(allowed)}: sshd knows no prefixes, and this one has ${count} addresses; at most ${MAX_EXPANDED} are listed one by one`,
       { hint: 'list the addresses that are needed, or a smaller prefix' },
     );
   }
   const overlaps = (range: Prefix) =>
     prefixContains(range, prefix) || prefixContains(prefix, range);
   if (NO_DESTINATIONS.some(overlaps)) {
-    throw new UsageError(`${quoted(text)} is or holds an address that no host can have`, {
+    throw new UsageError(`${written(allowed)} is or holds an address that no host can have`, {
       hint: 'list what is behind the jump host; services of its own are at 127.0.0.1',
     });
   }
-  const allPorts = portsOf(ports, text);
+  const allPorts = portsOf(allowed);
   if (count * BigInt(allPorts.length) > BigInt(MAX_EXPANDED)) {
     throw new UsageError(
-      `${quoted(text)} would become ${count * BigInt(allPorts.length)} entries, at most ${MAX_EXPANDED} are rendered`,
+      `${written(allowed)} would become ${count * BigInt(allPorts.length)} entries, at most ${MAX_EXPANDED} are rendered`,
       { hint: 'leave the ports out to admit every port of these addresses, or list fewer' },
     );
   }
@@ -133,12 +140,13 @@ function expandPrefix({ prefix, ports, text }: AllowedPrefix): PermittedDestinat
   ).flatMap((host) => allPorts.map((port) => ({ host, port })));
 }
 
-function portsOf(ranges: readonly PortRange[], text: string): (number | '*')[] {
+function portsOf(allowed: Allowed): (number | '*')[] {
+  const { ports: ranges } = allowed;
   if (ranges.length === 0) return ['*'];
   const count = ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0);
   if (count > MAX_EXPANDED) {
     throw new UsageError(
-      `${quoted(text)}: sshd knows no ranges of ports, and these are ${count}; at most ${MAX_EXPANDED} are listed one by one`,
+      `${written(allowed)}: sshd knows no ranges of ports, and these are ${count}; at most ${MAX_EXPANDED} are listed one by one`,
       { hint: 'list the ports that are needed, or leave them out to admit every port' },
     );
   }

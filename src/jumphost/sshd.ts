@@ -25,7 +25,8 @@ import { formatSshdVersion, knows, type SshdVersion } from './versions.ts';
 
 /** Before what a distribution or a cloud image brings (50-cloud-init.conf). */
 export const DROP_IN = '10-tunnel.conf';
-export const DROP_IN_PATH = `/etc/ssh/sshd_config.d/${DROP_IN}`;
+const DROP_IN_DIRECTORY = '/etc/ssh/sshd_config.d';
+export const DROP_IN_PATH = `${DROP_IN_DIRECTORY}/${DROP_IN}`;
 
 /** The drop-in, and what it needs: the PAM file of --mfa, the script of --keys-from. */
 export function renderSshd(plan: JumpHostPlan): RenderedFile[] {
@@ -222,6 +223,7 @@ function head(plan: JumpHostPlan): string[] {
     ':443',
   );
   const { apply, undo } = knows(version, 'matchInInclude') ? IN_DROP_IN : IN_SSHD_CONFIG;
+  const keys = `~${user}/.ssh/authorized_keys`;
   return [
     `A forward-only jump host for the group "${GROUP}", for OpenSSH ${formatSshdVersion(version)}.`,
     '',
@@ -229,11 +231,14 @@ function head(plan: JumpHostPlan): string[] {
     `  getent group ${GROUP} >/dev/null || groupadd --system ${GROUP}`,
     // The "*" is no password, but an account with "!" would be locked. A password that is too old
     // would take forwarding away (sshd's auth-pam.c).
-    `  useradd --gid ${GROUP} --create-home --shell /usr/sbin/nologin --password '*' \\`,
-    `    --key PASS_MAX_DAYS=-1 ${user}`,
+    `  id -u ${user} >/dev/null 2>&1 ||`,
+    `    useradd --gid ${GROUP} --create-home --shell /usr/sbin/nologin --password '*' \\`,
+    `      --key PASS_MAX_DAYS=-1 ${user}`,
     ...prerequisites(plan),
     ...apply,
-    `The keys of the users go into ~${user}/.ssh/authorized_keys ("tunnel jumphost authorized-key").`,
+    ...(plan.keysFrom.length === 0
+      ? [`The keys of the users go into ${keys} ("tunnel jumphost authorized-key").`]
+      : [`Keys in ${keys} are good besides those of --keys-from.`]),
     ...notes(plan),
     '',
     'Verify:',
@@ -243,29 +248,45 @@ function head(plan: JumpHostPlan): string[] {
     '',
     'Undo, as root:',
     ...undo,
+    'The account goes with its keys, and ends the connections that it has:',
+    `  pkill -u ${user}; userdel --remove ${user}`,
+    // userdel takes the group of the same name with it (USERGROUPS_ENAB in login.defs).
+    ...(user === GROUP ? [] : [`  groupdel ${GROUP}`]),
   ];
 }
 
 const RELOAD = 'systemctl try-reload-or-restart ssh';
 
-/** A file that sshd can't read would keep it from starting again. */
+/**
+ * A file that sshd can't read would keep it from starting again. An earlier rendering comes back
+ * then: without any, the group could do what everybody can.
+ */
 const IN_DROP_IN = {
   apply: [
-    `  install -m 600 ${DROP_IN} ${DROP_IN_PATH}`,
+    `  install --backup=simple --suffix=.before -m 600 ${DROP_IN} ${DROP_IN_PATH}`,
     "  grep -qiE '^ *Include +/etc/ssh/sshd_config\\.d/' /etc/ssh/sshd_config ||",
     "    sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config",
-    `  if sshd -t; then ${RELOAD}; else rm ${DROP_IN_PATH}; fi`,
+    `  if sshd -t; then ${RELOAD}; else (`,
+    `    cd ${DROP_IN_DIRECTORY}`,
+    `    mv ${DROP_IN}.before ${DROP_IN} 2>/dev/null || rm ${DROP_IN}`,
+    '  ); fi',
     'The service is called sshd on Fedora and RHEL.',
   ],
-  undo: [`  rm ${DROP_IN_PATH} && ${RELOAD}`],
+  undo: [`  rm -f ${DROP_IN_PATH} ${DROP_IN_PATH}.before`, `  ${RELOAD}`],
 } as const;
 
+/** As it was before the first rendering. */
 const BEFORE = '/etc/ssh/sshd_config.before-tunnel';
+const NEW = '/etc/ssh/sshd_config.with-tunnel';
 const IN_SSHD_CONFIG = {
   apply: [
-    `  cp -p /etc/ssh/sshd_config ${BEFORE}`,
-    `  cat ${DROP_IN} ${BEFORE} >/etc/ssh/sshd_config`,
-    `  if sshd -t; then ${RELOAD}; else mv ${BEFORE} /etc/ssh/sshd_config; fi`,
+    `  base=${BEFORE}; [ -e "$base" ] || base=/etc/ssh/sshd_config`,
+    `  cp -p "$base" ${NEW} && cat ${DROP_IN} "$base" >${NEW}`,
+    `  if sshd -t -f ${NEW}; then`,
+    `    cp -np /etc/ssh/sshd_config ${BEFORE}`,
+    `    mv ${NEW} /etc/ssh/sshd_config; ${RELOAD}`,
+    `  else rm ${NEW}; fi`,
+    'An earlier rendering is replaced, and with it what was changed in sshd_config since.',
     'Not in sshd_config.d: before OpenSSH 8.4 a Match in an included file never matches.',
   ],
   undo: [`  mv ${BEFORE} /etc/ssh/sshd_config && ${RELOAD}`],
@@ -277,7 +298,9 @@ function prerequisites({ mfa, keysFrom }: JumpHostPlan): string[] {
     ...(mfa === undefined ? [] : [PAM_PATH]),
     ...(keysFrom.length === 0 ? [] : [KEYS_COMMAND_PATH]),
   ];
-  return files.map((path) => `Install ${path} first, as that file says itself. Then:`);
+  return files.length === 0
+    ? []
+    : [`Install ${files.join(' and ')} first.`, 'The comments in there say how. Then:'];
 }
 
 /** What some plans need besides. */

@@ -42,19 +42,22 @@ export function isOlder([major, minor]: SshdVersion, than: SshdVersion): boolean
   return major < than[0] || (major === than[0] && minor < than[1]);
 }
 
-/** Reads `9.2`, `9.2p1` or `OpenSSH_9.2p1`. Throws NotationError, or UsageError for one too old. */
+/**
+ * Reads `9.2`, `9.2p1`, or what `ssh -V` prints (`OpenSSH_9.2p1 Debian-2+deb12u7, OpenSSL ...`).
+ * Throws NotationError, or UsageError for one that is too old or not known.
+ */
 export function parseSshdVersion(text: string): SshdVersion {
   const [, major = '', minor = ''] =
-    /^(?:OpenSSH_)?([0-9]{1,2})\.([0-9]{1,2})(?:p[0-9]+)?$/.exec(text) ?? [];
+    /^(?:OpenSSH_)?([0-9]{1,2})\.([0-9]{1,2})(?:p[0-9]+)?(?:[ ,].*)?$/.exec(text) ?? [];
   if (major === '')
     throw new NotationError(
       `${quoted(text)} is not a version of OpenSSH`,
-      'write it as in: --openssh 9.2',
+      'write it as in: --openssh 9.2; "ssh -V" on the jump host prints it',
     );
   const version: SshdVersion = [Number(major), Number(minor)];
   if (isOlder(version, OLDEST_SSHD)) {
     throw new UsageError(
-      `OpenSSH ${text} is older than ${formatSshdVersion(OLDEST_SSHD)}, the oldest that is rendered for`,
+      `OpenSSH ${formatSshdVersion(version)} is older than ${formatSshdVersion(OLDEST_SSHD)}, the oldest that is rendered for`,
       {
         hint: 'upgrade the jump host first: a host that is open to the network needs updates',
       },
@@ -62,9 +65,12 @@ export function parseSshdVersion(text: string): SshdVersion {
   }
   if (isOlder(NEWEST_SSHD, version)) {
     const newest = formatSshdVersion(NEWEST_SSHD);
-    throw new UsageError(`OpenSSH ${text} is not known here: the newest is ${newest}`, {
-      hint: `write --openssh ${newest}: newer servers take what it renders`,
-    });
+    throw new UsageError(
+      `OpenSSH ${formatSshdVersion(version)} is not known here: the newest is ${newest}`,
+      {
+        hint: `write --openssh ${newest}: newer servers take what it renders`,
+      },
+    );
   }
   return version;
 }

@@ -62,9 +62,25 @@ export async function renderJumpHost(
   const files = RENDERERS[format](whole);
   if (DROP_INS.includes(format)) await checkDropIn(whole, options.observer);
   for (const warning of warningsOf(format, plan, files)) options.observer.log('warning', warning);
-  if (output === undefined) return PRINTERS[format]?.(whole) ?? printable(files);
-  writeFiles(output, files);
-  return '';
+  if (output !== undefined) {
+    writeFiles(output, files);
+    options.observer.log('notice', written(output, files));
+    return '';
+  }
+  const printer = PRINTERS[format];
+  if (printer === undefined && files.length > 1)
+    options.observer.log(
+      'notice',
+      `these are ${files.length} files, one after the other: --output DIRECTORY writes each by itself`,
+    );
+  return printer?.(whole) ?? printable(files);
+}
+
+/** Renderers put the file first whose comment has the steps of all. */
+function written(output: string, files: readonly RenderedFile[]): string {
+  const names = files.map(({ path }) => path).join(', ');
+  const comment = files.length === 1 ? 'its comment' : 'the comment of the first';
+  return `${output} has ${names}; ${comment} says how to go on`;
 }
 
 function warningsOf(

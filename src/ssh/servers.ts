@@ -2,8 +2,8 @@
  * SSH servers by their identification (RFC 4253 §4.2), and what is known of each as a jump host:
  * for messages, never for decisions. A server may call itself what it likes.
  *
- * Each limit was seen in the interop tests (test/interop/servers*.test.ts). docs/jump-hosts.md has
- * the same as a table.
+ * Each limit was seen in the interop tests (test/interop/servers*.test.ts, systems*.test.ts).
+ * docs/jump-hosts.md has the same as tables.
  */
 import type { ForwardingLimits } from './established.ts';
 
@@ -37,7 +37,8 @@ export type LimitCode =
   | 'few-reasons'
   | 'half-close'
   | 'ipv4-only'
-  | 'one-connect-at-a-time';
+  | 'one-connect-at-a-time'
+  | 'few-connections';
 
 interface Row {
   readonly name: string;
@@ -62,6 +63,12 @@ const HALF_CLOSE: ServerLimit = {
 const HALF_CLOSE_FAR: ServerLimit = {
   code: 'half-close',
   what: 'it ends a connection as a whole as soon as the far side has sent its last byte',
+  hint: SSH_HAS_IT_TOO,
+};
+
+const CONFIRMS_EARLY: ServerLimit = {
+  code: 'confirms-before-connecting',
+  what: 'it confirms each connection before it has connected, so closed and unreachable ports look open and then end',
   hint: SSH_HAS_IT_TOO,
 };
 
@@ -117,11 +124,7 @@ const ROWS: readonly Row[] = [
     name: 'Twisted Conch',
     pattern: /^Twisted(?:_([\d.]+))?/,
     limits: [
-      {
-        code: 'confirms-before-connecting',
-        what: 'it confirms each connection before it has connected, so closed and unreachable ports look open and then end',
-        hint: SSH_HAS_IT_TOO,
-      },
+      CONFIRMS_EARLY,
       {
         code: 'half-close',
         what: 'it does not pass on that the application has sent its last byte, so servers that wait for it wait without end',
@@ -129,6 +132,19 @@ const ROWS: readonly Row[] = [
       },
     ],
     permits: "the user's channelLookup must have direct-tcpip",
+  },
+  {
+    // internal/server/{ssh,directcpip}.go and config/config.yaml of github.com/k8shell-io/ssh-proxy
+    name: "K8shell's SSH proxy",
+    pattern: /^ssh-proxy_([\w.-]+)\/\S*_k8shell\.io/,
+    limits: [
+      CONFIRMS_EARLY,
+      {
+        code: 'few-connections',
+        what: 'it carries 15 connections at a time unless it is configured otherwise, and refuses more',
+        hint: 'ask its administrator for a higher server.maxDirectTCPIPConnections',
+      },
+    ],
   },
   {
     name: 'golang.org/x/crypto/ssh',

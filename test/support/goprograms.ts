@@ -13,6 +13,7 @@ export type GoProgram =
   | 'lookup'
   | 'terraform-provider-openstack'
   | 'wishserver'
+  | 'workspaceproxy'
   | 'xcryptoserver';
 
 /** The program's path, once it is built. */

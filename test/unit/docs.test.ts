@@ -1,9 +1,11 @@
 /** The documents: their links lead somewhere, and each decision says what has become of it. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { runCommandLine } from '../../src/cli/program.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const DECISIONS = readdirSync(join(ROOT, 'docs/decisions')).filter((name) => /^\d{4}-/.test(name));
@@ -28,6 +30,38 @@ describe('documents', () => {
       assert.deepEqual(dead, []);
     });
   }
+});
+
+describe('jump-hosts.md', () => {
+  const lines = read('docs/jump-hosts.md')
+    .replaceAll('\\\n', ' ')
+    .split('\n')
+    .filter((line) => line.startsWith('tunnel '));
+  assert.ok(lines.length > 10);
+
+  for (const line of new Set(lines))
+    it(`can be typed: ${line}`, async () => {
+      const words = execFileSync('sh', ['-c', `printf '%s\\n' ${line}`], { encoding: 'utf8' });
+      const [, ...args] = words.trimEnd().split('\n');
+      const run: string[] = [];
+      const note = (name: string) => async () => {
+        run.push(name);
+      };
+      await runCommandLine(
+        args,
+        {
+          connect: note('connect'),
+          proxy: note('proxy'),
+          exec: note('exec'),
+          doctor: note('doctor'),
+          openstack: note('openstack'),
+          jumphost: note('jumphost'),
+          clean: note('clean'),
+        },
+        { output: () => {}, columns: 80 },
+      );
+      assert.equal(run.length, 1);
+    });
 });
 
 describe('architecture.md', () => {

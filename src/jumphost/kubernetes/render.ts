@@ -24,6 +24,7 @@ export function renderKubernetes(plan: JumpHostPlan): RenderedFile[] {
   const steps = head(plan, kubernetes, {
     manifests: '-k .',
     where: 'in the directory of this file',
+    image: [],
   });
   return [
     {
@@ -49,7 +50,8 @@ export function printKubernetes(plan: JumpHostPlan): string {
   const kubernetes = kubernetesOf(plan);
   const steps = head(plan, kubernetes, {
     manifests: '-f THIS-FILE',
-    where: `with this text in THIS-FILE, and what is at its end, without "# ", in ${CONTAINERFILE}`,
+    where: 'with this text in THIS-FILE',
+    image: [`  sed '1,/^# ${CONTAINERFILE}:$/d; s/^# \\{0,1\\}//' THIS-FILE >${CONTAINERFILE}`],
   });
   return [
     yamlComment(steps),
@@ -90,6 +92,8 @@ interface Form {
   /** For kubectl apply. */
   readonly manifests: string;
   readonly where: string;
+  /** Commands before its image can be built. */
+  readonly image: readonly string[];
 }
 
 function head(plan: JumpHostPlan, kubernetes: KubernetesPlan, form: Form): string[] {
@@ -101,11 +105,12 @@ function head(plan: JumpHostPlan, kubernetes: KubernetesPlan, form: Form): strin
     '',
     `Apply, ${form.where}:`,
     '1. The image. Build it again for updates of sshd.',
+    ...form.image,
     `  podman build --pull -t ${image} -f ${CONTAINERFILE} .`,
     `  podman push ${image}`,
     '2. The namespace.',
     `  kubectl create namespace ${namespace}`,
-    '3. The host key of all pods. Keep it in a safe place: with another one all users are warned.',
+    '3. The host key of all pods. Keep it safe, and out of git: with another one all users are warned.',
     `  ssh-keygen -q -t ed25519 -N '' -C '' -f ${HOST_KEY}`,
     '4. The Secret with it.',
     `  kubectl -n ${namespace} create secret generic ${HOST_KEY_SECRET} --from-file=${HOST_KEY}`,

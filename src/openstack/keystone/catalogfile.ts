@@ -12,7 +12,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { readAtMost } from '../../base/boundedread.ts';
 import { TunnelError } from '../../errors/errors.ts';
-import { systemCodeOf } from '../../errors/reason.ts';
+import { fileReasonOf } from '../../errors/reason.ts';
 import { fileName } from '../../net/place.ts';
 import { type CatalogEndpoint, parseCatalog } from './catalog.ts';
 import { MAX_ANSWER_BYTES } from './http.ts';
@@ -82,8 +82,11 @@ function readText(path: string, file: string): string {
   } catch (cause) {
     throw new TunnelError(
       'openstack-config',
-      `--os-catalog-file: ${file} can't be read: ${systemCodeOf(cause)}`,
-      { hint: 'check the path and its permissions', cause },
+      `--os-catalog-file: ${file} can't be read: ${fileReasonOf(cause)}`,
+      {
+        hint: 'check the path, which is relative to the current directory, and its permissions',
+        cause,
+      },
     );
   } finally {
     if (fd !== undefined && fd !== STDIN_FD) closeSync(fd);

@@ -157,7 +157,7 @@ describe("a new machine's address and host key", () => {
     ['a key with a passphrase', { hostPrivateKey: 'locked' }, /protected by a passphrase/],
     ['a public key', { hostPrivateKey: 'host.pub' }, /is no private key that sshd could read/],
     ['a file with no key', { hostPrivateKey: 'empty' }, /is no private key/],
-    ['no file', { hostPrivateKey: 'none' }, /can't be read: ENOENT/],
+    ['no file', { hostPrivateKey: 'none' }, /can't be read: there is no such file/],
     ['a key on a curve of NIST', { hostPrivateKey: 'ecdsa' }, /neither an Ed25519 key nor an RSA/],
     ['a short RSA key', { hostPrivateKey: 'short' }, /neither an Ed25519 key nor an RSA/],
     ['a certificate alone', { hostCertificate: 'good-cert.pub' }, /without --host-private-key/],

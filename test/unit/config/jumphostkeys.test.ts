@@ -99,7 +99,11 @@ describe('options of keys, used wrongly', () => {
     [['authorized-key'], /no key is given/, /--key agent/],
     [['keys-command'], /no source of keys is given/, /--keys-from https:/],
     [['authorized-key', '--key', pub, '--mfa'], /--mfa changes nothing in authorized-key/, /sshd/],
-    [['keys-command', '--user', 'x'], /--user changes nothing in keys-command/, /sshd/],
+    [
+      ['keys-command', '--user', 'x'],
+      /--user changes nothing in keys-command/,
+      /render sshd, authorized-key, cloud-init, terraform or kubernetes$/,
+    ],
     [
       ['sshd', '--from', '192.0.2.1'],
       /changes nothing in sshd without --keys-from/,

@@ -24,6 +24,11 @@ describe('tunnel jumphost sshd', () => {
       ['sshd', '--mfa', '--openssh', '8.6', '10.0.0.1:443'],
       /--mfa is not possible with OpenSSH 8\.6/,
     ],
+    [
+      'the account that fetches keys as a login',
+      ['sshd', '--user', 'tunnel-keys', '10.0.0.1:443'],
+      /--user: tunnel-keys runs the script of --keys-from/,
+    ],
   ] as const) {
     it(`refuses ${what}`, () => {
       const { status, stdout, stderr } = jumphost(...args);

@@ -59,6 +59,10 @@ describe('describeLogin', () => {
     assert.equal(conch.state, 'note');
     assert.match(conch.detail, /Twisted Conch.*confirms each connection before/);
     assert.equal(finding('server', { software: 'tinyssh_20230101' }).state, 'failed');
+    const k8shell = finding('server', { software: 'ssh-proxy_1.4.0/0603e06_k8shell.io' });
+    assert.match(k8shell.detail, /K8shell.*confirms each connection before.*15 connections/);
+    assert.match(k8shell.hint ?? '', /server\.maxDirectTCPIPConnections/);
+    assert.match(finding('server', { software: 'ssh-proxy_1.0' }).detail, /not a server that is/);
     assert.match(finding('server', { software: 'Mystery_1' }).detail, /not a server that is known/);
   });
 });

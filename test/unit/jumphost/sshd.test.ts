@@ -103,7 +103,7 @@ describe('the drop-in for sshd', () => {
     assert.match(ending([8, 3]) ?? '', /^ {4}AllowTcpForwarding no$/m);
     assert.match(
       render({ version: [8, 3] }),
-      /^# {3}cat 10-tunnel\.conf .*>\/etc\/ssh\/sshd_config$/m,
+      /cat 10-tunnel\.conf .*>\/etc\/ssh\/sshd_config\.with-tunnel$/m,
     );
     assert.equal(ending([8, 4]), '\n');
     assert.match(render({ version: [8, 4] }), /^# {3}install .*sshd_config\.d\/10-tunnel\.conf$/m);

@@ -6,13 +6,14 @@ import { NotationError } from '../../../src/net/notation.ts';
 
 describe('versions of sshd', () => {
   it('are read as people and sshd write them', () => {
-    for (const text of ['9.2', '9.2p1', 'OpenSSH_9.2p1'])
+    const printed = 'OpenSSH_9.2p1 Debian-2+deb12u7, OpenSSL 3.0.17 1 Jul 2025';
+    for (const text of ['9.2', '9.2p1', 'OpenSSH_9.2p1', printed])
       assert.deepEqual(parseSshdVersion(text), [9, 2]);
     assert.equal(formatSshdVersion(parseSshdVersion('10.0p2')), '10.0');
   });
 
   it('are refused where they are none, too old, or not known yet', () => {
-    for (const text of ['', '9', 'nine', '9.2.1', '-9.2', '9.2\n'])
+    for (const text of ['', '9', 'nine', '9.2.1', '-9.2', '9.2\n', '9.2rc'])
       assert.throws(() => parseSshdVersion(text), NotationError, text);
     for (const text of ['7.9', '8.1p1', '10.3', '11.0'])
       assert.throws(() => parseSshdVersion(text), UsageError, text);

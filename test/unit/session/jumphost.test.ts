@@ -154,7 +154,12 @@ describe('a list that no jump host can be made of', () => {
       [
         'a wildcard in --allow',
         () => ['--allow', written('allow', `${LISTED}\n*.example.com:443\n`)],
-        usage(/"\*\.example\.com:443"/, /list each name by itself/),
+        usage(/allow:2: "\*\.example\.com:443": sshd/, /list each name by itself/),
+      ],
+      [
+        'a long prefix in -s',
+        () => ['-s', written('list', `# ours\n${LISTED}\n10.0.0.0/8:443\n`)],
+        usage(/list:3: "10\.0\.0\.0\/8:443": sshd knows no prefixes/, /smaller prefix/),
       ],
       ['a quote', () => [`${LISTED}"`], usage(/is not a port number/, /10\.0\.0\.0\/8/)],
       ['a line break', () => [`${LISTED}\n`], usage(/is not a port number/, /10\.0\.0\.0\/8/)],
@@ -238,8 +243,18 @@ describe('keys that no jump host can be made of', () => {
       () => key(written('key.ppk', 'PuTTY-User-Key-File-3: ssh-ed25519\n')),
       usage(/is a private key/, /puttygen -L/),
     ],
-    ['no such file', () => key(file('nowhere')), usage(/nowhere can't be read: ENOENT/, /path/)],
-    ['a directory', () => key(root), usage(/can't be read: EISDIR/, /path/)],
+    [
+      'no such file',
+      () => key(file('nowhere')),
+      usage(/nowhere can't be read: there is no such file/, /path/),
+    ],
+    [
+      'an address',
+      () => key('https://keys.example.com/team'),
+      usage(/team is an address, not a file/, /curl .*--keys-from/),
+    ],
+    ['a key itself', () => key(publicKeyLine('al')), usage(/is a key itself/, /into a file/)],
+    ['a directory', () => key(root), usage(/can't be read: it is a directory/, /path/)],
     ['an empty file', () => key(written('empty.pub', '')), usage(/holds no key/, /\.pub/)],
     ['no end', () => key('/dev/zero'), usage(/\/dev\/zero is larger than/, /right file/)],
     ['no agent', () => key('agent'), usage(/SSH_AUTH_SOCK is not set/, /ssh-agent/)],
@@ -266,6 +281,39 @@ describe('standard input for two files', () => {
     ],
   ];
   for (const [what, args, refusal] of cases) it(what, () => refused(args(), refusal));
+});
+
+describe('more than one file', () => {
+  const args = ['sshd', '--mfa', LISTED];
+
+  it('is written into a directory, which is said with the file to begin with', async () => {
+    const { status, stdout, stderr } = await jumphost([...args, '--output', file('two')]);
+    assert.deepEqual([status, stdout], [0, '']);
+    assert.equal(
+      stderr,
+      `tunnel: ${file('two')} has 10-tunnel.conf, tunnel-mfa; the comment of the first says how to go on\n`,
+    );
+  });
+
+  it('and so is one by itself', async () => {
+    const { stderr } = await jumphost(['sshd', LISTED, '--output', file('one')]);
+    assert.equal(
+      stderr,
+      `tunnel: ${file('one')} has 10-tunnel.conf; its comment says how to go on\n`,
+    );
+  });
+
+  it('is printed as one text, which no program reads: that is said as well', async () => {
+    const { stdout, stderr } = await jumphost(args);
+    assert.match(stdout, /^# ===== 10-tunnel\.conf\n[\s\S]*\n# ===== tunnel-mfa\n/);
+    assert.equal(
+      stderr,
+      'tunnel: these are 2 files, one after the other: --output DIRECTORY writes each by itself\n',
+    );
+    const manifests = ['kubernetes', ...NEEDS.kubernetes(), LISTED];
+    assert.equal((await jumphost(manifests)).stderr, '');
+    assert.equal((await jumphost(['sshd', LISTED])).stderr, '');
+  });
 });
 
 describe('a directory that nothing can be written into', () => {
@@ -337,7 +385,7 @@ describe("a cloud that can't be asked", () => {
   it('no such file of its catalog', () =>
     refused(
       of('--os-catalog-file', file('nowhere')),
-      { ...OPENSTACK, message: /nowhere can't be read: ENOENT/, hint: /path/ },
+      { ...OPENSTACK, message: /nowhere can't be read: there is no such file/, hint: /path/ },
       cloud('https://keystone.example'),
     ));
 

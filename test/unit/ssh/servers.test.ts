@@ -15,6 +15,7 @@ describe('serverKind', () => {
     ['SSH-2.0-AsyncSSH_2.10.1', 'AsyncSSH', '2.10.1'],
     ['SSH-2.0-paramiko_2.12.0', 'paramiko', '2.12.0'],
     ['SSH-2.0-Twisted_22.4.0', 'Twisted Conch', '22.4.0'],
+    ['SSH-2.0-ssh-proxy_1.4.0/0603e06_k8shell.io', "K8shell's SSH proxy", '1.4.0'],
     ['SSH-2.0-Go', 'golang.org/x/crypto/ssh'],
     ['SSH-2.0-APACHE-SSHD-2.15.0', 'Apache MINA SSHD', '2.15.0'],
     ['SSH-2.0-russh_0.65.1', 'russh', '0.65.1'],
@@ -31,13 +32,24 @@ describe('serverKind', () => {
   });
 
   it('does not guess', () => {
-    for (const line of ['', 'SSH-2.0-', 'SSH-2.0-Golang', 'SSH-2.0-myOpenSSH_9', 'Bastion'])
+    for (const line of [
+      '',
+      'SSH-2.0-',
+      'SSH-2.0-Golang',
+      'SSH-2.0-ssh-proxy_1.0',
+      'SSH-2.0-myOpenSSH_9',
+      'Bastion',
+    ])
       assert.equal(serverKind(line), undefined, line);
   });
 
-  it('says that Conch confirms before it connects, and that tinyssh forwards nothing', () => {
+  it('says that Conch and K8shell confirm before they connect, and that tinyssh forwards nothing', () => {
     const codes = (line: string) => serverKind(line)?.limits.map(({ code }) => code);
     assert.deepEqual(codes('Twisted_26.10.0'), ['confirms-before-connecting', 'half-close']);
+    assert.deepEqual(codes('ssh-proxy_1.4.0/0603e06_k8shell.io'), [
+      'confirms-before-connecting',
+      'few-connections',
+    ]);
     assert.deepEqual(codes('tinyssh_noversion'), ['no-forwarding']);
     assert.deepEqual(codes('OpenSSH_9.2p1'), []);
   });

@@ -11,8 +11,8 @@
  *                  └──────── failure ◄──────┴──► success: ssh2 reports 'ready'
  *
  *   failure with partial success: one more stage (`AuthenticationMethods
- *   publickey,keyboard-interactive`). Accepted keys are not offered again, tries are counted from
- *   zero, and the methods are tried in order from the start.
+ *   publickey,keyboard-interactive`). Tries are counted from zero, and the methods are tried in
+ *   order from the start. publickey.ts says which keys are offered again.
  *
  *   nothing left: TunnelError auth-failed. That code means that the server has decided: the same
  *   login would be refused again, and penalised.

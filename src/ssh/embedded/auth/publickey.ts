@@ -5,8 +5,10 @@
  *
  * All identities are offered, as ssh does. The server decides how many it looks at (MaxAuthTries, 6
  * by default, refused keys count). If we stopped earlier, we would lock out users whose server
- * looks at more. A key is offered only once, even if the server has accepted another and wants one
- * more. With --one-key, one is offered in each stage, for servers that count refused keys.
+ * looks at more. A refused key is offered only once. An accepted one is offered once more if
+ * something other than a key was accepted after it: sshd wants another key then, but other servers
+ * the same one (a login that begins with a web page and ends with the key that it began with). With
+ * --one-key, one is offered in each stage, for servers that count refused keys.
  */
 import { TunnelError } from '../../../errors/errors.ts';
 import type { RsaHash } from '../../identities/agent.ts';
@@ -33,6 +35,11 @@ export class PublicKeyMethod implements AuthMethod {
   readonly #remaining: Identity[];
   /** The keys whose signature the server accepted. */
   readonly #signed: PublicKey[] = [];
+  /** Their identities, until they are offered once more. */
+  #accepted: Identity[] = [];
+  readonly #offeredAgain = new Set<Identity>();
+  /** What was accepted last was a key. */
+  #acceptedLast = false;
 
   constructor(context: MethodContext, { keyring, identities, oneKey = false }: PublicKeyOptions) {
     this.#context = context;
@@ -76,6 +83,13 @@ export class PublicKeyMethod implements AuthMethod {
 
   nextStage(): void {
     // Refused keys would be refused again; the others are still in `#remaining`.
+    if (!this.#acceptedLast) {
+      const again = this.#accepted.filter((identity) => !this.#offeredAgain.has(identity));
+      for (const identity of again) this.#offeredAgain.add(identity);
+      this.#remaining.unshift(...again);
+      this.#accepted = [];
+    }
+    this.#acceptedLast = false;
     this.#offered = 0;
   }
 
@@ -97,8 +111,11 @@ export class PublicKeyMethod implements AuthMethod {
     const result = await exchange.sign(publicKey, algorithm, (data) =>
       this.#sign(identity, publicKey, unlocked, data, algorithm),
     );
-    if (result.kind === 'success' || (result.kind === 'failure' && result.partial))
+    if (result.kind === 'success' || (result.kind === 'failure' && result.partial)) {
       this.#signed.push(publicKey);
+      this.#accepted.push(identity);
+      this.#acceptedLast = true;
+    }
     return result;
   }
 

@@ -4,6 +4,7 @@
  * test/netns/jumphost-kubernetes.test.ts.
  */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { parse } from 'yaml';
 import { printKubernetes, renderKubernetes } from '../../../../src/jumphost/kubernetes/render.ts';
@@ -78,6 +79,18 @@ describe('manifests for Kubernetes', () => {
         at.toSorted((a, b) => a - b),
         text,
       );
+    }
+  });
+
+  it("the printed text says how its image's file is taken out of it", () => {
+    for (const plan of Object.values(CASES)) {
+      const printed = printKubernetes(plan);
+      const [command = ''] = /(?<=^# {3})sed .*(?= >Containerfile$)/m.exec(printed) ?? [];
+      const { stdout } = spawnSync('sh', ['-c', command.replace('THIS-FILE', '-')], {
+        input: printed,
+        encoding: 'utf8',
+      });
+      assert.equal(stdout, renderKubernetes(plan).at(-1)?.text);
     }
   });
 
