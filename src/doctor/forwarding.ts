@@ -27,6 +27,11 @@ export const MAX_SAMPLES = 64;
 const AT_ONCE = 8;
 /** For one destination, in milliseconds. sshd itself waits about two minutes for silent ones. */
 export const OPEN_PATIENCE_MS = 5_000;
+/**
+ * How long a connection is watched that was confirmed too early, in milliseconds: a closed port ends
+ * it after a round trip or two. One to a host that is not there may last longer.
+ */
+const CONFIRMED_MS = 1_500;
 /** Where no port is given. Most targets are APIs. */
 const USUAL_PORT = 443;
 /** A range wider than this (a half of 0/0) says nothing about what is behind the jump host. */
@@ -201,7 +206,7 @@ async function trySample(
       connector.connect(destination, { signal: giveUp }),
     );
     if (hasLimit(server, 'confirms-before-connecting')) {
-      const after = await firstOf(conduit, patienceMs, signal);
+      const after = await firstOf(conduit, Math.min(patienceMs, CONFIRMED_MS), signal);
       return { sample, milliseconds: took(), error: undefined, after };
     }
     conduit.abort(undefined);
@@ -321,7 +326,7 @@ function describeConfirmed(
     `${at}: confirmed, ${early}, and ended without a byte after ${milliseconds} ms`,
     {
       hint: sample.exact
-        ? 'the port is most likely closed, or the jump host has no way there: check the address and the port'
+        ? 'the port is most likely closed, the jump host has no way there, or it does not permit that: check the address and the port'
         : `it was tried for ${sample.target}, where another address or port may answer`,
     },
   );

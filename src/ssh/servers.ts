@@ -145,6 +145,7 @@ const ROWS: readonly Row[] = [
         hint: 'ask its administrator for a higher server.maxDirectTCPIPConnections',
       },
     ],
+    permits: 'its policy must permit the destination: ask its administrator',
   },
   {
     name: 'golang.org/x/crypto/ssh',
