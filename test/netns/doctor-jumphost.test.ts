@@ -632,7 +632,10 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
       });
     const well = await run('--quiet', HTTP);
     assert.deepEqual([well.status, well.stderr], [0, '']);
-    assert.match(well.stdout, /^ok: jump@198\.51\.100\.10, port 22; .*; 1 destination forwarded\n$/);
+    assert.match(
+      well.stdout,
+      /^ok: jump@198\.51\.100\.10, port 22; .*; 1 destination forwarded\n$/,
+    );
     const problem = await run('--quiet', '--json', `${API1}:${Port.closed}`);
     assert.equal(problem.status, 5);
     assert.deepEqual(Object.keys(JSON.parse(problem.stdout)), ['state', 'exitStatus', 'summary']);
