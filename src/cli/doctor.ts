@@ -124,6 +124,7 @@ const ENDS_A_RUN: ReadonlySet<string> = new Set([
   'authentication',
   'cloud',
   'proxies',
+  'routes',
 ]);
 
 function exitStatusFor({ name, code }: Finding): ExitStatus {

@@ -90,7 +90,7 @@ export function buildDoctorConfiguration(given: GivenArguments): DoctorConfigura
     probes: probe?.value ?? 1,
     json: json !== undefined,
     quiet: quiet !== undefined,
-    logLevel: logLevel(options),
+    logLevel: logLevel(options, json === undefined && quiet === undefined),
   };
 }
 
@@ -109,8 +109,12 @@ function refuseWithoutRemote(given: GivenOptions): void {
   }
 }
 
-/** The report says what a log would: without -v only errors are logged. */
-function logLevel(options: GivenOptions): Level {
+/**
+ * The report says most of what a log would. `watched`: somebody reads along, who must see what the
+ * server says (a banner may have the address of a login) and what is waited for.
+ */
+function logLevel(options: GivenOptions, watched: boolean): Level {
   const { verbose } = readOptions(VERBOSITY_OPTIONS, options);
-  return (['error', 'notice', 'info'] as const)[verbose.length] ?? 'debug';
+  if (verbose.length === 0 && !watched) return 'error';
+  return (['notice', 'info'] as const)[verbose.length] ?? 'debug';
 }

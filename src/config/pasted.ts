@@ -34,6 +34,8 @@ interface Draft {
   /** Of -l and of the host. */
   user?: string;
   host?: string;
+  /** Some word could not be read. */
+  unknown?: true;
   /** Ports of -D, as --socks takes them. */
   readonly socks: string[];
   /** Of -L: the destination, and the port of this machine. */
@@ -49,11 +51,25 @@ interface PastedOption extends OptionShape {
  * after `tunnel`. Words of `exec` are not looked at: there ssh may be the command.
  */
 export function refusePastedCommand(args: readonly string[]): void {
-  const words = args[0] === 'connect' || args[0] === 'proxy' ? args.slice(1) : args;
+  const [named = ''] = args;
+  const words = ['connect', 'proxy', 'doctor'].includes(named) ? args.slice(1) : args;
   const [program, ...rest] = words;
   if (program !== 'ssh' && program !== 'sshuttle') return;
   const translation = program === 'ssh' ? fromSsh(rest) : fromSshuttle(rest);
-  throw pasted(`${quoted(program)} is not a command of tunnel`, translation);
+  throw pasted(
+    `${quoted(program)} is not a command of tunnel`,
+    named === 'doctor' ? withoutTargets('doctor', translation) : translation,
+  );
+}
+
+/** The same for a command that needs no targets. */
+function withoutTargets(command: string, { words, missing, notes }: Translation): Translation {
+  return {
+    command: [command],
+    words,
+    missing: missing.filter((word) => !TARGET.includes(word)),
+    notes: notes.filter((note) => note !== WHAT_TARGETS_ARE),
+  };
 }
 
 export interface OwnWords {
@@ -74,12 +90,14 @@ export function refuseRemoteWithoutOption({ named, words, options, command }: Ow
   let at: number | undefined;
   let operands = 0;
   let elsewhere = false;
+  let foreign = false;
   for (let index = 0; index < words.length; index += 1) {
     const word = words[index] ?? '';
     if (word === '--') break;
     if (isOption(word)) {
       const { options: read, value } = readOptionWord(word, options);
       if (read.some(({ long }) => long === '--remote')) return;
+      foreign ||= readOptionWord(word, SSH_OPTIONS).options.some(({ short }) => isSshOnly(short));
       elsewhere ||= read.some(({ long }) => /^--(targets-from|os-cloud)$/.test(long ?? ''));
       if (value === 'next') index += 1;
     } else if (word.startsWith('@')) return;
@@ -87,8 +105,11 @@ export function refuseRemoteWithoutOption({ named, words, options, command }: Ow
     else operands += 1;
   }
   if (at === undefined) return;
+  const what = `no jump host is given: ${quoted(words[at] ?? '')} needs -r before it`;
+  const line = foreign ? sshLine(named, words) : undefined;
+  if (line !== undefined) throw pasted(what, line);
   const wants = (named ?? 'connect') === 'connect' && operands === 0 && !elsewhere;
-  throw pasted(`no jump host is given: ${quoted(words[at] ?? '')} needs -r before it`, {
+  throw pasted(what, {
     command: named === undefined ? [] : [named],
     words: [
       ...words.slice(0, at),
@@ -247,6 +268,24 @@ function fromSsh(words: readonly string[]): Translation {
   };
 }
 
+/** Letters that tunnel has as well, if not all with the same meaning. */
+const SHARED_LETTERS = 'piJFoevqxXs';
+
+function isSshOnly(short: string | undefined): boolean {
+  return short !== undefined && !SHARED_LETTERS.includes(short.charAt(1));
+}
+
+/** For the words of `ssh` without its name. undefined: they aren't, or `named` isn't for them. */
+function sshLine(named: string | undefined, words: readonly string[]): Translation | undefined {
+  const draft: Draft = { words: [], notes: [], socks: [], forwards: [] };
+  const operands = readWords(words, SSH_OPTIONS, draft, 'first operand');
+  if (operands.length !== 1 || draft.unknown) return undefined;
+  if (named === undefined || named === 'connect') return fromSsh(words);
+  return named === 'proxy' || named === 'doctor'
+    ? withoutTargets(named, fromSsh(words))
+    : undefined;
+}
+
 function fromSshuttle(words: readonly string[]): Translation {
   const draft: Draft = { words: [], notes: [], socks: [], forwards: [] };
   const subnets = readWords(words, SSHUTTLE_OPTIONS, draft, 'all operands');
@@ -280,8 +319,10 @@ function readWords(
       continue;
     }
     const { options: read, value } = readOptionWord(word, options);
-    if (read.length === 0 || (value === 'none' && !isWhole(word, read.length)))
+    if (read.length === 0 || (value === 'none' && !isWhole(word, read.length))) {
+      draft.unknown = true;
       draft.notes.push(`${quoted(word)} is left out: it is not known`);
+    }
     for (const [position, { rule }] of read.entries()) {
       const last = position === read.length - 1;
       if (!last || value === 'none') rule('', draft);

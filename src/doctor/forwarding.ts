@@ -1,18 +1,24 @@
 /**
  * What the jump host forwards: each target that has an address or a name and a port is opened once,
  * and closed. Of a range a few addresses are tried. The answer is the server's own.
+ *
+ * A server that connects to one destination after the other is asked for one at a time, and for no
+ * more once one is silent: the rest would only wait behind it.
  */
 import { within } from '../base/within.ts';
 import { NotAllowedError } from '../connect/guarded.ts';
 import { TunnelError } from '../errors/errors.ts';
+import type { Conduit } from '../flow/conduit.ts';
+import { streamOf } from '../flow/conduitstream.ts';
 import { BusyError, ConnectError, type Connector, LinkGoneError } from '../flow/connector.ts';
-import { addressFromNumber } from '../net/address.ts';
+import { addressFromNumber, isAddress } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import { formatNamePattern } from '../net/name.ts';
 import { type Prefix, prefixBounds } from '../net/prefix.ts';
 import type { Refusal } from '../net/refusal.ts';
 import { createPolicy, type NameRule, type Rule, type Rules } from '../policy/policy.ts';
 import type { ForwardingLimits } from '../ssh/established.ts';
+import type { LimitCode, ServerKind } from '../ssh/servers.ts';
 import type { Finding } from '../system/doctor/diagnosis.ts';
 
 /** Destinations that are opened in one run. The rest is named, and not tried. */
@@ -21,6 +27,11 @@ export const MAX_SAMPLES = 64;
 const AT_ONCE = 8;
 /** For one destination, in milliseconds. sshd itself waits about two minutes for silent ones. */
 export const OPEN_PATIENCE_MS = 5_000;
+/**
+ * How long a connection is watched that was confirmed too early, in milliseconds: a closed port ends
+ * it after a round trip or two. One to a host that is not there may last longer.
+ */
+const CONFIRMED_MS = 1_500;
 /** Where no port is given. Most targets are APIs. */
 const USUAL_PORT = 443;
 /** A range wider than this (a half of 0/0) says nothing about what is behind the jump host. */
@@ -109,74 +120,142 @@ function addressSamples(prefix: Prefix, count: number): string[] {
 export interface ForwardingOptions {
   readonly connector: Connector;
   /** What may be the reason when the jump host prohibits a connection. */
-  readonly limits: () => ForwardingLimits | undefined;
-  /** The server confirms connections before it has connected, so that an opened one says little. */
-  readonly confirmsEarly: boolean;
+  readonly limits: () => ForwardingLimits;
+  /** What the jump host runs. undefined: not known. */
+  readonly server: ServerKind | undefined;
   readonly signal: AbortSignal;
   /** Default: OPEN_PATIENCE_MS. */
   readonly patienceMs?: number;
 }
 
-/** One finding a sample, in their order, and one for all that are left out. */
+export interface ForwardingReport {
+  /** One finding a sample, in their order, and one for all that are left out. */
+  readonly findings: readonly Finding[];
+  /** A silent destination that keeps the server from everything else, as it is written. */
+  readonly heldUpBy: string | undefined;
+}
+
 export async function tryForwarding(
   { samples, left }: Sampled,
   options: ForwardingOptions,
-): Promise<Finding[]> {
+): Promise<ForwardingReport> {
   const outcomes: Outcome[] = new Array(samples.length);
-  let next = 0;
+  const oneAtATime = hasLimit(options.server, 'one-connect-at-a-time');
+  let heldUpBy: string | undefined;
+  // What the user has named comes first: an address that stands for a range may well be silent.
+  const queue = samples
+    .map((sample, at) => ({ sample, at }))
+    .sort((a, b) => Number(b.sample.exact) - Number(a.sample.exact));
   const worker = async (): Promise<void> => {
-    for (let at = next++; at < samples.length; at = next++) {
-      const sample = samples[at];
-      if (sample !== undefined) outcomes[at] = await trySample(sample, options);
+    for (let job = queue.shift(); job !== undefined; job = queue.shift()) {
+      const { sample, at } = job;
+      if (heldUpBy !== undefined) {
+        outcomes[at] = { sample, milliseconds: 0, error: new HeldUpError(sample, heldUpBy) };
+        continue;
+      }
+      const outcome = await trySample(sample, options);
+      outcomes[at] = outcome;
+      if (oneAtATime && outcome.error instanceof SilentError)
+        heldUpBy = formatDestination(sample.destination);
     }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  await Promise.all(Array.from({ length: oneAtATime ? 1 : AT_ONCE }, worker));
   const permitsSome = outcomes.some(
     ({ error }) => error === undefined || (isAnswer(error) && error.refusal !== 'prohibited'),
   );
-  const why: ForwardingLimits | undefined = permitsSome ? NOT_LISTED : options.limits();
-  const findings = outcomes.map((outcome) => describe(outcome, options.confirmsEarly, why));
-  if (left.length === 0) return findings;
+  const findings = outcomes.map((outcome) => describe(outcome, options, permitsSome));
+  if (left.length === 0) return { findings, heldUpBy };
   const detail = left.map(({ target, why }) => `${target} was not tried: ${why}`).join('; ');
   const hint = 'name an address or a name with its port to have it tried, as in 10.1.2.3:443';
-  return [...findings, { name: 'forwarding', state: 'note', detail, hint }];
+  return { findings: [...findings, { name: 'forwarding', state: 'note', detail, hint }], heldUpBy };
 }
 
-const NOT_LISTED: ForwardingLimits = {
-  what: 'it permits others, so a list there lacks this one',
-  hint: 'have it added to PermitOpen in sshd_config, or permitopen before the key in authorized_keys, as it is written here',
-};
+function hasLimit(server: ServerKind | undefined, wanted: LimitCode): boolean {
+  return server?.limits.some(({ code }) => code === wanted) ?? false;
+}
+
+const OPENSSH_LIST_HINT =
+  'have it added to PermitOpen in sshd_config, or permitopen before the key in authorized_keys, as it is written here';
+
+function notListed(server: ServerKind | undefined): ForwardingLimits {
+  return {
+    what: 'it permits others, so a list there lacks this one',
+    hint: server?.permits ?? OPENSSH_LIST_HINT,
+  };
+}
 
 interface Outcome {
   readonly sample: Sample;
   readonly milliseconds: number;
   /** undefined: it was opened. */
   readonly error: TunnelError | undefined;
+  /** The server confirms before it has connected: what came after that. */
+  readonly after?: 'data' | 'end' | 'nothing';
 }
 
 async function trySample(
   sample: Sample,
-  { connector, signal, patienceMs = OPEN_PATIENCE_MS }: ForwardingOptions,
+  { connector, server, signal, patienceMs = OPEN_PATIENCE_MS }: ForwardingOptions,
 ): Promise<Outcome> {
   const { destination } = sample;
   const began = performance.now();
   const late = () => new SilentError(formatDestination(destination), patienceMs);
-  let error: TunnelError | undefined;
+  const took = () => Math.round(performance.now() - began);
   try {
     const conduit = await within({ signal, time: { milliseconds: patienceMs, late } }, (giveUp) =>
       connector.connect(destination, { signal: giveUp }),
     );
+    if (hasLimit(server, 'confirms-before-connecting')) {
+      const after = await firstOf(conduit, Math.min(patienceMs, CONFIRMED_MS), signal);
+      return { sample, milliseconds: took(), error: undefined, after };
+    }
     conduit.abort(undefined);
-  } catch (cause) {
-    if (!(cause instanceof TunnelError)) throw cause;
-    error = cause;
+    return { sample, milliseconds: took(), error: undefined };
+  } catch (error) {
+    if (!(error instanceof TunnelError)) throw error;
+    return { sample, milliseconds: took(), error };
   }
-  return { sample, milliseconds: Math.round(performance.now() - began), error };
+}
+
+/** What comes first within `milliseconds`. Ends the conduit. Rejects with the signal's reason. */
+async function firstOf(
+  conduit: Conduit,
+  milliseconds: number,
+  signal: AbortSignal,
+): Promise<'data' | 'end' | 'nothing'> {
+  const stream = streamOf(conduit);
+  try {
+    return await new Promise((resolve, reject) => {
+      const stop = (): void => reject(signal.reason);
+      const timer = setTimeout(() => resolve('nothing'), milliseconds);
+      signal.addEventListener('abort', stop, { once: true });
+      const settle = (what: 'data' | 'end'): void => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', stop);
+        resolve(what);
+      };
+      stream.once('data', () => settle('data'));
+      for (const event of ['end', 'close', 'error']) stream.once(event, () => settle('end'));
+    });
+  } finally {
+    stream.destroy();
+  }
 }
 
 class SilentError extends ConnectError {
   constructor(at: string, milliseconds: number) {
     super('timeout', `${at}: no answer within ${milliseconds / 1000} s`);
+  }
+}
+
+/** It was not tried: the server waits for another destination. */
+class HeldUpError extends ConnectError {
+  constructor({ destination }: Sample, heldUpBy: string) {
+    super(
+      'timeout',
+      `${formatDestination(destination)}: not tried, because this server connects to one destination after the other, and ${heldUpBy} does not answer`,
+      { hint: `leave ${heldUpBy} out, and try again` },
+    );
   }
 }
 
@@ -187,30 +266,39 @@ function isAnswer(error: TunnelError): error is ConnectError {
     !(
       error instanceof NotAllowedError ||
       error instanceof BusyError ||
+      error instanceof HeldUpError ||
       error instanceof LinkGoneError
     )
   );
 }
 
 function describe(
-  { sample, milliseconds, error }: Outcome,
-  confirmsEarly: boolean,
-  why: ForwardingLimits | undefined,
+  { sample, milliseconds, error, after }: Outcome,
+  { server, limits }: ForwardingOptions,
+  permitsSome: boolean,
 ): Finding {
   const at = formatDestination(sample.destination);
   if (error === undefined)
-    return confirmsEarly
-      ? finding(sample, 'note', `${at}: confirmed, which this server does before it has connected`)
-      : finding(sample, 'ok', `${at}: opened in ${milliseconds} ms`);
+    return after === undefined || after === 'data'
+      ? finding(sample, 'ok', `${at}: opened in ${milliseconds} ms`)
+      : describeConfirmed(sample, after, milliseconds);
   if (error instanceof LinkGoneError)
     return finding(sample, 'note', `${at}: not known, because the connection was lost`);
   const { message, hint, code } = error;
   const told = { code, ...(hint !== undefined && { hint }) };
+  if (error instanceof HeldUpError)
+    return finding(sample, sample.exact ? 'warning' : 'note', message, told);
   if (!isAnswer(error))
     return finding(sample, error instanceof BusyError ? 'warning' : 'failed', message, told);
-  if (error.refusal === 'prohibited') return prohibited(sample, error, why);
-  if (sample.exact)
-    return finding(sample, 'failed', message, { code, hint: hint ?? HINTS[error.refusal] });
+  if (error.refusal === 'prohibited')
+    return prohibited(sample, error, permitsSome ? notListed(server) : limits(), permitsSome);
+  if (sample.exact) {
+    const { refusal } = error;
+    return finding(sample, 'failed', message, {
+      code,
+      hint: hint ?? hintFor(refusal, sample, server),
+    });
+  }
   const permitted = error.refusal === 'refused' ? 'forwarding is permitted' : 'not prohibited';
   return finding(sample, error.refusal === 'refused' ? 'ok' : 'note', `${message}; ${permitted}`, {
     code,
@@ -218,27 +306,68 @@ function describe(
   });
 }
 
+/** A server that confirms before it has connected; `after`: what followed. */
+function describeConfirmed(
+  sample: Sample,
+  after: 'end' | 'nothing',
+  milliseconds: number,
+): Finding {
+  const at = formatDestination(sample.destination);
+  const early = 'which this server does before it has connected';
+  if (after === 'nothing')
+    return finding(
+      sample,
+      'note',
+      `${at}: confirmed, ${early}; still open after ${milliseconds} ms`,
+    );
+  return finding(
+    sample,
+    sample.exact ? 'failed' : 'note',
+    `${at}: confirmed, ${early}, and ended without a byte after ${milliseconds} ms`,
+    {
+      hint: sample.exact
+        ? 'the port is most likely closed, the jump host has no way there, or it does not permit that: check the address and the port'
+        : `it was tried for ${sample.target}, where another address or port may answer`,
+    },
+  );
+}
+
+function hintFor(
+  refusal: Exclude<Refusal, 'prohibited'>,
+  { destination }: Sample,
+  server: ServerKind | undefined,
+): string {
+  if (refusal === 'unreachable' && !isAddress(destination.host)) return NAME_HINT;
+  const denied = server?.limits.find(({ code }) => code === 'forwarding-off-by-default');
+  if (refusal === 'refused' && denied !== undefined) return `${HINTS.refused}; ${denied.hint}`;
+  return HINTS[refusal];
+}
+
+const NAME_HINT =
+  'check the name as the jump host resolves it, and that its resolver answers; or it has no way to the address that it finds';
+
 const HINTS: Readonly<Record<Exclude<Refusal, 'prohibited'>, string>> = {
   refused: 'nothing listens there, or a firewall refuses the jump host: check the port',
-  unreachable:
-    "the jump host has no way there: check the address, or the name as the jump host's resolver has it",
+  unreachable: 'the jump host has no way there: check the address',
   'no-network': 'the jump host has no network of this family: use an address of the other one',
   timeout:
     'a firewall behind the jump host drops it, or no host has this address; a jump host that starts something on first use may only be slow',
 };
 
+/** `permitsSome`: it has permitted others, so that `why` says only that this one isn't listed. */
 function prohibited(
   sample: Sample,
   { message, code }: ConnectError,
-  why: ForwardingLimits | undefined,
+  why: ForwardingLimits,
+  permitsSome: boolean,
 ): Finding {
-  if (!sample.exact)
-    return finding(sample, 'warning', message, {
-      code,
-      hint: `it was tried for ${sample.target}: if only some addresses or ports are permitted, name one that should be`,
-    });
-  if (why === undefined) return finding(sample, 'failed', message, { code, hint: NOT_LISTED.hint });
-  return finding(sample, 'failed', `${message}: ${why.what}`, { code, hint: why.hint });
+  const because = `${message}: ${why.what}`;
+  const { hint } = why;
+  if (sample.exact || why.certain) return finding(sample, 'failed', because, { code, hint });
+  const example = `it was tried for ${sample.target}: if only some addresses or ports are permitted, name one that should be`;
+  return permitsSome
+    ? finding(sample, 'warning', message, { code, hint: example })
+    : finding(sample, 'warning', because, { code, hint: `${example}; otherwise, ${hint}` });
 }
 
 function finding(

@@ -3,6 +3,7 @@
  * would be noticed. Only a few requests of some octets are sent.
  */
 import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Established } from '../ssh/established.ts';
 import { isProbing, type Transport } from '../ssh/transport.ts';
 import type { Finding } from '../system/doctor/diagnosis.ts';
@@ -31,6 +32,8 @@ export async function measureRoundTrip(transport: Transport): Promise<number | u
 
 /** More than one packet of an Ethernet holds. */
 const FULL_PACKET_OCTETS = 4_000;
+/** For the server's last words about the connections that were tried, in milliseconds. */
+const SETTLE_MS = 100;
 
 /**
  * Whether full packets arrive as small ones do: a network that drops what is too large for it and
@@ -43,6 +46,16 @@ export async function tryFullPackets(
 ): Promise<Finding | undefined> {
   if (roundTrip === undefined || !isProbing(transport)) return undefined;
   const patience = ANSWER_MS + 4 * roundTrip;
+  // A server that waits for a silent destination answers nothing, whatever the size.
+  if (!(await transport.probe(patience)))
+    return {
+      name: 'mtu',
+      state: 'note',
+      detail: `not known whether full packets arrive: the jump host has stopped answering small ones, too`,
+      hint: 'it may be waiting for a destination that is silent: leave that out, and try again',
+    };
+  // Anything that comes counts as an answer, so what is still on its way must have come.
+  await delay(2 * roundTrip + SETTLE_MS);
   if (await transport.probe(patience, FULL_PACKET_OCTETS)) return undefined;
   return {
     name: 'mtu',

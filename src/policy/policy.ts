@@ -302,7 +302,7 @@ function nothingCaptured(
   return new UsageError(
     `nothing would be captured: only the jump host's own addresses are left (${own})`,
     {
-      hint: "connections to the jump host can't go through itself; name the networks behind it as targets",
+      hint: "connections to the jump host can't go through it; name the networks behind it as targets",
     },
   );
 }

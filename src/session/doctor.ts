@@ -24,13 +24,15 @@ import type { TunnelError } from '../errors/errors.ts';
 import { streamOf } from '../flow/conduitstream.ts';
 import type { Connector } from '../flow/connector.ts';
 import type { Located } from '../link/dialler.ts';
+import { isAddress } from '../net/address.ts';
+import { parsePrefix } from '../net/prefix.ts';
 import { silentObserver } from '../observe/observer.ts';
+import { capturedPrefixes } from '../policy/policy.ts';
 import { addressToExclude } from '../ssh/dial/addresses.ts';
 import { isDescribable } from '../ssh/established.ts';
 import { hopsOf } from '../ssh/hops.ts';
 import { checkIdentityFiles } from '../ssh/identities/identities.ts';
-import { DEFAULT_PORT } from '../ssh/options.ts';
-import { serverKind } from '../ssh/servers.ts';
+import { forwardingOfKind, OPENSSH_FORWARDING, serverKind } from '../ssh/servers.ts';
 import type { Transport } from '../ssh/transport.ts';
 import type { CaptureDiagnosis, Diagnosis, Finding } from '../system/doctor/diagnosis.ts';
 import { failure } from '../system/doctor/diagnosis.ts';
@@ -71,6 +73,7 @@ export function diagnose(
     return {
       captures,
       findings: [
+        ...(tunnel === undefined ? [] : lookAtCaptured(tunnel, rules, jumpHost?.address)),
         ...(jumpHost?.findings ?? []),
         ...findings,
         ...(await lookAtNetwork(rules, {
@@ -81,6 +84,23 @@ export function diagnose(
       ],
     };
   });
+}
+
+/** A finding if "tunnel connect" would end because nothing, or too much, is left of the targets. */
+function lookAtCaptured(
+  tunnel: Configuration,
+  rules: TargetRules,
+  jumpHost: string | undefined,
+): Finding[] {
+  if (rules.targets.length === 0 || answersQueries(tunnel)) return [];
+  const always =
+    jumpHost === undefined || !isAddress(jumpHost) ? [] : [parsePrefix(jumpHost).prefix];
+  try {
+    capturedPrefixes({ ...rules, always });
+    return [];
+  } catch (error) {
+    return [failure('routes', error)];
+  }
 }
 
 async function lookAtCaptures(): Promise<Diagnosis> {
@@ -164,7 +184,7 @@ async function lookAtJumpHost(
   session.own('the SSH connection', transport, (it) => it.close());
   const connected = new ConnectedDoctor({ transport, tunnel, probes, options, signal });
   const { findings, rules } = await connected.examine();
-  return { address, rules, findings: [found, ...findings] };
+  return { address, rules, findings: [answeredBy(found, located, transport), ...findings] };
 }
 
 interface Connected {
@@ -198,16 +218,14 @@ class ConnectedDoctor {
     const { findings: cloud, configuration } = await this.#completed();
     // Alone: whatever else comes from the server would be taken for its answer.
     const roundTrip = await measureRoundTrip(transport);
-    const limits = serverKind(login?.software ?? '')?.limits ?? [];
-    const [forwarding, dns] = await Promise.all([
-      tryForwarding(samplesOf(configuration, probes), {
-        connector: this.#connector,
-        limits: () => describe()?.forwarding,
-        confirmsEarly: limits.some(({ code }) => code === 'confirms-before-connecting'),
-        signal,
-      }),
-      this.#resolvers(),
-    ]);
+    const software = login?.software ?? '';
+    const forwarding = await tryForwarding(samplesOf(configuration, probes), {
+      connector: this.#connector,
+      limits: () => describe()?.forwarding ?? forwardingOfKind(software) ?? OPENSSH_FORWARDING,
+      server: serverKind(software),
+      signal,
+    });
+    const dns = await this.#resolvers(forwarding.heldUpBy);
     const mtu = lost === undefined ? await tryFullPackets(transport, roundTrip) : undefined;
     // The server's window is known once it has opened a channel.
     const established = describe();
@@ -216,7 +234,7 @@ class ConnectedDoctor {
       findings: [
         ...(login === undefined ? [] : describeLogin(login)),
         ...cloud,
-        ...forwarding,
+        ...forwarding.findings,
         ...(established === undefined ? [] : describePath(established, roundTrip, tcpBuffers())),
         ...dns,
         // A connection that is lost answers nothing, whatever its packets' size.
@@ -243,11 +261,21 @@ class ConnectedDoctor {
     }
   }
 
-  async #resolvers(): Promise<Finding[]> {
+  /** `heldUpBy`: a silent destination that keeps the jump host from answering. */
+  async #resolvers(heldUpBy: string | undefined): Promise<Finding[]> {
     const { tunnel, options, signal } = this.#parts;
     const { dns } = tunnel;
     const { machine = linux } = options;
     if (!dns.throughTunnel) return [];
+    if (heldUpBy !== undefined)
+      return [
+        {
+          name: 'dns',
+          state: 'note',
+          detail: `no resolver was asked: the jump host waits for ${heldUpBy}, which does not answer`,
+          hint: `leave ${heldUpBy} out, and try again`,
+        },
+      ];
     try {
       const servers = tunnelResolvers(dns, machine.resolverPlan().uplinks);
       return await tryResolvers({
@@ -263,17 +291,28 @@ class ConnectedDoctor {
   }
 }
 
-/** `u@jump is reached by way of inner, which is 192.0.2.7, port 2222` */
+/** Of several addresses, names the one that this connection leads to. */
+function answeredBy(found: Finding, { jumpHosts }: Located, transport: Transport): Finding {
+  const several = jumpHosts.length > 1 || jumpHosts.some(({ addresses }) => addresses.length > 1);
+  if (!several || !isDescribable(transport)) return found;
+  return { ...found, detail: `${found.detail}; ${transport.describe().at} answered` };
+}
+
+/**
+ * `u@198.51.100.10, port 22`, `u@jump: 198.51.100.10, port 22`, or `u@inner: by way of outer
+ * (192.0.2.7), port 2222`
+ */
 function describeLocated({ jumpHosts }: Located): string {
   return jumpHosts
     .map(({ settings, addresses }) => {
       const [outermost] = hopsOf(settings);
+      const who = `${settings.user}@${settings.name}`;
       const hosts = [...new Set(addresses.map(({ host }) => addressToExclude(host) ?? host))];
-      const where = hosts.length === 0 ? 'reached by a ProxyCommand' : hosts.join(', ');
-      const via = outermost === settings ? '' : `reached by way of ${outermost.name}, which is `;
-      const port =
-        hosts.length === 0 || outermost.port === DEFAULT_PORT ? '' : `, port ${outermost.port}`;
-      return `${settings.user}@${settings.name} is ${via}${where}${port}`;
+      if (hosts.length === 0) return `${who}: by a ProxyCommand`;
+      const [where, port] = [hosts.join(', '), `port ${outermost.port}`];
+      const known = where === outermost.name;
+      if (outermost === settings) return `${who}${known ? '' : `: ${where}`}, ${port}`;
+      return `${who}: by way of ${outermost.name}${known ? '' : ` (${where})`}, ${port}`;
     })
     .join('; ');
 }

@@ -60,6 +60,8 @@ export interface ForwardingLimits {
   /** `the key that was used may not forward` */
   readonly what: string;
   readonly hint: string;
+  /** Nothing at all is forwarded; otherwise other destinations may be permitted. */
+  readonly certain?: true;
 }
 
 /** A transport that can describe its connection. */

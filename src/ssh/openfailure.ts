@@ -80,6 +80,9 @@ const OTHER_CODES: Refusal = 'refused';
 /** sshd's only text when connect() fails at once, or when it has no descriptors left. */
 const OPENSSH_AT_ONCE = 'open failed';
 
+/** For answers that don't tell: which of these it is, only the server knows. */
+const UNTOLD_HINT =
+  "the server gives no reason: the port may be closed, the host out of its reach, the name unknown there, or the destination not permitted; the server's own log may tell";
 const PERMISSION_HINT =
   'see what the jump host permits: with OpenSSH AllowTcpForwarding and PermitOpen in its sshd_config, and permitopen in authorized_keys';
 
@@ -111,7 +114,10 @@ export function openFailure(
     });
   }
   if (told !== undefined) return new ConnectError(refusal, `${to}: ${text}`, { cause });
-  return new ConnectError(refusal, `${to}: ${byReason(reason, text)}`, { cause });
+  return new ConnectError(refusal, `${to}: ${byReason(reason, text)}`, {
+    hint: UNTOLD_HINT,
+    cause,
+  });
 }
 
 /** The destination's own name says nothing, even if it is timeout.example.com. */

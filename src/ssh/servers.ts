@@ -5,6 +5,7 @@
  * Each limit was seen in the interop tests (test/interop/servers*.test.ts, systems*.test.ts).
  * docs/jump-hosts.md has the same as tables.
  */
+import type { ForwardingLimits } from './established.ts';
 
 export interface ServerKind {
   /** As people call it. */
@@ -13,6 +14,11 @@ export interface ServerKind {
   readonly version: string | undefined;
   /** Its limits as a jump host. Empty: none is known. */
   readonly limits: readonly ServerLimit[];
+  /**
+   * What its administrator does to have a connection permitted, as a sentence like those of a
+   * limit. undefined: as with OpenSSH.
+   */
+  readonly permits: string | undefined;
 }
 
 export interface ServerLimit {
@@ -39,6 +45,8 @@ interface Row {
   /** Matches what follows `SSH-2.0-`. Group 1: the version. The first row that matches counts. */
   readonly pattern: RegExp;
   readonly limits: readonly ServerLimit[];
+  /** As in ServerKind. */
+  readonly permits?: string;
 }
 
 const NO_REASONS: ServerLimit = {
@@ -68,7 +76,13 @@ const ROWS: readonly Row[] = [
   // wish's fixed identification; that OpenSSH itself has its distribution's name after it.
   { name: 'charmbracelet/wish or OpenSSH', pattern: /^OpenSSH_(7\.6p1)$/, limits: [HALF_CLOSE] },
   { name: 'OpenSSH', pattern: /^OpenSSH_(?:for_Windows_)?([\d.]+(?:p\d+)?)/, limits: [] },
-  { name: 'dropbear', pattern: /^dropbear(?:_([\d.]+))?/, limits: [] },
+  {
+    name: 'dropbear',
+    pattern: /^dropbear(?:_([\d.]+))?/,
+    limits: [],
+    permits:
+      'dropbear must run without -j, and authorized_keys must not have "restrict" or "no-port-forwarding" before this key',
+  },
   {
     name: 'tinyssh',
     pattern: /^tinyssh(?:_(\w+))?/,
@@ -90,6 +104,8 @@ const ROWS: readonly Row[] = [
         hint: "if a port that is open is refused, see the program's connection_requested()",
       },
     ],
+    permits:
+      "the program's connection_requested() must return true for it, and a permitopen before the key in authorized_keys, if there is one, must list it",
   },
   {
     name: 'paramiko',
@@ -102,6 +118,7 @@ const ROWS: readonly Row[] = [
         hint: 'leave silent addresses out of the targets, or have the program connect in a thread',
       },
     ],
+    permits: 'the program must permit it in check_channel_direct_tcpip_request()',
   },
   {
     name: 'Twisted Conch',
@@ -114,6 +131,7 @@ const ROWS: readonly Row[] = [
         hint: SSH_HAS_IT_TOO,
       },
     ],
+    permits: "the user's channelLookup must have direct-tcpip",
   },
   {
     // internal/server/{ssh,directcpip}.go and config/config.yaml of github.com/k8shell-io/ssh-proxy
@@ -127,6 +145,7 @@ const ROWS: readonly Row[] = [
         hint: 'ask its administrator for a higher server.maxDirectTCPIPConnections',
       },
     ],
+    permits: 'its policy must permit the destination: ask its administrator',
   },
   {
     name: 'golang.org/x/crypto/ssh',
@@ -137,6 +156,8 @@ const ROWS: readonly Row[] = [
         what: 'if it is made with gliderlabs/ssh, it ends a connection as a whole as soon as one end has sent its last byte',
       },
     ],
+    permits:
+      'the program must accept channels of the type direct-tcpip; with gliderlabs/ssh, LocalPortForwardingCallback must return true for it',
   },
   {
     name: 'Apache MINA SSHD',
@@ -149,8 +170,15 @@ const ROWS: readonly Row[] = [
       },
       HALF_CLOSE_FAR,
     ],
+    permits:
+      'the program must permit it with setForwardingFilter(); in a product that is a setting of its own',
   },
-  { name: 'russh', pattern: /^russh_([\w.-]+)/, limits: [NO_REASONS] },
+  {
+    name: 'russh',
+    pattern: /^russh_([\w.-]+)/,
+    limits: [NO_REASONS],
+    permits: 'the program must accept it in channel_open_direct_tcpip()',
+  },
   {
     name: 'ssh2 (Node)',
     pattern: /^ssh2js([\d.]+)/,
@@ -161,6 +189,7 @@ const ROWS: readonly Row[] = [
       },
       HALF_CLOSE_FAR,
     ],
+    permits: 'the program must accept it where it listens for "tcpip"',
   },
   {
     name: "Erlang's ssh",
@@ -178,6 +207,7 @@ const ROWS: readonly Row[] = [
       },
       HALF_CLOSE,
     ],
+    permits: 'the daemon needs the option {tcpip_tunnel_in, true}',
   },
 ];
 
@@ -187,9 +217,35 @@ const ROWS: readonly Row[] = [
  */
 export function serverKind(identification: string): ServerKind | undefined {
   const software = identification.replace(/^SSH-\d\.\d+-/, '').trim();
-  for (const { name, pattern, limits } of ROWS) {
+  for (const { name, pattern, limits, permits } of ROWS) {
     const match = pattern.exec(software);
-    if (match !== null) return { name, version: match[1], limits };
+    if (match !== null) return { name, version: match[1], limits, permits };
   }
   return undefined;
+}
+
+/** What OpenSSH must have, apart from what is said about the key in authorized_keys. */
+export const SSHD_CONFIG =
+  'in its sshd_config, AllowTcpForwarding must be yes, all or local, DisableForwarding no, and PermitOpen must list the destination as it is dialled';
+
+/** Why OpenSSH prohibits connections, where nothing more is known. */
+export const OPENSSH_FORWARDING: ForwardingLimits = {
+  what: 'the account may lack the right to forward',
+  hint: `${SSHD_CONFIG}; "restrict" or "no-port-forwarding" in authorized_keys forbid it as well`,
+};
+
+/**
+ * Why a server prohibits connections, as far as its kind tells. undefined: it is OpenSSH or not
+ * known, so it may have OpenSSH's settings. `identification`: as for `serverKind`.
+ */
+export function forwardingOfKind(identification: string): ForwardingLimits | undefined {
+  const kind = serverKind(identification);
+  if (kind === undefined) return undefined;
+  const none = kind.limits.find(({ code }) => code === 'no-forwarding');
+  if (none !== undefined)
+    return { what: `${kind.name} forwards nothing`, hint: none.hint, certain: true };
+  const { permits } = kind;
+  return permits === undefined
+    ? undefined
+    : { what: 'this server may forward nothing for the account', hint: permits };
 }

@@ -171,12 +171,17 @@ describe("K8shell's SSH proxy", {
     await withProxy([`permit=${Port.http}`], async (server) => {
       const targets = [`${API1}:${Port.http}`, `${API1}:${Port.echo}`];
       const report = await doctor(lab, { args: ARGS, targets });
-      assert.equal(report.exitStatus, 0, JSON.stringify(report));
+      // The echo is not permitted: confirmed like all, and then ended.
+      assert.equal(report.exitStatus, 5, JSON.stringify(report));
       assert.match(
         report.of('server'),
         /note: .*K8shell.*confirms each connection.* 15 connections/,
       );
-      assert.match(report.of('forwarding'), /note: .*:7: confirmed, which this server does before/);
+      assert.match(
+        report.of('forwarding'),
+        /note: .*:80: confirmed, which this server does before/,
+      );
+      assert.match(report.of('forwarding'), /failed: .*:7: confirmed, .* ended without a byte/);
       assert.match(report.of('keepalive'), /^ok: /);
       assert.equal(count(server, /^login /), 1);
     });

@@ -26,6 +26,7 @@ import { switchOff, switchOn } from '../support/firewall.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
 import { Sshd } from '../support/sshd.ts';
+import { paramiko, SshServer } from '../support/sshservers.ts';
 import { MAIN, REMOTE, startTunnel } from '../support/tunnel.ts';
 
 const BROKEN = fileURLToPath(new URL('../support/brokenserver.js', import.meta.url));
@@ -337,6 +338,12 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
       exit: 5,
     },
     {
+      what: 'a hop that does not let the user in',
+      args: () => ['-r', REMOTE, '-J', `missing@${JUMPHOST4}`, HTTP],
+      expected: { authentication: new RegExp(`^${JUMPHOST4} does not let "missing" in`) },
+      exit: 3,
+    },
+    {
       what: 'an ssh_config with an error',
       args: () => ['-r', REMOTE, '-F', join(lab.clientHome, 'bad_config'), HTTP],
       expected: { 'jump-host': /bad_config/ },
@@ -351,6 +358,12 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
     {
       what: 'a key that may not forward',
       args: () => ['-r', `restricted@${JUMPHOST4}`, HTTP],
+      expected: { forwarding: /the key that was used may not forward/ },
+      exit: 5,
+    },
+    {
+      what: 'a key that may not forward, and a range',
+      args: () => ['-r', `restricted@${JUMPHOST4}`, PRIVATE4],
       expected: { forwarding: /the key that was used may not forward/ },
       exit: 5,
     },
@@ -422,6 +435,18 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
       undo: ip('route del 10.77.0.0/24'),
       expected: { routes: { warning: /10\.77\.0\.0\/24 dev uplink wins over 10\.77\.0\.0\/16/ } },
       exit: 0,
+    },
+    {
+      what: 'exclusions that cover all targets',
+      args: () => ['-r', REMOTE, PRIVATE4, '-x', '10.0.0.0/8'],
+      expected: { routes: /the exclusions cover all the targets/ },
+      exit: 2,
+    },
+    {
+      what: 'the jump host as its own target',
+      args: () => ['-r', REMOTE, `${JUMPHOST4}:22`],
+      expected: { routes: /only the jump host's own addresses are left/ },
+      exit: 2,
     },
     {
       what: 'a rule that comes before the main table',
@@ -513,6 +538,40 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
     });
   }
 
+  it('says what a login was asked for, and which address answered', async () => {
+    const askpass = join(lab.clientHome, 'askpass');
+    writeFileSync(askpass, '#!/bin/sh\necho secret\n', { mode: 0o755 });
+    const report = await doctor(
+      ['-r', `second@${JUMPHOST4}`, '-r', `second@${JUMPHOST4}:2200`, HTTP],
+      { within: `export SSH_ASKPASS=${askpass} SSH_ASKPASS_REQUIRE=force; exec "$@"` },
+    );
+    const detail = (wanted: string): string =>
+      report.findings.find(({ name }) => name === wanted)?.detail ?? '';
+    assert.match(detail('authentication'), /it accepted \S+id_ed25519 .*, then password;/);
+    assert.match(detail('jump-host'), new RegExp(`; ${JUMPHOST4}:22 answered$`));
+  });
+
+  it('blames a silent destination alone at a server that connects to one after the other', {
+    skip: paramiko.missing(),
+  }, async () => {
+    const server = await SshServer.start(lab, paramiko, 2301);
+    try {
+      const options = ['-o', 'StrictHostKeyChecking=accept-new'];
+      const report = await doctor(['-r', server.remote, ...options, `${BLACKHOLE4}:80`, HTTP]);
+      const states = report.findings
+        .filter(({ name }) => name === 'forwarding' || name === 'mtu')
+        .map(({ name, state }) => `${name} ${state}`);
+      assert.deepEqual(states, ['forwarding failed', 'forwarding warning', 'mtu note', 'mtu ok']);
+      // It denies port 9.
+      const through = ['-J', server.remote, '-r', `${JUMP_USER}@${API1}:${Port.discard}`];
+      const { findings } = await doctor([...through, ...options, HTTP]);
+      assert.match(findings[0]?.detail ?? '', /passing on to \S+:9 is prohibited there/);
+      assert.match(findings[0]?.hint ?? '', /check_channel_direct_tcpip_request/);
+    } finally {
+      await server.kill();
+    }
+  });
+
   it('finds nothing wrong where nothing is, opens no session, and leaves nothing behind', async () => {
     const untouched = await lab.client.hostState();
     const offset = lab.sshd.log().length;
@@ -573,7 +632,10 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
       });
     const well = await run('--quiet', HTTP);
     assert.deepEqual([well.status, well.stderr], [0, '']);
-    assert.match(well.stdout, /^ok: jump@198\.51\.100\.10 is .*; 1 destination forwarded\n$/);
+    assert.match(
+      well.stdout,
+      /^ok: jump@198\.51\.100\.10, port 22; .*; 1 destination forwarded\n$/,
+    );
     const problem = await run('--quiet', '--json', `${API1}:${Port.closed}`);
     assert.equal(problem.status, 5);
     assert.deepEqual(Object.keys(JSON.parse(problem.stdout)), ['state', 'exitStatus', 'summary']);

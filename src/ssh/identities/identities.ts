@@ -51,6 +51,8 @@ export interface IdentityOptions {
   readonly observer: Observer;
   /** The home directory with the default identities. Default: the user's. */
   readonly home?: string;
+  /** Is told of each key that was named or found, and can't be used: `FILE (why)`. */
+  readonly onUnusable?: (what: string) => void;
 }
 
 const DEFAULT_IDENTITIES = ['id_ed25519', 'id_ecdsa', 'id_rsa'];
@@ -86,7 +88,7 @@ export async function loadIdentities(options: IdentityOptions): Promise<Identity
   if (settings.methods.includes('publickey'))
     for (const path of settings.certificateFiles)
       observer.log('info', `${path}: certificates need the system's ssh (--transport openssh)`);
-  return selectUsable(candidates, observer);
+  return selectUsable(candidates, observer, options.onUnusable);
 }
 
 /**
@@ -170,27 +172,25 @@ async function loadFiles(
   return found;
 }
 
-function selectUsable(candidates: readonly Identity[], observer: Observer): Identity[] {
+function selectUsable(
+  candidates: readonly Identity[],
+  observer: Observer,
+  onUnusable: (what: string) => void = () => {},
+): Identity[] {
   const chosen: Identity[] = [];
+  const refuse = (source: string, why: string): void => {
+    observer.log('warning', `${source}: ${why}`);
+    onUnusable(`${source} (${why})`);
+  };
   for (const identity of candidates) {
     const { publicKey, source } = identity;
     if (publicKey !== undefined && chosen.some((other) => sameBlob(other.publicKey, publicKey)))
       continue;
-    if (publicKey !== undefined && !USABLE_TYPES.has(publicKey.type)) {
-      observer.log(
-        'warning',
-        `${source}: keys of type ${publicKey.type} can't be used by the embedded SSH client`,
-      );
-      continue;
-    }
-    if (identity.file?.format === 'public' && identity.agent === undefined) {
-      observer.log(
-        'warning',
-        `${source} is a public key, and ssh-agent doesn't have the private one`,
-      );
-      continue;
-    }
-    chosen.push(identity);
+    if (publicKey !== undefined && !USABLE_TYPES.has(publicKey.type))
+      refuse(source, `keys of type ${publicKey.type} can't be used by the embedded SSH client`);
+    else if (identity.file?.format === 'public' && identity.agent === undefined)
+      refuse(source, "it is a public key, and ssh-agent doesn't have the private one");
+    else chosen.push(identity);
   }
   return chosen;
 }

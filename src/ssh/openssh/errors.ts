@@ -340,7 +340,10 @@ function authFailed(match: RegExpExecArray, failure: StartFailure): Diagnosis {
     .filter((line) => /UNPROTECTED|too open|signing failed|no such identity/i.test(line))
     .map((line) => sentence(line.replaceAll('@', '').trim()))
     .concat(certificates);
-  if (acceptedKey !== undefined)
+  const accepted = acceptedInPart(lines);
+  if (accepted.length > 0)
+    about.push(`the server accepted ${accepted.join(' and ')}, and wants more`);
+  else if (acceptedKey !== undefined)
     about.push('the server would accept the last one, but ssh could not use it');
   const because = [tried, ...about].join('; ');
   return {
@@ -348,6 +351,14 @@ function authFailed(match: RegExpExecArray, failure: StartFailure): Diagnosis {
     message: `${at} did not accept the login: ${sentence(match.input)}; ${because}`,
     hint: authHint(match.input, failure),
   };
+}
+
+/** The methods that the server has accepted, of those that it wants together. */
+function acceptedInPart(lines: readonly string[]): string[] {
+  return lines
+    .map((line) => /^Authenticated using "([^"]{1,40})" with partial success/.exec(line)?.[1])
+    .filter((method) => method !== undefined)
+    .map((method) => serverText(method));
 }
 
 /** Without its final full stop, so another one can follow. */
@@ -368,6 +379,8 @@ function authHint(refusal: string, failure: StartFailure): string {
   if (open !== undefined) return closeToOthersHint(open, '-i');
   if (certificates.length > 0)
     return "get a new certificate signed, and check this machine's clock";
+  if (acceptedInPart(lines).length > 0)
+    return 'run this at a terminal or set SSH_ASKPASS, to be asked for the rest; or ask for an account that this lets in (AuthenticationMethods in sshd_config)';
   if (acceptedKey !== undefined)
     return 'if it has a passphrase, run this at a terminal, set SSH_ASKPASS, or add the key to ssh-agent (ssh-add)';
   if (/Too many authentication failures/.test(refusal))

@@ -181,7 +181,12 @@ export function lookAtResolver(
   const captured = new PrefixSet(targets);
   const inside = resolvers.filter((address) => isAddress(address) && captured.contains(address));
   const kind = resolvers.includes('127.0.0.53') ? ' (systemd-resolved)' : '';
-  if (inside.length === 0) return { name, state: 'ok', detail: `${resolvers.join(', ')}${kind}` };
+  if (inside.length === 0)
+    return {
+      name,
+      state: 'ok',
+      detail: `this machine asks ${resolvers.join(', ')}${kind}, which was not tried`,
+    };
   return { name, state: 'warning', ...capturedResolver(inside) };
 }
 
@@ -190,7 +195,7 @@ export function capturedResolver(
   inside: readonly string[],
 ): Pick<Finding, 'detail'> & { readonly hint: string } {
   return {
-    detail: `the targets contain the resolver ${inside.join(', ')}, and connect does not carry queries unless it answers them`,
+    detail: `the targets contain the resolver ${inside.join(', ')}: names stop resolving, because connect carries no UDP`,
     hint: `have them answered through the tunnel with --dns, or leave it out with ${inside.map((address) => `-x ${address}`).join(' ')}`,
   };
 }

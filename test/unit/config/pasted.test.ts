@@ -89,6 +89,13 @@ const COMPLETE: readonly (readonly [pasted: string, line: string, note?: RegExp]
   ['connect ssh://user@host:22 10/8', 'tunnel connect -r ssh://user@host:22 10/8'],
   ['openstack user@host', 'tunnel openstack -r user@host'],
   ['doctor user@host 10/8', 'tunnel doctor -r user@host 10/8'],
+  ['doctor ssh -p 2222 -N user@host', 'tunnel doctor -r user@host -p 2222'],
+  ['doctor sshuttle -r user@host 10/8', 'tunnel doctor -r user@host 10/8'],
+  ['-D 1080 user@host', 'tunnel proxy --socks 1080 -r user@host'],
+  ['-fND 1080 user@host', 'tunnel proxy --socks 1080 -r user@host'],
+  ['-L 80:10.0.0.5:443 user@host', 'tunnel -r user@host 10.0.0.5:443', /itself, in place of/],
+  ['proxy -D 1080 user@host', 'tunnel proxy --socks 1080 -r user@host'],
+  ['doctor -N user@host', 'tunnel doctor -r user@host'],
   [
     'exec user@host 10/8 -- sh -c \'ssh "$1"\'',
     'tunnel exec -r user@host 10/8 -- sh -c \'ssh "$1"\'',

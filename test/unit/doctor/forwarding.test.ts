@@ -1,5 +1,6 @@
 /** Which destinations stand for targets, and what is said of each answer. */
 import assert from 'node:assert/strict';
+import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
 import { buildDoctorConfiguration } from '../../../src/config/doctoroptions.ts';
 import {
@@ -9,8 +10,10 @@ import {
   tryForwarding,
 } from '../../../src/doctor/forwarding.ts';
 import { BusyError, ConnectError, type Connector } from '../../../src/flow/connector.ts';
+import { StreamConduit } from '../../../src/flow/streamconduit.ts';
 import { formatDestination } from '../../../src/net/destination.ts';
 import type { Refusal } from '../../../src/net/refusal.ts';
+import { serverKind } from '../../../src/ssh/servers.ts';
 import { given } from '../../support/options.ts';
 import { TestConduit } from '../../support/testconduit.ts';
 
@@ -97,15 +100,15 @@ async function tried(
     },
   };
   const { rules } = buildDoctorConfiguration(given({}, targets));
-  const findings = await tryForwarding(samplesOf(rules, 1), {
+  const { findings, heldUpBy } = await tryForwarding(samplesOf(rules, 1), {
     connector,
     limits: () => ({ what: 'the account may lack the right', hint: 'ask' }),
-    confirmsEarly: false,
+    server: undefined,
     signal: new AbortController().signal,
     patienceMs: 50,
     ...more,
   });
-  return { findings, opened, most };
+  return { findings, opened, most, heldUpBy };
 }
 
 describe('tryForwarding', () => {
@@ -151,9 +154,65 @@ describe('tryForwarding', () => {
     assert.match(some.findings[0]?.detail ?? '', /it permits others/);
   });
 
-  it('does not call a destination open at a server that confirms too early', async () => {
-    const { findings } = await tried(['10.1.2.3:80'], {}, { confirmsEarly: true });
-    assert.equal(findings[0]?.state, 'note');
+  it('says what may be done at a server that is not OpenSSH', async () => {
+    const { findings } = await tried(
+      ['10.1.2.3:80', '10.1.2.4:80'],
+      { '10.1.2.3:80': 'prohibited' },
+      { server: serverKind('paramiko_2.12.0') },
+    );
+    assert.match(findings[0]?.hint ?? '', /check_channel_direct_tcpip_request/);
+    assert.doesNotMatch(findings[0]?.hint ?? '', /sshd_config/);
+  });
+
+  it('calls a range prohibited where nothing at all is forwarded', async () => {
+    const answers = { '10.9.0.1:443': 'prohibited' } as const;
+    const why = { what: 'the key may not forward', hint: 'ask' };
+    const certain = await tried(['10.9.0.0/16'], answers, {
+      limits: () => ({ ...why, certain: true }),
+    });
+    assert.equal(certain.findings[0]?.state, 'failed');
+    assert.match(certain.findings[0].detail, /: the key may not forward$/);
+    const perhaps = await tried(['10.9.0.0/16'], answers, { limits: () => why });
+    assert.equal(perhaps.findings[0]?.state, 'warning');
+    assert.match(perhaps.findings[0].detail, /: the key may not forward$/);
+    assert.match(perhaps.findings[0].hint ?? '', /name one that should be; otherwise, ask$/);
+  });
+
+  it('asks a server that connects to one after the other for no more than one', async () => {
+    const { findings, most, heldUpBy } = await tried(
+      ['10.9.0.0/16', '10.1.2.3:80', '10.1.2.4:80', '10.1.2.5:80'],
+      { '10.1.2.4:80': 'silent' },
+      { server: serverKind('Erlang/4.15.2') },
+    );
+    assert.equal(most, 1);
+    assert.equal(heldUpBy, '10.1.2.4:80');
+    assert.deepEqual(
+      findings.map(({ state }) => state),
+      ['note', 'ok', 'failed', 'warning'],
+    );
+    for (const { detail } of [findings[0], findings[3]].filter((found) => found !== undefined))
+      assert.match(detail, /not tried, .* and 10\.1\.2\.4:80 does not answer/);
+  });
+
+  describe('at a server that confirms before it connects', () => {
+    const server = serverKind('Twisted_22.4.0');
+
+    it('does not call a destination open that stays silent', async () => {
+      const { findings } = await tried(['10.1.2.3:80'], {}, { server });
+      assert.equal(findings[0]?.state, 'note');
+      assert.match(findings[0].detail, /still open/);
+    });
+
+    it('tells one that ends at once, and one that says something', async () => {
+      for (const [make, state] of [
+        [() => Duplex.from([]), 'failed'],
+        [() => Duplex.from(['220 hello']), 'ok'],
+      ] as const) {
+        const connector: Connector = { connect: async () => new StreamConduit(make()) };
+        const { findings } = await tried(['10.1.2.3:80'], {}, { server, connector });
+        assert.equal(findings[0]?.state, state, findings[0]?.detail);
+      }
+    });
   });
 
   it('ends with the signal', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { describePath, tcpBuffers } from '../../../src/doctor/path.ts';
+import { describePath, tcpBuffers, tryFullPackets } from '../../../src/doctor/path.ts';
+import type { Probing, Transport } from '../../../src/ssh/transport.ts';
 import type { Finding } from '../../../src/system/doctor/diagnosis.ts';
 import { ESTABLISHED } from '../../support/established.ts';
 
@@ -40,6 +41,27 @@ describe('describePath', () => {
     assert.match(detail('keepalive', 50), /the jump host answers/);
     assert.match(detail('keepalive', 50, { answersRequests: false }), /does not answer/);
     assert.match(detail('keepalive', 50, { answersRequests: undefined }), /not known/);
+  });
+});
+
+describe('tryFullPackets', () => {
+  /** `small`, `full`: whether it answers packets of that size. */
+  const answering = (small: boolean, full: boolean): Transport => {
+    const transport: Transport & Probing = {
+      connect: () => Promise.reject(new Error('not here')),
+      ended: new Promise(() => {}),
+      close: async () => {},
+      probe: async (_timeout, load = 0) => (load === 0 ? small : full),
+    };
+    return transport;
+  };
+
+  it('blames the size only where small packets are still answered', async () => {
+    assert.equal(await tryFullPackets(answering(true, true), 20), undefined);
+    assert.equal((await tryFullPackets(answering(true, false), 20))?.state, 'failed');
+    const busy = await tryFullPackets(answering(false, false), 20);
+    assert.equal(busy?.state, 'note');
+    assert.match(busy.detail, /small ones, too/);
   });
 });
 

@@ -48,10 +48,10 @@ describe('doctor', () => {
   }
 
   for (const [remote, detail] of [
-    ['u@192.0.2.1', 'u@192.0.2.1 is 192.0.2.1'],
-    ['u@inner', 'u@inner is 192.0.2.7'],
-    ['u@behind', 'u@behind is reached by way of inner, which is 192.0.2.7'],
-    ['u@command', 'u@command is reached by a ProxyCommand'],
+    ['u@192.0.2.1', 'u@192.0.2.1, port 22'],
+    ['u@inner', 'u@inner: 192.0.2.7, port 22'],
+    ['u@behind', 'u@behind: by way of inner (192.0.2.7), port 22'],
+    ['u@command', 'u@command: by a ProxyCommand'],
   ] as const) {
     it(`finds ${remote}`, async () => {
       assert.deepEqual(await look(remote), { name: 'jump-host', state: 'ok', detail });
@@ -60,11 +60,11 @@ describe('doctor', () => {
 
   it('goes by -o, -J, -F and -p', async () => {
     const other = await look('u@inner', { sshOption: ['HostName=192.0.2.8'] });
-    assert.match(other.detail, /is 192\.0\.2\.8$/);
+    assert.match(other.detail, /: 192\.0\.2\.8, port 22$/);
     assert.match((await look('u@behind', { jump: '192.0.2.9' })).detail, /by way of 192\.0\.2\.9,/);
     assert.equal((await look('u@inner.invalid', { sshConfig: 'none' })).state, 'failed');
     const port = await look('u@inner', { port: '2222' });
-    assert.match(port.detail, /is 192\.0\.2\.7, port 2222$/);
+    assert.match(port.detail, /: 192\.0\.2\.7, port 2222$/);
   });
 
   it('goes by -i, as connect does', async () => {

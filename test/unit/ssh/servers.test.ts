@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { serverKind } from '../../../src/ssh/servers.ts';
+import { forwardingOfKind, serverKind } from '../../../src/ssh/servers.ts';
 
 describe('serverKind', () => {
   // As they sent it in the interop tests, or as their sources have it.
@@ -61,5 +61,18 @@ describe('serverKind', () => {
           assert.match(sentence, /^[a-z]/, sentence);
           assert.doesNotMatch(sentence, /\.$/, sentence);
         }
+  });
+});
+
+describe('forwardingOfKind', () => {
+  it('names settings that the server has', () => {
+    assert.match(forwardingOfKind('dropbear_2022.83')?.hint ?? '', /without -j/);
+    assert.match(forwardingOfKind('APACHE-SSHD-2.15.0')?.hint ?? '', /setForwardingFilter/);
+    assert.equal(forwardingOfKind('tinyssh_20230101')?.certain, true);
+  });
+
+  it("leaves OpenSSH's settings to OpenSSH, and to what may be it", () => {
+    for (const software of ['OpenSSH_9.2p1 Debian-2', 'OpenSSH_7.6p1', 'Bastion', ''])
+      assert.equal(forwardingOfKind(software), undefined, software);
   });
 });

@@ -60,6 +60,8 @@ export interface AttemptOptions {
   readonly user: string;
   /** The user's own name for the jump host; it is shown in questions. */
   readonly host: string;
+  /** It is a host on the way to the jump host. */
+  readonly onTheWay?: boolean;
   /** Aborted when the attempt is over, so that no question stays on the screen. */
   readonly signal: AbortSignal;
   /**
@@ -75,11 +77,11 @@ export class Authenticator {
   readonly #options: AuthenticatorOptions;
   readonly #keyring: Keyring;
   /** The identities that `load` found, for the first attempt. */
-  #identities: readonly Identity[] | undefined;
+  #identities: FoundIdentities | undefined;
   /** The keys that were accepted last, in the form of describeKey. */
   #accepted: readonly string[] = [];
 
-  private constructor(options: AuthenticatorOptions, identities: readonly Identity[]) {
+  private constructor(options: AuthenticatorOptions, identities: FoundIdentities) {
     this.#options = options;
     this.#keyring = options.keyring ?? new Keyring(options.observer);
     this.#identities = identities;
@@ -98,7 +100,7 @@ export class Authenticator {
   async begin(attempt: AttemptOptions): Promise<Authentication> {
     const { settings, prompter, observer } = this.#options;
     // Warnings about unusable keys are logged once, not at each reconnect.
-    const identities = this.#identities ?? (await findIdentities(this.#options, silentObserver));
+    const found = this.#identities ?? (await findIdentities(this.#options, silentObserver));
     this.#identities = undefined;
     return new Authentication({
       ...attempt,
@@ -106,7 +108,8 @@ export class Authenticator {
       observer,
       prompter: settings.batch ? nobody('BatchMode is set, so nobody is asked') : prompter,
       keyring: this.#keyring,
-      identities: this.#acceptedFirst(identities),
+      identities: this.#acceptedFirst(found.identities),
+      unusable: found.unusable,
       onSuccess: (keys) => {
         this.#accepted = keys;
       },
@@ -122,11 +125,24 @@ export class Authenticator {
   }
 }
 
-function findIdentities(
+async function findIdentities(
   { settings, home }: AuthenticatorOptions,
   observer: Observer,
-): Promise<Identity[]> {
-  return loadIdentities({ settings, observer, ...(home === undefined ? {} : { home }) });
+): Promise<FoundIdentities> {
+  const unusable: string[] = [];
+  const identities = await loadIdentities({
+    settings,
+    observer,
+    ...(home === undefined ? {} : { home }),
+    onUnusable: (what) => void unusable.push(what),
+  });
+  return { identities, unusable };
+}
+
+interface FoundIdentities {
+  readonly identities: readonly Identity[];
+  /** Keys that can't be used, each with the reason. */
+  readonly unusable: readonly string[];
 }
 
 interface AuthenticationOptions extends AttemptOptions {
@@ -135,6 +151,7 @@ interface AuthenticationOptions extends AttemptOptions {
   readonly observer: Observer;
   readonly keyring: Keyring;
   readonly identities: readonly Identity[];
+  readonly unusable: readonly string[];
   /** Gets the keys that were used, in the form of describeKey. */
   readonly onSuccess: (keys: readonly string[]) => void;
 }
@@ -146,7 +163,12 @@ export class Authentication {
 
   constructor(options: AuthenticationOptions) {
     this.#options = options;
-    this.#report = new AuthReport(options.user, enabledMethods(options.settings));
+    this.#report = new AuthReport(
+      options.user,
+      options.onTheWay ? options.host : 'the jump host',
+      enabledMethods(options.settings),
+    );
+    for (const what of options.unusable) this.#report.leftOut(what, false);
   }
 
   /**

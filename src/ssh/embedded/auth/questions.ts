@@ -42,11 +42,12 @@ abstract class QuestionMethod implements AuthMethod {
     const { report, observer, host, user } = this.context;
     if (this.#tries > 1)
       observer.log('notice', `${host} does not accept that for "${user}"; try again`);
+    // Before the answer: when that lets the user in, the report is read at once.
+    report.tried(this.#name);
     try {
-      const answer = await this.try();
-      report.tried(this.#name);
-      return answer;
+      return await this.try();
     } catch (error) {
+      report.untried();
       if (
         !(error instanceof TunnelError) ||
         (error.code !== 'no-terminal' && error.code !== 'auth-skipped')

@@ -14,6 +14,7 @@ const MAX_NAMED = 10;
 
 export class AuthReport {
   readonly #user: string;
+  readonly #server: string;
   readonly #enabled: readonly MethodName[];
   /** What the server permits now. */
   #methods: readonly string[] = [];
@@ -26,10 +27,12 @@ export class AuthReport {
   /** In all stages. */
   #keysOffered = 0;
   #tried: string[] = [];
-  readonly #leftOut: { readonly what: string; readonly unasked: boolean }[] = [];
+  readonly #leftOut: LeftOut[] = [];
 
-  constructor(user: string, enabled: readonly MethodName[]) {
+  /** `server`: what messages call it, `the jump host` or a name. */
+  constructor(user: string, server: string, enabled: readonly MethodName[]) {
     this.#user = user;
+    this.#server = server;
     this.#enabled = enabled;
   }
 
@@ -65,6 +68,11 @@ export class AuthReport {
     this.#tried.push(what);
   }
 
+  /** What was tried last has not reached the server. */
+  untried(): void {
+    this.#tried.pop();
+  }
+
   /** `unasked`: it was skipped because nobody was there to answer. */
   leftOut(what: string, unasked: boolean): void {
     this.#leftOut.push({ what, unasked });
@@ -81,8 +89,8 @@ export class AuthReport {
     const permits = this.methods.length === 0 ? 'no method' : this.methods.join(', ');
     const message =
       this.#accepted.length === 0
-        ? `the jump host does not let "${this.#user}" in: it permits ${permits}; ${this.#describe()}`
-        : `the jump host accepted ${this.#accepted.join(' and ')}, but also wants ${this.methods.join(' or ')}; ${this.#describe()}`;
+        ? `${this.#server} does not let "${this.#user}" in: it permits ${permits}; ${this.#describe()}`
+        : `${this.#server} accepted ${this.#accepted.join(' and ')}, but also wants ${this.methods.join(' or ')}; ${this.#describe()}`;
     return new TunnelError('auth-failed', message, { hint: this.#hint() });
   }
 
@@ -91,17 +99,17 @@ export class AuthReport {
     if (!/too many authentication failures/i.test(text)) {
       return new TunnelError(
         'auth-failed',
-        `the jump host ended authentication: ${text}; ${this.#describe()}`,
+        `${this.#server} ended authentication: ${text}; ${this.#describe()}`,
         {
           hint: this.#hint(),
           cause,
         },
       );
     }
-    const rest = this.keysLeft === 0 ? '' : `; ${this.keysLeft} more were not offered`;
+    const rest = this.keysLeft === 0 ? '' : `; ${more(this.keysLeft)} not offered`;
     return new TunnelError(
       'auth-failed',
-      `the jump host ended authentication after too many refused keys or answers (its MaxAuthTries); ${this.#describe()}${rest}`,
+      `${this.#server} ended authentication after too many refused keys or answers (its MaxAuthTries); ${this.#describe()}${rest}`,
       {
         hint: 'name the right key with -i, so that it is offered first, and set IdentitiesOnly to offer no others; or remove keys with ssh-add -d',
         cause,
@@ -110,12 +118,16 @@ export class AuthReport {
   }
 
   #describe(): string {
-    const left = this.#leftOut.map(({ what }) => what);
+    const [unasked, unusable] = [
+      this.#leftOut.filter(isUnaskedMethod),
+      this.#leftOut.filter((item) => !isUnaskedMethod(item)),
+    ].map((items) => items.map(({ what }) => what)) as [string[], string[]];
     return [
       ...(this.#keysOffered === 0 ? [] : [keysOffered(this.#keysOffered)]),
       this.#tried.length === 0 ? this.#describeNothing() : `tried ${counted(this.#tried)}`,
-      ...(this.heldBack === 0 ? [] : [`${this.heldBack} more were held back (--one-key)`]),
-      ...(left.length === 0 ? [] : [`not usable: ${counted(left)}`]),
+      ...(this.heldBack === 0 ? [] : [`${more(this.heldBack)} held back (--one-key)`]),
+      ...(unusable.length === 0 ? [] : [`not usable: ${counted(unusable)}`]),
+      ...(unasked.length === 0 ? [] : [`nobody could be asked for ${unasked.join(' or ')}`]),
     ].join('; ');
   }
 
@@ -128,18 +140,48 @@ export class AuthReport {
       return `use --transport openssh: the embedded client knows only ${OWN_METHODS.join(', ')}`;
     if (this.methods.length > 0 && !this.#enabled.some((method) => this.methods.includes(method)))
       return `enable one of ${this.methods.join(', ')}: your ssh configuration permits only ${this.#enabled.join(', ')} (PreferredAuthentications, BatchMode)`;
-    if (this.#leftOut.some(({ unasked }) => unasked))
+    const keys = this.#leftOut.filter((item) => !isUnaskedMethod(item));
+    if (this.#accepted.length > 0 && keys.length < this.#leftOut.length)
+      return this.#hintForUnasked();
+    if (keys.some(({ unasked }) => unasked))
       return 'run this at a terminal or set SSH_ASKPASS, or use a key that needs no passphrase, for example from ssh-agent (ssh-add)';
-    if (this.#leftOut.length > 0)
-      return 'the server may accept the key that could not be used: unlock it with ssh-add first';
+    if (keys.length > 0)
+      return 'the server may accept the key that could not be used: add it to ssh-agent (ssh-add)';
+    if (this.#leftOut.length > 0) return this.#hintForUnasked();
     if (this.#tried.some((what) => OWN_METHODS.includes(what)))
       return 'check the user name and what you typed';
     if (this.#accepted.length > 0)
       return 'ask for an account that this lets in (AuthenticationMethods in sshd_config)';
     if (this.#tried.length === 0)
       return 'name a key with -i, or start ssh-agent and add one with ssh-add';
-    return 'check the user name, and that the key is in authorized_keys on the jump host (ssh-copy-id)';
+    return KEY_HINT;
   }
+
+  /** A password or a code would have been asked for, and nobody is there. */
+  #hintForUnasked(): string {
+    const ask = 'run this at a terminal or set SSH_ASKPASS';
+    if (this.#accepted.length > 0) return `${ask}, to be asked for the rest`;
+    if (this.#tried.length > 0) return `${KEY_HINT}; to log in without a key, ${ask}`;
+    return this.methods.includes('publickey') ? `name a key with -i, or ${ask}` : ask;
+  }
+}
+
+const KEY_HINT = 'check the user name, and that the key is in authorized_keys there (ssh-copy-id)';
+
+interface LeftOut {
+  readonly what: string;
+  /** Nobody was there to answer. */
+  readonly unasked: boolean;
+}
+
+/** A password or a code, not a key. */
+function isUnaskedMethod({ what, unasked }: LeftOut): boolean {
+  return unasked && OWN_METHODS.includes(what);
+}
+
+/** `1 more was`, `2 more were` */
+function more(count: number): string {
+  return `${count} more ${count === 1 ? 'was' : 'were'}`;
 }
 
 /** `a, b (3 times), and 4 more` */

@@ -121,6 +121,7 @@ class ConnectionAttempt {
       this.#authentication = await authenticator.begin({
         user: settings.user,
         host: settings.name,
+        onTheWay: this.#options.role === 'hop',
         signal: this.#over.signal,
         onPrompt: this.#pause,
         words: this.#words,

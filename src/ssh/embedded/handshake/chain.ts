@@ -34,6 +34,7 @@ import type { RemoteAddress } from '../../dial/addresses.ts';
 import { type TcpOptions, timeoutError } from '../../dial/tcp.ts';
 import type { Describable, Established } from '../../established.ts';
 import { type Hops, PORT_OF, type Role } from '../../hops.ts';
+import { forwardingOfKind } from '../../servers.ts';
 import type { SshSettings } from '../../settings.ts';
 import type { Probing, Transport } from '../../transport.ts';
 import type { Inbox } from '../channels/inbox.ts';
@@ -115,6 +116,7 @@ export async function connectChain(options: ChainOptions): Promise<HopChain> {
       const channel = await passOn(attempted.link, destination, {
         timeout: hop.connectTimeout,
         role: roleOf(hop),
+        software: attempted.facts.software,
         signal,
       });
       attempted = await handshake(hop, {
@@ -125,6 +127,7 @@ export async function connectChain(options: ChainOptions): Promise<HopChain> {
         time,
       });
     }
+    watch.software = attempted.facts.software;
     return new HopChain(options, links, attempted, watch);
   } catch (error) {
     if (signal?.aborted) stream.destroy();
@@ -235,7 +238,13 @@ async function closeLinks(links: readonly Ssh2Link[], stream: Duplex): Promise<v
 async function passOn(
   link: Ssh2Link,
   destination: Destination,
-  { timeout, role, signal }: Pick<TcpOptions, 'timeout' | 'role'> & Pick<ChainOptions, 'signal'>,
+  {
+    timeout,
+    role,
+    software,
+    signal,
+  }: Pick<TcpOptions, 'timeout' | 'role'> &
+    Pick<ChainOptions, 'signal'> & { readonly software: string },
 ): Promise<Duplex> {
   const late = (): TunnelError =>
     timeoutError(formatDestination(destination), timeout, 'TCP connection');
@@ -246,7 +255,7 @@ async function passOn(
       ),
     );
   } catch (error) {
-    throw error instanceof ConnectError ? hopError(destination, role, error) : error;
+    throw error instanceof ConnectError ? hopError(destination, role, software, error) : error;
   }
 }
 
@@ -276,14 +285,20 @@ const HOP_CODES: Readonly<
 const RESOLVER_WORDS =
   /name or service not known|name resolution|no address associated|nodename nor servname/i;
 
-function hopError(destination: Destination, role: Role, cause: ConnectError): TunnelError {
+/** `software`: of the host that was asked to pass on. */
+function hopError(
+  destination: Destination,
+  role: Role,
+  software: string,
+  cause: ConnectError,
+): TunnelError {
   const at = formatDestination(destination);
   if (cause.refusal === 'prohibited')
     return new TunnelError(
       'jumphost-forwarding-prohibited',
       `passing on to ${at} is prohibited there`,
       {
-        hint: `have it permitted on the host before it in the chain: AllowTcpForwarding and PermitOpen ${at} in sshd_config, and neither restrict nor other permitopen options before the key in authorized_keys`,
+        hint: `have it permitted on the host before it in the chain: ${forwardingOfKind(software)?.hint ?? openSshHint(at)}`,
         cause,
       },
     );
@@ -299,6 +314,10 @@ function hopError(destination: Destination, role: Role, cause: ConnectError): Tu
     });
   const { code, hint } = HOP_CODES[cause.refusal];
   return new TunnelError(code, cause.message, { hint, cause });
+}
+
+function openSshHint(at: string): string {
+  return `AllowTcpForwarding and PermitOpen ${at} in sshd_config, and neither restrict nor other permitopen options before the key in authorized_keys`;
 }
 
 /** For an error at the hop `index` while the chain was built. */

@@ -17,15 +17,15 @@
 import { ConnectError } from '../../../flow/connector.ts';
 import type { Observer } from '../../../observe/observer.ts';
 import type { ForwardingLimits } from '../../established.ts';
-
-const SSHD_CONFIG =
-  'in its sshd_config, AllowTcpForwarding must be yes, all or local, DisableForwarding no, and PermitOpen must list the destination as it is dialled';
+import { forwardingOfKind, OPENSSH_FORWARDING, SSHD_CONFIG } from '../../servers.ts';
 
 export class ForwardingWatch {
   readonly #at: string;
   readonly #observer: Observer;
   #decided = false;
   #keyOptions: ReadonlySet<string> | undefined;
+  /** The jump host's, as its identification names it. */
+  software = '';
 
   /** `at`: the jump host, for messages. */
   constructor(at: string, observer: Observer) {
@@ -80,15 +80,17 @@ export class ForwardingWatch {
       return {
         what: 'the key that was used may not forward',
         hint: 'have "restrict" or "no-port-forwarding" before this key in authorized_keys replaced by "restrict,port-forwarding"',
+        certain: true,
       };
     if (options?.has('permitopen'))
       return {
         what: 'the key that was used may only forward to what its permitopen options list, and sshd_config may prohibit more',
         hint: `have the destination added as permitopen="host:port" before this key in authorized_keys; ${SSHD_CONFIG}`,
       };
-    return {
-      what: 'the account may lack the right to forward',
-      hint: `${SSHD_CONFIG}${options === undefined ? '; "restrict" or "no-port-forwarding" in authorized_keys forbid it as well' : ''}`,
-    };
+    const ofKind = forwardingOfKind(this.software);
+    if (ofKind !== undefined) return ofKind;
+    return options === undefined
+      ? OPENSSH_FORWARDING
+      : { ...OPENSSH_FORWARDING, hint: SSHD_CONFIG };
   }
 }

@@ -208,6 +208,16 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
       await server.stop();
     }
   });
+  it('auth-failed, for a key that the server has accepted, and something else that it wants', async () => {
+    const server = await LoopbackSshd.start({
+      config: ['PasswordAuthentication yes', 'AuthenticationMethods publickey,password'],
+    });
+    try {
+      await fails(server, 'auth-failed', /; the server accepted publickey, and wants more$/, {});
+    } finally {
+      await server.stop();
+    }
+  });
   it('jumphost-not-ssh', async () => {
     const { port } = await serve((socket) =>
       socket.end('HTTP/1.1 400 Bad\x1b[31m Request\r\n\r\n'),

@@ -154,7 +154,7 @@ describe('lookAtResolver', () => {
     const configuration = { resolvers: ['10.0.0.53', '127.0.0.53'], lines: [] };
     assert.equal(
       lookAtResolver(prefixes('192.0.2.0/24'), configuration).detail,
-      '10.0.0.53, 127.0.0.53 (systemd-resolved)',
+      'this machine asks 10.0.0.53, 127.0.0.53 (systemd-resolved), which was not tried',
     );
     assert.match(
       lookAtResolver(prefixes('10.0.0.0/8'), configuration).hint ?? '',

@@ -15,7 +15,7 @@ import { Keyring } from '../../../../../src/ssh/embedded/auth/keyring.ts';
 import { dialSsh2 } from '../../../../../src/ssh/embedded/handshake/dial.ts';
 import { createHostKeyVerifier } from '../../../../../src/ssh/hostkeys/verifier.ts';
 import { wireString, wireUint32 } from '../../../../../src/ssh/keys/wire.ts';
-import type { Prompter } from '../../../../../src/ssh/prompter.ts';
+import { nobody, type Prompter } from '../../../../../src/ssh/prompter.ts';
 import type { AuthenticationSettings, HostKeySettings } from '../../../../../src/ssh/settings.ts';
 import { LoopbackSshd, makeKey, sshdMissing } from '../../../../support/loopback-sshd.ts';
 import {
@@ -315,6 +315,25 @@ describe('authentication', { skip: sshdMissing }, () => {
       assert.match(error.message, /not usable: \S+encrypted/);
       await login({ server, files: ['encrypted', 'first'], prompter, settings: { batch: true } });
     }));
+
+  it('a refused key, and nobody to ask for a password: says what to do about the key', () =>
+    withSshd(['PasswordAuthentication yes'], async (server) => {
+      const prompter = nobody('there is no terminal');
+      const error = await refused({ server, files: ['s1'], prompter });
+      assert.match(error.message, /tried \S+s1 .*; nobody could be asked for password$/);
+      assert.match(error.hint ?? '', /authorized_keys .*; to log in without a key, run this at/);
+      const without = await refused({ server, files: [], prompter });
+      assert.match(without.hint ?? '', /^name a key with -i, or run this at a terminal/);
+    }));
+
+  it('a public key as -i, and no agent that has the private one: says so', async () => {
+    const error = await refused({ files: ['first.pub'] });
+    assert.match(
+      error.message,
+      /no key was offered; not usable: \S+first\.pub \(it is a public key, and ssh-agent doesn't have/,
+    );
+    assert.match(error.hint ?? '', /ssh-add/);
+  });
 
   it('the user name arrives unchanged, whatever is in it', async () => {
     // As sshd's log writes them (vis(3)).
