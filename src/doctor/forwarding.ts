@@ -28,8 +28,8 @@ const AT_ONCE = 8;
 /** For one destination, in milliseconds. sshd itself waits about two minutes for silent ones. */
 export const OPEN_PATIENCE_MS = 5_000;
 /**
- * How long a connection is watched that was confirmed too early, in milliseconds: a closed port ends
- * it after a round trip or two. One to a host that is not there may last longer.
+ * How long a connection is watched that was confirmed too early, in milliseconds: a closed port
+ * ends it after a round trip or two. One to a host that is not there may last longer.
  */
 const CONFIRMED_MS = 1_500;
 /** Where no port is given. Most targets are APIs. */
