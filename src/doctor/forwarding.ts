@@ -131,9 +131,7 @@ export async function tryForwarding(
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
-  const permitsSome = outcomes.some(
-    ({ error }) => error === undefined || (isAnswer(error) && error.refusal !== 'prohibited'),
-  );
+  const permitsSome = outcomes.some(({ error }) => error === undefined || permits(error));
   const why: ForwardingLimits | undefined = permitsSome ? NOT_LISTED : options.limits();
   const findings = outcomes.map((outcome) => describe(outcome, options.confirmsEarly, why));
   if (left.length === 0) return findings;
@@ -180,7 +178,12 @@ class SilentError extends ConnectError {
   }
 }
 
-/** The server, or what is behind it, has answered: it is no limit of our own. */
+/** The server has tried to connect. */
+function permits(error: TunnelError): boolean {
+  return isAnswer(error) && !(error instanceof SilentError) && error.refusal !== 'prohibited';
+}
+
+/** It says something about the destination: it is no limit of our own. */
 function isAnswer(error: TunnelError): error is ConnectError {
   return (
     error instanceof ConnectError &&
@@ -211,7 +214,12 @@ function describe(
   if (error.refusal === 'prohibited') return prohibited(sample, error, why);
   if (sample.exact)
     return finding(sample, 'failed', message, { code, hint: hint ?? HINTS[error.refusal] });
-  const permitted = error.refusal === 'refused' ? 'forwarding is permitted' : 'not prohibited';
+  const permitted =
+    error.refusal === 'refused'
+      ? 'forwarding is permitted'
+      : permits(error)
+        ? 'not prohibited'
+        : 'whether it is permitted is not known';
   return finding(sample, error.refusal === 'refused' ? 'ok' : 'note', `${message}; ${permitted}`, {
     code,
     hint: `it was tried for ${sample.target}, where another address or port may answer`,
@@ -232,14 +240,21 @@ function prohibited(
   { message, code }: ConnectError,
   why: ForwardingLimits | undefined,
 ): Finding {
-  if (!sample.exact)
-    return finding(sample, 'warning', message, {
-      code,
-      hint: `it was tried for ${sample.target}: if only some addresses or ports are permitted, name one that should be`,
-    });
-  if (why === undefined) return finding(sample, 'failed', message, { code, hint: NOT_LISTED.hint });
-  return finding(sample, 'failed', `${message}: ${why.what}`, { code, hint: why.hint });
+  const standsFor = `it was tried for ${sample.target}: if only some addresses or ports are permitted, name one that should be`;
+  // Others are permitted, so others of this range may be.
+  if (!sample.exact && why === NOT_LISTED)
+    return finding(sample, 'warning', message, { code, hint: standsFor });
+  const { what, hint } = why ?? { what: 'nothing that was tried is permitted', ...NOTHING_KNOWN };
+  return finding(sample, 'failed', `${message}: ${what}`, {
+    code,
+    hint: sample.exact ? hint : `${standsFor}; ${hint}`,
+  });
 }
+
+/** Where the transport can't tell what the server has said about the login. */
+const NOTHING_KNOWN = {
+  hint: 'the account may lack the right to forward (AllowTcpForwarding in sshd_config, "restrict" in authorized_keys), or a list there lacks this destination (PermitOpen, permitopen)',
+};
 
 function finding(
   { target }: Sample,

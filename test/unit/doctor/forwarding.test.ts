@@ -128,7 +128,7 @@ describe('tryForwarding', () => {
     ['unreachable', 'failed', 'note'],
     ['timeout', 'failed', 'note'],
     ['silent', 'failed', 'note'],
-    ['prohibited', 'failed', 'warning'],
+    ['prohibited', 'failed', 'failed'],
     ['busy', 'warning', 'warning'],
   ] as const) {
     it(`says of "${answer}" what it means for a destination, and for a range`, async () => {
@@ -149,6 +149,27 @@ describe('tryForwarding', () => {
     assert.match(nothing.findings[0]?.detail ?? '', /the account may lack the right/);
     const some = await tried(['10.1.2.3:80', '10.1.2.4:80'], { '10.1.2.3:80': 'prohibited' });
     assert.match(some.findings[0]?.detail ?? '', /it permits others/);
+    const silent = await tried(['10.1.2.3:80', '10.1.2.4:80'], {
+      '10.1.2.3:80': 'prohibited',
+      '10.1.2.4:80': 'silent',
+    });
+    assert.match(silent.findings[0]?.detail ?? '', /the account may lack the right/);
+  });
+
+  it('fails for a range only where nothing was permitted', async () => {
+    const prohibited = { '10.9.0.1:443': 'prohibited' } as const;
+    const nothing = await tried(['10.9.0.0/16'], prohibited);
+    assert.equal(nothing.findings[0]?.state, 'failed');
+    assert.match(nothing.findings[0]?.detail ?? '', /the account may lack the right/);
+    const unknown = await tried(['10.9.0.0/16'], prohibited, { limits: () => undefined });
+    assert.match(unknown.findings[0]?.detail ?? '', /nothing that was tried is permitted/);
+    const some = await tried(['10.9.0.0/16', '10.1.2.4:80'], prohibited);
+    assert.equal(some.findings[0]?.state, 'warning');
+  });
+
+  it('does not say that what is silent is permitted', async () => {
+    const { findings } = await tried(['10.9.0.0/16'], { '10.9.0.1:443': 'silent' });
+    assert.match(findings[0]?.detail ?? '', /whether it is permitted is not known/);
   });
 
   it('does not call a destination open at a server that confirms too early', async () => {
