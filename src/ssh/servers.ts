@@ -59,7 +59,16 @@ const HALF_CLOSE_FAR: ServerLimit = {
 
 const ROWS: readonly Row[] = [
   // wish's fixed identification; that OpenSSH itself has its distribution's name after it.
-  { name: 'charmbracelet/wish or OpenSSH', pattern: /^OpenSSH_(7\.6p1)$/, limits: [HALF_CLOSE] },
+  {
+    name: 'charmbracelet/wish or OpenSSH',
+    pattern: /^OpenSSH_(7\.6p1)$/,
+    limits: [
+      {
+        ...HALF_CLOSE,
+        what: 'if it is made with charmbracelet/wish, it ends a connection as a whole as soon as one end has sent its last byte',
+      },
+    ],
+  },
   { name: 'OpenSSH', pattern: /^OpenSSH_(?:for_Windows_)?([\d.]+(?:p\d+)?)/, limits: [] },
   { name: 'dropbear', pattern: /^dropbear(?:_([\d.]+))?/, limits: [] },
   {
