@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
-import { describePath, tcpBuffers } from '../../../src/doctor/path.ts';
+import { describe, it, mock } from 'node:test';
+import { describePath, measureRoundTrip, tcpBuffers } from '../../../src/doctor/path.ts';
 import type { Finding } from '../../../src/system/doctor/diagnosis.ts';
 import { ESTABLISHED } from '../../support/established.ts';
 
@@ -40,6 +40,38 @@ describe('describePath', () => {
     assert.match(detail('keepalive', 50), /the jump host answers/);
     assert.match(detail('keepalive', 50, { answersRequests: false }), /does not answer/);
     assert.match(detail('keepalive', 50, { answersRequests: undefined }), /not known/);
+  });
+});
+
+describe('measureRoundTrip', () => {
+  /** Each probe takes so long, and says that the server is alive. */
+  async function measured(...times: readonly number[]): Promise<number | undefined> {
+    let now = 0;
+    let round = 0;
+    const clock = mock.method(performance, 'now', () => now);
+    const transport = {
+      connect: () => Promise.reject(new Error('not asked for')),
+      close: () => Promise.resolve(),
+      ended: new Promise<undefined>(() => {}),
+      probe: async () => {
+        now += times[round++] ?? 0;
+        return true;
+      },
+    };
+    try {
+      return await measureRoundTrip(transport);
+    } finally {
+      clock.mock.restore();
+    }
+  }
+
+  it('takes the median of three', async () => {
+    assert.equal(await measured(50, 900, 40), 50);
+  });
+
+  it('does not take the end of its patience for an answer, though timers fire early', async () => {
+    assert.equal(await measured(2_000), undefined);
+    assert.equal(await measured(1_999.2), undefined);
   });
 });
 
