@@ -13,7 +13,7 @@ import { type Prefix, prefixBounds } from '../net/prefix.ts';
 import type { Refusal } from '../net/refusal.ts';
 import { createPolicy, type NameRule, type Rule, type Rules } from '../policy/policy.ts';
 import type { ForwardingLimits } from '../ssh/established.ts';
-import type { Finding } from '../system/doctor/diagnosis.ts';
+import { type Finding, summary } from '../system/doctor/diagnosis.ts';
 
 /** Destinations that are opened in one run. The rest is named, and not tried. */
 export const MAX_SAMPLES = 64;
@@ -135,7 +135,7 @@ export async function tryForwarding(
   const why: ForwardingLimits | undefined = permitsSome ? NOT_LISTED : options.limits();
   const findings = outcomes.map((outcome) => describe(outcome, options.confirmsEarly, why));
   if (left.length === 0) return findings;
-  const detail = left.map(({ target, why }) => `${target} was not tried: ${why}`).join('; ');
+  const detail = summary(left.map(({ target, why }) => `${target} was not tried: ${why}`));
   const hint = 'name an address or a name with its port to have it tried, as in 10.1.2.3:443';
   return [...findings, { name: 'forwarding', state: 'note', detail, hint }];
 }

@@ -31,6 +31,8 @@ export async function measureRoundTrip(transport: Transport): Promise<number | u
   return took.sort((a, b) => a - b)[Math.floor(took.length / 2)];
 }
 
+/** How much longer the answer is waited for once it is late. */
+const LOSS_PATIENCES = 2;
 /** More than one packet of an Ethernet holds. */
 const FULL_PACKET_OCTETS = 4_000;
 
@@ -46,10 +48,12 @@ export async function tryFullPackets(
   if (roundTrip === undefined || !isProbing(transport)) return undefined;
   const patience = ANSWER_MS + 4 * roundTrip;
   if (await transport.probe(patience, FULL_PACKET_OCTETS)) return undefined;
+  // A network that loses packets gets them through at last: TCP sends them again.
+  if (await transport.probe(LOSS_PATIENCES * patience)) return undefined;
   return {
     name: 'mtu',
     state: 'failed',
-    detail: `full packets do not arrive at the jump host, although small ones do: ${FULL_PACKET_OCTETS} octets were not answered within ${Math.round(patience) / 1000} s`,
+    detail: `full packets do not arrive at the jump host, although small ones do: ${FULL_PACKET_OCTETS} octets were not answered within ${Math.round((1 + LOSS_PATIENCES) * patience) / 1000} s`,
     hint: 'a network on the way has a smaller MTU and does not say so: lower it here, as in ip link set DEVICE mtu 1400, or have the MSS clamped there',
   };
 }

@@ -167,6 +167,16 @@ describe('tryForwarding', () => {
     assert.equal(some.findings[0]?.state, 'warning');
   });
 
+  it('names a few of those that are left out', async () => {
+    const { findings } = await tried(
+      Array.from({ length: 2_000 }, (_, n) => `10.${n >> 8}.${n & 255}.1:80`),
+      {},
+    );
+    const { detail } = findings.at(-1) ?? { detail: '' };
+    assert.match(detail, /^10\.0\.64\.1:80 was not tried: only 64 .*; and 1931 more$/);
+    assert.ok(detail.length < 500);
+  });
+
   it('does not say that what is silent is permitted', async () => {
     const { findings } = await tried(['10.9.0.0/16'], { '10.9.0.1:443': 'silent' });
     assert.match(findings[0]?.detail ?? '', /whether it is permitted is not known/);

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it, mock } from 'node:test';
-import { describePath, measureRoundTrip, tcpBuffers } from '../../../src/doctor/path.ts';
+import {
+  describePath,
+  measureRoundTrip,
+  tcpBuffers,
+  tryFullPackets,
+} from '../../../src/doctor/path.ts';
 import type { Finding } from '../../../src/system/doctor/diagnosis.ts';
 import { ESTABLISHED } from '../../support/established.ts';
 
@@ -40,6 +45,26 @@ describe('describePath', () => {
     assert.match(detail('keepalive', 50), /the jump host answers/);
     assert.match(detail('keepalive', 50, { answersRequests: false }), /does not answer/);
     assert.match(detail('keepalive', 50, { answersRequests: undefined }), /not known/);
+  });
+});
+
+describe('tryFullPackets', () => {
+  /** Whether each probe is answered. */
+  function tried(...answers: readonly boolean[]) {
+    let round = 0;
+    const transport = {
+      connect: () => Promise.reject(new Error('not asked for')),
+      close: () => Promise.resolve(),
+      ended: new Promise<undefined>(() => {}),
+      probe: async () => answers[round++] ?? false,
+    };
+    return tryFullPackets(transport, 50);
+  }
+
+  it('tells what never arrives, and not what is late because packets are lost', async () => {
+    assert.equal(await tried(true), undefined);
+    assert.equal(await tried(false, true), undefined);
+    assert.match((await tried(false, false))?.detail ?? '', /not answered within 6\.6 s/);
   });
 });
 
