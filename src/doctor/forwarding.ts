@@ -230,7 +230,8 @@ const HINTS: Readonly<Record<Exclude<Refusal, 'prohibited'>, string>> = {
   refused: 'nothing listens there, or a firewall refuses the jump host: check the port',
   unreachable:
     "the jump host has no way there: check the address, or the name as the jump host's resolver has it",
-  'no-network': 'the jump host has no network of this family: use an address of the other one',
+  'no-network':
+    'no router of the jump host has a way to this network, or the jump host has none of this address family: check the address, or use one of the other family',
   timeout:
     'a firewall behind the jump host drops it, or no host has this address; a jump host that starts something on first use may only be slow',
 };
