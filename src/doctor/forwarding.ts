@@ -20,7 +20,7 @@ export const MAX_SAMPLES = 64;
 /** Opened at the same time: fewer than the sessions and channels that careful servers permit. */
 const AT_ONCE = 8;
 /** For one destination, in milliseconds. sshd itself waits about two minutes for silent ones. */
-export const OPEN_PATIENCE_MS = 5_000;
+const OPEN_PATIENCE_MS = 5_000;
 /** Where no port is given. Most targets are APIs. */
 const USUAL_PORT = 443;
 /** A range wider than this (a half of 0/0) says nothing about what is behind the jump host. */

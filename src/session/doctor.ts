@@ -24,6 +24,7 @@ import type { TunnelError } from '../errors/errors.ts';
 import { streamOf } from '../flow/conduitstream.ts';
 import type { Connector } from '../flow/connector.ts';
 import type { Located } from '../link/dialler.ts';
+import { formatDestination } from '../net/destination.ts';
 import { silentObserver } from '../observe/observer.ts';
 import { addressToExclude } from '../ssh/dial/addresses.ts';
 import { isDescribable } from '../ssh/established.ts';
@@ -164,7 +165,26 @@ async function lookAtJumpHost(
   session.own('the SSH connection', transport, (it) => it.close());
   const connected = new ConnectedDoctor({ transport, tunnel, probes, options, signal });
   const { findings, rules } = await connected.examine();
-  return { address, rules, findings: [found, ...findings] };
+  const at = isDescribable(transport) ? transport.describe().at : undefined;
+  return {
+    address: dialled(located, at) ?? address,
+    rules,
+    findings: [{ ...found, detail: `${found.detail}${describeChoice(located, at)}` }, ...findings],
+  };
+}
+
+/** The address that a connection `at` (`host:port`) goes to. undefined: `at` has its name. */
+function dialled({ jumpHosts }: Located, at: string | undefined): string | undefined {
+  const addresses = jumpHosts.flatMap(({ addresses }) => addresses);
+  return addresses.find((address) => formatDestination(address) === at)?.host;
+}
+
+/** Of several jump hosts, only one is connected to. */
+function describeChoice({ jumpHosts }: Located, at: string | undefined): string {
+  if (jumpHosts.length < 2) return '';
+  return at === undefined
+    ? '; it is not known which of them was connected to'
+    : `; connected to ${at}, which says nothing about the others`;
 }
 
 interface Connected {

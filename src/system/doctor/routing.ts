@@ -151,15 +151,17 @@ export async function lookAtMtu(
   const name = 'mtu';
   if (jumpHost === undefined)
     return { name, state: 'note', detail: 'not known: the address of the jump host is not known' };
-  const [route] = (await ask<RouteEntry>('route', 'get', jumpHost)) ?? [];
-  const [link] =
+  const [address = '', zone] = jumpHost.split('%');
+  const link = zone === undefined ? [] : ['oif', zone];
+  const [route] = (await ask<RouteEntry>('route', 'get', address, ...link)) ?? [];
+  const [device] =
     route?.dev === undefined
       ? []
       : ((await ask<LinkEntry>('link', 'show', 'dev', route.dev)) ?? []);
-  if (route?.dev === undefined || link?.mtu === undefined)
+  if (route?.dev === undefined || device?.mtu === undefined)
     return { name, state: 'note', detail: `not known: no route to ${jumpHost} is known` };
   const learned = route.metrics?.find((metric) => metric.mtu !== undefined)?.mtu;
-  const mtu = Math.min(link.mtu, learned ?? link.mtu);
+  const mtu = Math.min(device.mtu, learned ?? device.mtu);
   const detail = `${mtu} octets to ${jumpHost}, by ${route.dev}`;
   if (mtu >= LEAST_MTU) return { name, state: 'ok', detail };
   return {

@@ -144,4 +144,14 @@ describe('lookAtKernel', () => {
     assert.equal(lookAtKernel('6.1.0').state, 'ok');
     assert.equal(lookAtKernel('5.4.0-200-generic').state, 'warning');
   });
+
+  it('asks with the device of a link-local address', async () => {
+    const asked: string[] = [];
+    const { detail } = await lookAtMtu('fe80::1%eth0', async <T>(...args: readonly string[]) => {
+      asked.push(args.join(' '));
+      return (args[0] === 'route' ? [{ dev: 'eth0' }] : [{ ifname: 'eth0', mtu: 1500 }]) as T[];
+    });
+    assert.equal(detail, '1500 octets to fe80::1%eth0, by eth0');
+    assert.equal(asked[0], 'route get fe80::1 oif eth0');
+  });
 });
