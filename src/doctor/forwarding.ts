@@ -5,6 +5,7 @@
 import { within } from '../base/within.ts';
 import { NotAllowedError } from '../connect/guarded.ts';
 import { TunnelError } from '../errors/errors.ts';
+import type { Conduit } from '../flow/conduit.ts';
 import { BusyError, ConnectError, type Connector, LinkGoneError } from '../flow/connector.ts';
 import { addressFromNumber } from '../net/address.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
@@ -21,6 +22,8 @@ export const MAX_SAMPLES = 64;
 const AT_ONCE = 8;
 /** For one destination, in milliseconds. sshd itself waits about two minutes for silent ones. */
 const OPEN_PATIENCE_MS = 5_000;
+/** What has not ended this long after it was opened is open, in milliseconds. */
+const SETTLE_MS = 200;
 /** Where no port is given. Most targets are APIs. */
 const USUAL_PORT = 443;
 /** A range wider than this (a half of 0/0) says nothing about what is behind the jump host. */
@@ -131,7 +134,9 @@ export async function tryForwarding(
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
-  const permitsSome = outcomes.some(({ error }) => error === undefined || permits(error));
+  const permitsSome = outcomes.some(({ error, endedAtOnce }) =>
+    error === undefined ? !endedAtOnce : permits(error),
+  );
   const why: ForwardingLimits | undefined = permitsSome ? NOT_LISTED : options.limits();
   const findings = outcomes.map((outcome) => describe(outcome, options.confirmsEarly, why));
   if (left.length === 0) return findings;
@@ -142,12 +147,14 @@ export async function tryForwarding(
 
 const NOT_LISTED: ForwardingLimits = {
   what: 'it permits others, so a list there lacks this one',
-  hint: 'have it added to PermitOpen in sshd_config, or permitopen before the key in authorized_keys, as it is written here',
+  hint: 'have it added there, as it is written here: with OpenSSH to PermitOpen in its sshd_config, or to permitopen before the key in authorized_keys',
 };
 
 interface Outcome {
   readonly sample: Sample;
   readonly milliseconds: number;
+  /** It was opened, and ended by the far side or the server before anything came. */
+  readonly endedAtOnce: boolean;
   /** undefined: it was opened. */
   readonly error: TunnelError | undefined;
 }
@@ -159,17 +166,40 @@ async function trySample(
   const { destination } = sample;
   const began = performance.now();
   const late = () => new SilentError(formatDestination(destination), patienceMs);
-  let error: TunnelError | undefined;
+  const took = (): number => Math.round(performance.now() - began);
   try {
     const conduit = await within({ signal, time: { milliseconds: patienceMs, late } }, (giveUp) =>
       connector.connect(destination, { signal: giveUp }),
     );
+    const milliseconds = took();
+    const endedAtOnce = await endsWithin(SETTLE_MS, conduit);
     conduit.abort(undefined);
-  } catch (cause) {
-    if (!(cause instanceof TunnelError)) throw cause;
-    error = cause;
+    return { sample, milliseconds, endedAtOnce, error: undefined };
+  } catch (error) {
+    if (!(error instanceof TunnelError)) throw error;
+    return { sample, milliseconds: took(), endedAtOnce: false, error };
   }
-  return { sample, milliseconds: Math.round(performance.now() - began), error };
+}
+
+/** Whether the conduit ends within `milliseconds`, without a byte and not with its link. */
+function endsWithin(milliseconds: number, conduit: Conduit): Promise<boolean> {
+  return new Promise((resolve) => {
+    const settle = (ended: boolean): void => {
+      clearTimeout(timer);
+      resolve(ended);
+    };
+    const timer = setTimeout(() => settle(false), milliseconds);
+    conduit.join({
+      received: 0,
+      join: () => {},
+      whenOver: () => {},
+      send: () => settle(false),
+      finish: () => settle(true),
+      taken: () => {},
+      shut: () => {},
+      abort: (error) => settle(!(error instanceof TunnelError && error.code === 'link-lost')),
+    });
+  });
 }
 
 class SilentError extends ConnectError {
@@ -196,15 +226,24 @@ function isAnswer(error: TunnelError): error is ConnectError {
 }
 
 function describe(
-  { sample, milliseconds, error }: Outcome,
+  { sample, milliseconds, endedAtOnce, error }: Outcome,
   confirmsEarly: boolean,
   why: ForwardingLimits | undefined,
 ): Finding {
   const at = formatDestination(sample.destination);
-  if (error === undefined)
-    return confirmsEarly
-      ? finding(sample, 'note', `${at}: confirmed, which this server does before it has connected`)
+  if (error === undefined) {
+    if (confirmsEarly)
+      return finding(
+        sample,
+        'note',
+        `${at}: confirmed, which this server does before it has connected`,
+      );
+    return endedAtOnce
+      ? finding(sample, sample.exact ? 'warning' : 'note', `${at}: opened, and ended at once`, {
+          hint: ENDED_HINT,
+        })
       : finding(sample, 'ok', `${at}: opened in ${milliseconds} ms`);
+  }
   if (error instanceof LinkGoneError)
     return finding(sample, 'note', `${at}: not known, because the connection was lost`);
   const { message, hint, code } = error;
@@ -226,6 +265,8 @@ function describe(
   });
 }
 
+const ENDED_HINT =
+  'what listens there may turn the jump host away; or the jump host confirms before it has connected, and then could not';
 const HINTS: Readonly<Record<Exclude<Refusal, 'prohibited'>, string>> = {
   refused: 'nothing listens there, or a firewall refuses the jump host: check the port',
   unreachable:
@@ -254,7 +295,7 @@ function prohibited(
 
 /** Where the transport can't tell what the server has said about the login. */
 const NOTHING_KNOWN = {
-  hint: 'the account may lack the right to forward (AllowTcpForwarding in sshd_config, "restrict" in authorized_keys), or a list there lacks this destination (PermitOpen, permitopen)',
+  hint: 'the account may lack the right to forward (with OpenSSH, AllowTcpForwarding in its sshd_config, or "restrict" in authorized_keys), or a list lacks this destination (PermitOpen, permitopen)',
 };
 
 function finding(

@@ -187,6 +187,34 @@ describe('tryForwarding', () => {
     assert.equal(findings[0]?.state, 'note');
   });
 
+  it('does not call a destination open that ends at once', async () => {
+    const ending: Connector = {
+      connect: async () => {
+        const conduit = new TestConduit();
+        setTimeout(() => conduit.other.finish(), 10);
+        return conduit;
+      },
+    };
+    const { findings } = await tried(['10.1.2.3:80', '10.9.0.0/16'], {}, { connector: ending });
+    assert.match(findings[0]?.detail ?? '', /opened, and ended at once/);
+    assert.deepEqual(
+      findings.map(({ state }) => state),
+      ['warning', 'note'],
+    );
+    const greeting: Connector = {
+      connect: async () => {
+        const conduit = new TestConduit();
+        setTimeout(() => {
+          conduit.give('220 hello');
+          conduit.other.finish();
+        }, 10);
+        return conduit;
+      },
+    };
+    const open = await tried(['10.1.2.3:80'], {}, { connector: greeting });
+    assert.equal(open.findings[0]?.state, 'ok');
+  });
+
   it('ends with the signal', async () => {
     const stop = new AbortController();
     const running = tried(

@@ -19,7 +19,7 @@ import type { Observer } from '../../../observe/observer.ts';
 import type { ForwardingLimits } from '../../established.ts';
 
 const SSHD_CONFIG =
-  'in its sshd_config, AllowTcpForwarding must be yes, all or local, DisableForwarding no, and PermitOpen must list the destination as it is dialled';
+  'with OpenSSH, AllowTcpForwarding in its sshd_config must be yes, all or local, DisableForwarding no, and PermitOpen must list the destination as it is dialled';
 
 export class ForwardingWatch {
   readonly #at: string;
