@@ -21,7 +21,7 @@ import { JUMP_HOST_OPTIONS } from './sshoptions.ts';
 import { readTargetRules, TARGET_OPTIONS } from './targetoptions.ts';
 
 /** Addresses of each range that may be tried. */
-export const MAX_PROBES = 16;
+const MAX_PROBES = 16;
 
 const REPORT_OPTIONS = {
   heading: 'Report:',

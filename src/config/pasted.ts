@@ -7,8 +7,9 @@
  *                                                            ├─► what else there is to know
  *                                                            └─► what has no counterpart
  *
- * Options that mean nothing here are left out in silence (no terminal, no background). Where all
- * words were understood, the line can be run as it is printed.
+ * Options that mean nothing here are left out in silence (no terminal, no background), and so is
+ * sudo: the program asks for root itself. Where all words were understood, the line can be run as
+ * it is printed.
  */
 import { UsageError } from '../errors/errors.ts';
 import { quoted, shellWord } from '../net/notation.ts';
@@ -53,7 +54,7 @@ interface PastedOption extends OptionShape {
 export function refusePastedCommand(args: readonly string[]): void {
   const [named = ''] = args;
   const words = ['connect', 'proxy', 'doctor'].includes(named) ? args.slice(1) : args;
-  const [program, ...rest] = words;
+  const [program, ...rest] = words[0] === 'sudo' ? words.slice(1) : words;
   if (program !== 'ssh' && program !== 'sshuttle') return;
   const translation = program === 'ssh' ? fromSsh(rest) : fromSshuttle(rest);
   throw pasted(

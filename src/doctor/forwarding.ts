@@ -19,7 +19,7 @@ import type { Refusal } from '../net/refusal.ts';
 import { createPolicy, type NameRule, type Rule, type Rules } from '../policy/policy.ts';
 import type { ForwardingLimits } from '../ssh/established.ts';
 import type { LimitCode, ServerKind } from '../ssh/servers.ts';
-import type { Finding } from '../system/doctor/diagnosis.ts';
+import { type Finding, summary } from '../system/doctor/diagnosis.ts';
 
 /** Destinations that are opened in one run. The rest is named, and not tried. */
 export const MAX_SAMPLES = 64;
@@ -27,6 +27,8 @@ export const MAX_SAMPLES = 64;
 const AT_ONCE = 8;
 /** For one destination, in milliseconds. sshd itself waits about two minutes for silent ones. */
 export const OPEN_PATIENCE_MS = 5_000;
+/** What has not ended this long after it was opened is open, in milliseconds. */
+const SETTLE_MS = 200;
 /**
  * How long a connection is watched that was confirmed too early, in milliseconds: a closed port
  * ends it after a round trip or two. One to a host that is not there may last longer.
@@ -160,12 +162,12 @@ export async function tryForwarding(
     }
   };
   await Promise.all(Array.from({ length: oneAtATime ? 1 : AT_ONCE }, worker));
-  const permitsSome = outcomes.some(
-    ({ error }) => error === undefined || (isAnswer(error) && error.refusal !== 'prohibited'),
+  const permitsSome = outcomes.some(({ error, after }) =>
+    error === undefined ? after !== 'end' : permits(error),
   );
   const findings = outcomes.map((outcome) => describe(outcome, options, permitsSome));
   if (left.length === 0) return { findings, heldUpBy };
-  const detail = left.map(({ target, why }) => `${target} was not tried: ${why}`).join('; ');
+  const detail = summary(left.map(({ target, why }) => `${target} was not tried: ${why}`));
   const hint = 'name an address or a name with its port to have it tried, as in 10.1.2.3:443';
   return { findings: [...findings, { name: 'forwarding', state: 'note', detail, hint }], heldUpBy };
 }
@@ -189,7 +191,7 @@ interface Outcome {
   readonly milliseconds: number;
   /** undefined: it was opened. */
   readonly error: TunnelError | undefined;
-  /** The server confirms before it has connected: what came after that. */
+  /** What came first after it was opened. undefined: it was not. */
   readonly after?: 'data' | 'end' | 'nothing';
 }
 
@@ -205,12 +207,11 @@ async function trySample(
     const conduit = await within({ signal, time: { milliseconds: patienceMs, late } }, (giveUp) =>
       connector.connect(destination, { signal: giveUp }),
     );
-    if (hasLimit(server, 'confirms-before-connecting')) {
-      const after = await firstOf(conduit, Math.min(patienceMs, CONFIRMED_MS), signal);
-      return { sample, milliseconds: took(), error: undefined, after };
-    }
-    conduit.abort(undefined);
-    return { sample, milliseconds: took(), error: undefined };
+    const opened = took();
+    const early = hasLimit(server, 'confirms-before-connecting');
+    const watched = Math.min(patienceMs, early ? CONFIRMED_MS : SETTLE_MS);
+    const after = await firstOf(conduit, watched, signal);
+    return { sample, milliseconds: early ? took() : opened, error: undefined, after };
   } catch (error) {
     if (!(error instanceof TunnelError)) throw error;
     return { sample, milliseconds: took(), error };
@@ -229,13 +230,16 @@ async function firstOf(
       const stop = (): void => reject(signal.reason);
       const timer = setTimeout(() => resolve('nothing'), milliseconds);
       signal.addEventListener('abort', stop, { once: true });
-      const settle = (what: 'data' | 'end'): void => {
+      const settle = (what: 'data' | 'end' | 'nothing'): void => {
         clearTimeout(timer);
         signal.removeEventListener('abort', stop);
         resolve(what);
       };
       stream.once('data', () => settle('data'));
-      for (const event of ['end', 'close', 'error']) stream.once(event, () => settle('end'));
+      for (const event of ['end', 'close']) stream.once(event, () => settle('end'));
+      stream.once('error', (error) =>
+        settle(error instanceof TunnelError && error.code === 'link-lost' ? 'nothing' : 'end'),
+      );
     });
   } finally {
     stream.destroy();
@@ -259,7 +263,12 @@ class HeldUpError extends ConnectError {
   }
 }
 
-/** The server, or what is behind it, has answered: it is no limit of our own. */
+/** The server has tried to connect. */
+function permits(error: TunnelError): boolean {
+  return isAnswer(error) && !(error instanceof SilentError) && error.refusal !== 'prohibited';
+}
+
+/** It says something about the destination: it is no limit of our own. */
 function isAnswer(error: TunnelError): error is ConnectError {
   return (
     error instanceof ConnectError &&
@@ -278,10 +287,15 @@ function describe(
   permitsSome: boolean,
 ): Finding {
   const at = formatDestination(sample.destination);
-  if (error === undefined)
-    return after === undefined || after === 'data'
-      ? finding(sample, 'ok', `${at}: opened in ${milliseconds} ms`)
-      : describeConfirmed(sample, after, milliseconds);
+  if (error === undefined) {
+    if (after !== undefined && after !== 'data' && hasLimit(server, 'confirms-before-connecting'))
+      return describeConfirmed(sample, after, milliseconds);
+    return after === 'end'
+      ? finding(sample, sample.exact ? 'warning' : 'note', `${at}: opened, and ended at once`, {
+          hint: ENDED_HINT,
+        })
+      : finding(sample, 'ok', `${at}: opened in ${milliseconds} ms`);
+  }
   if (error instanceof LinkGoneError)
     return finding(sample, 'note', `${at}: not known, because the connection was lost`);
   const { message, hint, code } = error;
@@ -299,7 +313,12 @@ function describe(
       hint: hint ?? hintFor(refusal, sample, server),
     });
   }
-  const permitted = error.refusal === 'refused' ? 'forwarding is permitted' : 'not prohibited';
+  const permitted =
+    error.refusal === 'refused'
+      ? 'forwarding is permitted'
+      : permits(error)
+        ? 'not prohibited'
+        : 'whether it is permitted is not known';
   return finding(sample, error.refusal === 'refused' ? 'ok' : 'note', `${message}; ${permitted}`, {
     code,
     hint: `it was tried for ${sample.target}, where another address or port may answer`,
@@ -343,13 +362,16 @@ function hintFor(
   return HINTS[refusal];
 }
 
+const ENDED_HINT =
+  'what listens there may turn the jump host away; or the jump host confirms before it has connected, and then could not';
 const NAME_HINT =
   'check the name as the jump host resolves it, and that its resolver answers; or it has no way to the address that it finds';
 
 const HINTS: Readonly<Record<Exclude<Refusal, 'prohibited'>, string>> = {
   refused: 'nothing listens there, or a firewall refuses the jump host: check the port',
   unreachable: 'the jump host has no way there: check the address',
-  'no-network': 'the jump host has no network of this family: use an address of the other one',
+  'no-network':
+    'no router of the jump host has a way to this network, or the jump host has none of this address family: check the address, or use one of the other family',
   timeout:
     'a firewall behind the jump host drops it, or no host has this address; a jump host that starts something on first use may only be slow',
 };
@@ -365,9 +387,10 @@ function prohibited(
   const { hint } = why;
   if (sample.exact || why.certain) return finding(sample, 'failed', because, { code, hint });
   const example = `it was tried for ${sample.target}: if only some addresses or ports are permitted, name one that should be`;
+  // Where others are permitted, others of this range may be.
   return permitsSome
     ? finding(sample, 'warning', message, { code, hint: example })
-    : finding(sample, 'warning', because, { code, hint: `${example}; otherwise, ${hint}` });
+    : finding(sample, 'failed', because, { code, hint: `${example}; otherwise, ${hint}` });
 }
 
 function finding(

@@ -8,13 +8,8 @@ import { subtractPrefixes } from '../net/prefixset.ts';
 import { lookAtClock } from '../system/doctor/clock.ts';
 import type { Finding } from '../system/doctor/diagnosis.ts';
 import { lookAtFirewall } from '../system/doctor/firewall.ts';
-import {
-  lookAtIPv6,
-  lookAtMtu,
-  lookAtResolver,
-  lookAtRoutes,
-  lookAtRules,
-} from '../system/doctor/routing.ts';
+import { lookAtIPv6, lookAtMtu, lookAtResolver, lookAtRoutes } from '../system/doctor/routing.ts';
+import { lookAtRules } from '../system/doctor/rules.ts';
 
 interface Range {
   readonly prefix: Prefix;

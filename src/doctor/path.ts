@@ -11,6 +11,8 @@ import type { Finding } from '../system/doctor/diagnosis.ts';
 const ROUNDS = 3;
 /** For one answer, in milliseconds. */
 const ANSWER_MS = 2_000;
+/** Timers may fire early by as much: then nothing has come. */
+const TIMER_SLACK_MS = 2;
 const MIB = 2 ** 20;
 
 /**
@@ -24,12 +26,14 @@ export async function measureRoundTrip(transport: Transport): Promise<number | u
     const began = performance.now();
     const alive = await transport.probe(ANSWER_MS);
     const milliseconds = performance.now() - began;
-    if (!alive || milliseconds >= ANSWER_MS) break;
+    if (!alive || milliseconds >= ANSWER_MS - TIMER_SLACK_MS) break;
     took.push(milliseconds);
   }
   return took.sort((a, b) => a - b)[Math.floor(took.length / 2)];
 }
 
+/** How much longer the answer is waited for once it is late. */
+const LOSS_PATIENCES = 2;
 /** More than one packet of an Ethernet holds. */
 const FULL_PACKET_OCTETS = 4_000;
 /** For the server's last words about the connections that were tried, in milliseconds. */
@@ -57,10 +61,12 @@ export async function tryFullPackets(
   // Anything that comes counts as an answer, so what is still on its way must have come.
   await delay(2 * roundTrip + SETTLE_MS);
   if (await transport.probe(patience, FULL_PACKET_OCTETS)) return undefined;
+  // A network that loses packets gets them through at last: TCP sends them again.
+  if (await transport.probe(LOSS_PATIENCES * patience)) return undefined;
   return {
     name: 'mtu',
     state: 'failed',
-    detail: `full packets do not arrive at the jump host, although small ones do: ${FULL_PACKET_OCTETS} octets were not answered within ${Math.round(patience) / 1000} s`,
+    detail: `full packets do not arrive at the jump host, although small ones do: ${FULL_PACKET_OCTETS} octets were not answered within ${Math.round((1 + LOSS_PATIENCES) * patience) / 1000} s`,
     hint: 'a network on the way has a smaller MTU and does not say so: lower it here, as in ip link set DEVICE mtu 1400, or have the MSS clamped there',
   };
 }

@@ -6,6 +6,7 @@ import { questionFor } from '../dns/upstream/addresses.ts';
 import { StreamUpstream, type StreamUpstreamOptions } from '../dns/upstream/stream.ts';
 import { Rcode, Type } from '../dns/wire/message.ts';
 import { TunnelError } from '../errors/errors.ts';
+import { LinkGoneError } from '../flow/connector.ts';
 import { type Destination, formatDestination } from '../net/destination.ts';
 import { silentObserver } from '../observe/observer.ts';
 import type { Finding } from '../system/doctor/diagnosis.ts';
@@ -63,6 +64,12 @@ async function tryResolver(
     };
   } catch (error) {
     if (!(error instanceof TunnelError)) throw error;
+    if (isLoss(error))
+      return {
+        ...finding,
+        state: 'note',
+        detail: `${at}: not known, because the connection was lost`,
+      };
     return {
       ...finding,
       state: 'failed',
@@ -73,6 +80,12 @@ async function tryResolver(
   } finally {
     upstream.close();
   }
+}
+
+/** The resolver is not to blame. */
+function isLoss(error: unknown): boolean {
+  if (error instanceof LinkGoneError) return true;
+  return error instanceof Error && isLoss(error.cause);
 }
 
 const RCODES: Readonly<Record<number, string>> = {

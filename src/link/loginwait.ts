@@ -27,11 +27,11 @@ import { LEAST_WAIT_AUTH } from '../ssh/options.ts';
 const SECOND = 1_000;
 
 /** Between the attempts; the last one is for all later ones. Milliseconds. */
-export const LOGIN_PACE_MS = [75, 75, 180, 300, 165].map((seconds) => seconds * SECOND);
+const LOGIN_PACE_MS = [75, 75, 180, 300, 165].map((seconds) => seconds * SECOND);
 /** Before the attempt with which the time is over. */
-export const LEAST_PACE_MS = LEAST_WAIT_AUTH * SECOND;
-export const MAX_IN_WINDOW = 4;
-export const WINDOW_MS = 10 * 60 * SECOND;
+const LEAST_PACE_MS = LEAST_WAIT_AUTH * SECOND;
+const MAX_IN_WINDOW = 4;
+const WINDOW_MS = 10 * 60 * SECOND;
 /** A timer of Node for nothing, so that the program doesn't end while it only waits. */
 const ALIVE_MS = 60 * SECOND;
 

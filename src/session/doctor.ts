@@ -25,6 +25,7 @@ import { streamOf } from '../flow/conduitstream.ts';
 import type { Connector } from '../flow/connector.ts';
 import type { Located } from '../link/dialler.ts';
 import { isAddress } from '../net/address.ts';
+import { formatDestination } from '../net/destination.ts';
 import { parsePrefix } from '../net/prefix.ts';
 import { silentObserver } from '../observe/observer.ts';
 import { capturedPrefixes } from '../policy/policy.ts';
@@ -184,7 +185,12 @@ async function lookAtJumpHost(
   session.own('the SSH connection', transport, (it) => it.close());
   const connected = new ConnectedDoctor({ transport, tunnel, probes, options, signal });
   const { findings, rules } = await connected.examine();
-  return { address, rules, findings: [answeredBy(found, located, transport), ...findings] };
+  const at = isDescribable(transport) ? transport.describe().at : undefined;
+  return {
+    address: dialled(located, at) ?? address,
+    rules,
+    findings: [answeredBy(found, located, at), ...findings],
+  };
 }
 
 interface Connected {
@@ -292,10 +298,19 @@ class ConnectedDoctor {
 }
 
 /** Of several addresses, names the one that this connection leads to. */
-function answeredBy(found: Finding, { jumpHosts }: Located, transport: Transport): Finding {
+function answeredBy(found: Finding, { jumpHosts }: Located, at: string | undefined): Finding {
   const several = jumpHosts.length > 1 || jumpHosts.some(({ addresses }) => addresses.length > 1);
-  if (!several || !isDescribable(transport)) return found;
-  return { ...found, detail: `${found.detail}; ${transport.describe().at} answered` };
+  if (!several) return found;
+  const others = jumpHosts.length > 1 ? ', which says nothing about the others' : '';
+  const which =
+    at === undefined ? 'it is not known which of them answered' : `${at} answered${others}`;
+  return { ...found, detail: `${found.detail}; ${which}` };
+}
+
+/** The address that a connection `at` (`host:port`) goes to. undefined: `at` has its name. */
+function dialled({ jumpHosts }: Located, at: string | undefined): string | undefined {
+  const addresses = jumpHosts.flatMap(({ addresses }) => addresses);
+  return addresses.find((address) => formatDestination(address) === at)?.host;
 }
 
 /**

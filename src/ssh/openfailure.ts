@@ -2,8 +2,9 @@
  * Translates a server's reason for not opening a channel (RFC 4254 §5.1) into a refusal. All SSH
  * transports share it, so their messages are the same.
  *
- *   text ─► a code in it (errno, exception)? ─► a phrase in it? ─► the reason code's rule
- *            WORDS, in this order                                  RULES
+ *   text ─► a decision? ─► a name that isn't found, an errno or exception? ─► a phrase?
+ *            WORDS, in this order                                            ─► the reason's rule
+ *                                                                               RULES
  *
  * The text is asked first: many servers have one reason code for everything. What no row knows gets
  * the answer of the reason code, and the message has the server's own words. So an unknown text is
@@ -34,8 +35,17 @@ type Row = readonly [pattern: RegExp, refusal: Refusal];
 const errno = (...numbers: readonly number[]): RegExp =>
   new RegExp(`\\b(?:errno|winerror|os error) (?:${numbers.join('|')})\\b`, 'i');
 
+const BY_RULE = String.raw`by (?:the |an? |your )?(?:\w+ )?(?:policy|policies|administrator|admin|rules?|acl|firewall)`;
+
 /** The first row that matches counts. */
 const WORDS: readonly Row[] = [
+  // A decision: before all others, since it may say what it was about ("policy lookup: not allowed").
+  [/(?<!operation )(\bnot|n't) (allowed|permitted)\b|\b(un|not )authori[sz]ed\b/i, 'prohibited'],
+  [/\b(prohibited|forbidden|blacklisted)\b|\bpolicy violation\b/i, 'prohibited'],
+  [/\bnot (in|on) \w*\s?\w*(allow|white)-?list/i, 'prohibited'],
+  [/\b(no|not have|n't have) permission\b|(^|[:;,] )(access |request )?denied\W*$/i, 'prohibited'],
+  [/\b(access|forwarding)( to \S+)? (is |was )?denied\b|\b(is|was) denied\b/i, 'prohibited'],
+  [new RegExp(String.raw`\b(?:denied|blocked|rejected|refused) ${BY_RULE}\b`, 'i'), 'prohibited'],
   // The name: before the others, since the text may say how the resolver failed.
   [/\bname resolution\b|\bresolv(e|ing|er)\b|\blookup \S/i, 'unreachable'],
   [
@@ -62,9 +72,8 @@ const WORDS: readonly Row[] = [
   [/Timeout(Error|Exception)\b/, 'timeout'],
   [/no route to host|host (is )?(unreachable|down)|unreachable host/i, 'unreachable'],
   [/network (is )?(unreachable|down)|unreachable network/i, 'no-network'],
-  [/permission denied|operation not permitted|access denied|\be(perm|acces)\b/i, 'prohibited'],
-  [/\b(disabled|prohibited|forbidden)\b|(\bnot|n't) (allowed|permitted)\b/i, 'prohibited'],
-  [/\b(is|was) denied\b|\bdenied by\b|\bforwarding denied\b/i, 'prohibited'],
+  [/permission denied|operation not permitted|\be(perm|acces)\b/i, 'prohibited'],
+  [/\bdisabled\b|\bdenied by\b/i, 'prohibited'],
 ];
 
 /** What an application gets when the words are not in the table. */

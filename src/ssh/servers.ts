@@ -74,7 +74,16 @@ const CONFIRMS_EARLY: ServerLimit = {
 
 const ROWS: readonly Row[] = [
   // wish's fixed identification; that OpenSSH itself has its distribution's name after it.
-  { name: 'charmbracelet/wish or OpenSSH', pattern: /^OpenSSH_(7\.6p1)$/, limits: [HALF_CLOSE] },
+  {
+    name: 'charmbracelet/wish or OpenSSH',
+    pattern: /^OpenSSH_(7\.6p1)$/,
+    limits: [
+      {
+        ...HALF_CLOSE,
+        what: 'if it is made with charmbracelet/wish, it ends a connection as a whole as soon as one end has sent its last byte',
+      },
+    ],
+  },
   { name: 'OpenSSH', pattern: /^OpenSSH_(?:for_Windows_)?([\d.]+(?:p\d+)?)/, limits: [] },
   {
     name: 'dropbear',
@@ -226,7 +235,7 @@ export function serverKind(identification: string): ServerKind | undefined {
 
 /** What OpenSSH must have, apart from what is said about the key in authorized_keys. */
 export const SSHD_CONFIG =
-  'in its sshd_config, AllowTcpForwarding must be yes, all or local, DisableForwarding no, and PermitOpen must list the destination as it is dialled';
+  'with OpenSSH, AllowTcpForwarding in its sshd_config must be yes, all or local, DisableForwarding no, and PermitOpen must list the destination as it is dialled';
 
 /** Why OpenSSH prohibits connections, where nothing more is known. */
 export const OPENSSH_FORWARDING: ForwardingLimits = {

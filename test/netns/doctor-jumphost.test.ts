@@ -31,6 +31,7 @@ import { MAIN, REMOTE, startTunnel } from '../support/tunnel.ts';
 
 const BROKEN = fileURLToPath(new URL('../support/brokenserver.js', import.meta.url));
 const SILENT = fileURLToPath(new URL('../support/silentserver.js', import.meta.url));
+const ABSENT_JUMPHOST = '203.0.113.9';
 const HTTP = `${API1}:${Port.http}`;
 const TIMEOUT_MS = 40_000;
 
@@ -599,6 +600,15 @@ describe('doctor at a jump host', { skip: labUnavailable('openssl', 'unshare') }
     );
     assert.match(named('server')?.detail ?? '', /^OpenSSH_/);
     assert.equal(named('latency')?.state, 'ok');
+  });
+
+  it('says which of several jump hosts it has connected to', async () => {
+    const report = await doctor(['-r', `u@${ABSENT_JUMPHOST}`, '-r', REMOTE, HTTP]);
+    const detail = report.findings.find(({ name }) => name === 'jump-host')?.detail ?? '';
+    assert.match(
+      detail,
+      /; connected to 198\.51\.100\.10:22, which says nothing about the others$/,
+    );
   });
 
   it('says that the connection was lost, and blames nothing else for it', async () => {

@@ -11,10 +11,10 @@
  * in this process's group and session so that it can ask at the terminal. The command comes from
  * the user's configuration. Its tokens are already expanded, and nothing is added here.
  *
- * States: running -> ended (the program has exited: jumphost-proxy with its status), or running ->
- * closed (destroy(): SIGHUP as in ssh, then SIGKILL after KILL_AFTER_MS). The stream is closed when
- * the program is gone, or after 2 * KILL_AFTER_MS if we may not signal it. If this program is
- * killed, the command reads the end of its input.
+ * States: running -> ended (the program has exited: jumphost-proxy or jumphost-refused, with its
+ * status), or running -> closed (destroy(): SIGHUP as in ssh, then SIGKILL after KILL_AFTER_MS).
+ * The stream is closed when the program is gone, or after 2 * KILL_AFTER_MS if we may not signal
+ * it. If this program is killed, the command reads the end of its input.
  *
  * We don't know where the command connects to, so we can't exclude it from the capture. If that
  * destination is among the targets, the tunnel would send its own connection into itself.
@@ -22,6 +22,7 @@
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { Duplex, type Readable, type Writable } from 'node:stream';
+import type { ErrorCode } from '../../errors/codes.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { canonicalAddress, isAddress } from '../../net/address.ts';
 import type { Observer } from '../../observe/observer.ts';
@@ -36,6 +37,19 @@ const STATUS_GRACE_MS = 500;
 export const KILL_AFTER_MS = 1_000;
 export const MAX_STDERR_LINES = 100;
 const MAX_LINE_CHARACTERS = 300;
+
+/** As nc, ncat, socat and ssh -W say it when nobody listens there. */
+const REFUSED = /\bconnection refused\b/i;
+
+/**
+ * The error's code for a program that has ended before SSH began. `lastLine`: of its stderr. Most
+ * programs only connect: what they were refused is as if it had been refused to us.
+ */
+export function endedCode(
+  lastLine: string | undefined,
+): Extract<ErrorCode, 'jumphost-refused' | 'jumphost-proxy'> {
+  return lastLine !== undefined && REFUSED.test(lastLine) ? 'jumphost-refused' : 'jumphost-proxy';
+}
 
 export interface ProxyCommandOptions {
   readonly observer: Observer;
@@ -96,6 +110,8 @@ class ProxyCommandStream extends Duplex {
   /** The program has exited, or we no longer wait for it. Never rejects. */
   readonly #gone: Promise<void>;
   #stopWaiting: () => void = () => {};
+  /** It has passed something on. */
+  #connected = false;
   #status: string | undefined;
 
   constructor(child: ChildProcessByStdio<Writable, Readable, Readable>, observer: Observer) {
@@ -115,6 +131,7 @@ class ProxyCommandStream extends Duplex {
     });
     child.once('exit', (status, signal) => this.#onExit(status, signal));
     child.stdout.on('data', (chunk: Buffer) => {
+      this.#connected = true;
       if (!this.push(chunk)) child.stdout.pause();
     });
     child.stdout.once('end', () => this.#onOutputEnd());
@@ -190,9 +207,11 @@ class ProxyCommandStream extends Duplex {
   #fail(): void {
     if (this.destroyed) return;
     this.#stderr.end();
-    const words = this.#stderr.lastLine === undefined ? '' : `; it says "${this.#stderr.lastLine}"`;
+    const { lastLine } = this.#stderr;
+    const words = lastLine === undefined ? '' : `; it says "${lastLine}"`;
+    const code = this.#connected ? 'jumphost-proxy' : endedCode(lastLine);
     this.destroy(
-      new TunnelError('jumphost-proxy', `the ProxyCommand has ended (${this.#status})${words}`, {
+      new TunnelError(code, `the ProxyCommand has ended (${this.#status})${words}`, {
         hint: 'run the command alone: it must connect its standard input and output to sshd',
       }),
     );

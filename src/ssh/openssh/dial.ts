@@ -256,6 +256,7 @@ class SshStart {
           .slice(0, -1)
           .map(({ name }) => name),
         version: this.#version.join('.'),
+        pinned: this.#settings.hostKeys.pins.length > 0,
         log: this.#log,
       }),
       observer,

@@ -10,6 +10,7 @@ import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { closeToOthersHint } from '../../system/ownfile.ts';
 import { closedUnidentified, notSsh, TURNED_AWAY } from '../dial/notssh.ts';
+import { endedCode } from '../dial/proxycommand.ts';
 import { slowError, timeoutError } from '../dial/tcp.ts';
 import { PORT_OF, type Role } from '../hops.ts';
 import { keysOffered } from '../keys/publickey.ts';
@@ -265,7 +266,7 @@ function closed(at: string, phase: Phase, words: string): Diagnosis {
 function proxyEnded({ stderr }: StartFailure): Diagnosis {
   const last = stderr.at(-1);
   return {
-    code: 'jumphost-proxy',
+    code: endedCode(last),
     message: `the ProxyCommand has ended${last === undefined ? '' : `; it says "${serverText(last)}"`}`,
     hint: 'run the command alone: it must connect its standard input and output to sshd',
   };

@@ -47,9 +47,11 @@ export class LogFacts {
     readonly user: string;
     readonly via: readonly string[];
     readonly version: string;
-    readonly log: SshLog;
+    /** --host-key was given. */
+    readonly pinned: boolean;
+    readonly log: Pick<SshLog, 'hostKey' | 'offered' | 'acceptedKey'>;
   }): Established {
-    const { at, user, via, version, log } = about;
+    const { at, user, via, version, pinned, log } = about;
     const kex = this.#found.get('kex');
     const hostKey = this.#found.get('hostKey');
     const cipher = this.#found.get('cipher');
@@ -69,7 +71,11 @@ export class LogFacts {
           ? undefined
           : {
               key: serverText(log.hostKey),
-              why: known === undefined ? 'ssh accepts it' : `${known} has it`,
+              why: pinned
+                ? '--host-key pins it'
+                : known === undefined
+                  ? 'ssh accepts it'
+                  : `${known} has it`,
             },
       login: this.#login(user, log),
       sendWindow: undefined,
@@ -79,7 +85,7 @@ export class LogFacts {
     };
   }
 
-  #login(user: string, { offered, acceptedKey }: SshLog): Login {
+  #login(user: string, { offered, acceptedKey }: Pick<SshLog, 'offered' | 'acceptedKey'>): Login {
     return {
       user,
       permitted: this.#found.get('permitted')?.split(',') ?? [],

@@ -53,6 +53,14 @@ export function failure(name: CheckName, error: unknown): Finding {
   return { name, state: 'failed', detail, ...(hint !== undefined && { hint }), code };
 }
 
+const MAX_NAMED = 5;
+
+/** The first of what was found, and how many more there are. */
+export function summary(found: readonly string[]): string {
+  const rest = found.length > MAX_NAMED ? `; and ${found.length - MAX_NAMED} more` : '';
+  return found.slice(0, MAX_NAMED).join('; ') + rest;
+}
+
 export interface CaptureDiagnosis {
   /** The command with this capture. */
   readonly name: 'connect' | 'exec' | 'proxy';

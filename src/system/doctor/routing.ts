@@ -1,31 +1,28 @@
 /**
- * doctor's checks of this machine's routes, rules and resolvers that may conflict with the tunnel's
- * routes. The kernel takes the longest prefix of the main table, but rules with a number below the
- * main table's (32766) come first.
+ * doctor's checks of this machine's routes and resolvers that may conflict with the tunnel's routes.
+ * The kernel takes the longest prefix of the main table. rules.ts looks at what comes before that.
  */
-import { addressFromNumber, isAddress } from '../../net/address.ts';
-import {
-  formatPrefix,
-  type Prefix,
-  parsePrefix,
-  prefixBounds,
-  prefixContains,
-} from '../../net/prefix.ts';
+import { isAddress } from '../../net/address.ts';
+import { formatPrefix, type Prefix, parsePrefix, prefixContains } from '../../net/prefix.ts';
 import { PrefixSet, subtractPrefixes } from '../../net/prefixset.ts';
 import { resolverConfiguration } from '../resolver/resolvconf.ts';
 import type { Finding } from './diagnosis.ts';
-import { type AskIp, askIp, type LinkEntry, type RouteEntry, type RuleEntry } from './ip.ts';
+import { summary } from './diagnosis.ts';
+import {
+  type AskIp,
+  askIp,
+  DEFAULT_ROUTE,
+  type LinkEntry,
+  type RouteEntry,
+  routePrefix,
+} from './ip.ts';
 
-const MAIN_RULE = 32_766;
-const MAX_NAMED = 5;
-/** Targets for which the kernel is asked. */
-const MAX_ASKED = 16;
 /** A target of 0/0 may be written as two halves. */
 const HALF = 1;
-const USUAL_TABLES = ['main', 'local', 'default'];
+/** What the kernel takes for an IPv6 route that is added without a metric (IP6_RT_PRIO_USER). */
+const IPV6_METRIC = 1024;
 /** rtm_protocol of a tunnel's routes (native/netlink.h). */
 const TUNNEL_PROTOCOL = '116';
-const DEFAULT_ROUTE: Readonly<Record<4 | 6, string>> = { 4: '0.0.0.0/0', 6: '::/0' };
 
 export interface RoutesContext {
   /** The device of this tunnel, whose routes are none in the way. */
@@ -75,101 +72,14 @@ function conflicts(
   const target = targets.find((wanted) => prefixContains(wanted, prefix));
   if (target === undefined) return [];
   // Who captures everything doesn't expect this machine's own networks to be captured as well.
-  if (target.length <= HALF && route.protocol === 'kernel') return [];
-  const text = `${formatPrefix(prefix)} dev ${route.dev ?? '?'}`;
+  const isOwnNetwork = route.protocol === 'kernel' || route.scope === 'link';
+  if (target.length <= HALF && isOwnNetwork) return [];
+  const equal = prefix.length === target.length;
+  // The tunnel's have no metric of their own, and the least one wins.
+  if (equal && (route.metric ?? 0) > (family === 4 ? 0 : IPV6_METRIC)) return [];
+  const text = `${formatPrefix(prefix)} ${route.type ?? `dev ${route.dev ?? '?'}`}`;
   if (route.protocol === TUNNEL_PROTOCOL) return [`${text} belongs to another tunnel`];
-  return [
-    prefix.length === target.length
-      ? `${text} is there already`
-      : `${text} wins over ${formatPrefix(target)}`,
-  ];
-}
-
-function routePrefix({ dst }: RouteEntry, family: 4 | 6): Prefix | undefined {
-  if (dst === undefined) return undefined;
-  const text = dst === 'default' ? DEFAULT_ROUTE[family] : dst;
-  return isAddress(text.replace(/\/\d+$/, '')) ? parsePrefix(text).prefix : undefined;
-}
-
-/** Rules and routes of one family, as lookAtRules asks for them. */
-export interface RoutingTables {
-  rules(family: 4 | 6): Promise<RuleEntry[] | undefined>;
-  /** What the kernel answers for an address (RTM_GETROUTE); undefined: it has no route. */
-  routeTo(address: string): Promise<RouteEntry | undefined>;
-}
-
-const KERNEL: RoutingTables = {
-  rules: (family) => askIp<RuleEntry>(`-${family}`, 'rule', 'show'),
-  routeTo: async (address) => (await askIp<RouteEntry>('route', 'get', address))?.[0],
-};
-
-/**
- * Rules that come before the main table, where the tunnel's routes are. Whether they would win is
- * asked of the kernel, with the first address of each target.
- */
-export async function lookAtRules(
-  targets: readonly Prefix[],
-  tables: RoutingTables = KERNEL,
-): Promise<Finding> {
-  const name = 'rules';
-  const found: string[] = [];
-  const winning: string[] = [];
-  for (const family of [4, 6] as const) {
-    const rules = await tables.rules(family);
-    if (rules === undefined)
-      return { name, state: 'note', detail: 'not known: ip (iproute2) is not installed' };
-    const others = rules.filter(comesBeforeMain);
-    found.push(...others.map((rule) => `IPv${family} ${describeRule(rule)}`));
-    if (others.length === 0) continue;
-    const wanted = targets.filter((target) => target.family === family).slice(0, MAX_ASKED);
-    for (const target of wanted) {
-      const winner = await winnerOver(target, rules, tables);
-      if (winner !== undefined) winning.push(winner);
-    }
-  }
-  if (found.length === 0) return { name, state: 'ok', detail: 'none comes before the main table' };
-  if (winning.length > 0)
-    return {
-      name,
-      state: 'warning',
-      detail: summary(winning),
-      hint: 'another VPN or a network manager made the rule: with connect, what its table covers does not go through the tunnel; exec is not affected',
-    };
-  const why = targets.length === 0 ? 'no targets are given to compare' : 'none applies to a target';
-  return { name, state: targets.length === 0 ? 'note' : 'ok', detail: `${summary(found)}; ${why}` };
-}
-
-function comesBeforeMain({ priority = 0, table = '?' }: RuleEntry): boolean {
-  return priority > 0 && priority < MAIN_RULE && table !== 'main';
-}
-
-function describeRule({ priority = 0, table = '?', src = 'all', fwmark }: RuleEntry): string {
-  const mark = fwmark === undefined ? '' : ` fwmark ${fwmark}`;
-  return `${priority}: from ${src}${mark} lookup ${table}`;
-}
-
-/** What wins over the tunnel's route for the target; undefined: nothing. */
-async function winnerOver(
-  target: Prefix,
-  rules: readonly RuleEntry[],
-  { routeTo }: RoutingTables,
-): Promise<string | undefined> {
-  const { first, last } = prefixBounds(target);
-  const address = addressFromNumber(last > first ? first + 1n : first, target.family);
-  const { table, dev = '?' } = (await routeTo(address)) ?? {};
-  if (table === undefined || USUAL_TABLES.includes(table)) return undefined;
-  const by = rules.find((rule) => rule.table === table && comesBeforeMain(rule));
-  // wg-quick has the main table asked first, for all but its default route.
-  const mainFirst = rules.some(
-    (rule) =>
-      rule.table === 'main' &&
-      rule.fwmark === undefined &&
-      (rule.src ?? 'all') === 'all' &&
-      (rule.priority ?? 0) < (by?.priority ?? 0) &&
-      (rule.suppress_prefixlen ?? -1) < Math.max(1, target.length),
-  );
-  if (mainFirst) return undefined;
-  return `${address} goes by table ${table} (dev ${dev}), which comes before the main table`;
+  return [equal ? `${text} is there already` : `${text} wins over ${formatPrefix(target)}`];
 }
 
 export function lookAtResolver(
@@ -198,11 +108,6 @@ export function capturedResolver(
     detail: `the targets contain the resolver ${inside.join(', ')}: names stop resolving, because connect carries no UDP`,
     hint: `have them answered through the tunnel with --dns, or leave it out with ${inside.map((address) => `-x ${address}`).join(' ')}`,
   };
-}
-
-function summary(found: readonly string[]): string {
-  const rest = found.length > MAX_NAMED ? `; and ${found.length - MAX_NAMED} more` : '';
-  return found.slice(0, MAX_NAMED).join('; ') + rest;
 }
 
 /** 0/0 without ::/0 on a machine with IPv6: programs prefer the addresses that are left out. */
@@ -251,15 +156,17 @@ export async function lookAtMtu(
   const name = 'mtu';
   if (jumpHost === undefined)
     return { name, state: 'note', detail: 'not known: the address of the jump host is not known' };
-  const [route] = (await ask<RouteEntry>('route', 'get', jumpHost)) ?? [];
-  const [link] =
+  const [address = '', zone] = jumpHost.split('%');
+  const link = zone === undefined ? [] : ['oif', zone];
+  const [route] = (await ask<RouteEntry>('route', 'get', address, ...link)) ?? [];
+  const [device] =
     route?.dev === undefined
       ? []
       : ((await ask<LinkEntry>('link', 'show', 'dev', route.dev)) ?? []);
-  if (route?.dev === undefined || link?.mtu === undefined)
+  if (route?.dev === undefined || device?.mtu === undefined)
     return { name, state: 'note', detail: `not known: no route to ${jumpHost} is known` };
   const learned = route.metrics?.find((metric) => metric.mtu !== undefined)?.mtu;
-  const mtu = Math.min(link.mtu, learned ?? link.mtu);
+  const mtu = Math.min(device.mtu, learned ?? device.mtu);
   const detail = `${mtu} octets to ${jumpHost}, by ${route.dev}`;
   if (mtu >= LEAST_MTU) return { name, state: 'ok', detail };
   return {

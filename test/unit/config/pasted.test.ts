@@ -50,6 +50,8 @@ const COMPLETE: readonly (readonly [pasted: string, line: string, note?: RegExp]
     /host:80 itself, in place of localhost:8080/,
   ],
   ['ssh -D 1080 user@jump -p 2222 -i key', 'tunnel proxy --socks 1080 -r user@jump -p 2222 -i key'],
+  ['sudo ssh -D 1080 user@jump', 'tunnel proxy --socks 1080 -r user@jump'],
+  ['sudo sshuttle -r user@host 10/8', 'tunnel -r user@host 10/8'],
   ['ssh -fNT -D 127.0.0.1:1080 user@jump', 'tunnel proxy --socks 127.0.0.1:1080 -r user@jump'],
   [
     "ssh -ND '*:1080' user@jump",
@@ -147,7 +149,9 @@ describe('a pasted line', () => {
     });
 
   it('means the same as before', async () => {
-    const { hint = '' } = await refused(shellWords(COMPLETE[7]?.[0] ?? ''));
+    const { hint = '' } = await refused(
+      shellWords('sshuttle -r user@host 10.0.0.0/8 -x 10.1.0.0/16'),
+    );
     const ran = await run(shellWords(hint.replace('write: ', '')).slice(1));
     assert.ok(!(ran instanceof UsageError));
     const { ssh, targets, exclusions } = ran.configuration as Configuration;

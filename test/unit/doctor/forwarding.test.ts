@@ -131,7 +131,7 @@ describe('tryForwarding', () => {
     ['unreachable', 'failed', 'note'],
     ['timeout', 'failed', 'note'],
     ['silent', 'failed', 'note'],
-    ['prohibited', 'failed', 'warning'],
+    ['prohibited', 'failed', 'failed'],
     ['busy', 'warning', 'warning'],
   ] as const) {
     it(`says of "${answer}" what it means for a destination, and for a range`, async () => {
@@ -152,6 +152,35 @@ describe('tryForwarding', () => {
     assert.match(nothing.findings[0]?.detail ?? '', /the account may lack the right/);
     const some = await tried(['10.1.2.3:80', '10.1.2.4:80'], { '10.1.2.3:80': 'prohibited' });
     assert.match(some.findings[0]?.detail ?? '', /it permits others/);
+    const silent = await tried(['10.1.2.3:80', '10.1.2.4:80'], {
+      '10.1.2.3:80': 'prohibited',
+      '10.1.2.4:80': 'silent',
+    });
+    assert.match(silent.findings[0]?.detail ?? '', /the account may lack the right/);
+  });
+
+  it('fails for a range only where nothing was permitted', async () => {
+    const prohibited = { '10.9.0.1:443': 'prohibited' } as const;
+    const nothing = await tried(['10.9.0.0/16'], prohibited);
+    assert.equal(nothing.findings[0]?.state, 'failed');
+    assert.match(nothing.findings[0]?.detail ?? '', /the account may lack the right/);
+    const some = await tried(['10.9.0.0/16', '10.1.2.4:80'], prohibited);
+    assert.equal(some.findings[0]?.state, 'warning');
+  });
+
+  it('names a few of those that are left out', async () => {
+    const { findings } = await tried(
+      Array.from({ length: 2_000 }, (_, n) => `10.${n >> 8}.${n & 255}.1:80`),
+      {},
+    );
+    const { detail } = findings.at(-1) ?? { detail: '' };
+    assert.match(detail, /^10\.0\.64\.1:80 was not tried: only 64 .*; and 1931 more$/);
+    assert.ok(detail.length < 500);
+  });
+
+  it('does not say that what is silent is permitted', async () => {
+    const { findings } = await tried(['10.9.0.0/16'], { '10.9.0.1:443': 'silent' });
+    assert.match(findings[0]?.detail ?? '', /whether it is permitted is not known/);
   });
 
   it('says what may be done at a server that is not OpenSSH', async () => {
@@ -173,7 +202,7 @@ describe('tryForwarding', () => {
     assert.equal(certain.findings[0]?.state, 'failed');
     assert.match(certain.findings[0].detail, /: the key may not forward$/);
     const perhaps = await tried(['10.9.0.0/16'], answers, { limits: () => why });
-    assert.equal(perhaps.findings[0]?.state, 'warning');
+    assert.equal(perhaps.findings[0]?.state, 'failed');
     assert.match(perhaps.findings[0].detail, /: the key may not forward$/);
     assert.match(perhaps.findings[0].hint ?? '', /name one that should be; otherwise, ask$/);
   });
@@ -213,6 +242,34 @@ describe('tryForwarding', () => {
         assert.equal(findings[0]?.state, state, findings[0]?.detail);
       }
     });
+  });
+
+  it('does not call a destination open that ends at once', async () => {
+    const ending: Connector = {
+      connect: async () => {
+        const conduit = new TestConduit();
+        setTimeout(() => conduit.other.finish(), 10);
+        return conduit;
+      },
+    };
+    const { findings } = await tried(['10.1.2.3:80', '10.9.0.0/16'], {}, { connector: ending });
+    assert.match(findings[0]?.detail ?? '', /opened, and ended at once/);
+    assert.deepEqual(
+      findings.map(({ state }) => state),
+      ['warning', 'note'],
+    );
+    const greeting: Connector = {
+      connect: async () => {
+        const conduit = new TestConduit();
+        setTimeout(() => {
+          conduit.give('220 hello');
+          conduit.other.finish();
+        }, 10);
+        return conduit;
+      },
+    };
+    const open = await tried(['10.1.2.3:80'], {}, { connector: greeting });
+    assert.equal(open.findings[0]?.state, 'ok');
   });
 
   it('ends with the signal', async () => {

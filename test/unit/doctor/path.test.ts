@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
-import { describePath, tcpBuffers, tryFullPackets } from '../../../src/doctor/path.ts';
-import type { Probing, Transport } from '../../../src/ssh/transport.ts';
+import { describe, it, mock } from 'node:test';
+import {
+  describePath,
+  measureRoundTrip,
+  tcpBuffers,
+  tryFullPackets,
+} from '../../../src/doctor/path.ts';
 import type { Finding } from '../../../src/system/doctor/diagnosis.ts';
 import { ESTABLISHED } from '../../support/established.ts';
 
@@ -45,23 +49,62 @@ describe('describePath', () => {
 });
 
 describe('tryFullPackets', () => {
-  /** `small`, `full`: whether it answers packets of that size. */
-  const answering = (small: boolean, full: boolean): Transport => {
-    const transport: Transport & Probing = {
-      connect: () => Promise.reject(new Error('not here')),
-      ended: new Promise(() => {}),
-      close: async () => {},
-      probe: async (_timeout, load = 0) => (load === 0 ? small : full),
+  /** Whether each probe is answered. */
+  function tried(...answers: readonly boolean[]) {
+    let round = 0;
+    const transport = {
+      connect: () => Promise.reject(new Error('not asked for')),
+      close: () => Promise.resolve(),
+      ended: new Promise<undefined>(() => {}),
+      probe: async () => answers[round++] ?? false,
     };
-    return transport;
-  };
+    return tryFullPackets(transport, 50);
+  }
 
-  it('blames the size only where small packets are still answered', async () => {
-    assert.equal(await tryFullPackets(answering(true, true), 20), undefined);
-    assert.equal((await tryFullPackets(answering(true, false), 20))?.state, 'failed');
-    const busy = await tryFullPackets(answering(false, false), 20);
-    assert.equal(busy?.state, 'note');
-    assert.match(busy.detail, /small ones, too/);
+  it('tells what never arrives, and not what is late because packets are lost', async () => {
+    assert.equal(await tried(true, true), undefined);
+    assert.equal(await tried(true, false, true), undefined);
+    const found = await tried(true, false, false);
+    assert.equal(found?.state, 'failed');
+    assert.match(found.detail, /not answered within 6\.6 s/);
+  });
+
+  it('does not blame the size where small packets are not answered, either', async () => {
+    const found = await tried(false, false, false);
+    assert.equal(found?.state, 'note');
+    assert.match(found.detail, /small ones, too/);
+  });
+});
+
+describe('measureRoundTrip', () => {
+  /** Each probe takes so long, and says that the server is alive. */
+  async function measured(...times: readonly number[]): Promise<number | undefined> {
+    let now = 0;
+    let round = 0;
+    const clock = mock.method(performance, 'now', () => now);
+    const transport = {
+      connect: () => Promise.reject(new Error('not asked for')),
+      close: () => Promise.resolve(),
+      ended: new Promise<undefined>(() => {}),
+      probe: async () => {
+        now += times[round++] ?? 0;
+        return true;
+      },
+    };
+    try {
+      return await measureRoundTrip(transport);
+    } finally {
+      clock.mock.restore();
+    }
+  }
+
+  it('takes the median of three', async () => {
+    assert.equal(await measured(50, 900, 40), 50);
+  });
+
+  it('does not take the end of its patience for an answer, though timers fire early', async () => {
+    assert.equal(await measured(2_000), undefined);
+    assert.equal(await measured(1_999.2), undefined);
   });
 });
 

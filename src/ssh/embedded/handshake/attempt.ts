@@ -36,7 +36,7 @@ import type { Inbox } from '../channels/inbox.ts';
 import { Ssh2Link } from '../channels/link.ts';
 import type { ReceiveWindowLimits } from '../channels/receivewindow.ts';
 import { awaitIdentification } from '../ssh2/identification.ts';
-import { guardFirstExchange, protocolOf, serverSoftwareOf } from '../ssh2/internals.ts';
+import { guardFirstExchange, identificationOf, protocolOf } from '../ssh2/internals.ts';
 import ssh2 from '../ssh2/library.ts';
 import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
@@ -217,7 +217,7 @@ class ConnectionAttempt {
     const { at, settings } = this.#options;
     return {
       at,
-      software: serverText(serverSoftwareOf(this.#client)),
+      software: serverText(identificationOf(this.#client)),
       algorithms: this.#algorithms,
       hostKey: this.#hostKey,
       login: this.#authentication?.login ?? {

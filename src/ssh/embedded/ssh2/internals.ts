@@ -51,6 +51,8 @@ export interface SshProtocol {
   readonly _queue?: readonly Buffer[] | undefined;
   readonly _cipher: OutboundCipher;
   readonly _decipher: object;
+  /** The server's identification, without its end of line. */
+  readonly _remoteIdentRaw?: Buffer | undefined;
   _onWrite: (packet: Buffer) => void;
   readonly _authsQueue: string[];
   authNone(user: string): void;
@@ -184,6 +186,15 @@ export function protocolOf(client: Client): SshProtocol {
     );
   }
   return protocol;
+}
+
+/**
+ * What the server says about its software, with its comments (RFC 4253 §4.2): `OpenSSH_9.2p1
+ * Debian-2`; '' before that has come.
+ */
+export function identificationOf(client: Client): string {
+  const { _remoteIdentRaw: line } = protocolOf(client);
+  return line?.toString('latin1').replace(/^SSH-[^-]*-/, '') ?? '';
 }
 
 /** The server's software, from its identification (`OpenSSH_9.2p1`); '' before that has come. */

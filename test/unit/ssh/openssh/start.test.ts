@@ -87,6 +87,11 @@ describe("a start of the system's ssh that fails", { skip: sshdMissing }, () => 
       settings: { proxy: { kind: 'command', command: 'unused' } },
       given: { options: ["ProxyCommand=sh -c 'echo no way out >&2; exit 3'"] },
     }));
+  it('jumphost-refused, if the ProxyCommand says so', () =>
+    fails(sshd, 'jumphost-refused', /the ProxyCommand has ended; it says "Ncat: Connection/, {
+      settings: { proxy: { kind: 'command', command: 'unused' } },
+      given: { options: ["ProxyCommand=sh -c 'echo Ncat: Connection refused. >&2; exit 1'"] },
+    }));
   const failure: StartFailure = {
     at: 'jumphost:22',
     seconds: 1,

@@ -30,6 +30,7 @@ const ACCEPT = { accept: null };
 const DROP = { drop: null };
 const JUMP = { jump: { target: 'other' } };
 const COUNTER = { counter: { packets: 1, bytes: 2 } };
+const XT = { xt: null };
 const XT_MATCH = { xt: { type: 'match', name: 'conntrack' } };
 
 function target(text = '10.0.0.0/8', port?: number): FirewallTarget {
@@ -87,13 +88,9 @@ describe('lookAtFirewall', () => {
     [
       'one that permits a part of the target',
       ruleset(output('drop', [daddr({ prefix: { addr: '10.1.0.0', len: 16 } }), ACCEPT])),
-      'ok',
+      'note',
     ],
-    [
-      'a set whose elements are not looked at',
-      ruleset(output('drop', [daddr('@ok'), ACCEPT])),
-      'ok',
-    ],
+    ['a set that is not listed', ruleset(output('drop', [daddr('@ok'), ACCEPT])), 'note'],
     ['TCP to anywhere', ruleset(output('drop', [match(meta('l4proto'), 'tcp'), ACCEPT])), 'ok'],
     ['UDP only', ruleset(output('drop', [match(meta('l4proto'), 'udp'), ACCEPT])), 'warning'],
     ['a last rule that drops', ruleset(output('accept', [COUNTER, DROP])), 'warning'],
@@ -123,7 +120,15 @@ describe('lookAtFirewall', () => {
     [
       'conditions of iptables that nft can not show',
       ruleset(output('drop', [XT_MATCH, ACCEPT])),
-      'ok',
+      'note',
+    ],
+    ['a match of iptables that nft does not name', ruleset(output('drop', [XT, ACCEPT])), 'note'],
+    ['those that take answers from everywhere', ruleset(input('drop', [XT_MATCH, ACCEPT])), 'ok'],
+    ['those that drop some answers', ruleset(input('accept', [XT_MATCH, DROP])), 'ok'],
+    [
+      'the kill switch of wg-quick',
+      ruleset(output('accept', [match(meta('oifname'), 'wg0', '!='), XT_MATCH, { reject: null }])),
+      'note',
     ],
     [
       'a REJECT of iptables',
@@ -160,7 +165,7 @@ describe('lookAtFirewall', () => {
     const json = ruleset(output('drop', [dport({ set: [22, { range: [80, 90] }] }), ACCEPT]));
     assert.equal(await look(json, target('10.0.0.1', 85)), 'ok');
     assert.equal(await look(json, target('10.0.0.1', 443)), 'warning');
-    assert.equal(await look(json, target('10.0.0.1')), 'ok');
+    assert.equal(await look(json, target('10.0.0.1')), 'note');
   });
 
   it('looks at each family', async () => {

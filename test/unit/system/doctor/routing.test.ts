@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parsePrefix } from '../../../../src/net/prefix.ts';
-import type { RouteEntry, RuleEntry } from '../../../../src/system/doctor/ip.ts';
+import type { RouteEntry } from '../../../../src/system/doctor/ip.ts';
 import { lookAtKernel } from '../../../../src/system/doctor/machine.ts';
 import {
   lookAtIPv6,
   lookAtMtu,
   lookAtResolver,
   lookAtRoutes,
-  lookAtRules,
-  type RoutingTables,
 } from '../../../../src/system/doctor/routing.ts';
 
 const prefixes = (...texts: readonly string[]) => texts.map((text) => parsePrefix(text).prefix);
@@ -58,58 +56,35 @@ describe('lookAtRoutes', () => {
     assert.match((await look('192.0.0.0/8')).detail, /192\.0\.2\.0\/24 dev eth0 wins/);
   });
 
+  const onlyWith = (route: RouteEntry, target: string) =>
+    lookAtRoutes(prefixes(target), {}, async () => [route]);
+
+  it('knows that the tunnel wins over the same prefix with a metric', async () => {
+    const weak = { dst: '10.0.0.0/8', dev: 'wg0', metric: 50 };
+    assert.equal((await onlyWith(weak, '10.0.0.0/8')).state, 'ok');
+    assert.equal((await onlyWith({ ...weak, metric: 0 }, '10.0.0.0/8')).state, 'warning');
+    assert.equal((await onlyWith(weak, '10.0.0.0/7')).state, 'warning');
+    const ipv6 = { dst: '2001:db8::/32', dev: 'wg0', metric: 1024 };
+    assert.equal((await onlyWith(ipv6, '2001:db8::/32')).state, 'warning');
+    assert.equal((await onlyWith({ ...ipv6, metric: 1025 }, '2001:db8::/32')).state, 'ok');
+  });
+
+  it('names routes that lead nowhere by what they are', async () => {
+    const route = { type: 'blackhole', dst: '10.77.0.0/24' };
+    const { detail } = await onlyWith(route, '10.0.0.0/8');
+    assert.equal(detail, '10.77.0.0/24 blackhole wins over 10.0.0.0/8');
+  });
+
+  it('counts what is on the link among the networks that nobody wants in 0/0', async () => {
+    const route = { dst: '169.254.0.0/16', dev: 'eth0', protocol: 'boot', scope: 'link' };
+    assert.equal((await onlyWith(route, '0.0.0.0/0')).state, 'ok');
+    assert.equal((await onlyWith(route, '169.0.0.0/8')).state, 'warning');
+  });
+
   it('says what it can not know', async () => {
     assert.equal((await lookAtRoutes([])).state, 'note');
     const unknown = await lookAtRoutes(prefixes('10.0.0.0/8'), {}, async () => undefined);
     assert.match(unknown.detail, /not known/);
-  });
-});
-
-describe('lookAtRules', () => {
-  const USUAL: readonly RuleEntry[] = [
-    { priority: 0, src: 'all', table: 'local' },
-    { priority: 32766, src: 'all', table: 'main' },
-    { priority: 32767, src: 'all', table: 'default' },
-  ];
-  /** `route`: what the kernel answers for each address. */
-  const tables = (rules: readonly RuleEntry[], route: RouteEntry = {}): RoutingTables => ({
-    rules: async (family) => (family === 6 ? [...USUAL] : [...USUAL, ...rules]),
-    routeTo: async () => route,
-  });
-  const OTHER: RuleEntry = { priority: 5270, src: 'all', table: '52' };
-  const look = (rules: readonly RuleEntry[], route?: RouteEntry) =>
-    lookAtRules(prefixes('10.0.0.0/8'), tables(rules, route));
-
-  it('knows the usual ones', async () => {
-    assert.equal((await look([])).state, 'ok');
-  });
-
-  it('warns of a table that wins, as the kernel has it', async () => {
-    const found = await look([OTHER], { dev: 'wg0', table: '52' });
-    assert.equal(found.state, 'warning');
-    assert.equal(
-      found.detail,
-      '10.0.0.1 goes by table 52 (dev wg0), which comes before the main table',
-    );
-  });
-
-  it('does not warn of rules that apply to no target', async () => {
-    const found = await look([OTHER], { dev: 'eth0' });
-    assert.equal(found.state, 'ok');
-    assert.equal(found.detail, 'IPv4 5270: from all lookup 52; none applies to a target');
-    const none = await lookAtRules([], tables([OTHER]));
-    assert.equal(none.state, 'note');
-  });
-
-  it('knows that wg-quick has the main table asked before its own', async () => {
-    const wireguard: readonly RuleEntry[] = [
-      { priority: 32764, src: 'all', table: 'main', suppress_prefixlen: 0 },
-      { priority: 32765, src: 'all', table: '51820', fwmark: '0xca6c' },
-    ];
-    assert.equal((await look(wireguard, { dev: 'wg0', table: '51820' })).state, 'ok');
-    // Without that rule, the tunnel's route is never asked for.
-    const alone = await look(wireguard.slice(1), { dev: 'wg0', table: '51820' });
-    assert.equal(alone.state, 'warning');
   });
 });
 
@@ -168,5 +143,15 @@ describe('lookAtKernel', () => {
     assert.equal(lookAtKernel('5.7.0-1-amd64').state, 'ok');
     assert.equal(lookAtKernel('6.1.0').state, 'ok');
     assert.equal(lookAtKernel('5.4.0-200-generic').state, 'warning');
+  });
+
+  it('asks with the device of a link-local address', async () => {
+    const asked: string[] = [];
+    const { detail } = await lookAtMtu('fe80::1%eth0', async <T>(...args: readonly string[]) => {
+      asked.push(args.join(' '));
+      return (args[0] === 'route' ? [{ dev: 'eth0' }] : [{ ifname: 'eth0', mtu: 1500 }]) as T[];
+    });
+    assert.equal(detail, '1500 octets to fe80::1%eth0, by eth0');
+    assert.equal(asked[0], 'route get fe80::1 oif eth0');
   });
 });

@@ -10,6 +10,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { isDescribable } from '../../../../../src/ssh/established.ts';
 import { createHostKeyVerifier } from '../../../../../src/ssh/hostkeys/verifier.ts';
 import type { SshSettings } from '../../../../../src/ssh/settings.ts';
 import { closedPort, triesAt } from '../../../../support/dialtries.ts';
@@ -52,6 +53,17 @@ describe('dialSsh2 against a real sshd', { skip: sshdMissing }, () => {
   after(async () => {
     agent.kill();
     await sshd.stop();
+  });
+
+  it('describes the server with its comments', async () => {
+    const transport = await dial({ files: [key('user_key')] });
+    const socket = connect(sshd.port, '127.0.0.1');
+    const [line] = (await once(socket, 'data')) as [Buffer];
+    socket.destroy();
+    assert.ok(isDescribable(transport));
+    assert.equal(`SSH-2.0-${transport.describe().software}`, line.toString('latin1').trimEnd());
+    assert.match(line.toString('latin1'), / /, 'this sshd has no comments');
+    await transport.close();
   });
 
   for (const name of ['user_key', 'rsa', 'ecdsa'])
