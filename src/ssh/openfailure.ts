@@ -39,7 +39,7 @@ const BY_RULE = String.raw`by (?:the |an? |your )?(?:\w+ )?(?:policy|policies|ad
 
 /** The first row that matches counts. */
 const WORDS: readonly Row[] = [
-  // A decision: before all others, since it may say what it was about ("policy lookup: not allowed").
+  // A decision: before all others, since it may say what it was about ("policy lookup: denied").
   [/(?<!operation )(\bnot|n't) (allowed|permitted)\b|\b(un|not )authori[sz]ed\b/i, 'prohibited'],
   [/\b(prohibited|forbidden|blacklisted)\b|\bpolicy violation\b/i, 'prohibited'],
   [/\bnot (in|on) \w*\s?\w*(allow|white)-?list/i, 'prohibited'],

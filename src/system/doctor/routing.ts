@@ -1,6 +1,7 @@
 /**
- * doctor's checks of this machine's routes and resolvers that may conflict with the tunnel's routes.
- * The kernel takes the longest prefix of the main table. rules.ts looks at what comes before that.
+ * doctor's checks of this machine's routes and resolvers that may conflict with the tunnel's
+ * routes. The kernel takes the longest prefix of the main table. rules.ts looks at what comes
+ * before that.
  */
 import { isAddress } from '../../net/address.ts';
 import { formatPrefix, type Prefix, parsePrefix, prefixContains } from '../../net/prefix.ts';
