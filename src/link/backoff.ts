@@ -9,7 +9,8 @@
  * | refused      | was refused by the kernel there     | 1-30 s            | 0.25-0.5 s, after    |
  * |              |                                     |                   | ten times 2-3 s      |
  * | dropped      | was let in, and the link did not    | 1-30 s            | 0.5-1 s once, then   |
- * |              | last                                |                   | 3 s between attempts |
+ * |              | last; after 3-30 s it is at once    |                   | 3 s between attempts |
+ * |              | the first time and while one waits  |                   |                      |
  * | unidentified | was closed before anything was said | 1-30 s            | 1-2 s                |
  * |              | about SSH                           |                   |                      |
  * | slow         | was accepted but not served in time | 1-30 s            | the same             |
@@ -35,6 +36,11 @@ const MINUTE = 60 * SECOND;
 
 /** A link that lasted this long really worked; a shorter one counts as a failed dial. */
 export const LASTING_MS = 3_000;
+/**
+ * One that is lost before this is dialled again at once while a connection waits. Otherwise only
+ * the first time: a server that ends each link after some seconds is not to be dialled for ever.
+ */
+export const SETTLED_MS = 30_000;
 
 export type FailureKind =
   | 'silent'
@@ -164,16 +170,22 @@ export class Backoff {
   }
 
   /**
-   * Records the loss of a link that was up for `ms`. Both waits are 0 if it had lasted. A server
+   * Records the loss of a link that was up for `ms`. Both waits are 0 if it was settled. A server
    * that lets us in and throws us out again must not be hammered.
    */
   lost(ms: number): Waits {
-    if (ms >= LASTING_MS) {
+    if (ms >= SETTLED_MS) {
       this.reset();
       return { patient: 0, eager: 0 };
     }
+    const first = this.#dropped++ === 0;
+    if (ms >= LASTING_MS) {
+      if (!first) return { patient: this.failed('dropped', 0).patient, eager: 0 };
+      this.#forgetFailures();
+      return { patient: 0, eager: 0 };
+    }
     const { patient, eager } = this.failed('dropped', 0);
-    if (this.#dropped++ === 0) return { patient, eager };
+    if (first) return { patient, eager };
     const spaced = Math.max(eager, LOGIN_SPACING_MS - ms);
     return { patient: Math.max(patient, spaced), eager: spaced };
   }
@@ -186,6 +198,10 @@ export class Backoff {
   /** Starts again from the lowest ceilings: the link has lasted, or the network has changed. */
   reset(): void {
     this.#dropped = 0;
+    this.#forgetFailures();
+  }
+
+  #forgetFailures(): void {
     this.#failures.ordinary = 0;
     this.#failures.punished = 0;
   }

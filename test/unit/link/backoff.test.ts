@@ -11,6 +11,7 @@ import {
   failureKind,
   LASTING_MS,
   LOGIN_SPACING_MS,
+  SETTLED_MS,
   SILENT_EAGER_MS,
   WAITS,
 } from '../../../src/link/backoff.ts';
@@ -104,15 +105,26 @@ describe('backoff', () => {
     );
   });
 
-  it('starts again after a link that lasted, and counts one that did not as a failure', () => {
+  it('starts again after a link that settled, and counts one that did not as a failure', () => {
     const backoff = new Backoff(() => 1);
     assert.equal(backoff.lost(LASTING_MS - 1).patient, 2_000);
     assert.equal(backoff.lost(LASTING_MS - 1).patient, 4_000);
     assert.equal(backoff.failed('refused', 0).patient, 8_000);
-    assert.deepEqual(backoff.lost(LASTING_MS), { patient: 0, eager: 0 });
+    assert.deepEqual(backoff.lost(SETTLED_MS), { patient: 0, eager: 0 });
     assert.equal(backoff.failed('refused', 0).patient, 2_000);
     backoff.reset();
     assert.equal(backoff.failed('refused', 0).patient, 2_000);
+  });
+
+  it('dials at once for who waits, but not for ever, where each link ends after some seconds', () => {
+    const backoff = new Backoff(() => 1);
+    assert.deepEqual(backoff.lost(LASTING_MS), { patient: 0, eager: 0 });
+    const waits = Array.from({ length: 5 }, () => backoff.lost(SETTLED_MS - 1));
+    assert.deepEqual(
+      waits.map(({ patient }) => patient),
+      [2_000, 4_000, 8_000, 16_000, 30_000],
+    );
+    assert.ok(waits.every(({ eager }) => eager === 0));
   });
 
   it('spaces the logins at a server that throws them out, after the first', () => {
