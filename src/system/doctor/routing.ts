@@ -28,15 +28,13 @@ const TUNNEL_PROTOCOL = '116';
 const DEFAULT_ROUTE: Readonly<Record<4 | 6, string>> = { 4: '0.0.0.0/0', 6: '::/0' };
 
 export interface RoutesContext {
-  /** The device of this tunnel, whose routes are none in the way. */
-  readonly own?: string | undefined;
   /** Prefixes that the user has left out: what their routes cover is none of the tunnel's. */
   readonly exclusions?: readonly Prefix[];
 }
 
 export async function lookAtRoutes(
   targets: readonly Prefix[],
-  { own, exclusions = [] }: RoutesContext = {},
+  { exclusions = [] }: RoutesContext = {},
   routesOf: (family: 4 | 6) => Promise<RouteEntry[] | undefined> = (family) =>
     askIp<RouteEntry>(`-${family}`, 'route', 'show', 'table', 'main'),
 ): Promise<Finding> {
@@ -51,15 +49,14 @@ export async function lookAtRoutes(
     if (routes === undefined)
       return { name, state: 'note', detail: 'not known: ip (iproute2) is not installed' };
     const left = (prefix: Prefix) => exclusions.some((outer) => prefixContains(outer, prefix));
-    for (const route of routes)
-      if (own === undefined || route.dev !== own) found.push(...conflicts(route, wanted, left));
+    found.push(...routes.flatMap((route) => conflicts(route, wanted, left)));
   }
   if (found.length === 0) return { name, state: 'ok', detail: 'none is in the way of the targets' };
   return {
     name,
     state: 'warning',
     detail: summary(found),
-    hint: 'with connect, what another route covers does not go through the tunnel; exec is not affected',
+    hint: 'connect leaves out networks that this machine is connected to (or takes them with --capture-local), and overrides the other routes; -x leaves out what is to go its own way; exec is not affected',
   };
 }
 
@@ -133,7 +130,7 @@ export async function lookAtRules(
       name,
       state: 'warning',
       detail: summary(winning),
-      hint: 'another VPN or a network manager made the rule: with connect, what its table covers does not go through the tunnel; exec is not affected',
+      hint: 'another VPN or a network manager made the rule: connect ends because of it, or goes on without what its table covers with --allow-diverted; exec is not affected',
     };
   const why = targets.length === 0 ? 'no targets are given to compare' : 'none applies to a target';
   return { name, state: targets.length === 0 ? 'note' : 'ok', detail: `${summary(found)}; ${why}` };
