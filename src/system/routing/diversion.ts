@@ -29,8 +29,9 @@ import {
   prefixBounds,
   prefixContains,
 } from '../../net/prefix.ts';
-import { PrefixSet } from '../../net/prefixset.ts';
+import { PrefixMap } from '../../net/prefixmap.ts';
 import type { KernelRouting } from './kernel.ts';
+import { isWithin } from './overrides.ts';
 import {
   ACTION,
   type ConnectedNetwork,
@@ -107,6 +108,7 @@ class FamilyCheck {
   readonly #routing: KernelRouting;
   readonly #question: CaptureQuestion;
   readonly #captured: readonly Prefix[];
+  readonly #map: PrefixMap<true>;
   readonly #routes: readonly KernelRoute[];
   readonly #rules: readonly KernelRule[];
   readonly #networks: readonly ConnectedNetwork[];
@@ -120,6 +122,7 @@ class FamilyCheck {
     this.#routing = routing;
     this.#question = question;
     this.#captured = question.captured.filter((prefix) => prefix.family === family);
+    this.#map = new PrefixMap(this.#captured.map((prefix) => [prefix, true] as const));
     this.#routes = routing.routes(family).filter((route) => !isOwnAddress(route));
     this.#rules = routing.rules(family);
     this.#networks = routing.networks(family);
@@ -130,12 +133,11 @@ class FamilyCheck {
 
   run(): Diversions {
     const others = this.#routes.filter(({ device }) => !this.#isOurs(device));
-    const set = new PrefixSet(this.#captured);
     const inside = others.filter(
-      ({ destination: { address, length } }) => length > 0 && set.contains(address),
+      ({ destination: { address, length } }) => length > 0 && this.#map.find(address) !== undefined,
     );
     const gateways = this.#defaults.flatMap(({ gateway }) =>
-      gateway === undefined || !set.contains(gateway) ? [] : [hostPrefix(gateway)],
+      gateway === undefined || this.#map.find(gateway) === undefined ? [] : [hostPrefix(gateway)],
     );
     const samples = this.#samples([...inside.map(({ destination }) => destination), ...gateways]);
     for (const sample of samples.slice(0, MAX_SAMPLES)) this.#judge(sample);
@@ -199,7 +201,7 @@ class FamilyCheck {
       this.#leaveOut(hostPrefix(address), `is the gateway by ${name}`);
     else if (!this.#question.captureLocal && this.#isConnected(answer))
       this.#leaveOut(destination, `is connected by ${name}`);
-    else if (this.#captured.some((prefix) => prefixContains(prefix, destination))) {
+    else if (isWithin(this.#map, destination)) {
       const gateway = answer.gateway === undefined ? '' : `via ${answer.gateway} `;
       const way = `${gateway}dev ${name}`;
       this.#inTheWay.set(formatPrefix(destination), { destination, way });

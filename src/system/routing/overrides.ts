@@ -15,6 +15,7 @@ import {
   prefixContains,
   type RoutedPrefix,
 } from '../../net/prefix.ts';
+import { PrefixMap } from '../../net/prefixmap.ts';
 import { subtractPrefixes } from '../../net/prefixset.ts';
 
 export const MAX_LEVELS = 3;
@@ -58,8 +59,10 @@ export class Overrides {
 
   /** Those within what is captured. */
   within(captured: readonly Prefix[]): RoutedPrefix[] {
+    if (this.#made.size === 0) return [];
+    const map = new PrefixMap(captured.map((prefix) => [prefix, true] as const));
     return [...this.#made.values()]
-      .filter(({ source }) => captured.some((prefix) => prefixContains(prefix, source)))
+      .filter(({ source }) => isWithin(map, source))
       .flatMap(({ routes }) => routes);
   }
 
@@ -69,6 +72,14 @@ export class Overrides {
       routes.some((route) => prefixContains(route, source)),
     );
   }
+}
+
+/** Whether one of the map's prefixes contains all of `prefix`. */
+export function isWithin(map: PrefixMap<unknown>, prefix: Prefix): boolean {
+  let covering = map.find(prefix.address);
+  while (covering !== undefined && covering.prefix.length > prefix.length)
+    covering = covering.wider;
+  return covering !== undefined;
 }
 
 function halvesOf(prefix: Prefix): RoutedPrefix[] {
