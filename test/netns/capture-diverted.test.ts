@@ -15,7 +15,7 @@ import {
 } from '../support/addresses.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import type { Child } from '../support/process.ts';
-import { REMOTE, runTunnel, startTunnel } from '../support/tunnel.ts';
+import { MAIN, REMOTE, runTunnel, startTunnel } from '../support/tunnel.ts';
 
 /** An event is looked at within NETWATCH_SETTLE_MS; the rest is a margin for a busy machine. */
 const NOTICED_MS = 5_000;
@@ -241,6 +241,34 @@ describe('a capture that is diverted', { skip: labUnavailable() }, () => {
     await ip('route add 10.77.0.0/25 dev uplink proto kernel scope link');
     await child.waitForLine(/overridden, because/, NOTICED_MS);
     assert.equal(await fetch(API1), 'carried');
+  });
+
+  it('puts up with rules that ask the main table first, as wg-quick makes them', async () => {
+    await ip('route add default via 192.0.2.1 table 51820');
+    await ip('rule add pref 32765 not fwmark 51820 table 51820');
+    await ip('rule add pref 32764 table main suppress_prefixlength 0');
+    const child = await start(PRIVATE4);
+    assert.doesNotMatch(child.stderr, /captured:|overridden|left out/);
+    assert.equal(await fetch(API1), 'carried');
+  });
+
+  it("never overrides another tunnel's routes", async () => {
+    await ip('link add tun9 type bridge');
+    await lab.client.configure(['link set tun9 up']);
+    const child = await start('10.77.0.0/24');
+    await ip('route add 10.77.0.128/25 dev tun9 proto 116');
+    await child.waitForLine(/left out: 10\.77\.0\.128\/25 belongs to another tunnel/, NOTICED_MS);
+    assert.equal(await deviceTo('10.77.0.129'), 'tun9');
+    assert.doesNotMatch(child.stderr, /overridden/);
+  });
+
+  it('needs no ip program', async () => {
+    await ip('route add default via 192.0.2.1 table 77');
+    await ip('rule add pref 500 lookup 77');
+    const program = [process.execPath, MAIN, '-r', REMOTE, PRIVATE4].join(' ');
+    const { status, stderr } = await lab.client.exec(['sh', '-c', `PATH=/nowhere ${program}`]);
+    assert.equal(status, 6, stderr);
+    assert.match(stderr, /the rule 500/);
   });
 
   it('captures everything beside the uplink, and its gateway and jump host stay', async () => {
