@@ -157,9 +157,9 @@ export class CaptureGuard implements PrefixCapture {
       } catch (error) {
         return [`the kernel does not say where captured traffic goes (${reasonOf(error)})`];
       }
-      const added = found.inTheWay.filter(({ destination }) =>
-        this.#overrides.add(destination, found),
-      );
+      const wanted = found.inTheWay.map(({ destination }) => destination);
+      const overridden = this.#overrides.add(wanted, found);
+      const added = found.inTheWay.filter(({ destination }) => overridden.includes(destination));
       const stubborn = found.inTheWay.filter((route) => !added.includes(route));
       const sentences = [
         ...found.diverted,
@@ -175,14 +175,14 @@ export class CaptureGuard implements PrefixCapture {
       try {
         await this.#apply(captured());
       } catch (error) {
-        for (const { destination } of added) this.#overrides.remove(destination);
-        const names = listed(added.map(({ destination }) => formatPrefix(destination)));
+        this.#overrides.remove(overridden);
+        const names = listed(overridden.map(formatPrefix));
         return [...sentences, `routes to ${names} can't be overridden (${reasonOf(error)})`];
       }
       this.#sayOverridden(
         added.map(({ destination, way }) => `${formatPrefix(destination)} ${way}`),
       );
-      if (round === MAX_ROUNDS) return sentences;
+      if (round === MAX_ROUNDS) return [...sentences, 'overrides uncover ever more routes'];
     }
   }
 

@@ -38,12 +38,29 @@ export interface Surroundings {
 export class Overrides {
   readonly #made = new Map<string, Override>();
 
-  /** False: it has been overridden too often, or there are too many. */
-  add(source: Prefix, { occupied, gateways }: Surroundings): boolean {
+  /**
+   * Takes routes that were found at the same time: one inside another is no answer to an override
+   * of the other. Returns those that are overridden now; the rest have been too often already, or
+   * there are too many.
+   */
+  add(sources: readonly Prefix[], surroundings: Surroundings): readonly Prefix[] {
+    const taken = new Set(surroundings.occupied.map(formatPrefix));
+    const levels = sources.map((source) => 1 + this.#levelOf(source));
+    return sources.filter((source, i) => {
+      const level = levels[i] ?? MAX_LEVELS;
+      if (level > MAX_LEVELS || this.#made.size >= MAX_OVERRIDES) return false;
+      return this.#make(source, level, taken, surroundings.gateways);
+    });
+  }
+
+  #make(
+    source: Prefix,
+    level: number,
+    taken: ReadonlySet<string>,
+    gateways: readonly Prefix[],
+  ): boolean {
     const key = formatPrefix(source);
-    const level = 1 + Math.max(0, ...this.#around(source).map((override) => override.level));
-    if (this.#made.has(key) || level > MAX_LEVELS || this.#made.size >= MAX_OVERRIDES) return false;
-    const taken = new Set(occupied.map(formatPrefix));
+    if (this.#made.has(key)) return false;
     const free = halvesOf(source).flatMap((half) => unoccupied(half, taken));
     const kept = gateways.filter((gateway) => prefixContains(source, gateway));
     // Without gateways nothing must be merged: two halves would become what they are to override.
@@ -52,9 +69,9 @@ export class Overrides {
     return true;
   }
 
-  /** Takes back what add() has added last. */
-  remove(source: Prefix): void {
-    this.#made.delete(formatPrefix(source));
+  /** Takes back what add() has just added. */
+  remove(sources: readonly Prefix[]): void {
+    for (const source of sources) this.#made.delete(formatPrefix(source));
   }
 
   /** Those within what is captured. */
@@ -66,11 +83,12 @@ export class Overrides {
       .flatMap(({ routes }) => routes);
   }
 
-  /** Overrides that another route would be within. */
-  #around(source: Prefix): Override[] {
-    return [...this.#made.values()].filter(({ routes }) =>
-      routes.some((route) => prefixContains(route, source)),
-    );
+  /** Of the overrides that a route is within; 0: of none. */
+  #levelOf(source: Prefix): number {
+    let highest = 0;
+    for (const { level, routes } of this.#made.values())
+      if (level > highest && routes.some((route) => prefixContains(route, source))) highest = level;
+    return highest;
   }
 }
 

@@ -17,8 +17,8 @@ function routes(overrides: Overrides, captured = CAPTURED): string[] {
 describe('Overrides', () => {
   it('takes the halves of a prefix, and a better route to a single address', () => {
     const overrides = new Overrides();
-    for (const text of ['10.1.0.0/16', '10.2.0.2/31', '10.3.0.3/32', '2001:db8::1/128'])
-      assert.ok(overrides.add(prefix(text), NOTHING));
+    const sources = ['10.1.0.0/16', '10.2.0.2/31', '10.3.0.3/32', '2001:db8::1/128'].map(prefix);
+    assert.deepEqual(overrides.add(sources, NOTHING), sources);
     assert.deepEqual(routes(overrides), [
       '10.1.0.0/17',
       '10.1.128.0/17',
@@ -32,8 +32,7 @@ describe('Overrides', () => {
   it('takes no prefix that somebody else has a route to', () => {
     const overrides = new Overrides();
     const occupied = ['10.1.0.0/16', '10.1.0.0/17', '10.1.64.0/18', '10.2.0.3/32'].map(prefix);
-    overrides.add(prefix('10.1.0.0/16'), { occupied, gateways: [] });
-    overrides.add(prefix('10.2.0.2/31'), { occupied, gateways: [] });
+    overrides.add(['10.1.0.0/16', '10.2.0.2/31'].map(prefix), { occupied, gateways: [] });
     assert.deepEqual(routes(overrides), [
       '10.1.0.0/18',
       '10.1.64.0/19',
@@ -46,34 +45,43 @@ describe('Overrides', () => {
 
   it('leaves gateways where they are', () => {
     const overrides = new Overrides();
-    overrides.add(prefix('10.1.0.0/29'), { occupied: [], gateways: [prefix('10.1.0.1/32')] });
+    overrides.add([prefix('10.1.0.0/29')], { occupied: [], gateways: [prefix('10.1.0.1/32')] });
     assert.deepEqual(routes(overrides), ['10.1.0.0', '10.1.0.2/31', '10.1.0.4/30']);
   });
 
   it('goes three levels down, not further, and overrides no route twice', () => {
     const overrides = new Overrides();
-    const answers = ['/16', '/17', '/18', '/19'].map((length) =>
-      overrides.add(prefix(`10.1.0.0${length}`), NOTHING),
-    );
+    const add = (text: string) => overrides.add([prefix(text)], NOTHING).length === 1;
+    const answers = ['/16', '/17', '/18', '/19'].map((length) => add(`10.1.0.0${length}`));
     assert.deepEqual(answers, [true, true, true, false]);
-    assert.equal(overrides.add(prefix('10.1.0.0/16'), NOTHING), false);
-    assert.ok(overrides.add(prefix('10.9.0.0/19'), NOTHING), 'another one');
+    assert.equal(add('10.1.0.0/16'), false);
+    assert.ok(add('10.9.0.0/19'), 'another one');
+  });
+
+  it('takes routes within each other for no answer, if they were there at once', () => {
+    const overrides = new Overrides();
+    const nested = ['/16', '/17', '/18', '/19', '/20', '/21'].map((end) =>
+      prefix(`10.1.0.0${end}`),
+    );
+    assert.deepEqual(overrides.add(nested, { occupied: nested, gateways: [] }), nested);
+    const made = routes(overrides);
+    assert.ok(nested.every((one) => !made.includes(formatPrefix(one))));
   });
 
   it('has only what is captured, again when it is captured again', () => {
     const overrides = new Overrides();
-    overrides.add(prefix('10.1.0.0/16'), NOTHING);
+    overrides.add([prefix('10.1.0.0/16')], NOTHING);
     assert.deepEqual(routes(overrides, [prefix('10.1.0.0/17')]), []);
     assert.equal(routes(overrides).length, 2);
-    overrides.remove(prefix('10.1.0.0/16'));
+    overrides.remove([prefix('10.1.0.0/16')]);
     assert.deepEqual(routes(overrides), []);
   });
 
   it('has a limit', () => {
     const overrides = new Overrides();
-    const added = Array.from({ length: MAX_OVERRIDES + 1 }, (_, i) =>
-      overrides.add(prefix(`10.${i >> 8}.${i & 255}.0/24`), NOTHING),
+    const many = Array.from({ length: MAX_OVERRIDES + 1 }, (_, i) =>
+      prefix(`10.${i >> 8}.${i & 255}.0/24`),
     );
-    assert.deepEqual(added.slice(-2), [true, false]);
+    assert.deepEqual(overrides.add(many, NOTHING), many.slice(0, MAX_OVERRIDES));
   });
 });
