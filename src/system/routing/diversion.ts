@@ -45,8 +45,8 @@ import {
 
 /** The priority of the rule for the main table. */
 const MAIN_RULE = 32_766;
-/** Captured prefixes of a family with more than one sample each. */
-const MANY_PREFIXES = 1024;
+/** Captured prefixes of a family up to which each has two samples; beyond it has one. */
+const MANY_PREFIXES = 128;
 /** Captured prefixes that are tried for a rule of certain users or ports. */
 const MAX_FOR_SELECTOR = 64;
 /** For one family. Further routes and rules aren't looked at. */
@@ -156,11 +156,11 @@ class FamilyCheck {
   #samples(inside: readonly Prefix[]): Sample[] {
     const found = new Map<string, Sample>();
     const add = (prefix: Prefix, uid?: number, port?: number): void => {
-      const both = endsOf(prefix);
-      for (const address of this.#captured.length > MANY_PREFIXES ? both.slice(0, 1) : both)
+      for (const address of endsOf(prefix))
         found.set(`${address} ${uid} ${port}`, { address, uid, port });
     };
-    for (const prefix of [...this.#captured, ...inside]) add(prefix);
+    const all = this.#captured.length > MANY_PREFIXES ? this.#captured.map(oneOf) : this.#captured;
+    for (const prefix of [...all, ...inside]) add(prefix);
     for (const { priority, table, destination, inverted, uid, port } of this.#rules) {
       if (priority >= MAIN_RULE || table === TABLE.local) continue;
       const selected = uid !== undefined || port !== undefined;
@@ -286,6 +286,10 @@ function isOwnAddress({ type }: Pick<KernelRoute, 'type'>): boolean {
 
 function isBlock({ type }: KernelRoute): boolean {
   return type >= ROUTE_TYPE.blackhole && type <= ROUTE_TYPE.prohibit;
+}
+
+function oneOf(prefix: Prefix): Prefix {
+  return hostPrefix(endsOf(prefix)[0] ?? prefix.address);
 }
 
 /** The first and the last address that programs would use. */

@@ -153,6 +153,14 @@ describe('findDiversions', () => {
     );
   });
 
+  it('asks once for each of many prefixes, and finds what is inside all the same', () => {
+    const many = routing();
+    const captured = Array.from({ length: 1000 }, (_, i) => `10.${i >> 7}.${(i & 127) * 2}.0/24`);
+    many.add('10.1.2.0/25 dev wg0').add('10.1.2.0/28 dev tun0', TUNNEL);
+    assert.deepEqual(find(many, captured).inTheWay, ['10.1.2.0/25 dev wg0']);
+    assert.ok(many.lookUps < 1010, `${many.lookUps}`);
+  });
+
   it('has a limit for its questions', () => {
     const many = routing();
     for (let i = 0; i < MAX_SAMPLES; i++) many.add(`10.${i >> 8}.${i & 255}.0/24 dev tun1`);
