@@ -15,6 +15,7 @@
 #define REQUEST_CAPACITY 512u
 /* How often a dump that changes interrupt is tried before its result is used as it is. */
 #define DUMP_ATTEMPTS 8
+#define RTMGRP_IPV6_RULE (1u << (RTNLGRP_IPV6_RULE - 1))
 /* For notifications: takes a few thousand changes at once. */
 #define WATCH_BUFFER (1024 * 1024)
 
@@ -294,6 +295,7 @@ int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
 static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32_t ifindex,
                         const struct netlink_prefix *prefix) {
   const int family = family_of(prefix);
+  const uint32_t best = 1;
   const struct rtmsg body = {.rtm_family = (uint8_t)family,
                              .rtm_dst_len = prefix->length,
                              .rtm_table = RT_TABLE_MAIN,
@@ -305,12 +307,15 @@ static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, 
   struct nlmsghdr *header = request_begin(&request, type, flags, &body, sizeof body);
   attribute(header, RTA_DST, prefix->address, address_size(family));
   attribute(header, RTA_OIF, &ifindex, sizeof ifindex);
+  if (prefix->preferred && family == AF_INET6) attribute(header, RTA_PRIORITY, &best, sizeof best);
   return change(netlink, header);
 }
 
 int netlink_route_add(struct netlink *netlink, uint32_t ifindex,
                       const struct netlink_prefix *prefix) {
-  return route_change(netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, ifindex, prefix);
+  /* Without NLM_F_EXCL an IPv4 route is put before those of the same prefix and metric. */
+  const uint16_t flags = prefix->preferred && prefix->family == 4 ? 0 : NLM_F_EXCL;
+  return route_change(netlink, RTM_NEWROUTE, (uint16_t)(NLM_F_CREATE | flags), ifindex, prefix);
 }
 
 int netlink_route_delete(struct netlink *netlink, uint32_t ifindex,
@@ -422,7 +427,8 @@ int netlink_watch_open(struct netlink *watch) {
   const int size = WATCH_BUFFER;
   struct sockaddr_nl groups = {.nl_family = AF_NETLINK,
                                .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
-                                            RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE};
+                                            RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE |
+                                            RTMGRP_IPV4_RULE | RTMGRP_IPV6_RULE};
 
   int result = open_socket(watch, SOCK_NONBLOCK);
   if (result < 0) return result;
@@ -457,6 +463,10 @@ static bool notice_parse(const struct nlmsghdr *message, struct netlink_notice *
       notice->kind = message->nlmsg_type == RTM_NEWROUTE ? NETLINK_ROUTE_NEW : NETLINK_ROUTE_GONE;
       if (!route_parse(message, &notice->route)) return false;
       notice->ifindex = notice->route.ifindex;
+      return true;
+    case RTM_NEWRULE:
+    case RTM_DELRULE:
+      *notice = (struct netlink_notice){.kind = NETLINK_RULE_CHANGED};
       return true;
     default:
       return false;

@@ -27,6 +27,7 @@ struct netlink_prefix {
   uint8_t family; /* 4 or 6 */
   uint8_t length;
   uint8_t address[16]; /* IPv4 in the first 4 octets, the rest zero */
+  bool preferred;      /* of a route to be added: it wins over others to the same prefix */
 };
 
 struct netlink {
@@ -77,7 +78,8 @@ int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
 
 /*
  * Adds a route `prefix dev ifindex proto 116 scope link` to the main table. The kernel does this
- * atomically: -EEXIST if any route to the same prefix with the same metric exists.
+ * atomically: -EEXIST if any route to the same prefix with the same metric exists. A preferred
+ * prefix comes before such routes instead, which stay.
  */
 int netlink_route_add(struct netlink *netlink, uint32_t ifindex,
                       const struct netlink_prefix *prefix);
@@ -105,9 +107,10 @@ struct netlink_notice {
     NETLINK_ADDRESS_GONE,
     NETLINK_ROUTE_NEW, /* also if it replaces another, whose end is not reported */
     NETLINK_ROUTE_GONE,
+    NETLINK_RULE_CHANGED, /* `ifindex` is 0 */
   } kind;
   uint32_t ifindex;
-  struct netlink_route route; /* for the last two kinds */
+  struct netlink_route route; /* for NETLINK_ROUTE_* */
 };
 
 /*

@@ -1,5 +1,5 @@
 /*
- * netwatch.h - reports changes of this machine's network: devices, addresses, routes
+ * netwatch.h - reports changes of this machine's network: devices, addresses, routes, rules
  * (rtnetlink(7)). Needs no privileges.
  *
  * A separate thread reads the kernel's notifications. Changes come in bursts (plugging in a cable

@@ -44,6 +44,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'system/helper': ['native', 'system/programs', 'system/resolver'],
   'system/launcher': ['native', 'system', 'system/helper', 'system/programs'],
   'system/watch': ['native'],
+  'system/routing': ['native'],
   'system/doctor': ['system/launcher', 'system/programs', 'system/resolver'],
   ssh: ['flow', 'ssh/keys', 'system'],
   'ssh/keys': [],
@@ -114,6 +115,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'system/launcher',
     'system/programs',
     'system/resolver',
+    'system/routing',
   ],
   main: ['cli', 'config', 'native', 'session', 'system/resolver'],
 };

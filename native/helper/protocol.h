@@ -34,7 +34,7 @@
 #define HELPER_EXIT_NOT_ROOT 77
 
 #define HELPER_MAGIC 0x4c4e5554u /* "TUNL" */
-#define HELPER_VERSION 1u
+#define HELPER_VERSION 2u
 
 enum helper_type {
   HELPER_HELLO = 1,
@@ -81,7 +81,8 @@ struct helper_created {
 struct helper_prefix {
   uint8_t family; /* 4 or 6 */
   uint8_t length; /* 0-32 or 0-128; a prefix with host bits set is refused */
-  uint8_t reserved[2];
+  uint8_t preferred; /* 1: it wins over somebody else's route to the same prefix; else 0 */
+  uint8_t reserved;
   uint8_t address[16]; /* IPv4 in the first 4 octets, the rest zero */
 };
 

@@ -20,12 +20,13 @@ static bool prefix_parse(struct netlink_prefix *prefix, const struct helper_pref
   const unsigned bits = from->family == 4 ? 32 : 128;
 
   if ((from->family != 4 && from->family != 6) || from->length > bits) return false;
-  if (from->reserved[0] != 0 || from->reserved[1] != 0) return false;
+  if (from->preferred > 1 || from->reserved != 0) return false;
   /* All bits after the prefix must be zero: the host bits and, for IPv4, the rest of the field. */
   for (unsigned bit = from->length; bit < 8 * sizeof from->address; bit++)
     if ((from->address[bit / 8] & (0x80u >> bit % 8)) != 0) return false;
   prefix->family = from->family;
   prefix->length = from->length;
+  prefix->preferred = from->preferred == 1;
   memcpy(prefix->address, from->address, sizeof prefix->address);
   return true;
 }
@@ -107,6 +108,14 @@ static bool overlap_find(struct conflict *conflict, const struct netlink_prefix 
   return false;
 }
 
+/* Whether a prefix to be added is the same, and isn't preferred to it. */
+static bool adds_beside(const struct conflict *conflict, const struct netlink_prefix *prefix) {
+  size_t at;
+
+  return routes_find(conflict->wanted, prefix, &at) && !conflict->wanted->prefixes[at].preferred &&
+         !set_has(conflict->current, prefix);
+}
+
 static void conflict_consider(void *context, const struct netlink_route *route) {
   struct conflict *conflict = context;
   const struct netlink_prefix *destination = &route->destination;
@@ -117,8 +126,7 @@ static void conflict_consider(void *context, const struct netlink_route *route) 
   if (route->protocol == NETLINK_ROUTE_PROTOCOL && !block_is(destination))
     conflict->found = overlap_find(conflict, destination);
   else
-    conflict->found =
-        set_has(conflict->wanted, destination) && !set_has(conflict->current, destination);
+    conflict->found = adds_beside(conflict, destination);
   conflict->route = *route;
 }
 

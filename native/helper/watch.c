@@ -31,7 +31,7 @@ static void suspect(void *context, const struct netlink_notice *notice) {
   struct suspicion *suspicion = context;
   const struct watched *watched = suspicion->watched;
 
-  if (watched->ifindex == 0) return;
+  if (watched->ifindex == 0 || notice->kind == NETLINK_RULE_CHANGED) return;
   if (notice->kind == NETLINK_LINK_CHANGED || notice->kind == NETLINK_ADDRESS_GONE) {
     suspicion->raised = suspicion->raised || notice->ifindex == watched->ifindex;
     return;

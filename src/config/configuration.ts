@@ -83,6 +83,14 @@ export interface AllowOptions {
   readonly dryRunTo: string | undefined;
 }
 
+/** What else a capture by routes takes, and what it puts up with. */
+export interface CaptureOptions {
+  /** --allow-diverted: it goes on although something captured goes another way. */
+  readonly allowDiverted: boolean;
+  /** --capture-local: networks that this machine is connected to are captured as well. */
+  readonly captureLocal: boolean;
+}
+
 /** What is carried, and what is excluded. */
 export interface TargetRules {
   readonly targets: readonly Target[];
@@ -103,6 +111,8 @@ export interface Configuration extends TargetRules {
   /** --os-cloud: its endpoints become targets once the link is up (openstack/targets/cloud.ts). */
   readonly cloud: OpenStackOptions | undefined;
   readonly allow: AllowOptions;
+  /** Of `connect`. */
+  readonly capture: CaptureOptions;
   /** undefined: no proxy. `proxy` always has one. */
   readonly proxies: ProxyOptions | undefined;
   readonly logLevel: Level;

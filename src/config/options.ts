@@ -7,10 +7,10 @@ import { UsageError } from '../errors/errors.ts';
 import { shellWord } from '../net/notation.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import { ALLOW_OPTIONS, readAllowOptions } from './allowfile.ts';
-import { type Configuration, EVERYTHING } from './configuration.ts';
+import { type CaptureOptions, type Configuration, EVERYTHING } from './configuration.ts';
 import { DNS_OPTIONS, readDnsOptions } from './dnsoptions.ts';
 import { CLOUD_OPTIONS, readOpenStackOptions } from './openstackoptions.ts';
-import type { GivenArguments } from './option.ts';
+import { type GivenArguments, readOptions, toggle } from './option.ts';
 import { PROXY_OPTIONS, readProxyOptions } from './proxyoptions.ts';
 import { READY_OPTIONS, readLogLevel, readReadyFd, VERBOSITY_OPTIONS } from './runoptions.ts';
 import {
@@ -20,6 +20,17 @@ import {
   readSshOptions,
 } from './sshoptions.ts';
 import { readTargetRules, TARGET_OPTIONS } from './targetoptions.ts';
+
+const CAPTURE_OPTIONS = {
+  heading: 'Capture:',
+  options: {
+    captureLocal: toggle(
+      '--capture-local',
+      'capture networks that this machine is connected to, too',
+    ),
+    allowDiverted: toggle('--allow-diverted', 'go on when a rule leads captured traffic elsewhere'),
+  },
+} as const;
 
 /** Options of every tunnel, in the order of help: before and after those of some commands only. */
 const CARRYING_GROUPS = [
@@ -36,7 +47,12 @@ const RUNNING_GROUPS = [READY_OPTIONS, VERBOSITY_OPTIONS] as const;
 /** The options that every tunnel takes. */
 export const TUNNEL_GROUPS = [...CARRYING_GROUPS, ...RUNNING_GROUPS] as const;
 
-export const CONNECT_GROUPS = [...CARRYING_GROUPS, PROXY_OPTIONS, ...RUNNING_GROUPS] as const;
+export const CONNECT_GROUPS = [
+  ...CARRYING_GROUPS,
+  CAPTURE_OPTIONS,
+  PROXY_OPTIONS,
+  ...RUNNING_GROUPS,
+] as const;
 
 export const PROXY_GROUPS = [PROXY_OPTIONS, ...TUNNEL_GROUPS] as const;
 
@@ -64,10 +80,19 @@ export function buildConfiguration(
     dns: readDnsOptions(options),
     cloud,
     allow: readAllowOptions(options),
+    capture: readCaptureOptions(options),
     proxies,
     logLevel: readLogLevel(options),
     readyFd: readReadyFd(options),
     notices,
+  };
+}
+
+function readCaptureOptions(options: GivenArguments['options']): CaptureOptions {
+  const { captureLocal, allowDiverted } = readOptions(CAPTURE_OPTIONS, options);
+  return {
+    captureLocal: captureLocal !== undefined,
+    allowDiverted: allowDiverted !== undefined,
   };
 }
 

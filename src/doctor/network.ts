@@ -38,8 +38,10 @@ export function lookAtNetwork(
   const prefixes = targets.map(({ prefix }) => prefix);
   const left = exclusions.filter(({ ports }) => ports.length === 0).map(({ prefix }) => prefix);
   return Promise.all([
-    lookAtRoutes(prefixes, { own: device, exclusions: left }),
-    lookAtRules(prefixes),
+    // A tunnel that runs asks the kernel itself what its routes are worth.
+    ...(device === undefined
+      ? [lookAtRoutes(prefixes, { exclusions: left }), lookAtRules(prefixes)]
+      : []),
     lookAtFirewall(targets),
     lookAtResolver(answersQueries ? [] : subtractPrefixes(prefixes, left)),
     lookAtIPv6(prefixes, left),

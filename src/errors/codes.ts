@@ -239,6 +239,12 @@ export const ERRORS = [
     meaning: "a proxy can't listen at its address",
   },
   {
+    codes: ['capture-diverted'],
+    exit: EXIT.capture,
+    meaning:
+      "what is captured goes another way all the same: by a rule before the main table, or by a route that can't be overridden; the message says which",
+  },
+  {
     codes: ['helper-lost', 'capture-device-lost'],
     exit: EXIT.capture,
     meaning: 'the helper, the device or its routes were taken away while it ran',

@@ -153,7 +153,16 @@ export interface Addon {
   uplinkFor(address: Uint8Array, excludeDevice: string): string | null;
 
   /**
-   * Calls `onChange` with 0 after devices, addresses or routes have changed, except those of
+   * Asks the kernel about routes, rules, addresses or devices (rtnetlink(7)): a request of type
+   * RTM_GET*, for one thing or for all (`dump`), with what follows the netlink header as its body.
+   * Returns the answers with their headers, each padded to 4 octets. Throws an Error with `errno`
+   * (positive): the kernel's answer, or EMSGSIZE if it is longer than `limit` octets. Changes
+   * nothing.
+   */
+  rtnetlinkAsk(type: number, dump: boolean, body: Uint8Array, limit: number): Uint8Array;
+
+  /**
+   * Calls `onChange` with 0 after devices, addresses, routes or rules have changed, except those of
    * `ignoredDevice`; once for changes that come together (native/netwatch.h). Calls it once with an
    * errno (> 0) when no more changes can be read. Doesn't keep the process running. Throws an Error
    * with `errno` (positive).

@@ -20,6 +20,12 @@ export interface Prefix {
   readonly length: number;
 }
 
+/** A prefix to be routed. */
+export interface RoutedPrefix extends Prefix {
+  /** It wins over somebody else's route to the same prefix. */
+  readonly preferred?: boolean;
+}
+
 export interface ParsedPrefix {
   readonly prefix: Prefix;
   /** A sentence for the user if the prefix isn't as written: its host bits were dropped. */

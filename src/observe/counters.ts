@@ -55,6 +55,11 @@ export const COUNTERS = {
   tunnel_tcp_forgotten_half_open_total: 'connections given up for MAX_HALF_OPEN',
   tunnel_tcp_too_big_total: 'notices that a packet was too large for its path',
 
+  // what is captured (session/captureguard.ts)
+  tunnel_capture_overridden_total: 'routes of others that were overridden, as they were captured',
+  tunnel_capture_diverted_total: 'ways past the tunnel that --allow-diverted permitted',
+  tunnel_capture_samples_over_limit_total: 'checks of the capture that had too much to look at',
+
   // capture/namespace/
   tunnel_datagram_associations_total: 'UDP associations opened past the tunnel',
   tunnel_datagram_associations_over_limit_total: 'UDP associations ended for newer ones',

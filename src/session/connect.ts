@@ -2,6 +2,7 @@
  * `tunnel connect`: the whole machine's connections to the targets go through the tunnel.
  *
  *   link and targets (tunnel.ts) -> helper -> device -> names, flows -> capture: routes
+ *     -> the kernel is asked whether they win (captureguard.ts)
  *     -> resolver settings, if there are names (interception.ts) -> proxies, if any -> `ready`
  *
  * Nothing on the machine is changed before the SSH connection stands. A connection that is lost is
@@ -18,12 +19,14 @@ import type { NameService } from '../dns/server/nameservice.ts';
 import { CapturedQueries } from '../dns/server/queries.ts';
 import { socketOf } from '../dns/upstream/datagram.ts';
 import type { FlowRequest } from '../flow/request.ts';
+import type { Supervisor } from '../link/supervisor.ts';
 import { formatPrefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { CapturedPrefixes } from '../policy/captured.ts';
 import { type CaptureRules, createPolicy } from '../policy/policy.ts';
 import { capturedResolver } from '../system/doctor/routing.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
+import { CaptureGuard } from './captureguard.ts';
 import { createFlows } from './flows.ts';
 import { HostResolvers } from './hostresolvers.ts';
 import { Interception } from './interception.ts';
@@ -64,11 +67,20 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     session.endsWith(capture.ended);
     const families = familiesOf(captured, intercepts && machine.hasIPv6());
     const device = await session.within(capture.prepare(families, signal));
-    captured.attach(capture);
     const uplink = new Uplink(captured, machine.sockets);
     const names = intercepts
       ? openDeviceNames(session, tunnel, { device, resolvers, uplink })
       : undefined;
+    const guard = new CaptureGuard({
+      capture,
+      routing: machine.routing,
+      captured: () => captured.current,
+      alsoRouted: names?.prefixes ?? [],
+      ...configuration.capture,
+      observer,
+      clock: machine.clock,
+    });
+    captured.attach(guard);
     const direct = uplink.connector(lookupPastTunnel(names));
     const policy = namedPolicy(tunnel, createPolicy(configuration));
     const flows = createFlows(tunnel, { policy, direct, names });
@@ -76,7 +88,14 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     const served =
       names === undefined ? { accept } : serve(names, accept, { capture, resolvers, observer });
     await session.within(capture.start({ prefixes: captured.current, ...served }, signal));
-    session.own('the watch', machine.watch(link, device.name, observer), (unwatch) => unwatch());
+    session.own(
+      'the watch',
+      machine.watch(disturbedBoth(link, guard), device.name, observer),
+      (it) => it(),
+    );
+    session.own('the checks of the capture', guard, (it) => it.close());
+    await session.within(guard.start());
+    session.endsWith(guard.ended);
     if (names !== undefined) {
       const parts = { configuration, machine, resolvers, names, captured, observer };
       const interception = new Interception({ ...parts, device: device.name });
@@ -91,6 +110,19 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     void tunnel.advice.give(session, configuration, device.name);
     return session.untilEnd();
   });
+}
+
+/** What changes the network may change the way to the jump host, and take what is captured. */
+function disturbedBoth(
+  link: Pick<Supervisor, 'disturbed'>,
+  guard: CaptureGuard,
+): Pick<Supervisor, 'disturbed'> {
+  return {
+    disturbed(why) {
+      link.disturbed(why);
+      guard.check();
+    },
+  };
 }
 
 /** If the tunnel answers names, queries must reach it: the resolvers are captured as well. */

@@ -36,6 +36,7 @@ import {
 } from '../system/resolver/resolvconf.ts';
 import { ResolvedLink, type ResolvedLinkOptions } from '../system/resolver/resolved.ts';
 import { watchResolvers } from '../system/resolver/watch.ts';
+import { type KernelRouting, linuxRouting } from '../system/routing/kernel.ts';
 
 export interface Starting {
   readonly observer: Observer;
@@ -54,6 +55,9 @@ export interface Machine {
 
   /** What may keep the tunnel from carrying what it captures (doctor/network.ts). */
   lookAtNetwork(targets: NetworkTargets, context: NetworkContext): Promise<readonly Finding[]>;
+
+  /** What the kernel says about routes and rules. */
+  readonly routing: KernelRouting;
 
   /** The privileged helper. Rejects as startHelper does. */
   startHelper(starting: Starting): Promise<TunHost>;
@@ -89,6 +93,7 @@ export const linux: Machine = {
   dialler: (options) => new Dialler(options),
   watch: watchDisturbances,
   lookAtNetwork,
+  routing: linuxRouting,
 
   startHelper: async (starting) => linuxTunHost(await startHelper(starting)),
   get sockets() {

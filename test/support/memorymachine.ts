@@ -30,6 +30,7 @@ import type { CommandStatus, Launcher } from '../../src/system/launcher/launcher
 import type { CommandUser } from '../../src/system/launcher/protocol.ts';
 import { planResolver, type ResolverPlan } from '../../src/system/resolver/detect.ts';
 import type { HostChange } from '../../src/system/resolver/hostchange.ts';
+import type { KernelRouting } from '../../src/system/routing/kernel.ts';
 import { ManualClock } from './manualclock.ts';
 import { given, type OptionTexts } from './options.ts';
 import { TcpClient } from './tcpclient.ts';
@@ -267,6 +268,23 @@ export class MemoryMachine implements Machine {
   becomeUser(): Record<string, string> {
     return {};
   }
+
+  /** Everything goes to the tunnel's device. */
+  routing: KernelRouting = {
+    routes: () => [],
+    rules: () => [],
+    networks: () => [],
+    lookUp: ({ address }) => ({
+      destination: hostPrefix(address),
+      table: 254,
+      protocol: 116,
+      type: 1,
+      device: 7,
+      byGateway: false,
+      gateway: undefined,
+    }),
+    deviceName: (index) => (index === 7 ? 'tun7' : undefined),
+  };
 
   /** What the machine would say about its network. */
   findings: readonly Finding[] = [];

@@ -20,7 +20,13 @@ import { PartStart } from '../../base/partstart.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import type { Datagram } from '../../flow/datagram.ts';
 import { addressFromNumber, addressNumber } from '../../net/address.ts';
-import { formatPrefix, type Prefix, prefixAround, prefixBounds } from '../../net/prefix.ts';
+import {
+  formatPrefix,
+  type Prefix,
+  prefixAround,
+  prefixBounds,
+  type RoutedPrefix,
+} from '../../net/prefix.ts';
 import { PrefixSet } from '../../net/prefixset.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import type { CounterName } from '../../observe/counters.ts';
@@ -48,7 +54,7 @@ export interface TunHost {
    * Takes the whole set of captured prefixes. Adds and removes only what differs from the set
    * before.
    */
-  setRoutes(prefixes: readonly Prefix[]): Promise<void>;
+  setRoutes(prefixes: readonly RoutedPrefix[]): Promise<void>;
   /**
    * Resolves with the reason why the device is gone, or with undefined after close(). Never
    * rejects.
@@ -181,7 +187,7 @@ export class TunCapture implements Capture<TunTraffic> {
    * sets stays captured throughout. Rejects with a TunnelError if that isn't possible, and then the
    * earlier set stays captured. Before `start` it only checks whether it would be possible.
    */
-  async setPrefixes(prefixes: readonly Prefix[]): Promise<void> {
+  async setPrefixes(prefixes: readonly RoutedPrefix[]): Promise<void> {
     if (this.#device !== undefined) requireFamilies(this.#device, prefixes);
     if (this.#routed) await this.#host.setRoutes([...prefixes, ...this.#alsoRouted]);
   }

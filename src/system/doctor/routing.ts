@@ -26,15 +26,13 @@ const IPV6_METRIC = 1024;
 const TUNNEL_PROTOCOL = '116';
 
 export interface RoutesContext {
-  /** The device of this tunnel, whose routes are none in the way. */
-  readonly own?: string | undefined;
   /** Prefixes that the user has left out: what their routes cover is none of the tunnel's. */
   readonly exclusions?: readonly Prefix[];
 }
 
 export async function lookAtRoutes(
   targets: readonly Prefix[],
-  { own, exclusions = [] }: RoutesContext = {},
+  { exclusions = [] }: RoutesContext = {},
   routesOf: (family: 4 | 6) => Promise<RouteEntry[] | undefined> = (family) =>
     askIp<RouteEntry>(`-${family}`, 'route', 'show', 'table', 'main'),
 ): Promise<Finding> {
@@ -49,15 +47,14 @@ export async function lookAtRoutes(
     if (routes === undefined)
       return { name, state: 'note', detail: 'not known: ip (iproute2) is not installed' };
     const left = (prefix: Prefix) => exclusions.some((outer) => prefixContains(outer, prefix));
-    for (const route of routes)
-      if (own === undefined || route.dev !== own) found.push(...conflicts(route, wanted, left));
+    found.push(...routes.flatMap((route) => conflicts(route, wanted, left)));
   }
   if (found.length === 0) return { name, state: 'ok', detail: 'none is in the way of the targets' };
   return {
     name,
     state: 'warning',
     detail: summary(found),
-    hint: 'with connect, what another route covers does not go through the tunnel; exec is not affected',
+    hint: 'connect leaves out networks that this machine is connected to (or takes them with --capture-local), and overrides the other routes; -x leaves out what is to go its own way; exec is not affected',
   };
 }
 

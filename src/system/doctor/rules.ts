@@ -65,7 +65,7 @@ export async function lookAtRules(
       name,
       state: 'warning',
       detail: summary(winning),
-      hint: 'another VPN or a network manager made the rule: with connect, what it covers does not go through the tunnel; exec is not affected',
+      hint: 'another VPN or a network manager made the rule: connect ends because of it, or goes on without what it covers with --allow-diverted; exec is not affected',
     };
   const why = targets.length === 0 ? 'no targets are given to compare' : 'none applies to a target';
   return { name, state: targets.length === 0 ? 'note' : 'ok', detail: `${summary(found)}; ${why}` };

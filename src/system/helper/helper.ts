@@ -29,7 +29,7 @@ import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { systemCodeOf } from '../../errors/reason.ts';
 import { addon, type LinkHandle } from '../../native/addon.ts';
-import type { Prefix } from '../../net/prefix.ts';
+import type { RoutedPrefix } from '../../net/prefix.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
 import { helperPath } from '../programs/path.ts';
 import { type Elevation, elevation } from '../programs/privileges.ts';
@@ -96,7 +96,7 @@ export interface HelperDevice {
 export interface Helper {
   /** May be called once. If it fails, the helper ends. */
   create(request: CreateRequest): Promise<HelperDevice>;
-  setRoutes(prefixes: readonly Prefix[]): Promise<void>;
+  setRoutes(prefixes: readonly RoutedPrefix[]): Promise<void>;
   /**
    * Resolves with the reason why the helper ended, or with undefined after close(). Never rejects.
    */
@@ -250,7 +250,7 @@ class LinkedHelper implements Helper {
     }
   }
 
-  async setRoutes(prefixes: readonly Prefix[]): Promise<void> {
+  async setRoutes(prefixes: readonly RoutedPrefix[]): Promise<void> {
     const routes = prefixes.flatMap(withoutDefault);
     if (routes.length > HELPER_MAX_PREFIXES) {
       throw new TunnelError(
@@ -396,7 +396,7 @@ function discard(fd: number): void {
  * A default route is captured by its two halves. The machine's own default route stays for
  * everything that isn't captured, and the halves are more specific, whatever its metric.
  */
-function withoutDefault(prefix: Prefix): Prefix[] {
+function withoutDefault(prefix: RoutedPrefix): RoutedPrefix[] {
   if (prefix.length !== 0) return [prefix];
   const { family } = prefix;
   return family === 4

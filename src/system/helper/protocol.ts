@@ -4,11 +4,11 @@
  * sizes and offsets with those of the compiler.
  */
 import { addressBytes, addressFromBytes } from '../../net/address.ts';
-import type { Prefix } from '../../net/prefix.ts';
+import type { RoutedPrefix } from '../../net/prefix.ts';
 import { fieldText, HEADER_LAYOUT, LITTLE_ENDIAN, MessageFraming } from '../programs/framing.ts';
 
 export const HELPER_MAGIC = 0x4c4e5554;
-export const HELPER_VERSION = 1;
+export const HELPER_VERSION = 2;
 /** Prefixes in one ROUTES message. */
 export const HELPER_MAX_PREFIXES = 8192;
 
@@ -37,7 +37,7 @@ export const LAYOUT = {
   hello: { size: 16, pid: 12 },
   create: { size: 20, families: 12, mtu: 16 },
   created: { size: 52, ifindex: 12, name: 16, address4: 32, address6: 36 },
-  prefix: { size: 20, family: 0, length: 1, address: 4 },
+  prefix: { size: 20, family: 0, length: 1, preferred: 2, address: 4 },
   routes: { size: 16, count: 12 },
   done: { size: 12 },
   failed: { size: 136, step: 12, error: 16, detail: 20 },
@@ -86,7 +86,7 @@ export function encodeCreate(request: CreateRequest): Uint8Array {
 }
 
 /** Throws RangeError if there are more than HELPER_MAX_PREFIXES. */
-export function encodeRoutes(prefixes: readonly Prefix[]): Uint8Array {
+export function encodeRoutes(prefixes: readonly RoutedPrefix[]): Uint8Array {
   if (prefixes.length > HELPER_MAX_PREFIXES) throw new RangeError(`${prefixes.length} prefixes`);
   const { bytes, view } = framing.begin(
     MESSAGE.routes,
@@ -97,6 +97,7 @@ export function encodeRoutes(prefixes: readonly Prefix[]): Uint8Array {
   for (const prefix of prefixes) {
     bytes[at + LAYOUT.prefix.family] = prefix.family;
     bytes[at + LAYOUT.prefix.length] = prefix.length;
+    bytes[at + LAYOUT.prefix.preferred] = prefix.preferred === true ? 1 : 0;
     bytes.set(addressBytes(prefix.address), at + LAYOUT.prefix.address);
     at += LAYOUT.prefix.size;
   }

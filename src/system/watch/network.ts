@@ -1,6 +1,6 @@
 /**
- * Reports changes of this machine's network: devices that come up or go, addresses, and routes
- * (rtnetlink).
+ * Reports changes of this machine's network: devices that come up or go, addresses, routes and
+ * rules (rtnetlink).
  */
 
 import { reasonOf } from '../../errors/reason.ts';

@@ -305,11 +305,12 @@ describe('the help of each command', () => {
   });
 
   const TUNNEL = ['Jump host', 'Targets', 'Names', 'SSH connection', 'OpenStack cloud'];
+  const CONNECT = [...TUNNEL, 'Allow-list', 'Capture', 'Proxies', 'Running'];
   for (const [command, headings] of [
-    ['connect', [...TUNNEL, 'Allow-list', 'Proxies', 'Running', 'Help', 'Global Options']],
+    ['connect', [...CONNECT, 'Help', 'Global Options']],
     ['proxy', ['Proxies', ...TUNNEL, 'Allow-list', 'Running', 'Help']],
     ['exec', ['Command', ...TUNNEL, 'Allow-list', 'Running', 'Help']],
-    ['doctor', ['Report', ...TUNNEL, 'Allow-list', 'Proxies', 'Running', 'Help']],
+    ['doctor', ['Report', ...CONNECT, 'Help']],
     ['openstack', ['Jump host', 'OpenStack cloud', 'Report', 'SSH connection', 'Running', 'Help']],
     ['clean', ['Help']],
   ] as const) {

@@ -40,13 +40,6 @@ describe('lookAtRoutes', () => {
     assert.doesNotMatch((await look('0.0.0.0/0')).detail, /0\.0\.0\.0\/0 dev eth0/);
   });
 
-  it('leaves out those of the tunnel that runs', async () => {
-    const own = await lookAtRoutes(prefixes('10.2.0.0/16'), { own: 'tun0' }, async () => [
-      ...ROUTES,
-    ]);
-    assert.equal(own.state, 'ok');
-  });
-
   it('leaves out what is excluded, and what everybody expects of 0/0', async () => {
     const exclusions = prefixes('10.0.0.0/8');
     const found = await lookAtRoutes(prefixes('0.0.0.0/0'), { exclusions }, async (family) =>

@@ -47,7 +47,8 @@ const BODY = `
   SIZE(create); AT(create, families, "families"); AT(create, mtu, "mtu");
   SIZE(created); AT(created, ifindex, "ifindex"); AT(created, name, "name"); AT(created, address4, "address4");
   AT(created, address6, "address6");
-  SIZE(prefix); AT(prefix, family, "family"); AT(prefix, length, "length"); AT(prefix, address, "address");
+  SIZE(prefix); AT(prefix, family, "family"); AT(prefix, length, "length");
+  AT(prefix, preferred, "preferred"); AT(prefix, address, "address");
   SIZE(routes); AT(routes, count, "count");
   SIZE(done);
   SIZE(failed); AT(failed, step, "step"); AT(failed, error, "error"); AT(failed, detail, "detail");
