@@ -7,6 +7,7 @@ import type { Flows } from '../flow/flows.ts';
 import { type Beyond, createPolicy } from '../policy/policy.ts';
 import { descriptorLimit } from '../system/limits.ts';
 import { namedPolicy } from './names.ts';
+import { ownUserCheck } from './ownuser.ts';
 import type { Session } from './session.ts';
 import type { Tunnel } from './tunnel.ts';
 
@@ -24,6 +25,7 @@ export async function startProxies(session: Session, tunnel: Tunnel, flows: Flow
     new ProxyCapture({
       listens,
       credentials: credentials.length === 0 ? undefined : new Credentials(credentials),
+      isOwnUser: ownUserCheck(observer),
       observer,
       descriptors: descriptorLimit(),
     }),

@@ -75,10 +75,16 @@ export function gaveUp(): TunnelError {
 
 /** The client's own address and port. */
 export function clientOf({ remoteAddress = '', remotePort = 0 }: Socket): Destination {
-  return {
-    host: isAddress(remoteAddress) ? canonicalAddress(remoteAddress) : remoteAddress,
-    port: remotePort,
-  };
+  return endOf(remoteAddress, remotePort);
+}
+
+/** The address and port that the client has connected to. */
+export function proxyEndOf({ localAddress = '', localPort = 0 }: Socket): Destination {
+  return endOf(localAddress, localPort);
+}
+
+function endOf(address: string, port: number): Destination {
+  return { host: isAddress(address) ? canonicalAddress(address) : address, port };
 }
 
 /**

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ProxyCapture } from '../../../../src/capture/proxy/proxy.ts';
+import { type OwnUserCheck, ProxyCapture } from '../../../../src/capture/proxy/proxy.ts';
 import { TunnelError } from '../../../../src/errors/errors.ts';
 import { silentObserver } from '../../../../src/observe/observer.ts';
 import {
@@ -94,10 +94,11 @@ describe('proxy listeners', { timeout: 20_000 }, () => {
     const capture = (hosts: readonly [string, ...string[]], at: number) =>
       new ProxyCapture({
         listens: [
-          { hosts: ['127.0.0.3'], port: 0, protocols: 'both' },
-          { hosts, port: at, protocols: 'both' },
+          { hosts: ['127.0.0.3'], port: 0, protocols: 'both', ownUserOnly: false },
+          { hosts, port: at, protocols: 'both', ownUserOnly: false },
         ],
         credentials: undefined,
+        isOwnUser: async () => true,
         observer: silentObserver,
         descriptors: 100,
       });
@@ -122,8 +123,14 @@ describe('proxy listeners', { timeout: 20_000 }, () => {
 
   it('do not listen any more when they are closed while they start', async () => {
     const proxy = new ProxyCapture({
-      listens: [1, 2].map(() => ({ hosts: ['127.0.0.1'], port: 0, protocols: 'both' as const })),
+      listens: [1, 2].map(() => ({
+        hosts: ['127.0.0.1'] as const,
+        port: 0,
+        protocols: 'both' as const,
+        ownUserOnly: false,
+      })),
       credentials: undefined,
+      isOwnUser: async () => true,
       observer: silentObserver,
       descriptors: 100,
     });
@@ -146,6 +153,63 @@ describe('proxy listeners', { timeout: 20_000 }, () => {
     await proxy.close();
     for (const [error] of await resets) assert.equal(error.code, 'ECONNRESET');
     await assert.rejects(proxy.open(), { code: 'ECONNREFUSED' });
+  });
+});
+
+describe('proxies for their own user', { timeout: 20_000 }, () => {
+  it('turn other users away, in the protocol that they speak', async () => {
+    const asked: string[] = [];
+    const isOwnUser: OwnUserCheck = async (client, proxy) => {
+      asked.push(`${client.host} ${proxy.host}:${proxy.port}`);
+      return false;
+    };
+    await withProxy({ isOwnUser }, async (proxy) => {
+      for (const [request, answer] of [
+        [SOCKS5, '05ff'],
+        [Buffer.of(4, 1, 0, 80, 10, 0, 0, 1, 0), '005b000000000000'],
+      ] as const) {
+        const client = await proxy.open();
+        client.send(request);
+        assert.equal(Buffer.from(await client.rest(), 'latin1').toString('hex'), answer);
+      }
+      const client = await proxy.open();
+      client.send(CONNECT);
+      assert.match(await client.rest(), /^HTTP\/1\.1 403 [\s\S]*--proxy-shared/);
+      assert.deepEqual(asked, Array(3).fill(`127.0.0.1 127.0.0.1:${proxy.port}`));
+      assert.equal(proxy.counters.get('tunnel_proxy_other_users_total'), 3);
+      assert.deepEqual(proxy.ids, []);
+    });
+  });
+
+  it('serve their own, with all that it has sent meanwhile', async () => {
+    let answer: (own: boolean) => void = () => {};
+    const isOwnUser = () =>
+      new Promise<boolean>((resolve) => {
+        answer = resolve;
+      });
+    await withProxy({ isOwnUser }, async (proxy) => {
+      for (const pieces of [
+        ['CONN', 'ECT any.example:80 HTTP/1.1\r\nHost: any.example:80\r\n\r\n'],
+        ['\x05', '\x01\x00', '\x05\x01\x00\x01\x0a\x00\x00\x01\x00\x50'],
+      ]) {
+        const client = await proxy.open();
+        for (const piece of pieces) {
+          client.send(Buffer.from(piece, 'latin1'));
+          await delay(30);
+        }
+        assert.equal(proxy.ids.length, pieces.length === 2 ? 0 : 1);
+        answer(true);
+        const [first] = await client.take(1);
+        assert.ok(first === 5 || first === 0x48, String(first));
+      }
+      // One that leaves before the answer.
+      const client = await proxy.open();
+      client.send(SOCKS5);
+      await delay(30);
+      client.close();
+      await delay(30);
+      answer(true);
+    });
   });
 });
 
