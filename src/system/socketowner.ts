@@ -5,33 +5,37 @@
  *   uidOf() -> a table whose reading begins after the call, shared by all who wait for one
  *
  * A table is read once for any number of questions that have come meanwhile, so many connections at
- * a time cost no more than a few readings. A socket that no process has any more is nobody's: the
- * kernel shows uid 0 for it.
+ * a time cost few readings. It is read by Node's threads: the kernel takes milliseconds for it. A
+ * socket that no process has any more is nobody's: the kernel shows uid 0 for it.
  */
-import { readFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { addressBytes } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 
-const TABLES = ['/proc/self/net/tcp', '/proc/self/net/tcp6'] as const;
+/** The kernel gives a page of lines a read. */
+const PIECE_BYTES = 4096;
 /**
  * How often a table is read for a connection that isn't in it: while it is read, connections that
  * end can move others past the reader.
  */
-const TRIES = 3;
+const TRIES = 2;
 const MAPPED_PREFIX = Buffer.from('00000000000000000000ffff', 'hex');
 const WORD_BYTES = 4;
 
-export class SocketOwners {
-  readonly #read: () => Promise<string>;
-  /** The reading that goes on; it never rejects. */
-  #running: Promise<unknown> = Promise.resolve();
-  /** The next one, which has not begun. */
-  #next: Promise<ReadonlyMap<string, number>> | undefined;
+/** Lines by `local_address rem_address`. */
+type Table = ReadonlyMap<string, string>;
 
-  /** `read`: returns the lines of both tables. Default: those of the kernel. */
-  constructor(read: () => Promise<string> = readTables) {
-    this.#read = read;
+export type TableName = 'tcp' | 'tcp6';
+
+export class SocketOwners {
+  readonly #tcp: SharedTable;
+  readonly #tcp6: SharedTable;
+
+  /** `read`: returns a table's lines. Default: those of the kernel. */
+  constructor(read: (name: TableName) => Promise<string> = readTable) {
+    this.#tcp = new SharedTable(() => read('tcp'));
+    this.#tcp6 = new SharedTable(() => read('tcp6'));
   }
 
   /**
@@ -40,51 +44,85 @@ export class SocketOwners {
    * read.
    */
   async uidOf(local: Destination, remote: Destination): Promise<number | undefined> {
-    const keys = [keyOf(local, remote, false), keyOf(local, remote, true)];
+    const plain = keyOf(local, remote, false);
+    const mapped = keyOf(local, remote, true);
     for (let attempt = 0; attempt < TRIES; attempt++) {
-      const owners = await this.#table();
-      for (const key of keys) {
-        const uid = key === undefined ? undefined : owners.get(key);
-        if (uid !== undefined) return uid;
-      }
+      // An IPv6 socket may be connected to an IPv4 address.
+      const uid =
+        mapped === undefined
+          ? await this.#tcp6.uidOf(plain)
+          : ((await this.#tcp.uidOf(plain)) ?? (await this.#tcp6.uidOf(mapped)));
+      if (uid !== undefined) return uid;
     }
     return undefined;
   }
+}
 
-  #table(): Promise<ReadonlyMap<string, number>> {
+class SharedTable {
+  readonly #read: () => Promise<string>;
+  /** The reading that goes on; it never rejects. */
+  #running: Promise<unknown> = Promise.resolve();
+  /** The next one, which has not begun. */
+  #next: Promise<Table> | undefined;
+
+  constructor(read: () => Promise<string>) {
+    this.#read = read;
+  }
+
+  async uidOf(ends: string): Promise<number | undefined> {
     this.#next ??= this.#running.then(() => {
       this.#next = undefined;
-      const reading = this.#read().then(parse);
+      const reading = this.#read().then(byEnds);
       this.#running = reading.catch(() => {}); // who waits for it is told
       return reading;
     });
-    return this.#next;
+    return uidOfLine((await this.#next).get(ends));
   }
 }
 
 /** Without IPv6 there is no second table. */
-async function readTables(): Promise<string> {
-  const [tcp, tcp6] = TABLES;
-  return (await readFile(tcp, 'latin1')) + (await readFile(tcp6, 'latin1').catch(() => ''));
+async function readTable(name: TableName): Promise<string> {
+  const file = await open(`/proc/self/net/${name}`).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (file === undefined) return '';
+  try {
+    const piece = Buffer.allocUnsafe(PIECE_BYTES);
+    let text = '';
+    for (let length = 1; length > 0; ) {
+      length = (await file.read(piece)).bytesRead;
+      text += piece.toString('latin1', 0, length);
+    }
+    return text;
+  } finally {
+    await file.close();
+  }
+}
+
+/** `sl: local_address rem_address ...`. The heading gets a key that nobody asks for. */
+function byEnds(tables: string): Table {
+  const table = new Map<string, string>();
+  for (const line of tables.split('\n')) {
+    const begin = line.indexOf(': ') + 2;
+    const end = line.indexOf(' ', line.indexOf(' ', begin) + 1);
+    table.set(line.slice(begin, end), line);
+  }
+  return table;
 }
 
 /**
- * Lines of `sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout
- * inode`; the last three are decimal.
+ * `sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode ...`;
+ * the last three are decimal.
  */
-function parse(tables: string): ReadonlyMap<string, number> {
-  const owners = new Map<string, number>();
-  for (const line of tables.split('\n')) {
-    const fields = line.trim().split(/ +/);
-    const [, local, remote, , , , , uid = '', , inode] = fields;
-    // The heading has no such numbers.
-    if (!/^\d+$/.test(uid) || inode === undefined || inode === '0') continue;
-    owners.set(`${local} ${remote}`, Number(uid));
-  }
-  return owners;
+function uidOfLine(line = ''): number | undefined {
+  const [, , , , , , , uid, , inode = '0'] = line.trim().split(/ +/);
+  return uid === undefined || inode === '0' ? undefined : Number(uid);
 }
 
+function keyOf(local: Destination, remote: Destination, mapped: false): string;
 /** `mapped`: as IPv6 sockets have IPv4 addresses (RFC 4291 §2.5.5.2); undefined if it is none. */
+function keyOf(local: Destination, remote: Destination, mapped: boolean): string | undefined;
 function keyOf(local: Destination, remote: Destination, mapped: boolean): string | undefined {
   const [from, to] = [local, remote].map(({ host, port }) => {
     const bytes = addressBytes(host);
