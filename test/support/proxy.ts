@@ -17,6 +17,9 @@ import type { Observer } from '../../src/observe/observer.ts';
 import { createPolicy } from '../../src/policy/policy.ts';
 import { TwinTransport } from './twin.ts';
 
+/** Until a wrong password is answered, in ms. */
+export const GUESS_MS = 200;
+
 export interface TestProxyOptions {
   readonly protocols?: ProxyListen['protocols'];
   readonly hosts?: ProxyListen['hosts'];
@@ -69,6 +72,7 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
     observer,
     descriptors,
     negotiationTimeout,
+    wrongPasswordDelay: GUESS_MS,
   });
   const ids: number[] = [];
   const accept = (request: FlowRequest) => {

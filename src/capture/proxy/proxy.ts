@@ -22,8 +22,8 @@
  * host. A client that speaks a protocol that the listener doesn't is answered in HTTP (400) or
  * SOCKS (no acceptable method), and its connection is closed.
  *
- * Limits: admission.ts (number of connections, time to make a request), socks.ts and http.ts
- * (lengths, headers). Each has a counter. On close, admission stops first, then open connections
+ * Limits: admission.ts (number of connections, time to make a request), guesses.ts (passwords),
+ * socks.ts and http.ts (lengths, headers). Each has a counter. On close, admission stops first, then open connections
  * are reset.
  */
 import { once } from 'node:events';
@@ -38,6 +38,7 @@ import type { Capture, Traffic } from '../capture.ts';
 import { Admission } from './admission.ts';
 import { formatAnswer, type HttpAnswer, OTHER_USER, SOCKS_ONLY } from './answers.ts';
 import type { Credentials } from './credentials.ts';
+import { Guesses } from './guesses.ts';
 import { createHttpFront } from './http.ts';
 import { clientOf, endWith, type ProxyContext, proxyEndOf } from './request.ts';
 import { serveSocks } from './socks.ts';
@@ -82,12 +83,15 @@ export interface ProxyCaptureOptions {
   readonly descriptors: number;
   /** Milliseconds from a connection to its first whole request; default NEGOTIATION_TIMEOUT_MS. */
   readonly negotiationTimeout?: number;
+  /** Milliseconds until the answer to a wrong password; default as in guesses.ts. */
+  readonly wrongPasswordDelay?: number;
 }
 
 export class ProxyCapture implements Capture {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #options: ProxyCaptureOptions;
   readonly #admission: Admission;
+  readonly #guesses: Guesses;
   readonly #servers: Server[] = [];
   readonly #starting = new PartStart();
   #end: (error: TunnelError | undefined) => void = () => {};
@@ -96,6 +100,7 @@ export class ProxyCapture implements Capture {
   constructor(options: ProxyCaptureOptions) {
     this.#options = options;
     this.#admission = new Admission(options);
+    this.#guesses = new Guesses(options.observer, options.wrongPasswordDelay);
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -169,7 +174,13 @@ export class ProxyCapture implements Capture {
   ): Promise<Server | undefined> {
     const { hosts } = listen;
     const { credentials, observer, isOwnUser } = this.#options;
-    const context: ProxyContext = { accept, admission: this.#admission, credentials, observer };
+    const context: ProxyContext = {
+      accept,
+      admission: this.#admission,
+      credentials,
+      guesses: this.#guesses,
+      observer,
+    };
     const front = createHttpFront(context);
     const { server } = front;
     server.on('connection', (socket) => {

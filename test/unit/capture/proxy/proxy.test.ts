@@ -4,11 +4,13 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { MAX_GUESSES } from '../../../../src/capture/proxy/guesses.ts';
 import { type OwnUserCheck, ProxyCapture } from '../../../../src/capture/proxy/proxy.ts';
 import { TunnelError } from '../../../../src/errors/errors.ts';
 import { silentObserver } from '../../../../src/observe/observer.ts';
 import {
   type Client,
+  GUESS_MS,
   startProxy,
   type TestProxy,
   type TestProxyOptions,
@@ -209,6 +211,63 @@ describe('proxies for their own user', { timeout: 20_000 }, () => {
       client.close();
       await delay(30);
       answer(true);
+    });
+  });
+});
+
+describe('proxy passwords', { timeout: 20_000 }, () => {
+  const credentials = [{ user: 'ann', password: 'secret' }];
+  const http = (password: string) =>
+    `CONNECT any.example:80 HTTP/1.1\r\nHost: any.example:80\r\nProxy-Authorization: Basic ${Buffer.from(`ann:${password}`).toString('base64')}\r\n\r\n`;
+  const plain = (password: string) =>
+    http(password)
+      .replace('CONNECT any.example:80', 'GET http://any.example/')
+      .replace('Host: any.example:80', 'Host: any.example');
+  const socks = (password: string) =>
+    Buffer.from(`\x05\x01\x02\x01\x03ann${String.fromCharCode(password.length)}${password}`);
+  const WRONG = { http: /^HTTP\/1\.1 407/, plain: /^HTTP\/1\.1 407/, socks: /^\x05\x02\x01\x01/ };
+
+  for (const [name, request] of [
+    ['http', http],
+    ['plain', plain],
+    ['socks', socks],
+  ] as const)
+    it(`are slowed when they are wrong, for all connections of a host together (${name})`, async () => {
+      await withProxy({ credentials }, async (proxy) => {
+        const begin = performance.now();
+        const answers = await Promise.all(
+          Array.from({ length: MAX_GUESSES + 4 }, async () => {
+            const client = await proxy.open();
+            client.send(request('guess'));
+            const answer = (await client.take(13)).toString('latin1');
+            return { answer, ms: performance.now() - begin };
+          }),
+        );
+        const slow = answers.filter(({ ms }) => ms >= GUESS_MS - 5);
+        assert.equal(slow.length, MAX_GUESSES);
+        for (const { answer } of slow) assert.match(answer, WRONG[name]);
+        assert.equal(proxy.counters.get('tunnel_proxy_guesses_over_limit_total'), 4);
+        // A right one is not delayed once they have been answered.
+        const again = performance.now();
+        const client = await proxy.open();
+        client.send(http('secret'));
+        assert.match((await client.take(13)).toString(), / 200/);
+        assert.ok(performance.now() - again < GUESS_MS);
+      });
+    });
+
+  it('are not looked at while their host guesses, also when clients give up', async () => {
+    await withProxy({ credentials }, async (proxy) => {
+      for (let guess = 0; guess < MAX_GUESSES; guess++) {
+        const client = await proxy.open();
+        client.send(socks('guess'));
+        await client.take(2);
+        client.close();
+      }
+      await delay(20);
+      const client = await proxy.open();
+      client.send(http('secret'));
+      assert.match((await client.take(13)).toString(), / 429/);
     });
   });
 });
