@@ -383,6 +383,10 @@ print('done')
       (await remote(...proxy, ...known, 'http://localhost:22/')).stdout,
       /loopback[\s\S]*403$/,
     );
+    assert.match(
+      (await remote(...proxy, ...known, `http://${CLIENT}:22/`)).stdout,
+      /an address of this machine[\s\S]*403$/,
+    );
   });
 
   it('runs beside the capture, under the same targets', async () => {
