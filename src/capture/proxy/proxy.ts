@@ -23,8 +23,8 @@
  * SOCKS (no acceptable method), and its connection is closed.
  *
  * Limits: admission.ts (number of connections, time to make a request), guesses.ts (passwords),
- * socks.ts and http.ts (lengths, headers). Each has a counter. On close, admission stops first, then
- * open connections are reset.
+ * socks.ts and http.ts (lengths, headers). Each has a counter. On close, admission stops first,
+ * then open connections are reset.
  */
 import { once } from 'node:events';
 import type { Server } from 'node:http';
