@@ -1,11 +1,11 @@
-#!/usr/bin/env -S node --single-threaded-gc --max-semi-space-size=4
+#!/usr/bin/env -S node --single-threaded-gc --max-semi-space-size=4 --inspect-port=255.255.255.255
 /**
  * The entry point: connects the command line, the log, the signals and the exit code.
  *
  *   arguments -> runCommandLine -> Configuration -> run(), runProxy(), runExec()
  *   INT, TERM, HUP -> abort its `stop` signal
  *   an error from run() or from anything before it -> two lines on stderr -> exit code
- *   USR1 -> the counters, on stderr
+ *   USR1 -> the counters, on stderr; USR2 -> nothing
  *
  * All messages go through one LineWriter. Nothing waits for the terminal until the program ends,
  * and then no longer than FLUSH_MS.
@@ -21,6 +21,7 @@ import { learnedList } from './cli/allow.ts';
 import { reportRecovery } from './cli/clean.ts';
 import { formatJson, formatLine, formatTable, verdictOf } from './cli/doctor.ts';
 import { EXIT_SIGNAL_BASE, execExitCodeOf, exitCodeOf } from './cli/exit.ts';
+import { closeInspector, refuseNodeOptions, takeStart } from './cli/node.ts';
 import { print } from './cli/output.ts';
 import { isExec, runCommandLine } from './cli/program.ts';
 import { createPrompter } from './cli/prompt.ts';
@@ -52,11 +53,14 @@ const args = process.argv.slice(2);
 /** The log of the current run. */
 let log: Log | undefined;
 
-// This comes first: until the program handles this signal, it makes Node start its debugger. Under
-// `exec` the signal belongs to the command; before the command runs it is ignored.
+// This comes first: until the program handles USR1, it makes Node start its debugger, and USR2 ends
+// the program. Under `exec` both belong to the command; before the command runs they are ignored.
 process.on('SIGUSR1', () => {
   if (!isExec(args)) log?.showCounters();
 });
+process.on('SIGUSR2', () => {});
+const nodeStart = takeStart(process.execArgv, process.env);
+closeInspector(nodeStart);
 
 const stderr = new LineWriter(standardErrorWriter(nativeWrite));
 
@@ -234,6 +238,7 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 
 try {
   process.exitCode = EXIT.ok;
+  refuseNodeOptions(nodeStart);
   await runCommandLine(
     args,
     {

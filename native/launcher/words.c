@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define PATH_TEXT 64
+#define ASIDE "TUNNEL_ASIDE_" /* src/cli/node.ts */
 #define FIRST_CAPACITY 65536u
 /* More than execve(2) accepts: a quarter of the stack's limit, and at most 6 MiB. */
 #define MAX_BYTES (16u << 20)
@@ -81,6 +82,9 @@ bool words_take_verbatim(int count, char **words, struct fault *fault) {
   if (pointers == NULL) return fault_set(fault, LAUNCHER_STEP_REQUEST, ENOMEM, "environment");
   point_at(&line, all - (size_t)count, words);
   point_at(&variables, 0, pointers);
+  /* ./tunnel has set these aside from Node. */
+  for (char **variable = pointers; *variable != NULL; variable++)
+    if (strncmp(*variable, ASIDE, sizeof ASIDE - 1) == 0) *variable += sizeof ASIDE - 1;
   environ = pointers;
   return true;
 }

@@ -32,6 +32,9 @@ Without targets everything is carried, also localhost, which then means the jump
 With --allow only what a rule of the file permits is opened through jumphost.
 Connections dialled from this machine need no rule.
 
+On loopback only processes of the user who runs the tunnel are served, unless
+--proxy-shared or --proxy-auth is given.
+
 The FILE of --proxy-auth has user:password lines and must be readable only by its owner.
 
 Point programs to the proxy with http_proxy and https_proxy (http://127.0.0.1:${DEFAULT_PROXY_PORT}), or

@@ -52,6 +52,8 @@ export interface ProxyListenAddress {
   /** 0: any free port. */
   readonly port: number;
   readonly protocols: 'socks' | 'http' | 'both';
+  /** Other users of this machine are turned away. */
+  readonly ownUserOnly: boolean;
 }
 
 export interface ProxyOptions {
@@ -59,7 +61,7 @@ export interface ProxyOptions {
   readonly listens: readonly ProxyListenAddress[];
   /** --only-targets: destinations that are no targets are refused, not dialled directly. */
   readonly onlyTargets: boolean;
-  /** --proxy-auth: who may use the proxies. Empty: anybody who can connect. */
+  /** --proxy-auth: who may use the proxies. Empty: whoever can connect, and `ownUserOnly`. */
   readonly credentials: readonly { readonly user: string; readonly password: string }[];
   /** Whether clients on other machines can connect. */
   readonly remoteClients: boolean;

@@ -23,10 +23,14 @@ const COMMAND_OPTIONS = {
   heading: 'Command:',
   options: {
     isolate: toggle('--isolate', 'let the command reach the targets and nothing else'),
+    proxyShared: toggle(
+      '--proxy-shared',
+      'a proxy in place of the network serves all users of this machine',
+    ),
   },
 } as const;
 
-/** In the order of help. There are no proxies: the command has its own network. */
+/** In the order of help. The command has its own network, so nobody asks for proxies. */
 export const EXEC_GROUPS = [COMMAND_OPTIONS, ...TUNNEL_GROUPS] as const;
 
 export interface ExecConfiguration {
@@ -35,6 +39,8 @@ export interface ExecConfiguration {
   readonly command: readonly [string, ...string[]];
   /** --isolate: the command reaches the targets and nothing else. */
   readonly isolate: boolean;
+  /** --proxy-shared: other users than the command's may use the proxy that it is told of. */
+  readonly proxyShared: boolean;
 }
 
 export interface SplitArguments {
@@ -104,9 +110,11 @@ export function buildExecConfiguration(
     throw new UsageError('the command is an empty word', {
       hint: 'check it: an empty word is often an unset shell variable',
     });
+  const { isolate, proxyShared } = readOptions(COMMAND_OPTIONS, given.options);
   return {
     tunnel: buildConfiguration(given, 'exec'),
     command: [file, ...args],
-    isolate: readOptions(COMMAND_OPTIONS, given.options).isolate !== undefined,
+    isolate: isolate !== undefined,
+    proxyShared: proxyShared !== undefined,
   };
 }

@@ -1,9 +1,10 @@
 /**
  * The options of the proxies: where they listen, who may use them, and what they carry.
  *
- * Anybody who can connect to a proxy can use the jump host through it. So a proxy listens on
- * loopback unless another address is given. Another address needs either names of users
- * (--proxy-auth) or the user's explicit consent (--allow-remote-clients).
+ * Whoever is served by a proxy can use the jump host through it. So a proxy listens on loopback
+ * unless another address is given, and serves the processes of its own user only (--proxy-shared:
+ * of all users). Another address needs either names of users (--proxy-auth) or the user's explicit
+ * consent (--allow-remote-clients). Who has a name and a password may be any user.
  */
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { readAtMost } from '../base/boundedread.ts';
@@ -37,6 +38,8 @@ const LOOPBACK_HOSTS = ['127.0.0.1', '::1'] as const;
 const ALL_HOSTS = ['0.0.0.0', '::'] as const;
 const LOOPBACK = [parsePrefix('127.0.0.0/8').prefix, parsePrefix('::1').prefix];
 
+type ListenPlace = Omit<ProxyListenAddress, 'ownUserOnly'>;
+
 export const PROXY_OPTIONS = {
   heading: 'Proxies:',
   options: {
@@ -64,6 +67,10 @@ export const PROXY_OPTIONS = {
       'who may use the proxies: lines of user:password',
       asText,
     ),
+    proxyShared: toggle(
+      '--proxy-shared',
+      "proxies on loopback serve all users of this machine, not only tunnel's own",
+    ),
     allowRemoteClients: toggle(
       '--allow-remote-clients',
       'proxies without --proxy-auth may listen on any address',
@@ -74,17 +81,17 @@ export const PROXY_OPTIONS = {
 /** `wanted`: there is always a proxy. Returns undefined for no proxy. Throws UsageError. */
 export function readProxyOptions(given: GivenOptions, wanted: boolean): ProxyOptions | undefined {
   const options = readOptions(PROXY_OPTIONS, given);
-  const { proxyAuth, allowRemoteClients, onlyTargets } = options;
-  const listens = [...options.listen, ...options.socks, ...options.http].map(({ value }) => value);
-  if (listens.length === 0) {
+  const { proxyAuth, proxyShared, allowRemoteClients, onlyTargets } = options;
+  const places = [...options.listen, ...options.socks, ...options.http].map(({ value }) => value);
+  if (places.length === 0) {
     if (!wanted) {
-      requireNone([proxyAuth?.place, allowRemoteClients, onlyTargets]);
+      requireNone([proxyAuth?.place, proxyShared, allowRemoteClients, onlyTargets]);
       return undefined;
     }
-    listens.push({ hosts: [LOOPBACK_HOSTS[0]], port: DEFAULT_PROXY_PORT, protocols: 'both' });
+    places.push({ hosts: [LOOPBACK_HOSTS[0]], port: DEFAULT_PROXY_PORT, protocols: 'both' });
   }
   const credentials = proxyAuth === undefined ? [] : readCredentials(proxyAuth);
-  const remote = listens.flatMap(({ hosts }) => hosts).find((host) => !isLoopback(host));
+  const remote = places.flatMap(({ hosts }) => hosts).find((host) => !isLoopback(host));
   if (remote !== undefined && credentials.length === 0 && allowRemoteClients === undefined) {
     throw new UsageError(
       `${remote} is not a loopback address: anybody who can connect to it could use the jump host`,
@@ -93,8 +100,12 @@ export function readProxyOptions(given: GivenOptions, wanted: boolean): ProxyOpt
       },
     );
   }
+  const anyUser = credentials.length > 0 || proxyShared !== undefined;
   return {
-    listens,
+    listens: places.map((place) => ({
+      ...place,
+      ownUserOnly: !anyUser && place.hosts.every(isLoopback),
+    })),
     onlyTargets: onlyTargets !== undefined,
     credentials,
     remoteClients: remote !== undefined,
@@ -110,10 +121,7 @@ function requireNone(places: readonly (Place | undefined)[]): void {
 }
 
 /** `1080`, `127.0.0.1:1080`, `[::1]:1080`, `localhost:1080`, `*:1080`. */
-function listen(
-  option: string,
-  protocols: ProxyListenAddress['protocols'],
-): Reader<ProxyListenAddress> {
+function listen(option: string, protocols: ProxyListenAddress['protocols']): Reader<ListenPlace> {
   const form = `write ADDRESS:PORT or PORT, as in: ${option} 127.0.0.1:1080`;
   return (text, place) =>
     readAt(place, text, form, () => {

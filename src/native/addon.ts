@@ -146,6 +146,13 @@ export interface Addon {
   writeNow(fd: number, octets: Uint8Array): number;
 
   /**
+   * From here on only root may read this process's memory, and no core is written
+   * (native/addon_memory.c). A program that it starts is not concerned, except that it writes no
+   * core either. Throws an Error with `errno` (positive).
+   */
+  hideMemory(): void;
+
+  /**
    * The device by which packets to `address` (4 or 16 octets) would leave if `excludeDevice`
    * weren't there: longest match in the main table, then lowest metric. Null if there is no route.
    * Throws an Error with `errno` (positive).

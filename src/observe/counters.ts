@@ -76,6 +76,9 @@ export const COUNTERS = {
   tunnel_proxy_header_limit_total: 'HTTP requests with too large a head',
   tunnel_proxy_pipeline_limit_total: 'HTTP requests that came too early behind others',
   tunnel_proxy_authentication_failures_total: 'proxy clients without the right credentials',
+  tunnel_proxy_guesses_over_limit_total:
+    'passwords of proxy clients not looked at, after wrong ones of the same host',
+  tunnel_proxy_other_users_total: 'proxy clients that run as another user of this machine',
   tunnel_proxy_unsupported_total: 'SOCKS requests of a kind that is not offered',
   tunnel_proxy_protocol_errors_total: 'proxy clients that spoke neither SOCKS nor HTTP properly',
   tunnel_accept_errors_total: 'proxy clients that the system could not accept',

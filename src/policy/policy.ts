@@ -77,10 +77,13 @@ export interface PolicyOptions {
   /** The destinations come from a proxy's clients, so a target inside any special range counts. */
   readonly proxied?: boolean;
   /**
-   * The clients are on other machines. This machine's own and link-local addresses are not dialled
-   * for them.
+   * The clients are on other machines. This machine's loopback, link-local and own addresses
+   * (`isOwnAddress`) are not dialled for them, and an exclusion doesn't change that: to the machine
+   * such a connection would come from itself.
    */
   readonly remoteClients?: boolean;
+  /** Whether a device of this machine has the address now. Default: none has any. */
+  readonly isOwnAddress?: (address: string) => boolean;
 }
 
 export type Verdict =
@@ -112,6 +115,7 @@ const LOOPBACK = '127.0.0.1';
 export function createPolicy(rules: Rules, options: PolicyOptions = {}): Policy {
   const { targets, exclusions, nameTargets = [], nameExclusions = [] } = rules;
   const { beyond = 'direct', proxied = false, remoteClients = false } = options;
+  const { isOwnAddress = () => false } = options;
   const targetMap = new PrefixMap(targets.map((rule) => [rule.prefix, rule.ports] as const));
   const exclusionMap = new PrefixMap(exclusions.map((rule) => [rule.prefix, rule.ports] as const));
   const specialMap = new PrefixMap(SPECIAL_RANGES.map((range) => [range.prefix, range] as const));
@@ -126,21 +130,28 @@ export function createPolicy(rules: Rules, options: PolicyOptions = {}): Policy 
   const outside = (why: string): Verdict =>
     beyond === 'refuse' ? { kind: 'refuse', refusal: 'prohibited', why } : { kind: 'direct', why };
 
+  /** For an address that isn't tunnelled. */
+  const addressOutside = (host: string, range: SpecialRange | undefined, why: string): Verdict => {
+    const own = range?.reason ?? (isOwnAddress(host) ? 'an address of this machine' : undefined);
+    return remoteClients && own !== undefined
+      ? { kind: 'refuse', refusal: 'prohibited', why: `it is ${own}` }
+      : outside(why);
+  };
+
   const decideAddress = (host: string, port: number): Verdict => {
     const excluded = excludedBy(exclusionMap.find(host), port);
-    if (excluded !== undefined) return outside(excluded);
+    const range = specialMap.find(host)?.values[0];
+    if (excluded !== undefined) return addressOutside(host, range, excluded);
     const covering = targetMap.find(host);
     if (covering === undefined && beyond === 'tunnel') return TUNNEL;
-    const range = specialMap.find(host)?.values[0];
     const verdict = decideTarget(covering, port, range, proxied);
     if (verdict !== undefined) return verdict;
     if (beyond === 'tunnel') return TUNNEL;
-    if (range === undefined) return outside(NO_TARGET);
-    const why = `it is ${range.reason}`;
-    return remoteClients ? { kind: 'refuse', refusal: 'prohibited', why } : outside(why);
+    return addressOutside(host, range, range === undefined ? NO_TARGET : `it is ${range.reason}`);
   };
 
   const decideName = (host: string, port: number): Verdict => {
+    if (remoteClients && isLocalhost(host)) return decideAddress(LOOPBACK, port);
     const excluded = nameExclusionMap.find(host).find(({ values }) => somePermits(values, port));
     if (excluded !== undefined)
       return outside(`${formatNamePattern(excluded.pattern)} is excluded`);

@@ -160,6 +160,7 @@ async function lookAtJumpHost(
   const { observer, prompter, machine = linux } = options;
   const { signal } = session;
   const nothing = { rules: tunnel, address: undefined };
+  machine.hideMemory();
   const dialler = machine.dialler({ ssh: tunnel.ssh, prompter, observer });
   let located: Located;
   try {

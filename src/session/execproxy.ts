@@ -2,7 +2,7 @@
  * `tunnel exec` without namespaces: the command runs in the caller's network and is told of an HTTP
  * proxy. The proxy carries connections to the targets through SSH, and dials everything else
  * itself. With an allow-list it dials only what a rule permits; but what doesn't use the proxy
- * isn't held to it.
+ * isn't held to it. It serves only processes of the command's user.
  */
 import { ProxyCapture } from '../capture/proxy/proxy.ts';
 import type { ExecConfiguration } from '../config/execoptions.ts';
@@ -17,6 +17,7 @@ import { createFlows } from './flows.ts';
 import { runToEnd } from './job.ts';
 import { linux } from './machine.ts';
 import { lookupPastTunnel, namedPolicy, openProxyNames } from './names.ts';
+import { ownUserCheck } from './ownuser.ts';
 import { announceReady } from './ready.ts';
 import type { Session } from './session.ts';
 import { openTunnel, type RunOptions } from './tunnel.ts';
@@ -24,7 +25,7 @@ import { openTunnel, type RunOptions } from './tunnel.ts';
 /** Resolves with the command's exit status. */
 export async function runBehindProxy(
   session: Session,
-  { tunnel: wanted, command }: ExecConfiguration,
+  { tunnel: wanted, command, proxyShared }: ExecConfiguration,
   setup: CommandSetup,
   options: RunOptions,
 ): Promise<number> {
@@ -56,8 +57,9 @@ export async function runBehindProxy(
   const proxy = session.own(
     'the proxy',
     new ProxyCapture({
-      listens: [{ hosts: ['127.0.0.1'], port: 0, protocols: 'http' }],
+      listens: [{ hosts: ['127.0.0.1'], port: 0, protocols: 'http', ownUserOnly: !proxyShared }],
       credentials: undefined,
+      isOwnUser: ownUserCheck(observer),
       observer,
       descriptors: descriptorLimit(),
     }),

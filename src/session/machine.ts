@@ -7,6 +7,7 @@ import { linuxTunDevice, linuxTunHost } from '../capture/tun/linuxtun.ts';
 import type { TunDevice, TunHost } from '../capture/tun/tun.ts';
 import type { BoundSockets } from '../connect/uplink.ts';
 import { lookAtNetwork, type NetworkContext, type NetworkTargets } from '../doctor/network.ts';
+import { TunnelError } from '../errors/errors.ts';
 import { Dialler, type DiallerOptions } from '../link/dialler.ts';
 import { type LinkDialler, watchDisturbances } from '../link/link.ts';
 import type { Supervisor } from '../link/supervisor.ts';
@@ -45,6 +46,8 @@ export interface Starting {
 
 export interface Machine {
   readonly clock: Clock;
+  /** Keeps this process's memory from other processes of its user. */
+  hideMemory(): void;
   /** Puts right what a tunnel that was killed has left. */
   recover(observer: Observer): RecoveryReport;
   /** Whether new devices have IPv6 addresses. */
@@ -88,6 +91,14 @@ export interface DeviceAddresses {
 
 export const linux: Machine = {
   clock: systemClock,
+  hideMemory() {
+    try {
+      addon().hideMemory();
+    } catch (error) {
+      // It isn't built: what works without it goes on.
+      if (!(error instanceof TunnelError)) throw error;
+    }
+  },
   recover: (observer) => recover(observer),
   hasIPv6: () => hasIPv6(),
   dialler: (options) => new Dialler(options),

@@ -30,6 +30,7 @@ export function reportCloud(
   return inSession(options, async (session) => {
     const { signal } = session;
     const configured = loadConfiguredCloud(openstack, warnings);
+    machine.hideMemory();
     const dialler = machine.dialler({ ssh, prompter, observer });
     const located = await dialler.locate(signal);
     const transport = session.own('the SSH connection', await dialler.dial(located, signal), (it) =>

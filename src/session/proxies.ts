@@ -6,7 +6,9 @@ import type { Configuration } from '../config/configuration.ts';
 import type { Flows } from '../flow/flows.ts';
 import { type Beyond, createPolicy } from '../policy/policy.ts';
 import { descriptorLimit } from '../system/limits.ts';
+import { isOwnAddress } from '../system/ownaddress.ts';
 import { namedPolicy } from './names.ts';
+import { ownUserCheck } from './ownuser.ts';
 import type { Session } from './session.ts';
 import type { Tunnel } from './tunnel.ts';
 
@@ -24,6 +26,7 @@ export async function startProxies(session: Session, tunnel: Tunnel, flows: Flow
     new ProxyCapture({
       listens,
       credentials: credentials.length === 0 ? undefined : new Credentials(credentials),
+      isOwnUser: ownUserCheck(observer),
       observer,
       descriptors: descriptorLimit(),
     }),
@@ -35,6 +38,7 @@ export async function startProxies(session: Session, tunnel: Tunnel, flows: Flow
       beyond: beyondTargets(configuration),
       proxied: true,
       remoteClients,
+      isOwnAddress,
     }),
   );
   const accept = (request: Parameters<Flows['accept']>[0]) => flows.accept(request, policy);

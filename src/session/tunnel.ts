@@ -66,6 +66,8 @@ export async function openTunnel(
   wanted: Configuration,
   { observer, prompter, learned, machine = linux, captured }: TunnelOptions,
 ): Promise<Tunnel> {
+  // The launcher of exec has read the command's words from this process by now.
+  machine.hideMemory();
   const { ssh, allow } = wanted;
   const complete = await session.within(prepareTargets(wanted, observer));
   const learning = session.own('the allow-list', new LearningGuard(allow, observer), (it) =>

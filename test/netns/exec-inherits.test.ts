@@ -15,7 +15,7 @@ import { closedToOthers } from '../support/requirements.ts';
 import { MAIN } from '../support/tunnel.ts';
 
 /** Prints limits and attributes of a process, and its blocked and ignored signals. */
-const ATTRIBUTES = `umask; ulimit -Sn; ulimit -Hn; nice; cat /proc/self/oom_score_adj
+const ATTRIBUTES = `umask; ulimit -Sn; ulimit -Hn; ulimit -Sc; ulimit -Hc; nice; cat /proc/self/oom_score_adj
 grep -E '^Sig(Blk|Ign)' /proc/self/status | cut -f 2; ps -o pgid=,sid= -p $$ | tr -s ' '`;
 const SHORT_RUNS = 5;
 
@@ -43,12 +43,15 @@ describe('exec: what the command inherits from its caller', {
         );
 
       it('limits, priority, mask, process group and default signals', async () => {
-        const setUp = 'ulimit -Sn 777; umask 027; echo 300 >/proc/self/oom_score_adj';
+        const setUp =
+          'ulimit -Sn 777; ulimit -Hc 9; ulimit -Sc 8; umask 027; echo 300 >/proc/self/oom_score_adj';
         const script = `${setUp}; trap '' USR1; nice -n 5 sh -c '"$@"; exit $?' sh "$@"; echo "$(ps -o pgid=,sid= -p $$ | tr -s ' ')"`;
         const { stdout, stderr, status } = await under(script, 'sh', '-c', ATTRIBUTES);
-        const [mask, soft, hard, nice, oom, blocked, ignored, group, callersGroup] =
+        const [mask, soft, hard, core, hardCore, nice, oom, blocked, ignored, group, callersGroup] =
           stdout.split('\n');
         assert.deepEqual([mask, soft, nice, oom], ['0027', '777', '5', '300'], stderr);
+        // In blocks of 512 octets, and bash's of 1024.
+        assert.deepEqual([core, hardCore], ['16', '18']);
         assert.ok(Number(hard) > 777, hard);
         assert.deepEqual([blocked, ignored], ['0000000000000000', '0000000000000000']);
         assert.equal(group?.trim(), callersGroup?.trim());
@@ -57,13 +60,13 @@ describe('exec: what the command inherits from its caller', {
 
       it('arguments and environment byte for byte', async () => {
         const print =
-          'printf %s "$WORD" | od -An -tx1; for word; do printf %s "$word" | od -An -tx1; done; exit 4';
+          'printf %s "$NODE_PATH$WORD" | od -An -tx1; for word; do printf %s "$word" | od -An -tx1; done; exit 4';
         const latin1 = "$(printf 'caf\\351')";
-        const script = `export WORD="${latin1}"; "$@" "${latin1}" '' "${latin1}s"`;
+        const script = `export WORD="${latin1}" TUNNEL_ASIDE_NODE_PATH=n; "$@" "${latin1}" '' "${latin1}s"`;
         const { status, stdout, stderr } = await under(script, 'sh', '-c', print, 'sh', 'plain');
         assert.deepEqual(
           stdout.split('\n').map((line) => line.trim()),
-          ['63 61 66 e9', '70 6c 61 69 6e', '63 61 66 e9', '63 61 66 e9 73', ''],
+          ['6e 63 61 66 e9', '70 6c 61 69 6e', '63 61 66 e9', '63 61 66 e9 73', ''],
           stderr,
         );
         assert.equal(status, 4);

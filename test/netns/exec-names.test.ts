@@ -179,6 +179,7 @@ describe('exec by name', {
         MAIN,
         ...[
           'proxy',
+          '--proxy-shared', // curl runs as root
           '-r',
           REMOTE,
           '--listen',

@@ -90,6 +90,27 @@ describe('exec in other places', {
     assert.equal(status, 7);
   });
 
+  it('lets no other user use these proxies, unless they are shared', async () => {
+    for (const [options, expected] of [
+      [[], /^403$/],
+      [['--proxy-shared'], /^200$/],
+    ] as const) {
+      const command = await exec.spawn(
+        [...options, PRIVATE4, '--', 'sh', '-c', 'echo at $http_proxy; read line'],
+        { script: NO_USER_NAMESPACES, stdin: 'open' },
+      );
+      const [, proxy = ''] = await command.waitForLine(/at (http:\S+)\n/);
+      const other = ['setpriv', '--reuid=65534', '--clear-groups', 'curl', '-s', '-o', '/dev/null'];
+      const { stdout } = await exec.lab.client.exec([
+        ...other,
+        ...['-w', '%{http_code}', '--proxy', proxy, TARGET],
+      ]);
+      assert.match(stdout, expected);
+      command.write('end\n');
+      assert.deepEqual(await command.wait(15_000), { status: 0, signal: null }, command.stderr);
+    }
+  });
+
   it('returns the command’s status there, too', async () => {
     const run = (...command: string[]) =>
       exec.exec([PRIVATE4, '--', ...command], { script: NO_USER_NAMESPACES });

@@ -330,6 +330,24 @@ print('done')
     assert.match(own.stdout, /dialled directly: .*refused.*\n.*\n502$/i);
   });
 
+  it('serves its own user, and others only with --proxy-shared', async () => {
+    const shared = await startProxy(lab, '--listen', '127.0.0.1:0', '--proxy-shared');
+    const own = await startProxy(lab, '--listen', 'localhost:0');
+    running.push(shared.child, own.child);
+    const nobody = ['setpriv', '--reuid=65534', '--clear-groups', 'curl', '-gsS', '-m', '10'];
+    for (const host of ['127.0.0.1', '[::1]', '[::ffff:127.0.0.1]']) {
+      const proxy = ['--proxy', `http://${host}:${own.port}`, `http://${API1}/`];
+      const { stdout } = await lab.client.exec(nobody.concat(proxy));
+      assert.match(stdout, /another\n.*--proxy-shared/, host);
+      assert.match((await curl(...proxy)).stdout, /"host":"api1"/, host);
+    }
+    await own.child.waitForLine(/warning: the proxy client \S+ was turned away: it is uid 65534/);
+    const socks5 = ['--proxy', `socks5h://127.0.0.1:${own.port}`, `http://${API1}/`];
+    assert.equal((await lab.client.exec(nobody.concat(socks5))).stdout, '');
+    const admitted = ['--proxy', `http://127.0.0.1:${shared.port}`, `http://${API1}/`];
+    assert.match((await lab.client.exec(nobody.concat(admitted))).stdout, /"host":"api1"/);
+  });
+
   it('demands a password from clients on other machines, and dials nothing on this machine for them', async () => {
     const users = join(files, 'users');
     writeFileSync(users, 'ann:secret\n', { mode: 0o600 });
@@ -364,6 +382,10 @@ print('done')
     assert.match(
       (await remote(...proxy, ...known, 'http://localhost:22/')).stdout,
       /loopback[\s\S]*403$/,
+    );
+    assert.match(
+      (await remote(...proxy, ...known, `http://${CLIENT}:22/`)).stdout,
+      /an address of this machine[\s\S]*403$/,
     );
   });
 

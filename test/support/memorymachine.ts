@@ -265,6 +265,8 @@ export class MemoryMachine implements Machine {
     return this.#device(DEVICE4, DEVICE6);
   }
 
+  hideMemory(): void {}
+
   becomeUser(): Record<string, string> {
     return {};
   }

@@ -2,15 +2,23 @@
  * The proxies in this process, with a transport in memory behind them, and a client that sends and
  * reads octets.
  */
+import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { type Credential, Credentials } from '../../src/capture/proxy/credentials.ts';
-import { ProxyCapture, type ProxyListen } from '../../src/capture/proxy/proxy.ts';
+import {
+  type OwnUserCheck,
+  ProxyCapture,
+  type ProxyListen,
+} from '../../src/capture/proxy/proxy.ts';
 import { Flows } from '../../src/flow/flows.ts';
 import type { FlowRequest } from '../../src/flow/request.ts';
 import type { Observer } from '../../src/observe/observer.ts';
 import { createPolicy } from '../../src/policy/policy.ts';
 import { TwinTransport } from './twin.ts';
+
+/** Until a wrong password is answered, in ms. */
+export const GUESS_MS = 200;
 
 export interface TestProxyOptions {
   readonly protocols?: ProxyListen['protocols'];
@@ -18,6 +26,8 @@ export interface TestProxyOptions {
   readonly credentials?: readonly Credential[];
   readonly descriptors?: number;
   readonly negotiationTimeout?: number;
+  /** undefined: the listener is for all users. */
+  readonly isOwnUser?: OwnUserCheck;
 }
 
 export interface TestProxy {
@@ -40,6 +50,7 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
     credentials,
     descriptors = 4096,
     negotiationTimeout = 30_000,
+    isOwnUser,
   } = options;
   const twin = new TwinTransport();
   const counters = new Map<string, number>();
@@ -55,11 +66,13 @@ export async function startProxy(options: TestProxyOptions = {}): Promise<TestPr
     observer,
   });
   const capture = new ProxyCapture({
-    listens: [{ hosts, port: 0, protocols }],
+    listens: [{ hosts, port: 0, protocols, ownUserOnly: isOwnUser !== undefined }],
     credentials: credentials && new Credentials(credentials),
+    isOwnUser: isOwnUser ?? (() => assert.fail('the listener is for all users')),
     observer,
     descriptors,
     negotiationTimeout,
+    wrongPasswordDelay: GUESS_MS,
   });
   const ids: number[] = [];
   const accept = (request: FlowRequest) => {

@@ -13,8 +13,9 @@
  * use 06 for it, which distinguishes it from a host that is known to be down.
  *
  * Other answers of SOCKS5: 07 for BIND and UDP ASSOCIATE, 08 for an unknown address type, 01 for an
- * invalid destination. Other answers of HTTP: 400, 407, 408, 417, 431 and 501, each with a body
- * that says why.
+ * invalid destination, and no acceptable method (SOCKS4: 91) for another user's client and for a
+ * protocol that isn't offered. Other answers of HTTP: 400, 403, 407, 408, 417, 429, 431 and 501,
+ * each with a body that says why.
  */
 import { STATUS_CODES } from 'node:http';
 import type { Refusal } from '../../net/refusal.ts';
@@ -91,6 +92,22 @@ export const SOCKS_ONLY: HttpAnswer = {
   error: 'http_request_error',
   why: 'this port speaks SOCKS only',
   hint: 'Use socks5h:// instead of http:// in the address of the proxy.',
+};
+
+/** RFC 6585 §4 */
+export const TOO_MANY_GUESSES: HttpAnswer = {
+  status: 429,
+  error: 'http_request_denied',
+  why: 'too many wrong passwords have come from this address',
+  hint: 'Check the user and the password, and try again in a few seconds.',
+  headers: ['Retry-After', '2'],
+};
+
+export const OTHER_USER: HttpAnswer = {
+  status: 403,
+  error: 'http_request_denied',
+  why: 'this proxy is for the user who runs the tunnel, and the client runs as another',
+  hint: 'Start the tunnel with --proxy-shared if all users of this machine may use it.',
 };
 
 export function badRequest(why: string, hint: string): HttpAnswer {

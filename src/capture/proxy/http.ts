@@ -28,6 +28,7 @@ import {
   formatHead,
   type HttpAnswer,
   refusalAnswer,
+  TOO_MANY_GUESSES,
 } from './answers.ts';
 import { answerWith, forward, hasBody } from './forward.ts';
 import {
@@ -72,6 +73,13 @@ export interface HttpFront {
    */
   readonly server: Server;
   readonly serve: (socket: Socket) => void;
+}
+
+/** Why a client is not served. */
+interface Denial {
+  readonly answer: HttpAnswer;
+  /** Its password was wrong: the answer is delayed. */
+  readonly guessed: boolean;
 }
 
 /** A client connection that makes plain requests. */
@@ -128,8 +136,9 @@ class HttpRequests {
       client.resetAndDestroy();
       return;
     }
-    if (!this.#authenticated(request)) {
-      endWith(socket, formatAnswer(AUTHENTICATION_REQUIRED));
+    const denied = this.#authenticate(request);
+    if (denied !== undefined) {
+      this.#afterGuess(denied, client, () => endWith(socket, formatAnswer(denied.answer)));
       return;
     }
     let flow: ProxyFlow;
@@ -247,8 +256,12 @@ class HttpRequests {
     },
   ): Promise<void> {
     if (response.destroyed) return;
-    if (!this.#authenticated(request)) {
-      answerWith(request, response, AUTHENTICATION_REQUIRED);
+    const denied = this.#authenticate(request);
+    if (denied !== undefined) {
+      await new Promise<void>((answered) => {
+        this.#afterGuess(denied, request.socket, answered);
+      });
+      answerWith(request, response, denied.answer);
       return;
     }
     if (!isPlainCoding(request.headers['transfer-encoding'])) {
@@ -272,19 +285,28 @@ class HttpRequests {
     await forward(upgrade === undefined ? common : { ...common, upgrade });
   }
 
-  #authenticated({ headers, socket }: IncomingMessage): boolean {
-    const { credentials, observer } = this.#context;
+  /** undefined: the client may use the proxy. */
+  #authenticate({ headers, socket }: IncomingMessage): Denial | undefined {
+    const { credentials, guesses, observer } = this.#context;
+    if (credentials === undefined) return undefined;
     const given = headers['proxy-authorization'];
-    if (credentials === undefined || credentials.acceptsBasic(given)) return true;
     // Most clients send no credentials until they are asked, so that is no failure.
-    if (given !== undefined) {
-      observer.count('tunnel_proxy_authentication_failures_total');
-      observer.log(
-        'info',
-        `proxy client ${formatDestination(clientOf(socket))}: the user or the password is wrong`,
-      );
-    }
-    return false;
+    if (given === undefined) return { answer: AUTHENTICATION_REQUIRED, guessed: false };
+    const client = clientOf(socket);
+    const tooMany = !guesses.mayTry(client.host);
+    if (!tooMany && credentials.acceptsBasic(given)) return undefined;
+    observer.count('tunnel_proxy_authentication_failures_total');
+    const why = tooMany ? TOO_MANY_GUESSES.why : 'the user or the password is wrong';
+    observer.log('info', `proxy client ${formatDestination(client)}: ${why}`);
+    return tooMany
+      ? { answer: TOO_MANY_GUESSES, guessed: false }
+      : { answer: AUTHENTICATION_REQUIRED, guessed: true };
+  }
+
+  /** Calls `answer` when the client may have it. */
+  #afterGuess({ guessed }: Denial, client: Socket, answer: () => void): void {
+    if (guessed) this.#context.guesses.wrong(clientOf(client).host, answer);
+    else answer();
   }
 
   #unusable({ socket }: IncomingMessage, error: unknown): HttpAnswer {

@@ -2,7 +2,7 @@
  * Capture by proxy: programs that support a proxy connect to it and name their destination. It
  * needs no privileges, no device and no route, and changes nothing on the machine.
  *
- *   client -> listener -> Admission -> first byte
+ *   client -> listener -> Admission -> first byte -> [is it the own user's?]
  *               --- 0x04, 0x05 --> socks.ts    SOCKS 4, 4a, 5
  *               \-- else --------> http.ts     CONNECT, and plain requests in absolute form
  *          -> request read -> FlowRequest
@@ -10,6 +10,9 @@
  *          -> request.open()       success is answered only now: the far side is connected
  *          or request.refuse()     the reply code, or the status with a body, for this
  *                                  refusal (answers.ts)
+ *
+ * A listener may be for the program's own user alone. Then a client of another user is turned away,
+ * and so is one of which the system doesn't say whose it is.
  *
  * States of a client's connection: negotiating (no whole request has arrived yet), then dialling,
  * then open. A plain HTTP connection goes back to idle after each request. Bytes that a client
@@ -19,23 +22,25 @@
  * host. A client that speaks a protocol that the listener doesn't is answered in HTTP (400) or
  * SOCKS (no acceptable method), and its connection is closed.
  *
- * Limits: admission.ts (number of connections, time to make a request), socks.ts and http.ts
- * (lengths, headers). Each has a counter. On close, admission stops first, then open connections
- * are reset.
+ * Limits: admission.ts (number of connections, time to make a request), guesses.ts (passwords),
+ * socks.ts and http.ts (lengths, headers). Each has a counter. On close, admission stops first,
+ * then open connections are reset.
  */
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { PartStart } from '../../base/partstart.ts';
 import { TunnelError } from '../../errors/errors.ts';
-import { formatDestination } from '../../net/destination.ts';
+import { type Destination, formatDestination } from '../../net/destination.ts';
+import type { CounterName } from '../../observe/counters.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { Capture, Traffic } from '../capture.ts';
 import { Admission } from './admission.ts';
-import { formatAnswer, SOCKS_ONLY } from './answers.ts';
+import { formatAnswer, type HttpAnswer, OTHER_USER, SOCKS_ONLY } from './answers.ts';
 import type { Credentials } from './credentials.ts';
+import { Guesses } from './guesses.ts';
 import { createHttpFront } from './http.ts';
-import { endWith, type ProxyContext } from './request.ts';
+import { clientOf, endWith, type ProxyContext, proxyEndOf } from './request.ts';
 import { serveSocks } from './socks.ts';
 import { SOCKS4, SOCKS5, wrongProtocolReply } from './socksmessages.ts';
 
@@ -61,23 +66,32 @@ export interface ProxyListen {
   /** 0: any free port. */
   readonly port: number;
   readonly protocols: ProxyProtocols;
+  /** Only clients that `isOwnUser` confirms are served. */
+  readonly ownUserOnly: boolean;
 }
+
+/** Whether the process at a connection's other end is the own user's. Never rejects. */
+export type OwnUserCheck = (client: Destination, proxy: Destination) => Promise<boolean>;
 
 export interface ProxyCaptureOptions {
   readonly listens: readonly ProxyListen[];
   /** undefined: clients need not authenticate. */
   readonly credentials: Credentials | undefined;
+  readonly isOwnUser: OwnUserCheck;
   readonly observer: Observer;
   /** How many descriptors this process may have (RLIMIT_NOFILE). */
   readonly descriptors: number;
   /** Milliseconds from a connection to its first whole request; default NEGOTIATION_TIMEOUT_MS. */
   readonly negotiationTimeout?: number;
+  /** Milliseconds until the answer to a wrong password; default as in guesses.ts. */
+  readonly wrongPasswordDelay?: number;
 }
 
 export class ProxyCapture implements Capture {
   readonly ended: Promise<TunnelError | undefined>;
   readonly #options: ProxyCaptureOptions;
   readonly #admission: Admission;
+  readonly #guesses: Guesses;
   readonly #servers: Server[] = [];
   readonly #starting = new PartStart();
   #end: (error: TunnelError | undefined) => void = () => {};
@@ -86,6 +100,7 @@ export class ProxyCapture implements Capture {
   constructor(options: ProxyCaptureOptions) {
     this.#options = options;
     this.#admission = new Admission(options);
+    this.#guesses = new Guesses(options.observer, options.wrongPasswordDelay);
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -154,16 +169,23 @@ export class ProxyCapture implements Capture {
   async #listen(
     host: string,
     port: number,
-    { hosts, protocols }: ProxyListen,
+    listen: ProxyListen,
     accept: Traffic['accept'],
   ): Promise<Server | undefined> {
-    const { credentials, observer } = this.#options;
-    const context: ProxyContext = { accept, admission: this.#admission, credentials, observer };
+    const { hosts } = listen;
+    const { credentials, observer, isOwnUser } = this.#options;
+    const context: ProxyContext = {
+      accept,
+      admission: this.#admission,
+      credentials,
+      guesses: this.#guesses,
+      observer,
+    };
     const front = createHttpFront(context);
     const { server } = front;
     server.on('connection', (socket) => {
       if (!this.#admission.admit(socket)) return;
-      dispatch(socket, protocols, context, front.serve);
+      dispatch(socket, listen, context, front.serve, isOwnUser);
     });
     server.listen({ host, port, ipv6Only: host.includes(':'), backlog: LISTEN_BACKLOG });
     try {
@@ -182,34 +204,70 @@ export class ProxyCapture implements Capture {
   }
 }
 
-/** Chooses the protocol by the first byte. */
+/** Waits for the first byte, and for the answer whose client it is. */
 function dispatch(
   socket: Socket,
-  protocols: ProxyProtocols,
+  { protocols, ownUserOnly }: ProxyListen,
   context: ProxyContext,
   serveHttp: (socket: Socket) => void,
+  isOwnUser: OwnUserCheck,
 ): void {
   const onFirstChunk = (chunk: Buffer) => {
     socket.off('data', onFirstChunk);
     socket.off('end', giveUp);
-    const [first] = chunk;
-    const isSocks = first === SOCKS5 || first === SOCKS4;
-    if (isSocks ? protocols === 'http' : protocols === 'socks') {
-      context.admission.busy(socket);
-      context.observer.count('tunnel_proxy_protocol_errors_total');
-      endWith(socket, isSocks ? wrongProtocolReply(first) : formatAnswer(SOCKS_ONLY));
-    } else if (isSocks) {
-      serveSocks(socket, chunk, context);
-    } else {
-      socket.pause();
-      socket.unshift(chunk);
-      serveHttp(socket);
-      socket.resume();
+    if (!ownUserOnly) {
+      serve(socket, chunk, protocols, context, serveHttp);
+      return;
     }
+    socket.pause();
+    void isOwnUser(clientOf(socket), proxyEndOf(socket)).then((own) => {
+      if (socket.destroyed) return;
+      socket.resume();
+      if (own) serve(socket, chunk, protocols, context, serveHttp);
+      else turnAway(socket, chunk, context, 'tunnel_proxy_other_users_total', OTHER_USER);
+    });
   };
   const giveUp = () => socket.destroy();
   socket.on('data', onFirstChunk);
   socket.on('end', giveUp);
+}
+
+/** Chooses the protocol by the first byte. The socket is flowing. */
+function serve(
+  socket: Socket,
+  chunk: Buffer,
+  protocols: ProxyProtocols,
+  context: ProxyContext,
+  serveHttp: (socket: Socket) => void,
+): void {
+  const socks = isSocks(chunk);
+  if (socks ? protocols === 'http' : protocols === 'socks') {
+    turnAway(socket, chunk, context, 'tunnel_proxy_protocol_errors_total', SOCKS_ONLY);
+  } else if (socks) {
+    serveSocks(socket, chunk, context);
+  } else {
+    socket.pause();
+    socket.unshift(chunk);
+    serveHttp(socket);
+    socket.resume();
+  }
+}
+
+/** Answers in the client's own protocol; `answer` is for HTTP. */
+function turnAway(
+  socket: Socket,
+  chunk: Buffer,
+  { admission, observer }: ProxyContext,
+  counter: CounterName,
+  answer: HttpAnswer,
+): void {
+  admission.busy(socket);
+  observer.count(counter);
+  endWith(socket, isSocks(chunk) ? wrongProtocolReply(chunk[0]) : formatAnswer(answer));
+}
+
+function isSocks([first]: Buffer): boolean {
+  return first === SOCKS5 || first === SOCKS4;
 }
 
 function addressOf(server: Server): AddressInfo {

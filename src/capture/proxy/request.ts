@@ -15,6 +15,7 @@ import type { Refusal } from '../../net/refusal.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { Admission } from './admission.ts';
 import type { Credentials } from './credentials.ts';
+import type { Guesses } from './guesses.ts';
 
 /** How long a client may take to close its side after it has been refused. */
 const FAREWELL_TIMEOUT_MS = 2000;
@@ -25,6 +26,7 @@ export interface ProxyContext {
   readonly admission: Admission;
   /** undefined: clients need not authenticate. */
   readonly credentials: Credentials | undefined;
+  readonly guesses: Guesses;
   readonly observer: Observer;
 }
 
@@ -75,10 +77,16 @@ export function gaveUp(): TunnelError {
 
 /** The client's own address and port. */
 export function clientOf({ remoteAddress = '', remotePort = 0 }: Socket): Destination {
-  return {
-    host: isAddress(remoteAddress) ? canonicalAddress(remoteAddress) : remoteAddress,
-    port: remotePort,
-  };
+  return endOf(remoteAddress, remotePort);
+}
+
+/** The address and port that the client has connected to. */
+export function proxyEndOf({ localAddress = '', localPort = 0 }: Socket): Destination {
+  return endOf(localAddress, localPort);
+}
+
+function endOf(address: string, port: number): Destination {
+  return { host: isAddress(address) ? canonicalAddress(address) : address, port };
 }
 
 /**

@@ -52,16 +52,20 @@ const REQUEST4_HEAD = 8;
 const PORT_OCTETS = 2;
 
 const NOTHING = Buffer.alloc(0);
+const TOO_MANY = 'its host has tried too many wrong passwords';
 
 /** Ends the dialogue with a last reply to the client. */
 class SocksRefusal extends Error {
   readonly reply: Buffer;
   readonly counter: CounterName;
+  /** A guess: the reply is delayed. */
+  readonly guessed: boolean;
 
-  constructor(reply: Buffer, counter: CounterName) {
+  constructor(reply: Buffer, counter: CounterName, guessed = false) {
     super('the SOCKS dialogue is over');
     this.reply = reply;
     this.counter = counter;
+    this.guessed = guessed;
   }
 }
 
@@ -124,7 +128,12 @@ class SocksDialogue {
       this.#release();
       this.#context.admission.busy(socket);
       this.#context.observer.count(error.counter);
-      endWith(socket, error.reply);
+      if (!error.guessed) {
+        endWith(socket, error.reply);
+        return;
+      }
+      socket.pause();
+      this.#context.guesses.wrong(clientOf(socket).host, () => endWith(socket, error.reply));
       return;
     }
     this.#release();
@@ -175,11 +184,11 @@ class SocksDialogue {
     if (octets.length <= userEnd || octets.length < length) return 0;
     const user = octets.subarray(2, userEnd);
     const password = octets.subarray(userEnd + 1, length);
+    const failure = passwordReply(PASSWORD_STATUS.failure);
+    if (!this.#context.guesses.mayTry(clientOf(this.#socket).host))
+      throw this.#authenticationFailure(failure, TOO_MANY);
     if (this.#context.credentials?.accepts(user, password) !== true)
-      throw this.#authenticationFailure(
-        passwordReply(PASSWORD_STATUS.failure),
-        'the user or the password is wrong',
-      );
+      throw this.#authenticationFailure(failure, 'the user or the password is wrong', true);
     this.#socket.write(passwordReply(PASSWORD_STATUS.success));
     this.#step = this.#request5;
     return length;
@@ -252,9 +261,9 @@ class SocksDialogue {
     }
   }
 
-  #authenticationFailure(reply: Buffer, why: string): SocksRefusal {
+  #authenticationFailure(reply: Buffer, why: string, guessed = false): SocksRefusal {
     this.#log(why);
-    return new SocksRefusal(reply, 'tunnel_proxy_authentication_failures_total');
+    return new SocksRefusal(reply, 'tunnel_proxy_authentication_failures_total', guessed);
   }
 
   #log(why: string): void {

@@ -18,6 +18,7 @@ import { lstatSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync 
 import { dirname } from 'node:path';
 import { TunnelError } from '../../errors/errors.ts';
 import { reasonOf } from '../../errors/reason.ts';
+import { printable } from '../../observe/printable.ts';
 import { overwriteDurably, syncDirectory, writeDurably } from './durable.ts';
 import type { HostChange } from './hostchange.ts';
 import { type AbandonedEntry, isRecord, type Journal, type JournalEntry } from './journal.ts';
@@ -113,12 +114,18 @@ export class ResolvConfFile implements HostChange {
 }
 
 /**
- * Undoes the change in a journal entry. Returns what was done, as a sentence. Throws the file
- * system's error.
+ * Undoes the change in a journal entry about `path`. Returns what was done, as a sentence. Throws
+ * the file system's error, or TunnelError `journal` for an entry about another file: what an entry
+ * says must not decide which file root writes.
  */
-export function recoverResolvConf(abandoned: AbandonedEntry): string {
+export function recoverResolvConf(abandoned: AbandonedEntry, path: string): string {
   const { data } = abandoned;
   if (!isEntry(data)) return 'a journal entry about resolv.conf could not be read';
+  if (data.path !== path)
+    throw new TunnelError(
+      'journal',
+      `a journal entry is about ${printable(data.path)}, not ${path}`,
+    );
   switch (restore(data, () => void marked(data, abandoned))) {
     case 'restored':
       return `${data.path} is as before`;

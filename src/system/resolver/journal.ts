@@ -54,6 +54,8 @@ interface Owner {
  * not for longer than this.
  */
 const UNFINISHED_MS = 60_000;
+/** Of a symbolic link all bits are set. */
+const OTHERS_MAY_WRITE = 0o022;
 const UNFINISHED = '.new';
 
 /**
@@ -87,9 +89,11 @@ export class Journal {
   record(kind: string, data: unknown): JournalEntry {
     try {
       this.#makeDirectory();
+      this.#requireOwnDirectory();
       const owner = ownerOf(process.pid);
       return entryAt(this.#write(JSON.stringify({ kind, owner, data })), kind, owner);
     } catch (cause) {
+      if (cause instanceof TunnelError) throw cause;
       throw new TunnelError('journal', `the journal can't be written: ${reasonOf(cause)}`, {
         hint: `make ${this.#directory} a directory that can be written to, or use "tunnel exec", which needs no journal`,
         cause,
@@ -104,6 +108,18 @@ export class Journal {
       syncDirectory(dirname(made));
   }
 
+  /**
+   * Whoever can write into it decides what is restored. Throws the file system's error, or
+   * TunnelError `journal`.
+   */
+  #requireOwnDirectory(): void {
+    const { uid, mode } = lstatSync(this.#directory);
+    if (uid === process.geteuid?.() && (mode & OTHERS_MAY_WRITE) === 0) return;
+    throw new TunnelError('journal', `others may write into the journal, ${this.#directory}`, {
+      hint: 'look at what is in it, and remove it; the next start makes it again',
+    });
+  }
+
   /** Returns the file's path. A file of this name is always complete. */
   #write(text: string): string {
     for (;;) {
@@ -115,7 +131,10 @@ export class Journal {
     }
   }
 
-  /** Entries of programs that no longer run. One that can't be read has the kind `unreadable`. */
+  /**
+   * Entries of programs that no longer run. One that can't be read has the kind `unreadable`.
+   * Throws TunnelError `journal` if the directory isn't the program's own.
+   */
   abandoned(): AbandonedEntry[] {
     let files: string[];
     try {
@@ -123,6 +142,7 @@ export class Journal {
     } catch {
       return []; // no directory: nothing has ever been written
     }
+    this.#requireOwnDirectory();
     return files.sort().flatMap((name) => {
       const file = join(this.#directory, name);
       const entry = name.endsWith(UNFINISHED) ? undefined : readEntry(file);

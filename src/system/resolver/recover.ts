@@ -4,8 +4,8 @@
  */
 import { reasonOf } from '../../errors/reason.ts';
 import type { Observer } from '../../observe/observer.ts';
-import { RESOLV_CONF_KIND, recoverResolvConf } from './file.ts';
-import { Journal } from './journal.ts';
+import { RESOLV_CONF, RESOLV_CONF_KIND, recoverResolvConf } from './file.ts';
+import { type AbandonedEntry, Journal } from './journal.ts';
 
 export interface RecoveryReport {
   /** One sentence each. */
@@ -14,12 +14,23 @@ export interface RecoveryReport {
   readonly failed: readonly string[];
 }
 
-export function recover(observer: Observer, journal: Journal = new Journal()): RecoveryReport {
+/** `path`: the only file that is restored. */
+export function recover(
+  observer: Observer,
+  journal: Journal = new Journal(),
+  path: string = RESOLV_CONF,
+): RecoveryReport {
   const done: string[] = [];
   const failed: string[] = [];
-  for (const entry of journal.abandoned()) {
+  let abandoned: AbandonedEntry[] = [];
+  try {
+    abandoned = journal.abandoned();
+  } catch (error) {
+    failed.push(reasonOf(error));
+  }
+  for (const entry of abandoned) {
     try {
-      if (entry.kind === RESOLV_CONF_KIND) done.push(recoverResolvConf(entry));
+      if (entry.kind === RESOLV_CONF_KIND) done.push(recoverResolvConf(entry, path));
       else if (entry.kind === 'unreadable') done.push('an unfinished journal entry was removed');
       else {
         failed.push(`a journal entry of the kind "${entry.kind}" is not known to this version`);

@@ -403,7 +403,9 @@ describe('runCommandLine', () => {
     assert.equal(ssh.port, 23);
     assert.deepEqual(ssh.identityFiles, ['k']);
     assert.deepEqual(targets, []);
-    assert.deepEqual(proxies?.listens, [{ hosts: ['127.0.0.1'], port: 1080, protocols: 'both' }]);
+    assert.deepEqual(proxies?.listens, [
+      { hosts: ['127.0.0.1'], port: 1080, protocols: 'both', ownUserOnly: true },
+    ]);
     const beside = await configurationOf(['-r', 'h', '--socks', '0', '10/8', '*.example.com:443']);
     assert.equal(beside.proxies?.listens[0]?.protocols, 'socks');
     assert.equal(beside.nameTargets[0]?.text, '*.example.com:443');

@@ -31,7 +31,11 @@ describe('readProxyOptions', () => {
       ['127.0.0.2:3128', ['127.0.0.2'], 3128],
       ['[::1]:8080', ['::1'], 8080],
     ] as const) {
-      assert.deepEqual(listens({ socks: [text] }), [{ hosts, port, protocols: 'socks' }], text);
+      assert.deepEqual(
+        listens({ socks: [text] }),
+        [{ hosts, port, protocols: 'socks', ownUserOnly: true }],
+        text,
+      );
     }
     assert.deepEqual(
       listens({ listen: ['1'], http: ['2', '3'] })?.map(
@@ -54,11 +58,25 @@ describe('readProxyOptions', () => {
   });
 
   it('has a default for the command proxy only', () => {
-    assert.deepEqual(listens({}), [{ hosts: ['127.0.0.1'], port: 1080, protocols: 'both' }]);
+    assert.deepEqual(listens({}), [
+      { hosts: ['127.0.0.1'], port: 1080, protocols: 'both', ownUserOnly: true },
+    ]);
     assert.equal(readProxyOptions({}, 'connect'), undefined);
     assert.throws(
       () => readProxyOptions({ onlyTargets: true }, 'connect'),
       /--only-targets belongs to a proxy/,
+    );
+  });
+
+  it('serves its own user only, on loopback and unless others are named or admitted', () => {
+    const own = (options: OptionTexts) => listens(options)?.map(({ ownUserOnly }) => ownUserOnly);
+    assert.deepEqual(own({ socks: ['1', '127.9.9.9:2', '[::1]:3'] }), [true, true, true]);
+    assert.deepEqual(own({ socks: ['1'], proxyShared: true }), [false]);
+    assert.deepEqual(own({ socks: ['1'], proxyAuth: secret('a:b') }), [false]);
+    assert.deepEqual(own({ socks: ['1', '*:2'], allowRemoteClients: true }), [true, false]);
+    assert.throws(
+      () => readProxyOptions({ proxyShared: true }, 'connect'),
+      /--proxy-shared belongs to a proxy/,
     );
   });
 

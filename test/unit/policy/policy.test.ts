@@ -347,6 +347,22 @@ describe('decide, for the clients of a proxy', () => {
       'resolve',
     );
     assert.equal(verdict(rules, '8.8.8.8', 80, { remoteClients: true }), 'direct');
+    const isOwnAddress = (address: string) => address === '192.168.1.5';
+    const remote = { remoteClients: true, isOwnAddress };
+    const excluding = {
+      targets: targets('10/8'),
+      exclusions: exclusions('0/0'),
+      nameExclusions: names('localhost'),
+    };
+    for (const of of [rules, excluding]) {
+      for (const host of ['192.168.1.5', '127.0.0.1', 'localhost'])
+        assert.equal(verdict(of, host, 80, { ...remote }), 'refuse', host);
+      assert.equal(verdict(of, '192.168.1.6', 80, { ...remote }), 'direct');
+      assert.equal(verdict(of, '192.168.1.5', 80, { isOwnAddress }), 'direct');
+    }
+    // What the jump host has by that address is another thing.
+    const inside = { targets: targets('192.168.1.0/24'), exclusions: [] };
+    assert.equal(verdict(inside, '192.168.1.5', 80, { ...remote, proxied: true }), 'tunnel');
   });
 });
 

@@ -1,8 +1,9 @@
 /**
  * Unlocks private keys, asking for their passphrases. A key stays unlocked as long as the keyring
- * lives, so that a reconnect in the middle of the night asks nobody. The passphrase is not kept,
- * only OpenSSL's handle of the key.
+ * lives, so that a reconnect in the middle of the night asks nobody. Neither the passphrase nor the
+ * file's text is kept, only OpenSSL's handle of the key.
  */
+import { createHash } from 'node:crypto';
 import { TunnelError } from '../../../errors/errors.ts';
 import type { Observer } from '../../../observe/observer.ts';
 import type { KeyFile } from '../../keys/keyfile.ts';
@@ -14,8 +15,8 @@ const PASSPHRASE_TRIES = 3;
 
 export class Keyring {
   readonly #observer: Observer;
-  /** By path; with the text of the file, because the file may be replaced. */
-  readonly #unlocked = new Map<string, { readonly text: string; readonly key: PrivateKey }>();
+  /** By path; with the digest of the file, because the file may be replaced. */
+  readonly #unlocked = new Map<string, { readonly digest: string; readonly key: PrivateKey }>();
 
   constructor(observer: Observer) {
     this.#observer = observer;
@@ -27,9 +28,10 @@ export class Keyring {
    */
   async unlock(path: string, file: KeyFile, questions: Questions): Promise<PrivateKey> {
     const known = this.#unlocked.get(path);
-    if (known?.text === file.text) return known.key;
+    const digest = createHash('sha256').update(file.text).digest('base64');
+    if (known?.digest === digest) return known.key;
     const key = file.encrypted ? await this.#ask(path, file, questions) : unlockKeyFile(file, path);
-    this.#unlocked.set(path, { text: file.text, key });
+    this.#unlocked.set(path, { digest, key });
     return key;
   }
 

@@ -4,11 +4,13 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ProxyCapture } from '../../../../src/capture/proxy/proxy.ts';
+import { MAX_GUESSES } from '../../../../src/capture/proxy/guesses.ts';
+import { type OwnUserCheck, ProxyCapture } from '../../../../src/capture/proxy/proxy.ts';
 import { TunnelError } from '../../../../src/errors/errors.ts';
 import { silentObserver } from '../../../../src/observe/observer.ts';
 import {
   type Client,
+  GUESS_MS,
   startProxy,
   type TestProxy,
   type TestProxyOptions,
@@ -94,10 +96,11 @@ describe('proxy listeners', { timeout: 20_000 }, () => {
     const capture = (hosts: readonly [string, ...string[]], at: number) =>
       new ProxyCapture({
         listens: [
-          { hosts: ['127.0.0.3'], port: 0, protocols: 'both' },
-          { hosts, port: at, protocols: 'both' },
+          { hosts: ['127.0.0.3'], port: 0, protocols: 'both', ownUserOnly: false },
+          { hosts, port: at, protocols: 'both', ownUserOnly: false },
         ],
         credentials: undefined,
+        isOwnUser: async () => true,
         observer: silentObserver,
         descriptors: 100,
       });
@@ -122,8 +125,14 @@ describe('proxy listeners', { timeout: 20_000 }, () => {
 
   it('do not listen any more when they are closed while they start', async () => {
     const proxy = new ProxyCapture({
-      listens: [1, 2].map(() => ({ hosts: ['127.0.0.1'], port: 0, protocols: 'both' as const })),
+      listens: [1, 2].map(() => ({
+        hosts: ['127.0.0.1'] as const,
+        port: 0,
+        protocols: 'both' as const,
+        ownUserOnly: false,
+      })),
       credentials: undefined,
+      isOwnUser: async () => true,
       observer: silentObserver,
       descriptors: 100,
     });
@@ -146,6 +155,120 @@ describe('proxy listeners', { timeout: 20_000 }, () => {
     await proxy.close();
     for (const [error] of await resets) assert.equal(error.code, 'ECONNRESET');
     await assert.rejects(proxy.open(), { code: 'ECONNREFUSED' });
+  });
+});
+
+describe('proxies for their own user', { timeout: 20_000 }, () => {
+  it('turn other users away, in the protocol that they speak', async () => {
+    const asked: string[] = [];
+    const isOwnUser: OwnUserCheck = async (client, proxy) => {
+      asked.push(`${client.host} ${proxy.host}:${proxy.port}`);
+      return false;
+    };
+    await withProxy({ isOwnUser }, async (proxy) => {
+      for (const [request, answer] of [
+        [SOCKS5, '05ff'],
+        [Buffer.of(4, 1, 0, 80, 10, 0, 0, 1, 0), '005b000000000000'],
+      ] as const) {
+        const client = await proxy.open();
+        client.send(request);
+        assert.equal(Buffer.from(await client.rest(), 'latin1').toString('hex'), answer);
+      }
+      const client = await proxy.open();
+      client.send(CONNECT);
+      assert.match(await client.rest(), /^HTTP\/1\.1 403 [\s\S]*--proxy-shared/);
+      assert.deepEqual(asked, Array(3).fill(`127.0.0.1 127.0.0.1:${proxy.port}`));
+      assert.equal(proxy.counters.get('tunnel_proxy_other_users_total'), 3);
+      assert.deepEqual(proxy.ids, []);
+    });
+  });
+
+  it('serve their own, with all that it has sent meanwhile', async () => {
+    let answer: (own: boolean) => void = () => {};
+    const isOwnUser = () =>
+      new Promise<boolean>((resolve) => {
+        answer = resolve;
+      });
+    await withProxy({ isOwnUser }, async (proxy) => {
+      for (const pieces of [
+        ['CONN', 'ECT any.example:80 HTTP/1.1\r\nHost: any.example:80\r\n\r\n'],
+        ['\x05', '\x01\x00', '\x05\x01\x00\x01\x0a\x00\x00\x01\x00\x50'],
+      ]) {
+        const client = await proxy.open();
+        for (const piece of pieces) {
+          client.send(Buffer.from(piece, 'latin1'));
+          await delay(30);
+        }
+        assert.equal(proxy.ids.length, pieces.length === 2 ? 0 : 1);
+        answer(true);
+        const [first] = await client.take(1);
+        assert.ok(first === 5 || first === 0x48, String(first));
+      }
+      // One that leaves before the answer.
+      const client = await proxy.open();
+      client.send(SOCKS5);
+      await delay(30);
+      client.close();
+      await delay(30);
+      answer(true);
+    });
+  });
+});
+
+describe('proxy passwords', { timeout: 20_000 }, () => {
+  const credentials = [{ user: 'ann', password: 'secret' }];
+  const http = (password: string) =>
+    `CONNECT any.example:80 HTTP/1.1\r\nHost: any.example:80\r\nProxy-Authorization: Basic ${Buffer.from(`ann:${password}`).toString('base64')}\r\n\r\n`;
+  const plain = (password: string) =>
+    http(password)
+      .replace('CONNECT any.example:80', 'GET http://any.example/')
+      .replace('Host: any.example:80', 'Host: any.example');
+  const socks = (password: string) =>
+    Buffer.from(`\x05\x01\x02\x01\x03ann${String.fromCharCode(password.length)}${password}`);
+  const WRONG = { http: /^HTTP\/1\.1 407/, plain: /^HTTP\/1\.1 407/, socks: /^\x05\x02\x01\x01/ };
+
+  for (const [name, request] of [
+    ['http', http],
+    ['plain', plain],
+    ['socks', socks],
+  ] as const)
+    it(`are slowed when they are wrong, for all connections of a host together (${name})`, async () => {
+      await withProxy({ credentials }, async (proxy) => {
+        const begin = performance.now();
+        const answers = await Promise.all(
+          Array.from({ length: MAX_GUESSES + 4 }, async () => {
+            const client = await proxy.open();
+            client.send(request('guess'));
+            const answer = (await client.take(13)).toString('latin1');
+            return { answer, ms: performance.now() - begin };
+          }),
+        );
+        const slow = answers.filter(({ ms }) => ms >= GUESS_MS - 5);
+        assert.equal(slow.length, MAX_GUESSES);
+        for (const { answer } of slow) assert.match(answer, WRONG[name]);
+        assert.equal(proxy.counters.get('tunnel_proxy_guesses_over_limit_total'), 4);
+        // A right one is not delayed once they have been answered.
+        const again = performance.now();
+        const client = await proxy.open();
+        client.send(http('secret'));
+        assert.match((await client.take(13)).toString(), / 200/);
+        assert.ok(performance.now() - again < GUESS_MS);
+      });
+    });
+
+  it('are not looked at while their host guesses, also when clients give up', async () => {
+    await withProxy({ credentials }, async (proxy) => {
+      for (let guess = 0; guess < MAX_GUESSES; guess++) {
+        const client = await proxy.open();
+        client.send(socks('guess'));
+        await client.take(2);
+        client.close();
+      }
+      await delay(20);
+      const client = await proxy.open();
+      client.send(http('secret'));
+      assert.match((await client.take(13)).toString(), / 429/);
+    });
   });
 });
 

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  chmodSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -13,6 +14,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   rmSync,
   symlinkSync,
   utimesSync,
@@ -145,10 +147,10 @@ describe('resolv.conf as the last resort', { skip }, () => {
     crash();
     assert.match(readFileSync(path, 'utf8'), /198\.18\.0\.53/);
     const output: string[] = [];
-    reportRecovery(recover(silentObserver, journal), (text) => output.push(text));
+    reportRecovery(recover(silentObserver, journal, path), (text) => output.push(text));
     assert.deepEqual(output, [`${path} is as before\n`]);
     assert.equal(readFileSync(path, 'utf8'), ORIGINAL);
-    reportRecovery(recover(silentObserver, journal), (text) => output.push(text));
+    reportRecovery(recover(silentObserver, journal, path), (text) => output.push(text));
     assert.equal(output[1], 'nothing to repair\n');
   });
 
@@ -162,7 +164,7 @@ describe('resolv.conf as the last resort', { skip }, () => {
         { path, before: { text: ORIGINAL, mode: 0o640, uid: 0, gid: 0 }, after },
       )}}`,
     );
-    assert.deepEqual(recover(silentObserver, journal), {
+    assert.deepEqual(recover(silentObserver, journal, path), {
       done: [`${path} is as before`],
       failed: [],
     });
@@ -173,7 +175,7 @@ describe('resolv.conf as the last resort', { skip }, () => {
   it('that has been removed meanwhile stays so, and its entry goes', async () => {
     crash();
     rmSync(path);
-    assert.deepEqual(recover(silentObserver, journal), {
+    assert.deepEqual(recover(silentObserver, journal, path), {
       done: [`${path} was removed by somebody else in the meantime`],
       failed: [],
     });
@@ -221,7 +223,7 @@ describe('resolv.conf as the last resort', { skip }, () => {
       const entry = JSON.parse(readFileSync(join(directory, 'journal', name), 'utf8'));
       entry.owner = { pid, startTime: `${boot} ${field()?.[19]}` };
       writeFileSync(join(directory, 'journal', name), JSON.stringify(entry));
-      assert.deepEqual(recover(silentObserver, journal).done, [`${path} is as before`]);
+      assert.deepEqual(recover(silentObserver, journal, path).done, [`${path} is as before`]);
     } finally {
       parent.kill();
     }
@@ -230,7 +232,7 @@ describe('resolv.conf as the last resort', { skip }, () => {
   it('of a program that runs is not brought back', async () => {
     const file = change();
     await file.apply();
-    assert.deepEqual(recover(silentObserver, new Journal(join(directory, 'journal'))), {
+    assert.deepEqual(recover(silentObserver, new Journal(join(directory, 'journal')), path), {
       done: [],
       failed: [],
     });
@@ -246,11 +248,37 @@ describe('resolv.conf as the last resort', { skip }, () => {
       join(directory, 'journal', name),
       text.replace(/"pid":\d+/, `"pid":${process.pid}`),
     );
-    assert.deepEqual(recover(silentObserver, journal).done, [`${path} is as before`]);
+    assert.deepEqual(recover(silentObserver, journal, path).done, [`${path} is as before`]);
   });
 });
 
 describe('the journal', () => {
+  it('of a program that died restores no other file', () => {
+    crash();
+    const [name = ''] = entries();
+    const entry = join(directory, 'journal', name);
+    const other = join(directory, 'other');
+    writeFileSync(other, readFileSync(path));
+    writeFileSync(entry, readFileSync(entry, 'utf8').replaceAll(path, other));
+    const before = readFileSync(other, 'utf8');
+    const { done, failed } = recover(silentObserver, journal, path);
+    assert.deepEqual(done, []);
+    assert.match(failed[0] ?? '', /a journal entry is about .*other, not /);
+    assert.equal(readFileSync(other, 'utf8'), before);
+  });
+
+  it('is not believed, nor written, where others may write', () => {
+    crash();
+    chmodSync(join(directory, 'journal'), 0o770);
+    assert.match(recover(silentObserver, journal, path).failed[0] ?? '', /others may write/);
+    assert.match(readFileSync(path, 'utf8'), /198\.18\.0\.53/);
+    assert.throws(() => journal.record('x', 1), { code: 'journal', message: /others may write/ });
+    chmodSync(join(directory, 'journal'), 0o700);
+    renameSync(join(directory, 'journal'), join(directory, 'elsewhere'));
+    symlinkSync(join(directory, 'elsewhere'), join(directory, 'journal'));
+    assert.match(recover(silentObserver, journal, path).failed[0] ?? '', /others may write/);
+  });
+
   it('forgets what a crash has cut off, and keeps what it does not know', () => {
     journal.record('x', 1).remove();
     writeFileSync(join(directory, 'journal', '999999999-0.json'), '{"kind": "resol');
@@ -260,7 +288,7 @@ describe('the journal', () => {
       join(directory, 'journal', '1-1.json'),
       JSON.stringify({ kind: 'later', owner: { pid: 999_999_999, startTime: 'x' }, data: {} }),
     );
-    const report = recover(silentObserver, journal);
+    const report = recover(silentObserver, journal, path);
     assert.deepEqual(report.done, ['an unfinished journal entry was removed']);
     assert.match(report.failed[0] ?? '', /"later" is not known/);
     assert.deepEqual(entries().sort(), ['1-1.json', `${process.pid}-9.json`].sort());
@@ -273,9 +301,9 @@ describe('the journal', () => {
       join(directory, 'journal', name),
     );
     for (const file of files) writeFileSync(file, '{"kind": "resol');
-    assert.deepEqual(recover(silentObserver, journal).done, [], 'they may be being written');
+    assert.deepEqual(recover(silentObserver, journal, path).done, [], 'they may be being written');
     for (const file of files) utimesSync(file, 1_000_000, 1_000_000);
-    assert.equal(recover(silentObserver, journal).done.length, 2);
+    assert.equal(recover(silentObserver, journal, path).done.length, 2);
     assert.deepEqual(entries(), []);
   });
 

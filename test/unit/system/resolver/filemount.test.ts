@@ -71,7 +71,7 @@ function program(name: string, text: string): void {
 
 describe('resolv.conf that is a mount', { skip }, () => {
   const MOUNT = 'mount --bind real resolv.conf';
-  const REPORT = 'console.log(JSON.stringify(recover({ log() {}, count() {} }, journal)));';
+  const REPORT = 'console.log(JSON.stringify(recover({ log() {}, count() {} }, journal, path)));';
   const restored = () => ({ done: [`${join(directory, 'resolv.conf')} is as before`], failed: [] });
 
   it('is overwritten, and brought back', () => {
@@ -110,7 +110,7 @@ describe('resolv.conf that is a mount', { skip }, () => {
       entry.owner.pid = 4194999;
       fs.writeFileSync('journal/' + name, JSON.stringify(entry));
       killedAfter(20);
-      recover({ log() {}, count() {} }, journal);`,
+      recover({ log() {}, count() {} }, journal, path);`,
     );
     program('clean', REPORT);
     const output = run(`${MOUNT}; node killed || test $? = 137; node clean`);

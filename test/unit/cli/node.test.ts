@@ -1,0 +1,186 @@
+/**
+ * Debuggers and Node's own variables: the launcher of the checkout, and the program without it.
+ * The program waits for a jump host that says nothing.
+ */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { refuseNodeOptions } from '../../../src/cli/node.ts';
+import { UsageError } from '../../../src/errors/errors.ts';
+
+const LAUNCHER = fileURLToPath(new URL('../../../../tunnel', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url));
+
+let silent: Server;
+let remote: readonly string[];
+before(async () => {
+  silent = createServer().listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  remote = ['-F', 'none', '-p', String((silent.address() as AddressInfo).port)];
+});
+after(() => silent.close());
+
+interface Running {
+  readonly child: ChildProcess;
+  said(): string;
+}
+
+function start(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
+  const child = spawn(command, args, {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, ...env },
+  });
+  let text = '';
+  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  return { child, said: () => text };
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  const running = child.exitCode === null && child.signalCode === null;
+  if (!running) return;
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+}
+
+async function waitFor(text: () => string, wanted: RegExp): Promise<string> {
+  for (const until = Date.now() + 20_000; !wanted.test(text()); await sleep(20))
+    assert.ok(Date.now() < until, `never said ${wanted}: ${text()}`);
+  return text();
+}
+
+/** Sends USR1 as soon as Node handles it (its bit in SigCgt), which is long before the program. */
+async function signalEarly({ pid }: ChildProcess): Promise<void> {
+  for (const until = Date.now() + 10_000; Date.now() < until; ) {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    const [, caught = '0'] = /^SigCgt:\s*([0-9a-f]+)$/m.exec(status) ?? [];
+    if ((BigInt(`0x${caught}`) & (1n << 9n)) !== 0n && /^Name:\s*node/m.test(status)) break;
+  }
+  process.kill(pid ?? 0, 'SIGUSR1');
+}
+
+/** Resolves with the error's code, or "connected". */
+async function dial(address: string): Promise<string> {
+  const { hostname, port } = new URL(address);
+  const socket = connect({ host: hostname, port: Number(port) });
+  try {
+    await once(socket, 'connect');
+    return 'connected';
+  } catch (error) {
+    return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+  } finally {
+    socket.destroy();
+  }
+}
+
+describe('debuggers', () => {
+  it('nobody can connect to what USR1 opens before the program runs', async () => {
+    const { child, said } = start(LAUNCHER, [
+      'proxy',
+      ...remote,
+      '-r',
+      'x@127.0.0.1',
+      '--http',
+      '0',
+    ]);
+    try {
+      await signalEarly(child);
+      const text = await waitFor(said, /Debugger listening on ws:\S+\n/);
+      const [, address = ''] = /listening on (ws:\S+)/.exec(text) ?? [];
+      assert.match(await dial(address), /^(ENETUNREACH|ECONNREFUSED|EACCES)$/);
+    } finally {
+      await stop(child);
+    }
+  });
+
+  it('what USR1 has opened is closed when the program runs', async () => {
+    const { child, said } = start(process.execPath, [
+      '--inspect-port=127.0.0.1:0',
+      ...[MAIN, 'proxy', ...remote, '-r', 'x@127.0.0.1', '--http', '0'],
+    ]);
+    try {
+      const connected = once(silent, 'connection');
+      await signalEarly(child);
+      const text = await waitFor(said, /Debugger listening on ws:\S+\n/);
+      const [, address = ''] = /listening on (ws:\S+)/.exec(text) ?? [];
+      await connected; // the program has begun to dial
+      assert.equal(await dial(address), 'ECONNREFUSED');
+    } finally {
+      await stop(child);
+    }
+  });
+
+  it('USR2 ends nothing', async () => {
+    const { child } = start(LAUNCHER, ['proxy', ...remote, '-r', 'x@127.0.0.1', '--http', '0']);
+    try {
+      await once(silent, 'connection');
+      child.kill('SIGUSR2');
+      child.kill('SIGTERM');
+      assert.deepEqual(await once(child, 'exit'), [0, null]);
+    } finally {
+      await stop(child);
+    }
+  });
+});
+
+describe("Node's own variables", () => {
+  it('do nothing to a program that the launcher starts, and are there for its children', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tunnel-node-'));
+    try {
+      // The launcher beside another program, which shows what it was started with.
+      mkdirSync(join(directory, 'dist/src'), { recursive: true });
+      copyFileSync(LAUNCHER, join(directory, 'tunnel'));
+      const preload = join(directory, 'preload.cjs');
+      writeFileSync(preload, `console.log('obeyed');`);
+      const node = new URL('../../../src/cli/node.js', import.meta.url).href;
+      writeFileSync(
+        join(directory, 'dist/src/main.js'),
+        `import('${node}').then(({ takeStart }) => {
+          const { nodeOptions } = takeStart(process.execArgv, process.env);
+          console.log(JSON.stringify([nodeOptions, process.env.NODE_OPTIONS, process.env.NODE_PATH]));
+        });`,
+      );
+      const options = `--require=${preload}`;
+      const { stdout, stderr } = spawnSync(join(directory, 'tunnel'), {
+        encoding: 'utf8',
+        env: { ...process.env, NODE_OPTIONS: options, NODE_PATH: `${directory} $(id)"'` },
+      });
+      assert.equal(stdout, `${JSON.stringify(['', options, `${directory} $(id)"'`])}\n`, stderr);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('and debuggers are refused under sudo and doas', () => {
+    const plain = { execArgv: ['--inspect-port=0', '--max-semi-space-size=4'], nodeOptions: '' };
+    refuseNodeOptions({ ...plain, asRoot: true });
+    for (const start of [
+      { ...plain, nodeOptions: '--require=/tmp/x.cjs' },
+      ...['--inspect', '--inspect=0', '--inspect-brk', '--inspect_wait=1:2', '--debug'].map(
+        (option) => ({ ...plain, execArgv: [option] }),
+      ),
+    ]) {
+      refuseNodeOptions({ ...start, asRoot: false });
+      assert.throws(() => refuseNodeOptions({ ...start, asRoot: true }), UsageError);
+    }
+  });
+
+  it('are refused by the program itself, as root for a caller', {
+    skip: process.getuid?.() !== 0 && 'needs root',
+  }, () => {
+    const { status, stderr } = spawnSync(process.execPath, [MAIN, 'clean'], {
+      encoding: 'utf8',
+      env: { ...process.env, SUDO_UID: '1000', NODE_OPTIONS: '--no-warnings' },
+    });
+    assert.equal(status, 2);
+    assert.match(stderr, /NODE_OPTIONS and --inspect/);
+  });
+});

@@ -1,0 +1,14 @@
+import assert from 'node:assert/strict';
+import { networkInterfaces } from 'node:os';
+import { describe, it } from 'node:test';
+import { isOwnAddress } from '../../../src/system/ownaddress.ts';
+
+describe('isOwnAddress', () => {
+  it('knows the addresses of all devices, and no others', () => {
+    const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+    assert.ok(own.length > 0);
+    for (const { address } of own) assert.equal(isOwnAddress(address), true, address);
+    for (const other of ['203.0.113.77', '127.99.0.1', '2001:db8::77'])
+      assert.equal(isOwnAddress(other), false, other);
+  });
+});
