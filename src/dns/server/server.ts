@@ -35,6 +35,7 @@ import {
   datagramLimit,
   fitAnswer,
   relayAnswer,
+  soaRecord,
   type UpstreamAnswer,
 } from '../wire/compose.ts';
 import { CLASS_IN, MAX_MESSAGE, Rcode, Type } from '../wire/message.ts';
@@ -61,16 +62,6 @@ export interface DnsServerOptions {
   readonly local: Resolver | undefined;
   readonly observer: Observer;
 }
-
-/** Our own answers name their source with names that nobody can look up (RFC 6761 §6.4). */
-const SOA = {
-  mname: 'tunnel.invalid',
-  rname: 'nobody.invalid',
-  serial: 1,
-  refresh: 3600,
-  retry: 600,
-  expire: 86_400,
-};
 
 export class DnsServer {
   readonly #options: DnsServerOptions;
@@ -248,8 +239,6 @@ function negative(query: Query, zone: string, exists: boolean): Uint8Array {
   return composeAnswer(query, {
     rcode: exists ? Rcode.NOERROR : Rcode.NXDOMAIN,
     authoritative: true,
-    authorities: [
-      { type: 'SOA', name: zone, ttl: VIRTUAL_TTL, data: { ...SOA, minimum: VIRTUAL_TTL } },
-    ],
+    authorities: [soaRecord(zone)],
   });
 }

@@ -63,6 +63,38 @@ export function composeQuery(question: Question, options: { readonly edns: boole
   return withQuestion(encoded, question);
 }
 
+/** An upstream's answer, made here in its place: the name exists, without records of the type. */
+export function composeNoRecords(question: Question): Uint8Array {
+  const encoded = encode({
+    type: 'response',
+    id: 0,
+    flags: Flag.RD | Flag.RA,
+    authorities: [soaRecord('.')],
+  });
+  return withQuestion(encoded, question);
+}
+
+/** Seconds: for how long a client may keep one of our negative answers (RFC 2308 §5). */
+export const OWN_TTL = 10;
+
+/** Of our own answers. It names its source with names that nobody can look up (RFC 6761 §6.4). */
+export function soaRecord(zone: string): Answer {
+  return {
+    type: 'SOA',
+    name: zone,
+    ttl: OWN_TTL,
+    data: {
+      mname: 'tunnel.invalid',
+      rname: 'nobody.invalid',
+      serial: 1,
+      refresh: 3600,
+      retry: 600,
+      expire: 86_400,
+      minimum: OWN_TTL,
+    },
+  };
+}
+
 /** An upstream's answer, checked and without its additional section. */
 export interface UpstreamAnswer {
   /** With id 0. */
