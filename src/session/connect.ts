@@ -24,6 +24,7 @@ import { CapturedPrefixes } from '../policy/captured.ts';
 import { type CaptureRules, createPolicy } from '../policy/policy.ts';
 import { capturedResolver } from '../system/doctor/routing.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
+import { SocketUsers } from '../system/socketusers.ts';
 import { createFlows } from './flows.ts';
 import { HostResolvers } from './hostresolvers.ts';
 import { Interception } from './interception.ts';
@@ -123,6 +124,7 @@ function openDeviceNames(
     servers: tunnelResolvers(tunnel.configuration.dns, uplinks),
     local: uplinks,
     socketFor: (server) => socketOf(uplink.datagramSocket(server.host), server),
+    users: new SocketUsers(),
   });
 }
 

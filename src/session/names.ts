@@ -28,6 +28,7 @@ import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import { byKnownNames, createFormRule, createTargetName } from '../policy/knownnames.ts';
 import type { Policy } from '../policy/policy.ts';
+import type { SocketUsers } from '../system/socketusers.ts';
 import { warnOfOthersInRanges } from './fakeaddresses.ts';
 import type { Machine } from './machine.ts';
 import type { Session } from './session.ts';
@@ -54,12 +55,23 @@ export interface NamesParts {
   readonly socketFor?: (server: Destination) => Socket;
   /** As in NameServiceOptions. */
   readonly keepsLocalNames?: boolean;
+  /** Whose queries come in, where users share them. Default: nobody is told from others. */
+  readonly users?: SocketUsers;
 }
 
 /** What answers queries, as part of `session`. Throws as the constructor of NameService does. */
 export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): NameService {
   const { configuration, connector, book, observer } = tunnel;
-  const { direct, device, servers, local, isolated = false, socketFor, keepsLocalNames } = parts;
+  const {
+    direct,
+    device,
+    servers,
+    local,
+    isolated = false,
+    socketFor,
+    keepsLocalNames,
+    users,
+  } = parts;
   const naming = namingOptions(configuration);
   if (device.address4 !== undefined || device.address6 !== undefined) {
     const moved = new Set(naming.virtualRanges?.map(({ family }) => family));
@@ -82,6 +94,7 @@ export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): 
     rebindDomains: configuration.dns.rebindDomains ?? [],
     book,
     keepsLocalNames: keepsLocalNames ?? false,
+    userOf: users === undefined ? undefined : (socket, of) => users.userOf(socket, of),
     observer,
   });
   return session.own('the DNS server', names, (it) => it.close());

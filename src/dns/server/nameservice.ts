@@ -30,7 +30,7 @@ import { type NameBook, RecordingResolver } from '../upstream/known.ts';
 import { RebindingGuard, RebindingRules } from '../upstream/rebinding.ts';
 import type { Resolver } from '../upstream/resolver.ts';
 import { StreamUpstream, type StreamUpstreamOptions } from '../upstream/stream.ts';
-import { DnsServer } from './server.ts';
+import { DnsServer, type UserOf } from './server.ts';
 import { translateRequests } from './translate.ts';
 import { blockPrefixes, MAX_TUNNELS, VirtualAddresses, virtualBlocks } from './virtual.ts';
 
@@ -69,6 +69,8 @@ export interface NameServiceOptions {
   readonly book: NameBook;
   /** Whether the book also records the answers of this machine's own resolvers. Default: false. */
   readonly keepsLocalNames?: boolean;
+  /** As in DnsServerOptions. */
+  readonly userOf?: UserOf | undefined;
   readonly observer: Observer;
 }
 
@@ -123,6 +125,7 @@ export class NameService {
       virtual: this.virtual,
       tunnel: this.#tunnel,
       local: this.#local,
+      userOf: options.userOf,
       observer,
     });
   }

@@ -210,10 +210,29 @@ describe('the names of a tunnel', () => {
 
   it('are not told over more connections than are bounded', async () => {
     const { queries, observer, request } = setUp();
-    for (let i = 0; i < MAX_QUERY_STREAMS; i++) queries.accept(request('198.18.1.53', 53).made);
+    const share = MAX_QUERY_STREAMS / 2;
+    for (let i = 0; i < share; i++) queries.accept(request('198.18.1.53', 53).made);
+    await new Promise(setImmediate);
     const { made, refusals } = request('198.18.1.53', 53);
     assert.ok(queries.accept(made));
+    await new Promise(setImmediate);
     assert.deepEqual(refusals, ['refused']);
     assert.equal(observer.of('tunnel_dns_streams_over_limit_total'), 1);
+  });
+
+  it('leave connections for other users of the same machine', async () => {
+    const userOf = async ({ port }: { port: number }) => port;
+    const { queries, request, observer } = setUp({ userOf });
+    const from = (port: number) => {
+      const { made, refusals } = request('198.18.1.53', 53);
+      queries.accept({ ...made, source: { host: '198.18.1.1', port } });
+      return refusals;
+    };
+    for (let i = 0; i < 2 * MAX_QUERY_STREAMS; i++) from(1000);
+    await new Promise(setImmediate);
+    assert.ok(observer.of('tunnel_dns_streams_over_limit_total') > 0);
+    const others = [1001, 1002, 1003].map(from);
+    await new Promise(setImmediate);
+    assert.deepEqual(others, [[], [], []]);
   });
 });
