@@ -1,5 +1,5 @@
 /**
- * The options about names: --dns, --dns-server, --domain.
+ * The options about names: --dns, --dns-server, --domain, --rebind-domain-ok, --virtual-range.
  *
  * | given                     | names below --domain | other names                                |
  * |---------------------------|----------------------|--------------------------------------------|
@@ -21,12 +21,14 @@ import { canonicalName, type NamePattern } from '../net/name.ts';
 import { NotationError, quoted } from '../net/notation.ts';
 import { filePrefix, type Place, readAt } from '../net/place.ts';
 import { parsePort } from '../net/ports.ts';
-import { hostPrefix, type Prefix } from '../net/prefix.ts';
+import { hostPrefix, type Prefix, parsePrefix, prefixContains } from '../net/prefix.ts';
 import { subtractPrefixes } from '../net/prefixset.ts';
-import { SPECIAL_RANGES, specialRangeOf } from '../net/special.ts';
+import { OWN_RANGES, SPECIAL_RANGES, specialRangeOf } from '../net/special.ts';
 import { type GivenOptions, readOptions, repeated, toggle } from './option.ts';
 
 export const DNS_PORT = 53;
+/** The most specific prefixes that have enough addresses for names, by family. */
+const MOST_SPECIFIC = { 4: 24, 6: 112 } as const;
 /** More servers would only delay the report of a failure. */
 export const MAX_DNS_SERVERS = 8;
 export const MAX_DOMAINS = 256;
@@ -45,6 +47,16 @@ export const DNS_OPTIONS = {
       'only names below this go to --dns-server (repeatable)',
       readDomain,
     ),
+    rebindDomainOk: repeated(
+      '--rebind-domain-ok <suffix>',
+      "names below this may have this machine's own addresses (repeatable)",
+      readDomain,
+    ),
+    virtualRange: repeated(
+      '--virtual-range <prefix>',
+      'addresses that stand for names (default: in 198.18.0.0/15; one of each family)',
+      readVirtualRange,
+    ),
   },
 } as const;
 
@@ -55,13 +67,19 @@ export interface DnsOptions {
   readonly servers: readonly Destination[];
   /** Canonical names, without duplicates; empty: all names. */
   readonly domains: readonly string[];
+  /** Suffixes whose names may have any address, canonical. Default: none. */
+  readonly rebindDomains?: readonly string[];
+  /** Where the addresses that stand for names are, one of each family. Default: OWN_RANGES. */
+  readonly virtualRanges?: readonly Prefix[];
 }
 
 /** Throws UsageError. */
 export function readDnsOptions(given: GivenOptions): DnsOptions {
-  const { dns, dnsServer, domain } = readOptions(DNS_OPTIONS, given);
+  const { dns, dnsServer, domain, rebindDomainOk, virtualRange } = readOptions(DNS_OPTIONS, given);
   requireAtMost(dnsServer.length, MAX_DNS_SERVERS, '--dns-server');
   requireAtMost(domain.length, MAX_DOMAINS, '--domain');
+  requireAtMost(rebindDomainOk.length, MAX_DOMAINS, '--rebind-domain-ok');
+  requireOneOfEach(virtualRange);
   const servers = dnsServer.map(({ value }) => value);
   const [first] = domain;
   if (first !== undefined && servers.length === 0) {
@@ -73,7 +91,15 @@ export function readDnsOptions(given: GivenOptions): DnsOptions {
     );
   }
   const domains = [...new Set(domain.map(({ value }) => value))];
-  return { throughTunnel: dns !== undefined || servers.length > 0, servers, domains };
+  const rebindDomains = [...new Set(rebindDomainOk.map(({ value }) => value))];
+  const virtualRanges = virtualRange.map(({ value }) => value);
+  return {
+    throughTunnel: dns !== undefined || servers.length > 0,
+    servers,
+    domains,
+    ...(rebindDomains.length === 0 ? {} : { rebindDomains }),
+    ...(virtualRanges.length === 0 ? {} : { virtualRanges }),
+  };
 }
 
 /**
@@ -119,13 +145,14 @@ export interface NamingRules {
  * name remains a target.
  */
 export function namingOptions(rules: NamingRules): NamingOptions {
-  const { throughTunnel, domains } = rules.dns;
+  const { throughTunnel, domains, virtualRanges } = rules.dns;
   return {
     nameTargets: rules.nameTargets.map(({ pattern }) => pattern),
     nameExclusions: rules.nameExclusions
       .filter(({ ports }) => ports.length === 0)
       .map(({ pattern }) => pattern),
     domains,
+    ...(virtualRanges === undefined ? {} : { virtualRanges }),
     reversed: domains.length === 0 ? [] : reversedPrefixes(rules),
     beyond: throughTunnel && domains.length === 0 ? 'tunnel' : 'local',
   };
@@ -150,6 +177,39 @@ function requireAtMost(count: number, limit: number, option: string): void {
     throw new UsageError(`${option} is given ${count} times, at most ${limit} are possible`, {
       hint: 'leave some of them out',
     });
+}
+
+function requireOneOfEach(
+  ranges: readonly { readonly value: Prefix; readonly place: Place }[],
+): void {
+  for (const [i, { value, place }] of ranges.entries()) {
+    if (!ranges.slice(0, i).some((earlier) => earlier.value.family === value.family)) continue;
+    throw new UsageError(
+      `${filePrefix(place)}--virtual-range is given twice for IPv${value.family}`,
+      { hint: 'give one range for IPv4, and one for IPv6' },
+    );
+  }
+}
+
+/** `100.64.0.0/18`, `fd00:1::/96`. */
+function readVirtualRange(text: string, place: Place): Prefix {
+  const form = 'write a range that nothing else uses, as in: --virtual-range 100.127.0.0/18';
+  return readAt(place, text, form, () => {
+    const { prefix } = parsePrefix(text);
+    const most = MOST_SPECIFIC[prefix.family];
+    if (prefix.length > most)
+      throw new NotationError(
+        `${quoted(text)} has too few addresses, at most /${most} is possible`,
+      );
+    const special = specialRangeOf(prefix);
+    if (special !== undefined && !isOwn(prefix))
+      throw new NotationError(`${quoted(text)} can't stand for names: it is ${special.reason}`);
+    return prefix;
+  });
+}
+
+function isOwn(prefix: Prefix): boolean {
+  return OWN_RANGES.some((range) => prefixContains(range, prefix));
 }
 
 /** `10.0.0.53`, `10.0.0.53:5353`, `2001:db8::53`, `[2001:db8::53]:5353`. */

@@ -49,6 +49,8 @@ export interface NamingOptions {
   readonly nameExclusions: readonly NamePattern[];
   /** Canonical. Each covers itself and all names below it. */
   readonly domains: readonly string[];
+  /** Where virtual addresses are besides OWN_RANGES. Default: nowhere. */
+  readonly virtualRanges?: readonly Prefix[];
   /** Addresses whose reverse names go with `domains`. Default: none. */
   readonly reversed?: readonly Prefix[];
   /**
@@ -93,7 +95,7 @@ const MAX_REVERSE_ZONES = 64;
  */
 export function createNaming(options: NamingOptions): Naming {
   const { nameTargets, nameExclusions, domains, reversed = [], beyond, book } = options;
-  const standIns = new PrefixSet(OWN_RANGES);
+  const standIns = new PrefixSet([...OWN_RANGES, ...(options.virtualRanges ?? [])]);
   const captured = new PrefixSet(reversed);
   const targets = new NameMap(nameTargets.map((pattern) => [pattern, undefined] as const));
   const exclusions = new NameMap(nameExclusions.map((pattern) => [pattern, undefined] as const));
@@ -134,6 +136,7 @@ export function routedDomains({
   nameTargets,
   domains,
   reversed = [],
+  virtualRanges = [],
   beyond,
 }: NamingOptions): string[] {
   if (beyond === 'tunnel') return ['.'];
@@ -143,7 +146,7 @@ export function routedDomains({
     ...domains,
     // Without it Firefox asks a resolver on the web for names that only the tunnel knows.
     CANARY,
-    ...OWN_RANGES.flatMap(reverseZones),
+    ...[...OWN_RANGES, ...virtualRanges].flatMap(reverseZones),
     ...(zones.size > MAX_REVERSE_ZONES ? ['in-addr.arpa', 'ip6.arpa'] : zones),
   ]);
   const outermost = [...routed].filter(

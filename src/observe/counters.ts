@@ -145,6 +145,8 @@ export const COUNTERS = {
   tunnel_dns_upstream_over_limit_total: 'queries refused because too many were on their way',
   tunnel_dns_local_queries_total: "queries to this machine's own resolvers",
   tunnel_dns_bad_answers_total: 'answers of resolvers that fit no query or are malformed',
+  tunnel_dns_rebinding_refused_total:
+    'answers refused for an address of this machine or its tunnels',
   tunnel_dns_known_over_limit_total: 'addresses whose names were forgotten for newer ones',
   tunnel_dns_leases_total: 'virtual addresses given to names',
   tunnel_dns_leases_reclaimed_total: 'virtual addresses taken back from names',

@@ -26,6 +26,7 @@ import { CapturedPrefixes } from '../policy/captured.ts';
 import { type CaptureRules, createPolicy } from '../policy/policy.ts';
 import { capturedResolver } from '../system/doctor/routing.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
+import { SocketUsers } from '../system/socketusers.ts';
 import { CaptureGuard } from './captureguard.ts';
 import { createFlows } from './flows.ts';
 import { HostResolvers } from './hostresolvers.ts';
@@ -155,6 +156,7 @@ function openDeviceNames(
     servers: tunnelResolvers(tunnel.configuration.dns, uplinks),
     local: uplinks,
     socketFor: (server) => socketOf(uplink.datagramSocket(server.host), server),
+    users: new SocketUsers(),
   });
 }
 

@@ -12,6 +12,7 @@
  * answers queries, and also when nothing does.
  */
 import type { Socket } from 'node:dgram';
+import { networkInterfaces } from 'node:os';
 import type { Configuration } from '../config/configuration.ts';
 import { DNS_PORT, namingOptions, tunnelResolvers } from '../config/dnsoptions.ts';
 import type { DirectOptions } from '../connect/direct.ts';
@@ -27,6 +28,8 @@ import { isAddress } from '../net/address.ts';
 import type { Destination } from '../net/destination.ts';
 import { byKnownNames, createFormRule, createTargetName } from '../policy/knownnames.ts';
 import type { Policy } from '../policy/policy.ts';
+import type { SocketUsers } from '../system/socketusers.ts';
+import { warnOfOthersInRanges } from './fakeaddresses.ts';
 import type { Machine } from './machine.ts';
 import type { Session } from './session.ts';
 import type { Tunnel } from './tunnel.ts';
@@ -52,13 +55,29 @@ export interface NamesParts {
   readonly socketFor?: (server: Destination) => Socket;
   /** As in NameServiceOptions. */
   readonly keepsLocalNames?: boolean;
+  /** Whose queries come in, where users share them. Default: nobody is told from others. */
+  readonly users?: SocketUsers;
 }
 
 /** What answers queries, as part of `session`. Throws as the constructor of NameService does. */
 export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): NameService {
   const { configuration, connector, book, observer } = tunnel;
-  const { direct, device, servers, local, isolated = false, socketFor, keepsLocalNames } = parts;
+  const {
+    direct,
+    device,
+    servers,
+    local,
+    isolated = false,
+    socketFor,
+    keepsLocalNames,
+    users,
+  } = parts;
   const naming = namingOptions(configuration);
+  if (device.address4 !== undefined || device.address6 !== undefined) {
+    const moved = new Set(naming.virtualRanges?.map(({ family }) => family));
+    const interfaces = networkInterfaces();
+    warnOfOthersInRanges({ interfaces, resolvers: local, moved }, observer);
+  }
   const names = new NameService({
     naming: {
       ...naming,
@@ -72,8 +91,10 @@ export function openNames(session: Session, tunnel: Tunnel, parts: NamesParts): 
     connectDirectly: async (destination, options) =>
       streamOf(await direct.connect(destination, options)),
     ...(socketFor === undefined ? {} : { socketFor }),
+    rebindDomains: configuration.dns.rebindDomains ?? [],
     book,
     keepsLocalNames: keepsLocalNames ?? false,
+    userOf: users === undefined ? undefined : (socket, of) => users.userOf(socket, of),
     observer,
   });
   return session.own('the DNS server', names, (it) => it.close());

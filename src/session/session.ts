@@ -14,6 +14,10 @@
  *
  * A part that can't be closed, or not in time, is logged and named by close(); the next one is
  * closed all the same.
+ *
+ * The end as a whole has a limit as well: once CLOSE_LIMITS_IN_ALL limits of a part are used up,
+ * the parts that are left get LEAST_SHARE of a limit each. So a machine under load, or many parts
+ * that hang, don't keep a stop waiting.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { TunnelError } from '../errors/errors.ts';
@@ -22,6 +26,10 @@ import type { Observer } from '../observe/observer.ts';
 
 /** For a part to close, in milliseconds. Longer than any part takes that is well. */
 export const CLOSE_LIMIT_MS = 10_000;
+/** For all parts together, as a multiple of a part's limit. */
+export const CLOSE_LIMITS_IN_ALL = 2;
+/** What a part gets in any case, of its limit. */
+export const LEAST_SHARE = 1 / 20;
 
 export interface SessionOptions {
   readonly observer: Observer;
@@ -103,9 +111,11 @@ export class Session {
   async #close(): Promise<readonly CloseFailure[]> {
     this.#observer.log('debug', 'stopping');
     const failures: CloseFailure[] = [];
+    const until = performance.now() + CLOSE_LIMITS_IN_ALL * this.#closeLimit;
     for (const { name, close } of this.#parts.toReversed()) {
       try {
-        await this.#inTime(close);
+        const left = Math.min(this.#closeLimit, until - performance.now());
+        await inTime(close, Math.max(left, LEAST_SHARE * this.#closeLimit));
       } catch (error) {
         const why = reasonOf(error);
         this.#observer.log('error', `${name} could not be closed: ${why}`);
@@ -114,18 +124,19 @@ export class Session {
     }
     return failures;
   }
+}
 
-  async #inTime(close: () => unknown): Promise<void> {
-    const timer = new AbortController();
-    const late = delay(this.#closeLimit, undefined, { signal: timer.signal }).then(() => {
-      throw new Error(`it has not ended within ${this.#closeLimit / 1000} s`);
-    });
-    late.catch(() => {}); // cancelled below
-    try {
-      await Promise.race([late, close()]);
-    } finally {
-      timer.abort();
-    }
+/** `limit`: milliseconds. */
+async function inTime(close: () => unknown, limit: number): Promise<void> {
+  const timer = new AbortController();
+  const late = delay(limit, undefined, { signal: timer.signal }).then(() => {
+    throw new Error(`it has not ended within ${(limit / 1000).toFixed(2)} s`);
+  });
+  late.catch(() => {}); // cancelled below
+  try {
+    await Promise.race([late, close()]);
+  } finally {
+    timer.abort();
   }
 }
 

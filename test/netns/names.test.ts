@@ -177,7 +177,8 @@ describe('names behind the jump host', { skip }, () => {
     it('an answer too large for a datagram is truncated, and comes whole over TCP', async () => {
       const cut = await dig('+ignore', 'big.lab.test', 'A');
       assert.match(cut.text, /flags: [^;]*\btc\b/);
-      assert.deepEqual(cut.records, []);
+      // What fits comes all the same: musl before 1.2.4 doesn't ask again by TCP.
+      assert.ok(cut.records.length > 5 && cut.records.length < 100, String(cut.records.length));
       assert.equal((await dig('big.lab.test', 'A')).records.length, 200);
       assert.equal((await dig('+tcp', 'n1.lab.test', 'A')).records.length, 1);
     });

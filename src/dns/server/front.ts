@@ -17,17 +17,23 @@ import type { DnsServer } from './server.ts';
 export const MAX_PIPELINED = 128;
 export const STREAM_IDLE_MS = 10_000;
 
-/** Answers one query. Undefined: the query gets no answer. Never rejects. */
+/** Answers a query from an address and a port. Undefined: it gets no answer. Never rejects. */
 export function answerDatagram(
   server: DnsServer,
   payload: Uint8Array,
   client: string,
+  port?: number,
 ): Promise<Uint8Array | undefined> {
-  return server.answer(payload, { key: client, stream: false });
+  return server.answer(payload, { key: client, port, stream: false });
 }
 
 /** Answers the queries on a stream until it ends. Resolves when it has closed; never rejects. */
-export function serveStream(server: DnsServer, stream: Duplex, client: string): Promise<void> {
+export function serveStream(
+  server: DnsServer,
+  stream: Duplex,
+  client: string,
+  port?: number,
+): Promise<void> {
   return new Promise((resolve) => {
     let received: Buffer = Buffer.alloc(0);
     let waiting = 0;
@@ -51,7 +57,7 @@ export function serveStream(server: DnsServer, stream: Duplex, client: string): 
         received = received.subarray(end);
         waiting += 1;
         idleTimer.refresh();
-        void server.answer(message, { key: client, stream: true }).then(reply);
+        void server.answer(message, { key: client, port, stream: true }).then(reply);
       }
       // A client that doesn't read its answers isn't read either.
       if (waiting >= MAX_PIPELINED || stream.writableNeedDrain) stream.pause();

@@ -17,18 +17,20 @@
 import type { Socket } from 'node:dgram';
 import { TunnelError } from '../../errors/errors.ts';
 import type { FlowRequest } from '../../flow/request.ts';
-import { addressBytes, addressFromBytes } from '../../net/address.ts';
+import { addressBytes, addressFromBytes, addressNumber } from '../../net/address.ts';
 import type { Destination } from '../../net/destination.ts';
-import type { Prefix } from '../../net/prefix.ts';
+import { type Prefix, prefixAround } from '../../net/prefix.ts';
+import { OWN_RANGES } from '../../net/special.ts';
 import type { Observer } from '../../observe/observer.ts';
 import { createNaming, type Naming, type NamingOptions } from '../naming.ts';
 import { lookupAddresses } from '../upstream/addresses.ts';
 import { CachingResolver } from '../upstream/cache.ts';
 import { DatagramUpstream } from '../upstream/datagram.ts';
 import { type NameBook, RecordingResolver } from '../upstream/known.ts';
+import { RebindingGuard, RebindingRules } from '../upstream/rebinding.ts';
 import type { Resolver } from '../upstream/resolver.ts';
 import { StreamUpstream, type StreamUpstreamOptions } from '../upstream/stream.ts';
-import { DnsServer } from './server.ts';
+import { DnsServer, type UserOf } from './server.ts';
 import { translateRequests } from './translate.ts';
 import { blockPrefixes, MAX_TUNNELS, VirtualAddresses, virtualBlocks } from './virtual.ts';
 
@@ -61,10 +63,14 @@ export interface NameServiceOptions {
    * addresses in `local` are routed into the device, since queries would then come back here.
    */
   readonly socketFor?: (server: Destination) => Socket;
+  /** Suffixes whose names may have any address (--rebind-domain-ok), canonical. Default: none. */
+  readonly rebindDomains?: readonly string[];
   /** Records the answers of the resolvers behind the jump host. */
   readonly book: NameBook;
   /** Whether the book also records the answers of this machine's own resolvers. Default: false. */
   readonly keepsLocalNames?: boolean;
+  /** As in DnsServerOptions. */
+  readonly userOf?: UserOf | undefined;
   readonly observer: Observer;
 }
 
@@ -77,6 +83,7 @@ export class NameService {
   readonly addresses: ReadonlySet<string>;
   readonly #options: NameServiceOptions;
   readonly #route: Naming;
+  readonly #rebinding: RebindingRules;
   /** The resolvers behind the jump host. */
   readonly #tunnel: Resolver | undefined;
   /** This machine's own resolvers. */
@@ -86,15 +93,25 @@ export class NameService {
   /** Throws TunnelError `dns-no-block` if MAX_TUNNELS tunnels have taken all blocks for names. */
   constructor(options: NameServiceOptions) {
     const { naming, device, servers, connect, local, book, observer } = options;
-    const virtual = naming.nameTargets.length === 0 ? undefined : createVirtual(device, observer);
+    const virtual =
+      naming.nameTargets.length === 0 ? undefined : createVirtual(device, naming, observer);
     this.#options = options;
     this.#route = createNaming({ ...naming, book });
+    this.#rebinding = new RebindingRules({
+      permitted: options.rebindDomains ?? [],
+      inside: naming.domains,
+      own: ownRanges(device, naming.virtualRanges),
+      observer,
+    });
     this.#tunnel =
       servers.length === 0
         ? undefined
         : new CachingResolver({
             upstream: new RecordingResolver(
-              new StreamUpstream({ servers, connect, observer }),
+              new RebindingGuard(
+                new StreamUpstream({ servers, connect, observer }),
+                this.#rebinding,
+              ),
               book.behind,
             ),
             observer,
@@ -108,6 +125,7 @@ export class NameService {
       virtual: this.virtual,
       tunnel: this.#tunnel,
       local: this.#local,
+      userOf: options.userOf,
       observer,
     });
   }
@@ -163,13 +181,14 @@ export class NameService {
   #localResolver(servers: readonly Destination[]): Resolver | undefined {
     if (servers.length === 0) return undefined;
     const { connectDirectly, socketFor, book, keepsLocalNames = false, observer } = this.#options;
-    const upstream = new DatagramUpstream({
+    const datagrams = new DatagramUpstream({
       servers,
       overStream: (server) =>
         new StreamUpstream({ servers: [server], connect: connectDirectly, observer }),
       observer,
       ...(socketFor === undefined ? {} : { socketFor }),
     });
+    const upstream = new RebindingGuard(datagrams, this.#rebinding);
     return new CachingResolver({
       upstream: keepsLocalNames ? new RecordingResolver(upstream, book.here) : upstream,
       observer,
@@ -193,17 +212,39 @@ function ownDnsAddresses({ address4, address6 }: DeviceAddresses): Set<string> {
   );
 }
 
+/**
+ * The ranges whose addresses no resolver may give. A range of --virtual-range takes the place of
+ * this program's own in its family: there, only the device's own block remains. So the addresses of
+ * another program in 198.18.0.0/15 are answered as they are.
+ */
+function ownRanges(device: DeviceAddresses, moved: readonly Prefix[] = []): readonly Prefix[] {
+  const { address4, address6 } = device;
+  const own = OWN_RANGES.filter((range) => !moved.some((it) => it.family === range.family));
+  const blocks = [
+    ...(address4 === undefined ? [] : [prefixAround(addressNumber(address4), 4, 24)]),
+    ...(address6 === undefined ? [] : [prefixAround(addressNumber(address6), 6, 64)]),
+  ];
+  return [...own, ...moved, ...blocks];
+}
+
 function createVirtual(
   device: DeviceAddresses,
+  { nameTargets, virtualRanges }: NamingOptions,
   observer: Observer,
 ): { addresses: VirtualAddresses; prefixes: readonly Prefix[] } {
-  const blocks = virtualBlocks(device);
+  const blocks = virtualBlocks(device, virtualRanges);
   if (blocks === undefined) {
     throw new TunnelError(
       'dns-no-block',
       `no addresses are left for names: ${MAX_TUNNELS} tunnels with names can run at a time`,
-      { hint: 'end a tunnel that is not needed, or give it all targets of another one as well' },
+      {
+        hint: 'end a tunnel that is not needed, or another program that uses 198.18.0.0/15 (mihomo, Clash), or choose addresses with --virtual-range',
+      },
     );
   }
-  return { addresses: new VirtualAddresses({ blocks, observer }), prefixes: blockPrefixes(blocks) };
+  const written = nameTargets.filter(({ below }) => !below).map(({ name }) => name);
+  return {
+    addresses: new VirtualAddresses({ blocks, observer, written }),
+    prefixes: blockPrefixes(blocks),
+  };
 }

@@ -8,8 +8,8 @@
  *   other ports of the own address               -> refused; nothing listens there
  *   everything else                              -> not taken
  *
- * Limits: MAX_QUERY_STREAMS connections; any more are refused and counted. The server limits
- * queries.
+ * Limits: MAX_QUERY_STREAMS connections, shared fairly among users (fairshare.ts); any more are
+ * refused and counted. The server limits queries.
  */
 
 import { streamOf } from '../../flow/conduitstream.ts';
@@ -17,6 +17,7 @@ import type { Datagram } from '../../flow/datagram.ts';
 import type { FlowRequest } from '../../flow/request.ts';
 import type { Refusal } from '../../net/refusal.ts';
 import type { Observer } from '../../observe/observer.ts';
+import { FairShare } from './fairshare.ts';
 import { answerDatagram, serveStream } from './front.ts';
 import type { DnsServer } from './server.ts';
 
@@ -42,7 +43,7 @@ export interface CapturedQueriesOptions {
 
 export class CapturedQueries {
   readonly #options: CapturedQueriesOptions;
-  #streams = 0;
+  readonly #streams = new FairShare(MAX_QUERY_STREAMS);
 
   constructor(options: CapturedQueriesOptions) {
     this.#options = options;
@@ -57,7 +58,7 @@ export class CapturedQueries {
       capture.refuseDatagram(datagram, 'refused');
       return true;
     }
-    void answerDatagram(server, payload, source.host).then((answer) => {
+    void answerDatagram(server, payload, source.host, source.port).then((answer) => {
       if (answer !== undefined)
         capture.sendDatagram({ source: destination, destination: source, payload: answer });
     });
@@ -68,23 +69,31 @@ export class CapturedQueries {
    * Takes a connection to the server. False: it isn't for the server, and is left for the caller.
    */
   accept(request: FlowRequest): boolean {
-    const { own, observer } = this.#options;
+    const { own } = this.#options;
     const { host, port } = request.destination;
     if (port !== DNS_PORT || !this.#isResolver(host)) {
       if (!own.has(host)) return false;
       request.refuse('refused');
       return true;
     }
-    if (this.#streams >= MAX_QUERY_STREAMS) {
+    void this.#admit(request);
+    return true;
+  }
+
+  /** Never rejects. */
+  async #admit(request: FlowRequest): Promise<void> {
+    const { server, observer } = this.#options;
+    const { host, port } = request.source;
+    const user = this.#streams.contended
+      ? await server.userOf({ key: host, port, stream: true })
+      : host;
+    if (!this.#streams.take(user)) {
       observer.count('tunnel_dns_streams_over_limit_total');
       request.refuse('refused');
-      return true;
+      return;
     }
-    this.#streams += 1;
-    void this.#serve(request).finally(() => {
-      this.#streams -= 1;
-    });
-    return true;
+    await this.#serve(request);
+    this.#streams.giveBack(user);
   }
 
   #isResolver(host: string): boolean {
@@ -93,10 +102,11 @@ export class CapturedQueries {
 
   /** Never rejects. */
   async #serve(request: FlowRequest): Promise<void> {
+    const { host, port } = request.source;
     try {
       const conduit = request.open();
       if (conduit === undefined) this.#options.observer.count('tunnel_dns_streams_given_up_total');
-      else await serveStream(this.#options.server, streamOf(conduit), request.source.host);
+      else await serveStream(this.#options.server, streamOf(conduit), host, port);
     } catch {
       // The program ended it before it was served.
       this.#options.observer.count('tunnel_dns_streams_given_up_total');

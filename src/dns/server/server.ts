@@ -20,33 +20,44 @@
  *
  * Reverse look-ups of virtual addresses are answered here with their names.
  *
- * Limits: MAX_QUERIES may wait for an answer, and MAX_QUERIES_OF_CLIENT of one client. Any more are
- * answered SERVFAIL at once, so that the client asks another server or tries again. Counted.
+ * Limits: as many queries may wait as can be on their way to the resolvers that are asked
+ * (MAX_SOCKETS, MAX_IN_FLIGHT), shared fairly among users (fairshare.ts): one alone has
+ * MAX_QUERIES_OF_CLIENT of those to this machine's resolvers. Any more are answered SERVFAIL at
+ * once, so that the client asks another server or tries again. Counted. A user is who has the
+ * socket that asks (`userOf`), or else an address. Who asks through another program, as
+ * systemd-resolved is, shares with all others who do.
  */
 import type { Answer, RecordType } from 'dns-packet';
 import { reasonOf } from '../../errors/reason.ts';
+import type { Destination } from '../../net/destination.ts';
 import { isCanonicalName } from '../../net/name.ts';
 import type { Observer } from '../../observe/observer.ts';
 import type { NameRoute, Naming } from '../naming.ts';
+import { MAX_SOCKETS } from '../upstream/datagram.ts';
 import { hasAnswers, type Resolver } from '../upstream/resolver.ts';
+import { MAX_IN_FLIGHT } from '../upstream/stream.ts';
 import {
   composeAnswer,
   composeFault,
   datagramLimit,
   fitAnswer,
   relayAnswer,
+  soaRecord,
   type UpstreamAnswer,
 } from '../wire/compose.ts';
 import { CLASS_IN, MAX_MESSAGE, Rcode, Type } from '../wire/message.ts';
 import { makeQuestion, parseQuery, type Query } from '../wire/query.ts';
+import { FairShare } from './fairshare.ts';
 import { VIRTUAL_TTL, type VirtualAddresses } from './virtual.ts';
 
-const MAX_QUERIES = 4096;
-export const MAX_QUERIES_OF_CLIENT = 2048;
+/** Of one user who is alone, to this machine's own resolvers. */
+export const MAX_QUERIES_OF_CLIENT = MAX_SOCKETS / 2;
 
 export interface DnsClient {
-  /** The address under which the client's queries are counted. */
+  /** The address under which the client's queries are counted if its user isn't known. */
   readonly key: string;
+  /** With the address it finds the user. */
+  readonly port?: number | undefined;
   /** Whether it asks by TCP, where an answer may have any length. */
   readonly stream: boolean;
 }
@@ -59,25 +70,19 @@ export interface DnsServerOptions {
   readonly tunnel: Resolver | undefined;
   /** This machine's own resolvers; undefined: all other names are refused. */
   readonly local: Resolver | undefined;
+  /** The user of this machine who has a socket. Default: nobody is found. Never rejects. */
+  readonly userOf?: UserOf | undefined;
   readonly observer: Observer;
 }
 
-/** Our own answers name their source with names that nobody can look up (RFC 6761 §6.4). */
-const SOA = {
-  mname: 'tunnel.invalid',
-  rname: 'nobody.invalid',
-  serial: 1,
-  refresh: 3600,
-  retry: 600,
-  expire: 86_400,
-};
+export type UserOf = (socket: Destination, protocol: 'udp' | 'tcp') => Promise<number | undefined>;
 
 export class DnsServer {
   readonly #options: DnsServerOptions;
-  /** By client: how many of its queries wait. */
-  readonly #waiting = new Map<string, number>();
+  /** Queries that wait, by where they go. */
+  readonly #toLocal = new FairShare(MAX_SOCKETS);
+  readonly #toTunnel = new FairShare(MAX_IN_FLIGHT);
   #local: Resolver | undefined;
-  #total = 0;
   #closed = false;
 
   constructor(options: DnsServerOptions) {
@@ -114,7 +119,11 @@ export class DnsServer {
     }
     const { query } = parsed;
     const limit = client.stream ? MAX_MESSAGE : datagramLimit(query);
-    if (!this.#admit(client.key)) {
+    const places =
+      this.#options.naming(query.question.name).kind === 'local' ? this.#toLocal : this.#toTunnel;
+    const asks = places.contended && this.#options.userOf !== undefined;
+    const user = asks ? await this.userOf(client) : client.key;
+    if (!places.take(user)) {
       observer.count('tunnel_dns_over_limit_total');
       return fitAnswer(query, composeAnswer(query, { rcode: Rcode.SERVFAIL }), limit);
     }
@@ -125,23 +134,16 @@ export class DnsServer {
       observer.log('debug', `${query.question.name}: ${reasonOf(error)}`);
       return composeAnswer(query, { rcode: Rcode.SERVFAIL });
     } finally {
-      this.#leave(client.key);
+      places.giveBack(user);
     }
   }
 
-  #admit(key: string): boolean {
-    const own = this.#waiting.get(key) ?? 0;
-    if (this.#total >= MAX_QUERIES || own >= MAX_QUERIES_OF_CLIENT) return false;
-    this.#total += 1;
-    this.#waiting.set(key, own + 1);
-    return true;
-  }
-
-  #leave(key: string): void {
-    this.#total -= 1;
-    const own = (this.#waiting.get(key) ?? 1) - 1;
-    if (own > 0) this.#waiting.set(key, own);
-    else this.#waiting.delete(key);
+  /** Who a client is, for shares (fairshare.ts): a user of this machine, or an address. */
+  async userOf({ key, port, stream }: DnsClient): Promise<string> {
+    const { userOf } = this.#options;
+    if (userOf === undefined || port === undefined) return key;
+    const user = await userOf({ host: key, port }, stream ? 'tcp' : 'udp');
+    return user === undefined ? key : `user ${user}`;
   }
 
   async #answer(query: Query): Promise<Uint8Array> {
@@ -248,8 +250,6 @@ function negative(query: Query, zone: string, exists: boolean): Uint8Array {
   return composeAnswer(query, {
     rcode: exists ? Rcode.NOERROR : Rcode.NXDOMAIN,
     authoritative: true,
-    authorities: [
-      { type: 'SOA', name: zone, ttl: VIRTUAL_TTL, data: { ...SOA, minimum: VIRTUAL_TTL } },
-    ],
+    authorities: [soaRecord(zone)],
   });
 }

@@ -18,25 +18,34 @@
  *
  * The device's own blocks are the lowest free /24 and /64 (native/helper/block.c). The blocks for
  * names lie above those. Each of up to MAX_TUNNELS tunnels on a machine has one, chosen by the
- * number of its device's block.
+ * number of its device's block. --virtual-range puts them elsewhere.
  *
- * Limits: one lease for each slot of the block (16,256 in a /18); counted when reached.
+ * Names that are written out as targets have leases of their own, from the start and for good.
+ * Otherwise anybody who asks for enough names below `*.corp.example` would leave them without one.
+ *
+ * Limits: one lease for each slot of the block (16,256 in a /18); counted when reached. At most
+ * three quarters of them are for names that are written out (MAX_WRITTEN_SHARE); any more share the
+ * rest with all other names.
  */
 import { createHash } from 'node:crypto';
 import { addressFromNumber, addressNumber, family } from '../../net/address.ts';
 import { type Prefix, prefixAround, prefixBounds } from '../../net/prefix.ts';
 import { PrefixSet } from '../../net/prefixset.ts';
 import type { Observer } from '../../observe/observer.ts';
+import { OWN_TTL } from '../wire/compose.ts';
 
 /**
  * Seconds. Long enough that all look-ups for one connection agree, short enough that programs soon
  * ask again.
  */
-export const VIRTUAL_TTL = 10;
+export const VIRTUAL_TTL = OWN_TTL;
 /** How long a name keeps its lease after the last answer and the last flow. */
 export const MIN_AGE_MS = 10 * 60_000;
 /** Tunnels with name targets that may run on one machine at the same time. */
 export const MAX_TUNNELS = 7;
+
+/** Of all slots, those that names can have for good. */
+export const MAX_WRITTEN_SHARE = 0.75;
 
 const BLOCK4_LENGTH = 18;
 const BLOCK6_LENGTH = 96;
@@ -50,39 +59,64 @@ const SLOTS_IN_24 = 254;
 const SLOTS = SLOTS_IN_24 * 2 ** (24 - BLOCK4_LENGTH);
 
 export interface VirtualBlocks {
-  /** /18 */
+  /** /18, or more specific with --virtual-range */
   readonly ipv4: Prefix | undefined;
-  /** /96 */
+  /** /96, or more specific with --virtual-range */
   readonly ipv6: Prefix | undefined;
 }
 
 /**
  * The blocks for the names of the tunnel whose device has these addresses. They must be routed to
- * the device. Undefined: MAX_TUNNELS tunnels already have all blocks.
+ * the device. `ranges` replace this program's own, at most one of each family. Undefined:
+ * MAX_TUNNELS tunnels already have all blocks.
  */
-export function virtualBlocks(device: {
-  readonly address4: string | undefined;
-  readonly address6: string | undefined;
-}): VirtualBlocks | undefined {
+export function virtualBlocks(
+  device: { readonly address4: string | undefined; readonly address6: string | undefined },
+  ranges: readonly Prefix[] = [],
+): VirtualBlocks | undefined {
   const { address4, address6 } = device;
+  const [range4, range6] = ([4, 6] as const).map((of) => ranges.find((it) => it.family === of));
   const index4 =
     address4 === undefined ? undefined : Number((addressNumber(address4) - RANGE4) >> 8n);
   const index6 =
     address6 === undefined ? undefined : Number((addressNumber(address6) - RANGE6) >> 64n);
-  const unusable = (index: number | undefined) =>
-    index !== undefined && (index < 0 || index >= MAX_TUNNELS);
-  if (unusable(index4) || unusable(index6)) return undefined;
-  const size4 = 1n << BigInt(32 - BLOCK4_LENGTH);
+  // Only the range for IPv4 is small, and both families of a device have the same number.
+  const last = range4 === undefined ? MAX_TUNNELS - 1 : Number(FIRST_BLOCK6) - 1;
+  const unusable = (index: number | undefined, range: Prefix | undefined) =>
+    index !== undefined && range === undefined && (index < 0 || index > last);
+  if (unusable(index4, range4) || unusable(index6, range6)) return undefined;
   return {
     ipv4:
       index4 === undefined
         ? undefined
-        : prefixAround(RANGE4 + size4 * BigInt(index4 + 1), 4, BLOCK4_LENGTH),
+        : range4 === undefined
+          ? prefixAround(
+              RANGE4 + (BigInt(index4 + 1) << BigInt(32 - BLOCK4_LENGTH)),
+              4,
+              BLOCK4_LENGTH,
+            )
+          : blockOf(range4, BLOCK4_LENGTH, index4),
     ipv6:
       index6 === undefined
         ? undefined
-        : prefixAround(RANGE6 + ((FIRST_BLOCK6 + BigInt(index6)) << 64n), 6, BLOCK6_LENGTH),
+        : range6 === undefined
+          ? prefixAround(RANGE6 + ((FIRST_BLOCK6 + BigInt(index6)) << 64n), 6, BLOCK6_LENGTH)
+          : blockOf(range6, BLOCK6_LENGTH, index6),
   };
+}
+
+/** The block of a given range for the device with this number; all of it if it is no larger. */
+function blockOf(range: Prefix, length: number, index: number): Prefix {
+  if (range.length >= length) return range;
+  const bits = range.family === 4 ? 32 : 128;
+  const count = 1n << BigInt(length - range.length);
+  const offset = (BigInt(index) % count) << BigInt(bits - length);
+  return prefixAround(prefixBounds(range).first + offset, range.family, length);
+}
+
+/** How many names a block can hold. Every block of IPv6 holds SLOTS. */
+function slotsOf({ ipv4 }: VirtualBlocks): number {
+  return ipv4 === undefined ? SLOTS : SLOTS_IN_24 * 2 ** (24 - ipv4.length);
 }
 
 /** The prefixes of the blocks, for routing. */
@@ -117,6 +151,8 @@ export interface VirtualAddressesOptions {
   readonly observer: Observer;
   /** Milliseconds, monotonic. Default: performance.now */
   readonly now?: () => number;
+  /** Names that have a lease of their own for good, canonical. Default: none. */
+  readonly written?: readonly string[];
   /** For tests: fewer slots. */
   readonly slots?: number;
 }
@@ -131,18 +167,24 @@ export class VirtualAddresses {
   /** Leases without a flow, the least recently used first. */
   readonly #idle = new Map<string, Entry>();
   readonly #held = new Map<string, Entry>();
+  /** Leases that are never reclaimed. */
+  readonly #written = new Map<string, Entry>();
 
   constructor({
     blocks,
     observer,
     now = () => performance.now(),
+    written = [],
     slots = SLOTS,
   }: VirtualAddressesOptions) {
     this.#blocks = blocks;
     this.#ranges = new PrefixSet(blockPrefixes(blocks));
     this.#observer = observer;
     this.#now = now;
-    this.#slots = Math.min(slots, SLOTS);
+    this.#slots = Math.min(slots, slotsOf(blocks));
+    const most = Math.floor(this.#slots * MAX_WRITTEN_SHARE);
+    for (const name of [...new Set(written)].slice(0, most))
+      this.#written.set(name, this.#add(name, this.#freeSlot(name)));
   }
 
   /**
@@ -150,6 +192,8 @@ export class VirtualAddresses {
    * use.
    */
   lease(name: string): VirtualLease | undefined {
+    const written = this.#written.get(name);
+    if (written !== undefined) return written.lease;
     const existing = this.#held.get(name) ?? this.#idle.get(name);
     if (existing !== undefined) {
       this.#touch(existing);
@@ -160,13 +204,7 @@ export class VirtualAddresses {
       this.#observer.count('tunnel_dns_leases_exhausted_total');
       return undefined;
     }
-    const entry: Entry = {
-      lease: { name, ...this.#addresses(slot) },
-      slot,
-      holds: 0,
-      usedAt: this.#now(),
-    };
-    this.#bySlot.set(slot, entry);
+    const entry = this.#add(name, slot);
     this.#idle.set(name, entry);
     this.#observer.count('tunnel_dns_leases_total');
     return entry.lease;
@@ -190,6 +228,7 @@ export class VirtualAddresses {
     const entry = this.#find(address);
     if (entry === undefined) return undefined;
     const { name } = entry.lease;
+    if (this.#written.has(name)) return { name, release() {} };
     entry.holds += 1;
     this.#idle.delete(name);
     this.#held.set(name, entry);
@@ -203,6 +242,13 @@ export class VirtualAddresses {
       this.#touch(entry);
     };
     return { name, release };
+  }
+
+  #add(name: string, slot: number): Entry {
+    const lease = { name, ...this.#addresses(slot) };
+    const entry: Entry = { lease, slot, holds: 0, usedAt: this.#now() };
+    this.#bySlot.set(slot, entry);
+    return entry;
   }
 
   #touch(entry: Entry): void {
@@ -233,6 +279,7 @@ export class VirtualAddresses {
 
   #addresses(slot: number): { ipv4: string | undefined; ipv6: string | undefined } {
     const { ipv4, ipv6 } = this.#blocks;
+    // The same in both families, whatever their blocks' sizes.
     const offset = BigInt(Math.floor(slot / SLOTS_IN_24) * 256 + (slot % SLOTS_IN_24) + 1);
     const at = (block: Prefix | undefined) =>
       block && addressFromNumber(prefixBounds(block).first + offset, block.family);

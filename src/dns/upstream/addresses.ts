@@ -20,6 +20,8 @@ import type { Resolver } from './resolver.ts';
 
 /** Further addresses of a name are ignored. */
 export const MAX_ADDRESSES = 16;
+/** Further records of an answer are not looked at. Nobody has more addresses or aliases. */
+export const MAX_RECORDS = 256;
 
 export interface AddressRecord {
   /**
@@ -36,15 +38,15 @@ export interface AddressRecord {
 /**
  * The A and AAAA records of a checked message's answer section that belong to its question: those
  * of the name that was asked for, and of the names that its aliases lead to (RFC 1034 §3.6.2).
- * Records of other names are left out.
+ * Records of other names are left out, and those after the first MAX_RECORDS.
  */
 export function addressRecords(bytes: Uint8Array, view: MessageView): AddressRecord[] {
   const octets = viewOf(bytes);
   const [asked] = view.questions;
   if (asked === undefined) return [];
-  const answers = view.records.filter(
-    ({ section, class: of }) => section === Section.ANSWER && of === CLASS_IN,
-  );
+  const answers = view.records
+    .filter(({ section, class: of }) => section === Section.ANSWER && of === CLASS_IN)
+    .slice(0, MAX_RECORDS);
   const ownerOf = ({ start }: RecordView) => nameText(plainName(bytes, start));
   const aliases = new Map(
     answers

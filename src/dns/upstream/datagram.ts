@@ -32,7 +32,7 @@ import {
   upstreamError,
 } from './resolver.ts';
 
-const MAX_SOCKETS = 256;
+export const MAX_SOCKETS = 512;
 const ROUNDS = 2;
 /** For the first round; the second waits twice as long. */
 const DATAGRAM_TIMEOUT_MS = 1_500;

@@ -25,7 +25,7 @@ import type { Question } from '../wire/query.ts';
 import { type Received, StreamConnection } from './connection.ts';
 import { isUnhelpful, type Resolver, rejectsEdns, takeAnswer, upstreamError } from './resolver.ts';
 
-export const MAX_IN_FLIGHT = 1024;
+export const MAX_IN_FLIGHT = 2048;
 /** For one server. Its recursion may take seconds, and clients wait about 5 s for each try. */
 const ATTEMPT_TIMEOUT_MS = 4_000;
 /** For all servers together, including the time to open connections. */

@@ -7,7 +7,7 @@
  * unchanged.
  */
 import { type Answer, encode } from 'dns-packet';
-import { Flag, HEADER_SIZE, Type, viewOf } from './message.ts';
+import { Flag, HEADER_SIZE, readMessage, Section, Type, viewOf } from './message.ts';
 import type { Query, Question } from './query.ts';
 
 /** The largest UDP payload that we accept: it passes everywhere unfragmented. */
@@ -63,6 +63,38 @@ export function composeQuery(question: Question, options: { readonly edns: boole
   return withQuestion(encoded, question);
 }
 
+/** An upstream's answer, made here in its place: the name exists, without records of the type. */
+export function composeNoRecords(question: Question): Uint8Array {
+  const encoded = encode({
+    type: 'response',
+    id: 0,
+    flags: Flag.RD | Flag.RA,
+    authorities: [soaRecord('.')],
+  });
+  return withQuestion(encoded, question);
+}
+
+/** Seconds: for how long a client may keep one of our negative answers (RFC 2308 §5). */
+export const OWN_TTL = 10;
+
+/** Of our own answers. It names its source with names that nobody can look up (RFC 6761 §6.4). */
+export function soaRecord(zone: string): Answer {
+  return {
+    type: 'SOA',
+    name: zone,
+    ttl: OWN_TTL,
+    data: {
+      mname: 'tunnel.invalid',
+      rname: 'nobody.invalid',
+      serial: 1,
+      refresh: 3600,
+      retry: 600,
+      expire: 86_400,
+      minimum: OWN_TTL,
+    },
+  };
+}
+
 /** An upstream's answer, checked and without its additional section. */
 export interface UpstreamAnswer {
   /** With id 0. */
@@ -109,22 +141,30 @@ export function datagramLimit({ edns }: Query): number {
 
 /**
  * The answer itself if it fits. Otherwise one that says "truncated", so that the client asks by TCP
- * (RFC 7766 §5).
+ * (RFC 7766 §5), with the records that fit, in their order: musl before 1.2.4 doesn't know TCP, and
+ * makes do with them. `answer` is one of ours: well-formed, with an OPT record last if the client
+ * knows EDNS, and nothing else in the third section.
  */
 export function fitAnswer(query: Query, answer: Uint8Array, limit: number): Uint8Array {
   if (answer.length <= limit) return answer;
-  const questionEnd = HEADER_SIZE + query.question.wire.length + 4;
   const opt = query.edns === undefined ? 0 : OPT_SIZE;
-  const cut = new Uint8Array(questionEnd + opt);
-  cut.set(answer.subarray(0, questionEnd));
+  const { questions, records } = readMessage(answer);
+  let end = questions.at(-1)?.end ?? HEADER_SIZE;
+  const counts = [0, 0];
+  for (const { section, dataEnd } of records) {
+    if (section === Section.ADDITIONAL || dataEnd + opt > limit) break;
+    // Pointers lead backwards, so the octets before `end` don't need those after it.
+    end = dataEnd;
+    counts[section] = (counts[section] ?? 0) + 1;
+  }
+  const cut = new Uint8Array(end + opt);
+  cut.set(answer.subarray(0, end));
   const view = viewOf(cut);
   view.setUint16(2, view.getUint16(2) | Flag.TC);
-  for (const count of [6, 8, 10]) view.setUint16(count, 0);
-  // Our answers end with their OPT record.
-  if (opt > 0) {
-    cut.set(answer.subarray(answer.length - opt), questionEnd);
-    view.setUint16(10, 1);
-  }
+  view.setUint16(6, counts[Section.ANSWER] ?? 0);
+  view.setUint16(8, counts[Section.AUTHORITY] ?? 0);
+  view.setUint16(10, opt > 0 ? 1 : 0);
+  if (opt > 0) cut.set(answer.subarray(answer.length - opt), end);
   return cut;
 }
 

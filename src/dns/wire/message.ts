@@ -7,8 +7,9 @@
  * answers are patched in place (id, case of the question, TTLs) and never decoded at all.
  *
  * Limits: a name has at most 255 octets (§3.1) and MAX_POINTERS pointers, each of which leads
- * backwards. So the cost of a message is at most its length times a constant. Octets after the last
- * record are an error.
+ * backwards. What a pointer leads to is walked once in a message and then remembered, so the cost
+ * of a message follows its length, however many names lead through the same chain. Octets after the
+ * last record are an error.
  */
 
 export const HEADER_SIZE = 12;
@@ -107,16 +108,17 @@ export function readMessage(bytes: Uint8Array): MessageView {
   if (bytes.length > MAX_MESSAGE) throw new MessageError('a message that is too long');
   const view = viewOf(bytes);
   const questions: QuestionView[] = [];
+  const checked: CheckedNames = new Map();
   let offset = HEADER_SIZE;
   for (let left = view.getUint16(4); left > 0; left--) {
-    const question = readQuestion(bytes, view, offset);
+    const question = readQuestion(bytes, view, checked, offset);
     questions.push(question);
     offset = question.end;
   }
   const records: RecordView[] = [];
   for (const section of [Section.ANSWER, Section.AUTHORITY, Section.ADDITIONAL] as const) {
     for (let left = view.getUint16(6 + 2 * section); left > 0; left--) {
-      const record = readRecord(bytes, view, offset, section);
+      const record = readRecord(bytes, view, checked, offset, section);
       records.push(record);
       offset = record.dataEnd;
     }
@@ -130,8 +132,13 @@ export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-function readQuestion(bytes: Uint8Array, view: DataView, nameStart: number): QuestionView {
-  const nameEnd = skipName(bytes, nameStart);
+function readQuestion(
+  bytes: Uint8Array,
+  view: DataView,
+  checked: CheckedNames,
+  nameStart: number,
+): QuestionView {
+  const nameEnd = skipName(bytes, checked, nameStart);
   const end = nameEnd + 4;
   if (end > bytes.length) throw new MessageError('a question that is cut off');
   return {
@@ -146,16 +153,17 @@ function readQuestion(bytes: Uint8Array, view: DataView, nameStart: number): Que
 function readRecord(
   bytes: Uint8Array,
   view: DataView,
+  checked: CheckedNames,
   start: number,
   section: Section,
 ): RecordView {
-  const fixed = skipName(bytes, start);
+  const fixed = skipName(bytes, checked, start);
   const dataStart = fixed + 10;
   if (dataStart > bytes.length) throw new MessageError('a record that is cut off');
   const dataEnd = dataStart + view.getUint16(fixed + 8);
   if (dataEnd > bytes.length) throw new MessageError('a record that is longer than the message');
   const type = view.getUint16(fixed);
-  checkData(bytes, type, dataStart, dataEnd);
+  checkData(bytes, checked, type, dataStart, dataEnd);
   return {
     section,
     start,
@@ -171,25 +179,48 @@ function readRecord(
  * Checks the data that clients decode without checks: addresses, and the names that may be
  * compressed (RFC 3597 §4).
  */
-function checkData(bytes: Uint8Array, type: number, start: number, end: number): void {
+function checkData(
+  bytes: Uint8Array,
+  checked: CheckedNames,
+  type: number,
+  start: number,
+  end: number,
+): void {
+  const skip = (from: number) => skipName(bytes, checked, from, end);
   const length = end - start;
   let expected = end;
   if (type === Type.A) expected = start + 4;
   else if (type === Type.AAAA) expected = start + 16;
   else if (type === Type.CNAME || type === Type.NS || type === Type.PTR || type === Type.DNAME)
-    expected = skipName(bytes, start, end);
-  else if (type === Type.MX) expected = length < 3 ? -1 : skipName(bytes, start + 2, end);
-  else if (type === Type.SRV) expected = length < 7 ? -1 : skipName(bytes, start + 6, end);
-  else if (type === Type.SOA) expected = skipName(bytes, skipName(bytes, start, end), end) + 20;
+    expected = skip(start);
+  else if (type === Type.MX) expected = length < 3 ? -1 : skip(start + 2);
+  else if (type === Type.SRV) expected = length < 7 ? -1 : skip(start + 6);
+  else if (type === Type.SOA) expected = skip(skip(start)) + 20;
   if (expected !== end)
     throw new MessageError(`a record of type ${type} with ${length} octets of data`);
 }
+
+/** What the rest of a name, from one of its labels or pointers on, comes to. */
+interface NameRest {
+  readonly octets: number;
+  readonly pointers: number;
+}
+
+/** By offset: the rests of names that have been checked, of one message. */
+type CheckedNames = Map<number, NameRest>;
 
 /**
  * Checks the name at `offset` and returns where it ends in the message. `limit`: where its own
  * octets (without those that pointers lead to) must end.
  */
-function skipName(bytes: Uint8Array, offset: number, limit = bytes.length): number {
+function skipName(
+  bytes: Uint8Array,
+  checked: CheckedNames,
+  offset: number,
+  limit = bytes.length,
+): number {
+  /** Where the labels and pointers are, and how much of the name lies before each. */
+  const steps: { readonly at: number; readonly before: NameRest }[] = [];
   let end: number | undefined;
   let at = offset;
   let earliest = offset;
@@ -199,24 +230,39 @@ function skipName(bytes: Uint8Array, offset: number, limit = bytes.length): numb
     const bound = end === undefined ? limit : bytes.length;
     const length = bytes[at];
     if (length === undefined || at >= bound) throw new MessageError('a name that is cut off');
-    if (length >= 0xc0) {
-      if (at + 2 > bound) throw new MessageError('a name that is cut off');
-      const target = ((length & 0x3f) << 8) | (bytes[at + 1] ?? 0);
-      // §4.1.4: a pointer leads to a prior occurrence. So a chain of pointers ends.
-      if (target >= earliest || target < HEADER_SIZE)
-        throw new MessageError('a pointer that leads nowhere');
-      if (++pointers > MAX_POINTERS) throw new MessageError('a name with too many pointers');
-      end ??= at + 2;
-      earliest = target;
-      at = target;
-      continue;
+    // Only behind a pointer: a name's own octets have a limit of their own.
+    const rest = end === undefined ? undefined : checked.get(at);
+    if (rest !== undefined) {
+      octets += rest.octets;
+      pointers += rest.pointers;
+    } else {
+      steps.push({ at, before: { octets, pointers } });
+      if (length >= 0xc0) {
+        if (at + 2 > bound) throw new MessageError('a name that is cut off');
+        const target = ((length & 0x3f) << 8) | (bytes[at + 1] ?? 0);
+        // §4.1.4: a pointer leads to a prior occurrence. So a chain of pointers ends.
+        if (target >= earliest || target < HEADER_SIZE)
+          throw new MessageError('a pointer that leads nowhere');
+        pointers += 1;
+        end ??= at + 2;
+        earliest = target;
+        at = target;
+      } else {
+        if (length > 63) throw new MessageError('a label of an unknown kind');
+        octets += length + 1;
+        at += length + 1;
+        if (at > bound) throw new MessageError('a name that is cut off');
+      }
     }
-    if (length > 63) throw new MessageError('a label of an unknown kind');
-    octets += length + 1;
+    if (pointers > MAX_POINTERS) throw new MessageError('a name with too many pointers');
     if (octets > MAX_NAME_OCTETS) throw new MessageError('a name that is too long');
-    at += length + 1;
-    if (at > bound) throw new MessageError('a name that is cut off');
-    if (length === 0) return end ?? at;
+    if (rest === undefined && length !== 0) continue;
+    for (const { at: step, before } of steps)
+      checked.set(step, {
+        octets: octets - before.octets,
+        pointers: pointers - before.pointers,
+      });
+    return end ?? at;
   }
 }
 

@@ -17,6 +17,7 @@ import { LineCounter, parseDocument } from 'yaml';
 import { readAtMost } from '../../base/boundedread.ts';
 import { TunnelError } from '../../errors/errors.ts';
 import { systemCodeOf } from '../../errors/reason.ts';
+import { isShallowText, isShallowValue, MAX_DEPTH } from './depth.ts';
 
 /** Nobody has a larger configuration. */
 const MAX_CLOUDS_FILE_BYTES = 1024 * 1024;
@@ -119,7 +120,9 @@ function readBounded(path: string): string | undefined {
 }
 
 function parse(path: string, text: string): Raw {
+  if (!isShallowText(text)) throw tooDeep(path);
   const content = path.endsWith('.json') ? parseJson(path, text) : parseYaml(path, text);
+  if (!isShallowValue(content)) throw tooDeep(path);
   // An empty file counts as a file without clouds.
   if (content === null || content === undefined) return {};
   if (!isMapping(content)) {
@@ -175,6 +178,12 @@ function parseJson(path: string, text: string): unknown {
     const place = error === undefined ? path : `${path}:${lineCounter.linePos(error.pos[0]).line}`;
     throw malformed(place, 'JSON', 'something is missing or in the wrong place');
   }
+}
+
+function tooDeep(path: string): TunnelError {
+  return new TunnelError('openstack-config', `${path} is nested more than ${MAX_DEPTH} deep`, {
+    hint: 'check whether this is the file that you mean; the settings of a cloud have few levels',
+  });
 }
 
 function malformed(place: string, language: string, what: string): TunnelError {

@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
   MAX_DNS_SERVERS,
+  MAX_DOMAINS,
   namingOptions,
   readDnsOptions as readGiven,
   tunnelResolvers,
 } from '../../../src/config/dnsoptions.ts';
+import { routedDomains } from '../../../src/dns/naming.ts';
 import { UsageError } from '../../../src/errors/errors.ts';
 import { parseNamePattern } from '../../../src/net/name.ts';
 import { formatPrefix, parsePrefix } from '../../../src/net/prefix.ts';
@@ -75,6 +77,32 @@ describe('the options about names', () => {
   it('wants a resolver for --domain', () => {
     assert.throws(() => readDnsOptions({ domain: ['corp.example'] }), /--domain.*none is given/);
     assert.throws(() => readDnsOptions({ dns: true, domain: ['corp.example'] }), /none is given/);
+  });
+
+  it('reads the domains that may have any address, and the ranges of virtual addresses', () => {
+    const read = readDnsOptions({
+      rebindDomainOk: ['*.Dev.example', 'dev.example'],
+      virtualRange: ['100.127.0.0/18', 'fd00:1::/96'],
+    });
+    assert.deepEqual(read.rebindDomains, ['dev.example']);
+    assert.deepEqual(read.virtualRanges?.map(formatPrefix), ['100.127.0.0/18', 'fd00:1::/96']);
+    const rules = { nameTargets: [], nameExclusions: [], targets: [], exclusions: [] };
+    const naming = namingOptions({ ...rules, dns: read });
+    assert.deepEqual(naming.virtualRanges, read.virtualRanges);
+    assert.ok(routedDomains(naming).includes('127.100.in-addr.arpa'));
+    const own = readDnsOptions({ virtualRange: ['198.19.0.0/18'] });
+    assert.equal(own.virtualRanges?.length, 1);
+    for (const [range, why] of [
+      ['127.0.0.0/18', /loopback/],
+      ['100.127.0.0/25', /too few addresses/],
+      ['fd00::/120', /too few addresses/],
+      ['x', /--virtual-range/],
+    ] as const)
+      assert.throws(() => readDnsOptions({ virtualRange: [range] }), why);
+    const twice = ['100.127.0.0/18', '100.126.0.0/18'];
+    assert.throws(() => readDnsOptions({ virtualRange: twice }), /twice for IPv4/);
+    const many = Array.from({ length: MAX_DOMAINS + 1 }, (_, i) => `d${i}.example`);
+    assert.throws(() => readDnsOptions({ rebindDomainOk: many }), /257 times, at most 256/);
   });
 
   it('limits the number of servers, and says where a wrong one stands', () => {

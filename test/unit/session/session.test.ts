@@ -60,6 +60,23 @@ describe('Session', () => {
     assert.equal(await session.close(), failures);
   });
 
+  it('closes any number of parts that hang within one limit for all, and each is tried', async () => {
+    const { options } = setUp();
+    const session = new Session({ ...options, closeLimit: 100 });
+    let tried = 0;
+    for (let i = 0; i < 40; i++) {
+      session.own(`part ${i}`, undefined, () => {
+        tried++;
+        return new Promise(() => {});
+      });
+    }
+    const began = performance.now();
+    assert.equal((await session.close()).length, 40);
+    assert.equal(tried, 40);
+    // 4 s without the limit; 200 ms and 38 times 5 ms with it.
+    assert.ok(performance.now() - began < 1500);
+  });
+
   it('ends with the first part that is lost, not with one that was closed', async () => {
     const { options } = setUp();
     const session = new Session(options);

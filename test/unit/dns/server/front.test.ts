@@ -7,10 +7,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { createNaming } from '../../../../src/dns/naming.ts';
 import { answerDatagram, MAX_PIPELINED, STREAM_IDLE_MS } from '../../../../src/dns/server/front.ts';
-import { DnsServer, MAX_QUERIES_OF_CLIENT } from '../../../../src/dns/server/server.ts';
+import { DnsServer } from '../../../../src/dns/server/server.ts';
 import { translateRequests } from '../../../../src/dns/server/translate.ts';
 import { MIN_AGE_MS, VirtualAddresses, virtualBlocks } from '../../../../src/dns/server/virtual.ts';
 import { CachingResolver } from '../../../../src/dns/upstream/cache.ts';
+import { MAX_IN_FLIGHT } from '../../../../src/dns/upstream/stream.ts';
 import { StreamConduit } from '../../../../src/flow/streamconduit.ts';
 import { parseNamePattern } from '../../../../src/net/name.ts';
 import type { Refusal } from '../../../../src/net/refusal.ts';
@@ -141,7 +142,7 @@ describe('streams', () => {
     socket.resetAndDestroy();
     await sleep(100);
     const client = { key: '127.0.0.1', stream: true };
-    assert.equal(await placesLeft(server, client), MAX_QUERIES_OF_CLIENT);
+    assert.equal(await placesLeft(server, client), MAX_IN_FLIGHT / 2);
   });
 });
 

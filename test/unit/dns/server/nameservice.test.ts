@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { NameService } from '../../../../src/dns/server/nameservice.ts';
+import { NameService, type NameServiceOptions } from '../../../../src/dns/server/nameservice.ts';
 import { CapturedQueries, MAX_QUERY_STREAMS } from '../../../../src/dns/server/queries.ts';
 import { NameBook } from '../../../../src/dns/upstream/known.ts';
 import { parseQuery } from '../../../../src/dns/wire/query.ts';
@@ -13,7 +13,7 @@ import type { Datagram } from '../../../../src/flow/datagram.ts';
 import type { FlowRequest } from '../../../../src/flow/request.ts';
 import { StreamConduit } from '../../../../src/flow/streamconduit.ts';
 import { parseNamePattern } from '../../../../src/net/name.ts';
-import { formatPrefix } from '../../../../src/net/prefix.ts';
+import { formatPrefix, parsePrefix } from '../../../../src/net/prefix.ts';
 import type { Refusal } from '../../../../src/net/refusal.ts';
 import { connectStream } from '../../../support/connectstream.ts';
 import { TwinStream, TwinTransport } from '../../../support/twin.ts';
@@ -31,7 +31,8 @@ function serveNames(stream: TwinStream): void {
       received = received.subarray(2 + received.readUInt16BE(0));
       if (parsed.kind !== 'query') throw new Error('not a query');
       const { id, question } = parsed.query;
-      const answer = answerBytes(question, id, { answers: [a(question.name, '10.1.2.3')] });
+      const address = question.name.startsWith('evil') ? '198.18.128.9' : '10.1.2.3';
+      const answer = answerBytes(question, id, { answers: [a(question.name, address)] });
       const length = Buffer.alloc(2);
       length.writeUInt16BE(answer.length);
       stream.write(Buffer.concat([length, answer]));
@@ -40,7 +41,10 @@ function serveNames(stream: TwinStream): void {
   stream.on('error', () => {}); // it is closed at the end
 }
 
-function setUp() {
+function setUp(
+  given: Partial<NameServiceOptions> = {},
+  naming: Partial<NameServiceOptions['naming']> = {},
+) {
   const observer = new CountingObserver();
   const transport = new TwinTransport();
   transport.serve('10.0.0.53:53', serveNames);
@@ -51,6 +55,7 @@ function setUp() {
       nameExclusions: [],
       domains: [],
       beyond: 'tunnel',
+      ...naming,
     },
     device: { address4: '198.18.1.1', address6: '2001:2:0:1::1' },
     servers: [{ host: '10.0.0.53', port: 53 }],
@@ -59,6 +64,7 @@ function setUp() {
     connectDirectly: () => Promise.reject(new Error('nothing goes directly here')),
     book,
     observer,
+    ...given,
   });
   const sent: Datagram[] = [];
   const refused: Refusal[] = [];
@@ -100,6 +106,33 @@ describe('the names of a tunnel', () => {
     const { names } = setUp();
     assert.deepEqual(names.prefixes.map(formatPrefix), ['198.18.128.0/18', '2001:2:0:8001::/96']);
     assert.deepEqual([...names.addresses], ['198.18.1.53', '2001:2:0:1::35']);
+  });
+
+  it("are not answered with the tunnel's own addresses by a resolver, nor recorded", async () => {
+    const { names, book, ask, observer } = setUp();
+    const answer = await ask('198.18.1.53', 'evil.example');
+    assert.deepEqual(read(answer?.payload).answers, []);
+    assert.deepEqual(await names.lookup('evil.example'), []);
+    assert.deepEqual(book.namesOf('198.18.128.9'), []);
+    assert.ok(observer.of('tunnel_dns_rebinding_refused_total') > 0);
+    names.close();
+    const permitted = setUp({ rebindDomains: ['evil.example'] });
+    assert.deepEqual(await permitted.names.lookup('evil.example'), ['198.18.128.9']);
+    permitted.names.close();
+  });
+
+  it('are elsewhere with ranges that are given, and the former may be answered', async () => {
+    const { names } = setUp({}, { virtualRanges: [parsePrefix('100.127.0.0/18').prefix] });
+    assert.deepEqual(names.prefixes.map(formatPrefix), ['100.127.0.0/18', '2001:2:0:8001::/96']);
+    assert.deepEqual(await names.lookup('evil.example'), ['198.18.128.9']);
+    names.close();
+  });
+
+  it('that are written out have a lease before anybody asks', () => {
+    const { names, observer } = setUp();
+    assert.ok(names.virtual?.lease('api.example.com'));
+    assert.equal(observer.of('tunnel_dns_leases_total'), 0);
+    names.close();
   });
 
   it('are not to be had for one tunnel too many', () => {
@@ -177,10 +210,29 @@ describe('the names of a tunnel', () => {
 
   it('are not told over more connections than are bounded', async () => {
     const { queries, observer, request } = setUp();
-    for (let i = 0; i < MAX_QUERY_STREAMS; i++) queries.accept(request('198.18.1.53', 53).made);
+    const share = MAX_QUERY_STREAMS / 2;
+    for (let i = 0; i < share; i++) queries.accept(request('198.18.1.53', 53).made);
+    await new Promise(setImmediate);
     const { made, refusals } = request('198.18.1.53', 53);
     assert.ok(queries.accept(made));
+    await new Promise(setImmediate);
     assert.deepEqual(refusals, ['refused']);
     assert.equal(observer.of('tunnel_dns_streams_over_limit_total'), 1);
+  });
+
+  it('leave connections for other users of the same machine', async () => {
+    const userOf = async ({ port }: { port: number }) => port;
+    const { queries, request, observer } = setUp({ userOf });
+    const from = (port: number) => {
+      const { made, refusals } = request('198.18.1.53', 53);
+      queries.accept({ ...made, source: { host: '198.18.1.1', port } });
+      return refusals;
+    };
+    for (let i = 0; i < 2 * MAX_QUERY_STREAMS; i++) from(1000);
+    await new Promise(setImmediate);
+    assert.ok(observer.of('tunnel_dns_streams_over_limit_total') > 0);
+    const others = [1001, 1002, 1003].map(from);
+    await new Promise(setImmediate);
+    assert.deepEqual(others, [[], [], []]);
   });
 });

@@ -3,8 +3,9 @@
  * says, counters.
  */
 import { type Answer, decode, encode, type Packet } from 'dns-packet';
-import { type DnsServer, MAX_QUERIES_OF_CLIENT } from '../../../../src/dns/server/server.ts';
+import type { DnsServer } from '../../../../src/dns/server/server.ts';
 import { type Resolver, takeAnswer } from '../../../../src/dns/upstream/resolver.ts';
+import { MAX_IN_FLIGHT } from '../../../../src/dns/upstream/stream.ts';
 import type { UpstreamAnswer } from '../../../../src/dns/wire/compose.ts';
 import { readMessage, viewOf } from '../../../../src/dns/wire/message.ts';
 import { makeQuestion, type Question } from '../../../../src/dns/wire/query.ts';
@@ -125,7 +126,7 @@ export async function placesLeft(
 ): Promise<number> {
   const query = queryBytes('places.example.org', 1);
   const answers = await Promise.all(
-    Array.from({ length: MAX_QUERIES_OF_CLIENT + 1 }, () => server.answer(query, client)),
+    Array.from({ length: MAX_IN_FLIGHT }, () => server.answer(query, client)),
   );
   return answers.filter((answer) => answer !== undefined && read(answer).rcode !== 2).length;
 }

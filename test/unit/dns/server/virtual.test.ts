@@ -4,11 +4,12 @@ import fc from 'fast-check';
 import {
   blockPrefixes,
   MAX_TUNNELS,
+  MAX_WRITTEN_SHARE,
   MIN_AGE_MS,
   VirtualAddresses,
   virtualBlocks,
 } from '../../../../src/dns/server/virtual.ts';
-import { formatPrefix, prefixContains } from '../../../../src/net/prefix.ts';
+import { formatPrefix, parsePrefix, prefixContains } from '../../../../src/net/prefix.ts';
 import { specialRangeOf } from '../../../../src/net/special.ts';
 import { CountingObserver } from './support.ts';
 
@@ -70,6 +71,87 @@ describe('the blocks of virtual addresses', () => {
       undefined,
     );
     assert.equal(virtualBlocks({ address4: undefined, address6: '2001:2:0:7::1' }), undefined);
+  });
+
+  it('are in the ranges that are given instead, one for each tunnel if they are wide', () => {
+    const of = (index: number, ...texts: string[]) => {
+      const device = {
+        address4: `198.18.${index}.1`,
+        address6: `2001:2:0:${index.toString(16)}::1`,
+      };
+      const ranges = texts.map((text) => parsePrefix(text).prefix);
+      const found = virtualBlocks(device, ranges);
+      return found === undefined ? undefined : blockPrefixes(found).map(formatPrefix);
+    };
+    assert.deepEqual(of(0, '100.127.0.0/18'), ['100.127.0.0/18', '2001:2:0:8000::/96']);
+    assert.deepEqual(of(200, '100.127.0.0/20'), ['100.127.0.0/20', '2001:2:0:80c8::/96']);
+    assert.deepEqual(of(3, '100.126.0.0/15', 'fd00::/96'), ['100.126.192.0/18', 'fd00::/96']);
+    assert.equal(of(200, 'fd00::/96'), undefined);
+  });
+
+  it('hold as many names as the smaller range has addresses', () => {
+    const observer = new CountingObserver();
+    const device = { address4: '198.18.0.1', address6: '2001:2::1' };
+    const small = virtualBlocks(device, [
+      parsePrefix('100.127.4.0/24').prefix,
+      parsePrefix('fd00::/112').prefix,
+    ]);
+    if (small === undefined) throw new Error('no blocks');
+    const virtual = new VirtualAddresses({ blocks: small, observer });
+    const leases = Array.from({ length: 255 }, (_, i) => virtual.lease(`n${i}`));
+    assert.equal(leases.filter((lease) => lease !== undefined).length, 254);
+    for (const lease of leases) {
+      if (lease === undefined) continue;
+      assert.match(lease.ipv4 ?? '', /^100\.127\.4\./);
+      assert.equal(virtual.nameOf(lease.ipv4 ?? ''), lease.name);
+      assert.equal(virtual.nameOf(lease.ipv6 ?? ''), lease.name);
+    }
+  });
+});
+
+describe('names that are written out as targets', () => {
+  function setUp(written: readonly string[]) {
+    const observer = new CountingObserver();
+    const clock = { now: 0 };
+    const now = () => clock.now;
+    const virtual = new VirtualAddresses({ blocks: blocks(), observer, now, written, slots: 8 });
+    const flood = (round: number) => {
+      for (let i = 0; i < 16; i++) virtual.lease(`n${i}-${round}.corp.example`);
+    };
+    return { virtual, clock, observer, flood };
+  }
+
+  it('have a lease of their own, however many others are asked for, and keep it', () => {
+    const { virtual, clock, observer, flood } = setUp(['api.example.com', 'db.example.com']);
+    flood(0);
+    assert.ok(observer.of('tunnel_dns_leases_exhausted_total') > 0);
+    const lease = virtual.lease('api.example.com');
+    assert.ok(lease?.ipv4);
+    const hold = virtual.hold(lease.ipv4);
+    assert.equal(hold?.name, 'api.example.com');
+    hold.release();
+    for (let round = 1; round < 4; round++) {
+      clock.now += MIN_AGE_MS + 1;
+      flood(round);
+    }
+    assert.equal(virtual.nameOf(lease.ipv4), 'api.example.com');
+    assert.deepEqual(virtual.lease('api.example.com'), lease);
+    assert.ok(virtual.lease('db.example.com'));
+  });
+
+  it('have the same address whatever was asked for before', () => {
+    const first = setUp(['api.example.com']).virtual.lease('api.example.com');
+    const { virtual, flood } = setUp(['api.example.com']);
+    flood(0);
+    assert.deepEqual(virtual.lease('api.example.com'), first);
+  });
+
+  it('leave a quarter to all others when there are very many of them', () => {
+    const { virtual } = setUp(Array.from({ length: 20 }, (_, i) => `w${i}.example`));
+    assert.equal(8 * MAX_WRITTEN_SHARE, 6);
+    assert.ok(virtual.lease('a.corp.example') && virtual.lease('w19.example'));
+    assert.equal(virtual.lease('b.corp.example'), undefined);
+    assert.ok(virtual.lease('w5.example'));
   });
 });
 

@@ -87,6 +87,34 @@ describe('messages', () => {
     });
   }
 
+  it('in which all names lead through one long chain cost no more than their length', () => {
+    // A chain of 126 pointers to a name of 243 octets, and all addresses that fit lead there.
+    const labels = Array.from({ length: 120 }, () => [1, 0x61]).flat();
+    const name = [...labels, 1, 0x61, 0];
+    const chain = [0xc0, 23];
+    for (let at = 23 + name.length; chain.length < 2 * 126; at += 2)
+      chain.push(0xc0 | (at >> 8), at & 0xff);
+    const data = [...name, ...chain];
+    const last = 23 + name.length + chain.length - 2;
+    const first = [0, 0, 99, 0, 1, 0, 0, 0, 60, data.length >> 8, data.length & 0xff, ...data];
+    const other = [0xc0 | (last >> 8), last & 0xff, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0, 1];
+    const count = Math.floor((65_535 - HEADER.length - first.length) / other.length);
+    const bytes = Uint8Array.from([
+      ...HEADER,
+      ...first,
+      ...Array.from({ length: count }, () => other).flat(),
+    ]);
+    new DataView(bytes.buffer).setUint16(6, count + 1);
+    assert.equal(readMessage(bytes).records.length, count + 1);
+    const times = Array.from({ length: 7 }, () => {
+      const before = process.cpuUsage();
+      readMessage(bytes);
+      const { user, system } = process.cpuUsage(before);
+      return (user + system) / 1000;
+    });
+    assert.ok(Math.min(...times) < 3, `${Math.min(...times)} ms`);
+  });
+
   it('with chains of pointers cost no more than their length', () => {
     // 20,000 pointers, each to the one before, as the data of a record; and as many records as fit
     // that start from the last.

@@ -1,0 +1,62 @@
+/**
+ * Names other programs that use the ranges of virtual addresses: mihomo, Clash and the like give
+ * made-up addresses ("fake-ip") out of 198.18.0.0/15 for names, as this one does.
+ *
+ * A tunnel's own devices have the first address of a /24 there, or of a /64 (native/helper/
+ * block.c). Whatever else has an address in the ranges is somebody else's, and so is a resolver.
+ */
+import type { NetworkInterfaceInfo } from 'node:os';
+import { parsePrefix } from '../net/prefix.ts';
+import { PrefixSet } from '../net/prefixset.ts';
+import { OWN_RANGES } from '../net/special.ts';
+import type { Observer } from '../observe/observer.ts';
+
+export interface Neighbourhood {
+  /** As `os.networkInterfaces` gives them. */
+  readonly interfaces: NodeJS.Dict<readonly NetworkInterfaceInfo[]>;
+  /** This machine's own resolvers, canonical. */
+  readonly resolvers: readonly string[];
+  /** The families for which --virtual-range is given. */
+  readonly moved: ReadonlySet<4 | 6>;
+}
+
+const RANGES = new PrefixSet(OWN_RANGES);
+
+/** What others have in the ranges that this tunnel uses: "Meta has 198.18.0.1/30", ... */
+export function othersInRanges({ interfaces, resolvers, moved }: Neighbourhood): string[] {
+  const uses = (address: string) =>
+    RANGES.contains(address) && !moved.has(address.includes(':') ? 6 : 4);
+  const devices = Object.entries(interfaces).flatMap(([name, addresses = []]) =>
+    addresses
+      .filter(({ address, cidr }) => isAnAddress(address) && uses(address) && !isOurs(cidr))
+      .map(({ address, cidr }) => `${name} has ${cidr ?? address}`),
+  );
+  return [...devices, ...resolvers.filter(uses).map((it) => `${it} is a resolver`)];
+}
+
+/** Warns of them. */
+export function warnOfOthersInRanges(neighbourhood: Neighbourhood, observer: Observer): void {
+  const others = othersInRanges(neighbourhood);
+  if (others.length === 0) return;
+  observer.log(
+    'warning',
+    `another program uses the addresses that stand for names here (${others.join(', ')}), as mihomo and Clash do`,
+    {
+      hint: "move the tunnel's with --virtual-range, as in: --virtual-range 100.127.0.0/18; or move the other program's",
+    },
+  );
+}
+
+/** Link-local addresses come with a zone in some versions of Node. */
+function isAnAddress(address: string): boolean {
+  return !address.includes('%');
+}
+
+function isOurs(cidr: string | null): boolean {
+  if (cidr === null) return false;
+  const { family, length, address } = parsePrefix(cidr).prefix;
+  if (length !== (family === 4 ? 24 : 64)) return false;
+  return family === 4
+    ? cidr === `${address.replace(/0$/, '1')}/24`
+    : cidr === `${address.replace(/::$/, '::1')}/64`;
+}

@@ -1,0 +1,109 @@
+/** Files of clouds that are nested to overflow the stack, and those that people have. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import {
+  isShallowText,
+  isShallowValue,
+  MAX_DEPTH,
+} from '../../../../src/openstack/settings/depth.ts';
+import { findFile } from '../../../../src/openstack/settings/files.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'clouds-'));
+after(() => rmSync(directory, { recursive: true }));
+
+function load(name: string, text: string) {
+  const path = join(directory, name);
+  writeFileSync(path, text);
+  try {
+    return findFile(
+      'clouds',
+      { env: { OS_CLIENT_CONFIG_FILE: path }, directory, home: '/' },
+      () => {
+        throw new Error('the file is read');
+      },
+    )?.content;
+  } finally {
+    rmSync(path);
+  }
+}
+
+const block = (depth: number) =>
+  Array.from({ length: depth }, (_, i) => `${' '.repeat(i)}a:`).join('\n');
+
+describe('files of clouds', () => {
+  for (const [what, text] of [
+    ['lists', '['.repeat(12_000)],
+    ['lists that are closed', `${'['.repeat(6000)}${']'.repeat(6000)}`],
+    ['mappings', '{'.repeat(12_000)],
+    ['mappings with keys', '{a: '.repeat(3000)],
+    ['lists in one line', '- '.repeat(6000)],
+    ['keys that are mappings', '? '.repeat(6000)],
+    ['keys in one line', 'a: '.repeat(4000)],
+    ['indented mappings', block(500)],
+    ['as much as a file may have', '['.repeat(1024 * 1024)],
+  ] as const) {
+    it(`that nest ${what} are refused before they are parsed`, () => {
+      const before = performance.now();
+      const refused = { code: 'openstack-config', message: /nested more than 32 deep/ };
+      assert.throws(() => load('x.yaml', text), refused);
+      assert.throws(() => load('x.json', text), refused);
+      assert.ok(performance.now() - before < 2000);
+    });
+  }
+
+  it('in JSON are refused for the same', () => {
+    const text = `{"clouds":${'{"a":'.repeat(5000)}1${'}'.repeat(5001)}`;
+    assert.throws(() => load('x.json', text), /nested more than 32 deep/);
+  });
+
+  it('with an alias inside its own anchor are refused', () => {
+    for (const text of ['clouds: &a\n  x: *a\n', 'clouds:\n  x: &b\n    auth: [1, {y: *b}]\n'])
+      assert.throws(() => load('x.yaml', text), /nested more than 32 deep/);
+  });
+
+  it('with aliases that nest each other are refused', () => {
+    const deep = (inner: string) => `${'{x: '.repeat(12)}${inner}${'}'.repeat(12)}`;
+    const lines = [0, 1, 2].map((i) => `k${i}: &a${i} ${deep(`*a${i - 1}`)}`);
+    assert.throws(() => load('x.yaml', ['k: &a-1 1', ...lines].join('\n')), /nested more than 32/);
+  });
+
+  it('as people have them are read', () => {
+    const text = `
+defaults: &defaults
+  auth: &auth {auth_url: 'https://cloud.example:5000/v3', username: u}
+  regions: [{name: a, values: {networks: [{name: n, routes_externally: true}]}}]
+clouds:
+  one: {<<: *defaults, region_name: a}
+  two:
+    auth:
+      <<: *auth
+      password: "a [ b { c - d ? e"
+    regions:
+      - name: b
+        values:
+          networks:
+            - name: n
+              default_interface: true
+`;
+    assert.deepEqual(Object.keys(load('x.yaml', text) ?? {}), ['defaults', 'clouds']);
+    const many = Array.from({ length: 500 }, (_, i) => `  c${i}: {auth: {a: [1, 2]}}`);
+    assert.ok(load('x.yaml', ['clouds:', ...many].join('\n')));
+  });
+
+  it('may have some levels less than the limit, whatever their form', () => {
+    for (const text of [
+      block(MAX_DEPTH - 1),
+      '['.repeat(MAX_DEPTH - 1),
+      '{a: '.repeat(MAX_DEPTH - 1),
+      '- '.repeat(MAX_DEPTH - 1),
+    ])
+      assert.ok(isShallowText(text), text.slice(0, 8));
+    let value: unknown = 1;
+    for (let i = 0; i < MAX_DEPTH; i++) value = { value };
+    assert.equal(isShallowValue(value), true);
+    assert.equal(isShallowValue([value]), false);
+  });
+});

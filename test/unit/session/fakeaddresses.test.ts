@@ -1,0 +1,54 @@
+/** Other programs in the ranges of virtual addresses. */
+import assert from 'node:assert/strict';
+import type { NetworkInterfaceInfo } from 'node:os';
+import { describe, it } from 'node:test';
+import { othersInRanges, warnOfOthersInRanges } from '../../../src/session/fakeaddresses.ts';
+
+function at(cidr: string): NetworkInterfaceInfo {
+  const [address = ''] = cidr.split('/');
+  const rest = { address, cidr, netmask: '', mac: '', internal: false };
+  return address.includes(':')
+    ? { ...rest, family: 'IPv6', scopeid: 0 }
+    : { ...rest, family: 'IPv4' };
+}
+
+const NONE = { interfaces: {}, resolvers: [], moved: new Set<4 | 6>() };
+
+describe('another program in the ranges of virtual addresses', () => {
+  it('is named by its device and by its resolver, and a tunnel is not', () => {
+    const interfaces = {
+      lo: [at('127.0.0.1/8'), at('::1/128')],
+      eth0: [at('192.168.1.7/24')],
+      tun0: [at('198.18.0.1/24'), at('2001:2::1/64')],
+      tun3: [at('198.18.3.1/24'), at('2001:2:0:3::1/64')],
+      Meta: [at('198.18.0.1/30'), at('fdfe:dcba:9876::1/126')],
+      utun: [at('198.18.0.1/16')],
+      odd: [at('198.18.9.2/24')],
+    };
+    const resolvers = ['192.168.1.1', '198.18.0.2'];
+    assert.deepEqual(othersInRanges({ ...NONE, interfaces, resolvers }), [
+      'Meta has 198.18.0.1/30',
+      'utun has 198.18.0.1/16',
+      'odd has 198.18.9.2/24',
+      '198.18.0.2 is a resolver',
+    ]);
+    assert.deepEqual(
+      othersInRanges({ interfaces, resolvers, moved: new Set<4 | 6>([4]) }),
+      [],
+      'there is nothing to warn of once the own range has moved',
+    );
+  });
+
+  it('is warned of with a way out', () => {
+    const said: string[] = [];
+    const observer = {
+      log: (level: string, message: string, { hint = '' }: { hint?: string } = {}) =>
+        void said.push(`${level} ${message} ${hint}`),
+      count() {},
+    };
+    warnOfOthersInRanges(NONE, observer);
+    assert.deepEqual(said, []);
+    warnOfOthersInRanges({ ...NONE, interfaces: { Meta: [at('198.18.0.1/30')] } }, observer);
+    assert.match(said.join(), /^warning .*Meta has 198\.18\.0\.1\/30.*mihomo.*--virtual-range/);
+  });
+});
