@@ -66,7 +66,7 @@ export class SocketUsers {
       const began = performance.now();
       await this.#answer(questions);
       const pause = PAUSE_MS + PAUSE_FACTOR * (performance.now() - began);
-      await delay(Math.min(pause, MAX_PAUSE_MS), undefined, { ref: false });
+      await delay(Math.min(pause, MAX_PAUSE_MS));
     }
     this.#looking = false;
   }

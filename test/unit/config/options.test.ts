@@ -56,6 +56,7 @@ describe('buildConfiguration', () => {
       dns: { throughTunnel: false, servers: [], domains: [] },
       cloud: undefined,
       allow: { rules: undefined, dryRun: false, dryRunTo: undefined },
+      capture: { allowDiverted: false, captureLocal: false },
       proxies: undefined,
       logLevel: 'notice',
       readyFd: undefined,
