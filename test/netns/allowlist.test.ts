@@ -232,7 +232,10 @@ describe('the allow-list', {
     const list = listOf('proxy.allow', `${API1_NAME}:80`);
     chownSync(list, UID, UID);
     const proxy = await lab.client.spawn(
-      names.exec.userArgv([process.execPath, MAIN, 'proxy', '-r', REMOTE, '--allow', list]),
+      // curl is root's here.
+      names.exec.userArgv([
+        ...[process.execPath, MAIN, 'proxy', '-r', REMOTE, '--proxy-shared', '--allow', list],
+      ]),
       { env: { HOME: home } },
     );
     try {
