@@ -106,7 +106,8 @@ static long long bytes_read(pid_t ssh) {
 /* One short line: a FIFO takes it as a whole or, if it is full, not at all. */
 static void report(int log, pid_t ssh, long long bytes) {
   char line[64];
-  int length = snprintf(line, sizeof line, "tunnel-guard: ssh %ld has read %lld\n", (long)ssh, bytes);
+  int length =
+      snprintf(line, sizeof line, "tunnel-guard: ssh %ld has read %lld\n", (long)ssh, bytes);
   if (write(log, line, (size_t)length) < 0) return; /* the next one says more */
 }
 

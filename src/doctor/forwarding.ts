@@ -177,7 +177,7 @@ function hasLimit(server: ServerKind | undefined, wanted: LimitCode): boolean {
 }
 
 const OPENSSH_LIST_HINT =
-  'have it added to PermitOpen in sshd_config, or permitopen before the key in authorized_keys, as it is written here';
+  'have it added there, as it is written here: with OpenSSH to PermitOpen in its sshd_config, or to permitopen before the key in authorized_keys';
 
 function notListed(server: ServerKind | undefined): ForwardingLimits {
   return {
@@ -228,7 +228,7 @@ async function firstOf(
   try {
     return await new Promise((resolve, reject) => {
       const stop = (): void => reject(signal.reason);
-      const timer = setTimeout(() => resolve('nothing'), milliseconds);
+      const timer = setTimeout(() => settle('nothing'), milliseconds);
       signal.addEventListener('abort', stop, { once: true });
       const settle = (what: 'data' | 'end' | 'nothing'): void => {
         clearTimeout(timer);

@@ -57,8 +57,7 @@ export class RedialSchedule {
 
   /** A link that was up for `ms` is lost. Returns the wait in ms; 0: the caller dials now. */
   afterLoss(ms: number): number {
-    const waits = this.#backoff.lost(ms);
-    return waits.patient === 0 ? 0 : this.#start('dropped', waits);
+    return this.#start('dropped', this.#backoff.lost(ms));
   }
 
   /**
@@ -105,10 +104,12 @@ export class RedialSchedule {
     this.#wait = undefined;
   }
 
-  /** Returns the wait in ms. */
+  /** Returns the wait in ms. 0: there is none, and nothing is started. */
   #start(kind: FailureKind, { patient, eager }: Waits): number {
     const since = this.#options.clock.now();
     const wait = this.#options.wanted() ? Math.min(eager, patient) : patient;
+    // Whoever asked dials now: a timer beside that would dial a second time.
+    if (wait === 0) return 0;
     this.#wait = { kind, since, eager, until: since + wait, timer: this.#timer(wait) };
     return wait;
   }

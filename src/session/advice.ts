@@ -4,6 +4,7 @@
  * Each sentence is said once in a run.
  */
 import type { NetworkTargets } from '../doctor/network.ts';
+import { reasonOf } from '../errors/reason.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Machine } from './machine.ts';
 import type { Session } from './session.ts';
@@ -38,7 +39,10 @@ export class Advice {
   async give(session: Session, targets: NetworkTargets, device?: string): Promise<void> {
     // Whether queries are carried is said by `connect` itself (warnOfCapturedResolvers).
     const context = { device, answersQueries: true };
-    const findings = await this.#machine.lookAtNetwork(targets, context).catch(() => []);
+    const findings = await this.#machine.lookAtNetwork(targets, context).catch((error: unknown) => {
+      this.#observer.log('debug', `this machine could not be looked at: ${reasonOf(error)}`);
+      return [];
+    });
     if (session.signal.aborted) return;
     for (const { state, detail, hint } of findings) {
       if ((state !== 'warning' && state !== 'failed') || this.#said.has(detail)) continue;

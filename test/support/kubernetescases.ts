@@ -44,7 +44,8 @@ export interface KubernetesObject {
   readonly kind: string;
   readonly metadata: { readonly name: string; readonly namespace?: string };
   readonly data?: Readonly<Record<string, string>>;
-  // biome-ignore lint/suspicious/noExplicitAny: what YAML holds
+  /** Tests walk into it by the names of Kubernetes' API, and fail where one isn't there. */
+  // biome-ignore lint/suspicious/noExplicitAny: its types would be the whole API's
   readonly spec?: any;
 }
 

@@ -60,7 +60,7 @@ const server = new ssh2.Server(
     });
     connection.on('error', () => connection.end());
     connection.on('tcpip', (accept, reject, { destIP, destPort }) => {
-      // Node treats port 0 as any other number that is out of range.
+      // Node throws for port 0, which a probe asks for.
       if (destPort === 0) {
         reject();
         return;

@@ -20,6 +20,8 @@ const ipv6 = fc
     minLength: 8,
     maxLength: 8,
   })
+  // A mapped address is written as the IPv4 address that it stands for; it has a test of its own.
+  .filter((groups) => groups[5] !== 0xffff || groups.slice(0, 5).some((group) => group !== 0))
   .map((groups) => Uint8Array.from(groups.flatMap((group) => [group >> 8, group & 0xff])));
 
 describe('canonicalAddress', () => {

@@ -134,7 +134,7 @@ describe('resolv.conf that is a mount', { skip }, () => {
     program(
       'all',
       `await file.apply();
-      try { fs.writeFileSync('small/fill', Buffer.alloc(8192)); } catch {}
+      try { fs.writeFileSync('small/fill', Buffer.alloc(8192)); } catch { /* it is to be full */ }
       for (let i = 0; i < 3; i++) {
         const code = await file.undo().then(() => 'done', (error) => error.code);
         console.log(code, fs.readdirSync('journal').length);

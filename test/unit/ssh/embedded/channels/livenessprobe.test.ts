@@ -210,7 +210,7 @@ describe('LivenessProbe', () => {
       assert.equal(asked + nudged, 1 + 40);
     });
 
-    it('is given up as any other once it has answered', () => {
+    it('is given up like all the others once it has answered', () => {
       const subject = probe();
       pass(20 * INTERVAL);
       subject.answered();
