@@ -109,6 +109,12 @@ export const ERRORS = [
       'see [Host key](#the-jump-host); nothing was sent except the key exchange, nothing was captured',
   },
   {
+    codes: ['host-key-weak', 'host-key-unchecked'],
+    exit: EXIT.hostKey,
+    meaning:
+      "the host key is shorter than `RequiredRSASize`, or what ssh_config names against host keys (`RevokedHostKeys`, `KnownHostsCommand`) can't be read or fails; nothing was sent except the key exchange",
+  },
+  {
     codes: ['host-key-skipped'],
     exit: EXIT.hostKey,
     meaning: 'the server continued before its host key was accepted, which no SSH server does',

@@ -5,7 +5,7 @@
  */
 import { NotationError, quoted } from '../../net/notation.ts';
 
-const KEYWORDS: readonly string[] = `
+export const KEYWORDS: readonly string[] = `
   AddKeysToAgent AddressFamily BatchMode BindAddress BindInterface CanonicalDomains CanonicalizeFallbackLocal
   CanonicalizeHostname CanonicalizeMaxDots CanonicalizePermittedCNAMEs CASignatureAlgorithms CertificateFile
   ChannelTimeout CheckHostIP Ciphers ClearAllForwardings Compression ConnectionAttempts ConnectTimeout ControlMaster
@@ -23,7 +23,7 @@ const KEYWORDS: readonly string[] = `
   StreamLocalBindMask StreamLocalBindUnlink StrictHostKeyChecking SyslogFacility Tag TCPKeepAlive Tunnel TunnelDevice
   UpdateHostKeys User UserKnownHostsFile VerifyHostKeyDNS VersionAddendum VisualHostKey WarnWeakCrypto XAuthLocation
   ChallengeResponseAuthentication DSAAuthentication HostbasedKeyTypes IdentityFile2 KeepAlive PubkeyAcceptedKeyTypes
-  SkeyAuthentication SmartcardDevice TISAuthentication
+  SkeyAuthentication SmartcardDevice TISAuthentication RSAMinSize
 `
   .trim()
   .split(/\s+/);

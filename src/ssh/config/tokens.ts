@@ -70,6 +70,39 @@ export function expandCommand(text: string, values: TokenValues): string {
   return expandTokens(text, tokens, 'ProxyCommand');
 }
 
+/**
+ * For KnownHostsCommand: expands all tokens and variables in the words after the first. %% and the
+ * tokens of one check (%H %I %t %f %K) stay for the time when it is run. Throws UsageError.
+ */
+export function expandCheckCommand(
+  [program, ...args]: readonly [string, ...string[]],
+  values: TokenValues,
+): [string, ...string[]] {
+  const keyword = 'KnownHostsCommand';
+  const later = Object.fromEntries([...'HItfK%'].map((token) => [token, `%${token}`]));
+  const tokens = { ...later, ...escaped(pathTokens(values)) };
+  const expand = (word: string): string =>
+    word.replace(/%(.?)|\$\{([^}]*)\}/gs, (part, token: string | undefined) =>
+      token === undefined
+        ? expandVariables(part, values, keyword).replaceAll('%', '%%')
+        : token === '%' || token in tokens
+          ? (tokens[token] ?? '')
+          : expandTokens(part, {}, keyword),
+    );
+  return [program, ...args.map(expand)];
+}
+
+/** Read lazily: %u fails where the user has no name. */
+function escaped(tokens: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const result: Record<string, string> = {};
+  for (const token of Object.keys(tokens))
+    Object.defineProperty(result, token, {
+      enumerable: true,
+      get: () => tokens[token]?.replaceAll('%', '%%'),
+    });
+  return result;
+}
+
 const SAFE_IN_SHELL = /^(?!-)[^\s'"`$\\;&<>|(){}*?[\]!#~]*$/u;
 
 function commandTokens({

@@ -6,7 +6,7 @@ import { TunnelError } from '../../errors/errors.ts';
 import { shellPath, shellWord } from '../../net/notation.ts';
 import type { HostKeyPin } from '../keys/pin.ts';
 import { describeKey, fingerprint, type PublicKey } from '../keys/publickey.ts';
-import type { KnownKey } from './knownhosts.ts';
+import { FROM_COMMAND, type KnownKey } from './knownhosts.ts';
 
 /** `FILE:LINE`, as editors and compilers write it. */
 export function place(key: KnownKey): string {
@@ -24,6 +24,36 @@ export function revokedKey(name: string, offered: PublicKey, line: KnownKey): Tu
     'host-key-revoked',
     `${name} shows the host key ${describeKey(offered)}, which ${place(line)} marks as revoked`,
     { hint: 'do not connect: ask whoever runs the jump host for its new key' },
+  );
+}
+
+/** A RSA key that RequiredRSASize, or ssh's own minimum, refuses. */
+export function shortKey(
+  name: string,
+  offered: PublicKey,
+  bits: number,
+  least: number,
+): TunnelError {
+  return new TunnelError(
+    'host-key-weak',
+    `${name} shows the host key ${describeKey(offered)} with ${bits} bits; RSA keys must have ${least} (RequiredRSASize)`,
+    {
+      hint: 'have the jump host make a longer key, or one of another type (ssh-keygen -A)',
+    },
+  );
+}
+
+/** What may be said against the key can't be found out, so that no key is accepted. */
+export function uncheckedKey(
+  name: string,
+  why: string,
+  hint: string,
+  cause?: unknown,
+): TunnelError {
+  return new TunnelError(
+    'host-key-unchecked',
+    `the host key of ${name} can't be checked, so it is not accepted: ${why}`,
+    { hint, cause },
   );
 }
 
@@ -49,8 +79,10 @@ export function changedKey(name: string, offered: PublicKey, known: KnownKey): T
       `but ${place(known)} has ${describeKey(known)}`,
     {
       hint:
-        'somebody may be listening in; if the jump host was reinstalled, verify the new fingerprint there, ' +
-        `then remove the old key with: ssh-keygen -f ${shellPath(known.file)} -R ${shellWord(name)}`,
+        'somebody may be listening in; if the jump host was reinstalled, verify the new fingerprint there, then ' +
+        (known.file === FROM_COMMAND
+          ? 'correct what KnownHostsCommand prints'
+          : `remove the old key with: ssh-keygen -f ${shellPath(known.file)} -R ${shellWord(name)}`),
     },
   );
 }

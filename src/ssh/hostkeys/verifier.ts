@@ -1,7 +1,8 @@
 /**
  * Decides whether a key really belongs to the jump host. There are two sources of truth, and only
- * one is used: the pins of --host-key if there are any, otherwise the known_hosts files. A key that
- * these files revoke is refused even if pinned. Nothing turns this check off.
+ * one is used: the pins of --host-key if there are any, otherwise the known_hosts files and what
+ * KnownHostsCommand prints. A key that these revoke is refused even if pinned. Nothing turns this
+ * check off.
  *
  *   dial -> preferredTypes(host, port)   the key types to ask for first, so that a server with
  *                                        several keys presents one that we can compare (ssh orders
@@ -14,8 +15,11 @@
  *
  * | what is known about the name                  | answer                                        |
  * |-----------------------------------------------|-----------------------------------------------|
- * | a @revoked line has this key                  | host-key-revoked, whatever else is known,     |
- * |                                               | even with pins                                |
+ * | an RSA key is shorter than RequiredRSASize    | host-key-weak, whatever else is known, even   |
+ * |                                               | with pins                                     |
+ * | RevokedHostKeys or a @revoked line has it     | host-key-revoked, in the same way             |
+ * | a file of RevokedHostKeys can't be read, or   | host-key-unchecked, in the same way           |
+ * | KnownHostsCommand fails                       |                                               |
  * | another address of the same jump host has     | host-key-differs, with both fingerprints      |
  * | another key                                   |                                               |
  * | a line has this key                           | accepted                                      |
@@ -33,15 +37,21 @@
  * With keys of other types, accept-new is stricter than in ssh: a host with a known key is not new,
  * and an attacker in the middle could choose the key type. The files are read again for each
  * connection, so a reconnect sees changes in them. An accepted key stays accepted for the life of
- * the verifier, even if it could not be saved. The name that is looked up is HostName with the
- * port, or HostKeyAlias without a port. Addresses aren't looked up (ssh's CheckHostIP is off by
- * default, too).
+ * the verifier, even if it could not be saved, but not if it is revoked in the meantime. The name that is looked up is HostName with the
+ * port, or HostKeyAlias without a port. Addresses aren't looked up: CheckHostIP, off by default in
+ * ssh as well, needs the system's ssh (ssh/config/unobeyed.ts).
  */
 import { timingSafeEqual } from 'node:crypto';
 import { TunnelError } from '../../errors/errors.ts';
 import { formatDestination } from '../../net/destination.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
-import { describeKey, fingerprint, type PublicKey, publicKeyFromBlob } from '../keys/publickey.ts';
+import {
+  describeKey,
+  fingerprint,
+  type PublicKey,
+  publicKeyFromBlob,
+  rsaBits,
+} from '../keys/publickey.ts';
 import { DEFAULT_PORT } from '../options.ts';
 import type { Prompter } from '../prompter.ts';
 import type { HostKeySettings } from '../settings.ts';
@@ -52,21 +62,24 @@ import {
   describeOthers,
   notPinned,
   revokedKey,
+  shortKey,
   unknownKey,
   unreadableKey,
 } from './errors.ts';
 import { type KnownKey, knownHostsName, loadKnownHosts } from './knownhosts.ts';
+import { runKnownHostsCommand } from './knownhostscommand.ts';
 import type { ReplicaKeys } from './replicas.ts';
+import { checkRevokedFiles } from './revokedfiles.ts';
 
 export interface HostKeyVerifier {
   /**
    * Types of the keys that would be accepted for this host, in no particular order. Empty: any type
-   * may come.
+   * may come. Rejects with TunnelError `host-key-unchecked`, or the signal's reason.
    */
-  preferredTypes(host: string, port: number): Promise<readonly string[]>;
+  preferredTypes(host: string, port: number, signal?: AbortSignal): Promise<readonly string[]>;
   /**
-   * Rejects with TunnelError host-key-unknown, -changed, -revoked or -differs, with
-   * `auth-cancelled` if the user doesn't answer, or with the reason of `signal`.
+   * Rejects with TunnelError host-key-unknown, -changed, -revoked, -weak, -unchecked or -differs,
+   * with `auth-cancelled` if the user doesn't answer, or with the reason of `signal`.
    */
   verify(
     host: string,
@@ -150,15 +163,20 @@ class Verifier implements HostKeyVerifier {
     this.#options = options;
   }
 
-  async preferredTypes(host: string, port: number): Promise<readonly string[]> {
+  async preferredTypes(
+    host: string,
+    port: number,
+    signal?: AbortSignal,
+  ): Promise<readonly string[]> {
     const first = this.#options.replicas?.first;
     if (first !== undefined) return [first.type];
-    const { pins } = this.#settings;
+    const { pins, fixedOrder } = this.#settings;
+    if (fixedOrder) return [];
     if (pins.length > 0)
       return pins.flatMap((pin) => (pin.key === undefined ? [] : [pin.key.type]));
     const names = namesOf(this.#settings, host, port);
     // `verify` reports problems with the files, so they are reported only once.
-    const { lines, plain } = await this.#lookUp(names, silentObserver);
+    const { lines, plain } = await this.#lookUp(names, silentObserver, { signal });
     const own: PublicKey[] = [...keysAmong(lines), ...(this.#accepted.get(names.name) ?? [])];
     return (own.length > 0 ? own : keysAmong(plain)).map((key) => key.type);
   }
@@ -173,7 +191,14 @@ class Verifier implements HostKeyVerifier {
     const { name } = names;
     const offered = publicKeyFromBlob(blob);
     if (offered === undefined) throw unreadableKey(name);
-    const known = await this.#lookUp(names, this.#options.observer);
+    const { leastRsaBits, revokedFiles } = this.#settings;
+    const bits = rsaBits(offered);
+    if (bits === undefined && offered.type === 'ssh-rsa') throw unreadableKey(name);
+    if (bits !== undefined && bits < leastRsaBits)
+      throw shortKey(name, offered, bits, leastRsaBits);
+    await checkRevokedFiles(revokedFiles, name, offered);
+    const { signal } = context;
+    const known = await this.#lookUp(names, this.#options.observer, { key: offered, signal });
 
     const revoked = [...known.lines, ...known.plain].find(
       (line) => line.marker === 'revoked' && sameKey(line, blob),
@@ -200,9 +225,16 @@ class Verifier implements HostKeyVerifier {
     };
   }
 
-  async #lookUp({ name, plain }: Names, observer: Observer): Promise<KnownLines> {
-    const { userFiles, globalFiles } = this.#settings;
-    const known = await loadKnownHosts([...userFiles, ...globalFiles], observer);
+  /** `key`: what the host shows, if it has done so. */
+  async #lookUp(
+    { name, plain }: Names,
+    observer: Observer,
+    { key, signal }: { readonly key?: PublicKey; readonly signal: AbortSignal | undefined },
+  ): Promise<KnownLines> {
+    const { userFiles, globalFiles, command } = this.#settings;
+    const printed =
+      command && (await runKnownHostsCommand(command, { name, key }, { observer, signal }));
+    const known = await loadKnownHosts([...userFiles, ...globalFiles], observer, printed);
     return { lines: known.lookup(name), plain: plain === undefined ? [] : known.lookup(plain) };
   }
 

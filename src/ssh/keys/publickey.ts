@@ -82,6 +82,18 @@ export function publicKeyFromKeyObject(key: KeyObject): PublicKey | undefined {
   return { type, blob: Buffer.concat([wireString(type), wireString(curve), wireString(point)]) };
 }
 
+/** The length of an RSA key in bits. undefined: it is of another type, or malformed. */
+export function rsaBits({ type, blob }: PublicKey): number | undefined {
+  if (type !== 'ssh-rsa') return undefined;
+  const reader = new WireReader(blob);
+  reader.string();
+  reader.string();
+  const modulus = reader.string();
+  const first = modulus?.findIndex((octet) => octet !== 0) ?? -1;
+  if (modulus === undefined || first < 0) return undefined;
+  return (modulus.length - first) * 8 - Math.clz32(modulus[first] ?? 0) + 24;
+}
+
 /** For messages about a refused login. */
 export function keysOffered(count: number): string {
   if (count === 0) return 'no key was offered';

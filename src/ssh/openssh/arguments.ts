@@ -257,7 +257,7 @@ function replicaOptions({
   version,
   replica,
 }: ArgumentOptions): [string, string][] {
-  const taken = settings.onlyOpenssh.includes('KnownHostsCommand');
+  const taken = settings.hostKeys.command !== undefined;
   if (replica === undefined || taken || !atLeast(version, KNOWN_HOSTS_COMMAND)) return [];
   return [['KnownHostsCommand', hostpinCommand(hostpin, 'revoke-others', [replica])]];
 }

@@ -117,7 +117,7 @@ class ConnectionAttempt {
   async run(): Promise<EstablishedLink> {
     const { hostKeys, authenticator, settings, stream, signal } = this.#options;
     try {
-      const preferred = await hostKeys.preferredTypes(settings.hostName, settings.port);
+      const preferred = await hostKeys.preferredTypes(settings.hostName, settings.port, signal);
       this.#authentication = await authenticator.begin({
         user: settings.user,
         host: settings.name,

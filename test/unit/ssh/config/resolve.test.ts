@@ -38,6 +38,10 @@ describe('resolveSettings', { skip: LACKING }, () => {
         strict: 'ask',
         hashNames: false,
         pins: [],
+        revokedFiles: [],
+        command: undefined,
+        leastRsaBits: 1024,
+        fixedOrder: false,
       },
       authentication: {
         identityFiles: [],
@@ -48,6 +52,8 @@ describe('resolveSettings', { skip: LACKING }, () => {
         methods: ['publickey', 'keyboard-interactive', 'password'],
         numberOfPasswordPrompts: 3,
         batch: false,
+        acceptedAlgorithms: undefined,
+        leastRsaBits: 1024,
       },
       algorithms: { kex: undefined, ciphers: undefined, macs: undefined, hostKeys: undefined },
       connectTimeout: 15,
@@ -56,6 +62,7 @@ describe('resolveSettings', { skip: LACKING }, () => {
       rekey: { bytes: undefined, seconds: undefined },
       flush: true,
       onlyOpenssh: [],
+      unobeyed: [],
     });
   });
 
@@ -206,16 +213,10 @@ describe('resolveSettings', { skip: LACKING }, () => {
     ],
     [
       'system keys',
-      'PKCS11Provider /lib/x.so\nGSSAPIAuthentication yes\nHostbasedAuthentication yes\nRevokedHostKeys /x\nKnownHostsCommand /bin/k %H',
+      'PKCS11Provider /lib/x.so\nGSSAPIAuthentication yes\nHostbasedAuthentication yes',
       'a',
       {
-        onlyOpenssh: [
-          'GSSAPIAuthentication',
-          'HostbasedAuthentication',
-          'PKCS11Provider',
-          'KnownHostsCommand',
-          'RevokedHostKeys',
-        ],
+        onlyOpenssh: ['GSSAPIAuthentication', 'HostbasedAuthentication', 'PKCS11Provider'],
       },
     ],
   ];
