@@ -85,6 +85,17 @@ export function assembleAlgorithms(keyword: string, text: string): string | unde
   }
 }
 
+/**
+ * Whether `text`, as it was written, excludes an algorithm, even if this ssh has none of those that
+ * it excludes: the embedded client may.
+ */
+export function limitsAlgorithms(keyword: string, text: string): boolean {
+  if (!text.startsWith('-')) return !/^[+^]/.test(text);
+  const excluded = text.slice(1).split(',');
+  const known = [...(DEFAULTS[keyword] ?? []), ...(MORE[keyword] ?? [])];
+  return known.some((name) => matchPatterns(excluded, name));
+}
+
 /** The defaults in the form in which `ssh -G` prints them. */
 export function defaultAlgorithms(): KeywordValues {
   return new Map(Object.entries(DEFAULTS).map(([keyword, list]) => [keyword, [list.join(',')]]));

@@ -21,6 +21,7 @@ import {
   LEAST_RSA_BITS,
   type SshSettings,
 } from '../settings.ts';
+import { limitsAlgorithms } from './algorithms.ts';
 import type { Written } from './evaluate.ts';
 import { type KeywordValues, splitCommand } from './syntax.ts';
 import { expandCheckCommand, expandJump, expandPath, type TokenValues } from './tokens.ts';
@@ -162,7 +163,11 @@ function readList(
 ): readonly string[] | undefined {
   const text = keywords.all(keyword)[0];
   if (text === undefined) return undefined;
-  return text === defaults.all(keyword)[0] && !written.has(keyword) ? undefined : text.split(',');
+  const own = written.get(keyword)?.text;
+  const isDefault = text === defaults.all(keyword)[0];
+  return isDefault && (own === undefined || !limitsAlgorithms(keyword, own))
+    ? undefined
+    : text.split(',');
 }
 
 export function readAlgorithms(set: UserLists): SshSettings['algorithms'] {
