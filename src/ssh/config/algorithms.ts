@@ -1,8 +1,8 @@
 /**
  * The algorithm lists of ssh_config(5): `a,b` replaces the defaults, `+a,b` adds to their end,
- * `-a,b` removes from them, `^a,b` puts in front. Names may be patterns of what ssh knows. The
- * defaults are those of OpenSSH 9.2 to 9.8. Newer versions put more post-quantum key exchanges in
- * front.
+ * `-a,b` removes from them, `^a,b` puts in front. After "-", and in lists of key types, names may be
+ * patterns of what ssh knows. The defaults are those of OpenSSH 9.2 to 9.8. Newer versions put more
+ * post-quantum key exchanges in front.
  */
 
 import { UsageError } from '../../errors/errors.ts';
@@ -68,6 +68,16 @@ export function assembleAlgorithms(keyword: string, text: string): string | unde
     throw new UsageError(`ssh_config: ${keyword} has ${quoted(negated)}: such a list has no "!"`, {
       hint: 'remove algorithms from the defaults with "-", as in: -ssh-rsa*,*sha1',
     });
+  const pattern = list.find((name) => /[*?]/.test(name));
+  // In the others, ssh takes no name that it doesn't know (kex_names_valid, ciphers_valid).
+  const mayHavePatterns = text.startsWith('-') || MORE[keyword] === MORE_KEY_ALGORITHMS;
+  if (pattern !== undefined && !mayHavePatterns)
+    throw new UsageError(
+      `ssh_config: ${keyword} takes the pattern ${quoted(pattern)} only after "-"`,
+      {
+        hint: 'write the names out',
+      },
+    );
   const all = [...defaults, ...(MORE[keyword] ?? [])];
   const named = list.flatMap((name) =>
     /[*?]/.test(name) ? all.filter((known) => matchPatterns([name], known)) : [name],

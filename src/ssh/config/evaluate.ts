@@ -17,17 +17,18 @@
  * | an Include                           | UsageError: it may hold anything                        |
  * | any other                            | it doesn't apply, and is listed in one warning          |
  *
- * Unknown keywords are errors, as in ssh.
+ * Unknown keywords are errors, as in ssh, and so are wrong values of those in trust.ts.
  */
 
 import { UsageError } from '../../errors/errors.ts';
+import { quoted } from '../../net/notation.ts';
 import { matchPatterns } from '../patterns.ts';
 import { assembleAlgorithms } from './algorithms.ts';
 import type { ConfigFile, ConfigLine, ConfigPart } from './files.ts';
 import { isSshKeyword } from './keywords.ts';
 import { type Directive, type KeywordValues, parseDirective } from './syntax.ts';
 import { expandHostName } from './tokens.ts';
-import { mayForbid, takesOneWord } from './trust.ts';
+import { isValue, mayForbid, takesOneWord } from './trust.ts';
 
 export interface Evaluation {
   /** -o, the user's files, the system's, in this order. */
@@ -230,6 +231,10 @@ class ConfigPass {
       if (takesOneWord(keyword) && args.length > 1)
         throw new UsageError(`${place}: ${written} has more than one value`, {
           hint: 'write a list without spaces, as in: a,b,c',
+        });
+      if (!isValue(keyword, args.join(' ')))
+        throw new UsageError(`${place}: ${written} has no value ${quoted(args.join(' '))}`, {
+          hint: '"man ssh_config" lists its values',
         });
       if (keyword === 'refuseconnection')
         throw new UsageError(`${place}: RefuseConnection: ${rest}`, {

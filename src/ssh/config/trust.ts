@@ -43,6 +43,26 @@ const SEVERAL_WORDS = new Set([
   'userknownhostsfile',
 ]);
 
+const YES_NO = /^(yes|no|true|false)$/i;
+
+/** What ssh takes; anything else is an error, not a "no" or a "yes". */
+const FLAGS: Readonly<Record<string, RegExp>> = {
+  batchmode: YES_NO,
+  checkhostip: YES_NO,
+  hashknownhosts: YES_NO,
+  identitiesonly: YES_NO,
+  kbdinteractiveauthentication: YES_NO,
+  passwordauthentication: YES_NO,
+  pubkeyauthentication: /^(yes|no|true|false|unbound|host-bound)$/i,
+  stricthostkeychecking: /^(yes|no|true|false|off|ask|accept-new)$/i,
+  verifyhostkeydns: /^(yes|no|true|false|ask)$/i,
+};
+
+/** Whether ssh takes this value, as far as it is known here. `keyword`: as above. */
+export function isValue(keyword: string, value: string): boolean {
+  return FLAGS[keyword]?.test(value) ?? true;
+}
+
 /** Whether a line may forbid something. `keyword`: in lower case, its present name. */
 export function mayForbid(keyword: string, args: readonly string[]): boolean {
   if (!(keyword in HARMLESS)) return false;

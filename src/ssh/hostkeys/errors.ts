@@ -132,7 +132,7 @@ export function unknownKey({ name, offered, lines, file, why }: UnknownKey): Tun
 }
 
 /** ` (...)` if other lines are known for the name, otherwise empty. */
-export function describeOthers(lines: readonly KnownKey[]): string {
+function describeOthers(lines: readonly KnownKey[]): string {
   const others = lines.filter((line) => line.marker === 'key');
   if (others.length > 0)
     return ` (only keys of other types are known: ${others.map(place).join(', ')})`;

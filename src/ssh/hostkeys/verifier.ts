@@ -29,17 +29,16 @@
  * |                                               | the line                                      |
  * | only a certificate authority                  | host-key-unknown: certificates need the       |
  * |                                               | system's ssh                                  |
- * | only keys of other types                      | `ask` asks and mentions them; otherwise       |
- * |                                               | host-key-unknown                              |
+ * | only keys of other types                      | host-key-unknown                              |
  * | nothing                                       | `ask` asks, `accept-new` accepts, `yes`       |
  * |                                               | host-key-unknown                              |
  *
- * With keys of other types, accept-new is stricter than in ssh: a host with a known key is not new,
- * and an attacker in the middle could choose the key type. The files are read again for each
- * connection, so a reconnect sees changes in them. An accepted key stays accepted for the life of
- * the verifier, even if it could not be saved, but not if it is revoked in the meantime. The name that is looked up is HostName with the
- * port, or HostKeyAlias without a port. Addresses aren't looked up: CheckHostIP, off by default in
- * ssh as well, needs the system's ssh (ssh/config/unobeyed.ts).
+ * As in ssh, a host with a known key is not new, and nobody is asked: an attacker in the middle could
+ * choose the type of the key. The files are read again, and the command is run again, for each
+ * connection, so a reconnect sees changes. An accepted key stays accepted for the life of the
+ * verifier, even if it could not be saved, unless it is revoked in the meantime. The name that is
+ * looked up is HostName with the port, or HostKeyAlias without a port. Addresses aren't looked up:
+ * CheckHostIP, off by default in ssh as well, needs the system's ssh (ssh/config/unobeyed.ts).
  */
 import { timingSafeEqual } from 'node:crypto';
 import { TunnelError } from '../../errors/errors.ts';
@@ -59,7 +58,6 @@ import { appendKnownHost } from './append.ts';
 import {
   changedKey,
   changedSinceAccepted,
-  describeOthers,
   notPinned,
   revokedKey,
   shortKey,
@@ -290,11 +288,9 @@ class Verifier implements HostKeyVerifier {
       const [file] = userFiles;
       return unknownKey({ name, offered, lines, file, ...(why === undefined ? {} : { why }) });
     };
-    if (strict === 'yes' || lines.some((line) => line.marker === 'authority')) throw refused();
-    if (strict === 'accept-new') {
-      if (keysAmong(lines).length > 0) throw refused();
-      return;
-    }
+    const known = lines.some(({ marker }) => marker === 'key' || marker === 'authority');
+    if (strict === 'yes' || known) throw refused();
+    if (strict === 'accept-new') return;
     const { prompter } = this.#options;
     if (prompter === undefined) throw refused();
     let trusted: boolean;
@@ -303,7 +299,7 @@ class Verifier implements HostKeyVerifier {
       trusted = await prompter.confirm('Trust this key from now on?', {
         signal,
         preamble: [
-          `The host key of ${name} is not known${describeOthers(lines)}:`,
+          `The host key of ${name} is not known:`,
           `  ${describeKey(offered)}`,
           'Compare it with what "ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub" prints on the jump host.',
         ],
