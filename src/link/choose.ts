@@ -113,6 +113,8 @@ function needOfOpenssh(settings: SshSettings, facts: TransportFacts): string | u
     return 'the embedded client has no algorithm in common with the jump host';
   if (facts.embeddedFailure === 'algorithms-unknown')
     return 'the embedded client knows none of the algorithms that ssh_config or -o names';
+  if (facts.embeddedFailure === 'host-key-certified')
+    return 'only it sees whether the certificate of the host is revoked';
   if (facts.opensshInstalled && hopsOf(settings).some(({ hostKeys }) => hostKeys.command))
     return 'KnownHostsCommand may name certificate authorities, which only it can check';
   if (facts.hostOnlyByAuthority)

@@ -4,22 +4,14 @@
  * ssh is installed. Whatever ssh refuses is refused in all three.
  */
 import assert from 'node:assert/strict';
-import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { readSshOptions } from '../../src/config/sshoptions.ts';
-import { TunnelError } from '../../src/errors/errors.ts';
-import { Dialler } from '../../src/link/dialler.ts';
-import { silentObserver } from '../../src/observe/observer.ts';
-import { nobody } from '../../src/ssh/prompter.ts';
-import { LoopbackSshd, makeKey, sshdMissing } from '../support/loopback-sshd.ts';
-import { givenOptions } from '../support/options.ts';
+import { LoopbackSshd, makeKey } from '../support/loopback-sshd.ts';
 import { ED, TRUST_CASES, type TrustCase, type Verdict } from '../support/trustcases.ts';
-
-const LACKING =
-  sshdMissing || (spawnSync('ssh', ['-V']).status === 0 ? false : 'ssh is not installed');
+import { LACKING, sshConnects, verdict } from '../support/trustverdicts.ts';
 
 describe('settings that forbid', { skip: LACKING, timeout: 580_000 }, () => {
   let sshd: LoopbackSshd;
@@ -117,47 +109,24 @@ test "${rest}" || exit 7
     return file;
   }
 
-  function sshConnects(test: TrustCase): Promise<boolean> {
-    return new Promise((resolve) => {
-      const args = ['-n', '-F', configFile(test), '-o', 'IdentityAgent=none', 'jh', 'exit 0'];
-      execFile('ssh', args, { timeout: 60_000 }, (error) => resolve(error === null));
+  async function verdictOf(test: TrustCase, transport: string): Promise<Verdict> {
+    const { hostKey } = test.options ?? {};
+    return verdict({
+      remote: ['jh'],
+      sshConfig: configFile(test),
+      transport,
+      ...(hostKey === undefined ? {} : { hostKey: [pins[String(hostKey)] ?? ''] }),
     });
-  }
-
-  async function verdict(test: TrustCase, transport: string): Promise<Verdict> {
-    const ssh = readSshOptions(
-      givenOptions({
-        remote: ['jh'],
-        sshConfig: configFile(test),
-        sshOption: ['IdentityAgent=none'],
-        transport,
-        ...JSON.parse(
-          JSON.stringify(test.options ?? {})
-            .replace('$PIN', pins['ed25519'] ?? '')
-            .replace('$RSAPIN', pins['rsa'] ?? ''),
-        ),
-      }),
-    );
-    const dialler = new Dialler({ ssh, prompter: nobody('a test'), observer: silentObserver });
-    const { signal } = new AbortController();
-    try {
-      const transport = await dialler.dial(await dialler.locate(signal), signal);
-      await transport.close();
-      return 'up';
-    } catch (error) {
-      if (error instanceof TunnelError) return error.code;
-      throw error;
-    }
   }
 
   describe('with ssh installed', { concurrency: 3 }, () => {
     for (const test of TRUST_CASES) {
       it(test.title, async () => {
         if (test.options === undefined)
-          assert.equal(await sshConnects(test), test.ssh, 'ssh itself');
-        assert.equal(await verdict(test, 'ssh2'), test.ssh2, 'ssh2');
-        assert.equal(await verdict(test, 'openssh'), test.openssh ?? test.ssh2, 'openssh');
-        const chosen = await verdict(test, 'auto');
+          assert.equal(await sshConnects(configFile(test), 'jh'), test.ssh, 'ssh itself');
+        assert.equal(await verdictOf(test, 'ssh2'), test.ssh2, 'ssh2');
+        assert.equal(await verdictOf(test, 'openssh'), test.openssh ?? test.ssh2, 'openssh');
+        const chosen = await verdictOf(test, 'auto');
         assert.equal(chosen === 'up', test.ssh2 === 'up' || test.openssh === 'up', chosen);
       });
     }
@@ -174,9 +143,9 @@ test "${rest}" || exit 7
     for (const test of TRUST_CASES) {
       it(test.title, async () => {
         const expected = test.without ?? test.ssh2;
-        assert.equal(await verdict(test, 'auto'), expected, 'auto');
+        assert.equal(await verdictOf(test, 'auto'), expected, 'auto');
         if (expected !== 'openssh-not-found')
-          assert.equal(await verdict(test, 'ssh2'), expected, 'ssh2');
+          assert.equal(await verdictOf(test, 'ssh2'), expected, 'ssh2');
       });
     }
   });

@@ -43,6 +43,17 @@ export function shortKey(
   );
 }
 
+/** `revocations`: the file, or the line, that revokes something. */
+export function certifiedHost(name: string, revocations: string): TunnelError {
+  return new TunnelError(
+    'host-key-certified',
+    `${name} has a host certificate, and ${revocations} may revoke that, or who has signed it; the embedded SSH client asks for no certificates`,
+    {
+      hint: "use --transport openssh; or leave certificates out, as in: -o 'HostKeyAlgorithms=-*-cert-*'",
+    },
+  );
+}
+
 /** What may be said against the key can't be found out, so that no key is accepted. */
 export function uncheckedKey(
   name: string,

@@ -20,6 +20,8 @@
  * | RevokedHostKeys or a @revoked line has it     | host-key-revoked, in the same way             |
  * | a file of RevokedHostKeys can't be read, or   | host-key-unchecked, in the same way           |
  * | KnownHostsCommand fails                       |                                               |
+ * | something is revoked, and the host has a      | host-key-certified: only ssh sees whether the |
+ * | certificate as well                           | certificate, or its authority, is revoked     |
  * | another address of the same jump host has     | host-key-differs, with both fingerprints      |
  * | another key                                   |                                               |
  * | a line has this key                           | accepted                                      |
@@ -56,9 +58,11 @@ import type { Prompter } from '../prompter.ts';
 import type { HostKeySettings } from '../settings.ts';
 import { appendKnownHost } from './append.ts';
 import {
+  certifiedHost,
   changedKey,
   changedSinceAccepted,
   notPinned,
+  place,
   revokedKey,
   shortKey,
   unknownKey,
@@ -92,6 +96,8 @@ export interface HostKeyContext {
   readonly signal: AbortSignal;
   /** Called before and after each question: the time that the user takes doesn't count. */
   readonly onPrompt: (waiting: boolean) => void;
+  /** Whether the host also has a certificate, which isn't asked for here. Default: it has none. */
+  readonly certified?: () => boolean;
 }
 
 export interface AcceptedHostKey {
@@ -202,6 +208,10 @@ class Verifier implements HostKeyVerifier {
       (line) => line.marker === 'revoked' && sameKey(line, blob),
     );
     if (revoked !== undefined) throw revokedKey(name, offered, revoked);
+    const something =
+      revokedFiles[0] ?? markedAsRevoked(known.lines)[0] ?? markedAsRevoked(known.plain)[0];
+    if (something !== undefined && context.certified?.() === true)
+      throw certifiedHost(name, something);
     const { replicas } = this.#options;
     const at = formatDestination({ host, port });
     const shown = { at, type: offered.type, fingerprint: fingerprint(blob) };
@@ -337,6 +347,11 @@ function namesOf({ alias }: HostKeySettings, host: string, port: number): Names 
   if (alias !== undefined) return { name: alias.toLowerCase(), plain: undefined };
   const plain = port === DEFAULT_PORT ? undefined : knownHostsName(host, DEFAULT_PORT);
   return { name: knownHostsName(host, port), plain };
+}
+
+/** Where something is revoked for the host. */
+function markedAsRevoked(lines: readonly KnownKey[]): string[] {
+  return lines.filter(({ marker }) => marker === 'revoked').map(place);
 }
 
 function keysAmong(lines: readonly KnownKey[]): KnownKey[] {

@@ -42,7 +42,7 @@ import { offeredAlgorithms } from './algorithms.ts';
 import { FirstLine } from './firstline.ts';
 import { hostKeyCheck } from './hostkeycheck.ts';
 import { PhaseTimer } from './phasetimer.ts';
-import { noCommonAlgorithm, ServerOffer } from './serveroffer.ts';
+import { noCommonAlgorithm, offersCertificate, ServerOffer } from './serveroffer.ts';
 
 /** What we need to talk to one SSH server: how to verify it, and how to log in. */
 export interface Access {
@@ -277,6 +277,7 @@ class ConnectionAttempt {
         port,
         signal: this.#over.signal,
         onPrompt: this.#pause,
+        certified: () => offersCertificate(this.#serverOffer.lists, algorithms.hostKeys),
         onAccepted: ({ described, why }) => {
           this.#hostKey = { key: described, why };
         },
