@@ -35,8 +35,23 @@ const DEFAULTS: Readonly<Record<string, readonly string[]>> = {
   casignaturealgorithms: KEY_ALGORITHMS.filter((name) => !name.includes('-cert-')),
 };
 
-const MORE_KEY_ALGORITHMS = words(`ssh-rsa ssh-rsa-cert-v01@openssh.com
-  webauthn-sk-ecdsa-sha2-nistp256@openssh.com ssh-dss ssh-dss-cert-v01@openssh.com`);
+/** What patterns of key types are compared with, in ssh's order. */
+const ALL_KEY_ALGORITHMS =
+  words(`ssh-ed25519 ssh-ed25519-cert-v01@openssh.com sk-ssh-ed25519@openssh.com
+  sk-ssh-ed25519-cert-v01@openssh.com ecdsa-sha2-nistp256 ecdsa-sha2-nistp256-cert-v01@openssh.com
+  ecdsa-sha2-nistp384 ecdsa-sha2-nistp384-cert-v01@openssh.com ecdsa-sha2-nistp521
+  ecdsa-sha2-nistp521-cert-v01@openssh.com sk-ecdsa-sha2-nistp256@openssh.com
+  sk-ecdsa-sha2-nistp256-cert-v01@openssh.com webauthn-sk-ecdsa-sha2-nistp256@openssh.com ssh-dss
+  ssh-dss-cert-v01@openssh.com ssh-rsa ssh-rsa-cert-v01@openssh.com rsa-sha2-256
+  rsa-sha2-256-cert-v01@openssh.com rsa-sha2-512 rsa-sha2-512-cert-v01@openssh.com`);
+
+/** The lists of key types, in which names may be patterns. */
+const KEY_LISTS = [
+  'hostkeyalgorithms',
+  'pubkeyacceptedalgorithms',
+  'hostbasedacceptedalgorithms',
+  'casignaturealgorithms',
+];
 
 /** What ssh knows besides its defaults. */
 const MORE: Readonly<Record<string, readonly string[]>> = {
@@ -45,10 +60,6 @@ const MORE: Readonly<Record<string, readonly string[]>> = {
   ciphers: words('aes128-cbc aes192-cbc aes256-cbc 3des-cbc'),
   macs: words(`hmac-sha1-96 hmac-md5 hmac-md5-96 hmac-sha1-96-etm@openssh.com
     hmac-md5-etm@openssh.com hmac-md5-96-etm@openssh.com`),
-  hostkeyalgorithms: MORE_KEY_ALGORITHMS,
-  pubkeyacceptedalgorithms: MORE_KEY_ALGORITHMS,
-  hostbasedacceptedalgorithms: MORE_KEY_ALGORITHMS,
-  casignaturealgorithms: MORE_KEY_ALGORITHMS,
 };
 
 function words(text: string): string[] {
@@ -70,7 +81,7 @@ export function assembleAlgorithms(keyword: string, text: string): string | unde
     });
   const pattern = list.find((name) => /[*?]/.test(name));
   // In the others, ssh takes no name that it doesn't know (kex_names_valid, ciphers_valid).
-  const mayHavePatterns = text.startsWith('-') || MORE[keyword] === MORE_KEY_ALGORITHMS;
+  const mayHavePatterns = text.startsWith('-') || KEY_LISTS.includes(keyword);
   if (pattern !== undefined && !mayHavePatterns)
     throw new UsageError(
       `ssh_config: ${keyword} takes the pattern ${quoted(pattern)} only after "-"`,
@@ -78,9 +89,8 @@ export function assembleAlgorithms(keyword: string, text: string): string | unde
         hint: 'write the names out',
       },
     );
-  const all = [...defaults, ...(MORE[keyword] ?? [])];
   const named = list.flatMap((name) =>
-    /[*?]/.test(name) ? all.filter((known) => matchPatterns([name], known)) : [name],
+    /[*?]/.test(name) ? ALL_KEY_ALGORITHMS.filter((known) => matchPatterns([name], known)) : [name],
   );
   const joined = (...names: readonly string[]): string => [...new Set(names)].join(',');
   switch (text.charAt(0)) {
@@ -102,7 +112,9 @@ export function assembleAlgorithms(keyword: string, text: string): string | unde
 export function limitsAlgorithms(keyword: string, text: string): boolean {
   if (!text.startsWith('-')) return !/^[+^]/.test(text);
   const excluded = text.slice(1).split(',');
-  const known = [...(DEFAULTS[keyword] ?? []), ...(MORE[keyword] ?? [])];
+  const known = KEY_LISTS.includes(keyword)
+    ? ALL_KEY_ALGORITHMS
+    : [...(DEFAULTS[keyword] ?? []), ...(MORE[keyword] ?? [])];
   return known.some((name) => matchPatterns(excluded, name));
 }
 

@@ -79,6 +79,7 @@ const OLD_NAMES: Readonly<Record<string, string>> = {
   tisauthentication: 'kbdinteractiveauthentication',
   dsaauthentication: 'pubkeyauthentication',
   identityfile2: 'identityfile',
+  hostbasedkeytypes: 'hostbasedacceptedalgorithms',
   keepalive: 'tcpkeepalive',
   pubkeyacceptedkeytypes: 'pubkeyacceptedalgorithms',
   rsaminsize: 'requiredrsasize',

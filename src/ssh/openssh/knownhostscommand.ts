@@ -49,7 +49,7 @@ export function knownHostsCommand({ hostpin, mode, fingerprints, users }: Comman
 
 /** Quotes a word for ssh. */
 function word(text: string): string {
-  if (/[\p{Cc}]|\$\{/u.test(text))
+  if (/[^\P{Cc}\t]|\$\{/u.test(text))
     throw new UsageError(
       `the word "${printable(text)}" of a KnownHostsCommand can't be passed to ssh`,
       {
