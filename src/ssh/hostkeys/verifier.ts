@@ -94,7 +94,10 @@ export interface HostKeyVerifier {
 export interface HostKeyContext {
   /** Aborted when the attempt is over, so no question stays on the screen. */
   readonly signal: AbortSignal;
-  /** Called before and after each question: the time that the user takes doesn't count. */
+  /**
+   * Called before and after each question, and each run of KnownHostsCommand: the time that they
+   * take doesn't count.
+   */
   readonly onPrompt: (waiting: boolean) => void;
   /** Whether the host also has a certificate, which isn't asked for here. Default: it has none. */
   readonly certified?: () => boolean;
@@ -156,6 +159,14 @@ interface KnownLines {
   readonly plain: readonly KnownKey[];
 }
 
+interface Look {
+  /** What the host shows. Default: it hasn't done so. */
+  readonly key?: PublicKey;
+  readonly signal: AbortSignal | undefined;
+  /** Called before and after KnownHostsCommand runs, which has its own limit. */
+  readonly onWait?: (waiting: boolean) => void;
+}
+
 class Verifier implements HostKeyVerifier {
   readonly #settings: HostKeySettings;
   readonly #options: HostKeyOptions;
@@ -180,12 +191,31 @@ class Verifier implements HostKeyVerifier {
       return pins.flatMap((pin) => (pin.key === undefined ? [] : [pin.key.type]));
     const names = namesOf(this.#settings, host, port);
     // `verify` reports problems with the files, so they are reported only once.
-    const { lines, plain } = await this.#lookUp(names, silentObserver, { signal });
+    const { lines, plain } = await this.#counted(this.#lookUp(names, silentObserver, { signal }));
     const own: PublicKey[] = [...keysAmong(lines), ...(this.#accepted.get(names.name) ?? [])];
     return (own.length > 0 ? own : keysAmong(plain)).map((key) => key.type);
   }
 
-  async verify(
+  verify(
+    host: string,
+    port: number,
+    blob: Buffer,
+    context: HostKeyContext,
+  ): Promise<AcceptedHostKey> {
+    return this.#counted(this.#verify(host, port, blob, context));
+  }
+
+  async #counted<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if (error instanceof TunnelError && error.code === 'host-key-unchecked')
+        this.#options.observer.count('tunnel_host_keys_unchecked_total');
+      throw error;
+    }
+  }
+
+  async #verify(
     host: string,
     port: number,
     blob: Buffer,
@@ -201,8 +231,9 @@ class Verifier implements HostKeyVerifier {
     if (bits !== undefined && bits < leastRsaBits)
       throw shortKey(name, offered, bits, leastRsaBits);
     await checkRevokedFiles(revokedFiles, name, offered);
-    const { signal } = context;
-    const known = await this.#lookUp(names, this.#options.observer, { key: offered, signal });
+    const { signal, onPrompt } = context;
+    const look = { key: offered, signal, onWait: onPrompt };
+    const known = await this.#lookUp(names, this.#options.observer, look);
 
     const revoked = [...known.lines, ...known.plain].find(
       (line) => line.marker === 'revoked' && sameKey(line, blob),
@@ -233,15 +264,18 @@ class Verifier implements HostKeyVerifier {
     };
   }
 
-  /** `key`: what the host shows, if it has done so. */
-  async #lookUp(
-    { name, plain }: Names,
-    observer: Observer,
-    { key, signal }: { readonly key?: PublicKey; readonly signal: AbortSignal | undefined },
-  ): Promise<KnownLines> {
+  async #lookUp({ name, plain }: Names, observer: Observer, look: Look): Promise<KnownLines> {
     const { userFiles, globalFiles, command } = this.#settings;
-    const printed =
-      command && (await runKnownHostsCommand(command, { name, key }, { observer, signal }));
+    const { key, signal, onWait } = look;
+    let printed: string | undefined;
+    if (command !== undefined) {
+      onWait?.(true);
+      try {
+        printed = await runKnownHostsCommand(command, { name, key }, { observer, signal });
+      } finally {
+        onWait?.(false);
+      }
+    }
     const known = await loadKnownHosts([...userFiles, ...globalFiles], observer, printed);
     return { lines: known.lookup(name), plain: plain === undefined ? [] : known.lookup(plain) };
   }

@@ -95,12 +95,14 @@ export async function loadIdentities(options: IdentityOptions): Promise<Identity
 }
 
 /**
- * Types of all keys that a server would be offered, including those that the embedded SSH client
+ * Types of all keys that ssh would offer a server, including those that the embedded SSH client
  * can't use. undefined for a key whose type can't be read without the passphrase. Throws what
  * loadIdentities throws.
  */
 export async function offeredKeyTypes(options: IdentityOptions): Promise<(string | undefined)[]> {
-  return (await findCandidates(options)).map(({ publicKey }) => publicKey?.type);
+  return (await findCandidates(options))
+    .filter(({ publicKey }) => !publicKey || !whyForbidden(publicKey, options.settings))
+    .map(({ publicKey }) => publicKey?.type);
 }
 
 /**

@@ -5,7 +5,13 @@ import type { AuthenticationSettings } from '../settings.ts';
 export type PermittedKeys = Pick<AuthenticationSettings, 'acceptedAlgorithms' | 'leastRsaBits'>;
 
 /** RFC 8332, the better one first. SHA-1 is never used. */
-const RSA_SIGNATURES = ['rsa-sha2-512', 'rsa-sha2-256'];
+const RSA_SIGNATURES: Readonly<Record<string, readonly string[]>> = {
+  'ssh-rsa': ['rsa-sha2-512', 'rsa-sha2-256'],
+  'ssh-rsa-cert-v01@openssh.com': [
+    'rsa-sha2-512-cert-v01@openssh.com',
+    'rsa-sha2-256-cert-v01@openssh.com',
+  ],
+};
 
 /**
  * The signature algorithms that a key of this type may use, in order of preference. Empty: the key
@@ -15,7 +21,7 @@ export function signatureAlgorithms(
   type: string,
   { acceptedAlgorithms }: PermittedKeys,
 ): readonly string[] {
-  const own = type === 'ssh-rsa' ? RSA_SIGNATURES : [type];
+  const own = RSA_SIGNATURES[type] ?? [type];
   return acceptedAlgorithms?.filter((name) => own.includes(name)) ?? own;
 }
 

@@ -104,6 +104,8 @@ class ConnectionAttempt {
   #algorithms: NegotiatedAlgorithms | undefined;
   #hostKey: TrustedHostKey | undefined;
   #authentication: Authentication | undefined;
+  /** What the verifier took before the handshake, in ms: it doesn't count. */
+  #asked = 0;
   #phase: Phase = 'identification';
   #ours: Algorithms = {};
   #timer: PhaseTimer | undefined;
@@ -117,7 +119,10 @@ class ConnectionAttempt {
   async run(): Promise<EstablishedLink> {
     const { hostKeys, authenticator, settings, stream, signal } = this.#options;
     try {
+      const asked = performance.now();
       const preferred = await hostKeys.preferredTypes(settings.hostName, settings.port, signal);
+      // KnownHostsCommand may have been asked.
+      this.#asked = performance.now() - asked;
       this.#authentication = await authenticator.begin({
         user: settings.user,
         host: settings.name,
@@ -231,7 +236,7 @@ class ConnectionAttempt {
 
   #limitHandshake(reject: (error: TunnelError) => void): void {
     const { at, role, time } = this.#options;
-    const remaining = time.seconds * 1000 - (performance.now() - time.began);
+    const remaining = time.seconds * 1000 - (performance.now() - time.began - this.#asked);
     this.#timer = new PhaseTimer(Math.max(1, remaining), () =>
       reject(
         this.#phase === 'identification' && this.#greeting.text !== undefined

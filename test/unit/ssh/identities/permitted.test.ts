@@ -28,6 +28,9 @@ describe('the keys that ssh_config permits', () => {
     );
     assert.equal(whyForbidden(rsa(2048), only('rsa-sha2-256')), undefined);
     assert.match(whyForbidden(rsa(2048), only('ssh-rsa')) ?? '', /doesn't permit ssh-rsa/);
+    const certificate = { type: 'ssh-rsa-cert-v01@openssh.com', blob: Buffer.alloc(0) };
+    assert.equal(whyForbidden(certificate, only('rsa-sha2-512-cert-v01@openssh.com')), undefined);
+    assert.match(whyForbidden(certificate, only('rsa-sha2-512')) ?? '', /doesn't permit/);
   });
 
   it('signs with what comes first in it, and never with SHA-1', () => {
