@@ -130,7 +130,7 @@ export class ConfigSource {
       const { written, values, unevaluated } = evaluateConfig({ ...evaluation, lenient: true });
       if (unevaluated.length === 0) return written;
       const others = [...lines].filter(
-        ([keyword]) => answer.get(keyword)?.join() !== values.get(keyword)?.join(),
+        ([keyword]) => comparable(answer.get(keyword)) !== comparable(values.get(keyword)),
       );
       return new Map([...written, ...others]);
     } catch (error) {
@@ -162,6 +162,15 @@ export async function copyConfig(
 ): Promise<WrittenConfig> {
   const { user, system } = await loadConfig({ file, ...machine });
   return writeConfig([user, system, movedKnownHosts(machine)].filter(isPart));
+}
+
+/** ssh prints some flags as `true` and `false`. */
+function comparable(values: readonly string[] | undefined): string | undefined {
+  return values
+    ?.join()
+    .toLowerCase()
+    .replace(/^true$/, 'yes')
+    .replace(/^false$/, 'no');
 }
 
 /** The first line of each keyword, in whatever section. */

@@ -21,7 +21,7 @@ import {
   LEAST_RSA_BITS,
   type SshSettings,
 } from '../settings.ts';
-import { limitsAlgorithms } from './algorithms.ts';
+import { assembleAlgorithms, limitsAlgorithms } from './algorithms.ts';
 import type { Written } from './evaluate.ts';
 import { type KeywordValues, splitCommand } from './syntax.ts';
 import { expandCheckCommand, expandJump, expandPath, type TokenValues } from './tokens.ts';
@@ -161,8 +161,10 @@ function readList(
   { keywords, defaults, written }: UserLists,
   keyword: string,
 ): readonly string[] | undefined {
-  const text = keywords.all(keyword)[0];
-  if (text === undefined) return undefined;
+  const printed = keywords.all(keyword)[0];
+  if (printed === undefined) return undefined;
+  // Up to OpenSSH 8.1, ssh printed some lists as they were written, with "+" or "-".
+  const text = (/^[+^-]/.test(printed) && assembleAlgorithms(keyword, printed)) || printed;
   const own = written.get(keyword)?.text;
   const isDefault = text === defaults.all(keyword)[0];
   return isDefault && (own === undefined || !limitsAlgorithms(keyword, own))
