@@ -79,28 +79,15 @@ export function expandCheckCommand(
   values: TokenValues,
 ): [string, ...string[]] {
   const keyword = 'KnownHostsCommand';
-  const later = Object.fromEntries([...'HItfK%'].map((token) => [token, `%${token}`]));
-  const tokens = { ...later, ...escaped(pathTokens(values)) };
+  const tokens = pathTokens(values);
+  const escaped = (text: string): string => text.replaceAll('%', '%%');
   const expand = (word: string): string =>
-    word.replace(/%(.?)|\$\{([^}]*)\}/gs, (part, token: string | undefined) =>
-      token === undefined
-        ? expandVariables(part, values, keyword).replaceAll('%', '%%')
-        : token === '%' || token in tokens
-          ? (tokens[token] ?? '')
-          : expandTokens(part, {}, keyword),
-    );
-  return [program, ...args.map(expand)];
-}
-
-/** Read lazily: %u fails where the user has no name. */
-function escaped(tokens: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  const result: Record<string, string> = {};
-  for (const token of Object.keys(tokens))
-    Object.defineProperty(result, token, {
-      enumerable: true,
-      get: () => tokens[token]?.replaceAll('%', '%%'),
+    word.replace(/%(.?)|\$\{[^}]*\}/gs, (part, token: string | undefined) => {
+      if (token === undefined) return escaped(expandVariables(part, values, keyword));
+      // The others are read only if they are used: not every user has a name, for %u.
+      return /^[HItfK%]$/.test(token) ? part : escaped(expandTokens(part, tokens, keyword));
     });
-  return result;
+  return [program, ...args.map(expand)];
 }
 
 const SAFE_IN_SHELL = /^(?!-)[^\s'"`$\\;&<>|(){}*?[\]!#~]*$/u;

@@ -212,40 +212,6 @@ describe('resolveSettings', { skip: LACKING }, () => {
       { proxy: { kind: 'command', command: 'nc a' } },
     ],
     [
-      'what is said against keys',
-      `RevokedHostKeys ~/r\nRequiredRSASize 3072\nKnownHostsCommand /bin/k "a b" %H %h-%n-%p-%r %% \${DIR}/%t #x\nFingerprintHash md5\nHostKeyAlias none\nNumberOfPasswordPrompts 0\nPreferredAuthentications none`,
-      'u@a',
-      {
-        hostKeys: {
-          alias: 'none',
-          userFiles: ['HOME/.ssh/known_hosts', 'HOME/.ssh/known_hosts2'],
-          globalFiles: ['/etc/ssh/ssh_known_hosts', '/etc/ssh/ssh_known_hosts2'],
-          strict: 'ask',
-          hashNames: false,
-          pins: [],
-          revokedFiles: ['HOME/r'],
-          command: {
-            words: ['/bin/k', 'a b', '%H', 'a-a-22-u', '%%', '/srv/%t', '#x'],
-            fingerprintHash: 'md5',
-          },
-          leastRsaBits: 3072,
-          fixedOrder: false,
-        },
-        authentication: {
-          identityFiles: [],
-          certificateFiles: [],
-          identitiesOnly: false,
-          agentSocket: '/run/agent',
-          methods: [],
-          numberOfPasswordPrompts: 0,
-          batch: false,
-          acceptedAlgorithms: undefined,
-          leastRsaBits: 3072,
-          oneKey: false,
-        },
-      },
-    ],
-    [
       'system keys',
       'PKCS11Provider /lib/x.so\nGSSAPIAuthentication yes\nHostbasedAuthentication yes',
       'a',
@@ -256,10 +222,7 @@ describe('resolveSettings', { skip: LACKING }, () => {
   ];
   for (const [name, config, remote, expected] of cases) {
     it(`reads ${name}`, async () => {
-      const where = lab(config);
-      const picked = JSON.stringify(pick(await both(where, remote), expected));
-      const shown = JSON.parse(picked.replaceAll(where.home, 'HOME')) as object;
-      assert.deepEqual(shown, JSON.parse(JSON.stringify(expected)));
+      assert.deepEqual(pick(await both(lab(config), remote), expected), expected);
     });
   }
 
@@ -487,12 +450,13 @@ describe('resolveSettings', { skip: LACKING }, () => {
     syncBuiltinESMExports();
     try {
       const nameless = { sshProgram: NO_SSH };
-      const config = 'IdentityAgent /agent-%r\nMatch user me\nPort 3';
+      const config = 'IdentityAgent /agent-%r\nKnownHostsCommand /bin/k %r\nMatch user me\nPort 3';
       const { user, port } = await resolve(lab(config), 'me@a', {}, nameless);
       assert.deepEqual([user, port], ['me', 3]);
       const unnamed = { name: 'UsageError', message: /no name for the calling user/ };
       await assert.rejects(resolve(lab(''), 'a', {}, nameless), unnamed);
-      await assert.rejects(resolve(lab('IdentityFile /k-%u'), 'me@a', {}, nameless), unnamed);
+      for (const line of ['IdentityFile /k-%u', 'KnownHostsCommand /bin/k %u'])
+        await assert.rejects(resolve(lab(line), 'me@a', {}, nameless), unnamed);
       await assert.rejects(
         resolve(lab('Match localuser me\nPort 4'), 'me@a', {}, nameless),
         unnamed,

@@ -185,6 +185,35 @@ describe('settings that only ssh obeys', { skip: LACKING }, () => {
   }
 });
 
+describe('what is said against keys, with and without ssh', { skip: LACKING }, () => {
+  it('is read with tokens, variables and quotes', async () => {
+    const where = lab(
+      `RevokedHostKeys ~/r
+      RequiredRSASize 3072
+      KnownHostsCommand /bin/k "a b" %H %h-%n-%p-%r %% \${DIR}/%t #x
+      FingerprintHash md5
+      HostKeyAlias none
+      NumberOfPasswordPrompts 0
+      PreferredAuthentications none`,
+    );
+    const { hostKeys, authentication } = await both(where, 'u@a');
+    assert.deepEqual(hostKeys.revokedFiles, [join(where.home, 'r')]);
+    assert.deepEqual(hostKeys.command, {
+      words: ['/bin/k', 'a b', '%H', 'a-a-22-u', '%%', '/srv/%t', '#x'],
+      fingerprintHash: 'md5',
+    });
+    assert.equal(hostKeys.alias, 'none');
+    assert.equal(hostKeys.leastRsaBits, 3072);
+    assert.equal(authentication.leastRsaBits, 3072);
+    assert.equal(authentication.numberOfPasswordPrompts, 0);
+    assert.deepEqual(authentication.methods, []);
+  });
+
+  it('does not go below what ssh accepts at all', async () => {
+    assert.equal((await both(lab('RequiredRSASize 512'), 'a')).hostKeys.leastRsaBits, 1024);
+  });
+});
+
 describe('lists of algorithms, with and without ssh', { skip: LACKING }, () => {
   for (const [line, expected] of [
     ['HostKeyAlgorithms ecdsa*nistp256,ssh-ed25519', ['ecdsa-sha2-nistp256', 'ssh-ed25519']],
