@@ -25,7 +25,7 @@ import { quoted } from '../../net/notation.ts';
 import { matchPatterns } from '../patterns.ts';
 import { assembleAlgorithms } from './algorithms.ts';
 import type { ConfigFile, ConfigLine, ConfigPart } from './files.ts';
-import { isSshKeyword } from './keywords.ts';
+import { isFileKeyword } from './keywords.ts';
 import { type Directive, type KeywordValues, parseDirective } from './syntax.ts';
 import { expandHostName } from './tokens.ts';
 import { isValue, mayForbid, takesOneWord } from './trust.ts';
@@ -90,7 +90,6 @@ const OLD_NAMES: Readonly<Record<string, string>> = {
 export function presentName(keyword: string): string {
   return OLD_NAMES[keyword] ?? keyword;
 }
-const IN_FILES = new Set(['host', 'match', 'include']);
 const COMMANDS = new Set(['proxycommand', 'knownhostscommand', 'localcommand', 'remotecommand']);
 const CUMULATIVE = new Set(['identityfile', 'certificatefile']);
 const PATH_LISTS = new Set(['userknownhostsfile', 'globalknownhostsfile', 'revokedhostkeys']);
@@ -210,7 +209,7 @@ class ConfigPass {
   #checkKeyword({ keyword }: Directive, place: string): void {
     if (this.#evaluation.lenient === true) return;
     const ignored = (this.#values.get('ignoreunknown')?.[0] ?? '').toLowerCase().split(/[ ,]+/);
-    if (isSshKeyword(keyword) || IN_FILES.has(keyword) || matchPatterns(ignored, keyword)) return;
+    if (isFileKeyword(keyword) || matchPatterns(ignored, keyword)) return;
     throw new UsageError(`${place}: ${keyword} is not a keyword of ssh_config`, {
       hint: `correct it, or have it ignored with a line before it: IgnoreUnknown ${keyword}`,
     });

@@ -133,6 +133,7 @@ describe('without ssh', () => {
     ['Match exec with an address', 'Match exec "true"\nHostName 10.0.0.1\nPort 2'],
     ['CanonicalizeHostname without such settings', 'CanonicalizeHostname yes\nHost b\nPort 2'],
     ['an Include with a variable below another host', `Host b\nInclude \${DIR}/x`],
+    ['keywords of earlier versions', 'Protocol 2\nHost b\nRSAAuthentication no\nUseRoaming no'],
     ['a keyword that is to be ignored', 'IgnoreUnknown New*\nHost b\nNewKeyword x'],
   ] as const)
     it(`goes on with ${title}`, async () => {
