@@ -197,6 +197,25 @@ describe('trusted hosts', { skip: LACKING, timeout: 300_000 }, () => {
       });
   }
 
+  it('the time of a KnownHostsCommand is not the time of the server', async () => {
+    const slow = 'KnownHostsCommand /bin/sh -c "/bin/sleep 1.5; exec /bin/cat $D/known"';
+    const file = configFile(
+      'ConnectTimeout 2',
+      section('jh', plain, slow, 'UserKnownHostsFile none'),
+    );
+    assert.equal(await sshConnects(file, 'jh'), true, 'ssh itself');
+    assert.equal(await verdict({ remote: ['jh'], sshConfig: file, transport: 'ssh2' }), 'up');
+  });
+
+  it('a revocation counts from the next connection on', async () => {
+    put('later', '');
+    const file = configFile(section('jh', plain, 'RevokedHostKeys $D/later'));
+    const options = { remote: ['jh'], sshConfig: file, transport: 'ssh2' };
+    assert.equal(await verdict(options), 'up');
+    put('later', readFileSync(at('plain.txt'), 'utf8'));
+    assert.equal(await verdict(options), 'host-key-revoked');
+  });
+
   it('says which setting, where it is, and what to do', async () => {
     const file = configFile(section('jh', plain, 'VerifyHostKeyDNS ask'));
     const options = { remote: ['jh'], sshConfig: file, transport: 'ssh2' };
