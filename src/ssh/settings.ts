@@ -103,7 +103,9 @@ export interface HostKeySettings {
 }
 
 export interface KnownHostsCommand {
-  /** The program and its arguments, in which %% and the tokens of one check (%H %I %t %f %K) stay. */
+  /**
+   * The program and its arguments, in which %% and the tokens of one check (%H %I %t %f %K) stay.
+   */
   readonly words: readonly [string, ...string[]];
   /** FingerprintHash, for %f: a name of OpenSSL's, as `sha256`. */
   readonly fingerprintHash: string;

@@ -6,16 +6,16 @@
  * with the HostName found in the first.
  *
  * Not evaluated here: `Match exec`, `localnetwork`, `canonical`, `version`, `command` and
- * `sessiontype`, CanonicalizeHostname, Includes with tokens or variables. What they hold must not be
- * passed over if it forbids something (trust.ts):
+ * `sessiontype`, CanonicalizeHostname, Includes with tokens or variables. What they hold must not
+ * be passed over if it forbids something (trust.ts):
  *
- * | not evaluated                        | what is done                                            |
- * |--------------------------------------|---------------------------------------------------------|
- * | a section with such a setting in it  | UsageError                                              |
- * | CanonicalizeHostname, if a section   | UsageError: the section may be for the canonical name   |
- * | that doesn't match has one           |                                                         |
- * | an Include                           | UsageError: it may hold anything                        |
- * | any other                            | it doesn't apply, and is listed in one warning          |
+ * | not evaluated                      | what is done                                          |
+ * |------------------------------------|-------------------------------------------------------|
+ * | a section with such a setting      | UsageError                                            |
+ * | CanonicalizeHostname, if a section | UsageError: the section may be for the canonical name |
+ * | that doesn't match has one         |                                                       |
+ * | an Include                         | UsageError: it may hold anything                      |
+ * | any other                          | it doesn't apply, and is listed in one warning        |
  *
  * Unknown keywords are errors, as in ssh, and so are wrong values of those in trust.ts.
  */
@@ -86,7 +86,9 @@ const OLD_NAMES: Readonly<Record<string, string>> = {
   smartcarddevice: 'pkcs11provider',
 };
 
-/** The name that is used in this program, in lower case. Fedora's RSAMinSize became RequiredRSASize. */
+/**
+ * The name that is used in this program, in lower case. Fedora's RSAMinSize became RequiredRSASize.
+ */
 export function presentName(keyword: string): string {
   return OLD_NAMES[keyword] ?? keyword;
 }

@@ -1,8 +1,8 @@
 /**
  * The settings of ssh_config that forbid something, and that the embedded client can't obey. With
- * one of them `auto` chooses the system's ssh, and without ssh, or with --transport ssh2, the run is
- * refused (docs/decisions/0038). All the others are obeyed (values.ts), or forbid nothing a tunnel
- * would do (INERT_KEYWORDS).
+ * one of them `auto` chooses the system's ssh, and without ssh, or with --transport ssh2, the run
+ * is refused (docs/decisions/0038). All the others are obeyed (values.ts), or forbid nothing a
+ * tunnel would do (INERT_KEYWORDS).
  */
 import { isIP } from 'node:net';
 import type { SshSettings, UnobeyedSetting } from '../settings.ts';
@@ -42,7 +42,8 @@ const RULES: readonly Rule[] = [
     name: 'CheckHostIP',
     why: 'looks up host keys by name only',
     without: 'CheckHostIP no',
-    // Up to OpenSSH 8.4 it was on by default. As in ssh, only an address that was connected to counts.
+    // Up to OpenSSH 8.4 it was on by default. As in ssh, only an address that was connected to
+    // counts.
     applies: (value, { written, proxy, hostName, pinned }) =>
       written.has('checkhostip') &&
       !OFF.test(value) &&

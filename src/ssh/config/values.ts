@@ -3,9 +3,9 @@
  * ssh_config(5), both those from `ssh -G` and those from evaluate.ts. The two sources spell some
  * values differently (`yes` and `true`, `1G` and bytes), so both spellings are accepted.
  *
- * The keywords that appear here, in onlyopenssh.ts and in unobeyed.ts have an effect. Keywords for sessions, for
- * other forwards and for ssh's own output mean nothing to a tunnel. They are ignored, with a line
- * in the debug log (INERT_KEYWORDS).
+ * The keywords that appear here, in onlyopenssh.ts and in unobeyed.ts have an effect. Keywords for
+ * sessions, for other forwards and for ssh's own output mean nothing to a tunnel. They are ignored,
+ * with a line in the debug log (INERT_KEYWORDS).
  */
 import { userInfo } from 'node:os';
 import { UsageError } from '../../errors/errors.ts';
@@ -29,8 +29,8 @@ import { expandCheckCommand, expandJump, expandPath, type TokenValues } from './
 /**
  * Keywords without effect. Most are about things that a tunnel doesn't have, or turn something on.
  * None of them can forbid what the embedded client does: it takes no certificates, so that
- * CASignatureAlgorithms is never asked; it learns no further host keys (UpdateHostKeys), and forwards
- * no agent. NoHostAuthenticationForLocalhost must not weaken host key checking.
+ * CASignatureAlgorithms is never asked; it learns no further host keys (UpdateHostKeys), and
+ * forwards no agent. NoHostAuthenticationForLocalhost must not weaken host key checking.
  */
 export const INERT_KEYWORDS: readonly string[] = `
   addkeystoagent canonicaldomains canonicalizefallbacklocal canonicalizemaxdots canonicalizepermittedcnames

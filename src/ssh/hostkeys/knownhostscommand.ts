@@ -3,10 +3,11 @@
  * the files. It is run as ssh runs it (load_hostkeys_command in sshconnect.c): without a shell,
  * with this program's environment and nothing to read.
  *
- * It is run twice for a connection: before the key exchange (%I is ORDER, and %t %f %K are NONE), to
- * know which types of keys to ask for, and with the key that the host shows (HOSTNAME). If it can't
- * be started, exits with another status than 0, takes longer than COMMAND_TIMEOUT_MS or prints more
- * than MAX_COMMAND_OUTPUT_BYTES, no host key is accepted: it may have meant to revoke this one.
+ * It is run twice for a connection: before the key exchange (%I is ORDER, and %t %f %K are NONE),
+ * to know which types of keys to ask for, and with the key that the host shows (HOSTNAME). If it
+ * can't be started, exits with another status than 0, takes longer than COMMAND_TIMEOUT_MS or
+ * prints more than MAX_COMMAND_OUTPUT_BYTES, no host key is accepted: it may have meant to revoke
+ * this one.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';

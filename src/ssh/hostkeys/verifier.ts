@@ -35,9 +35,9 @@
  * | nothing                                       | `ask` asks, `accept-new` accepts, `yes`       |
  * |                                               | host-key-unknown                              |
  *
- * As in ssh, a host with a known key is not new, and nobody is asked: an attacker in the middle could
- * choose the type of the key. The files are read again, and the command is run again, for each
- * connection, so a reconnect sees changes. An accepted key stays accepted for the life of the
+ * As in ssh, a host with a known key is not new, and nobody is asked: an attacker in the middle
+ * could choose the type of the key. The files are read again, and the command is run again, for
+ * each connection, so a reconnect sees changes. An accepted key stays accepted for the life of the
  * verifier, even if it could not be saved, unless it is revoked in the meantime. The name that is
  * looked up is HostName with the port, or HostKeyAlias without a port. Addresses aren't looked up:
  * CheckHostIP, off by default in ssh as well, needs the system's ssh (ssh/config/unobeyed.ts).

@@ -267,8 +267,8 @@ function replicaOptions({
 }
 
 /**
- * Pins and replicas are compared by SHA-256. Only a KnownHostsCommand of the user's may want another
- * form, for %f: then it must get it, since it may revoke a key by it. Throws UsageError.
+ * Pins and replicas are compared by SHA-256. Only a KnownHostsCommand of the user's may want
+ * another form, for %f: then it must get it, since it may revoke a key by it. Throws UsageError.
  */
 function fingerprintHash({ hostKeys }: SshSettings): string {
   const { pins, command } = hostKeys;

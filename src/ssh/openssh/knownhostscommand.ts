@@ -1,9 +1,9 @@
 /**
- * The KnownHostsCommand that we give to ssh: native/hostpin.c, which compares the fingerprint of the
- * server's key. ssh takes only one such command. If the user has set one as well, a shell runs the
- * user's first and passes on what it says: with pins only the @revoked lines, since nothing else
- * may add trust, otherwise all of it. If the user's command fails, ours fails with its status, and
- * ssh accepts no key.
+ * The KnownHostsCommand that we give to ssh: native/hostpin.c, which compares the fingerprint of
+ * the server's key. ssh takes only one such command. If the user has set one as well, a shell runs
+ * the user's first and passes on what it says: with pins only the @revoked lines, since nothing
+ * else may add trust, otherwise all of it. If the user's command fails, ours fails with its status,
+ * and ssh accepts no key.
  *
  *   only           the pins of --host-key
  *   revoke-others  the key that the jump host has shown at another address

@@ -4,8 +4,9 @@
  * optional native modules were built, and still contain SHA-1.
  *
  * A setting is used as it is, including its order, as in ssh: a user who names an old algorithm has
- * an old server. (Of host keys, the known ones come first, unless the setting gives their order.) Names that ssh2 doesn't know are skipped, because such lists are usually written
- * for OpenSSH. If no name is left, that is an error.
+ * an old server. (Of host keys, the known ones come first, unless the setting gives their order.)
+ * Names that ssh2 doesn't know are skipped, because such lists are usually written for OpenSSH. If
+ * no name is left, that is an error.
  */
 import { readFileSync } from 'node:fs';
 import type { Algorithms } from 'ssh2';

@@ -61,7 +61,9 @@ export class ServerOffer {
   }
 }
 
-/** The host certificates that ssh asks for by default are those with other signatures than SHA-1. */
+/**
+ * The host certificates that ssh asks for by default are those with other signatures than SHA-1.
+ */
 const CERTIFICATE = /^(?!ssh-(rsa|dss)-).*-cert-v\d+@openssh\.com$/;
 
 /**

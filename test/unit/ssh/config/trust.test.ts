@@ -1,6 +1,6 @@
 /**
- * What forbids something in an ssh_config: every keyword is read, or is known to forbid nothing; and
- * where ssh isn't installed, nothing that forbids is passed over.
+ * What forbids something in an ssh_config: every keyword is read, or is known to forbid nothing;
+ * and where ssh isn't installed, nothing that forbids is passed over.
  */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
