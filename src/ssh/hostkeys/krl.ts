@@ -7,6 +7,7 @@
  *   magic, format, version, date, flags, reserved, comment, then sections: a byte and a string
  */
 import { createHash } from 'node:crypto';
+import { isPlainKey, publicKeyFromBlob } from '../keys/publickey.ts';
 import { WireReader } from '../keys/wire.ts';
 
 const MAGIC = Buffer.from('SSHKRL\n\0', 'latin1');
@@ -19,9 +20,16 @@ const SECTION = {
   sha256: 5,
   extension: 255,
 } as const;
-/** Within `certificates`: serials as a list, a range and a bitmap; key ids. */
-const CERTIFICATE_SECTIONS = [0x20, 0x21, 0x22, 0x23];
-const CERTIFICATE_EXTENSION = 0x39;
+/** Within `certificates`. */
+const CERTIFICATES = {
+  serials: 0x20,
+  range: 0x21,
+  bitmap: 0x22,
+  keyIds: 0x23,
+  extension: 0x39,
+} as const;
+/** As in ssh (krl.c, bitmap.c). */
+const MAX_BITMAP_BYTES = 2 ** 24 / 8;
 
 /** `malformed`: also what this program doesn't know. */
 export type KrlVerdict = 'revoked' | 'not revoked' | 'malformed';
@@ -70,17 +78,49 @@ function holds(section: Buffer, wanted: Buffer, length: number | undefined): boo
 
 function areCertificates(section: Buffer): boolean {
   const reader = new WireReader(section);
-  if (reader.string() === undefined || reader.string() === undefined) return false;
+  const authority = reader.string();
+  if (authority === undefined || reader.string() === undefined) return false;
+  if (authority.length > 0) {
+    const key = publicKeyFromBlob(authority);
+    if (key === undefined || !isPlainKey(key)) return false;
+  }
   while (reader.left > 0) {
     const type = reader.byte() ?? 0;
     const content = reader.string();
-    if (content === undefined) return false;
-    if (
-      type === CERTIFICATE_EXTENSION ? !isUncritical(content) : !CERTIFICATE_SECTIONS.includes(type)
-    )
-      return false;
+    if (content === undefined || !isCertificateSection(type, content)) return false;
   }
   return true;
+}
+
+function isCertificateSection(type: number, content: Buffer): boolean {
+  const reader = new WireReader(content);
+  switch (type) {
+    // Certificates without a serial number have 0, which can't be revoked.
+    case CERTIFICATES.serials:
+      while (reader.left > 0) if (!reader.uint64()) return false;
+      return true;
+    case CERTIFICATES.range: {
+      const [low, high] = [reader.uint64(), reader.uint64()];
+      return !!low && high !== undefined && low <= high && reader.left === 0;
+    }
+    case CERTIFICATES.bitmap: {
+      const first = reader.uint64();
+      const bits = reader.string();
+      if (first === undefined || bits === undefined || reader.left > 0) return false;
+      return bits.length <= MAX_BITMAP_BYTES && (first > 0n || ((bits.at(-1) ?? 0) & 1) === 0);
+    }
+    case CERTIFICATES.keyIds: {
+      while (reader.left > 0) {
+        const id = reader.string();
+        if (id === undefined || id.includes(0)) return false;
+      }
+      return true;
+    }
+    case CERTIFICATES.extension:
+      return isUncritical(content);
+    default:
+      return false;
+  }
 }
 
 /** An extension: name, whether it is critical, content. None is known. */

@@ -9,17 +9,19 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { TunnelError } from '../../errors/errors.ts';
 import { parseCertificate } from '../keys/certificate.ts';
-import { describeKey, type PublicKey, parsePublicKey, rsaBits } from '../keys/publickey.ts';
+import {
+  describeKey,
+  isPlainKey,
+  type PublicKey,
+  parsePublicKey,
+  rsaBits,
+} from '../keys/publickey.ts';
 import { LEAST_RSA_BITS } from '../settings.ts';
 import { uncheckedKey } from './errors.ts';
 import { checkKrl, isKrl } from './krl.ts';
 
 /** For one file of RevokedHostKeys. A KRL with 100,000 keys has about 6 MiB. */
 export const MAX_REVOKED_FILE_BYTES = 64 * 1024 * 1024;
-
-/** Types that ssh knows; a line with another one isn't a key. */
-const KEY_TYPE =
-  /^(ssh-(ed25519|rsa|dss)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256))(-cert-v\d+)?(@openssh\.com)?$/;
 
 /**
  * Returns if none of the files revokes the key. Throws TunnelError `host-key-revoked` or
@@ -87,7 +89,7 @@ function checkText(data: Buffer, offered: PublicKey): 'revoked' | 'not revoked' 
     const line = raw.replace(/^[ \t]+/, '').replace(/\r$/, '');
     if (line === '' || line.startsWith('#')) continue;
     const key = parseCertificate(line)?.key ?? parsePublicKey(line);
-    if (key === undefined || !KEY_TYPE.test(key.type)) return index + 1;
+    if (key === undefined || !isPlainKey(key)) return index + 1;
     if (key.type === 'ssh-rsa') {
       const bits = rsaBits(key);
       if (bits === undefined) return index + 1;

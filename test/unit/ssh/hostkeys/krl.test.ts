@@ -78,6 +78,18 @@ describe('KRLs', { skip: LACKING }, () => {
     }
   });
 
+  it('changed bits are judged as by OpenSSH', () => {
+    const spec = `key: ${text('ecdsa')}sha256: ${text('ecdsa')}sha1: ${text('ecdsa')}serial: 1\n`;
+    const bitmap = Array.from({ length: 20 }, (_, n) => `serial: ${2_000_000 + 2 * n}\n`).join('');
+    const data = krl(`${spec}serial: 5-900\nid: abc\n${bitmap}`, '-s', at('rsa.pub'));
+    for (let position = 44; position < data.length; position += 9) {
+      const changed = Buffer.from(data);
+      changed.writeUInt8(data.readUInt8(position) ^ (1 << (position % 8)), position);
+      const expected = byKeygen(changed, 'ed25519');
+      assert.equal(checkKrl(changed, blobOf('ed25519')), expected, `byte ${position}`);
+    }
+  });
+
   it('what it does not know is malformed, except for extensions that say that they may be left out', () => {
     const whole = krl(`key: ${text('ecdsa')}`);
     const section = (type: number, content: Buffer): Buffer => {

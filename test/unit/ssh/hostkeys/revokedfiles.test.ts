@@ -27,6 +27,10 @@ function rsa(bits: number): PublicKey {
 }
 const line = ({ type, blob }: PublicKey): string => `${type} ${blob.toString('base64')}`;
 
+const longer = ({ type, blob }: PublicKey): string =>
+  line({ type, blob: Buffer.concat([blob, Buffer.of(0)]) });
+const shortEd25519 = Buffer.concat([wireString('ssh-ed25519'), wireString(Buffer.alloc(31))]);
+
 async function errorOf(
   paths: readonly string[],
   key = ed25519(1),
@@ -65,6 +69,8 @@ describe('RevokedHostKeys, as text', () => {
     ['a fingerprint', 'SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU'],
     ['another type than the key has', line(ed25519(2)).replace('ssh-ed25519', 'ssh-rsa')],
     ['an unknown type', `ssh-new ${Buffer.concat([wireString('ssh-new')]).toString('base64')}`],
+    ['a key with something after it', longer(ed25519(2))],
+    ['a key of another length', `ssh-ed25519 ${shortEd25519.toString('base64')}`],
     ['broken base64', 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI'],
   ])
     it(`refuses every key for ${title}, and names the line`, async () => {
