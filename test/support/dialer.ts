@@ -11,7 +11,7 @@
  *   half-close HOST PORT            sends, ends its side, and reads on: {text}
  *   hold HOST PORT COUNT            opens COUNT connections, prints `held N` and keeps them until
  *                                   it is ended
- *   flood HOST PORT COUNT MS        connects COUNT times at once, and prints what has become of them
+ *   flood HOST PORT COUNT MS        connects COUNT times at once, and prints what has become of it
  *                                   MS later: {open, reset, refused, pending}; the refused ones by
  *                                   errno name
  *   fill-reset HOST PORT            writes until nothing more is taken, then resets: {sent}
