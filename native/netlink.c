@@ -8,29 +8,25 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "netlink_message.h"
+
 #ifndef SOL_NETLINK
 #define SOL_NETLINK 270
 #endif
 
-#define REQUEST_CAPACITY 512u
 /* How often a dump that changes interrupt is tried before its result is used as it is. */
 #define DUMP_ATTEMPTS 8
 #define RTMGRP_IPV6_RULE (1u << (RTNLGRP_IPV6_RULE - 1))
 /* For notifications: takes a few thousand changes at once. */
 #define WATCH_BUFFER (1024 * 1024)
 
-/* A request under construction: netlink header, the type's own header, attributes. */
-struct request {
-  _Alignas(struct nlmsghdr) uint8_t data[REQUEST_CAPACITY];
-};
-
 typedef void (*message_function)(void *context, const struct nlmsghdr *message);
 
-static int family_of(const struct netlink_prefix *prefix) {
+int netlink_family(const struct netlink_prefix *prefix) {
   return prefix->family == 4 ? AF_INET : AF_INET6;
 }
 
-static size_t address_size(int family) { return family == AF_INET ? 4 : 16; }
+size_t netlink_address_size(int family) { return family == AF_INET ? 4 : 16; }
 
 static int open_socket(struct netlink *netlink, int flags) {
   memset(netlink, 0, sizeof *netlink);
@@ -58,8 +54,8 @@ void netlink_close(struct netlink *netlink) {
   netlink->fd = -1;
 }
 
-static struct nlmsghdr *request_begin(struct request *request, uint16_t type, uint16_t flags,
-                                      const void *body, size_t size) {
+struct nlmsghdr *netlink_request_begin(struct netlink_request *request, uint16_t type,
+                                       uint16_t flags, const void *body, size_t size) {
   struct nlmsghdr *header = (struct nlmsghdr *)request->data;
 
   memset(request, 0, sizeof *request);
@@ -74,7 +70,7 @@ static struct nlmsghdr *request_begin(struct request *request, uint16_t type, ui
  * Appends an attribute. `value` may be NULL if it contains the attributes that are appended next
  * (see attribute_end).
  */
-static struct rtattr *attribute(struct nlmsghdr *header, uint16_t type, const void *value,
+struct rtattr *netlink_attribute(struct nlmsghdr *header, uint16_t type, const void *value,
                                 size_t size) {
   struct rtattr *item = (struct rtattr *)((uint8_t *)header + NLMSG_ALIGN(header->nlmsg_len));
 
@@ -196,7 +192,7 @@ static int converse(struct netlink *netlink, struct nlmsghdr *request, message_f
   }
 }
 
-static int change(struct netlink *netlink, struct nlmsghdr *request) {
+int netlink_change(struct netlink *netlink, struct nlmsghdr *request) {
   request->nlmsg_flags |= NLM_F_ACK;
   return converse(netlink, request, NULL, NULL);
 }
@@ -213,25 +209,25 @@ static int dump(struct netlink *netlink, struct nlmsghdr *request, message_funct
 int netlink_link_up(struct netlink *netlink, uint32_t ifindex, uint32_t mtu, uint32_t queue) {
   const uint8_t mode = IN6_ADDR_GEN_MODE_NONE;
   struct ifinfomsg body = {.ifi_index = (int)ifindex};
-  struct request request;
+  struct netlink_request request;
 
   /* This must come before the device is up, or the kernel gives it a link-local address at once. */
-  struct nlmsghdr *header = request_begin(&request, RTM_NEWLINK, 0, &body, sizeof body);
-  struct rtattr *families = attribute(header, IFLA_AF_SPEC | NLA_F_NESTED, NULL, 0);
-  struct rtattr *inet6 = attribute(header, AF_INET6 | NLA_F_NESTED, NULL, 0);
-  attribute(header, IFLA_INET6_ADDR_GEN_MODE, &mode, sizeof mode);
+  struct nlmsghdr *header = netlink_request_begin(&request, RTM_NEWLINK, 0, &body, sizeof body);
+  struct rtattr *families = netlink_attribute(header, IFLA_AF_SPEC | NLA_F_NESTED, NULL, 0);
+  struct rtattr *inet6 = netlink_attribute(header, AF_INET6 | NLA_F_NESTED, NULL, 0);
+  netlink_attribute(header, IFLA_INET6_ADDR_GEN_MODE, &mode, sizeof mode);
   attribute_end(header, inet6);
   attribute_end(header, families);
-  int result = change(netlink, header);
+  int result = netlink_change(netlink, header);
   /* A kernel without IPv6 gives it no such address anyway. */
   if (result < 0 && result != -EAFNOSUPPORT) return result;
 
   body.ifi_flags = IFF_UP;
   body.ifi_change = IFF_UP;
-  header = request_begin(&request, RTM_NEWLINK, 0, &body, sizeof body);
-  attribute(header, IFLA_MTU, &mtu, sizeof mtu);
-  if (queue != 0) attribute(header, IFLA_TXQLEN, &queue, sizeof queue);
-  return change(netlink, header);
+  header = netlink_request_begin(&request, RTM_NEWLINK, 0, &body, sizeof body);
+  netlink_attribute(header, IFLA_MTU, &mtu, sizeof mtu);
+  if (queue != 0) netlink_attribute(header, IFLA_TXQLEN, &queue, sizeof queue);
+  return netlink_change(netlink, header);
 }
 
 static void link_read(void *context, const struct nlmsghdr *message) {
@@ -252,27 +248,29 @@ static void link_read(void *context, const struct nlmsghdr *message) {
 
 int netlink_link_get(struct netlink *netlink, uint32_t ifindex, struct netlink_link *link) {
   const struct ifinfomsg body = {.ifi_index = (int)ifindex};
-  struct request request;
+  struct netlink_request request;
 
   *link = (struct netlink_link){.up = false};
-  return converse(netlink, request_begin(&request, RTM_GETLINK, NLM_F_ACK, &body, sizeof body),
-                  link_read, link);
+  struct nlmsghdr *header =
+      netlink_request_begin(&request, RTM_GETLINK, NLM_F_ACK, &body, sizeof body);
+  return converse(netlink, header, link_read, link);
 }
 
 int netlink_link_delete(struct netlink *netlink, uint32_t ifindex, const char *name) {
   const struct ifinfomsg body = {.ifi_index = (int)ifindex};
   struct netlink_link link;
-  struct request request;
+  struct netlink_request request;
 
   int result = netlink_link_get(netlink, ifindex, &link);
   if (result < 0) return result;
   if (strcmp(link.name, name) != 0) return -ENODEV;
-  return change(netlink, request_begin(&request, RTM_DELLINK, 0, &body, sizeof body));
+  return netlink_change(netlink,
+                        netlink_request_begin(&request, RTM_DELLINK, 0, &body, sizeof body));
 }
 
 int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
                         const struct netlink_prefix *prefix) {
-  const int family = family_of(prefix);
+  const int family = netlink_family(prefix);
   /*
    * Duplicate address detection has nobody to ask on a point-to-point device of our own and would
    * delay the address.
@@ -282,19 +280,19 @@ int netlink_address_add(struct netlink *netlink, uint32_t ifindex,
                                  .ifa_prefixlen = prefix->length,
                                  .ifa_scope = RT_SCOPE_UNIVERSE,
                                  .ifa_index = ifindex};
-  struct request request;
+  struct netlink_request request;
 
   struct nlmsghdr *header =
-      request_begin(&request, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &body, sizeof body);
-  attribute(header, IFA_LOCAL, prefix->address, address_size(family));
-  attribute(header, IFA_ADDRESS, prefix->address, address_size(family));
-  attribute(header, IFA_FLAGS, &flags, sizeof flags);
-  return change(netlink, header);
+      netlink_request_begin(&request, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &body, sizeof body);
+  netlink_attribute(header, IFA_LOCAL, prefix->address, netlink_address_size(family));
+  netlink_attribute(header, IFA_ADDRESS, prefix->address, netlink_address_size(family));
+  netlink_attribute(header, IFA_FLAGS, &flags, sizeof flags);
+  return netlink_change(netlink, header);
 }
 
 static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, uint32_t ifindex,
                         const struct netlink_prefix *prefix) {
-  const int family = family_of(prefix);
+  const int family = netlink_family(prefix);
   const uint32_t best = 1;
   const struct rtmsg body = {.rtm_family = (uint8_t)family,
                              .rtm_dst_len = prefix->length,
@@ -302,13 +300,14 @@ static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, 
                              .rtm_protocol = NETLINK_ROUTE_PROTOCOL,
                              .rtm_scope = RT_SCOPE_LINK,
                              .rtm_type = RTN_UNICAST};
-  struct request request;
+  struct netlink_request request;
 
-  struct nlmsghdr *header = request_begin(&request, type, flags, &body, sizeof body);
-  attribute(header, RTA_DST, prefix->address, address_size(family));
-  attribute(header, RTA_OIF, &ifindex, sizeof ifindex);
-  if (prefix->preferred && family == AF_INET6) attribute(header, RTA_PRIORITY, &best, sizeof best);
-  return change(netlink, header);
+  struct nlmsghdr *header = netlink_request_begin(&request, type, flags, &body, sizeof body);
+  netlink_attribute(header, RTA_DST, prefix->address, netlink_address_size(family));
+  netlink_attribute(header, RTA_OIF, &ifindex, sizeof ifindex);
+  if (prefix->preferred && family == AF_INET6)
+    netlink_attribute(header, RTA_PRIORITY, &best, sizeof best);
+  return netlink_change(netlink, header);
 }
 
 int netlink_route_add(struct netlink *netlink, uint32_t ifindex,
@@ -326,7 +325,7 @@ int netlink_route_delete(struct netlink *netlink, uint32_t ifindex,
 /* Fills `prefix` from an address attribute; without one the address is all zeros. */
 static bool prefix_read(struct netlink_prefix *prefix, int family, uint8_t length,
                         const struct rtattr *address) {
-  const size_t size = address_size(family);
+  const size_t size = netlink_address_size(family);
 
   *prefix = (struct netlink_prefix){.family = family == AF_INET ? 4 : 6, .length = length};
   if (length > size * 8) return false;
@@ -355,7 +354,8 @@ static void address_read(void *context, const struct nlmsghdr *message) {
   const struct rtattr *network = table[IFA_ADDRESS] != NULL ? table[IFA_ADDRESS] : table[IFA_LOCAL];
   const struct rtattr *own = table[IFA_LOCAL] != NULL ? table[IFA_LOCAL] : table[IFA_ADDRESS];
   if (own == NULL) return;
-  if (prefix_read(&prefix, request->family, (uint8_t)(8 * address_size(request->family)), own))
+  const uint8_t bits = (uint8_t)(8 * netlink_address_size(request->family));
+  if (prefix_read(&prefix, request->family, bits, own))
     request->each(request->context, body->ifa_index, &prefix);
   if (prefix_read(&prefix, request->family, body->ifa_prefixlen, network))
     request->each(request->context, body->ifa_index, &prefix);
@@ -366,9 +366,9 @@ int netlink_each_address(struct netlink *netlink, int family, netlink_address_fu
   struct address_dump reader = {
       .family = family == 4 ? AF_INET : AF_INET6, .each = each, .context = context};
   const struct ifaddrmsg body = {.ifa_family = (uint8_t)reader.family};
-  struct request request;
-  return dump(netlink, request_begin(&request, RTM_GETADDR, 0, &body, sizeof body), address_read,
-              &reader);
+  struct netlink_request request;
+  return dump(netlink, netlink_request_begin(&request, RTM_GETADDR, 0, &body, sizeof body),
+              address_read, &reader);
 }
 
 /* Reads RTM_NEWROUTE or RTM_DELROUTE. False if it isn't a route in a table, or is malformed. */
@@ -418,9 +418,9 @@ int netlink_each_route(struct netlink *netlink, int family, uint8_t protocol,
   /* Older kernels don't filter by protocol. */
   const struct rtmsg body = {.rtm_family = family == 4 ? AF_INET : AF_INET6,
                              .rtm_protocol = protocol};
-  struct request request;
-  return dump(netlink, request_begin(&request, RTM_GETROUTE, 0, &body, sizeof body), route_read,
-              &reader);
+  struct netlink_request request;
+  return dump(netlink, netlink_request_begin(&request, RTM_GETROUTE, 0, &body, sizeof body),
+              route_read, &reader);
 }
 
 int netlink_watch_open(struct netlink *watch) {

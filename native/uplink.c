@@ -19,6 +19,8 @@ static void uplink_consider(void *context, const struct netlink_route *route) {
 
   if (route->table != RT_TABLE_MAIN || route->tos != 0 || (route->flags & RTNH_F_DEAD) != 0) return;
   if (route->ifindex != 0 && route->ifindex == uplink->exclude_ifindex) return;
+  /* What --fail-closed leaves behind the tunnel's own routes. */
+  if (route->protocol == NETLINK_ROUTE_PROTOCOL && route->type == RTN_UNREACHABLE) return;
   if (!netlink_prefix_overlap(&route->destination, &uplink->destination)) return;
   if (uplink->found) {
     if (route->destination.length < uplink->best.destination.length) return;

@@ -13,13 +13,16 @@
  *   helper  -> program   CREATED   device and addresses    with the TUN descriptor (SCM_RIGHTS)
  *   program -> helper    ROUTES    the whole set of captured prefixes; may be repeated, the helper
  *                                  adds and removes the difference
- *   helper  -> program   DONE
+ *   program -> helper    UNREACHABLE  the whole set of prefixes that stay unreachable when the
+ *                                  device is gone (unreachable.h). An empty set may come before
+ *                                  CREATE: then only what other tunnels have left is removed.
+ *   helper  -> program   DONE      to ROUTES and UNREACHABLE
  *   helper  -> program   FAILED    instead of HELLO, CREATED or DONE: the step, errno, a detail
  *
  * The program sends one request and waits for its answer. The only message that may come at any
  * time is FAILED at step LOST, which is the last one: somebody has removed the device, its
  * addresses or routes, and captured traffic would leave by another route. After a failed ROUTES the
- * old set stays in force and the conversation goes on; after any other FAILED the helper undoes
+ * old set stays in force and the conversation goes on, as after a failed UNREACHABLE; after any other FAILED the helper undoes
  * everything and ends. When the socket closes, or the program shuts down its sending side, the
  * helper deletes the device (and with it addresses and routes) and exits; its own end of the socket
  * closes after that.
@@ -34,7 +37,7 @@
 #define HELPER_EXIT_NOT_ROOT 77
 
 #define HELPER_MAGIC 0x4c4e5554u /* "TUNL" */
-#define HELPER_VERSION 2u
+#define HELPER_VERSION 3u
 
 enum helper_type {
   HELPER_HELLO = 1,
@@ -43,6 +46,7 @@ enum helper_type {
   HELPER_ROUTES = 4,
   HELPER_DONE = 5,
   HELPER_FAILED = 6,
+  HELPER_UNREACHABLE = 16,
 };
 
 struct helper_header {
@@ -88,6 +92,7 @@ struct helper_prefix {
 
 #define HELPER_MAX_PREFIXES 8192u
 
+/* ROUTES and UNREACHABLE */
 struct helper_routes {
   struct helper_header header;
   uint32_t count; /* <= HELPER_MAX_PREFIXES */
@@ -108,7 +113,8 @@ enum helper_step {
   HELPER_STEP_ADDRESS = 4,
   HELPER_STEP_LINK_UP = 5,
   /*
-   * Detail: the prefix, then the kernel's message or a device. EEXIST: the device of a route to the
+   * Detail: the prefix, then the kernel's message or a device. EINVAL: a prefix of UNREACHABLE that
+   * is not captured. EEXIST: the device of a route to the
    * same prefix. EBUSY: the device of another tunnel; the prefix is what both would capture.
    */
   HELPER_STEP_ROUTE = 6,

@@ -75,6 +75,14 @@ static struct netlink_prefix prefix_shortened(const struct netlink_prefix *prefi
   return wider;
 }
 
+bool routes_cover(const struct route_set *set, const struct netlink_prefix *prefix) {
+  for (unsigned length = 0; length <= prefix->length; length++) {
+    const struct netlink_prefix wider = prefix_shortened(prefix, length);
+    if (set_has(set, &wider)) return true;
+  }
+  return false;
+}
+
 /* Another program's route that conflicts with a prefix to be added. */
 struct conflict {
   const struct route_set *current, *wanted;
@@ -122,6 +130,8 @@ static void conflict_consider(void *context, const struct netlink_route *route) 
 
   if (conflict->found || route->table != RT_TABLE_MAIN || route->tos != 0) return;
   if (route->ifindex == conflict->ifindex && route->protocol == NETLINK_ROUTE_PROTOCOL) return;
+  /* Left by a tunnel that is gone, or behind the routes of one that runs (unreachable.h). */
+  if (route->protocol == NETLINK_ROUTE_PROTOCOL && route->type == RTN_UNREACHABLE) return;
   conflict->shared = *destination;
   if (route->protocol == NETLINK_ROUTE_PROTOCOL && !block_is(destination))
     conflict->found = overlap_find(conflict, destination);

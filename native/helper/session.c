@@ -9,6 +9,7 @@
 #include "fd.h"
 #include "routes.h"
 #include "tun.h"
+#include "unreachable.h"
 
 #define MTU_MIN 1280u /* RFC 8200, 5: IPv6's minimum */
 #define MTU_MAX 65535u
@@ -116,8 +117,34 @@ static bool handle_routes(struct session *session, const struct device *device) 
   return fd_send(session->socket, &done, sizeof done, -1, 0) == 0;
 }
 
+/* A checked UNREACHABLE. Returns whether the session goes on. */
+static bool handle_unreachable(struct session *session, const struct device *device) {
+  const struct helper_done done = {.header = header_of(HELPER_DONE, sizeof done)};
+  struct failure failure;
+
+  if (!unreachable_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted,
+                         &failure)) {
+    session_refuse(session->socket, &failure);
+    return true;
+  }
+  return fd_send(session->socket, &done, sizeof done, -1, 0) == 0;
+}
+
+/* Checks the prefixes of a request of `length` bytes, and reads them. */
+static const char *prefixes_check(size_t length) {
+  if (length < sizeof request.routes.routes) return "wrong length of prefixes";
+  if (request.routes.routes.count > HELPER_MAX_PREFIXES) return "too many prefixes";
+  const size_t prefixes = request.routes.routes.count * sizeof request.routes.prefixes[0];
+  if (length != sizeof request.routes.routes + prefixes) return "wrong length of prefixes";
+  if (!routes_parse(&routes_wanted, request.routes.prefixes, request.routes.routes.count))
+    return "malformed prefix";
+  return NULL;
+}
+
 /* Checks the request of `length` bytes. Returns the reason to refuse it, or NULL. */
 static const char *request_check(size_t length, const struct device *device) {
+  const char *objection;
+
   if (length < sizeof request.header) return "message too short";
   if (request.header.magic != HELPER_MAGIC) return "wrong magic number";
   if (request.header.version != HELPER_VERSION) return "wrong version";
@@ -133,15 +160,12 @@ static const char *request_check(size_t length, const struct device *device) {
       if (request.create.mtu < MTU_MIN || request.create.mtu > MTU_MAX) return "MTU out of range";
       return NULL;
     case HELPER_ROUTES:
-      if (length < sizeof request.routes.routes) return "wrong length of ROUTES";
       if (device->ifindex == 0) return "ROUTES before CREATE";
-      if (request.routes.routes.count > HELPER_MAX_PREFIXES) return "too many prefixes";
-      if (length != sizeof request.routes.routes +
-                        request.routes.routes.count * sizeof request.routes.prefixes[0])
-        return "wrong length of ROUTES";
-      if (!routes_parse(&routes_wanted, request.routes.prefixes, request.routes.routes.count))
-        return "malformed prefix";
-      return NULL;
+      return prefixes_check(length);
+    case HELPER_UNREACHABLE:
+      objection = prefixes_check(length);
+      if (objection != NULL) return objection;
+      return device->ifindex == 0 && routes_wanted.count > 0 ? "UNREACHABLE before CREATE" : NULL;
     default:
       return "unknown message";
   }
@@ -169,8 +193,14 @@ static bool session_step(struct session *session, struct device *device) {
     session_refuse(session->socket, &failure);
     return false;
   }
-  return request.header.type == HELPER_CREATE ? handle_create(session, device)
-                                              : handle_routes(session, device);
+  switch (request.header.type) {
+    case HELPER_CREATE:
+      return handle_create(session, device);
+    case HELPER_ROUTES:
+      return handle_routes(session, device);
+    default:
+      return handle_unreachable(session, device);
+  }
 }
 
 /* Handles notifications. Returns whether the session goes on. */

@@ -28,8 +28,10 @@ import { capturedResolver } from '../system/doctor/routing.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
 import { SocketUsers } from '../system/socketusers.ts';
 import { CaptureGuard } from './captureguard.ts';
+import { FailClosed, reportLeftUnreachable } from './failclosed.ts';
 import { createFlows } from './flows.ts';
 import { HostResolvers } from './hostresolvers.ts';
+import { leaveOutLogin, reportIncoming, warnOfOtherFamily } from './incoming.ts';
 import { Interception } from './interception.ts';
 import { linux } from './machine.ts';
 import { answersQueries, lookupPastTunnel, namedPolicy, openNames } from './names.ts';
@@ -42,11 +44,14 @@ import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
  * Runs until it is stopped: then it rejects with the reason of `stop`. Rejects with TunnelError
  * when it can't start, when it is lost for good, or when not everything could be undone.
  */
-export function runConnect(wanted: Configuration, options: RunOptions): Promise<never> {
-  const { observer, machine = linux } = options;
+export function runConnect(given: Configuration, options: RunOptions): Promise<never> {
+  const { observer, machine = linux, stop } = options;
   return inSession(options, async (session) => {
     const { signal } = session;
+    const { incoming, routing } = machine;
     reportRecovery(machine.recover(observer), observer);
+    reportLeftUnreachable(routing, observer);
+    const wanted = leaveOutLogin(given, incoming.loginPeer(), routing);
     const resolvers = new HostResolvers(machine, observer);
     // Throws if --dns can't work here: before anybody is asked for a password.
     tunnelResolvers(wanted.dns, resolvers.plan.uplinks);
@@ -55,6 +60,9 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     const { configuration, link } = tunnel;
     session.endsWith(link.ended);
     if (configuration !== wanted) await captured.setRules(rulesOf(configuration, resolvers));
+    const asGiven = { ...configuration, exclusions: given.exclusions };
+    await session.within(reportIncoming(asGiven, configuration, { incoming, routing, observer }));
+    warnOfOtherFamily(asGiven, routing, observer);
     const intercepts = answersQueries(configuration);
     if (!intercepts) warnOfCapturedResolvers(captured, resolvers, observer);
 
@@ -72,11 +80,23 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     const names = intercepts
       ? openDeviceNames(session, tunnel, { device, resolvers, uplink })
       : undefined;
-    const guard = new CaptureGuard({
+    const alsoRouted = names?.prefixes ?? [];
+    const failClosed = new FailClosed({
       capture,
-      routing: machine.routing,
+      setUnreachable: (prefixes) => host.setUnreachable(prefixes),
+      routing,
+      enabled: configuration.capture.failClosed,
+      alsoRouted,
+      past: () => (names === undefined ? [] : resolvers.plan.uplinks),
+      inOrder: () => stop.aborted && signal.reason === stop.reason,
+      named: () => configuration.targets.map(({ text }) => text),
+      observer,
+    });
+    const guard = new CaptureGuard({
+      capture: failClosed,
+      routing,
       captured: () => captured.current,
-      alsoRouted: names?.prefixes ?? [],
+      alsoRouted,
       ...configuration.capture,
       observer,
       clock: machine.clock,
@@ -89,9 +109,11 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     const served =
       names === undefined ? { accept } : serve(names, accept, { capture, resolvers, observer });
     await session.within(capture.start({ prefixes: captured.current, ...served }, signal));
+    session.own('what fails closed', failClosed, (it) => it.close());
+    await session.within(failClosed.start(captured.current));
     session.own(
       'the watch',
-      machine.watch(disturbedBoth(link, guard), device.name, observer),
+      machine.watch(disturbed([link, guard, failClosed]), device.name, observer),
       (it) => it(),
     );
     session.own('the checks of the capture', guard, (it) => it.close());
@@ -113,15 +135,19 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
   });
 }
 
-/** What changes the network may change the way to the jump host, and take what is captured. */
-function disturbedBoth(
-  link: Pick<Supervisor, 'disturbed'>,
-  guard: CaptureGuard,
+/**
+ * What changes the network may change the way to the jump host, take what is captured, or what must
+ * stay open.
+ */
+function disturbed(
+  parts: readonly [Pick<Supervisor, 'disturbed'>, CaptureGuard, FailClosed],
 ): Pick<Supervisor, 'disturbed'> {
+  const [link, guard, failClosed] = parts;
   return {
     disturbed(why) {
       link.disturbed(why);
       guard.check();
+      void failClosed.refresh();
     },
   };
 }

@@ -15,6 +15,7 @@ import { addon } from '../native/addon.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Finding } from '../system/doctor/diagnosis.ts';
 import { startHelper } from '../system/helper/helper.ts';
+import { type Incoming, linuxIncoming } from '../system/incoming.ts';
 import { hasIPv6 } from '../system/ipv6.ts';
 import { becomeUser } from '../system/launcher/caller.ts';
 import {
@@ -61,6 +62,8 @@ export interface Machine {
 
   /** What the kernel says about routes and rules. */
   readonly routing: KernelRouting;
+  /** Who is connected to this machine from outside. */
+  readonly incoming: Incoming;
 
   /** The privileged helper. Rejects as startHelper does. */
   startHelper(starting: Starting): Promise<TunHost>;
@@ -105,6 +108,7 @@ export const linux: Machine = {
   watch: watchDisturbances,
   lookAtNetwork,
   routing: linuxRouting,
+  incoming: linuxIncoming,
 
   startHelper: async (starting) => linuxTunHost(await startHelper(starting)),
   get sockets() {

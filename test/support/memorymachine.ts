@@ -26,6 +26,7 @@ import type { Machine } from '../../src/session/machine.ts';
 import type { RunOptions } from '../../src/session/tunnel.ts';
 import { nobody } from '../../src/ssh/prompter.ts';
 import type { Finding } from '../../src/system/doctor/diagnosis.ts';
+import type { Incoming } from '../../src/system/incoming.ts';
 import type { CommandStatus, Launcher } from '../../src/system/launcher/launcher.ts';
 import type { CommandUser } from '../../src/system/launcher/protocol.ts';
 import { planResolver, type ResolverPlan } from '../../src/system/resolver/detect.ts';
@@ -62,6 +63,13 @@ export class MemoryMachine implements Machine {
   readonly stop = new AbortController();
   /** Routes, as `ip route` would show them. */
   routes: readonly string[] = [];
+  /** Behind these. */
+  unreachable: readonly string[] = [];
+  incoming: Incoming = {
+    loginPeer: () => undefined,
+    connections: () => [],
+    passedOnPorts: () => Promise.resolve([]),
+  };
   /** What resolv.conf says. */
   resolvConfText = 'nameserver 127.0.0.1\n';
   atStep: StepAction = () => undefined;
@@ -197,6 +205,12 @@ export class MemoryMachine implements Machine {
         await ask('set the routes');
         this.routes = prefixes.map(formatPrefix);
         this.standing.add('routes');
+      },
+      setUnreachable: async (prefixes) => {
+        await ask('set what fails closed');
+        this.unreachable = prefixes.map(formatPrefix);
+        if (prefixes.length > 0) this.standing.add('unreachable routes');
+        else this.standing.delete('unreachable routes');
       },
       close: async () => {
         closed = true;

@@ -8,6 +8,7 @@
  *   create()       makes the device; returns its descriptor, name and addresses (CREATE)
  *   setRoutes()    replaces the whole set of captured prefixes; if that fails, the old set stays
  *                  (ROUTES)
+ *   setUnreachable()  what stays unreachable when the device is gone (UNREACHABLE)
  *   close()        ends the requests: the helper deletes the device and ends, and its socket closes
  *
  * States: starting -> serving -> ended. One request is under way at a time; others wait. `ended`
@@ -46,6 +47,7 @@ import {
   decodeMessage,
   encodeCreate,
   encodeRoutes,
+  encodeUnreachable,
   HELPER_MAX_PREFIXES,
   HELPER_VERSION,
   type HelperMessage,
@@ -97,6 +99,12 @@ export interface Helper {
   /** May be called once. If it fails, the helper ends. */
   create(request: CreateRequest): Promise<HelperDevice>;
   setRoutes(prefixes: readonly RoutedPrefix[]): Promise<void>;
+  /**
+   * Replaces the whole set of prefixes that stay unreachable when the device is gone, however that
+   * comes: all must be captured. Removes what tunnels that are gone have left. An empty set may
+   * come before create().
+   */
+  setUnreachable(prefixes: readonly RoutedPrefix[]): Promise<void>;
   /**
    * Resolves with the reason why the helper ended, or with undefined after close(). Never rejects.
    */
@@ -251,6 +259,18 @@ class LinkedHelper implements Helper {
   }
 
   async setRoutes(prefixes: readonly RoutedPrefix[]): Promise<void> {
+    await this.#setPrefixes(prefixes, encodeRoutes);
+    this.#observer.log('debug', 'the routes are set', { routes: prefixes.length });
+  }
+
+  async setUnreachable(prefixes: readonly RoutedPrefix[]): Promise<void> {
+    await this.#setPrefixes(prefixes, encodeUnreachable);
+  }
+
+  async #setPrefixes(
+    prefixes: readonly RoutedPrefix[],
+    encode: (prefixes: readonly RoutedPrefix[]) => Uint8Array,
+  ): Promise<void> {
     const routes = prefixes.flatMap(withoutDefault);
     if (routes.length > HELPER_MAX_PREFIXES) {
       throw new TunnelError(
@@ -259,12 +279,11 @@ class LinkedHelper implements Helper {
         { hint: 'give fewer or wider targets and exclusions' },
       );
     }
-    await this.#request(encodeRoutes(routes), ({ message, fd }) => {
+    await this.#request(encode(routes), ({ message, fd }) => {
       discard(fd);
       if (message.type === 'failed') throw failedError(message);
       if (message.type !== 'done') throw protocolError(`${message.type} instead of done`);
     });
-    this.#observer.log('debug', 'the routes are set', { routes: routes.length });
   }
 
   close(): Promise<void> {

@@ -8,15 +8,23 @@ import type { RoutedPrefix } from '../../net/prefix.ts';
 import { fieldText, HEADER_LAYOUT, LITTLE_ENDIAN, MessageFraming } from '../programs/framing.ts';
 
 export const HELPER_MAGIC = 0x4c4e5554;
-export const HELPER_VERSION = 2;
-/** Prefixes in one ROUTES message. */
+export const HELPER_VERSION = 3;
+/** Prefixes in one ROUTES or UNREACHABLE message. */
 export const HELPER_MAX_PREFIXES = 8192;
 
 /** Exit statuses of the helper before it serves. */
 export const HELPER_EXIT_SETUP = 70;
 export const HELPER_EXIT_NOT_ROOT = 77;
 
-export const MESSAGE = { hello: 1, create: 2, created: 3, routes: 4, done: 5, failed: 6 } as const;
+export const MESSAGE = {
+  hello: 1,
+  create: 2,
+  created: 3,
+  routes: 4,
+  done: 5,
+  failed: 6,
+  unreachable: 16,
+} as const;
 
 /** The step at which a request failed (enum helper_step). */
 export const STEP = {
@@ -87,9 +95,18 @@ export function encodeCreate(request: CreateRequest): Uint8Array {
 
 /** Throws RangeError if there are more than HELPER_MAX_PREFIXES. */
 export function encodeRoutes(prefixes: readonly RoutedPrefix[]): Uint8Array {
+  return encodePrefixes(MESSAGE.routes, prefixes);
+}
+
+/** As encodeRoutes. */
+export function encodeUnreachable(prefixes: readonly RoutedPrefix[]): Uint8Array {
+  return encodePrefixes(MESSAGE.unreachable, prefixes);
+}
+
+function encodePrefixes(type: number, prefixes: readonly RoutedPrefix[]): Uint8Array {
   if (prefixes.length > HELPER_MAX_PREFIXES) throw new RangeError(`${prefixes.length} prefixes`);
   const { bytes, view } = framing.begin(
-    MESSAGE.routes,
+    type,
     LAYOUT.routes.size + prefixes.length * LAYOUT.prefix.size,
   );
   view.setUint32(LAYOUT.routes.count, prefixes.length, LITTLE_ENDIAN);

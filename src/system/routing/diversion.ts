@@ -42,6 +42,7 @@ import {
   type Sample,
   TABLE,
 } from './rtnetlink.ts';
+import { isFailClosed } from './unreachable.ts';
 
 /** The priority of the rule for the main table. */
 const MAIN_RULE = 32_766;
@@ -123,7 +124,10 @@ class FamilyCheck {
     this.#question = question;
     this.#captured = question.captured.filter((prefix) => prefix.family === family);
     this.#map = new PrefixMap(this.#captured.map((prefix) => [prefix, true] as const));
-    this.#routes = routing.routes(family).filter((route) => !isOwnAddress(route));
+    // Behind the routes of tunnels there may be what stays of them (unreachable.ts).
+    this.#routes = routing
+      .routes(family)
+      .filter((route) => !isOwnAddress(route) && !isFailClosed(route));
     this.#rules = routing.rules(family);
     this.#networks = routing.networks(family);
     this.#defaults = this.#routes.filter(
