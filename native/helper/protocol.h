@@ -21,9 +21,10 @@
  *
  * The program sends one request and waits for its answer. The only message that may come at any
  * time is FAILED at step LOST, which is the last one: somebody has removed the device, its
- * addresses or routes, and captured traffic would leave by another route. After a failed ROUTES the
- * old set stays in force and the conversation goes on, as after a failed UNREACHABLE; after any other FAILED the helper undoes
- * everything and ends. When the socket closes, or the program shuts down its sending side, the
+ * addresses or routes, and captured traffic would leave by another route. After a failed ROUTES or
+ * UNREACHABLE the conversation goes on: the old set of routes stays in force, of the other perhaps
+ * only a part. After any other FAILED the helper undoes everything, except what UNREACHABLE
+ * has set, and ends. When the socket closes, or the program shuts down its sending side, the
  * helper deletes the device (and with it addresses and routes) and exits; its own end of the socket
  * closes after that.
  */

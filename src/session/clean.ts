@@ -24,13 +24,10 @@ export async function cleanMachine(
 }
 
 /** Returns a sentence for each prefix. Rejects as startHelper and the helper do. */
-async function removeLeftRoutes(
-  observer: Observer,
-  { routing, startHelper }: Cleaned,
-): Promise<readonly string[]> {
-  const left = leftUnreachable(routing);
+async function removeLeftRoutes(observer: Observer, machine: Cleaned): Promise<readonly string[]> {
+  const left = leftUnreachable(machine.routing);
   if (left.length === 0) return [];
-  const helper = await startHelper({ observer, signal: new AbortController().signal });
+  const helper = await machine.startHelper({ observer, signal: new AbortController().signal });
   try {
     await helper.setUnreachable([]);
   } finally {

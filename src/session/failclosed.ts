@@ -49,6 +49,8 @@ export interface FailClosedParts {
 export class FailClosed implements RoutedCapture {
   readonly #parts: FailClosedParts;
   #routed: readonly RoutedPrefix[] = [];
+  /** Narrower routes to the device: an unreachable route must not be more specific than these. */
+  #narrower: readonly RoutedPrefix[] = [];
   #standing = false;
   #closed = false;
   #last: Promise<unknown> = Promise.resolve();
@@ -64,9 +66,9 @@ export class FailClosed implements RoutedCapture {
   /** As the capture's. */
   async setPrefixes(prefixes: readonly RoutedPrefix[]): Promise<void> {
     await this.#inTurn(async () => {
+      if (this.#standing && !this.#closed) return this.#apply(prefixes);
       await this.#parts.capture.setPrefixes(prefixes);
       this.#routed = prefixes;
-      if (this.#standing && !this.#closed) await this.#apply();
     });
   }
 
@@ -77,7 +79,7 @@ export class FailClosed implements RoutedCapture {
       this.#routed = captured;
       if (enabled) {
         this.#standing = true;
-        await this.#apply();
+        await this.#apply(captured);
       } else if (leftUnreachable(routing).length > 0) {
         await setUnreachable([]);
       }
@@ -87,7 +89,7 @@ export class FailClosed implements RoutedCapture {
   /** Never rejects. */
   refresh(): Promise<void> {
     return this.#inTurn(async () => {
-      if (this.#standing && !this.#closed) await this.#apply();
+      if (this.#standing && !this.#closed) await this.#apply(this.#routed);
     }).catch((error: unknown) => {
       if (!this.#closed)
         this.#parts.observer.log(
@@ -113,10 +115,18 @@ export class FailClosed implements RoutedCapture {
     return done;
   }
 
-  async #apply(): Promise<void> {
-    const { alsoRouted, past, routing, setUnreachable } = this.#parts;
-    const routed = [...this.#routed, ...alsoRouted];
-    await setUnreachable(prefixesToClose(routed, past(), routing));
+  async #apply(routed: readonly RoutedPrefix[]): Promise<void> {
+    const { alsoRouted, capture, past, routing, setUnreachable } = this.#parts;
+    const known = new Set([...routed, ...alsoRouted].map(formatPrefix));
+    const closed = prefixesToClose([...routed, ...alsoRouted], past(), routing);
+    const narrower = closed.filter((prefix) => !known.has(formatPrefix(prefix)));
+    const before = this.#narrower;
+    if (routed !== this.#routed || narrower.length > 0)
+      await capture.setPrefixes([...routed, ...before, ...narrower]);
+    await setUnreachable(closed);
+    if (before.length > 0) await capture.setPrefixes([...routed, ...narrower]);
+    this.#routed = routed;
+    this.#narrower = narrower;
   }
 }
 

@@ -12,6 +12,7 @@
  */
 import type { Configuration, Target } from '../config/configuration.ts';
 import { ADDRESS_BITS, addressNumber, type Family } from '../net/address.ts';
+import { formatPorts } from '../net/ports.ts';
 import {
   formatPrefix,
   hostPrefix,
@@ -20,6 +21,7 @@ import {
   prefixContains,
 } from '../net/prefix.ts';
 import { subtractPrefixes } from '../net/prefixset.ts';
+import { specialRangeOf } from '../net/special.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { Incoming } from '../system/incoming.ts';
 import type { KernelRouting } from '../system/routing/kernel.ts';
@@ -63,8 +65,11 @@ export function isCaptured(
   address: string,
 ): boolean {
   const host = hostPrefix(address);
+  const special = specialRangeOf(host);
+  const may = (target: Prefix) =>
+    special === undefined || (special.onRequest && prefixContains(special.prefix, target));
   return (
-    targets.some(({ prefix }) => prefixContains(prefix, host)) &&
+    targets.some(({ prefix }) => prefixContains(prefix, host) && may(prefix)) &&
     !exclusions.some(({ prefix, ports }) => ports.length === 0 && prefixContains(prefix, host))
   );
 }
@@ -83,10 +88,10 @@ export async function reportIncoming(
   if (!takesAll(taken, 4) && !takesAll(taken, 6)) return;
   const ports = await incoming.passedOnPorts();
   if (ports.length === 0) return;
-  const some = ports.slice(0, MAX_NAMED).join(', ') + (ports.length > MAX_NAMED ? ', ...' : '');
+  const some = formatPorts(ports.slice(0, MAX_NAMED)) + (ports.length > MAX_NAMED ? ', ...' : '');
   observer.log(
     'warning',
-    `connections from outside to ${ports.length === 1 ? 'port' : 'ports'} ${some}, which this machine passes on (containers, DNAT), get no answers: these go into the tunnel`,
+    `connections from outside to port ${some}, which this machine passes on (containers, DNAT), get no answers: these go into the tunnel`,
     { hint: 'leave out where they come from with -x, as in: -x 203.0.113.0/24' },
   );
 }

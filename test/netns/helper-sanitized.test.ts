@@ -13,7 +13,13 @@ const TIMEOUT_MS = 120_000;
  * helper, which the tests notice.
  */
 describe('helper under sanitizers', { skip: labUnavailable() || sanitizedMissing(HELPER) }, () => {
-  for (const file of ['helper', 'helper-lost', 'helper-protocol', 'helper-privileges']) {
+  for (const file of [
+    'helper',
+    'helper-lost',
+    'helper-protocol',
+    'helper-privileges',
+    'helper-unreachable',
+  ]) {
     it(`passes ${file}.test`, async () => {
       const test = fileURLToPath(new URL(`./${file}.test.js`, import.meta.url));
       // Leaves out the variable by which the outer test runner marks its children: this is a

@@ -8,6 +8,7 @@
  *   start-until MS path             the same, aborted after that time
  *   create {ipv4, ipv6, mtu}        the device
  *   routes PREFIX...                setRoutes()
+ *   unreachable PREFIX...           setUnreachable()
  *   close-during PREFIX...          close() right after setRoutes(); the latter's error
  *   close                           close(), then the device's descriptor
  *   uplink ADDRESS EXCLUDE          the addon's uplinkFor()
@@ -128,6 +129,8 @@ async function handle({ op, args }: Request): Promise<unknown> {
     }
     case 'routes':
       return required(helper).setRoutes(args.map(prefix));
+    case 'unreachable':
+      return required(helper).setUnreachable(args.map(prefix));
     case 'close-during': {
       const routes = required(helper)
         .setRoutes(args.map(prefix))

@@ -42,44 +42,54 @@ export function leftUnreachable(routing: Pick<KernelRouting, 'routes'>): Prefix[
 /**
  * What is to be unreachable once the device has gone: all that is routed to it, except addresses
  * that the tunnel itself reaches `past` it. For these the kernel must not come to such a route
- * first: for IPv4 it refuses there even sockets that are bound to another device.
+ * first: for IPv4 it refuses there even sockets that are bound to another device. Where somebody
+ * else has a route to exactly one of the parts around such an address, that route stays.
  */
 export function prefixesToClose(
   routed: readonly RoutedPrefix[],
   past: readonly string[],
   routing: Pick<KernelRouting, 'routes'>,
 ): RoutedPrefix[] {
-  const open = past.map(hostPrefix).filter((host) => needsRoom(host, routed, routing));
-  if (open.length === 0) return [...routed];
+  const others = FAMILIES.flatMap((family) => othersRoutes(family, routing));
+  const taken = new Set(others.map(formatPrefix));
+  const open = past.map((address) => openAddress(address, others));
   const closed = new Map<string, RoutedPrefix>();
   for (const prefix of routed) {
-    const inside = open.filter((host) => prefixContains(prefix, host));
+    const inside = open
+      .filter(({ host, within }) => prefix.length >= within && prefixContains(prefix, host))
+      .map(({ host }) => host);
     // One at a time: what overrides another route must not be merged with its neighbour.
-    const parts = inside.length === 0 ? [prefix] : subtractPrefixes([prefix], inside);
+    const parts =
+      inside.length === 0
+        ? [prefix]
+        : subtractPrefixes([prefix], inside).filter((part) => !taken.has(formatPrefix(part)));
     for (const part of parts) closed.set(formatPrefix(part), part);
   }
   return [...closed.values()];
 }
 
-/** Whether the tunnel's routes are the first that the kernel comes to for an address. */
-function needsRoom(
-  host: Prefix,
-  routed: readonly Prefix[],
-  routing: Pick<KernelRouting, 'routes'>,
-): boolean {
-  const longest = Math.max(
-    -1,
-    ...routed.filter((prefix) => prefixContains(prefix, host)).map(({ length }) => length),
-  );
-  if (longest < 0) return false;
-  return !routing
-    .routes(host.family)
-    .some(
-      ({ destination, protocol, table, type }) =>
-        table === TABLE.main &&
-        protocol !== PROTOCOL.tunnel &&
-        type === ROUTE_TYPE.unicast &&
-        destination.length > longest &&
-        prefixContains(destination, host),
-    );
+/**
+ * `within`: the length of the route that leads to it without the tunnel. Wider prefixes of the
+ * tunnel's are no obstacle, and cutting the address out of them would cut off its neighbours.
+ */
+function openAddress(
+  address: string,
+  others: readonly Prefix[],
+): { readonly host: Prefix; readonly within: number } {
+  const host = hostPrefix(address);
+  const lengths = others
+    .filter((prefix) => prefixContains(prefix, host))
+    .map(({ length }) => length);
+  return { host, within: Math.max(0, ...lengths) };
+}
+
+/** What no tunnel has routed. */
+function othersRoutes(family: Family, routing: Pick<KernelRouting, 'routes'>): Prefix[] {
+  return routing
+    .routes(family)
+    .filter(
+      ({ protocol, table, type }) =>
+        table === TABLE.main && protocol !== PROTOCOL.tunnel && type === ROUTE_TYPE.unicast,
+    )
+    .map(({ destination }) => destination);
 }

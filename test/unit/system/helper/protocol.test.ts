@@ -11,6 +11,7 @@ import {
   decodeMessage,
   encodeCreate,
   encodeRoutes,
+  encodeUnreachable,
   HELPER_EXIT_NOT_ROOT,
   HELPER_EXIT_SETUP,
   HELPER_MAGIC,
@@ -39,6 +40,9 @@ const BODY = `
   struct { struct helper_routes routes; struct helper_prefix prefixes[2]; } routes = {
       .routes = {.header = HEADER(HELPER_ROUTES, routes), .count = 2},
       .prefixes = {{.family = 4, .length = 8, .address = {10}}, {.family = 6, .length = 32, .address = {0x20, 1, 0xd, 0xb8}}}};
+  struct { struct helper_routes routes; struct helper_prefix prefixes[1]; } unreachable = {
+      .routes = {.header = HEADER(HELPER_UNREACHABLE, unreachable), .count = 1},
+      .prefixes = {{.family = 4, .length = 32, .preferred = 1, .address = {10, 0, 0, 1}}}};
   memset(full.detail, 'x', sizeof full.detail);
 
   SIZE(header); AT(header, magic, "magic"); AT(header, version, "version"); AT(header, type, "type");
@@ -55,11 +59,12 @@ const BODY = `
   VALUE(HELPER_MAGIC); VALUE(HELPER_VERSION); VALUE(HELPER_MAX_PREFIXES); VALUE(HELPER_EXIT_SETUP);
   VALUE(HELPER_EXIT_NOT_ROOT);
   VALUE(HELPER_HELLO); VALUE(HELPER_CREATE); VALUE(HELPER_CREATED); VALUE(HELPER_ROUTES); VALUE(HELPER_DONE);
-  VALUE(HELPER_FAILED);
+  VALUE(HELPER_FAILED); VALUE(HELPER_UNREACHABLE);
   VALUE(HELPER_STEP_PRIVILEGES); VALUE(HELPER_STEP_OPEN_TUN); VALUE(HELPER_STEP_CREATE_TUN); VALUE(HELPER_STEP_ADDRESS);
   VALUE(HELPER_STEP_LINK_UP); VALUE(HELPER_STEP_ROUTE); VALUE(HELPER_STEP_REQUEST); VALUE(HELPER_STEP_LOST);
   HEX("hello", hello); HEX("created", created); HEX("created4", created4); HEX("done", done); HEX("failed", failed);
   HEX("full", full); HEX("create", create); HEX("routes", routes);
+  HEX("unreachable", unreachable);
 `;
 
 describe('helper protocol', () => {
@@ -97,6 +102,8 @@ describe('helper protocol', () => {
       { family: 6, address: '2001:db8::', length: 32 },
     ]);
     assert.deepEqual(Buffer.from(routes), bytes('routes'));
+    const host = { family: 4, address: '10.0.0.1', length: 32, preferred: true } as const;
+    assert.deepEqual(Buffer.from(encodeUnreachable([host])), bytes('unreachable'));
     assert.throws(
       () =>
         encodeRoutes(
