@@ -51,7 +51,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     const { incoming, routing } = machine;
     reportRecovery(machine.recover(observer), observer);
     reportLeftUnreachable(routing, observer);
-    const wanted = leaveOutLogin(given, incoming.loginPeer(), routing);
+    const wanted = leaveOutLogin(given, incoming.loginPeers(), routing);
     const resolvers = new HostResolvers(machine, observer);
     // Throws if --dns can't work here: before anybody is asked for a password.
     tunnelResolvers(wanted.dns, resolvers.plan.uplinks);

@@ -34,19 +34,31 @@ type Networks = Pick<KernelRouting, 'networks' | 'routes'>;
 type Capturing = Pick<Configuration, 'targets' | 'exclusions' | 'capture'>;
 
 /**
- * The configuration with the login's peer excluded, if it is captured but for that. An address that
+ * The configuration with the login's peers excluded that are captured but for that. An address that
  * is named as a target by itself stays one.
  */
 export function leaveOutLogin<C extends Capturing>(
   configuration: C,
-  peer: string | undefined,
+  peers: readonly string[],
   routing: Networks,
 ): C {
-  if (peer === undefined) return configuration;
-  const { targets, exclusions, capture } = configuration;
+  const leftOut = peers.flatMap((peer) => prefixesToLeaveOut(configuration, peer, routing));
+  if (leftOut.length === 0) return configuration;
+  return {
+    ...configuration,
+    exclusions: [...configuration.exclusions, ...leftOut.map(asRule)],
+  };
+}
+
+function prefixesToLeaveOut(
+  configuration: Capturing,
+  peer: string,
+  routing: Networks,
+): readonly Prefix[] {
+  const { targets, capture } = configuration;
   const host = hostPrefix(peer);
   const named = targets.some(({ prefix }) => formatPrefix(prefix) === peer);
-  if (named || staysLocal(host, configuration, routing)) return configuration;
+  if (named || staysLocal(host, configuration, routing)) return [];
   const around = networksOf(host.family, routing);
   // What the routes around the address would have as their prefix must not be a network's own.
   const beside = around.filter(
@@ -55,8 +67,7 @@ export function leaveOutLogin<C extends Capturing>(
   const gateways = gatewaysOf(host.family, routing).filter((gateway) =>
     around.some((network) => prefixContains(network, host) && prefixContains(network, gateway)),
   );
-  const leftOut = [host, ...(capture.captureLocal ? gateways : beside)];
-  return { ...configuration, exclusions: [...exclusions, ...leftOut.map(asRule)] };
+  return [host, ...(capture.captureLocal ? gateways : beside)];
 }
 
 /** Whether the targets hold the address, and no exclusion for all ports. */
@@ -80,9 +91,9 @@ export async function reportIncoming(
   captured: Capturing,
   { incoming, routing, observer }: { incoming: Incoming; routing: Networks; observer: Observer },
 ): Promise<void> {
-  const peer = incoming.loginPeer();
-  if (peer !== undefined && isCaptured(wanted, peer) && !isCaptured(captured, peer))
-    observer.log('notice', `left out: ${peer}, the peer of this SSH login`);
+  for (const peer of incoming.loginPeers())
+    if (isCaptured(wanted, peer) && !isCaptured(captured, peer))
+      observer.log('notice', `left out: ${peer}, the peer of this SSH login`);
   warnOfPeers(captured, { incoming, routing, observer });
   const taken = captured.targets.map(({ prefix }) => prefix);
   if (!takesAll(taken, 4) && !takesAll(taken, 6)) return;

@@ -16,6 +16,8 @@ import { processStat } from './process.ts';
 
 /** How many generations of processes are looked at for the login. */
 const MAX_ANCESTORS = 32;
+/** Each takes up to 32 routes of IPv4, 128 of IPv6. */
+export const MAX_LOGIN_PEERS = 16;
 const ESTABLISHED = 0x01;
 const LISTENING = 0x0a;
 const MAPPED = `${'00'.repeat(10)}ffff`;
@@ -28,8 +30,12 @@ export interface IncomingConnection {
 }
 
 export interface Incoming {
-  /** The peer of the SSH login in which this program runs. undefined: it is none, or not known. */
-  loginPeer(): string | undefined;
+  /**
+   * The peer of the SSH login in which this program runs, canonical; empty if it is none, or not
+   * known. In tmux or screen the login may be an earlier one that has ended: then the peers of
+   * all that are connected to the same port come as well.
+   */
+  loginPeers(): readonly string[];
   /**
    * Those that are established, except from this machine's own addresses. Empty if the tables can't
    * be read.
@@ -40,7 +46,7 @@ export interface Incoming {
 }
 
 export const linuxIncoming: Incoming = {
-  loginPeer: () => loginPeer(),
+  loginPeers: () => loginPeers(findLogin(), linuxIncoming.connections()),
   connections() {
     const own = ownAddresses();
     return incomingConnections(readTables()).filter(({ peer }) => !own.has(peer));
@@ -53,33 +59,51 @@ export function readTables(): string {
   return ['tcp', 'tcp6'].map((name) => textOf(`/proc/self/net/${name}`)).join('\n');
 }
 
+/** What sshd says of a login. */
+export interface Login {
+  readonly peer: string;
+  /** Of this machine. */
+  readonly port: number;
+}
+
+export function loginPeers(
+  login: Login | undefined,
+  connections: readonly IncomingConnection[],
+): readonly string[] {
+  if (login === undefined) return [];
+  const same = connections.filter(({ port }) => port === login.port).map(({ peer }) => peer);
+  if (same.includes(login.peer)) return [login.peer];
+  return [...new Set([login.peer, ...same])].slice(0, MAX_LOGIN_PEERS);
+}
+
 /**
  * sshd tells it in SSH_CONNECTION. sudo and su drop that, but the login's shell is an ancestor of
- * this process, and still has it. `of`: the environment of a process, undefined if it is not to be
- * read.
+ * this process, and still has it. `of`: the environment of a process, empty if it can't be read.
  */
-export function loginPeer(
+export function findLogin(
   own: NodeJS.ProcessEnv = process.env,
   pid = process.pid,
   of: (pid: number) => string = (one) => textOf(`/proc/${one}/environ`),
-): string | undefined {
-  const told = peerOf(own['SSH_CONNECTION']);
+): Login | undefined {
+  const told = readLogin(own['SSH_CONNECTION']);
   if (told !== undefined) return told;
   let ancestor = processStat(pid)?.parent ?? 0;
   for (let generation = 0; ancestor > 1 && generation < MAX_ANCESTORS; generation++) {
     const [, connection] = /(?:^|\0)SSH_CONNECTION=([^\0]*)/.exec(of(ancestor)) ?? [];
-    const peer = peerOf(connection);
-    if (peer !== undefined) return peer;
+    const login = readLogin(connection);
+    if (login !== undefined) return login;
     ancestor = processStat(ancestor)?.parent ?? 0;
   }
   return undefined;
 }
 
 /** `203.0.113.7 50022 192.0.2.2 22`: the peer's address and port, and those of this machine. */
-function peerOf(connection: string | undefined): string | undefined {
-  const [peer = ''] = connection?.split(' ') ?? [];
+function readLogin(connection: string | undefined): Login | undefined {
+  const [peer = '', , , port] = connection?.split(' ') ?? [];
   // A link-local address comes with a zone. It is never captured.
-  return isAddress(peer) ? unmapped(canonicalAddress(peer)) : undefined;
+  return isAddress(peer)
+    ? { peer: unmapped(canonicalAddress(peer)), port: Number(port) }
+    : undefined;
 }
 
 function unmapped(address: string): string {

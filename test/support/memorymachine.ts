@@ -66,7 +66,7 @@ export class MemoryMachine implements Machine {
   /** Behind these. */
   unreachable: readonly string[] = [];
   incoming: Incoming = {
-    loginPeer: () => undefined,
+    loginPeers: () => [],
     connections: () => [],
     passedOnPorts: () => Promise.resolve([]),
   };

@@ -24,7 +24,7 @@ describe('leaveOutLogin', () => {
     const given = configuration(targets);
     const wanted = { ...given, capture: { ...given.capture, captureLocal } };
     return new PrefixSet(
-      capturedPrefixes({ ...leaveOutLogin(wanted, peer, routing()), always: [] }),
+      capturedPrefixes({ ...leaveOutLogin(wanted, [peer], routing()), always: [] }),
     );
   };
 
@@ -40,7 +40,7 @@ describe('leaveOutLogin', () => {
 
   it('leaves connected networks as they are', () => {
     const given = configuration(['0/0']);
-    assert.equal(leaveOutLogin(given, '192.0.2.9', routing()), given);
+    assert.equal(leaveOutLogin(given, ['192.0.2.9'], routing()), given);
   });
 
   it('excludes it inside one that is captured: by --capture-local, or by a narrower target', () => {
@@ -52,8 +52,8 @@ describe('leaveOutLogin', () => {
 
   it('takes an address that is itself a target', () => {
     const given = configuration([PEER, '0/0']);
-    assert.equal(leaveOutLogin(given, PEER, routing()), given);
-    assert.equal(leaveOutLogin(given, undefined, routing()), given);
+    assert.equal(leaveOutLogin(given, [PEER], routing()), given);
+    assert.equal(leaveOutLogin(given, [], routing()), given);
   });
 });
 
@@ -68,7 +68,7 @@ describe('reportIncoming', () => {
     const machine = new MemoryMachine();
     const all = { ...machine.incoming, ...incoming };
     const wanted = configuration(targets, ...exclude);
-    const taken = leaveOutLogin(wanted, all.loginPeer(), routing());
+    const taken = leaveOutLogin(wanted, all.loginPeers(), routing());
     await reportIncoming(wanted, taken, { incoming: all, routing: routing(), observer });
     return lines.join('\n');
   }
@@ -77,13 +77,13 @@ describe('reportIncoming', () => {
   });
 
   it('names the peer that is left out, and none that no target holds', async () => {
-    const loginPeer = () => PEER;
+    const loginPeers = () => [PEER];
     assert.equal(
-      await said(['0/0'], { loginPeer }),
+      await said(['0/0'], { loginPeers }),
       `left out: ${PEER}, the peer of this SSH login`,
     );
-    assert.equal(await said(['10/8'], { loginPeer }), '');
-    assert.equal(await said(['0/0'], { loginPeer }, [PEER]), '');
+    assert.equal(await said(['10/8'], { loginPeers }), '');
+    assert.equal(await said(['0/0'], { loginPeers }, [PEER]), '');
   });
 
   it('warns of peers that are captured, except those that stay local', async () => {

@@ -5,9 +5,10 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { describe, it } from 'node:test';
 import {
+  findLogin,
   incomingConnections,
   linuxIncoming,
-  loginPeer,
+  loginPeers,
   readTables,
 } from '../../../src/system/incoming.ts';
 
@@ -43,11 +44,11 @@ describe('incomingConnections', () => {
     });
 });
 
-describe('loginPeer', () => {
+describe('findLogin', () => {
   const none = () => '';
 
   it("is the first address of sshd's variable, canonical", () => {
-    const of = (text: string) => loginPeer({ SSH_CONNECTION: text }, process.pid, none);
+    const of = (text: string) => findLogin({ SSH_CONNECTION: text }, process.pid, none)?.peer;
     assert.equal(of('203.0.113.7 50022 192.0.2.2 22'), '203.0.113.7');
     assert.equal(of('2001:DB8:0:0::7 50022 2001:db8::2 22'), '2001:db8::7');
     assert.equal(of('::ffff:203.0.113.7 50022 ::ffff:192.0.2.2 22'), '203.0.113.7');
@@ -61,9 +62,9 @@ describe('loginPeer', () => {
       asked.push(pid);
       return 'A=SSH_CONNECTION=1.2.3.4 1 2 3\0SSH_CONNECTION=203.0.113.7 1 192.0.2.2 22\0B=';
     };
-    assert.equal(loginPeer({}, process.pid, of), '203.0.113.7');
+    assert.deepEqual(findLogin({}, process.pid, of), { peer: '203.0.113.7', port: 22 });
     assert.deepEqual(asked, [process.ppid]);
-    assert.equal(loginPeer({}, process.pid, none), undefined);
+    assert.equal(findLogin({}, process.pid, none), undefined);
   });
 
   it('reads the environment of a real ancestor', async () => {
@@ -73,10 +74,34 @@ describe('loginPeer', () => {
     const [text] = (await once(shell.stdout, 'data')) as [Buffer];
     const sleeper = Number(text.toString());
     try {
-      assert.equal(loginPeer({}, sleeper), '203.0.113.7');
+      assert.equal(findLogin({}, sleeper)?.peer, '203.0.113.7');
     } finally {
       process.kill(sleeper);
       await once(shell, 'close');
     }
+  });
+});
+
+describe('loginPeers', () => {
+  const login = { peer: '203.0.113.7', port: 22 };
+  const connected = (...peers: readonly string[]) => peers.map((peer) => ({ peer, port: 22 }));
+
+  it('is the one of the login, whoever else is connected', () => {
+    assert.deepEqual(loginPeers(login, connected('198.51.100.9', '203.0.113.7')), ['203.0.113.7']);
+    assert.deepEqual(loginPeers(login, [{ peer: '198.51.100.9', port: 443 }]), ['203.0.113.7']);
+    assert.deepEqual(loginPeers(undefined, connected('198.51.100.9')), []);
+  });
+
+  it('are all at that port where the login has ended, as in tmux', () => {
+    assert.deepEqual(loginPeers(login, connected('198.51.100.9', '198.51.100.9', '192.0.2.3')), [
+      '203.0.113.7',
+      '198.51.100.9',
+      '192.0.2.3',
+    ]);
+  });
+
+  it('are no more than each can have its routes', () => {
+    const many = Array.from({ length: 40 }, (_, i) => `198.51.100.${i}`);
+    assert.equal(loginPeers(login, connected(...many)).length, 16);
   });
 });
