@@ -28,7 +28,7 @@ import { capturedResolver } from '../system/doctor/routing.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
 import { SocketUsers } from '../system/socketusers.ts';
 import { CaptureGuard } from './captureguard.ts';
-import { FailClosed, reportLeftUnreachable } from './failclosed.ts';
+import { FailClosed, reportLeftUnreachable, warnOfNames } from './failclosed.ts';
 import { createFlows } from './flows.ts';
 import { HostResolvers } from './hostresolvers.ts';
 import { leaveOutLogin, reportIncoming, warnOfOtherFamily } from './incoming.ts';
@@ -63,6 +63,11 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     const asGiven = { ...configuration, exclusions: given.exclusions };
     await session.within(reportIncoming(asGiven, configuration, { incoming, routing, observer }));
     warnOfOtherFamily(asGiven, routing, observer);
+    if (configuration.capture.failClosed)
+      warnOfNames(
+        configuration.nameTargets.map(({ text }) => text),
+        observer,
+      );
     const intercepts = answersQueries(configuration);
     if (!intercepts) warnOfCapturedResolvers(captured, resolvers, observer);
 
@@ -89,7 +94,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       alsoRouted,
       past: () => (names === undefined ? [] : resolvers.plan.uplinks),
       inOrder: () => stop.aborted && signal.reason === stop.reason,
-      named: () => configuration.targets.map(({ text }) => text),
+      named: () => namedTargets(configuration),
       observer,
     });
     const guard = new CaptureGuard({
@@ -238,6 +243,10 @@ function warnOfCapturedResolvers(
   if (resolvers.length === 0) return;
   const { detail, hint } = capturedResolver(resolvers);
   observer.log('warning', detail, { hint });
+}
+
+function namedTargets({ targets, nameTargets }: Configuration): readonly string[] {
+  return [...targets, ...nameTargets].map(({ text }) => text);
 }
 
 function logCaptured(

@@ -23,6 +23,9 @@ import type { Observer } from '../observe/observer.ts';
 import type { KernelRouting } from '../system/routing/kernel.ts';
 import { leftUnreachable, prefixesToClose } from '../system/routing/unreachable.ts';
 
+/** Names in one message. */
+const MAX_NAMED = 8;
+
 interface RoutedCapture {
   readonly deviceName: string | undefined;
   setPrefixes(prefixes: readonly RoutedPrefix[]): Promise<void>;
@@ -128,6 +131,20 @@ export class FailClosed implements RoutedCapture {
     this.#routed = routed;
     this.#narrower = narrower;
   }
+}
+
+/**
+ * Routes can't keep names: without the tunnel this machine's resolvers answer for them, perhaps
+ * with addresses that are reachable.
+ */
+export function warnOfNames(names: readonly string[], observer: Observer): void {
+  if (names.length === 0) return;
+  const some = names.slice(0, MAX_NAMED).join(', ') + (names.length > MAX_NAMED ? ', ...' : '');
+  observer.log(
+    'warning',
+    `--fail-closed holds for addresses, not for names: once the tunnel is gone, this machine's resolvers answer for ${some} again`,
+    { hint: 'add the addresses that these names have elsewhere to the targets' },
+  );
 }
 
 /** Says what a tunnel that was killed has left, before it is undone by this start. */

@@ -40,6 +40,7 @@ describe('--fail-closed with names', {
       const command = [process.execPath, MAIN, '-r', REMOTE, '--fail-closed', API1_NAME, target];
       const child = await client.spawn(argv(...command));
       await child.waitForLine(/tunnel: ready\n/, READY_MS);
+      assert.match(child.stderr, /answer for api1\.lab\.example again/);
       try {
         const [address = ''] = (await run('getent', 'ahostsv4', API1_NAME)).split(/\s/);
         assert.match(address, /^198\.18\./);

@@ -3,10 +3,11 @@
  * tunnel. A server beside the client's uplink answers for the same addresses, so a leak is seen.
  */
 import assert from 'node:assert/strict';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { API1, API1_6, PRIVATE4, PRIVATE6, UPLINK4 } from '../support/addresses.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
-import type { Child } from '../support/process.ts';
+import { type Child, mustRun } from '../support/process.ts';
 import { MAIN, REMOTE, startTunnel } from '../support/tunnel.ts';
 
 const LEAKED = 'leaked';
@@ -147,6 +148,28 @@ describe('--fail-closed', { skip: labUnavailable() }, () => {
         const { status } = await child.exited;
         await lab.client.exec(['ip', 'rule', 'del', 'pref', '500']);
         assert.equal(status, 6, child.stderr);
+      },
+    ],
+    [
+      'a host key that has changed, when the link is made again',
+      async (child) => {
+        const { hostKeys } = lab.credentials;
+        const kept = hostKeys.map((path) => readFileSync(path));
+        try {
+          for (const path of hostKeys) {
+            rmSync(path);
+            await mustRun(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', path], {
+              input: 'y',
+            });
+          }
+          await lab.sshd.restart();
+          assert.equal((await child.exited).status, 4, child.stderr);
+        } finally {
+          for (const [i, path] of hostKeys.entries())
+            writeFileSync(path, kept[i] ?? '', { mode: 0o600 });
+          await lab.sshd.restart();
+        }
+        assert.match(child.stderr, /10\.77\.0\.0\/16, 2001:db8:77::\/64 stays unreachable/);
       },
     ],
   ];

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { formatPrefix, type Prefix, parsePrefix } from '../../../src/net/prefix.ts';
-import { FailClosed, reportLeftUnreachable } from '../../../src/session/failclosed.ts';
+import { FailClosed, reportLeftUnreachable, warnOfNames } from '../../../src/session/failclosed.ts';
 import { FakeRouting } from '../../support/fakerouting.ts';
 
 const prefixes = (...texts: readonly string[]) => texts.map((text) => parsePrefix(text).prefix);
@@ -109,5 +109,16 @@ describe('reportLeftUnreachable', () => {
       routing.add(text, { protocol: 116, type: 7, device: 0 });
     reportLeftUnreachable(routing, observer);
     assert.match(said.join(), /10\.0\.0\.0\/8 and 1 more is unreachable until this one is ready/);
+  });
+});
+
+describe('warnOfNames', () => {
+  it('says for which names nothing is kept', () => {
+    const said: string[] = [];
+    const observer = { log: (_: string, message: string) => said.push(message), count: () => {} };
+    warnOfNames([], observer);
+    assert.deepEqual(said, []);
+    warnOfNames(['api.example.com', '*.corp.example'], observer);
+    assert.match(said.join(), /not for names: .*answer for api\.example\.com, \*\.corp\.example/);
   });
 });
