@@ -17,7 +17,7 @@ import { reasonOf } from '../errors/reason.ts';
 import { formatPrefix, type Prefix, type RoutedPrefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { PrefixCapture } from '../policy/captured.ts';
-import { type Diversions, findDiversions } from '../system/routing/diversion.ts';
+import { connectedNetworks, type Diversions, findDiversions } from '../system/routing/diversion.ts';
 import type { KernelRouting } from '../system/routing/kernel.ts';
 import { Overrides } from '../system/routing/overrides.ts';
 
@@ -55,6 +55,8 @@ export class CaptureGuard implements PrefixCapture {
   readonly #clock: Clock;
   readonly #overrides = new Overrides();
   readonly #said = new Set<string>();
+  /** Networks that this machine was connected to when routes were last set. */
+  #connected = '';
   /** Resolves with `capture-diverted`, or with undefined after close(). */
   readonly ended: Promise<TunnelError | undefined>;
   #end: (error: TunnelError | undefined) => void = () => {};
@@ -125,9 +127,42 @@ export class CaptureGuard implements PrefixCapture {
     return done;
   }
 
+  /**
+   * Those that get a route of ours: not what is exactly a network that this machine is connected
+   * to. The kernel has one route to each prefix. Where such a network is to be captured, its halves
+   * are.
+   */
+  routable(prefixes: readonly Prefix[]): readonly Prefix[] {
+    const connected = this.#lookConnected();
+    return prefixes.filter((prefix) => !connected.has(formatPrefix(prefix)));
+  }
+
   #apply(prefixes: readonly Prefix[]): Promise<void> {
     const all = [...prefixes, ...this.#parts.alsoRouted];
-    return this.#parts.capture.setPrefixes([...prefixes, ...this.#overrides.within(all)]);
+    const routes = [...this.routable(prefixes), ...this.#overrides.within(all)];
+    return this.#parts.capture.setPrefixes(routes);
+  }
+
+  /** Sets the routes again when others than before are left to the kernel. */
+  async #followConnected(): Promise<void> {
+    const before = this.#connected;
+    this.#lookConnected();
+    if (this.#connected !== before) await this.#apply(this.#parts.captured());
+  }
+
+  /** The networks that this machine is connected to, among what is captured. */
+  #lookConnected(): ReadonlySet<string> {
+    const { captured, routing } = this.#parts;
+    const wanted = new Set(captured().map(formatPrefix));
+    let found: string[] = [];
+    try {
+      found = connectedNetworks(routing, this.deviceName).map(formatPrefix);
+    } catch {
+      // The check that follows says that the kernel can't be asked.
+    }
+    const connected = new Set(found.filter((prefix) => wanted.has(prefix)));
+    this.#connected = [...connected].join();
+    return connected;
   }
 
   async #check(): Promise<TunnelError | undefined> {
@@ -152,10 +187,11 @@ export class CaptureGuard implements PrefixCapture {
       const device = this.deviceName ?? '';
       let found: Diversions;
       try {
+        await this.#followConnected();
         const all = [...captured(), ...alsoRouted];
         found = findDiversions(routing, { captured: all, device, captureLocal });
       } catch (error) {
-        return [`the kernel does not say where captured traffic goes (${reasonOf(error)})`];
+        return [`where captured traffic goes can't be found out or set (${reasonOf(error)})`];
       }
       const wanted = found.inTheWay.map(({ destination }) => destination);
       const overridden = this.#overrides.add(wanted, found);

@@ -6,15 +6,14 @@
  *     -> resolver settings, if there are names (interception.ts) -> proxies, if any -> `ready`
  *
  * Nothing on the machine is changed before the SSH connection stands. A connection that is lost is
- * made again (link/supervisor.ts) while the capture stays as it is, except for the jump host's own
- * addresses. It runs until it is stopped, the link is lost for good, or the capture is taken away;
+ * made again (link/supervisor.ts) while the capture stays as it is. It runs until it is stopped, the link is lost for good, or the capture is taken away;
  * then everything is closed in reverse order: admission first, then flows are reset, routes and
  * device go, the SSH connection closes.
  */
 import { TunCapture, type TunDevice, type TunTraffic } from '../capture/tun/tun.ts';
 import type { Configuration } from '../config/configuration.ts';
 import { tunnelResolvers } from '../config/dnsoptions.ts';
-import { Uplink } from '../connect/uplink.ts';
+import type { Uplink } from '../connect/uplink.ts';
 import type { NameService } from '../dns/server/nameservice.ts';
 import { CapturedQueries } from '../dns/server/queries.ts';
 import { socketOf } from '../dns/upstream/datagram.ts';
@@ -23,6 +22,7 @@ import type { Supervisor } from '../link/supervisor.ts';
 import { formatPrefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { CapturedPrefixes } from '../policy/captured.ts';
+import { besideJumpHost, JumpHostServers } from '../policy/jumphost.ts';
 import { type CaptureRules, createPolicy } from '../policy/policy.ts';
 import { capturedResolver } from '../system/doctor/routing.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
@@ -37,6 +37,7 @@ import { startProxies } from './proxies.ts';
 import { announceReady } from './ready.ts';
 import { inSession, type Session } from './session.ts';
 import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
+import { openUplinks } from './uplinks.ts';
 
 /**
  * Runs until it is stopped: then it rejects with the reason of `stop`. Rejects with TunnelError
@@ -51,7 +52,15 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     // Throws if --dns can't work here: before anybody is asked for a password.
     tunnelResolvers(wanted.dns, resolvers.plan.uplinks);
     const captured = new CapturedPrefixes(rulesOf(wanted, resolvers));
-    const tunnel = await openTunnel(session, wanted, { ...options, captured });
+    const { uplink, deviceFor } = openUplinks({
+      machine,
+      captured,
+      configuration: wanted,
+      observer,
+    });
+    const servers = new JumpHostServers();
+    const parts = { captured, deviceFor, servers };
+    const tunnel = await openTunnel(session, wanted, { ...options, ...parts });
     const { configuration, link } = tunnel;
     session.endsWith(link.ended);
     if (configuration !== wanted) await captured.setRules(rulesOf(configuration, resolvers));
@@ -68,7 +77,6 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     session.endsWith(capture.ended);
     const families = familiesOf(captured, intercepts && machine.hasIPv6());
     const device = await session.within(capture.prepare(families, signal));
-    const uplink = new Uplink(captured, machine.sockets);
     const names = intercepts
       ? openDeviceNames(session, tunnel, { device, resolvers, uplink })
       : undefined;
@@ -83,12 +91,13 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
     });
     captured.attach(guard);
     const direct = uplink.connector(lookupPastTunnel(names));
-    const policy = namedPolicy(tunnel, createPolicy(configuration));
+    const policy = namedPolicy(tunnel, besideJumpHost(createPolicy(configuration), servers));
     const flows = createFlows(tunnel, { policy, direct, names });
     const accept = (request: FlowRequest) => flows.accept(request);
     const served =
       names === undefined ? { accept } : serve(names, accept, { capture, resolvers, observer });
-    await session.within(capture.start({ prefixes: captured.current, ...served }, signal));
+    const prefixes = guard.routable(captured.current);
+    await session.within(capture.start({ prefixes, ...served }, signal));
     session.own(
       'the watch',
       machine.watch(disturbedBoth(link, guard), device.name, observer),
@@ -155,7 +164,7 @@ function openDeviceNames(
     device,
     servers: tunnelResolvers(tunnel.configuration.dns, uplinks),
     local: uplinks,
-    socketFor: (server) => socketOf(uplink.datagramSocket(server.host), server),
+    socketFor: (server) => socketOf(uplink.datagramSocket(server), server),
     users: new SocketUsers(),
   });
 }

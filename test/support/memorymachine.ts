@@ -146,7 +146,12 @@ export class MemoryMachine implements Machine {
     return {
       locate: async () => {
         await this.#step('locate');
-        return { jumpHosts: [], own: [hostPrefix(JUMP_HOST)], names: ['jump.example'] };
+        return {
+          jumpHosts: [],
+          own: [hostPrefix(JUMP_HOST)],
+          servers: [],
+          names: ['jump.example'],
+        };
       },
       dial: async () => {
         await this.#step('dial');
@@ -209,7 +214,6 @@ export class MemoryMachine implements Machine {
   }
 
   readonly sockets = {
-    uplinkFor: () => null,
     socketOnDevice: () => {
       throw new Error('nothing goes directly here');
     },
@@ -217,6 +221,10 @@ export class MemoryMachine implements Machine {
       throw new Error('nothing goes directly here');
     },
   };
+
+  bindsSockets(): boolean {
+    return false;
+  }
 
   #device(address4: string | undefined, address6: string | undefined): TunDevice {
     this.standing.add('device');
@@ -284,8 +292,10 @@ export class MemoryMachine implements Machine {
       device: 7,
       byGateway: false,
       gateway: undefined,
+      metric: 0,
     }),
     deviceName: (index) => (index === 7 ? 'tun7' : undefined),
+    devices: () => [{ index: 7, name: 'tun7' }],
   };
 
   /** What the machine would say about its network. */
