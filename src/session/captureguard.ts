@@ -19,6 +19,7 @@ import type { Observer } from '../observe/observer.ts';
 import type { PrefixCapture } from '../policy/captured.ts';
 import { connectedNetworks, type Diversions, findDiversions } from '../system/routing/diversion.ts';
 import type { KernelRouting } from '../system/routing/kernel.ts';
+import { keptLocal } from '../system/routing/local.ts';
 import { Overrides } from '../system/routing/overrides.ts';
 
 /** Checks without a reason, in case an event was not reported, in milliseconds. */
@@ -40,6 +41,8 @@ export interface CaptureGuardParts {
   readonly routing: KernelRouting;
   /** What is to be captured now. */
   readonly captured: () => readonly Prefix[];
+  /** What was asked for, before anything was left out of it. */
+  readonly requested: () => readonly Prefix[];
   /** What the capture routes besides. */
   readonly alsoRouted: readonly Prefix[];
   /** --allow-diverted */
@@ -55,8 +58,8 @@ export class CaptureGuard implements PrefixCapture {
   readonly #clock: Clock;
   readonly #overrides = new Overrides();
   readonly #said = new Set<string>();
-  /** Networks that this machine was connected to when routes were last set. */
-  #connected = '';
+  /** What was left to the kernel when routes were last set. */
+  #local = '';
   /** Resolves with `capture-diverted`, or with undefined after close(). */
   readonly ended: Promise<TunnelError | undefined>;
   #end: (error: TunnelError | undefined) => void = () => {};
@@ -127,14 +130,10 @@ export class CaptureGuard implements PrefixCapture {
     return done;
   }
 
-  /**
-   * Those that get a route of ours: not what is exactly a network that this machine is connected
-   * to. The kernel has one route to each prefix. Where such a network is to be captured, its halves
-   * are.
-   */
+  /** Those that get a route of ours: not what the kernel keeps local (system/routing/local.ts). */
   routable(prefixes: readonly Prefix[]): readonly Prefix[] {
-    const connected = this.#lookConnected();
-    return prefixes.filter((prefix) => !connected.has(formatPrefix(prefix)));
+    const local = this.#lookLocal();
+    return prefixes.filter((prefix) => !local.has(formatPrefix(prefix)));
   }
 
   #apply(prefixes: readonly Prefix[]): Promise<void> {
@@ -144,25 +143,25 @@ export class CaptureGuard implements PrefixCapture {
   }
 
   /** Sets the routes again when others than before are left to the kernel. */
-  async #followConnected(): Promise<void> {
-    const before = this.#connected;
-    this.#lookConnected();
-    if (this.#connected !== before) await this.#apply(this.#parts.captured());
+  async #followLocal(): Promise<void> {
+    const before = this.#local;
+    this.#lookLocal();
+    if (this.#local !== before) await this.#apply(this.#parts.captured());
   }
 
-  /** The networks that this machine is connected to, among what is captured. */
-  #lookConnected(): ReadonlySet<string> {
-    const { captured, routing } = this.#parts;
-    const wanted = new Set(captured().map(formatPrefix));
-    let found: string[] = [];
+  /** Of what is captured. */
+  #lookLocal(): ReadonlySet<string> {
+    const { captured, requested, captureLocal, routing } = this.#parts;
+    let found: readonly Prefix[] = [];
     try {
-      found = connectedNetworks(routing, this.deviceName).map(formatPrefix);
+      const networks = connectedNetworks(routing, this.deviceName);
+      found = keptLocal(captured(), { networks, requested: requested(), captureLocal });
     } catch {
       // The check that follows says that the kernel can't be asked.
     }
-    const connected = new Set(found.filter((prefix) => wanted.has(prefix)));
-    this.#connected = [...connected].join();
-    return connected;
+    const names = found.map(formatPrefix);
+    this.#local = names.join();
+    return new Set(names);
   }
 
   async #check(): Promise<TunnelError | undefined> {
@@ -185,13 +184,17 @@ export class CaptureGuard implements PrefixCapture {
     const { captured, alsoRouted, captureLocal, routing } = this.#parts;
     for (let round = 1; ; round++) {
       const device = this.deviceName ?? '';
+      try {
+        await this.#followLocal();
+      } catch (error) {
+        return [`the routes can't be set (${reasonOf(error)})`];
+      }
       let found: Diversions;
       try {
-        await this.#followConnected();
         const all = [...captured(), ...alsoRouted];
         found = findDiversions(routing, { captured: all, device, captureLocal });
       } catch (error) {
-        return [`where captured traffic goes can't be found out or set (${reasonOf(error)})`];
+        return [`the kernel does not say where captured traffic goes (${reasonOf(error)})`];
       }
       const wanted = found.inTheWay.map(({ destination }) => destination);
       const overridden = this.#overrides.add(wanted, found);

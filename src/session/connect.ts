@@ -6,9 +6,9 @@
  *     -> resolver settings, if there are names (interception.ts) -> proxies, if any -> `ready`
  *
  * Nothing on the machine is changed before the SSH connection stands. A connection that is lost is
- * made again (link/supervisor.ts) while the capture stays as it is. It runs until it is stopped, the link is lost for good, or the capture is taken away;
- * then everything is closed in reverse order: admission first, then flows are reset, routes and
- * device go, the SSH connection closes.
+ * made again (link/supervisor.ts) while the capture stays as it is. It runs until it is stopped, the
+ * link is lost for good, or the capture is taken away; then everything is closed in reverse order:
+ * admission first, then flows are reset, routes and device go, the SSH connection closes.
  */
 import { TunCapture, type TunDevice, type TunTraffic } from '../capture/tun/tun.ts';
 import type { Configuration } from '../config/configuration.ts';
@@ -19,7 +19,7 @@ import { CapturedQueries } from '../dns/server/queries.ts';
 import { socketOf } from '../dns/upstream/datagram.ts';
 import type { FlowRequest } from '../flow/request.ts';
 import type { Supervisor } from '../link/supervisor.ts';
-import { formatPrefix } from '../net/prefix.ts';
+import { formatPrefix, type Prefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { CapturedPrefixes } from '../policy/captured.ts';
 import { besideJumpHost, JumpHostServers } from '../policy/jumphost.ts';
@@ -84,6 +84,7 @@ export function runConnect(wanted: Configuration, options: RunOptions): Promise<
       capture,
       routing: machine.routing,
       captured: () => captured.current,
+      requested: () => requestedBy(rulesOf(configuration, resolvers)),
       alsoRouted: names?.prefixes ?? [],
       ...configuration.capture,
       observer,
@@ -138,6 +139,11 @@ function disturbedBoth(
 /** If the tunnel answers names, queries must reach it: the resolvers are captured as well. */
 function rulesOf(configuration: Configuration, resolvers: HostResolvers): CaptureRules {
   return answersQueries(configuration) ? resolvers.rules(configuration) : configuration;
+}
+
+/** The prefixes that were asked for, before anything is left out of them. */
+function requestedBy({ targets, single = [] }: CaptureRules): Prefix[] {
+  return [...targets.map(({ prefix }) => prefix), ...single];
 }
 
 /** `both`: whatever is captured now, names may stand for addresses of both. */

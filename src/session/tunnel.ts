@@ -2,7 +2,7 @@
  * The tunnel itself, which all commands share: the link, and what may be opened through it.
  *
  *   settings of a cloud   are read: what is wrong with them is said before a password is asked for
- *   link (link/link.ts)   stands: it is bound past `captured`, or its addresses are left out of that
+ *   link (link/link.ts)   stands: bound past `captured`, or its addresses are left out of that
  *   guard, connector      the allow-list before everything that the jump host is asked for
  *   targets of a cloud    are fetched through the connector: now the configuration is complete
  *

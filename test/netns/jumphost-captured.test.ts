@@ -21,6 +21,18 @@ const remote = (address: string, port = 22) => {
 describe('a jump host inside the targets', { skip: labUnavailable('ss') }, () => {
   const lab = new CapturedJumpHostLab();
 
+  it('what is excluded in a local network leaves its neighbours alone', async () => {
+    const far = remote(JUMPHOST4);
+    await lab.start([...far, '10.0.0.0/8', '-x', LAN.jumpHost4]);
+    assert.equal(await lab.reached(LAN.neighbour4), LAN.client4);
+    assert.match(await lab.deviceTo('10.88.1.1'), /^tun/);
+    await lab.stop();
+    await lab.start([...far, '10.0.0.0/8', '10.88.0.20/30', '-x', '10.88.0.21']);
+    assert.match(await lab.deviceTo(LAN.neighbour4), /^tun/, 'it is a target itself');
+    assert.equal(await lab.deviceTo('10.88.0.21'), 'lan');
+    assert.equal(await lab.deviceTo(LAN.jumpHost4), 'lan');
+  });
+
   for (const transport of ['ssh2', 'openssh']) {
     const options = ['--transport', transport];
 
@@ -186,5 +198,31 @@ describe('a jump host inside the targets', { skip: labUnavailable('ss') }, () =>
       );
       assert.match(child.stderr, /ready/);
     });
+
+    it(`by a ProxyCommand to the local network, ${transport}`, async () => {
+      const command = ['-o', `ProxyCommand=nc ${LAN.jumpHost4} 22`];
+      const args = [...options, ...command, ...remote('jump.lab.example'), '10.0.0.0/8'];
+      const child = await lab.start(args);
+      assert.match(child.stderr, /left out: 10\.88\.0\.0\/24 is connected by lan/);
+      assert.equal(await lab.reached(LAN.neighbour4), LAN.client4);
+      assert.match(await lab.deviceTo('10.88.1.1'), /^tun/);
+      assert.equal(await lab.fetch(API1), 'carried');
+      await lab.stop();
+      await lab.start(['--capture-local', ...args]);
+      assert.match(await lab.reached(LAN.neighbour4), /^198\.18\./);
+      assert.equal(await lab.deviceTo(LAN.jumpHost4), 'lan');
+      assert.equal(await lab.fetch(API1), 'carried');
+    });
   }
+
+  it("by a command of the user's own (-e)", async () => {
+    await lab.start(['-e', 'ssh -v', ...remote(LAN.jumpHost4), '10.0.0.0/8']);
+    assert.deepEqual(await lab.captured(), ['10.0.0.0/8']);
+    assert.deepEqual(await lab.boundTo(), ['lan']);
+    await lab.stop();
+    // In another network namespace there are no routes of ours, and no such devices.
+    const elsewhere = `nsenter --net=/run/netns/${lab.lab.uplink.name} ssh`;
+    await lab.start(['-e', elsewhere, ...remote(JUMPHOST4), '0/0']);
+    assert.equal(await lab.fetch(API1), 'carried');
+  });
 });

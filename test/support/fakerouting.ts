@@ -11,7 +11,7 @@ import type {
 
 const ENETUNREACH = 101;
 const EHOSTUNREACH = 113;
-const DEVICES = ['lo', 'eth0', 'wlan0', 'wg0', 'tun0', 'tun1'];
+const DEVICES = ['lo', 'eth0', 'wlan0', 'wg0', 'tun0', 'tun1', 'tun7'];
 
 export class FakeRouting implements KernelRouting {
   readonly all: KernelRoute[] = [];

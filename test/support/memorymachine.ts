@@ -18,12 +18,14 @@ import type { Configuration } from '../../src/config/configuration.ts';
 import { buildConfiguration } from '../../src/config/options.ts';
 import type { NetworkContext, NetworkTargets } from '../../src/doctor/network.ts';
 import { TunnelError } from '../../src/errors/errors.ts';
+import type { DiallerOptions } from '../../src/link/dialler.ts';
 import type { LinkDialler } from '../../src/link/link.ts';
 import type { Supervisor } from '../../src/link/supervisor.ts';
 import { formatPrefix, hostPrefix } from '../../src/net/prefix.ts';
 import type { Fields, Level, Observer } from '../../src/observe/observer.ts';
 import type { Machine } from '../../src/session/machine.ts';
 import type { RunOptions } from '../../src/session/tunnel.ts';
+import type { DialDevice } from '../../src/ssh/dial/device.ts';
 import { nobody } from '../../src/ssh/prompter.ts';
 import type { Finding } from '../../src/system/doctor/diagnosis.ts';
 import type { CommandStatus, Launcher } from '../../src/system/launcher/launcher.ts';
@@ -40,7 +42,7 @@ import { TwinTransport } from './twin.ts';
 const DEVICE4 = '198.18.0.1';
 const DEVICE6 = '2001:2::1';
 const APPLICATION = '192.168.7.2';
-const JUMP_HOST = '192.0.2.22';
+export const JUMP_HOST = '192.0.2.22';
 /** Longer than any step takes. */
 const PATIENCE_MS = 10_000;
 const POLL_MS = 5;
@@ -142,16 +144,14 @@ export class MemoryMachine implements Machine {
     return true;
   }
 
-  dialler(): LinkDialler {
+  dialler({ deviceFor }: Pick<DiallerOptions, 'deviceFor'>): LinkDialler {
+    this.deviceFor = deviceFor;
+    const own = deviceFor === undefined ? [hostPrefix(JUMP_HOST)] : [];
+    const servers = deviceFor === undefined ? [] : [{ host: JUMP_HOST, port: 22 }];
     return {
       locate: async () => {
         await this.#step('locate');
-        return {
-          jumpHosts: [],
-          own: [hostPrefix(JUMP_HOST)],
-          servers: [],
-          names: ['jump.example'],
-        };
+        return { jumpHosts: [], own, servers, names: ['jump.example'] };
       },
       dial: async () => {
         await this.#step('dial');
@@ -222,8 +222,13 @@ export class MemoryMachine implements Machine {
     },
   };
 
+  /** Whether sockets can be bound to devices. */
+  binds = false;
+  /** How the dialler was told to bind them. */
+  deviceFor: DialDevice | undefined;
+
   bindsSockets(): boolean {
-    return false;
+    return this.binds;
   }
 
   #device(address4: string | undefined, address6: string | undefined): TunDevice {
