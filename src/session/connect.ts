@@ -6,9 +6,9 @@
  *     -> resolver settings, if there are names (interception.ts) -> proxies, if any -> `ready`
  *
  * Nothing on the machine is changed before the SSH connection stands. A connection that is lost is
- * made again (link/supervisor.ts) while the capture stays as it is. It runs until it is stopped, the
- * link is lost for good, or the capture is taken away; then everything is closed in reverse order:
- * admission first, then flows are reset, routes and device go, the SSH connection closes.
+ * made again (link/supervisor.ts) while the capture stays as it is. It runs until it is stopped,
+ * the link is lost for good, or the capture is taken away; then everything is closed in reverse
+ * order: admission first, then flows are reset, routes and device go, the SSH connection closes.
  */
 import { TunCapture, type TunDevice, type TunTraffic } from '../capture/tun/tun.ts';
 import type { Configuration } from '../config/configuration.ts';
