@@ -1,5 +1,5 @@
 /*
- * addon_link.c - makes link.c and uplink.c available to JavaScript (src/native/addon.ts).
+ * addon_link.c - makes link.c available to JavaScript (src/native/addon.ts).
  *
  * The link's thread hands each message to the JavaScript thread through a threadsafe function. A
  * struct addon_link lives until both its holders have released it: the JavaScript object and the
@@ -8,7 +8,6 @@
  * first. Messages that have not been delivered by then are dropped, and their descriptors closed.
  */
 #include <errno.h>
-#include <net/if.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +16,6 @@
 
 #include "addon.h"
 #include "link.h"
-#include "netlink.h"
-#include "uplink.h"
 
 struct addon_link {
   struct helper_link *link; /* NULL: closed */
@@ -248,34 +245,13 @@ static napi_value link_close_js(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-static napi_value uplink_for_js(napi_env env, napi_callback_info info) {
-  char exclude[IF_NAMESIZE], name[IF_NAMESIZE];
-  napi_typedarray_type type;
-  napi_value argv[2], result;
-  size_t argc = 2, length, exclude_length;
-  void *address;
-
-  if (napi_get_cb_info(env, info, &argc, argv, NULL, NULL) != napi_ok || argc < 2 ||
-      napi_get_typedarray_info(env, argv[0], &type, &length, &address, NULL, NULL) != napi_ok ||
-      type != napi_uint8_array || (length != 4 && length != 16) ||
-      napi_get_value_string_utf8(env, argv[1], exclude, sizeof exclude, &exclude_length) !=
-          napi_ok) {
-    napi_throw_type_error(env, NULL, "uplinkFor(4 or 16 octets, device)");
-    return NULL;
-  }
-  const int error = -uplink_for(length == 4 ? 4 : 6, address, if_nametoindex(exclude), name);
-  if (error == ENETUNREACH) return napi_get_null(env, &result) == napi_ok ? result : NULL;
-  if (error != 0) return addon_throw_errno(env, "uplinkFor", error);
-  return napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &result) == napi_ok ? result : NULL;
-}
-
 napi_status addon_link_register(napi_env env, napi_value exports) {
   static const struct {
     const char *name;
     napi_callback callback;
   } functions[] = {{"linkListen", link_listen_js}, {"linkPair", link_pair_js},
                    {"linkSend", link_send_js},     {"linkShutdown", link_shutdown_js},
-                   {"linkClose", link_close_js},   {"uplinkFor", uplink_for_js}};
+                   {"linkClose", link_close_js}};
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
     napi_status status = addon_function(env, exports, functions[i].name, functions[i].callback);
     if (status != napi_ok) return status;

@@ -5,14 +5,16 @@
  *   Dialler (addresses, settings, one connection) -> OpenQueue (limits opens under way)
  *        -> Supervisor (dials again whenever the connection is lost)
  *
- * Before a connection is dialled, the addresses that it goes to are excluded from the captured
- * prefixes. The addresses of the previous connection stay excluded until the new one is up. So the
- * tunnel never captures its own connection.
+ * The tunnel must never capture its own connection. Mostly a connection is bound to a device, past
+ * the captured routes (ssh/dial/device.ts). Where it can't be, the addresses that it goes to are
+ * excluded from the captured prefixes before it is dialled. Those of the previous connection stay
+ * excluded until the new one is up.
  */
 import type { Clock } from '../base/clock.ts';
 import { TunnelError } from '../errors/errors.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
+import type { JumpHostServers } from '../policy/jumphost.ts';
 import type { Patience } from '../ssh/dial/addresses.ts';
 import type { SshOptions } from '../ssh/options.ts';
 import type { Transport } from '../ssh/transport.ts';
@@ -31,6 +33,8 @@ export interface LinkParts {
   readonly observer: Observer;
   /** The prefixes that must not capture the link itself; undefined: nothing is captured. */
   readonly captured: CapturedPrefixes | undefined;
+  /** Gets the servers that are dialled past the captured routes. */
+  readonly servers?: JumpHostServers | undefined;
   /** Gets the names that are resolved to find the jump host, before anything is dialled. */
   readonly book: { setOwn(names: readonly string[]): void };
 }
@@ -61,15 +65,17 @@ class LinkDials {
   }
 
   async dial({ signal, attempt, lastDialMs }: DialRequest): Promise<Transport> {
-    const { dialler, captured, book } = this.#parts;
+    const { dialler, captured, servers, book } = this.#parts;
     const patience = (limit: number) => dialPatience(limit, attempt, lastDialMs);
     const located = await this.#locate(signal, patience);
     signal.throwIfAborted();
     book.setOwn(located.names);
+    await servers?.dialling(located.servers);
     await captured?.leaveOutToo(located.own);
     signal.throwIfAborted();
     const transport = await dialler.dial(withPatience(located, patience), signal);
     this.#lastLocated = located;
+    await servers?.dialled(located.servers);
     try {
       await captured?.leaveOutOnly(located.own);
     } catch (error) {

@@ -153,13 +153,6 @@ export interface Addon {
   hideMemory(): void;
 
   /**
-   * The device by which packets to `address` (4 or 16 octets) would leave if `excludeDevice`
-   * weren't there: longest match in the main table, then lowest metric. Null if there is no route.
-   * Throws an Error with `errno` (positive).
-   */
-  uplinkFor(address: Uint8Array, excludeDevice: string): string | null;
-
-  /**
    * Asks the kernel about routes, rules, addresses or devices (rtnetlink(7)): a request of type
    * RTM_GET*, for one thing or for all (`dump`), with what follows the netlink header as its body.
    * Returns the answers with their headers, each padded to 4 octets. Throws an Error with `errno`
@@ -217,3 +210,5 @@ export const LAUNCH_PATH = fileURLToPath(new URL('../../native/tunnel-launch', i
 export const HOSTPIN_PATH = fileURLToPath(new URL('../../native/tunnel-hostpin', import.meta.url));
 /** Ends an ssh when the tunnel ends, if the kernel doesn't (native/guard.c). */
 export const GUARD_PATH = fileURLToPath(new URL('../../native/tunnel-guard', import.meta.url));
+/** Dials for ssh with a socket that is bound to a device (native/dial.c). */
+export const DIAL_PATH = fileURLToPath(new URL('../../native/tunnel-dial', import.meta.url));

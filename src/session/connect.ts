@@ -6,23 +6,23 @@
  *     -> resolver settings, if there are names (interception.ts) -> proxies, if any -> `ready`
  *
  * Nothing on the machine is changed before the SSH connection stands. A connection that is lost is
- * made again (link/supervisor.ts) while the capture stays as it is, except for the jump host's own
- * addresses. It runs until it is stopped, the link is lost for good, or the capture is taken away;
- * then everything is closed in reverse order: admission first, then flows are reset, routes and
- * device go, the SSH connection closes.
+ * made again (link/supervisor.ts) while the capture stays as it is. It runs until it is stopped,
+ * the link is lost for good, or the capture is taken away; then everything is closed in reverse
+ * order: admission first, then flows are reset, routes and device go, the SSH connection closes.
  */
 import { TunCapture, type TunDevice, type TunTraffic } from '../capture/tun/tun.ts';
 import type { Configuration } from '../config/configuration.ts';
 import { tunnelResolvers } from '../config/dnsoptions.ts';
-import { Uplink } from '../connect/uplink.ts';
+import type { Uplink } from '../connect/uplink.ts';
 import type { NameService } from '../dns/server/nameservice.ts';
 import { CapturedQueries } from '../dns/server/queries.ts';
 import { socketOf } from '../dns/upstream/datagram.ts';
 import type { FlowRequest } from '../flow/request.ts';
 import type { Supervisor } from '../link/supervisor.ts';
-import { formatPrefix } from '../net/prefix.ts';
+import { formatPrefix, type Prefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
 import { CapturedPrefixes } from '../policy/captured.ts';
+import { besideJumpHost, JumpHostServers } from '../policy/jumphost.ts';
 import { type CaptureRules, createPolicy } from '../policy/policy.ts';
 import { capturedResolver } from '../system/doctor/routing.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
@@ -39,6 +39,7 @@ import { startProxies } from './proxies.ts';
 import { announceReady } from './ready.ts';
 import { inSession, type Session } from './session.ts';
 import { openTunnel, type RunOptions, type Tunnel } from './tunnel.ts';
+import { openUplinks } from './uplinks.ts';
 
 /**
  * Runs until it is stopped: then it rejects with the reason of `stop`. Rejects with TunnelError
@@ -56,7 +57,15 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     // Throws if --dns can't work here: before anybody is asked for a password.
     tunnelResolvers(wanted.dns, resolvers.plan.uplinks);
     const captured = new CapturedPrefixes(rulesOf(wanted, resolvers));
-    const tunnel = await openTunnel(session, wanted, { ...options, captured });
+    const { uplink, deviceFor } = openUplinks({
+      machine,
+      captured,
+      configuration: wanted,
+      observer,
+    });
+    const servers = new JumpHostServers();
+    const parts = { captured, deviceFor, servers };
+    const tunnel = await openTunnel(session, wanted, { ...options, ...parts });
     const { configuration, link } = tunnel;
     session.endsWith(link.ended);
     if (configuration !== wanted) await captured.setRules(rulesOf(configuration, resolvers));
@@ -81,7 +90,6 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     session.endsWith(capture.ended);
     const families = familiesOf(captured, intercepts && machine.hasIPv6());
     const device = await session.within(capture.prepare(families, signal));
-    const uplink = new Uplink(captured, machine.sockets);
     const names = intercepts
       ? openDeviceNames(session, tunnel, { device, resolvers, uplink })
       : undefined;
@@ -92,7 +100,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       routing,
       enabled: configuration.capture.failClosed,
       alsoRouted,
-      past: () => (names === undefined ? [] : resolvers.plan.uplinks),
+      past: () => [...servers.addresses, ...(names === undefined ? [] : resolvers.plan.uplinks)],
       inOrder: () => stop.aborted && signal.reason === stop.reason,
       named: () => namedTargets(configuration),
       observer,
@@ -101,6 +109,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
       capture: failClosed,
       routing,
       captured: () => captured.current,
+      requested: () => requestedBy(rulesOf(configuration, resolvers)),
       alsoRouted,
       ...configuration.capture,
       observer,
@@ -108,14 +117,16 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     });
     captured.attach(guard);
     const direct = uplink.connector(lookupPastTunnel(names));
-    const policy = namedPolicy(tunnel, createPolicy(configuration));
+    const policy = namedPolicy(tunnel, besideJumpHost(createPolicy(configuration), servers));
     const flows = createFlows(tunnel, { policy, direct, names });
     const accept = (request: FlowRequest) => flows.accept(request);
     const served =
       names === undefined ? { accept } : serve(names, accept, { capture, resolvers, observer });
-    await session.within(capture.start({ prefixes: captured.current, ...served }, signal));
+    const prefixes = guard.routable(captured.current);
+    await session.within(capture.start({ prefixes, ...served }, signal));
     session.own('what fails closed', failClosed, (it) => it.close());
-    await session.within(failClosed.start(captured.current));
+    await session.within(failClosed.start(prefixes));
+    servers.follow(() => failClosed.refresh());
     session.own(
       'the watch',
       machine.watch(disturbed([link, guard, failClosed]), device.name, observer),
@@ -162,6 +173,11 @@ function rulesOf(configuration: Configuration, resolvers: HostResolvers): Captur
   return answersQueries(configuration) ? resolvers.rules(configuration) : configuration;
 }
 
+/** The prefixes that were asked for, before anything is left out of them. */
+function requestedBy({ targets, single = [] }: CaptureRules): Prefix[] {
+  return [...targets.map(({ prefix }) => prefix), ...single];
+}
+
 /** `both`: whatever is captured now, names may stand for addresses of both. */
 function familiesOf(captured: CapturedPrefixes, both: boolean): ReadonlySet<4 | 6> {
   const families = new Set(captured.current.map(({ family }) => family));
@@ -186,7 +202,7 @@ function openDeviceNames(
     device,
     servers: tunnelResolvers(tunnel.configuration.dns, uplinks),
     local: uplinks,
-    socketFor: (server) => socketOf(uplink.datagramSocket(server.host), server),
+    socketFor: (server) => socketOf(uplink.datagramSocket(server), server),
     users: new SocketUsers(),
   });
 }

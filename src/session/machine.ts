@@ -2,6 +2,7 @@
  * What a session needs of the machine it runs on. There is one of Linux, here, and one in memory
  * for tests (test/support/memorymachine.ts), with which whole sessions run without root.
  */
+import { closeSync } from 'node:fs';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { linuxTunDevice, linuxTunHost } from '../capture/tun/linuxtun.ts';
 import type { TunDevice, TunHost } from '../capture/tun/tun.ts';
@@ -68,6 +69,11 @@ export interface Machine {
   /** The privileged helper. Rejects as startHelper does. */
   startHelper(starting: Starting): Promise<TunHost>;
   readonly sockets: BoundSockets;
+  /**
+   * Whether sockets can be bound to devices without privileges: since Linux 5.7, unless something
+   * else binds them already, as `ip vrf exec` does.
+   */
+  bindsSockets(): boolean;
 
   /** As startLauncher and startInPlace. */
   startLauncher(options: LaunchOptions): Promise<Launcher>;
@@ -113,6 +119,15 @@ export const linux: Machine = {
   startHelper: async (starting) => linuxTunHost(await startHelper(starting)),
   get sockets() {
     return addon();
+  },
+  bindsSockets() {
+    try {
+      closeSync(addon().socketOnDevice(4, 'lo'));
+      return true;
+    } catch {
+      // Why it can't doesn't matter: the addresses are left out instead.
+      return false;
+    }
   },
 
   startLauncher,

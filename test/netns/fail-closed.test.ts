@@ -13,6 +13,7 @@ import { MAIN, REMOTE, startTunnel } from '../support/tunnel.ts';
 const LEAKED = 'leaked';
 const SERVER = `require('node:http').createServer((_, r) => r.end('${LEAKED}')).listen(80, '::', () => console.log('listening'))`;
 const ENDED_MS = 5_000;
+const READY_MS = 20_000;
 
 describe('--fail-closed', { skip: labUnavailable() }, () => {
   let lab: Lab;
@@ -233,6 +234,16 @@ describe('--fail-closed', { skip: labUnavailable() }, () => {
     const again = await start('--fail-closed', '0/0', '::/0');
     assert.equal(await fetch(API1), 'carried');
     assert.deepEqual(await again.stop('SIGINT'), { status: 0, signal: null });
+    await expectNothingLeft();
+  });
+
+  it('makes a lost link again through what it has closed', async () => {
+    const child = await start('--fail-closed', '0/0');
+    const offset = lab.sshd.log().length;
+    await lab.sshd.dropConnections();
+    await lab.sshd.waitForLog(/Accepted /, READY_MS, offset);
+    assert.equal(await fetch(API1), 'carried');
+    assert.deepEqual(await child.stop('SIGINT'), { status: 0, signal: null });
     await expectNothingLeft();
   });
 

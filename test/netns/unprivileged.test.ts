@@ -4,7 +4,7 @@ import { chownSync, cpSync, mkdtempSync, readdirSync, readFileSync, statSync } f
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { HELPER_PATH } from '../../src/native/addon.ts';
-import { API1, Port, PRIVATE4, PRIVATE6 } from '../support/addresses.ts';
+import { API1, JUMPHOST4, Port, PRIVATE4, PRIVATE6 } from '../support/addresses.ts';
 import { SUDOERS, UID, USER, withEtc } from '../support/etc.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import { processEntry } from '../support/processtable.ts';
@@ -37,7 +37,16 @@ describe('as an ordinary user', {
     );
     const user = ['setpriv', `--reuid=${UID}`, `--regid=${UID}`, '--clear-groups', '--'];
     const tunnel = await lab.client.spawn(
-      inside([...user, process.execPath, MAIN, '-r', REMOTE, PRIVATE4, PRIVATE6]),
+      inside([
+        ...user,
+        process.execPath,
+        MAIN,
+        '-r',
+        REMOTE,
+        PRIVATE4,
+        PRIVATE6,
+        '198.51.100.0/24',
+      ]),
       { env: { HOME: home, XDG_RUNTIME_DIR: '' } },
     );
     try {
@@ -49,6 +58,8 @@ describe('as an ordinary user', {
       assert.match(readFileSync(`/proc/${tunnel.pid}/status`, 'utf8'), /^CapEff:\s0+$/m);
       const [attempt] = await dial<Attempt[]>(lab.client, 'connect', API1, Port.http);
       assert.equal(attempt?.outcome, 'open');
+      const { stdout } = await lab.client.exec(['ip', 'route', 'get', JUMPHOST4]);
+      assert.match(stdout, / dev tun/, 'the jump host is captured, and the SSH connection is not');
       assert.deepEqual(await tunnel.stop('SIGINT'), { status: 0, signal: null });
     } finally {
       if (processEntry(tunnel.pid) !== undefined) await tunnel.stop('SIGKILL');

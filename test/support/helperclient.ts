@@ -11,7 +11,7 @@
  *   unreachable PREFIX...           setUnreachable()
  *   close-during PREFIX...          close() right after setRoutes(); the latter's error
  *   close                           close(), then the device's descriptor
- *   uplink ADDRESS EXCLUDE          the addon's uplinkFor()
+ *   uplink ADDRESS EXCLUDE          uplinkDevice(), by name or null
  *   listen PATH                     only the link, at PATH; nobody is started
  *   serve HELPER                    the link, and the helper started directly: {pid} once it has
  *                                   said hello
@@ -28,11 +28,13 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { TunnelError } from '../../src/errors/errors.ts';
 import { addon, type LinkHandle } from '../../src/native/addon.ts';
-import { addressBytes, family } from '../../src/net/address.ts';
+import { family } from '../../src/net/address.ts';
 import type { Prefix } from '../../src/net/prefix.ts';
 import type { Fields, Observer } from '../../src/observe/observer.ts';
 import { type Helper, type HelperDevice, startHelper } from '../../src/system/helper/helper.ts';
 import { decodeMessage, type HelperMessage } from '../../src/system/helper/protocol.ts';
+import { linuxRouting } from '../../src/system/routing/kernel.ts';
+import { uplinkDevice } from '../../src/system/routing/uplink.ts';
 
 interface Request {
   readonly id: number;
@@ -146,7 +148,7 @@ async function handle({ op, args }: Request): Promise<unknown> {
       await required(helper).close();
       return releaseDevice();
     case 'uplink':
-      return addon().uplinkFor(addressBytes(first), second);
+      return uplinkDevice(linuxRouting, { address: first }, second);
     case 'listen':
       return listen(first);
     case 'serve':
