@@ -6,6 +6,7 @@ import { HELPER_PATH } from '../../native/addon.ts';
 import { INSTALLED_HELPERS, installCommand, replaceableAt } from '../programs/path.ts';
 import type { Elevation } from '../programs/privileges.ts';
 import { configuredResolvers } from '../resolver/resolvconf.ts';
+import { notPermitted, rulesError } from './permission.ts';
 import {
   type FailedMessage,
   HELPER_EXIT_NOT_ROOT,
@@ -124,9 +125,18 @@ export function failedError(failed: FailedMessage, resolversOf = configuredResol
           hint: 'another program or administrator changes network settings: exclude the device tun* there (systemd-networkd: ManageForeignRoutes=no and ManageForeignRoutingPolicyRules=no, NetworkManager: unmanaged-devices), and start tunnel again',
         },
       );
+    case STEP.permit:
+      return notPermitted(failed);
+    case STEP.rules:
+      return rulesError(failed);
     default:
       return other('the helper refused a request', failed);
   }
+}
+
+/** Whether it may come at any time, and is the last message. */
+export function endsSession({ step, errno }: FailedMessage): boolean {
+  return step === STEP.lost || (step === STEP.permit && errno === ERRNO.ESTALE);
 }
 
 function noTun(failed: FailedMessage): TunnelError {

@@ -2,7 +2,8 @@
  * The program's side of the privileged helper (native/helper/). The helper makes the TUN device and
  * the routes, so this process can keep the user's rights.
  *
- *   startHelper()  listens on a socket in a new private directory (0700), starts the helper as root
+ *   startHelper()  connects to systemd, if it listens for the helper (HELPER_SOCKET). Otherwise
+ *                  listens on a socket in a new private directory (0700), starts the helper as root
  *                  (system/programs/privileges.ts), waits until it has connected and sudo (if it
  *                  was needed) has ended, and removes the directory
  *   create()       makes the device; returns its descriptor, name and addresses (CREATE)
@@ -13,7 +14,8 @@
  * States: starting -> serving -> ended. One request is under way at a time; others wait. `ended`
  * resolves when the helper is gone: with `helper-lost` if that was unexpected or a request wasn't
  * answered in time, with `capture-device-lost` if the helper saw somebody else remove the device,
- * an address or a route. If the helper is killed, the device lives on while its descriptor is open,
+ * an address or a route, with `capture-not-permitted` if the machine has joined a network that is
+ * captured. If the helper is killed, the device lives on while its descriptor is open,
  * so the owner of the descriptor must close it then.
  *
  * errors.ts turns what the helper reports (step, errno, detail) into a TunnelError with a hint.
@@ -22,7 +24,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, lstatSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { within } from '../../base/within.ts';
@@ -34,6 +36,7 @@ import { type Observer, silentObserver } from '../../observe/observer.ts';
 import { helperPath } from '../programs/path.ts';
 import { type Elevation, elevation } from '../programs/privileges.ts';
 import {
+  endsSession,
   failedError,
   lostError,
   protocolError,
@@ -47,11 +50,13 @@ import {
   encodeCreate,
   encodeRoutes,
   HELPER_MAX_PREFIXES,
+  HELPER_SOCKET,
   HELPER_VERSION,
   type HelperMessage,
   messageVersion,
-  STEP,
 } from './protocol.ts';
+
+const { errno: ERRNO } = constants;
 
 /**
  * From the exit of the process that was started (it has connected by then) to the first message.
@@ -75,6 +80,8 @@ export interface HelperOptions {
   readonly signal?: AbortSignal;
   /** A helper to use instead of the one that helperPath() finds. */
   readonly path?: string;
+  /** Where systemd may listen for it (HELPER_SOCKET); by default nowhere with a `path`. */
+  readonly unitSocket?: string;
 }
 
 export interface HelperDevice {
@@ -110,26 +117,74 @@ export interface Helper {
 
 /**
  * Starts the helper and waits for it. Rejects with a TunnelError: `capture-privileges`,
- * `capture-failed`, `helper-version`, `native-missing`; or with the signal's reason.
+ * `capture-failed`, `helper-version`, `helper-rules`, `native-missing`; or with the signal's
+ * reason.
  */
 export async function startHelper(options: HelperOptions = {}): Promise<Helper> {
-  const { observer = silentObserver, signal, path = helperPath(observer) } = options;
+  const { observer = silentObserver, signal, path } = options;
   signal?.throwIfAborted();
+  const unitSocket = options.unitSocket ?? (path === undefined ? HELPER_SOCKET : undefined);
+  // Root needs nobody's help, and is refused nothing.
+  if (unitSocket !== undefined && process.geteuid?.() !== 0) {
+    const helper = connectedToUnit(unitSocket, observer);
+    if (helper !== undefined) return started(helper, helper.greet('systemd', signal));
+  }
+  return startedByProgram(path ?? helperPath(observer), observer, signal);
+}
+
+/** The helper that systemd starts for a connection; undefined if there is no such unit for us. */
+function connectedToUnit(socket: string, observer: Observer): LinkedHelper | undefined {
+  const connect = (received: Received) => addon().linkConnect(socket, received);
+  try {
+    return new LinkedHelper(connect, `of the unit at ${socket}`, observer);
+  } catch (error) {
+    if (error instanceof TunnelError) throw error;
+    const errno = error instanceof Error && 'errno' in error ? Number(error.errno) : 0;
+    // Not installed; or it doesn't permit this user, whom sudo may permit.
+    const level = errno === ERRNO.ENOENT || errno === ERRNO.ECONNREFUSED ? 'debug' : 'info';
+    observer.log(level, `no helper from ${socket} (${systemErrorName(errno)})`);
+    return undefined;
+  }
+}
+
+async function startedByProgram(
+  path: string,
+  observer: Observer,
+  signal: AbortSignal | undefined,
+): Promise<Helper> {
   const directory = await makeDirectory();
   try {
     const socket = join(directory, 'helper');
     const elevated = elevation(path, [socket]);
-    const helper = new LinkedHelper(socket, path, observer);
-    try {
-      await helper.start(elevated, signal);
-      return helper;
-    } catch (error) {
-      helper.drop();
-      throw error;
-    }
+    const helper = new LinkedHelper(listenAt(socket), path, observer);
+    return await started(helper, helper.start(elevated, signal));
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+async function started(helper: LinkedHelper, start: Promise<void>): Promise<Helper> {
+  try {
+    await start;
+    return helper;
+  } catch (error) {
+    helper.drop();
+    throw error;
+  }
+}
+
+function listenAt(socket: string): (received: Received) => LinkHandle {
+  return (received) => {
+    try {
+      return addon().linkListen(socket, received);
+    } catch (cause) {
+      if (cause instanceof TunnelError) throw cause;
+      throw new TunnelError('capture-failed', `can't make a socket for the helper at ${socket}`, {
+        hint: 'set TMPDIR to a directory with a short path that can be written to',
+        cause,
+      });
+    }
+  };
 }
 
 /** Makes a private directory for the helper's socket, with mode 0700. */
@@ -165,6 +220,9 @@ function socketParent(): string {
   return tmpdir();
 }
 
+/** What a link calls with each message (src/native/addon.ts). */
+type Received = (message: Uint8Array | null, fd: number, errno: number) => void;
+
 interface Answer {
   readonly message: HelperMessage;
   /** -1: none came with the message. */
@@ -191,7 +249,11 @@ class LinkedHelper implements Helper {
   #last: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
-  constructor(socket: string, path: string, observer: Observer) {
+  constructor(
+    open: (received: Received) => LinkHandle,
+    path: string,
+    observer: Observer,
+  ) {
     this.#path = path;
     this.#observer = observer;
     let end: (error: TunnelError | undefined) => void = () => {};
@@ -199,19 +261,10 @@ class LinkedHelper implements Helper {
       end = resolve;
     });
     this.#end = end;
-    try {
-      this.#link = addon().linkListen(socket, (message, fd, errno) =>
-        this.#received(message, fd, errno),
-      );
-    } catch (cause) {
-      if (cause instanceof TunnelError) throw cause;
-      throw new TunnelError('capture-failed', `can't make a socket for the helper at ${socket}`, {
-        hint: 'set TMPDIR to a directory with a short path that can be written to',
-        cause,
-      });
-    }
+    this.#link = open((message, fd, errno) => this.#received(message, fd, errno));
   }
 
+  /** Starts it, and awaits its greeting. */
   async start(elevated: Elevation, signal: AbortSignal | undefined): Promise<void> {
     const hello = this.#nextMessage();
     // It is awaited below. Until then its rejection must not count as unhandled.
@@ -225,16 +278,28 @@ class LinkedHelper implements Helper {
       env: elevated.env,
     });
     await untilExit(child, elevated, signal);
+    await this.#greeted(hello, elevated.via, undefined);
+  }
+
+  /** Awaits the greeting of one that systemd starts. */
+  greet(via: string, signal: AbortSignal | undefined): Promise<void> {
+    return this.#greeted(this.#nextMessage(), via, signal);
+  }
+
+  async #greeted(
+    hello: Promise<Answer>,
+    via: string,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const late = () => protocolError('it was started but did not say hello');
     const time = { milliseconds: HELLO_TIMEOUT_MS, late };
-    const { message, fd } = await within({ time }, () => hello);
+    const { message, fd } = await within({ time, ...(signal && { signal }) }, () => hello);
     discard(fd);
     if (message.type === 'failed') throw failedError(message);
     if (message.type !== 'hello') throw protocolError(`${message.type} instead of hello`);
-    this.#observer.log('debug', 'the helper is connected', {
-      pid: message.pid,
-      via: elevated.via,
-    });
+    if (message.removed.length > 0)
+      this.#observer.log('notice', removedSentence(message.removed));
+    this.#observer.log('debug', 'the helper is connected', { pid: message.pid, via });
   }
 
   async create(request: CreateRequest): Promise<HelperDevice> {
@@ -333,7 +398,7 @@ class LinkedHelper implements Helper {
       return;
     }
     const message = decodeMessage(bytes);
-    if (message?.type === 'failed' && message.step === STEP.lost) {
+    if (message?.type === 'failed' && endsSession(message)) {
       // Comes instead of an answer, or at any time: the helper deletes the device and ends. While
       // this side is closing, it is ignored.
       discard(fd);
@@ -376,6 +441,11 @@ class LinkedHelper implements Helper {
     this.#waiter = undefined;
     this.#end(wanted ? undefined : error);
   }
+}
+
+/** `left by a tunnel that was killed: removed tun0` */
+export function removedSentence(devices: readonly string[]): string {
+  return `left by a tunnel that was killed: removed ${devices.join(', ')}`;
 }
 
 function readCreated({ message, fd }: Answer): HelperDevice {

@@ -1,0 +1,18 @@
+/* special.h - ranges that nobody needs to capture for their addresses' sake. */
+#ifndef TUNNEL_HELPER_SPECIAL_H
+#define TUNNEL_HELPER_SPECIAL_H
+
+#include "netlink.h"
+
+struct special_range {
+  struct netlink_prefix prefix;
+  const char *name; /* completes "it overlaps ..." */
+};
+
+/* The range that shares addresses with the prefix; NULL if there is none. */
+const struct special_range *special_find(const struct netlink_prefix *prefix);
+
+/* Whether it is for private use, and so leads to nobody on the Internet. */
+bool special_is_private(const struct netlink_prefix *prefix);
+
+#endif
