@@ -222,3 +222,13 @@ bool netlink_prefix_overlap(const struct netlink_prefix *a, const struct netlink
   if (a->family != b->family || memcmp(a->address, b->address, whole) != 0) return false;
   return rest == 0 || (uint8_t)(a->address[whole] ^ b->address[whole]) >> (8 - rest) == 0;
 }
+
+struct netlink_prefix netlink_prefix_shortened(const struct netlink_prefix *prefix,
+                                               unsigned length) {
+  struct netlink_prefix wider = *prefix;
+
+  wider.length = (uint8_t)length;
+  for (unsigned octet = length / 8; octet < sizeof wider.address; octet++)
+    wider.address[octet] &= octet == length / 8 ? (uint8_t)(0xff00u >> length % 8) : 0;
+  return wider;
+}

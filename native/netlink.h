@@ -146,6 +146,10 @@ typedef void (*netlink_notice_function)(void *context, const struct netlink_noti
 int netlink_watch_read(struct netlink *watch, netlink_notice_function each, void *context);
 
 bool netlink_prefix_equal(const struct netlink_prefix *a, const struct netlink_prefix *b);
+/* The first `length` bits of a prefix that has at least as many. */
+struct netlink_prefix netlink_prefix_shortened(const struct netlink_prefix *prefix,
+                                               unsigned length);
+
 /* Whether all of `b` is in `a`; whether one of the two contains the other. */
 bool netlink_prefix_contains(const struct netlink_prefix *a, const struct netlink_prefix *b);
 bool netlink_prefix_overlap(const struct netlink_prefix *a, const struct netlink_prefix *b);

@@ -66,17 +66,23 @@ static bool budget_take(struct budget *budget, const struct netlink_prefix *pref
   return true;
 }
 
+static bool special_refused(struct failure *failure, const struct netlink_prefix *prefix,
+                            const struct special_range *range) {
+  return refused(failure, prefix, "special", &range->prefix, range->name);
+}
+
 static bool range_permitted(const struct rules *rules, struct budget *budget,
                             const struct netlink_prefix *prefix, struct failure *failure) {
-  const struct special_range *range = special_find(prefix);
+  const struct special_range *range = special_find(prefix, true);
 
   if (block_in_range(prefix)) return true;
-  if (range != NULL && !is_listed_special(rules, range, prefix))
-    return refused(failure, prefix, "special", &range->prefix, range->name);
-  if (range != NULL || is_listed(rules, prefix)) return true;
+  if (range != NULL && is_listed_special(rules, range, prefix)) return true;
+  if (is_listed(rules, prefix)) return range == NULL || special_refused(failure, prefix, range);
   if (!rules->usual) return refused(failure, prefix, "unlisted", NULL, "");
   if (prefix->length < (prefix->family == 4 ? PERMIT_LENGTH4 : PERMIT_LENGTH6))
     return refused(failure, prefix, "wide", NULL, "");
+  if ((range = special_find(prefix, false)) != NULL)
+    return special_refused(failure, prefix, range);
   return budget_take(budget, prefix) || refused(failure, prefix, "much", NULL, "");
 }
 

@@ -84,17 +84,6 @@ static bool set_has(const struct route_set *set, const struct netlink_prefix *pr
   return routes_find(set, prefix, &at);
 }
 
-/* The first `length` bits of a prefix that has at least as many. */
-static struct netlink_prefix prefix_shortened(const struct netlink_prefix *prefix,
-                                              unsigned length) {
-  struct netlink_prefix wider = *prefix;
-
-  wider.length = (uint8_t)length;
-  for (unsigned octet = length / 8; octet < sizeof wider.address; octet++)
-    wider.address[octet] &= octet == length / 8 ? (uint8_t)(0xff00u >> length % 8) : 0;
-  return wider;
-}
-
 /* Another program's route that conflicts with a prefix to be added. */
 struct conflict {
   const struct route_set *current, *wanted;
@@ -113,7 +102,7 @@ static bool overlap_find(struct conflict *conflict, const struct netlink_prefix 
   size_t at;
 
   for (unsigned length = 0; length <= prefix->length; length++) {
-    const struct netlink_prefix wider = prefix_shortened(prefix, length);
+    const struct netlink_prefix wider = netlink_prefix_shortened(prefix, length);
     if (!set_has(wanted, &wider) || set_has(conflict->current, &wider)) continue;
     conflict->shared = *prefix;
     return true;

@@ -4,8 +4,8 @@
  *   line   := [ rule ] [ "#" comment ]
  *   rule   := "permit" WHO WHAT...
  *   WHO    := user | "%" group | "*"     a name, or a number as in /etc/passwd and /etc/group
- *   WHAT   := PREFIX                     this and all inside it; a special range only if PREFIX
- *                                        lies inside one (special.h)
+ *   WHAT   := PREFIX                     this and all inside it; what the program never captures
+ *                                        (special.h) only if PREFIX lies inside it
  *           | "default"                  what is permitted without the file (permit.h)
  *           | "local"                    of all this, also connected networks and gateways
  *

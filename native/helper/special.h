@@ -6,11 +6,16 @@
 
 struct special_range {
   struct netlink_prefix prefix;
-  const char *name; /* completes "it overlaps ..." */
+  const char *name; /* completes "it is a special range (...)" */
+  /* The program never captures it, also where it captures everything around it. */
+  bool never;
 };
 
-/* The range that shares addresses with the prefix; NULL if there is none. */
-const struct special_range *special_find(const struct netlink_prefix *prefix);
+/*
+ * The first range that shares addresses with the prefix, of all or of those that are never
+ * captured; NULL if there is none.
+ */
+const struct special_range *special_find(const struct netlink_prefix *prefix, bool never);
 
 /* Whether it is for private use, and so leads to nobody on the Internet. */
 bool special_is_private(const struct netlink_prefix *prefix);

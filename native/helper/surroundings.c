@@ -11,14 +11,15 @@ static void network_add(void *context, uint32_t ifindex, const struct netlink_pr
   struct surroundings *found = context;
 
   if (ifindex == found->own || is_host(prefix)) return;
+  const struct netlink_prefix network = netlink_prefix_shortened(prefix, prefix->length);
   for (size_t i = 0; i < found->network_count; i++)
-    if (netlink_prefix_contains(&found->networks[i].prefix, prefix)) return;
+    if (netlink_prefix_contains(&found->networks[i].prefix, &network)) return;
   if (found->network_count == SURROUNDINGS_MAX_NETWORKS) {
     found->overflow = true;
     return;
   }
   found->networks[found->network_count++] =
-      (struct connected){.prefix = *prefix, .ifindex = ifindex};
+      (struct connected){.prefix = network, .ifindex = ifindex};
 }
 
 static void gateways_add(void *context, const struct netlink_route *route) {

@@ -10,6 +10,8 @@
  *   routes PREFIX...                setRoutes()
  *   close-during PREFIX...          close() right after setRoutes(); the latter's error
  *   close                           close(), then the device's descriptor
+ *   with-device COMMAND...          a process with the device as its descriptor 3; its status
+ *   keep-device COMMAND...          the same, which isn't waited for: {pid}
  *   uplink ADDRESS EXCLUDE          the addon's uplinkFor()
  *   listen PATH                     only the link, at PATH; nobody is started
  *   serve HELPER                    the link, and the helper started directly: {pid} once it has
@@ -52,7 +54,8 @@ let wake: () => void = () => {};
 
 const observer: Observer = {
   log(level, message: string, fields: Fields = {}) {
-    if (level === 'warning') process.stdout.write(`! ${JSON.stringify({ warning: message })}\n`);
+    if (level === 'warning' || level === 'notice')
+      process.stdout.write(`! ${JSON.stringify({ [level]: message })}\n`);
     if (message === 'the helper is connected') helperPid = fields['pid'];
   },
   count() {},
@@ -142,6 +145,17 @@ async function handle({ op, args }: Request): Promise<unknown> {
     case 'close':
       await required(helper).close();
       return releaseDevice();
+    case 'with-device': {
+      const stdio = ['ignore', 'ignore', 'inherit', required(device).fd] as const;
+      const [status] = await once(spawn(first, args.slice(1), { stdio: [...stdio] }), 'close');
+      return status;
+    }
+    case 'keep-device': {
+      const stdio = ['ignore', 'ignore', 'ignore', required(device).fd] as const;
+      const keeper = spawn(first, args.slice(1), { stdio: [...stdio], detached: true });
+      keeper.unref();
+      return { pid: keeper.pid };
+    }
     case 'uplink':
       return addon().uplinkFor(addressBytes(first), second);
     case 'listen':

@@ -92,6 +92,8 @@ export function refusedStart(
 export function failedError(failed: FailedMessage, resolversOf = configuredResolvers): TunnelError {
   switch (failed.step) {
     case STEP.privileges:
+      if (failed.detail.startsWith('RLIMIT_'))
+        return other('the helper is limited', failed, LIMITS);
       return new TunnelError(
         'capture-privileges',
         `root has too few privileges here (${reason(failed)})`,
@@ -210,10 +212,14 @@ function route(failed: FailedMessage, resolversOf: () => readonly string[]): Tun
   return other('a route could not be set', failed);
 }
 
-function other(what: string, failed: FailedMessage): TunnelError {
-  return new TunnelError('capture-failed', `${what} (${reason(failed)})`, {
-    hint: 'run tunnel with -v, and see what the kernel says ("dmesg")',
-  });
+const LIMITS = 'start tunnel where its limits are not set: "ulimit -a" shows them';
+
+function other(
+  what: string,
+  failed: FailedMessage,
+  hint = 'run tunnel with -v, and see what the kernel says ("dmesg")',
+): TunnelError {
+  return new TunnelError('capture-failed', `${what} (${reason(failed)})`, { hint });
 }
 
 function reason(failed: FailedMessage): string {

@@ -249,11 +249,7 @@ class LinkedHelper implements Helper {
   #last: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
-  constructor(
-    open: (received: Received) => LinkHandle,
-    path: string,
-    observer: Observer,
-  ) {
+  constructor(open: (received: Received) => LinkHandle, path: string, observer: Observer) {
     this.#path = path;
     this.#observer = observer;
     let end: (error: TunnelError | undefined) => void = () => {};
@@ -297,8 +293,7 @@ class LinkedHelper implements Helper {
     discard(fd);
     if (message.type === 'failed') throw failedError(message);
     if (message.type !== 'hello') throw protocolError(`${message.type} instead of hello`);
-    if (message.removed.length > 0)
-      this.#observer.log('notice', removedSentence(message.removed));
+    if (message.removed.length > 0) this.#observer.log('notice', removedSentence(message.removed));
     this.#observer.log('debug', 'the helper is connected', { pid: message.pid, via });
   }
 
