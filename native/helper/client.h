@@ -13,6 +13,7 @@
 struct client {
   uid_t uid;
   gid_t gid;
+  bool passed; /* systemd has passed the connection on */
   char name[CLIENT_NAME]; /* empty: not in the user database, or too long */
   int group_count;
   gid_t groups[CLIENT_MAX_GROUPS];

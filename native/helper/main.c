@@ -90,7 +90,8 @@ static bool prepare(struct session *session, const struct client *client,
                     struct failure *failure) {
   const char *what;
 
-  int result = privileges_detach(&what);
+  /* Root needn't be protected from itself; a unit's process belongs to systemd. */
+  int result = client->uid == 0 || client->passed ? 0 : privileges_detach(&what);
   if (result < 0) return failure_set(failure, HELPER_STEP_PRIVILEGES, result, "%s", what);
   if (!permit_read(&session->permit, client, failure)) return false;
   what = "resolvers";
@@ -171,6 +172,7 @@ static int serve_passed(void) {
   clearenv();
   if (socket < 0) return HELPER_EXIT_SETUP;
   client_find(&client, uid);
+  client.passed = true;
   if (!session_leave()) return fail("start", strerror(errno));
   return serve(socket, &client);
 }

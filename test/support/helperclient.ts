@@ -5,6 +5,7 @@
  * "error"}`. It ends when its input does. Lines `! {...}` are events.
  *
  *   start [path]                    startHelper(), by default with the helper that it finds; {pid}
+ *   start-unit SOCKET path          the same, by a systemd that listens there, else by itself
  *   start-until MS path             the same, aborted after that time
  *   create {ipv4, ipv6, mtu}        the device
  *   routes PREFIX...                setRoutes()
@@ -54,7 +55,7 @@ let wake: () => void = () => {};
 
 const observer: Observer = {
   log(level, message: string, fields: Fields = {}) {
-    if (level === 'warning' || level === 'notice')
+    if (level === 'warning' || level === 'notice' || level === 'info')
       process.stdout.write(`! ${JSON.stringify({ [level]: message })}\n`);
     if (message === 'the helper is connected') helperPid = fields['pid'];
   },
@@ -113,7 +114,12 @@ async function handle({ op, args }: Request): Promise<unknown> {
   const [first = '', second = '', third = ''] = args;
   switch (op) {
     case 'start':
-      helper = await startHelper({ observer, ...(first === '' ? {} : { path: first }) });
+    case 'start-unit':
+      helper = await startHelper({
+        observer,
+        ...(op === 'start-unit' ? { unitSocket: first, path: second } : {}),
+        ...(op === 'start' && first !== '' ? { path: first } : {}),
+      });
       void helper.ended.then((error) => {
         // Like the capture: it gives the device up when the helper is gone.
         releaseDevice();
