@@ -219,7 +219,11 @@ async function printResult<C extends { readonly logLevel: Level }>(
 async function clean(): Promise<void> {
   const { recover } = await import('./system/resolver/recover.ts');
   const observer = createLog('notice');
-  reportRecovery(recover(observer), print);
+  const { removeLeftDevices } = await import('./system/helper/leftovers.ts');
+  const files = recover(observer);
+  const devices = await removeLeftDevices(observer);
+  const done = [...files.done, ...devices.done];
+  reportRecovery({ done, failed: [...files.failed, ...devices.failed] }, print);
 }
 
 // Node's own streams stay unused: for a pipe they would set O_NONBLOCK for everybody who shares it.

@@ -19,6 +19,7 @@ import {
 } from '../support/helperuser.ts';
 import { Child, mustRun, run, SEARCH_PATH } from '../support/process.ts';
 import { closedToOthers } from '../support/requirements.ts';
+import { MAIN } from '../support/tunnel.ts';
 
 const skip = userLabMissing || closedToOthers(CLIENT);
 
@@ -88,7 +89,7 @@ describe('helper: a caller who wants to keep the device', { skip }, () => {
       await namespace.becomes(before);
     }));
 
-  it('loses what outlives a helper that root has killed, at the next start', () =>
+  it('loses what outlives a helper that root has killed, to “tunnel clean”', () =>
     inNamespace([], async (namespace) => {
       const before = await namespace.state();
       const client = await userClient(namespace, etc);
@@ -101,7 +102,24 @@ describe('helper: a caller who wants to keep the device', { skip }, () => {
       await untilGone(helper);
       await delay(200);
       assert.match(await namespace.ip('link show tun0'), /tun0/);
+      assert.equal(
+        await namespace.run(process.execPath, MAIN, 'clean'),
+        'the device tun0 was removed, with its routes\n',
+      );
+      assert.equal(await namespace.state(), before);
+      assert.equal(await namespace.run(process.execPath, MAIN, 'clean'), 'nothing to repair\n');
+    }));
 
+  it('loses it at the next start, too, which says so', () =>
+    inNamespace([], async (namespace) => {
+      const before = await namespace.state();
+      const client = await userClient(namespace, etc);
+      const helper = await client.start();
+      await client.create();
+      await client.must('with-device', ...PERSIST);
+      process.kill(helper, 'SIGKILL');
+      client.child.kill('SIGKILL');
+      await untilGone(helper);
       const next = await userClient(namespace, etc);
       await next.start();
       await next.child.waitForLine(
@@ -159,7 +177,7 @@ s.listen(8)
 print("listening", flush=True)
 time.sleep(60)`;
       const enter = ['ip', 'netns', 'exec', namespace.name];
-      const squatter = await Child.start([...enter, ...asUser('python3', '-c', squat)], {
+      const squatter = await Child.start([...enter, ...asUser('/usr/bin/python3', '-c', squat)], {
         env: { PATH: SEARCH_PATH, LANG: 'C' },
       });
       try {
