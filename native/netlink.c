@@ -46,8 +46,8 @@ void netlink_close(struct netlink *netlink) {
   netlink->fd = -1;
 }
 
-struct nlmsghdr *netlink_request_begin(struct netlink_request *request, uint16_t type, uint16_t flags,
-                                      const void *body, size_t size) {
+struct nlmsghdr *netlink_request_begin(struct netlink_request *request, uint16_t type,
+                                       uint16_t flags, const void *body, size_t size) {
   struct nlmsghdr *header = (struct nlmsghdr *)request->data;
 
   memset(request, 0, sizeof *request);
@@ -165,8 +165,8 @@ ssize_t netlink_receive(struct netlink *netlink) {
  * Sends a request and passes every answer to `each` until the acknowledgement or the dump's end.
  * -EINTR: changes interrupted the dump.
  */
-int netlink_converse(struct netlink *netlink, struct nlmsghdr *request, netlink_message_function each,
-                    void *context) {
+int netlink_converse(struct netlink *netlink, struct nlmsghdr *request,
+                     netlink_message_function each, void *context) {
   struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
   bool torn = false;
 
@@ -199,7 +199,7 @@ int netlink_change(struct netlink *netlink, struct nlmsghdr *request) {
 }
 
 int netlink_dump(struct netlink *netlink, struct nlmsghdr *request, netlink_message_function each,
-                void *context) {
+                 void *context) {
   int result = -EINTR;
   request->nlmsg_flags |= NLM_F_DUMP;
   for (int attempt = 0; result == -EINTR && attempt < DUMP_ATTEMPTS; attempt++)

@@ -43,7 +43,8 @@ static int route_change(struct netlink *netlink, uint16_t type, uint16_t flags, 
   struct nlmsghdr *header = netlink_request_begin(&request, type, flags, &body, sizeof body);
   netlink_attribute(header, RTA_DST, prefix->address, netlink_address_size(family));
   netlink_attribute(header, RTA_OIF, &ifindex, sizeof ifindex);
-  if (prefix->preferred && family == AF_INET6) netlink_attribute(header, RTA_PRIORITY, &best, sizeof best);
+  if (prefix->preferred && family == AF_INET6)
+    netlink_attribute(header, RTA_PRIORITY, &best, sizeof best);
   return netlink_change(netlink, header);
 }
 
@@ -90,7 +91,8 @@ static void address_read(void *context, const struct nlmsghdr *message) {
   const struct rtattr *network = table[IFA_ADDRESS] != NULL ? table[IFA_ADDRESS] : table[IFA_LOCAL];
   const struct rtattr *own = table[IFA_LOCAL] != NULL ? table[IFA_LOCAL] : table[IFA_ADDRESS];
   if (own == NULL) return;
-  if (netlink_prefix_read(&prefix, request->family, (uint8_t)(8 * netlink_address_size(request->family)), own))
+  const uint8_t bits = (uint8_t)(8 * netlink_address_size(request->family));
+  if (netlink_prefix_read(&prefix, request->family, bits, own))
     request->each(request->context, body->ifa_index, &prefix);
   if (netlink_prefix_read(&prefix, request->family, body->ifa_prefixlen, network))
     request->each(request->context, body->ifa_index, &prefix);
@@ -102,8 +104,8 @@ int netlink_each_address(struct netlink *netlink, int family, netlink_address_fu
       .family = family == 4 ? AF_INET : AF_INET6, .each = each, .context = context};
   const struct ifaddrmsg body = {.ifa_family = (uint8_t)reader.family};
   struct netlink_request request;
-  return netlink_dump(netlink, netlink_request_begin(&request, RTM_GETADDR, 0, &body, sizeof body), address_read,
-              &reader);
+  struct nlmsghdr *header = netlink_request_begin(&request, RTM_GETADDR, 0, &body, sizeof body);
+  return netlink_dump(netlink, header, address_read, &reader);
 }
 
 /* Adds a gateway: RTA_GATEWAY, or RTA_VIA if it is of the other family than the route. */
@@ -154,7 +156,8 @@ bool netlink_route_parse(const struct nlmsghdr *message, struct netlink_route *r
   if (body->rtm_family != AF_INET && body->rtm_family != AF_INET6) return false;
   if ((body->rtm_flags & RTM_F_CLONED) != 0) return false;
   netlink_attributes_parse(table, RTA_VIA + 1, RTM_RTA(body), RTM_PAYLOAD(message));
-  if (!netlink_prefix_read(&route->destination, body->rtm_family, body->rtm_dst_len, table[RTA_DST]))
+  if (!netlink_prefix_read(&route->destination, body->rtm_family, body->rtm_dst_len,
+                           table[RTA_DST]))
     return false;
   route->table = netlink_attribute_u32(table[RTA_TABLE], body->rtm_table);
   route->metric = netlink_attribute_u32(table[RTA_PRIORITY], 0);
@@ -191,6 +194,6 @@ int netlink_each_route(struct netlink *netlink, int family, uint8_t protocol,
   const struct rtmsg body = {.rtm_family = family == 4 ? AF_INET : AF_INET6,
                              .rtm_protocol = protocol};
   struct netlink_request request;
-  return netlink_dump(netlink, netlink_request_begin(&request, RTM_GETROUTE, 0, &body, sizeof body), route_read,
-              &reader);
+  struct nlmsghdr *header = netlink_request_begin(&request, RTM_GETROUTE, 0, &body, sizeof body);
+  return netlink_dump(netlink, header, route_read, &reader);
 }

@@ -5,15 +5,15 @@
  *                                  through sudo or doas; works for who started these: the caller
  *   tunnel-helper --socket-unit    started by systemd with a connection (packaging/systemd); works
  *                                  for who has connected
- *   tunnel-helper --clean          removes the devices that killed helpers have left behind (mark.h),
- *                                  and prints the name of each
+ *   tunnel-helper --clean          removes the devices that killed helpers have left behind
+ *                                  (mark.h), and prints the name of each
  *
  * It makes the TUN device and the routes, passes the device's descriptor to the program, and waits
  * until the program ends (protocol.h has the messages).
  *
  *   start    sets the umask, closes inherited descriptors, finds the caller, clears the environment
- *   connect  with the caller's rights; checks that the socket is the caller's, in a directory of the
- *            caller's that is closed to others, and that the process that listens there is the
+ *   connect  with the caller's rights; checks that the socket is the caller's, in a directory of
+ *            the caller's that is closed to others, and that the process that listens there is the
  *            caller's. So nobody can use somebody else's rights to have root make a device.
  *   fork     the parent exits when the child has left the terminal, so that sudo ends and returns
  *            the terminal. Up to here failures are one line on stderr and HELPER_EXIT_*, later they
@@ -25,8 +25,8 @@
  *   serve    session.c, until the socket closes, somebody removes the device, or SIGTERM; then
  *            deletes the device, whatever the caller has made of it
  *
- * It runs no other program, writes no files, and has no timers. If it is killed, which only root can
- * do, the device goes with the program, which has its only descriptor; a device that a program
+ * It runs no other program, writes no files, and has no timers. If it is killed, which only root
+ * can do, the device goes with the program, which has its only descriptor; a device that a program
  * keeps all the same is removed by the next helper. Routes and addresses go away with the device.
  */
 #include <errno.h>

@@ -8,8 +8,8 @@
  *
  * A marked device of which no helper is alive has been left behind: its helper was killed, which
  * only root can do, and somebody has kept the device's descriptor, or made the device persistent
- * (TUNSETPERSIST, which needs no privilege). It captures, and nobody watches it. A device of ours is
- * never persistent, so a persistent one doesn't stay either, whoever lives.
+ * (TUNSETPERSIST, which needs no privilege). It captures, and nobody watches it. A device of ours
+ * is never persistent, so a persistent one doesn't stay either, whoever lives.
  */
 #ifndef TUNNEL_HELPER_MARK_H
 #define TUNNEL_HELPER_MARK_H

@@ -18,13 +18,13 @@
  *   helper  -> program   FAILED    instead of HELLO, CREATED or DONE: the step, errno, a detail
  *
  * The program sends one request and waits for its answer. The only message that may come at any
- * time is FAILED at step LOST or PERMIT, which then is the last one: somebody has removed the device,
- * its addresses or routes, and captured traffic would leave by another route; or what is captured
- * belongs to a network that the machine has joined. After a failed ROUTES the
- * old set stays in force and the conversation goes on; after any other FAILED the helper undoes
- * everything and ends. When the socket closes, or the program shuts down its sending side, the
- * helper deletes the device (and with it addresses and routes) and exits; its own end of the socket
- * closes after that.
+ * time is FAILED at step LOST or PERMIT, which then is the last one: somebody has removed the
+ * device, its addresses or routes, and captured traffic would leave by another route; or what is
+ * captured belongs to a network that the machine has joined. After a failed ROUTES the old set
+ * stays in force and the conversation goes on; after any other FAILED the helper undoes everything
+ * and ends. When the socket closes, or the program shuts down its sending side, the helper deletes
+ * the device (and with it addresses and routes) and exits; its own end of the socket closes after
+ * that.
  */
 #ifndef TUNNEL_HELPER_PROTOCOL_H
 #define TUNNEL_HELPER_PROTOCOL_H
@@ -125,8 +125,8 @@ enum helper_step {
   /*
    * The caller may not capture a prefix (permit.h). Detail: the prefix, then "special RANGE NAME",
    * "connected NETWORK DEVICE", "gateway ADDRESS", "wide" (shorter than the default permits),
-   * "much" (in all), or "unlisted". EPERM; another errno if it can't be found out. ESTALE: it comes at
-   * any time, as LOST, because the machine has joined a network.
+   * "much" (in all), or "unlisted". EPERM; another errno if it can't be found out. ESTALE: it
+   * comes at any time, as LOST, because the machine has joined a network.
    */
   HELPER_STEP_PERMIT = 9,
   /* /etc/tunnel/helper.conf can't be trusted. Detail: why, with the line. */

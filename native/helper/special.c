@@ -32,7 +32,8 @@ static const struct netlink_prefix private[] = {
 
 const struct special_range *special_find(const struct netlink_prefix *prefix, bool never) {
   for (size_t i = 0; i < sizeof special / sizeof *special; i++)
-    if ((special[i].never || !never) && netlink_prefix_overlap(&special[i].prefix, prefix)) return &special[i];
+    if ((special[i].never || !never) && netlink_prefix_overlap(&special[i].prefix, prefix))
+      return &special[i];
   return NULL;
 }
 

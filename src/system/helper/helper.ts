@@ -20,16 +20,13 @@
  *
  * errors.ts turns what the helper reports (step, errno, detail) into a TunnelError with a hint.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { closeSync, lstatSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { constants, tmpdir } from 'node:os';
+import { spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { within } from '../../base/within.ts';
 import { TunnelError } from '../../errors/errors.ts';
-import { systemCodeOf } from '../../errors/reason.ts';
 import { addon, type LinkHandle } from '../../native/addon.ts';
 import type { RoutedPrefix } from '../../net/prefix.ts';
 import { type Observer, silentObserver } from '../../observe/observer.ts';
@@ -40,7 +37,6 @@ import {
   failedError,
   lostError,
   protocolError,
-  refusedStart,
   systemErrorName,
   versionError,
 } from './errors.ts';
@@ -55,6 +51,8 @@ import {
   type HelperMessage,
   messageVersion,
 } from './protocol.ts';
+import { makeDirectory } from './socketdirectory.ts';
+import { untilExit } from './untilexit.ts';
 
 const { errno: ERRNO } = constants;
 
@@ -71,8 +69,6 @@ const REQUEST_TIMEOUT_MS = 10_000;
  * The time that the helper has to delete the device and end. After that we no longer wait for it.
  */
 const CLOSE_TIMEOUT_MS = 2_000;
-/** How much to keep of what sudo or the helper print when there is no terminal to show it. */
-const MAX_STDERR = 4_096;
 
 export interface HelperOptions {
   readonly observer?: Observer;
@@ -185,39 +181,6 @@ function listenAt(socket: string): (received: Received) => LinkHandle {
       });
     }
   };
-}
-
-/** Makes a private directory for the helper's socket, with mode 0700. */
-async function makeDirectory(): Promise<string> {
-  const parent = socketParent();
-  try {
-    return await mkdtemp(join(parent, 'tunnel-'));
-  } catch (cause) {
-    throw new TunnelError(
-      'capture-failed',
-      `can't make a directory in ${parent} (${systemCodeOf(cause)})`,
-      {
-        hint: 'set TMPDIR to a directory that can be written to',
-        cause,
-      },
-    );
-  }
-}
-
-/** The user's runtime directory if it is safe to use, else the directory for temporary files. */
-function socketParent(): string {
-  const directory = process.env['XDG_RUNTIME_DIR'];
-  if (directory?.startsWith('/')) {
-    const status = lstatSync(directory, { throwIfNoEntry: false });
-    if (
-      status?.isDirectory() &&
-      status.uid === process.geteuid?.() &&
-      (status.mode & 0o022) === 0
-    ) {
-      return directory;
-    }
-  }
-  return tmpdir();
 }
 
 /** What a link calls with each message (src/native/addon.ts). */
@@ -473,45 +436,4 @@ function withoutDefault(prefix: RoutedPrefix): RoutedPrefix[] {
         { family, address: '::', length: 1 },
         { family, address: '8000::', length: 1 },
       ];
-}
-
-/** A signal of the terminal's reaches all its processes within this. */
-const SAME_SIGNAL_MS = 100;
-
-/** Waits until the started process has exited; throws if it failed. */
-async function untilExit(
-  child: ChildProcess,
-  elevated: Elevation,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  let stderr = '';
-  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
-    stderr = (stderr + chunk).slice(-MAX_STDERR);
-  });
-  try {
-    const exit = once(child, 'close', signal === undefined ? {} : { signal });
-    const [status, by] = (await exit) as [number | null, NodeJS.Signals | null];
-    if (status === 0) return;
-    // Ctrl-C goes to both: sudo's end may be seen before the signal of our own.
-    if (elevated.interactive && signal !== undefined) await delay(SAME_SIGNAL_MS);
-    if (!signal?.aborted) throw refusedStart(elevated, status ?? by ?? 'unknown', stderr);
-    throw signal.reason;
-  } catch (cause) {
-    if (cause instanceof TunnelError) throw cause;
-    if (signal?.aborted) {
-      // Sudo may already run as root, so we may not be able to kill it. Without the socket the
-      // helper can't start anyway.
-      child.on('error', () => {}).kill();
-      child.stderr?.destroy();
-      child.unref();
-      throw signal.reason;
-    }
-    throw new TunnelError('capture-failed', `${elevated.command} can't be run`, {
-      hint:
-        elevated.via === 'root'
-          ? 'build it with "npm run build:native"'
-          : `see whether ${elevated.via} works`,
-      cause,
-    });
-  }
 }
