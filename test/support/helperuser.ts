@@ -9,7 +9,11 @@ export { PASSWORD, UID, USER };
 export const userLabMissing = labUnavailable('unshare', 'setpriv', 'sudo', 'openssl', 'python3');
 
 /** Sets TUNSETPERSIST at descriptor 3. */
-export const PERSIST = ['/usr/bin/python3', '-c', 'import fcntl; fcntl.ioctl(3, 0x400454cb, 1)'] as const;
+export const PERSIST = [
+  '/usr/bin/python3',
+  '-c',
+  'import fcntl; fcntl.ioctl(3, 0x400454cb, 1)',
+] as const;
 
 export const asUser = (...argv: readonly string[]): string[] => [
   'setpriv',
