@@ -57,11 +57,17 @@ static bool device_create(struct session *session, struct device *device,
 
   if (session->tun < 0)
     return failure_set(failure, HELPER_STEP_OPEN_TUN, session->tun, "/dev/net/tun");
-  int ifindex = tun_create(session->tun, device->name);
-  if (ifindex < 0) return failure_set(failure, HELPER_STEP_CREATE_TUN, ifindex, "/dev/net/tun");
-  device->ifindex = (uint32_t)ifindex;
+  struct netlink_link link;
+  int result = tun_create(session->tun, device->name);
+  if (result == 0) result = netlink_link_find(&session->netlink, device->name, &link);
+  if (result < 0) return failure_set(failure, HELPER_STEP_CREATE_TUN, result, "/dev/net/tun");
+  device->ifindex = link.ifindex;
+  /* Before the program has the descriptor. */
+  result = netlink_link_set_alias(&session->netlink, device->ifindex, session->mark.text);
+  if (result < 0)
+    return failure_set(failure, HELPER_STEP_CREATE_TUN, result, "%s", session->netlink.reason);
 
-  int result = netlink_link_up(&session->netlink, device->ifindex, create->mtu, TUN_QUEUE_FRAMES);
+  result = netlink_link_up(&session->netlink, device->ifindex, create->mtu, TUN_QUEUE_FRAMES);
   if (result < 0)
     return failure_set(failure, HELPER_STEP_LINK_UP, result, "%s %s", device->name,
                        session->netlink.reason);
@@ -109,7 +115,9 @@ static bool handle_routes(struct session *session, const struct device *device) 
   const struct helper_done done = {.header = header_of(HELPER_DONE, sizeof done)};
   struct failure failure;
 
-  if (!routes_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted,
+  if (!permit_check(&session->permit, &session->netlink, device->ifindex, &routes_wanted,
+                    &failure) ||
+      !routes_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted,
                     &failure)) {
     session_refuse(session->socket, &failure);
     return true;
@@ -211,21 +219,42 @@ static bool session_watch(struct session *session, const struct device *device) 
                                   .routes = &routes_current};
   struct failure failure;
 
-  if (watch_step(&session->watch, &session->netlink, &watched, &failure)) return true;
+  if (watch_step(&session->watch, &session->netlink, &watched, &failure) &&
+      (!watch_take_joined(&session->watch) ||
+       permit_check(&session->permit, &session->netlink, device->ifindex, &routes_current,
+                    &failure)))
+    return true;
+  /* Tells this from the answer to a request. */
+  if (failure.step == HELPER_STEP_PERMIT) failure.error = ESTALE;
   session_refuse(session->socket, &failure);
   return false;
 }
 
+/*
+ * Deletes the device, even if the program has made it persistent, or somebody has renamed it. If
+ * the program has ended, the kernel has usually done it.
+ */
+static void device_delete(struct session *session, const struct device *device) {
+  struct netlink_link link;
+
+  if (device->ifindex == 0) return;
+  if (netlink_link_get(&session->netlink, device->ifindex, &link) < 0) return;
+  /* The number may be another device's by now. */
+  if (strcmp(link.alias, session->mark.text) != 0 && strcmp(link.name, device->name) != 0) return;
+  (void)netlink_link_delete(&session->netlink, device->ifindex);
+}
+
 void session_run(struct session *session) {
-  const struct helper_hello hello = {.header = header_of(HELPER_HELLO, sizeof hello),
-                                     .pid = getpid()};
+  struct helper_hello hello = {.header = header_of(HELPER_HELLO, sizeof hello), .pid = getpid()};
   struct device device = {.ifindex = 0};
+  memcpy(hello.removed, session->removed, sizeof hello.removed);
   bool serving = fd_send(session->socket, &hello, sizeof hello, -1, 0) == 0;
 
   while (serving) {
     struct pollfd ready[] = {{.fd = session->socket, .events = POLLIN},
                              {.fd = session->signals, .events = POLLIN},
-                             {.fd = session->watch.notices.fd, .events = POLLIN}};
+                             {.fd = session->watch.notices.fd, .events = POLLIN},
+                             {.fd = session->mark.socket, .events = POLLIN}};
     if (poll(ready, sizeof ready / sizeof ready[0], -1) < 0) {
       serving = errno == EINTR;
       continue;
@@ -240,11 +269,9 @@ void session_run(struct session *session) {
       serving = session_step(session, &device);
     else if (ready[2].revents != 0)
       serving = session_watch(session, &device);
+    else if (ready[3].revents != 0)
+      mark_answer(&session->mark);
   }
   tun_close(session);
-  /*
-   * If the program was killed, the kernel has already removed the device with the last descriptor.
-   */
-  if (device.ifindex != 0)
-    (void)netlink_link_delete(&session->netlink, device.ifindex, device.name);
+  device_delete(session, &device);
 }

@@ -2,6 +2,8 @@
 #ifndef TUNNEL_HELPER_SESSION_H
 #define TUNNEL_HELPER_SESSION_H
 
+#include "mark.h"
+#include "permit.h"
 #include "watch.h"
 
 struct session {
@@ -10,6 +12,9 @@ struct session {
   int tun; /* /dev/net/tun, or a negative errno if it can't be opened; session_run() closes it */
   struct netlink netlink;
   struct watch watch;
+  struct mark mark;
+  struct permit permit;
+  char removed[sizeof((struct helper_hello *)0)->removed]; /* for HELLO */
 };
 
 /*

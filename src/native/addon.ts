@@ -102,6 +102,14 @@ export interface Addon {
     onMessage: (message: Uint8Array | null, fd: number, errno: number) => void,
   ): LinkHandle;
   /**
+   * Connects to a SOCK_SEQPACKET Unix socket at `path` where root listens. Throws an Error with
+   * `errno` (positive): EPERM if it is somebody else.
+   */
+  linkConnect(
+    path: string,
+    onMessage: (message: Uint8Array | null, fd: number, errno: number) => void,
+  ): LinkHandle;
+  /**
    * A link with one end of a new socket pair. `fd` is the other end, for a child process; the
    * caller must close it.
    */

@@ -2,18 +2,26 @@
 import { reasonOf } from '../errors/reason.ts';
 import { formatPrefix } from '../net/prefix.ts';
 import type { Observer } from '../observe/observer.ts';
+import { removeLeftDevices } from '../system/helper/leftovers.ts';
 import type { RecoveryReport } from '../system/resolver/recover.ts';
 import { leftUnreachable } from '../system/routing/unreachable.ts';
 import { linux, type Machine } from './machine.ts';
 
+/** Devices that killed helpers have left (system/helper/leftovers.ts). */
+type RemoveDevices = (observer: Observer) => Promise<RecoveryReport>;
 type Cleaned = Pick<Machine, 'recover' | 'routing' | 'startHelper'>;
 
 /** Starts the privileged helper if there are routes to remove. Never rejects. */
 export async function cleanMachine(
   observer: Observer,
   machine: Cleaned = linux,
+  removeDevices: RemoveDevices = removeLeftDevices,
 ): Promise<RecoveryReport> {
-  const { done, failed } = machine.recover(observer);
+  const files = machine.recover(observer);
+  // Their routes go with them; only then it shows what else is left.
+  const devices = await removeDevices(observer);
+  const done = [...files.done, ...devices.done];
+  const failed = [...files.failed, ...devices.failed];
   try {
     const reachable = await removeLeftRoutes(observer, machine);
     return { done: [...done, ...reachable], failed };

@@ -6,7 +6,7 @@ import { run, SEARCH_PATH } from '../support/process.ts';
 import { labUnavailable, sanitizedMissing } from '../support/requirements.ts';
 
 const HELPER = fileURLToPath(new URL('../../native-test/tunnel-helper', import.meta.url));
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 240_000;
 
 /**
  * A sanitizer's report goes to /dev/null with the rest of the helper's output, but it also ends the
@@ -18,6 +18,8 @@ describe('helper under sanitizers', { skip: labUnavailable() || sanitizedMissing
     'helper-lost',
     'helper-protocol',
     'helper-privileges',
+    'helper-caller',
+    'helper-permit',
     'helper-unreachable',
   ]) {
     it(`passes ${file}.test`, async () => {

@@ -5,12 +5,15 @@
  * "error"}`. It ends when its input does. Lines `! {...}` are events.
  *
  *   start [path]                    startHelper(), by default with the helper that it finds; {pid}
+ *   start-unit SOCKET path          the same, by a systemd that listens there, else by itself
  *   start-until MS path             the same, aborted after that time
  *   create {ipv4, ipv6, mtu}        the device
  *   routes PREFIX...                setRoutes()
  *   unreachable PREFIX...           setUnreachable()
  *   close-during PREFIX...          close() right after setRoutes(); the latter's error
  *   close                           close(), then the device's descriptor
+ *   with-device COMMAND...          a process with the device as its descriptor 3; its status
+ *   keep-device COMMAND...          the same, which isn't waited for: {pid}
  *   uplink ADDRESS EXCLUDE          uplinkDevice(), by name or null
  *   listen PATH                     only the link, at PATH; nobody is started
  *   serve HELPER                    the link, and the helper started directly: {pid} once it has
@@ -55,7 +58,8 @@ let wake: () => void = () => {};
 
 const observer: Observer = {
   log(level, message: string, fields: Fields = {}) {
-    if (level === 'warning') process.stdout.write(`! ${JSON.stringify({ warning: message })}\n`);
+    if (level === 'warning' || level === 'notice' || level === 'info')
+      process.stdout.write(`! ${JSON.stringify({ [level]: message })}\n`);
     if (message === 'the helper is connected') helperPid = fields['pid'];
   },
   count() {},
@@ -113,7 +117,12 @@ async function handle({ op, args }: Request): Promise<unknown> {
   const [first = '', second = '', third = ''] = args;
   switch (op) {
     case 'start':
-      helper = await startHelper({ observer, ...(first === '' ? {} : { path: first }) });
+    case 'start-unit':
+      helper = await startHelper({
+        observer,
+        ...(op === 'start-unit' ? { unitSocket: first, path: second } : {}),
+        ...(op === 'start' && first !== '' ? { path: first } : {}),
+      });
       void helper.ended.then((error) => {
         // Like the capture: it gives the device up when the helper is gone.
         releaseDevice();
@@ -147,6 +156,17 @@ async function handle({ op, args }: Request): Promise<unknown> {
     case 'close':
       await required(helper).close();
       return releaseDevice();
+    case 'with-device': {
+      const stdio = ['ignore', 'ignore', 'inherit', required(device).fd] as const;
+      const [status] = await once(spawn(first, args.slice(1), { stdio: [...stdio] }), 'close');
+      return status;
+    }
+    case 'keep-device': {
+      const stdio = ['ignore', 'ignore', 'ignore', required(device).fd] as const;
+      const keeper = spawn(first, args.slice(1), { stdio: [...stdio], detached: true });
+      keeper.unref();
+      return { pid: keeper.pid };
+    }
     case 'uplink':
       return uplinkDevice(linuxRouting, { address: first }, second);
     case 'listen':

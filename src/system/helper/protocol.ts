@@ -12,6 +12,9 @@ export const HELPER_VERSION = 3;
 /** Prefixes in one ROUTES or UNREACHABLE message. */
 export const HELPER_MAX_PREFIXES = 8192;
 
+/** Where systemd listens for it (packaging/systemd). */
+export const HELPER_SOCKET = '/run/tunnel/helper.sock';
+
 /** Exit statuses of the helper before it serves. */
 export const HELPER_EXIT_SETUP = 70;
 export const HELPER_EXIT_NOT_ROOT = 77;
@@ -37,12 +40,16 @@ export const STEP = {
   request: 7,
   /** Sent at any time: somebody else removed the device, an address or a route. */
   lost: 8,
+  /** The caller may not capture a prefix; once it is captured, at any time. */
+  permit: 9,
+  /** /etc/tunnel/helper.conf can't be trusted. */
+  rules: 10,
 } as const;
 
 /** Sizes and offsets of the structs, in bytes. A ROUTES message's prefixes begin after `routes`. */
 export const LAYOUT = {
   header: HEADER_LAYOUT,
-  hello: { size: 16, pid: 12 },
+  hello: { size: 112, pid: 12, removed: 16 },
   create: { size: 20, families: 12, mtu: 16 },
   created: { size: 52, ifindex: 12, name: 16, address4: 32, address6: 36 },
   prefix: { size: 20, family: 0, length: 1, preferred: 2, address: 4 },
@@ -79,8 +86,15 @@ export interface FailedMessage {
   readonly detail: string;
 }
 
+export interface HelloMessage {
+  readonly type: 'hello';
+  readonly pid: number;
+  /** Names of devices that killed helpers had left behind. */
+  readonly removed: readonly string[];
+}
+
 export type HelperMessage =
-  | { readonly type: 'hello'; readonly pid: number }
+  | HelloMessage
   | { readonly type: 'done' }
   | CreatedMessage
   | FailedMessage;
@@ -135,7 +149,13 @@ export function decodeMessage(bytes: Uint8Array): HelperMessage | undefined {
   switch (type) {
     case MESSAGE.hello:
       if (bytes.length !== LAYOUT.hello.size) return undefined;
-      return { type: 'hello', pid: view.getInt32(LAYOUT.hello.pid, LITTLE_ENDIAN) };
+      return {
+        type: 'hello',
+        pid: view.getInt32(LAYOUT.hello.pid, LITTLE_ENDIAN),
+        removed: fieldText(bytes.subarray(LAYOUT.hello.removed))
+          .split(' ')
+          .filter((name) => name !== ''),
+      };
     case MESSAGE.created:
       if (bytes.length !== LAYOUT.created.size) return undefined;
       return {

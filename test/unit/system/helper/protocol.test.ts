@@ -27,7 +27,8 @@ const { errno: ERRNO } = constants;
 
 /** Prints the header's constants and layouts as JSON, and messages of the helper's in hex. */
 const BODY = `
-  struct helper_hello hello = {.header = HEADER(HELPER_HELLO, hello), .pid = 123456};
+  struct helper_hello hello = {.header = HEADER(HELPER_HELLO, hello), .pid = 123456,
+                               .removed = "tun0 tun3 "};
   struct helper_created created = {.header = HEADER(HELPER_CREATED, created), .ifindex = 7, .name = "tun0",
                                    .address4 = {198, 18, 3, 1}, .address6 = {0x20, 1, 0, 2, [7] = 3, [15] = 1}};
   struct helper_created created4 = {.header = HEADER(HELPER_CREATED, created4), .ifindex = 8, .name = "fifteen-letters",
@@ -47,7 +48,7 @@ const BODY = `
 
   SIZE(header); AT(header, magic, "magic"); AT(header, version, "version"); AT(header, type, "type");
   AT(header, length, "length");
-  SIZE(hello); AT(hello, pid, "pid");
+  SIZE(hello); AT(hello, pid, "pid"); AT(hello, removed, "removed");
   SIZE(create); AT(create, families, "families"); AT(create, mtu, "mtu");
   SIZE(created); AT(created, ifindex, "ifindex"); AT(created, name, "name"); AT(created, address4, "address4");
   AT(created, address6, "address6");
@@ -62,6 +63,7 @@ const BODY = `
   VALUE(HELPER_FAILED); VALUE(HELPER_UNREACHABLE);
   VALUE(HELPER_STEP_PRIVILEGES); VALUE(HELPER_STEP_OPEN_TUN); VALUE(HELPER_STEP_CREATE_TUN); VALUE(HELPER_STEP_ADDRESS);
   VALUE(HELPER_STEP_LINK_UP); VALUE(HELPER_STEP_ROUTE); VALUE(HELPER_STEP_REQUEST); VALUE(HELPER_STEP_LOST);
+  VALUE(HELPER_STEP_PERMIT); VALUE(HELPER_STEP_RULES);
   HEX("hello", hello); HEX("created", created); HEX("created4", created4); HEX("done", done); HEX("failed", failed);
   HEX("full", full); HEX("create", create); HEX("routes", routes);
   HEX("unreachable", unreachable);
@@ -114,7 +116,11 @@ describe('helper protocol', () => {
   });
 
   it('reads what C writes', () => {
-    assert.deepEqual(decodeMessage(bytes('hello')), { type: 'hello', pid: 123456 });
+    assert.deepEqual(decodeMessage(bytes('hello')), {
+      type: 'hello',
+      pid: 123456,
+      removed: ['tun0', 'tun3'],
+    });
     assert.deepEqual(decodeMessage(bytes('done')), { type: 'done' });
     assert.deepEqual(decodeMessage(bytes('created')), {
       type: 'created',
@@ -146,6 +152,7 @@ describe('helper protocol', () => {
     assert.deepEqual(decodeMessage(larger.subarray(5, 5 + hello.length)), {
       type: 'hello',
       pid: 123456,
+      removed: ['tun0', 'tun3'],
     });
   });
 
