@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { API1, API1_6, PRIVATE4, PRIVATE6, UPLINK4 } from '../support/addresses.ts';
+import { API1, API1_6, PRIVATE4, PRIVATE6, UPLINK4, UPLINK6 } from '../support/addresses.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import { type Child, mustRun } from '../support/process.ts';
 import { MAIN, REMOTE, startTunnel } from '../support/tunnel.ts';
@@ -13,6 +13,7 @@ import { MAIN, REMOTE, startTunnel } from '../support/tunnel.ts';
 const LEAKED = 'leaked';
 const SERVER = `require('node:http').createServer((_, r) => r.end('${LEAKED}')).listen(80, '::', () => console.log('listening'))`;
 const ENDED_MS = 5_000;
+const READY_MS = 20_000;
 
 describe('--fail-closed', { skip: labUnavailable() }, () => {
   let lab: Lab;
@@ -236,19 +237,36 @@ describe('--fail-closed', { skip: labUnavailable() }, () => {
     await expectNothingLeft();
   });
 
+  it('makes a lost link again through what it has closed', async () => {
+    const child = await start('--fail-closed', '0/0');
+    const offset = lab.sshd.log().length;
+    await lab.sshd.dropConnections();
+    await lab.sshd.waitForLog(/Accepted /, READY_MS, offset);
+    assert.equal(await fetch(API1), 'carried');
+    assert.deepEqual(await child.stop('SIGINT'), { status: 0, signal: null });
+    await expectNothingLeft();
+  });
+
   it('closes what was overridden as well', async () => {
-    const foreign = ['10.77.0.0/24', `${API1}/32`];
-    for (const prefix of foreign)
-      await lab.client.exec(['ip', 'route', 'add', prefix, 'via', UPLINK4]);
+    const foreign = [
+      ['10.77.0.0/24', UPLINK4],
+      [`${API1}/32`, UPLINK4],
+      [`${API1_6}/128`, UPLINK6],
+    ] as const;
+    const change = async (what: 'add' | 'del') => {
+      for (const [prefix, gateway] of foreign)
+        await lab.client.exec(['ip', 'route', what, prefix, 'via', gateway]);
+    };
+    await change('add');
     try {
-      const child = await start('--fail-closed', PRIVATE4);
-      assert.equal(await fetch(API1), 'carried');
+      const child = await start('--fail-closed', PRIVATE4, PRIVATE6);
+      for (const address of [API1, API1_6]) assert.equal(await fetch(address), 'carried', address);
       await child.stop('SIGKILL');
-      await untilNoDevice();
-      assert.match(await fetch(API1), /[Nn]o route to host|Couldn't connect/);
+      await expectClosed();
       await clean();
+      for (const address of [API1, API1_6]) assert.equal(await fetch(address), LEAKED, address);
     } finally {
-      for (const prefix of foreign) await lab.client.exec(['ip', 'route', 'del', prefix]);
+      await change('del');
     }
     await expectNothingLeft();
   });
