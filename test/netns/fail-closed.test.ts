@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { API1, API1_6, PRIVATE4, PRIVATE6, UPLINK4 } from '../support/addresses.ts';
+import { API1, API1_6, PRIVATE4, PRIVATE6, UPLINK4, UPLINK6 } from '../support/addresses.ts';
 import { Lab, labUnavailable } from '../support/lab.ts';
 import { type Child, mustRun } from '../support/process.ts';
 import { MAIN, REMOTE, startTunnel } from '../support/tunnel.ts';
@@ -248,18 +248,25 @@ describe('--fail-closed', { skip: labUnavailable() }, () => {
   });
 
   it('closes what was overridden as well', async () => {
-    const foreign = ['10.77.0.0/24', `${API1}/32`];
-    for (const prefix of foreign)
-      await lab.client.exec(['ip', 'route', 'add', prefix, 'via', UPLINK4]);
+    const foreign = [
+      ['10.77.0.0/24', UPLINK4],
+      [`${API1}/32`, UPLINK4],
+      [`${API1_6}/128`, UPLINK6],
+    ] as const;
+    const change = async (what: 'add' | 'del') => {
+      for (const [prefix, gateway] of foreign)
+        await lab.client.exec(['ip', 'route', what, prefix, 'via', gateway]);
+    };
+    await change('add');
     try {
-      const child = await start('--fail-closed', PRIVATE4);
-      assert.equal(await fetch(API1), 'carried');
+      const child = await start('--fail-closed', PRIVATE4, PRIVATE6);
+      for (const address of [API1, API1_6]) assert.equal(await fetch(address), 'carried', address);
       await child.stop('SIGKILL');
-      await untilNoDevice();
-      assert.match(await fetch(API1), /[Nn]o route to host|Couldn't connect/);
+      await expectClosed();
       await clean();
+      for (const address of [API1, API1_6]) assert.equal(await fetch(address), LEAKED, address);
     } finally {
-      for (const prefix of foreign) await lab.client.exec(['ip', 'route', 'del', prefix]);
+      await change('del');
     }
     await expectNothingLeft();
   });
