@@ -38,6 +38,7 @@ import {
 } from '../system/resolver/resolvconf.ts';
 import { ResolvedLink, type ResolvedLinkOptions } from '../system/resolver/resolved.ts';
 import { watchResolvers } from '../system/resolver/watch.ts';
+import { filtersReversePath } from '../system/reversepath.ts';
 import { type KernelRouting, linuxRouting } from '../system/routing/kernel.ts';
 
 export interface Starting {
@@ -71,6 +72,8 @@ export interface Machine {
    * else binds them already, as `ip vrf exec` does.
    */
   bindsSockets(): boolean;
+  /** As in system/reversepath.ts. */
+  filtersReversePath(device: string): boolean;
 
   /** As startLauncher and startInPlace. */
   startLauncher(options: LaunchOptions): Promise<Launcher>;
@@ -125,6 +128,8 @@ export const linux: Machine = {
       return false;
     }
   },
+
+  filtersReversePath: (device) => filtersReversePath(device),
 
   startLauncher,
   startInPlace,
