@@ -327,6 +327,7 @@ export class MemoryMachine implements Machine {
       resolved: false,
       resolvedUplinks: undefined,
       nsswitch: undefined,
+      filtersReversePath: false,
     });
   }
 
