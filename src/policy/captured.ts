@@ -52,6 +52,11 @@ export class CapturedPrefixes {
     return this.#set.contains(address);
   }
 
+  /** Whether a canonical address is captured, or would be if it weren't left out. */
+  concerns(address: string): boolean {
+    return this.contains(address) || this.#own.some((prefix) => prefix.address === address);
+  }
+
   /** The prefixes last applied. Empty before the first change. */
   get current(): readonly Prefix[] {
     return this.#current;

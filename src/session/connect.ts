@@ -57,14 +57,14 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     // Throws if --dns can't work here: before anybody is asked for a password.
     tunnelResolvers(wanted.dns, resolvers.plan.uplinks);
     const captured = new CapturedPrefixes(rulesOf(wanted, resolvers));
-    const { uplink, deviceFor } = openUplinks({
+    const { uplink, ...past } = openUplinks({
       machine,
       captured,
       configuration: wanted,
       observer,
     });
     const servers = new JumpHostServers();
-    const parts = { captured, deviceFor, servers };
+    const parts = { captured, servers, ...past };
     const tunnel = await openTunnel(session, wanted, { ...options, ...parts });
     const { configuration, link } = tunnel;
     session.endsWith(link.ended);
@@ -135,6 +135,7 @@ export function runConnect(given: Configuration, options: RunOptions): Promise<n
     session.own('the checks of the capture', guard, (it) => it.close());
     await session.within(guard.start());
     session.endsWith(guard.ended);
+    link.disturbed('the capture has begun');
     if (names !== undefined) {
       const parts = { configuration, machine, resolvers, names, captured, observer };
       const interception = new Interception({ ...parts, device: device.name });

@@ -39,6 +39,7 @@ import {
 } from '../system/resolver/resolvconf.ts';
 import { ResolvedLink, type ResolvedLinkOptions } from '../system/resolver/resolved.ts';
 import { watchResolvers } from '../system/resolver/watch.ts';
+import { filtersReversePath } from '../system/reversepath.ts';
 import { type KernelRouting, linuxRouting } from '../system/routing/kernel.ts';
 
 export interface Starting {
@@ -74,6 +75,8 @@ export interface Machine {
    * else binds them already, as `ip vrf exec` does.
    */
   bindsSockets(): boolean;
+  /** As in system/reversepath.ts. */
+  filtersReversePath(device: string): boolean;
 
   /** As startLauncher and startInPlace. */
   startLauncher(options: LaunchOptions): Promise<Launcher>;
@@ -129,6 +132,8 @@ export const linux: Machine = {
       return false;
     }
   },
+
+  filtersReversePath: (device) => filtersReversePath(device),
 
   startLauncher,
   startInPlace,

@@ -15,6 +15,7 @@ import { NameBook } from '../dns/upstream/known.ts';
 import type { Connector } from '../flow/connector.ts';
 import { createLink } from '../link/link.ts';
 import type { Supervisor } from '../link/supervisor.ts';
+import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { AllowGuard } from '../policy/allowlist.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
@@ -42,6 +43,8 @@ export interface TunnelOptions extends RunOptions {
   readonly deviceFor?: DialDevice | undefined;
   /** Gets the servers that are dialled so. */
   readonly servers?: JumpHostServers;
+  /** Of these, those whose answers are dropped while they are captured. */
+  readonly filtered?: (server: Destination) => boolean;
 }
 
 const NO_ROUTES = { targets: [], exclusions: [] };
@@ -72,7 +75,8 @@ export async function openTunnel(
   wanted: Configuration,
   options: TunnelOptions,
 ): Promise<Tunnel> {
-  const { observer, prompter, learned, machine = linux, captured, deviceFor, servers } = options;
+  const { observer, prompter, learned, machine = linux, captured } = options;
+  const { deviceFor, servers, filtered } = options;
   // The launcher of exec has read the command's words from this process by now.
   machine.hideMemory();
   const { ssh, allow } = wanted;
@@ -91,6 +95,7 @@ export async function openTunnel(
       observer,
       captured,
       servers,
+      filtered,
       book,
     }),
     (it) => it.close(),

@@ -9,6 +9,8 @@
  */
 import type { Configuration } from '../config/configuration.ts';
 import { type DeviceFinder, Uplink } from '../connect/uplink.ts';
+import { family } from '../net/address.ts';
+import type { Destination } from '../net/destination.ts';
 import type { Observer } from '../observe/observer.ts';
 import type { CapturedPrefixes } from '../policy/captured.ts';
 import { addressToExclude } from '../ssh/dial/addresses.ts';
@@ -21,10 +23,15 @@ export interface Uplinks {
   readonly uplink: Uplink;
   /** undefined: sockets can't be bound here, so what is dialled must not be captured. */
   readonly deviceFor: DialDevice | undefined;
+  /**
+   * Whether this machine's kernel drops answers from a server whose address is captured, although
+   * the socket is bound: they come in by another device than a route leads to (rp_filter).
+   */
+  readonly filtered: (server: Destination) => boolean;
 }
 
 export interface UplinksParts {
-  readonly machine: Pick<Machine, 'routing' | 'sockets' | 'bindsSockets'>;
+  readonly machine: Pick<Machine, 'routing' | 'sockets' | 'bindsSockets' | 'filtersReversePath'>;
   readonly captured: CapturedPrefixes;
   readonly configuration: Configuration;
   readonly observer: Observer;
@@ -38,7 +45,7 @@ export function openUplinks({ machine, captured, configuration, observer }: Upli
   const mayGrow = answersQueries(configuration);
   const deviceFor: DialDevice = ({ host, port, localAddress: source }) => {
     const address = addressToExclude(host);
-    if (address === undefined || !(mayGrow || captured.contains(address))) return undefined;
+    if (address === undefined || !(mayGrow || captured.concerns(address))) return undefined;
     return deviceOf({ host: address, port, source });
   };
   const binds = machine.bindsSockets();
@@ -50,5 +57,10 @@ export function openUplinks({ machine, captured, configuration, observer }: Upli
   return {
     uplink: new Uplink(captured, machine.sockets, deviceOf),
     deviceFor: binds ? deviceFor : undefined,
+    filtered(server) {
+      if (family(server.host) !== 4) return false;
+      const device = deviceOf(server);
+      return typeof device === 'string' && machine.filtersReversePath(device);
+    },
   };
 }

@@ -245,6 +245,13 @@ export class MemoryMachine implements Machine {
     return this.binds;
   }
 
+  /** Whether the kernel filters strictly. */
+  filters = false;
+
+  filtersReversePath(): boolean {
+    return this.filters;
+  }
+
   #device(address4: string | undefined, address6: string | undefined): TunDevice {
     this.standing.add('device');
     const { tun } = this;
@@ -334,6 +341,7 @@ export class MemoryMachine implements Machine {
       resolved: false,
       resolvedUplinks: undefined,
       nsswitch: undefined,
+      filtersReversePath: false,
     });
   }
 
