@@ -405,7 +405,7 @@ class LinkedHelper implements Helper {
 }
 
 /** `left by a tunnel that was killed: removed tun0` */
-export function removedSentence(devices: readonly string[]): string {
+function removedSentence(devices: readonly string[]): string {
   return `left by a tunnel that was killed: removed ${devices.join(', ')}`;
 }
 
