@@ -71,6 +71,8 @@ int connect_take_passed(uid_t *uid) {
   char own[16];
 
   snprintf(own, sizeof own, "%d", (int)getpid());
+  if (getenv("SUDO_UID") != NULL || getenv("DOAS_USER") != NULL)
+    return fail("--socket-unit", "only systemd can start this");
   if (pid == NULL || strcmp(pid, own) != 0) return fail("LISTEN_PID", "not for this process");
   if (count == NULL || strcmp(count, "1") != 0) return fail("LISTEN_FDS", "not one connection");
   if (fcntl(FIRST_PASSED_FD, F_SETFD, FD_CLOEXEC) < 0) return fail("LISTEN_FDS", strerror(errno));

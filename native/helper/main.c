@@ -132,7 +132,7 @@ static int serve(int socket, const struct client *client) {
   if (prepare(&session, client, &failure))
     session_run(&session);
   else
-    session_refuse(socket, &failure);
+    (void)session_refuse(socket, &failure);
   _exit(EXIT_SUCCESS);
 }
 

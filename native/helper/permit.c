@@ -44,10 +44,7 @@ static bool is_listed_special(const struct rules *rules, const struct special_ra
   return false;
 }
 
-/*
- * Addresses of the Internet that the default permits are counted in units that no prefix is shorter
- * than half of: IPv4 in addresses, IPv6 in /64.
- */
+/* How much of the Internet the default still permits: IPv4 in addresses, IPv6 in /64. */
 struct budget {
   uint64_t left[2];
   const struct netlink_prefix *counted; /* the last one; those inside it count with it */

@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/if_tun.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +75,9 @@ int privileges_detach(const char **what) {
   if (result < 0) return result;
   *what = "RLIMIT_STACK";
   if ((result = limit_raise(RLIMIT_STACK, STACK_BYTES)) < 0) return result;
+  const struct sched_param normal = {.sched_priority = 0};
+  (void)sched_setscheduler(0, SCHED_OTHER, &normal);
+  (void)setpriority(PRIO_PROCESS, 0, 0);
   write_if_possible("/proc/self/oom_score_adj", "-1000");
   /* The roots of the hierarchies that systemd uses. */
   write_if_possible("/sys/fs/cgroup/cgroup.procs", "0");

@@ -14,8 +14,9 @@ bool privileges_caller(uid_t *caller);
 
 /*
  * Takes the process out of what it has inherited from the caller and the caller could end it with:
- * resource limits (CPU time, stack), a preference of the kernel's when memory is short, a control
- * group that he may kill or freeze. Returns 0 or a negative errno; `*what` then names the cause.
+ * resource limits (CPU time, stack), a low priority, a preference of the kernel's when memory is
+ * short, a control group that he may kill or freeze. Returns 0 or a negative errno; `*what` then
+ * names the cause.
  */
 int privileges_detach(const char **what);
 

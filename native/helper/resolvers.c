@@ -73,7 +73,7 @@ static int child_filter(void) {
   return seccomp_allow_only(calls, sizeof calls / sizeof *calls);
 }
 
-/* Answers each byte, until the helper has ended. */
+/* Answers at once, which says that it has given up its rights, and then each byte. */
 static void child_run(int socket) {
   struct answer answer;
   const char *what;
@@ -82,11 +82,33 @@ static void child_run(int socket) {
   if (dup2(socket, CHILD_FD) < 0) return;
   fd_close_from(CHILD_FD + 1);
   if (privileges_none(&what) < 0 || child_filter() < 0) return;
-  while (recv(CHILD_FD, &byte, 1, 0) == 1) {
+  do {
     memset(&answer, 0, sizeof answer);
     file_read(&answer);
     if (send(CHILD_FD, &answer, sizeof answer, MSG_NOSIGNAL) < 0) return;
+  } while (recv(CHILD_FD, &byte, 1, 0) == 1);
+}
+
+bool resolvers_have(const struct resolvers *resolvers, const struct netlink_prefix *prefix) {
+  for (size_t i = 0; i < resolvers->count; i++)
+    if (netlink_prefix_equal(&resolvers->seen[i], prefix)) return true;
+  return false;
+}
+
+/* Takes the child's answer, if there is one. */
+static bool answer_take(struct resolvers *resolvers) {
+  struct pollfd ready = {.fd = resolvers->child, .events = POLLIN};
+  struct answer answer;
+
+  if (poll(&ready, 1, ANSWER_MS) != 1) return false;
+  if (recv(resolvers->child, &answer, sizeof answer, MSG_DONTWAIT) != sizeof answer) return false;
+  for (uint32_t i = 0; i < answer.count && i < RESOLVERS_MAX; i++) {
+    if (resolvers_have(resolvers, &answer.found[i])) continue;
+    resolvers->seen[resolvers->next] = answer.found[i];
+    resolvers->next = (resolvers->next + 1) % RESOLVERS_MAX;
+    if (resolvers->count < RESOLVERS_MAX) resolvers->count++;
   }
+  return true;
 }
 
 int resolvers_start(struct resolvers *resolvers) {
@@ -106,27 +128,10 @@ int resolvers_start(struct resolvers *resolvers) {
     return -failure;
   }
   resolvers->child = ends[0];
-  return 0;
-}
-
-bool resolvers_have(const struct resolvers *resolvers, const struct netlink_prefix *prefix) {
-  for (size_t i = 0; i < resolvers->count; i++)
-    if (netlink_prefix_equal(&resolvers->seen[i], prefix)) return true;
-  return false;
+  return answer_take(resolvers) ? 0 : -EIO;
 }
 
 void resolvers_read(struct resolvers *resolvers) {
-  struct pollfd ready = {.fd = resolvers->child, .events = POLLIN};
-  struct answer answer;
-
   if (resolvers->child < 0) return;
-  if (send(resolvers->child, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1) return;
-  if (poll(&ready, 1, ANSWER_MS) != 1) return;
-  if (recv(resolvers->child, &answer, sizeof answer, MSG_DONTWAIT) != sizeof answer) return;
-  for (uint32_t i = 0; i < answer.count && i < RESOLVERS_MAX; i++) {
-    if (resolvers_have(resolvers, &answer.found[i])) continue;
-    resolvers->seen[resolvers->next] = answer.found[i];
-    resolvers->next = (resolvers->next + 1) % RESOLVERS_MAX;
-    if (resolvers->count < RESOLVERS_MAX) resolvers->count++;
-  }
+  if (send(resolvers->child, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1) (void)answer_take(resolvers);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "block.h"
@@ -34,6 +35,11 @@ struct device {
   struct block block;
 };
 
+/*
+ * No message waits for a program that doesn't read: the session ends, since nobody would watch the
+ * device meanwhile.
+ */
+
 static struct helper_header header_of(enum helper_type type, size_t length) {
   return (struct helper_header){.magic = HELPER_MAGIC,
                                 .version = HELPER_VERSION,
@@ -41,13 +47,12 @@ static struct helper_header header_of(enum helper_type type, size_t length) {
                                 .length = (uint32_t)length};
 }
 
-void session_refuse(int socket, const struct failure *failure) {
+bool session_refuse(int socket, const struct failure *failure) {
   struct helper_failed message = {.header = header_of(HELPER_FAILED, sizeof message),
                                   .step = failure->step,
                                   .error = failure->error};
   memcpy(message.detail, failure->detail, sizeof message.detail);
-  /* The program may be gone, but then the session ends anyway. */
-  (void)fd_send(socket, &message, sizeof message, -1, 0);
+  return fd_send(socket, &message, sizeof message, -1, MSG_DONTWAIT) == 0;
 }
 
 /* Makes the device. After a failure session_run() deletes what there is of it. */
@@ -98,10 +103,10 @@ static bool handle_create(struct session *session, struct device *device) {
 
   if (!device_create(session, device, &answer, &failure)) {
     tun_close(session);
-    session_refuse(session->socket, &failure);
+    (void)session_refuse(session->socket, &failure);
     return false;
   }
-  int result = fd_send(session->socket, &answer, sizeof answer, session->tun, 0);
+  int result = fd_send(session->socket, &answer, sizeof answer, session->tun, MSG_DONTWAIT);
   /*
    * From here on the program has the only copy: the device goes away with the program, whatever
    * happens to the helper.
@@ -119,10 +124,9 @@ static bool handle_routes(struct session *session, const struct device *device) 
                     &failure) ||
       !routes_apply(&session->netlink, device->ifindex, &routes_current, &routes_wanted,
                     &failure)) {
-    session_refuse(session->socket, &failure);
-    return true;
+    return session_refuse(session->socket, &failure);
   }
-  return fd_send(session->socket, &done, sizeof done, -1, 0) == 0;
+  return fd_send(session->socket, &done, sizeof done, -1, MSG_DONTWAIT) == 0;
 }
 
 /* A checked UNREACHABLE. Returns whether the session goes on. */
@@ -198,7 +202,7 @@ static bool session_step(struct session *session, struct device *device) {
   if (surplus >= 0) close(surplus);
   if (objection != NULL) {
     failure_set(&failure, HELPER_STEP_REQUEST, EPROTO, "%s", objection);
-    session_refuse(session->socket, &failure);
+    (void)session_refuse(session->socket, &failure);
     return false;
   }
   switch (request.header.type) {
@@ -226,7 +230,7 @@ static bool session_watch(struct session *session, const struct device *device) 
     return true;
   /* Tells this from the answer to a request. */
   if (failure.step == HELPER_STEP_PERMIT) failure.error = ESTALE;
-  session_refuse(session->socket, &failure);
+  (void)session_refuse(session->socket, &failure);
   return false;
 }
 
@@ -248,7 +252,7 @@ void session_run(struct session *session) {
   struct helper_hello hello = {.header = header_of(HELPER_HELLO, sizeof hello), .pid = getpid()};
   struct device device = {.ifindex = 0};
   memcpy(hello.removed, session->removed, sizeof hello.removed);
-  bool serving = fd_send(session->socket, &hello, sizeof hello, -1, 0) == 0;
+  bool serving = fd_send(session->socket, &hello, sizeof hello, -1, MSG_DONTWAIT) == 0;
 
   while (serving) {
     struct pollfd ready[] = {{.fd = session->socket, .events = POLLIN},
@@ -261,16 +265,12 @@ void session_run(struct session *session) {
     }
     /*
      * The program comes first: if it has ended, its device has gone too, which must not count as a
-     * loss.
+     * loss. But it can't keep the rest waiting with requests.
      */
-    if (ready[1].revents != 0)
-      serving = false;
-    else if (ready[0].revents != 0)
-      serving = session_step(session, &device);
-    else if (ready[2].revents != 0)
-      serving = session_watch(session, &device);
-    else if (ready[3].revents != 0)
-      mark_answer(&session->mark);
+    serving = ready[1].revents == 0;
+    if (serving && ready[0].revents != 0) serving = session_step(session, &device);
+    if (serving && ready[2].revents != 0) serving = session_watch(session, &device);
+    if (serving && ready[3].revents != 0) mark_answer(&session->mark);
   }
   tun_close(session);
   device_delete(session, &device);

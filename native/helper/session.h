@@ -23,7 +23,10 @@ struct session {
  */
 void session_run(struct session *session);
 
-/* Reports a failure to the program. Used instead of session_run() if no session is possible. */
-void session_refuse(int socket, const struct failure *failure);
+/*
+ * Reports a failure to the program. Used instead of session_run() if no session is possible. False
+ * if the program doesn't take it.
+ */
+bool session_refuse(int socket, const struct failure *failure);
 
 #endif

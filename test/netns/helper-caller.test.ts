@@ -3,11 +3,22 @@
  * password, and wants to keep the device, or to learn what root can see.
  */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { HELPER_PATH } from '../../src/native/addon.ts';
 import { CLIENT, inNamespace, TESTED_HELPER, untilGone } from '../support/helperlab.ts';
 import {
   asUser,
@@ -211,6 +222,75 @@ time.sleep(60)`;
       assert.match(text, /^Max cpu time +unlimited +unlimited/m);
       assert.doesNotMatch(text, /^Max stack size +2097152/m);
       assert.equal(readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8').trim(), '-1000');
+    }));
+});
+
+const HIERARCHY = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find((path) =>
+  existsSync(join(path, 'cgroup.controllers')),
+);
+
+/** Whether a control group can be made here, and be killed (Linux 5.14). */
+function killableGroup(): string | undefined {
+  if (HIERARCHY === undefined) return undefined;
+  const group = join(HIERARCHY, `tunnel-test-${process.pid}`);
+  try {
+    mkdirSync(group);
+    if (existsSync(join(group, 'cgroup.kill'))) return group;
+    rmdirSync(group);
+  } catch {
+    // Read-only here.
+  }
+  return undefined;
+}
+
+describe('helper: a caller with a control group of his own', { skip }, () => {
+  it('can’t end the helper with it', async (context) => {
+    const group = killableGroup();
+    if (group === undefined) return context.skip('no control group can be made and killed here');
+    try {
+      await inNamespace([], async (namespace) => {
+        const before = await namespace.state();
+        const enter = `echo $$ > ${group}/cgroup.procs; exec "$@"`;
+        const client = await namespace.client((argv) => [
+          ...['setsid', 'sh', '-c', enter, 'sh'],
+          // ip(8) would put another /sys over the hierarchy.
+          ...etc(['nsenter', `--net=/run/netns/${namespace.name}`, ...asUser(...argv.slice(4))]),
+        ]);
+        const helper = await client.start();
+        await client.create();
+        await client.must('with-device', ...PERSIST);
+        writeFileSync(join(group, 'cgroup.kill'), '1');
+        await namespace.becomes(before);
+        await untilGone(helper);
+      });
+    } finally {
+      for (let left = 20; left > 0 && existsSync(group); left--) {
+        await delay(50);
+        try {
+          rmdirSync(group);
+        } catch {
+          // Its last process is still ending.
+        }
+      }
+    }
+  });
+});
+
+describe('helper: its child that reads resolv.conf', { skip }, () => {
+  it('has no capability, and ends with the helper', () =>
+    inNamespace([], async (namespace) => {
+      const client = await userClient(namespace, etc);
+      const helper = await client.start();
+      const children = readFileSync(`/proc/${helper}/task/${helper}/children`, 'utf8').trim();
+      assert.match(children, /^\d+$/);
+      const status = readFileSync(`/proc/${children}/status`, 'utf8');
+      for (const set of ['CapEff', 'CapPrm', 'CapBnd'])
+        assert.match(status, new RegExp(`^${set}:\\s0+$`, 'm'));
+      assert.match(status, /^NoNewPrivs:\s1$/m);
+      if (TESTED_HELPER === HELPER_PATH) assert.match(status, /^Seccomp:\s2$/m);
+      assert.deepEqual(readdirSync(`/proc/${children}/fd`).map(Number).toSorted(), [0, 1, 2, 3]);
+      process.kill(helper, 'SIGKILL');
+      await untilGone(Number(children));
     }));
 });
 

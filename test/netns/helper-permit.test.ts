@@ -7,8 +7,10 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { HELPER_VERSION } from '../../src/system/helper/protocol.ts';
 import { CLIENT, type HelperClient, inNamespace, TESTED_HELPER } from '../support/helperlab.ts';
-import { etcOfUser, UID, USER, userClient, userLabMissing } from '../support/helperuser.ts';
+import { asUser, etcOfUser, UID, USER, userClient, userLabMissing } from '../support/helperuser.ts';
+import { Child, SEARCH_PATH } from '../support/process.ts';
 import { closedToOthers } from '../support/requirements.ts';
 
 const skip = userLabMissing || closedToOthers(CLIENT);
@@ -28,6 +30,8 @@ after(() => {
 /** A network by cable, with the gateway of the default routes. */
 const NETWORK = [
   'link add eth0 type veth peer name eth0p',
+  'link set eth0 addrgenmode none',
+  'link set eth0p addrgenmode none',
   'link set eth0 up',
   'link set eth0p up',
   'addr add 192.168.1.10/24 dev eth0',
@@ -38,6 +42,36 @@ const NETWORK = [
   'route add 172.31.1.1/32 dev eth0',
   'route add default via 172.31.1.1 metric 500',
 ];
+
+/**
+ * A program that captures 10.20.30.0/24, then sends the same request again and again, reads no
+ * answer, and keeps its end of the connection open.
+ */
+const INSISTENT = `
+import os, socket, struct, subprocess, sys, tempfile, time
+helper = sys.argv[1]
+path = tempfile.mkdtemp() + "/helper"
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listener.bind(path)
+listener.listen(1)
+subprocess.run(["sudo", "-n", helper, path], check=True)
+link, _ = listener.accept()
+os.remove(path); os.rmdir(os.path.dirname(path))
+def message(kind, body):
+    return struct.pack("=IHHI", 0x4c4e5554, ${HELPER_VERSION}, kind, 12 + len(body)) + body
+link.recv(4096)
+link.send(message(2, struct.pack("=II", 3, 1500)))
+_, control, _, _ = link.recvmsg(4096, 64)
+routes = message(4, struct.pack("=I", 1) + bytes([4, 24, 0, 0, 10, 20, 30, 0]) + bytes(12))
+link.send(routes)
+link.recv(4096)
+print("captured", flush=True)
+try:
+    while True: link.send(routes)
+except OSError: pass
+print("ended", flush=True)
+time.sleep(60)
+`;
 
 /** A client as the user, with its device. `files` are of /etc. */
 async function served(
@@ -165,6 +199,27 @@ describe('helper: a machine that joins a network that is captured', { skip }, ()
         await namespace.becomes(before);
       }));
   }
+
+  it('ends the capture of a program that does not read the answers', () =>
+    inNamespace(NETWORK, async (namespace) => {
+      const before = await namespace.state();
+      const program = await Child.start(
+        [
+          ...etcOfUser(directory)(['ip', 'netns', 'exec', namespace.name]),
+          ...asUser('/usr/bin/python3', '-c', INSISTENT, TESTED_HELPER),
+        ],
+        { env: { PATH: SEARCH_PATH, LANG: 'C' } },
+      );
+      try {
+        await program.waitForLine(/^captured$/m, 10_000);
+        await namespace.ip('addr add 10.20.0.5/16 dev eth0');
+        await program.waitForLine(/^ended$/m, 10_000);
+        await namespace.ip('addr del 10.20.0.5/16 dev eth0');
+        await namespace.becomes(before);
+      } finally {
+        await program.stop('SIGKILL');
+      }
+    }));
 
   it('goes on, if what is captured is wider', () =>
     served(async (client, ip) => {

@@ -128,6 +128,7 @@ describe('helper: started by a socket unit', { skip }, () => {
     const cases: readonly (readonly [NodeJS.ProcessEnv, RegExp])[] = [
       [{}, /LISTEN_PID: not for this process/],
       [{ LISTEN_PID: '1', LISTEN_FDS: '1' }, /LISTEN_PID: not for this process/],
+      [{ SUDO_UID: String(UID) }, /only systemd can start this/],
     ];
     for (const [env, message] of cases) {
       const { status, stderr } = await run([TESTED_HELPER, '--socket-unit'], {

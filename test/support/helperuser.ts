@@ -1,9 +1,9 @@
 /** Programs of an ordinary user that start the helper through sudo, without a password. */
-import { PASSWORD, SUDOERS, UID, USER, withEtc } from './etc.ts';
+import { SUDOERS, UID, USER, withEtc } from './etc.ts';
 import { type HelperClient, type HelperNamespace, TESTED_HELPER } from './helperlab.ts';
 import { labUnavailable } from './requirements.ts';
 
-export { PASSWORD, UID, USER };
+export { UID, USER };
 
 /** Why such tests can't run here, or false. */
 export const userLabMissing = labUnavailable('unshare', 'setpriv', 'sudo', 'openssl', 'python3');

@@ -264,7 +264,10 @@ class LinkedHelper implements Helper {
     discard(fd);
     if (message.type === 'failed') throw failedError(message);
     if (message.type !== 'hello') throw protocolError(`${message.type} instead of hello`);
-    if (message.removed.length > 0) this.#observer.log('notice', removedSentence(message.removed));
+    if (message.removed.length > 0) {
+      this.#observer.count('tunnel_recovered_total', message.removed.length);
+      this.#observer.log('notice', removedSentence(message.removed));
+    }
     this.#observer.log('debug', 'the helper is connected', { pid: message.pid, via });
   }
 
@@ -421,7 +424,7 @@ class LinkedHelper implements Helper {
 }
 
 /** `left by a tunnel that was killed: removed tun0` */
-export function removedSentence(devices: readonly string[]): string {
+function removedSentence(devices: readonly string[]): string {
   return `left by a tunnel that was killed: removed ${devices.join(', ')}`;
 }
 

@@ -5,7 +5,7 @@ import { TunnelError } from '../../errors/errors.ts';
 import type { FailedMessage } from './protocol.ts';
 
 /** native/helper/rules.h */
-export const RULES_FILE = '/etc/tunnel/helper.conf';
+const RULES_FILE = '/etc/tunnel/helper.conf';
 
 const { errno: ERRNO } = constants;
 

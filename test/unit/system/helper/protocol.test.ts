@@ -6,7 +6,8 @@ import { constants } from 'node:os';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { addressFromNumber } from '../../../../src/net/address.ts';
-import { failedError } from '../../../../src/system/helper/errors.ts';
+import { endsSession, failedError } from '../../../../src/system/helper/errors.ts';
+import { notPermitted } from '../../../../src/system/helper/permission.ts';
 import {
   decodeMessage,
   encodeCreate,
@@ -256,6 +257,24 @@ describe('failures of the helper', () => {
       'capture-device-lost',
       /^the capture was taken away: tun0 was set down$/,
     ],
+    [STEP.permit, ERRNO.EPERM, '0.0.0.0/1 wide', 'capture-not-permitted', /shorter than \/8/],
+    [
+      STEP.permit,
+      ERRNO.EPERM,
+      '10.1.0.0/16 connected 10.0.0.0/8 eth0',
+      'capture-not-permitted',
+      /may not capture 10\.1\.0\.0\/16: it is in the network 10\.0\.0\.0\/8, to which eth0 is/,
+    ],
+    [
+      STEP.permit,
+      ERRNO.ESTALE,
+      '10.1.0.0/16 gateway 10.1.0.1/32 ',
+      'capture-not-permitted',
+      /may be captured no longer: 10\.1\.0\.1\/32 is the gateway/,
+    ],
+    [STEP.permit, ERRNO.EOVERFLOW, '', 'capture-not-permitted', /can't be told.*too many/],
+    [STEP.rules, ERRNO.EINVAL, 'line 3: no', 'helper-rules', /helper\.conf .*: line 3: no$/],
+    [STEP.privileges, ERRNO.EPERM, 'RLIMIT_CPU', 'capture-failed', /limited .*RLIMIT_CPU/],
     [99, 12345, '', 'capture-failed', /refused a request/],
   ] as const) {
     it(`step ${step}, errno ${errno}: ${code}`, () => {
@@ -265,6 +284,32 @@ describe('failures of the helper', () => {
       assert.ok(error.hint !== undefined && error.hint !== '');
     });
   }
+
+  it('has the line for helper.conf that would permit it', () => {
+    const hint = (detail: string) =>
+      notPermitted({ errno: ERRNO.EPERM, detail }, 'alice').hint ?? '';
+    const line = (detail: string) => /"(permit [^"]*)"/.exec(hint(detail))?.[1];
+    assert.equal(line('128.0.0.0/1 wide'), 'permit alice default 0.0.0.0/0');
+    assert.equal(line('8000::/1 wide'), 'permit alice default ::/0');
+    assert.equal(line('2600::/16 much'), 'permit alice default ::/0');
+    assert.equal(line('10.0.0.0/8 unlisted'), 'permit alice default 10.0.0.0/8');
+    assert.equal(
+      line('10.0.0.0/24 connected 10.0.0.0/16 eth0'),
+      'permit alice default 10.0.0.0/24 local',
+    );
+    const special = '169.0.0.0/8 special 169.254.0.0/16 link-local';
+    assert.equal(line(special), 'permit alice default 169.254.0.0/16');
+    assert.match(hint(special), /^leave it out with "-x 169\.254\.0\.0\/16"; or /);
+  });
+
+  it('may come at any time, and end the session', () => {
+    const ends = (step: number, errno: number) =>
+      endsSession({ type: 'failed', step, errno, detail: '' });
+    assert.equal(ends(STEP.lost, ERRNO.ENODEV), true);
+    assert.equal(ends(STEP.permit, ERRNO.ESTALE), true);
+    assert.equal(ends(STEP.permit, ERRNO.EPERM), false);
+    assert.equal(ends(STEP.route, ERRNO.ESTALE), false);
+  });
 
   it('is another for the resolver of this machine than for a target', () => {
     const of = (detail: string) =>
